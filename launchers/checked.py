@@ -1,0 +1,101 @@
+"""Checked data: every dataclass that crosses a boundary is frozen, strict and refuses unknown keys.
+
+One decorator and two functions, so that YAML, JSON and our own code meet the same rules and a mistake
+becomes one sentence instead of a validation dump.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as _pydantic_dataclass
+from pydantic_core import ErrorDetails
+
+from launchers.errors import UserError, closest
+
+T = TypeVar("T")
+
+_STRICT = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def checked(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen, slotted, keyword-only dataclass that validates its fields strictly."""
+    make: Callable[[type[T]], Any] = _pydantic_dataclass(
+        frozen=True, slots=True, kw_only=True, config=_STRICT
+    )
+    made: type[T] = make(cls)
+    return made
+
+
+@lru_cache(maxsize=None)
+def _adapter(cls: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(cls)
+
+
+def parse(cls: type[T], data: Mapping[str, Any], *, what: str) -> T:
+    """Build a checked `cls` from plain data (a YAML mapping, a composed config).
+
+    `what` names the source in the error, for example `partition vector_t4v2`.
+    Raises `UserError` with one clause per wrong key.
+    """
+    return parse_json(cls, json.dumps(data), what=what)
+
+
+def parse_json(cls: type[T], text: str | bytes, *, what: str) -> T:
+    """Build a checked `cls` from JSON text; raises `UserError` that names `what`."""
+    try:
+        return _adapter(cls).validate_json(text)
+    except ValidationError as error:
+        clauses = [_sentence(cls, detail) for detail in error.errors(include_url=False)]
+        raise UserError(f"{what}: {'; '.join(clauses)}") from None
+
+
+def to_plain(value: object) -> Any:
+    """Turn a checked value into JSON-ready data: dicts, lists, strings, numbers."""
+    return _adapter(type(value)).dump_python(value, mode="json")
+
+
+def to_json(value: object) -> str:
+    """Turn a checked value into indented JSON text that ends with a newline."""
+    return json.dumps(to_plain(value), indent=1, sort_keys=True) + "\n"
+
+
+def _sentence(cls: type[Any], detail: ErrorDetails) -> str:
+    where = ".".join(str(part) for part in detail["loc"])
+    given = detail["input"]
+    match detail["type"]:
+        case "json_invalid":
+            return f"not valid JSON ({detail['msg']})"
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            holder = _field_holder(cls, detail["loc"][:-1])
+            return f"unknown key {where} – {closest(str(detail['loc'][-1]), field_names(holder))}"
+        case "missing" | "missing_argument":
+            return f"{where} is missing"
+        case "enum" | "literal_error":
+            menu = str(detail.get("ctx", {}).get("expected", ""))
+            return f"{where}={given} is not one of {menu}"
+        case _:
+            return f"{where}={_short(given)} – {detail['msg'][0].lower()}{detail['msg'][1:]}"
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def field_names(cls: type[Any]) -> list[str]:
+    """Names of the fields of a checked class, in order."""
+    return list(getattr(cls, "__dataclass_fields__", {}))
+
+
+def _field_holder(cls: type[Any], path: tuple[int | str, ...]) -> type[Any]:
+    """Follow `path` through nested checked classes; stop at the last class found."""
+    for part in path:
+        field = getattr(cls, "__dataclass_fields__", {}).get(str(part))
+        if field is None or not hasattr(field.type, "__dataclass_fields__"):
+            break
+        cls = field.type
+    return cls

@@ -1,0 +1,102 @@
+"""The local backend: a queue process that outlives the client runs the cells on this machine. An edge."""
+
+import json
+import shlex
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from launchers.backend import Rendered, Submission, SubmitError, TaskState, TaskStatus
+from launchers.checked import to_json
+from launchers.job import Batch
+
+
+class LocalLauncher:
+    """Cells one after another, or side by side where cores and GPUs allow."""
+
+    def render(self, batch: Batch) -> Rendered:
+        """Render the list of tasks and the command that works it off."""
+        command = shlex.join([batch.profile.python or sys.executable, "-m", "launchers.local_queue", batch.folder])
+        script = f"#!/bin/sh\n# vit_sweep study: {batch.study}, {len(batch.tasks)} cell(s)\nexec {command}\n"
+        return Rendered(batch=batch, files={"batch.json": to_json(batch), "job.sh": script}, script="job.sh")
+
+    def submit(self, rendered: Sequence[Rendered]) -> list[Submission]:
+        """Start one detached queue for all batches, so that the heavy imports are paid once."""
+        if not rendered:
+            return []
+        folders = [item.batch.folder for item in rendered]
+        python = rendered[0].batch.profile.python or sys.executable
+        log = Path(folders[0]) / "queue.log"
+        with log.open("ab") as out:
+            process = subprocess.Popen(
+                [python, "-m", "launchers.local_queue", *folders],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in the client's terminal must not reach it
+                cwd=rendered[0].batch.study_dir,
+            )
+        try:
+            handle = _handle(psutil.Process(process.pid))
+        except psutil.NoSuchProcess:
+            raise SubmitError(f"the local queue ended at once: {log.read_text()[-500:]}") from None
+        return [
+            Submission(batch_name=item.batch.name, handle=f"{handle}|{item.batch.folder}", tasks=len(item.batch.tasks))
+            for item in rendered
+        ]
+
+    def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
+        """Read what the queue wrote; without a living queue, whatever it did not finish has ended."""
+        states: dict[tuple[str, int], TaskStatus] = {}
+        for submission in submissions:
+            handle, folder = submission.handle.split("|", 1)
+            alive = _find(handle) is not None
+            here = handle.split("/")[0] == socket.gethostname()
+            written = _read_states(Path(folder))
+            for index in range(submission.tasks):
+                status = written.get(index, TaskStatus(state=TaskState.QUEUED))
+                if not here and status.state is not TaskState.ENDED:
+                    status = TaskStatus(state=TaskState.UNKNOWN, detail=f"its queue is on {handle.split('/')[0]}")
+                elif not alive and status.state is not TaskState.ENDED:
+                    status = TaskStatus(state=TaskState.ENDED, detail="the local queue is gone")
+                states[submission.batch_name, index] = status
+        return states
+
+    def cancel(self, submissions: Iterable[Submission]) -> None:
+        """Tell the queues to end their cells and themselves."""
+        for handle in {s.handle.split("|", 1)[0] for s in submissions}:
+            process = _find(handle)
+            if process is not None:
+                with suppress(psutil.NoSuchProcess):
+                    process.terminate()
+                    process.wait(timeout=30)
+
+
+def _handle(process: psutil.Process) -> str:
+    return f"{socket.gethostname()}/{process.pid}/{process.create_time():.2f}"
+
+
+def _find(handle: str) -> psutil.Process | None:
+    """The queue's process, unless it ended or its number was given to another process."""
+    pid = int(handle.split("/")[1])
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        if _handle(process) == handle and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+    return None
+
+
+def _read_states(folder: Path) -> dict[int, TaskStatus]:
+    try:
+        written = json.loads((folder / "states.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return {
+        int(index): TaskStatus(state=TaskState(item["state"]), detail=item["detail"])
+        for index, item in written.items()
+    }

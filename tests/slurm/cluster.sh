@@ -1,0 +1,114 @@
+#!/bin/bash
+# A real Slurm on one machine: slurmctld, munge and one slurmd per virtual node, with counted GPUs behind
+# which nothing stands. Needs root, and CAP_SYS_ADMIN for a host name per node.
+#
+#   tests/slurm/cluster.sh start|stop|status|env     R=folder for everything   BASE=first port
+#
+# Nothing outside R is touched: no /etc/slurm, no systemd, no default munge.
+set -euo pipefail
+R=${R:-/tmp/vit_sweep-slurm}; BASE=${BASE:-16800}
+NODES="vector01 vector02 vector03 vector04 nebula01"
+export SLURM_CONF=$R/etc/slurm.conf
+port() { echo $((BASE + $1)); }
+waitfor() { local i t=$1; shift; for ((i = 0; i < t * 10; i++)); do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done; echo "timed out after $t s: $*" >&2; return 1; }
+alive() { local s; s=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) && [ -n "$s" ] && [ "${s%% *}" != Z ]; }   # a zombie is gone
+
+configure() {
+  mkdir -p "$R"/{etc,state,spool,log,run,dev,tmp}; chmod 755 "$R" "$R"/{etc,run,log}
+  [ -s "$R/etc/munge.key" ] || (umask 077; head -c 128 /dev/urandom > "$R/etc/munge.key")
+  # The number at the end of a device file's name is the GPU's index; a plain file is refused.
+  for i in 0 1 2 3 4 5 6 7; do ln -sfn /dev/null "$R/dev/nvidia$i"; done
+  { cat /etc/hosts; for n in $NODES; do echo "127.0.0.1 $n"; done; } > "$R/etc/hosts"
+  cat > "$R/etc/gres.conf" <<EOF
+AutoDetect=off
+NodeName=vector[01-04] Name=gpu Type=t4      File=$R/dev/nvidia[0-7]
+NodeName=nebula01      Name=gpu Type=rtx3090 File=$R/dev/nvidia[0-1]
+EOF
+  cat > "$R/etc/slurm.conf" <<EOF
+ClusterName=lab
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort=$(port 17)
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket=$R/run/munge.socket,cred_expire=5
+CredType=cred/munge
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+StateSaveLocation=$R/state
+SlurmdSpoolDir=$R/spool/%n
+TmpFS=$R/tmp/%n
+SlurmctldPidFile=$R/run/slurmctld.pid
+SlurmdPidFile=$R/run/slurmd-%n.pid
+SlurmctldLogFile=$R/log/slurmctld.log
+SlurmdLogFile=$R/log/slurmd-%n.log
+MailProg=/bin/true
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=5
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+GresTypes=gpu
+SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=2,bf_interval=2,bf_max_job_test=1000,default_queue_depth=1000
+EnforcePartLimits=ALL
+PreemptMode=REQUEUE
+PreemptType=preempt/partition_prio
+ReturnToService=1
+KillWait=5
+MinJobAge=300
+MaxArraySize=1001
+SlurmctldTimeout=30
+SlurmdTimeout=20
+JobCompType=jobcomp/filetxt
+JobCompLoc=$R/log/jobcomp.txt
+AccountingStorageType=accounting_storage/none
+NodeName=vector[01-04] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[$(port 21)-$(port 24)] CPUs=64 RealMemory=256000 Gres=gpu:t4:8 Feature=t4
+NodeName=nebula01 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$(port 31) CPUs=16 RealMemory=64000 Gres=gpu:rtx3090:2
+PartitionName=DEFAULT MaxTime=1-00:00:00 DefaultTime=01:00:00 DefMemPerCPU=1000 State=UP
+PartitionName=vector Nodes=vector[01-04] Default=YES PriorityTier=10
+PartitionName=nebula Nodes=nebula01
+EOF
+}
+
+start() {
+  if [ -s "$R/run/munged.pid" ] && alive "$(cat "$R/run/munged.pid")"; then echo "already started in $R" >&2; exit 1; fi
+  configure
+  munged --force --key-file "$R/etc/munge.key" --socket "$R/run/munge.socket" --pid-file "$R/run/munged.pid" \
+    --log-file "$R/log/munged.log" --seed-file "$R/run/munged.seed"
+  slurmctld -f "$SLURM_CONF"
+  waitfor 30 sh -c 'scontrol ping | grep -q UP'
+  for n in $NODES; do
+    mkdir -p "$R/spool/$n" "$R/tmp/$n"
+    # A private host name and /etc/hosts: inside a job, every node's name resolves as on a real cluster.
+    unshare --uts --mount sh -ec "hostname $n; mount --bind '$R/etc/hosts' /etc/hosts; exec slurmd -N $n -f '$SLURM_CONF'"
+  done
+  waitfor 60 sh -c '[ -n "$(sinfo -h)" ] && ! sinfo -h -N -o %t | grep -vqE "^(idle|mix|alloc|comp)$"'
+}
+
+end() {
+  local i pid
+  [ -s "$1" ] || return 0
+  pid=$(cat "$1"); kill "$pid" 2>/dev/null || true
+  for ((i = 0; i < 400; i++)); do alive "$pid" || { rm -f "$1"; return 0; }; sleep 0.05; done
+  kill -9 "$pid" || true; rm -f "$1"
+}
+
+stop() {
+  # Jobs outlive slurmd, so they are ended while slurmd and slurmctld still run.
+  if timeout 3 scontrol ping 2>/dev/null | grep -q UP; then
+    squeue -h -o %A | sort -u | xargs -r scancel || true
+    grep -lzx "SLURM_CONF=$SLURM_CONF" /proc/[0-9]*/environ 2>/dev/null | xargs -r grep -lz '^SLURM_JOB_ID=' 2>/dev/null \
+      | cut -d/ -f3 | xargs -r kill -9 2>/dev/null || true
+    waitfor 10 sh -c '[ -z "$(squeue -h)" ]' || true
+  fi
+  for n in $NODES; do end "$R/run/slurmd-$n.pid"; done
+  for d in slurmctld munged; do end "$R/run/$d.pid"; done
+}
+
+case ${1:-} in
+  start) start; echo "export SLURM_CONF=$SLURM_CONF" ;;
+  stop) stop; rm -rf "$R"/{state,spool,log,run,tmp} ;;
+  status) scontrol ping; sinfo -N -l ;;
+  env) echo "export SLURM_CONF=$SLURM_CONF" ;;
+  *) sed -n '2,7p' "$0"; exit 2 ;;
+esac

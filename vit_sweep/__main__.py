@@ -1,0 +1,93 @@
+"""`python -m vit_sweep`: a verb (`collect`, `status`, ...), or Hydra with a grid. An edge.
+
+A user's mistake ends here: one sentence on stderr, exit code 2. Anything else is a bug and keeps its traceback.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from launchers.errors import UserError, closest
+
+VERBS = ("cancel", "collect", "data", "status")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code (0 all done, 1 some cell failed, 2 user mistake)."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if words and words[0] in VERBS:
+            from vit_sweep.cli import app
+
+            return _code_of(app, words)
+        _refuse_unknown_verb(words)
+        return _hydra(words)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted before anything was submitted", file=sys.stderr)
+        return 130
+
+
+def _hydra(words: list[str]) -> int:
+    """Let Hydra read the command line; the sweep's exit code comes back as SystemExit."""
+    # With it Hydra hands its exceptions on, so that we can tell a user's mistake from a bug.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
+
+    from vit_sweep.compose import conf_dir, explain
+
+    @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
+    def one_cell(config: DictConfig) -> None:
+        from vit_sweep.compose import plain
+        from vit_sweep.launch import run
+
+        sys.exit(run([plain(config)], overrides=list(HydraConfig.get().overrides.task)))
+
+    sys.argv = [sys.argv[0], *words]
+    try:
+        one_cell()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error, known=_known_keys())) from None
+    return 0
+
+
+def _known_keys() -> list[str]:
+    """The words that a command line may set, for the menu after a misspelt one."""
+    from omegaconf import OmegaConf
+
+    from vit_sweep.compose import conf_dir
+
+    config = OmegaConf.load(conf_dir() / "config.yaml")
+    groups = [folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra"]
+    return [*groups, *(str(key) for key in config if key not in {"defaults", "hydra"})]
+
+
+def _code_of(app: object, words: list[str]) -> int:
+    """Run the typer app; its exit code comes back as SystemExit."""
+    assert callable(app)
+    try:
+        app(args=words, prog_name="python -m vit_sweep")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+def _refuse_unknown_verb(words: list[str]) -> None:
+    first = words[0] if words else "-"
+    if first[0] not in "-+~" and "=" not in first:
+        raise UserError(
+            f"{first}: neither a verb nor an override like gpus=1,2 – {closest(first, VERBS)}; "
+            "see python -m vit_sweep --help"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""Cells: one checked physical configuration each, the unit of identity. Pure."""
+
+import hashlib
+import json
+import math
+
+from launchers.checked import checked, to_plain
+from launchers.profile import Count, Device
+from vit_sweep.point import (
+    BatchPer,
+    DataSpec,
+    EngineSpec,
+    ModelSpec,
+    NotNegativeInt,
+    OptimizerSpec,
+    Placement,
+    Precision,
+    Scaling,
+)
+
+SCHEMA_VERSION = 1
+
+
+@checked
+class Cell:
+    """What one run physically is.
+
+    Not in it: the scaling mode and the study. A strong and a weak point that are the same run are one cell.
+    """
+
+    gpus: Count
+    nodes: Count
+    micro_batch: Count
+    """Images per GPU per forward."""
+    accum: Count
+    train_images: Count
+    """Images that one epoch covers, before the last step is filled up."""
+    precision: Precision
+    epochs: Count
+    warmup_steps: NotNegativeInt
+    seed: NotNegativeInt
+    model: ModelSpec
+    data: DataSpec
+    engine: EngineSpec
+    optimizer: OptimizerSpec
+    partition: str
+    device: Device
+    gpu_model: str
+    cpus_per_gpu: Count
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs, and ranks, on every node."""
+        return self.gpus // self.nodes
+
+    @property
+    def global_batch(self) -> int:
+        """Images per optimizer step: micro batch x accum x GPUs (DeepSpeed's `train_batch_size`)."""
+        return self.micro_batch * self.accum * self.gpus
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps that cover `train_images`; the last one is filled with repeated images."""
+        return math.ceil(self.train_images / self.global_batch)
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Images that really go through the model in an epoch, repeated ones included."""
+        return self.steps_per_epoch * self.global_batch
+
+    @property
+    def padding(self) -> float:
+        """Repeated images of an epoch as a part of `train_images`."""
+        return self.images_per_epoch / self.train_images - 1
+
+    @property
+    def cell_id(self) -> str:
+        """Readable prefix and 8 hex digits of sha256 over the sorted physical fields."""
+        content = json.dumps(to_plain(self), sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+        return f"n{self.nodes}-g{self.gpus}-mb{self.micro_batch}-ga{self.accum}-{digest}"
+
+
+@checked
+class Series:
+    """A curve that a cell belongs to: what was asked to stay constant along `gpus`."""
+
+    scaling: Scaling
+    batch_per: BatchPer
+    placement: Placement
+
+    @property
+    def sort_key(self) -> tuple[str, str, str]:
+        """Order for files that must not depend on the order of the grid."""
+        return (self.scaling, self.batch_per, self.placement)
+
+
+@checked
+class CellFile:
+    """`cell.json`: all that a job is told, and all that a table needs if `plan.json` is lost."""
+
+    schema_version: int = SCHEMA_VERSION
+    cell_id: str
+    cell: Cell
+    series: tuple[Series, ...]
+    """Curves that asked for this cell; not part of its identity."""
+    data_root: str
+    """Folder of the data files on the nodes; not part of the identity."""

@@ -1,0 +1,144 @@
+"""From points to cells: layout over nodes, batch arithmetic, both scaling modes. Pure.
+
+A point that cannot be a cell keeps its reasons, one sentence per violated limit, with the numbers.
+"""
+
+from vit_sweep.cell import Cell, Series
+from vit_sweep.point import BatchPer, Placement, Point, Scaling
+
+
+def cell_of(point: Point) -> Cell | tuple[str, ...]:
+    """Return the cell that `point` describes, or the reasons why there is none."""
+    reasons: list[str] = []
+    nodes = _nodes(point, reasons)
+    micro_batch = _micro_batch(point, reasons)
+    train_images = _train_images(point, reasons)
+    profile = point.partition
+    if point.precision in profile.refused_precisions:
+        reasons.append(
+            f"precision={point.precision}: {profile.name} ({profile.gpu_model}) refuses it; "
+            f"use {_others(point)}"
+        )
+    if point.model.image_size % point.model.patch_size or point.model.width % point.model.heads:
+        reasons.append(
+            f"model={point.model.name}: image_size={point.model.image_size} must divide by "
+            f"patch_size={point.model.patch_size} and width={point.model.width} by heads={point.model.heads}"
+        )
+    if nodes is None or micro_batch is None or train_images is None or reasons:
+        return tuple(reasons)
+    cell = Cell(
+        gpus=point.gpus,
+        nodes=nodes,
+        micro_batch=micro_batch,
+        accum=point.accum,
+        train_images=train_images,
+        precision=point.precision,
+        epochs=point.epochs,
+        warmup_steps=point.warmup_steps,
+        seed=point.seed,
+        model=point.model,
+        data=point.data,
+        engine=point.engine,
+        optimizer=point.optimizer,
+        partition=profile.name,
+        device=profile.device,
+        gpu_model=profile.gpu_model,
+        cpus_per_gpu=profile.cpus_per_gpu,
+    )
+    if cell.global_batch > train_images:
+        return (
+            f"global batch {cell.micro_batch} x {cell.accum} x {cell.gpus} = {cell.global_batch} is more than "
+            f"the {train_images} images of an epoch; use a smaller batch or accum, or more data",
+        )
+    return cell
+
+
+def series_of(point: Point, cell: Cell) -> Series:
+    """Return the curve that a point asks for; a given `nodes` counts as the placement it amounts to."""
+    placement = point.placement
+    if point.nodes is not None:
+        spread = cell.nodes > 1 and cell.gpus_per_node == 1
+        placement = Placement.SPREAD if spread else Placement.PACKED
+    return Series(scaling=point.scaling, batch_per=point.batch_per, placement=placement)
+
+
+def _nodes(point: Point, reasons: list[str]) -> int | None:
+    """Nodes of the job: as given, one per GPU (spread), or the fewest that the profile allows (packed)."""
+    gpus, profile = point.gpus, point.partition
+    if gpus > profile.nodes * profile.gpus_per_node:
+        reasons.append(
+            f"gpus={gpus}: {profile.name} has {profile.nodes} node(s) x {profile.gpus_per_node} GPU(s) = "
+            f"{profile.nodes * profile.gpus_per_node}; use fewer GPUs or another partition"
+        )
+        return None
+    if point.nodes is not None:
+        nodes = point.nodes
+        if gpus % nodes:
+            divisors = [n for n in range(1, min(gpus, profile.nodes) + 1) if gpus % n == 0]
+            menu = ", ".join(map(str, divisors))
+            reasons.append(
+                f"nodes={nodes} gpus={gpus}: {gpus} GPUs do not divide over {nodes} nodes; use nodes={menu}"
+            )
+            return None
+    elif point.placement is Placement.SPREAD:
+        nodes = gpus
+    else:
+        nodes = next(
+            n for n in range(1, gpus + 1) if gpus % n == 0 and gpus // n <= profile.gpus_per_node
+        )
+    if nodes > profile.nodes:
+        reasons.append(
+            f"nodes={nodes} gpus={gpus}: {profile.name} gives a job {profile.nodes} node(s) at most; use "
+            f"placement=packed, fewer GPUs, or a count that divides over {profile.nodes} node(s)"
+        )
+        return None
+    if gpus // nodes > profile.gpus_per_node:
+        reasons.append(
+            f"nodes={nodes} gpus={gpus}: {gpus // nodes} GPUs a node, but {profile.name} has "
+            f"{profile.gpus_per_node}; use more nodes"
+        )
+        return None
+    return nodes
+
+
+def _micro_batch(point: Point, reasons: list[str]) -> int | None:
+    """Images per GPU per forward."""
+    if point.batch_per is BatchPer.GPU:
+        return point.batch
+    if point.scaling is Scaling.WEAK:
+        reasons.append(
+            "batch_per=global scaling=weak means nothing: weak scaling keeps the work of each GPU, a global "
+            "batch shrinks it; use batch_per=gpu, or scaling=strong"
+        )
+        return None
+    ways = point.gpus * point.accum
+    if point.batch % ways:
+        lower, upper = point.batch // ways * ways, (point.batch // ways + 1) * ways
+        menu = f"{lower} or {upper}" if lower else f"{upper}"
+        reasons.append(
+            f"batch={point.batch} accum={point.accum} gpus={point.gpus} batch_per=global: {point.batch} images "
+            f"do not divide over {point.gpus} ranks x {point.accum} micro step(s); use {menu}"
+        )
+        return None
+    return point.batch // ways
+
+
+def _train_images(point: Point, reasons: list[str]) -> int | None:
+    """Images that one epoch covers: the selected ones (strong), or each GPU's share (weak)."""
+    selected = max(1, int(point.data.train_images * point.fraction))
+    if point.scaling is Scaling.STRONG:
+        return selected
+    images = max(1, int(selected * point.weak_fraction)) * point.gpus
+    if images > selected:
+        largest = int(1 / point.gpus * 10000) / 10000
+        reasons.append(
+            f"scaling=weak gpus={point.gpus} weak_fraction={point.weak_fraction:g}: {images} images are more "
+            f"than the {selected} selected ones; use weak_fraction={largest:g} or less"
+        )
+        return None
+    return images
+
+
+def _others(point: Point) -> str:
+    names = [p.value for p in type(point.precision) if p.value not in point.partition.refused_precisions]
+    return " or ".join(names)

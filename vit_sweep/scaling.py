@@ -1,0 +1,179 @@
+"""Strong and weak scaling: series with one baseline each, speedup and efficiency. Pure.
+
+T(p) is the median epoch time on p GPUs; the baseline p0 is the smallest `gpus` of the same series:
+same data, model, precision, engine, optimizer, batch, accum, partition, GPU model, placement and work.
+Formulas: strong speedup S = T(p0)/T(p), efficiency S/(p/p0) (Amdahl 1967);
+weak efficiency T(p0)/T(p), scaled speedup = efficiency x p/p0 (Gustafson 1988).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from launchers.checked import checked
+from vit_sweep.cell import Cell, CellFile, Series
+from vit_sweep.plan import PADDING_WORTH_SAYING, oversubscribed
+from vit_sweep.point import BatchPer, Scaling
+from vit_sweep.record import Record
+from vit_sweep.stats import epoch_time, step_ms
+
+
+@checked
+class Result:
+    """A cell and what is known of its run."""
+
+    file: CellFile
+    record: Record | None
+    status: str
+    """done, failed, running, queued, missing."""
+    detail: str = ""
+
+
+class SeriesKey(NamedTuple):
+    """All that must be equal along a curve."""
+
+    scaling: str
+    model: str
+    data: str
+    precision: str
+    engine: str
+    optimizer: str
+    learning_rate: float
+    batch_per: str
+    batch: int
+    accum: int
+    partition: str
+    gpu_model: str
+    placement: str
+    epochs: int
+    seed: int
+    warmup_steps: int
+    work: int
+    """Images of an epoch (strong), or of an epoch and GPU (weak)."""
+
+
+@checked
+class Row:
+    """One cell in one curve."""
+
+    key: SeriesKey
+    gpus: int
+    nodes: int
+    cell_id: str
+    status: str
+    note: str = ""
+    epoch_s: float | None = None
+    spread_s: float | None = None
+    first_epoch_s: float | None = None
+    step_ms: float | None = None
+    images_per_s: float | None = None
+    speedup: float | None = None
+    efficiency: float | None = None
+    train_accuracy: float | None = None
+    test_accuracy: float | None = None
+    n: int = 0
+    baseline_gpus: int | None = None
+    oversubscribed: bool = False
+
+
+def curves(results: Iterable[Result], scaling: Scaling) -> list[list[Row]]:
+    """Return the curves of one scaling mode, each sorted by `gpus`, with speedup where there is a baseline."""
+    groups: dict[SeriesKey, list[Row]] = {}
+    for result in results:
+        for series in result.file.series:
+            if series.scaling is scaling:
+                key = series_key(result.file.cell, series)
+                groups.setdefault(key, []).append(_row(key, result))
+    _share_single_gpu(groups)
+    return [_with_speedup(sorted(groups[key], key=lambda row: (row.gpus, row.nodes))) for key in sorted(groups)]
+
+
+def series_key(cell: Cell, series: Series) -> SeriesKey:
+    """Name the curve of a cell."""
+    strong = series.scaling is Scaling.STRONG
+    return SeriesKey(
+        scaling=series.scaling.value,
+        model=cell.model.name,
+        data=cell.data.name,
+        precision=cell.precision.value,
+        engine=cell.engine.name,
+        optimizer=cell.optimizer.name,
+        learning_rate=cell.optimizer.learning_rate,
+        batch_per=series.batch_per.value,
+        batch=cell.micro_batch if series.batch_per is BatchPer.GPU else cell.global_batch,
+        accum=cell.accum,
+        partition=cell.partition,
+        gpu_model=cell.gpu_model,
+        placement=series.placement.value,
+        epochs=cell.epochs,
+        seed=cell.seed,
+        warmup_steps=cell.warmup_steps,
+        work=cell.train_images if strong else cell.train_images // cell.gpus,
+    )
+
+
+def _share_single_gpu(groups: dict[SeriesKey, list[Row]]) -> None:
+    """One GPU has no placement: the same run starts the packed and the spread curve."""
+    singles = {key._replace(placement=""): row for key, rows in groups.items() for row in rows if row.gpus == 1}
+    for key, rows in groups.items():
+        single = singles.get(key._replace(placement=""))
+        if single is not None and all(row.gpus != 1 for row in rows):
+            rows.append(replace(single, key=key))
+
+
+def _row(key: SeriesKey, result: Result) -> Row:
+    cell, record = result.file.cell, result.record
+    row = Row(
+        key=key,
+        gpus=cell.gpus,
+        nodes=cell.nodes,
+        cell_id=result.file.cell_id,
+        status=result.status,
+        note=result.detail,
+    )
+    if record is None:
+        return row
+    time = epoch_time(record)
+    cores = min(rank.host_cores for rank in record.ranks)
+    crowded = oversubscribed(cell, cores)
+    remarks = [f"oversubscribed: {cell.gpus_per_node} ranks on {cores} core(s)"] if crowded else []
+    if cell.padding > PADDING_WORTH_SAYING:
+        remarks.append(f"{cell.padding:.0%} repeated images")
+    return replace(
+        row,
+        note="; ".join([*filter(None, [result.detail]), *remarks]),
+        epoch_s=time.median_s,
+        spread_s=time.spread_s,
+        first_epoch_s=time.first_s,
+        step_ms=step_ms(record),
+        images_per_s=record.epochs[-1].images / time.median_s,
+        train_accuracy=record.epochs[-1].train_accuracy,
+        test_accuracy=record.epochs[-1].test_accuracy,
+        n=time.n,
+        oversubscribed=crowded,
+    )
+
+
+def _with_speedup(rows: Sequence[Row]) -> list[Row]:
+    base = rows[0]
+    problem = ""
+    if base.epoch_s is None:
+        problem = f"no baseline: gpus={base.gpus} is {base.status}"
+    elif base.oversubscribed:
+        problem = f"no baseline: gpus={base.gpus} is oversubscribed"
+    return [_compare(row, base, problem) for row in rows]
+
+
+def _compare(row: Row, base: Row, problem: str) -> Row:
+    if row.epoch_s is None or row.oversubscribed:
+        return row
+    if problem or base.epoch_s is None:
+        return replace(row, note="; ".join(filter(None, [row.note, problem])))
+    ratio, factor = base.epoch_s / row.epoch_s, row.gpus / base.gpus
+    strong = row.key.scaling == Scaling.STRONG
+    return replace(
+        row,
+        speedup=ratio if strong else ratio * factor,
+        efficiency=ratio / factor if strong else ratio,
+        baseline_gpus=base.gpus,
+    )

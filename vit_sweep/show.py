@@ -1,0 +1,102 @@
+"""What a person sees: the plan, the tables, where things are. An edge; rich draws."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from vit_sweep.plan import Plan
+from vit_sweep.tables import Cells
+
+_TITLES = {
+    "epoch_s": "epoch s", "images_per_s": "images/s", "efficiency": "eff.", "test_accuracy": "test acc.",
+    "train_accuracy": "train acc.", "gpu_model": "GPU", "step_ms": "step ms", "batch_per": "batch per",
+}  # fmt: skip
+_SHOWN = (
+    "model", "data", "precision", "engine", "optimizer", "partition", "placement", "batch_per", "accum", "seed",
+    "batch", "gpus", "nodes", "epoch_s", "n", "images_per_s", "speedup", "efficiency", "train_accuracy",
+    "test_accuracy", "status", "note",
+)  # fmt: skip
+_SAID_ONCE = (
+    "model", "data", "precision", "engine", "optimizer", "partition", "placement", "batch_per", "accum", "seed",
+)  # fmt: skip
+
+
+def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
+    """Print the cells, what they amount to, and the points that cannot run."""
+    table = Table(title=f"study {study}: {len(plan.points)} points, {len(plan.cells)} cells, {len(todo)} to run")
+    for title in ("cell", "nodes x GPUs", "micro x accum x GPUs = global batch", "steps/epoch", "scaling", "remarks"):
+        table.add_column(title, overflow="fold")
+    remarks = {point.cell_id: point.remarks for point in plan.points}
+    for cell_id, planned in plan.cells.items():
+        cell = planned.cell
+        scalings = sorted({series.scaling.value for series in planned.series})
+        table.add_row(
+            cell_id,
+            f"{cell.nodes} x {cell.gpus_per_node}",
+            f"{cell.micro_batch} x {cell.accum} x {cell.gpus} = {cell.global_batch}",
+            str(cell.steps_per_epoch),
+            " ".join(scalings),
+            "; ".join([*remarks[cell_id], *([] if cell_id in todo else ["not run again"])]),
+        )
+    console.print(table)
+    if plan.duplicates:
+        console.print(f"{plan.duplicates} point(s) are the same run as another one and share its cell")
+    for point in plan.infeasible:
+        for reason in point.reasons:
+            console.print(f"[yellow]skipped[/] {reason}", highlight=False)
+
+
+def scaling(title: str, rows: Sequence[Cells]) -> Table:
+    """Draw one scaling table (at least one row); what is equal in every row is said once in the title."""
+    same = {name for name in _SAID_ONCE if len({row.get(name) for row in rows}) == 1}
+    said = ", ".join(f"{name}={rows[0][name]}" for name in _SAID_ONCE if name in same)
+    table = Table(title=f"{title}\n[dim]{said}[/]", title_justify="left")
+    columns = [name for name in _SHOWN if name not in same and any(row.get(name) not in (None, "") for row in rows)]
+    for name in columns:
+        text = name in {"note", "status", "model", "data", "precision", "engine", "optimizer", "partition"}
+        table.add_column(_TITLES.get(name, name), justify="left" if text else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(_field(name, row.get(name)) for name in columns), style=STYLES.get(row["status"], ""))
+    return table
+
+
+STYLES = {"failed": "red", "infeasible": "yellow", "missing": "yellow", "running": "cyan", "queued": "dim"}
+
+
+def _field(name: str, value: object) -> str:
+    if value is None:
+        return "–"
+    if name in {"efficiency", "train_accuracy", "test_accuracy"} and isinstance(value, float):
+        return f"{value:.1%}"
+    if name == "images_per_s" and isinstance(value, float):
+        return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
+    if isinstance(value, float):
+        return f"{value:.3g}" if value < 100 else f"{value:.1f}"
+    return str(value)
+
+
+def scripts(console: Console, paths: Sequence[Path]) -> None:
+    """Say where a dry run wrote its scripts."""
+    console.print(f"dry run: {len(paths)} script(s) written, nothing submitted", highlight=False)
+    for path in paths:
+        console.print(f"  {path}", highlight=False, soft_wrap=True)
+
+
+def detached(console: Console, name: str, folder: Path) -> None:
+    """Say that the jobs go on, and how to look again."""
+    console.print(
+        f"detached: the jobs of study {name} go on without this command\n"
+        f"  look again:  python -m vit_sweep status {folder} --watch\n"
+        f"  tables now:  python -m vit_sweep collect {folder}\n"
+        f"  end them:    python -m vit_sweep cancel {folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def problems(console: Console, found: Sequence[str]) -> None:
+    """Name the files that were passed over."""
+    for problem in found:
+        console.print(f"[yellow]passed over[/] {problem}", highlight=False, soft_wrap=True)

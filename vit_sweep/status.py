@@ -1,0 +1,107 @@
+"""What became of every cell: the job's own files first, then the scheduler's word. An edge."""
+
+from collections.abc import Mapping
+
+from launchers.backend import Launcher, TaskState, TaskStatus
+from launchers.local import LocalLauncher
+from launchers.profile import Scheduler
+from launchers.slurm import SlurmLauncher
+from vit_sweep.cell import CellFile
+from vit_sweep.record import Cause
+from vit_sweep.scaling import Result
+from vit_sweep.store import Attempt, JobEntry, Study
+
+ACTIVE = frozenset({"queued", "running", "unknown"})
+"""States of a cell that may still get a record without anybody's help."""
+
+
+def launcher_of(scheduler: Scheduler) -> Launcher:
+    """The backend of a scheduler."""
+    return {Scheduler.SLURM: SlurmLauncher, Scheduler.LOCAL: LocalLauncher}[scheduler]()
+
+
+class Watcher:
+    """Asks for the state of a study again and again; finished cells are read only once."""
+
+    def __init__(self, study: Study) -> None:
+        """Watch `study`."""
+        self._study = study
+        self._done: dict[str, Result] = {}
+        self._ended_before: set[str] = set()
+
+    def results(self) -> list[Result]:
+        """One result per planned cell, in the order of `cell_files`."""
+        files = self._study.cell_files()
+        for file in files:
+            if file.cell_id not in self._done:
+                record, problem = self._study.record(file)
+                if record is not None:
+                    self._done[file.cell_id] = Result(file=file, record=record, status="done")
+                elif problem:
+                    self._done[file.cell_id] = Result(file=file, record=None, status="failed", detail=problem)
+        jobs = latest_jobs(self._study.jobs())
+        missing = [f for f in files if f.cell_id not in self._done]
+        statuses = _ask({f.cell_id: jobs[f.cell_id] for f in missing if f.cell_id in jobs})
+        return [self._done.get(f.cell_id) or self._unfinished(f, jobs, statuses) for f in files]
+
+    def _unfinished(
+        self, file: CellFile, jobs: Mapping[str, tuple[JobEntry, int]], statuses: Mapping[str, TaskStatus]
+    ) -> Result:
+        if file.cell_id not in jobs:
+            return Result(file=file, record=None, status="missing", detail="never submitted")
+        entry, index = jobs[file.cell_id]
+        status = statuses[file.cell_id]
+        asked = entry.tasks[index][1]
+        attempts = [a for a in self._study.attempts(file.cell_id) if a.name.split(".")[0] == str(asked)]
+        last = attempts[-1] if attempts else None
+        if last is not None and last.exit is not None and last.exit.cause is not Cause.DONE:
+            detail = f"{last.exit.cause.value}: {last.exit.message} (rank {last.exit.rank} on {last.exit.host})"
+            died = status.detail if status.detail.startswith("rank ") and "signal" in status.detail else ""
+            return Result(file=file, record=None, status="failed", detail=died or detail)
+        if status.state is TaskState.ENDED:
+            # The scheduler may know of the end before a shared file system shows the record.
+            if file.cell_id not in self._ended_before:
+                self._ended_before.add(file.cell_id)
+                return Result(file=file, record=None, status="running", detail="ending")
+            why = status.detail or "the scheduler does not say why"
+            return Result(file=file, record=None, status="failed", detail=f"ended without a word: {why}")
+        self._ended_before.discard(file.cell_id)
+        detail = _where(last) if last is not None and status.state is TaskState.RUNNING else status.detail
+        return Result(file=file, record=None, status=status.state.value, detail=detail)
+
+
+def settled_results(study: Study) -> list[Result]:
+    """The state now, for a table that is made once: what has ended is not called running."""
+    watcher = Watcher(study)
+    first = watcher.results()
+    return watcher.results() if any(result.detail == "ending" for result in first) else first
+
+
+def latest_jobs(entries: list[JobEntry]) -> dict[str, tuple[JobEntry, int]]:
+    """The latest submission of each cell and its task index there."""
+    latest: dict[str, tuple[JobEntry, int]] = {}
+    for entry in entries:
+        if entry.event == "submitted":
+            for index, (cell_id, _) in enumerate(entry.tasks):
+                latest[cell_id] = (entry, index)
+    return latest
+
+
+def _ask(jobs: dict[str, tuple[JobEntry, int]]) -> dict[str, TaskStatus]:
+    """Ask each scheduler once for all of its cells."""
+    statuses: dict[str, TaskStatus] = {}
+    for scheduler in {entry.scheduler for entry, _ in jobs.values()}:
+        mine = {cell: job for cell, job in jobs.items() if job[0].scheduler == scheduler}
+        submissions = {(e.batch, e.handle): e.submission for e, _ in mine.values()}
+        states = launcher_of(Scheduler(scheduler)).states(submissions.values())
+        for cell_id, (entry, index) in mine.items():
+            statuses[cell_id] = states[entry.batch, index]
+    return statuses
+
+
+def _where(attempt: Attempt) -> str:
+    """Say where a running attempt is, for people."""
+    if attempt.progress is None:
+        return "starting"
+    progress = attempt.progress
+    return f"{progress.phase}, epoch {progress.epoch}/{progress.epochs} on {progress.host}"

@@ -1,0 +1,147 @@
+"""Data sets as uint8 tensors in device memory, cut into equal batches by a seeded order.
+
+The order depends on seed and epoch only, never on the number of ranks: runs of equal global batch see
+the same images in the same steps, however they are laid out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torchvision
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+
+from vit_sweep.cell import Cell
+from vit_sweep.datasets import problem_of
+from vit_sweep.failure import JobError
+from vit_sweep.point import DataSource, DataSpec
+from vit_sweep.record import Cause
+
+_SPLIT_SEED = 0
+_SYNTHETIC_SIDE = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """Images and labels of one split."""
+
+    images: Tensor
+    """uint8, (images, 3, height, width)."""
+    labels: Tensor
+    """int64, (images,)."""
+
+    def to(self, device: torch.device) -> "Split":
+        """The same split in device memory."""
+        return Split(images=self.images.to(device), labels=self.labels.to(device))
+
+
+def load(spec: DataSpec, root: Path) -> tuple[Split, Split]:
+    """Return the training and the test split; raises `JobError` when files are missing or damaged."""
+    problem = problem_of(spec, root)
+    if problem is not None:
+        raise JobError(
+            Cause.DATA, f"{problem}; run: python -m vit_sweep data prepare {spec.name} --root {root}"
+        )
+    match spec.source:
+        case DataSource.DIGITS:
+            train, test = _digits(spec)
+        case DataSource.SYNTHETIC:
+            train, test = _synthetic(spec)
+        case DataSource.CIFAR10:
+            train, test = _cifar(spec, root, torchvision.datasets.CIFAR10)
+        case DataSource.CIFAR100:
+            train, test = _cifar(spec, root, torchvision.datasets.CIFAR100)
+    for name, split, wanted in (("train", train, spec.train_images), ("test", test, spec.test_images)):
+        if len(split.labels) != wanted:
+            raise JobError(Cause.DATA, f"data={spec.name}: {len(split.labels)} {name} images, expected {wanted}")
+    return train, test
+
+
+def selected(cell: Cell) -> Tensor:
+    """Indices of the training images that this cell may see: a seeded choice, the same for every run."""
+    order = torch.randperm(cell.data.train_images, generator=torch.Generator().manual_seed(_SPLIT_SEED))
+    return order[: cell.train_images]
+
+
+def epoch_order(cell: Cell, chosen: Tensor, epoch: int) -> Tensor:
+    """Image indices of one epoch, (steps, accum, ranks, micro batch); repeats fill up the last step."""
+    generator = torch.Generator().manual_seed(cell.seed * 1_000_003 + epoch)
+    order = chosen[torch.randperm(len(chosen), generator=generator)]
+    repeats = -(-cell.images_per_epoch // len(order))
+    filled = order.repeat(repeats)[: cell.images_per_epoch]
+    return filled.view(cell.steps_per_epoch, cell.accum, cell.gpus, cell.micro_batch)
+
+
+def prepare(images: Tensor, side: int, dtype: torch.dtype) -> Tensor:
+    """Turn uint8 (n, 3, h, w) into normalised `dtype` (n, 3, side, side), in one batch on its device."""
+    if images.shape[-1] != side or images.shape[-2] != side:
+        images = transforms.resize(images, [side, side], interpolation=InterpolationMode.BILINEAR, antialias=True)
+    return images.to(dtype).div_(127.5).sub_(1.0)
+
+
+def test_batches(split: Split, cell: Cell, rank: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Yield this rank's share as (images, labels, how many of them count).
+
+    Every rank gets equally many batches, since with ZeRO-3 a forward is a collective; what fills up the
+    last ones does not count.
+    """
+    total, ranks, size = len(split.labels), cell.gpus, cell.micro_batch
+    rounds = -(-total // (ranks * size))
+    for i in range(rounds):
+        start = (i * ranks + rank) * size
+        index = torch.arange(start, start + size, device=split.labels.device)
+        counts = max(0, min(size, total - start))
+        index = index.clamp(max=total - 1)
+        yield split.images[index], split.labels[index], counts
+
+
+def _digits(spec: DataSpec) -> tuple[Split, Split]:
+    """Handwritten digits, 8 x 8 pixels of 17 grey levels (UCI; bundled with scikit-learn)."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    grey = torch.from_numpy(found.images).mul(255 / 16).round().to(torch.uint8)
+    images = grey.unsqueeze(1).expand(-1, 3, -1, -1).contiguous()
+    labels = torch.from_numpy(found.target).long()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SPLIT_SEED))
+    train, test = order[: spec.train_images], order[spec.train_images :]
+    return Split(images=images[train], labels=labels[train]), Split(images=images[test], labels=labels[test])
+
+
+def _synthetic(spec: DataSpec) -> tuple[Split, Split]:
+    """Seeded and learnable: a random picture per class under heavy noise."""
+    generator = torch.Generator().manual_seed(_SPLIT_SEED)
+    shape = (spec.classes, 3, _SYNTHETIC_SIDE, _SYNTHETIC_SIDE)
+    pictures = torch.rand(shape, generator=generator)
+
+    def split(count: int) -> Split:
+        labels = torch.arange(count) % spec.classes
+        noise = torch.rand((count, *shape[1:]), generator=generator)
+        images = (pictures[labels] * 0.4 + noise * 0.6).mul(255).to(torch.uint8)
+        return Split(images=images, labels=labels)
+
+    return split(spec.train_images), split(spec.test_images)
+
+
+def _cifar(
+    spec: DataSpec, root: Path, kind: type[torchvision.datasets.CIFAR10]
+) -> tuple[Split, Split]:
+    """CIFAR by torchvision's own reader, with the file list and checksums of the data's YAML."""
+    names = [(file.path.split("/", 1)[1], file.md5) for file in spec.files]
+    meta = kind.meta["filename"]
+
+    class Files(kind):  # type: ignore[misc, valid-type]  # torchvision ships no types
+        base_folder = spec.files[0].path.split("/", 1)[0]
+        train_list = [list(n) for n in names if not n[0].startswith("test") and n[0] != meta]  # noqa: RUF012
+        test_list = [list(n) for n in names if n[0].startswith("test")]  # noqa: RUF012
+        meta = kind.meta | {"md5": dict(names)[kind.meta["filename"]]}
+
+    def split(train: bool) -> Split:
+        found = Files(str(root), train=train, download=False)
+        images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
+        return Split(images=images, labels=torch.tensor(found.targets))
+
+    return split(True), split(False)

@@ -1,0 +1,94 @@
+"""How the ranks of a job find each other, without a fixed port and without MPI.
+
+Rank 0 binds a port below the ephemeral range (whose start depends on the job, so that neighbours rarely
+meet), and publishes host and port in the attempt's folder; the others wait for that file.
+"""
+
+import json
+import os
+import time
+import zlib
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch.distributed import TCPStore
+
+from launchers.profile import Device
+from launchers.rank import RankIdentity
+from vit_sweep.failure import JobError
+from vit_sweep.files import write
+from vit_sweep.record import Cause
+
+FIRST_PORT, LAST_PORT = 20000, 32767
+"""32768 is where Linux begins to hand out ports to outgoing connections."""
+CONNECT_TIMEOUT = timedelta(minutes=5)
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+_TRIES = 64
+
+
+def connect(me: RankIdentity, device: Device, attempt: Path) -> None:
+    """Start the process group (gloo on CPU, NCCL on CUDA); raises `JobError` when ranks stay away."""
+    # One node needs no name service: the loopback device is always there.
+    host = "127.0.0.1" if me.nodes == 1 else me.node_name
+    if me.nodes == 1:
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    path = attempt / "rendezvous.json"
+    if me.rank == 0:
+        store = _bind(me, host)
+        write(path, json.dumps({"host": host, "port": store.port}) + "\n")
+    else:
+        store = _join(path, me)
+    backend = "gloo" if device is Device.CPU else "nccl"
+    dist.init_process_group(
+        backend, store=store, rank=me.rank, world_size=me.world_size, timeout=COLLECTIVE_TIMEOUT
+    )
+
+
+def candidate_ports(key: str) -> list[int]:
+    """Ports to try, in the order that `key` (job, index, restart) gives; the same on every host."""
+    span = LAST_PORT - FIRST_PORT + 1
+    start = zlib.crc32(key.encode()) % span
+    return [FIRST_PORT + (start + 97 * i) % span for i in range(_TRIES)]
+
+
+def _bind(me: RankIdentity, host: str) -> TCPStore:
+    for port in candidate_ports(f"{me.job_id}/{me.restart}"):
+        try:
+            return TCPStore(
+                host, port, me.world_size, is_master=True, timeout=CONNECT_TIMEOUT, wait_for_workers=False
+            )
+        except (RuntimeError, OSError) as error:
+            if "address already in use" not in str(error).lower() and "EADDRINUSE" not in str(error):
+                raise
+    raise JobError(Cause.COMMUNICATION, f"none of {_TRIES} ports in {FIRST_PORT}-{LAST_PORT} is free on {host}")
+
+
+def _join(path: Path, me: RankIdentity) -> TCPStore:
+    deadline = time.monotonic() + CONNECT_TIMEOUT.total_seconds()
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise JobError(
+                Cause.COMMUNICATION,
+                f"rank {me.rank} waited {CONNECT_TIMEOUT.seconds} s for rank 0, which published no address",
+            )
+        time.sleep(0.05)
+    where = json.loads(path.read_text())
+    return TCPStore(where["host"], where["port"], me.world_size, is_master=False, timeout=CONNECT_TIMEOUT)
+
+
+def pick_device(me: RankIdentity, device: Device) -> torch.device:
+    """This rank's device: the only visible GPU, or the one of its local rank."""
+    if device is Device.CPU:
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if count == 0:
+        raise JobError(Cause.CONFIGURATION, f"no CUDA device on {me.node_name}, but the partition's device is cuda")
+    if count > 1 and me.local_rank >= count:
+        raise JobError(
+            Cause.MISMATCH, f"local rank {me.local_rank} on {me.node_name}, where only {count} GPUs are visible"
+        )
+    chosen = torch.device("cuda", 0 if count == 1 else me.local_rank)
+    torch.cuda.set_device(chosen)
+    return chosen
