@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from launchers.errors import UserError, closest
+from vit_sweep import show
 from vit_sweep.store import Study
 
 app = typer.Typer(
@@ -32,7 +32,7 @@ def collect(study: StudyName) -> None:
     from vit_sweep.collect import collect as collect_study
 
     found = open_study(study)
-    if not collect_study(found, Console()):
+    if not collect_study(found, show.console()):
         raise typer.Exit(1)
 
 
@@ -46,10 +46,9 @@ def status(
 
     from rich.table import Table
 
-    from vit_sweep import show
     from vit_sweep.status import settled_results
 
-    found, console = open_study(study), Console()
+    found, console = open_study(study), show.console()
     if watch:
         from vit_sweep.launch import watch_and_collect
 
@@ -77,7 +76,7 @@ def cancel(study: StudyName) -> None:
     for scheduler in {entry.scheduler for entry in jobs.values()}:
         mine = {e.handle: e.submission for e in jobs.values() if e.scheduler == scheduler}
         launcher_of(Scheduler(scheduler)).cancel(mine.values())
-    Console().print(f"{len(active)} cell(s) of study {found.name} cancelled")
+    show.console().print(f"{len(active)} cell(s) of study {found.name} cancelled")
 
 
 @data.command("prepare", epilog="Example: python -m vit_sweep data prepare cifar100 --root data")
@@ -102,9 +101,9 @@ def prepare(
     if spec.files and problem_of(spec, root) is not None:
         from vit_sweep.train.download import download
 
-        Console().print(f"fetching {name} to {root} ...")
+        show.console().print(f"fetching {name} to {root} ...")
         download(spec, root)
-    Console().print(f"{name} is ready" + (f" in {root}" if spec.files else ": it needs no files"))
+    show.console().print(f"{name} is ready" + (f" in {root}" if spec.files else ": it needs no files"))
 
 
 def open_study(study: str) -> Study:

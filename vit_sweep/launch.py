@@ -33,7 +33,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
 
     Raises `UserError` for a user's mistake, before anything is submitted.
     """
-    console = Console()
+    console = show.console()
     points, settings = read(configs)
     local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
     plan = make_plan(points, cores=len(os.sched_getaffinity(0)) if local else None)

@@ -51,6 +51,7 @@ def _pause(slurm: bool, quiet_rounds: int) -> None:
 def _lines(look: Callable[[], list[Result]], console: Console, slurm: bool) -> list[Result]:
     """One line per change of state: for logs and CI."""
     begun, told, quiet = time.monotonic(), dict[str, str](), 0
+    console.print("waiting for the cells to start (imports take a while) ...")
     while True:
         results = look()
         changes = [r for r in results if told.get(r.file.cell_id) != r.status]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -23,22 +24,38 @@ _SAID_ONCE = (
 )  # fmt: skip
 
 
+_NOTE_SHOWN = 120
+"""Characters of a note on the terminal; the files hold it whole."""
+_PLAIN_WIDTH = 160
+
+
+def console() -> Console:
+    """The console of every command: a log has no width of its own, so it gets enough for a table."""
+    found = Console()
+    return found if found.is_terminal else Console(width=_PLAIN_WIDTH)
+
+
 def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
     """Print the cells, what they amount to, and the points that cannot run."""
-    table = Table(title=f"study {study}: {len(plan.points)} points, {len(plan.cells)} cells, {len(todo)} to run")
-    for title in ("cell", "nodes x GPUs", "micro x accum x GPUs = global batch", "steps/epoch", "scaling", "remarks"):
-        table.add_column(title, overflow="fold")
+    title = f"study {study}: {len(plan.points)} points, {len(plan.cells)} cells, {len(todo)} to run"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("cell", no_wrap=True)
+    for name in ("nodes x GPUs", "micro", "accum", "global batch", "steps/epoch"):
+        table.add_column(name, justify="right")
+    table.add_column("scaling")
+    table.add_column("remarks", overflow="fold")
     remarks = {point.cell_id: point.remarks for point in plan.points}
     for cell_id, planned in plan.cells.items():
         cell = planned.cell
-        scalings = sorted({series.scaling.value for series in planned.series})
         table.add_row(
             cell_id,
             f"{cell.nodes} x {cell.gpus_per_node}",
-            f"{cell.micro_batch} x {cell.accum} x {cell.gpus} = {cell.global_batch}",
+            str(cell.micro_batch),
+            str(cell.accum),
+            str(cell.global_batch),
             str(cell.steps_per_epoch),
-            " ".join(scalings),
-            "; ".join([*remarks[cell_id], *([] if cell_id in todo else ["not run again"])]),
+            " ".join(sorted({series.scaling.value for series in planned.series})),
+            "; ".join([*([] if cell_id in todo else ["not run again"]), *remarks[cell_id]]),
         )
     console.print(table)
     if plan.duplicates:
@@ -52,7 +69,7 @@ def scaling(title: str, rows: Sequence[Cells]) -> Table:
     """Draw one scaling table (at least one row); what is equal in every row is said once in the title."""
     same = {name for name in _SAID_ONCE if len({row.get(name) for row in rows}) == 1}
     said = ", ".join(f"{name}={rows[0][name]}" for name in _SAID_ONCE if name in same)
-    table = Table(title=f"{title}\n[dim]{said}[/]", title_justify="left")
+    table = Table(title=f"{title}\n[dim]{said}[/]", title_justify="left", box=box.SIMPLE_HEAD)
     columns = [name for name in _SHOWN if name not in same and any(row.get(name) not in (None, "") for row in rows)]
     for name in columns:
         text = name in {"note", "status", "model", "data", "precision", "engine", "optimizer", "partition"}
@@ -72,6 +89,8 @@ def _field(name: str, value: object) -> str:
         return f"{value:.1%}"
     if name == "images_per_s" and isinstance(value, float):
         return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
+    if name == "note" and len(str(value)) > _NOTE_SHOWN:
+        return f"{str(value)[:_NOTE_SHOWN]}..."
     if isinstance(value, float):
         return f"{value:.3g}" if value < 100 else f"{value:.1f}"
     return str(value)

@@ -30,6 +30,8 @@ _TRIES = 64
 
 def connect(me: RankIdentity, device: Device, attempt: Path) -> None:
     """Start the process group (gloo on CPU, NCCL on CUDA); raises `JobError` when ranks stay away."""
+    # DeepSpeed insists on these and would else look for MPI.
+    os.environ.update(RANK=str(me.rank), WORLD_SIZE=str(me.world_size), LOCAL_RANK=str(me.local_rank))
     # One node needs no name service: the loopback device is always there.
     host = "127.0.0.1" if me.nodes == 1 else me.node_name
     if me.nodes == 1:

@@ -1,0 +1,54 @@
+# Two commands do everything on a fresh Debian 12 machine: `make demo` and `make test`.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt
+
+.PHONY: help demo test lint env env-dev golden constraints clean
+help:
+	@echo "make demo    build the environment, run a small study, show tables and figures"
+	@echo "make test    install what the tests need (a real Slurm included), lint, run all tests"
+	@echo "make lint    ruff, mypy --strict, import contracts"
+	@echo "make golden  renew the golden sbatch scripts after a wanted change; read the diff"
+
+$(VENV)/.uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 2; }
+	$(PYTHON) -m venv $(VENV) || { echo "no venv module: apt-get install python3-venv"; exit 2; }
+	$(BIN)/pip install --quiet uv
+	touch $@
+
+$(VENV)/.demo: $(VENV)/.uv pyproject.toml constraints.txt
+	@echo "installing torch, torchvision and deepspeed (5 GB, about a minute on a fast line) ..."
+	$(UV) --editable '.[train,report]'
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.demo
+	$(UV) --editable '.[train,report,dev]'
+	touch $@
+
+env: $(VENV)/.demo
+env-dev: $(VENV)/.dev
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m vit_sweep -m gpus=1,2 batch=16,32 scaling=strong,weak partition=local
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	tests/slurm/install.sh
+	$(BIN)/python -m pytest -m 'not train and not slurm' -n 2
+	$(BIN)/python -m pytest -m 'train or slurm'
+
+golden: $(VENV)/.dev
+	$(BIN)/python -m pytest -q tests/unit/test_golden.py --renew-golden
+
+constraints: $(VENV)/.uv
+	$(BIN)/uv pip compile -q pyproject.toml --all-extras --no-header --no-annotate --no-emit-index-url -o constraints.txt
+
+clean:
+	rm -rf $(VENV) outputs
