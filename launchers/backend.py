@@ -1,6 +1,6 @@
 """The interface of a backend: render, submit, ask, cancel."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -54,8 +54,11 @@ class Launcher(Protocol):
     def render(self, batch: Batch) -> Rendered:
         """Return the files of a batch, pure: nothing is written, nothing is looked up."""
 
-    def submit(self, rendered: Sequence[Rendered]) -> list[Submission]:
-        """Send batches whose files have been written; raises `SubmitError` with the scheduler's words."""
+    def submit(self, rendered: Sequence[Rendered]) -> Iterator[Submission]:
+        """Send batches whose files have been written; yield each as soon as the scheduler has it.
+
+        Raises `SubmitError` with the scheduler's words; what was yielded before runs.
+        """
 
     def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
         """Ask once for all; the answer is by batch name and task index."""

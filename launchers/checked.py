@@ -78,7 +78,27 @@ def _sentence(cls: type[Any], detail: ErrorDetails) -> str:
             menu = str(detail.get("ctx", {}).get("expected", ""))
             return f"{where}={given} is not one of {menu}"
         case _:
-            return f"{where}={_short(given)} – {detail['msg'][0].lower()}{detail['msg'][1:]}"
+            return f"{where}={_short(given)} – {_rule(detail)}"
+
+
+def _rule(detail: ErrorDetails) -> str:
+    """Say the rule that a value breaks in our words; pydantic's for the rare ones."""
+    limits = detail.get("ctx", {})
+    match detail["type"]:
+        case "int_type" | "int_parsing" | "int_from_float":
+            return "must be a whole number"
+        case "float_type" | "float_parsing":
+            return "must be a number"
+        case "bool_type" | "bool_parsing":
+            return "must be true or false"
+        case "greater_than_equal":
+            return f"must be at least {limits['ge']}"
+        case "greater_than":
+            return f"must be above {limits['gt']}"
+        case "less_than_equal":
+            return f"must be at most {limits['le']}"
+        case _:
+            return f"{detail['msg'][0].lower()}{detail['msg'][1:]}"
 
 
 def _short(value: object) -> str:

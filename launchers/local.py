@@ -5,7 +5,7 @@ import shlex
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,10 +25,10 @@ class LocalLauncher:
         script = f"#!/bin/sh\n# vit_sweep study: {batch.study}, {len(batch.tasks)} cell(s)\nexec {command}\n"
         return Rendered(batch=batch, files={"batch.json": to_json(batch), "job.sh": script}, script="job.sh")
 
-    def submit(self, rendered: Sequence[Rendered]) -> list[Submission]:
+    def submit(self, rendered: Sequence[Rendered]) -> Iterator[Submission]:
         """Start one detached queue for all batches, so that the heavy imports are paid once."""
         if not rendered:
-            return []
+            return
         folders = [item.batch.folder for item in rendered]
         python = rendered[0].batch.profile.python or sys.executable
         log = Path(folders[0]) / "queue.log"
@@ -45,10 +45,10 @@ class LocalLauncher:
             handle = _handle(psutil.Process(process.pid))
         except psutil.NoSuchProcess:
             raise SubmitError(f"the local queue ended at once: {log.read_text()[-500:]}") from None
-        return [
-            Submission(batch_name=item.batch.name, handle=f"{handle}|{item.batch.folder}", tasks=len(item.batch.tasks))
-            for item in rendered
-        ]
+        for item in rendered:
+            yield Submission(
+                batch_name=item.batch.name, handle=f"{handle}|{item.batch.folder}", tasks=len(item.batch.tasks)
+            )
 
     def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
         """Read what the queue wrote; without a living queue, whatever it did not finish has ended."""

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from launchers import sbatch
@@ -30,14 +30,15 @@ class SlurmLauncher:
             script="job.sbatch",
         )
 
-    def submit(self, rendered: Sequence[Rendered]) -> list[Submission]:
+    def submit(self, rendered: Sequence[Rendered]) -> Iterator[Submission]:
         """Send every script as it stands on disk."""
         if shutil.which("sbatch") is None:
             raise UserError(
                 "sbatch is not on PATH: this machine has no Slurm – run this on a login node, "
                 "choose partition=local, or add dry_run=true to write the scripts only"
             )
-        return [self._submit_one(item) for item in rendered]
+        for item in rendered:
+            yield self._submit_one(item)
 
     def _submit_one(self, rendered: Rendered) -> Submission:
         folder = Path(rendered.batch.folder)

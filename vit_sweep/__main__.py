@@ -5,7 +5,7 @@ A user's mistake ends here: one sentence on stderr, exit code 2. Anything else i
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from launchers.errors import UserError, closest
 
@@ -15,13 +15,22 @@ VERBS = ("cancel", "collect", "data", "status")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (0 all done, 1 some cell failed, 2 user mistake)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if words and words[0] in VERBS:
-            from vit_sweep.cli import app
+    return _reported(lambda: _command(words))
 
-            return _code_of(app, words)
-        _refuse_unknown_verb(words)
-        return _hydra(words)
+
+def _command(words: list[str]) -> int:
+    if words and words[0] in VERBS:
+        from vit_sweep.cli import app
+
+        return _code_of(app, words)
+    _refuse_unknown_verb(words)
+    return _hydra(words)
+
+
+def _reported(command: Callable[[], int]) -> int:
+    """Run `command`; a user's mistake is told in one sentence."""
+    try:
+        return command()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -47,7 +56,8 @@ def _hydra(words: list[str]) -> int:
         from vit_sweep.compose import plain
         from vit_sweep.launch import run
 
-        sys.exit(run([plain(config)], overrides=list(HydraConfig.get().overrides.task)))
+        # Hydra would print a line of its own about an exception that leaves this function.
+        sys.exit(_reported(lambda: run([plain(config)], overrides=list(HydraConfig.get().overrides.task))))
 
     sys.argv = [sys.argv[0], *words]
     try:
@@ -55,19 +65,8 @@ def _hydra(words: list[str]) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(explain(error, known=_known_keys())) from None
+        raise UserError(explain(error)) from None
     return 0
-
-
-def _known_keys() -> list[str]:
-    """The words that a command line may set, for the menu after a misspelt one."""
-    from omegaconf import OmegaConf
-
-    from vit_sweep.compose import conf_dir
-
-    config = OmegaConf.load(conf_dir() / "config.yaml")
-    groups = [folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra"]
-    return [*groups, *(str(key) for key in config if key not in {"defaults", "hydra"})]
 
 
 def _code_of(app: object, words: list[str]) -> int:

@@ -74,8 +74,10 @@ def cancel(study: StudyName) -> None:
     active = {r.file.cell_id for r in Watcher(found).results() if r.status in ACTIVE}
     jobs = {cell: entry for cell, (entry, _) in latest_jobs(found.jobs()).items() if cell in active}
     for scheduler in {entry.scheduler for entry in jobs.values()}:
-        mine = {e.handle: e.submission for e in jobs.values() if e.scheduler == scheduler}
-        launcher_of(Scheduler(scheduler)).cancel(mine.values())
+        mine = {e.handle: e for e in jobs.values() if e.scheduler == scheduler}
+        for entry in mine.values():
+            found.journal_cancelled(entry)
+        launcher_of(Scheduler(scheduler)).cancel(entry.submission for entry in mine.values())
     show.console().print(f"{len(active)} cell(s) of study {found.name} cancelled")
 
 

@@ -7,6 +7,7 @@ holds; overrides beyond plain values and group choices (`+`, `++`, `~`, packages
 
 import copy
 import itertools
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -70,17 +71,33 @@ def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) ->
                     OmegaConf.update(config, key, value, merge=True)
             yield plain(config)
         except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(explain(error, known=[str(k) for k in master if k != "hydra"])) from None
+            raise UserError(explain(error)) from None
 
 
-def explain(error: Exception, *, known: list[str]) -> str:
-    """Make one sentence of Hydra's words; a misspelt key gets the menu of right ones."""
+def explain(error: Exception) -> str:
+    """Make one sentence of Hydra's words; a misspelt name gets the menu of right ones."""
     text = " ".join(str(error).split())
-    for mark in ("Could not override '", "Key '"):
-        if text.startswith(mark):
-            key = text[len(mark) :].split("'", 1)[0]
-            return f"{key}: there is no such key – {closest(key, known)}"
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: there is no such {group} – {closest(name, error.options)}"
+    ambiguous = re.match(r"Ambiguous value for argument '(.+?)'", text)
+    if ambiguous:
+        return f"{ambiguous[1]}: several values are a grid, and a grid needs -m: python -m vit_sweep -m {ambiguous[1]}"
+    unknown = re.match(r"(?:Could not override|Key '.+?' is not in struct full_key:) '?([\w.]+)", text)
+    if unknown:
+        group, _, key = unknown[1].rpartition(".")
+        return f"{unknown[1]}: there is no such key – {closest(key, _known_keys(group))}"
     return text
+
+
+def _known_keys(group: str) -> list[str]:
+    """The words that a command line may set: at the top, or in one group (`model.layers`)."""
+    if group:
+        files = sorted((conf_dir() / group).glob("*.yaml"))
+        return [str(key) for key in OmegaConf.load(files[0])] if files else []
+    config = OmegaConf.load(conf_dir() / "config.yaml")
+    groups = [folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra"]
+    return [*groups, *(str(key) for key in config if key not in {"defaults", "hydra"})]
 
 
 def plain(config: DictConfig) -> Plain:

@@ -37,17 +37,20 @@ def draw(mode: Scaling, curves: list[list[Row]], folder: Path) -> list[Path]:
     _panel(left, frame, "epoch_s")
     _panel(right, frame, ratio)
     gpus = sorted(frame["gpus"].unique())
-    left.set(ylabel="epoch time, s (median)", title=f"{mode.value} scaling: time", ylim=(0, None))
+    left.set(ylabel="epoch time, s (median)", title=f"{mode.value} scaling: time", ylim=(0, 1.1 * frame["epoch_s"].max()))
     _gpu_axis(left, gpus)
     base = frame.loc[frame["baseline_gpus"].notna(), "baseline_gpus"]
     if mode is Scaling.STRONG:
         first = min(base) if len(base) else 1
         right.plot(gpus, [g / first for g in gpus], ls="--", color="0.4", lw=1.2, label="ideal", zorder=1)
-        right.set(ylabel="speedup, T(p0) / T(p)", title="strong scaling: speedup", ylim=(0, None))
+        right.set_yscale("log", base=2)
+        right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        right.set(ylabel="speedup, T(p0) / T(p)", title="strong scaling: speedup")
     else:
         right.axhline(1.0, ls="--", color="0.4", lw=1.2, label="ideal", zorder=1)
         right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        right.set(ylabel="efficiency, T(p0) / T(p)", title="weak scaling: efficiency", ylim=(0, None))
+        right.set(ylabel="efficiency, T(p0) / T(p)", title="weak scaling: efficiency")
+        right.set_ylim(0, 1.1 * max(1.0, frame["efficiency"].astype(float).max(skipna=True) or 1.0))
     _gpu_axis(right, gpus)
     if not frame[ratio].notna().any():
         right.text(0.5, 0.5, "no baseline with a time yet", ha="center", transform=right.transAxes, color="0.3")

@@ -3,6 +3,7 @@
 Rendering returns values; what is written for `dry_run=true` is what a submission sends.
 """
 
+import importlib.util
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -18,7 +19,7 @@ from vit_sweep import datasets, show
 from vit_sweep.compose import Plain
 from vit_sweep.config import Retry, Settings, read, study_folder
 from vit_sweep.plan import Plan, PlannedCell, by_shape, make_plan
-from vit_sweep.status import ACTIVE, Watcher, launcher_of
+from vit_sweep.status import ACTIVE, launcher_of, settled_results
 from vit_sweep.store import JobEntry, Study
 
 TASK_MODULE = "vit_sweep.task"
@@ -41,6 +42,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         raise UserError("no cell can run:\n" + "\n".join(f"  {r}" for r in _all_reasons(plan)))
     folder = study_folder(settings, points)
     if not settings.dry_run:
+        _require_packages("train", "torch", "torchvision", "deepspeed", "sklearn")
         for data in {cell.cell.data for cell in plan.cells.values()}:
             datasets.require(data, Path(settings.data_root))
     study = Study.create_or_resume(folder)
@@ -65,6 +67,7 @@ def watch_and_collect(study: Study, console: Console, *, only: set[str] | None =
     """Show progress until every cell has ended, then write and print the tables."""
     from vit_sweep import progress
 
+    _require_packages("report", "pandas", "seaborn", "matplotlib", "jinja2", "tabulate")
     try:
         results = progress.watch(study, console, only=only)
     except KeyboardInterrupt:
@@ -79,7 +82,7 @@ def watch_and_collect(study: Study, console: Console, *, only: set[str] | None =
 def _what_is_missing(study: Study, plan: Plan, retry: Retry | None) -> dict[str, tuple[PlannedCell, int]]:
     """Cells of this sweep that need a run, each with the number of its next attempt."""
     jobs = study.jobs()
-    results = {result.file.cell_id: result for result in Watcher(study).results()}
+    results = {result.file.cell_id: result for result in settled_results(study)}
     todo: dict[str, tuple[PlannedCell, int]] = {}
     for cell_id, planned in plan.cells.items():
         status = results[cell_id].status
@@ -122,13 +125,21 @@ def _submit(study: Study, rendered: list[Rendered]) -> None:
     for scheduler in Scheduler:
         mine = [item for item in rendered if item.batch.profile.scheduler is scheduler]
         for item in mine:
-            study.journal("submitting", item)
+            study.journal_batch("submitting", item)
         try:
-            submissions = launcher_of(scheduler).submit(mine)
+            for item, submission in zip(mine, launcher_of(scheduler).submit(mine), strict=True):
+                study.journal_batch("submitted", item, submission.handle)
         except SubmitError as error:
-            raise UserError(f"{error}; nothing of this batch runs; mend it and give the same command again") from None
-        for item, submission in zip(mine, submissions, strict=True):
-            study.journal("submitted", item, submission.handle)
+            raise UserError(
+                f"{error}; what was submitted before goes on; mend it and give the same command again for the rest"
+            ) from None
+
+
+def _require_packages(extra: str, *modules: str) -> None:
+    """Refuse, without importing anything, what could only fail later in a job or at the end of a wait."""
+    absent = [name for name in modules if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UserError(f"{', '.join(absent)} not installed here: pip install 'vit_sweep[{extra}]'")
 
 
 def _all_reasons(plan: Plan) -> list[str]:

@@ -51,9 +51,10 @@ def _pause(slurm: bool, quiet_rounds: int) -> None:
 def _lines(look: Callable[[], list[Result]], console: Console, slurm: bool) -> list[Result]:
     """One line per change of state: for logs and CI."""
     begun, told, quiet = time.monotonic(), dict[str, str](), 0
-    console.print("waiting for the cells to start (imports take a while) ...")
     while True:
         results = look()
+        if not told and _busy(results):
+            console.print("waiting for the cells to start (imports take a while) ...")
         changes = [r for r in results if told.get(r.file.cell_id) != r.status]
         for result in changes:
             told[result.file.cell_id] = result.status

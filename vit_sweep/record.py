@@ -49,7 +49,7 @@ class RankReport:
     cores: int
     """CPU cores that this rank may use, as the kernel says."""
     host_cores: int
-    """CPU cores of its host."""
+    """CPU cores that all ranks of this job on this host may use together."""
     visible_gpus: int
     """GPUs that the launcher gave to this rank's node, counted from the variables it set."""
     peak_memory_mib: float | None

@@ -134,14 +134,9 @@ def _row(key: SeriesKey, result: Result) -> Row:
     if record is None:
         return row
     time = epoch_time(record)
-    cores = min(rank.host_cores for rank in record.ranks)
-    crowded = oversubscribed(cell, cores)
-    remarks = [f"oversubscribed: {cell.gpus_per_node} ranks on {cores} core(s)"] if crowded else []
-    if cell.padding > PADDING_WORTH_SAYING:
-        remarks.append(f"{cell.padding:.0%} repeated images")
     return replace(
         row,
-        note="; ".join([*filter(None, [result.detail]), *remarks]),
+        note=note_of(result),
         epoch_s=time.median_s,
         spread_s=time.spread_s,
         first_epoch_s=time.first_s,
@@ -150,8 +145,28 @@ def _row(key: SeriesKey, result: Result) -> Row:
         train_accuracy=record.epochs[-1].train_accuracy,
         test_accuracy=record.epochs[-1].test_accuracy,
         n=time.n,
-        oversubscribed=crowded,
+        oversubscribed=is_oversubscribed(cell, record),
     )
+
+
+def is_oversubscribed(cell: Cell, record: Record) -> bool:
+    """Whether the ranks outnumbered the cores that they could use, as the job itself counted them."""
+    return oversubscribed(cell, _cores(record))
+
+
+def note_of(result: Result) -> str:
+    """What a reader of this run's times must know, in every table that shows them."""
+    cell, record = result.file.cell, result.record
+    remarks = [result.detail] if result.detail else []
+    if record is not None and is_oversubscribed(cell, record):
+        remarks.append(f"oversubscribed: {cell.gpus_per_node} ranks on {_cores(record)} core(s)")
+    if record is not None and cell.padding > PADDING_WORTH_SAYING:
+        remarks.append(f"{cell.padding:.0%} repeated images")
+    return "; ".join(remarks)
+
+
+def _cores(record: Record) -> int:
+    return min(rank.host_cores for rank in record.ranks)
 
 
 def _with_speedup(rows: Sequence[Row]) -> list[Row]:

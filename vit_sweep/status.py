@@ -7,9 +7,9 @@ from launchers.local import LocalLauncher
 from launchers.profile import Scheduler
 from launchers.slurm import SlurmLauncher
 from vit_sweep.cell import CellFile
-from vit_sweep.record import Cause
+from vit_sweep.record import Cause, Record
 from vit_sweep.scaling import Result
-from vit_sweep.store import Attempt, JobEntry, Study
+from vit_sweep.store import Attempt, JobEntry, RecordProblem, Study
 
 ACTIVE = frozenset({"queued", "running", "unknown"})
 """States of a cell that may still get a record without anybody's help."""
@@ -34,11 +34,9 @@ class Watcher:
         files = self._study.cell_files()
         for file in files:
             if file.cell_id not in self._done:
-                record, problem = self._study.record(file)
-                if record is not None:
-                    self._done[file.cell_id] = Result(file=file, record=record, status="done")
-                elif problem:
-                    self._done[file.cell_id] = Result(file=file, record=None, status="failed", detail=problem)
+                found = self._study.record(file)
+                if isinstance(found, Record):
+                    self._done[file.cell_id] = Result(file=file, record=found, status="done")
         jobs = latest_jobs(self._study.jobs())
         missing = [f for f in files if f.cell_id not in self._done]
         statuses = _ask({f.cell_id: jobs[f.cell_id] for f in missing if f.cell_id in jobs})
@@ -47,18 +45,24 @@ class Watcher:
     def _unfinished(
         self, file: CellFile, jobs: Mapping[str, tuple[JobEntry, int]], statuses: Mapping[str, TaskStatus]
     ) -> Result:
+        problem = self._study.record(file)
         if file.cell_id not in jobs:
-            return Result(file=file, record=None, status="missing", detail="never submitted")
+            detail = problem.text if isinstance(problem, RecordProblem) else "never submitted"
+            return Result(file=file, record=None, status="missing", detail=detail)
         entry, index = jobs[file.cell_id]
         status = statuses[file.cell_id]
+        if isinstance(problem, RecordProblem) and status.state is TaskState.ENDED:
+            return Result(file=file, record=None, status=problem.status, detail=problem.text)
         asked = entry.tasks[index][1]
         attempts = [a for a in self._study.attempts(file.cell_id) if a.name.split(".")[0] == str(asked)]
         last = attempts[-1] if attempts else None
-        if last is not None and last.exit is not None and last.exit.cause is not Cause.DONE:
+        if last is not None and last.exit is not None and last.exit.cause is not Cause.DONE and entry.event != "cancelled":
             detail = f"{last.exit.cause.value}: {last.exit.message} (rank {last.exit.rank} on {last.exit.host})"
             died = status.detail if status.detail.startswith("rank ") and "signal" in status.detail else ""
             return Result(file=file, record=None, status="failed", detail=died or detail)
         if status.state is TaskState.ENDED:
+            if entry.event == "cancelled":
+                return Result(file=file, record=None, status="cancelled", detail="the same command runs it again")
             # The scheduler may know of the end before a shared file system shows the record.
             if file.cell_id not in self._ended_before:
                 self._ended_before.add(file.cell_id)
@@ -78,10 +82,10 @@ def settled_results(study: Study) -> list[Result]:
 
 
 def latest_jobs(entries: list[JobEntry]) -> dict[str, tuple[JobEntry, int]]:
-    """The latest submission of each cell and its task index there."""
+    """The latest submission of each cell (or its cancellation) and its task index there."""
     latest: dict[str, tuple[JobEntry, int]] = {}
     for entry in entries:
-        if entry.event == "submitted":
+        if entry.event in ("submitted", "cancelled"):
             for index, (cell_id, _) in enumerate(entry.tasks):
                 latest[cell_id] = (entry, index)
     return latest

@@ -7,12 +7,14 @@ over, never fatal, never silently dropped.
 import json
 import os
 import platform
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -60,6 +62,14 @@ class Attempt:
     name: str
     exit: Exit | None
     progress: Progress | None
+
+
+@checked
+class RecordProblem:
+    """A `record.json` that is no row: the status that its cell gets, and why."""
+
+    status: str
+    text: str
 
 
 class Study:
@@ -166,8 +176,8 @@ class Study:
             write(folder / name, text)
         return folder / rendered.script
 
-    def journal(self, event: str, rendered: Rendered, handle: str = "") -> None:
-        """Append one line to `jobs.jsonl` and make sure that it is on disk."""
+    def journal_batch(self, event: str, rendered: Rendered, handle: str = "") -> None:
+        """Note what is about to happen, or has happened, to a batch."""
         batch = rendered.batch
         entry = JobEntry(
             at=_now(),
@@ -177,6 +187,14 @@ class Study:
             tasks=tuple((task.name, task.attempt) for task in batch.tasks),
             handle=handle,
         )
+        self.journal(entry)
+
+    def journal_cancelled(self, entry: JobEntry) -> None:
+        """Note that the jobs of an earlier entry were ended by their user."""
+        self.journal(replace(entry, at=_now(), event="cancelled"))
+
+    def journal(self, entry: JobEntry) -> None:
+        """Append one line to `jobs.jsonl` and make sure that it is on disk."""
         line = json.dumps(to_plain(entry)) + "\n"
         with (self.folder / "jobs.jsonl").open("a") as journal:
             journal.write(line)
@@ -202,16 +220,20 @@ class Study:
             key=lambda f: (f.cell.gpus, f.cell.nodes, f.cell.micro_batch, f.cell.accum, f.cell_id),
         )
 
-    def record(self, file: CellFile) -> tuple[Record | None, str]:
-        """The cell's record, or None and what is wrong with the file that is there."""
+    def record(self, file: CellFile) -> "Record | RecordProblem | None":
+        """The cell's record, what is wrong with the file that is there, or None when there is no file."""
         path = self.cell_dir(file.cell_id) / "record.json"
+        if not path.exists():
+            return None
         record = self._read(path, Record)
         if record is None:
-            return None, "its record.json cannot be read" if path.exists() else ""
+            return RecordProblem(status="missing", text="its record.json cannot be read; the same command runs it again")
         if record.cell_id != file.cell_id or record.requested != file.cell:
-            return None, f"its record.json belongs to another cell ({record.cell_id})"
+            return RecordProblem(status="missing", text=f"its record.json belongs to another cell, {record.cell_id}")
         wrong = mismatches(record.requested, record.resolved)
-        return (None, f"what ran is not what was asked: {'; '.join(wrong)}") if wrong else (record, "")
+        if wrong:
+            return RecordProblem(status="failed", text=f"what ran is not what was asked: {'; '.join(wrong)}")
+        return record
 
     def attempts(self, cell_id: str) -> list[Attempt]:
         """Attempts of a cell, oldest first."""
@@ -278,6 +300,8 @@ def _versions() -> dict[str, str]:
 
 
 def _git_commit() -> str | None:
+    if shutil.which("git") is None:
+        return None
     answer = subprocess.run(
         ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )

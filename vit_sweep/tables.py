@@ -5,7 +5,7 @@ from typing import Any
 
 from vit_sweep.plan import PlannedPoint
 from vit_sweep.point import Scaling
-from vit_sweep.scaling import Result, Row, curves
+from vit_sweep.scaling import Result, Row, curves, is_oversubscribed, note_of
 from vit_sweep.stats import epoch_time, step_ms
 
 Cells = dict[str, Any]
@@ -60,7 +60,7 @@ def _run(result: Result) -> Cells:
     row: Cells = {
         "cell_id": result.file.cell_id,
         "status": result.status,
-        "note": result.detail,
+        "note": note_of(result),
         "scaling": " ".join(sorted({series.scaling.value for series in result.file.series})),
         "model": cell.model.name,
         "data": cell.data.name,
@@ -99,6 +99,7 @@ def _run(result: Result) -> Cells:
         "peak_host_mib": max(r.peak_host_mib for r in record.ranks),
         "hosts": " ".join(record.resolved.hosts),
         "devices": " | ".join(sorted({rank.device for rank in record.ranks})),
+        "oversubscribed": is_oversubscribed(cell, record),
         "startup_s": record.startup_s,
         "attempt": record.attempt,
         "job_id": record.job_id,

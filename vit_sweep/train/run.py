@@ -58,14 +58,14 @@ def train(file: CellFile, me: RankIdentity, *, cell_dir: Path, attempt: Path, be
         for number in range(1, cell.epochs + 1):
             tell("training", number)
             epochs.append(trainer.epoch(number))
-        ranks: list[Any] = [None] * cell.gpus
-        dist.all_gather_object(ranks, _rank_report(me, device))
+        reports: list[Any] = [None] * cell.gpus
+        dist.all_gather_object(reports, _rank_report(me, device, _host_cores(me)))
         if me.rank == 0:
             record = Record(
                 cell_id=file.cell_id,
                 requested=cell,
                 resolved=resolved,
-                ranks=tuple(ranks),
+                ranks=tuple(reports),
                 epochs=tuple(epochs),
                 attempt=attempt.name,
                 job_id=me.job_id,
@@ -109,7 +109,14 @@ def _resolved(cell: Cell, engine: Any, me: RankIdentity) -> Resolved:
     )
 
 
-def _rank_report(me: RankIdentity, device: torch.device) -> RankReport:
+def _host_cores(me: RankIdentity) -> int:
+    """Count the cores that the ranks of this host may use together: pinned ranks each see only their own."""
+    everyone: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, (me.node_name, os.sched_getaffinity(0)))
+    return len(set[int]().union(*(cores for host, cores in everyone if host == me.node_name)))
+
+
+def _rank_report(me: RankIdentity, device: torch.device, host_cores: int) -> RankReport:
     cuda = device.type == "cuda"
     return RankReport(
         rank=me.rank,
@@ -117,7 +124,7 @@ def _rank_report(me: RankIdentity, device: torch.device) -> RankReport:
         local_rank=me.local_rank,
         device=torch.cuda.get_device_name(device) if cuda else _processor(),
         cores=len(os.sched_getaffinity(0)),
-        host_cores=os.cpu_count() or 1,
+        host_cores=host_cores,
         visible_gpus=me.visible_gpus,
         peak_memory_mib=torch.cuda.max_memory_allocated(device) / 2**20 if cuda else None,
         peak_reserved_mib=torch.cuda.max_memory_reserved(device) / 2**20 if cuda else None,

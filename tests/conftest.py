@@ -1,0 +1,38 @@
+"""What all tests share: the installed command as a user runs it, and the golden files."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TEST_CONF = ROOT / "tests" / "conf"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--renew-golden", action="store_true", help="write the golden files anew; read the diff")
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Run `python -m vit_sweep WORDS` in an empty folder; returns the completed process."""
+
+    def run(*words, env=None, timeout=300, cwd=tmp_path):
+        return subprocess.run(
+            [sys.executable, "-m", "vit_sweep", *words],
+            cwd=cwd,
+            env=clean_environment() | (env or {}),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+        )
+
+    return run
+
+
+def clean_environment():
+    """The environment of a user who has set nothing of ours."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("VIT_SWEEP_", "SLURM_", "HYDRA_"))}

@@ -1,0 +1,130 @@
+"""A user's mistake is one sentence with a next step, exit code 2, no traceback, and nothing is lost."""
+
+import json
+import os
+
+import pytest
+from filelock import FileLock
+
+MISTAKES = {
+    "an unknown partition shows the menu": (["partition=nope"], ["no such partition", "local", "vector_t4v2"]),
+    "an unknown model shows the menu": (["model=vit_x"], ["no such model", "vit_b_16", "vit_tiny_32"]),
+    "an unknown data set shows the menu": (["data=mnist"], ["no such data", "cifar100", "digits"]),
+    "gpus=0": (["gpus=0"], ["gpus=0", "at least 1"]),
+    "gpus=-1": (["gpus=-1"], ["gpus=-1", "at least 1"]),
+    "gpus=1.5": (["gpus=1.5"], ["gpus=1.5", "whole number"]),
+    "gpus=abc": (["gpus=abc"], ["gpus=abc", "whole number"]),
+    "gpus=true": (["gpus=true"], ["gpus=True", "whole number"]),
+    "batch=0": (["batch=0"], ["batch=0", "at least 1"]),
+    "a global batch that does not divide": (
+        ["batch=100", "gpus=8", "batch_per=global"],
+        ["batch=100", "do not divide over 8 ranks", "use 96 or 104"],
+    ),
+    "more GPUs than the partition has": (["gpus=9"], ["gpus=9", "1 node(s) x 8 GPU(s) = 8"]),
+    "GPUs that do not divide over nodes": (["nodes=3", "gpus=4"], ["nodes=3 gpus=4", "do not divide"]),
+    "weak scaling of a global batch": (["scaling=weak", "batch_per=global"], ["means nothing", "batch_per=gpu"]),
+    "a misspelt scaling mode": (["scaling=stong"], ["scaling=stong", "'strong' or 'weak'"]),
+    "an empty value": (["-m", "gpus="], ["gpus=", "whole number"]),
+    "an empty grid": (["-m", "gpus=range(1,1)"], ["grid is empty"]),
+    "an interval": (["-m", "gpus=interval(1,4)"], ["stated values"]),
+    "a grid without -m": (["gpus=1,2"], ["needs -m", "-m gpus=1,2"]),
+    "a swept setting": (["-m", "study=a,b"], ["study cannot be swept"]),
+    "a misspelt key": (["gpu=2"], ["gpu: there is no such key", "did you mean gpus"]),
+    "a misspelt key of a group": (["model.layerz=3"], ["did you mean layers"]),
+    "an added key": (["+foo=1"], ["unknown key foo", "gpus"]),
+    "a key added to a group": (["+engine.stage=1"], ["unknown key engine.stage", "zero_stage"]),
+    "a Hydra launcher": (["hydra/launcher=basic_"], ["hydra/launcher"]),
+    "a misspelt verb": (["colect", "x"], ["did you mean collect"]),
+    "a study that is none": (["collect", "nothing"], ["nothing is not a study"]),
+    "a study name that climbs out": (["study=../x"], ["study=../x", "letters, digits"]),
+    "data that are not there": (["data=cifar10"], ["data_batch_1 is missing", "data prepare cifar10"]),
+    "an unknown data set to prepare": (["data", "prepare", "cifar11"], ["did you mean cifar10"]),
+    "a precision that the partition refuses": (["precision=fp16"], ["precision=fp16", "use fp32 or bf16"]),
+    "a learning rate of nothing": (["optimizer.learning_rate=0"], ["learning_rate=0", "above 0"]),
+    "broken grammar": (["gpus=[1,"], ["at input '[1,'"]),
+}
+
+
+@pytest.mark.parametrize(("words", "said"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_told_in_words_and_leaves_nothing_behind(sweep, tmp_path, words, said):
+    answer = sweep(*words)
+    assert answer.returncode == 2, answer.stdout + answer.stderr
+    assert answer.stderr.startswith("error: ")
+    assert "Traceback" not in answer.stderr
+    for part in said:
+        assert part in answer.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_some_infeasible_points_do_not_stop_the_others(sweep):
+    answer = sweep("-m", "gpus=1,16", "dry_run=true")
+    assert answer.returncode == 0
+    assert "skipped gpus=16: local has 1 node(s) x 8 GPU(s) = 8" in answer.stdout
+
+
+def test_a_damaged_data_file_is_named_with_both_checksums(sweep, tmp_path):
+    folder = tmp_path / "data" / "cifar-100-python"
+    folder.mkdir(parents=True)
+    (folder / "train").write_bytes(b"half a download")
+    answer = sweep("data=cifar100")
+    assert answer.returncode == 2
+    assert "train is damaged (md5 " in answer.stderr
+    assert "expected 16019d7e3df5f24257cddd939b257f8d" in answer.stderr
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(sweep, tmp_path):
+    folder = tmp_path / "outputs" / "thesis"
+    folder.mkdir(parents=True)
+    (folder / "chapter1.txt").write_text("precious")
+    answer = sweep("study=thesis", "dry_run=true")
+    assert answer.returncode == 2
+    assert "exists and is not a study" in answer.stderr
+    assert [path.name for path in folder.iterdir()] == ["chapter1.txt"]
+
+
+def test_outputs_that_cannot_be_written_are_told(sweep, tmp_path):
+    (tmp_path / "outputs").write_text("a file where the folder should be")
+    answer = sweep("dry_run=true")
+    assert answer.returncode == 2
+    assert "cannot write to" in answer.stderr
+    assert "outputs=FOLDER" in answer.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_told(sweep, tmp_path):
+    (tmp_path / "outputs").mkdir(mode=0o555)
+    assert "cannot write to" in sweep("dry_run=true").stderr
+
+
+def test_a_second_sweep_on_a_busy_study_is_refused_without_damage(sweep, tmp_path):
+    assert sweep("dry_run=true", "study=busy").returncode == 0
+    folder = tmp_path / "outputs" / "busy"
+    before = {p: p.read_bytes() for p in folder.rglob("*.json")}
+    with FileLock(folder / ".lock"):
+        answer = sweep("dry_run=true", "study=busy", "gpus=2")
+    assert answer.returncode == 2
+    assert "study busy is being changed by" in answer.stderr
+    assert {p: p.read_bytes() for p in folder.rglob("*.json")} == before
+    assert sweep("dry_run=true", "study=busy", "gpus=2").returncode == 0
+
+
+def test_a_damaged_study_file_is_named_and_passed_over(sweep, tmp_path):
+    assert sweep("dry_run=true", "study=s").returncode == 0
+    folder = tmp_path / "outputs" / "s"
+    for path in [*folder.glob("cells/*/cell.json"), folder / "plan.json", folder / "study.json"]:
+        path.write_text(path.read_text()[:40])
+    answer = sweep("status", "outputs/s")
+    assert answer.returncode == 0
+    assert "passed over" in answer.stdout
+    assert "cell.json" in answer.stdout
+    again = sweep("dry_run=true", "study=s")
+    assert again.returncode == 0
+    assert json.loads((folder / "plan.json").read_text())["points"]
+
+
+def test_a_missing_sbatch_is_told_before_anything_is_queued(sweep, tmp_path):
+    answer = sweep("partition=vector_t4v2", "wait=false", env={"PATH": "/nonexistent"})
+    assert answer.returncode == 2
+    assert "sbatch is not on PATH" in answer.stderr
+    assert "dry_run=true" in answer.stderr

@@ -1,0 +1,50 @@
+"""Golden scripts: what a dry run writes for each Slurm profile, to the letter.
+
+After a wanted change: `make golden`, then read the diff.
+"""
+
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, TEST_CONF
+
+GOLDEN = ROOT / "tests" / "golden"
+GRIDS = {
+    "vector_t4v2": ["-m", "gpus=1,4,16", "batch=16,64", "model=vit_b_16", "data=cifar100"],
+    "lab_vector": ["-m", f"--config-dir={TEST_CONF}", "gpus=1,2", "placement=packed,spread"],
+}
+
+
+@pytest.mark.parametrize("profile", GRIDS)
+def test_a_dry_run_renders_the_golden_scripts(sweep, tmp_path, profile, request):
+    answer = sweep(*GRIDS[profile], f"partition={profile}", "dry_run=true", "study=golden")
+    assert answer.returncode == 0, answer.stderr
+    rendered = ""
+    for script in sorted(tmp_path.glob("outputs/golden/jobs/*/job.sbatch")):
+        assert str(script) in answer.stdout
+        text = script.read_text().replace(str(tmp_path), "FOLDER").replace(sys.executable, "PYTHON")
+        rendered += f"{text}\n{'=' * 80}\n"
+    path = GOLDEN / f"{profile}.sbatch"
+    if request.config.getoption("--renew-golden"):
+        path.write_text(rendered)
+    assert rendered == path.read_text(), "the scripts changed; if that is wanted: make golden"
+
+
+def test_the_same_command_renders_the_same_bytes(sweep, tmp_path):
+    words = [*GRIDS["vector_t4v2"], "partition=vector_t4v2", "dry_run=true", "study=twice"]
+    sweep(*words)
+    first = {p: p.read_bytes() for p in tmp_path.rglob("job.sbatch")}
+    sweep(*words)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("job.sbatch")} == first
+    assert first
+
+
+def test_a_local_dry_run_writes_a_script_that_a_shell_accepts(sweep, tmp_path):
+    import subprocess
+
+    sweep("-m", "gpus=1,2", "dry_run=true", "study=it")
+    scripts = list(tmp_path.rglob("job.sh"))
+    assert len(scripts) == 2
+    for script in scripts:
+        assert subprocess.run(["sh", "-n", script]).returncode == 0
