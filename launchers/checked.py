@@ -6,7 +6,6 @@ becomes one sentence instead of a validation dump.
 
 import json
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -23,16 +22,19 @@ _STRICT = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True)
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def checked(cls: type[T]) -> type[T]:
     """Make `cls` a frozen, slotted, keyword-only dataclass that validates its fields strictly."""
-    make: Callable[[type[T]], Any] = _pydantic_dataclass(
-        frozen=True, slots=True, kw_only=True, config=_STRICT
-    )
+    make: Callable[[type[T]], Any] = _pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
     made: type[T] = make(cls)
     return made
 
 
-@lru_cache(maxsize=None)
-def _adapter(cls: type[T]) -> TypeAdapter[T]:
-    return TypeAdapter(cls)
+_ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+
+
+def _adapter(cls: type[Any]) -> TypeAdapter[Any]:
+    """The validator of a class, made once."""
+    if cls not in _ADAPTERS:
+        _ADAPTERS[cls] = TypeAdapter(cls)
+    return _ADAPTERS[cls]
 
 
 def parse(cls: type[T], data: Mapping[str, Any], *, what: str) -> T:
@@ -47,7 +49,8 @@ def parse(cls: type[T], data: Mapping[str, Any], *, what: str) -> T:
 def parse_json(cls: type[T], text: str | bytes, *, what: str) -> T:
     """Build a checked `cls` from JSON text; raises `UserError` that names `what`."""
     try:
-        return _adapter(cls).validate_json(text)
+        parsed: T = _adapter(cls).validate_json(text)
+        return parsed
     except ValidationError as error:
         clauses = [_sentence(cls, detail) for detail in error.errors(include_url=False)]
         raise UserError(f"{what}: {'; '.join(clauses)}") from None

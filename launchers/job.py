@@ -71,6 +71,4 @@ class Batch:
 def split(batch: Batch) -> list[Batch]:
     """Split a batch at the partition's largest array."""
     size = batch.profile.max_array_size
-    return [
-        replace(batch, tasks=batch.tasks[start : start + size]) for start in range(0, len(batch.tasks), size)
-    ]
+    return [replace(batch, tasks=batch.tasks[start : start + size]) for start in range(0, len(batch.tasks), size)]

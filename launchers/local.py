@@ -47,7 +47,9 @@ class LocalLauncher:
             raise SubmitError(f"the local queue ended at once: {log.read_text()[-500:]}") from None
         for item in rendered:
             yield Submission(
-                batch_name=item.batch.name, handle=f"{handle}|{item.batch.folder}", tasks=len(item.batch.tasks)
+                batch_name=item.batch.name,
+                handle=f"{handle}|{item.batch.folder}",
+                tasks=len(item.batch.tasks),
             )
 
     def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
@@ -97,6 +99,5 @@ def _read_states(folder: Path) -> dict[int, TaskStatus]:
     except (OSError, ValueError):
         return {}
     return {
-        int(index): TaskStatus(state=TaskState(item["state"]), detail=item["detail"])
-        for index, item in written.items()
+        int(index): TaskStatus(state=TaskState(item["state"]), detail=item["detail"]) for index, item in written.items()
     }

@@ -40,7 +40,7 @@ class _Cell:
     failed_at: float | None = None
 
 
-class _Stop(Exception):
+class _Stopped(Exception):  # noqa: N818 - it is no error
     """SIGTERM arrived."""
 
 
@@ -63,7 +63,7 @@ def main(folders: list[str]) -> int:
             sentinels = [r.sentinel for c in cells for r in c.ranks if r.exitcode is None]
             # The timeout serves slots that another queue of this machine may give back.
             wait(sentinels, timeout=1.0) if sentinels else time.sleep(0.2)
-    except _Stop:
+    except _Stopped:
         for cell in cells:
             _kill(cell.ranks)
             if cell.state is not TaskState.ENDED:
@@ -72,9 +72,7 @@ def main(folders: list[str]) -> int:
     return 0
 
 
-def _start_what_fits(
-    cells: list[_Cell], slots: Slots, context: "multiprocessing.context.ForkServerContext"
-) -> bool:
+def _start_what_fits(cells: list[_Cell], slots: Slots, context: "multiprocessing.context.ForkServerContext") -> bool:
     started = False
     for cell in cells:
         if cell.state is not TaskState.QUEUED:
@@ -172,7 +170,7 @@ def _write_states(cells: list[_Cell]) -> None:
 
 
 def _on_term(_signal: int, _frame: FrameType | None) -> None:
-    raise _Stop
+    raise _Stopped
 
 
 if __name__ == "__main__":

@@ -95,6 +95,5 @@ class PartitionProfile:
             raise UserError(f"partition {self.name}: gpu_dialect=gres_typed needs gpu_type, for example t4")
         if self.default_minutes > self.max_minutes:
             raise UserError(
-                f"partition {self.name}: default_minutes={self.default_minutes} is above "
-                f"max_minutes={self.max_minutes}"
+                f"partition {self.name}: default_minutes={self.default_minutes} is above max_minutes={self.max_minutes}"
             )

@@ -42,7 +42,7 @@ def render(batch: Batch, *, python: str) -> str:
         signal_delay_s=SIGNAL_BEFORE_END_S,
         comment=f"{batch.study}/{batch.name}",
         map_count=len(batch.tasks),
-        wckey=None,  # submitit would mark every job as its own
+        wckey=None,  # type: ignore[arg-type]  # without it submitit marks every job as its own
         additional_parameters=_site_flags(profile, shape.gpus_per_node),
         # Slurm >= 22.05 no longer hands --cpus-per-task from sbatch to srun; one dead rank ends the step.
         srun_args=[f"--cpus-per-task={profile.cpus_per_gpu}", "--kill-on-bad-exit=1", *profile.srun_args],

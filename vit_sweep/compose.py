@@ -9,7 +9,7 @@ import copy
 import itertools
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +46,14 @@ def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) ->
     groups = [_is_group(override, loader) for override in parsed]
     simple = all(_is_simple(override) for override in parsed)
 
-    @lru_cache(maxsize=None)
+    @cache
     def base(chosen: tuple[str, ...]) -> DictConfig:
         config = loader.load_sweep_config(master, list(chosen))
         with open_dict(config):
             del config["hydra"]
         return config
 
-    @lru_cache(maxsize=None)
+    @cache
     def change(text: str) -> tuple[str, Any]:
         override = parser.parse_override(text)
         return override.key_or_group, override.value()
@@ -127,4 +127,3 @@ def _is_group(override: Override, loader: ConfigLoader) -> bool:
 def _is_simple(override: Override) -> bool:
     changes = not (override.is_add() or override.is_force_add() or override.is_delete())
     return changes and override.package is None
-

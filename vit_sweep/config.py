@@ -54,7 +54,11 @@ def study_folder(settings: Settings, points: Iterable[Point]) -> Path:
     """Return the study's folder. Its default name is stable, so the same command resumes the study."""
     name = settings.study
     if name is None:
-        parts = [{p.model.name for p in points}, {p.data.name for p in points}, {p.partition.name for p in points}]
+        parts = [
+            {p.model.name for p in points},
+            {p.data.name for p in points},
+            {p.partition.name for p in points},
+        ]
         name = "-".join("+".join(sorted(part)) for part in parts)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
         raise UserError(

@@ -15,6 +15,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from vit_sweep.point import Scaling
@@ -37,7 +38,11 @@ def draw(mode: Scaling, curves: list[list[Row]], folder: Path) -> list[Path]:
     _panel(left, frame, "epoch_s")
     _panel(right, frame, ratio)
     gpus = sorted(frame["gpus"].unique())
-    left.set(ylabel="epoch time, s (median)", title=f"{mode.value} scaling: time", ylim=(0, 1.1 * frame["epoch_s"].max()))
+    left.set(
+        ylabel="epoch time, s (median)",
+        title=f"{mode.value} scaling: time",
+        ylim=(0, 1.1 * frame["epoch_s"].max()),
+    )
     _gpu_axis(left, gpus)
     base = frame.loc[frame["baseline_gpus"].notna(), "baseline_gpus"]
     if mode is Scaling.STRONG:
@@ -54,13 +59,18 @@ def draw(mode: Scaling, curves: list[list[Row]], folder: Path) -> list[Path]:
     _gpu_axis(right, gpus)
     if not frame[ratio].notna().any():
         right.text(0.5, 0.5, "no baseline with a time yet", ha="center", transform=right.transAxes, color="0.3")
-    handles, labels = _legend(left, right, frame)
+    handles, labels = _legend(right, frame)
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, len(labels))), frameon=False)
     paths = [folder / f"{mode.value}_scaling.{suffix}" for suffix in ("png", "svg")]
     for path in paths:
         partial = path.with_name(f".{path.name}")
         # No date in the file: the same records draw the same bytes.
-        figure.savefig(partial, dpi=160, format=path.suffix[1:], metadata={"Date": None} if path.suffix == ".svg" else None)
+        figure.savefig(
+            partial,
+            dpi=160,
+            format=path.suffix[1:],
+            metadata={"Date": None} if path.suffix == ".svg" else None,
+        )
         partial.replace(path)
     plt.close(figure)
     return paths
@@ -107,17 +117,25 @@ def _gpu_axis(axes: Axes, gpus: list[int]) -> None:
     axes.set_xlabel("GPUs")
 
 
-def _legend(left: Axes, right: Axes, frame: pd.DataFrame) -> tuple[list[Any], list[str]]:
+def _legend(right: Axes, frame: pd.DataFrame) -> tuple[list[Any], list[str]]:
     order = list(dict.fromkeys(frame["curve"]))
     colors = sns.color_palette("colorblind", len(order))
     markers = ["o", "X", "s", "P", "D", "^", "v", "p"]
     handles: list[Any] = [
-        plt.Line2D([], [], color=color, marker=markers[i % len(markers)], label=label)
+        Line2D([], [], color=color, marker=markers[i % len(markers)], label=label)
         for i, (label, color) in enumerate(zip(order, colors, strict=True))
     ]
     handles += [line for line in right.get_lines() if line.get_label() == "ideal"]
     if frame["oversubscribed"].any():
         handles.append(
-            plt.Line2D([], [], ls="none", marker="o", mfc="none", color="0.3", label="oversubscribed (not comparable)")
+            Line2D(
+                [],
+                [],
+                ls="none",
+                marker="o",
+                mfc="none",
+                color="0.3",
+                label="oversubscribed (not comparable)",
+            )
         )
     return handles, [handle.get_label() for handle in handles]

@@ -16,8 +16,7 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
     profile = point.partition
     if point.precision in profile.refused_precisions:
         reasons.append(
-            f"precision={point.precision}: {profile.name} ({profile.gpu_model}) refuses it; "
-            f"use {_others(point)}"
+            f"precision={point.precision}: {profile.name} ({profile.gpu_model}) refuses it; use {_others(point)}"
         )
     if point.model.image_size % point.model.patch_size or point.model.width % point.model.heads:
         reasons.append(
@@ -76,16 +75,12 @@ def _nodes(point: Point, reasons: list[str]) -> int | None:
         if gpus % nodes:
             divisors = [n for n in range(1, min(gpus, profile.nodes) + 1) if gpus % n == 0]
             menu = ", ".join(map(str, divisors))
-            reasons.append(
-                f"nodes={nodes} gpus={gpus}: {gpus} GPUs do not divide over {nodes} nodes; use nodes={menu}"
-            )
+            reasons.append(f"nodes={nodes} gpus={gpus}: {gpus} GPUs do not divide over {nodes} nodes; use nodes={menu}")
             return None
     elif point.placement is Placement.SPREAD:
         nodes = gpus
     else:
-        nodes = next(
-            n for n in range(1, gpus + 1) if gpus % n == 0 and gpus // n <= profile.gpus_per_node
-        )
+        nodes = next(n for n in range(1, gpus + 1) if gpus % n == 0 and gpus // n <= profile.gpus_per_node)
     if nodes > profile.nodes:
         reasons.append(
             f"nodes={nodes} gpus={gpus}: {profile.name} gives a job {profile.nodes} node(s) at most; use "

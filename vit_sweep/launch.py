@@ -17,7 +17,7 @@ from launchers.job import Batch, Task, split
 from launchers.profile import Device, Scheduler
 from vit_sweep import datasets, show
 from vit_sweep.compose import Plain
-from vit_sweep.config import Retry, Settings, read, study_folder
+from vit_sweep.config import Retry, read, study_folder
 from vit_sweep.plan import Plan, PlannedCell, by_shape, make_plan
 from vit_sweep.status import ACTIVE, launcher_of, settled_results
 from vit_sweep.store import JobEntry, Study
@@ -52,7 +52,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         todo = _what_is_missing(study, plan, settings.retry)
         rendered = _render(study, todo)
         scripts = [study.write_rendered(item) for item in rendered]
-        show.plan(console, plan, study=study.name, todo={cell_id for cell_id in todo})
+        show.plan(console, plan, study=study.name, todo=set(todo))
         if settings.dry_run:
             show.scripts(console, scripts)
             return EXIT_DONE
@@ -108,9 +108,7 @@ def _render(study: Study, todo: dict[str, tuple[PlannedCell, int]]) -> list[Rend
             study_dir=str(study.folder),
             profile=profile,
             shape=shape,
-            tasks=tuple(
-                Task(name=member.cell.cell_id, attempt=todo[member.cell.cell_id][1]) for member in members
-            ),
+            tasks=tuple(Task(name=member.cell.cell_id, attempt=todo[member.cell.cell_id][1]) for member in members),
             module=TASK_MODULE,
             # DeepSpeed picks its accelerator when it is imported; a virtual node's GPU is no device.
             environment={"DS_ACCELERATOR": "cpu" if on_cpu else "cuda"},
@@ -149,4 +147,3 @@ def _all_reasons(plan: Plan) -> list[str]:
 def run(configs: Iterable[Plain], *, overrides: Sequence[str]) -> int:
     """`sweep` with this process's own command line."""
     return sweep(configs, arguments=sys.argv[1:], overrides=overrides)
-

@@ -75,17 +75,13 @@ def make_plan(points: Iterable[Point], *, cores: int | None = None) -> Plan:
             planned.append(PlannedPoint(axes=point.axes, cell_id=None, reasons=cell))
             continue
         cell_id, series = cell.cell_id, series_of(point, cell)
-        planned.append(
-            PlannedPoint(axes=point.axes, cell_id=cell_id, reasons=(), remarks=_remarks(cell, cores))
-        )
+        planned.append(PlannedPoint(axes=point.axes, cell_id=cell_id, reasons=(), remarks=_remarks(cell, cores)))
         known = cells[cell_id].series if cell_id in cells else ()
         cells[cell_id] = PlannedCell(
             cell=cell,
             series=merge_series(known, (series,)),
             profile=point.partition,
-            shape=Shape(
-                nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=point.partition.default_minutes
-            ),
+            shape=Shape(nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=point.partition.default_minutes),
         )
     return Plan(points=tuple(planned), cells=cells)
 
@@ -120,7 +116,5 @@ def _remarks(cell: Cell, cores: int | None) -> tuple[str, ...]:
     if cores is not None and oversubscribed(cell, cores):
         remarks.append(f"oversubscribed: {cell.gpus_per_node} ranks on {cores} core(s)")
     if cell.padding > PADDING_WORTH_SAYING:
-        remarks.append(
-            f"the last step repeats {cell.images_per_epoch - cell.train_images} images ({cell.padding:.0%})"
-        )
+        remarks.append(f"the last step repeats {cell.images_per_epoch - cell.train_images} images ({cell.padding:.0%})")
     return tuple(remarks)

@@ -73,7 +73,11 @@ def _lines(look: Callable[[], list[Result]], console: Console, slurm: bool) -> l
 
 def _live(look: Callable[[], list[Result]], console: Console, slurm: bool) -> list[Result]:
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
     )
     task = bar.add_task("cells")
     quiet, before = 0, dict[str, str]()

@@ -24,9 +24,7 @@ def epoch_time(record: Record) -> EpochTime:
     """Summarise a run's epochs; the first one never joins others."""
     seconds = [epoch.seconds for epoch in record.epochs]
     steady = seconds[1:] or seconds
-    return EpochTime(
-        median_s=median(steady), spread_s=max(steady) - min(steady), n=len(steady), first_s=seconds[0]
-    )
+    return EpochTime(median_s=median(steady), spread_s=max(steady) - min(steady), n=len(steady), first_s=seconds[0])
 
 
 def step_ms(record: Record) -> float | None:

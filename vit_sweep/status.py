@@ -17,7 +17,8 @@ ACTIVE = frozenset({"queued", "running", "unknown"})
 
 def launcher_of(scheduler: Scheduler) -> Launcher:
     """The backend of a scheduler."""
-    return {Scheduler.SLURM: SlurmLauncher, Scheduler.LOCAL: LocalLauncher}[scheduler]()
+    launchers: dict[Scheduler, Launcher] = {Scheduler.SLURM: SlurmLauncher(), Scheduler.LOCAL: LocalLauncher()}
+    return launchers[scheduler]
 
 
 class Watcher:
@@ -56,7 +57,12 @@ class Watcher:
         asked = entry.tasks[index][1]
         attempts = [a for a in self._study.attempts(file.cell_id) if a.name.split(".")[0] == str(asked)]
         last = attempts[-1] if attempts else None
-        if last is not None and last.exit is not None and last.exit.cause is not Cause.DONE and entry.event != "cancelled":
+        if (
+            last is not None
+            and last.exit is not None
+            and last.exit.cause is not Cause.DONE
+            and entry.event != "cancelled"
+        ):
             detail = f"{last.exit.cause.value}: {last.exit.message} (rank {last.exit.rank} on {last.exit.host})"
             died = status.detail if status.detail.startswith("rank ") and "signal" in status.detail else ""
             return Result(file=file, record=None, status="failed", detail=died or detail)

@@ -122,8 +122,7 @@ class Study:
         except Timeout:
             who = owner.read_text().strip() if owner.is_file() else "another process"
             raise UserError(
-                f"study {self.name} is being changed by {who}; wait until it has submitted, "
-                "or use study=OTHER_NAME"
+                f"study {self.name} is being changed by {who}; wait until it has submitted, or use study=OTHER_NAME"
             ) from None
         try:
             write(owner, f"process {os.getpid()} on {socket.gethostname()} since {_now()}\n")
@@ -227,7 +226,9 @@ class Study:
             return None
         record = self._read(path, Record)
         if record is None:
-            return RecordProblem(status="missing", text="its record.json cannot be read; the same command runs it again")
+            return RecordProblem(
+                status="missing", text="its record.json cannot be read; the same command runs it again"
+            )
         if record.cell_id != file.cell_id or record.requested != file.cell:
             return RecordProblem(status="missing", text=f"its record.json belongs to another cell, {record.cell_id}")
         wrong = mismatches(record.requested, record.resolved)
@@ -238,7 +239,8 @@ class Study:
     def attempts(self, cell_id: str) -> list[Attempt]:
         """Attempts of a cell, oldest first."""
         folders = sorted(
-            (f for f in self.cell_dir(cell_id).glob("attempts/*") if f.is_dir()), key=lambda f: _attempt_key(f.name)
+            (f for f in self.cell_dir(cell_id).glob("attempts/*") if f.is_dir()),
+            key=lambda f: _attempt_key(f.name),
         )
         return [
             Attempt(
@@ -303,6 +305,9 @@ def _git_commit() -> str | None:
     if shutil.which("git") is None:
         return None
     answer = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return answer.stdout.strip() if answer.returncode == 0 else None

@@ -21,9 +21,7 @@ SCALING_COLUMNS = (
 )  # fmt: skip
 
 
-def scaling_table(
-    results: Sequence[Result], points: Sequence[PlannedPoint], scaling: Scaling
-) -> list[Cells]:
+def scaling_table(results: Sequence[Result], points: Sequence[PlannedPoint], scaling: Scaling) -> list[Cells]:
     """Rows of one scaling table: every asked cell, whatever became of it, then the infeasible points."""
     rows = [_cells(row) for curve in curves(results, scaling) for row in curve]
     return rows + [_infeasible(p) for p in points if p.cell_id is None and p.axes["scaling"] == scaling.value]
@@ -32,9 +30,7 @@ def scaling_table(
 def runs_table(results: Sequence[Result], points: Sequence[PlannedPoint]) -> list[Cells]:
     """One tidy row per run (and per infeasible point), for anyone's own analysis."""
     return [_run(result) for result in results] + [
-        {"status": "infeasible", "note": "; ".join(p.reasons), **_known_axes(p)}
-        for p in points
-        if p.cell_id is None
+        {"status": "infeasible", "note": "; ".join(p.reasons), **_known_axes(p)} for p in points if p.cell_id is None
     ]
 
 

@@ -20,23 +20,26 @@ class VitSweepSweeperConf:
     _target_: str = "hydra_plugins.vit_sweep_sweeper.VitSweepSweeper"
 
 
-ConfigStore.instance().store(
-    group="hydra/sweeper", name="vit_sweep", node=VitSweepSweeperConf, provider="vit_sweep"
-)
+ConfigStore.instance().store(group="hydra/sweeper", name="vit_sweep", node=VitSweepSweeperConf, provider="vit_sweep")
 
 
 class VitSweepSweeper(Sweeper):
     """Plans every cell of the grid before one job exists; Hydra's launcher is not used."""
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+    def setup(
+        self,
+        *,
+        hydra_context: HydraContext,
+        task_function: TaskFunction,  # noqa: ARG002 - Hydra's signature; our cells run in jobs, not here
+        config: DictConfig,
+    ) -> None:
         """Keep what composing a cell takes; refuse a launcher that would be ignored in silence."""
         from launchers.errors import UserError
 
         launcher = config.hydra.runtime.choices["hydra/launcher"]
         if launcher != "basic":
             raise UserError(
-                f"hydra/launcher={launcher}: the launcher comes from the partition; "
-                "leave it out and use partition=NAME"
+                f"hydra/launcher={launcher}: the launcher comes from the partition; leave it out and use partition=NAME"
             )
         self._loader, self._config = hydra_context.config_loader, config
 

@@ -7,7 +7,10 @@ import pytest
 from filelock import FileLock
 
 MISTAKES = {
-    "an unknown partition shows the menu": (["partition=nope"], ["no such partition", "local", "vector_t4v2"]),
+    "an unknown partition shows the menu": (
+        ["partition=nope"],
+        ["no such partition", "local", "vector_t4v2"],
+    ),
     "an unknown model shows the menu": (["model=vit_x"], ["no such model", "vit_b_16", "vit_tiny_32"]),
     "an unknown data set shows the menu": (["data=mnist"], ["no such data", "cifar100", "digits"]),
     "gpus=0": (["gpus=0"], ["gpus=0", "at least 1"]),
@@ -22,7 +25,10 @@ MISTAKES = {
     ),
     "more GPUs than the partition has": (["gpus=9"], ["gpus=9", "1 node(s) x 8 GPU(s) = 8"]),
     "GPUs that do not divide over nodes": (["nodes=3", "gpus=4"], ["nodes=3 gpus=4", "do not divide"]),
-    "weak scaling of a global batch": (["scaling=weak", "batch_per=global"], ["means nothing", "batch_per=gpu"]),
+    "weak scaling of a global batch": (
+        ["scaling=weak", "batch_per=global"],
+        ["means nothing", "batch_per=gpu"],
+    ),
     "a misspelt scaling mode": (["scaling=stong"], ["scaling=stong", "'strong' or 'weak'"]),
     "an empty value": (["-m", "gpus="], ["gpus=", "whole number"]),
     "an empty grid": (["-m", "gpus=range(1,1)"], ["grid is empty"]),

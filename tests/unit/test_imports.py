@@ -19,7 +19,10 @@ sys.exit(code)
 
 def heavy_imports(words, cwd, before=""):
     answer = subprocess.run(
-        [sys.executable, "-c", before + PROBE.format(heavy=HEAVY), *words], cwd=cwd, capture_output=True, text=True
+        [sys.executable, "-c", before + PROBE.format(heavy=HEAVY), *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
     )
     # Hydra ends `--help` and `--cfg` by itself; the probe's line is then missing and so is the proof.
     line = next((part for part in answer.stdout.splitlines() if part.startswith("HEAVY")), None)

@@ -1,5 +1,6 @@
 """Step times without disturbing the steps: events on CUDA, a monotonic clock on CPU."""
 
+import itertools
 import time
 
 import torch
@@ -17,7 +18,7 @@ class StepClock:
     def mark(self) -> None:
         """Note the end of a step (the first mark: the start of the first step)."""
         if self._cuda:
-            event = torch.cuda.Event(enable_timing=True)
+            event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch's own gap
             event.record()
             self._events.append(event)
         else:
@@ -28,8 +29,8 @@ class StepClock:
         if self._cuda:
             torch.cuda.synchronize()
             marks = self._events
-            steps = [a.elapsed_time(b) for a, b in zip(marks, marks[1:], strict=False)]
+            steps = [a.elapsed_time(b) for a, b in itertools.pairwise(marks)]
         else:
-            steps = [1000 * (b - a) for a, b in zip(self._times, self._times[1:], strict=False)]
+            steps = [1000 * (b - a) for a, b in itertools.pairwise(self._times)]
         self._events, self._times = [], []
         return [round(step, 3) for step in steps]

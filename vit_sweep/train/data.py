@@ -42,9 +42,7 @@ def load(spec: DataSpec, root: Path) -> tuple[Split, Split]:
     """Return the training and the test split; raises `JobError` when files are missing or damaged."""
     problem = problem_of(spec, root)
     if problem is not None:
-        raise JobError(
-            Cause.DATA, f"{problem}; run: python -m vit_sweep data prepare {spec.name} --root {root}"
-        )
+        raise JobError(Cause.DATA, f"{problem}; run: python -m vit_sweep data prepare {spec.name} --root {root}")
     match spec.source:
         case DataSource.DIGITS:
             train, test = _digits(spec)
@@ -126,14 +124,12 @@ def _synthetic(spec: DataSpec) -> tuple[Split, Split]:
     return split(spec.train_images), split(spec.test_images)
 
 
-def _cifar(
-    spec: DataSpec, root: Path, kind: type[torchvision.datasets.CIFAR10]
-) -> tuple[Split, Split]:
+def _cifar(spec: DataSpec, root: Path, kind: type[torchvision.datasets.CIFAR10]) -> tuple[Split, Split]:
     """CIFAR by torchvision's own reader, with the file list and checksums of the data's YAML."""
     names = [(file.path.split("/", 1)[1], file.md5) for file in spec.files]
     meta = kind.meta["filename"]
 
-    class Files(kind):  # type: ignore[misc, valid-type]  # torchvision ships no types
+    class Files(kind):  # type: ignore[misc]  # torchvision ships no types
         base_folder = spec.files[0].path.split("/", 1)[0]
         train_list = [list(n) for n in names if not n[0].startswith("test") and n[0] != meta]  # noqa: RUF012
         test_list = [list(n) for n in names if n[0].startswith("test")]  # noqa: RUF012

@@ -11,7 +11,10 @@ from launchers.errors import UserError
 from vit_sweep.datasets import problem_of
 from vit_sweep.point import DataSource, DataSpec
 
-_KINDS = {DataSource.CIFAR10: torchvision.datasets.CIFAR10, DataSource.CIFAR100: torchvision.datasets.CIFAR100}
+_KINDS = {
+    DataSource.CIFAR10: torchvision.datasets.CIFAR10,
+    DataSource.CIFAR100: torchvision.datasets.CIFAR100,
+}
 
 
 def download(data: DataSpec, root: Path) -> None:

@@ -18,7 +18,9 @@ from vit_sweep.train.model import DTYPES
 class Trainer:
     """One rank's side of the training of a cell."""
 
-    def __init__(self, cell: Cell, engine: Any, train: Split, test: Split, chosen: Tensor, device: torch.device) -> None:
+    def __init__(
+        self, *, cell: Cell, engine: Any, train: Split, test: Split, chosen: Tensor, device: torch.device
+    ) -> None:
         """Train `engine` on the `chosen` images of `train`."""
         self._cell, self._engine, self._device = cell, engine, device
         self._train, self._test, self._chosen = train, test, chosen
@@ -94,5 +96,3 @@ class Trainer:
             dist.barrier(device_ids=[self._device.index])
         else:
             dist.barrier()
-
-

@@ -20,7 +20,7 @@ def vision_transformer(cell: Cell) -> nn.Module:
     """Build the model from the cell's seed; its head has one output per class of the data."""
     torch.manual_seed(cell.seed)
     spec = cell.model
-    return VisionTransformer(
+    model: nn.Module = VisionTransformer(
         image_size=spec.image_size,
         patch_size=spec.patch_size,
         num_layers=spec.layers,
@@ -29,6 +29,7 @@ def vision_transformer(cell: Cell) -> nn.Module:
         mlp_dim=spec.mlp_width,
         num_classes=cell.data.classes,
     )
+    return model
 
 
 def optimizer(cell: Cell, model: nn.Module) -> torch.optim.Optimizer:

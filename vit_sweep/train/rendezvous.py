@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # type: ignore[attr-defined]  # re-exported without saying so
 
 from launchers.profile import Device
 from launchers.rank import RankIdentity
@@ -43,9 +43,7 @@ def connect(me: RankIdentity, device: Device, attempt: Path) -> None:
     else:
         store = _join(path, me)
     backend = "gloo" if device is Device.CPU else "nccl"
-    dist.init_process_group(
-        backend, store=store, rank=me.rank, world_size=me.world_size, timeout=COLLECTIVE_TIMEOUT
-    )
+    dist.init_process_group(backend, store=store, rank=me.rank, world_size=me.world_size, timeout=COLLECTIVE_TIMEOUT)
 
 
 def candidate_ports(key: str) -> list[int]:
@@ -58,9 +56,7 @@ def candidate_ports(key: str) -> list[int]:
 def _bind(me: RankIdentity, host: str) -> TCPStore:
     for port in candidate_ports(f"{me.job_id}/{me.restart}"):
         try:
-            return TCPStore(
-                host, port, me.world_size, is_master=True, timeout=CONNECT_TIMEOUT, wait_for_workers=False
-            )
+            return TCPStore(host, port, me.world_size, is_master=True, timeout=CONNECT_TIMEOUT, wait_for_workers=False)
         except (RuntimeError, OSError) as error:
             if "address already in use" not in str(error).lower() and "EADDRINUSE" not in str(error):
                 raise
@@ -89,7 +85,8 @@ def pick_device(me: RankIdentity, device: Device) -> torch.device:
         raise JobError(Cause.CONFIGURATION, f"no CUDA device on {me.node_name}, but the partition's device is cuda")
     if count > 1 and me.local_rank >= count:
         raise JobError(
-            Cause.MISMATCH, f"local rank {me.local_rank} on {me.node_name}, where only {count} GPUs are visible"
+            Cause.MISMATCH,
+            f"local rank {me.local_rank} on {me.node_name}, where only {count} GPUs are visible",
         )
     chosen = torch.device("cuda", 0 if count == 1 else me.local_rank)
     torch.cuda.set_device(chosen)

@@ -52,7 +52,9 @@ def train(file: CellFile, me: RankIdentity, *, cell_dir: Path, attempt: Path, be
         if wrong:
             raise JobError(Cause.MISMATCH, f"what would run is not what was asked: {'; '.join(wrong)}")
         training, test = (split.to(device) for split in splits)
-        trainer = Trainer(cell, engine, training, test, selected(cell).to(device), device)
+        trainer = Trainer(
+            cell=cell, engine=engine, train=training, test=test, chosen=selected(cell).to(device), device=device
+        )
         startup_s = time.monotonic() - begun
         epochs: list[EpochReport] = []
         for number in range(1, cell.epochs + 1):
@@ -138,5 +140,3 @@ def _processor() -> str:
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()
     return platform.processor() or "unknown processor"
-
-

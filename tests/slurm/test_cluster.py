@@ -1,0 +1,134 @@
+"""The main job on a real slurmctld: every cell gets its own nodes, tasks and GPUs, trains, and is collected."""
+
+import csv
+import json
+import os
+import re
+
+import pytest
+
+from tests.conftest import TEST_CONF, clean_environment
+from tests.e2e.conftest import records
+
+pytestmark = pytest.mark.slurm
+
+QUICK = [
+    f"--config-dir={TEST_CONF}",
+    "partition=lab_vector",
+    "model=vit_test",
+    "data=quick",
+    "epochs=2",
+    "study=s",
+]
+
+
+def journal(study):
+    lines = [json.loads(line) for line in (study / "jobs.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["event"] == "submitted"]
+
+
+@pytest.fixture(scope="module")
+def finished(cluster, tmp_path_factory):
+    """Eight cells: one node x 1, 2, 4 GPUs and two nodes x 1 GPU, two batch sizes each."""
+    import subprocess
+    import sys
+
+    folder = tmp_path_factory.mktemp("sweep")
+    command = [sys.executable, "-m", "vit_sweep", "-m", *QUICK, "batch=8,16"]
+    # An outer job's variables must not bend the submission: these would ask for 7 nodes.
+    environment = clean_environment() | cluster | {"SBATCH_NODES": "7", "SLURM_NNODES": "7", "SBATCH_PARTITION": "x"}
+    first = subprocess.run(
+        [*command, "gpus=1,2,4"], cwd=folder, env=environment, capture_output=True, text=True, timeout=500
+    )
+    second = subprocess.run(
+        [*command, "gpus=2", "nodes=2"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    return first, second, folder / "outputs" / "s"
+
+
+def test_both_sweeps_end_well(finished):
+    first, second, study = finished
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert len(records(study)) == 8
+
+
+def test_every_job_saw_the_nodes_tasks_and_gpus_of_its_cell(finished):
+    """Read inside the jobs: node names, world size, and the GPUs that Slurm counted out."""
+    _, _, study = finished
+    shapes = set()
+    for record in records(study).values():
+        cell, ran = record["requested"], record["resolved"]
+        per_node = cell["gpus"] // cell["nodes"]
+        assert ran["gpus"] == len(record["ranks"]) == cell["gpus"]
+        assert ran["nodes"] == len(ran["hosts"]) == cell["nodes"]
+        assert all(re.fullmatch(r"vector0[1-4]", host) for host in ran["hosts"])
+        assert {rank["visible_gpus"] for rank in record["ranks"]} == {per_node}
+        shapes.add((cell["nodes"], per_node))
+    assert shapes == {(1, 1), (1, 2), (1, 4), (2, 1)}
+
+
+def test_slurm_itself_gave_each_array_its_shape(finished, ask):
+    _, _, study = finished
+    assert len(journal(study)) == 4
+    for entry in journal(study):
+        nodes, gpus = (int(n) for n in re.match(r"n(\d+)-g(\d+)-", entry["batch"]).groups())
+        told = ask("scontrol", "show", "job", entry["handle"])
+        assert len(re.findall(r"ArrayTaskId=\d+ ", told)) == len(entry["tasks"]) == 2
+        assert set(re.findall(r"NumNodes=(\d+)", told)) == {str(nodes)}
+        assert set(re.findall(r"NumTasks=(\d+)", told)) == {str(gpus)}
+        assert set(re.findall(r"TresPerNode=(\S+)", told)) == {f"gres:gpu:t4:{gpus // nodes}"}
+        assert set(re.findall(r"JobState=(\w+)", told)) == {"COMPLETED"}
+
+
+def test_what_was_rendered_is_what_was_submitted(finished, ask):
+    _, _, study = finished
+    for entry in journal(study):
+        script = (study / "jobs" / entry["batch"] / "job.sbatch").read_text()
+        assert ask("scontrol", "write", "batch_script", entry["handle"], "-").rstrip() == script.rstrip()
+
+
+def test_the_spread_curve_starts_with_the_single_gpu_run(finished):
+    _, _, study = finished
+    with (study / "tables" / "strong.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    spread = [row for row in rows if row["placement"] == "spread" and row["batch"] == "8"]
+    assert [(row["gpus"], row["nodes"], row["status"]) for row in spread] == [
+        ("1", "1", "done"),
+        ("2", "2", "done"),
+    ]
+    packed = [row["gpus"] for row in rows if row["placement"] == "packed" and row["batch"] == "8"]
+    assert packed == ["1", "2", "4"]
+
+
+def test_a_job_that_is_cancelled_by_slurm_is_named_and_the_sweep_goes_on(sweep, cluster, ask, tmp_path):
+    answer = sweep("-m", *QUICK, "batch=8", "epochs=100000", "seed=1,2", "wait=false", env=cluster)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    handle = journal(tmp_path / "outputs" / "s")[0]["handle"]
+    ask("scancel", handle)
+    watched = sweep("status", "outputs/s", "--watch", env=cluster)
+    assert watched.returncode == 1
+    assert "CANCELLED" in watched.stdout or "the scheduler sent SIGTERM" in watched.stdout
+
+
+def test_sbatchs_own_words_reach_the_user_with_the_scripts_path(sweep, cluster, tmp_path):
+    answer = sweep(*QUICK, "partition.partition=nowhere", env=cluster)
+    assert answer.returncode == 2
+    assert "invalid partition specified: nowhere" in answer.stderr
+    assert "job.sbatch" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    mended = sweep(*QUICK, "dry_run=true", env=cluster)
+    assert "1 cells, 1 to run" in mended.stdout
+
+
+def test_a_study_is_collected_where_no_slurm_can_be_asked(finished, sweep):
+    _, _, study = finished
+    environment = os.environ | {"PATH": "/usr/nonexistent"}
+    answer = sweep("collect", str(study), env={"PATH": environment["PATH"]})
+    assert answer.returncode == 0, answer.stderr
+    assert "vector" in (study / "tables" / "runs.csv").read_text()

@@ -1,0 +1,110 @@
+"""A partition profile says what is possible; a contradiction or a typing error is one sentence."""
+
+import re
+
+import pytest
+
+from launchers.checked import field_names, parse, to_plain
+from launchers.errors import UserError
+from launchers.profile import GpuDialect, PartitionProfile
+from tests.unit.builders import profile
+
+
+def read(**changes):
+    """Read a profile as from YAML."""
+    return parse(PartitionProfile, to_plain(profile()) | changes, what="partition lab")
+
+
+def test_a_profile_survives_the_way_through_plain_data():
+    assert read() == profile()
+
+
+def test_a_misspelt_key_shows_the_menu():
+    with pytest.raises(UserError, match="partition lab: unknown key gpus_per_nod – did you mean") as error:
+        read(gpus_per_nod=4)
+    assert all(name in str(error.value) for name in field_names(PartitionProfile))
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ({"mem_gib": 8, "mem_per_gpu_gib": 2}, "mem_gib and mem_per_gpu_gib"),
+        ({"mem_gib": 8, "mem_per_cpu_gib": 2}, "mem_gib and mem_per_cpu_gib"),
+        ({"mem_per_cpu_gib": 8, "mem_per_gpu_gib": 2}, "mem_per_cpu_gib and mem_per_gpu_gib"),
+    ],
+)
+def test_two_memory_policies_are_refused_by_name(keys, named):
+    with pytest.raises(UserError, match=f"partition lab: {named} contradict each other – keep one"):
+        read(**keys)
+
+
+@pytest.mark.parametrize("key", ["mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib"])
+def test_one_memory_policy_is_fine(key):
+    assert getattr(read(**{key: 8}), key) == 8
+
+
+COUNTS = [
+    "nodes",
+    "gpus_per_node",
+    "cpus_per_gpu",
+    "mem_gib",
+    "default_minutes",
+    "max_minutes",
+    "max_array_size",
+]
+
+
+@pytest.mark.parametrize("key", COUNTS)
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_limit_below_one_is_refused_with_its_value(key, value):
+    with pytest.raises(UserError, match=f"{key}={value} – must be at least 1"):
+        read(**{key: value})
+
+
+@pytest.mark.parametrize("key", COUNTS)
+@pytest.mark.parametrize("value", ["four", "4", 1.5, True])
+def test_a_limit_that_is_no_whole_number_is_refused(key, value):
+    with pytest.raises(UserError, match=re.escape(f"{key}={value} – must be a whole number")):
+        read(**{key: value})
+
+
+@pytest.mark.parametrize("value", [0, -16])
+def test_gpu_memory_is_more_than_nothing(value):
+    with pytest.raises(UserError, match=f"gpu_memory_gib={value} – must be above 0"):
+        read(gpu_memory_gib=value)
+
+
+def test_a_missing_key_is_named():
+    plain = to_plain(profile())
+    del plain["gpu_model"]
+    with pytest.raises(UserError, match="partition lab: gpu_model is missing"):
+        parse(PartitionProfile, plain, what="partition lab")
+
+
+def test_a_wrong_word_shows_the_right_ones():
+    with pytest.raises(
+        UserError, match="gpu_dialect=gress is not one of 'gres', 'gres_typed' or 'gpus_per_node'"
+    ):
+        read(gpu_dialect="gress")
+
+
+def test_every_mistake_of_a_profile_is_said_at_once():
+    with pytest.raises(UserError, match=r"nodes=0 .*; gpus_per_node=-1 .*; unknown key foo"):
+        read(nodes=0, gpus_per_node=-1, foo=1)
+
+
+def test_typed_gpus_need_a_type():
+    with pytest.raises(UserError, match="partition lab: gpu_dialect=gres_typed needs gpu_type"):
+        read(gpu_dialect="gres_typed")
+    assert read(gpu_dialect="gres_typed", gpu_type="t4").gpu_dialect is GpuDialect.GRES_TYPED
+
+
+def test_the_default_time_is_not_above_the_longest():
+    with pytest.raises(UserError, match="default_minutes=61 is above max_minutes=60"):
+        read(default_minutes=61, max_minutes=60)
+    assert read(default_minutes=60, max_minutes=60).default_minutes == 60
+
+
+def test_a_profile_cannot_be_changed_in_place():
+    with pytest.raises(AttributeError):
+        profile().nodes = 2
