@@ -112,7 +112,8 @@ def _render(study: Study, todo: dict[str, tuple[PlannedCell, int]]) -> list[Rend
             module=TASK_MODULE,
             # DeepSpeed picks its accelerator when it is imported; a virtual node's GPU is no device.
             environment={"DS_ACCELERATOR": "cpu" if on_cpu else "cuda"},
-            preload=PRELOAD,
+            # A process that has touched CUDA cannot fork, and imports may touch it.
+            preload=PRELOAD if on_cpu else (),
         )
         rendered += [launcher_of(profile.scheduler).render(part) for part in split(batch)]
     return rendered

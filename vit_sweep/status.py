@@ -1,6 +1,7 @@
 """What became of every cell: the job's own files first, then the scheduler's word. An edge."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from launchers.backend import Launcher, TaskState, TaskStatus
 from launchers.local import LocalLauncher
@@ -29,10 +30,12 @@ class Watcher:
         self._study = study
         self._done: dict[str, Result] = {}
         self._ended_before: set[str] = set()
+        self._files: list[CellFile] = []
+        self._planned_at = -1
 
     def results(self) -> list[Result]:
         """One result per planned cell, in the order of `cell_files`."""
-        files = self._study.cell_files()
+        files = self._cell_files()
         for file in files:
             if file.cell_id not in self._done:
                 found = self._study.record(file)
@@ -42,6 +45,16 @@ class Watcher:
         missing = [f for f in files if f.cell_id not in self._done]
         statuses = _ask({f.cell_id: jobs[f.cell_id] for f in missing if f.cell_id in jobs})
         return [self._done.get(f.cell_id) or self._unfinished(f, jobs, statuses) for f in files]
+
+    def _cell_files(self) -> list[CellFile]:
+        """The planned cells, read again only after another sweep has changed the plan."""
+        planned_at = self._study.planned_at()
+        if planned_at != self._planned_at:
+            self._files, self._planned_at = self._study.cell_files(), planned_at
+            self._done = {
+                f.cell_id: replace(self._done[f.cell_id], file=f) for f in self._files if f.cell_id in self._done
+            }
+        return self._files
 
     def _unfinished(
         self, file: CellFile, jobs: Mapping[str, tuple[JobEntry, int]], statuses: Mapping[str, TaskStatus]

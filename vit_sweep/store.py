@@ -6,17 +6,12 @@ over, never fatal, never silently dropped.
 
 import json
 import os
-import platform
-import shutil
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,11 +24,11 @@ from vit_sweep.cell import CellFile
 from vit_sweep.ds_config import ds_config
 from vit_sweep.files import write, write_if_new
 from vit_sweep.plan import Plan, PlanFile, PlannedPoint, merge_points, merge_series
+from vit_sweep.provenance import git_commit, versions
 from vit_sweep.record import Exit, Progress, Record, mismatches
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
-_PACKAGES = ("vit_sweep", "hydra-core", "omegaconf", "submitit", "torch", "torchvision", "deepspeed")
 
 
 @checked
@@ -147,8 +142,8 @@ class Study:
             "arguments": list(arguments),
             "overrides": list(overrides),
             "host": socket.gethostname(),
-            "git_commit": _git_commit(),
-            "versions": _versions(),
+            "git_commit": git_commit(),
+            "versions": versions(),
         }
         content = {"schema_version": SCHEMA_VERSION, "name": self.name, "commands": [*commands, command]}
         write(path, json.dumps(content, indent=1) + "\n")
@@ -156,7 +151,6 @@ class Study:
     def write_plan(self, plan: Plan, *, data_root: str) -> None:
         """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for."""
         points = merge_points(self.points(), plan.points)
-        write(self.folder / "plan.json", to_json(PlanFile(points=points)))
         for cell_id, planned in plan.cells.items():
             folder = self.cell_dir(cell_id)
             (folder / "attempts").mkdir(parents=True, exist_ok=True)
@@ -166,6 +160,8 @@ class Study:
             if file != known:
                 write(folder / "cell.json", to_json(file))
             write_if_new(folder / "ds_config.json", json.dumps(ds_config(planned.cell), indent=1) + "\n")
+        # Last: whoever watches this file then finds every cell that it names.
+        write(self.folder / "plan.json", to_json(PlanFile(points=points)))
 
     def write_rendered(self, rendered: Rendered) -> Path:
         """Write the files of a batch; returns the path of its script."""
@@ -210,6 +206,11 @@ class Study:
         """Every point that this study was asked for."""
         plan = self._read(self.folder / "plan.json", PlanFile)
         return plan.points if plan else ()
+
+    def planned_at(self) -> int:
+        """When the plan was last written (nanoseconds; 0 without a plan): changes when cells may have been added."""
+        path = self.folder / "plan.json"
+        return path.stat().st_mtime_ns if path.exists() else 0
 
     def cell_files(self) -> list[CellFile]:
         """Every planned cell, smallest first."""
@@ -289,25 +290,3 @@ def _attempt_key(name: str) -> tuple[int, ...]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version(), "platform": sys.platform}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def _git_commit() -> str | None:
-    if shutil.which("git") is None:
-        return None
-    answer = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return answer.stdout.strip() if answer.returncode == 0 else None

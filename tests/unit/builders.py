@@ -127,9 +127,7 @@ def record(cell, epoch_seconds=(2.0, 1.0, 1.0), host_cores=8, step_ms=None, **ch
         "resolved": resolved(cell),
         "ranks": tuple(_rank(cell, rank, host_cores) for rank in range(cell.gpus)),
         "epochs": tuple(
-            _epoch(
-                cell, number, seconds, step_ms[number - 1] if step_ms else (1000 * seconds / steps,) * steps
-            )
+            _epoch(cell, number, seconds, step_ms[number - 1] if step_ms else (1000 * seconds / steps,) * steps)
             for number, seconds in enumerate(epoch_seconds, start=1)
         ),
         "attempt": "1",

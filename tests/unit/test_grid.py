@@ -38,9 +38,7 @@ counts = st.integers(1, 50)
 
 
 @given(gpus=counts, limits=limits, placement=st.sampled_from(Placement), nodes=st.none() | st.integers(1, 50))
-def test_a_layout_divides_evenly_and_keeps_the_partitions_limits_or_has_reasons(
-    gpus, limits, placement, nodes
-):
+def test_a_layout_divides_evenly_and_keeps_the_partitions_limits_or_has_reasons(gpus, limits, placement, nodes):
     made = cell_of(point(gpus=gpus, nodes=nodes, placement=placement, partition=limits, data=PLENTY))
     if isinstance(made, Cell):
         assert allowed(gpus, made.nodes, limits)
@@ -78,9 +76,7 @@ def test_a_given_node_count_joins_the_curve_that_it_amounts_to(gpus, nodes, plac
 
 
 def test_more_gpus_than_the_partition_has_are_refused():
-    assert (
-        reason(gpus=33) == "gpus=33: lab has 4 node(s) x 8 GPU(s) = 32; use fewer GPUs or another partition"
-    )
+    assert reason(gpus=33) == "gpus=33: lab has 4 node(s) x 8 GPU(s) = 32; use fewer GPUs or another partition"
 
 
 def test_gpus_that_do_not_divide_over_the_nodes_get_the_menu_that_does():
@@ -95,9 +91,7 @@ def test_more_nodes_than_a_job_may_have_are_refused():
     assert "nodes=5 gpus=5: lab gives a job 4 node(s) at most" in reason(gpus=5, placement=Placement.SPREAD)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="grid.py:77 the menu ignores gpus_per_node: it offers 16 GPUs on one node"
-)
+@pytest.mark.xfail(strict=True, reason="grid.py:77 the menu ignores gpus_per_node: it offers 16 GPUs on one node")
 def test_every_node_count_of_the_menu_can_be_chosen():
     menu = reason(gpus=16, nodes=3).split("use nodes=")[1].split(", ")
     assert [n for n in menu if not isinstance(cell_of(point(gpus=16, nodes=int(n))), Cell)] == []
@@ -156,9 +150,7 @@ def test_a_global_batch_as_large_as_an_epoch_is_one_step():
 
 @given(gpus=st.integers(1, 8), images=st.integers(1000, 100_000), share=st.floats(0.01, 1))
 def test_weak_scaling_gives_every_gpu_the_same_images_never_more_than_there_are(gpus, images, share):
-    one, many = (
-        cell_of(point(gpus=n, batch=1, weak_fraction=share, data=data(images), **WEAK)) for n in (1, gpus)
-    )
+    one, many = (cell_of(point(gpus=n, batch=1, weak_fraction=share, data=data(images), **WEAK)) for n in (1, gpus))
     if isinstance(many, Cell):
         assert many.train_images == gpus * one.train_images <= images
     else:
@@ -174,9 +166,7 @@ def test_a_weak_fraction_that_is_too_large_is_told_one_that_works(gpus, images, 
     assert isinstance(cell_of(replace(asked, weak_fraction=advice)), Cell)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="grid.py:127 fewer images than GPUs: no weak_fraction helps, one is advised"
-)
+@pytest.mark.xfail(strict=True, reason="grid.py:127 fewer images than GPUs: no weak_fraction helps, one is advised")
 def test_fewer_images_than_gpus_are_not_told_to_change_the_weak_fraction():
     assert "weak_fraction=" not in reason(gpus=4, batch=1, data=data(2), **WEAK).split("use ")[1]
 
@@ -191,9 +181,7 @@ def test_strong_scaling_covers_the_selected_images_whatever_gpus_are(gpus, fract
     assert one.train_images == many.train_images <= DATA.train_images
 
 
-@pytest.mark.xfail(
-    strict=True, reason="grid.py:122 int() of a float product: 0.29 x 100 = 28.999... selects 28"
-)
+@pytest.mark.xfail(strict=True, reason="grid.py:122 int() of a float product: 0.29 x 100 = 28.999... selects 28")
 def test_a_decimal_fraction_selects_the_whole_number_that_it_names():
     assert cell_of(point(batch=1, fraction=0.29, data=data(100))).train_images == 29
 
@@ -222,7 +210,9 @@ def test_a_refused_precision_is_told_the_others():
     assert reason(**REFUSED["precision"]).endswith("lab (Tesla T4) refuses it; use fp32 or fp16")
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="grid.py:20 the sentence ends `use ` when every precision is refused")
+@pytest.mark.xfail(
+    strict=True, raises=AssertionError, reason="grid.py:20 the sentence ends `use ` when every precision is refused"
+)
 def test_a_partition_that_refuses_every_precision_is_said_in_a_whole_sentence():
     refusing = profile(refused_precisions=("fp32", "bf16", "fp16"))
     assert not reason(partition=refusing).endswith("use ")
@@ -237,7 +227,9 @@ def test_every_reason_has_the_numbers_and_a_next_step(name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason="grid.py:50 names no key=value"))
+        pytest.param(
+            name, marks=pytest.mark.xfail(strict=True, raises=AssertionError, reason="grid.py:50 names no key=value")
+        )
         if name == "epoch"
         else name
         for name in REFUSED

@@ -1,0 +1,34 @@
+"""Which code this is: versions and commit, for `study.json`. An edge."""
+
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_PACKAGES = ("vit_sweep", "hydra-core", "omegaconf", "submitit", "torch", "torchvision", "deepspeed")
+
+
+def versions() -> dict[str, str]:
+    """Versions of python and of every package that shapes a study, as far as they are installed here."""
+    found = {"python": platform.python_version(), "platform": sys.platform}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that this code runs from, or None outside one."""
+    if shutil.which("git") is None:
+        return None
+    answer = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return answer.stdout.strip() if answer.returncode == 0 else None
