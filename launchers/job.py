@@ -57,6 +57,11 @@ class Batch:
     """Modules that a launcher which forks its ranks may import once for all of them."""
 
     @property
+    def rank_environment(self) -> dict[str, str]:
+        """Variables of every rank: threads, then what the caller asks, then the profile's own word."""
+        return {"OMP_NUM_THREADS": str(self.profile.cpus_per_gpu)} | self.environment | self.profile.environment
+
+    @property
     def name(self) -> str:
         """Folder name below `jobs/`: readable shape and a digest of the tasks and attempts."""
         content = json.dumps([self.profile.name, self.shape.label, [(t.name, t.attempt) for t in self.tasks]])

@@ -2,7 +2,8 @@
 
 It runs apart from the client. Ranks are forked from one server process that has imported the batch's
 `preload` modules once (torch and its kin cost seconds in every fresh process). A cell starts when its
-cores or GPUs are free on the whole machine; one with more ranks than cores gets the machine for itself.
+cores or GPUs are free on the whole machine; one with more ranks than cores, and every cell of an `exclusive`
+profile, gets the machine for itself.
 """
 
 import importlib
@@ -22,7 +23,6 @@ from launchers.backend import TaskState
 from launchers.checked import parse_json
 from launchers.job import Batch
 from launchers.profile import Device
-from launchers.sbatch import rank_environment
 from launchers.slots import Slots, slot_folder, slots_of
 
 _SIBLING_GRACE_S = 10.0
@@ -49,9 +49,10 @@ def main(folders: list[str]) -> int:
     signal.signal(signal.SIGTERM, _on_term)
     batches = [parse_json(Batch, (Path(f) / "batch.json").read_bytes(), what=f) for f in folders]
     first = batches[0]
-    os.environ.update(rank_environment(first))  # the fork server inherits it; OpenMP reads it at import
+    os.environ.update(first.rank_environment)  # the fork server inherits it; OpenMP reads it at import
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(first.preload))
+    # This module too: a forked rank runs it again for its names, and finds its imports done.
+    context.set_forkserver_preload(["launchers.local_queue", *first.preload])
     slots = Slots(slots_of(first.profile), slot_folder())
     # Widest first: narrow cells fill the gaps that wide ones leave, not the other way round.
     cells = [_Cell(batch=b, index=i) for b in sorted(batches, key=lambda b: -b.shape.gpus) for i in range(len(b.tasks))]
@@ -79,7 +80,7 @@ def _start_what_fits(cells: list[_Cell], slots: Slots, context: "multiprocessing
             continue
         profile = cell.batch.profile
         per_rank = profile.cpus_per_gpu if profile.device is Device.CPU else 1
-        taken = slots.take(cell.batch.shape.gpus * per_rank)
+        taken = slots.take(len(slots) if profile.exclusive else cell.batch.shape.gpus * per_rank)
         if taken is None:
             continue
         cell.slots, cell.state, started = taken, TaskState.RUNNING, True
@@ -92,7 +93,7 @@ def _start_rank(
 ) -> BaseProcess:
     world = cell.batch.shape.gpus
     numbers = [int(name.split("-", 1)[1]) for name in cell.slots if name.startswith("core-")]
-    environment = rank_environment(cell.batch) | {
+    environment = cell.batch.rank_environment | {
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(world),

@@ -69,6 +69,7 @@ class PartitionProfile:
     nodelist: str | None = None
     exclude: str | None = None
     exclusive: bool = False
+    """Nothing else on the nodes of a job (Slurm's --exclusive); on this machine: one cell at a time."""
     mem_gib: Count | None = None
     """Host memory of a node; at most one of the three memory keys."""
     mem_per_cpu_gib: Count | None = None

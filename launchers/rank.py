@@ -44,7 +44,7 @@ def identify(environ: Mapping[str, str], *, host: str) -> RankIdentity:
             task_index=int(environ["VIT_SWEEP_TASK_INDEX"]),
             restart=0,
             job_id=environ.get("VIT_SWEEP_JOB_ID", "local"),
-            visible_gpus=_visible_gpus(environ),
+            visible_gpus=_visible_gpus({k: v for k, v in environ.items() if k != "SLURM_GPUS_ON_NODE"}),
         )
     try:
         nodes = int(environ["SLURM_NNODES"])

@@ -28,7 +28,7 @@ def render(batch: Batch, *, python: str) -> str:
             f"outputs={batch.study_dir!r}: Slurm would expand % and a line break in a log's path – "
             "use a folder without them"
         )
-    environment = rank_environment(batch)
+    environment = batch.rank_environment
     script = _make_sbatch_string(
         command=shlex.join([profile.python or python, "-m", batch.module, batch.folder]),
         folder=f"{batch.folder}/logs",
@@ -48,11 +48,6 @@ def render(batch: Batch, *, python: str) -> str:
         srun_args=[f"--cpus-per-task={profile.cpus_per_gpu}", "--kill-on-bad-exit=1", *profile.srun_args],
     )
     return _with_header(str(script), batch)
-
-
-def rank_environment(batch: Batch) -> dict[str, str]:
-    """Variables of every rank: threads, then what the caller asks, then the profile's own word."""
-    return {"OMP_NUM_THREADS": str(batch.profile.cpus_per_gpu)} | batch.environment | batch.profile.environment
 
 
 def _site_flags(profile: PartitionProfile, gpus: int) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from vit_sweep.point import (
     ModelSpec,
     NotNegativeInt,
     OptimizerSpec,
-    Placement,
     Precision,
     Scaling,
 )
@@ -87,7 +86,8 @@ class Series:
 
     scaling: Scaling
     batch_per: BatchPer
-    placement: Placement
+    placement: str
+    """packed, spread, or nodes=2 where the node count was given."""
 
     @property
     def sort_key(self) -> tuple[str, str, str]:

@@ -19,12 +19,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 
 from vit_sweep.point import Scaling
-from vit_sweep.scaling import Row
+from vit_sweep.scaling import Row, variants
 
 _LABELS = {
     "model": "{}", "data": "{}", "precision": "{}", "engine": "{}", "optimizer": "{}", "partition": "{}",
     "placement": "{}", "batch_per": "per {}", "batch": "batch {}", "accum": "accum {}", "seed": "seed {}",
-    "epochs": "{} epochs", "learning_rate": "lr {:g}", "work": "{} images",
+    "epochs": "{} epochs", "variant": "{}", "work": "{} images",
 }  # fmt: skip
 
 
@@ -78,7 +78,8 @@ def draw(mode: Scaling, curves: list[list[Row]], folder: Path) -> list[Path]:
 
 def _frame(curves: list[list[Row]]) -> pd.DataFrame:
     """One line per point, with a curve label of just what tells the curves apart."""
-    keys = [curve[0].key._asdict() for curve in curves]
+    said = variants(curve[0].key for curve in curves)
+    keys = [curve[0].key._asdict() | {"variant": said[curve[0].key]} for curve in curves]
     telling = [name for name in _LABELS if len({key[name] for key in keys}) > 1]
     rows: list[dict[str, Any]] = []
     for curve, key in zip(curves, keys, strict=True):

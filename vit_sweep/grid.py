@@ -3,6 +3,8 @@
 A point that cannot be a cell keeps its reasons, one sentence per violated limit, with the numbers.
 """
 
+import math
+
 from vit_sweep.cell import Cell, Series
 from vit_sweep.point import BatchPer, Placement, Point, Scaling
 
@@ -46,18 +48,16 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
     )
     if cell.global_batch > train_images:
         return (
-            f"global batch {cell.micro_batch} x {cell.accum} x {cell.gpus} = {cell.global_batch} is more than "
-            f"the {train_images} images of an epoch; use a smaller batch or accum, or more data",
+            f"batch={point.batch} accum={point.accum} gpus={point.gpus}: the global batch "
+            f"{cell.micro_batch} x {cell.accum} x {cell.gpus} = {cell.global_batch} is more than the "
+            f"{train_images} images of an epoch; use a smaller batch or accum, or more data",
         )
     return cell
 
 
-def series_of(point: Point, cell: Cell) -> Series:
-    """Return the curve that a point asks for; a given `nodes` counts as the placement it amounts to."""
-    placement = point.placement
-    if point.nodes is not None:
-        spread = cell.nodes > 1 and cell.gpus_per_node == 1
-        placement = Placement.SPREAD if spread else Placement.PACKED
+def series_of(point: Point) -> Series:
+    """Return the curve that a point asks for: what stays constant along `gpus` is placement, or a given `nodes`."""
+    placement = point.placement.value if point.nodes is None else f"nodes={point.nodes}"
     return Series(scaling=point.scaling, batch_per=point.batch_per, placement=placement)
 
 
@@ -73,18 +73,21 @@ def _nodes(point: Point, reasons: list[str]) -> int | None:
     if point.nodes is not None:
         nodes = point.nodes
         if gpus % nodes:
-            divisors = [n for n in range(1, min(gpus, profile.nodes) + 1) if gpus % n == 0]
-            menu = ", ".join(map(str, divisors))
+            fitting = [n for n in range(1, min(gpus, profile.nodes) + 1) if _fits(gpus, n, profile.gpus_per_node)]
+            menu = " or ".join(map(str, fitting)) or "null and another gpus"
             reasons.append(f"nodes={nodes} gpus={gpus}: {gpus} GPUs do not divide over {nodes} nodes; use nodes={menu}")
             return None
     elif point.placement is Placement.SPREAD:
         nodes = gpus
     else:
-        nodes = next(n for n in range(1, gpus + 1) if gpus % n == 0 and gpus // n <= profile.gpus_per_node)
+        nodes = next(n for n in range(1, gpus + 1) if _fits(gpus, n, profile.gpus_per_node))
     if nodes > profile.nodes:
+        packable = [
+            g for g in range(1, gpus) if any(_fits(g, n, profile.gpus_per_node) for n in range(1, profile.nodes + 1))
+        ]
+        advice = "placement=packed or fewer GPUs" if point.placement is Placement.SPREAD else f"gpus={packable[-1]}"
         reasons.append(
-            f"nodes={nodes} gpus={gpus}: {profile.name} gives a job {profile.nodes} node(s) at most; use "
-            f"placement=packed, fewer GPUs, or a count that divides over {profile.nodes} node(s)"
+            f"nodes={nodes} gpus={gpus}: {profile.name} gives a job {profile.nodes} node(s) at most; use {advice}"
         )
         return None
     if gpus // nodes > profile.gpus_per_node:
@@ -94,6 +97,11 @@ def _nodes(point: Point, reasons: list[str]) -> int | None:
         )
         return None
     return nodes
+
+
+def _fits(gpus: int, nodes: int, gpus_per_node: int) -> bool:
+    """Whether GPUs lie evenly over nodes that hold them."""
+    return gpus % nodes == 0 and gpus // nodes <= gpus_per_node
 
 
 def _micro_batch(point: Point, reasons: list[str]) -> int | None:
@@ -120,10 +128,16 @@ def _micro_batch(point: Point, reasons: list[str]) -> int | None:
 
 def _train_images(point: Point, reasons: list[str]) -> int | None:
     """Images that one epoch covers: the selected ones (strong), or each GPU's share (weak)."""
-    selected = max(1, int(point.data.train_images * point.fraction))
+    selected = max(1, _part(point.data.train_images, point.fraction))
     if point.scaling is Scaling.STRONG:
         return selected
-    images = max(1, int(selected * point.weak_fraction)) * point.gpus
+    if selected < point.gpus:
+        reasons.append(
+            f"scaling=weak gpus={point.gpus}: {selected} selected image(s) are fewer than the GPUs; "
+            "use a larger fraction, more data or fewer GPUs"
+        )
+        return None
+    images = max(1, _part(selected, point.weak_fraction)) * point.gpus
     if images > selected:
         largest = int(1 / point.gpus * 10000) / 10000
         reasons.append(
@@ -134,6 +148,11 @@ def _train_images(point: Point, reasons: list[str]) -> int | None:
     return images
 
 
+def _part(images: int, fraction: float) -> int:
+    """Whole images of a fraction: 0.29 of 100 is 29, though the float product is a hair below."""
+    return math.floor(images * fraction + 1e-6)
+
+
 def _others(point: Point) -> str:
     names = [p.value for p in type(point.precision) if p.value not in point.partition.refused_precisions]
-    return " or ".join(names)
+    return " or ".join(names) or "another partition"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from launchers.checked import checked
+from launchers.checked import checked, to_json
 from launchers.job import Shape
 from launchers.profile import PartitionProfile
 from vit_sweep.cell import Cell, Series
@@ -17,6 +17,8 @@ PADDING_WORTH_SAYING = 0.1
 class PlannedPoint:
     """One point and what became of it."""
 
+    point_id: str
+    """Digest of all values that were asked, those inside groups (`model.layers`) included."""
     axes: dict[str, str | int | float | None]
     cell_id: str | None
     reasons: tuple[str, ...]
@@ -72,10 +74,14 @@ def make_plan(points: Iterable[Point], *, cores: int | None = None) -> Plan:
     for point in points:
         cell = cell_of(point)
         if not isinstance(cell, Cell):
-            planned.append(PlannedPoint(axes=point.axes, cell_id=None, reasons=cell))
+            planned.append(PlannedPoint(point_id=point.point_id, axes=point.axes, cell_id=None, reasons=cell))
             continue
-        cell_id, series = cell.cell_id, series_of(point, cell)
-        planned.append(PlannedPoint(axes=point.axes, cell_id=cell_id, reasons=(), remarks=_remarks(cell, cores)))
+        cell_id, series = cell.cell_id, series_of(point)
+        planned.append(
+            PlannedPoint(
+                point_id=point.point_id, axes=point.axes, cell_id=cell_id, reasons=(), remarks=_remarks(cell, cores)
+            )
+        )
         known = cells[cell_id].series if cell_id in cells else ()
         cells[cell_id] = PlannedCell(
             cell=cell,
@@ -92,18 +98,17 @@ def merge_series(known: Sequence[Series], more: Sequence[Series]) -> tuple[Serie
 
 
 def merge_points(known: Sequence[PlannedPoint], more: Sequence[PlannedPoint]) -> tuple[PlannedPoint, ...]:
-    """Union of a study's points over its sweeps; a newer word on the same axes replaces the older."""
-    by_axes = {tuple(sorted(point.axes.items())): point for point in (*known, *more)}
-    return tuple(by_axes.values())
+    """Union of a study's points over its sweeps; a newer word on the same point replaces the older."""
+    return tuple({point.point_id: point for point in (*known, *more)}.values())
 
 
 def by_shape(cells: Iterable[PlannedCell]) -> list[tuple[PartitionProfile, Shape, list[PlannedCell]]]:
     """Group cells that can share one array: same profile and same shape, smallest shape first."""
-    groups: dict[tuple[str, Shape], list[PlannedCell]] = {}
+    groups: dict[tuple[str, str, Shape], list[PlannedCell]] = {}
     for cell in cells:
-        groups.setdefault((cell.profile.name, cell.shape), []).append(cell)
-    ordered = sorted(groups.items(), key=lambda item: (item[0][0], item[0][1].gpus, item[0][1].nodes))
-    return [(members[0].profile, shape, members) for (_, shape), members in ordered]
+        groups.setdefault((cell.profile.name, to_json(cell.profile), cell.shape), []).append(cell)
+    ordered = sorted(groups.items(), key=lambda item: (item[0][0], item[0][2].gpus, item[0][2].nodes, item[0][1]))
+    return [(members[0].profile, shape, members) for (_, _, shape), members in ordered]
 
 
 def oversubscribed(cell: Cell, cores: int) -> bool:

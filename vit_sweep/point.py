@@ -4,12 +4,14 @@ Whether the values go together (divide, fit the partition) is decided in `grid`,
 does not becomes a reason, not an error.
 """
 
+import hashlib
+import json
 from enum import StrEnum
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
 
-from launchers.checked import checked
+from launchers.checked import checked, to_plain
 from launchers.profile import Count, PartitionProfile
 
 Fraction = Annotated[float, Gt(0), Le(1)]
@@ -152,6 +154,12 @@ class Point:
     partition: PartitionProfile
 
     @property
+    def point_id(self) -> str:
+        """8 hex digits over every value that was asked; of the partition only its name, since profiles are mended."""
+        asked = to_plain(self) | {"partition": self.partition.name}
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
+
+    @property
     def axes(self) -> dict[str, str | int | float | None]:
         """The words a user typed or could have typed, for tables and errors."""
         return {
@@ -164,6 +172,7 @@ class Point:
             "scaling": self.scaling.value,
             "precision": self.precision.value,
             "epochs": self.epochs,
+            "warmup_steps": self.warmup_steps,
             "seed": self.seed,
             "fraction": self.fraction,
             "weak_fraction": self.weak_fraction,

@@ -113,7 +113,6 @@ def _running(results: list[Result]) -> Table:
 
 
 def _filling(results: list[Result]) -> Group:
-    """The scaling tables so far: rows that have a time."""
-    done = [result for result in results if result.record is not None]
-    tables = [(mode, scaling_table(done, (), mode)) for mode in Scaling]
+    """The scaling tables so far: rows that have a time, against the baseline that was planned."""
+    tables = [(mode, [row for row in scaling_table(results, (), mode) if row["epoch_s"]]) for mode in Scaling]
     return Group(*(show.scaling(f"{m.value} scaling so far", rows[-_ROWS_SHOWN:]) for m, rows in tables if rows))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from launchers.checked import checked
+from launchers.checked import checked, to_plain
 from vit_sweep.cell import Cell, CellFile, Series
 from vit_sweep.plan import PADDING_WORTH_SAYING, oversubscribed
 from vit_sweep.point import BatchPer, Scaling
@@ -38,7 +38,6 @@ class SeriesKey(NamedTuple):
     precision: str
     engine: str
     optimizer: str
-    learning_rate: float
     batch_per: str
     batch: int
     accum: int
@@ -50,6 +49,8 @@ class SeriesKey(NamedTuple):
     warmup_steps: int
     work: int
     """Images of an epoch (strong), or of an epoch and GPU (weak)."""
+    values: tuple[tuple[str, str], ...]
+    """Every value behind the names (`model.layers`, `optimizer.learning_rate`, ...): names can be overridden."""
 
 
 @checked
@@ -98,18 +99,40 @@ def series_key(cell: Cell, series: Series) -> SeriesKey:
         precision=cell.precision.value,
         engine=cell.engine.name,
         optimizer=cell.optimizer.name,
-        learning_rate=cell.optimizer.learning_rate,
         batch_per=series.batch_per.value,
         batch=cell.micro_batch if series.batch_per is BatchPer.GPU else cell.global_batch,
         accum=cell.accum,
         partition=cell.partition,
         gpu_model=cell.gpu_model,
-        placement=series.placement.value,
+        placement=series.placement,
         epochs=cell.epochs,
         seed=cell.seed,
         warmup_steps=cell.warmup_steps,
         work=cell.train_images if strong else cell.train_images // cell.gpus,
+        values=_values(cell),
     )
+
+
+def variants(keys: Iterable[SeriesKey]) -> dict[SeriesKey, str]:
+    """Say what tells curves of the same names apart: `model.layers=4`; empty where names suffice."""
+    by_names: dict[tuple[str, ...], list[SeriesKey]] = {}
+    for key in dict.fromkeys(keys):
+        by_names.setdefault((key.model, key.data, key.engine, key.optimizer, key.partition), []).append(key)
+    said: dict[SeriesKey, str] = {}
+    for group in by_names.values():
+        seen: dict[str, set[str]] = {}
+        for key in group:
+            for name, value in key.values:
+                seen.setdefault(name, set()).add(value)
+        for key in group:
+            said[key] = " ".join(f"{name}={value}" for name, value in key.values if len(seen[name]) > 1)
+    return said
+
+
+def _values(cell: Cell) -> tuple[tuple[str, str], ...]:
+    specs = {"model": cell.model, "data": cell.data, "engine": cell.engine, "optimizer": cell.optimizer}
+    values = {f"{group}.{name}": str(value) for group, spec in specs.items() for name, value in to_plain(spec).items()}
+    return (*sorted(values.items()), ("partition.cpus_per_gpu", str(cell.cpus_per_gpu)))
 
 
 def _share_single_gpu(groups: dict[SeriesKey, list[Row]]) -> None:

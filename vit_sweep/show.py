@@ -15,12 +15,13 @@ _TITLES = {
     "train_accuracy": "train acc.", "gpu_model": "GPU", "step_ms": "step ms", "batch_per": "batch per",
 }  # fmt: skip
 _SHOWN = (
-    "model", "data", "precision", "engine", "optimizer", "partition", "placement", "batch_per", "accum", "seed",
-    "batch", "gpus", "nodes", "epoch_s", "n", "images_per_s", "speedup", "efficiency", "train_accuracy",
+    "model", "data", "precision", "engine", "optimizer", "partition", "variant", "placement", "batch_per", "accum",
+    "seed", "batch", "gpus", "nodes", "epoch_s", "n", "images_per_s", "speedup", "efficiency", "train_accuracy",
     "test_accuracy", "status", "note",
 )  # fmt: skip
 _SAID_ONCE = (
-    "model", "data", "precision", "engine", "optimizer", "partition", "placement", "batch_per", "accum", "seed",
+    "model", "data", "precision", "engine", "optimizer", "partition", "variant", "placement", "batch_per", "accum",
+    "seed",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from vit_sweep.plan import PlannedPoint
 from vit_sweep.point import Scaling
-from vit_sweep.scaling import Result, Row, curves, is_oversubscribed, note_of
+from vit_sweep.scaling import Result, Row, curves, is_oversubscribed, note_of, variants
 from vit_sweep.stats import epoch_time, step_ms
 
 Cells = dict[str, Any]
@@ -14,7 +14,7 @@ Cells = dict[str, Any]
 # What every strong and weak table shows, in this order. Columns that are equal in all rows of a table
 # are said once above it when it is printed; files keep them all.
 SCALING_COLUMNS = (
-    "model", "data", "precision", "engine", "optimizer", "partition", "gpu_model", "placement", "batch_per",
+    "model", "data", "precision", "engine", "optimizer", "partition", "gpu_model", "variant", "placement", "batch_per",
     "batch", "accum", "epochs", "seed", "gpus", "nodes", "epoch_s", "spread_s", "n", "first_epoch_s",
     "step_ms", "images_per_s", "speedup", "efficiency", "train_accuracy", "test_accuracy",
     "oversubscribed", "status", "note", "cell_id",
@@ -23,20 +23,25 @@ SCALING_COLUMNS = (
 
 def scaling_table(results: Sequence[Result], points: Sequence[PlannedPoint], scaling: Scaling) -> list[Cells]:
     """Rows of one scaling table: every asked cell, whatever became of it, then the infeasible points."""
-    rows = [_cells(row) for curve in curves(results, scaling) for row in curve]
+    lines = curves(results, scaling)
+    said = variants(curve[0].key for curve in lines)
+    rows = [_cells(row) | {"variant": said[row.key]} for curve in lines for row in curve]
     return rows + [_infeasible(p) for p in points if p.cell_id is None and p.axes["scaling"] == scaling.value]
 
 
 def runs_table(results: Sequence[Result], points: Sequence[PlannedPoint]) -> list[Cells]:
     """One tidy row per run (and per infeasible point), for anyone's own analysis."""
-    return [_run(result) for result in results] + [
-        {"status": "infeasible", "note": "; ".join(p.reasons), **_known_axes(p)} for p in points if p.cell_id is None
-    ]
+    rows = [_run(result) for result in results]
+    for point in points:
+        if point.cell_id is None:
+            note = "; ".join(point.reasons)
+            rows.append({"status": "infeasible", "note": note, "scaling": point.axes["scaling"], **_known_axes(point)})
+    return rows
 
 
 def _cells(row: Row) -> Cells:
     fields = row.key._asdict() | {name: getattr(row, name) for name in row.__dataclass_fields__}
-    return {name: fields[name] for name in SCALING_COLUMNS}
+    return {name: fields.get(name) for name in SCALING_COLUMNS}
 
 
 def _infeasible(point: PlannedPoint) -> Cells:

@@ -93,12 +93,12 @@ def test_what_was_rendered_is_what_was_submitted(finished, ask):
         assert ask("scontrol", "write", "batch_script", entry["handle"], "-").rstrip() == script.rstrip()
 
 
-def test_the_spread_curve_starts_with_the_single_gpu_run(finished):
+def test_the_two_node_curve_starts_with_the_single_gpu_run(finished):
     _, _, study = finished
     with (study / "tables" / "strong.csv").open() as file:
         rows = list(csv.DictReader(file))
-    spread = [row for row in rows if row["placement"] == "spread" and row["batch"] == "8"]
-    assert [(row["gpus"], row["nodes"], row["status"]) for row in spread] == [
+    two = [row for row in rows if row["placement"] == "nodes=2" and row["batch"] == "8"]
+    assert [(row["gpus"], row["nodes"], row["status"]) for row in two] == [
         ("1", "1", "done"),
         ("2", "2", "done"),
     ]

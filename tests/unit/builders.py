@@ -98,7 +98,7 @@ def cell(**changes):
     return Cell(**(given | changes))
 
 
-def series(scaling=Scaling.STRONG, batch_per=BatchPer.GPU, placement=Placement.PACKED):
+def series(scaling=Scaling.STRONG, batch_per=BatchPer.GPU, placement="packed"):
     """A curve."""
     return Series(scaling=scaling, batch_per=batch_per, placement=placement)
 

@@ -53,9 +53,7 @@ def test_the_zero_stage_is_the_engines(stage):
 
 def test_an_unknown_key_is_refused_with_the_menu():
     config = ds_config(cell()) | {"gradient_cliping": 1.0}
-    with pytest.raises(
-        UserError, match="unknown key gradient_cliping – did you mean gradient_clipping"
-    ) as error:
+    with pytest.raises(UserError, match="unknown key gradient_cliping – did you mean gradient_clipping") as error:
         check(config, gpus=1)
     assert all(key in str(error.value) for key in KNOWN_KEYS)
 
@@ -65,9 +63,7 @@ def test_a_wrong_product_is_refused_with_the_numbers(key):
     config = ds_config(cell(gpus=2, accum=3))
     check(config, gpus=2)
     wrong = config | {key: config[key] + 1}
-    with pytest.raises(
-        UserError, match=re.escape(f"train_batch_size={wrong['train_batch_size']} is not micro")
-    ):
+    with pytest.raises(UserError, match=re.escape(f"train_batch_size={wrong['train_batch_size']} is not micro")):
         check(wrong, gpus=2)
 
 

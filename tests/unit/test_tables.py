@@ -65,13 +65,12 @@ def test_infeasible_points_are_runs_that_never_were():
     assert all("epoch_s" not in row for row in rows)
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="tables.py:55 SCALING_COLUMNS has no scaling, runs.csv has")
 def test_an_infeasible_run_says_which_scaling_asked_for_it():
     assert [row["scaling"] for row in runs_table((), POINTS)] == ["strong", "strong", "weak"]
 
 
 def test_all_violated_limits_are_in_the_note():
-    points = make_plan([point(gpus=33, data=point().data, batch=100, scaling=Scaling.WEAK, weak_fraction=0.5)]).points
+    points = make_plan([point(gpus=33, scaling=Scaling.WEAK, weak_fraction=0.5)]).points
     (row,) = scaling_table((), points, Scaling.WEAK)
     assert len(points[0].reasons) == 2
     assert row["note"] == "; ".join(points[0].reasons)
