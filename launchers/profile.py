@@ -19,6 +19,8 @@ class Scheduler(StrEnum):
     """Who starts the processes."""
 
     SLURM = "slurm"
+    HOSTFILE = "hostfile"
+    """No scheduler: mpirun over the hosts of the profile, by its remote shell."""
     LOCAL = "local"
 
 
@@ -37,7 +39,72 @@ class GpuDialect(StrEnum):
     GRES_TYPED = "gres_typed"
     """`--gres=gpu:t4:4`, with the type from `gpu_type`"""
     GPUS_PER_NODE = "gpus_per_node"
-    """`--gpus-per-node=4`"""
+    """`--gpus-per-node=4` (`t4:4` where `gpu_type` is given)"""
+    GPUS_PER_TASK = "gpus_per_task"
+    """`--gpus-per-task=1`; hides a rank's peers, which costs peer-to-peer copies: only where a site insists"""
+
+
+class Spawner(StrEnum):
+    """Who starts the ranks inside an allocation."""
+
+    SRUN = "srun"
+    """One Slurm task per rank."""
+    TORCHRUN = "torchrun"
+    """One Slurm task per node, which starts a rank per GPU."""
+    MPIRUN = "mpirun"
+    """Open MPI, from the batch step or over a hostfile."""
+
+
+class ContainerRuntime(StrEnum):
+    """What runs a container image on the nodes."""
+
+    APPTAINER = "apptainer"
+    PYXIS = "pyxis"
+    """Slurm's plugin for enroot: flags of srun."""
+
+
+@checked
+class Container:
+    """An image that every rank runs in; the study's folder is mounted into it."""
+
+    runtime: ContainerRuntime
+    image: str
+    """A path, or what the runtime understands (`docker://...`, `nvcr.io#...`)."""
+    mounts: tuple[str, ...] = ()
+    """More folders, each `from:to`."""
+    python: str = "python"
+    """Interpreter inside the image, which must have vit_sweep[train]."""
+
+
+@checked
+class Link:
+    """One kind of connection between GPUs, for the all-reduce model T = 2(n-1) latency + 2(n-1)/n S / bandwidth."""
+
+    gb_per_s: Positive
+    """Bus bandwidth of an all-reduce, 10^9 bytes per second, as nccl-tests print it."""
+    latency_us: Positive = 20.0
+
+
+@checked
+class Network:
+    """Links inside a node and between nodes."""
+
+    inside: Link
+    between: Link | None = None
+    """Absent where the partition has one node, or none of its jobs cross nodes."""
+
+
+@checked
+class Host:
+    """A host of a hostfile partition; what is not given is the profile's."""
+
+    name: str
+    slots: Count = 1
+    """GPUs of the host."""
+    gpu_model: str | None = None
+    gpu_memory_gib: Positive | None = None
+    peak_tflops: dict[str, float] = field(default_factory=dict)
+    refused_precisions: tuple[str, ...] = ()
 
 
 @checked
@@ -47,19 +114,31 @@ class PartitionProfile:
     name: str
     """Our name of the profile: the word after `partition=`."""
     scheduler: Scheduler
+
+    # --- what there is ---------------------------------------------------------------------------
     nodes: Count
     """Hosts that one job may use."""
     gpus_per_node: Count
+    allowed_gpus: tuple[Count, ...] = ()
+    """Total GPU counts that the site allows; empty: any that fits."""
     device: Device = Device.CUDA
     gpu_model: str
     """As people write it: `Tesla T4`; part of a run's identity, runs on unlike models are never pooled."""
     gpu_memory_gib: Positive | None = None
-    gpu_type: str | None = None
-    """Slurm's type name for `gres_typed`: `t4`."""
-    gpu_dialect: GpuDialect = GpuDialect.GRES
+    peak_tflops: dict[str, float] = field(default_factory=dict)
+    """Dense peak of one GPU by precision (fp32, bf16, fp16), 10^12 operations per second."""
     refused_precisions: tuple[str, ...] = ()
     cpus_per_gpu: Count = 1
     """CPU cores (and on a CPU device: threads) for each rank."""
+    network: Network | None = None
+    scratch: str | None = None
+    """Fast storage of a node, for staging data; may name variables of the job (`$SLURM_TMPDIR`)."""
+    hosts: tuple[Host, ...] = ()
+    """Hostfile partitions only, in the order in which a job takes them."""
+    mixed_hosts: bool = False
+    """Whether one job may span hosts of unlike GPUs: an explicit word, since its times measure the weakest host."""
+
+    # --- how to ask Slurm ------------------------------------------------------------------------
     partition: str | None = None
     """Slurm's name of the partition, where it is not the default one."""
     account: str | None = None
@@ -76,25 +155,72 @@ class PartitionProfile:
     mem_per_gpu_gib: Count | None = None
     default_minutes: Count = 60
     max_minutes: Count = 1440
+    gpu_type: str | None = None
+    """Slurm's type name for `gres_typed`: `t4`."""
+    gpu_dialect: GpuDialect = GpuDialect.GRES
     max_array_size: Count = 1001
     """Tasks in one array (Slurm's MaxArraySize; its own default is 1001)."""
+    max_submit: Count | None = None
+    """Jobs that one user may have queued and running (a QOS's MaxSubmitJobsPerUser), counting array tasks."""
+    sbatch: dict[str, str | int | bool] = field(default_factory=dict)
+    """Further sbatch flags by their long name (`mail-user: me@site`); refused where they contradict ours."""
+
+    # --- how ranks start -------------------------------------------------------------------------
+    spawner: Spawner = Spawner.SRUN
+    srun_args: tuple[str, ...] = ()
+    mpirun_args: tuple[str, ...] = ()
+    remote_shell: str = "ssh"
+    """Hostfile partitions: the command that mpirun reaches other hosts with (`ssh -p 2222`)."""
     python: str | None = None
     """Interpreter of the jobs; default: the one that submits."""
-    srun_args: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
     """Shell lines before the job: modules, conda, a virtual environment."""
     teardown: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     """Variables for every rank: NCCL_*, OMP_*, caches."""
+    container: Container | None = None
 
     def __post_init__(self) -> None:
         """Refuse contradictions that no single key shows."""
+        wrong = self._contradictions()
+        if wrong:
+            raise UserError(f"partition {self.name}: {'; '.join(wrong)}")
+
+    def _contradictions(self) -> list[str]:
+        wrong = []
         memory = [k for k in ("mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib") if getattr(self, k) is not None]
         if len(memory) > 1:
-            raise UserError(f"partition {self.name}: {' and '.join(memory)} contradict each other – keep one")
+            wrong.append(f"{' and '.join(memory)} contradict each other – keep one")
         if self.gpu_dialect is GpuDialect.GRES_TYPED and self.gpu_type is None:
-            raise UserError(f"partition {self.name}: gpu_dialect=gres_typed needs gpu_type, for example t4")
+            wrong.append("gpu_dialect=gres_typed needs gpu_type, for example t4")
         if self.default_minutes > self.max_minutes:
-            raise UserError(
-                f"partition {self.name}: default_minutes={self.default_minutes} is above max_minutes={self.max_minutes}"
+            wrong.append(f"default_minutes={self.default_minutes} is above max_minutes={self.max_minutes}")
+        too_many = [g for g in self.allowed_gpus if g > self.nodes * self.gpus_per_node]
+        if too_many:
+            wrong.append(
+                f"allowed_gpus has {too_many[0]}, but {self.nodes} node(s) x {self.gpus_per_node} GPU(s) = "
+                f"{self.nodes * self.gpus_per_node}"
             )
+        if self.hosts and self.scheduler is not Scheduler.HOSTFILE:
+            wrong.append(f"hosts belong to scheduler=hostfile, not {self.scheduler.value}")
+        if self.scheduler is Scheduler.HOSTFILE:
+            wrong += self._hostfile_contradictions()
+        known = {"fp32", "bf16", "fp16"}
+        for key in ("refused_precisions", "peak_tflops"):
+            unknown = sorted(set(getattr(self, key)) - known)
+            if unknown:
+                wrong.append(f"{key} has {unknown[0]} – known: bf16, fp16, fp32")
+        return wrong
+
+    def _hostfile_contradictions(self) -> list[str]:
+        if not self.hosts:
+            return ["scheduler=hostfile needs hosts, a list of {name: ..., slots: ...}"]
+        wrong = []
+        names = [host.name for host in self.hosts]
+        if len(set(names)) < len(names):
+            wrong.append("hosts names a host twice")
+        if self.nodes != len(names):
+            wrong.append(f"nodes={self.nodes}, but {len(names)} hosts are listed")
+        if self.gpus_per_node != max(host.slots for host in self.hosts):
+            wrong.append(f"gpus_per_node={self.gpus_per_node} is not the most slots of a host")
+        return wrong

@@ -82,7 +82,7 @@ def test_a_missing_key_is_named():
 
 
 def test_a_wrong_word_shows_the_right_ones():
-    with pytest.raises(UserError, match="gpu_dialect=gress is not one of 'gres', 'gres_typed' or 'gpus_per_node'"):
+    with pytest.raises(UserError, match="gpu_dialect=gress is not one of 'gres', 'gres_typed', 'gpus_per_node' or"):
         read(gpu_dialect="gress")
 
 
