@@ -98,6 +98,8 @@ def _rule(detail: ErrorDetails) -> str:
             return f"must be at least {limits['ge']}"
         case "greater_than":
             return f"must be above {limits['gt']}"
+        case "less_than":
+            return f"must be below {limits['lt']}"
         case "less_than_equal":
             return f"must be at most {limits['le']}"
         case _:

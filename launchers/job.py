@@ -5,6 +5,7 @@ import json
 from dataclasses import field, replace
 
 from launchers.checked import checked
+from launchers.errors import UserError
 from launchers.profile import Count, PartitionProfile
 
 
@@ -49,6 +50,8 @@ class Batch:
     profile: PartitionProfile
     shape: Shape
     tasks: tuple[Task, ...]
+    parallel: Count | None = None
+    """Tasks that may run at once (Slurm's %N); None: as many as there are."""
     module: str
     """Module that every rank runs: `python -m MODULE BATCH_FOLDER`."""
     environment: dict[str, str] = field(default_factory=dict)
@@ -77,3 +80,26 @@ def split(batch: Batch) -> list[Batch]:
     """Split a batch at the partition's largest array."""
     size = batch.profile.max_array_size
     return [replace(batch, tasks=batch.tasks[start : start + size]) for start in range(0, len(batch.tasks), size)]
+
+
+def throttle(batches: list[Batch], max_gpus: int) -> list[Batch]:
+    """Give each batch its share of `max_gpus`, so that all arrays together never use more at once.
+
+    Every array may run at least one task; what is left goes round, smallest shape first. Raises `UserError`
+    when even one task of each is too much.
+    """
+    least = sum(batch.shape.gpus for batch in batches)
+    if least > max_gpus:
+        shapes = " + ".join(str(batch.shape.gpus) for batch in batches)
+        raise UserError(
+            f"max_gpus_in_flight={max_gpus}: the arrays run side by side and one task of each takes {shapes} = {least} "
+            f"GPUs; use {least} or more, or fewer GPU counts in one command"
+        )
+    parallel, free = [1] * len(batches), max_gpus - least
+    growing = True
+    while growing:
+        growing = False
+        for i, batch in enumerate(batches):
+            if parallel[i] < len(batch.tasks) and batch.shape.gpus <= free:
+                parallel[i], free, growing = parallel[i] + 1, free - batch.shape.gpus, True
+    return [replace(batch, parallel=n) for batch, n in zip(batches, parallel, strict=True)]

@@ -42,6 +42,7 @@ def render(batch: Batch, *, python: str) -> str:
         signal_delay_s=SIGNAL_BEFORE_END_S,
         comment=f"{batch.study}/{batch.name}",
         map_count=len(batch.tasks),
+        array_parallelism=batch.parallel or len(batch.tasks),
         wckey=None,  # type: ignore[arg-type]  # without it submitit marks every job as its own
         additional_parameters=_site_flags(profile, shape.gpus_per_node),
         # Slurm >= 22.05 no longer hands --cpus-per-task from sbatch to srun; one dead rank ends the step.

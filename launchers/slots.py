@@ -21,8 +21,8 @@ def slots_of(profile: PartitionProfile) -> list[str]:
     """Names of the slots that a profile's ranks take: GPUs, or the cores that this process may use."""
     if profile.device is Device.CUDA:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        ids = visible.split(",") if visible else [str(i) for i in range(profile.gpus_per_node)]
-        return [f"gpu-{i}" for i in ids]
+        ids = map(str, range(profile.gpus_per_node)) if visible is None else visible.split(",")
+        return [f"gpu-{i}" for i in ids if i]
     return [f"core-{i}" for i in sorted(os.sched_getaffinity(0))]
 
 
@@ -41,6 +41,8 @@ class Slots:
 
     def take(self, count: int) -> list[str] | None:
         """Take `count` free slots (all of them if there are fewer); None if they are not free now."""
+        if not self._names:
+            return None
         wanted = min(count, len(self._names))
         taken: list[str] = []
         for name in self._names:

@@ -78,6 +78,8 @@ def parse_squeue(text: str, asked: Sequence[Submission]) -> dict[tuple[str, int]
     states = _all(asked, TaskStatus(state=TaskState.ENDED, detail="no longer known to squeue"))
     names = {s.handle: s.batch_name for s in asked}
     for line in text.splitlines():
+        if line.count("|") < 4:
+            continue  # a site's wrapper may print lines of its own
         job, index, state, reason, nodes = line.split("|", 4)
         key = (names.get(job, ""), int(index) if index.isdigit() else -1)
         if key not in states:

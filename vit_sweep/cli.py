@@ -81,6 +81,33 @@ def cancel(study: StudyName) -> None:
     show.console().print(f"{len(active)} cell(s) of study {found.name} cancelled")
 
 
+@app.command(
+    "render-diff",
+    epilog="Examples: python -m vit_sweep render-diff outputs/before outputs/after, or, of two git revisions: "
+    "python -m vit_sweep render-diff main HEAD -m gpus=1,8 partition=vector_t4v2",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def render_diff(
+    context: typer.Context,
+    old: Annotated[str, typer.Argument(help="A study, or a git revision of this checkout.")],
+    new: Annotated[str, typer.Argument(help="The other one.")],
+) -> None:
+    """Show what a change does to the scripts: exit 0 if nothing, 1 with a diff. Revisions need the sweep's words."""
+    from rich.syntax import Syntax
+
+    from vit_sweep.render_diff import render_diff as compare
+
+    text = compare(old, new, context.args)
+    console = show.console()
+    if text and console.is_terminal:
+        console.print(Syntax(text, "diff", background_color="default"))
+    elif text:
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+    else:
+        console.print("the scripts are the same")
+    raise typer.Exit(1 if text else 0)
+
+
 @data.command("prepare", epilog="Example: python -m vit_sweep data prepare cifar100 --root data")
 def prepare(
     name: Annotated[str, typer.Argument(help="The data set: a file of conf/data/.")],

@@ -4,10 +4,15 @@ import re
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge
 
 from launchers.checked import checked, field_names, parse
 from launchers.errors import UserError
+from launchers.profile import Count
 from vit_sweep.compose import Plain
+from vit_sweep.plan import MemoryCheck
 from vit_sweep.point import Point
 
 
@@ -26,11 +31,19 @@ class Settings:
     outputs: str
     data_root: str
     """Folder of the data files, on the login node and on the compute nodes."""
-    dry_run: bool
-    """Write plan and scripts, submit nothing."""
+    dry_run: bool | Literal["stdout"]
+    """Write plan and scripts, submit nothing; `stdout` prints the scripts too."""
     wait: bool
     """Watch until all cells have ended; false: submit and return."""
     retry: Retry | None
+    minutes: Count | None
+    """Time limit of every job; null: from the predicted time, with a margin, within the partition's limit."""
+    memory_check: MemoryCheck
+    """What happens to cells that are predicted not to fit into a GPU's memory."""
+    budget_gpu_hours: Annotated[float, Ge(0)] | None
+    """Nothing is submitted that would take the study above it, by prediction."""
+    max_gpus_in_flight: Count | None
+    """GPUs that this sweep's arrays may use at once."""
 
 
 def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:

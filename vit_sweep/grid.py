@@ -70,6 +70,10 @@ def _nodes(point: Point, reasons: list[str]) -> int | None:
             f"{profile.nodes * profile.gpus_per_node}; use fewer GPUs or another partition"
         )
         return None
+    if profile.allowed_gpus and gpus not in profile.allowed_gpus:
+        menu = " or ".join(map(str, profile.allowed_gpus))
+        reasons.append(f"gpus={gpus}: {profile.name} allows {menu} GPUs only; use gpus={menu}")
+        return None
     if point.nodes is not None:
         nodes = point.nodes
         if gpus % nodes:
@@ -85,7 +89,11 @@ def _nodes(point: Point, reasons: list[str]) -> int | None:
         packable = [
             g for g in range(1, gpus) if any(_fits(g, n, profile.gpus_per_node) for n in range(1, profile.nodes + 1))
         ]
-        advice = "placement=packed or fewer GPUs" if point.placement is Placement.SPREAD else f"gpus={packable[-1]}"
+        advice = f"gpus={packable[-1]}"
+        if point.nodes is not None:
+            advice = "nodes=null"
+        elif point.placement is Placement.SPREAD:
+            advice = "placement=packed or fewer GPUs"
         reasons.append(
             f"nodes={nodes} gpus={gpus}: {profile.name} gives a job {profile.nodes} node(s) at most; use {advice}"
         )

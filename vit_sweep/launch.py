@@ -4,6 +4,7 @@ Rendering returns values; what is written for `dry_run=true` is what a submissio
 """
 
 import importlib.util
+import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,12 +14,14 @@ from rich.console import Console
 
 from launchers.backend import Rendered, SubmitError
 from launchers.errors import UserError
-from launchers.job import Batch, Task, split
+from launchers.job import Batch, Task, split, throttle
 from launchers.profile import Device, Scheduler
 from vit_sweep import datasets, show
 from vit_sweep.compose import Plain
-from vit_sweep.config import Retry, read, study_folder
-from vit_sweep.plan import Plan, PlannedCell, by_shape, make_plan
+from vit_sweep.config import Retry, Settings, read, study_folder
+from vit_sweep.cost import spent_gpu_hours
+from vit_sweep.plan import Knowledge, Plan, PlannedCell, by_shape, make_plan
+from vit_sweep.record import Record
 from vit_sweep.status import ACTIVE, launcher_of, settled_results
 from vit_sweep.store import JobEntry, Study
 
@@ -37,10 +40,17 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
     console = show.console()
     points, settings = read(configs)
     local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
-    plan = make_plan(points, cores=len(os.sched_getaffinity(0)) if local else None)
+    folder = study_folder(settings, points)
+    finished = Study(folder).records()
+    known = Knowledge(
+        cores=len(os.sched_getaffinity(0)) if local else None,
+        memory_check=settings.memory_check,
+        minutes=settings.minutes,
+        finished=tuple(finished),
+    )
+    plan = make_plan(points, known)
     if not plan.cells:
         raise UserError("no cell can run:\n" + "\n".join(f"  {r}" for r in _all_reasons(plan)))
-    folder = study_folder(settings, points)
     if not settings.dry_run:
         _require_packages("train", "torch", "torchvision", "deepspeed", "sklearn")
         for data in {cell.cell.data for cell in plan.cells.values()}:
@@ -50,11 +60,12 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         study.write_command(arguments, overrides)
         study.write_plan(plan, data_root=str(Path(settings.data_root).absolute()))
         todo = _what_is_missing(study, plan, settings.retry)
-        rendered = _render(study, todo)
-        scripts = [study.write_rendered(item) for item in rendered]
         show.plan(console, plan, study=study.name, todo=set(todo))
+        _check_budget(settings, [planned for planned, _ in todo.values()], finished)
+        rendered = _render(study, todo, settings.max_gpus_in_flight)
+        scripts = [study.write_rendered(item) for item in rendered]
         if settings.dry_run:
-            show.scripts(console, scripts)
+            show.scripts(console, scripts, whole=settings.dry_run == "stdout")
             return EXIT_DONE
         _submit(study, rendered)
     if not settings.wait:
@@ -98,9 +109,21 @@ def _next_attempt(study: Study, cell_id: str, jobs: list[JobEntry]) -> int:
     return max([*submitted, *started], default=0) + 1
 
 
-def _render(study: Study, todo: dict[str, tuple[PlannedCell, int]]) -> list[Rendered]:
-    """One batch per resource shape, split at the partition's largest array."""
-    rendered: list[Rendered] = []
+def _check_budget(settings: Settings, todo: Sequence[PlannedCell], finished: Sequence[Record]) -> None:
+    """Stop before anything is submitted that would take the study above its budget."""
+    budget = settings.budget_gpu_hours
+    spent, wanted = sum(spent_gpu_hours(record) for record in finished), sum(cell.gpu_hours for cell in todo)
+    if budget is not None and spent + wanted > budget:
+        enough = math.ceil(100 * (spent + wanted)) / 100
+        raise UserError(
+            f"budget_gpu_hours={budget:g}: {len(todo)} cell(s) need about {wanted:.2f} GPU-hours and the study has "
+            f"spent {spent:.2f}; nothing was submitted; use {enough:g} or more, or a smaller grid"
+        )
+
+
+def _render(study: Study, todo: dict[str, tuple[PlannedCell, int]], max_gpus: int | None) -> list[Rendered]:
+    """One batch per resource shape, split at the partition's largest array, throttled together."""
+    batches: list[Batch] = []
     for profile, shape, members in by_shape(planned for planned, _ in todo.values()):
         on_cpu = profile.device is Device.CPU
         batch = Batch(
@@ -115,8 +138,10 @@ def _render(study: Study, todo: dict[str, tuple[PlannedCell, int]]) -> list[Rend
             # A process that has touched CUDA cannot fork, and imports may touch it.
             preload=PRELOAD if on_cpu else (),
         )
-        rendered += [launcher_of(profile.scheduler).render(part) for part in split(batch)]
-    return rendered
+        batches += split(batch)
+    if max_gpus is not None:
+        batches = throttle(batches, max_gpus)
+    return [launcher_of(batch.profile.scheduler).render(batch) for batch in batches]
 
 
 def _submit(study: Study, rendered: list[Rendered]) -> None:

@@ -1,16 +1,28 @@
 """The plan: every point of a sweep as a cell or as reasons, and the cells by resource shape. Pure."""
 
+import hashlib
+import json
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from enum import StrEnum
 
 from launchers.checked import checked, to_json
 from launchers.job import Shape
 from launchers.profile import PartitionProfile
+from vit_sweep import cost, memory
 from vit_sweep.cell import Cell, Series
+from vit_sweep.cost import TimeEstimate
 from vit_sweep.grid import cell_of, series_of
+from vit_sweep.memory import MemoryEstimate
 from vit_sweep.point import Point
+from vit_sweep.record import Record
 
 SCHEMA_VERSION = 1
 PADDING_WORTH_SAYING = 0.1
+MARGIN_MEASURED, MARGIN_GUESSED = 1.3, 2.0
+"""Factors from a predicted time to a time limit."""
+SPARE_MINUTES, ROUND_MINUTES = 5, 5
 
 
 @checked
@@ -35,6 +47,39 @@ class PlannedCell:
     series: tuple[Series, ...]
     profile: PartitionProfile
     shape: Shape
+    memory: MemoryEstimate | None
+    time: TimeEstimate | None
+
+    @property
+    def gpu_hours(self) -> float:
+        """Predicted GPU-hours; without an estimate, those of the whole time limit."""
+        seconds = self.time.seconds if self.time else self.shape.minutes * 60
+        return seconds / 3600 * self.cell.gpus
+
+
+class MemoryCheck(StrEnum):
+    """What happens to a cell that is predicted not to fit into the GPU's memory."""
+
+    ERROR = "error"
+    """It is skipped, with the figures."""
+    WARN = "warn"
+    OFF = "off"
+
+
+@checked
+class Knowledge:
+    """What a plan takes into account beside its points."""
+
+    cores: int | None = None
+    """Cores of this machine, where it is the one that runs (a local partition)."""
+    memory_check: MemoryCheck = MemoryCheck.ERROR
+    minutes: int | None = None
+    """Time limit of every job, if the user gives one."""
+    finished: tuple[Record, ...] = ()
+    """Runs whose throughput says how long others take."""
+
+
+NOTHING = Knowledge()
 
 
 @checked
@@ -56,40 +101,142 @@ class Plan:
 
 
 @checked
+class CellForecast:
+    """What is expected of one cell: resources, memory, time, cost."""
+
+    cell_id: str
+    nodes: int
+    gpus_per_node: int
+    minutes: int
+    """Time limit of its job."""
+    memory_gib: float | None
+    """Predicted peak of one GPU."""
+    step_ms: float | None
+    seconds: float | None
+    """Predicted time of the whole job."""
+    basis: str
+    gpu_hours: float
+
+
+@checked
 class PlanFile:
     """`plan.json`: every point that this study was ever asked for; the newest word on each wins."""
 
     schema_version: int = SCHEMA_VERSION
+    digest: str
+    """8 hex digits over points, cells and reasons: the same input gives the same digest."""
     points: tuple[PlannedPoint, ...]
+    cells: tuple[CellForecast, ...]
+    """Forecast of the cells of the latest sweep, in its order."""
 
 
-def make_plan(points: Iterable[Point], *, cores: int | None = None) -> Plan:
-    """Check every point, merge equal cells, and give each cell its shape.
+def plan_file(plan: Plan, known: Sequence[PlannedPoint]) -> PlanFile:
+    """What is written of a plan, joined with the points of earlier sweeps."""
+    content = [[p.point_id, p.cell_id, list(p.reasons)] for p in plan.points]
+    return PlanFile(
+        digest=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8],
+        points=merge_points(known, plan.points),
+        cells=tuple(_forecast(cell_id, planned) for cell_id, planned in plan.cells.items()),
+    )
 
-    `cores` of this machine, where it is the one that runs (a local partition), lets the plan say which
-    cells will have more ranks than cores.
-    """
+
+def _forecast(cell_id: str, planned: PlannedCell) -> CellForecast:
+    return CellForecast(
+        cell_id=cell_id,
+        nodes=planned.shape.nodes,
+        gpus_per_node=planned.shape.gpus_per_node,
+        minutes=planned.shape.minutes,
+        memory_gib=planned.memory.total_gib if planned.memory else None,
+        step_ms=planned.time.step_ms if planned.time else None,
+        seconds=planned.time.seconds if planned.time else None,
+        basis=planned.time.basis if planned.time else "no estimate: the time limit is counted",
+        gpu_hours=planned.gpu_hours,
+    )
+
+
+def make_plan(points: Iterable[Point], known: Knowledge = NOTHING) -> Plan:
+    """Check every point, merge equal cells, predict memory and time, and give each cell its shape."""
     planned: list[PlannedPoint] = []
     cells: dict[str, PlannedCell] = {}
     for point in points:
         cell = cell_of(point)
-        if not isinstance(cell, Cell):
-            planned.append(PlannedPoint(point_id=point.point_id, axes=point.axes, cell_id=None, reasons=cell))
+        reasons = limits(cell, point, known) if isinstance(cell, Cell) else cell
+        if reasons or not isinstance(cell, Cell):
+            planned.append(PlannedPoint(point_id=point.point_id, axes=point.axes, cell_id=None, reasons=reasons))
             continue
         cell_id, series = cell.cell_id, series_of(point)
+        remarks = _remarks(cell, point, known)
         planned.append(
-            PlannedPoint(
-                point_id=point.point_id, axes=point.axes, cell_id=cell_id, reasons=(), remarks=_remarks(cell, cores)
-            )
+            PlannedPoint(point_id=point.point_id, axes=point.axes, cell_id=cell_id, reasons=(), remarks=remarks)
         )
-        known = cells[cell_id].series if cell_id in cells else ()
-        cells[cell_id] = PlannedCell(
+        others = cells[cell_id].series if cell_id in cells else ()
+        candidate = PlannedCell(
             cell=cell,
-            series=merge_series(known, (series,)),
+            series=merge_series(others, (series,)),
             profile=point.partition,
-            shape=Shape(nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=point.partition.default_minutes),
+            shape=Shape(
+                nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=_minutes(cell, point.partition, known)
+            ),
+            memory=memory.predict(cell),
+            time=cost.predict(cell, point.partition, known.finished),
         )
-    return Plan(points=tuple(planned), cells=cells)
+        # Profiles that differ only in limits give one cell; the longer limit wins, whatever the order of the grid.
+        rivals = [candidate, replace(cells[cell_id], series=candidate.series)] if cell_id in cells else [candidate]
+        cells[cell_id] = max(rivals, key=lambda c: (c.shape.minutes, to_json(c.profile)))
+    return Plan(points=tuple(planned), cells=_one_limit_per_shape(cells))
+
+
+def limits(cell: Cell, point: Point, known: Knowledge) -> tuple[str, ...]:
+    """Say why a cell that is sound in itself cannot run on its partition: memory, time."""
+    reasons = []
+    profile = point.partition
+    if known.memory_check is MemoryCheck.ERROR:
+        problem = _memory_problem(cell, profile)
+        reasons.append(f"batch={point.batch} precision={cell.precision.value}: {problem}" if problem else None)
+    estimate = cost.predict(cell, profile, known.finished)
+    if estimate is not None and known.minutes is None and estimate.seconds > profile.max_minutes * 60:
+        reasons.append(
+            f"epochs={cell.epochs} gpus={cell.gpus} batch={point.batch}: about {estimate.seconds / 3600:.1f} h "
+            f"({estimate.basis}), but {profile.name} ends a job after {profile.max_minutes / 60:g} h; use fewer epochs "
+            "or more GPUs, or minutes=LIMIT if you know better"
+        )
+    return tuple(filter(None, reasons))
+
+
+def _memory_problem(cell: Cell, profile: PartitionProfile) -> str | None:
+    """The figures of a cell that does not fit into the smallest GPU that it may get."""
+    sizes = [*(host.gpu_memory_gib for host in profile.hosts), profile.gpu_memory_gib]
+    known = [size for size in sizes if size is not None]
+    return memory.why_it_does_not_fit(cell, min(known)) if known else None
+
+
+def _minutes(cell: Cell, profile: PartitionProfile, known: Knowledge) -> int:
+    """Time limit: as given, else the estimate with a margin, rounded up, within the partition's limit."""
+    if known.minutes is not None:
+        return min(known.minutes, profile.max_minutes)
+    estimate = cost.predict(cell, profile, known.finished)
+    if estimate is None:
+        return profile.default_minutes
+    margin = MARGIN_MEASURED if estimate.measured else MARGIN_GUESSED
+    wanted = margin * estimate.seconds / 60 + SPARE_MINUTES
+    return min(profile.max_minutes, math.ceil(wanted / ROUND_MINUTES) * ROUND_MINUTES)
+
+
+def _one_limit_per_shape(cells: dict[str, PlannedCell]) -> dict[str, PlannedCell]:
+    """Give cells of equal nodes and GPUs the longest limit among them, so that they stay one array."""
+    longest: dict[tuple[str, int, int], int] = {}
+    for planned in cells.values():
+        key = (planned.profile.name, planned.shape.nodes, planned.shape.gpus_per_node)
+        longest[key] = max(longest.get(key, 0), planned.shape.minutes)
+    return {
+        cell_id: replace(
+            planned,
+            shape=replace(
+                planned.shape, minutes=longest[planned.profile.name, planned.shape.nodes, planned.shape.gpus_per_node]
+            ),
+        )
+        for cell_id, planned in cells.items()
+    }
 
 
 def merge_series(known: Sequence[Series], more: Sequence[Series]) -> tuple[Series, ...]:
@@ -99,7 +246,15 @@ def merge_series(known: Sequence[Series], more: Sequence[Series]) -> tuple[Serie
 
 def merge_points(known: Sequence[PlannedPoint], more: Sequence[PlannedPoint]) -> tuple[PlannedPoint, ...]:
     """Union of a study's points over its sweeps; a newer word on the same point replaces the older."""
-    return tuple({point.point_id: point for point in (*known, *more)}.values())
+    by_id: dict[str, dict[str | None, PlannedPoint]] = {}
+    for point in (*known, *more):
+        words = by_id.setdefault(point.point_id, {})
+        # A point that was infeasible once and has a cell now (its profile was mended), or the reverse, is one point;
+        # one that has two cells (its partition was swept) is two.
+        if point.cell_id is None or None in words:
+            words.clear()
+        words[point.cell_id] = point
+    return tuple(point for words in by_id.values() for point in words.values())
 
 
 def by_shape(cells: Iterable[PlannedCell]) -> list[tuple[PartitionProfile, Shape, list[PlannedCell]]]:
@@ -116,10 +271,19 @@ def oversubscribed(cell: Cell, cores: int) -> bool:
     return cell.device == "cpu" and cell.gpus_per_node * cell.cpus_per_gpu > cores
 
 
-def _remarks(cell: Cell, cores: int | None) -> tuple[str, ...]:
+def crowd(cell: Cell, cores: int) -> str:
+    """The words for an oversubscribed cell, the same in plan and tables."""
+    threads = f" x {cell.cpus_per_gpu} threads" if cell.cpus_per_gpu > 1 else ""
+    return f"oversubscribed: {cell.gpus_per_node} ranks{threads} on {cores} core(s)"
+
+
+def _remarks(cell: Cell, point: Point, known: Knowledge) -> tuple[str, ...]:
     remarks = []
-    if cores is not None and oversubscribed(cell, cores):
-        remarks.append(f"oversubscribed: {cell.gpus_per_node} ranks on {cores} core(s)")
+    if known.cores is not None and oversubscribed(cell, known.cores):
+        remarks.append(crowd(cell, known.cores))
+    problem = _memory_problem(cell, point.partition) if known.memory_check is MemoryCheck.WARN else None
+    if problem:
+        remarks.append(f"may not fit: {problem}")
     if cell.padding > PADDING_WORTH_SAYING:
         remarks.append(f"the last step repeats {cell.images_per_epoch - cell.train_images} images ({cell.padding:.0%})")
     return tuple(remarks)

@@ -9,13 +9,14 @@ import json
 from enum import StrEnum
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from launchers.checked import checked, to_plain
 from launchers.profile import Count, PartitionProfile
 
 Fraction = Annotated[float, Gt(0), Le(1)]
-NotNegative = Annotated[float, Ge(0)]
+NotNegative = Annotated[float, Ge(0), Le(100)]
+Decay = Annotated[float, Ge(0), Lt(1)]
 NotNegativeInt = Annotated[int, Ge(0)]
 
 
@@ -118,11 +119,11 @@ class OptimizerSpec:
 
     name: str
     kind: OptimizerKind
-    learning_rate: Annotated[float, Gt(0)]
+    learning_rate: Annotated[float, Gt(0), Le(100)]
     weight_decay: NotNegative
-    beta1: NotNegative = 0.9
+    beta1: Decay = 0.9
     """First-moment decay (AdamW) or momentum (SGD)."""
-    beta2: NotNegative = 0.999
+    beta2: Decay = 0.999
 
 
 @checked

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from launchers.checked import checked, to_plain
 from vit_sweep.cell import Cell, CellFile, Series
-from vit_sweep.plan import PADDING_WORTH_SAYING, oversubscribed
+from vit_sweep.plan import PADDING_WORTH_SAYING, crowd, oversubscribed
 from vit_sweep.point import BatchPer, Scaling
 from vit_sweep.record import Record
 from vit_sweep.stats import epoch_time, step_ms
@@ -182,7 +182,7 @@ def note_of(result: Result) -> str:
     cell, record = result.file.cell, result.record
     remarks = [result.detail] if result.detail else []
     if record is not None and is_oversubscribed(cell, record):
-        remarks.append(f"oversubscribed: {cell.gpus_per_node} ranks on {_cores(record)} core(s)")
+        remarks.append(crowd(cell, _cores(record)))
     if record is not None and cell.padding > PADDING_WORTH_SAYING:
         remarks.append(f"{cell.padding:.0%} repeated images")
     return "; ".join(remarks)

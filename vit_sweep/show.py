@@ -1,13 +1,16 @@
 """What a person sees: the plan, the tables, where things are. An edge; rich draws."""
 
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from vit_sweep.plan import Plan
+from launchers.profile import Scheduler
+from vit_sweep.plan import Plan, PlannedCell
 from vit_sweep.tables import Cells
 
 _TITLES = {
@@ -44,6 +47,9 @@ def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
     for name in ("nodes x GPUs", "micro", "accum", "global batch", "steps/epoch"):
         table.add_column(name, justify="right")
     table.add_column("scaling")
+    columns = _forecast_columns(plan)
+    for name in columns:
+        table.add_column(name, justify="right")
     table.add_column("remarks", overflow="fold")
     remarks = {point.cell_id: point.remarks for point in plan.points}
     for cell_id, planned in plan.cells.items():
@@ -56,14 +62,40 @@ def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
             str(cell.global_batch),
             str(cell.steps_per_epoch),
             " ".join(sorted({series.scaling.value for series in planned.series})),
+            *(columns[name](planned) for name in columns),
             "; ".join([*([] if cell_id in todo else ["not run again"]), *remarks[cell_id]]),
         )
     console.print(table)
+    _total(console, plan, todo)
     if plan.duplicates:
         console.print(f"{plan.duplicates} point(s) are the same run as another one and share its cell")
-    for point in plan.infeasible:
-        for reason in point.reasons:
-            console.print(f"[yellow]skipped[/] {reason}", highlight=False)
+    reasons = Counter(reason for point in plan.infeasible for reason in point.reasons)
+    for reason, count in reasons.items():
+        said = "skipped" if count == 1 else f"skipped {count} points:"
+        console.print(f"[yellow]{said}[/] {reason}", highlight=False)
+
+
+def _forecast_columns(plan: Plan) -> dict[str, Callable[[PlannedCell], str]]:
+    """Columns of what is expected, as far as anything is known of it."""
+    cells = plan.cells.values()
+    columns: dict[str, Callable[[PlannedCell], str]] = {}
+    if any(cell.profile.scheduler is Scheduler.SLURM for cell in cells):
+        columns["limit min"] = lambda cell: str(cell.shape.minutes)
+    if any(cell.memory for cell in cells):
+        columns["GiB/GPU"] = lambda cell: f"{cell.memory.total_gib:.1f}" if cell.memory else "–"
+    if any(cell.time for cell in cells):
+        columns["step ms"] = lambda cell: f"{cell.time.step_ms:.0f}" if cell.time else "–"
+        columns["GPU-h"] = lambda cell: f"{cell.gpu_hours:.2f}"
+    return columns
+
+
+def _total(console: Console, plan: Plan, todo: set[str]) -> None:
+    """Say what the cells to run are expected to cost, and what that estimate rests on."""
+    mine = [cell for cell_id, cell in plan.cells.items() if cell_id in todo and cell.time]
+    if mine:
+        bases = "; ".join(sorted({re.sub(r", nearest .*", "", cell.time.basis) for cell in mine if cell.time}))
+        total = sum(cell.gpu_hours for cell in mine)
+        console.print(f"estimate: {total:.2f} GPU-hours for {len(mine)} cell(s), from {bases}", highlight=False)
 
 
 def scaling(title: str, rows: Sequence[Cells]) -> Table:
@@ -97,8 +129,10 @@ def _field(name: str, value: object) -> str:
     return str(value)
 
 
-def scripts(console: Console, paths: Sequence[Path]) -> None:
-    """Say where a dry run wrote its scripts."""
+def scripts(console: Console, paths: Sequence[Path], *, whole: bool) -> None:
+    """Say where a dry run wrote its scripts; print them too if `whole`."""
+    for path in paths if whole else ():
+        console.print(path.read_text(), highlight=False, soft_wrap=True, markup=False)
     console.print(f"dry run: {len(paths)} script(s) written, nothing submitted", highlight=False)
     for path in paths:
         console.print(f"  {path}", highlight=False, soft_wrap=True)

@@ -23,7 +23,7 @@ from launchers.errors import UserError
 from vit_sweep.cell import CellFile
 from vit_sweep.ds_config import ds_config
 from vit_sweep.files import write, write_if_new
-from vit_sweep.plan import Plan, PlanFile, PlannedPoint, merge_points, merge_series
+from vit_sweep.plan import Plan, PlanFile, PlannedPoint, merge_series, plan_file
 from vit_sweep.provenance import git_commit, versions
 from vit_sweep.record import Exit, Progress, Record, mismatches
 
@@ -150,7 +150,7 @@ class Study:
 
     def write_plan(self, plan: Plan, *, data_root: str) -> None:
         """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for."""
-        points = merge_points(self.points(), plan.points)
+        earlier = self.points()
         for cell_id, planned in plan.cells.items():
             folder = self.cell_dir(cell_id)
             (folder / "attempts").mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ class Study:
                 write(folder / "cell.json", to_json(file))
             write_if_new(folder / "ds_config.json", json.dumps(ds_config(planned.cell), indent=1) + "\n")
         # Last: whoever watches this file then finds every cell that it names.
-        write(self.folder / "plan.json", to_json(PlanFile(points=points)))
+        write(self.folder / "plan.json", to_json(plan_file(plan, earlier)))
 
     def write_rendered(self, rendered: Rendered) -> Path:
         """Write the files of a batch; returns the path of its script."""
@@ -236,6 +236,11 @@ class Study:
         if wrong:
             return RecordProblem(status="failed", text=f"what ran is not what was asked: {'; '.join(wrong)}")
         return record
+
+    def records(self) -> list[Record]:
+        """Every sound record of the study; none where there is no study yet."""
+        found = (self.record(file) for file in self.cell_files())
+        return [record for record in found if isinstance(record, Record)]
 
     def attempts(self, cell_id: str) -> list[Attempt]:
         """Attempts of a cell, oldest first."""

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from launchers.profile import Device
 from tests.unit.builders import OPTIMIZER, cell, data, point, profile, series
-from vit_sweep.plan import by_shape, make_plan, merge_points, merge_series, oversubscribed
+from vit_sweep.plan import Knowledge, by_shape, make_plan, merge_points, merge_series, oversubscribed
 from vit_sweep.point import BatchPer, Placement, Scaling
 
 GRID = [
@@ -135,7 +135,7 @@ def cpu(**changes):
 
 
 def remarks(asked, cores=None):
-    (made,) = make_plan([asked], cores=cores).points
+    (made,) = make_plan([asked], Knowledge(cores=cores)).points
     return made.remarks
 
 

@@ -1,0 +1,118 @@
+"""Predicted time, time limits, budgets and throttles."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launchers.errors import UserError
+from launchers.job import Batch, Shape, Task, throttle
+from launchers.profile import Device, Link, Network
+from tests.unit.builders import cell, point, profile, record
+from vit_sweep.cost import STARTUP_S, allreduce_s, predict, spent_gpu_hours
+from vit_sweep.plan import Knowledge, make_plan, plan_file
+
+T4 = profile(
+    device=Device.CUDA, gpu_model="Tesla T4", peak_tflops={"fp32": 8.1}, max_minutes=600, default_minutes=60,
+    network=Network(inside=Link(gb_per_s=4.5), between=Link(gb_per_s=1.0)),
+)  # fmt: skip
+
+
+def test_an_all_reduce_is_the_rings():
+    """346 MB over 7 GPUs at 4.6 GB/s bus bandwidth: 129 ms, the paper's T4 node showed 122 (2 (n-1)/n S/B)."""
+    link = Link(gb_per_s=4.6, latency_us=20)
+    assert allreduce_s(346e6, 7, link) == pytest.approx(0.129, rel=0.01)
+    assert allreduce_s(346e6, 1, link) == 0
+
+
+def test_without_runs_the_estimate_is_a_stated_fraction_of_the_peak():
+    made = predict(cell(device=Device.CUDA), T4, ())
+    assert "30% of 8.1 TFLOP/s" in made.basis
+    assert not made.measured
+    assert made.seconds > STARTUP_S
+
+
+def test_crossing_nodes_costs_the_link_between_them():
+    near, far = (predict(cell(gpus=4, nodes=n, device=Device.CUDA), T4, ()).step_ms for n in (1, 4))
+    assert far > near
+
+
+def test_without_peak_and_runs_there_is_no_estimate():
+    assert predict(cell(), profile(), ()) is None
+
+
+def test_finished_runs_of_the_same_model_and_gpu_replace_the_formula():
+    one = cell(gpus=1, nodes=1)
+    made = predict(replace(one, epochs=7), profile(), (record(one, (9.0, 2.0, 2.0)),))
+    assert made.measured
+    assert one.cell_id in made.basis
+    step_s = 2.0 / one.steps_per_epoch
+    assert made.step_ms == pytest.approx(1000 * step_s)
+    other = replace(one, gpu_model="another GPU")
+    assert predict(other, profile(), (record(one, (9.0, 2.0)),)) is None
+
+
+def test_spent_gpu_hours_count_every_rank():
+    one, four = (record(cell(gpus=g, nodes=1), (10.0, 10.0)) for g in (1, 4))
+    assert spent_gpu_hours(four) == pytest.approx(4 * spent_gpu_hours(one))
+
+
+def test_the_time_limit_has_a_margin_and_stays_within_the_partitions():
+    (short,) = make_plan([point(partition=T4)]).cells.values()
+    assert short.shape.minutes * 60 > short.time.seconds
+    assert short.shape.minutes % 5 == 0
+    (given_,) = make_plan([point(partition=T4)], Knowledge(minutes=17)).cells.values()
+    assert given_.shape.minutes == 17
+    (unknown,) = make_plan([point()]).cells.values()
+    assert unknown.shape.minutes == unknown.profile.default_minutes
+
+
+def test_cells_of_one_shape_share_the_longest_limit_so_that_they_stay_one_array():
+    cells = make_plan([point(partition=T4, epochs=e) for e in (1, 100_000)]).cells.values()
+    assert len({c.shape for c in cells}) == 1
+
+
+def test_a_run_longer_than_the_partition_allows_is_refused_with_the_hours():
+    (refused,) = make_plan([point(partition=T4, epochs=10_000_000)]).points
+    assert refused.cell_id is None
+    assert "ends a job after 10 h" in refused.reasons[0]
+    assert refused.reasons[0].startswith("epochs=10000000")
+    (accepted,) = make_plan([point(partition=T4, epochs=10_000_000)], Knowledge(minutes=30)).points
+    assert accepted.cell_id is not None
+
+
+def test_the_plans_digest_depends_on_its_input_only():
+    grid = [point(), point(gpus=2), point(gpus=99)]
+    first, again, other = (plan_file(make_plan(g), ()).digest for g in (grid, list(grid), grid[:2]))
+    assert first == again != other
+
+
+# --- throttle ------------------------------------------------------------------------------------------------
+
+
+def batches(shapes):
+    return [
+        Batch(
+            study="s", study_dir="/s", profile=profile(), module="m",
+            shape=Shape(nodes=1, gpus_per_node=gpus, minutes=5),
+            tasks=tuple(Task(name=f"c{i}", attempt=1) for i in range(tasks)),
+        )
+        for gpus, tasks in shapes
+    ]  # fmt: skip
+
+
+@given(shapes=st.lists(st.tuples(st.sampled_from([1, 2, 4, 8]), st.integers(1, 20)), min_size=1, max_size=5),
+       room=st.integers(0, 100))  # fmt: skip
+def test_arrays_together_never_exceed_the_gpus_in_flight_and_waste_none(shapes, room):
+    most = sum(gpus for gpus, _ in shapes) + room
+    made = throttle(batches(shapes), most)
+    used = sum(batch.parallel * batch.shape.gpus for batch in made)
+    assert used <= most
+    waiting = [batch.shape.gpus for batch in made if batch.parallel < len(batch.tasks)]
+    assert all(used + gpus > most for gpus in waiting)
+
+
+def test_fewer_gpus_than_one_task_of_each_array_are_refused_with_the_sum():
+    with pytest.raises(UserError, match=r"max_gpus_in_flight=8: .* 1 \+ 8 = 9 GPUs; use 9 or more"):
+        throttle(batches([(1, 3), (8, 3)]), 8)

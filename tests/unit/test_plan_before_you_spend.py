@@ -1,0 +1,87 @@
+"""The planner's words on the command line: estimates, budget, throttle, stdout, render-diff, a site's folder."""
+
+import json
+import shutil
+
+from tests.conftest import ROOT
+
+B16 = ["-m", "model=vit_b_16", "data=cifar100", "partition=vector_t4v2", "dry_run=true", "study=s"]
+PRICED = ["++partition.peak_tflops={fp32: 8.1}"]
+
+
+def test_the_plan_table_and_plan_json_show_memory_time_and_their_basis(sweep, tmp_path):
+    answer = sweep(*B16, *PRICED, "gpus=1,8", "batch=64")
+    assert answer.returncode == 0, answer.stderr
+    for word in ("GiB/GPU", "step ms", "GPU-h", "estimate:", "30% of 8.1 TFLOP/s"):
+        assert word in answer.stdout
+    plan = json.loads((tmp_path / "outputs/s/plan.json").read_text())
+    assert len(plan["digest"]) == 8
+    assert {c["gpus_per_node"] for c in plan["cells"]} == {1, 8}
+    assert all(c["memory_gib"] > 10 and c["gpu_hours"] > 0 and "TFLOP/s" in c["basis"] for c in plan["cells"])
+
+
+def test_a_budget_too_small_stops_before_anything_is_submitted(sweep):
+    answer = sweep(*B16, *PRICED, "gpus=1,8", "budget_gpu_hours=0.5")
+    assert answer.returncode == 2
+    assert "budget_gpu_hours=0.5: 2 cell(s) need about" in answer.stderr
+    assert "nothing was submitted" in answer.stderr
+    assert sweep(*B16, *PRICED, "gpus=1,8", "budget_gpu_hours=500").returncode == 0
+
+
+def test_gpus_in_flight_become_the_arrays_throttle(sweep, tmp_path):
+    assert sweep(*B16, "gpus=1,8", "batch=16,32,64", "max_gpus_in_flight=18").returncode == 0
+    texts = {p.parent.name[:5]: p.read_text() for p in tmp_path.glob("outputs/s/jobs/*/job.sbatch")}
+    assert "--array=0-2%2" in texts["n1-g1"]
+    assert "--array=0-2%2" in texts["n1-g8"]
+
+
+def test_a_tiny_max_array_size_splits_the_arrays(sweep, tmp_path):
+    assert sweep(*B16, "gpus=1", "batch=16,32,64", "++partition.max_array_size=2").returncode == 0
+    scripts = [p.read_text() for p in tmp_path.glob("outputs/s/jobs/*/job.sbatch")]
+    assert sorted(line for text in scripts for line in text.splitlines() if "--array" in line) == [
+        "#SBATCH --array=0-0%1", "#SBATCH --array=0-1%2",
+    ]  # fmt: skip
+
+
+def test_dry_run_stdout_prints_the_very_scripts(sweep, tmp_path):
+    answer = sweep(*B16[:-2], "study=s", "dry_run=stdout", "gpus=1,2")
+    for script in tmp_path.glob("outputs/s/jobs/*/job.sbatch"):
+        assert script.read_text().rstrip() in answer.stdout
+
+
+def test_a_grid_where_no_cell_fits_tells_every_reason(sweep, tmp_path):
+    answer = sweep(*B16, "gpus=1,2", "batch=512", "precision=fp32,bf16", "partition.gpu_memory_gib=15")
+    assert answer.returncode == 2
+    assert "no cell can run" in answer.stderr
+    assert "micro batch 512" in answer.stderr
+    assert "refuses it" in answer.stderr
+
+
+def test_render_diff_shows_what_a_profile_change_does_to_the_scripts(sweep):
+    for name, memory in (("before", 15), ("after", 16)):
+        sweep(*B16[:-2], "dry_run=true", f"study={name}", "gpus=1", f"partition.mem_per_gpu_gib={memory}")
+    answer = sweep("render-diff", "before", "after")
+    assert answer.returncode == 1
+    assert "-#SBATCH --mem-per-gpu=15G\n+#SBATCH --mem-per-gpu=16G" in answer.stdout
+    changed = [x for x in answer.stdout.splitlines() if x[:1] in ("+", "-") and x[:3] not in ("+++", "---")]
+    assert len(changed) == 2
+    same = sweep("render-diff", "before", "before")
+    assert (same.returncode, same.stdout.strip()) == (0, "the scripts are the same")
+
+
+def test_render_diff_of_what_is_neither_study_nor_revision_is_told(sweep):
+    answer = sweep("render-diff", "nothing", "nowhere")
+    assert answer.returncode == 2
+    assert "neither a study" in answer.stderr
+
+
+def test_a_sites_folder_adds_partitions_for_everybody(sweep, tmp_path):
+    (tmp_path / "site" / "partition").mkdir(parents=True)
+    shutil.copy(ROOT / "tests/conf/partition/lab_vector.yaml", tmp_path / "site/partition/lab_vector.yaml")
+    site = {"VIT_SWEEP_CONF": str(tmp_path / "site")}
+    assert sweep("partition=lab_vector", "dry_run=true", env=site).returncode == 0
+    assert sweep("dry_run=true", env=site | {"VIT_SWEEP_PARTITION": "lab_vector"}).returncode == 0
+    assert sweep("partition=lab_vector", "dry_run=true").returncode == 2
+    missing = sweep("dry_run=true", env={"VIT_SWEEP_CONF": "/nowhere"})
+    assert missing.returncode == 2
+    assert "VIT_SWEEP_CONF=/nowhere" in missing.stderr
