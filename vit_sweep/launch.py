@@ -16,7 +16,7 @@ from launchers.backend import Rendered, SubmitError
 from launchers.errors import UserError
 from launchers.job import Batch, Task, split, throttle
 from launchers.profile import Device, Scheduler
-from vit_sweep import datasets, show
+from vit_sweep import algebra, datasets, show
 from vit_sweep.compose import Plain
 from vit_sweep.config import Retry, Settings, read, study_folder
 from vit_sweep.cost import spent_gpu_hours
@@ -38,7 +38,8 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
     Raises `UserError` for a user's mistake, before anything is submitted.
     """
     console = show.console()
-    points, settings = read(configs)
+    asked, settings = read(configs)
+    points, remarks = algebra.select(asked, exclude=settings.exclude, repeats=settings.repeats)
     local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
     folder = study_folder(settings, points)
     finished = Study(folder).records()
@@ -59,8 +60,12 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
     with study.changing():
         study.write_command(arguments, overrides)
         study.write_plan(plan, data_root=str(Path(settings.data_root).absolute()))
-        todo = _what_is_missing(study, plan, settings.retry)
+        missing = _what_is_missing(study, plan, settings.retry)
+        line = algebra.ordered((cell for cell, _ in missing.values()), settings.order, settings.order_seed)
+        todo = {cell.cell.cell_id: missing[cell.cell.cell_id] for cell in line}
         show.plan(console, plan, study=study.name, todo=set(todo))
+        for remark in remarks:
+            console.print(remark, highlight=False, markup=False, soft_wrap=True)
         _check_budget(settings, [planned for planned, _ in todo.values()], finished)
         rendered = _render(study, todo, settings.max_gpus_in_flight)
         scripts = [study.write_rendered(item) for item in rendered]
@@ -122,9 +127,11 @@ def _check_budget(settings: Settings, todo: Sequence[PlannedCell], finished: Seq
 
 
 def _render(study: Study, todo: dict[str, tuple[PlannedCell, int]], max_gpus: int | None) -> list[Rendered]:
-    """One batch per resource shape, split at the partition's largest array, throttled together."""
+    """One batch per resource shape, in the order of `todo`, split at the largest array, throttled together."""
     batches: list[Batch] = []
-    for profile, shape, members in by_shape(planned for planned, _ in todo.values()):
+    place = {cell_id: i for i, cell_id in enumerate(todo)}
+    groups = by_shape(planned for planned, _ in todo.values())
+    for profile, shape, members in sorted(groups, key=lambda group: place[group[2][0].cell.cell_id]):
         on_cpu = profile.device is Device.CPU
         batch = Batch(
             study=study.name,
@@ -148,6 +155,8 @@ def _submit(study: Study, rendered: list[Rendered]) -> None:
     """Write each intention before the submission and each handle after it."""
     for scheduler in Scheduler:
         mine = [item for item in rendered if item.batch.profile.scheduler is scheduler]
+        if not mine:
+            continue
         for item in mine:
             study.journal_batch("submitting", item)
         try:
