@@ -9,6 +9,7 @@ Where runs of the same model on the same GPU model have finished, their throughp
 from collections.abc import Sequence
 
 from launchers.checked import checked
+from launchers.hosts import choose_hosts
 from launchers.profile import Link, PartitionProfile
 from vit_sweep.cell import Cell
 from vit_sweep.point import Precision
@@ -99,6 +100,7 @@ def _link(cell: Cell, profile: PartitionProfile) -> Link | None:
 
 def _peak_tflops(cell: Cell, profile: PartitionProfile) -> float | None:
     """Peak of the cell's GPUs in its precision; on hosts that differ, of the weakest that says."""
-    peaks = [h.peak_tflops.get(cell.precision.value) for h in profile.hosts if h.peak_tflops]
-    known = [peak for peak in peaks if peak is not None]
-    return min(known) if known else profile.peak_tflops.get(cell.precision.value)
+    hosts = choose_hosts(profile, cell.nodes, cell.gpus_per_node) if profile.hosts else ()
+    tables = [host.peak_tflops or profile.peak_tflops for host in hosts if not isinstance(host, str)]
+    known = [table.get(cell.precision.value) for table in tables or [profile.peak_tflops]]
+    return min((peak for peak in known if peak is not None), default=None)

@@ -5,6 +5,7 @@ A point that cannot be a cell keeps its reasons, one sentence per violated limit
 
 import math
 
+from launchers.hosts import choose_hosts, model_of
 from vit_sweep.cell import Cell, Series
 from vit_sweep.point import BatchPer, Placement, Point, Scaling
 
@@ -16,10 +17,15 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
     micro_batch = _micro_batch(point, reasons)
     train_images = _train_images(point, reasons)
     profile = point.partition
-    if point.precision in profile.refused_precisions:
-        reasons.append(
-            f"precision={point.precision}: {profile.name} ({profile.gpu_model}) refuses it; use {_others(point)}"
-        )
+    hosts = choose_hosts(profile, nodes, point.gpus // nodes) if nodes and profile.hosts else ()
+    if isinstance(hosts, str):
+        reasons.append(f"gpus={point.gpus} {hosts}")
+        return tuple(reasons)
+    gpu_model = " + ".join(sorted({model_of(profile, host) for host in hosts})) or profile.gpu_model
+    refusing = {host.name: host.refused_precisions for host in hosts} | {profile.name: profile.refused_precisions}
+    if any(point.precision in refused for refused in refusing.values()):
+        who = next(name for name, refused in refusing.items() if point.precision in refused)
+        reasons.append(f"precision={point.precision}: {who} ({gpu_model}) refuses it; use {_others(point, refusing)}")
     if point.model.image_size % point.model.patch_size or point.model.width % point.model.heads:
         reasons.append(
             f"model={point.model.name}: image_size={point.model.image_size} must divide by "
@@ -43,7 +49,7 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
         optimizer=point.optimizer,
         partition=profile.name,
         device=profile.device,
-        gpu_model=profile.gpu_model,
+        gpu_model=gpu_model,
         cpus_per_gpu=profile.cpus_per_gpu,
     )
     if cell.global_batch > train_images:
@@ -161,6 +167,7 @@ def _part(images: int, fraction: float) -> int:
     return math.floor(images * fraction + 1e-6)
 
 
-def _others(point: Point) -> str:
-    names = [p.value for p in type(point.precision) if p.value not in point.partition.refused_precisions]
+def _others(point: Point, refusing: dict[str, tuple[str, ...]]) -> str:
+    refused = {precision for precisions in refusing.values() for precision in precisions}
+    names = [p.value for p in type(point.precision) if p.value not in refused]
     return " or ".join(names) or "another partition"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from launchers.checked import checked, to_json
+from launchers.hosts import choose_hosts
 from launchers.job import Shape
 from launchers.profile import PartitionProfile
 from vit_sweep import cost, memory
@@ -205,8 +206,9 @@ def limits(cell: Cell, point: Point, known: Knowledge) -> tuple[str, ...]:
 
 def _memory_problem(cell: Cell, profile: PartitionProfile) -> str | None:
     """The figures of a cell that does not fit into the smallest GPU that it may get."""
-    sizes = [*(host.gpu_memory_gib for host in profile.hosts), profile.gpu_memory_gib]
-    known = [size for size in sizes if size is not None]
+    hosts = choose_hosts(profile, cell.nodes, cell.gpus_per_node) if profile.hosts else ()
+    sizes = [host.gpu_memory_gib or profile.gpu_memory_gib for host in hosts if not isinstance(host, str)]
+    known = [size for size in sizes or [profile.gpu_memory_gib] if size is not None]
     return memory.why_it_does_not_fit(cell, min(known)) if known else None
 
 

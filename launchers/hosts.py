@@ -1,0 +1,39 @@
+"""Which hosts of a hostfile partition a job takes. Pure."""
+
+from launchers.profile import Host, PartitionProfile
+
+
+def model_of(profile: PartitionProfile, host: Host) -> str:
+    """Return the GPU model of a host; the profile's where the host names none."""
+    return host.gpu_model or profile.gpu_model
+
+
+def choose_hosts(profile: PartitionProfile, nodes: int, gpus_per_node: int) -> tuple[Host, ...] | str:
+    """Return the hosts of a job, in the profile's order, or the reason why there are too few.
+
+    A job spans unlike GPUs only with `mixed_hosts`; else it takes hosts of the most frequent GPU model that has enough
+    of them (the profile's order among equals), so that the cells of a curve stay on one model.
+    """
+    fitting = [host for host in profile.hosts if host.slots >= gpus_per_node]
+    if len(fitting) < nodes:
+        return (
+            f"nodes={nodes}: {profile.name} has {len(fitting)} of {len(profile.hosts)} host(s) with "
+            f"{gpus_per_node} GPU(s) or more; use nodes={len(fitting)} or fewer GPUs"
+            if fitting
+            else f"{gpus_per_node} GPUs a node: {profile.name} has no such host, the largest has "
+            f"{max((host.slots for host in profile.hosts), default=0)}; use more nodes or fewer GPUs"
+        )
+    if profile.mixed_hosts:
+        return tuple(fitting[:nodes])
+    groups: dict[str, list[Host]] = {}
+    for host in fitting:
+        groups.setdefault(model_of(profile, host), []).append(host)
+    for group in sorted(groups.values(), key=len, reverse=True):
+        if len(group) >= nodes:
+            return tuple(group[:nodes])
+    counts = ", ".join(f"{len(group)} x {model}" for model, group in groups.items())
+    return (
+        f"nodes={nodes}: {profile.name} has no {nodes} hosts of one GPU model ({counts}); use "
+        f"nodes={max(len(group) for group in groups.values())} or fewer, or partition.mixed_hosts=true "
+        "to measure the weakest of them"
+    )
