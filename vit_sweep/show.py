@@ -100,7 +100,7 @@ def _total(console: Console, plan: Plan, todo: set[str]) -> None:
 
 def scaling(title: str, rows: Sequence[Cells]) -> Table:
     """Draw one scaling table (at least one row); what is equal in every row is said once in the title."""
-    same = {name for name in _SAID_ONCE if len({row.get(name) for row in rows}) == 1}
+    same = {name for name in _SAID_ONCE if len({row.get(name) for row in rows}) == 1 and rows[0].get(name) != ""}
     said = ", ".join(f"{name}={rows[0][name]}" for name in _SAID_ONCE if name in same)
     table = Table(title=f"{title}\n[dim]{said}[/]", title_justify="left", box=box.SIMPLE_HEAD)
     columns = [name for name in _SHOWN if name not in same and any(row.get(name) not in (None, "") for row in rows)]

@@ -24,7 +24,7 @@ from vit_sweep.record import Cause
 FIRST_PORT, LAST_PORT = 20000, 32767
 """32768 is where Linux begins to hand out ports to outgoing connections."""
 CONNECT_TIMEOUT = timedelta(minutes=5)
-COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 _TRIES = 64
 
 
@@ -36,7 +36,8 @@ def connect(me: RankIdentity, device: Device, attempt: Path) -> None:
     host = "127.0.0.1" if me.nodes == 1 else me.node_name
     if me.nodes == 1:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    path = attempt / "rendezvous.json"
+    # Named by the job: were two jobs ever to run one attempt, their ranks must not meet.
+    path = attempt / f"rendezvous-{me.job_id}.{me.restart}.json"
     if me.rank == 0:
         store = _bind(me, host)
         write(path, json.dumps({"host": host, "port": store.port}) + "\n")
