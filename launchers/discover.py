@@ -32,6 +32,7 @@ _MODELS = {
 }  # fmt: skip
 _NO_BF16 = re.compile(r"t4|v100|p100|p40?|k80|gtx.*|rtx20.*|rtx_?2080.*|tesla.*|titan.*")
 """Types before Ampere, which only emulate bf16."""
+_MIG = re.compile(r"\dg\.\d+gb")
 
 
 @checked
@@ -167,12 +168,14 @@ def _describe(
     usable = [node for node, count in members if count >= per_node]
     if len(usable) < len(members):
         notes.append(f"{len(members) - len(usable)} node(s) with fewer than {per_node} GPUs are not counted")
-    keys = common | {"partition": name, "nodes": _nodes_of_a_job(partition, len(usable)), "gpus_per_node": per_node}
+    keys = common | {
+        "partition": name,
+        "nodes": max(1, _at_most(len(usable), partition.get("MaxNodes", ""))),
+        "gpus_per_node": per_node,
+    }
     if kind is not None:
         keys |= {"gpu_type": kind, "gpu_dialect": "gres_typed"}
-        notes.append(
-            "gpu_model is a guess from Slurm's type name; gpu_memory_gib and peak_tflops serve the predictions"
-        )
+        notes.append("gpu_model is made of Slurm's type name; add gpu_memory_gib and peak_tflops for the predictions")
     else:
         keys["gpu_dialect"] = "gres"
         notes.append("Slurm names no GPU type here: set gpu_model (nvidia-smi -L on a node)")
@@ -181,7 +184,10 @@ def _describe(
     keys["gpu_model"] = _MODELS.get(str(kind).lower(), kind or f"GPU of {name}")
     if kind is not None and _NO_BF16.fullmatch(kind.lower()):
         keys["refused_precisions"] = ["bf16"]
-    keys |= _processor_and_memory(partition, usable, per_node)
+    if kind is not None and _MIG.search(kind):
+        keys["allowed_gpus"] = [1]
+        notes.append("slices of a GPU (MIG) cannot work together in one job, hence allowed_gpus: [1]")
+    keys |= _processor_and_memory(partition, usable)
     longest = minutes(need(partition, "MaxTime", command="`scontrol show partition`"))
     default = minutes(partition.get("DefaultTime", "NONE"))
     keys["max_minutes"] = longest or _UNLIMITED_MINUTES
@@ -211,22 +217,23 @@ def _best_count(counts: list[int]) -> int:
     return max(sorted(set(counts)), key=lambda count: count * sum(1 for other in counts if other >= count))
 
 
-def _nodes_of_a_job(partition: Fields, nodes: int) -> int:
-    limit = partition.get("MaxNodes", "UNLIMITED")
-    return max(1, min(nodes, int(limit))) if limit.isdigit() else nodes
-
-
-def _processor_and_memory(partition: Fields, nodes: list[Fields], per_node: int) -> dict[str, int]:
-    """A rank's even share of the smallest node; memory is left out where Slurm was not told any."""
+def _processor_and_memory(partition: Fields, nodes: list[Fields]) -> dict[str, int]:
+    """A GPU's even share of its node, on the node with the least; memory is left out where Slurm was told none."""
+    cpus, gib = [], []
     where = "`scontrol show node`"
-    cpus = min(int(node.get("CPUEfctv") or whole(node, "CPUTot", command=where)) for node in nodes)
-    most = partition.get("MaxCPUsPerNode", "")
-    share = {"cpus_per_gpu": max(1, (min(cpus, int(most)) if most.isdigit() else cpus) // per_node)}
-    mib = min(whole(node, "RealMemory", command=where) - int(node.get("MemSpecLimit", 0)) for node in nodes)
-    most = partition.get("MaxMemPerNode", "")
-    mib = min(mib, int(most)) if most.isdigit() else mib
-    gib = mib // 1024 // per_node
-    return share | ({"mem_per_gpu_gib": gib} if gib >= 1 else {})
+    for node in nodes:
+        on_node = sum(gpus(node["Gres"]).values())
+        # Cores kept for the system are in CPUTot, not in CPUEfctv, which Slurm before 22.05 does not print.
+        cores = whole(node, "CPUEfctv" if "CPUEfctv" in node else "CPUTot", command=where)
+        kept = whole(node, "MemSpecLimit", command=where) if "MemSpecLimit" in node else 0
+        mib = whole(node, "RealMemory", command=where) - kept
+        cpus.append(_at_most(cores, partition.get("MaxCPUsPerNode", "")) // on_node)
+        gib.append(_at_most(mib, partition.get("MaxMemPerNode", "")) // 1024 // on_node)
+    return {"cpus_per_gpu": max(1, min(cpus))} | ({"mem_per_gpu_gib": min(gib)} if min(gib) >= 1 else {})
+
+
+def _at_most(value: int, limit: str) -> int:
+    return min(value, int(limit)) if limit.isdigit() else value
 
 
 def _who_may(partition: Fields, qos_limits: dict[str, int], notes: list[str]) -> dict[str, Any]:

@@ -34,6 +34,6 @@ def choose_hosts(profile: PartitionProfile, nodes: int, gpus_per_node: int) -> t
     counts = ", ".join(f"{len(group)} x {model}" for model, group in groups.items())
     return (
         f"nodes={nodes}: {profile.name} has no {nodes} hosts of one GPU model ({counts}); use "
-        f"nodes={max(len(group) for group in groups.values())} or fewer, or partition.mixed_hosts=true "
+        f"nodes={max(len(group) for group in groups.values())} or fewer, or ++partition.mixed_hosts=true "
         "to measure the weakest of them"
     )

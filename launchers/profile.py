@@ -114,23 +114,29 @@ class PartitionProfile:
     name: str
     """Our name of the profile: the word after `partition=`."""
     scheduler: Scheduler
+    """Who starts the processes."""
 
     # --- what there is ---------------------------------------------------------------------------
     nodes: Count
     """Hosts that one job may use."""
     gpus_per_node: Count
+    """GPUs of one node, and so the most ranks on it."""
     allowed_gpus: tuple[Count, ...] = ()
     """Total GPU counts that the site allows; empty: any that fits."""
     device: Device = Device.CUDA
+    """What a GPU is here: a CUDA device, or one CPU process."""
     gpu_model: str
     """As people write it: `Tesla T4`; part of a run's identity, runs on unlike models are never pooled."""
     gpu_memory_gib: Positive | None = None
+    """Usable memory of one GPU, GiB; without it no cell is checked for fitting."""
     peak_tflops: dict[str, float] = field(default_factory=dict)
     """Dense peak of one GPU by precision (fp32, bf16, fp16), 10^12 operations per second."""
     refused_precisions: tuple[str, ...] = ()
+    """Precisions that the GPU cannot do, or only emulates."""
     cpus_per_gpu: Count = 1
     """CPU cores (and on a CPU device: threads) for each rank."""
     network: Network | None = None
+    """All-reduce bandwidth (gb_per_s) and latency (latency_us), inside a node and between nodes."""
     scratch: str | None = None
     """Fast storage of a node, for staging data; may name variables of the job (`$SLURM_TMPDIR`)."""
     hosts: tuple[Host, ...] = ()
@@ -142,22 +148,33 @@ class PartitionProfile:
     partition: str | None = None
     """Slurm's name of the partition, where it is not the default one."""
     account: str | None = None
+    """Slurm account that is charged (--account)."""
     qos: str | None = None
+    """Slurm QOS (--qos)."""
     reservation: str | None = None
+    """Slurm reservation (--reservation)."""
     constraint: str | None = None
+    """Node features that a job needs (--constraint)."""
     nodelist: str | None = None
+    """Nodes that a job must get (--nodelist)."""
     exclude: str | None = None
+    """Nodes that a job must not get (--exclude)."""
     exclusive: bool = False
     """Nothing else on the nodes of a job (Slurm's --exclusive); on this machine: one cell at a time."""
     mem_gib: Count | None = None
     """Host memory of a node; at most one of the three memory keys."""
     mem_per_cpu_gib: Count | None = None
+    """Host memory for each CPU core, GiB (--mem-per-cpu)."""
     mem_per_gpu_gib: Count | None = None
+    """Host memory for each GPU, GiB (--mem-per-gpu)."""
     default_minutes: Count = 60
+    """Time limit of a job whose time cannot be predicted."""
     max_minutes: Count = 1440
+    """Longest time limit that the partition accepts."""
     gpu_type: str | None = None
     """Slurm's type name for `gres_typed`: `t4`."""
     gpu_dialect: GpuDialect = GpuDialect.GRES
+    """How GPUs are asked for; sites accept one way and often refuse the others."""
     max_array_size: Count = 1001
     """Tasks in one array (Slurm's MaxArraySize; its own default is 1001)."""
     max_submit: Count | None = None
@@ -167,8 +184,11 @@ class PartitionProfile:
 
     # --- how ranks start -------------------------------------------------------------------------
     spawner: Spawner = Spawner.SRUN
+    """Who starts the ranks inside an allocation."""
     srun_args: tuple[str, ...] = ()
+    """Further arguments of srun."""
     mpirun_args: tuple[str, ...] = ()
+    """Further arguments of mpirun."""
     remote_shell: str = "ssh"
     """Hostfile partitions: the command that mpirun reaches other hosts with (`ssh -p 2222`)."""
     python: str | None = None
@@ -176,9 +196,11 @@ class PartitionProfile:
     setup: tuple[str, ...] = ()
     """Shell lines before the job: modules, conda, a virtual environment."""
     teardown: tuple[str, ...] = ()
+    """Shell lines after the job."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables for every rank: NCCL_*, OMP_*, caches."""
     container: Container | None = None
+    """Image that every rank runs in: runtime, image, mounts, python."""
 
     def __post_init__(self) -> None:
         """Refuse contradictions that no single key shows."""

@@ -28,44 +28,108 @@ class RankIdentity:
 
 
 def identify(environ: Mapping[str, str], *, host: str) -> RankIdentity:
-    """Read this rank's identity: the local queue's variables first, else srun's.
+    """Read this rank's identity from the innermost launcher: local queue, Open MPI, torchrun, srun.
 
-    `host` names the machine where the scheduler does not. Raises `UserError` outside any launcher.
+    Inside a Slurm job all of them also see `SLURM_*`, which then speak of the job or of mpirun's and
+    torchrun's own tasks. `host` names the machine where the scheduler does not. Raises `UserError`
+    outside any launcher.
     """
-    if "VIT_SWEEP_TASK_INDEX" in environ:
-        return RankIdentity(
-            rank=int(environ["RANK"]),
-            world_size=int(environ["WORLD_SIZE"]),
-            local_rank=int(environ["LOCAL_RANK"]),
-            local_world_size=int(environ["LOCAL_WORLD_SIZE"]),
-            node_rank=0,
-            nodes=1,
-            node_name=host,
-            task_index=int(environ["VIT_SWEEP_TASK_INDEX"]),
-            restart=0,
-            job_id=environ.get("VIT_SWEEP_JOB_ID", "local"),
-            visible_gpus=_visible_gpus({k: v for k, v in environ.items() if k != "SLURM_GPUS_ON_NODE"}),
-        )
     try:
-        nodes = int(environ["SLURM_NNODES"])
-        return RankIdentity(
-            rank=int(environ["SLURM_PROCID"]),
-            world_size=int(environ["SLURM_NTASKS"]),
-            local_rank=int(environ["SLURM_LOCALID"]),
-            local_world_size=int(environ["SLURM_NTASKS"]) // nodes,
-            node_rank=int(environ["SLURM_NODEID"]),
-            nodes=nodes,
-            node_name=environ.get("SLURMD_NODENAME", host),
-            task_index=int(environ["SLURM_ARRAY_TASK_ID"]),
-            restart=int(environ.get("SLURM_RESTART_COUNT", "0")),
-            job_id=f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}",
-            visible_gpus=_visible_gpus(environ),
-        )
+        if "RANK" in environ and environ.get("VIT_SWEEP_JOB_ID", "").startswith("local-"):
+            return _of_local_queue(environ, host)
+        if "OMPI_COMM_WORLD_RANK" in environ:
+            return _of_mpirun(environ, host)
+        if "TORCHELASTIC_RUN_ID" in environ:
+            return _of_torchrun(environ, host)
+        return _of_srun(environ, host)
     except KeyError as missing:
         raise UserError(
-            f"this process has no rank: {missing} is not set – a job's module is started by the local queue "
-            "or by srun inside an sbatch array, never by hand; submit it with python -m vit_sweep"
+            f"this process has no rank: {missing} is not set – a job's module is started by the local queue, "
+            "or by srun, torchrun or mpirun inside a job, never by hand; submit it with python -m vit_sweep"
         ) from None
+
+
+def _of_local_queue(environ: Mapping[str, str], host: str) -> RankIdentity:
+    return RankIdentity(
+        rank=int(environ["RANK"]),
+        world_size=int(environ["WORLD_SIZE"]),
+        local_rank=int(environ["LOCAL_RANK"]),
+        local_world_size=int(environ["LOCAL_WORLD_SIZE"]),
+        node_rank=0,
+        nodes=1,
+        node_name=host,
+        task_index=int(environ["VIT_SWEEP_TASK_INDEX"]),
+        restart=0,
+        job_id=environ["VIT_SWEEP_JOB_ID"],
+        visible_gpus=_visible_gpus({k: v for k, v in environ.items() if k != "SLURM_GPUS_ON_NODE"}),
+    )
+
+
+def _of_mpirun(environ: Mapping[str, str], host: str) -> RankIdentity:
+    """Open MPI numbers ranks; the hosts are counted by the script that started it (`-x VIT_SWEEP_NODES`)."""
+    rank, on_host = int(environ["OMPI_COMM_WORLD_RANK"]), int(environ["OMPI_COMM_WORLD_LOCAL_SIZE"])
+    return RankIdentity(
+        rank=rank,
+        world_size=int(environ["OMPI_COMM_WORLD_SIZE"]),
+        local_rank=int(environ["OMPI_COMM_WORLD_LOCAL_RANK"]),
+        local_world_size=on_host,
+        node_rank=rank // on_host,  # `--map-by ppr` fills host after host
+        nodes=int(environ["VIT_SWEEP_NODES"]),
+        node_name=environ.get("SLURMD_NODENAME", host),
+        task_index=_task_index(environ),
+        restart=int(environ.get("SLURM_RESTART_COUNT", "0")),
+        job_id=_job_id(environ),
+        visible_gpus=_visible_gpus(environ),
+    )
+
+
+def _of_torchrun(environ: Mapping[str, str], host: str) -> RankIdentity:
+    """An agent on each node numbers its ranks; which node is the first is the agents' own choice."""
+    on_host, world = int(environ["LOCAL_WORLD_SIZE"]), int(environ["WORLD_SIZE"])
+    return RankIdentity(
+        rank=int(environ["RANK"]),
+        world_size=world,
+        local_rank=int(environ["LOCAL_RANK"]),
+        local_world_size=on_host,
+        node_rank=int(environ["GROUP_RANK"]),
+        nodes=world // on_host,
+        node_name=environ.get("SLURMD_NODENAME", host),
+        task_index=_task_index(environ),
+        restart=int(environ.get("SLURM_RESTART_COUNT", "0")),
+        job_id=_job_id(environ),
+        visible_gpus=_visible_gpus(environ),
+    )
+
+
+def _of_srun(environ: Mapping[str, str], host: str) -> RankIdentity:
+    nodes = int(environ["SLURM_NNODES"])
+    return RankIdentity(
+        rank=int(environ["SLURM_PROCID"]),
+        world_size=int(environ["SLURM_NTASKS"]),
+        local_rank=int(environ["SLURM_LOCALID"]),
+        local_world_size=int(environ["SLURM_NTASKS"]) // nodes,
+        node_rank=int(environ["SLURM_NODEID"]),
+        nodes=nodes,
+        node_name=environ.get("SLURMD_NODENAME", host),
+        task_index=int(environ["SLURM_ARRAY_TASK_ID"]),
+        restart=int(environ.get("SLURM_RESTART_COUNT", "0")),
+        job_id=_job_id(environ),
+        visible_gpus=_visible_gpus(environ),
+    )
+
+
+def _task_index(environ: Mapping[str, str]) -> int:
+    """Our own word, which also reaches hosts without Slurm, before the array's."""
+    if "VIT_SWEEP_TASK_INDEX" in environ:
+        return int(environ["VIT_SWEEP_TASK_INDEX"])
+    return int(environ["SLURM_ARRAY_TASK_ID"])
+
+
+def _job_id(environ: Mapping[str, str]) -> str:
+    """Slurm's job and array index; else the word of the queue that started mpirun."""
+    if "SLURM_ARRAY_JOB_ID" in environ:
+        return f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
+    return environ["VIT_SWEEP_JOB_ID"]
 
 
 def _visible_gpus(environ: Mapping[str, str]) -> int:

@@ -4,55 +4,166 @@ The flags and the srun line are submitit's (`_make_sbatch_string`, a private but
 here and nowhere else, pinned by golden tests). What `dry_run=true` writes is what is submitted.
 """
 
+import re
 import shlex
 from typing import Any
 
 from submitit.slurm.slurm import _make_sbatch_string
 
+from launchers.command import container_flags, rank_command, refuse_pyxis
 from launchers.errors import UserError
 from launchers.job import Batch
-from launchers.profile import GpuDialect, PartitionProfile
+from launchers.profile import GpuDialect, PartitionProfile, Spawner
 
 SIGNAL_BEFORE_END_S = 90
 """How long before the time limit Slurm sends USR2 to the ranks."""
+FIRST_PORT, PORTS = 20000, 12768
+"""20000-32767: below the ports that Linux hands out to outgoing connections."""
+
+_SAME_IN_OTHER_WORDS = {
+    "ntasks": "ntasks-per-node",
+    "ntasks-per-core": "ntasks-per-node",
+    "ntasks-per-gpu": "ntasks-per-node",
+    "ntasks-per-socket": "ntasks-per-node",
+    "cpus-per-gpu": "cpus-per-task",
+    "gres": "the GPUs",
+    "gpus": "the GPUs",
+    "gpus-per-node": "the GPUs",
+    "gpus-per-socket": "the GPUs",
+    "gpus-per-task": "the GPUs",
+    "nodefile": "nodelist",
+    "chdir": "output",
+    "wrap": "the command",
+    "parsable": "the answer of sbatch",
+    "wait": "the answer of sbatch",
+    "test-only": "the answer of sbatch",
+    "export": "the environment",
+    "export-file": "the environment",
+}
+"""Flags that would say otherwise what another flag of ours already says."""
+
+_PROFILE_KEYS = {
+    "partition": "partition", "account": "account", "qos": "qos", "reservation": "reservation",
+    "constraint": "constraint", "nodelist": "nodelist", "exclude": "exclude", "exclusive": "exclusive",
+    "mem": "mem_gib", "mem-per-cpu": "mem_per_cpu_gib", "mem-per-gpu": "mem_per_gpu_gib", "time": "default_minutes",
+}  # fmt: skip
+"""Flags that have a key of their own in a profile."""
 
 
 def render(batch: Batch, *, python: str) -> str:
     """Render the sbatch script of `batch`; `python` is the interpreter that the ranks use.
 
-    The same batch renders byte for byte the same.
+    The same batch renders byte for byte the same. Raises `UserError` for what no script can hold.
     """
-    profile, shape = batch.profile, batch.shape
     if "%" in batch.study_dir or "\n" in batch.study_dir:
         raise UserError(
             f"outputs={batch.study_dir!r}: Slurm would expand % and a line break in a log's path – "
             "use a folder without them"
         )
+    site = _site_flags(batch.profile, batch.shape.gpus_per_node)
+    further = _further_flags(batch.profile, ours=_flag_names(_script(batch, python, site)))
+    _refuse_line_breaks(batch.profile, site | further)
+    return _with_header(_script(batch, python, site | further), batch)
+
+
+def _script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
+    profile, shape = batch.profile, batch.shape
     environment = batch.rank_environment
+    exports = [f"export {k}={shlex.quote(v)}" for k, v in sorted(environment.items())]
+    # torchrun: one Slurm task per node, which starts that node's ranks.
+    tasks = 1 if profile.spawner is Spawner.TORCHRUN else shape.gpus_per_node
+    cpus = profile.cpus_per_gpu * shape.gpus_per_node // tasks
+    command, setup = shlex.join(rank_command(batch, python=python)), [*exports, *profile.setup]
+    match profile.spawner:
+        case Spawner.TORCHRUN:
+            command = _torchrun(batch, python)
+            setup += _MEETING_POINT
+        case Spawner.MPIRUN:
+            refuse_pyxis(batch, "mpirun")
+            command = _mpirun(batch, python)
+            # mpirun is in the batch step, which Slurm's signal reaches only with B:.
+            flags = flags | {"signal": f"B:USR2@{SIGNAL_BEFORE_END_S}"}
     script = _make_sbatch_string(
-        command=shlex.join([profile.python or python, "-m", batch.module, batch.folder]),
+        command=command,
         folder=f"{batch.folder}/logs",
         job_name=f"vit_sweep-{batch.study}",
         time=shape.minutes,
         nodes=shape.nodes,
-        ntasks_per_node=shape.gpus_per_node,
-        cpus_per_task=profile.cpus_per_gpu,
-        setup=[*(f"export {k}={shlex.quote(v)}" for k, v in sorted(environment.items())), *profile.setup],
+        ntasks_per_node=tasks,
+        cpus_per_task=cpus,
+        setup=setup,
         teardown=list(profile.teardown) or None,
         signal_delay_s=SIGNAL_BEFORE_END_S,
         comment=f"{batch.study}/{batch.name}",
         map_count=len(batch.tasks),
         array_parallelism=batch.parallel or len(batch.tasks),
         wckey=None,  # type: ignore[arg-type]  # without it submitit marks every job as its own
-        additional_parameters=_site_flags(profile, shape.gpus_per_node),
+        additional_parameters=flags,
+        use_srun=profile.spawner is not Spawner.MPIRUN,
         # Slurm >= 22.05 no longer hands --cpus-per-task from sbatch to srun; one dead rank ends the step.
-        srun_args=[f"--cpus-per-task={profile.cpus_per_gpu}", "--kill-on-bad-exit=1", *profile.srun_args],
+        srun_args=[f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1", *container_flags(batch), *profile.srun_args],
     )
-    return _with_header(str(script), batch)
+    return str(script)
+
+
+_MEETING_POINT = [
+    "",
+    "# where the nodes meet: the first one, on a port of this job's own that nobody listens on",
+    'rdzv_head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
+    "rdzv_id=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_${SLURM_RESTART_COUNT:-0}",
+    "rdzv_start=$((SLURM_ARRAY_JOB_ID * 131 + SLURM_ARRAY_TASK_ID * 17 + ${SLURM_RESTART_COUNT:-0}))",
+    "for try in {0..63}; do",
+    f"  rdzv_port=$(({FIRST_PORT} + (rdzv_start + try * 97) % {PORTS}))",
+    '  (: < "/dev/tcp/$rdzv_head/$rdzv_port") 2> /dev/null || break',
+    "done",
+]
+"""The batch script runs on the first node, so that what it finds free is free where torchrun will listen."""
+
+
+def _torchrun(batch: Batch, python: str) -> str:
+    """One agent per node. It must outlive USR2, which Slurm sends to it as well as to its ranks."""
+    shape = batch.shape
+    agent = ("-m", "torch.distributed.run", f"--nnodes={shape.nodes}", f"--nproc-per-node={shape.gpus_per_node}",
+             "--max-restarts=0", "--rdzv-backend=c10d")  # fmt: skip
+    words = [
+        "bash",
+        "-c",
+        'trap "" USR2; exec "$@"',
+        "torchrun",
+        *rank_command(batch, python=python, before_module=agent),
+    ]
+    # Between the agent and `-m MODULE FOLDER`: what only the job itself can expand.
+    meeting = '--rdzv-id="$rdzv_id" --rdzv-endpoint="$rdzv_head:$rdzv_port"'
+    return f"{shlex.join(words[:-3])} {meeting} {shlex.join(words[-3:])}"
+
+
+def _mpirun(batch: Batch, python: str) -> str:
+    """Open MPI from the batch step; it runs beside the shell, which hands USR2 on to it and so to every rank."""
+    shape = batch.shape
+    names = sorted({*batch.rank_environment, "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX"})
+    words = [
+        "mpirun", "-np", str(shape.gpus), "--map-by", f"ppr:{shape.gpus_per_node}:node", "--bind-to", "none",
+        *(word for name in names for word in ("-x", name)),
+        *batch.profile.mpirun_args,
+        *rank_command(batch, python=python),
+    ]  # fmt: skip
+    return "\n".join(
+        [
+            "export VIT_SWEEP_NODES=$SLURM_JOB_NUM_NODES VIT_SWEEP_TASK_INDEX=$SLURM_ARRAY_TASK_ID",
+            f"{shlex.join(words)} &",
+            "mpirun_pid=$!",
+            "trap 'kill -USR2 $mpirun_pid' USR2",
+            "wait $mpirun_pid",
+            "ended=$?",
+            "# A trap ends the first wait before mpirun has ended.",
+            "while kill -0 $mpirun_pid 2> /dev/null; do wait $mpirun_pid; ended=$?; done",
+            *([] if batch.profile.teardown else ["exit $ended"]),
+        ]
+    )
 
 
 def _site_flags(profile: PartitionProfile, gpus: int) -> dict[str, Any]:
-    """Flags that come from the profile alone, and the GPUs in the dialect that the site accepts."""
+    """Flags that come from the profile's own keys, and the GPUs in the dialect that the site accepts."""
     flags: dict[str, Any] = {
         "partition": profile.partition,
         "account": profile.account,
@@ -66,14 +177,47 @@ def _site_flags(profile: PartitionProfile, gpus: int) -> dict[str, Any]:
         "mem-per-cpu": _gib(profile.mem_per_cpu_gib),
         "mem-per-gpu": _gib(profile.mem_per_gpu_gib),
     }
+    typed = f"{profile.gpu_type}:" if profile.gpu_type else ""
     match profile.gpu_dialect:
         case GpuDialect.GRES:
             flags["gres"] = f"gpu:{gpus}"
         case GpuDialect.GRES_TYPED:
-            flags["gres"] = f"gpu:{profile.gpu_type}:{gpus}"
+            flags["gres"] = f"gpu:{typed}{gpus}"
         case GpuDialect.GPUS_PER_NODE:
-            flags["gpus-per-node"] = gpus
+            flags["gpus-per-node"] = f"{typed}{gpus}"
+        case GpuDialect.GPUS_PER_TASK:
+            flags["gpus-per-task"] = f"{typed}{gpus if profile.spawner is Spawner.TORCHRUN else 1}"
     return {key: value for key, value in flags.items() if value is not None}
+
+
+def _further_flags(profile: PartitionProfile, *, ours: set[str]) -> dict[str, Any]:
+    """The profile's further flags; raises `UserError` for one that says otherwise what `ours` already say."""
+    further: dict[str, Any] = {}
+    for key, value in profile.sbatch.items():
+        name, asked = key.replace("_", "-"), f"partition {profile.name}: sbatch.{key}={value}"
+        if not re.fullmatch(r"[a-z][a-z-]*[a-z]", name):
+            raise UserError(f"{asked} – not the long name of a flag; write it as in --mail-user, without the dashes")
+        if name in _PROFILE_KEYS:
+            raise UserError(f"{asked} – --{name} has a key of its own; use {_PROFILE_KEYS[name]} instead")
+        if name in ours or name in _SAME_IN_OTHER_WORDS:
+            what = f"--{name}" if name in ours else _SAME_IN_OTHER_WORDS[name]
+            raise UserError(f"{asked} – contradicts {what}, which every script sets from the cell; remove it")
+        if value is not False:
+            further[name] = value
+    return further
+
+
+def _flag_names(script: str) -> set[str]:
+    return set(re.findall(r"^#SBATCH --([a-z-]+)", script, re.MULTILINE))
+
+
+def _refuse_line_breaks(profile: PartitionProfile, flags: dict[str, Any]) -> None:
+    """A line break would end the #SBATCH comment and make the rest a command."""
+    for key, value in flags.items():
+        if "\n" in str(value):
+            raise UserError(
+                f"partition {profile.name}: {key}={value!r} – a flag of sbatch is one line; remove the break"
+            )
 
 
 def _gib(value: int | None) -> str | None:

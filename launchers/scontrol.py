@@ -26,13 +26,12 @@ def entries(text: str, *, first: str, command: str) -> list[Fields]:
     for line in text.splitlines():
         if not line.strip():
             continue
-        fields = pairs(line)
         if not line.startswith(f"{first}="):
             raise UserError(
                 f"{command} printed a line that does not begin with {first}=: {line.strip()[:80]!r}; "
                 "nothing was written – send the maintainers this line and `sinfo --version`"
             )
-        found.append(fields)
+        found.append(pairs(line))
     return found
 
 
@@ -43,7 +42,7 @@ def pairs(line: str) -> Fields:
     {'A': '1', 'OS': 'Linux 6.1 #1', 'B': 'cpu=2,mem=3G', 'C': '', 'D': 'x'}
     """
     keys = list(_KEY.finditer(line))
-    ends = [key.start() for key in keys[1:]] + [len(line)]
+    ends = [*(key.start() for key in keys[1:]), len(line)][: len(keys)]
     fields: Fields = {}
     for key, end in zip(keys, ends, strict=True):
         fields.setdefault(key[1], line[key.end() : end].strip())
@@ -85,9 +84,7 @@ def minutes(text: str) -> int | None:
         return None
     match = _TIME.fullmatch(text)
     if match is None:
-        raise UserError(
-            f"{text!r} is not a time as Slurm prints it ([days-]hours:minutes:seconds); nothing was written"
-        )
+        raise UserError(f"{text!r} is no time as Slurm prints it ([days-]hours:minutes:seconds); nothing was written")
     days, *parts = match.groups()
     if parts[2] is None:  # minutes:seconds
         parts = ["0", *parts[:2]]

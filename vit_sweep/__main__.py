@@ -10,7 +10,7 @@ from pathlib import Path
 
 from launchers.errors import UserError, closest
 
-VERBS = ("cancel", "collect", "data", "render-diff", "status")
+VERBS = ("cancel", "collect", "data", "profiles", "render-diff", "status")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,11 +57,11 @@ def _hydra(words: list[str]) -> int:
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
     def one_cell(config: DictConfig) -> None:
-        from vit_sweep.compose import plain
+        from vit_sweep.compose import single
         from vit_sweep.launch import run
 
         # Hydra would print a line of its own about an exception that leaves this function.
-        sys.exit(_reported(lambda: run([plain(config)], overrides=list(HydraConfig.get().overrides.task))))
+        sys.exit(_reported(lambda: run([single(config)], overrides=list(HydraConfig.get().overrides.task))))
 
     sys.argv = [sys.argv[0], *words]
     try:

@@ -7,6 +7,7 @@ import typer
 
 from launchers.errors import UserError, closest
 from vit_sweep import show
+from vit_sweep.profiles_cli import app as profiles_app
 from vit_sweep.store import Study
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 data = typer.Typer(no_args_is_help=True, help="Data sets on disk.")
 app.add_typer(data, name="data")
+app.add_typer(profiles_app, name="profiles")
 
 StudyName = Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/.")]
 
@@ -29,9 +31,12 @@ def _root() -> None:
 @app.command(epilog="Example: python -m vit_sweep collect outputs/vit_tiny_32-digits-local")
 def collect(study: StudyName) -> None:
     """Rebuild tables and figures from the records: at any time, from any machine that sees the folder."""
-    from vit_sweep.collect import collect as collect_study
+    from vit_sweep.provenance import require_extra
 
     found = open_study(study)
+    require_extra("report")
+    from vit_sweep.collect import collect as collect_study
+
     if not collect_study(found, show.console()):
         raise typer.Exit(1)
 
@@ -102,7 +107,7 @@ def render_diff(
     if text and console.is_terminal:
         console.print(Syntax(text, "diff", background_color="default"))
     elif text:
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
+        console.print(text, soft_wrap=True)
     else:
         console.print("the scripts are the same")
     raise typer.Exit(1 if text else 0)

@@ -38,7 +38,7 @@ def collect(study: Study, console: Console) -> list[Path]:
     written.append(tables / "runs.csv")
     show.problems(console, study.problems)
     for path in written:
-        console.print(f"  {path}", highlight=False, soft_wrap=True, markup=False)
+        console.print(f"  {path}", soft_wrap=True)
     return written
 
 

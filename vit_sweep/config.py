@@ -6,14 +6,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from launchers.checked import checked, field_names, parse
 from launchers.errors import UserError
 from launchers.profile import Count
+from vit_sweep.algebra import GridSpec, Order
 from vit_sweep.compose import Plain
 from vit_sweep.plan import MemoryCheck
-from vit_sweep.point import Point
+from vit_sweep.point import NotNegativeInt, Point
 
 
 class Retry(StrEnum):
@@ -44,23 +45,40 @@ class Settings:
     """Nothing is submitted that would take the study above it, by prediction."""
     max_gpus_in_flight: Count | None
     """GPUs that this sweep's arrays may use at once."""
+    grid: GridSpec
+    """The named grid whose words were used; `none` for a grid of the command line alone."""
+    exclude: tuple[str, ...]
+    """Predicates over the axes of a point; where one holds, the point is left out."""
+    zip: tuple[tuple[str, ...], ...]
+    """Axes that advance together instead of multiplying."""
+    repeats: Annotated[int, Ge(1), Le(1000)]
+    """Independent runs of every point, with seeds seed, seed + 1, ..."""
+    order: Order
+    order_seed: NotNegativeInt
 
 
 def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
     """Check every combination; raises `UserError` for the first wrong value and for a swept setting."""
     points: list[Point] = []
     settings: Settings | None = None
+    said: Plain = {}
     names = field_names(Settings)
     for config in configs:
-        mine = parse(Settings, {k: v for k, v in config.items() if k in names}, what="settings")
-        if settings is not None and mine != settings:
-            swept = next(name for name in names if getattr(mine, name) != getattr(settings, name))
+        mine = {k: v for k, v in config.items() if k in names}
+        if settings is None:
+            settings, said = parse(Settings, _listed(mine), what="settings"), mine
+        elif mine != said:
+            swept = next(name for name in names if mine.get(name) != said.get(name))
             raise UserError(f"{swept} cannot be swept: it holds for the whole sweep; give it one value")
-        settings = mine
         points.append(parse(Point, {k: v for k, v in config.items() if k not in names}, what="grid"))
     if settings is None:
         raise UserError("the grid is empty: no combination is left; give each axis at least one value")
     return points, settings
+
+
+def _listed(said: Plain) -> Plain:
+    """Take a single predicate for a list of one: `exclude="gpus==8"` says clearly what is meant."""
+    return said | {"exclude": [said["exclude"]]} if isinstance(said.get("exclude"), str) else said
 
 
 def study_folder(settings: Settings, points: Iterable[Point]) -> Path:

@@ -3,7 +3,6 @@
 Rendering returns values; what is written for `dry_run=true` is what a submission sends.
 """
 
-import importlib.util
 import math
 import os
 import sys
@@ -21,6 +20,7 @@ from vit_sweep.compose import Plain
 from vit_sweep.config import Retry, Settings, read, study_folder
 from vit_sweep.cost import spent_gpu_hours
 from vit_sweep.plan import Knowledge, Plan, PlannedCell, by_shape, make_plan
+from vit_sweep.provenance import require_extra
 from vit_sweep.record import Record
 from vit_sweep.status import ACTIVE, launcher_of, settled_results
 from vit_sweep.store import JobEntry, Study
@@ -53,7 +53,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
     if not plan.cells:
         raise UserError("no cell can run:\n" + "\n".join(f"  {r}" for r in _all_reasons(plan)))
     if not settings.dry_run:
-        _require_packages("train", "torch", "torchvision", "deepspeed", "sklearn")
+        require_extra("train")
         for data in {cell.cell.data for cell in plan.cells.values()}:
             datasets.require(data, Path(settings.data_root))
     study = Study.create_or_resume(folder)
@@ -83,7 +83,7 @@ def watch_and_collect(study: Study, console: Console, *, only: set[str] | None =
     """Show progress until every cell has ended, then write and print the tables."""
     from vit_sweep import progress
 
-    _require_packages("report", "pandas", "seaborn", "matplotlib", "jinja2", "tabulate")
+    require_extra("report")
     try:
         results = progress.watch(study, console, only=only)
     except KeyboardInterrupt:
@@ -166,13 +166,6 @@ def _submit(study: Study, rendered: list[Rendered]) -> None:
             raise UserError(
                 f"{error}; what was submitted before goes on; mend it and give the same command again for the rest"
             ) from None
-
-
-def _require_packages(extra: str, *modules: str) -> None:
-    """Refuse, without importing anything, what could only fail later in a job or at the end of a wait."""
-    absent = [name for name in modules if importlib.util.find_spec(name) is None]
-    if absent:
-        raise UserError(f"{', '.join(absent)} not installed here: pip install 'vit_sweep[{extra}]'")
 
 
 def _all_reasons(plan: Plan) -> list[str]:

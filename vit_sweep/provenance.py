@@ -1,5 +1,6 @@
-"""Which code this is: versions and commit, for `study.json`. An edge."""
+"""Which code this is and what is installed beside it: versions and commit, for `study.json`. An edge."""
 
+import importlib.util
 import platform
 import shutil
 import subprocess
@@ -7,6 +8,12 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from launchers.errors import UserError
+
+_EXTRAS = {
+    "train": ("torch", "torchvision", "deepspeed", "sklearn"),
+    "report": ("pandas", "seaborn", "matplotlib", "jinja2", "tabulate"),
+}
 _PACKAGES = ("vit_sweep", "hydra-core", "omegaconf", "submitit", "torch", "torchvision", "deepspeed")
 
 
@@ -32,3 +39,10 @@ def git_commit() -> str | None:
         check=False,
     )
     return answer.stdout.strip() if answer.returncode == 0 else None
+
+
+def require_extra(extra: str) -> None:
+    """Refuse, without importing anything, what could only fail later in a job or at the end of a wait."""
+    absent = [name for name in _EXTRAS[extra] if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UserError(f"{', '.join(absent)} not installed here: pip install 'vit_sweep[{extra}]'")

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from launchers.profile import Scheduler
 from vit_sweep.plan import Plan, PlannedCell
@@ -35,8 +36,9 @@ _PLAIN_WIDTH = 160
 
 def console() -> Console:
     """The console of every command: a log has no width of its own, so it gets enough for a table."""
-    found = Console()
-    return found if found.is_terminal else Console(width=_PLAIN_WIDTH)
+    # No markup: paths and the words of failures have square brackets of their own.
+    found = Console(markup=False, highlight=False)
+    return found if found.is_terminal else Console(markup=False, highlight=False, width=_PLAIN_WIDTH)
 
 
 def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
@@ -72,7 +74,7 @@ def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
     reasons = Counter(reason for point in plan.infeasible for reason in point.reasons)
     for reason, count in reasons.items():
         said = "skipped" if count == 1 else f"skipped {count} points:"
-        console.print(f"[yellow]{said}[/] {reason}", highlight=False)
+        console.print(Text.assemble((said, "yellow"), f" {reason}"))
 
 
 def _forecast_columns(plan: Plan) -> dict[str, Callable[[PlannedCell], str]]:
@@ -95,14 +97,14 @@ def _total(console: Console, plan: Plan, todo: set[str]) -> None:
     if mine:
         bases = "; ".join(sorted({re.sub(r", nearest .*", "", cell.time.basis) for cell in mine if cell.time}))
         total = sum(cell.gpu_hours for cell in mine)
-        console.print(f"estimate: {total:.2f} GPU-hours for {len(mine)} cell(s), from {bases}", highlight=False)
+        console.print(f"estimate: {total:.2f} GPU-hours for {len(mine)} cell(s), from {bases}")
 
 
 def scaling(title: str, rows: Sequence[Cells]) -> Table:
     """Draw one scaling table (at least one row); what is equal in every row is said once in the title."""
     same = {name for name in _SAID_ONCE if len({row.get(name) for row in rows}) == 1 and rows[0].get(name) != ""}
     said = ", ".join(f"{name}={rows[0][name]}" for name in _SAID_ONCE if name in same)
-    table = Table(title=f"{title}\n[dim]{said}[/]", title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=Text.assemble(f"{title}\n", (said, "dim")), title_justify="left", box=box.SIMPLE_HEAD)
     columns = [name for name in _SHOWN if name not in same and any(row.get(name) not in (None, "") for row in rows)]
     for name in columns:
         text = name in {"note", "status", "model", "data", "precision", "engine", "optimizer", "partition"}
@@ -132,10 +134,10 @@ def _field(name: str, value: object) -> str:
 def scripts(console: Console, paths: Sequence[Path], *, whole: bool) -> None:
     """Say where a dry run wrote its scripts; print them too if `whole`."""
     for path in paths if whole else ():
-        console.print(path.read_text(), highlight=False, soft_wrap=True, markup=False)
-    console.print(f"dry run: {len(paths)} script(s) written, nothing submitted", highlight=False)
+        console.print(path.read_text(), soft_wrap=True)
+    console.print(f"dry run: {len(paths)} script(s) written, nothing submitted")
     for path in paths:
-        console.print(f"  {path}", highlight=False, soft_wrap=True)
+        console.print(f"  {path}", soft_wrap=True)
 
 
 def detached(console: Console, name: str, folder: Path) -> None:
@@ -145,7 +147,6 @@ def detached(console: Console, name: str, folder: Path) -> None:
         f"  look again:  python -m vit_sweep status {folder} --watch\n"
         f"  tables now:  python -m vit_sweep collect {folder}\n"
         f"  end them:    python -m vit_sweep cancel {folder}",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -153,4 +154,4 @@ def detached(console: Console, name: str, folder: Path) -> None:
 def problems(console: Console, found: Sequence[str]) -> None:
     """Name the files that were passed over."""
     for problem in found:
-        console.print(f"[yellow]passed over[/] {problem}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("passed over", "yellow"), f" {problem}"), soft_wrap=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from launchers.backend import Launcher, TaskState, TaskStatus
+from launchers.hostfile import HostfileLauncher
 from launchers.local import LocalLauncher
 from launchers.profile import Scheduler
 from launchers.slurm import SlurmLauncher
@@ -18,7 +19,11 @@ ACTIVE = frozenset({"queued", "running", "unknown"})
 
 def launcher_of(scheduler: Scheduler) -> Launcher:
     """The backend of a scheduler."""
-    launchers: dict[Scheduler, Launcher] = {Scheduler.SLURM: SlurmLauncher(), Scheduler.LOCAL: LocalLauncher()}
+    launchers: dict[Scheduler, Launcher] = {
+        Scheduler.SLURM: SlurmLauncher(),
+        Scheduler.HOSTFILE: HostfileLauncher(),
+        Scheduler.LOCAL: LocalLauncher(),
+    }
     return launchers[scheduler]
 
 

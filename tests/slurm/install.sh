@@ -1,10 +1,14 @@
 #!/bin/sh
-# Install a real Slurm for the tests, where that may be done: on Debian, as root. Elsewhere say why not;
-# the Slurm tests then skip with this reason.
+# Install a real Slurm, Open MPI and sshd for the tests, where that may be done: on Debian, as root. Elsewhere say why not;
+# the tests then skip with this reason.
 set -eu
-if command -v slurmctld >/dev/null && command -v munged >/dev/null && command -v srun >/dev/null; then exit 0; fi
+missing=
+for program in slurmctld slurmd munged srun mpirun sshd; do
+  PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || missing="$missing $program"
+done
+if [ -z "$missing" ]; then exit 0; fi
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-  echo "no Slurm is installed: that takes root on Debian; its tests will be skipped" >&2
+  echo "not installed:$missing; that takes root on Debian; their tests will be skipped" >&2
   exit 0
 fi
 export DEBIAN_FRONTEND=noninteractive
@@ -16,4 +20,5 @@ if [ ! -e /usr/sbin/policy-rc.d ]; then
   chmod +x /usr/sbin/policy-rc.d
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 fi
-apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge >/dev/null
+apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge \
+  openmpi-bin openssh-server openssh-client >/dev/null

@@ -37,6 +37,10 @@ MISTAKES = {
     "a swept setting": (["-m", "study=a,b"], ["study cannot be swept"]),
     "a misspelt key": (["gpu=2"], ["gpu: there is no such key", "did you mean gpus"]),
     "a misspelt key of a group": (["model.layerz=3"], ["did you mean layers"]),
+    "a key of a group that this option leaves out": (
+        ["partition.mixed_hosts=true"],
+        ["does not set it", "++partition.mixed_hosts=VALUE"],
+    ),
     "an added key": (["+foo=1"], ["unknown key foo", "gpus"]),
     "a key added to a group": (["+engine.stage=1"], ["unknown key engine.stage", "zero_stage"]),
     "a Hydra launcher": (["hydra/launcher=basic_"], ["hydra/launcher"]),

@@ -12,6 +12,10 @@ from tests.conftest import ROOT, TEST_CONF
 GOLDEN = ROOT / "tests" / "golden"
 GRIDS = {
     "vector_t4v2": ["-m", "gpus=1,4,16", "batch=16,64", "model=vit_b_16", "data=cifar100"],
+    "vector_a40": ["-m", "gpus=1,4,8", "batch=16", "model=vit_b_16", "data=cifar100"],
+    "nebula_midcard": ["-m", "gpus=1", "batch=32,64", "model=vit_b_16", "data=cifar100", "precision=fp16"],
+    "nebula_dualcard": ["-m", "gpus=1,2", "batch=32", "model=vit_b_16", "data=cifar100", "precision=fp16"],
+    "h100_nvlink_ib": ["-m", "gpus=8,128", "batch=256", "model=vit_b_16", "data=cifar100", "precision=bf16"],
     "lab_vector": ["-m", f"--config-dir={TEST_CONF}", "gpus=1,2", "placement=packed,spread"],
 }
 

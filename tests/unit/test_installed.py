@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -39,3 +40,38 @@ def test_the_installed_command_plans_away_from_the_checkout(wheel, tmp_path):
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith(str(site))
     assert "2 points, 2 cells" in answer.stdout
+
+
+def test_the_core_alone_plans_renders_and_looks(wheel, tmp_path):
+    """What a login node or a CI job needs: no torch, no pandas, nothing of the other extras."""
+    uv = Path(sys.executable).with_name("uv")
+    if not uv.exists():
+        pytest.skip("uv is not beside this python: make env-dev puts it there")
+    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, tmp_path / "core"], check=True)
+    python = tmp_path / "core" / "bin" / "python"
+    constraints = ROOT / "constraints.txt"
+    install = [uv, "pip", "install", "--quiet", "--python", python, "--constraint", constraints, wheel]
+    subprocess.run(install, check=True, timeout=300)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "bash").symlink_to("/bin/bash")  # and nothing else: no Slurm, no git
+    for words in (
+        ["-m", "gpus=1,2", "partition=vector_t4v2", "dry_run=true", "study=s"],
+        ["status", "outputs/s"],
+        ["profiles", "list"],
+        ["profiles", "check", "vector_t4v2"],
+        ["cancel", "outputs/s"],
+    ):
+        answer = subprocess.run(
+            [python, "-m", "vit_sweep", *words],
+            cwd=tmp_path,
+            env=clean_environment() | {"PATH": str(tmp_path / "bin")},
+            capture_output=True,
+            text=True,
+        )
+        assert answer.returncode == 0, (words, answer.stdout, answer.stderr)
+    collect = subprocess.run(
+        [python, "-m", "vit_sweep", "collect", "outputs/s"], cwd=tmp_path, env=clean_environment(),
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert collect.returncode == 2
+    assert "pip install 'vit_sweep[report]'" in collect.stderr

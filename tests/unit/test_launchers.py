@@ -75,7 +75,8 @@ def bash(text, *options):
     [
         (GpuDialect.GRES, "gres", "gpu:2"),
         (GpuDialect.GRES_TYPED, "gres", "gpu:t4:2"),
-        (GpuDialect.GPUS_PER_NODE, "gpus-per-node", "2"),
+        (GpuDialect.GPUS_PER_NODE, "gpus-per-node", "t4:2"),
+        (GpuDialect.GPUS_PER_TASK, "gpus-per-task", "t4:1"),
     ],
 )
 def test_gpus_are_asked_for_in_the_sites_dialect_and_no_other(dialect, flag, value):

@@ -1,0 +1,58 @@
+"""What a rank executes, with or without a container, as words for a shell. Pure."""
+
+import sys
+
+from launchers.errors import UserError
+from launchers.job import Batch
+from launchers.profile import ContainerRuntime, Device
+
+
+def rank_command(batch: Batch, *, python: str | None = None, before_module: tuple[str, ...] = ()) -> list[str]:
+    """Return the words of one rank: interpreter, module, folder; inside Apptainer where the profile says so.
+
+    `before_module` goes between the interpreter and `-m MODULE`, for a program that starts the module itself.
+    """
+    profile, container = batch.profile, batch.profile.container
+    module = [*before_module, "-m", batch.module, batch.folder]
+    if container is None:
+        return [profile.python or python or sys.executable, *module]
+    if container.runtime is ContainerRuntime.PYXIS:
+        return [container.python, *module]
+    mounts = [word for mount in (_bindable(batch), *container.mounts) for word in ("--bind", mount)]
+    gpus = ["--nv"] if profile.device is Device.CUDA else []
+    return ["apptainer", "exec", *gpus, *mounts, container.image, container.python, *module]
+
+
+def container_flags(batch: Batch) -> list[str]:
+    """Return the flags that Pyxis adds to srun; none for any other runtime.
+
+    Our variables are named, since the image's own values would win over those of the job.
+    """
+    container = batch.profile.container
+    if container is None or container.runtime is not ContainerRuntime.PYXIS:
+        return []
+    folder = _bindable(batch)
+    return [
+        f"--container-image={container.image}",
+        f"--container-mounts={','.join([f'{folder}:{folder}', *container.mounts])}",
+        f"--container-env={','.join(sorted(batch.rank_environment))}",
+    ]
+
+
+def refuse_pyxis(batch: Batch, who: str) -> None:
+    """Raise `UserError` where `who` starts ranks without srun, whose plugin Pyxis is."""
+    container = batch.profile.container
+    if container is not None and container.runtime is ContainerRuntime.PYXIS:
+        raise UserError(
+            f"partition {batch.profile.name}: container.runtime=pyxis is a plugin of srun, but {who} starts the "
+            "ranks – use runtime: apptainer, or spawner: srun on a Slurm partition"
+        )
+
+
+def _bindable(batch: Batch) -> str:
+    """The study's folder, refused where the runtime would read its name as several mounts."""
+    if ":" in batch.study_dir or "," in batch.study_dir:
+        raise UserError(
+            f"outputs={batch.study_dir!r}: a container's mount takes : and , for separators – use a folder without them"
+        )
+    return batch.study_dir

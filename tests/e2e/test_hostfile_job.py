@@ -1,0 +1,113 @@
+"""A hostfile partition for real: mpirun over ssh to two hosts with names of their own, both on this machine."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from tests.conftest import ROOT
+from tests.e2e.conftest import QUICK, records
+
+pytestmark = pytest.mark.train
+
+HOSTS = ROOT / "tests" / "e2e" / "hosts.sh"
+
+
+def why_not():
+    """The reason why no such hosts can run here, or None. Where they could be installed, absence is a failure."""
+    path = os.environ["PATH"] + ":/usr/sbin"
+    missing = [program for program in ("mpirun", "sshd", "ssh") if shutil.which(program, path=path) is None]
+    may_install = os.geteuid() == 0 and shutil.which("apt-get") is not None
+    if missing and not may_install:
+        return f"{', '.join(missing)} missing, and installing takes root on Debian"
+    assert not missing, f"{', '.join(missing)} missing: run tests/slurm/install.sh (make test does)"
+    if os.geteuid() != 0:
+        return "host names of their own take root"
+    probe = subprocess.run(["unshare", "--uts", "--mount", "true"], capture_output=True, text=True)
+    return f"no private host names here: {probe.stderr.strip()}" if probe.returncode else None
+
+
+@pytest.fixture(scope="module")
+def hosts(tmp_path_factory):
+    """The words that choose the two hosts; their sshd are stopped whatever happens."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    folder = tmp_path_factory.mktemp("ssh")
+    port = 21000 + os.getpid() % 5000 * 2
+    try:
+        subprocess.run([HOSTS, "start", folder, str(port)], check=True, timeout=60)
+        yield ["partition=lab_hosts", f"partition.remote_shell='ssh -F {folder}/ssh_config'", "gpus=2", "nodes=2"]
+    finally:
+        subprocess.run([HOSTS, "stop", folder], timeout=60)
+
+
+def ranks_of(study):
+    """Living rank processes of a study, by rank."""
+    found = {}
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "vit_sweep.task" in words and any(str(study) in word for word in words):
+            found[int(process.environ()["OMPI_COMM_WORLD_RANK"])] = process
+    return found
+
+
+def wait_for(condition, seconds=200):
+    """Ask again and again, for as long as imports may take on a busy machine."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.2)
+
+
+def states_of(study):
+    """What the queue wrote of the only batch."""
+    (states,) = (json.loads(path.read_text()) for path in study.glob("jobs/*/states.json"))
+    return states
+
+
+def training(study):
+    return any('"training"' in path.read_text() for path in study.glob("cells/*/attempts/*/progress.json"))
+
+
+def test_the_record_says_which_rank_ran_on_which_host(sweep, hosts, study):
+    answer = sweep(*QUICK, *hosts)
+    logs = "\n".join(p.read_text() for p in study.glob("jobs/*/*.log"))
+    assert answer.returncode == 0, answer.stdout + answer.stderr + logs
+    (record,) = records(study).values()
+    assert [(r["rank"], r["host"], r["local_rank"]) for r in record["ranks"]] == [(0, "hosta", 0), (1, "hostb", 0)]
+    assert record["resolved"]["hosts"] == ["hosta", "hostb"]
+    assert record["job_id"].startswith("hostfile-")
+    assert states_of(study) == {"0": {"state": "ended", "detail": ""}}
+
+
+def test_a_rank_that_dies_ends_the_task_and_is_named(sweep, hosts, study):
+    assert sweep(*QUICK, *hosts, "epochs=1000000", "wait=false").returncode == 0
+    wait_for(lambda: training(study))
+    ranks_of(study)[1].send_signal(signal.SIGKILL)
+    wait_for(lambda: states_of(study)["0"]["state"] == "ended", seconds=60)
+    assert states_of(study)["0"]["detail"] == "rank 1 died of signal SIGKILL"
+    assert not ranks_of(study)
+    assert "rank 1 died of signal SIGKILL" in " ".join(sweep("status", "outputs/s").stdout.split())
+
+
+def test_cancel_ends_the_ranks_on_every_host(sweep, hosts, study):
+    assert sweep(*QUICK, *hosts, "epochs=1000000", "wait=false").returncode == 0
+    wait_for(lambda: training(study))
+    assert sorted(ranks_of(study)) == [0, 1]
+    assert sweep("cancel", "outputs/s").returncode == 0
+    wait_for(lambda: not ranks_of(study), seconds=30)
+    assert states_of(study)["0"] == {"state": "ended", "detail": "cancelled"}
+
+
+def test_a_host_that_does_not_answer_is_said_in_its_own_words(sweep, hosts, study):
+    nowhere = "partition.remote_shell='ssh -o BatchMode=yes -o ConnectTimeout=2 -o Port=19999'"
+    answer = sweep(*QUICK, *hosts, nowhere)
+    assert answer.returncode == 1
+    assert "mpirun ended with code" in states_of(study)["0"]["detail"]
+    assert "ssh: " in states_of(study)["0"]["detail"]

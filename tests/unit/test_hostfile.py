@@ -1,0 +1,240 @@
+"""Hostfile partitions: which hosts a job takes, what is rendered, how a task's end is told, and locks of hosts."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from filelock import FileLock
+
+from launchers.checked import parse, to_json
+from launchers.errors import UserError
+from launchers.hostfile import HostfileLauncher
+from launchers.hostfile_queue import how_it_ended
+from launchers.hosts import choose_hosts
+from launchers.job import Shape
+from launchers.profile import Container, ContainerRuntime, Host, PartitionProfile, Scheduler
+from tests.conftest import ROOT
+from tests.unit.builders import batch, profile
+
+
+def partition(*hosts, **changes):
+    """A hostfile partition; each host is a word: `name`, or `name:slots`, or `name:slots:model`."""
+    made = []
+    for word in hosts:
+        name, slots, model = (*word.split(":"), None, None)[:3]
+        made.append(Host(name=name, slots=int(slots or 1), gpu_model=model))
+    return profile(
+        name="lab", scheduler=Scheduler.HOSTFILE, nodes=len(made), gpus_per_node=max(h.slots for h in made),
+        hosts=tuple(made), **changes,
+    )  # fmt: skip
+
+
+def chosen(site, nodes, gpus_per_node=1):
+    answer = choose_hosts(site, nodes, gpus_per_node)
+    return answer if isinstance(answer, str) else [host.name for host in answer]
+
+
+# --- hosts --------------------------------------------------------------------------------------------
+
+TESLA = parse(
+    PartitionProfile, yaml.safe_load((ROOT / "conf/partition/tesla.yaml").read_text()), what="partition tesla"
+)
+
+
+def test_the_first_hosts_with_enough_gpus_are_taken():
+    assert chosen(partition("a", "b:2", "c:2", "d:2"), nodes=2, gpus_per_node=2) == ["b", "c"]
+
+
+def test_all_jobs_take_the_most_frequent_gpu_so_that_a_curve_stays_on_one_model():
+    assert chosen(TESLA, nodes=1) == ["ecetesla1"]
+    assert chosen(TESLA, nodes=2) == ["ecetesla1", "ecetesla2"]
+    assert chosen(TESLA, nodes=3) == ["ecetesla1", "ecetesla2", "ecetesla4"]
+
+
+def test_too_few_equal_hosts_are_a_reason_with_the_numbers_and_the_explicit_word():
+    assert chosen(TESLA, nodes=4) == (
+        "nodes=4: tesla has no 4 hosts of one GPU model (1 x Tesla P4, 3 x GeForce RTX 3070, 1 x GeForce GTX 1070); "
+        "use nodes=3 or fewer, or ++partition.mixed_hosts=true to measure the weakest of them"
+    )
+
+
+def test_the_explicit_word_takes_the_hosts_in_the_profiles_order():
+    site = partition("a:1:P4", "b:1:T4", "c:1:P4", mixed_hosts=True)
+    assert chosen(site, nodes=2) == ["a", "b"]
+    assert chosen(site, nodes=3) == ["a", "b", "c"]
+
+
+def test_a_host_that_names_no_model_has_the_profiles():
+    assert chosen(partition("a", "b:1:Tesla T4"), nodes=2) == ["a", "b"]
+
+
+def test_among_equally_frequent_models_the_profiles_order_counts_and_small_hosts_do_not():
+    assert chosen(partition("a:1:P4", "b:1:T4"), nodes=1) == ["a"]
+    assert chosen(partition("a:1:P4", "b:1:P4", "c:2:T4"), nodes=1, gpus_per_node=2) == ["c"]
+
+
+def test_too_few_hosts_or_gpus_are_reasons_with_the_numbers():
+    site = partition("a:2", "b:1")
+    assert chosen(site, nodes=2, gpus_per_node=2).startswith("nodes=2: lab has 1 of 2 host(s) with 2 GPU(s) or more")
+    assert chosen(site, nodes=1, gpus_per_node=3).startswith("3 GPUs a node: lab has no such host, the largest has 2")
+
+
+# --- what is rendered ---------------------------------------------------------------------------------
+
+TWO = Shape(nodes=2, gpus_per_node=2, minutes=60)
+
+
+def rendered(site=None, **changes):
+    given = {"profile": site or partition("a:2", "b:4"), "shape": TWO}
+    return HostfileLauncher().render(batch(**(given | changes)))
+
+
+def test_the_hostfile_gives_each_host_the_ranks_of_the_shape():
+    assert rendered().files["hostfile"] == "a slots=2  # Tesla T4\nb slots=2  # Tesla T4\n"
+
+
+def test_no_suitable_hosts_are_the_users_mistake():
+    with pytest.raises(UserError, match=r"partition\.mixed_hosts=true"):
+        rendered(partition("a:2:T4", "b:2:P4"))
+
+
+@pytest.mark.parametrize("name", ["a b", "a\nb", "#a", ""])
+def test_a_name_that_a_hostfile_would_bend_is_refused(name):
+    site = partition("x:2", "b:2")
+    site = parse(PartitionProfile, json.loads(to_json(site).replace('"x"', json.dumps(name))), what="lab")
+    with pytest.raises(UserError, match="is no name that a hostfile can hold"):
+        rendered(site)
+
+
+def test_pyxis_has_no_place_without_srun():
+    with pytest.raises(UserError, match="pyxis is a plugin of srun"):
+        rendered(partition("a:2", "b:2", container=Container(runtime=ContainerRuntime.PYXIS, image="i")))
+
+
+@pytest.mark.parametrize("folder", ["/studies/s", '/a b/it\'s "$HOME" `id`;x'])
+def test_the_job_script_hands_hosts_shell_and_variables_to_mpirun_to_the_letter(tmp_path, folder):
+    site = partition("a:2", "b:2", remote_shell="ssh -p 2222", environment={"NASTY": "it's $HOME"})
+    item = rendered(site, study_dir=folder)
+    (tmp_path / "mpirun").write_text(
+        f'#!/bin/bash\nprintf "%s\\0" "$@" "$NASTY" "$VIT_SWEEP_TASK_INDEX" > {tmp_path}/w'
+    )
+    (tmp_path / "mpirun").chmod(0o755)
+    done = subprocess.run(
+        ["bash", "-s", "1"], input=item.files["job.sh"], text=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    )
+    assert done.returncode == 0
+    words = (tmp_path / "w").read_text().split("\0")
+    jobs = item.batch.folder
+    assert words[:6] == ["--hostfile", f"{jobs}/hostfile", "-np", "4", "--map-by", "ppr:2:node"]
+    assert words[words.index("plm_rsh_agent") + 1] == "ssh -p 2222"
+    handed = {words[i + 1] for i, word in enumerate(words) if word == "-x"}
+    assert handed >= {"NASTY", "OMP_NUM_THREADS", "VIT_SWEEP_JOB_ID", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX"}
+    assert words[-5:] == ["bash", f"{jobs}/rank.sh", "it's $HOME", "1", ""]
+
+
+@pytest.mark.parametrize(("command", "code"), [("true", 0), ("exit 3", 3), ("kill -9 $$", 137)])
+def test_a_ranks_wrapper_sets_up_and_notes_a_bad_end_only(tmp_path, command, code):
+    folder = tmp_path / "it's a study"
+    folder.mkdir()
+    (tmp_path / "python").write_text(f'#!/bin/bash\necho "$SITE" > "{tmp_path}/site"\n{command}\n')
+    (tmp_path / "python").chmod(0o755)
+    site = partition("a:2", "b:2", python=str(tmp_path / "python"), setup=("export SITE='it''s'",), teardown=("false",))
+    text = rendered(site, study_dir=str(folder)).files["rank.sh"]
+    environment = {"PATH": "/usr/bin:/bin", "VIT_SWEEP_TASK_INDEX": "1", "OMPI_COMM_WORLD_RANK": "5"}
+    done = subprocess.run(["bash"], input=text, text=True, env=environment, capture_output=True)
+    assert done.returncode == code
+    assert (tmp_path / "site").read_text() == "its\n"
+    notes = {path.name: path.read_text() for path in folder.glob("jobs/*/ended/*")}
+    assert notes == ({} if code == 0 else {"1-5": f"{code}\n"})
+
+
+def test_a_last_word_of_one_letter_is_kept_from_open_mpi_which_would_drop_it():
+    assert "plm_rsh_agent 'ssh -l u ' " in rendered(partition("a:2", "b:2", remote_shell="ssh -l u")).files["job.sh"]
+
+
+# --- how a task ended ---------------------------------------------------------------------------------
+
+
+def test_a_good_end_needs_no_words():
+    assert how_it_ended(0, {}, "whatever mpirun printed") == ""
+
+
+def test_the_rank_that_died_is_named_before_the_ones_that_followed_it():
+    assert how_it_ended(137, {0: 1, 3: 137}, "") == "rank 3 died of signal SIGKILL"
+    assert how_it_ended(1, {2: 1, 0: 3}, "") == "rank 0 ended with code 3; rank 2 ended with code 1"
+
+
+def test_without_a_note_the_first_words_of_mpirun_stand_in():
+    assert (
+        how_it_ended(1, {}, "----\n\nssh: connect: refused\nmore\n")
+        == "mpirun ended with code 1: ssh: connect: refused"
+    )
+    assert how_it_ended(1, {}, "") == "mpirun ended with code 1: it said nothing"
+
+
+# --- the queue ----------------------------------------------------------------------------------------
+
+
+def queue(tmp_path, mpirun):
+    """Write a batch of two tasks on hosts a and b, and an `mpirun` for its job.sh; returns how to start the queue."""
+    item = rendered(study_dir=str(tmp_path))
+    Path(item.batch.folder).mkdir(parents=True)
+    for name, text in item.files.items():
+        Path(item.batch.folder, name).write_text(text)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/mpirun").write_text(f"#!/bin/bash\n{mpirun}\n")
+    (tmp_path / "bin/mpirun").chmod(0o755)
+    environment = os.environ | {"TMPDIR": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "launchers.hostfile_queue", item.batch.folder]
+    return Path(item.batch.folder), {"args": command, "env": environment, "cwd": ROOT}
+
+
+def test_tasks_run_one_after_the_other_and_a_failed_one_does_not_stop_the_queue(tmp_path):
+    body = f'mkdir {tmp_path}/alone || exit 9; rmdir {tmp_path}/alone; [ "$VIT_SWEEP_TASK_INDEX" = 1 ] || exit 4'
+    folder, how = queue(tmp_path, body)
+    assert subprocess.run(**how, timeout=60).returncode == 0
+    assert json.loads((folder / "states.json").read_text()) == {
+        "0": {"state": "ended", "detail": "mpirun ended with code 4: it said nothing"},
+        "1": {"state": "ended", "detail": ""},
+    }
+
+
+def test_a_task_waits_while_another_study_holds_one_of_its_hosts(tmp_path):
+    folder, how = queue(tmp_path, f"touch {tmp_path}/ran")
+    locks = tmp_path / f"vit_sweep-{os.getuid()}"
+    locks.mkdir(mode=0o700)
+    with FileLock(locks / "host-b.lock"):
+        process = subprocess.Popen(**how)
+        until(lambda: "another study" in read(folder / "states.json"))
+        assert not (tmp_path / "ran").exists()
+    assert process.wait(timeout=60) == 0
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_cancelled_queue_ends_mpirun_and_says_so(tmp_path):
+    folder, how = queue(
+        tmp_path, f'trap "touch {tmp_path}/told; exit 1" TERM; touch {tmp_path}/ran; while :; do :; done'
+    )
+    process = subprocess.Popen(**how)
+    until((tmp_path / "ran").exists)
+    process.terminate()
+    assert process.wait(timeout=60) == 0
+    assert (tmp_path / "told").exists()
+    states = json.loads((folder / "states.json").read_text())
+    assert {(said["state"], said["detail"]) for said in states.values()} == {("ended", "cancelled")}
+
+
+def read(path):
+    return path.read_text() if path.exists() else ""
+
+
+def until(condition):
+    import time
+
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
