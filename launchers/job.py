@@ -77,15 +77,15 @@ class Batch:
 
 
 def split(batch: Batch) -> list[Batch]:
-    """Split a batch at the partition's largest array."""
-    size = batch.profile.max_array_size
+    """Split a batch at the partition's largest array, and at the jobs that one user may have there."""
+    size = min(batch.profile.max_array_size, batch.profile.max_submit or batch.profile.max_array_size)
     return [replace(batch, tasks=batch.tasks[start : start + size]) for start in range(0, len(batch.tasks), size)]
 
 
 def throttle(batches: list[Batch], max_gpus: int) -> list[Batch]:
     """Give each batch its share of `max_gpus`, so that all arrays together never use more at once.
 
-    Every array may run at least one task; what is left goes round, smallest shape first. Raises `UserError`
+    Every array may run at least one task; what is left goes round, in the order of the batches. Raises `UserError`
     when even one task of each is too much.
     """
     least = sum(batch.shape.gpus for batch in batches)

@@ -228,7 +228,7 @@ def _with_header(script: str, batch: Batch) -> str:
     """Put the names a person looks for under the first line."""
     first, rest = script.split("\n", 1)
     lines = [
-        f"# vit_sweep study: {batch.study}",
+        f"# vit_sweep study: {batch.study}, batch {batch.name}",
         f"# shape: {batch.shape.nodes} node(s) x {batch.shape.gpus_per_node} GPU(s), {batch.shape.minutes} min",
         f"# {len(batch.tasks)} cell(s), by array index:",
         *(f"#   {index}: {task.name} attempt {task.attempt}" for index, task in enumerate(batch.tasks)),

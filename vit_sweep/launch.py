@@ -69,6 +69,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         _check_budget(settings, [planned for planned, _ in todo.values()], finished)
         rendered = _render(study, todo, settings.max_gpus_in_flight)
         scripts = [study.write_rendered(item) for item in rendered]
+        show.batches(console, [item.batch for item in rendered])
         if settings.dry_run:
             show.scripts(console, scripts, whole=settings.dry_run == "stdout")
             return EXIT_DONE

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from launchers.job import Batch
 from launchers.profile import Scheduler
 from vit_sweep.plan import Plan, PlannedCell
 from vit_sweep.tables import Cells
@@ -129,6 +130,20 @@ def _field(name: str, value: object) -> str:
     if isinstance(value, float):
         return f"{value:.3g}" if value < 100 else f"{value:.1f}"
     return str(value)
+
+
+def batches(console: Console, found: Sequence[Batch]) -> None:
+    """Say how the cells to run are put together: one array per resource shape."""
+    if found:
+        said = (
+            f"{batch.shape.label} x {len(batch.tasks)}"
+            + (f" (at most {batch.parallel} at once)" if batch.parallel else "")
+            for batch in found
+        )
+        word = "array" if found[0].profile.scheduler is Scheduler.SLURM else "batch"
+        console.print(
+            f"{len(found)} {word}{'' if len(found) == 1 else 's' if word == 'array' else 'es'}: {', '.join(said)}"
+        )
 
 
 def scripts(console: Console, paths: Sequence[Path], *, whole: bool) -> None:

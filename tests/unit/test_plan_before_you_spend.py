@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import subprocess
+
+import pytest
 
 from tests.conftest import ROOT
 
@@ -67,6 +70,22 @@ def test_render_diff_shows_what_a_profile_change_does_to_the_scripts(sweep):
     assert len(changed) == 2
     same = sweep("render-diff", "before", "before")
     assert (same.returncode, same.stdout.strip()) == (0, "the scripts are the same")
+
+
+def test_render_diff_of_two_revisions_leaves_no_worktree_behind(sweep):
+    """Every difference between a revision's dry runs comes from the revision: with itself there is none."""
+    if subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True).returncode:
+        pytest.skip("the tests do not run in a git checkout")
+    trees = subprocess.run(["git", "worktree", "list"], cwd=ROOT, capture_output=True, text=True).stdout
+    answer = sweep("render-diff", "HEAD", "HEAD", "-m", "gpus=1,2", "partition=vector_t4v2", cwd=ROOT)
+    assert (answer.returncode, answer.stdout.strip()) == (0, "the scripts are the same"), answer.stderr
+    assert subprocess.run(["git", "worktree", "list"], cwd=ROOT, capture_output=True, text=True).stdout == trees
+
+
+def test_the_jobs_that_a_user_may_have_split_the_arrays_too(sweep, tmp_path):
+    answer = sweep(*B16, "gpus=1", "batch=16,32,64", "++partition.max_submit=2")
+    assert "2 arrays: n1-g1 x 2, n1-g1 x 1" in answer.stdout
+    assert len(list(tmp_path.glob("outputs/s/jobs/*/job.sbatch"))) == 2
 
 
 def test_render_diff_of_what_is_neither_study_nor_revision_is_told(sweep):
