@@ -4,7 +4,6 @@ It runs apart from the client, on the control host, one task at a time. A task s
 are free of this user's other studies: a lock for each host, on this machine.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -14,16 +13,17 @@ from pathlib import Path
 from types import FrameType
 from urllib.parse import quote
 
-from launchers.backend import TaskState
+from launchers.backend import TaskState, TaskStatus
 from launchers.checked import parse_json
 from launchers.hostfile import hosts_of
 from launchers.job import Batch
+from launchers.queue_states import write_states
 from launchers.slots import Slots, slot_folder
 
 _CANCEL_GRACE_S = 20.0
 """How long mpirun may take to end its ranks: more than it grants them, less than a client waits."""
 
-States = dict[int, dict[str, str]]
+States = dict[int, TaskStatus]
 
 
 class _Stopped(Exception):  # noqa: N818 - it is no error
@@ -34,9 +34,11 @@ def main(folders: list[str]) -> int:
     """Work off the batches in `folders`, widest first; returns 0 once every task has ended, however it ended."""
     signal.signal(signal.SIGTERM, _on_term)
     batches = [parse_json(Batch, (Path(f) / "batch.json").read_bytes(), what=f) for f in folders]
-    states = {batch.folder: {i: _said(TaskState.QUEUED) for i in range(len(batch.tasks))} for batch in batches}
+    states = {
+        batch.folder: {i: TaskStatus(state=TaskState.QUEUED) for i in range(len(batch.tasks))} for batch in batches
+    }
     for batch in batches:
-        _write_states(batch, states[batch.folder])
+        write_states(Path(batch.folder), states[batch.folder])
     try:
         for batch in sorted(batches, key=lambda b: -b.shape.gpus):
             slots = Slots([f"host-{quote(host.name, safe='')}" for host in hosts_of(batch)], slot_folder())
@@ -46,25 +48,25 @@ def main(folders: list[str]) -> int:
         for batch in batches:
             mine = states[batch.folder]
             for index, said in mine.items():
-                if said["state"] != TaskState.ENDED:
-                    mine[index] = _said(TaskState.ENDED, "cancelled")
-            _write_states(batch, mine)
+                if said.state is not TaskState.ENDED:
+                    mine[index] = TaskStatus(state=TaskState.ENDED, detail="cancelled")
+            write_states(Path(batch.folder), mine)
     return 0
 
 
 def _run_when_free(batch: Batch, index: int, slots: Slots, states: States) -> None:
     """Wait for the hosts, run one task, note how it ended."""
     while (taken := slots.take(len(slots))) is None:
-        waiting = _said(TaskState.QUEUED, "its hosts are taken by another study")
+        waiting = TaskStatus(state=TaskState.QUEUED, detail="its hosts are taken by another study")
         if states[index] != waiting:
             states[index] = waiting
-            _write_states(batch, states)
+            write_states(Path(batch.folder), states)
         time.sleep(0.5)
     try:
-        states[index] = _said(TaskState.RUNNING, " ".join(host.name for host in hosts_of(batch)))
-        _write_states(batch, states)
-        states[index] = _said(TaskState.ENDED, _run(batch, index))
-        _write_states(batch, states)
+        states[index] = TaskStatus(state=TaskState.RUNNING, detail=" ".join(host.name for host in hosts_of(batch)))
+        write_states(Path(batch.folder), states)
+        states[index] = TaskStatus(state=TaskState.ENDED, detail=_run(batch, index))
+        write_states(Path(batch.folder), states)
     finally:
         slots.give_back(taken)
 
@@ -129,17 +131,6 @@ def how_it_ended(code: int, ranks: dict[int, int], output: str) -> str:
 
 def _signal(number: int) -> str:
     return signal.Signals(number).name if number in set(signal.Signals) else str(number)
-
-
-def _said(state: TaskState, detail: str = "") -> dict[str, str]:
-    return {"state": state.value, "detail": detail}
-
-
-def _write_states(batch: Batch, states: States) -> None:
-    path = Path(batch.folder) / "states.json"
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps(states))
-    partial.replace(path)
 
 
 def _on_term(_signal: int, _frame: FrameType | None) -> None:

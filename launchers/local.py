@@ -1,6 +1,5 @@
 """The local backend: a queue process that outlives the client runs the cells on this machine. An edge."""
 
-import json
 import shlex
 import socket
 import subprocess
@@ -14,6 +13,7 @@ import psutil
 from launchers.backend import Rendered, Submission, SubmitError, TaskState, TaskStatus
 from launchers.checked import to_json
 from launchers.job import Batch
+from launchers.queue_states import read_states
 
 
 class LocalLauncher:
@@ -77,7 +77,7 @@ def queue_states(submissions: Iterable[Submission], *, name: str) -> dict[tuple[
         handle, folder = submission.handle.split("|", 1)
         alive = _find(handle) is not None
         here = handle.split("/")[0] == socket.gethostname()
-        written = _read_states(Path(folder))
+        written = read_states(Path(folder))
         for index in range(submission.tasks):
             status = written.get(index, TaskStatus(state=TaskState.QUEUED))
             if not here and status.state is not TaskState.ENDED:
@@ -110,13 +110,3 @@ def _find(handle: str) -> psutil.Process | None:
         if _handle(process) == handle and process.status() != psutil.STATUS_ZOMBIE:
             return process
     return None
-
-
-def _read_states(folder: Path) -> dict[int, TaskStatus]:
-    try:
-        written = json.loads((folder / "states.json").read_text())
-    except (OSError, ValueError):
-        return {}
-    return {
-        int(index): TaskStatus(state=TaskState(item["state"]), detail=item["detail"]) for index, item in written.items()
-    }

@@ -7,7 +7,6 @@ profile, gets the machine for itself.
 """
 
 import importlib
-import json
 import multiprocessing
 import os
 import signal
@@ -19,10 +18,11 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 
-from launchers.backend import TaskState
+from launchers.backend import TaskState, TaskStatus
 from launchers.checked import parse_json
 from launchers.job import Batch
 from launchers.profile import Device
+from launchers.queue_states import write_states
 from launchers.slots import Slots, slot_folder, slots_of
 
 _SIBLING_GRACE_S = 10.0
@@ -56,11 +56,11 @@ def main(folders: list[str]) -> int:
     slots = Slots(slots_of(first.profile), slot_folder())
     # Widest first: narrow cells fill the gaps that wide ones leave, not the other way round.
     cells = [_Cell(batch=b, index=i) for b in sorted(batches, key=lambda b: -b.shape.gpus) for i in range(len(b.tasks))]
-    _write_states(cells)
+    _write_all(cells)
     try:
         while any(cell.state is not TaskState.ENDED for cell in cells):
             if _start_what_fits(cells, slots, context) | _reap(cells, slots):
-                _write_states(cells)
+                _write_all(cells)
             sentinels = [r.sentinel for c in cells for r in c.ranks if r.exitcode is None]
             # The timeout serves slots that another queue of this machine may give back.
             wait(sentinels, timeout=1.0) if sentinels else time.sleep(0.2)
@@ -69,7 +69,7 @@ def main(folders: list[str]) -> int:
             _kill(cell.ranks)
             if cell.state is not TaskState.ENDED:
                 cell.state, cell.detail = TaskState.ENDED, "cancelled"
-        _write_states(cells)
+        _write_all(cells)
     return 0
 
 
@@ -161,13 +161,10 @@ def _kill(ranks: list[BaseProcess]) -> None:
             rank.join()
 
 
-def _write_states(cells: list[_Cell]) -> None:
+def _write_all(cells: list[_Cell]) -> None:
     for folder in {cell.batch.folder for cell in cells}:
-        states = {c.index: {"state": c.state, "detail": c.detail} for c in cells if c.batch.folder == folder}
-        path = Path(folder) / "states.json"
-        partial = path.with_suffix(".tmp")
-        partial.write_text(json.dumps(states))
-        partial.replace(path)
+        mine = {c.index: TaskStatus(state=c.state, detail=c.detail) for c in cells if c.batch.folder == folder}
+        write_states(Path(folder), mine)
 
 
 def _on_term(_signal: int, _frame: FrameType | None) -> None:
