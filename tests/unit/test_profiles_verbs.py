@@ -362,3 +362,14 @@ def test_a_script_that_check_renders_is_what_bash_read():
     text = profile_check.smoke_script(profile(), profile_check.shapes(profile())[1])
     assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
     assert "--nodes=4" in text
+
+
+def test_a_controller_that_does_not_answer_is_no_fault_of_the_profile(sweep, tmp_path):
+    """Programs of Slurm without a Slurm behind them: what a login node looks like during maintenance."""
+    for program in ("sbatch", "scontrol", "sinfo"):
+        script = tmp_path / "bin" / program
+        script.write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n")
+        script.chmod(0o755)
+    answer = sweep("profiles", "check", "vector_t4v2")
+    assert answer.returncode == 0, answer.stdout
+    assert "no Slurm controller answers here" in answer.stdout
