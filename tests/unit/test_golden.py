@@ -1,4 +1,4 @@
-"""Golden scripts: what a dry run writes for each Slurm profile, to the letter.
+"""Golden scripts: what a dry run writes for each profile, to the letter.
 
 After a wanted change: `make golden`, then read the diff.
 """
@@ -16,8 +16,16 @@ GRIDS = {
     "nebula_midcard": ["-m", "gpus=1", "batch=32,64", "model=vit_b_16", "data=cifar100", "precision=fp16"],
     "nebula_dualcard": ["-m", "gpus=1,2", "batch=32", "model=vit_b_16", "data=cifar100", "precision=fp16"],
     "h100_nvlink_ib": ["-m", "gpus=8,128", "batch=256", "model=vit_b_16", "data=cifar100", "precision=bf16"],
+    "tesla": ["-m", "gpus=1,3", "batch=16", "model=vit_b_16", "data=cifar10"],
+    "local": ["-m", "gpus=1,2", "batch=16"],
+    "local_gpu": ["-m", "gpus=1,2", "batch=16"],
     "lab_vector": ["-m", f"--config-dir={TEST_CONF}", "gpus=1,2", "placement=packed,spread"],
 }
+FILES = ("job.sbatch", "job.sh", "rank.sh", "hostfile")
+
+
+def test_every_shipped_profile_has_its_golden_scripts():
+    assert {path.stem for path in (ROOT / "conf" / "partition").glob("*.yaml")} <= set(GRIDS)
 
 
 @pytest.mark.parametrize("profile", GRIDS)
@@ -25,11 +33,12 @@ def test_a_dry_run_renders_the_golden_scripts(sweep, tmp_path, profile, request)
     answer = sweep(*GRIDS[profile], f"partition={profile}", "dry_run=true", "study=golden")
     assert answer.returncode == 0, answer.stderr
     rendered = ""
-    for script in sorted(tmp_path.glob("outputs/golden/jobs/*/job.sbatch")):
-        assert str(script) in answer.stdout
-        text = script.read_text().replace(str(tmp_path), "FOLDER").replace(sys.executable, "PYTHON")
-        rendered += f"{text}\n{'=' * 80}\n"
-    path = GOLDEN / f"{profile}.sbatch"
+    for file in sorted(f for name in FILES for f in tmp_path.glob(f"outputs/golden/jobs/*/{name}")):
+        if file.name.startswith("job."):
+            assert str(file) in answer.stdout
+        text = file.read_text().replace(str(tmp_path), "FOLDER").replace(sys.executable, "PYTHON")
+        rendered += f"{file.relative_to(tmp_path)}\n{text}\n{'=' * 80}\n"
+    path = GOLDEN / f"{profile}.{'sbatch' if 'job.sbatch' in rendered else 'sh'}"
     if request.config.getoption("--renew-golden"):
         path.write_text(rendered)
     assert rendered == path.read_text(), "the scripts changed; if that is wanted: make golden"
