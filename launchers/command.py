@@ -1,6 +1,7 @@
 """What a rank executes, with or without a container, as words for a shell. Pure."""
 
 import sys
+from collections.abc import Iterable
 
 from launchers.errors import UserError
 from launchers.job import Batch
@@ -21,6 +22,19 @@ def rank_command(batch: Batch, *, python: str | None = None, before_module: tupl
     mounts = [word for mount in (_bindable(batch), *container.mounts) for word in ("--bind", mount)]
     gpus = ["--nv"] if profile.device is Device.CUDA else []
     return ["apptainer", "exec", *gpus, *mounts, container.image, container.python, *module]
+
+
+def mpirun_command(
+    batch: Batch, command: Iterable[str], *, export: Iterable[str], where: Iterable[str] = (), how: Iterable[str] = ()
+) -> list[str]:
+    """Return the words of an Open MPI call: a rank per GPU, host after host, with our variables and `export` set.
+
+    `where` names the hosts and `how` the transport, where Slurm does not.
+    """
+    shape = batch.shape
+    layout = ["-np", str(shape.gpus), "--map-by", f"ppr:{shape.gpus_per_node}:node", "--bind-to", "none"]
+    variables = [word for name in sorted({*batch.rank_environment, *export}) for word in ("-x", name)]
+    return ["mpirun", *where, *layout, *how, *variables, *batch.profile.mpirun_args, *command]
 
 
 def container_flags(batch: Batch) -> list[str]:

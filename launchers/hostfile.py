@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from launchers.backend import Rendered, Submission, TaskStatus
 from launchers.checked import to_json
-from launchers.command import rank_command, refuse_pyxis
+from launchers.command import mpirun_command, rank_command, refuse_pyxis
 from launchers.errors import UserError
 from launchers.hosts import choose_hosts, model_of
 from launchers.job import Batch
@@ -102,16 +102,16 @@ def _rank_script(batch: Batch) -> str:
 def _job_script(batch: Batch, hosts: tuple[Host, ...]) -> str:
     """One task: what the queue runs, and what a person may run by hand."""
     shape, environment = batch.shape, batch.rank_environment
-    names = sorted({*environment, "VIT_SWEEP_JOB_ID", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX"})
-    words = [
-        "exec", "mpirun", "--hostfile", f"{batch.folder}/hostfile", "-np", str(shape.gpus),
-        "--map-by", f"ppr:{shape.gpus_per_node}:node", "--bind-to", "none",
-        "--mca", "plm", "rsh", "--mca", "plm_rsh_agent", _agent(batch.profile.remote_shell),
-        "--mca", "odls_base_sigkill_timeout", str(_KILL_AFTER_S),
-        *(word for name in names for word in ("-x", name)),
-        *batch.profile.mpirun_args,
-        "bash", f"{batch.folder}/rank.sh",
-    ]  # fmt: skip
+    words = mpirun_command(
+        batch,
+        ["bash", f"{batch.folder}/rank.sh"],
+        export=("VIT_SWEEP_JOB_ID", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX"),
+        where=["--hostfile", f"{batch.folder}/hostfile"],
+        how=[
+            "--mca", "plm", "rsh", "--mca", "plm_rsh_agent", _agent(batch.profile.remote_shell),
+            "--mca", "odls_base_sigkill_timeout", str(_KILL_AFTER_S),
+        ],
+    )  # fmt: skip
     lines = [
         "#!/bin/bash",
         f"# vit_sweep study: {batch.study}",
@@ -122,7 +122,7 @@ def _job_script(batch: Batch, hosts: tuple[Host, ...]) -> str:
         *(f"export {key}={shlex.quote(value)}" for key, value in sorted(environment.items())),
         f"export VIT_SWEEP_NODES={shape.nodes} VIT_SWEEP_TASK_INDEX=$1",
         "export VIT_SWEEP_JOB_ID=${VIT_SWEEP_JOB_ID:-hostfile-$$-$1}",
-        shlex.join(words),
+        f"exec {shlex.join(words)}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from launchers.checked import checked
 from launchers.errors import UserError
 
+FIRST_PORT, LAST_PORT = 20000, 32767
+"""Where ranks meet: below 32768, from where Linux hands out ports to outgoing connections."""
+
 
 @checked
 class RankIdentity:

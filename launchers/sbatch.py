@@ -10,15 +10,14 @@ from typing import Any
 
 from submitit.slurm.slurm import _make_sbatch_string
 
-from launchers.command import container_flags, rank_command, refuse_pyxis
+from launchers.command import container_flags, mpirun_command, rank_command, refuse_pyxis
 from launchers.errors import UserError
 from launchers.job import Batch
 from launchers.profile import GpuDialect, PartitionProfile, Spawner
+from launchers.rank import FIRST_PORT, LAST_PORT
 
 SIGNAL_BEFORE_END_S = 90
 """How long before the time limit Slurm sends USR2 to the ranks."""
-FIRST_PORT, PORTS = 20000, 12768
-"""20000-32767: below the ports that Linux hands out to outgoing connections."""
 
 _SAME_IN_OTHER_WORDS = {
     "ntasks": "ntasks-per-node",
@@ -113,7 +112,7 @@ _MEETING_POINT = [
     "rdzv_id=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_${SLURM_RESTART_COUNT:-0}",
     "rdzv_start=$((SLURM_ARRAY_JOB_ID * 131 + SLURM_ARRAY_TASK_ID * 17 + ${SLURM_RESTART_COUNT:-0}))",
     "for try in {0..63}; do",
-    f"  rdzv_port=$(({FIRST_PORT} + (rdzv_start + try * 97) % {PORTS}))",
+    f"  rdzv_port=$(({FIRST_PORT} + (rdzv_start + try * 97) % {LAST_PORT - FIRST_PORT + 1}))",
     '  (: < "/dev/tcp/$rdzv_head/$rdzv_port") 2> /dev/null || break',
     "done",
 ]
@@ -139,14 +138,8 @@ def _torchrun(batch: Batch, python: str) -> str:
 
 def _mpirun(batch: Batch, python: str) -> str:
     """Open MPI from the batch step; it runs beside the shell, which hands USR2 on to it and so to every rank."""
-    shape = batch.shape
-    names = sorted({*batch.rank_environment, "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX"})
-    words = [
-        "mpirun", "-np", str(shape.gpus), "--map-by", f"ppr:{shape.gpus_per_node}:node", "--bind-to", "none",
-        *(word for name in names for word in ("-x", name)),
-        *batch.profile.mpirun_args,
-        *rank_command(batch, python=python),
-    ]  # fmt: skip
+    export = ("VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX")
+    words = mpirun_command(batch, rank_command(batch, python=python), export=export)
     return "\n".join(
         [
             "export VIT_SWEEP_NODES=$SLURM_JOB_NUM_NODES VIT_SWEEP_TASK_INDEX=$SLURM_ARRAY_TASK_ID",

@@ -1,6 +1,7 @@
 """What all tests share: the installed command as a user runs it, and the golden files."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,19 @@ def sweep(tmp_path):
         )
 
     return run
+
+
+def why_no_real_hosts(programs, what, path=None):
+    """The reason why `what` cannot run here, or None. Where it could be installed, its absence is a failure."""
+    missing = [program for program in programs if shutil.which(program, path=path) is None]
+    may_install = os.geteuid() == 0 and shutil.which("apt-get") is not None
+    if missing and not may_install:
+        return f"{', '.join(missing)} missing, and installing {what} takes root on Debian"
+    assert not missing, f"{', '.join(missing)} missing: run tests/slurm/install.sh (make test does)"
+    if os.geteuid() != 0:
+        return f"starting {what} with host names of its own takes root"
+    probe = subprocess.run(["unshare", "--uts", "--mount", "true"], capture_output=True, text=True)
+    return f"no private host names here: {probe.stderr.strip()}" if probe.returncode else None
 
 
 def clean_environment():

@@ -144,7 +144,7 @@ def open_study(study: str) -> Study:
     """Find a study by folder or by name; raises `UserError` with the menu of studies."""
     for folder in (Path(study), Path("outputs") / study):
         if (folder / "study.json").is_file():
-            return Study.existing(folder.absolute())
+            return Study(folder.absolute())
     known = [path.parent.name for path in Path("outputs").glob("*/study.json")]
     menu = closest(study, known) if known else "there is no study in outputs/ yet"
     raise UserError(f"{study} is not a study (no study.json in it) – {menu}")

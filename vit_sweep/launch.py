@@ -28,7 +28,7 @@ from vit_sweep.store import JobEntry, Study
 TASK_MODULE = "vit_sweep.task"
 PRELOAD = ("vit_sweep.train.preload",)
 
-EXIT_DONE, EXIT_FAILED, EXIT_MISTAKE = 0, 1, 2
+EXIT_DONE, EXIT_FAILED = 0, 1
 EXIT_DETACHED = 130
 
 
@@ -65,7 +65,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         todo = {cell.cell.cell_id: missing[cell.cell.cell_id] for cell in line}
         show.plan(console, plan, study=study.name, todo=set(todo))
         for remark in remarks:
-            console.print(remark, highlight=False, markup=False, soft_wrap=True)
+            console.print(remark, soft_wrap=True)
         _check_budget(settings, [planned for planned, _ in todo.values()], finished)
         rendered = _render(study, todo, settings.max_gpus_in_flight)
         scripts = [study.write_rendered(item) for item in rendered]

@@ -161,7 +161,8 @@ def make_plan(points: Iterable[Point], known: Knowledge = NOTHING) -> Plan:
     cells: dict[str, PlannedCell] = {}
     for point in points:
         cell = cell_of(point)
-        reasons = limits(cell, point, known) if isinstance(cell, Cell) else cell
+        time = cost.predict(cell, point.partition, known.finished) if isinstance(cell, Cell) else None
+        reasons = _limits(cell, time, point, known) if isinstance(cell, Cell) else cell
         if reasons or not isinstance(cell, Cell):
             planned.append(PlannedPoint(point_id=point.point_id, axes=point.axes, cell_id=None, reasons=reasons))
             continue
@@ -176,10 +177,10 @@ def make_plan(points: Iterable[Point], known: Knowledge = NOTHING) -> Plan:
             series=merge_series(others, (series,)),
             profile=point.partition,
             shape=Shape(
-                nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=_minutes(cell, point.partition, known)
+                nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=_minutes(time, point.partition, known)
             ),
             memory=memory.predict(cell),
-            time=cost.predict(cell, point.partition, known.finished),
+            time=time,
         )
         # Profiles that differ only in limits give one cell; the longer limit wins, whatever the order of the grid.
         rivals = [candidate, replace(cells[cell_id], series=candidate.series)] if cell_id in cells else [candidate]
@@ -187,18 +188,17 @@ def make_plan(points: Iterable[Point], known: Knowledge = NOTHING) -> Plan:
     return Plan(points=tuple(planned), cells=_one_limit_per_shape(cells))
 
 
-def limits(cell: Cell, point: Point, known: Knowledge) -> tuple[str, ...]:
+def _limits(cell: Cell, time: TimeEstimate | None, point: Point, known: Knowledge) -> tuple[str, ...]:
     """Say why a cell that is sound in itself cannot run on its partition: memory, time."""
     reasons = []
     profile = point.partition
     if known.memory_check is MemoryCheck.ERROR:
         problem = _memory_problem(cell, profile)
         reasons.append(f"batch={point.batch} precision={cell.precision.value}: {problem}" if problem else None)
-    estimate = cost.predict(cell, profile, known.finished)
-    if estimate is not None and known.minutes is None and estimate.seconds > profile.max_minutes * 60:
+    if time is not None and known.minutes is None and time.seconds > profile.max_minutes * 60:
         reasons.append(
-            f"epochs={cell.epochs} gpus={cell.gpus} batch={point.batch}: about {estimate.seconds / 3600:.1f} h "
-            f"({estimate.basis}), but {profile.name} ends a job after {profile.max_minutes / 60:g} h; use fewer epochs "
+            f"epochs={cell.epochs} gpus={cell.gpus} batch={point.batch}: about {time.seconds / 3600:.1f} h "
+            f"({time.basis}), but {profile.name} ends a job after {profile.max_minutes / 60:g} h; use fewer epochs "
             "or more GPUs, or minutes=LIMIT if you know better"
         )
     return tuple(filter(None, reasons))
@@ -212,15 +212,14 @@ def _memory_problem(cell: Cell, profile: PartitionProfile) -> str | None:
     return memory.why_it_does_not_fit(cell, min(known)) if known else None
 
 
-def _minutes(cell: Cell, profile: PartitionProfile, known: Knowledge) -> int:
+def _minutes(time: TimeEstimate | None, profile: PartitionProfile, known: Knowledge) -> int:
     """Time limit: as given, else the estimate with a margin, rounded up, within the partition's limit."""
     if known.minutes is not None:
         return min(known.minutes, profile.max_minutes)
-    estimate = cost.predict(cell, profile, known.finished)
-    if estimate is None:
+    if time is None:
         return profile.default_minutes
-    margin = MARGIN_MEASURED if estimate.measured else MARGIN_GUESSED
-    wanted = margin * estimate.seconds / 60 + SPARE_MINUTES
+    margin = MARGIN_MEASURED if time.measured else MARGIN_GUESSED
+    wanted = margin * time.seconds / 60 + SPARE_MINUTES
     return min(profile.max_minutes, math.ceil(wanted / ROUND_MINUTES) * ROUND_MINUTES)
 
 

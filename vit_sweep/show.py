@@ -19,17 +19,14 @@ _TITLES = {
     "epoch_s": "epoch s", "images_per_s": "images/s", "efficiency": "eff.", "test_accuracy": "test acc.",
     "train_accuracy": "train acc.", "gpu_model": "GPU", "step_ms": "step ms", "batch_per": "batch per",
 }  # fmt: skip
-_SHOWN = (
-    "model", "data", "precision", "engine", "optimizer", "partition", "variant", "placement", "batch_per", "accum",
-    "seed", "batch", "gpus", "nodes", "epoch_s", "n", "images_per_s", "speedup", "efficiency", "train_accuracy",
-    "test_accuracy", "status", "note",
-)  # fmt: skip
 _SAID_ONCE = (
     "model", "data", "precision", "engine", "optimizer", "partition", "variant", "placement", "batch_per", "accum",
     "seed",
 )  # fmt: skip
-
-
+_SHOWN = (
+    *_SAID_ONCE, "batch", "gpus", "nodes", "epoch_s", "n", "images_per_s", "speedup", "efficiency", "train_accuracy",
+    "test_accuracy", "status", "note",
+)  # fmt: skip
 _NOTE_SHOWN = 120
 """Characters of a note on the terminal; the files hold it whole."""
 _PLAIN_WIDTH = 160

@@ -41,15 +41,20 @@ class Watcher:
     def results(self) -> list[Result]:
         """One result per planned cell, in the order of `cell_files`."""
         files = self._cell_files()
+        problems: dict[str, RecordProblem] = {}
         for file in files:
             if file.cell_id not in self._done:
                 found = self._study.record(file)
                 if isinstance(found, Record):
                     self._done[file.cell_id] = Result(file=file, record=found, status="done")
+                elif found is not None:
+                    problems[file.cell_id] = found
         jobs = latest_jobs(self._study.jobs())
         missing = [f for f in files if f.cell_id not in self._done]
         statuses = _ask({f.cell_id: jobs[f.cell_id] for f in missing if f.cell_id in jobs})
-        return [self._done.get(f.cell_id) or self._unfinished(f, jobs, statuses) for f in files]
+        return [
+            self._done.get(f.cell_id) or self._unfinished(f, problems.get(f.cell_id), jobs, statuses) for f in files
+        ]
 
     def _cell_files(self) -> list[CellFile]:
         """The planned cells, read again only after another sweep has changed the plan."""
@@ -62,15 +67,18 @@ class Watcher:
         return self._files
 
     def _unfinished(
-        self, file: CellFile, jobs: Mapping[str, tuple[JobEntry, int]], statuses: Mapping[str, TaskStatus]
+        self,
+        file: CellFile,
+        problem: RecordProblem | None,
+        jobs: Mapping[str, tuple[JobEntry, int]],
+        statuses: Mapping[str, TaskStatus],
     ) -> Result:
-        problem = self._study.record(file)
         if file.cell_id not in jobs:
-            detail = problem.text if isinstance(problem, RecordProblem) else "never submitted"
+            detail = problem.text if problem is not None else "never submitted"
             return Result(file=file, record=None, status="missing", detail=detail)
         entry, index = jobs[file.cell_id]
         status = statuses[file.cell_id]
-        if isinstance(problem, RecordProblem) and status.state is TaskState.ENDED:
+        if problem is not None and status.state is TaskState.ENDED:
             return Result(file=file, record=None, status=problem.status, detail=problem.text)
         asked = entry.tasks[index][1]
         attempts = [a for a in self._study.attempts(file.cell_id) if a.name.split(".")[0] == str(asked)]

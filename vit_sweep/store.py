@@ -83,13 +83,6 @@ class Study:
     # -- opening ---------------------------------------------------------------------------------
 
     @classmethod
-    def existing(cls, folder: Path) -> "Study":
-        """Open a study to read it; raises `UserError` when there is none."""
-        if not (folder / "study.json").is_file():
-            raise UserError(f"{folder} is not a study: it has no study.json; the studies are the folders in outputs/")
-        return cls(folder)
-
-    @classmethod
     def create_or_resume(cls, folder: Path) -> "Study":
         """Open a study to add to it; refuses a folder that is not ours or not writable."""
         if folder.is_dir() and any(folder.iterdir()) and not (folder / "study.json").is_file():

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -10,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, why_no_real_hosts
 from tests.e2e.conftest import QUICK, records
 
 pytestmark = pytest.mark.train
@@ -18,24 +17,10 @@ pytestmark = pytest.mark.train
 HOSTS = ROOT / "tests" / "e2e" / "hosts.sh"
 
 
-def why_not():
-    """The reason why no such hosts can run here, or None. Where they could be installed, absence is a failure."""
-    path = os.environ["PATH"] + ":/usr/sbin"
-    missing = [program for program in ("mpirun", "sshd", "ssh") if shutil.which(program, path=path) is None]
-    may_install = os.geteuid() == 0 and shutil.which("apt-get") is not None
-    if missing and not may_install:
-        return f"{', '.join(missing)} missing, and installing takes root on Debian"
-    assert not missing, f"{', '.join(missing)} missing: run tests/slurm/install.sh (make test does)"
-    if os.geteuid() != 0:
-        return "host names of their own take root"
-    probe = subprocess.run(["unshare", "--uts", "--mount", "true"], capture_output=True, text=True)
-    return f"no private host names here: {probe.stderr.strip()}" if probe.returncode else None
-
-
 @pytest.fixture(scope="module")
 def hosts(tmp_path_factory):
     """The words that choose the two hosts; their sshd are stopped whatever happens."""
-    reason = why_not()
+    reason = why_no_real_hosts(("mpirun", "sshd", "ssh"), "Open MPI and sshd", os.environ["PATH"] + ":/usr/sbin")
     if reason:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("ssh")

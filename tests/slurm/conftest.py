@@ -1,34 +1,20 @@
 """The real Slurm of the tests: started once, stopped whatever happens. Skipped only where it cannot be had."""
 
 import os
-import shutil
 import subprocess
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, why_no_real_hosts
 
 SCRIPT = ROOT / "tests" / "slurm" / "cluster.sh"
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "squeue", "scontrol")
 
 
-def why_not():
-    """The reason why no Slurm can run here, or None. Where it could be installed, its absence is a failure."""
-    missing = [program for program in PROGRAMS if shutil.which(program) is None]
-    may_install = os.geteuid() == 0 and shutil.which("apt-get") is not None
-    if missing and not may_install:
-        return f"{', '.join(missing)} missing, and installing Slurm takes root on Debian"
-    assert not missing, f"{', '.join(missing)} missing: run tests/slurm/install.sh (make test does)"
-    if os.geteuid() != 0:
-        return "starting slurmd and its host names takes root"
-    probe = subprocess.run(["unshare", "--uts", "--mount", "true"], capture_output=True, text=True)
-    return f"no private host names here: {probe.stderr.strip()}" if probe.returncode else None
-
-
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory):
     """Environment of a running cluster; every sinfo state was idle when the tests began."""
-    reason = why_not()
+    reason = why_no_real_hosts(PROGRAMS, "Slurm")
     if reason:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("slurm")

@@ -16,13 +16,11 @@ import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # re-exported without saying so
 
 from launchers.profile import Device
-from launchers.rank import RankIdentity
+from launchers.rank import FIRST_PORT, LAST_PORT, RankIdentity
 from vit_sweep.failure import JobError
 from vit_sweep.files import write
 from vit_sweep.record import Cause
 
-FIRST_PORT, LAST_PORT = 20000, 32767
-"""32768 is where Linux begins to hand out ports to outgoing connections."""
 CONNECT_TIMEOUT = timedelta(minutes=5)
 COLLECTIVE_TIMEOUT = timedelta(minutes=10)
 _TRIES = 64
