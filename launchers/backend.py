@@ -19,6 +19,21 @@ class TaskState(StrEnum):
     """The scheduler did not answer, or this machine cannot ask it."""
 
 
+class Ended(StrEnum):
+    """How a scheduler says that a task ended."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIME_LIMIT = "time_limit"
+    PREEMPTED = "preempted"
+    NODE_FAILURE = "node_failure"
+    OUT_OF_MEMORY = "out_of_memory"
+    """Of the host: schedulers know nothing of a GPU's memory."""
+    UNSAID = "unsaid"
+    """It is gone, and nobody says how."""
+
+
 @checked
 class TaskStatus:
     """State of one task and what a person wants to know of it."""
@@ -26,6 +41,10 @@ class TaskStatus:
     state: TaskState
     detail: str = ""
     """Pending reason, node list, or how it ended (`rank 1 died of signal 9`)."""
+    ended: Ended | None = None
+    """Only of an ended task."""
+    hosts: str = ""
+    """Where it runs or ran, in the scheduler's own notation (`vector[01-02]`)."""
 
 
 @checked
@@ -44,12 +63,29 @@ class Submission:
     """A submitted batch: `handle` finds it again, from any process that can reach the scheduler."""
 
     batch_name: str
+    folder: str
+    """The batch's folder as the asking client sees it (a study may have been moved)."""
     handle: str
     tasks: int
 
 
+@checked
+class Doubt:
+    """A batch that was about to be submitted when its client went away."""
+
+    batch_name: str
+    folder: str
+    study: str
+    tasks: int
+
+    @property
+    def comment(self) -> str:
+        """What the job carries, so that it can be found without its number."""
+        return f"{self.study}/{self.batch_name}"
+
+
 class Launcher(Protocol):
-    """Four verbs; every one may be called again without harm, except `submit`."""
+    """Five verbs; every one may be called again without harm, except `submit`."""
 
     def render(self, batch: Batch) -> Rendered:
         """Return the files of a batch, pure: nothing is written, nothing is looked up."""
@@ -60,12 +96,34 @@ class Launcher(Protocol):
         Raises `SubmitError` with the scheduler's words; what was yielded before runs.
         """
 
+    def find(self, doubts: Iterable[Doubt]) -> dict[str, Submission | None]:
+        """Look up batches whose submission was begun and never confirmed, by batch name; None: never submitted.
+
+        Waits for a submission that is still under way. A batch of which nothing can be said is left out.
+        """
+
     def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
         """Ask once for all; the answer is by batch name and task index."""
 
-    def cancel(self, submissions: Iterable[Submission]) -> None:
-        """End what has not ended."""
+    def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
+        """End what has not ended: the given task indices of each submission, or all of them (None)."""
+
+
+class SubmitProblem(StrEnum):
+    """Why a submission failed, and so what may be done about it."""
+
+    REFUSED = "refused"
+    """The request itself is wrong: the same words again would be refused again."""
+    LIMIT = "limit"
+    """The user has as many jobs as they may: wait, and feed the rest."""
+    BUSY = "busy"
+    """The scheduler did not answer, or said that it cannot now. It may have taken the job all the same."""
 
 
 class SubmitError(Exception):
     """The scheduler refused or did not answer; carries its words and the script's path."""
+
+    def __init__(self, message: str, problem: SubmitProblem = SubmitProblem.REFUSED) -> None:
+        """`message` is for people."""
+        super().__init__(message)
+        self.problem = problem

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 
 from launchers.errors import UserError
 from launchers.job import Batch
@@ -21,7 +22,16 @@ def rank_command(batch: Batch, *, python: str | None = None, before_module: tupl
         return [container.python, *module]
     mounts = [word for mount in (_bindable(batch), *container.mounts) for word in ("--bind", mount)]
     gpus = ["--nv"] if profile.device is Device.CUDA else []
-    return ["apptainer", "exec", *gpus, *mounts, container.image, container.python, *module]
+    return ["apptainer", "exec", *gpus, *mounts, container.image, *_snapshot(batch), container.python, *module]
+
+
+def closing_command(batch: Batch, closing: str, *, python: str | None = None) -> list[str]:
+    """Return the words of a batch's closing module, which runs once on a job's first node; the code is to be added."""
+    command = rank_command(replace(batch, module=closing), python=python)
+    if container_flags(batch):
+        # Pyxis is a plugin of srun; the ranks' own step has ended, but srun may not have noticed yet.
+        return ["srun", "--nodes=1", "--ntasks=1", "--overlap", *container_flags(batch), *command]
+    return command
 
 
 def mpirun_command(
@@ -61,6 +71,11 @@ def refuse_pyxis(batch: Batch, who: str) -> None:
             f"partition {batch.profile.name}: container.runtime=pyxis is a plugin of srun, but {who} starts the "
             "ranks – use runtime: apptainer, or spawner: srun on a Slurm partition"
         )
+
+
+def _snapshot(batch: Batch) -> list[str]:
+    """Set PYTHONPATH inside the image: Apptainer hands variables on, but the image's own value would win."""
+    return [] if batch.code is None else ["env", f"PYTHONPATH={batch.rank_environment['PYTHONPATH']}"]
 
 
 def _bindable(batch: Batch) -> str:

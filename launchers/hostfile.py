@@ -10,14 +10,14 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from launchers.backend import Rendered, Submission, TaskStatus
+from launchers.backend import Doubt, Rendered, Submission, TaskStatus
 from launchers.checked import to_json
 from launchers.command import mpirun_command, rank_command, refuse_pyxis
 from launchers.errors import UserError
 from launchers.hosts import choose_hosts, model_of
 from launchers.job import Batch
-from launchers.local import cancel_queues, queue_states, start_queue
 from launchers.profile import Host
+from launchers.queue_client import cancel_queues, find_queues, queue_states, start_queue
 from launchers.slurm import clean_environment
 
 NAME = "the hostfile queue"
@@ -57,18 +57,22 @@ class HostfileLauncher:
             environment=clean_environment(os.environ),
         )
 
+    def find(self, doubts: Iterable[Doubt]) -> dict[str, Submission | None]:
+        """Look for the queue's own word in the folder of each batch."""
+        return find_queues(doubts)
+
     def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
         """Read what the queue wrote; without a living queue, whatever it did not finish has ended."""
         return queue_states(submissions, name=NAME)
 
-    def cancel(self, submissions: Iterable[Submission]) -> None:
-        """Tell the queue to end mpirun, which ends its ranks on every host, and itself."""
-        cancel_queues(submissions)
+    def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
+        """Ask the queue to end the mpirun of these cells, which ends its ranks on every host; wait until it has."""
+        cancel_queues(targets, name=NAME)
 
 
 def hosts_of(batch: Batch) -> tuple[Host, ...]:
     """Return the hosts of a batch; raises `UserError` with the reason where none suit its shape."""
-    chosen = choose_hosts(batch.profile, batch.shape.nodes, batch.shape.gpus_per_node)
+    chosen = choose_hosts(batch.profile, batch.shape.nodes, batch.shape.gpus_per_node, without=batch.exclude)
     if isinstance(chosen, str):
         raise UserError(chosen)
     wrong = [host.name for host in chosen if not re.fullmatch(r"[A-Za-z0-9_.@-]+", host.name)]
@@ -89,6 +93,8 @@ def _rank_script(batch: Batch) -> str:
     lines = [
         "#!/bin/bash",
         "# One rank of this batch; mpirun starts it on the hosts (see job.sh).",
+        "# mpirun signals the whole group: this shell must outlive the rank, or mpirun takes the rank for ended.",
+        "trap : TERM USR2",
         *batch.profile.setup,
         shlex.join(rank_command(batch)),
         "code=$?",
@@ -105,7 +111,7 @@ def _job_script(batch: Batch, hosts: tuple[Host, ...]) -> str:
     words = mpirun_command(
         batch,
         ["bash", f"{batch.folder}/rank.sh"],
-        export=("VIT_SWEEP_JOB_ID", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX"),
+        export=("VIT_SWEEP_JOB_ID", "VIT_SWEEP_NODES", "VIT_SWEEP_RESTART", "VIT_SWEEP_TASK_INDEX"),
         where=["--hostfile", f"{batch.folder}/hostfile"],
         how=[
             "--mca", "plm", "rsh", "--mca", "plm_rsh_agent", _agent(batch.profile.remote_shell),
@@ -121,8 +127,9 @@ def _job_script(batch: Batch, hosts: tuple[Host, ...]) -> str:
         "set -eu",
         *(f"export {key}={shlex.quote(value)}" for key, value in sorted(environment.items())),
         f"export VIT_SWEEP_NODES={shape.nodes} VIT_SWEEP_TASK_INDEX=$1",
-        "export VIT_SWEEP_JOB_ID=${VIT_SWEEP_JOB_ID:-hostfile-$$-$1}",
-        f"exec {shlex.join(words)}",
+        "export VIT_SWEEP_JOB_ID=${VIT_SWEEP_JOB_ID:-hostfile-$$-$1} VIT_SWEEP_RESTART=${VIT_SWEEP_RESTART:-0}",
+        # A task that a person starts by hand has no time limit.
+        f"exec mpirun ${{VIT_SWEEP_JOB_ENDS:+-x VIT_SWEEP_JOB_ENDS}} {shlex.join(words[1:])}",
     ]
     return "\n".join(lines) + "\n"
 

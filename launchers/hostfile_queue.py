@@ -4,137 +4,156 @@ It runs apart from the client, on the control host, one task at a time. A task s
 are free of this user's other studies: a lock for each host, on this machine.
 """
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
-import time
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from urllib.parse import quote
 
-from launchers.backend import TaskState, TaskStatus
-from launchers.checked import parse_json
 from launchers.hostfile import hosts_of
-from launchers.job import Batch
-from launchers.queue_states import write_states
+from launchers.queue_card import write_cards
+from launchers.queue_cell import Cell
+from launchers.queue_ends import job_code, sentence, shell_code
+from launchers.queue_loop import cells_of, read_batches, work_off
 from launchers.slots import Slots, slot_folder
 
-_CANCEL_GRACE_S = 20.0
-"""How long mpirun may take to end its ranks: more than it grants them, less than a client waits."""
-
-States = dict[int, TaskStatus]
-
-
-class _Stopped(Exception):  # noqa: N818 - it is no error
-    """SIGTERM arrived."""
+_GRACE_S = 25.0
+"""How long mpirun may take to end its ranks: twice what it grants them (measured), and less than a client waits."""
+_PR_SET_PDEATHSIG = 1
 
 
-def main(folders: list[str]) -> int:
-    """Work off the batches in `folders`, widest first; returns 0 once every task has ended, however it ended."""
-    signal.signal(signal.SIGTERM, _on_term)
-    batches = [parse_json(Batch, (Path(f) / "batch.json").read_bytes(), what=f) for f in folders]
-    states = {
-        batch.folder: {i: TaskStatus(state=TaskState.QUEUED) for i in range(len(batch.tasks))} for batch in batches
-    }
-    for batch in batches:
-        write_states(Path(batch.folder), states[batch.folder])
-    try:
-        for batch in sorted(batches, key=lambda b: -b.shape.gpus):
-            slots = Slots([f"host-{quote(host.name, safe='')}" for host in hosts_of(batch)], slot_folder())
-            for index in range(len(batch.tasks)):
-                _run_when_free(batch, index, slots, states[batch.folder])
-    except _Stopped:
-        for batch in batches:
-            mine = states[batch.folder]
-            for index, said in mine.items():
-                if said.state is not TaskState.ENDED:
-                    mine[index] = TaskStatus(state=TaskState.ENDED, detail="cancelled")
-            write_states(Path(batch.folder), mine)
+def main(folders: list[str], *, minute_s: float = 60.0) -> int:
+    """Work off the batches in `folders`, widest first; returns 0 once every task has ended, however it ended.
+
+    `minute_s`: seconds of a minute of time limits, for tests.
+    """
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    write_cards(Path(folder) for folder in folders)
+    hosts = _Hosts()
+    work_off(
+        cells_of(read_batches(folders), minute_s),
+        hosts.start_ranks,
+        job_id=lambda cell: f"hostfile-{os.getpid()}-{cell.index}",
+        told_to_end=lambda: bool(told),
+    )
     return 0
 
 
-def _run_when_free(batch: Batch, index: int, slots: Slots, states: States) -> None:
-    """Wait for the hosts, run one task, note how it ended."""
-    while (taken := slots.take(len(slots))) is None:
-        waiting = TaskStatus(state=TaskState.QUEUED, detail="its hosts are taken by another study")
-        if states[index] != waiting:
-            states[index] = waiting
-            write_states(Path(batch.folder), states)
-        time.sleep(0.5)
-    try:
-        states[index] = TaskStatus(state=TaskState.RUNNING, detail=" ".join(host.name for host in hosts_of(batch)))
-        write_states(Path(batch.folder), states)
-        states[index] = TaskStatus(state=TaskState.ENDED, detail=_run(batch, index))
-        write_states(Path(batch.folder), states)
-    finally:
-        slots.give_back(taken)
+class _Hosts:
+    """All hosts of the partition, of which one task at a time takes some."""
 
+    def __init__(self) -> None:
+        self._current: _Mpirun | None = None
+        self._slots: dict[tuple[str, ...], Slots] = {}
+        self._die_with_us = _death_signal()
 
-def _run(batch: Batch, index: int) -> str:
-    """Run the task's script; returns how it ended, empty when well."""
-    folder = Path(batch.folder)
-    for stale in folder.glob(f"ended/{index}-*"):
-        stale.unlink()
-    log = folder / f"mpirun-{index}.log"
-    environment = os.environ | {"VIT_SWEEP_JOB_ID": f"hostfile-{os.getpid()}-{index}"}
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            ["bash", str(folder / "job.sh"), str(index)],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            cwd=batch.study_dir,
-            env=environment,
-        )
+    def start_ranks(self, cell: Cell, place: dict[str, str]) -> "_Mpirun | None":
+        """Start the task's script, if no other task runs and its hosts are free."""
+        if self._current is not None and not self._current.over:
+            return None
+        hosts = tuple(host.name for host in hosts_of(cell.batch))
+        locks = tuple(f"host-{quote(name, safe='')}" for name in hosts)
+        slots = self._slots.setdefault(locks, Slots(list(locks), slot_folder()))
+        taken = slots.take(len(slots))
+        if taken is None:
+            cell.detail = "its hosts are taken by another study"
+            return None
         try:
-            code = process.wait()
-        except _Stopped:
-            _end(process)
+            process = self._start(cell, place)
+        except OSError:
+            slots.give_back(taken)
             raise
-    return how_it_ended(code, _codes(folder, index), log.read_text(errors="replace"))
+        self._current = _Mpirun(process, cell, " ".join(hosts), lambda: slots.give_back(taken))
+        return self._current
+
+    def _start(self, cell: Cell, place: dict[str, str]) -> subprocess.Popen[bytes]:
+        for stale in cell.folder.glob(f"ended/{cell.index}-*"):
+            stale.unlink()
+        with _log(cell).open("wb") as out:
+            return subprocess.Popen(
+                ["bash", str(cell.folder / "job.sh"), str(cell.index)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=cell.folder.parent.parent,
+                env=os.environ | place,
+                preexec_fn=self._die_with_us,  # noqa: PLW1509 - this process has one thread
+            )
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End mpirun; it ends its ranks, and the daemons on the hosts end theirs when it is gone."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    process.terminate()
-    try:
-        process.wait(timeout=_CANCEL_GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+class _Mpirun:
+    """One mpirun and its ranks; see `launchers.queue_cell.Run`."""
 
+    grace_s = _GRACE_S
 
-def _codes(folder: Path, index: int) -> dict[int, int]:
-    """Exit codes of the ranks that ended badly, as their wrappers noted them."""
-    codes: dict[int, int] = {}
-    for path in folder.glob(f"ended/{index}-*"):
-        text = path.read_text().strip()
-        if text.isdigit():
-            codes[int(path.name.split("-")[1])] = int(text)
-    return codes
+    def __init__(self, process: subprocess.Popen[bytes], cell: Cell, hosts: str, give_back: Callable[[], None]) -> None:
+        self.hosts = hosts
+        self.over = False
+        self._process = process
+        self._folder, self._index, self._log = cell.folder, cell.index, _log(cell)
+        self._give_back = give_back
+
+    def code(self) -> int | None:
+        code = self._process.poll()
+        return None if code is None else (job_code(self._codes()) if code else 0) or shell_code(code)
+
+    def broken(self) -> bool:
+        """Never: mpirun ends its ranks when one has failed."""
+        return False
+
+    def how(self) -> str:
+        code = self.code()
+        return how_it_ended(code or 0, self._codes(), self._log.read_text(errors="replace"))
+
+    def send(self, number: signal.Signals) -> None:
+        """Mpirun hands SIGUSR2 on; told to end it ends its ranks; killed, the daemons on the hosts end theirs."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def sentinels(self) -> list[int]:
+        return []
+
+    def give_back(self) -> None:
+        self.over = True
+        self._give_back()
+
+    def _codes(self) -> dict[int, int]:
+        """Exit codes of the ranks that ended badly, as their wrappers noted them."""
+        codes: dict[int, int] = {}
+        for path in self._folder.glob(f"ended/{self._index}-*"):
+            text = path.read_text().strip()
+            if text.isdigit():
+                codes[int(path.name.split("-")[1])] = int(text)
+        return codes
 
 
 def how_it_ended(code: int, ranks: dict[int, int], output: str) -> str:
-    """Say how a task ended: the ranks that died of a signal first, they are the cause, not the echo.
-
-    `ranks` are shell exit codes (128 + signal); without one, mpirun's own first words stand in.
-    """
-    died = [f"rank {r} died of signal {_signal(c - 128)}" for r, c in sorted(ranks.items()) if c > 128]
-    failed = [f"rank {r} ended with code {c}" for r, c in sorted(ranks.items()) if c <= 128]
-    if code == 0 or died or failed:
-        return "; ".join(died or failed)
+    """Say how a task ended; `code` and `ranks` are shell exit codes. Where no rank said a word, mpirun's first do."""
+    if code == 0 or ranks:
+        return sentence(ranks)
     words = [line.strip() for line in output.splitlines() if line.strip(" -")]
     return f"mpirun ended with code {code}: {words[0] if words else 'it said nothing'}"
 
 
-def _signal(number: int) -> str:
-    return signal.Signals(number).name if number in set(signal.Signals) else str(number)
+def _log(cell: Cell) -> Path:
+    """What mpirun prints; numbered like attempts, `0` and then `0.1`."""
+    return cell.folder / f"mpirun-{cell.index}{f'.{cell.restart}' if cell.restart else ''}.log"
 
 
-def _on_term(_signal: int, _frame: FrameType | None) -> None:
-    raise _Stopped
+def _death_signal() -> Callable[[], None]:
+    """Return what a child calls so that it is told to end when this process is gone, even by SIGKILL."""
+    libc, queue = ctypes.CDLL(None), os.getpid()
+
+    def in_the_child() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM.value)
+        if os.getppid() != queue:  # it was gone before
+            os._exit(143)
+
+    return in_the_child
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Which hosts of a hostfile partition a job takes. Pure."""
 
+from collections.abc import Collection
+
 from launchers.profile import Host, PartitionProfile
 
 
@@ -8,12 +10,34 @@ def model_of(profile: PartitionProfile, host: Host) -> str:
     return host.gpu_model or profile.gpu_model
 
 
-def choose_hosts(profile: PartitionProfile, nodes: int, gpus_per_node: int) -> tuple[Host, ...] | str:
+def choose_hosts(
+    profile: PartitionProfile, nodes: int, gpus_per_node: int, *, without: Collection[str] = ()
+) -> tuple[Host, ...] | str:
     """Return the hosts of a job, in the profile's order, or the reason why there are too few.
 
     A job spans unlike GPUs only with `mixed_hosts`; else it takes hosts of the most frequent GPU model that has enough
-    of them (the profile's order among equals), so that the cells of a curve stay on one model.
+    of them (the profile's order among equals), so that the cells of a curve stay on one model. Hosts named in
+    `without` are passed over, but never for another GPU model: that would be another cell.
     """
+    chosen = _choose(profile, nodes, gpus_per_node)
+    if isinstance(chosen, str) or not {host.name for host in chosen} & set(without):
+        return chosen
+    models = {model_of(profile, host) for host in chosen}
+    left = [
+        host
+        for host in profile.hosts
+        if host.slots >= gpus_per_node and host.name not in without and model_of(profile, host) in models
+    ][:nodes]
+    if len(left) == nodes and {model_of(profile, host) for host in left} == models:
+        return tuple(left)
+    return (
+        f"nodes={nodes}: without {', '.join(sorted(without))}, on which a cell failed, {profile.name} has no {nodes} "
+        f"host(s) of {' + '.join(sorted(models))} with {gpus_per_node} GPU(s) or more; put the host right and run the "
+        "same command again, or use fewer nodes"
+    )
+
+
+def _choose(profile: PartitionProfile, nodes: int, gpus_per_node: int) -> tuple[Host, ...] | str:
     fitting = [host for host in profile.hosts if host.slots >= gpus_per_node]
     if len(fitting) < nodes:
         return (

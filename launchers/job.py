@@ -8,6 +8,9 @@ from launchers.checked import checked
 from launchers.errors import UserError
 from launchers.profile import Count, PartitionProfile
 
+RUN_AGAIN = 75
+"""Exit code of a closing module (EX_TEMPFAIL of sysexits.h): start this task again."""
+
 
 @checked
 class Shape:
@@ -37,6 +40,8 @@ class Task:
     name: str
     """Also the folder's name below the study's `cells/`."""
     attempt: Count
+    since: Count = 1
+    """First attempt that counts against the bounds of retries: the one that the user last asked for."""
 
 
 @checked
@@ -58,11 +63,24 @@ class Batch:
     """Variables that the ranks need; the profile's own win."""
     preload: tuple[str, ...] = ()
     """Modules that a launcher which forks its ranks may import once for all of them."""
+    closing: str | None = None
+    """Module that runs once, `python -m MODULE BATCH_FOLDER CODE`, after a task ended with a code other than 0; when
+    it ends with `RUN_AGAIN` the same task is started again, with its restart count one higher."""
+    code: str | None = None
+    """Folder with the packages that the ranks import, before whatever is installed; None: as installed."""
+    exclude: tuple[str, ...] = ()
+    """Nodes that these tasks must not get, beside those that the profile excludes."""
 
     @property
     def rank_environment(self) -> dict[str, str]:
         """Variables of every rank: threads, then what the caller asks, then the profile's own word."""
-        return {"OMP_NUM_THREADS": str(self.profile.cpus_per_gpu)} | self.environment | self.profile.environment
+        asked = {"OMP_NUM_THREADS": str(self.profile.cpus_per_gpu)} | self.environment | self.profile.environment
+        if self.code is None:
+            return asked
+        # The snapshot comes before the folders of the profile's own word, if it has one; `python -m` would put the
+        # folder that a job starts in before both.
+        folders = ":".join(filter(None, [self.code, asked.get("PYTHONPATH")]))
+        return asked | {"PYTHONPATH": folders, "PYTHONSAFEPATH": "1"}
 
     @property
     def name(self) -> str:

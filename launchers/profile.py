@@ -179,6 +179,8 @@ class PartitionProfile:
     """Tasks in one array (Slurm's MaxArraySize; its own default is 1001)."""
     max_submit: Count | None = None
     """Jobs that one user may have queued and running (a QOS's MaxSubmitJobsPerUser), counting array tasks."""
+    requeue: bool = True
+    """Whether Slurm may start a job again (--requeue): after a preemption, the failure of a node, or when it asks."""
     sbatch: dict[str, str | int | bool] = field(default_factory=dict)
     """Further sbatch flags by their long name (`mail-user: me@site`); refused where they contradict ours."""
 

@@ -1,24 +1,75 @@
-"""`states.json` of a batch: what a queue process of ours tells its clients. An edge: it writes and reads the file."""
+"""Files between a queue process of ours and its clients, all in the batch's folder. An edge: it writes and reads them.
+
+`states.json` is the queue's word on every task; `cancel/<index>` is a client's wish that a task be ended.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from launchers.backend import TaskState, TaskStatus
+from launchers.backend import Ended, TaskState, TaskStatus
+
+STATES = "states.json"
+_CANCEL = "cancel"
 
 
 def write_states(folder: Path, states: Mapping[int, TaskStatus]) -> None:
     """Write the state of every task of a batch, aside and renamed, so that no client reads a part."""
-    path = folder / "states.json"
+    path = folder / STATES
     partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps({i: {"state": s.state.value, "detail": s.detail} for i, s in states.items()}))
+    partial.write_text(json.dumps({i: _plain(s) for i, s in states.items()}))
     partial.replace(path)
 
 
 def read_states(folder: Path) -> dict[int, TaskStatus]:
     """Read the states by task index; empty before the queue has begun, or when the file is damaged."""
     try:
-        written = json.loads((folder / "states.json").read_text())
-        return {int(i): TaskStatus(state=TaskState(s["state"]), detail=s["detail"]) for i, s in written.items()}
+        written = json.loads((folder / STATES).read_text())
+        return {int(i): _status(said) for i, said in written.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def ask_to_cancel(folder: Path, indices: Iterable[int]) -> None:
+    """Ask the queue of a batch to end tasks; asking twice does no harm."""
+    (folder / _CANCEL).mkdir(exist_ok=True)
+    for index in indices:
+        (folder / _CANCEL / str(index)).touch()
+
+
+def asked_to_cancel(folder: Path) -> set[int]:
+    """Task indices that clients have asked to end."""
+    try:
+        return {int(path.name) for path in (folder / _CANCEL).iterdir() if path.name.isdecimal()}
+    except OSError:
+        return set()
+
+
+def forget(folder: Path) -> None:
+    """Remove what an earlier queue of the same batch and its clients said."""
+    (folder / STATES).unlink(missing_ok=True)
+    with suppress(FileNotFoundError):
+        for path in (folder / _CANCEL).iterdir():
+            path.unlink()
+
+
+def _plain(status: TaskStatus) -> dict[str, str | None]:
+    return {
+        "state": status.state.value,
+        "detail": status.detail,
+        "ended": status.ended.value if status.ended else None,
+        "hosts": status.hosts,
+    }
+
+
+def _status(said: Mapping[str, Any]) -> TaskStatus:
+    """Earlier versions wrote neither `ended` nor `hosts`."""
+    ended = said.get("ended")
+    return TaskStatus(
+        state=TaskState(said["state"]),
+        detail=said["detail"],
+        ended=Ended(ended) if ended else None,
+        hosts=said.get("hosts", ""),
+    )

@@ -30,6 +30,29 @@ class RankIdentity:
     """GPUs that the launcher gave to this rank's node, counted from the variables it set."""
 
 
+@checked
+class JobPlace:
+    """Which task of which job a process belongs to. Not a rank: what a closing module knows of itself."""
+
+    task_index: int
+    """Index into the batch's tasks (Slurm: the array index)."""
+    restart: int
+    """How often this job was started again: by Slurm (SLURM_RESTART_COUNT) or by a queue of ours."""
+    job_id: str
+    """The same words that `identify` gives to the job's ranks."""
+
+
+def place_of(environ: Mapping[str, str]) -> JobPlace:
+    """Read which task of which job this is; our own variables win over Slurm's. Raises `UserError` outside any job."""
+    try:
+        return _place(environ)
+    except KeyError as missing:
+        raise UserError(
+            f"this process belongs to no job: {missing} is not set – a batch's closing module is started by its job, "
+            "never by hand; submit it with python -m vit_sweep"
+        ) from None
+
+
 def identify(environ: Mapping[str, str], *, host: str) -> RankIdentity:
     """Read this rank's identity from the innermost launcher: local queue, Open MPI, torchrun, srun.
 
@@ -52,7 +75,17 @@ def identify(environ: Mapping[str, str], *, host: str) -> RankIdentity:
         ) from None
 
 
+def _place(environ: Mapping[str, str]) -> JobPlace:
+    """Only queues of ours set VIT_SWEEP_JOB_ID; an allocation around such a queue has a restart count of its own."""
+    ours = "VIT_SWEEP_JOB_ID" in environ
+    index = environ["VIT_SWEEP_TASK_INDEX" if ours or "VIT_SWEEP_TASK_INDEX" in environ else "SLURM_ARRAY_TASK_ID"]
+    restart = environ.get("VIT_SWEEP_RESTART") or ("0" if ours else environ.get("SLURM_RESTART_COUNT", "0"))
+    job = environ["VIT_SWEEP_JOB_ID"] if ours else f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
+    return JobPlace(task_index=int(index), restart=int(restart), job_id=job)
+
+
 def _of_local_queue(environ: Mapping[str, str], host: str) -> RankIdentity:
+    place = _place(environ)
     return RankIdentity(
         rank=int(environ["RANK"]),
         world_size=int(environ["WORLD_SIZE"]),
@@ -61,9 +94,9 @@ def _of_local_queue(environ: Mapping[str, str], host: str) -> RankIdentity:
         node_rank=0,
         nodes=1,
         node_name=host,
-        task_index=int(environ["VIT_SWEEP_TASK_INDEX"]),
-        restart=0,
-        job_id=environ["VIT_SWEEP_JOB_ID"],
+        task_index=place.task_index,
+        restart=place.restart,
+        job_id=place.job_id,
         visible_gpus=_visible_gpus({k: v for k, v in environ.items() if k != "SLURM_GPUS_ON_NODE"}),
     )
 
@@ -71,23 +104,25 @@ def _of_local_queue(environ: Mapping[str, str], host: str) -> RankIdentity:
 def _of_mpirun(environ: Mapping[str, str], host: str) -> RankIdentity:
     """Open MPI numbers ranks; the hosts are counted by the script that started it (`-x VIT_SWEEP_NODES`)."""
     rank, on_host = int(environ["OMPI_COMM_WORLD_RANK"]), int(environ["OMPI_COMM_WORLD_LOCAL_SIZE"])
+    nodes, place = int(environ["VIT_SWEEP_NODES"]), _place(environ)
     return RankIdentity(
         rank=rank,
         world_size=int(environ["OMPI_COMM_WORLD_SIZE"]),
         local_rank=int(environ["OMPI_COMM_WORLD_LOCAL_RANK"]),
         local_world_size=on_host,
         node_rank=rank // on_host,  # `--map-by ppr` fills host after host
-        nodes=int(environ["VIT_SWEEP_NODES"]),
+        nodes=nodes,
         node_name=environ.get("SLURMD_NODENAME", host),
-        task_index=_task_index(environ),
-        restart=int(environ.get("SLURM_RESTART_COUNT", "0")),
-        job_id=_job_id(environ),
+        task_index=place.task_index,
+        restart=place.restart,
+        job_id=place.job_id,
         visible_gpus=_visible_gpus(environ),
     )
 
 
 def _of_torchrun(environ: Mapping[str, str], host: str) -> RankIdentity:
     """An agent on each node numbers its ranks; which node is the first is the agents' own choice."""
+    place = _place(environ)
     on_host, world = int(environ["LOCAL_WORLD_SIZE"]), int(environ["WORLD_SIZE"])
     return RankIdentity(
         rank=int(environ["RANK"]),
@@ -97,15 +132,15 @@ def _of_torchrun(environ: Mapping[str, str], host: str) -> RankIdentity:
         node_rank=int(environ["GROUP_RANK"]),
         nodes=world // on_host,
         node_name=environ.get("SLURMD_NODENAME", host),
-        task_index=_task_index(environ),
-        restart=int(environ.get("SLURM_RESTART_COUNT", "0")),
-        job_id=_job_id(environ),
+        task_index=place.task_index,
+        restart=place.restart,
+        job_id=place.job_id,
         visible_gpus=_visible_gpus(environ),
     )
 
 
 def _of_srun(environ: Mapping[str, str], host: str) -> RankIdentity:
-    nodes = int(environ["SLURM_NNODES"])
+    place, nodes = _place(environ), int(environ["SLURM_NNODES"])
     return RankIdentity(
         rank=int(environ["SLURM_PROCID"]),
         world_size=int(environ["SLURM_NTASKS"]),
@@ -114,25 +149,11 @@ def _of_srun(environ: Mapping[str, str], host: str) -> RankIdentity:
         node_rank=int(environ["SLURM_NODEID"]),
         nodes=nodes,
         node_name=environ.get("SLURMD_NODENAME", host),
-        task_index=int(environ["SLURM_ARRAY_TASK_ID"]),
-        restart=int(environ.get("SLURM_RESTART_COUNT", "0")),
-        job_id=_job_id(environ),
+        task_index=place.task_index,
+        restart=place.restart,
+        job_id=place.job_id,
         visible_gpus=_visible_gpus(environ),
     )
-
-
-def _task_index(environ: Mapping[str, str]) -> int:
-    """Our own word, which also reaches hosts without Slurm, before the array's."""
-    if "VIT_SWEEP_TASK_INDEX" in environ:
-        return int(environ["VIT_SWEEP_TASK_INDEX"])
-    return int(environ["SLURM_ARRAY_TASK_ID"])
-
-
-def _job_id(environ: Mapping[str, str]) -> str:
-    """Slurm's job and array index; else the word of the queue that started mpirun."""
-    if "SLURM_ARRAY_JOB_ID" in environ:
-        return f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
-    return environ["VIT_SWEEP_JOB_ID"]
 
 
 def _visible_gpus(environ: Mapping[str, str]) -> int:

@@ -10,9 +10,9 @@ from typing import Any
 
 from submitit.slurm.slurm import _make_sbatch_string
 
-from launchers.command import container_flags, mpirun_command, rank_command, refuse_pyxis
+from launchers.command import closing_command, container_flags, mpirun_command, rank_command, refuse_pyxis
 from launchers.errors import UserError
-from launchers.job import Batch
+from launchers.job import RUN_AGAIN, Batch
 from launchers.profile import GpuDialect, PartitionProfile, Spawner
 from launchers.rank import FIRST_PORT, LAST_PORT
 
@@ -45,6 +45,7 @@ _PROFILE_KEYS = {
     "partition": "partition", "account": "account", "qos": "qos", "reservation": "reservation",
     "constraint": "constraint", "nodelist": "nodelist", "exclude": "exclude", "exclusive": "exclusive",
     "mem": "mem_gib", "mem-per-cpu": "mem_per_cpu_gib", "mem-per-gpu": "mem_per_gpu_gib", "time": "default_minutes",
+    "requeue": "requeue", "no-requeue": "requeue",
 }  # fmt: skip
 """Flags that have a key of their own in a profile."""
 
@@ -59,7 +60,7 @@ def render(batch: Batch, *, python: str) -> str:
             f"outputs={batch.study_dir!r}: Slurm would expand % and a line break in a log's path – "
             "use a folder without them"
         )
-    site = _site_flags(batch.profile, batch.shape.gpus_per_node)
+    site = _site_flags(batch)
     further = _further_flags(batch.profile, ours=_flag_names(_script(batch, python, site)))
     _refuse_line_breaks(batch.profile, site | further)
     return _with_header(_script(batch, python, site | further), batch)
@@ -67,12 +68,12 @@ def render(batch: Batch, *, python: str) -> str:
 
 def _script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
     profile, shape = batch.profile, batch.shape
-    environment = batch.rank_environment
-    exports = [f"export {k}={shlex.quote(v)}" for k, v in sorted(environment.items())]
+    exports = [f"export {k}={shlex.quote(v)}" for k, v in sorted(batch.rank_environment.items())]
+    exports.append(f"export VIT_SWEEP_JOB_ENDS=$(($(date +%s) + {shape.minutes} * 60))")
     # torchrun: one Slurm task per node, which starts that node's ranks.
     tasks = 1 if profile.spawner is Spawner.TORCHRUN else shape.gpus_per_node
     cpus = profile.cpus_per_gpu * shape.gpus_per_node // tasks
-    command, setup = shlex.join(rank_command(batch, python=python)), [*exports, *profile.setup]
+    command, setup = shlex.join(rank_command(batch, python=python)), [*exports, *profile.setup, *_survive(batch)]
     match profile.spawner:
         case Spawner.TORCHRUN:
             command = _torchrun(batch, python)
@@ -82,6 +83,9 @@ def _script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
             command = _mpirun(batch, python)
             # mpirun is in the batch step, which Slurm's signal reaches only with B:.
             flags = flags | {"signal": f"B:USR2@{SIGNAL_BEFORE_END_S}"}
+    if profile.spawner is not Spawner.MPIRUN:
+        # Not on a line of its own: a profile's `set -e` would end the script before it.
+        command += " || ended=$?"
     script = _make_sbatch_string(
         command=command,
         folder=f"{batch.folder}/logs",
@@ -90,8 +94,8 @@ def _script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
         nodes=shape.nodes,
         ntasks_per_node=tasks,
         cpus_per_task=cpus,
-        setup=setup,
-        teardown=list(profile.teardown) or None,
+        setup=[*setup, "ended=0"],
+        teardown=[*profile.teardown, *_closing(batch, python), 'exit "$ended"', ""],
         signal_delay_s=SIGNAL_BEFORE_END_S,
         comment=f"{batch.study}/{batch.name}",
         map_count=len(batch.tasks),
@@ -138,7 +142,7 @@ def _torchrun(batch: Batch, python: str) -> str:
 
 def _mpirun(batch: Batch, python: str) -> str:
     """Open MPI from the batch step; it runs beside the shell, which hands USR2 on to it and so to every rank."""
-    export = ("VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX")
+    export = ("VIT_SWEEP_JOB_ENDS", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX")
     words = mpirun_command(batch, rank_command(batch, python=python), export=export)
     return "\n".join(
         [
@@ -146,17 +150,53 @@ def _mpirun(batch: Batch, python: str) -> str:
             f"{shlex.join(words)} &",
             "mpirun_pid=$!",
             "trap 'kill -USR2 $mpirun_pid' USR2",
-            "wait $mpirun_pid",
-            "ended=$?",
+            "wait $mpirun_pid || ended=$?",
             "# A trap ends the first wait before mpirun has ended.",
-            "while kill -0 $mpirun_pid 2> /dev/null; do wait $mpirun_pid; ended=$?; done",
-            *([] if batch.profile.teardown else ["exit $ended"]),
+            "while kill -0 $mpirun_pid 2> /dev/null; do ended=0; wait $mpirun_pid || ended=$?; done",
         ]
     )
 
 
-def _site_flags(profile: PartitionProfile, gpus: int) -> dict[str, Any]:
+def _survive(batch: Batch) -> list[str]:
+    """Let the shell outlive SIGTERM, which Slurm sends to it too, so that the closing module has its turn.
+
+    A trap, since what the shell starts would inherit an ignored signal. KillWait, 30 s by default, still ends all.
+    """
+    return [] if batch.closing is None else ["trap : TERM"]
+
+
+def _closing(batch: Batch, python: str) -> list[str]:
+    """Lines that run the closing module after a bad end, and have the job started again where it asks for that.
+
+    A job that is being cancelled, preempted or ended by its time limit says COMPLETING: it is not brought back.
+    """
+    if batch.closing is None:
+        return []
+    closing = f'{shlex.join(closing_command(batch, batch.closing, python=python))} "$ended" || closed=$?'
+    again = [
+        f'if [ "$closed" = {RUN_AGAIN} ]; then',
+        "  me=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID",
+        "  # A controller that is being started again says nothing for a while.",
+        "  for pause in 0 5 15 30; do",
+        "    sleep $pause",
+        '    state=$(squeue --noheader --jobs="$me" --format=%T) || continue',
+        '    [ "$state" != RUNNING ] || scontrol requeue "$me" || continue',
+        "    break",
+        "  done",
+        "fi",
+    ]
+    return [
+        'if [ "$ended" != 0 ]; then',
+        "  closed=0",
+        f"  {closing}",
+        *(f"  {line}" for line in again if batch.profile.requeue),
+        "fi",
+    ]
+
+
+def _site_flags(batch: Batch) -> dict[str, Any]:
     """Flags that come from the profile's own keys, and the GPUs in the dialect that the site accepts."""
+    profile, gpus = batch.profile, batch.shape.gpus_per_node
     flags: dict[str, Any] = {
         "partition": profile.partition,
         "account": profile.account,
@@ -164,8 +204,9 @@ def _site_flags(profile: PartitionProfile, gpus: int) -> dict[str, Any]:
         "reservation": profile.reservation,
         "constraint": profile.constraint,
         "nodelist": profile.nodelist,
-        "exclude": profile.exclude,
+        "exclude": ",".join(filter(None, [profile.exclude, *batch.exclude])) or None,
         "exclusive": profile.exclusive or None,
+        "requeue" if profile.requeue else "no-requeue": True,
         "mem": _gib(profile.mem_gib),
         "mem-per-cpu": _gib(profile.mem_per_cpu_gib),
         "mem-per-gpu": _gib(profile.mem_per_gpu_gib),

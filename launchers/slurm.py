@@ -1,22 +1,37 @@
-"""The Slurm backend: sbatch, one squeue for all, scancel. An edge: it runs programs."""
+"""The Slurm backend: sbatch, one squeue for all, one sacct for what it forgot, scancel. An edge: it runs programs."""
 
 import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from launchers import sbatch
-from launchers.backend import Rendered, Submission, SubmitError, TaskState, TaskStatus
+from launchers.backend import Doubt, Rendered, Submission, SubmitError, SubmitProblem, TaskState, TaskStatus
 from launchers.checked import to_json
 from launchers.errors import UserError
+from launchers.inflight import begun_at, under_way, wait_until_settled
 from launchers.job import Batch
+from launchers.slurm_errors import problem_of
+from launchers.slurm_states import SACCT_FORMAT, SQUEUE_FORMAT, TaskKey, gone, read_sacct, read_squeue
 
-_LEAKS = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_")
+_LEAKS = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_")
 _KEPT = ("SLURM_CONF", "SLURM_JWT")
-_RUNNING = {"RUNNING", "COMPLETING", "CONFIGURING", "STAGE_OUT", "SIGNALING", "SUSPENDED", "STOPPED"}
-_WAITING = {"PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "RESIZING"}
+_OF_A_JOB = {f"VIT_SWEEP_{name}" for name in ("JOB_ID", "JOB_ENDS", "NODES", "RESTART", "TASK_INDEX")}
+
+_PATIENCE_S = 60.0
+"""How long one command may take; without a controller Slurm's own give up after about 20 s."""
+_SETTLE_S = 90.0
+"""How long another client's sbatch is waited for: longer than a living client would let it run."""
+_AT_ONCE = 500
+"""Jobs on one command line."""
+_SKEW_S = 3600
+"""How far the database's clock may be from ours."""
+
+_NO_ACCOUNTING: set[str] = set()
+"""Clusters, by SLURM_CONF, whose sacct said that there is none: they are not asked again."""
 
 
 class SlurmLauncher:
@@ -31,12 +46,10 @@ class SlurmLauncher:
         )
 
     def submit(self, rendered: Sequence[Rendered]) -> Iterator[Submission]:
-        """Send every script as it stands on disk."""
-        if shutil.which("sbatch") is None:
-            raise UserError(
-                "sbatch is not on PATH: this machine has no Slurm – run this on a login node, "
-                "choose partition=local, or add dry_run=true to write the scripts only"
-            )
+        """Send every script as it stands on disk, once: whether to try again is the client's to decide."""
+        _need(
+            "sbatch", "run this on a login node, choose partition=local, or add dry_run=true to write the scripts only"
+        )
         for item in rendered:
             yield self._submit_one(item)
 
@@ -44,74 +57,175 @@ class SlurmLauncher:
         folder = Path(rendered.batch.folder)
         script = folder / rendered.script
         (folder / "logs").mkdir(exist_ok=True)
-        answer = _run(["sbatch", "--parsable", str(script)], cwd=rendered.batch.study_dir)
+        with under_way(folder) as lock:
+            answer = _run(["sbatch", "--parsable", str(script)], cwd=rendered.batch.study_dir, keep_open=lock)
         if answer.returncode != 0:
-            raise SubmitError(f"sbatch refused {script}: {answer.stderr.strip() or answer.stdout.strip()}")
+            words = answer.stderr.strip() or answer.stdout.strip() or f"ended by signal {-answer.returncode}"
+            # Ended by a signal, sbatch could not say whether Slurm had the job already.
+            problem = problem_of(words) if answer.returncode > 0 else SubmitProblem.BUSY
+            raise SubmitError(f"sbatch refused {script}: {words}", problem)
         # --parsable prints `id` or `id;cluster`; a site's wrapper may print before it.
-        job_id = answer.stdout.strip().splitlines()[-1].split(";")[0]
+        job_id = (answer.stdout.strip().splitlines() or [""])[-1].split(";")[0]
         if not job_id.isdigit():
-            raise SubmitError(f"sbatch answered {answer.stdout!r} for {script}, which names no job")
-        return Submission(batch_name=rendered.batch.name, handle=job_id, tasks=len(rendered.batch.tasks))
+            said = f"sbatch answered {answer.stdout!r} for {script}, which names no job"
+            raise SubmitError(said, SubmitProblem.BUSY)
+        return Submission(
+            batch_name=rendered.batch.name, folder=str(folder), handle=job_id, tasks=len(rendered.batch.tasks)
+        )
+
+    def find(self, doubts: Iterable[Doubt]) -> dict[str, Submission | None]:
+        """Look jobs up by their script, or by working directory and comment: in squeue, then in sacct.
+
+        None means that no job of the batch waits or runs. Where there is no sacct, or it keeps no such fields, one that
+        Slurm has forgotten (MinJobAge after its end) is None as well: then the claims of its tasks, which are files
+        of the study, say that it ran.
+        """
+        settled = [doubt for doubt in doubts if wait_until_settled(Path(doubt.folder), _SETTLE_S)]
+        found: dict[str, Submission | None] = {d.batch_name: None for d in settled if begun_at(Path(d.folder)) is None}
+        sought = [doubt for doubt in settled if doubt.batch_name not in found]
+        if not sought:
+            return found
+        listed = _run(["squeue", "--noheader", "--me", "--states=all", "--format=%F|%o|%Z|%k"])
+        if listed.returncode != 0:
+            return found
+        for doubt in sought:
+            found[doubt.batch_name] = _match(doubt, listed.stdout)
+        forgotten = [doubt for doubt in sought if found[doubt.batch_name] is None]
+        if forgotten:
+            since = min(begun_at(Path(doubt.folder)) or 0.0 for doubt in forgotten) - _SKEW_S
+            when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
+            rows, _ = _sacct(["--format=JobID,SubmitLine,WorkDir,Comment", f"--starttime={when}"])
+            found |= {doubt.batch_name: _match(doubt, rows) for doubt in forgotten}
+        return found
 
     def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
-        """Ask squeue once; what it no longer lists has ended."""
+        """Ask squeue, and sacct for those that squeue no longer knows; without either answer a task's state is unknown.
+
+        sacct learns of a job later than squeue does, and is never believed that a task still waits or runs.
+        """
         asked = list(submissions)
-        if not asked:
-            return {}
-        if shutil.which("squeue") is None:
-            return _all(asked, TaskStatus(state=TaskState.UNKNOWN, detail="no squeue on this machine"))
-        answer = _run(["squeue", "--noheader", "--array", "--states=all", "--format=%F|%K|%T|%r|%N",
-                       f"--jobs={','.join(s.handle for s in asked)}"])  # fmt: skip
+        states, unanswered = _ask_squeue(list(dict.fromkeys(s.handle for s in asked)))
+        keys = {(s.handle, index): s for s in asked for index in range(s.tasks)}
+        missing = [key for key in keys if key not in states and key[0] not in unanswered]
+        if missing:
+            rows, silence = _ask_sacct(list(dict.fromkeys(handle for handle, _ in missing)))
+            known = {handle for handle, _ in rows}
+            states |= {key: gone(rows.get(key), silence=silence, siblings=key[0] in known) for key in missing}
+        for key in keys:
+            if key[0] in unanswered:
+                states[key] = TaskStatus(state=TaskState.UNKNOWN, detail=unanswered[key[0]])
+        return {(submission.batch_name, key[1]): states[key] for key, submission in keys.items()}
+
+    def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
+        """Cancel whole arrays or tasks of them; those that have ended are passed over. Raises `UserError`."""
+        jobs: list[str] = []
+        for submission, indices in targets:
+            jobs += [submission.handle] if indices is None else [f"{submission.handle}_{index}" for index in indices]
+        if jobs:
+            _need("scancel", "cancel on a login node")
+        for some in _chunks(jobs):
+            answer = _run(["scancel", *some])
+            lines = [line.strip() for line in answer.stderr.splitlines() if line.strip()]
+            wrong = [line for line in lines if not any(words in line for words in _OVER)]
+            if answer.returncode != 0 and (wrong or not lines):
+                said = "; ".join(wrong[:3]) or f"exit code {answer.returncode}"
+                raise UserError(f"scancel: {said} – not everything was cancelled; give the same command again")
+
+
+_OVER = ("Invalid job id", "already completing or completed", "already finished")
+
+
+def _match(doubt: Doubt, listing: str) -> Submission | None:
+    """Find a batch in lines of job, script, working directory and comment, of which the last three may hold anything.
+
+    A site may rewrite comments, so the script's path, which nobody else's job has, counts as well.
+    """
+    script, study = f"{doubt.folder}/job.sbatch", Path(doubt.folder).parent.parent
+    # A copy of the study may lie in a folder whose name ends like ours: a path is compared from its start.
+    marks = [f" {script}|", *(f"|{place}|{doubt.comment}" for place in {str(study), os.path.realpath(study)})]
+    jobs = []
+    for line in listing.splitlines():
+        job, _, rest = line.partition("|")
+        number = job.partition("_")[0]
+        if number.isdigit() and any(mark in f" {rest}" for mark in marks):
+            jobs.append(int(number))
+    if not jobs:
+        return None
+    return Submission(batch_name=doubt.batch_name, folder=doubt.folder, handle=str(min(jobs)), tasks=doubt.tasks)
+
+
+def _ask_squeue(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], dict[str, str]]:
+    """Ask for arrays; returns their tasks, and the arrays of which squeue would not speak with its words."""
+    states: dict[TaskKey, TaskStatus] = {}
+    for some in _chunks(handles):
+        answer = _run(["squeue", "--noheader", "--array", "--states=all", f"--format={SQUEUE_FORMAT}",
+                       f"--jobs={','.join(some)}"])  # fmt: skip
         if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
-            return _all(asked, TaskStatus(state=TaskState.UNKNOWN, detail=answer.stderr.strip()))
-        return parse_squeue(answer.stdout, asked)
-
-    def cancel(self, submissions: Iterable[Submission]) -> None:
-        """Cancel every job that may still be there."""
-        handles = [s.handle for s in submissions]
-        if handles:
-            _run(["scancel", *handles])
+            words = answer.stderr.strip() or f"squeue ended with code {answer.returncode}"
+            # Not asked on: a controller that is away costs each question its whole patience.
+            return states, dict.fromkeys(handles[handles.index(some[0]) :], words)
+        states |= read_squeue(answer.stdout)
+    return states, {}
 
 
-def parse_squeue(text: str, asked: Sequence[Submission]) -> dict[tuple[str, int], TaskStatus]:
-    """Read `%F|%K|%T|%r|%N` lines; a task without a line has ended and left squeue's memory."""
-    states = _all(asked, TaskStatus(state=TaskState.ENDED, detail="no longer known to squeue"))
-    names = {s.handle: s.batch_name for s in asked}
-    for line in text.splitlines():
-        if line.count("|") < 4:
-            continue  # a site's wrapper may print lines of its own
-        job, index, state, reason, nodes = line.split("|", 4)
-        key = (names.get(job, ""), int(index) if index.isdigit() else -1)
-        if key not in states:
-            continue
-        if state in _RUNNING:
-            states[key] = TaskStatus(state=TaskState.RUNNING, detail=nodes)
-        elif state in _WAITING:
-            states[key] = TaskStatus(state=TaskState.QUEUED, detail=reason)
-        else:
-            states[key] = TaskStatus(state=TaskState.ENDED, detail=f"Slurm says {state} on {nodes or '?'}")
-    return states
+def _ask_sacct(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], str | None]:
+    """Ask for the last run of every task of these arrays; see `_sacct` for what else is returned."""
+    rows: dict[TaskKey, TaskStatus] = {}
+    for some in _chunks(handles):
+        text, silence = _sacct([f"--format={SACCT_FORMAT}", f"--jobs={','.join(some)}"])
+        rows |= read_sacct(text)
+        if silence is not None:
+            return rows, silence
+    return rows, None
+
+
+def _sacct(arguments: Sequence[str]) -> tuple[str, str | None]:
+    """Ask sacct; returns its text and None, or nothing and why: "" where there is no accounting, else its words."""
+    cluster = os.environ.get("SLURM_CONF", "")
+    if cluster in _NO_ACCOUNTING or shutil.which("sacct") is None:
+        return "", ""
+    answer = _run(["sacct", "--allocations", "--parsable2", "--noheader", *arguments])
+    if answer.returncode == 0:
+        return answer.stdout, None
+    if "accounting storage is disabled" in answer.stderr:
+        _NO_ACCOUNTING.add(cluster)
+        return "", ""
+    return "", (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without an outer job's variables, which would otherwise bend every submission."""
-    return {k: v for k, v in environ.items() if k in _KEPT or not k.startswith(_LEAKS)}
+    return {k: v for k, v in environ.items() if k in _KEPT or not (k.startswith(_LEAKS) or k in _OF_A_JOB)}
 
 
-def _all(asked: Sequence[Submission], status: TaskStatus) -> dict[tuple[str, int], TaskStatus]:
-    return {(s.batch_name, index): status for s in asked for index in range(s.tasks)}
+def _need(program: str, instead: str) -> None:
+    if shutil.which(program) is None:
+        raise UserError(f"{program} is not on PATH: this machine has no Slurm – {instead}")
 
 
-def _run(command: list[str], cwd: str | None = None) -> subprocess.CompletedProcess[str]:
+def _chunks(words: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (words[start : start + _AT_ONCE] for start in range(0, len(words), _AT_ONCE))
+
+
+def _run(
+    command: list[str], *, cwd: str | None = None, keep_open: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run one of Slurm's programs; `keep_open` is a descriptor that it inherits. It never raises for what it says."""
+    if shutil.which(command[0]) is None:
+        return subprocess.CompletedProcess(command, 127, "", f"no {command[0]} on this machine")
     try:
         return subprocess.run(
             command,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # as in paths
             check=False,
             cwd=cwd,
+            pass_fds=() if keep_open is None else (keep_open,),
             env=clean_environment(os.environ),
-            timeout=120,
+            timeout=_PATIENCE_S,
         )
     except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"{command[0]} did not answer within 120 s")
+        said = f"{command[0]} did not answer within {_PATIENCE_S:.0f} s"
+        return subprocess.CompletedProcess(command, 124, "", said)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from launchers.errors import UserError, closest
 
-VERBS = ("cancel", "collect", "data", "profiles", "render-diff", "status")
+VERBS = ("cancel", "collect", "data", "profiles", "render-diff", "resume", "status")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

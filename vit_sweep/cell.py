@@ -5,7 +5,7 @@ import json
 import math
 
 from launchers.checked import checked, to_plain
-from launchers.profile import Count, Device
+from launchers.profile import Count, Device, Positive
 from vit_sweep.point import (
     BatchPer,
     DataSpec,
@@ -96,6 +96,18 @@ class Series:
 
 
 @checked
+class JobOptions:
+    """How a job behaves beside its work. Nothing of it changes what is computed, so it is not part of the identity."""
+
+    checkpoint_epochs: NotNegativeInt = 1
+    """A checkpoint after every so many epochs; 0: only when a signal announces the end of the job."""
+    hang_minutes: Positive = 10.0
+    """How long a rank may make no progress before the watchdog ends it."""
+    scratch: str | None = None
+    """Folder of a node's fast storage for the data files, which may name variables of the job; None: read in place."""
+
+
+@checked
 class CellFile:
     """`cell.json`: all that a job is told, and all that a table needs if `plan.json` is lost."""
 
@@ -106,3 +118,4 @@ class CellFile:
     """Curves that asked for this cell; not part of its identity."""
     data_root: str
     """Folder of the data files on the nodes; not part of the identity."""
+    options: JobOptions = JobOptions()

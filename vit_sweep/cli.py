@@ -1,12 +1,15 @@
 """The verbs: look at a study, rebuild its tables, end its jobs, fetch data. An edge; typer reads the words."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from launchers.errors import UserError, closest
-from vit_sweep import show
+from vit_sweep import show, show_status
+from vit_sweep.data_cli import app as data_app
+from vit_sweep.missing import Rerun, Retry
 from vit_sweep.profiles_cli import app as profiles_app
 from vit_sweep.store import Study
 
@@ -16,8 +19,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Scaling studies of Vision Transformers. A grid runs with: python -m vit_sweep -m gpus=1,2 batch=16,32",
 )
-data = typer.Typer(no_args_is_help=True, help="Data sets on disk.")
-app.add_typer(data, name="data")
+app.add_typer(data_app, name="data")
 app.add_typer(profiles_app, name="profiles")
 
 StudyName = Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/.")]
@@ -44,13 +46,12 @@ def collect(study: StudyName) -> None:
 @app.command(epilog="Example: python -m vit_sweep status outputs/vit_tiny_32-digits-local --watch")
 def status(
     study: StudyName,
-    watch: Annotated[bool, typer.Option("--watch", help="Stay until every cell has ended, then collect.")] = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Stay until every cell has ended, retry what is to be retried, then collect."),
+    ] = False,
 ) -> None:
-    """Show what became of every cell."""
-    from collections import Counter
-
-    from rich.table import Table
-
+    """Show what became of every cell: state, attempt, node, epoch, time, reason, and the tables so far."""
     from vit_sweep.status import settled_results
 
     found, console = open_study(study), show.console()
@@ -59,31 +60,42 @@ def status(
 
         raise typer.Exit(watch_and_collect(found, console))
     results = settled_results(found)
-    counts = Counter(result.status for result in results)
-    table = Table(title=f"study {found.name}: " + ", ".join(f"{n} {state}" for state, n in sorted(counts.items())))
-    for title in ("cell", "state", ""):
-        table.add_column(title, overflow="fold")
-    for result in results:
-        table.add_row(result.file.cell_id, result.status, result.detail, style=show.STYLES.get(result.status, ""))
-    console.print(table)
+    console.print(show_status.status(found.name, results, now=datetime.now(UTC)))
+    for table in show_status.filling(results):
+        console.print(table)
     show.problems(console, found.problems)
 
 
-@app.command(epilog="Example: python -m vit_sweep cancel outputs/vit_tiny_32-digits-local")
-def cancel(study: StudyName) -> None:
-    """End all queued and running jobs of a study; what has finished is kept."""
-    from launchers.profile import Scheduler
-    from vit_sweep.status import ACTIVE, Watcher, latest_jobs, launcher_of
+@app.command(
+    epilog="Examples: python -m vit_sweep resume outputs/vit_b_16-cifar100-vector_t4v2, or with "
+    "--retry timeout --minutes 240"
+)
+def resume(
+    study: StudyName,
+    retry: Annotated[Retry | None, typer.Option(help="Ended cells that run again too.")] = None,
+    rerun: Annotated[Rerun | None, typer.Option(help="Finished cells that run again too.")] = None,
+    minutes: Annotated[int | None, typer.Option(min=1, help="Time limit of the new jobs.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until all cells have ended.")] = True,
+) -> None:
+    """Run what a study still lacks, from its own files: nothing that is done or under way runs twice."""
+    from vit_sweep.launch import resume as resume_study
+
+    raise typer.Exit(resume_study(open_study(study), retry=retry, rerun=rerun, minutes=minutes, wait=wait))
+
+
+@app.command(epilog="Example: python -m vit_sweep cancel outputs/vit_tiny_32-digits-local --cells 'n1-g2-*'")
+def cancel(
+    study: StudyName,
+    cells: Annotated[
+        list[str] | None, typer.Option(help="Cell ids or patterns like 'n1-g8-*'; several times. Default: all.")
+    ] = None,
+) -> None:
+    """End queued and running jobs of a study; what has finished is kept."""
+    from vit_sweep.cancel import cancel as cancel_cells
 
     found = open_study(study)
-    active = {r.file.cell_id for r in Watcher(found).results() if r.status in ACTIVE}
-    jobs = {cell: entry for cell, (entry, _) in latest_jobs(found.jobs()).items() if cell in active}
-    for scheduler in {entry.scheduler for entry in jobs.values()}:
-        mine = {e.handle: e for e in jobs.values() if e.scheduler == scheduler}
-        for entry in mine.values():
-            found.journal_cancelled(entry)
-        launcher_of(Scheduler(scheduler)).cancel(entry.submission for entry in mine.values())
-    show.console().print(f"{len(active)} cell(s) of study {found.name} cancelled")
+    count = cancel_cells(found, cells)
+    show.console().print(f"{count} cell(s) of study {found.name} cancelled")
 
 
 @app.command(
@@ -111,33 +123,6 @@ def render_diff(
     else:
         console.print("the scripts are the same")
     raise typer.Exit(1 if text else 0)
-
-
-@data.command("prepare", epilog="Example: python -m vit_sweep data prepare cifar100 --root data")
-def prepare(
-    name: Annotated[str, typer.Argument(help="The data set: a file of conf/data/.")],
-    root: Annotated[Path, typer.Option(help="Folder of the data files (data_root of a sweep).")] = Path("data"),
-) -> None:
-    """Download and verify a data set, on a machine with internet."""
-    from omegaconf import OmegaConf
-
-    from launchers.checked import parse
-    from vit_sweep.compose import conf_dir
-    from vit_sweep.datasets import problem_of
-    from vit_sweep.point import DataSpec
-
-    known = {path.stem: path for path in (conf_dir() / "data").glob("*.yaml")}
-    if name not in known:
-        raise UserError(f"data={name}: there is no such data set – {closest(name, known)}")
-    plain = OmegaConf.to_container(OmegaConf.load(known[name]))
-    assert isinstance(plain, dict)
-    spec = parse(DataSpec, {str(k): v for k, v in plain.items()}, what=f"data {name}")
-    if spec.files and problem_of(spec, root) is not None:
-        from vit_sweep.train.download import download
-
-        show.console().print(f"fetching {name} to {root} ...")
-        download(spec, root)
-    show.console().print(f"{name} is ready" + (f" in {root}" if spec.files else ": it needs no files"))
 
 
 def open_study(study: str) -> Study:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,17 +9,12 @@ from annotated_types import Ge, Le
 
 from launchers.checked import checked, field_names, parse
 from launchers.errors import UserError
-from launchers.profile import Count
+from launchers.profile import Count, Positive
 from vit_sweep.algebra import GridSpec, Order
 from vit_sweep.compose import Plain
+from vit_sweep.missing import Rerun, Retry
 from vit_sweep.plan import MemoryCheck
 from vit_sweep.point import NotNegativeInt, Point
-
-
-class Retry(StrEnum):
-    """Which ended cells the same command runs again."""
-
-    FAILED = "failed"
 
 
 @checked
@@ -37,6 +31,13 @@ class Settings:
     wait: bool
     """Watch until all cells have ended; false: submit and return."""
     retry: Retry | None
+    """Ended cells that run again: failed, oom, timeout, all."""
+    rerun: Rerun | None
+    """Finished cells that run again: stale, those that ran with other code."""
+    checkpoint_epochs: NotNegativeInt
+    """A checkpoint after every so many epochs; 0: only when a signal announces the end."""
+    hang_minutes: Positive
+    """How long a rank may make no progress before it is ended."""
     minutes: Count | None
     """Time limit of every job; null: from the predicted time, with a margin, within the partition's limit."""
     memory_check: MemoryCheck

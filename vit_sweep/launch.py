@@ -6,30 +6,34 @@ Rendering returns values; what is written for `dry_run=true` is what a submissio
 import math
 import os
 import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from launchers.backend import Rendered, SubmitError
 from launchers.errors import UserError
-from launchers.job import Batch, Task, split, throttle
-from launchers.profile import Device, Scheduler
+from launchers.profile import Scheduler
 from vit_sweep import algebra, datasets, show
+from vit_sweep.batches import Todo, render
+from vit_sweep.cell import JobOptions
 from vit_sweep.compose import Plain
-from vit_sweep.config import Retry, Settings, read, study_folder
+from vit_sweep.config import read, study_folder
 from vit_sweep.cost import spent_gpu_hours
-from vit_sweep.plan import Knowledge, Plan, PlannedCell, by_shape, make_plan
+from vit_sweep.journal import next_attempts
+from vit_sweep.keeper import Keeper
+from vit_sweep.missing import Rerun, Retry, Selection, select
+from vit_sweep.plan import Knowledge, Plan, PlannedCell, make_plan
 from vit_sweep.provenance import require_extra
 from vit_sweep.record import Record
-from vit_sweep.status import ACTIVE, launcher_of, settled_results
-from vit_sweep.store import JobEntry, Study
-
-TASK_MODULE = "vit_sweep.task"
-PRELOAD = ("vit_sweep.train.preload",)
+from vit_sweep.snapshot import Snapshot, take
+from vit_sweep.status import ACTIVE, settled_results
+from vit_sweep.store import Study
+from vit_sweep.submission import Submitter, resolve
 
 EXIT_DONE, EXIT_FAILED = 0, 1
 EXIT_DETACHED = 130
+_FEED_PERIOD_S = 2.0
 
 
 def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequence[str]) -> int:
@@ -57,38 +61,85 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         for data in {cell.cell.data for cell in plan.cells.values()}:
             datasets.require(data, Path(settings.data_root))
     study = Study.create_or_resume(folder)
+    options = JobOptions(checkpoint_epochs=settings.checkpoint_epochs, hang_minutes=settings.hang_minutes)
     with study.changing():
-        study.write_command(arguments, overrides)
-        study.write_plan(plan, data_root=str(Path(settings.data_root).absolute()))
-        missing = _what_is_missing(study, plan, settings.retry)
-        line = algebra.ordered((cell for cell, _ in missing.values()), settings.order, settings.order_seed)
-        todo = {cell.cell.cell_id: missing[cell.cell.cell_id] for cell in line}
+        code = take(folder)
+        unclear = [] if settings.dry_run else resolve(study)
+        study.write_command(arguments, overrides, code=code.digest)
+        study.write_plan(plan, data_root=str(Path(settings.data_root).absolute()), options=options)
+        chosen = _choose(study, plan.cells, code, retry=settings.retry, rerun=settings.rerun)
+        line = algebra.ordered((plan.cells[cell] for cell in chosen.run), settings.order, settings.order_seed)
+        todo = _attempts(study, {planned.cell.cell_id: planned for planned in line})
         show.plan(console, plan, study=study.name, todo=set(todo))
         for remark in remarks:
             console.print(remark, soft_wrap=True)
-        _check_budget(settings, [planned for planned, _ in todo.values()], finished)
-        rendered = _render(study, todo, settings.max_gpus_in_flight)
+        show.selection(console, chosen, unclear, rerun=settings.rerun)
+        _check_budget(settings.budget_gpu_hours, [item.planned for item in todo.values()], finished)
+        rendered = render(study, todo, code, max_gpus=settings.max_gpus_in_flight)
         scripts = [study.write_rendered(item) for item in rendered]
         show.batches(console, [item.batch for item in rendered])
         if settings.dry_run:
             show.scripts(console, scripts, whole=settings.dry_run == "stdout")
             return EXIT_DONE
-        _submit(study, rendered)
-    if not settings.wait:
-        show.detached(console, study.name, folder)
-        return EXIT_DONE
-    return watch_and_collect(study, console, only=set(plan.cells))
+        study.clear_stops(todo)
+        submitter = Submitter(study, rendered, say=console.print)
+        submitter.submit(alone=_alone(study))
+    return _follow(study, console, submitter, wait=settings.wait, only=set(plan.cells))
 
 
-def watch_and_collect(study: Study, console: Console, *, only: set[str] | None = None) -> int:
-    """Show progress until every cell has ended, then write and print the tables."""
+def resume(
+    study: Study,
+    *,
+    retry: Retry | None = None,
+    rerun: Rerun | None = None,
+    minutes: int | None = None,
+    wait: bool = True,
+) -> int:
+    """Run what a study still lacks, from its own files alone; returns the command's exit code.
+
+    `minutes`: time limit of the new jobs; None: as planned. Raises `UserError` where the study's plan cannot be read.
+    """
+    console = show.console()
+    require_extra("train")
+    planned = study.planned()
+    if not planned:
+        raise UserError(
+            f"{study.folder / 'plan.json'} does not say what this study's cells need; give its sweep's command again: "
+            "what is done is not run again"
+        )
+    if minutes is not None:
+        planned = {cell: one.with_minutes(minutes) for cell, one in planned.items()}
+    files = {file.cell_id: file for file in study.cell_files()}
+    with study.changing():
+        code = take(study.folder)
+        unclear = resolve(study)
+        chosen = _choose(study, planned, code, retry=retry, rerun=rerun)
+        for root, data in {(files[cell].data_root, planned[cell].cell.data) for cell in chosen.run}:
+            datasets.require(data, Path(root))
+        todo = _attempts(study, {cell: planned[cell] for cell in chosen.run})
+        console.print(f"study {study.name}: {len(planned)} cells, {len(todo)} to run")
+        show.selection(console, chosen, unclear, rerun=rerun)
+        rendered = render(study, todo, code)
+        for item in rendered:
+            study.write_rendered(item)
+        show.batches(console, [item.batch for item in rendered])
+        study.clear_stops(todo)
+        submitter = Submitter(study, rendered, say=console.print)
+        submitter.submit(alone=_alone(study))
+    return _follow(study, console, submitter, wait=wait, only=None)
+
+
+def watch_and_collect(
+    study: Study, console: Console, *, only: set[str] | None = None, submitter: Submitter | None = None
+) -> int:
+    """Show progress and tend the study until every cell has ended, then write and print the tables."""
     from vit_sweep import progress
 
     require_extra("report")
     try:
-        results = progress.watch(study, console, only=only)
+        results = progress.watch(study, console, Keeper(study, say=console.print, waiting=submitter), only=only)
     except KeyboardInterrupt:
-        show.detached(console, study.name, study.folder)
+        show.detached(console, study.name, study.folder, waiting=len(submitter.waiting) if submitter else 0)
         return EXIT_DETACHED
     from vit_sweep import collect
 
@@ -96,28 +147,46 @@ def watch_and_collect(study: Study, console: Console, *, only: set[str] | None =
     return EXIT_DONE if all(result.status == "done" for result in results) else EXIT_FAILED
 
 
-def _what_is_missing(study: Study, plan: Plan, retry: Retry | None) -> dict[str, tuple[PlannedCell, int]]:
-    """Cells of this sweep that need a run, each with the number of its next attempt."""
-    jobs = study.jobs()
-    results = {result.file.cell_id: result for result in settled_results(study)}
-    todo: dict[str, tuple[PlannedCell, int]] = {}
-    for cell_id, planned in plan.cells.items():
-        status = results[cell_id].status
-        if status == "done" or status in ACTIVE or (status == "failed" and retry is None):
-            continue
-        todo[cell_id] = (planned, _next_attempt(study, cell_id, jobs))
+def _follow(study: Study, console: Console, submitter: Submitter, *, wait: bool, only: set[str] | None) -> int:
+    if wait:
+        return watch_and_collect(study, console, only=only, submitter=submitter)
+    try:
+        while submitter.waiting:
+            time.sleep(_FEED_PERIOD_S)
+            with study.changing():
+                submitter.submit(alone=_alone(study))
+    except KeyboardInterrupt:
+        show.detached(console, study.name, study.folder, waiting=len(submitter.waiting))
+        return EXIT_DETACHED
+    show.detached(console, study.name, study.folder)
+    return EXIT_DONE
+
+
+def _choose(
+    study: Study, planned: Mapping[str, PlannedCell], code: Snapshot, *, retry: Retry | None, rerun: Rerun | None
+) -> Selection:
+    results = [result for result in settled_results(study) if result.file.cell_id in planned]
+    return select(results, code=code.digest, stops=study.stops(), retry=retry, rerun=rerun)
+
+
+def _attempts(study: Study, chosen: Mapping[str, PlannedCell]) -> dict[str, Todo]:
+    """Give each cell the number of its next attempt, which no earlier one has used."""
+    free = next_attempts(study.jobs())
+    todo = {}
+    for cell_id, planned in chosen.items():
+        left = [attempt.number + 1 for attempt in study.attempts(cell_id)] if cell_id not in free else []
+        number = max([free.get(cell_id, 1), *left])
+        todo[cell_id] = Todo(planned=planned, attempt=number, since=number)
     return todo
 
 
-def _next_attempt(study: Study, cell_id: str, jobs: list[JobEntry]) -> int:
-    submitted = [n for entry in jobs for name, n in entry.tasks if name == cell_id]
-    started = [int(attempt.name.split(".")[0]) for attempt in study.attempts(cell_id)]
-    return max([*submitted, *started], default=0) + 1
+def _alone(study: Study) -> bool:
+    """Whether no job of this study is queued or running."""
+    return not any(result.status in ACTIVE for result in settled_results(study))
 
 
-def _check_budget(settings: Settings, todo: Sequence[PlannedCell], finished: Sequence[Record]) -> None:
+def _check_budget(budget: float | None, todo: Sequence[PlannedCell], finished: Sequence[Record]) -> None:
     """Stop before anything is submitted that would take the study above its budget."""
-    budget = settings.budget_gpu_hours
     spent, wanted = sum(spent_gpu_hours(record) for record in finished), sum(cell.gpu_hours for cell in todo)
     if budget is not None and spent + wanted > budget:
         enough = math.ceil(100 * (spent + wanted)) / 100
@@ -125,48 +194,6 @@ def _check_budget(settings: Settings, todo: Sequence[PlannedCell], finished: Seq
             f"budget_gpu_hours={budget:g}: {len(todo)} cell(s) need about {wanted:.2f} GPU-hours and the study has "
             f"spent {spent:.2f}; nothing was submitted; use {enough:g} or more, or a smaller grid"
         )
-
-
-def _render(study: Study, todo: dict[str, tuple[PlannedCell, int]], max_gpus: int | None) -> list[Rendered]:
-    """One batch per resource shape, in the order of `todo`, split at the largest array, throttled together."""
-    batches: list[Batch] = []
-    place = {cell_id: i for i, cell_id in enumerate(todo)}
-    groups = by_shape(planned for planned, _ in todo.values())
-    for profile, shape, members in sorted(groups, key=lambda group: place[group[2][0].cell.cell_id]):
-        on_cpu = profile.device is Device.CPU
-        batch = Batch(
-            study=study.name,
-            study_dir=str(study.folder),
-            profile=profile,
-            shape=shape,
-            tasks=tuple(Task(name=member.cell.cell_id, attempt=todo[member.cell.cell_id][1]) for member in members),
-            module=TASK_MODULE,
-            # DeepSpeed picks its accelerator when it is imported; a virtual node's GPU is no device.
-            environment={"DS_ACCELERATOR": "cpu" if on_cpu else "cuda"},
-            # A process that has touched CUDA cannot fork, and imports may touch it.
-            preload=PRELOAD if on_cpu else (),
-        )
-        batches += split(batch)
-    if max_gpus is not None:
-        batches = throttle(batches, max_gpus)
-    return [launcher_of(batch.profile.scheduler).render(batch) for batch in batches]
-
-
-def _submit(study: Study, rendered: list[Rendered]) -> None:
-    """Write each intention before the submission and each handle after it."""
-    for scheduler in Scheduler:
-        mine = [item for item in rendered if item.batch.profile.scheduler is scheduler]
-        if not mine:
-            continue
-        for item in mine:
-            study.journal_batch("submitting", item)
-        try:
-            for item, submission in zip(mine, launcher_of(scheduler).submit(mine), strict=True):
-                study.journal_batch("submitted", item, submission.handle)
-        except SubmitError as error:
-            raise UserError(
-                f"{error}; what was submitted before goes on; mend it and give the same command again for the rest"
-            ) from None
 
 
 def _all_reasons(plan: Plan) -> list[str]:

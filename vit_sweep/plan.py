@@ -1,7 +1,5 @@
 """The plan: every point of a sweep as a cell or as reasons, and the cells by resource shape. Pure."""
 
-import hashlib
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -57,6 +55,10 @@ class PlannedCell:
         seconds = self.time.seconds if self.time else self.shape.minutes * 60
         return seconds / 3600 * self.cell.gpus
 
+    def with_minutes(self, minutes: int) -> "PlannedCell":
+        """The same cell under another time limit, within its partition's."""
+        return replace(self, shape=replace(self.shape, minutes=min(minutes, self.profile.max_minutes)))
+
 
 class MemoryCheck(StrEnum):
     """What happens to a cell that is predicted not to fit into the GPU's memory."""
@@ -99,60 +101,6 @@ class Plan:
     def duplicates(self) -> int:
         """Points that share their cell with an earlier point."""
         return len(self.points) - len(self.infeasible) - len(self.cells)
-
-
-@checked
-class CellForecast:
-    """What is expected of one cell: resources, memory, time, cost."""
-
-    cell_id: str
-    nodes: int
-    gpus_per_node: int
-    minutes: int
-    """Time limit of its job."""
-    memory_gib: float | None
-    """Predicted peak of one GPU."""
-    step_ms: float | None
-    seconds: float | None
-    """Predicted time of the whole job."""
-    basis: str
-    gpu_hours: float
-
-
-@checked
-class PlanFile:
-    """`plan.json`: every point that this study was ever asked for; the newest word on each wins."""
-
-    schema_version: int = SCHEMA_VERSION
-    digest: str
-    """8 hex digits over points, cells and reasons: the same input gives the same digest."""
-    points: tuple[PlannedPoint, ...]
-    cells: tuple[CellForecast, ...]
-    """Forecast of the cells of the latest sweep, in its order."""
-
-
-def plan_file(plan: Plan, known: Sequence[PlannedPoint]) -> PlanFile:
-    """What is written of a plan, joined with the points of earlier sweeps."""
-    content = [[p.point_id, p.cell_id, list(p.reasons)] for p in plan.points]
-    return PlanFile(
-        digest=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8],
-        points=merge_points(known, plan.points),
-        cells=tuple(_forecast(cell_id, planned) for cell_id, planned in plan.cells.items()),
-    )
-
-
-def _forecast(cell_id: str, planned: PlannedCell) -> CellForecast:
-    return CellForecast(
-        cell_id=cell_id,
-        nodes=planned.shape.nodes,
-        gpus_per_node=planned.shape.gpus_per_node,
-        minutes=planned.shape.minutes,
-        memory_gib=planned.memory.total_gib if planned.memory else None,
-        step_ms=planned.time.step_ms if planned.time else None,
-        seconds=planned.time.seconds if planned.time else None,
-        basis=planned.time.basis if planned.time else "no estimate: the time limit is counted",
-        gpu_hours=planned.gpu_hours,
-    )
 
 
 def make_plan(points: Iterable[Point], known: Knowledge = NOTHING) -> Plan:

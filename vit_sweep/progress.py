@@ -3,28 +3,28 @@
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from launchers.profile import Scheduler
-from vit_sweep import show
-from vit_sweep.point import Scaling
+from vit_sweep import show_status
+from vit_sweep.keeper import Keeper
 from vit_sweep.scaling import Result
 from vit_sweep.status import ACTIVE, Watcher
 from vit_sweep.store import Study
-from vit_sweep.tables import scaling_table
 
 _LOCAL_PERIOD_S = 0.5
 _SLURM_PERIOD_S = 2.0
 _SLURM_LONGEST_S = 30.0
 _ROWS_SHOWN = 12
+_NO_ROOM = "not submitted yet: it waits for room in the queue"
 
 
-def watch(study: Study, console: Console, *, only: set[str] | None = None) -> list[Result]:
-    """Return the results once no cell (of `only`, if given) is queued or running any more.
+def watch(study: Study, console: Console, keeper: Keeper, *, only: set[str] | None = None) -> list[Result]:
+    """Return the results once no cell (of `only`, if given) is queued or running any more; `keeper` acts on each look.
 
     Ctrl-C passes through as `KeyboardInterrupt`; the jobs do not notice.
     """
@@ -32,7 +32,11 @@ def watch(study: Study, console: Console, *, only: set[str] | None = None) -> li
     slurm = any(entry.scheduler == Scheduler.SLURM for entry in study.jobs())
 
     def look() -> list[Result]:
-        return [r for r in watcher.results() if only is None or r.file.cell_id in only]
+        results = watcher.results()
+        keeper.tend(results)
+        waiting = keeper.waiting
+        mine = (r for r in results if only is None or r.file.cell_id in only or r.file.cell_id in waiting)
+        return [replace(r, status="queued", detail=_NO_ROOM) if r.file.cell_id in waiting else r for r in mine]
 
     if console.is_terminal:
         return _live(look, console, slurm)
@@ -91,28 +95,13 @@ def _live(look: Callable[[], list[Result]], console: Console, slurm: bool) -> li
                 completed=sum(r.status not in ACTIVE for r in results),
                 description="  ".join(f"{state} {n}" for state, n in sorted(counts.items())),
             )
-            live.update(Group(bar, _running(results), _filling(results)))
+            live.update(
+                Group(
+                    bar, show_status.running(results, rows=_ROWS_SHOWN), *show_status.filling(results, rows=_ROWS_SHOWN)
+                )
+            )
             if not _busy(results):
                 return results
             now = {r.file.cell_id: r.status + r.detail for r in results}
             quiet, before = (0 if now != before else quiet + 1), now
             _pause(slurm, quiet)
-
-
-def _running(results: list[Result]) -> Table:
-    """The cells at work, and why the first queued ones wait."""
-    table = Table(box=None)
-    for title in ("cell", "state", ""):
-        table.add_column(title)
-    ordered = [r for state in ("running", "unknown", "queued") for r in results if r.status == state]
-    for result in ordered[:_ROWS_SHOWN]:
-        table.add_row(result.file.cell_id, result.status, result.detail)
-    if len(ordered) > _ROWS_SHOWN:
-        table.add_row(f"... and {len(ordered) - _ROWS_SHOWN} more", "", "")
-    return table
-
-
-def _filling(results: list[Result]) -> Group:
-    """The scaling tables so far: rows that have a time, against the baseline that was planned."""
-    tables = [(mode, [row for row in scaling_table(results, (), mode) if row["epoch_s"]]) for mode in Scaling]
-    return Group(*(show.scaling(f"{m.value} scaling so far", rows[-_ROWS_SHOWN:]) for m, rows in tables if rows))

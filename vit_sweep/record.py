@@ -3,8 +3,6 @@
 Nothing ever parses a log for a number: these schemas are the only way from a job to a table.
 """
 
-from enum import StrEnum
-
 from launchers.checked import checked
 from vit_sweep.cell import Cell
 
@@ -61,7 +59,11 @@ class RankReport:
 
 @checked
 class EpochReport:
-    """One epoch of training and its evaluation. Times are wall time between barriers, without evaluation."""
+    """One epoch of training and its evaluation. Times are wall time between barriers, without evaluation.
+
+    Of an interrupted epoch, times are the sums over its parts, within steps only: neither the stop nor the start
+    of the next process is in them, but its first steps are.
+    """
 
     epoch: int
     """From 1."""
@@ -81,6 +83,10 @@ class EpochReport:
     test_loss: float
     test_accuracy: float
     """Part of the whole test split, after the epoch."""
+    cold: bool = False
+    """The first epoch of a process: of the run, and after every restart."""
+    interrupted: bool = False
+    """A restart lies inside this epoch."""
 
 
 @checked
@@ -96,47 +102,17 @@ class Record:
     attempt: str
     job_id: str
     started_at: str
-    """UTC, ISO 8601."""
+    """When the last attempt began (UTC, ISO 8601)."""
     startup_s: float
-    """From the job's first line to the first step: imports, rendezvous, data, engine."""
+    """From the last attempt's first line to its first step: imports, rendezvous, data, engine."""
     versions: dict[str, str]
     """Of python and of each package that trains."""
-
-
-class Cause(StrEnum):
-    """Why an attempt ended. `done` is the only one with a record."""
-
-    DONE = "done"
-    DATA = "data"
-    CONFIGURATION = "configuration"
-    MISMATCH = "mismatch"
-    OUT_OF_MEMORY = "out_of_memory"
-    COMMUNICATION = "communication"
-    INTERRUPTED = "interrupted"
-    BUG = "bug"
-
-
-@checked
-class Exit:
-    """`exit.json`: how an attempt ended, written by the job itself; the first rank to fail writes it."""
-
-    schema_version: int = SCHEMA_VERSION
-    cause: Cause
-    message: str
-    rank: int
-    host: str
-    traceback: str | None = None
-
-
-@checked
-class Progress:
-    """`progress.json`: where a running attempt is, for people who wait. No number of it enters a table."""
-
-    schema_version: int = SCHEMA_VERSION
-    phase: str
-    epoch: int
-    epochs: int
-    host: str
+    code: str = ""
+    """Digest of the code that finished the run."""
+    restarts: int = 0
+    """How often it went on from a checkpoint."""
+    attempts: tuple[str, ...] = ()
+    """Names of the attempts that contributed, oldest first."""
 
 
 def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:

@@ -39,16 +39,20 @@ def compare(before: dict[str, str], after: dict[str, str], *, names: tuple[str, 
 
 
 def scripts_of(study: Path) -> dict[str, str]:
-    """Scripts by shape (`n1-g4`, then `n1-g4#2`), with the study's place and name and the interpreter left out."""
+    """Scripts by shape (`n1-g4`, then `n1-g4#2`); the study's place and name, code and interpreter left out."""
     found: dict[str, str] = {}
     seen: Counter[str] = Counter()
     for script in sorted([*study.glob("jobs/*/job.sbatch"), *study.glob("jobs/*/job.sh")]):
         shape = "-".join(script.parent.name.split("-")[:2])
         seen[shape] += 1
-        text = script.read_text().replace(str(study), "STUDY").replace(study.name, "NAME")
+        text = script.read_text().replace(str(study), "STUDY")
+        # Only where a script says it: a study may be called `time`, or `after` beside vit_sweep.aftermath.
+        text = re.sub(rf"(study: |--comment=|--job-name=vit_sweep-){re.escape(study.name)}(?!\w)", r"\1NAME", text)
         # The digest of an array's folder changes with any cell of it: the list of cells shows that already.
         text = re.sub(rf"\b{shape}-[0-9a-f]{{8}}\b", shape, text)
-        text = re.sub(r"\S+ -m (vit_sweep\.task|launchers\.\w+)", r"PYTHON -m \1", text)
+        # So does the code's digest, with any change of the code: a script only says where the copy is.
+        text = re.sub(r"/\.code/[0-9a-f]{12}\b", "/.code/DIGEST", text)
+        text = re.sub(r"\S+ -m (vit_sweep\.\w+|launchers\.\w+)", r"PYTHON -m \1", text)
         found[shape if seen[shape] == 1 else f"{shape}#{seen[shape]}"] = text
     return found
 

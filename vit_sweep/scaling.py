@@ -6,12 +6,14 @@ Formulas: strong speedup S = T(p0)/T(p), efficiency S/(p/p0) (Amdahl 1967);
 weak efficiency T(p0)/T(p), scaled speedup = efficiency x p/p0 (Gustafson 1988).
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from launchers.checked import checked, to_plain
 from vit_sweep.cell import Cell, CellFile, Series
+from vit_sweep.ending import Exit, Progress
 from vit_sweep.plan import PADDING_WORTH_SAYING, crowd, oversubscribed
 from vit_sweep.point import BatchPer, Scaling
 from vit_sweep.record import Record
@@ -25,8 +27,32 @@ class Result:
     file: CellFile
     record: Record | None
     status: str
-    """done, failed, running, queued, missing."""
+    """done, oom, failed, cancelled, skipped, missing; retry, running, queued, unknown."""
     detail: str = ""
+    attempt: str = ""
+    """The attempt that this is about: `2.1` is the second, started again once by the scheduler."""
+    progress: Progress | None = None
+    """Where a running attempt is."""
+    history: tuple[Exit, ...] = ()
+    """How its attempts ended, oldest first, without the one that gave the record."""
+    exclude: tuple[str, ...] = ()
+    """Hosts that a retry must not get."""
+
+    @property
+    def cause(self) -> str:
+        """Why it has no record, in one word."""
+        return self.history[-1].cause.value if self.history and self.record is None else ""
+
+    @property
+    def story(self) -> str:
+        """Its earlier ends, for the tables: `preempted, time_limit x 2`."""
+        return story_of(self.history)
+
+
+def story_of(history: Iterable[Exit]) -> str:
+    """Count the causes of ends, in the order in which they first came."""
+    counted = Counter(end.cause.value for end in history)
+    return ", ".join(cause if count == 1 else f"{cause} x {count}" for cause, count in counted.items())
 
 
 class SeriesKey(NamedTuple):
@@ -181,6 +207,8 @@ def note_of(result: Result) -> str:
     """What a reader of this run's times must know, in every table that shows them."""
     cell, record = result.file.cell, result.record
     remarks = [result.detail] if result.detail else []
+    if record is not None and result.history:
+        remarks.append(f"ended before by {result.story}")
     if record is not None and is_oversubscribed(cell, record):
         remarks.append(crowd(cell, _cores(record)))
     if record is not None and cell.padding > PADDING_WORTH_SAYING:

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from launchers.job import Batch
 from launchers.profile import Scheduler
+from vit_sweep.missing import Rerun, Selection
 from vit_sweep.plan import Plan, PlannedCell
 from vit_sweep.tables import Cells
 
@@ -112,7 +113,10 @@ def scaling(title: str, rows: Sequence[Cells]) -> Table:
     return table
 
 
-STYLES = {"failed": "red", "infeasible": "yellow", "missing": "yellow", "running": "cyan", "queued": "dim"}
+STYLES = {
+    "failed": "red", "oom": "red", "infeasible": "yellow", "skipped": "yellow", "missing": "yellow", "retry": "yellow",
+    "unknown": "magenta", "running": "cyan", "queued": "dim",
+}  # fmt: skip
 
 
 def _field(name: str, value: object) -> str:
@@ -143,6 +147,31 @@ def batches(console: Console, found: Sequence[Batch]) -> None:
         )
 
 
+def selection(console: Console, chosen: Selection, unclear: Sequence[str], *, rerun: Rerun | None) -> None:
+    """Say which cells are left out, and what a reader of the tables should know of the finished ones."""
+    for reason, cells in _by_reason(chosen.skipped).items():
+        said = cells[0] if len(cells) == 1 else f"{len(cells)} cells"
+        console.print(Text.assemble(("skipped", "yellow"), f" {said}: {reason}"), soft_wrap=True)
+    if chosen.stale and rerun is None:
+        console.print(
+            f"{len(chosen.stale)} finished cell(s) ran with other code than today's, as their records say; "
+            "rerun=stale runs them again"
+        )
+    if unclear:
+        console.print(
+            f"{len(unclear)} submission(s) of a client that went away are in doubt and the scheduler cannot say; "
+            "their cells wait: give the same command again later",
+            style="yellow",
+        )
+
+
+def _by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for cell, reason in skipped.items():
+        groups.setdefault(reason, []).append(cell)
+    return groups
+
+
 def scripts(console: Console, paths: Sequence[Path], *, whole: bool) -> None:
     """Say where a dry run wrote its scripts; print them too if `whole`."""
     for path in paths if whole else ():
@@ -152,8 +181,13 @@ def scripts(console: Console, paths: Sequence[Path], *, whole: bool) -> None:
         console.print(f"  {path}", soft_wrap=True)
 
 
-def detached(console: Console, name: str, folder: Path) -> None:
-    """Say that the jobs go on, and how to look again."""
+def detached(console: Console, name: str, folder: Path, *, waiting: int = 0) -> None:
+    """Say that the jobs go on, how to look again, and what is left to submit."""
+    if waiting:
+        console.print(
+            f"{waiting} cell(s) are not submitted yet; submit them later with: python -m vit_sweep resume {folder}",
+            soft_wrap=True,
+        )
     console.print(
         f"detached: the jobs of study {name} go on without this command\n"
         f"  look again:  python -m vit_sweep status {folder} --watch\n"

@@ -1,20 +1,28 @@
 """What became of every cell: the job's own files first, then the scheduler's word. An edge."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from launchers.backend import Launcher, TaskState, TaskStatus
+from launchers.backend import Ended, Launcher, TaskState, TaskStatus
 from launchers.hostfile import HostfileLauncher
 from launchers.local import LocalLauncher
 from launchers.profile import Scheduler
 from launchers.slurm import SlurmLauncher
 from vit_sweep.cell import CellFile
-from vit_sweep.record import Cause, Record
-from vit_sweep.scaling import Result
-from vit_sweep.store import Attempt, JobEntry, RecordProblem, Study
+from vit_sweep.ending import Cause, Exit
+from vit_sweep.fate import Attempt, fates
+from vit_sweep.journal import Sent, latest
+from vit_sweep.policy import Action, Stop, decide, stopped_by
+from vit_sweep.record import Record
+from vit_sweep.scaling import Result, story_of
+from vit_sweep.store import RecordProblem, Study, now
 
-ACTIVE = frozenset({"queued", "running", "unknown"})
-"""States of a cell that may still get a record without anybody's help."""
+ACTIVE = frozenset({"queued", "running", "unknown", "retry"})
+"""States of a cell that may still get a record without its user's help."""
+RUNS_AGAIN = (Action.AGAIN, Action.ELSEWHERE)
+
+_STATUS = {Cause.OUT_OF_MEMORY: "oom", Cause.SKIPPED: "skipped", Cause.CANCELLED: "cancelled", Cause.DONE: "missing"}
+"""Every other cause is a failure."""
 
 
 def launcher_of(scheduler: Scheduler) -> Launcher:
@@ -28,82 +36,136 @@ def launcher_of(scheduler: Scheduler) -> Launcher:
 
 
 class Watcher:
-    """Asks for the state of a study again and again; finished cells are read only once."""
+    """Asks for the state of a study again and again; what has ended for good is read only once."""
 
     def __init__(self, study: Study) -> None:
         """Watch `study`."""
         self._study = study
-        self._done: dict[str, Result] = {}
-        self._ended_before: set[str] = set()
+        self._settled: dict[str, tuple[Sent | None, Result]] = {}
+        self._ended_before: set[tuple[str, str]] = set()
         self._files: list[CellFile] = []
         self._planned_at = -1
 
     def results(self) -> list[Result]:
         """One result per planned cell, in the order of `cell_files`."""
-        files = self._cell_files()
-        problems: dict[str, RecordProblem] = {}
+        files, sent = self._cell_files(), latest(self._study.jobs())
+        results: dict[str, Result] = {}
+        found: dict[str, Record | RecordProblem | None] = {}
         for file in files:
-            if file.cell_id not in self._done:
-                found = self._study.record(file)
-                if isinstance(found, Record):
-                    self._done[file.cell_id] = Result(file=file, record=found, status="done")
-                elif found is not None:
-                    problems[file.cell_id] = found
-        jobs = latest_jobs(self._study.jobs())
-        missing = [f for f in files if f.cell_id not in self._done]
-        statuses = _ask({f.cell_id: jobs[f.cell_id] for f in missing if f.cell_id in jobs})
-        return [
-            self._done.get(f.cell_id) or self._unfinished(f, problems.get(f.cell_id), jobs, statuses) for f in files
-        ]
+            settled = self._settled.get(file.cell_id)
+            if settled is not None and settled[0] == sent.get(file.cell_id):
+                results[file.cell_id] = settled[1]
+            else:
+                found[file.cell_id] = self._study.record(file)
+        # A record is the last word, unless its cell was sent again since.
+        asked = {
+            cell: sent[cell] for cell, record in found.items() if cell in sent and not _is_last(record, sent[cell])
+        }
+        words = _ask(self._study, asked)
+        stops = self._study.stops() if len(results) < len(files) else ()
+        for file in files:
+            if file.cell_id not in results:
+                result = self._result(file, found[file.cell_id], sent.get(file.cell_id), words, stops)
+                results[file.cell_id] = result
+                if result.status not in ACTIVE | {"missing"}:
+                    self._settled[file.cell_id] = (sent.get(file.cell_id), result)
+        return [results[file.cell_id] for file in files]
 
     def _cell_files(self) -> list[CellFile]:
         """The planned cells, read again only after another sweep has changed the plan."""
         planned_at = self._study.planned_at()
         if planned_at != self._planned_at:
             self._files, self._planned_at = self._study.cell_files(), planned_at
-            self._done = {
-                f.cell_id: replace(self._done[f.cell_id], file=f) for f in self._files if f.cell_id in self._done
+            by_id = {file.cell_id: file for file in self._files}
+            self._settled = {
+                cell: (sent, replace(result, file=by_id[cell]))
+                for cell, (sent, result) in self._settled.items()
+                if cell in by_id
             }
         return self._files
 
-    def _unfinished(
+    def _result(
         self,
         file: CellFile,
-        problem: RecordProblem | None,
-        jobs: Mapping[str, tuple[JobEntry, int]],
-        statuses: Mapping[str, TaskStatus],
+        found: Record | RecordProblem | None,
+        sent: Sent | None,
+        words: Mapping[str, TaskStatus],
+        stops: Iterable[Stop],
     ) -> Result:
-        if file.cell_id not in jobs:
-            detail = problem.text if problem is not None else "never submitted"
-            return Result(file=file, record=None, status="missing", detail=detail)
-        entry, index = jobs[file.cell_id]
-        status = statuses[file.cell_id]
-        if problem is not None and status.state is TaskState.ENDED:
-            return Result(file=file, record=None, status=problem.status, detail=problem.text)
-        asked = entry.tasks[index][1]
-        attempts = [a for a in self._study.attempts(file.cell_id) if a.name.split(".")[0] == str(asked)]
-        last = attempts[-1] if attempts else None
-        if (
-            last is not None
-            and last.exit is not None
-            and last.exit.cause is not Cause.DONE
-            and entry.event != "cancelled"
-        ):
-            detail = f"{last.exit.cause.value}: {last.exit.message} (rank {last.exit.rank} on {last.exit.host})"
-            died = status.detail if status.detail.startswith("rank ") and "signal" in status.detail else ""
-            return Result(file=file, record=None, status="failed", detail=died or detail)
-        if status.state is TaskState.ENDED:
-            if entry.event == "cancelled":
-                return Result(file=file, record=None, status="cancelled", detail="the same command runs it again")
+        if isinstance(found, Record):
+            done = Result(
+                file=file, record=found, status="done", attempt=found.attempt, history=self._before(file, found)
+            )
+            if sent is None or _is_last(found, sent):
+                return done
+            later = self._unfinished(file, None, sent, words[file.cell_id])
+            if later.status in ACTIVE:
+                return replace(later, detail=f"run again: {later.detail}")
+            return replace(done, detail=f"the later attempt {sent.attempt} gave nothing: {later.detail}")
+        if sent is None:
+            skipped = stopped_by(file.cell, None, stops)
+            if skipped:
+                return Result(file=file, record=None, status="skipped", detail=skipped)
+            return Result(file=file, record=None, status="missing", detail=found.text if found else "never submitted")
+        return self._unfinished(file, found, sent, words[file.cell_id])
+
+    def _before(self, file: CellFile, record: Record) -> tuple[Exit, ...]:
+        """How the attempts before the one of the record ended; most cells have none."""
+        if record.attempt == "1":
+            return ()
+        attempts = self._study.attempts(file.cell_id)
+        known = [attempt.name for attempt in attempts]
+        return fates(attempts[: known.index(record.attempt) + 1]) if record.attempt in known else ()
+
+    def _unfinished(self, file: CellFile, problem: RecordProblem | None, sent: Sent, word: TaskStatus) -> Result:
+        attempts = self._study.attempts(file.cell_id, since=sent.since)
+        mine = [attempt for attempt in attempts if attempt.number == sent.attempt]
+        last = mine[-1] if mine else None
+        result = Result(
+            file=file, record=None, status=word.state.value, detail=word.detail,
+            attempt=last.name if last else str(sent.attempt), progress=last.progress if last else None,
+        )  # fmt: skip
+        if word.state is TaskState.UNKNOWN and last is not None and last.exit is not None and not last.exit.again:
+            # The scheduler cannot be asked, but the job itself has said how it ended.
+            word = TaskStatus(state=TaskState.ENDED, ended=Ended.UNSAID)
+        if word.state is not TaskState.ENDED:
+            self._ended_before.discard((file.cell_id, result.attempt))
+            return _alive(result, attempts, last, word)
+        return self._ended(result, problem, sent, attempts, word)
+
+    def _ended(
+        self,
+        result: Result,
+        problem: RecordProblem | None,
+        sent: Sent,
+        attempts: list[Attempt],
+        word: TaskStatus,
+    ) -> Result:
+        last = next((attempt for attempt in reversed(attempts) if attempt.number == sent.attempt), None)
+        key = (result.file.cell_id, result.attempt)
+        if (last is None or last.exit is None) and not sent.cancelled and key not in self._ended_before:
             # The scheduler may know of the end before a shared file system shows the record.
-            if file.cell_id not in self._ended_before:
-                self._ended_before.add(file.cell_id)
-                return Result(file=file, record=None, status="running", detail="ending")
-            why = status.detail or "the scheduler does not say why"
-            return Result(file=file, record=None, status="failed", detail=f"ended without a word: {why}")
-        self._ended_before.discard(file.cell_id)
-        detail = _where(last) if last is not None and status.state is TaskState.RUNNING else status.detail
-        return Result(file=file, record=None, status=status.state.value, detail=detail)
+            self._ended_before.add(key)
+            return replace(result, status="running", detail="ending")
+        attempts = attempts if last is not None else [*attempts, Attempt(name=str(sent.attempt))]
+        verdicts = fates(attempts, word=word, cancelled=sent.cancelled, at=now())
+        for attempt, verdict in zip(attempts, verdicts, strict=True):
+            if attempt.exit != verdict:
+                self._study.write_exit(result.file.cell_id, attempt.name, verdict)
+        end = verdicts[-1]
+        result = replace(result, history=verdicts)
+        if problem is not None:
+            return replace(result, status=problem.status, detail=problem.text)
+        if end.cause is Cause.DONE:
+            return replace(result, status="missing", detail="its job ended well, but its record is not there")
+        decision = decide(verdicts)
+        if decision.action in RUNS_AGAIN and sent.cancelled:
+            return replace(result, status="cancelled", detail=f"its user ended it; before that {_words(end)}")
+        if decision.action in RUNS_AGAIN:
+            return replace(result, status="retry", detail=f"{_words(end)}; {decision.reason}", exclude=decision.exclude)
+        status = _STATUS.get(end.cause, "failed")
+        detail = _words(end) if status in ("failed", "oom") else end.message
+        return replace(result, status=status, detail=detail)
 
 
 def settled_results(study: Study) -> list[Result]:
@@ -113,31 +175,45 @@ def settled_results(study: Study) -> list[Result]:
     return watcher.results() if any(result.detail == "ending" for result in first) else first
 
 
-def latest_jobs(entries: list[JobEntry]) -> dict[str, tuple[JobEntry, int]]:
-    """The latest submission of each cell (or its cancellation) and its task index there."""
-    latest: dict[str, tuple[JobEntry, int]] = {}
-    for entry in entries:
-        if entry.event in ("submitted", "cancelled"):
-            for index, (cell_id, _) in enumerate(entry.tasks):
-                latest[cell_id] = (entry, index)
-    return latest
+def _alive(result: Result, attempts: list[Attempt], last: Attempt | None, word: TaskStatus) -> Result:
+    """Queued, running or unknown; perhaps for another time."""
+    waits_again = word.state is TaskState.QUEUED and last is not None and last.has_ended
+    history = fates(
+        [*attempts, Attempt(name=f"{last.number}.{last.restart + 1}")] if last and waits_again else attempts
+    )
+    detail = word.detail
+    if word.state is TaskState.RUNNING:
+        detail = f"{last.progress.phase}" if last is not None and last.progress is not None else "starting"
+    if history:
+        detail = f"{detail}; again after {story_of(history)}"
+    return replace(result, detail=detail, history=history)
 
 
-def _ask(jobs: dict[str, tuple[JobEntry, int]]) -> dict[str, TaskStatus]:
+def _is_last(found: Record | RecordProblem | None, sent: Sent) -> bool:
+    return isinstance(found, Record) and int(found.attempt.split(".")[0]) >= sent.attempt
+
+
+def _words(end: Exit) -> str:
+    """One end in one line: the cause, what was said, who said it."""
+    where = "" if end.rank is None else f" (rank {end.rank} on {end.host})"
+    memory = end.device_memory
+    figures = (
+        f"; {memory.allocated_mib:.0f} MiB allocated, {memory.reserved_mib:.0f} reserved, {memory.others_mib:.0f} of "
+        f"others, of {memory.total_mib:.0f}"
+        if memory is not None
+        else ""
+    )
+    said = end.message if end.host and end.host in end.message else f"{end.message}{where}"
+    return f"{end.cause.value}: {said}{figures}"
+
+
+def _ask(study: Study, sent: Mapping[str, Sent]) -> dict[str, TaskStatus]:
     """Ask each scheduler once for all of its cells."""
-    statuses: dict[str, TaskStatus] = {}
-    for scheduler in {entry.scheduler for entry, _ in jobs.values()}:
-        mine = {cell: job for cell, job in jobs.items() if job[0].scheduler == scheduler}
-        submissions = {(e.batch, e.handle): e.submission for e, _ in mine.values()}
+    doubt = TaskStatus(state=TaskState.UNKNOWN, detail="its submission is in doubt: the same command looks it up")
+    words = {cell: doubt for cell, one in sent.items() if one.in_doubt}
+    for scheduler in {one.scheduler for one in sent.values() if not one.in_doubt}:
+        mine = {cell: one for cell, one in sent.items() if one.scheduler == scheduler and not one.in_doubt}
+        submissions = {(one.batch, one.handle): study.submission(one) for one in mine.values()}
         states = launcher_of(Scheduler(scheduler)).states(submissions.values())
-        for cell_id, (entry, index) in mine.items():
-            statuses[cell_id] = states[entry.batch, index]
-    return statuses
-
-
-def _where(attempt: Attempt) -> str:
-    """Say where a running attempt is, for people."""
-    if attempt.progress is None:
-        return "starting"
-    progress = attempt.progress
-    return f"{progress.phase}, epoch {progress.epoch}/{progress.epochs} on {progress.host}"
+        words |= {cell: states[one.batch, one.index] for cell, one in mine.items()}
+    return words

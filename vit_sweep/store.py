@@ -6,10 +6,11 @@ over, never fatal, never silently dropped.
 
 import json
 import os
+import re
 import socket
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,43 +21,22 @@ from filelock import FileLock, Timeout
 from launchers.backend import Rendered, Submission
 from launchers.checked import checked, parse_json, to_json, to_plain
 from launchers.errors import UserError
-from vit_sweep.cell import CellFile
+from launchers.job import Batch
+from vit_sweep.cell import CellFile, JobOptions
 from vit_sweep.ds_config import ds_config
+from vit_sweep.ending import Exit, Progress, RankFile
+from vit_sweep.fate import Attempt
 from vit_sweep.files import write, write_if_new
-from vit_sweep.plan import Plan, PlanFile, PlannedPoint, merge_series, plan_file
+from vit_sweep.journal import Event, JobEntry, Sent, entry_of
+from vit_sweep.plan import Plan, PlannedCell, PlannedPoint, merge_series
+from vit_sweep.plan_file import PlanFile, plan_file, planned_cells
+from vit_sweep.policy import Stop
 from vit_sweep.provenance import git_commit, versions
-from vit_sweep.record import Exit, Progress, Record, mismatches
+from vit_sweep.record import Record, mismatches
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
-
-
-@checked
-class JobEntry:
-    """A line of `jobs.jsonl`: the intention before a submission, the handle after it."""
-
-    at: str
-    event: str
-    """submitting, submitted, cancelled."""
-    scheduler: str
-    batch: str
-    tasks: tuple[tuple[str, int], ...]
-    """Cell id and attempt, by task index."""
-    handle: str = ""
-
-    @property
-    def submission(self) -> Submission:
-        """The submission as the launcher knows it."""
-        return Submission(batch_name=self.batch, handle=self.handle, tasks=len(self.tasks))
-
-
-@checked
-class Attempt:
-    """What one attempt left in its folder."""
-
-    name: str
-    exit: Exit | None
-    progress: Progress | None
+_ATTEMPT = re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*)?")
 
 
 @checked
@@ -65,6 +45,10 @@ class RecordProblem:
 
     status: str
     text: str
+
+
+class BusyError(UserError):
+    """Another process is changing the study now."""
 
 
 class Study:
@@ -102,18 +86,18 @@ class Study:
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Hold the study while its plan is written and its jobs are submitted: one sweep at a time."""
+        """Hold the study while plan and jobs are written; raises `BusyError` if another process does."""
         owner = self.folder / ".lock.owner"
         lock = FileLock(self.folder / ".lock")
         try:
             lock.acquire(timeout=0)
         except Timeout:
             who = owner.read_text().strip() if owner.is_file() else "another process"
-            raise UserError(
+            raise BusyError(
                 f"study {self.name} is being changed by {who}; wait until it has submitted, or use study=OTHER_NAME"
             ) from None
         try:
-            write(owner, f"process {os.getpid()} on {socket.gethostname()} since {_now()}\n")
+            write(owner, f"process {os.getpid()} on {socket.gethostname()} since {now()}\n")
             yield
         finally:
             owner.unlink(missing_ok=True)
@@ -121,7 +105,7 @@ class Study:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def write_command(self, arguments: Sequence[str], overrides: Sequence[str]) -> None:
+    def write_command(self, arguments: Sequence[str], overrides: Sequence[str], *, code: str) -> None:
         """Add this command to `study.json`."""
         path = self.folder / "study.json"
         commands: list[Any] = []
@@ -131,25 +115,27 @@ class Study:
             except (ValueError, KeyError, TypeError):
                 self.problems.append(f"{path} was damaged; its list of commands begins anew")
         command = {
-            "at": _now(),
+            "at": now(),
             "arguments": list(arguments),
             "overrides": list(overrides),
             "host": socket.gethostname(),
             "git_commit": git_commit(),
+            "code": code,
             "versions": versions(),
         }
         content = {"schema_version": SCHEMA_VERSION, "name": self.name, "commands": [*commands, command]}
         write(path, json.dumps(content, indent=1) + "\n")
 
-    def write_plan(self, plan: Plan, *, data_root: str) -> None:
+    def write_plan(self, plan: Plan, *, data_root: str, options: JobOptions) -> None:
         """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for."""
-        earlier = self.points()
+        earlier = self._read(self.folder / "plan.json", PlanFile)
         for cell_id, planned in plan.cells.items():
             folder = self.cell_dir(cell_id)
             (folder / "attempts").mkdir(parents=True, exist_ok=True)
             known = self._read(folder / "cell.json", CellFile)
             series = merge_series(known.series if known else (), planned.series)
-            file = CellFile(cell_id=cell_id, cell=planned.cell, series=series, data_root=data_root)
+            mine = replace(options, scratch=planned.profile.scratch)
+            file = CellFile(cell_id=cell_id, cell=planned.cell, series=series, data_root=data_root, options=mine)
             if file != known:
                 write(folder / "cell.json", to_json(file))
             write_if_new(folder / "ds_config.json", json.dumps(ds_config(planned.cell), indent=1) + "\n")
@@ -164,30 +150,41 @@ class Study:
             write(folder / name, text)
         return folder / rendered.script
 
-    def journal_batch(self, event: str, rendered: Rendered, handle: str = "") -> None:
+    def journal_batch(self, event: Event, batch: Batch, handle: str = "", *, asked: bool = True) -> None:
         """Note what is about to happen, or has happened, to a batch."""
-        batch = rendered.batch
-        entry = JobEntry(
-            at=_now(),
-            event=event,
-            scheduler=batch.profile.scheduler.value,
-            batch=batch.name,
-            tasks=tuple((task.name, task.attempt) for task in batch.tasks),
-            handle=handle,
-        )
-        self.journal(entry)
-
-    def journal_cancelled(self, entry: JobEntry) -> None:
-        """Note that the jobs of an earlier entry were ended by their user."""
-        self.journal(replace(entry, at=_now(), event="cancelled"))
+        self.journal(entry_of(batch, event, at=now(), handle=handle, asked=asked))
 
     def journal(self, entry: JobEntry) -> None:
-        """Append one line to `jobs.jsonl` and make sure that it is on disk."""
-        line = json.dumps(to_plain(entry)) + "\n"
-        with (self.folder / "jobs.jsonl").open("a") as journal:
-            journal.write(line)
+        """Append one line to `jobs.jsonl` and make sure that it is on disk.
+
+        A line that a crash cut off is closed first, so that it takes no other with it.
+        """
+        path = self.folder / "jobs.jsonl"
+        with path.open("a+b") as journal:
+            if journal.tell() > 0:
+                journal.seek(-1, os.SEEK_END)
+                if journal.read(1) != b"\n":
+                    journal.write(b"\n")
+            journal.write(json.dumps(to_plain(entry)).encode() + b"\n")
             journal.flush()
             os.fsync(journal.fileno())
+
+    def write_exit(self, cell_id: str, attempt: str, exit: Exit) -> None:
+        """Keep the verdict on an attempt; where this client may not write, the next one judges again."""
+        folder = self.cell_dir(cell_id) / "attempts" / attempt
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder / "exit.json", to_json(exit))
+
+    def write_stop(self, stop: Stop) -> None:
+        """Tell every cell that has not begun how this one ended."""
+        (self.folder / "stops").mkdir(exist_ok=True)
+        write(self.folder / "stops" / f"{stop.cell_id}.json", to_json(stop))
+
+    def clear_stops(self, cell_ids: Iterable[str]) -> None:
+        """Forget how these cells ended: they are run again."""
+        for cell_id in cell_ids:
+            (self.folder / "stops" / f"{cell_id}.json").unlink(missing_ok=True)
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -235,20 +232,49 @@ class Study:
         found = (self.record(file) for file in self.cell_files())
         return [record for record in found if isinstance(record, Record)]
 
-    def attempts(self, cell_id: str) -> list[Attempt]:
-        """Attempts of a cell, oldest first."""
-        folders = sorted(
-            (f for f in self.cell_dir(cell_id).glob("attempts/*") if f.is_dir()),
-            key=lambda f: _attempt_key(f.name),
+    def attempts(self, cell_id: str, *, since: int = 1) -> list[Attempt]:
+        """Attempts of a cell from number `since` on, oldest first; ranks are read where there is no verdict."""
+        folders = [f for f in self.cell_dir(cell_id).glob("attempts/*") if f.is_dir() and _ATTEMPT.fullmatch(f.name)]
+        numbered = sorted((tuple(int(part) for part in f.name.split(".")), f) for f in folders)
+        return [self._attempt(folder) for number, folder in numbered if number[0] >= since]
+
+    def _attempt(self, folder: Path) -> Attempt:
+        exit = self._read(folder / "exit.json", Exit)
+        ranks = [] if exit else [self._read(path, RankFile) for path in folder.glob("rank*.json")]
+        return Attempt(
+            name=folder.name,
+            exit=exit,
+            progress=self._read(folder / "progress.json", Progress),
+            ranks=tuple(sorted((rank for rank in ranks if rank), key=lambda rank: rank.rank)),
         )
-        return [
-            Attempt(
-                name=f.name,
-                exit=self._read(f / "exit.json", Exit),
-                progress=self._read(f / "progress.json", Progress),
-            )
-            for f in folders
-        ]
+
+    def claim(self, cell_id: str, attempt: str) -> str | None:
+        """The job that runs, or ran, this attempt, by its own word; None where none has begun."""
+        try:
+            said = json.loads((self.cell_dir(cell_id) / "attempts" / attempt / "claim.json").read_text())
+            return str(said["job_id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def stops(self) -> tuple[Stop, ...]:
+        """How cells ended that others need not repeat."""
+        found = (self._read(path, Stop) for path in sorted(self.folder.glob("stops/*.json")))
+        return tuple(stop for stop in found if stop is not None)
+
+    def submission(self, sent: Sent) -> Submission:
+        """A submission as its launcher knows it, with the folder where this client sees it."""
+        return Submission(
+            batch_name=sent.batch, folder=str(self.batch_dir(sent.batch)), handle=sent.handle, tasks=sent.tasks
+        )
+
+    def batch_dir(self, batch: str) -> Path:
+        """Folder of a batch of jobs."""
+        return self.folder / "jobs" / batch
+
+    def planned(self) -> dict[str, PlannedCell]:
+        """Every cell that a sweep planned, with what submitting it takes; without a sound `plan.json` none."""
+        plan = self._read(self.folder / "plan.json", PlanFile)
+        return planned_cells(plan, {file.cell_id: file for file in self.cell_files()}) if plan else {}
 
     def jobs(self) -> list[JobEntry]:
         """The journal, line by line; a line cut off by a crash is named and passed over."""
@@ -282,9 +308,6 @@ def attempt_name(attempt: int, restart: int) -> str:
     return f"{attempt}.{restart}" if restart else str(attempt)
 
 
-def _attempt_key(name: str) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdigit() else -1 for part in name.split("."))
-
-
-def _now() -> str:
+def now() -> str:
+    """The time of a line or file: UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -80,6 +80,9 @@ def _run(result: Result) -> Cells:
         "padding": cell.padding,
         "epochs": cell.epochs,
         "seed": cell.seed,
+        "attempt": record.attempt if record is not None else result.attempt,
+        "cause": result.cause,
+        "ended_before": result.story if record is not None else "",
     }
     if record is None:
         return row
@@ -102,7 +105,8 @@ def _run(result: Result) -> Cells:
         "devices": " | ".join(sorted({rank.device for rank in record.ranks})),
         "oversubscribed": is_oversubscribed(cell, record),
         "startup_s": record.startup_s,
-        "attempt": record.attempt,
+        "restarts": record.restarts,
+        "code": record.code,
         "job_id": record.job_id,
         "started_at": record.started_at,
         **{f"version_{name}": version for name, version in sorted(record.versions.items())},

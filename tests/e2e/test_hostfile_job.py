@@ -4,13 +4,21 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
-from tests.conftest import ROOT, why_no_real_hosts
+from launchers.checked import parse
+from launchers.hostfile import HostfileLauncher
+from launchers.job import Batch, Shape, Task
+from launchers.profile import PartitionProfile
+from tests.conftest import ROOT, clean_environment, why_no_real_hosts
 from tests.e2e.conftest import QUICK, records
+from tests.unit.queue_probe import notes
 
 pytestmark = pytest.mark.train
 
@@ -68,7 +76,7 @@ def test_the_record_says_which_rank_ran_on_which_host(sweep, hosts, study):
     assert [(r["rank"], r["host"], r["local_rank"]) for r in record["ranks"]] == [(0, "hosta", 0), (1, "hostb", 0)]
     assert record["resolved"]["hosts"] == ["hosta", "hostb"]
     assert record["job_id"].startswith("hostfile-")
-    assert states_of(study) == {"0": {"state": "ended", "detail": ""}}
+    assert states_of(study) == {"0": {"state": "ended", "detail": "", "ended": "completed", "hosts": "hosta hostb"}}
 
 
 def test_a_rank_that_dies_ends_the_task_and_is_named(sweep, hosts, study):
@@ -87,7 +95,54 @@ def test_cancel_ends_the_ranks_on_every_host(sweep, hosts, study):
     assert sorted(ranks_of(study)) == [0, 1]
     assert sweep("cancel", "outputs/s").returncode == 0
     wait_for(lambda: not ranks_of(study), seconds=30)
-    assert states_of(study)["0"] == {"state": "ended", "detail": "cancelled"}
+    said = {"state": "ended", "detail": "cancelled", "ended": "cancelled", "hosts": "hosta hostb"}
+    assert states_of(study)["0"] == said
+
+
+def test_ranks_on_every_host_are_warned_and_then_told_to_end_and_all_of_them_finish_writing(hosts, tmp_path):
+    folder = probe_batch(hosts, tmp_path, "wait")
+    queue = "import sys; from launchers.hostfile_queue import main; sys.exit(main(sys.argv[1:], minute_s=8.0))"
+    environment = clean_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", queue, folder], cwd=ROOT, env=environment, timeout=120, check=True)
+    heard = [note["what"] for note in notes(folder)]
+    assert heard[:4] == ["begun"] * 2 + ["SIGUSR2"] * 2
+    assert sorted(heard[4:8]) == ["SIGTERM"] * 2 + ["ended"] * 2, "each hears it once, and none is cut short"
+    assert heard[8:] == ["closing"]
+    assert {note["VIT_SWEEP_JOB_ENDS"] for note in notes(folder) if note["what"] == "begun"} != {None}
+    (closing,) = [note for note in notes(folder) if note["what"] == "closing"]
+    assert (closing["code"], closing["RANK"]) == (1, None)
+    status = json.loads((folder / "states.json").read_text())["0"]
+    assert (status["ended"], status["detail"]) == ("time_limit", "its time limit of 1 min was over")
+
+
+def test_ranks_on_every_host_end_when_the_queue_is_killed(hosts, tmp_path):
+    folder = probe_batch(hosts, tmp_path, "wait")
+    environment = clean_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    queue = subprocess.Popen([sys.executable, "-m", "launchers.hostfile_queue", folder], cwd=ROOT, env=environment)
+    try:
+        wait_for(lambda: len(notes(folder)) == 2, seconds=60)
+    finally:
+        queue.kill()
+        queue.wait()
+    wait_for(lambda: not [note["pid"] for note in notes(folder)[:2] if psutil.pid_exists(note["pid"])], seconds=60)
+    assert [note["what"] for note in notes(folder)].count("SIGTERM") == 2
+
+
+def probe_batch(hosts, folder, order):
+    """Write a batch of one task with a rank on each host, each of which does as `order` says."""
+    site = yaml.safe_load((ROOT / "tests/conf/partition/lab_hosts.yaml").read_text())
+    site["remote_shell"] = hosts[1].split("=", 1)[1].strip("'")
+    site["environment"]["PYTHONPATH"] = str(ROOT)
+    made = Batch(
+        study="s", study_dir=str(folder), profile=parse(PartitionProfile, site, what="lab_hosts"),
+        shape=Shape(nodes=2, gpus_per_node=1, minutes=1), tasks=(Task(name="c", attempt=1),),
+        module="tests.unit.queue_probe", closing="tests.unit.queue_probe",
+    )  # fmt: skip
+    (batch := Path(made.folder)).mkdir(parents=True)
+    (batch / "orders.json").write_text(json.dumps({"0": order}))
+    for name, text in HostfileLauncher().render(made).files.items():
+        (batch / name).write_text(text)
+    return batch
 
 
 def test_a_host_that_does_not_answer_is_said_in_its_own_words(sweep, hosts, study):

@@ -39,8 +39,8 @@ def test_a_taken_port_is_passed_over_for_the_next():
 def test_a_rank_whose_rank_zero_stays_away_says_so(tmp_path, monkeypatch):
     from datetime import timedelta
 
+    from vit_sweep.ending import Cause
     from vit_sweep.failure import JobError
-    from vit_sweep.record import Cause
     from vit_sweep.train import rendezvous
 
     monkeypatch.setattr(rendezvous, "CONNECT_TIMEOUT", timedelta(seconds=0))

@@ -2,16 +2,28 @@
 # A real Slurm on one machine: slurmctld, munge and one slurmd per virtual node, with counted GPUs behind
 # which nothing stands. Needs root, and CAP_SYS_ADMIN for a host name per node.
 #
-#   tests/slurm/cluster.sh start|stop|status|env     R=folder for everything   BASE=first port
+#   tests/slurm/cluster.sh start|stop|status|env                R=folder for everything   BASE=first port
+#   tests/slurm/cluster.sh controller-stop|controller-start     a controller that is away while jobs run
+#
+#   LOW=1  two more partitions on the nodes of `vector`, whose jobs a job in `vector` puts out and Slurm requeues:
+#          vector-low at once (GraceTime=0), vector-grace half a minute after a warning (GraceTime=30).
+#   DB=1   slurmdbd and MariaDB: sacct, QOS, and a QOS `two` that lets a user have two jobs.
+#   AGE=s  how long the controller remembers a job that has ended (MinJobAge).
 #
 # Nothing outside R is touched: no /etc/slurm, no systemd, no default munge.
 set -euo pipefail
-R=${R:-/tmp/vit_sweep-slurm}; BASE=${BASE:-16800}
+R=${R:-/tmp/vit_sweep-slurm}; BASE=${BASE:-16800}; LOW=${LOW:-0}; DB=${DB:-0}; AGE=${AGE:-300}
 NODES="vector01 vector02 vector03 vector04 nebula01"
 export SLURM_CONF=$R/etc/slurm.conf
+sql() { mariadb --no-defaults -S "$R/run/mysqld.sock" -u root "$@"; }
 port() { echo $((BASE + $1)); }
 waitfor() { local i t=$1; shift; for ((i = 0; i < t * 10; i++)); do "$@" >/dev/null 2>&1 && return 0; sleep 0.1; done; echo "timed out after $t s: $*" >&2; return 1; }
 alive() { local s; s=$(sed 's/.*) //' "/proc/$1/stat" 2>/dev/null) && [ -n "$s" ] && [ "${s%% *}" != Z ]; }   # a zombie is gone
+
+# Processes of this cluster whose environment has a line like $1.
+mine() {
+  grep -lzx "SLURM_CONF=$SLURM_CONF" /proc/[0-9]*/environ 2>/dev/null | xargs -r grep -lz "$1" 2>/dev/null | cut -d/ -f3
+}
 
 configure() {
   mkdir -p "$R"/{etc,state,spool,log,run,dev,tmp}; chmod 755 "$R" "$R"/{etc,run,log}
@@ -44,8 +56,10 @@ MailProg=/bin/true
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherFrequency=5
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
 SlurmdParameters=config_overrides
+SlurmctldParameters=preempt_send_user_signal
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 GresTypes=gpu
@@ -55,19 +69,74 @@ PreemptMode=REQUEUE
 PreemptType=preempt/partition_prio
 ReturnToService=1
 KillWait=5
-MinJobAge=300
+MinJobAge=$AGE
 MaxArraySize=1001
 SlurmctldTimeout=30
 SlurmdTimeout=20
 JobCompType=jobcomp/filetxt
 JobCompLoc=$R/log/jobcomp.txt
-AccountingStorageType=accounting_storage/none
 NodeName=vector[01-04] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[$(port 21)-$(port 24)] CPUs=64 RealMemory=256000 Gres=gpu:t4:8 Feature=t4
 NodeName=nebula01 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$(port 31) CPUs=16 RealMemory=64000 Gres=gpu:rtx3090:2
 PartitionName=DEFAULT MaxTime=1-00:00:00 DefaultTime=01:00:00 DefMemPerCPU=1000 State=UP
 PartitionName=vector Nodes=vector[01-04] Default=YES PriorityTier=10
 PartitionName=nebula Nodes=nebula01
 EOF
+  if [ "$LOW" = 1 ]; then cat >> "$R/etc/slurm.conf" <<EOF
+PartitionName=vector-low Nodes=vector[01-04] PriorityTier=1
+PartitionName=vector-grace Nodes=vector[01-04] PriorityTier=1 GraceTime=30
+EOF
+  fi
+  if [ "$DB" != 1 ]; then echo AccountingStorageType=accounting_storage/none >> "$R/etc/slurm.conf"; return; fi
+  cat >> "$R/etc/slurm.conf" <<EOF
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=127.0.0.1
+AccountingStoragePort=$(port 19)
+AccountingStoragePass=$R/run/munge.socket
+AccountingStorageTRES=gres/gpu
+AccountingStorageEnforce=associations,limits,qos
+EOF
+  # slurmdbd refuses a file that others may read.
+  (umask 077; cat > "$R/etc/slurmdbd.conf" <<EOF
+DbdHost=localhost
+DbdAddr=127.0.0.1
+DbdPort=$(port 19)
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket=$R/run/munge.socket
+PidFile=$R/run/slurmdbd.pid
+LogFile=$R/log/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort=$(port 6)
+StorageUser=slurm
+StoragePass=slurm
+StorageLoc=slurm_acct
+EOF
+)
+}
+
+start_database() {
+  mkdir -p "$R/db"
+  mariadb-install-db --no-defaults --user=root --datadir="$R/db" --auth-root-authentication-method=socket \
+    --skip-test-db > "$R/log/mariadb-install.log" 2>&1
+  setsid mariadbd --no-defaults --user=root --datadir="$R/db" --socket="$R/run/mysqld.sock" \
+    --pid-file="$R/run/mariadbd.pid" --bind-address=127.0.0.1 --port="$(port 6)" --innodb-buffer-pool-size=128M \
+    --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=900 --log-error="$R/log/mariadbd.log" \
+    </dev/null >/dev/null 2>&1 &
+  waitfor 60 sql -e 'select 1'
+  sql -e "create database slurm_acct; create user slurm@'127.0.0.1' identified by 'slurm';
+    create user slurm@localhost identified by 'slurm'; grant all on slurm_acct.* to slurm@'127.0.0.1';
+    grant all on slurm_acct.* to slurm@localhost"
+  slurmdbd
+  waitfor 20 sacctmgr -n show cluster
+  { sacctmgr -i -Q add cluster lab
+    sacctmgr -i -Q add qos two; sacctmgr -i -Q modify qos two set maxsubmitjobsperuser=2
+    sacctmgr -i -Q modify cluster lab set qos=normal,two; } >/dev/null
+}
+
+start_controller() {
+  slurmctld -f "$SLURM_CONF"
+  waitfor 30 sh -c 'scontrol ping | grep -q UP'
 }
 
 start() {
@@ -75,8 +144,8 @@ start() {
   configure
   munged --force --key-file "$R/etc/munge.key" --socket "$R/run/munge.socket" --pid-file "$R/run/munged.pid" \
     --log-file "$R/log/munged.log" --seed-file "$R/run/munged.seed"
-  slurmctld -f "$SLURM_CONF"
-  waitfor 30 sh -c 'scontrol ping | grep -q UP'
+  [ "$DB" != 1 ] || start_database
+  start_controller
   for n in $NODES; do
     mkdir -p "$R/spool/$n" "$R/tmp/$n"
     # A private host name and /etc/hosts: inside a job, every node's name resolves as on a real cluster.
@@ -97,18 +166,21 @@ stop() {
   # Jobs outlive slurmd, so they are ended while slurmd and slurmctld still run.
   if timeout 3 scontrol ping 2>/dev/null | grep -q UP; then
     squeue -h -o %A | sort -u | xargs -r scancel || true
-    grep -lzx "SLURM_CONF=$SLURM_CONF" /proc/[0-9]*/environ 2>/dev/null | xargs -r grep -lz '^SLURM_JOB_ID=' 2>/dev/null \
-      | cut -d/ -f3 | xargs -r kill -9 2>/dev/null || true
-    waitfor 10 sh -c '[ -z "$(squeue -h)" ]' || true
+    mine '^SLURM_JOB_ID=' | xargs -r kill -9 2>/dev/null || true
+    # In vain where a node is DOWN or a controller has lost count.
+    waitfor 3 sh -c '[ -z "$(squeue -h)" ]' 2>/dev/null || true
   fi
   for n in $NODES; do end "$R/run/slurmd-$n.pid"; done
-  for d in slurmctld munged; do end "$R/run/$d.pid"; done
+  for d in slurmctld slurmdbd mariadbd munged; do end "$R/run/$d.pid"; done
+  mine '^SLURM_JOB_ID=' | xargs -r kill -9 2>/dev/null || true
 }
 
 case ${1:-} in
   start) start; echo "export SLURM_CONF=$SLURM_CONF" ;;
-  stop) stop; rm -rf "$R"/{state,spool,log,run,tmp} ;;
+  stop) stop; rm -rf "$R"/{state,spool,log,run,tmp,db} ;;
+  controller-stop) end "$R/run/slurmctld.pid" ;;
+  controller-start) start_controller ;;
   status) scontrol ping; sinfo -N -l ;;
   env) echo "export SLURM_CONF=$SLURM_CONF" ;;
-  *) sed -n '2,7p' "$0"; exit 2 ;;
+  *) sed -n '2,14p' "$0"; exit 2 ;;
 esac

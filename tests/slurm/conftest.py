@@ -1,39 +1,120 @@
-"""The real Slurm of the tests: started once, stopped whatever happens. Skipped only where it cannot be had."""
+"""The real Slurm of the tests: one cluster for all that only use it, own ones for those that break it."""
 
 import os
+import socket
 import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from tests.conftest import ROOT, why_no_real_hosts
 
 SCRIPT = ROOT / "tests" / "slurm" / "cluster.sh"
+RANKS = ROOT / "tests" / "slurm" / "ranks"
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "sbatch", "squeue", "scontrol")
+DATABASE = ("slurmdbd", "mariadbd", "mariadb", "mariadb-install-db")
+PORTS = (6, 17, 19, 21, 22, 23, 24, 31)
+"""Ports of a cluster, counted from its first one."""
 
 
-@pytest.fixture(scope="session")
-def cluster(tmp_path_factory):
-    """Environment of a running cluster; every sinfo state was idle when the tests began."""
-    reason = why_no_real_hosts(PROGRAMS, "Slurm")
-    if reason:
-        pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("slurm")
-    # Daemons of another user of this machine may hold the default ports.
-    environment = os.environ | {"R": str(folder), "BASE": str(16800 + os.getpid() % 100 * 50)}
-    try:
-        subprocess.run([SCRIPT, "start"], env=environment, check=True, timeout=120, stdout=subprocess.DEVNULL)
-        yield {"SLURM_CONF": str(folder / "etc" / "slurm.conf")}
-    finally:
-        subprocess.run([SCRIPT, "stop"], env=environment, timeout=120)
+class Cluster:
+    """A running cluster: its environment, its programs, and the verbs of cluster.sh."""
 
+    def __init__(self, folder, base, options):
+        self.folder = folder
+        self.environment = {"SLURM_CONF": str(folder / "etc" / "slurm.conf")}
+        self._script = os.environ | {"R": str(folder), "BASE": str(base)} | options
 
-@pytest.fixture
-def ask(cluster):
-    """Run one of Slurm's own programs against the cluster."""
+    def call(self, verb):
+        """`cluster.sh VERB`."""
+        subprocess.run([SCRIPT, verb], env=self._script, check=True, timeout=120, stdout=subprocess.DEVNULL)
 
-    def run(*words):
-        answer = subprocess.run(words, env=os.environ | cluster, capture_output=True, text=True, timeout=60)
+    def ask(self, *words):
+        """What one of Slurm's own programs says."""
+        answer = subprocess.run(words, env=os.environ | self.environment, capture_output=True, text=True, timeout=60)
         assert answer.returncode == 0, answer.stderr
         return answer.stdout
 
-    return run
+
+@contextmanager
+def running_cluster(folder, **options):
+    """Start a cluster in `folder` and stop it whatever happens; `options` are cluster.sh's variables."""
+    reason = why_no_real_hosts(PROGRAMS + (DATABASE if options.get("DB") == "1" else ()), "Slurm")
+    if reason:
+        pytest.skip(reason)
+    with free_ports() as base:
+        cluster = Cluster(folder, base, options)
+        try:
+            cluster.call("start")
+            yield cluster
+        finally:
+            cluster.call("stop")
+
+
+@contextmanager
+def free_ports():
+    """The first of a stretch of ports that no one uses; others see the first one taken for as long as we hold it."""
+    for base in range(15000, 20000, 50):
+        with suppress(OSError), socket.create_server(("127.0.0.1", base)):
+            for port in PORTS:
+                socket.create_server(("127.0.0.1", base + port)).close()
+            yield base
+            return
+    pytest.fail("no free ports from 15000 to 20000")
+
+
+@pytest.fixture(scope="session")
+def shared_cluster(tmp_path_factory):
+    """The cluster that tests share: nobody stops its daemons or takes its nodes away."""
+    with running_cluster(tmp_path_factory.mktemp("slurm")) as shared:
+        yield shared
+
+
+@pytest.fixture(scope="session")
+def cluster(shared_cluster):
+    """Environment of the cluster that tests share."""
+    return shared_cluster.environment
+
+
+@pytest.fixture(scope="module")
+def own_cluster(tmp_path_factory):
+    """A cluster with the partitions that can be preempted, which a module's tests may do anything to and mend."""
+    with running_cluster(tmp_path_factory.mktemp("own-slurm"), LOW="1") as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def forgetful_cluster(tmp_path_factory):
+    """A cluster whose controller forgets a job 5 s after its end, and where nobody else remembers it."""
+    with running_cluster(tmp_path_factory.mktemp("forgetful-slurm"), AGE="5") as own:
+        yield own
+
+
+@pytest.fixture(scope="session")
+def cluster_with_database(tmp_path_factory):
+    """A cluster with slurmdbd, whose controller forgets a job 5 s after its end, and with the QOS `two`."""
+    with running_cluster(tmp_path_factory.mktemp("dbd-slurm"), DB="1", AGE="5") as own:
+        yield own
+
+
+@pytest.fixture
+def ask(shared_cluster):
+    """Run one of Slurm's own programs against the cluster that tests share."""
+    return shared_cluster.ask
+
+
+def trivial(**acts):
+    """Environment in which `trivial` is an interpreter, and what its cells do by their seed: `s2="die-once"`."""
+    path = f"{RANKS}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}"  # noqa: PTH120
+    return {"PATH": path, "TRIVIAL_ACTS": " ".join(f"{seed.removeprefix('s')}={act}" for seed, act in acts.items())}
+
+
+def wait_for(condition, seconds=60, what="waited in vain"):
+    """Ask again and again until `condition()` is true, and return what it said."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, what() if callable(what) else what
+        time.sleep(0.2)
+    return found

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Install a real Slurm, Open MPI and sshd for the tests, where that may be done: on Debian, as root. Elsewhere say why not;
-# the tests then skip with this reason.
+# Install a real Slurm with its database, Open MPI and sshd for the tests, where that may be done: on Debian, as root.
+# Elsewhere say why not; the tests then skip with this reason.
 set -eu
 missing=
-for program in slurmctld slurmd munged srun mpirun sshd; do
+for program in slurmctld slurmd slurmdbd mariadbd munged srun mpirun sshd; do
   PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || missing="$missing $program"
 done
 if [ -z "$missing" ]; then exit 0; fi
@@ -21,4 +21,5 @@ if [ ! -e /usr/sbin/policy-rc.d ]; then
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 fi
 apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge \
+  slurmdbd mariadb-server-core mariadb-client-core \
   openmpi-bin openssh-server openssh-client >/dev/null

@@ -1,14 +1,12 @@
-"""Hostfile partitions: which hosts a job takes, what is rendered, how a task's end is told, and locks of hosts."""
+"""Hostfile partitions: which hosts a job takes, what is rendered, and how a task's end is told."""
 
 import json
 import os
+import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
-from filelock import FileLock
 
 from launchers.checked import parse, to_json
 from launchers.errors import UserError
@@ -33,8 +31,8 @@ def partition(*hosts, **changes):
     )  # fmt: skip
 
 
-def chosen(site, nodes, gpus_per_node=1):
-    answer = choose_hosts(site, nodes, gpus_per_node)
+def chosen(site, nodes, gpus_per_node=1, without=()):
+    answer = choose_hosts(site, nodes, gpus_per_node, without=without)
     return answer if isinstance(answer, str) else [host.name for host in answer]
 
 
@@ -83,6 +81,21 @@ def test_too_few_hosts_or_gpus_are_reasons_with_the_numbers():
     assert chosen(site, nodes=1, gpus_per_node=3).startswith("3 GPUs a node: lab has no such host, the largest has 2")
 
 
+def test_a_host_that_failed_is_passed_over_for_another_of_the_same_gpu():
+    assert chosen(TESLA, nodes=2, without=("ecetesla1",)) == ["ecetesla2", "ecetesla4"]
+    assert chosen(TESLA, nodes=2, without=("ecetesla4", "elsewhere")) == ["ecetesla1", "ecetesla2"]
+
+
+def test_without_another_host_of_the_same_gpu_the_cell_cannot_be_run_and_the_reason_names_the_hosts():
+    assert chosen(TESLA, nodes=3, without=("ecetesla1",)) == (
+        "nodes=3: without ecetesla1, on which a cell failed, tesla has no 3 host(s) of GeForce RTX 3070 with 1 GPU(s) "
+        "or more; put the host right and run the same command again, or use fewer nodes"
+    )
+    mixed = partition("a:1:P4", "b:1:T4", "c:1:P4", mixed_hosts=True)
+    assert chosen(mixed, nodes=2, without=("a",)) == ["b", "c"]
+    assert "has no 2 host(s) of P4 + T4" in chosen(mixed, nodes=2, without=("b",))
+
+
 # --- what is rendered ---------------------------------------------------------------------------------
 
 TWO = Shape(nodes=2, gpus_per_node=2, minutes=60)
@@ -95,6 +108,13 @@ def rendered(site=None, **changes):
 
 def test_the_hostfile_gives_each_host_the_ranks_of_the_shape():
     assert rendered().files["hostfile"] == "a slots=2  # Tesla T4\nb slots=2  # Tesla T4\n"
+
+
+def test_a_batch_does_not_get_the_hosts_that_it_excludes():
+    item = rendered(partition("a:2", "b:2", "c:2"), exclude=("a",))
+    assert item.files["hostfile"] == "b slots=2  # Tesla T4\nc slots=2  # Tesla T4\n"
+    with pytest.raises(UserError, match="without a, on which a cell failed"):
+        rendered(exclude=("a",))
 
 
 def test_no_suitable_hosts_are_the_users_mistake():
@@ -133,6 +153,8 @@ def test_the_job_script_hands_hosts_shell_and_variables_to_mpirun_to_the_letter(
     assert words[words.index("plm_rsh_agent") + 1] == "ssh -p 2222"
     handed = {words[i + 1] for i, word in enumerate(words) if word == "-x"}
     assert handed >= {"NASTY", "OMP_NUM_THREADS", "VIT_SWEEP_JOB_ID", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX"}
+    assert "VIT_SWEEP_RESTART" in handed
+    assert "VIT_SWEEP_JOB_ENDS" not in handed, "by hand there is no time limit"
     assert words[-5:] == ["bash", f"{jobs}/rank.sh", "it's $HOME", "1", ""]
 
 
@@ -150,6 +172,28 @@ def test_a_ranks_wrapper_sets_up_and_notes_a_bad_end_only(tmp_path, command, cod
     assert (tmp_path / "site").read_text() == "its\n"
     notes = {path.name: path.read_text() for path in folder.glob("jobs/*/ended/*")}
     assert notes == ({} if code == 0 else {"1-5": f"{code}\n"})
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_ranks_wrapper_outlives_the_signals_that_the_rank_is_sent_and_notes_its_code(tmp_path, number):
+    said = tmp_path / "said"
+    os.mkfifo(said)
+    (tmp_path / "python").write_text(
+        f'#!/bin/bash\ntrap "echo told > {said}; exit 7" TERM USR2\necho up > {said}\nwhile :; do :; done\n'
+    )
+    (tmp_path / "python").chmod(0o755)
+    site = partition("a:2", "b:2", python=str(tmp_path / "python"))
+    (tmp_path / "rank.sh").write_text(rendered(site, study_dir=str(tmp_path)).files["rank.sh"])
+    environment = {"PATH": "/usr/bin:/bin", "VIT_SWEEP_TASK_INDEX": "1", "OMPI_COMM_WORLD_RANK": "5"}
+    group = subprocess.Popen(["bash", tmp_path / "rank.sh"], env=environment, start_new_session=True)
+    try:
+        assert said.read_text() == "up\n"
+        os.killpg(group.pid, number)  # as Open MPI does
+        assert said.read_text() == "told\n"
+        assert group.wait(timeout=30) == 7
+    finally:
+        group.kill()
+    assert [path.read_text() for path in tmp_path.glob("jobs/*/ended/1-5")] == ["7\n"]
 
 
 def test_a_last_word_of_one_letter_is_kept_from_open_mpi_which_would_drop_it():
@@ -174,67 +218,3 @@ def test_without_a_note_the_first_words_of_mpirun_stand_in():
         == "mpirun ended with code 1: ssh: connect: refused"
     )
     assert how_it_ended(1, {}, "") == "mpirun ended with code 1: it said nothing"
-
-
-# --- the queue ----------------------------------------------------------------------------------------
-
-
-def queue(tmp_path, mpirun):
-    """Write a batch of two tasks on hosts a and b, and an `mpirun` for its job.sh; returns how to start the queue."""
-    item = rendered(study_dir=str(tmp_path))
-    Path(item.batch.folder).mkdir(parents=True)
-    for name, text in item.files.items():
-        Path(item.batch.folder, name).write_text(text)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/mpirun").write_text(f"#!/bin/bash\n{mpirun}\n")
-    (tmp_path / "bin/mpirun").chmod(0o755)
-    environment = os.environ | {"TMPDIR": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "launchers.hostfile_queue", item.batch.folder]
-    return Path(item.batch.folder), {"args": command, "env": environment, "cwd": ROOT}
-
-
-def test_tasks_run_one_after_the_other_and_a_failed_one_does_not_stop_the_queue(tmp_path):
-    body = f'mkdir {tmp_path}/alone || exit 9; rmdir {tmp_path}/alone; [ "$VIT_SWEEP_TASK_INDEX" = 1 ] || exit 4'
-    folder, how = queue(tmp_path, body)
-    assert subprocess.run(**how, timeout=60).returncode == 0
-    assert json.loads((folder / "states.json").read_text()) == {
-        "0": {"state": "ended", "detail": "mpirun ended with code 4: it said nothing"},
-        "1": {"state": "ended", "detail": ""},
-    }
-
-
-def test_a_task_waits_while_another_study_holds_one_of_its_hosts(tmp_path):
-    folder, how = queue(tmp_path, f"touch {tmp_path}/ran")
-    locks = tmp_path / f"vit_sweep-{os.getuid()}"
-    locks.mkdir(mode=0o700)
-    with FileLock(locks / "host-b.lock"):
-        process = subprocess.Popen(**how)
-        until(lambda: "another study" in read(folder / "states.json"))
-        assert not (tmp_path / "ran").exists()
-    assert process.wait(timeout=60) == 0
-    assert (tmp_path / "ran").exists()
-
-
-def test_a_cancelled_queue_ends_mpirun_and_says_so(tmp_path):
-    folder, how = queue(
-        tmp_path, f'trap "touch {tmp_path}/told; exit 1" TERM; touch {tmp_path}/ran; while :; do :; done'
-    )
-    process = subprocess.Popen(**how)
-    until((tmp_path / "ran").exists)
-    process.terminate()
-    assert process.wait(timeout=60) == 0
-    assert (tmp_path / "told").exists()
-    states = json.loads((folder / "states.json").read_text())
-    assert {(said["state"], said["detail"]) for said in states.values()} == {("ended", "cancelled")}
-
-
-def read(path):
-    return path.read_text() if path.exists() else ""
-
-
-def until(condition):
-    import time
-
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"

@@ -8,14 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launchers.backend import Submission, TaskState
 from launchers.errors import UserError
 from launchers.job import Shape, Task, split
 from launchers.profile import GpuDialect
-from launchers.rank import identify
+from launchers.rank import identify, place_of
 from launchers.sbatch import render
 from launchers.slots import Slots
-from launchers.slurm import clean_environment, parse_squeue
+from launchers.slurm import clean_environment
 from tests.unit.builders import batch, profile
 
 # --- batches ------------------------------------------------------------------------------------------
@@ -90,7 +89,21 @@ def test_the_flags_ask_for_the_shape_and_the_partitions_words():
     assert asked | {
         "nodes": "2", "ntasks-per-node": "8", "cpus-per-task": "4", "time": "17", "partition": "t4v2",
         "qos": "normal", "account": "me", "mem": "8G", "exclusive": "", "array": "0-1%2", "signal": "USR2@90",
+        "requeue": "", "open-mode": "append",
     } == asked  # fmt: skip
+
+
+def test_a_site_that_forbids_it_gets_no_job_that_is_started_again():
+    text = script(profile=profile(requeue=False), closing="site.closing")
+    assert ("requeue" in flags(text), "no-requeue" in flags(text)) == (False, True)
+    assert "site.closing" in text
+    assert "scontrol requeue" not in text
+
+
+def test_nodes_that_failed_are_excluded_beside_those_that_the_profile_excludes():
+    assert "exclude" not in flags(script())
+    assert flags(script(exclude=("n1", "n2")))["exclude"] == "n1,n2"
+    assert flags(script(exclude=("n1", "n2"), profile=profile(exclude="bad[1-2]")))["exclude"] == "'bad[1-2],n1,n2'"
 
 
 def test_what_the_profile_leaves_out_is_not_asked_for():
@@ -162,55 +175,20 @@ def test_the_callers_environment_does_not_reach_the_script(monkeypatch):
     assert script() == before
 
 
-# --- squeue -------------------------------------------------------------------------------------------
-
-ASKED = [Submission(batch_name="wide", handle="17", tasks=4), Submission(batch_name="narrow", handle="18", tasks=1)]
-CAPTURED = """\
-17|0|RUNNING|None|node[01-02]
-17|1|PENDING|Priority|
-17|2|COMPLETED|None|node03
-18|0|PENDING|Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions|
-99|0|RUNNING|None|node09
-17|9|RUNNING|None|node09
-20|N/A|RUNNING|None|node09
-"""
-
-
-def test_squeues_words_become_states_with_what_a_person_wants_to_know():
-    states = parse_squeue(CAPTURED, ASKED)
-    told = {key: (status.state, status.detail) for key, status in states.items()}
-    assert told == {
-        ("wide", 0): (TaskState.RUNNING, "node[01-02]"),
-        ("wide", 1): (TaskState.QUEUED, "Priority"),
-        ("wide", 2): (TaskState.ENDED, "Slurm says COMPLETED on node03"),
-        ("wide", 3): (TaskState.ENDED, "no longer known to squeue"),
-        ("narrow", 0): (
-            TaskState.QUEUED,
-            "Nodes required for job are DOWN, DRAINED or reserved for jobs in higher priority partitions",
-        ),
-    }
-
-
-def test_an_empty_answer_means_that_all_have_ended():
-    states = parse_squeue("", ASKED)
-    assert len(states) == 5
-    assert {status.state for status in states.values()} == {TaskState.ENDED}
-
-
-@pytest.mark.parametrize("state", ["COMPLETING", "CONFIGURING", "SUSPENDED"])
-def test_a_task_that_holds_nodes_is_running(state):
-    assert parse_squeue(f"18|0|{state}|None|n1", ASKED)["narrow", 0].state is TaskState.RUNNING
-
-
-@pytest.mark.parametrize("state", ["FAILED", "TIMEOUT", "NODE_FAIL", "CANCELLED", "OUT_OF_MEMORY", "PREEMPTED"])
-def test_how_slurm_ended_a_task_is_said(state):
-    status = parse_squeue(f"18|0|{state}|NonZeroExitCode|", ASKED)["narrow", 0]
-    assert (status.state, status.detail) == (TaskState.ENDED, f"Slurm says {state} on ?")
+# --- the environment of Slurm's programs ----------------------------------------------------------------
 
 
 def test_an_outer_jobs_variables_do_not_bend_a_submission():
     outer = {"SLURM_JOB_ID": "1", "SLURMD_NODENAME": "n", "SBATCH_PARTITION": "x", "SRUN_CPUS_PER_TASK": "2"}
-    kept = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_JWT": "t", "PATH": "/bin", "MY_SLURM_X": "1"}
+    outer |= {"SQUEUE_PARTITION": "x", "SACCT_FORMAT": "x", "SCANCEL_STATE": "x"}
+    outer |= {"VIT_SWEEP_JOB_ID": "local-1-0", "VIT_SWEEP_RESTART": "7", "VIT_SWEEP_TASK_INDEX": "7"}
+    kept = {
+        "SLURM_CONF": "/etc/slurm.conf",
+        "SLURM_JWT": "t",
+        "PATH": "/bin",
+        "MY_SLURM_X": "1",
+        "VIT_SWEEP_CONF": "/c",
+    }
     assert clean_environment(outer | kept) == kept
 
 
@@ -239,6 +217,47 @@ def test_a_rank_of_the_local_queue_knows_its_place_even_inside_an_allocation():
     assert (me.rank, me.world_size, me.local_rank, me.local_world_size) == (1, 2, 1, 2)
     assert (me.node_rank, me.nodes, me.node_name) == (0, 1, "laptop")
     assert (me.task_index, me.restart, me.job_id, me.visible_gpus) == (3, 0, "local-7-3", 2)
+
+
+HOSTFILE = {"VIT_SWEEP_JOB_ID": "hostfile-9-3", "VIT_SWEEP_TASK_INDEX": "3", "VIT_SWEEP_NODES": "1",
+            "OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+            "OMPI_COMM_WORLD_LOCAL_SIZE": "1"}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        SRUN,
+        SRUN | {"VIT_SWEEP_TASK_INDEX": "3"},
+        {k: v for k, v in SRUN.items() if k != "SLURM_RESTART_COUNT"},
+        LOCAL,
+        SRUN | LOCAL,
+        SRUN | LOCAL | {"VIT_SWEEP_RESTART": "1"},
+        HOSTFILE,
+        HOSTFILE | {"VIT_SWEEP_RESTART": "4"},
+    ],
+    ids=["srun", "mpirun", "first start", "local", "local in a job", "local again", "hostfile", "hostfile again"],
+)
+def test_a_closing_module_knows_its_job_by_the_same_words_as_the_ranks(environ):
+    me, here = identify(environ, host="h"), place_of(environ)
+    assert (here.task_index, here.restart, here.job_id) == (me.task_index, me.restart, me.job_id)
+
+
+def test_our_own_word_of_task_and_restart_wins_over_slurms():
+    ours = {"VIT_SWEEP_TASK_INDEX": "5", "VIT_SWEEP_RESTART": "6"}
+    assert (place_of(SRUN).task_index, place_of(SRUN).restart) == (3, 2)
+    assert (place_of(SRUN | ours).task_index, place_of(SRUN | ours).restart) == (5, 6)
+    assert identify(SRUN | ours, host="h").restart == 6
+
+
+def test_a_queue_inside_an_allocation_does_not_take_its_restarts_for_its_own():
+    assert place_of(SRUN | LOCAL).restart == 0
+    assert place_of(SRUN | LOCAL).job_id == "local-7-3"
+
+
+def test_a_process_of_no_job_has_no_place():
+    with pytest.raises(UserError, match="belongs to no job: 'SLURM_ARRAY_TASK_ID' is not set"):
+        place_of({"SLURM_JOB_ID": "1"})
 
 
 def test_a_rank_of_the_local_queue_counts_its_own_gpus_inside_an_allocation():

@@ -1,7 +1,9 @@
 """Who starts the ranks: torchrun and mpirun lines, containers, further flags, and what a rank reads of each."""
 
 import re
+import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -18,9 +20,15 @@ SLURM = {"SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_NO
          "SLURM_JOB_NUM_NODES": "2", "PATH": "/usr/bin:/bin"}  # fmt: skip
 
 
-def script(spawner, shape=TWO_BY_FOUR, study_dir="/studies/s", environment=None, **changes):
-    site = profile(spawner=spawner, **changes)
-    made = batch(profile=site, shape=shape, study_dir=study_dir, environment=environment or {})
+def script(spawner, *, environment=None, study_dir="/studies/s", closing=None, code=None, **changes):
+    made = batch(
+        profile=profile(spawner=spawner, **changes),
+        shape=TWO_BY_FOUR,
+        study_dir=study_dir,
+        environment=environment or {},
+        closing=closing,
+        code=code,
+    )
     text = render(made, python="/usr/bin/python3")
     assert subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True).stderr == ""
     return text
@@ -100,7 +108,7 @@ def test_mpirun_fills_node_after_node_from_the_batch_step_and_hands_every_variab
     words = executed(text, tmp_path)
     assert words[:5] == ["-np", "8", "--map-by", "ppr:4:node", "--bind-to"]
     handed = {words[i + 1] for i, word in enumerate(words) if word == "-x"}
-    assert handed == {"NASTY", "OMP_NUM_THREADS", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX"}
+    assert handed == {"NASTY", "OMP_NUM_THREADS", "VIT_SWEEP_JOB_ENDS", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX"}
     assert "--tag" in words
     assert words[-4:] == ["/usr/bin/python3", "-m", "vit_sweep.task",
                           batch(shape=TWO_BY_FOUR, study_dir=NASTY_FOLDER).folder]  # fmt: skip
@@ -168,6 +176,141 @@ def test_a_folder_that_a_mount_would_bend_is_refused(runtime, folder):
         script(Spawner.SRUN, container=container(runtime), study_dir=folder)
 
 
+@pytest.mark.parametrize("spawner", Spawner)
+def test_the_snapshot_of_the_code_comes_first_for_every_spawner_also_inside_an_image(tmp_path, spawner):
+    code = "/studies/s/.code/1f2e"
+    words = executed(script(spawner, code=code, container=container(), environment={"PYTHONPATH": "/mine"}), tmp_path)
+    start = words.index("apptainer")
+    assert words[start + 8 : start + 11] == ["env", f"PYTHONPATH={code}:/mine", "python"]
+    plain = executed(script(spawner, code=code), tmp_path)
+    seen = dict(item.split("=", 1) for item in (tmp_path / "env").read_text().split("\0") if "=" in item)
+    assert seen["PYTHONPATH"] == code
+    assert spawner is not Spawner.MPIRUN or "PYTHONPATH" in plain
+
+
+def test_pyxis_takes_the_snapshot_from_the_job_and_not_from_the_image(tmp_path):
+    words = executed(script(Spawner.SRUN, code="/c", container=container(ContainerRuntime.PYXIS)), tmp_path)
+    assert "--container-env=OMP_NUM_THREADS,PYTHONPATH,PYTHONSAFEPATH" in words
+
+
+# --- the end of a job ---------------------------------------------------------------------------------
+
+STARTERS = {Spawner.SRUN: "srun", Spawner.TORCHRUN: "srun", Spawner.MPIRUN: "mpirun"}
+
+
+def ended(tmp_path, spawner, code, *, closing=0, states=("RUNNING",), **changes):
+    """Run a script whose ranks end with `code`, and its closing module with `closing`; (exit code, words of all calls).
+
+    `states` are what squeue answers, call by call; "" is a controller that does not answer.
+    """
+    calls = tmp_path / "calls"
+    calls.unlink(missing_ok=True)
+    (tmp_path / "states").write_text("".join(f"{state}\n" for state in states))
+    programs = {
+        "python": f'echo "closing $*" >> {calls}; exit {closing}',
+        "sleep": f'echo "sleep $*" >> {calls}',
+        "squeue": f"state=$(head -n 1 {tmp_path}/states); sed -i 1d {tmp_path}/states\n"
+        f'echo "squeue $*" >> {calls}; [ -n "$state" ] && echo "$state"',
+        "scontrol": f'if [ "$1" = requeue ]; then echo "scontrol $*" >> {calls}; else echo localhost; fi',
+        "srun": f'case "$*" in *closing.module*) exec "${{@: -5}}";; esac; echo ranks >> {calls}; exit {code}',
+        "mpirun": f"echo ranks >> {calls}; exit {code}",
+    }
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    text = script(spawner, python=f"{tmp_path}/python", closing="closing.module", **changes)
+    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, timeout=30,
+                          env=SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"})  # fmt: skip
+    assert done.stderr == ""
+    return done.returncode, calls.read_text().splitlines()
+
+
+FOLDER = batch(shape=TWO_BY_FOUR).folder
+
+
+@pytest.mark.parametrize("spawner", Spawner)
+def test_a_good_end_has_no_closing(tmp_path, spawner):
+    assert ended(tmp_path, spawner, 0) == (0, ["ranks"])
+
+
+@pytest.mark.parametrize("spawner", Spawner)
+@pytest.mark.parametrize("code", [1, 75, 137])
+def test_a_bad_end_is_told_to_the_closing_module_and_stays_the_jobs_own(tmp_path, spawner, code):
+    assert ended(tmp_path, spawner, code) == (code, ["ranks", f"closing -m closing.module {FOLDER} {code}"])
+
+
+@pytest.mark.parametrize("spawner", Spawner)
+def test_a_closing_module_that_asks_for_it_has_the_running_job_started_again(tmp_path, spawner):
+    code, calls = ended(tmp_path, spawner, 1, closing=75)
+    assert (code, calls[2:]) == (
+        1, ["sleep 0", "squeue --noheader --jobs=4711_3 --format=%T", "scontrol requeue 4711_3"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["COMPLETING", "PENDING", "CANCELLED"])
+def test_a_job_that_is_being_ended_is_not_brought_back(tmp_path, state):
+    code, calls = ended(tmp_path, Spawner.SRUN, 143, closing=75, states=[state])
+    assert (code, [call for call in calls if "requeue" in call]) == (143, [])
+
+
+def test_a_controller_that_is_away_is_asked_again(tmp_path):
+    code, calls = ended(tmp_path, Spawner.SRUN, 1, closing=75, states=["", "", "RUNNING"])
+    assert calls[-1] == "scontrol requeue 4711_3"
+    assert [call for call in calls if "sleep" in call] == ["sleep 0", "sleep 5", "sleep 15"]
+    code, calls = ended(tmp_path, Spawner.SRUN, 1, closing=75, states=[""] * 9)
+    assert (code, len([call for call in calls if "squeue" in call])) == (1, 4)
+    assert "scontrol requeue 4711_3" not in calls
+
+
+def test_only_the_agreed_code_asks_for_another_start(tmp_path):
+    assert ended(tmp_path, Spawner.SRUN, 75, closing=1)[1][-1].startswith("closing ")
+
+
+@pytest.mark.parametrize("spawner", Spawner)
+@pytest.mark.parametrize("strict", ["set -e", "set -eu"])
+def test_a_site_with_a_strict_shell_still_hears_of_the_end(tmp_path, spawner, strict):
+    code, calls = ended(tmp_path, spawner, 1, closing=75, setup=(strict,))
+    assert (code, calls[-1]) == (1, "scontrol requeue 4711_3")
+
+
+def test_teardown_does_not_change_how_the_job_ended_and_comes_before_the_closing(tmp_path):
+    code, calls = ended(tmp_path, Spawner.SRUN, 9, teardown=(f"echo torn >> {tmp_path}/calls",))
+    assert (code, calls[:2]) == (9, ["ranks", "torn"])
+    assert calls[2].startswith("closing ")
+
+
+def test_the_closing_module_runs_in_the_ranks_image(tmp_path):
+    text = script(Spawner.SRUN, closing="closing.module", container=container())
+    (line,) = [line for line in text.splitlines() if "closing.module" in line]
+    assert line.strip().startswith("apptainer exec --nv --bind /studies/s ")
+    pyxis = container(ContainerRuntime.PYXIS, python="python")
+    code, calls = ended(tmp_path, Spawner.SRUN, 3, container=pyxis)
+    assert (code, calls[1]) == (3, f"closing -m closing.module {FOLDER} 3")
+    (line,) = [line for line in script(Spawner.SRUN, closing="closing.module", container=pyxis).splitlines()
+               if "closing.module" in line]  # fmt: skip
+    assert line.strip().startswith("srun --nodes=1 --ntasks=1 --overlap '--container-image=/images/my image.sif' ")
+
+
+@pytest.mark.parametrize("spawner", Spawner)
+def test_every_rank_knows_when_the_time_limit_ends_the_job(tmp_path, spawner):
+    before = time.time()
+    words = executed(script(spawner), tmp_path)
+    seen = dict(item.split("=", 1) for item in (tmp_path / "env").read_text().split("\0") if "=" in item)
+    assert int(before) + 3600 <= int(seen["VIT_SWEEP_JOB_ENDS"]) <= time.time() + 3600
+    assert spawner is not Spawner.MPIRUN or "VIT_SWEEP_JOB_ENDS" in words
+
+
+@pytest.mark.parametrize(
+    ("spawner", "runtime"),
+    [(s, r) for s in Spawner for r in (None, *ContainerRuntime) if (s, r) != (Spawner.MPIRUN, ContainerRuntime.PYXIS)],
+)
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck_finds_nothing(spawner, runtime):
+    text = script(spawner, closing="closing.module", container=runtime and container(runtime), teardown=("true",))
+    answer = subprocess.run(["shellcheck", "--shell=bash", "-"], input=text, text=True, capture_output=True)
+    assert answer.stdout == ""
+
+
 # --- flags --------------------------------------------------------------------------------------------
 
 
@@ -177,14 +320,14 @@ def test_torchruns_single_task_gets_all_gpus_of_its_node():
 
 
 def test_further_flags_are_asked_for_to_the_letter():
-    asked = flags(script(Spawner.SRUN, sbatch={"mail-user": "me@site", "requeue": True, "nice": 5, "hold": False}))
-    assert asked | {"mail-user": "me@site", "requeue": "", "nice": "5"} == asked
+    asked = flags(script(Spawner.SRUN, sbatch={"mail-user": "me@site", "spread-job": True, "nice": 5, "hold": False}))
+    assert asked | {"mail-user": "me@site", "spread-job": "", "nice": "5"} == asked
     assert "hold" not in asked
 
 
 @pytest.mark.parametrize("flag", ["nodes", "ntasks", "ntasks-per-node", "ntasks_per_node", "gres", "gpus", "array",
                                   "output", "error", "time", "signal", "cpus-per-task", "qos", "mem", "job-name",
-                                  "comment", "open-mode", "export", "chdir"])  # fmt: skip
+                                  "comment", "open-mode", "export", "chdir", "requeue", "no-requeue"])  # fmt: skip
 def test_a_flag_that_contradicts_ours_is_refused_by_name(flag):
     with pytest.raises(UserError, match=f"^partition lab: sbatch.{flag}=1 – "):
         script(Spawner.SRUN, sbatch={flag: "1"})

@@ -5,16 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from launchers.backend import TaskState, TaskStatus
+from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.checked import to_json
 from tests.unit.builders import cell, record, series
+from tests.unit.test_verdict import rank
 from vit_sweep import status
 from vit_sweep.cell import CellFile
+from vit_sweep.ending import Cause, DeviceMemory, Exit, Progress
+from vit_sweep.journal import Event, JobEntry
 from vit_sweep.point import Scaling
-from vit_sweep.record import BatchTriple, Cause, Exit, Progress
+from vit_sweep.record import BatchTriple
 from vit_sweep.scaling import curves
 from vit_sweep.status import settled_results
-from vit_sweep.store import JobEntry, Study
+from vit_sweep.store import Study
 
 
 @pytest.fixture
@@ -28,11 +31,13 @@ def study(tmp_path):
 def slurm_says(monkeypatch):
     """A scheduler that says one thing of every task; the real ones are met in tests/slurm and tests/e2e."""
 
-    def say(state, detail=""):
+    def say(state, detail="", ended=None):
         class Launcher:
             def states(self, submissions):
-                return {(s.batch_name, i): TaskStatus(state=state, detail=detail) for s in submissions
-                        for i in range(s.tasks)}  # fmt: skip
+                word = TaskStatus(
+                    state=state, detail=detail, ended=ended or (Ended.UNSAID if state == "ended" else None)
+                )
+                return {(s.batch_name, i): word for s in submissions for i in range(s.tasks)}
 
         monkeypatch.setattr(status, "launcher_of", lambda scheduler: Launcher())
 
@@ -48,9 +53,10 @@ def plan(study, one):
     return folder
 
 
-def submit(study, one, attempt=1, event="submitted"):
+def submit(study, one, attempt=1, event=Event.SUBMITTED, **fields):
+    task = (one.cell_id, attempt)
     study.journal(
-        JobEntry(at="now", event=event, scheduler="slurm", batch="b", tasks=((one.cell_id, attempt),), handle="7")
+        JobEntry(at="now", event=event, scheduler="slurm", batch=f"b{attempt}", tasks=(task,), handle="7", **fields)
     )
 
 
@@ -110,10 +116,13 @@ def test_the_jobs_own_word_names_the_failure(study, slurm_says):
 def test_an_earlier_attempts_failure_says_nothing_of_the_running_one(study, slurm_says):
     slurm_says(TaskState.RUNNING, "vector02")
     folder = plan(study, cell())
+    submit(study, cell())
     leave(folder, "1", "exit.json", Exit(cause=Cause.BUG, message="boom", rank=0, host="vector01"))
     leave(folder, "2", "progress.json", Progress(phase="training", epoch=2, epochs=3, host="vector02"))
     submit(study, cell(), attempt=2)
-    assert only(study) == ("running", "training, epoch 2/3 on vector02")
+    (result,) = settled_results(study)
+    assert (result.status, result.detail, result.attempt) == ("running", "training", "2")
+    assert (result.progress.epoch, result.progress.host) == (2, "vector02")
 
 
 def test_a_requeued_attempt_is_read_in_the_order_of_its_restarts(study, slurm_says):
@@ -121,16 +130,97 @@ def test_a_requeued_attempt_is_read_in_the_order_of_its_restarts(study, slurm_sa
     folder = plan(study, cell())
     submit(study, cell())
     for restart in ("1", "1.2", "1.10"):
-        host = f"host{restart}"
-        leave(folder, restart, "progress.json", Progress(phase="training", epoch=1, epochs=3, host=host))
-    assert only(study)[1].endswith("on host1.10")
+        leave(folder, restart, "rank0.json", rank(0, Cause.TERMINATED))
+        leave(folder, restart, "progress.json", Progress(phase="training", epoch=1, epochs=3, host=f"host{restart}"))
+    (result,) = settled_results(study)
+    assert result.progress.host == "host1.10"
+    assert result.detail == "training; again after preempted x 2"
 
 
-def test_a_job_that_died_without_a_word_is_a_failure_with_the_schedulers_reason(study, slurm_says):
-    slurm_says(TaskState.ENDED, "Slurm says NODE_FAIL on vector03")
+def test_a_job_that_waits_to_be_started_again_says_after_what(study, slurm_says):
+    slurm_says(TaskState.QUEUED, "BeginTime")
+    folder = plan(study, cell())
+    submit(study, cell())
+    leave(folder, "1", "exit.json", Exit(cause=Cause.TIME_LIMIT, message="warned", again=True))
+    assert only(study) == ("queued", "BeginTime; again after time_limit")
+
+
+def test_a_node_that_failed_is_retried_elsewhere(study, slurm_says):
+    slurm_says(TaskState.ENDED, "Slurm says NODE_FAIL on vector03", Ended.NODE_FAILURE)
+    folder = plan(study, cell())
+    submit(study, cell())
+    leave(folder, "1", "rank0.json", rank(0, world=1))
+    (result,) = settled_results(study)
+    assert (result.status, result.exclude) == ("retry", ("node0",))
+    assert "node_failure: Slurm says NODE_FAIL on vector03" in result.detail
+
+
+def test_a_job_that_died_without_a_word_is_retried_once_and_then_a_failure_with_the_schedulers_reason(
+    study, slurm_says
+):
+    slurm_says(TaskState.ENDED, "Slurm says FAILED", Ended.FAILED)
     plan(study, cell())
     submit(study, cell())
-    assert only(study) == ("failed", "ended without a word: Slurm says NODE_FAIL on vector03")
+    assert only(study)[0] == "retry"
+    submit(study, cell(), attempt=2, event=Event.SUBMITTING, asked=False)
+    submit(study, cell(), attempt=2, asked=False)
+    state, detail = only(study)
+    assert state == "failed"
+    assert detail.startswith("lost: Slurm says FAILED")
+
+
+def test_a_verdict_that_a_client_gave_is_kept_for_those_who_look_after_the_scheduler_has_forgotten(study, slurm_says):
+    slurm_says(TaskState.ENDED, "Slurm says TIMEOUT on vector03", Ended.TIME_LIMIT)
+    folder = plan(study, cell())
+    submit(study, cell())
+    leave(folder, "1", "exit.json", Exit(cause=Cause.TERMINATED, message="SIGTERM", rank=0, host="vector03"))
+    only(study)
+    slurm_says(TaskState.ENDED, "no longer known to squeue")
+    assert only(study)[0] == "retry"
+    assert "time_limit" in only(study)[1]
+
+
+def test_out_of_memory_is_a_row_with_its_figures(study, slurm_says):
+    slurm_says(TaskState.ENDED)
+    folder = plan(study, cell())
+    submit(study, cell())
+    memory = DeviceMemory(allocated_mib=14000.0, reserved_mib=14800.0, free_mib=100.0, total_mib=15000.0)
+    full = Exit(cause=Cause.OUT_OF_MEMORY, message="tried 56 MiB", rank=1, host="vector01", device_memory=memory)
+    leave(folder, "1", "exit.json", full)
+    state, detail = only(study)
+    assert state == "oom"
+    assert "tried 56 MiB (rank 1 on vector01); 14000 MiB allocated, 14800 reserved, 100 of others, of 15000" in detail
+
+
+def test_a_finished_cell_that_runs_again_is_active_and_keeps_its_record_if_that_fails(study, slurm_says):
+    folder = plan(study, cell())
+    submit(study, cell())
+    (folder / "record.json").write_text(to_json(record(cell())))
+    submit(study, cell(), attempt=2)
+    slurm_says(TaskState.RUNNING)
+    assert only(study)[0] == "running"
+    slurm_says(TaskState.ENDED)
+    leave(folder, "2", "exit.json", Exit(cause=Cause.BUG, message="boom", rank=0, host="vector01"))
+    (result,) = settled_results(study)
+    assert result.status == "done"
+    assert "the later attempt 2 gave nothing: bug: boom" in result.detail
+
+
+def test_a_job_whose_submission_is_in_doubt_is_not_called_missing(study, slurm_says):
+    plan(study, cell())
+    submit(study, cell(), event=Event.SUBMITTING)
+    assert only(study)[0] == "unknown"
+
+
+def test_what_has_ended_for_good_is_read_once(study, slurm_says, monkeypatch):
+    slurm_says(TaskState.ENDED)
+    folder = plan(study, cell())
+    submit(study, cell())
+    leave(folder, "1", "exit.json", Exit(cause=Cause.BUG, message="boom", rank=0, host="vector01"))
+    watcher = status.Watcher(study)
+    first = watcher.results()
+    monkeypatch.setattr(study, "attempts", None)
+    assert watcher.results() == first
 
 
 def test_an_ending_is_believed_at_the_second_look_only(study, slurm_says):
@@ -148,7 +238,7 @@ def test_a_cancelled_cell_is_said_to_be_cancelled(study, slurm_says):
     slurm_says(TaskState.ENDED, "cancelled")
     plan(study, cell())
     submit(study, cell())
-    submit(study, cell(), event="cancelled")
+    submit(study, cell(), event=Event.CANCELLED)
     assert only(study)[0] == "cancelled"
 
 

@@ -15,10 +15,10 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from vit_sweep.cell import Cell
-from vit_sweep.datasets import problem_of
+from vit_sweep.datasets import prepare_command, problem_of, staged
+from vit_sweep.ending import Cause
 from vit_sweep.failure import JobError
 from vit_sweep.point import DataSource, DataSpec
-from vit_sweep.record import Cause
 
 _SPLIT_SEED = 0
 _SYNTHETIC_SIDE = 32
@@ -38,20 +38,24 @@ class Split:
         return Split(images=self.images.to(device), labels=self.labels.to(device))
 
 
-def load(spec: DataSpec, root: Path) -> tuple[Split, Split]:
-    """Return the training and the test split; raises `JobError` when files are missing or damaged."""
-    problem = problem_of(spec, root)
+def load(spec: DataSpec, root: Path, scratch: str | None = None) -> tuple[Split, Split]:
+    """Return the training and the test split; raises `JobError` when files are missing or damaged.
+
+    With `scratch` (a folder of the node, which may name variables) the files are read from a copy there, one per node.
+    """
+    place = staged(spec, root, scratch)
+    problem = problem_of(spec, place)
     if problem is not None:
-        raise JobError(Cause.DATA, f"{problem}; run: python -m vit_sweep data prepare {spec.name} --root {root}")
+        raise JobError(Cause.DATA, f"{problem}; run: {prepare_command(spec, root)}")
     match spec.source:
         case DataSource.DIGITS:
             train, test = _digits(spec)
         case DataSource.SYNTHETIC:
             train, test = _synthetic(spec)
         case DataSource.CIFAR10:
-            train, test = _cifar(spec, root, torchvision.datasets.CIFAR10)
+            train, test = _cifar(spec, place, torchvision.datasets.CIFAR10)
         case DataSource.CIFAR100:
-            train, test = _cifar(spec, root, torchvision.datasets.CIFAR100)
+            train, test = _cifar(spec, place, torchvision.datasets.CIFAR100)
     for name, split, wanted in (("train", train, spec.train_images), ("test", test, spec.test_images)):
         if len(split.labels) != wanted:
             raise JobError(Cause.DATA, f"data={spec.name}: {len(split.labels)} {name} images, expected {wanted}")
@@ -125,15 +129,16 @@ def _synthetic(spec: DataSpec) -> tuple[Split, Split]:
 
 
 def _cifar(spec: DataSpec, root: Path, kind: type[torchvision.datasets.CIFAR10]) -> tuple[Split, Split]:
-    """CIFAR by torchvision's own reader, with the file list and checksums of the data's YAML."""
-    names = [(file.path.split("/", 1)[1], file.md5) for file in spec.files]
+    """CIFAR by torchvision's own reader, with the file list of the data's YAML; `load` has verified the files."""
+    names = [file.path.split("/", 1)[1] for file in spec.files]
     meta = kind.meta["filename"]
 
     class Files(kind):  # type: ignore[misc]  # torchvision ships no types
         base_folder = spec.files[0].path.split("/", 1)[0]
-        train_list = [list(n) for n in names if not n[0].startswith("test") and n[0] != meta]  # noqa: RUF012
-        test_list = [list(n) for n in names if n[0].startswith("test")]  # noqa: RUF012
-        meta = kind.meta | {"md5": dict(names)[kind.meta["filename"]]}
+        # Without an md5 torchvision asks only whether a file is there, and does not read everything twice more.
+        train_list = [[n, None] for n in names if not n.startswith("test") and n != meta]  # noqa: RUF012
+        test_list = [[n, None] for n in names if n.startswith("test")]  # noqa: RUF012
+        meta = kind.meta | {"md5": None}
 
     def split(train: bool) -> Split:
         found = Files(str(root), train=train, download=False)

@@ -8,6 +8,7 @@ import json
 import os
 import time
 import zlib
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,17 +18,35 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # re-expor
 
 from launchers.profile import Device
 from launchers.rank import FIRST_PORT, LAST_PORT, RankIdentity
+from vit_sweep.ending import Cause
 from vit_sweep.failure import JobError
 from vit_sweep.files import write
-from vit_sweep.record import Cause
 
-CONNECT_TIMEOUT = timedelta(minutes=5)
-COLLECTIVE_TIMEOUT = timedelta(minutes=10)
+CONNECT_TIMEOUT = timedelta(minutes=11)
+"""Data is staged before: one node may have to copy for minutes what another one has."""
+WATCHDOG_FIRST = timedelta(minutes=2)
+"""How much longer than the watchdog a collective waits: the watchdog names the rank, the step and the place."""
 _TRIES = 64
 
 
-def connect(me: RankIdentity, device: Device, attempt: Path) -> None:
-    """Start the process group (gloo on CPU, NCCL on CUDA); raises `JobError` when ranks stay away."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Meeting:
+    """Where the ranks of this job have met."""
+
+    host: str
+    port: int
+    world_size: int
+
+    def client(self) -> TCPStore:
+        """One more connection to the store, for a thread that must not wait for the others."""
+        return TCPStore(self.host, self.port, self.world_size, is_master=False, timeout=CONNECT_TIMEOUT)
+
+
+def connect(me: RankIdentity, device: Device, attempt: Path, *, hang_minutes: float) -> Meeting:
+    """Start the process group (gloo on CPU, NCCL on CUDA); raises `JobError` when ranks stay away.
+
+    `hang_minutes`: how long the watchdog waits; collectives give up later than it does.
+    """
     # DeepSpeed insists on these and would else look for MPI.
     os.environ.update(RANK=str(me.rank), WORLD_SIZE=str(me.world_size), LOCAL_RANK=str(me.local_rank))
     # One node needs no name service: the loopback device is always there.
@@ -42,7 +61,9 @@ def connect(me: RankIdentity, device: Device, attempt: Path) -> None:
     else:
         store = _join(path, me)
     backend = "gloo" if device is Device.CPU else "nccl"
-    dist.init_process_group(backend, store=store, rank=me.rank, world_size=me.world_size, timeout=COLLECTIVE_TIMEOUT)
+    timeout = timedelta(minutes=hang_minutes) + WATCHDOG_FIRST
+    dist.init_process_group(backend, store=store, rank=me.rank, world_size=me.world_size, timeout=timeout)
+    return Meeting(host=store.host, port=store.port, world_size=me.world_size)
 
 
 def candidate_ports(key: str) -> list[int]:
@@ -68,7 +89,7 @@ def _join(path: Path, me: RankIdentity) -> TCPStore:
         if time.monotonic() > deadline:
             raise JobError(
                 Cause.COMMUNICATION,
-                f"rank {me.rank} waited {CONNECT_TIMEOUT.seconds} s for rank 0, which published no address",
+                f"rank {me.rank} waited {CONNECT_TIMEOUT.total_seconds():g} s for rank 0, which published no address",
             )
         time.sleep(0.05)
     where = json.loads(path.read_text())

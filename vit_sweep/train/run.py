@@ -2,8 +2,8 @@
 
 import os
 import platform
-import resource
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -15,36 +15,57 @@ import torch.distributed as dist
 from launchers.checked import to_json
 from launchers.rank import RankIdentity
 from vit_sweep.cell import Cell, CellFile
-from vit_sweep.failure import JobError
+from vit_sweep.ending import Cause, Exit, Progress
+from vit_sweep.failure import Interrupted, JobError
 from vit_sweep.files import write
-from vit_sweep.record import Cause, EpochReport, Exit, Progress, RankReport, Record, Resolved, mismatches
+from vit_sweep.guardian import Guardian
+from vit_sweep.position import Position
+from vit_sweep.rank_log import now, peak_host_mib, say
+from vit_sweep.record import EpochReport, RankReport, Record, Resolved, mismatches
+from vit_sweep.train.checkpoint import Checkpoints
 from vit_sweep.train.data import load, selected
 from vit_sweep.train.loop import Trainer
 from vit_sweep.train.model import engine_of, resolved_batch, resolved_precision
 from vit_sweep.train.rendezvous import connect, pick_device
+from vit_sweep.train.stopping import StopAgreed, Stopper
 
 _PACKAGES = ("vit_sweep", "torch", "torchvision", "deepspeed")
 
 
-def train(file: CellFile, me: RankIdentity, *, cell_dir: Path, attempt: Path, begun: float) -> None:
-    """Train the cell; rank 0 writes `record.json` last. Raises `JobError` for failures with a name.
+def train(
+    file: CellFile,
+    me: RankIdentity,
+    *,
+    cell_dir: Path,
+    attempt: Path,
+    begun: float,
+    code: str,
+    guardian: Guardian,
+) -> None:
+    """Train the cell, from its newest checkpoint if there is one; rank 0 writes `record.json` and `exit.json` last.
 
-    `begun` is the monotonic time of the job's first line.
+    `begun` is the monotonic time of the job's first line, `code` the digest of what runs. Raises `JobError` for
+    failures with a name, `Interrupted` when the job was told to end.
     """
     cell = file.cell
-    started_at = datetime.now(UTC) - timedelta(seconds=time.monotonic() - begun)
+    started_at = (datetime.now(UTC) - timedelta(seconds=time.monotonic() - begun)).isoformat(timespec="seconds")
 
-    def tell(phase: str, epoch: int) -> None:
+    def tell(phase: str, epoch: int, step: int = 0) -> None:
+        guardian.beat(phase, epoch, step)
         if me.rank == 0:
-            progress = Progress(phase=phase, epoch=epoch, epochs=cell.epochs, host=me.node_name)
+            progress = Progress(
+                phase=phase, epoch=epoch, epochs=cell.epochs, host=me.node_name, started_at=started_at
+            )  # fmt: skip
             write(attempt / "progress.json", to_json(progress))
 
     tell("starting", 0)
     _check_world(cell, me)
     torch.set_num_threads(cell.cpus_per_gpu)
     device = pick_device(me, cell.device)
-    splits = load(cell.data, Path(file.data_root))
-    connect(me, cell.device, attempt)
+    splits = load(cell.data, Path(file.data_root), file.options.scratch)
+    meeting = connect(me, cell.device, attempt, hang_minutes=file.options.hang_minutes)
+    stopper = Stopper(rank=me.rank, world_size=me.world_size, connect=meeting.client)
+    guardian.stop_by(stopper.ask)
     try:
         engine = engine_of(cell)
         resolved = _resolved(cell, engine, me)
@@ -53,13 +74,16 @@ def train(file: CellFile, me: RankIdentity, *, cell_dir: Path, attempt: Path, be
             raise JobError(Cause.MISMATCH, f"what would run is not what was asked: {'; '.join(wrong)}")
         training, test = (split.to(device) for split in splits)
         trainer = Trainer(
-            cell=cell, engine=engine, train=training, test=test, chosen=selected(cell).to(device), device=device
-        )
+            cell=cell, engine=engine, train=training, test=test, chosen=selected(cell).to(device), device=device,
+            enter=stopper.enter, beat=guardian.beat,
+        )  # fmt: skip
+        run = _Run(
+            file=file, attempt=attempt.name, code=code, engine=engine, trainer=trainer, stopper=stopper,
+            checkpoints=Checkpoints(cell_dir / "checkpoint", attempt=attempt.name), tell=tell,
+        )  # fmt: skip
+        run.go_on_from_checkpoint()
         startup_s = time.monotonic() - begun
-        epochs: list[EpochReport] = []
-        for number in range(1, cell.epochs + 1):
-            tell("training", number)
-            epochs.append(trainer.epoch(number))
+        run.all_epochs()
         reports: list[Any] = [None] * cell.gpus
         dist.all_gather_object(reports, _rank_report(me, device, _host_cores(me)))
         if me.rank == 0:
@@ -68,19 +92,98 @@ def train(file: CellFile, me: RankIdentity, *, cell_dir: Path, attempt: Path, be
                 requested=cell,
                 resolved=resolved,
                 ranks=tuple(reports),
-                epochs=tuple(epochs),
+                epochs=tuple(run.epochs),
                 attempt=attempt.name,
                 job_id=me.job_id,
-                started_at=started_at.isoformat(timespec="seconds"),
+                started_at=started_at,
                 startup_s=round(startup_s, 3),
                 versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+                code=code,
+                restarts=len(run.attempts) - 1,
+                attempts=tuple(run.attempts),
             )
             write(cell_dir / "record.json", to_json(record))
-            done = Exit(cause=Cause.DONE, message="", rank=0, host=me.node_name)
+            done = Exit(
+                cause=Cause.DONE, message="", rank=0, host=me.node_name, at=now(), epoch=cell.epochs,
+                step=cell.steps_per_epoch, peak_host_mib=peak_host_mib(),
+            )  # fmt: skip
             write(attempt / "exit.json", to_json(done))
+            run.checkpoints.delete()
         dist.barrier()
     finally:
-        dist.destroy_process_group()
+        guardian.stop_by(None)
+        stopper.close()
+    # Not after a failure: it may wait for ranks that are gone.
+    dist.destroy_process_group()
+
+
+class _Run:
+    """A trainer with its past: the finished epochs, the attempts that ran them, and the checkpoints."""
+
+    def __init__(
+        self,
+        *,
+        file: CellFile,
+        attempt: str,
+        code: str,
+        engine: Any,
+        trainer: Trainer,
+        stopper: Stopper,
+        checkpoints: Checkpoints,
+        tell: Callable[[str, int, int], None],
+    ) -> None:
+        self._file, self._attempt, self._code = file, attempt, code
+        self._engine, self._trainer, self._stopper, self._tell = engine, trainer, stopper, tell
+        self.checkpoints = checkpoints
+        self.epochs: list[EpochReport] = []
+        self.attempts = [attempt]
+
+    def go_on_from_checkpoint(self) -> None:
+        cell = self._file.cell
+        self._tell("loading a checkpoint", 0, 0)
+        position = self.checkpoints.load(
+            self._engine, cell_id=self._file.cell_id, world_size=cell.gpus, zero_stage=cell.engine.zero_stage
+        )
+        if position is None:
+            return
+        if position.code != self._code:
+            say(f"the checkpoint was written by other code ({position.code}, now {self._code})")
+        self.epochs, self.attempts = list(position.epochs), [*position.attempts, self._attempt]
+        self._trainer.resume(position.epoch, position.step, position.part)
+
+    def all_epochs(self) -> None:
+        """Train to the end; told to stop, save where all ranks stand, and raise `Interrupted`."""
+        cell, every = self._file.cell, self._file.options.checkpoint_epochs
+        try:
+            while self._trainer.number <= cell.epochs:
+                number = self._trainer.number
+                self._tell("training", number, self._trainer.step)
+                self.epochs.append(self._trainer.epoch())
+                if every and number % every == 0 and number < cell.epochs:
+                    self._stopper.enter()
+                    self._save()
+        except StopAgreed as stop:
+            self._save()
+            where = f"epoch {self._trainer.number}, step {self._trainer.step}"
+            raise Interrupted(stop.word, f"{stop.word.message}; a checkpoint was saved at {where}") from None
+
+    def _save(self) -> None:
+        cell, trainer = self._file.cell, self._trainer
+        part = trainer.part()
+        self._tell("saving a checkpoint", trainer.number, trainer.step)
+        position = Position(
+            cell_id=self._file.cell_id,
+            code=self._code,
+            world_size=cell.gpus,
+            zero_stage=cell.engine.zero_stage,
+            epoch=trainer.number,
+            step=trainer.step,
+            part=part,
+            epochs=tuple(self.epochs),
+            attempts=tuple(self.attempts),
+            files={},
+        )
+        self.checkpoints.save(self._engine, position)
 
 
 def _check_world(cell: Cell, me: RankIdentity) -> None:
@@ -130,8 +233,7 @@ def _rank_report(me: RankIdentity, device: torch.device, host_cores: int) -> Ran
         visible_gpus=me.visible_gpus,
         peak_memory_mib=torch.cuda.max_memory_allocated(device) / 2**20 if cuda else None,
         peak_reserved_mib=torch.cuda.max_memory_reserved(device) / 2**20 if cuda else None,
-        # Linux counts ru_maxrss in KiB.
-        peak_host_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        peak_host_mib=peak_host_mib(),
     )
 
 

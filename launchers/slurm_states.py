@@ -1,0 +1,187 @@
+"""Slurm's words for a task, in ours: what squeue and sacct print, read into `TaskStatus`. Pure."""
+
+import re
+
+from launchers.backend import Ended, TaskState, TaskStatus
+
+TaskKey = tuple[str, int]
+"""Slurm's number of an array, and a task's index in it."""
+
+SQUEUE_FORMAT = "%F|%K|%T|%N|%r"
+"""Array, index, state, nodes, reason: the reason last, since it may hold anything."""
+SACCT_FORMAT = "JobID,State,NodeList"
+
+_QUEUED = (TaskState.QUEUED, None)
+_RUNNING = (TaskState.RUNNING, None)
+_UNKNOWN = (TaskState.UNKNOWN, None)
+
+STATES: dict[str, tuple[TaskState, Ended | None]] = {
+    # Base states, slurm 22.05 to 25.11.
+    "PENDING": _QUEUED,
+    "RUNNING": _RUNNING,
+    "SUSPENDED": _RUNNING,
+    "COMPLETED": (TaskState.ENDED, Ended.COMPLETED),
+    "CANCELLED": (TaskState.ENDED, Ended.CANCELLED),
+    "FAILED": (TaskState.ENDED, Ended.FAILED),
+    "TIMEOUT": (TaskState.ENDED, Ended.TIME_LIMIT),
+    "NODE_FAIL": (TaskState.ENDED, Ended.NODE_FAILURE),
+    "PREEMPTED": (TaskState.ENDED, Ended.PREEMPTED),
+    "BOOT_FAIL": (TaskState.ENDED, Ended.NODE_FAILURE),
+    # It could not start before the --deadline of its own user: not to be started again unasked.
+    "DEADLINE": (TaskState.ENDED, Ended.CANCELLED),
+    "OUT_OF_MEMORY": (TaskState.ENDED, Ended.OUT_OF_MEMORY),
+    # Flags, which are printed in place of the base state.
+    "COMPLETING": _RUNNING,
+    "CONFIGURING": _RUNNING,
+    "POWER_UP_NODE": _RUNNING,
+    "RESIZING": _RUNNING,
+    "SIGNALING": _RUNNING,
+    "STAGE_OUT": _RUNNING,
+    "STOPPED": _RUNNING,
+    "EXPEDITING": _QUEUED,
+    "LAUNCH_FAILED": _QUEUED,
+    "RECONFIG_FAIL": _QUEUED,
+    "REQUEUED": _QUEUED,
+    "REQUEUE_FED": _QUEUED,
+    "REQUEUE_HOLD": _QUEUED,
+    "RESV_DEL_HOLD": _QUEUED,
+    "SPECIAL_EXIT": _QUEUED,
+    # Its twin runs on another cluster of the federation, which this one cannot speak for.
+    "REVOKED": _UNKNOWN,
+    # Said of tasks that wait and of tasks that run.
+    "UPDATE_DB": _UNKNOWN,
+}
+"""Every word that Slurm has for a job: our state of it, and how it ended. A word that is not here is unknown."""
+
+_GLOSSES = (
+    ("Priority", "others are ahead in the queue"),
+    ("Resources", "next in the queue, waits for free nodes"),
+    ("None", "not looked at yet"),
+    ("BeginTime", "may not start yet; Slurm lets a job that it started again wait a while"),
+    ("JobArrayTaskLimit", "as many tasks of this array run as it may run at once"),
+    ("DependencyNeverSatisfied", "will never start: what it depends on has failed"),
+    ("Dependency", "waits for another job"),
+    ("JobHeldUser", "held by its user: scontrol release"),
+    ("JobHeldAdmin", "held by an administrator"),
+    ("JobHoldMaxRequeue", "held: Slurm failed to start it too often; scontrol release"),
+    ("ReqNodeNotAvail", "the nodes it needs are down, drained or reserved, often for maintenance"),
+    ("Nodes required for job are DOWN", "the nodes it needs are down, drained or reserved"),
+    ("Reservation", "waits for its reservation"),
+    ("PartitionDown", "the partition is down"),
+    ("PartitionInactive", "the partition starts no jobs now"),
+    ("PartitionTimeLimit", "will never start: longer than the partition allows"),
+    ("PartitionNodeLimit", "will never start: more nodes than the partition allows"),
+    ("PartitionConfig", "the partition does not allow it as it is asked for"),
+    ("BadConstraints", "will never start: no node is as it asks"),
+    ("Licenses", "waits for a licence"),
+    ("Prolog", "its nodes are being prepared"),
+    ("Cleaning", "Slurm is still clearing up its last start"),
+    ("InvalidAccount", "will never start: its account is not valid"),
+    ("InvalidQOS", "will never start: its QOS is not valid"),
+    ("AssociationJobLimit", "the account runs as many jobs as it may"),
+)
+_LIMITS = (
+    (r"(QOS|Assoc).*Max(Submit)?Jobs?", "you have as many jobs as you may"),
+    (r"(QOS|Assoc)GrpJobs", "your group runs as many jobs as it may"),
+    (r"(QOS|Assoc)Grp.*Minutes", "your group has used up its hours"),
+    (r"(QOS|Assoc)Grp", "your group uses as much as it may"),
+    (r"(QOS|Assoc)Max.*PerJob", "will never start: more than one job may have"),
+    (r"(QOS|Assoc)Max|Max.*PerAccount", "you use as much as you may"),
+    (r"QOSMin", "will never start: less than a job must ask for"),
+)
+
+
+def words_for(reason: str) -> str:
+    """Slurm's reason why a task waits, with a gloss where we have one.
+
+    >>> words_for("Priority"), words_for("QOSMaxJobsPerUserLimit"), words_for("Strange")
+    ('Priority (others are ahead in the queue)', 'QOSMaxJobsPerUserLimit (you have as many jobs as you may)', 'Strange')
+    """
+    for start, gloss in _GLOSSES:
+        if re.match(rf"{start}\b", reason):
+            return f"{reason} ({gloss})"
+    for pattern, gloss in _LIMITS:
+        if re.match(pattern, reason):
+            return f"{reason} ({gloss})"
+    return reason
+
+
+def status_of(said: str, *, hosts: str = "", reason: str = "") -> TaskStatus:
+    """Turn a state as Slurm prints it (`CANCELLED by 0`) into ours; an unknown word is never an end."""
+    word = said.split(maxsplit=1)[0].rstrip("+") if said.split() else ""
+    state, ended = STATES.get(word, _UNKNOWN)
+    hosts = "" if hosts == "None assigned" else hosts
+    match state:
+        case TaskState.ENDED:
+            detail = f"Slurm says {said} on {hosts}" if hosts else f"Slurm says {said}"
+        case TaskState.RUNNING:
+            detail = hosts if word == "RUNNING" else f"{word} on {hosts or '?'}"
+        case TaskState.QUEUED:
+            detail = words_for(reason) if word == "PENDING" and reason else ": ".join(filter(None, [word, reason]))
+        case _:
+            detail = f"Slurm says {said}" if word in STATES else f"Slurm says {said!r}, which we do not know"
+    return TaskStatus(state=state, detail=detail, ended=ended, hosts=hosts)
+
+
+def read_squeue(text: str) -> dict[TaskKey, TaskStatus]:
+    """Read `SQUEUE_FORMAT` lines; lines of another form, such as a site's wrapper prints, are passed over."""
+    found: dict[TaskKey, TaskStatus] = {}
+    for line in text.splitlines():
+        fields = line.split("|", 4)
+        if len(fields) == 5 and fields[0].isdigit() and fields[1].isdigit():
+            job, index, state, hosts, reason = fields
+            found[job, int(index)] = status_of(state, hosts=hosts, reason=reason)
+    return found
+
+
+def read_sacct(text: str) -> dict[TaskKey, TaskStatus]:
+    """Read `SACCT_FORMAT` rows, in which `17_[0,2-5%2]` stands for tasks that never started.
+
+    A row without an index is passed over: sacct prints such rows before it has learnt that the job is an array.
+    """
+    found: dict[TaskKey, TaskStatus] = {}
+    for line in text.splitlines():
+        fields = line.split("|", 2)
+        job, _, indices = fields[0].partition("_")
+        if len(fields) != 3 or not job.isdigit():
+            continue
+        for index in _indices(indices):
+            found[job, index] = status_of(fields[1], hosts=fields[2])
+    return found
+
+
+def _indices(text: str) -> list[int]:
+    """Read the index part of a task's name.
+
+    >>> _indices("7"), _indices("[0,2-4%2]"), _indices("[1-9:4]"), _indices("")
+    ([7], [0, 2, 3, 4], [1, 5, 9], [])
+    """
+    found: list[int] = []
+    for part in text.strip("[]").split("%")[0].split(","):
+        match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
+        if match:
+            first, last, step = match.groups()
+            found += range(int(first), int(last or first) + 1, int(step or 1))
+    return found
+
+
+def gone(said: TaskStatus | None, *, silence: str | None, siblings: bool = False) -> TaskStatus:
+    """Say what became of a task that squeue no longer knows, from what sacct says of it.
+
+    `silence`: None where sacct was asked and answered, "" where there is none, else why it did not answer.
+    `siblings`: whether sacct knows other tasks of the same array. It has a row of every task that ever started, and
+    none of one that was taken out of its array before: that one was cancelled.
+    """
+    if said is not None and said.state is TaskState.ENDED:
+        return said
+    detail = "no longer known to squeue"
+    if said is None and silence is None and siblings:
+        detail = "cancelled before it started: sacct knows its array, but not this task"
+        return TaskStatus(state=TaskState.ENDED, ended=Ended.CANCELLED, detail=detail)
+    if said is not None:
+        detail += f", though sacct still says: {said.detail or said.state.value}"
+    elif silence is None:
+        detail += ", and sacct has no row of it"
+    elif silence:
+        detail += f", and sacct did not answer: {silence}"
+    return TaskStatus(state=TaskState.ENDED, ended=Ended.UNSAID, detail=detail, hosts=said.hosts if said else "")

@@ -1,0 +1,292 @@
+"""Fetching data where there is internet, and reading it in a job: a server on this machine stands for the internet."""
+
+import hashlib
+import http.server
+import io
+import pickle
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from launchers.checked import to_json
+from tests.conftest import clean_environment
+from vit_sweep.point import DataFile, DataSource, DataSpec
+
+pytestmark = pytest.mark.train
+
+FOLDER = "cifar-100-python"
+
+PREPARE = """
+import sys
+import torchvision
+from vit_sweep.__main__ import _code_of, _reported
+from vit_sweep.data_cli import app
+
+kind = torchvision.datasets.CIFAR100
+kind.url, kind.tgz_md5, files = sys.argv[1], sys.argv[2], dict(part.split("=") for part in sys.argv[3].split())
+kind.train_list = [["train", files["train"]]]
+kind.test_list = [["test", files["test"]]]
+kind.meta = kind.meta | {"md5": files["meta"]}
+sys.exit(_reported(lambda: _code_of(app, sys.argv[4:])))
+"""
+
+
+def cifar100(images=24, test_images=6):
+    """Files of CIFAR-100's very format, by name."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+
+    def split(count):
+        pixels = rng.integers(0, 256, (count, 3072), dtype=np.uint8)
+        return {"data": pixels, "fine_labels": [i % 5 for i in range(count)], "coarse_labels": [0] * count}
+
+    content = {"train": split(images), "test": split(test_images), "meta": {"fine_label_names": list("abcde")}}
+    return {name: pickle.dumps(value) for name, value in content.items()}
+
+
+@pytest.fixture(scope="module")
+def files():
+    return cifar100()
+
+
+@pytest.fixture(scope="module")
+def spec(files):
+    listed = tuple(DataFile(path=f"{FOLDER}/{n}", md5=hashlib.md5(c).hexdigest()) for n, c in files.items())
+    return DataSpec(
+        name="tiny", source=DataSource.CIFAR100, train_images=24, test_images=6, classes=5, files=listed
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def archive(files):
+    """The archive as its authors serve it."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, content in files.items():
+            about = tarfile.TarInfo(f"{FOLDER}/{name}")
+            about.size = len(content)
+            tar.addfile(about, io.BytesIO(content))
+    return packed.getvalue()
+
+
+class Server:
+    """Serves one archive; can stop in the middle of it, and counts who asked for it."""
+
+    def __init__(self, archive):
+        self.archive, self.downloads, self.go_on = archive, 0, threading.Event()
+        self.go_on.set()
+        served = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(served.archive)))
+                self.end_headers()
+                if self.headers.get("Method") == "HEAD":  # torchvision's own way to ask where it is sent on to
+                    return
+                served.downloads += 1
+                half = len(served.archive) // 2
+                try:
+                    self.wfile.write(served.archive[:half])
+                    served.go_on.wait(60)
+                    self.wfile.write(served.archive[half:])
+                except OSError:
+                    pass  # whoever asked was killed
+
+            def log_message(self, *_):
+                pass
+
+        self._http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._http.server_port}/cifar-100-python.tar.gz"
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.05})
+        self._thread.start()
+
+    def close(self):
+        self.go_on.set()
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def server(archive):
+    running = Server(archive)
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def prepare(spec, archive, tmp_path):
+    """Start `data prepare tiny --root ROOT` in a process of its own, with the archive at `url`."""
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "tiny.yaml").write_text(to_json(spec))  # JSON is YAML
+    started = []
+
+    def start(url):
+        listed = " ".join(f"{file.path.split('/')[1]}={file.md5}" for file in spec.files)
+        words = ["prepare", "tiny", "--root", tmp_path / "root", "--config-dir", tmp_path / "conf"]
+        process = subprocess.Popen(
+            [sys.executable, "-c", PREPARE, url, hashlib.md5(archive).hexdigest(), listed, *words],
+            env=clean_environment() | {"no_proxy": "*"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def names_in(folder):
+    """Every file below a folder, without locks and stamps."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in {".lock", ".md5ok"})
+    return sorted(str(path.relative_to(folder)) for path in found)
+
+
+def eventually(condition, within=60.0):
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
+WHOLE = [f"{FOLDER}/meta", f"{FOLDER}/test", f"{FOLDER}/train"]
+
+
+def test_two_that_prepare_at_once_download_once_and_both_end_well(prepare, server, tmp_path):
+    server.go_on.clear()
+    first = prepare(server.url)
+    eventually(lambda: server.downloads == 1)
+    second = prepare(server.url)
+    said = []
+    reader = threading.Thread(target=lambda: said.extend(second.stdout))
+    reader.start()
+    eventually(lambda: any("another process is fetching tiny; waiting" in line for line in said))
+    server.go_on.set()
+    out, err = first.communicate(timeout=60)
+    assert first.returncode == 0, out + err
+    assert "100%" in err, "a long download shows how far it is"
+    assert second.wait(timeout=60) == 0
+    reader.join()
+    assert server.downloads == 1
+    for text in (out, "".join(said)):
+        assert "tiny is ready in" in text
+    assert names_in(tmp_path / "root") == WHOLE
+
+
+def test_a_killed_download_leaves_nothing_that_the_next_one_trips_over(prepare, server, tmp_path):
+    server.go_on.clear()
+    first = prepare(server.url)
+    eventually(lambda: (tmp_path / "root/.tiny.partial").is_dir() and server.downloads == 1)
+    first.kill()
+    first.communicate()
+    server.go_on.set()
+    second = prepare(server.url)
+    out, err = second.communicate(timeout=60)
+    assert second.returncode == 0, out + err
+    assert names_in(tmp_path / "root") == WHOLE
+
+
+def test_files_that_are_whole_are_not_fetched_again_and_damaged_ones_are(prepare, server, files, tmp_path):
+    for name, content in files.items():
+        (tmp_path / "root" / FOLDER).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / FOLDER / name).write_bytes(content)
+    (tmp_path / "root" / FOLDER / "notes.txt").write_text("somebody's own")
+    assert prepare(server.url).wait(timeout=60) == 0
+    assert server.downloads == 0
+    (tmp_path / "root" / FOLDER / "train").write_bytes(b"damaged")
+    assert prepare(server.url).wait(timeout=60) == 0
+    assert server.downloads == 1
+    assert (tmp_path / "root" / FOLDER / "train").read_bytes() == files["train"]
+    assert names_in(tmp_path / "root") == sorted([*WHOLE, f"{FOLDER}/notes.txt"])
+
+
+def test_without_internet_the_words_say_what_to_copy_where(prepare, server, tmp_path):
+    server.close()  # nobody listens there any more
+    process = prepare(server.url)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2, out + err
+    assert "Traceback" not in err
+    assert "data=tiny: the download failed" in err
+    assert f"copy its folder {FOLDER} (3 files) into {tmp_path}/root" in err
+    assert names_in(tmp_path / "root") == []
+
+
+def test_a_wrong_archive_is_not_put_in_place(prepare, server, tmp_path):
+    server.archive = b"a page that says: please log in"
+    process = prepare(server.url)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2, out + err
+    assert "the download failed" in err
+    assert names_in(tmp_path / "root") == []
+
+
+# -- in the job --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def root(files, tmp_path):
+    folder = tmp_path / "root" / FOLDER
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder.parent
+
+
+def test_a_job_reads_each_verified_file_once(spec, root, monkeypatch):
+    from vit_sweep import datasets
+    from vit_sweep.train.data import load
+
+    datasets.require(spec, root)  # as the sweep did before it submitted
+    datasets._read_md5.cache_clear()
+    monkeypatch.setattr(hashlib, "file_digest", None)  # whoever computes a checksum now fails
+    monkeypatch.setattr("torchvision.datasets.utils.calculate_md5", None)
+    train, test = load(spec, root)
+    assert (len(train.labels), len(test.labels)) == (24, 6)
+    assert train.images.shape == (24, 3, 32, 32)
+
+
+def test_a_job_reads_from_the_nodes_copy(spec, root, tmp_path, monkeypatch):
+    import shutil
+
+    import torch
+
+    from vit_sweep.train.data import load
+
+    monkeypatch.setenv("NODE_DISK", str(tmp_path / "scratch"))
+    before, _ = load(spec, root)
+    staged, _ = load(spec, root, "$NODE_DISK")
+    shutil.rmtree(root)
+    again, _ = load(spec, root, "$NODE_DISK")
+    assert torch.equal(before.images, staged.images)
+    assert torch.equal(before.images, again.images)
+
+
+def test_a_job_without_its_data_says_which_command_to_run(spec, tmp_path):
+    from vit_sweep.ending import Cause
+    from vit_sweep.failure import JobError
+    from vit_sweep.train.data import load
+
+    for scratch in (None, str(tmp_path / "scratch")):
+        with pytest.raises(JobError, match=r"train is missing; run: python -m vit_sweep data prepare tiny") as raised:
+            load(spec, tmp_path / "nowhere", scratch)
+        assert raised.value.cause is Cause.DATA
+
+
+def test_the_real_archives_checksums_are_torchvisions(tmp_path):
+    """Nothing here can fetch the real files, so at least what we would accept is what torchvision would."""
+    import torchvision
+
+    from vit_sweep.data_cli import catalog, load
+
+    for name, kind in (("cifar10", torchvision.datasets.CIFAR10), ("cifar100", torchvision.datasets.CIFAR100)):
+        ours = {Path(file.path).name: file.md5 for file in load(name, catalog(None, environ={})).files}
+        meta = {kind.meta["filename"]: kind.meta["md5"]}
+        assert ours == dict(kind.train_list) | dict(kind.test_list) | meta

@@ -1,0 +1,101 @@
+"""Clients that are killed at every step: `killed_client.py FOLDER WORDS...`, one line of JSON per step and at the end.
+
+A step is anything that the rest of the world can see: a file opened for writing, renamed, linked, removed below the
+study, or a program started; Python's own audit events tell of each just before it happens. A program counts twice:
+killed before it starts, and while it runs. For N = 1, 2, ... a client of the study FOLDER/outputs/kN kills itself at
+its Nth step, and then the same command is given again, until a first client ends unharmed. Clients are forked, since
+importing what they need takes longer than all that they do.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from hydra.main import main as _imported  # noqa: F401
+
+from vit_sweep.__main__ import main
+
+SNAPSHOT_STRIDE = 40
+"""Only every 40th file of the code snapshot is a step: they are all alike."""
+IN_FLIGHT_S = 0.15
+"""When a client is killed whose program runs; the test's sbatch takes longer while the file `slow` is there."""
+
+
+class Steps:
+    """Counts, and kills this process at the step that was chosen."""
+
+    def __init__(self, study, slow):
+        self.study, self.slow = str(study), slow
+        self.last, self.count, self.copied = 0, 0, 0
+
+    def __call__(self, event, arguments):
+        """An audit hook."""
+        if self.last == 0:
+            return
+        if event == "subprocess.Popen":
+            self.step()
+            if self.count + 1 == self.last:
+                self.last = 0
+                self.slow.touch()
+                threading.Timer(IN_FLIGHT_S, os.kill, (os.getpid(), signal.SIGKILL)).start()
+            else:
+                self.count += 1
+        elif (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)) or event in (
+            "os.rename",
+            "os.link",
+            "os.remove",
+            "os.mkdir",
+        ):
+            self.touched(str(arguments[0]))
+
+    def touched(self, path):
+        """A path that changes."""
+        if not path.startswith(self.study):
+            return
+        if "/.code/" in path:
+            self.copied += 1
+            if self.copied % SNAPSHOT_STRIDE != 1:
+                return
+        self.step()
+
+    def step(self):
+        """One more."""
+        self.count += 1
+        if self.count == self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def client(words, folder, steps=None, last=0):
+    """Fork a client; returns its exit code, negative for the signal that killed it."""
+    child = os.fork()
+    if child == 0:
+        log = os.open(folder / "clients.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
+        os.chdir(folder)
+        sys.argv = ["vit_sweep", *words]
+        if steps is not None:
+            steps.last = last
+            sys.addaudithook(steps)
+        os._exit(main())
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def run(folder, words):
+    """Kill and repeat until nothing is left to be killed."""
+    for last in range(1, 1000):
+        name = f"k{last}"
+        steps = Steps(folder / "outputs" / name, folder / "slow")
+        first = client([*words, f"study={name}"], folder, steps, last)
+        (folder / "slow").unlink(missing_ok=True)
+        second = client([*words, f"study={name}"], folder)
+        print(json.dumps({"study": name, "first": first, "second": second}), flush=True)
+        if first == 0:
+            return
+
+
+if __name__ == "__main__":
+    run(Path(sys.argv[1]), sys.argv[2:])

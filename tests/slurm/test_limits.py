@@ -1,0 +1,135 @@
+"""Limits of a site and of a disk: the client waits and feeds, and what found no room is not lost."""
+
+import json
+import os
+import shutil
+import subprocess
+
+import pytest
+
+from tests.slurm.conftest import running_cluster, trivial, wait_for
+from tests.slurm.studies import Lab, program
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture
+def study(tmp_path):
+    return tmp_path / "outputs" / "s"
+
+
+def test_three_hundred_cells_run_once_each_in_arrays_of_a_hundred(sweep, shared_cluster, study):
+    lab = Lab(sweep, shared_cluster, study)
+    answer = lab.run("seed=range(300)", "++partition.max_array_size=100", acts=trivial())
+    assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr
+    assert [len(entry["tasks"]) for entry in lab.journal() if entry["event"] == "submitted"] == [100, 100, 100]
+    table = lab.table()
+    assert sorted(table) == list(range(300))
+    assert set(table.values()) == {("done", "", "")}
+    attempts = [path.name for path in study.glob("cells/*/attempts/*")]
+    assert attempts == ["1"] * 300
+
+
+def test_a_user_who_may_have_two_jobs_gets_all_of_five(sweep, cluster_with_database, study):
+    """The array is refused as a whole; the client halves it, waits and feeds."""
+    lab = Lab(sweep, cluster_with_database, study)
+    answer = lab.run("seed=range(5)", "++partition.qos=two", acts=trivial())
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert set(lab.table().values()) == {("done", "", "")}
+    assert all(len(entry["tasks"]) <= 2 for entry in lab.journal() if entry["event"] == "submitted")
+    assert [lab.attempts(seed) for seed in range(5)] == [["1"]] * 5
+
+
+def test_one_sweep_submits_at_a_time_and_any_number_may_watch(sweep, shared_cluster, study, tmp_path):
+    lab = Lab(sweep, shared_cluster, study)
+    (tmp_path / "slow").touch()
+    slow = program(tmp_path / "bin", "sbatch", before=f"while [ -e {tmp_path}/slow ]; do sleep 0.1; done")
+    acts = trivial(s1="hold")
+    with lab.client(*lab.words("seed=1,2"), acts=acts | {"PATH": f"{slow}:{acts['PATH']}"}, cwd=tmp_path) as first:
+        wait_for((study / "jobs.jsonl").exists)
+        second = lab.run("seed=1,2,3", acts=acts)
+        assert second.returncode == 2, second.stdout
+        assert f"is being changed by process {first.pid}" in second.stderr
+        (tmp_path / "slow").unlink()
+        lab.wait_until_running(1)
+        with lab.watching(acts=acts) as one, lab.watching(acts=acts) as two:
+            lab.release()
+            assert [client.wait(timeout=60) for client in (one, two, first)] == [0, 0, 0]
+    assert set(lab.table().values()) == {("done", "", "")}
+    assert lab.attempts(1) == lab.attempts(2) == ["1"]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 6 MiB, mounted before the cluster starts: its nodes see what was mounted then."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"no small disk can be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_disk_that_is_full_when_a_record_is_written_costs_that_cell_only(sweep, small_disk, tmp_path):
+    acts = trivial(s2="hold")
+    with running_cluster(tmp_path / "slurm") as cluster:
+        lab = Lab(sweep, cluster, small_disk / "outputs" / "s")
+        lab.start("seed=1,2", f"outputs={small_disk}/outputs", acts=acts)
+        lab.wait_until_running(2)
+        wait_for(lambda: lab.record(1))
+        wait_for(lambda: lab.read(1, "1", "exit.json"))
+        fill(small_disk / "filler")
+        lab.release()
+        wait_for(lambda: lab.read(2, "1", "exit.json"), what=lab.logs)
+        assert lab.read(2, "1", "exit.json")["cause"] == "storage"
+        said = lab.verb("status", acts=acts)
+        assert "storage: " in said.stdout, said.stdout + said.stderr
+        assert lab.record(2) is None
+        (small_disk / "filler").unlink()
+        again = lab.run("seed=1,2", f"outputs={small_disk}/outputs", "retry=failed", acts=acts)
+        assert again.returncode == 0, again.stdout + again.stderr
+        assert lab.table() == {1: ("done", "", ""), 2: ("done", "", "storage")}
+        assert lab.attempts(1) == ["1"]
+
+
+def fill(path):
+    """Write until there is no room for another byte."""
+    with path.open("wb", buffering=0) as file:
+        for size in (2**16, 2**12, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                continue
+
+
+def test_a_study_in_another_place_is_collected_and_goes_on_there(sweep, shared_cluster, study, tmp_path):
+    lab = Lab(sweep, shared_cluster, study)
+    acts = trivial(s2="hold")
+    lab.start("seed=1,2", acts=acts)
+    lab.wait_until_running(2)
+    wait_for(lambda: lab.record(1))
+    shared_cluster.ask("scancel", lab.task(2))
+    assert lab.verb("status", "--watch", acts=acts).returncode == 1
+    before = sorted(path.relative_to(study) for path in study.rglob("*"))
+    copy = Lab(sweep, shared_cluster, tmp_path / "elsewhere" / "t")
+    shutil.copytree(study, copy.folder)
+    collected = copy.verb("collect", acts=acts)
+    assert collected.returncode == 0, collected.stdout + collected.stderr
+    assert copy.table() == {1: ("done", "", ""), 2: ("cancelled", "cancelled", "")}
+    copy.release()
+    resumed = copy.verb("resume", acts=acts)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert copy.table() == {1: ("done", "", ""), 2: ("done", "", "cancelled")}
+    assert copy.attempts(1) == ["1"]
+    assert sorted(path.relative_to(study) for path in study.rglob("*")) == before
+    assert str(study) not in copy.scripts()[-1]
+    assert (
+        os.fspath(copy.folder)
+        in json.loads((copy.folder / "jobs" / copy.journal()[-1]["batch"] / "batch.json").read_text())["study_dir"]
+    )

@@ -1,0 +1,151 @@
+"""What ends jobs from outside, on a real Slurm: each end gets its name, and nothing that was finished is lost.
+
+The ranks are `trivial` (tests/slurm/ranks): everything but torch is real. tests/slurm/FACTS.md says what Slurm does.
+"""
+
+import os
+import signal
+
+import pytest
+
+from tests.slurm.conftest import trivial, wait_for
+from tests.slurm.studies import Lab
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(scope="module", autouse=True)
+def at_their_limit(own_cluster, tmp_path_factory):
+    """Two cells of one minute, begun with the module since Slurm takes its time: one stops when warned, one is deaf."""
+    folder = tmp_path_factory.mktemp("limit")
+    acts = trivial(s1="hold-once", s2="deaf-once")
+    lab = Lab(None, own_cluster, folder / "outputs" / "limit")
+    nebula = ("partition.partition=nebula", "partition.gpu_type=rtx3090", "minutes=1", "seed=1,2")
+    with (folder / "said").open("w") as said, lab.client(*lab.words(*nebula), acts=acts, cwd=folder, stdout=said) as it:
+        yield lab, it
+    own_cluster.ask("scancel", "--name=vit_sweep-limit")
+
+
+@pytest.fixture
+def lab(sweep, own_cluster, tmp_path):
+    """The study `s` of this test on a cluster of this module's own."""
+    lab = Lab(sweep, own_cluster, tmp_path / "outputs" / "s")
+    yield lab
+    own_cluster.ask("scancel", "--name=vit_sweep-s")
+
+
+def test_a_task_that_somebody_cancels_is_named_and_the_same_command_runs_it(lab):
+    acts = trivial(s2="hold")
+    lab.start("seed=1,2", acts=acts)
+    lab.wait_until_running(2)
+    lab.cluster.ask("scancel", lab.task(2))
+    watched = lab.verb("status", "--watch", acts=acts)
+    assert watched.returncode == 1, watched.stdout
+    assert lab.table() == {1: ("done", "", ""), 2: ("cancelled", "cancelled", "")}
+    lab.release()
+    again = lab.run("seed=1,2", acts=acts)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert lab.table() == {1: ("done", "", ""), 2: ("done", "", "cancelled")}
+    assert (lab.attempts(1), lab.attempts(2)) == (["1"], ["1", "2"])
+
+
+def test_a_rank_that_is_killed_is_retried_once_and_the_table_says_so(lab):
+    acts = trivial(s1="hold", s2="die")
+    lab.start("seed=1,2", "gpus=2", acts=acts)
+    lab.wait_until_running(1)
+    victim = wait_for(lambda: lab.read(1, "1", "rank1.json"))
+    os.kill(victim["pid"], signal.SIGKILL)
+    wait_for(lambda: lab.read(1, "1", "exit.json"))
+    lab.release()
+    watched = lab.verb("status", "--watch", acts=acts)
+    assert watched.returncode == 1, watched.stdout
+    assert lab.table() == {1: ("done", "", "rank_died"), 2: ("failed", "rank_died", "")}
+    assert lab.attempts(1) == lab.attempts(2) == ["1", "1.1"]
+    report = lab.read(1, "1", "exit.json")
+    assert (report["rank"], report["host"]) == (1, victim["host"])
+    assert "rank 1 on vector0" in report["message"]
+    assert "signal 9" in report["message"]
+
+
+@pytest.mark.parametrize("partition", ["vector-low", "vector-grace"])
+def test_a_job_that_gives_way_to_a_more_important_one_runs_again_in_the_end(lab, partition):
+    """Without a grace Slurm requeues; within a grace the warned job ends by itself and asks to be requeued."""
+    acts = trivial(s1="hold")
+    lab.start("seed=1", f"partition.partition={partition}", acts=acts)
+    node = lab.wait_until_running(1)["host"]
+    urgent = lab.cluster.ask(
+        "sbatch", "--parsable", "--partition=vector", f"--nodelist={node}", "--exclusive", "--output=/dev/null",
+        "--wrap=sleep 1",
+    )  # fmt: skip
+    lab.wait_until_running(1, attempt="1.1")
+    assert f"JobId={urgent.strip()} " in lab.cluster.ask("scontrol", "show", "job", urgent.strip())
+    lab.release()
+    watched = lab.verb("status", "--watch", acts=acts)
+    assert watched.returncode == 0, watched.stdout
+    assert lab.table() == {1: ("done", "", "preempted")}
+    assert lab.read(1, "1", "exit.json")["cause"] == "preempted"
+
+
+@pytest.mark.parametrize("requeue", [True, False])
+def test_a_node_that_goes_down_is_named_and_its_job_runs_elsewhere(lab, requeue):
+    """Slurm requeues, or says NODE_FAIL and leaves the rest to the client."""
+    acts = trivial(s1="hold")
+    lab.start("seed=1", f"++partition.requeue={str(requeue).lower()}", acts=acts)
+    node = lab.wait_until_running(1)["host"]
+    try:
+        lab.cluster.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        lab.release()
+        watched = lab.verb("status", "--watch", acts=acts)
+    finally:
+        lab.cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
+    assert watched.returncode == 0, watched.stdout
+    assert lab.table() == {1: ("done", "", "node_failure")}
+    first, second = ("1", "1.1") if requeue else ("1", "2")
+    assert lab.attempts(1) == [first, second]
+    report = lab.read(1, first, "exit.json")
+    assert (report["cause"], report["host"]) == ("node_failure", node)
+    assert lab.read(1, second, "rank0.json")["host"] != node
+    if not requeue:
+        assert f"--exclude={node}" in lab.scripts()[-1]
+
+
+def test_a_cell_that_takes_more_memory_than_its_job_has_is_not_tried_again(lab):
+    acts = trivial(s2="starve")
+    answer = lab.run("seed=1,2", acts=acts)
+    assert answer.returncode == 1, answer.stdout
+    assert lab.table() == {1: ("done", "", ""), 2: ("failed", "host_out_of_memory", "")}
+    assert lab.attempts(2) == ["1"]
+    assert "1024 MiB of host memory" in lab.read(2, "1", "exit.json")["message"]
+
+
+def test_a_controller_that_is_away_for_ten_seconds_costs_no_cell(lab):
+    """Jobs end while it is away; a client that watches all along says nothing wrong."""
+    acts = trivial(s1="hold", s2="hold", s3="die-once")
+    lab.start("seed=1,2", acts=acts)
+    lab.wait_until_running(1)
+    lab.wait_until_running(2)
+    with lab.watching(acts=acts) as watched:
+        lab.cluster.call("controller-stop")
+        try:
+            lab.release()
+            wait_for(lambda: lab.record(1) and lab.record(2))
+            asked = lab.verb("status", acts=acts)
+            assert asked.returncode == 0, asked.stderr
+        finally:
+            lab.cluster.call("controller-start")
+        assert watched.wait(timeout=120) == 0
+    assert lab.table() == {1: ("done", "", ""), 2: ("done", "", "")}
+    assert lab.attempts(1) == lab.attempts(2) == ["1"]
+    answer = lab.run("seed=1,2,3", acts=acts)
+    assert answer.returncode == 0, answer.stdout
+    assert lab.attempts(1) == ["1"]
+    assert lab.table()[3] == ("done", "", "rank_died")
+
+
+def test_a_time_limit_is_named_and_the_cell_goes_on_in_another_job(at_their_limit):
+    """Warned, a rank stops and the same job is requeued; one that does not hear is ended, and a new job is sent."""
+    lab, client = at_their_limit
+    assert client.wait(timeout=240) == 0
+    assert lab.table() == {1: ("done", "", "time_limit"), 2: ("done", "", "time_limit")}
+    assert (lab.attempts(1), lab.attempts(2)) == (["1", "1.1"], ["1", "2"])
+    assert lab.read(1, "1", "exit.json")["signal"] == "SIGUSR2"

@@ -1,0 +1,61 @@
+"""A rank, and a closing module, that do what `orders.json` in their batch's folder says; both note what happened.
+
+Orders by task index: `done`, `linger` (for 0.3 s), `fail` (code 3), `fail_once`, `die` (SIGKILL), `wait` (until told
+to end; code 1), `take` (the same, with SIGTERM blocked and taken by a thread).
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+NAMES = ("VIT_SWEEP_TASK_INDEX", "VIT_SWEEP_RESTART", "VIT_SWEEP_JOB_ID", "VIT_SWEEP_JOB_ENDS", "RANK")
+
+
+def main(arguments):
+    """As a rank: `main([folder])`; as a closing module: `main([folder, code])`."""
+    folder = Path(arguments[0])
+    place = {name: os.environ.get(name) for name in NAMES}
+    index, restart = place["VIT_SWEEP_TASK_INDEX"], int(place["VIT_SWEEP_RESTART"])
+    orders = json.loads((folder / "orders.json").read_text())
+    word = orders[index]
+    if len(arguments) > 1:
+        _note(folder, what="closing", code=int(arguments[1]), **place)
+        return orders.get("closing", 0)
+    heard = []
+    if word == "take":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    for number in (signal.SIGTERM, signal.SIGUSR2) if word != "take" else ():
+        signal.signal(number, lambda got, _frame: (heard.append(got), _note(folder, what=signal.Signals(got).name)))
+    _note(folder, what="begun", pid=os.getpid(), **place)
+    if word == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == "take":
+        taker = threading.Thread(target=lambda: _note(folder, what=signal.sigwait({signal.SIGTERM}).name))
+        taker.start()
+        taker.join()
+    if word == "linger":
+        time.sleep(0.3)
+    while word == "wait" and signal.SIGTERM not in heard:
+        time.sleep(0.02)
+    _note(folder, what="ended", **place)
+    return {"done": 0, "linger": 0, "wait": 1, "take": 1, "fail": 3, "fail_once": 0 if restart else 3}[word]
+
+
+def notes(folder):
+    """What ranks and closing modules noted, in time's order."""
+    path = Path(folder, "notes.jsonl")
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def _note(folder, **what):
+    # One write call of a line appended: notes of several processes do not mix.
+    with (folder / "notes.jsonl").open("a") as file:
+        file.write(json.dumps({"at": time.time(), **what}) + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

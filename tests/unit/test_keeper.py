@@ -1,0 +1,77 @@
+"""Who watches tends: retries are sent once, elsewhere than where it failed, by one client at a time."""
+
+from dataclasses import replace
+
+import pytest
+from filelock import FileLock
+
+from launchers.backend import Ended, TaskState, TaskStatus
+from tests.unit.builders import point, profile
+from tests.unit.test_submission import Slurm
+from vit_sweep import batches, status, submission
+from vit_sweep.cell import JobOptions
+from vit_sweep.ending import Cause, Exit
+from vit_sweep.journal import Event, JobEntry, latest
+from vit_sweep.keeper import Keeper
+from vit_sweep.plan import make_plan
+from vit_sweep.status import settled_results
+from vit_sweep.store import Study
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Two cells, sent as attempt 1; the job of both has ended, and the first lost its node."""
+    study = Study.create_or_resume(tmp_path / "s")
+    plan = make_plan([point(partition=profile()), point(partition=profile(), seed=1)])
+    study.write_plan(plan, data_root="data", options=JobOptions())
+    tasks = tuple((cell, 1) for cell in plan.cells)
+    for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, "17")):
+        study.journal(JobEntry(at="now", event=event, scheduler="slurm", batch="b", tasks=tasks, handle=handle))
+    found = Slurm(study)
+    found.first, found.second = plan.cells
+    study.write_exit(found.first, "1", Exit(cause=Cause.NODE_FAILURE, message="down", host="vector03"))
+    study.write_exit(found.second, "1", Exit(cause=Cause.BUG, message="boom"))
+    found.states = lambda submissions: {
+        (s.batch_name, i): TaskStatus(state=TaskState.ENDED, ended=Ended.FAILED)
+        if s.handle == "17" else TaskStatus(state=TaskState.RUNNING)
+        for s in submissions for i in range(s.tasks)
+    }  # fmt: skip
+    for module in (status, submission, batches):
+        monkeypatch.setattr(module, "launcher_of", lambda scheduler: found)
+    return found
+
+
+def keeper(slurm):
+    return Keeper(slurm.study, say=lambda text: None)
+
+
+def test_a_lost_node_is_retried_once_and_elsewhere_and_a_bug_is_not(slurm):
+    results = settled_results(slurm.study)
+    keeper(slurm).tend(results)
+    sent = latest(slurm.study.jobs())
+    assert (sent[slurm.first].attempt, sent[slurm.first].since, sent[slurm.second].attempt) == (2, 1, 1)
+    (name,) = slurm.jobs
+    assert [batch.exclude for batch in slurm.rendered if batch.name == name] == [("vector03",)]
+
+
+def test_a_second_client_with_an_older_look_sends_nothing_more(slurm):
+    results = settled_results(slurm.study)
+    keeper(slurm).tend(results)
+    keeper(slurm).tend(results)
+    assert len(slurm.jobs) == 1
+
+
+def test_a_client_that_finds_the_study_held_only_looks(slurm):
+    results = settled_results(slurm.study)
+    with FileLock(slurm.study.folder / ".lock"):
+        keeper(slurm).tend(results)
+    assert slurm.jobs == {}
+
+
+def test_a_cell_that_its_user_cancelled_meanwhile_stays_so(slurm):
+    results = settled_results(slurm.study)
+    assert results[0].status == "retry" or results[1].status == "retry"
+    entry = next(e for e in slurm.study.jobs() if e.event is Event.SUBMITTED)
+    slurm.study.journal(replace(entry, event=Event.CANCELLED))
+    keeper(slurm).tend(results)
+    assert slurm.jobs == {}

@@ -1,0 +1,147 @@
+"""How an attempt ended, in words with one meaning each: what ranks write, and the verdict on all of them. Pure.
+
+No line of a log decides anything here: ranks write these files themselves, and what a rank could not write is seen
+by its absence.
+"""
+
+from enum import StrEnum
+
+from launchers.checked import checked
+
+SCHEMA_VERSION = 1
+
+
+class Cause(StrEnum):
+    """Why an attempt ended. `done` is the only one with a record."""
+
+    DONE = "done"
+    OUT_OF_MEMORY = "out_of_memory"
+    """The GPU's memory: a result, not an accident."""
+    HOST_OUT_OF_MEMORY = "host_out_of_memory"
+    TIME_LIMIT = "time_limit"
+    PREEMPTED = "preempted"
+    NODE_FAILURE = "node_failure"
+    CANCELLED = "cancelled"
+    TERMINATED = "terminated"
+    """A signal from outside whose sender nobody knows (yet): the scheduler's word makes it one of the above."""
+    COMMUNICATION = "communication"
+    """NCCL or gloo said that a collective failed."""
+    HANG = "hang"
+    """No rank said anything for longer than the watchdog waits."""
+    RANK_DIED = "rank_died"
+    """A rank ended without a word while others lived."""
+    DATA = "data"
+    CONFIGURATION = "configuration"
+    MISMATCH = "mismatch"
+    """What would have run is not what was asked."""
+    STORAGE = "storage"
+    """A full disk or quota, or a file system that refuses."""
+    BUG = "bug"
+    SKIPPED = "skipped"
+    """Not run, because of how another cell ended."""
+    LOST = "lost"
+    """Nobody knows: neither a rank nor the scheduler said a word."""
+
+
+@checked
+class DeviceMemory:
+    """GPU memory of one rank when it ran out, MiB."""
+
+    allocated_mib: float
+    """Most that this process ever had allocated at once."""
+    reserved_mib: float
+    free_mib: float
+    total_mib: float
+
+    @property
+    def others_mib(self) -> float:
+        """What other processes held on the same GPU."""
+        return max(0.0, self.total_mib - self.free_mib - self.reserved_mib)
+
+
+@checked
+class HostMemory:
+    """A rank that came near its share of the host's memory limit, MiB; noted while it still could."""
+
+    resident_mib: float
+    limit_mib: float
+
+
+@checked
+class RankEnd:
+    """How one rank ended, in its own words."""
+
+    at: str
+    """UTC, ISO 8601."""
+    cause: Cause
+    message: str
+    signal: str | None = None
+    """SIGTERM, SIGUSR2: where one was the reason."""
+    epoch: int = 0
+    """Epoch that it was in; 0 before the first."""
+    step: int = 0
+    """Optimizer steps of that epoch that were finished."""
+    peak_host_mib: float | None = None
+    device_memory: DeviceMemory | None = None
+    traceback: str | None = None
+
+
+@checked
+class RankFile:
+    """`attempts/<n>/rank<r>.json`: written when a rank starts and again when it ends.
+
+    A rank that died without a word has a file without `end`: that is how it is found.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    rank: int
+    world_size: int
+    host: str
+    pid: int
+    job_id: str
+    started_at: str
+    near_limit: HostMemory | None = None
+    end: RankEnd | None = None
+
+
+@checked
+class Exit:
+    """`attempts/<n>/exit.json`: the verdict on an attempt, over all of its ranks and the scheduler's word.
+
+    Written by the job itself (rank 0 when all went well, else the job's last line), or by the first client that
+    looks at a job which could not.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    at: str = ""
+    cause: Cause
+    message: str
+    rank: int | None = None
+    """The rank to blame; None where none is."""
+    host: str = ""
+    """Where that rank ran; for a node failure the node."""
+    signal: str | None = None
+    epoch: int = 0
+    step: int = 0
+    peak_host_mib: float | None = None
+    device_memory: DeviceMemory | None = None
+    traceback: str | None = None
+    last_lines: tuple[str, ...] = ()
+    """The end of the blamed rank's log, for people only."""
+    again: bool = False
+    """Whether the job itself asked to be started again."""
+    judged_by: str = "job"
+    """job or client."""
+
+
+@checked
+class Progress:
+    """`progress.json`: where a running attempt is, for people who wait. No number of it enters a table."""
+
+    schema_version: int = SCHEMA_VERSION
+    phase: str
+    epoch: int
+    epochs: int
+    host: str
+    started_at: str = ""
+    """When the attempt began (UTC, ISO 8601)."""

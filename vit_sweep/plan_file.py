@@ -1,0 +1,112 @@
+"""`plan.json`: what became of every point, and all that running a cell again takes. Pure."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+
+from launchers.checked import checked
+from launchers.job import Shape
+from launchers.profile import PartitionProfile
+from vit_sweep.cell import CellFile
+from vit_sweep.plan import Plan, PlannedCell, PlannedPoint, merge_points
+
+SCHEMA_VERSION = 1
+
+
+@checked
+class CellForecast:
+    """What is expected of one cell: resources, memory, time, cost."""
+
+    cell_id: str
+    nodes: int
+    gpus_per_node: int
+    minutes: int
+    """Time limit of its job."""
+    profile: int = 0
+    """Index into the plan's profiles."""
+    memory_gib: float | None
+    """Predicted peak of one GPU."""
+    step_ms: float | None
+    seconds: float | None
+    """Predicted time of the whole job."""
+    basis: str
+    gpu_hours: float
+
+
+@checked
+class PlanFile:
+    """`plan.json`: every point that this study was ever asked for; the newest word on each wins."""
+
+    schema_version: int = SCHEMA_VERSION
+    digest: str
+    """8 hex digits over points, cells and reasons: the same input gives the same digest."""
+    points: tuple[PlannedPoint, ...]
+    cells: tuple[CellForecast, ...]
+    """Forecast of every cell, those of the latest sweep first, in its order."""
+    profiles: tuple[PartitionProfile, ...] = ()
+    """The partitions of these cells as they were when they were planned: what running a cell again takes."""
+
+
+def plan_file(plan: Plan, known: PlanFile | None) -> PlanFile:
+    """What is written of a plan, joined with the points and cells of earlier sweeps."""
+    content = [[p.point_id, p.cell_id, list(p.reasons)] for p in plan.points]
+    profiles = _Profiles()
+    cells = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in plan.cells.items()]
+    for cell in known.cells if known else ():
+        if known and known.profiles and cell.cell_id not in plan.cells:
+            cells.append(replace(cell, profile=profiles.place(known.profiles[cell.profile])))
+    return PlanFile(
+        digest=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8],
+        points=merge_points(known.points if known else (), plan.points),
+        cells=tuple(cells),
+        profiles=tuple(profiles.listed),
+    )
+
+
+def planned_cells(plan: PlanFile, files: Mapping[str, CellFile]) -> dict[str, PlannedCell]:
+    """The cells of a written plan as they were planned, as far as their own files are there."""
+    found: dict[str, PlannedCell] = {}
+    for cell in plan.cells:
+        if cell.cell_id in files and cell.profile < len(plan.profiles):
+            file = files[cell.cell_id]
+            found[cell.cell_id] = PlannedCell(
+                cell=file.cell,
+                series=file.series,
+                profile=plan.profiles[cell.profile],
+                shape=Shape(nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=cell.minutes),
+                memory=None,
+                time=None,
+            )
+    return found
+
+
+class _Profiles:
+    """A list where each profile stands once. Cells share their profile's object, so few are ever compared."""
+
+    def __init__(self) -> None:
+        self.listed: list[PartitionProfile] = []
+        self._by_object: dict[int, int] = {}
+
+    def place(self, profile: PartitionProfile) -> int:
+        """The index of `profile`, which joins the list if it is new."""
+        if id(profile) not in self._by_object:
+            if profile not in self.listed:
+                self.listed.append(profile)
+            self._by_object[id(profile)] = self.listed.index(profile)
+        return self._by_object[id(profile)]
+
+
+def _forecast(cell_id: str, planned: PlannedCell, profile: int) -> CellForecast:
+    return CellForecast(
+        cell_id=cell_id,
+        profile=profile,
+        nodes=planned.shape.nodes,
+        gpus_per_node=planned.shape.gpus_per_node,
+        minutes=planned.shape.minutes,
+        memory_gib=planned.memory.total_gib if planned.memory else None,
+        step_ms=planned.time.step_ms if planned.time else None,
+        seconds=planned.time.seconds if planned.time else None,
+        basis=planned.time.basis if planned.time else "no estimate: the time limit is counted",
+        gpu_hours=planned.gpu_hours,
+    )
