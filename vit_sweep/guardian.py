@@ -36,6 +36,9 @@ _LAST_WORD_S = 30
 def block_signals() -> None:
     """Before any other thread exists: what comes from now on waits for the guardian."""
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    for number in SIGNALS:
+        # A script that ignores one (`trap ''`) hands that down, and what is ignored is not even kept waiting.
+        signal.signal(number, signal.SIG_DFL)
 
 
 def word_of(number: signal.Signals, *, at: float, ends: float | None) -> StopWord:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from launchers.errors import UserError
 from vit_sweep.batches import Todo, render
 from vit_sweep.journal import latest, next_attempts
 from vit_sweep.scaling import Result
@@ -23,6 +24,8 @@ class Keeper:
         self._study, self._say = study, say
         self._waiting: list[Submitter] = [waiting] if waiting is not None and waiting.waiting else []
         self._next_lookup = 0.0
+        self.given_up: dict[str, str] = {}
+        """Cells that cannot be retried, with the scheduler's reason: no other node is left, say."""
 
     @property
     def waiting(self) -> frozenset[str]:
@@ -31,7 +34,7 @@ class Keeper:
 
     def tend(self, results: Sequence[Result]) -> None:
         """Do what is to be done after a look. Raises `UserError` where the scheduler refuses."""
-        again = [result for result in results if result.status == "retry"]
+        again = [r for r in results if r.status == "retry" and r.file.cell_id not in self.given_up]
         doubts = any(result.status == "unknown" for result in results) and time.monotonic() > self._next_lookup
         if not again and not self._waiting and not doubts:
             return
@@ -68,7 +71,14 @@ class Keeper:
             self._say(f"{cell_id} runs again: {result.detail}")
         if not todo:
             return
-        rendered = render(self._study, todo, take(self._study.folder))
-        for item in rendered:
-            self._study.write_rendered(item)
-        self._waiting.append(Submitter(self._study, rendered, say=self._say, asked=False))
+        try:
+            rendered = render(self._study, todo, take(self._study.folder))
+            for item in rendered:
+                self._study.write_rendered(item)
+            submitter = Submitter(self._study, rendered, say=self._say, asked=False)
+            submitter.submit(alone=False)
+        except UserError as error:
+            # The other cells are still to be watched.
+            self.given_up |= dict.fromkeys(todo, str(error))
+            return
+        self._waiting.append(submitter)

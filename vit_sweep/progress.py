@@ -13,12 +13,13 @@ from launchers.profile import Scheduler
 from vit_sweep import show_status
 from vit_sweep.keeper import Keeper
 from vit_sweep.scaling import Result
-from vit_sweep.status import ACTIVE, Watcher
+from vit_sweep.status import ACTIVE, ENDING, Watcher
 from vit_sweep.store import Study
 
 _LOCAL_PERIOD_S = 0.5
 _SLURM_PERIOD_S = 2.0
-_SLURM_LONGEST_S = 30.0
+_SLURM_LONGEST_S = 25.0
+"""Twice this, and a job that died without a word has a name: an end is believed at the second look."""
 _ROWS_SHOWN = 12
 _NO_ROOM = "not submitted yet: it waits for room in the queue"
 
@@ -36,15 +37,30 @@ def watch(study: Study, console: Console, keeper: Keeper, *, only: set[str] | No
         keeper.tend(results)
         waiting = keeper.waiting
         mine = (r for r in results if only is None or r.file.cell_id in only or r.file.cell_id in waiting)
-        return [replace(r, status="queued", detail=_NO_ROOM) if r.file.cell_id in waiting else r for r in mine]
+        return [_as_kept(r, keeper) for r in mine]
 
     if console.is_terminal:
         return _live(look, console, slurm)
     return _lines(look, console, slurm)
 
 
+def _as_kept(result: Result, keeper: Keeper) -> Result:
+    """What this client knows better than the study's files: what it has not submitted yet, or cannot."""
+    cell = result.file.cell_id
+    if cell in keeper.waiting:
+        return replace(result, status="queued", detail=_NO_ROOM)
+    if result.status == "retry" and cell in keeper.given_up:
+        return replace(result, status="failed", detail=f"{result.detail}; but {keeper.given_up[cell]}")
+    return result
+
+
 def _busy(results: list[Result]) -> bool:
     return any(result.status in ACTIVE for result in results)
+
+
+def _ending(results: list[Result]) -> bool:
+    """Whether some end is seen and not believed yet."""
+    return any(result.detail == ENDING for result in results)
 
 
 def _pause(slurm: bool, quiet_rounds: int) -> None:
@@ -71,7 +87,7 @@ def _lines(look: Callable[[], list[Result]], console: Console, slurm: bool) -> l
                 )  # fmt: skip
         if not _busy(results):
             return results
-        quiet = 0 if changes else quiet + 1
+        quiet = 0 if changes or _ending(results) else quiet + 1
         _pause(slurm, quiet)
 
 
@@ -103,5 +119,5 @@ def _live(look: Callable[[], list[Result]], console: Console, slurm: bool) -> li
             if not _busy(results):
                 return results
             now = {r.file.cell_id: r.status + r.detail for r in results}
-            quiet, before = (0 if now != before else quiet + 1), now
+            quiet, before = (0 if now != before or _ending(results) else quiet + 1), now
             _pause(slurm, quiet)

@@ -19,6 +19,8 @@ from vit_sweep.store import RecordProblem, Study, now
 
 ACTIVE = frozenset({"queued", "running", "unknown", "retry"})
 """States of a cell that may still get a record without its user's help."""
+ENDING = "ending"
+"""What is said of a job whose end is seen for the first time."""
 RUNS_AGAIN = (Action.AGAIN, Action.ELSEWHERE)
 
 _STATUS = {Cause.OUT_OF_MEMORY: "oom", Cause.SKIPPED: "skipped", Cause.CANCELLED: "cancelled", Cause.DONE: "missing"}
@@ -146,7 +148,7 @@ class Watcher:
         if (last is None or last.exit is None) and not sent.cancelled and key not in self._ended_before:
             # The scheduler may know of the end before a shared file system shows the record.
             self._ended_before.add(key)
-            return replace(result, status="running", detail="ending")
+            return replace(result, status="running", detail=ENDING)
         attempts = attempts if last is not None else [*attempts, Attempt(name=str(sent.attempt))]
         verdicts = fates(attempts, word=word, cancelled=sent.cancelled, at=now())
         for attempt, verdict in zip(attempts, verdicts, strict=True):
@@ -172,7 +174,7 @@ def settled_results(study: Study) -> list[Result]:
     """The state now, for a table that is made once: what has ended is not called running."""
     watcher = Watcher(study)
     first = watcher.results()
-    return watcher.results() if any(result.detail == "ending" for result in first) else first
+    return watcher.results() if any(result.detail == ENDING for result in first) else first
 
 
 def _alive(result: Result, attempts: list[Attempt], last: Attempt | None, word: TaskStatus) -> Result:

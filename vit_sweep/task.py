@@ -78,8 +78,8 @@ def _claim(study: Study, cell_id: str, attempt: str, me: RankIdentity) -> str | 
     """Take the attempt for this job, or say which job has it. Rank 0 takes it; others may come before it did."""
     path = study.cell_dir(cell_id) / "attempts" / attempt / "claim.json"
     claim = json.dumps({"schema_version": SCHEMA_VERSION, "job_id": me.job_id}) + "\n"
-    if me.rank == 0 and write_first(path, claim):
-        return None
+    if me.rank == 0:
+        write_first(path, claim)
     owner = study.claim(cell_id, attempt)
     return owner if owner != me.job_id else None
 

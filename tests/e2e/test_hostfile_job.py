@@ -79,14 +79,16 @@ def test_the_record_says_which_rank_ran_on_which_host(sweep, hosts, study):
     assert states_of(study) == {"0": {"state": "ended", "detail": "", "ended": "completed", "hosts": "hosta hostb"}}
 
 
-def test_a_rank_that_dies_ends_the_task_and_is_named(sweep, hosts, study):
+def test_a_rank_that_dies_is_started_again_once_and_then_ends_the_task_and_is_named(sweep, hosts, study):
     assert sweep(*QUICK, *hosts, "epochs=1000000", "wait=false").returncode == 0
-    wait_for(lambda: training(study))
-    ranks_of(study)[1].send_signal(signal.SIGKILL)
+    for attempt in ("1", "1.1"):
+        progress = next(study.glob("cells/*")) / "attempts" / attempt / "progress.json"
+        wait_for(lambda path=progress: path.exists() and '"training"' in path.read_text())
+        ranks_of(study)[1].send_signal(signal.SIGKILL)
     wait_for(lambda: states_of(study)["0"]["state"] == "ended", seconds=60)
     assert states_of(study)["0"]["detail"] == "rank 1 died of signal SIGKILL"
     assert not ranks_of(study)
-    assert "rank 1 died of signal SIGKILL" in " ".join(sweep("status", "outputs/s").stdout.split())
+    assert "rank 1" in " ".join(sweep("status", "outputs/s").stdout.split())
 
 
 def test_cancel_ends_the_ranks_on_every_host(sweep, hosts, study):

@@ -49,6 +49,32 @@ def test_a_rank_whose_rank_zero_stays_away_says_so(tmp_path, monkeypatch):
     assert found.value.cause is Cause.COMMUNICATION
 
 
+def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
+    from vit_sweep.ending import Cause
+    from vit_sweep.failure import StopWord
+    from vit_sweep.train.rendezvous import Meeting, _bind
+    from vit_sweep.train.stopping import StopAgreed, Stopper
+
+    store = _bind(me(world_size=2), "127.0.0.1")
+    meeting = Meeting(host="127.0.0.1", port=store.port, world_size=2)
+    stoppers = [Stopper(rank=rank, world_size=2, connect=meeting.client) for rank in (0, 1)]
+    for units, stopper in zip((3, 5), stoppers, strict=True):
+        for _ in range(units):
+            stopper.enter()
+    for stopper, cause in zip(stoppers, (Cause.PREEMPTED, Cause.TERMINATED), strict=True):
+        stopper.ask(StopWord(cause=cause, message="told", signal="SIGTERM"))
+    assert all(stopper._agreed.wait(20) for stopper in stoppers)
+    words = []
+    for missing, stopper in zip((2, 0), stoppers, strict=True):
+        for _ in range(missing):
+            stopper.enter()
+        with pytest.raises(StopAgreed) as found:
+            stopper.enter()
+        words.append(found.value.word)
+        stopper.close()
+    assert words[0] == words[1]
+
+
 def test_a_cuda_partition_without_a_cuda_device_is_a_named_failure():
     import torch
 

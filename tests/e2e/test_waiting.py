@@ -132,14 +132,3 @@ def test_a_cancelled_cell_goes_on_from_its_checkpoint_when_the_study_is_resumed(
     for name in ("train_loss", "test_loss", "train_accuracy", "test_accuracy"):
         assert [e[name] for e in broken["epochs"]] == [e[name] for e in unbroken["epochs"]]
     assert "ended before by cancelled" in (study / "tables/strong.md").read_text()
-
-
-def test_editing_the_code_while_jobs_are_queued_changes_nothing(sweep, study, tmp_path):
-    """The jobs import the study's own copy: the copy says so, and a finished cell is known by its digest."""
-    answer = sweep(*QUICK, "gpus=1")
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    (record,) = records(study).values()
-    (snapshot,) = (study / ".code").iterdir()
-    assert record["code"] == snapshot.name
-    log = next(study.glob("cells/*/attempts/1/rank0.log")).read_text()
-    assert "Traceback" not in log

@@ -19,9 +19,11 @@ from hydra.main import main as _imported  # noqa: F401
 from vit_sweep.__main__ import main
 
 SNAPSHOT_STRIDE = 40
-"""Only every 40th file of the code snapshot is a step: they are all alike."""
+"""Only every 40th change below the code snapshot is a step: its files are all alike."""
 IN_FLIGHT_S = 0.15
 """When a client is killed whose program runs; the test's sbatch takes longer while the file `slow` is there."""
+
+_CHANGES = ("os.rename", "os.link", "os.remove", "os.mkdir")
 
 
 class Steps:
@@ -43,18 +45,15 @@ class Steps:
                 threading.Timer(IN_FLIGHT_S, os.kill, (os.getpid(), signal.SIGKILL)).start()
             else:
                 self.count += 1
-        elif (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)) or event in (
-            "os.rename",
-            "os.link",
-            "os.remove",
-            "os.mkdir",
-        ):
-            self.touched(str(arguments[0]))
+        elif event in _CHANGES or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+            self.touched(event, str(arguments[0]))
 
-    def touched(self, path):
+    def touched(self, event, path):
         """A path that changes."""
         if not path.startswith(self.study):
             return
+        if event == "os.remove" and path.endswith(".tmp"):
+            return  # a file written aside is renamed by then: nothing changes
         if "/.code/" in path:
             self.copied += 1
             if self.copied % SNAPSHOT_STRIDE != 1:

@@ -95,6 +95,13 @@ def test_term_without_a_trainer_is_said_and_ends_the_process(child, tmp_path):
     assert (end.cause, end.signal) == (Cause.TERMINATED, "SIGTERM")
 
 
+def test_a_signal_that_the_launchers_script_ignores_is_heard_all_the_same(child, tmp_path):
+    process = child("signal.signal(signal.SIGTERM, signal.SIG_IGN); g.block_signals(); ready(); time.sleep(60)")
+    process.terminate()
+    ended(process, 1)
+    assert said(tmp_path).end.cause is Cause.TERMINATED
+
+
 def test_signals_are_taken_while_the_main_thread_never_runs_python(child, tmp_path):
     text = "import hashlib; ready(); hashlib.pbkdf2_hmac('sha256', b'x', b'y', 10**9)"
     process = child(text)
@@ -166,10 +173,10 @@ here_it_stands()
 
 def test_progress_is_no_standstill_and_neither_is_a_start(child, tmp_path):
     text = """
-guardian.watch(hang_minutes=0.3 / 60)
+guardian.watch(hang_minutes=1 / 60)
 ready()
-time.sleep(0.8)  # a start, which has no steps to show
-for step in range(40):
+time.sleep(1.5)  # a start, which has no steps to show
+for step in range(75):
     guardian.beat("training", 1, step)
     time.sleep(0.02)
 """

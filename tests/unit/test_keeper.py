@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from filelock import FileLock
 
-from launchers.backend import Ended, TaskState, TaskStatus
+from launchers.backend import Ended, SubmitProblem, TaskState, TaskStatus
 from tests.unit.builders import point, profile
 from tests.unit.test_submission import Slurm
 from vit_sweep import batches, status, submission
@@ -74,4 +74,13 @@ def test_a_cell_that_its_user_cancelled_meanwhile_stays_so(slurm):
     entry = next(e for e in slurm.study.jobs() if e.event is Event.SUBMITTED)
     slurm.study.journal(replace(entry, event=Event.CANCELLED))
     keeper(slurm).tend(results)
+    assert slurm.jobs == {}
+
+
+def test_a_retry_that_the_scheduler_refuses_is_given_up_with_its_reason(slurm):
+    slurm.mute = [(False, SubmitProblem.REFUSED)]
+    one = keeper(slurm)
+    one.tend(settled_results(slurm.study))
+    assert "no answer" in one.given_up[slurm.first]
+    one.tend(settled_results(slurm.study))
     assert slurm.jobs == {}

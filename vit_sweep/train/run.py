@@ -103,12 +103,12 @@ def train(
                 attempts=tuple(run.attempts),
             )
             write(cell_dir / "record.json", to_json(record))
+            run.checkpoints.delete()
             done = Exit(
                 cause=Cause.DONE, message="", rank=0, host=me.node_name, at=now(), epoch=cell.epochs,
                 step=cell.steps_per_epoch, peak_host_mib=peak_host_mib(),
             )  # fmt: skip
             write(attempt / "exit.json", to_json(done))
-            run.checkpoints.delete()
         dist.barrier()
     finally:
         guardian.stop_by(None)
