@@ -87,15 +87,15 @@ def own_cluster(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def forgetful_cluster(tmp_path_factory):
-    """A cluster whose controller forgets a job 5 s after its end, and where nobody else remembers it."""
-    with running_cluster(tmp_path_factory.mktemp("forgetful-slurm"), AGE="5") as own:
+    """A cluster whose controller forgets a job 2 s after its end, and where nobody else remembers it."""
+    with running_cluster(tmp_path_factory.mktemp("forgetful-slurm"), AGE="2") as own:
         yield own
 
 
 @pytest.fixture(scope="session")
 def cluster_with_database(tmp_path_factory):
-    """A cluster with slurmdbd, whose controller forgets a job 5 s after its end, and with the QOS `two`."""
-    with running_cluster(tmp_path_factory.mktemp("dbd-slurm"), DB="1", AGE="5") as own:
+    """A cluster with slurmdbd, whose controller forgets a job 2 s after its end, and with the QOS `two`."""
+    with running_cluster(tmp_path_factory.mktemp("dbd-slurm"), DB="1", AGE="2") as own:
         yield own
 
 

@@ -53,7 +53,7 @@ def ended(lab, seed):
 
 
 def forgotten(lab, seed):
-    """Whether squeue no longer knows a job: MinJobAge is 5 s here (the last task of an array waits for the others)."""
+    """Whether squeue no longer knows a job: MinJobAge is 2 s here (the last task of an array waits for the others)."""
     return lab.cluster.ask("squeue", "--noheader", "--states=all", f"--jobs={lab.task(seed)},999999") == ""
 
 
