@@ -54,7 +54,8 @@ def fates(
             continue
         exit = attempt.exit or _of_files(attempt, at)
         restarted = successor.number == attempt.number and not exit.again
-        found.append(refine(exit, ended=None, restarted=restarted))
+        # A preempted job's closing line still runs; on a node that is taken away srun ends with 0, so it does not.
+        found.append(refine(exit, ended=None, restarted=restarted, judged=attempt.exit is not None))
     return tuple(found)
 
 

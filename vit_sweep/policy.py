@@ -24,7 +24,7 @@ class Action(StrEnum):
     ELSEWHERE = "elsewhere"
     """A new job, not on the host to blame, from the last checkpoint."""
     WHEN_ASKED = "when_asked"
-    """The same command again, or `resume`, runs it: it was ended on purpose."""
+    """The same command again, or `resume`, runs it: it was ended on purpose, or its user has something to mend."""
 
 
 @checked
@@ -49,10 +49,10 @@ POLICIES: dict[Cause, Policy] = {
     Cause.LOST: Policy(action=Action.AGAIN, times=1),
     Cause.CANCELLED: Policy(action=Action.WHEN_ASKED),
     Cause.TERMINATED: Policy(action=Action.WHEN_ASKED),
-    Cause.DATA: Policy(action=Action.NOTHING),
+    Cause.DATA: Policy(action=Action.WHEN_ASKED),
     Cause.CONFIGURATION: Policy(action=Action.NOTHING),
     Cause.MISMATCH: Policy(action=Action.NOTHING),
-    Cause.STORAGE: Policy(action=Action.NOTHING),
+    Cause.STORAGE: Policy(action=Action.WHEN_ASKED),
     Cause.BUG: Policy(action=Action.STOP_SERIES),
     Cause.SKIPPED: Policy(action=Action.NOTHING),
 }

@@ -34,20 +34,22 @@ def watch(study: Study, console: Console, keeper: Keeper, *, only: set[str] | No
 
     def look() -> list[Result]:
         results = watcher.results()
+        # What is handed over now was not yet the scheduler's when it was asked.
+        waited = keeper.waiting
         keeper.tend(results)
-        waiting = keeper.waiting
+        waiting = waited | keeper.waiting
         mine = (r for r in results if only is None or r.file.cell_id in only or r.file.cell_id in waiting)
-        return [_as_kept(r, keeper) for r in mine]
+        return [_as_kept(r, keeper, waiting) for r in mine]
 
     if console.is_terminal:
         return _live(look, console, slurm)
     return _lines(look, console, slurm)
 
 
-def _as_kept(result: Result, keeper: Keeper) -> Result:
+def _as_kept(result: Result, keeper: Keeper, waiting: frozenset[str]) -> Result:
     """What this client knows better than the study's files: what it has not submitted yet, or cannot."""
     cell = result.file.cell_id
-    if cell in keeper.waiting:
+    if cell in waiting:
         return replace(result, status="queued", detail=_NO_ROOM)
     if result.status == "retry" and cell in keeper.given_up:
         return replace(result, status="failed", detail=f"{result.detail}; but {keeper.given_up[cell]}")

@@ -51,6 +51,11 @@ class BusyError(UserError):
     """Another process is changing the study now."""
 
 
+def _is_foreign(path: Path) -> bool:
+    """Whether a folder with this in it, and no study.json, is somebody else's: not a study cut off at its start."""
+    return path.name not in ("cells", "jobs", ".code", ".lock", ".lock.owner") and not path.name.endswith(".tmp")
+
+
 class Study:
     """One folder of outputs. Holds no state but the path and the problems it met while reading."""
 
@@ -69,7 +74,7 @@ class Study:
     @classmethod
     def create_or_resume(cls, folder: Path) -> "Study":
         """Open a study to add to it; refuses a folder that is not ours or not writable."""
-        if folder.is_dir() and any(folder.iterdir()) and not (folder / "study.json").is_file():
+        if folder.is_dir() and not (folder / "study.json").is_file() and any(map(_is_foreign, folder.iterdir())):
             raise UserError(
                 f"{folder} exists and is not a study (no study.json in it); choose another name with study=NAME"
             )

@@ -5,7 +5,7 @@ from typing import Any
 
 from vit_sweep.plan import PlannedPoint
 from vit_sweep.point import Scaling
-from vit_sweep.scaling import Result, Row, curves, is_oversubscribed, note_of, variants
+from vit_sweep.scaling import Result, Row, curves, is_oversubscribed, note_of, story_of, variants
 from vit_sweep.stats import epoch_time, step_ms
 
 Cells = dict[str, Any]
@@ -82,7 +82,7 @@ def _run(result: Result) -> Cells:
         "seed": cell.seed,
         "attempt": record.attempt if record is not None else result.attempt,
         "cause": result.cause,
-        "ended_before": result.story if record is not None else "",
+        "ended_before": result.story if record is not None else story_of(result.history[:-1]),
     }
     if record is None:
         return row

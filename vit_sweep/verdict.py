@@ -59,17 +59,26 @@ def of_scheduler(ended: Ended, detail: str, *, hosts: str = "", judged_by: str =
     )  # fmt: skip
 
 
-def refine(found: Exit, *, ended: Ended | None, detail: str = "", hosts: str = "", restarted: bool = False) -> Exit:
+def refine(
+    found: Exit,
+    *,
+    ended: Ended | None,
+    detail: str = "",
+    hosts: str = "",
+    restarted: bool = False,
+    judged: bool = True,
+) -> Exit:
     """Say more of an attempt that was told to end, or whose rank vanished, once the scheduler's word is known.
 
     `restarted`: the scheduler started the job again although nobody of ours asked it to. It does so after a
-    preemption, which is announced by a signal, and after the failure of a node, which is not.
+    preemption, which is announced by a signal, and after the failure of a node. A node that is set DOWN while it
+    lives signals its ranks too, but what the job itself wrote of its end (`judged`) is then missing.
     """
     open_words = (Cause.TERMINATED, Cause.RANK_DIED, Cause.LOST, Cause.COMMUNICATION, Cause.HANG)
     if found.cause not in open_words:
         return found
     if restarted:
-        told = found.cause is Cause.TERMINATED
+        told = found.cause is Cause.TERMINATED and judged
         return replace(
             found,
             cause=Cause.PREEMPTED if told else Cause.NODE_FAILURE,

@@ -19,9 +19,9 @@ class Lab:
     def __init__(self, sweep, cluster, folder):
         self.sweep, self.cluster, self.folder = sweep, cluster, folder
 
-    def run(self, *words, acts):
+    def run(self, *words, acts, timeout=300):
         """A sweep to its end."""
-        return self.sweep(*self.words(*words), env=self.cluster.environment | acts)
+        return self.sweep(*self.words(*words), env=self.cluster.environment | acts, timeout=timeout)
 
     def start(self, *words, acts):
         """A sweep that goes on by itself."""

@@ -11,15 +11,15 @@ from tests.slurm.studies import Lab, program
 
 pytestmark = pytest.mark.slurm
 
-DEAF = trivial(s1="deaf-once", s2="deaf-once", s3="deaf-once")
+STUBBORN = trivial(s1="stubborn-once", s2="stubborn-once", s3="stubborn-once")
 
 
 def end_without_a_verdict(lab):
     """One job is cancelled, one loses its node, of one the script is killed and then its rank; then Slurm forgets all.
 
-    The ranks are deaf, so Slurm kills them together with the script that would have judged them.
+    The ranks do not stop when told to, so Slurm kills them together with the script that would have judged them.
     """
-    lab.start("seed=1,2,3", "++partition.requeue=false", acts=DEAF)
+    lab.start("seed=1,2,3", "++partition.requeue=false", acts=STUBBORN)
     node = [lab.wait_until_running(seed)["host"] for seed in (1, 2, 3)][1]
     ranks = [lab.read(seed, "1", "rank0.json") for seed in (1, 2, 3)]
     script = script_of(lab.cluster, ranks[2]["job_id"])
@@ -66,13 +66,13 @@ def test_one_question_to_slurmdbd_tells_how_forgotten_jobs_ended(sweep, cluster_
     node = end_without_a_verdict(lab)
     asked = tmp_path / "asked"
     counting = program(tmp_path / "bin", "sacct", before=f"echo asked >> {asked}")
-    said = lab.verb("status", acts=DEAF | {"PATH": f"{counting}:{DEAF['PATH']}"})
+    said = lab.verb("status", acts=STUBBORN | {"PATH": f"{counting}:{STUBBORN['PATH']}"})
     assert said.returncode == 0, said.stderr
     # For all cells at once; a look that finds an end without a word looks a second time before it says so.
     assert len(asked.read_text().splitlines()) <= 2
     assert causes(lab) == ["cancelled", "node_failure", "rank_died"]
     assert lab.read(2, "1", "exit.json")["host"] == node
-    resumed = lab.verb("resume", acts=DEAF)
+    resumed = lab.verb("resume", acts=STUBBORN)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert {seed: before for seed, (_, _, before) in lab.table().items()} == {
         1: "cancelled",
@@ -84,7 +84,7 @@ def test_one_question_to_slurmdbd_tells_how_forgotten_jobs_ended(sweep, cluster_
 def test_without_slurmdbd_the_files_of_forgotten_jobs_speak_and_none_is_waited_for(sweep, forgetful_cluster, tmp_path):
     lab = Lab(sweep, forgetful_cluster, tmp_path / "outputs" / "s")
     end_without_a_verdict(lab)
-    watched = lab.verb("status", "--watch", acts=DEAF)
+    watched = lab.verb("status", "--watch", acts=STUBBORN)
     assert watched.returncode == 1, watched.stdout
     assert causes(lab) == ["terminated", "terminated", "rank_died"]
     assert lab.table() == {
@@ -92,6 +92,6 @@ def test_without_slurmdbd_the_files_of_forgotten_jobs_speak_and_none_is_waited_f
         2: ("failed", "terminated", ""),
         3: ("done", "", "rank_died"),
     }
-    resumed = lab.verb("resume", acts=DEAF)
+    resumed = lab.verb("resume", acts=STUBBORN)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert {status for status, _, _ in lab.table().values()} == {"done"}

@@ -20,7 +20,7 @@ def study(tmp_path):
 
 def test_three_hundred_cells_run_once_each_in_arrays_of_a_hundred(sweep, shared_cluster, study):
     lab = Lab(sweep, shared_cluster, study)
-    answer = lab.run("seed=range(300)", "++partition.max_array_size=100", acts=trivial())
+    answer = lab.run("seed=range(300)", "++partition.max_array_size=100", acts=trivial(), timeout=900)
     assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr
     assert [len(entry["tasks"]) for entry in lab.journal() if entry["event"] == "submitted"] == [100, 100, 100]
     table = lab.table()
@@ -91,7 +91,7 @@ def test_a_disk_that_is_full_when_a_record_is_written_costs_that_cell_only(sweep
         assert "storage: " in said.stdout, said.stdout + said.stderr
         assert lab.record(2) is None
         (small_disk / "filler").unlink()
-        again = lab.run("seed=1,2", f"outputs={small_disk}/outputs", "retry=failed", acts=acts)
+        again = lab.run("seed=1,2", f"outputs={small_disk}/outputs", acts=acts)
         assert again.returncode == 0, again.stdout + again.stderr
         assert lab.table() == {1: ("done", "", ""), 2: ("done", "", "storage")}
         assert lab.attempts(1) == ["1"]

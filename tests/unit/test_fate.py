@@ -21,7 +21,13 @@ def causes(*args, **words):
 def test_the_last_attempt_has_no_verdict_while_it_runs():
     running = TaskStatus(state=TaskState.RUNNING)
     assert causes([attempt("1", rank(0))], word=running) == []
-    assert causes([attempt("1", rank(0, Cause.TERMINATED)), attempt("1.1", rank(0))], word=running) == [Cause.PREEMPTED]
+    told = Exit(cause=Cause.TERMINATED, message="SIGTERM")
+    assert causes([attempt("1", exit=told), attempt("1.1", rank(0))], word=running) == [Cause.PREEMPTED]
+
+
+def test_a_node_that_is_taken_away_leaves_told_ranks_and_no_verdict():
+    """Its ranks get a TERM, srun ends with 0, so the job's last line never runs."""
+    assert causes([attempt("1", rank(0, Cause.TERMINATED)), attempt("1.1", rank(0))]) == [Cause.NODE_FAILURE]
 
 
 def test_a_restart_that_the_job_asked_for_keeps_its_cause():

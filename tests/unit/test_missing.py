@@ -36,7 +36,9 @@ WORDS = {
     ("failed", Cause.HOST_OUT_OF_MEMORY): {Retry.OOM, Retry.FAILED, Retry.ALL},
     ("failed", Cause.TIME_LIMIT): {Retry.TIMEOUT, Retry.FAILED, Retry.ALL},
     ("failed", Cause.BUG): {Retry.FAILED, Retry.ALL},
-    ("failed", Cause.DATA): {Retry.FAILED, Retry.ALL},
+    ("failed", Cause.MISMATCH): {Retry.FAILED, Retry.ALL},
+    ("failed", Cause.DATA): {None, *Retry},
+    ("failed", Cause.STORAGE): {None, *Retry},
     ("failed", Cause.TERMINATED): {None, *Retry},
 }
 

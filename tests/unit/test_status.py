@@ -130,7 +130,8 @@ def test_a_requeued_attempt_is_read_in_the_order_of_its_restarts(study, slurm_sa
     folder = plan(study, cell())
     submit(study, cell())
     for restart in ("1", "1.2", "1.10"):
-        leave(folder, restart, "rank0.json", rank(0, Cause.TERMINATED))
+        if restart != "1.10":
+            leave(folder, restart, "exit.json", Exit(cause=Cause.TERMINATED, message="SIGTERM"))
         leave(folder, restart, "progress.json", Progress(phase="training", epoch=1, epochs=3, host=f"host{restart}"))
     (result,) = settled_results(study)
     assert result.progress.host == "host1.10"
