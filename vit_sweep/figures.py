@@ -4,6 +4,7 @@ Colours come from seaborn's colour-blind palette and every curve has its own mar
 also read in grey. Oversubscribed runs are hollow: their times say nothing about scaling.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,8 @@ def draw(mode: Scaling, curves: list[list[Row]], folder: Path) -> list[Path]:
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, max(1, len(labels))), frameon=False)
     paths = [folder / f"{mode.value}_scaling.{suffix}" for suffix in ("png", "svg")]
     for path in paths:
-        partial = path.with_name(f".{path.name}")
+        # Several clients may draw at once.
+        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         # No date in the file: the same records draw the same bytes.
         figure.savefig(
             partial,

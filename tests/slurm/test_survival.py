@@ -59,7 +59,7 @@ def test_a_rank_that_is_killed_is_retried_once_and_the_table_says_so(lab):
     lab.release()
     watched = lab.verb("status", "--watch", acts=acts)
     assert watched.returncode == 1, watched.stdout
-    assert lab.table() == {1: ("done", "", "rank_died"), 2: ("failed", "rank_died", "")}
+    assert lab.table() == {1: ("done", "", "rank_died"), 2: ("failed", "rank_died", "rank_died")}
     assert lab.attempts(1) == lab.attempts(2) == ["1", "1.1"]
     report = lab.read(1, "1", "exit.json")
     assert (report["rank"], report["host"]) == (1, victim["host"])
@@ -82,8 +82,8 @@ def test_a_job_that_gives_way_to_a_more_important_one_runs_again_in_the_end(lab,
     lab.release()
     watched = lab.verb("status", "--watch", acts=acts)
     assert watched.returncode == 0, watched.stdout
+    # What the job itself said may be `terminated`: USR2 and TERM come within 20 ms. The restart tells.
     assert lab.table() == {1: ("done", "", "preempted")}
-    assert lab.read(1, "1", "exit.json")["cause"] == "preempted"
 
 
 @pytest.mark.parametrize("requeue", [True, False])
