@@ -130,7 +130,7 @@ class PartitionProfile:
     gpu_memory_gib: Positive | None = None
     """Usable memory of one GPU, GiB; without it no cell is checked for fitting."""
     peak_tflops: dict[str, float] = field(default_factory=dict)
-    """Dense peak of one GPU by precision (fp32, bf16, fp16), 10^12 operations per second."""
+    """Dense peak of one GPU by precision (fp32, tf32, bf16, fp16), 10^12 operations per second."""
     refused_precisions: tuple[str, ...] = ()
     """Precisions that the GPU cannot do, or only emulates."""
     cpus_per_gpu: Count = 1
@@ -229,11 +229,11 @@ class PartitionProfile:
             wrong.append(f"hosts belong to scheduler=hostfile, not {self.scheduler.value}")
         if self.scheduler is Scheduler.HOSTFILE:
             wrong += self._hostfile_contradictions()
-        known = {"fp32", "bf16", "fp16"}
+        known = {"fp32", "tf32", "bf16", "fp16"}
         for key in ("refused_precisions", "peak_tflops"):
             unknown = sorted(set(getattr(self, key)) - known)
             if unknown:
-                wrong.append(f"{key} has {unknown[0]} – known: bf16, fp16, fp32")
+                wrong.append(f"{key} has {unknown[0]} – known: bf16, fp16, fp32, tf32")
         return wrong
 
     def _hostfile_contradictions(self) -> list[str]:

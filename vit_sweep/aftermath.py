@@ -18,7 +18,8 @@ from vit_sweep.ending import Cause, Exit
 from vit_sweep.fate import Attempt, fates
 from vit_sweep.policy import Action, Stop, decide, makes_stop
 from vit_sweep.snapshot import running_digest
-from vit_sweep.store import Study, attempt_name, now
+from vit_sweep.store import Study, attempt_name
+from vit_sweep.study_lock import now
 from vit_sweep.verdict import judge
 
 _LAST_LINES = 12

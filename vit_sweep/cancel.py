@@ -7,7 +7,8 @@ from launchers.errors import UserError, closest
 from launchers.profile import Scheduler
 from vit_sweep.journal import Event, JobEntry, Sent, latest
 from vit_sweep.status import ACTIVE, launcher_of, settled_results
-from vit_sweep.store import Study, now
+from vit_sweep.store import Study
+from vit_sweep.study_lock import now
 from vit_sweep.submission import resolve
 
 

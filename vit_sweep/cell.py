@@ -3,18 +3,25 @@
 import hashlib
 import json
 import math
+from typing import Annotated
 
-from launchers.checked import checked, to_plain
+from annotated_types import Gt, Le
+
+from launchers.checked import checked
 from launchers.profile import Count, Device, Positive
 from vit_sweep.point import (
     BatchPer,
     DataSpec,
     EngineSpec,
+    LrScaling,
     ModelSpec,
+    NotNegative,
     NotNegativeInt,
     OptimizerSpec,
+    Pipeline,
     Precision,
     Scaling,
+    identity,
 )
 
 SCHEMA_VERSION = 1
@@ -46,6 +53,11 @@ class Cell:
     device: Device
     gpu_model: str
     cpus_per_gpu: Count
+    pipeline: Pipeline = Pipeline.DEVICE
+    lr_scaling: LrScaling = LrScaling.NONE
+    lr_warmup_epochs: NotNegative = 0.0
+    activation_checkpointing: bool = False
+    compile: bool = False
 
     @property
     def gpus_per_node(self) -> int:
@@ -74,8 +86,8 @@ class Cell:
 
     @property
     def cell_id(self) -> str:
-        """Readable prefix and 8 hex digits of sha256 over the sorted physical fields."""
-        content = json.dumps(to_plain(self), sort_keys=True, separators=(",", ":"))
+        """Readable prefix and 8 hex digits of sha256 over the sorted physical fields, see `point.identity`."""
+        content = json.dumps(identity(self), sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
         return f"n{self.nodes}-g{self.gpus}-mb{self.micro_batch}-ga{self.accum}-{digest}"
 
@@ -103,6 +115,14 @@ class JobOptions:
     """A checkpoint after every so many epochs; 0: only when a signal announces the end of the job."""
     hang_minutes: Positive = 10.0
     """How long a rank may make no progress before the watchdog ends it."""
+    preflight: bool = True
+    """Measure collectives and matrix products at the start of the job, before the training."""
+    profile_steps: NotNegativeInt = 3
+    """Optimizer steps of the profiled window after the timed epochs; 0: none."""
+    data_workers: NotNegativeInt = 2
+    """Processes per rank that read images for `pipeline=loader`."""
+    target_accuracy: Annotated[float, Gt(0), Le(1)] | None = None
+    """Part of the test images classified right whose time the tables report; the job itself trains on."""
     scratch: str | None = None
     """Folder of a node's fast storage for the data files, which may name variables of the job; None: read in place."""
 

@@ -33,13 +33,22 @@ def collect(study: Study, console: Console) -> list[Path]:
         lines = curves(results, mode)
         if any(row.epoch_s is not None for line in lines for row in line):
             written += figures.draw(mode, lines, study.folder / "figures")
-    runs = pd.DataFrame(runs_table(results, points))
+    runs = pd.DataFrame(runs_table(results, points, _peaks(study)))
     write(tables / "runs.csv", runs.to_csv(index=False))
     written.append(tables / "runs.csv")
     show.problems(console, study.problems)
     for path in written:
         console.print(f"  {path}", soft_wrap=True)
     return written
+
+
+def _peaks(study: Study) -> dict[str, float]:
+    """The peak of each cell's GPU in its precision, where its profile says."""
+    found = {
+        cell_id: planned.profile.peak_tflops.get(planned.cell.precision.value)
+        for cell_id, planned in study.planned().items()
+    }
+    return {cell_id: peak for cell_id, peak in found.items() if peak is not None}
 
 
 def _write_table(stem: Path, rows: Sequence[Cells]) -> list[Path]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException
@@ -66,6 +67,7 @@ def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) ->
         words = _words_of_grid(parsed, base)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from None
+    _one_word_for_the_stage({override.key_or_group for override in parsed if override.value() is not None})
     parsed = [*parser.parse_overrides(words), *parsed]
     lists = [_choices(override) for override in parsed]
     for override, choices in zip(parsed, lists, strict=True):
@@ -119,7 +121,17 @@ def single(config: DictConfig) -> Plain:
     if name != NO_GRID:
         raise UserError(f"grid={name}: a named grid has several cells and needs -m: python -m vit_sweep -m grid={name}")
     columns([], read_zips(values["zip"]))
+    if HydraConfig.initialized():
+        said = (word.partition("=") for word in HydraConfig.get().overrides.task)
+        _one_word_for_the_stage({key.lstrip("+") for key, _, value in said if value != "null"})
     return values
+
+
+def _one_word_for_the_stage(given: Collection[str]) -> None:
+    """`zero=2` and `engine=zero2` are two words for one thing; raises `UserError` where a command says both."""
+    engine = next((key for key in ("engine", "engine.zero_stage") if key in given), None)
+    if "zero" in given and engine is not None:
+        raise UserError(f"zero and {engine} both say the ZeRO stage; give one of them, for example zero=0,1,2,3")
 
 
 def _words_of_grid(parsed: list[Override], base: Callable[[tuple[str, ...]], DictConfig]) -> list[str]:
@@ -137,7 +149,13 @@ def _words_of_grid(parsed: list[Override], base: Callable[[tuple[str, ...]], Dic
         raise UserError(f"{chosen.input_line}: one command runs one named grid; give a command for each")
     name = str(chosen.value())
     spec = parse(GridSpec, plain(base((f"grid={name}",)))["grid"], what=f"grid {name}")
-    return grid_words(spec, {override.key_or_group for override in parsed})
+    given = {override.key_or_group for override in parsed}
+    # The same stage by its other word: the command line's wins here too.
+    if "zero" in given:
+        given.add("engine")
+    elif "engine" in given:
+        given.add("zero")
+    return grid_words(spec, given)
 
 
 def grid_words(spec: GridSpec, given: Collection[str]) -> list[str]:
@@ -208,17 +226,22 @@ def explain(error: Exception) -> str:
 
 def _known_keys(group: str) -> list[str]:
     """The words that a command line may set: at the top, or in one group (`model.layers`)."""
+    shipped = OmegaConf.load(conf_dir() / "config.yaml")
+    assert isinstance(shipped, DictConfig)
+    config = plain(shipped, resolve=False)
     if group:
         spec = getattr(Point, "__dataclass_fields__", {}).get(group)
-        return field_names(spec.type) if spec is not None else []
-    config = OmegaConf.load(conf_dir() / "config.yaml")
+        inside = config[group] if isinstance(config.get(group), dict) else {}
+        return [*(field_names(spec.type) if spec is not None else []), *inside]
     groups = [folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra"]
-    return [*groups, *(str(key) for key in config if key not in {"defaults", "hydra"})]
+    keys = [key for key in config if key not in {"defaults", "hydra", *groups}]
+    inside = [f"{group}.{key}" for group in groups if group in config for key in config[group]]
+    return [*groups, *keys, *inside]
 
 
-def plain(config: DictConfig) -> Plain:
+def plain(config: DictConfig, *, resolve: bool = True) -> Plain:
     """Resolve a composed configuration; Hydra's own node is left out."""
-    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    values = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=True)
     assert isinstance(values, dict)
     return {str(key): value for key, value in values.items() if key != "hydra"}
 

@@ -5,16 +5,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 from launchers.checked import checked, field_names, parse
 from launchers.errors import UserError
 from launchers.profile import Count, Positive
 from vit_sweep.algebra import GridSpec, Order
+from vit_sweep.cell import JobOptions
 from vit_sweep.compose import Plain
 from vit_sweep.missing import Rerun, Retry
 from vit_sweep.plan import MemoryCheck
 from vit_sweep.point import NotNegativeInt, Point
+from vit_sweep.repeats import RepeatRule
 
 
 @checked
@@ -38,6 +40,14 @@ class Settings:
     """A checkpoint after every so many epochs; 0: only when a signal announces the end."""
     hang_minutes: Positive
     """How long a rank may make no progress before it is ended."""
+    target_accuracy: Annotated[float, Gt(0), Le(1)] | None
+    """Part of the test images classified right whose time the tables report; null: no such column."""
+    preflight: bool
+    """Measure collectives and matrix products at the start of each job."""
+    profile_steps: NotNegativeInt
+    """Optimizer steps of the profiled window after the timed epochs; 0: none."""
+    data_workers: NotNegativeInt
+    """Processes per rank that read images for `data.pipeline=loader`."""
     minutes: Count | None
     """Time limit of every job; null: from the predicted time, with a margin, within the partition's limit."""
     memory_check: MemoryCheck
@@ -54,8 +64,31 @@ class Settings:
     """Axes that advance together instead of multiplying."""
     repeats: Annotated[int, Ge(1), Le(1000)]
     """Independent runs of every point, with seeds seed, seed + 1, ..."""
+    repeat_until: Annotated[float, Gt(0), Le(1)] | None
+    """Relative half-width of the 95 % interval on a cell's median epoch time at which it has been repeated enough."""
+    max_repeats: Annotated[int, Ge(1), Le(1000)]
+    """Runs of one cell at most, with `repeat_until`."""
     order: Order
     order_seed: NotNegativeInt
+
+    @property
+    def repeat_rule(self) -> RepeatRule | None:
+        """When a cell has been repeated enough; None: as often as `repeats` says."""
+        if self.repeat_until is None:
+            return None
+        return RepeatRule(half_width=self.repeat_until, most=max(self.max_repeats, self.repeats))
+
+    @property
+    def job_options(self) -> JobOptions:
+        """What a job is told beside its work."""
+        return JobOptions(
+            checkpoint_epochs=self.checkpoint_epochs,
+            hang_minutes=self.hang_minutes,
+            preflight=self.preflight,
+            profile_steps=self.profile_steps,
+            data_workers=self.data_workers,
+            target_accuracy=self.target_accuracy,
+        )
 
 
 def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
@@ -67,19 +100,32 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
     for config in configs:
         mine = {k: v for k, v in config.items() if k in names}
         if settings is None:
-            settings, said = parse(Settings, _listed(mine), what="settings"), mine
+            settings, said = parse(Settings, _meant(mine), what="settings"), mine
         elif mine != said:
             swept = next(name for name in names if mine.get(name) != said.get(name))
             raise UserError(f"{swept} cannot be swept: it holds for the whole sweep; give it one value")
-        points.append(parse(Point, {k: v for k, v in config.items() if k not in names}, what="grid"))
+        points.append(parse(Point, _flat({k: v for k, v in config.items() if k not in names}), what="grid"))
     if settings is None:
         raise UserError("the grid is empty: no combination is left; give each axis at least one value")
     return points, settings
 
 
-def _listed(said: Plain) -> Plain:
-    """Take a single predicate for a list of one: `exclude="gpus==8"` says clearly what is meant."""
-    return said | {"exclude": [said["exclude"]]} if isinstance(said.get("exclude"), str) else said
+def _flat(said: Plain) -> Plain:
+    """Lift `data.pipeline` out of the data set: it says how images are read, not which."""
+    data = said.get("data")
+    if not isinstance(data, dict) or "pipeline" not in data:
+        return said
+    return said | {"data": {k: v for k, v in data.items() if k != "pipeline"}, "pipeline": data["pipeline"]}
+
+
+def _meant(said: Plain) -> Plain:
+    """Take what says clearly what is meant: `exclude="gpus==8"` for a list of one, `preflight=off` for false."""
+    meant = dict(said)
+    if isinstance(said.get("exclude"), str):
+        meant["exclude"] = [said["exclude"]]
+    if said.get("preflight") in ("on", "off"):
+        meant["preflight"] = said["preflight"] == "on"
+    return meant
 
 
 def study_folder(settings: Settings, points: Iterable[Point]) -> Path:

@@ -17,8 +17,11 @@ from vit_sweep.record import Record
 from vit_sweep.stats import epoch_time
 from vit_sweep.vit import parameters, train_flop
 
-FRACTION_OF_PEAK = {Precision.FP32: 0.30, Precision.BF16: 0.25, Precision.FP16: 0.20}
+FRACTION_OF_PEAK = {Precision.FP32: 0.30, Precision.TF32: 0.25, Precision.BF16: 0.25, Precision.FP16: 0.20}
 """Eager ViT-B/16 training: T4 fp32 36 % and A40 fp32 29 % (logs of arXiv:2602.21081); 16-bit 20-30 % uncompiled."""
+RECOMPUTATION = 4 / 3
+"""Operations of a step with every block's forward done twice: forward 1 + backward 2 + forward again 1, over 3.
+They cost time. They are no model FLOPs: MFU never counts them."""
 STARTUP_S = 90.0
 """Imports, rendezvous, data and engine of a job."""
 TEST_SHARE = 1 / 3
@@ -55,8 +58,10 @@ def predict(cell: Cell, profile: PartitionProfile, finished: Sequence[Record]) -
         if peak is None:
             return None
         fraction = FRACTION_OF_PEAK[cell.precision]
-        per_image_s = train_flop(cell.model, cell.data.classes) / (fraction * peak * 1e12)
-        basis = f"{fraction:.0%} of {peak:g} TFLOP/s" + (" + all-reduce" if reduce_s else "")
+        again = RECOMPUTATION if cell.activation_checkpointing else 1
+        per_image_s = again * train_flop(cell.model, cell.data.classes) / (fraction * peak * 1e12)
+        said = " + recomputation" if cell.activation_checkpointing else ""
+        basis = f"{fraction:.0%} of {peak:g} TFLOP/s{said}" + (" + all-reduce" if reduce_s else "")
     step_s = cell.accum * cell.micro_batch * per_image_s + reduce_s
     test_s = cell.data.test_images / cell.gpus * per_image_s * TEST_SHARE
     seconds = STARTUP_S + cell.epochs * (cell.steps_per_epoch * step_s + test_s)
@@ -71,7 +76,7 @@ def allreduce_s(size_bytes: float, ranks: int, link: Link) -> float:
 
 def gradient_bytes(cell: Cell) -> int:
     """Bytes that every rank contributes to the reduction of a step."""
-    return parameters(cell.model, cell.data.classes) * (4 if cell.precision is Precision.FP32 else 2)
+    return parameters(cell.model, cell.data.classes) * cell.precision.bytes
 
 
 def spent_gpu_hours(record: Record) -> float:
@@ -81,7 +86,10 @@ def spent_gpu_hours(record: Record) -> float:
 
 def _alike(mine: Cell, other: Cell) -> bool:
     """Whether the throughput of one says something about the other."""
-    keys = ("model", "precision", "engine", "gpu_model", "device", "cpus_per_gpu", "partition")
+    keys = (
+        "model", "precision", "engine", "gpu_model", "device", "cpus_per_gpu", "partition", "pipeline",
+        "activation_checkpointing", "compile",
+    )  # fmt: skip
     return all(getattr(mine, key) == getattr(other, key) for key in keys)
 
 
@@ -102,5 +110,8 @@ def _peak_tflops(cell: Cell, profile: PartitionProfile) -> float | None:
     """Peak of the cell's GPUs in its precision; on hosts that differ, of the weakest that says."""
     hosts = choose_hosts(profile, cell.nodes, cell.gpus_per_node) if profile.hosts else ()
     tables = [host.peak_tflops or profile.peak_tflops for host in hosts if not isinstance(host, str)]
-    known = [table.get(cell.precision.value) for table in tables or [profile.peak_tflops]]
+    words = [cell.precision.value]
+    if cell.precision is Precision.TF32:
+        words.append(Precision.FP32.value)  # where the profile does not say it, it is at least as fast as fp32
+    known = [next((t[word] for word in words if word in t), None) for t in tables or [profile.peak_tflops]]
     return min((peak for peak in known if peak is not None), default=None)

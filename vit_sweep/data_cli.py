@@ -12,6 +12,7 @@ from rich.table import Table
 from launchers.checked import parse
 from launchers.errors import UserError, closest
 from vit_sweep import datasets, show
+from vit_sweep.packed import SPLITS, is_packed
 from vit_sweep.point import DataSpec
 
 app = typer.Typer(no_args_is_help=True, help="Data sets on disk.")
@@ -49,10 +50,10 @@ def prepare(
     root: Root = Path("data"),
     config_dir: ConfigDir = None,
 ) -> None:
-    """Download and verify a data set, on a machine with internet."""
+    """Download and verify a data set, on a machine with internet; or pack the images of a folder."""
     console = show.console()
     spec = load(name, catalog(config_dir))
-    if not spec.files:
+    if not datasets.needs_files(spec):
         console.print(f"{name} is ready: it needs no files")
         return
     if datasets.problem_of(spec, root) is not None:
@@ -60,10 +61,13 @@ def prepare(
 
         require_extra("train")
         from vit_sweep.train.download import download
+        from vit_sweep.train.pack import pack
 
-        download(spec, root, lambda line: console.print(line, soft_wrap=True))
+        fetch = pack if is_packed(spec) else download
+        fetch(spec, root, lambda line: console.print(line, soft_wrap=True))
         datasets.require(spec, root)
-    console.print(f"{name} is ready in {root}: {len(spec.files)} files, {_size(spec, root)} MiB", soft_wrap=True)
+    count = len(datasets.files_of(spec, root))
+    console.print(f"{name} is ready in {root}: {count} files, {_size(spec, root)} MiB", soft_wrap=True)
 
 
 def catalog(config_dir: Path | None, environ: Mapping[str, str] = os.environ) -> dict[str, Path]:
@@ -103,6 +107,7 @@ def load(name: str, files: Mapping[str, Path]) -> DataSpec:
     if not isinstance(plain, dict):
         raise UserError(f"{files[name]}: a data set is a list of `key: value` lines, this is not")
     given = _composed(name, files) if "defaults" in plain else {str(key): value for key, value in plain.items()}
+    given.pop("pipeline", None)  # how a cell reads the images is the sweep's word, not the data set's
     return parse(DataSpec, given, what=f"data {name}")
 
 
@@ -126,16 +131,25 @@ def _composed(name: str, files: Mapping[str, Path]) -> dict[str, Any]:
 
 def _state(spec: DataSpec, root: Path) -> tuple[bool, str]:
     """Whether a job could read it now, and the words for a table."""
-    if not spec.files:
+    if not datasets.needs_files(spec):
         return True, "ready: needs no files"
-    here = sum((root / file.path).is_file() for file in spec.files)
-    if here == 0:
-        return False, f"not here: data prepare {spec.name}"
+    if not _here(spec, root):
+        source = is_packed(spec) and all((root / spec.name / folder).is_dir() for folder in SPLITS.values())
+        return False, f"{'not packed' if source else 'not here'}: data prepare {spec.name}"
     problem = datasets.problem_of(spec, root)
     return problem is None, problem or "ready"
 
 
+def _here(spec: DataSpec, root: Path) -> list[Path]:
+    """The files that are there."""
+    try:
+        files = datasets.files_of(spec, root)
+    except datasets.Unusable:
+        return []
+    return [root / file.path for file in files if (root / file.path).is_file()]
+
+
 def _size(spec: DataSpec, root: Path) -> str:
     """MiB of the files that are there."""
-    here = [root / file.path for file in spec.files if (root / file.path).is_file()]
-    return f"{sum(path.stat().st_size for path in here) / 2**20:.1f}" if here else "–"
+    here = _here(spec, root)
+    return f"{sum(path.stat().st_size for path in here) / 2**20:,.1f}" if here else "–"

@@ -34,6 +34,8 @@ class Cause(StrEnum):
     CONFIGURATION = "configuration"
     MISMATCH = "mismatch"
     """What would have run is not what was asked."""
+    DIVERGED = "diverged"
+    """The loss is no number any more: the weights are lost, the last checkpoint is not."""
     STORAGE = "storage"
     """A full disk or quota, or a file system that refuses."""
     BUG = "bug"

@@ -22,7 +22,8 @@ _TEXTS: tuple[tuple[Cause, str], ...] = (
     ),
     (
         Cause.HOST_OUT_OF_MEMORY,
-        r"DefaultCPUAllocator: (can't allocate|not enough) memory|Cannot allocate memory|std::bad_alloc",
+        r"DefaultCPUAllocator: (can't allocate|not enough) memory|Cannot allocate memory|std::bad_alloc"
+        r"|DataLoader worker \(pid\D*\d+\) is killed by signal: Killed|a DataLoader worker has gone",
     ),
     # torch writes a checkpoint by a writer of its own, which forgets the system's error number.
     (

@@ -4,10 +4,15 @@ A point that cannot be a cell keeps its reasons, one sentence per violated limit
 """
 
 import math
+from dataclasses import replace
 
 from launchers.hosts import choose_hosts, model_of
+from launchers.profile import Device
 from vit_sweep.cell import Cell, Series
-from vit_sweep.point import BatchPer, Placement, Point, Scaling
+from vit_sweep.point import BatchPer, EngineSpec, LrScaling, OptimizerSpec, Placement, Point, Precision, Scaling
+
+_PLAIN_ENGINE = "zero0"
+"""The engine that `zero=` may give another stage; any other one has said its stage already."""
 
 
 def cell_of(point: Point) -> Cell | tuple[str, ...]:
@@ -16,22 +21,39 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
     nodes = _nodes(point, reasons)
     micro_batch = _micro_batch(point, reasons)
     train_images = _train_images(point, reasons)
+    engine = _engine(point, reasons)
     profile = point.partition
     hosts = choose_hosts(profile, nodes, point.gpus // nodes) if nodes and profile.hosts else ()
     if isinstance(hosts, str):
         reasons.append(f"gpus={point.gpus} {hosts}")
         return tuple(reasons)
     gpu_model = " + ".join(sorted({model_of(profile, host) for host in hosts})) or profile.gpu_model
-    refusing = {host.name: host.refused_precisions for host in hosts} | {profile.name: profile.refused_precisions}
+    refusing = {host.name: _refused(host.refused_precisions, profile.device) for host in hosts}
+    refusing[profile.name] = _refused(profile.refused_precisions, profile.device)
     if any(point.precision in refused for refused in refusing.values()):
         who = next(name for name, refused in refusing.items() if point.precision in refused)
-        reasons.append(f"precision={point.precision}: {who} ({gpu_model}) refuses it; use {_others(point, refusing)}")
+        reasons.append(f"precision={point.precision}: {who} ({gpu_model}) refuses it; use {_others(refusing)}")
     if point.model.image_size % point.model.patch_size or point.model.width % point.model.heads:
         reasons.append(
             f"model={point.model.name}: image_size={point.model.image_size} must divide by "
             f"patch_size={point.model.patch_size} and width={point.model.width} by heads={point.model.heads}"
         )
-    if nodes is None or micro_batch is None or train_images is None or reasons:
+    if point.compile and profile.device is Device.CPU:
+        reasons.append(
+            f"compile=true: {profile.name} is a CPU partition, where torch.compile would build its kernels with a C++ "
+            "compiler in every job and time the processor; use compile=false, or a CUDA partition"
+        )
+    if point.compile and engine is not None and engine.zero_stage == 3:
+        reasons.append(
+            f"compile=true engine={engine.name}: ZeRO stage 3 gathers the weights of a block while it runs, which "
+            "torch.compile does not see when it traces the block; use zero=0, 1 or 2, or compile=false"
+        )
+    if point.lr_warmup_epochs > point.epochs:
+        reasons.append(
+            f"lr_warmup_epochs={point.lr_warmup_epochs:g} epochs={point.epochs}: the run would end inside its warm-up; "
+            f"use lr_warmup_epochs={point.epochs} or less, or more epochs"
+        )
+    if nodes is None or micro_batch is None or train_images is None or engine is None or reasons:
         return tuple(reasons)
     cell = Cell(
         gpus=point.gpus,
@@ -45,12 +67,17 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
         seed=point.seed,
         model=point.model,
         data=point.data,
-        engine=point.engine,
-        optimizer=point.optimizer,
+        engine=engine,
+        optimizer=_optimizer(point),
         partition=profile.name,
         device=profile.device,
         gpu_model=gpu_model,
         cpus_per_gpu=profile.cpus_per_gpu,
+        pipeline=point.pipeline,
+        lr_scaling=point.lr_scaling,
+        lr_warmup_epochs=point.lr_warmup_epochs,
+        activation_checkpointing=point.activation_checkpointing,
+        compile=point.compile,
     )
     if cell.global_batch > train_images:
         return (
@@ -162,12 +189,44 @@ def _train_images(point: Point, reasons: list[str]) -> int | None:
     return images
 
 
+def _engine(point: Point, reasons: list[str]) -> EngineSpec | None:
+    """The engine as named, or the plain one with the stage that `zero=` says."""
+    engine, zero = point.engine, point.zero
+    if zero is None or zero == engine.zero_stage:
+        return engine
+    if engine.name == _PLAIN_ENGINE and engine.zero_stage == 0:
+        return EngineSpec(name=f"zero{zero}", zero_stage=zero)
+    reasons.append(
+        f"zero={zero} engine={engine.name}: this engine's ZeRO stage is {engine.zero_stage}; use one of the two words"
+    )
+    return None
+
+
+def _optimizer(point: Point) -> OptimizerSpec:
+    """The optimizer as given; a base batch that nothing scales from is no part of what runs."""
+    if point.lr_scaling is not LrScaling.NONE:
+        return point.optimizer
+    return replace(point.optimizer, base_batch=OptimizerSpec.__dataclass_fields__["base_batch"].default)
+
+
 def _part(images: int, fraction: float) -> int:
     """Whole images of a fraction: 0.29 of 100 is 29, though the float product is a hair below."""
     return math.floor(images * fraction + 1e-6)
 
 
-def _others(point: Point, refusing: dict[str, tuple[str, ...]]) -> str:
+def _refused(said: tuple[str, ...], device: Device) -> tuple[str, ...]:
+    """Number formats that a profile refuses, and those that its device cannot have.
+
+    A processor has neither fp16 nor tf32 to train in; tf32 came with the same GPUs as native bf16 (sm80).
+    """
+    more = {Precision.FP16, Precision.TF32} if device is Device.CPU else set()
+    if Precision.BF16 in said:
+        more.add(Precision.TF32)
+    return (*said, *sorted(more - set(said)))
+
+
+def _others(refusing: dict[str, tuple[str, ...]]) -> str:
     refused = {precision for precisions in refusing.values() for precision in precisions}
-    names = [p.value for p in type(point.precision) if p.value not in refused]
+    # Not tf32: it is fp32 with coarser products, no answer to a format that is missing.
+    names = [p.value for p in Precision if p.value not in refused and p is not Precision.TF32]
     return " or ".join(names) or "another partition"

@@ -1,8 +1,8 @@
 """A rank's second thread: it hears signals, sees a standstill, and notes when memory runs short. An edge, no torch.
 
 It is a thread because the main one may sit in a collective for minutes, where no Python handler would run. USR2 and
-TERM are blocked in every thread and taken by this one with `sigtimedwait`. (A program that a rank starts inherits
-the block; the trainer starts none, and nothing is compiled in a job.)
+TERM are blocked in every thread and taken by this one with `sigtimedwait`. (What a rank starts inherits the
+block: the loader's workers are meant to, see `train.worker`, and nothing is compiled in a job.)
 
 What it learns is written into the rank's file at once, so that a KILL that follows finds it said.
 """

@@ -1,15 +1,19 @@
 """Who watches a study also tends it: feeds what had no room yet, and retries what is to be retried. An edge."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from launchers.errors import UserError
 from vit_sweep.batches import Todo, render
+from vit_sweep.cell import Cell
 from vit_sweep.journal import latest, next_attempts
+from vit_sweep.repeats import further
 from vit_sweep.scaling import Result
 from vit_sweep.snapshot import take
 from vit_sweep.status import ACTIVE
-from vit_sweep.store import BusyError, Study
+from vit_sweep.store import Study
+from vit_sweep.study_lock import BusyError
 from vit_sweep.submission import Say, Submitter, resolve
 
 _LOOKUP_PERIOD_S = 30.0
@@ -26,6 +30,8 @@ class Keeper:
         self._next_lookup = 0.0
         self.given_up: dict[str, str] = {}
         """Cells that cannot be retried, with the scheduler's reason: no other node is left, say."""
+        self.added: set[str] = set()
+        """Repeats that this process has added."""
 
     @property
     def waiting(self) -> frozenset[str]:
@@ -36,7 +42,9 @@ class Keeper:
         """Do what is to be done after a look. Raises `UserError` where the scheduler refuses."""
         again = [r for r in results if r.status == "retry" and r.file.cell_id not in self.given_up]
         doubts = any(result.status == "unknown" for result in results) and time.monotonic() > self._next_lookup
-        if not again and not self._waiting and not doubts:
+        rule = self._study.repeat_rule() if not any(r.status in ACTIVE for r in results) else None
+        repeats = further(results, rule, active=ACTIVE) if rule is not None else {}
+        if not again and not self._waiting and not doubts and not repeats:
             return
         try:
             with self._study.changing():
@@ -44,6 +52,7 @@ class Keeper:
                     resolve(self._study)
                     self._next_lookup = time.monotonic() + _LOOKUP_PERIOD_S
                 self._retry(again)
+                self._repeat(results, repeats)
                 alive = any(result.status in ACTIVE - {"retry"} for result in results)
                 for submitter in self._waiting:
                     submitter.submit(alone=not alive)
@@ -69,13 +78,31 @@ class Keeper:
                 planned=planned[cell_id], attempt=free[cell_id], since=before.since, exclude=result.exclude
             )
             self._say(f"{cell_id} runs again: {result.detail}")
+        self._submit(todo, asked=False)
+
+    def _repeat(self, results: Sequence[Result], repeats: Mapping[str, tuple[Cell, ...]]) -> None:
+        """Add the repeats that are still wanted now that the lock is held."""
+        if not repeats:
+            return
+        planned, files = self._study.planned(), {result.file.cell_id: result.file for result in results}
+        todo: dict[str, Todo] = {}
+        for origin, cells in repeats.items():
+            more = {c.cell_id: replace(planned[origin], cell=c) for c in cells if c.cell_id not in planned}
+            if more:
+                self._study.add_cells(more, like=files[origin])
+                todo |= {cell_id: Todo(planned=one, attempt=1, since=1) for cell_id, one in more.items()}
+                self._say(f"{origin}: its interval is too wide, {len(more)} more repeat(s)")
+        self.added |= set(todo)
+        self._submit(todo, asked=True)
+
+    def _submit(self, todo: Mapping[str, Todo], *, asked: bool) -> None:
         if not todo:
             return
         try:
             rendered = render(self._study, todo, take(self._study.folder))
             for item in rendered:
                 self._study.write_rendered(item)
-            submitter = Submitter(self._study, rendered, say=self._say, asked=False)
+            submitter = Submitter(self._study, rendered, say=self._say, asked=asked)
             submitter.submit(alone=False)
         except UserError as error:
             # The other cells are still to be watched.

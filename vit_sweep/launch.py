@@ -16,7 +16,6 @@ from launchers.errors import UserError
 from launchers.profile import Scheduler
 from vit_sweep import algebra, datasets, show
 from vit_sweep.batches import Todo, render
-from vit_sweep.cell import JobOptions
 from vit_sweep.compose import Plain
 from vit_sweep.config import read, study_folder
 from vit_sweep.cost import spent_gpu_hours
@@ -61,12 +60,12 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         for data in {cell.cell.data for cell in plan.cells.values()}:
             datasets.require(data, Path(settings.data_root))
     study = Study.create_or_resume(folder)
-    options = JobOptions(checkpoint_epochs=settings.checkpoint_epochs, hang_minutes=settings.hang_minutes)
     with study.changing():
         code = take(folder)
         unclear = [] if settings.dry_run else resolve(study)
         study.write_command(arguments, overrides, code=code.digest)
-        study.write_plan(plan, data_root=str(Path(settings.data_root).absolute()), options=options)
+        root = str(Path(settings.data_root).absolute())
+        study.write_plan(plan, data_root=root, options=settings.job_options, repeat=settings.repeat_rule)
         chosen = _choose(study, plan.cells, code, retry=settings.retry, rerun=settings.rerun)
         line = algebra.ordered((plan.cells[cell] for cell in chosen.run), settings.order, settings.order_seed)
         todo = _attempts(study, {planned.cell.cell_id: planned for planned in line})

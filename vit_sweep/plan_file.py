@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from launchers.checked import checked
@@ -10,6 +10,7 @@ from launchers.job import Shape
 from launchers.profile import PartitionProfile
 from vit_sweep.cell import CellFile
 from vit_sweep.plan import Plan, PlannedCell, PlannedPoint, merge_points
+from vit_sweep.repeats import RepeatRule
 
 SCHEMA_VERSION = 1
 
@@ -46,9 +47,11 @@ class PlanFile:
     """Forecast of every cell, those of the latest sweep first, in its order."""
     profiles: tuple[PartitionProfile, ...] = ()
     """The partitions of these cells as they were when they were planned: what running a cell again takes."""
+    repeat: RepeatRule | None = None
+    """When the latest sweep's cells have been repeated enough; None: as often as was planned."""
 
 
-def plan_file(plan: Plan, known: PlanFile | None) -> PlanFile:
+def plan_file(plan: Plan, known: PlanFile | None, *, repeat: RepeatRule | None = None) -> PlanFile:
     """What is written of a plan, joined with the points and cells of earlier sweeps."""
     content = [[p.point_id, p.cell_id, list(p.reasons)] for p in plan.points]
     profiles = _Profiles()
@@ -61,7 +64,15 @@ def plan_file(plan: Plan, known: PlanFile | None) -> PlanFile:
         points=merge_points(known.points if known else (), plan.points),
         cells=tuple(cells),
         profiles=tuple(profiles.listed),
+        repeat=repeat,
     )
+
+
+def with_cells(known: PlanFile, more: Mapping[str, PlannedCell]) -> PlanFile:
+    """A written plan and further cells: repeats that nobody had asked for by their seed."""
+    profiles = _Profiles(known.profiles)
+    added = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in more.items()]
+    return replace(known, cells=(*known.cells, *added), profiles=tuple(profiles.listed))
 
 
 def planned_cells(plan: PlanFile, files: Mapping[str, CellFile]) -> dict[str, PlannedCell]:
@@ -84,8 +95,8 @@ def planned_cells(plan: PlanFile, files: Mapping[str, CellFile]) -> dict[str, Pl
 class _Profiles:
     """A list where each profile stands once. Cells share their profile's object, so few are ever compared."""
 
-    def __init__(self) -> None:
-        self.listed: list[PartitionProfile] = []
+    def __init__(self, known: Sequence[PartitionProfile] = ()) -> None:
+        self.listed = list(known)
         self._by_object: dict[int, int] = {}
 
     def place(self, profile: PartitionProfile) -> int:

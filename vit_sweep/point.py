@@ -6,8 +6,9 @@ does not becomes a reason, not an error.
 
 import hashlib
 import json
+from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -49,8 +50,34 @@ class Precision(StrEnum):
     """Number format of weights and activations in forward and backward."""
 
     FP32 = "fp32"
+    TF32 = "tf32"
+    """fp32 weights and activations, whose matrix products keep 10 bits of the mantissa (NVIDIA, from sm80 on)."""
     BF16 = "bf16"
     FP16 = "fp16"
+
+    @property
+    def bytes(self) -> int:
+        """Of a weight or an activation."""
+        return 4 if self in (Precision.FP32, Precision.TF32) else 2
+
+
+class Pipeline(StrEnum):
+    """How images get from the data set to the model."""
+
+    DEVICE = "device"
+    """All images stay in device memory as uint8; resized, normalised and augmented there, in batches."""
+    LOADER = "loader"
+    """torch's DataLoader with worker processes and pinned memory, the classic way."""
+
+
+class LrScaling(StrEnum):
+    """How the learning rate follows the global batch, relative to `optimizer.base_batch`."""
+
+    NONE = "none"
+    LINEAR = "linear"
+    """rate x batch / base (Goyal et al. 2017, arXiv:1706.02677)."""
+    SQRT = "sqrt"
+    """rate x sqrt(batch / base), which fits Adam's noise (Malladi et al. 2022, arXiv:2205.10287)."""
 
 
 class DataSource(StrEnum):
@@ -60,6 +87,7 @@ class DataSource(StrEnum):
     CIFAR10 = "cifar10"
     CIFAR100 = "cifar100"
     SYNTHETIC = "synthetic"
+    IMAGEFOLDER = "imagefolder"
 
 
 class OptimizerKind(StrEnum):
@@ -67,6 +95,25 @@ class OptimizerKind(StrEnum):
 
     ADAMW = "adamw"
     SGD = "sgd"
+
+
+_ALWAYS_IN_IDENTITY = frozenset({"beta1", "beta2", "files"})
+"""Fields with a default that were in the identity before the rule of `identity` was made."""
+
+
+def identity(value: object) -> dict[str, Any]:
+    """Plain data of a checked value for a digest: a field at its default is left out, nested values alike.
+
+    So a field that is added later, with the old behaviour as its default, leaves every older identity as it was.
+    """
+    plain = to_plain(value)
+    said: dict[str, Any] = {}
+    for field in fields(value):  # type: ignore[arg-type]  # a checked value is a dataclass instance
+        own = getattr(value, field.name)
+        if field.default is not MISSING and own == field.default and field.name not in _ALWAYS_IN_IDENTITY:
+            continue
+        said[field.name] = identity(own) if is_dataclass(own) else plain[field.name]
+    return said
 
 
 @checked
@@ -103,6 +150,10 @@ class DataSpec:
     classes: Count
     files: tuple[DataFile, ...] = ()
     """Empty for data that needs no file."""
+    augment: bool = False
+    """Random crop with padding (32 px sets) or random resized crop, and flips, per image."""
+    side: Count | None = None
+    """Pixels of a side of the packed images; None: as the source has them."""
 
 
 @checked
@@ -115,7 +166,7 @@ class EngineSpec:
 
 @checked
 class OptimizerSpec:
-    """The optimizer and its constants. The learning rate is constant over the run."""
+    """The optimizer and its constants. After the warm-up the learning rate is constant over the run."""
 
     name: str
     kind: OptimizerKind
@@ -124,6 +175,8 @@ class OptimizerSpec:
     beta1: Decay = 0.9
     """First-moment decay (AdamW) or momentum (SGD)."""
     beta2: Decay = 0.999
+    base_batch: Count = 256
+    """Global batch that `learning_rate` is meant for; what `lr_scaling` scales from, unused without it."""
 
 
 @checked
@@ -153,11 +206,21 @@ class Point:
     engine: EngineSpec
     optimizer: OptimizerSpec
     partition: PartitionProfile
+    zero: Annotated[int, Ge(0), Le(3)] | None = None
+    """ZeRO stage by its number; None: the engine's own."""
+    pipeline: Pipeline = Pipeline.DEVICE
+    lr_scaling: LrScaling = LrScaling.NONE
+    lr_warmup_epochs: NotNegative = 0.0
+    """Epochs over which the learning rate rises from 0, step by step."""
+    activation_checkpointing: bool = False
+    """Keep only the input of each encoder block and compute the rest again in backward."""
+    compile: bool = False
+    """torch.compile of each encoder block."""
 
     @property
     def point_id(self) -> str:
         """8 hex digits over every value that was asked; of the partition only its name, since profiles are mended."""
-        asked = to_plain(self) | {"partition": self.partition.name}
+        asked = identity(self) | {"partition": self.partition.name}
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
@@ -182,4 +245,10 @@ class Point:
             "engine": self.engine.name,
             "optimizer": self.optimizer.name,
             "partition": self.partition.name,
+            "zero": self.zero,
+            "pipeline": self.pipeline.value,
+            "lr_scaling": self.lr_scaling.value,
+            "lr_warmup_epochs": self.lr_warmup_epochs,
+            "activation_checkpointing": str(self.activation_checkpointing).lower(),
+            "compile": str(self.compile).lower(),
         }

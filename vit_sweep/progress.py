@@ -35,10 +35,12 @@ def watch(study: Study, console: Console, keeper: Keeper, *, only: set[str] | No
     def look() -> list[Result]:
         results = watcher.results()
         # What is handed over now was not yet the scheduler's when it was asked.
-        waited = keeper.waiting
+        waited, added = keeper.waiting, len(keeper.added)
         keeper.tend(results)
+        if len(keeper.added) > added:
+            results = watcher.results()
         waiting = waited | keeper.waiting
-        mine = (r for r in results if only is None or r.file.cell_id in only or r.file.cell_id in waiting)
+        mine = (r for r in results if only is None or r.file.cell_id in only | waiting | keeper.added)
         return [_as_kept(r, keeper, waiting) for r in mine]
 
     if console.is_terminal:

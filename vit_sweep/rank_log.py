@@ -25,7 +25,7 @@ def now() -> str:
 
 
 def peak_host_mib() -> float:
-    """Most resident memory that this process ever had, MiB (Linux counts ru_maxrss in KiB)."""
+    """Most resident memory that this process ever had, mapped files included, MiB (Linux counts ru_maxrss in KiB)."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

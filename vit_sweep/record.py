@@ -4,7 +4,9 @@ Nothing ever parses a log for a number: these schemas are the only way from a jo
 """
 
 from launchers.checked import checked
+from vit_sweep.breakdown import Breakdown, RankPhases
 from vit_sweep.cell import Cell
+from vit_sweep.machine import Fingerprint, Preflight, Samples
 
 SCHEMA_VERSION = 1
 
@@ -87,6 +89,8 @@ class EpochReport:
     """The first epoch of a process: of the run, and after every restart."""
     interrupted: bool = False
     """A restart lies inside this epoch."""
+    phases_by_rank: tuple[RankPhases, ...] = ()
+    """Where the steps of each rank went; empty for an interrupted epoch."""
 
 
 @checked
@@ -113,6 +117,12 @@ class Record:
     """How often it went on from a checkpoint."""
     attempts: tuple[str, ...] = ()
     """Names of the attempts that contributed, oldest first."""
+    breakdown: Breakdown | None = None
+    """What was measured after the training."""
+    machine: tuple[Fingerprint, ...] = ()
+    """By rank, of the last attempt; so are the two below."""
+    preflight: tuple[Preflight, ...] = ()
+    samples: tuple[Samples, ...] = ()
 
 
 def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:

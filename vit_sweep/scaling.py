@@ -158,7 +158,15 @@ def variants(keys: Iterable[SeriesKey]) -> dict[SeriesKey, str]:
 def _values(cell: Cell) -> tuple[tuple[str, str], ...]:
     specs = {"model": cell.model, "data": cell.data, "engine": cell.engine, "optimizer": cell.optimizer}
     values = {f"{group}.{name}": str(value) for group, spec in specs.items() for name, value in to_plain(spec).items()}
-    return (*sorted(values.items()), ("partition.cpus_per_gpu", str(cell.cpus_per_gpu)))
+    values |= {
+        "partition.cpus_per_gpu": str(cell.cpus_per_gpu),
+        "data.pipeline": cell.pipeline.value,
+        "lr_scaling": cell.lr_scaling.value,
+        "lr_warmup_epochs": f"{cell.lr_warmup_epochs:g}",
+        "activation_checkpointing": str(cell.activation_checkpointing).lower(),
+        "compile": str(cell.compile).lower(),
+    }
+    return tuple(sorted(values.items()))
 
 
 def _share_single_gpu(groups: dict[SeriesKey, list[Row]]) -> None:

@@ -15,7 +15,8 @@ from vit_sweep.journal import Sent, latest
 from vit_sweep.policy import Action, Stop, decide, stopped_by
 from vit_sweep.record import Record
 from vit_sweep.scaling import Result, story_of
-from vit_sweep.store import RecordProblem, Study, now
+from vit_sweep.store import RecordProblem, Study
+from vit_sweep.study_lock import now
 
 ACTIVE = frozenset({"queued", "running", "unknown", "retry"})
 """States of a cell that may still get a record without its user's help."""

@@ -9,14 +9,11 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
-
-from filelock import FileLock, Timeout
 
 from launchers.backend import Rendered, Submission
 from launchers.checked import checked, parse_json, to_json, to_plain
@@ -29,10 +26,12 @@ from vit_sweep.fate import Attempt
 from vit_sweep.files import write, write_if_new
 from vit_sweep.journal import Event, JobEntry, Sent, entry_of
 from vit_sweep.plan import Plan, PlannedCell, PlannedPoint, merge_series
-from vit_sweep.plan_file import PlanFile, plan_file, planned_cells
+from vit_sweep.plan_file import PlanFile, plan_file, planned_cells, with_cells
 from vit_sweep.policy import Stop
 from vit_sweep.provenance import git_commit, versions
 from vit_sweep.record import Record, mismatches
+from vit_sweep.repeats import RepeatRule
+from vit_sweep.study_lock import changing, now
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
@@ -45,10 +44,6 @@ class RecordProblem:
 
     status: str
     text: str
-
-
-class BusyError(UserError):
-    """Another process is changing the study now."""
 
 
 def _is_foreign(path: Path) -> bool:
@@ -89,24 +84,9 @@ class Study:
             ) from None
         return cls(folder)
 
-    @contextmanager
-    def changing(self) -> Iterator[None]:
+    def changing(self) -> AbstractContextManager[None]:
         """Hold the study while plan and jobs are written; raises `BusyError` if another process does."""
-        owner = self.folder / ".lock.owner"
-        lock = FileLock(self.folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            who = owner.read_text().strip() if owner.is_file() else "another process"
-            raise BusyError(
-                f"study {self.name} is being changed by {who}; wait until it has submitted, or use study=OTHER_NAME"
-            ) from None
-        try:
-            write(owner, f"process {os.getpid()} on {socket.gethostname()} since {now()}\n")
-            yield
-        finally:
-            owner.unlink(missing_ok=True)
-            lock.release()
+        return changing(self.folder)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -131,21 +111,33 @@ class Study:
         content = {"schema_version": SCHEMA_VERSION, "name": self.name, "commands": [*commands, command]}
         write(path, json.dumps(content, indent=1) + "\n")
 
-    def write_plan(self, plan: Plan, *, data_root: str, options: JobOptions) -> None:
+    def write_plan(self, plan: Plan, *, data_root: str, options: JobOptions, repeat: RepeatRule | None = None) -> None:
         """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for."""
         earlier = self._read(self.folder / "plan.json", PlanFile)
-        for cell_id, planned in plan.cells.items():
-            folder = self.cell_dir(cell_id)
-            (folder / "attempts").mkdir(parents=True, exist_ok=True)
-            known = self._read(folder / "cell.json", CellFile)
-            series = merge_series(known.series if known else (), planned.series)
-            mine = replace(options, scratch=planned.profile.scratch)
-            file = CellFile(cell_id=cell_id, cell=planned.cell, series=series, data_root=data_root, options=mine)
-            if file != known:
-                write(folder / "cell.json", to_json(file))
-            write_if_new(folder / "ds_config.json", json.dumps(ds_config(planned.cell), indent=1) + "\n")
+        for planned in plan.cells.values():
+            self._write_cell(planned, data_root, options)
         # Last: whoever watches this file then finds every cell that it names.
-        write(self.folder / "plan.json", to_json(plan_file(plan, earlier)))
+        write(self.folder / "plan.json", to_json(plan_file(plan, earlier, repeat=repeat)))
+
+    def add_cells(self, more: Mapping[str, PlannedCell], *, like: CellFile) -> None:
+        """Add repeats to a written plan; their jobs are told what the job of `like` was told."""
+        known = self._read(self.folder / "plan.json", PlanFile)
+        if known is not None:
+            for planned in more.values():
+                self._write_cell(planned, like.data_root, like.options)
+            write(self.folder / "plan.json", to_json(with_cells(known, more)))
+
+    def _write_cell(self, planned: PlannedCell, data_root: str, options: JobOptions) -> None:
+        cell_id = planned.cell.cell_id
+        folder = self.cell_dir(cell_id)
+        (folder / "attempts").mkdir(parents=True, exist_ok=True)
+        known = self._read(folder / "cell.json", CellFile)
+        series = merge_series(known.series if known else (), planned.series)
+        mine = replace(options, scratch=planned.profile.scratch)
+        file = CellFile(cell_id=cell_id, cell=planned.cell, series=series, data_root=data_root, options=mine)
+        if file != known:
+            write(folder / "cell.json", to_json(file))
+        write_if_new(folder / "ds_config.json", json.dumps(ds_config(planned.cell), indent=1) + "\n")
 
     def write_rendered(self, rendered: Rendered) -> Path:
         """Write the files of a batch; returns the path of its script."""
@@ -276,6 +268,11 @@ class Study:
         """Folder of a batch of jobs."""
         return self.folder / "jobs" / batch
 
+    def repeat_rule(self) -> RepeatRule | None:
+        """When this study's cells have been repeated enough; None: as often as was planned."""
+        plan = self._read(self.folder / "plan.json", PlanFile)
+        return plan.repeat if plan else None
+
     def planned(self) -> dict[str, PlannedCell]:
         """Every cell that a sweep planned, with what submitting it takes; without a sound `plan.json` none."""
         plan = self._read(self.folder / "plan.json", PlanFile)
@@ -311,8 +308,3 @@ class Study:
 def attempt_name(attempt: int, restart: int) -> str:
     """`2`, or `2.1` after the scheduler started the second attempt's job again."""
     return f"{attempt}.{restart}" if restart else str(attempt)
-
-
-def now() -> str:
-    """The time of a line or file: UTC, ISO 8601."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

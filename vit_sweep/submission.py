@@ -9,7 +9,8 @@ from launchers.errors import UserError
 from launchers.profile import Scheduler
 from vit_sweep.journal import Event, JobEntry, in_doubt
 from vit_sweep.status import launcher_of
-from vit_sweep.store import Study, now
+from vit_sweep.store import Study
+from vit_sweep.study_lock import now
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
 _BUSY_TRIES = 8

@@ -1,12 +1,16 @@
 """Tables as plain rows: strong, weak, and one tidy row per run. Pure; `collect` writes them as files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vit_sweep.cell import CellFile
+from vit_sweep.flags import machine_columns
+from vit_sweep.learning import peak_rate, time_to_accuracy
 from vit_sweep.plan import PlannedPoint
 from vit_sweep.point import Scaling
+from vit_sweep.record import Record
 from vit_sweep.scaling import Result, Row, curves, is_oversubscribed, note_of, story_of, variants
-from vit_sweep.stats import epoch_time, step_ms
+from vit_sweep.stats import epoch_time, measured_columns, step_ms
 
 Cells = dict[str, Any]
 """One table row: value by column name; None is an empty field."""
@@ -29,9 +33,14 @@ def scaling_table(results: Sequence[Result], points: Sequence[PlannedPoint], sca
     return rows + [_infeasible(p) for p in points if p.cell_id is None and p.axes["scaling"] == scaling.value]
 
 
-def runs_table(results: Sequence[Result], points: Sequence[PlannedPoint]) -> list[Cells]:
-    """One tidy row per run (and per infeasible point), for anyone's own analysis."""
-    rows = [_run(result) for result in results]
+def runs_table(
+    results: Sequence[Result], points: Sequence[PlannedPoint], peaks: Mapping[str, float] | None = None
+) -> list[Cells]:
+    """One tidy row per run (and per infeasible point), for anyone's own analysis.
+
+    `peaks`: dense peak of one GPU in the cell's precision, 10^12 operations per second, by cell id; MFU needs it.
+    """
+    rows = [_run(result, (peaks or {}).get(result.file.cell_id)) for result in results]
     for point in points:
         if point.cell_id is None:
             note = "; ".join(point.reasons)
@@ -56,7 +65,7 @@ def _known_axes(point: PlannedPoint) -> Cells:
     return {name: value for name, value in point.axes.items() if name in SCALING_COLUMNS}
 
 
-def _run(result: Result) -> Cells:
+def _run(result: Result, peak_tflops: float | None) -> Cells:
     cell, record = result.file.cell, result.record
     row: Cells = {
         "cell_id": result.file.cell_id,
@@ -68,7 +77,13 @@ def _run(result: Result) -> Cells:
         "precision": cell.precision.value,
         "engine": cell.engine.name,
         "optimizer": cell.optimizer.name,
-        "learning_rate": cell.optimizer.learning_rate,
+        "learning_rate": peak_rate(cell),
+        "lr_scaling": cell.lr_scaling.value,
+        "lr_warmup_epochs": cell.lr_warmup_epochs,
+        "pipeline": cell.pipeline.value,
+        "augment": cell.data.augment,
+        "activation_checkpointing": cell.activation_checkpointing,
+        "compile": cell.compile,
         "partition": cell.partition,
         "gpu_model": cell.gpu_model,
         "gpus": cell.gpus,
@@ -109,5 +124,20 @@ def _run(result: Result) -> Cells:
         "code": record.code,
         "job_id": record.job_id,
         "started_at": record.started_at,
+        **_reached(result.file, record),
+        **measured_columns(record, peak_tflops=peak_tflops),
+        **machine_columns(record),
         **{f"version_{name}": version for name, version in sorted(record.versions.items())},
     }
+
+
+def _reached(file: CellFile, record: Record) -> Cells:
+    """When the run was as accurate as was asked, and why not if it was not; nothing where nobody asked."""
+    target = file.options.target_accuracy
+    if target is None:
+        return {}
+    found = time_to_accuracy(record, target)
+    return {
+        "target_accuracy": target, "time_to_accuracy_s": found.seconds, "epochs_to_accuracy": found.epoch,
+        "accuracy_note": found.reason,
+    }  # fmt: skip

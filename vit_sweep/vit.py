@@ -48,6 +48,6 @@ def activation_bytes(model: ModelSpec, precision: Precision) -> int:
     The part of the MLP (20 and 10 bytes per unit of its width and token) is kept apart, so M need not be 4D.
     """
     n, d, m, layers = tokens(model), model.width, model.mlp_width, model.layers
-    if precision is Precision.FP32:
+    if precision.bytes == 4:
         return round(1.017 * layers * n * (32 * d + 8 * m))
     return layers * n * (16 * d + 4 * m + 4 * model.heads + 16)

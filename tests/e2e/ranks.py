@@ -35,9 +35,9 @@ class Job:
         self.study, self.cell = folder, made
         self.dir = folder / "cells" / made.cell_id
         (self.dir / "attempts").mkdir(parents=True, exist_ok=True)
-        file = CellFile(
-            cell_id=made.cell_id, cell=made, series=(series(),), data_root="/data", options=JobOptions(**options)
-        )
+        # What is measured before and after the training has tests of its own; the profiler takes seconds to start.
+        asked = JobOptions(**({"preflight": False, "profile_steps": 0} | options))
+        file = CellFile(cell_id=made.cell_id, cell=made, series=(series(),), data_root="/data", options=asked)
         (self.dir / "cell.json").write_text(to_json(file))
 
     def batch(self, attempt):

@@ -4,6 +4,9 @@ import hashlib
 import http.server
 import io
 import pickle
+import re
+import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -14,7 +17,9 @@ from pathlib import Path
 import pytest
 
 from launchers.checked import to_json
-from tests.conftest import clean_environment
+from tests.conftest import TEST_CONF, clean_environment
+from tests.e2e import image_folders
+from tests.e2e.conftest import records
 from vit_sweep.point import DataFile, DataSource, DataSpec
 
 pytestmark = pytest.mark.train
@@ -245,7 +250,7 @@ def test_a_job_reads_each_verified_file_once(spec, root, monkeypatch):
     from vit_sweep.train.data import load
 
     datasets.require(spec, root)  # as the sweep did before it submitted
-    datasets._read_md5.cache_clear()
+    datasets._read_digest.cache_clear()
     monkeypatch.setattr(hashlib, "file_digest", None)  # whoever computes a checksum now fails
     monkeypatch.setattr("torchvision.datasets.utils.calculate_md5", None)
     train, test = load(spec, root)
@@ -254,8 +259,6 @@ def test_a_job_reads_each_verified_file_once(spec, root, monkeypatch):
 
 
 def test_a_job_reads_from_the_nodes_copy(spec, root, tmp_path, monkeypatch):
-    import shutil
-
     import torch
 
     from vit_sweep.train.data import load
@@ -290,3 +293,90 @@ def test_the_real_archives_checksums_are_torchvisions(tmp_path):
         ours = {Path(file.path).name: file.md5 for file in load(name, catalog(None, environ={})).files}
         meta = {kind.meta["filename"]: kind.meta["md5"]}
         assert ours == dict(kind.train_list) | dict(kind.test_list) | meta
+
+
+# -- an image folder, from its files to a trained model ----------------------------------------------------
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """A site's own data set: real JPEG and PNG files in class folders, and its YAML."""
+    image_folders.make(tmp_path / "data")
+    (tmp_path / "conf" / "data").mkdir(parents=True)
+    (tmp_path / "conf" / "data" / "photos.yaml").write_text(to_json(image_folders.spec()))
+    return {"VIT_SWEEP_CONF": str(tmp_path / "conf"), "VIT_SWEEP_DATA": str(tmp_path / "data")}
+
+
+SMALL = [
+    f"--config-dir={TEST_CONF}",
+    "model=vit_test",
+    "data=photos",
+    "batch=4",
+    "epochs=2",
+    "study=s",
+    "preflight=false",
+]
+
+
+def test_photographs_are_packed_and_train_two_ranks_by_both_pipelines_to_the_same_loss(sweep, study, photos, tmp_path):
+    answer = sweep("-m", *SMALL, "gpus=2", env=photos)
+    assert answer.returncode == 2
+    assert "the images are not packed; pack its images: python -m vit_sweep data prepare photos" in answer.stderr
+    answer = sweep("data", "prepare", "photos", env=photos)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "train: 24 of 24 images" in answer.stdout
+    assert "photos is ready in" in answer.stdout
+    shutil.rmtree(tmp_path / "data" / "photos")  # jobs need the packed form only
+    answer = sweep("-m", *SMALL, "gpus=2", "data.pipeline=device,loader", env=photos)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    found = {record["requested"]["pipeline"]: record for record in records(study).values()}
+    assert set(found) == {"device", "loader"}
+    for one, other in zip(found["device"]["epochs"], found["loader"]["epochs"], strict=True):
+        assert one["images"] == 24
+        # The same pixels in the same steps; two gloo ranks add two numbers, which has no order.
+        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-5)
+        assert one["test_loss"] == pytest.approx(other["test_loss"], rel=1e-5)
+
+
+def test_a_folder_with_something_that_is_no_image_ends_with_a_sentence(sweep, photos, tmp_path):
+    (tmp_path / "data/photos/train/china/train_000.png").write_bytes(b"no image")
+    answer = sweep("data", "prepare", "photos", env=photos)
+    assert answer.returncode == 2
+    assert "Traceback" not in answer.stderr
+    assert "1 of 32 files cannot be packed" in answer.stderr
+    assert "train_000.png" in answer.stderr
+
+
+def test_a_packing_that_is_killed_goes_on_where_it_was(photos, tmp_path):
+    """By SIGKILL at the 21st of 24 images: what was noted before stays."""
+    probe = """
+import os, signal, sys
+from vit_sweep.train import image_folder, pack
+pack.BLOCK_IMAGES = 4
+main, real = os.getpid(), image_folder.Reader.image
+def image(self, path):
+    if os.path.exists(sys.argv[1]) and path.endswith("train_017.JPEG"):
+        os.kill(main, signal.SIGKILL)
+    return real(self, path)
+image_folder.Reader.image = image
+from vit_sweep.data_cli import app
+app(sys.argv[2:])
+"""
+    trap = tmp_path / "trap"
+    trap.write_text("")
+    words = [sys.executable, "-c", probe, str(trap), "prepare", "photos"]
+    given = {"env": clean_environment() | photos, "capture_output": True, "text": True, "timeout": 120}
+    first = subprocess.run(words, **given)
+    assert first.returncode == -signal.SIGKILL, first.stderr
+    trap.unlink()
+    second = subprocess.run(words, **given)
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "photos is ready in" in second.stdout
+    # Two workers are at most four images ahead of what is written, and every fourth image is noted.
+    noted = re.search(r"train: (\d+) of 24 images are there from an earlier start", second.stdout)
+    assert 12 <= int(noted[1]) <= 20
+    assert names_in(tmp_path / "data" / "photos-packed-16") == [
+        "manifest.json", "manifest.json.sha256ok", "test.images.u8", "test.images.u8.sha256ok", "test.labels.i64",
+        "test.labels.i64.sha256ok", "train.images.u8", "train.images.u8.sha256ok", "train.labels.i64",
+        "train.labels.i64.sha256ok",
+    ]  # fmt: skip

@@ -44,6 +44,8 @@ def running_cluster(folder, **options):
     reason = why_no_real_hosts(PROGRAMS + (DATABASE if options.get("DB") == "1" else ()), "Slurm")
     if reason:
         pytest.skip(reason)
+    # slurmstepd's socket lies below it (spool/NODE/NODE_JOB.STEP), and a socket's path has 107 characters at most.
+    assert len(str(folder)) < 62, f"{folder} is too long for Slurm's sockets"
     with free_ports() as base:
         cluster = Cluster(folder, base, options)
         try:

@@ -93,6 +93,20 @@ def test_what_was_rendered_is_what_was_submitted(finished, ask):
         assert ask("scontrol", "write", "batch_script", entry["handle"], "-").rstrip() == script.rstrip()
 
 
+def test_two_nodes_are_measured_like_one(finished):
+    """Where a step goes, what communication costs and which machine it was: the same columns, whatever the layout."""
+    _, _, study = finished
+    with (study / "tables" / "runs.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["gpus"] == "2"]
+    assert {row["nodes"] for row in rows} == {"1", "2"}
+    for row in rows:
+        for name in ("forward_ms", "backward_ms", "communication_ms", "optimizer_ms", "exposed_ms", "collective_ms"):
+            assert float(row[name]) == float(row[name]), (name, row["nodes"])
+        assert float(row["communicated_mb"]) > 0
+    for record in records(study).values():
+        assert {one["host"] for one in record["machine"]} == set(record["resolved"]["hosts"])
+
+
 def test_the_two_node_curve_starts_with_the_single_gpu_run(finished):
     _, _, study = finished
     with (study / "tables" / "strong.csv").open() as file:

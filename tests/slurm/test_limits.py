@@ -75,9 +75,9 @@ def small_disk(tmp_path):
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def test_a_disk_that_is_full_when_a_record_is_written_costs_that_cell_only(sweep, small_disk, tmp_path):
+def test_a_disk_that_is_full_when_a_record_is_written_costs_that_cell_only(sweep, small_disk, tmp_path_factory):
     acts = trivial(s2="hold")
-    with running_cluster(tmp_path / "slurm") as cluster:
+    with running_cluster(tmp_path_factory.mktemp("full")) as cluster:
         lab = Lab(sweep, cluster, small_disk / "outputs" / "s")
         lab.start("seed=1,2", f"outputs={small_disk}/outputs", acts=acts)
         lab.wait_until_running(2)

@@ -51,6 +51,17 @@ MISTAKES = {
     "an unknown data set to prepare": (["data", "prepare", "cifar11"], ["did you mean cifar10"]),
     "a precision that the partition refuses": (["precision=fp16"], ["precision=fp16", "use fp32 or bf16"]),
     "a learning rate of nothing": (["optimizer.learning_rate=0"], ["learning_rate=0", "above 0"]),
+    "a ZeRO stage that there is not": (["zero=4"], ["zero=4", "at most 3"]),
+    "two words on the ZeRO stage": (["zero=2", "engine=zero1"], ["both say the ZeRO stage"]),
+    "compilation on a CPU": (["compile=true"], ["compile=true", "CPU partition"]),
+    "TF32 on a CPU": (["precision=tf32"], ["precision=tf32", "use fp32 or bf16"]),
+    "a rule that there is not": (["lr_scaling=cubic"], ["lr_scaling=cubic", "'none', 'linear' or 'sqrt'"]),
+    "a negative warm-up": (["lr_warmup_epochs=-1"], ["lr_warmup_epochs=-1", "at least 0"]),
+    "a warm-up longer than the run": (["lr_warmup_epochs=9"], ["inside its warm-up"]),
+    "an accuracy in percent": (["target_accuracy=90"], ["target_accuracy=90", "at most 1"]),
+    "a pipeline that there is not": (["data.pipeline=x"], ["pipeline=x"]),
+    "a pipeline without its group": (["pipeline=loader"], ["did you mean data.pipeline"]),
+    "an interval of nothing": (["repeat_until=0"], ["repeat_until=0", "above 0"]),
     "broken grammar": (["gpus=[1,"], ["at input '[1,'"]),
 }
 

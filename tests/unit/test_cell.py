@@ -2,6 +2,8 @@
 
 import re
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 
 import pytest
 from hypothesis import given
@@ -9,9 +11,9 @@ from hypothesis import strategies as st
 
 from launchers.checked import parse, to_plain
 from tests.unit.builders import cell, cells, data, point
-from vit_sweep.cell import Cell
+from vit_sweep.cell import Cell, CellFile
 from vit_sweep.grid import cell_of
-from vit_sweep.point import BatchPer, Placement, Scaling
+from vit_sweep.point import BatchPer, Placement, Scaling, identity
 
 # Another value for every physical field, nested ones by path.
 CHANGES = {
@@ -49,6 +51,14 @@ CHANGES = {
     "optimizer.weight_decay": 0.0,
     "optimizer.beta1": 0.8,
     "optimizer.beta2": 0.99,
+    "optimizer.base_batch": 512,
+    "data.augment": True,
+    "data.side": 64,
+    "pipeline": "loader",
+    "lr_scaling": "linear",
+    "lr_warmup_epochs": 0.5,
+    "activation_checkpointing": True,
+    "compile": True,
 }
 
 
@@ -78,6 +88,41 @@ def test_the_list_of_changes_covers_every_physical_field():
 @pytest.mark.parametrize(("path", "value"), CHANGES.items())
 def test_the_identity_changes_with_every_physical_field(path, value):
     assert changed(path, value).cell_id != cell().cell_id
+
+
+@given(st.sets(st.sampled_from(sorted(CHANGES))), st.sets(st.sampled_from(sorted(CHANGES))))
+def test_cells_that_differ_in_any_fields_have_different_identities(some, others):
+    """A default that is left out of the identity is still another value than every one that is in it."""
+
+    def made(paths):
+        plain = to_plain(cell())
+        for path in paths:
+            *holders, key = path.split(".")
+            reduce(getitem, holders, plain)[key] = CHANGES[path]
+        return parse(Cell, plain, what="test")
+
+    assert (made(some).cell_id == made(others).cell_id) == (made(some) == made(others)) == (some == others)
+
+
+def test_a_field_at_its_default_is_not_in_the_identity_and_any_other_value_is():
+    """So studies that ran before the field existed keep their cells."""
+    said = identity(cell())
+    assert not {"pipeline", "lr_scaling", "compile"} & said.keys()
+    assert "base_batch" not in said["optimizer"]
+    assert identity(cell(compile=True)) == said | {"compile": True}
+    assert identity(point()).keys() == set(to_plain(point())) - {
+        "zero", "pipeline", "lr_scaling", "lr_warmup_epochs", "activation_checkpointing", "compile",
+    }  # fmt: skip
+
+
+def test_a_job_that_was_told_before_the_fields_existed_is_the_same_job():
+    file = CellFile(cell_id=cell().cell_id, cell=cell(), series=(), data_root="/data")
+    old = to_plain(file)
+    for name in ("pipeline", "lr_scaling", "lr_warmup_epochs", "activation_checkpointing", "compile"):
+        del old["cell"][name]
+    for name in ("preflight", "profile_steps", "data_workers", "target_accuracy"):
+        del old["options"][name]
+    assert parse(CellFile, old, what="test") == file
 
 
 def test_the_identity_survives_a_change_of_code():

@@ -13,6 +13,7 @@ from tests.unit.builders import cell, point, profile, record
 from vit_sweep.cost import STARTUP_S, allreduce_s, predict, spent_gpu_hours
 from vit_sweep.plan import Knowledge, make_plan
 from vit_sweep.plan_file import plan_file
+from vit_sweep.point import Precision
 
 T4 = profile(
     device=Device.CUDA, gpu_model="Tesla T4", peak_tflops={"fp32": 8.1}, max_minutes=600, default_minutes=60,
@@ -32,6 +33,25 @@ def test_without_runs_the_estimate_is_a_stated_fraction_of_the_peak():
     assert "30% of 8.1 TFLOP/s" in made.basis
     assert not made.measured
     assert made.seconds > STARTUP_S
+
+
+def test_recomputation_costs_a_third_more_time_and_no_model_flop():
+    plain, again = (
+        predict(cell(device=Device.CUDA, activation_checkpointing=on), T4, ()) for on in (False, True)
+    )  # fmt: skip
+    assert again.step_ms == pytest.approx(plain.step_ms * 4 / 3)
+    assert "recomputation" in again.basis
+    assert "recomputation" not in plain.basis
+
+
+@pytest.mark.parametrize("other", [{"activation_checkpointing": True}, {"compile": True}])
+def test_a_run_that_computes_otherwise_says_nothing_of_the_time(other):
+    one = cell(gpus=1, nodes=1)
+    assert predict(replace(one, **other), profile(), (record(one, (9.0, 2.0)),)) is None
+
+
+def test_tf32_without_a_peak_of_its_own_is_judged_by_fp32s():
+    assert "25% of 8.1 TFLOP/s" in predict(cell(device=Device.CUDA, precision=Precision.TF32), T4, ()).basis
 
 
 def test_crossing_nodes_costs_the_link_between_them():

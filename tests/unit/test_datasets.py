@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from launchers.errors import UserError
 from tests.conftest import TEST_CONF, clean_environment
 from vit_sweep import data_cli, datasets
+from vit_sweep.packed import Manifest, PackedFile
 from vit_sweep.point import DataFile, DataSource, DataSpec
 
 CONTENTS = {"set/train": b"t" * 5000, "set/test": b"s" * 500, "set/meta": b"m"}
@@ -139,7 +140,7 @@ def test_the_words_of_a_missing_file_are_a_command_that_can_be_pasted(spec, tmp_
 def test_a_verified_file_is_not_read_again_by_anyone(spec, root, reads):
     assert datasets.problem_of(spec, root) is None
     assert reads == ["train", "test", "meta"]
-    datasets._read_md5.cache_clear()  # as another process
+    datasets._read_digest.cache_clear()  # as another process
     assert datasets.problem_of(spec, root) is None
     assert len(reads) == 3
 
@@ -194,7 +195,7 @@ def test_a_node_gets_one_copy_that_later_jobs_neither_copy_nor_read(spec, root, 
     assert folder.is_relative_to(scratch)
     assert {path: (folder / path).read_bytes() for path in CONTENTS} == CONTENTS
     shutil.rmtree(root)
-    datasets._read_md5.cache_clear()
+    datasets._read_digest.cache_clear()
     assert datasets.staged(spec, root, scratch) == folder
     assert datasets.problem_of(spec, folder) is None
     assert reads == []
@@ -307,9 +308,9 @@ def test_a_copier_that_is_killed_leaves_its_work_to_the_one_that_waits(scratch, 
         waiting = stage_process(spec, tmp_path / "root", scratch)
         go(waiting)
     finally:
+        put(tmp_path / "whole", contents)  # and renamed: the one that waits must not see half a file
+        (tmp_path / "whole/set/train").replace(source)
         copier.send_signal(signal.SIGKILL)
-        source.unlink()
-        put(tmp_path / "root", contents)
         feeder.join(timeout=10)
         copier.communicate()
     out, err = waiting.communicate(timeout=60)
@@ -317,6 +318,100 @@ def test_a_copier_that_is_killed_leaves_its_work_to_the_one_that_waits(scratch, 
     folder = Path(out.split()[0])
     assert (folder / "set/train").read_bytes() == contents["set/train"]
     assert sorted(path.name for path in (folder / "set").iterdir()) == ["train", "train.md5ok"]
+
+
+# -- the packed form of image folders ------------------------------------------------------------------
+
+PIXELS = {"train.images.u8": b"p" * 768, "train.labels.i64": b"\0" * 32, "test.images.u8": b"q" * 192}
+PHOTOS = DataSpec(
+    name="photos", source=DataSource.IMAGEFOLDER, train_images=4, test_images=1, classes=2, side=8
+)  # fmt: skip
+
+
+def put_packed(root, **changes):
+    """The packed form as `data prepare` leaves it; returns its folder."""
+    from launchers.checked import to_json
+
+    folder = root / "photos-packed-8"
+    put(folder, PIXELS)
+    files = tuple(
+        PackedFile(name=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        for name, content in PIXELS.items()
+    )
+    given = {"data": "photos", "side": 8, "train_images": 4, "test_images": 1, "classes": ("cat", "dog")}
+    (folder / "manifest.json").write_text(to_json(Manifest(files=files, **(given | changes))))
+    return folder
+
+
+@pytest.fixture
+def packed(root):
+    return put_packed(root)
+
+
+def test_packed_files_are_verified_by_their_manifest_once(root, packed, reads):
+    assert datasets.problem_of(PHOTOS, root) is None
+    assert reads == ["manifest.json", *PIXELS]
+    datasets._read_digest.cache_clear()
+    assert datasets.problem_of(PHOTOS, root) is None
+    assert len(reads) == 4
+    (packed / "test.images.u8").write_bytes(b"x" * 192)
+    assert "test.images.u8 is damaged (sha256 " in datasets.problem_of(PHOTOS, root)
+    (packed / "test.images.u8").unlink()
+    assert datasets.problem_of(PHOTOS, root).endswith("test.images.u8 is missing")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train_images": 5}, "train_images 5, the YAML says 4"),
+        ({"test_images": 2}, "test_images 2, the YAML says 1"),
+        ({"classes": ("cat",)}, "classes 1, the YAML says 2"),
+    ],
+)
+def test_counts_that_are_not_the_yamls_are_both_said(root, changes, said):
+    put_packed(root, **changes)
+    assert said in datasets.problem_of(PHOTOS, root)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "manifest.json: not valid JSON"),
+        (b"\xff", "manifest.json: "),
+        (b"{}", "files is missing"),
+        (b'{"train_images": 0}', "train_images=0 – must be at least 1"),
+    ],
+)
+def test_a_damaged_manifest_is_a_sentence(root, packed, text, said):
+    (packed / "manifest.json").write_bytes(text)
+    assert said in datasets.problem_of(PHOTOS, root)
+
+
+def test_images_that_are_not_packed_are_a_sentence_with_the_command(root):
+    with pytest.raises(UserError, match=r"the images are not packed; pack its images: .* data prepare photos --root "):
+        datasets.require(PHOTOS, root)
+
+
+def test_the_packed_form_is_copied_to_the_node_whole(root, packed, scratch, reads, capsys):
+    folder = datasets.staged(PHOTOS, root, scratch)
+    assert folder.is_relative_to(scratch)
+    assert datasets.problem_of(PHOTOS, folder) is None
+    assert reads == [], "checksums are computed while copying"
+    assert datasets.manifest_of(PHOTOS, folder) == datasets.manifest_of(PHOTOS, root)
+    copied = {name: (folder / "photos-packed-8" / name).read_bytes() for name in PIXELS}
+    assert copied == PIXELS
+    assert capsys.readouterr().err == ""
+
+
+def test_images_packed_anew_are_copied_anew(root, packed, scratch):
+    one = datasets.staged(PHOTOS, root, scratch)
+    put_packed(root, classes=("cat", "goat"))
+    assert datasets.staged(PHOTOS, root, scratch) != one
+
+
+def test_what_is_not_packed_is_not_copied_and_that_is_told(root, scratch, capsys):
+    assert datasets.staged(PHOTOS, root, scratch) == root
+    assert "the images are not packed" in capsys.readouterr().err
 
 
 # -- the verbs ---------------------------------------------------------------------------------------
@@ -356,6 +451,24 @@ def test_the_list_says_what_is_ready_and_what_is_not(run, root, tmp_path, monkey
     assert line_of(answer, "tiny").split()[5] == "ready"
     (root / "set/meta").write_bytes(b"x")
     assert "damaged" in run("list", "--root", root, "--config-dir", conf).stdout
+
+
+def test_the_list_says_whether_images_are_packed(run, root):
+    assert "not here: data prepare imagenet100" in line_of(run("list", "--root", root), "imagenet100")
+    for split in ("train", "val"):
+        (root / "imagenet100" / split).mkdir(parents=True)
+    assert "not packed: data prepare imagenet100" in line_of(run("list", "--root", root), "imagenet100")
+
+
+def test_a_packed_set_is_ready_and_its_yaml_may_say_how_it_is_read(run, root, packed, tmp_path):
+    from launchers.checked import to_json
+
+    (tmp_path / "conf/data").mkdir(parents=True)
+    text = to_json(PHOTOS).replace("{", '{"pipeline": "loader", ', 1)
+    (tmp_path / "conf/data/photos.yaml").write_text(text)
+    words = ("--root", root, "--config-dir", tmp_path / "conf")
+    assert line_of(run("list", *words), "photos").split()[5] == "ready"
+    assert "photos is ready in" in run("prepare", "photos", *words).stdout
 
 
 def test_a_sites_own_data_sets_are_found_as_a_sweep_finds_them(run, root, tmp_path, monkeypatch):

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tests.unit.builders import DATA, MODEL, data, point, profile
+from launchers.profile import Device
+from tests.unit.builders import DATA, MODEL, OPTIMIZER, data, point, profile
 from vit_sweep.cell import Cell
 from vit_sweep.grid import cell_of, series_of
-from vit_sweep.point import BatchPer, Placement, Precision, Scaling
+from vit_sweep.point import BatchPer, EngineSpec, LrScaling, Pipeline, Placement, Precision, Scaling
 
 PLENTY = data(1_000_000)
 WIDE = profile(gpus_per_node=32)
@@ -183,6 +184,70 @@ def test_weak_scaling_of_a_global_batch_means_nothing():
     assert "batch_per=global scaling=weak means nothing" in reason(**GLOBAL, **WEAK)
 
 
+# --- the trainer's axes -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_a_zero_stage_by_number_is_the_engine_of_that_name(stage):
+    named = cell_of(point(engine=EngineSpec(name=f"zero{stage}", zero_stage=stage)))
+    assert cell_of(point(zero=stage)) == named
+    assert named.engine.zero_stage == stage
+
+
+def test_a_zero_stage_that_an_engine_of_ones_own_has_keeps_its_name():
+    mine = EngineSpec(name="mine", zero_stage=2)
+    assert cell_of(point(zero=2, engine=mine)).engine == mine
+
+
+@pytest.mark.parametrize("engine", [EngineSpec(name="zero1", zero_stage=1), EngineSpec(name="mine", zero_stage=0)])
+def test_a_zero_stage_against_another_engine_is_refused(engine):
+    said = reason(zero=2, engine=engine)
+    assert said.startswith(f"zero=2 engine={engine.name}: this engine's ZeRO stage is {engine.zero_stage}; use one")
+
+
+def test_compiling_on_a_processor_is_refused_and_on_a_gpu_is_not():
+    assert "lab is a CPU partition" in reason(compile=True, partition=profile(device=Device.CPU))
+    assert cell_of(point(compile=True, partition=profile(device=Device.CUDA))).compile
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_compiling_goes_with_every_zero_stage_but_the_third(stage):
+    made = cell_of(point(compile=True, zero=stage))
+    assert isinstance(made, Cell) == (stage != 3)
+    assert isinstance(made, Cell) or "ZeRO stage 3 gathers the weights" in made[0]
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.TF32])
+def test_a_processor_refuses_what_it_does_not_have_whether_its_profile_says_so_or_not(precision):
+    assert f"precision={precision}" in reason(precision=precision, partition=profile(device=Device.CPU))
+
+
+def test_a_gpu_without_native_bf16_has_no_tf32_either():
+    assert "precision=tf32" in reason(precision=Precision.TF32, partition=profile(refused_precisions=("bf16",)))
+    assert isinstance(cell_of(point(precision=Precision.TF32)), Cell)
+
+
+def test_a_warm_up_longer_than_the_run_is_refused():
+    assert "the run would end inside its warm-up" in reason(lr_warmup_epochs=3.5, epochs=3)
+    assert isinstance(cell_of(point(lr_warmup_epochs=3.0, epochs=3)), Cell)
+
+
+def test_a_base_batch_that_nothing_scales_from_is_no_other_cell():
+    other = replace(OPTIMIZER, base_batch=128)
+    assert cell_of(point(optimizer=other)) == cell_of(point())
+    scaled = {cell_of(point(optimizer=o, lr_scaling=LrScaling.SQRT)).cell_id for o in (OPTIMIZER, other)}
+    assert len(scaled) == 2
+
+
+def test_every_new_axis_reaches_the_cell():
+    asked = {
+        "pipeline": Pipeline.LOADER, "lr_scaling": LrScaling.LINEAR, "lr_warmup_epochs": 1.5,
+        "activation_checkpointing": True, "compile": True,
+    }  # fmt: skip
+    made = cell_of(point(**asked))
+    assert {name: getattr(made, name) for name in asked} == asked
+
+
 # --- reasons -----------------------------------------------------------------------------------------
 
 REFUSED = {
@@ -196,6 +261,10 @@ REFUSED = {
     "global batch": {"gpus": 8, "batch": 100, **GLOBAL},
     "weak fraction": {"gpus": 8, "weak_fraction": 0.5, **WEAK},
     "epoch": {"batch": 1601},
+    "zero": {"zero": 2, "engine": EngineSpec(name="zero1", zero_stage=1)},
+    "compile": {"compile": True, "partition": profile(device=Device.CPU, nodes=4)},
+    "compile zero": {"compile": True, "zero": 3},
+    "warm-up": {"lr_warmup_epochs": 9.0},
 }
 
 
@@ -210,7 +279,7 @@ def test_a_partition_that_refuses_every_precision_is_said_in_a_whole_sentence():
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_every_reason_has_the_numbers_and_a_next_step(name):
-    assert re.search(r"\d", reason(**REFUSED[name]))
+    assert re.search(r"\d", reason(**REFUSED[name])) or name == "compile"  # which has none
     assert re.search(r"; use \S|must divide", reason(**REFUSED[name]))
 
 

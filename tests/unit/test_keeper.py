@@ -6,7 +6,8 @@ import pytest
 from filelock import FileLock
 
 from launchers.backend import Ended, SubmitProblem, TaskState, TaskStatus
-from tests.unit.builders import point, profile
+from launchers.checked import to_json
+from tests.unit.builders import point, profile, record
 from tests.unit.test_submission import Slurm
 from vit_sweep import batches, status, submission
 from vit_sweep.cell import JobOptions
@@ -14,6 +15,7 @@ from vit_sweep.ending import Cause, Exit
 from vit_sweep.journal import Event, JobEntry, latest
 from vit_sweep.keeper import Keeper
 from vit_sweep.plan import make_plan
+from vit_sweep.repeats import RepeatRule
 from vit_sweep.status import settled_results
 from vit_sweep.store import Study
 
@@ -84,3 +86,28 @@ def test_a_retry_that_the_scheduler_refuses_is_given_up_with_its_reason(slurm):
     assert "no answer" in one.given_up[slurm.first]
     one.tend(settled_results(slurm.study))
     assert slurm.jobs == {}
+
+
+@pytest.fixture
+def repeated(slurm):
+    """The first cell is done with three repeats of unlike times; its study wants +- 2 %, six runs at most."""
+    for seed, seconds in ((0, 1.0), (1, 1.4), (2, 0.7)):
+        plan = make_plan([point(partition=profile(), seed=seed)])
+        slurm.study.write_plan(plan, data_root="data", options=JobOptions(), repeat=RepeatRule(half_width=0.02, most=6))
+        (made,) = plan.cells.values()
+        one = record(made.cell, epoch_seconds=(2.0, seconds, seconds))
+        (slurm.study.cell_dir(made.cell.cell_id) / "record.json").write_text(to_json(one))
+    return slurm
+
+
+def test_repeats_are_added_to_the_study_and_sent_until_the_rule_is_met(repeated):
+    one = keeper(repeated)
+    one.tend(settled_results(repeated.study))
+    assert len(one.added) == 3
+    planned = repeated.study.planned()
+    assert sorted(planned[cell].cell.seed for cell in one.added) == [3, 4, 5]
+    assert {task.name for tasks in repeated.jobs.values() for task in tasks} == one.added
+    assert repeated.study.repeat_rule() == RepeatRule(half_width=0.02, most=6)
+    # They run now: nothing more is added, by this client or another.
+    keeper(repeated).tend(settled_results(repeated.study))
+    assert len(repeated.study.planned()) == len(planned)

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from launchers.profile import Device
 from tests.unit.builders import DATA, ENGINE, OPTIMIZER, cell, point, profile
-from vit_sweep.memory import largest_micro_batch, predict, why_it_does_not_fit
+from vit_sweep.memory import kept_bytes, largest_micro_batch, predict, why_it_does_not_fit
 from vit_sweep.plan import Knowledge, MemoryCheck, make_plan
-from vit_sweep.point import EngineSpec, ModelSpec, OptimizerKind, Precision
+from vit_sweep.point import EngineSpec, ModelSpec, OptimizerKind, Pipeline, Precision
 from vit_sweep.vit import activation_bytes, forward_flop, parameters, train_flop
 
 VIT_B = ModelSpec(name="vit_b_16", image_size=224, patch_size=16, layers=12, heads=12, width=768, mlp_width=3072)
@@ -79,6 +79,55 @@ def test_arithmetic_of_vit_b_16_is_the_published_one():
     assert forward_flop(VIT_B, 1000) / 1e9 == pytest.approx(35.13, abs=0.01)
     assert train_flop(VIT_B, 1000) / 1e9 == pytest.approx(105.15, abs=0.01)
     assert activation_bytes(VIT_B, Precision.FP32) / 1e6 == pytest.approx(118.2, abs=0.1)
+
+
+# --- what the new axes change ------------------------------------------------------------------------------
+
+
+@given(checkpointing=st.booleans(), precision=st.sampled_from(list(Precision)), layers=st.integers(2, 48))
+def test_checkpointing_keeps_a_blocks_input_each_and_one_block_whole(checkpointing, precision, layers):
+    model = replace(VIT_B, layers=layers)
+    kept = kept_bytes(model, precision, checkpointing=checkpointing)
+    whole = kept_bytes(model, precision, checkpointing=False)
+    inputs = precision.bytes * layers * 197 * 768
+    assert kept == pytest.approx(inputs + whole / layers if checkpointing else whole)
+    assert kept <= whole
+
+
+def test_checkpointed_vit_b_16_keeps_what_was_counted():
+    """7.3 MB of block inputs an image were counted by saved-tensor hooks; the block in work comes on top."""
+    one_block = kept_bytes(VIT_B, Precision.FP32, checkpointing=False) / 12
+    assert (kept_bytes(VIT_B, Precision.FP32, checkpointing=True) - one_block) / 1e6 == pytest.approx(7.3, abs=0.05)
+
+
+def test_a_cell_that_does_not_fit_is_told_of_checkpointing_and_fits_with_it():
+    assert "or activation_checkpointing=true" in why_it_does_not_fit(on_t4(micro_batch=128), T4_GIB)
+    assert why_it_does_not_fit(on_t4(micro_batch=128, activation_checkpointing=True), T4_GIB) is None
+
+
+def test_tf32_is_stored_as_fp32():
+    assert predict(on_t4(precision=Precision.TF32)) == predict(on_t4())
+
+
+IMAGENET_100 = replace(DATA, train_images=126_689, test_images=5000, classes=100, side=256)
+
+
+def test_images_in_device_memory_count_and_the_loaders_do_not():
+    """ImageNet-100 as uint8 of 256 px is 24.9 GB (and 1.0 GB to test with)."""
+    resident, loaded = (
+        predict(on_t4(data=IMAGENET_100, train_images=IMAGENET_100.train_images, pipeline=pipeline))
+        for pipeline in (Pipeline.DEVICE, Pipeline.LOADER)
+    )
+    assert resident.data_gib * 2**30 / 1e9 == pytest.approx(25.9, abs=0.05)
+    assert loaded.data_gib * 2**30 / 1e9 == pytest.approx(0.98, abs=0.01)
+    assert resident.total_gib - resident.data_gib == pytest.approx(loaded.total_gib - loaded.data_gib)
+
+
+def test_data_that_do_not_fit_are_told_of_the_loader():
+    said = why_it_does_not_fit(on_t4(data=IMAGENET_100, train_images=IMAGENET_100.train_images, micro_batch=16), T4_GIB)
+    assert "+ images 24.1)" in said
+    assert "data.pipeline=loader" in said
+    assert why_it_does_not_fit(on_t4(data=IMAGENET_100, micro_batch=16, pipeline=Pipeline.LOADER), T4_GIB) is None
 
 
 # --- in a plan ---------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.conftest import ROOT
 from tests.unit.builders import DATA, ENGINE, MODEL, cell, cells
 from vit_sweep.ending import Cause, DeviceMemory, Exit
+from vit_sweep.point import Pipeline
 from vit_sweep.policy import POLICIES, Action, Stop, decide, makes_stop, stopped_by
 
 
@@ -58,6 +59,10 @@ def test_a_time_limit_that_brings_it_no_further_is_not_tried_again():
     assert decide([history[0], end(Cause.TIME_LIMIT, epoch=2, step=11)]).action is Action.AGAIN
 
 
+def test_a_run_that_diverged_is_not_started_again_by_itself():
+    assert decide([end(Cause.PREEMPTED), end(Cause.DIVERGED)]).action is Action.NOTHING
+
+
 def test_a_node_that_failed_is_not_used_again():
     history = [end(Cause.NODE_FAILURE, host="node3"), end(Cause.PREEMPTED), end(Cause.NODE_FAILURE, host="node5")]
     assert decide(history).exclude == ("node3", "node5")
@@ -80,6 +85,9 @@ def test_a_larger_micro_batch_of_the_same_kind_is_skipped_after_out_of_memory():
         {"data": replace(DATA, classes=11)},
         {"partition": "elsewhere"},
         {"gpu_model": "H100"},
+        {"activation_checkpointing": True},
+        {"compile": True},
+        {"pipeline": Pipeline.LOADER},
     ],
 )
 def test_another_model_engine_or_gpu_is_not_skipped(other):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from launchers.profile import Device
 from tests.unit.builders import DATA, ENGINE, MODEL, OPTIMIZER, cell, point, record, resolved, result, series
 from vit_sweep.grid import cell_of, series_of
-from vit_sweep.point import BatchPer, Precision, Scaling
+from vit_sweep.point import BatchPer, LrScaling, Pipeline, Precision, Scaling
 from vit_sweep.record import BatchTriple, mismatches
 from vit_sweep.scaling import curves
 from vit_sweep.stats import epoch_time, step_ms
@@ -105,6 +105,11 @@ SAME_NAME = {
     "stage of the engine": {"engine": replace(ENGINE, zero_stage=3)},
     "weight decay of the optimizer": {"optimizer": replace(OPTIMIZER, weight_decay=0.5)},
     "threads of a rank": {"cpus_per_gpu": 4},
+    "pipeline": {"pipeline": Pipeline.LOADER},
+    "rule of the learning rate": {"lr_scaling": LrScaling.LINEAR},
+    "warm-up of the learning rate": {"lr_warmup_epochs": 1.0},
+    "checkpointed blocks": {"activation_checkpointing": True},
+    "compiled blocks": {"compile": True},
 }
 
 

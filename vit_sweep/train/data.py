@@ -1,13 +1,15 @@
-"""Data sets as uint8 tensors in device memory, cut into equal batches by a seeded order.
+"""Data sets as uint8 tensors, cut into equal batches by a seeded order.
 
 The order depends on seed and epoch only, never on the number of ranks: runs of equal global batch see
 the same images in the same steps, however they are laid out.
 """
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torchvision
 from torch import Tensor
@@ -15,9 +17,10 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from vit_sweep.cell import Cell
-from vit_sweep.datasets import prepare_command, problem_of, staged
+from vit_sweep.datasets import manifest_of, prepare_command, problem_of, staged
 from vit_sweep.ending import Cause
 from vit_sweep.failure import JobError
+from vit_sweep.packed import folder_of, images_file, labels_file
 from vit_sweep.point import DataSource, DataSpec
 
 _SPLIT_SEED = 0
@@ -29,7 +32,7 @@ class Split:
     """Images and labels of one split."""
 
     images: Tensor
-    """uint8, (images, 3, height, width)."""
+    """uint8, (images, 3, height, width). Never written to: a packed set is a read-only map of its file."""
     labels: Tensor
     """int64, (images,)."""
 
@@ -56,6 +59,8 @@ def load(spec: DataSpec, root: Path, scratch: str | None = None) -> tuple[Split,
             train, test = _cifar(spec, place, torchvision.datasets.CIFAR10)
         case DataSource.CIFAR100:
             train, test = _cifar(spec, place, torchvision.datasets.CIFAR100)
+        case DataSource.IMAGEFOLDER:
+            train, test = _packed(spec, place)
     for name, split, wanted in (("train", train, spec.train_images), ("test", test, spec.test_images)):
         if len(split.labels) != wanted:
             raise JobError(Cause.DATA, f"data={spec.name}: {len(split.labels)} {name} images, expected {wanted}")
@@ -78,14 +83,27 @@ def epoch_order(cell: Cell, chosen: Tensor, epoch: int) -> Tensor:
 
 
 def prepare(images: Tensor, side: int, dtype: torch.dtype) -> Tensor:
-    """Turn uint8 (n, 3, h, w) into normalised `dtype` (n, 3, side, side), in one batch on its device."""
-    if images.shape[-1] != side or images.shape[-2] != side:
-        images = transforms.resize(images, [side, side], interpolation=InterpolationMode.BILINEAR, antialias=True)
+    """Turn (n, 3, h, w) of 0 to 255 into normalised `dtype` (n, 3, side, side), in one batch on its device."""
+    return normalised(resized(images, side), dtype)
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """The whole of each image at (side, side); a number type stays what it was."""
+    if images.shape[-1] == side and images.shape[-2] == side:
+        return images
+    whole: Tensor = transforms.resize(images, [side, side], interpolation=InterpolationMode.BILINEAR, antialias=True)
+    return whole
+
+
+def normalised(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 to 255 as -1 to 1: ToTensor and Normalize((0.5,), (0.5,)) of the paper."""
     return images.to(dtype).div_(127.5).sub_(1.0)
 
 
-def test_batches(split: Split, cell: Cell, rank: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Yield this rank's share as (images, labels, how many of them count).
+def test_batches(
+    split: Split, cell: Cell, rank: int, device: torch.device | None = None
+) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Yield this rank's share as (images, labels, how many of them count), on `device` (None: where the split is).
 
     Every rank gets equally many batches, since with ZeRO-3 a forward is a collective; what fills up the
     last ones does not count.
@@ -97,7 +115,7 @@ def test_batches(split: Split, cell: Cell, rank: int) -> Iterator[tuple[Tensor, 
         index = torch.arange(start, start + size, device=split.labels.device)
         counts = max(0, min(size, total - start))
         index = index.clamp(max=total - 1)
-        yield split.images[index], split.labels[index], counts
+        yield split.images[index].to(device), split.labels[index].to(device), counts
 
 
 def _digits(spec: DataSpec) -> tuple[Split, Split]:
@@ -146,3 +164,19 @@ def _cifar(spec: DataSpec, root: Path, kind: type[torchvision.datasets.CIFAR10])
         return Split(images=images, labels=torch.tensor(found.targets))
 
     return split(True), split(False)
+
+
+def _packed(spec: DataSpec, root: Path) -> tuple[Split, Split]:
+    """An image folder in its packed form; `load` has verified the files. Pixels are read when they are asked for."""
+    manifest, folder = manifest_of(spec, root), root / folder_of(spec)
+
+    def split(name: str, count: int) -> Split:
+        shape = (count, 3, manifest.side, manifest.side)
+        # Read-only and shared: the ranks of a node use the same pages, which the kernel may drop and read again.
+        mapped = np.memmap(folder / images_file(name), dtype=np.uint8, mode="r", shape=shape)
+        labels = np.fromfile(folder / labels_file(name), dtype="<i8").astype(np.int64)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return Split(images=torch.from_numpy(mapped), labels=torch.from_numpy(labels))
+
+    return split("train", manifest.train_images), split("test", manifest.test_images)

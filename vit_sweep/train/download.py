@@ -31,7 +31,7 @@ def download(data: DataSpec, root: Path, tell: Callable[[str], None] = lambda _:
     """
     try:
         root.mkdir(parents=True, exist_ok=True)
-        with _alone(root / f".{data.name}.lock", lambda: tell(f"another process is fetching {data.name}; waiting")):
+        with alone(root / f".{data.name}.lock", lambda: tell(f"another process is fetching {data.name}; waiting")):
             if problem_of(data, root) is not None:
                 tell(f"fetching {data.name} to {root}")
                 _fetch(data, root)
@@ -42,7 +42,8 @@ def download(data: DataSpec, root: Path, tell: Callable[[str], None] = lambda _:
 
 
 @contextmanager
-def _alone(lock: Path, when_waiting: Callable[[], None]) -> Iterator[None]:
+def alone(lock: Path, when_waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold `lock`; of several that prepare a data set at once the others wait, and say so."""
     held = FileLock(lock)
     try:
         held.acquire(timeout=0)

@@ -1,7 +1,10 @@
 """Epochs: train, evaluate, and report times that mean the same on every device."""
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -9,12 +12,20 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from vit_sweep.breakdown import Breakdown, RankPhases
 from vit_sweep.cell import Cell
+from vit_sweep.ending import Cause
+from vit_sweep.failure import JobError
+from vit_sweep.learning import diverged
 from vit_sweep.position import PartEpoch
 from vit_sweep.record import EpochReport
-from vit_sweep.train.clock import StepClock
-from vit_sweep.train.data import Split, epoch_order, prepare, test_batches
+from vit_sweep.train.bench import Bench, at_rest
+from vit_sweep.train.clock import NoMarks, StepClock, marks_of, phases_of_step
+from vit_sweep.train.data import Split, prepare, test_batches
+from vit_sweep.train.measure import measure_all
 from vit_sweep.train.model import DTYPES
+from vit_sweep.train.pipeline import Pipeline, Raw
+from vit_sweep.train.schedule import Schedule
 from vit_sweep.train.stopping import StopAgreed
 
 Beat = Callable[[str, int, int], None]
@@ -29,22 +40,32 @@ class Trainer:
         *,
         cell: Cell,
         engine: Any,
-        train: Split,
+        pipeline: Pipeline,
         test: Split,
-        chosen: Tensor,
         device: torch.device,
         enter: Callable[[], None],
         beat: Beat,
+        instrumented: bool = True,
     ) -> None:
-        """Train `engine` on the `chosen` images of `train`. `enter` is called before each unit of work and may stop
-        the run there, see `stopping`."""
+        """Train `engine` on what `pipeline` hands over, and test it on `test`.
+
+        `enter` is called before each unit of work and may stop the run there, see `stopping`. Without `instrumented`
+        no times are taken but the epoch's: for the benchmark that says what taking them costs.
+        """
         self._cell, self._engine, self._device = cell, engine, device
-        self._train, self._test, self._chosen = train, test, chosen
+        self._pipeline, self._test = pipeline, test
         self._enter, self._beat = enter, beat
+        self._schedule = Schedule(engine, cell)
         self._rank = dist.get_rank()
-        self._clock = StepClock(device)
+        # ZeRO 1 to 3 reduce in hooks of the backward pass. For ZeRO 0 DeepSpeed calls this very method at the end of
+        # `engine.backward`, so calling it ourselves changes nothing but that its time can be told apart.
+        self._reduces = instrumented and engine.zero_optimization_stage() == 0
+        engine.enable_backward_allreduce = not self._reduces
+        step = phases_of_step(cell.accum, communication=self._reduces)
+        self._clock = StepClock(marks_of(device) if instrumented else NoMarks(), step)
         self._dtype = DTYPES[cell.precision]
         self._cold = True
+        self._usual_step_s = 0.0
         self.number = 1
         """The epoch that is run, or is next."""
         self._begin_epoch()
@@ -56,6 +77,7 @@ class Trainer:
         self._totals = torch.zeros(2, dtype=torch.float64, device=self._device)
         self._seconds = 0.0
         self._step_ms: list[float] = []
+        self._phases: RankPhases | None = None
 
     def resume(self, epoch: int, step: int, part: PartEpoch | None) -> None:
         """Go on at this place; the engine has its state already."""
@@ -68,7 +90,10 @@ class Trainer:
             self._step_ms = list(part.step_ms_by_rank[self._rank])
 
     def part(self) -> PartEpoch | None:
-        """What all ranks have of an epoch that is not finished; a collective. None at an epoch's start."""
+        """What all ranks have of an epoch that is not finished; a collective. None at an epoch's start.
+
+        Raises `JobError` on all ranks if the loss is not finite any more: that state is not worth saving.
+        """
         if self.step == 0:
             return None
         loss, right = self._totals.tolist()
@@ -76,23 +101,31 @@ class Trainer:
         parts: list[Any] = [None] * self._cell.gpus
         dist.all_gather_object(parts, mine)
         totals, seconds, step_ms = zip(*parts, strict=True)
+        _require_finite(sum(loss for loss, _ in totals))
         return PartEpoch(totals_by_rank=totals, seconds_by_rank=seconds, step_ms_by_rank=step_ms)
 
     def epoch(self) -> EpochReport:
-        """Run one epoch, or what is left of it: a barrier, the timed steps, a barrier, then the evaluation."""
+        """Run one epoch, or what is left of it: a barrier, the timed steps, a barrier, then the evaluation.
+
+        Raises `JobError` on all ranks if a loss is infinite or not a number.
+        """
         self._train_steps()
         # Into a copy: a stop during the evaluation saves the sums of this rank.
         loss, right = self._sum(self._totals.clone()).tolist()
+        _require_finite(loss)
         test_loss, test_right = self._evaluate()
-        times: list[tuple[float, list[float]]] = [(0.0, [])] * self._cell.gpus
-        dist.all_gather_object(times, (round(self._seconds, 6), self._step_ms))
+        _require_finite(loss, test_loss)
+        ranks: list[Any] = [None] * self._cell.gpus
+        mine = (round(self._seconds, 6), self._step_ms, None if self._interrupted else self._phases)
+        dist.all_gather_object(ranks, mine)
+        seconds, step_ms, phases = zip(*ranks, strict=True)
         images, count = self._cell.images_per_epoch, self._cell.data.test_images
         report = EpochReport(
             epoch=self.number,
-            seconds=max(rank_seconds for rank_seconds, _ in times),
-            seconds_by_rank=tuple(rank_seconds for rank_seconds, _ in times),
-            step_ms=tuple(max(step) for step in zip(*(steps for _, steps in times), strict=True)),
-            step_ms_by_rank=tuple(tuple(steps) for _, steps in times),
+            seconds=max(seconds),
+            seconds_by_rank=seconds,
+            step_ms=tuple(max(step) for step in zip(*step_ms, strict=True)),
+            step_ms_by_rank=tuple(tuple(steps) for steps in step_ms),
             images=images,
             train_loss=loss / images,
             train_accuracy=right / images,
@@ -100,29 +133,56 @@ class Trainer:
             test_accuracy=test_right / count,
             cold=self._cold,
             interrupted=self._interrupted,
+            phases_by_rank=tuple(one for one in phases if one is not None),
         )
+        self._usual_step_s = median(report.step_ms) / 1000 if report.step_ms else 0.0
         self._cold = False
         self.number += 1
         self._begin_epoch()
         return report
 
+    def measure(self, *, profile_steps: int, trace: Path) -> Breakdown:
+        """Measure, after the last epoch, what cannot be measured in it; a collective, and the last use of the engine.
+
+        The steps are the epoch's with one constant batch and learning rate zero, so the weights stay what was
+        evaluated. A stop ends the measuring, not the run: its training is done. `profile_steps`=0: no profile.
+        """
+        batch = list(itertools.islice(self._pipeline.epoch(self._cell.epochs + 1), self._cell.accum))
+        self._engine.train()
+        self._clock = StepClock(NoMarks(), ())
+
+        def step() -> None:
+            self._beat("measuring", self._cell.epochs, 0)
+            again = iter(batch)
+            for micro in range(self._cell.accum):
+                self._micro_step(again, boundary=micro == self._cell.accum - 1)
+
+        bench = Bench(
+            ranks=self._cell.gpus, rank=self._rank, device=self._device, step=step, enter=self._enter,
+            barrier=self._barrier,
+        )  # fmt: skip
+        with at_rest(self._engine):
+            return measure_all(
+                bench, seed=self._cell.seed, usual_step_s=self._usual_step_s, profile_steps=profile_steps, trace=trace
+            )
+
     def _train_steps(self) -> None:
-        order = epoch_order(self._cell, self._chosen, self.number)[self.step :, :, self._rank].to(self._device)
+        batches = self._pipeline.epoch(self.number, start=self.step)
         self._engine.train()
         self._barrier()
         begun = time.perf_counter()
         self._clock.mark()
         try:
-            for step in order:
+            for _ in range(self.step, self._cell.steps_per_epoch):
                 self._enter()
-                for index in step:
+                self._schedule.before_step(self.number, self.step)
+                for micro in range(self._cell.accum):
                     self._beat("training", self.number, self.step)
-                    self._micro_step(index)
-                self._clock.mark()
+                    self._micro_step(batches, boundary=micro == self._cell.accum - 1)
                 self.step += 1
         except StopAgreed:
             # Without the wait for the agreement.
-            steps = self._clock.read_ms()
+            steps, _ = self._clock.read()
             self._step_ms += steps
             self._seconds += sum(steps) / 1000
             raise
@@ -130,25 +190,38 @@ class Trainer:
             torch.cuda.synchronize()
         self._seconds += time.perf_counter() - begun
         self._barrier()
-        self._step_ms += self._clock.read_ms()
+        steps, self._phases = self._clock.read()
+        self._step_ms += steps
 
-    def _micro_step(self, index: Tensor) -> None:
-        images = prepare(self._train.images[index], self._cell.model.image_size, self._dtype)
-        labels = self._train.labels[index]
+    def _micro_step(self, batches: Iterator[Raw], *, boundary: bool) -> None:
+        """One micro batch; `phases_of_step` says what each mark ends."""
+        mark = self._clock.mark
+        raw = next(batches)
+        mark()
+        images, labels = self._pipeline.ready(raw)
+        mark()
         logits = self._engine(images).float()
         loss = cross_entropy(logits, labels)
+        mark()
         self._engine.backward(loss)
-        self._engine.step()  # DeepSpeed reduces and updates at the boundary of the accumulation only
+        mark()
+        if boundary and self._reduces:
+            self._engine.allreduce_gradients()
+            mark()
+        self._engine.step()  # DeepSpeed updates at the boundary of the accumulation only, and counts before it
+        if boundary:
+            mark()
         # Kept on the device: reading a number here would make every step wait for it.
         self._totals[0] += loss.detach() * len(labels)
         self._totals[1] += (logits.detach().argmax(dim=1) == labels).sum()
+        mark()
 
     @torch.no_grad()
     def _evaluate(self) -> tuple[float, float]:
         """Summed loss and right answers over the whole test split, over all ranks."""
         self._engine.eval()
         totals = torch.zeros(2, dtype=torch.float64, device=self._device)
-        for images, labels, counts in test_batches(self._test, self._cell, self._rank):
+        for images, labels, counts in test_batches(self._test, self._cell, self._rank, self._device):
             self._enter()
             self._beat("evaluating", self.number, self.step)
             logits = self._engine(prepare(images, self._cell.model.image_size, self._dtype)).float()
@@ -166,3 +239,9 @@ class Trainer:
             dist.barrier(device_ids=[self._device.index])
         else:
             dist.barrier()
+
+
+def _require_finite(*losses: float) -> None:
+    problem = diverged(*losses)
+    if problem is not None:
+        raise JobError(Cause.DIVERGED, problem)

@@ -1,6 +1,5 @@
 """One rank's run of a cell, from the rendezvous to the record."""
 
-import os
 import platform
 import time
 from collections.abc import Callable
@@ -19,14 +18,20 @@ from vit_sweep.ending import Cause, Exit, Progress
 from vit_sweep.failure import Interrupted, JobError
 from vit_sweep.files import write
 from vit_sweep.guardian import Guardian
+from vit_sweep.machine import Preflight
 from vit_sweep.position import Position
 from vit_sweep.rank_log import now, peak_host_mib, say
-from vit_sweep.record import EpochReport, RankReport, Record, Resolved, mismatches
+from vit_sweep.record import EpochReport, Record, Resolved, mismatches
 from vit_sweep.train.checkpoint import Checkpoints
-from vit_sweep.train.data import load, selected
+from vit_sweep.train.data import load
+from vit_sweep.train.fingerprint import fingerprint
 from vit_sweep.train.loop import Trainer
-from vit_sweep.train.model import engine_of, resolved_batch, resolved_precision
+from vit_sweep.train.model import DTYPES, engine_of
+from vit_sweep.train.pipeline import pipeline_of
+from vit_sweep.train.preflight import preflight
+from vit_sweep.train.readback import gathered, peaks_of, rank_report, resolved_of
 from vit_sweep.train.rendezvous import connect, pick_device
+from vit_sweep.train.sampler import Sampler
 from vit_sweep.train.stopping import StopAgreed, Stopper
 
 _PACKAGES = ("vit_sweep", "torch", "torchvision", "deepspeed")
@@ -61,20 +66,28 @@ def train(
     tell("starting", 0)
     _check_world(cell, me)
     torch.set_num_threads(cell.cpus_per_gpu)
+    # Before the GPU is touched: from then on this process is one of those that use it.
+    mine, nvml = fingerprint(me, cell.device)
     device = pick_device(me, cell.device)
-    splits = load(cell.data, Path(file.data_root), file.options.scratch)
+    train_split, test_split = load(cell.data, Path(file.data_root), file.options.scratch)
     meeting = connect(me, cell.device, attempt, hang_minutes=file.options.hang_minutes)
     stopper = Stopper(rank=me.rank, world_size=me.world_size, connect=meeting.client)
     guardian.stop_by(stopper.ask)
     try:
         engine = engine_of(cell)
-        resolved = _resolved(cell, engine, me)
+        resolved = resolved_of(cell, engine, me)
         wrong = mismatches(cell, resolved)
         if wrong:
             raise JobError(Cause.MISMATCH, f"what would run is not what was asked: {'; '.join(wrong)}")
-        training, test = (split.to(device) for split in splits)
+        peaks = peaks_of(device)
+        tell("preflight", 0)
+        ready = _preflight(file, resolved, me, device, guardian)
+        pipeline = pipeline_of(
+            cell, train=train_split, device=device, dtype=DTYPES[cell.precision], rank=me.rank,
+            workers=file.options.data_workers,
+        )  # fmt: skip
         trainer = Trainer(
-            cell=cell, engine=engine, train=training, test=test, chosen=selected(cell).to(device), device=device,
+            cell=cell, engine=engine, pipeline=pipeline, test=test_split.to(device), device=device,
             enter=stopper.enter, beat=guardian.beat,
         )  # fmt: skip
         run = _Run(
@@ -83,15 +96,21 @@ def train(
         )  # fmt: skip
         run.go_on_from_checkpoint()
         startup_s = time.monotonic() - begun
-        run.all_epochs()
-        reports: list[Any] = [None] * cell.gpus
-        dist.all_gather_object(reports, _rank_report(me, device, _host_cores(me)))
+        with Sampler(me.rank, nvml, run.training, cold=trainer.number) as sampler:
+            run.all_epochs()
+        # Of the run; what is measured afterwards uses memory of its own.
+        peaks = peaks.most(peaks_of(device))
+        tell("measuring", cell.epochs)
+        breakdown = trainer.measure(profile_steps=file.options.profile_steps, trace=attempt / "trace.json")
+        reports, machine, preflights, samples = zip(
+            *gathered((rank_report(me, device, peaks), mine, ready, sampler.samples)), strict=True
+        )
         if me.rank == 0:
             record = Record(
                 cell_id=file.cell_id,
                 requested=cell,
                 resolved=resolved,
-                ranks=tuple(reports),
+                ranks=reports,
                 epochs=tuple(run.epochs),
                 attempt=attempt.name,
                 job_id=me.job_id,
@@ -101,6 +120,10 @@ def train(
                 code=code,
                 restarts=len(run.attempts) - 1,
                 attempts=tuple(run.attempts),
+                breakdown=breakdown,
+                machine=machine,
+                preflight=tuple(one for one in preflights if one is not None),
+                samples=tuple(one for one in samples if one is not None),
             )
             write(cell_dir / "record.json", to_json(record))
             run.checkpoints.delete()
@@ -115,6 +138,22 @@ def train(
         stopper.close()
     # Not after a failure: it may wait for ranks that are gone.
     dist.destroy_process_group()
+
+
+def _preflight(
+    file: CellFile, resolved: Resolved, me: RankIdentity, device: torch.device, guardian: Guardian
+) -> Preflight | None:
+    """What the machine can do now; a collective. None if nobody wants to know."""
+    if not file.options.preflight:
+        return None
+    return preflight(
+        rank=me.rank,
+        ranks=me.world_size,
+        device=device,
+        precision=file.cell.precision,
+        parameters=resolved.parameters,
+        beat=lambda: guardian.beat("preflight", 0, 0),
+    )
 
 
 class _Run:
@@ -150,6 +189,10 @@ class _Run:
             say(f"the checkpoint was written by other code ({position.code}, now {self._code})")
         self.epochs, self.attempts = list(position.epochs), [*position.attempts, self._attempt]
         self._trainer.resume(position.epoch, position.step, position.part)
+
+    def training(self) -> int | None:
+        """The epoch whose steps run now; None in evaluations and checkpoints. For another thread to ask."""
+        return self._trainer.number if self._engine.module.training else None
 
     def all_epochs(self) -> None:
         """Train to the end; told to stop, save where all ranks stand, and raise `Interrupted`."""
@@ -194,51 +237,3 @@ def _check_world(cell: Cell, me: RankIdentity) -> None:
             f"the launcher started {me.world_size} ranks on {me.nodes} node(s), "
             f"the cell asks for {cell.gpus} on {cell.nodes}",
         )
-
-
-def _resolved(cell: Cell, engine: Any, me: RankIdentity) -> Resolved:
-    hosts: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(hosts, me.node_name)
-    batch = resolved_batch(engine)
-    # ZeRO-3 keeps a shard of each parameter; `ds_numel` is the whole one's size.
-    parameters = sum(getattr(p, "ds_numel", p.numel()) for p in engine.module.parameters())
-    return Resolved(
-        gpus=dist.get_world_size(),
-        nodes=len(set(hosts)),
-        hosts=tuple(dict.fromkeys(hosts)),
-        batch=batch,
-        zero_stage=engine.zero_optimization_stage(),
-        precision=resolved_precision(engine),
-        steps_per_epoch=-(-cell.train_images // batch.global_batch),
-        parameters=parameters,
-    )
-
-
-def _host_cores(me: RankIdentity) -> int:
-    """Count the cores that the ranks of this host may use together: pinned ranks each see only their own."""
-    everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, (me.node_name, os.sched_getaffinity(0)))
-    return len(set[int]().union(*(cores for host, cores in everyone if host == me.node_name)))
-
-
-def _rank_report(me: RankIdentity, device: torch.device, host_cores: int) -> RankReport:
-    cuda = device.type == "cuda"
-    return RankReport(
-        rank=me.rank,
-        host=me.node_name,
-        local_rank=me.local_rank,
-        device=torch.cuda.get_device_name(device) if cuda else _processor(),
-        cores=len(os.sched_getaffinity(0)),
-        host_cores=host_cores,
-        visible_gpus=me.visible_gpus,
-        peak_memory_mib=torch.cuda.max_memory_allocated(device) / 2**20 if cuda else None,
-        peak_reserved_mib=torch.cuda.max_memory_reserved(device) / 2**20 if cuda else None,
-        peak_host_mib=peak_host_mib(),
-    )
-
-
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown processor"

@@ -1,0 +1,136 @@
+"""Images/s of the input pipelines beside the paper's, interleaved in one run; no model behind them.
+
+    python benchmarks/input.py [--seconds 1.0] [--rounds 3] [--json FILE]
+
+Ways: `device` (uint8 in device memory), `loader` with 0 and 2 workers, and the paper's PIL Resize + ToTensor +
+Normalize in a DataLoader with 0 and 2 workers. Cases: CIFAR's 32 px at 32 and at 224, and packed 256 px at 224, each
+plain and augmented (the paper's way does not augment: the same figure stands beside both). Real pictures, cut from two
+photographs; batches of 64. Each round gives every way its turn, so that a busy machine hurts all alike; the figure is
+the median of the rounds. `control` is the device way once more: how far two figures of the same thing are apart. On
+CUDA the host runs ahead of the device, so a turn of less than a second says little.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from dataclasses import replace
+
+import torch
+from sklearn.datasets import load_sample_images
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from launchers.profile import Device
+from tests.unit.builders import DATA, MODEL, cell
+from vit_sweep.point import Pipeline
+from vit_sweep.train.data import Split
+from vit_sweep.train.pipeline import pipeline_of
+
+BATCH = 64
+CASES = [(32, 32, False), (32, 32, True), (32, 224, False), (32, 224, True), (256, 224, False), (256, 224, True)]
+"""Pixels of a side of the source, of the model, and whether augmented."""
+
+
+class Paper(Dataset):
+    """The paper's transforms of one image, as torchvision's CIFAR applies them."""
+
+    def __init__(self, split, side):
+        self.arrays = split.images.permute(0, 2, 3, 1).contiguous().numpy()
+        self.labels = split.labels.tolist()
+        self.transform = transforms.Compose(
+            [transforms.ToPILImage(), transforms.Resize(side), transforms.ToTensor(),
+             transforms.Normalize((0.5,), (0.5,))]
+        )  # fmt: skip
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        return self.transform(self.arrays[index]), self.labels[index]
+
+
+def pictures(side, count):
+    """Pieces of two photographs."""
+    photographs = [torch.tensor(image).permute(2, 0, 1) for image in load_sample_images().images]
+    height, width = photographs[0].shape[-2:]
+    pieces = []
+    for i in range(count):
+        top, left = 7 * i % (height - side), 11 * i % (width - side)
+        pieces.append(photographs[i % 2][:, top : top + side, left : left + side])
+    return Split(images=torch.stack(pieces), labels=torch.arange(count) % 10)
+
+
+def ways(split, side, augment, device, dtype):
+    """Every way as a function that begins an epoch and yields ready batches."""
+    count = len(split.labels)
+    made = cell(
+        device=Device.CPU, micro_batch=BATCH, train_images=count, model=replace(MODEL, image_size=side),
+        data=replace(DATA, train_images=count, augment=augment),
+    )  # fmt: skip
+    epochs = iter(range(1, 1_000_000))
+
+    def ours(kind, workers):
+        pipeline = pipeline_of(
+            replace(made, pipeline=kind), train=split, device=device, dtype=dtype, rank=0, workers=workers
+        )
+        return lambda: (pipeline.ready(raw) for raw in pipeline.epoch(next(epochs)))
+
+    def paper(workers):
+        loader = DataLoader(
+            Paper(split, side), batch_size=BATCH, shuffle=True, num_workers=workers,
+            persistent_workers=workers > 0, pin_memory=device.type == "cuda",
+        )  # fmt: skip
+        return lambda: (tuple(part.to(device, non_blocking=True) for part in batch) for batch in loader)
+
+    return {
+        "device": ours(Pipeline.DEVICE, 0), "control": ours(Pipeline.DEVICE, 0),
+        "loader 0": ours(Pipeline.LOADER, 0), "loader 2": ours(Pipeline.LOADER, 2),
+        "paper 0": paper(0), "paper 2": paper(2),
+    }  # fmt: skip
+
+
+def rate(epoch, seconds, device):
+    """Images/s until `seconds` are over, to the end of a batch."""
+    images, begun = 0, time.perf_counter()
+    while True:
+        for batch, _ in epoch():
+            images += len(batch)
+            if time.perf_counter() - begun >= seconds:
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                return images / (time.perf_counter() - begun)
+
+
+def main(seconds, rounds, file):
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    torch.set_num_threads(1)  # on a CPU: per core, as the workers
+    what = torch.cuda.get_device_name() if device.type == "cuda" else "one CPU core (loaders: one per worker)"
+    print(f"{what}, {dtype}, batches of {BATCH}; images/s, median of {rounds} interleaved rounds")
+    results = []
+    for source, side, augment in CASES:
+        split = pictures(source, 64 * BATCH if source < 64 or device.type == "cuda" else 4 * BATCH)
+        found = ways(split, side, augment, device, dtype)
+        for epoch in found.values():
+            rate(epoch, 0, device)  # workers start, kernels are chosen
+        rates = {name: [] for name in found}
+        for _ in range(rounds):
+            for name, epoch in found.items():
+                rates[name].append(rate(epoch, seconds, device))
+        medians = {name: round(statistics.median(values)) for name, values in rates.items()}
+        words = "  ".join(f"{name} {value:,}" for name, value in medians.items())
+        print(f"{source:>3} -> {side:<3} {'augmented' if augment else 'plain':<9}  {words}")
+        results.append({"source": source, "side": side, "augment": augment, "images_per_s": medians})
+    if file:
+        with open(file, "w") as out:  # noqa: PTH123
+            json.dump({"device": what, "dtype": str(dtype), "batch": BATCH, "cases": results}, out, indent=1)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json")
+    given = parser.parse_args()
+    main(given.seconds, given.rounds, given.json)

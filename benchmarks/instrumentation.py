@@ -1,0 +1,156 @@
+"""What taking the times costs: the training loop with its clock against the same loop without, in one run.
+
+    python benchmarks/instrumentation.py [--rounds 80] [--steps 4] [--accum 1] [--json FILE]
+
+Every round runs one epoch of each of three kinds, in an order drawn anew: `plain` (no marks, and DeepSpeed reduces by
+itself), `again` (the same: the A/A control) and `clocked` (the loop that studies run). One engine, one process, one
+rank; the GPU if there is one, else one core. Ratios are paired within a round; the interval holds the median with 95 %
+(order statistics). Goal: clocked / plain at most 1.02. What the control shows beside 1 is noise of this machine; on a
+busy one look at the processor time of the same epochs (evaluation and reading the clock included), and at the price of
+the marks alone, which is all that the loop does more.
+"""
+
+import argparse
+import json
+import os
+import random
+import tempfile
+import time
+from math import sqrt
+from pathlib import Path
+from statistics import median
+
+import torch
+import torch.distributed as dist
+
+from launchers.profile import Device
+from vit_sweep.cell import Cell
+from vit_sweep.point import DataSource, DataSpec, EngineSpec, ModelSpec, OptimizerKind, OptimizerSpec, Precision
+from vit_sweep.train.clock import marks_of, phases_of_step
+from vit_sweep.train.data import load
+from vit_sweep.train.loop import Trainer
+from vit_sweep.train.model import DTYPES, engine_of
+from vit_sweep.train.pipeline import pipeline_of
+
+GOAL = 1.02
+KINDS = ("plain", "again", "clocked")
+SMALL = ModelSpec(name="vit_small", image_size=32, patch_size=4, layers=4, heads=3, width=192, mlp_width=768)
+VIT_B_16 = ModelSpec(name="vit_b_16", image_size=224, patch_size=16, layers=12, heads=12, width=768, mlp_width=3072)
+
+
+def cell_of(steps, accum):
+    """ViT-B/16 in bf16 on a GPU, four thin layers on a core: steps of 50 to 100 ms either way."""
+    cuda = torch.cuda.is_available()
+    micro_batch = 64 if cuda else 8
+    images = steps * accum * micro_batch
+    return Cell(
+        gpus=1, nodes=1, micro_batch=micro_batch, accum=accum, train_images=images, epochs=1, warmup_steps=0, seed=0,
+        precision=Precision.BF16 if cuda else Precision.FP32, model=VIT_B_16 if cuda else SMALL,
+        data=DataSpec(
+            name="made_up", source=DataSource.SYNTHETIC, train_images=images, test_images=micro_batch, classes=10
+        ),
+        engine=EngineSpec(name="zero0", zero_stage=0),
+        optimizer=OptimizerSpec(name="adamw", kind=OptimizerKind.ADAMW, learning_rate=1e-4, weight_decay=0.01),
+        partition="benchmark", device=Device.CUDA if cuda else Device.CPU, gpu_model="", cpus_per_gpu=1,
+    )  # fmt: skip
+
+
+def trainers_of(cell):
+    """A trainer of each kind, all with one engine."""
+    device = torch.device("cuda", 0) if cell.device is Device.CUDA else torch.device("cpu")
+    train, test = load(cell.data, Path())
+    engine = engine_of(cell)
+    pipeline = pipeline_of(cell, train=train, device=device, dtype=DTYPES[cell.precision], rank=0)
+    return engine, {
+        kind: Trainer(
+            cell=cell, engine=engine, pipeline=pipeline, test=test.to(device), device=device, enter=lambda: None,
+            beat=lambda *_: None, instrumented=kind == "clocked",
+        )
+        for kind in KINDS
+    }  # fmt: skip
+
+
+def interval(values):
+    """95 % interval of the median by order statistics: ranks n/2 -+ 0.98 sqrt(n)."""
+    ordered, half, reach = sorted(values), len(values) / 2, 0.98 * sqrt(len(values))
+    return ordered[max(0, int(half - reach))], ordered[min(len(values) - 1, int(half + reach))]
+
+
+def measure(cell, rounds):
+    """Seconds of an epoch by kind, one of each per round: wall time of its steps, processor time of all of it."""
+    engine, trainers = trainers_of(cell)
+    wall, cpu = ({kind: [] for kind in KINDS} for _ in range(2))
+    order = random.Random(0)
+    for number in range(rounds + 1):
+        for kind in order.sample(KINDS, len(KINDS)):
+            engine.enable_backward_allreduce = kind != "clocked"
+            begun = time.process_time()
+            report = trainers[kind].epoch()
+            used = time.process_time() - begun
+            assert len(report.step_ms) == (cell.steps_per_epoch if kind == "clocked" else 0)
+            if number:  # the first round is warm-up
+                wall[kind].append(report.seconds)
+                cpu[kind].append(used)
+    return wall, cpu
+
+
+def marks_us(cell, times=10_000):
+    """Microseconds of the host for the marks of one step."""
+    device = torch.device("cuda", 0) if cell.device is Device.CUDA else torch.device("cpu")
+    marks, each = marks_of(device), len(phases_of_step(cell.accum, communication=True))
+    for _ in range(2):  # the first time makes the events
+        begun = time.perf_counter()
+        for _ in range(times):
+            marks.mark()
+        spent = time.perf_counter() - begun
+        marks.gaps_ms()
+    return 1e6 * spent / times * each
+
+
+def ratios(seconds, kind):
+    """Paired ratios to `plain`: their median and its interval."""
+    pairs = [mine / plain for mine, plain in zip(seconds[kind], seconds["plain"], strict=True)]
+    low, high = interval(pairs)
+    return {"ratio": round(median(pairs), 4), "low": round(low, 4), "high": round(high, 4)}
+
+
+def main():
+    """Measure, print, and write JSON if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=80)
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--accum", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")  # DeepSpeed asks for them
+    begun = time.perf_counter()
+    cell = cell_of(given.steps, given.accum)
+    with tempfile.TemporaryDirectory() as folder:
+        backend = "nccl" if cell.device is Device.CUDA else "gloo"
+        dist.init_process_group(backend, store=dist.FileStore(f"{folder}/store", 1), rank=0, world_size=1)
+        wall, cpu = measure(cell, given.rounds)
+        dist.destroy_process_group()
+    step_ms = 1000 * median(wall["plain"]) / given.steps
+    marks = marks_us(cell)
+    found = {
+        "device": torch.cuda.get_device_name() if cell.device is Device.CUDA else "one core",
+        "model": cell.model.name, "accum": given.accum, "rounds": given.rounds, "steps": given.steps,
+        "step_ms": round(step_ms, 3), "goal": GOAL, "marks_us": round(marks, 2),
+        "marks": round(marks / 1000 / step_ms, 6),
+        "wall": {kind: ratios(wall, kind) for kind in KINDS[1:]},
+        "processor": {kind: ratios(cpu, kind) for kind in KINDS[1:]},
+    }  # fmt: skip
+    print(f"{found['model']} on {found['device']}, accum {given.accum}: {step_ms:.2f} ms a step, "
+          f"{given.rounds} rounds of {given.steps} steps, {time.perf_counter() - begun:.0f} s")  # fmt: skip
+    for clock in ("wall", "processor"):
+        for kind, what in (("again", "A/A control"), ("clocked", f"clocked / plain, goal {GOAL}")):
+            part = found[clock][kind]
+            print(f"{clock} time, {what}: {part['ratio']:.4f} ({part['low']:.4f} to {part['high']:.4f})")
+    print(f"the marks of a step alone: {marks:.1f} us, {found['marks']:.4%} of it")
+    if given.json:
+        given.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Repeats are added until the interval is narrow, never beyond the limit, never beside a run that is under way."""
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.builders import cell, record, result
+from vit_sweep.repeats import LEAST_RUNS, RepeatRule, further, interval, more
+
+TWO_PERCENT = RepeatRule(half_width=0.02, most=10)
+
+
+def runs(count, spread, seed=1):
+    """Epoch times of `count` runs around 1 s whose runs differ by `spread` (one standard deviation)."""
+    draw = random.Random(seed)
+    return [[max(0.01, draw.gauss(1.0, spread))] * 3 for _ in range(count)]
+
+
+def test_equal_runs_have_no_width_and_need_no_more():
+    assert interval([[1.0, 1.0]] * 3).half_width == 0
+    assert more([[1.0, 1.0]] * 3, TWO_PERCENT) == 0
+
+
+def test_too_few_runs_are_filled_up_whatever_they_say():
+    assert more([[1.0]], TWO_PERCENT) == LEAST_RUNS - 1
+    assert more([], TWO_PERCENT) == LEAST_RUNS
+
+
+def test_runs_that_differ_need_more_and_the_more_they_differ_the_more():
+    assert (
+        1
+        <= more(runs(3, 0.05), RepeatRule(half_width=0.02, most=1000))
+        < more(runs(3, 0.2), RepeatRule(half_width=0.02, most=1000))
+    )
+
+
+@given(st.lists(st.lists(st.floats(0.1, 10), min_size=1, max_size=5), min_size=1, max_size=8))
+def test_the_limit_is_never_passed_and_the_median_lies_inside(times):
+    assert len(times) + more(times, TWO_PERCENT) <= max(TWO_PERCENT.most, len(times))
+    found = interval(times)
+    assert found.low <= found.high
+    assert min(map(min, times)) <= found.low
+    assert found.high <= max(map(max, times))
+
+
+def test_the_interval_covers_the_true_median_about_as_often_as_it_says():
+    """95 % by name; the bootstrap of ten runs is known to cover less, so 85 % of 200 is held."""
+    covered = sum(
+        interval(runs(10, 0.05, seed)).low <= 1.0 <= interval(runs(10, 0.05, seed)).high for seed in range(200)
+    )
+    assert covered >= 170
+
+
+def test_the_same_runs_give_the_same_interval():
+    assert interval(runs(4, 0.1)) == interval(runs(4, 0.1))
+
+
+def test_nothing_is_no_interval():
+    with pytest.raises(ValueError):
+        interval([])
+    with pytest.raises(ValueError):
+        interval([[1.0], []])
+
+
+def done(one, seconds):
+    return result(one, record=record(one, epoch_seconds=(2.0, seconds, seconds)))
+
+
+def test_seeds_that_nobody_has_used_are_added_to_a_cell_that_varies():
+    results = [done(cell(seed=s), seconds) for s, seconds in ((0, 1.0), (1, 1.3), (2, 0.8))]
+    ((origin, added),) = further(results, TWO_PERCENT, active={"running"}).items()
+    assert origin == cell(seed=0).cell_id
+    assert [one.seed for one in added] == list(range(3, 10))
+    assert {replace(one, seed=0) for one in added} == {cell(seed=0)}
+
+
+@pytest.mark.parametrize("status", ["running", "failed"])
+def test_nothing_is_added_beside_a_run_that_is_under_way_or_failed(status):
+    results = [done(cell(seed=0), 1.0), result(cell(seed=1), status=status)]
+    assert further(results, TWO_PERCENT, active={"running"}) == {}
+
+
+def test_each_cell_is_judged_by_its_own_repeats():
+    steady = [done(cell(gpus=2, seed=s), 1.0) for s in range(3)]
+    single = [done(cell(gpus=1, seed=0), 1.0)]
+    added = further(steady + single, TWO_PERCENT, active=())
+    assert set(added) == {cell(gpus=1, seed=0).cell_id}

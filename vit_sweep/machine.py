@@ -1,0 +1,258 @@
+"""Which machine a run had, and whether two machines are alike. Pure.
+
+Every fact may be None: it was not to be learnt. An unknown fact never makes two machines unlike.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+
+from launchers.checked import checked
+
+
+@checked
+class Gpu:
+    """One rank's GPU, as CUDA and NVML describe it before the rank uses it."""
+
+    model: str | None = None
+    memory_mib: float | None = None
+    """All of its memory, or the MIG slice's."""
+    serial: str | None = None
+    """12 hex digits of sha256 over its UUID: the same GPU is known again, and nobody else learns its serial number."""
+    driver: str | None = None
+    mig: bool | None = None
+    """Whether MIG mode is on. None also where the GPU knows no such mode."""
+    nvlinks: int | None = None
+    """Active NVLinks."""
+    pcie_generation: int | None = None
+    """The most that GPU and slot can do together: an idle link rests at a lower one."""
+    pcie_width: int | None = None
+    """Lanes in use."""
+    numa_node: int | None = None
+    sm_clock_mhz: int | None = None
+    """At the start of the job, before any work."""
+    max_sm_clock_mhz: int | None = None
+    power_limit_w: float | None = None
+    other_processes: int | None = None
+    """Compute processes of others on it, at the start of the job."""
+    other_mib: float | None = None
+    """Memory that these hold."""
+
+
+@checked
+class Fingerprint:
+    """Where one rank ran and with what."""
+
+    rank: int
+    host: str
+    cpu: str | None = None
+    host_cores: int | None = None
+    """Logical cores of the host, whoever may use them."""
+    host_memory_mib: float | None = None
+    network_gbit_per_s: float | None = None
+    """Rated speed of the fastest network interface that is up, Ethernet or InfiniBand."""
+    kernel: str | None = None
+    gpu: Gpu | None = None
+    """None on a CPU device."""
+    python: str | None = None
+    torch: str | None = None
+    deepspeed: str | None = None
+    cuda: str | None = None
+    """Of the runtime that torch was built with; None on a CPU device, like `nccl`."""
+    nccl: str | None = None
+
+
+@checked
+class AllReduce:
+    """An all-reduce over all ranks of the job, alone on the machine."""
+
+    size_bytes: int
+    repetitions: int
+    """Timed ones, after one that is not."""
+    min_ms: float
+    """Of this rank, each from the end of the one before until the result is there."""
+    median_ms: float
+
+    @property
+    def algorithm_gb_per_s(self) -> float:
+        """`size / median time`, in 1e9 bytes a second."""
+        return self.size_bytes / self.median_ms / 1e6 if self.median_ms else 0.0
+
+    def bus_gb_per_s(self, ranks: int) -> float:
+        """`algorithm x 2 (n - 1) / n`: what a ring's link carries, comparable between rank counts (nccl-tests)."""
+        return self.algorithm_gb_per_s * 2 * (ranks - 1) / ranks
+
+
+@checked
+class Preflight:
+    """What one rank could do just before training."""
+
+    rank: int
+    precision: str
+    """The number format of the probes: the one in which the cell trains."""
+    matmul_size: int | None = None
+    """Rows and columns of the square matrices."""
+    matmul_tflops: float | None = None
+    """`2 size^3 / median time`."""
+    all_reduce: tuple[AllReduce, ...] = ()
+    """By size, ascending, the gradient's last; empty with one rank."""
+    to_next_gb_per_s: float | None = None
+    """Exchange with the next rank in a ring over ranks, both directions at once, bytes sent / median time.
+    None with one rank."""
+    seconds: float
+    """What the preflight took."""
+    note: str = ""
+    """Why something is missing."""
+
+    @property
+    def largest(self) -> AllReduce | None:
+        """The all-reduce of the largest size: the gradient's, unless the network is so slow that it was left out."""
+        return self.all_reduce[-1] if self.all_reduce else None
+
+
+class EnergySource(StrEnum):
+    """Where the joules come from."""
+
+    COUNTER = "counter"
+    """The GPU's own energy counter (Volta and later)."""
+    POWER = "power"
+    """The sum of power x time between samples."""
+
+
+@checked
+class Spread:
+    """A sampled quantity."""
+
+    min: float
+    median: float
+    max: float
+
+
+@checked
+class Samples:
+    """One rank's GPU while it trained: evaluation, checkpoints and (if there are others) the first epoch left out."""
+
+    rank: int
+    count: int
+    """Samples."""
+    seconds: float
+    """Training time that lies between two of them."""
+    sm_clock_mhz: Spread | None = None
+    power_w: Spread | None = None
+    temperature_c: Spread | None = None
+    utilisation: Spread | None = None
+    """Part of the time in which a kernel ran (NVML), 0 to 1."""
+    throttled_s: float = 0.0
+    """Seconds with the clock held down, for whatever reasons."""
+    throttled_s_by_reason: tuple[tuple[str, float], ...] = ()
+    """Reason and seconds; several may hold at once."""
+    energy_j: float | None = None
+    """Joules within `seconds`."""
+    energy_from: EnergySource | None = None
+
+
+Fact = Callable[[Fingerprint], object]
+
+
+def _gpu(fact: Callable[[Gpu], object]) -> Fact:
+    return lambda one: None if one.gpu is None else fact(one.gpu)
+
+
+FACTS: dict[str, Fact] = {
+    "GPU model": _gpu(lambda gpu: gpu.model),
+    "GPU memory": _gpu(lambda gpu: _gib(gpu.memory_mib)),
+    "MIG": _gpu(lambda gpu: _on(gpu.mig)),
+    "power limit": _gpu(lambda gpu: _unit(gpu.power_limit_w, "W")),
+    "largest clock": _gpu(lambda gpu: _unit(gpu.max_sm_clock_mhz, "MHz")),
+    "NVLinks": _gpu(lambda gpu: gpu.nvlinks),
+    "PCIe": _gpu(lambda gpu: _lanes(gpu.pcie_generation, gpu.pcie_width)),
+    "CPU": lambda one: one.cpu,
+    "driver": _gpu(lambda gpu: gpu.driver),
+    "CUDA": lambda one: one.cuda,
+    "NCCL": lambda one: one.nccl,
+    "torch": lambda one: one.torch,
+    "deepspeed": lambda one: one.deepspeed,
+}
+"""What makes machines unlike, as people read it. A host's name, its kernel, a GPU's serial, the clock of the moment and
+the number of a NUMA node do not: repeats are meant to run on other nodes."""
+
+_GPU_FACTS = ("GPU model", "GPU memory", "MIG", "power limit", "largest clock")
+
+
+def differences(fingerprints: Iterable[Fingerprint]) -> tuple[str, ...]:
+    """One clause per fact that is not the same everywhere, with who has what; empty when all are alike.
+
+    Give it the ranks of one job, or those of all runs of a series.
+    """
+    everyone = list(fingerprints)
+    return tuple(clause for name, fact in FACTS.items() if (clause := _difference(name, fact, everyone)))
+
+
+def unlike_gpus(fingerprints: Iterable[Fingerprint]) -> tuple[str, ...]:
+    """Like `differences`, of what a GPU is: its model, memory, MIG mode, power limit, clock."""
+    everyone = list(fingerprints)
+    return tuple(clause for name in _GPU_FACTS if (clause := _difference(name, FACTS[name], everyone)))
+
+
+def may_pool(a: tuple[Fingerprint, ...], b: tuple[Fingerprint, ...]) -> tuple[bool, str]:
+    """Whether two runs may count as repeats of each other, and if not, why.
+
+    `a` and `b` are their `Record.machine`. Both empty: two runs from before machines were recorded, which nothing
+    speaks against. Runs of equally many ranks must have every fact equally often, others at least somewhere.
+    """
+    if not a and not b:
+        return True, ""
+    if not a or not b:
+        return False, "the machine of one of the runs is not recorded"
+    clauses = [clause for name, fact in FACTS.items() if (clause := _unlike(name, fact, a, b))]
+    return not clauses, "; ".join(clauses)
+
+
+def _difference(name: str, fact: Fact, everyone: list[Fingerprint]) -> str | None:
+    holders: dict[str, list[Fingerprint]] = {}
+    for one in everyone:
+        if (value := fact(one)) is not None:
+            holders.setdefault(str(value), []).append(one)
+    if len(holders) < 2:
+        return None
+    return f"{name}: " + ", ".join(f"{value} ({_who(holders[value])})" for value in sorted(holders))
+
+
+def _who(holders: list[Fingerprint]) -> str:
+    """The hosts, at most three by name."""
+    hosts = sorted({one.host for one in holders})
+    named = ", ".join(hosts[:3])
+    return f"on {named}" if len(hosts) <= 3 else f"on {named} and {len(hosts) - 3} more"
+
+
+def _unlike(name: str, fact: Fact, a: tuple[Fingerprint, ...], b: tuple[Fingerprint, ...]) -> str | None:
+    mine, other = (Counter(str(fact(one)) for one in run if fact(one) is not None) for run in (a, b))
+    if not mine or not other:
+        return None
+    complete = len(a) == mine.total() == other.total() == len(b)
+    if (mine == other) if complete else (set(mine) == set(other)):
+        return None
+    return f"{name}: {_counted(mine, len(a))} against {_counted(other, len(b))}"
+
+
+def _counted(found: Counter[str], ranks: int) -> str:
+    if len(found) == 1 and found.total() == ranks:
+        return next(iter(found))
+    return " + ".join(f"{count} x {value}" for value, count in sorted(found.items()))
+
+
+def _gib(mib: float | None) -> str | None:
+    # Whole GiB: drivers and ECC keep a different few MiB for themselves.
+    return None if mib is None else f"{mib / 1024:.0f} GiB"
+
+
+def _on(mig: bool | None) -> str | None:
+    return None if mig is None else ("on" if mig else "off")
+
+
+def _unit(value: float | None, unit: str) -> str | None:
+    return None if value is None else f"{value:.0f} {unit}"
+
+
+def _lanes(generation: int | None, width: int | None) -> str | None:
+    return None if generation is None or width is None else f"generation {generation} x{width}"

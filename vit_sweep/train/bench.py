@@ -1,0 +1,43 @@
+"""What measuring after the training needs: the steps of an engine whose weights stay."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bench:
+    """One rank's means to run steps that are not training."""
+
+    ranks: int
+    rank: int
+    device: torch.device
+    step: Callable[[], None]
+    """One optimizer step on a constant batch."""
+    enter: Callable[[], None]
+    """Before each unit of work; raises `StopAgreed` if all ranks stop before it."""
+    barrier: Callable[[], None]
+
+    def settle(self) -> None:
+        """Wait for the device. Not for timed training; between blocks of a measurement it is right."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+
+
+@contextmanager
+def at_rest(engine: Any) -> Iterator[None]:
+    """Let the optimizer do all of its work and change no weight: learning rate zero, and no schedule that sets it."""
+    groups, schedule = engine.optimizer.param_groups, engine.lr_scheduler
+    rates = [group["lr"] for group in groups]
+    engine.lr_scheduler = None
+    for group in groups:
+        group["lr"] = 0.0
+    try:
+        yield
+    finally:
+        engine.lr_scheduler = schedule
+        for group, rate in zip(groups, rates, strict=True):
+            group["lr"] = rate
