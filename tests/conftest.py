@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def why_no_real_hosts(programs, what, path=None):
         return f"starting {what} with host names of its own takes root"
     probe = subprocess.run(["unshare", "--uts", "--mount", "true"], capture_output=True, text=True)
     return f"no private host names here: {probe.stderr.strip()}" if probe.returncode else None
+
+
+def wait_for(condition, seconds=60, what="waited in vain", every=0.05):
+    """Ask every so many seconds until `condition()` is true, and return what it said; `what` is said of a vain wait."""
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end, what() if callable(what) else what
+        time.sleep(every)
+    return found
 
 
 def clean_environment():

@@ -25,6 +25,7 @@ from vit_sweep.missing import Rerun, Retry, Selection, select
 from vit_sweep.plan import Knowledge, Plan, PlannedCell, make_plan
 from vit_sweep.provenance import require_extra
 from vit_sweep.record import Record
+from vit_sweep.scaling import Result
 from vit_sweep.snapshot import Snapshot, take
 from vit_sweep.status import ACTIVE, settled_results
 from vit_sweep.store import Study
@@ -66,7 +67,8 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         study.write_command(arguments, overrides, code=code.digest)
         root = str(Path(settings.data_root).absolute())
         study.write_plan(plan, data_root=root, options=settings.job_options, repeat=settings.repeat_rule)
-        chosen = _choose(study, plan.cells, code, retry=settings.retry, rerun=settings.rerun)
+        results = settled_results(study)
+        chosen = _choose(study, results, plan.cells, code, retry=settings.retry, rerun=settings.rerun)
         line = algebra.ordered((plan.cells[cell] for cell in chosen.run), settings.order, settings.order_seed)
         todo = _attempts(study, {planned.cell.cell_id: planned for planned in line})
         show.plan(console, plan, study=study.name, todo=set(todo))
@@ -82,7 +84,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
             return EXIT_DONE
         study.clear_stops(todo)
         submitter = Submitter(study, rendered, say=console.print)
-        submitter.submit(alone=_alone(study))
+        submitter.submit(alone=_alone(results))
     return _follow(study, console, submitter, wait=settings.wait, only=set(plan.cells))
 
 
@@ -112,7 +114,8 @@ def resume(
     with study.changing():
         code = take(study.folder)
         unclear = resolve(study)
-        chosen = _choose(study, planned, code, retry=retry, rerun=rerun)
+        results = settled_results(study)
+        chosen = _choose(study, results, planned, code, retry=retry, rerun=rerun)
         for root, data in {(files[cell].data_root, planned[cell].cell.data) for cell in chosen.run}:
             datasets.require(data, Path(root))
         todo = _attempts(study, {cell: planned[cell] for cell in chosen.run})
@@ -124,7 +127,7 @@ def resume(
         show.batches(console, [item.batch for item in rendered])
         study.clear_stops(todo)
         submitter = Submitter(study, rendered, say=console.print)
-        submitter.submit(alone=_alone(study))
+        submitter.submit(alone=_alone(results))
     return _follow(study, console, submitter, wait=wait, only=None)
 
 
@@ -153,7 +156,7 @@ def _follow(study: Study, console: Console, submitter: Submitter, *, wait: bool,
         while submitter.waiting:
             time.sleep(_FEED_PERIOD_S)
             with study.changing():
-                submitter.submit(alone=_alone(study))
+                submitter.submit(alone=_alone(settled_results(study)))
     except KeyboardInterrupt:
         show.detached(console, study.name, study.folder, waiting=len(submitter.waiting))
         return EXIT_DETACHED
@@ -162,10 +165,16 @@ def _follow(study: Study, console: Console, submitter: Submitter, *, wait: bool,
 
 
 def _choose(
-    study: Study, planned: Mapping[str, PlannedCell], code: Snapshot, *, retry: Retry | None, rerun: Rerun | None
+    study: Study,
+    results: Iterable[Result],
+    planned: Mapping[str, PlannedCell],
+    code: Snapshot,
+    *,
+    retry: Retry | None,
+    rerun: Rerun | None,
 ) -> Selection:
-    results = [result for result in settled_results(study) if result.file.cell_id in planned]
-    return select(results, code=code.digest, stops=study.stops(), retry=retry, rerun=rerun)
+    mine = [result for result in results if result.file.cell_id in planned]
+    return select(mine, code=code.digest, stops=study.stops(), retry=retry, rerun=rerun)
 
 
 def _attempts(study: Study, chosen: Mapping[str, PlannedCell]) -> dict[str, Todo]:
@@ -179,9 +188,9 @@ def _attempts(study: Study, chosen: Mapping[str, PlannedCell]) -> dict[str, Todo
     return todo
 
 
-def _alone(study: Study) -> bool:
-    """Whether no job of this study is queued or running."""
-    return not any(result.status in ACTIVE for result in settled_results(study))
+def _alone(results: Iterable[Result]) -> bool:
+    """Whether no job of the study is queued or running."""
+    return not any(result.status in ACTIVE for result in results)
 
 
 def _check_budget(budget: float | None, todo: Sequence[PlannedCell], finished: Sequence[Record]) -> None:

@@ -90,11 +90,6 @@ def refine(
     return replace(found, cause=cause, message=detail or found.message, host=found.host or hosts)
 
 
-def needs_the_scheduler(found: Exit) -> bool:
-    """Whether the scheduler may know more of this end than the job."""
-    return refine(found, ended=Ended.CANCELLED).cause is not found.cause
-
-
 def _of_rank(rank: RankFile, end: RankEnd, judged_by: str, at: str) -> Exit:
     return Exit(
         at=at or end.at,

@@ -4,13 +4,14 @@ import json
 import multiprocessing
 import os
 import signal
-import time
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from launchers.checked import to_json
 from launchers.job import Batch, Shape, Task
 from launchers.profile import Device, Scheduler
+from tests import conftest
 from tests.unit.builders import DATA, ENGINE, MODEL, cell, profile, series
 from vit_sweep.cell import CellFile, JobOptions
 
@@ -129,9 +130,4 @@ def ended(ranks):
             rank.join()
 
 
-def wait_for(true, seconds=60):
-    """Ask again and again until it is so."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.02)
+wait_for = partial(conftest.wait_for, every=0.02)

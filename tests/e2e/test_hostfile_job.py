@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -16,6 +16,7 @@ from launchers.checked import parse
 from launchers.hostfile import HostfileLauncher
 from launchers.job import Batch, Shape, Task
 from launchers.profile import PartitionProfile
+from tests import conftest
 from tests.conftest import ROOT, clean_environment, why_no_real_hosts
 from tests.e2e.conftest import QUICK, records
 from tests.unit.queue_probe import notes
@@ -50,12 +51,8 @@ def ranks_of(study):
     return found
 
 
-def wait_for(condition, seconds=200):
-    """Ask again and again, for as long as imports may take on a busy machine."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.2)
+# For as long as imports may take on a busy machine.
+wait_for = partial(conftest.wait_for, seconds=200, every=0.2)
 
 
 def states_of(study):

@@ -6,12 +6,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
+from tests import conftest
 from tests.conftest import clean_environment
 from tests.e2e.conftest import QUICK, records
 
@@ -32,11 +33,8 @@ def client(tmp_path, study):
     process.wait()
 
 
-def wait_until(true, seconds=120):
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.1)
+# For as long as imports may take on a busy machine.
+wait_until = partial(conftest.wait_for, seconds=120, every=0.1)
 
 
 def ranks(study):

@@ -4,11 +4,12 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import pytest
 
+from tests import conftest
 from tests.conftest import ROOT, why_no_real_hosts
 
 SCRIPT = ROOT / "tests" / "slurm" / "cluster.sh"
@@ -113,10 +114,4 @@ def trivial(**acts):
     return {"PATH": path, "TRIVIAL_ACTS": " ".join(f"{seed.removeprefix('s')}={act}" for seed, act in acts.items())}
 
 
-def wait_for(condition, seconds=60, what="waited in vain"):
-    """Ask again and again until `condition()` is true, and return what it said."""
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, what() if callable(what) else what
-        time.sleep(0.2)
-    return found
+wait_for = partial(conftest.wait_for, every=0.2)

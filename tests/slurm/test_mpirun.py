@@ -4,9 +4,11 @@ import json
 import os
 import re
 import shutil
+from functools import partial
 
 import pytest
 
+from tests import conftest
 from tests.conftest import TEST_CONF
 from tests.e2e.conftest import records
 
@@ -62,11 +64,5 @@ def test_the_signal_before_the_time_limit_reaches_the_ranks_and_is_named(sweep, 
     assert (report["cause"], report["signal"]) == ("preempted", "SIGUSR2")
 
 
-def wait_for(condition, seconds=240):
-    """Ask again and again, for as long as imports may take on a busy machine."""
-    import time
-
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.5)
+# For as long as imports may take on a busy machine.
+wait_for = partial(conftest.wait_for, seconds=240, every=0.5)

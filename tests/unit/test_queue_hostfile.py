@@ -16,7 +16,7 @@ from launchers.hostfile import HostfileLauncher
 from launchers.job import RUN_AGAIN
 from launchers.queue_card import read_card
 from launchers.queue_states import read_states
-from tests.conftest import ROOT
+from tests.conftest import ROOT, wait_for
 from tests.unit.queue_probe import notes
 from tests.unit.test_hostfile import rendered
 
@@ -33,14 +33,6 @@ while :; do sleep 0.1; done
 
 def read(path):
     return path.read_text() if path.exists() else ""
-
-
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return answer
 
 
 @pytest.fixture
@@ -74,7 +66,7 @@ def queue(tmp_path):
 
 
 def submission(folder):
-    return Submission(batch_name=folder.name, folder=str(folder), handle=until(lambda: read_card(folder)), tasks=2)
+    return Submission(batch_name=folder.name, folder=str(folder), handle=wait_for(lambda: read_card(folder)), tasks=2)
 
 
 def test_tasks_run_one_after_the_other_and_a_failed_one_does_not_stop_the_queue(queue, tmp_path):
@@ -94,7 +86,7 @@ def test_a_task_waits_while_another_study_holds_one_of_its_hosts(queue, tmp_path
     locks.mkdir(mode=0o700)
     with FileLock(locks / "host-b.lock"):
         process, folder = queue(f"touch {tmp_path}/ran")
-        until(lambda: "another study" in read(folder / "states.json"))
+        wait_for(lambda: "another study" in read(folder / "states.json"))
         assert not (tmp_path / "ran").exists()
     assert process.wait(timeout=60) == 0
     assert (tmp_path / "ran").exists()
@@ -127,7 +119,7 @@ def test_mpirun_is_warned_and_then_told_to_end_at_the_time_limit(queue, tmp_path
 
 def test_a_cancelled_task_ends_its_mpirun_and_the_next_one_runs(queue, tmp_path):
     process, folder = queue(f'[ "$VIT_SWEEP_TASK_INDEX" = 0 ] || exit 0; {UNTIL_TOLD.format(tmp_path)}', minute_s=60.0)
-    until((tmp_path / "ran").exists)
+    wait_for((tmp_path / "ran").exists)
     HostfileLauncher().cancel([(submission(folder), [0])])
     assert process.wait(timeout=60) == 0
     assert read(tmp_path / "told").split() == ["TERM"]
@@ -136,7 +128,7 @@ def test_a_cancelled_task_ends_its_mpirun_and_the_next_one_runs(queue, tmp_path)
 
 def test_a_queue_that_is_told_to_end_ends_mpirun_and_says_so(queue, tmp_path):
     process, folder = queue(UNTIL_TOLD.format(tmp_path), minute_s=60.0)
-    until((tmp_path / "ran").exists)
+    wait_for((tmp_path / "ran").exists)
     process.terminate()
     assert process.wait(timeout=60) == 0
     assert read(tmp_path / "told").split() == ["TERM"]
@@ -145,12 +137,12 @@ def test_a_queue_that_is_told_to_end_ends_mpirun_and_says_so(queue, tmp_path):
 
 def test_mpirun_does_not_outlive_a_queue_that_was_killed(queue, tmp_path):
     process, folder = queue(UNTIL_TOLD.format(tmp_path), minute_s=60.0)
-    until(lambda: read(tmp_path / "ran").endswith("\n"))
-    until(lambda: read_states(folder)[0].state is TaskState.RUNNING)
+    wait_for(lambda: read(tmp_path / "ran").endswith("\n"))
+    wait_for(lambda: read_states(folder)[0].state is TaskState.RUNNING)
     asked = submission(folder)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    until(lambda: not Path(f"/proc/{read(tmp_path / 'ran').strip()}").exists(), seconds=20)
+    wait_for(lambda: not Path(f"/proc/{read(tmp_path / 'ran').strip()}").exists(), seconds=20)
     assert read(tmp_path / "told").split() == ["TERM"]
     states = HostfileLauncher().states([asked])
     assert {(s.state, s.ended, s.detail) for s in states.values()} == {

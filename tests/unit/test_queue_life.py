@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -21,19 +20,11 @@ from launchers.profile import Device, Scheduler
 from launchers.queue_card import handle_of, nobody, process_of, read_card
 from launchers.queue_client import cancel_queues, queue_states
 from launchers.queue_states import read_states
-from tests.conftest import ROOT
+from tests.conftest import ROOT, wait_for
 from tests.unit.builders import batch, profile
 from tests.unit.queue_probe import notes
 
 QUEUE = "import sys; from launchers.local_queue import main; sys.exit(main(sys.argv[2:], minute_s=float(sys.argv[1])))"
-
-
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return answer
 
 
 @pytest.fixture
@@ -164,13 +155,13 @@ def test_ranks_are_warned_and_then_ended_at_their_time_limit_which_they_know(que
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two tasks must run side by side")
 def test_cancelling_tasks_leaves_the_queues_other_tasks_and_batches_alone(queue):
     process, (one, other) = queue(["wait", "done", "done"], ["wait"], closing=RUN_AGAIN)
-    until(lambda: began(one) and began(other))
+    wait_for(lambda: began(one) and began(other))
     cancel_queues([(submission(one, 3), [0])], name="the local queue")
     assert read_states(one)[0].ended is Ended.CANCELLED
     assert [n["VIT_SWEEP_TASK_INDEX"] for n in notes(one) if n["what"] == "closing"] == ["0"], "its verdict is wanted"
     assert process.poll() is None
     assert read_states(other)[0].state is TaskState.RUNNING
-    until(lambda: read_states(one)[2].ended)
+    wait_for(lambda: read_states(one)[2].ended)
     assert [read_states(one)[i].ended for i in (1, 2)] == [Ended.COMPLETED] * 2
     cancel_queues([(submission(other, 1), None)], name="the local queue")
     assert process.wait(timeout=60) == 0
@@ -179,7 +170,7 @@ def test_cancelling_tasks_leaves_the_queues_other_tasks_and_batches_alone(queue)
 
 def test_a_rank_may_block_signals_and_take_them_where_it_likes(queue):
     process, (folder,) = queue(["take"])
-    until(lambda: began(folder))
+    wait_for(lambda: began(folder))
     cancel_queues([(submission(folder, 1), None)], name="the local queue")
     assert process.wait(timeout=60) == 0
     assert [note["code"] for note in notes(folder) if note["what"] == "closing"] == [1], (
@@ -192,7 +183,7 @@ def test_a_queue_hears_its_clients_while_it_imports_what_its_ranks_need(queue, t
     os.mkfifo(tmp_path / "imports")
     (tmp_path / "path/queue_slow_import.py").write_text(f"open({str(tmp_path / 'imports')!r}).read()\n")
     process, (folder,) = queue(["done", "done"], PYTHONPATH=str(tmp_path / "path"), preload=("queue_slow_import",))
-    until(lambda: len(read_states(folder)) == 2)
+    wait_for(lambda: len(read_states(folder)) == 2)
     try:
         cancel_queues([(submission(folder, 2), [0])], name="the local queue", wait_s=20)
         assert [read_states(folder)[i].ended for i in range(2)] == [Ended.CANCELLED, None]
@@ -215,7 +206,7 @@ def test_tasks_whose_ranks_cannot_be_started_end_with_the_reason(queue, tmp_path
 
 def test_sigterm_ends_everything_of_a_queue(queue):
     process, (folder,) = queue(["wait"] * 3, parallel=1)
-    until(lambda: began(folder))
+    wait_for(lambda: began(folder))
     process.terminate()
     assert process.wait(timeout=60) == 0
     assert {(s.ended, s.detail) for s in read_states(folder).values()} == {(Ended.CANCELLED, "cancelled")}
@@ -239,11 +230,11 @@ def test_a_queue_that_does_not_answer_is_named_with_what_to_do(tmp_path):
 
 def test_ranks_do_not_outlive_a_queue_that_was_killed_and_their_end_is_unsaid(queue):
     process, (folder,) = queue(["wait", "done"], ranks=2)
-    until(lambda: len(began(folder)) == 2)
+    wait_for(lambda: len(began(folder)) == 2)
     asked = submission(folder, 2)
     process.kill()
     process.wait()
-    until(lambda: not any(is_rank(note["pid"]) for note in began(folder)), seconds=20)
+    wait_for(lambda: not any(is_rank(note["pid"]) for note in began(folder)), seconds=20)
     assert [n["what"] for n in notes(folder)].count("SIGTERM") == 2, "each could write its checkpoint"
     for status in queue_states([asked], name="the local queue").values():
         assert (status.state, status.ended, status.detail) == (TaskState.ENDED, Ended.UNSAID, "the local queue is gone")
@@ -251,11 +242,11 @@ def test_ranks_do_not_outlive_a_queue_that_was_killed_and_their_end_is_unsaid(qu
 
 def test_a_queue_lives_on_while_its_disk_is_full_and_speaks_when_there_is_room(queue):
     process, (folder,) = queue(["wait"])
-    until(lambda: began(folder) and read_states(folder)[0].state is TaskState.RUNNING)
+    wait_for(lambda: began(folder) and read_states(folder)[0].state is TaskState.RUNNING)
     (folder / "states.tmp").mkdir()  # nothing can be written under the name that the queue writes aside to
     (folder / "cancel").mkdir()
     (folder / "cancel/0").touch()
-    until(lambda: [n for n in notes(folder) if n["what"] == "closing"])
+    wait_for(lambda: [n for n in notes(folder) if n["what"] == "closing"])
     room = threading.Timer(1.0, (folder / "states.tmp").rmdir)
     room.start()
     assert process.wait(timeout=60) == 0

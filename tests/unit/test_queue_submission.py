@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -19,19 +18,11 @@ from launchers.profile import Device, Scheduler
 from launchers.queue_card import nobody, process_of, read_card, write_cards
 from launchers.queue_client import find_queues, start_queue
 from launchers.queue_states import read_states
-from tests.conftest import ROOT
+from tests.conftest import ROOT, wait_for
 from tests.unit.builders import batch, profile
 from tests.unit.queue_probe import notes
 
 POINTS = ("before", "locked", "forked", "started", "yielded")
-
-
-def until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not (answer := condition()):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.05)
-    return answer
 
 
 @pytest.fixture
@@ -89,9 +80,9 @@ def test_whenever_a_client_is_killed_the_next_one_finds_the_one_queue_or_may_sta
         found = {s.batch_name: s for s in submit(two)}
     (queue,) = queues_of(tmp_path)
     assert {process_of(s.handle).pid for s in found.values()} == {queue.pid}
-    until(lambda: notes(two[0].folder) or notes(two[1].folder))
+    wait_for(lambda: notes(two[0].folder) or notes(two[1].folder))
     LocalLauncher().cancel([(s, None) for s in found.values()])
-    until(lambda: not queues_of(tmp_path))
+    wait_for(lambda: not queues_of(tmp_path))
     assert {read_states(Path(b.folder))[0].ended for b in two} == {Ended.CANCELLED}
     for b in two:
         assert [note["what"] for note in notes(b.folder)].count("begun") <= 1, (
@@ -101,14 +92,14 @@ def test_whenever_a_client_is_killed_the_next_one_finds_the_one_queue_or_may_sta
 
 def test_the_client_and_its_queue_name_the_queue_alike(two):
     submissions = submit(two)
-    cards = [until(lambda b=b: read_card(Path(b.folder))) for b in two]
+    cards = [wait_for(lambda b=b: read_card(Path(b.folder))) for b in two]
     assert cards == [s.handle for s in submissions]
     assert [s.folder for s in submissions] == [b.folder for b in two]
 
 
 def test_a_batch_that_a_living_queue_has_is_never_given_to_a_second_one(two):
     submit(two[:1])
-    until(lambda: read_card(Path(two[0].folder)))
+    wait_for(lambda: read_card(Path(two[0].folder)))
     with pytest.raises(SubmitError, match="works on this batch already") as refused:
         submit(two)
     assert refused.value.problem is SubmitProblem.BUSY, "looking it up finds it"
@@ -127,7 +118,7 @@ def test_what_an_earlier_queue_of_the_same_folder_said_is_forgotten(two):
     (folder / "cancel").mkdir()
     (folder / "cancel/0").touch()
     (submission,) = submit(two[:1])
-    until(lambda: read_states(folder).get(0) and read_states(folder)[0].state is TaskState.RUNNING)
+    wait_for(lambda: read_states(folder).get(0) and read_states(folder)[0].state is TaskState.RUNNING)
     assert read_card(folder) == submission.handle
 
 
@@ -189,6 +180,6 @@ def test_the_queue_holds_the_locks_as_long_as_it_lives_and_runs_the_batchs_code(
     (submission,) = start_queue(rendered, [sys.executable, "-c", script], name="the queue")
     assert find_queues(doubts([item]), wait_s=0.2) == {}, "it lives and has said nothing"
     go.write_text("")
-    until(lambda: find_queues(doubts([item]), wait_s=0.0) == {item.name: None})
+    wait_for(lambda: find_queues(doubts([item]), wait_s=0.0) == {item.name: None})
     assert "path /snapshots/1" in Path(item.folder, "queue.log").read_text()
     assert process_of(submission.handle) is None

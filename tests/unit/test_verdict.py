@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from launchers.backend import Ended
 from vit_sweep.ending import Cause, HostMemory, RankEnd, RankFile
-from vit_sweep.verdict import judge, needs_the_scheduler, of_scheduler, refine
+from vit_sweep.verdict import judge, of_scheduler, refine
 
 ECHOES = (Cause.TERMINATED, Cause.COMMUNICATION, Cause.HANG)
 
@@ -105,5 +105,5 @@ def test_a_restart_that_nobody_asked_for_was_a_preemption_if_announced_and_else_
 
 
 def test_only_open_ends_need_the_scheduler():
-    assert needs_the_scheduler(judge([rank(0, Cause.TERMINATED)]))
-    assert not needs_the_scheduler(judge([rank(0, Cause.BUG)]))
+    assert refine(judge([rank(0, Cause.TERMINATED)]), ended=Ended.CANCELLED).cause is not Cause.TERMINATED
+    assert refine(judge([rank(0, Cause.BUG)]), ended=Ended.CANCELLED).cause is Cause.BUG
