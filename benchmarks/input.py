@@ -18,9 +18,9 @@ from dataclasses import replace
 
 import torch
 from sklearn.datasets import load_sample_images
-from torch.utils.data import DataLoader, Dataset
-from torchvision import transforms
+from torch.utils.data import DataLoader
 
+from benchmarks.paper import Paper
 from launchers.profile import Device
 from tests.unit.builders import DATA, MODEL, cell
 from vit_sweep.point import Pipeline
@@ -30,24 +30,6 @@ from vit_sweep.train.pipeline import pipeline_of
 BATCH = 64
 CASES = [(32, 32, False), (32, 32, True), (32, 224, False), (32, 224, True), (256, 224, False), (256, 224, True)]
 """Pixels of a side of the source, of the model, and whether augmented."""
-
-
-class Paper(Dataset):
-    """The paper's transforms of one image, as torchvision's CIFAR applies them."""
-
-    def __init__(self, split, side):
-        self.arrays = split.images.permute(0, 2, 3, 1).contiguous().numpy()
-        self.labels = split.labels.tolist()
-        self.transform = transforms.Compose(
-            [transforms.ToPILImage(), transforms.Resize(side), transforms.ToTensor(),
-             transforms.Normalize((0.5,), (0.5,))]
-        )  # fmt: skip
-
-    def __len__(self):
-        return len(self.labels)
-
-    def __getitem__(self, index):
-        return self.transform(self.arrays[index]), self.labels[index]
 
 
 def pictures(side, count):

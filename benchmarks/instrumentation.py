@@ -16,13 +16,13 @@ import os
 import random
 import tempfile
 import time
-from math import sqrt
 from pathlib import Path
 from statistics import median
 
 import torch
 import torch.distributed as dist
 
+from benchmarks.step_report import interval
 from launchers.profile import Device
 from vit_sweep.cell import Cell
 from vit_sweep.point import DataSource, DataSpec, EngineSpec, ModelSpec, OptimizerKind, OptimizerSpec, Precision
@@ -68,12 +68,6 @@ def trainers_of(cell):
         )
         for kind in KINDS
     }  # fmt: skip
-
-
-def interval(values):
-    """95 % interval of the median by order statistics: ranks n/2 -+ 0.98 sqrt(n)."""
-    ordered, half, reach = sorted(values), len(values) / 2, 0.98 * sqrt(len(values))
-    return ordered[max(0, int(half - reach))], ordered[min(len(values) - 1, int(half + reach))]
 
 
 def measure(cell, rounds):

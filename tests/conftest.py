@@ -35,6 +35,29 @@ def sweep(tmp_path):
     return run
 
 
+@pytest.fixture
+def start():
+    """Start a program of ours with pipes for what it reads and says, as text; none outlives the test."""
+    started = []
+
+    def run(*words, **environment):
+        process = subprocess.Popen(
+            [sys.executable, *words],
+            env=clean_environment() | environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
 def why_no_real_hosts(programs, what, path=None):
     """The reason why `what` cannot run here, or None. Where it could be installed, its absence is a failure."""
     missing = [program for program in programs if shutil.which(program, path=path) is None]

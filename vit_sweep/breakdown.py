@@ -5,6 +5,7 @@ How each quantity is taken, and where it stops being true, is said in docs/measu
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from operator import attrgetter
 from statistics import median
 from typing import Annotated
 
@@ -13,7 +14,8 @@ from annotated_types import Ge
 from launchers.checked import checked
 from launchers.profile import Count
 from vit_sweep.point import ModelSpec
-from vit_sweep.vit import train_flop
+from vit_sweep.vit import forward_flop, train_flop
+from vit_sweep.vit import parameters as model_parameters
 
 Milliseconds = Annotated[float, Ge(0)]
 
@@ -176,6 +178,35 @@ class Collective:
 
 
 @checked
+class CountedFlop:
+    """One forward of a micro batch as DeepSpeed's profiler counts it, beside this project's own formulas."""
+
+    images: Count
+    """Of the micro batch."""
+    flop: float
+    """Operations, a multiply-add being two: the profiler's count, with norms and activation functions."""
+    macs: float
+    """Its multiply-adds."""
+    formula_flop: float
+    """`vit.forward_flop` x images: what MFU rests on."""
+    flop_ratio: float
+    """flop / formula_flop."""
+    parameters: int
+    """Those that the profiler saw on rank 0: with ZeRO 3 the part that this rank holds outside of a forward."""
+    formula_parameters: int
+    """`vit.parameters`: of the whole model."""
+    file: str
+    """Name of the profiler's text, in the attempt's folder."""
+
+    @property
+    def sentence(self) -> str:
+        """The comparison for people."""
+        theirs = f"DeepSpeed counts {self.flop:.6g} FLOP and {self.parameters} parameters"
+        ours = f"the formulas behind mfu say {self.formula_flop:.6g} and {self.formula_parameters}"
+        return f"Forward of {self.images} images: {theirs}, {ours}; FLOP ratio {self.flop_ratio:.4f}"
+
+
+@checked
 class Breakdown:
     """What was measured after the training, beside the timed epochs."""
 
@@ -184,6 +215,10 @@ class Breakdown:
     collective: Collective | None = None
     trace: str | None = None
     """Name of the Chrome trace of rank 0's profiled window, in the attempt's folder."""
+    comms: str | None = None
+    """Name of the text of DeepSpeed's communication logger, in the attempt's folder."""
+    flop: CountedFlop | None = None
+    """What DeepSpeed's FLOPs profiler counted."""
     notes: tuple[str, ...] = ()
     """Why something is missing."""
 
@@ -212,8 +247,8 @@ def step_breakdown(epochs: Sequence[Sequence[RankPhases]]) -> StepBreakdown | No
     """Combine epochs (each: one entry per rank) into one breakdown; None without any."""
     if not epochs or not all(epochs):
         return None
-    by_rank = tuple(_combined([rank.median_ms for rank in ranks], median) for ranks in zip(*epochs, strict=True))
-    return StepBreakdown(by_rank=by_rank, most=_combined(by_rank, max), middle=_combined(by_rank, median))
+    by_rank = tuple(_combined([rank.median_ms for rank in ranks], _middle) for ranks in zip(*epochs, strict=True))
+    return StepBreakdown(by_rank=by_rank, most=_combined(by_rank, max), middle=_combined(by_rank, _middle))
 
 
 def collective(durations: Sequence[Sequence[float]], kinds: Sequence[CollectiveKind], steps: int) -> Collective | None:
@@ -234,6 +269,17 @@ def collective(durations: Sequence[Sequence[float]], kinds: Sequence[CollectiveK
     )  # fmt: skip
 
 
+def counted_flop(
+    model: ModelSpec, classes: int, *, images: int, flop: float, macs: float, parameters: int, file: str
+) -> CountedFlop:
+    """Put a profiler's count of one forward of `images` beside the formulas."""
+    ours = forward_flop(model, classes) * images
+    return CountedFlop(
+        images=images, flop=flop, macs=macs, formula_flop=ours, flop_ratio=round(flop / ours, 6), parameters=parameters,
+        formula_parameters=model_parameters(model, classes), file=file,
+    )  # fmt: skip
+
+
 def mfu(model: ModelSpec, classes: int, *, images_per_s: float, gpus: int, peak_tflops: float | None) -> float | None:
     """Model FLOPs utilisation: train FLOPs per image x images/s / (peak x GPUs); None without a peak.
 
@@ -249,6 +295,21 @@ def _phases(times: Mapping[Phase, float]) -> Phases:
     return Phases(**({Phase.COMMUNICATION.value: None} | rounded))  # type: ignore[arg-type]  # by name
 
 
-def _combined(many: Sequence[Phases], how: Callable[[list[float]], float]) -> Phases:
-    known = {phase: [getattr(phases, phase) for phases in many] for phase in Phase}
-    return _phases({phase: how(times) for phase, times in known.items() if None not in times})
+_NAMES = tuple(phase.value for phase in Phase)
+_TIMES = attrgetter(*_NAMES)
+
+
+def _combined(many: Sequence[Phases], how: Callable[[Sequence[float]], float]) -> Phases:
+    by_phase = zip(_NAMES, zip(*map(_TIMES, many), strict=True), strict=True)
+    found = {name: None if None in times else round(how(times), 3) for name, times in by_phase}
+    return Phases(**found)  # type: ignore[arg-type]  # None is only ever in communication
+
+
+def _middle(times: Sequence[float]) -> float:
+    """The median; most runs have one or two epochs that count."""
+    match len(times):
+        case 1:
+            return times[0]
+        case 2:
+            return (times[0] + times[1]) / 2
+    return median(times)

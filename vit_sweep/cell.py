@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from enum import StrEnum
 from typing import Annotated
 
 from annotated_types import Gt, Le
@@ -107,6 +108,23 @@ class Series:
         return (self.scaling, self.batch_per, self.placement)
 
 
+class Logger(StrEnum):
+    """Another library that a run can tell its figures to, epoch by epoch."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    MLFLOW = "mlflow"
+
+
+class DeepSpeedProfiler(StrEnum):
+    """An instrument of DeepSpeed's own, used once after the timed epochs."""
+
+    FLOPS = "flops"
+    """Operations and parameters of every module, counted in one forward."""
+    COMMS = "comms"
+    """Every collective of a short window, by kind and size."""
+
+
 @checked
 class JobOptions:
     """How a job behaves beside its work. Nothing of it changes what is computed, so it is not part of the identity."""
@@ -119,6 +137,10 @@ class JobOptions:
     """Measure collectives and matrix products at the start of the job, before the training."""
     profile_steps: NotNegativeInt = 3
     """Optimizer steps of the profiled window after the timed epochs; 0: none."""
+    deepspeed_profilers: tuple[DeepSpeedProfiler, ...] = ()
+    """Which of DeepSpeed's own instruments look at the run after its timed epochs."""
+    logging: tuple[Logger, ...] = ()
+    """Which libraries are told every epoch's figures, between epochs."""
     data_workers: NotNegativeInt = 2
     """Processes per rank that read images for `pipeline=loader`."""
     target_accuracy: Annotated[float, Gt(0), Le(1)] | None = None

@@ -11,11 +11,11 @@ from launchers.checked import checked, field_names, parse
 from launchers.errors import UserError
 from launchers.profile import Count, Positive
 from vit_sweep.algebra import GridSpec, Order
-from vit_sweep.cell import JobOptions
+from vit_sweep.cell import DeepSpeedProfiler, JobOptions, Logger
 from vit_sweep.compose import Plain
 from vit_sweep.missing import Rerun, Retry
 from vit_sweep.plan import MemoryCheck
-from vit_sweep.point import NotNegativeInt, Point
+from vit_sweep.point import NotNegativeInt, Pipeline, Point
 from vit_sweep.repeats import RepeatRule
 
 
@@ -46,6 +46,10 @@ class Settings:
     """Measure collectives and matrix products at the start of each job."""
     profile_steps: NotNegativeInt
     """Optimizer steps of the profiled window after the timed epochs; 0: none."""
+    deepspeed_profilers: tuple[DeepSpeedProfiler, ...]
+    """DeepSpeed's own instruments that look at every run after its timed epochs: flops, comms."""
+    logging: tuple[Logger, ...]
+    """Libraries that are told every epoch's figures: tensorboard, wandb, mlflow."""
     data_workers: NotNegativeInt
     """Processes per rank that read images for `data.pipeline=loader`."""
     minutes: Count | None
@@ -86,6 +90,8 @@ class Settings:
             hang_minutes=self.hang_minutes,
             preflight=self.preflight,
             profile_steps=self.profile_steps,
+            deepspeed_profilers=self.deepspeed_profilers,
+            logging=self.logging,
             data_workers=self.data_workers,
             target_accuracy=self.target_accuracy,
         )
@@ -115,14 +121,20 @@ def _flat(said: Plain) -> Plain:
     data = said.get("data")
     if not isinstance(data, dict) or "pipeline" not in data:
         return said
-    return said | {"data": {k: v for k, v in data.items() if k != "pipeline"}, "pipeline": data["pipeline"]}
+    pipeline = data["pipeline"]
+    if pipeline not in list(Pipeline):
+        # Said here: behind this line the key has another name than the one that the user typed.
+        menu = " or ".join(f"'{one}'" for one in Pipeline)
+        raise UserError(f"grid: data.pipeline={pipeline} is not one of {menu}")
+    return said | {"data": {k: v for k, v in data.items() if k != "pipeline"}, "pipeline": pipeline}
 
 
 def _meant(said: Plain) -> Plain:
-    """Take what says clearly what is meant: `exclude="gpus==8"` for a list of one, `preflight=off` for false."""
+    """Take what says clearly what is meant: `logging=wandb` for a list of one, `preflight=off` for false."""
     meant = dict(said)
-    if isinstance(said.get("exclude"), str):
-        meant["exclude"] = [said["exclude"]]
+    for name in ("exclude", "deepspeed_profilers", "logging"):
+        if isinstance(said.get(name), str):
+            meant[name] = [said[name]]
     if said.get("preflight") in ("on", "off"):
         meant["preflight"] = said["preflight"] == "on"
     return meant

@@ -2,6 +2,7 @@
 
     step = accum x micro batch x FLOP per image / (fraction x peak)  +  all-reduce of the gradients
     all-reduce = 2 (n-1) latency + 2 (n-1)/n x bytes / bus bandwidth        (ring; nccl-tests, PERFORMANCE.md)
+    run  = start-up + preflight + epochs x (steps x step + test) + what is measured after the last epoch
 
 Where runs of the same model on the same GPU model have finished, their throughput replaces the first term.
 """
@@ -11,7 +12,8 @@ from collections.abc import Sequence
 from launchers.checked import checked
 from launchers.hosts import choose_hosts
 from launchers.profile import Link, PartitionProfile
-from vit_sweep.cell import Cell
+from vit_sweep import measuring
+from vit_sweep.cell import Cell, JobOptions
 from vit_sweep.point import Precision
 from vit_sweep.record import Record
 from vit_sweep.stats import epoch_time
@@ -26,6 +28,7 @@ STARTUP_S = 90.0
 """Imports, rendezvous, data and engine of a job."""
 TEST_SHARE = 1 / 3
 """Operations of an image in a test against one in training."""
+AS_USUAL = JobOptions()
 
 
 @checked
@@ -40,8 +43,13 @@ class TimeEstimate:
     """Whether finished runs are behind it."""
 
 
-def predict(cell: Cell, profile: PartitionProfile, finished: Sequence[Record]) -> TimeEstimate | None:
-    """Predict a run from finished ones, else from FLOPs; None when neither the runs nor the peak are known."""
+def predict(
+    cell: Cell, profile: PartitionProfile, finished: Sequence[Record], options: JobOptions = AS_USUAL
+) -> TimeEstimate | None:
+    """Predict a run from finished ones, else from FLOPs; None when neither the runs nor the peak are known.
+
+    `options` say what the job measures beside its training, which takes up to about 70 s.
+    """
     alike = [r for r in finished if _alike(r.requested, cell)]
     link = _link(cell, profile)
     reduce_s = allreduce_s(gradient_bytes(cell), cell.gpus, link) if link else 0.0
@@ -65,7 +73,20 @@ def predict(cell: Cell, profile: PartitionProfile, finished: Sequence[Record]) -
     step_s = cell.accum * cell.micro_batch * per_image_s + reduce_s
     test_s = cell.data.test_images / cell.gpus * per_image_s * TEST_SHARE
     seconds = STARTUP_S + cell.epochs * (cell.steps_per_epoch * step_s + test_s)
+    seconds += _measuring_s(cell, link, step_s, options)
     return TimeEstimate(seconds=seconds, step_ms=1000 * step_s, basis=basis, measured=bool(alike))
+
+
+def _measuring_s(cell: Cell, link: Link | None, step_s: float, options: JobOptions) -> float:
+    """Seconds of the preflight and of what is measured after the training."""
+    spent = measuring.after_s(
+        step_s, ranks=cell.gpus, profile_steps=options.profile_steps, profilers=options.deepspeed_profilers
+    )
+    if options.preflight:
+        messages = measuring.sizes(gradient_bytes(cell)) if cell.gpus > 1 else []
+        times = None if link is None else [allreduce_s(size, cell.gpus, link) for size in messages]
+        spent += measuring.preflight_s(times, len(messages))
+    return spent
 
 
 def allreduce_s(size_bytes: float, ranks: int, link: Link) -> float:
@@ -80,8 +101,12 @@ def gradient_bytes(cell: Cell) -> int:
 
 
 def spent_gpu_hours(record: Record) -> float:
-    """GPU-hours of a finished run: start-up and epochs. Evaluation is not timed and not counted."""
-    return record.requested.gpus * (record.startup_s + sum(epoch.seconds for epoch in record.epochs)) / 3600
+    """GPU-hours of a finished run: its job from the first line to the record.
+
+    After a restart, and for records without that time: start-up and epochs at least.
+    """
+    least_s = record.startup_s + sum(epoch.seconds for epoch in record.epochs)
+    return record.requested.gpus * max(record.job_s or 0.0, least_s) / 3600
 
 
 def _alike(mine: Cell, other: Cell) -> bool:

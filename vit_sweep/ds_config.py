@@ -26,7 +26,6 @@ KNOWN_KEYS = frozenset({
     "dump_state",
     "timers",
     "disable_allgather",
-    "comms_logger",
     "flops_profiler",
 })  # fmt: skip
 
@@ -49,7 +48,8 @@ def ds_config(cell: Cell) -> dict[str, Any]:
         "dump_state": False,
         # On by default, it synchronises the device twice in every step.
         "timers": {"throughput": {"enabled": False, "synchronized": False}},
-        "comms_logger": {"enabled": False},
+        # No "comms_logger": DeepSpeed switches it on wherever the key stands, whatever "enabled" says, and it then
+        # synchronises the device after every collective. `train/deepspeed_profilers.py` uses it after the timed epochs.
         "flops_profiler": {"enabled": False},
     }
     check(config, gpus=cell.gpus)

@@ -83,7 +83,7 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
         return (
             f"batch={point.batch} accum={point.accum} gpus={point.gpus}: the global batch "
             f"{cell.micro_batch} x {cell.accum} x {cell.gpus} = {cell.global_batch} is more than the "
-            f"{train_images} images of an epoch; use a smaller batch or accum, or more data",
+            f"{train_images} image(s) of an epoch; use a smaller batch or accum, or more data",
         )
     return cell
 

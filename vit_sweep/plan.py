@@ -10,7 +10,7 @@ from launchers.hosts import choose_hosts
 from launchers.job import Shape
 from launchers.profile import PartitionProfile
 from vit_sweep import cost, memory
-from vit_sweep.cell import Cell, Series
+from vit_sweep.cell import Cell, JobOptions, Series
 from vit_sweep.cost import TimeEstimate
 from vit_sweep.grid import cell_of, series_of
 from vit_sweep.memory import MemoryEstimate
@@ -80,6 +80,8 @@ class Knowledge:
     """Time limit of every job, if the user gives one."""
     finished: tuple[Record, ...] = ()
     """Runs whose throughput says how long others take."""
+    options: JobOptions = JobOptions()
+    """What a job does beside its work: of its time, what it measures."""
 
 
 NOTHING = Knowledge()
@@ -109,7 +111,7 @@ def make_plan(points: Iterable[Point], known: Knowledge = NOTHING) -> Plan:
     cells: dict[str, PlannedCell] = {}
     for point in points:
         cell = cell_of(point)
-        time = cost.predict(cell, point.partition, known.finished) if isinstance(cell, Cell) else None
+        time = cost.predict(cell, point.partition, known.finished, known.options) if isinstance(cell, Cell) else None
         reasons = _limits(cell, time, point, known) if isinstance(cell, Cell) else cell
         if reasons or not isinstance(cell, Cell):
             planned.append(PlannedPoint(point_id=point.point_id, axes=point.axes, cell_id=None, reasons=reasons))

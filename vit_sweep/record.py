@@ -109,6 +109,8 @@ class Record:
     """When the last attempt began (UTC, ISO 8601)."""
     startup_s: float
     """From the last attempt's first line to its first step: imports, rendezvous, data, engine."""
+    job_s: float | None = None
+    """From the last attempt's first line to this record: evaluation, preflight and the measuring phase included."""
     versions: dict[str, str]
     """Of python and of each package that trains."""
     code: str = ""

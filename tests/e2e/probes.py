@@ -99,3 +99,68 @@ def fill_disk_at(folder, where):
                 os.close(ballast)
 
     Guardian.beat = beat
+
+
+def note_instruments(path):
+    """Note, line by line, where timed steps begin and end and what loggers and profilers do between."""
+    import deepspeed.comm
+    import torch.nn.functional
+
+    from vit_sweep.train.loop import Trainer
+    from vit_sweep.train.trackers.guarded import Trackers
+
+    linear, timed, micro, guard = torch.nn.functional.linear, Trainer._train_steps, Trainer._micro_step, Trackers._guard
+
+    def note(line):
+        with open(f"{path}.{os.environ['RANK']}", "a") as file:  # noqa: PTH123 - in a forked rank
+            file.write(line + "\n")
+
+    def steps(self):
+        note("timed steps begin")
+        timed(self)
+        note("timed steps end")
+
+    def step(self, *given, **options):
+        if deepspeed.comm.comms_logger.enabled:
+            note("a step with the communication logger")
+        if torch.nn.functional.linear is not linear:
+            note("a step with the FLOPs profiler")
+        micro(self, *given, **options)
+
+    def guarded(self, logger, *given):
+        note(f"a call of {logger.value}")
+        guard(self, logger, *given)
+
+    Trainer._train_steps, Trainer._micro_step, Trackers._guard = steps, step, guarded
+
+
+def broken_instruments():
+    """On rank 1 neither of DeepSpeed's profilers starts; on rank 0 MLflow's second epoch finds no room."""
+    import deepspeed.comm
+    from deepspeed.profiling.flops_profiler.profiler import FlopsProfiler
+
+    if os.environ["RANK"] == "0":
+        from vit_sweep.train.trackers.mlflow import Mlflow
+
+        epoch = Mlflow.epoch
+
+        def full(self, number, figures):
+            if number == 2:
+                raise OSError("No space left on device")
+            epoch(self, number, figures)
+
+        Mlflow.epoch = full
+        return
+
+    configure = deepspeed.comm.configure
+
+    def refuse(*given, enabled=None, **options):
+        if enabled:
+            raise RuntimeError("no such instrument here")
+        configure(*given, enabled=enabled, **options)
+
+    def no_start(*given, **options):
+        raise RuntimeError("no such instrument here")
+
+    FlopsProfiler.start_profile = no_start
+    deepspeed.comm.configure = refuse

@@ -130,4 +130,16 @@ def ended(ranks):
             rank.join()
 
 
+def run_all(target, arguments, *, folder, seconds):
+    """Fork a rank for each of `arguments` and wait until all have ended well; they write their logs into `folder`."""
+    started = [server().Process(target=target, args=given) for given in arguments]
+    for rank in started:
+        rank.start()
+    with ended(started) as ranks:
+        for rank in ranks:
+            rank.join(seconds)
+        logs = "\n".join(path.read_text()[-3000:] for path in sorted(folder.glob("*.log")))
+        assert [rank.exitcode for rank in ranks] == [0] * len(ranks), logs
+
+
 wait_for = partial(conftest.wait_for, every=0.02)

@@ -127,26 +127,17 @@ def server(archive):
 
 
 @pytest.fixture
-def prepare(spec, archive, tmp_path):
+def prepare(spec, archive, tmp_path, start):
     """Start `data prepare tiny --root ROOT` in a process of its own, with the archive at `url`."""
     (tmp_path / "conf" / "data").mkdir(parents=True)
     (tmp_path / "conf" / "data" / "tiny.yaml").write_text(to_json(spec))  # JSON is YAML
-    started = []
 
-    def start(url):
+    def preparing(url):
         listed = " ".join(f"{file.path.split('/')[1]}={file.md5}" for file in spec.files)
         words = ["prepare", "tiny", "--root", tmp_path / "root", "--config-dir", tmp_path / "conf"]
-        process = subprocess.Popen(
-            [sys.executable, "-c", PREPARE, url, hashlib.md5(archive).hexdigest(), listed, *words],
-            env=clean_environment() | {"no_proxy": "*"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        started.append(process)
-        return process
+        return start("-c", PREPARE, url, hashlib.md5(archive).hexdigest(), listed, *words, no_proxy="*")
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    return preparing
 
 
 def names_in(folder):

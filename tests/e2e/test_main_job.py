@@ -38,10 +38,10 @@ def test_the_sweep_ends_well_and_prints_both_tables_and_the_figures(finished):
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "strong scaling" in answer.stdout
     assert "weak scaling" in answer.stdout
-    for name in ("strong_scaling.png", "weak_scaling.svg"):
+    for name in ("strong_time.png", "weak_time.svg"):
         assert str(study / "figures" / name) in answer.stdout
         assert (study / "figures" / name).stat().st_size > 5000
-    assert (study / "figures" / "strong_scaling.png").read_bytes().startswith(b"\x89PNG")
+    assert (study / "figures" / "strong_time.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_strong_and_weak_points_that_are_the_same_run_are_run_once(finished):

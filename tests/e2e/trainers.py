@@ -10,7 +10,7 @@ import time
 from dataclasses import replace
 
 from launchers.checked import parse, to_plain
-from tests.e2e.ranks import server, small_cell
+from tests.e2e.ranks import run_all, small_cell
 from tests.unit.builders import DATA
 from vit_sweep.breakdown import Breakdown
 from vit_sweep.record import EpochReport
@@ -32,21 +32,8 @@ def measured_cell(**changes):
 def run(folder, cell, *, delay=None, probe=None, measure=True, **options):
     """Run the cell's ranks; returns their epochs, their breakdown and what each found of the weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    ranks = []
-    for rank in range(cell.gpus):
-        given = (str(folder), rank, cell, delay, probe, measure, options)
-        ranks.append(server().Process(target=_rank, args=given))
-        ranks[-1].start()
-    try:
-        for process in ranks:
-            process.join(120)
-        logs = "\n".join(path.read_text() for path in sorted(folder.glob("*.log")))
-        assert [process.exitcode for process in ranks] == [0] * cell.gpus, logs
-    finally:
-        for process in ranks:
-            if process.exitcode is None:
-                process.kill()
-            process.join()
+    given = [(str(folder), rank, cell, delay, probe, measure, options) for rank in range(cell.gpus)]
+    run_all(_rank, given, folder=folder, seconds=120)
     found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(cell.gpus)]
     epochs = [parse(EpochReport, epoch, what="epoch") for epoch in found[0]["epochs"]]
     breakdown = parse(Breakdown, found[0]["breakdown"], what="breakdown") if measure else None

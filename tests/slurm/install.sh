@@ -1,9 +1,10 @@
 #!/bin/sh
-# Install a real Slurm with its database, Open MPI and sshd for the tests, where that may be done: on Debian, as root.
+# Install a real Slurm with its database, Open MPI, sshd and shellcheck for the tests, where that may be done: on
+# Debian, as root.
 # Elsewhere say why not; the tests then skip with this reason.
 set -eu
 missing=
-for program in slurmctld slurmd slurmdbd mariadbd munged srun mpirun sshd; do
+for program in slurmctld slurmd slurmdbd mariadbd munged srun mpirun sshd shellcheck; do
   PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || missing="$missing $program"
 done
 if [ -z "$missing" ]; then exit 0; fi
@@ -22,4 +23,4 @@ if [ ! -e /usr/sbin/policy-rc.d ]; then
 fi
 apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge \
   slurmdbd mariadb-server-core mariadb-client-core \
-  openmpi-bin openssh-server openssh-client >/dev/null
+  openmpi-bin openssh-server openssh-client shellcheck >/dev/null

@@ -77,6 +77,6 @@ def test_the_hosts_clock_gives_gaps_once():
     [(0.0, 8, 3), (0.1, 8, 3), (2.0, 3, 3), (3.0, 6, 1), (100.0, 3, 1)],
 )
 def test_long_steps_are_repeated_less_often(step_s, rounds, block):
-    from vit_sweep.train.exposed import rounds_and_steps
+    from vit_sweep.measuring import rounds_and_steps
 
     assert rounds_and_steps(step_s) == (rounds, block)

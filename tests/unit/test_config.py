@@ -67,8 +67,35 @@ def test_preflight_is_switched_in_either_language(ask, said, meant):
     "name", sorted({f.name for f in fields(JobOptions)} & {f.name for f in fields(Settings)} - {"preflight"})
 )
 def test_every_setting_of_a_job_reaches_its_options(ask, name):
-    value = {"target_accuracy": 0.75}.get(name, 7)
-    assert getattr(ask(f"{name}={value}")[1].job_options, name) == value
+    said, value = {
+        "target_accuracy": ("0.75", 0.75),
+        "logging": ("[mlflow,wandb]", ("mlflow", "wandb")),
+        "deepspeed_profilers": ("[flops,comms]", ("flops", "comms")),
+    }.get(name, ("7", 7))
+    assert getattr(ask(f"{name}={said}")[1].job_options, name) == value
+
+
+def test_a_single_word_is_a_list_of_one(ask):
+    options = ask("logging=wandb", "deepspeed_profilers=comms")[1].job_options
+    assert (options.logging, options.deepspeed_profilers) == (("wandb",), ("comms",))
+
+
+@pytest.mark.parametrize(
+    ("said", "menu"),
+    [
+        ("logging=[tensorbord]", "'tensorboard', 'wandb' or 'mlflow'"),
+        ("deepspeed_profilers=flop", "'flops' or 'comms'"),
+    ],
+)
+def test_a_misspelt_instrument_shows_the_menu(ask, said, menu):
+    with pytest.raises(UserError, match=menu):
+        ask(said)
+
+
+def test_loggers_are_no_part_of_a_cells_identity(ask):
+    (with_them,), _ = ask("logging=[tensorboard,wandb,mlflow]", "deepspeed_profilers=[flops,comms]")
+    (without,), _ = ask()
+    assert cell_of(with_them).cell_id == cell_of(without).cell_id
 
 
 def test_a_data_sets_own_file_may_choose_its_pipeline(ask, tmp_path):

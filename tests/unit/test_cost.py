@@ -10,7 +10,9 @@ from launchers.errors import UserError
 from launchers.job import Batch, Shape, Task, throttle
 from launchers.profile import Device, Link, Network
 from tests.unit.builders import cell, point, profile, record
+from vit_sweep.cell import DeepSpeedProfiler, JobOptions
 from vit_sweep.cost import STARTUP_S, allreduce_s, predict, spent_gpu_hours
+from vit_sweep.measuring import AT_MOST_S, MATMUL_S, ONE_S, PROFILER_S, after_s, preflight_s, sizes
 from vit_sweep.plan import Knowledge, make_plan
 from vit_sweep.plan_file import plan_file
 from vit_sweep.point import Precision
@@ -33,6 +35,53 @@ def test_without_runs_the_estimate_is_a_stated_fraction_of_the_peak():
     assert "30% of 8.1 TFLOP/s" in made.basis
     assert not made.measured
     assert made.seconds > STARTUP_S
+
+
+NOTHING_BESIDE = JobOptions(preflight=False, profile_steps=0)
+
+
+def test_what_a_job_measures_is_in_its_time_and_its_time_limit():
+    """One GPU: matrix products and a profile. Several: all-reduces and, whatever the options, blocks without them."""
+    for gpus in (1, 8):
+        asked = cell(gpus=gpus, device=Device.CUDA)
+        bare, usual = (predict(asked, T4, (), options) for options in (NOTHING_BESIDE, JobOptions()))
+        only_profile = predict(asked, T4, (), JobOptions(preflight=False))
+        step_s = bare.step_ms / 1000
+        assert usual.step_ms == bare.step_ms
+        assert only_profile.seconds - bare.seconds == pytest.approx(PROFILER_S + 3 * step_s)
+        assert usual.seconds > only_profile.seconds + MATMUL_S
+        unmeasured_s = STARTUP_S + asked.epochs * asked.steps_per_epoch * step_s  # and the tests
+        assert bare.seconds >= unmeasured_s + after_s(step_s, ranks=gpus, profile_steps=0)
+    assert after_s(0.1, ranks=1, profile_steps=0) == 0
+    assert after_s(0.1, ranks=2, profile_steps=0) == pytest.approx((3 * 8 * 3 + 2) * 0.1), "blocks, and two to warm up"
+    more = after_s(0.1, ranks=1, profile_steps=0, profilers=tuple(DeepSpeedProfiler))
+    assert more == pytest.approx(0.1), "one rank has no collectives to log"
+    assert after_s(0.1, ranks=2, profile_steps=0, profilers=tuple(DeepSpeedProfiler)) > 7.4 + more
+    asked = point(partition=T4, gpus=8)
+    limits = [make_plan([asked], Knowledge(options=options)).cells for options in (NOTHING_BESIDE, JobOptions())]
+    (short_,), (usual_,) = (found.values() for found in limits)
+    assert usual_.shape.minutes >= short_.shape.minutes
+    assert usual_.time.seconds > short_.time.seconds
+
+
+@given(
+    step_s=st.floats(0.0001, 6.6), ranks=st.integers(1, 64), profile_steps=st.integers(0, 3),
+    bandwidth=st.floats(0.1, 500), parameters=st.integers(1_000_000, 1_000_000_000),
+)  # fmt: skip
+def test_measuring_is_bounded_whatever_the_network(step_s, ranks, profile_steps, bandwidth, parameters):
+    """Of steps of up to 6.6 s the blocks keep to their minute; no message is sent that would take over ten seconds."""
+    blocks = after_s(step_s, ranks=ranks, profile_steps=0)
+    assert blocks <= AT_MOST_S + 2.01 * step_s
+    assert after_s(step_s, ranks=ranks, profile_steps=profile_steps) <= blocks + PROFILER_S + 3.01 * step_s
+    link = Link(gb_per_s=bandwidth, latency_us=20)
+    times = [allreduce_s(size, ranks, link) for size in sizes(4 * parameters)] if ranks > 1 else []
+    least = preflight_s([], 0)
+    assert least <= preflight_s(times, len(times)) <= least + 2 * ONE_S + sum(min(t, ONE_S) * 2 + 1 for t in times[:-1])
+
+
+def test_an_all_reduce_that_would_take_too_long_is_not_predicted_either():
+    assert preflight_s([0.1, ONE_S + 1], 2) == pytest.approx(preflight_s([0.1], 1))
+    assert preflight_s(None, 5) > preflight_s(None, 0)
 
 
 def test_recomputation_costs_a_third_more_time_and_no_model_flop():
@@ -77,6 +126,14 @@ def test_finished_runs_of_the_same_model_and_gpu_replace_the_formula():
 def test_spent_gpu_hours_count_every_rank():
     one, four = (record(cell(gpus=g, nodes=1), (10.0, 10.0)) for g in (1, 4))
     assert spent_gpu_hours(four) == pytest.approx(4 * spent_gpu_hours(one))
+
+
+def test_spent_gpu_hours_are_the_whole_jobs_where_it_was_timed():
+    one = cell(gpus=2)
+    assert spent_gpu_hours(record(one, job_s=3600.0)) == 2.0
+    # Restarted: the last attempt's own time is less than what all of its epochs took.
+    long = record(one, epoch_seconds=(3600.0, 3600.0), job_s=10.0)
+    assert spent_gpu_hours(long) == pytest.approx(2 * (7200 + long.startup_s) / 3600)
 
 
 def test_the_time_limit_has_a_margin_and_stays_within_the_partitions():

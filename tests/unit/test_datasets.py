@@ -4,8 +4,6 @@ import hashlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -15,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from launchers.errors import UserError
-from tests.conftest import TEST_CONF, clean_environment
+from tests.conftest import TEST_CONF
 from vit_sweep import data_cli, datasets
 from vit_sweep.packed import Manifest, PackedFile
 from vit_sweep.point import DataFile, DataSource, DataSpec
@@ -82,24 +80,11 @@ def reads(monkeypatch):
 
 
 @pytest.fixture
-def stage_process():
+def stage_process(start):
     """Start `staged` in a process of its own: prints the folder, reads of the root, and what is wrong."""
     from launchers.checked import to_json
 
-    started = []
-
-    def start(spec, root, scratch):
-        process = subprocess.Popen(
-            [sys.executable, "-c", STAGE, to_json(spec), root, scratch],
-            env=clean_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    return lambda spec, root, scratch: start("-c", STAGE, to_json(spec), root, scratch)
 
 
 def go(*processes):

@@ -133,7 +133,7 @@ def test_a_global_batch_smaller_than_the_ranks_is_never_advised_to_be_zero():
 
 def test_a_global_batch_larger_than_an_epoch_is_refused():
     words = reason(gpus=8, batch=256, accum=2)
-    assert "256 x 2 x 8 = 4096 is more than the 1600 images" in words
+    assert "256 x 2 x 8 = 4096 is more than the 1600 image(s) of an epoch" in words
     assert "use a smaller batch" in words
 
 

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vit_sweep.machine import AllReduce
+from vit_sweep.measuring import sizes
 from vit_sweep.point import Precision
 from vit_sweep.train import preflight
-from vit_sweep.train.preflight import rounds, sizes
+from vit_sweep.train.preflight import rounds
 
 pytestmark = pytest.mark.train
 CPU = torch.device("cpu")

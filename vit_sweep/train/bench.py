@@ -17,6 +17,8 @@ class Bench:
     device: torch.device
     step: Callable[[], None]
     """One optimizer step on a constant batch."""
+    forward: Callable[[], None]
+    """One forward of a micro batch of it, without gradients."""
     enter: Callable[[], None]
     """Before each unit of work; raises `StopAgreed` if all ranks stop before it."""
     barrier: Callable[[], None]

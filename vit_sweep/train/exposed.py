@@ -10,30 +10,15 @@ from typing import Any
 import torch.distributed as dist
 
 from vit_sweep.breakdown import Exposed
+from vit_sweep.measuring import rounds_and_steps
 from vit_sweep.train.bench import Bench
 from vit_sweep.train.collectives import silenced
-
-ROUNDS = 8
-"""Rounds of one block of each kind."""
-BLOCK_STEPS = 3
-AT_MOST_S = 60.0
-"""Fewer rounds where this many would take longer, but at least `LEAST_ROUNDS`, of single steps if need be."""
-LEAST_ROUNDS = 3
 
 
 class _Kind(StrEnum):
     FIRST = "first"
     SECOND = "second"
     WITHOUT = "without"
-
-
-def rounds_and_steps(usual_step_s: float) -> tuple[int, int]:
-    """How many rounds, and steps in a block, for steps that usually take so long; the same on all ranks."""
-    for steps in (BLOCK_STEPS, 1):
-        rounds = int(AT_MOST_S / max(len(_Kind) * steps * usual_step_s, 1e-9))
-        if rounds >= LEAST_ROUNDS:
-            return min(rounds, ROUNDS), steps
-    return LEAST_ROUNDS, 1
 
 
 def measure_exposed(bench: Bench, *, seed: int, usual_step_s: float) -> Exposed:

@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,9 +13,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from vit_sweep.breakdown import Breakdown, RankPhases
-from vit_sweep.cell import Cell
+from vit_sweep.cell import Cell, DeepSpeedProfiler
 from vit_sweep.ending import Cause
-from vit_sweep.failure import JobError
+from vit_sweep.failure import JobError, cause_of
 from vit_sweep.learning import diverged
 from vit_sweep.position import PartEpoch
 from vit_sweep.record import EpochReport
@@ -75,6 +75,7 @@ class Trainer:
         """Finished optimizer steps of it."""
         self._interrupted = False
         self._totals = torch.zeros(2, dtype=torch.float64, device=self._device)
+        self._newest_loss = torch.zeros((), device=self._device)
         self._seconds = 0.0
         self._step_ms: list[float] = []
         self._phases: RankPhases | None = None
@@ -141,11 +142,14 @@ class Trainer:
         self._begin_epoch()
         return report
 
-    def measure(self, *, profile_steps: int, trace: Path) -> Breakdown:
+    def measure(
+        self, *, profile_steps: int, trace: Path, profilers: Sequence[DeepSpeedProfiler] = ()
+    ) -> Breakdown:  # fmt: skip
         """Measure, after the last epoch, what cannot be measured in it; a collective, and the last use of the engine.
 
         The steps are the epoch's with one constant batch and learning rate zero, so the weights stay what was
         evaluated. A stop ends the measuring, not the run: its training is done. `profile_steps`=0: no profile.
+        Files lie beside `trace`.
         """
         batch = list(itertools.islice(self._pipeline.epoch(self._cell.epochs + 1), self._cell.accum))
         self._engine.train()
@@ -157,14 +161,21 @@ class Trainer:
             for micro in range(self._cell.accum):
                 self._micro_step(again, boundary=micro == self._cell.accum - 1)
 
+        @torch.no_grad()
+        def forward() -> None:
+            self._beat("measuring", self._cell.epochs, 0)
+            images, _ = self._pipeline.ready(batch[0])
+            self._engine(images)
+
         bench = Bench(
-            ranks=self._cell.gpus, rank=self._rank, device=self._device, step=step, enter=self._enter,
-            barrier=self._barrier,
+            ranks=self._cell.gpus, rank=self._rank, device=self._device, step=step, forward=forward,
+            enter=self._enter, barrier=self._barrier,
         )  # fmt: skip
         with at_rest(self._engine):
             return measure_all(
-                bench, seed=self._cell.seed, usual_step_s=self._usual_step_s, profile_steps=profile_steps, trace=trace
-            )
+                bench, cell=self._cell, engine=self._engine, usual_step_s=self._usual_step_s,
+                profile_steps=profile_steps, trace=trace, profilers=profilers,
+            )  # fmt: skip
 
     def _train_steps(self) -> None:
         batches = self._pipeline.epoch(self.number, start=self.step)
@@ -186,6 +197,9 @@ class Trainer:
             self._step_ms += steps
             self._seconds += sum(steps) / 1000
             raise
+        except Exception as error:
+            self._name_divergence(error)
+            raise
         if self._device.type == "cuda":
             torch.cuda.synchronize()
         self._seconds += time.perf_counter() - begun
@@ -202,6 +216,7 @@ class Trainer:
         mark()
         logits = self._engine(images).float()
         loss = cross_entropy(logits, labels)
+        self._newest_loss = loss.detach()
         mark()
         self._engine.backward(loss)
         mark()
@@ -212,9 +227,20 @@ class Trainer:
         if boundary:
             mark()
         # Kept on the device: reading a number here would make every step wait for it.
-        self._totals[0] += loss.detach() * len(labels)
+        self._totals[0] += self._newest_loss * len(labels)
         self._totals[1] += (logits.detach().argmax(dim=1) == labels).sum()
         mark()
+
+    def _name_divergence(self, error: Exception) -> None:
+        """Raise `JobError` if the loss was lost and `error` has no name of its own: it follows from that.
+
+        Libraries break in odd ways on numbers that are none: DeepSpeed's ZeRO 3 misses parameters in its trace.
+        """
+        if cause_of(error) is not Cause.BUG:
+            return
+        problem = diverged(float(self._totals[0]) + float(self._newest_loss))
+        if problem is not None:
+            raise JobError(Cause.DIVERGED, problem) from error
 
     @torch.no_grad()
     def _evaluate(self) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from vit_sweep.ending import Cause
 from vit_sweep.failure import JobError
 from vit_sweep.point import OptimizerKind, Precision
 from vit_sweep.record import BatchTriple
+from vit_sweep.train.half_step import lean
 
 DTYPES = {
     Precision.FP32: torch.float32,
@@ -98,7 +99,7 @@ def require_precision(cell: Cell) -> None:
         raise JobError(Cause.CONFIGURATION, f"precision={asked.value}: {problem}")
 
 
-def _multiply_in(precision: Precision) -> None:
+def multiply_in(precision: Precision) -> None:
     """Let fp32 products be fp32, or TF32 where asked: cuDNN's convolutions would take TF32 by default."""
     torch.backends.cuda.matmul.allow_tf32 = precision is Precision.TF32
     torch.backends.cudnn.allow_tf32 = precision is Precision.TF32
@@ -110,7 +111,7 @@ def engine_of(cell: Cell) -> Any:
     Raises `JobError` for a number format that the device does not have.
     """
     require_precision(cell)
-    _multiply_in(cell.precision)
+    multiply_in(cell.precision)
     # Building this op takes a compiler and 50 s; without it, gloo does the same work.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(
@@ -118,6 +119,7 @@ def engine_of(cell: Cell) -> Any:
     )
     model = vision_transformer(cell)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer(cell, model), config=ds_config(cell))
+    lean(engine.optimizer)
     return engine
 
 

@@ -14,15 +14,13 @@ import torch.distributed as dist
 from torch import Tensor
 
 from vit_sweep.machine import AllReduce, Preflight
+from vit_sweep.measuring import MATMUL_S, ONE_S, repetitions, sizes
 from vit_sweep.point import Precision
 from vit_sweep.train.model import DTYPES
 
 _MATMUL_SIZE = {"cuda": 4096, "cpu": 512}
 _EXCHANGE_BYTES = {"cuda": 16 * 2**20, "cpu": 2**20}
-_WARM_UPS, _MATMULS, _MATMUL_S = 3, 20, 0.5
-_FIRST_BYTES, _GROWTH, _LAST_STEP = 4096, 16, 4
-_ALL_REDUCES, _SIZE_S, _ONE_S = 5, 1.0, 10.0
-"""Timed ones of a size at most; seconds that they may take together; seconds from which on one is not even tried."""
+_WARM_UPS, _MATMULS = 3, 20
 _EXCHANGES = 3
 
 Beat = Callable[[], None]
@@ -48,7 +46,7 @@ def preflight(
         for wanted in sizes(parameters * dtype.itemsize):
             beat()
             predicted_s = before_s * wanted / before
-            if predicted_s > _ONE_S:
+            if predicted_s > ONE_S:
                 notes.append(f"no all-reduce of {wanted} bytes: it would take about {predicted_s:.0f} s")
                 break
             buffer = _zeros(wanted, dtype, device)
@@ -77,15 +75,6 @@ def preflight(
     )
 
 
-def sizes(gradient_bytes: int) -> list[int]:
-    """Bytes of the messages: 4 KiB, times 16 each, while the gradient is at least four times as large; the gradient."""
-    found, size = [], _FIRST_BYTES
-    while size * _LAST_STEP <= gradient_bytes:
-        found.append(size)
-        size *= _GROWTH
-    return [*found, gradient_bytes]
-
-
 def rounds(ranks: int) -> list[list[tuple[int, int]]]:
     """The links of a ring over ranks, in rounds in which no rank has two: none is measured in another one's traffic."""
     links = [(rank, (rank + 1) % ranks) for rank in range(ranks if ranks > 2 else 1)]
@@ -101,7 +90,7 @@ def matmul_tflops(size: int, device: torch.device, dtype: torch.dtype) -> float:
     generator = torch.Generator(device).manual_seed(0)
     a, b = (torch.randn(size, size, device=device, generator=generator).to(dtype) for _ in range(2))
     product = partial(torch.mm, a, b, out=torch.empty_like(a))
-    until = time.perf_counter() + _MATMUL_S
+    until = time.perf_counter() + MATMUL_S
     times = [_seconds(product, device) for _ in range(_WARM_UPS)]
     while len(times) < _WARM_UPS + _MATMULS and time.perf_counter() < until:
         times.append(_seconds(product, device))
@@ -113,11 +102,10 @@ def _all_reduce(buffer: Tensor) -> tuple[AllReduce, float]:
     """Measure one size; also the seconds that the slowest rank took for the first one."""
     work = partial(dist.all_reduce, buffer)
     first_s = _slowest(_seconds(work, buffer.device), buffer.device)
-    repetitions = max(1, min(_ALL_REDUCES, int(_SIZE_S / max(first_s, 1e-6))))
-    times_ms = [1000 * _seconds(work, buffer.device) for _ in range(repetitions)]
+    times_ms = [1000 * _seconds(work, buffer.device) for _ in range(repetitions(first_s))]
     measured = AllReduce(
         size_bytes=buffer.numel() * buffer.element_size(),
-        repetitions=repetitions,
+        repetitions=len(times_ms),
         min_ms=round(min(times_ms), 4),
         median_ms=round(median(times_ms), 4),
     )

@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +34,9 @@ from vit_sweep.train.readback import gathered, peaks_of, rank_report, resolved_o
 from vit_sweep.train.rendezvous import connect, pick_device
 from vit_sweep.train.sampler import Sampler
 from vit_sweep.train.stopping import StopAgreed, Stopper
+from vit_sweep.train.trackers.figures import EPOCH_NAMES, epoch_figures, parameters, run_figures
+from vit_sweep.train.trackers.guarded import Trackers
+from vit_sweep.train.trackers.tracker import TrackedRun
 
 _PACKAGES = ("vit_sweep", "torch", "torchvision", "deepspeed")
 
@@ -73,6 +77,7 @@ def train(
     meeting = connect(me, cell.device, attempt, hang_minutes=file.options.hang_minutes)
     stopper = Stopper(rank=me.rank, world_size=me.world_size, connect=meeting.client)
     guardian.stop_by(stopper.ask)
+    trackers = _trackers(file, me, cell_dir)
     try:
         engine = engine_of(cell)
         resolved = resolved_of(cell, engine, me)
@@ -92,16 +97,19 @@ def train(
         )  # fmt: skip
         run = _Run(
             file=file, attempt=attempt.name, code=code, engine=engine, trainer=trainer, stopper=stopper,
-            checkpoints=Checkpoints(cell_dir / "checkpoint", attempt=attempt.name), tell=tell,
+            checkpoints=Checkpoints(cell_dir / "checkpoint", attempt=attempt.name), tell=tell, trackers=trackers,
         )  # fmt: skip
-        run.go_on_from_checkpoint()
+        run.begin()
         startup_s = time.monotonic() - begun
         with Sampler(me.rank, nvml, run.training, cold=trainer.number) as sampler:
             run.all_epochs()
         # Of the run; what is measured afterwards uses memory of its own.
         peaks = peaks.most(peaks_of(device))
         tell("measuring", cell.epochs)
-        breakdown = trainer.measure(profile_steps=file.options.profile_steps, trace=attempt / "trace.json")
+        breakdown = trainer.measure(
+            profile_steps=file.options.profile_steps, trace=attempt / "trace.json",
+            profilers=file.options.deepspeed_profilers,
+        )  # fmt: skip
         reports, machine, preflights, samples = zip(
             *gathered((rank_report(me, device, peaks), mine, ready, sampler.samples)), strict=True
         )
@@ -116,6 +124,7 @@ def train(
                 job_id=me.job_id,
                 started_at=started_at,
                 startup_s=round(startup_s, 3),
+                job_s=round(time.monotonic() - begun, 3),
                 versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
                 code=code,
                 restarts=len(run.attempts) - 1,
@@ -125,17 +134,14 @@ def train(
                 preflight=tuple(one for one in preflights if one is not None),
                 samples=tuple(one for one in samples if one is not None),
             )
-            write(cell_dir / "record.json", to_json(record))
+            write(cell_dir / "record.json", to_json(_tracked(record, trackers)))
             run.checkpoints.delete()
-            done = Exit(
-                cause=Cause.DONE, message="", rank=0, host=me.node_name, at=now(), epoch=cell.epochs,
-                step=cell.steps_per_epoch, peak_host_mib=peak_host_mib(),
-            )  # fmt: skip
-            write(attempt / "exit.json", to_json(done))
+            write(attempt / "exit.json", to_json(_done(cell, me)))
         dist.barrier()
     finally:
         guardian.stop_by(None)
         stopper.close()
+        trackers.abandon()
     # Not after a failure: it may wait for ranks that are gone.
     dist.destroy_process_group()
 
@@ -156,6 +162,31 @@ def _preflight(
     )
 
 
+def _trackers(file: CellFile, me: RankIdentity, cell_dir: Path) -> Trackers:
+    """The libraries that this rank tells the run's figures to: all that were asked for on rank 0, else none."""
+    run = TrackedRun(
+        study=cell_dir.parent.parent, cell_dir=cell_dir, cell_id=file.cell_id, parameters=parameters(file.cell),
+        epoch_names=EPOCH_NAMES,
+    )  # fmt: skip
+    return Trackers(file.options.logging if me.rank == 0 else (), run)
+
+
+def _tracked(record: Record, trackers: Trackers) -> Record:
+    """Tell the trackers the whole run's figures; returns the record with what went wrong in any of them."""
+    trackers.finish(record.requested.epochs, run_figures(record))
+    measured = record.breakdown
+    if measured is None or not trackers.notes:
+        return record
+    return replace(record, breakdown=replace(measured, notes=measured.notes + trackers.notes))
+
+
+def _done(cell: Cell, me: RankIdentity) -> Exit:
+    return Exit(
+        cause=Cause.DONE, message="", rank=0, host=me.node_name, at=now(), epoch=cell.epochs,
+        step=cell.steps_per_epoch, peak_host_mib=peak_host_mib(),
+    )  # fmt: skip
+
+
 class _Run:
     """A trainer with its past: the finished epochs, the attempts that ran them, and the checkpoints."""
 
@@ -170,14 +201,20 @@ class _Run:
         stopper: Stopper,
         checkpoints: Checkpoints,
         tell: Callable[[str, int, int], None],
+        trackers: Trackers,
     ) -> None:
         self._file, self._attempt, self._code = file, attempt, code
         self._engine, self._trainer, self._stopper, self._tell = engine, trainer, stopper, tell
-        self.checkpoints = checkpoints
+        self.checkpoints, self._trackers = checkpoints, trackers
         self.epochs: list[EpochReport] = []
         self.attempts = [attempt]
 
-    def go_on_from_checkpoint(self) -> None:
+    def begin(self) -> None:
+        """Go on from the newest checkpoint, and tell the trackers what was done before."""
+        self._go_on_from_checkpoint()
+        self._trackers.start({epoch.epoch: epoch_figures(self._file.cell, epoch) for epoch in self.epochs})
+
+    def _go_on_from_checkpoint(self) -> None:
         cell = self._file.cell
         self._tell("loading a checkpoint", 0, 0)
         position = self.checkpoints.load(
@@ -202,6 +239,8 @@ class _Run:
                 number = self._trainer.number
                 self._tell("training", number, self._trainer.step)
                 self.epochs.append(self._trainer.epoch())
+                # Of rank 0, while the others wait before the next epoch's first barrier.
+                self._trackers.epoch(number, epoch_figures(cell, self.epochs[-1]) | self._memory())
                 if every and number % every == 0 and number < cell.epochs:
                     self._stopper.enter()
                     self._save()
@@ -209,6 +248,11 @@ class _Run:
             self._save()
             where = f"epoch {self._trainer.number}, step {self._trainer.step}"
             raise Interrupted(stop.word, f"{stop.word.message}; a checkpoint was saved at {where}") from None
+
+    def _memory(self) -> dict[str, float]:
+        """The most memory of this rank so far, MiB."""
+        allocated = peaks_of(self._engine.device).allocated_mib
+        return {"memory/host_mib": peak_host_mib()} | ({} if allocated is None else {"memory/device_mib": allocated})
 
     def _save(self) -> None:
         cell, trainer = self._file.cell, self._trainer

@@ -13,6 +13,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from vit_sweep.breakdown import Collective, collective
 from vit_sweep.train.bench import Bench
 from vit_sweep.train.collectives import counted
+from vit_sweep.train.notes import said
 
 _WINDOW = "vit_sweep window"
 _KERNELS = ("ncclDevKernel", "ncclKernel")
@@ -33,7 +34,7 @@ def profile_window(bench: Bench, *, steps: int, trace: Path) -> tuple[Collective
         profiler = profile(activities=_activities(bench.device))
         profiler.start()
     except Exception as error:  # whatever it is that the profiler lacks, the training is done and its times are known
-        profiler, note = None, _said(error)
+        profiler, note = None, said(error)
     bench.barrier()
     bench.settle()
     with counted() as counts, record_function(_WINDOW):
@@ -51,10 +52,10 @@ def profile_window(bench: Bench, *, steps: int, trace: Path) -> tuple[Collective
                 name = f"{trace.name}.gz"
                 profiler.export_chrome_trace(str(trace.with_name(name)))
         except Exception as error:  # likewise
-            note = _said(error)
+            note = said(error)
     seen: list[Any] = [None] * bench.ranks
     dist.all_gather_object(seen, (durations, note, name))
-    notes = tuple(f"rank {rank}: no profile: {said}" for rank, (_, said, _) in enumerate(seen) if said)
+    notes = tuple(f"rank {rank}: no profile: {why}" for rank, (_, why, _) in enumerate(seen) if why)
     found = collective([times for times, _, _ in seen], counts.kinds(steps), steps) if bench.ranks > 1 else None
     if bench.ranks > 1 and found is None and not notes:
         notes = ("the profile shows no collectives",)
@@ -77,8 +78,3 @@ def _durations(events: list[FunctionEvent], device: torch.device) -> list[float]
         ours = [e for e in events if e.name.startswith("gloo:") and e.device_type == DeviceType.CPU]
     ranges = sorted((e.time_range.start, e.time_range.end) for e in ours)
     return [(end - start) / 1000 for start, end in ranges if start >= begun]
-
-
-def _said(error: Exception) -> str:
-    text = str(error).strip() or "no reason given"
-    return f"{type(error).__name__}: {text.splitlines()[0]}"

@@ -1,0 +1,115 @@
+"""From times of steps to rates, MFU and ratios; what a GPU can do at most. Pure: no torch here."""
+
+from math import sqrt
+from statistics import median
+
+from vit_sweep.breakdown import mfu
+
+GOAL_MFU, GOAL_TIMES_PAPER = 0.45, 8.0
+SAME_CHIP = {"H200": "H100"}
+"""A GPU whose data sheet says the peaks of another one's: the H200 is an H100 SXM with more and faster memory."""
+
+
+def interval(values):
+    """95 % interval of the median by order statistics: ranks n/2 -+ 0.98 sqrt(n); of few values it is all of them."""
+    ordered, half, reach = sorted(values), len(values) / 2, 0.98 * sqrt(len(values))
+    return ordered[max(0, int(half - reach))], ordered[min(len(values) - 1, int(half + reach))]
+
+
+def spread(values, digits):
+    """Median and interval, rounded."""
+    low, high = interval(values)
+    return {"median": round(median(values), digits), "low": round(low, digits), "high": round(high, digits)}
+
+
+def peaks_of(gpu, profiles):
+    """Peak TFLOP/s by precision of the GPU with this name, and which profile says so; `({}, None)` if none does.
+
+    `profiles` are mappings with `name`, `gpu_model` and perhaps `peak_tflops`. A profile speaks of a GPU if their
+    names share the word for the chip (A40, H100, T4) and they are of the same board: an H100 PCIe is slower.
+    """
+    words = {SAME_CHIP.get(word, word) for word in _chips(gpu)}
+    for profile in profiles:
+        model = profile["gpu_model"]
+        if profile.get("peak_tflops") and words & _chips(model) and _boards(gpu) == _boards(model):
+            return dict(profile["peak_tflops"]), profile["name"]
+    return {}, None
+
+
+def said_peaks(text):
+    """`bf16=989,fp32=67` as a mapping; raises `ValueError` for anything else."""
+    parts = (part.split("=") for part in text.split(","))
+    return {name.strip(): float(value) for name, value in parts}
+
+
+def steps_for(seconds, step_s, workers):
+    """Steps of a block that lasts about so long, at least 4.
+
+    A loader whose workers cannot keep up delivers in waves of one batch per worker: where there is time for it, a
+    block holds whole waves, so that none is cut.
+    """
+    steps = max(4, round(seconds / step_s))
+    return steps - steps % workers if workers and steps >= workers else steps
+
+
+def rates(blocks, batch):
+    """Images/s of each block."""
+    return [1000 * batch * len(block.step_ms) / sum(block.step_ms) for block in blocks]
+
+
+def row(variant, blocks, *, batch, paper, model, classes, peak, matmul):
+    """Results of a variant; `paper` are the rates of the plain loop in the same rounds, None without it."""
+    mine = rates(blocks, batch)
+
+    def used(of):
+        share = {key: mfu(model, classes, images_per_s=rate, gpus=1, peak_tflops=of) for key, rate in limits.items()}
+        return None if of is None else {key: round(value, 4) for key, value in share.items()}
+
+    limits = spread(mine, 1)
+    phases = [block.phases_ms for block in blocks if block.phases_ms is not None]
+    return {
+        "status": "measured",
+        "precision": variant.precision.value,
+        "compile": variant.compile,
+        "pipeline": variant.pipeline.value,
+        "batch": batch,
+        "rounds": len(blocks),
+        "steps": len(blocks[0].step_ms),
+        "images_per_s": limits,
+        "step_ms": spread([median(block.step_ms) for block in blocks], 3),
+        "mfu": used(peak),
+        "of_matmul": used(matmul),
+        "times_paper": None if paper is None else spread([a / b for a, b in zip(mine, paper, strict=True)], 3),
+        "phases_ms": {
+            name: None if phases[0][name] is None else round(median(p[name] for p in phases), 3) for name in phases[0]
+        } if phases else None,
+        "peak_memory_mib": max((b.peak_memory_mib for b in blocks if b.peak_memory_mib is not None), default=None),
+    }  # fmt: skip
+
+
+def goals(rows):
+    """The two goals beside the best that was measured for each, over the bf16 variants; None where it was not."""
+    ours = [r for r in rows.values() if r["status"] == "measured" and r["precision"] == "bf16"]
+    shares = [r["mfu"]["median"] for r in ours if r["mfu"]]
+    times = [r["times_paper"]["median"] for r in ours if r["times_paper"]]
+    return {
+        "mfu": {"goal": GOAL_MFU, "best": max(shares, default=None)},
+        "times_paper": {"goal": GOAL_TIMES_PAPER, "best": max(times, default=None)},
+    }
+
+
+def _chips(name):
+    """The words of a GPU's name that name its chip: with a digit, but no memory and no socket."""
+    return {
+        word for word in _words(name)
+        if any(c.isdigit() for c in word) and not word.startswith(("HBM", "SXM")) and not word.upper().endswith("GB")
+    }  # fmt: skip
+
+
+def _boards(name):
+    """What else decides the peak: the same chip on a slower board, or a part of one."""
+    return {"PCIe", "NVL", "MIG"} & set(_words(name))
+
+
+def _words(name):
+    return name.replace("-", " ").split()

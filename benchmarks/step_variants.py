@@ -1,0 +1,165 @@
+"""What `gpu_step` times: our trainer in each precision and with each pipeline, and the paper's plain loop.
+
+A variant is made ready for a number of steps, then runs blocks of them. It raises what goes wrong; nobody here decides
+what a failure means.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from benchmarks.paper import WORKERS, PlainLoop
+from launchers.checked import to_plain
+from launchers.profile import Device
+from vit_sweep.cell import Cell
+from vit_sweep.point import (
+    DataSource,
+    DataSpec,
+    EngineSpec,
+    ModelSpec,
+    OptimizerKind,
+    OptimizerSpec,
+    Pipeline,
+    Precision,
+)
+from vit_sweep.train.data import load
+from vit_sweep.train.loop import Trainer
+from vit_sweep.train.model import DTYPES, engine_of, multiply_in, vision_transformer
+from vit_sweep.train.pipeline import pipeline_of
+
+FILL = 2
+"""Steps at the start of a block that fill the pipeline and are not counted."""
+MODELS = {
+    "vit_b_16": ModelSpec(
+        name="vit_b_16", image_size=224, patch_size=16, layers=12, heads=12, width=768, mlp_width=3072
+    ),
+    "tiny": ModelSpec(name="tiny", image_size=32, patch_size=8, layers=2, heads=2, width=64, mlp_width=128),
+}
+PLAIN = "paper's protocol"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One row of the results."""
+
+    name: str
+    precision: Precision
+    compile: bool = False
+    pipeline: Pipeline = Pipeline.DEVICE
+    plain: bool = False
+    """The paper's loop instead of our trainer."""
+
+
+def variants():
+    """All of them, in the order of what is worth knowing if time runs out: the goals' first."""
+    rows = [(Precision.BF16, False), (Precision.BF16, True), (Precision.FP32, False), (Precision.TF32, False)]
+    ours = [
+        Variant(
+            name=f"{precision.value}{' + compile' if compiled else ''}, {pipeline.value}", precision=precision,
+            compile=compiled, pipeline=pipeline,
+        )
+        for pipeline in Pipeline
+        for precision, compiled in rows
+    ]  # fmt: skip
+    plain = Variant(name=PLAIN, precision=Precision.FP32, pipeline=Pipeline.LOADER, plain=True)
+    return [plain, ours[0], replace(ours[0], name=f"{ours[0].name}, again"), *ours[1:]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """What one block of a variant found."""
+
+    step_ms: tuple[float, ...]
+    """Of the steps that count."""
+    phases_ms: dict[str, float] | None
+    """The median step's phases; None for the plain loop."""
+    peak_memory_mib: float | None
+    """Most device memory above what lay there before: the weights of every variant lie there all the time."""
+
+
+class Workshop:
+    """Makes variants ready; what several of them can share is made once."""
+
+    def __init__(self, *, device, model, micro_batch, plain_batch, workers, seed=0):
+        self.device, self.workers = device, workers
+        self._micro_batch, self._plain_batch, self._seed = micro_batch, plain_batch, seed
+        self._cuda = device.type == "cuda"
+        images = 50_000 if self._cuda else 512  # CIFAR's number where they fit into a second's work
+        self.data = DataSpec(
+            name="made_up", source=DataSource.SYNTHETIC, train_images=images, test_images=micro_batch, classes=100
+        )
+        self.model = model
+        self._train, self._test = load(self.data, Path())
+        self._engines = {}
+
+    def batch(self, variant):
+        """Images of a step."""
+        return self._plain_batch if variant.plain else self._micro_batch
+
+    def cell(self, variant, steps):
+        """The cell of a variant whose epoch has so many steps."""
+        return Cell(
+            gpus=1, nodes=1, micro_batch=self._micro_batch, accum=1, train_images=steps * self._micro_batch,
+            precision=variant.precision, epochs=1, warmup_steps=0, seed=self._seed, model=self.model, data=self.data,
+            engine=EngineSpec(name="zero0", zero_stage=0),
+            optimizer=OptimizerSpec(
+                name="adamw", kind=OptimizerKind.ADAMW, learning_rate=1e-4, weight_decay=0.01
+            ),
+            partition="benchmark", device=Device.CUDA if self._cuda else Device.CPU, gpu_model="", cpus_per_gpu=1,
+            pipeline=variant.pipeline, compile=variant.compile,
+        )  # fmt: skip
+
+    def why_not(self, variant):
+        """Why a variant cannot be on this device, or None; its engine says the rest."""
+        if variant.compile and not self._cuda:
+            return "compile=true is refused on a CPU: its kernels would be built with a C++ compiler in every job"
+        return None
+
+    def ready(self, variant, steps):
+        """A function that runs one block of `FILL + steps` steps and returns a `Block`."""
+        return self._plain(variant, steps) if variant.plain else self._ours(variant, steps)
+
+    def _plain(self, variant, steps):
+        model = vision_transformer(self.cell(variant, 1))
+        loop = PlainLoop(
+            model, self._train, side=self.model.image_size, batch=self._plain_batch, device=self.device,
+            workers=min(WORKERS, self.workers),
+        )  # fmt: skip
+        return lambda: self._block(lambda: (loop.steps_ms(FILL + steps), None))
+
+    def _ours(self, variant, steps):
+        cell = self.cell(variant, FILL + steps)
+        key = (variant.precision, variant.compile)
+        if key not in self._engines:
+            self._engines[key] = engine_of(cell)
+        pipeline = pipeline_of(
+            cell, train=self._train, device=self.device, dtype=DTYPES[cell.precision], rank=0, workers=self.workers
+        )
+        trainer = Trainer(
+            cell=cell, engine=self._engines[key], pipeline=pipeline, test=self._test.to(self.device),
+            device=self.device, enter=lambda: None, beat=lambda *_: None,
+        )  # fmt: skip
+
+        def block():
+            multiply_in(cell.precision)  # the engines of one process share this switch
+            report = trainer.epoch()
+            (phases,) = report.phases_by_rank
+            return report.step_ms, to_plain(phases.median_ms)
+
+        return lambda: self._block(block)
+
+    def _block(self, work):
+        before = 0
+        if self._cuda:
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+        step_ms, phases_ms = work()
+        peak = round((torch.cuda.max_memory_allocated() - before) / 2**20, 1) if self._cuda else None
+        return Block(step_ms=tuple(step_ms[FILL:]), phases_ms=phases_ms, peak_memory_mib=peak)
+
+
+def loader_workers():
+    """Processes for the loaders: the cores that this process may use but two, at most 8."""
+    return max(0, min(8, len(os.sched_getaffinity(0)) - 2))

@@ -1,0 +1,154 @@
+"""The GPU benchmark's own logic, on a core: every variant that a processor can run is run, the rest has a reason."""
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from benchmarks import gpu_step
+from benchmarks.step_variants import PLAIN, Block, variants
+from tests.conftest import ROOT, clean_environment
+from tests.unit.builders import DATA, MODEL
+
+pytestmark = pytest.mark.train
+
+
+def run(*words):
+    """Run the benchmark as a user does."""
+    return subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "gpu_step.py", *map(str, words)],
+        env=clean_environment() | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+
+
+def test_on_a_core_every_variant_is_measured_or_has_a_reason(tmp_path):
+    file = tmp_path / "found.json"
+    done = run("--device", "cpu", "--model", "tiny", "--image-size", 16, "--workers", 1, "--seconds", 20,
+               "--peak-tflops", "fp32=0.1,bf16=0.1", "--json", file)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(file.read_text())
+    rows = found["variants"]
+    assert set(rows) == {variant.name for variant in variants()}
+    measured = {name for name, one in rows.items() if one["status"] == "measured"}
+    assert measured == {PLAIN, "bf16, device", "bf16, device, again", "fp32, device", "bf16, loader", "fp32, loader"}
+    for name, one in rows.items():
+        if name not in measured:
+            assert (one["status"], bool(one["reason"])) == ("skipped", True)
+            continue
+        assert one["images_per_s"]["median"] > 0
+        assert one["rounds"] == found["rounds"] >= 1
+        assert one["mfu"]["median"] > 0
+        assert one["times_paper"]["median"] > 0
+        assert (one["phases_ms"] is None) == (name == PLAIN)
+    assert rows["fp32, device"]["phases_ms"]["backward"] > 0
+    assert "a processor does not train in it" in rows["tf32, device"]["reason"]
+    assert found["goals"]["times_paper"]["best"] > 0
+    assert found["fingerprint"]["torch"] == torch.__version__
+    assert found["matmul_tflops"]["fp32"] > 0
+    assert found["seconds"] < 20 + gpu_step.OVERTIME_S
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so_and_measures_nothing(tmp_path):
+    done = run("--json", tmp_path / "found.json")
+    assert (done.returncode, done.stdout.count("no GPU here")) == (0, 1)
+    assert not list(tmp_path.iterdir())
+
+
+# --- the run's decisions, with blocks that cost nothing ------------------------------------------------------------
+
+
+class Fake:
+    """A workshop whose blocks take no time, apart from those that fail: `faults` is name -> number of the block."""
+
+    workers, model, data = 2, MODEL, DATA
+
+    def __init__(self, faults=()):
+        self.faults, self.made, self.ran = dict(faults), {}, {}
+
+    def batch(self, variant):
+        return 4 if variant.plain else 8
+
+    def why_not(self, variant):
+        return "not here" if variant.compile else None
+
+    def ready(self, variant, steps):
+        name = variant.name
+        self.made[name] = steps
+
+        def block():
+            self.ran[name] = self.ran.get(name, 0) + 1
+            if self.ran[name] == self.faults.get(name):
+                raise RuntimeError("the driver is gone\nand more")
+            return Block(step_ms=(1.0,) * steps, phases_ms=None, peak_memory_mib=None)
+
+        return block
+
+
+def found_by(fake, *, clock=None, seconds=100.0):
+    made = gpu_step.Run(
+        fake, begun=gpu_step.time.perf_counter(), seconds=seconds, peak={"bf16": 1.0}, matmul={}, head={}, file=None
+    )
+    if clock is not None:
+        made.left_s = clock
+    made.go()
+    return made.results()
+
+
+def test_a_variant_that_fails_is_a_reason_and_the_others_go_on(monkeypatch):
+    monkeypatch.setattr(gpu_step, "MOST_ROUNDS", 5)
+    found = found_by(Fake({"fp32, device": 1, "bf16, loader": 4}))
+    rows = found["variants"]
+    assert rows["fp32, device"] == {"status": "failed", "reason": "RuntimeError: the driver is gone"}
+    assert rows["tf32, device"]["rounds"] == found["rounds"] == 5
+    late = rows["bf16, loader"]  # two blocks for the set-up, one good round, then its end
+    assert (late["rounds"], late["note"]) == (1, "failed later: RuntimeError: the driver is gone")
+    assert late["times_paper"] is None, "its rounds are not all of the plain loop's"
+    assert rows["bf16, device"]["times_paper"]["median"] == 2.0
+    assert rows["bf16 + compile, device"] == {"status": "skipped", "reason": "not here"}
+
+
+def test_nothing_is_lost_when_everything_fails():
+    found = found_by(Fake({variant.name: 1 for variant in variants()}))
+    assert {one["status"] for one in found["variants"].values()} == {"failed", "skipped"}
+    assert found["rounds"] == 0
+
+
+def test_late_variants_are_left_out_when_setting_up_took_too_long():
+    """Each question what is left costs ten seconds, of a hundred."""
+    left = SimpleNamespace(s=110.0)
+
+    def clock():
+        left.s -= 10
+        return left.s
+
+    found = found_by(Fake(), clock=clock)["variants"]
+    out = [name for name, one in found.items() if "no time left to set it up" in one.get("reason", "")]
+    assert out
+    assert out == [variant.name for variant in variants() if not variant.compile][-len(out) :], "the last ones"
+    assert found[PLAIN]["rounds"] == 1, "one round is run in any case"
+
+
+def test_rounds_end_before_the_time_does(monkeypatch):
+    """Each round takes as long as a tick of the clock: the last one that is begun still fits."""
+    now = SimpleNamespace(s=0.0)
+
+    class Slow(Fake):
+        def ready(self, variant, steps):
+            block = super().ready(variant, steps)
+
+            def slow():
+                now.s += 1.0
+                return block()
+
+            return slow
+
+    monkeypatch.setattr(gpu_step.time, "perf_counter", lambda: now.s)
+    fake = Slow()
+    found = found_by(fake, seconds=60.0)
+    variants_run = len(fake.made)
+    assert now.s <= 60.0
+    assert found["rounds"] == int((60 - 2 * variants_run) // variants_run)
