@@ -10,7 +10,10 @@ from pathlib import Path
 
 from launchers.errors import UserError, closest
 
-VERBS = ("cancel", "collect", "data", "profiles", "render-diff", "resume", "status")
+VERBS = (
+    "audit", "cancel", "collect", "compare", "data", "profiles", "render-diff", "report", "resume", "simulate",
+    "status",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,9 +8,14 @@ import typer
 
 from launchers.errors import UserError, closest
 from vit_sweep import show, show_status
+from vit_sweep.audit_cli import audit
+from vit_sweep.compare_cli import compare
 from vit_sweep.data_cli import app as data_app
 from vit_sweep.missing import Rerun, Retry
 from vit_sweep.profiles_cli import app as profiles_app
+from vit_sweep.report_cli import report
+from vit_sweep.simulate_cli import EPILOG as SIMULATE_EPILOG
+from vit_sweep.simulate_cli import simulate
 from vit_sweep.store import Study
 
 app = typer.Typer(
@@ -21,6 +26,19 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(profiles_app, name="profiles")
+app.command(
+    epilog="Examples: python -m vit_sweep audit outputs/vit_b_16-cifar100-vector_t4v2, or of somebody else's figures: "
+    "audit --csv results.csv, audit --reference paper_cifar100"
+)(audit)
+app.command(
+    epilog="Examples: python -m vit_sweep compare outputs/before outputs/after, or with "
+    "--across engine, or compare outputs/mine --reference paper_cifar100 --across partition"
+)(compare)
+app.command(
+    epilog="Examples: python -m vit_sweep report outputs/vit_tiny_32-digits-local, or with --proposal, or with "
+    "--reference paper_cifar100"
+)(report)
+app.command(epilog=SIMULATE_EPILOG)(simulate)
 
 StudyName = Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/.")]
 
@@ -30,16 +48,36 @@ def _root() -> None:
     """Scaling studies of Vision Transformers."""
 
 
-@app.command(epilog="Example: python -m vit_sweep collect outputs/vit_tiny_32-digits-local")
-def collect(study: StudyName) -> None:
+@app.command(
+    epilog="Examples: python -m vit_sweep collect outputs/vit_tiny_32-digits-local, or of somebody else's figures: "
+    "collect --csv results.csv --output outputs/theirs"
+)
+def collect(
+    study: Annotated[str | None, typer.Argument(help="A study's folder, or its name below outputs/.")] = None,
+    csv: Annotated[
+        Path | None, typer.Option(help="Instead: a tidy CSV file of somebody's results (docs/import.md).")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="With --csv: a folder; outputs/ and the file's name.")] = None,
+    target: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Test accuracy whose time is reported, for the study's own.")
+    ] = None,
+) -> None:
     """Rebuild tables and figures from the records: at any time, from any machine that sees the folder."""
     from vit_sweep.provenance import require_extra
 
+    if csv is not None or study is None:
+        from vit_sweep.sources import collect_csv
+
+        if not collect_csv(csv, output, study=study, console=show.console(), target=target):
+            raise typer.Exit(1)
+        return
+    if output is not None:
+        raise UserError(f"output={output}: a study's tables lie in its own folder; --output goes with --csv")
     found = open_study(study)
     require_extra("report")
     from vit_sweep.collect import collect as collect_study
 
-    if not collect_study(found, show.console()):
+    if not collect_study(found, show.console(), target=target):
         raise typer.Exit(1)
 
 

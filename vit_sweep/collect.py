@@ -1,83 +1,133 @@
-"""From records to files: tables as CSV, Markdown and LaTeX, and the figures. An edge; pandas lives here."""
+"""From records to files: tables and figures of a study, or of runs from elsewhere. An edge."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-import pandas as pd
 from rich.console import Console
+from rich.progress import track
 
 from vit_sweep import show
-from vit_sweep.files import write
+from vit_sweep.analysis import bootstrap
+from vit_sweep.analysis.bootstrap import with_intervals
+from vit_sweep.analysis.grouping import group
+from vit_sweep.analysis.run import Run
+from vit_sweep.analysis.series import ScalingSeries
+from vit_sweep.learning import Reached
+from vit_sweep.plan import PlannedPoint
 from vit_sweep.point import Scaling
-from vit_sweep.scaling import curves
-from vit_sweep.status import settled_results
+from vit_sweep.reading import Read, Reader, uncollected
+from vit_sweep.sources import strangers
 from vit_sweep.store import Study
-from vit_sweep.tables import SCALING_COLUMNS, Cells, runs_table, scaling_table
+from vit_sweep.table_files import write_tables
+from vit_sweep.tables.accuracy import reached_by
+from vit_sweep.tables.every import tables_of
+from vit_sweep.tables.runs import imported_row
+from vit_sweep.tables.table import Cells, Table
 
-_PERCENT = ("efficiency", "train_accuracy", "test_accuracy")
+__all__ = ["Gathered", "collect", "collect_runs", "gather", "gather_runs", "write_tables"]
+_TELL_FROM = 500
+"""Runs from which on reading them takes long enough for a bar."""
 
 
-def collect(study: Study, console: Console) -> list[Path]:
-    """Rebuild every table and figure of `study` from its records; print them; return the files written."""
+class Gathered(NamedTuple):
+    """What a study, or imported runs, amount to; nothing is written yet."""
+
+    runs: list[Run]
+    strong: list[ScalingSeries]
+    weak: list[ScalingSeries]
+    tables: list[Table]
+    problems: tuple[str, ...]
+    """Files that were passed over, and why."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether there is any time at all."""
+        return any(run.timed for run in self.runs)
+
+
+def collect(study: Study, console: Console, *, target: float | None = None) -> list[Path]:
+    """Rebuild every table and figure of `study` from its records and print them.
+
+    Returns the files written; none, after a sentence that says so, where no run has a time yet (tables of what became
+    of the cells are written all the same). `target`: test accuracy whose time is reported, in place of the studies'.
+    """
+    return _put(gather(study, target=target, console=console), study.folder, console, what=f"study {study.name}")
+
+
+def collect_runs(
+    runs: Iterable[Run],
+    folder: Path,
+    console: Console,
+    *,
+    problems: Sequence[str] = (),
+    target: float | None = None,
+    reference: Sequence[ScalingSeries] = (),
+) -> list[Path]:
+    """The same of runs from elsewhere, into `folder`; `reference`: published series to draw beside them."""
+    gathered = gather_runs(runs, problems=problems, target=target)
+    return _put(gathered, folder, console, what=str(folder), reference=reference)
+
+
+def gather(study: Study, *, target: float | None = None, console: Console | None = None) -> Gathered:
+    """Read a study: its runs, their series with intervals, its tables. Holds one record at a time."""
+    plan = study.plan_file()
+    with uncollected():
+        reader = Reader(study, plan, target=target)
+        found: Iterable[Read] = reader.read()
+        if console is not None and console.is_terminal and len(reader.files) >= _TELL_FROM:
+            found = track(found, "reading records", total=len(reader.files), console=console, transient=True)
+        by_id = {one.run.run_id: one for one in found}
+        order = [file.cell_id for file in reader.files]
+        runs, rows = [by_id[name].run for name in order], [by_id[name].row for name in order]
+        reached = {name: one.reached for name, one in by_id.items() if one.reached is not None}
+        problems = (*study.problems, *strangers(plan, order))
+        return _gathered(runs, rows, plan.points if plan is not None else (), reached, problems)
+
+
+def gather_runs(runs: Iterable[Run], *, problems: Sequence[str] = (), target: float | None = None) -> Gathered:
+    """Series with intervals and tables of runs from elsewhere; of equal ids the last one counts."""
+    every = list({run.run_id: run for run in runs}.values())
+    reached = {} if target is None else {run.run_id: (target, reached_by(run, target)) for run in every if run.timed}
+    rows = [imported_row(run, reached.get(run.run_id)) for run in every]
+    return _gathered(every, rows, (), reached, problems)
+
+
+def _gathered(
+    runs: list[Run],
+    rows: list[Cells],
+    points: Sequence[PlannedPoint],
+    reached: dict[str, tuple[float, Reached]],
+    problems: Sequence[str],
+) -> Gathered:
+    strong, weak = ([with_intervals(series) for series in group(runs, mode)] for mode in Scaling)
+    tables = tables_of(runs, [*strong, *weak], rows, statistics=bootstrap, points=points, reached=reached)
+    return Gathered(runs=runs, strong=strong, weak=weak, tables=tables, problems=tuple(problems))
+
+
+def _put(
+    gathered: Gathered, folder: Path, console: Console, *, what: str, reference: Sequence[ScalingSeries] = ()
+) -> list[Path]:
+    """Write and print; without any time a sentence says so and no file is named."""
     from vit_sweep import figures
 
-    results, points = settled_results(study), study.points()
-    written: list[Path] = []
-    tables = study.folder / "tables"
-    tables.mkdir(exist_ok=True)
-    for mode in Scaling:
-        rows = scaling_table(results, points, mode)
-        if rows:
-            console.print(show.scaling(f"{mode.value} scaling", rows))
-            written += _write_table(tables / mode.value, rows)
-        lines = curves(results, mode)
-        if any(row.epoch_s is not None for line in lines for row in line):
-            written += figures.draw(mode, lines, study.folder / "figures")
-    runs = pd.DataFrame(runs_table(results, points, _peaks(study)))
-    write(tables / "runs.csv", runs.to_csv(index=False))
-    written.append(tables / "runs.csv")
-    show.problems(console, study.problems)
+    written = write_tables(gathered.tables, folder / "tables")
+    for table in gathered.tables:
+        if table.name in [mode.value for mode in Scaling]:
+            console.print(show.scaling(table))
+    show.problems(console, gathered.problems)
+    if not gathered.timed:
+        counts = Counter(run.status for run in gathered.runs)
+        states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none was ever planned"
+        console.print(
+            f"no run of {what} has a time ({states}), so nothing can be compared; what became of each is in "
+            f"{folder / 'tables'}",
+            soft_wrap=True,
+        )
+        return []
+    drawn = figures.draw_all(gathered.strong, gathered.weak, gathered.runs, folder / "figures", reference=reference)
+    written += [path for figure in drawn for path in figure.paths.values()]
     for path in written:
         console.print(f"  {path}", soft_wrap=True)
     return written
-
-
-def _peaks(study: Study) -> dict[str, float]:
-    """The peak of each cell's GPU in its precision, where its profile says."""
-    found = {
-        cell_id: planned.profile.peak_tflops.get(planned.cell.precision.value)
-        for cell_id, planned in study.planned().items()
-    }
-    return {cell_id: peak for cell_id, peak in found.items() if peak is not None}
-
-
-def _write_table(stem: Path, rows: Sequence[Cells]) -> list[Path]:
-    """Write one table in three formats: full precision for machines, rounded for people."""
-    frame = pd.DataFrame(rows, columns=list(SCALING_COLUMNS))
-    rounded = _rounded(frame)
-    texts = {
-        ".csv": frame.to_csv(index=False),
-        ".md": rounded.to_markdown(index=False) + "\n",
-        ".tex": rounded.to_latex(index=False, escape=True, column_format="l" * len(rounded.columns)),
-    }
-    for suffix, text in texts.items():
-        write(stem.with_suffix(suffix), text)
-    return [stem.with_suffix(suffix) for suffix in texts]
-
-
-def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """For print: the columns that vary or that a reader needs, numbers short, empty fields as dashes."""
-    keep = [c for c in frame.columns if frame[c].notna().any()]
-    shown = frame[keep].astype(object)
-    for name in keep:
-        percent = name in _PERCENT
-        shown[name] = [_short(value, percent=percent) for value in frame[name]]
-    return shown
-
-
-def _short(value: object, *, percent: bool) -> str:
-    if value is None or (isinstance(value, float) and pd.isna(value)) or value == "":
-        return "–"
-    if isinstance(value, float):
-        return f"{100 * value:.1f} %" if percent else f"{value:.4g}"
-    return str(value)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from vit_sweep.breakdown import Phases
+from vit_sweep.latest import latest
 from vit_sweep.machine import Samples, unlike_gpus
 from vit_sweep.memory import predict
 from vit_sweep.record import Record
@@ -13,6 +14,7 @@ THROTTLED = 0.05
 """Part of the training time with the clock held down from which on a run is flagged."""
 
 
+@latest
 def flags_of(record: Record) -> tuple[str, ...]:
     """One clause per reason to distrust a run's times; empty for a clean run, and for one whose machine is unknown."""
     gpus = [(one, one.gpu) for one in record.machine if one.gpu is not None]
@@ -59,6 +61,7 @@ def rank_times(record: Record) -> tuple[RankTimes, ...]:
     return tuple(one for one in times if one is not None) if None not in times else ()
 
 
+@latest
 def explanation(record: Record) -> Explanation | None:
     """What takes the steps beyond a typical rank's own work; None for one rank, and where it was not measured."""
     return explain(rank_times(record)) if record.resolved.gpus > 1 else None

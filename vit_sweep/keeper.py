@@ -9,7 +9,7 @@ from vit_sweep.batches import Todo, render
 from vit_sweep.cell import Cell
 from vit_sweep.journal import latest, next_attempts
 from vit_sweep.repeats import further
-from vit_sweep.scaling import Result
+from vit_sweep.result import Result
 from vit_sweep.snapshot import take
 from vit_sweep.status import ACTIVE
 from vit_sweep.store import Study

@@ -15,17 +15,18 @@ from rich.console import Console
 from launchers.errors import UserError
 from launchers.profile import Scheduler
 from vit_sweep import algebra, datasets, show
+from vit_sweep.analysis import coverage
 from vit_sweep.batches import Todo, render
 from vit_sweep.compose import Plain
-from vit_sweep.config import read, study_folder
+from vit_sweep.config import Settings, read, study_folder
 from vit_sweep.cost import spent_gpu_hours
 from vit_sweep.journal import next_attempts
 from vit_sweep.keeper import Keeper
 from vit_sweep.missing import Rerun, Retry, Selection, select
 from vit_sweep.plan import Knowledge, Plan, PlannedCell, make_plan
-from vit_sweep.provenance import require_extra
+from vit_sweep.provenance import require_extra, require_loggers
 from vit_sweep.record import Record
-from vit_sweep.scaling import Result
+from vit_sweep.result import Result
 from vit_sweep.snapshot import Snapshot, take
 from vit_sweep.status import ACTIVE, settled_results
 from vit_sweep.store import Study
@@ -52,12 +53,15 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         memory_check=settings.memory_check,
         minutes=settings.minutes,
         finished=tuple(finished),
+        options=settings.job_options,
     )
     plan = make_plan(points, known)
     if not plan.cells:
         raise UserError("no cell can run:\n" + "\n".join(f"  {r}" for r in _all_reasons(plan)))
     if not settings.dry_run:
         require_extra("train")
+        if any(_same_python(planned) for planned in plan.cells.values()):
+            require_loggers(settings.logging)
         for data in {cell.cell.data for cell in plan.cells.values()}:
             datasets.require(data, Path(settings.data_root))
     study = Study.create_or_resume(folder)
@@ -72,7 +76,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         line = algebra.ordered((plan.cells[cell] for cell in chosen.run), settings.order, settings.order_seed)
         todo = _attempts(study, {planned.cell.cell_id: planned for planned in line})
         show.plan(console, plan, study=study.name, todo=set(todo))
-        for remark in remarks:
+        for remark in (*remarks, *_carries(plan, results, settings)):
             console.print(remark, soft_wrap=True)
         show.selection(console, chosen, unclear, rerun=settings.rerun)
         _check_budget(settings.budget_gpu_hours, [item.planned for item in todo.values()], finished)
@@ -116,6 +120,8 @@ def resume(
         unclear = resolve(study)
         results = settled_results(study)
         chosen = _choose(study, results, planned, code, retry=retry, rerun=rerun)
+        here = [cell for cell in chosen.run if _same_python(planned[cell])]
+        require_loggers(name for cell in here for name in files[cell].options.logging)
         for root, data in {(files[cell].data_root, planned[cell].cell.data) for cell in chosen.run}:
             datasets.require(data, Path(root))
         todo = _attempts(study, {cell: planned[cell] for cell in chosen.run})
@@ -186,6 +192,21 @@ def _attempts(study: Study, chosen: Mapping[str, PlannedCell]) -> dict[str, Todo
         number = max([free.get(cell_id, 1), *left])
         todo[cell_id] = Todo(planned=planned, attempt=number, since=number)
     return todo
+
+
+def _carries(plan: Plan, results: Iterable[Result], settings: Settings) -> list[str]:
+    """What fits the curves of this sweep will carry, with what the study has already."""
+    return coverage.remarks(
+        plan,
+        ((result.file.cell, result.file.series) for result in results),
+        preflight=settings.preflight,
+        repeats_follow=settings.repeat_rule is not None,
+    )
+
+
+def _same_python(planned: PlannedCell) -> bool:
+    """Whether its job runs under the interpreter that submits: what another one has installed only the job can see."""
+    return planned.profile.python is None and planned.profile.container is None
 
 
 def _alone(results: Iterable[Result]) -> bool:

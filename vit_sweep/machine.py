@@ -185,12 +185,16 @@ def differences(fingerprints: Iterable[Fingerprint]) -> tuple[str, ...]:
     Give it the ranks of one job, or those of all runs of a series.
     """
     everyone = list(fingerprints)
+    if len(set(facts_of(everyone))) < 2:
+        return ()
     return tuple(clause for name, fact in FACTS.items() if (clause := _difference(name, fact, everyone)))
 
 
 def unlike_gpus(fingerprints: Iterable[Fingerprint]) -> tuple[str, ...]:
     """Like `differences`, of what a GPU is: its model, memory, MIG mode, power limit, clock."""
     everyone = list(fingerprints)
+    if len(set(facts_of(everyone))) < 2:
+        return ()
     return tuple(clause for name in _GPU_FACTS if (clause := _difference(name, FACTS[name], everyone)))
 
 
@@ -208,10 +212,27 @@ def may_pool(a: tuple[Fingerprint, ...], b: tuple[Fingerprint, ...]) -> tuple[bo
     return not clauses, "; ".join(clauses)
 
 
+def facts_of(fingerprints: Iterable[Fingerprint]) -> tuple[object, ...]:
+    """What `may_pool` and `differences` look at, by rank, as recorded. Equal ones are alike; others may be too."""
+    return tuple(map(_facts, fingerprints))
+
+
+def _facts(one: Fingerprint) -> tuple[object, ...]:
+    gpu = one.gpu
+    own = gpu and (
+        gpu.model, gpu.memory_mib, gpu.driver, gpu.mig, gpu.nvlinks, gpu.pcie_generation, gpu.pcie_width,
+        gpu.max_sm_clock_mhz, gpu.power_limit_w,
+    )  # fmt: skip
+    return (own, one.cpu, one.cuda, one.nccl, one.torch, one.deepspeed)
+
+
 def _difference(name: str, fact: Fact, everyone: list[Fingerprint]) -> str | None:
+    values = [fact(one) for one in everyone]
+    if len(set(values) - {None}) < 2:
+        return None
     holders: dict[str, list[Fingerprint]] = {}
-    for one in everyone:
-        if (value := fact(one)) is not None:
+    for one, value in zip(everyone, values, strict=True):
+        if value is not None:
             holders.setdefault(str(value), []).append(one)
     if len(holders) < 2:
         return None

@@ -18,7 +18,8 @@ from vit_sweep.vit import activation_bytes, parameters, tokens
 USABLE = 0.97
 """Part of a GPU's memory that a job can really use."""
 _ALLOCATOR = 1.105
-_CONTEXT_BYTES = 0.45e9
+CONTEXT_GIB = 0.45e9 / 2**30
+"""Of a process on a GPU, outside of what torch counts."""
 _BUCKET_ELEMENTS = 25_000_000  # ds_config's bucket sizes for stages 1 to 3
 _DATA_WORTH_SAYING_GIB = 0.05
 _SIDE = 32
@@ -52,7 +53,7 @@ def predict(cell: Cell) -> MemoryEstimate | None:
         states_gib=_state_bytes(cell, count) / 2**30,
         temporary_gib=_temporary_bytes(cell, count) / 2**30,
         activations_gib=_activations(cell) / 2**30,
-        context_gib=_CONTEXT_BYTES / 2**30,
+        context_gib=CONTEXT_GIB,
         data_gib=data_bytes(cell) / 2**30,
     )
 

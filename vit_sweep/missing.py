@@ -6,7 +6,7 @@ from enum import StrEnum
 from launchers.checked import checked
 from vit_sweep.ending import Cause
 from vit_sweep.policy import POLICIES, Action, Stop, stopped_by
-from vit_sweep.scaling import Result
+from vit_sweep.result import Result
 
 
 class Retry(StrEnum):

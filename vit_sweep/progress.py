@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from launchers.profile import Scheduler
 from vit_sweep import show_status
 from vit_sweep.keeper import Keeper
-from vit_sweep.scaling import Result
+from vit_sweep.result import Result
 from vit_sweep.status import ACTIVE, ENDING, Watcher
 from vit_sweep.store import Study
 

@@ -5,6 +5,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from launchers.errors import UserError
 
 _EXTRAS = {
     "train": ("torch", "torchvision", "deepspeed", "sklearn"),
-    "report": ("pandas", "seaborn", "matplotlib", "jinja2", "tabulate"),
+    "report": ("pandas", "scipy", "seaborn", "matplotlib", "jinja2", "pyarrow"),
 }
 _PACKAGES = ("vit_sweep", "hydra-core", "omegaconf", "submitit", "torch", "torchvision", "deepspeed")
 
@@ -46,3 +47,13 @@ def require_extra(extra: str) -> None:
     absent = [name for name in _EXTRAS[extra] if importlib.util.find_spec(name) is None]
     if absent:
         raise UserError(f"{', '.join(absent)} not installed here: pip install 'vit_sweep[{extra}]'")
+
+
+def require_loggers(loggers: Iterable[str]) -> None:
+    """Refuse, without importing anything, loggers that jobs under this python could not load."""
+    absent = sorted(name for name in set(loggers) if importlib.util.find_spec(name) is None)
+    if absent:
+        raise UserError(
+            f"logging=[{','.join(absent)}]: not installed here, so the jobs could not log to it: "
+            "pip install 'vit_sweep[track]', or leave it out"
+        )

@@ -1,26 +1,20 @@
 """How many repeats a measurement needs: until the interval on its median is narrow enough. Pure.
 
-The interval is a two-level bootstrap (Davison & Hinkley 1997, section 3.8): runs are drawn with replacement, then the
-epochs inside each drawn run, and the median of all of them is taken; 2.5 % and 97.5 % of 1,000 such medians, seeded.
-Runs are the upper level because epochs of one run share their nodes, clocks and luck.
+The interval is that of the tables, `analysis.bootstrap`.
 """
 
 import math
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from statistics import median
 
 from launchers.checked import checked
 from launchers.profile import Count, Positive
 from vit_sweep.cell import Cell
 from vit_sweep.record import Record
-from vit_sweep.scaling import Result
+from vit_sweep.result import Result
 
 LEAST_RUNS = 3
 """Fewer runs say nothing of their spread."""
-_DRAWS = 1000
-_TAIL = 0.025
 
 
 @checked
@@ -33,34 +27,6 @@ class RepeatRule:
     """Runs of one cell at most."""
 
 
-@checked
-class Interval:
-    """A 95 % interval on a median."""
-
-    low: float
-    median: float
-    high: float
-    runs: int
-
-    @property
-    def half_width(self) -> float:
-        """Half of its width, as a part of the median."""
-        return (self.high - self.low) / 2 / self.median
-
-
-def interval(runs: Sequence[Sequence[float]], *, seed: int = 0) -> Interval:
-    """The interval on the median of `runs` (each: positive epoch times). Raises `ValueError` without a number."""
-    if not runs or not all(runs):
-        raise ValueError("an interval needs at least one run, and every run at least one number")
-    draw = random.Random(seed)
-    medians = sorted(
-        median([draw.choice(run) for run in draw.choices(runs, k=len(runs)) for _ in run]) for _ in range(_DRAWS)
-    )
-    cut = int(_TAIL * _DRAWS)
-    every = [seconds for run in runs for seconds in run]
-    return Interval(low=medians[cut], median=median(every), high=medians[-1 - cut], runs=len(runs))
-
-
 def more(runs: Sequence[Sequence[float]], rule: RepeatRule) -> int:
     """How many further runs to make now: 0 once the interval is narrow enough or the rule's most is reached.
 
@@ -71,11 +37,24 @@ def more(runs: Sequence[Sequence[float]], rule: RepeatRule) -> int:
         return 0
     if len(runs) < LEAST_RUNS:
         return min(room, LEAST_RUNS - len(runs))
-    width = interval(runs).half_width
+    width = half_width(runs)
     if width <= rule.half_width:
         return 0
     wanted = math.ceil(len(runs) * (width / rule.half_width) ** 2)
     return max(1, min(room, wanted - len(runs)))
+
+
+def half_width(runs: Sequence[Sequence[float]], *, seed: int = 0) -> float:
+    """Half of the interval on the median epoch time, as a part of it; each of `runs`: positive epoch times.
+
+    Raises `ValueError` without a number, and for one run, which has no interval.
+    """
+    from vit_sweep.analysis.bootstrap import median_of
+
+    found = median_of(runs, seed=seed)
+    if found.low is None or found.high is None:
+        raise ValueError("one run says nothing of its own spread")
+    return (found.high - found.low) / 2 / found.value
 
 
 def epoch_seconds(record: Record) -> tuple[float, ...]:

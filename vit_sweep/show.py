@@ -14,20 +14,18 @@ from launchers.job import Batch
 from launchers.profile import Scheduler
 from vit_sweep.missing import Rerun, Selection
 from vit_sweep.plan import Plan, PlannedCell
-from vit_sweep.tables import Cells
+from vit_sweep.tables.rounding import field
+from vit_sweep.tables.table import Cells, Column
+from vit_sweep.tables.table import Table as Data
+from vit_sweep.tables.text import is_text, printed
 
-_TITLES = {
-    "epoch_s": "epoch s", "images_per_s": "images/s", "efficiency": "eff.", "test_accuracy": "test acc.",
-    "train_accuracy": "train acc.", "gpu_model": "GPU", "step_ms": "step ms", "batch_per": "batch per",
-}  # fmt: skip
-_SAID_ONCE = (
-    "model", "data", "precision", "engine", "optimizer", "partition", "variant", "placement", "batch_per", "accum",
-    "seed",
-)  # fmt: skip
 _SHOWN = (
-    *_SAID_ONCE, "batch", "gpus", "nodes", "epoch_s", "n", "images_per_s", "speedup", "efficiency", "train_accuracy",
+    "model", "data", "precision", "engine", "optimizer", "partition", "variant", "placement", "batch_per", "batch",
+    "accum", "seeds", "gpus", "nodes", "epoch_s", "n", "images_per_s", "speedup", "efficiency", "train_accuracy",
     "test_accuracy", "status", "note",
 )  # fmt: skip
+"""Of a scaling table on the terminal; the files have all of it."""
+_WITH_INTERVAL = ("epoch_s", "speedup", "efficiency")
 _NOTE_SHOWN = 120
 """Characters of a note on the terminal; the files hold it whole."""
 _PLAIN_WIDTH = 160
@@ -99,38 +97,32 @@ def _total(console: Console, plan: Plan, todo: set[str]) -> None:
         console.print(f"estimate: {total:.2f} GPU-hours for {len(mine)} cell(s), from {bases}")
 
 
-def scaling(title: str, rows: Sequence[Cells]) -> Table:
-    """Draw one scaling table (at least one row); what is equal in every row is said once in the title."""
-    same = {name for name in _SAID_ONCE if len({row.get(name) for row in rows}) == 1 and rows[0].get(name) != ""}
-    said = ", ".join(f"{name}={rows[0][name]}" for name in _SAID_ONCE if name in same)
-    table = Table(title=Text.assemble(f"{title}\n", (said, "dim")), title_justify="left", box=box.SIMPLE_HEAD)
-    columns = [name for name in _SHOWN if name not in same and any(row.get(name) not in (None, "") for row in rows)]
-    for name in columns:
-        text = name in {"note", "status", "model", "data", "precision", "engine", "optimizer", "partition"}
-        table.add_column(_TITLES.get(name, name), justify="left" if text else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*(_field(name, row.get(name)) for name in columns), style=STYLES.get(row["status"], ""))
-    return table
+def scaling(table: Data, *, title: str = "") -> Table:
+    """Draw one scaling table; what is equal in every row is said once in the title."""
+    same, columns = printed(table)
+    once = ", ".join(f"{column.name}={field(column, table.rows[0])}" for column in same if column.name in _SHOWN)
+    heading = title or f"{table.name} scaling"
+    drawn = Table(title=Text.assemble(f"{heading}\n", (once, "dim")), title_justify="left", box=box.SIMPLE_HEAD)
+    shown = [column for name in _SHOWN for column in columns if column.name == name]
+    for column in shown:
+        drawn.add_column(column.title, justify="left" if is_text(table, column) else "right", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(_field(column, row) for column in shown), style=STYLES.get(row["status"], ""))
+    for note in table.notes:
+        drawn.caption = f"{drawn.caption}\n{note}" if drawn.caption else note
+        drawn.caption_justify = "left"
+    return drawn
 
 
 STYLES = {
-    "failed": "red", "oom": "red", "infeasible": "yellow", "skipped": "yellow", "missing": "yellow", "retry": "yellow",
-    "unknown": "magenta", "running": "cyan", "queued": "dim",
+    "failed": "red", "oom": "red", "infeasible": "yellow", "apart": "yellow", "skipped": "yellow",
+    "missing": "yellow", "retry": "yellow", "unknown": "magenta", "running": "cyan", "queued": "dim",
 }  # fmt: skip
 
 
-def _field(name: str, value: object) -> str:
-    if value is None:
-        return "–"
-    if name in {"efficiency", "train_accuracy", "test_accuracy"} and isinstance(value, float):
-        return f"{value:.1%}"
-    if name == "images_per_s" and isinstance(value, float):
-        return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
-    if name == "note" and len(str(value)) > _NOTE_SHOWN:
-        return f"{str(value)[:_NOTE_SHOWN]}..."
-    if isinstance(value, float):
-        return f"{value:.3g}" if value < 100 else f"{value:.1f}"
-    return str(value)
+def _field(column: Column, row: Cells) -> str:
+    text = field(column, row if column.name in _WITH_INTERVAL else {column.name: row[column.name]})
+    return f"{text[:_NOTE_SHOWN]}..." if column.name == "note" and len(text) > _NOTE_SHOWN else text
 
 
 def batches(console: Console, found: Sequence[Batch]) -> None:

@@ -2,14 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from rich.table import Table
 
 from vit_sweep import show
+from vit_sweep.analysis.grouping import group
+from vit_sweep.analysis.of_study import runs_of
 from vit_sweep.point import Scaling
-from vit_sweep.scaling import Result
-from vit_sweep.tables import scaling_table
+from vit_sweep.result import Result
+from vit_sweep.tables.scaling import scaling_table
 
 _WORKING = ("running", "retry", "unknown", "queued")
 _COLUMNS = ("cell", "state", "attempt", "node", "epoch", "elapsed", "")
@@ -36,11 +39,15 @@ def running(results: Sequence[Result], *, rows: int) -> Table:
 
 
 def filling(results: Sequence[Result], *, rows: int | None = None) -> list[Table]:
-    """The scaling tables so far: rows that have a time, against the baseline that was planned."""
-    tables = [(mode, [row for row in scaling_table(results, (), mode) if row["epoch_s"]]) for mode in Scaling]
-    return [
-        show.scaling(f"{mode.value} scaling so far", some[-rows:] if rows else some) for mode, some in tables if some
-    ]
+    """The scaling tables so far, their last `rows`: what has a time, against the baseline that was planned."""
+    runs = runs_of(results)
+    tables = []
+    for mode in Scaling:
+        table = scaling_table(group(runs, mode), (), mode, timed_only=True)
+        if table is not None:
+            some = replace(table, rows=table.rows[-rows:] if rows else table.rows)
+            tables.append(show.scaling(some, title=f"{mode.value} scaling so far"))
+    return tables
 
 
 def _table(title: str | None) -> Table:

@@ -8,6 +8,7 @@ from statistics import median
 
 from launchers.checked import checked
 from vit_sweep.breakdown import StepBreakdown, mfu, step_breakdown
+from vit_sweep.latest import latest
 from vit_sweep.record import EpochReport, Record
 
 
@@ -23,8 +24,11 @@ class EpochTime:
     """How many epochs count. Cold ones do only if there are no others; 0: every epoch has a restart inside, and the
     median is over the sums of their parts."""
     first_s: float
+    counted_s: tuple[float, ...] = ()
+    """The epochs that count, in their order."""
 
 
+@latest
 def epoch_time(record: Record) -> EpochTime:
     """Summarise a run's epochs; cold ones never join others, and interrupted ones never join whole ones."""
     counted = _counted(record)
@@ -34,6 +38,7 @@ def epoch_time(record: Record) -> EpochTime:
         spread_s=max(seconds) - min(seconds),
         n=len(counted),
         first_s=record.epochs[0].seconds,
+        counted_s=tuple(epoch.seconds for epoch in counted),
     )
 
 
@@ -49,6 +54,15 @@ def step_ms(record: Record) -> float | None:
     return median(kept) if kept else None
 
 
+def rank_step_ms(record: Record) -> tuple[float, ...]:
+    """Median optimizer step of each rank, over the epochs that count."""
+    epochs = [epoch.step_ms_by_rank for epoch in _counted(record)]
+    if not epochs or any(not steps for ranks in epochs for steps in ranks):
+        return ()
+    return tuple(median([ms for steps in ranks for ms in steps]) for ranks in zip(*epochs, strict=True))
+
+
+@latest
 def breakdown(record: Record) -> StepBreakdown | None:
     """Where a step goes, over the epochs that count for `epoch_time`; None where that was not measured."""
     return step_breakdown([epoch.phases_by_rank for epoch in _counted(record)])

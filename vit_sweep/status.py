@@ -1,6 +1,6 @@
 """What became of every cell: the job's own files first, then the scheduler's word. An edge."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from launchers.backend import Ended, Launcher, TaskState, TaskStatus
@@ -14,7 +14,7 @@ from vit_sweep.fate import Attempt, fates
 from vit_sweep.journal import Sent, latest
 from vit_sweep.policy import Action, Stop, decide, stopped_by
 from vit_sweep.record import Record
-from vit_sweep.scaling import Result, story_of
+from vit_sweep.result import Result, story_of
 from vit_sweep.store import RecordProblem, Study
 from vit_sweep.study_lock import now
 
@@ -41,13 +41,13 @@ def launcher_of(scheduler: Scheduler) -> Launcher:
 class Watcher:
     """Asks for the state of a study again and again; what has ended for good is read only once."""
 
-    def __init__(self, study: Study) -> None:
-        """Watch `study`."""
+    def __init__(self, study: Study, *, files: Iterable[CellFile] | None = None) -> None:
+        """Watch `study`; of `files` only, if they are given."""
         self._study = study
         self._settled: dict[str, tuple[Sent | None, Result]] = {}
         self._ended_before: set[tuple[str, str]] = set()
-        self._files: list[CellFile] = []
-        self._planned_at = -1
+        self._files: list[CellFile] = [] if files is None else list(files)
+        self._planned_at = -1 if files is None else study.planned_at()
 
     def results(self) -> list[Result]:
         """One result per planned cell, in the order of `cell_files`."""
@@ -96,9 +96,7 @@ class Watcher:
         stops: Iterable[Stop],
     ) -> Result:
         if isinstance(found, Record):
-            done = Result(
-                file=file, record=found, status="done", attempt=found.attempt, history=self._before(file, found)
-            )
+            done = self.done(file, found)
             if sent is None or _is_last(found, sent):
                 return done
             later = self._unfinished(file, None, sent, words[file.cell_id])
@@ -111,6 +109,11 @@ class Watcher:
                 return Result(file=file, record=None, status="skipped", detail=skipped)
             return Result(file=file, record=None, status="missing", detail=found.text if found else "never submitted")
         return self._unfinished(file, found, sent, words[file.cell_id])
+
+    def done(self, file: CellFile, record: Record) -> Result:
+        """The result of a cell whose record is the last word."""
+        before = self._before(file, record)
+        return Result(file=file, record=record, status="done", attempt=record.attempt, history=before)
 
     def _before(self, file: CellFile, record: Record) -> tuple[Exit, ...]:
         """How the attempts before the one of the record ended; most cells have none."""
@@ -171,11 +174,23 @@ class Watcher:
         return replace(result, status=status, detail=detail)
 
 
-def settled_results(study: Study) -> list[Result]:
-    """The state now, for a table that is made once: what has ended is not called running."""
-    watcher = Watcher(study)
+def settled_results(study: Study, files: Iterable[CellFile] | None = None) -> list[Result]:
+    """The state now, for a table that is made once: what has ended is not called running. Of `files` only, if given."""
+    watcher = Watcher(study, files=files)
     first = watcher.results()
     return watcher.results() if any(result.detail == ENDING for result in first) else first
+
+
+def finished(study: Study, files: Iterable[CellFile], sent: Mapping[str, Sent]) -> Iterator[Result]:
+    """The cells whose record is the last word, one by one, so that nobody need hold all records at once.
+
+    `sent`: the latest submission of each cell.
+    """
+    watcher = Watcher(study, files=())
+    for file in files:
+        found = study.record(file)
+        if isinstance(found, Record) and (file.cell_id not in sent or _is_last(found, sent[file.cell_id])):
+            yield watcher.done(file, found)
 
 
 def _alive(result: Result, attempts: list[Attempt], last: Attempt | None, word: TaskStatus) -> Result:

@@ -189,9 +189,13 @@ class Study:
         """Folder of one cell."""
         return self.folder / "cells" / cell_id
 
+    def plan_file(self) -> PlanFile | None:
+        """The written plan: every point that this study was asked for, and its partitions; None without a sound one."""
+        return self._read(self.folder / "plan.json", PlanFile)
+
     def points(self) -> tuple[PlannedPoint, ...]:
         """Every point that this study was asked for."""
-        plan = self._read(self.folder / "plan.json", PlanFile)
+        plan = self.plan_file()
         return plan.points if plan else ()
 
     def planned_at(self) -> int:
@@ -201,23 +205,31 @@ class Study:
 
     def cell_files(self) -> list[CellFile]:
         """Every planned cell, smallest first."""
-        files = [self._read(path, CellFile) for path in sorted(self.folder.glob("cells/*/cell.json"))]
+        files: dict[str, CellFile] = {}
+        cells = self.folder / "cells"
+        for name in sorted(entry.name for entry in os.scandir(cells)) if cells.is_dir() else ():
+            file = self._read(Path(f"{cells}/{name}/cell.json"), CellFile)
+            if file is not None and file.cell_id == name:
+                files[name] = file
+            elif file is not None:
+                self._problem(f"{cells / name}/cell.json is of another cell, {file.cell_id}; it is passed over")
         return sorted(
-            (file for file in files if file is not None),
+            files.values(),
             key=lambda f: (f.cell.gpus, f.cell.nodes, f.cell.micro_batch, f.cell.accum, f.cell_id),
         )
 
     def record(self, file: CellFile) -> "Record | RecordProblem | None":
         """The cell's record, what is wrong with the file that is there, or None when there is no file."""
-        path = self.cell_dir(file.cell_id) / "record.json"
-        if not path.exists():
-            return None
+        path = Path(f"{self.folder}/cells/{file.cell_id}/record.json")
         record = self._read(path, Record)
+        if record is None and not path.exists():
+            return None
         if record is None:
             return RecordProblem(
                 status="missing", text="its record.json cannot be read; the same command runs it again"
             )
         if record.cell_id != file.cell_id or record.requested != file.cell:
+            self._problem(f"{path} belongs to another cell, {record.cell_id}: two studies are mixed; it is passed over")
             return RecordProblem(status="missing", text=f"its record.json belongs to another cell, {record.cell_id}")
         wrong = mismatches(record.requested, record.resolved)
         if wrong:
@@ -292,17 +304,47 @@ class Study:
         return entries
 
     def _read(self, path: Path, kind: type[T]) -> T | None:
-        if not path.exists():
-            return None
         try:
-            return parse_json(kind, path.read_bytes(), what=str(path))
-        except (UserError, OSError) as error:
+            text = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
             self._problem(f"{error}; this file is passed over")
             return None
+        try:
+            found = parse_json(kind, text, what=str(path))
+        except UserError as error:
+            self._problem(f"{_other_schema(path, kind, text) or error}; this file is passed over")
+            return None
+        if getattr(found, "schema_version", None) != _schema_of(kind):
+            self._problem(f"{_other_schema(path, kind, text)}; this file is passed over")
+            return None
+        return found
 
     def _problem(self, text: str) -> None:
         if text not in self.problems:
             self.problems.append(text)
+
+
+def _schema_of(kind: type[Any]) -> int | None:
+    """The version of a file's schema that this code writes and reads; None for files without one."""
+    field = kind.__dataclass_fields__.get("schema_version")
+    return None if field is None else field.default
+
+
+def _other_schema(path: Path, kind: type[Any], text: bytes) -> str:
+    """Say that a file follows another version of its schema; empty if that is not what is wrong with it."""
+    known = _schema_of(kind)
+    try:
+        version = json.loads(text)["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    if known is None or version == known:
+        return ""
+    return (
+        f"{path} has schema_version={version} and this vit_sweep reads {known}: another version of vit_sweep wrote it; "
+        "look at it with that version"
+    )
 
 
 def attempt_name(attempt: int, restart: int) -> str:

@@ -24,7 +24,7 @@ from vit_sweep.point import (
     Scaling,
 )
 from vit_sweep.record import BatchTriple, EpochReport, RankReport, Record, Resolved
-from vit_sweep.scaling import Result
+from vit_sweep.result import Result
 
 MODEL = ModelSpec(name="vit_test", image_size=32, patch_size=8, layers=2, heads=2, width=64, mlp_width=128)
 DATA = DataSpec(name="made_up", source=DataSource.SYNTHETIC, train_images=1600, test_images=100, classes=10)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "deepspeed", "sklearn", "pandas", "matplotlib", "seaborn", "scipy", "numpy")
+HEAVY = ("torch", "torchvision", "deepspeed", "sklearn", "pandas", "matplotlib", "seaborn", "scipy", "numpy", "pyarrow")
 
 PROBE = """
 import sys
@@ -38,6 +38,7 @@ def heavy_imports(words, cwd, before=""):
         ["--help"],
         ["collect", "--help"],
         ["status", "--help"],
+        ["simulate", "partition=vector_t4v2", "gpus=1,2,4", "--no-figure"],
     ],
     ids=" ".join,
 )

@@ -25,6 +25,9 @@ def test_the_wheel_holds_packages_and_configurations_only(wheel):
     assert tops == {"vit_sweep", "launchers", "hydra_plugins"}
     assert "vit_sweep/conf/partition/local.yaml" in names
     assert "vit_sweep/conf/config.yaml" in names
+    for name in ("templates/report.html.j2", "style.css", "tables.js"):
+        assert f"vit_sweep/report/{name}" in names
+    assert {"vit_sweep/reference/paper_cifar100.csv", "vit_sweep/reference/paper_cifar100.yaml"} <= set(names)
     assert "hydra_plugins/__init__.py" not in names
 
 
@@ -40,6 +43,18 @@ def test_the_installed_command_plans_away_from_the_checkout(wheel, tmp_path):
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith(str(site))
     assert "2 points, 2 cells" in answer.stdout
+
+
+def test_the_installed_command_knows_the_published_figures(wheel, tmp_path):
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    answer = subprocess.run(
+        [sys.executable, "-c", "import sys; from vit_sweep.__main__ import main; sys.exit(main(sys.argv[1:]))",
+         "audit", "--reference", "paper_cifar100"],
+        cwd=tmp_path, env=clean_environment() | {"PYTHONPATH": os.fspath(site)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert answer.returncode == 1, answer.stderr
+    assert "claims that fall: throughput, fixed problem, accuracy" in answer.stdout
 
 
 def test_the_core_alone_plans_renders_and_looks(wheel, tmp_path):

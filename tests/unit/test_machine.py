@@ -1,6 +1,6 @@
 """Which machine it was: fingerprints compared, a record judged."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -30,6 +30,7 @@ from vit_sweep.machine import (
     Samples,
     Spread,
     differences,
+    facts_of,
     may_pool,
 )
 from vit_sweep.memory import predict
@@ -282,3 +283,20 @@ def test_a_record_with_all_of_it_survives_its_file():
         preflight=(Preflight(rank=0, precision="bf16", seconds=0.5, to_next_gb_per_s=1.0),),
     )
     assert parse_json(Record, to_json(made), what="record") == made
+
+
+def test_facts_that_were_recorded_alike_are_alike_by_every_rule():
+    """`facts_of` is the short way: whatever `differences` or `may_pool` could name must be in it."""
+    plain = Fingerprint(rank=0, host="a", gpu=Gpu())
+    for owner, kind in ((plain, Fingerprint), (plain.gpu, Gpu)):
+        for field in fields(kind):
+            if field.name in ("rank", "host", "gpu"):
+                continue
+            for value in ("x", 1, 2.0, True):
+                try:
+                    changed = replace(owner, **{field.name: value})
+                except ValueError:
+                    continue
+                other = changed if kind is Fingerprint else replace(plain, gpu=changed)
+                if any(fact(other) != fact(plain) for fact in FACTS.values()):
+                    assert facts_of([other]) != facts_of([plain]), field.name

@@ -10,12 +10,11 @@ from launchers.checked import to_json
 from tests.unit.builders import cell, record, series
 from tests.unit.test_verdict import rank
 from vit_sweep import status
+from vit_sweep.analysis.of_study import runs_of
 from vit_sweep.cell import CellFile
 from vit_sweep.ending import Cause, DeviceMemory, Exit, Progress
 from vit_sweep.journal import Event, JobEntry
-from vit_sweep.point import Scaling
 from vit_sweep.record import BatchTriple
-from vit_sweep.scaling import curves
 from vit_sweep.status import settled_results
 from vit_sweep.store import Study
 
@@ -94,8 +93,8 @@ def test_a_run_that_was_not_what_was_asked_is_an_error_and_no_row(study, slurm_s
     state, detail = only(study)
     assert state == "failed"
     assert "what ran is not what was asked: micro batch: asked 16, ran 6" in detail
-    (line,) = curves(settled_results(study), Scaling.STRONG)
-    assert line[0].epoch_s is None
+    (run,) = runs_of(settled_results(study))
+    assert not run.timed
 
 
 def test_a_foreign_record_is_named_and_the_cell_stays_missing(study):

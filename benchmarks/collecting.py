@@ -1,0 +1,231 @@
+"""How fast the records of a study become tables, against only reading and JSON-parsing the same bytes, in one run.
+
+    python benchmarks/collecting.py [--records 10000] [--rounds 3] [--study FOLDER] [--profile]
+
+Makes a study of synthetic but complete records (on average 4 ranks, 3 epochs, tens of steps, phases, machines,
+preflight and samples of every rank; 5 seeds of each configuration), with its real plan and journal. Then, in turns:
+(a) every file that the collector reads is read and given to `json.loads`; (b) the whole collector without figures, in
+a fresh process each time, so that its peak memory is its own. CPU seconds stand beside wall time, since other work
+on the machine hurts them less. Goal: below 10 s and 1 GB for 10,000 records on two
+cores, and at most 3 times (a). `--study` keeps the made study there and uses it again; `--profile` prints where one
+run in this process spends its time.
+"""
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from launchers.checked import to_json, to_plain
+from tests.unit.builders import MODEL, OPTIMIZER, data, point, profile, record
+from vit_sweep.breakdown import Breakdown, Collective, CollectiveKind, Exposed, Phases, RankPhases
+from vit_sweep.cell import JobOptions
+from vit_sweep.collect import gather, write_tables
+from vit_sweep.journal import Event, JobEntry
+from vit_sweep.machine import AllReduce, EnergySource, Fingerprint, Gpu, Preflight, Samples, Spread
+from vit_sweep.plan import make_plan
+from vit_sweep.point import Placement, Precision
+from vit_sweep.store import Study
+
+GPUS, BATCHES, SEEDS = (1, 2, 4, 8), (16, 32, 64, 128), range(5)
+IMAGES = 3_200
+GOAL_S, GOAL_MIB, GOAL_RATIO = 10, 1024, 3
+
+
+def points(count):
+    """So many points: GPU counts, batches, precisions, placements and repeats of ever another learning rate."""
+    per_rate = len(GPUS) * len(BATCHES) * len(SEEDS) * 2
+    made = [
+        point(
+            gpus=gpus, batch=batch, seed=seed, precision=precision, model=MODEL, data=data(IMAGES),
+            placement=Placement.PACKED if rate % 4 else Placement.SPREAD, partition=PARTITION,
+            optimizer=replace(OPTIMIZER, learning_rate=1e-4 * (1 + rate)),
+        )
+        for rate in range(-(-count // per_rate))
+        for precision in (Precision.FP32, Precision.FP16)
+        for batch in BATCHES
+        for seed in SEEDS
+        for gpus in GPUS
+    ]  # fmt: skip
+    return made[:count]
+
+
+PARTITION = profile(nodes=8, max_minutes=600)
+
+
+def record_of(cell, draw):
+    """A record as a job on GPUs writes it, epochs 1 % apart."""
+    seconds = [cell.train_images / (100 * cell.gpus**0.9) * draw.gauss(1, 0.01) for _ in range(3)]
+    steps = cell.steps_per_epoch
+    made = record(
+        cell, seconds, started_at="2025-01-01T00:10:00Z",
+        step_ms=[[round(1000 * s / steps * draw.gauss(1, 0.02), 3) for _ in range(steps)] for s in seconds],
+    )  # fmt: skip
+    ranks = range(cell.gpus)
+    epochs = tuple(replace(epoch, phases_by_rank=tuple(_phases(epoch, draw) for _ in ranks)) for epoch in made.epochs)
+    hosts = [rank.host for rank in made.ranks]
+    window = Collective(
+        steps=3, kinds=(CollectiveKind(name="all_reduce", calls=1, bytes=4000),),
+        ms_by_rank=tuple(round(draw.uniform(5, 6), 4) for _ in ranks), pure_ms=4.9,
+    )  # fmt: skip
+    exposed = Exposed(first_ms=100.0, second_ms=101.0, with_ms=100.5, without_ms=95.0, rounds=8, block_steps=3)
+    return replace(
+        made,
+        epochs=epochs,
+        ranks=tuple(replace(rank, peak_memory_mib=4000.0, peak_reserved_mib=4400.0) for rank in made.ranks),
+        breakdown=Breakdown(exposed=exposed, collective=window) if cell.gpus > 1 else None,
+        machine=tuple(_machine(rank, host) for rank, host in zip(ranks, hosts, strict=True)),
+        preflight=tuple(_preflight(rank, cell) for rank in ranks),
+        samples=tuple(_samples(rank, sum(seconds), draw) for rank in ranks),
+        versions={"python": "3.11.9", "torch": "2.11.0", "deepspeed": "0.19.8", "vit_sweep": "0.1.0"},
+        code="0123456789ab", attempts=("1",),
+    )  # fmt: skip
+
+
+def _phases(epoch, draw):
+    step = 1000 * epoch.seconds / len(epoch.step_ms)
+    parts = {"data_wait": 0.02, "copy": 0.03, "forward": 0.3, "backward": 0.5, "communication": 0.1, "optimizer": 0.04}
+    median = {name: round(part * step * draw.gauss(1, 0.01), 3) for name, part in parts.items()} | {"other": 0.1}
+    total = {name: round(ms * len(epoch.step_ms), 3) for name, ms in median.items()}
+    return RankPhases(steps=len(epoch.step_ms), sum_ms=Phases(**total), median_ms=Phases(**median))
+
+
+def _machine(rank, host):
+    gpu = Gpu(
+        model="Tesla T4", memory_mib=15360.0, serial="0123456789ab", driver="550.54", mig=False, nvlinks=0,
+        pcie_generation=3, pcie_width=16, numa_node=0, sm_clock_mhz=1590, max_sm_clock_mhz=1590, power_limit_w=70.0,
+        other_processes=0, other_mib=0.0,
+    )  # fmt: skip
+    return Fingerprint(
+        rank=rank, host=host, cpu="Xeon", host_cores=32, host_memory_mib=152e3, network_gbit_per_s=25.0, kernel="5.15",
+        gpu=gpu, python="3.11.9", torch="2.11.0", deepspeed="0.19.8", cuda="12.8", nccl="2.27",
+    )  # fmt: skip
+
+
+def _preflight(rank, cell):
+    sizes = (4096, 65536, 2**20, 2**24, 4 * 1000) if cell.gpus > 1 else ()
+    return Preflight(
+        rank=rank, precision=cell.precision.value, matmul_size=4096, matmul_tflops=4.1, seconds=3.0,
+        all_reduce=tuple(AllReduce(size_bytes=s, repetitions=5, min_ms=0.1, median_ms=0.11 + s / 1e7) for s in sizes),
+        to_next_gb_per_s=10.0 if cell.gpus > 1 else None,
+    )  # fmt: skip
+
+
+def _samples(rank, seconds, draw):
+    clock, watt = Spread(min=1200.0, median=1400.0, max=1590.0), Spread(min=50.0, median=65.0, max=70.0)
+    return Samples(
+        rank=rank, count=round(seconds), seconds=seconds, sm_clock_mhz=clock, power_w=watt,
+        temperature_c=Spread(min=50.0, median=70.0, max=76.0), utilisation=Spread(min=0.9, median=1.0, max=1.0),
+        throttled_s=0.01 * seconds, throttled_s_by_reason=(("power cap", 0.01 * seconds),),
+        energy_j=65 * seconds * draw.gauss(1, 0.02), energy_from=EnergySource.COUNTER,
+    )  # fmt: skip
+
+
+def make(folder, count):
+    """The study's folder, as sweeps and jobs leave it."""
+    plan = make_plan(points(count))
+    assert len(plan.cells) == count, (len(plan.cells), plan.infeasible[:1])
+    study = Study.create_or_resume(folder)
+    study.write_command([], [], code="0123456789ab")
+    study.write_plan(plan, data_root="/data", options=JobOptions(target_accuracy=0.1))
+    draw, cells = random.Random(0), list(plan.cells)
+    for cell_id, planned in plan.cells.items():
+        (study.cell_dir(cell_id) / "record.json").write_text(to_json(record_of(planned.cell, draw)))
+    lines = []
+    for first in range(0, count, 500):
+        tasks = tuple((cell_id, 1) for cell_id in cells[first : first + 500])
+        for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, str(first))):
+            entry = JobEntry(
+                at="2025-01-01T00:00:00Z", event=event, scheduler="slurm", batch=f"b{first}", tasks=tasks, handle=handle
+            )
+            lines.append(json.dumps(to_plain(entry)) + "\n")
+    (folder / "jobs.jsonl").write_text("".join(lines))
+    return study
+
+
+def files_of(study):
+    """Every file that the collector reads."""
+    folder = study.folder
+    return [*folder.glob("cells/*/cell.json"), *folder.glob("cells/*/record.json"), folder / "plan.json"]
+
+
+def only_json(study):
+    """Wall and CPU seconds to read and parse the same bytes, and how many these are."""
+    begun, cpu, size = time.perf_counter(), time.process_time(), 0
+    for path in files_of(study):
+        text = path.read_bytes()
+        size += len(text)
+        json.loads(text)
+    for line in (study.folder / "jobs.jsonl").read_text().splitlines():
+        json.loads(line)
+    return time.perf_counter() - begun, time.process_time() - cpu, size
+
+
+def collect_once(folder):
+    """The whole collector, without figures and without printing: wall and CPU seconds, peak MiB with its helpers'."""
+    begun, cpu = time.perf_counter(), _cpu()
+    study = Study(Path(folder))
+    gathered = gather(study)
+    write_tables(gathered.tables, study.folder / "tables")
+    mine, helper = (resource.getrusage(who).ru_maxrss / 2**10 for who in (OWN, HELPERS))
+    return {"seconds": time.perf_counter() - begun, "cpu": _cpu() - cpu, "mib": mine + 2 * helper,
+            "runs": len(gathered.runs)}  # fmt: skip
+
+
+OWN, HELPERS = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
+
+
+def _cpu():
+    """CPU seconds of this process and its ended helpers."""
+    used = [resource.getrusage(who) for who in (OWN, HELPERS)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def main():
+    """Measure and print."""
+    words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    words.add_argument("--records", type=int, default=10_000)
+    words.add_argument("--rounds", type=int, default=3)
+    words.add_argument("--study", type=Path)
+    words.add_argument("--profile", action="store_true")
+    words.add_argument("--once", help=argparse.SUPPRESS)
+    given = words.parse_args()
+    if given.once:
+        print(json.dumps(collect_once(given.once)))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (given.study or Path(temporary) / "s").absolute()
+        study = Study(folder) if (folder / "jobs.jsonl").is_file() else make(folder, given.records)
+        if given.profile:
+            import cProfile
+
+            cProfile.run(f"collect_once({str(folder)!r})", sort="tottime")
+            return
+        rounds = []
+        for _ in range(given.rounds):
+            plain, plain_cpu, size = only_json(study)
+            answer = subprocess.run(
+                [sys.executable, __file__, "--once", str(folder)], check=True, capture_output=True, text=True
+            )
+            rounds.append((plain, plain_cpu, json.loads(answer.stdout.splitlines()[-1])))
+    best = min(mine["seconds"] for _, _, mine in rounds)
+    ratios = sorted(mine["seconds"] / plain for plain, _, mine in rounds)
+    work = sorted(mine["cpu"] / cpu for _, cpu, mine in rounds)
+    peak = max(mine["mib"] for _, _, mine in rounds)
+    print(f"{rounds[0][2]['runs']} records, {size / 2**20:.0f} MiB of JSON")
+    for plain, cpu, mine in rounds:
+        print(f"  read and parsed {plain:.2f} s (CPU {cpu:.2f})   collected {mine['seconds']:.2f} s "
+              f"(CPU {mine['cpu']:.2f})   x {mine['seconds'] / plain:.2f} (CPU x {mine['cpu'] / cpu:.2f})")  # fmt: skip
+    print(f"collected in {best:.2f} s (goal {GOAL_S}), {ratios[len(ratios) // 2]:.2f} times reading and parsing (goal "
+          f"{GOAL_RATIO}; median), {work[len(work) // 2]:.2f} times its CPU seconds, peak memory {peak:.0f} MiB, both "
+          f"helpers counted in full (goal {GOAL_MIB})")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From runs to statements about scaling: series, intervals, models, audits, comparisons. Pure."""

@@ -1,0 +1,289 @@
+"""Answers to what one asks of a scaling curve, a sentence each: measured or predicted, how sure, or why not. Pure.
+
+Measured values with overlapping 95 % intervals are a tie: "cannot be told apart". Where a count has a single run, and
+so no interval, its time is taken as good to `alike.SINGLE_RUN`.
+Which cell to run next is chosen in `design`.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from enum import StrEnum
+from operator import attrgetter
+
+from launchers.checked import checked
+from vit_sweep.analysis.alike import SINGLE_RUN, alike, scaled
+from vit_sweep.analysis.coverage import of_series
+from vit_sweep.analysis.design import next_cell
+from vit_sweep.analysis.fitted import Fit, Prediction, Refusal, best, predict
+from vit_sweep.analysis.series import Estimate, ScalingSeries, SeriesPoint
+from vit_sweep.analysis.words import interval, number, percent, place
+from vit_sweep.point import Scaling
+
+THRESHOLD = 0.8
+
+
+class Question(StrEnum):
+    """What is asked of a curve."""
+
+    EFFICIENT = "efficient"
+    """The largest GPU count whose efficiency is at least a threshold."""
+    CHEAPEST = "cheapest"
+    """The fewest GPU-seconds for an epoch."""
+    FASTEST = "fastest"
+    NEXT = "next"
+    """Which cell to run next."""
+    SUPPORT = "support"
+    """Whether the grid can carry a fit at all."""
+    LAW = "law"
+    """Which law describes the curve best."""
+
+
+@checked
+class Answer:
+    """One sentence, and what a program needs of it."""
+
+    question: Question
+    sentence: str
+    gpus: int | None = None
+    """The count that it names."""
+    predicted: bool = False
+    """Whether this count was not measured."""
+    words: str = ""
+    """What to type, where the answer is something to run."""
+
+
+def answers(
+    series: ScalingSeries, fits: Iterable[Fit], *, threshold: float = THRESHOLD, gpu_price: float | None = None
+) -> tuple[Answer, ...]:
+    """Answer every `Question` about a series. `threshold`: of efficiency; `gpu_price`: of an hour of one GPU.
+
+    Raises `ValueError` for a threshold outside 0 to 1 or a price below zero.
+    """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold={threshold:g}: an efficiency lies above 0 and up to 1; use for example 0.8")
+    if gpu_price is not None and gpu_price < 0:
+        raise ValueError(f"gpu_price={gpu_price:g}: a price is not below zero")
+    fits = tuple(fits)
+    law = best(fits)
+    return (
+        _efficient(series, fits, law, threshold),
+        _cheapest(series, gpu_price),
+        _fastest(series, law),
+        _next(series, law),
+        _support(series),
+        _law(fits, law),
+    )
+
+
+# --- the largest efficient count -----------------------------------------------------------------------------
+
+
+def _efficient(series: ScalingSeries, fits: Sequence[Fit], law: Fit | None, threshold: float) -> Answer:
+    said = f"largest GPU count with an efficiency of {threshold:.0%} or more"
+    points = [(point, point.efficiency) for point in series.timed if point.efficiency is not None]
+    base = series.baseline_gpus
+    if base is None or not points:
+        why = series.no_baseline or "no run has a time"
+        return Answer(question=Question.EFFICIENT, sentence=f"{said}: not known – {why}")
+    good = [(point, value) for point, value in points if value.value >= threshold]
+    point, value = max(good, key=lambda one: (one[0].gpus, one[1].value))
+    higher = [(other, e) for other, e in points if other.gpus > point.gpus]
+    lower = [(other, e) for other, e in points if other.gpus < point.gpus and e.value < threshold]
+    if point.gpus == base:
+        text = f"{base}, the baseline itself"
+    else:
+        text = f"{point.gpus}, measured ({value.value:.0%}, {interval(value, percent)})"
+        if value.low is not None and value.low < threshold:
+            text += f", which cannot be told apart from {threshold:.0%}"
+    if higher:
+        other, e = min(higher, key=lambda one: one[0].gpus)
+        text += f"; at {place(other, series)} it is {e.value:.0%} ({interval(e, percent)})"
+        if e.high is not None and e.high >= threshold:
+            text += f", which cannot be told apart from {threshold:.0%}"
+    if lower:
+        text += f"; though it is {', '.join(f'{e.value:.0%} at {place(other, series)}' for other, e in lower)}"
+    beyond, gpus = _predicted_efficient(law, fits, threshold, point.gpus)
+    # What is measured answers, unless every measured count is efficient: then the answer lies beyond.
+    predicted = gpus is not None and not higher and gpus > point.gpus
+    return Answer(
+        question=Question.EFFICIENT,
+        sentence=f"{said}: {text}; {beyond}",
+        gpus=gpus if predicted else point.gpus,
+        predicted=predicted,
+    )
+
+
+def _predicted_efficient(
+    law: Fit | None, fits: Sequence[Fit], threshold: float, measured: int
+) -> tuple[str, int | None]:  # fmt: skip
+    """What the best law says of the threshold, and the largest count that it calls efficient."""
+    if law is None:
+        return f"no prediction: {_why_no_law(fits)}", None
+    made = list(_predictions(law))
+    worst, value, best_case = (
+        max((p.gpus for p in made if p.efficiency is not None and pick(p.efficiency) >= threshold), default=None)
+        for pick in (attrgetter("low"), attrgetter("value"), attrgetter("high"))
+    )
+    end = max((p.gpus for p in made), default=0)
+    why = _refusal_beyond(law)
+    if value is None or worst is None or best_case is None:
+        return f"{law.name} says nothing nearer", None
+    if value >= end:
+        if why and end <= max(law.counts):
+            return f"nothing is predicted beyond {max(law.counts)}: {why}", value
+        return f"{law.name} predicts {threshold:.0%} or more up to {end}, as far as it may be asked", value
+    top = f"{best_case}" if best_case < end else f"{end} or more"
+    note = "" if value >= measured else ", fewer than measured"
+    return f"{law.name} puts it at {value} ({worst} to {top}){note}", value
+
+
+def _predictions(law: Fit) -> Iterator[Prediction]:
+    """Every count from the smallest measured one to the reach that may be predicted."""
+    for gpus in range(min(law.counts), law.reach + 1):
+        made = predict(law, gpus)
+        if isinstance(made, Prediction):
+            yield made
+
+
+def _refusal_beyond(law: Fit) -> str:
+    made = predict(law, max(law.counts) + 1)
+    return made.reason if isinstance(made, Refusal) else ""
+
+
+def _why_no_law(fits: Sequence[Fit]) -> str:
+    if not fits:
+        return "no law was fitted"
+    return next((fit.refusal for fit in fits if fit.refusal), f"{fits[0].name} could not be held out")
+
+
+# --- the cheapest and the fastest ----------------------------------------------------------------------------
+
+
+def _cheapest(series: ScalingSeries, price: float | None) -> Answer:
+    """GPU-seconds of an epoch (strong), of a GPU's share of it (weak: there an epoch grows with the GPUs)."""
+    strong = series.key.scaling is Scaling.STRONG
+    said = "cheapest per epoch" if strong else "cheapest per image"
+    found = [(p, scaled(p.time_s, p.gpus if strong else 1)) for p in series.timed if p.time_s is not None]
+    if not found:
+        return Answer(question=Question.CHEAPEST, sentence=f"{said}: not known – no run has a time")
+    point, cost = min(found, key=lambda one: (one[1].value, one[0].gpus))
+    unit = "GPU-s" if strong else "GPU-s for each GPU's share of images"
+    text = f"{place(point, series)}, measured: {number(cost.value)} {unit} ({interval(cost, number)})"
+    if price is not None:
+        text += f", {cost.value / 3600 * price:.3g} at {price:g} per GPU-hour"
+    text += _ties(point, cost, found, series, "+{:.1%}")
+    last, most = max(found, key=lambda one: one[0].gpus)
+    if last is not point and not alike(cost, most):
+        text += f"; at {place(last, series)} {most.value / cost.value - 1:+.0%}"
+    return Answer(question=Question.CHEAPEST, sentence=f"{said}: {text}", gpus=point.gpus)
+
+
+def _fastest(series: ScalingSeries, law: Fit | None) -> Answer:
+    """Least time for an epoch (strong), most images a second (weak)."""
+    strong = series.key.scaling is Scaling.STRONG
+    said = "fastest"
+    # Under weak scaling the work grows with the GPUs: time over work is what one compares.
+    found = [(p, scaled(p.time_s, 1 if strong else 1 / p.gpus)) for p in series.timed if p.time_s is not None]
+    if not found:
+        return Answer(question=Question.FASTEST, sentence=f"{said}: not known – no run has a time")
+    point, time = min(found, key=lambda one: (one[1].value, one[0].gpus))
+    own = point.time_s or time
+    text = f"{place(point, series)}, measured: {number(own.value)} s an epoch ({interval(own, number)})"
+    text += _ties(point, time, found, series, "+{:.1%}")
+    if law is None:
+        return Answer(question=Question.FASTEST, sentence=f"{said}: {text}", gpus=point.gpus)
+    made = list(_predictions(law))
+    ahead = min(made, key=lambda p: p.time_s.value / (1 if strong else p.gpus), default=None)
+    why = _refusal_beyond(law)
+    if ahead is None or ahead.gpus <= max(law.counts):
+        text += f"; beyond {max(law.counts)} nothing is predicted: {why}" if why else f"; {law.name} sees none faster"
+        return Answer(question=Question.FASTEST, sentence=f"{said}: {text}", gpus=point.gpus)
+    time_s = ahead.time_s
+    text += f"; {law.name} predicts {number(time_s.value)} s ({interval(time_s, number)}) on {ahead.gpus} GPUs"
+    if alike(time, scaled(time_s, 1 if strong else 1 / ahead.gpus)):
+        text += ", which cannot be told apart from it"
+    elif ahead.gpus == made[-1].gpus:
+        text += ", as far as it may be asked"
+    return Answer(question=Question.FASTEST, sentence=f"{said}: {text}", gpus=point.gpus)
+
+
+def _ties(
+    chosen: SeriesPoint,
+    value: Estimate,
+    found: Sequence[tuple[SeriesPoint, Estimate]],
+    series: ScalingSeries,
+    form: str,
+) -> str:
+    same = [(point, other) for point, other in found if point is not chosen and alike(value, other)]
+    if not same:
+        return ""
+    listed = ", ".join(
+        f"{place(point, series)} ({form.format(other.value / value.value - 1)})" for point, other in same
+    )
+    single = (
+        "" if value.known and all(other.known for _, other in same) else f", single runs being good to {SINGLE_RUN:.0%}"
+    )
+    return f"; cannot be told apart from {listed}{single}"
+
+
+# --- what to run next ----------------------------------------------------------------------------------------
+
+
+def _next(series: ScalingSeries, law: Fit | None) -> Answer:
+    said = "next most informative cell"
+    if law is None:
+        add = of_series(series).add
+        text = f"{said}: no law is fitted yet; {add} would allow it" if add else f"{said}: none, no law can be fitted"
+        return Answer(question=Question.NEXT, sentence=text, words=add)
+    runs = {point.gpus: 0 for point in series.timed}
+    for point in series.timed:
+        runs[point.gpus] += len(point.runs)
+    found = next_cell(law)
+    again = f" repeats={runs[found.gpus] + 1}" if found.gpus in runs else ""
+    words = f"gpus={found.gpus}{again}"
+    return Answer(
+        question=Question.NEXT,
+        sentence=f"{said}: {words}, {found.why}",
+        gpus=found.gpus,
+        predicted=found.gpus not in runs,
+        words=words,
+    )
+
+
+# --- whether and what ----------------------------------------------------------------------------------------
+
+
+def _support(series: ScalingSeries) -> Answer:
+    found = of_series(series)
+    return Answer(question=Question.SUPPORT, sentence=f"this grid: {'; '.join(found.sentences)}", words=found.add)
+
+
+_SAID = {
+    "one_gpu_s": "time on one GPU",
+    "serial_fraction": "serial fraction",
+    "compute_ms_per_image": "computation of an image",
+    "latency_us": "latency",
+    "transfer_ms": "transfer of a gradient",
+    "bus_gb_per_s": "bus bandwidth",
+}
+
+
+def _law(fits: Sequence[Fit], law: Fit | None) -> Answer:
+    if law is None:
+        return Answer(question=Question.LAW, sentence=f"best law: none – {_why_no_law(fits)}")
+    numbers = ", ".join(
+        f"{_SAID.get(one.name, one.name)} {number(one.value)}{f' {one.unit}' if one.unit else ''}"
+        + (
+            f" ({number(one.low)} to {number(one.high)})"
+            if one.low is not None and one.high is not None
+            else f" ({one.how})"
+        )
+        for one in law.parameters
+    )
+    others = [fit for fit in fits if fit is not law]
+    errors = [f"{fit.name} {fit.loo_error:.1%}" for fit in others if fit.loo_error is not None]
+    refused = [fit.refusal for fit in others if fit.refusal]
+    text = f"best law: {law.name}, leave-one-out error {law.loo_error:.1%}"
+    text += f" against {', '.join(errors)}" if errors else ""
+    text += f" – {numbers}"
+    text += f"; not fitted: {'; '.join(refused)}" if refused else ""
+    return Answer(question=Question.LAW, sentence=text)

@@ -1,0 +1,209 @@
+"""Rules about the baseline: too slow, borrowed, from another machine, not the same as its other half. Pure."""
+
+from dataclasses import replace
+from math import ceil
+from statistics import median
+
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, some
+from vit_sweep.analysis.run import Origin, Run
+from vit_sweep.analysis.series import ScalingSeries, SeriesKey, SeriesPoint
+
+SUPERLINEAR = 1.01
+"""Efficiency from which on single runs are called faster than ideal; epochs of one run differ by less than 1 %
+(arXiv:2602.21081's logs). With an interval: all of it above 1."""
+UNEQUAL = 0.05
+"""Two times of the same step that differ by more are not the same step: repeats of one cell differ by 0.5 to 5 %."""
+
+
+def superlinear(evidence: Evidence) -> list[Finding]:
+    """Efficiency above 1: as a rule the baseline is slow."""
+    found = []
+    for series in evidence.series:
+        base = series.baseline
+        if base is None or base.time_s is None:
+            continue
+        said = [
+            f"{point.efficiency.value:.1%} at {gpus_of(point.gpus)} ({base.time_s.value:.1f} s -> "
+            f"{point.time_s.value:.1f} s)"
+            for point in series.points
+            if point.efficiency is not None and point.time_s is not None and _too_fast(point, base)
+        ]
+        if said:
+            found.append(
+                Finding(
+                    rule="efficiency above 1",
+                    severity=Severity.WEAKENS,
+                    claims=(Claim.THROUGHPUT,),
+                    where=series.label,
+                    sentence=f"more than ideal: {some(said)}; a slow baseline raises every efficiency of its series "
+                    "as much",
+                    advice=f"repeat the {gpus_of(base.gpus)} run on a cool, exclusive node and compare its clocks",
+                )
+            )
+    return found
+
+
+def negative_serial_fraction(evidence: Evidence) -> list[Finding]:
+    """Karp and Flatt's fraction (1/S - 1/q)/(1 - 1/q) below 0: no program has less than no serial part."""
+    found = []
+    for series in evidence.strong:
+        base = series.baseline
+        said = [
+            f"{point.serial_fraction:.4f} at {gpus_of(point.gpus)}"
+            for point in series.points
+            if base is not None and point.serial_fraction is not None and _too_fast(point, base)
+        ]
+        if said:
+            found.append(
+                Finding(
+                    rule="negative Karp-Flatt",
+                    severity=Severity.WEAKENS,
+                    claims=(Claim.THROUGHPUT,),
+                    where=series.label,
+                    sentence=f"the serial fraction is negative: {some(said)}; no model can start from such a baseline",
+                    advice="fit no law through this baseline; measure it again",
+                )
+            )
+    return found
+
+
+def _too_fast(point: SeriesPoint, base: SeriesPoint) -> bool:
+    efficiency = point.efficiency
+    if efficiency is None or point.gpus == base.gpus:
+        return False
+    return efficiency.value > SUPERLINEAR if efficiency.low is None else efficiency.low > 1
+
+
+def throttled_baseline(evidence: Evidence) -> list[Finding]:
+    """The GPU of the baseline had its clock held down."""
+    found = []
+    for series in evidence.series:
+        base = series.baseline
+        flags = [flag for run in base.runs for flag in run.flags if "throttled" in flag] if base is not None else []
+        if base is not None and flags and len(series.timed) > 1:
+            found.append(
+                Finding(
+                    rule="throttled baseline",
+                    severity=Severity.FALLS,
+                    claims=(Claim.THROUGHPUT,),
+                    where=series.label,
+                    sentence=f"the {gpus_of(base.gpus)} run, by which all are judged, was held back: {some(flags)}",
+                    advice="repeat the baseline on a node that keeps its clock; the speedups are too high till then",
+                )
+            )
+    return found
+
+
+def borrowed_baseline(evidence: Evidence) -> list[Finding]:
+    """The smallest run of a series belongs to another placement, or only another data set, GPU or cluster has it."""
+    found = []
+    for series in evidence.series:
+        own, base = _own_placement(series), series.baseline
+        # In a study one GPU is the same cell whatever the placement, and `another_node` knows where it ran.
+        planned = base is not None and all(run.origin is Origin.STUDY for run in base.runs)
+        if base is not None and not own and not planned and len(series.timed) > 1:
+            whose = sorted({one.placement or "unknown" for run in base.runs for one in run.curves})
+            nodes = _same_node(series, base)
+            found.append(
+                Finding(
+                    rule="borrowed baseline",
+                    severity=Severity.WEAKENS if nodes else Severity.FALLS,
+                    claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
+                    where=series.label,
+                    sentence=f"placement={series.key.placement} has no {gpus_of(base.gpus)} run of its own; its "
+                    f"baseline is that of placement={', '.join(whose)}"
+                    + (f", {nodes}" if nodes else ", and nothing says that it ran on the same machines"),
+                    advice=f"run {gpus_of(base.gpus)} on the nodes of this series too",
+                )
+            )
+    return found + _other_conditions(evidence)
+
+
+def _own_placement(series: ScalingSeries) -> bool:
+    base = series.baseline
+    wanted = series.key.placement
+    if base is None or not wanted:
+        return True
+    return any(one.placement in ("", wanted) for run in base.runs for one in run.curves)
+
+
+def _same_node(series: ScalingSeries, base: SeriesPoint) -> str:
+    mine = {host for run in base.runs for host in run.hosts}
+    others = {host for point in series.timed if point is not base for run in point.runs for host in run.hosts}
+    return f"on {some(sorted(mine))}, which this series used too" if mine and mine <= others else ""
+
+
+def _other_conditions(evidence: Evidence) -> list[Finding]:
+    """Series that begin later than a sister series which differs in one thing only."""
+    sisters: dict[SeriesKey, list[tuple[int, ScalingSeries]]] = {}
+    for series in evidence.series:
+        first = min((point.gpus for point in series.timed), default=None)
+        if first is not None:
+            sisters.setdefault(replace(series.key, conditions=()), []).append((first, series))
+    found = []
+    for group in sisters.values():
+        least = min(first for first, _ in group)
+        early = [(first, series) for first, series in group if first == least]
+        for start, series in group:
+            said = (_told(series, start, other, first) for first, other in early if start > first)
+            told = next((one for one in said if one is not None), None)
+            found += [told] if told is not None else []
+    return found
+
+
+def _told(series: ScalingSeries, start: int, sister: ScalingSeries, first: int) -> Finding | None:
+    names = _differing(series, sister)
+    if len(names) != 1:
+        return None
+    name, mine, other = names[0]
+    return Finding(
+        rule="baseline of something else",
+        severity=Severity.WEAKENS,
+        claims=(Claim.THROUGHPUT,),
+        where=series.label,
+        sentence=f"it starts at {gpus_of(start)}; only {name}={other} has {gpus_of(first)}, this is {name}={mine}: "
+        f"speedups count from {gpus_of(start)} and nothing is borrowed",
+        advice=f"run {gpus_of(first)} with {name}={mine}",
+    )
+
+
+def _differing(a: ScalingSeries, b: ScalingSeries) -> list[tuple[str, str, str]]:
+    """The conditions in which two series differ; values behind a name that itself differs are not counted."""
+    mine, other = dict(a.key.conditions), dict(b.key.conditions)
+    names = [name for name in sorted(mine.keys() | other.keys()) if mine.get(name, "") != other.get(name, "")]
+    plain = [name for name in names if name.split(".", 1)[0] not in names or "." not in name]
+    return [(name, mine.get(name, "unsaid"), other.get(name, "unsaid")) for name in plain]
+
+
+def unequal_baselines(evidence: Evidence) -> list[Finding]:
+    """The same step on as many GPUs, timed in two series: if it differs, one of the baselines is off."""
+    steps: dict[tuple[object, ...], list[tuple[float, str]]] = {}
+    for series in evidence.series:
+        base = series.baseline
+        for run in base.runs if base is not None else ():
+            seconds = _step_s(run)
+            if seconds is not None:
+                same = (run.gpus, run.micro_batch, run.accum, run.conditions)
+                steps.setdefault(same, []).append((seconds, series.label))
+    found = []
+    for (gpus, micro, *_), times in steps.items():
+        (low, fast), (high, slow) = min(times), max(times)
+        if high > low * (1 + UNEQUAL) and fast != slow:
+            found.append(
+                Finding(
+                    rule="unequal baselines",
+                    severity=Severity.WEAKENS,
+                    claims=(Claim.THROUGHPUT,),
+                    where=slow,
+                    sentence=f"the same step of {gpus_of(int(str(gpus)))} with {micro} images each takes {high:.3g} s "
+                    f"in one series ({slow}) and {low:.3g} s in the other ({fast}), {high / low - 1:.0%} apart",
+                    advice="time both series from one baseline, repeated on several nodes",
+                )
+            )
+    return found
+
+
+def _step_s(run: Run) -> float | None:
+    if not run.timed or run.work is None or not run.global_batch:
+        return None
+    return median(run.epoch_s) / ceil(run.work / run.global_batch)

@@ -1,0 +1,87 @@
+"""Rules about what is learnt: the global batch, whose accuracy it is, repeated images. Pure."""
+
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, some
+from vit_sweep.analysis.run import Run
+from vit_sweep.analysis.series import ScalingSeries
+from vit_sweep.plan import PADDING_WORTH_SAYING
+
+
+def global_batch_grew(evidence: Evidence) -> list[Finding]:
+    """Strong scaling whose images per optimizer step differ between GPU counts: another training problem each."""
+    return [found for series in evidence.strong if (found := _grew(series)) is not None]
+
+
+def _grew(series: ScalingSeries) -> Finding | None:
+    batches = [run.global_batch for point in series.timed for run in point.runs if run.global_batch is not None]
+    if not batches or min(batches) == max(batches):
+        return None
+    low, high = min(batches), max(batches)
+    rule = series.key.condition("lr_scaling")
+    rate = series.key.condition("optimizer.learning_rate")
+    follows = rule not in ("", "none")
+    said = (
+        f"the learning rate follows it ({rule})"
+        if follows
+        else f"the learning rate stays {rate}"
+        if rate and rule
+        else "nothing says that the learning rate followed it"
+    )
+    return Finding(
+        rule="global batch grew",
+        severity=Severity.WEAKENS if follows else Severity.FALLS,
+        claims=(Claim.FIXED_PROBLEM,),
+        where=series.label,
+        sentence=f"called strong scaling, but the global batch grows {high / low:.3g} times, from {low} to {high} "
+        f"images, and {said}: each GPU count trains another problem, the last with {low / high:.1%} of the steps",
+        advice="call it the throughput of an epoch, or run it with batch_per=global",
+    )
+
+
+def training_accuracy(evidence: Evidence) -> list[Finding]:
+    """Accuracy on the images that were trained on, and none on others."""
+    having = [run for run in evidence.runs if _known(run.train_accuracy) or _known(run.test_accuracy)]
+    only = [run for run in having if not _known(run.test_accuracy)]
+    if not only:
+        return []
+    values = [_known(run.train_accuracy)[-1] for run in only]
+    return [
+        Finding(
+            rule="training accuracy",
+            severity=Severity.FALLS,
+            claims=(Claim.ACCURACY,),
+            where="",
+            sentence=f"{len(only)} of {len(having)} runs with an accuracy have that of the images they trained on only "
+            f"({min(values):.1%} to {max(values):.1%}): how well they are remembered, not how well new ones are "
+            "classified",
+            advice="evaluate the whole test split after an epoch, outside the timed part",
+        )
+    ]
+
+
+def padded_images(evidence: Evidence) -> list[Finding]:
+    """More images through the model than the data set has: the last step is filled with repeated ones."""
+    found = []
+    for series in evidence.series:
+        padding = {point.gpus: max(map(_padding, point.runs)) for point in series.timed}
+        high = {gpus: part for gpus, part in padding.items() if part > PADDING_WORTH_SAYING}
+        if high:
+            said = some(f"{part:.0%} at {gpus_of(gpus)}" for gpus, part in sorted(high.items()))
+            found.append(
+                Finding(
+                    rule="padded images",
+                    severity=Severity.WEAKENS,
+                    claims=(Claim.THROUGHPUT, Claim.ACCURACY),
+                    where=series.label,
+                    sentence=f"images that are repeated to fill the last step are counted as work: {said}",
+                    advice="choose images that the global batch divides, or a smaller batch",
+                )
+            )
+    return found
+
+
+def _padding(run: Run) -> float:
+    return run.images / run.work - 1 if run.images is not None and run.work else 0.0
+
+
+def _known(values: tuple[float | None, ...]) -> list[float]:
+    return [value for value in values if value is not None]

@@ -1,0 +1,160 @@
+"""Which cells of two studies are the same: pairs, and what has no partner and why. Pure."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from launchers.checked import checked
+from vit_sweep.analysis.run import Run
+
+Words = tuple[tuple[str, str], ...]
+
+
+@checked
+class Unpaired:
+    """A cell that is compared with nothing."""
+
+    side: str
+    """a or b."""
+    cell: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cells:
+    """The runs of one cell: repeats that differ in their seed at most."""
+
+    gpus: int
+    words: Words
+    """Everything that must be equal, as far as it is known: nodes, batch, accumulation, images, conditions."""
+    runs: tuple[Run, ...]
+
+    @property
+    def timed(self) -> tuple[Run, ...]:
+        """Those that have a time and whose ranks had a core each."""
+        return tuple(run for run in self.runs if run.timed and not run.oversubscribed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """Two studies, cell by cell."""
+
+    pairs: tuple[tuple[Cells, Cells], ...]
+    unpaired: tuple[Unpaired, ...]
+    one_sided: tuple[str, ...]
+    """Conditions that only one side names: nobody can say that they are equal."""
+
+
+_SEVERAL = "several cells of the first study agree with one of the second in all that both say"
+
+
+def pair(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -> Pairing:
+    """Pair cells of `a` and `b` that agree in all that both know; conditions named in `across` may differ.
+
+    `engine` in `across` stands for `engine.stage` and all other values behind the name, too.
+    """
+    mine, other = _cells(a, across), _cells(b, across)
+    both = _names(mine) & _names(other)
+    partners: dict[tuple[int, Words], list[Cells]] = {}
+    for cells in other:
+        partners.setdefault((cells.gpus, _only(cells.words, both)), []).append(cells)
+    pairs: list[tuple[Cells, Cells]] = []
+    unpaired: list[Unpaired] = []
+    used: set[int] = set()
+    claimed: dict[tuple[int, Words], int] = {}
+    for cells in mine:
+        key = (cells.gpus, _only(cells.words, both))
+        claimed[key] = claimed.get(key, 0) + 1
+    for cells in mine:
+        key = (cells.gpus, _only(cells.words, both))
+        found = partners.get(key, [])
+        used |= {id(one) for one in found}
+        why = _problem(cells, found, other) or (
+            "several cells of the first study agree with one of the second in all that both say"
+            if claimed[key] > 1
+            else ""
+        )
+        if why:
+            unpaired.append(Unpaired(side="a", cell=_said(cells), reason=why))
+        else:
+            pairs.append((cells, found[0]))
+    unpaired += [
+        Unpaired(side="b", cell=_said(cells), reason=_problem(cells, [], mine))
+        for cells in other
+        if id(cells) not in used
+    ]
+    return Pairing(
+        pairs=tuple(pairs), unpaired=tuple(unpaired), one_sided=tuple(sorted(_names(mine) ^ _names(other)))
+    )  # fmt: skip
+
+
+def _cells(runs: Iterable[Run], across: Sequence[str]) -> list[Cells]:
+    groups: dict[tuple[int, Words], dict[str, Run]] = {}
+    for run in runs:
+        groups.setdefault((run.gpus, words_of(run, across)), {})[run.run_id] = run
+    return [
+        Cells(gpus=gpus, words=words, runs=tuple(found.values())) for (gpus, words), found in sorted(groups.items())
+    ]  # fmt: skip
+
+
+def words_of(run: Run, across: Sequence[str] = ()) -> Words:
+    """Everything that must be equal in a pair, as far as the run says it, without what is named in `across`."""
+    placements = sorted({one.placement for one in run.curves if one.placement})
+    values = {
+        "nodes": run.nodes,
+        # Where machines are counted, the word for their arrangement says nothing new.
+        "placement": " ".join(placements) if run.nodes is None and run.gpus > 1 else None,
+        "batch": run.micro_batch,
+        "accum": run.accum,
+        "images": run.work,
+        **dict(run.conditions),
+    }
+    return tuple(
+        sorted(
+            (name, str(value))
+            for name, value in values.items()
+            if value not in (None, "") and not any(name == word or name.startswith(f"{word}.") for word in across)
+        )
+    )
+
+
+def _names(cells: Iterable[Cells]) -> set[str]:
+    return {name for one in cells for name, _ in one.words}
+
+
+def _only(words: Words, names: set[str]) -> Words:
+    return tuple((name, value) for name, value in words if name in names)
+
+
+def _problem(cells: Cells, found: Sequence[Cells], others: Sequence[Cells]) -> str:
+    """Why there is no pair; empty if there is one."""
+    if len(found) > 1:
+        return f"{len(found)} cells of the other study agree with it in all that both say"
+    for one in (cells, *found):
+        if not one.timed:
+            return f"{one.runs[0].run_id} has no time that counts: {one.runs[0].cause or one.runs[0].status}"
+    if found:
+        return ""
+    near = [one for one in others if one.gpus == cells.gpus]
+    if not near:
+        return f"the other study has no run on {cells.gpus} GPU(s)"
+    closest = min(near, key=lambda one: len(differing(cells.words, one.words)))
+    names = differing(cells.words, closest.words)
+    mine, other = dict(cells.words), dict(closest.words)
+    shown = [f"{name} ({mine[name]} here, {other[name]} there)" for name in names[:3]]
+    return f"the nearest cell differs in {', '.join(shown)}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def differing(a: Words, b: Words) -> list[str]:
+    """Names that both know and that differ; values behind a name that itself differs are not counted."""
+    mine, other = dict(a), dict(b)
+    names = [name for name in mine if name in other and mine[name] != other[name]]
+    return [name for name in names if "." not in name or name.split(".", 1)[0] not in names]
+
+
+def _said(cells: Cells) -> str:
+    known = dict(cells.words)
+    words = [
+        f"gpus={cells.gpus}",
+        *(f"{name}={known[name]}" for name in ("nodes", "placement", "batch", "accum") if name in known),
+    ]
+    return " ".join(words)

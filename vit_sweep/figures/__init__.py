@@ -1,0 +1,70 @@
+"""Figures of a study: seaborn, print sizes, PNG, SVG and PDF. An edge; docs/figures.md shows them.
+
+The same runs draw the same bytes. Colours are colour-blind safe, and every curve has a marker and a dash, every fill a
+hatch, so that the figures read in grey too.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from vit_sweep.analysis.run import Run
+from vit_sweep.analysis.series import ScalingSeries
+from vit_sweep.figures.accuracy import draw_accuracy_by_batch, draw_accuracy_by_epoch
+from vit_sweep.figures.cost import draw_cost
+from vit_sweep.figures.memory import draw_memory
+from vit_sweep.figures.nodes import draw_nodes
+from vit_sweep.figures.overlay import Kind, Overlay, Quantity, draw_simulated
+from vit_sweep.figures.parts import draw_batches, draw_parts
+from vit_sweep.figures.placement import draw_placement
+from vit_sweep.figures.ranks import draw_ranks
+from vit_sweep.figures.save import SUFFIXES, Figure, Skipped
+from vit_sweep.figures.speedup import draw_efficiency, draw_speedup
+from vit_sweep.figures.style import theme
+from vit_sweep.figures.times import draw_time
+from vit_sweep.point import Scaling
+
+__all__ = ["SUFFIXES", "Figure", "Kind", "Overlay", "Quantity", "Skipped", "draw_all", "draw_simulated"]
+
+
+def draw_all(
+    strong: Sequence[ScalingSeries],
+    weak: Sequence[ScalingSeries],
+    runs: Sequence[Run],
+    folder: Path,
+    *,
+    reference: Sequence[ScalingSeries] = (),
+    predictions: Sequence[Overlay] = (),
+) -> list[Figure | Skipped]:
+    """Draw every figure that the data carry into `folder`, and give the reason for each that they do not.
+
+    `runs`: all of them, for accuracy, memory and ranks. `reference`: published series, drawn dashed and grey beside
+    those of the same scaling mode. `predictions`: fitted lines are drawn over the measured counts, simulated ones in a
+    figure of their own.
+    """
+    runs = sorted(runs, key=lambda run: run.run_id)
+    drawers: list[Callable[[], Figure | Skipped]] = []
+    for mode, series in ((Scaling.STRONG, strong), (Scaling.WEAK, weak)):
+        published = [one for one in reference if one.key.scaling is mode]
+        drawers += [
+            partial(draw_time, mode, series, folder, reference=published, overlays=predictions),
+            partial(draw_parts, mode, series, folder),
+        ]
+        if mode is Scaling.STRONG:
+            drawers.append(partial(draw_speedup, mode, series, folder, reference=published, overlays=predictions))
+        drawers.append(partial(draw_efficiency, mode, series, folder, reference=published, overlays=predictions))
+    drawers += [
+        partial(draw_batches, strong, folder),
+        partial(draw_accuracy_by_batch, runs, folder),
+        partial(draw_accuracy_by_epoch, runs, folder),
+        partial(draw_nodes, strong, folder),
+        partial(draw_placement, strong, folder),
+        partial(draw_cost, strong, folder),
+        partial(draw_memory, runs, folder),
+        partial(draw_ranks, runs, folder),
+    ]
+    simulated = [line for line in predictions if line.kind is Kind.SIMULATED]
+    if simulated:
+        drawers.append(partial(draw_simulated, simulated, folder))
+    with theme():
+        return [draw() for draw in drawers]

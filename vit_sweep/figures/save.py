@@ -1,0 +1,89 @@
+"""What a drawn figure is, and its three files. An edge."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as Sheet
+
+from launchers.checked import checked
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+
+@checked
+class Figure:
+    """A figure in its files."""
+
+    name: str
+    """Of its files, without suffix; stable from study to study."""
+    title: str
+    caption: str
+    """What is drawn and what must be known to read it: intervals, n, what is missing and why."""
+    alt: str
+    """What is seen, with its numbers, for those who do not see it."""
+    paths: dict[str, Path]
+    """By suffix: `.png`, `.svg`, `.pdf`."""
+
+
+@checked
+class Skipped:
+    """A figure that was not made."""
+
+    name: str
+    reason: str
+    """What there would have to be, as a clause: `no run was on more than one node`."""
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """None: so that files can be counted over figures made or not."""
+        return {}
+
+
+def save(sheet: Sheet, folder: Path, name: str, *, title: str, caption: str, alt: str) -> Figure:
+    """Write PNG, SVG and PDF of `sheet`; to be called inside `style.theme`.
+
+    The same data give the same bytes: no dates, fixed names inside the SVG. Every file is written aside and renamed,
+    since several clients may draw the same study at once.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # The layout is found once, not once per format.
+    sheet.draw_without_rendering()
+    sheet.set_layout_engine("none")
+    paths: dict[str, Path] = {}
+    for suffix in SUFFIXES:
+        path = folder / f"{name}{suffix}"
+        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            _print(sheet, suffix, partial, _metadata(suffix, title, alt))
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        paths[suffix] = path
+    return Figure(name=name, title=title, caption=caption, alt=alt, paths=paths)
+
+
+def _print(sheet: Sheet, suffix: str, path: Path, metadata: dict[str, Any]) -> None:
+    """Draw once into one format; `Figure.savefig` draws twice, the first time for nothing."""
+    match suffix:
+        case ".png":
+            FigureCanvasAgg(sheet).print_png(path, metadata=metadata)  # type: ignore[no-untyped-call]
+        case ".svg":
+            FigureCanvasSVG(sheet).print_svg(path, metadata=metadata)  # type: ignore[no-untyped-call]
+        case _:
+            FigureCanvasPdf(sheet).print_pdf(path, metadata=metadata)  # type: ignore[no-untyped-call]
+
+
+def _metadata(suffix: str, title: str, alt: str) -> dict[str, Any]:
+    """Title and text of a figure in the words of its format; never a date."""
+    match suffix:
+        case ".png":
+            return {"Title": title, "Description": alt, "Software": f"matplotlib {mpl.__version__}"}
+        case ".svg":
+            return {"Title": title, "Description": alt, "Date": None}
+        case _:
+            return {"Title": title, "Subject": alt, "CreationDate": None}

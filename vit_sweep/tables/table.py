@@ -1,0 +1,78 @@
+"""Tables: rows, and what each of their columns means. The types; pure."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from launchers.checked import checked
+
+Cells = dict[str, Any]
+"""One row: value by column name; None is an empty field."""
+LOW, HIGH = "_low", "_high"
+"""What the names of an interval's bounds end with."""
+
+
+@checked
+class Column:
+    """One column of a table, as a person needs it explained."""
+
+    name: str
+    title: str
+    """Short, for print and screen."""
+    meaning: str
+    """One sentence: a definition or a formula."""
+    unit: str = ""
+    percent: bool = False
+    """The value is a part of 1 that print shows in percent."""
+    bound_of: str = ""
+    """The column whose 95 % interval this is a bound of; print puts both behind the value."""
+
+
+@checked
+class Table:
+    """One table, complete: nothing else is needed to write it in any format."""
+
+    name: str
+    """Of its files, and of the label in LaTeX."""
+    title: str
+    """A sentence without its full stop; the caption."""
+    columns: tuple[Column, ...]
+    rows: tuple[Cells, ...]
+    """Each has every column's name, in the order of `columns`."""
+    notes: tuple[str, ...] = ()
+    """What must be read with it: series without a baseline, totals, what was left out."""
+
+    def column(self, name: str) -> Column:
+        """A column by its name; raises `KeyError`."""
+        return {column.name: column for column in self.columns}[name]
+
+    @property
+    def filled(self) -> tuple[Column, ...]:
+        """The columns with something in some row."""
+        return tuple(c for c in self.columns if any(row[c.name] not in (None, "") for row in self.rows))
+
+
+def table(
+    name: str,
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    known: Mapping[str, Column],
+    notes: Iterable[str] = (),
+) -> Table | None:
+    """Make a table of `columns` (names in `known`); None without a row. Numbers that are none become empty fields."""
+    blank: Cells = dict.fromkeys(columns)
+    made = tuple(
+        blank | {name: value for name, value in row.items() if name in blank and _sound(value)} for row in rows
+    )
+    if not made:
+        return None
+    return Table(
+        name=name, title=title, columns=tuple(known[column] for column in columns), rows=made,
+        notes=tuple(dict.fromkeys(note for note in notes if note)),
+    )  # fmt: skip
+
+
+def _sound(value: Any) -> bool:
+    return type(value) is not float or -math.inf < value < math.inf
