@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from launchers.errors import UserError
-from launchers.job import Batch
+from launchers.job import Batch, Shape
 from launchers.profile import ContainerRuntime, Device
 
 
@@ -35,13 +35,19 @@ def closing_command(batch: Batch, closing: str, *, python: str | None = None) ->
 
 
 def mpirun_command(
-    batch: Batch, command: Iterable[str], *, export: Iterable[str], where: Iterable[str] = (), how: Iterable[str] = ()
+    batch: Batch,
+    command: Iterable[str],
+    *,
+    export: Iterable[str],
+    shape: Shape | None = None,
+    where: Iterable[str] = (),
+    how: Iterable[str] = (),
 ) -> list[str]:
     """Return the words of an Open MPI call: a rank per GPU, host after host, with our variables and `export` set.
 
-    `where` names the hosts and `how` the transport, where Slurm does not.
+    `shape` where it is not the batch's; `where` names the hosts and `how` the transport, where Slurm does not.
     """
-    shape = batch.shape
+    shape = shape or batch.shape
     layout = ["-np", str(shape.gpus), "--map-by", f"ppr:{shape.gpus_per_node}:node", "--bind-to", "none"]
     variables = [word for name in sorted({*batch.rank_environment, *export}) for word in ("-x", name)]
     return ["mpirun", *where, *layout, *how, *variables, *batch.profile.mpirun_args, *command]

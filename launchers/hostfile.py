@@ -15,7 +15,7 @@ from launchers.checked import to_json
 from launchers.command import mpirun_command, rank_command, refuse_pyxis
 from launchers.errors import UserError
 from launchers.hosts import choose_hosts, model_of
-from launchers.job import Batch
+from launchers.job import Batch, Shape
 from launchers.profile import Host
 from launchers.queue_client import cancel_queues, find_queues, queue_states, start_queue
 from launchers.slurm import clean_environment
@@ -32,13 +32,21 @@ class HostfileLauncher:
         """Render hostfile, rank wrapper and the script of a task; raises `UserError` where no hosts suit the shape."""
         refuse_pyxis(batch, "mpirun")
         hosts = hosts_of(batch)
-        files = {
-            "batch.json": to_json(batch),
-            "hostfile": _hostfile(batch, hosts),
-            "rank.sh": _rank_script(batch),
-            "job.sh": _job_script(batch, hosts),
-        }
-        return Rendered(batch=batch, files=files, script="job.sh")
+        files = {"batch.json": to_json(batch), "rank.sh": _rank_script(batch)}
+        if not batch.shared:
+            files |= {
+                "hostfile": _hostfile(batch, hosts, batch.shape),
+                "job.sh": _job_script(batch, hosts, batch.shape, "hostfile"),
+            }
+            return Rendered(batch=batch, files=files, script="job.sh")
+        for index in range(len(batch.tasks)):
+            shape = batch.shape_of(index)
+            mine, hostfile = hosts[: shape.nodes], f"hostfile-{index}"
+            files |= {
+                hostfile: _hostfile(batch, mine, shape),
+                f"job-{index}.sh": _job_script(batch, mine, shape, hostfile),
+            }
+        return Rendered(batch=batch, files=files | {"job.sh": _one_of_many(batch, hosts)}, script="job.sh")
 
     def submit(self, rendered: Sequence[Rendered]) -> Iterator[Submission]:
         """Start one detached queue for all batches."""
@@ -81,8 +89,8 @@ def hosts_of(batch: Batch) -> tuple[Host, ...]:
     return chosen
 
 
-def _hostfile(batch: Batch, hosts: tuple[Host, ...]) -> str:
-    lines = [f"{h.name} slots={batch.shape.gpus_per_node}  # {model_of(batch.profile, h)}" for h in hosts]
+def _hostfile(batch: Batch, hosts: tuple[Host, ...], shape: Shape) -> str:
+    lines = [f"{h.name} slots={shape.gpus_per_node}  # {model_of(batch.profile, h)}" for h in hosts]
     return "\n".join(lines) + "\n"
 
 
@@ -105,31 +113,47 @@ def _rank_script(batch: Batch) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _job_script(batch: Batch, hosts: tuple[Host, ...]) -> str:
+def _one_of_many(batch: Batch, hosts: tuple[Host, ...]) -> str:
+    """A shared batch: every task has a script of its own, for its part of the same hosts."""
+    lines = [
+        "#!/bin/bash",
+        f"# vit_sweep study: {batch.study}",
+        f"# one by one on the first of these hosts: {' '.join(host.name for host in hosts)}",
+        "# bash job.sh INDEX runs one of:",
+        *(f"#   {index}: {task.name} attempt {task.attempt}" for index, task in enumerate(batch.tasks)),
+        f'exec bash {shlex.quote(batch.folder)}/job-"$1".sh "$1"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _job_script(batch: Batch, hosts: tuple[Host, ...], shape: Shape, hostfile: str) -> str:
     """One task: what the queue runs, and what a person may run by hand."""
-    shape, environment = batch.shape, batch.rank_environment
+    environment = batch.rank_environment
+    named = [(index, task) for index, task in enumerate(batch.tasks) if batch.shape_of(index) == shape]
     words = mpirun_command(
         batch,
         ["bash", f"{batch.folder}/rank.sh"],
+        shape=shape,
         export=("VIT_SWEEP_JOB_ID", "VIT_SWEEP_NODES", "VIT_SWEEP_RESTART", "VIT_SWEEP_TASK_INDEX"),
-        where=["--hostfile", f"{batch.folder}/hostfile"],
+        where=["--hostfile", f"{batch.folder}/{hostfile}"],
         how=[
             "--mca", "plm", "rsh", "--mca", "plm_rsh_agent", _agent(batch.profile.remote_shell),
             "--mca", "odls_base_sigkill_timeout", str(_KILL_AFTER_S),
         ],
     )  # fmt: skip
+    allocated = "${VIT_SWEEP_ALLOCATED_GPUS:+-x VIT_SWEEP_ALLOCATED_GPUS} " if batch.shared else ""
     lines = [
         "#!/bin/bash",
         f"# vit_sweep study: {batch.study}",
         f"# {shape.nodes} host(s) x {shape.gpus_per_node} rank(s): {' '.join(host.name for host in hosts)}",
         "# bash job.sh INDEX runs one of:",
-        *(f"#   {index}: {task.name} attempt {task.attempt}" for index, task in enumerate(batch.tasks)),
+        *(f"#   {index}: {task.name} attempt {task.attempt}" for index, task in named),
         "set -eu",
         *(f"export {key}={shlex.quote(value)}" for key, value in sorted(environment.items())),
         f"export VIT_SWEEP_NODES={shape.nodes} VIT_SWEEP_TASK_INDEX=$1",
         "export VIT_SWEEP_JOB_ID=${VIT_SWEEP_JOB_ID:-hostfile-$$-$1} VIT_SWEEP_RESTART=${VIT_SWEEP_RESTART:-0}",
         # A task that a person starts by hand has no time limit.
-        f"exec mpirun ${{VIT_SWEEP_JOB_ENDS:+-x VIT_SWEEP_JOB_ENDS}} {shlex.join(words[1:])}",
+        f"exec mpirun ${{VIT_SWEEP_JOB_ENDS:+-x VIT_SWEEP_JOB_ENDS}} {allocated}{shlex.join(words[1:])}",
     ]
     return "\n".join(lines) + "\n"
 

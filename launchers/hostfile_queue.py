@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
+from launchers.holding import Holdings
 from launchers.hostfile import hosts_of
 from launchers.queue_card import write_cards
 from launchers.queue_cell import Cell
@@ -33,12 +34,14 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
     write_cards(Path(folder) for folder in folders)
-    hosts = _Hosts()
+    cells = cells_of(read_batches(folders), minute_s)
+    holdings = Holdings(cells)
     work_off(
-        cells_of(read_batches(folders), minute_s),
-        hosts.start_ranks,
+        cells,
+        _Hosts(holdings).start_ranks,
         job_id=lambda cell: f"hostfile-{os.getpid()}-{cell.index}",
         told_to_end=lambda: bool(told),
+        tidy=holdings.tidy,
     )
     return 0
 
@@ -46,7 +49,8 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
 class _Hosts:
     """All hosts of the partition, of which one task at a time takes some."""
 
-    def __init__(self) -> None:
+    def __init__(self, holdings: Holdings) -> None:
+        self._holdings = holdings
         self._current: _Mpirun | None = None
         self._slots: dict[tuple[str, ...], Slots] = {}
         self._die_with_us = _death_signal()
@@ -58,16 +62,23 @@ class _Hosts:
         hosts = tuple(host.name for host in hosts_of(cell.batch))
         locks = tuple(f"host-{quote(name, safe='')}" for name in hosts)
         slots = self._slots.setdefault(locks, Slots(list(locks), slot_folder()))
-        taken = slots.take(len(slots))
+        shared = cell.batch.shared
+
+        def take() -> list[str] | None:
+            return slots.take(len(slots))
+
+        taken = self._holdings.of(cell, take, slots.give_back) if shared else take()
         if taken is None:
             cell.detail = "its hosts are taken by another study"
             return None
+        own = [] if shared else taken
         try:
             process = self._start(cell, place)
         except OSError:
-            slots.give_back(taken)
+            slots.give_back(own)
             raise
-        self._current = _Mpirun(process, cell, " ".join(hosts), lambda: slots.give_back(taken))
+        mine = " ".join(hosts[: cell.shape.nodes])
+        self._current = _Mpirun(process, cell, mine, lambda: slots.give_back(own))
         return self._current
 
     def _start(self, cell: Cell, place: dict[str, str]) -> subprocess.Popen[bytes]:

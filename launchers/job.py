@@ -42,6 +42,8 @@ class Task:
     attempt: Count
     since: Count = 1
     """First attempt that counts against the bounds of retries: the one that the user last asked for."""
+    shape: Shape | None = None
+    """In a shared batch: the first nodes and GPUs of the allocation that it runs on, and its own time limit."""
 
 
 @checked
@@ -55,6 +57,9 @@ class Batch:
     profile: PartitionProfile
     shape: Shape
     tasks: tuple[Task, ...]
+    shared: bool = False
+    """Whether all tasks share one allocation of `shape`: they run one after another, in their order, each on the first
+    nodes of one and the same list. On Slurm that is one job, no array."""
     parallel: Count | None = None
     """Tasks that may run at once (Slurm's %N); None: as many as there are."""
     module: str
@@ -70,6 +75,10 @@ class Batch:
     """Folder with the packages that the ranks import, before whatever is installed; None: as installed."""
     exclude: tuple[str, ...] = ()
     """Nodes that these tasks must not get, beside those that the profile excludes."""
+
+    def shape_of(self, index: int) -> Shape:
+        """What the task of this index runs on: the batch's shape, or its part of a shared allocation."""
+        return self.tasks[index].shape or self.shape
 
     @property
     def rank_environment(self) -> dict[str, str]:
@@ -95,7 +104,12 @@ class Batch:
 
 
 def split(batch: Batch) -> list[Batch]:
-    """Split a batch at the partition's largest array, and at the jobs that one user may have there."""
+    """Split a batch at the partition's largest array, and at the jobs that one user may have there.
+
+    A shared batch is one job, whatever the number of its tasks.
+    """
+    if batch.shared:
+        return [batch]
     size = min(batch.profile.max_array_size, batch.profile.max_submit or batch.profile.max_array_size)
     return [replace(batch, tasks=batch.tasks[start : start + size]) for start in range(0, len(batch.tasks), size)]
 
@@ -118,6 +132,6 @@ def throttle(batches: list[Batch], max_gpus: int) -> list[Batch]:
     while growing:
         growing = False
         for i, batch in enumerate(batches):
-            if parallel[i] < len(batch.tasks) and batch.shape.gpus <= free:
+            if not batch.shared and parallel[i] < len(batch.tasks) and batch.shape.gpus <= free:
                 parallel[i], free, growing = parallel[i] + 1, free - batch.shape.gpus, True
     return [replace(batch, parallel=n) for batch, n in zip(batches, parallel, strict=True)]

@@ -17,6 +17,7 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from launchers.holding import Holdings
 from launchers.profile import Device
 from launchers.queue_card import write_cards
 from launchers.queue_cell import Cell
@@ -44,12 +45,15 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
     context = multiprocessing.get_context("forkserver")
     # A forked rank runs this module again for its names, and shall find its imports done.
     context.set_forkserver_preload([*_IMPORTS, *first.preload])
-    machine = _Machine(Slots(slots_of(first.profile), slot_folder()), context)
+    cells = cells_of(batches, minute_s)
+    holdings = Holdings(cells)
+    machine = _Machine(Slots(slots_of(first.profile), slot_folder()), holdings, context)
     work_off(
-        cells_of(batches, minute_s),
+        cells,
         machine.start_ranks,
         job_id=lambda cell: f"local-{os.getpid()}-{cell.index}",
         told_to_end=lambda: bool(told),
+        tidy=holdings.tidy,
     )
     return 0
 
@@ -57,8 +61,8 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
 class _Machine:
     """Cores or GPUs, and the server that forks ranks."""
 
-    def __init__(self, slots: Slots, context: ForkServerContext) -> None:
-        self._slots = slots
+    def __init__(self, slots: Slots, holdings: Holdings, context: ForkServerContext) -> None:
+        self._slots, self._holdings = slots, holdings
         self._context = context
         self._can_fork = threading.Event()
         # Apart, since whoever asks the server to fork waits until its imports are done, deaf to clients.
@@ -74,13 +78,14 @@ class _Machine:
         """Start all ranks of a cell, if its slots are free. Raises `OSError` where no process can be started."""
         if not self._can_fork.is_set():
             return None
-        profile, world = cell.batch.profile, cell.batch.shape.gpus
+        profile, world = cell.batch.profile, cell.shape.gpus
         per_rank = profile.cpus_per_gpu if profile.device is Device.CPU else 1
-        taken = self._slots.take(len(self._slots) if profile.exclusive else world * per_rank)
+        taken = self._take(cell, per_rank)
         if taken is None:
             return None
-        ranks = _Ranks(self._slots, taken)
-        numbers = [name.split("-", 1)[1] for name in taken]
+        ranks = _Ranks(self._slots, [] if cell.batch.shared else taken)
+        mine = taken[: world * per_rank] if cell.batch.shared else taken
+        numbers = [name.split("-", 1)[1] for name in mine]
         environment = cell.batch.rank_environment | place | {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
         if profile.device is Device.CUDA:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(numbers)
@@ -89,8 +94,12 @@ class _Machine:
         try:
             for rank in range(world):
                 cores = [int(n) for n in numbers[rank * per_rank : (rank + 1) * per_rank]] if own_cores else []
-                mine = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-                words = (mine, cores, cell.batch.module, str(cell.folder))
+                words = (
+                    environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    cores,
+                    cell.batch.module,
+                    str(cell.folder),
+                )
                 process = self._context.Process(target=run_rank, args=words)
                 process.start()
                 ranks.processes.append(process)
@@ -99,6 +108,13 @@ class _Machine:
             ranks.give_back()
             raise OSError(f"the server that forks ranks does not answer ({error!r})") from error
         return ranks
+
+    def _take(self, cell: Cell, per_rank: int) -> list[str] | None:
+        """The slots of a task, or all those of its batch where that shares them; None if they are not free now."""
+        wanted = len(self._slots) if cell.batch.profile.exclusive else cell.batch.shape.gpus * per_rank
+        if not cell.batch.shared:
+            return self._slots.take(wanted)
+        return self._holdings.of(cell, lambda: self._slots.take(wanted), self._slots.give_back)
 
 
 class _Ranks:

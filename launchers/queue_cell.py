@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from launchers.backend import Ended, TaskState, TaskStatus
-from launchers.job import RUN_AGAIN, Batch
+from launchers.job import RUN_AGAIN, Batch, Shape
 from launchers.queue_clock import Due, Moments, due
 
 CLOSING_LIMIT_S = 60.0
@@ -82,6 +82,15 @@ class Cell:
     """Only once it is over."""
     start: Start | None = None
     """Only while it runs or is being closed."""
+    allocation_ends: float | None = None
+    """Unix time at which somebody else ends all that runs here (Slurm: the job's time limit); None: nobody does."""
+    taken_away: bool = False
+    """Whether its allocation is being taken away: an end from now on is no end, it waits for whoever goes on."""
+
+    @property
+    def shape(self) -> Shape:
+        """What it runs on, and how long at most."""
+        return self.batch.shape_of(self.index)
 
     @property
     def queued(self) -> bool:
@@ -101,12 +110,15 @@ StartRanks = Callable[[Cell, dict[str, str]], Run | None]
 
 def begin(cell: Cell, start_ranks: StartRanks, job_id: str, now: float) -> bool:
     """Start a queued task if there is room; returns whether clients should hear of it."""
+    ends = time.time() + cell.limit_s
     place = {
         "VIT_SWEEP_TASK_INDEX": str(cell.index),
         "VIT_SWEEP_JOB_ID": job_id,
         "VIT_SWEEP_RESTART": str(cell.restart),
-        "VIT_SWEEP_JOB_ENDS": str(int(time.time() + cell.limit_s)),
+        "VIT_SWEEP_JOB_ENDS": str(int(ends if cell.allocation_ends is None else min(ends, cell.allocation_ends))),
     }
+    if cell.batch.shared:
+        place["VIT_SWEEP_ALLOCATED_GPUS"] = str(cell.batch.shape.gpus)
     before = cell.detail
     try:
         run = start_ranks(cell, place)
@@ -154,7 +166,7 @@ def _attend_ranks(cell: Cell, start: Start, now: float) -> None:
             start.run.send(signal.SIGUSR2)
             start.moments = replace(start.moments, warned=now)
         case Due.TIME_LIMIT:
-            _tell(start, Ended.TIME_LIMIT, f"its time limit of {cell.batch.shape.minutes} min was over", now)
+            _tell(start, Ended.TIME_LIMIT, f"its time limit of {cell.shape.minutes} min was over", now)
         case Due.END_THE_REST:
             _tell(start, None, start.run.how(), now)
         case Due.KILL:
@@ -222,3 +234,6 @@ def _after_closing(cell: Cell, start: Start, *, again: bool, said: str) -> None:
 def _leave(cell: Cell, start: Start, ended: Ended, detail: str) -> None:
     start.run.give_back()
     cell.start, cell.ended, cell.detail = None, ended, detail
+    if cell.taken_away and not cell.cancelled:
+        # Not even a good end counts: srun says 0 of ranks whose node was taken. The next start sees what was done.
+        cell.ended, cell.detail = None, "its allocation was taken away"

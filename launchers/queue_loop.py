@@ -32,16 +32,25 @@ def read_batches(folders: Sequence[str]) -> list[tuple[Path, Batch]]:
 def cells_of(batches: Sequence[tuple[Path, Batch]], minute_s: float) -> list[Cell]:
     """All tasks in the order in which they are to be started; `minute_s` is the length of a minute."""
     return [
-        Cell(batch=batch, folder=folder, index=index, limit_s=batch.shape.minutes * minute_s)
+        Cell(batch=batch, folder=folder, index=index, limit_s=batch.shape_of(index).minutes * minute_s)
         for folder, batch in batches
         for index in range(len(batch.tasks))
     ]
 
 
 def work_off(
-    cells: Sequence[Cell], start_ranks: StartRanks, job_id: Callable[[Cell], str], told_to_end: Callable[[], bool]
+    cells: Sequence[Cell],
+    start_ranks: StartRanks,
+    job_id: Callable[[Cell], str],
+    *,
+    told_to_end: Callable[[], bool] = lambda: False,
+    leave: Callable[[], bool] = lambda: False,
+    tidy: Callable[[], None] = lambda: None,
 ) -> None:
-    """Return once every task has ended, however it ended. `told_to_end` cancels all of them."""
+    """Return once every task has ended, however it ended, or once nothing runs and `leave` says so.
+
+    `told_to_end` cancels all of them. `tidy` is called in every round, after starts.
+    """
     unwritten = {folder for folder in {cell.folder for cell in cells} if not _write(folder, cells)}
     over_since: float | None = None
     while True:
@@ -56,8 +65,9 @@ def work_off(
             if changed:
                 unwritten.add(cell.folder)
         unwritten |= _start_what_fits(cells, start_ranks, job_id, now)
+        tidy()
         unwritten = {folder for folder in unwritten if not _write(folder, cells)}
-        if all(cell.ended is not None for cell in cells):
+        if all(cell.ended is not None or (cell.start is None and leave()) for cell in cells):
             over_since = over_since or now
             if not unwritten or now > over_since + _LAST_WORD_S:
                 return
@@ -67,16 +77,19 @@ def work_off(
 def _start_what_fits(
     cells: Sequence[Cell], start_ranks: StartRanks, job_id: Callable[[Cell], str], now: float
 ) -> set[Path]:
-    """Start tasks in their order; returns the folders of batches that clients should hear of."""
+    """Start tasks in their order; returns the folders of batches that clients should hear of.
+
+    In a shared batch nobody overtakes: it has one running task, and a task that has no room holds up those after it.
+    """
     running = Counter(cell.folder for cell in cells if cell.start is not None)
     changed = set()
     for cell in cells:
-        most = cell.batch.parallel
+        most = 1 if cell.batch.shared else cell.batch.parallel
         if not cell.queued or (most is not None and running[cell.folder] >= most):
             continue
         if begin(cell, start_ranks, job_id(cell), now):
             changed.add(cell.folder)
-        running[cell.folder] += cell.start is not None
+        running[cell.folder] += cell.start is not None or (cell.batch.shared and cell.queued)
     return changed
 
 

@@ -1,6 +1,7 @@
 """Files between a queue process of ours and its clients, all in the batch's folder. An edge: it writes and reads them.
 
-`states.json` is the queue's word on every task; `cancel/<index>` is a client's wish that a task be ended.
+`states.json` is the queue's word on every task; `cancel/<index>` is a client's wish that a task be ended;
+`starts/<index>` counts the starts of a task, for the next process of a queue that is itself started again.
 """
 
 import json
@@ -13,6 +14,7 @@ from launchers.backend import Ended, TaskState, TaskStatus
 
 STATES = "states.json"
 _CANCEL = "cancel"
+_STARTS = "starts"
 
 
 def write_states(folder: Path, states: Mapping[int, TaskStatus]) -> None:
@@ -45,6 +47,23 @@ def asked_to_cancel(folder: Path) -> set[int]:
         return {int(path.name) for path in (folder / _CANCEL).iterdir() if path.name.isdecimal()}
     except OSError:
         return set()
+
+
+def note_start(folder: Path, index: int, restart: int) -> None:
+    """Note that a task is being started for the time `restart` (0: the first); the number is used up."""
+    (folder / _STARTS).mkdir(exist_ok=True)
+    path = folder / _STARTS / str(index)
+    partial = path.with_suffix(".tmp")
+    partial.write_text(f"{restart + 1}\n")
+    partial.replace(path)
+
+
+def starts(folder: Path, index: int) -> int:
+    """How often a task of a batch has been started."""
+    try:
+        return int((folder / _STARTS / str(index)).read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def forget(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Who a process is among the ranks of its job, read from what the launcher gave it. Pure."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from launchers.checked import checked
 from launchers.errors import UserError
@@ -28,6 +29,8 @@ class RankIdentity:
     job_id: str
     visible_gpus: int
     """GPUs that the launcher gave to this rank's node, counted from the variables it set."""
+    allocated_gpus: int | None = None
+    """GPUs of the allocation that this task shares with others of its batch; None: it has one of its own."""
 
 
 @checked
@@ -61,18 +64,23 @@ def identify(environ: Mapping[str, str], *, host: str) -> RankIdentity:
     outside any launcher.
     """
     try:
-        if "RANK" in environ and environ.get("VIT_SWEEP_JOB_ID", "").startswith("local-"):
-            return _of_local_queue(environ, host)
-        if "OMPI_COMM_WORLD_RANK" in environ:
-            return _of_mpirun(environ, host)
-        if "TORCHELASTIC_RUN_ID" in environ:
-            return _of_torchrun(environ, host)
-        return _of_srun(environ, host)
+        allocated = environ.get("VIT_SWEEP_ALLOCATED_GPUS")
+        return replace(_identify(environ, host), allocated_gpus=int(allocated) if allocated else None)
     except KeyError as missing:
         raise UserError(
             f"this process has no rank: {missing} is not set – a job's module is started by the local queue, "
             "or by srun, torchrun or mpirun inside a job, never by hand; submit it with python -m vit_sweep"
         ) from None
+
+
+def _identify(environ: Mapping[str, str], host: str) -> RankIdentity:
+    if "RANK" in environ and environ.get("VIT_SWEEP_JOB_ID", "").startswith("local-"):
+        return _of_local_queue(environ, host)
+    if "OMPI_COMM_WORLD_RANK" in environ:
+        return _of_mpirun(environ, host)
+    if "TORCHELASTIC_RUN_ID" in environ:
+        return _of_torchrun(environ, host)
+    return _of_srun(environ, host)
 
 
 def _place(environ: Mapping[str, str]) -> JobPlace:
@@ -140,6 +148,7 @@ def _of_torchrun(environ: Mapping[str, str], host: str) -> RankIdentity:
 
 
 def _of_srun(environ: Mapping[str, str], host: str) -> RankIdentity:
+    """In a step on a part of its job's nodes, `SLURM_NNODES` is the step's, unlike `SLURM_JOB_NUM_NODES`."""
     place, nodes = _place(environ), int(environ["SLURM_NNODES"])
     return RankIdentity(
         rank=int(environ["SLURM_PROCID"]),

@@ -12,12 +12,15 @@ from submitit.slurm.slurm import _make_sbatch_string
 
 from launchers.command import closing_command, container_flags, mpirun_command, rank_command, refuse_pyxis
 from launchers.errors import UserError
-from launchers.job import RUN_AGAIN, Batch
-from launchers.profile import GpuDialect, PartitionProfile, Spawner
-from launchers.rank import FIRST_PORT, LAST_PORT
+from launchers.job import RUN_AGAIN, Batch, Task
+from launchers.profile import PartitionProfile, Spawner
+from launchers.script_lines import MEETING_POINT, beside, exports, start_again
+from launchers.step import gpu_flags
 
 SIGNAL_BEFORE_END_S = 90
 """How long before the time limit Slurm sends USR2 to the ranks."""
+QUEUE_MODULE = "launchers.shared_queue"
+"""What the batch step of a shared batch runs."""
 
 _SAME_IN_OTHER_WORDS = {
     "ntasks": "ntasks-per-node",
@@ -60,6 +63,11 @@ def render(batch: Batch, *, python: str) -> str:
             f"outputs={batch.study_dir!r}: Slurm would expand % and a line break in a log's path – "
             "use a folder without them"
         )
+    if batch.shared and batch.profile.spawner is not Spawner.SRUN:
+        raise UserError(
+            f"partition {batch.profile.name}: spawner={batch.profile.spawner.value} cannot start ranks on a part of an "
+            "allocation; a shared one needs spawner: srun"
+        )
     site = _site_flags(batch)
     further = _further_flags(batch.profile, ours=_flag_names(_script(batch, python, site)))
     _refuse_line_breaks(batch.profile, site | further)
@@ -67,17 +75,17 @@ def render(batch: Batch, *, python: str) -> str:
 
 
 def _script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
+    if batch.shared:
+        return _shared_script(batch, python, flags)
     profile, shape = batch.profile, batch.shape
-    exports = [f"export {k}={shlex.quote(v)}" for k, v in sorted(batch.rank_environment.items())]
-    exports.append(f"export VIT_SWEEP_JOB_ENDS=$(($(date +%s) + {shape.minutes} * 60))")
     # torchrun: one Slurm task per node, which starts that node's ranks.
     tasks = 1 if profile.spawner is Spawner.TORCHRUN else shape.gpus_per_node
     cpus = profile.cpus_per_gpu * shape.gpus_per_node // tasks
-    command, setup = shlex.join(rank_command(batch, python=python)), [*exports, *profile.setup, *_survive(batch)]
+    command, setup = shlex.join(rank_command(batch, python=python)), [*exports(batch), *profile.setup, *_survive(batch)]
     match profile.spawner:
         case Spawner.TORCHRUN:
             command = _torchrun(batch, python)
-            setup += _MEETING_POINT
+            setup += MEETING_POINT
         case Spawner.MPIRUN:
             refuse_pyxis(batch, "mpirun")
             command = _mpirun(batch, python)
@@ -109,18 +117,30 @@ def _script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
     return str(script)
 
 
-_MEETING_POINT = [
-    "",
-    "# where the nodes meet: the first one, on a port of this job's own that nobody listens on",
-    'rdzv_head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
-    "rdzv_id=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_${SLURM_RESTART_COUNT:-0}",
-    "rdzv_start=$((SLURM_ARRAY_JOB_ID * 131 + SLURM_ARRAY_TASK_ID * 17 + ${SLURM_RESTART_COUNT:-0}))",
-    "for try in {0..63}; do",
-    f"  rdzv_port=$(({FIRST_PORT} + (rdzv_start + try * 97) % {LAST_PORT - FIRST_PORT + 1}))",
-    '  (: < "/dev/tcp/$rdzv_head/$rdzv_port") 2> /dev/null || break',
-    "done",
-]
-"""The batch script runs on the first node, so that what it finds free is free where torchrun will listen."""
+def _shared_script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
+    """One job for all tasks. Its batch step runs a queue of ours, which starts one after another as a step of srun."""
+    profile, shape = batch.profile, batch.shape
+    queue = shlex.join([profile.python or python, "-m", QUEUE_MODULE, batch.folder])
+    again = [f'if [ "$ended" = {RUN_AGAIN} ]; then', *(f"  {line}" for line in start_again("$SLURM_JOB_ID")), "fi"]
+    script = _make_sbatch_string(
+        # Slurm ends the shell, not what it runs: the queue is told to end in its own time.
+        command="\n".join(beside("queue", queue, signals=("USR2", "TERM"))),
+        folder=f"{batch.folder}/logs",
+        job_name=f"vit_sweep-{batch.study}",
+        time=shape.minutes,
+        nodes=shape.nodes,
+        ntasks_per_node=shape.gpus_per_node,
+        cpus_per_task=profile.cpus_per_gpu,
+        # What comes before the queue listens is not to end the shell either.
+        setup=[*exports(batch), *profile.setup, "trap : TERM USR2", "ended=0"],
+        teardown=[*profile.teardown, *(again if profile.requeue else []), 'exit "$ended"', ""],
+        comment=f"{batch.study}/{batch.name}",
+        wckey=None,  # type: ignore[arg-type]  # as above
+        # The queue is in the batch step, which Slurm's signal reaches only with B:.
+        additional_parameters=flags | {"signal": f"B:USR2@{SIGNAL_BEFORE_END_S}"},
+        use_srun=False,
+    )
+    return str(script)
 
 
 def _torchrun(batch: Batch, python: str) -> str:
@@ -147,12 +167,7 @@ def _mpirun(batch: Batch, python: str) -> str:
     return "\n".join(
         [
             "export VIT_SWEEP_NODES=$SLURM_JOB_NUM_NODES VIT_SWEEP_TASK_INDEX=$SLURM_ARRAY_TASK_ID",
-            f"{shlex.join(words)} &",
-            "mpirun_pid=$!",
-            "trap 'kill -USR2 $mpirun_pid' USR2",
-            "wait $mpirun_pid || ended=$?",
-            "# A trap ends the first wait before mpirun has ended.",
-            "while kill -0 $mpirun_pid 2> /dev/null; do ended=0; wait $mpirun_pid || ended=$?; done",
+            *beside("mpirun", shlex.join(words), signals=("USR2",)),
         ]
     )
 
@@ -175,14 +190,7 @@ def _closing(batch: Batch, python: str) -> list[str]:
     closing = f'{shlex.join(closing_command(batch, batch.closing, python=python))} "$ended" || closed=$?'
     again = [
         f'if [ "$closed" = {RUN_AGAIN} ]; then',
-        "  me=${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID",
-        "  # A controller that is being started again says nothing for a while.",
-        "  for pause in 0 5 15 30; do",
-        "    sleep $pause",
-        '    state=$(squeue --noheader --jobs="$me" --format=%T) || continue',
-        '    [ "$state" != RUNNING ] || scontrol requeue "$me" || continue',
-        "    break",
-        "  done",
+        *(f"  {line}" for line in start_again("${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID")),
         "fi",
     ]
     return [
@@ -211,16 +219,7 @@ def _site_flags(batch: Batch) -> dict[str, Any]:
         "mem-per-cpu": _gib(profile.mem_per_cpu_gib),
         "mem-per-gpu": _gib(profile.mem_per_gpu_gib),
     }
-    typed = f"{profile.gpu_type}:" if profile.gpu_type else ""
-    match profile.gpu_dialect:
-        case GpuDialect.GRES:
-            flags["gres"] = f"gpu:{gpus}"
-        case GpuDialect.GRES_TYPED:
-            flags["gres"] = f"gpu:{typed}{gpus}"
-        case GpuDialect.GPUS_PER_NODE:
-            flags["gpus-per-node"] = f"{typed}{gpus}"
-        case GpuDialect.GPUS_PER_TASK:
-            flags["gpus-per-task"] = f"{typed}{gpus if profile.spawner is Spawner.TORCHRUN else 1}"
+    flags |= gpu_flags(profile, gpus)
     return {key: value for key, value in flags.items() if value is not None}
 
 
@@ -261,10 +260,17 @@ def _gib(value: int | None) -> str | None:
 def _with_header(script: str, batch: Batch) -> str:
     """Put the names a person looks for under the first line."""
     first, rest = script.split("\n", 1)
+    how = "one by one on the first of these nodes" if batch.shared else "by array index"
     lines = [
         f"# vit_sweep study: {batch.study}, batch {batch.name}",
         f"# shape: {batch.shape.nodes} node(s) x {batch.shape.gpus_per_node} GPU(s), {batch.shape.minutes} min",
-        f"# {len(batch.tasks)} cell(s), by array index:",
-        *(f"#   {index}: {task.name} attempt {task.attempt}" for index, task in enumerate(batch.tasks)),
+        f"# {len(batch.tasks)} cell(s), {how}:",
+        *(f"#   {index}: {task.name} attempt {task.attempt}{_part(task)}" for index, task in enumerate(batch.tasks)),
     ]
     return "\n".join([first, *lines, rest])
+
+
+def _part(task: Task) -> str:
+    if task.shape is None:
+        return ""
+    return f", {task.shape.nodes} node(s) x {task.shape.gpus_per_node} GPU(s), {task.shape.minutes} min"

@@ -1,11 +1,13 @@
 """The Slurm backend: sbatch, one squeue for all, one sacct for what it forgot, scancel. An edge: it runs programs."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from launchers import sbatch
@@ -14,12 +16,22 @@ from launchers.checked import to_json
 from launchers.errors import UserError
 from launchers.inflight import begun_at, under_way, wait_until_settled
 from launchers.job import Batch
+from launchers.queue_states import ask_to_cancel, asked_to_cancel, read_states
 from launchers.slurm_errors import problem_of
-from launchers.slurm_states import SACCT_FORMAT, SQUEUE_FORMAT, TaskKey, gone, read_sacct, read_squeue
+from launchers.slurm_states import (
+    SACCT_FORMAT,
+    SQUEUE_FORMAT,
+    WHOLE,
+    TaskKey,
+    gone,
+    part_of,
+    read_sacct,
+    read_squeue,
+)
 
 _LEAKS = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_")
 _KEPT = ("SLURM_CONF", "SLURM_JWT")
-_OF_A_JOB = {f"VIT_SWEEP_{name}" for name in ("JOB_ID", "JOB_ENDS", "NODES", "RESTART", "TASK_INDEX")}
+_OF_A_JOB = {f"VIT_SWEEP_{name}" for name in ("ALLOCATED_GPUS", "JOB_ID", "JOB_ENDS", "NODES", "RESTART", "TASK_INDEX")}
 
 _PATIENCE_S = 60.0
 """How long one command may take; without a controller Slurm's own give up after about 20 s."""
@@ -105,22 +117,37 @@ class SlurmLauncher:
         """
         asked = list(submissions)
         states, unanswered = _ask_squeue(list(dict.fromkeys(s.handle for s in asked)))
-        keys = {(s.handle, index): s for s in asked for index in range(s.tasks)}
+        # squeue's word counts where a file system does not answer: only a shared batch is no array.
+        shared = {s.handle: s for s in asked if (s.handle, WHOLE) in states or _is_shared(s.folder)}
+        keys = {(s.handle, i): s for s in asked for i in ([WHOLE] if s.handle in shared else range(s.tasks))}
         missing = [key for key in keys if key not in states and key[0] not in unanswered]
         if missing:
             rows, silence = _ask_sacct(list(dict.fromkeys(handle for handle, _ in missing)))
-            known = {handle for handle, _ in rows}
+            known = {handle for handle, index in rows if index != WHOLE}
             states |= {key: gone(rows.get(key), silence=silence, siblings=key[0] in known) for key in missing}
         for key in keys:
             if key[0] in unanswered:
                 states[key] = TaskStatus(state=TaskState.UNKNOWN, detail=unanswered[key[0]])
-        return {(submission.batch_name, key[1]): states[key] for key, submission in keys.items()}
+        answer = {(s.batch_name, key[1]): states[key] for key, s in keys.items() if key[0] not in shared}
+        for handle, submission in shared.items():
+            answer |= _of_one_job(submission, states[handle, WHOLE])
+        return answer
 
     def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
-        """Cancel whole arrays or tasks of them; those that have ended are passed over. Raises `UserError`."""
+        """Cancel whole arrays or tasks of them; those that have ended are passed over. Raises `UserError`.
+
+        Some tasks of a shared job are ended by its own queue, within a second or as soon as the job starts.
+        """
         jobs: list[str] = []
         for submission, indices in targets:
-            jobs += [submission.handle] if indices is None else [f"{submission.handle}_{index}" for index in indices]
+            if indices is None:
+                jobs.append(submission.handle)
+            elif not _is_shared(submission.folder):
+                jobs += [f"{submission.handle}_{index}" for index in indices]
+            elif _left(submission) <= set(indices):
+                jobs.append(submission.handle)  # nothing is left that it could run for
+            else:
+                ask_to_cancel(Path(submission.folder), indices)
         if jobs:
             _need("scancel", "cancel on a login node")
         for some in _chunks(jobs):
@@ -133,6 +160,37 @@ class SlurmLauncher:
 
 
 _OVER = ("Invalid job id", "already completing or completed", "already finished")
+
+
+def _is_shared(folder: str) -> bool:
+    """Whether a batch is one job for all of its tasks, as its own file says; False where that cannot be read."""
+    try:
+        return _says_shared(folder)
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+@cache
+def _says_shared(folder: str) -> bool:
+    """Read once: what is submitted never changes. A failure to read is not kept."""
+    return bool(json.loads((Path(folder) / "batch.json").read_bytes()).get("shared"))
+
+
+def _of_one_job(submission: Submission, job: TaskStatus) -> dict[tuple[str, int], TaskStatus]:
+    """What the tasks of a shared job do. Slurm was asked before: a queue that is gone by then writes nothing later."""
+    folder = Path(submission.folder)
+    written, cancelled = read_states(folder), asked_to_cancel(folder)
+    return {
+        (submission.batch_name, index): part_of(job, written.get(index), cancelled=index in cancelled)
+        for index in range(submission.tasks)
+    }
+
+
+def _left(submission: Submission) -> set[int]:
+    """Tasks of a shared job that have not ended and that nobody has asked to end."""
+    folder = Path(submission.folder)
+    over = {index for index, said in read_states(folder).items() if said.state is TaskState.ENDED}
+    return set(range(submission.tasks)) - over - asked_to_cancel(folder)
 
 
 def _match(doubt: Doubt, listing: str) -> Submission | None:

@@ -1,11 +1,14 @@
 """Slurm's words for a task, in ours: what squeue and sacct print, read into `TaskStatus`. Pure."""
 
 import re
+from dataclasses import replace
 
 from launchers.backend import Ended, TaskState, TaskStatus
 
 TaskKey = tuple[str, int]
 """Slurm's number of an array, and a task's index in it."""
+WHOLE = -1
+"""In place of an index: the whole of a job that is no array, or that sacct has not learnt to be one yet."""
 
 SQUEUE_FORMAT = "%F|%K|%T|%N|%r"
 """Array, index, state, nodes, reason: the reason last, since it may hold anything."""
@@ -128,16 +131,16 @@ def read_squeue(text: str) -> dict[TaskKey, TaskStatus]:
     found: dict[TaskKey, TaskStatus] = {}
     for line in text.splitlines():
         fields = line.split("|", 4)
-        if len(fields) == 5 and fields[0].isdigit() and fields[1].isdigit():
+        if len(fields) == 5 and fields[0].isdigit() and (fields[1].isdigit() or fields[1] == "N/A"):
             job, index, state, hosts, reason = fields
-            found[job, int(index)] = status_of(state, hosts=hosts, reason=reason)
+            found[job, int(index) if index.isdigit() else WHOLE] = status_of(state, hosts=hosts, reason=reason)
     return found
 
 
 def read_sacct(text: str) -> dict[TaskKey, TaskStatus]:
     """Read `SACCT_FORMAT` rows, in which `17_[0,2-5%2]` stands for tasks that never started.
 
-    A row without an index is passed over: sacct prints such rows before it has learnt that the job is an array.
+    A row without an index is of the whole job: sacct prints such rows also before it has learnt that one is an array.
     """
     found: dict[TaskKey, TaskStatus] = {}
     for line in text.splitlines():
@@ -145,7 +148,7 @@ def read_sacct(text: str) -> dict[TaskKey, TaskStatus]:
         job, _, indices = fields[0].partition("_")
         if len(fields) != 3 or not job.isdigit():
             continue
-        for index in _indices(indices):
+        for index in _indices(indices) or ([] if indices else [WHOLE]):
             found[job, index] = status_of(fields[1], hosts=fields[2])
     return found
 
@@ -163,6 +166,23 @@ def _indices(text: str) -> list[int]:
             first, last, step = match.groups()
             found += range(int(first), int(last or first) + 1, int(step or 1))
     return found
+
+
+def part_of(job: TaskStatus, own: TaskStatus | None, *, cancelled: bool) -> TaskStatus:
+    """Say what a task of a shared job does, from Slurm's word on the job and its own queue's word on the task.
+
+    `cancelled`: its queue will be asked to end it as soon as there is one. An end that the queue has written stays; of
+    what it left unfinished when the job ended, Slurm knows why.
+    """
+    if own is not None and own.state is TaskState.ENDED:
+        return own
+    if job.state is TaskState.RUNNING:
+        return own or TaskStatus(state=TaskState.QUEUED, detail="its job is starting")
+    if job.state is TaskState.QUEUED and cancelled:
+        return TaskStatus(state=TaskState.ENDED, ended=Ended.CANCELLED, detail="cancelled before its job started")
+    if job.state is TaskState.ENDED and own is not None:
+        return replace(job, hosts=own.hosts or job.hosts)
+    return job
 
 
 def gone(said: TaskStatus | None, *, silence: str | None, siblings: bool = False) -> TaskStatus:

@@ -11,6 +11,7 @@ from annotated_types import Gt, Le
 from launchers.checked import checked
 from launchers.profile import Count, Device, Positive
 from vit_sweep.point import (
+    Allocation,
     BatchPer,
     DataSpec,
     EngineSpec,
@@ -59,6 +60,8 @@ class Cell:
     lr_warmup_epochs: NotNegative = 0.0
     activation_checkpointing: bool = False
     compile: bool = False
+    allocation: Allocation = Allocation.PER_CELL
+    """Part of what a run is: its times are comparable along a curve in another way."""
 
     @property
     def gpus_per_node(self) -> int:

@@ -101,12 +101,14 @@ def gradient_bytes(cell: Cell) -> int:
 
 
 def spent_gpu_hours(record: Record) -> float:
-    """GPU-hours of a finished run: its job from the first line to the record.
+    """GPU-hours of a finished run: its job from the first line to the record, on all GPUs that it was given.
 
-    After a restart, and for records without that time: start-up and epochs at least.
+    Of a shared allocation those that waited meanwhile are counted. After a restart, and for records without the job's
+    time: start-up and epochs at least.
     """
     least_s = record.startup_s + sum(epoch.seconds for epoch in record.epochs)
-    return record.requested.gpus * max(record.job_s or 0.0, least_s) / 3600
+    gpus = record.allocated_gpus or record.requested.gpus
+    return gpus * max(record.job_s or 0.0, least_s) / 3600
 
 
 def _alike(mine: Cell, other: Cell) -> bool:

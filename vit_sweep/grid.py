@@ -7,9 +7,19 @@ import math
 from dataclasses import replace
 
 from launchers.hosts import choose_hosts, model_of
-from launchers.profile import Device
+from launchers.profile import Device, Scheduler, Spawner
 from vit_sweep.cell import Cell, Series
-from vit_sweep.point import BatchPer, EngineSpec, LrScaling, OptimizerSpec, Placement, Point, Precision, Scaling
+from vit_sweep.point import (
+    Allocation,
+    BatchPer,
+    EngineSpec,
+    LrScaling,
+    OptimizerSpec,
+    Placement,
+    Point,
+    Precision,
+    Scaling,
+)
 
 _PLAIN_ENGINE = "zero0"
 """The engine that `zero=` may give another stage; any other one has said its stage already."""
@@ -48,6 +58,12 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
             f"compile=true engine={engine.name}: ZeRO stage 3 gathers the weights of a block while it runs, which "
             "torch.compile does not see when it traces the block; use zero=0, 1 or 2, or compile=false"
         )
+    srun_less = profile.scheduler is Scheduler.SLURM and profile.spawner is not Spawner.SRUN
+    if point.allocation is Allocation.SHARED and srun_less:
+        reasons.append(
+            f"allocation=shared: {profile.name} starts ranks with {profile.spawner.value}, which takes the whole of a "
+            "job; only srun starts them on a part of it: use partition.spawner=srun, or allocation=per_cell"
+        )
     if point.lr_warmup_epochs > point.epochs:
         reasons.append(
             f"lr_warmup_epochs={point.lr_warmup_epochs:g} epochs={point.epochs}: the run would end inside its warm-up; "
@@ -78,6 +94,7 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
         lr_warmup_epochs=point.lr_warmup_epochs,
         activation_checkpointing=point.activation_checkpointing,
         compile=point.compile,
+        allocation=point.allocation,
     )
     if cell.global_batch > train_images:
         return (

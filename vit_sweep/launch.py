@@ -23,7 +23,7 @@ from vit_sweep.cost import spent_gpu_hours
 from vit_sweep.journal import next_attempts
 from vit_sweep.keeper import Keeper
 from vit_sweep.missing import Rerun, Retry, Selection, select
-from vit_sweep.plan import Knowledge, Plan, PlannedCell, make_plan
+from vit_sweep.plan import Knowledge, Plan, PlannedCell, make_plan, share
 from vit_sweep.provenance import require_extra, require_loggers
 from vit_sweep.record import Record
 from vit_sweep.result import Result
@@ -73,7 +73,9 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         study.write_plan(plan, data_root=root, options=settings.job_options, repeat=settings.repeat_rule)
         results = settled_results(study)
         chosen = _choose(study, results, plan.cells, code, retry=settings.retry, rerun=settings.rerun)
-        line = algebra.ordered((plan.cells[cell] for cell in chosen.run), settings.order, settings.order_seed)
+        # What is left of a curve may take a smaller job than the whole of it.
+        wanted = share({cell: plan.cells[cell] for cell in chosen.run})
+        line = algebra.ordered(wanted.values(), settings.order, settings.order_seed)
         todo = _attempts(study, {planned.cell.cell_id: planned for planned in line})
         show.plan(console, plan, study=study.name, todo=set(todo))
         for remark in (*remarks, *_carries(plan, results, settings)):

@@ -1,20 +1,22 @@
 """The plan: every point of a sweep as a cell or as reasons, and the cells by resource shape. Pure."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
 from launchers.checked import checked, to_json
+from launchers.errors import UserError
 from launchers.hosts import choose_hosts
 from launchers.job import Shape
 from launchers.profile import PartitionProfile
 from vit_sweep import cost, memory
 from vit_sweep.cell import Cell, JobOptions, Series
 from vit_sweep.cost import TimeEstimate
+from vit_sweep.curve_groups import Curve, Member, curves_of
 from vit_sweep.grid import cell_of, series_of
 from vit_sweep.memory import MemoryEstimate
-from vit_sweep.point import Point
+from vit_sweep.point import Allocation, Point
 from vit_sweep.record import Record
 
 SCHEMA_VERSION = 1
@@ -48,12 +50,25 @@ class PlannedCell:
     shape: Shape
     memory: MemoryEstimate | None
     time: TimeEstimate | None
+    job: Shape | None = None
+    """The allocation that it shares with the other cells of its curve; None: it has one of its own, of `shape`."""
 
     @property
     def gpu_hours(self) -> float:
-        """Predicted GPU-hours; without an estimate, those of the whole time limit."""
-        seconds = self.time.seconds if self.time else self.shape.minutes * 60
-        return seconds / 3600 * self.cell.gpus
+        """Predicted GPU-hours, idle GPUs of a shared allocation included: they are paid.
+
+        Without an estimate, those of the whole time limit.
+        """
+        return self._seconds / 3600 * (self.job or self.cell).gpus
+
+    @property
+    def idle_gpu_hours(self) -> float:
+        """Of these, those of GPUs of a shared allocation that wait for the other cells."""
+        return self.gpu_hours - self._seconds / 3600 * self.cell.gpus
+
+    @property
+    def _seconds(self) -> float:
+        return self.time.seconds if self.time else self.shape.minutes * 60
 
     def with_minutes(self, minutes: int) -> "PlannedCell":
         """The same cell under another time limit, within its partition's."""
@@ -135,7 +150,41 @@ def make_plan(points: Iterable[Point], known: Knowledge = NOTHING) -> Plan:
         # Profiles that differ only in limits give one cell; the longer limit wins, whatever the order of the grid.
         rivals = [candidate, replace(cells[cell_id], series=candidate.series)] if cell_id in cells else [candidate]
         cells[cell_id] = max(rivals, key=lambda c: (c.shape.minutes, to_json(c.profile)))
-    return Plan(points=tuple(planned), cells=_one_limit_per_shape(cells))
+    cells, refused = _share(_one_limit_per_shape(cells))
+    return Plan(points=tuple(_refuse(point, refused) for point in planned), cells=cells)
+
+
+def share(cells: Mapping[str, PlannedCell]) -> dict[str, PlannedCell]:
+    """Give cells of `allocation=shared` the job that these ones share, and no others. Raises `UserError`."""
+    shared, refused = _share(cells)
+    if refused:
+        raise UserError(next(iter(refused.values())))
+    return shared
+
+
+def curves(cells: Mapping[str, PlannedCell]) -> list[Curve]:
+    """The jobs that those of `allocation=shared` share."""
+    shared = {i: one for i, one in cells.items() if one.cell.allocation is Allocation.SHARED}
+    return curves_of({i: Member(one.cell, one.series, one.shape, one.profile) for i, one in shared.items()})
+
+
+def _share(cells: Mapping[str, PlannedCell]) -> tuple[dict[str, PlannedCell], dict[str, str]]:
+    """Give shared cells their job; returns them all, without those that no job can run, and these with the reason."""
+    found, refused = dict(cells), dict[str, str]()
+    for curve in curves(cells):
+        for cell_id in curve.cell_ids:
+            if curve.reason is None:
+                found[cell_id] = replace(cells[cell_id], job=curve.job)
+            else:
+                refused[cell_id] = curve.reason
+                del found[cell_id]
+    return found, refused
+
+
+def _refuse(point: PlannedPoint, refused: Mapping[str, str]) -> PlannedPoint:
+    if point.cell_id is None or point.cell_id not in refused:
+        return point
+    return replace(point, cell_id=None, reasons=(refused[point.cell_id],), remarks=())
 
 
 def _limits(cell: Cell, time: TimeEstimate | None, point: Point, known: Knowledge) -> tuple[str, ...]:
@@ -176,17 +225,18 @@ def _minutes(time: TimeEstimate | None, profile: PartitionProfile, known: Knowle
 def _one_limit_per_shape(cells: dict[str, PlannedCell]) -> dict[str, PlannedCell]:
     """Give cells of equal nodes and GPUs the longest limit among them, so that they stay one array."""
     longest: dict[tuple[str, int, int], int] = {}
-    for planned in cells.values():
+    alone = {i: planned for i, planned in cells.items() if planned.cell.allocation is Allocation.PER_CELL}
+    for planned in alone.values():
         key = (planned.profile.name, planned.shape.nodes, planned.shape.gpus_per_node)
         longest[key] = max(longest.get(key, 0), planned.shape.minutes)
-    return {
+    return cells | {
         cell_id: replace(
             planned,
             shape=replace(
                 planned.shape, minutes=longest[planned.profile.name, planned.shape.nodes, planned.shape.gpus_per_node]
             ),
         )
-        for cell_id, planned in cells.items()
+        for cell_id, planned in alone.items()
     }
 
 

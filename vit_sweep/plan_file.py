@@ -33,6 +33,9 @@ class CellForecast:
     """Predicted time of the whole job."""
     basis: str
     gpu_hours: float
+    """Of a shared allocation with the GPUs that wait."""
+    allocated_gpus: int | None = None
+    """GPUs of the allocation that it shares with its curve; None: it has one of its own."""
 
 
 @checked
@@ -120,4 +123,5 @@ def _forecast(cell_id: str, planned: PlannedCell, profile: int) -> CellForecast:
         seconds=planned.time.seconds if planned.time else None,
         basis=planned.time.basis if planned.time else "no estimate: the time limit is counted",
         gpu_hours=planned.gpu_hours,
+        allocated_gpus=planned.job.gpus if planned.job else None,
     )

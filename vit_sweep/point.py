@@ -46,6 +46,15 @@ class Placement(StrEnum):
     SPREAD = "spread"
 
 
+class Allocation(StrEnum):
+    """Whose nodes a cell runs on."""
+
+    PER_CELL = "per_cell"
+    """A job of its own, wherever the scheduler puts it."""
+    SHARED = "shared"
+    """The first nodes of one job that runs all cells of its curve, one after another in a random order."""
+
+
 class Precision(StrEnum):
     """Number format of weights and activations in forward and backward."""
 
@@ -216,6 +225,7 @@ class Point:
     """Keep only the input of each encoder block and compute the rest again in backward."""
     compile: bool = False
     """torch.compile of each encoder block."""
+    allocation: Allocation = Allocation.PER_CELL
 
     @property
     def point_id(self) -> str:
@@ -251,4 +261,5 @@ class Point:
             "lr_warmup_epochs": self.lr_warmup_epochs,
             "activation_checkpointing": str(self.activation_checkpointing).lower(),
             "compile": str(self.compile).lower(),
+            "allocation": self.allocation.value,
         }

@@ -125,6 +125,8 @@ class Record:
     """By rank, of the last attempt; so are the two below."""
     preflight: tuple[Preflight, ...] = ()
     samples: tuple[Samples, ...] = ()
+    allocated_gpus: int | None = None
+    """GPUs of the allocation that it shared with the other cells of its curve; None: it had one of its own."""
 
 
 def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:

@@ -62,16 +62,31 @@ def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
             str(cell.steps_per_epoch),
             " ".join(sorted({series.scaling.value for series in planned.series})),
             *(columns[name](planned) for name in columns),
-            "; ".join([*([] if cell_id in todo else ["not run again"]), *remarks[cell_id]]),
+            "; ".join([*([] if cell_id in todo else ["not run again"]), *_shared(planned), *remarks[cell_id]]),
         )
     console.print(table)
     _total(console, plan, todo)
+    several = [cell_id for cell_id, one in plan.cells.items() if one.job and len(one.series) > 1]
+    if several:
+        console.print(
+            f"{len(several)} cell(s) belong to several curves and run in the allocation of one: {', '.join(several)}; "
+            "a study for each placement gives every curve its own"
+        )
     if plan.duplicates:
         console.print(f"{plan.duplicates} point(s) are the same run as another one and share its cell")
     reasons = Counter(reason for point in plan.infeasible for reason in point.reasons)
     for reason, count in reasons.items():
         said = "skipped" if count == 1 else f"skipped {count} points:"
         console.print(Text.assemble((said, "yellow"), f" {reason}"))
+
+
+def _shared(planned: PlannedCell) -> list[str]:
+    """What a person should know of a cell that shares its allocation: the GPUs that are paid while it runs."""
+    job = planned.job
+    if job is None:
+        return []
+    limit = f", {job.minutes} min" if planned.profile.scheduler is Scheduler.SLURM else ""
+    return [f"on the first of {job.nodes} x {job.gpus_per_node} GPUs{limit}"]
 
 
 def _forecast_columns(plan: Plan) -> dict[str, Callable[[PlannedCell], str]]:
@@ -94,7 +109,9 @@ def _total(console: Console, plan: Plan, todo: set[str]) -> None:
     if mine:
         bases = "; ".join(sorted({re.sub(r", nearest .*", "", cell.time.basis) for cell in mine if cell.time}))
         total = sum(cell.gpu_hours for cell in mine)
-        console.print(f"estimate: {total:.2f} GPU-hours for {len(mine)} cell(s), from {bases}")
+        idle = sum(cell.idle_gpu_hours for cell in mine)
+        waits = f", {idle:.2f} of them for GPUs of shared allocations that wait" if idle else ""
+        console.print(f"estimate: {total:.2f} GPU-hours for {len(mine)} cell(s){waits}, from {bases}")
 
 
 def scaling(table: Data, *, title: str = "") -> Table:
@@ -129,7 +146,7 @@ def batches(console: Console, found: Sequence[Batch]) -> None:
     """Say how the cells to run are put together: one array per resource shape."""
     if found:
         said = (
-            f"{batch.shape.label} x {len(batch.tasks)}"
+            f"{batch.shape.label} x {len(batch.tasks)}{' in one allocation' if batch.shared else ''}"
             + (f" (at most {batch.parallel} at once)" if batch.parallel else "")
             for batch in found
         )

@@ -86,7 +86,7 @@ class Submitter:
                 continue
             item = self._waiting[0]
             match error.problem:
-                case SubmitProblem.LIMIT if alone and len(item.batch.tasks) > 1:
+                case SubmitProblem.LIMIT if alone and len(item.batch.tasks) > 1 and not item.batch.shared:
                     self._halve(item)
                 case SubmitProblem.LIMIT:
                     self._say(f"{len(self.waiting)} cell(s) wait for room in the queue: {error}")

@@ -24,6 +24,7 @@ from vit_sweep.guardian import Guardian, block_signals
 from vit_sweep.host_memory import limit_mib
 from vit_sweep.policy import stopped_by
 from vit_sweep.rank_log import RankLog, now, say
+from vit_sweep.record import Record
 from vit_sweep.snapshot import running_digest
 from vit_sweep.store import Study, attempt_name
 
@@ -58,6 +59,10 @@ def main(arguments: list[str]) -> int:
         guardian.start()
         file = parse_json(CellFile, (cell_dir / "cell.json").read_bytes(), what=f"{cell_dir}/cell.json")
         guardian.watch(hang_minutes=file.options.hang_minutes)
+        if _is_done(study, file, task.attempt):
+            say("an earlier start of this attempt finished the run and was then started again: nothing is left to do")
+            log.end(guardian.end_of(Cause.DONE, ""), last=True)
+            return 0
         code = running_digest()
         skipped = stopped_by(file.cell, code, study.stops())
         if skipped is not None:
@@ -82,6 +87,12 @@ def _claim(study: Study, cell_id: str, attempt: str, me: RankIdentity) -> str | 
         write_first(path, claim)
     owner = study.claim(cell_id, attempt)
     return owner if owner != me.job_id else None
+
+
+def _is_done(study: Study, file: CellFile, attempt: int) -> bool:
+    """Whether this very attempt has left its record: Slurm starts a job again whose last lines did not run."""
+    record = study.record(file)
+    return isinstance(record, Record) and int(record.attempt.split(".", 1)[0]) == attempt
 
 
 def _rank_file(me: RankIdentity) -> RankFile:

@@ -76,6 +76,17 @@ def test_the_record_says_which_rank_ran_on_which_host(sweep, hosts, study):
     assert states_of(study) == {"0": {"state": "ended", "detail": "", "ended": "completed", "hosts": "hosta hostb"}}
 
 
+def test_a_curve_in_one_allocation_has_its_baseline_on_the_first_host_and_counts_the_one_that_waits(
+    sweep, hosts, study
+):
+    answer = sweep("-m", *QUICK, *hosts[:2], "gpus=1,2", "placement=spread", "allocation=shared")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    ran = {record["requested"]["gpus"]: record for record in records(study).values()}
+    assert [ran[gpus]["resolved"]["hosts"] for gpus in (1, 2)] == [["hosta"], ["hosta", "hostb"]]
+    assert {record["allocated_gpus"] for record in ran.values()} == {2}
+    assert {said["ended"] for said in states_of(study).values()} == {"completed"}
+
+
 def test_a_rank_that_dies_is_started_again_once_and_then_ends_the_task_and_is_named(sweep, hosts, study):
     assert sweep(*QUICK, *hosts, "epochs=1000000", "wait=false").returncode == 0
     for attempt in ("1", "1.1"):

@@ -109,7 +109,10 @@ def ask(shared_cluster):
 
 
 def trivial(**acts):
-    """Environment in which `trivial` is an interpreter, and what its cells do by their seed: `s2="die-once"`."""
+    """Environment in which `trivial` is an interpreter, and what its cells do.
+
+    By their seed: `s2="die-once"`; by their GPUs: `g4="hold"`.
+    """
     path = f"{RANKS}:{os.path.dirname(sys.executable)}:{os.environ['PATH']}"  # noqa: PTH120
     return {"PATH": path, "TRIVIAL_ACTS": " ".join(f"{seed.removeprefix('s')}={act}" for seed, act in acts.items())}
 

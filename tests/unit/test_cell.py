@@ -59,6 +59,7 @@ CHANGES = {
     "lr_warmup_epochs": 0.5,
     "activation_checkpointing": True,
     "compile": True,
+    "allocation": "shared",
 }
 
 
@@ -112,13 +113,14 @@ def test_a_field_at_its_default_is_not_in_the_identity_and_any_other_value_is():
     assert identity(cell(compile=True)) == said | {"compile": True}
     assert identity(point()).keys() == set(to_plain(point())) - {
         "zero", "pipeline", "lr_scaling", "lr_warmup_epochs", "activation_checkpointing", "compile",
+        "allocation",
     }  # fmt: skip
 
 
 def test_a_job_that_was_told_before_the_fields_existed_is_the_same_job():
     file = CellFile(cell_id=cell().cell_id, cell=cell(), series=(), data_root="/data")
     old = to_plain(file)
-    for name in ("pipeline", "lr_scaling", "lr_warmup_epochs", "activation_checkpointing", "compile"):
+    for name in ("pipeline", "lr_scaling", "lr_warmup_epochs", "activation_checkpointing", "compile", "allocation"):
         del old["cell"][name]
     for name in ("preflight", "profile_steps", "data_workers", "target_accuracy"):
         del old["options"][name]

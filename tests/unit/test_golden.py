@@ -21,6 +21,14 @@ GRIDS = {
     "local": ["-m", "gpus=1,2", "batch=16"],
     "local_gpu": ["-m", "gpus=1,2", "batch=16"],
     "lab_vector": ["-m", f"--config-dir={TEST_CONF}", "gpus=1,2", "placement=packed,spread"],
+    "shared": [
+        "-m",
+        f"--config-dir={TEST_CONF}",
+        "gpus=1,2,4",
+        "partition=lab_vector",
+        "partition.gpus_per_node=2",
+        "allocation=shared",
+    ],
 }
 FILES = ("job.sbatch", "job.sh", "rank.sh", "hostfile")
 
@@ -31,7 +39,9 @@ def test_every_shipped_profile_has_its_golden_scripts():
 
 @pytest.mark.parametrize("profile", GRIDS)
 def test_a_dry_run_renders_the_golden_scripts(sweep, tmp_path, profile, request):
-    answer = sweep(*GRIDS[profile], f"partition={profile}", "dry_run=true", "study=golden")
+    words = GRIDS[profile]
+    where = [] if any(word.startswith("partition=") for word in words) else [f"partition={profile}"]
+    answer = sweep(*words, *where, "dry_run=true", "study=golden")
     assert answer.returncode == 0, answer.stderr
     rendered = ""
     for file in sorted(f for name in FILES for f in tmp_path.glob(f"outputs/golden/jobs/*/{name}")):

@@ -151,6 +151,18 @@ def test_superlinear_points_are_flagged_with_a_likely_cause():
     assert unknown.points[1].serial_fraction < 0
 
 
+def test_a_shared_curve_that_ran_in_parts_says_which_points_are_not_on_the_baselines_nodes():
+    shared = {"conditions": {"allocation": "shared"}}
+    (series,) = strong(
+        run(1, hosts=("a",), **shared),
+        run(2, (5.1,), hosts=("a", "b"), **shared),
+        run(4, (2.6,), hosts=("c",), **shared),
+    )
+    assert [point.flags for point in series.points] == [(), (), ("not in the allocation of gpus=1, which ran on a",)]
+    (alone,) = strong(run(1, hosts=("a",)), run(4, (2.6,), hosts=("c",)))
+    assert alone.points[1].flags == ()
+
+
 def test_a_partial_run_is_marked():
     (series,) = strong(run(1), run(2, (5.0, 5.0), epochs_asked=5, epochs_done=4))
     assert series.points[1].flags == ("partial: g2-s0 stopped after 4 of 5",)

@@ -8,7 +8,7 @@ from tests.unit.builders import MODEL, batch, cell, record, result, series
 from vit_sweep.analysis.grouping import group
 from vit_sweep.analysis.of_study import conditions, run_of, runs_of, submissions
 from vit_sweep.journal import Event, entry_of
-from vit_sweep.point import BatchPer, Pipeline, Precision, Scaling
+from vit_sweep.point import Allocation, BatchPer, Pipeline, Precision, Scaling
 
 
 def test_a_record_becomes_a_run_with_its_counted_epochs():
@@ -45,6 +45,7 @@ def test_a_cell_without_a_record_is_a_run_without_a_time():
         {"gpu_model": "A40"},
         {"cpus_per_gpu": 2},
         {"compile": True},
+        {"allocation": Allocation.SHARED},
         {"activation_checkpointing": True},
         {"lr_warmup_epochs": 1.0},
         {"epochs": 5},
@@ -86,3 +87,12 @@ def test_the_queue_wait_is_from_submission_to_the_first_line():
     again = run_of(result(one, record=replace(done, attempt="1.1")), submitted=submissions([sent]))
     assert again.queue_wait_s is None  # it waited twice
     assert run_of(result(one, record=done)).queue_wait_s is None
+
+
+def test_a_shared_allocation_costs_the_gpus_that_wait_and_its_queue_wait_is_not_its_own():
+    one = cell(gpus=2, allocation=Allocation.SHARED)
+    done = record(one, job_s=1800.0, allocated_gpus=8)
+    sent = {(one.cell_id, 1): "2024-12-31T00:00:00+00:00"}
+    run = run_of(result(one, record=done), submitted=sent)
+    assert (run.gpu_hours, run.queue_wait_s) == (4.0, None)
+    assert run_of(result(one, record=record(one, job_s=1800.0))).gpu_hours == 1.0

@@ -31,6 +31,21 @@ def test_a_budget_too_small_stops_before_anything_is_submitted(sweep):
     assert sweep(*B16, *PRICED, "gpus=1,8", "budget_gpu_hours=500").returncode == 0
 
 
+def test_gpus_that_wait_in_a_shared_allocation_are_in_the_plan_and_in_the_budget(sweep, tmp_path):
+    """One GPU of eight is paid eight times."""
+    answer = sweep(*B16, *PRICED, "gpus=1,8", "allocation=shared")
+    assert "of them for GPUs of shared allocations that wait" in answer.stdout
+    assert "on the first of 1 x 8 GPUs, " in " ".join(answer.stdout.split())
+    assert "1 array: n1-g8 x 2 in one allocation" in answer.stdout
+    cells = json.loads((tmp_path / "outputs/s/plan.json").read_text())["cells"]
+    needed = sum(cell["seconds"] for cell in cells) * 8 / 3600
+    assert sum(cell["gpu_hours"] for cell in cells) == pytest.approx(needed)
+    assert {cell["allocated_gpus"] for cell in cells} == {8}
+    refused = sweep(*B16, *PRICED, "gpus=1,8", "allocation=shared", f"budget_gpu_hours={0.9 * needed:.2f}")
+    assert refused.returncode == 2
+    assert f"2 cell(s) need about {needed:.2f} GPU-hours" in refused.stderr
+
+
 def test_gpus_in_flight_become_the_arrays_throttle(sweep, tmp_path):
     assert sweep(*B16, "gpus=1,8", "batch=16,32,64", "max_gpus_in_flight=18").returncode == 0
     texts = {p.parent.name[:5]: p.read_text() for p in tmp_path.glob("outputs/s/jobs/*/job.sbatch")}

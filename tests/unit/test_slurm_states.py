@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from launchers import slurm_states
 from launchers.backend import Ended, TaskState, TaskStatus
-from launchers.slurm_states import STATES, gone, read_sacct, read_squeue, status_of, words_for
+from launchers.slurm_states import STATES, WHOLE, gone, part_of, read_sacct, read_squeue, status_of, words_for
 
 BASE = (
     "PENDING RUNNING SUSPENDED COMPLETED CANCELLED FAILED TIMEOUT NODE_FAIL PREEMPTED BOOT_FAIL DEADLINE OUT_OF_MEMORY"
@@ -139,6 +139,7 @@ def test_squeues_lines_become_states_and_other_lines_are_passed_over():
         ("17", 2): (TaskState.ENDED, Ended.COMPLETED, "node03"),
         ("17", 3): (TaskState.ENDED, Ended.FAILED, "node03"),
         ("18", 0): (TaskState.QUEUED, None, ""),
+        ("20", WHOLE): (TaskState.RUNNING, None, "node09"),
     }
     assert "reserved | for jobs" in read_squeue(SQUEUE)["18", 0].detail
 
@@ -168,12 +169,43 @@ def test_sacct_speaks_of_many_tasks_that_never_started_in_one_row():
     told = {key: status.ended for key, status in read_sacct(SACCT).items()}
     assert told == {
         ("1", 0): Ended.CANCELLED, ("1", 1): Ended.CANCELLED, ("1", 4): Ended.CANCELLED,
-        ("1", 2): Ended.COMPLETED, ("2", 0): Ended.FAILED,
+        ("1", 2): Ended.COMPLETED, ("2", 0): Ended.FAILED, ("4", WHOLE): Ended.CANCELLED,
     }  # fmt: skip
 
 
 def test_a_row_of_a_job_that_sacct_does_not_yet_know_as_an_array_is_no_answer():
     assert ("4", 0) not in read_sacct(SACCT)
+
+
+RUNNING, QUEUED = TaskStatus(state=TaskState.RUNNING, hosts="n1"), TaskStatus(state=TaskState.QUEUED)
+DONE = TaskStatus(state=TaskState.ENDED, ended=Ended.COMPLETED, hosts="n1")
+
+
+@pytest.mark.parametrize(
+    ("job", "own", "state", "ended"),
+    [
+        ("PENDING", None, TaskState.QUEUED, None),
+        ("PENDING", RUNNING, TaskState.QUEUED, None),  # Slurm has put the job back
+        ("PENDING", DONE, TaskState.ENDED, Ended.COMPLETED),
+        ("RUNNING", None, TaskState.QUEUED, None),
+        ("RUNNING", QUEUED, TaskState.QUEUED, None),
+        ("RUNNING", RUNNING, TaskState.RUNNING, None),
+        ("RUNNING", DONE, TaskState.ENDED, Ended.COMPLETED),
+        ("TIMEOUT", RUNNING, TaskState.ENDED, Ended.TIME_LIMIT),
+        ("CANCELLED by 0", QUEUED, TaskState.ENDED, Ended.CANCELLED),
+        ("NODE_FAIL", None, TaskState.ENDED, Ended.NODE_FAILURE),
+        ("COMPLETED", DONE, TaskState.ENDED, Ended.COMPLETED),
+        ("REVOKED", RUNNING, TaskState.UNKNOWN, None),
+    ],
+)
+def test_a_task_of_a_shared_job_ended_as_its_queue_says_and_else_does_what_its_job_does(job, own, state, ended):
+    said = part_of(status_of(job), own, cancelled=False)
+    assert (said.state, said.ended) == (state, ended)
+
+
+def test_a_task_of_a_shared_job_that_was_cancelled_while_the_job_waits_will_never_begin():
+    assert part_of(status_of("PENDING"), None, cancelled=True).ended is Ended.CANCELLED
+    assert part_of(status_of("RUNNING"), RUNNING, cancelled=True).state is TaskState.RUNNING, "its queue says when"
 
 
 def test_what_squeue_forgot_ended_as_sacct_says():

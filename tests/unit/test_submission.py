@@ -143,6 +143,16 @@ def test_an_array_that_can_never_fit_is_cut(slurm):
     assert len(sent(slurm)) + len(one.waiting) == 10
 
 
+def test_a_shared_curve_is_never_cut_it_is_one_job_already(slurm):
+    slurm.limit = 0
+    (item,) = items(slurm, 4)
+    shared = slurm.render(replace(item.batch, shared=True))
+    waiting = Submitter(slurm.study, [shared], say=lambda text: None)
+    waiting.submit(alone=True)
+    assert waiting.waiting == tuple(task.name for task in shared.batch.tasks)
+    assert slurm.rendered[-1] is shared.batch, "no smaller batch was made"
+
+
 def test_a_client_that_went_away_before_the_answer_is_found_by_the_next_one(slurm):
     (first,) = items(slurm, 3)
     slurm.study.journal_batch(Event.SUBMITTING, first.batch)

@@ -107,6 +107,7 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "joules_per_image": joules_per_image(record),
         "queue_wait_s": _waited(record, submitted),
         "job_s": record.job_s,
+        "allocated_gpus": record.allocated_gpus,
         "started_at": record.started_at,
     }
 
@@ -144,6 +145,7 @@ def _conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
         "lr_warmup_epochs": f"{cell.lr_warmup_epochs:g}",
         "activation_checkpointing": str(cell.activation_checkpointing).lower(),
         "compile": str(cell.compile).lower(),
+        "allocation": cell.allocation.value,
     }
     for group, spec in {
         "model": cell.model, "data": cell.data, "engine": cell.engine, "optimizer": cell.optimizer,
@@ -185,8 +187,9 @@ def _parts(record: Record, where: StepBreakdown | None) -> StepParts | None:
 
 
 def _waited(record: Record, submitted: Mapping[tuple[str, int], str]) -> float | None:
-    """From the submission of the record's attempt to its first line; None after a restart, which waited twice."""
-    if "." in record.attempt:
+    """From the submission of the record's attempt to its first line; None after a restart, which waited twice, and in a
+    shared allocation, where it waited for the other cells as well."""
+    if "." in record.attempt or record.allocated_gpus is not None:
         return None
     sent = submitted.get((record.cell_id, int(record.attempt)))
     if sent is None:

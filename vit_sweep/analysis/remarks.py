@@ -3,13 +3,15 @@
 from vit_sweep.analysis.run import Run
 from vit_sweep.analysis.series import SeriesPoint
 
+SHARED = "shared"
+"""`Allocation.SHARED` as a condition says it."""
 SUPERLINEAR = 1.02
 """Efficiency from which on a point without an interval is called superlinear: repeats differ by that much anyway."""
 
 
 def point_flags(point: SeriesPoint, base: SeriesPoint) -> tuple[str, ...]:
     """Superlinear with its likely causes, partial runs, and what the runs' own flags say; each clause once."""
-    found = [superlinear(point, base), _partial(point)]
+    found = [superlinear(point, base), _elsewhere(point, base), _partial(point)]
     found += [flag for run in point.runs for flag in run.flags]
     return tuple(dict.fromkeys(filter(None, found)))
 
@@ -32,6 +34,14 @@ def superlinear(point: SeriesPoint, base: SeriesPoint) -> str:
         causes.append("a smaller micro batch fits the cache better")
     said = ", or ".join(causes) or "not explained by what was recorded: repeat the baseline"
     return f"superlinear: {efficiency.value:.1%} of ideal; likely {said}" if causes else f"superlinear: {said}"
+
+
+def _elsewhere(point: SeriesPoint, base: SeriesPoint) -> str:
+    """Say that runs of a shared allocation are compared with one of another: their curve was run in parts."""
+    shared = any(run.condition("allocation") == SHARED for run in point.runs)
+    if not shared or point.gpus == base.gpus or _hosts(base) <= _hosts(point):
+        return ""
+    return f"not in the allocation of gpus={base.gpus}, which ran on {', '.join(sorted(_hosts(base)))}"
 
 
 def _partial(point: SeriesPoint) -> str:

@@ -116,6 +116,8 @@ class Run:
     joules_per_image: float | None = None
     queue_wait_s: float | None = None
     """From submission to the start of the attempt that gave the record."""
+    allocated_gpus: int | None = None
+    """GPUs that were held for it: more than `gpus` in an allocation that a whole curve shares; None: `gpus`."""
     job_s: float | None = None
     """Wall time that the job's GPUs were held: start-up, epochs, evaluation; None where not known."""
     attempts: int | None = None
@@ -134,6 +136,11 @@ class Run:
     def partial(self) -> bool:
         """Whether it stopped before all epochs that were asked for."""
         return self.epochs_asked is not None and self.epochs_done is not None and self.epochs_done < self.epochs_asked
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """What its job cost, GPUs that waited meanwhile included; None where the job's time is not known."""
+        return None if self.job_s is None else (self.allocated_gpus or self.gpus) * self.job_s / 3600
 
     @property
     def global_batch(self) -> int | None:

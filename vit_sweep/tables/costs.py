@@ -90,9 +90,10 @@ def cost_table(runs: Iterable[Run], statistics: Statistics) -> Table | None:
 def _cost(runs: Sequence[Run], variants: Variants, statistics: Statistics) -> Cells:
     first, row = runs[0], variants.what(runs[0].conditions) | {"work": runs[0].work} | pooled(runs, statistics)
     held = [run.job_s for run in runs if run.job_s is not None]
+    spent = [run.gpu_hours for run in runs if run.gpu_hours is not None]
     joules = middle(run.joules_per_image for run in runs)
     return row | {
-        "gpu_hours": first.gpus * sum(held) / 3600 if held else None,
+        "gpu_hours": sum(spent) if spent else None,
         "gpu_hours_per_epoch": first.gpus * row["epoch_s"] / 3600,
         "job_s": median(held) if held else None,
         "queue_wait_s": middle(run.queue_wait_s for run in runs),

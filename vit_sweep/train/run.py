@@ -133,6 +133,7 @@ def train(
                 machine=machine,
                 preflight=tuple(one for one in preflights if one is not None),
                 samples=tuple(one for one in samples if one is not None),
+                allocated_gpus=me.allocated_gpus,
             )
             write(cell_dir / "record.json", to_json(_tracked(record, trackers)))
             run.checkpoints.delete()

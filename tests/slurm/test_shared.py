@@ -1,0 +1,257 @@
+"""One allocation for a whole curve, on a real Slurm: one job, nested nodes, one cell after another.
+
+The ranks are `trivial` (tests/slurm/ranks): everything but torch is real.
+"""
+
+import csv
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from launchers.backend import Ended
+from launchers.job import Shape, Task
+from launchers.profile import GpuDialect
+from launchers.slurm import SlurmLauncher
+from tests.conftest import ROOT
+from tests.slurm.conftest import trivial, wait_for
+from tests.slurm.studies import Lab
+from tests.unit.builders import batch, profile
+
+pytestmark = pytest.mark.slurm
+
+CURVE = ("gpus=1,2,4", "partition.gpus_per_node=2", "allocation=shared")
+"""One GPU, two on the same node, two on each of two nodes."""
+
+
+class Curve(Lab):
+    """A study of one curve: its cells are known by their number of GPUs."""
+
+    def cell(self, gpus):
+        found = [p.parent for p in self.folder.glob("cells/*/cell.json") if _json(p)["cell"]["gpus"] == gpus]
+        assert len(found) == 1, found
+        return found[0]
+
+    @property
+    def batch(self):
+        """The folder of its only job so far."""
+        (folder,) = self.folder.glob("jobs/*")
+        return folder
+
+    def order(self):
+        """GPUs of the cells in the order in which the job runs them."""
+        tasks = _json(self.batch / "batch.json")["tasks"]
+        return [task["shape"]["nodes"] * task["shape"]["gpus_per_node"] for task in tasks]
+
+    def job(self):
+        """Slurm's number of the job."""
+        (entry,) = [entry for entry in self.journal() if entry["event"] == "submitted"]
+        return entry["handle"]
+
+    def hosts(self, gpus, attempt="1"):
+        """Where its ranks ran, by rank."""
+        return [self.read(gpus, attempt, f"rank{rank}.json")["host"] for rank in range(gpus)]
+
+    def states(self, acts):
+        """What `status` says, by GPUs."""
+        lines = [line.split() for line in self.verb("status", acts=acts).stdout.splitlines() if line.strip()]
+        said = {words[0]: words[1] for words in lines if len(words) > 1}
+        return {gpus: said[self.cell(gpus).name] for gpus in (1, 2, 4)}
+
+    def by_gpus(self):
+        """Status and what it ended by before, from tables/runs.csv."""
+        with (self.folder / "tables" / "runs.csv").open() as file:
+            return {int(row["gpus"]): (row["status"], row["ended_before"]) for row in csv.DictReader(file)}
+
+
+def _json(path):
+    return json.loads(path.read_text())
+
+
+@pytest.fixture
+def curve(sweep, shared_cluster, tmp_path):
+    """The study `s` of this test."""
+    lab = Curve(sweep, shared_cluster, tmp_path / "outputs" / "s")
+    yield lab
+    shared_cluster.ask("scancel", "--name=vit_sweep-s")
+
+
+def planned_order(sweep, tmp_path):
+    """The order of the curve is in its content, so a dry run tells it: what a cell shall do must be said before."""
+    lab = Curve(sweep, None, tmp_path / "outputs" / "dry")
+    answer = sweep(*lab.words(*CURVE, "dry_run=true"))
+    assert answer.returncode == 0, answer.stderr
+    return lab.order()
+
+
+def test_a_curve_is_one_job_whose_cells_run_one_by_one_on_nested_nodes(curve, sweep, tmp_path):
+    first, *rest = planned_order(sweep, tmp_path)
+    acts = trivial(**{f"g{first}": "hold"})
+    curve.start(*CURVE, acts=acts)
+    curve.wait_until_running(first)
+    assert curve.order() == [first, *rest]
+    assert curve.states(acts) == {first: "running"} | dict.fromkeys(rest, "queued")
+    assert curve.cluster.ask("squeue", "--noheader", "--array", "--name=vit_sweep-s", "--format=%D").split() == ["2"]
+    curve.release()
+    watched = curve.verb("status", "--watch", acts=acts)
+    assert watched.returncode == 0, watched.stdout + watched.stderr + curve.logs()
+    near, far = curve.hosts(4)[0], curve.hosts(4)[-1]
+    assert near != far
+    assert [curve.hosts(gpus) for gpus in (1, 2, 4)] == [[near], [near, near], [near, near, far, far]]
+    records = {gpus: curve.record(gpus) for gpus in (1, 2, 4)}
+    assert {record["allocated_gpus"] for record in records.values()} == {4}
+    assert {record["job_id"].split("_")[0] for record in records.values()} == {curve.job()}
+    begun = {gpus: curve.read(gpus, "1", "rank0.json")["started_at"] for gpus in records}
+    ended = {gpus: curve.read(gpus, "1", "rank0.json")["end"]["at"] for gpus in records}
+    assert all(ended[one] <= begun[other] for one, other in pairwise([first, *rest]))
+
+
+def test_a_cell_is_cancelled_and_a_rank_dies_and_the_others_go_on_in_the_same_job(curve, sweep, tmp_path):
+    """What runs is ended by the queue; who died gets a second start in its place."""
+    first, second, third = planned_order(sweep, tmp_path)
+    acts = trivial(**{f"g{first}": "hold", f"g{second}": "die-once"})
+    curve.start(*CURVE, acts=acts)
+    curve.wait_until_running(first)
+    cancelled = curve.verb("cancel", "--cells", curve.cell(first).name, acts=acts)
+    assert cancelled.returncode == 0, cancelled.stderr
+    watched = curve.verb("status", "--watch", acts=acts)
+    assert watched.returncode == 1, watched.stdout + watched.stderr
+    assert curve.by_gpus() == {first: ("cancelled", ""), second: ("done", "rank_died"), third: ("done", "")}
+    assert (curve.attempts(first), curve.attempts(second), curve.attempts(third)) == (["1"], ["1", "1.1"], ["1"])
+    assert curve.record(second)["job_id"].split("_")[0] == curve.record(third)["job_id"].split("_")[0] == curve.job()
+    curve.release()
+    again = curve.run(*CURVE, acts=acts)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert curve.attempts(first) == ["1", "2"]
+    assert curve.record(first)["allocated_gpus"] == first, "what is left of a curve takes no more than it needs"
+
+
+def test_a_job_that_slurm_starts_again_goes_on_where_it_stopped(curve, sweep, tmp_path):
+    first, second, third = planned_order(sweep, tmp_path)
+    acts = trivial(**{f"g{second}": "hold"})
+    curve.start(*CURVE, acts=acts)
+    curve.wait_until_running(second)
+    before = curve.record(first)
+    curve.cluster.ask("scontrol", "requeue", curve.job())
+    curve.release()
+    watched = curve.verb("status", "--watch", acts=acts)
+    assert watched.returncode == 0, watched.stdout + watched.stderr + curve.logs()
+    assert curve.record(first) == before
+    assert (curve.attempts(first), curve.attempts(second), curve.attempts(third)) == (["1"], ["1", "1.1"], ["1"])
+    assert curve.by_gpus()[second] == ("done", "preempted")
+
+
+def test_a_job_that_is_warned_of_its_end_lets_its_cell_stop_and_asks_to_be_started_again(curve, sweep, tmp_path):
+    first, second, third = planned_order(sweep, tmp_path)
+    acts = trivial(**{f"g{first}": "hold-once"})
+    curve.start(*CURVE, acts=acts)
+    curve.wait_until_running(first)
+    curve.cluster.ask("scancel", "--batch", "--signal=USR2", curve.job())
+    watched = curve.verb("status", "--watch", acts=acts)
+    assert watched.returncode == 0, watched.stdout + watched.stderr + curve.logs()
+    assert (curve.attempts(first), curve.attempts(second), curve.attempts(third)) == (["1", "1.1"], ["1"], ["1"])
+    assert curve.read(first, "1", "exit.json")["signal"] == "SIGUSR2"
+    assert len([entry for entry in curve.journal() if entry["event"] == "submitted"]) == 1
+
+
+# --- what ends the whole job ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fragile(sweep, own_cluster, tmp_path):
+    """The study `s` of this test on a cluster that can preempt, and whose nodes may be taken away."""
+    lab = Curve(sweep, own_cluster, tmp_path / "outputs" / "s")
+    yield lab
+    own_cluster.ask("scancel", "--name=vit_sweep-s")
+
+
+def test_a_curve_that_gives_way_to_a_more_important_job_goes_on_in_the_end(fragile, sweep, tmp_path):
+    """Slurm warns the batch shell; the cell that runs stops in good order and the job asks to be requeued."""
+    first, second, third = planned_order(sweep, tmp_path)
+    acts = trivial(**{f"g{second}": "hold"})
+    fragile.start(*CURVE, "partition.partition=vector-grace", acts=acts)
+    node = fragile.wait_until_running(second)["host"]
+    fragile.cluster.ask(
+        "sbatch", "--partition=vector", f"--nodelist={node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"
+    )
+    fragile.wait_until_running(second, attempt="1.1")
+    fragile.release()
+    watched = fragile.verb("status", "--watch", acts=acts)
+    assert watched.returncode == 0, watched.stdout + watched.stderr + fragile.logs()
+    assert (fragile.attempts(first), fragile.attempts(second), fragile.attempts(third)) == (["1"], ["1", "1.1"], ["1"])
+    assert fragile.by_gpus()[second] == ("done", "preempted")
+
+
+@pytest.mark.parametrize("requeue", [True, False])
+def test_a_node_that_goes_down_takes_one_cell_with_it_and_the_rest_runs_elsewhere(fragile, sweep, tmp_path, requeue):
+    """Slurm starts the job again, or the client sends what is left: never what is done."""
+    first, second, third = planned_order(sweep, tmp_path)
+    acts = trivial(**{f"g{second}": "hold"})
+    fragile.start(*CURVE, f"++partition.requeue={str(requeue).lower()}", acts=acts)
+    node = fragile.wait_until_running(second)["host"]
+    before = fragile.record(first)
+    try:
+        fragile.cluster.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        fragile.release()
+        watched = fragile.verb("status", "--watch", acts=acts)
+    finally:
+        fragile.cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
+    assert watched.returncode == 0, watched.stdout + watched.stderr + fragile.logs()
+    assert fragile.record(first) == before
+    assert fragile.by_gpus()[second] == ("done", "node_failure")
+    again = "1.1" if requeue else "2"
+    assert fragile.attempts(second) == ["1", again]
+    assert node not in fragile.hosts(second, again)
+    assert fragile.record(third) is not None
+
+
+# --- the job's own script, with ranks that are shell scripts ------------------------------------------------
+
+PYTHON = """\
+#!/bin/bash
+# Stands for python, but runs the queue with the real one.
+case $2 in
+  launchers.shared_queue) exec {python} "$@" ;;
+  ranks)
+    me="$SLURMD_NODENAME rank $SLURM_PROCID of $SLURM_NTASKS, $SLURM_GPUS_ON_NODE"
+    echo "$me" >> {folder}/$VIT_SWEEP_TASK_INDEX ;;
+esac
+"""
+
+
+@pytest.mark.parametrize("dialect", GpuDialect)
+def test_a_step_gets_its_part_of_the_job_in_every_dialect(shared_cluster, tmp_path, monkeypatch, dialect):
+    monkeypatch.setenv("SLURM_CONF", shared_cluster.environment["SLURM_CONF"])
+    python = tmp_path / "python"
+    python.write_text(PYTHON.format(python=sys.executable, folder=tmp_path))
+    python.chmod(0o755)
+    shapes = [Shape(nodes=n, gpus_per_node=g, minutes=5) for n, g in ((1, 2), (2, 2), (1, 1), (2, 1))]
+    made = batch(
+        study_dir=str(tmp_path / "s"), module="ranks", shared=True, shape=Shape(nodes=2, gpus_per_node=2, minutes=25),
+        profile=profile(
+            partition="vector", python=str(python), gpu_dialect=dialect, gpu_type="t4", mem_per_cpu_gib=1,
+            environment={"PYTHONPATH": str(ROOT)},
+        ),
+        tasks=tuple(Task(name=f"c{i}", attempt=1, shape=shape) for i, shape in enumerate(shapes)),
+    )  # fmt: skip
+    rendered = SlurmLauncher().render(made)
+    Path(made.folder).mkdir(parents=True)
+    for name, text in rendered.files.items():
+        (Path(made.folder) / name).write_text(text)
+    (submission,) = SlurmLauncher().submit([rendered])
+    try:
+        wait_for(lambda: all(s.ended for s in SlurmLauncher().states([submission]).values()))
+        ended = SlurmLauncher().states([submission])
+    finally:
+        shared_cluster.ask("scancel", submission.handle)
+    assert {said.ended for said in ended.values()} == {Ended.COMPLETED}, ended
+    near = ended[made.name, 0].hosts
+    for index, shape in enumerate(shapes):
+        hosts = ended[made.name, index].hosts.split()
+        assert (hosts[0], len(hosts)) == (near, shape.nodes)
+        assert sorted((tmp_path / str(index)).read_text().splitlines()) == sorted(
+            f"{hosts[rank // shape.gpus_per_node]} rank {rank} of {shape.gpus}, {shape.gpus_per_node}"
+            for rank in range(shape.gpus)
+        )
