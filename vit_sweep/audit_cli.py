@@ -13,7 +13,7 @@ from rich.text import Text
 from launchers.checked import to_json
 from launchers.errors import UserError
 from vit_sweep import show
-from vit_sweep.analysis.audit.finding import Finding, Severity, Standing
+from vit_sweep.analysis.audit.finding import IN_WORDS, Finding, Severity, Standing
 from vit_sweep.analysis.audit.judge import Audit, Judged
 from vit_sweep.analysis.audit.judge import audit as judge
 from vit_sweep.analysis.audit.speedups import Speedups
@@ -24,14 +24,6 @@ _STYLES = {
     Standing.HOLDS: "green", Standing.WEAKENED: "yellow", Standing.FALLS: "red", Standing.OPEN: "dim",
     Severity.FALLS: "red", Severity.WEAKENS: "yellow",
 }  # fmt: skip
-_CLAIMS = {
-    "throughput": "more GPUs pass images through the model so many times faster",
-    "fixed problem": "the same training, with the same global batch, is done so many times sooner",
-    "accuracy": "the model classifies new images so well",
-    "time to accuracy": "an equal accuracy is reached so many times sooner",
-    "communication": "exchanging gradients takes such a part of a step",
-    "small differences": "this cell is some percent better than that one, or is not",
-}
 
 
 def audit(
@@ -82,7 +74,7 @@ def _claims(name: str, claims: Sequence[Judged]) -> Table:
         table.add_column(title, overflow="fold", no_wrap=title in ("claim", "stands"))
     for one in claims:
         standing = Text(one.standing.value, style=_STYLES[one.standing])
-        table.add_row(one.claim.value, standing, ", ".join(one.reasons), _CLAIMS[one.claim.value])
+        table.add_row(one.claim.value, standing, ", ".join(one.reasons), IN_WORDS[one.claim])
     return table
 
 

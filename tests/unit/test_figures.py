@@ -12,6 +12,7 @@ from matplotlib.figure import Figure as Sheet
 from tests.unit.analysis_builders import run, series_from, without_time
 from tests.unit.figure_study import series_of, study
 from vit_sweep import figures
+from vit_sweep.analysis.bootstrap import with_intervals
 from vit_sweep.analysis.run import StepParts
 from vit_sweep.figures import cost, curves, memory, nodes, parts, placement, speedup, times
 from vit_sweep.figures.fills import FILLS, parts_of
@@ -221,6 +222,20 @@ def test_a_count_that_only_waits_is_no_failure(sheets, tmp_path):
     figure = times.draw_time(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
     assert not [line for line in sheets["strong_time"].axes[0].get_lines() if line.get_marker() == "X"]
     assert "1 point not run or not finished" in figure.caption
+
+
+def test_a_speedup_below_one_and_its_interval_lie_inside_the_axes(sheets, tmp_path):
+    series = [with_intervals(series_from({1: [[10.0], [9.0]], 2: [[20.0], [26.0]]}))]
+    speedup.draw_speedup(Scaling.STRONG, series, tmp_path)
+    bottom, _ = sheets["strong_speedup"].axes[0].get_ylim()
+    assert bottom < series[0].points[1].speedup.low < 0.5
+
+
+def test_a_figure_that_can_no_longer_be_drawn_leaves_no_old_file(unprinted, tmp_path):
+    draw([run(1), run(2, (5.0,))], tmp_path)
+    assert list(tmp_path.glob("strong_speedup.*"))
+    draw([run(1)], tmp_path)
+    assert not list(tmp_path.glob("strong_speedup.*"))
 
 
 def test_without_a_baseline_there_is_no_curve_but_its_reason_inside_the_axes(sheets, tmp_path):

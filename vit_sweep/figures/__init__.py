@@ -67,4 +67,9 @@ def draw_all(
     if simulated:
         drawers.append(partial(draw_simulated, simulated, folder))
     with theme():
-        return [draw() for draw in drawers]
+        made = [draw() for draw in drawers]
+    for one in made:
+        # What an earlier look at the study could draw may have gone since: a repeat that stands apart now.
+        for suffix in SUFFIXES if isinstance(one, Skipped) else ():
+            (folder / one.name).with_suffix(suffix).unlink(missing_ok=True)
+    return made

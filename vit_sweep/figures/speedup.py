@@ -90,12 +90,10 @@ def _draw(
         title_panel(one, panel.title, width)
         _say_no_baseline(one, [one_of for one_of, _ in mine], quantity, width)
     finish_gpu_axes(axes, curves.gpus, width)
-    ends = [
-        end for s in (*series, *reference) for p in s.points if (e := value_of(p, what)) for end in (e.value, e.high)
-    ]
-    top = max(1.0, *(end for end in ends if end is not None))
+    found = [e for s in (*series, *reference) for p in s.points if (e := value_of(p, what))]
+    ends = [end for e in found for end in (e.value, e.low, e.high) if end is not None]
     for one in axes:
-        _value_scale(one, quantity, curves, top)
+        _value_scale(one, quantity, curves, min(1.0, *ends), max(1.0, *ends))
     label_panels(axes, x="GPUs", y=_label(scaling, quantity), columns=columns_of(len(panels)))
     without = [s for s in series if s.no_baseline]
     first = {
@@ -142,14 +140,15 @@ def _ideal_efficiency(axes: Axes, _: Curves) -> None:
     axes.axhline(_USUAL_LIMIT, color=QUIET, linestyle=":", lw=0.8, zorder=1.5)
 
 
-def _value_scale(axes: Axes, quantity: Quantity, curves: Curves, top: float) -> None:
+def _value_scale(axes: Axes, quantity: Quantity, curves: Curves, bottom: float, top: float) -> None:
+    """Scale an axis for values between `bottom` and `top`: more GPUs may be slower than one."""
     if quantity is Quantity.EFFICIENCY:
         axes.set_ylim(0, 1.08 * top)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         return
     ideal = max(curves.gpus[-1] / (s.baseline_gpus or curves.gpus[-1]) for s in curves.series)
     axes.set_yscale("log", base=2)
-    axes.set_ylim(0.85, max(top, ideal) * 1.18)
+    axes.set_ylim(0.85 * bottom, max(top, ideal) * 1.18)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 

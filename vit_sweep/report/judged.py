@@ -20,8 +20,14 @@ def tables_of(audit: Audit, *, prefix: str = "") -> tuple[Table, ...]:
     """How each claim stands, and three speedups of every GPU count; `prefix` keeps names apart on one page."""
     claims = Table(
         name=f"{prefix}claims", title="Claims", lead="What such a study is usually made to say, and whether it may.",
-        columns=(Column(name="claim"), Column(name="stands"), Column(name="because", title="because of")),
-        rows=tuple((one.claim.value, one.standing.value, "; ".join(one.reasons) or None) for one in audit.claims),
+        columns=(
+            Column(name="claim"), Column(name="stands"), Column(name="because", title="because of"),
+            Column(name="in_words", title="in words"),
+        ),
+        rows=tuple(
+            (one.claim.value, one.standing.value, "; ".join(one.reasons) or None, audited.IN_WORDS[one.claim])
+            for one in audit.claims
+        ),
     )  # fmt: skip
     return (claims, *([_speedups(audit.speedups, prefix)] if audit.speedups else []))
 

@@ -28,6 +28,17 @@ class Claim(StrEnum):
     """This placement, batch or GPU count is some percent better than that one, or is not."""
 
 
+IN_WORDS = {
+    Claim.THROUGHPUT: "more GPUs pass images through the model so many times faster",
+    Claim.FIXED_PROBLEM: "the same training, with the same global batch, is done so many times sooner",
+    Claim.ACCURACY: "the model classifies new images so well",
+    Claim.TIME_TO_ACCURACY: "an equal accuracy is reached so many times sooner",
+    Claim.COMMUNICATION: "exchanging gradients takes such a part of a step",
+    Claim.SMALL_DIFFERENCES: "this cell is some percent better than that one, or is not",
+}
+"""Each claim as a study would put it."""
+
+
 class Severity(StrEnum):
     """What a finding does to its claims."""
 
