@@ -53,7 +53,10 @@ def collect(study: Study, console: Console, *, target: float | None = None) -> l
     Returns the files written; none, after a sentence that says so, where no run has a time yet (tables of what became
     of the cells are written all the same). `target`: test accuracy whose time is reported, in place of the studies'.
     """
-    return _put(gather(study, target=target, console=console), study.folder, console, what=f"study {study.name}")
+    written = _put(gather(study, target=target, console=console), study.folder, console, what=f"study {study.name}")
+    if written:
+        console.print(f"  all of it on one page: python -m vit_sweep report {study.folder}", soft_wrap=True)
+    return written
 
 
 def collect_runs(
@@ -128,6 +131,5 @@ def _put(
         return []
     drawn = figures.draw_all(gathered.strong, gathered.weak, gathered.runs, folder / "figures", reference=reference)
     written += [path for figure in drawn for path in figure.paths.values()]
-    for path in written:
-        console.print(f"  {path}", soft_wrap=True)
+    show.files(console, written)
     return written

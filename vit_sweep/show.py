@@ -206,6 +206,18 @@ def detached(console: Console, name: str, folder: Path, *, waiting: int = 0) -> 
     )
 
 
+def files(console: Console, written: Sequence[Path]) -> None:
+    """Say where tables and figures lie: one line per folder, each name once."""
+    by_folder: dict[Path, list[Path]] = {}
+    for path in written:
+        by_folder.setdefault(path.parent, []).append(path)
+    for folder, paths in by_folder.items():
+        stems, suffixes = (
+            list(dict.fromkeys(found)) for found in zip(*((p.stem, p.suffix[1:]) for p in paths), strict=True)
+        )
+        console.print(f"  {folder}/: {', '.join(stems)} ({', '.join(suffixes)})", soft_wrap=True)
+
+
 def problems(console: Console, found: Sequence[str]) -> None:
     """Name the files that were passed over."""
     for problem in found:
