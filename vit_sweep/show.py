@@ -212,9 +212,7 @@ def files(console: Console, written: Sequence[Path]) -> None:
     for path in written:
         by_folder.setdefault(path.parent, []).append(path)
     for folder, paths in by_folder.items():
-        stems, suffixes = (
-            list(dict.fromkeys(found)) for found in zip(*((p.stem, p.suffix[1:]) for p in paths), strict=True)
-        )
+        stems, suffixes = dict.fromkeys(path.stem for path in paths), dict.fromkeys(path.suffix[1:] for path in paths)
         console.print(f"  {folder}/: {', '.join(stems)} ({', '.join(suffixes)})", soft_wrap=True)
 
 
