@@ -1,14 +1,13 @@
 """The verbs: look at a study, rebuild its tables, end its jobs, fetch data. An edge; typer reads the words."""
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from launchers.errors import UserError, closest
 from vit_sweep import show, show_status
 from vit_sweep.audit_cli import audit
+from vit_sweep.collect_cli import collect
 from vit_sweep.compare_cli import compare
 from vit_sweep.data_cli import app as data_app
 from vit_sweep.missing import Rerun, Retry
@@ -16,7 +15,7 @@ from vit_sweep.profiles_cli import app as profiles_app
 from vit_sweep.report_cli import report
 from vit_sweep.simulate_cli import EPILOG as SIMULATE_EPILOG
 from vit_sweep.simulate_cli import simulate
-from vit_sweep.store import Study
+from vit_sweep.studies import open_study
 
 app = typer.Typer(
     add_completion=False,
@@ -30,6 +29,10 @@ app.command(
     epilog="Examples: python -m vit_sweep audit outputs/vit_b_16-cifar100-vector_t4v2, or of somebody else's figures: "
     "audit --csv results.csv, audit --reference paper_cifar100"
 )(audit)
+app.command(
+    epilog="Examples: python -m vit_sweep collect outputs/vit_tiny_32-digits-local, or of somebody else's figures: "
+    "collect --csv results.csv --output outputs/theirs"
+)(collect)
 app.command(
     epilog="Examples: python -m vit_sweep compare outputs/before outputs/after, or with "
     "--across engine, or compare outputs/mine --reference paper_cifar100 --across partition"
@@ -46,39 +49,6 @@ StudyName = Annotated[str, typer.Argument(help="A study's folder, or its name be
 @app.callback()
 def _root() -> None:
     """Scaling studies of Vision Transformers."""
-
-
-@app.command(
-    epilog="Examples: python -m vit_sweep collect outputs/vit_tiny_32-digits-local, or of somebody else's figures: "
-    "collect --csv results.csv --output outputs/theirs"
-)
-def collect(
-    study: Annotated[str | None, typer.Argument(help="A study's folder, or its name below outputs/.")] = None,
-    csv: Annotated[
-        Path | None, typer.Option(help="Instead: a tidy CSV file of somebody's results (docs/import.md).")
-    ] = None,
-    output: Annotated[Path | None, typer.Option(help="With --csv: a folder; outputs/ and the file's name.")] = None,
-    target: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Test accuracy whose time is reported, for the study's own.")
-    ] = None,
-) -> None:
-    """Rebuild tables and figures from the records: at any time, from any machine that sees the folder."""
-    from vit_sweep.provenance import require_extra
-
-    if csv is not None or study is None:
-        from vit_sweep.sources import collect_csv
-
-        if not collect_csv(csv, output, study=study, console=show.console(), target=target):
-            raise typer.Exit(1)
-        return
-    if output is not None:
-        raise UserError(f"output={output}: a study's tables lie in its own folder; --output goes with --csv")
-    found = open_study(study)
-    require_extra("report")
-    from vit_sweep.collect import collect as collect_study
-
-    if not collect_study(found, show.console(), target=target):
-        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: python -m vit_sweep status outputs/vit_tiny_32-digits-local --watch")
@@ -161,13 +131,3 @@ def render_diff(
     else:
         console.print("the scripts are the same")
     raise typer.Exit(1 if text else 0)
-
-
-def open_study(study: str) -> Study:
-    """Find a study by folder or by name; raises `UserError` with the menu of studies."""
-    for folder in (Path(study), Path("outputs") / study):
-        if (folder / "study.json").is_file():
-            return Study(folder.absolute())
-    known = [path.parent.name for path in Path("outputs").glob("*/study.json")]
-    menu = closest(study, known) if known else "there is no study in outputs/ yet"
-    raise UserError(f"{study} is not a study (no study.json in it) – {menu}")

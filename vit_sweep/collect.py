@@ -16,9 +16,9 @@ from vit_sweep.analysis.run import Run
 from vit_sweep.analysis.series import ScalingSeries
 from vit_sweep.learning import Reached
 from vit_sweep.plan import PlannedPoint
+from vit_sweep.plan_file import strangers
 from vit_sweep.point import Scaling
 from vit_sweep.reading import Read, Reader, uncollected
-from vit_sweep.sources import strangers
 from vit_sweep.store import Study
 from vit_sweep.table_files import write_tables
 from vit_sweep.tables.accuracy import reached_by

@@ -95,6 +95,16 @@ def planned_cells(plan: PlanFile, files: Mapping[str, CellFile]) -> dict[str, Pl
     return found
 
 
+def strangers(plan: PlanFile | None, cells: Sequence[str]) -> list[str]:
+    """Say which cells no plan of the study knows: somebody put them there."""
+    known = {cell.cell_id for cell in plan.cells} if plan is not None else set(cells)
+    found = [cell for cell in cells if cell not in known]
+    if not found:
+        return []
+    named = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    return [f"nothing, but mind: {named} is in no plan of this study; if it was copied from another, remove it"]
+
+
 class _Profiles:
     """A list where each profile stands once. Cells share their profile's object, so few are ever compared."""
 

@@ -25,8 +25,8 @@ def report(
 ) -> None:
     """Write one HTML page of a study: answers, tables, figures, fits, audit, methods; it opens without a network."""
     from launchers.errors import UserError
-    from vit_sweep.cli import open_study
     from vit_sweep.provenance import require_extra
+    from vit_sweep.studies import open_study
 
     found, console = open_study(study), show.console()
     require_extra("report")

@@ -40,7 +40,7 @@ def simulate(
     point, counts = read_words(words or [])
     records = []
     if study is not None:
-        from vit_sweep.cli import open_study
+        from vit_sweep.studies import open_study
 
         records = open_study(study).records()
     made = simulate_curve(point, counts or counts_to(max_gpus), finished=records, imbalance=imbalance)

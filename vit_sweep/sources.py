@@ -4,12 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from launchers.checked import checked
 from launchers.errors import UserError
 from vit_sweep.analysis.run import Run
-from vit_sweep.plan_file import PlanFile
+from vit_sweep.plan_file import strangers
 
 
 @checked
@@ -42,8 +40,8 @@ def source_of(*, study: str | None = None, csv: Path | None = None, reference: s
 
 def from_study(name: str) -> Source:
     """The runs of a study, now; what its folder holds of other versions or other studies is named and left out."""
-    from vit_sweep.cli import open_study
     from vit_sweep.reading import Reader, uncollected
+    from vit_sweep.studies import open_study
 
     study = open_study(name)
     plan = study.plan_file()
@@ -53,16 +51,6 @@ def from_study(name: str) -> Source:
     ordered = tuple(runs[file.cell_id] for file in reader.files)
     strange = strangers(plan, [run.run_id for run in ordered])
     return Source(name=study.name, runs=ordered, problems=(*study.problems, *strange, *_without_time(ordered)))
-
-
-def strangers(plan: PlanFile | None, cells: Sequence[str]) -> list[str]:
-    """Say which cells no plan of the study knows: somebody put them there."""
-    known = {cell.cell_id for cell in plan.cells} if plan is not None else set(cells)
-    found = [cell for cell in cells if cell not in known]
-    if not found:
-        return []
-    named = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-    return [f"nothing, but mind: {named} is in no plan of this study; if it was copied from another, remove it"]
 
 
 def _without_time(runs: Sequence[Run]) -> list[str]:
@@ -93,26 +81,3 @@ def from_reference(name: str) -> Source:
         notes=(*notes, found.imported.counts.sentence, *found.imported.notes),
         problems=found.imported.problems,
     )
-
-
-def collect_csv(
-    csv: Path | None, output: Path | None, *, study: str | None, console: Console, target: float | None = None
-) -> list[Path]:
-    """Write tables and figures of a CSV file into `output`; returns the files, none if no run has a time.
-
-    Raises `UserError` unless just the file is given, and where `output` belongs to a study.
-    """
-    from vit_sweep.provenance import require_extra
-
-    if csv is None or study is not None:
-        raise UserError(f"{'a study and a file are' if csv else 'nothing is'} named; name a study or --csv FILE")
-    require_extra("report")
-    folder = output or Path("outputs") / csv.stem
-    if (folder / "study.json").exists():
-        raise UserError(f"{folder} is the folder of a study; name another one with --output FOLDER")
-    found = from_csv(csv)
-    from vit_sweep.collect import collect_runs
-
-    for note in found.notes:
-        console.print(note, soft_wrap=True)
-    return collect_runs(found.runs, folder.absolute(), console, problems=found.problems, target=target)

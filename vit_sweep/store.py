@@ -31,6 +31,7 @@ from vit_sweep.policy import Stop
 from vit_sweep.provenance import git_commit, versions
 from vit_sweep.record import Record, mismatches
 from vit_sweep.repeats import RepeatRule
+from vit_sweep.schema_file import read_file
 from vit_sweep.study_lock import changing, now
 
 T = TypeVar("T")
@@ -304,47 +305,14 @@ class Study:
         return entries
 
     def _read(self, path: Path, kind: type[T]) -> T | None:
-        try:
-            text = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            self._problem(f"{error}; this file is passed over")
-            return None
-        try:
-            found = parse_json(kind, text, what=str(path))
-        except UserError as error:
-            self._problem(f"{_other_schema(path, kind, text) or error}; this file is passed over")
-            return None
-        if getattr(found, "schema_version", None) != _schema_of(kind):
-            self._problem(f"{_other_schema(path, kind, text)}; this file is passed over")
-            return None
+        found, problem = read_file(path, kind)
+        if problem:
+            self._problem(problem)
         return found
 
     def _problem(self, text: str) -> None:
         if text not in self.problems:
             self.problems.append(text)
-
-
-def _schema_of(kind: type[Any]) -> int | None:
-    """The version of a file's schema that this code writes and reads; None for files without one."""
-    field = kind.__dataclass_fields__.get("schema_version")
-    return None if field is None else field.default
-
-
-def _other_schema(path: Path, kind: type[Any], text: bytes) -> str:
-    """Say that a file follows another version of its schema; empty if that is not what is wrong with it."""
-    known = _schema_of(kind)
-    try:
-        version = json.loads(text)["schema_version"]
-    except (ValueError, KeyError, TypeError):
-        return ""
-    if known is None or version == known:
-        return ""
-    return (
-        f"{path} has schema_version={version} and this vit_sweep reads {known}: another version of vit_sweep wrote it; "
-        "look at it with that version"
-    )
 
 
 def attempt_name(attempt: int, restart: int) -> str:
