@@ -7,6 +7,8 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
+import psutil
+
 from tests.conftest import TEST_CONF, clean_environment
 from tests.slurm.conftest import wait_for
 
@@ -54,6 +56,14 @@ class Lab:
     def release(self):
         """Let the cells go that hold."""
         (self.folder / "release").touch()
+
+    def take_down(self, node, seed):
+        """Set a node down and wait until the cell's ranks on it are gone: one that is released first would finish."""
+        found = [_json(path) for path in self.cell(seed).glob("attempts/1/rank*.json")]
+        ranks = [rank["pid"] for rank in found if rank["host"] == node]
+        assert ranks
+        self.cluster.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        wait_for(lambda: not any(psutil.pid_exists(pid) for pid in ranks), what=self.logs)
 
     def cell(self, seed):
         """Folder of the cell with this seed."""

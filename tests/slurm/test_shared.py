@@ -3,8 +3,6 @@
 The ranks are `trivial` (tests/slurm/ranks): everything but torch is real.
 """
 
-import csv
-import json
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -17,57 +15,10 @@ from launchers.profile import GpuDialect
 from launchers.slurm import SlurmLauncher
 from tests.conftest import ROOT
 from tests.slurm.conftest import trivial, wait_for
-from tests.slurm.studies import Lab
+from tests.slurm.curves import CURVE, Curve, planned_order
 from tests.unit.builders import batch, profile
 
 pytestmark = pytest.mark.slurm
-
-CURVE = ("gpus=1,2,4", "partition.gpus_per_node=2", "allocation=shared")
-"""One GPU, two on the same node, two on each of two nodes."""
-
-
-class Curve(Lab):
-    """A study of one curve: its cells are known by their number of GPUs."""
-
-    def cell(self, gpus):
-        found = [p.parent for p in self.folder.glob("cells/*/cell.json") if _json(p)["cell"]["gpus"] == gpus]
-        assert len(found) == 1, found
-        return found[0]
-
-    @property
-    def batch(self):
-        """The folder of its only job so far."""
-        (folder,) = self.folder.glob("jobs/*")
-        return folder
-
-    def order(self):
-        """GPUs of the cells in the order in which the job runs them."""
-        tasks = _json(self.batch / "batch.json")["tasks"]
-        return [task["shape"]["nodes"] * task["shape"]["gpus_per_node"] for task in tasks]
-
-    def job(self):
-        """Slurm's number of the job."""
-        (entry,) = [entry for entry in self.journal() if entry["event"] == "submitted"]
-        return entry["handle"]
-
-    def hosts(self, gpus, attempt="1"):
-        """Where its ranks ran, by rank."""
-        return [self.read(gpus, attempt, f"rank{rank}.json")["host"] for rank in range(gpus)]
-
-    def states(self, acts):
-        """What `status` says, by GPUs."""
-        lines = [line.split() for line in self.verb("status", acts=acts).stdout.splitlines() if line.strip()]
-        said = {words[0]: words[1] for words in lines if len(words) > 1}
-        return {gpus: said[self.cell(gpus).name] for gpus in (1, 2, 4)}
-
-    def by_gpus(self):
-        """Status and what it ended by before, from tables/runs.csv."""
-        with (self.folder / "tables" / "runs.csv").open() as file:
-            return {int(row["gpus"]): (row["status"], row["ended_before"]) for row in csv.DictReader(file)}
-
-
-def _json(path):
-    return json.loads(path.read_text())
 
 
 @pytest.fixture
@@ -76,14 +27,6 @@ def curve(sweep, shared_cluster, tmp_path):
     lab = Curve(sweep, shared_cluster, tmp_path / "outputs" / "s")
     yield lab
     shared_cluster.ask("scancel", "--name=vit_sweep-s")
-
-
-def planned_order(sweep, tmp_path):
-    """The order of the curve is in its content, so a dry run tells it: what a cell shall do must be said before."""
-    lab = Curve(sweep, None, tmp_path / "outputs" / "dry")
-    answer = sweep(*lab.words(*CURVE, "dry_run=true"))
-    assert answer.returncode == 0, answer.stderr
-    return lab.order()
 
 
 def test_a_curve_is_one_job_whose_cells_run_one_by_one_on_nested_nodes(curve, sweep, tmp_path):
@@ -157,54 +100,6 @@ def test_a_job_that_is_warned_of_its_end_lets_its_cell_stop_and_asks_to_be_start
 
 
 # --- what ends the whole job ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def fragile(sweep, own_cluster, tmp_path):
-    """The study `s` of this test on a cluster that can preempt, and whose nodes may be taken away."""
-    lab = Curve(sweep, own_cluster, tmp_path / "outputs" / "s")
-    yield lab
-    own_cluster.ask("scancel", "--name=vit_sweep-s")
-
-
-def test_a_curve_that_gives_way_to_a_more_important_job_goes_on_in_the_end(fragile, sweep, tmp_path):
-    """Slurm warns the batch shell; the cell that runs stops in good order and the job asks to be requeued."""
-    first, second, third = planned_order(sweep, tmp_path)
-    acts = trivial(**{f"g{second}": "hold"})
-    fragile.start(*CURVE, "partition.partition=vector-grace", acts=acts)
-    node = fragile.wait_until_running(second)["host"]
-    fragile.cluster.ask(
-        "sbatch", "--partition=vector", f"--nodelist={node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"
-    )
-    fragile.wait_until_running(second, attempt="1.1")
-    fragile.release()
-    watched = fragile.verb("status", "--watch", acts=acts)
-    assert watched.returncode == 0, watched.stdout + watched.stderr + fragile.logs()
-    assert (fragile.attempts(first), fragile.attempts(second), fragile.attempts(third)) == (["1"], ["1", "1.1"], ["1"])
-    assert fragile.by_gpus()[second] == ("done", "preempted")
-
-
-@pytest.mark.parametrize("requeue", [True, False])
-def test_a_node_that_goes_down_takes_one_cell_with_it_and_the_rest_runs_elsewhere(fragile, sweep, tmp_path, requeue):
-    """Slurm starts the job again, or the client sends what is left: never what is done."""
-    first, second, third = planned_order(sweep, tmp_path)
-    acts = trivial(**{f"g{second}": "hold"})
-    fragile.start(*CURVE, f"++partition.requeue={str(requeue).lower()}", acts=acts)
-    node = fragile.wait_until_running(second)["host"]
-    before = fragile.record(first)
-    try:
-        fragile.cluster.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
-        fragile.release()
-        watched = fragile.verb("status", "--watch", acts=acts)
-    finally:
-        fragile.cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
-    assert watched.returncode == 0, watched.stdout + watched.stderr + fragile.logs()
-    assert fragile.record(first) == before
-    assert fragile.by_gpus()[second] == ("done", "node_failure")
-    again = "1.1" if requeue else "2"
-    assert fragile.attempts(second) == ["1", again]
-    assert node not in fragile.hosts(second, again)
-    assert fragile.record(third) is not None
 
 
 # --- the job's own script, with ranks that are shell scripts ------------------------------------------------

@@ -67,48 +67,6 @@ def test_a_rank_that_is_killed_is_retried_once_and_the_table_says_so(lab):
     assert "signal 9" in report["message"]
 
 
-@pytest.mark.parametrize("partition", ["vector-low", "vector-grace"])
-def test_a_job_that_gives_way_to_a_more_important_one_runs_again_in_the_end(lab, partition):
-    """Without a grace Slurm requeues; within a grace the warned job ends by itself and asks to be requeued."""
-    acts = trivial(s1="hold")
-    lab.start("seed=1", f"partition.partition={partition}", acts=acts)
-    node = lab.wait_until_running(1)["host"]
-    urgent = lab.cluster.ask(
-        "sbatch", "--parsable", "--partition=vector", f"--nodelist={node}", "--exclusive", "--output=/dev/null",
-        "--wrap=sleep 1",
-    )  # fmt: skip
-    lab.wait_until_running(1, attempt="1.1")
-    assert f"JobId={urgent.strip()} " in lab.cluster.ask("scontrol", "show", "job", urgent.strip())
-    lab.release()
-    watched = lab.verb("status", "--watch", acts=acts)
-    assert watched.returncode == 0, watched.stdout
-    # What the job itself said may be `terminated`: USR2 and TERM come within 20 ms. The restart tells.
-    assert lab.table() == {1: ("done", "", "preempted")}
-
-
-@pytest.mark.parametrize("requeue", [True, False])
-def test_a_node_that_goes_down_is_named_and_its_job_runs_elsewhere(lab, requeue):
-    """Slurm requeues, or says NODE_FAIL and leaves the rest to the client."""
-    acts = trivial(s1="hold")
-    lab.start("seed=1", f"++partition.requeue={str(requeue).lower()}", acts=acts)
-    node = lab.wait_until_running(1)["host"]
-    try:
-        lab.cluster.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
-        lab.release()
-        watched = lab.verb("status", "--watch", acts=acts)
-    finally:
-        lab.cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
-    assert watched.returncode == 0, watched.stdout
-    assert lab.table() == {1: ("done", "", "node_failure")}
-    second = "1.1" if requeue else "2"
-    assert lab.attempts(1) == ["1", second]
-    assert lab.read(1, second, "rank0.json")["host"] != node
-    if not requeue:
-        report = lab.read(1, "1", "exit.json")
-        assert (report["cause"], report["host"]) == ("node_failure", node)
-        assert f"--exclude={node}" in lab.scripts()[-1]
-
-
 def test_a_cell_that_takes_more_memory_than_its_job_has_is_not_tried_again(lab):
     acts = trivial(s2="starve")
     answer = lab.run("seed=1,2", acts=acts)

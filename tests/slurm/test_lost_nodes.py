@@ -1,0 +1,113 @@
+"""Nodes that are taken from a job by a more important one or by their own end, on a real Slurm.
+
+The ranks are `trivial` (tests/slurm/ranks): everything but torch is real. tests/slurm/FACTS.md says what Slurm does.
+"""
+
+import pytest
+
+from tests.slurm.conftest import trivial
+from tests.slurm.curves import CURVE, Curve, planned_order
+from tests.slurm.studies import Lab
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture
+def lab(sweep, own_cluster, tmp_path):
+    """The study `s` of this test on a cluster of this module's own."""
+    lab = Lab(sweep, own_cluster, tmp_path / "outputs" / "s")
+    yield lab
+    own_cluster.ask("scancel", "--name=vit_sweep-s")
+
+
+@pytest.mark.parametrize("partition", ["vector-low", "vector-grace"])
+def test_a_job_that_gives_way_to_a_more_important_one_runs_again_in_the_end(lab, partition):
+    """Without a grace Slurm requeues; within a grace the warned job ends by itself and asks to be requeued."""
+    acts = trivial(s1="hold")
+    lab.start("seed=1", f"partition.partition={partition}", acts=acts)
+    node = lab.wait_until_running(1)["host"]
+    urgent = lab.cluster.ask(
+        "sbatch", "--parsable", "--partition=vector", f"--nodelist={node}", "--exclusive", "--output=/dev/null",
+        "--wrap=sleep 1",
+    )  # fmt: skip
+    lab.wait_until_running(1, attempt="1.1")
+    assert f"JobId={urgent.strip()} " in lab.cluster.ask("scontrol", "show", "job", urgent.strip())
+    lab.release()
+    watched = lab.verb("status", "--watch", acts=acts)
+    assert watched.returncode == 0, watched.stdout
+    # What the job itself said may be `terminated`: USR2 and TERM come within 20 ms. The restart tells.
+    assert lab.table() == {1: ("done", "", "preempted")}
+
+
+@pytest.mark.parametrize("requeue", [True, False])
+def test_a_node_that_goes_down_is_named_and_its_job_runs_elsewhere(lab, requeue):
+    """Slurm requeues, or says NODE_FAIL and leaves the rest to the client."""
+    acts = trivial(s1="hold")
+    lab.start("seed=1", f"++partition.requeue={str(requeue).lower()}", acts=acts)
+    node = lab.wait_until_running(1)["host"]
+    try:
+        lab.take_down(node, 1)
+        lab.release()
+        watched = lab.verb("status", "--watch", acts=acts)
+    finally:
+        lab.cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
+    assert watched.returncode == 0, watched.stdout
+    assert lab.table() == {1: ("done", "", "node_failure")}
+    second = "1.1" if requeue else "2"
+    assert lab.attempts(1) == ["1", second]
+    assert lab.read(1, second, "rank0.json")["host"] != node
+    if not requeue:
+        report = lab.read(1, "1", "exit.json")
+        assert (report["cause"], report["host"]) == ("node_failure", node)
+        assert f"--exclude={node}" in lab.scripts()[-1]
+
+
+# --- one job for a whole curve -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fragile(sweep, own_cluster, tmp_path):
+    """The study `s` of this test on a cluster that can preempt, and whose nodes may be taken away."""
+    lab = Curve(sweep, own_cluster, tmp_path / "outputs" / "s")
+    yield lab
+    own_cluster.ask("scancel", "--name=vit_sweep-s")
+
+
+def test_a_curve_that_gives_way_to_a_more_important_job_goes_on_in_the_end(fragile, sweep, tmp_path):
+    """Slurm warns the batch shell; the cell that runs stops in good order and the job asks to be requeued."""
+    first, second, third = planned_order(sweep, tmp_path)
+    acts = trivial(**{f"g{second}": "hold"})
+    fragile.start(*CURVE, "partition.partition=vector-grace", acts=acts)
+    node = fragile.wait_until_running(second)["host"]
+    fragile.cluster.ask(
+        "sbatch", "--partition=vector", f"--nodelist={node}", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"
+    )
+    fragile.wait_until_running(second, attempt="1.1")
+    fragile.release()
+    watched = fragile.verb("status", "--watch", acts=acts)
+    assert watched.returncode == 0, watched.stdout + watched.stderr + fragile.logs()
+    assert (fragile.attempts(first), fragile.attempts(second), fragile.attempts(third)) == (["1"], ["1", "1.1"], ["1"])
+    assert fragile.by_gpus()[second] == ("done", "preempted")
+
+
+@pytest.mark.parametrize("requeue", [True, False])
+def test_a_node_that_goes_down_takes_one_cell_with_it_and_the_rest_runs_elsewhere(fragile, sweep, tmp_path, requeue):
+    """Slurm starts the job again, or the client sends what is left: never what is done."""
+    first, second, third = planned_order(sweep, tmp_path)
+    acts = trivial(**{f"g{second}": "hold"})
+    fragile.start(*CURVE, f"++partition.requeue={str(requeue).lower()}", acts=acts)
+    node = fragile.wait_until_running(second)["host"]
+    before = fragile.record(first)
+    try:
+        fragile.take_down(node, second)
+        fragile.release()
+        watched = fragile.verb("status", "--watch", acts=acts)
+    finally:
+        fragile.cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
+    assert watched.returncode == 0, watched.stdout + watched.stderr + fragile.logs()
+    assert fragile.record(first) == before
+    assert fragile.by_gpus()[second] == ("done", "node_failure")
+    again = "1.1" if requeue else "2"
+    assert fragile.attempts(second) == ["1", again]
+    assert node not in fragile.hosts(second, again)
+    assert fragile.record(third) is not None
