@@ -43,7 +43,7 @@ test: lint
 	tests/slurm/install.sh
 	tests/report/install.sh
 	$(BIN)/python -m pytest -m 'not train and not slurm' -n 2
-	$(BIN)/python -m pytest -m slurm -n 3 --dist loadfile
+	$(BIN)/python -m pytest -m slurm -n 2 --dist loadfile
 	$(BIN)/python -m pytest -m 'train and not slurm' -n 2 --dist loadfile
 
 golden: $(VENV)/.dev

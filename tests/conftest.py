@@ -81,5 +81,6 @@ def wait_for(condition, seconds=60, what="waited in vain", every=0.05):
 
 
 def clean_environment():
-    """The environment of a user who has set nothing of ours."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("VIT_SWEEP_", "SLURM_", "HYDRA_"))}
+    """The environment of a user who has set nothing of ours; figures are drawn only where a test wants them."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("VIT_SWEEP_", "SLURM_", "HYDRA_"))}
+    return kept | {"VIT_SWEEP_FIGURES": "off"}

@@ -1,13 +1,15 @@
 """From records to files: tables and figures of a study, or of runs from elsewhere. An edge."""
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import track
 
+from launchers.errors import UserError
 from vit_sweep import show
 from vit_sweep.analysis import bootstrap
 from vit_sweep.analysis.bootstrap import with_intervals
@@ -27,6 +29,7 @@ from vit_sweep.tables.runs import imported_row
 from vit_sweep.tables.table import Cells, Table
 
 __all__ = ["Gathered", "collect", "collect_runs", "gather", "gather_runs", "write_tables"]
+_FIGURES = "VIT_SWEEP_FIGURES"
 _TELL_FROM = 500
 """Runs from which on reading them takes long enough for a bar."""
 
@@ -113,8 +116,6 @@ def _put(
     gathered: Gathered, folder: Path, console: Console, *, what: str, reference: Sequence[ScalingSeries] = ()
 ) -> list[Path]:
     """Write and print; without any time a sentence says so and no file is named."""
-    from vit_sweep import figures
-
     written = write_tables(gathered.tables, folder / "tables")
     for table in gathered.tables:
         if table.name in [mode.value for mode in Scaling]:
@@ -129,7 +130,21 @@ def _put(
             soft_wrap=True,
         )
         return []
-    drawn = figures.draw_all(gathered.strong, gathered.weak, gathered.runs, folder / "figures", reference=reference)
-    written += [path for figure in drawn for path in figure.paths.values()]
+    if _draws(os.environ):
+        from vit_sweep import figures
+
+        drawn = figures.draw_all(gathered.strong, gathered.weak, gathered.runs, folder / "figures", reference=reference)
+        written += [path for figure in drawn for path in figure.paths.values()]
     show.files(console, written)
     return written
+
+
+def _draws(environ: Mapping[str, str]) -> bool:
+    """Whether figures are wanted: drawing a dozen in three formats takes seconds, which some would rather not wait.
+
+    Raises `UserError` for a word that is neither.
+    """
+    word = environ.get(_FIGURES, "on")
+    if word not in ("on", "off"):
+        raise UserError(f"{_FIGURES}={word}: on (the default) draws figures with the tables, off leaves them to report")
+    return word == "on"

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from launchers.checked import to_json
+from launchers.errors import UserError
 from tests.unit.analysis_builders import run
 from tests.unit.builders import cell, point, record, series
 from vit_sweep import figures, reading
@@ -56,6 +57,20 @@ def said(study, **options):
 def rows(study, name):
     with (study.folder / "tables" / f"{name}.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def test_figures_are_left_out_where_nobody_wants_them(study, monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(figures, "draw_all", lambda *_, **__: drawn.append(1) or [])
+    monkeypatch.setenv("VIT_SWEEP_FIGURES", "off")
+    assert said(study)[0]
+    assert not drawn
+    monkeypatch.setenv("VIT_SWEEP_FIGURES", "on")
+    said(study)
+    assert drawn
+    monkeypatch.setenv("VIT_SWEEP_FIGURES", "some")
+    with pytest.raises(UserError, match="VIT_SWEEP_FIGURES=some: on"):
+        said(study)
 
 
 def test_a_study_becomes_tables_and_both_are_printed(study):
