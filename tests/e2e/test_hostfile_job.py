@@ -61,6 +61,12 @@ def states_of(study):
     return states
 
 
+def settled(study):
+    """The same once its queue has ended all tasks: the record, which a client waits for, comes before that."""
+    wait_for(lambda: all(said["state"] == "ended" for said in states_of(study).values()), seconds=60)
+    return states_of(study)
+
+
 def training(study):
     return any('"training"' in path.read_text() for path in study.glob("cells/*/attempts/*/progress.json"))
 
@@ -73,7 +79,7 @@ def test_the_record_says_which_rank_ran_on_which_host(sweep, hosts, study):
     assert [(r["rank"], r["host"], r["local_rank"]) for r in record["ranks"]] == [(0, "hosta", 0), (1, "hostb", 0)]
     assert record["resolved"]["hosts"] == ["hosta", "hostb"]
     assert record["job_id"].startswith("hostfile-")
-    assert states_of(study) == {"0": {"state": "ended", "detail": "", "ended": "completed", "hosts": "hosta hostb"}}
+    assert settled(study) == {"0": {"state": "ended", "detail": "", "ended": "completed", "hosts": "hosta hostb"}}
 
 
 def test_a_curve_in_one_allocation_has_its_baseline_on_the_first_host_and_counts_the_one_that_waits(
@@ -84,7 +90,7 @@ def test_a_curve_in_one_allocation_has_its_baseline_on_the_first_host_and_counts
     ran = {record["requested"]["gpus"]: record for record in records(study).values()}
     assert [ran[gpus]["resolved"]["hosts"] for gpus in (1, 2)] == [["hosta"], ["hosta", "hostb"]]
     assert {record["allocated_gpus"] for record in ran.values()} == {2}
-    assert {said["ended"] for said in states_of(study).values()} == {"completed"}
+    assert {said["ended"] for said in settled(study).values()} == {"completed"}
 
 
 def test_a_rank_that_dies_is_started_again_once_and_then_ends_the_task_and_is_named(sweep, hosts, study):
