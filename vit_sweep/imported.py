@@ -11,7 +11,7 @@ from launchers.checked import checked, parse
 from launchers.errors import UserError, closest
 from vit_sweep.analysis.run import Origin
 from vit_sweep.analysis.tidy import Imported, tidy
-from vit_sweep.analysis.tidy_columns import COLUMNS, REQUIRED
+from vit_sweep.analysis.tidy_columns import COLUMNS, REQUIRED, is_number
 
 _OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
@@ -122,7 +122,7 @@ def _require_header(path: Path, names: list[str]) -> None:
         for separator, word in _OTHER_SEPARATORS.items():
             if separator in names[0]:
                 raise UserError(f"{path}: its columns are separated by {word}; write commas, and points in numbers")
-    if missing and all(_is_number(name) or not name for name in names):
+    if missing and all(is_number(name) or not name for name in names):
         raise UserError(
             f"{path}: its first line is numbers, not the names of columns; write a header with "
             f"{', '.join(REQUIRED)}, see docs/import.md"
@@ -154,11 +154,3 @@ def _columns(names: list[str]) -> tuple[list[str], list[str]]:
     elif "accum" not in names:
         notes.append("no column accum: the global batch is not known; write 1 where nothing was accumulated")
     return problems, notes
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -23,35 +23,35 @@ class Column(NamedTuple):
 
 
 def _count(text: str) -> int:
-    value = float(text) if _is_number(text) else math.nan
+    value = float(text) if is_number(text) else math.nan
     if not (math.isfinite(value) and value == int(value) and value >= 1):
         raise ValueError("must be a whole number from 1")
     return int(value)
 
 
 def _index(text: str) -> int:
-    value = float(text) if _is_number(text) else math.nan
+    value = float(text) if is_number(text) else math.nan
     if not (math.isfinite(value) and value == int(value) and value >= 0):
         raise ValueError("must be a whole number from 0")
     return int(value)
 
 
 def _positive(text: str) -> float:
-    value = float(text) if _is_number(text) else math.nan
+    value = float(text) if is_number(text) else math.nan
     if not (math.isfinite(value) and value > 0):
         raise ValueError("must be a number above 0")
     return value
 
 
 def _not_negative(text: str) -> float:
-    value = float(text) if _is_number(text) else math.nan
+    value = float(text) if is_number(text) else math.nan
     if not (math.isfinite(value) and value >= 0):
         raise ValueError("must be a number from 0")
     return value
 
 
 def _part(text: str) -> float:
-    value = float(text) if _is_number(text) else math.nan
+    value = float(text) if is_number(text) else math.nan
     if not 0 <= value <= 1:
         raise ValueError("must lie between 0 and 1 (a percentage divided by 100)")
     return value
@@ -221,7 +221,8 @@ def read_row(line: int, texts: Mapping[str, str]) -> tuple[TidyRow | None, tuple
     return TidyRow(line=line, first=first, last=last, seconds=seconds, values=values), tuple(wrong)
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a field holds a number, NaN and infinity included."""
     try:
         float(text)
     except ValueError:

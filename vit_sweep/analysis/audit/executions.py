@@ -82,11 +82,7 @@ def warm_up_included(evidence: Evidence) -> list[Finding]:
             for whole, warm, gpus in moved[:3]
         )
         found.append(
-            Finding(
-                rule="warm-up included",
-                severity=Severity.WEAKENS,
-                claims=(Claim.THROUGHPUT,),
-                where="",
+            _warm_up(
                 sentence=f"the source's {len(published)} means contain the first epoch: {said}; here it is left out",
                 advice="leave the first epoch, or enough steps, out of every mean",
             )
@@ -94,11 +90,7 @@ def warm_up_included(evidence: Evidence) -> list[Finding]:
     stuck = [run for run in evidence.runs if run.timed and run.published_s is not None and run.first_epoch_s is None]
     if stuck:
         found.append(
-            Finding(
-                rule="warm-up included",
-                severity=Severity.WEAKENS,
-                claims=(Claim.THROUGHPUT,),
-                where="",
+            _warm_up(
                 sentence=f"of {len(stuck)} run(s) only the mean from epoch 1 on is known, which cannot be taken out: "
                 f"{some(run.run_id for run in stuck)}",
                 advice="publish every epoch, or the mean without the first beside it",
@@ -107,13 +99,20 @@ def warm_up_included(evidence: Evidence) -> list[Finding]:
     alone = [run for run in evidence.runs if run.timed and run.epochs_done == 1]
     if alone:
         found.append(
-            Finding(
-                rule="warm-up included",
-                severity=Severity.WEAKENS,
-                claims=(Claim.THROUGHPUT,),
-                where="",
+            _warm_up(
                 sentence=f"{len(alone)} run(s) have one epoch only, the cold one: {some(run.run_id for run in alone)}",
                 advice="run three epochs or more",
             )
         )
     return found
+
+
+def _warm_up(sentence: str, advice: str) -> Finding:
+    return Finding(
+        rule="warm-up included",
+        severity=Severity.WEAKENS,
+        claims=(Claim.THROUGHPUT,),
+        where="",
+        sentence=sentence,
+        advice=advice,
+    )
