@@ -10,8 +10,8 @@ from dataclasses import replace
 from launchers.checked import checked
 from launchers.profile import Count, Positive
 from vit_sweep.cell import Cell
-from vit_sweep.record import Record
 from vit_sweep.result import Result
+from vit_sweep.stats import epoch_time
 
 LEAST_RUNS = 3
 """Fewer runs say nothing of their spread."""
@@ -57,12 +57,6 @@ def half_width(runs: Sequence[Sequence[float]], *, seed: int = 0) -> float:
     return (found.high - found.low) / 2 / found.value
 
 
-def epoch_seconds(record: Record) -> tuple[float, ...]:
-    """The epoch times of a run that count: whole and warm ones, or all if there are no others."""
-    steady = [e.seconds for e in record.epochs[1:] if not (e.cold or e.interrupted)]
-    return tuple(steady or [e.seconds for e in record.epochs])
-
-
 def further(results: Iterable[Result], rule: RepeatRule, *, active: Iterable[str]) -> Mapping[str, tuple[Cell, ...]]:
     """The cells to add, by the id of the cell that they repeat: the same with seeds that nobody has used.
 
@@ -78,7 +72,7 @@ def further(results: Iterable[Result], rule: RepeatRule, *, active: Iterable[str
     for members in groups.values():
         if any(member.status in active or member.record is None for member in members):
             continue
-        count = more([epoch_seconds(m.record) for m in members if m.record is not None], rule)
+        count = more([epoch_time(m.record).values_s for m in members if m.record is not None], rule)
         cells = [member.file.cell for member in members]
         last = max(cell.seed for cell in cells)
         if count:

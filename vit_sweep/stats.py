@@ -27,6 +27,11 @@ class EpochTime:
     counted_s: tuple[float, ...] = ()
     """The epochs that count, in their order."""
 
+    @property
+    def values_s(self) -> tuple[float, ...]:
+        """What the run brings to a statistic over runs: the epochs that count, else the one time that it has."""
+        return self.counted_s or (self.median_s,)
+
 
 @latest
 def epoch_time(record: Record) -> EpochTime:

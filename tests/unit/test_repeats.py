@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.builders import cell, record, result
+from vit_sweep.analysis.of_study import run_of
 from vit_sweep.repeats import LEAST_RUNS, RepeatRule, further, half_width, more
 
 TWO_PERCENT = RepeatRule(half_width=0.02, most=10)
@@ -72,3 +73,15 @@ def test_each_cell_is_judged_by_its_own_repeats():
     single = [done(cell(gpus=1, seed=0), 1.0)]
     added = further(steady + single, TWO_PERCENT, active=())
     assert set(added) == {cell(gpus=1, seed=0).cell_id}
+
+
+def test_repeats_count_the_epochs_that_the_tables_count():
+    """A cold whole epoch followed by an interrupted one: the tables time the whole one only."""
+    results = []
+    for seed in range(3):
+        one = cell(seed=seed, epochs=2)
+        made = record(one, epoch_seconds=(2.0, 9.0))
+        interrupted = replace(made.epochs[1], interrupted=True)
+        results.append(result(one, record=replace(made, epochs=(made.epochs[0], interrupted))))
+    assert {run_of(one).epoch_s for one in results} == {(2.0,)}
+    assert further(results, TWO_PERCENT, active=()) == {}

@@ -82,7 +82,7 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
     window = record.breakdown.collective if record.breakdown is not None else None
     return {
         "oversubscribed": is_oversubscribed(cell, record),
-        "epoch_s": time.counted_s or (time.median_s,),
+        "epoch_s": time.values_s,
         "first_epoch_s": time.first_s,
         "epochs_done": len(record.epochs),
         "step_ms": step_ms(record),
