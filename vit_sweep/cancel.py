@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from launchers.errors import UserError, closest
 from launchers.profile import Scheduler
 from vit_sweep.journal import Event, JobEntry, Sent, latest
-from vit_sweep.status import ACTIVE, launcher_of, settled_results
+from vit_sweep.status import launcher_of, settled_results
 from vit_sweep.store import Study
 from vit_sweep.study_lock import now
 from vit_sweep.submission import resolve
@@ -24,7 +24,7 @@ def cancel(study: Study, patterns: Sequence[str] | None = None) -> int:
             raise UserError(f"--cells {pattern}: no cell of study {study.name} has that name – {closest(pattern, ids)}")
     with study.changing():
         resolve(study)
-        active = [result.file.cell_id for result in settled_results(study) if result.status in ACTIVE]
+        active = [result.file.cell_id for result in settled_results(study) if result.status.under_way]
         chosen = {cell for cell in active if not patterns or any(fnmatchcase(cell, pattern) for pattern in patterns)}
         sent = {cell: one for cell, one in latest(study.jobs()).items() if cell in chosen and not one.in_doubt}
         by_batch: dict[str, dict[str, Sent]] = {}

@@ -9,9 +9,8 @@ from vit_sweep.batches import Todo, render
 from vit_sweep.cell import Cell
 from vit_sweep.journal import latest, next_attempts
 from vit_sweep.repeats import further
-from vit_sweep.result import Result
+from vit_sweep.result import Result, Status
 from vit_sweep.snapshot import take
-from vit_sweep.status import ACTIVE
 from vit_sweep.store import Study
 from vit_sweep.study_lock import BusyError
 from vit_sweep.submission import Say, Submitter, resolve
@@ -40,10 +39,10 @@ class Keeper:
 
     def tend(self, results: Sequence[Result]) -> None:
         """Do what is to be done after a look. Raises `UserError` where the scheduler refuses."""
-        again = [r for r in results if r.status == "retry" and r.file.cell_id not in self.given_up]
-        doubts = any(result.status == "unknown" for result in results) and time.monotonic() > self._next_lookup
-        rule = self._study.repeat_rule() if not any(r.status in ACTIVE for r in results) else None
-        repeats = further(results, rule, active=ACTIVE) if rule is not None else {}
+        again = [r for r in results if r.status == Status.RETRY and r.file.cell_id not in self.given_up]
+        doubts = any(result.status == Status.UNKNOWN for result in results) and time.monotonic() > self._next_lookup
+        rule = self._study.repeat_rule() if not any(r.status.under_way for r in results) else None
+        repeats = further(results, rule) if rule is not None else {}
         if not again and not self._waiting and not doubts and not repeats:
             return
         try:
@@ -53,7 +52,7 @@ class Keeper:
                     self._next_lookup = time.monotonic() + _LOOKUP_PERIOD_S
                 self._retry(again)
                 self._repeat(results, repeats)
-                alive = any(result.status in ACTIVE - {"retry"} for result in results)
+                alive = any(r.status.under_way and r.status is not Status.RETRY for r in results)
                 for submitter in self._waiting:
                     submitter.submit(alone=not alive)
                 self._waiting = [submitter for submitter in self._waiting if submitter.waiting]

@@ -26,9 +26,9 @@ from vit_sweep.missing import Rerun, Retry, Selection, select
 from vit_sweep.plan import Knowledge, Plan, PlannedCell, make_plan, share
 from vit_sweep.provenance import require_extra, require_loggers
 from vit_sweep.record import Record
-from vit_sweep.result import Result
+from vit_sweep.result import Result, Status
 from vit_sweep.snapshot import Snapshot, take
-from vit_sweep.status import ACTIVE, settled_results
+from vit_sweep.status import settled_results
 from vit_sweep.store import Study
 from vit_sweep.submission import Submitter, resolve
 
@@ -154,7 +154,7 @@ def watch_and_collect(
     from vit_sweep import collect
 
     collect.collect(study, console)
-    return EXIT_DONE if all(result.status == "done" for result in results) else EXIT_FAILED
+    return EXIT_DONE if all(result.status is Status.DONE for result in results) else EXIT_FAILED
 
 
 def _follow(study: Study, console: Console, submitter: Submitter, *, wait: bool, only: set[str] | None) -> int:
@@ -213,7 +213,7 @@ def _same_python(planned: PlannedCell) -> bool:
 
 def _alone(results: Iterable[Result]) -> bool:
     """Whether no job of the study is queued or running."""
-    return not any(result.status in ACTIVE for result in results)
+    return not any(result.status.under_way for result in results)
 
 
 def _check_budget(budget: float | None, todo: Sequence[PlannedCell], finished: Sequence[Record]) -> None:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from launchers.checked import checked
 from vit_sweep.ending import Cause
 from vit_sweep.policy import POLICIES, Action, Stop, stopped_by
-from vit_sweep.result import Result
+from vit_sweep.result import Result, Status
 
 
 class Retry(StrEnum):
@@ -66,14 +66,14 @@ def select(
 
 def _wanted(result: Result, retry: Retry | None) -> bool:
     match result.status:
-        case "missing" | "cancelled" | "retry":
+        case Status.MISSING | Status.CANCELLED | Status.RETRY:
             return True
-        case "oom":
+        case Status.OOM:
             return retry in (Retry.OOM, Retry.ALL)
-        case "skipped":
+        case Status.SKIPPED:
             # Asked again each time: what had stopped it may have been mended or run again.
             return True
-        case "failed":
+        case Status.FAILED:
             ended_from_outside = POLICIES[Cause(result.cause)].action is Action.WHEN_ASKED if result.cause else False
             asked = {Retry.FAILED, Retry.ALL, _GROUPS.get(result.cause, Retry.ALL)}
             return ended_from_outside or retry in asked

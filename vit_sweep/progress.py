@@ -12,8 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from launchers.profile import Scheduler
 from vit_sweep import show_status
 from vit_sweep.keeper import Keeper
-from vit_sweep.result import Result
-from vit_sweep.status import ACTIVE, ENDING, Watcher
+from vit_sweep.result import Result, Status
+from vit_sweep.status import ENDING, Watcher
 from vit_sweep.store import Study
 
 _LOCAL_PERIOD_S = 0.5
@@ -52,14 +52,14 @@ def _as_kept(result: Result, keeper: Keeper, waiting: frozenset[str]) -> Result:
     """What this client knows better than the study's files: what it has not submitted yet, or cannot."""
     cell = result.file.cell_id
     if cell in waiting:
-        return replace(result, status="queued", detail=_NO_ROOM)
-    if result.status == "retry" and cell in keeper.given_up:
-        return replace(result, status="failed", detail=f"{result.detail}; but {keeper.given_up[cell]}")
+        return replace(result, status=Status.QUEUED, detail=_NO_ROOM)
+    if result.status == Status.RETRY and cell in keeper.given_up:
+        return replace(result, status=Status.FAILED, detail=f"{result.detail}; but {keeper.given_up[cell]}")
     return result
 
 
 def _busy(results: list[Result]) -> bool:
-    return any(result.status in ACTIVE for result in results)
+    return any(result.status.under_way for result in results)
 
 
 def _ending(results: list[Result]) -> bool:
@@ -82,8 +82,8 @@ def _lines(look: Callable[[], list[Result]], console: Console, slurm: bool) -> l
         changes = [r for r in results if told.get(r.file.cell_id) != r.status]
         for result in changes:
             told[result.file.cell_id] = result.status
-            if result.status != "queued":
-                done = sum(r.status not in ACTIVE for r in results)
+            if result.status != Status.QUEUED:
+                done = sum(not r.status.under_way for r in results)
                 console.print(
                     f"[{time.monotonic() - begun:6.1f} s] {done}/{len(results)} ended | "
                     f"{result.file.cell_id} {result.status}" + (f": {result.detail}" if result.detail else ""),
@@ -112,7 +112,7 @@ def _live(look: Callable[[], list[Result]], console: Console, slurm: bool) -> li
             bar.update(
                 task,
                 total=len(results),
-                completed=sum(r.status not in ACTIVE for r in results),
+                completed=sum(not r.status.under_way for r in results),
                 description="  ".join(f"{state} {n}" for state, n in sorted(counts.items())),
             )
             live.update(

@@ -57,20 +57,18 @@ def half_width(runs: Sequence[Sequence[float]], *, seed: int = 0) -> float:
     return (found.high - found.low) / 2 / found.value
 
 
-def further(results: Iterable[Result], rule: RepeatRule, *, active: Iterable[str]) -> Mapping[str, tuple[Cell, ...]]:
+def further(results: Iterable[Result], rule: RepeatRule) -> Mapping[str, tuple[Cell, ...]]:
     """The cells to add, by the id of the cell that they repeat: the same with seeds that nobody has used.
 
     Cells that differ only in their seed are repeats of each other. While one of them is under way, or one has failed
-    for good, nothing is added: the first may suffice, and the second would only fail again. `active`: states of cells
-    that may still get a record.
+    for good, nothing is added: the first may suffice, and the second would only fail again.
     """
     groups: dict[Cell, list[Result]] = {}
     for result in results:
         groups.setdefault(replace(result.file.cell, seed=0), []).append(result)
-    active = frozenset(active)
     added: dict[str, tuple[Cell, ...]] = {}
     for members in groups.values():
-        if any(member.status in active or member.record is None for member in members):
+        if any(member.status.under_way or member.record is None for member in members):
             continue
         count = more([epoch_time(m.record).values_s for m in members if m.record is not None], rule)
         cells = [member.file.cell for member in members]

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable
+from enum import StrEnum
 
 from launchers.checked import checked
 from vit_sweep.cell import Cell, CellFile
@@ -10,14 +11,38 @@ from vit_sweep.plan import PADDING_WORTH_SAYING, crowd, oversubscribed
 from vit_sweep.record import Record
 
 
+class Status(StrEnum):
+    """What became of a cell so far."""
+
+    DONE = "done"
+    OOM = "oom"
+    """A GPU's memory was full."""
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    """Certain to fail as another cell did."""
+    MISSING = "missing"
+    """Never submitted, or its record is gone."""
+    RETRY = "retry"
+    """It ended and will run again."""
+    RUNNING = "running"
+    QUEUED = "queued"
+    UNKNOWN = "unknown"
+    """Its scheduler does not say."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the cell may still get a record without its user's help."""
+        return self in (Status.RETRY, Status.RUNNING, Status.QUEUED, Status.UNKNOWN)
+
+
 @checked
 class Result:
     """A cell and what is known of its run."""
 
     file: CellFile
     record: Record | None
-    status: str
-    """done, oom, failed, cancelled, skipped, missing; retry, running, queued, unknown."""
+    status: Status
     detail: str = ""
     attempt: str = ""
     """The attempt that this is about: `2.1` is the second, started again once by the scheduler."""

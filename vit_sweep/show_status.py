@@ -11,10 +11,10 @@ from vit_sweep import show
 from vit_sweep.analysis.grouping import group
 from vit_sweep.analysis.of_study import runs_of
 from vit_sweep.point import Scaling
-from vit_sweep.result import Result
+from vit_sweep.result import Result, Status
 from vit_sweep.tables.scaling import scaling_table
 
-_WORKING = ("running", "retry", "unknown", "queued")
+_WORKING = (Status.RUNNING, Status.RETRY, Status.UNKNOWN, Status.QUEUED)
 _COLUMNS = ("cell", "state", "attempt", "node", "epoch", "elapsed", "")
 
 
@@ -59,7 +59,7 @@ def _table(title: str | None) -> Table:
 
 def _fields(result: Result, now: datetime) -> tuple[str, ...]:
     at = result.progress
-    alive = result.status == "running" and at is not None
+    alive = result.status == Status.RUNNING and at is not None
     last = result.history[-1] if result.history and result.record is None else None
     node = at.host if alive and at else (last.host if last else _hosts(result))
     epoch = f"{at.epoch}/{at.epochs}" if alive and at else (str(last.epoch) if last and last.epoch else "")

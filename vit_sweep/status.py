@@ -14,18 +14,28 @@ from vit_sweep.fate import Attempt, fates
 from vit_sweep.journal import Sent, latest
 from vit_sweep.policy import Action, Stop, decide, stopped_by
 from vit_sweep.record import Record
-from vit_sweep.result import Result, story_of
+from vit_sweep.result import Result, Status, story_of
 from vit_sweep.store import RecordProblem, Study
 from vit_sweep.study_lock import now
 
-ACTIVE = frozenset({"queued", "running", "unknown", "retry"})
-"""States of a cell that may still get a record without its user's help."""
 ENDING = "ending"
 """What is said of a job whose end is seen for the first time."""
 RUNS_AGAIN = (Action.AGAIN, Action.ELSEWHERE)
 
-_STATUS = {Cause.OUT_OF_MEMORY: "oom", Cause.SKIPPED: "skipped", Cause.CANCELLED: "cancelled", Cause.DONE: "missing"}
+_STATUS = {
+    Cause.OUT_OF_MEMORY: Status.OOM,
+    Cause.SKIPPED: Status.SKIPPED,
+    Cause.CANCELLED: Status.CANCELLED,
+    Cause.DONE: Status.MISSING,
+}
 """Every other cause is a failure."""
+_OF_STATE = {
+    TaskState.QUEUED: Status.QUEUED,
+    TaskState.RUNNING: Status.RUNNING,
+    TaskState.ENDED: Status.RUNNING,
+    TaskState.UNKNOWN: Status.UNKNOWN,
+}
+"""What has ended is called running until its own files are judged."""
 
 
 def launcher_of(scheduler: Scheduler) -> Launcher:
@@ -70,7 +80,7 @@ class Watcher:
             if file.cell_id not in results:
                 result = self._result(file, found[file.cell_id], sent.get(file.cell_id), words, stops)
                 results[file.cell_id] = result
-                if result.status not in ACTIVE | {"missing"}:
+                if not result.status.under_way and result.status is not Status.MISSING:
                     self._settled[file.cell_id] = (sent.get(file.cell_id), result)
         return [results[file.cell_id] for file in files]
 
@@ -100,20 +110,22 @@ class Watcher:
             if sent is None or _is_last(found, sent):
                 return done
             later = self._unfinished(file, None, sent, words[file.cell_id])
-            if later.status in ACTIVE:
+            if later.status.under_way:
                 return replace(later, detail=f"run again: {later.detail}")
             return replace(done, detail=f"the later attempt {sent.attempt} gave nothing: {later.detail}")
         if sent is None:
             skipped = stopped_by(file.cell, None, stops)
             if skipped:
-                return Result(file=file, record=None, status="skipped", detail=skipped)
-            return Result(file=file, record=None, status="missing", detail=found.text if found else "never submitted")
+                return Result(file=file, record=None, status=Status.SKIPPED, detail=skipped)
+            return Result(
+                file=file, record=None, status=Status.MISSING, detail=found.text if found else "never submitted"
+            )
         return self._unfinished(file, found, sent, words[file.cell_id])
 
     def done(self, file: CellFile, record: Record) -> Result:
         """The result of a cell whose record is the last word."""
         before = self._before(file, record)
-        return Result(file=file, record=record, status="done", attempt=record.attempt, history=before)
+        return Result(file=file, record=record, status=Status.DONE, attempt=record.attempt, history=before)
 
     def _before(self, file: CellFile, record: Record) -> tuple[Exit, ...]:
         """How the attempts before the one of the record ended; most cells have none."""
@@ -128,7 +140,7 @@ class Watcher:
         mine = [attempt for attempt in attempts if attempt.number == sent.attempt]
         last = mine[-1] if mine else None
         result = Result(
-            file=file, record=None, status=word.state.value, detail=word.detail,
+            file=file, record=None, status=_OF_STATE[word.state], detail=word.detail,
             attempt=last.name if last else str(sent.attempt), progress=last.progress if last else None,
         )  # fmt: skip
         if word.state is TaskState.UNKNOWN and last is not None and last.exit is not None and not last.exit.again:
@@ -152,7 +164,7 @@ class Watcher:
         if (last is None or last.exit is None) and not sent.cancelled and key not in self._ended_before:
             # The scheduler may know of the end before a shared file system shows the record.
             self._ended_before.add(key)
-            return replace(result, status="running", detail=ENDING)
+            return replace(result, status=Status.RUNNING, detail=ENDING)
         attempts = attempts if last is not None else [*attempts, Attempt(name=str(sent.attempt))]
         verdicts = fates(attempts, word=word, cancelled=sent.cancelled, at=now())
         for attempt, verdict in zip(attempts, verdicts, strict=True):
@@ -163,14 +175,16 @@ class Watcher:
         if problem is not None:
             return replace(result, status=problem.status, detail=problem.text)
         if end.cause is Cause.DONE:
-            return replace(result, status="missing", detail="its job ended well, but its record is not there")
+            return replace(result, status=Status.MISSING, detail="its job ended well, but its record is not there")
         decision = decide(verdicts)
         if decision.action in RUNS_AGAIN and sent.cancelled:
-            return replace(result, status="cancelled", detail=f"its user ended it; before that {_words(end)}")
+            return replace(result, status=Status.CANCELLED, detail=f"its user ended it; before that {_words(end)}")
         if decision.action in RUNS_AGAIN:
-            return replace(result, status="retry", detail=f"{_words(end)}; {decision.reason}", exclude=decision.exclude)
-        status = _STATUS.get(end.cause, "failed")
-        detail = _words(end) if status in ("failed", "oom") else end.message
+            return replace(
+                result, status=Status.RETRY, detail=f"{_words(end)}; {decision.reason}", exclude=decision.exclude
+            )
+        status = _STATUS.get(end.cause, Status.FAILED)
+        detail = _words(end) if status in (Status.FAILED, Status.OOM) else end.message
         return replace(result, status=status, detail=detail)
 
 

@@ -31,6 +31,7 @@ from vit_sweep.policy import Stop
 from vit_sweep.provenance import git_commit, versions
 from vit_sweep.record import Record, mismatches
 from vit_sweep.repeats import RepeatRule
+from vit_sweep.result import Status
 from vit_sweep.schema_file import read_file
 from vit_sweep.study_lock import changing, now
 
@@ -43,7 +44,7 @@ _ATTEMPT = re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*)?")
 class RecordProblem:
     """A `record.json` that is no row: the status that its cell gets, and why."""
 
-    status: str
+    status: Status
     text: str
 
 
@@ -227,14 +228,16 @@ class Study:
             return None
         if record is None:
             return RecordProblem(
-                status="missing", text="its record.json cannot be read; the same command runs it again"
+                status=Status.MISSING, text="its record.json cannot be read; the same command runs it again"
             )
         if record.cell_id != file.cell_id or record.requested != file.cell:
             self._problem(f"{path} belongs to another cell, {record.cell_id}: two studies are mixed; it is passed over")
-            return RecordProblem(status="missing", text=f"its record.json belongs to another cell, {record.cell_id}")
+            return RecordProblem(
+                status=Status.MISSING, text=f"its record.json belongs to another cell, {record.cell_id}"
+            )
         wrong = mismatches(record.requested, record.resolved)
         if wrong:
-            return RecordProblem(status="failed", text=f"what ran is not what was asked: {'; '.join(wrong)}")
+            return RecordProblem(status=Status.FAILED, text=f"what ran is not what was asked: {'; '.join(wrong)}")
         return record
 
     def records(self) -> list[Record]:

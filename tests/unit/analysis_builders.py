@@ -4,6 +4,7 @@ from vit_sweep.analysis.grouping import group
 from vit_sweep.analysis.run import Origin, Run
 from vit_sweep.cell import Series as Membership
 from vit_sweep.point import BatchPer, Scaling
+from vit_sweep.result import Status
 
 CONDITIONS = {"model": "vit_b_16", "data": "cifar100", "precision": "fp32", "engine": "zero0", "optimizer": "adamw",
               "partition": "lab", "gpu_model": "Tesla T4", "epochs": "3", "data.pipeline": "device"}  # fmt: skip
@@ -39,7 +40,7 @@ def run(gpus=1, epoch_s=(10.0, 10.0), *, scaling=Scaling.STRONG, placement="pack
 
 def without_time(gpus=1, status="failed", **changes):
     """A run that gave nothing."""
-    return run(gpus, (), status=status, **({"epochs_done": 0} | changes))
+    return run(gpus, (), status=Status(status), **({"epochs_done": 0} | changes))
 
 
 def series_from(times, *, scaling=Scaling.STRONG, **changes):

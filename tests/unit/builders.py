@@ -24,7 +24,7 @@ from vit_sweep.point import (
     Scaling,
 )
 from vit_sweep.record import BatchTriple, EpochReport, RankReport, Record, Resolved
-from vit_sweep.result import Result
+from vit_sweep.result import Result, Status
 
 MODEL = ModelSpec(name="vit_test", image_size=32, patch_size=8, layers=2, heads=2, width=64, mlp_width=128)
 DATA = DataSpec(name="made_up", source=DataSource.SYNTHETIC, train_images=1600, test_images=100, classes=10)
@@ -172,7 +172,7 @@ def _epoch(cell, number, seconds, step_ms):
 def result(cell, *curves, record=None, status=None, detail=""):
     """A cell and its run: done with `record`, else missing; on the packed strong curve unless told."""
     file = CellFile(cell_id=cell.cell_id, cell=cell, series=curves or (series(),), data_root="/data")
-    return Result(file=file, record=record, status=status or ("done" if record else "missing"), detail=detail)
+    return Result(file=file, record=record, status=Status(status or ("done" if record else "missing")), detail=detail)
 
 
 def batch(**changes):

@@ -56,7 +56,7 @@ def done(one, seconds):
 
 def test_seeds_that_nobody_has_used_are_added_to_a_cell_that_varies():
     results = [done(cell(seed=s), seconds) for s, seconds in ((0, 1.0), (1, 1.3), (2, 0.8))]
-    ((origin, added),) = further(results, TWO_PERCENT, active={"running"}).items()
+    ((origin, added),) = further(results, TWO_PERCENT).items()
     assert origin == cell(seed=0).cell_id
     assert [one.seed for one in added] == list(range(3, 10))
     assert {replace(one, seed=0) for one in added} == {cell(seed=0)}
@@ -65,13 +65,13 @@ def test_seeds_that_nobody_has_used_are_added_to_a_cell_that_varies():
 @pytest.mark.parametrize("status", ["running", "failed"])
 def test_nothing_is_added_beside_a_run_that_is_under_way_or_failed(status):
     results = [done(cell(seed=0), 1.0), result(cell(seed=1), status=status)]
-    assert further(results, TWO_PERCENT, active={"running"}) == {}
+    assert further(results, TWO_PERCENT) == {}
 
 
 def test_each_cell_is_judged_by_its_own_repeats():
     steady = [done(cell(gpus=2, seed=s), 1.0) for s in range(3)]
     single = [done(cell(gpus=1, seed=0), 1.0)]
-    added = further(steady + single, TWO_PERCENT, active=())
+    added = further(steady + single, TWO_PERCENT)
     assert set(added) == {cell(gpus=1, seed=0).cell_id}
 
 
@@ -84,4 +84,4 @@ def test_repeats_count_the_epochs_that_the_tables_count():
         interrupted = replace(made.epochs[1], interrupted=True)
         results.append(result(one, record=replace(made, epochs=(made.epochs[0], interrupted))))
     assert {run_of(one).epoch_s for one in results} == {(2.0,)}
-    assert further(results, TWO_PERCENT, active=()) == {}
+    assert further(results, TWO_PERCENT) == {}

@@ -19,6 +19,7 @@ from vit_sweep.learning import Reached
 from vit_sweep.memory import CONTEXT_GIB
 from vit_sweep.plan import make_plan
 from vit_sweep.point import Scaling
+from vit_sweep.result import Status
 from vit_sweep.tables.accuracy import reached_by
 from vit_sweep.tables.columns import COLUMNS
 from vit_sweep.tables.every import NAMES, tables_of
@@ -294,3 +295,9 @@ def test_every_table_and_column_is_in_the_docs():
     assert [name for name in (*COLUMNS, *RUN_COLUMNS) if f"`{name}`" not in page and "_low" not in name
             and "_high" not in name] == []  # fmt: skip
     assert [name for name in NAMES if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status.under_way])
+def test_what_is_under_way_has_not_failed(status):
+    found = tables([run(1, (10.0,)), without_time(2, status=status)])
+    assert "failures" not in found

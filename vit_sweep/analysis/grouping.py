@@ -218,9 +218,8 @@ def compared(series: ScalingSeries) -> ScalingSeries:
 def _missing(base: SeriesPoint) -> str:
     run = base.without[0]
     why = f"{run.status} ({run.cause})" if run.cause else run.status
-    under_way = run.status in ("running", "queued", "retry", "unknown")
     return f"no baseline: gpus={base.gpus} ({run.run_id}) is {why}; " + (
-        "the comparison comes with its record" if under_way else "run that cell, or nothing can be compared"
+        "the comparison comes with its record" if run.status.under_way else "run that cell, or nothing can be compared"
     )
 
 

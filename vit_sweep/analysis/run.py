@@ -9,6 +9,7 @@ from enum import StrEnum
 from launchers.checked import checked
 from vit_sweep.cell import Series as Membership
 from vit_sweep.machine import Fingerprint
+from vit_sweep.result import Status
 
 
 class Origin(StrEnum):
@@ -60,8 +61,7 @@ class Run:
     """Everything else that was asked to be equal along a curve, sorted by name: model, data, precision, engine,
     optimizer, partition, gpu_model, epochs, data.pipeline, allocation, every value behind the names ..."""
     seed: int | None = None
-    status: str = "done"
-    """done, oom, failed, cancelled, skipped, missing; retry, running, queued, unknown."""
+    status: Status = Status.DONE
     cause: str = ""
     """Why it has no times, in one word."""
     note: str = ""

@@ -20,6 +20,7 @@ from vit_sweep.figures.save import Figure, Skipped, save
 from vit_sweep.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
 from vit_sweep.figures.style import CurveStyle, counted, curve_styles, gpu_axis, number
 from vit_sweep.point import Scaling
+from vit_sweep.result import Status
 
 _NEVER_TOGETHER = ("model", "data", "epochs", "scaling")
 
@@ -90,7 +91,7 @@ def _several_batches(runs: Sequence[Run]) -> bool:
 def _with_accuracy(runs: Sequence[Run]) -> tuple[str, list[Run]]:
     """What is drawn, and the runs that have it."""
     for which in ("test", "training"):
-        found = [run for run in runs if run.status == "done" and any(v is not None for v in _of(run, which))]
+        found = [run for run in runs if run.status is Status.DONE and any(v is not None for v in _of(run, which))]
         if found:
             return which, found
     return "test", []

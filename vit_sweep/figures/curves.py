@@ -11,8 +11,9 @@ from matplotlib.lines import Line2D
 from vit_sweep.analysis.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.figures.panels import Arrangement, Panel, arrange, series_traits
 from vit_sweep.figures.style import QUIET, CurveStyle, counted, curve_styles, gpu_axis
+from vit_sweep.result import Status
 
-FAILED = frozenset({"oom", "failed", "cancelled"})
+FAILED = frozenset({Status.OOM, Status.FAILED, Status.CANCELLED})
 NOT_COMPARABLE = ("model", "data", "work", "epochs")
 """Series that differ in these did not do the same work; they are never in one panel."""
 

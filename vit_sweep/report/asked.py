@@ -9,8 +9,13 @@ from vit_sweep.analysis.run import Run
 from vit_sweep.plan import PlannedPoint
 from vit_sweep.report.content import Column, Command, Failure, Table, Value
 from vit_sweep.report.from_tables import MOST_ROWS, cut
+from vit_sweep.result import Status
 
-_UNDER_WAY = {"running": "It is running.", "queued": "It waits for its turn.", "retry": "It will be tried again."}
+_UNDER_WAY = {
+    Status.RUNNING: "It is running.",
+    Status.QUEUED: "It waits for its turn.",
+    Status.RETRY: "It will be tried again.",
+}
 
 
 def axes(points: Sequence[PlannedPoint]) -> tuple[tuple[str, str], ...]:

@@ -24,7 +24,6 @@ COST_COLUMNS = bounded(
     "gpu_hours_per_epoch", "job_s", "queue_wait_s", "joules_per_image", "images_per_joule", "joules_per_epoch", "flags",
     "seeds", "cell_id",
 )  # fmt: skip
-_UNDER_WAY = ("queued", "running", "unknown")
 _CONTEXT_MIB = 1024 * CONTEXT_GIB
 
 
@@ -56,7 +55,7 @@ def _memory(runs: Sequence[Run], variants: Variants) -> Cells:
 def failure_table(runs: Iterable[Run], points: Iterable[PlannedPoint]) -> Table | None:
     """Every run that ended without a time, and every point that could not be one; None if there is none."""
     failed = sorted(
-        (run for run in runs if not run.timed and run.status not in _UNDER_WAY),
+        (run for run in runs if not run.timed and not run.status.under_way),
         key=lambda run: (run.status, run.cause, run.gpus, run.run_id),
     )
     variants = Variants(run.conditions for run in failed)

@@ -70,7 +70,7 @@ def _of_run(run: Run) -> Cells:
     row: Cells = {
         "cell_id": run.run_id,
         "origin": run.origin.value,
-        "status": run.status,
+        "status": run.status.value,
         "cause": run.cause,
         "note": run.note,
         "scaling": " ".join(sorted({curve.scaling.value for curve in run.curves})),
