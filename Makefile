@@ -41,13 +41,13 @@ lint: $(VENV)/.dev
 
 test: lint
 	tests/slurm/install.sh
-	tests/report/install.sh
+	tests/browser/install.sh
 	$(BIN)/python -m pytest -m 'not train and not slurm' -n 2
 	$(BIN)/python -m pytest -m slurm -n 2 --dist loadfile
 	$(BIN)/python -m pytest -m 'train and not slurm' -n 2 --dist loadfile
 
 golden: $(VENV)/.dev
-	$(BIN)/python -m pytest -q tests/unit/test_golden.py --renew-golden
+	$(BIN)/python -m pytest -q tests/unit/launchers/test_golden.py --renew-golden
 
 constraints: $(VENV)/.uv
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --no-header --no-annotate --no-emit-index-url -o constraints.txt

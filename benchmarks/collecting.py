@@ -24,14 +24,14 @@ from pathlib import Path
 
 from launchers.checked import to_json, to_plain
 from tests.unit.builders import MODEL, OPTIMIZER, data, point, profile, record
-from vit_sweep.breakdown import Breakdown, Collective, CollectiveKind, Exposed, Phases, RankPhases
-from vit_sweep.cell import JobOptions
-from vit_sweep.collect import gather, write_tables
-from vit_sweep.journal import Event, JobEntry
-from vit_sweep.machine import AllReduce, EnergySource, Fingerprint, Gpu, Preflight, Samples, Spread
-from vit_sweep.plan import make_plan
-from vit_sweep.point import Placement, Precision
-from vit_sweep.store import Study
+from vit_sweep.plan.cell import JobOptions
+from vit_sweep.plan.plan import make_plan
+from vit_sweep.plan.point import Placement, Precision
+from vit_sweep.record.breakdown import Breakdown, Collective, CollectiveKind, Exposed, Phases, RankPhases
+from vit_sweep.record.machine import AllReduce, EnergySource, Fingerprint, Gpu, Preflight, Samples, Spread
+from vit_sweep.report.gather import gather, write_tables
+from vit_sweep.study.journal import Event, JobEntry
+from vit_sweep.study.store import Study
 
 GPUS, BATCHES, SEEDS = (1, 2, 4, 8), (16, 32, 64, 128), range(5)
 IMAGES = 3_200

@@ -32,12 +32,12 @@ import yaml
 from benchmarks.step_report import goals, peaks_of, rates, row, said_peaks, steps_for
 from benchmarks.step_variants import MODELS, PLAIN, Workshop, loader_workers, variants
 from launchers.checked import to_plain
+from launchers.identity import RankIdentity
 from launchers.profile import Device
-from launchers.rank import RankIdentity
-from vit_sweep.point import Precision
-from vit_sweep.train.fingerprint import fingerprint, processor
-from vit_sweep.train.model import DTYPES, multiply_in
-from vit_sweep.train.preflight import matmul_tflops
+from vit_sweep.job.train.machine.fingerprint import fingerprint, processor
+from vit_sweep.job.train.measure.preflight import matmul_tflops
+from vit_sweep.job.train.model import DTYPES, multiply_in
+from vit_sweep.plan.point import Precision
 
 ROUNDS, MOST_ROUNDS = 7, 40
 LONGEST_BLOCK_S, PROBE_STEPS = 4.0, 4

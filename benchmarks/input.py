@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader
 from benchmarks.paper import Paper
 from launchers.profile import Device
 from tests.unit.builders import DATA, MODEL, cell
-from vit_sweep.point import Pipeline
-from vit_sweep.train.data import Split
-from vit_sweep.train.pipeline import pipeline_of
+from vit_sweep.job.train.images.data import Split
+from vit_sweep.job.train.images.pipeline import pipeline_of
+from vit_sweep.plan.point import Pipeline
 
 BATCH = 64
 CASES = [(32, 32, False), (32, 32, True), (32, 224, False), (32, 224, True), (256, 224, False), (256, 224, True)]

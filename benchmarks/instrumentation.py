@@ -24,13 +24,13 @@ import torch.distributed as dist
 
 from benchmarks.step_report import interval
 from launchers.profile import Device
-from vit_sweep.cell import Cell
-from vit_sweep.point import DataSource, DataSpec, EngineSpec, ModelSpec, OptimizerKind, OptimizerSpec, Precision
-from vit_sweep.train.clock import marks_of, phases_of_step
-from vit_sweep.train.data import load
-from vit_sweep.train.loop import Trainer
-from vit_sweep.train.model import DTYPES, engine_of
-from vit_sweep.train.pipeline import pipeline_of
+from vit_sweep.job.train.clock import marks_of, phases_of_step
+from vit_sweep.job.train.images.data import load
+from vit_sweep.job.train.images.pipeline import pipeline_of
+from vit_sweep.job.train.loop import Trainer
+from vit_sweep.job.train.model import DTYPES, engine_of
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.point import DataSource, DataSpec, EngineSpec, ModelSpec, OptimizerKind, OptimizerSpec, Precision
 
 GOAL = 1.02
 KINDS = ("plain", "again", "clocked")

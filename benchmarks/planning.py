@@ -17,11 +17,11 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from vit_sweep.compose import conf_dir, expand, plain
-from vit_sweep.config import read
-from vit_sweep.launch import _render
-from vit_sweep.plan import make_plan
-from vit_sweep.store import Study
+from vit_sweep.cli.sweep import _render
+from vit_sweep.config.compose import conf_dir, expand, plain
+from vit_sweep.config.settings import read
+from vit_sweep.plan.plan import make_plan
+from vit_sweep.study.store import Study
 
 STOCK_AT_MOST = 240
 

@@ -3,7 +3,7 @@
 from math import sqrt
 from statistics import median
 
-from vit_sweep.breakdown import mfu
+from vit_sweep.record.breakdown import mfu
 
 GOAL_MFU, GOAL_TIMES_PAPER = 0.45, 8.0
 SAME_CHIP = {"H200": "H100"}

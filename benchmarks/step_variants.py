@@ -13,8 +13,12 @@ import torch
 from benchmarks.paper import WORKERS, PlainLoop
 from launchers.checked import to_plain
 from launchers.profile import Device
-from vit_sweep.cell import Cell
-from vit_sweep.point import (
+from vit_sweep.job.train.images.data import load
+from vit_sweep.job.train.images.pipeline import pipeline_of
+from vit_sweep.job.train.loop import Trainer
+from vit_sweep.job.train.model import DTYPES, engine_of, multiply_in, vision_transformer
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.point import (
     DataSource,
     DataSpec,
     EngineSpec,
@@ -24,10 +28,6 @@ from vit_sweep.point import (
     Pipeline,
     Precision,
 )
-from vit_sweep.train.data import load
-from vit_sweep.train.loop import Trainer
-from vit_sweep.train.model import DTYPES, engine_of, multiply_in, vision_transformer
-from vit_sweep.train.pipeline import pipeline_of
 
 FILL = 2
 """Steps at the start of a block that fill the pipeline and are not counted."""

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import Protocol
 
+from launchers.batch import Batch
 from launchers.checked import checked
-from launchers.job import Batch
 
 
 class TaskState(StrEnum):

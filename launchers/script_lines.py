@@ -2,8 +2,8 @@
 
 import shlex
 
-from launchers.job import Batch
-from launchers.rank import FIRST_PORT, LAST_PORT
+from launchers.batch import Batch
+from launchers.identity import FIRST_PORT, LAST_PORT
 
 MEETING_POINT = [
     "",

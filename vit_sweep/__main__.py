@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(words: list[str]) -> int:
     if words and words[0] in VERBS:
-        from vit_sweep.cli import app
+        from vit_sweep.cli.app import app
 
         return _code_of(app, words)
     _refuse_unknown_verb(words)
@@ -56,12 +56,12 @@ def _hydra(words: list[str]) -> int:
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
-    from vit_sweep.compose import conf_dir, explain
+    from vit_sweep.config.compose import conf_dir, explain
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
     def one_cell(config: DictConfig) -> None:
-        from vit_sweep.compose import single
-        from vit_sweep.launch import run
+        from vit_sweep.cli.sweep import run
+        from vit_sweep.config.compose import single
 
         # Hydra would print a line of its own about an exception that leaves this function.
         sys.exit(_reported(lambda: run([single(config)], overrides=list(HydraConfig.get().overrides.task))))

@@ -45,7 +45,7 @@ class VitSweepSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the grid that `arguments` (override strings) span; ends the process with our exit code."""
-        from vit_sweep.compose import expand
-        from vit_sweep.launch import run
+        from vit_sweep.cli.sweep import run
+        from vit_sweep.config.compose import expand
 
         sys.exit(run(expand(arguments, loader=self._loader, master=self._config), overrides=arguments))

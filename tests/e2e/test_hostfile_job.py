@@ -12,14 +12,14 @@ import psutil
 import pytest
 import yaml
 
+from launchers.batch import Batch, Shape, Task
 from launchers.checked import parse
-from launchers.hostfile import HostfileLauncher
-from launchers.job import Batch, Shape, Task
+from launchers.hostfile.backend import HostfileLauncher
 from launchers.profile import PartitionProfile
 from tests import conftest
 from tests.conftest import ROOT, clean_environment, why_no_real_hosts
 from tests.e2e.conftest import QUICK, records
-from tests.unit.queue_probe import notes
+from tests.unit.launchers.queue_probe import notes
 
 pytestmark = pytest.mark.train
 
@@ -46,7 +46,7 @@ def ranks_of(study):
     found = {}
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "vit_sweep.task" in words and any(str(study) in word for word in words):
+        if "vit_sweep.job.task" in words and any(str(study) in word for word in words):
             found[int(process.environ()["OMPI_COMM_WORLD_RANK"])] = process
     return found
 
@@ -117,7 +117,7 @@ def test_cancel_ends_the_ranks_on_every_host(sweep, hosts, study):
 
 def test_ranks_on_every_host_are_warned_and_then_told_to_end_and_all_of_them_finish_writing(hosts, tmp_path):
     folder = probe_batch(hosts, tmp_path, "wait")
-    queue = "import sys; from launchers.hostfile_queue import main; sys.exit(main(sys.argv[1:], minute_s=8.0))"
+    queue = "import sys; from launchers.hostfile.queue import main; sys.exit(main(sys.argv[1:], minute_s=8.0))"
     environment = clean_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", queue, folder], cwd=ROOT, env=environment, timeout=120, check=True)
     heard = [note["what"] for note in notes(folder)]
@@ -134,7 +134,7 @@ def test_ranks_on_every_host_are_warned_and_then_told_to_end_and_all_of_them_fin
 def test_ranks_on_every_host_end_when_the_queue_is_killed(hosts, tmp_path):
     folder = probe_batch(hosts, tmp_path, "wait")
     environment = clean_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-    queue = subprocess.Popen([sys.executable, "-m", "launchers.hostfile_queue", folder], cwd=ROOT, env=environment)
+    queue = subprocess.Popen([sys.executable, "-m", "launchers.hostfile.queue", folder], cwd=ROOT, env=environment)
     try:
         wait_for(lambda: len(notes(folder)) == 2, seconds=60)
     finally:
@@ -152,7 +152,7 @@ def probe_batch(hosts, folder, order):
     made = Batch(
         study="s", study_dir=str(folder), profile=parse(PartitionProfile, site, what="lab_hosts"),
         shape=Shape(nodes=2, gpus_per_node=1, minutes=1), tasks=(Task(name="c", attempt=1),),
-        module="tests.unit.queue_probe", closing="tests.unit.queue_probe",
+        module="tests.unit.launchers.queue_probe", closing="tests.unit.launchers.queue_probe",
     )  # fmt: skip
     (batch := Path(made.folder)).mkdir(parents=True)
     (batch / "orders.json").write_text(json.dumps({"0": order}))

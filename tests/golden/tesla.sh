@@ -26,7 +26,7 @@ outputs/golden/jobs/n1-g1-eab97a45/rank.sh
 # One rank of this batch; mpirun starts it on the hosts (see job.sh).
 # mpirun signals the whole group: this shell must outlive the rank, or mpirun takes the rank for ended.
 trap : TERM USR2
-PYTHON -m vit_sweep.task FOLDER/outputs/golden/jobs/n1-g1-eab97a45
+PYTHON -m vit_sweep.job.task FOLDER/outputs/golden/jobs/n1-g1-eab97a45
 code=$?
 [ "$code" = 0 ] || { mkdir -p FOLDER/outputs/golden/jobs/n1-g1-eab97a45/ended; echo "$code" > FOLDER/outputs/golden/jobs/n1-g1-eab97a45/ended/"$VIT_SWEEP_TASK_INDEX-$OMPI_COMM_WORLD_RANK"; }
 exit "$code"
@@ -62,7 +62,7 @@ outputs/golden/jobs/n3-g3-d17b4580/rank.sh
 # One rank of this batch; mpirun starts it on the hosts (see job.sh).
 # mpirun signals the whole group: this shell must outlive the rank, or mpirun takes the rank for ended.
 trap : TERM USR2
-PYTHON -m vit_sweep.task FOLDER/outputs/golden/jobs/n3-g3-d17b4580
+PYTHON -m vit_sweep.job.task FOLDER/outputs/golden/jobs/n3-g3-d17b4580
 code=$?
 [ "$code" = 0 ] || { mkdir -p FOLDER/outputs/golden/jobs/n3-g3-d17b4580/ended; echo "$code" > FOLDER/outputs/golden/jobs/n3-g3-d17b4580/ended/"$VIT_SWEEP_TASK_INDEX-$OMPI_COMM_WORLD_RANK"; }
 exit "$code"

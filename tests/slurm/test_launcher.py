@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 
 from launchers.backend import Doubt, Ended, SubmitError, SubmitProblem, TaskState
-from launchers.inflight import under_way
-from launchers.job import RUN_AGAIN, Shape, Task
+from launchers.batch import RUN_AGAIN, Shape, Task
 from launchers.profile import Spawner
-from launchers.slurm import SlurmLauncher
+from launchers.slurm.backend import SlurmLauncher
+from launchers.submitting import under_way
 from tests.unit.builders import batch, profile
 
 pytestmark = pytest.mark.slurm
@@ -187,7 +187,7 @@ def test_a_client_that_is_killed_while_sbatch_runs_leaves_a_job_that_is_found(se
     (programs / "sbatch").chmod(0o755)
     client = (
         "import sys; from pathlib import Path; from launchers.checked import parse_json;"
-        "from launchers.job import Batch; from launchers.slurm import SlurmLauncher as L;"
+        "from launchers.batch import Batch; from launchers.slurm.backend import SlurmLauncher as L;"
         "b = parse_json(Batch, Path(sys.argv[1], 'batch.json').read_bytes(), what='b');"
         "list(L().submit([L().render(b)]))"
     )

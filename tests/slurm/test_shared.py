@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from launchers.backend import Ended
-from launchers.job import Shape, Task
+from launchers.batch import Shape, Task
 from launchers.profile import GpuDialect
-from launchers.slurm import SlurmLauncher
+from launchers.slurm.backend import SlurmLauncher
 from tests.conftest import ROOT
 from tests.slurm.conftest import trivial, wait_for
 from tests.slurm.curves import CURVE, Curve, planned_order
@@ -108,7 +108,7 @@ PYTHON = """\
 #!/bin/bash
 # Stands for python, but runs the queue with the real one.
 case $2 in
-  launchers.shared_queue) exec {python} "$@" ;;
+  launchers.slurm.shared_queue) exec {python} "$@" ;;
   ranks)
     me="$SLURMD_NODENAME rank $SLURM_PROCID of $SLURM_NTASKS, $SLURM_GPUS_ON_NODE"
     echo "$me" >> {folder}/$VIT_SWEEP_TASK_INDEX ;;

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from launchers.job import Batch, Shape, Task
+from launchers.batch import Batch, Shape, Task
 from launchers.profile import Device, PartitionProfile, Scheduler
-from vit_sweep.cell import Cell, CellFile, Series
-from vit_sweep.point import (
+from vit_sweep.outcome.result import Result, Status
+from vit_sweep.plan.cell import Cell, CellFile, Series
+from vit_sweep.plan.point import (
     BatchPer,
     DataSource,
     DataSpec,
@@ -23,8 +24,7 @@ from vit_sweep.point import (
     Precision,
     Scaling,
 )
-from vit_sweep.record import BatchTriple, EpochReport, RankReport, Record, Resolved
-from vit_sweep.result import Result, Status
+from vit_sweep.record.record import BatchTriple, EpochReport, RankReport, Record, Resolved
 
 MODEL = ModelSpec(name="vit_test", image_size=32, patch_size=8, layers=2, heads=2, width=64, mlp_width=128)
 DATA = DataSpec(name="made_up", source=DataSource.SYNTHETIC, train_images=1600, test_images=100, classes=10)
@@ -183,7 +183,7 @@ def batch(**changes):
         "profile": profile(),
         "shape": Shape(nodes=1, gpus_per_node=2, minutes=60),
         "tasks": tuple(Task(name=name, attempt=1) for name in ("n1-g2-a", "n1-g2-b")),
-        "module": "vit_sweep.task",
+        "module": "vit_sweep.job.task",
     }
     return Batch(**(given | changes))
 

@@ -10,13 +10,13 @@ from enum import StrEnum
 from operator import attrgetter
 
 from launchers.checked import checked
-from vit_sweep.analysis.alike import SINGLE_RUN, alike, scaled
-from vit_sweep.analysis.coverage import of_series
-from vit_sweep.analysis.design import next_cell
-from vit_sweep.analysis.fitted import Fit, Prediction, Refusal, best, predict
-from vit_sweep.analysis.series import Estimate, ScalingSeries, SeriesPoint
-from vit_sweep.analysis.words import interval, number, percent, place
-from vit_sweep.point import Scaling
+from vit_sweep.analysis.laws.coverage import of_series
+from vit_sweep.analysis.laws.design import next_cell
+from vit_sweep.analysis.laws.fitted import Fit, Prediction, Refusal, best, predict
+from vit_sweep.analysis.series.alike import SINGLE_RUN, alike, scaled
+from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
+from vit_sweep.analysis.series.words import interval, number, percent, place
+from vit_sweep.plan.point import Scaling
 
 THRESHOLD = 0.8
 

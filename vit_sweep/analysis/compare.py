@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from launchers.checked import checked
-from vit_sweep.analysis.bootstrap import DRAWS, interval, median_draws
 from vit_sweep.analysis.pairing import Cells, Unpaired, differing, pair, words_of
-from vit_sweep.analysis.run import Run
-from vit_sweep.analysis.series import Estimate
+from vit_sweep.analysis.series.bootstrap import DRAWS, interval, median_draws
+from vit_sweep.analysis.series.series import Estimate
+from vit_sweep.runs.run import Run
 
 Draws = npt.NDArray[np.float64]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from launchers.checked import checked
-from vit_sweep.analysis.run import Run
+from vit_sweep.runs.run import Run
 
 Words = tuple[tuple[str, str], ...]
 

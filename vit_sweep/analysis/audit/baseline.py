@@ -5,8 +5,8 @@ from math import ceil
 from statistics import median
 
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, some
-from vit_sweep.analysis.run import Origin, Run
-from vit_sweep.analysis.series import ScalingSeries, SeriesKey, SeriesPoint
+from vit_sweep.analysis.series.series import ScalingSeries, SeriesKey, SeriesPoint
+from vit_sweep.runs.run import Origin, Run
 
 SUPERLINEAR = 1.01
 """Efficiency from which on single runs are called faster than ideal; epochs of one run differ by less than 1 %

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from launchers.checked import checked
-from vit_sweep.analysis.grouping import group
-from vit_sweep.analysis.run import Run
-from vit_sweep.analysis.series import ScalingSeries
-from vit_sweep.point import Scaling
+from vit_sweep.analysis.series.grouping import group
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.point import Scaling
+from vit_sweep.runs.run import Run
 
 
 class Claim(StrEnum):

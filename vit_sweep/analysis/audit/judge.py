@@ -6,8 +6,8 @@ from launchers.checked import checked
 from vit_sweep.analysis.audit import baseline, executions, learning, machines, network
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Rule, Severity, Standing, evidence_of
 from vit_sweep.analysis.audit.speedups import Speedups, speedups, time_is_not_throughput
-from vit_sweep.analysis.run import Run
-from vit_sweep.analysis.series import ScalingSeries
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.runs.run import Run
 
 RULES: tuple[Rule, ...] = (
     learning.global_batch_grew,

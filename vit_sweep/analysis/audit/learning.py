@@ -1,9 +1,9 @@
 """Rules about what is learnt: the global batch, whose accuracy it is, repeated images. Pure."""
 
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, some
-from vit_sweep.analysis.run import Run
-from vit_sweep.analysis.series import ScalingSeries
-from vit_sweep.plan import PADDING_WORTH_SAYING
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.plan import PADDING_WORTH_SAYING
+from vit_sweep.runs.run import Run
 
 
 def global_batch_grew(evidence: Evidence) -> list[Finding]:

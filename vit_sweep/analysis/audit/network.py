@@ -7,9 +7,9 @@ Every rank of a ring sends and receives 2 (n - 1)/n of the bytes that are reduce
 from statistics import median
 
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, some
-from vit_sweep.analysis.link import gradient_bytes
-from vit_sweep.analysis.run import Origin, Run
-from vit_sweep.analysis.series import ScalingSeries, SeriesPoint
+from vit_sweep.analysis.laws.link import gradient_bytes
+from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
+from vit_sweep.runs.run import Origin, Run
 
 WAITING = 0.25
 """Part of the time in collectives, as the first rank to arrive sees it, from which on waiting must be split off."""

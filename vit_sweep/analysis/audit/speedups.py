@@ -15,9 +15,9 @@ from statistics import median
 
 from launchers.checked import checked
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of
-from vit_sweep.analysis.run import Run
-from vit_sweep.analysis.series import ScalingSeries, SeriesPoint
-from vit_sweep.point import Scaling
+from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
+from vit_sweep.plan.point import Scaling
+from vit_sweep.runs.run import Run
 
 
 @checked

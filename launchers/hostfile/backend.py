@@ -1,0 +1,163 @@
+"""The hostfile backend: machines without a scheduler, reached by mpirun over a remote shell. An edge.
+
+The study's folder must lie on a file system that every host sees under the same path.
+"""
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+from launchers.backend import Doubt, Rendered, Submission, TaskStatus
+from launchers.batch import Batch, Shape
+from launchers.checked import to_json
+from launchers.errors import UserError
+from launchers.hosts import choose_hosts, model_of
+from launchers.profile import Host
+from launchers.queue.client import cancel_queues, find_queues, queue_states, start_queue
+from launchers.script import mpirun_command, rank_command, refuse_pyxis
+from launchers.slurm.backend import clean_environment
+
+NAME = "the hostfile queue"
+_KILL_AFTER_S = 10
+"""How long ranks may go on writing after mpirun has told them to end."""
+
+
+class HostfileLauncher:
+    """One cell at a time on the hosts of the profile; the queue runs here, on the control host."""
+
+    def render(self, batch: Batch) -> Rendered:
+        """Render hostfile, rank wrapper and the script of a task; raises `UserError` where no hosts suit the shape."""
+        refuse_pyxis(batch, "mpirun")
+        hosts = hosts_of(batch)
+        files = {"batch.json": to_json(batch), "rank.sh": _rank_script(batch)}
+        if not batch.shared:
+            files |= {
+                "hostfile": _hostfile(batch, hosts, batch.shape),
+                "job.sh": _job_script(batch, hosts, batch.shape, "hostfile"),
+            }
+            return Rendered(batch=batch, files=files, script="job.sh")
+        for index in range(len(batch.tasks)):
+            shape = batch.shape_of(index)
+            mine, hostfile = hosts[: shape.nodes], f"hostfile-{index}"
+            files |= {
+                hostfile: _hostfile(batch, mine, shape),
+                f"job-{index}.sh": _job_script(batch, mine, shape, hostfile),
+            }
+        return Rendered(batch=batch, files=files | {"job.sh": _one_of_many(batch, hosts)}, script="job.sh")
+
+    def submit(self, rendered: Sequence[Rendered]) -> Iterator[Submission]:
+        """Start one detached queue for all batches."""
+        if not rendered:
+            return
+        if shutil.which("mpirun") is None:
+            raise UserError(
+                "mpirun is not on PATH: a hostfile partition starts its ranks with Open MPI – install it here and on "
+                "the hosts (Debian: openmpi-bin), or add dry_run=true to write the scripts only"
+            )
+        # Inside another Slurm job mpirun would take that job's nodes instead of ours.
+        yield from start_queue(
+            rendered,
+            [sys.executable, "-m", "launchers.hostfile.queue"],
+            name=NAME,
+            environment=clean_environment(os.environ),
+        )
+
+    def find(self, doubts: Iterable[Doubt]) -> dict[str, Submission | None]:
+        """Look for the queue's own word in the folder of each batch."""
+        return find_queues(doubts)
+
+    def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
+        """Read what the queue wrote; without a living queue, whatever it did not finish has ended."""
+        return queue_states(submissions, name=NAME)
+
+    def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
+        """Ask the queue to end the mpirun of these cells, which ends its ranks on every host; wait until it has."""
+        cancel_queues(targets, name=NAME)
+
+
+def hosts_of(batch: Batch) -> tuple[Host, ...]:
+    """Return the hosts of a batch; raises `UserError` with the reason where none suit its shape."""
+    chosen = choose_hosts(batch.profile, batch.shape.nodes, batch.shape.gpus_per_node, without=batch.exclude)
+    if isinstance(chosen, str):
+        raise UserError(chosen)
+    wrong = [host.name for host in chosen if not re.fullmatch(r"[A-Za-z0-9_.@-]+", host.name)]
+    if wrong:
+        raise UserError(f"partition {batch.profile.name}: host {wrong[0]!r} is no name that a hostfile can hold")
+    return chosen
+
+
+def _hostfile(batch: Batch, hosts: tuple[Host, ...], shape: Shape) -> str:
+    lines = [f"{h.name} slots={shape.gpus_per_node}  # {model_of(batch.profile, h)}" for h in hosts]
+    return "\n".join(lines) + "\n"
+
+
+def _rank_script(batch: Batch) -> str:
+    """One rank on one host. It notes a bad end, so that the queue can name the rank that died first."""
+    ended = shlex.quote(f"{batch.folder}/ended")
+    note = f'echo "$code" > {ended}/"$VIT_SWEEP_TASK_INDEX-$OMPI_COMM_WORLD_RANK"'
+    lines = [
+        "#!/bin/bash",
+        "# One rank of this batch; mpirun starts it on the hosts (see job.sh).",
+        "# mpirun signals the whole group: this shell must outlive the rank, or mpirun takes the rank for ended.",
+        "trap : TERM USR2",
+        *batch.profile.setup,
+        shlex.join(rank_command(batch)),
+        "code=$?",
+        f'[ "$code" = 0 ] || {{ mkdir -p {ended}; {note}; }}',
+        *batch.profile.teardown,
+        'exit "$code"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _one_of_many(batch: Batch, hosts: tuple[Host, ...]) -> str:
+    """A shared batch: every task has a script of its own, for its part of the same hosts."""
+    lines = [
+        "#!/bin/bash",
+        f"# vit_sweep study: {batch.study}",
+        f"# one by one on the first of these hosts: {' '.join(host.name for host in hosts)}",
+        "# bash job.sh INDEX runs one of:",
+        *(f"#   {index}: {task.name} attempt {task.attempt}" for index, task in enumerate(batch.tasks)),
+        f'exec bash {shlex.quote(batch.folder)}/job-"$1".sh "$1"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _job_script(batch: Batch, hosts: tuple[Host, ...], shape: Shape, hostfile: str) -> str:
+    """One task: what the queue runs, and what a person may run by hand."""
+    environment = batch.rank_environment
+    named = [(index, task) for index, task in enumerate(batch.tasks) if batch.shape_of(index) == shape]
+    words = mpirun_command(
+        batch,
+        ["bash", f"{batch.folder}/rank.sh"],
+        shape=shape,
+        export=("VIT_SWEEP_JOB_ID", "VIT_SWEEP_NODES", "VIT_SWEEP_RESTART", "VIT_SWEEP_TASK_INDEX"),
+        where=["--hostfile", f"{batch.folder}/{hostfile}"],
+        how=[
+            "--mca", "plm", "rsh", "--mca", "plm_rsh_agent", _agent(batch.profile.remote_shell),
+            "--mca", "odls_base_sigkill_timeout", str(_KILL_AFTER_S),
+        ],
+    )  # fmt: skip
+    allocated = "${VIT_SWEEP_ALLOCATED_GPUS:+-x VIT_SWEEP_ALLOCATED_GPUS} " if batch.shared else ""
+    lines = [
+        "#!/bin/bash",
+        f"# vit_sweep study: {batch.study}",
+        f"# {shape.nodes} host(s) x {shape.gpus_per_node} rank(s): {' '.join(host.name for host in hosts)}",
+        "# bash job.sh INDEX runs one of:",
+        *(f"#   {index}: {task.name} attempt {task.attempt}" for index, task in named),
+        "set -eu",
+        *(f"export {key}={shlex.quote(value)}" for key, value in sorted(environment.items())),
+        f"export VIT_SWEEP_NODES={shape.nodes} VIT_SWEEP_TASK_INDEX=$1",
+        "export VIT_SWEEP_JOB_ID=${VIT_SWEEP_JOB_ID:-hostfile-$$-$1} VIT_SWEEP_RESTART=${VIT_SWEEP_RESTART:-0}",
+        # A task that a person starts by hand has no time limit.
+        f"exec mpirun ${{VIT_SWEEP_JOB_ENDS:+-x VIT_SWEEP_JOB_ENDS}} {allocated}{shlex.join(words[1:])}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _agent(remote_shell: str) -> str:
+    """Open MPI 4.1 drops a last word of one letter (`ssh -l u`), unless a space follows it."""
+    return f"{remote_shell} " if len(remote_shell.rsplit(" ", maxsplit=1)[-1]) == 1 else remote_shell

@@ -1,0 +1,171 @@
+"""The hostfile queue: `python -m launchers.hostfile.queue BATCH_FOLDER...` works batches off over their hosts.
+
+It runs apart from the client, on the control host, one task at a time. A task starts when all of its hosts
+are free of this user's other studies: a lock for each host, on this machine.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import quote
+
+from launchers.hostfile.backend import hosts_of
+from launchers.queue.card import write_cards
+from launchers.queue.exits import job_code, sentence, shell_code
+from launchers.queue.holding import Holdings
+from launchers.queue.loop import cells_of, read_batches, work_off
+from launchers.queue.slots import Slots, slot_folder
+from launchers.queue.task import Cell
+
+_GRACE_S = 25.0
+"""How long mpirun may take to end its ranks: twice what it grants them (measured), and less than a client waits."""
+_PR_SET_PDEATHSIG = 1
+
+
+def main(folders: list[str], *, minute_s: float = 60.0) -> int:
+    """Work off the batches in `folders`, widest first; returns 0 once every task has ended, however it ended.
+
+    `minute_s`: seconds of a minute of time limits, for tests.
+    """
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    write_cards(Path(folder) for folder in folders)
+    cells = cells_of(read_batches(folders), minute_s)
+    holdings = Holdings(cells)
+    work_off(
+        cells,
+        _Hosts(holdings).start_ranks,
+        job_id=lambda cell: f"hostfile-{os.getpid()}-{cell.index}",
+        told_to_end=lambda: bool(told),
+        tidy=holdings.tidy,
+    )
+    return 0
+
+
+class _Hosts:
+    """All hosts of the partition, of which one task at a time takes some."""
+
+    def __init__(self, holdings: Holdings) -> None:
+        self._holdings = holdings
+        self._current: _Mpirun | None = None
+        self._slots: dict[tuple[str, ...], Slots] = {}
+        self._die_with_us = _death_signal()
+
+    def start_ranks(self, cell: Cell, place: dict[str, str]) -> "_Mpirun | None":
+        """Start the task's script, if no other task runs and its hosts are free."""
+        if self._current is not None and not self._current.over:
+            return None
+        hosts = tuple(host.name for host in hosts_of(cell.batch))
+        locks = tuple(f"host-{quote(name, safe='')}" for name in hosts)
+        slots = self._slots.setdefault(locks, Slots(list(locks), slot_folder()))
+        shared = cell.batch.shared
+
+        def take() -> list[str] | None:
+            return slots.take(len(slots))
+
+        taken = self._holdings.of(cell, take, slots.give_back) if shared else take()
+        if taken is None:
+            cell.detail = "its hosts are taken by another study"
+            return None
+        own = [] if shared else taken
+        try:
+            process = self._start(cell, place)
+        except OSError:
+            slots.give_back(own)
+            raise
+        mine = " ".join(hosts[: cell.shape.nodes])
+        self._current = _Mpirun(process, cell, mine, lambda: slots.give_back(own))
+        return self._current
+
+    def _start(self, cell: Cell, place: dict[str, str]) -> subprocess.Popen[bytes]:
+        for stale in cell.folder.glob(f"ended/{cell.index}-*"):
+            stale.unlink()
+        with _log(cell).open("wb") as out:
+            return subprocess.Popen(
+                ["bash", str(cell.folder / "job.sh"), str(cell.index)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                cwd=cell.folder.parent.parent,
+                env=os.environ | place,
+                preexec_fn=self._die_with_us,  # noqa: PLW1509 - this process has one thread
+            )
+
+
+class _Mpirun:
+    """One mpirun and its ranks; see `launchers.queue.task.Run`."""
+
+    grace_s = _GRACE_S
+
+    def __init__(self, process: subprocess.Popen[bytes], cell: Cell, hosts: str, give_back: Callable[[], None]) -> None:
+        self.hosts = hosts
+        self.over = False
+        self._process = process
+        self._folder, self._index, self._log = cell.folder, cell.index, _log(cell)
+        self._give_back = give_back
+
+    def code(self) -> int | None:
+        code = self._process.poll()
+        return None if code is None else (job_code(self._codes()) if code else 0) or shell_code(code)
+
+    def broken(self) -> bool:
+        """Never: mpirun ends its ranks when one has failed."""
+        return False
+
+    def how(self) -> str:
+        code = self.code()
+        return how_it_ended(code or 0, self._codes(), self._log.read_text(errors="replace"))
+
+    def send(self, number: signal.Signals) -> None:
+        """Mpirun hands SIGUSR2 on; told to end it ends its ranks; killed, the daemons on the hosts end theirs."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def sentinels(self) -> list[int]:
+        return []
+
+    def give_back(self) -> None:
+        self.over = True
+        self._give_back()
+
+    def _codes(self) -> dict[int, int]:
+        """Exit codes of the ranks that ended badly, as their wrappers noted them."""
+        codes: dict[int, int] = {}
+        for path in self._folder.glob(f"ended/{self._index}-*"):
+            text = path.read_text().strip()
+            if text.isdigit():
+                codes[int(path.name.split("-")[1])] = int(text)
+        return codes
+
+
+def how_it_ended(code: int, ranks: dict[int, int], output: str) -> str:
+    """Say how a task ended; `code` and `ranks` are shell exit codes. Where no rank said a word, mpirun's first do."""
+    if code == 0 or ranks:
+        return sentence(ranks)
+    words = [line.strip() for line in output.splitlines() if line.strip(" -")]
+    return f"mpirun ended with code {code}: {words[0] if words else 'it said nothing'}"
+
+
+def _log(cell: Cell) -> Path:
+    """What mpirun prints; numbered like attempts, `0` and then `0.1`."""
+    return cell.folder / f"mpirun-{cell.index}{f'.{cell.restart}' if cell.restart else ''}.log"
+
+
+def _death_signal() -> Callable[[], None]:
+    """Return what a child calls so that it is told to end when this process is gone, even by SIGKILL."""
+    libc, queue = ctypes.CDLL(None), os.getpid()
+
+    def in_the_child() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM.value)
+        if os.getppid() != queue:  # it was gone before
+            os._exit(143)
+
+    return in_the_child
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,167 @@
+"""The local queue: `python -m launchers.local.queue BATCH_FOLDER...` works batches off on this machine.
+
+It runs apart from the client. Ranks are forked from one server process that has imported the batch's
+`preload` modules once (torch and its kin cost seconds in every fresh process). A cell starts when its
+cores or GPUs are free on the whole machine; one with more ranks than cores, and every cell of an `exclusive`
+profile, gets the machine for itself.
+"""
+
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from launchers.local.rank import run_rank
+from launchers.profile import Device
+from launchers.queue.card import write_cards
+from launchers.queue.exits import job_code, sentence, shell_code
+from launchers.queue.holding import Holdings
+from launchers.queue.loop import cells_of, read_batches, work_off
+from launchers.queue.slots import Slots, slot_folder, slots_of
+from launchers.queue.task import Cell
+
+_IMPORTS = ("launchers.queue.card", "launchers.queue.loop", "launchers.local.rank", "launchers.queue.slots")
+
+
+def main(folders: list[str], *, minute_s: float = 60.0) -> int:
+    """Work off the batches in `folders`; returns 0 once every task has ended, however it ended.
+
+    `minute_s`: seconds of a minute of time limits, for tests.
+    """
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    write_cards(Path(folder) for folder in folders)
+    batches = read_batches(folders)
+    first = batches[0][1]
+    os.environ.update(first.rank_environment)  # the fork server inherits it; OpenMP reads it at import
+    if first.code is not None:
+        sys.path.insert(0, first.code)  # the fork server's as well: PYTHONPATH alone would come after it
+    context = multiprocessing.get_context("forkserver")
+    # A forked rank runs this module again for its names, and shall find its imports done.
+    context.set_forkserver_preload([*_IMPORTS, *first.preload])
+    cells = cells_of(batches, minute_s)
+    holdings = Holdings(cells)
+    machine = _Machine(Slots(slots_of(first.profile), slot_folder()), holdings, context)
+    work_off(
+        cells,
+        machine.start_ranks,
+        job_id=lambda cell: f"local-{os.getpid()}-{cell.index}",
+        told_to_end=lambda: bool(told),
+        tidy=holdings.tidy,
+    )
+    return 0
+
+
+class _Machine:
+    """Cores or GPUs, and the server that forks ranks."""
+
+    def __init__(self, slots: Slots, holdings: Holdings, context: ForkServerContext) -> None:
+        self._slots, self._holdings = slots, holdings
+        self._context = context
+        self._can_fork = threading.Event()
+        # Apart, since whoever asks the server to fork waits until its imports are done, deaf to clients.
+        threading.Thread(target=self._wait_for_the_server, daemon=True).start()
+
+    def _wait_for_the_server(self) -> None:
+        try:
+            self._context.Process(target=os.getpid, daemon=True).start()
+        finally:
+            self._can_fork.set()  # if it cannot, the first task will say why
+
+    def start_ranks(self, cell: Cell, place: dict[str, str]) -> "_Ranks | None":
+        """Start all ranks of a cell, if its slots are free. Raises `OSError` where no process can be started."""
+        if not self._can_fork.is_set():
+            return None
+        profile, world = cell.batch.profile, cell.shape.gpus
+        per_rank = profile.cpus_per_gpu if profile.device is Device.CPU else 1
+        taken = self._take(cell, per_rank)
+        if taken is None:
+            return None
+        ranks = _Ranks(self._slots, [] if cell.batch.shared else taken)
+        mine = taken[: world * per_rank] if cell.batch.shared else taken
+        numbers = [name.split("-", 1)[1] for name in mine]
+        environment = cell.batch.rank_environment | place | {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
+        if profile.device is Device.CUDA:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(numbers)
+        # A rank keeps to its own cores, unless there are too few: then the kernel shares them out.
+        own_cores = profile.device is Device.CPU and len(numbers) >= world * per_rank
+        try:
+            for rank in range(world):
+                cores = [int(n) for n in numbers[rank * per_rank : (rank + 1) * per_rank]] if own_cores else []
+                words = (
+                    environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                    cores,
+                    cell.batch.module,
+                    str(cell.folder),
+                )
+                process = self._context.Process(target=run_rank, args=words)
+                process.start()
+                ranks.processes.append(process)
+        except (OSError, EOFError) as error:
+            ranks.send(signal.SIGKILL)
+            ranks.give_back()
+            raise OSError(f"the server that forks ranks does not answer ({error!r})") from error
+        return ranks
+
+    def _take(self, cell: Cell, per_rank: int) -> list[str] | None:
+        """The slots of a task, or all those of its batch where that shares them; None if they are not free now."""
+        wanted = len(self._slots) if cell.batch.profile.exclusive else cell.batch.shape.gpus * per_rank
+        if not cell.batch.shared:
+            return self._slots.take(wanted)
+        return self._holdings.of(cell, lambda: self._slots.take(wanted), self._slots.give_back)
+
+
+class _Ranks:
+    """Processes of one start; see `launchers.queue.task.Run`."""
+
+    grace_s = 10.0
+
+    def __init__(self, slots: Slots, taken: list[str]) -> None:
+        self.processes: list[BaseProcess] = []
+        self.hosts = socket.gethostname()
+        self._slots = slots
+        self._taken = taken
+        self._causes: dict[int, int] | None = None
+        """Codes of the ranks that had failed before the others were told to end."""
+
+    def code(self) -> int | None:
+        if any(process.exitcode is None for process in self.processes):
+            return None
+        return job_code(self._causes or self._codes())
+
+    def broken(self) -> bool:
+        return any(self._codes().values())
+
+    def how(self) -> str:
+        return sentence(self._causes or self._codes())
+
+    def send(self, number: signal.Signals) -> None:
+        if number is signal.SIGTERM and self._causes is None:
+            self._causes = {rank: code for rank, code in self._codes().items() if code}
+        for process in self.processes:
+            if process.exitcode is None and process.pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, number)
+
+    def sentinels(self) -> list[int]:
+        return [process.sentinel for process in self.processes if process.exitcode is None]
+
+    def give_back(self) -> None:
+        for process in self.processes:
+            process.join()
+        self._slots.give_back(self._taken)
+
+    def _codes(self) -> dict[int, int]:
+        """Codes of the ranks that have ended."""
+        ended = {rank: process.exitcode for rank, process in enumerate(self.processes)}
+        return {rank: shell_code(code) for rank, code in ended.items() if code is not None}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

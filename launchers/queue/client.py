@@ -1,0 +1,178 @@
+"""What clients do with the queues of ours: start one, find one again, ask it, end some of its tasks. An edge.
+
+The lock of `launchers.submitting` lives as long as the queue, so a client can tell a queue that has not come up yet
+from one that never was.
+"""
+
+import os
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import psutil
+
+from launchers.backend import Doubt, Ended, Rendered, Submission, SubmitError, SubmitProblem, TaskState, TaskStatus
+from launchers.errors import UserError
+from launchers.queue.card import CARD, handle_of, host_of, nobody, process_of, read_card
+from launchers.queue.files import STATES, ask_to_cancel, forget, read_states
+from launchers.submitting import under_way, wait_until_settled
+
+_FIND_S = 30.0
+"""How long a queue may take to come up before nothing is said of it."""
+_CANCEL_S = 30.0
+"""How long a queue may take to end tasks; more than it gives their ranks."""
+_LOOK_AGAIN_S = 0.1
+
+
+def start_queue(
+    rendered: Sequence[Rendered], command: list[str], *, name: str, environment: Mapping[str, str] | None = None
+) -> Iterator[Submission]:
+    """Start `command BATCH_FOLDER...` apart from this process; `name` is for people.
+
+    Raises `SubmitError` when it ends at once, and (as busy: look it up) when a living queue has one of the batches.
+    """
+    folders = [Path(item.batch.folder) for item in rendered]
+    for folder in folders:
+        _refuse_second_queue(folder, name)
+    code = rendered[0].batch.code
+    own = dict(os.environ if environment is None else environment)
+    if code is not None:
+        # The queue itself runs the code that its ranks will run.
+        own["PYTHONPATH"] = ":".join(filter(None, [code, own.get("PYTHONPATH")]))
+    log = folders[0] / "queue.log"
+    with ExitStack() as stack:
+        # The queue inherits the locks and never closes them. It inherits nothing else of ours.
+        locks = [stack.enter_context(under_way(folder)) for folder in folders]
+        for folder in folders:
+            (folder / CARD).unlink(missing_ok=True)
+            forget(folder)
+        out = stack.enter_context(log.open("ab"))
+        process = subprocess.Popen(
+            [*command, *map(str, folders)],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C in the client's terminal must not reach it
+            cwd=rendered[0].batch.study_dir,
+            env=own,
+            pass_fds=locks,
+        )
+    try:
+        handle = handle_of(process.pid)
+    except psutil.NoSuchProcess:
+        raise SubmitError(f"{name} ended at once: {log.read_text()[-500:]}") from None
+    for item in rendered:
+        yield Submission(
+            batch_name=item.batch.name, folder=item.batch.folder, handle=handle, tasks=len(item.batch.tasks)
+        )
+
+
+def find_queues(doubts: Iterable[Doubt], *, wait_s: float = _FIND_S) -> dict[str, Submission | None]:
+    """Look up batches by the card that their queue writes first thing; None: no queue ever had it.
+
+    A queue that was started and has not said so yet is waited for. One that still has not after `wait_s` is left out.
+    """
+    found: dict[str, Submission | None] = {}
+    open_doubts = list(doubts)
+    deadline = time.monotonic() + wait_s
+    while True:
+        open_doubts = [doubt for doubt in open_doubts if not _look(doubt, found)]
+        if not open_doubts or time.monotonic() >= deadline:
+            return found
+        time.sleep(_LOOK_AGAIN_S)
+
+
+def queue_states(submissions: Iterable[Submission], *, name: str) -> dict[tuple[str, int], TaskStatus]:
+    """Read what queues wrote; without a living queue, whatever it did not finish has ended."""
+    here = host_of(nobody())
+    states: dict[tuple[str, int], TaskStatus] = {}
+    for submission in submissions:
+        # In this order: a queue that is gone now writes nothing later.
+        alive = process_of(submission.handle) is not None
+        written = read_states(Path(submission.folder))
+        host = host_of(submission.handle)
+        for index in range(submission.tasks):
+            status = written.get(index, TaskStatus(state=TaskState.QUEUED))
+            if status.state is not TaskState.ENDED and not alive:
+                status = (
+                    TaskStatus(state=TaskState.ENDED, detail=f"{name} is gone", ended=Ended.UNSAID, hosts=status.hosts)
+                    if host == here
+                    else TaskStatus(state=TaskState.UNKNOWN, detail=f"its queue is on {host}", hosts=status.hosts)
+                )
+            states[submission.batch_name, index] = status
+    return states
+
+
+def cancel_queues(
+    targets: Iterable[tuple[Submission, Sequence[int] | None]], *, name: str, wait_s: float = _CANCEL_S
+) -> None:
+    """Ask queues to end tasks, and wait until they say that those ended. A queue that is gone has none.
+
+    Raises `UserError` when one has not said so after `wait_s`.
+    """
+    asked: list[tuple[Submission, set[int]]] = []
+    for submission, indices in targets:
+        wanted = _not_ended(submission, range(submission.tasks) if indices is None else indices)
+        if wanted and not _is_gone(submission):
+            ask_to_cancel(Path(submission.folder), wanted)
+            asked.append((submission, wanted))
+    deadline = time.monotonic() + wait_s
+    for submission, wanted in asked:
+        while (left := _not_ended(submission, wanted)) and not _is_gone(submission):
+            if time.monotonic() >= deadline:
+                raise _not_cancelled(submission, left, name, wait_s)
+            time.sleep(_LOOK_AGAIN_S)
+
+
+def _refuse_second_queue(folder: Path, name: str) -> None:
+    """A batch's name is unique to its attempts, so this is only seen where two clients submit the same thing."""
+    settled = wait_until_settled(folder, _FIND_S if read_card(folder) is None else 0)
+    handle = read_card(folder)
+    process = process_of(handle) if handle is not None else None
+    if process is not None:
+        words = f"{name} (process {process.pid}) works on this batch already"
+    elif not settled:
+        words = "another client submits this batch, or a queue has it and says nothing"
+    else:
+        return
+    raise SubmitError(f"{folder}: {words}; it was not submitted again", SubmitProblem.BUSY)
+
+
+def _look(doubt: Doubt, found: dict[str, Submission | None]) -> bool:
+    """Note what is known of a batch; returns whether that is the last word."""
+    folder = Path(doubt.folder)
+    # In this order: once the lock is free, no queue will come up any more, but one may have come and gone.
+    settled = wait_until_settled(folder, 0)
+    handle = read_card(folder)
+    if handle is None and settled and (folder / STATES).exists():
+        handle = nobody()  # its card was lost; that it had the batch is certain
+    if handle is not None and (settled or handle != nobody()):
+        found[doubt.batch_name] = Submission(
+            batch_name=doubt.batch_name, folder=doubt.folder, handle=handle, tasks=doubt.tasks
+        )
+        return True
+    if settled:
+        found[doubt.batch_name] = None
+    return settled
+
+
+def _not_ended(submission: Submission, indices: Iterable[int]) -> set[int]:
+    written = read_states(Path(submission.folder))
+    return {i for i in indices if i not in written or written[i].state is not TaskState.ENDED}
+
+
+def _is_gone(submission: Submission) -> bool:
+    """Whether the queue is certainly gone; of one on another host nobody here can say."""
+    return host_of(submission.handle) == host_of(nobody()) and process_of(submission.handle) is None
+
+
+def _not_cancelled(submission: Submission, left: set[int], name: str, waited_s: float) -> UserError:
+    host, pid = submission.handle.split("/")[:2]
+    tasks = ", ".join(map(str, sorted(left)))
+    return UserError(
+        f"cancel: {name} (process {pid} on {host}) has not ended task(s) {tasks} of {submission.batch_name} within "
+        f"{waited_s:.0f} s – the request stays and is followed if the queue lives; look again with the same command, "
+        f"read {submission.folder}/queue.log, or end the whole queue on {host} with: kill {pid}"
+    )

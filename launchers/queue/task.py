@@ -1,0 +1,239 @@
+"""One task in a queue of ours: started, warned, ended, closed, and perhaps started again.
+
+How processes are started is the queue's own business (`Run`); what happens to them, and when, is the same for all.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from launchers.backend import Ended, TaskState, TaskStatus
+from launchers.batch import RUN_AGAIN, Batch, Shape
+from launchers.queue.clock import Due, Moments, due
+
+CLOSING_LIMIT_S = 60.0
+"""How long a closing module may take."""
+
+
+class Run(Protocol):
+    """All ranks of one start of a task."""
+
+    grace_s: float
+    """Between being told to end and being killed, seconds."""
+    hosts: str
+    """Where it runs, for people."""
+
+    def code(self) -> int | None:
+        """Exit code of the whole, as a shell has it; None while a rank lives."""
+
+    def broken(self) -> bool:
+        """Whether a rank has failed while others live, and nobody else ends those."""
+
+    def how(self) -> str:
+        """Say how it ended; empty when well."""
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to every rank that lives."""
+
+    def sentinels(self) -> list[int]:
+        """Descriptors that become readable when a rank ends; none where only asking helps."""
+
+    def give_back(self) -> None:
+        """Let others have its cores, GPUs or hosts."""
+
+
+@dataclass(kw_only=True)
+class Start:
+    """One start of a task."""
+
+    run: Run
+    place: dict[str, str]
+    """Variables that tell ranks and the closing module which start of which task they belong to."""
+    moments: Moments
+    told: Ended | None = None
+    """Why its ranks were told to end; None: they were not, or because one of them had failed."""
+    detail: str = ""
+    closing: subprocess.Popen[bytes] | None = None
+    """After the ranks ended badly."""
+    closing_begun: float = 0.0
+
+
+@dataclass(kw_only=True)
+class Cell:
+    """A task of a batch, and what has become of it."""
+
+    batch: Batch
+    folder: Path
+    """The batch's folder as the queue was given it."""
+    index: int
+    limit_s: float
+    """Time limit of one start, seconds."""
+    restart: int = 0
+    detail: str = ""
+    hosts: str = ""
+    cancelled: bool = False
+    ended: Ended | None = None
+    """Only once it is over."""
+    start: Start | None = None
+    """Only while it runs or is being closed."""
+    allocation_ends: float | None = None
+    """Unix time at which somebody else ends all that runs here (Slurm: the job's time limit); None: nobody does."""
+    taken_away: bool = False
+    """Whether its allocation is being taken away: an end from now on is no end, it waits for whoever goes on."""
+
+    @property
+    def shape(self) -> Shape:
+        """What it runs on, and how long at most."""
+        return self.batch.shape_of(self.index)
+
+    @property
+    def queued(self) -> bool:
+        """Whether it waits to be started, for the first time or again."""
+        return self.start is None and self.ended is None
+
+    @property
+    def status(self) -> TaskStatus:
+        """What clients are told. A task is not over before its closing module has decided."""
+        state = TaskState.RUNNING if self.start else TaskState.ENDED if self.ended else TaskState.QUEUED
+        return TaskStatus(state=state, detail=self.detail, ended=self.ended, hosts=self.hosts)
+
+
+StartRanks = Callable[[Cell, dict[str, str]], Run | None]
+"""Starts the ranks of a task with the given variables; None while there is no room. It may note why in `detail`."""
+
+
+def begin(cell: Cell, start_ranks: StartRanks, job_id: str, now: float) -> bool:
+    """Start a queued task if there is room; returns whether clients should hear of it."""
+    ends = time.time() + cell.limit_s
+    place = {
+        "VIT_SWEEP_TASK_INDEX": str(cell.index),
+        "VIT_SWEEP_JOB_ID": job_id,
+        "VIT_SWEEP_RESTART": str(cell.restart),
+        "VIT_SWEEP_JOB_ENDS": str(int(ends if cell.allocation_ends is None else min(ends, cell.allocation_ends))),
+    }
+    if cell.batch.shared:
+        place["VIT_SWEEP_ALLOCATED_GPUS"] = str(cell.batch.shape.gpus)
+    before = cell.detail
+    try:
+        run = start_ranks(cell, place)
+    except OSError as error:
+        cell.ended, cell.detail = Ended.FAILED, f"it could not be started: {error}"
+        return True
+    if run is None:
+        return cell.detail != before
+    moments = Moments(begun=now, limit_s=cell.limit_s, grace_s=run.grace_s)
+    cell.start, cell.detail, cell.hosts = Start(run=run, place=place, moments=moments), "", run.hosts
+    return True
+
+
+def cancel(cell: Cell, now: float) -> bool:
+    """End a task because somebody asked for it; returns whether clients should hear of it."""
+    if cell.cancelled or cell.ended is not None:
+        return False
+    cell.cancelled = True
+    if cell.start is None:
+        cell.ended, cell.detail = Ended.CANCELLED, "cancelled"
+        return True
+    if cell.start.closing is None:
+        _tell(cell.start, Ended.CANCELLED, "cancelled", now)
+    return False
+
+
+def attend(cell: Cell, now: float) -> bool:
+    """Do what is due for a task that has been started; returns whether clients should hear of it."""
+    if cell.start is None:
+        return False
+    if cell.start.closing is not None:
+        return _attend_closing(cell, cell.start, cell.start.closing, now)
+    code = cell.start.run.code()
+    if code is not None:
+        return _ranks_ended(cell, cell.start, code, now)
+    _attend_ranks(cell, cell.start, now)
+    return False
+
+
+def _attend_ranks(cell: Cell, start: Start, now: float) -> None:
+    if start.moments.broken is None and start.run.broken():
+        start.moments = replace(start.moments, broken=now)
+    match due(start.moments, now):
+        case Due.WARN:
+            start.run.send(signal.SIGUSR2)
+            start.moments = replace(start.moments, warned=now)
+        case Due.TIME_LIMIT:
+            _tell(start, Ended.TIME_LIMIT, f"its time limit of {cell.shape.minutes} min was over", now)
+        case Due.END_THE_REST:
+            _tell(start, None, start.run.how(), now)
+        case Due.KILL:
+            start.run.send(signal.SIGKILL)
+            start.moments = replace(start.moments, killed=now)
+        case Due.NOTHING:
+            pass
+
+
+def _tell(start: Start, why: Ended | None, detail: str, now: float) -> None:
+    """Tell the ranks to end. The first reason is the one that counts."""
+    if start.moments.told is None:
+        start.told, start.detail = why, detail
+        start.run.send(signal.SIGTERM)
+        start.moments = replace(start.moments, told=now)
+
+
+def _ranks_ended(cell: Cell, start: Start, code: int, now: float) -> bool:
+    if code == 0:
+        # Even if it was told to end: it had finished before it heard.
+        _leave(cell, start, Ended.COMPLETED, "")
+        return True
+    start.detail = start.detail or start.run.how()
+    if cell.batch.closing is None:
+        _leave(cell, start, start.told or Ended.FAILED, start.detail)
+        return True
+    # Its cores stay taken: the closing module must neither disturb a neighbour's timing nor lose its task its place.
+    words = [sys.executable, "-m", cell.batch.closing, str(cell.folder), str(code)]
+    environment = os.environ | cell.batch.rank_environment | start.place
+    try:
+        start.closing = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, cwd=cell.folder.parent.parent, env=environment
+        )
+        start.closing_begun = now
+    except OSError as error:
+        _after_closing(cell, start, again=False, said=f"its closing module did not start: {error}")
+    cell.detail = start.detail
+    return True
+
+
+def _attend_closing(cell: Cell, start: Start, closing: subprocess.Popen[bytes], now: float) -> bool:
+    code, said = closing.poll(), ""
+    if code is None:
+        if now < start.closing_begun + CLOSING_LIMIT_S:
+            return False
+        closing.kill()
+        closing.wait()
+        said = f"its closing module took longer than {CLOSING_LIMIT_S:.0f} s and was killed"
+    elif code not in (0, RUN_AGAIN):
+        said = f"its closing module ended with code {code}"
+    _after_closing(cell, start, again=code == RUN_AGAIN, said=said)
+    return True
+
+
+def _after_closing(cell: Cell, start: Start, *, again: bool, said: str) -> None:
+    ended, detail = start.told or Ended.FAILED, "; ".join(filter(None, [start.detail, said]))
+    if again and cell.cancelled:
+        ended, detail = Ended.CANCELLED, "cancelled"
+    _leave(cell, start, ended, detail)
+    if again and not cell.cancelled:
+        cell.ended, cell.hosts = None, ""
+        cell.restart, cell.detail = cell.restart + 1, f"starts again: {start.detail}"
+
+
+def _leave(cell: Cell, start: Start, ended: Ended, detail: str) -> None:
+    start.run.give_back()
+    cell.start, cell.ended, cell.detail = None, ended, detail
+    if cell.taken_away and not cell.cancelled:
+        # Not even a good end counts: srun says 0 of ranks whose node was taken. The next start sees what was done.
+        cell.ended, cell.detail = None, "its allocation was taken away"

@@ -1,0 +1,93 @@
+"""What a rank executes, with or without a container, as words for a shell. Pure."""
+
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+
+from launchers.batch import Batch, Shape
+from launchers.errors import UserError
+from launchers.profile import ContainerRuntime, Device
+
+
+def rank_command(batch: Batch, *, python: str | None = None, before_module: tuple[str, ...] = ()) -> list[str]:
+    """Return the words of one rank: interpreter, module, folder; inside Apptainer where the profile says so.
+
+    `before_module` goes between the interpreter and `-m MODULE`, for a program that starts the module itself.
+    """
+    profile, container = batch.profile, batch.profile.container
+    module = [*before_module, "-m", batch.module, batch.folder]
+    if container is None:
+        return [profile.python or python or sys.executable, *module]
+    if container.runtime is ContainerRuntime.PYXIS:
+        return [container.python, *module]
+    mounts = [word for mount in (_bindable(batch), *container.mounts) for word in ("--bind", mount)]
+    gpus = ["--nv"] if profile.device is Device.CUDA else []
+    return ["apptainer", "exec", *gpus, *mounts, container.image, *_snapshot(batch), container.python, *module]
+
+
+def closing_command(batch: Batch, closing: str, *, python: str | None = None) -> list[str]:
+    """Return the words of a batch's closing module, which runs once on a job's first node; the code is to be added."""
+    command = rank_command(replace(batch, module=closing), python=python)
+    if container_flags(batch):
+        # Pyxis is a plugin of srun; the ranks' own step has ended, but srun may not have noticed yet.
+        return ["srun", "--nodes=1", "--ntasks=1", "--overlap", *container_flags(batch), *command]
+    return command
+
+
+def mpirun_command(
+    batch: Batch,
+    command: Iterable[str],
+    *,
+    export: Iterable[str],
+    shape: Shape | None = None,
+    where: Iterable[str] = (),
+    how: Iterable[str] = (),
+) -> list[str]:
+    """Return the words of an Open MPI call: a rank per GPU, host after host, with our variables and `export` set.
+
+    `shape` where it is not the batch's; `where` names the hosts and `how` the transport, where Slurm does not.
+    """
+    shape = shape or batch.shape
+    layout = ["-np", str(shape.gpus), "--map-by", f"ppr:{shape.gpus_per_node}:node", "--bind-to", "none"]
+    variables = [word for name in sorted({*batch.rank_environment, *export}) for word in ("-x", name)]
+    return ["mpirun", *where, *layout, *how, *variables, *batch.profile.mpirun_args, *command]
+
+
+def container_flags(batch: Batch) -> list[str]:
+    """Return the flags that Pyxis adds to srun; none for any other runtime.
+
+    Our variables are named, since the image's own values would win over those of the job.
+    """
+    container = batch.profile.container
+    if container is None or container.runtime is not ContainerRuntime.PYXIS:
+        return []
+    folder = _bindable(batch)
+    return [
+        f"--container-image={container.image}",
+        f"--container-mounts={','.join([f'{folder}:{folder}', *container.mounts])}",
+        f"--container-env={','.join(sorted(batch.rank_environment))}",
+    ]
+
+
+def refuse_pyxis(batch: Batch, who: str) -> None:
+    """Raise `UserError` where `who` starts ranks without srun, whose plugin Pyxis is."""
+    container = batch.profile.container
+    if container is not None and container.runtime is ContainerRuntime.PYXIS:
+        raise UserError(
+            f"partition {batch.profile.name}: container.runtime=pyxis is a plugin of srun, but {who} starts the "
+            "ranks – use runtime: apptainer, or spawner: srun on a Slurm partition"
+        )
+
+
+def _snapshot(batch: Batch) -> list[str]:
+    """Set PYTHONPATH inside the image: Apptainer hands variables on, but the image's own value would win."""
+    return [] if batch.code is None else ["env", f"PYTHONPATH={batch.rank_environment['PYTHONPATH']}"]
+
+
+def _bindable(batch: Batch) -> str:
+    """The study's folder, refused where the runtime would read its name as several mounts."""
+    if ":" in batch.study_dir or "," in batch.study_dir:
+        raise UserError(
+            f"outputs={batch.study_dir!r}: a container's mount takes : and , for separators – use a folder without them"
+        )
+    return batch.study_dir

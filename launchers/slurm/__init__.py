@@ -1,0 +1,1 @@
+"""Slurm: sbatch scripts, states, refusals, discovery, the queue inside a shared job."""

@@ -1,0 +1,279 @@
+"""What a live Slurm says of its GPU partitions, as the keys of a profile. Pure, but for `ask`, which runs programs.
+
+`found` makes of captured texts what `vit_sweep profiles discover` writes and `profiles drift` compares.
+"""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import field
+from typing import Any
+
+from launchers.checked import checked
+from launchers.errors import UserError
+from launchers.profile import PartitionProfile
+from launchers.slurm.scontrol import Fields, config, entries, gpus, minutes, need, qos_submit_limits, version, whole
+
+PARTITIONS = ("scontrol", "show", "partition", "--oneliner")
+NODES = ("scontrol", "show", "node", "--oneliner")
+CONFIG = ("scontrol", "show", "config")
+QOS = ("sacctmgr", "-n", "-P", "show", "qos", "format=Name,MaxSubmitPU")
+
+_UNLIMITED_MINUTES = 7 * 1440
+_DEFAULT_MINUTES = 60
+_UNUSABLE = ("DOWN", "DRAIN", "FAIL", "FUTURE", "NOT_RESPONDING", "INVAL")
+_MODELS = {
+    "t4": "Tesla T4", "v100": "Tesla V100", "p100": "Tesla P100", "p4": "Tesla P4", "k80": "Tesla K80",
+    "a10": "NVIDIA A10", "a16": "NVIDIA A16", "a30": "NVIDIA A30", "a40": "NVIDIA A40", "a100": "NVIDIA A100",
+    "l4": "NVIDIA L4", "l40": "NVIDIA L40", "l40s": "NVIDIA L40S", "h100": "NVIDIA H100", "h200": "NVIDIA H200",
+    "b200": "NVIDIA B200", "rtx3090": "NVIDIA GeForce RTX 3090", "rtx4090": "NVIDIA GeForce RTX 4090",
+    "rtx6000": "NVIDIA RTX 6000",
+}  # fmt: skip
+_NO_BF16 = re.compile(r"t4|v100|p100|p40?|k80|gtx.*|rtx20.*|rtx_?2080.*|tesla.*|titan.*")
+"""Types before Ampere, which only emulate bf16."""
+_MIG = re.compile(r"\dg\.\d+gb")
+
+
+@checked
+class Answers:
+    """What the cluster's programs printed."""
+
+    partitions: str
+    nodes: str
+    config: str
+    qos: str = ""
+    """Empty where there is no accounting database."""
+
+
+@checked
+class Found:
+    """One partition, or one GPU type of it."""
+
+    partition: str
+    gpu_type: str | None
+    default: bool
+    """Whether jobs that name no partition go here."""
+    keys: dict[str, Any]
+    """What a profile of it says; every key is known to `PartitionProfile`."""
+    unlimited: bool = False
+    """Whether the partition has no time limit (`max_minutes` is then ours)."""
+    notes: tuple[str, ...] = ()
+    """What an admin should know or add, one sentence each."""
+
+
+@checked
+class Cluster:
+    """All GPU partitions of a cluster, and what was left out."""
+
+    name: str
+    version: str
+    found: tuple[Found, ...]
+    all_partitions: tuple[str, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Reason by partition."""
+
+
+def ask() -> Answers:
+    """Ask the live cluster; raises `UserError` where there is none or it does not answer."""
+    absent = [program for program in ("sinfo", "scontrol") if shutil.which(program) is None]
+    if absent:
+        raise UserError(
+            f"{' and '.join(absent)} not on PATH: this machine has no Slurm – run this on a login node of the cluster"
+        )
+    run(["sinfo", "--version"])
+    settings = run(CONFIG)
+    with_database = "slurmdbd" in config(settings).get("AccountingStorageType", "")
+    qos = run(QOS, must=False) if with_database and shutil.which("sacctmgr") else ""
+    return Answers(partitions=run(PARTITIONS), nodes=run(NODES), config=settings, qos=qos)
+
+
+def run(command: Iterable[str], *, must: bool = True) -> str:
+    """Return what a program of Slurm prints; raises `UserError` with its words if it `must` succeed and does not."""
+    words = list(command)
+    try:
+        answer = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60, errors="replace")
+    except (subprocess.TimeoutExpired, OSError) as error:
+        if not must:
+            return ""
+        raise UserError(f"`{' '.join(words)}` did not run: {error}; is the cluster's controller up?") from None
+    if answer.returncode != 0 and must:
+        said = " ".join((answer.stderr or answer.stdout).split())
+        raise UserError(f"`{' '.join(words)}` failed (exit {answer.returncode}): {said[:300] or 'it printed nothing'}")
+    return answer.stdout if answer.returncode == 0 else ""
+
+
+def understand(answers: Answers) -> Cluster:
+    """Make of the printed texts what a profile needs; raises `UserError` that names what was unexpected."""
+    settings = config(answers.config)
+    where = "`scontrol show config`"
+    array = whole(settings, "MaxArraySize", command=where)
+    if array == 0:
+        raise UserError("MaxArraySize=0: this cluster refuses job arrays, and every submission is one; set it above 0")
+    slurm = need(settings, "SLURM_VERSION", command=where)
+    common: dict[str, Any] = {"scheduler": "slurm", "max_array_size": array}
+    arguments = srun_args(version(slurm))
+    if arguments:
+        common["srun_args"] = arguments
+    limits = qos_submit_limits(answers.qos)
+    nodes = entries(answers.nodes, first="NodeName", command="`scontrol show node`")
+    found: list[Found] = []
+    left_out: dict[str, str] = {}
+    partitions = entries(answers.partitions, first="PartitionName", command="`scontrol show partition`")
+    for partition in partitions:
+        name = partition["PartitionName"]
+        groups = by_type([node for node in nodes if name in node.get("Partitions", "").split(",")])
+        if not groups:
+            left_out[name] = "its nodes have no GPUs (Gres=gpu...)"
+        for kind in sorted(groups, key=str):
+            found.append(_describe(partition, kind, groups, common, limits))
+    if not partitions:
+        raise UserError("`scontrol show partition` printed no partition; nothing was written")
+    return Cluster(
+        name=settings.get("ClusterName", "cluster"),
+        version=slurm,
+        found=tuple(found),
+        all_partitions=tuple(partition["PartitionName"] for partition in partitions),
+        left_out=left_out,
+    )
+
+
+def by_type(nodes: Iterable[Fields]) -> dict[str | None, list[tuple[Fields, int]]]:
+    """Group nodes by GPU type, each with its count of that type; a node of two types is in both groups."""
+    groups: dict[str | None, list[tuple[Fields, int]]] = {}
+    for node in nodes:
+        for kind, count in gpus(need(node, "Gres", command="`scontrol show node`")).items():
+            groups.setdefault(kind, []).append((node, count))
+    return groups
+
+
+def srun_args(slurm: tuple[int, int, int]) -> list[str]:
+    """What this version's srun wants beyond what every script says (`--cpus-per-task` is always restated).
+
+    20.11.0 to 20.11.2 give a step only what it asks for; `--whole` brings the job's GPUs and memory back.
+    """
+    return ["--whole"] if (20, 11, 0) <= slurm < (20, 11, 3) else []
+
+
+def _describe(
+    partition: Fields,
+    kind: str | None,
+    groups: dict[str | None, list[tuple[Fields, int]]],
+    common: dict[str, Any],
+    qos_limits: dict[str, int],
+) -> Found:
+    """One GPU type of one partition."""
+    name, members, notes = partition["PartitionName"], groups[kind], []
+    per_node = _best_count([count for _, count in members])
+    usable = [node for node, count in members if count >= per_node]
+    if len(usable) < len(members):
+        notes.append(f"{len(members) - len(usable)} node(s) with fewer than {per_node} GPUs are not counted")
+    keys = common | {
+        "partition": name,
+        "nodes": max(1, _at_most(len(usable), partition.get("MaxNodes", ""))),
+        "gpus_per_node": per_node,
+    }
+    if kind is not None:
+        keys |= {"gpu_type": kind, "gpu_dialect": "gres_typed"}
+        notes.append("gpu_model is made of Slurm's type name; add gpu_memory_gib and peak_tflops for the predictions")
+    else:
+        keys["gpu_dialect"] = "gres"
+        notes.append("Slurm names no GPU type here: set gpu_model (nvidia-smi -L on a node)")
+        if len(groups) > 1:
+            notes.append("other nodes of the partition have typed GPUs; a constraint or nodelist must keep them out")
+    keys["gpu_model"] = _MODELS.get(str(kind).lower(), kind or f"GPU of {name}")
+    if kind is not None and _NO_BF16.fullmatch(kind.lower()):
+        keys["refused_precisions"] = ["bf16"]
+    if kind is not None and _MIG.search(kind):
+        keys["allowed_gpus"] = [1]
+        notes.append("slices of a GPU (MIG) cannot work together in one job, hence allowed_gpus: [1]")
+    keys |= _processor_and_memory(partition, usable)
+    longest = minutes(need(partition, "MaxTime", command="`scontrol show partition`"))
+    default = minutes(partition.get("DefaultTime", "NONE"))
+    keys["max_minutes"] = longest or _UNLIMITED_MINUTES
+    keys["default_minutes"] = min(default or _DEFAULT_MINUTES, keys["max_minutes"])
+    if longest is None:
+        notes.append(f"the partition has no time limit; max_minutes={_UNLIMITED_MINUTES} is ours")
+    if "EXCLUSIVE" in partition.get("OverSubscribe", partition.get("Shared", "")):
+        keys["exclusive"] = True
+    keys |= _who_may(partition, qos_limits, notes)
+    bad = [node for node in usable if any(word in node.get("State", "") for word in _UNUSABLE)]
+    if bad:
+        notes.append(f"{len(bad)} of {len(usable)} nodes are down or drained now, for example {bad[0]['NodeName']}")
+    if partition.get("State", "UP") != "UP":
+        notes.append(f"the partition's state is {partition['State']}")
+    return Found(
+        partition=name,
+        gpu_type=kind,
+        default=partition.get("Default") == "YES",
+        keys=keys,
+        unlimited=longest is None,
+        notes=tuple(notes),
+    )
+
+
+def _best_count(counts: list[int]) -> int:
+    """GPUs a node, where nodes differ: the count with which most GPUs can be used by jobs of equal nodes."""
+    return max(sorted(set(counts)), key=lambda count: count * sum(1 for other in counts if other >= count))
+
+
+def _processor_and_memory(partition: Fields, nodes: list[Fields]) -> dict[str, int]:
+    """A GPU's even share of its node, on the node with the least; memory is left out where Slurm was told none."""
+    cpus, gib = [], []
+    where = "`scontrol show node`"
+    for node in nodes:
+        on_node = sum(gpus(node["Gres"]).values())
+        # Cores kept for the system are in CPUTot, not in CPUEfctv, which Slurm before 22.05 does not print.
+        cores = whole(node, "CPUEfctv" if "CPUEfctv" in node else "CPUTot", command=where)
+        kept = whole(node, "MemSpecLimit", command=where) if "MemSpecLimit" in node else 0
+        mib = whole(node, "RealMemory", command=where) - kept
+        cpus.append(_at_most(cores, partition.get("MaxCPUsPerNode", "")) // on_node)
+        gib.append(_at_most(mib, partition.get("MaxMemPerNode", "")) // 1024 // on_node)
+    return {"cpus_per_gpu": max(1, min(cpus))} | ({"mem_per_gpu_gib": min(gib)} if min(gib) >= 1 else {})
+
+
+def _at_most(value: int, limit: str) -> int:
+    return min(value, int(limit)) if limit.isdigit() else value
+
+
+def _who_may(partition: Fields, qos_limits: dict[str, int], notes: list[str]) -> dict[str, Any]:
+    """Account and QOS where only one is allowed; a note where an admin has to choose."""
+    keys: dict[str, Any] = {}
+    for key, field_name in (("account", "AllowAccounts"), ("qos", "AllowQos")):
+        allowed = partition.get(field_name, "ALL").split(",")
+        if len(allowed) == 1 and allowed[0] not in ("ALL", "N/A", "(null)", ""):
+            keys[key] = allowed[0]
+        elif len(allowed) > 1:
+            notes.append(f"{key} may be one of {', '.join(allowed)}")
+    qos = keys.get("qos", partition.get("QoS", "N/A"))
+    if qos in qos_limits:
+        keys["max_submit"] = qos_limits[qos]
+    return keys
+
+
+def drift(profile: PartitionProfile, cluster: Cluster) -> list[str]:
+    """Every difference between a profile and the live cluster, one sentence each."""
+    wanted = profile.partition or next((f.partition for f in cluster.found if f.default), None)
+    if wanted is None:
+        return ["partition: the profile names none, and the cluster's default partition has no GPUs"]
+    if wanted not in cluster.all_partitions:
+        return [f"partition: {wanted} is not on cluster {cluster.name}, which has {', '.join(cluster.all_partitions)}"]
+    here = [found for found in cluster.found if found.partition == wanted]
+    if not here:
+        return [f"partition: {wanted} has no GPUs any more"]
+    types = [str(found.gpu_type or "GPUs without a type") for found in here]
+    if profile.gpu_type is None:
+        if len(here) > 1:
+            return [f"gpu_type: the profile names none, and {wanted} mixes {', '.join(types)}"]
+        live = here[0]
+    else:
+        same = [found for found in here if found.gpu_type == profile.gpu_type]
+        if not same:
+            return [f"gpu_type: the profile says {profile.gpu_type}, {wanted} has {', '.join(types)}"]
+        live = same[0]
+    compared = ["nodes", "gpus_per_node", "max_array_size"] + ([] if live.unlimited else ["max_minutes"])
+    return [
+        f"{key}: the profile says {getattr(profile, key)}, the cluster {live.keys[key]}"
+        for key in compared
+        if getattr(profile, key) != live.keys[key]
+    ]

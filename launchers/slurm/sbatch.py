@@ -1,0 +1,276 @@
+"""From a batch to the text of its sbatch script. Pure: no Slurm, no clock, no environment.
+
+The flags and the srun line are submitit's (`_make_sbatch_string`, a private but pure function: wrapped
+here and nowhere else, pinned by golden tests). What `dry_run=true` writes is what is submitted.
+"""
+
+import re
+import shlex
+from typing import Any
+
+from submitit.slurm.slurm import _make_sbatch_string
+
+from launchers.batch import RUN_AGAIN, Batch, Task
+from launchers.errors import UserError
+from launchers.profile import PartitionProfile, Spawner
+from launchers.script import closing_command, container_flags, mpirun_command, rank_command, refuse_pyxis
+from launchers.script_lines import MEETING_POINT, beside, exports, start_again
+from launchers.slurm.step import gpu_flags
+
+SIGNAL_BEFORE_END_S = 90
+"""How long before the time limit Slurm sends USR2 to the ranks."""
+QUEUE_MODULE = "launchers.slurm.shared_queue"
+"""What the batch step of a shared batch runs."""
+
+_SAME_IN_OTHER_WORDS = {
+    "ntasks": "ntasks-per-node",
+    "ntasks-per-core": "ntasks-per-node",
+    "ntasks-per-gpu": "ntasks-per-node",
+    "ntasks-per-socket": "ntasks-per-node",
+    "cpus-per-gpu": "cpus-per-task",
+    "gres": "the GPUs",
+    "gpus": "the GPUs",
+    "gpus-per-node": "the GPUs",
+    "gpus-per-socket": "the GPUs",
+    "gpus-per-task": "the GPUs",
+    "nodefile": "nodelist",
+    "chdir": "output",
+    "wrap": "the command",
+    "parsable": "the answer of sbatch",
+    "wait": "the answer of sbatch",
+    "test-only": "the answer of sbatch",
+    "export": "the environment",
+    "export-file": "the environment",
+}
+"""Flags that would say otherwise what another flag of ours already says."""
+
+_PROFILE_KEYS = {
+    "partition": "partition", "account": "account", "qos": "qos", "reservation": "reservation",
+    "constraint": "constraint", "nodelist": "nodelist", "exclude": "exclude", "exclusive": "exclusive",
+    "mem": "mem_gib", "mem-per-cpu": "mem_per_cpu_gib", "mem-per-gpu": "mem_per_gpu_gib", "time": "default_minutes",
+    "requeue": "requeue", "no-requeue": "requeue",
+}  # fmt: skip
+"""Flags that have a key of their own in a profile."""
+
+
+def render(batch: Batch, *, python: str) -> str:
+    """Render the sbatch script of `batch`; `python` is the interpreter that the ranks use.
+
+    The same batch renders byte for byte the same. Raises `UserError` for what no script can hold.
+    """
+    if "%" in batch.study_dir or "\n" in batch.study_dir:
+        raise UserError(
+            f"outputs={batch.study_dir!r}: Slurm would expand % and a line break in a log's path – "
+            "use a folder without them"
+        )
+    if batch.shared and batch.profile.spawner is not Spawner.SRUN:
+        raise UserError(
+            f"partition {batch.profile.name}: spawner={batch.profile.spawner.value} cannot start ranks on a part of an "
+            "allocation; a shared one needs spawner: srun"
+        )
+    site = _site_flags(batch)
+    further = _further_flags(batch.profile, ours=_flag_names(_script(batch, python, site)))
+    _refuse_line_breaks(batch.profile, site | further)
+    return _with_header(_script(batch, python, site | further), batch)
+
+
+def _script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
+    if batch.shared:
+        return _shared_script(batch, python, flags)
+    profile, shape = batch.profile, batch.shape
+    # torchrun: one Slurm task per node, which starts that node's ranks.
+    tasks = 1 if profile.spawner is Spawner.TORCHRUN else shape.gpus_per_node
+    cpus = profile.cpus_per_gpu * shape.gpus_per_node // tasks
+    command, setup = shlex.join(rank_command(batch, python=python)), [*exports(batch), *profile.setup, *_survive(batch)]
+    match profile.spawner:
+        case Spawner.TORCHRUN:
+            command = _torchrun(batch, python)
+            setup += MEETING_POINT
+        case Spawner.MPIRUN:
+            refuse_pyxis(batch, "mpirun")
+            command = _mpirun(batch, python)
+            # mpirun is in the batch step, which Slurm's signal reaches only with B:.
+            flags = flags | {"signal": f"B:USR2@{SIGNAL_BEFORE_END_S}"}
+    if profile.spawner is not Spawner.MPIRUN:
+        # Not on a line of its own: a profile's `set -e` would end the script before it.
+        command += " || ended=$?"
+    script = _make_sbatch_string(
+        command=command,
+        folder=f"{batch.folder}/logs",
+        job_name=f"vit_sweep-{batch.study}",
+        time=shape.minutes,
+        nodes=shape.nodes,
+        ntasks_per_node=tasks,
+        cpus_per_task=cpus,
+        setup=[*setup, "ended=0"],
+        teardown=[*profile.teardown, *_closing(batch, python), 'exit "$ended"', ""],
+        signal_delay_s=SIGNAL_BEFORE_END_S,
+        comment=f"{batch.study}/{batch.name}",
+        map_count=len(batch.tasks),
+        array_parallelism=batch.parallel or len(batch.tasks),
+        wckey=None,  # type: ignore[arg-type]  # without it submitit marks every job as its own
+        additional_parameters=flags,
+        use_srun=profile.spawner is not Spawner.MPIRUN,
+        # Slurm >= 22.05 no longer hands --cpus-per-task from sbatch to srun; one dead rank ends the step.
+        srun_args=[f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1", *container_flags(batch), *profile.srun_args],
+    )
+    return str(script)
+
+
+def _shared_script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
+    """One job for all tasks. Its batch step runs a queue of ours, which starts one after another as a step of srun."""
+    profile, shape = batch.profile, batch.shape
+    queue = shlex.join([profile.python or python, "-m", QUEUE_MODULE, batch.folder])
+    again = [f'if [ "$ended" = {RUN_AGAIN} ]; then', *(f"  {line}" for line in start_again("$SLURM_JOB_ID")), "fi"]
+    script = _make_sbatch_string(
+        # Slurm ends the shell, not what it runs: the queue is told to end in its own time.
+        command="\n".join(beside("queue", queue, signals=("USR2", "TERM"))),
+        folder=f"{batch.folder}/logs",
+        job_name=f"vit_sweep-{batch.study}",
+        time=shape.minutes,
+        nodes=shape.nodes,
+        ntasks_per_node=shape.gpus_per_node,
+        cpus_per_task=profile.cpus_per_gpu,
+        # What comes before the queue listens is not to end the shell either.
+        setup=[*exports(batch), *profile.setup, "trap : TERM USR2", "ended=0"],
+        teardown=[*profile.teardown, *(again if profile.requeue else []), 'exit "$ended"', ""],
+        comment=f"{batch.study}/{batch.name}",
+        wckey=None,  # type: ignore[arg-type]  # as above
+        # The queue is in the batch step, which Slurm's signal reaches only with B:.
+        additional_parameters=flags | {"signal": f"B:USR2@{SIGNAL_BEFORE_END_S}"},
+        use_srun=False,
+    )
+    return str(script)
+
+
+def _torchrun(batch: Batch, python: str) -> str:
+    """One agent per node. It must outlive USR2, which Slurm sends to it as well as to its ranks."""
+    shape = batch.shape
+    agent = ("-m", "torch.distributed.run", f"--nnodes={shape.nodes}", f"--nproc-per-node={shape.gpus_per_node}",
+             "--max-restarts=0", "--rdzv-backend=c10d")  # fmt: skip
+    words = [
+        "bash",
+        "-c",
+        'trap "" USR2; exec "$@"',
+        "torchrun",
+        *rank_command(batch, python=python, before_module=agent),
+    ]
+    # Between the agent and `-m MODULE FOLDER`: what only the job itself can expand.
+    meeting = '--rdzv-id="$rdzv_id" --rdzv-endpoint="$rdzv_head:$rdzv_port"'
+    return f"{shlex.join(words[:-3])} {meeting} {shlex.join(words[-3:])}"
+
+
+def _mpirun(batch: Batch, python: str) -> str:
+    """Open MPI from the batch step; it runs beside the shell, which hands USR2 on to it and so to every rank."""
+    export = ("VIT_SWEEP_JOB_ENDS", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX")
+    words = mpirun_command(batch, rank_command(batch, python=python), export=export)
+    return "\n".join(
+        [
+            "export VIT_SWEEP_NODES=$SLURM_JOB_NUM_NODES VIT_SWEEP_TASK_INDEX=$SLURM_ARRAY_TASK_ID",
+            *beside("mpirun", shlex.join(words), signals=("USR2",)),
+        ]
+    )
+
+
+def _survive(batch: Batch) -> list[str]:
+    """Let the shell outlive SIGTERM, which Slurm sends to it too, so that the closing module has its turn.
+
+    A trap, since what the shell starts would inherit an ignored signal. KillWait, 30 s by default, still ends all.
+    """
+    return [] if batch.closing is None else ["trap : TERM"]
+
+
+def _closing(batch: Batch, python: str) -> list[str]:
+    """Lines that run the closing module after a bad end, and have the job started again where it asks for that.
+
+    A job that is being cancelled, preempted or ended by its time limit says COMPLETING: it is not brought back.
+    """
+    if batch.closing is None:
+        return []
+    closing = f'{shlex.join(closing_command(batch, batch.closing, python=python))} "$ended" || closed=$?'
+    again = [
+        f'if [ "$closed" = {RUN_AGAIN} ]; then',
+        *(f"  {line}" for line in start_again("${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID")),
+        "fi",
+    ]
+    return [
+        'if [ "$ended" != 0 ]; then',
+        "  closed=0",
+        f"  {closing}",
+        *(f"  {line}" for line in again if batch.profile.requeue),
+        "fi",
+    ]
+
+
+def _site_flags(batch: Batch) -> dict[str, Any]:
+    """Flags that come from the profile's own keys, and the GPUs in the dialect that the site accepts."""
+    profile, gpus = batch.profile, batch.shape.gpus_per_node
+    flags: dict[str, Any] = {
+        "partition": profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "reservation": profile.reservation,
+        "constraint": profile.constraint,
+        "nodelist": profile.nodelist,
+        "exclude": ",".join(filter(None, [profile.exclude, *batch.exclude])) or None,
+        "exclusive": profile.exclusive or None,
+        "requeue" if profile.requeue else "no-requeue": True,
+        "mem": _gib(profile.mem_gib),
+        "mem-per-cpu": _gib(profile.mem_per_cpu_gib),
+        "mem-per-gpu": _gib(profile.mem_per_gpu_gib),
+    }
+    flags |= gpu_flags(profile, gpus)
+    return {key: value for key, value in flags.items() if value is not None}
+
+
+def _further_flags(profile: PartitionProfile, *, ours: set[str]) -> dict[str, Any]:
+    """The profile's further flags; raises `UserError` for one that says otherwise what `ours` already say."""
+    further: dict[str, Any] = {}
+    for key, value in profile.sbatch.items():
+        name, asked = key.replace("_", "-"), f"partition {profile.name}: sbatch.{key}={value}"
+        if not re.fullmatch(r"[a-z][a-z-]*[a-z]", name):
+            raise UserError(f"{asked} – not the long name of a flag; write it as in --mail-user, without the dashes")
+        if name in _PROFILE_KEYS:
+            raise UserError(f"{asked} – --{name} has a key of its own; use {_PROFILE_KEYS[name]} instead")
+        if name in ours or name in _SAME_IN_OTHER_WORDS:
+            what = f"--{name}" if name in ours else _SAME_IN_OTHER_WORDS[name]
+            raise UserError(f"{asked} – contradicts {what}, which every script sets from the cell; remove it")
+        if value is not False:
+            further[name] = value
+    return further
+
+
+def _flag_names(script: str) -> set[str]:
+    return set(re.findall(r"^#SBATCH --([a-z-]+)", script, re.MULTILINE))
+
+
+def _refuse_line_breaks(profile: PartitionProfile, flags: dict[str, Any]) -> None:
+    """A line break would end the #SBATCH comment and make the rest a command."""
+    for key, value in flags.items():
+        if "\n" in str(value):
+            raise UserError(
+                f"partition {profile.name}: {key}={value!r} – a flag of sbatch is one line; remove the break"
+            )
+
+
+def _gib(value: int | None) -> str | None:
+    return None if value is None else f"{value}G"
+
+
+def _with_header(script: str, batch: Batch) -> str:
+    """Put the names a person looks for under the first line."""
+    first, rest = script.split("\n", 1)
+    how = "one by one on the first of these nodes" if batch.shared else "by array index"
+    lines = [
+        f"# vit_sweep study: {batch.study}, batch {batch.name}",
+        f"# shape: {batch.shape.nodes} node(s) x {batch.shape.gpus_per_node} GPU(s), {batch.shape.minutes} min",
+        f"# {len(batch.tasks)} cell(s), {how}:",
+        *(f"#   {index}: {task.name} attempt {task.attempt}{_part(task)}" for index, task in enumerate(batch.tasks)),
+    ]
+    return "\n".join([first, *lines, rest])
+
+
+def _part(task: Task) -> str:
+    if task.shape is None:
+        return ""
+    return f", {task.shape.nodes} node(s) x {task.shape.gpus_per_node} GPU(s), {task.shape.minutes} min"

@@ -1,0 +1,217 @@
+"""The queue of a shared allocation: `python -m launchers.slurm.shared_queue BATCH_FOLDER`, in a Slurm job's batch step.
+
+It starts the batch's tasks one after another as steps of srun on the first nodes of the allocation, warns and ends
+them at limits of their own, closes them and starts them again, as the queues without Slurm do. When Slurm starts the
+job again it goes on where the last start stopped. It ends with `RUN_AGAIN` when tasks are left and the time is not.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+from launchers.backend import Ended, TaskState
+from launchers.batch import RUN_AGAIN
+from launchers.queue.exits import shell_code
+from launchers.queue.files import note_start, read_states, starts, write_states
+from launchers.queue.loop import cells_of, read_batches, work_off
+from launchers.queue.task import Cell
+from launchers.slurm.states import status_of
+from launchers.slurm.step import step_command
+
+_GRACE_S = 25.0
+"""Between telling a step to end and killing it: more than its ranks take, less than Slurm's KillWait by default."""
+_LOST_S = 30.0
+"""How long srun may take to end after its ranks were killed."""
+_PATIENCE_S = 30.0
+"""How long squeue or scancel may take; without a controller they give up after about 10 s."""
+_TOLD_TO_END = 143
+
+
+def main(folders: list[str], *, minute_s: float = 60.0) -> int:
+    """Work off the batch in `folders` (one folder); returns 0 once every task has ended, however it ended.
+
+    `minute_s`: seconds of a minute of the tasks' time limits, for tests.
+    """
+    allocation = _Allocation(job=os.environ["SLURM_JOB_ID"], ends=float(os.environ["VIT_SWEEP_JOB_ENDS"]))
+    signal.signal(signal.SIGUSR2, lambda _number, _frame: allocation.warn())
+    signal.signal(signal.SIGTERM, lambda _number, _frame: allocation.take_away())
+    cells = cells_of(read_batches(folders), minute_s)
+    allocation.cells = cells
+    for cell in cells:
+        _go_on(cell)
+        cell.allocation_ends = allocation.ends
+    work_off(
+        cells,
+        allocation.start_ranks,
+        job_id=lambda cell: f"{allocation.job}_{cell.index}",
+        leave=lambda: allocation.closed,
+        tidy=allocation.hand_on,
+    )
+    if allocation.gone:
+        return _TOLD_TO_END
+    left = [cell for cell in cells if cell.ended is None]
+    if left and cells[0].batch.profile.requeue:
+        return RUN_AGAIN
+    if left:
+        for cell in left:
+            cell.ended, cell.detail = Ended.TIME_LIMIT, f"its job had no time left for it; {cell.detail}"
+        write_states(cells[0].folder, {cell.index: cell.status for cell in cells})
+    return 0
+
+
+def _go_on(cell: Cell) -> None:
+    """Take over what an earlier start of this job said of a task: what ended stays ended, the rest starts anew."""
+    said = read_states(cell.folder).get(cell.index)
+    cell.restart = starts(cell.folder, cell.index)
+    if said is not None and said.state is TaskState.ENDED:
+        cell.ended, cell.detail, cell.hosts = said.ended or Ended.UNSAID, said.detail, said.hosts
+
+
+class _Allocation:
+    """The nodes of this job, until its time is over or Slurm takes them away."""
+
+    def __init__(self, *, job: str, ends: float) -> None:
+        self.job, self.ends = job, ends
+        self.closed = False
+        """Whether nothing is started any more."""
+        self.gone = False
+        """Whether Slurm has told this job to end."""
+        self.cells: list[Cell] = []
+        self._nodes = _nodes(os.environ["SLURM_JOB_NODELIST"])
+        self._begun = False
+        self._warned = False
+        self._handed_on: set[signal.Signals] = set()
+
+    # Handlers of signals only take note: what there is to do is done between two rounds of the loop.
+
+    def warn(self) -> None:
+        """SIGUSR2: the time limit or a preemption is near."""
+        self.closed = self._warned = True
+
+    def take_away(self) -> None:
+        """SIGTERM, or the job is lost without a word: it is being ended. Slurm has told the ranks too."""
+        self.closed = self.gone = True
+        for cell in self.cells:
+            cell.taken_away = True
+
+    def hand_on(self) -> None:
+        """Hand a signal on to the ranks that run, once."""
+        asked = [(self._warned, signal.SIGUSR2), (self.gone, signal.SIGTERM)]
+        for number in [number for is_asked, number in asked if is_asked and number not in self._handed_on]:
+            self._handed_on.add(number)
+            for cell in self.cells:
+                if cell.start is not None:
+                    cell.start.run.send(number)
+
+    def look_after_a_step(self) -> None:
+        """Notice that the job is lost although nobody told it: srun ends with 0 on a node that is set DOWN."""
+        answer = _run(["squeue", "--noheader", f"--jobs={self.job}", "--format=%T"])
+        # A controller that does not answer has not taken the job away.
+        known = answer.returncode == 0 or "Invalid job id" in answer.stderr
+        said = answer.stdout.strip()
+        over = status_of(said).state in (TaskState.QUEUED, TaskState.ENDED)
+        if known and (over or said in ("", "COMPLETING")):
+            self.take_away()
+
+    def start_ranks(self, cell: Cell, place: dict[str, str]) -> "_Step | None":
+        """Start a task as a step, if there is time for it. The first one always starts, whatever its limit."""
+        left_s = self.ends - time.time()
+        if not self.closed and self._begun and left_s < cell.limit_s:
+            self.closed = True
+            cell.detail = (
+                f"{left_s / 60:.0f} min were left of its job's time, less than its own limit of {cell.shape.minutes}"
+            )
+        if self.closed:
+            return None
+        self._begun = True
+        # Before it starts: what is killed in between must not be started under the same number.
+        note_start(cell.folder, cell.index, cell.restart)
+        name = f"{cell.index}.{cell.restart}"
+        command = step_command(cell.batch, cell.index, self._nodes, name=name, job=self.job)
+        environment = os.environ | cell.batch.rank_environment | place
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
+        hosts = " ".join(self._nodes[: cell.shape.nodes])
+        return _Step(process, job=self.job, name=name, hosts=hosts, when_over=self.look_after_a_step)
+
+
+class _Step:
+    """One step and its ranks; see `launchers.queue.task.Run`."""
+
+    grace_s = _GRACE_S
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], *, job: str, name: str, hosts: str, when_over: Callable[[], None]
+    ) -> None:
+        self.hosts = hosts
+        self._process, self._job, self._name = process, job, name
+        self._when_over: Callable[[], None] | None = when_over
+        self._killed_at: float | None = None
+
+    def code(self) -> int | None:
+        code = self._process.poll()
+        if code is not None and self._when_over is not None:
+            when_over, self._when_over = self._when_over, None
+            when_over()
+        if code is None and self._killed_at is not None and time.monotonic() > self._killed_at + _LOST_S:
+            self._process.kill()
+        return None if code is None else shell_code(code)
+
+    def broken(self) -> bool:
+        """Never: srun ends its ranks when one has failed."""
+        return False
+
+    def how(self) -> str:
+        code = self.code()
+        return f"srun ended with code {code}" if code else ""
+
+    def send(self, number: signal.Signals) -> None:
+        """Have Slurm send it to the ranks: srun itself, told to end, would kill them without a word."""
+        if self._process.poll() is not None:
+            return
+        if number is signal.SIGKILL:
+            self._killed_at = time.monotonic()
+        step = self._step()
+        sent = step is not None and _said(["scancel", f"--signal={number.name.removeprefix('SIG')}", step])
+        if not sent and number is not signal.SIGUSR2:
+            # No step yet, or nobody who would say so: srun gives up, and ends what it may have started.
+            self._process.terminate()
+
+    def sentinels(self) -> list[int]:
+        return []
+
+    def give_back(self) -> None:
+        """The nodes stay ours."""
+
+    def _step(self) -> str | None:
+        """Slurm's number of this step; None before there is one."""
+        answer = _run(["squeue", "--noheader", "--steps", f"--jobs={self._job}", "--format=%i|%j"])
+        rows = (line.strip().split("|", 1) for line in answer.stdout.splitlines())
+        return next((row[0] for row in rows if len(row) == 2 and row[1] == self._name), None)
+
+
+def _nodes(nodelist: str) -> list[str]:
+    """Every node of a list like `vector[01-02]`, in its order. Raises `OSError` where scontrol does not say."""
+    answer = _run(["scontrol", "show", "hostnames", nodelist])
+    if answer.returncode != 0 or not answer.stdout.split():
+        raise OSError(f"scontrol show hostnames {nodelist}: {answer.stderr.strip() or 'no answer'}")
+    return answer.stdout.split()
+
+
+def _said(command: list[str]) -> bool:
+    return _run(command).returncode == 0
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=_PATIENCE_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return subprocess.CompletedProcess(command, 1, "", str(error))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,145 @@
+"""Ranks without a client and without a launcher: a study made by hand, ranks forked from a server that imports once."""
+
+import json
+import multiprocessing
+import os
+import signal
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+
+from launchers.batch import Batch, Shape, Task
+from launchers.checked import to_json
+from launchers.profile import Device, Scheduler
+from tests import conftest
+from tests.unit.builders import DATA, ENGINE, MODEL, cell, profile, series
+from vit_sweep.plan.cell import CellFile, JobOptions
+
+SMALL = replace(MODEL, image_size=16, patch_size=4, width=32, mlp_width=64)
+
+
+def small_cell(**changes):
+    """Six steps an epoch of 8 images each, on CPU: milliseconds."""
+    zero = changes.pop("zero", 0)
+    given = {
+        "device": Device.CPU, "micro_batch": 8 // changes.get("gpus", 1), "train_images": 48, "model": SMALL,
+        "epochs": 3, "data": replace(DATA, train_images=64, test_images=20, classes=4),
+        "engine": replace(ENGINE, zero_stage=zero),
+    }  # fmt: skip
+    return cell(**(given | changes))
+
+
+class Job:
+    """One cell in a study of its own, and the ranks that run it."""
+
+    def __init__(self, folder, made, **options):
+        self.study, self.cell = folder, made
+        self.dir = folder / "cells" / made.cell_id
+        (self.dir / "attempts").mkdir(parents=True, exist_ok=True)
+        # What is measured before and after the training has tests of its own; the profiler takes seconds to start.
+        asked = JobOptions(**({"preflight": False, "profile_steps": 0} | options))
+        file = CellFile(cell_id=made.cell_id, cell=made, series=(series(),), data_root="/data", options=asked)
+        (self.dir / "cell.json").write_text(to_json(file))
+
+    def batch(self, attempt):
+        """The folder that a launcher would give to the ranks."""
+        batch = Batch(
+            study="s", study_dir=str(self.study), module="vit_sweep.job.task",
+            profile=profile(scheduler=Scheduler.LOCAL, device=Device.CPU, nodes=1),
+            shape=Shape(nodes=1, gpus_per_node=self.cell.gpus, minutes=5),
+            tasks=(Task(name=self.cell.cell_id, attempt=attempt),),
+        )  # fmt: skip
+        folder = self.study / "jobs" / batch.name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "batch.json").write_text(to_json(batch))
+        return folder
+
+    def start(self, attempt=1, job_id=None, ranks=None, probe=None, **environment):
+        """Start ranks (all of them unless told); `probe(dotted name, arguments)` is called in each before it runs."""
+        folder = self.batch(attempt)
+        started = []
+        for rank in range(self.cell.gpus) if ranks is None else ranks:
+            said = {
+                "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(self.cell.gpus),
+                "LOCAL_WORLD_SIZE": str(self.cell.gpus), "VIT_SWEEP_TASK_INDEX": "0",
+                "VIT_SWEEP_JOB_ID": job_id or f"local-{os.getpid()}-{attempt}",
+            }  # fmt: skip
+            process = server().Process(target=_rank, args=(said | environment, str(folder), probe))
+            process.start()
+            started.append(process)
+        return started
+
+    def run(self, attempt=1, **given):
+        """Start ranks and wait for them; returns their exit codes."""
+        ranks = self.start(attempt, **given)
+        for rank in ranks:
+            rank.join(120)
+        return [rank.exitcode for rank in ranks]
+
+    def json(self, name):
+        """A file of the cell's folder."""
+        return json.loads((self.dir / name).read_text())
+
+    def rank(self, rank=0, attempt=1):
+        """What a rank says of itself."""
+        return self.json(f"attempts/{attempt}/rank{rank}.json")
+
+    def end(self, rank=0, attempt=1):
+        """How it says that it ended."""
+        return self.rank(rank, attempt)["end"]
+
+    def log(self, rank=0, attempt=1):
+        """A rank's log, for the messages of failed assertions and for what people read."""
+        return (self.dir / f"attempts/{attempt}/rank{rank}.log").read_text()
+
+    def checkpoints(self):
+        """Names of the checkpoints that are there."""
+        return sorted(path.name for path in self.dir.glob("checkpoint/*"))
+
+
+def server():
+    """The fork server that has imported the trainer once; the first call starts it."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.e2e.train.ranks", "vit_sweep.job.train.preload"])
+    return context
+
+
+def _rank(environment, folder, probe):
+    import importlib
+    import sys
+
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.environ.update(environment)
+    if probe is not None:
+        name, *arguments = probe
+        getattr(importlib.import_module("tests.e2e.train.probes"), name)(*arguments)
+    sys.exit(importlib.import_module("vit_sweep.job.task").main([folder]))
+
+
+@contextmanager
+def ended(ranks):
+    """Leave no process behind, whatever the test finds."""
+    try:
+        yield ranks
+    finally:
+        for rank in ranks:
+            if rank.exitcode is None:
+                os.kill(rank.pid, signal.SIGCONT)
+                rank.kill()
+            rank.join()
+
+
+def run_all(target, arguments, *, folder, seconds):
+    """Fork a rank for each of `arguments` and wait until all have ended well; they write their logs into `folder`."""
+    started = [server().Process(target=target, args=given) for given in arguments]
+    for rank in started:
+        rank.start()
+    with ended(started) as ranks:
+        for rank in ranks:
+            rank.join(seconds)
+        logs = "\n".join(path.read_text()[-3000:] for path in sorted(folder.glob("*.log")))
+        assert [rank.exitcode for rank in ranks] == [0] * len(ranks), logs
+
+
+wait_for = partial(conftest.wait_for, every=0.02)

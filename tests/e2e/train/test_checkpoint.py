@@ -1,0 +1,180 @@
+"""A run that was stopped and goes on reaches what an undisturbed one reaches, bit by bit, and says so in its times."""
+
+import os
+import shutil
+from functools import cache
+
+import pytest
+
+from tests.e2e.train.ranks import Job, ended, small_cell, wait_for
+from vit_sweep.plan.point import Precision
+
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What each cell learns when nobody stops it, run once."""
+
+    @cache
+    def run(**changes):
+        job = Job(tmp_path_factory.mktemp("undisturbed"), small_cell(**changes), checkpoint_epochs=0)
+        assert job.run() == [0] * job.cell.gpus, job.log()
+        return learned(job)
+
+    return run
+
+
+def learned(job):
+    keys = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+    return [[epoch[key] for key in keys] for epoch in job.json("record.json")["epochs"]]
+
+
+PLACES = {"middle": (2, 1), "beginning": (1, 0), "border": (2, 0), "evaluation": (2, 6, "evaluating")}
+"""Epoch and finished steps where the signal comes."""
+
+
+@pytest.mark.parametrize(
+    ("place", "changes"),
+    [
+        ("middle", {"gpus": 1}),
+        ("evaluation", {"gpus": 1}),
+        ("beginning", {"gpus": 1}),
+        ("border", {"gpus": 1}),
+        ("middle", {"gpus": 2}),
+        ("evaluation", {"gpus": 2}),
+        ("border", {"gpus": 2, "zero": 2}),
+        ("middle", {"gpus": 2, "zero": 1}),
+        ("middle", {"gpus": 2, "zero": 2}),
+        ("middle", {"gpus": 2, "zero": 3}),
+        ("evaluation", {"gpus": 2, "zero": 3}),
+        ("middle", {"gpus": 2, "accum": 2}),
+        ("middle", {"gpus": 2, "precision": Precision.BF16}),
+        ("middle", {"gpus": 2, "precision": Precision.BF16, "zero": 2}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(f"{k}={v}" for k, v in value.items()),
+)
+def test_a_stopped_run_goes_on_to_the_very_same_losses(tmp_path, undisturbed, place, changes):
+    job = Job(tmp_path, small_cell(**changes))
+    told = job.cell.gpus - 1  # one rank only, and not the one that decides
+    assert job.run(probe=("signal_at", told, "SIGUSR2", *PLACES[place])) == [1] * job.cell.gpus, job.log()
+    for rank in range(job.cell.gpus):
+        end = job.end(rank)
+        assert (end["cause"], end["signal"]) == ("preempted", "SIGUSR2")
+        assert f"a checkpoint was saved at epoch {end['epoch']}, step {end['step']}" in end["message"]
+        assert (end["epoch"], end["step"]) == (job.end()["epoch"], job.end()["step"])
+    assert job.run(attempt=2) == [0] * job.cell.gpus, job.log(attempt=2)
+    assert learned(job) == undisturbed(**changes)
+    record = job.json("record.json")
+    assert (record["restarts"], record["attempts"], record["attempt"]) == (1, ["1", "2"], "2")
+    # Where all ranks really stopped: ranks that need no others in an evaluation may have been past it.
+    stopped_in, steps_before = job.end()["epoch"], job.end()["step"]
+    disturbed = [e["epoch"] for e in record["epochs"] if e["interrupted"]]
+    assert disturbed == ([stopped_in] if steps_before else [])
+    assert [e["epoch"] for e in record["epochs"] if e["cold"]] == sorted({1, stopped_in})
+    assert [len(e["step_ms"]) for e in record["epochs"]] == [6 // job.cell.accum] * 3
+
+
+def test_a_rank_killed_between_epochs_costs_only_the_work_since_the_last_checkpoint(tmp_path, undisturbed):
+    job = Job(tmp_path, small_cell(gpus=2, zero=2))
+    codes = job.run(probe=("signal_at", 0, "SIGKILL", 3, 2))
+    assert codes[0] == -9
+    assert job.checkpoints() == ["e0002-s000000", "e0003-s000000"]
+    assert job.run(attempt=2) == [0, 0], job.log(attempt=2)
+    assert learned(job) == undisturbed(gpus=2, zero=2)
+    epochs = job.json("record.json")["epochs"]
+    # The third was begun twice and run once as a whole: it is cold, but nothing of the first try is in it.
+    assert [(e["cold"], e["interrupted"]) for e in epochs] == [(True, False), (False, False), (True, False)]
+
+
+def test_several_restarts_are_all_counted(tmp_path, undisturbed):
+    job = Job(tmp_path, small_cell(gpus=2))
+    assert job.run(1, probe=("signal_at", 1, "SIGUSR2", 1, 2)) == [1, 1]
+    assert job.run(2, probe=("signal_at", 0, "SIGTERM", 1, 4)) == [1, 1]
+    assert job.end(0, 2)["cause"] == "terminated"
+    assert job.run(3) == [0, 0], job.log(attempt=3)
+    assert learned(job) == undisturbed(gpus=2)
+    record = job.json("record.json")
+    assert (record["restarts"], record["attempts"]) == (2, ["1", "2", "3"])
+
+
+def test_a_truncated_checkpoint_is_passed_over_for_the_one_before(tmp_path, undisturbed):
+    job = Job(tmp_path, small_cell(gpus=2))
+    assert job.run(probe=("signal_at", 0, "SIGUSR2", 3, 3)) == [1, 1]
+    older, newest = job.checkpoints()
+    (weights,) = (job.dir / "checkpoint" / newest).glob("state/*model_states.pt")
+    os.truncate(weights, weights.stat().st_size // 2)
+    (job.dir / "checkpoint" / older / ".partial").touch()  # a stray file harms nobody
+    assert job.run(2) == [0, 0], job.log(attempt=2)
+    assert f"checkpoint {newest} is passed over: state/{weights.name} has" in job.log(attempt=2)
+    assert f"goes on from checkpoint {older}" in job.log(attempt=2)
+    assert learned(job) == undisturbed(gpus=2)
+
+
+def test_a_checkpoint_that_only_looks_whole_is_named_with_what_to_do(tmp_path):
+    job = Job(tmp_path, small_cell(gpus=1))
+    assert job.run(probe=("signal_at", 0, "SIGUSR2", 2, 3)) == [1]
+    newest = job.dir / "checkpoint" / job.checkpoints()[-1]
+    (weights,) = newest.glob("state/*model_states.pt")
+    weights.write_bytes(b"x" * weights.stat().st_size)
+    assert job.run(2) == [1]
+    end = job.end(attempt=2)
+    assert end["cause"] == "storage"
+    assert f"checkpoint {newest} cannot be read" in end["message"]
+    shutil.rmtree(newest)
+    assert job.run(3) == [0], job.log(attempt=3)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"schema_version": 1}', "null"])
+def test_damaged_positions_mean_a_start_from_the_beginning(tmp_path, undisturbed, text):
+    job = Job(tmp_path, small_cell(gpus=1))
+    assert job.run(probe=("signal_at", 0, "SIGUSR2", 2, 3)) == [1]
+    for name in job.checkpoints():
+        (job.dir / "checkpoint" / name / "position.json").write_text(text)
+    assert job.run(2) == [0], job.log(attempt=2)
+    assert learned(job) == undisturbed(gpus=1)
+    assert job.json("record.json")["attempts"] == ["2"]
+
+
+def test_two_are_kept_and_none_when_the_run_is_done(tmp_path):
+    job = Job(tmp_path, small_cell(epochs=5))
+    (job.dir / "checkpoint" / ".partial-0").mkdir(parents=True)  # left behind by somebody who was killed
+    ranks = job.start(probe=("signal_at", 0, "SIGSTOP", 5, 2))
+    with ended(ranks):
+        wait_for(lambda: is_stopped(ranks[0].pid))
+        assert job.checkpoints() == ["e0004-s000000", "e0005-s000000"]
+        os.kill(ranks[0].pid, 18)
+        ranks[0].join(60)
+    assert ranks[0].exitcode == 0, job.log()
+    assert not (job.dir / "checkpoint").exists()
+
+
+def is_stopped(pid):
+    with open(f"/proc/{pid}/stat") as stat:  # noqa: PTH123 - a path of the kernel's
+        return stat.read().rsplit(")", 1)[1].split()[0] == "T"
+
+
+@pytest.mark.parametrize(("every", "names"), [(2, ["e0003-s000000"]), (0, [])])
+def test_periodic_checkpoints_come_as_often_as_was_asked(tmp_path, every, names):
+    job = Job(tmp_path, small_cell(epochs=4), checkpoint_epochs=every)
+    job.run(probe=("signal_at", 0, "SIGKILL", 4, 2))
+    assert job.checkpoints() == names
+
+
+def test_a_rank_killed_while_it_saves_leaves_the_earlier_checkpoint_whole(tmp_path, undisturbed):
+    job = Job(tmp_path, small_cell(gpus=1))
+    assert job.run(probe=("killed_in_save", 2)) == [-9]
+    assert job.checkpoints() == [".partial-1", "e0002-s000000"]
+    assert job.run(2, probe=("signal_at", 0, "SIGUSR2", 3, 3)) == [1], job.log(attempt=2)
+    assert job.checkpoints() == ["e0003-s000000", f"e0003-s00000{job.end(attempt=2)['step']}"]
+    assert job.run(3) == [0], job.log(attempt=3)
+    assert learned(job) == undisturbed(gpus=1)
+
+
+def test_a_study_that_was_moved_goes_on(tmp_path, undisturbed):
+    job = Job(tmp_path / "here", small_cell(gpus=2))
+    assert job.run(probe=("signal_at", 0, "SIGUSR2", 2, 3)) == [1, 1]
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    moved = Job(tmp_path / "there", small_cell(gpus=2))
+    assert moved.run(2) == [0, 0], moved.log(attempt=2)
+    assert learned(moved) == undisturbed(gpus=2)

@@ -1,0 +1,87 @@
+"""The update of 16-bit weights is DeepSpeed's own bit by bit, and asks the device once."""
+
+import math
+import os
+from collections import Counter
+
+import pytest
+import torch
+import torch.distributed as dist
+from deepspeed.runtime.fp16.unfused_optimizer import FP16_UnfusedOptimizer
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from vit_sweep.job.train.half_step import lean
+
+pytestmark = pytest.mark.train
+
+STEPS = 6
+LAYERS = 3
+SCALES = {"scale_window": 2, "init_scale": 2.0**8, "min_scale": 1.0}
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path, monkeypatch):
+    """A process group of this process alone."""
+    monkeypatch.setattr(os, "environ", os.environ | {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"})
+    import deepspeed
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    dist.init_process_group("gloo", store=dist.FileStore(f"{tmp_path}/store", 1), rank=0, world_size=1)
+    deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
+    yield
+    dist.destroy_process_group()
+
+
+def trained(dtype, *, ours, spoilt=None, optimizer=torch.optim.AdamW):
+    """Weights, masters, scale and skipped steps after steps with made-up gradients; step `spoilt` has an infinity."""
+    torch.manual_seed(0)
+    model = nn.Sequential(*[nn.Linear(8, 8) for _ in range(LAYERS)]).to(dtype)
+    made = FP16_UnfusedOptimizer(
+        optimizer(model.parameters(), lr=0.1), low_precision_dtype=dtype, dynamic_loss_scale=dtype is torch.float16,
+        dynamic_loss_args=SCALES if dtype is torch.float16 else None, verbose=False,
+    )  # fmt: skip
+    if ours:
+        lean(made)
+    skipped, scales, reads = [], [], Counter()
+    for number in range(STEPS):
+        for parameter in model.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        if number == spoilt:
+            next(model.parameters()).grad[0, 0] = math.inf
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            made.step()
+        reads[number] = sum(event.name == "aten::_local_scalar_dense" for event in seen.events())
+        made.zero_grad()
+        skipped.append(made.overflow)
+        scales.append(made.loss_scale_config.cur_scale)
+    weights = [p.detach().clone() for p in model.parameters()]
+    return weights, [p.detach().clone() for group in made.fp32_groups for p in group], skipped, scales, reads
+
+
+@pytest.mark.parametrize("spoilt", [None, 2])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_masters_scales_and_skipped_steps_are_the_very_same(dtype, spoilt):
+    theirs, ours = (trained(dtype, ours=ours, spoilt=spoilt)[:4] for ours in (False, True))
+    for one, other in zip(theirs[:2], ours[:2], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    assert theirs[2:] == ours[2:]
+    assert ours[2] == [number == spoilt for number in range(STEPS)]
+    if dtype is torch.float16:
+        assert len(set(ours[3])) > 1, "the scale never changed, so nothing of it was compared"
+
+
+def test_the_device_is_asked_once_a_step_and_not_once_a_weight():
+    """SGD, since AdamW on a CPU reads its own step counters; on CUDA they stay on the device."""
+    reads = [trained(torch.bfloat16, ours=ours, optimizer=torch.optim.SGD)[4] for ours in (False, True)]
+    assert min(reads[0].values()) > 2 * LAYERS, "DeepSpeed no longer asks per weight: is all of this still needed?"
+    assert set(reads[1].values()) == {1}
+
+
+def test_an_optimizer_that_clips_is_left_alone():
+    model = nn.Linear(4, 4).to(torch.bfloat16)
+    made = FP16_UnfusedOptimizer(
+        torch.optim.SGD(model.parameters(), lr=0.1), low_precision_dtype=torch.bfloat16, clip_grad=1.0, verbose=False
+    )
+    lean(made)
+    assert made.step.__func__ is FP16_UnfusedOptimizer.step

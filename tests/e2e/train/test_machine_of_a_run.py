@@ -1,0 +1,151 @@
+"""A run says which machine it had, and what that machine could do; asking changes nothing of what is trained."""
+
+import os
+import platform
+from dataclasses import replace
+
+import pytest
+
+from launchers.checked import parse_json
+from tests.e2e.train import ranks
+from tests.e2e.train.ranks import Job, small_cell
+from tests.e2e.train.ranks import _rank as real_rank
+from tests.e2e.train.trainers import measured_cell
+from tests.e2e.train.trainers import run as measured
+from tests.unit.builders import DATA
+from tests.unit.builders import record as built
+from vit_sweep.job.train.measure.preflight import sizes
+from vit_sweep.plan.point import Precision
+from vit_sweep.record.flags import MACHINE_COLUMNS, explanation, flags_of, joules_per_image, machine_columns
+from vit_sweep.record.machine import EnergySource, differences, may_pool
+from vit_sweep.record.record import Record
+from vit_sweep.record.stats import epoch_time
+from vit_sweep.record.stragglers import Blame
+
+pytestmark = pytest.mark.train
+
+
+def run(folder, made, **options):
+    job = Job(folder, made, **({"preflight": True} | options))
+    assert job.run() == [0] * made.gpus, job.log()
+    return parse_json(Record, (job.dir / "record.json").read_bytes(), what="record")
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory):
+    """The record of two ranks."""
+    return run(tmp_path_factory.mktemp("pair"), small_cell(gpus=2))
+
+
+def losses(record):
+    return [(epoch.train_loss, epoch.test_loss) for epoch in record.epochs]
+
+
+def test_every_rank_has_its_fingerprint(pair):
+    assert [one.rank for one in pair.machine] == [0, 1]
+    for one, report in zip(pair.machine, pair.ranks, strict=True):
+        assert one.host == report.host
+        assert one.cpu == report.device
+        assert one.gpu is one.cuda is one.nccl is None, "what a CPU run does not use is not its machine"
+        # torch itself also says for which CUDA it was built: 2.11.0+cu130.
+        assert one.torch.split("+")[0] == pair.versions["torch"]
+        assert one.deepspeed == pair.versions["deepspeed"]
+        assert (one.python, one.kernel) == (platform.python_version(), platform.release())
+        assert one.host_cores == os.cpu_count()
+        assert one.host_memory_mib > 500
+    assert differences(pair.machine) == ()
+    assert may_pool(pair.machine, pair.machine) == (True, "")
+    assert flags_of(pair) == ()
+
+
+def test_every_rank_has_its_preflight_up_to_the_gradients_size(pair):
+    assert [one.rank for one in pair.preflight] == [0, 1]
+    gradient = 4 * pair.resolved.parameters
+    for one in pair.preflight:
+        assert one.precision == "fp32"
+        assert [found.size_bytes for found in one.all_reduce] == sizes(gradient)
+        assert all(0 < found.min_ms <= found.median_ms for found in one.all_reduce)
+        assert one.matmul_tflops > 0
+        assert one.to_next_gb_per_s > 0
+        assert one.note == ""
+        assert one.seconds < 30
+    assert one.seconds < pair.startup_s, "the preflight is a part of the start"
+
+
+def test_without_nvml_there_are_no_samples_and_every_column_still_has_its_place(pair):
+    assert pair.samples == ()
+    found = machine_columns(pair)
+    assert tuple(found) == MACHINE_COLUMNS
+    assert found["matmul_tflops"] == min(one.matmul_tflops for one in pair.preflight)
+    assert found["power_w"] is found["joules_per_image"] is found["memory_error"] is None
+
+
+def test_the_training_is_the_same_with_and_without_a_preflight(pair, tmp_path):
+    without = run(tmp_path, small_cell(gpus=2), preflight=False)
+    assert without.preflight == ()
+    assert without.machine != (), "the fingerprint is no part of it"
+    assert losses(without) == losses(pair)
+
+
+def test_an_odd_ring_in_bf16_is_measured_too(tmp_path):
+    record = run(tmp_path, small_cell(gpus=3, micro_batch=4, precision=Precision.BF16, epochs=1))
+    assert [one.to_next_gb_per_s is not None for one in record.preflight] == [True] * 3
+    assert record.preflight[0].precision == "bf16"
+    assert record.preflight[0].largest.size_bytes == 2 * record.resolved.parameters
+
+
+@pytest.mark.parametrize("stage", [1, 3])
+def test_zero_stages_are_probed_with_the_whole_gradient(stage, tmp_path):
+    record = run(tmp_path, small_cell(gpus=2, zero=stage, epochs=1))
+    assert record.preflight[1].largest.size_bytes == 4 * record.resolved.parameters
+
+
+@pytest.mark.parametrize(
+    ("delay", "who", "blame"),
+    [("forward", 1, Blame.GPUS), ("data", 2, Blame.DATA), ("all_reduce", None, Blame.NETWORK)],
+)
+def test_who_makes_four_ranks_wait_is_found_in_what_they_measured(delay, who, blame, tmp_path):
+    """80 ms in steps of a few: whatever else two cores do, most of a step is the delay."""
+    made = measured_cell(gpus=4)
+    epochs, _, _ = measured(tmp_path / "run", made, delay=(delay, who, 0.08), measure=False)
+    found = replace(built(made), epochs=tuple(epochs))
+    why = explanation(found)
+    assert why.blame is blame, why
+    share = {Blame.GPUS: why.gpus_ms, Blame.DATA: why.data_ms, Blame.NETWORK: why.network_ms}[blame]
+    assert share == pytest.approx(80, rel=0.4)
+    if blame is Blame.GPUS:
+        assert why.slow_ranks[0].rank == who
+        assert flags_of(found)[0].startswith(f"slow: rank {who} on node0 (")
+
+
+def _rank_with_a_gpu_to_sample(environment, folder, _probe):
+    """A rank whose NVML is made up: 70 W by its energy counter, the clock held down by heat, sampled every 5 ms."""
+    import time
+
+    from tests.unit.job.test_nvml import FakeNvml
+    from vit_sweep.job.train import run
+    from vit_sweep.job.train.machine import sampler
+    from vit_sweep.job.train.machine.nvml import NvmlGpu
+
+    def heat():
+        return 0x20
+
+    library = FakeNvml(TotalEnergyConsumption=lambda: int(70_000 * time.monotonic()), CurrentClocksEventReasons=heat)
+    real = run.fingerprint
+    run.fingerprint = lambda *given: (real(*given)[0], NvmlGpu(library, "handle"))
+    sampler.PERIOD_S = 0.005
+    real_rank(environment, folder, None)
+
+
+def test_what_nvml_says_during_the_training_becomes_joules_and_flags(tmp_path, monkeypatch):
+    monkeypatch.setattr(ranks, "_rank", _rank_with_a_gpu_to_sample)
+    record = run(tmp_path, small_cell(gpus=2, train_images=1600, data=replace(DATA, test_images=20, classes=4)))
+    assert [one.rank for one in record.samples] == [0, 1]
+    for one in record.samples:
+        assert one.energy_from is EnergySource.COUNTER
+        # A thread that is late with its clock or its counter, in runs of less than a second.
+        assert one.energy_j / one.seconds == pytest.approx(70, rel=0.25)
+        assert 0 < one.seconds < sum(epoch.seconds for epoch in record.epochs), "the cold epoch is none of it"
+    assert joules_per_image(record) == pytest.approx(140 * epoch_time(record).median_s / 1600, rel=0.25)
+    (flag,) = flags_of(record)
+    assert flag.startswith(f"throttled: rank 0 on {record.ranks[0].host} (100% of the time: thermal_software), rank 1")

@@ -1,0 +1,76 @@
+"""What is asked of a real GPU; each test skips where there is none."""
+
+import time
+
+import pytest
+import torch
+
+from launchers.identity import RankIdentity
+from launchers.profile import Device
+from vit_sweep.job.train.machine.fingerprint import fingerprint
+from vit_sweep.job.train.machine.sampler import Sampler
+from vit_sweep.job.train.measure.preflight import preflight
+from vit_sweep.plan.point import Precision
+from vit_sweep.record.machine import Samples
+
+pytestmark = [
+    pytest.mark.train,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU of NVIDIA's"),
+]
+ME = RankIdentity(
+    rank=0, world_size=1, local_rank=0, local_world_size=1, node_rank=0, nodes=1, node_name="here", task_index=0,
+    restart=0, job_id="1", visible_gpus=1,
+)  # fmt: skip
+
+
+def test_cuda_says_which_gpu_it_is():
+    found, _ = fingerprint(ME, Device.CUDA)
+    assert found.gpu.model == torch.cuda.get_device_name(0)
+    assert found.gpu.memory_mib > 1000
+    assert len(found.gpu.serial) == 12
+    assert found.cuda == torch.version.cuda
+    assert found.nccl.count(".") == 2
+
+
+def test_nvml_says_the_rest():
+    pytest.importorskip("pynvml")
+    found, nvml = fingerprint(ME, Device.CUDA)
+    assert nvml is not None, "CUDA's address of the GPU is not NVML's"
+    assert found.gpu.driver[0].isdigit()
+    assert 0 < found.gpu.sm_clock_mhz <= found.gpu.max_sm_clock_mhz
+    assert found.gpu.power_limit_w > 30
+    assert found.gpu.pcie_generation >= 3
+    assert found.gpu.other_processes is not None
+
+
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
+def test_a_preflight_leaves_no_trace_in_memory_or_random_numbers(precision):
+    device = torch.device("cuda", 0)
+    held = torch.zeros(2**20, device=device)
+    state, before = torch.cuda.get_rng_state(device), torch.cuda.memory_allocated(device)
+    found = preflight(rank=0, ranks=1, device=device, precision=precision, parameters=10**6, beat=lambda: None)
+    assert found.note == ""
+    assert found.matmul_tflops > 0.5
+    assert found.seconds < 10
+    assert torch.equal(torch.cuda.get_rng_state(device), state)
+    # A workspace of cuBLAS may stay, which the training would ask for itself.
+    assert torch.cuda.max_memory_allocated(device) - before < 64 * 2**20
+    assert torch.cuda.max_memory_allocated(device) == torch.cuda.memory_allocated(device)
+    del held
+
+
+def test_a_working_gpu_draws_power_and_says_so():
+    pytest.importorskip("pynvml")
+    _, nvml = fingerprint(ME, Device.CUDA)
+    work = torch.ones(4096, 4096, device="cuda")
+    with Sampler(0, nvml, lambda: 2) as sampler:
+        until = time.monotonic() + 3.5
+        while time.monotonic() < until:
+            work @ work
+            torch.cuda.synchronize()
+    found = sampler.samples
+    assert isinstance(found, Samples)
+    assert found.count >= 3
+    assert found.power_w.max > 20
+    assert 0 < found.energy_j < 3000 * found.seconds
+    assert found.sm_clock_mhz.max > 100

@@ -1,0 +1,372 @@
+"""Two ways for images to reach the model, one set of pixels: order, crops, workers and their end."""
+
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launchers.profile import Device
+from tests.unit.builders import DATA, MODEL, cell
+from vit_sweep.plan.point import Pipeline
+
+pytestmark = pytest.mark.train
+
+WAYS = {"device": (Pipeline.DEVICE, 0), "loader": (Pipeline.LOADER, 0), "two workers": (Pipeline.LOADER, 2)}
+IMAGES = 48
+
+
+@pytest.fixture(scope="module")
+def photograph():
+    import torch
+    from sklearn.datasets import load_sample_images
+
+    return torch.tensor(load_sample_images().images[0]).permute(2, 0, 1)
+
+
+@pytest.fixture
+def split(photograph):
+    """Real pictures: pieces of a photograph, each with its own label."""
+    import torch
+
+    from vit_sweep.job.train.images.data import Split
+
+    def make(side, count=IMAGES):
+        images = torch.stack([photograph[:, 3 * i : 3 * i + side, 5 * i : 5 * i + side] for i in range(count)])
+        return Split(images=images, labels=torch.arange(count))
+
+    return make
+
+
+def made(pipeline=Pipeline.DEVICE, model=32, augment=False, **changes):
+    """A cell of two ranks and two micro steps, 3 steps of 16 images an epoch."""
+    given = {
+        "gpus": 2, "micro_batch": 4, "accum": 2, "train_images": IMAGES, "device": Device.CPU,
+        "data": replace(DATA, train_images=IMAGES, augment=augment), "model": replace(MODEL, image_size=model),
+        "pipeline": pipeline,
+    }  # fmt: skip
+    return cell(**(given | changes))
+
+
+def pipeline(cell, train, *, rank=0, workers=0, dtype=None):
+    import torch
+
+    from vit_sweep.job.train.images.pipeline import pipeline_of
+
+    return pipeline_of(
+        cell, train=train, device=torch.device("cpu"), dtype=dtype or torch.float32, rank=rank, workers=workers
+    )
+
+
+def batches(pipeline, number=1, start=0):
+    return [pipeline.ready(raw) for raw in pipeline.epoch(number, start=start)]
+
+
+def grey_levels_apart(some, others):
+    """The largest difference of two lists of batches in levels of 0 to 255; labels must be equal."""
+    assert [labels.tolist() for _, labels in some] == [labels.tolist() for _, labels in others]
+    return max((127.5 * (a - b)).abs().max().item() for (a, _), (b, _) in zip(some, others, strict=True))
+
+
+# -- the same pixels -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("side", "model"), [(8, 16), (32, 32), (32, 48), (96, 64)])
+@pytest.mark.parametrize("way", ["loader", "two workers"])
+def test_without_augmentation_both_pipelines_give_the_same_pixels_exactly(split, side, model, way):
+    kind, workers = WAYS[way]
+    device = batches(pipeline(made(model=model), split(side), rank=1))
+    loader = batches(pipeline(made(kind, model=model), split(side), rank=1, workers=workers))
+    assert len(device) == 6
+    assert grey_levels_apart(device, loader) == 0
+
+
+@pytest.mark.parametrize(("side", "model", "levels"), [(8, 16, 0), (32, 32, 0), (32, 48, 0), (96, 64, 1), (64, 96, 1)])
+@pytest.mark.parametrize("way", ["loader", "two workers"])
+def test_with_augmentation_too(*, split, side, model, levels, way):
+    """Large images: torchvision rounds to whole levels between rows and columns, a batched product does not."""
+    kind, workers = WAYS[way]
+    device = batches(pipeline(made(model=model, augment=True), split(side)), number=3)
+    loader = batches(pipeline(made(kind, model=model, augment=True), split(side), workers=workers), number=3)
+    assert grey_levels_apart(device, loader) <= levels + 1e-4
+    plain = batches(pipeline(made(model=model), split(side)), number=3)
+    assert grey_levels_apart(device, plain) > 20, "it is augmented at all"
+
+
+def test_the_pixels_are_those_of_the_papers_transforms(split):
+    import torch
+    from torchvision.transforms import v2
+
+    train = split(32)
+    classic = v2.Compose([v2.ToPILImage(), v2.Resize(48), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True),
+                          v2.Normalize((0.5,), (0.5,))])  # fmt: skip
+    images, labels = batches(pipeline(made(model=48), train))[0]
+    wanted = torch.stack([classic(train.images[label]) for label in labels])
+    # Pillow and torch round differently in the last of 256 levels.
+    assert 127.5 * (images - wanted).abs().max() <= 1 + 1e-4
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_models_number_format_is_what_comes_out(split, way):
+    import torch
+
+    kind, workers = WAYS[way]
+    one = pipeline(made(kind, model=48), split(32), workers=workers, dtype=torch.bfloat16)
+    images, labels = one.ready(next(one.epoch(1)))
+    assert (images.dtype, labels.dtype) == (torch.bfloat16, torch.int64)
+    assert images.shape == (4, 3, 48, 48)
+    assert -1 <= images.min() < -0.5
+    assert 0.5 < images.max() <= 1
+
+
+# -- the same samples, in the same order -----------------------------------------------------------------
+
+
+def pixels_by_image(*, gpus, accum, micro, split, pipeline_kind=Pipeline.DEVICE):
+    """What each image looked like in epoch 2, and the images of each step, over all ranks."""
+    cell = made(pipeline_kind, augment=True, gpus=gpus, accum=accum, micro_batch=micro)
+    pixels, steps = {}, [set() for _ in range(cell.steps_per_epoch)]
+    for rank in range(gpus):
+        for i, (images, labels) in enumerate(batches(pipeline(cell, split, rank=rank), number=2)):
+            steps[i // accum] |= set(labels.tolist())
+            pixels |= dict(zip(labels.tolist(), images, strict=True))
+    return pixels, steps
+
+
+@pytest.mark.parametrize("kind", Pipeline)
+def test_crops_and_order_depend_neither_on_ranks_nor_on_accumulation(split, kind):
+    import torch
+
+    one, steps = pixels_by_image(gpus=1, accum=1, micro=16, split=split(32), pipeline_kind=kind)
+    assert len(one) == IMAGES
+    for gpus, accum, micro in [(2, 1, 8), (1, 4, 4), (4, 2, 2)]:
+        other, others = pixels_by_image(gpus=gpus, accum=accum, micro=micro, split=split(32), pipeline_kind=kind)
+        assert others == steps
+        assert all(torch.equal(one[image], other[image]) for image in one)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("start", [1, 2, 3])
+def test_an_epoch_can_begin_at_any_step(split, way, start):
+    kind, workers = WAYS[way]
+    one = pipeline(made(kind, augment=True), split(32), rank=1, workers=workers)
+    whole, rest = batches(one, number=2), batches(one, number=2, start=start)
+    assert len(rest) == len(whole) - 2 * start
+    assert start == 3 or grey_levels_apart(whole[2 * start :], rest) == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_epoch_that_was_left_early_does_not_leak_into_the_next(split, way):
+    kind, workers = WAYS[way]
+    one = pipeline(made(kind), split(32), workers=workers)
+    wanted = batches(pipeline(made(), split(32)), number=2)
+    next(one.epoch(1))
+    assert grey_levels_apart(batches(one, number=2), wanted) == 0
+
+
+@pytest.mark.parametrize("kind", Pipeline)
+def test_a_part_of_the_images_is_all_that_is_kept_and_seen(split, kind):
+    """`fraction` and weak scaling: device memory holds what the cell may see, with the pixels it would have had."""
+    cell = made(kind, train_images=16, augment=True)
+    train = split(32)
+    one = pipeline(cell, train)
+    found = batches(one)
+    assert all(len(labels) == 4 for _, labels in found)
+    wanted = batches(pipeline(replace(cell, pipeline=Pipeline.LOADER), train))
+    assert grey_levels_apart(found, wanted) == 0
+    if kind is Pipeline.DEVICE:
+        assert len(one._train.labels) == 16
+
+
+def test_an_epoch_that_is_filled_up_repeats_images(split):
+    cell = made(train_images=IMAGES, micro_batch=5)
+    labels = [label for rank in (0, 1) for _, found in batches(pipeline(cell, split(32), rank=rank)) for label in found]
+    assert len(labels) == cell.images_per_epoch == 60
+    assert len(set(map(int, labels))) == IMAGES
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_runs_random_numbers_do_not_depend_on_the_pipeline(split, way):
+    import torch
+
+    kind, workers = WAYS[way]
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    batches(pipeline(made(kind, augment=True), split(32), workers=workers))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("images", "ranks"), [(2, 4), (1, 3), (21, 4), (16, 2)])
+def test_ranks_without_test_images_take_part_and_count_nothing(split, images, ranks):
+    """An empty shard: a forward is a collective with ZeRO-3, so every rank makes equally many."""
+    from vit_sweep.job.train.images.data import test_batches
+
+    train = split(32, images)
+    by_rank = [list(test_batches(train, made(gpus=ranks), rank)) for rank in range(ranks)]
+    assert len({len(found) for found in by_rank}) == 1
+    seen = [label for found in by_rank for _, labels, counts in found for label in labels[:counts].tolist()]
+    assert sorted(seen) == list(range(images))
+
+
+# -- the draws -------------------------------------------------------------------------------------------
+
+
+def test_every_image_has_its_own_crop_and_every_epoch_another_one():
+    import torch
+
+    from vit_sweep.job.train.images.augment import boxes_of
+
+    index = torch.arange(4000)
+    one, two = (boxes_of(index, seed=0, epoch=epoch, side=32) for epoch in (1, 2))
+    top, left, height, width, flip = one.unbind(-1)
+    assert (top.min(), top.max(), left.min(), left.max()) == (-4, 4, -4, 4)
+    assert set(height.tolist()) == set(width.tolist()) == {32}
+    # 4000 fair coins lie within 5 standard deviations of one half with all but 6 in 10 million seeds.
+    assert abs(flip.float().mean() - 0.5) < 5 * 0.5 / 4000**0.5
+    for column in (top, left):
+        counts = torch.bincount(column + 4, minlength=9).float()
+        assert counts.min() > 4000 / 9 * 0.7
+    assert (one != two).any(dim=1).float().mean() > 0.9
+    assert torch.equal(one[index % 7 == 0], boxes_of(index[index % 7 == 0], seed=0, epoch=1, side=32))
+    assert not torch.equal(one, boxes_of(index, seed=1, epoch=1, side=32))
+
+
+def test_a_large_image_is_cropped_to_a_random_part_as_torchvision_does():
+    """The distribution is RandomResizedCrop's: the same quantiles of area and shape, within sampling error."""
+    import torch
+    from torchvision.transforms import v2
+
+    from vit_sweep.job.train.images.augment import boxes_of
+
+    count, side = 4000, 256
+    top, left, height, width, _ = boxes_of(torch.arange(count), seed=0, epoch=1, side=side).unbind(-1)
+    assert ((top >= 0) & (left >= 0) & (top + height <= side) & (left + width <= side)).all()
+    torch.manual_seed(0)
+    crop, image = v2.RandomResizedCrop(224), torch.empty(3, side, side)
+    theirs = [crop.make_params([image]) for _ in range(count)]
+    at = torch.tensor([0.1, 0.5, 0.9])
+    for mine, other in (
+        (height * width, [p["height"] * p["width"] for p in theirs]),
+        (100 * width / height, [100 * p["width"] / p["height"] for p in theirs]),
+        (top + 1, [p["top"] + 1 for p in theirs]),
+    ):
+        ours, wanted = mine.float().quantile(at), torch.tensor(other).float().quantile(at)
+        assert torch.allclose(ours, wanted, rtol=0.12, atol=3)
+
+
+# -- workers ---------------------------------------------------------------------------------------------
+
+
+def _rank(pipe):
+    """A rank as the job's first line makes it, with its signals blocked. It tells the pids of its workers."""
+    import torch
+
+    from vit_sweep.job.guardian import block_signals
+    from vit_sweep.job.train.images.data import Split
+
+    block_signals()
+    train = Split(images=torch.zeros(IMAGES, 3, 32, 32, dtype=torch.uint8), labels=torch.arange(IMAGES))
+    one = pipeline(made(Pipeline.LOADER, augment=True), train, workers=2)
+    first, workers = len(batches(one)), one._loader._iterator._workers
+    pipe.send((first, [worker.pid for worker in workers]))
+    while pipe.recv() == "another epoch":
+        pipe.send(len(batches(one, number=2)))
+    for worker in workers:
+        worker.terminate()
+        worker.join(10)
+    pipe.send([worker.exitcode for worker in workers])
+
+
+@pytest.fixture
+def rank():
+    """A process forked by the server that the local queue uses, its pipe, and its workers, which have worked."""
+    from tests.e2e.train.ranks import server
+
+    mine, theirs = multiprocessing.Pipe()
+    process = server().Process(target=_rank, args=(theirs,))
+    process.start()
+    theirs.close()
+    assert mine.poll(120), "the rank said nothing"
+    count, workers = mine.recv()
+    assert (count, len(workers)) == (6, 2)
+    yield process, mine, workers
+    process.kill()
+    process.join()
+
+
+def gone(pid):
+    try:
+        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def eventually(condition, within=30.0):
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+def test_a_schedulers_warning_to_all_processes_does_not_end_the_workers(rank):
+    """Slurm signals every process of a step: the rank wants to end in good order, and needs its workers for that."""
+    _, pipe, workers = rank
+    for number in (signal.SIGUSR2, signal.SIGTERM):
+        for pid in workers:
+            os.kill(pid, number)
+    pipe.send("another epoch")
+    assert pipe.poll(60)
+    assert pipe.recv() == 6
+    assert not any(gone(pid) for pid in workers)
+
+
+def test_workers_end_when_their_rank_says_so(rank):
+    process, pipe, workers = rank
+    pipe.send("end")
+    assert pipe.poll(60)
+    assert pipe.recv() == [0, 0]
+    process.join(60)
+    assert process.exitcode == 0
+    assert all(gone(pid) for pid in workers)
+
+
+def test_workers_die_with_their_rank_however_it_dies(rank):
+    process, _, workers = rank
+    assert not any(gone(pid) for pid in workers)
+    os.kill(process.pid, signal.SIGKILL)
+    # At once: torch's own watchdog looks every 5 seconds, and until then the rank's sockets would be held open.
+    eventually(lambda: all(gone(pid) for pid in workers), within=3.0)
+
+
+def _rank_whose_worker_is_killed(pipe):
+    import torch
+
+    from vit_sweep.job.train.images.data import Split
+
+    train = Split(images=torch.zeros(IMAGES, 3, 32, 32, dtype=torch.uint8), labels=torch.arange(IMAGES))
+    one = pipeline(made(Pipeline.LOADER), train, workers=1)
+    try:  # torch raises it from a signal handler, unless a batch that is on its way is missed first
+        next(one.epoch(1))
+        os.kill(one._loader._iterator._workers[0].pid, signal.SIGKILL)
+        while True:
+            batches(one, number=2)
+    except RuntimeError as error:
+        pipe.send(str(error))
+
+
+def test_a_worker_that_is_killed_is_an_error_and_not_a_wait():
+    from tests.e2e.train.ranks import server
+
+    mine, theirs = multiprocessing.Pipe()
+    process = server().Process(target=_rank_whose_worker_is_killed, args=(theirs,))
+    process.start()
+    theirs.close()
+    try:
+        assert mine.poll(60)
+        assert "DataLoader worker" in mine.recv()
+    finally:
+        process.kill()
+        process.join()

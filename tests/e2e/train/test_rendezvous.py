@@ -1,0 +1,88 @@
+"""How ranks find each other: no fixed port, below the ephemeral range, tested where it is bound."""
+
+import socket
+
+import pytest
+
+from launchers.identity import RankIdentity
+
+pytestmark = pytest.mark.train
+
+
+def me(**changes):
+    given = {"rank": 0, "world_size": 1, "local_rank": 0, "local_world_size": 1, "node_rank": 0, "nodes": 1,
+             "node_name": "here", "task_index": 3, "restart": 0, "job_id": "17_3", "visible_gpus": 0}  # fmt: skip
+    return RankIdentity(**(given | changes))
+
+
+def test_ports_lie_below_the_ephemeral_range_and_depend_on_job_index_and_restart():
+    from vit_sweep.job.train.rendezvous import candidate_ports
+
+    keys = [f"{job}_{index}/{restart}" for job in (17, 18) for index in (0, 1) for restart in (0, 1)]
+    ports = {key: candidate_ports(key) for key in keys}
+    assert all(20000 <= port <= 32767 for found in ports.values() for port in found)
+    assert all(len(set(found)) == len(found) for found in ports.values())
+    assert len({found[0] for found in ports.values()}) == len(keys)
+    assert candidate_ports("17_0/0") == ports["17_0/0"]
+
+
+def test_a_taken_port_is_passed_over_for_the_next():
+    from vit_sweep.job.train.rendezvous import _bind, candidate_ports
+
+    first, second, *_ = candidate_ports("17_3/0")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", first))
+        taken.listen()
+        assert _bind(me(), "127.0.0.1").port == second
+
+
+def test_a_rank_whose_rank_zero_stays_away_says_so(tmp_path, monkeypatch):
+    from datetime import timedelta
+
+    from vit_sweep.job.train import rendezvous
+    from vit_sweep.outcome.ending import Cause
+    from vit_sweep.outcome.failure import JobError
+
+    monkeypatch.setattr(rendezvous, "CONNECT_TIMEOUT", timedelta(seconds=0))
+    with pytest.raises(JobError, match="waited 0 s for rank 0, which published no address") as found:
+        rendezvous._join(tmp_path / "rendezvous.json", me(rank=1))
+    assert found.value.cause is Cause.COMMUNICATION
+
+
+def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
+    from vit_sweep.job.train.rendezvous import Meeting, _bind
+    from vit_sweep.job.train.stopping import StopAgreed, Stopper
+    from vit_sweep.outcome.ending import Cause
+    from vit_sweep.outcome.failure import StopWord
+
+    store = _bind(me(world_size=2), "127.0.0.1")
+    meeting = Meeting(host="127.0.0.1", port=store.port, world_size=2)
+    stoppers = [Stopper(rank=rank, world_size=2, connect=meeting.client) for rank in (0, 1)]
+    for units, stopper in zip((3, 5), stoppers, strict=True):
+        for _ in range(units):
+            stopper.enter()
+    for stopper, cause in zip(stoppers, (Cause.PREEMPTED, Cause.TERMINATED), strict=True):
+        stopper.ask(StopWord(cause=cause, message="told", signal="SIGTERM"))
+    assert all(stopper._agreed.wait(20) for stopper in stoppers)
+    words = []
+    for missing, stopper in zip((2, 0), stoppers, strict=True):
+        for _ in range(missing):
+            stopper.enter()
+        with pytest.raises(StopAgreed) as found:
+            stopper.enter()
+        words.append(found.value.word)
+        stopper.close()
+    assert words[0] == words[1]
+
+
+def test_a_cuda_partition_without_a_cuda_device_is_a_named_failure():
+    import torch
+
+    from launchers.profile import Device
+    from vit_sweep.job.train.rendezvous import pick_device
+    from vit_sweep.outcome.failure import JobError
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a CUDA device")
+    with pytest.raises(JobError, match="no CUDA device on here"):
+        pick_device(me(), Device.CUDA)

@@ -1,0 +1,133 @@
+"""What the trainer computes: the same for every layout, every ZeRO stage and every precision that runs."""
+
+import hashlib
+import json
+import pickle
+
+import pytest
+
+from tests.e2e.conftest import QUICK, records
+
+pytestmark = pytest.mark.train
+
+
+def losses(record):
+    return [(epoch["train_loss"], epoch["test_loss"]) for epoch in record["epochs"]]
+
+
+def test_equal_global_batches_learn_the_same_however_they_are_laid_out(sweep, study):
+    """Sample order, loss scaling and reduction do not depend on ranks or accumulation."""
+    answer = sweep("-m", *QUICK, "batch=16", "batch_per=global", "gpus=1,2", "accum=1,2")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    one, *others = records(study).values()
+    assert len(others) == 3
+    for other in others:
+        for mine, theirs in zip(losses(one), losses(other), strict=True):
+            assert mine == pytest.approx(theirs, rel=1e-4)
+
+
+def test_every_zero_stage_and_bf16_train_on_two_ranks_to_the_same_loss(sweep, study):
+    answer = sweep("-m", *QUICK, "gpus=2", "engine=zero0,zero1,zero2,zero3", "precision=fp32,bf16", "accum=2")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    found = records(study)
+    by_engine = {(r["resolved"]["zero_stage"], r["resolved"]["precision"]): r for r in found.values()}
+    assert set(by_engine) == {(stage, p) for stage in range(4) for p in ("fp32", "bf16")}
+    plain = losses(by_engine[0, "fp32"])
+    for (_, precision), record in by_engine.items():
+        tolerance = 1e-3 if precision == "fp32" else 5e-2
+        for mine, theirs in zip(losses(record), plain, strict=True):
+            assert mine == pytest.approx(theirs, rel=tolerance)
+        assert record["resolved"]["parameters"] == by_engine[0, "fp32"]["resolved"]["parameters"]
+
+
+def test_a_seed_is_a_run_and_the_same_seed_is_the_same_run(sweep, study):
+    assert sweep("-m", *QUICK, "seed=1,2").returncode == 0
+    one, two = (next(r for r in records(study).values() if r["requested"]["seed"] == s) for s in (1, 2))
+    assert losses(one) != losses(two)
+    assert sweep("-m", *QUICK, "seed=1", "study=again").returncode == 0
+    again = next(iter(records(study.parent / "again").values()))
+    assert losses(again) == losses(one)
+
+
+@pytest.fixture
+def tiny_cifar(tmp_path):
+    """A data set of CIFAR-10's very format with 40 + 10 images, and the YAML that names its checksums."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+
+    def save(name, content):
+        (folder / name).write_bytes(pickle.dumps(content))
+        return {
+            "path": f"cifar-10-batches-py/{name}",
+            "md5": hashlib.md5((folder / name).read_bytes()).hexdigest(),
+        }
+
+    def batch(images):
+        return {
+            "data": rng.integers(0, 256, (images, 3072), dtype=np.uint8),
+            "labels": [i % 10 for i in range(images)],
+        }
+
+    files = [save("data_batch_1", batch(24)), save("data_batch_2", batch(16)), save("test_batch", batch(10))]
+    files.append(save("batches.meta", {"label_names": [f"class{i}" for i in range(10)]}))
+    spec = {
+        "name": "tiny",
+        "source": "cifar10",
+        "train_images": 40,
+        "test_images": 10,
+        "classes": 10,
+        "files": files,
+    }
+    conf = tmp_path / "conf" / "data"
+    conf.mkdir(parents=True)
+    (conf / "tiny.yaml").write_text(json.dumps(spec))  # JSON is YAML
+    return folder
+
+
+WORDS = ["--config-dir=conf", "data=tiny", "batch=8", "epochs=1", "study=s",
+         "model.layers=1", "model.width=24", "model.mlp_width=24"]  # fmt: skip
+
+
+def test_cifar_files_train_through_torchvisions_reader(sweep, study, tiny_cifar):
+    answer = sweep(*WORDS)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    record = next(iter(records(study).values()))
+    assert record["epochs"][0]["images"] == 40
+
+
+def test_a_file_damaged_after_submission_is_a_named_failure(sweep, study, tiny_cifar):
+    """The plan's own check is passed by a dry run; the job checks again and says which file and what to do."""
+    assert sweep(*WORDS, "dry_run=true").returncode == 0
+    (tiny_cifar / "test_batch").write_bytes(b"truncated")
+    script = next(study.glob("jobs/*/job.sh"))
+    import subprocess
+
+    assert subprocess.run(["sh", script], timeout=200).returncode == 0
+    exits = [json.loads(path.read_text()) for path in study.glob("cells/*/attempts/1/exit.json")]
+    assert [e["cause"] for e in exits] == ["data"]
+    assert "test_batch is damaged (md5 " in exits[0]["message"]
+    assert "data prepare tiny" in exits[0]["message"]
+
+
+def test_a_download_that_breaks_off_leaves_nothing_half_written(tmp_path, monkeypatch):
+    from launchers.checked import parse
+    from launchers.errors import UserError
+    from vit_sweep.config.compose import conf_dir
+    from vit_sweep.data.prepare import download
+    from vit_sweep.plan.point import DataSpec
+
+    class BreaksOff:
+        def __init__(self, root, download):
+            (tmp_path / "root").joinpath(root, "half").write_bytes(b"half")
+            raise OSError("connection reset")
+
+    from omegaconf import OmegaConf
+
+    spec = parse(DataSpec, OmegaConf.to_container(OmegaConf.load(conf_dir() / "data/cifar10.yaml")), what="data")
+    monkeypatch.setitem(download._KINDS, spec.source, BreaksOff)
+    with pytest.raises(UserError, match=r"the download failed \(connection reset\)"):
+        download.download(spec, tmp_path / "root")
+    assert [path.name for path in (tmp_path / "root").iterdir() if not path.name.endswith(".lock")] == []

@@ -1,0 +1,206 @@
+"""Trainers without a job around them: forked ranks that run epochs, measure, and say what they found as JSON.
+
+Delays are injected by name, in the rank itself, where a real one would lie: see `DELAYS`.
+"""
+
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+
+from launchers.checked import parse, to_plain
+from tests.e2e.train.ranks import run_all, small_cell
+from tests.unit.builders import DATA
+from vit_sweep.record.breakdown import Breakdown
+from vit_sweep.record.record import EpochReport
+
+STEPS = 8
+
+
+def measured_cell(**changes):
+    """Eight optimizer steps an epoch of 8 images per rank, two epochs: the second is counted."""
+    gpus, accum = changes.get("gpus", 1), changes.get("accum", 1)
+    images = STEPS * 8 * gpus * accum
+    given = {
+        "micro_batch": 8, "train_images": images, "epochs": 2,
+        "data": replace(DATA, train_images=images, test_images=8, classes=4),
+    }  # fmt: skip
+    return small_cell(**(given | changes))
+
+
+def run(folder, cell, *, delay=None, probe=None, measure=True, **options):
+    """Run the cell's ranks; returns their epochs, their breakdown and what each found of the weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    given = [(str(folder), rank, cell, delay, probe, measure, options) for rank in range(cell.gpus)]
+    run_all(_rank, given, folder=folder, seconds=120)
+    found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(cell.gpus)]
+    epochs = [parse(EpochReport, epoch, what="epoch") for epoch in found[0]["epochs"]]
+    breakdown = parse(Breakdown, found[0]["breakdown"], what="breakdown") if measure else None
+    return epochs, breakdown, found
+
+
+def _rank(folder, rank, cell, delay, *given):
+    probe, measure, options = given
+    log = os.open(f"{folder}/{rank}.log", os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ.update(RANK=str(rank), WORLD_SIZE=str(cell.gpus), LOCAL_RANK=str(rank))
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    store = dist.FileStore(f"{folder}/store", cell.gpus)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=cell.gpus)
+    trainer, engine = trainer_of(cell, rank, **options)
+    if probe is not None:
+        PROBES[probe](trainer, rank)
+    if delay is not None:
+        name, who, seconds = delay
+        if who in (None, rank):
+            DELAYS[name](trainer, engine, seconds)
+    epochs = [to_plain(trainer.epoch()) for _ in range(cell.epochs)]
+    said = {"epochs": epochs, "before": weights(engine)}
+    if measure:
+        from pathlib import Path
+
+        found = trainer.measure(profile_steps=2, trace=Path(folder) / "trace.json")
+        said |= {"breakdown": to_plain(found), "after": weights(engine)}
+    with open(f"{folder}/{rank}.json", "w") as file:  # noqa: PTH123 - in a forked rank, without the test's imports
+        json.dump(said, file)
+    dist.barrier()
+    dist.destroy_process_group()
+    sys.exit(0)
+
+
+def trainer_of(cell, rank, **options):
+    """A trainer and its engine; the process group is there."""
+    from pathlib import Path
+
+    import torch
+
+    from vit_sweep.job.train.images.data import load
+    from vit_sweep.job.train.images.pipeline import pipeline_of
+    from vit_sweep.job.train.loop import Trainer
+    from vit_sweep.job.train.model import DTYPES, engine_of
+
+    device = torch.device("cpu")
+    train, test = load(cell.data, Path("/nowhere"))
+    pipeline = pipeline_of(cell, train=train, device=device, dtype=DTYPES[cell.precision], rank=rank)
+    engine = engine_of(cell)
+    trainer = Trainer(
+        cell=cell, engine=engine, pipeline=pipeline, test=test, device=device, enter=lambda: None,
+        beat=lambda *where: None, **options,
+    )  # fmt: skip
+    return trainer, engine
+
+
+def weights(engine):
+    """Every weight of the model, as one digest."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for parameter in engine.module.parameters():
+        digest.update(getattr(parameter, "ds_tensor", parameter).detach().float().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _in_forward(_trainer, engine, seconds):
+    """The model takes longer, whether it trains or is tested."""
+    engine.module.register_forward_pre_hook(lambda *_: time.sleep(seconds))
+
+
+def _in_data(trainer, _engine, seconds):
+    """Each batch comes late."""
+    epoch = trainer._pipeline.epoch
+
+    def late(*given, **options):
+        for raw in epoch(*given, **options):
+            time.sleep(seconds)
+            yield raw
+
+    trainer._pipeline.epoch = late
+
+
+def _in_copy(trainer, _engine, seconds):
+    """Getting a batch ready takes longer."""
+    ready = trainer._pipeline.ready
+
+    def slow(raw):
+        time.sleep(seconds)
+        return ready(raw)
+
+    trainer._pipeline.ready = slow
+
+
+def _in_backward(_trainer, engine, seconds):
+    """The gradients take longer: once per backward, at the last layer."""
+    engine.module.heads.register_full_backward_hook(lambda *_: time.sleep(seconds))
+
+
+def _in_all_reduce(_trainer, _engine, seconds):
+    """The network is slow: every all-reduce of DeepSpeed's takes longer on all ranks."""
+    import torch.distributed as dist
+
+    reduce = dist.all_reduce
+
+    def throttled(tensor, *given, **options):
+        if tensor.numel() > 2:  # not the loop's own sums
+            time.sleep(seconds)
+        return reduce(tensor, *given, **options)
+
+    dist.all_reduce = throttled
+
+
+def _in_optimizer(_trainer, engine, seconds):
+    """The update takes longer."""
+    step = engine.optimizer.step
+
+    def slow(*given, **options):
+        time.sleep(seconds)
+        return step(*given, **options)
+
+    engine.optimizer.step = slow
+
+
+DELAYS = {
+    "forward": _in_forward, "data": _in_data, "copy": _in_copy, "backward": _in_backward,
+    "all_reduce": _in_all_reduce, "optimizer": _in_optimizer,
+}  # fmt: skip
+
+
+def _no_profiler(_trainer, rank):
+    """The profiler of rank 1 does not start."""
+    from vit_sweep.job.train.measure import window
+
+    if rank != 1:
+        return
+
+    class Broken(window.profile):
+        def start(self):
+            raise RuntimeError("CUPTI is in use by another process")
+
+    window.profile = Broken
+
+
+def _stop_in_measuring(trainer, _rank):
+    """All ranks are told to stop before the same block of measuring, as the stopper would."""
+    from vit_sweep.job.train.stopping import StopAgreed
+    from vit_sweep.outcome.ending import Cause
+    from vit_sweep.outcome.failure import StopWord
+
+    measure, units = trainer.measure, []
+
+    def enter():
+        units.append(1)
+        if len(units) == 5:
+            raise StopAgreed(StopWord(cause=Cause.TERMINATED, message="told to end", signal="SIGTERM"))
+
+    def told(**given):
+        trainer._enter = enter
+        return measure(**given)
+
+    trainer.measure = told
+
+
+PROBES = {"no_profiler": _no_profiler, "stop_in_measuring": _stop_in_measuring}

@@ -1,0 +1,378 @@
+"""Every rule of the audit finds what it is named after, with the numbers, and is silent about sound runs."""
+
+import inspect
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import ROOT
+from tests.unit.analysis.builders import IMAGES, run, without_time
+from vit_sweep.analysis.audit import baseline, executions, learning, machines, network, speedups
+from vit_sweep.analysis.audit.finding import Claim, Severity, Standing
+from vit_sweep.analysis.audit.judge import RULES, audit
+from vit_sweep.analysis.audit.network import link_of
+from vit_sweep.analysis.audit.speedups import reached
+from vit_sweep.analysis.series.bootstrap import with_intervals
+from vit_sweep.plan.cell import Series as Membership
+from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.record.machine import Fingerprint, Gpu
+from vit_sweep.runs.run import Origin, StepParts
+
+GLOBAL = (Membership(scaling=Scaling.STRONG, batch_per=BatchPer.GLOBAL, placement="packed"),)
+HALVES = {1: 10.0, 2: 5.2, 4: 2.8}
+
+
+def sound(gpus, seed, seconds):
+    """One of three repeats of a cell whose global batch is fixed and whose test accuracy is known."""
+    return run(
+        gpus, (seconds, seconds * 1.001), seed=seed, run_id=f"g{gpus}-s{seed}", curves=GLOBAL, micro_batch=64 // gpus,
+        images=IMAGES, hosts=(f"node{seed}",), epoch_all_s=(2 * seconds, seconds, seconds),
+        test_accuracy=(0.1, 0.2, 0.3), train_accuracy=(0.1, 0.2, 0.3),
+        parts=StepParts(communication=gpus - 1.0, straggler_wait=0.0),
+    )  # fmt: skip
+
+
+def sound_study():
+    return [sound(gpus, seed, seconds * (1 + 0.001 * seed)) for gpus, seconds in HALVES.items() for seed in range(3)]
+
+
+def found(runs, rule):
+    return [one for one in audit(runs, refine=with_intervals).findings if one.rule == rule]
+
+
+def only(runs, rule):
+    (one,) = found(runs, rule)
+    return one
+
+
+def standing(runs, claim):
+    return next(one.standing for one in audit(runs).claims if one.claim is claim)
+
+
+def test_a_sound_study_carries_every_claim():
+    verdict = audit(sound_study(), refine=with_intervals)
+    assert verdict.findings == ()
+    assert {one.standing for one in verdict.claims} == {Standing.HOLDS}
+    assert verdict.falls == ()
+
+
+def test_without_data_a_claim_is_open_and_says_what_is_missing():
+    verdict = audit([run(1, seed=0), run(1, seed=1)])
+    stands = {one.claim: one.standing for one in verdict.claims}
+    assert stands[Claim.THROUGHPUT] is stands[Claim.ACCURACY] is stands[Claim.COMMUNICATION] is Standing.OPEN
+    assert all(one.reasons for one in verdict.claims if one.standing is Standing.OPEN)
+
+
+def test_nothing_at_all_is_audited_without_a_word():
+    assert audit([without_time(1), without_time(2)]).findings == ()
+
+
+# -- what is learnt -----------------------------------------------------------------------------------
+
+
+def test_strong_scaling_with_a_fixed_micro_batch_is_another_problem_at_every_count():
+    one = only([run(1, (10.0,)), run(4, (2.6,))], "global batch grew")
+    assert "grows 4 times, from 16 to 64 images" in one.sentence
+    assert "25.0% of the steps" in one.sentence
+    assert one.severity is Severity.FALLS
+    assert standing([run(1), run(4)], Claim.FIXED_PROBLEM) is Standing.FALLS
+
+
+@pytest.mark.parametrize(
+    ("conditions", "severity", "said"),
+    [
+        ({"lr_scaling": "none", "optimizer.learning_rate": "0.001"}, Severity.FALLS, "the learning rate stays 0.001"),
+        ({"lr_scaling": "linear"}, Severity.WEAKENS, "the learning rate follows it (linear)"),
+        ({}, Severity.FALLS, "nothing says that the learning rate followed it"),
+    ],
+)
+def test_a_rate_that_follows_the_batch_weakens_instead(conditions, severity, said):
+    one = only([run(gpus, conditions=conditions) for gpus in (1, 4)], "global batch grew")
+    assert one.severity is severity
+    assert said in one.sentence
+
+
+def test_weak_scaling_may_grow_its_batch():
+    assert not found([run(gpus, scaling=Scaling.WEAK) for gpus in (1, 4)], "global batch grew")
+
+
+def test_training_accuracy_is_no_accuracy():
+    one = only([run(1, train_accuracy=(0.1, 0.3)), run(2, test_accuracy=(0.2,))], "training accuracy")
+    assert "1 of 2 runs" in one.sentence
+    assert "30.0% to 30.0%" in one.sentence
+
+
+def test_repeated_images_above_a_tenth_are_told():
+    assert "28% at 8 GPUs" in only([run(1), run(8, images=8192)], "padded images").sentence
+    assert not found([run(1), run(8, images=7000)], "padded images")
+
+
+# -- the baseline -------------------------------------------------------------------------------------
+
+
+def test_efficiency_above_1_and_a_negative_serial_fraction_accuse_the_baseline():
+    """S = 10 / 4.8 = 2.083, E = 104.2 %, e = (1/2.083 - 1/2) / (1 - 1/2) = -0.04."""
+    runs = [run(1, (10.0,)), run(2, (4.8,))]
+    assert "104.2% at 2 GPUs (10.0 s -> 4.8 s)" in only(runs, "efficiency above 1").sentence
+    assert "-0.0400 at 2 GPUs" in only(runs, "negative Karp-Flatt").sentence
+
+
+def test_an_interval_that_contains_1_is_not_superlinear():
+    base = [run(1, (seconds,), seed=seed) for seed, seconds in enumerate((9.0, 10.0, 11.0))]
+    twice = [run(2, (seconds,), seed=seed) for seed, seconds in enumerate((4.4, 4.9, 5.4))]
+    assert not found([*base, *twice], "efficiency above 1")
+    close = [run(1, (10.0 + 0.01 * seed,), seed=seed) for seed in range(3)]
+    fast = [run(2, (4.8 + 0.01 * seed,), seed=seed) for seed in range(3)]
+    assert found([*close, *fast], "efficiency above 1")
+
+
+def test_a_throttled_baseline_brings_the_throughput_down():
+    flag = "throttled: rank 0 on node0 (20% of the time: power)"
+    one = only([run(1, flags=(flag,)), run(2, (5.0,))], "throttled baseline")
+    assert flag in one.sentence
+    assert not found([run(1), run(2, (5.0,), flags=(flag,))], "throttled baseline")
+
+
+def imported(gpus, seconds, placement, **changes):
+    return run(
+        gpus, (seconds,), placement=placement, origin=Origin.IMPORTED, hosts=changes.pop("hosts", ()), nodes=None,
+        run_id=f"{placement}{gpus}", **changes,
+    )  # fmt: skip
+
+
+def test_a_baseline_of_another_placement_is_borrowed():
+    runs = [imported(1, 10.0, "packed"), imported(2, 5.1, "packed"), imported(2, 5.5, "spread")]
+    runs.append(imported(4, 2.9, "spread"))
+    one = only(runs, "borrowed baseline")
+    assert (one.where, one.severity) == ("spread", Severity.FALLS)
+    assert "placement=spread has no 1 GPU run of its own; its baseline is that of placement=packed" in one.sentence
+
+
+def test_the_same_node_makes_a_borrowed_baseline_less_bad():
+    hosts = {"hosts": ("n1",)}
+    runs = [
+        imported(1, 10.0, "packed", **hosts),
+        imported(2, 5.5, "spread", **hosts),
+        imported(4, 2.9, "spread", **hosts),
+    ]
+    assert only(runs, "borrowed baseline").severity is Severity.WEAKENS
+
+
+def test_a_study_shares_its_single_gpu_cell_between_placements():
+    assert not found([run(1), run(2, placement="spread", nodes=2)], "borrowed baseline")
+
+
+def test_a_baseline_of_another_data_set_is_not_used_and_told():
+    other = {"data": "cifar10"}
+    runs = [run(1, conditions=other, run_id="a"), run(2, (5.0,)), run(4, (2.6,))]
+    one = only(runs, "baseline of something else")
+    assert "only data=cifar10 has 1 GPU, this is data=cifar100: speedups count from 2 GPUs" in one.sentence
+
+
+def test_the_same_step_timed_twice_must_agree():
+    """The published T4 step of 64 images: 2.33 s strong, 2.14 s weak. 6,400 images in steps of 16 are 400 steps."""
+    strong, weak = run(1, (932.0,)), run(1, (856.0,), scaling=Scaling.WEAK, run_id="weak", seed=5)
+    one = only([strong, weak], "unequal baselines")
+    assert "2.33 s" in one.sentence
+    assert "2.14 s" in one.sentence
+    assert "9% apart" in one.sentence
+    assert one.where == "strong, batch 16"
+
+
+# -- machines -----------------------------------------------------------------------------------------
+
+
+def test_a_baseline_on_a_node_of_its_own_cannot_be_told_from_its_count():
+    runs = [run(1, hosts=("slow",)), run(2, (5.0,), hosts=("a",)), run(4, (2.5,), hosts=("b",))]
+    one = only(runs, "baseline on another node")
+    assert "used slow, the others a, b" in one.sentence
+    assert not found([run(1, hosts=("a",)), run(2, hosts=("a", "b"))], "baseline on another node")
+
+
+def test_unlike_gpus_in_a_run_and_between_runs_are_told():
+    mixed = run(2, (5.0,), devices=("Tesla T4", "Tesla P4"), run_id="mixed")
+    assert "GPU model: Tesla P4 + Tesla T4" in found([mixed, run(1)], "unlike GPUs")[0].sentence
+    machine = tuple(Fingerprint(rank=r, host="n", gpu=Gpu(power_limit_w=w)) for r, w in enumerate((70.0, 60.0)))
+    assert "power limit" in only([run(2, machine=machine)], "unlike GPUs").sentence
+    apart = [run(1), run(2, (4.0,), devices=("NVIDIA A40",) * 2, run_id="a40")]
+    assert "a40: unlike GPUs" in only(apart, "unlike GPUs").sentence
+
+
+def test_a_condition_that_only_some_runs_say_is_told():
+    silent = run(2)
+    silent = replace(silent, conditions=tuple(pair for pair in silent.conditions if pair[0] != "data"))
+    assert "data of 1 of 2 runs" in only([run(1), silent], "unsaid conditions").sentence
+
+
+def test_flags_of_a_record_weaken():
+    one = only([run(1), run(2, flags=("slow: rank 1 on b (1.4 x)",))], "disturbed runs")
+    assert "g2-s0: slow: rank 1 on b (1.4 x)" in one.sentence
+    assert found([run(1), run(2, oversubscribed=True)], "more ranks than cores")
+
+
+# -- executions ---------------------------------------------------------------------------------------
+
+
+def test_single_runs_cannot_carry_small_differences():
+    assert only([run(1), run(2)], "single runs").severity is Severity.FALLS
+    some = [run(1, seed=0), run(1, seed=1), run(2)]
+    one = only(some, "single runs")
+    assert one.severity is Severity.WEAKENS
+    assert "1 of 2 points rest on one run (2 GPUs)" in one.sentence
+
+
+def test_partial_runs_are_told_with_their_epochs():
+    assert "2 GPUs: 4 of 5 epochs" in only([run(1), run(2, epochs_asked=5, epochs_done=4)], "partial runs").sentence
+
+
+def test_means_with_the_first_epoch_in_them_are_told():
+    """61.6 s against 60.7 s: 1.5 %."""
+    one = only([run(1), run(32, (60.7,), published_s=61.6)], "warm-up included")
+    assert "32 GPUs 61.6 s against 60.7 s without it (+1.5%)" in one.sentence
+    stuck = run(2, (12.0,), published_s=12.0, first_epoch_s=None, run_id="mean of theirs")
+    assert "cannot be taken out: mean of theirs" in only([run(1), stuck], "warm-up included").sentence
+    assert "one epoch only" in only([run(1, (9.0,), epochs_done=1, epochs_asked=1)], "warm-up included").sentence
+
+
+def test_missing_ranks_are_told():
+    assert found([run(2, flags=("rows missing: 1 of 2 rank(s) in epoch 2",))], "missing ranks")
+    assert not found([run(2, flags=("rows missing: 1 of 2 rank(s) in epoch 2",))], "disturbed runs")
+
+
+# -- communication ------------------------------------------------------------------------------------
+
+
+def talking(gpus, communication, *, wait=None, nodes=None, compute=None, origin=Origin.IMPORTED, **changes):
+    return run(
+        gpus, (10.0 / gpus,), nodes=nodes or gpus, origin=origin, run_id=f"t{gpus}", hosts=(),
+        parts=StepParts(communication=communication, straggler_wait=wait),
+        compute_ms_by_rank=() if compute is None else (compute,) * gpus, parameters=86_567_656, **changes,
+    )  # fmt: skip
+
+
+def test_communication_of_one_rank_contains_waiting():
+    one = only([talking(1, 6.5), talking(2, 100.0), talking(3, 110.0)], "straggler wait")
+    assert one.severity is Severity.FALLS
+    assert "2 point(s) (2 GPUs, 3 GPUs)" in one.sentence
+
+
+def test_a_studys_own_communication_is_the_least_over_ranks():
+    assert not found([talking(1, 6.5, origin=Origin.STUDY), talking(2, 100.0, origin=Origin.STUDY)], "straggler wait")
+
+
+def test_waiting_that_is_much_of_the_time_is_split_off():
+    one = only([talking(1, 6.5), talking(2, 60.0, wait=40.0)], "straggler wait")
+    assert "40% at 2 GPUs" in one.sentence
+    assert not found([talking(2, 90.0, wait=10.0)], "straggler wait")
+
+
+def test_transfer_cannot_shrink_with_more_ranks():
+    """T4 b64: 283 ms over 3 GPUs and 123 ms over 6 for the same 346 MB."""
+    one = only([talking(3, 283.0, wait=0.0), talking(6, 123.0, wait=0.0)], "straggler wait")
+    assert "283 ms a step over 3 GPUs and 123 ms over 6 GPUs" in one.sentence
+
+
+def test_a_gigabit_link_explains_the_collapse_of_the_fifth_node():
+    """The paper's Tesla hosts: 554 MB in 4.71 s are 0.118 GB/s, with computing unchanged (434 against 438 ms)."""
+    runs = [talking(4, 519.0, wait=0.0, compute=438.0), talking(5, 4700.0, wait=0.0, compute=434.0)]
+    one = only(runs, "slow link")
+    assert "at 5 GPUs 554 MB in 4700 ms are 0.118 GB/s, against 1 GB/s at 4 GPUs" in one.sentence
+    assert "one 1 GbE link (0.118 GB/s)" in one.sentence
+    assert "Computing stays at 434 ms a step (438 elsewhere): a link, not slow GPUs" in one.sentence
+
+
+def test_slow_gpus_are_not_excused_by_a_slow_link():
+    runs = [talking(4, 519.0, wait=0.0, compute=438.0), talking(5, 4700.0, wait=0.0, compute=600.0)]
+    assert "so slow GPUs have their part" in only(runs, "slow link").sentence
+
+
+def test_inside_one_machine_no_ethernet_is_suspected():
+    assert not found([talking(4, 519.0, wait=0.0, nodes=1), talking(5, 4700.0, wait=0.0, nodes=1)], "slow link")
+
+
+@pytest.mark.parametrize(
+    ("speed", "name"), [(0.118, "1 GbE"), (1.0, "10 GbE"), (2.9, "25 GbE"), (0.5, ""), (4.7, "40 GbE"), (0.05, "")]
+)
+def test_a_link_is_known_by_its_goodput(speed, name):
+    assert (name in link_of(speed)) if name else link_of(speed) == ""
+
+
+# -- three speedups -----------------------------------------------------------------------------------
+
+
+def test_three_speedups_of_one_series():
+    """Fixed global batch: 10 / 4 = 2.5 beside 10 / 2.5 = 4. Accuracy 0.2 after 20 + 10 s and after 5 + 2.5 + 2.5 s."""
+    base = run(1, (10.0,), epoch_all_s=(20.0, 10.0), test_accuracy=(0.1, 0.2))
+    grown = run(4, (2.5,), epoch_all_s=(5.0, 2.5, 2.5), test_accuracy=(0.05, 0.15, 0.25), run_id="grown")
+    fixed = run(4, (4.0,), micro_batch=4, run_id="fixed", curves=GLOBAL)
+    (one,) = [s for s in audit([base, grown, fixed]).speedups if s.baseline_gpus == 1]
+    assert one.throughput == pytest.approx(4.0)
+    assert one.fixed_batch == pytest.approx(2.5)
+    assert one.to_accuracy == pytest.approx(30 / 10)
+    assert (one.target, one.of_training, one.at_least) == (0.2, False, False)
+
+
+def test_a_missing_speedup_says_why():
+    (one,) = audit([run(1), run(4)]).speedups
+    assert (one.fixed_batch, one.to_accuracy) == (None, None)
+    assert one.fixed_batch_why == "no run on 4 GPUs with a global batch of 16"
+    assert one.to_accuracy_why == "no accuracy on both sides"
+
+
+def test_weak_scaling_has_no_fixed_batch():
+    (one,) = audit([run(1, scaling=Scaling.WEAK), run(4, (10.5,), scaling=Scaling.WEAK)]).speedups
+    assert one.fixed_batch_why == "weak scaling grows the work"
+    assert one.throughput == pytest.approx(4 * 10 / 10.5)
+
+
+def test_an_accuracy_that_is_not_known_of_every_epoch_gives_a_bound():
+    assert reached([(10.0, None), (20.0, 0.3)], 0.2).exact is False
+    assert reached([(10.0, 0.1), (20.0, 0.3)], 0.2).exact is True
+    assert reached([(10.0, 0.1)], 0.2) is None
+
+
+def test_throughput_that_does_not_learn_is_told():
+    base = run(1, (10.0,), epoch_all_s=(10.0, 10.0), test_accuracy=(0.1, 0.2))
+    grown = run(8, (1.25,), epoch_all_s=(1.25,) * 8, test_accuracy=(0.01,) * 7 + (0.1,), run_id="grown")
+    one = only([base, grown], "throughput is not learning")
+    assert (
+        "8 GPUs have 8.0 times the throughput, but 10.0% test accuracy comes 1.0 times sooner (10 s -> 10 s)"
+        in one.sentence
+    )
+
+
+# -- all rules ----------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.permutations([*sound_study(), run(2, flags=("throttled: x",)), run(4, (2.0,)), run(8, epochs_asked=9)]))
+def test_the_order_of_runs_changes_nothing(runs):
+    assert audit(runs) == audit(sorted(runs, key=lambda one: one.run_id))
+
+
+def test_runs_given_twice_change_nothing():
+    runs = [run(1), run(2, (4.5,)), run(4, (2.4,))]
+    assert audit([*runs, *runs]) == audit(runs)
+
+
+@pytest.mark.parametrize("efficiency", [0.5, 0.9, 1.0])
+def test_ideal_and_worse_efficiency_is_never_accused(efficiency):
+    runs = [run(gpus, (10.0 / gpus / efficiency if gpus > 1 else 10.0,)) for gpus in (1, 2, 4, 8)]
+    assert not found(runs, "efficiency above 1")
+    assert not found(runs, "negative Karp-Flatt")
+
+
+def test_the_page_names_every_rule():
+    """The names that rules give to their findings are in their own source and on the page."""
+    page = (ROOT / "docs" / "audit.md").read_text()
+    named = {
+        name
+        for module in (baseline, executions, learning, machines, network, speedups)
+        for name in re.findall(r'rule="([^"]+)"', inspect.getsource(module))
+    }
+    described = {line.split("|")[1].strip() for line in page.splitlines() if line.startswith("| ")}
+    assert len(named) >= len(RULES)
+    assert named <= described

@@ -1,0 +1,118 @@
+"""The laws give the numbers of their formulas, computed by hand."""
+
+from math import log, sqrt
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launchers.profile import Link
+from vit_sweep.analysis.laws.laws import (
+    COEFFICIENTS,
+    Law,
+    MeasuredLink,
+    Workload,
+    amdahl_speedup,
+    counts_needed,
+    epoch_s,
+    gustafson_speedup,
+    known_s,
+    ring_allreduce_s,
+    slowest_of,
+    terms,
+    usl_peak,
+    usl_speedup,
+)
+from vit_sweep.plan.cost import allreduce_s
+from vit_sweep.plan.point import Scaling
+
+STRONG = Workload(scaling=Scaling.STRONG, batch_per="gpu", batch=64, accum=1, work=50_000)
+WEAK = Workload(scaling=Scaling.WEAK, batch_per="gpu", batch=64, accum=2, work=1280)
+GLOBAL = Workload(scaling=Scaling.STRONG, batch_per="global", batch=96, accum=1, work=960)
+
+
+def test_amdahls_example_of_a_tenth_serial():
+    """s = 0.1 on 10 GPUs: 1/(0.1 + 0.09) = 5.263; never above 10."""
+    assert amdahl_speedup(10, 0.1) == pytest.approx(1 / 0.19)
+    assert amdahl_speedup(1e9, 0.1) == pytest.approx(10)
+
+
+def test_gustafsons_own_figure_of_1024_processors():
+    """Gustafson 1988: s = 0.4 % on 1024 processors gives 1020."""
+    assert gustafson_speedup(1024, 0.004) == pytest.approx(1024 - 0.004 * 1023)
+    assert round(gustafson_speedup(1024, 0.004)) == 1020
+
+
+def test_usl_without_coherence_is_amdahl_and_with_it_has_a_peak():
+    assert usl_speedup(8, 0.05, 0) == pytest.approx(amdahl_speedup(8, 0.05))
+    assert usl_peak(0.19, 0.01) == pytest.approx(9)  # sqrt(0.81 / 0.01)
+    assert usl_peak(0.19, 0) is None
+    assert usl_speedup(9, 0.19, 0.01) > max(usl_speedup(8, 0.19, 0.01), usl_speedup(10, 0.19, 0.01))
+
+
+def test_the_ring_is_the_planners_ring():
+    """346 MB over 8 GPUs at 4.5 GB/s and 20 us: 14 x 20 us + 14/8 x 76.9 ms = 134.8 ms."""
+    mine = ring_allreduce_s(8, size_bytes=346e6, latency_s=20e-6, seconds_per_byte=1 / 4.5e9)
+    assert mine == pytest.approx(0.13484, abs=1e-5)
+    assert mine == pytest.approx(allreduce_s(346e6, 8, Link(gb_per_s=4.5, latency_us=20)))
+    assert ring_allreduce_s(1, size_bytes=346e6, latency_s=20e-6, seconds_per_byte=1) == 0
+
+
+def test_the_slowest_of_p_ranks_is_sqrt_2_ln_p_above_their_mean():
+    assert slowest_of(1) == 0
+    assert slowest_of(32) == pytest.approx(sqrt(2 * log(32)))
+
+
+@pytest.mark.parametrize(
+    ("load", "gpus", "steps", "per_gpu"),
+    [
+        (STRONG, 1, 782, 64),  # 50,000 / 64 = 781.25
+        (STRONG, 32, 25, 64),  # 50,000 / 2,048 = 24.4: the paper's 25 steps
+        (WEAK, 1, 10, 128),
+        (WEAK, 7, 10, 128),
+        (GLOBAL, 3, 10, 32),
+        (GLOBAL, 7, 10, 96 / 7),
+    ],
+)
+def test_steps_of_an_epoch(load, gpus, steps, per_gpu):
+    assert (load.steps(gpus), load.per_gpu(gpus)) == (steps, pytest.approx(per_gpu))
+
+
+def test_the_latency_bandwidth_model_by_hand():
+    """32 GPUs: 25 steps x [64 x 10 ms x (1 + 0.01 x 2.633) + 62 x 50 us + 62/32 x 100 ms]."""
+    seconds = epoch_s(Law.LATENCY_BANDWIDTH, 32, STRONG, (0.01, 0.0001, 50e-6, 0.1))
+    assert seconds == pytest.approx(25 * (0.64 * (1 + 0.01 * sqrt(2 * log(32))) + 62 * 50e-6 + 62 / 32 * 0.1))
+    link = MeasuredLink(latency_s=50e-6, seconds_per_byte=((8, 1e-9), (32, 2e-9)))
+    same = epoch_s(Law.MEASURED_LINK, 32, STRONG, (0.01, 0.0001), link=link, size_bytes=0.05e9)
+    assert same == pytest.approx(seconds)
+
+
+def test_a_link_between_two_measured_counts_is_the_nearer_ones():
+    link = MeasuredLink(latency_s=0, seconds_per_byte=((2, 1.0), (8, 2.0)))
+    assert [link.at(gpus) for gpus in (1, 2, 3, 4, 8, 64)] == [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
+    assert known_s(8, STRONG, link=link, size_bytes=None) == 0
+
+
+@given(st.sampled_from(list(Law)), st.sampled_from([STRONG, WEAK]), st.integers(1, 512))
+def test_every_law_has_its_number_of_terms_and_none_is_negative(law, load, gpus):
+    found = terms(law, gpus, load)
+    assert len(found) == COEFFICIENTS[law] == counts_needed(law) - 1
+    assert min(found) >= 0
+
+
+@given(st.floats(0, 1), st.floats(0.1, 1e4), st.integers(1, 4096))
+def test_time_of_a_law_and_its_speedup_say_the_same(serial, one, gpus):
+    strong = epoch_s(Law.AMDAHL, gpus, STRONG, (serial * one, (1 - serial) * one))
+    assert one / strong == pytest.approx(amdahl_speedup(gpus, serial))
+    usl = epoch_s(Law.USL, gpus, WEAK, (one, serial * one, 1e-3 * one))
+    assert gpus * one / usl == pytest.approx(usl_speedup(gpus, serial, 1e-3))
+    if serial < 1:
+        weak = epoch_s(Law.GUSTAFSON, gpus, WEAK, (serial / one, (1 - serial) / one))
+        assert gpus * one / weak == pytest.approx(gustafson_speedup(gpus, serial))
+
+
+def test_a_workload_that_is_not_said_is_not_guessed():
+    load = Workload(scaling=Scaling.STRONG, batch_per="gpu")
+    assert not load.known
+    with pytest.raises(ValueError, match="not known"):
+        load.steps(2)

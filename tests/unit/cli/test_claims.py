@@ -1,0 +1,220 @@
+"""audit, compare and collect --csv as typed: what they print, write, and exit with."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launchers.checked import to_json
+from tests.conftest import ROOT, clean_environment
+from tests.unit.builders import point, profile, record
+from vit_sweep.__main__ import main
+from vit_sweep.plan.cell import JobOptions
+from vit_sweep.plan.plan import make_plan
+from vit_sweep.plan.point import BatchPer, Precision
+from vit_sweep.study.store import Study
+
+HEAVY = ("torch", "numpy", "scipy", "pandas", "matplotlib")
+TIMES = {1: 4.0, 2: 2.1, 4: 1.2}
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_study(name, factor=1.0, gpus=(1, 2, 4), seeds=(0, 1, 2), **changes):
+    """A study below outputs/ whose every cell has a record, without a word in its journal."""
+    study = Study.create_or_resume(Path("outputs").absolute() / name)
+    points = [point(partition=profile(), gpus=n, seed=seed, **changes) for n in gpus for seed in seeds]
+    plan = make_plan(points)
+    study.write_command([], [], code="abc")
+    study.write_plan(plan, data_root="data", options=JobOptions())
+    for cell_id, planned in plan.cells.items():
+        seconds = factor * TIMES[planned.cell.gpus] * (1 + 0.002 * planned.cell.seed)
+        one = record(planned.cell, epoch_seconds=(2 * seconds, seconds, seconds))
+        (study.cell_dir(cell_id) / "record.json").write_text(to_json(one))
+    return study
+
+
+def test_audit_of_a_study_names_claims_and_exits_1_where_one_falls(capsys):
+    write_study("mine")
+    assert main(["audit", "mine"]) == 1
+    told = capsys.readouterr().out
+    assert "what mine can carry" in told
+    assert "global batch grew" in told
+    assert "claims that fall: fixed problem" in told
+    assert "no run on 4 GPUs with a global batch of 16" in told
+
+
+def test_audit_exits_0_where_no_claim_falls(capsys):
+    write_study("sound", batch_per=BatchPer.GLOBAL, batch=16)
+    assert main(["audit", "outputs/sound"]) == 0
+    assert "no claim falls" in capsys.readouterr().out
+
+
+def test_audit_of_the_published_figures_says_where_they_come_from(capsys):
+    assert main(["audit", "--reference", "paper_cifar100"]) == 1
+    told = capsys.readouterr().out
+    assert "arXiv:2602.21081" in told
+    assert "64 to 2048" in " ".join(told.split())
+    assert ">= 5.87x (to 6.5% training)" in told
+
+
+def test_audit_writes_all_that_it_found_and_shows_little_of_what_is_alike(here, capsys):
+    lines = [f"{n},{batch},1,1,{9 / n}" for n in (1, 2) for batch in range(1, 70)]
+    (here / "many.csv").write_text("\n".join(["gpus,batch,accum,epoch,epoch_time_s", *lines]))
+    assert main(["audit", "--csv", "many.csv", "--output", "all.json"]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert told.count("called strong scaling") == 3
+    assert "66 more" in told
+    assert "at the largest GPU count of 69 series" in told
+    written = json.loads((here / "all.json").read_text())
+    assert len(written["speedups"]) == 69
+    assert sum(one["rule"] == "global batch grew" for one in written["findings"]) == 69
+    assert main(["audit", "--csv", "many.csv", "--output", "all.csv"]) == 2
+
+
+def test_audit_of_a_file_says_what_was_left_out(here, capsys):
+    lines = ["gpus,batch,epoch,epoch_time_s,nod", "1,8,1,9,1", "1,8,2,8,1", "2,8,1,nan,1", "2,8,2,4,1"]
+    (here / "theirs.csv").write_text("\n".join([*lines, ""]))
+    assert main(["audit", "--csv", "theirs.csv"]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert "2 run(s) of 4 row(s), 1 row(s) left out" in told
+    assert "line 4: epoch_time_s=nan" in told
+    assert "nod (did you mean nodes?)" in told
+    assert "no column scaling: every run is judged as strong scaling" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["audit"], "nothing is named; name one of: a study, --csv FILE, --reference NAME"),
+        (["audit", "mine", "--csv", "x.csv"], "2 things are named"),
+        (["audit", "nothere"], "nothere is not a study (no study.json in it)"),
+        (["audit", "--csv", "none.csv"], "cannot read none.csv"),
+        (["audit", "--reference", "paper_cifar10"], "there is no such published study – did you mean paper_cifar100?"),
+        (["compare", "mine"], "nothing is named"),
+        (["compare", "mine", "nothere"], "(no study.json in it) – Known: mine"),
+        (["compare", "mine", "mine", "--output", "x.xls"], "output=x.xls: write FILE.csv or FILE.md"),
+        (["collect"], "nothing is named; name a study or --csv FILE"),
+        (["collect", "mine", "--csv", "x.csv"], "a study and a file are named"),
+        (["collect", "mine", "--output", "x"], "--output goes with --csv"),
+        (["collect", "--csv", "none.csv"], "cannot read none.csv"),
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_users_mistake_is_a_sentence(words, said, capsys):
+    write_study("mine", gpus=(1,), seeds=(0,))
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_records_of_another_version_and_of_another_study_are_named_and_left_out(capsys):
+    mine = write_study("mine", seeds=(0,))
+    other = write_study("other", factor=2.0, seeds=(7,))
+    first, second, _ = mine.cell_files()
+    path = mine.cell_dir(first.cell_id) / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
+    foreign = other.cell_files()[1]
+    shutil.copy(other.cell_dir(foreign.cell_id) / "record.json", mine.cell_dir(second.cell_id) / "record.json")
+    shutil.copytree(other.cell_dir(other.cell_files()[2].cell_id), mine.cell_dir(other.cell_files()[2].cell_id))
+    main(["audit", "mine"])
+    told = " ".join(capsys.readouterr().out.split())
+    assert "schema_version" in told
+    assert f"its record.json belongs to another cell, {foreign.cell_id}" in told
+    assert f"{other.cell_files()[2].cell_id} is in no plan of this study" in told
+    assert "no baseline" in told or "what mine can carry" in told
+
+
+def test_a_study_without_a_time_is_said_to_have_none(capsys):
+    study = write_study("mine", seeds=(0,))
+    for file in study.cell_files():
+        (study.cell_dir(file.cell_id) / "record.json").unlink()
+    assert main(["audit", "mine"]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert "3 cell(s) without a time – missing: never submitted" in told
+    assert "no run has a time yet" in told
+
+
+def test_compare_of_two_studies_prints_and_writes_the_pairs(here, capsys):
+    write_study("before")
+    write_study("after", factor=0.9)
+    assert main(["compare", "before", "after", "--output", "pairs.csv"]) == 0
+    told = capsys.readouterr().out
+    assert "geometric mean 0.900" in told
+    assert "b is faster; 3 of 3 can be told apart" in told
+    rows = list(csv.DictReader((here / "pairs.csv").open()))
+    assert [row["gpus"] for row in rows] == ["1", "2", "4"]
+    assert {row["verdict"] for row in rows} == {"b is faster"}
+    assert all(float(row["ratio"]) == pytest.approx(0.9) for row in rows)
+    assert main(["compare", "before", "after", "--output", "pairs.md"]) == 0
+    assert (here / "pairs.md").read_text().startswith("| gpus | nodes |")
+
+
+def test_compare_of_single_runs_cannot_tell_them_apart(capsys):
+    write_study("before", gpus=(1,), seeds=(0,))
+    write_study("after", factor=0.5, gpus=(1,), seeds=(0,))
+    assert main(["compare", "before", "after"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "cannot tell apart: one run on each side says nothing of their spread" in told
+    assert "geometric mean 0.500: cannot tell apart; 0 of 1 can be told apart" in told
+
+
+def test_compare_without_a_pair_exits_1_and_says_what_differs(capsys):
+    write_study("mine", gpus=(1, 2))
+    write_study("bf16", gpus=(1, 2), precision=Precision.BF16)
+    assert main(["compare", "mine", "bf16"]) == 1
+    told = " ".join(capsys.readouterr().out.split())
+    assert "no cell of mine could be paired with one of bf16" in told
+    assert "not paired, a: gpus=1 nodes=1 batch=16 accum=1 – the nearest cell differs in precision (fp32 here" in told
+    assert told.endswith("to compare across what differs, add: --across precision")
+    assert main(["compare", "mine", "bf16", "--across", "precision"]) == 0
+
+
+def test_studies_that_have_nothing_in_common_get_no_hint(capsys):
+    write_study("mine", gpus=(1, 2))
+    assert main(["compare", "mine", "--reference", "paper_cifar100"]) == 1
+    assert "--across" not in capsys.readouterr().out
+
+
+def test_compare_with_a_file(here, capsys):
+    write_study("mine", gpus=(1,), seeds=(0, 1))
+    lines = ["gpus,batch,accum,seed,epoch,epoch_time_s", "1,16,1,0,1,20", "1,16,1,0,2,8.0", "1,16,1,1,1,20"]
+    (here / "theirs.csv").write_text("\n".join([*lines, "1,16,1,1,2,8.016", ""]))
+    assert main(["compare", "mine", "--csv", "theirs.csv"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "geometric mean 2.000" in told
+    assert "b is slower" in told
+    assert "said by one side only, so not compared:" in told
+
+
+@pytest.mark.parametrize("verb", ["audit", "compare", "collect"])
+def test_help_has_an_example_and_imports_nothing_heavy(verb):
+    code = (
+        f"import sys; from vit_sweep.__main__ import main; main(['{verb}', '--help']); "
+        f"print('HEAVY', *[name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    environment = clean_environment() | {"PYTHONPATH": str(ROOT)}
+    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert answer.stdout.splitlines()[-1].split() == ["HEAVY"], answer.stdout + answer.stderr
+    assert "Example" in answer.stdout
+
+
+def test_collect_writes_the_tables_of_a_file_and_never_into_a_study(here, capsys):
+    pytest.importorskip("pandas")
+    small = here / "small.csv"
+    lines = [f"{n},8,1,strong,64,{epoch},{9 / n + 1 / epoch}\n" for n in (1, 2) for epoch in (1, 2, 3)]
+    small.write_text("".join(["gpus,batch,accum,scaling,images,epoch,epoch_time_s\n", *lines]))
+    assert main(["collect", "--csv", "small.csv", "--output", "theirs"]) == 0
+    rows = list(csv.DictReader((here / "theirs" / "tables" / "strong.csv").open()))
+    assert [row["gpus"] for row in rows] == ["1", "2"]
+    assert "2 run(s) of 6 row(s)" in capsys.readouterr().out
+    write_study("mine", gpus=(1,), seeds=(0,))
+    assert main(["collect", "--csv", "small.csv", "--output", "outputs/mine"]) == 2
+    assert "is the folder of a study" in capsys.readouterr().err

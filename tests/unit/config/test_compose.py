@@ -1,0 +1,134 @@
+"""The fast composition equals Hydra's own, override for override."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from launchers.errors import UserError
+from vit_sweep.config.compose import conf_dir, expand, plain
+
+AXES = {
+    "gpus": ["1", "2", "4,8", "range(1,4)", "choice(1,3)"],
+    "nodes": ["null", "1,2"],
+    "batch": ["16", "16,64", "64,16,16"],
+    "scaling": ["strong", "strong,weak"],
+    "model": ["vit_b_16", "vit_b_16,vit_tiny_32"],
+    "data": ["digits,synthetic"],
+    "engine": ["zero1", "glob(zero*)"],
+    "partition": ["local", "local,vector_t4v2"],
+    "model.layers": ["2", "2,3"],
+    "optimizer.learning_rate": ["0.1", "1e-3,1e-2"],
+    "partition.nodes": ["2"],
+    "+partition.setup": ["['module load cuda']"],
+    "++epochs": ["7"],
+    "partition.gpu_model": ["'a b',\"c=d\""],
+    "model.width": ["${model.mlp_width}"],
+    "data.train_images": ["100,200"],
+    "exclude": ["['gpus==1 and batch==16']", "[]"],
+    "repeats": ["2"],
+}
+grids = st.dictionaries(st.sampled_from(sorted(AXES)), st.integers(0, 4), max_size=5).map(
+    lambda picks: [f"{key}={AXES[key][i % len(AXES[key])]}" for key, i in picks.items()]
+)
+
+
+@pytest.fixture(scope="module")
+def hydra():
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        yield GlobalHydra.instance().hydra
+
+
+def fast(hydra, overrides):
+    master = compose("config", return_hydra_config=True)
+    return list(expand(overrides, loader=hydra.config_loader, master=master))
+
+
+def stock(hydra, overrides):
+    """What Hydra's BasicSweeper makes of the same words: every combination composed from the start."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    parsed = OverridesParser.create(config_loader=hydra.config_loader).parse_overrides(overrides)
+    batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
+    return [plain(compose("config", overrides=list(cell))) for batch in batches for cell in batch]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(overrides=grids)
+def test_the_fast_way_equals_hydras_own_composition(hydra, overrides):
+    assert fast(hydra, overrides) == stock(hydra, overrides)
+
+
+def test_a_value_for_a_whole_group_node_equals_hydras_own(hydra):
+    overrides = ["engine=zero1,zero2", "engine.zero_stage=3", "seed=1,2"]
+    assert fast(hydra, overrides) == stock(hydra, overrides)
+
+
+def test_a_combination_does_not_leak_into_the_next(hydra):
+    configs = fast(hydra, ["model.layers=2,3", "gpus=1,2"])
+    assert [(c["model"]["layers"], c["gpus"]) for c in configs] == [(2, 1), (2, 2), (3, 1), (3, 2)]
+
+
+def test_each_choice_of_groups_is_composed_once_however_many_the_values(hydra):
+    master = compose("config", return_hydra_config=True)
+    composed = []
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(hydra.config_loader, name)
+
+        def load_sweep_config(self, master, overrides):
+            composed.append(tuple(overrides))
+            return hydra.config_loader.load_sweep_config(master, overrides)
+
+    words = [
+        "model=vit_b_16,vit_s_16",
+        "seed=range(100)",
+        "gpus=range(1,51)",
+        "batch=range(1,51)",
+        "zip=[[gpus,batch]]",
+    ]
+    configs = expand(words, loader=Counting(), master=master)
+    assert sum(config["gpus"] == config["batch"] for config in configs) == 2 * 100 * 50
+    assert sorted(composed) == [("model=vit_b_16",), ("model=vit_s_16",)]
+
+
+def test_zipped_groups_and_values_advance_together(hydra):
+    configs = fast(hydra, ["model=vit_b_16,vit_tiny_32", "gpus=1,2", "data=cifar10,digits", "zip=[[model,data]]"])
+    assert [(c["model"]["name"], c["gpus"], c["data"]["name"]) for c in configs] == [
+        ("vit_b_16", 1, "cifar10"), ("vit_b_16", 2, "cifar10"),
+        ("vit_tiny_32", 1, "digits"), ("vit_tiny_32", 2, "digits"),
+    ]  # fmt: skip
+
+
+def test_zipped_keys_inside_groups_advance_together(hydra):
+    configs = fast(
+        hydra, ["model.layers=2,4", "optimizer.learning_rate=0.1,0.01", "zip=[[model.layers,optimizer.learning_rate]]"]
+    )
+    assert [(c["model"]["layers"], c["optimizer"]["learning_rate"]) for c in configs] == [(2, 0.1), (4, 0.01)]
+
+
+def test_a_value_that_depends_on_another_key_follows_it(hydra):
+    overrides = ["seed=${epochs}", "epochs=5,6"]
+    assert fast(hydra, overrides) == stock(hydra, overrides)
+    assert [c["seed"] for c in fast(hydra, overrides)] == [5, 6]
+
+
+def test_a_wrong_swept_value_names_the_key(hydra):
+    with pytest.raises(UserError, match="there is no such key"):
+        fast(hydra, ["model.depth=1,2"])
+
+
+def test_the_default_partition_comes_from_the_environment(hydra, monkeypatch):
+    monkeypatch.setenv("VIT_SWEEP_PARTITION", "vector_t4v2")
+    assert compose("config").partition.name == "vector_t4v2"
+    monkeypatch.delenv("VIT_SWEEP_PARTITION")
+    assert compose("config").partition.name == "local"
+
+
+def test_shipped_yaml_has_no_key_that_hydra_would_lose():
+    for path in conf_dir().glob("*/*.yaml"):
+        assert OmegaConf.load(path), path

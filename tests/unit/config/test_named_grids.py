@@ -1,0 +1,141 @@
+"""Named grids: the paper's figures, and what a grid of a user's own may say."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from launchers.errors import UserError
+from vit_sweep.config.algebra import GridSpec, select
+from vit_sweep.config.compose import conf_dir, expand, grid_words
+from vit_sweep.config.settings import read
+from vit_sweep.plan.plan import Knowledge, make_plan
+
+SHIPPED = sorted(path.stem for path in (conf_dir() / "grid").glob("*.yaml") if path.stem != "none")
+# Points, physical cells: one GPU has no placement, so figures 14 and 15 draw one cell in both curves.
+SIZES = {
+    "paper_fig4": (5, 5), "paper_fig5": (5, 5), "paper_fig6": (10, 10), "paper_fig7": (10, 10), "paper_fig8": (8, 8),
+    "paper_fig9": (8, 8), "paper_fig10": (16, 16), "paper_fig11": (8, 8), "paper_fig12": (16, 16),
+    "paper_fig13": (8, 8), "paper_fig14": (18, 17), "paper_fig15": (18, 17), "paper_fig16": (8, 8),
+    "paper_fig17": (8, 8),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def loader():
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        yield GlobalHydra.instance().hydra.config_loader
+
+
+def points_of(loader, *overrides):
+    master = compose("config", return_hydra_config=True)
+    points, settings = read(expand(list(overrides), loader=loader, master=master))
+    return select(points, exclude=settings.exclude, repeats=settings.repeats).points, settings
+
+
+def test_every_figure_of_the_paper_that_has_a_grid_is_shipped():
+    assert sorted(SIZES) == SHIPPED
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_grid_plans_against_its_partition_without_a_skipped_point(loader, name):
+    points, settings = points_of(loader, f"grid={name}")
+    assert settings.grid.name == name
+    assert "Fig. " + name.removeprefix("paper_fig") + ":" in settings.grid.source
+    plan = make_plan(points, Knowledge(memory_check=settings.memory_check))
+    assert [reason for p in plan.infeasible for reason in p.reasons] == []
+    assert (len(plan.points), len(plan.cells)) == SIZES[name]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_cell_of_the_paper_can_be_stated_and_planned_on_imagenet_100_too(loader, name):
+    """Its text names that data set, its figures and code do not. 25.9 GB of images are no T4's to hold."""
+    points, _ = points_of(loader, f"grid={name}", "data=imagenet100", "data.pipeline=loader", "minutes=100000")
+    plan = make_plan(points, Knowledge(minutes=100_000))
+    assert [reason for p in plan.infeasible for reason in p.reasons if "needs about" not in reason] == []
+    assert {(p.data.classes, p.model.name) for p in points} == {(100, "vit_b_16")}
+
+
+@pytest.mark.parametrize("words", [["zero=0,1"], ["zero=2"]])
+def test_a_zero_stage_by_number_replaces_the_grids_engine(loader, words):
+    points, _ = points_of(loader, "grid=paper_fig8", *words)
+    stages = {planned.cell.engine.zero_stage for planned in make_plan(points).cells.values()}
+    assert stages == {int(stage) for stage in words[0].removeprefix("zero=").split(",")}
+
+
+def test_figure_8_is_what_the_paper_ran(loader):
+    points, _ = points_of(loader, "grid=paper_fig8")
+    ran = {(p.partition.name, p.model.name, p.data.name, p.precision.value, p.batch, p.epochs) for p in points}
+    assert ran == {("vector_t4v2", "vit_b_16", "cifar10", "fp32", 64, 5)}
+    assert [p.gpus for p in points] == list(range(1, 9))
+
+
+def test_a_word_of_the_command_line_replaces_the_grids_own(loader):
+    points, settings = points_of(loader, "grid=paper_fig8", "gpus=1,8", "epochs=2", "partition=vector_a40")
+    said = [(p.gpus, p.epochs, p.partition.name, p.batch) for p in points]
+    assert said == [(1, 2, "vector_a40", 64), (8, 2, "vector_a40", 64)]
+    assert settings.grid.name == "paper_fig8"
+
+
+def test_a_further_axis_multiplies_with_the_grids(loader):
+    points, _ = points_of(loader, "grid=paper_fig8", "engine=zero0,zero1")
+    assert sorted((p.gpus, p.engine.zero_stage) for p in points) == [(g, z) for g in range(1, 9) for z in (0, 1)]
+
+
+def test_the_grids_own_exclusion_can_be_replaced(loader):
+    assert len(points_of(loader, "grid=paper_fig14", "exclude=[]")[0]) == 20
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["grid=paper_fig8,paper_fig9"], "a command for each"),
+        (["grid=paper_fig8", "grid.axes.gpus=[1]"], "write gpus=VALUE,VALUE"),
+        (["grid=nope"], "there is no such grid"),
+    ],
+)
+def test_a_wrong_word_about_a_grid_is_told(loader, words, said):
+    with pytest.raises(UserError) as error:
+        points_of(loader, *words)
+    assert said in str(error.value)
+
+
+def test_a_grids_words_survive_hydras_grammar(loader):
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    values = {
+        "study": "it's a, b=c: \\'x", "nodes": None, "wait": False, "batch": 3, "weak_fraction": 0.1,
+        "exclude": ["gpus==8 and batch in [1,2]", 'model=="a"'], "zip": [["gpus", "batch"]], "data_root": "null",
+        "outputs": "/a b/${c}", "seed": "7",
+    }  # fmt: skip
+    words = grid_words(GridSpec(name="g", set=values), given=set())
+    parsed = OverridesParser.create().parse_overrides(words)
+    assert {override.key_or_group: override.value() for override in parsed} == values
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"axes": {"gpus": ()}}, "axes.gpus has no value"),
+        ({"axes": {"gpus": (1,)}, "set": {"gpus": 2}}, "gpus is in axes and in set"),
+        ({"set": {"grid": "paper_fig8"}}, "a grid inside a grid"),
+    ],
+)
+def test_a_grid_that_contradicts_itself_is_refused(spec, said):
+    with pytest.raises(UserError) as error:
+        grid_words(GridSpec(name="g", **spec), given=set())
+    assert said in str(error.value)
+
+
+def test_a_users_own_folder_may_hold_grids(sweep, tmp_path):
+    folder = tmp_path / "mine" / "grid"
+    folder.mkdir(parents=True)
+    grid = {"name": "pairs", "axes": {"gpus": [1, 2], "batch": [32, 16]}, "set": {"zip": [["gpus", "batch"]]}}
+    OmegaConf.save(OmegaConf.create(grid), folder / "pairs.yaml")
+    answer = sweep("--config-dir", "mine", "-m", "grid=pairs", "dry_run=true")
+    assert answer.returncode == 0, answer.stderr
+    assert "2 points, 2 cells" in answer.stdout
+    (folder / "wrong.yaml").write_text("name: wrong\naxis: {gpus: [1]}\n")
+    answer = sweep("--config-dir", "mine", "-m", "grid=wrong", "dry_run=true")
+    assert answer.returncode == 2
+    assert "grid wrong: unknown key axis – did you mean axes" in answer.stderr

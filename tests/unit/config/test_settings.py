@@ -1,0 +1,128 @@
+"""What a command line says reaches the point, the settings and the job; one thing has one word."""
+
+from dataclasses import fields
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from launchers.errors import UserError
+from vit_sweep.config.compose import conf_dir, expand, plain
+from vit_sweep.config.settings import Settings, read
+from vit_sweep.plan.cell import Cell, JobOptions
+from vit_sweep.plan.grid import cell_of
+from vit_sweep.plan.point import Point
+
+
+@pytest.fixture(scope="module")
+def ask():
+    """Points and settings of a sweep with these words."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        loader = GlobalHydra.instance().hydra.config_loader
+        master = compose("config", return_hydra_config=True)
+        yield lambda *words: read(expand(list(words), loader=loader, master=master))
+
+
+WORDS = {
+    "zero": ("2", 2),
+    "activation_checkpointing": ("true", True),
+    "compile": ("true", True),
+    "lr_scaling": ("sqrt", "sqrt"),
+    "lr_warmup_epochs": ("0.5", 0.5),
+    "data.pipeline": ("loader", "loader"),
+    "precision": ("tf32", "tf32"),
+    "accum": ("8", 8),
+}
+
+
+@pytest.mark.parametrize(("word", "value", "read_as"), [(word, *said) for word, said in WORDS.items()])
+def test_a_word_is_an_axis_of_its_own(ask, word, value, read_as):
+    changed, _ = ask(f"{word}={value}")
+    (default,), _ = ask()
+    name = word.removeprefix("data.")
+    assert getattr(changed[0], name) == read_as != getattr(default, name)
+    swept, _ = ask(f"{word}={value},{value}", "gpus=1,2")
+    assert [(p.gpus, getattr(p, name)) for p in swept] == [(g, read_as) for _ in range(2) for g in (1, 2)]
+
+
+def test_the_shipped_defaults_are_those_of_the_schema(ask):
+    """So a cell that an older configuration describes is the cell that today's describes."""
+    (point,), settings = ask()
+    for field in fields(Point):
+        if field.default.__class__.__name__ != "_MISSING_TYPE":
+            assert getattr(point, field.name) == field.default, field.name
+    assert settings.job_options == JobOptions()
+    made = cell_of(point)
+    assert {f.name: getattr(made, f.name) for f in fields(Cell) if f.name in ("pipeline", "compile")} == {
+        "pipeline": "device", "compile": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("said", "meant"), [("off", False), ("on", True), ("false", False), ("true", True)])
+def test_preflight_is_switched_in_either_language(ask, said, meant):
+    assert ask(f"preflight={said}")[1].job_options.preflight is meant
+
+
+@pytest.mark.parametrize(
+    "name", sorted({f.name for f in fields(JobOptions)} & {f.name for f in fields(Settings)} - {"preflight"})
+)
+def test_every_setting_of_a_job_reaches_its_options(ask, name):
+    said, value = {
+        "target_accuracy": ("0.75", 0.75),
+        "logging": ("[mlflow,wandb]", ("mlflow", "wandb")),
+        "deepspeed_profilers": ("[flops,comms]", ("flops", "comms")),
+    }.get(name, ("7", 7))
+    assert getattr(ask(f"{name}={said}")[1].job_options, name) == value
+
+
+def test_a_single_word_is_a_list_of_one(ask):
+    options = ask("logging=wandb", "deepspeed_profilers=comms")[1].job_options
+    assert (options.logging, options.deepspeed_profilers) == (("wandb",), ("comms",))
+
+
+@pytest.mark.parametrize(
+    ("said", "menu"),
+    [
+        ("logging=[tensorbord]", "'tensorboard', 'wandb' or 'mlflow'"),
+        ("deepspeed_profilers=flop", "'flops' or 'comms'"),
+    ],
+)
+def test_a_misspelt_instrument_shows_the_menu(ask, said, menu):
+    with pytest.raises(UserError, match=menu):
+        ask(said)
+
+
+def test_loggers_are_no_part_of_a_cells_identity(ask):
+    (with_them,), _ = ask("logging=[tensorboard,wandb,mlflow]", "deepspeed_profilers=[flops,comms]")
+    (without,), _ = ask()
+    assert cell_of(with_them).cell_id == cell_of(without).cell_id
+
+
+def test_a_data_sets_own_file_may_choose_its_pipeline(ask, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mine.yaml").write_text(
+        "name: mine\nsource: synthetic\ntrain_images: 99\ntest_images: 9\nclasses: 3\npipeline: loader\n"
+    )
+    here = [f"hydra.searchpath=[file://{tmp_path}]", "data=mine"]
+    (mine,), _ = read([plain(compose("config", overrides=here))])
+    (said,), _ = read([plain(compose("config", overrides=[*here, "data.pipeline=device"]))])
+    assert (mine.pipeline, said.pipeline) == ("loader", "device")
+
+
+@pytest.mark.parametrize(
+    "words", [["zero=1", "engine=zero1"], ["zero=0,1", "engine=zero0,zero1"], ["zero=1", "engine.zero_stage=2"]]
+)
+def test_two_words_for_the_zero_stage_are_one_too_many(ask, words):
+    with pytest.raises(UserError, match="both say the ZeRO stage"):
+        ask(*words)
+
+
+def test_no_stage_by_number_leaves_the_engine_its_own(ask):
+    (point,), _ = ask("zero=null", "engine=zero3")
+    assert cell_of(point).engine.zero_stage == 3
+
+
+def test_image_and_patch_size_are_axes(ask):
+    points, _ = ask("model.image_size=32,64", "model.patch_size=4,8")
+    assert [(p.model.image_size, p.model.patch_size) for p in points] == [(32, 4), (32, 8), (64, 4), (64, 8)]
+    assert len({cell_of(p).cell_id for p in points}) == 4

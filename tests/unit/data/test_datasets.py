@@ -1,0 +1,503 @@
+"""Data files: read once for their checksum, copied once per node, and never a reason for a job to fail by itself."""
+
+import hashlib
+import os
+import shutil
+import signal
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from launchers.errors import UserError
+from tests.conftest import TEST_CONF
+from vit_sweep.cli import data as data_cli
+from vit_sweep.data import datasets
+from vit_sweep.data.packed import Manifest, PackedFile
+from vit_sweep.plan.point import DataFile, DataSource, DataSpec
+
+CONTENTS = {"set/train": b"t" * 5000, "set/test": b"s" * 500, "set/meta": b"m"}
+
+STAGE = """
+import sys
+from collections import Counter
+from pathlib import Path
+from launchers.checked import parse_json
+from vit_sweep import datasets
+from vit_sweep.plan.point import DataSpec
+
+spec, root, scratch = parse_json(DataSpec, sys.argv[1], what="spec"), Path(sys.argv[2]), sys.argv[3]
+opened = Counter()
+real = Path.open
+def counted(path, *args, **kwargs):
+    opened["root"] += root in path.parents and args[:1] == ("rb",)
+    return real(path, *args, **kwargs)
+Path.open = counted
+print("ready", flush=True)
+input()
+folder = datasets.staged(spec, root, scratch)
+print(folder, opened["root"], datasets.problem_of(spec, folder))
+"""
+
+
+def spec_of(contents, name="tiny"):
+    files = tuple(DataFile(path=path, md5=hashlib.md5(content).hexdigest()) for path, content in contents.items())
+    return DataSpec(name=name, source=DataSource.CIFAR100, train_images=9, test_images=1, classes=2, files=files)
+
+
+def put(root, contents):
+    for path, content in contents.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+
+
+@pytest.fixture
+def root(tmp_path):
+    put(tmp_path / "root", CONTENTS)
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    (tmp_path / "scratch").mkdir()
+    return str(tmp_path / "scratch")
+
+
+@pytest.fixture
+def spec():
+    return spec_of(CONTENTS)
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Names of the files that were read for their checksum, in order."""
+    found = []
+    real = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda f, kind: (found.append(Path(f.name).name), real(f, kind))[1])
+    return found
+
+
+@pytest.fixture
+def stage_process(start):
+    """Start `staged` in a process of its own: prints the folder, reads of the root, and what is wrong."""
+    from launchers.checked import to_json
+
+    return lambda spec, root, scratch: start("-c", STAGE, to_json(spec), root, scratch)
+
+
+def go(*processes):
+    """Let processes that have done their imports stage at the same moment."""
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+
+def eventually(condition, within=30.0):
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.01)
+
+
+# -- verifying ---------------------------------------------------------------------------------------
+
+
+def test_what_is_wrong_with_a_file_is_said(spec, root):
+    assert datasets.problem_of(spec, root) is None
+    (root / "set/test").write_bytes(b"other")
+    assert "set/test is damaged (md5 " in datasets.problem_of(spec, root)
+    (root / "set/test").unlink()
+    assert datasets.problem_of(spec, root).endswith("set/test is missing")
+    (root / "set/test").mkdir()
+    assert datasets.problem_of(spec, root).endswith("set/test is missing")
+    assert datasets.problem_of(spec, root / "set/train").endswith("is missing")
+
+
+def test_the_words_of_a_missing_file_are_a_command_that_can_be_pasted(spec, tmp_path):
+    with pytest.raises(UserError, match=r"data prepare tiny --root '.*my data'$"):
+        datasets.require(spec, tmp_path / "my data")
+
+
+def test_a_verified_file_is_not_read_again_by_anyone(spec, root, reads):
+    assert datasets.problem_of(spec, root) is None
+    assert reads == ["train", "test", "meta"]
+    datasets._read_digest.cache_clear()  # as another process
+    assert datasets.problem_of(spec, root) is None
+    assert len(reads) == 3
+
+
+def test_where_no_stamp_can_be_written_a_process_reads_once(spec, root, reads):
+    for path in CONTENTS:
+        (root / f"{path}.md5ok").mkdir()
+    assert datasets.problem_of(spec, root) is None
+    assert datasets.problem_of(spec, root) is None
+    assert reads == ["train", "test", "meta"]
+
+
+def test_a_stamp_does_not_speak_for_a_file_that_was_changed(spec, root):
+    assert datasets.problem_of(spec, root) is None
+    (root / "set/train").write_bytes(b"x" * 5000)
+    assert "train is damaged" in datasets.problem_of(spec, root)
+
+
+def test_a_stamp_does_not_speak_for_a_copy(spec, root, tmp_path):
+    """`cp -a` brings stamps and times along; whether the copy is whole is another question."""
+    assert datasets.problem_of(spec, root) is None
+    shutil.copytree(root, tmp_path / "copy")
+    about = (root / "set/train").stat()
+    (tmp_path / "copy/set/train").write_bytes(b"x" * 5000)
+    os.utime(tmp_path / "copy/set/train", ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert "train is damaged" in datasets.problem_of(spec, tmp_path / "copy")
+
+
+def test_a_stamp_does_not_speak_for_another_checksum(spec, root):
+    assert datasets.problem_of(spec, root) is None
+    assert "train is damaged" in datasets.problem_of(spec_of(CONTENTS | {"set/train": b"another version"}), root)
+
+
+@pytest.mark.parametrize("stamp", [b"", b"\xff\xfe garbage", b"0" * 32])
+def test_a_damaged_stamp_is_no_stamp(spec, root, reads, stamp):
+    (root / "set/train.md5ok").write_bytes(stamp)
+    assert datasets.problem_of(spec, root) is None
+    assert reads == ["train", "test", "meta"]
+
+
+# -- staging -----------------------------------------------------------------------------------------
+
+
+def test_without_scratch_or_without_files_data_is_read_in_place(spec, root, scratch):
+    assert datasets.staged(spec, root, None) == root
+    assert datasets.staged(spec_of({}), root, scratch) == root
+    assert list(Path(scratch).iterdir()) == []
+
+
+def test_a_node_gets_one_copy_that_later_jobs_neither_copy_nor_read(spec, root, scratch, reads, capsys):
+    folder = datasets.staged(spec, root, scratch)
+    assert folder.is_relative_to(scratch)
+    assert {path: (folder / path).read_bytes() for path in CONTENTS} == CONTENTS
+    shutil.rmtree(root)
+    datasets._read_digest.cache_clear()
+    assert datasets.staged(spec, root, scratch) == folder
+    assert datasets.problem_of(spec, folder) is None
+    assert reads == []
+    assert capsys.readouterr().err == ""
+
+
+def test_scratch_may_name_a_variable_of_the_job(spec, root, scratch, monkeypatch):
+    monkeypatch.setenv("NODE_DISK", scratch)
+    assert datasets.staged(spec, root, "$NODE_DISK/a").is_relative_to(f"{scratch}/a")
+    assert datasets.staged(spec, root, "${NODE_DISK}/b").is_relative_to(f"{scratch}/b")
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("$NOT_SET_HERE/x", "$NOT_SET_HERE is not set here"),
+        ("${NOT_SET_HERE}", "$NOT_SET_HERE is not set here"),
+        ("$EMPTY", "$EMPTY is not set here"),
+        ("scratch", "scratch is not an absolute path"),
+        ("FILE", "File exists"),
+        ("FILE/below", "Not a directory"),
+        ("/proc/none", "No such file or directory"),
+    ],
+)
+def test_a_scratch_that_cannot_be_used_is_told_and_the_root_is_read(
+    *, spec, root, tmp_path, words, reason, capsys, monkeypatch
+):
+    monkeypatch.setenv("EMPTY", "")
+    (tmp_path / "file").write_text("")
+    assert datasets.staged(spec, root, words.replace("FILE", str(tmp_path / "file"))) == root
+    said = capsys.readouterr().err
+    assert said.startswith("data=tiny: not copied to scratch=")
+    assert reason in said
+    assert said.endswith(f"reading from {root}\n")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("how", ["open to all", "a link"])
+def test_a_folder_that_others_can_write_is_not_used(*, spec, root, scratch, tmp_path, how, capsys):
+    """The files are pickles: whoever writes them runs code in the job."""
+    mine = Path(scratch) / f"vit_sweep-{os.getuid()}"
+    if how == "a link":
+        (tmp_path / "elsewhere").mkdir()
+        mine.symlink_to(tmp_path / "elsewhere")
+    else:
+        mine.mkdir()
+        mine.chmod(0o777)
+    assert datasets.staged(spec, root, scratch) == root
+    assert "only you can write" in capsys.readouterr().err
+
+
+def test_a_missing_or_damaged_source_is_told_as_such_and_leaves_no_copy(spec, root, scratch, capsys):
+    (root / "set/test").write_bytes(b"damaged")
+    assert datasets.staged(spec, root, scratch) == root
+    assert "set/test is damaged" in capsys.readouterr().err
+    (root / "set/test").unlink()
+    assert datasets.staged(spec, root, scratch) == root
+    assert "No such file" in capsys.readouterr().err
+    assert datasets.problem_of(spec, root).endswith("set/test is missing")
+    names = {path.name for path in Path(scratch).rglob("*") if path.is_file()}
+    assert names == {".lock", "train", "train.md5ok"}, "only what was whole"
+
+
+def test_a_copy_that_was_damaged_on_the_node_is_made_again(spec, root, scratch):
+    folder = datasets.staged(spec, root, scratch)
+    (folder / "set/train").write_bytes(b"cut off")
+    (folder / "set/meta").unlink()
+    assert datasets.staged(spec, root, scratch) == folder
+    assert datasets.problem_of(spec, folder) is None
+
+
+def test_data_sets_with_files_of_the_same_names_do_not_meet(spec, root, scratch, tmp_path):
+    other = CONTENTS | {"set/train": b"another version"}
+    put(tmp_path / "other", other)
+    one, two = datasets.staged(spec, root, scratch), datasets.staged(spec_of(other), tmp_path / "other", scratch)
+    assert one != two
+    assert datasets.problem_of(spec, one) is datasets.problem_of(spec_of(other), two) is None
+
+
+def test_ranks_that_start_at_once_make_one_copy(tmp_path, scratch, stage_process):
+    contents = {path: os.urandom(10 << 20) for path in CONTENTS}  # long enough for them to meet
+    put(tmp_path / "root", contents)
+    ranks = [stage_process(spec_of(contents), tmp_path / "root", scratch) for _ in range(4)]
+    go(*ranks)
+    said = [rank.communicate(timeout=60) for rank in ranks]
+    assert [err for _, err in said] == [""] * 4
+    folders, reads, problems = zip(*(out.split() for out, _ in said), strict=True)
+    assert len(set(folders)) == 1
+    assert problems == ("None",) * 4
+    assert sorted(map(int, reads)) == [0, 0, 0, len(CONTENTS)], "one rank reads each file of the root, once"
+
+
+def test_a_copier_that_is_killed_leaves_its_work_to_the_one_that_waits(scratch, tmp_path, stage_process):
+    contents = {"set/train": os.urandom(3 << 20)}
+    spec, source = spec_of(contents), tmp_path / "root/set/train"
+    source.parent.mkdir(parents=True)
+    os.mkfifo(source)  # so that the copier is caught in the middle, for certain
+    copier = stage_process(spec, tmp_path / "root", scratch)
+    go(copier)
+
+    def feed_half():
+        with suppress(BrokenPipeError), source.open("wb", buffering=0) as pipe:
+            pipe.write(contents["set/train"][: 2 << 20])
+            copier.wait()
+
+    feeder = threading.Thread(target=feed_half, daemon=True)
+    feeder.start()
+    try:
+        eventually(lambda: any(p.stat().st_size >= 1 << 20 for p in Path(scratch).rglob(".train.partial")))
+        waiting = stage_process(spec, tmp_path / "root", scratch)
+        go(waiting)
+    finally:
+        put(tmp_path / "whole", contents)  # and renamed: the one that waits must not see half a file
+        (tmp_path / "whole/set/train").replace(source)
+        copier.send_signal(signal.SIGKILL)
+        feeder.join(timeout=10)
+        copier.communicate()
+    out, err = waiting.communicate(timeout=60)
+    assert err == ""
+    folder = Path(out.split()[0])
+    assert (folder / "set/train").read_bytes() == contents["set/train"]
+    assert sorted(path.name for path in (folder / "set").iterdir()) == ["train", "train.md5ok"]
+
+
+# -- the packed form of image folders ------------------------------------------------------------------
+
+PIXELS = {"train.images.u8": b"p" * 768, "train.labels.i64": b"\0" * 32, "test.images.u8": b"q" * 192}
+PHOTOS = DataSpec(
+    name="photos", source=DataSource.IMAGEFOLDER, train_images=4, test_images=1, classes=2, side=8
+)  # fmt: skip
+
+
+def put_packed(root, **changes):
+    """The packed form as `data prepare` leaves it; returns its folder."""
+    from launchers.checked import to_json
+
+    folder = root / "photos-packed-8"
+    put(folder, PIXELS)
+    files = tuple(
+        PackedFile(name=name, bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        for name, content in PIXELS.items()
+    )
+    given = {"data": "photos", "side": 8, "train_images": 4, "test_images": 1, "classes": ("cat", "dog")}
+    (folder / "manifest.json").write_text(to_json(Manifest(files=files, **(given | changes))))
+    return folder
+
+
+@pytest.fixture
+def packed(root):
+    return put_packed(root)
+
+
+def test_packed_files_are_verified_by_their_manifest_once(root, packed, reads):
+    assert datasets.problem_of(PHOTOS, root) is None
+    assert reads == ["manifest.json", *PIXELS]
+    datasets._read_digest.cache_clear()
+    assert datasets.problem_of(PHOTOS, root) is None
+    assert len(reads) == 4
+    (packed / "test.images.u8").write_bytes(b"x" * 192)
+    assert "test.images.u8 is damaged (sha256 " in datasets.problem_of(PHOTOS, root)
+    (packed / "test.images.u8").unlink()
+    assert datasets.problem_of(PHOTOS, root).endswith("test.images.u8 is missing")
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train_images": 5}, "train_images 5, the YAML says 4"),
+        ({"test_images": 2}, "test_images 2, the YAML says 1"),
+        ({"classes": ("cat",)}, "classes 1, the YAML says 2"),
+    ],
+)
+def test_counts_that_are_not_the_yamls_are_both_said(root, changes, said):
+    put_packed(root, **changes)
+    assert said in datasets.problem_of(PHOTOS, root)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "manifest.json: not valid JSON"),
+        (b"\xff", "manifest.json: "),
+        (b"{}", "files is missing"),
+        (b'{"train_images": 0}', "train_images=0 – must be at least 1"),
+    ],
+)
+def test_a_damaged_manifest_is_a_sentence(root, packed, text, said):
+    (packed / "manifest.json").write_bytes(text)
+    assert said in datasets.problem_of(PHOTOS, root)
+
+
+def test_images_that_are_not_packed_are_a_sentence_with_the_command(root):
+    with pytest.raises(UserError, match=r"the images are not packed; pack its images: .* data prepare photos --root "):
+        datasets.require(PHOTOS, root)
+
+
+def test_the_packed_form_is_copied_to_the_node_whole(root, packed, scratch, reads, capsys):
+    folder = datasets.staged(PHOTOS, root, scratch)
+    assert folder.is_relative_to(scratch)
+    assert datasets.problem_of(PHOTOS, folder) is None
+    assert reads == [], "checksums are computed while copying"
+    assert datasets.manifest_of(PHOTOS, folder) == datasets.manifest_of(PHOTOS, root)
+    copied = {name: (folder / "photos-packed-8" / name).read_bytes() for name in PIXELS}
+    assert copied == PIXELS
+    assert capsys.readouterr().err == ""
+
+
+def test_images_packed_anew_are_copied_anew(root, packed, scratch):
+    one = datasets.staged(PHOTOS, root, scratch)
+    put_packed(root, classes=("cat", "goat"))
+    assert datasets.staged(PHOTOS, root, scratch) != one
+
+
+def test_what_is_not_packed_is_not_copied_and_that_is_told(root, scratch, capsys):
+    assert datasets.staged(PHOTOS, root, scratch) == root
+    assert "the images are not packed" in capsys.readouterr().err
+
+
+# -- the verbs ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VIT_SWEEP_CONF", raising=False)
+    monkeypatch.delenv("VIT_SWEEP_DATA", raising=False)
+
+    def command(*words):
+        return CliRunner().invoke(data_cli.app, list(map(str, words)))
+
+    return command
+
+
+def site(folder, name, contents=CONTENTS):
+    from launchers.checked import to_json
+
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    (folder / "data" / f"{name}.yaml").write_text(to_json(spec_of(contents, name)))  # JSON is YAML
+    return folder
+
+
+def line_of(answer, name):
+    return next(line for line in answer.stdout.splitlines() if line.split()[:1] == [name])
+
+
+def test_the_list_says_what_is_ready_and_what_is_not(run, root, tmp_path, monkeypatch):
+    conf = site(tmp_path / "conf", "tiny")
+    answer = run("list", "--root", root, "--config-dir", conf)
+    assert answer.exit_code == 0, answer.output
+    assert "ready: needs no files" in line_of(answer, "digits")
+    assert "50,000" in line_of(answer, "cifar100")
+    assert "not here: data prepare cifar100" in line_of(answer, "cifar100")
+    assert line_of(answer, "tiny").split()[5] == "ready"
+    (root / "set/meta").write_bytes(b"x")
+    assert "damaged" in run("list", "--root", root, "--config-dir", conf).stdout
+
+
+def test_the_list_says_whether_images_are_packed(run, root):
+    assert "not here: data prepare imagenet100" in line_of(run("list", "--root", root), "imagenet100")
+    for split in ("train", "val"):
+        (root / "imagenet100" / split).mkdir(parents=True)
+    assert "not packed: data prepare imagenet100" in line_of(run("list", "--root", root), "imagenet100")
+
+
+def test_a_packed_set_is_ready_and_its_yaml_may_say_how_it_is_read(run, root, packed, tmp_path):
+    from launchers.checked import to_json
+
+    (tmp_path / "conf/data").mkdir(parents=True)
+    text = to_json(PHOTOS).replace("{", '{"pipeline": "loader", ', 1)
+    (tmp_path / "conf/data/photos.yaml").write_text(text)
+    words = ("--root", root, "--config-dir", tmp_path / "conf")
+    assert line_of(run("list", *words), "photos").split()[5] == "ready"
+    assert "photos is ready in" in run("prepare", "photos", *words).stdout
+
+
+def test_a_sites_own_data_sets_are_found_as_a_sweep_finds_them(run, root, tmp_path, monkeypatch):
+    site(tmp_path / "site", "ours")
+    site(tmp_path / "site", "cifar100")  # shipped ones win, as in a sweep
+    (tmp_path / "site/data/ours_too.yaml").write_text("defaults: [ours]\nname: ours_too\n")
+    monkeypatch.setenv("VIT_SWEEP_CONF", str(tmp_path / "site"))
+    monkeypatch.setenv("VIT_SWEEP_DATA", str(root))
+    for name in ("ours", "ours_too"):
+        answer = run("prepare", name)
+        assert answer.exit_code == 0, answer.exception
+        assert f"{name} is ready in {root}: 3 files" in answer.stdout
+    assert "not here" in line_of(run("list"), "cifar100")
+
+
+def test_shipped_data_that_needs_no_files_is_ready_anywhere(run):
+    assert "digits is ready: it needs no files" in run("prepare", "digits").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["prepare", "cifra100"], "data=cifra100: there is no such data set – did you mean cifar100?"),
+        (["prepare", "digits", "--config-dir", "nowhere"], "--config-dir=nowhere: there is no such folder"),
+        (["prepare", "broken", "--config-dir", "conf"], "unknown key sorce – did you mean source?"),
+    ],
+)
+def test_a_mistake_is_told_in_words(run, tmp_path, words, said):
+    (tmp_path / "conf/data").mkdir(parents=True)
+    (tmp_path / "conf/data/broken.yaml").write_text("name: broken\nsorce: digits\n")
+    answer = run(*words)
+    assert isinstance(answer.exception, UserError)
+    assert said in str(answer.exception)
+
+
+def test_a_broken_file_does_not_hide_the_others_in_the_list(run, tmp_path):
+    (tmp_path / "conf/data").mkdir(parents=True)
+    (tmp_path / "conf/data/broken.yaml").write_text("a: [\n")
+    answer = run("list", "--config-dir", "conf")
+    assert answer.exit_code == 0
+    assert "wrong: " in line_of(answer, "broken")
+    assert "ready" in line_of(answer, "digits")
+
+
+def test_the_tests_own_configurations_can_be_listed(run):
+    assert run("list", "--config-dir", TEST_CONF).exit_code == 0

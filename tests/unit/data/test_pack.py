@@ -1,0 +1,307 @@
+"""Packing image folders: the pixels, going on after a break, and a sentence for everything that can be wrong."""
+
+import json
+import shutil
+from collections import namedtuple
+from dataclasses import replace
+
+import pytest
+
+from launchers.errors import UserError
+from tests.e2e.train.image_folders import CLASSES, make, spec
+from vit_sweep.data import datasets
+
+pytestmark = pytest.mark.train
+
+PLACE = "photos-packed-16"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture
+def root(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "root" / "photos")
+    return tmp_path / "root"
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Names of the files that were decoded, in order."""
+    from vit_sweep.data.prepare.image_folder import Reader
+
+    found, real = [], Reader.image
+
+    def image(self, path):
+        found.append(path.rsplit("/", 1)[1])
+        return real(self, path)
+
+    monkeypatch.setattr(Reader, "image", image)
+    return found
+
+
+def pack(root, data=None, workers=0):
+    """Pack here and now; returns the lines that were told."""
+    from vit_sweep.data.prepare.pack import pack
+
+    lines = []
+    pack(data or spec(), root, lines.append, workers=workers)
+    return lines
+
+
+def refusal(root, data=None):
+    """The sentence that packing ends with; nothing may be in place then."""
+    with pytest.raises(UserError) as raised:
+        pack(root, data)
+    assert not (root / PLACE).exists()
+    return str(raised.value)
+
+
+def packed_bytes(root, place=PLACE):
+    return {path.name: path.read_bytes() for path in (root / place).iterdir() if path.suffix in {".u8", ".i64"}}
+
+
+# -- what is written -----------------------------------------------------------------------------------
+
+
+def test_the_packed_pixels_are_those_of_resize_and_centre_crop(root):
+    import torch
+    from PIL import Image
+    from torchvision.transforms import v2
+
+    from vit_sweep.job.train.images.data import load
+
+    pack(root)
+    classic = v2.Compose([v2.Resize(16), v2.CenterCrop(16), v2.PILToTensor()])
+    for split, name in zip(load(spec(), root), ("train", "val"), strict=True):
+        paths = [path for c in CLASSES for path in sorted((root / "photos" / name / c).iterdir())]
+        wanted = torch.stack([classic(Image.open(path).convert("RGB")) for path in paths])
+        assert torch.equal(split.images, wanted)
+        assert split.labels.tolist() == [CLASSES.index(path.parent.name) for path in paths]
+
+
+def test_the_manifest_says_counts_classes_their_order_and_checksums(root):
+    import hashlib
+
+    pack(root)
+    manifest = json.loads((root / PLACE / "manifest.json").read_text())
+    assert (manifest["train_images"], manifest["test_images"], manifest["side"]) == (24, 8, 16)
+    assert manifest["classes"] == list(CLASSES)
+    assert manifest["class_order"] == "sorted folder names"
+    for name, content in packed_bytes(root).items():
+        said = next(file for file in manifest["files"] if file["name"] == name)
+        assert (said["bytes"], said["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+
+
+def test_workers_change_nothing(root, tmp_path):
+    pack(root)
+    shutil.copytree(root / "photos", tmp_path / "other" / "photos")
+    pack(tmp_path / "other", workers=2)
+    assert packed_bytes(root) == packed_bytes(tmp_path / "other")
+
+
+def test_what_was_packed_is_not_read_again(root, decoded, monkeypatch):
+    import hashlib
+
+    pack(root)
+    datasets._read_digest.cache_clear()
+    monkeypatch.setattr(hashlib, "file_digest", None)  # whoever computes a checksum now fails
+    assert datasets.problem_of(spec(), root) is None
+    assert len(decoded) == 32
+    pack(root)
+    assert len(decoded) == 32
+
+
+def test_a_damaged_packed_form_is_made_again(root):
+    pack(root)
+    whole = packed_bytes(root)
+    (root / PLACE / "train.images.u8").write_bytes(b"cut off")
+    assert "train.images.u8 is damaged (sha256 " in datasets.problem_of(spec(), root)
+    pack(root)
+    assert packed_bytes(root) == whole
+
+
+def test_who_waits_is_told_how_far_it_is(root):
+    lines = pack(root)
+    assert any(line.startswith("train: 24 of 24 images, ") for line in lines)
+    assert any(line.startswith("test: 8 of 8 images, ") for line in lines)
+
+
+def test_squares_of_one_size_are_packed_as_they_are(root):
+    from PIL import Image
+
+    for path in root.rglob("*_*.*"):
+        Image.open(path).crop((0, 0, 40, 40)).save(path.with_suffix(".png"))
+        if path.suffix != ".png":
+            path.unlink()
+    pack(root, spec(side=None))
+    assert datasets.manifest_of(spec(side=None), root).side == 40
+
+
+# -- broken off ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def broken_off(root, monkeypatch):
+    """A packing that was killed at its 11th image, with a note after every fourth."""
+    from vit_sweep.data.prepare import pack as module
+    from vit_sweep.data.prepare.image_folder import Reader
+
+    monkeypatch.setattr(module, "BLOCK_IMAGES", 4)
+    real = Reader.image
+    with monkeypatch.context() as patched:
+        count = iter(range(1, 100))
+
+        def image(self, path):
+            if next(count) == 11:
+                raise KeyboardInterrupt
+            return real(self, path)
+
+        patched.setattr(Reader, "image", image)
+        with pytest.raises(KeyboardInterrupt):
+            pack(root)
+    assert not (root / PLACE).exists()
+    return root
+
+
+def test_after_a_break_packing_goes_on_where_it_was(broken_off, decoded, folder, tmp_path):
+    lines = pack(broken_off)
+    assert "train: 8 of 24 images are there from an earlier start" in lines
+    assert len(decoded) == 32 - 8
+    shutil.copytree(folder, tmp_path / "unbroken" / "photos")
+    pack(tmp_path / "unbroken")
+    assert packed_bytes(broken_off) == packed_bytes(tmp_path / "unbroken")
+    assert not list(broken_off.glob(".*.partial"))
+    assert not list((broken_off / PLACE).glob("*.progress.json"))
+
+
+def test_after_a_break_a_changed_list_is_packed_from_its_start(broken_off, decoded):
+    first = sorted((broken_off / "photos/train/china").iterdir())[0]
+    first.rename(first.with_name(f"a_{first.name}"))
+    first = sorted((broken_off / "photos/train/china").iterdir())[0]
+    first.write_bytes(first.read_bytes() + b"\0")
+    pack(broken_off)
+    assert len(decoded) == 32
+
+
+@pytest.mark.parametrize("note", ["", "{", '{"done": 10000, "listed": "x"}'])
+def test_a_damaged_note_is_no_note(broken_off, decoded, note):
+    (broken_off / f".{PLACE}.partial" / "train.progress.json").write_text(note)
+    pack(broken_off)
+    assert len(decoded) == 32
+
+
+def test_a_shortened_file_is_not_trusted(broken_off, decoded):
+    (broken_off / f".{PLACE}.partial" / "train.images.u8").write_bytes(b"short")
+    pack(broken_off)
+    assert len(decoded) == 32
+
+
+# -- bad input -----------------------------------------------------------------------------------------
+
+
+def damage(root, count):
+    """Cut files of the training split off in the middle; returns their names."""
+    paths = sorted((root / "photos/train/flower").iterdir())[:count]
+    for path in paths:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return [path.name for path in paths]
+
+
+def test_files_that_are_no_images_are_named_and_counted(root, folder):
+    names = damage(root, 6)
+    (root / "photos/val/china/val_000.png").write_text("a page that says: please log in")
+    said = refusal(root)
+    assert "7 of 32 files cannot be packed" in said
+    assert all(name in said for name in names[:5])
+    assert "and 2 more" in said
+    shutil.rmtree(root / "photos")
+    shutil.copytree(folder, root / "photos")
+    pack(root)
+    assert datasets.problem_of(spec(), root) is None
+
+
+def test_an_image_that_is_none_is_named(root):
+    (root / "photos/val/china/val_000.png").write_text("a page that says: please log in")
+    said = refusal(root)
+    assert said.startswith("data=photos: 1 of 32 files cannot be packed: ")
+    assert "val/china/val_000.png (cannot identify image file" in said
+
+
+def test_a_class_folder_without_images_is_named(root):
+    for split in ("train", "val"):
+        (root / "photos" / split / "goat").mkdir()
+    assert "no images in class folder(s) goat; fill or remove them" in refusal(root)
+
+
+def test_a_shard_without_images_is_named(root):
+    shutil.rmtree(root / "photos/val")
+    assert "photos/val is missing; put the images at" in refusal(root)
+    (root / "photos/val").mkdir()
+    assert "photos/val holds no class folders" in refusal(root)
+    shutil.rmtree(root / "photos")
+    assert "photos/train is missing; put the images at" in refusal(root)
+
+
+def test_classes_of_one_split_only_are_named(root):
+    (root / "photos/val/china").rename(root / "photos/val/goat")
+    assert "only one of them has china, goat" in refusal(root)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"train_images": 25}, "24 images in ROOT/photos/train, the YAML says train_images: 25"),
+        ({"test_images": 5}, "8 images in ROOT/photos/val, the YAML says test_images: 5"),
+        ({"classes": 3}, "2 class folders, the YAML says classes: 3"),
+    ],
+)
+def test_other_numbers_than_the_yamls_are_said_before_any_work(root, decoded, changes, said):
+    assert said.replace("ROOT", str(root)) in refusal(root, spec(**changes))
+    assert decoded == []
+
+
+def test_files_that_are_not_named_like_images_are_told(root):
+    (root / "photos/train/china/README.txt").write_text("hello")
+    assert any("train: 1 file(s) that are not named like images are left out" in line for line in pack(root))
+
+
+def test_pictures_of_many_sizes_want_a_side(root):
+    assert "pixels, no square; give the data set a `side:`" in refusal(root, spec(side=None))
+    from PIL import Image
+
+    first = sorted((root / "photos/train/china").iterdir())[0]
+    Image.open(first).crop((0, 0, 30, 30)).save(first)
+    said = refusal(root, spec(side=None))
+    assert "31 of 32 files cannot be packed" in said
+    assert "not 30 x 30 pixels as the first one" in said
+
+
+def test_a_full_disk_is_foreseen(root, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(100, 90, 10))
+    assert "32 images of 16 x 16 pixels take 0.0 GB" in refusal(root)
+
+
+def test_a_root_that_cannot_be_written_is_a_sentence(root, monkeypatch):
+    (root / f".{PLACE}.partial").write_text("in the way")
+    assert "packing in" in refusal(root)
+
+
+def test_the_yaml_may_be_changed_after_the_packing_and_that_is_said(root):
+    pack(root)
+    said = datasets.problem_of(spec(train_images=25), root)
+    assert "train_images 24, the YAML says 25" in said
+    assert str(root / PLACE) in said
+
+
+def test_a_job_on_images_that_are_not_packed_says_which_command_to_run(root):
+    from vit_sweep.job.train.images.data import load
+    from vit_sweep.outcome.ending import Cause
+    from vit_sweep.outcome.failure import JobError
+
+    with pytest.raises(JobError, match="the images are not packed; run: python -m vit_sweep data prepare") as raised:
+        load(replace(spec()), root)
+    assert raised.value.cause is Cause.DATA

@@ -1,0 +1,105 @@
+"""The job's last line: it judges, keeps the verdict, warns whom it concerns, and asks for another start in bounds."""
+
+import json
+
+import pytest
+
+from launchers.batch import RUN_AGAIN, Task
+from launchers.checked import to_json
+from tests.unit.builders import batch, cell, series
+from tests.unit.outcome.test_verdict import rank
+from vit_sweep.job import aftermath
+from vit_sweep.outcome.ending import Cause
+from vit_sweep.plan.cell import CellFile
+from vit_sweep.study.store import Study
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch):
+    """A batch of one cell; `end(restart, *ranks)` lets an attempt end and returns what the last line says."""
+    one, study = cell(), Study(tmp_path / "s")
+    folder = study.cell_dir(one.cell_id)
+    folder.mkdir(parents=True)
+    (folder / "cell.json").write_text(
+        to_json(CellFile(cell_id=one.cell_id, cell=one, series=(series(),), data_root="data"))
+    )
+    made = batch(
+        tasks=(Task(name="other", attempt=1), Task(name=one.cell_id, attempt=2, since=2)), study_dir=str(study.folder)
+    )
+    (study.batch_dir(made.name)).mkdir(parents=True)
+    (study.batch_dir(made.name) / "batch.json").write_text(to_json(made))
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+
+    class Job:
+        cell_id, attempts = one.cell_id, folder / "attempts"
+
+        def end(self, restart, *ranks, code=1):
+            monkeypatch.setenv("SLURM_RESTART_COUNT", str(restart))
+            mine = self.attempts / (f"2.{restart}" if restart else "2")
+            mine.mkdir(parents=True, exist_ok=True)
+            for found in ranks:
+                (mine / f"rank{found.rank}.json").write_text(to_json(found))
+            return aftermath.main([str(study.batch_dir(made.name)), str(code)])
+
+        def exit(self, name):
+            return json.loads((self.attempts / name / "exit.json").read_text())
+
+        study = Study(tmp_path / "s")
+
+    return Job()
+
+
+def test_a_rank_that_died_is_named_with_its_last_lines_and_started_again_once(job):
+    (job.attempts / "2").mkdir(parents=True)
+    (job.attempts / "2" / "rank1.log").write_text("".join(f"line {n}\n" for n in range(100)))
+    assert job.end(0, rank(0, Cause.COMMUNICATION), rank(1), code=137) == RUN_AGAIN
+    exit = job.exit("2")
+    assert (exit["cause"], exit["rank"], exit["again"]) == ("rank_died", 1, True)
+    assert exit["last_lines"][-1] == "line 99"
+    assert job.end(1, rank(0, Cause.COMMUNICATION), rank(1), code=137) == 0
+    assert job.exit("2.1")["again"] is False
+
+
+def test_a_time_limit_is_resumed_as_long_as_it_gets_further(job):
+    assert job.end(0, rank(0, Cause.TIME_LIMIT, epoch=1, step=3)) == RUN_AGAIN
+    assert job.end(1, rank(0, Cause.TIME_LIMIT, epoch=2, step=3)) == RUN_AGAIN
+    assert job.end(2, rank(0, Cause.TIME_LIMIT, epoch=2, step=3)) == 0
+
+
+@pytest.mark.parametrize("cause", [Cause.BUG, Cause.OUT_OF_MEMORY])
+def test_a_bug_and_a_full_gpu_are_said_to_the_cells_that_have_not_begun(job, cause):
+    assert job.end(0, rank(0, cause, message="boom")) == 0
+    (stop,) = job.study.stops()
+    assert (stop.cell_id, stop.cause, stop.message) == (job.cell_id, cause, "boom")
+    assert len(stop.code) == 12
+
+
+@pytest.mark.parametrize("cause", [Cause.TERMINATED, Cause.DATA, Cause.STORAGE, Cause.SKIPPED])
+def test_what_needs_a_person_is_neither_repeated_nor_said_to_others(job, cause):
+    assert job.end(0, rank(0, cause)) == 0
+    assert job.study.stops() == ()
+    assert job.exit("2")["cause"] == cause
+
+
+def test_ranks_that_never_began_leave_a_verdict_too(job):
+    assert job.end(0, code=2) == RUN_AGAIN
+    assert job.exit("2")["cause"] == "lost"
+    assert "ended with code 2" in job.exit("2")["message"]
+
+
+def test_a_second_job_on_the_same_attempt_touches_nothing(job):
+    mine = job.attempts / "2"
+    mine.mkdir(parents=True)
+    (mine / "claim.json").write_text('{"schema_version": 1, "job_id": "16_1"}')
+    assert job.end(0, rank(0)) == 0
+    assert not (mine / "exit.json").exists()
+
+
+def test_a_preemption_before_does_not_count_against_a_rank_that_dies_after(job):
+    """Slurm started it again on its own: the first attempt has ranks that were told to end, and no verdict."""
+    first = job.attempts / "2"
+    first.mkdir(parents=True)
+    (first / "rank0.json").write_text(to_json(rank(0, Cause.TERMINATED)))
+    assert job.end(1, rank(0), code=137) == RUN_AGAIN
+    assert job.end(2, rank(0), code=137) == 0

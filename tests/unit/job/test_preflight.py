@@ -1,0 +1,123 @@
+"""What is probed before training, and that the training cannot notice it."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vit_sweep.job.train.measure import preflight
+from vit_sweep.job.train.measure.preflight import rounds
+from vit_sweep.plan.measuring import sizes
+from vit_sweep.plan.point import Precision
+from vit_sweep.record.machine import AllReduce
+
+pytestmark = pytest.mark.train
+CPU = torch.device("cpu")
+
+
+def probe(ranks=1, parameters=1000, **changes):
+    given = {"rank": 0, "device": CPU, "precision": Precision.FP32, "beat": lambda: None}
+    return preflight.preflight(ranks=ranks, parameters=parameters, **(given | changes))
+
+
+def test_messages_grow_from_4_kib_to_the_gradient():
+    vit_b = 86_567_656 * 4
+    assert sizes(vit_b) == [4096, 65536, 2**20, 16 * 2**20, vit_b]
+    assert sizes(100) == [100]
+
+
+@given(st.integers(1, 10**10))
+def test_the_last_message_is_the_gradient_and_stands_apart_from_the_others(gradient):
+    *smaller, last = sizes(gradient)
+    assert last == gradient
+    assert all(4 * size <= gradient for size in smaller)
+
+
+@given(st.integers(2, 70))
+def test_every_link_of_the_ring_is_measured_once_and_no_rank_has_two_at_a_time(ranks):
+    found = rounds(ranks)
+    links = [link for links in found for link in links]
+    assert sorted(links) == [(rank, (rank + 1) % ranks) for rank in range(ranks if ranks > 2 else 1)]
+    for together in found:
+        ends = [rank for link in together for rank in link]
+        assert len(ends) == len(set(ends))
+    assert len(found) <= 3
+
+
+def test_no_random_number_is_taken_from_the_training():
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    found = probe()
+    assert found.matmul_tflops > 0
+    assert found.note == ""
+    assert torch.equal(torch.get_rng_state(), states[0])
+    assert (random.getstate(), np.random.get_state()[1].tolist()) == states[1:]
+
+
+def test_one_rank_has_nobody_to_talk_to():
+    found = probe()
+    assert found.all_reduce == ()
+    assert found.to_next_gb_per_s is None
+    assert found.largest is None
+
+
+def test_a_probe_that_cannot_run_is_a_note(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("CUDA out of memory\nand more")
+
+    monkeypatch.setattr(preflight, "matmul_tflops", refuse)
+    found = probe()
+    assert found.matmul_tflops is None
+    assert found.note == "no matrix product: CUDA out of memory"
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """Two ranks on a made-up network of some bytes a second; gives what was reduced."""
+    reduced = []
+
+    def make(bytes_per_s, out_of_memory_at=None):
+        def all_reduce(buffer):
+            size = buffer.numel() * buffer.element_size()
+            reduced.append(size)
+            seconds = size / bytes_per_s
+            return AllReduce(size_bytes=size, repetitions=1, min_ms=1000 * seconds, median_ms=1000 * seconds), seconds
+
+        zeros = preflight._zeros
+
+        def limited(size, dtype, device):
+            full = out_of_memory_at is not None and size >= out_of_memory_at
+            return None if full else zeros(size, dtype, device)
+
+        monkeypatch.setattr(preflight, "_all_reduce", all_reduce)
+        monkeypatch.setattr(preflight, "_zeros", limited)
+        monkeypatch.setattr(preflight, "_slowest", lambda seconds, device: seconds)
+        monkeypatch.setattr(preflight, "_to_next", lambda rank, ranks, device: 1.0)
+        return reduced
+
+    return make
+
+
+def test_a_message_that_would_take_too_long_is_left_out_and_said(network):
+    reduced = network(1e6)  # 8 Mbit/s: the gradient would take 16 s
+    found = probe(ranks=2, parameters=4 * 10**6)
+    assert reduced == [4096, 65536, 2**20]
+    assert [one.size_bytes for one in found.all_reduce] == reduced
+    assert found.note == "no all-reduce of 16000000 bytes: it would take about 16 s"
+    assert found.to_next_gb_per_s == 1.0, "the rest is measured all the same"
+
+
+def test_a_message_without_memory_is_left_out_and_said(network):
+    network(1e9, out_of_memory_at=2**20)
+    found = probe(ranks=2, parameters=2 * 10**6)
+    assert [one.size_bytes for one in found.all_reduce] == [4096, 65536]
+    assert found.note == "no all-reduce of 1048576 bytes: not enough memory"
+
+
+def test_work_is_reported_so_that_the_watchdog_knows(network):
+    network(1e9)
+    beats = []
+    probe(ranks=2, parameters=10**6, beat=lambda: beats.append(1))
+    assert len(beats) == len(sizes(4 * 10**6)) + 1

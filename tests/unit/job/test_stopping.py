@@ -1,0 +1,136 @@
+"""Ranks that are told to stop, all or some of them, stop before the same unit of work, wherever they are."""
+
+import random
+import threading
+import time
+
+import pytest
+
+from vit_sweep.job.train import stopping
+from vit_sweep.job.train.stopping import StopAgreed, Stopper
+from vit_sweep.outcome.ending import Cause
+from vit_sweep.outcome.failure import JobError, StopWord
+
+WORD = StopWord(cause=Cause.PREEMPTED, message="told", signal="SIGUSR2")
+
+
+class OneStore:
+    """A TCPStore's words, for threads of one process."""
+
+    def __init__(self):
+        self.values, self.lock = {}, threading.Lock()
+
+    def set_timeout(self, timeout):
+        pass
+
+    def check(self, keys):
+        with self.lock:
+            return all(key in self.values for key in keys)
+
+    def get(self, key):
+        with self.lock:
+            return self.values[key].encode()
+
+    def set(self, key, value):
+        with self.lock:
+            self.values[key] = value
+
+    def compare_set(self, key, expected, desired):
+        with self.lock:
+            if self.values.get(key, "") == expected:
+                self.values[key] = desired
+            return self.values[key].encode()
+
+
+def walk(stopper, units, meet, pauses):
+    """Be one rank: every unit but each third one has a collective in it, as steps without a reduction have none."""
+    done = 0
+    try:
+        for unit in range(units):
+            stopper.enter()
+            time.sleep(pauses[unit])
+            if unit % 3:
+                meet.wait(timeout=20)
+            done += 1
+    except StopAgreed as stop:
+        return done, stop.word
+    return done, None
+
+
+def run(ranks, told, units, seed):
+    chance, store, meet, found = random.Random(seed), OneStore(), threading.Barrier(ranks), {}
+    stoppers = [Stopper(rank=r, world_size=ranks, connect=lambda: store) for r in range(ranks)]
+    pauses = [[chance.choice((0, 0, 0.001, 0.004)) for _ in range(units)] for _ in range(ranks)]
+
+    def be(rank):
+        found[rank] = walk(stoppers[rank], units, meet, pauses[rank])
+
+    threads = [threading.Thread(target=be, args=(rank,)) for rank in range(ranks)]
+    for thread in threads:
+        thread.start()
+    for rank in told:
+        time.sleep(chance.random() * 0.03)
+        stoppers[rank].ask(WORD)
+    for thread in threads:
+        thread.join(timeout=30)
+    for stopper in stoppers:
+        stopper.close()
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr(stopping, "_POLL_S", 0.003)
+    monkeypatch.setattr(stopping, "_SOON_S", 0.001)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_all_ranks_stop_before_the_same_unit_whoever_was_told(seed):
+    chance = random.Random(seed)
+    ranks = chance.randint(1, 5)
+    told = chance.sample(range(ranks), chance.randint(1, ranks))
+    found = run(ranks, told, 400, seed)
+    assert sorted(found) == list(range(ranks)), "a rank never came back"
+    (ended,) = set(found.values())
+    assert ended[0] < 400
+    assert ended[1] == WORD
+
+
+def test_nobody_told_means_that_every_unit_is_run():
+    assert run(3, [], 50, 0) == dict.fromkeys(range(3), (50, None))
+
+
+def test_the_first_word_stays():
+    store = OneStore()
+    stopper = Stopper(rank=0, world_size=1, connect=lambda: store)
+    stopper.ask(WORD)
+    stopper.ask(StopWord(cause=Cause.TERMINATED, message="later", signal="SIGTERM"))
+    with pytest.raises(StopAgreed) as found:
+        while True:
+            stopper.enter()
+    assert found.value.word == WORD
+    stopper.close()
+
+
+def test_without_an_answer_a_rank_ends_with_a_name_and_not_never(monkeypatch):
+    monkeypatch.setattr(stopping, "AGREE_S", 0.05)
+    store = OneStore()
+    alone = Stopper(rank=0, world_size=2, connect=lambda: store)  # the other rank never says where it is
+    alone.ask(WORD)
+    with pytest.raises(JobError, match=r"could not agree where to stop within 0\.05 s") as found:
+        while True:
+            alone.enter()
+    assert found.value.cause is Cause.COMMUNICATION
+    alone.close()
+
+
+def test_a_store_that_is_gone_is_said_and_harms_no_step(capfd):
+    def gone():
+        raise RuntimeError("connection refused")
+
+    stopper = Stopper(rank=0, world_size=1, connect=gone)
+    for _ in range(10):
+        stopper.enter()
+    stopper._listener.join(timeout=5)
+    stopper.close()
+    assert "no more stopping in good order: connection refused" in capfd.readouterr().err

@@ -1,0 +1,185 @@
+"""Starting a queue of ours: whenever the client is killed, there is exactly one queue in the end, and it is found."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from launchers.backend import Doubt, Ended, Rendered, Submission, SubmitError, SubmitProblem, TaskState
+from launchers.batch import Shape, Task
+from launchers.checked import to_json
+from launchers.local.backend import LocalLauncher
+from launchers.profile import Device, Scheduler
+from launchers.queue.card import nobody, process_of, read_card, write_cards
+from launchers.queue.client import find_queues, start_queue
+from launchers.queue.files import read_states
+from launchers.submitting import under_way
+from tests.conftest import ROOT, wait_for
+from tests.unit.builders import batch, profile
+from tests.unit.launchers.queue_probe import notes
+
+POINTS = ("before", "locked", "forked", "started", "yielded")
+
+
+@pytest.fixture
+def two(tmp_path, monkeypatch):
+    """Two written batches of one task that waits to be told to end; queues that are left over are ended."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # locks of cores of its own
+    made = []
+    for number in range(2):
+        item = batch(
+            study_dir=str(tmp_path),
+            profile=profile(
+                name="here", scheduler=Scheduler.LOCAL, device=Device.CPU, gpus_per_node=64, cpus_per_gpu=1
+            ),
+            shape=Shape(nodes=1, gpus_per_node=1, minutes=5),
+            tasks=(Task(name=f"c{number}", attempt=1),),
+            module="tests.unit.launchers.queue_probe",
+        )
+        Path(item.folder).mkdir(parents=True)
+        Path(item.folder, "batch.json").write_text(to_json(item))
+        Path(item.folder, "orders.json").write_text(json.dumps({"0": "wait"}))
+        made.append(item)
+    yield made
+    for process in queues_of(tmp_path):
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def queues_of(folder):
+    """Living queue processes whose batches lie in `folder`."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        words = process.info["cmdline"] or []
+        if "launchers.local.queue" in words and any(str(folder) in word for word in words):
+            found.append(process)
+    return found
+
+
+def doubts(batches):
+    return [Doubt(batch_name=b.name, folder=b.folder, study=b.study, tasks=len(b.tasks)) for b in batches]
+
+
+def submit(batches):
+    return list(LocalLauncher().submit([Rendered(batch=b, files={}, script="job.sh") for b in batches]))
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_whenever_a_client_is_killed_the_next_one_finds_the_one_queue_or_may_start_it(point, two, tmp_path):
+    client = [sys.executable, "-m", "tests.unit.launchers.queue_client", point, *(b.folder for b in two)]
+    assert subprocess.run(client, cwd=ROOT, timeout=60).returncode == -9
+    found = LocalLauncher().find(doubts(two))
+    assert found.keys() == {b.name for b in two}
+    if point in ("before", "locked"):
+        assert set(found.values()) == {None}
+        found = {s.batch_name: s for s in submit(two)}
+    (queue,) = queues_of(tmp_path)
+    assert {process_of(s.handle).pid for s in found.values()} == {queue.pid}
+    wait_for(lambda: notes(two[0].folder) or notes(two[1].folder))
+    LocalLauncher().cancel([(s, None) for s in found.values()])
+    wait_for(lambda: not queues_of(tmp_path))
+    assert {read_states(Path(b.folder))[0].ended for b in two} == {Ended.CANCELLED}
+    for b in two:
+        assert [note["what"] for note in notes(b.folder)].count("begun") <= 1, (
+            "cancelled before it began, or begun once"
+        )
+
+
+def test_the_client_and_its_queue_name_the_queue_alike(two):
+    submissions = submit(two)
+    cards = [wait_for(lambda b=b: read_card(Path(b.folder))) for b in two]
+    assert cards == [s.handle for s in submissions]
+    assert [s.folder for s in submissions] == [b.folder for b in two]
+
+
+def test_a_batch_that_a_living_queue_has_is_never_given_to_a_second_one(two):
+    submit(two[:1])
+    wait_for(lambda: read_card(Path(two[0].folder)))
+    with pytest.raises(SubmitError, match="works on this batch already") as refused:
+        submit(two)
+    assert refused.value.problem is SubmitProblem.BUSY, "looking it up finds it"
+
+
+def test_a_batch_that_another_client_is_submitting_is_left_to_that_client(two, monkeypatch):
+    monkeypatch.setattr("launchers.queue.client._FIND_S", 0.2)
+    with under_way(Path(two[0].folder)), pytest.raises(SubmitError, match="another client submits this batch"):
+        submit(two)
+
+
+def test_what_an_earlier_queue_of_the_same_folder_said_is_forgotten(two):
+    folder = Path(two[0].folder)
+    (folder / "queue.json").write_text(json.dumps({"handle": nobody()}))
+    (folder / "states.json").write_text('{"0": {"state": "ended", "detail": "long ago"}}')
+    (folder / "cancel").mkdir()
+    (folder / "cancel/0").touch()
+    (submission,) = submit(two[:1])
+    wait_for(lambda: read_states(folder).get(0) and read_states(folder)[0].state is TaskState.RUNNING)
+    assert read_card(folder) == submission.handle
+
+
+# --- doubts without a process -------------------------------------------------------------------------
+
+
+def doubt(folder):
+    return [Doubt(batch_name="b", folder=str(folder), study="s", tasks=2)]
+
+
+def test_a_folder_without_a_word_was_never_submitted(tmp_path):
+    assert find_queues(doubt(tmp_path)) == {"b": None}
+    assert find_queues(doubt(tmp_path / "never made")) == {"b": None}
+
+
+def test_of_a_submission_that_stays_under_way_nothing_is_said(tmp_path):
+    with under_way(tmp_path):
+        assert find_queues(doubt(tmp_path), wait_s=0.3) == {}
+        write_cards([tmp_path])
+        assert find_queues(doubt(tmp_path), wait_s=0.3)["b"].handle == read_card(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", '{"hand', "[]", '{"handle": 3}', '{"handle": "words"}', '{"handle": null}'])
+def test_a_damaged_card_means_a_queue_that_was_there_and_is_gone(tmp_path, text):
+    (tmp_path / "queue.json").write_text(text)
+    found = find_queues(doubt(tmp_path))["b"]
+    assert isinstance(found, Submission)
+    states = LocalLauncher().states([found])
+    assert {(s.state, s.ended) for s in states.values()} == {(TaskState.ENDED, Ended.UNSAID)}
+    with under_way(tmp_path):
+        assert find_queues(doubt(tmp_path), wait_s=0.3) == {}, "while it may live, nothing is said"
+
+
+def test_a_lost_card_does_not_hide_that_a_queue_had_begun(tmp_path):
+    (tmp_path / "states.json").write_text('{"0": {"state": "ended", "detail": "", "ended": "completed", "hosts": ""}}')
+    found = find_queues(doubt(tmp_path))["b"]
+    assert LocalLauncher().states([found])["b", 0].ended is Ended.COMPLETED
+
+
+# --- what the queue inherits --------------------------------------------------------------------------
+
+
+def test_a_queue_that_never_came_up_leaves_no_word_of_an_earlier_one(two):
+    folder = Path(two[0].folder)
+    write_cards([folder])
+    handle = read_card(folder)
+    (folder / "queue.json").write_text(json.dumps({"handle": handle.rsplit("/", 1)[0] + "/1"}))
+    (_,) = start_queue([Rendered(batch=two[0], files={}, script="job.sh")], ["false"], name="the queue")
+    assert find_queues(doubts(two[:1])) == {two[0].name: None}
+
+
+def test_the_queue_holds_the_locks_as_long_as_it_lives_and_runs_the_batchs_code(tmp_path):
+    item = batch(study_dir=str(tmp_path), code="/snapshots/1")
+    Path(item.folder).mkdir(parents=True)
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    script = f"import os; print('path', os.environ['PYTHONPATH'], flush=True); open({str(go)!r}).read()"
+    rendered = [Rendered(batch=item, files={}, script="job.sh")]
+    (submission,) = start_queue(rendered, [sys.executable, "-c", script], name="the queue")
+    assert find_queues(doubts([item]), wait_s=0.2) == {}, "it lives and has said nothing"
+    go.write_text("")
+    wait_for(lambda: find_queues(doubts([item]), wait_s=0.0) == {item.name: None})
+    assert "path /snapshots/1" in Path(item.folder, "queue.log").read_text()
+    assert process_of(submission.handle) is None

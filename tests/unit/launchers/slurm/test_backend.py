@@ -1,0 +1,310 @@
+"""The Slurm backend against programs that answer as Slurm's do: what it asks, and what it makes of no answer."""
+
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from launchers.backend import Doubt, Ended, Submission, SubmitError, SubmitProblem, TaskState
+from launchers.errors import UserError
+from launchers.slurm import backend as slurm
+from launchers.slurm.backend import SlurmLauncher
+from launchers.submitting import under_way, wait_until_settled
+from tests.unit.builders import batch, profile
+
+
+@pytest.fixture
+def programs(tmp_path, monkeypatch):
+    """Put shell scripts on PATH in place of Slurm's programs; each notes its words in `<program>.calls`."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+
+    def install(**bodies):
+        for name in ("sbatch", "squeue", "sacct", "scancel"):
+            # Those of this machine must not answer in their place.
+            body = bodies.get(name, "exit 1")
+            (folder / name).write_text(f'#!/bin/bash\necho "$*" >> {tmp_path}/{name}.calls\n{body}\n')
+            (folder / name).chmod(0o755)
+
+    def calls(name):
+        path = tmp_path / f"{name}.calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    install.calls = calls
+    return install
+
+
+def sent(handle="17", tasks=2, name="wide"):
+    return Submission(batch_name=name, folder=f"/studies/s/jobs/{name}", handle=handle, tasks=tasks)
+
+
+NO_ACCOUNTING = "echo 'Slurm accounting storage is disabled' >&2; exit 1"
+
+
+# --- states -------------------------------------------------------------------------------------------
+
+
+def test_one_squeue_answers_for_all_and_sacct_is_not_asked_for_what_squeue_knows(programs):
+    programs(squeue="printf '17|0|RUNNING|n1|None\\n17|1|PENDING||Priority\\n18|0|FAILED|n2|NonZeroExitCode\\n'")
+    states = SlurmLauncher().states([sent(), sent("18", 1, "narrow")])
+    assert {key: (s.state, s.hosts) for key, s in states.items()} == {
+        ("wide", 0): (TaskState.RUNNING, "n1"),
+        ("wide", 1): (TaskState.QUEUED, ""),
+        ("narrow", 0): (TaskState.ENDED, "n2"),
+    }
+    (asked,) = programs.calls("squeue")
+    assert "--jobs=17,18" in asked.split()
+    assert programs.calls("sacct") == []
+
+
+def test_one_sacct_answers_for_what_squeue_has_forgotten(programs):
+    programs(squeue="echo '17|0|RUNNING|n1|None'", sacct="printf '17_0|PENDING|\\n17_1|TIMEOUT|n2\\n'")
+    states = SlurmLauncher().states([sent(), sent("19", 1, "gone")])
+    assert states["wide", 0].state is TaskState.RUNNING
+    assert (states["wide", 1].ended, states["wide", 1].hosts) == (Ended.TIME_LIMIT, "n2")
+    assert states["gone", 0].detail == "no longer known to squeue, and sacct has no row of it"
+    (asked,) = programs.calls("sacct")
+    assert "--jobs=17,19" in asked.split()
+
+
+def test_a_single_array_that_squeue_does_not_know_is_no_failure(programs):
+    programs(squeue="echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", sacct=NO_ACCOUNTING)
+    states = SlurmLauncher().states([sent()])
+    assert {s.ended for s in states.values()} == {Ended.UNSAID}
+    assert {s.detail for s in states.values()} == {"no longer known to squeue"}
+
+
+def test_a_cluster_without_accounting_is_not_asked_twice(programs):
+    programs(squeue="true", sacct=NO_ACCOUNTING)
+    for _ in range(3):
+        SlurmLauncher().states([sent()])
+    assert len(programs.calls("sacct")) == 1
+
+
+def test_a_database_that_is_away_is_asked_again_and_said(programs):
+    words = "sacct: error: Problem talking to the database: Connection refused"
+    programs(squeue="true", sacct=f"echo '{words}' >&2; exit 1")
+    for _ in range(2):
+        status = SlurmLauncher().states([sent()])["wide", 0]
+    assert (status.state, status.ended) == (TaskState.ENDED, Ended.UNSAID)
+    assert status.detail.endswith(f"sacct did not answer: {words}")
+    assert len(programs.calls("sacct")) == 2
+
+
+def test_without_an_answer_nothing_has_ended(programs):
+    words = "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"
+    programs(squeue=f"echo '{words}' >&2; exit 1")
+    states = SlurmLauncher().states([sent(), sent("18", 1, "narrow")])
+    assert {(s.state, s.ended, s.detail) for s in states.values()} == {(TaskState.UNKNOWN, None, words)}
+    assert len(states) == 3
+    assert programs.calls("sacct") == []
+
+
+def test_a_controller_that_never_answers_is_not_waited_for_for_ever(programs, monkeypatch):
+    monkeypatch.setattr(slurm, "_PATIENCE_S", 0.5)
+    programs(squeue="exec sleep 30")
+    status = SlurmLauncher().states([sent()])["wide", 0]
+    assert (status.state, status.detail) == (TaskState.UNKNOWN, "squeue did not answer within 0 s")
+
+
+def test_many_arrays_are_asked_for_in_stretches_and_none_after_a_failure(programs, tmp_path):
+    programs(squeue=f"[ $(wc -l < {tmp_path}/squeue.calls) -lt 2 ]", sacct=NO_ACCOUNTING)
+    states = SlurmLauncher().states([sent(str(n), 1, f"b{n}") for n in range(1, 1201)])
+    assert [len(call.split("--jobs=")[1].split(",")) for call in programs.calls("squeue")] == [500, 500]
+    assert states["b500", 0].state is TaskState.ENDED
+    assert {states[f"b{n}", 0].state for n in range(501, 1201)} == {TaskState.UNKNOWN}
+
+
+def test_a_machine_without_slurm_knows_nothing(programs, monkeypatch):
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert SlurmLauncher().states([sent()])["wide", 0].detail == "no squeue on this machine"
+    assert SlurmLauncher().states([]) == {}
+
+
+# --- find ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def doubt(tmp_path):
+    """A batch whose submission was begun, and nobody knows how that ended."""
+    folder = tmp_path / "studies" / "s" / "jobs" / "n1-g1-abc"
+    folder.mkdir(parents=True)
+    with under_way(folder):
+        pass
+    return Doubt(batch_name="n1-g1-abc", folder=str(folder), study="s", tasks=3)
+
+
+def study(doubt):
+    return Path(doubt.folder).parent.parent
+
+
+def test_a_job_is_found_by_its_folder_and_comment(programs, doubt):
+    programs(squeue=f"echo '21|(null)|{study(doubt)}|s/n1-g1-abc'")
+    assert SlurmLauncher().find([doubt]) == {
+        "n1-g1-abc": Submission(batch_name="n1-g1-abc", folder=doubt.folder, handle="21", tasks=3)
+    }
+
+
+def test_a_job_is_found_by_its_script_where_the_site_rewrites_comments(programs, doubt):
+    programs(squeue=f"echo '22|{doubt.folder}/job.sbatch|{study(doubt)}|cost centre 7 | physics'")
+    assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "22"
+
+
+def test_a_job_is_found_through_a_link_to_its_study(programs, doubt, tmp_path):
+    (tmp_path / "link").symlink_to(study(doubt))
+    programs(squeue=f"echo '23|(null)|{study(doubt)}|s/n1-g1-abc'")
+    through = Doubt(batch_name="n1-g1-abc", folder=f"{tmp_path}/link/jobs/n1-g1-abc", study="s", tasks=3)
+    assert SlurmLauncher().find([through])["n1-g1-abc"].handle == "23"
+
+
+def test_a_study_of_the_same_name_elsewhere_is_another_one(programs, doubt):
+    other = "/elsewhere/s"
+    programs(squeue=f"echo '21|{other}/jobs/n1-g1-abc/job.sbatch|{other}|s/n1-g1-abc'", sacct=NO_ACCOUNTING)
+    assert SlurmLauncher().find([doubt]) == {"n1-g1-abc": None}
+
+
+def test_a_copy_of_the_study_below_another_folder_is_another_one(programs, doubt):
+    copy = f"/copies{study(doubt)}"
+    line = f"21|/copies{doubt.folder}/job.sbatch|{copy}|s/n1-g1-abc"
+    programs(squeue=f"echo '{line}'", sacct=f"echo '21_0|sbatch --parsable {line[3:]}'")
+    assert SlurmLauncher().find([doubt]) == {"n1-g1-abc": None}
+
+
+def test_of_two_jobs_of_a_batch_the_first_is_taken(programs, doubt):
+    lines = "".join(f"{n}|(null)|{study(doubt)}|s/n1-g1-abc\\n" for n in (101, 99, 100))
+    programs(squeue=f"printf '{lines}'")
+    assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "99"
+
+
+@pytest.mark.parametrize("row", ["{script}|{study}|s/n1-g1-abc", "sbatch --parsable {script}|{study}|"])
+def test_a_job_that_squeue_has_forgotten_is_found_in_sacct(programs, doubt, row):
+    row = row.format(script=f"sbatch --parsable {doubt.folder}/job.sbatch", study=study(doubt))
+    programs(squeue="true", sacct=f"printf '%s\\n' '31_[0-2]|{row}' '9|allocation||'")
+    assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "31"
+    (asked,) = programs.calls("sacct")
+    assert "--starttime=20" in asked
+
+
+def test_when_squeue_cannot_be_asked_nothing_is_said(programs, doubt, monkeypatch):
+    programs(squeue="exit 1")
+    assert SlurmLauncher().find([doubt]) == {}
+    monkeypatch.setenv("PATH", "/nonexistent")
+    assert SlurmLauncher().find([doubt]) == {}
+
+
+def test_a_submission_that_never_began_is_none_without_asking(programs, doubt):
+    programs()
+    Path(doubt.folder, ".submitting").unlink()
+    assert SlurmLauncher().find([doubt]) == {"n1-g1-abc": None}
+    assert programs.calls("squeue") == []
+
+
+def test_a_submission_that_is_still_under_way_is_waited_for_and_then_left_out(programs, doubt, monkeypatch):
+    programs(squeue=f"echo '21|(null)|{study(doubt)}|s/n1-g1-abc'")
+    monkeypatch.setattr(slurm, "_SETTLE_S", 0.2)
+    with under_way(Path(doubt.folder)):
+        assert SlurmLauncher().find([doubt]) == {}
+    monkeypatch.setattr(slurm, "_SETTLE_S", 30)
+    answers = []
+    with under_way(Path(doubt.folder)):
+        thread = threading.Thread(target=lambda: answers.append(SlurmLauncher().find([doubt])))
+        thread.start()
+        assert programs.calls("squeue") == []
+    thread.join(timeout=30)
+    assert answers[0]["n1-g1-abc"].handle == "21"
+
+
+# --- submit -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def rendered(tmp_path):
+    made = SlurmLauncher().render(batch(study_dir=str(tmp_path / "s"), profile=profile()))
+    folder = Path(made.batch.folder)
+    folder.mkdir(parents=True)
+    for name, text in made.files.items():
+        (folder / name).write_text(text)
+    return made
+
+
+def test_a_submission_names_its_folder_and_its_job(programs, rendered):
+    programs(sbatch="echo 'our site thanks you'; echo '4711;cluster'")
+    (made,) = SlurmLauncher().submit([rendered])
+    assert made == Submission(
+        batch_name=rendered.batch.name, folder=rendered.batch.folder, handle="4711", tasks=2
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("echo 'sbatch: error: Batch job submission failed: Invalid qos specification' >&2; exit 1", "refused"),
+        ("echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1", "limit"),
+        ("echo 'sbatch: error: Batch job submission failed: Connection refused' >&2; exit 1", "busy"),
+        ("kill -9 $$", "busy"),
+        ("echo 'who knows'", "busy"),
+        ("true", "busy"),
+        ("exec sleep 30", "busy"),
+    ],
+)
+def test_a_failed_submission_says_why_with_the_scripts_path(programs, rendered, monkeypatch, body, problem):
+    monkeypatch.setattr(slurm, "_PATIENCE_S", 1)
+    programs(sbatch=body)
+    with pytest.raises(SubmitError, match=r"job\.sbatch") as error:
+        list(SlurmLauncher().submit([rendered]))
+    assert error.value.problem is SubmitProblem(problem)
+    assert len(programs.calls("sbatch")) == 1
+
+
+def test_sbatch_holds_the_lock_itself_so_that_a_killed_client_leaves_it_locked(programs, rendered, tmp_path):
+    programs(sbatch=f"echo > {tmp_path}/started; until [ -e {tmp_path}/go ]; do sleep 0.05; done; echo 5")
+    client = (
+        "import sys; from launchers.slurm.backend import SlurmLauncher; from launchers.checked import parse_json;"
+        "from launchers.batch import Batch; from pathlib import Path;"
+        "b = parse_json(Batch, Path(sys.argv[1], 'batch.json').read_bytes(), what='b');"
+        "list(SlurmLauncher().submit([SlurmLauncher().render(b)]))"
+    )
+    folder = Path(rendered.batch.folder)
+    with subprocess.Popen([sys.executable, "-c", client, folder]) as process:
+        until((tmp_path / "started").exists)
+        process.kill()
+    assert not wait_until_settled(folder, 0.2)
+    (tmp_path / "go").touch()
+    assert wait_until_settled(folder, 20)
+
+
+# --- cancel -------------------------------------------------------------------------------------------
+
+
+def test_whole_arrays_and_single_tasks_are_cancelled_at_once(programs):
+    programs(scancel="true")
+    SlurmLauncher().cancel([(sent("17"), None), (sent("18"), [0, 3]), (sent("19"), [])])
+    assert programs.calls("scancel") == ["17 18_0 18_3"]
+    SlurmLauncher().cancel([(sent("19"), [])])
+    assert len(programs.calls("scancel")) == 1
+
+
+def test_what_has_ended_need_not_be_cancelled(programs):
+    programs(scancel="echo 'scancel: error: Kill job error on job id 17: Invalid job id specified' >&2; exit 1")
+    SlurmLauncher().cancel([(sent(), None)])
+
+
+@pytest.mark.parametrize("words", ["Access/permission denied", ""])
+def test_a_job_that_could_not_be_cancelled_is_said_in_slurms_words(programs, words):
+    error = f"echo 'scancel: error: Kill job error on job id 17: {words}' >&2; " if words else ""
+    programs(scancel=f"{error}exit 1")
+    with pytest.raises(UserError, match=words or "exit code 1"):
+        SlurmLauncher().cancel([(sent(), None)])
+
+
+def until(condition):
+    """Look again and again until `condition` holds."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)

@@ -1,0 +1,210 @@
+"""Discovery reads what Slurm prints, in several of its versions, and never guesses over an unexpected answer.
+
+`captured/22.05` is a real cluster's output; the others are cut down to what differs in their versions.
+"""
+
+import pytest
+
+from launchers.errors import UserError
+from launchers.profile import GpuDialect, Scheduler
+from launchers.slurm import scontrol
+from launchers.slurm.discover import Answers, drift, understand
+from tests.conftest import ROOT
+from tests.unit.builders import profile
+from vit_sweep.config.profiles import Entry, load, profile_files
+
+CAPTURED = ROOT / "tests" / "unit" / "captured"
+VERSIONS = ("20.11", "22.05", "23.11", "24.05")
+
+
+def answers(version, **changes):
+    texts = {path.stem: path.read_text() for path in (CAPTURED / version).glob("*.txt")}
+    return Answers(**(texts | changes))
+
+
+def keys(version):
+    """The discovered keys by (partition, GPU type)."""
+    return {(found.partition, found.gpu_type): found.keys for found in understand(answers(version)).found}
+
+
+# --- parsing ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("gpu:t4:8", {"t4": 8}),
+        ("gpu:a100:4(S:0-1)", {"a100": 4}),
+        ("gpu:a100:4(S:0,1),gpu:v100:2(S:0)", {"a100": 4, "v100": 2}),
+        ("gpu:8", {None: 8}),
+        ("gpu", {None: 1}),
+        ("gpu:a100:no_consume:2", {"a100": 2}),
+        ("gpu:a100_1g.5gb:7(S:0),shard:a100:32", {"a100_1g.5gb": 7}),
+        ("craynetwork:4,bandwidth:lustre:no_consume:4G", {}),
+        ("gpu:t4:0", {}),
+        ("(null)", {}),
+        ("", {}),
+    ],
+)
+def test_gpus_are_counted_by_type_in_every_spelling_of_gres(text, expected):
+    assert scontrol.gpus(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1-00:00:00", 1440), ("05:00:00", 300), ("00:30:00", 30), ("30:00", 30), ("00:00:30", 1), ("UNLIMITED", None),
+     ("INFINITE", None), ("NONE", None), ("7-12:30:00", 10_830)],
+)  # fmt: skip
+def test_a_time_limit_is_whole_minutes_or_none(text, expected):
+    assert scontrol.minutes(text) == expected
+
+
+def test_a_time_that_is_none_is_refused_with_its_text():
+    with pytest.raises(UserError, match="'two days' is no time as Slurm prints it"):
+        scontrol.minutes("two days")
+
+
+def test_a_value_may_hold_blanks_and_a_reason_cannot_change_an_earlier_key():
+    read = scontrol.pairs("NodeName=a OS=Linux 6.1 #1 SMP @0  State=IDLE AllocTRES= CfgTRES=cpu=2 Reason=x State=UP")
+    assert read["OS"] == "Linux 6.1 #1 SMP @0"
+    assert (read["State"], read["AllocTRES"], read["CfgTRES"]) == ("IDLE", "", "cpu=2")
+
+
+@pytest.mark.parametrize(("text", "read"), [("slurm-wlm 22.05.8", (22, 5, 8)), ("23.11.4-1.el9", (23, 11, 4))])
+def test_a_version_is_three_numbers(text, read):
+    assert scontrol.version(text) == read
+
+
+def test_the_expected_start_is_read_from_a_test_submission():
+    text = "sbatch: Job 7 to start at 2026-11-21T06:54:54 using 2 processors on nodes vector[01-02] in partition vector"
+    assert scontrol.expected_start(text) == "2026-11-21T06:54:54"
+    assert scontrol.expected_start("sbatch: something else") is None
+
+
+def test_submit_limits_are_read_by_qos_and_an_absent_limit_is_none():
+    assert scontrol.qos_submit_limits("normal|\nhigh|20\nsome wrapper's line\n") == {"high": 20}
+
+
+# --- what becomes of it -----------------------------------------------------------------------------
+
+
+def test_the_real_cluster_of_22_05_is_understood():
+    assert keys("22.05") == {
+        ("vector", "t4"): {
+            "scheduler": "slurm", "partition": "vector", "nodes": 4, "gpus_per_node": 8, "gpu_type": "t4",
+            "gpu_dialect": "gres_typed", "gpu_model": "Tesla T4", "refused_precisions": ["bf16"], "cpus_per_gpu": 8,
+            "mem_per_gpu_gib": 31, "max_minutes": 1440, "default_minutes": 60, "max_array_size": 1001,
+        },
+        ("nebula", "rtx3090"): {
+            "scheduler": "slurm", "partition": "nebula", "nodes": 1, "gpus_per_node": 2, "gpu_type": "rtx3090",
+            "gpu_dialect": "gres_typed", "gpu_model": "NVIDIA GeForce RTX 3090", "cpus_per_gpu": 8,
+            "mem_per_gpu_gib": 31, "max_minutes": 1440, "default_minutes": 60, "max_array_size": 1001,
+        },
+    }  # fmt: skip
+
+
+def test_untyped_gpus_limits_and_the_old_sruns_argument_of_20_11():
+    (found,) = understand(answers("20.11")).found
+    assert found.keys == {
+        "scheduler": "slurm", "partition": "gpu", "nodes": 4, "gpus_per_node": 4, "gpu_dialect": "gres",
+        "gpu_model": "GPU of gpu", "cpus_per_gpu": 8, "mem_per_gpu_gib": 44, "exclusive": True, "account": "physics",
+        "max_minutes": 3600, "default_minutes": 60, "max_array_size": 301, "max_submit": 500, "srun_args": ["--whole"],
+    }  # fmt: skip
+    assert any("1 of 6 nodes are down or drained now, for example g06" in note for note in found.notes)
+
+
+def test_a_partition_without_gpus_is_left_out_with_its_reason():
+    assert understand(answers("20.11")).left_out == {"cpu": "its nodes have no GPUs (Gres=gpu...)"}
+
+
+def test_a_partition_of_mixed_gpus_becomes_one_profile_for_each_type():
+    found = keys("23.11")
+    assert {kind: (k["nodes"], k["gpus_per_node"], k["cpus_per_gpu"]) for (_, kind), k in found.items()} == {
+        "a100": (2, 4, 15),  # 8 + 4 GPUs: four on each of two nodes; a share is what the fuller node has for one GPU
+        "v100": (1, 4, 31),
+        "a100_1g.10gb": (1, 4, 32),
+    }
+    assert found["accel", "a100_1g.10gb"]["allowed_gpus"] == [1]
+    assert found["accel", "v100"]["refused_precisions"] == ["bf16"]
+    assert "refused_precisions" not in found["accel", "a100"]
+
+
+def test_a_partition_without_a_time_limit_gets_one_and_says_so():
+    found = understand(answers("23.11")).found[0]
+    assert (found.keys["max_minutes"], found.keys["default_minutes"]) == (10_080, 30)
+    assert any("has no time limit; max_minutes=10080 is ours" in note for note in found.notes)
+
+
+def test_the_only_qos_its_submit_limit_and_reserved_cores_of_24_05():
+    found = keys("24.05")["h100.long", "h100"]
+    assert (found["qos"], found["max_submit"], found["cpus_per_gpu"], found["mem_per_gpu_gib"]) == ("h100", 64, 27, 242)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_discovered_text_is_a_valid_profile_that_says_the_same(version, tmp_path):
+    cluster = understand(answers(version))
+    texts = profile_files(cluster, [])
+    assert len(texts) == len(cluster.found)
+    for (name, text), found in zip(texts.items(), cluster.found, strict=True):
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(text)
+        read, given = load(Entry(name=name, path=str(path), origin="site"))
+        assert (read.name, read.scheduler, read.gpu_type) == (name, Scheduler.SLURM, found.gpu_type)
+        assert read.gpu_dialect is (GpuDialect.GRES if found.gpu_type is None else GpuDialect.GRES_TYPED)
+        assert given == {"name", *found.keys}
+
+
+def test_names_are_words_for_the_command_line_and_never_a_shipped_one():
+    names = list(profile_files(understand(answers("24.05")), ["vector_h100_long"]))
+    assert names == ["vector_h100_long_site"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"nodes": "No nodes in the system\n"}, "`scontrol show node` printed a line .* 'No nodes in the system'"),
+        ({"partitions": "<html>maintenance</html>"}, "`scontrol show partition` printed a line .* '<html>maint"),
+        ({"partitions": ""}, "`scontrol show partition` printed no partition"),
+        ({"partitions": "PartitionName=vector Nodes=vector[01-04]\n"}, "printed no MaxTime= .*PartitionName=vector"),
+        ({"nodes": "NodeName=vector01 Partitions=vector\n"}, r"printed no Gres= \(for NodeName=vector01\)"),
+        ({"nodes": "NodeName=a Partitions=vector Gres=gpu:8 CPUTot=many RealMemory=9\n"}, "CPUTot=many, which is no"),
+        ({"config": "slurm_load_ctl_conf error\n"}, "`scontrol show config` printed no MaxArraySize="),
+        ({"config": "MaxArraySize = 5\n"}, "`scontrol show config` printed no SLURM_VERSION="),
+        ({"config": "MaxArraySize = 0\nSLURM_VERSION = 22.05.8\n"}, "MaxArraySize=0: this cluster refuses job arrays"),
+        ({"config": "MaxArraySize = 5\nSLURM_VERSION = new\n"}, "'new' names no Slurm version"),
+    ],
+)
+def test_an_unexpected_answer_is_named(changes, named):
+    with pytest.raises(UserError, match=named):
+        understand(answers("22.05", **changes))
+
+
+# --- drift ------------------------------------------------------------------------------------------
+
+
+def lab(**changes):
+    """A profile that says what the captured 22.05 cluster says of its partition vector."""
+    return profile(**({"partition": "vector", "gpu_type": "t4"} | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({}, []),
+        ({"partition": None}, []),  # the default one
+        ({"gpu_type": None}, []),  # it has one type only
+        ({"nodes": 6}, ["nodes: the profile says 6, the cluster 4"]),
+        ({"gpus_per_node": 4}, ["gpus_per_node: the profile says 4, the cluster 8"]),
+        ({"max_minutes": 2880}, ["max_minutes: the profile says 2880, the cluster 1440"]),
+        ({"max_array_size": 10_001}, ["max_array_size: the profile says 10001, the cluster 1001"]),
+        ({"gpu_type": "a40"}, ["gpu_type: the profile says a40, vector has t4"]),
+        ({"partition": "t4v2"}, ["partition: t4v2 is not on cluster lab, which has vector, nebula"]),
+    ],
+)
+def test_every_difference_to_the_cluster_is_a_sentence(changes, difference):
+    assert drift(lab(**changes), understand(answers("22.05"))) == difference
+
+
+def test_a_profile_that_names_no_type_of_a_mixed_partition_drifts():
+    (said,) = drift(profile(partition="accel"), understand(answers("23.11")))
+    assert said == "gpu_type: the profile names none, and accel mixes a100, a100_1g.10gb, v100"

@@ -1,0 +1,382 @@
+"""Who starts the ranks: torchrun and mpirun lines, containers, further flags, and what a rank reads of each."""
+
+import re
+import shutil
+import subprocess
+import time
+
+import pytest
+
+from launchers.batch import Shape
+from launchers.errors import UserError
+from launchers.identity import identify
+from launchers.profile import Container, ContainerRuntime, GpuDialect, Spawner
+from launchers.slurm.sbatch import render
+from tests.unit.builders import batch, profile
+
+TWO_BY_FOUR = Shape(nodes=2, gpus_per_node=4, minutes=60)
+NASTY_FOLDER = '/a b/it\'s "$HOME" `id`;x'
+SLURM = {"SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_NODELIST": "localhost,other",
+         "SLURM_JOB_NUM_NODES": "2", "PATH": "/usr/bin:/bin"}  # fmt: skip
+
+
+def script(spawner, *, environment=None, study_dir="/studies/s", closing=None, code=None, **changes):
+    made = batch(
+        profile=profile(spawner=spawner, **changes),
+        shape=TWO_BY_FOUR,
+        study_dir=study_dir,
+        environment=environment or {},
+        closing=closing,
+        code=code,
+    )
+    text = render(made, python="/usr/bin/python3")
+    assert subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True).stderr == ""
+    return text
+
+
+def flags(text):
+    return dict(re.findall(r"^#SBATCH --([a-z-]+)(?:=(.*))?$", text, re.MULTILINE))
+
+
+def executed(text, tmp_path, **environ):
+    """Run the script with programs that note their words: (words of srun, of mpirun)."""
+    for program in ("srun", "mpirun"):
+        path = tmp_path / program
+        path.write_text(f'#!/bin/bash\nprintf "%s\\0" "$@" > {tmp_path}/{program}.words\nenv -0 > {tmp_path}/env\n')
+        path.chmod(0o755)
+    (tmp_path / "scontrol").write_text('#!/bin/bash\n[ "$2" = hostnames ] && tr , "\\n" <<< "$3"\n')
+    (tmp_path / "scontrol").chmod(0o755)
+    environment = SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"} | environ
+    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, env=environment, timeout=30)
+    assert done.stderr == ""
+    return next((tmp_path / f"{p}.words").read_text().split("\0")[:-1] for p in ("srun", "mpirun")
+                if (tmp_path / f"{p}.words").exists())  # fmt: skip
+
+
+# --- torchrun -----------------------------------------------------------------------------------------
+
+
+def test_torchrun_is_one_slurm_task_per_node_with_the_cores_of_all_its_ranks():
+    asked = flags(script(Spawner.TORCHRUN, cpus_per_gpu=3))
+    assert (asked["nodes"], asked["ntasks-per-node"], asked["cpus-per-task"]) == ("2", "1", "12")
+    assert asked["gres"] == "gpu:4"
+    assert "--cpus-per-task=12" in script(Spawner.TORCHRUN, cpus_per_gpu=3)
+
+
+def test_every_node_meets_at_the_first_one_on_a_port_of_the_jobs_own(tmp_path):
+    words = executed(script(Spawner.TORCHRUN, study_dir=NASTY_FOLDER), tmp_path)
+    assert words[-3:] == ["-m", "vit_sweep.job.task", batch(shape=TWO_BY_FOUR, study_dir=NASTY_FOLDER).folder]
+    assert {"--nnodes=2", "--nproc-per-node=4", "--rdzv-backend=c10d", "--rdzv-id=4711_3_0"} <= set(words)
+    (endpoint,) = (word for word in words if word.startswith("--rdzv-endpoint="))
+    host, port = endpoint.removeprefix("--rdzv-endpoint=").split(":")
+    assert host == "localhost"
+    assert 20000 <= int(port) <= 32767
+
+
+@pytest.mark.parametrize(
+    "other", [{"SLURM_ARRAY_JOB_ID": "4712"}, {"SLURM_ARRAY_TASK_ID": "4"}, {"SLURM_RESTART_COUNT": "1"}]
+)
+def test_another_job_index_or_restart_tries_another_port_first(tmp_path, other):
+    text = script(Spawner.TORCHRUN)
+    ends = [next(w for w in executed(text, tmp_path, **env) if w.startswith("--rdzv-e")) for env in ({}, other)]
+    assert ends[0] != ends[1]
+
+
+def test_a_port_that_somebody_listens_on_is_passed_over(tmp_path):
+    import socket
+
+    text = script(Spawner.TORCHRUN)
+    first = next(w for w in executed(text, tmp_path) if w.startswith("--rdzv-endpoint"))
+    with socket.create_server(("localhost", int(first.split(":")[1]))):
+        second = next(w for w in executed(text, tmp_path) if w.startswith("--rdzv-endpoint"))
+    assert int(second.split(":")[1]) != int(first.split(":")[1])
+
+
+def test_the_agent_outlives_the_signal_that_is_for_its_ranks(tmp_path):
+    words = executed(script(Spawner.TORCHRUN), tmp_path)
+    start = words.index("bash")
+    probe = [*words[start : start + 4], "bash", "-c", "kill -USR2 $$; echo alive"]
+    assert subprocess.run(probe, capture_output=True, text=True).stdout == "alive\n"
+
+
+# --- mpirun -------------------------------------------------------------------------------------------
+
+
+def test_mpirun_fills_node_after_node_from_the_batch_step_and_hands_every_variable_on(tmp_path):
+    text = script(Spawner.MPIRUN, study_dir=NASTY_FOLDER, environment={"NASTY": "it's $HOME"}, mpirun_args=("--tag",))
+    assert "srun" not in text
+    words = executed(text, tmp_path)
+    assert words[:5] == ["-np", "8", "--map-by", "ppr:4:node", "--bind-to"]
+    handed = {words[i + 1] for i, word in enumerate(words) if word == "-x"}
+    assert handed == {"NASTY", "OMP_NUM_THREADS", "VIT_SWEEP_JOB_ENDS", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX"}
+    assert "--tag" in words
+    assert words[-4:] == ["/usr/bin/python3", "-m", "vit_sweep.job.task",
+                          batch(shape=TWO_BY_FOUR, study_dir=NASTY_FOLDER).folder]  # fmt: skip
+    seen = dict(item.split("=", 1) for item in (tmp_path / "env").read_text().split("\0") if item)
+    assert (seen["NASTY"], seen["VIT_SWEEP_NODES"], seen["VIT_SWEEP_TASK_INDEX"]) == ("it's $HOME", "2", "3")
+
+
+def test_root_may_run_mpirun_only_where_the_profile_says_so():
+    assert "ALLOW_RUN_AS_ROOT" not in script(Spawner.MPIRUN)
+    assert "-x OMPI_ALLOW_RUN_AS_ROOT " in script(Spawner.MPIRUN, environment={"OMPI_ALLOW_RUN_AS_ROOT": "1"})
+
+
+def test_the_batch_shell_gets_the_signal_and_hands_it_to_mpirun(tmp_path):
+    text = script(Spawner.MPIRUN)
+    assert flags(text)["signal"] == "B:USR2@90"
+    environment = SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"}
+    (tmp_path / "mpirun").write_text('#!/bin/bash\ntrap "exit 7" USR2\n'
+                                     # Until the shell catches USR2 (bit 12 of SigCgt) it would die of it.
+                                     "until grep -q '^SigCgt:.*[89a-f]..$' /proc/$PPID/status; do :; done\n"
+                                     "kill -USR2 $PPID\nwhile :; do :; done\n")  # fmt: skip
+    (tmp_path / "mpirun").chmod(0o755)
+    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, env=environment, timeout=15)
+    assert done.returncode == 7
+
+
+def test_the_end_of_mpirun_is_the_end_of_the_job(tmp_path):
+    (tmp_path / "mpirun").write_text("#!/bin/bash\nexit 5\n")
+    (tmp_path / "mpirun").chmod(0o755)
+    environment = SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"}
+    assert subprocess.run(["bash"], input=script(Spawner.MPIRUN), text=True, env=environment).returncode == 5
+
+
+# --- containers ---------------------------------------------------------------------------------------
+
+
+def container(runtime=ContainerRuntime.APPTAINER, **changes):
+    return Container(runtime=runtime, image="/images/my image.sif", mounts=("/data:/data",), **changes)
+
+
+@pytest.mark.parametrize("spawner", Spawner)
+def test_apptainer_runs_every_rank_with_the_study_mounted(tmp_path, spawner):
+    words = executed(script(spawner, container=container()), tmp_path)
+    start = words.index("apptainer")
+    assert words[start : start + 9] == ["apptainer", "exec", "--nv", "--bind", "/studies/s", "--bind", "/data:/data",
+                                        "/images/my image.sif", "python"]  # fmt: skip
+
+
+def test_pyxis_is_flags_of_srun_and_our_variables_win_over_the_images(tmp_path):
+    words = executed(script(Spawner.SRUN, container=container(ContainerRuntime.PYXIS, python="/opt/python")), tmp_path)
+    assert "--container-image=/images/my image.sif" in words
+    assert "--container-mounts=/studies/s:/studies/s,/data:/data" in words
+    assert "--container-env=OMP_NUM_THREADS" in words
+    assert words[-4] == "/opt/python"
+
+
+def test_pyxis_with_mpirun_is_refused():
+    with pytest.raises(UserError, match="pyxis is a plugin of srun, but mpirun starts the ranks – use"):
+        script(Spawner.MPIRUN, container=container(ContainerRuntime.PYXIS))
+
+
+@pytest.mark.parametrize("runtime", ContainerRuntime)
+@pytest.mark.parametrize("folder", ["/a:b", "/a,b"])
+def test_a_folder_that_a_mount_would_bend_is_refused(runtime, folder):
+    with pytest.raises(UserError, match="use a folder without them"):
+        script(Spawner.SRUN, container=container(runtime), study_dir=folder)
+
+
+@pytest.mark.parametrize("spawner", Spawner)
+def test_the_snapshot_of_the_code_comes_first_for_every_spawner_also_inside_an_image(tmp_path, spawner):
+    code = "/studies/s/.code/1f2e"
+    words = executed(script(spawner, code=code, container=container(), environment={"PYTHONPATH": "/mine"}), tmp_path)
+    start = words.index("apptainer")
+    assert words[start + 8 : start + 11] == ["env", f"PYTHONPATH={code}:/mine", "python"]
+    plain = executed(script(spawner, code=code), tmp_path)
+    seen = dict(item.split("=", 1) for item in (tmp_path / "env").read_text().split("\0") if "=" in item)
+    assert seen["PYTHONPATH"] == code
+    assert spawner is not Spawner.MPIRUN or "PYTHONPATH" in plain
+
+
+def test_pyxis_takes_the_snapshot_from_the_job_and_not_from_the_image(tmp_path):
+    words = executed(script(Spawner.SRUN, code="/c", container=container(ContainerRuntime.PYXIS)), tmp_path)
+    assert "--container-env=OMP_NUM_THREADS,PYTHONPATH,PYTHONSAFEPATH" in words
+
+
+# --- the end of a job ---------------------------------------------------------------------------------
+
+STARTERS = {Spawner.SRUN: "srun", Spawner.TORCHRUN: "srun", Spawner.MPIRUN: "mpirun"}
+
+
+def ended(tmp_path, spawner, code, *, closing=0, states=("RUNNING",), **changes):
+    """Run a script whose ranks end with `code`, and its closing module with `closing`; (exit code, words of all calls).
+
+    `states` are what squeue answers, call by call; "" is a controller that does not answer.
+    """
+    calls = tmp_path / "calls"
+    calls.unlink(missing_ok=True)
+    (tmp_path / "states").write_text("".join(f"{state}\n" for state in states))
+    programs = {
+        "python": f'echo "closing $*" >> {calls}; exit {closing}',
+        "sleep": f'echo "sleep $*" >> {calls}',
+        "squeue": f"state=$(head -n 1 {tmp_path}/states); sed -i 1d {tmp_path}/states\n"
+        f'echo "squeue $*" >> {calls}; [ -n "$state" ] && echo "$state"',
+        "scontrol": f'if [ "$1" = requeue ]; then echo "scontrol $*" >> {calls}; else echo localhost; fi',
+        "srun": f'case "$*" in *closing.module*) exec "${{@: -5}}";; esac; echo ranks >> {calls}; exit {code}',
+        "mpirun": f"echo ranks >> {calls}; exit {code}",
+    }
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    text = script(spawner, python=f"{tmp_path}/python", closing="closing.module", **changes)
+    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, timeout=30,
+                          env=SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"})  # fmt: skip
+    assert done.stderr == ""
+    return done.returncode, calls.read_text().splitlines()
+
+
+FOLDER = batch(shape=TWO_BY_FOUR).folder
+
+
+@pytest.mark.parametrize("spawner", Spawner)
+def test_a_good_end_has_no_closing(tmp_path, spawner):
+    assert ended(tmp_path, spawner, 0) == (0, ["ranks"])
+
+
+@pytest.mark.parametrize("spawner", Spawner)
+@pytest.mark.parametrize("code", [1, 75, 137])
+def test_a_bad_end_is_told_to_the_closing_module_and_stays_the_jobs_own(tmp_path, spawner, code):
+    assert ended(tmp_path, spawner, code) == (code, ["ranks", f"closing -m closing.module {FOLDER} {code}"])
+
+
+@pytest.mark.parametrize("spawner", Spawner)
+def test_a_closing_module_that_asks_for_it_has_the_running_job_started_again(tmp_path, spawner):
+    code, calls = ended(tmp_path, spawner, 1, closing=75)
+    assert (code, calls[2:]) == (
+        1, ["sleep 0", "squeue --noheader --jobs=4711_3 --format=%T", "scontrol requeue 4711_3"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("state", ["COMPLETING", "PENDING", "CANCELLED"])
+def test_a_job_that_is_being_ended_is_not_brought_back(tmp_path, state):
+    code, calls = ended(tmp_path, Spawner.SRUN, 143, closing=75, states=[state])
+    assert (code, [call for call in calls if "requeue" in call]) == (143, [])
+
+
+def test_a_controller_that_is_away_is_asked_again(tmp_path):
+    code, calls = ended(tmp_path, Spawner.SRUN, 1, closing=75, states=["", "", "RUNNING"])
+    assert calls[-1] == "scontrol requeue 4711_3"
+    assert [call for call in calls if "sleep" in call] == ["sleep 0", "sleep 5", "sleep 15"]
+    code, calls = ended(tmp_path, Spawner.SRUN, 1, closing=75, states=[""] * 9)
+    assert (code, len([call for call in calls if "squeue" in call])) == (1, 4)
+    assert "scontrol requeue 4711_3" not in calls
+
+
+def test_only_the_agreed_code_asks_for_another_start(tmp_path):
+    assert ended(tmp_path, Spawner.SRUN, 75, closing=1)[1][-1].startswith("closing ")
+
+
+@pytest.mark.parametrize("spawner", Spawner)
+@pytest.mark.parametrize("strict", ["set -e", "set -eu"])
+def test_a_site_with_a_strict_shell_still_hears_of_the_end(tmp_path, spawner, strict):
+    code, calls = ended(tmp_path, spawner, 1, closing=75, setup=(strict,))
+    assert (code, calls[-1]) == (1, "scontrol requeue 4711_3")
+
+
+def test_teardown_does_not_change_how_the_job_ended_and_comes_before_the_closing(tmp_path):
+    code, calls = ended(tmp_path, Spawner.SRUN, 9, teardown=(f"echo torn >> {tmp_path}/calls",))
+    assert (code, calls[:2]) == (9, ["ranks", "torn"])
+    assert calls[2].startswith("closing ")
+
+
+def test_the_closing_module_runs_in_the_ranks_image(tmp_path):
+    text = script(Spawner.SRUN, closing="closing.module", container=container())
+    (line,) = [line for line in text.splitlines() if "closing.module" in line]
+    assert line.strip().startswith("apptainer exec --nv --bind /studies/s ")
+    pyxis = container(ContainerRuntime.PYXIS, python="python")
+    code, calls = ended(tmp_path, Spawner.SRUN, 3, container=pyxis)
+    assert (code, calls[1]) == (3, f"closing -m closing.module {FOLDER} 3")
+    (line,) = [line for line in script(Spawner.SRUN, closing="closing.module", container=pyxis).splitlines()
+               if "closing.module" in line]  # fmt: skip
+    assert line.strip().startswith("srun --nodes=1 --ntasks=1 --overlap '--container-image=/images/my image.sif' ")
+
+
+@pytest.mark.parametrize("spawner", Spawner)
+def test_every_rank_knows_when_the_time_limit_ends_the_job(tmp_path, spawner):
+    before = time.time()
+    words = executed(script(spawner), tmp_path)
+    seen = dict(item.split("=", 1) for item in (tmp_path / "env").read_text().split("\0") if "=" in item)
+    assert int(before) + 3600 <= int(seen["VIT_SWEEP_JOB_ENDS"]) <= time.time() + 3600
+    assert spawner is not Spawner.MPIRUN or "VIT_SWEEP_JOB_ENDS" in words
+
+
+@pytest.mark.parametrize(
+    ("spawner", "runtime"),
+    [(s, r) for s in Spawner for r in (None, *ContainerRuntime) if (s, r) != (Spawner.MPIRUN, ContainerRuntime.PYXIS)],
+)
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck_finds_nothing(spawner, runtime):
+    text = script(spawner, closing="closing.module", container=runtime and container(runtime), teardown=("true",))
+    answer = subprocess.run(["shellcheck", "--shell=bash", "-"], input=text, text=True, capture_output=True)
+    assert answer.stdout == ""
+
+
+# --- flags --------------------------------------------------------------------------------------------
+
+
+def test_torchruns_single_task_gets_all_gpus_of_its_node():
+    asked = flags(script(Spawner.TORCHRUN, gpu_dialect=GpuDialect.GPUS_PER_TASK))
+    assert asked["gpus-per-task"] == "4"
+
+
+def test_further_flags_are_asked_for_to_the_letter():
+    asked = flags(script(Spawner.SRUN, sbatch={"mail-user": "me@site", "spread-job": True, "nice": 5, "hold": False}))
+    assert asked | {"mail-user": "me@site", "spread-job": "", "nice": "5"} == asked
+    assert "hold" not in asked
+
+
+@pytest.mark.parametrize("flag", ["nodes", "ntasks", "ntasks-per-node", "ntasks_per_node", "gres", "gpus", "array",
+                                  "output", "error", "time", "signal", "cpus-per-task", "qos", "mem", "job-name",
+                                  "comment", "open-mode", "export", "chdir", "requeue", "no-requeue"])  # fmt: skip
+def test_a_flag_that_contradicts_ours_is_refused_by_name(flag):
+    with pytest.raises(UserError, match=f"^partition lab: sbatch.{flag}=1 – "):
+        script(Spawner.SRUN, sbatch={flag: "1"})
+
+
+def test_a_flag_with_a_key_of_its_own_is_pointed_there():
+    with pytest.raises(UserError, match="use mem_per_gpu_gib instead"):
+        script(Spawner.SRUN, sbatch={"mem-per-gpu": "4G"})
+
+
+@pytest.mark.parametrize("changes", [{"sbatch": {"mail-user": "a\nrm"}}, {"account": "a\nrm"}])
+def test_a_value_that_would_leave_its_line_is_refused(changes):
+    with pytest.raises(UserError, match="a flag of sbatch is one line"):
+        script(Spawner.SRUN, **changes)
+
+
+@pytest.mark.parametrize("key", ["-N", "N", "mail user", "x\n#SBATCH --nodes"])
+def test_a_key_that_is_no_long_flag_is_refused(key):
+    with pytest.raises(UserError, match="not the long name of a flag"):
+        script(Spawner.SRUN, sbatch={key: "1"})
+
+
+# --- ranks --------------------------------------------------------------------------------------------
+
+ORTED = {"SLURM_NNODES": "2", "SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0", "SLURM_NODEID": "1",
+         "SLURMD_NODENAME": "node02", "SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3",
+         "SLURM_RESTART_COUNT": "2", "SLURM_GPUS_ON_NODE": "4"}  # fmt: skip
+MPI = {"OMPI_COMM_WORLD_RANK": "5", "OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+       "OMPI_COMM_WORLD_LOCAL_SIZE": "4", "VIT_SWEEP_NODES": "2", "VIT_SWEEP_TASK_INDEX": "3"}  # fmt: skip
+TORCH = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "GROUP_RANK": "1",
+         "TORCHELASTIC_RUN_ID": "17_3_2"}  # fmt: skip
+
+
+@pytest.mark.parametrize("spawned", [MPI, TORCH], ids=["mpirun", "torchrun"])
+def test_a_rank_inside_slurm_believes_its_own_spawner_and_not_the_daemons_variables(spawned):
+    me = identify(ORTED | spawned, host="unused")
+    assert (me.rank, me.world_size, me.local_rank, me.local_world_size) == (5, 8, 1, 4)
+    assert (me.node_rank, me.nodes, me.node_name) == (1, 2, "node02")
+    assert (me.task_index, me.restart, me.job_id, me.visible_gpus) == (3, 2, "17_3", 4)
+
+
+def test_a_rank_of_a_hostfile_job_knows_its_place_without_slurm():
+    me = identify(MPI | {"VIT_SWEEP_JOB_ID": "hostfile-9-3", "CUDA_VISIBLE_DEVICES": "0"}, host="ecetesla1")
+    assert (me.rank, me.nodes, me.node_name, me.task_index) == (5, 2, "ecetesla1", 3)
+    assert (me.restart, me.job_id, me.visible_gpus) == (0, "hostfile-9-3", 1)
+
+
+def test_a_task_index_alone_does_not_make_a_local_rank():
+    with pytest.raises(UserError, match="no rank"):
+        identify({"VIT_SWEEP_TASK_INDEX": "3"}, host="laptop")
+    with pytest.raises(UserError, match="'VIT_SWEEP_NODES' is not set"):
+        identify({k: v for k, v in MPI.items() if k != "VIT_SWEEP_NODES"}, host="laptop")

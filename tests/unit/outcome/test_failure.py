@@ -1,0 +1,79 @@
+"""Failures get their names from exceptions: by type, and by the exception's own text where a library has one type."""
+
+import errno
+
+import pytest
+
+from launchers.errors import UserError
+from vit_sweep.outcome.ending import Cause
+from vit_sweep.outcome.failure import Interrupted, JobError, StopWord, cause_of
+
+
+class DistError(RuntimeError):
+    """As torch's."""
+
+
+class DistBackendError(DistError):
+    """As torch's."""
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's."""
+
+
+class AcceleratorError(RuntimeError):
+    """As torch's."""
+
+
+NCCL = "NCCL error in: ProcessGroupNCCL.cpp:3690, unhandled cuda error, NCCL version 2.29.7\n"
+WORD = StopWord(cause=Cause.PREEMPTED, message="told", signal="SIGUSR2")
+
+CASES = [
+    (JobError(Cause.DATA, "missing"), Cause.DATA),
+    (UserError("x"), Cause.CONFIGURATION),
+    (Interrupted(WORD), Cause.PREEMPTED),
+    (KeyboardInterrupt(), Cause.TERMINATED),
+    (OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."), Cause.OUT_OF_MEMORY),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), Cause.OUT_OF_MEMORY),
+    (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), Cause.OUT_OF_MEMORY),
+    (AcceleratorError("CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation'"), Cause.OUT_OF_MEMORY),
+    (DistBackendError(NCCL + "Last error:\nCuda failure 2 'out of memory'"), Cause.OUT_OF_MEMORY),
+    (DistBackendError(NCCL + "Last error:\nCuda failure 'out of memory'"), Cause.OUT_OF_MEMORY),
+    (MemoryError(), Cause.HOST_OUT_OF_MEMORY),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried "
+                  "to allocate 8 bytes. Error code 12 (Cannot allocate memory)"), Cause.HOST_OUT_OF_MEMORY),
+    (OSError(errno.ENOMEM, "Cannot allocate memory"), Cause.HOST_OUT_OF_MEMORY),
+    (OSError(errno.ENOSPC, "No space left on device"), Cause.STORAGE),
+    (OSError(errno.EDQUOT, "Disk quota exceeded"), Cause.STORAGE),
+    (OSError(errno.EROFS, "Read-only file system"), Cause.STORAGE),
+    (RuntimeError("[enforce fail at inline_container.cc:865] . PytorchStreamWriter failed writing file data/3: file "
+                  "write failed"), Cause.STORAGE),
+    (DistBackendError(NCCL + "Last error:\nremote process exited"), Cause.COMMUNICATION),
+    (DistError("wait timeout after 300000ms"), Cause.COMMUNICATION),
+    (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4711"), Cause.COMMUNICATION),
+    (RuntimeError("Connection reset by peer"), Cause.COMMUNICATION),
+    (RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 1800000ms for recv operation"),
+     Cause.COMMUNICATION),
+    (ValueError("CUDA out of memory"), Cause.BUG),
+    (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), Cause.BUG),
+    (FileNotFoundError(errno.ENOENT, "No such file"), Cause.BUG),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "cause"), CASES, ids=lambda x: str(x)[:40])
+def test_every_failure_has_one_name(error, cause):
+    assert cause_of(error) is cause
+
+
+def test_an_error_raised_from_another_takes_its_name_only_if_it_has_none():
+    nameless = RuntimeError("step failed")
+    nameless.__cause__ = OutOfMemoryError("CUDA out of memory")
+    assert cause_of(nameless) is Cause.OUT_OF_MEMORY
+    named = JobError(Cause.DATA, "unreadable")
+    named.__cause__ = OSError(errno.ENOSPC, "full")
+    assert cause_of(named) is Cause.DATA
+
+
+def test_the_word_of_a_stop_says_more_when_more_is_known():
+    assert str(Interrupted(WORD)) == "told"
+    assert str(Interrupted(WORD, "told; saved")) == "told; saved"

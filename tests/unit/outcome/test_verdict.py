@@ -1,0 +1,109 @@
+"""The verdict on an attempt: the cause, not its echoes, whatever the order in which ranks wrote."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launchers.backend import Ended
+from vit_sweep.outcome.ending import Cause, HostMemory, RankEnd, RankFile
+from vit_sweep.outcome.verdict import judge, of_scheduler, refine
+
+ECHOES = (Cause.TERMINATED, Cause.COMMUNICATION, Cause.HANG)
+
+
+def rank(number, cause=None, *, at="2025-01-01T00:00:00Z", near=None, world=4, **end):
+    """A rank's file; without a cause it fell silent."""
+    ended = None if cause is None else RankEnd(at=at, cause=cause, message=end.pop("message", f"said {number}"), **end)
+    return RankFile(
+        rank=number, world_size=world, host=f"node{number // 2}", pid=1, job_id="7_0", started_at=at, end=ended,
+        near_limit=near,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("cause", [c for c in Cause if c not in (*ECHOES, Cause.DONE)])
+@pytest.mark.parametrize("echo", ECHOES)
+def test_a_named_cause_wins_over_every_echo_in_any_order(cause, echo):
+    ranks = [rank(0, echo), rank(1, cause), rank(2, echo), rank(3)]
+    for order in itertools.permutations(ranks):
+        verdict = judge(order)
+        assert (verdict.cause, verdict.rank, verdict.host) == (cause, 1, "node0")
+
+
+def test_of_two_named_causes_the_earlier_one_counts():
+    early, late = rank(3, Cause.STORAGE, at="2025-01-01T00:00:01Z"), rank(0, Cause.BUG, at="2025-01-01T00:00:02Z")
+    assert judge([late, early]).rank == 3
+
+
+@pytest.mark.parametrize("echo", [Cause.TERMINATED, Cause.COMMUNICATION])
+def test_a_silent_rank_among_echoes_died_and_is_named_with_its_host(echo):
+    verdict = judge([rank(0, echo, epoch=2, step=5), rank(1, echo), rank(2), rank(3, echo)], code=137)
+    assert (verdict.cause, verdict.rank, verdict.host) == (Cause.RANK_DIED, 2, "node1")
+    assert "died of signal 9" in verdict.message
+    assert (verdict.epoch, verdict.step) == (2, 5)
+
+
+def test_a_silent_rank_while_the_others_waited_in_vain_hangs():
+    verdict = judge([rank(0, Cause.HANG, message="no progress for 10 min"), rank(1)], code=1)
+    assert (verdict.cause, verdict.rank) == (Cause.HANG, 1)
+    assert "no progress for 10 min" in verdict.message
+
+
+def test_a_rank_that_was_full_when_it_fell_silent_ran_out_of_host_memory():
+    full = rank(1, near=HostMemory(resident_mib=990.0, limit_mib=1000.0))
+    verdict = judge([rank(0, Cause.COMMUNICATION), full], code=137)
+    assert verdict.cause is Cause.HOST_OUT_OF_MEMORY
+    assert "990" in verdict.message
+    assert verdict.peak_host_mib == 990.0
+
+
+def test_the_echo_that_says_most_is_taken_when_nobody_fell_silent():
+    assert judge([rank(0, Cause.TERMINATED), rank(1, Cause.COMMUNICATION)]).cause is Cause.COMMUNICATION
+
+
+def test_all_done_is_done_and_no_rank_at_all_is_no_verdict():
+    assert judge([rank(0, Cause.DONE), rank(1, Cause.DONE)]).cause is Cause.DONE
+    with pytest.raises(ValueError):
+        judge([])
+
+
+WORDS = {
+    Ended.CANCELLED: Cause.CANCELLED,
+    Ended.TIME_LIMIT: Cause.TIME_LIMIT,
+    Ended.PREEMPTED: Cause.PREEMPTED,
+    Ended.NODE_FAILURE: Cause.NODE_FAILURE,
+    Ended.OUT_OF_MEMORY: Cause.HOST_OUT_OF_MEMORY,
+}
+
+
+@pytest.mark.parametrize(("ended", "cause"), WORDS.items())
+def test_the_scheduler_says_why_a_job_was_told_to_end(ended, cause):
+    told = judge([rank(0, Cause.TERMINATED)])
+    assert refine(told, ended=ended, detail="Slurm says so").cause is cause
+    assert of_scheduler(ended, "Slurm says so").cause is cause
+
+
+@given(cause=st.sampled_from([c for c in Cause if c not in (*ECHOES, Cause.RANK_DIED, Cause.LOST)]),
+       ended=st.sampled_from(Ended))  # fmt: skip
+def test_the_scheduler_never_overrules_what_a_rank_knows(cause, ended):
+    found = judge([rank(0, cause)])
+    assert refine(found, ended=ended) == found
+    assert refine(found, ended=ended, restarted=True) == found
+
+
+@given(cause=st.sampled_from(Cause))
+def test_plain_failure_or_silence_of_the_scheduler_changes_nothing(cause):
+    found = judge([rank(0, cause)])
+    for ended in (Ended.FAILED, Ended.COMPLETED, Ended.UNSAID, None):
+        assert refine(found, ended=ended) == found
+
+
+def test_a_restart_that_nobody_asked_for_was_a_preemption_if_announced_and_else_a_node():
+    assert refine(judge([rank(0, Cause.TERMINATED)]), ended=None, restarted=True).cause is Cause.PREEMPTED
+    assert refine(judge([rank(0)]), ended=None, restarted=True).cause is Cause.NODE_FAILURE
+
+
+def test_only_open_ends_need_the_scheduler():
+    assert refine(judge([rank(0, Cause.TERMINATED)]), ended=Ended.CANCELLED).cause is not Cause.TERMINATED
+    assert refine(judge([rank(0, Cause.BUG)]), ended=Ended.CANCELLED).cause is Cause.BUG

@@ -1,0 +1,182 @@
+"""A cell's identity holds what it physically is, and its arithmetic is exact."""
+
+import re
+from dataclasses import replace
+from functools import reduce
+from operator import getitem
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launchers.checked import parse, to_plain
+from tests.unit.builders import cell, cells, data, point
+from vit_sweep.plan.cell import Cell, CellFile
+from vit_sweep.plan.grid import cell_of
+from vit_sweep.plan.point import BatchPer, Placement, Scaling, identity
+
+# Another value for every physical field, nested ones by path.
+CHANGES = {
+    "gpus": 2,
+    "nodes": 2,
+    "micro_batch": 8,
+    "accum": 2,
+    "train_images": 1599,
+    "precision": "bf16",
+    "epochs": 2,
+    "warmup_steps": 2,
+    "seed": 1,
+    "partition": "other",
+    "device": "cpu",
+    "gpu_model": "A100",
+    "cpus_per_gpu": 2,
+    "model.name": "other",
+    "model.image_size": 64,
+    "model.patch_size": 4,
+    "model.layers": 3,
+    "model.heads": 4,
+    "model.width": 32,
+    "model.mlp_width": 256,
+    "data.name": "other",
+    "data.source": "digits",
+    "data.train_images": 1601,
+    "data.test_images": 99,
+    "data.classes": 11,
+    "data.files": [{"path": "a", "md5": "b"}],
+    "engine.name": "other",
+    "engine.zero_stage": 1,
+    "optimizer.name": "other",
+    "optimizer.kind": "sgd",
+    "optimizer.learning_rate": 0.0011,
+    "optimizer.weight_decay": 0.0,
+    "optimizer.beta1": 0.8,
+    "optimizer.beta2": 0.99,
+    "optimizer.base_batch": 512,
+    "data.augment": True,
+    "data.side": 64,
+    "pipeline": "loader",
+    "lr_scaling": "linear",
+    "lr_warmup_epochs": 0.5,
+    "activation_checkpointing": True,
+    "compile": True,
+    "allocation": "shared",
+}
+
+
+def leaves(plain):
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            yield from (f"{key}.{path}" for path in leaves(value))
+        else:
+            yield key
+
+
+def changed(path, value):
+    plain = to_plain(cell())
+    *holders, key = path.split(".")
+    target = plain
+    for holder in holders:
+        target = target[holder]
+    assert target[key] != value
+    target[key] = value
+    return parse(Cell, plain, what="test")
+
+
+def test_the_list_of_changes_covers_every_physical_field():
+    assert set(CHANGES) == set(leaves(to_plain(cell())))
+
+
+@pytest.mark.parametrize(("path", "value"), CHANGES.items())
+def test_the_identity_changes_with_every_physical_field(path, value):
+    assert changed(path, value).cell_id != cell().cell_id
+
+
+@given(st.sets(st.sampled_from(sorted(CHANGES))), st.sets(st.sampled_from(sorted(CHANGES))))
+def test_cells_that_differ_in_any_fields_have_different_identities(some, others):
+    """A default that is left out of the identity is still another value than every one that is in it."""
+
+    def made(paths):
+        plain = to_plain(cell())
+        for path in paths:
+            *holders, key = path.split(".")
+            reduce(getitem, holders, plain)[key] = CHANGES[path]
+        return parse(Cell, plain, what="test")
+
+    assert (made(some).cell_id == made(others).cell_id) == (made(some) == made(others)) == (some == others)
+
+
+def test_a_field_at_its_default_is_not_in_the_identity_and_any_other_value_is():
+    """So studies that ran before the field existed keep their cells."""
+    said = identity(cell())
+    assert not {"pipeline", "lr_scaling", "compile"} & said.keys()
+    assert "base_batch" not in said["optimizer"]
+    assert identity(cell(compile=True)) == said | {"compile": True}
+    assert identity(point()).keys() == set(to_plain(point())) - {
+        "zero", "pipeline", "lr_scaling", "lr_warmup_epochs", "activation_checkpointing", "compile",
+        "allocation",
+    }  # fmt: skip
+
+
+def test_a_job_that_was_told_before_the_fields_existed_is_the_same_job():
+    file = CellFile(cell_id=cell().cell_id, cell=cell(), series=(), data_root="/data")
+    old = to_plain(file)
+    for name in ("pipeline", "lr_scaling", "lr_warmup_epochs", "activation_checkpointing", "compile", "allocation"):
+        del old["cell"][name]
+    for name in ("preflight", "profile_steps", "data_workers", "target_accuracy"):
+        del old["options"][name]
+    assert parse(CellFile, old, what="test") == file
+
+
+def test_the_identity_survives_a_change_of_code():
+    """A new literal here means that no finished run of any user is found again."""
+    assert cell().cell_id == "n1-g1-mb16-ga1-7591a241"
+
+
+@given(cells())
+def test_the_identity_reads_as_layout_and_batch_then_8_hex_digits(made):
+    prefix = f"n{made.nodes}-g{made.gpus}-mb{made.micro_batch}-ga{made.accum}"
+    assert re.fullmatch(rf"{prefix}-[0-9a-f]{{8}}", made.cell_id)
+
+
+@given(cells())
+def test_the_identity_survives_a_way_through_json(made):
+    assert parse(Cell, to_plain(made), what="test").cell_id == made.cell_id
+
+
+@given(gpus=st.sampled_from([1, 2, 4, 8, 16]), share=st.integers(16, 5000))
+def test_strong_and_weak_points_that_are_the_same_run_are_one_cell(gpus, share):
+    strong = point(gpus=gpus, data=data(gpus * share))
+    weak = replace(strong, scaling=Scaling.WEAK, weak_fraction=1 / gpus)
+    assert cell_of(strong).cell_id == cell_of(weak).cell_id
+
+
+@pytest.mark.parametrize("other", [{"batch": 64, "batch_per": BatchPer.GLOBAL}, {"nodes": 1}])
+def test_how_a_run_was_asked_for_is_not_its_identity(other):
+    assert cell_of(point(gpus=4, **other)).cell_id == cell_of(point(gpus=4)).cell_id
+
+
+def test_one_gpu_packed_and_one_gpu_spread_are_one_cell():
+    assert cell_of(point(placement=Placement.SPREAD)).cell_id == cell_of(point()).cell_id
+
+
+def test_the_builders_make_the_cell_of_their_point():
+    assert cell_of(point()) == cell()
+
+
+@given(cells())
+def test_the_global_batch_is_micro_batch_times_accum_times_gpus(made):
+    assert made.global_batch == made.micro_batch * made.accum * made.nodes * made.gpus_per_node
+
+
+@given(cells())
+def test_the_steps_cover_all_images_and_repeat_fewer_than_one_global_batch(made):
+    repeated = made.images_per_epoch - made.train_images
+    assert made.images_per_epoch == made.steps_per_epoch * made.global_batch
+    assert 0 <= repeated < made.global_batch
+    assert made.padding == pytest.approx(repeated / made.train_images)
+
+
+@given(cells())
+def test_images_that_fill_every_step_are_never_repeated(made):
+    full = replace(made, train_images=made.images_per_epoch)
+    assert (full.padding, full.steps_per_epoch) == (0, made.steps_per_epoch)

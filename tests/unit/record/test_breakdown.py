@@ -1,0 +1,190 @@
+"""The formulas of docs/measuring.md, on numbers small enough to check by hand."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.builders import MODEL, cell, record
+from vit_sweep.record.breakdown import (
+    Breakdown,
+    CollectiveKind,
+    Exposed,
+    Phase,
+    Phases,
+    bus_factor,
+    collective,
+    mfu,
+    rank_phases,
+    step_breakdown,
+)
+from vit_sweep.record.stats import MEASURED_COLUMNS, breakdown, measured_columns
+
+VIT_B_16 = replace(MODEL, image_size=224, patch_size=16, layers=12, heads=12, width=768, mlp_width=3072)
+
+
+def step(**changes):
+    """One step of one rank: 1 ms in every phase unless told."""
+    return {phase: changes.get(phase.value, 1.0) for phase in Phase if changes.get(phase.value, 1.0) is not None}
+
+
+def rank(*steps):
+    return rank_phases(steps or [step()])
+
+
+def test_phases_of_a_rank_are_summed_and_their_medians_taken_over_steps():
+    found = rank(step(forward=1.0), step(forward=2.0), step(forward=9.0))
+    assert (found.steps, found.sum_ms.forward, found.median_ms.forward) == (3, 12.0, 2.0)
+    assert found.sum_ms.backward == 3.0
+
+
+def test_a_reduction_inside_of_backward_is_unknown_and_not_zero():
+    found = rank(step(communication=None))
+    assert found.sum_ms.communication is None
+    where = step_breakdown([[found, found]])
+    assert where.communication_ms is None
+    assert where.straggler_wait_ms is None
+    assert where.most.communication is None
+
+
+def test_the_slow_rank_shows_in_its_phase_and_the_others_wait():
+    """Rank 1 takes 30 ms longer in forward; so ranks 0 and 2 wait for it in the reduction."""
+    ranks = [
+        rank(step(communication=34.0)),
+        rank(step(forward=31.0, communication=4.0)),
+        rank(step(communication=33.0)),
+    ]
+    where = step_breakdown([ranks])
+    assert (where.most.forward, where.middle.forward) == (31.0, 1.0)
+    assert (where.communication_ms, where.straggler_wait_ms) == (4.0, 30.0)
+    assert where.compute_ms_by_rank == (6.0, 36.0, 6.0)
+    # The last rank to arrive waits for nobody: what it computes and what it communicates is the step.
+    assert where.most.forward + where.communication_ms + 5 * 1.0 == 40.0
+
+
+def test_epochs_are_combined_by_their_median():
+    epochs = [[rank(step(copy=ms))] for ms in (1.0, 3.0, 50.0)]
+    assert step_breakdown(epochs).most.copy == 3.0
+
+
+@pytest.mark.parametrize("epochs", [[], [[]], [[rank()], []]])
+def test_without_phases_there_is_no_breakdown(epochs):
+    assert step_breakdown(epochs) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "ranks", "factor"),
+    [
+        ("all_reduce", 2, 1.0),
+        ("all_reduce", 4, 1.5),
+        ("all_reduce", 1, 0.0),
+        ("all_gather_into_tensor", 4, 0.75),
+        ("reduce_scatter_tensor", 4, 0.75),
+        ("reduce", 4, 1.0),
+        ("broadcast", 4, 1.0),
+    ],
+)
+def test_bus_factors_are_those_of_nccl_tests(kind, ranks, factor):
+    assert bus_factor(kind, ranks) == factor
+
+
+def kinds(size=1e6):
+    return [CollectiveKind(name="all_reduce", calls=1.0, bytes=size)]
+
+
+def test_waiting_is_taken_off_each_collective_and_not_off_their_sum():
+    """Ranks that wait in turn: each waits 10 ms once, and neither is faster than the other over both steps."""
+    found = collective([[2.0, 12.0], [12.0, 2.0]], kinds(), steps=2)
+    assert found.ms_by_rank == (7.0, 7.0)
+    assert (found.pure_ms, found.straggler_wait_ms) == (2.0, 5.0)
+
+
+def test_bandwidths_are_of_the_pure_time():
+    """4 MB in 2 ms: 2 GB/s; over 4 ranks an all-reduce moves 1.5 times as much over each link."""
+    found = collective([[2.0], [5.0], [5.0], [5.0]], kinds(4e6), steps=1)
+    assert found.algorithm_gb_per_s == pytest.approx(2.0)
+    assert found.bus_gb_per_s == pytest.approx(3.0)
+
+
+def test_lost_events_leave_the_least_of_the_sums():
+    assert collective([[2.0, 2.0], [3.0]], kinds(), steps=1).pure_ms == 3.0
+
+
+def test_a_rank_that_saw_nothing_means_that_nothing_is_known():
+    assert collective([[2.0], []], kinds(), steps=1) is None
+    assert collective([], kinds(), steps=1) is None
+
+
+@given(st.lists(st.lists(st.floats(0.001, 100), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_pure_time_is_never_more_than_any_rank_saw(durations):
+    found = collective(durations, kinds(), steps=1)
+    assert found.pure_ms <= min(found.ms_by_rank) + 1e-3
+    assert found.straggler_wait_ms >= -1e-3
+
+
+def exposed(**changes):
+    given = {"first_ms": 30.0, "second_ms": 31.0, "with_ms": 30.5, "without_ms": 20.5, "rounds": 8, "block_steps": 3}
+    return Exposed(**(given | changes))
+
+
+def test_exposed_communication_comes_with_its_noise():
+    assert (exposed().exposed_ms, exposed().noise_ms) == (10.0, 1.0)
+    assert exposed(without_ms=31.0).exposed_ms == -0.5  # less than the noise, and not hidden
+
+
+def test_mfu_counts_three_forwards():
+    """4,230 images/s of ViT-B/16 at 224 are 45 % of 989 TFLOP/s: 105.15 GFLOP per image."""
+    assert mfu(VIT_B_16, 1000, images_per_s=4230, gpus=1, peak_tflops=989) == pytest.approx(0.45, abs=0.001)
+    assert mfu(VIT_B_16, 1000, images_per_s=8460, gpus=2, peak_tflops=989) == pytest.approx(0.45, abs=0.001)
+    assert mfu(VIT_B_16, 1000, images_per_s=4230, gpus=1, peak_tflops=None) is None
+
+
+def test_an_old_record_has_empty_columns():
+    columns = measured_columns(record(cell()))
+    assert tuple(columns) == MEASURED_COLUMNS
+    assert set(columns.values()) == {None}
+
+
+def measured(phases, **changes):
+    """A record of two ranks whose epochs have these phases (first epoch: cold and much slower)."""
+    made = record(cell(gpus=2))
+    slow = rank(*[step(forward=1000.0)] * 2)
+    epochs = tuple(
+        replace(epoch, phases_by_rank=(slow, slow) if number == 0 else phases)
+        for number, epoch in enumerate(made.epochs)
+    )
+    return replace(made, epochs=epochs, **changes)
+
+
+def test_the_cold_first_epoch_is_not_in_the_breakdown():
+    assert breakdown(measured((rank(), rank()))).most.forward == 1.0
+
+
+def test_columns_say_what_was_measured():
+    found = measured(
+        (rank(step(communication=34.0)), rank(step(forward=31.0, communication=4.0))),
+        breakdown=Breakdown(
+            exposed=exposed(), collective=collective([[2.0], [5.0]], kinds(4e6), steps=1), notes=("one", "two")
+        ),
+    )
+    columns = measured_columns(found, peak_tflops=1.0)
+    assert tuple(columns) == MEASURED_COLUMNS
+    assert columns["forward_ms"] == 31.0
+    assert (columns["communication_ms"], columns["straggler_wait_ms"]) == (4.0, 30.0)
+    assert (columns["exposed_ms"], columns["exposed_noise_ms"]) == (10.0, 1.0)
+    assert (columns["collective_ms"], columns["communicated_mb"], columns["bus_gb_per_s"]) == (2.0, 4.0, 2.0)
+    assert columns["mfu"] > 0
+    assert columns["measuring_notes"] == "one; two"
+
+
+def test_under_zero_the_wait_comes_from_the_window():
+    inside = rank(step(communication=None))
+    found = measured((inside, inside), breakdown=Breakdown(collective=collective([[2.0], [5.0]], kinds(), steps=1)))
+    columns = measured_columns(found)
+    assert (columns["communication_ms"], columns["straggler_wait_ms"]) == (None, 3.0)
+
+
+def test_phases_know_what_a_rank_does_alone():
+    alone = Phases(data_wait=1.0, copy=1.0, forward=1.0, backward=1.0, communication=9.0, optimizer=1.0, other=1.0)
+    assert alone.compute == 6.0

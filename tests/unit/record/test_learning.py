@@ -1,0 +1,138 @@
+"""The learning rate of every step, the time to a target accuracy, and a loss that is none."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.builders import OPTIMIZER, cell, cells, record
+from vit_sweep.plan.point import LrScaling
+from vit_sweep.record.learning import diverged, lr_at, peak_rate, time_to_accuracy
+
+RATE = OPTIMIZER.learning_rate
+
+
+def at_batch(batch, rule, base=256):
+    """A cell with this global batch, over 2 GPUs x 2 micro steps."""
+    optimizer = replace(OPTIMIZER, base_batch=base)
+    return cell(
+        gpus=2, accum=2, micro_batch=batch // 4, train_images=10 * batch, lr_scaling=rule, optimizer=optimizer
+    )  # fmt: skip
+
+
+# --- the rule with the global batch ------------------------------------------------------------------------
+
+
+def test_without_a_rule_the_rate_is_the_optimizers_whatever_the_batch_is():
+    assert {peak_rate(at_batch(batch, LrScaling.NONE)) for batch in (4, 256, 4096)} == {RATE}
+
+
+@pytest.mark.parametrize(
+    ("rule", "batch", "factor"),
+    [
+        (LrScaling.LINEAR, 256, 1), (LrScaling.LINEAR, 1024, 4), (LrScaling.LINEAR, 64, 1 / 4),
+        (LrScaling.SQRT, 256, 1), (LrScaling.SQRT, 1024, 2), (LrScaling.SQRT, 64, 1 / 2),
+    ],
+)  # fmt: skip
+def test_the_rate_follows_the_global_batch_from_the_base_batch_on(rule, batch, factor):
+    assert peak_rate(at_batch(batch, rule)) == pytest.approx(factor * RATE)
+
+
+def test_the_base_batch_is_what_the_rate_was_meant_for():
+    assert peak_rate(at_batch(1024, LrScaling.LINEAR, base=1024)) == RATE
+
+
+@given(made=cells(), rule=st.sampled_from(LrScaling), factor=st.sampled_from([2, 4]))
+def test_only_the_global_batch_counts_not_how_it_is_made(made, rule, factor):
+    """More GPUs, a larger micro batch or more accumulation are the same to the rule."""
+    one = replace(made, lr_scaling=rule, train_images=10**6)
+    ways = [{"micro_batch": one.micro_batch * factor}, {"accum": one.accum * factor}, {"gpus": one.gpus * factor}]
+    assert len({peak_rate(replace(one, **way)) for way in ways}) == 1
+
+
+# --- warm-up -----------------------------------------------------------------------------------------------
+
+RISING = {"train_images": 160, "micro_batch": 16, "epochs": 4}
+"""Ten steps an epoch."""
+
+
+def test_without_warm_up_the_rate_is_constant_from_the_first_step_on():
+    assert {lr_at(cell(**RISING), step) for step in range(40)} == {RATE}
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1.0, 10), (2.0, 20), (0.5, 5)])
+def test_the_rate_rises_by_equal_parts_over_the_warm_up_and_stays(epochs, steps):
+    made = cell(**RISING, lr_warmup_epochs=epochs)
+    rates = [lr_at(made, step) for step in range(40)]
+    assert rates[:steps] == pytest.approx([RATE * (step + 1) / steps for step in range(steps)])
+    assert set(rates[steps:]) == {RATE}
+
+
+@given(cells(), st.floats(0, 3), st.integers(0, 10_000))
+def test_the_rate_never_falls_and_never_leaves_its_range(made, warmup, step):
+    made = replace(made, lr_warmup_epochs=warmup, lr_scaling=LrScaling.SQRT)
+    assert 0 < lr_at(made, step) <= lr_at(made, step + 1) <= peak_rate(made)
+
+
+def test_a_warm_up_shorter_than_a_step_is_none():
+    assert lr_at(cell(**RISING, lr_warmup_epochs=0.05), 0) == RATE
+
+
+# --- time to accuracy --------------------------------------------------------------------------------------
+
+
+def run(accuracies, seconds=(3.0, 1.0, 2.0), interrupted=()):
+    made = record(cell(epochs=len(accuracies)), seconds)
+    epochs = tuple(
+        replace(epoch, test_accuracy=accuracy, interrupted=epoch.epoch in interrupted)
+        for epoch, accuracy in zip(made.epochs, accuracies, strict=True)
+    )
+    return replace(made, epochs=epochs)
+
+
+def test_the_time_is_of_all_epochs_up_to_the_first_that_reached_it():
+    reached = time_to_accuracy(run((0.5, 0.7, 0.9)), 0.7)
+    assert (reached.seconds, reached.epoch, reached.reason) == (4.0, 2, "")
+
+
+def test_an_accuracy_that_falls_again_was_reached_the_first_time():
+    assert time_to_accuracy(run((0.8, 0.6, 0.9)), 0.75).epoch == 1
+
+
+def test_a_run_that_never_reached_it_says_how_far_it_came():
+    reached = time_to_accuracy(run((0.5, 0.7, 0.6)), 0.9)
+    assert (reached.seconds, reached.epoch) == (None, None)
+    assert reached.reason == "never reached 0.9 in 3 epoch(s); the best was 0.7"
+
+
+def test_a_restart_before_it_leaves_no_time_and_says_so_and_one_after_it_does_not_matter():
+    reached = time_to_accuracy(run((0.5, 0.7, 0.9), interrupted={1}), 0.7)
+    assert (reached.seconds, reached.epoch) == (None, 2)
+    assert "a restart lies inside epoch 1" in reached.reason
+    assert time_to_accuracy(run((0.5, 0.7, 0.9), interrupted={3}), 0.7).seconds == 4.0
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=3), st.floats(0.01, 1), st.floats(0.01, 1))
+def test_a_higher_target_never_takes_less_time(accuracies, one, other):
+    lower, higher = (time_to_accuracy(run(accuracies), target) for target in sorted((one, other)))
+    if higher.seconds is not None:
+        assert lower.seconds <= higher.seconds
+
+
+# --- a loss that is none -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_no_number_is_named_with_a_next_step(loss):
+    assert diverged(loss, 1.0).startswith(f"the training loss is {loss};")
+    assert diverged(1.0, loss).startswith(f"the test loss is {loss};")
+    assert diverged(loss, loss).startswith(f"the training loss is {loss} and the test loss is {loss};")
+    assert "learning_rate" in diverged(loss)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False), st.none() | st.floats(allow_nan=False, allow_infinity=False))
+def test_a_bad_loss_is_not_a_lost_one(train, test):
+    """However large: whether a run learns well is the reader's to say."""
+    assert diverged(train, test) is None

@@ -1,0 +1,302 @@
+"""Which machine it was: fingerprints compared, a record judged."""
+
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launchers.checked import parse_json, to_json
+from launchers.profile import Device
+from tests.conftest import ROOT
+from tests.unit.builders import cell, record
+from vit_sweep.plan.memory import predict
+from vit_sweep.record.breakdown import Breakdown, Collective, Phases, RankPhases
+from vit_sweep.record.flags import (
+    MACHINE_COLUMNS,
+    explanation,
+    flags_of,
+    joules_per_image,
+    machine_columns,
+    memory_error,
+    rank_times,
+)
+from vit_sweep.record.machine import (
+    FACTS,
+    AllReduce,
+    EnergySource,
+    Fingerprint,
+    Gpu,
+    Preflight,
+    Samples,
+    Spread,
+    differences,
+    facts_of,
+    may_pool,
+)
+from vit_sweep.record.record import Record
+from vit_sweep.record.stragglers import Blame
+
+T4 = Gpu(
+    model="Tesla T4", memory_mib=15360.0, driver="550.54", mig=None, nvlinks=None, pcie_generation=3, pcie_width=16,
+    max_sm_clock_mhz=1590, power_limit_w=70.0, other_processes=0, other_mib=0.0,
+)  # fmt: skip
+
+
+def one(rank=0, host="a", gpu=T4, **changes):
+    given = {"cpu": "EPYC", "cuda": "12.4", "nccl": "2.21.5", "torch": "2.5.1", "deepspeed": "0.15.3"}
+    return Fingerprint(rank=rank, host=host, gpu=gpu, **(given | changes))
+
+
+def run(count=2, **changes):
+    return tuple(one(rank, f"node{rank}", **changes) for rank in range(count))
+
+
+def test_equal_ranks_on_unlike_hosts_are_alike():
+    assert differences(run(4)) == ()
+    assert may_pool(run(2), tuple(replace(rank, host="other", kernel="6.1") for rank in run(2))) == (True, "")
+
+
+def test_an_unlike_gpu_is_named_with_its_host():
+    mixed = (*run(2), one(2, "ecetesla3", gpu=replace(T4, model="GTX 1070")))
+    assert differences(mixed) == ("GPU model: GTX 1070 (on ecetesla3), Tesla T4 (on node0, node1)",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "clause"),
+    [
+        ({"torch": "2.6.0"}, "torch: 2.5.1 against 2.6.0"),
+        ({"deepspeed": "0.19.8"}, "deepspeed: 0.15.3 against 0.19.8"),
+        ({"cuda": "12.6"}, "CUDA: 12.4 against 12.6"),
+        ({"nccl": "2.23.4"}, "NCCL: 2.21.5 against 2.23.4"),
+        ({"cpu": "Xeon"}, "CPU: EPYC against Xeon"),
+        ({"gpu": replace(T4, driver="560.1")}, "driver: 550.54 against 560.1"),
+        ({"gpu": replace(T4, model="A40")}, "GPU model: Tesla T4 against A40"),
+        ({"gpu": replace(T4, memory_mib=16384.0)}, "GPU memory: 15 GiB against 16 GiB"),
+        ({"gpu": replace(T4, power_limit_w=60.0)}, "power limit: 70 W against 60 W"),
+        ({"gpu": replace(T4, pcie_width=8)}, "PCIe: generation 3 x16 against generation 3 x8"),
+    ],
+)
+def test_runs_that_differ_in_what_matters_are_not_pooled(changes, clause):
+    assert may_pool(run(), run(**changes)) == (False, clause)
+    assert len(differences((*run(), *run(**changes)))) == 1
+
+
+def test_one_slow_host_more_is_another_machine_even_if_the_kinds_are_the_same():
+    weak = replace(T4, model="P4")
+    mostly_t4 = (one(0), one(1), one(2, gpu=weak))
+    mostly_p4 = (one(0), one(1, gpu=weak), one(2, gpu=weak))
+    assert may_pool(mostly_t4, mostly_p4) == (False, "GPU model: 1 x P4 + 2 x Tesla T4 against 2 x P4 + 1 x Tesla T4")
+    assert may_pool(mostly_t4, mostly_t4[::-1]) == (True, "")
+
+
+def test_what_is_unknown_makes_no_difference_but_an_unknown_machine_is_not_pooled_with_a_known_one():
+    assert may_pool(run(), run(nccl=None)) == (True, "")
+    assert differences((*run(), *run(gpu=None))) == ()
+    assert may_pool((), ()) == (True, "")
+    assert may_pool(run(), ()) == (False, "the machine of one of the runs is not recorded")
+
+
+def test_a_few_mib_of_memory_are_no_difference():
+    assert may_pool(run(), run(gpu=replace(T4, memory_mib=15109.75))) == (True, "")
+
+
+gpus = st.builds(Gpu, model=st.sampled_from([None, "T4", "A40"]), driver=st.sampled_from([None, "1", "2"]))
+machines = st.lists(
+    st.builds(
+        Fingerprint, rank=st.integers(0, 3), host=st.sampled_from("ab"), gpu=st.none() | gpus,
+        torch=st.sampled_from(["2.5", "2.6", None]),
+    ),
+    max_size=4,
+).map(tuple)  # fmt: skip
+
+
+@given(machines, machines)
+def test_pooling_asks_both_ways_and_everyone_is_like_himself(a, b):
+    assert may_pool(a, b)[0] == may_pool(b, a)[0]
+    assert may_pool(a, a) == (True, "")
+    if a and b and not differences((*a, *b)):
+        assert may_pool(a, b)[0]
+
+
+@given(machines, st.randoms(use_true_random=False))
+def test_the_order_of_ranks_says_nothing(machine, random):
+    shuffled = tuple(random.sample(machine, len(machine)))
+    assert differences(shuffled) == differences(machine)
+    assert may_pool(shuffled, machine)[0]
+
+
+def test_every_fact_can_be_read_of_an_empty_fingerprint():
+    assert {name: fact(Fingerprint(rank=0, host="a")) for name, fact in FACTS.items()} == dict.fromkeys(FACTS)
+
+
+def test_bandwidths_follow_nccl_tests():
+    reduction = AllReduce(size_bytes=346_000_000, repetitions=3, min_ms=90.0, median_ms=100.0)
+    assert reduction.algorithm_gb_per_s == pytest.approx(3.46)
+    assert reduction.bus_gb_per_s(8) == pytest.approx(3.46 * 2 * 7 / 8)
+    assert reduction.bus_gb_per_s(1) == 0
+
+
+NEXT_TO_NOTHING = Samples(rank=0, count=1, seconds=0.0)
+
+
+def samples(rank, throttled_s=0.0, reasons=(), energy_j=7000.0):
+    return Samples(
+        rank=rank, count=101, seconds=100.0, sm_clock_mhz=Spread(min=1000.0, median=1200.0 + rank, max=1590.0),
+        throttled_s=throttled_s, throttled_s_by_reason=tuple((reason, throttled_s) for reason in reasons),
+        energy_j=energy_j, energy_from=EnergySource.COUNTER,
+    )  # fmt: skip
+
+
+def done(gpus=2, **changes):
+    made = record(cell(gpus=gpus))
+    return replace(made, **({"machine": run(gpus)} | changes))
+
+
+def test_a_clean_run_and_one_whose_machine_is_unknown_have_no_flags():
+    assert flags_of(done(samples=(samples(0), samples(1)))) == ()
+    assert flags_of(record(cell())) == ()
+
+
+def test_flags_name_the_rank_the_host_and_the_figure():
+    machine = (
+        one(0, "a", gpu=replace(T4, other_processes=2, other_mib=2540.4)),
+        one(1, "b", gpu=replace(T4, mig=True, model="A100")),
+    )
+    found = flags_of(done(machine=machine, samples=(samples(0, 32.0, ("power_cap", "thermal_software")), samples(1))))
+    assert found == (
+        "unlike GPUs in one job: GPU model: A100 (on b), Tesla T4 (on a)",
+        "other processes on the GPU: rank 0 on a (2 with 2540 MiB)",
+        "throttled: rank 0 on a (32% of the time: power_cap, thermal_software)",
+        "MIG: rank 1 on b",
+    )
+
+
+@pytest.mark.parametrize(("seconds", "flagged"), [(5.0, False), (5.1, True)])
+def test_throttling_is_flagged_above_five_percent(seconds, flagged):
+    assert bool(flags_of(done(samples=(samples(0, seconds, ("power_cap",)),)))) is flagged
+    assert flags_of(done(samples=(NEXT_TO_NOTHING,))) == ()
+
+
+def test_many_ranks_of_a_kind_are_counted_not_listed():
+    crowded = tuple(one(rank, f"n{rank}", gpu=replace(T4, other_processes=1)) for rank in range(8))
+    assert flags_of(done(8, machine=crowded)) == (
+        "other processes on the GPU: rank 0 on n0 (1 with 0 MiB), rank 1 on n1 (1 with 0 MiB), "
+        "rank 2 on n2 (1 with 0 MiB) and 5 more",
+    )
+
+
+def test_the_error_of_the_predicted_memory_counts_the_context_on_both_sides():
+    plan = predict(cell(gpus=2))
+    asked = (plan.total_gib - plan.context_gib) * 1024
+
+    def with_peaks(*peaks):
+        made = done()
+        return replace(
+            made, ranks=tuple(replace(r, peak_reserved_mib=p) for r, p in zip(made.ranks, peaks, strict=True))
+        )
+
+    assert memory_error(with_peaks(asked, asked)) == pytest.approx(0)
+    more = plan.total_gib * 1024 * 0.25
+    assert memory_error(with_peaks(asked, asked + more)) == pytest.approx(0.25), "the rank that used most counts"
+    assert memory_error(done()) is None
+    assert memory_error(record(cell(device=Device.CPU))) is None
+
+
+def test_joules_per_image_are_power_times_time_by_images_of_all_gpus():
+    made = done(samples=(samples(0, energy_j=7000.0), samples(1, energy_j=5000.0)))  # 70 W and 50 W
+    images = made.epochs[-1].images
+    assert joules_per_image(made) == pytest.approx((70 + 50) * 1.0 / images)  # an epoch takes a second in steady state
+    assert joules_per_image(done(samples=(samples(0),))) is None, "one GPU of two is not the run"
+    assert joules_per_image(done(samples=(samples(0), samples(1, energy_j=None)))) is None
+
+
+def test_the_columns_are_all_there_for_every_record():
+    assert tuple(machine_columns(record(cell()))) == MACHINE_COLUMNS
+    assert set(machine_columns(record(cell())).values()) == {None}
+    probes = tuple(
+        Preflight(
+            rank=rank, precision="fp32", matmul_size=512, matmul_tflops=4.0 - rank, seconds=1.0, note="a note",
+            all_reduce=(AllReduce(size_bytes=10**6, repetitions=1, min_ms=1.0, median_ms=1.0 + rank),),
+        )
+        for rank in range(2)
+    )  # fmt: skip
+    found = machine_columns(done(preflight=probes, samples=(samples(0, 10.0, ("power_cap",)), samples(1))))
+    assert tuple(found) == MACHINE_COLUMNS
+    assert found["matmul_tflops"] == 3.0
+    assert found["all_reduce_bus_gb_per_s"] == pytest.approx(0.5)
+    assert found["power_w"] == pytest.approx(140)
+    assert found["throttled"] == pytest.approx(0.1)
+    assert found["sm_clock_mhz"] == 1200
+    assert found["preflight_notes"] == "a note"
+
+
+def test_every_column_and_every_flag_is_explained():
+    page = (ROOT / "docs" / "machine.md").read_text()
+    titles = ("unlike GPUs in one job", "other processes on the GPU", "throttled", "MIG", "slow", "slow link")
+    assert [name for name in (*MACHINE_COLUMNS, *titles) if f"| `{name}` |" not in page] == []
+
+
+def phases(compute=100.0, communication=10.0, data_wait=0.0):
+    return Phases(
+        data_wait=data_wait, copy=1.0, forward=compute / 2, backward=compute / 2, communication=communication,
+        optimizer=0.0, other=0.0,
+    )  # fmt: skip
+
+
+def measured(by_rank, **changes):
+    """A finished run on as many GPUs, a host each, whose epochs all went like this."""
+    made = record(cell(gpus=len(by_rank), nodes=len(by_rank)))
+    told = tuple(RankPhases(steps=1, sum_ms=one, median_ms=one) for one in by_rank)
+    return replace(made, epochs=tuple(replace(epoch, phases_by_rank=told) for epoch in made.epochs), **changes)
+
+
+def test_a_slow_gpu_of_a_record_is_flagged_with_its_host():
+    made = measured([phases(), phases(), phases(150.0, 1.0), phases()])
+    assert explanation(made).blame is Blame.GPUS
+    assert flags_of(made) == ("slow: rank 2 on node2 (1.5 x)",)
+
+
+def test_a_thin_link_of_a_record_is_flagged_with_its_host():
+    ring = [1.0, 1.0, 0.118, 0.118, 1.0]
+    probes = tuple(Preflight(rank=r, precision="fp32", seconds=1.0, to_next_gb_per_s=s) for r, s in enumerate(ring))
+    made = measured([phases(communication=4700.0)] * 5, preflight=probes)
+    assert explanation(made).blame is Blame.LINK
+    assert flags_of(made) == ("slow link: node3 (8.47 x)",)
+
+
+def test_with_zero_1_to_3_the_profiled_window_says_how_long_ranks_communicate():
+    hidden = [replace(phases(), communication=None)] * 2
+    assert rank_times(measured(hidden)) == ()
+    window = Collective(steps=3, kinds=(), ms_by_rank=(30.0, 40.0), pure_ms=30.0)
+    found = rank_times(measured(hidden, breakdown=Breakdown(collective=window)))
+    assert [(rank.compute_ms, rank.communication_ms) for rank in found] == [(71.0, 30.0), (61.0, 40.0)]
+
+
+def test_one_rank_waits_for_nobody():
+    assert explanation(measured([phases()])) is None
+
+
+def test_a_record_with_all_of_it_survives_its_file():
+    made = done(
+        samples=(samples(0, 1.0, ("power_cap",)),),
+        preflight=(Preflight(rank=0, precision="bf16", seconds=0.5, to_next_gb_per_s=1.0),),
+    )
+    assert parse_json(Record, to_json(made), what="record") == made
+
+
+def test_facts_that_were_recorded_alike_are_alike_by_every_rule():
+    """`facts_of` is the short way: whatever `differences` or `may_pool` could name must be in it."""
+    plain = Fingerprint(rank=0, host="a", gpu=Gpu())
+    for owner, kind in ((plain, Fingerprint), (plain.gpu, Gpu)):
+        for field in fields(kind):
+            if field.name in ("rank", "host", "gpu"):
+                continue
+            for value in ("x", 1, 2.0, True):
+                try:
+                    changed = replace(owner, **{field.name: value})
+                except ValueError:
+                    continue
+                other = changed if kind is Fingerprint else replace(plain, gpu=changed)
+                if any(fact(other) != fact(plain) for fact in FACTS.values()):
+                    assert facts_of([other]) != facts_of([plain]), field.name

@@ -1,0 +1,44 @@
+"""Restarts never count as work in a timing."""
+
+from dataclasses import replace
+
+from tests.unit.builders import cell, record
+from vit_sweep.record.stats import epoch_time, step_ms
+
+
+def made(seconds, *, cold=(), interrupted=(), warmup=1):
+    """A run whose epochs take `seconds`, two steps each; `cold` and `interrupted` name epochs from 1."""
+    plain = record(
+        cell(epochs=len(seconds), warmup_steps=warmup), seconds, step_ms=tuple((500 * s, 500 * s) for s in seconds)
+    )
+    epochs = tuple(
+        replace(epoch, cold=epoch.epoch in cold, interrupted=epoch.epoch in interrupted) for epoch in plain.epochs
+    )
+    return replace(plain, epochs=epochs)
+
+
+def test_an_epoch_with_a_restart_inside_and_a_cold_one_after_a_restart_are_left_out():
+    time = epoch_time(made((9.0, 1.0, 70.0, 80.0, 3.0), cold=(1, 3, 4), interrupted=(3,)))
+    assert (time.median_s, time.spread_s, time.n, time.first_s) == (2.0, 2.0, 2, 9.0)
+
+
+def test_cold_epochs_count_only_where_there_are_no_others():
+    time = epoch_time(made((9.0, 8.0), cold=(1, 2)))
+    assert (time.median_s, time.n) == (8.5, 2)
+    only = epoch_time(made((9.0,), cold=(1,)))
+    assert (only.median_s, only.n, only.first_s) == (9.0, 1, 9.0)
+
+
+def test_nothing_but_interrupted_epochs_is_said_by_n_zero():
+    time = epoch_time(made((9.0, 8.0), cold=(1, 2), interrupted=(1, 2)))
+    assert (time.median_s, time.n) == (8.5, 0)
+
+
+def test_an_interrupted_epoch_never_joins_a_whole_one():
+    assert epoch_time(made((9.0, 80.0), cold=(1, 2), interrupted=(2,))).median_s == 9.0
+
+
+def test_steps_that_a_restart_disturbed_are_left_out():
+    assert step_ms(made((9.0, 1.0, 70.0, 80.0, 3.0), cold=(1, 3, 4), interrupted=(3,), warmup=2)) == 1000.0
+    assert step_ms(made((9.0, 1.0), cold=(1,), warmup=1)) == 500.0
+    assert step_ms(made((9.0,), cold=(1,), interrupted=(1,))) is None

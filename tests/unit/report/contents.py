@@ -1,0 +1,149 @@
+"""A report's content with something in every part, made of no study: what the page tests open."""
+
+import math
+from dataclasses import replace
+
+from vit_sweep.report.page.content import (
+    Answer,
+    Column,
+    Command,
+    Failure,
+    Figure,
+    Finding,
+    Fit,
+    Interval,
+    Parameter,
+    Proposal,
+    ReportContent,
+    Section,
+    StudyFile,
+    Table,
+)
+from vit_sweep.report.page.methods import METHODS
+
+HOSTILE = "<script>document.title='owned'</script>\"'><img src=x onerror=alert(1)> & {{ 7 * 7 }}"
+
+DRAWING = """<?xml version="1.0" encoding="utf-8" standalone="no"?>
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 320" width="640pt" height="320pt">
+<style>line, path { stroke: #0072b2; stroke-width: 3; fill: none }</style>
+<line x1="60" y1="270" x2="620" y2="270" style="stroke: #222"/>
+<line x1="60" y1="30" x2="60" y2="270" style="stroke: #222"/>
+<path d="M60 270 L240 200 L420 130 L600 75"/><text x="320" y="305" font-size="18">GPUs</text></svg>
+"""
+
+
+def figure(folder, name="strong-speedup", **changes):
+    """One drawing in `folder`."""
+    path = folder / f"{name}.svg"
+    path.write_text(DRAWING)
+    made = Figure(
+        name=name, title="Speedup, strong scaling", caption="Speedup over GPUs; the dashed line is ideal.",
+        alt="A line that rises from 1 at 1 GPU to 6.7 at 8 GPUs, below the ideal line.", files=(str(path),),
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def scaling_table(**changes):
+    """Nine rows: two series of four GPU counts, and a failed cell. Widths and gaps as in a real study."""
+    rows = [
+        (f"n1-g{gpus}-mb{batch}-ga1-{gpus * batch:08x}", batch, gpus,
+         Interval(value=time, low=0.98 * time, high=1.03 * time),
+         Interval(value=1813.4 / time, low=1775.0 / time, high=1851.0 / time), 1813.4 / time / gpus, "done", "")
+        for batch in (16, 64)
+        for gpus, time in ((1, 1813.4), (2, 892.3), (4, 465.5), (16, 122.8))
+    ]  # fmt: skip
+    rows.append(("n4-g32-mb64-ga1-00000800", 64, 32, None, None, math.nan, "oom", HOSTILE))
+    made = Table(
+        name="strong", title="Strong scaling", lead="One row per GPU count of a series.",
+        columns=(
+            Column(name="cell_id", title="cell"), Column(name="batch"), Column(name="gpus", title="GPUs"),
+            Column(name="epoch_s", title="epoch time", unit="s", help="Median of the epochs that count."),
+            Column(name="speedup"), Column(name="efficiency", unit="%"), Column(name="status"), Column(name="note"),
+        ),
+        rows=tuple(rows), said_once=(("model", "vit_b_16"), ("precision", "fp32")),
+        notes=("Epoch 1 is in no time of this table.",),
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def wide_table():
+    """Thirty columns and forty rows of nearly nothing: what has to scroll in its own box."""
+    columns = tuple(Column(name=f"a_rather_long_column_{number}") for number in range(30))
+    rows = tuple((f"run {row}", *(row * column / 7 for column in range(29))) for row in range(40))
+    return Table(name="runs", title="Every run", columns=columns, rows=rows, folded=True)
+
+
+def proposal(folder):
+    """An application with every part filled."""
+    resources = Table(
+        name="resources", title="Requested resources",
+        columns=(Column(name="campaign"), Column(name="gpus", title="GPUs"),
+                 Column(name="gpu_hours", title="GPU hours", unit="h")),
+        rows=(("strong scaling, batch 64", 8, Interval(value=5.4, low=5.2, high=5.9)),),
+    )  # fmt: skip
+    evidence = scaling_table(name="evidence", title="Scalability")
+    return Proposal(
+        threshold=0.8, summary=("We ask for 5.4 GPU hours.",), resources=resources, evidence=evidence,
+        figure=figure(folder, "evidence"), storage=(("one checkpoint", "1.3 GB"),),
+        caveats=("Nothing beyond 32 GPUs was measured.",),
+    )  # fmt: skip
+
+
+def full(folder):
+    """Something in every part, hostile words in every text that a study can bring."""
+    return ReportContent(
+        study=f"a study {HOSTILE}", subtitle="ViT-B/16 on CIFAR-100, 1 to 32 GPUs", generated_by="vit_sweep 0.1.0",
+        status="8 of 9 cells are done, 1 failed.",
+        answers=(
+            Answer(question="Largest GPU count with an efficiency above 80 %", answer="16 GPUs, 92.3 % [90.1, 94.0]"),
+            Answer(question="Most informative next cell", answer=HOSTILE, known=False, about="batch 64"),
+        ),
+        headline=figure(folder, "headline"),
+        asked=(("gpus", "1, 2, 4, 16, 32"), ("note", HOSTILE)),
+        asked_tables=(scaling_table(name="points", title="Points"),),
+        machines=(
+            Table(
+                name="machines", title="Machines",
+                columns=(Column(name="fingerprint"), Column(name="host")),
+                rows=(("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", HOSTILE),),
+            ),
+        ),
+        machine_remarks=("All GPUs are alike.",),
+        tables=(
+            scaling_table(), wide_table(),
+            Table(name="placement", title="Placement", columns=(), rows=(), empty="No pair."),
+        ),
+        figures=(figure(folder), figure(folder, "hostile", alt=HOSTILE, caption=HOSTILE, title="Weak scaling")),
+        fits=(
+            Fit(series="batch 64", law="Amdahl", error=0.021, chosen=True,
+                parameters=(Parameter(name="serial fraction", value=Interval(value=0.0027)),)),
+            Fit(series="batch 64", law="USL", refusal="Three points cannot hold three parameters."),
+        ),
+        fit_remarks=("Laws are compared by the points left out.",),
+        reference=Section(
+            name="reference", title="Beside the published curve", lead=HOSTILE, figures=(figure(folder, "beside"),),
+            tables=(scaling_table(name="published", title="Published"),),
+            findings=(Finding(rule="single runs", verdict="fails", sentence="Single runs.", bad=True),),
+        ),
+        findings=(
+            Finding(rule="global batch grew", verdict="fails", sentence=HOSTILE, bad=True, about="batch 64"),
+            Finding(rule="single runs", verdict="small differences weakened", sentence="Epoch 1 is apart."),
+        ),
+        audit_tables=(scaling_table(name="three-speedups", title="Three speedups"),),
+        failures=(Failure(what="n4-g32-mb64-ga1-00000800", status="oom", cause="gpu_memory", sentence=HOSTILE),),
+        problems=(f"{HOSTILE}: passed over",),
+        methods=METHODS, methods_lead=("Five warm-up steps are left out.",),
+        commands=(
+            Command(line=f"python -m vit_sweep -m gpus=1,2 {HOSTILE}", at="2026-01-01T00:00:00+00:00", host="login1",
+                    commit="9fceb02d0ae598e95dc970b74767f19372d61af8", code="c0ffee", versions=(("torch", "2.11"),)),
+        ),
+        reproduce=("git checkout 9fceb02d0ae598e95dc970b74767f19372d61af8", "python -m vit_sweep -m gpus=1,2"),
+        digests=(("records", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),),
+        files=(StudyFile(path="tables/a b.csv", what="the table", sha256="9f86d081884c7d65"),),
+        proposal=proposal(folder),
+    )  # fmt: skip
+
+
+def empty():
+    """Nothing but a name."""
+    return ReportContent(study="empty", subtitle="", generated_by="vit_sweep 0.1.0", status="0 of 0 cells are done.")

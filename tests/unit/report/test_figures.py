@@ -1,0 +1,467 @@
+"""Figures: one for each kind of data, honest about what is missing, readable in grey, the same bytes each time."""
+
+import random
+import re
+from dataclasses import replace
+from itertools import combinations, pairwise
+
+import matplotlib as mpl
+import pytest
+from matplotlib.figure import Figure as Sheet
+
+from tests.unit.analysis.builders import run, series_from, without_time
+from tests.unit.report.figure_study import series_of, study
+from vit_sweep.analysis.series.bootstrap import with_intervals
+from vit_sweep.plan.point import Scaling
+from vit_sweep.report import figures
+from vit_sweep.report.figures import cost, curves, memory, nodes, parts, placement, speedup, times
+from vit_sweep.report.figures.fills import FILLS, parts_of
+from vit_sweep.report.figures.nodes import NODE_FILLS
+from vit_sweep.report.figures.overlay import draw_simulated
+from vit_sweep.report.figures.panels import arrange
+from vit_sweep.report.figures.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
+from vit_sweep.runs.run import StepParts
+
+KINDS = {
+    "strong_time", "strong_parts", "strong_speedup", "strong_efficiency", "weak_time", "weak_parts", "weak_efficiency",
+    "batch_time", "accuracy_batch", "accuracy_epoch", "nodes_time", "placement", "cost_time", "memory", "ranks",
+}  # fmt: skip
+
+
+def draw(runs, folder, **others):
+    """All figures of some runs, by name."""
+    strong, weak = (series_of(runs, mode) for mode in Scaling)
+    return {one.name: one for one in figures.draw_all(strong, weak, runs, folder, **others)}
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return study(gpus=(1, 2, 4), repeats=2, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def drawn(runs, tmp_path_factory):
+    return draw(runs, tmp_path_factory.mktemp("figures"))
+
+
+@pytest.fixture
+def unprinted(monkeypatch):
+    """Figures are drawn and described, but their files stay empty: much faster."""
+    monkeypatch.setattr(
+        "vit_sweep.report.figures.save._print", lambda sheet, suffix, path, metadata: path.write_text("")
+    )
+
+
+@pytest.fixture
+def sheets(monkeypatch):
+    """The sheets that a test draws, caught before they are written, with the layout found."""
+    caught: dict[str, Sheet] = {}
+
+    def save(sheet, folder, name, *, title, caption, alt):
+        sheet.draw_without_rendering()
+        caught[name] = sheet
+        return figures.Figure(name=name, title=title, caption=caption, alt=alt, paths={})
+
+    for module in (times, speedup, parts, nodes, placement, cost, memory):
+        monkeypatch.setattr(module, "save", save)
+    with theme():
+        yield caught
+
+
+def test_a_whole_study_gives_every_kind_of_figure_in_three_formats(drawn):
+    assert set(drawn) == KINDS
+    for figure in drawn.values():
+        assert isinstance(figure, figures.Figure), figure
+        png, svg, pdf = (figure.paths[suffix].read_bytes() for suffix in figures.SUFFIXES)
+        assert png.startswith(b"\x89PNG")
+        assert b"</svg>" in svg
+        assert pdf.startswith(b"%PDF")
+        assert figure.caption.endswith(".")
+        assert figure.alt.endswith(".")
+
+
+def test_a_pdf_embeds_truetype_fonts_only(drawn):
+    pdf = drawn["strong_time"].paths[".pdf"].read_bytes()
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+
+
+def test_the_same_runs_in_any_order_draw_the_same_bytes(runs, drawn, tmp_path, monkeypatch):
+    monkeypatch.setattr("vit_sweep.report.figures.save.SUFFIXES", (".svg",))
+    again = draw(random.Random(1).sample(runs, len(runs)), tmp_path)
+    for name, figure in drawn.items():
+        assert again[name].paths[".svg"].read_bytes() == figure.paths[".svg"].read_bytes(), name
+
+
+def test_all_formats_have_the_same_bytes_again(tmp_path):
+    runs = [run(1), run(2, (6.0,))]
+    once, again = (draw(runs, tmp_path / name)["strong_speedup"].paths for name in ("once", "again"))
+    for suffix in figures.SUFFIXES:
+        assert once[suffix].read_bytes() == again[suffix].read_bytes(), suffix
+
+
+def test_no_file_holds_a_date(drawn):
+    for figure in drawn.values():
+        assert b"<dc:date>" not in figure.paths[".svg"].read_bytes()
+        assert b"CreationDate" not in figure.paths[".pdf"].read_bytes()
+
+
+def test_a_failure_while_writing_leaves_the_old_file_and_no_part_of_a_new_one(tmp_path, monkeypatch):
+    first = draw([run(1), run(2, (6.0,))], tmp_path)["strong_time"].paths[".svg"]
+    before = first.read_bytes()
+
+    def broken(sheet, suffix, path, metadata):
+        path.write_text("half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr("vit_sweep.report.figures.save._print", broken)
+    with pytest.raises(OSError, match="disk full"):
+        draw([run(1), run(2, (7.0,))], tmp_path)
+    assert first.read_bytes() == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_alt_texts_say_the_numbers(unprinted, tmp_path):
+    series = series_from({1: (100.0,), 2: (52.0,), 4: (30.0,)})
+    made = {one.name: one for one in figures.draw_all([series], [], [], tmp_path)}
+    assert "100 s on 1 GPU, 30.0 s on 4 GPUs" in made["strong_time"].alt
+    assert "speedup 3.33, efficiency 83.3 % on 4 GPUs" in made["strong_speedup"].alt
+    # 4 GPUs x 30 s = 0.0333 GPU-hours, 100 s on one 0.0278.
+    assert "fastest 4 GPUs with 30.0 s and 0.0333 GPU-hours" in made["cost_time"].alt
+    assert "cheapest 1 GPU with 100 s and 0.0278 GPU-hours" in made["cost_time"].alt
+
+
+def test_alt_texts_of_memory_parts_and_ranks_say_the_numbers(unprinted, tmp_path):
+    step = StepParts(forward=20.0, backward=50.0, optimizer=10.0, communication=20.0)
+    runs = [
+        run(1, memory_mib=2048.0, memory_predicted_mib=2000.0, parts=step, micro_batch=16),
+        run(2, (6.0,), memory_mib=4096.0, memory_predicted_mib=4096.0, parts=step, micro_batch=16,
+            compute_ms_by_rank=(100.0, 150.0)),
+    ]  # fmt: skip
+    made = draw(runs, tmp_path)
+    assert "compute 80 %, communication 20 %" in made["strong_parts"].alt
+    assert "2.00 GiB at 16 images per GPU; 4.00 GiB" in made["memory"].alt
+    assert "+0 % to +2 % over 2 runs" in made["memory"].alt
+    # Against the median of 100 and 150.
+    assert "rank 1 of a run on 2 GPUs: 150 ms against 125 ms, 20 % more" in made["ranks"].alt
+
+
+def test_parts_of_an_epoch_are_median_parts_of_a_step_times_its_steps():
+    # 6,400 images in steps of 2 x 16: 200 steps.
+    runs = [
+        run(2, parts=StepParts(forward=f, backward=10.0, communication=4.0, data_wait=1.0)) for f in (5.0, 7.0, 6.0)
+    ]
+    found = parts_of(runs)
+    assert found == {
+        "compute": pytest.approx(3.2), "communication": pytest.approx(0.8), "waiting for slow ranks": 0.0,
+        "data wait and copy": pytest.approx(0.2), "other": 0.0,
+    }  # fmt: skip
+
+
+def test_captions_say_n_and_what_the_bars_are(sheets, tmp_path):
+    single = times.draw_time(Scaling.STRONG, [series_from({1: (10.0,), 2: (6.0,)})], tmp_path)
+    assert "n=1: one run a point, so no interval" in single.caption
+    repeated = [run(g, (t + s, t - s / 2), seed=s) for g, t in ((1, 10.0), (2, 6.0)) for s in range(3)]
+    several = times.draw_time(Scaling.STRONG, series_of(repeated, Scaling.STRONG), tmp_path)
+    assert "Bars: 95 % intervals over 3 runs a point" in several.caption
+
+
+def test_neighbouring_fills_and_colours_differ_in_lightness():
+    """Threshold in CIE L*, of 100: fills touch each other, curves also have marker and dash."""
+    for one, other in pairwise(FILLS):
+        assert abs(lightness(one.color) - lightness(other.color)) >= 25, (one.name, other.name)
+    for one, other in pairwise(NODE_FILLS):
+        assert abs(lightness(one[0]) - lightness(other[0])) >= 25, (one, other)
+    for one, other in pairwise(COLORS):
+        assert abs(lightness(one) - lightness(other)) >= 10, (one, other)
+    assert len({fill.hatch for fill in FILLS}) == len(FILLS)
+
+
+def test_lightness_is_that_of_cie():
+    assert lightness("white") == pytest.approx(100)
+    assert lightness("black") == pytest.approx(0)
+    assert lightness("#777777") == pytest.approx(50, abs=0.5)
+
+
+def test_every_curve_of_a_panel_has_a_marker_and_a_dash_of_its_own():
+    assert len(set(MARKERS)) == len(set(map(str, DASHES))) == len(set(COLORS)) == MOST_STYLES
+    steps = curve_styles(["1", "2", "4", "8"], ordinal=True)
+    values = [lightness(style.color) for style in steps.values()]
+    assert values == sorted(values)
+
+
+def test_oversubscribed_points_are_hollow_and_off_the_line(sheets, tmp_path):
+    series = series_of([run(1, (10.0,)), run(2, (6.0,)), run(4, (9.0,), oversubscribed=True)], Scaling.STRONG)
+    figure = times.draw_time(Scaling.STRONG, series, tmp_path)
+    lines = sheets["strong_time"].axes[0].get_lines()
+    filled = next(line for line in lines if list(line.get_xdata()) == [1, 2] and line.get_marker() == "o")
+    hollow = next(line for line in lines if list(line.get_xdata()) == [4] and line.get_marker() == "o")
+    assert filled.get_markerfacecolor() == filled.get_color()
+    assert hollow.get_markerfacecolor() == "white"
+    assert hollow.get_linestyle() == "None"
+    assert "Hollow: more ranks than cores" in figure.caption
+    assert any("oversubscribed" in text for text in legend_of(sheets["strong_time"]))
+
+
+def test_runs_apart_are_crosses_and_failures_stand_on_the_axis(sheets, tmp_path):
+    runs = [run(1, (10.0,)), run(2, (6.0,)), run(2, (11.0,), seed=1, devices=("Tesla P4",) * 2),
+            without_time(4, "oom", cause="oom")]  # fmt: skip
+    figure = times.draw_time(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
+    lines = sheets["strong_time"].axes[0].get_lines()
+    cross = next(line for line in lines if line.get_marker() == "x")
+    assert (list(cross.get_xdata()), list(cross.get_ydata())) == ([2], [11.0])
+    fallen = next(line for line in lines if line.get_marker() == "X")
+    assert list(fallen.get_xdata()) == [4]
+    assert 0 <= fallen.get_ydata()[0] < 0.1  # of the axes' height
+    said = legend_of(sheets["strong_time"])
+    assert "run kept apart" in said
+    assert "no time: 1 oom" in said
+    assert "unlike GPUs: it ran on Tesla P4" in figure.caption
+
+
+def test_a_count_that_only_waits_is_no_failure(sheets, tmp_path):
+    runs = [run(1, (10.0,)), run(2, (6.0,)), without_time(4, "queued")]
+    figure = times.draw_time(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
+    assert not [line for line in sheets["strong_time"].axes[0].get_lines() if line.get_marker() == "X"]
+    assert "1 point not run or not finished" in figure.caption
+
+
+def test_a_speedup_below_one_and_its_interval_lie_inside_the_axes(sheets, tmp_path):
+    series = [with_intervals(series_from({1: [[10.0], [9.0]], 2: [[20.0], [26.0]]}))]
+    speedup.draw_speedup(Scaling.STRONG, series, tmp_path)
+    bottom, _ = sheets["strong_speedup"].axes[0].get_ylim()
+    assert bottom < series[0].points[1].speedup.low < 0.5
+
+
+def test_a_figure_that_can_no_longer_be_drawn_leaves_no_old_file(unprinted, tmp_path):
+    draw([run(1), run(2, (5.0,))], tmp_path)
+    assert list(tmp_path.glob("strong_speedup.*"))
+    draw([run(1)], tmp_path)
+    assert not list(tmp_path.glob("strong_speedup.*"))
+
+
+def test_without_a_baseline_there_is_no_curve_but_its_reason_inside_the_axes(sheets, tmp_path):
+    runs = [run(1, (10.0,)), run(2, (6.0,)), without_time(1, micro_batch=32, run_id="lost"),
+            run(2, (5.0,), micro_batch=32, run_id="kept")]  # fmt: skip
+    figure = speedup.draw_speedup(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
+    inside = " ".join(text.get_text().replace("\n", " ") for text in sheets["strong_speedup"].axes[0].texts)
+    assert "no baseline: gpus=1 (lost) is failed" in inside
+    drawn_x = [list(line.get_xdata()) for line in sheets["strong_speedup"].axes[0].get_lines()]
+    assert [1, 2] in drawn_x
+    assert [2] not in drawn_x
+    assert "batch 32: none, no baseline" in figure.alt
+
+
+@pytest.mark.parametrize(
+    ("runs", "name", "reason"),
+    [
+        ([], "weak_time", "no run was for weak scaling"),
+        ([without_time(1)], "strong_time", "no run of strong scaling has a time"),
+        ([run(1)], "strong_speedup", "one GPU count only"),
+        ([run(1), run(2, oversubscribed=True)], "strong_efficiency", "gpus=2 ran with more ranks than cores"),
+        ([without_time(1), run(2)], "strong_speedup", "no baseline: gpus=1 (g1-s0) is failed"),
+        ([run(1), run(2)], "nodes_time", "no timed run was on more than one node"),
+        ([run(1), run(2)], "placement", "both packed and spread"),
+        ([run(1), run(2)], "strong_parts", "measured in parts"),
+        ([run(1), run(2)], "batch_time", "no two batch sizes"),
+        ([run(1), run(2)], "memory", "no run has measured the memory"),
+        ([run(1), run(2)], "ranks", "times of single ranks"),
+        ([run(1), run(2)], "accuracy_epoch", "has an accuracy"),
+        ([run(1, test_accuracy=(0.1, 0.2))], "accuracy_batch", "one batch only, 16 images per step"),
+        ([run(1, scaling=Scaling.WEAK), run(2, scaling=Scaling.WEAK)], "cost_time", "weak runs differ in their work"),
+    ],
+)  # fmt: skip
+def test_a_figure_without_data_is_not_made_and_says_why(runs, name, reason, unprinted, tmp_path):
+    found = draw(runs, tmp_path)[name]
+    assert isinstance(found, figures.Skipped)
+    assert reason in found.reason
+    assert not found.paths
+    assert not list(tmp_path.glob(f"{name}*"))
+
+
+def test_twenty_curves_are_small_multiples_with_a_legend_of_at_most_eight(sheets, tmp_path):
+    many = study(gpus=(1, 2, 4), batches=(8, 16, 32, 64, 128), engines=("zero0", "zero1"), repeats=1,
+                 modes=(Scaling.STRONG,), troubles=False)  # fmt: skip
+    series = series_of(many, Scaling.STRONG)
+    assert len(series) == 20
+    times.draw_time(Scaling.STRONG, series, tmp_path)
+    sheet = sheets["strong_time"]
+    assert 1 < len(sheet.axes) <= 6
+    counts = [sum(len(line.get_xdata()) == 3 for line in axes.get_lines()) for axes in sheet.axes]
+    assert sum(counts) == 20
+    assert max(counts) <= MOST_STYLES
+    assert len(legend_of(sheet)) <= MOST_STYLES
+    assert all(axes.get_title() for axes in sheet.axes)
+    assert_tidy(sheet)
+
+
+def test_series_that_did_other_work_are_never_in_one_panel():
+    items = [{"data": data, "batch": batch} for data in ("cifar10", "cifar100") for batch in ("16", "64")]
+    found = arrange(items, apart=("data",))
+    assert [(panel.title, [label for _, label in panel.curves]) for panel in found.panels] == [
+        ("cifar10", ["batch 16", "batch 64"]), ("cifar100", ["batch 16", "batch 64"]),
+    ]  # fmt: skip
+
+
+def test_panels_and_labels_are_in_the_order_of_their_numbers():
+    found = arrange([{"batch": str(b), "engine": e} for b in (128, 8, 16) for e in ("zero1", "zero0")], most=2)
+    assert [panel.title for panel in found.panels] == ["batch 8", "batch 16", "batch 128"]
+    assert found.labels == ("zero0", "zero1")
+
+
+def test_an_axis_that_another_already_tells_is_not_named():
+    items = [{"batch": b, "warmup_steps": w} for b, w in (("16", "3"), ("32", "5"))]
+    assert arrange(items).labels == ("batch 16", "batch 32")
+
+
+def test_more_panels_than_a_page_holds_are_counted():
+    found = arrange([{"batch": str(2**b)} for b in range(15)], most=1)
+    assert len(found.panels) == 12
+    assert found.left_out.startswith("3 further panels not drawn")
+
+
+@pytest.mark.parametrize("gpus", [(1, 2, 3, 4, 5, 6, 7, 8, 16, 32), (1, 2)])
+def test_nothing_is_cut_and_nothing_overlaps(gpus, sheets, tmp_path):
+    """Also with all the marks that a troubled study has."""
+    found = study(gpus=gpus, repeats=2, epochs=3)
+    strong, weak = (series_of(found, mode) for mode in Scaling)
+    times.draw_time(Scaling.STRONG, strong, tmp_path)
+    times.draw_time(Scaling.WEAK, weak, tmp_path)
+    speedup.draw_speedup(Scaling.STRONG, strong, tmp_path)
+    speedup.draw_efficiency(Scaling.STRONG, strong, tmp_path)
+    parts.draw_parts(Scaling.STRONG, strong, tmp_path)
+    parts.draw_batches(strong, tmp_path)
+    placement.draw_placement(strong, tmp_path)
+    nodes.draw_nodes(strong, tmp_path)
+    cost.draw_cost(strong, tmp_path)
+    memory.draw_memory(found, tmp_path)
+    assert len(sheets) == 10
+    for name, sheet in sheets.items():
+        assert_tidy(sheet, name)
+        for axes in sheet.axes:
+            if axes.get_xscale() == "log" and name.endswith(("_time", "speedup", "efficiency")) and name != "cost_time":
+                assert set(gpus) <= {round(tick) for tick in axes.get_xticks()}, name
+
+
+def test_the_check_for_overlaps_can_fail(sheets, tmp_path):
+    times.draw_time(Scaling.STRONG, [series_from({1: (10.0,), 2: (6.0,)})], tmp_path)
+    sheet = sheets["strong_time"]
+    sheet.axes[0].set_xlabel("GPUs " * 40)
+    with pytest.raises(AssertionError):
+        assert_tidy(sheet)
+
+
+def test_long_labels_are_wrapped_inside_the_figure(sheets, tmp_path):
+    long = "a data set with a name that somebody thought about for a long time, and an engine, "
+    series = [replace(one, label=long + one.label) for one in series_of(study(gpus=(1, 2), repeats=1), Scaling.STRONG)]
+    times.draw_time(Scaling.STRONG, series, tmp_path)
+    assert all("\n" in text for text in legend_of(sheets["strong_time"]) if text.startswith("a data"))
+    assert_tidy(sheets["strong_time"])
+
+
+def test_published_curves_are_grey_and_dashed_with_their_source(sheets, tmp_path):
+    own = series_from({1: (10.0,), 2: (6.0,)})
+    published = replace(series_from({1: (20.0,), 2: (11.0,), 3: (8.0,)}), label="arXiv:2602.21081, packed")
+    figure = speedup.draw_speedup(Scaling.STRONG, [own], tmp_path, reference=[published])
+    sheet = sheets["strong_speedup"]
+    line = next(one for one in sheet.axes[0].get_lines() if list(one.get_xdata()) == [1, 2, 3])
+    assert line.get_color() == "0.5"
+    assert line.is_dashed()
+    assert "published: arXiv:2602.21081, packed" in legend_of(sheet)
+    assert "arXiv:2602.21081" in figure.caption
+
+
+def test_fitted_lines_are_named_and_end_where_the_measurements_do(sheets, tmp_path):
+    fit = figures.Overlay(
+        kind=figures.Kind.FITTED, label="Amdahl", scaling=Scaling.STRONG, quantity=figures.Quantity.TIME,
+        gpus=(1.0, 2.0, 4.0, 8.0), values=(10.0, 6.0, 4.0, 3.0),
+    )  # fmt: skip
+    times.draw_time(Scaling.STRONG, [series_from({1: (10.0,), 4: (4.1,)})], tmp_path, overlays=[fit])
+    sheet = sheets["strong_time"]
+    assert [1.0, 2.0, 4.0] in [list(line.get_xdata()) for line in sheet.axes[0].get_lines()]
+    assert "fitted: Amdahl" in legend_of(sheet)
+
+
+def test_simulated_lines_have_a_figure_of_their_own_that_says_so(unprinted, tmp_path):
+    line = figures.Overlay(
+        kind=figures.Kind.SIMULATED, label="T4", scaling=Scaling.STRONG, quantity=figures.Quantity.EFFICIENCY,
+        gpus=(1.0, 32.0, 1024.0), values=(1.0, 0.9, 0.4),
+    )  # fmt: skip
+    drawn = figures.draw_all([series_from({1: (10.0,), 2: (6.0,)})], [], [], tmp_path, predictions=[line])
+    made = {one.name: one for one in drawn if isinstance(one, figures.Figure)}
+    assert made["simulated"].caption.startswith("SIMULATED, not measured")
+    assert "0.400 on 1,024 GPUs" in made["simulated"].alt
+    assert "1,024" not in made["strong_efficiency"].alt
+    with pytest.raises(ValueError, match="no simulated lines"):
+        draw_simulated([], tmp_path)
+
+
+def test_training_accuracy_is_never_called_test_accuracy(unprinted, tmp_path):
+    runs = [run(g, (10.0 / g,), train_accuracy=(0.2, 0.3), test_accuracy=(None, None)) for g in (1, 2)]
+    made = draw(runs, tmp_path)
+    assert "training accuracy" in made["accuracy_epoch"].alt
+    assert made["accuracy_batch"].caption.startswith("Accuracy on training images")
+
+
+def test_the_pareto_front_holds_what_nobody_beats_in_both():
+    offers = [cost.Offer(10.0, 5.0, 4, "a"), cost.Offer(20.0, 4.0, 2, "a"), cost.Offer(21.0, 4.0, 2, "b"),
+              cost.Offer(15.0, 6.0, 3, "b"), cost.Offer(40.0, 3.0, 1, "a")]  # fmt: skip
+    assert [(one.time_s, one.gpu_hours) for one in cost.pareto(offers)] == [(10.0, 5.0), (20.0, 4.0), (40.0, 3.0)]
+
+
+def test_one_gpu_has_no_placement_and_makes_no_pair(sheets, tmp_path):
+    found = study(gpus=(1, 2, 4), batches=(16,), repeats=1, modes=(Scaling.STRONG,), troubles=False)
+    figure = placement.draw_placement(series_of(found, Scaling.STRONG), tmp_path)
+    assert re.findall(r"on (\d+) GPU", figure.alt) == ["2", "4"]
+
+
+def test_drawing_leaves_the_readers_settings_alone():
+    before = dict(mpl.rcParams)
+    with theme():
+        assert mpl.rcParams["pdf.fonttype"] == 42
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_readers_own_settings_do_not_change_a_figure(tmp_path, monkeypatch):
+    monkeypatch.setattr("vit_sweep.report.figures.save.SUFFIXES", (".svg",))
+    runs = [run(1), run(2, (6.0,))]
+    plain = draw(runs, tmp_path / "plain")["strong_time"].paths[".svg"].read_bytes()
+    with mpl.rc_context({"lines.linewidth": 9.0, "font.size": 20.0, "axes.facecolor": "black"}):
+        own = draw(runs, tmp_path / "own")["strong_time"].paths[".svg"].read_bytes()
+    assert own == plain
+
+
+def test_intervals_of_several_kinds_are_one_sentence():
+    known, single = (curves.Estimate(value=1.0, low=0.9, high=1.1, n=3), curves.Estimate(value=1.0))
+    assert curves.intervals_said([known, single, None]) == (
+        "Bars: 95 % intervals over 3 runs a point; 1 point with n=1 and no bar."
+    )
+    assert curves.intervals_said([None]) == ""
+
+
+def legend_of(sheet):
+    return [text.get_text() for text in sheet.legends[0].get_texts()]
+
+
+def assert_tidy(sheet, name=""):
+    """Nothing lies outside the sheet, the legend covers no axes, no tick label its neighbour, no panel another."""
+    width, height = sheet.bbox.width, sheet.bbox.height
+    boxes = [axes.get_tightbbox() for axes in sheet.axes]
+    legends = [legend.get_window_extent() for legend in sheet.legends]
+    for box in (*boxes, *legends):
+        assert box.x0 >= -1, name
+        assert box.y0 >= -1, name
+        assert box.x1 <= width + 1, name
+        assert box.y1 <= height + 1, name
+    for legend in legends:
+        assert not any(legend.y1 > box.y0 + 1 for box in boxes), name
+    for one, other in combinations(boxes, 2):
+        wide = min(one.x1, other.x1) - max(one.x0, other.x0)
+        high = min(one.y1, other.y1) - max(one.y0, other.y0)
+        assert wide <= 1 or high <= 1, (name, one, other)
+    for axes in sheet.axes:
+        for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+            shown = [label.get_window_extent() for label in labels if label.get_visible() and label.get_text()]
+            inside = [box for box in shown if box.width and axes.bbox.padded(4).overlaps(box.padded(6))]
+            for one, other in pairwise(inside):
+                assert not one.overlaps(other), name

@@ -1,0 +1,199 @@
+"""From a study's files to its tables: what is foreign is named, copies change nothing, nothing made is exit 1."""
+
+import csv
+import io
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from launchers.checked import to_json
+from launchers.errors import UserError
+from tests.unit.analysis.builders import run
+from tests.unit.builders import cell, point, record, series
+from vit_sweep.__main__ import main
+from vit_sweep.plan.cell import CellFile, JobOptions
+from vit_sweep.plan.plan import make_plan
+from vit_sweep.report import figures
+from vit_sweep.report.gather import collect, collect_runs, gather
+from vit_sweep.runs import reading
+from vit_sweep.study.store import Study
+
+CELLS = [cell(gpus=gpus, nodes=1, seed=seed) for gpus in (1, 2) for seed in (0, 1)]
+"""On one node each, so that `planned` gives the same."""
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    """They have tests of their own."""
+    monkeypatch.setattr(figures, "draw_all", lambda *_, **__: [])
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Four planned cells, all with a record."""
+    study = Study.create_or_resume(tmp_path / "s")
+    study.write_command([], [], code="c")
+    points = [point(gpus=one.gpus, seed=one.seed) for one in CELLS]
+    study.write_plan(make_plan(points), data_root="/data", options=JobOptions(target_accuracy=0.1))
+    for one in CELLS:
+        finish(study, one, (9.0, 4.0 / one.gpus + one.seed / 10, 4.0 / one.gpus))
+    return study
+
+
+def finish(study, one, seconds=(9.0, 4.0, 4.0), **changes):
+    text = to_json(record(one, seconds, **changes))
+    (study.cell_dir(one.cell_id) / "record.json").write_text(text)
+
+
+def said(study, **options):
+    console = Console(file=io.StringIO(), width=250, markup=False)
+    paths = collect(Study(study.folder), console, **options)
+    return paths, console.file.getvalue()
+
+
+def rows(study, name):
+    with (study.folder / "tables" / f"{name}.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_figures_are_left_out_where_nobody_wants_them(study, monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(figures, "draw_all", lambda *_, **__: drawn.append(1) or [])
+    monkeypatch.setenv("VIT_SWEEP_FIGURES", "off")
+    assert said(study)[0]
+    assert not drawn
+    monkeypatch.setenv("VIT_SWEEP_FIGURES", "on")
+    said(study)
+    assert drawn
+    monkeypatch.setenv("VIT_SWEEP_FIGURES", "some")
+    with pytest.raises(UserError, match="VIT_SWEEP_FIGURES=some: on"):
+        said(study)
+
+
+def test_a_study_becomes_tables_and_both_are_printed(study):
+    paths, text = said(study)
+    assert {path.name for path in paths} >= {"strong.csv", "strong.md", "strong.tex", "strong.parquet", "runs.csv"}
+    assert not (study.folder / "tables/weak.csv").exists()
+    strong = rows(study, "strong")
+    assert [(row["gpus"], row["n"], row["cell_id"].count("-ga1-")) for row in strong] == [("1", "2", 2), ("2", "2", 2)]
+    assert float(strong[1]["speedup"]) == pytest.approx((4.0 + 4.05) / (2.0 + 2.05))
+    assert "strong scaling" in text
+    assert f"[{float(strong[1]['speedup_low']):.2f}"[:4] in text
+    assert rows(study, "accuracy")[0]["target_accuracy"] == "0.1"
+
+
+def test_a_target_given_to_collect_replaces_the_study_s_own(study):
+    said(study, target=0.9)
+    assert {row["target_accuracy"] for row in rows(study, "accuracy")} == {"0.9"}
+    assert all("never reached 0.9" in row["accuracy_note"] for row in rows(study, "runs"))
+
+
+def test_no_finished_run_is_a_sentence_and_exit_1(study, capsys):
+    for path in study.folder.glob("cells/*/record.json"):
+        path.unlink()
+    paths, text = said(study)
+    assert paths == []
+    assert "no run of study s has a time (4 missing), so nothing can be compared" in text
+    assert len(rows(study, "failures")) == 4
+    assert main(["collect", str(study.folder)]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_tables_that_have_become_empty_are_removed(study):
+    said(study)
+    assert (study.folder / "tables/accuracy.csv").exists()
+    for path in study.folder.glob("cells/*/record.json"):
+        path.unlink()
+    said(study)
+    assert not (study.folder / "tables/accuracy.csv").exists()
+    assert (study.folder / "tables/runs.csv").exists()
+
+
+def test_a_record_of_another_schema_version_is_named_and_passed_over(study):
+    path = study.cell_dir(CELLS[0].cell_id) / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 7}))
+    _, text = said(study)
+    assert "record.json has schema_version=7 and this vit_sweep reads 1: another version of vit_sweep wrote it" in text
+    assert rows(study, "strong")[0]["n"] == "1"
+
+
+def test_a_later_schema_with_fields_of_its_own_is_told_the_same_way(study):
+    path = study.cell_dir(CELLS[0].cell_id) / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2, "telepathy": 1}))
+    assert "has schema_version=2 and this vit_sweep reads 1" in said(study)[1]
+
+
+def test_records_of_two_studies_mixed_are_named(study):
+    other = cell(gpus=1, micro_batch=32)
+    (study.cell_dir(CELLS[0].cell_id) / "record.json").write_text(to_json(record(other)))
+    _, text = said(study)
+    assert f"belongs to another cell, {other.cell_id}: two studies are mixed" in text
+    assert rows(study, "strong")[0]["n"] == "1"
+
+
+def test_a_cell_that_no_plan_knows_is_named_and_counted(study):
+    stranger = cell(gpus=4)
+    study.cell_dir(stranger.cell_id).mkdir()
+    file = CellFile(cell_id=stranger.cell_id, cell=stranger, series=(series(),), data_root="/data")
+    (study.cell_dir(stranger.cell_id) / "cell.json").write_text(to_json(file))
+    finish(study, stranger)
+    _, text = said(study)
+    assert f"{stranger.cell_id} is in no plan of this study" in text
+    assert stranger.cell_id in {row["cell_id"] for row in rows(study, "runs")}
+
+
+def test_a_copied_folder_is_named_and_changes_no_table(study):
+    said(study)
+    before = (study.folder / "tables/strong.csv").read_text()
+    shutil.copytree(study.cell_dir(CELLS[0].cell_id), study.cell_dir("copy"))
+    _, text = said(study)
+    assert f"cell.json is of another cell, {CELLS[0].cell_id}" in text
+    assert (study.folder / "tables/strong.csv").read_text() == before
+
+
+def test_a_time_that_is_not_a_number_is_no_time(study):
+    made = record(CELLS[0])
+    broken = replace(made, epochs=(*made.epochs[:-1], replace(made.epochs[-1], train_loss=float("nan"))))
+    (study.cell_dir(CELLS[0].cell_id) / "record.json").write_text(to_json(broken))
+    said(study)
+    assert {row["cell_id"]: row["train_loss"] for row in rows(study, "runs")}[CELLS[0].cell_id] == ""
+
+
+def test_helpers_read_the_same_as_one_process(study, monkeypatch):
+    alone = gather(Study(study.folder))
+    (study.cell_dir(CELLS[3].cell_id) / "record.json").write_text("{")
+    partly = gather(Study(study.folder))
+    monkeypatch.setattr(reading, "_SHARE_FROM", 1)
+    monkeypatch.setattr(reading, "_CHUNK", 1)
+    monkeypatch.setattr(reading.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert gather(Study(study.folder)) == partly
+    finish(study, CELLS[3], (9.0, 2.1, 2.0))
+    assert gather(Study(study.folder)) == alone
+
+
+def die(start):
+    """A helper that is ended from outside at its second piece of work."""
+    if start:
+        os._exit(9)
+    return reading._mine[0].chunk(start)
+
+
+def test_a_helper_that_dies_costs_no_record(study, monkeypatch):
+    alone = gather(Study(study.folder))
+    monkeypatch.setattr(reading, "_SHARE_FROM", 1)
+    monkeypatch.setattr(reading, "_CHUNK", 1)
+    monkeypatch.setattr(reading, "_chunk", die)
+    monkeypatch.setattr(reading.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert gather(Study(study.folder)) == alone
+
+
+def test_runs_from_elsewhere_become_the_same_tables(tmp_path):
+    console = Console(file=io.StringIO(), width=250, markup=False)
+    paths = collect_runs([run(1, (10.0,)), run(2, (5.0,))], tmp_path / "out", console, problems=["line 3: no gpus"])
+    assert (tmp_path / "out/tables/strong.csv") in paths
+    assert "line 3: no gpus" in console.file.getvalue()
+    assert collect_runs([], tmp_path / "none", console) == []

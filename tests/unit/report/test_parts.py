@@ -1,0 +1,267 @@
+"""What the page is made of: tables, machines, questions, fits, proposals; each rule without a page around it."""
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.analysis.builders import run, series_from, without_time
+from tests.unit.report.contents import HOSTILE, empty, proposal
+from vit_sweep.analysis.laws.fits import fit
+from vit_sweep.analysis.series.bootstrap import with_intervals
+from vit_sweep.plan.plan import PlannedPoint
+from vit_sweep.record.machine import Fingerprint, Gpu
+from vit_sweep.report.page import asked, judged, machines, methods, modelled
+from vit_sweep.report.page.content import Interval
+from vit_sweep.report.page.from_tables import MOST_ROWS, shown
+from vit_sweep.report.page.markdown import markdown
+from vit_sweep.report.page.methods import METHODS
+from vit_sweep.report.page.proposal import choose, propose, run_hours
+from vit_sweep.report.tables.table import Column, Table
+
+COLUMNS = (
+    Column(name="model", title="model", meaning="."),
+    Column(name="gpus", title="GPUs", meaning="."),
+    Column(name="speedup", title="speedup", meaning="S."),
+    Column(name="speedup_low", title="low", meaning=".", bound_of="speedup"),
+    Column(name="speedup_high", title="high", meaning=".", bound_of="speedup"),
+    Column(name="efficiency", title="eff. %", meaning=".", percent=True),
+    Column(name="note", title="note", meaning="."),
+)
+
+
+def table(**changes):
+    """Two points of one model."""
+    rows = (
+        {"model": "b", "gpus": 1, "speedup": 1.0, "speedup_low": None, "speedup_high": None, "efficiency": 1.0,
+         "note": None},
+        {"model": "b", "gpus": 2, "speedup": 1.9, "speedup_low": 1.8, "speedup_high": 2.0, "efficiency": 0.95,
+         "note": ""},
+    )  # fmt: skip
+    return replace(Table(name="strong", title="Strong", columns=COLUMNS, rows=rows), **changes)
+
+
+# --- tables ----------------------------------------------------------------------------------------------
+
+
+def test_bounds_join_their_number_equal_columns_are_said_once_and_empty_ones_are_left_out():
+    made = shown(table())
+    assert [column.name for column in made.columns] == ["gpus", "speedup", "efficiency"]
+    assert made.rows == ((1, 1.0, 1.0), (2, Interval(value=1.9, low=1.8, high=2.0), 0.95))
+    assert made.said_once == (("model", "b"),)
+    assert [column.unit for column in made.columns] == ["", "", "%"]
+
+
+def test_a_column_is_kept_and_moved_where_that_is_asked():
+    made = shown(table(), first=("efficiency",), keep=("model",))
+    assert [column.name for column in made.columns] == ["efficiency", "model", "gpus", "speedup"]
+
+
+def test_a_table_whose_columns_are_all_equal_still_has_one():
+    made = shown(table(columns=COLUMNS[:1]))
+    assert [column.name for column in made.columns] == ["model"] and len(made.rows) == 2
+
+
+# --- machines --------------------------------------------------------------------------------------------
+
+
+def machine(host="node0", **gpu):
+    return Fingerprint(rank=0, host=host, cpu="EPYC", gpu=Gpu(**({"model": "T4", "serial": "abc"} | gpu)))
+
+
+def test_a_fingerprint_is_of_what_makes_machines_alike():
+    same = machines.fingerprint(machine("node1", serial="def", sm_clock_mhz=300))
+    assert machines.fingerprint(machine()) == same
+    assert machines.fingerprint(machine(model="A40")) != same
+
+
+def test_few_machines_stand_side_by_side_and_many_one_below_the_other():
+    runs = [run(1, seed=n, machine=(machine(f"node{n}"),)) for n in range(6)]
+    few, many = machines.machines(runs[:2])[0], machines.machines(runs)[0]
+    assert [column.name for column in few.columns] == ["fact", "node0 1", "node1 2"]
+    assert ("GPU model", "T4", "T4") in few.rows
+    assert len(many.rows) == 6 and many.columns[0].name == "host"
+
+
+def test_unlike_gpus_and_flags_are_said():
+    runs = [run(1, machine=(machine(),)), run(2, machine=(machine("b", model="A40"),), flags=("throttled",))]
+    said = machines.remarks(runs)
+    assert "Not all GPUs are alike: GPU model: A40 (on b), T4 (on node0)." in said
+    assert "throttled: g2-s0." in said
+
+
+def test_without_any_machine_it_is_said_how_many_are_unknown():
+    assert machines.machines([run(1)]) == ()
+    assert machines.remarks([run(1)]) == ("1 of 1 runs recorded no machine: g1-s0.",)
+
+
+# --- what was asked --------------------------------------------------------------------------------------
+
+
+def point(cell_id="a", reasons=(), **axes):
+    return PlannedPoint(point_id="p", axes={"gpus": 1, "model": "b"} | axes, cell_id=cell_id, reasons=reasons)
+
+
+def test_axes_that_vary_come_first_numbers_by_size():
+    points = [point(gpus=n) for n in (16, 2, 1)]
+    assert asked.axes(points) == (("gpus", "1, 2, 16"), ("model", "b"))
+
+
+def test_a_combination_that_cannot_run_is_a_failure_with_its_reason():
+    points = [point(), point(cell_id=None, reasons=("too many GPUs",), gpus=64)]
+    (lost, never) = asked.failures(points, [without_time(1, "oom", cause="gpu_memory", note="full")])
+    assert (lost.what, lost.status, lost.cause, lost.sentence) == ("g1-s0", "oom", "gpu_memory", "full")
+    assert (never.status, never.sentence) == ("infeasible", "too many GPUs") and "gpus=64" in never.what
+    assert asked.status_line(points, [run(1), without_time(2)]) == (
+        "1 of 2 cells are done, 1 failed, 1 combination cannot run."
+    )
+
+
+def test_commands_are_quoted_and_foreign_entries_are_left_out():
+    study = {"commands": [{"arguments": ["-m", "gpus=1,2", "name=a b"], "at": "t", "git_commit": None}, "damaged"]}
+    (command,) = asked.commands(study)
+    assert command.line == "python -m vit_sweep -m gpus=1,2 'name=a b'" and command.commit == ""
+    assert asked.to_type((command,), "s") == (command.line, "python -m vit_sweep report s")
+    assert asked.commands({}) == () and asked.to_type((), "s") == ()
+
+
+# --- fits and answers ------------------------------------------------------------------------------------
+
+
+def amdahl(serial, counts=(1, 2, 4, 8), runs=3):
+    """A series that follows the law, with repeats."""
+    times = {p: 100 * (serial + (1 - serial) / p) for p in counts}
+    return with_intervals(
+        series_from({p: [[time * (1 + 0.001 * n), time] for n in range(runs)] for p, time in times.items()})
+    )
+
+
+def test_the_law_that_predicts_best_is_marked_and_goes_one_step_on():
+    series = amdahl(0.05)
+    fits = modelled.fits_of(series, fit(series))
+    (chosen,) = [one for one in fits if one.chosen]
+    assert chosen.law == "Amdahl" and chosen.error is not None and chosen.error < 0.01
+    assert chosen.remarks[0].startswith("On 16 GPUs, which nobody measured, an epoch would take ")
+    refused = next(one for one in fits if one.refusal)
+    assert refused.refusal.startswith("Needs 5 GPU counts")
+
+
+def test_answers_are_split_into_question_and_sentence():
+    series = amdahl(0.05)
+    found = modelled.answers_of(series, fit(series), threshold=0.8, alone=True)
+    assert found[0].question == "Largest GPU count with an efficiency of 80% or more"
+    assert found[0].answer.startswith("4, measured") and found[0].answer.endswith(".")
+    assert not any(answer.about for answer in found)
+
+
+def test_many_series_become_a_table():
+    found = [(amdahl(s), fit(amdahl(s))) for s in (0.01, 0.05)]
+    assert modelled.answers_table(found, threshold=0.8) is None
+    made = modelled.answers_table([*found, found[0]], threshold=0.8)
+    assert [row[1] for row in made.rows][1] == 4 and len(made.rows) == 3
+
+
+def test_words_to_type_keep_their_small_letters():
+    assert modelled.sentence("gpus=16 would help") == "gpus=16 would help."
+    assert modelled.sentence("no law") == "No law." and modelled.sentence(" ") == ""
+
+
+# --- methods ---------------------------------------------------------------------------------------------
+
+
+def test_the_methods_say_what_was_set():
+    said = methods.lead([run(1, conditions={"warmup_steps": "5"}), run(4, seed=1)], versions=(("torch", "2.11"),))
+    assert said[0] == "2 runs with a time, on 1 to 4 GPUs, with 2 epochs each that count."
+    assert "Seeds: 0, 1." in said[1] and said[2].endswith(": 5.") and said[3] == "Versions: torch 2.11."
+    assert "No run has a time" in methods.lead([])[0]
+
+
+def test_every_column_of_the_scaling_tables_that_is_a_formula_has_its_definition():
+    said = " ".join(formula.text + formula.term for formula in METHODS).lower()
+    for word in ("speedup", "efficiency", "serial fraction", "bootstrap", "warm-up", "exposed", "mfu", "throughput",
+                 "bus bandwidth", "straggler", "gpu hours", "held out"):  # fmt: skip
+        assert word in said, word
+
+
+# --- the audit -------------------------------------------------------------------------------------------
+
+
+def test_what_makes_a_claim_fall_comes_first_and_ends_as_a_sentence():
+    from vit_sweep.analysis.audit.judge import audit
+
+    verdict = audit([run(p, (10.0 / p,) * 2, micro_batch=16) for p in (1, 2, 4)])
+    found = judged.findings_of(verdict)
+    assert found and found[0].bad and found[0].verdict.startswith("falls: ")
+    assert [one.bad for one in found] == sorted((one.bad for one in found), reverse=True)
+    assert all(one.sentence.endswith(".") for one in found)
+    claims, three = judged.tables_of(verdict, prefix="x-")
+    assert claims.name == "x-claims" and three.name == "x-three-speedups" and len(three.rows) == 2
+
+
+# --- proposals -------------------------------------------------------------------------------------------
+
+
+def test_the_lower_end_of_the_interval_decides_so_that_noise_buys_no_gpus():
+    # 2 GPUs: efficiency 0.81 in the middle; one of three runs is much slower.
+    series = with_intervals(series_from({1: [[100.0]] * 3, 2: [[61.7], [61.7], [75.0]]}))
+    two = series.points[1]
+    assert two.efficiency.value > 0.8 > two.efficiency.low
+    assert choose(series, 0.8) is series.baseline
+    assert choose(series, 0.6) is two
+
+
+def test_no_count_is_chosen_beyond_one_that_falls_below():
+    series = series_from({1: [100.0], 2: [80.0], 4: [26.0]})
+    assert choose(series, 0.8).gpus == 1
+
+
+def test_gpu_hours_are_gpus_times_wall_time():
+    # 3 epochs of 10 s on 4 GPUs, 30 s computing; the job held its GPUs 36 s: 6 s of start-up.
+    series = series_from({4: [10.0, 10.0]}, job_s=36.0)
+    assert run_hours(series.points[0]).value == pytest.approx(4 * 36 / 3600)
+    bare = series_from({4: [10.0, 10.0]})
+    assert run_hours(bare.points[0]).value == pytest.approx(4 * 30 / 3600)
+
+
+def test_the_request_is_a_run_at_the_chosen_count_times_its_repeats():
+    series = amdahl(0.03)
+    made = propose((series,), [r for p in series.points for r in p.runs], threshold=0.8, study_bytes=2_000_000)
+    (row,) = made.resources.rows
+    each = run_hours(series.points[3])
+    assert row[1] == 8 and row[5] == 3
+    assert row[6].value == pytest.approx(3 * each.value) and row[6].low == pytest.approx(3 * each.low)
+    assert [r[-1] for r in made.evidence.rows] == [False, False, False, True]
+    assert ("this study's folder", "2 MB") in made.storage
+    assert any("the global batch grows" in caveat for caveat in made.caveats)
+
+
+def test_a_series_without_a_baseline_asks_for_nothing_and_says_why():
+    from vit_sweep.analysis.series.grouping import group
+    from vit_sweep.plan.point import Scaling
+
+    (series,) = group([without_time(1), run(2, (50.0,))], Scaling.STRONG)
+    made = propose((series,), [], threshold=0.8)
+    assert made.resources.rows == () and "nothing can be asked for" in made.resources.empty
+    assert any("no baseline" in caveat for caveat in made.caveats)
+
+
+def test_markdown_keeps_hostile_words_as_text(tmp_path):
+    asked_for = replace(proposal(tmp_path), summary=(HOSTILE, "a | b\nc"))
+    text = markdown(replace(empty(), study="x*y_z", proposal=asked_for), figure="figures/a b.png")
+    assert "# Compute time proposal: x\\*y\\_z" in text
+    assert not re.search(r"(?<!\\)<script", text) and "a \\| b c" in text
+    assert "](figures/a%20b.png)" in text
+    widths = {line.count("|") - line.count("\\|") for line in text.splitlines() if line.startswith("| ")}
+    assert widths == {4, 9}  # the two tables: three and eight columns
+
+
+def test_a_report_without_a_proposal_has_no_markdown():
+    with pytest.raises(ValueError, match="no proposal"):
+        markdown(empty())
+
+
+def test_a_very_long_table_is_cut_and_says_where_the_rest_is():
+    rows = tuple({**table().rows[0], "gpus": number} for number in range(MOST_ROWS + 1))
+    made = shown(table(rows=rows))
+    assert len(made.rows) == MOST_ROWS
+    assert made.notes == (f"The first {MOST_ROWS:,} of {MOST_ROWS + 1:,} rows; tables/strong.csv has all.",)

@@ -1,0 +1,157 @@
+"""A report's page without a browser: nothing in a study's words becomes markup, and nothing empty stays silent."""
+
+import base64
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from tests.unit.report.contents import HOSTILE, empty, figure, full, scaling_table
+from vit_sweep.report.page import render
+from vit_sweep.report.page.content import Column, Interval, Table
+from vit_sweep.report.page.methods import METHODS
+from vit_sweep.report.tables.numbers import exact, short
+
+_VOID = {"meta", "link", "img", "input", "br"}
+
+
+class Page(HTMLParser):
+    """What elements a page has, and whether they nest."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.open = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+        self.open.pop()
+
+    def of(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def test_hostile_words_stay_words(tmp_path):
+    text = render.page(full(tmp_path))
+    page = Page(text)
+    assert page.open == []
+    assert len(page.of("script")) == 1 and len(page.of("style")) == 1
+    assert all("onerror" not in attributes for _, attributes in page.elements)
+    assert all(image["src"].startswith("data:image/") for image in page.of("img"))
+    assert "&lt;script&gt;document.title" in text and "{{ 7 * 7 }}" in text
+    assert any(image["alt"] == HOSTILE for image in page.of("img"))
+
+
+def test_no_element_has_a_style_or_a_handler_of_its_own(tmp_path):
+    page = Page(render.page(full(tmp_path)))
+    assert [a for _, a in page.elements if "style" in a or any(name.startswith("on") for name in a)] == []
+
+
+def test_every_part_says_in_words_that_it_is_empty():
+    text = render.page(empty())
+    sections = re.findall(r'<section id="([a-z]+)".*?</section>', text, flags=re.DOTALL)
+    assert sections == [
+        "summary",
+        "asked",
+        "machines",
+        "tables",
+        "figures",
+        "models",
+        "audit",
+        "failures",
+        "methods",
+        "reproduce",
+    ]
+    for name in sections:
+        body = re.search(rf'<section id="{name}".*?</section>', text, flags=re.DOTALL).group()
+        assert 'class="empty"' in body, f"{name} has nothing and does not say so"
+
+
+def test_a_table_without_rows_says_why(tmp_path):
+    text = render.page(full(tmp_path))
+    assert '<p class="empty">No pair.</p>' in text
+
+
+def test_ids_are_unique_and_every_inner_link_has_its_end(tmp_path):
+    page = Page(render.page(full(tmp_path)))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert sorted(ids) == sorted(set(ids))
+    targets = [link["href"][1:] for link in page.of("a") if link["href"].startswith("#")]
+    assert targets and set(targets) <= set(ids)
+
+
+def test_the_policy_names_this_style_and_script_and_forbids_the_rest(tmp_path):
+    text = render.page(full(tmp_path))
+    policy = next(
+        meta["content"] for meta in Page(text).of("meta") if meta.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy.startswith("default-src 'none';") and "unsafe" not in policy
+    for tag, directive in (("style", "style-src"), ("script", "script-src")):
+        inside = re.search(rf"<{tag}>(.*?)</{tag}>", text, flags=re.DOTALL).group(1)
+        assert f"{directive} 'sha256-{render._digest(inside)}'" in policy
+
+
+def test_the_same_content_makes_the_same_page(tmp_path):
+    assert render.page(full(tmp_path)) == render.page(full(tmp_path))
+
+
+def test_a_very_large_drawing_is_put_in_as_pixels(tmp_path):
+    drawn = figure(tmp_path)
+    pixels = tmp_path / "strong-speedup.png"
+    pixels.write_bytes(b"\x89PNG small")
+    both = replace(drawn, files=(*drawn.files, str(pixels)))
+    assert render.picture(both).address.startswith("data:image/svg+xml;base64,")
+    (tmp_path / "strong-speedup.svg").write_text("<svg>" + " " * render.LARGEST_SVG + "</svg>")
+    assert base64.b64decode(render.picture(both).address.split(",")[1]) == b"\x89PNG small"
+
+
+def test_a_figure_without_a_picture_is_an_error_with_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match="figure lost"):
+        render.picture(figure(tmp_path, "lost", files=("lost.pdf",)))
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "said"),
+    [
+        (1813.42, "s", "1813"), (0.99537, "%", "99.5"), (12345, "", "12,345"), (1234567.8, "", "1,234,568"),
+        (0.000012, "s", "1.20 × 10⁻⁵"), (3, "", "3"), (None, "", "–"), (math.nan, "", "–"), (math.inf, "", "∞"),
+        (-0.0129, "", "−0.0129"), (True, "", "yes"), ("", "", "–"), (2.1e12, "", "2.10 × 10¹²"), (0.0, "", "0"),
+        (Interval(value=1.5, low=1.25, high=2.0), "", "1.50 [1.25, 2.00]"),
+        (Interval(value=0.923, low=0.901, high=0.94), "%", "92.3 [90.1, 94.0]"), (Interval(value=0.5), "%", "50.0"),
+        (Interval(value=81234.5, low=80000.0, high=83000.0), "", "81,234 [80,000, 83,000]"),
+    ],
+)  # fmt: skip
+def test_numbers_are_short_for_people(value, unit, said):
+    assert short(value, unit) == said
+
+
+def test_numbers_are_whole_for_machines():
+    assert [exact(v) for v in (0.1 + 0.2, None, math.nan, True, "a", Interval(value=1 / 3))] == [
+        "0.30000000000000004", "", "", "true", "a", "0.3333333333333333"
+    ]  # fmt: skip
+
+
+def test_a_column_is_of_numbers_only_if_all_its_fields_are():
+    columns = (Column(name="a"), Column(name="b"), Column(name="c"))
+    table = Table(name="t", title="t", columns=columns, rows=((1, "1", None), (2.5, 2, None), (None, 3, None)))
+    assert [render.numeric(table, column) for column in columns] == [True, False, False]
+
+
+def test_the_table_keeps_full_numbers_and_intervals_beside_the_short_ones(tmp_path):
+    content = replace(empty(), tables=(scaling_table(),))
+    text = render.page(content)
+    assert f'data-v="{1813.4 / 892.3!r}"' in text and f'data-low="{1775.0 / 892.3!r}"' in text
+
+
+def test_each_definition_has_a_source_and_each_formula_its_words():
+    for definition in METHODS:
+        assert definition.source and definition.text
+        assert bool(definition.mathml) == bool(definition.plain)
+    assert len({definition.term for definition in METHODS}) == len(METHODS)

@@ -1,0 +1,150 @@
+"""Tables as text and files: what people read is rounded by its interval, what programs read is whole."""
+
+import csv
+import io
+import json
+import re
+
+import pyarrow.parquet as pq
+import pytest
+from rich.console import Console
+
+from tests.unit.analysis.builders import run, without_time
+from vit_sweep.analysis.series.bootstrap import with_intervals
+from vit_sweep.analysis.series.grouping import group
+from vit_sweep.cli import show
+from vit_sweep.plan.point import Scaling
+from vit_sweep.report.tables.columns import COLUMNS
+from vit_sweep.report.tables.rounding import field
+from vit_sweep.report.tables.scaling import scaling_table
+from vit_sweep.report.tables.table import Column, table
+from vit_sweep.report.tables.text import latex, to_csv, to_latex, to_markdown
+from vit_sweep.report.tables.write import to_parquet, write_tables
+
+
+def strong(*runs):
+    """The strong table of these runs, intervals included."""
+    return scaling_table([with_intervals(one) for one in group(runs, Scaling.STRONG)], (), Scaling.STRONG)
+
+
+REPEATED = strong(*(run(gpus, (10.0 / gpus + seed / 10,), seed=seed) for gpus in (1, 2) for seed in range(3)))
+SINGLE = strong(run(1, (10.0,)), run(2, (6.0,), note="50 % & more_words #1 {x} $5 ~ ^ \\ <a|b>"))
+
+
+def shown(name, value, low=None, high=None, **row):
+    return field(COLUMNS[name], {name: value, f"{name}_low": low, f"{name}_high": high, "n": 3, **row})
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "text"),
+    [
+        (12.3456, 12.1, 12.6, "12.35 [12.10, 12.60]"),
+        (1234.5, 1200.0, 1300.0, "1234 [1200, 1300]"),
+        (0.012342, 0.0121, 0.0126, "0.01234 [0.01210, 0.01260]"),
+        (2.0, 2.0, 2.0, "2.000 [2.000, 2.000]"),
+    ],
+)
+def test_a_number_has_the_digits_that_its_interval_supports(value, low, high, text):
+    assert shown("epoch_s", value, low, high) == text
+
+
+def test_percent_is_rounded_by_its_interval_too():
+    assert shown("efficiency", 0.8734, 0.861, 0.879) == "87.3 % [86.1, 87.9]"
+
+
+def test_one_run_says_n_1_and_the_baseline_does_not():
+    assert shown("epoch_s", 12.3456, n=1) == "12.35 [n=1]"
+    assert shown("speedup", 1.5, n=1, gpus=2, baseline_gpus=1) == "1.5 [n=1]"
+    assert shown("speedup", 1.0, n=1, gpus=1, baseline_gpus=1) == "1"
+
+
+def test_what_is_not_known_is_a_dash():
+    assert shown("epoch_s", None) == "–"
+
+
+def test_csv_holds_every_column_in_full_precision():
+    read = list(csv.DictReader(io.StringIO(to_csv(REPEATED))))
+    assert list(read[0]) == [column.name for column in REPEATED.columns]
+    for line, row in zip(read, REPEATED.rows, strict=True):
+        for name in ("epoch_s", "epoch_s_low", "speedup", "efficiency_high"):
+            assert line[name] == ("" if row[name] is None else repr(row[name]))
+
+
+def test_markdown_is_a_table_of_equally_many_fields_with_the_intervals_in_it():
+    text = to_markdown(SINGLE)
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    assert len(lines) == 4
+    assert "model=vit_b_16" in text
+    assert "6 [n=1]" in text
+    assert "\\|b>" in text
+    assert re.search(r"5\.10 \[5\.00, 5\.20\]", to_markdown(REPEATED))
+
+
+def test_latex_has_booktabs_rules_a_caption_a_label_and_equally_many_fields():
+    text = to_latex(SINGLE)
+    for word in ("\\toprule", "\\midrule", "\\bottomrule", "\\label{tab:strong}", "\\caption{Strong scaling"):
+        assert text.count(word) == 1
+    columns = len(re.search(r"\\begin\{tabular\}\{([lr]+)\}", text)[1])
+    body = [line for line in text.splitlines() if line.endswith("\\\\")]
+    assert len(body) == 3
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {columns - 1}
+    assert text.count("{") - text.count("\\{") == text.count("}") - text.count("\\}")
+
+
+def test_latex_escapes_whatever_means_something_to_it():
+    assert latex("50 % & a_b #1 {x} $5 ~ ^ \\") == (
+        r"50 \% \& a\_b \#1 \{x\} \$5 \textasciitilde{} \textasciicircum{} \textbackslash{}"
+    )
+    assert "more\\_words" in to_latex(SINGLE)
+
+
+def test_parquet_comes_back_with_types_values_and_units(tmp_path):
+    (tmp_path / "t.parquet").write_bytes(to_parquet(REPEATED))
+    read = pq.read_table(tmp_path / "t.parquet")
+    assert read.to_pylist() == [dict(row) for row in REPEATED.rows]
+    assert str(read.schema.field("epoch_s").type) == "double"
+    assert str(read.schema.field("gpus").type) == "int64"
+    assert str(read.schema.field("oversubscribed").type) == "bool"
+    for column in REPEATED.columns:
+        about = read.schema.field(column.name).metadata
+        assert about[b"unit"].decode() == column.unit
+        assert about[b"meaning"].decode() == column.meaning
+    assert read.schema.metadata[b"title"].decode() == REPEATED.title
+    assert json.loads(read.schema.metadata[b"notes"]) == list(REPEATED.notes)
+
+
+def test_a_column_of_several_kinds_is_text_in_parquet():
+    known = {"mixed": Column(name="mixed", title="mixed", meaning="Anything.")}
+    made = table("runs", "Mixed", ["mixed"], [{"mixed": 1}, {"mixed": "one"}, {"mixed": None}], known=known)
+    assert pq.read_table(io.BytesIO(to_parquet(made))).to_pylist() == [
+        {"mixed": "1"},
+        {"mixed": "one"},
+        {"mixed": None},
+    ]
+
+
+def test_files_of_a_table_that_is_no_more_are_removed_and_no_others(tmp_path):
+    first = write_tables([REPEATED], tmp_path)
+    assert sorted(path.name for path in first) == ["strong.csv", "strong.md", "strong.parquet", "strong.tex"]
+    (tmp_path / "mine.csv").write_text("kept")
+    assert write_tables([], tmp_path) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.csv"]
+
+
+def test_a_table_without_rows_is_none():
+    assert scaling_table((), (), Scaling.STRONG) is None
+
+
+def test_the_terminal_shows_intervals_and_says_what_is_equal_once():
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(show.scaling(REPEATED))
+    text = console.export_text()
+    assert "5.10 [5.00, 5.20]" in text
+    assert text.count("vit_b_16") == 1
+
+
+def test_the_terminal_says_why_nothing_is_compared():
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(show.scaling(strong(without_time(1), run(2, (5.0,)))))
+    assert "no baseline: gpus=1" in console.export_text()

@@ -1,0 +1,303 @@
+"""Tables show every asked cell, whatever became of it, with numbers that a pencil confirms."""
+
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launchers.profile import Device
+from tests.unit.analysis.builders import run, without_time
+from tests.unit.builders import cell, point, record, result, series
+from vit_sweep.analysis.series import bootstrap
+from vit_sweep.analysis.series.bootstrap import with_intervals
+from vit_sweep.analysis.series.grouping import group
+from vit_sweep.outcome.result import Status
+from vit_sweep.plan.memory import CONTEXT_GIB
+from vit_sweep.plan.plan import make_plan
+from vit_sweep.plan.point import Scaling
+from vit_sweep.record.learning import Reached
+from vit_sweep.report.tables.accuracy import reached_by
+from vit_sweep.report.tables.columns import COLUMNS
+from vit_sweep.report.tables.every import NAMES, tables_of
+from vit_sweep.report.tables.pairs import SAME, UNKNOWN
+from vit_sweep.report.tables.runs import imported_row, run_row
+from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
+from vit_sweep.report.tables.scaling import SCALING_COLUMNS, scaling_table
+from vit_sweep.runs.of_study import runs_of
+
+BOTH = (series(), series(Scaling.WEAK))
+NOT_DONE = ("failed", "running", "queued", "missing")
+MIXED = [
+    result(cell(), record=record(cell())),
+    *(result(cell(gpus=2 * n), status=status, detail=f"why {status}") for n, status in enumerate(NOT_DONE, start=1)),
+]
+POINTS = make_plan([point(), point(gpus=33), point(gpus=4, nodes=3), point(gpus=64, scaling=Scaling.WEAK)]).points
+
+
+def tables(runs, points=(), *, reached=None, rows=None):
+    """Every table of runs, by name."""
+    lines = [with_intervals(one) for mode in Scaling for one in group(runs, mode)]
+    rows = [imported_row(one) for one in runs] if rows is None else rows
+    made = tables_of(runs, lines, rows, statistics=bootstrap, points=points, reached=reached)
+    return {table.name: table for table in made}
+
+
+def of_results(results, points=()):
+    runs = runs_of(results)
+    return tables(runs, points, rows=[run_row(one, made) for one, made in zip(runs, results, strict=True)])
+
+
+def strong(results, points=()):
+    return scaling_table(group(runs_of(results), Scaling.STRONG), points, Scaling.STRONG).rows
+
+
+def test_every_asked_cell_appears_with_its_status_and_reason():
+    found = of_results(MIXED)
+    for name in ("strong", "runs"):
+        rows = found[name].rows
+        assert sorted(row["cell_id"] for row in rows) == sorted(asked.file.cell_id for asked in MIXED)
+        assert {row["status"] for row in rows} == {"done", *NOT_DONE}
+        assert all(row["note"] == f"why {row['status']}" for row in rows if row["status"] != "done")
+
+
+def test_a_row_has_exactly_the_columns_of_the_table_in_their_order():
+    found = of_results(MIXED, POINTS)
+    assert [column.name for column in found["strong"].columns] == list(SCALING_COLUMNS)
+    for table in found.values():
+        assert all(list(row) == [column.name for column in table.columns] for row in table.rows)
+
+
+def test_a_cell_that_serves_both_scalings_appears_in_both_tables():
+    found = of_results([result(cell(), *BOTH, record=record(cell()))])
+    assert found["strong"].rows[0]["cell_id"] == found["weak"].rows[0]["cell_id"] == cell().cell_id
+    assert found["runs"].rows[0]["scaling"] == "strong weak"
+
+
+def test_a_cell_appears_only_in_the_table_of_its_scaling():
+    found = of_results([result(cell(), series(Scaling.WEAK), record=record(cell()))])
+    assert "strong" not in found
+    assert len(found["weak"].rows) == 1
+
+
+@pytest.mark.parametrize(("mode", "gpus"), [(Scaling.STRONG, [33, 4]), (Scaling.WEAK, [64])])
+def test_an_infeasible_point_appears_in_the_table_of_its_scaling_with_its_reasons(mode, gpus):
+    rows = scaling_table((), POINTS, mode).rows
+    assert [row["gpus"] for row in rows] == gpus
+    reasons = {made.axes["gpus"]: "; ".join(made.reasons) for made in POINTS}
+    for row in rows:
+        assert (row["status"], row["note"]) == ("infeasible", reasons[row["gpus"]])
+        assert (row["epoch_s"], row["speedup"], row["cell_id"]) == (None, None, None)
+
+
+def test_infeasible_points_are_runs_that_never_were_and_failures():
+    found = of_results(MIXED, POINTS)
+    runs = [row for row in found["runs"].rows if row["status"] == "infeasible"]
+    assert [(row["gpus"], row["scaling"]) for row in runs] == [(33, "strong"), (4, "strong"), (64, "weak")]
+    failures = [row for row in found["failures"].rows if row["status"] == "infeasible"]
+    assert [row["sentence"] for row in failures] == [row["note"] for row in runs]
+    assert all("use " in row["note"] for row in runs)
+
+
+def test_only_what_ended_without_a_time_is_a_failure():
+    rows = of_results(MIXED)["failures"].rows
+    assert [(row["status"], row["sentence"]) for row in rows] == [
+        ("failed", "why failed"), ("missing", "why missing"),
+    ]  # fmt: skip
+
+
+def test_a_scaling_row_holds_the_measured_numbers():
+    (row,) = strong([result(cell(), record=record(cell(), (9.0, 2.0, 4.0)))])
+    assert (row["epoch_s"], row["n"], row["epochs_counted"], row["first_epoch_s"]) == (3.0, 1, 2, 9.0)
+    assert row["within"] == pytest.approx((4 - 2) / 3)
+    assert (row["between"], row["epoch_s_low"], row["epoch_s_high"]) == (None, None, None)
+    assert (row["speedup"], row["efficiency"], row["batch"], row["placement"]) == (1, 1, 16, "packed")
+    assert (row["train_accuracy"], row["test_accuracy"]) == (0.25, 0.125)
+
+
+def test_speedup_efficiency_and_serial_fraction_are_those_of_a_pencil():
+    rows = tables([run(1, (12.0,)), run(4, (4.0,))])["strong"].rows
+    assert (rows[1]["speedup"], rows[1]["efficiency"], rows[1]["baseline_gpus"]) == (3.0, 0.75, 1)
+    assert rows[1]["serial_fraction"] == pytest.approx((1 / 3 - 1 / 4) / (1 - 1 / 4))
+    weak = tables([run(1, (10.0,), scaling=Scaling.WEAK), run(4, (12.5,), scaling=Scaling.WEAK)])["weak"].rows
+    assert (weak[1]["efficiency"], weak[1]["speedup"], weak[1]["serial_fraction"]) == (0.8, 3.2, None)
+
+
+def test_repeats_are_one_row_with_both_spreads_and_an_interval():
+    times = [(9.0, 11.0), (10.0, 10.2), (12.0, 12.0)]
+    row = tables([run(2, one, seed=seed) for seed, one in enumerate(times)])["strong"].rows[0]
+    assert (row["epoch_s"], row["n"], row["epochs_counted"], row["seeds"]) == (10.1, 3, 6, "0 1 2")
+    assert row["between"] == pytest.approx((12 - 10) / 10.1)
+    assert row["within"] == pytest.approx(median([2 / 10, 0.2 / 10.1, 0]))
+    assert 9.0 <= row["epoch_s_low"] <= 10.1 <= row["epoch_s_high"] <= 12.0
+
+
+def test_without_a_baseline_nothing_is_compared_and_a_sentence_says_which_cell_to_run():
+    table = tables([without_time(1), run(2, (5.0,))])["strong"]
+    assert (table.rows[1]["speedup"], table.rows[1]["efficiency"]) == (None, None)
+    assert "no baseline: gpus=1 (g1-s0) is failed; run that cell" in table.rows[1]["note"]
+    assert len(table.notes) == 1
+    assert "run that cell" in table.notes[0]
+
+
+def test_a_run_on_other_gpus_stands_apart_at_the_end_with_its_reason():
+    odd = run(2, (5.0,), devices=("Tesla P4", "Tesla P4"))
+    row = tables([run(1), odd, run(4)])["strong"].rows[-1]
+    assert (row["status"], row["cell_id"], row["speedup"]) == ("apart", "g2-s0", None)
+    assert "Tesla P4" in row["note"]
+
+
+def test_one_gpu_count_gives_a_row_and_no_comparison_with_others():
+    (row,) = tables([run(8, (5.0,))])["strong"].rows
+    assert (row["gpus"], row["speedup"], row["serial_fraction"]) == (8, 1.0, None)
+
+
+def test_a_failed_repeat_is_counted_in_the_note_of_its_row():
+    (row,) = tables([run(2, seed=0), without_time(2, seed=1, note="out of memory")])["strong"].rows
+    assert (row["n"], row["status"], row["note"]) == (1, "done", "1 of 2 runs: failed: out of memory")
+
+
+def test_oversubscription_is_said_in_both_tables():
+    crowded = cell(gpus=4, device=Device.CPU)
+    found = of_results([result(crowded, record=record(crowded, host_cores=2))])
+    for name in ("strong", "runs"):
+        (row,) = found[name].rows
+        assert (row["oversubscribed"], row["note"]) == (True, "oversubscribed: 4 ranks on 2 core(s)")
+    assert "batch" not in found
+
+
+def test_a_run_row_names_where_and_with_what_it_ran():
+    made = cell(gpus=4, nodes=2)
+    (row,) = of_results([result(made, record=record(made))])["runs"].rows
+    assert (row["hosts"], row["devices"]) == ("node0 node1", "Tesla T4")
+    assert (row["version_python"], row["attempt"], row["job_id"]) == ("3.11", "1", "17_0")
+    assert (row["global_batch"], row["peak_memory_mib"], row["peak_host_mib"]) == (64, None, 500.0)
+
+
+def test_the_batch_effect_is_shown_at_equal_gpus_only():
+    runs = [run(2, (10.0,), micro_batch=16), run(2, (8.0,), micro_batch=32, run_id="b"), run(4, (5.0,), micro_batch=64)]
+    rows = tables(runs)["batch"].rows
+    assert [(row["gpus"], row["micro_batch"], row["throughput_ratio"]) for row in rows] == [
+        (2, 16, None), (2, 32, pytest.approx(10 / 8)),
+    ]  # fmt: skip
+    assert rows[0]["images_per_s"] == 6400 / 10
+
+
+def test_accumulation_is_compared_once_at_equal_micro_and_once_at_equal_global_batch():
+    runs = [
+        run(2, (10.0,), micro_batch=16, accum=1, run_id="a"),
+        run(2, (9.0,), micro_batch=16, accum=2, run_id="b"),
+        run(2, (11.0,), micro_batch=8, accum=2, run_id="c"),
+    ]
+    rows = tables(runs)["accumulation"].rows
+    assert [(row["held"], row["cell_id"]) for row in rows] == [
+        ("micro batch", "a"), ("micro batch", "b"), ("global batch", "a"), ("global batch", "c"),
+    ]  # fmt: skip
+
+
+def placed(placement, nodes, times, gpus=4, **changes):
+    return [
+        run(gpus, (time,), placement=placement, nodes=nodes, run_id=f"{placement}{i}", seed=i, **changes)
+        for i, time in enumerate(times)
+    ]
+
+
+def test_placements_are_paired_at_equal_work_with_the_ratio_of_a_pencil():
+    runs = placed("packed", 1, (10.0, 10.1, 10.2)) + placed("spread", 4, (12.0, 12.1, 12.2))
+    (row,) = tables(runs)["placement"].rows
+    assert (row["reference"], row["reference_nodes"], row["placement"], row["nodes"]) == ("packed", 1, "spread", 4)
+    assert row["time_ratio"] == pytest.approx(12.1 / 10.1)
+    assert (row["verdict"], row["n"], row["reference_n"]) == ("slower", 3, 3)
+    assert row["time_ratio_low"] > 1
+
+
+@pytest.mark.parametrize(
+    ("packed", "spread", "verdict"),
+    [((10.0, 11.0), (10.5, 10.4), SAME), ((10.0,), (12.0, 12.1), UNKNOWN), ((12.0, 12.1), (10.0, 10.1), "faster")],
+)
+def test_placements_that_cannot_be_told_apart_are_called_so(packed, spread, verdict):
+    (row,) = tables(placed("packed", 1, packed) + placed("spread", 4, spread))["placement"].rows
+    assert row["verdict"] == verdict
+
+
+def test_placements_of_other_work_or_gpus_are_no_pair():
+    other = placed("spread", 4, (12.0,), micro_batch=32) + placed("spread", 2, (12.0,), gpus=2)
+    assert "placement" not in tables(placed("packed", 1, (10.0,)) + other)
+
+
+def test_engines_are_compared_with_the_lowest_zero_stage():
+    stages = [
+        run(2, (10.0 + n,), run_id=f"z{n}", conditions={"engine": f"zero{n}", "engine.zero_stage": f"{n}"})
+        for n in (3, 0)
+    ]  # fmt: skip
+    rows = tables(stages)["engines"].rows
+    assert [(row["engine"], row["zero_stage"], row["reference"], row["time_ratio"]) for row in rows] == [
+        ("zero0", 0, None, None), ("zero3", 3, "zero0", pytest.approx(1.3)),
+    ]  # fmt: skip
+
+
+def test_memory_stands_beside_what_was_predicted_context_included():
+    one = run(2, memory_mib=3000.0, memory_predicted_mib=4000.0)
+    (row,) = tables([one, without_time(4, status="oom", memory_predicted_mib=9000.0)])["memory"].rows[:1]
+    measured = 3000 + 1024 * CONTEXT_GIB
+    assert (row["measured_mib"], row["memory_error"]) == (measured, pytest.approx(measured / 4000 - 1))
+
+
+def test_cost_is_gpus_times_the_hours_that_jobs_held_them():
+    runs = [run(4, (36.0,), seed=seed, job_s=900.0, queue_wait_s=60.0, joules_per_image=0.5) for seed in range(3)]
+    table = tables(runs)["cost"]
+    (row,) = table.rows
+    assert (row["gpu_hours"], row["gpu_hours_per_epoch"], row["queue_wait_s"]) == (3.0, 4 * 36 / 3600, 60)
+    assert (row["images_per_joule"], row["joules_per_epoch"]) == (2.0, 3200.0)
+    assert "together 3 GPU-hours" in table.notes[0]
+
+
+def test_time_to_accuracy_sums_all_epochs_up_to_the_first_that_reaches_it():
+    fast = run(2, test_accuracy=(0.3, 0.6, 0.7), epoch_all_s=(20.0, 10.0, 10.0), run_id="a")
+    slow = run(2, test_accuracy=(0.3, 0.4, 0.7), epoch_all_s=(20.0, 10.0, 10.0), run_id="b", seed=1)
+    never = run(2, test_accuracy=(0.1, 0.2, 0.2), epoch_all_s=(20.0, 10.0, 10.0), run_id="c", seed=2)
+    reached = {one.run_id: (0.5, reached_by(one, 0.5)) for one in (fast, slow, never)}
+    (row,) = tables([fast, slow, never], reached=reached)["accuracy"].rows
+    assert (row["time_to_accuracy_s"], row["epochs_to_accuracy"], row["reached"], row["n"]) == (35.0, 2.5, 2, 3)
+    assert "never reached 0.5 in 3 epoch(s); the best was 0.2" in row["note"]
+    assert reached_by(run(), 0.5) == Reached(seconds=None, epoch=None, reason="its test accuracy was not recorded")
+
+
+def test_numbers_that_are_none_become_empty_fields():
+    wrong = record(cell())
+    wrong = replace(wrong, epochs=(*wrong.epochs[:-1], replace(wrong.epochs[-1], train_loss=float("nan"))))
+    (row,) = of_results([result(cell(), record=wrong)])["runs"].rows
+    assert (row["train_loss"], row["test_loss"]) == (None, 2.5)
+
+
+RUNS = [
+    *(run(gpus, (10.0 / gpus + seed / 10, 10.0 / gpus), seed=seed) for gpus in (1, 2, 4) for seed in range(3)),
+    *placed("spread", 4, (3.0, 3.2)),
+    run(2, (7.0,), micro_batch=32, run_id="big"),
+    without_time(8, note="lost"),
+]
+
+
+@given(st.permutations(RUNS))
+def test_the_order_of_runs_does_not_matter(shuffled):
+    assert tables(shuffled, rows=[]) == tables(RUNS, rows=[])
+
+
+@given(st.lists(st.sampled_from(RUNS), max_size=5))
+def test_duplicates_change_nothing(again):
+    assert tables(RUNS + again, rows=[]) == tables(RUNS, rows=[])
+
+
+def test_every_table_and_column_is_in_the_docs():
+    page = (Path(__file__).parents[2] / "docs" / "collecting.md").read_text()
+    assert [name for name in (*COLUMNS, *RUN_COLUMNS) if f"`{name}`" not in page and "_low" not in name
+            and "_high" not in name] == []  # fmt: skip
+    assert [name for name in NAMES if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("status", [status for status in Status if status.under_way])
+def test_what_is_under_way_has_not_failed(status):
+    found = tables([run(1, (10.0,)), without_time(2, status=status)])
+    assert "failures" not in found

@@ -1,0 +1,98 @@
+"""Runs of a study say what its records say, in the words of the analysis; what was not measured is None."""
+
+from dataclasses import replace
+
+import pytest
+
+from tests.unit.builders import MODEL, batch, cell, record, result, series
+from vit_sweep.analysis.series.grouping import group
+from vit_sweep.plan.point import Allocation, BatchPer, Pipeline, Precision, Scaling
+from vit_sweep.runs.of_study import conditions, run_of, runs_of, submissions
+from vit_sweep.study.journal import Event, entry_of
+
+
+def test_a_record_becomes_a_run_with_its_counted_epochs():
+    one = cell(gpus=2, nodes=1)
+    run = run_of(result(one, record=record(one, epoch_seconds=(9.0, 2.0, 4.0), job_s=30.0)))
+    assert (run.run_id, run.gpus, run.nodes, run.micro_batch, run.accum) == (one.cell_id, 2, 1, 16, 1)
+    assert (run.epoch_s, run.first_epoch_s, run.epoch_all_s) == ((2.0, 4.0), 9.0, (9.0, 2.0, 4.0))
+    assert (run.work, run.images) == (1600, one.images_per_epoch)
+    assert run.step_ms_by_rank == (60.0, 60.0)  # 50 steps an epoch: 40 ms and 80 ms, the median of all of them
+    assert run.test_accuracy == (0.125,) * 3
+    assert run.devices == ("Tesla T4",) * 2
+    assert (run.job_s, run.parts, run.memory_mib) == (30.0, None, None)
+    assert run.memory_predicted_mib > 0
+    assert not run.partial
+
+
+def test_the_only_epoch_counts_though_it_is_cold():
+    one = cell(epochs=1)
+    assert run_of(result(one, record=record(one, epoch_seconds=(9.0,)))).epoch_s == (9.0,)
+
+
+def test_a_cell_without_a_record_is_a_run_without_a_time():
+    run = run_of(result(cell(), status="oom", detail="out of memory"))
+    assert (run.status, run.note, run.timed, run.epochs_done) == ("oom", "out of memory", False, 0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"precision": Precision.BF16},
+        {"model": replace(MODEL, layers=3)},
+        {"pipeline": Pipeline.LOADER},
+        {"partition": "elsewhere"},
+        {"gpu_model": "A40"},
+        {"cpus_per_gpu": 2},
+        {"compile": True},
+        {"allocation": Allocation.SHARED},
+        {"activation_checkpointing": True},
+        {"lr_warmup_epochs": 1.0},
+        {"epochs": 5},
+        {"warmup_steps": 3},
+    ],
+)
+def test_every_other_value_of_a_cell_is_a_condition(change):
+    assert conditions(cell(**change)) != conditions(cell())
+
+
+def test_size_batch_work_and_seed_are_none():
+    same = cell(gpus=8, nodes=2, micro_batch=4, accum=2, train_images=3200, seed=7)
+    assert conditions(same) == conditions(cell())
+
+
+def test_a_study_gives_the_speedup_of_its_records():
+    cells = [cell(gpus=g) for g in (1, 2)]
+    results = [result(c, record=record(c, epoch_seconds=(9.0, s, s))) for c, s in zip(cells, (6.0, 4.0), strict=True)]
+    (found,) = group(runs_of(results), Scaling.STRONG)
+    assert found.points[1].speedup.value == 1.5
+
+
+def test_a_cell_in_two_series_is_in_both():
+    one = cell()
+    curves = (series(), series(Scaling.WEAK), series(batch_per=BatchPer.GLOBAL))
+    runs = runs_of([result(one, *curves, record=record(one))])
+    assert len(group(runs, Scaling.STRONG)) == 2
+    assert len(group(runs, Scaling.WEAK)) == 1
+
+
+def test_the_queue_wait_is_from_submission_to_the_first_line():
+    one = cell()
+    sent = entry_of(batch(tasks=batch().tasks[:1]), Event.SUBMITTED, at="2025-01-01T00:00:00+00:00", handle="17")
+    sent = replace(sent, tasks=((one.cell_id, 1),))
+    asked = replace(sent, event=Event.SUBMITTING, at="2024-12-31T00:00:00+00:00")
+    done = record(one, started_at="2025-01-01T00:01:30+00:00")
+    run = run_of(result(one, record=done), submitted=submissions([asked, sent]))
+    assert run.queue_wait_s == 90.0
+    again = run_of(result(one, record=replace(done, attempt="1.1")), submitted=submissions([sent]))
+    assert again.queue_wait_s is None  # it waited twice
+    assert run_of(result(one, record=done)).queue_wait_s is None
+
+
+def test_a_shared_allocation_costs_the_gpus_that_wait_and_its_queue_wait_is_not_its_own():
+    one = cell(gpus=2, allocation=Allocation.SHARED)
+    done = record(one, job_s=1800.0, allocated_gpus=8)
+    sent = {(one.cell_id, 1): "2024-12-31T00:00:00+00:00"}
+    run = run_of(result(one, record=done), submitted=sent)
+    assert (run.gpu_hours, run.queue_wait_s) == (4.0, None)
+    assert run_of(result(one, record=record(one, job_s=1800.0))).gpu_hours == 1.0

@@ -1,0 +1,289 @@
+"""What became of a cell: its own files first, then the scheduler's word; nothing is silently a row."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from launchers.backend import Ended, TaskState, TaskStatus
+from launchers.checked import to_json
+from tests.unit.builders import cell, record, series
+from tests.unit.outcome.test_verdict import rank
+from vit_sweep.outcome.ending import Cause, DeviceMemory, Exit, Progress
+from vit_sweep.plan.cell import CellFile
+from vit_sweep.record.record import BatchTriple
+from vit_sweep.runs.of_study import runs_of
+from vit_sweep.study import status
+from vit_sweep.study.journal import Event, JobEntry
+from vit_sweep.study.status import settled_results
+from vit_sweep.study.store import Study
+
+
+@pytest.fixture
+def study(tmp_path):
+    (tmp_path / "s" / "cells").mkdir(parents=True)
+    (tmp_path / "s" / "study.json").write_text("{}")
+    return Study(tmp_path / "s")
+
+
+@pytest.fixture
+def slurm_says(monkeypatch):
+    """A scheduler that says one thing of every task; the real ones are met in tests/slurm and tests/e2e."""
+
+    def say(state, detail="", ended=None):
+        class Launcher:
+            def states(self, submissions):
+                word = TaskStatus(
+                    state=state, detail=detail, ended=ended or (Ended.UNSAID if state == "ended" else None)
+                )
+                return {(s.batch_name, i): word for s in submissions for i in range(s.tasks)}
+
+        monkeypatch.setattr(status, "launcher_of", lambda scheduler: Launcher())
+
+    return say
+
+
+def plan(study, one):
+    folder = study.cell_dir(one.cell_id)
+    (folder / "attempts").mkdir(parents=True)
+    file = CellFile(cell_id=one.cell_id, cell=one, series=(series(),), data_root="data")
+    (folder / "cell.json").write_text(to_json(file))
+    (study.folder / "plan.json").write_text("{}")
+    return folder
+
+
+def submit(study, one, attempt=1, event=Event.SUBMITTED, **fields):
+    task = (one.cell_id, attempt)
+    study.journal(
+        JobEntry(at="now", event=event, scheduler="slurm", batch=f"b{attempt}", tasks=(task,), handle="7", **fields)
+    )
+
+
+def only(study):
+    (result,) = settled_results(study)
+    return result.status, result.detail
+
+
+def leave(folder, attempt, name, content):
+    (folder / "attempts" / attempt).mkdir(exist_ok=True)
+    (folder / "attempts" / attempt / name).write_text(to_json(content))
+
+
+def test_a_cell_that_nobody_submitted_is_missing(study):
+    plan(study, cell())
+    assert only(study) == ("missing", "never submitted")
+
+
+def test_a_record_is_done_whatever_the_scheduler_says(study, slurm_says):
+    slurm_says(TaskState.UNKNOWN)
+    folder = plan(study, cell())
+    submit(study, cell())
+    (folder / "record.json").write_text(to_json(record(cell())))
+    assert only(study) == ("done", "")
+
+
+def test_a_run_that_was_not_what_was_asked_is_an_error_and_no_row(study, slurm_says):
+    """The paper's 8 x 6 that was logged as 8 x 16."""
+    slurm_says(TaskState.ENDED)
+    folder = plan(study, cell())
+    submit(study, cell())
+    sound = record(cell())
+    resolved = replace(sound.resolved, batch=BatchTriple(micro_batch=6, accum=1, global_batch=6))
+    (folder / "record.json").write_text(to_json(replace(sound, resolved=resolved)))
+    state, detail = only(study)
+    assert state == "failed"
+    assert "what ran is not what was asked: micro batch: asked 16, ran 6" in detail
+    (run,) = runs_of(settled_results(study))
+    assert not run.timed
+
+
+def test_a_foreign_record_is_named_and_the_cell_stays_missing(study):
+    folder = plan(study, cell())
+    (folder / "record.json").write_text(to_json(record(cell(seed=5))))
+    assert only(study)[0] == "missing"
+    assert "belongs to another cell" in only(study)[1]
+
+
+def test_the_jobs_own_word_names_the_failure(study, slurm_says):
+    slurm_says(TaskState.ENDED, "Slurm says FAILED on vector01")
+    folder = plan(study, cell())
+    submit(study, cell())
+    leave(folder, "1", "exit.json", Exit(cause=Cause.DATA, message="train is damaged", rank=2, host="vector01"))
+    assert only(study) == ("failed", "data: train is damaged (rank 2 on vector01)")
+
+
+def test_an_earlier_attempts_failure_says_nothing_of_the_running_one(study, slurm_says):
+    slurm_says(TaskState.RUNNING, "vector02")
+    folder = plan(study, cell())
+    submit(study, cell())
+    leave(folder, "1", "exit.json", Exit(cause=Cause.BUG, message="boom", rank=0, host="vector01"))
+    leave(folder, "2", "progress.json", Progress(phase="training", epoch=2, epochs=3, host="vector02"))
+    submit(study, cell(), attempt=2)
+    (result,) = settled_results(study)
+    assert (result.status, result.detail, result.attempt) == ("running", "training", "2")
+    assert (result.progress.epoch, result.progress.host) == (2, "vector02")
+
+
+def test_a_requeued_attempt_is_read_in_the_order_of_its_restarts(study, slurm_says):
+    slurm_says(TaskState.RUNNING)
+    folder = plan(study, cell())
+    submit(study, cell())
+    for restart in ("1", "1.2", "1.10"):
+        if restart != "1.10":
+            leave(folder, restart, "exit.json", Exit(cause=Cause.TERMINATED, message="SIGTERM"))
+        leave(folder, restart, "progress.json", Progress(phase="training", epoch=1, epochs=3, host=f"host{restart}"))
+    (result,) = settled_results(study)
+    assert result.progress.host == "host1.10"
+    assert result.detail == "training; again after preempted x 2"
+
+
+def test_a_job_that_waits_to_be_started_again_says_after_what(study, slurm_says):
+    slurm_says(TaskState.QUEUED, "BeginTime")
+    folder = plan(study, cell())
+    submit(study, cell())
+    leave(folder, "1", "exit.json", Exit(cause=Cause.TIME_LIMIT, message="warned", again=True))
+    assert only(study) == ("queued", "BeginTime; again after time_limit")
+
+
+def test_a_node_that_failed_is_retried_elsewhere(study, slurm_says):
+    slurm_says(TaskState.ENDED, "Slurm says NODE_FAIL on vector03", Ended.NODE_FAILURE)
+    folder = plan(study, cell())
+    submit(study, cell())
+    leave(folder, "1", "rank0.json", rank(0, world=1))
+    (result,) = settled_results(study)
+    assert (result.status, result.exclude) == ("retry", ("node0",))
+    assert "node_failure: Slurm says NODE_FAIL on vector03" in result.detail
+
+
+def test_a_job_that_died_without_a_word_is_retried_once_and_then_a_failure_with_the_schedulers_reason(
+    study, slurm_says
+):
+    slurm_says(TaskState.ENDED, "Slurm says FAILED", Ended.FAILED)
+    plan(study, cell())
+    submit(study, cell())
+    assert only(study)[0] == "retry"
+    submit(study, cell(), attempt=2, event=Event.SUBMITTING, asked=False)
+    submit(study, cell(), attempt=2, asked=False)
+    state, detail = only(study)
+    assert state == "failed"
+    assert detail.startswith("lost: Slurm says FAILED")
+
+
+def test_a_verdict_that_a_client_gave_is_kept_for_those_who_look_after_the_scheduler_has_forgotten(study, slurm_says):
+    slurm_says(TaskState.ENDED, "Slurm says TIMEOUT on vector03", Ended.TIME_LIMIT)
+    folder = plan(study, cell())
+    submit(study, cell())
+    leave(folder, "1", "exit.json", Exit(cause=Cause.TERMINATED, message="SIGTERM", rank=0, host="vector03"))
+    only(study)
+    slurm_says(TaskState.ENDED, "no longer known to squeue")
+    assert only(study)[0] == "retry"
+    assert "time_limit" in only(study)[1]
+
+
+def test_out_of_memory_is_a_row_with_its_figures(study, slurm_says):
+    slurm_says(TaskState.ENDED)
+    folder = plan(study, cell())
+    submit(study, cell())
+    memory = DeviceMemory(allocated_mib=14000.0, reserved_mib=14800.0, free_mib=100.0, total_mib=15000.0)
+    full = Exit(cause=Cause.OUT_OF_MEMORY, message="tried 56 MiB", rank=1, host="vector01", device_memory=memory)
+    leave(folder, "1", "exit.json", full)
+    state, detail = only(study)
+    assert state == "oom"
+    assert "tried 56 MiB (rank 1 on vector01); 14000 MiB allocated, 14800 reserved, 100 of others, of 15000" in detail
+
+
+def test_a_finished_cell_that_runs_again_is_active_and_keeps_its_record_if_that_fails(study, slurm_says):
+    folder = plan(study, cell())
+    submit(study, cell())
+    (folder / "record.json").write_text(to_json(record(cell())))
+    submit(study, cell(), attempt=2)
+    slurm_says(TaskState.RUNNING)
+    assert only(study)[0] == "running"
+    slurm_says(TaskState.ENDED)
+    leave(folder, "2", "exit.json", Exit(cause=Cause.BUG, message="boom", rank=0, host="vector01"))
+    (result,) = settled_results(study)
+    assert result.status == "done"
+    assert "the later attempt 2 gave nothing: bug: boom" in result.detail
+
+
+def test_a_job_whose_submission_is_in_doubt_is_not_called_missing(study, slurm_says):
+    plan(study, cell())
+    submit(study, cell(), event=Event.SUBMITTING)
+    assert only(study)[0] == "unknown"
+
+
+def test_what_has_ended_for_good_is_read_once(study, slurm_says, monkeypatch):
+    slurm_says(TaskState.ENDED)
+    folder = plan(study, cell())
+    submit(study, cell())
+    leave(folder, "1", "exit.json", Exit(cause=Cause.BUG, message="boom", rank=0, host="vector01"))
+    watcher = status.Watcher(study)
+    first = watcher.results()
+    monkeypatch.setattr(study, "attempts", None)
+    assert watcher.results() == first
+
+
+def test_an_ending_is_believed_at_the_second_look_only(study, slurm_says):
+    """The scheduler may know of the end before a shared file system shows the record."""
+    slurm_says(TaskState.ENDED)
+    folder = plan(study, cell())
+    submit(study, cell())
+    watcher = status.Watcher(study)
+    assert watcher.results()[0].status == "running"
+    (folder / "record.json").write_text(to_json(record(cell())))
+    assert watcher.results()[0].status == "done"
+
+
+def test_a_cancelled_cell_is_said_to_be_cancelled(study, slurm_says):
+    slurm_says(TaskState.ENDED, "cancelled")
+    plan(study, cell())
+    submit(study, cell())
+    submit(study, cell(), event=Event.CANCELLED)
+    assert only(study)[0] == "cancelled"
+
+
+def test_a_scheduler_that_does_not_answer_leaves_the_state_unknown(study, slurm_says):
+    slurm_says(TaskState.UNKNOWN, "no squeue on this machine")
+    plan(study, cell())
+    submit(study, cell())
+    assert only(study) == ("unknown", "no squeue on this machine")
+
+
+def test_a_journal_line_cut_off_by_a_crash_is_named_and_the_others_count(study, slurm_says):
+    slurm_says(TaskState.QUEUED, "Priority")
+    plan(study, cell())
+    submit(study, cell())
+    with (study.folder / "jobs.jsonl").open("a") as journal:
+        journal.write('{"at": "now", "event": "subm')
+    assert only(study) == ("queued", "Priority")
+    assert "jobs.jsonl line 2" in study.problems[0]
+
+
+def test_a_cell_added_by_another_sweep_is_seen_by_a_client_that_watches(study):
+    plan(study, cell())
+    watcher = status.Watcher(study)
+    assert len(watcher.results()) == 1
+    plan(study, cell(seed=9))
+    assert len(watcher.results()) == 2
+
+
+def test_two_writers_of_one_exit_the_first_wins(tmp_path):
+    from launchers.atomic import write_first
+
+    assert write_first(tmp_path / "exit.json", "cause")
+    assert not write_first(tmp_path / "exit.json", "echo")
+    assert (tmp_path / "exit.json").read_text() == "cause"
+    assert [p.name for p in tmp_path.iterdir()] == ["exit.json"]
+
+
+def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    import os
+
+    from launchers.atomic import write
+
+    write(tmp_path / "plan.json", json.dumps([1]))
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space left"):
+        write(tmp_path / "plan.json", json.dumps([1, 2]))
+    assert json.loads((tmp_path / "plan.json").read_text()) == [1]
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]

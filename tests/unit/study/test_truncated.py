@@ -1,0 +1,106 @@
+"""Every JSON of a study cut off in turn: it is named, nothing falls over, and what another cell had finished stays."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from launchers.backend import Ended, TaskState, TaskStatus
+from launchers.checked import to_json
+from tests.unit.builders import cell, point, profile, record
+from tests.unit.outcome.test_verdict import rank
+from vit_sweep.outcome.ending import Cause, Exit, Progress
+from vit_sweep.outcome.policy import Stop
+from vit_sweep.outcome.selection import select
+from vit_sweep.plan.cell import JobOptions
+from vit_sweep.plan.plan import make_plan
+from vit_sweep.study import status
+from vit_sweep.study.journal import Event, JobEntry
+from vit_sweep.study.status import settled_results
+from vit_sweep.study.store import Study
+
+
+def fill(folder, monkeypatch):
+    """Two cells: the first done at its second attempt, the second ended by a bug."""
+    study = Study.create_or_resume(folder)
+    plan = make_plan([point(partition=profile()), point(partition=profile(), gpus=2)])
+    study.write_command(["-m", "gpus=1,2"], ["gpus=1,2"], code="abc")
+    study.write_plan(plan, data_root="data", options=JobOptions())
+    done, failed = plan.cells
+    for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, "17")):
+        for attempt in (1, 2):
+            tasks = ((done, attempt), (failed, attempt))
+            study.journal(
+                JobEntry(at="now", event=event, scheduler="slurm", batch=f"b{attempt}", tasks=tasks, handle=handle)
+            )
+    for name in plan.cells:
+        for attempt in ("1", "2"):
+            study.write_exit(name, attempt, Exit(cause=Cause.BUG, message="boom", rank=0, host="n1"))
+            mine = study.cell_dir(name) / "attempts" / attempt
+            (mine / "rank0.json").write_text(to_json(rank(0, Cause.BUG)))
+            (mine / "claim.json").write_text('{"schema_version": 1, "job_id": "17_0"}')
+            progress = Progress(phase="training", epoch=1, epochs=3, host="n1", started_at="2025-01-01T00:00:00+00:00")
+            (mine / "progress.json").write_text(to_json(progress))
+    study.write_exit(done, "2", Exit(cause=Cause.DONE, message=""))
+    sound = record(plan.cells[done].cell, attempt="2")
+    (study.cell_dir(done) / "record.json").write_text(to_json(sound))
+    study.write_stop(Stop(cell_id=failed, cell=plan.cells[failed].cell, cause=Cause.BUG, message="boom", code="abc"))
+
+    class Launcher:
+        def states(self, submissions):
+            gone = TaskStatus(state=TaskState.ENDED, ended=Ended.UNSAID)
+            return {(s.batch_name, i): gone for s in submissions for i in range(s.tasks)}
+
+    monkeypatch.setattr(status, "launcher_of", lambda scheduler: Launcher())
+    return study, done, failed
+
+
+def files(tmp_path_factory=None):
+    """Names of all JSON files of such a study."""
+    cells = {"DONE": cell(), "FAILED": cell(gpus=2)}
+    per_attempt = ("exit", "rank0", "claim", "progress")
+    return [
+        "study.json", "plan.json", "jobs.jsonl", "stops/FAILED.json", "cells/DONE/record.json",
+        *(f"cells/{c}/{f}.json" for c in cells for f in ("cell", "ds_config")),
+        *(f"cells/{c}/attempts/{n}/{f}.json" for c in cells for n in (1, 2) for f in per_attempt),
+    ]  # fmt: skip
+
+
+UNREAD = ("study.json", "ds_config.json", "claim.json")
+"""Not read when a study is looked at."""
+
+
+def test_the_list_of_files_is_whole(tmp_path, monkeypatch):
+    study, done, failed = fill(tmp_path / "s", monkeypatch)
+    found = {str(path.relative_to(study.folder)) for path in study.folder.rglob("*.json*")}
+    assert found == {name.replace("DONE", done).replace("FAILED", failed) for name in files()}
+
+
+@pytest.mark.parametrize("left", [0.5, 0.0], ids=["half", "empty"])
+@pytest.mark.parametrize("name", files())
+def test_a_file_cut_off_is_named_and_takes_nothing_else_with_it(tmp_path, monkeypatch, name, left):
+    study, done, failed = fill(tmp_path / "s", monkeypatch)
+    path = study.folder / name.replace("DONE", done).replace("FAILED", failed)
+    path.write_bytes(path.read_bytes()[: int(left * path.stat().st_size)])
+    study = Study(study.folder)
+    results = {result.file.cell_id: result for result in settled_results(study)}
+    study.planned()
+    chosen = select(results.values(), code="abc", stops=study.stops())
+    if name not in ("cells/DONE/record.json", "cells/DONE/cell.json"):
+        assert results[done].status == "done"
+        assert done not in chosen.run
+    if name == "cells/DONE/record.json":
+        # Its series was stopped by the bug, so it would run again once that is mended.
+        assert set(chosen.skipped) == {done}
+    if name not in ("cells/FAILED/cell.json", "jobs.jsonl"):
+        assert results[failed].status in ("failed", "retry")
+    if path.suffix == ".json" and path.name not in UNREAD and _is_read(name):
+        assert any(str(path) in problem for problem in study.problems)
+    # The study can be added to again.
+    study.write_command(["x"], ["x"], code="abc")
+    assert json.loads((study.folder / "study.json").read_text())["commands"][-1]["overrides"] == ["x"]
+
+
+def _is_read(name):
+    """Ranks are read only where there is no verdict; attempts of before the user's last word are history."""
+    return not (Path(name).name == "rank0.json" or ("/attempts/1/" in name and "FAILED" in name))

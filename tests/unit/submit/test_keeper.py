@@ -1,0 +1,114 @@
+"""Who watches tends: retries are sent once, elsewhere than where it failed, by one client at a time."""
+
+from dataclasses import replace
+
+import pytest
+from filelock import FileLock
+
+from launchers.backend import Ended, SubmitProblem, TaskState, TaskStatus
+from launchers.checked import to_json
+from tests.unit.builders import point, profile, record
+from tests.unit.submit.test_submission import Slurm
+from vit_sweep.outcome.ending import Cause, Exit
+from vit_sweep.plan.cell import JobOptions
+from vit_sweep.plan.plan import make_plan
+from vit_sweep.study import status
+from vit_sweep.study.journal import Event, JobEntry, latest
+from vit_sweep.study.status import settled_results
+from vit_sweep.study.store import Study
+from vit_sweep.submit import batches, submission
+from vit_sweep.submit.keeper import Keeper
+from vit_sweep.submit.repeats import RepeatRule
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Two cells, sent as attempt 1; the job of both has ended, and the first lost its node."""
+    study = Study.create_or_resume(tmp_path / "s")
+    plan = make_plan([point(partition=profile()), point(partition=profile(), seed=1)])
+    study.write_plan(plan, data_root="data", options=JobOptions())
+    tasks = tuple((cell, 1) for cell in plan.cells)
+    for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, "17")):
+        study.journal(JobEntry(at="now", event=event, scheduler="slurm", batch="b", tasks=tasks, handle=handle))
+    found = Slurm(study)
+    found.first, found.second = plan.cells
+    study.write_exit(found.first, "1", Exit(cause=Cause.NODE_FAILURE, message="down", host="vector03"))
+    study.write_exit(found.second, "1", Exit(cause=Cause.BUG, message="boom"))
+    found.states = lambda submissions: {
+        (s.batch_name, i): TaskStatus(state=TaskState.ENDED, ended=Ended.FAILED)
+        if s.handle == "17" else TaskStatus(state=TaskState.RUNNING)
+        for s in submissions for i in range(s.tasks)
+    }  # fmt: skip
+    for module in (status, submission, batches):
+        monkeypatch.setattr(module, "launcher_of", lambda scheduler: found)
+    return found
+
+
+def keeper(slurm):
+    return Keeper(slurm.study, say=lambda text: None)
+
+
+def test_a_lost_node_is_retried_once_and_elsewhere_and_a_bug_is_not(slurm):
+    results = settled_results(slurm.study)
+    keeper(slurm).tend(results)
+    sent = latest(slurm.study.jobs())
+    assert (sent[slurm.first].attempt, sent[slurm.first].since, sent[slurm.second].attempt) == (2, 1, 1)
+    (name,) = slurm.jobs
+    assert [batch.exclude for batch in slurm.rendered if batch.name == name] == [("vector03",)]
+
+
+def test_a_second_client_with_an_older_look_sends_nothing_more(slurm):
+    results = settled_results(slurm.study)
+    keeper(slurm).tend(results)
+    keeper(slurm).tend(results)
+    assert len(slurm.jobs) == 1
+
+
+def test_a_client_that_finds_the_study_held_only_looks(slurm):
+    results = settled_results(slurm.study)
+    with FileLock(slurm.study.folder / ".lock"):
+        keeper(slurm).tend(results)
+    assert slurm.jobs == {}
+
+
+def test_a_cell_that_its_user_cancelled_meanwhile_stays_so(slurm):
+    results = settled_results(slurm.study)
+    assert results[0].status == "retry" or results[1].status == "retry"
+    entry = next(e for e in slurm.study.jobs() if e.event is Event.SUBMITTED)
+    slurm.study.journal(replace(entry, event=Event.CANCELLED))
+    keeper(slurm).tend(results)
+    assert slurm.jobs == {}
+
+
+def test_a_retry_that_the_scheduler_refuses_is_given_up_with_its_reason(slurm):
+    slurm.mute = [(False, SubmitProblem.REFUSED)]
+    one = keeper(slurm)
+    one.tend(settled_results(slurm.study))
+    assert "no answer" in one.given_up[slurm.first]
+    one.tend(settled_results(slurm.study))
+    assert slurm.jobs == {}
+
+
+@pytest.fixture
+def repeated(slurm):
+    """The first cell is done with three repeats of unlike times; its study wants +- 2 %, six runs at most."""
+    for seed, seconds in ((0, 1.0), (1, 1.4), (2, 0.7)):
+        plan = make_plan([point(partition=profile(), seed=seed)])
+        slurm.study.write_plan(plan, data_root="data", options=JobOptions(), repeat=RepeatRule(half_width=0.02, most=6))
+        (made,) = plan.cells.values()
+        one = record(made.cell, epoch_seconds=(2.0, seconds, seconds))
+        (slurm.study.cell_dir(made.cell.cell_id) / "record.json").write_text(to_json(one))
+    return slurm
+
+
+def test_repeats_are_added_to_the_study_and_sent_until_the_rule_is_met(repeated):
+    one = keeper(repeated)
+    one.tend(settled_results(repeated.study))
+    assert len(one.added) == 3
+    planned = repeated.study.planned()
+    assert sorted(planned[cell].cell.seed for cell in one.added) == [3, 4, 5]
+    assert {task.name for tasks in repeated.jobs.values() for task in tasks} == one.added
+    assert repeated.study.repeat_rule() == RepeatRule(half_width=0.02, most=6)
+    # They run now: nothing more is added, by this client or another.
+    keeper(repeated).tend(settled_results(repeated.study))
+    assert len(repeated.study.planned()) == len(planned)

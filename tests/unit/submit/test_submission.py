@@ -1,0 +1,174 @@
+"""Submission: the journal speaks first, a lost answer is looked up, limits are waited for, nothing is sent twice."""
+
+from dataclasses import replace
+
+import pytest
+
+from launchers.backend import Rendered, Submission, SubmitError, SubmitProblem
+from launchers.batch import Task
+from launchers.errors import UserError
+from tests.unit.builders import batch
+from vit_sweep.study.journal import Event, latest
+from vit_sweep.study.store import Study
+from vit_sweep.submit import submission
+from vit_sweep.submit.submission import Submitter, resolve
+
+
+class Slurm:
+    """A scheduler with a limit on jobs, which can lose its answers."""
+
+    def __init__(self, study):
+        self.study, self.jobs, self.limit, self.finds = study, {}, 1000, True
+        self.rendered = []
+        self.mute = []
+        """For each coming submission: (whether it gets the job, what it answers)."""
+
+    def render(self, one):
+        self.rendered.append(one)
+        return Rendered(batch=one, files={"job.sbatch": "#!/bin/sh\n"}, script="job.sbatch")
+
+    def submit(self, rendered):
+        for item in rendered:
+            lines = self.study.jobs()
+            assert lines[-1].event is Event.SUBMITTING and lines[-1].batch == item.batch.name
+            takes, answer = self.mute.pop(0) if self.mute else (True, None)
+            room = self.limit - sum(len(tasks) for tasks in self.jobs.values())
+            if answer is None and len(item.batch.tasks) > room:
+                raise SubmitError("job submit limit", SubmitProblem.LIMIT)
+            if takes:
+                assert item.batch.name not in self.jobs, "submitted twice"
+                self.jobs[item.batch.name] = item.batch.tasks
+            if answer is not None:
+                raise SubmitError("no answer", answer)
+            yield self._submission(item.batch.name)
+
+    def find(self, doubts):
+        if not self.finds:
+            return {}
+        return {d.batch_name: self._submission(d.batch_name) if d.batch_name in self.jobs else None for d in doubts}
+
+    def _submission(self, name):
+        number = str(100 + list(self.jobs).index(name))
+        return Submission(batch_name=name, folder="", handle=number, tasks=len(self.jobs[name]))
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    (tmp_path / "s" / "cells").mkdir(parents=True)
+    found = Slurm(Study(tmp_path / "s"))
+    monkeypatch.setattr(submission, "launcher_of", lambda scheduler: found)
+    monkeypatch.setattr(submission.time, "sleep", lambda seconds: None)
+    return found
+
+
+def items(slurm, *counts):
+    cells = iter(range(1000))
+    made = []
+    for count in counts:
+        tasks = tuple(Task(name=f"c{next(cells)}", attempt=1) for _ in range(count))
+        made.append(slurm.render(replace(batch(tasks=tasks), study_dir=str(slurm.study.folder))))
+    return made
+
+
+def submitter(slurm, *counts):
+    return Submitter(slurm.study, items(slurm, *counts), say=lambda text: None)
+
+
+def sent(slurm):
+    """Cells with a handle, by the journal; every one must be in exactly one job."""
+    held = [task.name for tasks in slurm.jobs.values() for task in tasks]
+    assert len(held) == len(set(held))
+    return {cell for cell, one in latest(slurm.study.jobs()).items() if one.handle}
+
+
+def test_everything_is_submitted_once_and_found_in_the_journal(slurm):
+    submitter(slurm, 3, 2).submit(alone=True)
+    assert len(sent(slurm)) == 5
+
+
+@pytest.mark.parametrize("takes", [True, False])
+def test_a_lost_answer_is_looked_up_and_never_submitted_twice(slurm, takes):
+    slurm.mute = [(takes, SubmitProblem.BUSY)]
+    one = submitter(slurm, 3, 2)
+    one.submit(alone=True)
+    assert len(sent(slurm)) == 5
+    assert one.waiting == ()
+
+
+def test_where_nobody_can_say_nothing_more_is_submitted(slurm):
+    slurm.mute, slurm.finds = [(True, SubmitProblem.BUSY)], False
+    with pytest.raises(UserError, match="nobody can say"):
+        submitter(slurm, 3, 2).submit(alone=True)
+    assert len(slurm.jobs) == 1
+    slurm.finds = True
+    assert resolve(slurm.study) == []
+    assert len(sent(slurm)) == 3
+
+
+def test_a_scheduler_that_never_answers_is_not_asked_for_ever(slurm):
+    slurm.mute = [(False, SubmitProblem.BUSY)] * 100
+    with pytest.raises(UserError, match="no answer"):
+        submitter(slurm, 1).submit(alone=True)
+    assert 80 < len(slurm.mute) < 100
+
+
+def test_a_refusal_is_told_in_the_schedulers_words_and_closes_its_line(slurm):
+    slurm.mute = [(True, None), (False, SubmitProblem.REFUSED)]
+    with pytest.raises(UserError, match="no answer; what was submitted before goes on"):
+        submitter(slurm, 3, 2).submit(alone=True)
+    assert len(sent(slurm)) == 3
+    assert resolve(slurm.study) == []
+    assert slurm.study.jobs()[-1].event is Event.REFUSED
+
+
+def test_a_full_queue_is_waited_for(slurm, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(submission.time, "monotonic", lambda: clock[0])
+    slurm.limit = 4
+    one = submitter(slurm, 3, 3)
+    one.submit(alone=True)
+    assert (len(sent(slurm)), len(one.waiting)) == (3, 3)
+    one.submit(alone=False)
+    assert len(slurm.study.jobs()) == 4  # asked too soon: nothing happens
+    slurm.limit, clock[0] = 100, 1000.0
+    one.submit(alone=False)
+    assert (len(sent(slurm)), one.waiting) == (6, ())
+
+
+def test_an_array_that_can_never_fit_is_cut(slurm):
+    slurm.limit = 4
+    one = submitter(slurm, 10)
+    one.submit(alone=True)
+    assert 0 < len(sent(slurm)) <= 4
+    assert len(sent(slurm)) + len(one.waiting) == 10
+
+
+def test_a_shared_curve_is_never_cut_it_is_one_job_already(slurm):
+    slurm.limit = 0
+    (item,) = items(slurm, 4)
+    shared = slurm.render(replace(item.batch, shared=True))
+    waiting = Submitter(slurm.study, [shared], say=lambda text: None)
+    waiting.submit(alone=True)
+    assert waiting.waiting == tuple(task.name for task in shared.batch.tasks)
+    assert slurm.rendered[-1] is shared.batch, "no smaller batch was made"
+
+
+def test_a_client_that_went_away_before_the_answer_is_found_by_the_next_one(slurm):
+    (first,) = items(slurm, 3)
+    slurm.study.journal_batch(Event.SUBMITTING, first.batch)
+    assert resolve(slurm.study) == []
+    assert slurm.study.jobs()[-1].event is Event.NEVER
+    slurm.study.journal_batch(Event.SUBMITTING, first.batch)
+    list(slurm.submit([first]))
+    assert resolve(slurm.study) == []
+    assert latest(slurm.study.jobs())["c0"].handle == "100"
+
+
+def test_a_job_that_the_scheduler_forgot_is_remembered_by_its_own_files(slurm):
+    (first,) = items(slurm, 2)
+    slurm.study.journal_batch(Event.SUBMITTING, first.batch)
+    folder = slurm.study.cell_dir("c1") / "attempts" / "1"
+    folder.mkdir(parents=True)
+    (folder / "claim.json").write_text('{"schema_version": 1, "job_id": "42_1"}')
+    resolve(slurm.study)
+    assert latest(slurm.study.jobs())["c0"].handle == "42"

@@ -1,0 +1,1 @@
+"""Laws of scaling: formulas, fits, predictions and their refusals. Pure."""

@@ -1,0 +1,276 @@
+"""Can a grid carry a fit at all? Said of a plan before anything is submitted, and of measured series. Pure.
+
+A law with k coefficients takes k + 1 distinct GPU counts, so that each can be held out once (`laws.counts_needed`);
+fewer than three runs of a cell say nothing of its spread. What is missing is said as words to type: the same command
+with them runs only what has not run yet.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+from launchers.checked import checked
+from vit_sweep.analysis.laws.fitted import REACH
+from vit_sweep.analysis.laws.laws import OF_SCALING, Law, counts_needed
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.cell import Cell, Series
+from vit_sweep.plan.plan import Plan, PlannedCell
+from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.submit.repeats import LEAST_RUNS
+
+Counts = Mapping[int, int]
+"""Runs by GPU count."""
+
+
+@checked
+class Coverage:
+    """What the GPU counts and repeats of one curve can carry."""
+
+    scaling: Scaling
+    counts: tuple[int, ...]
+    """Distinct GPU counts."""
+    runs: int
+    """Runs of the count that has the fewest."""
+    carries: tuple[Law, ...]
+    """Laws that can be fitted."""
+    verdict: str
+    """Which laws the counts support, and what the others need."""
+    baseline: str
+    """What speedups are relative to, or why there are none."""
+    span: str
+    """Largest over smallest count, and how far predictions reach."""
+    repeats: str
+    """What the number of runs allows."""
+    add: str
+    """Words to type that would carry more; empty where nothing is missing, or no count is left."""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """All that is to be said, in order."""
+        advice = f"to carry more: {self.add}" if self.add else ""
+        return tuple(filter(None, (self.baseline, self.verdict, self.span, self.repeats, advice)))
+
+
+def coverage(
+    counts: Counts,
+    scaling: Scaling,
+    *,
+    link: bool = False,
+    baseline: str = "",
+    possible: Callable[[int], bool] = lambda _: True,
+    most: int | None = None,
+    repeats_follow: bool = False,
+) -> Coverage:
+    """Judge GPU counts (runs by count).
+
+    `link`: whether runs measure latency and bandwidth, which spares two coefficients. `baseline`: why there is none.
+    `possible`, `most`: which further counts could run, and up to where; without `most`, to the reach of predictions.
+    `repeats_follow`: whoever watches adds repeats by itself.
+    """
+    known, runs = tuple(sorted(counts)), min(counts.values(), default=0)
+    laws = [law for law in OF_SCALING[scaling] if link or law is not Law.MEASURED_LINK]
+    carries = tuple(law for law in laws if len(known) >= counts_needed(law))
+    wanted = _wanted(known, laws)
+    more = _further(known, possible, most, wanted=wanted)
+    short_of_runs = runs < LEAST_RUNS and not repeats_follow
+    words = [f"gpus={','.join(map(str, sorted({*known, *more})))}"] if more else []
+    words += [f"repeats={LEAST_RUNS}"] if short_of_runs and known else []
+    return Coverage(
+        scaling=scaling,
+        counts=known,
+        runs=runs,
+        carries=carries,
+        verdict=_verdict(known, laws, carries, room=len(more) >= wanted or not known),
+        baseline=baseline or _baseline(known),
+        span=_span(known, carries),
+        repeats=_repeats(runs) if short_of_runs and known else "",
+        add=" ".join(words),
+    )
+
+
+def of_series(series: ScalingSeries) -> Coverage:
+    """Judge what was measured: points without a time or without a core for each rank count for nothing."""
+    counts: dict[int, int] = {}
+    for point in series.timed:
+        counts[point.gpus] = counts.get(point.gpus, 0) + len(point.runs)
+    link = any(run.bus_gb_per_s and run.latency_us for point in series.timed for run in point.runs)
+    return coverage(counts, series.key.scaling, link=link, baseline=series.no_baseline)
+
+
+def of_plan(
+    plan: Plan,
+    others: Iterable[tuple[Cell, tuple[Series, ...]]] = (),
+    *,
+    preflight: bool = True,
+    repeats_follow: bool = False,
+) -> list[tuple[Coverage, int]]:
+    """Judge the curves of a plan, with the cells that the study has already; equal verdicts are counted.
+
+    `others`: cells of the study and the curves that asked for them; those of other curves are passed over.
+    """
+    planned: dict[tuple[object, ...], list[PlannedCell]] = {}
+    for cell in plan.cells.values():
+        for series in cell.series:
+            planned.setdefault(_curve(cell.cell, series), []).append(cell)
+    seeds: dict[tuple[object, ...], dict[int, set[int]]] = {key: {} for key in planned}
+    for key, cells in planned.items():
+        for cell in cells:
+            seeds[key].setdefault(cell.cell.gpus, set()).add(cell.cell.seed)
+    for other, curves in others:
+        for series in curves:
+            if (key := _curve(other, series)) in seeds:
+                seeds[key].setdefault(other.gpus, set()).add(other.seed)
+    singles = {_unplaced(key): found[1] for key, found in seeds.items() if 1 in found}
+    judged: dict[Coverage, int] = {}
+    for key, found in seeds.items():
+        if _unplaced(key) in singles:  # one GPU has no placement: the same run starts every curve
+            found.setdefault(1, singles[_unplaced(key)])
+        example = planned[key][0]
+        series = next(one for one in example.series if _curve(example.cell, one) == key)
+        made = coverage(
+            {gpus: len(seen) for gpus, seen in found.items()},
+            series.scaling,
+            link=preflight,
+            possible=partial(_may_run, example, series),
+            most=example.profile.nodes * example.profile.gpus_per_node,
+            repeats_follow=repeats_follow,
+        )
+        judged[made] = judged.get(made, 0) + 1
+    return list(judged.items())
+
+
+def remarks(
+    plan: Plan,
+    others: Iterable[tuple[Cell, tuple[Series, ...]]] = (),
+    *,
+    preflight: bool = True,
+    repeats_follow: bool = False,
+) -> list[str]:
+    """What a planner says of its curves, one line each kind; nothing of a sweep that asks for one GPU count."""
+    asked = {point.axes["gpus"] for point in plan.points}
+    said = []
+    for found, curves in of_plan(plan, others, preflight=preflight, repeats_follow=repeats_follow):
+        if len(asked) > 1 or len(found.counts) > 1:
+            which = "this grid" if curves == 1 else f"{curves} curves of this grid"
+            advice = f"; for more: {found.add}" if found.add else ""
+            said.append(f"{which} ({found.scaling.value}): {found.verdict}{advice}")
+    return said
+
+
+# --- the words -------------------------------------------------------------------------------------------
+
+
+_WORDS = {
+    Law.AMDAHL: "Amdahl",
+    Law.GUSTAFSON: "Gustafson",
+    Law.USL: "USL",
+    Law.LATENCY_BANDWIDTH: "latency-bandwidth",
+    Law.MEASURED_LINK: "latency-bandwidth with the measured link",
+}
+
+
+def _verdict(known: Sequence[int], laws: Sequence[Law], carries: Sequence[Law], *, room: bool) -> str:
+    listed = f" ({', '.join(map(str, known))})" if known else ""
+    what = f"{len(known)} GPU count{'s' if len(known) != 1 else ''}{listed}"
+    # The plain latency-bandwidth model carries everything that the one with a measured link does, and is harder.
+    both = Law.LATENCY_BANDWIDTH in carries
+    fitted = [_WORDS[law] for law in carries if not (both and law is Law.MEASURED_LINK)]
+    easier = Law.MEASURED_LINK in laws
+    lacking = [law for law in laws if law not in carries and not (easier and law is Law.LATENCY_BANDWIDTH)]
+    needs = ", ".join(
+        f"{_WORDS[law]} {'' if number else 'needs '}{counts_needed(law)}" for number, law in enumerate(lacking)
+    )
+    end = "" if room else "; no further count can run there"
+    if not fitted:
+        return f"{what} support{'s' if len(known) == 1 else ''} no scaling fit ({needs}){end}"
+    return f"{what} support {_joined(fitted)}" + (f"; {needs}" if needs else "") + end
+
+
+def _baseline(known: Sequence[int]) -> str:
+    if not known:
+        return "no baseline: nothing has a time yet"
+    if known[0] == 1:
+        return "the baseline is one GPU"
+    return f"the smallest count is {known[0]}: speedups are relative to {known[0]} GPUs, not to one"
+
+
+def _span(known: Sequence[int], carries: Sequence[Law]) -> str:
+    if len(known) < 2:
+        return ""
+    reach = f"; predictions reach to {math.floor(REACH * known[-1])} GPUs at most" if carries else ""
+    return f"the counts span a factor {known[-1] / known[0]:g}{reach}"
+
+
+def _repeats(runs: int) -> str:
+    word = "a single run" if runs == 1 else f"{runs} runs"
+    return f"{word} of a count says nothing of the spread between runs; {LEAST_RUNS} are the least"
+
+
+def _joined(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+# --- further counts ------------------------------------------------------------------------------------------
+
+
+def _wanted(known: Sequence[int], laws: Sequence[Law]) -> int:
+    """Counts to add: enough for a second law beside the simplest, so that two can be compared; then for the next."""
+    needs = sorted({counts_needed(law) for law in laws})
+    first = next((need for need in needs[1:] if need > len(known)), 0)
+    return max(0, first - len(known))
+
+
+_FILL_UP_TO = 64
+"""Counts between measured ones are looked for up to here: above it doublings are what a person runs."""
+
+
+def _further(known: Sequence[int], possible: Callable[[int], bool], most: int | None, *, wanted: int) -> list[int]:
+    """Up to `wanted` counts: doublings beyond the largest, then whatever lies farthest (by ratio) from the others."""
+    if not known:
+        return []
+    limit = most if most is not None else math.floor(REACH * known[-1])
+    doublings = [known[-1] * 2**i for i in range(1, limit.bit_length() + 1) if known[-1] * 2**i <= limit]
+    chosen = [gpus for gpus in doublings if possible(gpus)][:wanted]
+    left = [gpus for gpus in range(1, min(limit, _FILL_UP_TO) + 1) if gpus not in known and gpus not in chosen]
+    while len(chosen) < wanted:
+        taken = [*known, *chosen]
+        free = [gpus for gpus in left if gpus not in chosen and possible(gpus)]
+        if not free:
+            break
+        chosen.append(max(free, key=lambda gpus: (min(abs(math.log(gpus / one)) for one in taken), -gpus)))
+    return sorted(chosen)
+
+
+def _may_run(example: PlannedCell, series: Series, gpus: int) -> bool:
+    """Whether the same cell on `gpus` GPUs would fit its partition, its batch and its data (`grid` has the words)."""
+    cell, profile = example.cell, example.profile
+    if profile.allowed_gpus and gpus not in profile.allowed_gpus:
+        return False
+    fixed = series.placement.removeprefix("nodes=")
+    if fixed.isdigit():
+        nodes = [int(fixed)]
+    else:
+        nodes = [gpus] if series.placement == "spread" else list(range(1, profile.nodes + 1))
+    if not any(n <= profile.nodes and gpus % n == 0 and gpus // n <= profile.gpus_per_node for n in nodes):
+        return False
+    if series.batch_per is BatchPer.GLOBAL and cell.global_batch % (gpus * cell.accum):
+        return False
+    if series.scaling is Scaling.WEAK:
+        return cell.train_images // cell.gpus * gpus <= cell.data.train_images
+    return series.batch_per is BatchPer.GLOBAL or cell.micro_batch * cell.accum * gpus <= cell.train_images
+
+
+_ALONG = frozenset({"gpus", "nodes", "seed", "micro_batch", "train_images"})
+"""What changes along a curve, or is said by the curve's own words."""
+_SAME = tuple(name for name in Cell.__dataclass_fields__ if name not in _ALONG)
+
+
+def _curve(cell: Cell, series: Series) -> tuple[object, ...]:
+    """All that is equal along a curve; cheap, since a plan may have ten thousand cells."""
+    batch = cell.micro_batch if series.batch_per is BatchPer.GPU else cell.global_batch
+    work = cell.train_images if series.scaling is Scaling.STRONG else cell.train_images // cell.gpus
+    return (series.placement, series.scaling, series.batch_per, batch, work, *(getattr(cell, name) for name in _SAME))
+
+
+def _unplaced(key: tuple[object, ...]) -> tuple[object, ...]:
+    return key[1:]

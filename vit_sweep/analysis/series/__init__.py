@@ -1,0 +1,1 @@
+"""Runs that may be compared: grouped, against one baseline, with intervals. Pure."""

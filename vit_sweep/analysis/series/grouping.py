@@ -1,0 +1,244 @@
+"""From runs to series: what belongs together, what stands apart and why, one baseline each. Pure.
+
+Medians only, so that the tables of a running study are quick; `bootstrap.with_intervals` adds the intervals.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from statistics import median
+
+from vit_sweep.analysis.series.remarks import point_flags
+from vit_sweep.analysis.series.series import Apart, Estimate, ScalingSeries, SeriesKey, SeriesPoint
+from vit_sweep.plan.cell import Series as Membership
+from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.record.machine import differences, facts_of, may_pool
+from vit_sweep.runs.run import Origin, Run
+
+
+def group(runs: Iterable[Run], scaling: Scaling) -> list[ScalingSeries]:
+    """Return the series of one scaling mode, in an order that does not depend on that of the runs.
+
+    A run that was given twice counts once.
+    """
+    members: dict[SeriesKey, dict[str, Run]] = {}
+    for run in runs:
+        for membership in run.curves:
+            if membership.scaling is scaling:
+                members.setdefault(key_of(run, membership), {})[run.run_id] = run
+    _share_single_gpu(members)
+    labels = label_of(members)
+    return [_series(key, labels[key], list(members[key].values())) for key in sorted(members, key=_order)]
+
+
+def key_of(run: Run, membership: Membership) -> SeriesKey:
+    """Name the series of a run."""
+    per_gpu = membership.batch_per is BatchPer.GPU
+    work = run.work
+    if membership.scaling is Scaling.WEAK and work is not None:
+        work = work // run.gpus
+    return SeriesKey(
+        scaling=membership.scaling,
+        batch_per=membership.batch_per.value,
+        batch=run.micro_batch if per_gpu else run.global_batch,
+        accum=run.accum,
+        placement=membership.placement,
+        work=work,
+        conditions=run.conditions,
+    )
+
+
+_NAMED = ("model", "data", "precision", "engine", "optimizer", "partition", "gpu_model")
+_FIRST = (*_NAMED, "data.pipeline", "epochs")
+"""Conditions that a label names before others."""
+
+
+def label_of(keys: Iterable[SeriesKey]) -> dict[SeriesKey, str]:
+    """Say of each series just what tells it from the others: `batch 64, spread`; of a single one its batch."""
+    every = list(keys)
+    said: dict[SeriesKey, str] = {}
+    plain = {key: dict(key.conditions) for key in every}
+    names = sorted({name for found in plain.values() for name in found}, key=lambda n: (_rank(n), n))
+    telling = [name for name in names if len({found.get(name, "") for found in plain.values()}) > 1]
+    # `model.layers` says nothing new where the model's name already differs.
+    telling = [name for name in telling if "." not in name or not _implied(name, plain)]
+    several = {
+        field: len({getattr(key, field) for key in every}) > 1 for field in ("batch", "accum", "placement", "batch_per")
+    }
+    works = {scaling: {key.work for key in every if key.scaling is scaling} for scaling in Scaling}
+    for key in every:
+        words = [_condition_words(name, plain[key].get(name, "")) for name in telling]
+        if several["batch"]:
+            words.append(f"batch {key.batch}")
+        if several["accum"]:
+            words.append(f"accum {key.accum}")
+        if several["placement"]:
+            words.append(key.placement or "placement not known")
+        if several["batch_per"]:
+            words.append(f"batch per {key.batch_per}")
+        if len(works[key.scaling]) > 1:
+            words.append(f"{key.work} images")
+        said[key] = ", ".join(words) or f"batch {key.batch}"
+    return said
+
+
+def _rank(name: str) -> int:
+    return _FIRST.index(name) if name in _FIRST else len(_FIRST)
+
+
+def _implied(name: str, plain: dict[SeriesKey, dict[str, str]]) -> bool:
+    """Whether the group's own name tells apart whatever this value tells apart."""
+    by_name: dict[str, set[str]] = {}
+    for found in plain.values():
+        by_name.setdefault(found.get(name.split(".", 1)[0], ""), set()).add(found.get(name, ""))
+    return len(by_name) > 1 and all(len(values) == 1 for values in by_name.values())
+
+
+def _condition_words(name: str, value: str) -> str:
+    return value if name in _NAMED else f"{name}={value}"
+
+
+def _order(key: SeriesKey) -> tuple[object, ...]:
+    return (
+        key.conditions, key.placement, key.batch_per, key.batch or 0, key.accum or 0, key.work or 0, key.scaling.value,
+    )  # fmt: skip
+
+
+def _share_single_gpu(members: dict[SeriesKey, dict[str, Run]]) -> None:
+    """One GPU has no placement: the same run starts the packed and the spread series."""
+    singles: dict[SeriesKey, dict[str, Run]] = {}
+    for key, found in members.items():
+        alone = {name: run for name, run in found.items() if run.gpus == 1}
+        singles.setdefault(replace(key, placement=""), {}).update(alone)
+    for key, found in members.items():
+        if all(run.gpus != 1 for run in found.values()):
+            found.update(singles[replace(key, placement="")])
+
+
+def _series(key: SeriesKey, label: str, runs: Sequence[Run]) -> ScalingSeries:
+    runs = sorted(runs, key=lambda run: (run.gpus, run.nodes or 0, run.seed or 0, run.run_id))
+    by_place: dict[tuple[int, int | None], list[Run]] = {}
+    for run in runs:
+        by_place.setdefault((run.gpus, run.nodes), []).append(run)
+    apart: list[Apart] = []
+    points = []
+    base: Run | None = None
+    for (gpus, nodes), some in sorted(by_place.items(), key=lambda item: (item[0][0], item[0][1] or 0)):
+        timed = [run for run in some if run.timed]
+        pooled, left = _alike(timed, base)
+        base = base or (pooled[0] if pooled else None)
+        apart += left
+        without = tuple(run for run in some if not run.timed)
+        if pooled or without:
+            points.append(_point(gpus, nodes, tuple(pooled), without))
+    machines = [one for point in points for run in point.runs for one in run.machine]
+    return compared(
+        ScalingSeries(key=key, label=label, points=tuple(points), apart=tuple(apart), flags=differences(machines))
+    )
+
+
+def _alike(runs: Sequence[Run], base: Run | None) -> tuple[list[Run], list[Apart]]:
+    """Split the runs of one GPU count into those that may be pooled and those that must stand apart.
+
+    The GPU must be that of the series' first point; among repeats the largest set of equal machines is kept.
+    """
+    apart = [Apart(run=run, reason=why) for run in runs if (why := _other_gpu(run, base))]
+    left = [run for run in runs if not _other_gpu(run, base)]
+    kinds: dict[object, list[Run]] = {}
+    for run in left:
+        kinds.setdefault(facts_of(run.machine) if run.origin is Origin.STUDY else run.origin, []).append(run)
+    best: list[Run] = []
+    for first, *_ in kinds.values():
+        # Runs of one kind are alike; only kinds need be compared.
+        same = [run for kind in kinds.values() if _poolable(first, kind[0])[0] for run in kind]
+        if len(same) > len(best):
+            best = same
+    kept = {run.run_id for run in best}
+    best = [run for run in left if run.run_id in kept]
+    for run in left:
+        if run.run_id not in kept:
+            apart.append(Apart(run=run, reason=f"another machine than its repeats: {_poolable(best[0], run)[1]}"))
+    return best, apart
+
+
+def _poolable(a: Run, b: Run) -> tuple[bool, str]:
+    if a.origin is not Origin.STUDY or a is b:
+        return True, ""
+    return may_pool(a.machine, b.machine)
+
+
+def _other_gpu(run: Run, base: Run | None) -> str:
+    """Why a run is not on the GPUs of its baseline; empty if it is, or if nobody said."""
+    if base is None or not run.devices or not base.devices or set(run.devices) == set(base.devices):
+        return ""
+    mine, other = " + ".join(sorted(set(run.devices))), " + ".join(sorted(set(base.devices)))
+    return f"unlike GPUs: it ran on {mine}, the first run of its series on {other}"
+
+
+def _point(gpus: int, nodes: int | None, runs: tuple[Run, ...], without: tuple[Run, ...]) -> SeriesPoint:
+    point = SeriesPoint(gpus=gpus, nodes=nodes, runs=runs, without=without)
+    if not runs:
+        return point
+    medians = [median(run.epoch_s) for run in runs]
+    time_s, n = median(medians), len(runs)
+    rates = [run.images / median(run.epoch_s) for run in runs if run.images is not None]
+    steps = [run.step_ms for run in runs if run.step_ms is not None]
+    inside = [(max(run.epoch_s) - min(run.epoch_s)) / median(run.epoch_s) for run in runs if len(run.epoch_s) > 1]
+    first = [run.first_epoch_s for run in runs if run.first_epoch_s is not None]
+    return replace(
+        point,
+        time_s=Estimate(value=time_s, n=n),
+        step_ms=Estimate(value=median(steps), n=len(steps)) if steps else None,
+        images_per_s=Estimate(value=median(rates), n=len(rates)) if rates else None,
+        first_epoch_s=median(first) if first else None,
+        within=median(inside) if inside else None,
+        between=(max(medians) - min(medians)) / time_s if n > 1 else None,
+        epochs=sum(len(run.epoch_s) for run in runs),
+        oversubscribed=any(run.oversubscribed for run in runs),
+    )
+
+
+def compared(series: ScalingSeries) -> ScalingSeries:
+    """Give every point its speedup and efficiency; without a baseline, say which cell to run."""
+    if not series.points:
+        return series
+    base = series.points[0]
+    if base.time_s is None:
+        return replace(series, no_baseline=_missing(base))
+    if base.oversubscribed:
+        said = (
+            f"no baseline: gpus={base.gpus} ran with more ranks than cores, so its time is no measure; run it on a "
+            "machine with enough cores"
+        )
+        return replace(series, no_baseline=said)
+    points = tuple(_against(point, base, series.key) for point in series.points)
+    made = replace(series, points=points, baseline_gpus=base.gpus)
+    return replace(made, points=tuple(replace(point, flags=point_flags(point, base)) for point in points))
+
+
+def _missing(base: SeriesPoint) -> str:
+    run = base.without[0]
+    why = f"{run.status} ({run.cause})" if run.cause else run.status
+    return f"no baseline: gpus={base.gpus} ({run.run_id}) is {why}; " + (
+        "the comparison comes with its record" if run.status.under_way else "run that cell, or nothing can be compared"
+    )
+
+
+def _against(point: SeriesPoint, base: SeriesPoint, key: SeriesKey) -> SeriesPoint:
+    if point.time_s is None or base.time_s is None or point.oversubscribed:
+        return point
+    n = min(point.time_s.n, base.time_s.n)
+    speedup, efficiency = ratios(base.time_s.value / point.time_s.value, point.gpus / base.gpus, key.scaling)
+    made = replace(point, speedup=Estimate(value=speedup, n=n), efficiency=Estimate(value=efficiency, n=n))
+    if key.scaling is Scaling.STRONG and point.gpus > base.gpus:
+        made = replace(made, serial_fraction=serial_fraction(speedup, point.gpus / base.gpus))
+    return made
+
+
+def ratios(ratio: float, factor: float, scaling: Scaling) -> tuple[float, float]:
+    """Speedup and efficiency from T(p0)/T(p) and p/p0; works on arrays as well."""
+    return (ratio, ratio / factor) if scaling is Scaling.STRONG else (ratio * factor, ratio)
+
+
+def serial_fraction(speedup: float, factor: float) -> float:
+    """Karp and Flatt's: (1/S - 1/q) / (1 - 1/q), q = p/p0 > 1. Below zero where the baseline is too slow."""
+    return (1 / speedup - 1 / factor) / (1 - 1 / factor)

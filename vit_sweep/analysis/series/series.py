@@ -1,0 +1,119 @@
+"""Series: runs that differ only in `gpus`, their common baseline, speedup and efficiency: the types. Pure.
+
+T(p) is the median over runs of each run's median epoch on p GPUs, p0 the smallest `gpus` of the series.
+Strong: speedup S = T(p0)/T(p), efficiency S/(p/p0) (Amdahl 1967). Weak: efficiency T(p0)/T(p), scaled speedup =
+efficiency x p/p0 (Gustafson 1988). Serial fraction after Karp and Flatt (1990): e = (1/S - 1/q)/(1 - 1/q), q = p/p0.
+How series are made of runs is in `grouping`, how intervals are found in `bootstrap`.
+"""
+
+from launchers.checked import checked
+from vit_sweep.plan.point import Scaling
+from vit_sweep.runs.run import Run
+
+
+@checked
+class SeriesKey:
+    """What a series is about: all that must be equal along it."""
+
+    scaling: Scaling
+    batch_per: str
+    """gpu: `batch` is the micro batch, equal for all; global: it is the images per optimizer step."""
+    batch: int | None
+    accum: int | None
+    placement: str
+    """packed, spread, nodes=2; empty where it is not known."""
+    work: int | None
+    """Images of an epoch (strong), or of an epoch and GPU (weak)."""
+    conditions: tuple[tuple[str, str], ...]
+
+    def condition(self, name: str) -> str:
+        """One condition by its name; empty where it is not said."""
+        return dict(self.conditions).get(name, "")
+
+
+@checked
+class Estimate:
+    """A number with its 95 % interval."""
+
+    value: float
+    low: float | None = None
+    """None: one run says nothing of its own spread."""
+    high: float | None = None
+    n: int = 1
+    """Runs behind it (of a ratio: the fewer of the two)."""
+
+    @property
+    def known(self) -> bool:
+        """Whether there is an interval."""
+        return self.low is not None and self.high is not None
+
+
+@checked
+class SeriesPoint:
+    """One GPU count of a series: repeats pooled."""
+
+    gpus: int
+    nodes: int | None
+    runs: tuple[Run, ...]
+    """Those that are pooled; all have a time."""
+    without: tuple[Run, ...] = ()
+    """Those that have none: failed, missing, still running."""
+    time_s: Estimate | None = None
+    """Epoch."""
+    step_ms: Estimate | None = None
+    images_per_s: Estimate | None = None
+    first_epoch_s: float | None = None
+    """Median over runs of the cold first epoch, which is in no other figure."""
+    within: float | None = None
+    """Spread inside runs: median over runs of (max - min) / median of its epochs; None with one epoch per run."""
+    between: float | None = None
+    """Spread between runs: (max - min) / median of their medians; None with one run."""
+    epochs: int = 0
+    """Epochs that count, over all runs."""
+    speedup: Estimate | None = None
+    efficiency: Estimate | None = None
+    serial_fraction: float | None = None
+    """Karp and Flatt's; of strong series only, None at the baseline."""
+    oversubscribed: bool = False
+    flags: tuple[str, ...] = ()
+    """What is remarkable: superlinear with likely causes, throttled, a slow rank."""
+
+    @property
+    def status(self) -> str:
+        """In one word: done, or what became of its runs."""
+        states = {run.status for run in self.runs or self.without}
+        return "done" if self.runs else (states.pop() if len(states) == 1 else "mixed")
+
+
+@checked
+class Apart:
+    """A run that asked to be in a series and must not be."""
+
+    run: Run
+    reason: str
+
+
+@checked
+class ScalingSeries:
+    """One curve, sorted by `gpus`; its invariants hold."""
+
+    key: SeriesKey
+    label: str
+    """Just what tells it from the other series of the same study."""
+    points: tuple[SeriesPoint, ...]
+    apart: tuple[Apart, ...] = ()
+    baseline_gpus: int | None = None
+    no_baseline: str = ""
+    """Why nothing is compared, and which cell to run; empty with a baseline."""
+    flags: tuple[str, ...] = ()
+    """What is unlike between its runs without forbidding the comparison: drivers, versions."""
+
+    @property
+    def baseline(self) -> SeriesPoint | None:
+        """What the others are compared with."""
+        return next((point for point in self.points if point.gpus == self.baseline_gpus and point.runs), None)
+
+    @property
+    def timed(self) -> tuple[SeriesPoint, ...]:
+        """The points that have a time and whose ranks had a core each."""
+        return tuple(point for point in self.points if point.time_s is not None and not point.oversubscribed)

@@ -1,0 +1,133 @@
+"""The verbs: look at a study, rebuild its tables, end its jobs, fetch data. An edge; typer reads the words."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from vit_sweep.cli import show, show_status
+from vit_sweep.cli.audit import audit
+from vit_sweep.cli.collect import collect
+from vit_sweep.cli.compare import compare
+from vit_sweep.cli.data import app as data_app
+from vit_sweep.cli.profiles import app as profiles_app
+from vit_sweep.cli.report import report
+from vit_sweep.cli.simulate import EPILOG as SIMULATE_EPILOG
+from vit_sweep.cli.simulate import simulate
+from vit_sweep.outcome.selection import Rerun, Retry
+from vit_sweep.study.studies import open_study
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Scaling studies of Vision Transformers. A grid runs with: python -m vit_sweep -m gpus=1,2 batch=16,32",
+)
+app.add_typer(data_app, name="data")
+app.add_typer(profiles_app, name="profiles")
+app.command(
+    epilog="Examples: python -m vit_sweep audit outputs/vit_b_16-cifar100-vector_t4v2, or of somebody else's figures: "
+    "audit --csv results.csv, audit --reference paper_cifar100"
+)(audit)
+app.command(
+    epilog="Examples: python -m vit_sweep collect outputs/vit_tiny_32-digits-local, or of somebody else's figures: "
+    "collect --csv results.csv --output outputs/theirs"
+)(collect)
+app.command(
+    epilog="Examples: python -m vit_sweep compare outputs/before outputs/after, or with "
+    "--across engine, or compare outputs/mine --reference paper_cifar100 --across partition"
+)(compare)
+app.command(
+    epilog="Examples: python -m vit_sweep report outputs/vit_tiny_32-digits-local, or with --proposal, or with "
+    "--reference paper_cifar100"
+)(report)
+app.command(epilog=SIMULATE_EPILOG)(simulate)
+
+StudyName = Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/.")]
+
+
+@app.callback()
+def _root() -> None:
+    """Scaling studies of Vision Transformers."""
+
+
+@app.command(epilog="Example: python -m vit_sweep status outputs/vit_tiny_32-digits-local --watch")
+def status(
+    study: StudyName,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Stay until every cell has ended, retry what is to be retried, then collect."),
+    ] = False,
+) -> None:
+    """Show what became of every cell: state, attempt, node, epoch, time, reason, and the tables so far."""
+    from vit_sweep.study.status import settled_results
+
+    found, console = open_study(study), show.console()
+    if watch:
+        from vit_sweep.cli.sweep import watch_and_collect
+
+        raise typer.Exit(watch_and_collect(found, console))
+    results = settled_results(found)
+    console.print(show_status.status(found.name, results, now=datetime.now(UTC)))
+    for table in show_status.filling(results):
+        console.print(table)
+    show.problems(console, found.problems)
+
+
+@app.command(
+    epilog="Examples: python -m vit_sweep resume outputs/vit_b_16-cifar100-vector_t4v2, or with "
+    "--retry timeout --minutes 240"
+)
+def resume(
+    study: StudyName,
+    retry: Annotated[Retry | None, typer.Option(help="Ended cells that run again too.")] = None,
+    rerun: Annotated[Rerun | None, typer.Option(help="Finished cells that run again too.")] = None,
+    minutes: Annotated[int | None, typer.Option(min=1, help="Time limit of the new jobs.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until all cells have ended.")] = True,
+) -> None:
+    """Run what a study still lacks, from its own files: nothing that is done or under way runs twice."""
+    from vit_sweep.cli.sweep import resume as resume_study
+
+    raise typer.Exit(resume_study(open_study(study), retry=retry, rerun=rerun, minutes=minutes, wait=wait))
+
+
+@app.command(epilog="Example: python -m vit_sweep cancel outputs/vit_tiny_32-digits-local --cells 'n1-g2-*'")
+def cancel(
+    study: StudyName,
+    cells: Annotated[
+        list[str] | None, typer.Option(help="Cell ids or patterns like 'n1-g8-*'; several times. Default: all.")
+    ] = None,
+) -> None:
+    """End queued and running jobs of a study; what has finished is kept."""
+    from vit_sweep.submit.cancel import cancel as cancel_cells
+
+    found = open_study(study)
+    count = cancel_cells(found, cells)
+    show.console().print(f"{count} cell(s) of study {found.name} cancelled")
+
+
+@app.command(
+    "render-diff",
+    epilog="Examples: python -m vit_sweep render-diff outputs/before outputs/after, or, of two git revisions: "
+    "python -m vit_sweep render-diff main HEAD -m gpus=1,8 partition=vector_t4v2",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def render_diff(
+    context: typer.Context,
+    old: Annotated[str, typer.Argument(help="A study, or a git revision of this checkout.")],
+    new: Annotated[str, typer.Argument(help="The other one.")],
+) -> None:
+    """Show what a change does to the scripts: exit 0 if nothing, 1 with a diff. Revisions need the sweep's words."""
+    from rich.syntax import Syntax
+
+    from vit_sweep.cli.render_diff import render_diff as compare
+
+    text = compare(old, new, context.args)
+    console = show.console()
+    if text and console.is_terminal:
+        console.print(Syntax(text, "diff", background_color="default"))
+    elif text:
+        console.print(text, soft_wrap=True)
+    else:
+        console.print("the scripts are the same")
+    raise typer.Exit(1 if text else 0)

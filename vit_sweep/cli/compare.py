@@ -1,0 +1,157 @@
+"""The verb `compare`: two studies, paired by cell. An edge."""
+
+import csv as csv_module
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from launchers.atomic import write
+from launchers.errors import UserError
+from vit_sweep.cli import show
+from vit_sweep.runs.sources import Source, from_study, source_of
+
+if TYPE_CHECKING:
+    # It imports numpy, which `--help` does not need.
+    from vit_sweep.analysis.compare import Comparison, Pair
+    from vit_sweep.analysis.series.series import Estimate
+
+_COLUMNS = (
+    "gpus", "nodes", "cell", "a_epoch_s", "b_epoch_s", "ratio", "ratio_low", "ratio_high", "a_runs", "b_runs",
+    "paired_seeds", "verdict", "reason",
+)  # fmt: skip
+
+
+def compare(
+    study_a: Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/: a.")],
+    study_b: Annotated[str | None, typer.Argument(help="The study to compare it with: b.")] = None,
+    *,
+    csv: Annotated[Path | None, typer.Option(help="Instead of b: a tidy CSV file (docs/import.md).")] = None,
+    reference: Annotated[str | None, typer.Option(help="Instead of b: a published study, paper_cifar100.")] = None,
+    across: Annotated[
+        list[str] | None, typer.Option(help="A condition that may differ: engine, partition, ...; several times.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Also write the table: FILE.csv or FILE.md.")] = None,
+) -> None:
+    """Say cell by cell whether b is faster than a: ratios with intervals. Exit 1 if no cell could be paired."""
+    if output is not None and output.suffix not in (".csv", ".md"):
+        raise UserError(f"output={output}: write FILE.csv or FILE.md")
+    a, b = from_study(study_a), source_of(study=study_b, csv=csv, reference=reference)
+    from vit_sweep.analysis.compare import compare as compare_runs
+
+    console = show.console()
+    found = compare_runs(a.runs, b.runs, across=across or ())
+    for side, source in (("a", a), ("b", b)):
+        console.print(f"{side}: {source.name}, {len(source.timed)} of {len(source.runs)} run(s) with a time")
+        for note in source.notes:
+            console.print(f"   {note}", soft_wrap=True)
+        show.problems(console, source.problems)
+    if found.pairs:
+        console.print(_table(found))
+        console.print(summary(found), soft_wrap=True)
+    for text in remarks(found, a, b):
+        console.print(text, soft_wrap=True)
+    if output is not None and found.pairs:
+        write(output, _markdown(found) if output.suffix == ".md" else _csv(found))
+        console.print(f"  {output}", soft_wrap=True)
+    raise typer.Exit(0 if found.pairs else 1)
+
+
+def summary(found: "Comparison") -> str:
+    """The geometric mean in one sentence."""
+    mean = found.mean
+    if mean is None:
+        return "nothing was compared"
+    told = [one for one in found.pairs if not one.reason]
+    wide = f" (95 %: {mean.low:.3f} to {mean.high:.3f})" if mean.low is not None and mean.high is not None else ""
+    sure = mean.low is not None and mean.high is not None and not mean.low <= 1 <= mean.high
+    said = ("b is faster" if mean.value < 1 else "b is slower") if sure else "cannot tell apart"
+    if sure and not told:
+        # Single runs: that the cells agree in direction is all there is.
+        said += " in most cells, none of which can be told apart by itself"
+    return (
+        f"b / a over {mean.n} cell(s), geometric mean {mean.value:.3f}{wide}: {said}; "
+        f"{len(told)} of {mean.n} can be told apart"
+    )
+
+
+def remarks(found: "Comparison", a: Source, b: Source) -> list[str]:
+    """What was not paired and why, and what could not be checked."""
+    texts = [f"not paired, {one.side}: {one.cell} – {one.reason}" for one in found.unpaired]
+    if len(texts) > 20:
+        texts = [*texts[:20], f"and {len(texts) - 20} more that are not paired"]
+    if found.one_sided and found.pairs:
+        texts.append(f"said by one side only, so not compared: {', '.join(found.one_sided)}")
+    if not found.pairs:
+        texts.append(f"no cell of {a.name} could be paired with one of {b.name}")
+        if found.across:
+            words = " ".join(f"--across {name}" for name in found.across)
+            texts.append(f"to compare across what differs, add: {words}")
+    return texts
+
+
+def _table(found: "Comparison") -> Table:
+    labelled = any(one.label for one in found.pairs)
+    table = Table(title="b against a (ratio of epoch times)", title_justify="left", box=box.SIMPLE_HEAD)
+    for title in ("GPUs", "nodes"):
+        table.add_column(title, justify="right")
+    if labelled:
+        table.add_column("cell", overflow="fold")
+    for title in ("a s", "b s", "b / a", "95 %", "runs", "seeds"):
+        table.add_column(title, justify="right")
+    table.add_column("so", overflow="fold")
+    for one in found.pairs:
+        style = {"b is faster": "green", "b is slower": "red"}.get(one.verdict, "dim")
+        table.add_row(
+            str(one.gpus), _or_dash(one.nodes), *([one.label] if labelled else []), f"{one.a_s:.4g}", f"{one.b_s:.4g}",
+            f"{one.ratio.value:.3f}", _interval(one.ratio), f"{one.a_runs}, {one.b_runs}", str(one.seeds or "–"),
+            Text(one.verdict + (f": {one.reason}" if one.reason else ""), style=style),
+        )  # fmt: skip
+    return table
+
+
+def _interval(ratio: "Estimate") -> str:
+    return f"{ratio.low:.3f} – {ratio.high:.3f}" if ratio.low is not None and ratio.high is not None else "n=1"
+
+
+def _or_dash(value: object) -> str:
+    return "–" if value is None else str(value)
+
+
+def _row(one: "Pair") -> tuple[object, ...]:
+    return (
+        one.gpus, one.nodes, one.label, one.a_s, one.b_s, one.ratio.value, one.ratio.low, one.ratio.high, one.a_runs,
+        one.b_runs, one.seeds, one.verdict, one.reason,
+    )  # fmt: skip
+
+
+def _csv(found: "Comparison") -> str:
+    text = io.StringIO()
+    lines = csv_module.writer(text, lineterminator="\n")
+    lines.writerow(_COLUMNS)
+    lines.writerows(_row(one) for one in found.pairs)
+    return text.getvalue()
+
+
+def _markdown(found: "Comparison") -> str:
+    rows = [
+        ["–" if v in (None, "") else f"{v:.4g}" if isinstance(v, float) else str(v) for v in _row(one)]
+        for one in found.pairs
+    ]
+    lines = [list(_COLUMNS), ["---"] * len(_COLUMNS), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in _escaped(lines)) + f"\n{summary(found)}\n"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "–" if value in (None, "") else str(value)
+
+
+def _escaped(lines: Sequence[Sequence[str]]) -> list[list[str]]:
+    return [[field.replace("|", "\\|") for field in line] for line in lines]

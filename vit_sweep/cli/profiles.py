@@ -1,0 +1,147 @@
+"""The verbs of an admin: list, show, check, discover, drift of partition profiles. An edge; typer reads the words."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from launchers.errors import UserError
+from vit_sweep.cli import show
+
+app = typer.Typer(no_args_is_help=True, help="Partition profiles: what a site says about its nodes and GPUs.")
+
+ConfigDir = Annotated[
+    Path | None,
+    typer.Option("--config-dir", help="A folder with partition/*.yaml; VIT_SWEEP_CONF names a site-wide one."),
+]
+Name = Annotated[str, typer.Argument(help="A profile: the word after partition=.")]
+
+
+@app.command("list", epilog="Example: python -m vit_sweep profiles list --config-dir ~/site")
+def list_profiles(config_dir: ConfigDir = None) -> None:
+    """Show every profile that a sweep can name, and where its file is."""
+    from vit_sweep.config import profiles
+
+    files = profiles.catalog(config_dir)
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("name", "scheduler", "nodes x GPUs", "GPU", "GiB", "from", "file"):
+        table.add_column(title, overflow="fold")
+    for entry in files:
+        where = (entry.origin, entry.path if entry.hidden_by is None else f"{entry.path} (hidden by {entry.hidden_by})")
+        try:
+            profile, _ = profiles.load(entry, files)
+        except UserError as error:
+            table.add_row(entry.name, "wrong", "", escape(str(error)), "", *map(escape, where), style="red")
+            continue
+        memory = "–" if profile.gpu_memory_gib is None else f"{profile.gpu_memory_gib:g}"
+        size = f"{profile.nodes} x {profile.gpus_per_node}"
+        table.add_row(entry.name, profile.scheduler.value, size, escape(profile.gpu_model), memory, *map(escape, where))
+    show.console().print(table)
+
+
+@app.command("show", epilog="Example: python -m vit_sweep profiles show vector_t4v2")
+def show_profile(name: Name, config_dir: ConfigDir = None) -> None:
+    """Show every key of a profile: its value, whether the file gives it, and what it means."""
+    from vit_sweep.config import profiles
+
+    files = profiles.catalog(config_dir)
+    entry = profiles.pick(files, name)
+    profile, given = profiles.load(entry, files)
+    table = Table(title=escape(f"{name}: {entry.path} ({entry.origin})"), title_justify="left", box=box.SIMPLE_HEAD)
+    for title in ("key", "value", "", "meaning"):
+        table.add_column(title, overflow="fold", no_wrap=title == "key")
+    for row in profiles.rows(profile, given):
+        said = "given" if row.given else "default"
+        table.add_row(row.key, escape(row.value), said, escape(row.meaning), style="" if row.given else "dim")
+    show.console().print(table)
+
+
+@app.command("check", epilog="Example: python -m vit_sweep profiles check vector_t4v2")
+def check(
+    name: Annotated[str | None, typer.Argument(help="A profile; without it, all of them.")] = None,
+    config_dir: ConfigDir = None,
+) -> None:
+    """Check keys, limits and contradictions, and let bash (and Slurm, where it is) look at two rendered jobs.
+
+    Exit 1 if a profile is wrong.
+    """
+    from vit_sweep.config import profile_check, profiles
+
+    files = profiles.catalog(config_dir)
+    chosen = files if name is None else profiles.of_name(files, name)
+    here = None if name is not None else _partitions_here()
+    verdicts = [profile_check.check(entry, files, live=here) for entry in chosen]
+    console = show.console()
+    for verdict in verdicts:
+        said = Text("wrong  ", style="red") if verdict.problems else Text("ok     ", style="green")
+        console.print(said + Text(verdict.name))
+        for line in (*verdict.problems, *verdict.remarks):
+            console.print(f"       {line}", soft_wrap=True)
+    if any(verdict.problems for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+@app.command("discover", epilog="Example: python -m vit_sweep profiles discover --write ~/site")
+def discover(
+    write: Annotated[
+        Path | None, typer.Option("--write", help="Write FOLDER/partition/*.yaml; existing files are left alone.")
+    ] = None,
+) -> None:
+    """Make profiles of what this machine's Slurm says of its GPU partitions; without --write they are printed."""
+    from launchers.slurm import discover as live
+    from vit_sweep.config import profiles
+
+    cluster = live.understand(live.ask())
+    console = show.console()
+    taken = [entry.name for entry in profiles.catalog(None, environ={})]
+    texts = profiles.profile_files(cluster, taken)
+    for partition, reason in cluster.left_out.items():
+        console.print(f"left out: {partition} – {reason}", soft_wrap=True)
+    if not texts:
+        raise UserError(f"cluster {cluster.name} has no partition with GPUs, so there is nothing to profile")
+    if write is None:
+        for name, text in texts.items():
+            console.print(f"# --- {name}.yaml\n{text}", soft_wrap=True)
+        return
+    new, kept = profiles.write_profiles(write, texts)
+    for path in new:
+        console.print(f"written: {path}", soft_wrap=True)
+    for path in kept:
+        said = f"left alone, it exists: {path} – compare: profiles drift {path.stem} --config-dir {write}"
+        console.print(said, soft_wrap=True)
+
+
+@app.command("drift", epilog="Example: python -m vit_sweep profiles drift vector_t4v2")
+def drift(name: Name, config_dir: ConfigDir = None) -> None:
+    """Compare a profile with the live cluster: exit 0 if they agree, 1 with the differences."""
+    from launchers.profile import Scheduler
+    from launchers.slurm import discover as live
+    from vit_sweep.config import profiles
+
+    files = profiles.catalog(config_dir)
+    profile, _ = profiles.load(profiles.pick(files, name), files)
+    if profile.scheduler is not Scheduler.SLURM:
+        raise UserError(f"{name} has scheduler={profile.scheduler.value}: only Slurm has a cluster to compare")
+    cluster = live.understand(live.ask())
+    differences = live.drift(profile, cluster)
+    console = show.console()
+    for line in differences or [f"{name} agrees with cluster {cluster.name}"]:
+        console.print(line, soft_wrap=True)
+    if differences:
+        raise typer.Exit(1)
+
+
+def _partitions_here() -> tuple[str, ...]:
+    """Partitions of this machine's Slurm; none where there is none or it does not answer."""
+    from launchers.slurm import discover as live
+    from launchers.slurm.scontrol import entries
+
+    try:
+        found = entries(live.run(live.PARTITIONS), first="PartitionName", command="`scontrol show partition`")
+    except UserError:
+        return ()
+    return tuple(fields["PartitionName"] for fields in found)

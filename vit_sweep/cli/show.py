@@ -1,0 +1,222 @@
+"""What a person sees: the plan, the tables, where things are. An edge; rich draws."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from launchers.batch import Batch
+from launchers.profile import Scheduler
+from vit_sweep.outcome.selection import Rerun, Selection
+from vit_sweep.plan.plan import Plan, PlannedCell
+from vit_sweep.report.tables.rounding import field
+from vit_sweep.report.tables.table import Cells, Column
+from vit_sweep.report.tables.table import Table as Data
+from vit_sweep.report.tables.text import is_text, printed
+
+_SHOWN = (
+    "model", "data", "precision", "engine", "optimizer", "partition", "variant", "placement", "batch_per", "batch",
+    "accum", "seeds", "gpus", "nodes", "epoch_s", "n", "images_per_s", "speedup", "efficiency", "train_accuracy",
+    "test_accuracy", "status", "note",
+)  # fmt: skip
+"""Of a scaling table on the terminal; the files have all of it."""
+_WITH_INTERVAL = ("epoch_s", "speedup", "efficiency")
+_NOTE_SHOWN = 120
+"""Characters of a note on the terminal; the files hold it whole."""
+_PLAIN_WIDTH = 160
+
+
+def console() -> Console:
+    """The console of every command: a log has no width of its own, so it gets enough for a table."""
+    # No markup: paths and the words of failures have square brackets of their own.
+    found = Console(markup=False, highlight=False)
+    return found if found.is_terminal else Console(markup=False, highlight=False, width=_PLAIN_WIDTH)
+
+
+def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
+    """Print the cells, what they amount to, and the points that cannot run."""
+    title = f"study {study}: {len(plan.points)} points, {len(plan.cells)} cells, {len(todo)} to run"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("cell", no_wrap=True)
+    for name in ("nodes x GPUs", "micro", "accum", "global batch", "steps/epoch"):
+        table.add_column(name, justify="right")
+    table.add_column("scaling")
+    columns = _forecast_columns(plan)
+    for name in columns:
+        table.add_column(name, justify="right")
+    table.add_column("remarks", overflow="fold")
+    remarks = {point.cell_id: point.remarks for point in plan.points}
+    for cell_id, planned in plan.cells.items():
+        cell = planned.cell
+        table.add_row(
+            cell_id,
+            f"{cell.nodes} x {cell.gpus_per_node}",
+            str(cell.micro_batch),
+            str(cell.accum),
+            str(cell.global_batch),
+            str(cell.steps_per_epoch),
+            " ".join(sorted({series.scaling.value for series in planned.series})),
+            *(columns[name](planned) for name in columns),
+            "; ".join([*([] if cell_id in todo else ["not run again"]), *_shared(planned), *remarks[cell_id]]),
+        )
+    console.print(table)
+    _total(console, plan, todo)
+    several = [cell_id for cell_id, one in plan.cells.items() if one.job and len(one.series) > 1]
+    if several:
+        console.print(
+            f"{len(several)} cell(s) belong to several curves and run in the allocation of one: {', '.join(several)}; "
+            "a study for each placement gives every curve its own"
+        )
+    if plan.duplicates:
+        console.print(f"{plan.duplicates} point(s) are the same run as another one and share its cell")
+    reasons = Counter(reason for point in plan.infeasible for reason in point.reasons)
+    for reason, count in reasons.items():
+        said = "skipped" if count == 1 else f"skipped {count} points:"
+        console.print(Text.assemble((said, "yellow"), f" {reason}"))
+
+
+def _shared(planned: PlannedCell) -> list[str]:
+    """What a person should know of a cell that shares its allocation: the GPUs that are paid while it runs."""
+    job = planned.job
+    if job is None:
+        return []
+    limit = f", {job.minutes} min" if planned.profile.scheduler is Scheduler.SLURM else ""
+    return [f"on the first of {job.nodes} x {job.gpus_per_node} GPUs{limit}"]
+
+
+def _forecast_columns(plan: Plan) -> dict[str, Callable[[PlannedCell], str]]:
+    """Columns of what is expected, as far as anything is known of it."""
+    cells = plan.cells.values()
+    columns: dict[str, Callable[[PlannedCell], str]] = {}
+    if any(cell.profile.scheduler is Scheduler.SLURM for cell in cells):
+        columns["limit min"] = lambda cell: str(cell.shape.minutes)
+    if any(cell.memory for cell in cells):
+        columns["GiB/GPU"] = lambda cell: f"{cell.memory.total_gib:.1f}" if cell.memory else "–"
+    if any(cell.time for cell in cells):
+        columns["step ms"] = lambda cell: f"{cell.time.step_ms:.0f}" if cell.time else "–"
+        columns["GPU-h"] = lambda cell: f"{cell.gpu_hours:.2f}"
+    return columns
+
+
+def _total(console: Console, plan: Plan, todo: set[str]) -> None:
+    """Say what the cells to run are expected to cost, and what that estimate rests on."""
+    mine = [cell for cell_id, cell in plan.cells.items() if cell_id in todo and cell.time]
+    if mine:
+        bases = "; ".join(sorted({re.sub(r", nearest .*", "", cell.time.basis) for cell in mine if cell.time}))
+        total = sum(cell.gpu_hours for cell in mine)
+        idle = sum(cell.idle_gpu_hours for cell in mine)
+        waits = f", {idle:.2f} of them for GPUs of shared allocations that wait" if idle else ""
+        console.print(f"estimate: {total:.2f} GPU-hours for {len(mine)} cell(s){waits}, from {bases}")
+
+
+def scaling(table: Data, *, title: str = "") -> Table:
+    """Draw one scaling table; what is equal in every row is said once in the title."""
+    same, columns = printed(table)
+    once = ", ".join(f"{column.name}={field(column, table.rows[0])}" for column in same if column.name in _SHOWN)
+    heading = title or f"{table.name} scaling"
+    drawn = Table(title=Text.assemble(f"{heading}\n", (once, "dim")), title_justify="left", box=box.SIMPLE_HEAD)
+    shown = [column for name in _SHOWN for column in columns if column.name == name]
+    for column in shown:
+        drawn.add_column(column.title, justify="left" if is_text(table, column) else "right", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*(_field(column, row) for column in shown), style=STYLES.get(row["status"], ""))
+    for note in table.notes:
+        drawn.caption = f"{drawn.caption}\n{note}" if drawn.caption else note
+        drawn.caption_justify = "left"
+    return drawn
+
+
+STYLES = {
+    "failed": "red", "oom": "red", "infeasible": "yellow", "apart": "yellow", "skipped": "yellow",
+    "missing": "yellow", "retry": "yellow", "unknown": "magenta", "running": "cyan", "queued": "dim",
+}  # fmt: skip
+
+
+def _field(column: Column, row: Cells) -> str:
+    text = field(column, row if column.name in _WITH_INTERVAL else {column.name: row[column.name]})
+    return f"{text[:_NOTE_SHOWN]}..." if column.name == "note" and len(text) > _NOTE_SHOWN else text
+
+
+def batches(console: Console, found: Sequence[Batch]) -> None:
+    """Say how the cells to run are put together: one array per resource shape."""
+    if found:
+        said = (
+            f"{batch.shape.label} x {len(batch.tasks)}{' in one allocation' if batch.shared else ''}"
+            + (f" (at most {batch.parallel} at once)" if batch.parallel else "")
+            for batch in found
+        )
+        word = "array" if found[0].profile.scheduler is Scheduler.SLURM else "batch"
+        console.print(
+            f"{len(found)} {word}{'' if len(found) == 1 else 's' if word == 'array' else 'es'}: {', '.join(said)}"
+        )
+
+
+def selection(console: Console, chosen: Selection, unclear: Sequence[str], *, rerun: Rerun | None) -> None:
+    """Say which cells are left out, and what a reader of the tables should know of the finished ones."""
+    for reason, cells in _by_reason(chosen.skipped).items():
+        said = cells[0] if len(cells) == 1 else f"{len(cells)} cells"
+        console.print(Text.assemble(("skipped", "yellow"), f" {said}: {reason}"), soft_wrap=True)
+    if chosen.stale and rerun is None:
+        console.print(
+            f"{len(chosen.stale)} finished cell(s) ran with other code than today's, as their records say; "
+            "rerun=stale runs them again"
+        )
+    if unclear:
+        console.print(
+            f"{len(unclear)} submission(s) of a client that went away are in doubt and the scheduler cannot say; "
+            "their cells wait: give the same command again later",
+            style="yellow",
+        )
+
+
+def _by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for cell, reason in skipped.items():
+        groups.setdefault(reason, []).append(cell)
+    return groups
+
+
+def scripts(console: Console, paths: Sequence[Path], *, whole: bool) -> None:
+    """Say where a dry run wrote its scripts; print them too if `whole`."""
+    for path in paths if whole else ():
+        console.print(path.read_text(), soft_wrap=True)
+    console.print(f"dry run: {len(paths)} script(s) written, nothing submitted")
+    for path in paths:
+        console.print(f"  {path}", soft_wrap=True)
+
+
+def detached(console: Console, name: str, folder: Path, *, waiting: int = 0) -> None:
+    """Say that the jobs go on, how to look again, and what is left to submit."""
+    if waiting:
+        console.print(
+            f"{waiting} cell(s) are not submitted yet; submit them later with: python -m vit_sweep resume {folder}",
+            soft_wrap=True,
+        )
+    console.print(
+        f"detached: the jobs of study {name} go on without this command\n"
+        f"  look again:  python -m vit_sweep status {folder} --watch\n"
+        f"  tables now:  python -m vit_sweep collect {folder}\n"
+        f"  end them:    python -m vit_sweep cancel {folder}",
+        soft_wrap=True,
+    )
+
+
+def files(console: Console, written: Sequence[Path]) -> None:
+    """Say where tables and figures lie: one line per folder, each name once."""
+    by_folder: dict[Path, list[Path]] = {}
+    for path in written:
+        by_folder.setdefault(path.parent, []).append(path)
+    for folder, paths in by_folder.items():
+        stems, suffixes = dict.fromkeys(path.stem for path in paths), dict.fromkeys(path.suffix[1:] for path in paths)
+        console.print(f"  {folder}/: {', '.join(stems)} ({', '.join(suffixes)})", soft_wrap=True)
+
+
+def problems(console: Console, found: Sequence[str]) -> None:
+    """Name the files that were passed over."""
+    for problem in found:
+        console.print(Text.assemble(("passed over", "yellow"), f" {problem}"), soft_wrap=True)

@@ -1,0 +1,166 @@
+"""The verb `simulate`: a scaling curve from a profile and a model's arithmetic alone, marked as SIMULATED. An edge."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from launchers.errors import UserError
+from vit_sweep.analysis.laws.simulate import IMBALANCE, MARK, MOST_GPUS, Simulation, counts_to
+from vit_sweep.analysis.laws.simulate import simulate as simulate_curve
+from vit_sweep.cli import show
+from vit_sweep.plan.point import Point
+
+if TYPE_CHECKING:
+    from vit_sweep.report.figures import Overlay
+
+EPILOG = (
+    "Examples: python -m vit_sweep simulate partition=vector_t4v2 model=vit_b_16 data=cifar100 batch=64, or with "
+    "gpus=1,8,64 scaling=weak, or calibrated by finished runs: --study outputs/vit_b_16-cifar100-vector_t4v2"
+)
+
+
+def simulate(
+    words: Annotated[
+        list[str] | None, typer.Argument(help="The words of a sweep: partition=, model=, data=, batch=, scaling=, ...")
+    ] = None,
+    *,
+    max_gpus: Annotated[int, typer.Option(min=1, help="Doublings up to here, where no gpus=... is given.")] = MOST_GPUS,
+    imbalance: Annotated[float, typer.Option(min=0, help="Spread of the ranks' computation, as a part.")] = IMBALANCE,
+    study: Annotated[str | None, typer.Option(help="A study whose finished runs say how fast an image is.")] = None,
+    figure: Annotated[bool, typer.Option("--figure/--no-figure", help="Draw it, where the extra is there.")] = True,
+    output: Annotated[Path, typer.Option(help="Folder of the figure.")] = Path("outputs/simulated"),
+) -> None:
+    """Draw a scaling curve that nobody measured, from a profile's link speeds. Never evidence."""
+    point, counts = read_words(words or [])
+    records = []
+    if study is not None:
+        from vit_sweep.study.studies import open_study
+
+        records = open_study(study).records()
+    made = simulate_curve(point, counts or counts_to(max_gpus), finished=records, imbalance=imbalance)
+    console = show.console()
+    draw(console, made)
+    if figure and len(made.points) > 1:
+        name = f"simulated-{point.model.name}-{point.data.name}-{point.partition.name}-{made.scaling.value}"
+        _figure(console, made, output, name)
+    raise typer.Exit(0 if made.points else 1)
+
+
+def read_words(words: Sequence[str]) -> tuple[Point, tuple[int, ...]]:
+    """One point of a sweep's words, and its GPU counts; raises `UserError` for a wrong word."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from vit_sweep.config.compose import conf_dir, explain, single
+    from vit_sweep.config.settings import read
+
+    counts: tuple[int, ...] = ()
+    rest = []
+    for word in words:
+        if word.startswith("gpus="):
+            counts = _counts(word)
+        elif re.match(r"nodes=(?!null$)", word):
+            raise UserError(f"{word}: a curve has many node counts; use placement=packed or placement=spread")
+        elif re.fullmatch(r"[+~]*[\w./@]+=[^\[{'\"]*,.*", word):
+            raise UserError(f"{word}: one curve is simulated at a time; give one value (gpus alone takes several)")
+        else:
+            rest.append(word)
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+            config = compose("config", overrides=rest)
+        points, _ = read([single(config)])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from None
+    return points[0], counts
+
+
+def _counts(word: str) -> tuple[int, ...]:
+    said = word.removeprefix("gpus=").split(",")
+    if not all(re.fullmatch(r"[1-9]\d{0,6}", one) for one in said):
+        raise UserError(f"{word}: GPU counts are whole numbers of one or more; write for example gpus=1,2,4,8")
+    return tuple(map(int, said))
+
+
+def draw(console: Console, made: Simulation) -> None:
+    """Print a simulated curve, its inputs and its notes; every block says what it is."""
+    table = Table(
+        title=f"{MARK}, not measured: {made.scaling.value} scaling of {made.label}",
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        caption=f"{MARK} by the latency-bandwidth model (docs/models.md)",
+        caption_justify="left",
+    )
+    for name in (
+        "GPUs", "nodes", "global batch", "steps/epoch", "compute ms", "all-reduce ms", "imbalance ms", "step ms",
+        "epoch s", "images/s", "speedup", "eff.", "GPU-h/epoch",
+    ):  # fmt: skip
+        table.add_column(name, justify="right")
+    for point in made.points:
+        times = (point.compute_ms, point.allreduce_ms, point.imbalance_ms, point.step_ms)
+        cells = [
+            f"{'*' if point.beyond else ''}{point.gpus}",
+            *(str(number) for number in (point.nodes, point.global_batch, point.steps)),
+            *(f"{value:.1f}" for value in times),
+            f"{point.epoch_s:.3g}" if point.epoch_s < 100 else f"{point.epoch_s:.1f}",
+            f"{point.images_per_s:.0f}",
+            f"{point.speedup:.3g}",
+            f"{point.efficiency:.1%}",
+            f"{point.gpu_hours:.3g}",
+        ]
+        table.add_row(*cells)
+    console.print(table)
+    for reason in made.impossible:
+        console.print(f"cannot be: {reason}", soft_wrap=True)
+    for note in made.notes:
+        console.print(note, soft_wrap=True)
+    inputs = Table(title=f"what this is {MARK} from", title_justify="left", box=box.SIMPLE_HEAD)
+    for name in ("input", "value", "from", "measured for this case?"):
+        inputs.add_column(name, overflow="fold")
+    for one in made.inputs:
+        inputs.add_row(one.name, one.value, one.source, "a guess" if one.guess else "known")
+    console.print(inputs)
+
+
+def _figure(console: Console, made: Simulation, folder: Path, name: str) -> None:
+    from vit_sweep.study.provenance import require_extra
+
+    try:
+        require_extra("report")
+    except UserError as error:
+        console.print(f"no figure: {error}", soft_wrap=True)
+        return
+    from vit_sweep.report.figures import draw_simulated
+
+    basis = "; ".join(f"{one.name}: {one.value} ({one.source})" for one in made.inputs)
+    drawn = draw_simulated(overlays(made), folder, name=name, basis=basis)
+    for path in drawn.paths.values():
+        console.print(f"{MARK}: {path}", soft_wrap=True)
+
+
+def overlays(made: Simulation) -> "list[Overlay]":
+    """The lines of a simulation, as figures draw them. Needs the report extra."""
+    from vit_sweep.report.figures import Kind, Overlay, Quantity
+
+    values = {
+        Quantity.TIME: [point.epoch_s for point in made.points],
+        Quantity.SPEEDUP: [point.speedup for point in made.points],
+        Quantity.EFFICIENCY: [point.efficiency for point in made.points],
+    }
+    return [
+        Overlay(
+            kind=Kind.SIMULATED,
+            label=made.label,
+            scaling=made.scaling,
+            quantity=quantity,
+            gpus=tuple(float(point.gpus) for point in made.points),
+            values=tuple(numbers),
+        )
+        for quantity, numbers in values.items()
+    ]

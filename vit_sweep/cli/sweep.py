@@ -1,0 +1,238 @@
+"""A sweep from its points to submitted jobs. An edge: plan, write, submit, watch, collect.
+
+Rendering returns values; what is written for `dry_run=true` is what a submission sends.
+"""
+
+import math
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from launchers.errors import UserError
+from launchers.profile import Scheduler
+from vit_sweep.analysis.laws import coverage
+from vit_sweep.cli import show
+from vit_sweep.config import algebra
+from vit_sweep.config.compose import Plain
+from vit_sweep.config.settings import Settings, read, study_folder
+from vit_sweep.data import datasets
+from vit_sweep.outcome.result import Result, Status
+from vit_sweep.outcome.selection import Rerun, Retry, Selection, select
+from vit_sweep.plan.cost import spent_gpu_hours
+from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan, share
+from vit_sweep.record.record import Record
+from vit_sweep.study.journal import next_attempts
+from vit_sweep.study.provenance import require_extra, require_loggers
+from vit_sweep.study.snapshot import Snapshot, take
+from vit_sweep.study.status import settled_results
+from vit_sweep.study.store import Study
+from vit_sweep.submit.batches import Todo, render
+from vit_sweep.submit.keeper import Keeper
+from vit_sweep.submit.submission import Submitter, resolve
+
+EXIT_DONE, EXIT_FAILED = 0, 1
+EXIT_DETACHED = 130
+_FEED_PERIOD_S = 2.0
+
+
+def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequence[str]) -> int:
+    """Plan, submit, watch and collect; returns the command's exit code.
+
+    Raises `UserError` for a user's mistake, before anything is submitted.
+    """
+    console = show.console()
+    asked, settings = read(configs)
+    points, remarks = algebra.select(asked, exclude=settings.exclude, repeats=settings.repeats)
+    local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
+    folder = study_folder(settings, points)
+    finished = Study(folder).records()
+    known = Knowledge(
+        cores=len(os.sched_getaffinity(0)) if local else None,
+        memory_check=settings.memory_check,
+        minutes=settings.minutes,
+        finished=tuple(finished),
+        options=settings.job_options,
+    )
+    plan = make_plan(points, known)
+    if not plan.cells:
+        raise UserError("no cell can run:\n" + "\n".join(f"  {r}" for r in _all_reasons(plan)))
+    if not settings.dry_run:
+        require_extra("train")
+        if any(_same_python(planned) for planned in plan.cells.values()):
+            require_loggers(settings.logging)
+        for data in {cell.cell.data for cell in plan.cells.values()}:
+            datasets.require(data, Path(settings.data_root))
+    study = Study.create_or_resume(folder)
+    with study.changing():
+        code = take(folder)
+        unclear = [] if settings.dry_run else resolve(study)
+        study.write_command(arguments, overrides, code=code.digest)
+        root = str(Path(settings.data_root).absolute())
+        study.write_plan(plan, data_root=root, options=settings.job_options, repeat=settings.repeat_rule)
+        results = settled_results(study)
+        chosen = _choose(study, results, plan.cells, code, retry=settings.retry, rerun=settings.rerun)
+        # What is left of a curve may take a smaller job than the whole of it.
+        wanted = share({cell: plan.cells[cell] for cell in chosen.run})
+        line = algebra.ordered(wanted.values(), settings.order, settings.order_seed)
+        todo = _attempts(study, {planned.cell.cell_id: planned for planned in line})
+        show.plan(console, plan, study=study.name, todo=set(todo))
+        for remark in (*remarks, *_carries(plan, results, settings)):
+            console.print(remark, soft_wrap=True)
+        show.selection(console, chosen, unclear, rerun=settings.rerun)
+        _check_budget(settings.budget_gpu_hours, [item.planned for item in todo.values()], finished)
+        rendered = render(study, todo, code, max_gpus=settings.max_gpus_in_flight)
+        scripts = [study.write_rendered(item) for item in rendered]
+        show.batches(console, [item.batch for item in rendered])
+        if settings.dry_run:
+            show.scripts(console, scripts, whole=settings.dry_run == "stdout")
+            return EXIT_DONE
+        study.clear_stops(todo)
+        submitter = Submitter(study, rendered, say=console.print)
+        submitter.submit(alone=_alone(results))
+    return _follow(study, console, submitter, wait=settings.wait, only=set(plan.cells))
+
+
+def resume(
+    study: Study,
+    *,
+    retry: Retry | None = None,
+    rerun: Rerun | None = None,
+    minutes: int | None = None,
+    wait: bool = True,
+) -> int:
+    """Run what a study still lacks, from its own files alone; returns the command's exit code.
+
+    `minutes`: time limit of the new jobs; None: as planned. Raises `UserError` where the study's plan cannot be read.
+    """
+    console = show.console()
+    require_extra("train")
+    planned = study.planned()
+    if not planned:
+        raise UserError(
+            f"{study.folder / 'plan.json'} does not say what this study's cells need; give its sweep's command again: "
+            "what is done is not run again"
+        )
+    if minutes is not None:
+        planned = {cell: one.with_minutes(minutes) for cell, one in planned.items()}
+    files = {file.cell_id: file for file in study.cell_files()}
+    with study.changing():
+        code = take(study.folder)
+        unclear = resolve(study)
+        results = settled_results(study)
+        chosen = _choose(study, results, planned, code, retry=retry, rerun=rerun)
+        here = [cell for cell in chosen.run if _same_python(planned[cell])]
+        require_loggers(name for cell in here for name in files[cell].options.logging)
+        for root, data in {(files[cell].data_root, planned[cell].cell.data) for cell in chosen.run}:
+            datasets.require(data, Path(root))
+        todo = _attempts(study, {cell: planned[cell] for cell in chosen.run})
+        console.print(f"study {study.name}: {len(planned)} cells, {len(todo)} to run")
+        show.selection(console, chosen, unclear, rerun=rerun)
+        rendered = render(study, todo, code)
+        for item in rendered:
+            study.write_rendered(item)
+        show.batches(console, [item.batch for item in rendered])
+        study.clear_stops(todo)
+        submitter = Submitter(study, rendered, say=console.print)
+        submitter.submit(alone=_alone(results))
+    return _follow(study, console, submitter, wait=wait, only=None)
+
+
+def watch_and_collect(
+    study: Study, console: Console, *, only: set[str] | None = None, submitter: Submitter | None = None
+) -> int:
+    """Show progress and tend the study until every cell has ended, then write and print the tables."""
+    from vit_sweep.cli import progress
+
+    require_extra("report")
+    try:
+        results = progress.watch(study, console, Keeper(study, say=console.print, waiting=submitter), only=only)
+    except KeyboardInterrupt:
+        show.detached(console, study.name, study.folder, waiting=len(submitter.waiting) if submitter else 0)
+        return EXIT_DETACHED
+    from vit_sweep.report import gather as collect
+
+    collect.collect(study, console)
+    return EXIT_DONE if all(result.status is Status.DONE for result in results) else EXIT_FAILED
+
+
+def _follow(study: Study, console: Console, submitter: Submitter, *, wait: bool, only: set[str] | None) -> int:
+    if wait:
+        return watch_and_collect(study, console, only=only, submitter=submitter)
+    try:
+        while submitter.waiting:
+            time.sleep(_FEED_PERIOD_S)
+            with study.changing():
+                submitter.submit(alone=_alone(settled_results(study)))
+    except KeyboardInterrupt:
+        show.detached(console, study.name, study.folder, waiting=len(submitter.waiting))
+        return EXIT_DETACHED
+    show.detached(console, study.name, study.folder)
+    return EXIT_DONE
+
+
+def _choose(
+    study: Study,
+    results: Iterable[Result],
+    planned: Mapping[str, PlannedCell],
+    code: Snapshot,
+    *,
+    retry: Retry | None,
+    rerun: Rerun | None,
+) -> Selection:
+    mine = [result for result in results if result.file.cell_id in planned]
+    return select(mine, code=code.digest, stops=study.stops(), retry=retry, rerun=rerun)
+
+
+def _attempts(study: Study, chosen: Mapping[str, PlannedCell]) -> dict[str, Todo]:
+    """Give each cell the number of its next attempt, which no earlier one has used."""
+    free = next_attempts(study.jobs())
+    todo = {}
+    for cell_id, planned in chosen.items():
+        left = [attempt.number + 1 for attempt in study.attempts(cell_id)] if cell_id not in free else []
+        number = max([free.get(cell_id, 1), *left])
+        todo[cell_id] = Todo(planned=planned, attempt=number, since=number)
+    return todo
+
+
+def _carries(plan: Plan, results: Iterable[Result], settings: Settings) -> list[str]:
+    """What fits the curves of this sweep will carry, with what the study has already."""
+    return coverage.remarks(
+        plan,
+        ((result.file.cell, result.file.series) for result in results),
+        preflight=settings.preflight,
+        repeats_follow=settings.repeat_rule is not None,
+    )
+
+
+def _same_python(planned: PlannedCell) -> bool:
+    """Whether its job runs under the interpreter that submits: what another one has installed only the job can see."""
+    return planned.profile.python is None and planned.profile.container is None
+
+
+def _alone(results: Iterable[Result]) -> bool:
+    """Whether no job of the study is queued or running."""
+    return not any(result.status.under_way for result in results)
+
+
+def _check_budget(budget: float | None, todo: Sequence[PlannedCell], finished: Sequence[Record]) -> None:
+    """Stop before anything is submitted that would take the study above its budget."""
+    spent, wanted = sum(spent_gpu_hours(record) for record in finished), sum(cell.gpu_hours for cell in todo)
+    if budget is not None and spent + wanted > budget:
+        enough = math.ceil(100 * (spent + wanted)) / 100
+        raise UserError(
+            f"budget_gpu_hours={budget:g}: {len(todo)} cell(s) need about {wanted:.2f} GPU-hours and the study has "
+            f"spent {spent:.2f}; nothing was submitted; use {enough:g} or more, or a smaller grid"
+        )
+
+
+def _all_reasons(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(reason for point in plan.infeasible for reason in point.reasons))
+
+
+def run(configs: Iterable[Plain], *, overrides: Sequence[str]) -> int:
+    """`sweep` with this process's own command line."""
+    return sweep(configs, arguments=sys.argv[1:], overrides=overrides)

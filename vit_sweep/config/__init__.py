@@ -1,0 +1,1 @@
+"""Hydra's words to points and settings; partition profiles. The only room that knows Hydra."""

@@ -1,0 +1,268 @@
+"""From override strings to plain configurations: Hydra's grammar, composed once per choice of groups. An edge.
+
+Stock Hydra composes every cell twice at 0.1-0.25 s. Here a combination of config-group choices is composed
+once and the value overrides are applied to a copy. The result equals Hydra's own, which a property test
+holds; overrides beyond plain values and group choices (`+`, `++`, `~`, packages) take Hydra's own way.
+A named grid (`grid=NAME`) becomes words of the same grammar; zipped axes advance together instead of multiplying.
+"""
+
+import copy
+import re
+from collections.abc import Callable, Collection, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from launchers.checked import field_names, parse
+from launchers.errors import UserError, closest
+from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations, read_zips
+from vit_sweep.plan.point import Point
+
+Plain = dict[str, Any]
+
+
+def conf_dir() -> Path:
+    """The shipped configurations: inside the wheel, or beside the package in a checkout."""
+    package = Path(__file__).parent.parent
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) -> Iterator[Plain]:
+    """Yield the resolved configuration of every combination, in the order of the grid.
+
+    `master` is the configuration that Hydra composed for the command; its `hydra` overrides are kept.
+    Raises `UserError` for a wrong name, a wrong value, or a grid without a single combination.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+
+    @cache
+    def base(chosen: tuple[str, ...]) -> DictConfig:
+        config = loader.load_sweep_config(master, list(chosen))
+        with open_dict(config):
+            del config["hydra"]
+        return config
+
+    @cache
+    def change(text: str) -> tuple[str, Any]:
+        override = parser.parse_override(text)
+        return override.key_or_group, override.value()
+
+    @cache
+    def resolved(chosen: tuple[str, ...]) -> Plain | None:
+        """The same as plain values, unless a value is missing or depends on another one."""
+        config = base(chosen)
+        raw = str(OmegaConf.to_container(config, resolve=False))
+        return None if "???" in raw or re.search(r"\$\{(?!oc\.env:)", raw) else plain(config)
+
+    parsed = parser.parse_overrides(overrides)
+    try:
+        words = _words_of_grid(parsed, base)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from None
+    _one_word_for_the_stage({override.key_or_group for override in parsed if override.value() is not None})
+    parsed = [*parser.parse_overrides(words), *parsed]
+    lists = [_choices(override) for override in parsed]
+    for override, choices in zip(parsed, lists, strict=True):
+        if not choices:
+            raise UserError(f"{override.input_line}: the grid is empty – no value is left; give at least one")
+    groups = [_is_group(override, loader) for override in parsed]
+    simple = all(_is_simple(override) for override in parsed)
+    counts = [(override.key_or_group, len(choices)) for override, choices in zip(parsed, lists, strict=True)]
+    for combination in combinations(lists, columns(counts, _zips(parsed))):
+        try:
+            if not simple:
+                yield plain(base(combination))
+                continue
+            chosen = tuple(c for c, group in zip(combination, groups, strict=True) if group)
+            changes = [change(text) for text, group in zip(combination, groups, strict=True) if not group]
+            start = resolved(chosen)
+            values = _replaced(start, changes) if start is not None else None
+            if values is None:
+                config = copy.deepcopy(base(chosen))
+                for key, value in changes:
+                    OmegaConf.update(config, key, value, merge=True)
+                values = plain(config)
+            yield values
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(explain(error)) from None
+
+
+def _replaced(start: Plain, changes: list[tuple[str, Any]]) -> Plain | None:
+    """Set plain values in a copy of the touched branches; None where OmegaConf must judge (and word the error)."""
+    values = dict(start)
+    for key, value in changes:
+        *path, last = key.split(".")
+        if isinstance(value, dict) or "${" in str(value) or "???" in str(value) or not re.fullmatch(r"[\w.]+", key):
+            return None
+        node = values
+        for part in path:
+            if not isinstance(node.get(part), dict):
+                return None
+            node[part] = dict(node[part])
+            node = node[part]
+        if last not in node or isinstance(node[last], dict):
+            return None
+        node[last] = value
+    return values
+
+
+def single(config: DictConfig) -> Plain:
+    """Resolve the one configuration of a command without -m; raises `UserError` for what only a grid can have."""
+    values = plain(config)
+    name = values["grid"]["name"]
+    if name != NO_GRID:
+        raise UserError(f"grid={name}: a named grid has several cells and needs -m: python -m vit_sweep -m grid={name}")
+    columns([], read_zips(values["zip"]))
+    if HydraConfig.initialized():
+        said = (word.partition("=") for word in HydraConfig.get().overrides.task)
+        _one_word_for_the_stage({key.lstrip("+") for key, _, value in said if value != "null"})
+    return values
+
+
+def _one_word_for_the_stage(given: Collection[str]) -> None:
+    """`zero=2` and `engine=zero2` are two words for one thing; raises `UserError` where a command says both."""
+    engine = next((key for key in ("engine", "engine.zero_stage") if key in given), None)
+    if "zero" in given and engine is not None:
+        raise UserError(f"zero and {engine} both say the ZeRO stage; give one of them, for example zero=0,1,2,3")
+
+
+def _words_of_grid(parsed: list[Override], base: Callable[[tuple[str, ...]], DictConfig]) -> list[str]:
+    """The overrides that a named grid stands for, without the keys that the command line gives itself."""
+    inside = next((o for o in parsed if o.key_or_group.startswith("grid.")), None)
+    if inside is not None:
+        key = inside.key_or_group.rpartition(".")[2]
+        raise UserError(
+            f"{inside.input_line}: a word of a named grid is replaced by its own key; write {key}=VALUE,VALUE"
+        )
+    chosen = next((o for o in parsed if o.key_or_group == "grid"), None)
+    if chosen is None:
+        return []
+    if chosen.is_sweep_override():
+        raise UserError(f"{chosen.input_line}: one command runs one named grid; give a command for each")
+    name = str(chosen.value())
+    spec = parse(GridSpec, plain(base((f"grid={name}",)))["grid"], what=f"grid {name}")
+    given = {override.key_or_group for override in parsed}
+    # The same stage by its other word: the command line's wins here too.
+    if "zero" in given:
+        given.add("engine")
+    elif "engine" in given:
+        given.add("zero")
+    return grid_words(spec, given)
+
+
+def grid_words(spec: GridSpec, given: Collection[str]) -> list[str]:
+    """A named grid in Hydra's grammar; what is `given` elsewhere is left out. Raises `UserError` for an empty axis."""
+    if both := sorted(spec.axes.keys() & spec.set.keys()):
+        raise UserError(f"grid {spec.name}: {both[0]} is in axes and in set; keep one")
+    for key in (*spec.axes, *spec.set):
+        if key.lstrip("+").partition(".")[0] == "grid":
+            raise UserError(f"grid {spec.name}: {key} names a grid inside a grid; write its axes out")
+        if key in spec.axes and not spec.axes[key]:
+            raise UserError(f"grid {spec.name}: axes.{key} has no value; give at least one")
+    axes = {key: ",".join(_word(value) for value in values) for key, values in spec.axes.items()}
+    fixed = {key: _word(value) for key, value in spec.set.items()}
+    return [f"{key}={words}" for key, words in (axes | fixed).items() if key.lstrip("+") not in given]
+
+
+def _word(value: Any) -> str:
+    """A YAML value in Hydra's grammar; text that is no plain name is quoted."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+        case list() | tuple():
+            return f"[{','.join(_word(part) for part in value)}]"
+        case dict():
+            return f"{{{','.join(f'{key}:{_word(part)}' for key, part in value.items())}}}"
+        case str() if not _NAME.fullmatch(value) or value.lower() in _RESERVED:
+            return QuotedString(text=value, quote=Quote.single).with_quotes()
+        case _:
+            return str(value)
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_RESERVED = {"null", "true", "false", "nan", "inf"}
+
+
+def _zips(parsed: list[Override]) -> list[list[str]]:
+    """What the last `zip=` says; axes are multiplied before settings are read, so it is read here."""
+    said = [override for override in parsed if override.key_or_group == "zip" and not override.is_delete()]
+    if not said:
+        return []
+    if said[-1].is_sweep_override():
+        raise UserError(f"{said[-1].input_line}: zip cannot be swept; write zip=[[gpus,batch]]")
+    return read_zips(said[-1].value())
+
+
+def explain(error: Exception) -> str:
+    """Make one sentence of Hydra's words; a misspelt name gets the menu of right ones."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        return f"{group}={name}: there is no such {group} – {closest(name, error.options)}"
+    ambiguous = re.match(r"Ambiguous value for argument '(.+?)'", text)
+    if ambiguous:
+        return f"{ambiguous[1]}: several values are a grid, and a grid needs -m: python -m vit_sweep -m {ambiguous[1]}"
+    unknown = re.match(r"(?:Could not override|Key '.+?' is not in struct full_key:) '?([\w.]+)", text)
+    if unknown:
+        group, _, key = unknown[1].rpartition(".")
+        known = _known_keys(group)
+        if key in known:
+            return f"{unknown[1]}: this {group} does not set it; add it with ++{unknown[1]}=VALUE"
+        return f"{unknown[1]}: there is no such key – {closest(key, known)}"
+    if "override_grammar" in text and "=' " in text:
+        return f"{text}; a text with = , or spaces is quoted inside the shell's quotes: 'exclude=[\"gpus==8\"]'"
+    return text
+
+
+def _known_keys(group: str) -> list[str]:
+    """The words that a command line may set: at the top, or in one group (`model.layers`)."""
+    shipped = OmegaConf.load(conf_dir() / "config.yaml")
+    assert isinstance(shipped, DictConfig)
+    config = plain(shipped, resolve=False)
+    if group:
+        spec = getattr(Point, "__dataclass_fields__", {}).get(group)
+        inside = config[group] if isinstance(config.get(group), dict) else {}
+        return [*(field_names(spec.type) if spec is not None else []), *inside]
+    groups = [folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra"]
+    keys = [key for key in config if key not in {"defaults", "hydra", *groups}]
+    inside = [f"{group}.{key}" for group in groups if group in config for key in config[group]]
+    return [*groups, *keys, *inside]
+
+
+def plain(config: DictConfig, *, resolve: bool = True) -> Plain:
+    """Resolve a composed configuration; Hydra's own node is left out."""
+    values = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items() if key != "hydra"}
+
+
+def _choices(override: Override) -> list[str]:
+    """Every value of one override as an override of its own (as Hydra's BasicSweeper does)."""
+    key = override.get_key_element()
+    if not override.is_sweep_override():
+        return [f"{key}={override.get_value_element_as_str()}"]
+    if not override.is_discrete_sweep():
+        raise UserError(
+            f"{override.input_line}: a scaling study needs stated values, not an interval; "
+            f"write for example {key}=1,2,4 or {key}=range(1,9)"
+        )
+    return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+def _is_group(override: Override, loader: ConfigLoader) -> bool:
+    return bool(loader.get_group_options(override.key_or_group))
+
+
+def _is_simple(override: Override) -> bool:
+    changes = not (override.is_add() or override.is_force_add() or override.is_delete())
+    return changes and override.package is None

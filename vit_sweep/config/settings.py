@@ -1,0 +1,158 @@
+"""From a composed configuration to a checked point and the settings of the sweep. An edge: knows YAML's shape."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from launchers.checked import checked, field_names, parse
+from launchers.errors import UserError
+from launchers.profile import Count, Positive
+from vit_sweep.config.algebra import GridSpec, Order
+from vit_sweep.config.compose import Plain
+from vit_sweep.outcome.selection import Rerun, Retry
+from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions, Logger
+from vit_sweep.plan.plan import MemoryCheck
+from vit_sweep.plan.point import NotNegativeInt, Pipeline, Point
+from vit_sweep.submit.repeats import RepeatRule
+
+
+@checked
+class Settings:
+    """What a sweep does with its cells. Not an axis: one value for the whole grid."""
+
+    study: str | None
+    """Name of the folder below `outputs`; null: made from model, data and partition."""
+    outputs: str
+    data_root: str
+    """Folder of the data files, on the login node and on the compute nodes."""
+    dry_run: bool | Literal["stdout"]
+    """Write plan and scripts, submit nothing; `stdout` prints the scripts too."""
+    wait: bool
+    """Watch until all cells have ended; false: submit and return."""
+    retry: Retry | None
+    """Ended cells that run again: failed, oom, timeout, all."""
+    rerun: Rerun | None
+    """Finished cells that run again: stale, those that ran with other code."""
+    checkpoint_epochs: NotNegativeInt
+    """A checkpoint after every so many epochs; 0: only when a signal announces the end."""
+    hang_minutes: Positive
+    """How long a rank may make no progress before it is ended."""
+    target_accuracy: Annotated[float, Gt(0), Le(1)] | None
+    """Part of the test images classified right whose time the tables report; null: no such column."""
+    preflight: bool
+    """Measure collectives and matrix products at the start of each job."""
+    profile_steps: NotNegativeInt
+    """Optimizer steps of the profiled window after the timed epochs; 0: none."""
+    deepspeed_profilers: tuple[DeepSpeedProfiler, ...]
+    """DeepSpeed's own instruments that look at every run after its timed epochs: flops, comms."""
+    logging: tuple[Logger, ...]
+    """Libraries that are told every epoch's figures: tensorboard, wandb, mlflow."""
+    data_workers: NotNegativeInt
+    """Processes per rank that read images for `data.pipeline=loader`."""
+    minutes: Count | None
+    """Time limit of every job; null: from the predicted time, with a margin, within the partition's limit."""
+    memory_check: MemoryCheck
+    """What happens to cells that are predicted not to fit into a GPU's memory."""
+    budget_gpu_hours: Annotated[float, Ge(0)] | None
+    """Nothing is submitted that would take the study above it, by prediction."""
+    max_gpus_in_flight: Count | None
+    """GPUs that this sweep's arrays may use at once."""
+    grid: GridSpec
+    """The named grid whose words were used; `none` for a grid of the command line alone."""
+    exclude: tuple[str, ...]
+    """Predicates over the axes of a point; where one holds, the point is left out."""
+    zip: tuple[tuple[str, ...], ...]
+    """Axes that advance together instead of multiplying."""
+    repeats: Annotated[int, Ge(1), Le(1000)]
+    """Independent runs of every point, with seeds seed, seed + 1, ..."""
+    repeat_until: Annotated[float, Gt(0), Le(1)] | None
+    """Relative half-width of the 95 % interval on a cell's median epoch time at which it has been repeated enough."""
+    max_repeats: Annotated[int, Ge(1), Le(1000)]
+    """Runs of one cell at most, with `repeat_until`."""
+    order: Order
+    order_seed: NotNegativeInt
+
+    @property
+    def repeat_rule(self) -> RepeatRule | None:
+        """When a cell has been repeated enough; None: as often as `repeats` says."""
+        if self.repeat_until is None:
+            return None
+        return RepeatRule(half_width=self.repeat_until, most=max(self.max_repeats, self.repeats))
+
+    @property
+    def job_options(self) -> JobOptions:
+        """What a job is told beside its work."""
+        return JobOptions(
+            checkpoint_epochs=self.checkpoint_epochs,
+            hang_minutes=self.hang_minutes,
+            preflight=self.preflight,
+            profile_steps=self.profile_steps,
+            deepspeed_profilers=self.deepspeed_profilers,
+            logging=self.logging,
+            data_workers=self.data_workers,
+            target_accuracy=self.target_accuracy,
+        )
+
+
+def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
+    """Check every combination; raises `UserError` for the first wrong value and for a swept setting."""
+    points: list[Point] = []
+    settings: Settings | None = None
+    said: Plain = {}
+    names = field_names(Settings)
+    for config in configs:
+        mine = {k: v for k, v in config.items() if k in names}
+        if settings is None:
+            settings, said = parse(Settings, _meant(mine), what="settings"), mine
+        elif mine != said:
+            swept = next(name for name in names if mine.get(name) != said.get(name))
+            raise UserError(f"{swept} cannot be swept: it holds for the whole sweep; give it one value")
+        points.append(parse(Point, _flat({k: v for k, v in config.items() if k not in names}), what="grid"))
+    if settings is None:
+        raise UserError("the grid is empty: no combination is left; give each axis at least one value")
+    return points, settings
+
+
+def _flat(said: Plain) -> Plain:
+    """Lift `data.pipeline` out of the data set: it says how images are read, not which."""
+    data = said.get("data")
+    if not isinstance(data, dict) or "pipeline" not in data:
+        return said
+    pipeline = data["pipeline"]
+    if pipeline not in list(Pipeline):
+        # Said here: behind this line the key has another name than the one that the user typed.
+        menu = " or ".join(f"'{one}'" for one in Pipeline)
+        raise UserError(f"grid: data.pipeline={pipeline} is not one of {menu}")
+    return said | {"data": {k: v for k, v in data.items() if k != "pipeline"}, "pipeline": pipeline}
+
+
+def _meant(said: Plain) -> Plain:
+    """Take what says clearly what is meant: `logging=wandb` for a list of one, `preflight=off` for false."""
+    meant = dict(said)
+    for name in ("exclude", "deepspeed_profilers", "logging"):
+        if isinstance(said.get(name), str):
+            meant[name] = [said[name]]
+    if said.get("preflight") in ("on", "off"):
+        meant["preflight"] = said["preflight"] == "on"
+    return meant
+
+
+def study_folder(settings: Settings, points: Iterable[Point]) -> Path:
+    """Return the study's folder. Its default name is stable, so the same command resumes the study."""
+    name = settings.study
+    if name is None:
+        parts = [
+            {p.model.name for p in points},
+            {p.data.name for p in points},
+            {p.partition.name for p in points},
+        ]
+        name = "-".join("+".join(sorted(part)) for part in parts)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
+        raise UserError(
+            f"study={name}: a study's name becomes a folder and a job name; "
+            "use letters, digits and . _ + - only, starting with a letter or digit"
+        )
+    return Path(settings.outputs).absolute() / name

@@ -1,0 +1,1 @@
+"""Data sets: listed, fetched, verified, packed. No training."""

@@ -1,0 +1,99 @@
+"""Fetching a data set by torchvision's own download: aside, verified, then moved into place file by file."""
+
+import errno
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torchvision
+from filelock import FileLock, Timeout
+
+from launchers.errors import UserError
+from vit_sweep.data.datasets import problem_of
+from vit_sweep.plan.point import DataSource, DataSpec
+
+_KINDS = {
+    DataSource.CIFAR10: torchvision.datasets.CIFAR10,
+    DataSource.CIFAR100: torchvision.datasets.CIFAR100,
+}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_SILENCE_S = 30.0
+"""How long a server may say nothing: a node without internet often drops packets instead of refusing them."""
+
+
+def download(data: DataSpec, root: Path, tell: Callable[[str], None] = lambda _: None) -> None:
+    """Put the files of `data` below `root`; `tell` gets a line for whoever waits.
+
+    Of several at once one downloads, and the others find its files. Raises `UserError`, with nothing left behind,
+    when it cannot; what a killed download left behind is removed by the next one.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with alone(root / f".{data.name}.lock", lambda: tell(f"another process is fetching {data.name}; waiting")):
+            if problem_of(data, root) is not None:
+                tell(f"fetching {data.name} to {root}")
+                _fetch(data, root)
+    except OSError as error:
+        raise UserError(
+            f"data={data.name}: cannot write to {root} ({error.strerror}); name a folder that you may write with --root"
+        ) from None
+
+
+@contextmanager
+def alone(lock: Path, when_waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold `lock`; of several that prepare a data set at once the others wait, and say so."""
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        when_waiting()
+        held.acquire(poll_interval=0.2)
+    try:
+        yield
+    finally:
+        held.release()
+
+
+def _fetch(data: DataSpec, root: Path) -> None:
+    """Download, verify, move. The caller holds the lock, so what lies aside is nobody's."""
+    aside = root / f".{data.name}.partial"
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir()
+    try:
+        with _impatient():
+            _KINDS[data.source](aside, download=True)
+    except Exception as error:  # torchvision raises whatever its transport raised
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise
+        raise UserError(_no_download(data, root, error)) from None
+    else:
+        problem = problem_of(data, aside)
+        if problem is not None:
+            raise UserError(f"{problem}; the download was discarded, try again")
+        for file in data.files:
+            (root / file.path).parent.mkdir(parents=True, exist_ok=True)
+            (aside / file.path).replace(root / file.path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    """Give up on a silent connection: torchvision sets no time-out of its own."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SILENCE_S)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _no_download(data: DataSpec, root: Path, error: Exception) -> str:
+    folders = " and ".join(sorted({file.path.split("/", 1)[0] for file in data.files}))
+    return (
+        f"data={data.name}: the download failed ({error}); without internet here, give this command on a machine "
+        f"that has it, copy its folder {folders} ({len(data.files)} files) into {root.absolute()}, "
+        "and give this command again to verify the copy"
+    )

@@ -1,0 +1,93 @@
+"""A job's last line when it did not end well: `python -m vit_sweep.job.aftermath BATCH_FOLDER CODE`. An edge.
+
+It judges what the ranks wrote, keeps the verdict, warns the cells that need not repeat it, and says by its exit code
+whether the same task is to be started again.
+"""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from launchers.batch import RUN_AGAIN, Batch
+from launchers.checked import parse_json
+from launchers.errors import UserError
+from launchers.identity import place_of
+from vit_sweep.outcome.ending import Cause, Exit
+from vit_sweep.outcome.fate import Attempt, fates
+from vit_sweep.outcome.policy import Action, Stop, decide, makes_stop
+from vit_sweep.outcome.verdict import judge
+from vit_sweep.plan.cell import CellFile
+from vit_sweep.study.lock import now
+from vit_sweep.study.snapshot import running_digest
+from vit_sweep.study.store import Study, attempt_name
+
+_LAST_LINES = 12
+_READABLE = (Cause.RANK_DIED, Cause.HANG, Cause.BUG, Cause.COMMUNICATION, Cause.HOST_OUT_OF_MEMORY)
+"""Ends where a person will want to read what the log said last."""
+
+
+def main(arguments: list[str]) -> int:
+    """Judge one attempt; returns `RUN_AGAIN` where its policy says so, else 0."""
+    batch_folder, code = Path(arguments[0]), int(arguments[1])
+    batch = parse_json(Batch, (batch_folder / "batch.json").read_bytes(), what="batch.json")
+    me = place_of(os.environ)
+    task = batch.tasks[me.task_index]
+    study = Study(batch_folder.absolute().parent.parent)
+    name = attempt_name(task.attempt, me.restart)
+    claimed = study.claim(task.name, name)
+    if claimed is not None and claimed != me.job_id:
+        _say(f"attempt {name} of {task.name} belongs to job {claimed}, not to {me.job_id}; nothing is judged")
+        return 0
+    history = study.attempts(task.name, since=task.since)
+    attempt = next((found for found in history if found.name == name), Attempt(name=name))
+    if attempt.exit is not None and attempt.exit.cause is Cause.DONE:
+        return 0
+    exit = _with_last_lines(_verdict(attempt, code), study.cell_dir(task.name) / "attempts" / name)
+    before = fates([*(found for found in history if found.name != name), attempt])
+    decision = decide([*before, exit])
+    again = decision.action is Action.AGAIN
+    study.write_exit(task.name, name, replace(exit, again=again))
+    if makes_stop(exit):
+        _warn(study, task.name, exit)
+    _say(f"{task.name} attempt {name}: {exit.cause.value}: {exit.message}\n{decision.reason}")
+    return RUN_AGAIN if again else 0
+
+
+def _say(text: str) -> None:
+    """One line in the log of the batch, for people."""
+    sys.stderr.write(f"vit_sweep: {text}\n")
+
+
+def _verdict(attempt: Attempt, code: int) -> Exit:
+    if attempt.ranks:
+        return judge(attempt.ranks, code=code, at=now())
+    said = f"no rank began, the launcher ended with code {code}; its words are in the logs of the batch"
+    return Exit(cause=Cause.LOST, message=said, at=now())
+
+
+def _with_last_lines(exit: Exit, folder: Path) -> Exit:
+    """For people: how the log of the blamed rank ends."""
+    if exit.cause not in _READABLE:
+        return exit
+    try:
+        text = (folder / f"rank{exit.rank}.log").read_text(errors="replace")
+    except OSError:
+        return exit
+    lines = [line[:400] for line in text.splitlines() if line.strip()]
+    return replace(exit, last_lines=tuple(lines[-_LAST_LINES:]))
+
+
+def _warn(study: Study, cell_id: str, exit: Exit) -> None:
+    try:
+        path = study.cell_dir(cell_id) / "cell.json"
+        file = parse_json(CellFile, path.read_bytes(), what=str(path))
+    except (OSError, UserError):
+        return
+    study.write_stop(
+        Stop(cell_id=cell_id, cell=file.cell, cause=exit.cause, message=exit.message, code=running_digest())
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

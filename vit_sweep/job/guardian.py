@@ -1,0 +1,190 @@
+"""A rank's second thread: it hears signals, sees a standstill, and notes when memory runs short. An edge, no torch.
+
+It is a thread because the main one may sit in a collective for minutes, where no Python handler would run. USR2 and
+TERM are blocked in every thread and taken by this one with `sigtimedwait`. (What a rank starts inherits the
+block: the loader's workers are meant to, see `train.worker`, and nothing is compiled in a job.)
+
+What it learns is written into the rank's file at once, so that a KILL that follows finds it said.
+"""
+
+import faulthandler
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from vit_sweep.job.host_memory import resident_mib
+from vit_sweep.job.rank_log import RankLog, now, peak_host_mib, say
+from vit_sweep.outcome.ending import Cause, DeviceMemory, HostMemory, RankEnd
+from vit_sweep.outcome.failure import StopWord
+
+SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
+TERM_GRACE_S = 20.0
+"""How long a rank may take to stop after TERM. Slurm sends KILL after KillWait, 30 s unless the site says otherwise."""
+USR2_GRACE_S = 75.0
+"""Likewise after USR2, which scripts ask for 90 s before the time limit."""
+START_S = 1200.0
+"""How long a start, a checkpoint and any other work without steps may take at least. Longer than a rank waits for the
+one that copies the node's data, and for rank 0."""
+_STEPPING = ("training", "evaluating")
+_NEAR, _NEARER = 0.85, 1.05
+_TICK_S = 1.0
+_LAST_WORD_S = 30
+
+
+def block_signals() -> None:
+    """Before any other thread exists: what comes from now on waits for the guardian."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    for number in SIGNALS:
+        # A script that ignores one (`trap ''`) hands that down, and what is ignored is not even kept waiting.
+        signal.signal(number, signal.SIG_DFL)
+
+
+def word_of(number: signal.Signals, *, at: float, ends: float | None) -> StopWord:
+    """What a signal means at unix time `at`, in a job whose time limit is at `ends` (None: it has none)."""
+    if number is signal.SIGUSR2:
+        if ends is not None and at >= ends - 200:
+            cause, message = Cause.TIME_LIMIT, "the scheduler warned that the time limit is near (SIGUSR2)"
+        else:
+            cause, message = Cause.PREEMPTED, "the scheduler warned that it takes the job's place away (SIGUSR2)"
+    elif ends is not None and at >= ends - 60:
+        cause, message = Cause.TIME_LIMIT, "the time limit ended the job (SIGTERM)"
+    else:
+        cause, message = Cause.TERMINATED, "the job was told to end (SIGTERM)"
+    return StopWord(cause=cause, message=message, signal=number.name)
+
+
+class Guardian:
+    """Watches the rank that made it, from `start` until the process is gone."""
+
+    def __init__(self, log: RankLog, *, ends: float | None = None, memory_limit_mib: float | None = None) -> None:
+        """`ends`: unix time of the job's time limit. `memory_limit_mib`: this rank's share, None: unknown."""
+        self._log, self._ends, self._memory_limit_mib = log, ends, memory_limit_mib
+        self._hang_s = START_S
+        self._beat = ("starting", 0, 0)
+        self._seen, self._silent_s = self._beat, 0.0
+        self._noted_mib = 0.0
+        self._lock = threading.Lock()
+        self._ask: Callable[[StopWord], None] | None = None
+        self._word: StopWord | None = None
+        self._grace_s: float | None = None
+
+    @property
+    def word(self) -> StopWord | None:
+        """Why the job was told to end, once it was; the first signal's word stays."""
+        return self._word
+
+    def start(self) -> None:
+        """Begin to watch; the caller has blocked the signals."""
+        threading.Thread(target=self._run, name="guardian", daemon=True).start()
+
+    def beat(self, phase: str, epoch: int, step: int) -> None:
+        """Say that work goes on: `step` optimizer steps of `epoch` are finished. One store, cheap in a timed loop."""
+        self._beat = (phase, epoch, step)
+
+    def watch(self, *, hang_minutes: float) -> None:
+        """Set how long steps may make no progress."""
+        self._hang_s = hang_minutes * 60
+
+    def stop_by(self, ask: Callable[[StopWord], None] | None) -> None:
+        """Register what ends the training in good order, or None when nothing can any more.
+
+        Whoever was told to end before is asked now.
+        """
+        with self._lock:
+            self._ask = ask
+            word = self._word
+        if ask is not None and word is not None:
+            ask(word)
+
+    def end_of(
+        self,
+        cause: Cause,
+        message: str,
+        *,
+        signal: str | None = None,
+        device_memory: DeviceMemory | None = None,
+        traceback: str | None = None,
+    ) -> RankEnd:
+        """An end at the place where the rank is now."""
+        _, epoch, step = self._beat
+        return RankEnd(
+            at=now(),
+            cause=cause,
+            message=message,
+            signal=signal,
+            epoch=epoch,
+            step=step,
+            peak_host_mib=peak_host_mib(),
+            device_memory=device_memory,
+            traceback=traceback,
+        )
+
+    def _run(self) -> None:
+        last = time.monotonic()
+        while True:
+            found = signal.sigtimedwait(SIGNALS, _TICK_S)
+            # CPython: after SIGCONT, when the time is over, it returns what happened to be in memory.
+            if found is not None and found.si_signo in SIGNALS:
+                self._told(signal.Signals(found.si_signo))
+            # A process that was itself stopped (SIGSTOP, a suspended job) has missed only one tick.
+            passed, last = min(time.monotonic() - last, 2 * _TICK_S), time.monotonic()
+            self._count_silence(passed)
+            self._count_grace(passed)
+            self._look_at_memory()
+
+    def _told(self, number: signal.Signals) -> None:
+        with self._lock:
+            first, self._word = self._word is None, self._word or word_of(number, at=time.time(), ends=self._ends)
+            word, ask = self._word, self._ask
+        grace_s = USR2_GRACE_S if number is signal.SIGUSR2 else TERM_GRACE_S
+        self._grace_s = grace_s if self._grace_s is None else min(self._grace_s, grace_s)
+        if first:
+            self._log.end(self.end_of(word.cause, word.message, signal=word.signal))
+            say(word.message)
+            if ask is not None:
+                ask(word)
+        if ask is None and number is signal.SIGTERM:
+            _leave()
+
+    def _count_grace(self, passed: float) -> None:
+        if self._grace_s is None or self._word is None:
+            return
+        self._grace_s -= passed
+        if self._grace_s <= 0:
+            said = f"{self._word.message}; it could not stop in good order in time"
+            self._log.end(self.end_of(self._word.cause, said, signal=self._word.signal))
+            _leave()
+
+    def _count_silence(self, passed: float) -> None:
+        beat = self._beat
+        self._silent_s = self._silent_s + passed if beat is self._seen else 0.0
+        self._seen = beat
+        phase, epoch, step = beat
+        limit_s = self._hang_s if phase in _STEPPING else max(self._hang_s, START_S)
+        if self._silent_s < limit_s or self._word is not None:
+            return
+        file = self._log.file
+        where = f"{phase}, epoch {epoch}, step {step}" if phase in _STEPPING else phase
+        said = f"no progress for {limit_s / 60:g} min in {where} (rank {file.rank} on {file.host})"
+        # Where the file system itself hangs, the last word would wait for ever.
+        faulthandler.dump_traceback_later(_LAST_WORD_S, exit=True)
+        say(said)
+        faulthandler.dump_traceback()
+        self._log.end(self.end_of(Cause.HANG, said), last=True)
+        _leave()
+
+    def _look_at_memory(self) -> None:
+        limit = self._memory_limit_mib
+        if limit is None:
+            return
+        resident = resident_mib()
+        if resident > _NEAR * limit and resident > _NEARER * self._noted_mib:
+            self._noted_mib = resident
+            self._log.near_limit(HostMemory(resident_mib=round(resident, 1), limit_mib=round(limit, 1)))
+
+
+def _leave() -> None:
+    """End the process now: the main thread may be where no exception reaches it."""
+    os._exit(1)

@@ -1,0 +1,155 @@
+"""The job's first line: `python -m vit_sweep.job.task BATCH_FOLDER`, run by every rank. An edge.
+
+It finds out which rank of which cell it is, claims the attempt, sends its output to the attempt's folder, asks
+whether the cell is still to be run, trains, and writes how it ended. torch is imported last.
+"""
+
+import faulthandler
+import json
+import os
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+
+from launchers.atomic import write_first
+from launchers.batch import Batch
+from launchers.checked import parse_json
+from launchers.identity import RankIdentity, identify
+from vit_sweep.job.guardian import Guardian, block_signals
+from vit_sweep.job.host_memory import limit_mib
+from vit_sweep.job.rank_log import RankLog, now, say
+from vit_sweep.outcome.ending import Cause, DeviceMemory, RankFile
+from vit_sweep.outcome.failure import Interrupted, JobError, cause_of
+from vit_sweep.outcome.policy import stopped_by
+from vit_sweep.plan.cell import CellFile
+from vit_sweep.record.record import Record
+from vit_sweep.study.snapshot import running_digest
+from vit_sweep.study.store import Study, attempt_name
+
+SCHEMA_VERSION = 1
+_LEAVE_S = 20
+
+
+def main(arguments: list[str]) -> int:
+    """Be one rank of one cell; returns the process's exit code."""
+    begun = time.monotonic()
+    block_signals()
+    batch_folder = Path(arguments[0])
+    batch = parse_json(Batch, (batch_folder / "batch.json").read_bytes(), what="batch.json")
+    me = identify(os.environ, host=socket.gethostname())
+    task = batch.tasks[me.task_index]
+    # The study may have been moved since: its place is where the batch's folder is now.
+    study = Study(batch_folder.absolute().parent.parent)
+    cell_dir = study.cell_dir(task.name)
+    name = attempt_name(task.attempt, me.restart)
+    attempt = cell_dir / "attempts" / name
+    attempt.mkdir(parents=True, exist_ok=True)
+    other = _claim(study, task.name, name, me)
+    if other is not None:
+        # Into the launcher's log: the attempt's own files are the other job's.
+        say(f"mismatch: job {other} already runs attempt {name} of {task.name}, so job {me.job_id} ends")
+        return 1
+    _redirect(attempt / f"rank{me.rank}.log")
+    log = RankLog(attempt, _rank_file(me))
+    guardian = Guardian(log, ends=_ends(), memory_limit_mib=limit_mib(os.environ, local_world_size=me.local_world_size))
+    try:
+        log.begin()
+        guardian.start()
+        file = parse_json(CellFile, (cell_dir / "cell.json").read_bytes(), what=f"{cell_dir}/cell.json")
+        guardian.watch(hang_minutes=file.options.hang_minutes)
+        if _is_done(study, file, task.attempt):
+            say("an earlier start of this attempt finished the run and was then started again: nothing is left to do")
+            log.end(guardian.end_of(Cause.DONE, ""), last=True)
+            return 0
+        code = running_digest()
+        skipped = stopped_by(file.cell, code, study.stops())
+        if skipped is not None:
+            raise JobError(Cause.SKIPPED, skipped)
+        from vit_sweep.job.train.run import train
+
+        train(file, me, cell_dir=cell_dir, attempt=attempt, begun=begun, code=code, guardian=guardian)
+    except BaseException as error:
+        _say_end(log, guardian, error)
+        # Its word is said; what libraries do at exit may wait for ranks that are gone.
+        faulthandler.dump_traceback_later(_LEAVE_S, exit=True)
+        return 1
+    log.end(guardian.end_of(Cause.DONE, ""), last=True)
+    return 0
+
+
+def _claim(study: Study, cell_id: str, attempt: str, me: RankIdentity) -> str | None:
+    """Take the attempt for this job, or say which job has it. Rank 0 takes it; others may come before it did."""
+    path = study.cell_dir(cell_id) / "attempts" / attempt / "claim.json"
+    claim = json.dumps({"schema_version": SCHEMA_VERSION, "job_id": me.job_id}) + "\n"
+    if me.rank == 0:
+        write_first(path, claim)
+    owner = study.claim(cell_id, attempt)
+    return owner if owner != me.job_id else None
+
+
+def _is_done(study: Study, file: CellFile, attempt: int) -> bool:
+    """Whether this very attempt has left its record: Slurm starts a job again whose last lines did not run."""
+    record = study.record(file)
+    return isinstance(record, Record) and int(record.attempt.split(".", 1)[0]) == attempt
+
+
+def _rank_file(me: RankIdentity) -> RankFile:
+    return RankFile(
+        rank=me.rank,
+        world_size=me.world_size,
+        host=me.node_name,
+        pid=os.getpid(),
+        job_id=me.job_id,
+        started_at=now(),
+    )
+
+
+def _ends() -> float | None:
+    """Unix time at which the time limit ends the job, as its launcher says."""
+    try:
+        return float(os.environ["VIT_SWEEP_JOB_ENDS"])
+    except (KeyError, ValueError):
+        return None
+
+
+def _say_end(log: RankLog, guardian: Guardian, error: BaseException) -> None:
+    """Write the rank's last word, in its file and for people in its log."""
+    cause = cause_of(error)
+    said = str(error).strip().splitlines()[0] if str(error).strip() else ""
+    message = said if cause is not Cause.BUG and said else f"{type(error).__name__}: {said}"
+    word = error.word if isinstance(error, Interrupted) else guardian.word
+    if word is not None and cause in (Cause.COMMUNICATION, Cause.TERMINATED):
+        # Another rank was told to end too and was faster: what is heard of it is an echo.
+        cause = word.cause
+        message = message if isinstance(error, Interrupted) else f"{word.message}; then {message}"
+    signal = word.signal if word is not None and cause is word.cause else None
+    wanted = isinstance(error, Interrupted) or cause is Cause.SKIPPED
+    text = None if wanted else "".join(traceback.format_exception(error))
+    end = guardian.end_of(cause, message, signal=signal, device_memory=_device_memory(cause), traceback=text)
+    log.end(end, last=True)
+    say(text or message)
+
+
+def _device_memory(cause: Cause) -> DeviceMemory | None:
+    """The GPU's memory, where that is what ran out."""
+    if cause is not Cause.OUT_OF_MEMORY or "torch" not in sys.modules:
+        return None
+    from vit_sweep.job.train.machine.device_memory import device_memory
+
+    return device_memory()
+
+
+def _redirect(path: Path) -> None:
+    """Send this process's output, C libraries' included, to its own log."""
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,138 @@
+"""Checkpoints: written aside by all ranks, renamed when whole, two kept. `cells/<id>/checkpoint/e0003-s000017/`.
+
+In each folder lie DeepSpeed's files (weights, optimizer, loss scale) and `position.json`, written last.
+"""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from launchers.atomic import write
+from launchers.checked import parse_json, to_json
+from launchers.errors import UserError
+from vit_sweep.job.rank_log import say
+from vit_sweep.outcome.ending import Cause
+from vit_sweep.outcome.failure import JobError, cause_of
+from vit_sweep.record.position import Position, refusal
+
+_TAG = "state"
+_POSITION = "position.json"
+
+
+class Checkpoints:
+    """The checkpoints of one cell, as one rank of a run sees them. Every method but `delete` is a collective."""
+
+    def __init__(self, folder: Path, *, attempt: str) -> None:
+        """`folder` need not exist. `attempt` names what is written aside."""
+        self._folder, self._attempt = folder, attempt
+        self._newest: str | None = None
+
+    def load(self, engine: Any, *, cell_id: str, world_size: int, zero_stage: int) -> Position | None:
+        """Load the newest sound checkpoint into a fresh engine; None: there is none. Damaged ones are passed over.
+
+        Rank 0 chooses for all: ranks on other hosts may see a shared folder a moment later. Raises `JobError` for
+        one that seems whole and cannot be read: the engine is then half loaded.
+        """
+        chosen: list[str | None] = [None]
+        if dist.get_rank() == 0:
+            chosen = [self._choose(cell_id, world_size, zero_stage)]
+        dist.broadcast_object_list(chosen, src=0)
+        if chosen[0] is None:
+            return None
+        position = parse_json(Position, chosen[0], what=_POSITION)
+        folder = self._folder / position.name
+        try:
+            engine.load_checkpoint(str(folder), tag=_TAG)
+        except Exception as error:  # pickle, zipfile and torch each have their own
+            if cause_of(error) is not Cause.BUG:
+                raise
+            said = str(error).strip().split("\n", 1)[0]
+            raise JobError(
+                Cause.STORAGE,
+                f"checkpoint {folder} cannot be read ({type(error).__name__}: {said}); remove that folder to go on "
+                "from the one before",
+            ) from error
+        self._newest = position.name
+        return position
+
+    def save(self, engine: Any, position: Position) -> None:
+        """Save the engine at `position` (whose `files` are filled in here), unless that is the newest one already.
+
+        Raises `OSError`, or torch's own error, when it cannot be written; the earlier ones are then still whole.
+        """
+        if position.name == self._newest:
+            return
+        partial = self._folder / f".partial-{self._attempt}"
+        if dist.get_rank() == 0:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+        # It begins with a barrier, behind which the folder is there for all.
+        engine.save_checkpoint(str(partial), tag=_TAG, save_latest=False)
+        dist.barrier()
+        if dist.get_rank() == 0:
+            self._publish(partial, position)
+        dist.barrier()
+        self._newest = position.name
+
+    def delete(self) -> None:
+        """Remove them all: the run is done and its record written. For one rank."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _publish(self, partial: Path, position: Position) -> None:
+        files = {str(path.relative_to(partial)): path.stat().st_size for path in _files(partial)}
+        for name in files:
+            _to_disk(partial / name)
+        write(partial / _POSITION, to_json(replace(position, files=files)))
+        for folder in {path.parent for path in _files(partial)}:
+            _to_disk(folder)
+        target = self._folder / position.name
+        # What is there of that name was passed over when this run began.
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+        _to_disk(self._folder)
+        for other in self._folder.iterdir():
+            if other.name not in (position.name, self._newest):
+                shutil.rmtree(other, ignore_errors=True)
+
+    def _choose(self, cell_id: str, world_size: int, zero_stage: int) -> str | None:
+        """The text of the newest position whose checkpoint is whole and of this cell."""
+        for folder in sorted(self._folder.glob("e*-s*"), key=_progress, reverse=True):
+            try:
+                text = (folder / _POSITION).read_text()
+                position = parse_json(Position, text, what=_POSITION)
+                sizes = {str(path.relative_to(folder)): path.stat().st_size for path in _files(folder)}
+                reason = refusal(
+                    position, cell_id=cell_id, world_size=world_size, zero_stage=zero_stage, sizes=sizes
+                )  # fmt: skip
+                if reason is None and position.name != folder.name:
+                    reason = f"it says that it is {position.name}"
+            except (OSError, UserError, ValueError) as error:
+                reason = str(error)
+            if reason is None:
+                say(f"goes on from checkpoint {folder.name}")
+                return text
+            say(f"checkpoint {folder.name} is passed over: {reason}")
+        return None
+
+
+def _progress(folder: Path) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", folder.name))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+
+
+def _to_disk(path: Path) -> None:
+    """Make a file's content, or a folder's names, outlast a crash of the machine."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

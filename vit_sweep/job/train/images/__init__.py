@@ -1,0 +1,1 @@
+"""Images on their way to a GPU: data sets, order, augmentation, pipelines."""

@@ -1,0 +1,182 @@
+"""Data sets as uint8 tensors, cut into equal batches by a seeded order.
+
+The order depends on seed and epoch only, never on the number of ranks: runs of equal global batch see
+the same images in the same steps, however they are laid out.
+"""
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as transforms
+
+from vit_sweep.data.datasets import manifest_of, prepare_command, problem_of, staged
+from vit_sweep.data.packed import folder_of, images_file, labels_file
+from vit_sweep.outcome.ending import Cause
+from vit_sweep.outcome.failure import JobError
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.point import DataSource, DataSpec
+
+_SPLIT_SEED = 0
+_SYNTHETIC_SIDE = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """Images and labels of one split."""
+
+    images: Tensor
+    """uint8, (images, 3, height, width). Never written to: a packed set is a read-only map of its file."""
+    labels: Tensor
+    """int64, (images,)."""
+
+    def to(self, device: torch.device) -> "Split":
+        """The same split in device memory."""
+        return Split(images=self.images.to(device), labels=self.labels.to(device))
+
+
+def load(spec: DataSpec, root: Path, scratch: str | None = None) -> tuple[Split, Split]:
+    """Return the training and the test split; raises `JobError` when files are missing or damaged.
+
+    With `scratch` (a folder of the node, which may name variables) the files are read from a copy there, one per node.
+    """
+    place = staged(spec, root, scratch)
+    problem = problem_of(spec, place)
+    if problem is not None:
+        raise JobError(Cause.DATA, f"{problem}; run: {prepare_command(spec, root)}")
+    match spec.source:
+        case DataSource.DIGITS:
+            train, test = _digits(spec)
+        case DataSource.SYNTHETIC:
+            train, test = _synthetic(spec)
+        case DataSource.CIFAR10:
+            train, test = _cifar(spec, place, torchvision.datasets.CIFAR10)
+        case DataSource.CIFAR100:
+            train, test = _cifar(spec, place, torchvision.datasets.CIFAR100)
+        case DataSource.IMAGEFOLDER:
+            train, test = _packed(spec, place)
+    for name, split, wanted in (("train", train, spec.train_images), ("test", test, spec.test_images)):
+        if len(split.labels) != wanted:
+            raise JobError(Cause.DATA, f"data={spec.name}: {len(split.labels)} {name} images, expected {wanted}")
+    return train, test
+
+
+def selected(cell: Cell) -> Tensor:
+    """Indices of the training images that this cell may see: a seeded choice, the same for every run."""
+    order = torch.randperm(cell.data.train_images, generator=torch.Generator().manual_seed(_SPLIT_SEED))
+    return order[: cell.train_images]
+
+
+def epoch_order(cell: Cell, chosen: Tensor, epoch: int) -> Tensor:
+    """Image indices of one epoch, (steps, accum, ranks, micro batch); repeats fill up the last step."""
+    generator = torch.Generator().manual_seed(cell.seed * 1_000_003 + epoch)
+    order = chosen[torch.randperm(len(chosen), generator=generator)]
+    repeats = -(-cell.images_per_epoch // len(order))
+    filled = order.repeat(repeats)[: cell.images_per_epoch]
+    return filled.view(cell.steps_per_epoch, cell.accum, cell.gpus, cell.micro_batch)
+
+
+def prepare(images: Tensor, side: int, dtype: torch.dtype) -> Tensor:
+    """Turn (n, 3, h, w) of 0 to 255 into normalised `dtype` (n, 3, side, side), in one batch on its device."""
+    return normalised(resized(images, side), dtype)
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """The whole of each image at (side, side); a number type stays what it was."""
+    if images.shape[-1] == side and images.shape[-2] == side:
+        return images
+    whole: Tensor = transforms.resize(images, [side, side], interpolation=InterpolationMode.BILINEAR, antialias=True)
+    return whole
+
+
+def normalised(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """0 to 255 as -1 to 1: ToTensor and Normalize((0.5,), (0.5,)) of the paper."""
+    return images.to(dtype).div_(127.5).sub_(1.0)
+
+
+def test_batches(
+    split: Split, cell: Cell, rank: int, device: torch.device | None = None
+) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Yield this rank's share as (images, labels, how many of them count), on `device` (None: where the split is).
+
+    Every rank gets equally many batches, since with ZeRO-3 a forward is a collective; what fills up the
+    last ones does not count.
+    """
+    total, ranks, size = len(split.labels), cell.gpus, cell.micro_batch
+    rounds = -(-total // (ranks * size))
+    for i in range(rounds):
+        start = (i * ranks + rank) * size
+        index = torch.arange(start, start + size, device=split.labels.device)
+        counts = max(0, min(size, total - start))
+        index = index.clamp(max=total - 1)
+        yield split.images[index].to(device), split.labels[index].to(device), counts
+
+
+def _digits(spec: DataSpec) -> tuple[Split, Split]:
+    """Handwritten digits, 8 x 8 pixels of 17 grey levels (UCI; bundled with scikit-learn)."""
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    grey = torch.from_numpy(found.images).mul(255 / 16).round().to(torch.uint8)
+    images = grey.unsqueeze(1).expand(-1, 3, -1, -1).contiguous()
+    labels = torch.from_numpy(found.target).long()
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SPLIT_SEED))
+    train, test = order[: spec.train_images], order[spec.train_images :]
+    return Split(images=images[train], labels=labels[train]), Split(images=images[test], labels=labels[test])
+
+
+def _synthetic(spec: DataSpec) -> tuple[Split, Split]:
+    """Seeded and learnable: a random picture per class under heavy noise."""
+    generator = torch.Generator().manual_seed(_SPLIT_SEED)
+    shape = (spec.classes, 3, _SYNTHETIC_SIDE, _SYNTHETIC_SIDE)
+    pictures = torch.rand(shape, generator=generator)
+
+    def split(count: int) -> Split:
+        labels = torch.arange(count) % spec.classes
+        noise = torch.rand((count, *shape[1:]), generator=generator)
+        images = (pictures[labels] * 0.4 + noise * 0.6).mul(255).to(torch.uint8)
+        return Split(images=images, labels=labels)
+
+    return split(spec.train_images), split(spec.test_images)
+
+
+def _cifar(spec: DataSpec, root: Path, kind: type[torchvision.datasets.CIFAR10]) -> tuple[Split, Split]:
+    """CIFAR by torchvision's own reader, with the file list of the data's YAML; `load` has verified the files."""
+    names = [file.path.split("/", 1)[1] for file in spec.files]
+    meta = kind.meta["filename"]
+
+    class Files(kind):  # type: ignore[misc]  # torchvision ships no types
+        base_folder = spec.files[0].path.split("/", 1)[0]
+        # Without an md5 torchvision asks only whether a file is there, and does not read everything twice more.
+        train_list = [[n, None] for n in names if not n.startswith("test") and n != meta]  # noqa: RUF012
+        test_list = [[n, None] for n in names if n.startswith("test")]  # noqa: RUF012
+        meta = kind.meta | {"md5": None}
+
+    def split(train: bool) -> Split:
+        found = Files(str(root), train=train, download=False)
+        images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
+        return Split(images=images, labels=torch.tensor(found.targets))
+
+    return split(True), split(False)
+
+
+def _packed(spec: DataSpec, root: Path) -> tuple[Split, Split]:
+    """An image folder in its packed form; `load` has verified the files. Pixels are read when they are asked for."""
+    manifest, folder = manifest_of(spec, root), root / folder_of(spec)
+
+    def split(name: str, count: int) -> Split:
+        shape = (count, 3, manifest.side, manifest.side)
+        # Read-only and shared: the ranks of a node use the same pages, which the kernel may drop and read again.
+        mapped = np.memmap(folder / images_file(name), dtype=np.uint8, mode="r", shape=shape)
+        labels = np.fromfile(folder / labels_file(name), dtype="<i8").astype(np.int64)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return Split(images=torch.from_numpy(mapped), labels=torch.from_numpy(labels))
+
+    return split("train", manifest.train_images), split("test", manifest.test_images)

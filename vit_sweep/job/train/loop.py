@@ -1,0 +1,273 @@
+"""Epochs: train, evaluate, and report times that mean the same on every device."""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from vit_sweep.job.train.clock import NoMarks, StepClock, marks_of, phases_of_step
+from vit_sweep.job.train.images.data import Split, prepare, test_batches
+from vit_sweep.job.train.images.pipeline import Pipeline, Raw
+from vit_sweep.job.train.measure.after_training import measure_all
+from vit_sweep.job.train.measure.bench import Bench, at_rest
+from vit_sweep.job.train.model import DTYPES
+from vit_sweep.job.train.schedule import Schedule
+from vit_sweep.job.train.stopping import StopAgreed
+from vit_sweep.outcome.ending import Cause
+from vit_sweep.outcome.failure import JobError, cause_of
+from vit_sweep.plan.cell import Cell, DeepSpeedProfiler
+from vit_sweep.record.breakdown import Breakdown, RankPhases
+from vit_sweep.record.learning import diverged
+from vit_sweep.record.position import PartEpoch
+from vit_sweep.record.record import EpochReport
+
+Beat = Callable[[str, int, int], None]
+"""Says that work goes on: phase, epoch, finished steps."""
+
+
+class Trainer:
+    """One rank's side of the training of a cell, and the place where it is."""
+
+    def __init__(
+        self,
+        *,
+        cell: Cell,
+        engine: Any,
+        pipeline: Pipeline,
+        test: Split,
+        device: torch.device,
+        enter: Callable[[], None],
+        beat: Beat,
+        instrumented: bool = True,
+    ) -> None:
+        """Train `engine` on what `pipeline` hands over, and test it on `test`.
+
+        `enter` is called before each unit of work and may stop the run there, see `stopping`. Without `instrumented`
+        no times are taken but the epoch's: for the benchmark that says what taking them costs.
+        """
+        self._cell, self._engine, self._device = cell, engine, device
+        self._pipeline, self._test = pipeline, test
+        self._enter, self._beat = enter, beat
+        self._schedule = Schedule(engine, cell)
+        self._rank = dist.get_rank()
+        # ZeRO 1 to 3 reduce in hooks of the backward pass. For ZeRO 0 DeepSpeed calls this very method at the end of
+        # `engine.backward`, so calling it ourselves changes nothing but that its time can be told apart.
+        self._reduces = instrumented and engine.zero_optimization_stage() == 0
+        engine.enable_backward_allreduce = not self._reduces
+        step = phases_of_step(cell.accum, communication=self._reduces)
+        self._clock = StepClock(marks_of(device) if instrumented else NoMarks(), step)
+        self._dtype = DTYPES[cell.precision]
+        self._cold = True
+        self._usual_step_s = 0.0
+        self.number = 1
+        """The epoch that is run, or is next."""
+        self._begin_epoch()
+
+    def _begin_epoch(self) -> None:
+        self.step = 0
+        """Finished optimizer steps of it."""
+        self._interrupted = False
+        self._totals = torch.zeros(2, dtype=torch.float64, device=self._device)
+        self._newest_loss = torch.zeros((), device=self._device)
+        self._seconds = 0.0
+        self._step_ms: list[float] = []
+        self._phases: RankPhases | None = None
+
+    def resume(self, epoch: int, step: int, part: PartEpoch | None) -> None:
+        """Go on at this place; the engine has its state already."""
+        self.number = epoch
+        self._begin_epoch()
+        if part is not None:
+            self.step, self._interrupted = step, True
+            self._totals += torch.tensor(part.totals_by_rank[self._rank], dtype=torch.float64)
+            self._seconds = part.seconds_by_rank[self._rank]
+            self._step_ms = list(part.step_ms_by_rank[self._rank])
+
+    def part(self) -> PartEpoch | None:
+        """What all ranks have of an epoch that is not finished; a collective. None at an epoch's start.
+
+        Raises `JobError` on all ranks if the loss is not finite any more: that state is not worth saving.
+        """
+        if self.step == 0:
+            return None
+        loss, right = self._totals.tolist()
+        mine = ((loss, right), self._seconds, tuple(self._step_ms))
+        parts: list[Any] = [None] * self._cell.gpus
+        dist.all_gather_object(parts, mine)
+        totals, seconds, step_ms = zip(*parts, strict=True)
+        _require_finite(sum(loss for loss, _ in totals))
+        return PartEpoch(totals_by_rank=totals, seconds_by_rank=seconds, step_ms_by_rank=step_ms)
+
+    def epoch(self) -> EpochReport:
+        """Run one epoch, or what is left of it: a barrier, the timed steps, a barrier, then the evaluation.
+
+        Raises `JobError` on all ranks if a loss is infinite or not a number.
+        """
+        self._train_steps()
+        # Into a copy: a stop during the evaluation saves the sums of this rank.
+        loss, right = self._sum(self._totals.clone()).tolist()
+        _require_finite(loss)
+        test_loss, test_right = self._evaluate()
+        _require_finite(loss, test_loss)
+        ranks: list[Any] = [None] * self._cell.gpus
+        mine = (round(self._seconds, 6), self._step_ms, None if self._interrupted else self._phases)
+        dist.all_gather_object(ranks, mine)
+        seconds, step_ms, phases = zip(*ranks, strict=True)
+        images, count = self._cell.images_per_epoch, self._cell.data.test_images
+        report = EpochReport(
+            epoch=self.number,
+            seconds=max(seconds),
+            seconds_by_rank=seconds,
+            step_ms=tuple(max(step) for step in zip(*step_ms, strict=True)),
+            step_ms_by_rank=tuple(tuple(steps) for steps in step_ms),
+            images=images,
+            train_loss=loss / images,
+            train_accuracy=right / images,
+            test_loss=test_loss / count,
+            test_accuracy=test_right / count,
+            cold=self._cold,
+            interrupted=self._interrupted,
+            phases_by_rank=tuple(one for one in phases if one is not None),
+        )
+        self._usual_step_s = median(report.step_ms) / 1000 if report.step_ms else 0.0
+        self._cold = False
+        self.number += 1
+        self._begin_epoch()
+        return report
+
+    def measure(
+        self, *, profile_steps: int, trace: Path, profilers: Sequence[DeepSpeedProfiler] = ()
+    ) -> Breakdown:  # fmt: skip
+        """Measure, after the last epoch, what cannot be measured in it; a collective, and the last use of the engine.
+
+        The steps are the epoch's with one constant batch and learning rate zero, so the weights stay what was
+        evaluated. A stop ends the measuring, not the run: its training is done. `profile_steps`=0: no profile.
+        Files lie beside `trace`.
+        """
+        batch = list(itertools.islice(self._pipeline.epoch(self._cell.epochs + 1), self._cell.accum))
+        self._engine.train()
+        self._clock = StepClock(NoMarks(), ())
+
+        def step() -> None:
+            self._beat("measuring", self._cell.epochs, 0)
+            again = iter(batch)
+            for micro in range(self._cell.accum):
+                self._micro_step(again, boundary=micro == self._cell.accum - 1)
+
+        @torch.no_grad()
+        def forward() -> None:
+            self._beat("measuring", self._cell.epochs, 0)
+            images, _ = self._pipeline.ready(batch[0])
+            self._engine(images)
+
+        bench = Bench(
+            ranks=self._cell.gpus, rank=self._rank, device=self._device, step=step, forward=forward,
+            enter=self._enter, barrier=self._barrier,
+        )  # fmt: skip
+        with at_rest(self._engine):
+            return measure_all(
+                bench, cell=self._cell, engine=self._engine, usual_step_s=self._usual_step_s,
+                profile_steps=profile_steps, trace=trace, profilers=profilers,
+            )  # fmt: skip
+
+    def _train_steps(self) -> None:
+        batches = self._pipeline.epoch(self.number, start=self.step)
+        self._engine.train()
+        self._barrier()
+        begun = time.perf_counter()
+        self._clock.mark()
+        try:
+            for _ in range(self.step, self._cell.steps_per_epoch):
+                self._enter()
+                self._schedule.before_step(self.number, self.step)
+                for micro in range(self._cell.accum):
+                    self._beat("training", self.number, self.step)
+                    self._micro_step(batches, boundary=micro == self._cell.accum - 1)
+                self.step += 1
+        except StopAgreed:
+            # Without the wait for the agreement.
+            steps, _ = self._clock.read()
+            self._step_ms += steps
+            self._seconds += sum(steps) / 1000
+            raise
+        except Exception as error:
+            self._name_divergence(error)
+            raise
+        if self._device.type == "cuda":
+            torch.cuda.synchronize()
+        self._seconds += time.perf_counter() - begun
+        self._barrier()
+        steps, self._phases = self._clock.read()
+        self._step_ms += steps
+
+    def _micro_step(self, batches: Iterator[Raw], *, boundary: bool) -> None:
+        """One micro batch; `phases_of_step` says what each mark ends."""
+        mark = self._clock.mark
+        raw = next(batches)
+        mark()
+        images, labels = self._pipeline.ready(raw)
+        mark()
+        logits = self._engine(images).float()
+        loss = cross_entropy(logits, labels)
+        self._newest_loss = loss.detach()
+        mark()
+        self._engine.backward(loss)
+        mark()
+        if boundary and self._reduces:
+            self._engine.allreduce_gradients()
+            mark()
+        self._engine.step()  # DeepSpeed updates at the boundary of the accumulation only, and counts before it
+        if boundary:
+            mark()
+        # Kept on the device: reading a number here would make every step wait for it.
+        self._totals[0] += self._newest_loss * len(labels)
+        self._totals[1] += (logits.detach().argmax(dim=1) == labels).sum()
+        mark()
+
+    def _name_divergence(self, error: Exception) -> None:
+        """Raise `JobError` if the loss was lost and `error` has no name of its own: it follows from that.
+
+        Libraries break in odd ways on numbers that are none: DeepSpeed's ZeRO 3 misses parameters in its trace.
+        """
+        if cause_of(error) is not Cause.BUG:
+            return
+        problem = diverged(float(self._totals[0]) + float(self._newest_loss))
+        if problem is not None:
+            raise JobError(Cause.DIVERGED, problem) from error
+
+    @torch.no_grad()
+    def _evaluate(self) -> tuple[float, float]:
+        """Summed loss and right answers over the whole test split, over all ranks."""
+        self._engine.eval()
+        totals = torch.zeros(2, dtype=torch.float64, device=self._device)
+        for images, labels, counts in test_batches(self._test, self._cell, self._rank, self._device):
+            self._enter()
+            self._beat("evaluating", self.number, self.step)
+            logits = self._engine(prepare(images, self._cell.model.image_size, self._dtype)).float()
+            totals[0] += cross_entropy(logits[:counts], labels[:counts], reduction="sum") if counts else 0.0
+            totals[1] += (logits[:counts].argmax(dim=1) == labels[:counts]).sum()
+        loss, right = self._sum(totals).tolist()
+        return loss, right
+
+    def _sum(self, totals: Tensor) -> Tensor:
+        dist.all_reduce(totals)
+        return totals
+
+    def _barrier(self) -> None:
+        if self._device.type == "cuda":
+            dist.barrier(device_ids=[self._device.index])
+        else:
+            dist.barrier()
+
+
+def _require_finite(*losses: float) -> None:
+    problem = diverged(*losses)
+    if problem is not None:
+        raise JobError(Cause.DIVERGED, problem)

@@ -1,0 +1,1 @@
+"""Which machine it is: fingerprint, NVML, samples, memory."""

@@ -1,0 +1,1 @@
+"""Measuring beside the training: preflight, windows, collectives, exposed communication."""

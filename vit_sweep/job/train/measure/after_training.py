@@ -1,0 +1,46 @@
+"""All that is measured after the training, in order."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from vit_sweep.job.train.measure.bench import Bench
+from vit_sweep.job.train.measure.deepspeed_profilers import count_flop, log_collectives
+from vit_sweep.job.train.measure.exposed import measure_exposed
+from vit_sweep.job.train.measure.window import profile_window
+from vit_sweep.job.train.stopping import StopAgreed
+from vit_sweep.plan.cell import Cell, DeepSpeedProfiler
+from vit_sweep.record.breakdown import Breakdown
+
+
+def measure_all(
+    bench: Bench,
+    *,
+    cell: Cell,
+    engine: Any,
+    usual_step_s: float,
+    profile_steps: int,
+    trace: Path,
+    profilers: Sequence[DeepSpeedProfiler] = (),
+) -> Breakdown:
+    """Measure on the bench; a collective. Told to stop, all ranks leave out the same rest: the training is done.
+
+    Files lie beside `trace`.
+    """
+    exposed = collective = name = comms = flop = None
+    notes: tuple[str, ...] = ()
+    try:
+        if bench.ranks > 1:
+            exposed = measure_exposed(bench, seed=cell.seed, usual_step_s=usual_step_s)
+        if profile_steps:
+            collective, name, notes = profile_window(bench, steps=profile_steps, trace=trace)
+        if DeepSpeedProfiler.COMMS in profilers and bench.ranks > 1:
+            comms, more = log_collectives(bench, file=trace.with_name("comms.txt"))
+            notes += more
+        # Last: a forward that breaks off leaves the engine in its middle.
+        if DeepSpeedProfiler.FLOPS in profilers:
+            flop, more = count_flop(bench, engine=engine, cell=cell, file=trace.with_name("flops_profile.txt"))
+            notes += more
+    except StopAgreed as stop:
+        notes += (f"measuring was cut short: {stop.word.message}",)
+    return Breakdown(exposed=exposed, collective=collective, trace=name, comms=comms, flop=flop, notes=notes)

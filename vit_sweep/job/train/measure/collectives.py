@@ -1,0 +1,118 @@
+"""DeepSpeed's collectives, counted or turned off for a while. All of them go through one backend object."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import deepspeed.comm.comm
+import torch.distributed as dist
+from torch import Tensor
+
+from vit_sweep.record.breakdown import CollectiveKind
+
+_KINDS = (
+    "all_reduce", "all_reduce_coalesced", "reduce", "broadcast", "all_gather", "all_gather_into_tensor",
+    "all_gather_coalesced", "reduce_scatter", "reduce_scatter_tensor", "all_to_all_single",
+)  # fmt: skip
+Call = Callable[..., Any]
+
+
+class _Done:
+    """The handle of a collective that has nothing to wait for."""
+
+    def wait(self) -> None:
+        """Return at once."""
+
+
+class Counted:
+    """What went by while collectives were counted, on this rank."""
+
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self._calls: Counter[str] = Counter()
+        self._bytes: Counter[str] = Counter()
+
+    def add(self, kind: str, size_bytes: int) -> None:
+        """Count one call."""
+        self._calls[kind] += 1
+        self._bytes[kind] += size_bytes
+
+    def kinds(self, steps: int) -> tuple[CollectiveKind, ...]:
+        """Per step, over `steps` steps."""
+        return tuple(
+            CollectiveKind(name=name, calls=calls / steps, bytes=self._bytes[name] / steps)
+            for name, calls in sorted(self._calls.items())
+        )
+
+
+@contextmanager
+def counted() -> Iterator[Counted]:
+    """Count the collectives of the block."""
+    counts = Counted()
+
+    def counting(kind: str, call: Call) -> Call:
+        def count(*args: Any, **kwargs: Any) -> Any:
+            counts.add(kind, _bytes(kind, [*args, *kwargs.values()]))
+            return call(*args, **kwargs)
+
+        return count
+
+    with _replaced(counting):
+        yield counts
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Let no collective of the block reach another rank.
+
+    What would be reduced, or gathered in place, stays as it is; what would be gathered into other memory is filled with
+    this rank's own part, so that no rank computes with whatever was there before. Results are wrong, times are those of
+    a step without communication.
+    """
+    with _replaced(lambda kind, _: lambda *args, **kwargs: _alone(kind, [*args, *kwargs.values()])):
+        yield
+
+
+@contextmanager
+def _replaced(make: Callable[[str, Call], Call]) -> Iterator[None]:
+    backend = deepspeed.comm.comm.cdb
+    kinds = [kind for kind in _KINDS if hasattr(backend, kind)]
+    for kind in kinds:
+        setattr(backend, kind, make(kind, getattr(backend, kind)))
+    try:
+        yield
+    finally:
+        for kind in kinds:
+            delattr(backend, kind)  # the class's own method shows again
+
+
+def _bytes(kind: str, given: Sequence[Any]) -> int:
+    """Bytes of the whole tensor: the output of a gathering, the input of everything else."""
+    whole = given[1] if kind.startswith("reduce_scatter") else given[0]
+    return sum(tensor.numel() * tensor.element_size() for tensor in (whole if isinstance(whole, list) else [whole]))
+
+
+def _alone(kind: str, given: Sequence[Any]) -> _Done:
+    match kind:
+        case "all_gather":
+            for part in given[0]:
+                part.copy_(given[1])
+        case "all_gather_into_tensor":
+            _fill(given[0], given[1])
+        case "all_gather_coalesced":
+            for whole, part in zip(given[0], given[1], strict=True):
+                _fill(whole, part)
+        case "reduce_scatter":
+            given[0].copy_(given[1][dist.get_rank()])
+        case "reduce_scatter_tensor":
+            given[0].view(-1).copy_(given[1].view(-1).chunk(dist.get_world_size())[dist.get_rank()])
+        case "all_to_all_single":
+            given[0].copy_(given[1])
+    return _Done()
+
+
+def _fill(whole: Tensor, part: Tensor) -> None:
+    if whole.untyped_storage().data_ptr() == part.untyped_storage().data_ptr():
+        return  # in place: what other ranks would send is what was there before
+    whole.view(-1, part.numel()).copy_(part.view(1, -1))

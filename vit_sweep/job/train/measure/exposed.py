@@ -1,0 +1,58 @@
+"""Exposed communication by differencing: blocks of steps with and without collectives, interleaved."""
+
+import random
+import time
+from contextlib import nullcontext
+from enum import StrEnum
+from statistics import median
+from typing import Any
+
+import torch.distributed as dist
+
+from vit_sweep.job.train.measure.bench import Bench
+from vit_sweep.job.train.measure.collectives import silenced
+from vit_sweep.plan.measuring import rounds_and_steps
+from vit_sweep.record.breakdown import Exposed
+
+
+class _Kind(StrEnum):
+    FIRST = "first"
+    SECOND = "second"
+    WITHOUT = "without"
+
+
+def measure_exposed(bench: Bench, *, seed: int, usual_step_s: float) -> Exposed:
+    """Measure it; a collective. The order of the blocks is drawn from `seed`, the same on all ranks."""
+    rounds, steps = rounds_and_steps(usual_step_s)
+    order = random.Random(seed)
+    mine: dict[str, list[float]] = {kind: [] for kind in _Kind}
+    for kind in (_Kind.WITHOUT, _Kind.FIRST):  # the first of each is not counted
+        _block_ms(bench, kind, 1)
+    for _ in range(rounds):
+        for kind in order.sample(list(_Kind), len(_Kind)):
+            mine[kind].append(_block_ms(bench, kind, steps))
+    ranks: list[Any] = [None] * bench.ranks
+    dist.all_gather_object(ranks, mine)
+    slowest = {kind: [max(same) for same in zip(*(rank[kind] for rank in ranks), strict=True)] for kind in _Kind}
+    first, second = slowest[_Kind.FIRST], slowest[_Kind.SECOND]
+    return Exposed(
+        first_ms=round(median(first), 3),
+        second_ms=round(median(second), 3),
+        with_ms=round(median(first + second), 3),
+        without_ms=round(median(slowest[_Kind.WITHOUT]), 3),
+        rounds=rounds,
+        block_steps=steps,
+    )
+
+
+def _block_ms(bench: Bench, kind: _Kind, steps: int) -> float:
+    """Milliseconds of a step, from a barrier: a rank that ran ahead without collectives does not pay in the next."""
+    bench.enter()
+    bench.barrier()
+    bench.settle()
+    with silenced() if kind is _Kind.WITHOUT else nullcontext():
+        begun = time.perf_counter()
+        for _ in range(steps):
+            bench.step()
+        bench.settle()
+        return 1000 * (time.perf_counter() - begun) / steps

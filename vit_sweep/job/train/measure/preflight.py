@@ -1,0 +1,165 @@
+"""What a job's machine can do, measured in the job itself just before it trains: matrix products and collectives.
+
+The probes use random numbers of their own and give their memory back, so the training is the same with and without
+them. Every rank takes part in the same collectives: what they do next depends on the slowest rank's time only.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from statistics import median
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from vit_sweep.job.train.model import DTYPES
+from vit_sweep.plan.measuring import MATMUL_S, ONE_S, repetitions, sizes
+from vit_sweep.plan.point import Precision
+from vit_sweep.record.machine import AllReduce, Preflight
+
+_MATMUL_SIZE = {"cuda": 4096, "cpu": 512}
+_EXCHANGE_BYTES = {"cuda": 16 * 2**20, "cpu": 2**20}
+_WARM_UPS, _MATMULS = 3, 20
+_EXCHANGES = 3
+
+Beat = Callable[[], None]
+
+
+def preflight(
+    *, rank: int, ranks: int, device: torch.device, precision: Precision, parameters: int, beat: Beat
+) -> Preflight:
+    """Measure in the number format in which `parameters` are trained; a collective. `beat` says that work goes on."""
+    begun = time.perf_counter()
+    dtype = DTYPES[precision]
+    notes: list[str] = []
+    size, tflops = _MATMUL_SIZE[device.type], None
+    try:
+        tflops = matmul_tflops(size, device, dtype)
+    except RuntimeError as error:  # no memory left, or a number format that this device cannot multiply
+        notes.append(f"no matrix product: {str(error).splitlines()[0]}")
+    reductions: list[AllReduce] = []
+    to_next = None
+    if ranks > 1:
+        _slowest(0.0, device)  # opens the connections
+        before_s, before = 0.0, 1
+        for wanted in sizes(parameters * dtype.itemsize):
+            beat()
+            predicted_s = before_s * wanted / before
+            if predicted_s > ONE_S:
+                notes.append(f"no all-reduce of {wanted} bytes: it would take about {predicted_s:.0f} s")
+                break
+            buffer = _zeros(wanted, dtype, device)
+            if _slowest(float(buffer is None), device) or buffer is None:
+                notes.append(f"no all-reduce of {wanted} bytes: not enough memory")
+                break
+            reduction, before_s = _all_reduce(buffer)
+            before = wanted
+            reductions.append(reduction)
+        beat()
+        to_next = _to_next(rank, ranks, device)
+    if device.type == "cuda":
+        # The probes' memory is none of the training's.
+        buffer = None
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    return Preflight(
+        rank=rank,
+        precision=precision.value,
+        matmul_size=size,
+        matmul_tflops=tflops,
+        all_reduce=tuple(reductions),
+        to_next_gb_per_s=to_next,
+        seconds=round(time.perf_counter() - begun, 3),
+        note="; ".join(notes),
+    )
+
+
+def rounds(ranks: int) -> list[list[tuple[int, int]]]:
+    """The links of a ring over ranks, in rounds in which no rank has two: none is measured in another one's traffic."""
+    links = [(rank, (rank + 1) % ranks) for rank in range(ranks if ranks > 2 else 1)]
+    alone = [links.pop()] if len(links) > 1 and len(links) % 2 else []
+    return [found for found in (links[0::2], links[1::2], alone) if found]
+
+
+def matmul_tflops(size: int, device: torch.device, dtype: torch.dtype) -> float:
+    """`2 size^3 / median time` of square matrix products, in 1e12 a second.
+
+    Of random numbers: a GPU draws less power for zeros, and then runs faster than it ever will in training.
+    """
+    generator = torch.Generator(device).manual_seed(0)
+    a, b = (torch.randn(size, size, device=device, generator=generator).to(dtype) for _ in range(2))
+    product = partial(torch.mm, a, b, out=torch.empty_like(a))
+    until = time.perf_counter() + MATMUL_S
+    times = [_seconds(product, device) for _ in range(_WARM_UPS)]
+    while len(times) < _WARM_UPS + _MATMULS and time.perf_counter() < until:
+        times.append(_seconds(product, device))
+    # A device so slow that nothing came after the warm-up is timed by its last one.
+    return round(2 * size**3 / median(times[_WARM_UPS:] or times[-1:]) / 1e12, 4)
+
+
+def _all_reduce(buffer: Tensor) -> tuple[AllReduce, float]:
+    """Measure one size; also the seconds that the slowest rank took for the first one."""
+    work = partial(dist.all_reduce, buffer)
+    first_s = _slowest(_seconds(work, buffer.device), buffer.device)
+    times_ms = [1000 * _seconds(work, buffer.device) for _ in range(repetitions(first_s))]
+    measured = AllReduce(
+        size_bytes=buffer.numel() * buffer.element_size(),
+        repetitions=len(times_ms),
+        min_ms=round(min(times_ms), 4),
+        median_ms=round(median(times_ms), 4),
+    )
+    return measured, first_s
+
+
+def _to_next(rank: int, ranks: int, device: torch.device) -> float | None:
+    """GB/s of the exchange with the next rank of the ring, both directions at once."""
+    size = _EXCHANGE_BYTES[device.type]
+    there, here = (torch.zeros(size, dtype=torch.uint8, device=device) for _ in range(2))
+    speed = None
+    for links in rounds(ranks):
+        _slowest(0.0, device)
+        for link in links:
+            if rank not in link:
+                continue
+            other = link[1] if rank == link[0] else link[0]
+            times = [_seconds(partial(_exchange, there, here, other), device) for _ in range(1 + _EXCHANGES)]
+            # Two ranks have but one link: it is next to both.
+            if rank == link[0] or ranks == 2:
+                speed = round(size / median(times[1:]) / 1e9, 4)
+    return speed
+
+
+def _exchange(there: Tensor, here: Tensor, other: int) -> None:
+    operations = [dist.P2POp(dist.isend, there, other), dist.P2POp(dist.irecv, here, other)]
+    for request in dist.batch_isend_irecv(operations):
+        request.wait()
+
+
+def _zeros(size_bytes: int, dtype: torch.dtype, device: torch.device) -> Tensor | None:
+    """A message; None if there is no memory for it."""
+    try:
+        return torch.zeros(size_bytes // dtype.itemsize, dtype=dtype, device=device)
+    except RuntimeError:
+        return None
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """From the start of the work until its result is there."""
+    _wait(device)
+    begun = time.perf_counter()
+    work()
+    _wait(device)
+    return time.perf_counter() - begun
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _slowest(seconds: float, device: torch.device) -> float:
+    """The largest number of all ranks: what they decide by must be the same for all."""
+    agreed = torch.tensor([seconds], dtype=torch.float64, device=device)
+    dist.all_reduce(agreed, op=dist.ReduceOp.MAX)
+    return float(agreed.item())

@@ -1,0 +1,79 @@
+"""What really ran and what it used, read back from the engine, the kernel and the other ranks."""
+
+import os
+from typing import Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+
+from launchers.identity import RankIdentity
+from vit_sweep.job.rank_log import peak_host_mib
+from vit_sweep.job.train.machine.fingerprint import processor
+from vit_sweep.job.train.model import resolved_batch, resolved_precision
+from vit_sweep.plan.cell import Cell
+from vit_sweep.record.record import RankReport, Resolved
+
+
+class Peaks(NamedTuple):
+    """Most device memory at once, MiB; None on a CPU device."""
+
+    allocated_mib: float | None
+    reserved_mib: float | None
+
+    def most(self, other: "Peaks") -> "Peaks":
+        """The larger ones of two pieces of a run."""
+        return Peaks(*(None if a is None or b is None else max(a, b) for a, b in zip(self, other, strict=True)))
+
+
+def gathered(mine: Any) -> list[Any]:
+    """What every rank has, by rank; a collective."""
+    everyone: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, mine)
+    return everyone
+
+
+def resolved_of(cell: Cell, engine: Any, me: RankIdentity) -> Resolved:
+    """What runs, as the engine and the ranks say; a collective."""
+    hosts = gathered(me.node_name)
+    batch = resolved_batch(engine)
+    # ZeRO-3 keeps a shard of each parameter; `ds_numel` is the whole one's size.
+    parameters = sum(getattr(p, "ds_numel", p.numel()) for p in engine.module.parameters())
+    return Resolved(
+        gpus=dist.get_world_size(),
+        nodes=len(set(hosts)),
+        hosts=tuple(dict.fromkeys(hosts)),
+        batch=batch,
+        zero_stage=engine.zero_optimization_stage(),
+        precision=resolved_precision(engine),
+        steps_per_epoch=-(-cell.train_images // batch.global_batch),
+        parameters=parameters,
+    )
+
+
+def peaks_of(device: torch.device) -> Peaks:
+    """The peaks since the process began, or since they were last reset."""
+    if device.type != "cuda":
+        return Peaks(None, None)
+    return Peaks(torch.cuda.max_memory_allocated(device) / 2**20, torch.cuda.max_memory_reserved(device) / 2**20)
+
+
+def rank_report(me: RankIdentity, device: torch.device, peaks: Peaks) -> RankReport:
+    """Where this rank ran and what it used; a collective."""
+    return RankReport(
+        rank=me.rank,
+        host=me.node_name,
+        local_rank=me.local_rank,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else processor() or "unknown processor",
+        cores=len(os.sched_getaffinity(0)),
+        host_cores=_host_cores(me),
+        visible_gpus=me.visible_gpus,
+        peak_memory_mib=peaks.allocated_mib,
+        peak_reserved_mib=peaks.reserved_mib,
+        peak_host_mib=peak_host_mib(),
+    )
+
+
+def _host_cores(me: RankIdentity) -> int:
+    """Count the cores that the ranks of this host may use together: pinned ranks each see only their own."""
+    everyone = gathered((me.node_name, os.sched_getaffinity(0)))
+    return len(set[int]().union(*(cores for host, cores in everyone if host == me.node_name)))

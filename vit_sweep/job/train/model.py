@@ -1,0 +1,141 @@
+"""The model and its engine: torchvision's VisionTransformer under DeepSpeed, built from a cell."""
+
+from collections.abc import Callable
+from typing import Any
+
+import deepspeed
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torchvision.models.vision_transformer import VisionTransformer
+
+from launchers.profile import Device
+from vit_sweep.job.train.half_step import lean
+from vit_sweep.outcome.ending import Cause
+from vit_sweep.outcome.failure import JobError
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.ds_config import ds_config
+from vit_sweep.plan.point import OptimizerKind, Precision
+from vit_sweep.record.record import BatchTriple
+
+DTYPES = {
+    Precision.FP32: torch.float32,
+    Precision.TF32: torch.float32,
+    Precision.BF16: torch.bfloat16,
+    Precision.FP16: torch.float16,
+}
+"""Of weights and activations."""
+_TF32_SINCE = (8, 0)
+"""Compute capability of the first GPUs whose tensor cores multiply in TF32."""
+_TELL_THE_PLAN = "use fp32 or fp16, and add bf16 to the partition's refused_precisions, so that the plan refuses both"
+
+
+def vision_transformer(cell: Cell) -> nn.Module:
+    """Build the model from the cell's seed; its head has one output per class of the data."""
+    torch.manual_seed(cell.seed)
+    spec = cell.model
+    model: nn.Module = VisionTransformer(
+        image_size=spec.image_size,
+        patch_size=spec.patch_size,
+        num_layers=spec.layers,
+        num_heads=spec.heads,
+        hidden_dim=spec.width,
+        mlp_dim=spec.mlp_width,
+        num_classes=cell.data.classes,
+    )
+    for block in model.get_submodule("encoder.layers").children():
+        # Both in place, so that the weights keep their names.
+        if cell.activation_checkpointing:
+            block.forward = _computed_again(block.forward)
+        if cell.compile:
+            # Two graphs, whatever the depth: the first block's input lies otherwise in memory than the others'.
+            block.compile()
+    return model
+
+
+def _computed_again(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Keep only the input of `forward`; backward runs it a second time."""
+
+    # A function and not a partial, which torch.compile passes over without a word.
+    def forward_again(tokens: Tensor) -> Tensor:
+        # Nothing in a block is random (no dropout): there is no state of generators to keep for backward.
+        output: Tensor = checkpoint(forward, tokens, use_reentrant=False, preserve_rng_state=False)
+        return output
+
+    return forward_again
+
+
+def optimizer(cell: Cell, model: nn.Module) -> torch.optim.Optimizer:
+    """torch's own optimizer: DeepSpeed's named ones are compiled in the job, which costs minutes."""
+    spec = cell.optimizer
+    if spec.kind is OptimizerKind.ADAMW:
+        return torch.optim.AdamW(
+            model.parameters(),
+            lr=spec.learning_rate,
+            betas=(spec.beta1, spec.beta2),
+            weight_decay=spec.weight_decay,
+            fused=cell.device is Device.CUDA,
+        )
+    return torch.optim.SGD(
+        model.parameters(), lr=spec.learning_rate, momentum=spec.beta1, weight_decay=spec.weight_decay
+    )
+
+
+def require_precision(cell: Cell) -> None:
+    """Refuse a number format that this rank's device only emulates or does not have; raises `JobError`.
+
+    The plan refuses what the partition's profile says; this asks the device itself. `is_bf16_supported` alone says
+    yes on a T4, which converts to fp32 and back and is slower than fp32.
+    """
+    asked, problem = cell.precision, None
+    if cell.device is Device.CPU:
+        if asked in (Precision.FP16, Precision.TF32):
+            problem = "a processor does not train in it; use fp32"
+    elif asked is Precision.BF16 and not torch.cuda.is_bf16_supported(including_emulation=False):
+        problem = f"{torch.cuda.get_device_name()} only emulates it, slower than fp32; {_TELL_THE_PLAN}"
+    elif asked is Precision.TF32 and torch.cuda.get_device_capability() < _TF32_SINCE:
+        problem = f"{torch.cuda.get_device_name()} has no such products; {_TELL_THE_PLAN}"
+    if problem:
+        raise JobError(Cause.CONFIGURATION, f"precision={asked.value}: {problem}")
+
+
+def multiply_in(precision: Precision) -> None:
+    """Let fp32 products be fp32, or TF32 where asked: cuDNN's convolutions would take TF32 by default."""
+    torch.backends.cuda.matmul.allow_tf32 = precision is Precision.TF32
+    torch.backends.cudnn.allow_tf32 = precision is Precision.TF32
+
+
+def engine_of(cell: Cell) -> Any:
+    """Wrap model and optimizer in a DeepSpeed engine with the cell's configuration.
+
+    Raises `JobError` for a number format that the device does not have.
+    """
+    require_precision(cell)
+    multiply_in(cell.precision)
+    # Building this op takes a compiler and 50 s; without it, gloo does the same work.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(
+        dist_backend="gloo" if cell.device is Device.CPU else "nccl", auto_mpi_discovery=False, verbose=False
+    )
+    model = vision_transformer(cell)
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer(cell, model), config=ds_config(cell))
+    lean(engine.optimizer)
+    return engine
+
+
+def resolved_batch(engine: Any) -> BatchTriple:
+    """What DeepSpeed itself says of its batch."""
+    return BatchTriple(
+        micro_batch=engine.train_micro_batch_size_per_gpu(),
+        accum=engine.gradient_accumulation_steps(),
+        global_batch=engine.train_batch_size(),
+    )
+
+
+def resolved_precision(engine: Any) -> str:
+    """What DeepSpeed itself says of its number format, and torch of its fp32 products."""
+    if engine.bfloat16_enabled():
+        return Precision.BF16.value
+    if engine.fp16_enabled():
+        return Precision.FP16.value
+    return Precision.TF32.value if torch.backends.cuda.matmul.allow_tf32 else Precision.FP32.value

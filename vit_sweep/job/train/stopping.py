@@ -1,0 +1,132 @@
+"""Stopping all ranks at the same place, when perhaps only some of them were told to, without a collective in the loop.
+
+The main thread of every rank walks through the same sequence of units: each optimizer step, each batch of an
+evaluation, each periodic checkpoint. Before a unit it calls `enter`. Whatever collectives lie between two calls of
+`enter` belong to the unit before, so ranks that stop before the same unit have taken part in exactly the same
+collectives. Which unit that is, is agreed on by the listeners, one thread per rank with a store client of its own:
+
+1. A rank that is told to stop puts the word into the store; the first word stays. All listeners look for it.
+2. On finding it, a listener takes its rank's lock, reads how many units its main thread has entered, and closes the
+   door. Then it posts that number. From here on its main thread enters nothing without knowing the agreement.
+3. When all numbers are there, every rank may enter units up to the largest of them, and none beyond.
+
+Why ranks cannot part: a rank that has entered unit `k` says at least `k`, so the largest number is a unit that some
+rank has entered and no rank has passed. Why this cannot deadlock: listeners need neither collectives nor their main
+threads, so all numbers arrive while main threads are wherever they are; and a main thread that waits at the door for
+the numbers is let in again if another one is inside the next unit and needs it there.
+
+In the timed loop this costs one uncontended lock.
+"""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Protocol
+
+from launchers.checked import parse_json, to_json
+from vit_sweep.job.rank_log import say
+from vit_sweep.outcome.ending import Cause
+from vit_sweep.outcome.failure import JobError, StopWord
+
+AGREE_S = 20.0
+"""How long ranks may take to agree. Only a rank that is gone or stopped takes more than a second."""
+_POLL_S = 0.5
+_SOON_S = 0.02
+_WORD = "vit_sweep/stop"
+
+
+class Store(Protocol):
+    """What is needed of a `torch.distributed.TCPStore` client."""
+
+    def set_timeout(self, timeout: timedelta, /) -> None:
+        """Bound every call."""
+
+    def check(self, keys: list[str], /) -> bool:
+        """Whether all keys are there, at once."""
+
+    def get(self, key: str, /) -> bytes:
+        """The value of a key."""
+
+    def set(self, key: str, value: str, /) -> None:
+        """Set a key."""
+
+    def compare_set(self, key: str, expected: str, desired: str, /) -> bytes:
+        """Set a key if it has the expected value; an empty one: if it is not there."""
+
+
+class StopAgreed(BaseException):
+    """All ranks stop here. Not an `Exception`: nothing may swallow it."""
+
+    def __init__(self, word: StopWord) -> None:
+        """Carry the reason."""
+        super().__init__(word.message)
+        self.word = word
+
+
+class Stopper:
+    """One rank's side of the agreement. `ask` may be called by any thread, `enter` by the main one."""
+
+    def __init__(self, *, rank: int, world_size: int, connect: Callable[[], Store]) -> None:
+        """Begin to listen; `connect` opens a store client that nobody else uses: a call blocks its other users."""
+        self._rank, self._world_size, self._connect = rank, world_size, connect
+        self._lock = threading.Lock()
+        self._entered, self._last = 0, 0
+        self._asked = self._closed = False
+        self._wish: StopWord | None = None
+        self._word: StopWord | None = None
+        self._wake, self._agreed = threading.Event(), threading.Event()
+        self._listener = threading.Thread(target=self._listen, name="stopper", daemon=True)
+        self._listener.start()
+
+    def ask(self, word: StopWord) -> None:
+        """Ask all ranks to stop as soon as they can agree where; the first word stays."""
+        self._wish = self._wish or word
+        self._wake.set()
+
+    def enter(self) -> None:
+        """Enter the next unit of work; raises `StopAgreed` if all ranks stop before it, `JobError` if they disagree."""
+        with self._lock:
+            if not self._asked:
+                self._entered += 1
+                return
+        if not self._agreed.wait(AGREE_S) or self._word is None:
+            raise JobError(
+                Cause.COMMUNICATION, f"the ranks could not agree where to stop within {AGREE_S:g} s; nothing is saved"
+            )
+        if self._entered >= self._last:
+            raise StopAgreed(self._word)
+        self._entered += 1  # nobody else reads it any more
+
+    def close(self) -> None:
+        """End the listener. Only after a collective that follows the last unit, or when all is lost anyway."""
+        self._closed = True
+        self._wake.set()
+        self._listener.join(timeout=2)
+
+    def _listen(self) -> None:
+        try:
+            self._agree(self._connect())
+        except Exception as error:  # a store that is gone; the collectives of the main thread will say why
+            if not self._closed:
+                say(f"no more stopping in good order: {error}")
+
+    def _agree(self, store: Store) -> None:
+        store.set_timeout(timedelta(seconds=AGREE_S))
+        while not store.check([_WORD]):
+            self._wake.wait(_POLL_S)
+            if self._closed:
+                return
+            if self._wish is not None:
+                store.compare_set(_WORD, "", to_json(self._wish))
+        self._word = parse_json(StopWord, store.get(_WORD), what="the word to stop")
+        with self._lock:
+            self._asked, entered = True, self._entered
+        store.set(f"vit_sweep/at/{self._rank}", str(entered))
+        numbers = [f"vit_sweep/at/{rank}" for rank in range(self._world_size)]
+        pause = threading.Event()
+        while not store.check(numbers):
+            pause.wait(_SOON_S)
+            if self._closed:
+                return
+        self._last = max(int(store.get(number)) for number in numbers)
+        self._agreed.set()

@@ -1,0 +1,1 @@
+"""How attempts end and what follows: ending, verdict, policy, failure, result. Pure."""

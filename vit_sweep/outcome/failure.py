@@ -1,0 +1,100 @@
+"""Failures of a job, each with a name. Pure.
+
+A failure is named by the type of its exception and, where libraries give one type to everything, by the exception's
+own text. No line of a log is ever read.
+"""
+
+import errno
+import re
+
+from launchers.checked import checked
+from launchers.errors import UserError
+from vit_sweep.outcome.ending import Cause
+
+_STORAGE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+_TEXTS: tuple[tuple[Cause, str], ...] = (
+    # First: NCCL and cuBLAS also say in their own words that the GPU's memory is full.
+    (
+        Cause.OUT_OF_MEMORY,
+        r"CUDA out of memory|CUDA error: out of memory|cudaErrorMemoryAllocation|CU[A-Z]+_STATUS_ALLOC_FAILED"
+        r"|Cuda failure (2 )?'out of memory'",
+    ),
+    (
+        Cause.HOST_OUT_OF_MEMORY,
+        r"DefaultCPUAllocator: (can't allocate|not enough) memory|Cannot allocate memory|std::bad_alloc"
+        r"|DataLoader worker \(pid\D*\d+\) is killed by signal: Killed|a DataLoader worker has gone",
+    ),
+    # torch writes a checkpoint by a writer of its own, which forgets the system's error number.
+    (
+        Cause.STORAGE,
+        r"PytorchStreamWriter failed|file write failed|No space left on device|Disk quota exceeded"
+        r"|Read-only file system",
+    ),
+    (
+        Cause.COMMUNICATION,
+        r"NCCL error|NCCL WARN|ncclSystemError|ncclRemoteError|gloo/transport|Connection closed by peer"
+        r"|Connection reset by peer|Broken pipe|Timed out waiting \d+ms|Application timeout caused pair closure",
+    ),
+)
+"""What RuntimeErrors of torch, CUDA, NCCL and gloo say; the first that fits names the failure."""
+
+
+@checked
+class StopWord:
+    """Why a job is told to end before its work is done: what every rank then says of its own end."""
+
+    cause: Cause
+    message: str
+    signal: str
+    """SIGTERM or SIGUSR2."""
+
+
+class Interrupted(BaseException):
+    """The job was told to end, and stopped. Not an `Exception`: nothing may swallow it."""
+
+    def __init__(self, word: StopWord, message: str = "") -> None:
+        """Carry the reason; `message` says more than the word's own, for people."""
+        super().__init__(message or word.message)
+        self.word = word
+        self.cause = word.cause
+
+
+class JobError(Exception):
+    """A failure with a name: data, configuration, mismatch, ..."""
+
+    def __init__(self, cause: Cause, message: str) -> None:
+        """Name the cause; the message is for people."""
+        super().__init__(message)
+        self.cause = cause
+
+
+def cause_of(error: BaseException) -> Cause:
+    """Name a failure; one that has no name of its own takes that of the failure it was raised from, if any."""
+    cause = _own_cause(error)
+    if cause is Cause.BUG and error.__cause__ is not None:
+        return cause_of(error.__cause__)
+    return cause
+
+
+def _own_cause(error: BaseException) -> Cause:
+    if isinstance(error, JobError | Interrupted):
+        return error.cause
+    if isinstance(error, UserError):
+        return Cause.CONFIGURATION
+    if isinstance(error, KeyboardInterrupt):
+        return Cause.TERMINATED
+    if isinstance(error, OSError) and error.errno in _STORAGE:
+        return Cause.STORAGE
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return Cause.HOST_OUT_OF_MEMORY
+    # By name: torch is not imported here.
+    names = {kind.__name__ for kind in type(error).__mro__}
+    if "OutOfMemoryError" in names:
+        return Cause.OUT_OF_MEMORY
+    if isinstance(error, RuntimeError):
+        text = str(error)
+        for cause, pattern in _TEXTS:
+            if re.search(pattern, text):
+                return cause
+    return Cause.COMMUNICATION if "DistError" in names else Cause.BUG

@@ -1,0 +1,92 @@
+"""Results: a cell and what is known of its run, now. Pure."""
+
+from collections import Counter
+from collections.abc import Iterable
+from enum import StrEnum
+
+from launchers.checked import checked
+from vit_sweep.outcome.ending import Exit, Progress
+from vit_sweep.plan.cell import Cell, CellFile
+from vit_sweep.plan.plan import PADDING_WORTH_SAYING, crowd, oversubscribed
+from vit_sweep.record.record import Record
+
+
+class Status(StrEnum):
+    """What became of a cell so far."""
+
+    DONE = "done"
+    OOM = "oom"
+    """A GPU's memory was full."""
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    SKIPPED = "skipped"
+    """Certain to fail as another cell did."""
+    MISSING = "missing"
+    """Never submitted, or its record is gone."""
+    RETRY = "retry"
+    """It ended and will run again."""
+    RUNNING = "running"
+    QUEUED = "queued"
+    UNKNOWN = "unknown"
+    """Its scheduler does not say."""
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the cell may still get a record without its user's help."""
+        return self in (Status.RETRY, Status.RUNNING, Status.QUEUED, Status.UNKNOWN)
+
+
+@checked
+class Result:
+    """A cell and what is known of its run."""
+
+    file: CellFile
+    record: Record | None
+    status: Status
+    detail: str = ""
+    attempt: str = ""
+    """The attempt that this is about: `2.1` is the second, started again once by the scheduler."""
+    progress: Progress | None = None
+    """Where a running attempt is."""
+    history: tuple[Exit, ...] = ()
+    """How its attempts ended, oldest first, without the one that gave the record."""
+    exclude: tuple[str, ...] = ()
+    """Hosts that a retry must not get."""
+
+    @property
+    def cause(self) -> str:
+        """Why it has no record, in one word."""
+        return self.history[-1].cause.value if self.history and self.record is None else ""
+
+    @property
+    def story(self) -> str:
+        """Its earlier ends, for the tables: `preempted, time_limit x 2`."""
+        return story_of(self.history)
+
+
+def story_of(history: Iterable[Exit]) -> str:
+    """Count the causes of ends, in the order in which they first came."""
+    counted = Counter(end.cause.value for end in history)
+    return ", ".join(cause if count == 1 else f"{cause} x {count}" for cause, count in counted.items())
+
+
+def is_oversubscribed(cell: Cell, record: Record) -> bool:
+    """Whether the ranks outnumbered the cores that they could use, as the job itself counted them."""
+    return oversubscribed(cell, _cores(record))
+
+
+def note_of(result: Result) -> str:
+    """What a reader of this run's times must know, in every table that shows them."""
+    cell, record = result.file.cell, result.record
+    remarks = [result.detail] if result.detail else []
+    if record is not None and result.history:
+        remarks.append(f"ended before by {result.story}")
+    if record is not None and is_oversubscribed(cell, record):
+        remarks.append(crowd(cell, _cores(record)))
+    if record is not None and cell.padding > PADDING_WORTH_SAYING:
+        remarks.append(f"{cell.padding:.0%} repeated images")
+    return "; ".join(remarks)
+
+
+def _cores(record: Record) -> int:
+    return min(rank.host_cores for rank in record.ranks)

@@ -1,0 +1,84 @@
+"""Which cells of a study need a run: those that nobody has run, and those that their user asks for again. Pure."""
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+from launchers.checked import checked
+from vit_sweep.outcome.ending import Cause
+from vit_sweep.outcome.policy import POLICIES, Action, Stop, stopped_by
+from vit_sweep.outcome.result import Result, Status
+
+
+class Retry(StrEnum):
+    """Which ended cells run again."""
+
+    FAILED = "failed"
+    """Every failure but a full GPU."""
+    OOM = "oom"
+    """Cells that ran out of memory, GPU's or host's, and the larger ones skipped for it."""
+    TIMEOUT = "timeout"
+    """Cells that ended at their time limit for good."""
+    ALL = "all"
+
+
+class Rerun(StrEnum):
+    """Which finished cells run again."""
+
+    STALE = "stale"
+    """Those that ran with other code than today's."""
+
+
+@checked
+class Selection:
+    """What to run, what to leave out and why."""
+
+    run: tuple[str, ...]
+    skipped: Mapping[str, str]
+    """Cell id and reason: certain to fail as another cell did."""
+    stale: tuple[str, ...]
+    """Finished cells that ran with other code, whether they run again or not."""
+
+
+def select(
+    results: Iterable[Result],
+    *,
+    code: str,
+    stops: Iterable[Stop],
+    retry: Retry | None = None,
+    rerun: Rerun | None = None,
+) -> Selection:
+    """Choose by content: what is done stays, what is under way stays, what was asked for again runs.
+
+    `code`: digest of the code that would run. `stops` of cells that run again hold nobody back.
+    """
+    results = tuple(results)
+    stale = {r.file.cell_id for r in results if r.record is not None and r.record.code and r.record.code != code}
+    wanted = [r for r in results if _wanted(r, retry) or (rerun is Rerun.STALE and r.file.cell_id in stale)]
+    again = {r.file.cell_id for r in wanted}
+    holding = [stop for stop in stops if stop.cell_id not in again]
+    reasons = {r.file.cell_id: stopped_by(r.file.cell, code, holding) for r in wanted}
+    return Selection(
+        run=tuple(r.file.cell_id for r in wanted if reasons[r.file.cell_id] is None),
+        skipped={cell: reason for cell, reason in reasons.items() if reason is not None},
+        stale=tuple(r.file.cell_id for r in results if r.file.cell_id in stale),
+    )
+
+
+def _wanted(result: Result, retry: Retry | None) -> bool:
+    match result.status:
+        case Status.MISSING | Status.CANCELLED | Status.RETRY:
+            return True
+        case Status.OOM:
+            return retry in (Retry.OOM, Retry.ALL)
+        case Status.SKIPPED:
+            # Asked again each time: what had stopped it may have been mended or run again.
+            return True
+        case Status.FAILED:
+            ended_from_outside = POLICIES[Cause(result.cause)].action is Action.WHEN_ASKED if result.cause else False
+            asked = {Retry.FAILED, Retry.ALL, _GROUPS.get(result.cause, Retry.ALL)}
+            return ended_from_outside or retry in asked
+    return False
+
+
+_GROUPS: dict[str, Retry] = {Cause.TIME_LIMIT: Retry.TIMEOUT, Cause.HOST_OUT_OF_MEMORY: Retry.OOM}
+"""Failures that can be asked for by a word of their own."""

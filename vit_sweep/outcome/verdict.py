@@ -1,0 +1,138 @@
+"""The verdict on an attempt: from what every rank said, and from what the scheduler says. Pure.
+
+When a rank dies, the others soon fail too: with a broken connection, or ended by the launcher. Those are echoes, and
+the verdict looks past them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from launchers.backend import Ended
+from vit_sweep.outcome.ending import Cause, Exit, RankEnd, RankFile
+
+_ECHOES = (Cause.TERMINATED, Cause.COMMUNICATION, Cause.HANG)
+"""What ranks say that only notice the end of another one. The last one in this tuple says most."""
+
+_OF_SCHEDULER = {
+    Ended.CANCELLED: Cause.CANCELLED,
+    Ended.TIME_LIMIT: Cause.TIME_LIMIT,
+    Ended.PREEMPTED: Cause.PREEMPTED,
+    Ended.NODE_FAILURE: Cause.NODE_FAILURE,
+    Ended.OUT_OF_MEMORY: Cause.HOST_OUT_OF_MEMORY,
+}
+"""What the scheduler knows better than a job that was only told to end."""
+
+
+def judge(ranks: Sequence[RankFile], *, code: int | None = None, judged_by: str = "job", at: str = "") -> Exit:
+    """Judge an attempt by its ranks' files (at least one); `code` is the launcher's exit code, 128 + signal for one.
+
+    Raises `ValueError` without a rank.
+    """
+    if not ranks:
+        raise ValueError("an attempt without a rank's file has no verdict of its own; see `of_scheduler`")
+    ended = {rank.rank: rank.end for rank in ranks if rank.end is not None}
+    causes = [
+        (r, ended[r.rank]) for r in ranks if r.rank in ended and ended[r.rank].cause not in (*_ECHOES, Cause.DONE)
+    ]
+    if causes:
+        rank, end = min(causes, key=lambda found: (found[1].at, found[0].rank))
+        return _of_rank(rank, end, judged_by, at)
+    silent = [rank for rank in ranks if rank.rank not in ended]
+    echoes = sorted(
+        ((r, ended[r.rank]) for r in ranks if r.rank in ended and ended[r.rank].cause in _ECHOES),
+        key=lambda found: (-_ECHOES.index(found[1].cause), found[0].rank),
+    )
+    if silent:
+        return _of_silent(silent, [end for _, end in echoes], code, judged_by, at)
+    if echoes:
+        rank, end = echoes[0]
+        return _of_rank(rank, end, judged_by, at)
+    return Exit(cause=Cause.DONE, message="", at=at, judged_by=judged_by)
+
+
+def of_scheduler(ended: Ended, detail: str, *, hosts: str = "", judged_by: str = "client", at: str = "") -> Exit:
+    """The verdict on an attempt whose ranks never wrote anything."""
+    cause = _OF_SCHEDULER.get(ended, Cause.LOST)
+    return Exit(
+        cause=cause, message=detail or "no rank ever started, and the scheduler does not say why", host=hosts,
+        at=at, judged_by=judged_by,
+    )  # fmt: skip
+
+
+def refine(
+    found: Exit,
+    *,
+    ended: Ended | None,
+    detail: str = "",
+    hosts: str = "",
+    restarted: bool = False,
+    judged: bool = True,
+) -> Exit:
+    """Say more of an attempt that was told to end, or whose rank vanished, once the scheduler's word is known.
+
+    `restarted`: the scheduler started the job again although nobody of ours asked it to. It does so after a
+    preemption, which is announced by a signal, and after the failure of a node. A node that is set DOWN while it
+    lives signals its ranks too, but what the job itself wrote of its end (`judged`) is then missing.
+    """
+    open_words = (Cause.TERMINATED, Cause.RANK_DIED, Cause.LOST, Cause.COMMUNICATION, Cause.HANG)
+    if found.cause not in open_words:
+        return found
+    if restarted:
+        told = found.cause is Cause.TERMINATED and judged
+        return replace(
+            found,
+            cause=Cause.PREEMPTED if told else Cause.NODE_FAILURE,
+            message=f"the scheduler started the job again ({found.message})",
+        )
+    cause = _OF_SCHEDULER.get(ended) if ended is not None else None
+    if cause is None:
+        return found
+    return replace(found, cause=cause, message=detail or found.message, host=found.host or hosts)
+
+
+def _of_rank(rank: RankFile, end: RankEnd, judged_by: str, at: str) -> Exit:
+    return Exit(
+        at=at or end.at,
+        cause=end.cause,
+        message=end.message,
+        rank=rank.rank,
+        host=rank.host,
+        signal=end.signal,
+        epoch=end.epoch,
+        step=end.step,
+        peak_host_mib=end.peak_host_mib,
+        device_memory=end.device_memory,
+        traceback=end.traceback,
+        judged_by=judged_by,
+    )
+
+
+def _of_silent(
+    silent: Sequence[RankFile], echoes: Sequence[RankEnd], code: int | None, judged_by: str, at: str
+) -> Exit:
+    """A rank that started and said nothing more: died, was starved of memory, or hangs."""
+    full = [rank for rank in silent if rank.near_limit is not None]
+    rank = min(full or silent, key=lambda found: found.rank)
+    where = Exit(
+        cause=Cause.RANK_DIED, message="", rank=rank.rank, host=rank.host, at=at, judged_by=judged_by,
+        epoch=max((end.epoch for end in echoes), default=0), step=max((end.step for end in echoes), default=0),
+    )  # fmt: skip
+    others = f" ({len(silent)} of {rank.world_size} ranks are silent)" if len(silent) > 1 else ""
+    if rank.near_limit is not None:
+        memory = rank.near_limit
+        return replace(
+            where,
+            cause=Cause.HOST_OUT_OF_MEMORY,
+            peak_host_mib=memory.resident_mib,
+            message=f"rank {rank.rank} on {rank.host} held {memory.resident_mib:.0f} of its {memory.limit_mib:.0f} MiB "
+            f"of host memory when it was ended{others}",
+        )
+    if any(end.cause is Cause.HANG for end in echoes):
+        heard = next(end for end in echoes if end.cause is Cause.HANG)
+        return replace(
+            where,
+            cause=Cause.HANG,
+            message=f"rank {rank.rank} on {rank.host} fell silent{others}; {heard.message}",
+        )
+    how = f"of signal {code - 128}" if code is not None and code > 128 else "without a word"
+    return replace(where, message=f"rank {rank.rank} on {rank.host} died {how}{others}")

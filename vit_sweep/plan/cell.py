@@ -1,0 +1,166 @@
+"""Cells: one checked physical configuration each, the unit of identity. Pure."""
+
+import hashlib
+import json
+import math
+from enum import StrEnum
+from typing import Annotated
+
+from annotated_types import Gt, Le
+
+from launchers.checked import checked
+from launchers.profile import Count, Device, Positive
+from vit_sweep.plan.point import (
+    Allocation,
+    BatchPer,
+    DataSpec,
+    EngineSpec,
+    LrScaling,
+    ModelSpec,
+    NotNegative,
+    NotNegativeInt,
+    OptimizerSpec,
+    Pipeline,
+    Precision,
+    Scaling,
+    identity,
+)
+
+SCHEMA_VERSION = 1
+
+
+@checked
+class Cell:
+    """What one run physically is.
+
+    Not in it: the scaling mode and the study. A strong and a weak point that are the same run are one cell.
+    """
+
+    gpus: Count
+    nodes: Count
+    micro_batch: Count
+    """Images per GPU per forward."""
+    accum: Count
+    train_images: Count
+    """Images that one epoch covers, before the last step is filled up."""
+    precision: Precision
+    epochs: Count
+    warmup_steps: NotNegativeInt
+    seed: NotNegativeInt
+    model: ModelSpec
+    data: DataSpec
+    engine: EngineSpec
+    optimizer: OptimizerSpec
+    partition: str
+    device: Device
+    gpu_model: str
+    cpus_per_gpu: Count
+    pipeline: Pipeline = Pipeline.DEVICE
+    lr_scaling: LrScaling = LrScaling.NONE
+    lr_warmup_epochs: NotNegative = 0.0
+    activation_checkpointing: bool = False
+    compile: bool = False
+    allocation: Allocation = Allocation.PER_CELL
+    """Part of what a run is: its times are comparable along a curve in another way."""
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs, and ranks, on every node."""
+        return self.gpus // self.nodes
+
+    @property
+    def global_batch(self) -> int:
+        """Images per optimizer step: micro batch x accum x GPUs (DeepSpeed's `train_batch_size`)."""
+        return self.micro_batch * self.accum * self.gpus
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps that cover `train_images`; the last one is filled with repeated images."""
+        return math.ceil(self.train_images / self.global_batch)
+
+    @property
+    def images_per_epoch(self) -> int:
+        """Images that really go through the model in an epoch, repeated ones included."""
+        return self.steps_per_epoch * self.global_batch
+
+    @property
+    def padding(self) -> float:
+        """Repeated images of an epoch as a part of `train_images`."""
+        return self.images_per_epoch / self.train_images - 1
+
+    @property
+    def cell_id(self) -> str:
+        """Readable prefix and 8 hex digits of sha256 over the sorted physical fields, see `point.identity`."""
+        content = json.dumps(identity(self), sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(content.encode()).hexdigest()[:8]
+        return f"n{self.nodes}-g{self.gpus}-mb{self.micro_batch}-ga{self.accum}-{digest}"
+
+
+@checked
+class Series:
+    """A curve that a cell belongs to: what was asked to stay constant along `gpus`."""
+
+    scaling: Scaling
+    batch_per: BatchPer
+    placement: str
+    """packed, spread, or nodes=2 where the node count was given."""
+
+    @property
+    def sort_key(self) -> tuple[str, str, str]:
+        """Order for files that must not depend on the order of the grid."""
+        return (self.scaling, self.batch_per, self.placement)
+
+
+class Logger(StrEnum):
+    """Another library that a run can tell its figures to, epoch by epoch."""
+
+    TENSORBOARD = "tensorboard"
+    WANDB = "wandb"
+    MLFLOW = "mlflow"
+
+
+class DeepSpeedProfiler(StrEnum):
+    """An instrument of DeepSpeed's own, used once after the timed epochs."""
+
+    FLOPS = "flops"
+    """Operations and parameters of every module, counted in one forward."""
+    COMMS = "comms"
+    """Every collective of a short window, by kind and size."""
+
+
+@checked
+class JobOptions:
+    """How a job behaves beside its work. Nothing of it changes what is computed, so it is not part of the identity."""
+
+    checkpoint_epochs: NotNegativeInt = 1
+    """A checkpoint after every so many epochs; 0: only when a signal announces the end of the job."""
+    hang_minutes: Positive = 10.0
+    """How long a rank may make no progress before the watchdog ends it."""
+    preflight: bool = True
+    """Measure collectives and matrix products at the start of the job, before the training."""
+    profile_steps: NotNegativeInt = 3
+    """Optimizer steps of the profiled window after the timed epochs; 0: none."""
+    deepspeed_profilers: tuple[DeepSpeedProfiler, ...] = ()
+    """Which of DeepSpeed's own instruments look at the run after its timed epochs."""
+    logging: tuple[Logger, ...] = ()
+    """Which libraries are told every epoch's figures, between epochs."""
+    data_workers: NotNegativeInt = 2
+    """Processes per rank that read images for `pipeline=loader`."""
+    target_accuracy: Annotated[float, Gt(0), Le(1)] | None = None
+    """Part of the test images classified right whose time the tables report; the job itself trains on."""
+    scratch: str | None = None
+    """Folder of a node's fast storage for the data files, which may name variables of the job; None: read in place."""
+
+
+@checked
+class CellFile:
+    """`cell.json`: all that a job is told, and all that a table needs if `plan.json` is lost."""
+
+    schema_version: int = SCHEMA_VERSION
+    cell_id: str
+    cell: Cell
+    series: tuple[Series, ...]
+    """Curves that asked for this cell; not part of its identity."""
+    data_root: str
+    """Folder of the data files on the nodes; not part of the identity."""
+    options: JobOptions = JobOptions()

@@ -1,0 +1,144 @@
+"""Predicted time and GPU-hours of a cell, always with the basis of the estimate. Pure.
+
+    step = accum x micro batch x FLOP per image / (fraction x peak)  +  all-reduce of the gradients
+    all-reduce = 2 (n-1) latency + 2 (n-1)/n x bytes / bus bandwidth        (ring; nccl-tests, PERFORMANCE.md)
+    run  = start-up + preflight + epochs x (steps x step + test) + what is measured after the last epoch
+
+Where runs of the same model on the same GPU model have finished, their throughput replaces the first term.
+"""
+
+from collections.abc import Sequence
+
+from launchers.checked import checked
+from launchers.hosts import choose_hosts
+from launchers.profile import Link, PartitionProfile
+from vit_sweep.plan import measuring
+from vit_sweep.plan.cell import Cell, JobOptions
+from vit_sweep.plan.point import Precision
+from vit_sweep.plan.vit import parameters, train_flop
+from vit_sweep.record.record import Record
+from vit_sweep.record.stats import epoch_time
+
+FRACTION_OF_PEAK = {Precision.FP32: 0.30, Precision.TF32: 0.25, Precision.BF16: 0.25, Precision.FP16: 0.20}
+"""Eager ViT-B/16 training: T4 fp32 36 % and A40 fp32 29 % (logs of arXiv:2602.21081); 16-bit 20-30 % uncompiled."""
+RECOMPUTATION = 4 / 3
+"""Operations of a step with every block's forward done twice: forward 1 + backward 2 + forward again 1, over 3.
+They cost time. They are no model FLOPs: MFU never counts them."""
+STARTUP_S = 90.0
+"""Imports, rendezvous, data and engine of a job."""
+TEST_SHARE = 1 / 3
+"""Operations of an image in a test against one in training."""
+AS_USUAL = JobOptions()
+
+
+@checked
+class TimeEstimate:
+    """Predicted time of one run. Not a promise: `basis` says where it comes from."""
+
+    seconds: float
+    """From the job's first line to its last."""
+    step_ms: float
+    basis: str
+    measured: bool
+    """Whether finished runs are behind it."""
+
+
+def predict(
+    cell: Cell, profile: PartitionProfile, finished: Sequence[Record], options: JobOptions = AS_USUAL
+) -> TimeEstimate | None:
+    """Predict a run from finished ones, else from FLOPs; None when neither the runs nor the peak are known.
+
+    `options` say what the job measures beside its training, which takes up to about 70 s.
+    """
+    alike = [r for r in finished if _alike(r.requested, cell)]
+    link = _link(cell, profile)
+    reduce_s = allreduce_s(gradient_bytes(cell), cell.gpus, link) if link else 0.0
+    if alike:
+        near = min(alike, key=lambda r: _distance(r.requested, cell))
+        rate = near.epochs[-1].images / epoch_time(near).median_s / near.requested.gpus
+        old = near.requested
+        old_link = _link(old, profile)
+        spent = allreduce_s(gradient_bytes(old), old.gpus, old_link) if old_link else 0.0
+        per_image_s = max(1 / rate - spent / (old.micro_batch * old.accum), 0.1 / rate)
+        basis = f"{len(alike)} finished run(s), nearest {near.cell_id}"
+    else:
+        peak = _peak_tflops(cell, profile)
+        if peak is None:
+            return None
+        fraction = FRACTION_OF_PEAK[cell.precision]
+        again = RECOMPUTATION if cell.activation_checkpointing else 1
+        per_image_s = again * train_flop(cell.model, cell.data.classes) / (fraction * peak * 1e12)
+        said = " + recomputation" if cell.activation_checkpointing else ""
+        basis = f"{fraction:.0%} of {peak:g} TFLOP/s{said}" + (" + all-reduce" if reduce_s else "")
+    step_s = cell.accum * cell.micro_batch * per_image_s + reduce_s
+    test_s = cell.data.test_images / cell.gpus * per_image_s * TEST_SHARE
+    seconds = STARTUP_S + cell.epochs * (cell.steps_per_epoch * step_s + test_s)
+    seconds += _measuring_s(cell, link, step_s, options)
+    return TimeEstimate(seconds=seconds, step_ms=1000 * step_s, basis=basis, measured=bool(alike))
+
+
+def _measuring_s(cell: Cell, link: Link | None, step_s: float, options: JobOptions) -> float:
+    """Seconds of the preflight and of what is measured after the training."""
+    spent = measuring.after_s(
+        step_s, ranks=cell.gpus, profile_steps=options.profile_steps, profilers=options.deepspeed_profilers
+    )
+    if options.preflight:
+        messages = measuring.sizes(gradient_bytes(cell)) if cell.gpus > 1 else []
+        times = None if link is None else [allreduce_s(size, cell.gpus, link) for size in messages]
+        spent += measuring.preflight_s(times, len(messages))
+    return spent
+
+
+def allreduce_s(size_bytes: float, ranks: int, link: Link) -> float:
+    """Seconds of a ring all-reduce of `size_bytes` over `ranks`; 0 for one rank."""
+    latency_s = 2 * (ranks - 1) * link.latency_us * 1e-6
+    return latency_s + 2 * (ranks - 1) / ranks * size_bytes / (link.gb_per_s * 1e9)
+
+
+def gradient_bytes(cell: Cell) -> int:
+    """Bytes that every rank contributes to the reduction of a step."""
+    return parameters(cell.model, cell.data.classes) * cell.precision.bytes
+
+
+def spent_gpu_hours(record: Record) -> float:
+    """GPU-hours of a finished run: its job from the first line to the record, on all GPUs that it was given.
+
+    Of a shared allocation those that waited meanwhile are counted. After a restart, and for records without the job's
+    time: start-up and epochs at least.
+    """
+    least_s = record.startup_s + sum(epoch.seconds for epoch in record.epochs)
+    gpus = record.allocated_gpus or record.requested.gpus
+    return gpus * max(record.job_s or 0.0, least_s) / 3600
+
+
+def _alike(mine: Cell, other: Cell) -> bool:
+    """Whether the throughput of one says something about the other."""
+    keys = (
+        "model", "precision", "engine", "gpu_model", "device", "cpus_per_gpu", "partition", "pipeline",
+        "activation_checkpointing", "compile",
+    )  # fmt: skip
+    return all(getattr(mine, key) == getattr(other, key) for key in keys)
+
+
+def _distance(mine: Cell, other: Cell) -> tuple[bool, float, float]:
+    """Equal micro batch first, then the nearest one, then the nearest GPU count."""
+    ratio = max(mine.micro_batch, other.micro_batch) / min(mine.micro_batch, other.micro_batch)
+    gpus = max(mine.gpus, other.gpus) / min(mine.gpus, other.gpus)
+    return (mine.micro_batch != other.micro_batch, ratio, gpus)
+
+
+def _link(cell: Cell, profile: PartitionProfile) -> Link | None:
+    if profile.network is None or cell.gpus == 1:
+        return None
+    return profile.network.inside if cell.nodes == 1 else profile.network.between or profile.network.inside
+
+
+def _peak_tflops(cell: Cell, profile: PartitionProfile) -> float | None:
+    """Peak of the cell's GPUs in its precision; on hosts that differ, of the weakest that says."""
+    hosts = choose_hosts(profile, cell.nodes, cell.gpus_per_node) if profile.hosts else ()
+    tables = [host.peak_tflops or profile.peak_tflops for host in hosts if not isinstance(host, str)]
+    words = [cell.precision.value]
+    if cell.precision is Precision.TF32:
+        words.append(Precision.FP32.value)  # where the profile does not say it, it is at least as fast as fp32
+    known = [next((t[word] for word in words if word in t), None) for t in tables or [profile.peak_tflops]]
+    return min((peak for peak in known if peak is not None), default=None)

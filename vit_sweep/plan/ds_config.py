@@ -1,0 +1,86 @@
+"""DeepSpeed's configuration of a cell, with nothing left to a default that moves. Pure.
+
+DeepSpeed ignores unknown top-level keys in silence and changes defaults between releases
+(`gradient_clipping` went from 0 to 1.0 in 0.19.3), so every key that matters is written, and only keys
+of this list are.
+"""
+
+from typing import Any
+
+from launchers.errors import UserError, closest
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.point import Precision
+
+KNOWN_KEYS = frozenset({
+    "train_batch_size",
+    "train_micro_batch_size_per_gpu",
+    "gradient_accumulation_steps",
+    "gradient_clipping",
+    "prescale_gradients",
+    "zero_optimization",
+    "zero_allow_untested_optimizer",
+    "bf16",
+    "fp16",
+    "steps_per_print",
+    "wall_clock_breakdown",
+    "dump_state",
+    "timers",
+    "disable_allgather",
+    "flops_profiler",
+})  # fmt: skip
+
+
+def ds_config(cell: Cell) -> dict[str, Any]:
+    """Return the configuration; the product of its three batch keys is asserted."""
+    config = {
+        "train_batch_size": cell.global_batch,
+        "train_micro_batch_size_per_gpu": cell.micro_batch,
+        "gradient_accumulation_steps": cell.accum,
+        "gradient_clipping": 0.0,
+        "prescale_gradients": False,
+        "zero_optimization": _zero(cell.engine.zero_stage),
+        # Our optimizer is torch's own, handed in ready: the named ones would be compiled in the job.
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": cell.precision is Precision.BF16},
+        "fp16": {"enabled": cell.precision is Precision.FP16},
+        "steps_per_print": 2**31 - 1,
+        "wall_clock_breakdown": False,
+        "dump_state": False,
+        # On by default, it synchronises the device twice in every step.
+        "timers": {"throughput": {"enabled": False, "synchronized": False}},
+        # No "comms_logger": DeepSpeed switches it on wherever the key stands, whatever "enabled" says, and it then
+        # synchronises the device after every collective. The trainer's profilers use it after the timed epochs.
+        "flops_profiler": {"enabled": False},
+    }
+    check(config, gpus=cell.gpus)
+    return config
+
+
+def check(config: dict[str, Any], *, gpus: int) -> None:
+    """Refuse unknown keys and a batch triple whose product is wrong; raises `UserError`."""
+    for key in config:
+        if key not in KNOWN_KEYS:
+            raise UserError(f"ds_config.json: unknown key {key} – {closest(key, KNOWN_KEYS)}")
+    micro, accum = config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"]
+    if config["train_batch_size"] != micro * accum * gpus:
+        raise UserError(
+            f"ds_config.json: train_batch_size={config['train_batch_size']} is not micro {micro} x "
+            f"accum {accum} x {gpus} GPUs = {micro * accum * gpus}"
+        )
+
+
+def _zero(stage: int) -> dict[str, Any]:
+    zero: dict[str, Any] = {"stage": stage}
+    if stage:
+        # Small enough that reduction can overlap backward; DeepSpeed's 5e8 exceeds a whole ViT-L.
+        zero |= {"overlap_comm": False, "reduce_bucket_size": 25_000_000, "contiguous_gradients": True}
+    if stage in (1, 2):
+        zero |= {"allgather_bucket_size": 25_000_000, "round_robin_gradients": False}
+    if stage == 3:
+        zero |= {
+            "stage3_prefetch_bucket_size": 25_000_000,
+            "stage3_param_persistence_threshold": 100_000,
+            "stage3_max_live_parameters": 1_000_000_000,
+            "stage3_max_reuse_distance": 1_000_000_000,
+        }
+    return zero

@@ -1,0 +1,90 @@
+"""How long a job measures beside its training, and the rules that bound it: preflight, exposed communication, profile.
+
+Pure: the trainer follows these rules (`job/train/measure/`), the plan predicts from them.
+"""
+
+from collections.abc import Collection, Sequence
+
+from vit_sweep.plan.cell import DeepSpeedProfiler
+
+EXPOSED_KINDS = 3
+"""Kinds of blocks: with collectives, with them again, without."""
+ROUNDS = 8
+"""Rounds of one block of each kind."""
+BLOCK_STEPS = 3
+AT_MOST_S = 60.0
+"""Fewer rounds where this many would take longer, but at least `LEAST_ROUNDS`, of single steps if need be."""
+LEAST_ROUNDS = 3
+EXPOSED_WARM_UPS = 2
+"""Blocks of one step before the counted ones."""
+
+MATMUL_S = 0.5
+"""Of the matrix products of a preflight."""
+ALL_REDUCES, SIZE_S, ONE_S = 5, 1.0, 10.0
+"""Timed all-reduces of a size at most; seconds that they may take together; seconds from which on none is tried."""
+_FIRST_BYTES, _GROWTH, _LAST_STEP = 4096, 16, 4
+
+OPENING_S = 1.5
+"""Of a preflight: the math library's and the first connections' start."""
+PROFILER_S = 10.0
+"""Starting the profiler, reading its events and writing the trace."""
+LOGGED_STEPS = 8
+"""Of DeepSpeed's communication logger: 1 + 3, each taken as two, since it waits for the device after every call."""
+
+
+def rounds_and_steps(usual_step_s: float) -> tuple[int, int]:
+    """How many rounds, and steps in a block, for steps that usually take so long; the same on all ranks."""
+    for steps in (BLOCK_STEPS, 1):
+        rounds = int(AT_MOST_S / max(EXPOSED_KINDS * steps * usual_step_s, 1e-9))
+        if rounds >= LEAST_ROUNDS:
+            return min(rounds, ROUNDS), steps
+    return LEAST_ROUNDS, 1
+
+
+def sizes(gradient_bytes: int) -> list[int]:
+    """Bytes of the messages: 4 KiB, times 16 each, while the gradient is at least four times as large; the gradient."""
+    found, size = [], _FIRST_BYTES
+    while size * _LAST_STEP <= gradient_bytes:
+        found.append(size)
+        size *= _GROWTH
+    return [*found, gradient_bytes]
+
+
+def preflight_s(all_reduces_s: Sequence[float] | None, messages: int) -> float:
+    """Seconds of a preflight: the matrix products, and each message once and then up to five times within a second.
+
+    `all_reduces_s` are the predicted times of the `messages` sizes, in order; None where the network is not known:
+    then each size is given its whole second. One rank sends no message: `messages` is 0.
+    """
+    spent = MATMUL_S + OPENING_S
+    if all_reduces_s is None:
+        return spent + SIZE_S * messages
+    for one_s in all_reduces_s:
+        if one_s > ONE_S:
+            break  # it is not even tried
+        spent += one_s * (1 + repetitions(one_s))
+    return spent
+
+
+def repetitions(first_s: float) -> int:
+    """How often an all-reduce is repeated whose first one took so long."""
+    return max(1, min(ALL_REDUCES, int(SIZE_S / max(first_s, 1e-6))))
+
+
+def after_s(step_s: float, *, ranks: int, profile_steps: int, profilers: Collection[DeepSpeedProfiler] = ()) -> float:
+    """Seconds of what is measured after the last epoch: blocks of steps (of several ranks), and profiled windows.
+
+    The batch and the shapes are the epoch's, so a step takes as long; without collectives it is shorter, which is
+    left out of account. Steps of up to 6.7 s keep to `AT_MOST_S`, longer ones take 11 steps.
+    """
+    spent = 0.0
+    if ranks > 1:
+        rounds, steps = rounds_and_steps(step_s)
+        spent += (EXPOSED_KINDS * rounds * steps + EXPOSED_WARM_UPS) * step_s
+    if profile_steps:
+        spent += profile_steps * step_s + PROFILER_S
+    if DeepSpeedProfiler.COMMS in profilers and ranks > 1:
+        spent += LOGGED_STEPS * step_s
+    if DeepSpeedProfiler.FLOPS in profilers:
+        spent += step_s  # a forward, counted in Python
+    return spent

@@ -1,0 +1,290 @@
+"""The plan: every point of a sweep as a cell or as reasons, and the cells by resource shape. Pure."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from enum import StrEnum
+
+from launchers.batch import Shape
+from launchers.checked import checked, to_json
+from launchers.errors import UserError
+from launchers.hosts import choose_hosts
+from launchers.profile import PartitionProfile
+from vit_sweep.plan import cost, memory
+from vit_sweep.plan.cell import Cell, JobOptions, Series
+from vit_sweep.plan.cost import TimeEstimate
+from vit_sweep.plan.curve_groups import Curve, Member, curves_of
+from vit_sweep.plan.grid import cell_of, series_of
+from vit_sweep.plan.memory import MemoryEstimate
+from vit_sweep.plan.point import Allocation, Point
+from vit_sweep.record.record import Record
+
+SCHEMA_VERSION = 1
+PADDING_WORTH_SAYING = 0.1
+MARGIN_MEASURED, MARGIN_GUESSED = 1.3, 2.0
+"""Factors from a predicted time to a time limit."""
+SPARE_MINUTES, ROUND_MINUTES = 5, 5
+
+
+@checked
+class PlannedPoint:
+    """One point and what became of it."""
+
+    point_id: str
+    """Digest of all values that were asked, those inside groups (`model.layers`) included."""
+    axes: dict[str, str | int | float | None]
+    cell_id: str | None
+    reasons: tuple[str, ...]
+    """Why there is no cell; empty when there is one."""
+    remarks: tuple[str, ...] = ()
+    """What a reader of the times should know."""
+
+
+@checked
+class PlannedCell:
+    """One cell, the curves that asked for it, and where it runs."""
+
+    cell: Cell
+    series: tuple[Series, ...]
+    profile: PartitionProfile
+    shape: Shape
+    memory: MemoryEstimate | None
+    time: TimeEstimate | None
+    job: Shape | None = None
+    """The allocation that it shares with the other cells of its curve; None: it has one of its own, of `shape`."""
+
+    @property
+    def gpu_hours(self) -> float:
+        """Predicted GPU-hours, idle GPUs of a shared allocation included: they are paid.
+
+        Without an estimate, those of the whole time limit.
+        """
+        return self._seconds / 3600 * (self.job or self.cell).gpus
+
+    @property
+    def idle_gpu_hours(self) -> float:
+        """Of these, those of GPUs of a shared allocation that wait for the other cells."""
+        return self.gpu_hours - self._seconds / 3600 * self.cell.gpus
+
+    @property
+    def _seconds(self) -> float:
+        return self.time.seconds if self.time else self.shape.minutes * 60
+
+    def with_minutes(self, minutes: int) -> "PlannedCell":
+        """The same cell under another time limit, within its partition's."""
+        return replace(self, shape=replace(self.shape, minutes=min(minutes, self.profile.max_minutes)))
+
+
+class MemoryCheck(StrEnum):
+    """What happens to a cell that is predicted not to fit into the GPU's memory."""
+
+    ERROR = "error"
+    """It is skipped, with the figures."""
+    WARN = "warn"
+    OFF = "off"
+
+
+@checked
+class Knowledge:
+    """What a plan takes into account beside its points."""
+
+    cores: int | None = None
+    """Cores of this machine, where it is the one that runs (a local partition)."""
+    memory_check: MemoryCheck = MemoryCheck.ERROR
+    minutes: int | None = None
+    """Time limit of every job, if the user gives one."""
+    finished: tuple[Record, ...] = ()
+    """Runs whose throughput says how long others take."""
+    options: JobOptions = JobOptions()
+    """What a job does beside its work: of its time, what it measures."""
+
+
+NOTHING = Knowledge()
+
+
+@checked
+class Plan:
+    """A whole sweep. Not a state: what has run already is the store's to say."""
+
+    points: tuple[PlannedPoint, ...]
+    cells: dict[str, PlannedCell]
+
+    @property
+    def infeasible(self) -> tuple[PlannedPoint, ...]:
+        """Points without a cell."""
+        return tuple(point for point in self.points if point.cell_id is None)
+
+    @property
+    def duplicates(self) -> int:
+        """Points that share their cell with an earlier point."""
+        return len(self.points) - len(self.infeasible) - len(self.cells)
+
+
+def make_plan(points: Iterable[Point], known: Knowledge = NOTHING) -> Plan:
+    """Check every point, merge equal cells, predict memory and time, and give each cell its shape."""
+    planned: list[PlannedPoint] = []
+    cells: dict[str, PlannedCell] = {}
+    for point in points:
+        cell = cell_of(point)
+        time = cost.predict(cell, point.partition, known.finished, known.options) if isinstance(cell, Cell) else None
+        reasons = _limits(cell, time, point, known) if isinstance(cell, Cell) else cell
+        if reasons or not isinstance(cell, Cell):
+            planned.append(PlannedPoint(point_id=point.point_id, axes=point.axes, cell_id=None, reasons=reasons))
+            continue
+        cell_id, series = cell.cell_id, series_of(point)
+        remarks = _remarks(cell, point, known)
+        planned.append(
+            PlannedPoint(point_id=point.point_id, axes=point.axes, cell_id=cell_id, reasons=(), remarks=remarks)
+        )
+        others = cells[cell_id].series if cell_id in cells else ()
+        candidate = PlannedCell(
+            cell=cell,
+            series=merge_series(others, (series,)),
+            profile=point.partition,
+            shape=Shape(
+                nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=_minutes(time, point.partition, known)
+            ),
+            memory=memory.predict(cell),
+            time=time,
+        )
+        # Profiles that differ only in limits give one cell; the longer limit wins, whatever the order of the grid.
+        rivals = [candidate, replace(cells[cell_id], series=candidate.series)] if cell_id in cells else [candidate]
+        cells[cell_id] = max(rivals, key=lambda c: (c.shape.minutes, to_json(c.profile)))
+    cells, refused = _share(_one_limit_per_shape(cells))
+    return Plan(points=tuple(_refuse(point, refused) for point in planned), cells=cells)
+
+
+def share(cells: Mapping[str, PlannedCell]) -> dict[str, PlannedCell]:
+    """Give cells of `allocation=shared` the job that these ones share, and no others. Raises `UserError`."""
+    shared, refused = _share(cells)
+    if refused:
+        raise UserError(next(iter(refused.values())))
+    return shared
+
+
+def curves(cells: Mapping[str, PlannedCell]) -> list[Curve]:
+    """The jobs that those of `allocation=shared` share."""
+    shared = {i: one for i, one in cells.items() if one.cell.allocation is Allocation.SHARED}
+    return curves_of({i: Member(one.cell, one.series, one.shape, one.profile) for i, one in shared.items()})
+
+
+def _share(cells: Mapping[str, PlannedCell]) -> tuple[dict[str, PlannedCell], dict[str, str]]:
+    """Give shared cells their job; returns them all, without those that no job can run, and these with the reason."""
+    found, refused = dict(cells), dict[str, str]()
+    for curve in curves(cells):
+        for cell_id in curve.cell_ids:
+            if curve.reason is None:
+                found[cell_id] = replace(cells[cell_id], job=curve.job)
+            else:
+                refused[cell_id] = curve.reason
+                del found[cell_id]
+    return found, refused
+
+
+def _refuse(point: PlannedPoint, refused: Mapping[str, str]) -> PlannedPoint:
+    if point.cell_id is None or point.cell_id not in refused:
+        return point
+    return replace(point, cell_id=None, reasons=(refused[point.cell_id],), remarks=())
+
+
+def _limits(cell: Cell, time: TimeEstimate | None, point: Point, known: Knowledge) -> tuple[str, ...]:
+    """Say why a cell that is sound in itself cannot run on its partition: memory, time."""
+    reasons = []
+    profile = point.partition
+    if known.memory_check is MemoryCheck.ERROR:
+        problem = _memory_problem(cell, profile)
+        reasons.append(f"batch={point.batch} precision={cell.precision.value}: {problem}" if problem else None)
+    if time is not None and known.minutes is None and time.seconds > profile.max_minutes * 60:
+        reasons.append(
+            f"epochs={cell.epochs} gpus={cell.gpus} batch={point.batch}: about {time.seconds / 3600:.1f} h "
+            f"({time.basis}), but {profile.name} ends a job after {profile.max_minutes / 60:g} h; use fewer epochs "
+            "or more GPUs, or minutes=LIMIT if you know better"
+        )
+    return tuple(filter(None, reasons))
+
+
+def _memory_problem(cell: Cell, profile: PartitionProfile) -> str | None:
+    """The figures of a cell that does not fit into the smallest GPU that it may get."""
+    hosts = choose_hosts(profile, cell.nodes, cell.gpus_per_node) if profile.hosts else ()
+    sizes = [host.gpu_memory_gib or profile.gpu_memory_gib for host in hosts if not isinstance(host, str)]
+    known = [size for size in sizes or [profile.gpu_memory_gib] if size is not None]
+    return memory.why_it_does_not_fit(cell, min(known)) if known else None
+
+
+def _minutes(time: TimeEstimate | None, profile: PartitionProfile, known: Knowledge) -> int:
+    """Time limit: as given, else the estimate with a margin, rounded up, within the partition's limit."""
+    if known.minutes is not None:
+        return min(known.minutes, profile.max_minutes)
+    if time is None:
+        return profile.default_minutes
+    margin = MARGIN_MEASURED if time.measured else MARGIN_GUESSED
+    wanted = margin * time.seconds / 60 + SPARE_MINUTES
+    return min(profile.max_minutes, math.ceil(wanted / ROUND_MINUTES) * ROUND_MINUTES)
+
+
+def _one_limit_per_shape(cells: dict[str, PlannedCell]) -> dict[str, PlannedCell]:
+    """Give cells of equal nodes and GPUs the longest limit among them, so that they stay one array."""
+    longest: dict[tuple[str, int, int], int] = {}
+    alone = {i: planned for i, planned in cells.items() if planned.cell.allocation is Allocation.PER_CELL}
+    for planned in alone.values():
+        key = (planned.profile.name, planned.shape.nodes, planned.shape.gpus_per_node)
+        longest[key] = max(longest.get(key, 0), planned.shape.minutes)
+    return cells | {
+        cell_id: replace(
+            planned,
+            shape=replace(
+                planned.shape, minutes=longest[planned.profile.name, planned.shape.nodes, planned.shape.gpus_per_node]
+            ),
+        )
+        for cell_id, planned in alone.items()
+    }
+
+
+def merge_series(known: Sequence[Series], more: Sequence[Series]) -> tuple[Series, ...]:
+    """Union of curves, in an order that does not depend on the grid's."""
+    return tuple(sorted({*known, *more}, key=lambda series: series.sort_key))
+
+
+def merge_points(known: Sequence[PlannedPoint], more: Sequence[PlannedPoint]) -> tuple[PlannedPoint, ...]:
+    """Union of a study's points over its sweeps; a newer word on the same point replaces the older."""
+    by_id: dict[str, dict[str | None, PlannedPoint]] = {}
+    for point in (*known, *more):
+        words = by_id.setdefault(point.point_id, {})
+        # A point that was infeasible once and has a cell now (its profile was mended), or the reverse, is one point;
+        # one that has two cells (its partition was swept) is two.
+        if point.cell_id is None or None in words:
+            words.clear()
+        words[point.cell_id] = point
+    return tuple(point for words in by_id.values() for point in words.values())
+
+
+def by_shape(cells: Iterable[PlannedCell]) -> list[tuple[PartitionProfile, Shape, list[PlannedCell]]]:
+    """Group cells that can share one array: same profile and same shape, smallest shape first."""
+    groups: dict[tuple[str, str, Shape], list[PlannedCell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.profile.name, to_json(cell.profile), cell.shape), []).append(cell)
+    ordered = sorted(groups.items(), key=lambda item: (item[0][0], item[0][2].gpus, item[0][2].nodes, item[0][1]))
+    return [(members[0].profile, shape, members) for (_, _, shape), members in ordered]
+
+
+def oversubscribed(cell: Cell, cores: int) -> bool:
+    """Whether ranks of a CPU partition outnumber the cores of a node: its times say nothing of scaling."""
+    return cell.device == "cpu" and cell.gpus_per_node * cell.cpus_per_gpu > cores
+
+
+def crowd(cell: Cell, cores: int) -> str:
+    """The words for an oversubscribed cell, the same in plan and tables."""
+    threads = f" x {cell.cpus_per_gpu} threads" if cell.cpus_per_gpu > 1 else ""
+    return f"oversubscribed: {cell.gpus_per_node} ranks{threads} on {cores} core(s)"
+
+
+def _remarks(cell: Cell, point: Point, known: Knowledge) -> tuple[str, ...]:
+    remarks = []
+    if known.cores is not None and oversubscribed(cell, known.cores):
+        remarks.append(crowd(cell, known.cores))
+    problem = _memory_problem(cell, point.partition) if known.memory_check is MemoryCheck.WARN else None
+    if problem:
+        remarks.append(f"may not fit: {problem}")
+    if cell.padding > PADDING_WORTH_SAYING:
+        remarks.append(f"the last step repeats {cell.images_per_epoch - cell.train_images} images ({cell.padding:.0%})")
+    return tuple(remarks)

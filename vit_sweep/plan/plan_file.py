@@ -1,0 +1,137 @@
+"""`plan.json`: what became of every point, and all that running a cell again takes. Pure."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from launchers.batch import Shape
+from launchers.checked import checked
+from launchers.profile import PartitionProfile
+from vit_sweep.plan.cell import CellFile
+from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_points
+from vit_sweep.submit.repeats import RepeatRule
+
+SCHEMA_VERSION = 1
+
+
+@checked
+class CellForecast:
+    """What is expected of one cell: resources, memory, time, cost."""
+
+    cell_id: str
+    nodes: int
+    gpus_per_node: int
+    minutes: int
+    """Time limit of its job."""
+    profile: int = 0
+    """Index into the plan's profiles."""
+    memory_gib: float | None
+    """Predicted peak of one GPU."""
+    step_ms: float | None
+    seconds: float | None
+    """Predicted time of the whole job."""
+    basis: str
+    gpu_hours: float
+    """Of a shared allocation with the GPUs that wait."""
+    allocated_gpus: int | None = None
+    """GPUs of the allocation that it shares with its curve; None: it has one of its own."""
+
+
+@checked
+class PlanFile:
+    """`plan.json`: every point that this study was ever asked for; the newest word on each wins."""
+
+    schema_version: int = SCHEMA_VERSION
+    digest: str
+    """8 hex digits over points, cells and reasons: the same input gives the same digest."""
+    points: tuple[PlannedPoint, ...]
+    cells: tuple[CellForecast, ...]
+    """Forecast of every cell, those of the latest sweep first, in its order."""
+    profiles: tuple[PartitionProfile, ...] = ()
+    """The partitions of these cells as they were when they were planned: what running a cell again takes."""
+    repeat: RepeatRule | None = None
+    """When the latest sweep's cells have been repeated enough; None: as often as was planned."""
+
+
+def plan_file(plan: Plan, known: PlanFile | None, *, repeat: RepeatRule | None = None) -> PlanFile:
+    """What is written of a plan, joined with the points and cells of earlier sweeps."""
+    content = [[p.point_id, p.cell_id, list(p.reasons)] for p in plan.points]
+    profiles = _Profiles()
+    cells = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in plan.cells.items()]
+    for cell in known.cells if known else ():
+        if known and known.profiles and cell.cell_id not in plan.cells:
+            cells.append(replace(cell, profile=profiles.place(known.profiles[cell.profile])))
+    return PlanFile(
+        digest=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8],
+        points=merge_points(known.points if known else (), plan.points),
+        cells=tuple(cells),
+        profiles=tuple(profiles.listed),
+        repeat=repeat,
+    )
+
+
+def with_cells(known: PlanFile, more: Mapping[str, PlannedCell]) -> PlanFile:
+    """A written plan and further cells: repeats that nobody had asked for by their seed."""
+    profiles = _Profiles(known.profiles)
+    added = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in more.items()]
+    return replace(known, cells=(*known.cells, *added), profiles=tuple(profiles.listed))
+
+
+def planned_cells(plan: PlanFile, files: Mapping[str, CellFile]) -> dict[str, PlannedCell]:
+    """The cells of a written plan as they were planned, as far as their own files are there."""
+    found: dict[str, PlannedCell] = {}
+    for cell in plan.cells:
+        if cell.cell_id in files and cell.profile < len(plan.profiles):
+            file = files[cell.cell_id]
+            found[cell.cell_id] = PlannedCell(
+                cell=file.cell,
+                series=file.series,
+                profile=plan.profiles[cell.profile],
+                shape=Shape(nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=cell.minutes),
+                memory=None,
+                time=None,
+            )
+    return found
+
+
+def strangers(plan: PlanFile | None, cells: Sequence[str]) -> list[str]:
+    """Say which cells no plan of the study knows: somebody put them there."""
+    known = {cell.cell_id for cell in plan.cells} if plan is not None else set(cells)
+    found = [cell for cell in cells if cell not in known]
+    if not found:
+        return []
+    named = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    return [f"nothing, but mind: {named} is in no plan of this study; if it was copied from another, remove it"]
+
+
+class _Profiles:
+    """A list where each profile stands once. Cells share their profile's object, so few are ever compared."""
+
+    def __init__(self, known: Sequence[PartitionProfile] = ()) -> None:
+        self.listed = list(known)
+        self._by_object: dict[int, int] = {}
+
+    def place(self, profile: PartitionProfile) -> int:
+        """The index of `profile`, which joins the list if it is new."""
+        if id(profile) not in self._by_object:
+            if profile not in self.listed:
+                self.listed.append(profile)
+            self._by_object[id(profile)] = self.listed.index(profile)
+        return self._by_object[id(profile)]
+
+
+def _forecast(cell_id: str, planned: PlannedCell, profile: int) -> CellForecast:
+    return CellForecast(
+        cell_id=cell_id,
+        profile=profile,
+        nodes=planned.shape.nodes,
+        gpus_per_node=planned.shape.gpus_per_node,
+        minutes=planned.shape.minutes,
+        memory_gib=planned.memory.total_gib if planned.memory else None,
+        step_ms=planned.time.step_ms if planned.time else None,
+        seconds=planned.time.seconds if planned.time else None,
+        basis=planned.time.basis if planned.time else "no estimate: the time limit is counted",
+        gpu_hours=planned.gpu_hours,
+        allocated_gpus=planned.job.gpus if planned.job else None,
+    )

@@ -1,0 +1,1 @@
+"""What a job measured, and summaries of one record. Pure."""

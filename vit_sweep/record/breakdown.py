@@ -1,0 +1,315 @@
+"""Where the time of a step goes, and what communication costs: the types and their formulas. Pure.
+
+How each quantity is taken, and where it stops being true, is said in docs/measuring.md.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from operator import attrgetter
+from statistics import median
+from typing import Annotated
+
+from annotated_types import Ge
+
+from launchers.checked import checked
+from launchers.profile import Count
+from vit_sweep.plan.point import ModelSpec
+from vit_sweep.plan.vit import forward_flop, train_flop
+from vit_sweep.plan.vit import parameters as model_parameters
+
+Milliseconds = Annotated[float, Ge(0)]
+
+
+class Phase(StrEnum):
+    """The parts of an optimizer step, in the order in which a micro step walks through them."""
+
+    DATA_WAIT = "data_wait"
+    """Waiting for the next micro batch."""
+    COPY = "copy"
+    """Copying it to the device, and preparing it there: gather, augment, resize, normalise."""
+    FORWARD = "forward"
+    """The model and the loss."""
+    BACKWARD = "backward"
+    """The gradients. With ZeRO 1 to 3 the reduction too, which DeepSpeed does inside."""
+    COMMUNICATION = "communication"
+    """The reduction of the gradients (ZeRO 0): flatten, all-reduce, copy back. Waiting for slower ranks is in it."""
+    OPTIMIZER = "optimizer"
+    """The update of the weights. With ZeRO 1 to 3 the gathering of what other ranks updated too."""
+    OTHER = "other"
+    """What is left: the loop's own bookkeeping and the sums of loss and accuracy."""
+
+
+@checked
+class Phases:
+    """Milliseconds by phase, of one rank. They add up to its steps: every moment of a step is in exactly one."""
+
+    data_wait: Milliseconds
+    copy: Milliseconds
+    forward: Milliseconds
+    backward: Milliseconds
+    communication: Milliseconds | None
+    """None: not taken apart from `backward`."""
+    optimizer: Milliseconds
+    other: Milliseconds
+
+    @property
+    def compute(self) -> float:
+        """What this rank does without the others: all but communication."""
+        return self.data_wait + self.copy + self.forward + self.backward + self.optimizer + self.other
+
+
+@checked
+class RankPhases:
+    """Where the steps of one rank in one epoch went. Accumulated micro steps are summed into their step."""
+
+    steps: Count
+    sum_ms: Phases
+    """Over all steps of the epoch."""
+    median_ms: Phases
+    """Of a step: the median of each phase over the steps. Medians need not add up."""
+
+
+@checked
+class StepBreakdown:
+    """Where a step goes in steady state, over the ranks."""
+
+    by_rank: tuple[Phases, ...]
+    """The median over the epochs that count of each rank's medians."""
+    most: Phases
+    """Per phase the most over ranks: a rank that is slow somewhere shows there."""
+    middle: Phases
+    """Per phase the median over ranks."""
+
+    @property
+    def communication_ms(self) -> float | None:
+        """The least over ranks: the last rank to arrive waits for nobody, so its reduction is communication alone."""
+        return min(times, default=None) if (times := self._communication) is not None else None
+
+    @property
+    def straggler_wait_ms(self) -> float | None:
+        """max - min of the reduction over ranks: how long the first rank to arrive waits for the last."""
+        return max(times) - min(times) if (times := self._communication) is not None else None
+
+    @property
+    def compute_ms_by_rank(self) -> tuple[float, ...]:
+        """All phases of each rank but communication: what tells a slow rank from one that waits."""
+        return tuple(phases.compute for phases in self.by_rank)
+
+    @property
+    def _communication(self) -> list[float] | None:
+        times = [phases.communication for phases in self.by_rank]
+        known = [time for time in times if time is not None]
+        return known if len(known) == len(times) else None
+
+
+@checked
+class Exposed:
+    """Communication that no computation hides: steps with the collectives minus steps without them.
+
+    Steps run in blocks, the blocks in rounds; a round holds two blocks with collectives (`first`, `second`: the A/A
+    control) and one without, in seeded order. A block's time is the most over ranks, from a barrier.
+    """
+
+    first_ms: float
+    """Step with collectives: median over rounds of a block's time / its steps."""
+    second_ms: float
+    """The same again."""
+    with_ms: float
+    """Median over the blocks of both kinds."""
+    without_ms: float
+    """Likewise of the blocks without collectives."""
+    rounds: Count
+    block_steps: Count
+
+    @property
+    def exposed_ms(self) -> float:
+        """with - without. Below zero when it is smaller than the noise."""
+        return self.with_ms - self.without_ms
+
+    @property
+    def noise_ms(self) -> float:
+        """|first - second|: what the same difference shows where there is none. Exposed times below it say nothing."""
+        return abs(self.first_ms - self.second_ms)
+
+
+@checked
+class CollectiveKind:
+    """One kind of collective in a step."""
+
+    name: str
+    """As DeepSpeed calls it: all_reduce, all_gather_into_tensor, ..."""
+    calls: float
+    """Per step."""
+    bytes: float
+    """Per step, of the whole tensor that ranks end up with (all-gather) or begin with (the others)."""
+
+
+@checked
+class Collective:
+    """The collectives of a step, from a profiled window: how long they last on every rank, and what they move."""
+
+    steps: Count
+    kinds: tuple[CollectiveKind, ...]
+    ms_by_rank: tuple[float, ...]
+    """Per step: summed durations of all collectives, waiting included."""
+    pure_ms: float
+    """Per step: each collective's least duration over ranks, summed."""
+
+    @property
+    def bytes(self) -> float:
+        """Per step, over all kinds."""
+        return sum(kind.bytes for kind in self.kinds)
+
+    @property
+    def straggler_wait_ms(self) -> float:
+        """max over ranks - pure: how long the rank that waits most waits for others in a step."""
+        return max(self.ms_by_rank) - self.pure_ms
+
+    @property
+    def algorithm_gb_per_s(self) -> float | None:
+        """S / t: bytes of a step over the pure time of its collectives (nccl-tests, PERFORMANCE.md)."""
+        return self.bytes / self.pure_ms / 1e6 if self.pure_ms > 0 else None
+
+    @property
+    def bus_gb_per_s(self) -> float | None:
+        """Sum over kinds of factor x S, over t: comparable with a link's speed whatever the number of ranks."""
+        moved = sum(bus_factor(kind.name, len(self.ms_by_rank)) * kind.bytes for kind in self.kinds)
+        return moved / self.pure_ms / 1e6 if self.pure_ms > 0 else None
+
+
+@checked
+class CountedFlop:
+    """One forward of a micro batch as DeepSpeed's profiler counts it, beside this project's own formulas."""
+
+    images: Count
+    """Of the micro batch."""
+    flop: float
+    """Operations, a multiply-add being two: the profiler's count, with norms and activation functions."""
+    macs: float
+    """Its multiply-adds."""
+    formula_flop: float
+    """`vit.forward_flop` x images: what MFU rests on."""
+    flop_ratio: float
+    """flop / formula_flop."""
+    parameters: int
+    """Those that the profiler saw on rank 0: with ZeRO 3 the part that this rank holds outside of a forward."""
+    formula_parameters: int
+    """`vit.parameters`: of the whole model."""
+    file: str
+    """Name of the profiler's text, in the attempt's folder."""
+
+    @property
+    def sentence(self) -> str:
+        """The comparison for people."""
+        theirs = f"DeepSpeed counts {self.flop:.6g} FLOP and {self.parameters} parameters"
+        ours = f"the formulas behind mfu say {self.formula_flop:.6g} and {self.formula_parameters}"
+        return f"Forward of {self.images} images: {theirs}, {ours}; FLOP ratio {self.flop_ratio:.4f}"
+
+
+@checked
+class Breakdown:
+    """What was measured after the training, beside the timed epochs."""
+
+    exposed: Exposed | None = None
+    """None for one rank, and where `notes` says why."""
+    collective: Collective | None = None
+    trace: str | None = None
+    """Name of the Chrome trace of rank 0's profiled window, in the attempt's folder."""
+    comms: str | None = None
+    """Name of the text of DeepSpeed's communication logger, in the attempt's folder."""
+    flop: CountedFlop | None = None
+    """What DeepSpeed's FLOPs profiler counted."""
+    notes: tuple[str, ...] = ()
+    """Why something is missing."""
+
+
+def bus_factor(kind: str, ranks: int) -> float:
+    """Bytes over the slowest link per byte of the tensor (nccl-tests, PERFORMANCE.md).
+
+    2 (n-1)/n for an all-reduce, (n-1)/n for all-gather, reduce-scatter and all-to-all, 1 for reduce and broadcast.
+    """
+    if kind.startswith("all_reduce"):
+        return 2 * (ranks - 1) / ranks
+    return (ranks - 1) / ranks if kind.startswith(("all_gather", "reduce_scatter", "all_to_all")) else 1.0
+
+
+def rank_phases(steps: Sequence[Mapping[Phase, float]]) -> RankPhases:
+    """Summarise the steps of one rank; a phase that is in no step was not taken apart (None)."""
+    by_phase = {phase: [step[phase] for step in steps] for phase in steps[0]}
+    return RankPhases(
+        steps=len(steps),
+        sum_ms=_phases({phase: sum(times) for phase, times in by_phase.items()}),
+        median_ms=_phases({phase: median(times) for phase, times in by_phase.items()}),
+    )
+
+
+def step_breakdown(epochs: Sequence[Sequence[RankPhases]]) -> StepBreakdown | None:
+    """Combine epochs (each: one entry per rank) into one breakdown; None without any."""
+    if not epochs or not all(epochs):
+        return None
+    by_rank = tuple(_combined([rank.median_ms for rank in ranks], _middle) for ranks in zip(*epochs, strict=True))
+    return StepBreakdown(by_rank=by_rank, most=_combined(by_rank, max), middle=_combined(by_rank, _middle))
+
+
+def collective(durations: Sequence[Sequence[float]], kinds: Sequence[CollectiveKind], steps: int) -> Collective | None:
+    """Combine what ranks saw in `steps` steps: `durations` in ms by rank, in the order of the calls.
+
+    Ranks issue the same collectives in the same order, so the i-th of all ranks is one collective. Where their
+    numbers differ (a profiler may lose events), the pure time is the least of the ranks' sums. None where a rank saw
+    none.
+    """
+    if not durations or not all(durations):
+        return None
+    sums = [sum(times) for times in durations]
+    aligned = len({len(times) for times in durations}) == 1
+    pure = sum(min(same) for same in zip(*durations, strict=True)) if aligned else min(sums)
+    return Collective(
+        steps=steps, kinds=tuple(kinds), ms_by_rank=tuple(round(total / steps, 4) for total in sums),
+        pure_ms=round(pure / steps, 4),
+    )  # fmt: skip
+
+
+def counted_flop(
+    model: ModelSpec, classes: int, *, images: int, flop: float, macs: float, parameters: int, file: str
+) -> CountedFlop:
+    """Put a profiler's count of one forward of `images` beside the formulas."""
+    ours = forward_flop(model, classes) * images
+    return CountedFlop(
+        images=images, flop=flop, macs=macs, formula_flop=ours, flop_ratio=round(flop / ours, 6), parameters=parameters,
+        formula_parameters=model_parameters(model, classes), file=file,
+    )  # fmt: skip
+
+
+def mfu(model: ModelSpec, classes: int, *, images_per_s: float, gpus: int, peak_tflops: float | None) -> float | None:
+    """Model FLOPs utilisation: train FLOPs per image x images/s / (peak x GPUs); None without a peak.
+
+    Train FLOPs are three forwards (`vit.train_flop`), never more with recomputation (PaLM, Chowdhery et al. 2022).
+    """
+    if peak_tflops is None:
+        return None
+    return train_flop(model, classes) * images_per_s / (peak_tflops * 1e12 * gpus)
+
+
+def _phases(times: Mapping[Phase, float]) -> Phases:
+    rounded = {phase.value: round(ms, 3) for phase, ms in times.items()}
+    return Phases(**({Phase.COMMUNICATION.value: None} | rounded))  # type: ignore[arg-type]  # by name
+
+
+_NAMES = tuple(phase.value for phase in Phase)
+_TIMES = attrgetter(*_NAMES)
+
+
+def _combined(many: Sequence[Phases], how: Callable[[Sequence[float]], float]) -> Phases:
+    by_phase = zip(_NAMES, zip(*map(_TIMES, many), strict=True), strict=True)
+    found = {name: None if None in times else round(how(times), 3) for name, times in by_phase}
+    return Phases(**found)  # type: ignore[arg-type]  # None is only ever in communication
+
+
+def _middle(times: Sequence[float]) -> float:
+    """The median; most runs have one or two epochs that count."""
+    match len(times):
+        case 1:
+            return times[0]
+        case 2:
+            return (times[0] + times[1]) / 2
+    return median(times)

@@ -1,0 +1,161 @@
+"""What a run's machine makes of its figures: flags, who was slow, the plan's error in memory, joules. Pure."""
+
+from collections.abc import Iterable
+
+from vit_sweep.plan.memory import predict
+from vit_sweep.record.breakdown import Phases
+from vit_sweep.record.latest import latest
+from vit_sweep.record.machine import Samples, unlike_gpus
+from vit_sweep.record.record import Record
+from vit_sweep.record.stats import breakdown, epoch_time
+from vit_sweep.record.stragglers import Explanation, RankTimes, explain, links, names
+
+THROTTLED = 0.05
+"""Part of the training time with the clock held down from which on a run is flagged."""
+
+
+@latest
+def flags_of(record: Record) -> tuple[str, ...]:
+    """One clause per reason to distrust a run's times; empty for a clean run, and for one whose machine is unknown."""
+    gpus = [(one, one.gpu) for one in record.machine if one.gpu is not None]
+    shared = [
+        f"rank {one.rank} on {one.host} ({gpu.other_processes}{_mib(gpu.other_mib)})"
+        for one, gpu in gpus
+        if gpu.other_processes
+    ]
+    sliced = [f"rank {one.rank} on {one.host}" for one, gpu in gpus if gpu.mig]
+    hosts = {one.rank: one.host for one in record.machine}
+    held = [
+        f"rank {samples.rank}{_on(hosts.get(samples.rank))} ({_throttled(samples)})"
+        for samples in record.samples
+        if samples.seconds and samples.throttled_s > THROTTLED * samples.seconds
+    ]
+    clauses = [f"unlike GPUs in one job: {clause}" for clause in unlike_gpus(record.machine)]
+    for title, found in {"other processes on the GPU": shared, "throttled": held, "MIG": sliced}.items():
+        if found:
+            clauses.append(f"{title}: {_few(found)}")
+    why = explanation(record)
+    for title, slow in {"slow": why.slow_ranks, "slow link": why.slow_links}.items() if why else ():
+        if slow:
+            clauses.append(f"{title}: {names(slow)}")
+    return tuple(clauses)
+
+
+def rank_times(record: Record) -> tuple[RankTimes, ...]:
+    """What each rank's typical step consists of, with its link; empty where that was not measured.
+
+    ZeRO 1 to 3 communicate within backward and optimizer: there the profiled window says how long.
+    """
+    where = breakdown(record)
+    window = record.breakdown.collective if record.breakdown is not None else None
+    if where is None:
+        return ()
+    hosts = [rank.host for rank in record.ranks]
+    speeds: tuple[float | None, ...] = (None,) * len(hosts)
+    if len(record.preflight) == len(hosts):
+        speeds = links(hosts, [one.to_next_gb_per_s for one in record.preflight])
+    times = [
+        _times(rank, host, phases, None if window is None else window.ms_by_rank[rank], speed)
+        for rank, (host, phases, speed) in enumerate(zip(hosts, where.by_rank, speeds, strict=True))
+    ]
+    return tuple(one for one in times if one is not None) if None not in times else ()
+
+
+@latest
+def explanation(record: Record) -> Explanation | None:
+    """What takes the steps beyond a typical rank's own work; None for one rank, and where it was not measured."""
+    return explain(rank_times(record)) if record.resolved.gpus > 1 else None
+
+
+def memory_error(record: Record) -> float | None:
+    """`(measured + context) / predicted - 1` of the rank that used most; None on a CPU device.
+
+    Measured is what torch reserved of the GPU; the CUDA context lies outside of it, so the predicted one is added.
+    Positive: the cell needs more than the plan thinks.
+    """
+    predicted = predict(record.requested)
+    measured = [rank.peak_reserved_mib for rank in record.ranks if rank.peak_reserved_mib is not None]
+    if predicted is None or not measured:
+        return None
+    return (max(measured) / 1024 + predicted.context_gib) / predicted.total_gib - 1
+
+
+def joules_per_image(record: Record) -> float | None:
+    """Mean power of all GPUs while training x median epoch time / images of an epoch, host and network left out.
+
+    None unless every rank's GPU said what it used.
+    """
+    powers = _powers_w(record)
+    return sum(powers) * epoch_time(record).median_s / record.epochs[-1].images if powers else None
+
+
+MACHINE_COLUMNS = (
+    "flags", "explanation", "memory_error", "joules_per_image", "power_w", "sm_clock_mhz", "throttled",
+    "matmul_tflops", "all_reduce_bus_gb_per_s", "preflight_notes",
+)  # fmt: skip
+"""In this order; docs/machine.md has the formula of each."""
+
+
+def machine_columns(record: Record) -> dict[str, float | str | None]:
+    """What a table says of a run's machine; None where it is not known. Over ranks: the slowest; the sum of watts."""
+    found: dict[str, float | str | None] = dict.fromkeys(MACHINE_COLUMNS)
+    why = explanation(record)
+    found |= {
+        "flags": "; ".join(flags_of(record)) or None,
+        "explanation": why.sentence if why else None,
+        "memory_error": memory_error(record),
+        "joules_per_image": joules_per_image(record),
+        "sm_clock_mhz": min((one.sm_clock_mhz.median for one in record.samples if one.sm_clock_mhz), default=None),
+        "throttled": max((one.throttled_s / one.seconds for one in record.samples if one.seconds), default=None),
+        "matmul_tflops": min(
+            (one.matmul_tflops for one in record.preflight if one.matmul_tflops is not None), default=None
+        ),
+        "all_reduce_bus_gb_per_s": min(
+            (one.largest.bus_gb_per_s(record.resolved.gpus) for one in record.preflight if one.largest), default=None
+        ),
+        "preflight_notes": "; ".join(dict.fromkeys(one.note for one in record.preflight if one.note)) or None,
+    }
+    powers = _powers_w(record)
+    return found | {"power_w": sum(powers) if powers else None}
+
+
+def _times(
+    rank: int, host: str, phases: Phases, profiled_ms: float | None, link_gb_per_s: float | None
+) -> RankTimes | None:
+    work, communication = phases.compute - phases.data_wait, phases.communication
+    if communication is None:
+        if profiled_ms is None:
+            return None
+        work, communication = max(0.0, work - profiled_ms), profiled_ms
+    return RankTimes(
+        rank=rank,
+        host=host,
+        compute_ms=work,
+        communication_ms=communication,
+        data_ms=phases.data_wait,
+        link_gb_per_s=link_gb_per_s,
+    )
+
+
+def _powers_w(record: Record) -> list[float]:
+    """Mean power of each GPU while training; empty unless all are known."""
+    powers = [one.energy_j / one.seconds for one in record.samples if one.energy_j is not None and one.seconds]
+    return powers if len(powers) == record.resolved.gpus else []
+
+
+def _throttled(samples: Samples) -> str:
+    reasons = ", ".join(reason for reason, seconds in samples.throttled_s_by_reason if seconds)
+    return f"{samples.throttled_s / samples.seconds:.0%} of the time: {reasons}"
+
+
+def _mib(mib: float | None) -> str:
+    return "" if mib is None else f" with {mib:.0f} MiB"
+
+
+def _on(host: str | None) -> str:
+    return f" on {host}" if host else ""
+
+
+def _few(names: Iterable[str]) -> str:
+    everyone = list(names)
+    return ", ".join(everyone[:3]) + (f" and {len(everyone) - 3} more" if len(everyone) > 3 else "")

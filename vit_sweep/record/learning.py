@@ -1,0 +1,84 @@
+"""Whether a run learns: the learning rate of every step, the time to a target accuracy, and a loss that is none. Pure.
+
+The rate is a function of the cell and the step alone. No state of it is saved: a run that goes on from a checkpoint
+has the rate of its step.
+"""
+
+import math
+
+from launchers.checked import checked
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.point import LrScaling
+from vit_sweep.record.record import Record
+
+
+@checked
+class Reached:
+    """When a run first classified so many of the test images right."""
+
+    seconds: float | None
+    """Training time up to the end of that epoch: epochs summed, each the max over ranks, evaluation not counted."""
+    epoch: int | None
+    """That epoch, from 1; None: never."""
+    reason: str = ""
+    """Why there are no seconds."""
+
+
+def peak_rate(cell: Cell) -> float:
+    """The learning rate after the warm-up: rate x (global batch / base batch), its root, or as it was given."""
+    ratio = cell.global_batch / cell.optimizer.base_batch
+    match cell.lr_scaling:
+        case LrScaling.NONE:
+            return cell.optimizer.learning_rate
+        case LrScaling.LINEAR:
+            return cell.optimizer.learning_rate * ratio
+        case LrScaling.SQRT:
+            return cell.optimizer.learning_rate * math.sqrt(ratio)
+
+
+def lr_at(cell: Cell, step: int) -> float:
+    """The learning rate of an optimizer step, counted from 0 over the whole run.
+
+    Warm-up over W = lr_warmup_epochs x steps per epoch: peak x (step + 1) / W, a line that starts at 0 before the
+    first step (whose own rate is not 0: it would be a step for nothing). Constant afterwards.
+    """
+    rising = cell.lr_warmup_epochs * cell.steps_per_epoch
+    peak = peak_rate(cell)
+    return peak * min(1.0, (step + 1) / rising) if rising else peak
+
+
+def time_to_accuracy(record: Record, target: float) -> Reached:
+    """Sum the epochs up to and including the first whose test accuracy is at least `target`.
+
+    With a restart inside one of them there is no such time: what it lost is in no epoch.
+    """
+    first = next((number for number, e in enumerate(record.epochs) if e.test_accuracy >= target), None)
+    if first is None:
+        best = max(epoch.test_accuracy for epoch in record.epochs)
+        return Reached(
+            seconds=None,
+            epoch=None,
+            reason=f"never reached {target:g} in {len(record.epochs)} epoch(s); the best was {best:.3g}",
+        )
+    counted = record.epochs[: first + 1]
+    number = counted[-1].epoch
+    cut = next((epoch.epoch for epoch in counted if epoch.interrupted), None)
+    if cut is not None:
+        return Reached(
+            seconds=None,
+            epoch=number,
+            reason=f"reached {target:g} in epoch {number}, but a restart lies inside epoch {cut}",
+        )
+    return Reached(seconds=sum(epoch.seconds for epoch in counted), epoch=number)
+
+
+def diverged(train_loss: float, test_loss: float | None = None) -> str | None:
+    """Say that a loss is infinite or not a number, else None. To be asked before a checkpoint is saved."""
+    losses = {"training": train_loss, "test": test_loss}
+    wrong = [f"{name} loss is {loss}" for name, loss in losses.items() if loss is not None and not math.isfinite(loss)]
+    if not wrong:
+        return None
+    return (
+        f"the {' and the '.join(wrong)}; nothing of this state is saved; try a smaller optimizer.learning_rate, or "
+        "lr_warmup_epochs=1"
+    )

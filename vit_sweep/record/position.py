@@ -1,0 +1,72 @@
+"""How far a run has come: `position.json`, beside the weights in every checkpoint. Pure.
+
+With the weights, the optimizer's state and this, a run continues as if it had never stopped: the order of samples
+depends on seed and epoch only, and nothing else in training is random.
+"""
+
+from collections.abc import Mapping
+
+from launchers.checked import checked
+from vit_sweep.record.record import EpochReport
+
+SCHEMA_VERSION = 1
+
+
+@checked
+class PartEpoch:
+    """What ranks have of an epoch that is not finished. Everything is by rank, so that each goes on with its own sums:
+    sums of all ranks would round otherwise than in a run without a stop."""
+
+    totals_by_rank: tuple[tuple[float, float], ...]
+    """Summed loss and right answers."""
+    seconds_by_rank: tuple[float, ...]
+    """Time within steps so far."""
+    step_ms_by_rank: tuple[tuple[float, ...], ...]
+
+
+@checked
+class Position:
+    """Where a run goes on, and what its finished epochs were."""
+
+    schema_version: int = SCHEMA_VERSION
+    cell_id: str
+    code: str
+    """Digest of the code that wrote this."""
+    world_size: int
+    zero_stage: int
+    epoch: int
+    """The epoch to go on with, from 1."""
+    step: int
+    """Finished optimizer steps of it; all of them: only its evaluation is missing."""
+    part: PartEpoch | None = None
+    """None at the start of an epoch."""
+    epochs: tuple[EpochReport, ...]
+    attempts: tuple[str, ...]
+    """Names of the attempts that contributed, oldest first."""
+    files: dict[str, int]
+    """Bytes of every file of the checkpoint, by path below its folder."""
+
+    @property
+    def name(self) -> str:
+        """Name of the checkpoint's folder; sorts by progress."""
+        return checkpoint_name(self.epoch, self.step)
+
+
+def checkpoint_name(epoch: int, step: int) -> str:
+    """Name of a checkpoint's folder: `e0003-s000017`."""
+    return f"e{epoch:04d}-s{step:06d}"
+
+
+def refusal(found: Position, *, cell_id: str, world_size: int, zero_stage: int, sizes: Mapping[str, int]) -> str | None:
+    """Say why a run of this cell cannot go on from there, or None; `sizes`: bytes of the files that are there."""
+    asked = {"cell": cell_id, "ranks": world_size, "zero_stage": zero_stage}
+    has = {"cell": found.cell_id, "ranks": found.world_size, "zero_stage": found.zero_stage}
+    for key, value in asked.items():
+        if has[key] != value:
+            return f"it is of {key} {has[key]}, not {value}"
+    for name, size in found.files.items():
+        if name not in sizes:
+            return f"{name} is missing"
+        if sizes[name] != size:
+            return f"{name} has {sizes[name]} of {size} bytes"
+    return None

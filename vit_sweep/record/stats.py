@@ -1,0 +1,136 @@
+"""Summaries of repeated measurements within a run. Pure.
+
+What a restart disturbed is left out: the epoch that it lies in, and the first whole one of the new process, which is
+cold. The very first epoch of a run is cold too and kept apart.
+"""
+
+from statistics import median
+
+from launchers.checked import checked
+from vit_sweep.record.breakdown import StepBreakdown, mfu, step_breakdown
+from vit_sweep.record.latest import latest
+from vit_sweep.record.record import EpochReport, Record
+
+
+@checked
+class EpochTime:
+    """How long an epoch takes in steady state."""
+
+    median_s: float
+    """Median over the epochs that count, each the max over ranks."""
+    spread_s: float
+    """Largest minus smallest of them."""
+    n: int
+    """How many epochs count. Cold ones do only if there are no others; 0: every epoch has a restart inside, and the
+    median is over the sums of their parts."""
+    first_s: float
+    counted_s: tuple[float, ...] = ()
+    """The epochs that count, in their order."""
+
+    @property
+    def values_s(self) -> tuple[float, ...]:
+        """What the run brings to a statistic over runs: the epochs that count, else the one time that it has."""
+        return self.counted_s or (self.median_s,)
+
+
+@latest
+def epoch_time(record: Record) -> EpochTime:
+    """Summarise a run's epochs; cold ones never join others, and interrupted ones never join whole ones."""
+    counted = _counted(record)
+    seconds = [epoch.seconds for epoch in counted or record.epochs]
+    return EpochTime(
+        median_s=median(seconds),
+        spread_s=max(seconds) - min(seconds),
+        n=len(counted),
+        first_s=record.epochs[0].seconds,
+        counted_s=tuple(epoch.seconds for epoch in counted),
+    )
+
+
+def step_ms(record: Record) -> float | None:
+    """Median optimizer step (max over ranks) after the warm-up steps, without the epochs that a restart disturbed.
+
+    None if nothing is left.
+    """
+    # Warm-up is counted in steps for the first process only: later ones lose their whole first epoch.
+    counts = [not (epoch.interrupted or (epoch.cold and number)) for number, epoch in enumerate(record.epochs)]
+    steps = [(ms, good) for epoch, good in zip(record.epochs, counts, strict=True) for ms in epoch.step_ms]
+    kept = [ms for ms, good in steps[record.requested.warmup_steps :] if good]
+    return median(kept) if kept else None
+
+
+def rank_step_ms(record: Record) -> tuple[float, ...]:
+    """Median optimizer step of each rank, over the epochs that count."""
+    epochs = [epoch.step_ms_by_rank for epoch in _counted(record)]
+    if not epochs or any(not steps for ranks in epochs for steps in ranks):
+        return ()
+    return tuple(median([ms for steps in ranks for ms in steps]) for ranks in zip(*epochs, strict=True))
+
+
+@latest
+def breakdown(record: Record) -> StepBreakdown | None:
+    """Where a step goes, over the epochs that count for `epoch_time`; None where that was not measured."""
+    return step_breakdown([epoch.phases_by_rank for epoch in _counted(record)])
+
+
+def images_per_s(record: Record) -> float:
+    """Images of an epoch over its median time, of all GPUs."""
+    return record.epochs[-1].images / epoch_time(record).median_s
+
+
+MEASURED_COLUMNS = (
+    "data_wait_ms", "copy_ms", "forward_ms", "backward_ms", "communication_ms", "optimizer_ms", "straggler_wait_ms",
+    "exposed_ms", "exposed_noise_ms", "collective_ms", "communicated_mb", "algorithm_gb_per_s", "bus_gb_per_s", "mfu",
+    "measuring_notes",
+)  # fmt: skip
+"""In this order; docs/measuring.md has the formula of each."""
+
+
+def measured_columns(record: Record, *, peak_tflops: float | None = None) -> dict[str, float | str | None]:
+    """What a table says of a run's steps, in milliseconds of a step; None where it was not or cannot be measured.
+
+    A phase is the most over ranks, communication the least (`StepBreakdown`). `peak_tflops` is that of one GPU in the
+    run's precision.
+    """
+    cell = record.requested
+    rate = images_per_s(record)
+    found: dict[str, float | str | None] = dict.fromkeys(MEASURED_COLUMNS)
+    found["mfu"] = mfu(
+        cell.model, cell.data.classes, images_per_s=rate, gpus=cell.gpus, peak_tflops=peak_tflops
+    )  # fmt: skip
+    after = record.breakdown
+    if after is not None and after.collective is not None:
+        found |= {
+            "straggler_wait_ms": after.collective.straggler_wait_ms,
+            "collective_ms": after.collective.pure_ms,
+            "communicated_mb": after.collective.bytes / 1e6,
+            "algorithm_gb_per_s": after.collective.algorithm_gb_per_s,
+            "bus_gb_per_s": after.collective.bus_gb_per_s,
+        }
+    if after is not None and after.exposed is not None:
+        found |= {"exposed_ms": after.exposed.exposed_ms, "exposed_noise_ms": after.exposed.noise_ms}
+    if after is not None and after.notes:
+        found["measuring_notes"] = "; ".join(after.notes)
+    where = breakdown(record)
+    if where is not None:
+        found |= {
+            "data_wait_ms": where.most.data_wait,
+            "copy_ms": where.most.copy,
+            "forward_ms": where.most.forward,
+            "backward_ms": where.most.backward,
+            "communication_ms": where.communication_ms,
+            "optimizer_ms": where.most.optimizer,
+        }
+        if where.straggler_wait_ms is not None:  # over whole epochs, which says more than a short window
+            found["straggler_wait_ms"] = where.straggler_wait_ms
+    return found
+
+
+def _counted(record: Record) -> list[EpochReport]:
+    """Whole epochs that nothing disturbed, without the first; only if there are none, cold ones."""
+    steady = [epoch for epoch in record.epochs[1:] if not _disturbed(epoch)]
+    return steady or [epoch for epoch in record.epochs if not epoch.interrupted]
+
+
+def _disturbed(epoch: EpochReport) -> bool:
+    return epoch.interrupted or epoch.cold

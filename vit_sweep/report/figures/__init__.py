@@ -1,0 +1,75 @@
+"""Figures of a study: seaborn, print sizes, PNG, SVG and PDF. An edge; docs/figures.md shows them.
+
+The same runs draw the same bytes. Colours are colour-blind safe, and every curve has a marker and a dash, every fill a
+hatch, so that the figures read in grey too.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.point import Scaling
+from vit_sweep.report.figures.accuracy import draw_accuracy_by_batch, draw_accuracy_by_epoch
+from vit_sweep.report.figures.cost import draw_cost
+from vit_sweep.report.figures.memory import draw_memory
+from vit_sweep.report.figures.nodes import draw_nodes
+from vit_sweep.report.figures.overlay import Kind, Overlay, Quantity, draw_simulated
+from vit_sweep.report.figures.parts import draw_batches, draw_parts
+from vit_sweep.report.figures.placement import draw_placement
+from vit_sweep.report.figures.ranks import draw_ranks
+from vit_sweep.report.figures.save import SUFFIXES, Figure, Skipped
+from vit_sweep.report.figures.speedup import draw_efficiency, draw_speedup
+from vit_sweep.report.figures.style import theme
+from vit_sweep.report.figures.times import draw_time
+from vit_sweep.runs.run import Run
+
+__all__ = ["SUFFIXES", "Figure", "Kind", "Overlay", "Quantity", "Skipped", "draw_all", "draw_simulated"]
+
+
+def draw_all(
+    strong: Sequence[ScalingSeries],
+    weak: Sequence[ScalingSeries],
+    runs: Sequence[Run],
+    folder: Path,
+    *,
+    reference: Sequence[ScalingSeries] = (),
+    predictions: Sequence[Overlay] = (),
+) -> list[Figure | Skipped]:
+    """Draw every figure that the data carry into `folder`, and give the reason for each that they do not.
+
+    `runs`: all of them, for accuracy, memory and ranks. `reference`: published series, drawn dashed and grey beside
+    those of the same scaling mode. `predictions`: fitted lines are drawn over the measured counts, simulated ones in a
+    figure of their own.
+    """
+    runs = sorted(runs, key=lambda run: run.run_id)
+    drawers: list[Callable[[], Figure | Skipped]] = []
+    for mode, series in ((Scaling.STRONG, strong), (Scaling.WEAK, weak)):
+        published = [one for one in reference if one.key.scaling is mode]
+        drawers += [
+            partial(draw_time, mode, series, folder, reference=published, overlays=predictions),
+            partial(draw_parts, mode, series, folder),
+        ]
+        if mode is Scaling.STRONG:
+            drawers.append(partial(draw_speedup, mode, series, folder, reference=published, overlays=predictions))
+        drawers.append(partial(draw_efficiency, mode, series, folder, reference=published, overlays=predictions))
+    drawers += [
+        partial(draw_batches, strong, folder),
+        partial(draw_accuracy_by_batch, runs, folder),
+        partial(draw_accuracy_by_epoch, runs, folder),
+        partial(draw_nodes, strong, folder),
+        partial(draw_placement, strong, folder),
+        partial(draw_cost, strong, folder),
+        partial(draw_memory, runs, folder),
+        partial(draw_ranks, runs, folder),
+    ]
+    simulated = [line for line in predictions if line.kind is Kind.SIMULATED]
+    if simulated:
+        drawers.append(partial(draw_simulated, simulated, folder))
+    with theme():
+        made = [draw() for draw in drawers]
+    for one in made:
+        # What an earlier look at the study could draw may have gone since: a repeat that stands apart now.
+        for suffix in SUFFIXES if isinstance(one, Skipped) else ():
+            (folder / one.name).with_suffix(suffix).unlink(missing_ok=True)
+    return made

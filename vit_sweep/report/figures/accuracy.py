@@ -1,0 +1,192 @@
+"""Accuracy against batch and by epoch (figures 7, 10, 11 of the paper). An edge.
+
+Accuracy on the whole test split. Where no run has one, the accuracy on training images is drawn, and every label says
+so.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from vit_sweep.outcome.result import Status
+from vit_sweep.plan.point import Scaling
+from vit_sweep.report.figures.panels import Arrangement, arrange, by_mode, run_traits
+from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.style import CurveStyle, counted, curve_styles, gpu_axis, number
+from vit_sweep.runs.run import Run
+
+_NEVER_TOGETHER = ("model", "data", "epochs", "scaling")
+
+Item = tuple[Run, Scaling | None]
+"""A run, and one of the modes that asked for it."""
+
+
+def draw_accuracy_by_batch(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+    """Draw the last epoch's accuracy against images per step, a curve for each GPU count (or each micro batch)."""
+    name = "accuracy_batch"
+    which, found = _with_accuracy(runs)
+    found = [run for run in found if run.global_batch is not None]
+    if not found:
+        return Skipped(name=name, reason="no finished run has an accuracy and a known batch")
+    if len({run.global_batch for run in found}) < 2:
+        return Skipped(name=name, reason=f"one batch only, {found[0].global_batch} images per step")
+    items = by_mode(found)
+    # A curve runs along the batch at one GPU count; where a count has one batch only, along the GPU counts.
+    along = "batch" if _several_batches(found) else "gpus"
+    layout = arrange(_traits(items, without=(along, "nodes")), apart=_NEVER_TOGETHER, together=("gpus",))
+    frame = _frame(items, layout, lambda run: [(run.global_batch, _last(_of(run, which)))])
+    sheet, axes = _draw(frame, layout, ordinal=_only_gpus(layout))
+    for one in axes:
+        gpu_axis(one, sorted({run.global_batch or 0 for run in found}), label="", width_in=width_of(len(axes)))
+    label_panels(axes, x="images per step (global batch)", y=_label(which), columns=columns_of(len(axes)))
+    best = frame.groupby(["panel", "title", "curve", "x"], sort=False)["y"].median().reset_index()
+    return save(
+        sheet, folder, name, title="Accuracy against batch", caption=_caption(items, which, layout),
+        alt=f"Line chart of {which} accuracy after the last epoch against images per step. {_told(best, 'batch')}",
+    )  # fmt: skip
+
+
+def draw_accuracy_by_epoch(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+    """Draw accuracy after every epoch, a curve for each configuration; repeats are a band."""
+    name = "accuracy_epoch"
+    which, found = _with_accuracy(runs)
+    if not found:
+        return Skipped(name=name, reason="no finished run has an accuracy")
+    if max(len(_of(run, which)) for run in found) < 2:
+        return Skipped(name=name, reason="no run has an accuracy after more than one epoch")
+    items = by_mode(found)
+    layout = arrange(_traits(items, without=("nodes",)), apart=_NEVER_TOGETHER, together=("gpus",))
+    frame = _frame(items, layout, lambda run: list(enumerate(_of(run, which), start=1)))
+    sheet, axes = _draw(frame, layout, ordinal=_only_gpus(layout))
+    for one in axes:
+        one.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    label_panels(axes, x="epoch", y=_label(which), columns=columns_of(len(axes)))
+    last = (
+        frame.sort_values("x", kind="stable")
+        .groupby(["panel", "title", "curve", "x"], sort=False)["y"]
+        .median()
+        .reset_index()
+    )
+    return save(
+        sheet, folder, name, title="Accuracy by epoch", caption=_caption(items, which, layout),
+        alt=f"Line chart of {which} accuracy after every epoch. {_told(last, 'epoch')}",
+    )  # fmt: skip
+
+
+def _several_batches(runs: Sequence[Run]) -> bool:
+    """Whether some GPU count was run at more than one batch."""
+    by_count: dict[int, set[int | None]] = {}
+    for run in runs:
+        by_count.setdefault(run.gpus, set()).add(run.global_batch)
+    return any(len(batches) > 1 for batches in by_count.values())
+
+
+def _with_accuracy(runs: Sequence[Run]) -> tuple[str, list[Run]]:
+    """What is drawn, and the runs that have it."""
+    for which in ("test", "training"):
+        found = [run for run in runs if run.status is Status.DONE and any(v is not None for v in _of(run, which))]
+        if found:
+            return which, found
+    return "test", []
+
+
+def _of(run: Run, which: str) -> tuple[float | None, ...]:
+    return run.test_accuracy if which == "test" else run.train_accuracy
+
+
+def _last(values: Sequence[float | None]) -> float | None:
+    return next((value for value in reversed(values) if value is not None), None)
+
+
+def _traits(items: Sequence[Item], without: Sequence[str]) -> list[dict[str, str]]:
+    return [{k: v for k, v in run_traits(run, mode).items() if k not in without} for run, mode in items]
+
+
+def _frame(
+    items: Sequence[Item], layout: Arrangement, points: Callable[[Run], Sequence[tuple[int | None, float | None]]]
+) -> pd.DataFrame:
+    """One line per point of a run: panel, curve, x, y."""
+    rows: list[dict[str, Any]] = [
+        {"panel": number_, "title": panel.title, "curve": label, "x": x, "y": y}
+        for number_, panel in enumerate(layout.panels)
+        for index, label in panel.curves
+        for x, y in points(items[index][0])
+        if x is not None and y is not None
+    ]
+    return pd.DataFrame(rows)
+
+
+def _draw(frame: pd.DataFrame, layout: Arrangement, *, ordinal: bool) -> tuple[Any, list[Axes]]:
+    """Medians over repeats as lines, their range as a band or bar; one scale for all panels."""
+    styles = curve_styles(layout.labels, ordinal=ordinal)
+    handles = [
+        Line2D([], [], color=s.color, marker=s.marker, linestyle=s.dash, label=label)
+        for label, s in styles.items()
+        if len(layout.labels) > 1
+    ]
+    sheet, axes = sheet_of(len(layout.panels), handles)
+    for index, (one, panel) in enumerate(zip(axes, layout.panels, strict=True)):
+        for label in layout.labels:
+            mine = frame[(frame["panel"] == index) & (frame["curve"] == label)]
+            if len(mine):
+                _curve(one, mine, styles[label])
+        title_panel(one, panel.title, width_of(len(axes)))
+        one.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        one.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    low, high = float(frame["y"].min()), float(frame["y"].max())
+    room = max(0.02, 0.08 * (high - low))
+    for one in axes:
+        one.set_ylim(max(0.0, low - room), min(1.0, high + room))
+    return sheet, axes
+
+
+def _curve(axes: Axes, points: pd.DataFrame, style: CurveStyle) -> None:
+    sns.lineplot(
+        data=points, x="x", y="y", estimator="median", errorbar=("pi", 100), color=style.color, marker=style.marker,
+        linestyle=style.dash, markeredgecolor="white", markeredgewidth=0.4, err_kws={"alpha": 0.18, "lw": 0}, ax=axes,
+        legend=False,
+    )  # fmt: skip
+
+
+def _only_gpus(layout: Arrangement) -> bool:
+    """Whether the curves are steps of one quantity."""
+    return len(layout.labels) > 2 and all(label.split(" ")[-1] in ("GPU", "GPUs") for label in layout.labels)
+
+
+def _label(which: str) -> str:
+    return "test accuracy" if which == "test" else "TRAINING accuracy"
+
+
+def _caption(items: Sequence[Item], which: str, layout: Arrangement) -> str:
+    repeats: dict[tuple[Any, ...], int] = {}
+    for run, mode in items:
+        same = tuple(sorted((run_traits(run, mode) | {"nodes": ""}).items()))
+        repeats[same] = repeats.get(same, 0) + 1
+    most = max(repeats.values())
+    parts = [
+        "Whole test split." if which == "test" else "Accuracy on training images: no run says how it does on others.",
+        f"Lines: medians; bands: range over up to {most} runs." if most > 1 else "n=1: one run a point, so no range.",
+        f"{layout.left_out}." if layout.left_out else "",
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _told(points: pd.DataFrame, what: str, *, most: int = 8) -> str:
+    """Each curve's first and last value."""
+    clauses = []
+    groups = list(points.groupby(["title", "curve"], sort=False))
+    for (title, curve), mine in groups[:most]:
+        ordered = mine.sort_values("x")
+        (x0, y0), (x1, y1) = ((r["x"], r["y"]) for _, r in ordered.iloc[[0, -1]].iterrows())
+        name = f"{', '.join(part for part in (str(title), str(curve)) if part)}: " if title or curve else ""
+        until = f", {number(100 * y1)} % at {what} {x1:,}" if x1 != x0 else ""
+        clauses.append(f"{name}{number(100 * y0)} % at {what} {x0:,}{until}.")
+    more = f" And {counted(len(groups) - most, 'further curve')}." if len(groups) > most else ""
+    return " ".join(clauses) + more

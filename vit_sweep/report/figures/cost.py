@@ -1,0 +1,145 @@
+"""Cost against time: GPU-hours and seconds of an epoch, and what nobody beats in both (Pareto). An edge."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.report.figures.curves import Curves, lay_out
+from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.style import QUIET, SMALL, counted, number
+
+NAME = "cost_time"
+
+
+class Offer(NamedTuple):
+    """A GPU count as a buyer sees it."""
+
+    time_s: float
+    gpu_hours: float
+    gpus: int
+    label: str
+
+
+def draw_cost(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
+    """Draw every timed count of the strong series; panels keep apart what is not the same work."""
+    timed = [s for s in series if s.timed]
+    if not timed:
+        return Skipped(name=NAME, reason="no run of strong scaling has a time; weak runs differ in their work")
+    if len({(p.gpus, p.time_s.value) for s in timed for p in s.timed if p.time_s}) < 2:
+        return Skipped(name=NAME, reason="one point only: nothing to choose from")
+    curves = lay_out(timed, ())
+    handles: list[Any] = [
+        Line2D([], [], color=s.color, marker=s.marker, linestyle="none", label=label)
+        for label, s in curves.styles.items()
+        if len(curves.styles) > 1
+    ]
+    handles.append(Line2D([], [], color=QUIET, lw=1.0, drawstyle="steps-post", label="none is faster and cheaper"))
+    panels = curves.layout.panels
+    sheet, axes = sheet_of(len(panels), handles)
+    fronts = []
+    for index, (one, panel) in enumerate(zip(axes, panels, strict=True)):
+        fronts.append(pareto(_offers(curves, index)))
+        _draw_panel(one, curves, index, fronts[-1])
+        title_panel(one, panel.title, width_of(len(axes)))
+    label_panels(axes, x="time of an epoch (s)", y="GPU-hours of an epoch", columns=columns_of(len(axes)))
+    _scales(axes, [offer for index in range(len(panels)) for offer in _offers(curves, index)])
+    sheet.draw_without_rendering()
+    for one, front in zip(axes, fronts, strict=True):
+        _name_counts(one, front)
+    return save(
+        sheet, folder, NAME, title="Cost against time",
+        caption="GPU-hours = GPUs x time of a warm epoch / 3600; start-up, evaluation and queue are not in it. "
+                "Numbers: GPUs of the points that no other beats in both time and cost."
+                + (f" {curves.layout.left_out}." if curves.layout.left_out else ""),
+        alt=_alt(fronts, [panel.title for panel in panels]),
+    )  # fmt: skip
+
+
+def pareto(offers: Sequence[Offer]) -> list[Offer]:
+    """Those that no other beats or equals in both time and cost, fastest first."""
+    front: list[Offer] = []
+    for offer in sorted(offers):
+        if not front or offer.gpu_hours < front[-1].gpu_hours:
+            front.append(offer)
+    return front
+
+
+def _offers(curves: Curves, panel: int) -> list[Offer]:
+    return [
+        Offer(p.time_s.value, p.gpus * p.time_s.value / 3600, p.gpus, label)
+        for index, label in curves.layout.panels[panel].curves
+        for p in curves.series[index].timed
+        if p.time_s is not None
+    ]
+
+
+def _draw_panel(axes: Axes, curves: Curves, panel: int, front: Sequence[Offer]) -> None:
+    axes.plot([o.time_s for o in front], [o.gpu_hours for o in front], color=QUIET, lw=1.0, drawstyle="steps-post",
+              zorder=2)  # fmt: skip
+    offers = _offers(curves, panel)
+    for label, style in curves.styles.items():
+        mine = [o for o in offers if o.label == label]
+        if mine:
+            sns.scatterplot(
+                x=[o.time_s for o in mine], y=[o.gpu_hours for o in mine], color=style.color, marker=style.marker,
+                s=26, linewidth=0.4, ax=axes, zorder=3, legend=False,
+            )  # fmt: skip
+
+
+def _scales(axes: Sequence[Axes], offers: Sequence[Offer]) -> None:
+    """Time on a log scale where it spans more than a factor of three; cost from its least, since it varies little."""
+    times, costs = [o.time_s for o in offers], [o.gpu_hours for o in offers]
+    for one in axes:
+        if max(times) > 3 * min(times):
+            one.set_xscale("log")
+            one.set_xlim(min(times) / 1.5, max(times) * 1.25)
+            plain_log_ticks(one)
+        else:
+            one.set_xlim(0, max(times) * 1.1)
+        room = max(0.12 * (max(costs) - min(costs)), 0.02 * max(costs))
+        one.set_ylim(max(0.0, min(costs) - 1.6 * room), max(costs) + room)
+
+
+def plain_log_ticks(axes: Axes) -> None:
+    """1, 2, 5, 10 ... as plain numbers on a logarithmic x axis."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
+def _name_counts(axes: Axes, front: Sequence[Offer]) -> None:
+    """Write the GPU count at each point of the front, where it does not cover another."""
+    taken: list[Any] = []
+    for offer in front:
+        text = axes.annotate(
+            f"{offer.gpus:,}", (offer.time_s, offer.gpu_hours), xytext=(-2, -4), textcoords="offset points",
+            ha="right", va="top", fontsize=SMALL - 0.5, zorder=5,
+        )  # fmt: skip
+        box = text.get_window_extent()
+        if any(box.overlaps(other) for other in taken):
+            text.remove()
+        else:
+            taken.append(box)
+
+
+def _alt(fronts: Sequence[Sequence[Offer]], titles: Sequence[str]) -> str:
+    clauses = []
+    for front, title in list(zip(fronts, titles, strict=True))[:6]:
+        fast, cheap = front[0], front[-1]
+        where = f"{title}: " if title else ""
+        clauses.append(f"{where}fastest {_said(fast)}; cheapest {_said(cheap)}.")
+    return f"Scatter plot of GPU-hours against time of an epoch with the Pareto front. {' '.join(clauses)}"
+
+
+def _said(offer: Offer) -> str:
+    label = f" ({offer.label})" if offer.label else ""
+    return f"{counted(offer.gpus, 'GPU')}{label} with {number(offer.time_s)} s and {number(offer.gpu_hours)} GPU-hours"

@@ -1,0 +1,176 @@
+"""A scaling series as a curve: intervals, hollow and crossed marks, failures at the axis, published curves."""
+
+from collections import Counter
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
+from vit_sweep.outcome.result import Status
+from vit_sweep.report.figures.panels import Arrangement, Panel, arrange, series_traits
+from vit_sweep.report.figures.style import QUIET, CurveStyle, counted, curve_styles, gpu_axis
+
+FAILED = frozenset({Status.OOM, Status.FAILED, Status.CANCELLED})
+NOT_COMPARABLE = ("model", "data", "work", "epochs")
+"""Series that differ in these did not do the same work; they are never in one panel."""
+
+
+class Curves(NamedTuple):
+    """Series laid out over panels, and what is published beside them."""
+
+    series: Sequence[ScalingSeries]
+    layout: Arrangement
+    styles: dict[str, CurveStyle]
+    reference: Sequence[ScalingSeries]
+
+    @property
+    def gpus(self) -> list[int]:
+        """Every count that was run or is published."""
+        return sorted({p.gpus for s in (*self.series, *self.reference) for p in s.points})
+
+    def on(self, panel: Panel) -> list[tuple[ScalingSeries, CurveStyle]]:
+        """The series of a panel with their styles."""
+        return [(self.series[index], self.styles[label]) for index, label in panel.curves]
+
+
+def lay_out(series: Sequence[ScalingSeries], reference: Sequence[ScalingSeries]) -> Curves:
+    """Panels and styles for series; their own labels where one panel takes them all."""
+    layout = arrange(series_traits(series), apart=NOT_COMPARABLE)
+    labels = [one.label for one in series]
+    if len(layout.panels) == 1 and all(labels) and len(set(labels)) == len(labels) and len(series) > 1:
+        order = [index for index, _ in layout.panels[0].curves]
+        layout = layout._replace(
+            panels=(Panel("", tuple((i, labels[i]) for i in order)),), labels=tuple(labels[i] for i in order)
+        )
+    return Curves(series, layout, curve_styles(layout.labels), reference)
+
+
+def draw_series(axes: Axes, series: ScalingSeries, style: CurveStyle, quantity: str, *, shift: float = 1.0) -> None:
+    """Draw `quantity` (time_s, speedup, efficiency) of a series against GPUs.
+
+    `shift` moves the marks along the axis by a factor, so that intervals of several curves do not cover each other.
+    Oversubscribed points are hollow and off the line: their times say nothing about scaling.
+    """
+    sound = [p for p in series.points if not p.oversubscribed and value_of(p, quantity) is not None]
+    crowded = [p for p in series.points if p.oversubscribed and value_of(p, quantity) is not None]
+    for points, line, face in ((sound, style.dash, style.color), (crowded, "none", "white")):
+        if points:
+            axes.errorbar(
+                [p.gpus * shift for p in points], [_value(p, quantity) for p in points],
+                yerr=_whiskers([value_of(p, quantity) for p in points]), linestyle=line, color=style.color,
+                marker=style.marker, markerfacecolor=face, elinewidth=0.9, capthick=0.9, zorder=3,
+            )  # fmt: skip
+    if quantity == "time_s":
+        odd = [(a.run.gpus, median(a.run.epoch_s)) for a in series.apart if a.run.timed]
+        if odd:
+            axes.plot(*zip(*odd, strict=True), linestyle="none", marker="x", ms=4, mew=1.0, color=style.color, zorder=4)
+
+
+def draw_reference(axes: Axes, series: ScalingSeries, order: int, quantity: str) -> None:
+    """A published curve: dashed, grey, small marks."""
+    points = [p for p in series.points if value_of(p, quantity) is not None]
+    if points:
+        axes.plot(
+            [p.gpus for p in points], [_value(p, quantity) for p in points], linestyle=(0, (3, 2)), color="0.5",
+            marker="1234"[order % 4], ms=5, mew=0.9, lw=1.0, zorder=2,
+        )  # fmt: skip
+
+
+def draw_failures(axes: Axes, series: Sequence[tuple[ScalingSeries, CurveStyle]]) -> None:
+    """A crossed mark on the axis for every count that failed; several of one count stand above each other."""
+    at: Counter[int] = Counter()
+    for one, style in series:
+        for point in one.points:
+            if failed(point):
+                axes.plot(
+                    [point.gpus], [0.025 + 0.05 * at[point.gpus]], transform=axes.get_xaxis_transform(), marker="X",
+                    ms=5, mfc="white", mec=style.color, mew=0.9, linestyle="none", zorder=5,
+                )  # fmt: skip
+                at[point.gpus] += 1
+
+
+def legend(curves: Curves, quantity: str, *extra: Any) -> list[Any]:
+    """Handles: curves, what the special marks mean, published curves, and `extra`."""
+    handles: list[Any] = []
+    if len(curves.layout.labels) > 1:
+        handles += [
+            Line2D([], [], color=s.color, marker=s.marker, linestyle=s.dash, label=label)
+            for label, s in curves.styles.items()
+        ]
+    points = [p for s in curves.series for p in s.points]
+    handles += extra
+    if any(p.oversubscribed and value_of(p, quantity) for p in points):
+        text = "oversubscribed: not comparable"
+        handles.append(Line2D([], [], linestyle="none", marker="o", mfc="white", color=QUIET, label=text))
+    if quantity == "time_s" and any(a.run.timed for s in curves.series for a in s.apart):
+        handles.append(apart_handle())
+    if any(failed(p) for p in points):
+        text = f"no time: {failures_said(points)}"
+        handles.append(Line2D([], [], linestyle="none", marker="X", ms=5, mfc="white", mec=QUIET, label=text))
+    for order, one in enumerate(curves.reference):
+        if any(value_of(p, quantity) is not None for p in one.points):
+            text = f"published: {one.label}"
+            handles.append(
+                Line2D([], [], linestyle=(0, (3, 2)), color="0.5", marker="1234"[order % 4], ms=5, label=text)
+            )
+    return handles
+
+
+def apart_handle() -> Line2D:
+    """What the legend says of small crosses."""
+    return Line2D([], [], linestyle="none", marker="x", ms=4, mew=1.0, color=QUIET, label="run kept apart")
+
+
+def finish_gpu_axes(axes: Sequence[Axes], gpus: Sequence[int], width_in: float) -> None:
+    """One scale of GPU counts on all panels."""
+    for one in axes:
+        gpu_axis(one, gpus, width_in=width_in, label="")
+
+
+def failed(point: SeriesPoint) -> bool:
+    """Whether a count was tried and gave nothing."""
+    return not point.runs and any(run.status in FAILED for run in point.without)
+
+
+def failures_said(points: Sequence[SeriesPoint]) -> str:
+    """How many counts failed, by cause: `2 oom, 1 cancelled`."""
+    causes = Counter(
+        next(run.cause or run.status for run in p.without if run.status in FAILED) for p in points if failed(p)
+    )
+    return ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
+
+
+def intervals_said(estimates: Sequence[Estimate | None], *, what: str = "95 % intervals") -> str:
+    """One sentence on spread: what the bars are, how many runs are behind a point, where there is no bar."""
+    known = [e for e in estimates if e is not None and e.known]
+    single = [e for e in estimates if e is not None and not e.known]
+    if not known:
+        return "n=1: one run a point, so no interval." if single else ""
+    runs = sorted({e.n for e in known})
+    several = counted(runs[0], "run") if len(runs) == 1 else f"{runs[0]} to {runs[-1]} runs"
+    rest = f"; {counted(len(single), 'point')} with n=1 and no bar" if single else ""
+    return f"Bars: {what} over {several} a point{rest}."
+
+
+def value_of(point: SeriesPoint, quantity: str) -> Estimate | None:
+    """One of a point's estimates by its name."""
+    found: Estimate | None = getattr(point, quantity)
+    return found
+
+
+def _value(point: SeriesPoint, quantity: str) -> float:
+    found = value_of(point, quantity)
+    assert found is not None
+    return found.value
+
+
+def _whiskers(estimates: Sequence[Estimate | None]) -> list[list[float]] | None:
+    """Distances down and up; None where no point has an interval."""
+    if not any(e is not None and e.known for e in estimates):
+        return None
+    down = [max(0.0, e.value - e.low) if e and e.low is not None else 0.0 for e in estimates]
+    up = [max(0.0, e.high - e.value) if e and e.high is not None else 0.0 for e in estimates]
+    return [down, up]

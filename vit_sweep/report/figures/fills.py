@@ -1,0 +1,109 @@
+"""The parts of a step as stacked fills: colours far apart in lightness, each with its hatch."""
+
+from collections.abc import Sequence
+from statistics import median
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from vit_sweep.analysis.series.series import Estimate
+from vit_sweep.runs.run import Run, StepParts
+
+
+class Fill(NamedTuple):
+    """One part of a bar."""
+
+    name: str
+    color: str
+    hatch: str
+    fields: tuple[str, ...]
+    """Of `StepParts`, added up."""
+
+
+FILLS = (
+    Fill("compute", "#0173b2", "", ("forward", "backward", "optimizer")),
+    Fill("communication", "#f7cd7c", "////", ("communication",)),
+    Fill("waiting for slow ranks", "#b24c00", "....", ("straggler_wait",)),
+    Fill("data wait and copy", "#bfe3f5", "xxxx", ("data_wait", "copy")),
+    Fill("other", "#5c5c5c", "\\\\\\\\", ("other",)),
+)
+"""From the bottom of a bar upwards; neighbours differ in lightness by 30 or more of 100."""
+UNTOLD = Fill("not told apart", "#ffffff", "", ())
+
+
+class Bar(NamedTuple):
+    """One bar: seconds of an epoch."""
+
+    label: str
+    time_s: Estimate | None
+    parts: dict[str, float] | None
+    """Seconds of an epoch by fill; None where no run was measured in parts."""
+
+
+def parts_of(runs: Sequence[Run]) -> dict[str, float] | None:
+    """Seconds of an epoch by fill: the median over runs of a step's part, times the steps of an epoch.
+
+    None where no run has parts or the number of its steps is not known.
+    """
+    found = [(run.parts, steps) for run in runs if run.parts is not None and (steps := _steps(run)) is not None]
+    if not found:
+        return None
+    return {fill.name: median(_sum(parts, fill) * steps / 1000 for parts, steps in found) for fill in FILLS}
+
+
+def draw_bars(axes: Axes, bars: Sequence[Bar], *, share: bool = False) -> None:
+    """Stacked bars, one a label; the epoch's own time as a mark with its interval. `share`: parts of 100 %."""
+    told = [(x, bar.parts) for x, bar in enumerate(bars) if bar.parts is not None]
+    bottoms = dict.fromkeys((x for x, _ in told), 0.0)
+    for fill in FILLS:
+        boxes = [
+            (x, parts[fill.name] / (sum(parts.values()) if share else 1.0)) for x, parts in told if parts[fill.name]
+        ]
+        _boxes(axes, boxes, [bottoms[x] for x, _ in boxes], fill)
+        for x, height in boxes:
+            bottoms[x] += height
+    if not share:
+        whole = [(x, bar.time_s.value) for x, bar in enumerate(bars) if bar.parts is None and bar.time_s]
+        _boxes(axes, whole, [0.0] * len(whole), UNTOLD)
+        for x, bar in enumerate(bars):
+            if bar.time_s is not None:
+                axes.errorbar([x], [bar.time_s.value], yerr=_reach(bar.time_s), color="0.05", marker="D", ms=3,
+                              mfc="white", mew=0.8, elinewidth=0.9, zorder=5)  # fmt: skip
+    axes.set_xticks(range(len(bars)), [bar.label for bar in bars])
+    # Few bars do not grow to fill the panel.
+    middle, half = (len(bars) - 1) / 2, max(len(bars), 4) / 2 + 0.1
+    axes.set_xlim(middle - half, middle + half)
+    axes.grid(visible=False, axis="x")
+
+
+def fill_handles(bars: Sequence[Bar]) -> list[Patch]:
+    """Of the fills that are drawn, top of the bar last."""
+    used = [f for f in FILLS if any(bar.parts and bar.parts[f.name] > 0 for bar in bars)]
+    if any(bar.parts is None and bar.time_s for bar in bars):
+        used.append(UNTOLD)
+    return [Patch(facecolor=f.color, hatch=f.hatch, edgecolor="0.15", lw=0.4, label=f.name) for f in used]
+
+
+def _boxes(axes: Axes, boxes: Sequence[tuple[int, float]], bottoms: Sequence[float], fill: Fill) -> None:
+    if boxes:
+        axes.bar([x for x, _ in boxes], [height for _, height in boxes], bottom=bottoms, width=0.74, color=fill.color,
+                 hatch=fill.hatch, edgecolor="0.15", lw=0.4, zorder=3)  # fmt: skip
+
+
+def _reach(estimate: Estimate) -> list[list[float]] | None:
+    if estimate.low is None or estimate.high is None:
+        return None
+    return [[max(0.0, estimate.value - estimate.low)], [max(0.0, estimate.high - estimate.value)]]
+
+
+def _steps(run: Run) -> float | None:
+    """Optimizer steps of an epoch."""
+    batch = run.global_batch
+    images = run.images if run.images is not None else run.work
+    return None if not batch or not images else max(1, -(-images // batch))
+
+
+def _sum(parts: StepParts, fill: Fill) -> float:
+    """A negative rest of rounding is nothing."""
+    return max(0.0, sum(getattr(parts, name) or 0.0 for name in fill.fields))

@@ -1,0 +1,143 @@
+"""Memory of a GPU: measured against batch, and measured against predicted. An edge."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from vit_sweep.outcome.result import Status
+from vit_sweep.report.figures.panels import Arrangement, arrange, run_traits
+from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.sheets import sheet_of
+from vit_sweep.report.figures.style import QUIET, CurveStyle, counted, curve_styles, gpu_axis, number
+from vit_sweep.runs.run import Run
+
+NAME = "memory"
+_GIB = 1024.0
+_BAND = 0.1
+"""Part by which a prediction may be wrong and still be called good; the band of the figure."""
+
+
+def draw_memory(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+    """Draw the most memory reserved on a GPU against the micro batch, and against its prediction where there is one."""
+    measured = [run for run in runs if run.memory_mib and run.micro_batch]
+    if not measured:
+        return Skipped(name=NAME, reason="no run has measured the memory of a GPU")
+    full = [run for run in runs if run.status is Status.OOM and run.micro_batch]
+    known = [*measured, *full]
+    both = [run for run in measured if run.memory_predicted_mib]
+    traits = [
+        {k: v for k, v in run_traits(run).items() if k not in ("gpus", "batch", "nodes", "work", "accum", "epochs")}
+        for run in known
+    ]
+    layout = arrange(traits, most=8)
+    if len(layout.panels) > 1:
+        layout = arrange([{"engine": t.get("engine", ""), "model": t.get("model", "")} for t in traits], most=8)
+    labels = _labels(layout, len(known))
+    styles = curve_styles(list(dict.fromkeys(labels)))
+    handles = _legend(styles, full=bool(full), both=bool(both))
+    sheet, axes = sheet_of(2 if both else 1, handles, share_x=False, share_y="none")
+    _against_batch(axes[0], known, labels, styles)
+    if both:
+        _against_prediction(axes[1], measured, labels, styles)
+    errors = [run.memory_mib / run.memory_predicted_mib - 1 for run in both
+              if run.memory_mib and run.memory_predicted_mib]  # fmt: skip
+    return save(
+        sheet, folder, NAME, title="Memory of a GPU",
+        caption="Most memory reserved on a GPU." + _full_said(full) + _band_said(errors),
+        alt=_alt(measured, full, errors),
+    )  # fmt: skip
+
+
+def _labels(layout: Arrangement, many: int) -> list[str]:
+    found = [""] * many
+    for panel in layout.panels:
+        for index, label in panel.curves:
+            found[index] = ", ".join(part for part in (panel.title, label) if part)
+    return found
+
+
+def _against_batch(axes: Axes, runs: Sequence[Run], labels: Sequence[str], styles: dict[str, CurveStyle]) -> None:
+    measured = [(run.micro_batch or 0, run.memory_mib / _GIB, label)
+                for run, label in zip(runs, labels, strict=True) if run.memory_mib]  # fmt: skip
+    top = max(y for _, y, _ in measured)
+    for label, style in styles.items():
+        mine = [(x, y) for x, y, of in measured if of == label]
+        if mine:
+            sns.lineplot(x=[x for x, _ in mine], y=[y for _, y in mine], color=style.color, marker=style.marker,
+                         linestyle=style.dash, estimator="median", errorbar=("pi", 100), err_style="bars", ax=axes,
+                         markeredgewidth=0.4, legend=False)  # fmt: skip
+    failed = sorted({(run.micro_batch or 0, label) for run, label in zip(runs, labels, strict=True)
+                     if run.status is Status.OOM})  # fmt: skip
+    for order, (x, label) in enumerate(failed):
+        axes.plot([x], [0.985 - 0.05 * (order % 3)], transform=axes.get_xaxis_transform(), marker="X", ms=5,
+                  mfc="white",
+                  mec=styles[label].color, mew=0.9, linestyle="none", zorder=5)  # fmt: skip
+    axes.set_ylim(0, top * 1.18)
+    gpu_axis(axes, sorted({x for x, _, _ in measured} | {x for x, _ in failed}), label="images per GPU and micro step")
+    axes.set_ylabel("memory of a GPU (GiB)")
+
+
+def _against_prediction(axes: Axes, runs: Sequence[Run], labels: Sequence[str], styles: dict[str, CurveStyle]) -> None:
+    points = [(run.memory_predicted_mib / _GIB, run.memory_mib / _GIB, label)
+              for run, label in zip(runs, labels[: len(runs)], strict=True)
+              if run.memory_mib and run.memory_predicted_mib]  # fmt: skip
+    top = 1.08 * max(max(x, y) for x, y, _ in points)
+    axes.fill_between([0, top], [0, (1 - _BAND) * top], [0, (1 + _BAND) * top], color="0.9", lw=0, zorder=0)
+    axes.plot([0, top], [0, top], color=QUIET, linestyle="--", lw=1.0, zorder=1)
+    for label, style in styles.items():
+        mine = [(x, y) for x, y, of in points if of == label]
+        if mine:
+            sns.scatterplot(x=[x for x, _ in mine], y=[y for _, y in mine], color=style.color, marker=style.marker,
+                            s=22,
+                            linewidth=0.4, ax=axes, zorder=3, legend=False)  # fmt: skip
+    axes.set(xlim=(0, top), ylim=(0, top), xlabel="predicted (GiB)", ylabel="measured (GiB)")
+    axes.set_aspect("equal", adjustable="box")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+
+
+def _legend(styles: dict[str, CurveStyle], *, full: bool, both: bool) -> list[Any]:
+    handles: list[Any] = [
+        Line2D([], [], color=s.color, marker=s.marker, linestyle=s.dash, label=label)
+        for label, s in styles.items()
+        if len(styles) > 1
+    ]
+    if both:
+        handles.append(Line2D([], [], color=QUIET, linestyle="--", lw=1.0, label="measured = predicted"))
+    if full:
+        text = "did not fit"
+        handles.append(Line2D([], [], linestyle="none", marker="X", ms=5, mfc="white", mec=QUIET, label=text))
+    return handles
+
+
+def _full_said(full: Sequence[Run]) -> str:
+    if not full:
+        return ""
+    batches = ", ".join(f"{batch:,}" for batch in sorted({run.micro_batch or 0 for run in full}))
+    return f" Out of memory: {counted(len(full), 'run')}, at {batches} images per GPU."
+
+
+def _band_said(errors: Sequence[float]) -> str:
+    if not errors:
+        return " No prediction is known."
+    return f" Band: prediction {100 * _BAND:.0f} % off. {_errors_said(errors)}"
+
+
+def _errors_said(errors: Sequence[float]) -> str:
+    low, high = 100 * min(errors), 100 * max(errors)
+    return f"Measured against predicted: {low:+.0f} % to {high:+.0f} % over {counted(len(errors), 'run')}."
+
+
+def _alt(measured: Sequence[Run], full: Sequence[Run], errors: Sequence[float]) -> str:
+    least, most = (pick(measured, key=lambda run: run.memory_mib or 0.0) for pick in (min, max))
+    said = "; ".join(
+        f"{number((run.memory_mib or 0.0) / _GIB)} GiB at {run.micro_batch} images per GPU" for run in (least, most)
+    )
+    kind = "Line chart of measured GPU memory against batch"
+    kind += ", and scatter plot against the prediction" if errors else ""
+    return f"{kind}. {said}.{_full_said(full)} {_errors_said(errors) if errors else ''}".strip()

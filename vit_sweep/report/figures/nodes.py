@@ -1,0 +1,106 @@
+"""One node and several: time of an epoch by GPUs and nodes (figure 14 of the paper). An edge."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
+from vit_sweep.report.figures.curves import intervals_said
+from vit_sweep.report.figures.panels import MOST_PANELS, without_placement
+from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.style import SMALL, counted, number, value_axis
+
+NODE_FILLS = (
+    ("#0173b2", ""), ("#f7cd7c", "////"), ("#b24c00", "...."), ("#bfe3f5", "xxxx"), ("#5c5c5c", "\\\\\\\\"),
+    ("#fffffe", "++"),
+)  # fmt: skip
+
+
+def draw_nodes(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
+    """Draw the time of an epoch by GPUs and nodes as bars side by side."""
+    name = "nodes_time"
+    timed = [s for s in series if any(p.nodes for p in s.timed)]
+    if not any((p.nodes or 1) > 1 for s in timed for p in s.timed):
+        return Skipped(name=name, reason="no timed run was on more than one node")
+    groups = without_placement(timed)
+    titled = [(title, _by_nodes(members)) for title, members in groups.items()][:MOST_PANELS]
+    nodes = sorted({count for _, found in titled for (_, count) in found})
+    handles = [
+        Patch(facecolor=_fill_of(n)[0], hatch=_fill_of(n)[1], edgecolor="0.15", lw=0.4, label=counted(n, "node"))
+        for n in nodes
+    ]
+    sheet, axes = sheet_of(len(titled), handles, share_x=False, share_y="none", wide=True)
+    for one, (title, found) in zip(axes, titled, strict=True):
+        _draw_node_bars(one, found)
+        title_panel(one, title, width_of(len(titled)))
+    label_panels(axes, x="GPUs", y="time of an epoch (s)", columns=columns_of(len(titled)))
+    left = len(groups) - len(titled)
+    return save(
+        sheet, folder, name, title="One node and several",
+        caption="Median time of a warm epoch. Per cent: against the fewest nodes with the same number of GPUs. "
+                + intervals_said([p.time_s for _, found in titled for p in found.values()])
+                + (f" {counted(left, 'further panel')} not drawn for want of room." if left else ""),
+        alt=f"Bars of the time of an epoch by GPUs and nodes. {_nodes_told(titled)}",
+    )  # fmt: skip
+
+
+def _by_nodes(members: Sequence[ScalingSeries]) -> dict[tuple[int, int], SeriesPoint]:
+    """Timed points by GPUs and nodes."""
+    return {(p.gpus, p.nodes): p for s in members for p in s.timed if p.nodes}
+
+
+def _draw_node_bars(axes: Axes, found: dict[tuple[int, int], SeriesPoint]) -> None:
+    """Bars of one GPU count side by side, with the difference to the one of fewest nodes in per cent."""
+    gpus = sorted({g for g, _ in found})
+    widest = max(sum(g == one for g, _ in found) for one in gpus)
+    width = 0.84 / widest
+    for x, count in enumerate(gpus):
+        mine = sorted(n for g, n in found if g == count)
+        first = found[count, mine[0]].time_s
+        for order, nodes in enumerate(mine):
+            time = found[count, nodes].time_s
+            assert time is not None
+            at = x + (order - (len(mine) - 1) / 2) * width
+            fill = _fill_of(nodes)
+            axes.bar(
+                [at], [time.value], width=0.94 * width, color=fill[0], hatch=fill[1], edgecolor="0.15", lw=0.4, zorder=3
+            )
+            top = time.value
+            if time.low is not None and time.high is not None:
+                axes.errorbar([at], [time.value], yerr=[[time.value - time.low], [time.high - time.value]],
+                              color="0.05", elinewidth=0.9, linestyle="none", zorder=5)  # fmt: skip
+                top = time.high
+            if order and first:
+                axes.annotate(_change(time.value / first.value), (at, top), xytext=(0, 2.5), ha="center",
+                              textcoords="offset points", va="bottom", fontsize=SMALL - 1)  # fmt: skip
+    axes.set_xticks(range(len(gpus)), [f"{count:,}" for count in gpus])
+    axes.grid(visible=False, axis="x")
+    axes.set_xlim(-0.6, len(gpus) - 0.4)
+    value_axis(axes, [p.time_s.high or p.time_s.value for p in found.values() if p.time_s], log=False)
+
+
+def _change(ratio: float) -> str:
+    """In per cent, with its sign; nothing has none."""
+    text = f"{100 * (ratio - 1):+.0f} %"
+    return "0 %" if text in ("+0 %", "-0 %") else text
+
+
+def _fill_of(nodes: int) -> tuple[str, str]:
+    """A fill for a count of nodes: doublings alternate between dark and light."""
+    step = max(0, nodes - 1).bit_length()
+    return NODE_FILLS[step % len(NODE_FILLS)]
+
+
+def _nodes_told(titled: Sequence[tuple[str, dict[tuple[int, int], SeriesPoint]]]) -> str:
+    clauses = []
+    for title, found in titled[:4]:
+        said = "; ".join(
+            f"{counted(gpus, 'GPU')} on {counted(nodes, 'node')} {number(p.time_s.value)} s"
+            for (gpus, nodes), p in sorted(found.items())
+            if p.time_s and gpus > 1
+        )
+        clauses.append(f"{title + ': ' if title else ''}{said}.")
+    return " ".join(clauses)

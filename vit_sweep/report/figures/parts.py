@@ -1,0 +1,177 @@
+"""Where the time of an epoch goes: stacked bars by GPUs and by batch (figures 4 to 6, 8, 9, 16, 17). An edge."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.point import Scaling
+from vit_sweep.report.figures.curves import intervals_said
+from vit_sweep.report.figures.fills import Bar, draw_bars, fill_handles, parts_of
+from vit_sweep.report.figures.panels import arrange, said, series_traits
+from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.style import counted, number, value_axis
+from vit_sweep.report.figures.times import no_time
+
+_FEW = 4
+"""Panels that have room for a second row with shares."""
+
+
+def draw_parts(scaling: Scaling, series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
+    """Draw a panel for each series: seconds of an epoch by part, and the shares below where few panels leave room.
+
+    Many strong series get shares only, since a long first bar would hide the rest; their seconds are in the other
+    figures.
+    """
+    name = f"{scaling.value}_parts"
+    told = [s for s in series if any(bar.parts for bar in _bars(s))]
+    if not told:
+        reason = no_time(scaling, series) or f"no run of {scaling.value} scaling was measured in parts of a step"
+        return Skipped(name=name, reason=reason)
+    layout = arrange(series_traits(told), most=1)
+    if len(told) > 1 and all(s.label for s in told) and len({s.label for s in told}) == len(told):
+        titled = [(told[i].label, _bars(told[i])) for panel in layout.panels for i, _ in panel.curves]
+    else:
+        titled = [(panel.title, _bars(told[panel.curves[0][0]])) for panel in layout.panels]
+    return _draw(
+        titled, folder, name, x="GPUs", left_out=layout.left_out, shares_only=scaling is Scaling.STRONG,
+        title=f"{scaling.value.capitalize()} scaling: where the time of an epoch goes", noun="GPU",
+    )  # fmt: skip
+
+
+def draw_batches(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
+    """Draw a panel for each GPU count: time of an epoch by batch, in parts where they are known."""
+    name = "batch_time"
+    traits = series_traits(series)
+    groups: dict[str, list[int]] = {}
+    telling = sorted({n for t in traits for n in t if n not in ("batch", "accum")})
+    differ = [n for n in telling if len({t.get(n, "") for t in traits}) > 1]
+    for index, trait in enumerate(traits):
+        groups.setdefault(said(trait, differ), []).append(index)
+    titled: list[tuple[str, list[Bar]]] = []
+    for group, members in groups.items():
+        names = [n for n in ("batch", "accum") if len({traits[i][n] for i in members}) > 1]
+        for gpus in sorted({p.gpus for i in members for p in series[i].points}):
+            bars = [
+                Bar(_short_batch(traits[i], names), p.time_s, parts_of(p.runs))
+                for i in sorted(members, key=lambda i: (series[i].key.batch or 0, series[i].key.accum or 0))
+                for p in series[i].points if p.gpus == gpus and p.time_s and not p.oversubscribed
+            ]  # fmt: skip
+            if len(bars) > 1:
+                titled.append((", ".join(x for x in (group, counted(gpus, "GPU")) if x), bars))
+    if not titled:
+        return Skipped(name=name, reason="no two batch sizes were timed on the same GPU count, all else equal")
+    most = 12
+    left = f"{counted(len(titled) - most, 'further panel')} not drawn for want of room" if len(titled) > most else ""
+    return _draw(
+        titled[:most], folder, name, x=_batch_axis(series), left_out=left, shares_only=False, noun="batch",
+        title="Time of an epoch by batch",
+    )  # fmt: skip
+
+
+def _draw(
+    titled: Sequence[tuple[str, list[Bar]]], folder: Path, name: str, *, x: str, left_out: str, shares_only: bool,
+    title: str, noun: str,
+) -> Figure:  # fmt: skip
+    bars = [bar for _, some in titled for bar in some]
+    few = len(titled) <= _FEW
+    known = any(bar.parts for bar in bars)
+    kinds = ([False, True] if few else [shares_only]) if known and noun == "GPU" else [False]
+    mark = Line2D([], [], color="0.05", marker="D", ms=3, mfc="white", linestyle="none", label="measured epoch")
+    handles = [*fill_handles(bars), *([] if kinds == [True] else [mark])]
+    columns = len(titled) if len(kinds) == 2 else columns_of(len(titled))
+    alike = _alike(titled)
+    sheet, axes = sheet_of(
+        len(titled), handles, rows_each=len(kinds), share_x=False, share_y="row" if alike else "none",
+        height_in=1.75 if len(kinds) == 2 else 0.0, columns=columns,
+    )  # fmt: skip
+    for kind, share in enumerate(kinds):
+        mine = axes[kind :: len(kinds)]
+        for one, (label, some) in zip(mine, titled, strict=True):
+            draw_bars(one, some, share=share)
+            if kind == 0:
+                title_panel(one, label, width_of(len(titled)))
+        for one in mine:
+            if share:
+                one.set_ylim(0, 1)
+                one.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        if not share:
+            scales = [bars] * len(mine) if alike else [some for _, some in titled]
+            for one, some in zip(mine, scales, strict=True):
+                value_axis(one, [_height(bar) for bar in some], log=False)
+        last = kind == len(kinds) - 1
+        label_panels(
+            mine, x=x if last else "", y="share of a step" if share else "time of an epoch (s)", columns=columns
+        )
+        for one in mine:
+            one.tick_params(labelbottom=True)
+    parts = [
+        "Medians over runs of a step's parts, times the steps of an epoch." if known else "",
+        "Shares of a step, in per cent." if kinds == [True] else "",
+        intervals_said([bar.time_s for bar in bars]) if False in kinds else "",
+        "White bars: the run was not measured in parts." if any(b.parts is None and b.time_s for b in bars) else "",
+        "No communication where the engine hides it in other phases (ZeRO 1 to 3)."
+        if any(b.parts is not None and not b.parts["communication"] for b in bars) and known else "",
+        f"{left_out}." if left_out else "",
+    ]  # fmt: skip
+    return save(sheet, folder, name, title=title, caption=" ".join(p for p in parts if p), alt=_alt(titled, noun))
+
+
+def _bars(series: ScalingSeries) -> list[Bar]:
+    return [
+        Bar(f"{p.gpus:,}", p.time_s, parts_of([run for run in p.runs if not run.oversubscribed]))
+        for p in series.points
+        if p.time_s and not p.oversubscribed
+    ]
+
+
+def _height(bar: Bar) -> float:
+    time = (bar.time_s.high or bar.time_s.value) if bar.time_s else 0.0
+    return max(time, sum(bar.parts.values()) if bar.parts else 0.0)
+
+
+def _alike(titled: Sequence[tuple[str, list[Bar]]]) -> bool:
+    """Whether one scale shows all panels."""
+    tops = [max((_height(bar) for bar in bars), default=0.0) for _, bars in titled]
+    return min(tops) > 0 and max(tops) <= 3 * min(tops)
+
+
+def _alt(titled: Sequence[tuple[str, list[Bar]]], noun: str, *, most: int = 6) -> str:
+    clauses = []
+    for label, bars in titled[:most]:
+        ends = [bars[0], bars[-1]] if len(bars) > 1 else bars[:1]
+        said_bars = "; ".join(f"{_noun(bar.label, noun)}: {_said(bar)}" for bar in ends)
+        clauses.append(f"{label + ': ' if label else ''}{said_bars}.")
+    more = f" And {counted(len(titled) - most, 'further panel')}." if len(titled) > most else ""
+    return f"Stacked bars of the time of an epoch, {counted(len(titled), 'panel')}. {' '.join(clauses)}{more}"
+
+
+def _noun(label: str, noun: str) -> str:
+    return f"{label} GPU{'' if label == '1' else 's'}" if noun == "GPU" else f"{noun} {label}".replace("\n", " ")
+
+
+def _said(bar: Bar) -> str:
+    time = f"{number(bar.time_s.value)} s" if bar.time_s else "no time"
+    if not bar.parts or not sum(bar.parts.values()):
+        return time
+    whole = sum(bar.parts.values())
+    shares = [f"{name} {100 * part / whole:.0f} %" for name, part in bar.parts.items() if part / whole >= 0.005]
+    return f"{time} ({', '.join(shares)})"
+
+
+def _short_batch(traits: dict[str, str], names: Sequence[str]) -> str:
+    """Of the axis: the batch, with the accumulation below it where that differs too."""
+    if names == ["accum"]:
+        return traits["accum"]
+    return traits["batch"] + (f"\nx {traits['accum']}" if "accum" in names else "")
+
+
+def _batch_axis(series: Sequence[ScalingSeries]) -> str:
+    per = {s.key.batch_per for s in series}
+    batches = {s.key.batch for s in series}
+    if len(batches) == 1:
+        return "micro steps per step"
+    return {frozenset({"gpu"}): "batch per GPU", frozenset({"global"}): "global batch"}.get(frozenset(per), "batch")

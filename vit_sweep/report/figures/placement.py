@@ -1,0 +1,129 @@
+"""Packed against spread, paired (figure 15 of the paper). An edge."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from vit_sweep.analysis.series.bootstrap import ratio_of
+from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
+from vit_sweep.report.figures.curves import apart_handle, draw_series, intervals_said
+from vit_sweep.report.figures.panels import without_placement
+from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.sheets import sheet_of
+from vit_sweep.report.figures.style import (
+    MARKERS,
+    MOST_STYLES,
+    QUIET,
+    CurveStyle,
+    counted,
+    curve_styles,
+    gpu_axis,
+    number,
+    value_axis,
+)
+
+_SPREAD_DASH: Any = (0, (4, 1.5))
+Pair = tuple[SeriesPoint, SeriesPoint]
+
+
+def draw_placement(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
+    """Draw packed against spread: times as curves where few enough, and their ratio at each count."""
+    name = "placement"
+    found = [
+        (title, members, pairs) for title, members in without_placement(series).items() if (pairs := _pairs(members))
+    ]
+    if not found:
+        return Skipped(name=name, reason="no count of two GPUs or more was timed both packed and spread")
+    shown = found[:MOST_STYLES]
+    curves = len(shown) <= MOST_STYLES // 2
+    styles = list(curve_styles([title for title, _, _ in shown]).values())
+    if curves:
+        # Circles and squares tell packed from spread on the left.
+        styles = [CurveStyle(style.color, MARKERS[2 + order], "-") for order, style in enumerate(styles)]
+    handles = [
+        Line2D([], [], color=style.color, marker=style.marker, linestyle=style.dash, label=title)
+        for (title, _, _), style in zip(shown, styles, strict=True)
+        if title
+    ]
+    if curves:
+        handles += [
+            Line2D([], [], color=QUIET, linestyle=dash, marker=mark, label=placement)  # type: ignore[arg-type]
+            for placement, dash, mark in (("packed", "-", "o"), ("spread", _SPREAD_DASH, "s"))
+        ]
+        if any(a.run.timed for _, members, _ in shown for one in members for a in one.apart):
+            handles.append(apart_handle())
+    sheet, axes = sheet_of(2 if curves else 1, handles, share_x=False, share_y="none")
+    gpus = sorted({p.gpus for _, _, pairs in shown for p, _ in pairs})
+    if curves:
+        _draw_times(axes[0], [members for _, members, _ in shown], styles)
+    _draw_ratios(axes[-1], [pairs for _, _, pairs in shown], styles, gpus)
+    ratios = [ratio(pair) for _, _, pairs in shown for pair in pairs]
+    left = len(found) - len(shown)
+    return save(
+        sheet, folder, name, title="Packed against spread",
+        caption="Time spread over time packed: above 1 the spread run is slower. "
+                + intervals_said(ratios)
+                + (f" {counted(left, 'further pair')} of curves not drawn for want of room." if left else ""),
+        alt=f"Chart of packed against spread runs. {_ratios_told([(title, pairs) for title, _, pairs in shown])}",
+    )  # fmt: skip
+
+
+def ratio(pair: Pair) -> Estimate:
+    """Time spread / time packed, with the interval of the tables."""
+    packed, spread = pair
+    return ratio_of([run.epoch_s for run in spread.runs], [run.epoch_s for run in packed.runs])
+
+
+def _pairs(members: Sequence[ScalingSeries]) -> list[Pair]:
+    """Points timed both ways. One GPU has no placement: there both are the same run, and no pair."""
+    by_placement = {s.key.placement: {p.gpus: p for p in s.timed} for s in members}
+    packed, spread = by_placement.get("packed", {}), by_placement.get("spread", {})
+    return [
+        (packed[gpus], spread[gpus])
+        for gpus in sorted(packed.keys() & spread.keys())
+        if not {run.run_id for run in packed[gpus].runs} & {run.run_id for run in spread[gpus].runs}
+    ]
+
+
+def _draw_times(axes: Axes, groups: Sequence[Sequence[ScalingSeries]], styles: Sequence[CurveStyle]) -> None:
+    points = []
+    for members, style in zip(groups, styles, strict=True):
+        for one in members:
+            if one.key.placement in ("packed", "spread"):
+                packed = one.key.placement == "packed"
+                look = CurveStyle(style.color, "o" if packed else "s", "-" if packed else _SPREAD_DASH)
+                draw_series(axes, one, look, "time_s")
+                points += [p for p in one.points if p.time_s]
+    gpu_axis(axes, [p.gpus for p in points], width_in=2.6)
+    value_axis(axes, [p.time_s.value for p in points if p.time_s], log=True)
+    axes.set_ylabel("time of an epoch (s)")
+
+
+def _draw_ratios(
+    axes: Axes, groups: Sequence[Sequence[Pair]], styles: Sequence[CurveStyle], gpus: Sequence[int]
+) -> None:
+    ends = [1.0]
+    axes.axhline(1.0, color=QUIET, linestyle="--", lw=1.0, zorder=1.5)
+    for order, (pairs, style) in enumerate(zip(groups, styles, strict=True)):
+        found = [ratio(pair) for pair in pairs]
+        shift = 2 ** (0.06 * (order - (len(groups) - 1) / 2))
+        reach = [[e.value - (e.low or e.value) for e in found], [(e.high or e.value) - e.value for e in found]]
+        axes.errorbar(
+            [p.gpus * shift for p, _ in pairs], [e.value for e in found], yerr=reach if any(map(sum, reach)) else None,
+            color=style.color, marker=style.marker, linestyle=style.dash, elinewidth=0.9, zorder=3,
+        )  # fmt: skip
+        ends += [end for e in found for end in (e.value, e.low, e.high) if end is not None]
+    gpu_axis(axes, gpus, width_in=2.6)
+    room = max(0.02, 0.1 * (max(ends) - min(ends)))
+    axes.set(ylim=(min(ends) - room, max(ends) + room), ylabel="time spread / time packed")
+
+
+def _ratios_told(groups: Sequence[tuple[str, Sequence[Pair]]]) -> str:
+    clauses = []
+    for title, pairs in groups:
+        said = ", ".join(f"{number(ratio(pair).value)} on {counted(pair[0].gpus, 'GPU')}" for pair in pairs)
+        clauses.append(f"{title + ': ' if title else ''}time spread over time packed {said}.")
+    return " ".join(clauses)

@@ -1,0 +1,110 @@
+"""Who is slow: the median step of every rank of every run, as a heat map. An edge."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import numpy.typing as npt
+import seaborn as sns
+
+from vit_sweep.report.figures.panels import run_traits, said, tell
+from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.sheets import sheet_of
+from vit_sweep.report.figures.style import SMALL, counted, number
+from vit_sweep.runs.run import Run
+
+NAME = "ranks"
+MOST_ROWS = 24
+_MOST_TO_PRINT = 16
+"""Ranks whose numbers have room in their fields."""
+
+
+def draw_ranks(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+    """Draw how much slower than its run's median rank each rank is, in per cent; the most uneven runs if many."""
+    found = [(run, times) for run in runs if (times := _times(run)) and len(times) > 1 and min(times) > 0]
+    if not found:
+        return Skipped(name=NAME, reason="no run of more than one rank has times of single ranks")
+    uneven = sorted(found, key=lambda pair: _worst(pair[1]), reverse=True)[:MOST_ROWS]
+    kept = sorted(uneven, key=lambda pair: (len(pair[1]), pair[0].run_id))
+    most = max(len(times) for _, times in kept)
+    table = np.full((len(kept), most), np.nan)
+    for row, (_, times) in enumerate(kept):
+        table[row, : len(times)] = _slower(times)
+    height = max(1.6, 0.17 * len(kept) + 0.75)
+    sheet, (axes,) = sheet_of(1, [], height_in=height, wide=True)
+    worst = max(_worst(times) for _, times in kept)
+    sns.heatmap(
+        table, ax=axes, cmap=sns.color_palette("rocket_r", as_cmap=True), vmin=min(0.0, float(np.nanmin(table))),
+        vmax=max(5.0, worst), mask=np.isnan(table), linewidths=0.4, linecolor="white",
+        annot=_printed(table) if most <= _MOST_TO_PRINT else False, fmt="", annot_kws={"fontsize": SMALL - 1},
+        cbar_kws={"label": "slower than the median rank (%)", "pad": 0.015, "aspect": 30, "shrink": 0.95},
+    )  # fmt: skip
+    step = max(1, most // 16)
+    axes.set_xticks([x + 0.5 for x in range(0, most, step)], [str(x) for x in range(0, most, step)], rotation=0)
+    axes.set_yticks([y + 0.5 for y in range(len(kept))], _names([run for run, _ in kept]), rotation=0)
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.set_xlabel("rank")
+    _draw_nodes(axes, kept)
+    left = len(found) - len(kept)
+    only_steps = any(not run.compute_ms_by_rank for run, _ in kept)
+    return save(
+        sheet, folder, NAME, title="Step time of every rank",
+        caption="Median step of each rank without communication, against the median rank of its run"
+                + (" (with it where the run knows no better: waiting ranks then look slow)" if only_steps else "")
+                + ". Dark lines: borders of nodes."
+                + (f" The {len(kept)} most uneven of {len(found)} runs." if left else ""),
+        alt=f"Heat map of step times, {counted(len(kept), 'run')} by up to {most} ranks. {_told(kept)}",
+    )  # fmt: skip
+
+
+def _times(run: Run) -> tuple[float, ...]:
+    return run.compute_ms_by_rank or run.step_ms_by_rank
+
+
+def _slower(times: Sequence[float]) -> list[float]:
+    usual = median(times)
+    return [100 * (time / usual - 1) for time in times]
+
+
+def _worst(times: Sequence[float]) -> float:
+    return max(_slower(times))
+
+
+def _names(runs: Sequence[Run]) -> list[str]:
+    """What tells each run from the others, its GPUs in any case."""
+    traits = [_traits(run) for run in runs]
+    names = ["gpus", *(name for name in tell(traits) if name != "gpus")]
+    return [said(trait, names) for trait in traits]
+
+
+def _traits(run: Run) -> dict[str, str]:
+    modes = sorted({curve.scaling.value for curve in run.curves})
+    own = {"scaling": " and ".join(modes), "work": ""}
+    return run_traits(run) | own | ({} if run.seed is None else {"seed": str(run.seed)})
+
+
+def _printed(table: npt.NDArray[np.float64]) -> list[list[str]]:
+    """Whole per cent, and a nought without a sign."""
+    return [[f"{value:.0f}".replace("-0", "0") if np.isfinite(value) else "" for value in row] for row in table]
+
+
+def _draw_nodes(axes: object, kept: Sequence[tuple[Run, tuple[float, ...]]]) -> None:
+    """A dark line in a row wherever the next rank is on another node."""
+    for row, (run, times) in enumerate(kept):
+        if run.nodes and run.nodes > 1 and len(times) % run.nodes == 0:
+            each = len(times) // run.nodes
+            borders = range(each, len(times), each) if each > 1 else ()
+            axes.vlines(list(borders), row + 0.06, row + 0.94, color="0.1", lw=0.9)  # type: ignore[attr-defined]
+
+
+def _told(kept: Sequence[tuple[Run, tuple[float, ...]]]) -> str:
+    _, times = max(kept, key=lambda pair: _worst(pair[1]))
+    slow = max(range(len(times)), key=lambda rank: times[rank])
+    usual = sum(_worst(t) < 5 for _, t in kept)
+    return (
+        f"The slowest rank beside its run's median is rank {slow} of a run on {counted(len(times), 'GPU')}: "
+        f"{number(times[slow])} ms against {number(median(times))} ms, {_worst(times):.0f} % more. "
+        f"In {usual} of {counted(len(kept), 'run')} no rank is 5 % slower than the median."
+    )

@@ -1,0 +1,205 @@
+"""Speedup with its ideal line (figures 12 and 13 of the paper), and efficiency. An edge.
+
+A series without a baseline has neither; a sentence inside the axes says why. Nobody's baseline is borrowed.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
+
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.point import Scaling
+from vit_sweep.report.figures.curves import (
+    Curves,
+    draw_failures,
+    draw_reference,
+    draw_series,
+    finish_gpu_axes,
+    lay_out,
+    legend,
+    value_of,
+)
+from vit_sweep.report.figures.overlay import Overlay, Quantity, draw_overlay, fitted, overlay_handles
+from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.sheets import columns_of, label_panels, note, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.style import QUIET, counted, number
+from vit_sweep.report.figures.times import caption, no_time
+
+_USUAL_LIMIT = 0.8
+"""An efficiency below which more GPUs are often called a waste; a thin line to read by."""
+
+
+def draw_speedup(
+    scaling: Scaling,
+    series: Sequence[ScalingSeries],
+    folder: Path,
+    *,
+    reference: Sequence[ScalingSeries] = (),
+    overlays: Sequence[Overlay] = (),
+) -> Figure | Skipped:
+    """Draw speedup against GPUs on doubling scales, the ideal line of every baseline beside."""
+    return _draw(scaling, series, folder, Quantity.SPEEDUP, reference=reference, overlays=overlays)
+
+
+def draw_efficiency(
+    scaling: Scaling,
+    series: Sequence[ScalingSeries],
+    folder: Path,
+    *,
+    reference: Sequence[ScalingSeries] = (),
+    overlays: Sequence[Overlay] = (),
+) -> Figure | Skipped:
+    """Draw efficiency against GPUs from 0, with 100 % and a usual limit to read by."""
+    return _draw(scaling, series, folder, Quantity.EFFICIENCY, reference=reference, overlays=overlays)
+
+
+def _draw(
+    scaling: Scaling,
+    series: Sequence[ScalingSeries],
+    folder: Path,
+    quantity: Quantity,
+    *,
+    reference: Sequence[ScalingSeries],
+    overlays: Sequence[Overlay],
+) -> Figure | Skipped:
+    name = f"{scaling.value}_{quantity.value}"
+    reason = _nothing(scaling, series, quantity.value)
+    if reason:
+        return Skipped(name=name, reason=reason)
+    curves = lay_out(series, reference)
+    panels, what = curves.layout.panels, quantity.value
+    fits = fitted(overlays, scaling, quantity, max(curves.gpus))
+    ideal = Line2D([], [], color=QUIET, linestyle="--", lw=1.0, label="ideal")
+    handles = legend(curves, what, ideal, *overlay_handles(fits))
+    sheet, axes = sheet_of(len(panels), handles)
+    width = width_of(len(panels))
+    draw_ideal = _ideal_speedup if quantity is Quantity.SPEEDUP else _ideal_efficiency
+    for one, panel in zip(axes, panels, strict=True):
+        mine = curves.on(panel)
+        draw_ideal(one, curves)
+        for order, (line_of, style) in enumerate(mine):
+            draw_series(one, line_of, style, what, shift=_shift(order, len(mine), quantity))
+        draw_failures(one, mine)
+        for order, published in enumerate(reference):
+            draw_reference(one, published, order, what)
+        for order, line in enumerate(fits):
+            draw_overlay(one, line, order)
+        title_panel(one, panel.title, width)
+        _say_no_baseline(one, [one_of for one_of, _ in mine], quantity, width)
+    finish_gpu_axes(axes, curves.gpus, width)
+    found = [e for s in (*series, *reference) for p in s.points if (e := value_of(p, what))]
+    ends = [end for e in found for end in (e.value, e.low, e.high) if end is not None]
+    for one in axes:
+        _value_scale(one, quantity, curves, min(1.0, *ends), max(1.0, *ends))
+    label_panels(axes, x="GPUs", y=_label(scaling, quantity), columns=columns_of(len(panels)))
+    without = [s for s in series if s.no_baseline]
+    first = {
+        Quantity.SPEEDUP: "T(p0) / T(p); p0: the smallest count of a series.",
+        Quantity.EFFICIENCY: f"Dashed: 100 %; dotted: {100 * _USUAL_LIMIT:.0f} %, to read by.",
+    }[quantity]
+    unlike = f" No baseline, so no line: {counted(len(without), 'curve')}." if without else ""
+    return save(
+        sheet, folder, name, title=f"{scaling.value.capitalize()} scaling: {quantity.value}",
+        caption=caption(curves, what, first) + unlike + _superlinear(series),
+        alt=f"Line chart of {quantity.value} against GPUs with the ideal line, "
+            f"{counted(len(series) - len(without), 'curve')}. {_told(series, what)}",
+    )  # fmt: skip
+
+
+def _nothing(scaling: Scaling, series: Sequence[ScalingSeries], what: str) -> str:
+    """Why there is nothing to draw; empty if there is."""
+    if reason := no_time(scaling, series):
+        return reason
+    if any(sum(value_of(p, what) is not None for p in s.points) > 1 for s in series):
+        return ""
+    reasons = dict.fromkeys(s.no_baseline for s in series if s.no_baseline)
+    if reasons:
+        return "; ".join(reasons)
+    crowded = sorted({p.gpus for s in series for p in s.points if p.oversubscribed})
+    if crowded:
+        return f"nothing to compare: gpus={', '.join(map(str, crowded))} ran with more ranks than cores"
+    return "one GPU count only: nothing to compare it with"
+
+
+def _shift(order: int, many: int, quantity: Quantity) -> float:
+    """A small step aside for each of several curves whose intervals would cover each other."""
+    return 1.0 if quantity is Quantity.SPEEDUP or many == 1 else float(2 ** (0.045 * (order - (many - 1) / 2)))
+
+
+def _ideal_speedup(axes: Axes, curves: Curves) -> None:
+    most = curves.gpus[-1]
+    for first in sorted({s.baseline_gpus for s in curves.series if s.baseline_gpus}):
+        axes.plot([first, most], [1, most / first], color=QUIET, linestyle="--", lw=1.0, zorder=1.5)
+
+
+def _ideal_efficiency(axes: Axes, _: Curves) -> None:
+    axes.axhline(1.0, color=QUIET, linestyle="--", lw=1.0, zorder=1.5)
+    axes.axhline(_USUAL_LIMIT, color=QUIET, linestyle=":", lw=0.8, zorder=1.5)
+
+
+def _value_scale(axes: Axes, quantity: Quantity, curves: Curves, bottom: float, top: float) -> None:
+    """Scale an axis for values between `bottom` and `top`: more GPUs may be slower than one."""
+    if quantity is Quantity.EFFICIENCY:
+        axes.set_ylim(0, 1.08 * top)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        return
+    ideal = max(curves.gpus[-1] / (s.baseline_gpus or curves.gpus[-1]) for s in curves.series)
+    axes.set_yscale("log", base=2)
+    axes.set_ylim(0.85 * bottom, max(top, ideal) * 1.18)
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def _label(scaling: Scaling, quantity: Quantity) -> str:
+    if quantity is Quantity.EFFICIENCY:
+        return "efficiency"
+    return "speedup T(p0) / T(p)" if scaling is Scaling.STRONG else "scaled speedup"
+
+
+def _say_no_baseline(axes: Axes, series: Sequence[ScalingSeries], quantity: Quantity, width_in: float) -> None:
+    """Inside the axes, where the curves of this figure are not: why a series has no curve."""
+    without = [s for s in series if s.no_baseline]
+    if not without:
+        return
+    first = without[0]
+    more = f" (and {len(without) - 1} more)" if len(without) > 1 else ""
+    text = f"{first.label}{more}: {first.no_baseline}" if len(series) > 1 else first.no_baseline
+    note(axes, text, width_in=width_in, right=quantity is Quantity.SPEEDUP)
+
+
+def _superlinear(series: Sequence[ScalingSeries]) -> str:
+    """The points above 100 %, with what is remarkable about them."""
+    found = [
+        f"{s.label + ', ' if s.label else ''}{counted(p.gpus, 'GPU')} ({number(100 * p.efficiency.value)} %"
+        + (f": {'; '.join(p.flags)})" if p.flags else ")")
+        for s in series for p in s.points
+        if p.efficiency and p.efficiency.value > 1 and p.gpus != s.baseline_gpus
+    ]  # fmt: skip
+    if not found:
+        return ""
+    more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+    return f" Above the ideal: {'; '.join(found[:4])}{more}."
+
+
+def _told(series: Sequence[ScalingSeries], what: str, *, most: int = 8) -> str:
+    clauses = []
+    for one in series[:most]:
+        points = [p for p in one.points if value_of(p, what) is not None and not p.oversubscribed]
+        name = one.label or "the curve"
+        if one.no_baseline or not points:
+            clauses.append(f"{name}: none, {one.no_baseline or 'no time'}.")
+            continue
+        last = points[-1]
+        estimate, speedup, efficiency = value_of(last, what), last.speedup, last.efficiency
+        assert estimate is not None
+        interval = ""
+        if estimate.low is not None and estimate.high is not None:
+            scale, unit = (100, " %") if what == Quantity.EFFICIENCY.value else (1, "")
+            interval = f", interval {number(scale * estimate.low)}{unit} to {number(scale * estimate.high)}{unit}"
+        values = [f"speedup {number(speedup.value)}"] if speedup else []
+        values += [f"efficiency {number(100 * efficiency.value)} %"] if efficiency else []
+        clauses.append(f"{name}: {', '.join(values)} on {counted(last.gpus, 'GPU')}{interval}.")
+    return " ".join(clauses) + (f" And {counted(len(series) - most, 'further curve')}." if len(series) > most else "")

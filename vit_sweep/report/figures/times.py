@@ -1,0 +1,131 @@
+"""Time of an epoch against GPUs (figures 4, 5, 8, 9, 16, 17 of the paper). An edge."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.lines import Line2D
+
+from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
+from vit_sweep.plan.point import Scaling
+from vit_sweep.report.figures.curves import (
+    Curves,
+    draw_failures,
+    draw_reference,
+    draw_series,
+    failed,
+    failures_said,
+    finish_gpu_axes,
+    intervals_said,
+    lay_out,
+    legend,
+)
+from vit_sweep.report.figures.overlay import Overlay, Quantity, draw_overlay, fitted, overlay_handles
+from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.style import QUIET, counted, number, value_axis
+
+_TIME = Quantity.TIME.value
+
+
+def draw_time(
+    scaling: Scaling,
+    series: Sequence[ScalingSeries],
+    folder: Path,
+    *,
+    reference: Sequence[ScalingSeries] = (),
+    overlays: Sequence[Overlay] = (),
+) -> Figure | Skipped:
+    """Draw every series' epoch time with its intervals; ideal lines where a panel has one series."""
+    name = f"{scaling.value}_time"
+    if reason := no_time(scaling, series):
+        return Skipped(name=name, reason=reason)
+    curves = lay_out(series, reference)
+    panels = curves.layout.panels
+    alone = len(curves.layout.labels) == 1
+    ideal = [Line2D([], [], color=QUIET, linestyle="--", lw=1.0, label="ideal from the baseline")] if alone else []
+    fits = fitted(overlays, scaling, Quantity.TIME, max(curves.gpus))
+    handles = legend(curves, _TIME, *ideal, *overlay_handles(fits))
+    sheet, axes = sheet_of(len(panels), handles)
+    width = width_of(len(panels))
+    for one, panel in zip(axes, panels, strict=True):
+        for found, style in curves.on(panel):
+            draw_series(one, found, style, _TIME)
+            if alone:
+                _draw_ideal(one, found, scaling)
+        draw_failures(one, curves.on(panel))
+        for order, published in enumerate(reference):
+            draw_reference(one, published, order, _TIME)
+        for order, line in enumerate(fits):
+            draw_overlay(one, line, order)
+        title_panel(one, panel.title, width)
+    finish_gpu_axes(axes, curves.gpus, width)
+    label_panels(axes, x="GPUs", y="time of an epoch (s)", columns=columns_of(len(panels)))
+    times = [e.value for s in (*series, *reference) for p in s.points if (e := p.time_s)]
+    for one in axes:
+        value_axis(one, times, log=scaling is Scaling.STRONG)
+    return save(
+        sheet, folder, name, title=f"{scaling.value.capitalize()} scaling: time of an epoch",
+        caption=caption(curves, _TIME, "Median time of a warm epoch; the first is not in it."),
+        alt=f"Line chart of the time of an epoch against GPUs, {counted(len(series), 'curve')}. {told(series)}",
+    )  # fmt: skip
+
+
+def no_time(scaling: Scaling, series: Sequence[ScalingSeries]) -> str:
+    """Why there is nothing to draw of a mode; empty if there is."""
+    if not series:
+        return f"no run was for {scaling.value} scaling"
+    if not any(point.time_s for one in series for point in one.points):
+        return f"no run of {scaling.value} scaling has a time"
+    return ""
+
+
+def caption(curves: Curves, quantity: str, first: str) -> str:
+    """What must be known to read a figure of curves."""
+    points: list[SeriesPoint] = [p for s in curves.series for p in s.points]
+    parts = [first, intervals_said([getattr(p, quantity) for p in points])]
+    if any(p.oversubscribed for p in points):
+        parts.append("Hollow: more ranks than cores, so the time says nothing about scaling.")
+    apart = [a for s in curves.series for a in s.apart]
+    if apart:
+        reasons = "; ".join(dict.fromkeys(a.reason for a in apart))
+        parts.append(f"Kept apart: {counted(len(apart), 'run')} ({reasons}).")
+    if any(failed(p) for p in points):
+        parts.append(f"Crossed marks at the axis have no time: {failures_said(points)}.")
+    missing = sum(not p.runs and not failed(p) for p in points)
+    if missing:
+        parts.append(f"{counted(missing, 'point')} not run or not finished.")
+    if curves.reference:
+        parts.append(f"Grey, dashed: published ({'; '.join(one.label for one in curves.reference)}).")
+    if curves.layout.left_out:
+        parts.append(f"{curves.layout.left_out}.")
+    return " ".join(part for part in parts if part)
+
+
+def told(series: Sequence[ScalingSeries], *, most: int = 8) -> str:
+    """The numbers of the curves, for the alt text: each curve's first and last count."""
+    clauses = []
+    for one in series[:most]:
+        timed = [(p.gpus, p.time_s.value) for p in one.points if p.time_s]
+        name = one.label or "the curve"
+        if not timed:
+            clauses.append(f"{name}: no time.")
+        elif len(timed) == 1:
+            clauses.append(f"{name}: {number(timed[0][1])} s on {counted(timed[0][0], 'GPU')}.")
+        else:
+            (first, slow), (last, fast) = timed[0], timed[-1]
+            clauses.append(
+                f"{name}: {number(slow)} s on {counted(first, 'GPU')}, {number(fast)} s on {counted(last, 'GPU')}."
+            )
+    return " ".join(clauses) + (f" And {counted(len(series) - most, 'further curve')}." if len(series) > most else "")
+
+
+def _draw_ideal(axes: Any, series: ScalingSeries, scaling: Scaling) -> None:
+    """What the baseline's time would become."""
+    base = series.baseline
+    if base is None or base.time_s is None:
+        return
+    gpus = [p.gpus for p in series.points if p.gpus >= base.gpus]
+    strong = scaling is Scaling.STRONG
+    ideal = [base.time_s.value * (base.gpus / count if strong else 1.0) for count in gpus]
+    axes.plot(gpus, ideal, color=QUIET, linestyle="--", lw=1.0, zorder=1.5)

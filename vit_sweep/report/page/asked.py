@@ -1,0 +1,129 @@
+"""What a study was asked for: its axes, its points, its commands. Pure."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from vit_sweep.outcome.result import Status
+from vit_sweep.plan.plan import PlannedPoint
+from vit_sweep.report.page.content import Column, Command, Failure, Table, Value
+from vit_sweep.report.page.from_tables import MOST_ROWS, cut
+from vit_sweep.runs.run import Run
+
+_UNDER_WAY = {
+    Status.RUNNING: "It is running.",
+    Status.QUEUED: "It waits for its turn.",
+    Status.RETRY: "It will be tried again.",
+}
+
+
+def axes(points: Sequence[PlannedPoint]) -> tuple[tuple[str, str], ...]:
+    """Each axis with its values: those that vary first, each value once, numbers by size."""
+    found: dict[str, list[Any]] = {}
+    for point in points:
+        for name, value in point.axes.items():
+            values = found.setdefault(name, [])
+            if value not in values:
+                values.append(value)
+    order = sorted(found, key=lambda name: (len(found[name]) == 1, list(found).index(name)))
+    return tuple((name, ", ".join(_said(value) for value in sorted(found[name], key=_size))) for name in order)
+
+
+def points_table(points: Sequence[PlannedPoint], runs: Iterable[Run]) -> tuple[Table, ...]:
+    """Every point that was asked, with its cell and what became of it; none without a plan."""
+    if not points:
+        return ()
+    states = {run.run_id: run.status for run in runs}
+    names = list(dict.fromkeys(name for point in points for name in point.axes))
+    varying = [name for name in names if len({point.axes.get(name) for point in points}) > 1]
+    rows = tuple(
+        (
+            point.cell_id or "no cell",
+            *(_value(point.axes.get(name)) for name in varying),
+            "infeasible" if point.cell_id is None else states.get(point.cell_id, "unknown"),
+            "; ".join((*point.reasons, *point.remarks)) or None,
+        )
+        for point in points[:MOST_ROWS]
+    )
+    columns = (
+        Column(name="cell_id", title="cell"),
+        *(Column(name=name) for name in varying),
+        Column(name="status"),
+        Column(name="remarks"),
+    )
+    return (
+        Table(name="points", title="Every point that was asked for", columns=columns, rows=rows, folded=len(rows) > 24,
+              notes=cut(len(points), "plan.json"),
+              lead="A point is one combination of the axes; points that are physically the same run share a cell."),
+    )  # fmt: skip
+
+
+def failures(points: Iterable[PlannedPoint], runs: Iterable[Run]) -> tuple[Failure, ...]:
+    """Each run without a time, and each combination that cannot run."""
+    found = [
+        Failure(what=run.run_id, status=run.status, cause=run.cause,
+                sentence=run.note or _UNDER_WAY.get(run.status, "Nothing more is known of it."))
+        for run in runs if not run.timed
+    ]  # fmt: skip
+    for point in points:
+        if point.cell_id is None:
+            named = ", ".join(f"{name}={_said(value)}" for name, value in point.axes.items() if value is not None)
+            found.append(Failure(what=named, status="infeasible", cause="", sentence="; ".join(point.reasons)))
+    return tuple(found)
+
+
+def status_line(points: Sequence[PlannedPoint], runs: Sequence[Run]) -> str:
+    """How far the study is, in one sentence."""
+    states = Counter(run.status for run in runs if not run.timed)
+    infeasible = sum(point.cell_id is None for point in points)
+    parts = [f"{sum(run.timed for run in runs)} of {len(runs)} cells are done"]
+    parts += [f"{count} {state}" for state, count in sorted(states.items())]
+    if infeasible:
+        parts.append(f"{infeasible} combinations cannot run" if infeasible > 1 else "1 combination cannot run")
+    return ", ".join(parts) + "."
+
+
+def commands(study: Mapping[str, Any]) -> tuple[Command, ...]:
+    """Every command of `study.json`, oldest first; what is not as expected there is left out."""
+    found = []
+    for entry in study.get("commands", []):
+        if not isinstance(entry, dict):
+            continue
+        words = [str(word) for word in entry.get("arguments", [])]
+        versions = entry.get("versions") or {}
+        found.append(
+            Command(
+                line=shlex.join(["python", "-m", "vit_sweep", *words]),
+                at=str(entry.get("at", "")),
+                host=str(entry.get("host") or ""),
+                commit=str(entry.get("git_commit") or ""),
+                code=str(entry.get("code") or ""),
+                versions=tuple((str(name), str(version)) for name, version in versions.items()),
+            )
+        )
+    return tuple(found)
+
+
+def to_type(given: Sequence[Command], study: str) -> tuple[str, ...]:
+    """The lines that run the study again and judge it: the newest commit, every command once, the report."""
+    if not given:
+        return ()
+    newest = given[-1]
+    lines = [f"git checkout {newest.commit}"] if newest.commit else []
+    # Where the packages come from is the reader's business; which versions they were is below.
+    lines += list(dict.fromkeys(command.line for command in given))
+    return (*lines, shlex.join(["python", "-m", "vit_sweep", "report", study]))
+
+
+def _said(value: object) -> str:
+    return "default" if value is None else str(value)
+
+
+def _size(value: object) -> tuple[int, float, str]:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return (0, float(value), "") if number else (1, 0.0, str(value))  # type: ignore[arg-type]
+
+
+def _value(value: object) -> Value:
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)

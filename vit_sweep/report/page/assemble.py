@@ -1,0 +1,221 @@
+"""From a study to a report's content: the one place that knows tables, figures, fits and audit. An edge."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from launchers.errors import UserError
+from vit_sweep.analysis.audit.judge import audit
+from vit_sweep.analysis.laws.fits import fit
+from vit_sweep.analysis.series.bootstrap import with_intervals
+from vit_sweep.analysis.series.grouping import group
+from vit_sweep.plan.point import Scaling
+from vit_sweep.report import figures
+from vit_sweep.report.gather import Gathered, gather
+from vit_sweep.report.page import asked, judged, machines, methods, modelled, pictures
+from vit_sweep.report.page.beside import beside
+from vit_sweep.report.page.content import ReportContent, Section, StudyFile, Table
+from vit_sweep.report.page.from_tables import measured, shown
+from vit_sweep.report.page.proposal import propose
+from vit_sweep.report.tables import table as rows
+from vit_sweep.report.tables.write import write_tables
+from vit_sweep.runs.imported import Reference, load_reference
+from vit_sweep.runs.run import Run
+from vit_sweep.study.provenance import versions
+from vit_sweep.study.store import Study
+
+_FOLDED_FROM = 24
+"""Rows from which on a table is closed until its reader opens it."""
+_FIRST = (
+    "variant", "batch", "accum", "placement", "gpus", "nodes", "epoch_s", "n", "speedup", "efficiency", "images_per_s",
+    "serial_fraction", "throughput_ratio", "time_ratio", "verdict",
+)  # fmt: skip
+"""Columns that a reader looks for first."""
+_LISTED = 12
+"""Failures that are said one by one; more are in a table only."""
+_FILES = (
+    ("study.json", "every command, with versions and commit"),
+    ("plan.json", "every point that was asked for, and its cell"),
+    ("jobs.jsonl", "what was submitted, and when"),
+)
+
+
+class Wishes(NamedTuple):
+    """What the reader asked for beyond the study itself."""
+
+    reference: str | None = None
+    """A published study to draw beside one's own curves."""
+    proposal: bool = False
+    threshold: float = 0.8
+    """Least efficiency, 0 to 1."""
+    target: float | None = None
+    """Test accuracy whose time is reported."""
+
+
+def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:  # noqa: B008  # frozen
+    """Read a study, renew its tables and figures, and say all of it; None if no run has a time yet.
+
+    Raises `UserError` for a threshold or target that is none, or a reference that is not known.
+    """
+    if not 0 < wishes.threshold <= 1:
+        raise UserError(
+            f"threshold={wishes.threshold:g}: an efficiency is above 0 and at most 1; for 80 % write --threshold 0.8"
+        )
+    if wishes.target is not None and not 0 < wishes.target <= 1:
+        raise UserError(f"target={wishes.target:g}: an accuracy is above 0 and at most 1; for 50 % write --target 0.5")
+    published = load_reference(wishes.reference) if wishes.reference else None
+    found = gather(study, target=wishes.target)
+    if not found.timed:
+        return None
+    series = (*found.strong, *found.weak)
+    fits = [(one, fit(one)) for one in series]
+    drawn = figures.draw_all(
+        found.strong, found.weak, found.runs, study.folder / "figures", predictions=pictures.fitted_lines(fits)
+    )
+    made = pictures.converted(drawn)
+    verdict = audit(found.runs, refine=with_intervals)
+    write_tables(found.tables, study.folder / "tables")
+    points, commands = study.points(), asked.commands(_commands(study))
+    failures = asked.failures(points, found.runs)
+    by_name = {figure.name: figure for figure in made}
+    return ReportContent(
+        study=study.name,
+        subtitle=_subtitle(found.runs),
+        generated_by=f"vit_sweep {versions().get('vit_sweep', '')}".strip(),
+        status=asked.status_line(points, found.runs),
+        answers=tuple(
+            answer for one, mine in fits
+            for answer in modelled.answers_of(one, mine, threshold=wishes.threshold, alone=len(series) == 1)
+        ),
+        answers_table=modelled.answers_table(fits, threshold=wishes.threshold),
+        headline=pictures.headline(made),
+        asked=asked.axes(points),
+        asked_tables=asked.points_table(points, found.runs),
+        machines=machines.machines(found.runs),
+        machine_remarks=machines.remarks(found.runs),
+        tables=tuple(_shown(table) for table in found.tables if table.name != "failures"),
+        figures=made,
+        not_drawn=pictures.skipped(drawn),
+        fits=tuple(one for own, mine in fits for one in modelled.fits_of(own, mine)),
+        fit_remarks=modelled.remarks(series),
+        reference=_reference(found, published, study.folder) if published is not None else None,
+        findings=judged.findings_of(verdict),
+        audit_tables=judged.tables_of(verdict),
+        failures=failures if len(failures) <= _LISTED else (),
+        failure_tables=tuple(_shown(table) for table in found.tables if table.name == "failures"),
+        problems=found.problems,
+        methods=methods.METHODS,
+        methods_lead=methods.lead(found.runs, versions=_versions(found.tables)),
+        commands=commands,
+        reproduce=asked.to_type(commands, study.name),
+        digests=_digests(study, found),
+        files=tuple(_files(study.folder)),
+        proposal=propose(
+            series, found.runs, threshold=wishes.threshold, study_bytes=_size(study.folder),
+            figure=by_name.get("strong_efficiency") or by_name.get("weak_efficiency"),
+        ) if wishes.proposal else None,
+    )  # fmt: skip
+
+
+def _shown(table: rows.Table) -> Table:
+    title, _, lead = table.title.partition(": ")
+    first = ("cell_id",) if table.name in ("runs", "failures") else _FIRST
+    folded = table.name == "runs" or len(table.rows) > _FOLDED_FROM
+    # Of the tidy table even measurements leave where they are equal: it has a hundred columns.
+    keep = {"gpus", "cell_id"} | (set() if table.name == "runs" else measured(table))
+    made = shown(table, first=first, keep=keep, folded=folded, title=title)
+    return replace(made, lead=f"{lead[:1].upper()}{lead[1:].removesuffix('.')}.") if lead else made
+
+
+def _reference(found: Gathered, published: Reference, folder: Path) -> Section:
+    """One's own curves and the published ones, and what the audit says of those."""
+    runs, facts = published.imported.runs, published.facts
+    others = [with_intervals(one) for mode in Scaling for one in group(runs, mode)]
+    own = {Scaling.STRONG: found.strong, Scaling.WEAK: found.weak}
+    sourced = [replace(one, label=f"{facts.label}, {one.label}") for one in others]
+    drawn = pictures.draw_beside(own, sourced, folder / "figures" / published.name)
+    verdict = audit(runs, refine=with_intervals)
+    notes = (*facts.notes, *(f"Not drawn: {reason}." for reason in pictures.skipped(drawn)))
+    mine = [one for one in (*found.strong, *found.weak) if any(one.key.scaling is o.key.scaling for o in others)]
+    return Section(
+        name="reference",
+        title=f"Beside {facts.label}",
+        lead=f"{facts.title} ({facts.source}). {facts.section}.",
+        notes=notes,
+        figures=pictures.converted(drawn, prefix="beside-"),
+        tables=(beside(mine, others, facts.label), *judged.tables_of(verdict, prefix="published-")),
+        findings=judged.findings_of(verdict),
+    )
+
+
+def _subtitle(runs: Iterable[Run]) -> str:
+    """What was trained on what, from the conditions of the runs."""
+    timed = [run for run in runs if run.timed]
+    names = ("model", "data", "precision", "partition", "gpu_model")
+    said = [", ".join(sorted({run.condition(name) for run in timed} - {""})) for name in names]
+    model, data, *others = said
+    gpus = sorted({run.gpus for run in timed})
+    span = f"{gpus[0]} to {gpus[-1]} GPUs" if len(gpus) > 1 else f"{gpus[0]} GPU{'s' if gpus[0] > 1 else ''}"
+    return ", ".join(filter(None, [f"{model} on {data}" if data else model, *dict.fromkeys(others), span]))
+
+
+def _commands(study: Study) -> dict[str, Any]:
+    path = study.folder / "study.json"
+    try:
+        said = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        study.problems.append(f"{path} cannot be read ({error}); the commands of the study are not known")
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _versions(tables: Sequence[rows.Table]) -> tuple[tuple[str, str], ...]:
+    """What trained, as the records themselves say: each version that any run had."""
+    runs = next((table for table in tables if table.name == "runs"), None)
+    names = [column.name for column in runs.columns if column.name.startswith("version_")] if runs else []
+    found = []
+    for name in names:
+        values = sorted({str(row[name]) for row in runs.rows if row.get(name)}) if runs else []
+        if values:
+            found.append((name.removeprefix("version_"), " and ".join(values)))
+    return tuple(found)
+
+
+def _digests(study: Study, found: Gathered) -> tuple[tuple[str, str], ...]:
+    """One digest over all records: sha256 of the lines `cell id, sha256 of its record.json`, sorted by cell."""
+    cells = sorted(run.run_id for run in found.runs if run.timed)
+    lines = [f"{cell} {_sha256(study.cell_dir(cell) / 'record.json')}\n" for cell in cells]
+    runs = next((table for table in found.tables if table.name == "runs"), None)
+    codes = sorted({str(row["code"]) for row in runs.rows if row.get("code")}) if runs is not None else []
+    total = hashlib.sha256("".join(lines).encode()).hexdigest()
+    return ((f"all {len(lines)} records, sha256", total), *(("code of the jobs", code) for code in codes))
+
+
+def _files(folder: Path) -> Iterable[StudyFile]:
+    for name, what in _FILES:
+        if (folder / name).is_file():
+            yield StudyFile(path=name, what=what, sha256=_sha256(folder / name))
+    for path in sorted((folder / "tables").glob("*.csv")):
+        relative = path.relative_to(folder).as_posix()
+        yield StudyFile(path=relative, what="a table of this page in full precision", sha256=_sha256(path))
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return "gone"
+
+
+def _size(folder: Path) -> int:
+    """Bytes of all files below."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            total += path.lstat().st_size
+        except OSError:
+            continue
+    return total

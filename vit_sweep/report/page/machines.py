@@ -1,0 +1,113 @@
+"""What ran where: each kind of machine once, by a fingerprint of its facts. Pure."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from vit_sweep.record.machine import FACTS, Fingerprint, unlike_gpus
+from vit_sweep.report.page.content import Column, Table, Value
+from vit_sweep.runs.run import Run
+
+_DIGITS = 32
+"""Hex digits of a fingerprint that are shown: two machines with the same are the same."""
+_SIDE_BY_SIDE = 4
+"""Machines up to which each is a column: many facts of few machines read better downwards."""
+_NAMED = 12
+"""Cells of a machine that are named."""
+_MORE: tuple[tuple[str, str, Callable[[Fingerprint], Value]], ...] = (
+    ("host_cores", "cores", lambda one: one.host_cores),
+    ("host_memory_gib", "memory, GiB", lambda one: round(one.host_memory_mib / 1024) if one.host_memory_mib else None),
+    ("network_gbit_per_s", "network, Gbit/s", lambda one: one.network_gbit_per_s),
+    ("kernel", "kernel", lambda one: one.kernel),
+    ("python", "Python", lambda one: one.python),
+)
+
+
+def machines(runs: Iterable[Run]) -> tuple[Table, ...]:
+    """One table: a row per kind of machine and host, with the runs that it served; none if no run recorded any."""
+    served: dict[tuple[str, str], Counter[str]] = {}
+    facts: dict[tuple[str, str], Fingerprint] = {}
+    for run in runs:
+        for one in run.machine:
+            key = (fingerprint(one), one.host)
+            facts.setdefault(key, one)
+            served.setdefault(key, Counter())[run.run_id] += 1
+    if not facts:
+        return ()
+    names = [name for name in FACTS if any(FACTS[name](one) is not None for one in facts.values())]
+    more = [(name, title, fact) for name, title, fact in _MORE if any(fact(one) is not None for one in facts.values())]
+    rows = []
+    for key in sorted(facts, key=lambda key: (key[1], key[0])):
+        one, ranks = facts[key], served[key]
+        found: list[Value] = [key[1], key[0]]
+        found += [_text(FACTS[name](one)) for name in names]
+        found += [fact(one) for _, _, fact in more]
+        rows.append((*found, len(ranks), ranks.total(), _named(sorted(ranks))))
+    columns = (
+        Column(name="host"),
+        Column(name="fingerprint", help="sha256 over the facts of this row that make machines alike, shortened."),
+        *(Column(name=name) for name in names),
+        *(Column(name=name, title=title) for name, title, _ in more),
+        Column(name="runs"), Column(name="ranks"), Column(name="cells", title="which"),
+    )  # fmt: skip
+    made = Table(
+        name="machines", title="Machines", lead="One row per host and kind of machine that ranks ran on.",
+        columns=columns, rows=tuple(rows),
+    )  # fmt: skip
+    return (_turned(made) if len(rows) <= _SIDE_BY_SIDE else made,)
+
+
+def remarks(runs: Iterable[Run]) -> tuple[str, ...]:
+    """What makes the machines of a study unlike, what was flagged, and what is not known of them."""
+    every = [run for run in runs if run.timed]
+    unlike = unlike_gpus(one for run in every for one in run.machine)
+    said = [f"Not all GPUs are alike: {clause}." for clause in unlike]
+    unknown = [run.run_id for run in every if not run.machine]
+    if unknown:
+        said.append(f"{len(unknown)} of {len(every)} runs recorded no machine: {', '.join(unknown[:5])}.")
+    elif every and not unlike:
+        said.append(
+            "As far as it was recorded, all ranks had equal GPUs." if _gpus(every) else "Ranks ran on processors."
+        )
+    said += [f"{flag}: {', '.join(ids[:5])}{' and others' if len(ids) > 5 else ''}." for flag, ids in _flags(every)]
+    return tuple(said)
+
+
+def fingerprint(one: Fingerprint) -> str:
+    """Hex digits of sha256 over what makes machines alike: neither host, rank, nor serial number."""
+    facts = [f"{name}={FACTS[name](one)}" for name in FACTS]
+    return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:_DIGITS]
+
+
+def _turned(table: Table) -> Table:
+    """Rows as columns."""
+    hosts = [f"{row[0]} {number}" if len(table.rows) > 1 else str(row[0]) for number, row in enumerate(table.rows, 1)]
+    facts = tuple(
+        (column.title or column.name, *(row[index] for row in table.rows))
+        for index, column in enumerate(table.columns)
+        if index > 0
+    )
+    columns = (Column(name="fact"), *(Column(name=host) for host in hosts))
+    lead = "One column per host and kind of machine that ranks ran on."
+    return Table(name=table.name, title=table.title, lead=lead, columns=columns, rows=facts)
+
+
+def _named(cells: Sequence[str]) -> str:
+    more = len(cells) - _NAMED
+    return " ".join(cells[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _gpus(runs: Iterable[Run]) -> bool:
+    return any(one.gpu is not None for run in runs for one in run.machine)
+
+
+def _flags(runs: Iterable[Run]) -> list[tuple[str, list[str]]]:
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        for flag in run.flags:
+            found.setdefault(flag, []).append(run.run_id)
+    return sorted(found.items())
+
+
+def _text(value: object) -> Value:
+    return value if value is None or isinstance(value, str | bool | int | float) else str(value)

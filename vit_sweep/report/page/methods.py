@@ -1,0 +1,225 @@
+"""The methods text: every number of the report with its definition, its formula and who defined it. Pure.
+
+A test holds that the terms which the tables use are all here. `lead` fills in what was set for this study.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from vit_sweep.analysis.laws.fitted import HOLD_OUT_LIMIT, REACH
+from vit_sweep.report.page.content import Formula
+from vit_sweep.report.page.mathml import call, formula, frac, gap, ident, number, op, root, row, sub, under, words
+from vit_sweep.runs.run import Run
+
+_T, _P, _N, _R, _S, _E = (ident(name) for name in "TpnrSE")
+_BASE = sub(_P, number("0"))
+_Q = ident("q")
+_T_BASE, _T_P = call("T", _BASE), call("T", _P)
+_FACTOR = frac(row(number("2"), op("("), _N, op("−"), number("1"), op(")")), _N)
+
+
+def _define(term: str, text: str, content: str, plain: str, source: str) -> Formula:
+    return Formula(term=term, text=text, mathml=formula(content, plain=plain), plain=plain, source=source)
+
+
+def _max(of: str, over: str = _R) -> str:
+    return row(under(op("max"), over), of)
+
+
+METHODS: tuple[Formula, ...] = (
+    _define(
+        "Epoch time",
+        "Wall time of a rank from a barrier before its first step until its device has finished the last; of the job, "
+        "the largest over ranks r. Evaluation, imports, rendezvous and checkpoints are not in it. A run's time is the "
+        "median over its epochs that count; the time on p GPUs is the median over runs.",
+        row(_T_P, op("="), under(op("median"), words("runs")), under(op("median"), words("epochs")),
+            _max(sub(ident("t"), _R))),
+        "T(p) = median over runs of median over epochs of max over ranks of t_r",
+        "vit_sweep/record/stats.py, vit_sweep/analysis/series/series.py",
+    ),
+    Formula(
+        term="Warm-up",
+        text="The first epoch of a process is cold: it is reported apart and joins no other time. The median step "
+        "leaves out the warm-up steps as well. An epoch that a restart interrupted never counts, nor does the first "
+        "whole one after it.",
+        source="vit_sweep/record/stats.py",
+    ),
+    _define(
+        "Speedup, strong scaling",
+        "The work of an epoch is fixed and p grows. The baseline is the smallest GPU count of the same series, never "
+        "that of another.",
+        row(call("S", _P), op("="), frac(_T_BASE, _T_P)),
+        "S(p) = T(p0) / T(p)",
+        "Amdahl, Validity of the single processor approach to achieving large scale computing capabilities, 1967",
+    ),
+    _define(
+        "Efficiency, strong scaling",
+        "The part of an ideal speedup that was reached.",
+        row(call("E", _P), op("="), frac(call("S", _P), row(_P, op("/"), _BASE))),
+        "E(p) = S(p) / (p / p0)",
+        "Amdahl 1967",
+    ),
+    _define(
+        "Efficiency and scaled speedup, weak scaling",
+        "The work of an epoch grows with p; ideally the time stays.",
+        row(call("E", _P), op("="), frac(_T_BASE, _T_P), op(","), gap(), call("S", _P), op("="), call("E", _P),
+            op("⋅"), frac(_P, _BASE)),
+        "E(p) = T(p0) / T(p), S(p) = E(p) x p / p0",
+        "Gustafson, Reevaluating Amdahl's law, 1988",
+    ),
+    _define(
+        "Serial fraction",
+        "Determined from the measured speedup. When it rises with p, overhead grows; when it is negative, the "
+        "baseline is slow.",
+        row(ident("e"), op("="), frac(
+            row(frac(number("1"), _S), op("−"), frac(number("1"), _Q)),
+            row(number("1"), op("−"), frac(number("1"), _Q))), op(","), gap(), _Q, op("="), frac(_P, _BASE)),
+        "e = (1/S - 1/q) / (1 - 1/q), q = p / p0",
+        "Karp and Flatt, Measuring parallel processor performance, 1990",
+    ),
+    Formula(
+        term="Intervals",
+        text="A two-level bootstrap: runs are drawn with replacement, then the epochs inside each drawn run; a draw "
+        "is the median over runs of their medians, and an interval holds the middle 95 % of the draws. Runs are the "
+        "upper level, because epochs of one run share their nodes, clocks and luck. For speedup and efficiency both "
+        "sides of the ratio are drawn. The draws are seeded: the same records give the same interval. One run says "
+        "nothing of its own spread and has none.",
+        source="Davison and Hinkley, Bootstrap methods and their application, 1997, section 3.8; "
+        "vit_sweep/analysis/series/bootstrap.py",
+    ),
+    _define(
+        "Throughput",
+        "Images that went through the model in an epoch, of all GPUs; images repeated to fill the last step included.",
+        row(ident("X"), op("="), frac(words("images of an epoch"), _T_P)),
+        "X = images of an epoch / T(p)",
+        "docs/measuring.md",
+    ),
+    _define(
+        "Communication and straggler wait",
+        "Reducing the gradients takes each rank c_r. The last rank to arrive waits for nobody, so the least over "
+        "ranks is communication alone, and what others need beyond it is waiting for a slower rank.",
+        row(words("communication"), op("="), under(op("min"), _R), sub(ident("c"), _R), op(","), gap(),
+            words("wait"), op("="), _max(sub(ident("c"), _R)), op("−"), under(op("min"), _R), sub(ident("c"), _R)),
+        "communication = min over r of c_r, wait = max over r of c_r - min over r of c_r",
+        "docs/measuring.md",
+    ),
+    _define(
+        "Exposed communication",
+        "What no computation hides: steps with collectives less steps without them, in blocks of seeded order after "
+        "the training. The same difference between two kinds of blocks that are alike is its noise; an exposed time "
+        "below its noise says nothing.",
+        row(words("exposed"), op("="), sub(words("step"), words("with")), op("−"),
+            sub(words("step"), words("without"))),
+        "exposed = step with collectives - step without them",
+        "docs/measuring.md",
+    ),
+    _define(
+        "Bus bandwidth",
+        "Comparable with a link's speed whatever the number n of ranks; S bytes are reduced in the time t.",
+        row(sub(ident("B"), words("all-reduce")), op("="), _FACTOR, op("⋅"), frac(_S, ident("t"))),
+        "B = 2 (n - 1) / n x S / t",
+        "NVIDIA nccl-tests, doc/PERFORMANCE.md",
+    ),
+    _define(
+        "Model FLOPs utilisation (MFU)",
+        "Operations that training must do (three forward passes less the gradient of the pixels, a multiply-add "
+        "counted as two, recomputation never counted) over what the GPUs could do at their peak in the run's "
+        "precision.",
+        row(words("MFU"), op("="), frac(
+            row(sub(ident("F"), words("train")), op("⋅"), ident("X")),
+            row(_P, op("⋅"), sub(ident("F"), words("peak"))))),
+        "MFU = train FLOPs per image x X / (p x peak)",
+        "Chowdhery et al., PaLM, 2022, appendix B; vit_sweep/plan/vit.py",
+    ),
+    _define(
+        "GPU hours",
+        "What a run costs: all GPUs are held from its start to its end.",
+        row(ident("G"), op("="), _P, op("⋅"), frac(words("wall time in s"), number("3600"))),
+        "G = p x wall time / 3600 s",
+        "vit_sweep/runs/run.py",
+    ),
+    _define(
+        "Amdahl's law",
+        "A part s of the work is serial.",
+        row(call("S", _P), op("="), frac(number("1"), row(ident("s"), op("+"),
+            frac(row(number("1"), op("−"), ident("s")), _P)))),
+        "S(p) = 1 / (s + (1 - s) / p)",
+        "Amdahl 1967",
+    ),
+    _define(
+        "Gustafson's law",
+        "A part s of the time on p GPUs is serial.",
+        row(call("S", _P), op("="), _P, op("−"), ident("s"), op("("), _P, op("−"), number("1"), op(")")),
+        "S(p) = p - s (p - 1)",
+        "Gustafson 1988",
+    ),
+    _define(
+        "Universal scalability law",
+        "Contention σ, and coherence κ that makes more GPUs slower in the end.",
+        row(call("S", _P), op("="), frac(_P, row(number("1"), op("+"), ident("σ"), op("("), _P, op("−"), number("1"),
+            op(")"), op("+"), ident("κ"), _P, op("("), _P, op("−"), number("1"), op(")")))),
+        "S(p) = p / (1 + σ (p - 1) + κ p (p - 1))",
+        "Gunther, Guerrilla capacity planning, 2007",
+    ),
+    _define(
+        "Latency-bandwidth model",
+        "An optimizer step of m images per GPU is computation, c seconds an image; waiting for the slowest of p "
+        "ranks, whose computation spreads by the part w; and a ring's all-reduce R of S bytes of gradient over a "
+        "link of latency λ and bandwidth B, nothing of it hidden. An epoch has k steps.",
+        row(_T_P, op("="), call("k", _P), op("("), ident("c"), ident("m"), op("("), number("1"), op("+"), ident("w"),
+            root(row(number("2"), op("ln"), _P)), op(")"), op("+"), call("R", _P), op(")"), op(","), gap(),
+            call("R", _P), op("="), number("2"), op("("), _P, op("−"), number("1"), op(")"), ident("λ"), op("+"),
+            frac(row(number("2"), op("("), _P, op("−"), number("1"), op(")")), _P), op("⋅"), frac(_S, ident("B"))),
+        "T(p) = k(p) (c m (1 + w sqrt(2 ln p)) + R(p)), R(p) = 2 (p - 1) λ + 2 (p - 1) / p x S / B",
+        "Thakur, Rabenseifner and Gropp, Optimization of collective communication operations in MPICH, 2005; NVIDIA "
+        "nccl-tests, doc/PERFORMANCE.md; Cramér, Mathematical methods of statistics, 1946, section 28.6",
+    ),
+    Formula(
+        term="Fitting",
+        text="Robust least squares on relative residuals, one observation a run. Coefficients are times and cannot be "
+        "negative; one that would be negative by more than its 99 % interval contradicts the law, which is then "
+        "refused. Intervals are Student's t on the covariance of the fit without that bound.",
+        source="scipy.optimize.least_squares with soft_l1; Lawson and Hanson, Solving least squares problems, 1974; "
+        "vit_sweep/analysis/laws/fits.py",
+    ),
+    Formula(
+        term="Comparing laws, predicting",
+        text="Each GPU count in turn is held out, the law is fitted to the others and predicts it; the law with the "
+        "smallest mean relative error is preferred. A law needs one GPU count more than it has coefficients. Beyond "
+        f"the measured range it is trusted to {REACH:g} times the largest count, and only while the held-out errors "
+        f"are within {HOLD_OUT_LIMIT:.0%}; otherwise the page says in words why nothing is said.",
+        source="Stone, Cross-validatory choice and assessment of statistical predictions, 1974; "
+        "vit_sweep/analysis/laws/fitted.py",
+    ),
+)  # fmt: skip
+
+
+def lead(runs: Iterable[Run], *, versions: Sequence[tuple[str, str]] = ()) -> tuple[str, ...]:
+    """What holds for this study: how many runs, repeats, seeds, epochs, warm-up steps, versions."""
+    timed = [run for run in runs if run.timed]
+    if not timed:
+        return ("No run has a time yet; the definitions below are those that its tables will follow.",)
+    sentences = [
+        f"{_count(len(timed), 'run')} with a time, on {_range(run.gpus for run in timed)} GPUs, "
+        f"with {_range(len(run.epoch_s) for run in timed)} epochs each that count.",
+        f"Seeds: {_list(run.seed for run in timed)}. A configuration that ran with one seed has n = 1 and no interval.",
+    ]
+    warm = _list(run.condition("warmup_steps") or None for run in timed)
+    if warm:
+        sentences.append(f"Warm-up steps that the median step leaves out: {warm}.")
+    if versions:
+        sentences.append(f"Versions: {', '.join(f'{name} {version}' for name, version in versions)}.")
+    return tuple(sentences)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _range(values: Iterable[int]) -> str:
+    found = sorted(set(values))
+    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def _list(values: Iterable[object]) -> str:
+    known = {value for value in values if value is not None}
+    return ", ".join(str(value) for value in sorted(known, key=lambda value: (str(type(value)), value)))

@@ -1,0 +1,95 @@
+"""The figures of a report: drawn, chosen, and turned into what the page shows. An edge."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from vit_sweep.analysis.laws.fitted import Fit, best
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.point import Scaling
+from vit_sweep.report import figures
+from vit_sweep.report.figures.overlay import Kind, Overlay, Quantity
+from vit_sweep.report.figures.speedup import draw_efficiency, draw_speedup
+from vit_sweep.report.figures.style import theme
+from vit_sweep.report.page.content import Figure
+
+HEADLINES = ("strong_speedup", "weak_efficiency", "strong_efficiency", "strong_time", "weak_time")
+"""The first of these that there is leads the report."""
+_MOST_FITS = 3
+"""Series up to which their fitted lines are drawn too; more would hide what was measured."""
+_POINTS = 60
+
+
+def converted(drawn: Iterable[figures.Figure | figures.Skipped], *, prefix: str = "") -> tuple[Figure, ...]:
+    """Those that were made; `prefix` keeps names apart on one page."""
+    return tuple(
+        Figure(
+            name=prefix + one.name, title=one.title, caption=one.caption, alt=one.alt,
+            files=tuple(str(one.paths[suffix]) for suffix in (".svg", ".png") if suffix in one.paths),
+        )
+        for one in drawn if isinstance(one, figures.Figure)
+    )  # fmt: skip
+
+
+def skipped(drawn: Iterable[figures.Figure | figures.Skipped]) -> tuple[str, ...]:
+    """Why the others were not."""
+    return tuple(f"{one.name}: {one.reason}" for one in drawn if isinstance(one, figures.Skipped))
+
+
+def headline(made: Sequence[Figure]) -> Figure | None:
+    """The figure that leads."""
+    by_name = {figure.name: figure for figure in made}
+    return next((by_name[name] for name in HEADLINES if name in by_name), None)
+
+
+def draw_beside(
+    own: Mapping[Scaling, Sequence[ScalingSeries]], published: Sequence[ScalingSeries], folder: Path
+) -> list[figures.Figure | figures.Skipped]:
+    """Speedup and efficiency with the published curves in the background, in a folder of their own."""
+    drawn: list[figures.Figure | figures.Skipped] = []
+    with theme():
+        for mode in Scaling:
+            others = [one for one in published if one.key.scaling is mode]
+            if not others:
+                continue
+            if mode is Scaling.STRONG:
+                drawn.append(draw_speedup(mode, own[mode], folder, reference=others))
+            drawn.append(draw_efficiency(mode, own[mode], folder, reference=others))
+    return drawn
+
+
+def fitted_lines(fits: Sequence[tuple[ScalingSeries, Sequence[Fit]]]) -> list[Overlay]:
+    """The chosen law of each series over its measured range; none of a mode with many series."""
+    lines: list[Overlay] = []
+    for mode in Scaling:
+        mine = [(series, law) for series, found in fits if series.key.scaling is mode and (law := best(found))]
+        if len(mine) <= _MOST_FITS:
+            lines += [line for series, law in mine for line in _lines(series, law)]
+    return lines
+
+
+def _lines(series: ScalingSeries, law: Fit) -> list[Overlay]:
+    counts = _counts(min(law.counts), max(law.counts))
+    times = [law.time_s(gpus) for gpus in counts]
+    label = f"{law.name}, {series.label}" if series.label else law.name
+    lines = {Quantity.TIME: times}
+    base = law.baseline_gpus
+    if base is not None:
+        strong = series.key.scaling is Scaling.STRONG
+        ratios = [law.time_s(base) / time for time in times]
+        scaled = [ratio * gpus / base for ratio, gpus in zip(ratios, counts, strict=True)]
+        shares = [ratio / gpus * base for ratio, gpus in zip(ratios, counts, strict=True)]
+        lines |= {
+            Quantity.SPEEDUP: ratios if strong else scaled,
+            Quantity.EFFICIENCY: shares if strong else ratios,
+        }
+    return [
+        Overlay(kind=Kind.FITTED, label=label, scaling=series.key.scaling, quantity=quantity,
+                gpus=tuple(map(float, counts)), values=tuple(values))
+        for quantity, values in lines.items()
+    ]  # fmt: skip
+
+
+def _counts(least: int, most: int) -> list[int]:
+    """Whole GPU counts, evenly spaced on a doubling scale."""
+    ratio = (most / least) ** (1 / _POINTS) if most > least else 1.0
+    return sorted({round(least * ratio**step) for step in range(_POINTS + 1)})

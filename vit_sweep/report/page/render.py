@@ -1,0 +1,126 @@
+"""From a report's content to one HTML page with everything in it. An edge; jinja2 lives here.
+
+Style, script and pictures are inside the page; its content security policy names style and script by their digest and
+forbids everything else, so that nothing is asked of a network, and nothing in a study's texts can run.
+"""
+
+import base64
+import hashlib
+import re
+import struct
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from launchers.atomic import write
+from vit_sweep.report.page.content import Column, Figure, Interval, ReportContent, Table, Value
+from vit_sweep.report.tables.numbers import bracket, exact, is_numeric, middle, short
+
+LARGEST_SVG = 200_000
+"""Bytes. A larger drawing is put in as PNG where there is one: it has more points than anybody sees."""
+_PIXELS_PER_POINT = 1.7
+"""Words of 8 points in a figure are then about as large as those of the page."""
+_TYPES = {".svg": "image/svg+xml", ".png": "image/png"}
+
+
+class Picture(NamedTuple):
+    """A figure's picture inside the page."""
+
+    address: str
+    width: int
+    """Pixels of the page; 0: not known, the page's width then."""
+    height: int
+
+
+def write_page(content: ReportContent, path: Path) -> Path:
+    """Render `content` and write it to `path` (aside and renamed); returns the path."""
+    write(path, page(content))
+    return path
+
+
+def page(content: ReportContent) -> str:
+    """The page as text; reads the files of its figures. Raises FileNotFoundError where one is gone."""
+    style, script = asset("style.css"), asset("tables.js")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {
+        "short": short,
+        "exact": exact,
+        "bracket": bracket,
+        "middle": middle,
+        "anchor": anchor,
+        "mathml": _mathml,
+    }
+    environment.tests["interval"] = lambda value: isinstance(value, Interval)
+    environment.globals |= {"picture": picture, "numeric": numeric}
+    return environment.from_string(asset("report.html.j2")).render(
+        content=content, style=Markup(style), script=Markup(script), policy=policy(style, script)
+    )
+
+
+def asset(name: str) -> str:
+    """One of the files that lie beside this module."""
+    return files("vit_sweep.report.page").joinpath(name).read_text(encoding="utf-8")
+
+
+def policy(style: str, script: str) -> str:
+    """The page's content security policy: this style, this script, pictures that are in the page; no network."""
+    return (
+        f"default-src 'none'; style-src 'sha256-{_digest(style)}'; script-src 'sha256-{_digest(script)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def anchor(text: str) -> str:
+    """A text as an id: small letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "part"
+
+
+def numeric(table: Table, column: Column) -> bool:
+    """Whether a column holds numbers only (and has one): it is then set on the right and sorted by size."""
+    index = table.columns.index(column)
+    known: list[Value] = [row[index] for row in table.rows if row[index] is not None]
+    return bool(known) and all(is_numeric(value) for value in known)
+
+
+def picture(figure: Figure) -> Picture:
+    """The figure as a data address: the drawing, or its pixels where the drawing is very large."""
+    data, suffix = b"", ""
+    for path in sorted(map(Path, figure.files), key=lambda path: path.suffix != ".svg"):
+        if path.suffix not in _TYPES:
+            continue
+        found = path.read_bytes()
+        if not data or (len(data) > LARGEST_SVG and len(found) < len(data)):
+            data, suffix = found, path.suffix
+    if not data:
+        raise FileNotFoundError(f"figure {figure.name}: none of its files is a .svg or .png: {figure.files}")
+    address = f"data:{_TYPES[suffix]};base64,{base64.b64encode(data).decode()}"
+    width, height = _points(data, suffix)
+    return Picture(address, round(width * _PIXELS_PER_POINT), round(height * _PIXELS_PER_POINT))
+
+
+def _points(data: bytes, suffix: str) -> tuple[float, float]:
+    """Its size in print, 1/72 inch; zeros where it does not say."""
+    if suffix == ".svg":
+        opening = data[: data.find(b">", data.find(b"<svg")) + 1]
+        found = [re.search(rb"\s" + name + rb'="([\d.]+)(pt|px)?"', opening) for name in (b"width", b"height")]
+        return (float(found[0][1]), float(found[1][1])) if found[0] and found[1] else (0.0, 0.0)
+    # A PNG begins with its size; pHYs, pixels a metre, comes before its data.
+    density = data[: data.find(b"IDAT")].find(b"pHYs")
+    if data[12:16] != b"IHDR" or density < 0:
+        return 0.0, 0.0
+    pixels = struct.unpack(">II", data[16:24])
+    per_metre = struct.unpack(">II", data[density + 4 : density + 12])
+    width, height = (72 * count / (per * 0.0254) if per else 0.0 for count, per in zip(pixels, per_metre, strict=True))
+    return width, height
+
+
+def _mathml(text: str) -> Markup:
+    """MathML comes from `mathml`, which escapes its words."""
+    return Markup(text)
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,119 @@
+"""Every column of every table: title, unit, meaning. The one place for these words; docs/collecting.md repeats them."""
+
+from vit_sweep.report.tables.table import HIGH, LOW, Column
+
+_RUNS = "of the runs that are pooled here"
+
+
+def _column(name: str, title: str, unit: str, meaning: str, *, percent: bool = False) -> Column:
+    return Column(name=name, title=title, unit=unit, meaning=meaning, percent=percent)
+
+
+def _with_bounds(name: str, title: str, unit: str, meaning: str, *, percent: bool = False) -> tuple[Column, ...]:
+    """A number and the two bounds of its 95 % interval."""
+    what = f"{name}: 95 % bootstrap interval over runs; empty with one run"
+    return (
+        _column(name, title, unit, meaning, percent=percent),
+        Column(name=name + LOW, title=f"{title}, low", unit=unit, percent=percent, bound_of=name,
+               meaning=f"Lower bound of {what}."),
+        Column(name=name + HIGH, title=f"{title}, high", unit=unit, percent=percent, bound_of=name,
+               meaning=f"Upper bound of {what}."),
+    )  # fmt: skip
+
+
+def _by_name(*columns: Column | tuple[Column, ...]) -> dict[str, Column]:
+    flat = [one for found in columns for one in (found if isinstance(found, tuple) else (found,))]
+    return {column.name: column for column in flat}
+
+
+WHAT = ("model", "data", "precision", "engine", "optimizer", "partition", "gpu_model", "variant")
+"""What every row says of its configuration; what is equal in all rows is said once above a printed table."""
+
+COLUMNS = _by_name(
+    _column("model", "model", "", "Name of the model's configuration."),
+    _column("data", "data", "", "Name of the data set."),
+    _column("precision", "precision", "", "Number format of weights and activations."),
+    _column("engine", "engine", "", "Name of the engine's configuration."),
+    _column("optimizer", "optimizer", "", "Name of the optimizer's configuration."),
+    _column("partition", "partition", "", "Name of the partition's profile."),
+    _column("gpu_model", "GPU", "", "The GPU that was asked for."),
+    _column("variant", "variant", "", "Other values that tell the rows of this table apart: model.layers=4."),
+    _column("placement", "placement", "", "packed: as few nodes as possible; spread: as many; nodes=N: given."),
+    _column("batch_per", "batch per", "", "gpu: `batch` is the micro batch; global: images per optimizer step."),
+    _column("batch", "batch", "images", "Micro batch or global batch, as batch_per says."),
+    _column("micro_batch", "micro batch", "images", "Images per GPU per forward."),
+    _column("accum", "accum", "", "Micro steps per optimizer step."),
+    _column("global_batch", "global batch", "images", "micro_batch x accum x gpus: images per optimizer step."),
+    _column("work", "images", "images", "Images that an epoch covers, repeated ones not counted."),
+    _column("epochs", "epochs", "", "Epochs that were asked for."),
+    _column("gpus", "GPUs", "", "All GPUs of the run: ranks, world size."),
+    _column("nodes", "nodes", "", "Hosts that they are on."),
+    _column("zero_stage", "ZeRO", "", "DeepSpeed's ZeRO stage."),
+    *_with_bounds("epoch_s", "epoch s", "s", f"Median over runs, {_RUNS}, of each run's median epoch that counts."),
+    _column("n", "n", "", "Runs that are pooled."),
+    _column("epochs_counted", "epochs counted", "", "Epochs behind them, over all runs."),
+    _column("within", "within", "", "Spread inside runs: median over runs of (max - min) / median of its epochs.",
+            percent=True),
+    _column("between", "between", "", "Spread between runs: (max - min) / median of their medians.", percent=True),
+    _column("first_epoch_s", "first epoch s", "s", "Median over runs of the cold first epoch, which is nowhere else."),
+    *_with_bounds("step_ms", "step ms", "ms",
+                  "Median over runs of the median optimizer step after the warm-up, max over ranks."),
+    *_with_bounds("images_per_s", "images/s", "images/s", "Images of an epoch / epoch time, over all GPUs."),
+    *_with_bounds("speedup", "speedup", "", "Strong: T(p0)/T(p). Weak: efficiency x p/p0 (scaled speedup)."),
+    *_with_bounds("efficiency", "eff.", "", "Strong: speedup / (p/p0). Weak: T(p0)/T(p).", percent=True),
+    _column("serial_fraction", "serial fraction", "",
+            "Karp and Flatt's (1/S - 1/q) / (1 - 1/q), q = p/p0; strong scaling only."),
+    _column("baseline_gpus", "baseline", "", "p0: the GPUs of the series' baseline."),
+    _column("train_accuracy", "train acc.", "", "Median over runs, after the last epoch, of the training images.",
+            percent=True),
+    _column("test_accuracy", "test acc.", "", "Median over runs, after the last epoch, of the whole test split.",
+            percent=True),
+    _column("oversubscribed", "oversubscribed", "", "More ranks than cores: its times say nothing about scaling."),
+    _column("status", "status", "", "done, or what became of it; apart: it may not be pooled, see note."),
+    _column("note", "note", "", "What a reader of the row must know."),
+    _column("flags", "flags", "", "Reasons to distrust its times."),
+    _column("seeds", "seeds", "", "Seeds of the runs of this row."),
+    _column("cell_id", "cells", "", "Ids of the runs of this row, those without a time included."),
+    *_with_bounds("throughput_ratio", "throughput ratio", "",
+                  "images_per_s over that of the first row of its group (the smallest batch or accum)."),
+    _column("held", "held equal", "", "What stays the same along the group: micro batch or global batch."),
+    _column("memory_mib", "memory MiB", "MiB", "Most that torch reserved on one GPU, over ranks and runs."),
+    _column("reference", "reference", "", "What the ratio divides by."),
+    _column("reference_nodes", "its nodes", "", "Hosts of the reference."),
+    *_with_bounds("reference_epoch_s", "its epoch s", "s", "Like epoch_s, of the reference."),
+    _column("reference_n", "its n", "", "Runs of the reference."),
+    *_with_bounds("time_ratio", "time ratio", "", "epoch_s / reference_epoch_s: above 1 is slower."),
+    _column("verdict", "verdict", "",
+            "faster or slower where the interval of the ratio leaves out 1, else that they cannot be told apart."),
+    _column("communication_ms", "comm. ms", "ms", "Median over runs of communication per step, the least over ranks."),
+    _column("reference_communication_ms", "its comm. ms", "ms", "Like communication_ms, of the reference."),
+    _column("predicted_mib", "predicted MiB", "MiB", "What the plan expects one GPU to need, CUDA context included."),
+    _column("measured_mib", "measured MiB", "MiB", "memory_mib + the CUDA context, which torch does not count."),
+    _column("memory_error", "error", "", "measured / predicted - 1; above 0: it needs more than the plan thinks.",
+            percent=True),
+    _column("host_memory_mib", "host MiB", "MiB", "Most resident memory of one rank's process."),
+    _column("cause", "cause", "", "How the last attempt ended, in one word."),
+    _column("attempts", "attempts", "", "Attempts that were begun."),
+    _column("sentence", "why", "", "What happened, and to which rank, in one sentence."),
+    _column("gpu_hours", "GPU-h", "h", "GPUs that were held x job_s / 3600, summed over the runs: start-up, evaluation "
+            "and GPUs that wait in a shared allocation included."),
+    _column("gpu_hours_per_epoch", "GPU-h/epoch", "h", "gpus x epoch_s / 3600."),
+    _column("job_s", "job s", "s", "Median over runs of the wall time for which a job held its GPUs."),
+    _column("queue_wait_s", "queue wait s", "s", "Median over runs, from submission to the start of the last attempt."),
+    _column("joules_per_image", "J/image", "J", "Median over runs; energy of all GPUs in training, hosts left out."),
+    _column("joules_per_epoch", "J/epoch", "J", "joules_per_image x images of an epoch."),
+    _column("images_per_joule", "images/J", "images/J", "1 / joules_per_image."),
+    _column("target_accuracy", "target", "", "Test accuracy that was asked for.", percent=True),
+    *_with_bounds("time_to_accuracy_s", "time to accuracy s", "s",
+                  "Median over the runs that reach it: all epochs up to the first that does, evaluation not counted."),
+    _column("epochs_to_accuracy", "epochs to it", "", "Median over these runs of the number of that epoch."),
+    _column("reached", "reached", "", "Runs that reach it."),
+    _column("best_accuracy", "best acc.", "", "Best test accuracy of any run after any epoch.", percent=True),
+)  # fmt: skip
+
+
+def bounded(*names: str) -> tuple[str, ...]:
+    """The names with those of their bounds behind them, where they have any."""
+    return tuple(
+        full for name in names for full in (name, *(name + end for end in (LOW, HIGH) if name + end in COLUMNS))
+    )

@@ -1,0 +1,82 @@
+"""What one setting does while all else is equal: batch and accumulation. Pure, no numpy."""
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+
+from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.parts import Statistics, Variants, estimate, pooled, pools
+from vit_sweep.report.tables.table import Cells, Table, table
+from vit_sweep.runs.run import Run
+
+_EFFECT = bounded(
+    *WHAT, "epochs", "work", "gpus", "nodes", "micro_batch", "accum", "global_batch", "epoch_s", "n", "step_ms",
+    "images_per_s", "throughput_ratio", "train_accuracy", "test_accuracy", "memory_mib", "flags", "seeds", "cell_id",
+)  # fmt: skip
+BATCH_COLUMNS = _EFFECT
+ACCUM_COLUMNS = (*_EFFECT[: _EFFECT.index("gpus")], "held", *_EFFECT[_EFFECT.index("gpus") :])
+
+
+def batch_table(runs: Iterable[Run], statistics: Statistics) -> Table | None:
+    """Time, throughput and accuracy against the micro batch, at equal GPUs and all else; None without two batches.
+
+    `runs`: comparable ones (`parts.comparable`).
+    """
+    groups = pools(
+        (run for run in runs if run.micro_batch is not None),
+        lambda run: (run.conditions, run.gpus, run.nodes or 0, run.work or 0, run.accum or 0),
+    )
+    rows = _rows(groups, lambda run: run.micro_batch or 0, statistics)
+    title = "Effect of the micro batch, at equal GPUs"
+    return table("batch", title, BATCH_COLUMNS, rows, known=COLUMNS, notes=[_LEARNS])
+
+
+def accum_table(runs: Iterable[Run], statistics: Statistics) -> Table | None:
+    """The same against accumulation: once with the micro batch equal, once with the global batch."""
+    known = [run for run in runs if run.micro_batch is not None and run.accum is not None]
+    held: Mapping[str, Callable[[Run], int | None]] = {
+        "micro batch": lambda run: run.micro_batch,
+        "global batch": lambda run: run.global_batch,
+    }
+    rows: list[Cells] = []
+    for what, value in held.items():
+        rows += [row | {"held": what} for row in _rows(_held(known, value), lambda run: run.accum or 0, statistics)]
+    title = "Effect of gradient accumulation, at equal GPUs"
+    return table("accumulation", title, ACCUM_COLUMNS, rows, known=COLUMNS, notes=[_LEARNS])
+
+
+def _held(runs: Sequence[Run], value: Callable[[Run], int | None]) -> list[list[Run]]:
+    return pools(runs, lambda run: (run.conditions, run.gpus, run.nodes or 0, run.work or 0, value(run) or 0))
+
+
+_LEARNS = (
+    "With another global batch, a run takes other steps and another number of them: accuracies differ for that reason "
+    "too, unless the learning rate follows the batch."
+)
+
+
+def _rows(groups: Sequence[Sequence[Run]], by: Callable[[Run], int], statistics: Statistics) -> list[Cells]:
+    """The rows of the groups in which the setting has two values or more, smallest first."""
+    telling = [group for group in groups if len({by(run) for run in group}) > 1]
+    telling.sort(key=lambda group: _order(group[0]))
+    variants = Variants(group[0].conditions for group in telling)
+    rows = []
+    for group in telling:
+        steps = sorted(pools(group, by), key=lambda some: by(some[0]))
+        for some in steps:
+            ratio = statistics.ratio_of(_rates(some), _rates(steps[0])) if some is not steps[0] else None
+            rows.append(
+                variants.what(some[0].conditions)
+                | {"work": some[0].work}
+                | pooled(some, statistics)
+                | estimate("throughput_ratio", ratio)
+            )
+    return rows
+
+
+def _rates(runs: Sequence[Run]) -> list[list[float]]:
+    """Images a second of each epoch of each run; where nobody said how many images, epochs a second."""
+    known = all(run.images is not None for run in runs)
+    return [[(run.images if known and run.images else 1) / seconds for seconds in run.epoch_s] for run in runs]
+
+
+def _order(run: Run) -> tuple[Hashable, ...]:
+    return (run.conditions, run.work or 0, run.gpus, run.nodes or 0, run.micro_batch or 0, run.accum or 0)

@@ -1,0 +1,174 @@
+"""What rows are made of: configurations, pooled runs, numbers with intervals. Pure, no numpy.
+
+The tables that compare configurations (batch, accumulation, placement, engines, ...) pool runs that differ in their
+seed only. Oversubscribed runs and those that a series set apart are in none of these.
+"""
+
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from functools import lru_cache
+from statistics import median
+from typing import Protocol
+
+from vit_sweep.analysis.series.series import Estimate, ScalingSeries
+from vit_sweep.report.tables.columns import WHAT
+from vit_sweep.report.tables.table import HIGH, LOW, Cells
+from vit_sweep.runs.run import Run
+
+Conditions = tuple[tuple[str, str], ...]
+_GROUPS = ("model", "data", "engine", "optimizer", "partition")
+"""Conditions with a name, behind which stand values: `model.layers`."""
+
+
+class Statistics(Protocol):
+    """How numbers get their intervals; `analysis.bootstrap` is one."""
+
+    def median_of(self, runs: Sequence[Sequence[float]], *, seed: int = 0) -> Estimate:
+        """The median over runs of their medians."""
+
+    def ratio_of(self, a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], *, seed: int = 0) -> Estimate:
+        """Median of `a` over median of `b`."""
+
+
+class Remembered:
+    """The same statistics, each answer worked out once, so that equal runs have equal intervals in every table."""
+
+    def __init__(self, statistics: Statistics, series: Iterable[ScalingSeries] = ()) -> None:
+        """Ask `statistics` what neither the `series` know nor anybody asked before."""
+        self._statistics = statistics
+        self._medians: dict[tuple[object, ...], Estimate] = {}
+        for point in (point for one in series for point in one.points):
+            steps = [(run.step_ms,) for run in point.runs if run.step_ms is not None]
+            for values, found in (([run.epoch_s for run in point.runs], point.time_s), (steps, point.step_ms)):
+                if found is not None:
+                    self._medians.setdefault((0, *sorted(values)), found)
+
+    def median_of(self, runs: Sequence[Sequence[float]], *, seed: int = 0) -> Estimate:
+        """The median over runs of their medians."""
+        key = (seed, *sorted(map(tuple, runs)))
+        if key not in self._medians:
+            self._medians[key] = self._statistics.median_of(runs, seed=seed)
+        return self._medians[key]
+
+    def ratio_of(self, a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], *, seed: int = 0) -> Estimate:
+        """Median of `a` over median of `b`; a pair of runs is asked about once anyway."""
+        return self._statistics.ratio_of(a, b, seed=seed)
+
+
+def estimate(name: str, found: Estimate | None) -> Cells:
+    """Three fields: the number and its bounds."""
+    if found is None:
+        return {name: None, name + LOW: None, name + HIGH: None}
+    return {name: found.value, name + LOW: found.low, name + HIGH: found.high}
+
+
+def inverse(found: Estimate, factor: float) -> Estimate:
+    """`factor / x` with its interval, whose bounds change places."""
+    return Estimate(
+        value=factor / found.value,
+        low=None if found.high is None else factor / found.high,
+        high=None if found.low is None else factor / found.low,
+        n=found.n,
+    )
+
+
+def comparable(runs: Iterable[Run], series: Iterable[ScalingSeries] = ()) -> list[Run]:
+    """The runs with a time that may stand beside others: each once, in an order of their own."""
+    apart = {out.run.run_id for one in series for out in one.apart}
+    sound = {run.run_id: run for run in runs if run.timed and not run.oversubscribed and run.run_id not in apart}
+    return [sound[name] for name in sorted(sound)]
+
+
+def pools(runs: Iterable[Run], key: Callable[[Run], Hashable]) -> list[list[Run]]:
+    """Runs with an equal key, each group's in the order of their ids."""
+    groups: dict[Hashable, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return [sorted(group, key=lambda run: run.run_id) for group in groups.values()]
+
+
+@lru_cache(maxsize=4096)
+def without(conditions: Conditions, *names: str) -> Conditions:
+    """Conditions that are left when a name, and every value behind it, may differ."""
+    return tuple((name, value) for name, value in conditions if name.split(".", 1)[0] not in names)
+
+
+class Variants:
+    """Says of each configuration of a table what tells it from the others beyond its names."""
+
+    def __init__(self, every: Iterable[Conditions]) -> None:
+        """Look at all configurations of the table."""
+        self._by_conditions: dict[Conditions, str] = {}
+        plain = {conditions: dict(conditions) for conditions in dict.fromkeys(every)}
+        values: dict[str, dict[tuple[str, ...], set[str]]] = {}
+        for found in plain.values():
+            names = tuple(found.get(name, "") for name in _GROUPS)
+            for name, value in found.items():
+                if name not in WHAT and name != "epochs":
+                    values.setdefault(name, {}).setdefault(names, set()).add(value)
+        telling = sorted(name for name, by_names in values.items() if any(len(some) > 1 for some in by_names.values()))
+        for conditions, found in plain.items():
+            self._by_conditions[conditions] = ", ".join(f"{name}={found.get(name, '')}" for name in telling)
+
+    def what(self, conditions: Conditions) -> Cells:
+        """The fields of `WHAT`, and the number of epochs."""
+        found = dict(conditions)
+        said = self._by_conditions.get(conditions, "")
+        return {name: found.get(name) for name in WHAT} | {"variant": said, "epochs": _whole(found.get("epochs"))}
+
+
+def _whole(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isdigit() else text
+
+
+def pooled(runs: Sequence[Run], statistics: Statistics) -> Cells:
+    """What any table says of repeats of one configuration; at least one run, all with a time."""
+    first = runs[0]
+    time = statistics.median_of([run.epoch_s for run in runs])
+    images = {run.images for run in runs}
+    rate = inverse(time, float(first.images)) if first.images is not None and len(images) == 1 else None
+    steps = [(run.step_ms,) for run in runs if run.step_ms is not None]
+    return {
+        "gpus": first.gpus,
+        "nodes": first.nodes,
+        "micro_batch": first.micro_batch,
+        "accum": first.accum,
+        "global_batch": first.global_batch,
+        **estimate("epoch_s", time),
+        "n": len(runs),
+        **estimate("step_ms", statistics.median_of(steps) if steps else None),
+        **estimate("images_per_s", rate),
+        **last_accuracies(runs),
+        "memory_mib": max((run.memory_mib for run in runs if run.memory_mib is not None), default=None),
+        "communication_ms": middle(run.parts.communication if run.parts else None for run in runs),
+        **names_of(runs),
+        "flags": flags_of(runs),
+    }
+
+
+def last_accuracies(runs: Iterable[Run]) -> Cells:
+    """Median over runs of what they classify right after their last epoch."""
+    every = list(runs)
+    return {
+        "train_accuracy": middle(run.train_accuracy[-1] for run in every if run.train_accuracy),
+        "test_accuracy": middle(run.test_accuracy[-1] for run in every if run.test_accuracy),
+    }
+
+
+def names_of(runs: Collection[Run]) -> Cells:
+    """Which runs a row is made of."""
+    seeds = sorted({run.seed for run in runs if run.seed is not None})
+    return {
+        "seeds": " ".join(map(str, seeds)) if seeds else None,
+        "cell_id": " ".join(sorted({run.run_id for run in runs})),
+    }
+
+
+def flags_of(runs: Iterable[Run]) -> str | None:
+    """Every flag of any of the runs once."""
+    return "; ".join(dict.fromkeys(flag for run in runs for flag in run.flags)) or None
+
+
+def middle(values: Iterable[float | None]) -> float | None:
+    """The median of what is known."""
+    known = [value for value in values if value is not None]
+    return median(known) if known else None

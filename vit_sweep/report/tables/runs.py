@@ -1,0 +1,166 @@
+"""The tidy table: one row per run and per infeasible point, for anyone's own analysis. Pure, no numpy.
+
+A row is made while its record is at hand, so that no record need be kept; what a run already knows is not worked out
+again.
+"""
+
+from collections.abc import Iterable
+from statistics import median
+
+from vit_sweep.outcome.result import Result, story_of
+from vit_sweep.plan.memory import CONTEXT_GIB
+from vit_sweep.plan.plan import PlannedPoint
+from vit_sweep.record.flags import machine_columns
+from vit_sweep.record.learning import Reached, peak_rate
+from vit_sweep.record.record import Record
+from vit_sweep.record.stats import measured_columns
+from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
+from vit_sweep.report.tables.table import Cells, Column, Table, table
+from vit_sweep.runs.run import Run
+
+_VERSION = "version_"
+
+
+def run_row(run: Run, result: Result, reached: tuple[float, Reached] | None = None) -> Cells:
+    """The row of a study's run. `reached`: the target accuracy, if any, and when it was reached."""
+    cell, record = result.file.cell, result.record
+    row = _of_run(run) | {
+        "learning_rate": peak_rate(cell),
+        "lr_scaling": cell.lr_scaling.value,
+        "lr_warmup_epochs": cell.lr_warmup_epochs,
+        "pipeline": cell.pipeline.value,
+        "augment": cell.data.augment,
+        "activation_checkpointing": cell.activation_checkpointing,
+        "compile": cell.compile,
+        "allocation": cell.allocation.value,
+        "padding": cell.padding,
+        "attempt": record.attempt if record is not None else result.attempt,
+        "ended_before": result.story if record is not None else story_of(result.history[:-1]),
+    }
+    if record is None:
+        return row
+    return row | _of_record(run, record) | _of_target(reached)
+
+
+def imported_row(run: Run, reached: tuple[float, Reached] | None = None) -> Cells:
+    """The row of a run of whatever origin, from what the run itself knows."""
+    return _of_run(run) | _of_target(reached)
+
+
+def runs_table(rows: Iterable[Cells], points: Iterable[PlannedPoint] = ()) -> Table | None:
+    """All rows, then the infeasible points; every version that any row names is a column of its own."""
+    every = [*rows, *(_infeasible(point) for point in points if point.cell_id is None)]
+    names = sorted(name for name in set().union(*every) if name.startswith(_VERSION))
+    versions = {
+        name: Column(name=name, title=name.removeprefix(_VERSION), meaning=f"Version of {name.removeprefix(_VERSION)}.")
+        for name in names
+    }
+    known = RUN_COLUMNS | versions
+    return table("runs", "Runs: one row each", tuple(known), every, known=known)
+
+
+def _infeasible(point: PlannedPoint) -> Cells:
+    axes = {name: value for name, value in point.axes.items() if name in RUN_COLUMNS}
+    return axes | {"status": "infeasible", "note": "; ".join(point.reasons)}
+
+
+def _of_run(run: Run) -> Cells:
+    asked = dict(run.conditions)
+    names = ("model", "data", "precision", "engine", "optimizer", "partition", "gpu_model")
+    row: Cells = {
+        "cell_id": run.run_id,
+        "origin": run.origin.value,
+        "status": run.status.value,
+        "cause": run.cause,
+        "note": run.note,
+        "scaling": " ".join(sorted({curve.scaling.value for curve in run.curves})),
+        "placement": " ".join(sorted({curve.placement for curve in run.curves if curve.placement})),
+        **{name: asked.get(name) for name in names},
+        "gpus": run.gpus,
+        "nodes": run.nodes,
+        "micro_batch": run.micro_batch,
+        "accum": run.accum,
+        "global_batch": run.global_batch,
+        "train_images": run.work,
+        "epochs": run.epochs_asked,
+        "epochs_done": run.epochs_done,
+        "seed": run.seed,
+        "attempts": run.attempts,
+    }
+    return row | _measured(run) if run.timed else row
+
+
+def _measured(run: Run) -> Cells:
+    time, parts = median(run.epoch_s), run.parts
+    reserved, predicted = run.memory_mib, run.memory_predicted_mib
+    error = None if reserved is None or not predicted else (reserved + 1024 * CONTEXT_GIB) / predicted - 1
+    row: Cells = {
+        "epoch_s": time,
+        "spread_s": max(run.epoch_s) - min(run.epoch_s),
+        "n": len(run.epoch_s),
+        "first_epoch_s": run.first_epoch_s,
+        "step_ms": run.step_ms,
+        "images_per_s": run.images / time if run.images is not None else None,
+        "train_accuracy": run.train_accuracy[-1] if run.train_accuracy else None,
+        "test_accuracy": run.test_accuracy[-1] if run.test_accuracy else None,
+        "parameters": run.parameters,
+        "peak_reserved_mib": reserved,
+        "peak_host_mib": run.host_memory_mib,
+        "hosts": " ".join(run.hosts),
+        "devices": " | ".join(sorted(set(run.devices))),
+        "oversubscribed": run.oversubscribed,
+        "started_at": run.started_at,
+        "job_s": run.job_s,
+        "allocated_gpus": run.allocated_gpus or run.gpus,
+        "queue_wait_s": run.queue_wait_s,
+        "mfu": run.mfu,
+        "flags": "; ".join(run.flags) or None,
+        "explanation": run.explanation or None,
+        "memory_predicted_mib": predicted,
+        "memory_error": error,
+        "joules_per_image": run.joules_per_image,
+    }
+    if parts is not None:
+        row |= {
+            "data_wait_ms": parts.data_wait,
+            "copy_ms": parts.copy,
+            "forward_ms": parts.forward,
+            "backward_ms": parts.backward,
+            "communication_ms": parts.communication,
+            "optimizer_ms": parts.optimizer,
+            "other_ms": parts.other,
+            "straggler_wait_ms": parts.straggler_wait,
+            "exposed_ms": parts.exposed,
+            "exposed_noise_ms": parts.exposed_noise,
+        }
+    return row
+
+
+def _of_record(run: Run, record: Record) -> Cells:
+    last = record.epochs[-1]
+    return {
+        "train_loss": last.train_loss,
+        "test_loss": last.test_loss,
+        "peak_memory_mib": max((r.peak_memory_mib or 0.0 for r in record.ranks), default=None) or None,
+        "startup_s": record.startup_s,
+        "restarts": record.restarts,
+        "code": record.code,
+        "job_id": record.job_id,
+        **measured_columns(record),
+        "mfu": run.mfu,
+        **machine_columns(record),
+        **{f"{_VERSION}{name}": version for name, version in sorted(record.versions.items())},
+    }
+
+
+def _of_target(reached: tuple[float, Reached] | None) -> Cells:
+    """When the run was as accurate as was asked, and why not if it was not; nothing where nobody asked."""
+    if reached is None:
+        return {}
+    target, found = reached
+    return {
+        "target_accuracy": target,
+        "time_to_accuracy_s": found.seconds,
+        "epochs_to_accuracy": found.epoch,
+        "accuracy_note": found.reason,
+    }

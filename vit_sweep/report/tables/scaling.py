@@ -1,0 +1,116 @@
+"""The strong and the weak table: one row per GPU count of every series, whatever became of its runs. Pure, no numpy."""
+
+from collections.abc import Iterable, Sequence
+from statistics import median
+
+from vit_sweep.analysis.series.series import Apart, ScalingSeries, SeriesKey, SeriesPoint
+from vit_sweep.plan.plan import PlannedPoint
+from vit_sweep.plan.point import Scaling
+from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.parts import Variants, estimate, flags_of, last_accuracies, names_of
+from vit_sweep.report.tables.table import Cells, Table, table
+from vit_sweep.runs.run import Run
+
+SCALING_COLUMNS = bounded(
+    *WHAT, "placement", "batch_per", "batch", "accum", "epochs", "gpus", "nodes", "epoch_s", "n", "epochs_counted",
+    "within", "between", "first_epoch_s", "step_ms", "images_per_s", "speedup", "efficiency", "serial_fraction",
+    "baseline_gpus", "train_accuracy", "test_accuracy", "oversubscribed", "status", "note", "flags", "seeds", "cell_id",
+)  # fmt: skip
+TITLES = {
+    Scaling.STRONG: "Strong scaling: every epoch covers the same images, whatever the number of GPUs",
+    Scaling.WEAK: "Weak scaling: every GPU covers the same number of images in an epoch",
+}
+
+
+def scaling_table(
+    series: Sequence[ScalingSeries], points: Iterable[PlannedPoint], scaling: Scaling, *, timed_only: bool = False
+) -> Table | None:
+    """The table of one scaling mode: series, runs that stand apart, infeasible points; None if there is nothing.
+
+    `timed_only` leaves out rows without a time: what a running study has so far.
+    """
+    mine = [one for one in series if one.key.scaling is scaling]
+    variants = Variants(one.key.conditions for one in mine)
+    rows = [_point(one, point, variants) for one in mine for point in one.points]
+    rows += [_apart(one.key, out, variants) for one in mine for out in one.apart]
+    rows += [infeasible(p) for p in points if p.cell_id is None and p.axes["scaling"] == scaling.value]
+    if timed_only:
+        rows = [row for row in rows if row.get("epoch_s") is not None]
+    notes = [_of(one, mine, one.no_baseline) for one in mine if one.no_baseline and any(p.runs for p in one.points)]
+    notes += [_of(one, mine, f"unlike between its runs: {flag}") for one in mine for flag in one.flags]
+    return table(scaling.value, TITLES[scaling], SCALING_COLUMNS, rows, known=COLUMNS, notes=notes)
+
+
+def infeasible(point: PlannedPoint) -> Cells:
+    """The row of a combination that cannot run."""
+    axes = {name: value for name, value in point.axes.items() if name in COLUMNS}
+    return axes | {"n": 0, "oversubscribed": False, "status": "infeasible", "note": "; ".join(point.reasons)}
+
+
+def _of(one: ScalingSeries, every: Sequence[ScalingSeries], text: str) -> str:
+    return text if len(every) == 1 else f"{one.label}: {text}"
+
+
+def _key(key: SeriesKey, variants: Variants) -> Cells:
+    return variants.what(key.conditions) | {
+        "placement": key.placement, "batch_per": key.batch_per, "batch": key.batch, "accum": key.accum,
+    }  # fmt: skip
+
+
+def _point(one: ScalingSeries, point: SeriesPoint, variants: Variants) -> Cells:
+    every = (*point.runs, *point.without)
+    row = _key(one.key, variants) | {
+        "gpus": point.gpus, "nodes": point.nodes, "n": len(point.runs), "status": point.status,
+        "oversubscribed": point.oversubscribed, "note": _note(one, point), **names_of(every),
+    }  # fmt: skip
+    if not point.runs:
+        return row
+    return row | {
+        **estimate("epoch_s", point.time_s),
+        "epochs_counted": point.epochs,
+        "within": point.within,
+        "between": point.between,
+        "first_epoch_s": point.first_epoch_s,
+        **estimate("step_ms", point.step_ms),
+        **estimate("images_per_s", point.images_per_s),
+        **estimate("speedup", point.speedup),
+        **estimate("efficiency", point.efficiency),
+        "serial_fraction": point.serial_fraction,
+        "baseline_gpus": one.baseline_gpus if point.speedup is not None else None,
+        **last_accuracies(point.runs),
+        "flags": "; ".join(dict.fromkeys((*point.flags, *filter(None, [flags_of(point.runs)])))) or None,
+    }
+
+
+def _note(one: ScalingSeries, point: SeriesPoint) -> str:
+    remarks = list(dict.fromkeys(run.note for run in point.runs if run.note))
+    lost: dict[str, int] = {}
+    for run in point.without:
+        said = run.note if not point.runs else f"{run.status}: {run.note}" if run.note else run.status
+        lost[said] = lost.get(said, 0) + 1
+    total = len(point.runs) + len(point.without)
+    remarks += [text if total == 1 or not text else f"{count} of {total} runs: {text}" for text, count in lost.items()]
+    if one.no_baseline and point.runs and not point.oversubscribed:
+        remarks.append(one.no_baseline)
+    return "; ".join(filter(None, remarks))
+
+
+def _apart(key: SeriesKey, out: Apart, variants: Variants) -> Cells:
+    run: Run = out.run
+    time = median(run.epoch_s) if run.epoch_s else None
+    return _key(key, variants) | {
+        "gpus": run.gpus,
+        "nodes": run.nodes,
+        "epoch_s": time,
+        "n": int(run.timed),
+        "epochs_counted": len(run.epoch_s),
+        "first_epoch_s": run.first_epoch_s,
+        "step_ms": run.step_ms,
+        "images_per_s": run.images / time if run.images is not None and time else None,
+        **last_accuracies([run]),
+        "oversubscribed": run.oversubscribed,
+        "status": "apart",
+        "note": "; ".join(filter(None, [out.reason, run.note])),
+        "flags": flags_of([run]),
+        **names_of([run]),
+    }

@@ -1,0 +1,102 @@
+"""Tables as CSV, Markdown and LaTeX. Pure: text in, nothing written.
+
+CSV holds every column in full precision. Markdown and LaTeX are for people: columns with nothing in them are left
+out, those that are equal in all rows are said once above, numbers are rounded by the width of their interval.
+"""
+
+import csv
+import io
+from collections.abc import Iterable
+
+from vit_sweep.report.tables.rounding import field
+from vit_sweep.report.tables.table import Column, Table
+
+NEVER_SAID_ONCE = frozenset(
+    {"gpus", "status", "note", "sentence", "epoch_s", "n", "speedup", "efficiency", "flags", "seeds", "cell_id",
+     "time_ratio", "verdict", "memory_error", "gpu_hours", "time_to_accuracy_s"}
+)  # fmt: skip
+"""Columns that every row shows, even if all say the same: what the table is about."""
+_LATEX = str.maketrans({
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "–": "--",
+    "µ": r"\textmu{}", "×": r"$\times$", "±": r"$\pm$", "|": r"\textbar{}",
+})  # fmt: skip
+
+
+def to_csv(table: Table) -> str:
+    """Comma-separated, one header line, an empty field for what is not known."""
+    text = io.StringIO()
+    names = [column.name for column in table.columns]
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(names)
+    lines.writerows([row[name] for name in names] for row in table.rows)
+    return text.getvalue()
+
+
+def to_markdown(table: Table) -> str:
+    """A heading, what is equal in all rows, a pipe table, the notes."""
+    same, columns = printed(table)
+    lines = [f"# {table.title}", ""]
+    if same:
+        lines += [", ".join(f"{column.name}={_cell(field(column, table.rows[0]))}" for column in same), ""]
+    lines.append("| " + " | ".join(_cell(column.title) for column in columns) + " |")
+    lines.append("|" + "|".join("---" if is_text(table, column) else "---:" for column in columns) + "|")
+    lines += ["| " + " | ".join(_cell(field(column, row)) for column in columns) + " |" for row in table.rows]
+    lines += ["", *(f"- {note}" for note in table.notes)] if table.notes else []
+    return "\n".join(lines) + "\n"
+
+
+def to_latex(table: Table) -> str:
+    """A `table` with caption, label `tab:NAME` and booktabs rules; the notes are comments and in the caption."""
+    same, columns = printed(table)
+    said = ", ".join(f"{column.title or column.name}: {field(column, table.rows[0])}" for column in same)
+    sentences = [table.title, said, *table.notes]
+    caption = " ".join(f"{latex(text.rstrip('.'))}." for text in sentences if text)
+    form = "".join("l" if is_text(table, column) else "r" for column in columns)
+    lines = [
+        "% needs \\usepackage{booktabs} and \\usepackage{graphicx}",
+        "\\begin{table}",
+        "\\centering",
+        f"\\caption{{{caption}}}",
+        f"\\label{{tab:{table.name}}}",
+        "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
+        f"\\begin{{tabular}}{{{form}}}",
+        "\\toprule",
+        " & ".join(latex(column.title) for column in columns) + " \\\\",
+        "\\midrule",
+        *(" & ".join(latex(field(column, row)) for column in columns) + " \\\\" for row in table.rows),
+        "\\bottomrule",
+        "\\end{tabular}}",
+        "\\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def latex(text: str) -> str:
+    """Text for LaTeX: characters with a meaning of their own are escaped, line breaks become spaces."""
+    return " ".join(text.split()).translate(_LATEX)
+
+
+def printed(table: Table) -> tuple[list[Column], list[Column]]:
+    """The columns that are said once, and those of the printed table: filled ones, bounds left to their number.
+
+    Ids and seeds are printed only where every row is one run; the CSV file has all of them.
+    """
+    many = any(" " in str(row.get("cell_id")) for row in table.rows)
+    shown = [c for c in table.filled if not c.bound_of and not (many and c.name in ("cell_id", "seeds"))]
+    same = [column for column in shown if column.name not in NEVER_SAID_ONCE and _equal(table, column)]
+    return same, [column for column in shown if column not in same]
+
+
+def is_text(table: Table, column: Column) -> bool:
+    """Whether a column is set to the left."""
+    return any(isinstance(row[column.name], str) for row in table.rows)
+
+
+def _equal(table: Table, column: Column) -> bool:
+    values: Iterable[object] = (row[column.name] for row in table.rows)
+    return len(table.rows) > 1 and len({str(value) for value in values}) == 1
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,66 @@
+"""Tables as files: CSV, Markdown, LaTeX and Parquet in one folder. An edge; pyarrow lives here."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from launchers.atomic import write, write_bytes
+from vit_sweep.report.tables.every import NAMES
+from vit_sweep.report.tables.table import Column, Table
+from vit_sweep.report.tables.text import to_csv, to_latex, to_markdown
+
+_FOR_PRINT = {".md": to_markdown, ".tex": to_latex}
+SUFFIXES = (".csv", ".parquet", *_FOR_PRINT)
+_NOT_PRINTED = ("runs",)
+"""Tables too wide for paper."""
+
+
+def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
+    """Write every table in every format that fits it; files of tables that are no more are removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for table in tables:
+        stem = folder / table.name
+        write(stem.with_suffix(".csv"), to_csv(table))
+        write_bytes(stem.with_suffix(".parquet"), to_parquet(table))
+        written += [stem.with_suffix(".csv"), stem.with_suffix(".parquet")]
+        for suffix, text in _FOR_PRINT.items() if table.name not in _NOT_PRINTED else ():
+            write(stem.with_suffix(suffix), text(table))
+            written.append(stem.with_suffix(suffix))
+    for old in {folder / f"{name}{suffix}" for name in NAMES for suffix in SUFFIXES} - set(written):
+        old.unlink(missing_ok=True)
+    return written
+
+
+def to_parquet(table: Table) -> bytes:
+    """The table as a Parquet file: each field's metadata has `unit` and `meaning`, the file's `title` and `notes`."""
+    fields, arrays = [], []
+    for column in table.columns:
+        values = [row[column.name] for row in table.rows]
+        kind = _type_of(values)
+        plain = [None if value is None else str(value) for value in values] if kind == pa.string() else values
+        arrays.append(pa.array(plain, type=kind))
+        fields.append(pa.field(column.name, kind, metadata=_about(column)))
+    about = {"title": table.title, "notes": json.dumps(table.notes, ensure_ascii=False)}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_arrays(arrays, schema=pa.schema(fields, metadata=about)), sink)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def _about(column: Column) -> dict[str, str]:
+    return {"unit": column.unit, "meaning": column.meaning, "title": column.title}
+
+
+def _type_of(values: Sequence[Any]) -> pa.DataType:
+    """The narrowest type that holds all values of a column; text where they are of several kinds, or none is known."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {bool}:
+        return pa.bool_()
+    if kinds == {int}:
+        return pa.int64()
+    return pa.float64() if kinds and kinds <= {int, float} else pa.string()

@@ -1,0 +1,201 @@
+"""From the results of a study to runs. Pure.
+
+Values that many cells share (a model, a data set) are turned into words once.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from launchers.checked import to_plain
+from vit_sweep.outcome.result import Result, is_oversubscribed, note_of
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.memory import predict
+from vit_sweep.plan.point import DataSpec, EngineSpec, ModelSpec, OptimizerSpec
+from vit_sweep.record.breakdown import StepBreakdown, mfu
+from vit_sweep.record.flags import explanation, flags_of, joules_per_image
+from vit_sweep.record.record import Record
+from vit_sweep.record.stats import breakdown, epoch_time, images_per_s, rank_step_ms, step_ms
+from vit_sweep.runs.run import Origin, Run, StepParts
+from vit_sweep.study.journal import Event, JobEntry
+
+_MIB = 1024
+
+
+def runs_of(
+    results: Iterable[Result],
+    *,
+    peaks: Mapping[str, float] | None = None,
+    submitted: Mapping[tuple[str, int], str] | None = None,
+) -> list[Run]:
+    """One run per cell, in the given order, whatever became of it.
+
+    `peaks`: dense peak of one GPU in the cell's precision, 10^12 operations per second, by cell id (MFU needs it).
+    `submitted`: when each attempt was sent, see `submissions`.
+    """
+    return [run_of(result, peaks=peaks, submitted=submitted) for result in results]
+
+
+def run_of(
+    result: Result,
+    *,
+    peaks: Mapping[str, float] | None = None,
+    submitted: Mapping[tuple[str, int], str] | None = None,
+) -> Run:
+    """The run of one cell."""
+    cell, record = result.file.cell, result.record
+    predicted = predict(cell)
+    # One construction: a run of many fields is checked as a whole each time.
+    fields: dict[str, Any] = {
+        "run_id": result.file.cell_id,
+        "origin": Origin.STUDY,
+        "gpus": cell.gpus,
+        "nodes": cell.nodes,
+        "curves": result.file.series,
+        "micro_batch": cell.micro_batch,
+        "accum": cell.accum,
+        "work": cell.train_images,
+        "images": cell.images_per_epoch,
+        "conditions": conditions(cell),
+        "seed": cell.seed,
+        "status": result.status,
+        "cause": result.cause,
+        "note": note_of(result),
+        "epochs_asked": cell.epochs,
+        "epochs_done": 0,
+        "memory_predicted_mib": predicted.total_gib * _MIB if predicted else None,
+        "attempts": len(result.history) + (record is not None) or None,
+    }
+    if record is not None:
+        fields |= _of_record(record, (peaks or {}).get(result.file.cell_id), submitted or {})
+    return Run(**fields)
+
+
+def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str, int], str]) -> dict[str, Any]:
+    cell, time, where = record.requested, epoch_time(record), breakdown(record)
+    why = explanation(record)
+    reserved = [rank.peak_reserved_mib for rank in record.ranks if rank.peak_reserved_mib is not None]
+    alone = [one.largest.bus_gb_per_s(record.resolved.gpus) for one in record.preflight if one.largest]
+    latency = [one.all_reduce[0].median_ms for one in record.preflight if one.all_reduce]
+    window = record.breakdown.collective if record.breakdown is not None else None
+    return {
+        "oversubscribed": is_oversubscribed(cell, record),
+        "epoch_s": time.values_s,
+        "first_epoch_s": time.first_s,
+        "epochs_done": len(record.epochs),
+        "step_ms": step_ms(record),
+        "parts": _parts(record, where),
+        "compute_ms_by_rank": where.compute_ms_by_rank if where is not None else (),
+        "step_ms_by_rank": rank_step_ms(record),
+        "test_accuracy": tuple(epoch.test_accuracy for epoch in record.epochs),
+        "train_accuracy": tuple(epoch.train_accuracy for epoch in record.epochs),
+        "epoch_all_s": tuple(epoch.seconds for epoch in record.epochs),
+        "hosts": record.resolved.hosts,
+        "devices": tuple(rank.device for rank in record.ranks),
+        "machine": record.machine,
+        "flags": flags_of(record),
+        "explanation": why.sentence if why is not None else "",
+        "parameters": record.resolved.parameters,
+        "bytes_per_step": window.bytes if window is not None else None,
+        "bus_gb_per_s": min(alone, default=None),
+        "latency_us": 1000 * max(latency) if latency else None,
+        "mfu": mfu(cell.model, cell.data.classes, images_per_s=images_per_s(record), gpus=cell.gpus, peak_tflops=peak),
+        "memory_mib": max(reserved, default=None),
+        "host_memory_mib": max(rank.peak_host_mib for rank in record.ranks),
+        "joules_per_image": joules_per_image(record),
+        "queue_wait_s": _waited(record, submitted),
+        "job_s": record.job_s,
+        "allocated_gpus": record.allocated_gpus,
+        "started_at": record.started_at,
+    }
+
+
+def submissions(journal: Iterable[JobEntry]) -> dict[tuple[str, int], str]:
+    """When each attempt of each cell was handed to its scheduler, by cell id and attempt (UTC, ISO 8601)."""
+    return {
+        (cell, attempt): entry.at
+        for entry in journal
+        if entry.event is Event.SUBMITTED
+        for cell, attempt in entry.tasks
+    }
+
+
+def conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
+    """All that must be equal along a curve beside batch, accumulation and work, as words, sorted by name."""
+    return _conditions(replace(cell, gpus=1, nodes=1, micro_batch=1, accum=1, train_images=1, seed=0))
+
+
+@lru_cache(maxsize=4096)
+def _conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
+    values = {
+        "model": cell.model.name,
+        "data": cell.data.name,
+        "precision": cell.precision.value,
+        "engine": cell.engine.name,
+        "optimizer": cell.optimizer.name,
+        "partition": cell.partition,
+        "gpu_model": cell.gpu_model,
+        "epochs": str(cell.epochs),
+        "warmup_steps": str(cell.warmup_steps),
+        "partition.cpus_per_gpu": str(cell.cpus_per_gpu),
+        "data.pipeline": cell.pipeline.value,
+        "lr_scaling": cell.lr_scaling.value,
+        "lr_warmup_epochs": f"{cell.lr_warmup_epochs:g}",
+        "activation_checkpointing": str(cell.activation_checkpointing).lower(),
+        "compile": str(cell.compile).lower(),
+        "allocation": cell.allocation.value,
+    }
+    for group, spec in {
+        "model": cell.model, "data": cell.data, "engine": cell.engine, "optimizer": cell.optimizer,
+    }.items():  # fmt: skip
+        values |= {f"{group}.{name}": value for name, value in _values(spec)}
+    return tuple(sorted(values.items()))
+
+
+@lru_cache(maxsize=512)
+def _values(spec: ModelSpec | DataSpec | EngineSpec | OptimizerSpec) -> tuple[tuple[str, str], ...]:
+    return tuple((name, str(value)) for name, value in to_plain(spec).items())
+
+
+def _parts(record: Record, where: StepBreakdown | None) -> StepParts | None:
+    after = record.breakdown
+    exposed = after.exposed if after is not None else None
+    waits = after.collective.straggler_wait_ms if after is not None and after.collective is not None else None
+    if where is None and exposed is None and waits is None:
+        return None
+    parts = StepParts(
+        straggler_wait=waits,
+        exposed=exposed.exposed_ms if exposed is not None else None,
+        exposed_noise=exposed.noise_ms if exposed is not None else None,
+    )
+    if where is None:
+        return parts
+    return replace(
+        parts,
+        data_wait=where.most.data_wait,
+        copy=where.most.copy,
+        forward=where.most.forward,
+        backward=where.most.backward,
+        communication=where.communication_ms,
+        # Over whole epochs, which says more than a short window.
+        straggler_wait=waits if where.straggler_wait_ms is None else where.straggler_wait_ms,
+        optimizer=where.most.optimizer,
+        other=where.most.other,
+    )
+
+
+def _waited(record: Record, submitted: Mapping[tuple[str, int], str]) -> float | None:
+    """From the submission of the record's attempt to its first line; None after a restart, which waited twice, and in a
+    shared allocation, where it waited for the other cells as well."""
+    if "." in record.attempt or record.allocated_gpus is not None:
+        return None
+    sent = submitted.get((record.cell_id, int(record.attempt)))
+    if sent is None:
+        return None
+    return max(0.0, (_time(record.started_at) - _time(sent)).total_seconds())
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)

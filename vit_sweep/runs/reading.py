@@ -1,0 +1,138 @@
+"""Reading a study's records into runs and rows, one record at a time, on two cores where there are many. An edge."""
+
+import gc
+import multiprocessing
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from vit_sweep.outcome.result import Result
+from vit_sweep.plan.cell import CellFile
+from vit_sweep.plan.plan_file import PlanFile
+from vit_sweep.plan.point import Precision
+from vit_sweep.record.learning import Reached, time_to_accuracy
+from vit_sweep.report.tables.runs import run_row
+from vit_sweep.report.tables.table import Cells
+from vit_sweep.runs.of_study import run_of, submissions
+from vit_sweep.runs.run import Run
+from vit_sweep.study.journal import latest
+from vit_sweep.study.status import finished, settled_results
+from vit_sweep.study.store import Study
+
+_CHUNK = 250
+_SHARE_FROM = 2000
+"""Cells from which on starting helpers pays."""
+_HELPERS = 2
+
+
+class Read(NamedTuple):
+    """What is kept of one cell: its record is not."""
+
+    run: Run
+    row: Cells
+    reached: tuple[float, Reached] | None
+    """Target accuracy, if any, and when it was reached."""
+
+
+class Reader:
+    """Turns results of one study into runs and rows."""
+
+    def __init__(self, study: Study, plan: PlanFile | None, *, target: float | None = None) -> None:
+        """Read what all records share: the journal and the plan. `target` replaces the study's own."""
+        self.study, self.files = study, study.cell_files()
+        journal = study.jobs()
+        self._sent, self._submitted, self._peaks, self._target = (
+            latest(journal),
+            submissions(journal),
+            Peaks(plan),
+            target,
+        )
+
+    def read(self) -> Iterator[Read]:
+        """Every cell once: those with a record first, in the order of the files, then the others."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        shared = len(self.files) >= _SHARE_FROM and cores >= _HELPERS
+        left: list[CellFile] = []
+        for done, open_cells, problems in self._by_helpers() if shared else map(self.chunk, self._starts()):
+            yield from done
+            left += open_cells
+            self.study.problems += [text for text in problems if text not in self.study.problems]
+        if left:
+            yield from map(self._one, settled_results(self.study, left))
+
+    def chunk(self, start: int) -> tuple[list[Read], list[CellFile], list[str]]:
+        """Some cells: the finished ones read, those that are not, and the problems met."""
+        files = self.files[start : start + _CHUNK]
+        found = [self._one(result) for result in finished(self.study, files, self._sent)]
+        done = {one.run.run_id for one in found}
+        return found, [file for file in files if file.cell_id not in done], self.study.problems
+
+    def _starts(self) -> range:
+        return range(0, len(self.files), _CHUNK)
+
+    def _by_helpers(self) -> Iterator[tuple[list[Read], list[CellFile], list[str]]]:
+        # Forked, so that helpers have files and journal already and import nothing.
+        with ProcessPoolExecutor(_HELPERS, multiprocessing.get_context("fork"), _take, (self,)) as helpers:
+            done = 0
+            try:
+                for part in helpers.map(_chunk, self._starts()):
+                    done += 1
+                    yield part
+            except BrokenProcessPool:
+                # Somebody ended a helper, a memory limit perhaps: what is left is read here.
+                yield from map(self.chunk, self._starts()[done:])
+
+    def _one(self, result: Result) -> Read:
+        name = result.file.cell_id
+        peak = self._peaks.of(name, result.file.cell.precision)
+        run = run_of(result, peaks={} if peak is None else {name: peak}, submitted=self._submitted)
+        wanted = self._target if self._target is not None else result.file.options.target_accuracy
+        reached = None
+        if wanted is not None and result.record is not None:
+            reached = (wanted, time_to_accuracy(result.record, wanted))
+        return Read(run=run, row=run_row(run, result, reached), reached=reached)
+
+
+class Peaks:
+    """The peak of each cell's GPU, as its profile says."""
+
+    def __init__(self, plan: PlanFile | None) -> None:
+        """Look the profiles up."""
+        profiles: Sequence[object] = plan.profiles if plan is not None else ()
+        cells = plan.cells if plan is not None else ()
+        self._tables: dict[str, Mapping[str, float]] = {
+            cell.cell_id: plan.profiles[cell.profile].peak_tflops
+            for cell in cells
+            if plan is not None and cell.profile < len(profiles)
+        }
+
+    def of(self, cell_id: str, precision: Precision) -> float | None:
+        """10^12 operations a second; None where nobody said."""
+        return self._tables.get(cell_id, {}).get(precision.value)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Let Python's cycle collector rest: it walks all that is kept again and again, and there are no cycles in it."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+_mine: list[Reader] = []
+"""In a helper: whose cells it reads."""
+
+
+def _take(reader: Reader) -> None:
+    _mine[:] = [reader]
+
+
+def _chunk(start: int) -> tuple[list[Read], list[CellFile], list[str]]:
+    return _mine[0].chunk(start)

@@ -1,0 +1,150 @@
+"""Runs: what the analysis knows of one execution, whoever measured it. Pure.
+
+A study's record, a line of somebody's CSV file and a published figure all become a `Run`, so one set of rules judges
+them. What a source does not say is None, and no rule guesses it.
+"""
+
+from enum import StrEnum
+
+from launchers.checked import checked
+from vit_sweep.outcome.result import Status
+from vit_sweep.plan.cell import Series as Membership
+from vit_sweep.record.machine import Fingerprint
+
+
+class Origin(StrEnum):
+    """Where a run comes from."""
+
+    STUDY = "study"
+    IMPORTED = "imported"
+    REFERENCE = "reference"
+    """A published figure."""
+
+
+@checked
+class StepParts:
+    """Where a step of a run goes, in milliseconds of an optimizer step (docs/measuring.md)."""
+
+    data_wait: float | None = None
+    copy: float | None = None
+    forward: float | None = None
+    backward: float | None = None
+    communication: float | None = None
+    """The least over ranks."""
+    straggler_wait: float | None = None
+    optimizer: float | None = None
+    other: float | None = None
+    exposed: float | None = None
+    """Communication that no computation hides; not a further part, but a second view of it."""
+    exposed_noise: float | None = None
+
+
+@checked
+class Run:
+    """One execution of one configuration."""
+
+    run_id: str
+    """The cell's id, or `FILE line 12`."""
+    origin: Origin
+    gpus: int
+    """TOTAL GPUs = world size."""
+    nodes: int | None = None
+    curves: tuple[Membership, ...] = ()
+    """What it was run for: scaling mode, what `batch` counts, placement (empty: not known)."""
+    micro_batch: int | None = None
+    accum: int | None = None
+    work: int | None = None
+    """Images that an epoch covers, repeated ones not counted."""
+    images: int | None = None
+    """Images that really go through the model in an epoch."""
+    conditions: tuple[tuple[str, str], ...] = ()
+    """Everything else that was asked to be equal along a curve, sorted by name: model, data, precision, engine,
+    optimizer, partition, gpu_model, epochs, data.pipeline, allocation, every value behind the names ..."""
+    seed: int | None = None
+    status: Status = Status.DONE
+    cause: str = ""
+    """Why it has no times, in one word."""
+    note: str = ""
+    """What a reader of its times must know."""
+
+    epoch_s: tuple[float, ...] = ()
+    """Epochs that count: whole and warm, each the max over ranks. Empty: nothing was measured."""
+    first_epoch_s: float | None = None
+    """The very first epoch, which is cold; among `epoch_s` only if there is no other."""
+    epochs_asked: int | None = None
+    epochs_done: int | None = None
+    step_ms: float | None = None
+    """Median optimizer step after the warm-up, max over ranks."""
+    parts: StepParts | None = None
+    compute_ms_by_rank: tuple[float, ...] = ()
+    """What each rank's median step takes without communication."""
+    step_ms_by_rank: tuple[float, ...] = ()
+    """Each rank's own median step."""
+    oversubscribed: bool = False
+
+    test_accuracy: tuple[float | None, ...] = ()
+    """After each epoch, of the whole test split."""
+    train_accuracy: tuple[float | None, ...] = ()
+    epoch_all_s: tuple[float, ...] = ()
+    """Every epoch in its order, cold and disturbed ones too: what a person waits for."""
+    published_s: float | None = None
+    """Mean over all its epochs, the first among them, as its source prints it; None where the epochs are known."""
+    published_sd_s: float | None = None
+    """Standard deviation over these epochs."""
+
+    hosts: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    """The GPU (or processor) of each rank, as it ran."""
+    machine: tuple[Fingerprint, ...] = ()
+    flags: tuple[str, ...] = ()
+    """Reasons to distrust its times: throttled, a slow rank, other processes on a GPU."""
+    explanation: str = ""
+    """What takes its steps beyond a typical rank's own work."""
+    parameters: int | None = None
+    """Trainable parameters of the model."""
+    bytes_per_step: float | None = None
+    """What the collectives of a step move, in bytes."""
+    bus_gb_per_s: float | None = None
+    """Bus bandwidth of the gradient's all-reduce, alone on the machine (preflight)."""
+    latency_us: float | None = None
+    """Time of the smallest all-reduce of the preflight."""
+    mfu: float | None = None
+    memory_mib: float | None = None
+    """Most reserved on a GPU; on a CPU device None."""
+    memory_predicted_mib: float | None = None
+    host_memory_mib: float | None = None
+    joules_per_image: float | None = None
+    queue_wait_s: float | None = None
+    """From submission to the start of the attempt that gave the record."""
+    allocated_gpus: int | None = None
+    """GPUs that were held for it: more than `gpus` in an allocation that a whole curve shares; None: `gpus`."""
+    job_s: float | None = None
+    """Wall time that the job's GPUs were held: start-up, epochs, evaluation; None where not known."""
+    attempts: int | None = None
+    started_at: str = ""
+
+    def condition(self, name: str) -> str:
+        """One condition by its name; empty where it is not said."""
+        return dict(self.conditions).get(name, "")
+
+    @property
+    def timed(self) -> bool:
+        """Whether it has a time at all."""
+        return bool(self.epoch_s)
+
+    @property
+    def partial(self) -> bool:
+        """Whether it stopped before all epochs that were asked for."""
+        return self.epochs_asked is not None and self.epochs_done is not None and self.epochs_done < self.epochs_asked
+
+    @property
+    def gpu_hours(self) -> float | None:
+        """What its job cost, GPUs that waited meanwhile included; None where the job's time is not known."""
+        return None if self.job_s is None else (self.allocated_gpus or self.gpus) * self.job_s / 3600
+
+    @property
+    def global_batch(self) -> int | None:
+        """Images per optimizer step; None where a factor is not known."""
+        if self.micro_batch is None or self.accum is None:
+            return None
+        return self.micro_batch * self.accum * self.gpus

@@ -1,0 +1,230 @@
+"""The columns of a tidy table of somebody's measurements, and how one line of it is read. Pure.
+
+docs/import.md describes them for people; a test holds that page to this list.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from vit_sweep.plan.point import BatchPer, Scaling
+
+Value = int | float | str
+
+
+class Column(NamedTuple):
+    """One column that is understood."""
+
+    read: Callable[[str], Value]
+    """Raises `ValueError` with the rule that a text breaks."""
+    meaning: str
+
+
+def _count(text: str) -> int:
+    value = float(text) if is_number(text) else math.nan
+    if not (math.isfinite(value) and value == int(value) and value >= 1):
+        raise ValueError("must be a whole number from 1")
+    return int(value)
+
+
+def _index(text: str) -> int:
+    value = float(text) if is_number(text) else math.nan
+    if not (math.isfinite(value) and value == int(value) and value >= 0):
+        raise ValueError("must be a whole number from 0")
+    return int(value)
+
+
+def _positive(text: str) -> float:
+    value = float(text) if is_number(text) else math.nan
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError("must be a number above 0")
+    return value
+
+
+def _not_negative(text: str) -> float:
+    value = float(text) if is_number(text) else math.nan
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError("must be a number from 0")
+    return value
+
+
+def _part(text: str) -> float:
+    value = float(text) if is_number(text) else math.nan
+    if not 0 <= value <= 1:
+        raise ValueError("must lie between 0 and 1 (a percentage divided by 100)")
+    return value
+
+
+def _word(*menu: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text.lower() not in menu:
+            raise ValueError(f"must be one of {', '.join(menu)}")
+        return text.lower()
+
+    return read
+
+
+def _number_as_text(text: str) -> str:
+    return str(_not_negative(text))
+
+
+def _epoch(text: str) -> str:
+    """`3`, or `1-5`; kept as text, see `epoch_range`."""
+    epoch_range(text)
+    return text
+
+
+COLUMNS: Mapping[str, Column] = {
+    "gpus": Column(_count, "all GPUs of the run; required"),
+    "epoch": Column(_epoch, "its number, from 1; `2-5`: the row is the mean over these; required"),
+    "epoch_time_s": Column(_positive, "seconds that this epoch took (of this rank); required"),
+    "nodes": Column(_count, "machines that the GPUs are in"),
+    "batch": Column(_count, "images per GPU and forward, or what `batch_per` says"),
+    "batch_per": Column(_word(*BatchPer), "what `batch` counts: gpu (default) or global (a whole optimizer step)"),
+    "accum": Column(_count, "forwards per optimizer step; 1 without gradient accumulation"),
+    "scaling": Column(_word(*Scaling), "strong (default): every epoch covers the same images; weak: images grow"),
+    "placement": Column(str, "packed (few machines), spread (one GPU a machine), or a word of yours"),
+    "images": Column(_count, "images of one epoch, over all GPUs"),
+    "epochs": Column(_count, "epochs that were asked for; fewer rows make the run partial"),
+    "seed": Column(_index, "tells repeats apart"),
+    "run": Column(str, "a name that tells repeats apart, where there are no seeds"),
+    "rank": Column(_index, "the process that this row is of, from 0; the epoch is as long as its slowest rank"),
+    "model": Column(str, "condition: the network"),
+    "data": Column(str, "condition: the data set"),
+    "precision": Column(str, "condition: fp32, bf16, fp16 ..."),
+    "engine": Column(str, "condition: ddp, zero0, zero1 ..."),
+    "optimizer": Column(str, "condition: adamw ..."),
+    "learning_rate": Column(_number_as_text, "condition: before any rule of scaling"),
+    "lr_scaling": Column(str, "condition: none, linear or sqrt in the global batch"),
+    "partition": Column(str, "condition: the cluster or its partition"),
+    "gpu_model": Column(str, "condition: the kind of GPU that was asked for"),
+    "pipeline": Column(str, "condition: how images reach the GPU"),
+    "warm_epoch_time_s": Column(_positive, "of a row that is a mean from epoch 1: the mean without epoch 1"),
+    "epoch_time_sd_s": Column(_not_negative, "of a row that is a mean: the standard deviation over its epochs"),
+    "test_accuracy": Column(_part, "after this epoch, of images that are not trained on, 0 to 1"),
+    "train_accuracy": Column(_part, "in this epoch, of the images trained on, 0 to 1"),
+    "accuracy": Column(_part, "of unsaid images: judged as training accuracy"),
+    "step_ms": Column(_positive, "optimizer step, median of the epoch"),
+    "communication_ms": Column(_not_negative, "time in collectives per optimizer step"),
+    "communication_s": Column(_not_negative, "the same per epoch; needs images, batch and accum"),
+    "compute_ms": Column(_positive, "optimizer step of this rank without its collectives"),
+    "data_wait_ms": Column(_not_negative, "waiting for images per optimizer step"),
+    "host": Column(str, "the machine of this rank"),
+    "device": Column(str, "the GPU of this rank, as it ran"),
+    "parameters": Column(_count, "trainable parameters of the model"),
+    "bytes_per_step": Column(_positive, "bytes that the collectives of a step reduce"),
+    "note": Column(str, "what a reader of this run must know"),
+}
+"""In the order of docs/import.md."""
+
+REQUIRED = ("gpus", "epoch", "epoch_time_s")
+CONDITIONS = {
+    "model": "model", "data": "data", "precision": "precision", "engine": "engine", "optimizer": "optimizer",
+    "learning_rate": "optimizer.learning_rate", "lr_scaling": "lr_scaling", "partition": "partition",
+    "gpu_model": "gpu_model", "pipeline": "data.pipeline",
+}  # fmt: skip
+"""A column and the condition of a `Run` that it is."""
+IDENTITY = (
+    "run", "seed", "scaling", "gpus", "nodes", "placement", "batch", "batch_per", "accum", "images", "epochs",
+    "parameters", "bytes_per_step", *CONDITIONS,
+)  # fmt: skip
+"""Rows that agree in all of these are of one run."""
+_OPTIONAL = (
+    "test_accuracy", "train_accuracy", "accuracy", "step_ms", "communication_ms", "communication_s", "compute_ms",
+    "data_wait_ms", "epoch_time_sd_s", "warm_epoch_time_s",
+)  # fmt: skip
+"""A wrong value here is left out, not its row."""
+_NOTHING = frozenset({"", "-", "–", "na", "n/a", "null"})
+"""Texts that say that a value is not known. NaN is not one of them: a program writes it where something went wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TidyRow:
+    """One line, read."""
+
+    line: int
+    """Its number in the file, from 1."""
+    first: int
+    last: int
+    """The epochs that it is of."""
+    seconds: float
+    values: Mapping[str, Value] = field(default_factory=dict)
+    """All known columns that say something."""
+
+    @property
+    def identity(self) -> tuple[Value | None, ...]:
+        """What it shares with the other rows of its run."""
+        return tuple(self.values.get(name) for name in IDENTITY)
+
+    @property
+    def rank(self) -> int | None:
+        """The process that it is of; None: of the whole job."""
+        return self.integer("rank")
+
+    def number(self, name: str) -> float | None:
+        """A column of numbers."""
+        value = self.values.get(name)
+        return float(value) if isinstance(value, int | float) else None
+
+    def integer(self, name: str) -> int | None:
+        """A column of whole numbers."""
+        value = self.values.get(name)
+        return value if isinstance(value, int) else None
+
+    def text(self, name: str) -> str:
+        """A column of words; empty where it says nothing."""
+        value = self.values.get(name)
+        return value if isinstance(value, str) else ""
+
+
+class Wrong(NamedTuple):
+    """A value that breaks the rule of its column."""
+
+    line: int
+    column: str
+    text: str
+    rule: str
+    whole_row: bool
+    """Whether the row is left out, or only this value."""
+
+
+def epoch_range(text: str) -> tuple[int, int]:
+    """`3` is (3, 3), `1-5` is (1, 5). Raises `ValueError` with the rule."""
+    found = re.fullmatch(r"(\d+)(?:\.0*)?(?:\s*-\s*(\d+))?", text)
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (-1, -1)
+    if first < 0 or last < first:
+        raise ValueError("must be a whole number from 1, or a range like 2-5")
+    return first, last
+
+
+def read_row(line: int, texts: Mapping[str, str]) -> tuple[TidyRow | None, tuple[Wrong, ...]]:
+    """Read one line, given as text by column; None where nothing of it can be used."""
+    values: dict[str, Value] = {}
+    wrong: list[Wrong] = []
+    for name, text in texts.items():
+        clean = text.strip()
+        if name not in COLUMNS or (clean.lower() in _NOTHING and name not in REQUIRED):
+            continue
+        try:
+            values[name] = COLUMNS[name].read(clean)
+        except ValueError as error:
+            wrong.append(Wrong(line, name, clean, str(error), name not in _OPTIONAL))
+    rank, gpus = values.get("rank"), values.get("gpus")
+    if isinstance(rank, int) and isinstance(gpus, int) and rank >= gpus:
+        wrong.append(Wrong(line, "rank", str(rank), f"must be below gpus={gpus}: ranks count from 0", True))
+    if any(one.whole_row for one in wrong):
+        return None, tuple(wrong)
+    first, last = epoch_range(str(values["epoch"]))
+    seconds = float(values["epoch_time_s"])
+    return TidyRow(line=line, first=first, last=last, seconds=seconds, values=values), tuple(wrong)
+
+
+def is_number(text: str) -> bool:
+    """Whether a field holds a number, NaN and infinity included."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,135 @@
+"""What the rows of one run amount to: epochs over ranks, parts of a step, accuracies, missing ranks. Pure."""
+
+from collections.abc import Sequence
+from math import ceil
+from statistics import median
+
+from vit_sweep.plan.point import BatchPer
+from vit_sweep.runs.run import StepParts
+from vit_sweep.runs.tidy_columns import TidyRow
+
+MISSING = "rows missing: "
+"""How the flag of a run with missing ranks begins."""
+
+
+def seconds_of(rows: Sequence[TidyRow]) -> dict[int, float]:
+    """Seconds of every epoch: the slowest rank's. What a mean leaves over is shared by the epochs not given singly."""
+    longest: dict[int, float] = {}
+    for rank in {row.rank for row in rows}:
+        mine: dict[int, float] = {}
+        for row in sorted((one for one in rows if one.rank == rank), key=lambda one: (one.last - one.first, one.first)):
+            epochs = range(row.first, row.last + 1)
+            rest = [epoch for epoch in epochs if epoch not in mine]
+            left = row.seconds * len(epochs) - sum(mine[epoch] for epoch in epochs if epoch in mine)
+            warm = row.number("warm_epoch_time_s")
+            if warm is not None and len(rest) == row.last > 1 and left - warm * (row.last - 1) > 0:
+                # The first epoch is what the two means leave for it: n x mean - (n - 1) x mean without it.
+                mine[rest.pop(0)] = left - warm * (row.last - 1)
+                left = warm * len(rest)
+            mine |= {epoch: left / len(rest) for epoch in rest}
+        for epoch, value in mine.items():
+            longest[epoch] = max(value, longest.get(epoch, 0.0))
+    return longest
+
+
+def accuracy_of(rows: Sequence[TidyRow], epochs: int, *names: str) -> tuple[float | None, ...]:
+    """After each epoch the mean over ranks; a mean over epochs says that of its last."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        value = next((row.number(name) for name in names if row.number(name) is not None), None)
+        if value is not None:
+            found.setdefault(row.last, []).append(value)
+    if not found:
+        return ()
+    return tuple(
+        sum(found[epoch]) / len(found[epoch]) if epoch in found else None for epoch in range(1, epochs + 1)
+    )  # fmt: skip
+
+
+def parts_of(rows: Sequence[TidyRow], gpus: int) -> StepParts | None:
+    """Parts of a step; there is a straggler wait only where every rank's time in collectives is known."""
+    times: dict[int | None, list[float]] = {}
+    for row in _warm(rows):
+        value, seconds, steps = row.number("communication_ms"), row.number("communication_s"), steps_of(row)
+        if value is None and seconds is not None and steps:
+            value = 1000 * seconds / steps
+        if value is not None:
+            times.setdefault(row.rank, []).append(value)
+    by_rank = [median(values) for values in times.values()]
+    wait = slowest(rows, "data_wait_ms")
+    if not by_rank and wait is None:
+        return None
+    return StepParts(
+        data_wait=wait,
+        communication=min(by_rank, default=None),
+        straggler_wait=max(by_rank) - min(by_rank) if len(by_rank) == gpus > 1 else None,
+    )
+
+
+def per_rank(rows: Sequence[TidyRow], name: str, gpus: int) -> tuple[float, ...]:
+    """The median of a column over each rank's warm epochs; empty unless every rank has one."""
+    times: dict[int, list[float]] = {}
+    for row in _warm(rows):
+        value, rank = row.number(name), 0 if gpus == 1 else row.rank
+        if value is not None and rank is not None:
+            times.setdefault(rank, []).append(value)
+    return tuple(median(times[rank]) for rank in range(gpus)) if len(times) == gpus else ()
+
+
+def slowest(rows: Sequence[TidyRow], name: str) -> float | None:
+    """The most over ranks of each rank's median over its warm epochs."""
+    times: dict[int | None, list[float]] = {}
+    for row in _warm(rows):
+        value = row.number(name)
+        if value is not None:
+            times.setdefault(row.rank, []).append(value)
+    return max((median(values) for values in times.values()), default=None)
+
+
+def _warm(rows: Sequence[TidyRow]) -> Sequence[TidyRow]:
+    return [row for row in rows if row.last > 1] or rows
+
+
+def words_by_rank(rows: Sequence[TidyRow], name: str) -> tuple[str, ...]:
+    """A column of words, one per rank that says it, or one for all where rows are not of ranks."""
+    ordered = sorted(rows, key=lambda row: (row.rank or 0, row.line))
+    said = {row.rank: row.text(name) for row in reversed(ordered) if row.text(name)}
+    return tuple(said[rank] for rank in sorted(said, key=lambda one: one or 0))
+
+
+def missing_ranks(rows: Sequence[TidyRow], gpus: int) -> tuple[str, ...]:
+    """Which ranks have no row in which epoch; nothing where rows are not of ranks."""
+    ranks: dict[int, set[int]] = {}
+    for row in rows:
+        if row.rank is None:
+            return ()
+        for epoch in range(row.first, row.last + 1):
+            ranks.setdefault(epoch, set()).add(row.rank)
+    short = {epoch: gpus - len(seen) for epoch, seen in sorted(ranks.items()) if len(seen) < gpus}
+    if not short:
+        return ()
+    said = joined([f"{count} of {gpus} rank(s) in epoch {epoch}" for epoch, count in short.items()])
+    return (f"{MISSING}{said}; its epoch is the slowest of those that are there",)
+
+
+def micro_batch(row: TidyRow) -> int | None:
+    """Images per GPU and forward; None where it is not said or a global batch cannot be divided."""
+    batch, accum = row.integer("batch"), row.integer("accum") or 1
+    if batch is None or row.text("batch_per") != BatchPer.GLOBAL:
+        return batch
+    ranks = int(row.values["gpus"]) * accum
+    return batch // ranks if batch % ranks == 0 else None
+
+
+def steps_of(row: TidyRow) -> int | None:
+    """Optimizer steps of an epoch."""
+    images, micro, accum = row.integer("images"), micro_batch(row), row.integer("accum")
+    if images is None or micro is None or accum is None:
+        return None
+    return ceil(images / (micro * accum * int(row.values["gpus"])))
+
+
+def joined(words: Sequence[str], most: int = 5) -> str:
+    """`1, 2, 3 and 4 more`."""
+    shown = ", ".join(words[:most])
+    return shown + (f" and {len(words) - most} more" if len(words) > most else "")

@@ -1,0 +1,1 @@
+"""A study's folder: its files, lock, journal, status and code snapshot. Nobody else writes there."""

@@ -1,0 +1,132 @@
+"""`jobs.jsonl`: what was sent to a scheduler, in the order in which it happened. Pure; the store reads and writes it.
+
+A line is written before a submission and one after it. A batch with the first line only is in doubt: it is looked up
+before anything else is sent, never submitted twice.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from enum import StrEnum
+
+from launchers.batch import Batch
+from launchers.checked import checked
+
+
+class Event(StrEnum):
+    """What a line says."""
+
+    SUBMITTING = "submitting"
+    SUBMITTED = "submitted"
+    REFUSED = "refused"
+    """The scheduler would not have it."""
+    NEVER = "never"
+    """Its client went away before the scheduler had it."""
+    CANCELLED = "cancelled"
+    """Its user ended the tasks of this line."""
+
+
+@checked
+class JobEntry:
+    """One line."""
+
+    at: str
+    """UTC, ISO 8601."""
+    event: Event
+    scheduler: str
+    batch: str
+    tasks: tuple[tuple[str, int], ...]
+    """Cell id and attempt, by task index; of a cancellation: those that it ended."""
+    handle: str = ""
+    """The scheduler's name of the job, once there is one."""
+    asked: bool = True
+    """Whether a person asked for these attempts, or a policy."""
+
+
+@checked
+class Sent:
+    """The latest attempt of a cell: where it was sent."""
+
+    batch: str
+    scheduler: str
+    handle: str
+    """Empty while the submission is in doubt."""
+    index: int
+    tasks: int
+    """Tasks of the whole batch."""
+    attempt: int
+    since: int
+    """First attempt since a person last asked for this cell."""
+    cancelled: bool = False
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether nobody knows yet if the scheduler has it."""
+        return not self.handle
+
+
+def entry_of(batch: Batch, event: Event, *, at: str, handle: str = "", asked: bool = True) -> JobEntry:
+    """The line for what is about to happen, or has happened, to a batch."""
+    return JobEntry(
+        at=at,
+        event=event,
+        scheduler=batch.profile.scheduler.value,
+        batch=batch.name,
+        tasks=tuple((task.name, task.attempt) for task in batch.tasks),
+        handle=handle,
+        asked=asked,
+    )
+
+
+def latest(entries: Iterable[JobEntry]) -> dict[str, Sent]:
+    """The latest attempt of each cell that a scheduler has, or may have."""
+    sent: dict[str, Sent] = {}
+    before: dict[str, dict[str, Sent]] = {}
+    for entry in entries:
+        match entry.event:
+            case Event.SUBMITTING:
+                before[entry.batch] = {cell: sent[cell] for cell, _ in entry.tasks if cell in sent}
+                for index, (cell, attempt) in enumerate(entry.tasks):
+                    since = attempt if entry.asked or cell not in sent else sent[cell].since
+                    sent[cell] = Sent(
+                        batch=entry.batch, scheduler=entry.scheduler, handle="", index=index, tasks=len(entry.tasks),
+                        attempt=attempt, since=since,
+                    )  # fmt: skip
+            case Event.SUBMITTED:
+                for index, (cell, attempt) in enumerate(entry.tasks):
+                    known = sent.get(cell)
+                    since = known.since if known and known.attempt == attempt else attempt
+                    sent[cell] = Sent(
+                        batch=entry.batch, scheduler=entry.scheduler, handle=entry.handle, index=index,
+                        tasks=len(entry.tasks), attempt=attempt, since=since,
+                    )  # fmt: skip
+            case Event.REFUSED | Event.NEVER:
+                for cell, _ in entry.tasks:
+                    if cell in sent and sent[cell].batch == entry.batch:
+                        del sent[cell]
+                sent |= before.get(entry.batch, {})
+            case Event.CANCELLED:
+                for cell, attempt in entry.tasks:
+                    known = sent.get(cell)
+                    if known is not None and known.attempt == attempt:
+                        sent[cell] = replace(known, cancelled=True)
+    return sent
+
+
+def in_doubt(entries: Iterable[JobEntry]) -> list[JobEntry]:
+    """The `submitting` lines that nothing answers, oldest first."""
+    open_lines: dict[str, JobEntry] = {}
+    for entry in entries:
+        if entry.event is Event.SUBMITTING:
+            open_lines[entry.batch] = entry
+        elif entry.event is not Event.CANCELLED:
+            open_lines.pop(entry.batch, None)
+    return list(open_lines.values())
+
+
+def next_attempts(entries: Iterable[JobEntry]) -> dict[str, int]:
+    """The first attempt number of each cell that no line has used."""
+    free: dict[str, int] = {}
+    for entry in entries:
+        for cell, attempt in entry.tasks:
+            free[cell] = max(free.get(cell, 1), attempt + 1)
+    return free

@@ -1,0 +1,251 @@
+"""What became of every cell: the job's own files first, then the scheduler's word. An edge."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+from launchers.backend import Ended, Launcher, TaskState, TaskStatus
+from launchers.hostfile.backend import HostfileLauncher
+from launchers.local.backend import LocalLauncher
+from launchers.profile import Scheduler
+from launchers.slurm.backend import SlurmLauncher
+from vit_sweep.outcome.ending import Cause, Exit
+from vit_sweep.outcome.fate import Attempt, fates
+from vit_sweep.outcome.policy import Action, Stop, decide, stopped_by
+from vit_sweep.outcome.result import Result, Status, story_of
+from vit_sweep.plan.cell import CellFile
+from vit_sweep.record.record import Record
+from vit_sweep.study.journal import Sent, latest
+from vit_sweep.study.lock import now
+from vit_sweep.study.store import RecordProblem, Study
+
+ENDING = "ending"
+"""What is said of a job whose end is seen for the first time."""
+RUNS_AGAIN = (Action.AGAIN, Action.ELSEWHERE)
+
+_STATUS = {
+    Cause.OUT_OF_MEMORY: Status.OOM,
+    Cause.SKIPPED: Status.SKIPPED,
+    Cause.CANCELLED: Status.CANCELLED,
+    Cause.DONE: Status.MISSING,
+}
+"""Every other cause is a failure."""
+_OF_STATE = {
+    TaskState.QUEUED: Status.QUEUED,
+    TaskState.RUNNING: Status.RUNNING,
+    TaskState.ENDED: Status.RUNNING,
+    TaskState.UNKNOWN: Status.UNKNOWN,
+}
+"""What has ended is called running until its own files are judged."""
+
+
+def launcher_of(scheduler: Scheduler) -> Launcher:
+    """The backend of a scheduler."""
+    launchers: dict[Scheduler, Launcher] = {
+        Scheduler.SLURM: SlurmLauncher(),
+        Scheduler.HOSTFILE: HostfileLauncher(),
+        Scheduler.LOCAL: LocalLauncher(),
+    }
+    return launchers[scheduler]
+
+
+class Watcher:
+    """Asks for the state of a study again and again; what has ended for good is read only once."""
+
+    def __init__(self, study: Study, *, files: Iterable[CellFile] | None = None) -> None:
+        """Watch `study`; of `files` only, if they are given."""
+        self._study = study
+        self._settled: dict[str, tuple[Sent | None, Result]] = {}
+        self._ended_before: set[tuple[str, str]] = set()
+        self._files: list[CellFile] = [] if files is None else list(files)
+        self._planned_at = -1 if files is None else study.planned_at()
+
+    def results(self) -> list[Result]:
+        """One result per planned cell, in the order of `cell_files`."""
+        files, sent = self._cell_files(), latest(self._study.jobs())
+        results: dict[str, Result] = {}
+        found: dict[str, Record | RecordProblem | None] = {}
+        for file in files:
+            settled = self._settled.get(file.cell_id)
+            if settled is not None and settled[0] == sent.get(file.cell_id):
+                results[file.cell_id] = settled[1]
+            else:
+                found[file.cell_id] = self._study.record(file)
+        # A record is the last word, unless its cell was sent again since.
+        asked = {
+            cell: sent[cell] for cell, record in found.items() if cell in sent and not _is_last(record, sent[cell])
+        }
+        words = _ask(self._study, asked)
+        stops = self._study.stops() if len(results) < len(files) else ()
+        for file in files:
+            if file.cell_id not in results:
+                result = self._result(file, found[file.cell_id], sent.get(file.cell_id), words, stops)
+                results[file.cell_id] = result
+                if not result.status.under_way and result.status is not Status.MISSING:
+                    self._settled[file.cell_id] = (sent.get(file.cell_id), result)
+        return [results[file.cell_id] for file in files]
+
+    def _cell_files(self) -> list[CellFile]:
+        """The planned cells, read again only after another sweep has changed the plan."""
+        planned_at = self._study.planned_at()
+        if planned_at != self._planned_at:
+            self._files, self._planned_at = self._study.cell_files(), planned_at
+            by_id = {file.cell_id: file for file in self._files}
+            self._settled = {
+                cell: (sent, replace(result, file=by_id[cell]))
+                for cell, (sent, result) in self._settled.items()
+                if cell in by_id
+            }
+        return self._files
+
+    def _result(
+        self,
+        file: CellFile,
+        found: Record | RecordProblem | None,
+        sent: Sent | None,
+        words: Mapping[str, TaskStatus],
+        stops: Iterable[Stop],
+    ) -> Result:
+        if isinstance(found, Record):
+            done = self.done(file, found)
+            if sent is None or _is_last(found, sent):
+                return done
+            later = self._unfinished(file, None, sent, words[file.cell_id])
+            if later.status.under_way:
+                return replace(later, detail=f"run again: {later.detail}")
+            return replace(done, detail=f"the later attempt {sent.attempt} gave nothing: {later.detail}")
+        if sent is None:
+            skipped = stopped_by(file.cell, None, stops)
+            if skipped:
+                return Result(file=file, record=None, status=Status.SKIPPED, detail=skipped)
+            return Result(
+                file=file, record=None, status=Status.MISSING, detail=found.text if found else "never submitted"
+            )
+        return self._unfinished(file, found, sent, words[file.cell_id])
+
+    def done(self, file: CellFile, record: Record) -> Result:
+        """The result of a cell whose record is the last word."""
+        before = self._before(file, record)
+        return Result(file=file, record=record, status=Status.DONE, attempt=record.attempt, history=before)
+
+    def _before(self, file: CellFile, record: Record) -> tuple[Exit, ...]:
+        """How the attempts before the one of the record ended; most cells have none."""
+        if record.attempt == "1":
+            return ()
+        attempts = self._study.attempts(file.cell_id)
+        known = [attempt.name for attempt in attempts]
+        return fates(attempts[: known.index(record.attempt) + 1]) if record.attempt in known else ()
+
+    def _unfinished(self, file: CellFile, problem: RecordProblem | None, sent: Sent, word: TaskStatus) -> Result:
+        attempts = self._study.attempts(file.cell_id, since=sent.since)
+        mine = [attempt for attempt in attempts if attempt.number == sent.attempt]
+        last = mine[-1] if mine else None
+        result = Result(
+            file=file, record=None, status=_OF_STATE[word.state], detail=word.detail,
+            attempt=last.name if last else str(sent.attempt), progress=last.progress if last else None,
+        )  # fmt: skip
+        if word.state is TaskState.UNKNOWN and last is not None and last.exit is not None and not last.exit.again:
+            # The scheduler cannot be asked, but the job itself has said how it ended.
+            word = TaskStatus(state=TaskState.ENDED, ended=Ended.UNSAID)
+        if word.state is not TaskState.ENDED:
+            self._ended_before.discard((file.cell_id, result.attempt))
+            return _alive(result, attempts, last, word)
+        return self._ended(result, problem, sent, attempts, word)
+
+    def _ended(
+        self,
+        result: Result,
+        problem: RecordProblem | None,
+        sent: Sent,
+        attempts: list[Attempt],
+        word: TaskStatus,
+    ) -> Result:
+        last = next((attempt for attempt in reversed(attempts) if attempt.number == sent.attempt), None)
+        key = (result.file.cell_id, result.attempt)
+        if (last is None or last.exit is None) and not sent.cancelled and key not in self._ended_before:
+            # The scheduler may know of the end before a shared file system shows the record.
+            self._ended_before.add(key)
+            return replace(result, status=Status.RUNNING, detail=ENDING)
+        attempts = attempts if last is not None else [*attempts, Attempt(name=str(sent.attempt))]
+        verdicts = fates(attempts, word=word, cancelled=sent.cancelled, at=now())
+        for attempt, verdict in zip(attempts, verdicts, strict=True):
+            if attempt.exit != verdict:
+                self._study.write_exit(result.file.cell_id, attempt.name, verdict)
+        end = verdicts[-1]
+        result = replace(result, history=verdicts)
+        if problem is not None:
+            return replace(result, status=problem.status, detail=problem.text)
+        if end.cause is Cause.DONE:
+            return replace(result, status=Status.MISSING, detail="its job ended well, but its record is not there")
+        decision = decide(verdicts)
+        if decision.action in RUNS_AGAIN and sent.cancelled:
+            return replace(result, status=Status.CANCELLED, detail=f"its user ended it; before that {_words(end)}")
+        if decision.action in RUNS_AGAIN:
+            return replace(
+                result, status=Status.RETRY, detail=f"{_words(end)}; {decision.reason}", exclude=decision.exclude
+            )
+        status = _STATUS.get(end.cause, Status.FAILED)
+        detail = _words(end) if status in (Status.FAILED, Status.OOM) else end.message
+        return replace(result, status=status, detail=detail)
+
+
+def settled_results(study: Study, files: Iterable[CellFile] | None = None) -> list[Result]:
+    """The state now, for a table that is made once: what has ended is not called running. Of `files` only, if given."""
+    watcher = Watcher(study, files=files)
+    first = watcher.results()
+    return watcher.results() if any(result.detail == ENDING for result in first) else first
+
+
+def finished(study: Study, files: Iterable[CellFile], sent: Mapping[str, Sent]) -> Iterator[Result]:
+    """The cells whose record is the last word, one by one, so that nobody need hold all records at once.
+
+    `sent`: the latest submission of each cell.
+    """
+    watcher = Watcher(study, files=())
+    for file in files:
+        found = study.record(file)
+        if isinstance(found, Record) and (file.cell_id not in sent or _is_last(found, sent[file.cell_id])):
+            yield watcher.done(file, found)
+
+
+def _alive(result: Result, attempts: list[Attempt], last: Attempt | None, word: TaskStatus) -> Result:
+    """Queued, running or unknown; perhaps for another time."""
+    waits_again = word.state is TaskState.QUEUED and last is not None and last.has_ended
+    history = fates(
+        [*attempts, Attempt(name=f"{last.number}.{last.restart + 1}")] if last and waits_again else attempts
+    )
+    detail = word.detail
+    if word.state is TaskState.RUNNING:
+        detail = f"{last.progress.phase}" if last is not None and last.progress is not None else "starting"
+    if history:
+        detail = f"{detail}; again after {story_of(history)}"
+    return replace(result, detail=detail, history=history)
+
+
+def _is_last(found: Record | RecordProblem | None, sent: Sent) -> bool:
+    return isinstance(found, Record) and int(found.attempt.split(".")[0]) >= sent.attempt
+
+
+def _words(end: Exit) -> str:
+    """One end in one line: the cause, what was said, who said it."""
+    where = "" if end.rank is None else f" (rank {end.rank} on {end.host})"
+    memory = end.device_memory
+    figures = (
+        f"; {memory.allocated_mib:.0f} MiB allocated, {memory.reserved_mib:.0f} reserved, {memory.others_mib:.0f} of "
+        f"others, of {memory.total_mib:.0f}"
+        if memory is not None
+        else ""
+    )
+    said = end.message if end.host and end.host in end.message else f"{end.message}{where}"
+    return f"{end.cause.value}: {said}{figures}"
+
+
+def _ask(study: Study, sent: Mapping[str, Sent]) -> dict[str, TaskStatus]:
+    """Ask each scheduler once for all of its cells."""
+    doubt = TaskStatus(state=TaskState.UNKNOWN, detail="its submission is in doubt: the same command looks it up")
+    words = {cell: doubt for cell, one in sent.items() if one.in_doubt}
+    for scheduler in {one.scheduler for one in sent.values() if not one.in_doubt}:
+        mine = {cell: one for cell, one in sent.items() if one.scheduler == scheduler and not one.in_doubt}
+        submissions = {(one.batch, one.handle): study.submission(one) for one in mine.values()}
+        states = launcher_of(Scheduler(scheduler)).states(submissions.values())
+        words |= {cell: states[one.batch, one.index] for cell, one in mine.items()}
+    return words

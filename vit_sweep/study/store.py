@@ -1,0 +1,323 @@
+"""The study's folder: every file read and written in one place. An edge.
+
+Each file is written aside and renamed. A truncated or foreign file is named in `problems` and passed
+over, never fatal, never silently dropped.
+"""
+
+import json
+import os
+import re
+import socket
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from launchers.atomic import write, write_if_new
+from launchers.backend import Rendered, Submission
+from launchers.batch import Batch
+from launchers.checked import checked, parse_json, to_json, to_plain
+from launchers.errors import UserError
+from vit_sweep.outcome.ending import Exit, Progress, RankFile
+from vit_sweep.outcome.fate import Attempt
+from vit_sweep.outcome.policy import Stop
+from vit_sweep.outcome.result import Status
+from vit_sweep.plan.cell import CellFile, JobOptions
+from vit_sweep.plan.ds_config import ds_config
+from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_series
+from vit_sweep.plan.plan_file import PlanFile, plan_file, planned_cells, with_cells
+from vit_sweep.record.record import Record, mismatches
+from vit_sweep.study.journal import Event, JobEntry, Sent, entry_of
+from vit_sweep.study.lock import changing, now
+from vit_sweep.study.provenance import git_commit, versions
+from vit_sweep.study.schema_file import read_file
+from vit_sweep.submit.repeats import RepeatRule
+
+T = TypeVar("T")
+SCHEMA_VERSION = 1
+_ATTEMPT = re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*)?")
+
+
+@checked
+class RecordProblem:
+    """A `record.json` that is no row: the status that its cell gets, and why."""
+
+    status: Status
+    text: str
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a folder with this in it, and no study.json, is somebody else's: not a study cut off at its start."""
+    return path.name not in ("cells", "jobs", ".code", ".lock", ".lock.owner") and not path.name.endswith(".tmp")
+
+
+class Study:
+    """One folder of outputs. Holds no state but the path and the problems it met while reading."""
+
+    def __init__(self, folder: Path) -> None:
+        """Name the folder; nothing is read or made yet."""
+        self.folder = folder
+        self.problems: list[str] = []
+
+    @property
+    def name(self) -> str:
+        """The study's name is its folder's."""
+        return self.folder.name
+
+    # -- opening ---------------------------------------------------------------------------------
+
+    @classmethod
+    def create_or_resume(cls, folder: Path) -> "Study":
+        """Open a study to add to it; refuses a folder that is not ours or not writable."""
+        if folder.is_dir() and not (folder / "study.json").is_file() and any(map(_is_foreign, folder.iterdir())):
+            raise UserError(
+                f"{folder} exists and is not a study (no study.json in it); choose another name with study=NAME"
+            )
+        try:
+            (folder / "cells").mkdir(parents=True, exist_ok=True)
+            (folder / "jobs").mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"cannot write to {folder}: {error.strerror}; choose another place with outputs=FOLDER"
+            ) from None
+        return cls(folder)
+
+    def changing(self) -> AbstractContextManager[None]:
+        """Hold the study while plan and jobs are written; raises `BusyError` if another process does."""
+        return changing(self.folder)
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def write_command(self, arguments: Sequence[str], overrides: Sequence[str], *, code: str) -> None:
+        """Add this command to `study.json`."""
+        path = self.folder / "study.json"
+        commands: list[Any] = []
+        if path.is_file():
+            try:
+                commands = json.loads(path.read_text())["commands"]
+            except (ValueError, KeyError, TypeError):
+                self.problems.append(f"{path} was damaged; its list of commands begins anew")
+        command = {
+            "at": now(),
+            "arguments": list(arguments),
+            "overrides": list(overrides),
+            "host": socket.gethostname(),
+            "git_commit": git_commit(),
+            "code": code,
+            "versions": versions(),
+        }
+        content = {"schema_version": SCHEMA_VERSION, "name": self.name, "commands": [*commands, command]}
+        write(path, json.dumps(content, indent=1) + "\n")
+
+    def write_plan(self, plan: Plan, *, data_root: str, options: JobOptions, repeat: RepeatRule | None = None) -> None:
+        """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for."""
+        earlier = self._read(self.folder / "plan.json", PlanFile)
+        for planned in plan.cells.values():
+            self._write_cell(planned, data_root, options)
+        # Last: whoever watches this file then finds every cell that it names.
+        write(self.folder / "plan.json", to_json(plan_file(plan, earlier, repeat=repeat)))
+
+    def add_cells(self, more: Mapping[str, PlannedCell], *, like: CellFile) -> None:
+        """Add repeats to a written plan; their jobs are told what the job of `like` was told."""
+        known = self._read(self.folder / "plan.json", PlanFile)
+        if known is not None:
+            for planned in more.values():
+                self._write_cell(planned, like.data_root, like.options)
+            write(self.folder / "plan.json", to_json(with_cells(known, more)))
+
+    def _write_cell(self, planned: PlannedCell, data_root: str, options: JobOptions) -> None:
+        cell_id = planned.cell.cell_id
+        folder = self.cell_dir(cell_id)
+        (folder / "attempts").mkdir(parents=True, exist_ok=True)
+        known = self._read(folder / "cell.json", CellFile)
+        series = merge_series(known.series if known else (), planned.series)
+        mine = replace(options, scratch=planned.profile.scratch)
+        file = CellFile(cell_id=cell_id, cell=planned.cell, series=series, data_root=data_root, options=mine)
+        if file != known:
+            write(folder / "cell.json", to_json(file))
+        write_if_new(folder / "ds_config.json", json.dumps(ds_config(planned.cell), indent=1) + "\n")
+
+    def write_rendered(self, rendered: Rendered) -> Path:
+        """Write the files of a batch; returns the path of its script."""
+        folder = Path(rendered.batch.folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in rendered.files.items():
+            write(folder / name, text)
+        return folder / rendered.script
+
+    def journal_batch(self, event: Event, batch: Batch, handle: str = "", *, asked: bool = True) -> None:
+        """Note what is about to happen, or has happened, to a batch."""
+        self.journal(entry_of(batch, event, at=now(), handle=handle, asked=asked))
+
+    def journal(self, entry: JobEntry) -> None:
+        """Append one line to `jobs.jsonl` and make sure that it is on disk.
+
+        A line that a crash cut off is closed first, so that it takes no other with it.
+        """
+        path = self.folder / "jobs.jsonl"
+        with path.open("a+b") as journal:
+            if journal.tell() > 0:
+                journal.seek(-1, os.SEEK_END)
+                if journal.read(1) != b"\n":
+                    journal.write(b"\n")
+            journal.write(json.dumps(to_plain(entry)).encode() + b"\n")
+            journal.flush()
+            os.fsync(journal.fileno())
+
+    def write_exit(self, cell_id: str, attempt: str, exit: Exit) -> None:
+        """Keep the verdict on an attempt; where this client may not write, the next one judges again."""
+        folder = self.cell_dir(cell_id) / "attempts" / attempt
+        with suppress(OSError):
+            folder.mkdir(parents=True, exist_ok=True)
+            write(folder / "exit.json", to_json(exit))
+
+    def write_stop(self, stop: Stop) -> None:
+        """Tell every cell that has not begun how this one ended."""
+        (self.folder / "stops").mkdir(exist_ok=True)
+        write(self.folder / "stops" / f"{stop.cell_id}.json", to_json(stop))
+
+    def clear_stops(self, cell_ids: Iterable[str]) -> None:
+        """Forget how these cells ended: they are run again."""
+        for cell_id in cell_ids:
+            (self.folder / "stops" / f"{cell_id}.json").unlink(missing_ok=True)
+
+    # -- reading ---------------------------------------------------------------------------------
+
+    def cell_dir(self, cell_id: str) -> Path:
+        """Folder of one cell."""
+        return self.folder / "cells" / cell_id
+
+    def plan_file(self) -> PlanFile | None:
+        """The written plan: every point that this study was asked for, and its partitions; None without a sound one."""
+        return self._read(self.folder / "plan.json", PlanFile)
+
+    def points(self) -> tuple[PlannedPoint, ...]:
+        """Every point that this study was asked for."""
+        plan = self.plan_file()
+        return plan.points if plan else ()
+
+    def planned_at(self) -> int:
+        """When the plan was last written (nanoseconds; 0 without a plan): changes when cells may have been added."""
+        path = self.folder / "plan.json"
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+    def cell_files(self) -> list[CellFile]:
+        """Every planned cell, smallest first."""
+        files: dict[str, CellFile] = {}
+        cells = self.folder / "cells"
+        for name in sorted(entry.name for entry in os.scandir(cells)) if cells.is_dir() else ():
+            file = self._read(Path(f"{cells}/{name}/cell.json"), CellFile)
+            if file is not None and file.cell_id == name:
+                files[name] = file
+            elif file is not None:
+                self._problem(f"{cells / name}/cell.json is of another cell, {file.cell_id}; it is passed over")
+        return sorted(
+            files.values(),
+            key=lambda f: (f.cell.gpus, f.cell.nodes, f.cell.micro_batch, f.cell.accum, f.cell_id),
+        )
+
+    def record(self, file: CellFile) -> "Record | RecordProblem | None":
+        """The cell's record, what is wrong with the file that is there, or None when there is no file."""
+        path = Path(f"{self.folder}/cells/{file.cell_id}/record.json")
+        record = self._read(path, Record)
+        if record is None and not path.exists():
+            return None
+        if record is None:
+            return RecordProblem(
+                status=Status.MISSING, text="its record.json cannot be read; the same command runs it again"
+            )
+        if record.cell_id != file.cell_id or record.requested != file.cell:
+            self._problem(f"{path} belongs to another cell, {record.cell_id}: two studies are mixed; it is passed over")
+            return RecordProblem(
+                status=Status.MISSING, text=f"its record.json belongs to another cell, {record.cell_id}"
+            )
+        wrong = mismatches(record.requested, record.resolved)
+        if wrong:
+            return RecordProblem(status=Status.FAILED, text=f"what ran is not what was asked: {'; '.join(wrong)}")
+        return record
+
+    def records(self) -> list[Record]:
+        """Every sound record of the study; none where there is no study yet."""
+        found = (self.record(file) for file in self.cell_files())
+        return [record for record in found if isinstance(record, Record)]
+
+    def attempts(self, cell_id: str, *, since: int = 1) -> list[Attempt]:
+        """Attempts of a cell from number `since` on, oldest first; ranks are read where there is no verdict."""
+        folders = [f for f in self.cell_dir(cell_id).glob("attempts/*") if f.is_dir() and _ATTEMPT.fullmatch(f.name)]
+        numbered = sorted((tuple(int(part) for part in f.name.split(".")), f) for f in folders)
+        return [self._attempt(folder) for number, folder in numbered if number[0] >= since]
+
+    def _attempt(self, folder: Path) -> Attempt:
+        exit = self._read(folder / "exit.json", Exit)
+        ranks = [] if exit else [self._read(path, RankFile) for path in folder.glob("rank*.json")]
+        return Attempt(
+            name=folder.name,
+            exit=exit,
+            progress=self._read(folder / "progress.json", Progress),
+            ranks=tuple(sorted((rank for rank in ranks if rank), key=lambda rank: rank.rank)),
+        )
+
+    def claim(self, cell_id: str, attempt: str) -> str | None:
+        """The job that runs, or ran, this attempt, by its own word; None where none has begun."""
+        try:
+            said = json.loads((self.cell_dir(cell_id) / "attempts" / attempt / "claim.json").read_text())
+            return str(said["job_id"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def stops(self) -> tuple[Stop, ...]:
+        """How cells ended that others need not repeat."""
+        found = (self._read(path, Stop) for path in sorted(self.folder.glob("stops/*.json")))
+        return tuple(stop for stop in found if stop is not None)
+
+    def submission(self, sent: Sent) -> Submission:
+        """A submission as its launcher knows it, with the folder where this client sees it."""
+        return Submission(
+            batch_name=sent.batch, folder=str(self.batch_dir(sent.batch)), handle=sent.handle, tasks=sent.tasks
+        )
+
+    def batch_dir(self, batch: str) -> Path:
+        """Folder of a batch of jobs."""
+        return self.folder / "jobs" / batch
+
+    def repeat_rule(self) -> RepeatRule | None:
+        """When this study's cells have been repeated enough; None: as often as was planned."""
+        plan = self._read(self.folder / "plan.json", PlanFile)
+        return plan.repeat if plan else None
+
+    def planned(self) -> dict[str, PlannedCell]:
+        """Every cell that a sweep planned, with what submitting it takes; without a sound `plan.json` none."""
+        plan = self._read(self.folder / "plan.json", PlanFile)
+        return planned_cells(plan, {file.cell_id: file for file in self.cell_files()}) if plan else {}
+
+    def jobs(self) -> list[JobEntry]:
+        """The journal, line by line; a line cut off by a crash is named and passed over."""
+        path = self.folder / "jobs.jsonl"
+        if not path.is_file():
+            return []
+        entries = []
+        for number, line in enumerate(path.read_text().splitlines(), start=1):
+            try:
+                entries.append(parse_json(JobEntry, line, what=f"{path} line {number}"))
+            except UserError as error:
+                self._problem(str(error))
+        return entries
+
+    def _read(self, path: Path, kind: type[T]) -> T | None:
+        found, problem = read_file(path, kind)
+        if problem:
+            self._problem(problem)
+        return found
+
+    def _problem(self, text: str) -> None:
+        if text not in self.problems:
+            self.problems.append(text)
+
+
+def attempt_name(attempt: int, restart: int) -> str:
+    """`2`, or `2.1` after the scheduler started the second attempt's job again."""
+    return f"{attempt}.{restart}" if restart else str(attempt)

@@ -1,0 +1,110 @@
+"""From cells that need a run to batches of jobs: one per resource shape or shared curve. Renders, writes nothing."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from launchers.backend import Rendered
+from launchers.batch import Batch, Shape, Task, split, throttle
+from launchers.checked import checked
+from launchers.profile import Device, PartitionProfile
+from vit_sweep.plan.plan import PlannedCell, by_shape, curves, share
+from vit_sweep.plan.point import Allocation
+from vit_sweep.study.snapshot import Snapshot
+from vit_sweep.study.status import launcher_of
+from vit_sweep.study.store import Study
+
+TASK_MODULE = "vit_sweep.job.task"
+CLOSING_MODULE = "vit_sweep.job.aftermath"
+PRELOAD = ("vit_sweep.job.train.preload",)
+
+
+@checked
+class Todo:
+    """A cell and the attempt that it gets."""
+
+    planned: PlannedCell
+    attempt: int
+    since: int
+    """First attempt since a person last asked for this cell."""
+    exclude: tuple[str, ...] = ()
+    """Nodes that it must not get."""
+
+
+def render(study: Study, todo: Mapping[str, Todo], code: Snapshot, *, max_gpus: int | None = None) -> list[Rendered]:
+    """One batch per resource shape or shared curve, in the order of `todo`, split at the largest array, throttled.
+
+    Raises `UserError` where cells that are to share a job cannot.
+    """
+    place = {cell_id: i for i, cell_id in enumerate(todo)}
+    batches: list[Batch] = []
+    for group in sorted(
+        [*_arrays(todo), *_curves(todo)], key=lambda group: min(place[_cell_id(i)] for i in group.items)
+    ):
+        on_cpu = group.profile.device is Device.CPU
+        batch = Batch(
+            study=study.name,
+            study_dir=str(study.folder),
+            profile=group.profile,
+            shape=group.shape,
+            tasks=tuple(_task(item, shared=group.shared) for item in group.items),
+            shared=group.shared,
+            module=TASK_MODULE,
+            closing=CLOSING_MODULE,
+            code=code.folder,
+            exclude=group.exclude,
+            # DeepSpeed picks its accelerator when it is imported; a virtual node's GPU is no device.
+            environment={"DS_ACCELERATOR": "cpu" if on_cpu else "cuda"},
+            # A process that has touched CUDA cannot fork, and imports may touch it.
+            preload=PRELOAD if on_cpu else (),
+        )
+        batches += split(batch)
+    if max_gpus is not None:
+        batches = throttle(batches, max_gpus)
+    return [launcher_of(batch.profile.scheduler).render(batch) for batch in batches]
+
+
+class _Group(NamedTuple):
+    """What becomes one batch."""
+
+    profile: PartitionProfile
+    shape: Shape
+    items: list[Todo]
+    exclude: tuple[str, ...]
+    shared: bool
+
+
+def _arrays(todo: Mapping[str, Todo]) -> list[_Group]:
+    """Cells with a job of their own, by shape and by the nodes that they must not get."""
+    alone = [item.planned for item in todo.values() if item.planned.cell.allocation is Allocation.PER_CELL]
+    return [
+        _Group(profile, shape, some, exclude, shared=False)
+        for profile, shape, members in by_shape(alone)
+        for exclude, some in _by_exclusion([todo[member.cell.cell_id] for member in members]).items()
+    ]
+
+
+def _curves(todo: Mapping[str, Todo]) -> list[_Group]:
+    """Cells that share a job, by curve; none gets a node that one of them must not get."""
+    planned = share({cell_id: item.planned for cell_id, item in todo.items()})
+    groups = []
+    for curve in curves(planned):
+        items = [todo[cell_id] for cell_id in curve.cell_ids]
+        exclude = tuple(dict.fromkeys(host for item in items for host in item.exclude))
+        groups.append(_Group(curve.profile, curve.job, items, exclude, shared=True))
+    return groups
+
+
+def _task(item: Todo, *, shared: bool) -> Task:
+    shape = item.planned.shape if shared else None
+    return Task(name=_cell_id(item), attempt=item.attempt, since=item.since, shape=shape)
+
+
+def _cell_id(item: Todo) -> str:
+    return item.planned.cell.cell_id
+
+
+def _by_exclusion(items: Sequence[Todo]) -> dict[tuple[str, ...], list[Todo]]:
+    groups: dict[tuple[str, ...], list[Todo]] = {}
+    for item in items:
+        groups.setdefault(item.exclude, []).append(item)
+    return groups

@@ -1,0 +1,53 @@
+"""Ending the jobs of a study, all of them or some cells'. An edge."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from launchers.errors import UserError, closest
+from launchers.profile import Scheduler
+from vit_sweep.study.journal import Event, JobEntry, Sent, latest
+from vit_sweep.study.lock import now
+from vit_sweep.study.status import launcher_of, settled_results
+from vit_sweep.study.store import Study
+from vit_sweep.submit.submission import resolve
+
+
+def cancel(study: Study, patterns: Sequence[str] | None = None) -> int:
+    """End queued and running cells, those that match one of `patterns` or all; returns how many.
+
+    The journal says so first: a cell that is ended on purpose is not taken for a failure. Raises `UserError` for a
+    pattern that fits no cell.
+    """
+    ids = [file.cell_id for file in study.cell_files()]
+    for pattern in patterns or ():
+        if not any(fnmatchcase(cell, pattern) for cell in ids):
+            raise UserError(f"--cells {pattern}: no cell of study {study.name} has that name – {closest(pattern, ids)}")
+    with study.changing():
+        resolve(study)
+        active = [result.file.cell_id for result in settled_results(study) if result.status.under_way]
+        chosen = {cell for cell in active if not patterns or any(fnmatchcase(cell, pattern) for pattern in patterns)}
+        sent = {cell: one for cell, one in latest(study.jobs()).items() if cell in chosen and not one.in_doubt}
+        by_batch: dict[str, dict[str, Sent]] = {}
+        for cell, one in sent.items():
+            by_batch.setdefault(one.batch, {})[cell] = one
+        for batch, cells in by_batch.items():
+            first = next(iter(cells.values()))
+            study.journal(
+                JobEntry(
+                    at=now(),
+                    event=Event.CANCELLED,
+                    scheduler=first.scheduler,
+                    batch=batch,
+                    tasks=tuple((cell, one.attempt) for cell, one in cells.items()),
+                    handle=first.handle,
+                )
+            )
+    for scheduler in {one.scheduler for one in sent.values()}:
+        targets = []
+        for cells in by_batch.values():
+            some = [one for one in cells.values() if one.scheduler == scheduler]
+            if some:
+                indices = None if len(some) == some[0].tasks else [one.index for one in some]
+                targets.append((study.submission(some[0]), indices))
+        launcher_of(Scheduler(scheduler)).cancel(targets)
+    return len(sent)

@@ -1,0 +1,110 @@
+"""Who watches a study also tends it: feeds what had no room yet, and retries what is to be retried. An edge."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from launchers.errors import UserError
+from vit_sweep.outcome.result import Result, Status
+from vit_sweep.plan.cell import Cell
+from vit_sweep.study.journal import latest, next_attempts
+from vit_sweep.study.lock import BusyError
+from vit_sweep.study.snapshot import take
+from vit_sweep.study.store import Study
+from vit_sweep.submit.batches import Todo, render
+from vit_sweep.submit.repeats import further
+from vit_sweep.submit.submission import Say, Submitter, resolve
+
+_LOOKUP_PERIOD_S = 30.0
+"""How often submissions in doubt are looked up while somebody watches."""
+
+
+class Keeper:
+    """One of them acts at a time: whoever gets the study's lock; the others only look."""
+
+    def __init__(self, study: Study, *, say: Say, waiting: Submitter | None = None) -> None:
+        """Tend `study`; `waiting` holds what could not be submitted yet."""
+        self._study, self._say = study, say
+        self._waiting: list[Submitter] = [waiting] if waiting is not None and waiting.waiting else []
+        self._next_lookup = 0.0
+        self.given_up: dict[str, str] = {}
+        """Cells that cannot be retried, with the scheduler's reason: no other node is left, say."""
+        self.added: set[str] = set()
+        """Repeats that this process has added."""
+
+    @property
+    def waiting(self) -> frozenset[str]:
+        """Cells that are still to be submitted by this process."""
+        return frozenset(cell for submitter in self._waiting for cell in submitter.waiting)
+
+    def tend(self, results: Sequence[Result]) -> None:
+        """Do what is to be done after a look. Raises `UserError` where the scheduler refuses."""
+        again = [r for r in results if r.status == Status.RETRY and r.file.cell_id not in self.given_up]
+        doubts = any(result.status == Status.UNKNOWN for result in results) and time.monotonic() > self._next_lookup
+        rule = self._study.repeat_rule() if not any(r.status.under_way for r in results) else None
+        repeats = further(results, rule) if rule is not None else {}
+        if not again and not self._waiting and not doubts and not repeats:
+            return
+        try:
+            with self._study.changing():
+                if doubts:
+                    resolve(self._study)
+                    self._next_lookup = time.monotonic() + _LOOKUP_PERIOD_S
+                self._retry(again)
+                self._repeat(results, repeats)
+                alive = any(r.status.under_way and r.status is not Status.RETRY for r in results)
+                for submitter in self._waiting:
+                    submitter.submit(alone=not alive)
+                self._waiting = [submitter for submitter in self._waiting if submitter.waiting]
+        except BusyError:
+            return
+
+    def _retry(self, results: Sequence[Result]) -> None:
+        if not results:
+            return
+        entries = self._study.jobs()
+        sent, free, planned = latest(entries), next_attempts(entries), self._study.planned()
+        todo = {}
+        for result in results:
+            cell_id = result.file.cell_id
+            before = sent.get(cell_id)
+            if before is None or before.cancelled or cell_id not in planned:
+                continue
+            # Somebody else may have been faster between our look and our lock.
+            if str(before.attempt) != result.attempt.split(".")[0]:
+                continue
+            todo[cell_id] = Todo(
+                planned=planned[cell_id], attempt=free[cell_id], since=before.since, exclude=result.exclude
+            )
+            self._say(f"{cell_id} runs again: {result.detail}")
+        self._submit(todo, asked=False)
+
+    def _repeat(self, results: Sequence[Result], repeats: Mapping[str, tuple[Cell, ...]]) -> None:
+        """Add the repeats that are still wanted now that the lock is held."""
+        if not repeats:
+            return
+        planned, files = self._study.planned(), {result.file.cell_id: result.file for result in results}
+        todo: dict[str, Todo] = {}
+        for origin, cells in repeats.items():
+            more = {c.cell_id: replace(planned[origin], cell=c) for c in cells if c.cell_id not in planned}
+            if more:
+                self._study.add_cells(more, like=files[origin])
+                todo |= {cell_id: Todo(planned=one, attempt=1, since=1) for cell_id, one in more.items()}
+                self._say(f"{origin}: its interval is too wide, {len(more)} more repeat(s)")
+        self.added |= set(todo)
+        self._submit(todo, asked=True)
+
+    def _submit(self, todo: Mapping[str, Todo], *, asked: bool) -> None:
+        if not todo:
+            return
+        try:
+            rendered = render(self._study, todo, take(self._study.folder))
+            for item in rendered:
+                self._study.write_rendered(item)
+            submitter = Submitter(self._study, rendered, say=self._say, asked=asked)
+            submitter.submit(alone=False)
+        except UserError as error:
+            # The other cells are still to be watched.
+            self.given_up |= dict.fromkeys(todo, str(error))
+            return
+        self._waiting.append(submitter)

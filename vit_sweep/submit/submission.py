@@ -1,0 +1,161 @@
+"""From batches to jobs: journal first, never twice, and fed where the site sets limits. An edge."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from launchers.backend import Doubt, Rendered, Submission, SubmitError, SubmitProblem
+from launchers.errors import UserError
+from launchers.profile import Scheduler
+from vit_sweep.study.journal import Event, JobEntry, in_doubt
+from vit_sweep.study.lock import now
+from vit_sweep.study.status import launcher_of
+from vit_sweep.study.store import Study
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
+_BUSY_TRIES = 8
+"""How often a scheduler that does not answer is asked again: about four minutes in all."""
+
+Say = Callable[[str], None]
+
+
+def resolve(study: Study) -> list[str]:
+    """Look up every submission that was begun and never confirmed; returns those of which nothing can be said yet.
+
+    Called under the study's lock, before anything else is submitted.
+    """
+    doubts = in_doubt(study.jobs())
+    unclear: list[str] = []
+    for scheduler in {entry.scheduler for entry in doubts}:
+        mine = {entry.batch: entry for entry in doubts if entry.scheduler == scheduler}
+        asked = [
+            Doubt(batch_name=e.batch, folder=str(study.batch_dir(e.batch)), study=study.name, tasks=len(e.tasks))
+            for e in mine.values()
+        ]
+        found = launcher_of(Scheduler(scheduler)).find(asked)
+        for batch, entry in mine.items():
+            handle = _handle(study, entry, found)
+            if handle is None:
+                unclear.append(batch)
+            else:
+                event = Event.SUBMITTED if handle else Event.NEVER
+                study.journal(replace(entry, at=now(), event=event, handle=handle))
+    return unclear
+
+
+def _handle(study: Study, entry: JobEntry, found: dict[str, Submission | None]) -> str | None:
+    """The job's handle, empty when there is no job, None when nobody knows."""
+    if entry.batch not in found:
+        return None
+    submission = found[entry.batch]
+    if submission is not None:
+        return submission.handle
+    # The scheduler may have forgotten a job that its own files remember.
+    claims = [study.claim(cell, str(attempt)) for cell, attempt in entry.tasks]
+    jobs = {claim.rsplit("_", 1)[0] for claim in claims if claim}
+    return jobs.pop() if entry.scheduler == Scheduler.SLURM and len(jobs) == 1 else ""
+
+
+class Submitter:
+    """Batches that the scheduler does not have yet, and the way to hand them over."""
+
+    def __init__(self, study: Study, rendered: Sequence[Rendered], *, say: Say, asked: bool = True) -> None:
+        """Hold `rendered`, whose files have been written; `say` tells a person why it waits."""
+        self._study, self._say, self._asked = study, say, asked
+        self._waiting = list(rendered)
+        self._next_try, self._pause = 0.0, _FIRST_PAUSE_S
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Cells that are not submitted yet."""
+        return tuple(task.name for item in self._waiting for task in item.batch.tasks)
+
+    def submit(self, *, alone: bool) -> None:
+        """Hand over as much as the scheduler takes now; call again for the rest, under the study's lock.
+
+        `alone`: no job of this study is queued or running, so that a batch above the user's limit can never fit
+        whole. Raises `UserError` with the scheduler's words where it refuses.
+        """
+        if time.monotonic() < self._next_try:
+            return
+        tries = 0
+        while self._waiting:
+            error = self._hand_over(self._next())
+            if error is None:
+                tries, alone, self._pause = 0, False, _FIRST_PAUSE_S
+                continue
+            item = self._waiting[0]
+            match error.problem:
+                case SubmitProblem.LIMIT if alone and len(item.batch.tasks) > 1 and not item.batch.shared:
+                    self._halve(item)
+                case SubmitProblem.LIMIT:
+                    self._say(f"{len(self.waiting)} cell(s) wait for room in the queue: {error}")
+                    self._next_try = time.monotonic() + self._longer_pause()
+                    return
+                case SubmitProblem.BUSY if tries < _BUSY_TRIES:
+                    tries += 1
+                    seconds = self._longer_pause()
+                    self._say(f"{error}; looking again in {seconds:.0f} s")
+                    time.sleep(seconds)
+                    self._settle(item)
+                case _:
+                    raise UserError(
+                        f"{error}; what was submitted before goes on; mend it and give the same command again "
+                        "for the rest"
+                    )
+
+    def _next(self) -> list[Rendered]:
+        """What is handed over together: a queue of ours gets all of its batches, Slurm one array at a time."""
+        scheduler = self._waiting[0].batch.profile.scheduler
+        if scheduler is Scheduler.SLURM:
+            return self._waiting[:1]
+        return [item for item in self._waiting if item.batch.profile.scheduler is scheduler]
+
+    def _hand_over(self, items: list[Rendered]) -> SubmitError | None:
+        for item in items:
+            self._study.journal_batch(Event.SUBMITTING, item.batch, asked=self._asked)
+        open_lines = list(items)
+        try:
+            submissions = launcher_of(items[0].batch.profile.scheduler).submit(items)
+            for item, submission in zip(items, submissions, strict=True):
+                self._study.journal_batch(Event.SUBMITTED, item.batch, submission.handle, asked=self._asked)
+                open_lines.remove(item)
+                self._waiting.remove(item)
+        except (SubmitError, UserError) as error:
+            if isinstance(error, SubmitError) and error.problem is SubmitProblem.BUSY:
+                return error  # the scheduler may have it all the same: the line stays open until it is looked up
+            for item in open_lines:
+                self._study.journal_batch(Event.REFUSED, item.batch, asked=self._asked)
+            if isinstance(error, UserError):
+                raise
+            return error
+        return None
+
+    def _settle(self, item: Rendered) -> None:
+        """After no answer: find out whether the scheduler has this batch. Raises `UserError` if nobody can say."""
+        if item.batch.name in resolve(self._study):
+            raise UserError(
+                f"nobody can say whether {item.batch.name} was submitted: the scheduler does not answer; give the same "
+                "command again later – it looks the job up before it submits anything"
+            )
+        if all(entry.batch != item.batch.name for entry in self._missed()):
+            self._waiting.remove(item)
+
+    def _missed(self) -> list[JobEntry]:
+        """The batches whose last line says that the scheduler never had them."""
+        last = {entry.batch: entry for entry in self._study.jobs()}
+        return [entry for entry in last.values() if entry.event is Event.NEVER]
+
+    def _halve(self, item: Rendered) -> None:
+        tasks = item.batch.tasks
+        middle = len(tasks) // 2
+        parts = [replace(item.batch, tasks=some) for some in (tasks[:middle], tasks[middle:])]
+        items = [launcher_of(part.profile.scheduler).render(part) for part in parts]
+        for part in items:
+            self._study.write_rendered(part)
+        place = self._waiting.index(item)
+        self._waiting[place : place + 1] = items
+
+    def _longer_pause(self) -> float:
+        now_s, self._pause = self._pause, min(_LONGEST_PAUSE_S, 1.5 * self._pause)
+        return now_s
