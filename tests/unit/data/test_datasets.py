@@ -26,7 +26,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from launchers.checked import parse_json
-from vit_sweep import datasets
+from vit_sweep.data import datasets
 from vit_sweep.plan.point import DataSpec
 
 spec, root, scratch = parse_json(DataSpec, sys.argv[1], what="spec"), Path(sys.argv[2]), sys.argv[3]

@@ -20,7 +20,7 @@ FILE = RankFile(rank=1, world_size=2, host="node7", pid=1, job_id="17_0", starte
 CHILD = """
 import signal, sys, time
 from pathlib import Path
-from vit_sweep import guardian as g
+from vit_sweep.job import guardian as g
 from vit_sweep.outcome.ending import RankFile
 from vit_sweep.job.rank_log import RankLog
 

@@ -26,7 +26,7 @@ from tests.unit.builders import batch, profile
 
 QUEUE = """
 import sys
-from launchers import shared_queue
+from launchers.slurm import shared_queue
 shared_queue._GRACE_S = shared_queue._Step.grace_s = 0.5
 sys.exit(shared_queue.main(sys.argv[2:], minute_s=float(sys.argv[1])))
 """
