@@ -1,16 +1,13 @@
 """The verbs of data: list and prepare data sets, on a login node before the jobs need them. An edge."""
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich import box
 from rich.table import Table
 
-from launchers.checked import parse
-from launchers.errors import UserError, closest
+from launchers.errors import UserError
 from vit_sweep.cli import show
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import SPLITS, is_packed
@@ -28,20 +25,22 @@ ConfigDir = Annotated[
 @app.command("list", epilog="Example: python -m vit_sweep data list --root data")
 def list_data(root: Root = Path("data"), config_dir: ConfigDir = None) -> None:
     """Show every data set that a sweep can name, and whether its files are ready."""
-    files = catalog(config_dir)
+    from vit_sweep.config import data_sets
+
+    entries = data_sets.catalog(config_dir)
     table = Table(box=box.SIMPLE_HEAD, title=f"files in {root.absolute()}", title_justify="left")
     for title in ("data", "training", "test", "classes", "MiB", "state", "file"):
         right = title in {"training", "test", "classes", "MiB"}
         table.add_column(title, justify="right" if right else "left", overflow="fold", no_wrap=title == "data")
-    for name, path in sorted(files.items()):
+    for entry in entries:
         try:
-            spec = load(name, files)
+            spec = data_sets.load(entry.name, entries)
         except UserError as error:
-            table.add_row(name, "", "", "", "", f"wrong: {error}", str(path), style="red")
+            table.add_row(entry.name, "", "", "", "", f"wrong: {error}", entry.path, style="red")
             continue
         ready, state = _state(spec, root)
         counts = (f"{count:,}" for count in (spec.train_images, spec.test_images, spec.classes))
-        table.add_row(name, *counts, _size(spec, root), state, str(path), style="green" if ready else "")
+        table.add_row(entry.name, *counts, _size(spec, root), state, entry.path, style="green" if ready else "")
     show.console().print(table)
 
 
@@ -52,8 +51,10 @@ def prepare(
     config_dir: ConfigDir = None,
 ) -> None:
     """Download and verify a data set, on a machine with internet; or pack the images of a folder."""
+    from vit_sweep.config import data_sets
+
     console = show.console()
-    spec = load(name, catalog(config_dir))
+    spec = data_sets.load(name, data_sets.catalog(config_dir))
     if not datasets.needs_files(spec):
         console.print(f"{name} is ready: it needs no files")
         return
@@ -69,65 +70,6 @@ def prepare(
         datasets.require(spec, root)
     count = len(datasets.files_of(spec, root))
     console.print(f"{name} is ready in {root}: {count} files, {_size(spec, root)} MiB", soft_wrap=True)
-
-
-def catalog(config_dir: Path | None, environ: Mapping[str, str] = os.environ) -> dict[str, Path]:
-    """The file of every data set, found where a sweep finds it: shipped, then --config-dir, then VIT_SWEEP_CONF.
-
-    Raises `UserError` for a folder that is not there.
-    """
-    from vit_sweep.config.compose import conf_dir
-
-    named = {"--config-dir": config_dir, "VIT_SWEEP_CONF": environ.get("VIT_SWEEP_CONF")}
-    found: dict[str, Path] = {}
-    for word, place in {"": conf_dir(), **named}.items():
-        if place is None:
-            continue
-        if not Path(place).is_dir():
-            raise UserError(f"{word}={place}: there is no such folder; it is like conf/, with data/*.yaml in it")
-        for path in sorted((Path(place) / "data").glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found
-
-
-def load(name: str, files: Mapping[str, Path]) -> DataSpec:
-    """Read one data set as a sweep would; raises `UserError` with the menu, or with what is wrong in its file."""
-    import yaml
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    if name not in files:
-        raise UserError(
-            f"data={name}: there is no such data set – {closest(name, files)}; a site's own ones are found with "
-            "--config-dir FOLDER or VIT_SWEEP_CONF"
-        )
-    try:
-        plain = OmegaConf.to_container(OmegaConf.load(files[name]), resolve=True)
-    except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
-        raise UserError(f"{files[name]}: {' '.join(str(error).split())}") from None
-    if not isinstance(plain, dict):
-        raise UserError(f"{files[name]}: a data set is a list of `key: value` lines, this is not")
-    given = _composed(name, files) if "defaults" in plain else {str(key): value for key, value in plain.items()}
-    given.pop("pipeline", None)  # how a cell reads the images is the sweep's word, not the data set's
-    return parse(DataSpec, given, what=f"data {name}")
-
-
-def _composed(name: str, files: Mapping[str, Path]) -> dict[str, Any]:
-    """The keys of a data set that builds on another one by a Hydra `defaults` list."""
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from vit_sweep.config.compose import conf_dir, explain, plain
-
-    search = ",".join(f"'{folder}'" for folder in dict.fromkeys(p.absolute().parent.parent for p in files.values()))
-    try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-            config = compose("config", overrides=[f"data={name}", "partition=local", f"hydra.searchpath=[{search}]"])
-            composed: dict[str, Any] = plain(config)["data"]
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(f"{files[name]}: {explain(error)}") from None
-    return composed
 
 
 def _state(spec: DataSpec, root: Path) -> tuple[bool, str]:

@@ -49,7 +49,7 @@ def show_profile(name: Name, config_dir: ConfigDir = None) -> None:
     from vit_sweep.config import profiles
 
     files = profiles.catalog(config_dir)
-    entry = profiles.pick(files, name)
+    entry = profiles.of_name(files, name)[0]
     profile, given = profiles.load(entry, files)
     table = Table(title=escape(f"{name}: {entry.path} ({entry.origin})"), title_justify="left", box=box.SIMPLE_HEAD)
     for title in ("key", "value", "", "meaning"):
@@ -123,7 +123,7 @@ def drift(name: Name, config_dir: ConfigDir = None) -> None:
     from vit_sweep.config import profiles
 
     files = profiles.catalog(config_dir)
-    profile, _ = profiles.load(profiles.pick(files, name), files)
+    profile, _ = profiles.load(profiles.of_name(files, name)[0], files)
     if profile.scheduler is not Scheduler.SLURM:
         raise UserError(f"{name} has scheduler={profile.scheduler.value}: only Slurm has a cluster to compare")
     cluster = live.understand(live.ask())

@@ -54,11 +54,7 @@ def simulate(
 
 def read_words(words: Sequence[str]) -> tuple[Point, tuple[int, ...]]:
     """One point of a sweep's words, and its GPU counts; raises `UserError` for a wrong word."""
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from vit_sweep.config.compose import conf_dir, explain, single
+    from vit_sweep.config.groups import composed_words
     from vit_sweep.config.settings import read
 
     counts: tuple[int, ...] = ()
@@ -72,12 +68,7 @@ def read_words(words: Sequence[str]) -> tuple[Point, tuple[int, ...]]:
             raise UserError(f"{word}: one curve is simulated at a time; give one value (gpus alone takes several)")
         else:
             rest.append(word)
-    try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-            config = compose("config", overrides=rest)
-        points, _ = read([single(config)])
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(explain(error)) from None
+    points, _ = read([composed_words(rest)])
     return points[0], counts
 
 

@@ -14,7 +14,8 @@ from launchers.hosts import choose_hosts
 from launchers.profile import PartitionProfile, Scheduler
 from launchers.slurm.backend import clean_environment
 from launchers.slurm.scontrol import expected_start
-from vit_sweep.config.profiles import Entry, load
+from vit_sweep.config.groups import Entry
+from vit_sweep.config.profiles import load
 from vit_sweep.study.status import launcher_of
 
 

@@ -278,7 +278,7 @@ def test_the_real_archives_checksums_are_torchvisions(tmp_path):
     """Nothing here can fetch the real files, so at least what we would accept is what torchvision would."""
     import torchvision
 
-    from vit_sweep.cli.data import catalog, load
+    from vit_sweep.config.data_sets import catalog, load
 
     for name, kind in (("cifar10", torchvision.datasets.CIFAR10), ("cifar100", torchvision.datasets.CIFAR100)):
         ours = {Path(file.path).name: file.md5 for file in load(name, catalog(None, environ={})).files}
@@ -342,7 +342,7 @@ def test_a_packing_that_is_killed_goes_on_where_it_was(photos, tmp_path):
     """By SIGKILL at the 21st of 24 images: what was noted before stays."""
     probe = """
 import os, signal, sys
-from vit_sweep.job.train import image_folder, pack
+from vit_sweep.data.prepare import image_folder, pack
 pack.BLOCK_IMAGES = 4
 main, real = os.getpid(), image_folder.Reader.image
 def image(self, path):

@@ -57,7 +57,7 @@ def verb(capsys):
 
 def checked(text, site, name="lab"):
     entries = profiles.catalog(site(**{name: text}), environ={})
-    return profile_check.check(profiles.pick(entries, name), entries, live=None)
+    return profile_check.check(profiles.of_name(entries, name)[0], entries, live=None)
 
 
 # --- list and show ----------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ def test_allowed_counts_decide_which_jobs_are_the_ends():
 def test_hosts_of_unlike_gpus_bound_the_largest_job_unless_they_may_mix(site):
     """The paper's Tesla hosts: three of five have the same GPU."""
     entries = profiles.catalog(None, environ={})
-    tesla, _ = profiles.load(profiles.pick(entries, "tesla"), entries)
+    tesla, _ = profiles.load(profiles.of_name(entries, "tesla")[0], entries)
     assert profile_check.shapes(tesla)[1].nodes == 3
     assert profile_check.shapes(replace(tesla, mixed_hosts=True))[1].nodes == 5
 
@@ -186,7 +186,7 @@ def test_a_wrong_profile_is_told_in_words(text, named, site, tmp_path):
         folder = site(lab="")
         (folder / "partition" / "lab.yaml").write_bytes(text)
         entries = profiles.catalog(folder, environ={})
-        verdict = profile_check.check(profiles.pick(entries, "lab"), entries, live=None)
+        verdict = profile_check.check(profiles.of_name(entries, "lab")[0], entries, live=None)
     else:
         verdict = checked(text, site)
     assert any(named in problem for problem in verdict.problems), verdict
@@ -199,7 +199,7 @@ def test_setup_lines_with_quotes_and_newlines_are_fine(site):
 
 def test_a_profile_may_build_on_a_shipped_one(site):
     entries = profiles.catalog(site(mine="defaults: [vector_t4v2]\nname: mine\naccount: physics\n"), environ={})
-    read, _ = profiles.load(profiles.pick(entries, "mine"), entries)
+    read, _ = profiles.load(profiles.of_name(entries, "mine")[0], entries)
     assert (read.name, read.nodes, read.account) == ("mine", 54, "physics")
 
 
@@ -348,7 +348,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(verb, captured_slurm, tmp
 
 def test_the_last_resort_of_pick_is_a_user_error():
     with pytest.raises(UserError, match="there is no such profile"):
-        profiles.pick([], "x")
+        profiles.of_name([], "x")
 
 
 @pytest.mark.parametrize("name", ["list", "show", "check", "discover", "drift"])

@@ -1,0 +1,32 @@
+"""Data sets as files: which there are, and what one says. An edge: reads YAML."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from launchers.checked import parse
+from launchers.errors import UserError, closest
+from vit_sweep.config import groups
+from vit_sweep.config.groups import Entry
+from vit_sweep.plan.point import DataSpec
+
+GROUP = "data"
+
+
+def catalog(config_dir: Path | None, environ: Mapping[str, str] = os.environ) -> list[Entry]:
+    """The file of every data set that a sweep can name, by name; raises `UserError` for a folder that is not there."""
+    entries = groups.catalog(GROUP, config_dir, environ)
+    return sorted((entry for entry in entries if entry.hidden_by is None), key=lambda entry: entry.name)
+
+
+def load(name: str, entries: Sequence[Entry]) -> DataSpec:
+    """Read one data set as a sweep would; raises `UserError` with the menu, or with what is wrong in its file."""
+    entry = next((entry for entry in entries if entry.name == name), None)
+    if entry is None:
+        raise UserError(
+            f"data={name}: there is no such data set – {closest(name, [entry.name for entry in entries])}; a site's "
+            "own ones are found with --config-dir FOLDER or VIT_SWEEP_CONF"
+        )
+    given = groups.keys_of(GROUP, entry, entries)
+    given.pop("pipeline", None)  # how a cell reads the images is the sweep's word, not the data set's
+    return parse(DataSpec, given, what=f"data {name}")

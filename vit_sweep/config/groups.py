@@ -1,0 +1,127 @@
+"""The files of a config group (`partition/*.yaml`, `data/*.yaml`): where they lie, what they say. An edge."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from launchers.checked import checked
+from launchers.errors import UserError, closest
+from vit_sweep.config.compose import Plain, conf_dir, explain, single
+
+SITE_VARIABLE = "VIT_SWEEP_CONF"
+
+
+_NOUNS = {"partition": "profile", "data": "data set"}
+"""What a file of each group is."""
+
+
+@checked
+class Entry:
+    """One file of a group."""
+
+    name: str
+    """The file's name without `.yaml`: the word after `partition=`."""
+    path: str
+    origin: str
+    """`shipped`, `--config-dir` or `site`."""
+    hidden_by: str | None = None
+    """Path of the file of the same name that a sweep takes instead."""
+
+
+def catalog(group: str, config_dir: Path | None, environ: Mapping[str, str] = os.environ) -> list[Entry]:
+    """List every file of a group, in the order in which Hydra looks: shipped, --config-dir, site.
+
+    Raises `UserError` for a folder that is not there or cannot be read.
+    """
+    places = [("shipped", conf_dir())]
+    if config_dir is not None:
+        if not config_dir.is_dir():
+            raise UserError(
+                f"--config-dir={config_dir}: there is no such folder; it is like conf/, with {group}/*.yaml in it"
+            )
+        places.append(("--config-dir", config_dir))
+    site = environ.get(SITE_VARIABLE)
+    if site is not None:
+        if not Path(site).is_dir():
+            raise UserError(
+                f"{SITE_VARIABLE}={site}: there is no such folder; it names a site's own conf/, or unset it"
+            )
+        places.append(("site", Path(site)))
+    entries: list[Entry] = []
+    first: dict[str, str] = {}
+    for origin, folder in places:
+        for path in _files(folder / group):
+            entries.append(Entry(name=path.stem, path=str(path), origin=origin, hidden_by=first.get(path.stem)))
+            first.setdefault(path.stem, str(path))
+    return entries
+
+
+def _files(folder: Path) -> list[Path]:
+    """The YAML files of a folder; none where a site has no such group of its own."""
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix == ".yaml") if folder.exists() else []
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read: {error.strerror}; it must be a folder that you may list") from None
+
+
+def of_name(group: str, entries: Iterable[Entry], name: str) -> list[Entry]:
+    """Return the entry that a sweep would take, then those that it hides; raises `UserError` with the menu."""
+    entries = list(entries)
+    matching = [entry for entry in entries if entry.name == name]
+    names = {entry.name for entry in entries}
+    if not matching:
+        raise UserError(f"{name}: there is no such {_NOUNS[group]} – {closest(name, names)}")
+    return matching
+
+
+def keys_of(group: str, entry: Entry, others: Iterable[Entry] = ()) -> dict[str, Any]:
+    """The keys that a file gives; one that builds on others by a `defaults` list is composed by Hydra.
+
+    Raises `UserError` that names the file and what is wrong.
+    """
+    given = _read(group, Path(entry.path))
+    if "defaults" not in given:
+        return given
+    folders = dict.fromkeys(
+        str(Path(e.path).parent.parent.absolute()) for e in (*others, entry) if e.origin != "shipped"
+    )
+    search = ",".join(f"'{folder}'" for folder in folders)
+    # A data set is composed beside a partition that is always there.
+    words = [f"{group}={entry.name}", f"hydra.searchpath=[{search}]"]
+    try:
+        composed: dict[str, Any] = composed_words(words)[group]
+    except UserError as error:
+        raise UserError(f"{entry.path}: {error}") from None
+    return composed
+
+
+def _read(group: str, path: Path) -> dict[str, Any]:
+    """Read a YAML file of keys; raises `UserError` that names the file and what is wrong."""
+    try:
+        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    except OmegaConfBaseException as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded, dict):
+        raise UserError(f"{path}: a {_NOUNS[group]} is a list of `key: value` lines, this is not")
+    return {str(key): value for key, value in loaded.items()}
+
+
+def composed_words(words: Sequence[str]) -> Plain:
+    """One configuration from override words, outside of a sweep; raises `UserError` for a wrong word."""
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+
+    try:
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+            return single(compose("config", overrides=list(words)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from None
