@@ -1,7 +1,6 @@
 """Tables show every asked cell, whatever became of it, with numbers that a pencil confirms."""
 
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
 import pytest
@@ -9,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchers.profile import Device
+from tests.conftest import ROOT
 from tests.unit.analysis.builders import run, without_time
 from tests.unit.builders import cell, point, record, result, series
 from vit_sweep.analysis.series import bootstrap
@@ -291,7 +291,7 @@ def test_duplicates_change_nothing(again):
 
 
 def test_every_table_and_column_is_in_the_docs():
-    page = (Path(__file__).parents[2] / "docs" / "collecting.md").read_text()
+    page = (ROOT / "docs" / "collecting.md").read_text()
     assert [name for name in (*COLUMNS, *RUN_COLUMNS) if f"`{name}`" not in page and "_low" not in name
             and "_high" not in name] == []  # fmt: skip
     assert [name for name in NAMES if f"`{name}`" not in page] == []

@@ -98,10 +98,10 @@ def test_a_job_that_starts_in_the_edited_checkout_needs_safe_path_to_run_the_cop
 
 def test_the_digest_does_not_see_times_modes_caches_or_editor_files(checkout):
     before = snapshot.digest_of(code_in(checkout))
-    package = checkout / "vit_sweep"
+    package = checkout / "vit_sweep" / "plan"
     os.utime(package / "cell.py", (1, 1))
     (package / "cell.py").chmod(0o600)
-    (package / "__pycache__").mkdir()
+    (package / "__pycache__").mkdir(exist_ok=True)
     (package / "__pycache__" / "cell.cpython-311.pyc").write_bytes(b"cache")
     for name in (".cell.py.swp", "cell.py~", "#cell.py#", "cell.py.orig", "old.pyc"):
         (package / name).write_text("an editor's")
@@ -127,7 +127,7 @@ def test_an_installed_wheel_with_its_configurations_inside_is_the_same_code(chec
 )
 def test_the_digest_sees_every_change_of_code_and_package_data(checkout, change):
     before = snapshot.digest_of(code_in(checkout))
-    change(checkout / "vit_sweep")
+    change(checkout / "vit_sweep" / "plan")
     assert snapshot.digest_of(code_in(checkout)) != before
 
 
@@ -142,7 +142,7 @@ def test_files_are_read_only_and_a_job_may_still_cache_its_bytecode(tmp_path):
     assert files
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o444}
     python("-c", "import vit_sweep.job.task", path=[taken.folder], cwd=tmp_path, PYTHONDONTWRITEBYTECODE="")
-    assert list(Path(taken.folder).glob("vit_sweep/__pycache__/task.*.pyc"))
+    assert list(Path(taken.folder).glob("vit_sweep/job/__pycache__/task.*.pyc"))
     assert snapshot.digest_of(code_in(Path(taken.folder))) == taken.digest
 
 
@@ -157,14 +157,14 @@ def test_a_sound_copy_is_not_touched_again(tmp_path):
 def test_a_damaged_copy_is_mended_file_by_file(tmp_path):
     """Jobs may be running from it: what is sound stays the very same file."""
     taken = snapshot.take(tmp_path / "study")
-    package = Path(taken.folder) / "vit_sweep"
+    package = Path(taken.folder) / "vit_sweep" / "plan"
     sound = (package / "point.py").stat().st_ino
     size = (package / "cell.py").stat().st_size
     for name, content in (("cell.py", b"x" * size), ("plan.py", b""), ("stray.py", b"not ours")):
         (package / name).unlink(missing_ok=True)
         (package / name).write_bytes(content)
     (package / "grid.py").unlink()
-    shutil.rmtree(package / "train")
+    shutil.rmtree(package.parent / "job")
     assert snapshot.take(tmp_path / "study") == taken
     assert snapshot.digest_of(code_in(Path(taken.folder))) == taken.digest
     assert (package / "point.py").stat().st_ino == sound

@@ -3,17 +3,18 @@
 `captured/22.05` is a real cluster's output; the others are cut down to what differs in their versions.
 """
 
+from pathlib import Path
+
 import pytest
 
 from launchers.errors import UserError
 from launchers.profile import GpuDialect, Scheduler
 from launchers.slurm import scontrol
 from launchers.slurm.discover import Answers, drift, understand
-from tests.conftest import ROOT
 from tests.unit.builders import profile
 from vit_sweep.config.profiles import Entry, load, profile_files
 
-CAPTURED = ROOT / "tests" / "unit" / "captured"
+CAPTURED = Path(__file__).parent / "captured"
 VERSIONS = ("20.11", "22.05", "23.11", "24.05")
 
 
