@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TEST_CONF = ROOT / "tests" / "conf"
+
+# A shell has what it starts in the background ignore SIGINT, and so would every client that a test starts and presses.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):

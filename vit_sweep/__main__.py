@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from launchers.errors import UserError, closest
+from vit_sweep.submit import interrupt
 
 VERBS = (
     "audit", "cancel", "collect", "compare", "data", "profiles", "render-diff", "report", "resume", "simulate",
@@ -19,7 +20,8 @@ VERBS = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (0 all done, 1 some cell failed, 2 user mistake)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    return _reported(lambda: _command(words))
+    with interrupt.taken():
+        return _reported(lambda: _command(words))
 
 
 def _command(words: list[str]) -> int:

@@ -272,6 +272,7 @@ def _run(
             check=False,
             cwd=cwd,
             pass_fds=() if keep_open is None else (keep_open,),
+            start_new_session=True,  # Ctrl-C in the client's terminal must not cut it off
             env=clean_environment(os.environ),
             timeout=_PATIENCE_S,
         )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import re
 import signal
 import subprocess
@@ -25,6 +26,7 @@ def client(tmp_path, study):
     process = subprocess.Popen(
         [sys.executable, "-m", "vit_sweep", *QUICK, "gpus=2", "epochs=100000"],
         cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True,
     )  # fmt: skip
     wait_until(lambda: any('"training"' in p.read_text() for p in study.glob("cells/*/attempts/*/progress.json")))
     yield process
@@ -71,7 +73,7 @@ def test_a_killed_rank_is_named_its_siblings_are_ended_and_it_runs_once_more(cli
 
 
 def test_ctrl_c_detaches_and_says_how_to_look_again(client, study, sweep):
-    client.send_signal(signal.SIGINT)
+    os.killpg(client.pid, signal.SIGINT)  # as a terminal does
     output, _ = client.communicate(timeout=60)
     assert client.returncode == 130
     assert "detached" in output

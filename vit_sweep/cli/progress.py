@@ -14,6 +14,7 @@ from vit_sweep.cli import show_status
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.study.status import ENDING, Watcher
 from vit_sweep.study.store import Study
+from vit_sweep.submit import interrupt
 from vit_sweep.submit.keeper import Keeper
 
 _LOCAL_PERIOD_S = 0.5
@@ -27,7 +28,7 @@ _NO_ROOM = "not submitted yet: it waits for room in the queue"
 def watch(study: Study, console: Console, keeper: Keeper, *, only: set[str] | None = None) -> list[Result]:
     """Return the results once no cell (of `only`, if given) is queued or running any more; `keeper` acts on each look.
 
-    Ctrl-C passes through as `KeyboardInterrupt`; the jobs do not notice.
+    Ctrl-C ends it as `KeyboardInterrupt`, between two looks; the jobs do not notice.
     """
     watcher = Watcher(study)
     slurm = any(entry.scheduler == Scheduler.SLURM for entry in study.jobs())
@@ -69,7 +70,7 @@ def _ending(results: list[Result]) -> bool:
 
 def _pause(slurm: bool, quiet_rounds: int) -> None:
     """Wait before the next look: a busy controller is asked less and less while nothing changes."""
-    time.sleep(min(_SLURM_LONGEST_S, _SLURM_PERIOD_S * 1.2**quiet_rounds) if slurm else _LOCAL_PERIOD_S)
+    interrupt.pause(min(_SLURM_LONGEST_S, _SLURM_PERIOD_S * 1.2**quiet_rounds) if slurm else _LOCAL_PERIOD_S)
 
 
 def _lines(look: Callable[[], list[Result]], console: Console, slurm: bool) -> list[Result]:

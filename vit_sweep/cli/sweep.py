@@ -6,7 +6,6 @@ Rendering returns values; what is written for `dry_run=true` is what a submissio
 import math
 import os
 import sys
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from vit_sweep.study.provenance import require_extra, require_loggers
 from vit_sweep.study.snapshot import Snapshot, take
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
+from vit_sweep.submit import interrupt
 from vit_sweep.submit.batches import Todo, render
 from vit_sweep.submit.keeper import Keeper
 from vit_sweep.submit.submission import Submitter, resolve
@@ -92,7 +92,8 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
             return EXIT_DONE
         study.clear_stops(todo)
         submitter = Submitter(study, rendered, say=console.print)
-        submitter.submit(alone=_alone(results))
+        if not _submitted(study, console, submitter, alone=_alone(results)):
+            return EXIT_DETACHED
     return _follow(study, console, submitter, wait=settings.wait, only=set(plan.cells))
 
 
@@ -137,7 +138,8 @@ def resume(
         show.batches(console, [item.batch for item in rendered])
         study.clear_stops(todo)
         submitter = Submitter(study, rendered, say=console.print)
-        submitter.submit(alone=_alone(results))
+        if not _submitted(study, console, submitter, alone=_alone(results)):
+            return EXIT_DETACHED
     return _follow(study, console, submitter, wait=wait, only=None)
 
 
@@ -145,18 +147,30 @@ def watch_and_collect(
     study: Study, console: Console, *, only: set[str] | None = None, submitter: Submitter | None = None
 ) -> int:
     """Show progress and tend the study until every cell has ended, then write and print the tables."""
-    from vit_sweep.cli import progress
-
     require_extra("report")
     try:
-        results = progress.watch(study, console, Keeper(study, say=console.print, waiting=submitter), only=only)
-    except KeyboardInterrupt:
-        show.detached(console, study.name, study.folder, waiting=len(submitter.waiting) if submitter else 0)
-        return EXIT_DETACHED
-    from vit_sweep.report import gather as collect
+        interrupt.hold()
+        from vit_sweep.cli import progress
 
-    collect.collect(study, console)
+        results = progress.watch(study, console, Keeper(study, say=console.print, waiting=submitter), only=only)
+        interrupt.release()
+        from vit_sweep.report import gather as collect
+
+        collect.collect(study, console)
+    except KeyboardInterrupt:
+        return _detached(study, console, submitter)
     return EXIT_DONE if all(result.status is Status.DONE for result in results) else EXIT_FAILED
+
+
+def _submitted(study: Study, console: Console, submitter: Submitter, *, alone: bool) -> bool:
+    """Submit what the scheduler takes now; False if Ctrl-C has ended it."""
+    interrupt.hold()
+    try:
+        submitter.submit(alone=alone)
+    except KeyboardInterrupt:
+        _detached(study, console, submitter)
+        return False
+    return True
 
 
 def _follow(study: Study, console: Console, submitter: Submitter, *, wait: bool, only: set[str] | None) -> int:
@@ -164,14 +178,18 @@ def _follow(study: Study, console: Console, submitter: Submitter, *, wait: bool,
         return watch_and_collect(study, console, only=only, submitter=submitter)
     try:
         while submitter.waiting:
-            time.sleep(_FEED_PERIOD_S)
+            interrupt.pause(_FEED_PERIOD_S)
             with study.changing():
                 submitter.submit(alone=_alone(settled_results(study)))
     except KeyboardInterrupt:
-        show.detached(console, study.name, study.folder, waiting=len(submitter.waiting))
-        return EXIT_DETACHED
+        return _detached(study, console, submitter)
     show.detached(console, study.name, study.folder)
     return EXIT_DONE
+
+
+def _detached(study: Study, console: Console, submitter: Submitter | None) -> int:
+    show.detached(console, study.name, study.folder, waiting=len(submitter.waiting) if submitter else 0)
+    return EXIT_DETACHED
 
 
 def _choose(

@@ -11,6 +11,7 @@ from vit_sweep.study.journal import Event, JobEntry, in_doubt
 from vit_sweep.study.lock import now
 from vit_sweep.study.status import launcher_of
 from vit_sweep.study.store import Study
+from vit_sweep.submit import interrupt
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
 _BUSY_TRIES = 8
@@ -74,7 +75,8 @@ class Submitter:
         """Hand over as much as the scheduler takes now; call again for the rest, under the study's lock.
 
         `alone`: no job of this study is queued or running, so that a batch above the user's limit can never fit
-        whole. Raises `UserError` with the scheduler's words where it refuses.
+        whole. Raises `UserError` with the scheduler's words where it refuses, `KeyboardInterrupt` after a submission
+        during which Ctrl-C was pressed.
         """
         if time.monotonic() < self._next_try:
             return
@@ -83,6 +85,7 @@ class Submitter:
             error = self._hand_over(self._next())
             if error is None:
                 tries, alone, self._pause = 0, False, _FIRST_PAUSE_S
+                interrupt.heed()
                 continue
             item = self._waiting[0]
             match error.problem:
@@ -96,7 +99,7 @@ class Submitter:
                     tries += 1
                     seconds = self._longer_pause()
                     self._say(f"{error}; looking again in {seconds:.0f} s")
-                    time.sleep(seconds)
+                    interrupt.pause(seconds)
                     self._settle(item)
                 case _:
                     raise UserError(

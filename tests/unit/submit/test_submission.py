@@ -57,7 +57,7 @@ def slurm(tmp_path, monkeypatch):
     (tmp_path / "s" / "cells").mkdir(parents=True)
     found = Slurm(Study(tmp_path / "s"))
     monkeypatch.setattr(submission, "launcher_of", lambda scheduler: found)
-    monkeypatch.setattr(submission.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(submission.interrupt, "pause", lambda seconds: None)
     return found
 
 

@@ -1,5 +1,6 @@
 """The Slurm backend against programs that answer as Slurm's do: what it asks, and what it makes of no answer."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -276,6 +277,13 @@ def test_sbatch_holds_the_lock_itself_so_that_a_killed_client_leaves_it_locked(p
     assert not wait_until_settled(folder, 0.2)
     (tmp_path / "go").touch()
     assert wait_until_settled(folder, 20)
+
+
+def test_slurms_programs_are_out_of_reach_of_the_ctrl_c_of_a_clients_terminal(programs, rendered, tmp_path):
+    """Which goes to every process of the session's foreground."""
+    programs(sbatch=f"cut -d' ' -f6 /proc/$$/stat > {tmp_path}/session; echo 5")
+    list(SlurmLauncher().submit([rendered]))
+    assert int((tmp_path / "session").read_text()) != os.getsid(0)
 
 
 # --- cancel -------------------------------------------------------------------------------------------
