@@ -9,9 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
 TEST_CONF = ROOT / "tests" / "conf"
+
+# A loaded machine may be as slow as it likes.
+settings.register_profile("slow_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("slow_machine")
 
 # A shell has what it starts in the background ignore SIGINT, and so would every client that a test starts and presses.
 signal.signal(signal.SIGINT, signal.default_int_handler)

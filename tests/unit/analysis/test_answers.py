@@ -187,7 +187,7 @@ def test_the_gain_of_a_run_is_what_fitting_it_would_take_away():
     assert gain(law, 16) == pytest.approx(taken, rel=0.02)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.sampled_from([1, 2, 3, 4, 6, 8, 12, 16]), min_size=3, max_size=6, unique=True))
 def test_gains_are_parts_and_candidates_can_run(counts):
     law = fit_law(series_from(repeated(amdahl(0.05, counts))), Law.AMDAHL)

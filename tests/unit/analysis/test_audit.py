@@ -347,7 +347,7 @@ def test_throughput_that_does_not_learn_is_told():
 # -- all rules ----------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.permutations([*sound_study(), run(2, flags=("throttled: x",)), run(4, (2.0,)), run(8, epochs_asked=9)]))
 def test_the_order_of_runs_changes_nothing(runs):
     assert audit(runs) == audit(sorted(runs, key=lambda one: one.run_id))

@@ -136,7 +136,7 @@ def test_a_study_is_not_apart_from_itself():
     assert not found.unpaired
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.randoms(use_true_random=False), st.floats(0.5, 2.0))
 def test_the_order_of_runs_and_repetitions_change_nothing(random, factor):
     a, b = study(), study(factor)
@@ -144,7 +144,7 @@ def test_the_order_of_runs_and_repetitions_change_nothing(random, factor):
     assert compare(mixed_a, mixed_b) == compare(a, b)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.floats(0.5, 2.0))
 def test_the_other_way_round_is_the_inverse(factor):
     there, back = compare(study(), study(factor)), compare(study(factor), study())

@@ -71,7 +71,7 @@ def test_exact_data_give_back_the_law_and_no_hold_out_error(law, scaling):
     assert found.time_s(64) == pytest.approx(epoch_s(law, 64, load(scaling), coefficients), rel=1e-4)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(1, 1e4), st.lists(st.sampled_from([2, 3, 4, 6, 8, 12, 16, 32]), min_size=3, max_size=6, unique=True))
 def test_ideal_data_have_no_serial_part(seconds, others):
     """Time exactly in inverse proportion to GPUs: Amdahl's s, USL's a and b are 0 and efficiency is 1 everywhere."""
@@ -85,7 +85,7 @@ def test_ideal_data_have_no_serial_part(seconds, others):
     assert predict(found[Law.AMDAHL], 2 * max(counts)).efficiency.value == pytest.approx(1, abs=1e-4)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.randoms(use_true_random=False))
 def test_the_order_of_points_and_runs_does_not_matter(shuffle):
     times = list(noisy(curve(Law.AMDAHL, Scaling.STRONG, (2.0, 98.0)), 1).items())
@@ -97,7 +97,7 @@ def test_the_order_of_points_and_runs_does_not_matter(shuffle):
 
 
 @given(st.floats(0.01, 100))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_unit_of_time_does_not_matter(factor):
     times = noisy(curve(Law.USL, Scaling.STRONG, (100.0, 3.0, 0.05)), 5)
     one, other = (

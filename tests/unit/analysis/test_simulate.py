@@ -148,7 +148,7 @@ def test_a_site_that_does_not_allow_one_gpu_can_be_simulated():
     assert len(ask((8, 16), partition=replace(LAB, allowed_gpus=(8, 16))).points) == 2
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.floats(0.1, 500), st.floats(1, 200), st.floats(0, 0.2))
 def test_no_link_makes_a_curve_better_than_ideal(gb_per_s, latency_us, imbalance):
     network = Network(inside=Link(gb_per_s=gb_per_s, latency_us=latency_us))

@@ -3,7 +3,7 @@
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
@@ -56,7 +56,7 @@ def stock(hydra, overrides):
     return [plain(compose("config", overrides=list(cell))) for batch in batches for cell in batch]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(overrides=grids)
 def test_the_fast_way_equals_hydras_own_composition(hydra, overrides):
     assert fast(hydra, overrides) == stock(hydra, overrides)

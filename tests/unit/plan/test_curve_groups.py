@@ -37,7 +37,7 @@ def plan_of(*gpus, minutes=None, **changes):
 # --- groups -------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.permutations(GRID))
 def test_every_shared_cell_is_in_one_curve_and_nothing_depends_on_the_order_of_the_grid(shuffled):
     plan = make_plan(shuffled)
@@ -47,7 +47,7 @@ def test_every_shared_cell_is_in_one_curve_and_nothing_depends_on_the_order_of_t
     assert plan.cells == PLAN.cells
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from(GRID), min_size=1))
 def test_the_cells_of_a_curve_lie_on_nested_prefixes_of_one_allocation(points):
     plan = make_plan(points)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from launchers.errors import UserError
@@ -266,7 +266,6 @@ def nameless(runs):
     return [replace(run, run_id="") for run in runs]
 
 
-@settings(deadline=None)
 @given(LINES, st.randoms(use_true_random=False))
 def test_the_order_of_rows_changes_nothing(lines, random):
     shuffled = list(lines)
@@ -274,7 +273,6 @@ def test_the_order_of_rows_changes_nothing(lines, random):
     assert nameless(made_of(shuffled).runs) == nameless(made_of(lines).runs)
 
 
-@settings(deadline=None)
 @given(LINES, st.integers(0, 2**16))
 def test_repeated_rows_change_nothing_but_their_count(lines, number):
     again = lines + Random(number).choices(lines, k=3)
