@@ -1,78 +1,115 @@
 """How fast a grid is composed, planned and rendered, against stock Hydra, in one run.
 
-    python benchmarks/planning.py [CELLS]      default 240; 2000 and 10000 are the figures of docs/architecture.md
+    python benchmarks/planning.py [CELLS] [--rounds 3] [--json FILE]      240 cells unless told; a multiple of 12
 
 Prints seconds for both ways over the same cells (stock Hydra on at most 240 of them, scaled), their ratio, the
 seconds to render and write the scripts, the peak memory, and the wall time of the 12-cell example's whole dry run (a
-fresh process, imports included). Interleaved, best of three, so that a busy machine hurts both alike.
+fresh process, imports included). Interleaved, the best of the rounds, so that a busy machine hurts both alike.
 """
 
+import argparse
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from vit_sweep.cli.sweep import _render
+from benchmarks.provenance import report
 from vit_sweep.config.compose import conf_dir, expand, plain
 from vit_sweep.config.settings import read
-from vit_sweep.plan.plan import make_plan
+from vit_sweep.plan.cell import JobOptions
+from vit_sweep.plan.plan import Plan, make_plan
+from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study
+from vit_sweep.submit.batches import Todo, render
 
 STOCK_AT_MOST = 240
+GPUS, BATCHES = (1, 2, 4, 8), (16, 64, 128)
+EXAMPLE = ["gpus=1,2,4,8", "batch=16,64,128"]
+
+T = TypeVar("T")
 
 
-def timed(work):
+def timed(work: Callable[[], T]) -> tuple[float, T]:
     begun = time.perf_counter()
     result = work()
     return time.perf_counter() - begun, result
 
 
-def main(cells):
-    seeds = cells // 12
-    overrides = ["gpus=1,2,4,8", "batch=16,64,128", f"seed=range({seeds})", "partition=vector_t4v2"]
+def composed_and_planned(seeds: int, rounds: int) -> tuple[float, float, Plan]:
+    """Least seconds of ours and of stock Hydra (scaled) over the same cells, and the plan."""
+    overrides = [*EXAMPLE, f"seed=range({seeds})", "partition=vector_t4v2"]
     stock_seeds = range(min(seeds, STOCK_AT_MOST // 12))
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        loader = GlobalHydra.instance().hydra.config_loader
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
 
-        def ours():
+        def ours() -> Plan:
             master = compose("config", return_hydra_config=True)
-            points, _ = read(expand(overrides, loader=loader, master=master))
+            points, _ = read(expand(overrides, loader=hydra.config_loader, master=master))
             return make_plan(points)
 
-        def stock():
+        def stock() -> None:
             for seed in stock_seeds:
-                for gpus in (1, 2, 4, 8):
-                    for batch in (16, 64, 128):
+                for gpus in GPUS:
+                    for batch in BATCHES:
                         words = [f"gpus={gpus}", f"batch={batch}", f"seed={seed}", "partition=vector_t4v2"]
                         plain(compose("config", overrides=words))
 
-        rounds = 3 if cells <= STOCK_AT_MOST else 1
         pairs = [(timed(ours), timed(stock)) for _ in range(rounds)]
     (fast, plan), slow = min((ours for ours, _ in pairs), key=lambda t: t[0]), min(s for _, (s, _) in pairs)
-    scale = seeds / len(stock_seeds)
-    assert len(plan.cells) == 12 * seeds
-    print(f"{12 * seeds} cells: composed and planned in {fast:.2f} s; stock Hydra composes them in {slow * scale:.1f} s"
-          + (" (scaled)" if scale > 1 else ""))  # fmt: skip
-    print(f"ratio {slow * scale / fast:.1f} (stock multirun composes every cell twice: {2 * slow * scale / fast:.1f})")
+    return fast, slow * seeds / len(stock_seeds), plan
+
+
+def written(plan: Plan) -> tuple[float, float]:
+    """Seconds to write the plan with every cell's files, and to render and write the scripts."""
     with tempfile.TemporaryDirectory() as folder:
         study = Study.create_or_resume(Path(folder) / "s")
-        seconds, _ = timed(lambda: study.write_plan(plan, data_root="data"))
-        print(f"plan.json and every cell's files written in {seconds:.2f} s")
-        todo = {cell_id: (planned, 1) for cell_id, planned in plan.cells.items()}
-        seconds, _ = timed(lambda: [study.write_rendered(item) for item in _render(study, todo, None)])
-        print(f"scripts rendered and written in {seconds:.2f} s")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:.0f} MiB")
+        files_s, _ = timed(lambda: study.write_plan(plan, data_root="data", options=JobOptions()))
+        todo = {cell_id: Todo(planned=planned, attempt=1, since=1) for cell_id, planned in plan.cells.items()}
+        code = take(study.folder)
+        scripts_s, _ = timed(lambda: [study.write_rendered(item) for item in render(study, todo, code)])
+    return files_s, scripts_s
+
+
+def dry_run() -> float:
+    """Seconds of the 12-cell example as a user runs it."""
     with tempfile.TemporaryDirectory() as folder:
-        words = ["-m", "gpus=1,2,4,8", "batch=16,64,128", "dry_run=true", f"outputs={folder}"]
-        command = [sys.executable, "-m", "vit_sweep", *words]
-        walls = [timed(lambda: subprocess.run(command, check=True, capture_output=True))[0] for _ in range(3)]
-    print(f"the 12-cell dry run as a whole process: {min(walls):.2f} s (goal 1.5)")
+        command = [sys.executable, "-m", "vit_sweep", "-m", *EXAMPLE, "dry_run=true", f"outputs={folder}"]
+        return timed(lambda: subprocess.run(command, check=True, capture_output=True))[0]
+
+
+def main() -> None:
+    """Measure, print, and write JSON if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("cells", type=int, nargs="?", default=240)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    fast, slow, plan = composed_and_planned(given.cells // 12, given.rounds)
+    cells = len(plan.cells)
+    assert cells == given.cells // 12 * 12
+    files_s, scripts_s = written(plan)
+    found = {
+        "cells": cells, "composed_s": fast, "stock_s": slow, "ratio": slow / fast, "files_s": files_s,
+        "scripts_s": scripts_s, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+        "dry_run_s": min(dry_run() for _ in range(given.rounds)),
+    }  # fmt: skip
+    print(f"{cells} cells: composed and planned in {fast:.2f} s; stock Hydra composes them in {slow:.1f} s"
+          + (" (scaled)" if cells > STOCK_AT_MOST else ""))  # fmt: skip
+    print(f"ratio {found['ratio']:.1f} (stock multirun composes every cell twice: {2 * found['ratio']:.1f})")
+    print(f"plan.json and every cell's files written in {files_s:.2f} s")
+    print(f"scripts rendered and written in {scripts_s:.2f} s")
+    print(f"peak memory {found['peak_mib']:.0f} MiB")
+    print(f"the 12-cell dry run as a whole process: {found['dry_run_s']:.2f} s (goal 1.5)")
+    report(found, given.json)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 240)
+    main()

@@ -1,0 +1,43 @@
+"""What made a benchmark's figures, printed and written with them: date, commit, command, processor, load."""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+_LOAD_BEFORE = os.getloadavg()[0]
+
+
+def report(figures: Mapping[str, Any], file: Path | None) -> None:
+    """Print what made the figures; write both to `file` if one is named."""
+    made = made_by()
+    print(f"{made['date']}, commit {made['commit']}, `{made['command']}`, {made['processor']}, "
+          f"{made['cores']} cores, load {made['load_before']} before it")  # fmt: skip
+    if file:
+        file.write_text(json.dumps({"made_by": made} | dict(figures), indent=1) + "\n")
+
+
+def made_by() -> dict[str, str | float]:
+    """The facts without which a figure cannot be taken again."""
+    here = Path(__file__).parent
+    commit = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": subprocess.run(commit, capture_output=True, text=True, check=False).stdout.strip() or "unknown",
+        "command": shlex.join(["python", f"{here.name}/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_before": round(_LOAD_BEFORE, 1),
+    }
+
+
+def _processor() -> str:
+    """Its model as the kernel says it. `fingerprint.processor` is not for here: it comes with torch."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return next((line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine())
