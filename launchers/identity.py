@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from launchers.checked import checked
+from launchers.environment import ALLOCATED_GPUS, JOB_ID, LOCAL_JOB, NODES, RESTART, TASK_INDEX
 from launchers.errors import UserError
 
 FIRST_PORT, LAST_PORT = 20000, 32767
@@ -64,7 +65,7 @@ def identify(environ: Mapping[str, str], *, host: str) -> RankIdentity:
     outside any launcher.
     """
     try:
-        allocated = environ.get("VIT_SWEEP_ALLOCATED_GPUS")
+        allocated = environ.get(ALLOCATED_GPUS)
         return replace(_identify(environ, host), allocated_gpus=int(allocated) if allocated else None)
     except KeyError as missing:
         raise UserError(
@@ -74,7 +75,7 @@ def identify(environ: Mapping[str, str], *, host: str) -> RankIdentity:
 
 
 def _identify(environ: Mapping[str, str], host: str) -> RankIdentity:
-    if "RANK" in environ and environ.get("VIT_SWEEP_JOB_ID", "").startswith("local-"):
+    if "RANK" in environ and environ.get(JOB_ID, "").startswith(LOCAL_JOB):
         return _of_local_queue(environ, host)
     if "OMPI_COMM_WORLD_RANK" in environ:
         return _of_mpirun(environ, host)
@@ -84,11 +85,11 @@ def _identify(environ: Mapping[str, str], host: str) -> RankIdentity:
 
 
 def _place(environ: Mapping[str, str]) -> JobPlace:
-    """Only queues of ours set VIT_SWEEP_JOB_ID; an allocation around such a queue has a restart count of its own."""
-    ours = "VIT_SWEEP_JOB_ID" in environ
-    index = environ["VIT_SWEEP_TASK_INDEX" if ours or "VIT_SWEEP_TASK_INDEX" in environ else "SLURM_ARRAY_TASK_ID"]
-    restart = environ.get("VIT_SWEEP_RESTART") or ("0" if ours else environ.get("SLURM_RESTART_COUNT", "0"))
-    job = environ["VIT_SWEEP_JOB_ID"] if ours else f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
+    """Only our queues set `JOB_ID`; an allocation around such a queue has a restart count of its own."""
+    ours = JOB_ID in environ
+    index = environ[TASK_INDEX if ours or TASK_INDEX in environ else "SLURM_ARRAY_TASK_ID"]
+    restart = environ.get(RESTART) or ("0" if ours else environ.get("SLURM_RESTART_COUNT", "0"))
+    job = environ[JOB_ID] if ours else f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
     return JobPlace(task_index=int(index), restart=int(restart), job_id=job)
 
 
@@ -110,9 +111,9 @@ def _of_local_queue(environ: Mapping[str, str], host: str) -> RankIdentity:
 
 
 def _of_mpirun(environ: Mapping[str, str], host: str) -> RankIdentity:
-    """Open MPI numbers ranks; the hosts are counted by the script that started it (`-x VIT_SWEEP_NODES`)."""
+    """Open MPI numbers ranks; the hosts are counted by the script that started it (`-x` with `NODES`)."""
     rank, on_host = int(environ["OMPI_COMM_WORLD_RANK"]), int(environ["OMPI_COMM_WORLD_LOCAL_SIZE"])
-    nodes, place = int(environ["VIT_SWEEP_NODES"]), _place(environ)
+    nodes, place = int(environ[NODES]), _place(environ)
     return RankIdentity(
         rank=rank,
         world_size=int(environ["OMPI_COMM_WORLD_SIZE"]),

@@ -3,6 +3,7 @@
 import shlex
 
 from launchers.batch import Batch
+from launchers.environment import JOB_ENDS
 from launchers.identity import FIRST_PORT, LAST_PORT
 
 MEETING_POINT = [
@@ -22,7 +23,7 @@ MEETING_POINT = [
 def exports(batch: Batch) -> list[str]:
     """Variables of the ranks, and when the job's time is over."""
     words = [f"export {k}={shlex.quote(v)}" for k, v in sorted(batch.rank_environment.items())]
-    return [*words, f"export VIT_SWEEP_JOB_ENDS=$(($(date +%s) + {batch.shape.minutes} * 60))"]
+    return [*words, f"export {JOB_ENDS}=$(($(date +%s) + {batch.shape.minutes} * 60))"]
 
 
 def beside(name: str, command: str, *, signals: tuple[str, ...]) -> list[str]:

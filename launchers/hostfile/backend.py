@@ -13,12 +13,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from launchers.backend import Doubt, Rendered, Submission, TaskStatus
 from launchers.batch import Batch, Shape
 from launchers.checked import to_json
+from launchers.environment import (
+    ALLOCATED_GPUS,
+    JOB_ENDS,
+    JOB_ID,
+    NODES,
+    RESTART,
+    TASK_INDEX,
+    clean_environment,
+)
 from launchers.errors import UserError
 from launchers.hosts import choose_hosts, model_of
 from launchers.profile import Host
 from launchers.queue.client import cancel_queues, find_queues, queue_states, start_queue
 from launchers.script import mpirun_command, rank_command, refuse_pyxis
-from launchers.slurm.backend import clean_environment
 
 NAME = "the hostfile queue"
 _KILL_AFTER_S = 10
@@ -97,7 +105,7 @@ def _hostfile(batch: Batch, hosts: tuple[Host, ...], shape: Shape) -> str:
 def _rank_script(batch: Batch) -> str:
     """One rank on one host. It notes a bad end, so that the queue can name the rank that died first."""
     ended = shlex.quote(f"{batch.folder}/ended")
-    note = f'echo "$code" > {ended}/"$VIT_SWEEP_TASK_INDEX-$OMPI_COMM_WORLD_RANK"'
+    note = f'echo "$code" > {ended}/"${TASK_INDEX}-$OMPI_COMM_WORLD_RANK"'
     lines = [
         "#!/bin/bash",
         "# One rank of this batch; mpirun starts it on the hosts (see job.sh).",
@@ -134,14 +142,14 @@ def _job_script(batch: Batch, hosts: tuple[Host, ...], shape: Shape, hostfile: s
         batch,
         ["bash", f"{batch.folder}/rank.sh"],
         shape=shape,
-        export=("VIT_SWEEP_JOB_ID", "VIT_SWEEP_NODES", "VIT_SWEEP_RESTART", "VIT_SWEEP_TASK_INDEX"),
+        export=(JOB_ID, NODES, RESTART, TASK_INDEX),
         where=["--hostfile", f"{batch.folder}/{hostfile}"],
         how=[
             "--mca", "plm", "rsh", "--mca", "plm_rsh_agent", _agent(batch.profile.remote_shell),
             "--mca", "odls_base_sigkill_timeout", str(_KILL_AFTER_S),
         ],
     )  # fmt: skip
-    allocated = "${VIT_SWEEP_ALLOCATED_GPUS:+-x VIT_SWEEP_ALLOCATED_GPUS} " if batch.shared else ""
+    allocated = f"${{{ALLOCATED_GPUS}:+-x {ALLOCATED_GPUS}}} " if batch.shared else ""
     lines = [
         "#!/bin/bash",
         f"# vit_sweep study: {batch.study}",
@@ -150,10 +158,10 @@ def _job_script(batch: Batch, hosts: tuple[Host, ...], shape: Shape, hostfile: s
         *(f"#   {index}: {task.name} attempt {task.attempt}" for index, task in named),
         "set -eu",
         *(f"export {key}={shlex.quote(value)}" for key, value in sorted(environment.items())),
-        f"export VIT_SWEEP_NODES={shape.nodes} VIT_SWEEP_TASK_INDEX=$1",
-        "export VIT_SWEEP_JOB_ID=${VIT_SWEEP_JOB_ID:-hostfile-$$-$1} VIT_SWEEP_RESTART=${VIT_SWEEP_RESTART:-0}",
+        f"export {NODES}={shape.nodes} {TASK_INDEX}=$1",
+        f"export {JOB_ID}=${{{JOB_ID}:-hostfile-$$-$1}} {RESTART}=${{{RESTART}:-0}}",
         # A task that a person starts by hand has no time limit.
-        f"exec mpirun ${{VIT_SWEEP_JOB_ENDS:+-x VIT_SWEEP_JOB_ENDS}} {allocated}{shlex.join(words[1:])}",
+        f"exec mpirun ${{{JOB_ENDS}:+-x {JOB_ENDS}}} {allocated}{shlex.join(words[1:])}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -17,6 +17,7 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from launchers.environment import LOCAL_JOB
 from launchers.local.rank import run_rank
 from launchers.profile import Device
 from launchers.queue.card import write_cards
@@ -51,7 +52,7 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
     work_off(
         cells,
         machine.start_ranks,
-        job_id=lambda cell: f"local-{os.getpid()}-{cell.index}",
+        job_id=lambda cell: f"{LOCAL_JOB}{os.getpid()}-{cell.index}",
         told_to_end=lambda: bool(told),
         tidy=holdings.tidy,
     )

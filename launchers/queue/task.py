@@ -15,6 +15,7 @@ from typing import Protocol
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.batch import RUN_AGAIN, Batch, Shape
+from launchers.environment import ALLOCATED_GPUS, JOB_ENDS, JOB_ID, RESTART, TASK_INDEX
 from launchers.queue.clock import Due, Moments, due
 
 CLOSING_LIMIT_S = 60.0
@@ -112,13 +113,13 @@ def begin(cell: Cell, start_ranks: StartRanks, job_id: str, now: float) -> bool:
     """Start a queued task if there is room; returns whether clients should hear of it."""
     ends = time.time() + cell.limit_s
     place = {
-        "VIT_SWEEP_TASK_INDEX": str(cell.index),
-        "VIT_SWEEP_JOB_ID": job_id,
-        "VIT_SWEEP_RESTART": str(cell.restart),
-        "VIT_SWEEP_JOB_ENDS": str(int(ends if cell.allocation_ends is None else min(ends, cell.allocation_ends))),
+        TASK_INDEX: str(cell.index),
+        JOB_ID: job_id,
+        RESTART: str(cell.restart),
+        JOB_ENDS: str(int(ends if cell.allocation_ends is None else min(ends, cell.allocation_ends))),
     }
     if cell.batch.shared:
-        place["VIT_SWEEP_ALLOCATED_GPUS"] = str(cell.batch.shape.gpus)
+        place[ALLOCATED_GPUS] = str(cell.batch.shape.gpus)
     before = cell.detail
     try:
         run = start_ranks(cell, place)

@@ -6,23 +6,20 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
 from launchers.backend import Doubt, Rendered, Submission, SubmitError, SubmitProblem, TaskState, TaskStatus
 from launchers.batch import Batch
 from launchers.checked import to_json
+from launchers.environment import clean_environment
 from launchers.errors import UserError
 from launchers.queue.files import ask_to_cancel, asked_to_cancel, read_states
 from launchers.slurm import sbatch
 from launchers.slurm.refusals import problem_of
 from launchers.slurm.states import SACCT_FORMAT, SQUEUE_FORMAT, WHOLE, TaskKey, gone, part_of, read_sacct, read_squeue
 from launchers.submitting import begun_at, under_way, wait_until_settled
-
-_LEAKS = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_")
-_KEPT = ("SLURM_CONF", "SLURM_JWT")
-_OF_A_JOB = {f"VIT_SWEEP_{name}" for name in ("ALLOCATED_GPUS", "JOB_ID", "JOB_ENDS", "NODES", "RESTART", "TASK_INDEX")}
 
 _PATIENCE_S = 60.0
 """How long one command may take; without a controller Slurm's own give up after about 20 s."""
@@ -240,11 +237,6 @@ def _sacct(arguments: Sequence[str]) -> tuple[str, str | None]:
         _NO_ACCOUNTING.add(cluster)
         return "", ""
     return "", (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
-
-
-def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment without an outer job's variables, which would otherwise bend every submission."""
-    return {k: v for k, v in environ.items() if k in _KEPT or not (k.startswith(_LEAKS) or k in _OF_A_JOB)}
 
 
 def _need(program: str, instead: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from submitit.slurm.slurm import _make_sbatch_string
 
 from launchers.batch import RUN_AGAIN, Batch, Task
+from launchers.environment import JOB_ENDS, NODES, TASK_INDEX
 from launchers.errors import UserError
 from launchers.profile import PartitionProfile, Spawner
 from launchers.script import closing_command, container_flags, mpirun_command, rank_command, refuse_pyxis
@@ -162,11 +163,11 @@ def _torchrun(batch: Batch, python: str) -> str:
 
 def _mpirun(batch: Batch, python: str) -> str:
     """Open MPI from the batch step; it runs beside the shell, which hands USR2 on to it and so to every rank."""
-    export = ("VIT_SWEEP_JOB_ENDS", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX")
+    export = (JOB_ENDS, NODES, TASK_INDEX)
     words = mpirun_command(batch, rank_command(batch, python=python), export=export)
     return "\n".join(
         [
-            "export VIT_SWEEP_NODES=$SLURM_JOB_NUM_NODES VIT_SWEEP_TASK_INDEX=$SLURM_ARRAY_TASK_ID",
+            f"export {NODES}=$SLURM_JOB_NUM_NODES {TASK_INDEX}=$SLURM_ARRAY_TASK_ID",
             *beside("mpirun", shlex.join(words), signals=("USR2",)),
         ]
     )

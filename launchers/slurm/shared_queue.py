@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from launchers.backend import Ended, TaskState
 from launchers.batch import RUN_AGAIN
+from launchers.environment import JOB_ENDS
 from launchers.queue.exits import shell_code
 from launchers.queue.files import note_start, read_states, starts, write_states
 from launchers.queue.loop import cells_of, read_batches, work_off
@@ -35,7 +36,7 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
 
     `minute_s`: seconds of a minute of the tasks' time limits, for tests.
     """
-    allocation = _Allocation(job=os.environ["SLURM_JOB_ID"], ends=float(os.environ["VIT_SWEEP_JOB_ENDS"]))
+    allocation = _Allocation(job=os.environ["SLURM_JOB_ID"], ends=float(os.environ[JOB_ENDS]))
     signal.signal(signal.SIGUSR2, lambda _number, _frame: allocation.warn())
     signal.signal(signal.SIGTERM, lambda _number, _frame: allocation.take_away())
     cells = cells_of(read_batches(folders), minute_s)

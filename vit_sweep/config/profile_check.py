@@ -9,10 +9,10 @@ from pathlib import Path
 
 from launchers.batch import Batch, Shape, Task
 from launchers.checked import checked
+from launchers.environment import clean_environment
 from launchers.errors import UserError
 from launchers.hosts import choose_hosts
 from launchers.profile import PartitionProfile, Scheduler
-from launchers.slurm.backend import clean_environment
 from launchers.slurm.scontrol import expected_start
 from vit_sweep.config.groups import Entry
 from vit_sweep.config.profiles import load

@@ -2,7 +2,7 @@
 
 It is a thread because the main one may sit in a collective for minutes, where no Python handler would run. USR2 and
 TERM are blocked in every thread and taken by this one with `sigtimedwait`. (What a rank starts inherits the
-block: the loader's workers are meant to, see `train.worker`, and nothing is compiled in a job.)
+block: the loader's workers are meant to, see `data.prepare.worker`, and nothing is compiled in a job.)
 
 What it learns is written into the rank's file at once, so that a KILL that follows finds it said.
 """
@@ -14,12 +14,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from launchers.environment import SIGNALS
 from vit_sweep.job.host_memory import resident_mib
 from vit_sweep.job.rank_log import RankLog, now, peak_host_mib, say
 from vit_sweep.outcome.ending import Cause, DeviceMemory, HostMemory, RankEnd
 from vit_sweep.outcome.failure import StopWord
 
-SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 TERM_GRACE_S = 20.0
 """How long a rank may take to stop after TERM. Slurm sends KILL after KillWait, 30 s unless the site says otherwise."""
 USR2_GRACE_S = 75.0

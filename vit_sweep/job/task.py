@@ -16,6 +16,7 @@ from pathlib import Path
 from launchers.atomic import write_first
 from launchers.batch import Batch
 from launchers.checked import parse_json
+from launchers.environment import JOB_ENDS
 from launchers.identity import RankIdentity, identify
 from vit_sweep.job.guardian import Guardian, block_signals
 from vit_sweep.job.host_memory import limit_mib
@@ -109,7 +110,7 @@ def _rank_file(me: RankIdentity) -> RankFile:
 def _ends() -> float | None:
     """Unix time at which the time limit ends the job, as its launcher says."""
     try:
-        return float(os.environ["VIT_SWEEP_JOB_ENDS"])
+        return float(os.environ[JOB_ENDS])
     except (KeyError, ValueError):
         return None
 

@@ -9,7 +9,8 @@ def signal_at(rank, number, epoch, step, phase="training"):
     """Let this rank, if it is `rank`, send itself a signal when it comes by that place."""
     if os.environ["RANK"] != str(rank):
         return
-    from vit_sweep.job.guardian import SIGNALS, Guardian
+    from launchers.environment import SIGNALS
+    from vit_sweep.job.guardian import Guardian
 
     told, done = Guardian.beat, []
 

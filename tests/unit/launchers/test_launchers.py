@@ -13,7 +13,6 @@ from launchers.errors import UserError
 from launchers.identity import identify, place_of
 from launchers.profile import GpuDialect
 from launchers.queue.slots import Slots
-from launchers.slurm.backend import clean_environment
 from launchers.slurm.sbatch import render
 from tests.unit.builders import batch, profile
 
@@ -173,23 +172,6 @@ def test_the_callers_environment_does_not_reach_the_script(monkeypatch):
     monkeypatch.setenv("HOME", "/nowhere")
     monkeypatch.setenv("PATH", "")
     assert script() == before
-
-
-# --- the environment of Slurm's programs ----------------------------------------------------------------
-
-
-def test_an_outer_jobs_variables_do_not_bend_a_submission():
-    outer = {"SLURM_JOB_ID": "1", "SLURMD_NODENAME": "n", "SBATCH_PARTITION": "x", "SRUN_CPUS_PER_TASK": "2"}
-    outer |= {"SQUEUE_PARTITION": "x", "SACCT_FORMAT": "x", "SCANCEL_STATE": "x"}
-    outer |= {"VIT_SWEEP_JOB_ID": "local-1-0", "VIT_SWEEP_RESTART": "7", "VIT_SWEEP_TASK_INDEX": "7"}
-    kept = {
-        "SLURM_CONF": "/etc/slurm.conf",
-        "SLURM_JWT": "t",
-        "PATH": "/bin",
-        "MY_SLURM_X": "1",
-        "VIT_SWEEP_CONF": "/c",
-    }
-    assert clean_environment(outer | kept) == kept
 
 
 # --- ranks --------------------------------------------------------------------------------------------

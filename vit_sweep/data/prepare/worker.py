@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 
-from vit_sweep.job.guardian import SIGNALS
+from launchers.environment import SIGNALS
 
 _PR_SET_PDEATHSIG = 1
 
