@@ -9,6 +9,7 @@ from pathlib import Path
 
 from launchers.batch import Batch, Shape, Task
 from launchers.checked import checked
+from launchers.choose import launcher_of
 from launchers.environment import clean_environment
 from launchers.errors import UserError
 from launchers.hosts import choose_hosts
@@ -16,7 +17,6 @@ from launchers.profile import PartitionProfile, Scheduler
 from launchers.slurm.scontrol import expected_start
 from vit_sweep.config.groups import Entry
 from vit_sweep.config.profiles import load
-from vit_sweep.study.status import launcher_of
 
 
 @checked

@@ -3,11 +3,9 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from launchers.backend import Ended, Launcher, TaskState, TaskStatus
-from launchers.hostfile.backend import HostfileLauncher
-from launchers.local.backend import LocalLauncher
+from launchers.backend import Ended, TaskState, TaskStatus
+from launchers.choose import launcher_of
 from launchers.profile import Scheduler
-from launchers.slurm.backend import SlurmLauncher
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.outcome.fate import Attempt, fates
 from vit_sweep.outcome.policy import Action, Stop, decide, stopped_by
@@ -36,16 +34,6 @@ _OF_STATE = {
     TaskState.UNKNOWN: Status.UNKNOWN,
 }
 """What has ended is called running until its own files are judged."""
-
-
-def launcher_of(scheduler: Scheduler) -> Launcher:
-    """The backend of a scheduler."""
-    launchers: dict[Scheduler, Launcher] = {
-        Scheduler.SLURM: SlurmLauncher(),
-        Scheduler.HOSTFILE: HostfileLauncher(),
-        Scheduler.LOCAL: LocalLauncher(),
-    }
-    return launchers[scheduler]
 
 
 class Watcher:

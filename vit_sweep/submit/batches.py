@@ -6,11 +6,11 @@ from typing import NamedTuple
 from launchers.backend import Rendered
 from launchers.batch import Batch, Shape, Task, split, throttle
 from launchers.checked import checked
+from launchers.choose import launcher_of
 from launchers.profile import Device, PartitionProfile
 from vit_sweep.plan.plan import PlannedCell, by_shape, curves, share
 from vit_sweep.plan.point import Allocation
 from vit_sweep.study.snapshot import Snapshot
-from vit_sweep.study.status import launcher_of
 from vit_sweep.study.store import Study
 
 TASK_MODULE = "vit_sweep.job.task"

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
+from launchers.choose import launcher_of
 from launchers.errors import UserError, closest
 from launchers.profile import Scheduler
 from vit_sweep.study.journal import Event, JobEntry, Sent, latest
 from vit_sweep.study.lock import now
-from vit_sweep.study.status import launcher_of, settled_results
+from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 from vit_sweep.submit.submission import resolve
 

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from launchers.backend import Doubt, Rendered, Submission, SubmitError, SubmitProblem
+from launchers.choose import launcher_of
 from launchers.errors import UserError
 from launchers.profile import Scheduler
 from vit_sweep.study.journal import Event, JobEntry, in_doubt
 from vit_sweep.study.lock import now
-from vit_sweep.study.status import launcher_of
 from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
 
