@@ -1,12 +1,28 @@
-"""What a rank executes, with or without a container, as words for a shell. Pure."""
+"""Parts of a job's script: what a rank executes, with or without a container, and lines that scripts share. Pure."""
 
+import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
 
 from launchers.batch import Batch, Shape
+from launchers.environment import JOB_ENDS
 from launchers.errors import UserError
+from launchers.identity import FIRST_PORT, LAST_PORT
 from launchers.profile import ContainerRuntime, Device
+
+MEETING_POINT = [
+    "",
+    "# where the nodes meet: the first one, on a port of this job's own that nobody listens on",
+    'rdzv_head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
+    "rdzv_id=${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}_${SLURM_RESTART_COUNT:-0}",
+    "rdzv_start=$((SLURM_ARRAY_JOB_ID * 131 + SLURM_ARRAY_TASK_ID * 17 + ${SLURM_RESTART_COUNT:-0}))",
+    "for try in {0..63}; do",
+    f"  rdzv_port=$(({FIRST_PORT} + (rdzv_start + try * 97) % {LAST_PORT - FIRST_PORT + 1}))",
+    '  (: < "/dev/tcp/$rdzv_head/$rdzv_port") 2> /dev/null || break',
+    "done",
+]
+"""The batch script runs on the first node, so that what it finds free is free where torchrun will listen."""
 
 
 def rank_command(batch: Batch, *, python: str | None = None, before_module: tuple[str, ...] = ()) -> list[str]:
@@ -77,6 +93,39 @@ def refuse_pyxis(batch: Batch, who: str) -> None:
             f"partition {batch.profile.name}: container.runtime=pyxis is a plugin of srun, but {who} starts the "
             "ranks – use runtime: apptainer, or spawner: srun on a Slurm partition"
         )
+
+
+def export_lines(batch: Batch) -> list[str]:
+    """Return lines that set the variables of the ranks, and the time at which the job ends."""
+    words = [f"export {k}={shlex.quote(v)}" for k, v in sorted(batch.rank_environment.items())]
+    return [*words, f"export {JOB_ENDS}=$(($(date +%s) + {batch.shape.minutes} * 60))"]
+
+
+def background_lines(name: str, command: str, *, signals: tuple[str, ...]) -> list[str]:
+    """Return lines that run a command in the background; the shell hands `signals` on to it and waits for its end."""
+    pid = f"${name}_pid"
+    return [
+        f"{command} &",
+        f"{name}_pid=$!",
+        *(f"trap 'kill -{signal} {pid}' {signal}" for signal in signals),
+        f"wait {pid} || ended=$?",
+        f"# A trap ends the first wait before {name} has ended.",
+        f"while kill -0 {pid} 2> /dev/null; do ended=0; wait {pid} || ended=$?; done",
+    ]
+
+
+def requeue_lines(job: str) -> list[str]:
+    """Return lines that have Slurm start `job` again, unless somebody is ending it."""
+    return [
+        f"me={job}",
+        "# A controller that is being started again says nothing for a while.",
+        "for pause in 0 5 15 30; do",
+        "  sleep $pause",
+        '  state=$(squeue --noheader --jobs="$me" --format=%T) || continue',
+        '  [ "$state" != RUNNING ] || scontrol requeue "$me" || continue',
+        "  break",
+        "done",
+    ]
 
 
 def _snapshot(batch: Batch) -> list[str]:

@@ -14,11 +14,10 @@ from pathlib import Path
 from urllib.parse import quote
 
 from launchers.hostfile.backend import hosts_of
-from launchers.queue.card import write_cards
 from launchers.queue.exits import job_code, sentence, shell_code
-from launchers.queue.holding import Holdings
+from launchers.queue.files import write_handle
 from launchers.queue.loop import cells_of, read_batches, work_off
-from launchers.queue.slots import Slots, slot_folder
+from launchers.queue.slots import SharedSlots, Slots, slot_folder
 from launchers.queue.task import Cell
 
 _GRACE_S = 25.0
@@ -33,15 +32,15 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
     """
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
-    write_cards(Path(folder) for folder in folders)
+    write_handle(Path(folder) for folder in folders)
     cells = cells_of(read_batches(folders), minute_s)
-    holdings = Holdings(cells)
+    shared_slots = SharedSlots(cells)
     work_off(
         cells,
-        _Hosts(holdings).start_ranks,
+        _Hosts(shared_slots).start_ranks,
         job_id=lambda cell: f"hostfile-{os.getpid()}-{cell.index}",
         told_to_end=lambda: bool(told),
-        tidy=holdings.tidy,
+        tidy=shared_slots.tidy,
     )
     return 0
 
@@ -49,8 +48,8 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
 class _Hosts:
     """All hosts of the partition, of which one task at a time takes some."""
 
-    def __init__(self, holdings: Holdings) -> None:
-        self._holdings = holdings
+    def __init__(self, shared_slots: SharedSlots) -> None:
+        self._shared_slots = shared_slots
         self._current: _Mpirun | None = None
         self._slots: dict[tuple[str, ...], Slots] = {}
         self._die_with_us = _death_signal()
@@ -67,7 +66,7 @@ class _Hosts:
         def take() -> list[str] | None:
             return slots.take(len(slots))
 
-        taken = self._holdings.of(cell, take, slots.give_back) if shared else take()
+        taken = self._shared_slots.of(cell, take, slots.give_back) if shared else take()
         if taken is None:
             cell.detail = "its hosts are taken by another study"
             return None

@@ -20,14 +20,13 @@ from pathlib import Path
 from launchers.environment import LOCAL_JOB
 from launchers.local.rank import run_rank
 from launchers.profile import Device
-from launchers.queue.card import write_cards
 from launchers.queue.exits import job_code, sentence, shell_code
-from launchers.queue.holding import Holdings
+from launchers.queue.files import write_handle
 from launchers.queue.loop import cells_of, read_batches, work_off
-from launchers.queue.slots import Slots, slot_folder, slots_of
+from launchers.queue.slots import SharedSlots, Slots, slot_folder, slots_of
 from launchers.queue.task import Cell
 
-_IMPORTS = ("launchers.queue.card", "launchers.queue.loop", "launchers.local.rank", "launchers.queue.slots")
+_IMPORTS = ("launchers.queue.files", "launchers.queue.loop", "launchers.local.rank", "launchers.queue.slots")
 
 
 def main(folders: list[str], *, minute_s: float = 60.0) -> int:
@@ -37,7 +36,7 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
     """
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
-    write_cards(Path(folder) for folder in folders)
+    write_handle(Path(folder) for folder in folders)
     batches = read_batches(folders)
     first = batches[0][1]
     os.environ.update(first.rank_environment)  # the fork server inherits it; OpenMP reads it at import
@@ -47,14 +46,14 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
     # A forked rank runs this module again for its names, and shall find its imports done.
     context.set_forkserver_preload([*_IMPORTS, *first.preload])
     cells = cells_of(batches, minute_s)
-    holdings = Holdings(cells)
-    machine = _Machine(Slots(slots_of(first.profile), slot_folder()), holdings, context)
+    shared_slots = SharedSlots(cells)
+    machine = _Machine(Slots(slots_of(first.profile), slot_folder()), shared_slots, context)
     work_off(
         cells,
         machine.start_ranks,
         job_id=lambda cell: f"{LOCAL_JOB}{os.getpid()}-{cell.index}",
         told_to_end=lambda: bool(told),
-        tidy=holdings.tidy,
+        tidy=shared_slots.tidy,
     )
     return 0
 
@@ -62,8 +61,8 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
 class _Machine:
     """Cores or GPUs, and the server that forks ranks."""
 
-    def __init__(self, slots: Slots, holdings: Holdings, context: ForkServerContext) -> None:
-        self._slots, self._holdings = slots, holdings
+    def __init__(self, slots: Slots, shared_slots: SharedSlots, context: ForkServerContext) -> None:
+        self._slots, self._shared_slots = slots, shared_slots
         self._context = context
         self._can_fork = threading.Event()
         # Apart, since whoever asks the server to fork waits until its imports are done, deaf to clients.
@@ -115,7 +114,7 @@ class _Machine:
         wanted = len(self._slots) if cell.batch.profile.exclusive else cell.batch.shape.gpus * per_rank
         if not cell.batch.shared:
             return self._slots.take(wanted)
-        return self._holdings.of(cell, lambda: self._slots.take(wanted), self._slots.give_back)
+        return self._shared_slots.of(cell, lambda: self._slots.take(wanted), self._slots.give_back)
 
 
 class _Ranks:

@@ -15,8 +15,8 @@ import psutil
 
 from launchers.backend import Doubt, Ended, Rendered, Submission, SubmitError, SubmitProblem, TaskState, TaskStatus
 from launchers.errors import UserError
-from launchers.queue.card import CARD, handle_of, host_of, nobody, process_of, read_card
-from launchers.queue.files import STATES, ask_to_cancel, forget, read_states
+from launchers.queue.files import STATES, ask_to_cancel, forget, read_handle, read_states
+from launchers.queue.handle import handle_of, host_of, no_process, process_of
 from launchers.submitting import under_way, wait_until_settled
 
 _FIND_S = 30.0
@@ -46,7 +46,6 @@ def start_queue(
         # The queue inherits the locks and never closes them. It inherits nothing else of ours.
         locks = [stack.enter_context(under_way(folder)) for folder in folders]
         for folder in folders:
-            (folder / CARD).unlink(missing_ok=True)
             forget(folder)
         out = stack.enter_context(log.open("ab"))
         process = subprocess.Popen(
@@ -70,7 +69,7 @@ def start_queue(
 
 
 def find_queues(doubts: Iterable[Doubt], *, wait_s: float = _FIND_S) -> dict[str, Submission | None]:
-    """Look up batches by the card that their queue writes first thing; None: no queue ever had it.
+    """Look up batches by the `queue.json` that their queue writes first; None: no queue ever had it.
 
     A queue that was started and has not said so yet is waited for. One that still has not after `wait_s` is left out.
     """
@@ -86,7 +85,7 @@ def find_queues(doubts: Iterable[Doubt], *, wait_s: float = _FIND_S) -> dict[str
 
 def queue_states(submissions: Iterable[Submission], *, name: str) -> dict[tuple[str, int], TaskStatus]:
     """Read what queues wrote; without a living queue, whatever it did not finish has ended."""
-    here = host_of(nobody())
+    here = host_of(no_process())
     states: dict[tuple[str, int], TaskStatus] = {}
     for submission in submissions:
         # In this order: a queue that is gone now writes nothing later.
@@ -128,8 +127,8 @@ def cancel_queues(
 
 def _refuse_second_queue(folder: Path, name: str) -> None:
     """A batch's name is unique to its attempts, so this is only seen where two clients submit the same thing."""
-    settled = wait_until_settled(folder, _FIND_S if read_card(folder) is None else 0)
-    handle = read_card(folder)
+    settled = wait_until_settled(folder, _FIND_S if read_handle(folder) is None else 0)
+    handle = read_handle(folder)
     process = process_of(handle) if handle is not None else None
     if process is not None:
         words = f"{name} (process {process.pid}) works on this batch already"
@@ -145,10 +144,10 @@ def _look(doubt: Doubt, found: dict[str, Submission | None]) -> bool:
     folder = Path(doubt.folder)
     # In this order: once the lock is free, no queue will come up any more, but one may have come and gone.
     settled = wait_until_settled(folder, 0)
-    handle = read_card(folder)
+    handle = read_handle(folder)
     if handle is None and settled and (folder / STATES).exists():
-        handle = nobody()  # its card was lost; that it had the batch is certain
-    if handle is not None and (settled or handle != nobody()):
+        handle = no_process()  # its queue.json was lost; that it had the batch is certain
+    if handle is not None and (settled or handle != no_process()):
         found[doubt.batch_name] = Submission(
             batch_name=doubt.batch_name, folder=doubt.folder, handle=handle, tasks=doubt.tasks
         )
@@ -165,7 +164,7 @@ def _not_ended(submission: Submission, indices: Iterable[int]) -> set[int]:
 
 def _is_gone(submission: Submission) -> bool:
     """Whether the queue is certainly gone; of one on another host nobody here can say."""
-    return host_of(submission.handle) == host_of(nobody()) and process_of(submission.handle) is None
+    return host_of(submission.handle) == host_of(no_process()) and process_of(submission.handle) is None
 
 
 def _not_cancelled(submission: Submission, left: set[int], name: str, waited_s: float) -> UserError:

@@ -1,20 +1,48 @@
-"""Files between a queue process of ours and its clients, all in the batch's folder. An edge: it writes and reads them.
+"""Files between a queue's process and its clients, all in the batch's folder. An edge: it writes and reads them.
 
+`queue.json` names the process; a queue writes it first, so that a client can find a queue that another one started.
 `states.json` is the queue's word on every task; `cancel/<index>` is a client's wish that a task be ended;
 `starts/<index>` counts the starts of a task, for the next process of a queue that is itself started again.
 """
 
 import json
+import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from launchers.backend import Ended, TaskState, TaskStatus
+from launchers.queue.handle import handle_of, host_of, no_process
 
 STATES = "states.json"
+_QUEUE = "queue.json"
 _CANCEL = "cancel"
 _STARTS = "starts"
+
+
+def write_handle(folders: Iterable[Path]) -> None:
+    """Say in every batch's folder that this process works it off; written aside and renamed."""
+    handle = handle_of(os.getpid())
+    for folder in folders:
+        partial = folder / f".{_QUEUE}.{os.getpid()}.tmp"
+        partial.write_text(json.dumps({"handle": handle}) + "\n")
+        partial.replace(folder / _QUEUE)
+
+
+def read_handle(folder: Path) -> str | None:
+    """Handle of the batch's queue. None: no queue ever said that it has this batch.
+
+    Of a damaged file only its existence is known: the answer is then a handle of no process.
+    """
+    try:
+        handle = json.loads((folder / _QUEUE).read_text())["handle"]
+        host_of(handle)
+        return str(handle)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return no_process()
 
 
 def write_states(folder: Path, states: Mapping[int, TaskStatus]) -> None:
@@ -68,7 +96,8 @@ def starts(folder: Path, index: int) -> int:
 
 def forget(folder: Path) -> None:
     """Remove what an earlier queue of the same batch and its clients said."""
-    (folder / STATES).unlink(missing_ok=True)
+    for name in (_QUEUE, STATES):
+        (folder / name).unlink(missing_ok=True)
     with suppress(FileNotFoundError):
         for path in (folder / _CANCEL).iterdir():
             path.unlink()

@@ -1,13 +1,18 @@
-"""Cores and GPUs of this machine as locks, so that no two cells of any study share one."""
+"""Cores, GPUs and hosts as locks on this machine, so that no two cells of any study share one."""
 
 import os
 import tempfile
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from launchers.profile import Device, PartitionProfile
+from launchers.queue.task import Cell
+
+Take = Callable[[], list[str] | None]
+GiveBack = Callable[[list[str]], None]
 
 
 def slot_folder() -> Path:
@@ -64,3 +69,31 @@ class Slots:
         """Release slots."""
         for name in names:
             self._held.pop(name).release()
+
+
+class SharedSlots:
+    """Slots of shared batches: taken for the largest task at once, kept until the last task is over.
+
+    So no other study comes in between two tasks, and every task runs on the first of the same cores, GPUs or hosts.
+    """
+
+    def __init__(self, cells: Sequence[Cell]) -> None:
+        """Keep the slots of the shared batches among those of `cells`."""
+        self._cells = cells
+        self._held: dict[str, tuple[list[str], GiveBack]] = {}
+
+    def of(self, cell: Cell, take: Take, give_back: GiveBack) -> list[str] | None:
+        """What the batch of `cell` holds, taken now if it holds nothing yet; None if it cannot be had now."""
+        key = str(cell.folder)
+        if key not in self._held:
+            taken = take()
+            if taken is None:
+                return None
+            self._held[key] = (taken, give_back)
+        return self._held[key][0]
+
+    def tidy(self) -> None:
+        """Give back what batches held whose tasks are all over."""
+        for key in [k for k in self._held if all(c.ended is not None for c in self._cells if str(c.folder) == k)]:
+            taken, give_back = self._held.pop(key)
+            give_back(taken)

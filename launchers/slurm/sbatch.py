@@ -14,8 +14,17 @@ from launchers.batch import RUN_AGAIN, Batch, Task
 from launchers.environment import JOB_ENDS, NODES, TASK_INDEX
 from launchers.errors import UserError
 from launchers.profile import PartitionProfile, Spawner
-from launchers.script import closing_command, container_flags, mpirun_command, rank_command, refuse_pyxis
-from launchers.script_lines import MEETING_POINT, beside, exports, start_again
+from launchers.script import (
+    MEETING_POINT,
+    background_lines,
+    closing_command,
+    container_flags,
+    export_lines,
+    mpirun_command,
+    rank_command,
+    refuse_pyxis,
+    requeue_lines,
+)
 from launchers.slurm.step import gpu_flags
 
 SIGNAL_BEFORE_END_S = 90
@@ -82,7 +91,10 @@ def _script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
     # torchrun: one Slurm task per node, which starts that node's ranks.
     tasks = 1 if profile.spawner is Spawner.TORCHRUN else shape.gpus_per_node
     cpus = profile.cpus_per_gpu * shape.gpus_per_node // tasks
-    command, setup = shlex.join(rank_command(batch, python=python)), [*exports(batch), *profile.setup, *_survive(batch)]
+    command, setup = (
+        shlex.join(rank_command(batch, python=python)),
+        [*export_lines(batch), *profile.setup, *_survive(batch)],
+    )
     match profile.spawner:
         case Spawner.TORCHRUN:
             command = _torchrun(batch, python)
@@ -122,10 +134,10 @@ def _shared_script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
     """One job for all tasks. Its batch step runs a queue of ours, which starts one after another as a step of srun."""
     profile, shape = batch.profile, batch.shape
     queue = shlex.join([profile.python or python, "-m", QUEUE_MODULE, batch.folder])
-    again = [f'if [ "$ended" = {RUN_AGAIN} ]; then', *(f"  {line}" for line in start_again("$SLURM_JOB_ID")), "fi"]
+    again = [f'if [ "$ended" = {RUN_AGAIN} ]; then', *(f"  {line}" for line in requeue_lines("$SLURM_JOB_ID")), "fi"]
     script = _make_sbatch_string(
         # Slurm ends the shell, not what it runs: the queue is told to end in its own time.
-        command="\n".join(beside("queue", queue, signals=("USR2", "TERM"))),
+        command="\n".join(background_lines("queue", queue, signals=("USR2", "TERM"))),
         folder=f"{batch.folder}/logs",
         job_name=f"vit_sweep-{batch.study}",
         time=shape.minutes,
@@ -133,7 +145,7 @@ def _shared_script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
         ntasks_per_node=shape.gpus_per_node,
         cpus_per_task=profile.cpus_per_gpu,
         # What comes before the queue listens is not to end the shell either.
-        setup=[*exports(batch), *profile.setup, "trap : TERM USR2", "ended=0"],
+        setup=[*export_lines(batch), *profile.setup, "trap : TERM USR2", "ended=0"],
         teardown=[*profile.teardown, *(again if profile.requeue else []), 'exit "$ended"', ""],
         comment=f"{batch.study}/{batch.name}",
         wckey=None,  # type: ignore[arg-type]  # as above
@@ -168,7 +180,7 @@ def _mpirun(batch: Batch, python: str) -> str:
     return "\n".join(
         [
             f"export {NODES}=$SLURM_JOB_NUM_NODES {TASK_INDEX}=$SLURM_ARRAY_TASK_ID",
-            *beside("mpirun", shlex.join(words), signals=("USR2",)),
+            *background_lines("mpirun", shlex.join(words), signals=("USR2",)),
         ]
     )
 
@@ -191,7 +203,7 @@ def _closing(batch: Batch, python: str) -> list[str]:
     closing = f'{shlex.join(closing_command(batch, batch.closing, python=python))} "$ended" || closed=$?'
     again = [
         f'if [ "$closed" = {RUN_AGAIN} ]; then',
-        *(f"  {line}" for line in start_again("${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID")),
+        *(f"  {line}" for line in requeue_lines("${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID")),
         "fi",
     ]
     return [

@@ -14,8 +14,7 @@ from filelock import FileLock
 from launchers.backend import Ended, Submission, TaskState
 from launchers.batch import RUN_AGAIN
 from launchers.hostfile.backend import HostfileLauncher
-from launchers.queue.card import read_card
-from launchers.queue.files import read_states
+from launchers.queue.files import read_handle, read_states
 from tests.conftest import ROOT, wait_for
 from tests.unit.launchers.hostfile.test_backend import rendered
 from tests.unit.launchers.queue_probe import notes
@@ -66,7 +65,7 @@ def queue(tmp_path):
 
 
 def submission(folder):
-    return Submission(batch_name=folder.name, folder=str(folder), handle=wait_for(lambda: read_card(folder)), tasks=2)
+    return Submission(batch_name=folder.name, folder=str(folder), handle=wait_for(lambda: read_handle(folder)), tasks=2)
 
 
 def test_tasks_run_one_after_the_other_and_a_failed_one_does_not_stop_the_queue(queue, tmp_path):

@@ -17,9 +17,9 @@ from launchers.checked import to_json
 from launchers.errors import UserError
 from launchers.local.backend import LocalLauncher
 from launchers.profile import Device, Scheduler
-from launchers.queue.card import handle_of, nobody, process_of, read_card
 from launchers.queue.client import cancel_queues, queue_states
-from launchers.queue.files import read_states
+from launchers.queue.files import read_handle, read_states
+from launchers.queue.handle import handle_of, no_process, process_of
 from tests.conftest import ROOT, wait_for
 from tests.unit.builders import batch, profile
 from tests.unit.launchers.queue_probe import notes
@@ -84,7 +84,7 @@ def began(folder):
 
 
 def submission(folder, tasks):
-    return Submission(batch_name=folder.name, folder=str(folder), handle=read_card(folder), tasks=tasks)
+    return Submission(batch_name=folder.name, folder=str(folder), handle=read_handle(folder), tasks=tasks)
 
 
 # --- once more ----------------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def test_sigterm_ends_everything_of_a_queue(queue):
 
 
 def test_cancelling_what_a_dead_queue_left_behind_is_no_error(tmp_path):
-    gone = Submission(batch_name="b", folder=str(tmp_path), handle=nobody(), tasks=2)
+    gone = Submission(batch_name="b", folder=str(tmp_path), handle=no_process(), tasks=2)
     cancel_queues([(gone, None)], name="the local queue")
     assert not (tmp_path / "cancel").exists()
 
@@ -266,7 +266,7 @@ def test_states_and_handles_of_earlier_versions_are_still_read(tmp_path):
         '{"0": {"state": "running", "detail": ""}, "1": {"state": "ended", "detail": "x"}}'
     )
     born = psutil.Process().create_time()
-    host = nobody().split("/")[0]
+    host = no_process().split("/")[0]
     old = Submission(batch_name="b", folder=str(tmp_path), handle=f"{host}/{os.getpid()}/{born:.2f}|/a/b", tasks=2)
     states = LocalLauncher().states([old])
     assert states["b", 0].state is TaskState.RUNNING

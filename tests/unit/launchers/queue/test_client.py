@@ -14,9 +14,9 @@ from launchers.batch import Shape, Task
 from launchers.checked import to_json
 from launchers.local.backend import LocalLauncher
 from launchers.profile import Device, Scheduler
-from launchers.queue.card import nobody, process_of, read_card, write_cards
 from launchers.queue.client import find_queues, start_queue
-from launchers.queue.files import read_states
+from launchers.queue.files import read_handle, read_states, write_handle
+from launchers.queue.handle import no_process, process_of
 from launchers.submitting import under_way
 from tests.conftest import ROOT, wait_for
 from tests.unit.builders import batch, profile
@@ -92,14 +92,14 @@ def test_whenever_a_client_is_killed_the_next_one_finds_the_one_queue_or_may_sta
 
 def test_the_client_and_its_queue_name_the_queue_alike(two):
     submissions = submit(two)
-    cards = [wait_for(lambda b=b: read_card(Path(b.folder))) for b in two]
+    cards = [wait_for(lambda b=b: read_handle(Path(b.folder))) for b in two]
     assert cards == [s.handle for s in submissions]
     assert [s.folder for s in submissions] == [b.folder for b in two]
 
 
 def test_a_batch_that_a_living_queue_has_is_never_given_to_a_second_one(two):
     submit(two[:1])
-    wait_for(lambda: read_card(Path(two[0].folder)))
+    wait_for(lambda: read_handle(Path(two[0].folder)))
     with pytest.raises(SubmitError, match="works on this batch already") as refused:
         submit(two)
     assert refused.value.problem is SubmitProblem.BUSY, "looking it up finds it"
@@ -113,13 +113,13 @@ def test_a_batch_that_another_client_is_submitting_is_left_to_that_client(two, m
 
 def test_what_an_earlier_queue_of_the_same_folder_said_is_forgotten(two):
     folder = Path(two[0].folder)
-    (folder / "queue.json").write_text(json.dumps({"handle": nobody()}))
+    (folder / "queue.json").write_text(json.dumps({"handle": no_process()}))
     (folder / "states.json").write_text('{"0": {"state": "ended", "detail": "long ago"}}')
     (folder / "cancel").mkdir()
     (folder / "cancel/0").touch()
     (submission,) = submit(two[:1])
     wait_for(lambda: read_states(folder).get(0) and read_states(folder)[0].state is TaskState.RUNNING)
-    assert read_card(folder) == submission.handle
+    assert read_handle(folder) == submission.handle
 
 
 # --- doubts without a process -------------------------------------------------------------------------
@@ -137,8 +137,8 @@ def test_a_folder_without_a_word_was_never_submitted(tmp_path):
 def test_of_a_submission_that_stays_under_way_nothing_is_said(tmp_path):
     with under_way(tmp_path):
         assert find_queues(doubt(tmp_path), wait_s=0.3) == {}
-        write_cards([tmp_path])
-        assert find_queues(doubt(tmp_path), wait_s=0.3)["b"].handle == read_card(tmp_path)
+        write_handle([tmp_path])
+        assert find_queues(doubt(tmp_path), wait_s=0.3)["b"].handle == read_handle(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", '{"hand', "[]", '{"handle": 3}', '{"handle": "words"}', '{"handle": null}'])
@@ -163,8 +163,8 @@ def test_a_lost_card_does_not_hide_that_a_queue_had_begun(tmp_path):
 
 def test_a_queue_that_never_came_up_leaves_no_word_of_an_earlier_one(two):
     folder = Path(two[0].folder)
-    write_cards([folder])
-    handle = read_card(folder)
+    write_handle([folder])
+    handle = read_handle(folder)
     (folder / "queue.json").write_text(json.dumps({"handle": handle.rsplit("/", 1)[0] + "/1"}))
     (_,) = start_queue([Rendered(batch=two[0], files={}, script="job.sh")], ["false"], name="the queue")
     assert find_queues(doubts(two[:1])) == {two[0].name: None}
