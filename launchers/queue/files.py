@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from launchers.atomic import write
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.queue.handle import handle_of, host_of, no_process
 
@@ -22,12 +23,10 @@ _STARTS = "starts"
 
 
 def write_handle(folders: Iterable[Path]) -> None:
-    """Say in every batch's folder that this process works it off; written aside and renamed."""
+    """Say in every batch's folder that this process works it off."""
     handle = handle_of(os.getpid())
     for folder in folders:
-        partial = folder / f".{_QUEUE}.{os.getpid()}.tmp"
-        partial.write_text(json.dumps({"handle": handle}) + "\n")
-        partial.replace(folder / _QUEUE)
+        write(folder / _QUEUE, json.dumps({"handle": handle}) + "\n")
 
 
 def read_handle(folder: Path) -> str | None:
@@ -46,11 +45,8 @@ def read_handle(folder: Path) -> str | None:
 
 
 def write_states(folder: Path, states: Mapping[int, TaskStatus]) -> None:
-    """Write the state of every task of a batch, aside and renamed, so that no client reads a part."""
-    path = folder / STATES
-    partial = path.with_suffix(".tmp")
-    partial.write_text(json.dumps({i: _plain(s) for i, s in states.items()}))
-    partial.replace(path)
+    """Write the state of every task of a batch."""
+    write(folder / STATES, json.dumps({index: _plain(status) for index, status in states.items()}))
 
 
 def read_states(folder: Path) -> dict[int, TaskStatus]:
@@ -80,10 +76,7 @@ def asked_to_cancel(folder: Path) -> set[int]:
 def note_start(folder: Path, index: int, restart: int) -> None:
     """Note that a task is being started for the time `restart` (0: the first); the number is used up."""
     (folder / _STARTS).mkdir(exist_ok=True)
-    path = folder / _STARTS / str(index)
-    partial = path.with_suffix(".tmp")
-    partial.write_text(f"{restart + 1}\n")
-    partial.replace(path)
+    write(folder / _STARTS / str(index), f"{restart + 1}\n")
 
 
 def starts(folder: Path, index: int) -> int:

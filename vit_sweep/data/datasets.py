@@ -20,7 +20,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from launchers.atomic import write
+from launchers.atomic import replacing, write
 from launchers.checked import parse_json
 from launchers.errors import UserError
 from vit_sweep.data.packed import Manifest, disagreement, folder_of, is_packed
@@ -166,21 +166,13 @@ def _copy_if_missing(file: Expected, root: Path, folder: Path) -> None:
         if _digest(target, file) == file.digest:
             return
     target.parent.mkdir(parents=True, exist_ok=True)
-    # One name for all: what a killed copier left behind is written over by the next one.
-    aside = target.with_name(f".{target.name}.partial")
     digest = hashlib.new(file.kind, usedforsecurity=False)
-    try:
-        with (root / file.path).open("rb") as source, aside.open("wb") as copy:
-            while chunk := source.read(_CHUNK):
-                digest.update(chunk)
-                copy.write(chunk)
-            copy.flush()
-            os.fsync(copy.fileno())
+    with (root / file.path).open("rb") as source, replacing(target, locked=True) as copy:
+        while chunk := source.read(_CHUNK):
+            digest.update(chunk)
+            copy.write(chunk)
         if digest.hexdigest() != file.digest:
             raise _NotStaged(f"{root / file.path} is damaged")
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)
     remember(target, file)
 
 

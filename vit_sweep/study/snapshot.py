@@ -9,13 +9,13 @@ wheel. Python may keep its own caches inside a copy: it writes them aside and re
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
 
 import launchers
 import vit_sweep
+from launchers.atomic import replacing, temporary
 from launchers.checked import checked
 from launchers.errors import UserError
 
@@ -106,7 +106,7 @@ def _running() -> Contents:
 
 def _create(folder: Path, wanted: Contents) -> None:
     """Write the whole copy aside and rename it; whoever else was faster has written the same."""
-    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    aside = temporary(folder)
     try:
         for path, content in wanted.items():
             _put(aside / path, content)
@@ -132,12 +132,8 @@ def _mend(folder: Path, wanted: Contents) -> None:
 
 
 def _put(path: Path, content: bytes) -> None:
-    """Write one file aside and rename it, read-only so that nobody edits it by mistake."""
+    """Write one file, read-only so that nobody edits it by mistake; `_mend` makes a damaged copy whole again."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        aside.write_bytes(content)
-        aside.chmod(_READ_ONLY)
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with replacing(path, durable=False) as file:
+        file.write(content)
+        os.fchmod(file.fileno(), _READ_ONLY)

@@ -290,7 +290,7 @@ def test_a_copier_that_is_killed_leaves_its_work_to_the_one_that_waits(scratch, 
     feeder = threading.Thread(target=feed_half, daemon=True)
     feeder.start()
     try:
-        eventually(lambda: any(p.stat().st_size >= 1 << 20 for p in Path(scratch).rglob(".train.partial")))
+        eventually(lambda: any(p.stat().st_size >= 1 << 20 for p in Path(scratch).rglob(".train.tmp")))
         waiting = stage_process(spec, tmp_path / "root", scratch)
         go(waiting)
     finally:

@@ -1,6 +1,5 @@
 """What became of a cell: its own files first, then the scheduler's word; nothing is silently a row."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -265,25 +264,3 @@ def test_a_cell_added_by_another_sweep_is_seen_by_a_client_that_watches(study):
     assert len(watcher.results()) == 1
     plan(study, cell(seed=9))
     assert len(watcher.results()) == 2
-
-
-def test_two_writers_of_one_exit_the_first_wins(tmp_path):
-    from launchers.atomic import write_first
-
-    assert write_first(tmp_path / "exit.json", "cause")
-    assert not write_first(tmp_path / "exit.json", "echo")
-    assert (tmp_path / "exit.json").read_text() == "cause"
-    assert [p.name for p in tmp_path.iterdir()] == ["exit.json"]
-
-
-def test_a_write_that_fails_leaves_the_old_file_whole(tmp_path, monkeypatch):
-    import os
-
-    from launchers.atomic import write
-
-    write(tmp_path / "plan.json", json.dumps([1]))
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space left"):
-        write(tmp_path / "plan.json", json.dumps([1, 2]))
-    assert json.loads((tmp_path / "plan.json").read_text()) == [1]
-    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]

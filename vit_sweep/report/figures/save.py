@@ -1,8 +1,7 @@
 """What a drawn figure is, and its three files. An edge."""
 
-import os
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -10,6 +9,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Sheet
 
+from launchers.atomic import replacing
 from launchers.checked import checked
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -57,25 +57,21 @@ def save(sheet: Sheet, folder: Path, name: str, *, title: str, caption: str, alt
     paths: dict[str, Path] = {}
     for suffix in SUFFIXES:
         path = folder / f"{name}{suffix}"
-        partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            _print(sheet, suffix, partial, _metadata(suffix, title, alt))
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path, durable=False) as file:
+            _print(sheet, suffix, file, _metadata(suffix, title, alt))
         paths[suffix] = path
     return Figure(name=name, title=title, caption=caption, alt=alt, paths=paths)
 
 
-def _print(sheet: Sheet, suffix: str, path: Path, metadata: dict[str, Any]) -> None:
+def _print(sheet: Sheet, suffix: str, file: BinaryIO, metadata: dict[str, Any]) -> None:
     """Draw once into one format; `Figure.savefig` draws twice, the first time for nothing."""
     match suffix:
         case ".png":
-            FigureCanvasAgg(sheet).print_png(path, metadata=metadata)  # type: ignore[no-untyped-call]
+            FigureCanvasAgg(sheet).print_png(file, metadata=metadata)  # type: ignore[no-untyped-call]
         case ".svg":
-            FigureCanvasSVG(sheet).print_svg(path, metadata=metadata)  # type: ignore[no-untyped-call]
+            FigureCanvasSVG(sheet).print_svg(file, metadata=metadata)  # type: ignore[no-untyped-call]
         case _:
-            FigureCanvasPdf(sheet).print_pdf(path, metadata=metadata)  # type: ignore[no-untyped-call]
+            FigureCanvasPdf(sheet).print_pdf(file, metadata=metadata)  # type: ignore[no-untyped-call]
 
 
 def _metadata(suffix: str, title: str, alt: str) -> dict[str, Any]:

@@ -247,11 +247,12 @@ def test_ranks_do_not_outlive_a_queue_that_was_killed_and_their_end_is_unsaid(qu
 def test_a_queue_lives_on_while_its_disk_is_full_and_speaks_when_there_is_room(queue):
     process, (folder,) = queue(["wait"])
     wait_for(lambda: began(folder) and read_states(folder)[0].state is TaskState.RUNNING)
-    (folder / "states.tmp").mkdir()  # nothing can be written under the name that the queue writes aside to
+    (folder / "states.json").unlink()
+    (folder / "states.json").mkdir()  # as on a full disk, the queue cannot replace it
     (folder / "cancel").mkdir()
     (folder / "cancel/0").touch()
     wait_for(lambda: [n for n in notes(folder) if n["what"] == "closing"])
-    room = threading.Timer(1.0, (folder / "states.tmp").rmdir)
+    room = threading.Timer(1.0, (folder / "states.json").rmdir)
     room.start()
     assert process.wait(timeout=60) == 0
     room.join()

@@ -92,8 +92,8 @@ def test_whenever_a_client_is_killed_the_next_one_finds_the_one_queue_or_may_sta
 
 def test_the_client_and_its_queue_name_the_queue_alike(two):
     submissions = submit(two)
-    cards = [wait_for(lambda b=b: read_handle(Path(b.folder))) for b in two]
-    assert cards == [s.handle for s in submissions]
+    handles = [wait_for(lambda b=b: read_handle(Path(b.folder))) for b in two]
+    assert handles == [s.handle for s in submissions]
     assert [s.folder for s in submissions] == [b.folder for b in two]
 
 
