@@ -38,12 +38,13 @@ def simulate(
 ) -> None:
     """Draw a scaling curve that nobody measured, from a profile's link speeds. Never evidence."""
     point, counts = read_words(words or [])
-    records = []
+    finished = []
     if study is not None:
+        from vit_sweep.record.stats import throughput
         from vit_sweep.study.studies import open_study
 
-        records = open_study(study).records()
-    made = simulate_curve(point, counts or counts_to(max_gpus), finished=records, imbalance=imbalance)
+        finished = [throughput(record) for record in open_study(study).records()]
+    made = simulate_curve(point, counts or counts_to(max_gpus), finished=finished, imbalance=imbalance)
     console = show.console()
     draw(console, made)
     if figure and len(made.points) > 1:

@@ -21,9 +21,9 @@ from vit_sweep.config.settings import Settings, read, study_folder
 from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.outcome.selection import Rerun, Retry, Selection, select
-from vit_sweep.plan.cost import spent_gpu_hours
 from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan, share
 from vit_sweep.record.record import Record
+from vit_sweep.record.stats import spent_gpu_hours, throughput
 from vit_sweep.study.journal import next_attempts
 from vit_sweep.study.provenance import require_extra, require_loggers
 from vit_sweep.study.snapshot import Snapshot, take
@@ -54,7 +54,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         cores=len(os.sched_getaffinity(0)) if local else None,
         memory_check=settings.memory_check,
         minutes=settings.minutes,
-        finished=tuple(finished),
+        finished=tuple(map(throughput, finished)),
         options=settings.job_options,
     )
     plan = make_plan(points, known)

@@ -16,7 +16,7 @@ from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions, Logger
 from vit_sweep.plan.plan import MemoryCheck
 from vit_sweep.plan.point import NotNegativeInt, Pipeline, Point
-from vit_sweep.submit.repeats import RepeatRule
+from vit_sweep.plan.repeats import RepeatRule
 
 
 @checked

@@ -6,8 +6,7 @@ from enum import StrEnum
 
 from launchers.checked import checked
 from vit_sweep.outcome.ending import Exit, Progress
-from vit_sweep.plan.cell import Cell, CellFile
-from vit_sweep.plan.plan import PADDING_WORTH_SAYING, crowd, oversubscribed
+from vit_sweep.plan.cell import PADDING_WORTH_SAYING, Cell, CellFile, crowd, oversubscribed
 from vit_sweep.record.record import Record
 
 

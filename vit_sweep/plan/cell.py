@@ -27,6 +27,8 @@ from vit_sweep.plan.point import (
 )
 
 SCHEMA_VERSION = 1
+PADDING_WORTH_SAYING = 0.1
+"""Repeated images of an epoch, as a part, from which on a reader is told of them."""
 
 
 @checked
@@ -94,6 +96,17 @@ class Cell:
         content = json.dumps(identity(self), sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
         return f"n{self.nodes}-g{self.gpus}-mb{self.micro_batch}-ga{self.accum}-{digest}"
+
+
+def oversubscribed(cell: Cell, cores: int) -> bool:
+    """Whether ranks of a CPU partition outnumber the cores of a node: its times say nothing of scaling."""
+    return cell.device == "cpu" and cell.gpus_per_node * cell.cpus_per_gpu > cores
+
+
+def crowd(cell: Cell, cores: int) -> str:
+    """The words for an oversubscribed cell, the same in plan and tables."""
+    threads = f" x {cell.cpus_per_gpu} threads" if cell.cpus_per_gpu > 1 else ""
+    return f"oversubscribed: {cell.gpus_per_node} ranks{threads} on {cores} core(s)"
 
 
 @checked

@@ -11,13 +11,11 @@ from collections.abc import Sequence
 
 from launchers.checked import checked
 from launchers.hosts import choose_hosts
-from launchers.profile import Link, PartitionProfile
+from launchers.profile import Link, PartitionProfile, Positive
 from vit_sweep.plan import measuring
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.point import Precision
 from vit_sweep.plan.vit import parameters, train_flop
-from vit_sweep.record.record import Record
-from vit_sweep.record.stats import epoch_time
 
 FRACTION_OF_PEAK = {Precision.FP32: 0.30, Precision.TF32: 0.25, Precision.BF16: 0.25, Precision.FP16: 0.20}
 """Eager ViT-B/16 training: T4 fp32 36 % and A40 fp32 29 % (logs of arXiv:2602.21081); 16-bit 20-30 % uncompiled."""
@@ -29,6 +27,16 @@ STARTUP_S = 90.0
 TEST_SHARE = 1 / 3
 """Operations of an image in a test against one in training."""
 AS_USUAL = JobOptions()
+
+
+@checked
+class Throughput:
+    """How fast a finished run trained."""
+
+    cell: Cell
+    """What it was measured on."""
+    images_per_s: Positive
+    """Of one GPU, in steady state."""
 
 
 @checked
@@ -44,23 +52,22 @@ class TimeEstimate:
 
 
 def predict(
-    cell: Cell, profile: PartitionProfile, finished: Sequence[Record], options: JobOptions = AS_USUAL
+    cell: Cell, profile: PartitionProfile, finished: Sequence[Throughput], options: JobOptions = AS_USUAL
 ) -> TimeEstimate | None:
     """Predict a run from finished ones, else from FLOPs; None when neither the runs nor the peak are known.
 
     `options` say what the job measures beside its training, which takes up to about 70 s.
     """
-    alike = [r for r in finished if _alike(r.requested, cell)]
+    alike = [run for run in finished if _alike(run.cell, cell)]
     link = _link(cell, profile)
     reduce_s = allreduce_s(gradient_bytes(cell), cell.gpus, link) if link else 0.0
     if alike:
-        near = min(alike, key=lambda r: _distance(r.requested, cell))
-        rate = near.epochs[-1].images / epoch_time(near).median_s / near.requested.gpus
-        old = near.requested
+        nearest = min(alike, key=lambda run: _distance(run.cell, cell))
+        old, rate = nearest.cell, nearest.images_per_s
         old_link = _link(old, profile)
-        spent = allreduce_s(gradient_bytes(old), old.gpus, old_link) if old_link else 0.0
-        per_image_s = max(1 / rate - spent / (old.micro_batch * old.accum), 0.1 / rate)
-        basis = f"{len(alike)} finished run(s), nearest {near.cell_id}"
+        old_reduce_s = allreduce_s(gradient_bytes(old), old.gpus, old_link) if old_link else 0.0
+        per_image_s = max(1 / rate - old_reduce_s / (old.micro_batch * old.accum), 0.1 / rate)
+        basis = f"{len(alike)} finished run(s), nearest {old.cell_id}"
     else:
         peak = _peak_tflops(cell, profile)
         if peak is None:
@@ -98,17 +105,6 @@ def allreduce_s(size_bytes: float, ranks: int, link: Link) -> float:
 def gradient_bytes(cell: Cell) -> int:
     """Bytes that every rank contributes to the reduction of a step."""
     return parameters(cell.model, cell.data.classes) * cell.precision.bytes
-
-
-def spent_gpu_hours(record: Record) -> float:
-    """GPU-hours of a finished run: its job from the first line to the record, on all GPUs that it was given.
-
-    Of a shared allocation those that waited meanwhile are counted. After a restart, and for records without the job's
-    time: start-up and epochs at least.
-    """
-    least_s = record.startup_s + sum(epoch.seconds for epoch in record.epochs)
-    gpus = record.allocated_gpus or record.requested.gpus
-    return gpus * max(record.job_s or 0.0, least_s) / 3600
 
 
 def _alike(mine: Cell, other: Cell) -> bool:

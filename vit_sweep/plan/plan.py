@@ -11,16 +11,14 @@ from launchers.errors import UserError
 from launchers.hosts import choose_hosts
 from launchers.profile import PartitionProfile
 from vit_sweep.plan import cost, memory
-from vit_sweep.plan.cell import Cell, JobOptions, Series
-from vit_sweep.plan.cost import TimeEstimate
+from vit_sweep.plan.cell import PADDING_WORTH_SAYING, Cell, JobOptions, Series, crowd, oversubscribed
+from vit_sweep.plan.cost import Throughput, TimeEstimate
 from vit_sweep.plan.curve_groups import Curve, Member, curves_of
 from vit_sweep.plan.grid import cell_of, series_of
 from vit_sweep.plan.memory import MemoryEstimate
 from vit_sweep.plan.point import Allocation, Point
-from vit_sweep.record.record import Record
 
 SCHEMA_VERSION = 1
-PADDING_WORTH_SAYING = 0.1
 MARGIN_MEASURED, MARGIN_GUESSED = 1.3, 2.0
 """Factors from a predicted time to a time limit."""
 SPARE_MINUTES, ROUND_MINUTES = 5, 5
@@ -93,8 +91,8 @@ class Knowledge:
     memory_check: MemoryCheck = MemoryCheck.ERROR
     minutes: int | None = None
     """Time limit of every job, if the user gives one."""
-    finished: tuple[Record, ...] = ()
-    """Runs whose throughput says how long others take."""
+    finished: tuple[Throughput, ...] = ()
+    """Of finished runs: it says how long others take."""
     options: JobOptions = JobOptions()
     """What a job does beside its work: of its time, what it measures."""
 
@@ -265,17 +263,6 @@ def by_shape(cells: Iterable[PlannedCell]) -> list[tuple[PartitionProfile, Shape
         groups.setdefault((cell.profile.name, to_json(cell.profile), cell.shape), []).append(cell)
     ordered = sorted(groups.items(), key=lambda item: (item[0][0], item[0][2].gpus, item[0][2].nodes, item[0][1]))
     return [(members[0].profile, shape, members) for (_, _, shape), members in ordered]
-
-
-def oversubscribed(cell: Cell, cores: int) -> bool:
-    """Whether ranks of a CPU partition outnumber the cores of a node: its times say nothing of scaling."""
-    return cell.device == "cpu" and cell.gpus_per_node * cell.cpus_per_gpu > cores
-
-
-def crowd(cell: Cell, cores: int) -> str:
-    """The words for an oversubscribed cell, the same in plan and tables."""
-    threads = f" x {cell.cpus_per_gpu} threads" if cell.cpus_per_gpu > 1 else ""
-    return f"oversubscribed: {cell.gpus_per_node} ranks{threads} on {cores} core(s)"
 
 
 def _remarks(cell: Cell, point: Point, known: Knowledge) -> tuple[str, ...]:

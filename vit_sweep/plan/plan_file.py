@@ -10,7 +10,7 @@ from launchers.checked import checked
 from launchers.profile import PartitionProfile
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_points
-from vit_sweep.submit.repeats import RepeatRule
+from vit_sweep.plan.repeats import RepeatRule
 
 SCHEMA_VERSION = 1
 

@@ -7,6 +7,7 @@ cold. The very first epoch of a run is cold too and kept apart.
 from statistics import median
 
 from launchers.checked import checked
+from vit_sweep.plan.cost import Throughput
 from vit_sweep.record.breakdown import StepBreakdown, mfu, step_breakdown
 from vit_sweep.record.latest import latest
 from vit_sweep.record.record import EpochReport, Record
@@ -76,6 +77,22 @@ def breakdown(record: Record) -> StepBreakdown | None:
 def images_per_s(record: Record) -> float:
     """Images of an epoch over its median time, of all GPUs."""
     return record.epochs[-1].images / epoch_time(record).median_s
+
+
+def throughput(record: Record) -> Throughput:
+    """What a plan learns of a finished run."""
+    return Throughput(cell=record.requested, images_per_s=images_per_s(record) / record.requested.gpus)
+
+
+def spent_gpu_hours(record: Record) -> float:
+    """GPU-hours of a finished run: its job from the first line to the record, on all GPUs that it was given.
+
+    Of a shared allocation those that waited meanwhile are counted. After a restart, and for records without the job's
+    time: start-up and epochs at least.
+    """
+    least_s = record.startup_s + sum(epoch.seconds for epoch in record.epochs)
+    gpus = record.allocated_gpus or record.requested.gpus
+    return gpus * max(record.job_s or 0.0, least_s) / 3600
 
 
 MEASURED_COLUMNS = (

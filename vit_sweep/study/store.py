@@ -28,12 +28,12 @@ from vit_sweep.plan.cell import CellFile, JobOptions
 from vit_sweep.plan.ds_config import ds_config
 from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_series
 from vit_sweep.plan.plan_file import PlanFile, plan_file, planned_cells, with_cells
+from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.record.record import Record, mismatches
 from vit_sweep.study.journal import Event, JobEntry, Sent, entry_of
 from vit_sweep.study.lock import changing, now
 from vit_sweep.study.provenance import git_commit, versions
 from vit_sweep.study.schema_file import read_file
-from vit_sweep.submit.repeats import RepeatRule
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1

@@ -7,24 +7,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from launchers.checked import checked
-from launchers.profile import Count, Positive
 from vit_sweep.outcome.result import Result
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.repeats import LEAST_RUNS, RepeatRule
 from vit_sweep.record.stats import epoch_time
-
-LEAST_RUNS = 3
-"""Fewer runs say nothing of their spread."""
-
-
-@checked
-class RepeatRule:
-    """When a cell has been repeated enough."""
-
-    half_width: Positive
-    """Relative half-width of the interval on the median epoch time: 0.02 is +- 2 %."""
-    most: Count
-    """Runs of one cell at most."""
 
 
 def more(runs: Sequence[Sequence[float]], rule: RepeatRule) -> int:

@@ -14,6 +14,7 @@ from tests.unit.builders import MODEL, cell, data, point, profile, record
 from vit_sweep.analysis.laws.simulate import counts_to, reductions, simulate
 from vit_sweep.plan.point import BatchPer, EngineSpec, Placement, Precision, Scaling
 from vit_sweep.plan.vit import parameters, train_flop
+from vit_sweep.record.stats import throughput
 
 NETWORK = Network(inside=Link(gb_per_s=4, latency_us=20), between=Link(gb_per_s=2, latency_us=50))
 LAB = profile(peak_tflops={"fp32": 8.0}, network=NETWORK, gpu_memory_gib=15.0)
@@ -88,7 +89,7 @@ def test_a_global_batch_above_the_images_cannot_be_and_a_smaller_one_is_named():
 def test_finished_runs_replace_the_guess():
     """100 steps of 16 images in 2 s: 1.25 ms an image."""
     one = cell(gpus=1)
-    made = ask(finished=(record(one, (9.0, 2.0, 2.0)),))
+    made = ask(finished=(throughput(record(one, (9.0, 2.0, 2.0))),))
     first = made.inputs[0]
     assert (first.value, first.guess) == ("1.25 ms", False)
     assert one.cell_id in first.source

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchers.checked import parse, to_plain
+from launchers.profile import Device
 from tests.unit.builders import cell, cells, data, point
-from vit_sweep.plan.cell import Cell, CellFile
+from vit_sweep.plan.cell import Cell, CellFile, oversubscribed
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.point import BatchPer, Placement, Scaling, identity
 
@@ -180,3 +181,9 @@ def test_the_steps_cover_all_images_and_repeat_fewer_than_one_global_batch(made)
 def test_images_that_fill_every_step_are_never_repeated(made):
     full = replace(made, train_images=made.images_per_epoch)
     assert (full.padding, full.steps_per_epoch) == (0, made.steps_per_epoch)
+
+
+def test_a_node_is_oversubscribed_by_its_own_ranks_and_all_their_threads():
+    two_nodes = cell(gpus=8, nodes=2, device=Device.CPU, cpus_per_gpu=2)
+    assert oversubscribed(two_nodes, 7)
+    assert not oversubscribed(two_nodes, 8)

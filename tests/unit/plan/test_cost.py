@@ -11,11 +11,12 @@ from launchers.errors import UserError
 from launchers.profile import Device, Link, Network
 from tests.unit.builders import cell, point, profile, record
 from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions
-from vit_sweep.plan.cost import STARTUP_S, allreduce_s, predict, spent_gpu_hours
+from vit_sweep.plan.cost import STARTUP_S, allreduce_s, predict
 from vit_sweep.plan.measuring import AT_MOST_S, MATMUL_S, ONE_S, PROFILER_S, after_s, preflight_s, sizes
 from vit_sweep.plan.plan import Knowledge, make_plan
 from vit_sweep.plan.plan_file import plan_file
 from vit_sweep.plan.point import Precision
+from vit_sweep.record.stats import throughput
 
 T4 = profile(
     device=Device.CUDA, gpu_model="Tesla T4", peak_tflops={"fp32": 8.1}, max_minutes=600, default_minutes=60,
@@ -96,7 +97,7 @@ def test_recomputation_costs_a_third_more_time_and_no_model_flop():
 @pytest.mark.parametrize("other", [{"activation_checkpointing": True}, {"compile": True}])
 def test_a_run_that_computes_otherwise_says_nothing_of_the_time(other):
     one = cell(gpus=1, nodes=1)
-    assert predict(replace(one, **other), profile(), (record(one, (9.0, 2.0)),)) is None
+    assert predict(replace(one, **other), profile(), (throughput(record(one, (9.0, 2.0))),)) is None
 
 
 def test_tf32_without_a_peak_of_its_own_is_judged_by_fp32s():
@@ -114,26 +115,13 @@ def test_without_peak_and_runs_there_is_no_estimate():
 
 def test_finished_runs_of_the_same_model_and_gpu_replace_the_formula():
     one = cell(gpus=1, nodes=1)
-    made = predict(replace(one, epochs=7), profile(), (record(one, (9.0, 2.0, 2.0)),))
+    made = predict(replace(one, epochs=7), profile(), (throughput(record(one, (9.0, 2.0, 2.0))),))
     assert made.measured
     assert one.cell_id in made.basis
     step_s = 2.0 / one.steps_per_epoch
     assert made.step_ms == pytest.approx(1000 * step_s)
     other = replace(one, gpu_model="another GPU")
-    assert predict(other, profile(), (record(one, (9.0, 2.0)),)) is None
-
-
-def test_spent_gpu_hours_count_every_rank():
-    one, four = (record(cell(gpus=g, nodes=1), (10.0, 10.0)) for g in (1, 4))
-    assert spent_gpu_hours(four) == pytest.approx(4 * spent_gpu_hours(one))
-
-
-def test_spent_gpu_hours_are_the_whole_jobs_where_it_was_timed():
-    one = cell(gpus=2)
-    assert spent_gpu_hours(record(one, job_s=3600.0)) == 2.0
-    # Restarted: the last attempt's own time is less than what all of its epochs took.
-    long = record(one, epoch_seconds=(3600.0, 3600.0), job_s=10.0)
-    assert spent_gpu_hours(long) == pytest.approx(2 * (7200 + long.startup_s) / 3600)
+    assert predict(other, profile(), (throughput(record(one, (9.0, 2.0))),)) is None
 
 
 def test_the_time_limit_has_a_margin_and_stays_within_the_partitions():

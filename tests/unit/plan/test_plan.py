@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchers.profile import Device
-from tests.unit.builders import OPTIMIZER, cell, data, point, profile, series
-from vit_sweep.plan.plan import Knowledge, by_shape, make_plan, merge_points, merge_series, oversubscribed
+from tests.unit.builders import OPTIMIZER, data, point, profile, series
+from vit_sweep.plan.plan import Knowledge, by_shape, make_plan, merge_points, merge_series
 from vit_sweep.plan.point import BatchPer, Placement, Scaling
 
 GRID = [
@@ -148,12 +148,6 @@ def test_more_ranks_than_cores_is_remarked():
 )
 def test_oversubscription_is_remarked_only_where_cores_are_known_and_too_few(where, cores):
     assert remarks(point(gpus=4, partition=where), cores=cores) == ()
-
-
-def test_a_node_is_oversubscribed_by_its_own_ranks_and_all_their_threads():
-    two_nodes = cell(gpus=8, nodes=2, device=Device.CPU, cpus_per_gpu=2)
-    assert oversubscribed(two_nodes, 7)
-    assert not oversubscribed(two_nodes, 8)
 
 
 def test_many_repeated_images_are_remarked_with_their_number():

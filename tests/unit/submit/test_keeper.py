@@ -12,13 +12,13 @@ from tests.unit.submit.test_submission import Slurm
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.plan.cell import JobOptions
 from vit_sweep.plan.plan import make_plan
+from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.study import status
 from vit_sweep.study.journal import Event, JobEntry, latest
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 from vit_sweep.submit import batches, submission
 from vit_sweep.submit.keeper import Keeper
-from vit_sweep.submit.repeats import RepeatRule
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.builders import cell, record, result
+from vit_sweep.plan.repeats import LEAST_RUNS, RepeatRule
 from vit_sweep.runs.of_study import run_of
-from vit_sweep.submit.repeats import LEAST_RUNS, RepeatRule, further, half_width, more
+from vit_sweep.submit.repeats import further, half_width, more
 
 TWO_PERCENT = RepeatRule(half_width=0.02, most=10)
 

@@ -2,7 +2,7 @@
 
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, some
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.plan.plan import PADDING_WORTH_SAYING
+from vit_sweep.plan.cell import PADDING_WORTH_SAYING
 from vit_sweep.runs.run import Run
 
 

@@ -16,7 +16,7 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.cell import Cell, Series
 from vit_sweep.plan.plan import Plan, PlannedCell
 from vit_sweep.plan.point import BatchPer, Scaling
-from vit_sweep.submit.repeats import LEAST_RUNS
+from vit_sweep.plan.repeats import LEAST_RUNS
 
 Counts = Mapping[int, int]
 """Runs by GPU count."""

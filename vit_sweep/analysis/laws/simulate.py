@@ -9,7 +9,7 @@ fits into one, else those between nodes (a flat ring runs at its slowest link). 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from launchers.checked import checked
@@ -20,7 +20,6 @@ from vit_sweep.plan import cost, memory
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.point import BatchPer, Placement, Point, Scaling
-from vit_sweep.record.record import Record
 
 MARK = "SIMULATED"
 MOST_GPUS = 1024
@@ -91,11 +90,11 @@ def counts_to(most: int) -> tuple[int, ...]:
 
 
 def simulate(
-    point: Point, counts: Sequence[int], *, finished: Iterable[Record] = (), imbalance: float = IMBALANCE
+    point: Point, counts: Sequence[int], *, finished: Sequence[cost.Throughput] = (), imbalance: float = IMBALANCE
 ) -> Simulation:
     """Simulate the curve of `point` over GPU counts; its own `gpus` is not looked at.
 
-    `finished`: records whose throughput replaces the estimate from FLOPs. Raises `UserError` where the profile has no
+    `finished`: of finished runs, instead of the estimate from FLOPs. Raises `UserError` where the profile has no
     link speeds, nothing says how fast an image is, or the combination itself cannot be.
     """
     counts = sorted(set(counts))
@@ -103,7 +102,7 @@ def simulate(
         raise UserError("gpus: a simulation needs GPU counts of one or more, for example gpus=1,2,4,8")
     if not imbalance >= 0:
         raise UserError(f"imbalance={imbalance:g}: a standard deviation is zero or more; use for example 0.01")
-    network, records = point.partition.network, tuple(finished)
+    network = point.partition.network
     if network is None:
         raise UserError(
             f"partition={point.partition.name}: its profile has no network, so nobody knows how long an all-reduce "
@@ -111,7 +110,7 @@ def simulate(
             "'++partition.network={inside: {gb_per_s: 10}, between: {gb_per_s: 2}}'"
         )
     cell, load = _one_gpu(point, counts[0])
-    time = cost.predict(cell, point.partition, records)
+    time = cost.predict(cell, point.partition, finished)
     if time is None:
         raise UserError(
             f"partition={point.partition.name} precision={cell.precision.value}: nobody knows how fast an image is; "

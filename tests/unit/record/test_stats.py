@@ -1,9 +1,11 @@
-"""Restarts never count as work in a timing."""
+"""Summaries of a run: restarts never count as work in a timing; GPU-hours count every rank."""
 
 from dataclasses import replace
 
+import pytest
+
 from tests.unit.builders import cell, record
-from vit_sweep.record.stats import epoch_time, step_ms
+from vit_sweep.record.stats import epoch_time, spent_gpu_hours, step_ms
 
 
 def made(seconds, *, cold=(), interrupted=(), warmup=1):
@@ -42,3 +44,16 @@ def test_steps_that_a_restart_disturbed_are_left_out():
     assert step_ms(made((9.0, 1.0, 70.0, 80.0, 3.0), cold=(1, 3, 4), interrupted=(3,), warmup=2)) == 1000.0
     assert step_ms(made((9.0, 1.0), cold=(1,), warmup=1)) == 500.0
     assert step_ms(made((9.0,), cold=(1,), interrupted=(1,))) is None
+
+
+def test_spent_gpu_hours_count_every_rank():
+    one, four = (record(cell(gpus=g, nodes=1), (10.0, 10.0)) for g in (1, 4))
+    assert spent_gpu_hours(four) == pytest.approx(4 * spent_gpu_hours(one))
+
+
+def test_spent_gpu_hours_are_the_whole_jobs_where_it_was_timed():
+    one = cell(gpus=2)
+    assert spent_gpu_hours(record(one, job_s=3600.0)) == 2.0
+    # Restarted: the last attempt's own time is less than what all of its epochs took.
+    long = record(one, epoch_seconds=(3600.0, 3600.0), job_s=10.0)
+    assert spent_gpu_hours(long) == pytest.approx(2 * (7200 + long.startup_s) / 3600)
