@@ -6,11 +6,13 @@ Rendering returns values; what is written for `dry_run=true` is what a submissio
 import math
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from launchers.backend import Rendered
 from launchers.errors import UserError
 from launchers.profile import Scheduler
 from vit_sweep.analysis.laws import coverage
@@ -20,18 +22,17 @@ from vit_sweep.config.compose import Plain
 from vit_sweep.config.settings import Settings, read, study_folder
 from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result, Status
-from vit_sweep.outcome.selection import Rerun, Retry, Selection, select
-from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan, share
+from vit_sweep.outcome.selection import Rerun, Retry
+from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import spent_gpu_hours, throughput
-from vit_sweep.study.journal import next_attempts
 from vit_sweep.study.provenance import require_extra, require_loggers
-from vit_sweep.study.snapshot import Snapshot, take
+from vit_sweep.study.snapshot import take
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
-from vit_sweep.submit.batches import Todo, render
 from vit_sweep.submit.keeper import Keeper
+from vit_sweep.submit.next import Next, choose, write
 from vit_sweep.submit.submission import Submitter, resolve
 
 EXIT_DONE, EXIT_FAILED = 0, 1
@@ -73,27 +74,20 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         study.write_command(arguments, overrides, code=code.digest)
         root = str(Path(settings.data_root).absolute())
         study.write_plan(plan, data_root=root, options=settings.job_options, repeat=settings.repeat_rule)
-        results = settled_results(study)
-        chosen = _choose(study, results, plan.cells, code, retry=settings.retry, rerun=settings.rerun)
-        # What is left of a curve may take a smaller job than the whole of it.
-        wanted = share({cell: plan.cells[cell] for cell in chosen.run})
-        line = algebra.ordered(wanted.values(), settings.order, settings.order_seed)
-        todo = _attempts(study, {planned.cell.cell_id: planned for planned in line})
-        show.plan(console, plan, study=study.name, todo=set(todo))
-        for remark in (*remarks, *_carries(plan, results, settings)):
+        arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
+        found = choose(study, plan.cells, code, retry=settings.retry, rerun=settings.rerun, arrange=arrange)
+        show.plan(console, plan, study=study.name, todo=set(found.todo))
+        for remark in (*remarks, *_carries(plan, found.results, settings)):
             console.print(remark, soft_wrap=True)
-        show.selection(console, chosen, unclear, rerun=settings.rerun)
-        _check_budget(settings.budget_gpu_hours, [item.planned for item in todo.values()], finished)
-        rendered = render(study, todo, code, max_gpus=settings.max_gpus_in_flight)
-        scripts = [study.write_rendered(item) for item in rendered]
+        show.selection(console, found.selection, unclear, rerun=settings.rerun)
+        _check_budget(settings.budget_gpu_hours, [item.planned for item in found.todo.values()], finished)
+        rendered = write(study, found.todo, code, max_gpus=settings.max_gpus_in_flight)
         show.batches(console, [item.batch for item in rendered])
         if settings.dry_run:
+            scripts = [Path(item.batch.folder) / item.script for item in rendered]
             show.scripts(console, scripts, whole=settings.dry_run == "stdout")
             return EXIT_DONE
-        study.clear_stops(todo)
-        submitter = Submitter(study, rendered, say=console.print)
-        if not _submitted(study, console, submitter, alone=_alone(results)):
-            return EXIT_DETACHED
+        submitter = _submitted(study, console, found, rendered)
     return _follow(study, console, submitter, wait=settings.wait, only=set(plan.cells))
 
 
@@ -123,23 +117,16 @@ def resume(
     with study.changing():
         code = take(study.folder)
         unclear = resolve(study)
-        results = settled_results(study)
-        chosen = _choose(study, results, planned, code, retry=retry, rerun=rerun)
-        here = [cell for cell in chosen.run if _same_python(planned[cell])]
+        found = choose(study, planned, code, retry=retry, rerun=rerun)
+        here = [cell for cell in found.todo if _same_python(planned[cell])]
         require_loggers(name for cell in here for name in files[cell].options.logging)
-        for root, data in {(files[cell].data_root, planned[cell].cell.data) for cell in chosen.run}:
+        for root, data in {(files[cell].data_root, planned[cell].cell.data) for cell in found.todo}:
             datasets.require(data, Path(root))
-        todo = _attempts(study, {cell: planned[cell] for cell in chosen.run})
-        console.print(f"study {study.name}: {len(planned)} cells, {len(todo)} to run")
-        show.selection(console, chosen, unclear, rerun=rerun)
-        rendered = render(study, todo, code)
-        for item in rendered:
-            study.write_rendered(item)
+        console.print(f"study {study.name}: {len(planned)} cells, {len(found.todo)} to run")
+        show.selection(console, found.selection, unclear, rerun=rerun)
+        rendered = write(study, found.todo, code)
         show.batches(console, [item.batch for item in rendered])
-        study.clear_stops(todo)
-        submitter = Submitter(study, rendered, say=console.print)
-        if not _submitted(study, console, submitter, alone=_alone(results)):
-            return EXIT_DETACHED
+        submitter = _submitted(study, console, found, rendered)
     return _follow(study, console, submitter, wait=wait, only=None)
 
 
@@ -162,18 +149,22 @@ def watch_and_collect(
     return EXIT_DONE if all(result.status is Status.DONE for result in results) else EXIT_FAILED
 
 
-def _submitted(study: Study, console: Console, submitter: Submitter, *, alone: bool) -> bool:
-    """Submit what the scheduler takes now; False if Ctrl-C has ended it."""
+def _submitted(study: Study, console: Console, found: Next, rendered: Sequence[Rendered]) -> Submitter | None:
+    """Submit what the scheduler takes now; the submitter holds the rest. None if Ctrl-C has ended it."""
+    study.clear_stops(found.todo)
+    submitter = Submitter(study, rendered, say=console.print)
     interrupt.hold()
     try:
-        submitter.submit(alone=alone)
+        submitter.submit(alone=_alone(found.results))
     except KeyboardInterrupt:
         _detached(study, console, submitter)
-        return False
-    return True
+        return None
+    return submitter
 
 
-def _follow(study: Study, console: Console, submitter: Submitter, *, wait: bool, only: set[str] | None) -> int:
+def _follow(study: Study, console: Console, submitter: Submitter | None, *, wait: bool, only: set[str] | None) -> int:
+    if submitter is None:
+        return EXIT_DETACHED
     if wait:
         return watch_and_collect(study, console, only=only, submitter=submitter)
     try:
@@ -190,30 +181,6 @@ def _follow(study: Study, console: Console, submitter: Submitter, *, wait: bool,
 def _detached(study: Study, console: Console, submitter: Submitter | None) -> int:
     show.detached(console, study.name, study.folder, waiting=len(submitter.waiting) if submitter else 0)
     return EXIT_DETACHED
-
-
-def _choose(
-    study: Study,
-    results: Iterable[Result],
-    planned: Mapping[str, PlannedCell],
-    code: Snapshot,
-    *,
-    retry: Retry | None,
-    rerun: Rerun | None,
-) -> Selection:
-    mine = [result for result in results if result.file.cell_id in planned]
-    return select(mine, code=code.digest, stops=study.stops(), retry=retry, rerun=rerun)
-
-
-def _attempts(study: Study, chosen: Mapping[str, PlannedCell]) -> dict[str, Todo]:
-    """Give each cell the number of its next attempt, which no earlier one has used."""
-    free = next_attempts(study.jobs())
-    todo = {}
-    for cell_id, planned in chosen.items():
-        left = [attempt.number + 1 for attempt in study.attempts(cell_id)] if cell_id not in free else []
-        number = max([free.get(cell_id, 1), *left])
-        todo[cell_id] = Todo(planned=planned, attempt=number, since=number)
-    return todo
 
 
 def _carries(plan: Plan, results: Iterable[Result], settings: Settings) -> list[str]:

@@ -11,7 +11,8 @@ from vit_sweep.study.journal import latest, next_attempts
 from vit_sweep.study.lock import BusyError
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study
-from vit_sweep.submit.batches import Todo, render
+from vit_sweep.submit.batches import Todo
+from vit_sweep.submit.next import write
 from vit_sweep.submit.repeats import further
 from vit_sweep.submit.submission import Say, Submitter, resolve
 
@@ -98,9 +99,7 @@ class Keeper:
         if not todo:
             return
         try:
-            rendered = render(self._study, todo, take(self._study.folder))
-            for item in rendered:
-                self._study.write_rendered(item)
+            rendered = write(self._study, todo, take(self._study.folder))
             submitter = Submitter(self._study, rendered, say=self._say, asked=asked)
             submitter.submit(alone=False)
         except UserError as error:

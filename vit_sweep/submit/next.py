@@ -1,0 +1,57 @@
+"""What a study runs next: chosen by content, numbered, rendered, written. An edge, called under the study's lock."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+from launchers.backend import Rendered
+from vit_sweep.outcome.result import Result
+from vit_sweep.outcome.selection import Rerun, Retry, Selection, select
+from vit_sweep.plan.plan import PlannedCell, share
+from vit_sweep.study.journal import next_attempts
+from vit_sweep.study.snapshot import Snapshot
+from vit_sweep.study.status import settled_results
+from vit_sweep.study.store import Study
+from vit_sweep.submit.batches import Todo, render
+
+
+class Next(NamedTuple):
+    """The cells that run next, and what that choice rests on."""
+
+    results: list[Result]
+    """What became of every cell of the study so far."""
+    selection: Selection
+    todo: dict[str, Todo]
+    """By cell id, in the order of submission."""
+
+
+def choose(
+    study: Study,
+    planned: Mapping[str, PlannedCell],
+    code: Snapshot,
+    *,
+    retry: Retry | None,
+    rerun: Rerun | None,
+    arrange: Callable[[Iterable[PlannedCell]], Iterable[PlannedCell]] = iter,
+) -> Next:
+    """Choose among `planned` what is missing and what was asked for again; `arrange` puts the choice into order."""
+    results = settled_results(study)
+    candidates = (result for result in results if result.file.cell_id in planned)
+    selection = select(candidates, code=code.digest, stops=study.stops(), retry=retry, rerun=rerun)
+    # What is left of a curve may take a smaller job than the whole of it.
+    chosen = share({cell_id: planned[cell_id] for cell_id in selection.run})
+    free = next_attempts(study.jobs())
+    todo = {}
+    for cell in arrange(chosen.values()):
+        cell_id = cell.cell.cell_id
+        left = [attempt.number + 1 for attempt in study.attempts(cell_id)] if cell_id not in free else []
+        number = max([free.get(cell_id, 1), *left])
+        todo[cell_id] = Todo(planned=cell, attempt=number, since=number)
+    return Next(results=results, selection=selection, todo=todo)
+
+
+def write(study: Study, todo: Mapping[str, Todo], code: Snapshot, *, max_gpus: int | None = None) -> list[Rendered]:
+    """Render the batches of `todo` and write their files; what is written is what will be submitted."""
+    rendered = render(study, todo, code, max_gpus=max_gpus)
+    for item in rendered:
+        study.write_rendered(item)
+    return rendered
