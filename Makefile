@@ -10,6 +10,7 @@ help:
 	@echo "make demo    build the environment, run a small study, show tables and figures"
 	@echo "make test    install what the tests need (a real Slurm included), lint, run all tests"
 	@echo "make lint    ruff, mypy --strict, import contracts"
+	@echo "python tests/run.py quick|slurm|train    one stage of the tests, in the environment of make env-dev"
 	@echo "make golden  renew the golden sbatch scripts after a wanted change; read the diff"
 
 $(VENV)/.uv:
@@ -40,11 +41,8 @@ lint: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 test: lint
-	tests/slurm/install.sh
-	tests/browser/install.sh
-	$(BIN)/python -m pytest -m 'not train and not slurm' -n 2
-	$(BIN)/python -m pytest -m slurm -n 2 --dist loadfile
-	$(BIN)/python -m pytest -m 'train and not slurm' -n 2 --dist loadfile
+	tests/install.sh
+	$(BIN)/python tests/run.py
 
 golden: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/unit/launchers/test_golden.py --renew-golden
@@ -53,4 +51,4 @@ constraints: $(VENV)/.uv
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --no-header --no-annotate --no-emit-index-url -o constraints.txt
 
 clean:
-	rm -rf $(VENV) outputs
+	rm -rf $(VENV) outputs/*/

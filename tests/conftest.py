@@ -73,7 +73,7 @@ def why_no_real_hosts(programs, what, path=None):
     may_install = os.geteuid() == 0 and shutil.which("apt-get") is not None
     if missing and not may_install:
         return f"{', '.join(missing)} missing, and installing {what} takes root on Debian"
-    assert not missing, f"{', '.join(missing)} missing: run tests/slurm/install.sh (make test does)"
+    assert not missing, f"{', '.join(missing)} missing: run tests/install.sh (make test does)"
     if os.geteuid() != 0:
         return f"starting {what} with host names of its own takes root"
     probe = subprocess.run(["unshare", "--uts", "--mount", "true"], capture_output=True, text=True)

@@ -13,7 +13,7 @@ _LOCAL = ("file", "data", "blob", "about", "chrome", "chrome-extension", "devtoo
 def missing():
     """Which programs are not here, as words for a skip; empty when all are."""
     absent = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
-    return f"{' and '.join(absent)} not installed: run tests/browser/install.sh" if absent else ""
+    return f"{' and '.join(absent)} not installed: run tests/install.sh" if absent else ""
 
 
 def start():

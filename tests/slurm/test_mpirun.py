@@ -21,7 +21,7 @@ def need(spawner):
     """mpirun can be missing only where it cannot be installed; torchrun is part of torch."""
     if spawner == "mpirun" and shutil.which("mpirun") is None:
         may_install = os.geteuid() == 0 and shutil.which("apt-get") is not None
-        assert not may_install, "mpirun missing: run tests/slurm/install.sh (make test does)"
+        assert not may_install, "mpirun missing: run tests/install.sh (make test does)"
         pytest.skip("mpirun missing, and installing Open MPI takes root on Debian")
 
 

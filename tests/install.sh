@@ -1,10 +1,9 @@
 #!/bin/sh
-# Install a real Slurm with its database, Open MPI, sshd and shellcheck for the tests, where that may be done: on
-# Debian, as root.
-# Elsewhere say why not; the tests then skip with this reason.
+# Install what the tests meet for real, where that may be done: on Debian, as root. A Slurm with its database, Open MPI,
+# sshd, shellcheck; a headless Chromium for the report. Elsewhere say why not; the tests then skip with this reason.
 set -eu
 missing=
-for program in slurmctld slurmd slurmdbd mariadbd munged srun mpirun sshd shellcheck; do
+for program in slurmctld slurmd slurmdbd mariadbd munged srun mpirun sshd shellcheck chromium chromedriver; do
   PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || missing="$missing $program"
 done
 if [ -z "$missing" ]; then exit 0; fi
@@ -21,6 +20,8 @@ if [ ! -e /usr/sbin/policy-rc.d ]; then
   chmod +x /usr/sbin/policy-rc.d
   trap 'rm -f /usr/sbin/policy-rc.d' EXIT
 fi
+# The browser needs a font of its own, or a bare machine draws boxes.
 apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge \
   slurmdbd mariadb-server-core mariadb-client-core \
-  openmpi-bin openssh-server openssh-client shellcheck >/dev/null
+  openmpi-bin openssh-server openssh-client shellcheck \
+  chromium chromium-driver fonts-dejavu-core >/dev/null
