@@ -1,14 +1,11 @@
 """From a batch to the text of its sbatch script. Pure: no Slurm, no clock, no environment.
 
-The flags and the srun line are submitit's (`_make_sbatch_string`, a private but pure function: wrapped
-here and nowhere else, pinned by golden tests). What `dry_run=true` writes is what is submitted.
+What `dry_run=true` writes is what is submitted.
 """
 
 import re
 import shlex
 from typing import Any
-
-from submitit.slurm.slurm import _make_sbatch_string
 
 from launchers.batch import RUN_AGAIN, Batch, Task
 from launchers.environment import JOB_ENDS, NODES, TASK_INDEX
@@ -25,10 +22,9 @@ from launchers.script import (
     refuse_pyxis,
     requeue_lines,
 )
+from launchers.slurm.renderer import make_script
 from launchers.slurm.step import gpu_flags
 
-SIGNAL_BEFORE_END_S = 90
-"""How long before the time limit Slurm sends USR2 to the ranks."""
 QUEUE_MODULE = "launchers.slurm.shared_queue"
 """What the batch step of a shared batch runs."""
 
@@ -91,69 +87,49 @@ def _script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
     # torchrun: one Slurm task per node, which starts that node's ranks.
     tasks = 1 if profile.spawner is Spawner.TORCHRUN else shape.gpus_per_node
     cpus = profile.cpus_per_gpu * shape.gpus_per_node // tasks
-    command, setup = (
-        shlex.join(rank_command(batch, python=python)),
-        [*export_lines(batch), *profile.setup, *_survive(batch)],
-    )
+    setup = [*export_lines(batch), *profile.setup, *_survive(batch)]
+    # Slurm >= 22.05 no longer hands --cpus-per-task from sbatch to srun; one dead rank ends the step.
+    srun_args = [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1", *container_flags(batch), *profile.srun_args]
     match profile.spawner:
+        case Spawner.SRUN:
+            command = shlex.join(rank_command(batch, python=python))
         case Spawner.TORCHRUN:
             command = _torchrun(batch, python)
             setup += MEETING_POINT
         case Spawner.MPIRUN:
             refuse_pyxis(batch, "mpirun")
             command = _mpirun(batch, python)
-            # mpirun is in the batch step, which Slurm's signal reaches only with B:.
-            flags = flags | {"signal": f"B:USR2@{SIGNAL_BEFORE_END_S}"}
-    if profile.spawner is not Spawner.MPIRUN:
+    in_batch_step = profile.spawner is Spawner.MPIRUN
+    return make_script(
+        batch,
         # Not on a line of its own: a profile's `set -e` would end the script before it.
-        command += " || ended=$?"
-    script = _make_sbatch_string(
-        command=command,
-        folder=f"{batch.folder}/logs",
-        job_name=f"vit_sweep-{batch.study}",
-        time=shape.minutes,
-        nodes=shape.nodes,
-        ntasks_per_node=tasks,
+        command if in_batch_step else f"{command} || ended=$?",
+        tasks_per_node=tasks,
         cpus_per_task=cpus,
         setup=[*setup, "ended=0"],
         teardown=[*profile.teardown, *_closing(batch, python), 'exit "$ended"', ""],
-        signal_delay_s=SIGNAL_BEFORE_END_S,
-        comment=f"{batch.study}/{batch.name}",
-        map_count=len(batch.tasks),
-        array_parallelism=batch.parallel or len(batch.tasks),
-        wckey=None,  # type: ignore[arg-type]  # without it submitit marks every job as its own
-        additional_parameters=flags,
-        use_srun=profile.spawner is not Spawner.MPIRUN,
-        # Slurm >= 22.05 no longer hands --cpus-per-task from sbatch to srun; one dead rank ends the step.
-        srun_args=[f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1", *container_flags(batch), *profile.srun_args],
+        flags=flags,
+        srun_args=None if in_batch_step else srun_args,
     )
-    return str(script)
 
 
 def _shared_script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
-    """One job for all tasks. Its batch step runs a queue of ours, which starts one after another as a step of srun."""
-    profile, shape = batch.profile, batch.shape
+    """One job for all tasks. Its batch step runs our queue, which starts one after another as a step of srun."""
+    profile = batch.profile
     queue = shlex.join([profile.python or python, "-m", QUEUE_MODULE, batch.folder])
     again = [f'if [ "$ended" = {RUN_AGAIN} ]; then', *(f"  {line}" for line in requeue_lines("$SLURM_JOB_ID")), "fi"]
-    script = _make_sbatch_string(
+    return make_script(
+        batch,
         # Slurm ends the shell, not what it runs: the queue is told to end in its own time.
-        command="\n".join(background_lines("queue", queue, signals=("USR2", "TERM"))),
-        folder=f"{batch.folder}/logs",
-        job_name=f"vit_sweep-{batch.study}",
-        time=shape.minutes,
-        nodes=shape.nodes,
-        ntasks_per_node=shape.gpus_per_node,
+        "\n".join(background_lines("queue", queue, signals=("USR2", "TERM"))),
+        tasks_per_node=batch.shape.gpus_per_node,
         cpus_per_task=profile.cpus_per_gpu,
         # What comes before the queue listens is not to end the shell either.
         setup=[*export_lines(batch), *profile.setup, "trap : TERM USR2", "ended=0"],
         teardown=[*profile.teardown, *(again if profile.requeue else []), 'exit "$ended"', ""],
-        comment=f"{batch.study}/{batch.name}",
-        wckey=None,  # type: ignore[arg-type]  # as above
-        # The queue is in the batch step, which Slurm's signal reaches only with B:.
-        additional_parameters=flags | {"signal": f"B:USR2@{SIGNAL_BEFORE_END_S}"},
-        use_srun=False,
+        flags=flags,
+        srun_args=None,
     )
-    return str(script)
 
 
 def _torchrun(batch: Batch, python: str) -> str:
