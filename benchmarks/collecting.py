@@ -1,6 +1,6 @@
 """How fast the records of a study become tables, against only reading and JSON-parsing the same bytes, in one run.
 
-    python benchmarks/collecting.py [--records 10000] [--rounds 3] [--study FOLDER] [--profile]
+    python benchmarks/collecting.py [--records 10000] [--rounds 3] [--study FOLDER] [--profile] [--json FILE]
 
 Makes a study of synthetic but complete records (on average 4 ranks, 3 epochs, tens of steps, phases, machines,
 preflight and samples of every rank; 5 seeds of each configuration), with its real plan and journal. Then, in turns:
@@ -21,14 +21,17 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict
 
+from benchmarks.provenance import report
 from launchers.checked import to_json, to_plain
 from tests.unit.builders import MODEL, OPTIMIZER, data, point, profile, record
-from vit_sweep.plan.cell import JobOptions
+from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.point import Placement, Precision
+from vit_sweep.plan.point import Placement, Point, Precision
 from vit_sweep.record.breakdown import Breakdown, Collective, CollectiveKind, Exposed, Phases, RankPhases
 from vit_sweep.record.machine import AllReduce, EnergySource, Fingerprint, Gpu, Preflight, Samples, Spread
+from vit_sweep.record.record import EpochReport, Record
 from vit_sweep.report.gather import gather, write_tables
 from vit_sweep.study.journal import Event, JobEntry
 from vit_sweep.study.store import Study
@@ -38,7 +41,16 @@ IMAGES = 3_200
 GOAL_S, GOAL_MIB, GOAL_RATIO = 10, 1024, 3
 
 
-def points(count):
+class Collected(TypedDict):
+    """What one run of the whole collector took."""
+
+    seconds: float
+    cpu: float
+    mib: float
+    runs: int
+
+
+def points(count: int) -> list[Point]:
     """So many points: GPU counts, batches, precisions, placements and repeats of ever another learning rate."""
     per_rate = len(GPUS) * len(BATCHES) * len(SEEDS) * 2
     made = [
@@ -59,11 +71,11 @@ def points(count):
 PARTITION = profile(nodes=8, max_minutes=600)
 
 
-def record_of(cell, draw):
+def record_of(cell: Cell, draw: random.Random) -> Record:
     """A record as a job on GPUs writes it, epochs 1 % apart."""
     seconds = [cell.train_images / (100 * cell.gpus**0.9) * draw.gauss(1, 0.01) for _ in range(3)]
     steps = cell.steps_per_epoch
-    made = record(
+    made: Record = record(
         cell, seconds, started_at="2025-01-01T00:10:00Z",
         step_ms=[[round(1000 * s / steps * draw.gauss(1, 0.02), 3) for _ in range(steps)] for s in seconds],
     )  # fmt: skip
@@ -88,7 +100,7 @@ def record_of(cell, draw):
     )  # fmt: skip
 
 
-def _phases(epoch, draw):
+def _phases(epoch: EpochReport, draw: random.Random) -> RankPhases:
     step = 1000 * epoch.seconds / len(epoch.step_ms)
     parts = {"data_wait": 0.02, "copy": 0.03, "forward": 0.3, "backward": 0.5, "communication": 0.1, "optimizer": 0.04}
     median = {name: round(part * step * draw.gauss(1, 0.01), 3) for name, part in parts.items()} | {"other": 0.1}
@@ -96,7 +108,7 @@ def _phases(epoch, draw):
     return RankPhases(steps=len(epoch.step_ms), sum_ms=Phases(**total), median_ms=Phases(**median))
 
 
-def _machine(rank, host):
+def _machine(rank: int, host: str) -> Fingerprint:
     gpu = Gpu(
         model="Tesla T4", memory_mib=15360.0, serial="0123456789ab", driver="550.54", mig=False, nvlinks=0,
         pcie_generation=3, pcie_width=16, numa_node=0, sm_clock_mhz=1590, max_sm_clock_mhz=1590, power_limit_w=70.0,
@@ -108,7 +120,7 @@ def _machine(rank, host):
     )  # fmt: skip
 
 
-def _preflight(rank, cell):
+def _preflight(rank: int, cell: Cell) -> Preflight:
     sizes = (4096, 65536, 2**20, 2**24, 4 * 1000) if cell.gpus > 1 else ()
     return Preflight(
         rank=rank, precision=cell.precision.value, matmul_size=4096, matmul_tflops=4.1, seconds=3.0,
@@ -117,7 +129,7 @@ def _preflight(rank, cell):
     )  # fmt: skip
 
 
-def _samples(rank, seconds, draw):
+def _samples(rank: int, seconds: float, draw: random.Random) -> Samples:
     clock, watt = Spread(min=1200.0, median=1400.0, max=1590.0), Spread(min=50.0, median=65.0, max=70.0)
     return Samples(
         rank=rank, count=round(seconds), seconds=seconds, sm_clock_mhz=clock, power_w=watt,
@@ -127,7 +139,7 @@ def _samples(rank, seconds, draw):
     )  # fmt: skip
 
 
-def make(folder, count):
+def make(folder: Path, count: int) -> Study:
     """The study's folder, as sweeps and jobs leave it."""
     plan = make_plan(points(count))
     assert len(plan.cells) == count, (len(plan.cells), plan.infeasible[:1])
@@ -149,13 +161,13 @@ def make(folder, count):
     return study
 
 
-def files_of(study):
+def files_of(study: Study) -> list[Path]:
     """Every file that the collector reads."""
     folder = study.folder
     return [*folder.glob("cells/*/cell.json"), *folder.glob("cells/*/record.json"), folder / "plan.json"]
 
 
-def only_json(study):
+def only_json(study: Study) -> tuple[float, float, int]:
     """Wall and CPU seconds to read and parse the same bytes, and how many these are."""
     begun, cpu, size = time.perf_counter(), time.process_time(), 0
     for path in files_of(study):
@@ -167,7 +179,7 @@ def only_json(study):
     return time.perf_counter() - begun, time.process_time() - cpu, size
 
 
-def collect_once(folder):
+def collect_once(folder: str) -> Collected:
     """The whole collector, without figures and without printing: wall and CPU seconds, peak MiB with its helpers'."""
     begun, cpu = time.perf_counter(), _cpu()
     study = Study(Path(folder))
@@ -181,19 +193,20 @@ def collect_once(folder):
 OWN, HELPERS = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
 
 
-def _cpu():
+def _cpu() -> float:
     """CPU seconds of this process and its ended helpers."""
     used = [resource.getrusage(who) for who in (OWN, HELPERS)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def main():
+def main() -> None:
     """Measure and print."""
     words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     words.add_argument("--records", type=int, default=10_000)
     words.add_argument("--rounds", type=int, default=3)
     words.add_argument("--study", type=Path)
     words.add_argument("--profile", action="store_true")
+    words.add_argument("--json", type=Path)
     words.add_argument("--once", help=argparse.SUPPRESS)
     given = words.parse_args()
     if given.once:
@@ -207,7 +220,7 @@ def main():
 
             cProfile.run(f"collect_once({str(folder)!r})", sort="tottime")
             return
-        rounds = []
+        rounds: list[tuple[float, float, Collected]] = []
         for _ in range(given.rounds):
             plain, plain_cpu, size = only_json(study)
             answer = subprocess.run(
@@ -225,6 +238,9 @@ def main():
     print(f"collected in {best:.2f} s (goal {GOAL_S}), {ratios[len(ratios) // 2]:.2f} times reading and parsing (goal "
           f"{GOAL_RATIO}; median), {work[len(work) // 2]:.2f} times its CPU seconds, peak memory {peak:.0f} MiB, both "
           f"helpers counted in full (goal {GOAL_MIB})")  # fmt: skip
+    found = {"records": rounds[0][2]["runs"], "bytes": size, "collected_s": best, "ratio": ratios[len(ratios) // 2],
+             "cpu_ratio": work[len(work) // 2], "peak_mib": peak}  # fmt: skip
+    report(found, given.json)
 
 
 if __name__ == "__main__":

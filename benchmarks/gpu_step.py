@@ -13,7 +13,6 @@ that cannot be is a reason in the results, not an end. docs/performance.md says 
 
 import argparse
 import gc
-import json
 import os
 import random
 import socket
@@ -21,15 +20,17 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 import yaml
 
-from benchmarks.step_report import goals, peaks_of, rates, row, said_peaks, steps_for
+from benchmarks.provenance import report
+from benchmarks.step_report import Block, Variant, goals, peaks_of, rates, row, said_peaks, steps_for
 from benchmarks.step_variants import MODELS, PLAIN, Workshop, loader_workers, variants
 from launchers.checked import to_plain
 from launchers.identity import RankIdentity
@@ -48,24 +49,36 @@ OVERTIME_S = 20
 MATMUL_SIZE = {"cuda": 8192, "cpu": 256}
 PROFILES = Path(__file__).parent.parent / "conf" / "partition"
 
+T = TypeVar("T")
+
 
 class Run:
     """One run: what was found, and how much time is left for more."""
 
-    def __init__(self, workshop, *, begun, seconds, peak, matmul, head, file):
+    def __init__(
+        self,
+        workshop: Workshop,
+        *,
+        begun: float,
+        seconds: float,
+        peak: Mapping[str, float],
+        matmul: Mapping[str, float],
+        head: Mapping[str, Any],
+        file: Path | None,
+    ) -> None:
         self._workshop, self._begun, self._seconds = workshop, begun, seconds
         self._peak, self._matmul, self._head, self._file = peak, matmul, head, file
         self._all = variants()
-        self._blocks = {variant.name: [] for variant in self._all}
-        self._order = []  # names of each finished round, so that ratios are paired
-        self._said = {}  # name -> (status, reason)
-        self._ready = {}
+        self._blocks: dict[str, list[Block]] = {variant.name: [] for variant in self._all}
+        self._order: list[set[str]] = []  # names of each finished round, so that ratios are paired
+        self._said: dict[str, tuple[str, str]] = {}  # name -> (status, reason)
+        self._ready: dict[str, Callable[[], Block]] = {}
 
-    def left_s(self):
+    def left_s(self) -> float:
         """Seconds of the budget that are left."""
         return self._seconds - (time.perf_counter() - self._begun)
 
-    def go(self):
+    def go(self) -> None:
         """Set up, run rounds while there is time for one more."""
         step_s = self._probe()
         if not self._ready:
@@ -85,9 +98,10 @@ class Run:
             self._order.append({name for name, block in found.items() if block is not None})
             longest = max(longest, time.perf_counter() - begun)
 
-    def _probe(self):
+    def _probe(self) -> dict[str, float]:
         """Make every variant ready, warm, and known by its seconds of a step."""
-        found, needed = {}, (1 - SETUP_SHARE) * self.left_s()
+        found: dict[str, float] = {}
+        needed = (1 - SETUP_SHARE) * self.left_s()
         for variant in self._all:
             reason = self._workshop.why_not(variant)
             if reason is not None:
@@ -104,14 +118,14 @@ class Run:
             print(f"{variant.name}: {status} {reason} ({self.left_s():.0f} s left)", flush=True)
         return found
 
-    def _make(self, variant, steps):
+    def _make(self, variant: Variant, steps: int) -> None:
         self._ready.pop(variant.name, None)
         gc.collect()  # trainers lie in circles: the old one's workers and images go now
         made = self._try(variant.name, lambda: self._workshop.ready(variant, steps))
         if made is not None:
             self._ready[variant.name] = made
 
-    def _try(self, name, work):
+    def _try(self, name: str, work: Callable[[], T] | None) -> T | None:
         """What `work` returns; None, and the variant's end with a reason, if it fails."""
         if work is None:
             return None
@@ -127,10 +141,10 @@ class Run:
         torch.cuda.empty_cache()
         return None
 
-    def results(self, note=""):
+    def results(self, note: str = "") -> dict[str, Any]:
         """Everything that is known now, as plain data."""
         paper = self._blocks[PLAIN]
-        rows = {}
+        rows: dict[str, dict[str, Any]] = {}
         for variant in self._all:
             blocks = self._blocks[variant.name]
             status, reason = self._said.get(variant.name, ("skipped", "no round was finished in the time given"))
@@ -147,7 +161,7 @@ class Run:
             )  # fmt: skip
             if variant.name in self._said:
                 rows[variant.name]["note"] = f"{status} later: {reason}"
-        return self._head | {
+        return dict(self._head) | {
             "seconds": round(time.perf_counter() - self._begun, 1),
             "rounds": len(self._order),
             "note": note,
@@ -155,7 +169,7 @@ class Run:
             "variants": rows,
         }
 
-    def write(self, note=""):
+    def write(self, note: str = "") -> None:
         """Print the results, and write them if a file was named."""
         found = self.results(note)
         for name, one in found["variants"].items():
@@ -163,16 +177,15 @@ class Run:
         for name, goal in found["goals"].items():
             print(f"{name}: {goal['best']} (goal {goal['goal']})")
         print(f"{found['rounds']} rounds, {found['seconds']} s {note}", flush=True)
-        if self._file:
-            self._file.write_text(json.dumps(found, indent=1) + "\n")
+        report(found, self._file)
 
-    def cut(self):
+    def cut(self) -> None:
         """From the timer's thread: a variant hangs. Save what there is and leave."""
         self.write(f"cut after {self._seconds + OVERTIME_S:g} s: a variant was stuck")
         os._exit(1)
 
 
-def said(one):
+def said(one: Mapping[str, Any]) -> str:
     """One line of a row."""
     if one["status"] != "measured":
         return f"{one['status']}: {one['reason']}"
@@ -184,7 +197,7 @@ def said(one):
     )
 
 
-def measured_matmul(device):
+def measured_matmul(device: torch.device) -> dict[str, float]:
     """TFLOP/s of square products that this device reaches now, by precision."""
     found = {}
     for precision in (Precision.FP32, Precision.TF32, Precision.BF16):
@@ -195,7 +208,7 @@ def measured_matmul(device):
     return found
 
 
-def main():
+def main() -> int:
     """Read the command line, measure, write."""
     begun = time.perf_counter()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -223,23 +236,21 @@ def main():
     device = torch.device("cuda", 0) if cuda else torch.device("cpu")
     if not cuda:
         torch.set_num_threads(1)
-    name = torch.cuda.get_device_name() if cuda else processor()
+    gpu = torch.cuda.get_device_name() if cuda else ""
     profiles = [yaml.safe_load(path.read_text()) for path in sorted(PROFILES.glob("*.yaml"))]
-    peak, source = peaks_of(name if cuda else "", profiles)
+    peak, source = peaks_of(gpu, profiles)
     if given.peak_tflops:
         peak, source = given.peak_tflops, "--peak-tflops"
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")  # DeepSpeed asks for them
     with tempfile.TemporaryDirectory() as folder:
-        dist.init_process_group(
-            "nccl" if cuda else "gloo", store=dist.FileStore(f"{folder}/store", 1), rank=0, world_size=1
-        )
+        dist.init_process_group("nccl" if cuda else "gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
         workshop = Workshop(
             device=device, model=model, workers=given.workers, micro_batch=given.micro_batch or (256 if cuda else 8),
             plain_batch=given.plain_batch or (64 if cuda else 8),
         )  # fmt: skip
         matmul = measured_matmul(device)
         head = {
-            "schema_version": 1, "at": datetime.now(UTC).isoformat(timespec="seconds"), "device": name,
+            "schema_version": 1, "device": gpu or processor(),
             "model": to_plain(model), "workers": given.workers, "peak_tflops": peak, "peak_from": source,
             "matmul_tflops": matmul, "fingerprint": to_plain(found),
         }  # fmt: skip

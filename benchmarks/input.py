@@ -1,6 +1,6 @@
 """Images/s of the input pipelines beside the paper's, interleaved in one run; no model behind them.
 
-    python benchmarks/input.py [--seconds 1.0] [--rounds 3] [--json FILE]
+    python benchmarks/input.py [--seconds 1.0] [--rounds 3] [--cases 6] [--json FILE]
 
 Ways: `device` (uint8 in device memory), `loader` with 0 and 2 workers, and the paper's PIL Resize + ToTensor +
 Normalize in a DataLoader with 0 and 2 workers. Cases: CIFAR's 32 px at 32 and at 224, and packed 256 px at 224, each
@@ -11,16 +11,19 @@ CUDA the host runs ahead of the device, so a turn of less than a second says lit
 """
 
 import argparse
-import json
 import statistics
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 from sklearn.datasets import load_sample_images
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.paper import Paper
+from benchmarks.provenance import report
 from launchers.profile import Device
 from tests.unit.builders import DATA, MODEL, cell
 from vit_sweep.job.train.images.data import Split
@@ -28,11 +31,12 @@ from vit_sweep.job.train.images.pipeline import pipeline_of
 from vit_sweep.plan.point import Pipeline
 
 BATCH = 64
+Epoch = Callable[[], Iterator[tuple[Tensor, ...]]]
 CASES = [(32, 32, False), (32, 32, True), (32, 224, False), (32, 224, True), (256, 224, False), (256, 224, True)]
 """Pixels of a side of the source, of the model, and whether augmented."""
 
 
-def pictures(side, count):
+def pictures(side: int, count: int) -> Split:
     """Pieces of two photographs."""
     photographs = [torch.tensor(image).permute(2, 0, 1) for image in load_sample_images().images]
     height, width = photographs[0].shape[-2:]
@@ -43,7 +47,7 @@ def pictures(side, count):
     return Split(images=torch.stack(pieces), labels=torch.arange(count) % 10)
 
 
-def ways(split, side, augment, device, dtype):
+def ways(split: Split, side: int, augment: bool, device: torch.device, dtype: torch.dtype) -> dict[str, Epoch]:
     """Every way as a function that begins an epoch and yields ready batches."""
     count = len(split.labels)
     made = cell(
@@ -52,13 +56,13 @@ def ways(split, side, augment, device, dtype):
     )  # fmt: skip
     epochs = iter(range(1, 1_000_000))
 
-    def ours(kind, workers):
+    def ours(kind: Pipeline, workers: int) -> Epoch:
         pipeline = pipeline_of(
             replace(made, pipeline=kind), train=split, device=device, dtype=dtype, rank=0, workers=workers
         )
         return lambda: (pipeline.ready(raw) for raw in pipeline.epoch(next(epochs)))
 
-    def paper(workers):
+    def paper(workers: int) -> Epoch:
         loader = DataLoader(
             Paper(split, side), batch_size=BATCH, shuffle=True, num_workers=workers,
             persistent_workers=workers > 0, pin_memory=device.type == "cuda",
@@ -72,7 +76,7 @@ def ways(split, side, augment, device, dtype):
     }  # fmt: skip
 
 
-def rate(epoch, seconds, device):
+def rate(epoch: Epoch, seconds: float, device: torch.device) -> float:
     """Images/s until `seconds` are over, to the end of a batch."""
     images, begun = 0, time.perf_counter()
     while True:
@@ -84,35 +88,35 @@ def rate(epoch, seconds, device):
                 return images / (time.perf_counter() - begun)
 
 
-def main(seconds, rounds, file):
+def main() -> None:
+    """Measure, print, and write JSON if asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cases", type=int, default=len(CASES), help="only so many of them, the small ones first")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     torch.set_num_threads(1)  # on a CPU: per core, as the workers
     what = torch.cuda.get_device_name() if device.type == "cuda" else "one CPU core (loaders: one per worker)"
-    print(f"{what}, {dtype}, batches of {BATCH}; images/s, median of {rounds} interleaved rounds")
+    print(f"{what}, {dtype}, batches of {BATCH}; images/s, median of {given.rounds} interleaved rounds")
     results = []
-    for source, side, augment in CASES:
+    for source, side, augment in CASES[: given.cases]:
         split = pictures(source, 64 * BATCH if source < 64 or device.type == "cuda" else 4 * BATCH)
         found = ways(split, side, augment, device, dtype)
         for epoch in found.values():
             rate(epoch, 0, device)  # workers start, kernels are chosen
-        rates = {name: [] for name in found}
-        for _ in range(rounds):
+        rates: dict[str, list[float]] = {name: [] for name in found}
+        for _ in range(given.rounds):
             for name, epoch in found.items():
-                rates[name].append(rate(epoch, seconds, device))
+                rates[name].append(rate(epoch, given.seconds, device))
         medians = {name: round(statistics.median(values)) for name, values in rates.items()}
         words = "  ".join(f"{name} {value:,}" for name, value in medians.items())
         print(f"{source:>3} -> {side:<3} {'augmented' if augment else 'plain':<9}  {words}")
         results.append({"source": source, "side": side, "augment": augment, "images_per_s": medians})
-    if file:
-        with open(file, "w") as out:  # noqa: PTH123
-            json.dump({"device": what, "dtype": str(dtype), "batch": BATCH, "cases": results}, out, indent=1)
+    report({"device": what, "dtype": str(dtype), "batch": BATCH, "cases": results}, given.json)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json")
-    given = parser.parse_args()
-    main(given.seconds, given.rounds, given.json)
+    main()

@@ -11,17 +11,18 @@ the marks alone, which is all that the loop does more.
 """
 
 import argparse
-import json
 import os
 import random
 import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from benchmarks.provenance import report
 from benchmarks.step_report import interval
 from launchers.profile import Device
 from vit_sweep.job.train.clock import marks_of, phases_of_step
@@ -33,12 +34,14 @@ from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import DataSource, DataSpec, EngineSpec, ModelSpec, OptimizerKind, OptimizerSpec, Precision
 
 GOAL = 1.02
+Seconds = dict[str, list[float]]
+"""Of an epoch, by kind, one of each per round."""
 KINDS = ("plain", "again", "clocked")
 SMALL = ModelSpec(name="vit_small", image_size=32, patch_size=4, layers=4, heads=3, width=192, mlp_width=768)
 VIT_B_16 = ModelSpec(name="vit_b_16", image_size=224, patch_size=16, layers=12, heads=12, width=768, mlp_width=3072)
 
 
-def cell_of(steps, accum):
+def cell_of(steps: int, accum: int) -> Cell:
     """ViT-B/16 in bf16 on a GPU, four thin layers on a core: steps of 50 to 100 ms either way."""
     cuda = torch.cuda.is_available()
     micro_batch = 64 if cuda else 8
@@ -55,7 +58,7 @@ def cell_of(steps, accum):
     )  # fmt: skip
 
 
-def trainers_of(cell):
+def trainers_of(cell: Cell) -> tuple[Any, dict[str, Trainer]]:
     """A trainer of each kind, all with one engine."""
     device = torch.device("cuda", 0) if cell.device is Device.CUDA else torch.device("cpu")
     train, test = load(cell.data, Path())
@@ -70,25 +73,26 @@ def trainers_of(cell):
     }  # fmt: skip
 
 
-def measure(cell, rounds):
-    """Seconds of an epoch by kind, one of each per round: wall time of its steps, processor time of all of it."""
+def measure(cell: Cell, rounds: int) -> tuple[Seconds, Seconds]:
+    """Wall time of the steps of each epoch, processor time of all of it."""
     engine, trainers = trainers_of(cell)
-    wall, cpu = ({kind: [] for kind in KINDS} for _ in range(2))
+    wall: Seconds = {kind: [] for kind in KINDS}
+    cpu: Seconds = {kind: [] for kind in KINDS}
     order = random.Random(0)
     for number in range(rounds + 1):
         for kind in order.sample(KINDS, len(KINDS)):
             engine.enable_backward_allreduce = kind != "clocked"
             begun = time.process_time()
-            report = trainers[kind].epoch()
+            epoch = trainers[kind].epoch()
             used = time.process_time() - begun
-            assert len(report.step_ms) == (cell.steps_per_epoch if kind == "clocked" else 0)
+            assert len(epoch.step_ms) == (cell.steps_per_epoch if kind == "clocked" else 0)
             if number:  # the first round is warm-up
-                wall[kind].append(report.seconds)
+                wall[kind].append(epoch.seconds)
                 cpu[kind].append(used)
     return wall, cpu
 
 
-def marks_us(cell, times=10_000):
+def marks_us(cell: Cell, times: int = 10_000) -> float:
     """Microseconds of the host for the marks of one step."""
     device = torch.device("cuda", 0) if cell.device is Device.CUDA else torch.device("cpu")
     marks, each = marks_of(device), len(phases_of_step(cell.accum, communication=True))
@@ -101,14 +105,14 @@ def marks_us(cell, times=10_000):
     return 1e6 * spent / times * each
 
 
-def ratios(seconds, kind):
+def ratios(seconds: Seconds, kind: str) -> dict[str, float]:
     """Paired ratios to `plain`: their median and its interval."""
     pairs = [mine / plain for mine, plain in zip(seconds[kind], seconds["plain"], strict=True)]
     low, high = interval(pairs)
     return {"ratio": round(median(pairs), 4), "low": round(low, 4), "high": round(high, 4)}
 
 
-def main():
+def main() -> None:
     """Measure, print, and write JSON if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=80)
@@ -122,7 +126,7 @@ def main():
     cell = cell_of(given.steps, given.accum)
     with tempfile.TemporaryDirectory() as folder:
         backend = "nccl" if cell.device is Device.CUDA else "gloo"
-        dist.init_process_group(backend, store=dist.FileStore(f"{folder}/store", 1), rank=0, world_size=1)
+        dist.init_process_group(backend, init_method=f"file://{folder}/store", rank=0, world_size=1)
         wall, cpu = measure(cell, given.rounds)
         dist.destroy_process_group()
     step_ms = 1000 * median(wall["plain"]) / given.steps
@@ -142,8 +146,7 @@ def main():
             part = found[clock][kind]
             print(f"{clock} time, {what}: {part['ratio']:.4f} ({part['low']:.4f} to {part['high']:.4f})")
     print(f"the marks of a step alone: {marks:.1f} us, {found['marks']:.4%} of it")
-    if given.json:
-        given.json.write_text(json.dumps(found, indent=1) + "\n")
+    report(found, given.json)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,20 @@
 import time
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
+
+from vit_sweep.job.train.images.data import Split
 
 WORKERS = 2
 """Of its DataLoader."""
 
 
-class Paper(Dataset):
+class Paper(Dataset[tuple[Tensor, int]]):
     """The paper's transforms of one image, as torchvision's CIFAR applies them."""
 
-    def __init__(self, split, side):
+    def __init__(self, split: Split, side: int) -> None:
         self.arrays = split.images.permute(0, 2, 3, 1).contiguous().numpy()
         self.labels = split.labels.tolist()
         self.transform = transforms.Compose(
@@ -22,10 +24,10 @@ class Paper(Dataset):
              transforms.Normalize((0.5,), (0.5,))]
         )  # fmt: skip
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
         return self.transform(self.arrays[index]), self.labels[index]
 
 
@@ -35,7 +37,9 @@ class PlainLoop:
     Without DeepSpeed, its timers (`wall_clock_breakdown`) and tqdm, which the paper left on: faster than what it ran.
     """
 
-    def __init__(self, model, split, *, side, batch, workers, device):
+    def __init__(
+        self, model: nn.Module, split: Split, *, side: int, batch: int, workers: int, device: torch.device
+    ) -> None:
         self._model = model.to(device).train()
         self._optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
         self._loader = DataLoader(
@@ -44,12 +48,13 @@ class PlainLoop:
         )  # fmt: skip
         self._device = device
 
-    def steps_ms(self, steps):
+    def steps_ms(self, steps: int) -> list[float]:
         """Milliseconds of each of the first steps of an epoch; the first one waits for the workers to begin."""
         # torch's defaults, which the paper kept; a benchmark's other loops may have changed them.
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
         loss_of = nn.CrossEntropyLoss()
-        found, running, right = [], 0.0, 0
+        found: list[float] = []
+        running, right = 0.0, 0.0
         before = time.perf_counter()
         while len(found) < steps:
             for images, labels in self._loader:

@@ -1,8 +1,12 @@
 """From times of steps to rates, MFU and ratios; what a GPU can do at most. Pure: no torch here."""
 
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from math import sqrt
 from statistics import median
+from typing import Any
 
+from vit_sweep.plan.point import ModelSpec, Pipeline, Precision
 from vit_sweep.record.breakdown import mfu
 
 GOAL_MFU, GOAL_TIMES_PAPER = 0.45, 8.0
@@ -10,19 +14,44 @@ SAME_CHIP = {"H200": "H100"}
 """A GPU whose data sheet says the peaks of another one's: the H200 is an H100 SXM with more and faster memory."""
 
 
-def interval(values):
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One row of the results."""
+
+    name: str
+    precision: Precision
+    compile: bool = False
+    pipeline: Pipeline = Pipeline.DEVICE
+    plain: bool = False
+    """The paper's loop instead of our trainer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """What one block of a variant found."""
+
+    step_ms: tuple[float, ...]
+    """Of the steps that count."""
+    phases_ms: Mapping[str, float | None] | None
+    """The median step's phases; None for the plain loop."""
+    peak_memory_mib: float | None
+    """Most device memory above what lay there before: the weights of every variant lie there all the time."""
+
+
+def interval(values: Iterable[float]) -> tuple[float, float]:
     """95 % interval of the median by order statistics: ranks n/2 -+ 0.98 sqrt(n); of few values it is all of them."""
-    ordered, half, reach = sorted(values), len(values) / 2, 0.98 * sqrt(len(values))
-    return ordered[max(0, int(half - reach))], ordered[min(len(values) - 1, int(half + reach))]
+    ordered = sorted(values)
+    half, reach = len(ordered) / 2, 0.98 * sqrt(len(ordered))
+    return ordered[max(0, int(half - reach))], ordered[min(len(ordered) - 1, int(half + reach))]
 
 
-def spread(values, digits):
+def spread(values: Sequence[float], digits: int) -> dict[str, float]:
     """Median and interval, rounded."""
     low, high = interval(values)
     return {"median": round(median(values), digits), "low": round(low, digits), "high": round(high, digits)}
 
 
-def peaks_of(gpu, profiles):
+def peaks_of(gpu: str, profiles: Iterable[Mapping[str, Any]]) -> tuple[dict[str, float], str | None]:
     """Peak TFLOP/s by precision of the GPU with this name, and which profile says so; `({}, None)` if none does.
 
     `profiles` are mappings with `name`, `gpu_model` and perhaps `peak_tflops`. A profile speaks of a GPU if their
@@ -36,13 +65,13 @@ def peaks_of(gpu, profiles):
     return {}, None
 
 
-def said_peaks(text):
+def said_peaks(text: str) -> dict[str, float]:
     """`bf16=989,fp32=67` as a mapping; raises `ValueError` for anything else."""
     parts = (part.split("=") for part in text.split(","))
     return {name.strip(): float(value) for name, value in parts}
 
 
-def steps_for(seconds, step_s, workers):
+def steps_for(seconds: float, step_s: float, workers: int) -> int:
     """Steps of a block that lasts about so long, at least 4.
 
     A loader whose workers cannot keep up delivers in waves of one batch per worker: where there is time for it, a
@@ -52,18 +81,28 @@ def steps_for(seconds, step_s, workers):
     return steps - steps % workers if workers and steps >= workers else steps
 
 
-def rates(blocks, batch):
+def rates(blocks: Iterable[Block], batch: int) -> list[float]:
     """Images/s of each block."""
     return [1000 * batch * len(block.step_ms) / sum(block.step_ms) for block in blocks]
 
 
-def row(variant, blocks, *, batch, paper, model, classes, peak, matmul):
+def row(
+    variant: Variant,
+    blocks: Sequence[Block],
+    *,
+    batch: int,
+    paper: Sequence[float] | None,
+    model: ModelSpec,
+    classes: int,
+    peak: float | None,
+    matmul: float | None,
+) -> dict[str, Any]:
     """Results of a variant; `paper` are the rates of the plain loop in the same rounds, None without it."""
     mine = rates(blocks, batch)
 
-    def used(of):
+    def used(of: float | None) -> dict[str, float] | None:
         share = {key: mfu(model, classes, images_per_s=rate, gpus=1, peak_tflops=of) for key, rate in limits.items()}
-        return None if of is None else {key: round(value, 4) for key, value in share.items()}
+        return {key: round(value, 4) for key, value in share.items() if value is not None} or None
 
     limits = spread(mine, 1)
     phases = [block.phases_ms for block in blocks if block.phases_ms is not None]
@@ -80,14 +119,18 @@ def row(variant, blocks, *, batch, paper, model, classes, peak, matmul):
         "mfu": used(peak),
         "of_matmul": used(matmul),
         "times_paper": None if paper is None else spread([a / b for a, b in zip(mine, paper, strict=True)], 3),
-        "phases_ms": {
-            name: None if phases[0][name] is None else round(median(p[name] for p in phases), 3) for name in phases[0]
-        } if phases else None,
+        "phases_ms": {name: _median([p[name] for p in phases]) for name in phases[0]} if phases else None,
         "peak_memory_mib": max((b.peak_memory_mib for b in blocks if b.peak_memory_mib is not None), default=None),
     }  # fmt: skip
 
 
-def goals(rows):
+def _median(times: Sequence[float | None]) -> float | None:
+    """None where a phase is not taken apart."""
+    known = [ms for ms in times if ms is not None]
+    return round(median(known), 3) if known else None
+
+
+def goals(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
     """The two goals beside the best that was measured for each, over the bf16 variants; None where it was not."""
     ours = [r for r in rows.values() if r["status"] == "measured" and r["precision"] == "bf16"]
     shares = [r["mfu"]["median"] for r in ours if r["mfu"]]
@@ -98,7 +141,7 @@ def goals(rows):
     }
 
 
-def _chips(name):
+def _chips(name: str) -> set[str]:
     """The words of a GPU's name that name its chip: with a digit, but no memory and no socket."""
     return {
         word for word in _words(name)
@@ -106,10 +149,10 @@ def _chips(name):
     }  # fmt: skip
 
 
-def _boards(name):
+def _boards(name: str) -> set[str]:
     """What else decides the peak: the same chip on a slower board, or a part of one."""
     return {"PCIe", "NVL", "MIG"} & set(_words(name))
 
 
-def _words(name):
+def _words(name: str) -> list[str]:
     return name.replace("-", " ").split()

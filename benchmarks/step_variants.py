@@ -5,12 +5,15 @@ what a failure means.
 """
 
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from benchmarks.paper import WORKERS, PlainLoop
+from benchmarks.step_report import Block, Variant
 from launchers.checked import to_plain
 from launchers.profile import Device
 from vit_sweep.job.train.images.data import load
@@ -40,19 +43,7 @@ MODELS = {
 PLAIN = "paper's protocol"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Variant:
-    """One row of the results."""
-
-    name: str
-    precision: Precision
-    compile: bool = False
-    pipeline: Pipeline = Pipeline.DEVICE
-    plain: bool = False
-    """The paper's loop instead of our trainer."""
-
-
-def variants():
+def variants() -> list[Variant]:
     """All of them, in the order of what is worth knowing if time runs out: the goals' first."""
     rows = [(Precision.BF16, False), (Precision.BF16, True), (Precision.FP32, False), (Precision.TF32, False)]
     ours = [
@@ -67,22 +58,19 @@ def variants():
     return [plain, ours[0], replace(ours[0], name=f"{ours[0].name}, again"), *ours[1:]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """What one block of a variant found."""
-
-    step_ms: tuple[float, ...]
-    """Of the steps that count."""
-    phases_ms: dict[str, float] | None
-    """The median step's phases; None for the plain loop."""
-    peak_memory_mib: float | None
-    """Most device memory above what lay there before: the weights of every variant lie there all the time."""
-
-
 class Workshop:
     """Makes variants ready; what several of them can share is made once."""
 
-    def __init__(self, *, device, model, micro_batch, plain_batch, workers, seed=0):
+    def __init__(
+        self,
+        *,
+        device: torch.device,
+        model: ModelSpec,
+        micro_batch: int,
+        plain_batch: int,
+        workers: int,
+        seed: int = 0,
+    ) -> None:
         self.device, self.workers = device, workers
         self._micro_batch, self._plain_batch, self._seed = micro_batch, plain_batch, seed
         self._cuda = device.type == "cuda"
@@ -92,13 +80,13 @@ class Workshop:
         )
         self.model = model
         self._train, self._test = load(self.data, Path())
-        self._engines = {}
+        self._engines: dict[tuple[Precision, bool], Any] = {}
 
-    def batch(self, variant):
+    def batch(self, variant: Variant) -> int:
         """Images of a step."""
         return self._plain_batch if variant.plain else self._micro_batch
 
-    def cell(self, variant, steps):
+    def cell(self, variant: Variant, steps: int) -> Cell:
         """The cell of a variant whose epoch has so many steps."""
         return Cell(
             gpus=1, nodes=1, micro_batch=self._micro_batch, accum=1, train_images=steps * self._micro_batch,
@@ -111,17 +99,17 @@ class Workshop:
             pipeline=variant.pipeline, compile=variant.compile,
         )  # fmt: skip
 
-    def why_not(self, variant):
+    def why_not(self, variant: Variant) -> str | None:
         """Why a variant cannot be on this device, or None; its engine says the rest."""
         if variant.compile and not self._cuda:
             return "compile=true is refused on a CPU: its kernels would be built with a C++ compiler in every job"
         return None
 
-    def ready(self, variant, steps):
+    def ready(self, variant: Variant, steps: int) -> Callable[[], Block]:
         """A function that runs one block of `FILL + steps` steps and returns a `Block`."""
         return self._plain(variant, steps) if variant.plain else self._ours(variant, steps)
 
-    def _plain(self, variant, steps):
+    def _plain(self, variant: Variant, steps: int) -> Callable[[], Block]:
         model = vision_transformer(self.cell(variant, 1))
         loop = PlainLoop(
             model, self._train, side=self.model.image_size, batch=self._plain_batch, device=self.device,
@@ -129,7 +117,7 @@ class Workshop:
         )  # fmt: skip
         return lambda: self._block(lambda: (loop.steps_ms(FILL + steps), None))
 
-    def _ours(self, variant, steps):
+    def _ours(self, variant: Variant, steps: int) -> Callable[[], Block]:
         cell = self.cell(variant, FILL + steps)
         key = (variant.precision, variant.compile)
         if key not in self._engines:
@@ -142,7 +130,7 @@ class Workshop:
             device=self.device, enter=lambda: None, beat=lambda *_: None,
         )  # fmt: skip
 
-        def block():
+        def block() -> tuple[Sequence[float], dict[str, float | None]]:
             multiply_in(cell.precision)  # the engines of one process share this switch
             report = trainer.epoch()
             (phases,) = report.phases_by_rank
@@ -150,7 +138,7 @@ class Workshop:
 
         return lambda: self._block(block)
 
-    def _block(self, work):
+    def _block(self, work: Callable[[], tuple[Sequence[float], Mapping[str, float | None] | None]]) -> Block:
         before = 0
         if self._cuda:
             torch.cuda.reset_peak_memory_stats()
@@ -160,6 +148,6 @@ class Workshop:
         return Block(step_ms=tuple(step_ms[FILL:]), phases_ms=phases_ms, peak_memory_mib=peak)
 
 
-def loader_workers():
+def loader_workers() -> int:
     """Processes for the loaders: the cores that this process may use but two, at most 8."""
     return max(0, min(8, len(os.sched_getaffinity(0)) - 2))

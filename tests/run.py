@@ -13,11 +13,13 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 STAGES = {
-    "quick": ("planning, judging, drawing, queues, the report in a browser; no training, no Slurm",
-              ["-m", "not train and not slurm", "-n", "2"]),
-    "slurm": ("sweeps on a real Slurm of virtual nodes", ["-m", "slurm", "-n", "2", "--dist", "loadfile"]),
-    "train": ("sweeps that really train, on this machine", ["-m", "train and not slurm", "-n", "2", "--dist", "loadfile"]),
-}  # fmt: skip
+    "quick": (
+        "planning, judging, drawing, queues, the report in a browser; no training, no Slurm",
+        ["-m", "not train and not slurm"],
+    ),
+    "slurm": ("sweeps on a real Slurm of virtual nodes", ["-m", "slurm", "--dist", "loadfile"]),
+    "train": ("sweeps that really train, on this machine", ["-m", "train and not slurm", "--dist", "loadfile"]),
+}
 SLOWEST = 20
 
 
@@ -44,7 +46,7 @@ def run(name: str, report: Path) -> Stage:
     what, words = STAGES[name]
     print(f"\n=== {name}: {what}", flush=True)
     begun = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *words]
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", f"--junitxml={report}", *words]
     code = subprocess.run(command, cwd=Path(__file__).parent.parent, check=False).returncode
     seconds = time.monotonic() - begun
     counts, tests = read(report) if report.exists() else ({}, [])

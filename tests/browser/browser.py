@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from typing import Any
 from urllib.parse import urlsplit
 
 DESKTOP, PHONE = (1280, 900), (360, 740)
@@ -23,7 +24,7 @@ def start():
 
     os.environ["SE_OFFLINE"] = "true"
     options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
+    options.binary_location = shutil.which("chromium") or ""
     # No sandbox: a container's root has none. No /dev/shm: a container's is too small.
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
                      "--force-color-profile=srgb", "--hide-scrollbars", "--no-first-run",
@@ -32,7 +33,8 @@ def start():
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(executable_path=shutil.which("chromedriver")))
     # A browser that does not answer is an error, not a test that never ends.
-    driver.command_executor.client_config.timeout = _ANSWERS_WITHIN_S
+    executor: Any = driver.command_executor  # a URL or a connection, say its types; here it is a connection
+    executor.client_config.timeout = _ANSWERS_WITHIN_S
     return Browser(driver)
 
 

@@ -3,7 +3,9 @@
 `test_cell` pins the identity of `cell()`: keep the defaults, or renew that literal on purpose.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -32,9 +34,9 @@ ENGINE = EngineSpec(name="zero0", zero_stage=0)
 OPTIMIZER = OptimizerSpec(name="adamw", kind=OptimizerKind.ADAMW, learning_rate=0.001, weight_decay=0.01)
 
 
-def profile(**changes):
+def profile(**changes: Any) -> PartitionProfile:
     """A Slurm partition of 4 nodes x 8 GPUs."""
-    given = {
+    given: dict[str, Any] = {
         "name": "lab",
         "scheduler": Scheduler.SLURM,
         "nodes": 4,
@@ -44,9 +46,9 @@ def profile(**changes):
     return PartitionProfile(**(given | changes))
 
 
-def point(**changes):
+def point(**changes: Any) -> Point:
     """One GPU, micro batch 16, strong scaling over 1600 images."""
-    given = {
+    given: dict[str, Any] = {
         "gpus": 1,
         "nodes": None,
         "placement": Placement.PACKED,
@@ -69,14 +71,14 @@ def point(**changes):
     return Point(**(given | changes))
 
 
-def data(train_images):
+def data(train_images: int) -> DataSpec:
     """The made-up data set at another size."""
     return replace(DATA, train_images=train_images)
 
 
-def cell(**changes):
+def cell(**changes: Any) -> Cell:
     """The cell of `point()`; every physical field can be given."""
-    given = {
+    given: dict[str, Any] = {
         "gpus": 1,
         "nodes": 1,
         "micro_batch": 16,
@@ -98,14 +100,14 @@ def cell(**changes):
     return Cell(**(given | changes))
 
 
-def series(scaling=Scaling.STRONG, batch_per=BatchPer.GPU, placement="packed"):
+def series(scaling: Scaling = Scaling.STRONG, batch_per: BatchPer = BatchPer.GPU, placement: str = "packed") -> Series:
     """A curve."""
     return Series(scaling=scaling, batch_per=batch_per, placement=placement)
 
 
-def resolved(cell, **changes):
+def resolved(cell: Cell, **changes: Any) -> Resolved:
     """What ran, exactly as `cell` asked."""
-    given = {
+    given: dict[str, Any] = {
         "gpus": cell.gpus,
         "nodes": cell.nodes,
         "hosts": tuple(f"node{i}" for i in range(cell.nodes)),
@@ -118,10 +120,16 @@ def resolved(cell, **changes):
     return Resolved(**(given | changes))
 
 
-def record(cell, epoch_seconds=(2.0, 1.0, 1.0), host_cores=8, step_ms=None, **changes):
+def record(
+    cell: Cell,
+    epoch_seconds: Sequence[float] = (2.0, 1.0, 1.0),
+    host_cores: int = 8,
+    step_ms: Sequence[Sequence[float]] | None = None,
+    **changes: Any,
+) -> Record:
     """A finished run: `epoch_seconds` per epoch; `step_ms` per epoch and step (default: equal steps)."""
     steps = cell.steps_per_epoch
-    given = {
+    given: dict[str, Any] = {
         "cell_id": cell.cell_id,
         "requested": cell,
         "resolved": resolved(cell),
@@ -169,15 +177,15 @@ def _epoch(cell, number, seconds, step_ms):
     )
 
 
-def result(cell, *curves, record=None, status=None, detail=""):
+def result(cell: Cell, *curves: Series, record: Record | None = None, status: Any = None, detail: str = "") -> Result:
     """A cell and its run: done with `record`, else missing; on the packed strong curve unless told."""
     file = CellFile(cell_id=cell.cell_id, cell=cell, series=curves or (series(),), data_root="/data")
     return Result(file=file, record=record, status=Status(status or ("done" if record else "missing")), detail=detail)
 
 
-def batch(**changes):
+def batch(**changes: Any) -> Batch:
     """Two tasks on one node with two GPUs."""
-    given = {
+    given: dict[str, Any] = {
         "study": "s",
         "study_dir": "/studies/s",
         "profile": profile(),

@@ -70,7 +70,7 @@ def fail_at(epoch, step, error):
             raise eval(error)
         return entropy(*given, **options)
 
-    loop.cross_entropy = fail
+    loop.cross_entropy = fail  # type: ignore[attr-defined]  # the name that it imported
     from vit_sweep.job.guardian import Guardian
 
     told = Guardian.beat

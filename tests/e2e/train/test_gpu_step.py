@@ -48,6 +48,7 @@ def test_on_a_core_every_variant_is_measured_or_has_a_reason(tmp_path):
     assert found["goals"]["times_paper"]["best"] > 0
     assert found["fingerprint"]["torch"] == torch.__version__
     assert found["matmul_tflops"]["fp32"] > 0
+    assert found["made_by"]["command"].startswith("python benchmarks/gpu_step.py --device cpu")
     assert found["seconds"] < 20 + gpu_step.OVERTIME_S
 
 

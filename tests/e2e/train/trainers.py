@@ -50,8 +50,7 @@ def _rank(folder, rank, cell, delay, *given):
     import torch.distributed as dist
 
     torch.set_num_threads(1)
-    store = dist.FileStore(f"{folder}/store", cell.gpus)
-    dist.init_process_group("gloo", store=store, rank=rank, world_size=cell.gpus)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=cell.gpus)
     trainer, engine = trainer_of(cell, rank, **options)
     if probe is not None:
         PROBES[probe](trainer, rank)
@@ -171,16 +170,18 @@ DELAYS = {
 
 def _no_profiler(_trainer, rank):
     """The profiler of rank 1 does not start."""
+    from torch.profiler import profile
+
     from vit_sweep.job.train.measure import window
 
     if rank != 1:
         return
 
-    class Broken(window.profile):
+    class Broken(profile):
         def start(self):
             raise RuntimeError("CUPTI is in use by another process")
 
-    window.profile = Broken
+    window.profile = Broken  # type: ignore[attr-defined]  # the name that it imported
 
 
 def _stop_in_measuring(trainer, _rank):

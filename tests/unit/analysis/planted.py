@@ -3,6 +3,7 @@
 import random
 from dataclasses import replace
 from math import exp
+from typing import Any
 
 from tests.unit.analysis.builders import series_from
 from vit_sweep.analysis.laws.laws import Law, MeasuredLink, Workload, epoch_s
@@ -19,7 +20,7 @@ def load(scaling):
 
 
 def curve(law, scaling, coefficients, counts=COUNTS):
-    known = {"link": LINK, "size_bytes": GRADIENT} if law is Law.MEASURED_LINK else {}
+    known: dict[str, Any] = {"link": LINK, "size_bytes": GRADIENT} if law is Law.MEASURED_LINK else {}
     return {gpus: epoch_s(law, gpus, load(scaling), coefficients, **known) for gpus in counts}
 
 

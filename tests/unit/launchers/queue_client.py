@@ -10,8 +10,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-import launchers.queue.client
 from launchers.backend import Rendered
 from launchers.batch import Batch
 from launchers.checked import parse_json
@@ -20,19 +20,22 @@ from launchers.local.backend import LocalLauncher
 
 def main(point, folders):
     """Submit, and die at `point`."""
-    real = subprocess.Popen
+    real: Any = subprocess.Popen
+
+    def die_at_fork():
+        """In the child, which is slow to become the queue, so that whoever looks must wait for it."""
+        die(os.getppid())
+        time.sleep(1)
 
     def popen(*words, **how):
         if point == "locked":
             die(os.getpid())
-        # What runs in the child: it is slow to become the queue, so that whoever looks must wait for it.
-        preexec = (lambda: (die(os.getppid()), time.sleep(1))) if point == "forked" else None
-        process = real(*words, preexec_fn=preexec, **how)
+        process = real(*words, preexec_fn=die_at_fork if point == "forked" else None, **how)
         if point == "started":
             die(os.getpid())
         return process
 
-    launchers.queue.client.subprocess.Popen = popen
+    subprocess.Popen = popen  # type: ignore[misc, assignment]  # whoever starts a program
     if point == "before":
         die(os.getpid())
     batches = [parse_json(Batch, Path(f, "batch.json").read_bytes(), what=f) for f in folders]

@@ -19,22 +19,27 @@ def main(arguments):
     """As a rank: `main([folder])`; as a closing module: `main([folder, code])`."""
     folder = Path(arguments[0])
     place = {name: os.environ.get(name) for name in NAMES}
-    index, restart = place["VIT_SWEEP_TASK_INDEX"], int(place["VIT_SWEEP_RESTART"])
+    index, restart = place["VIT_SWEEP_TASK_INDEX"], int(os.environ["VIT_SWEEP_RESTART"])
     orders = json.loads((folder / "orders.json").read_text())
     word = orders[index]
     if len(arguments) > 1:
         _note(folder, what="closing", code=int(arguments[1]), **place)
         return orders.get("closing", 0)
     heard = []
+
+    def hear(number, _frame):
+        heard.append(number)
+        _note(folder, what=signal.Signals(number).name)
+
     if word == "take":
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     for number in (signal.SIGTERM, signal.SIGUSR2) if word != "take" else ():
-        signal.signal(number, lambda got, _frame: (heard.append(got), _note(folder, what=signal.Signals(got).name)))
+        signal.signal(number, hear)
     _note(folder, what="begun", pid=os.getpid(), **place)
     if word == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if word == "take":
-        taker = threading.Thread(target=lambda: _note(folder, what=signal.sigwait({signal.SIGTERM}).name))
+        taker = threading.Thread(target=lambda: hear(signal.sigwait({signal.SIGTERM}), None))
         taker.start()
         taker.join()
     if word == "linger":

@@ -18,6 +18,7 @@ from vit_sweep.report.page.content import (
     Section,
     StudyFile,
     Table,
+    Value,
 )
 from vit_sweep.report.page.methods import METHODS
 
@@ -45,7 +46,7 @@ def figure(folder, name="strong-speedup", **changes):
 
 def scaling_table(**changes):
     """Nine rows: two series of four GPU counts, and a failed cell. Widths and gaps as in a real study."""
-    rows = [
+    rows: list[tuple[Value, ...]] = [
         (f"n1-g{gpus}-mb{batch}-ga1-{gpus * batch:08x}", batch, gpus,
          Interval(value=time, low=0.98 * time, high=1.03 * time),
          Interval(value=1813.4 / time, low=1775.0 / time, high=1851.0 / time), 1813.4 / time / gpus, "done", "")
@@ -69,8 +70,13 @@ def scaling_table(**changes):
 def wide_table():
     """Thirty columns and forty rows of nearly nothing: what has to scroll in its own box."""
     columns = tuple(Column(name=f"a_rather_long_column_{number}") for number in range(30))
-    rows = tuple((f"run {row}", *(row * column / 7 for column in range(29))) for row in range(40))
-    return Table(name="runs", title="Every run", columns=columns, rows=rows, folded=True)
+    return Table(
+        name="runs",
+        title="Every run",
+        columns=columns,
+        rows=tuple((f"run {row}", *(row * column / 7 for column in range(29))) for row in range(40)),
+        folded=True,
+    )
 
 
 def proposal(folder):

@@ -87,7 +87,7 @@ def one_run(mode, gpus, micro, placement, engine, *, repeat=0, epochs=5, factor=
         data_wait=2.0 + 0.02 * micro, copy=0.6, forward=forward * slow, backward=2 * forward * slow,
         communication=reduce if stage == 0 else None, straggler_wait=straggler, optimizer=29.0, other=3.0,
     )  # fmt: skip
-    step = sum(v for v in (parts.data_wait, parts.copy, parts.forward, parts.backward, straggler, 32.0)) + reduce
+    step = sum(v or 0.0 for v in (parts.data_wait, parts.copy, parts.forward, parts.backward, straggler, 32.0)) + reduce
     batch = micro * gpus
     steps = math.ceil(work / batch)
     epoch = steps * step / 1000

@@ -1,0 +1,53 @@
+"""Every program of benchmarks/ runs, at its smallest size, as a user starts it."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT, clean_environment
+
+SMALLEST = {
+    "planning": ["12", "--rounds=1"],
+    "collecting": ["--records=20", "--rounds=1"],
+    "input": ["--seconds=0", "--rounds=1", "--cases=1"],
+    "instrumentation": ["--rounds=1", "--steps=1"],
+}
+WITH_TORCH = {"input", "instrumentation"}
+RUN_ELSEWHERE = {"gpu_step"}  # test_gpu_step.py
+
+
+def numbers(found):
+    """Every number in plain data."""
+    if isinstance(found, dict | list):
+        return [number for part in (found.values() if isinstance(found, dict) else found) for number in numbers(part)]
+    return [found] if isinstance(found, int | float) else []
+
+
+def test_no_program_is_without_a_run_at_its_smallest_size():
+    programs = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
+    assert programs == SMALLEST.keys() | RUN_ELSEWHERE
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.train] if name in WITH_TORCH else []) for name in SMALLEST]
+)
+def test_figures_are_finite_and_say_what_made_them(name, tmp_path):
+    file = tmp_path / "found.json"
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / f"{name}.py", *SMALLEST[name], "--json", file],
+        cwd=tmp_path,
+        env=clean_environment() | {"CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(file.read_text())
+    made_by = found.pop("made_by")
+    assert made_by["command"].startswith(f"python benchmarks/{name}.py {' '.join(SMALLEST[name])}")
+    assert f"{made_by['date']}, commit {made_by['commit']}, `{made_by['command']}`" in done.stdout
+    assert numbers(found)
+    assert all(math.isfinite(number) for number in numbers(found)), found
