@@ -12,7 +12,6 @@ from tests.unit.report.contents import HOSTILE, empty, figure, full, scaling_tab
 from vit_sweep.report.page import render
 from vit_sweep.report.page.content import Column, Interval, Table
 from vit_sweep.report.page.methods import METHODS
-from vit_sweep.report.tables.numbers import exact, short
 
 _VOID = {"meta", "link", "img", "input", "br"}
 
@@ -117,23 +116,8 @@ def test_a_figure_without_a_picture_is_an_error_with_its_name(tmp_path):
         render.picture(figure(tmp_path, "lost", files=("lost.pdf",)))
 
 
-@pytest.mark.parametrize(
-    ("value", "unit", "said"),
-    [
-        (1813.42, "s", "1813"), (0.99537, "%", "99.5"), (12345, "", "12,345"), (1234567.8, "", "1,234,568"),
-        (0.000012, "s", "1.20 × 10⁻⁵"), (3, "", "3"), (None, "", "–"), (math.nan, "", "–"), (math.inf, "", "∞"),
-        (-0.0129, "", "−0.0129"), (True, "", "yes"), ("", "", "–"), (2.1e12, "", "2.10 × 10¹²"), (0.0, "", "0"),
-        (Interval(value=1.5, low=1.25, high=2.0), "", "1.50 [1.25, 2.00]"),
-        (Interval(value=0.923, low=0.901, high=0.94), "%", "92.3 [90.1, 94.0]"), (Interval(value=0.5), "%", "50.0"),
-        (Interval(value=81234.5, low=80000.0, high=83000.0), "", "81,234 [80,000, 83,000]"),
-    ],
-)  # fmt: skip
-def test_numbers_are_short_for_people(value, unit, said):
-    assert short(value, unit) == said
-
-
 def test_numbers_are_whole_for_machines():
-    assert [exact(v) for v in (0.1 + 0.2, None, math.nan, True, "a", Interval(value=1 / 3))] == [
+    assert [render.exact(v) for v in (0.1 + 0.2, None, math.nan, True, "a", Interval(value=1 / 3))] == [
         "0.30000000000000004", "", "", "true", "a", "0.3333333333333333"
     ]  # fmt: skip
 

@@ -6,7 +6,6 @@ import json
 import re
 
 import pyarrow.parquet as pq
-import pytest
 from rich.console import Console
 
 from tests.unit.analysis.builders import run, without_time
@@ -14,8 +13,6 @@ from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.cli import show
 from vit_sweep.plan.point import Scaling
-from vit_sweep.report.tables.columns import COLUMNS
-from vit_sweep.report.tables.rounding import field
 from vit_sweep.report.tables.scaling import scaling_table
 from vit_sweep.report.tables.table import Column, table
 from vit_sweep.report.tables.text import latex, to_csv, to_latex, to_markdown
@@ -29,37 +26,6 @@ def strong(*runs):
 
 REPEATED = strong(*(run(gpus, (10.0 / gpus + seed / 10,), seed=seed) for gpus in (1, 2) for seed in range(3)))
 SINGLE = strong(run(1, (10.0,)), run(2, (6.0,), note="50 % & more_words #1 {x} $5 ~ ^ \\ <a|b>"))
-
-
-def shown(name, value, low=None, high=None, **row):
-    return field(COLUMNS[name], {name: value, f"{name}_low": low, f"{name}_high": high, "n": 3, **row})
-
-
-@pytest.mark.parametrize(
-    ("value", "low", "high", "text"),
-    [
-        (12.3456, 12.1, 12.6, "12.35 [12.10, 12.60]"),
-        (1234.5, 1200.0, 1300.0, "1234 [1200, 1300]"),
-        (0.012342, 0.0121, 0.0126, "0.01234 [0.01210, 0.01260]"),
-        (2.0, 2.0, 2.0, "2.000 [2.000, 2.000]"),
-    ],
-)
-def test_a_number_has_the_digits_that_its_interval_supports(value, low, high, text):
-    assert shown("epoch_s", value, low, high) == text
-
-
-def test_percent_is_rounded_by_its_interval_too():
-    assert shown("efficiency", 0.8734, 0.861, 0.879) == "87.3 % [86.1, 87.9]"
-
-
-def test_one_run_says_n_1_and_the_baseline_does_not():
-    assert shown("epoch_s", 12.3456, n=1) == "12.35 [n=1]"
-    assert shown("speedup", 1.5, n=1, gpus=2, baseline_gpus=1) == "1.5 [n=1]"
-    assert shown("speedup", 1.0, n=1, gpus=1, baseline_gpus=1) == "1"
-
-
-def test_what_is_not_known_is_a_dash():
-    assert shown("epoch_s", None) == "–"
 
 
 def test_csv_holds_every_column_in_full_precision():

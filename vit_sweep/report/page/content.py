@@ -4,6 +4,7 @@ Texts are plain text; the page escapes them. Only `Formula.mathml` is markup, an
 """
 
 from launchers.checked import checked
+from vit_sweep.report.tables.rounding import plain, with_interval
 
 
 @checked
@@ -22,6 +23,18 @@ class Interval:
 
 Value = str | bool | int | float | Interval | None
 """One field of a table; None is an empty field."""
+
+
+def short(value: Value, unit: str = "") -> str:
+    """One field as people read it; its unit stands in the column's head, but the percent sign's factor is here."""
+    if isinstance(value, Interval):
+        return " ".join(filter(None, parts(value, unit)))
+    return plain(value, percent=unit == "%")
+
+
+def parts(value: Interval, unit: str = "") -> tuple[str, str]:
+    """Its number and its interval, rounded."""
+    return with_interval(value.value, value.low, value.high, percent=unit == "%")
 
 
 @checked

@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable
 
-from vit_sweep.report.page.content import Formula, ReportContent, Table
-from vit_sweep.report.tables.numbers import is_numeric, short
+from vit_sweep.report.page.content import Formula, Interval, ReportContent, Table, short
+from vit_sweep.report.tables.rounding import is_number
 
 _TERMS = (
     "Epoch time", "Speedup, strong scaling", "Efficiency, strong scaling",
@@ -44,7 +44,7 @@ def _table(table: Table) -> str:
     if not table.rows:
         return _words(table.empty)
     heads = [f"{c.title or c.name}, {c.unit}" if c.unit else c.title or c.name for c in table.columns]
-    right = [any(is_numeric(row[i]) for row in table.rows) for i in range(len(heads))]
+    right = [any(isinstance(row[i], Interval) or is_number(row[i]) for row in table.rows) for i in range(len(heads))]
     lines = [_row(heads), _row("--:" if number else ":--" for number in right)]
     lines += [_row(_words(short(v, c.unit)) for v, c in zip(row, table.columns, strict=True)) for row in table.rows]
     notes = [f"\n{_words(note)}" for note in table.notes]

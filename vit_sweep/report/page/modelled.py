@@ -8,8 +8,7 @@ from vit_sweep.analysis.laws import fitted
 from vit_sweep.analysis.laws.coverage import of_series
 from vit_sweep.analysis.laws.fitted import Refusal, best, predict
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.report.page.content import Answer, Column, Fit, Interval, Parameter, Table
-from vit_sweep.report.tables.numbers import short
+from vit_sweep.report.page.content import Answer, Column, Fit, Interval, Parameter, Table, short
 
 _PARAMETERS = {
     "one_gpu_s": "epoch on one GPU",

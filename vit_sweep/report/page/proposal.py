@@ -12,9 +12,8 @@ from statistics import median
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.page.beside import interval
-from vit_sweep.report.page.content import Column, Figure, Interval, Proposal, Table, Value
+from vit_sweep.report.page.content import Column, Figure, Interval, Proposal, Table, Value, short
 from vit_sweep.report.page.modelled import capital, name_of
-from vit_sweep.report.tables.numbers import short
 from vit_sweep.runs.run import Run
 
 KEPT_CHECKPOINTS = 2

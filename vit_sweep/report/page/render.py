@@ -6,6 +6,7 @@ forbids everything else, so that nothing is asked of a network, and nothing in a
 
 import base64
 import hashlib
+import math
 import re
 import struct
 from importlib.resources import files
@@ -16,8 +17,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from launchers.atomic import write
-from vit_sweep.report.page.content import Column, Figure, Interval, ReportContent, Table, Value
-from vit_sweep.report.tables.numbers import bracket, exact, is_numeric, middle, short
+from vit_sweep.report.page.content import Column, Figure, Interval, ReportContent, Table, Value, parts, short
+from vit_sweep.report.tables.rounding import is_number
 
 LARGEST_SVG = 200_000
 """Bytes. A larger drawing is put in as PNG where there is one: it has more points than anybody sees."""
@@ -48,8 +49,7 @@ def page(content: ReportContent) -> str:
     environment.filters |= {
         "short": short,
         "exact": exact,
-        "bracket": bracket,
-        "middle": middle,
+        "parts": parts,
         "anchor": anchor,
         "mathml": _mathml,
     }
@@ -82,7 +82,18 @@ def numeric(table: Table, column: Column) -> bool:
     """Whether a column holds numbers only (and has one): it is then set on the right and sorted by size."""
     index = table.columns.index(column)
     known: list[Value] = [row[index] for row in table.rows if row[index] is not None]
-    return bool(known) and all(is_numeric(value) for value in known)
+    return bool(known) and all(isinstance(value, Interval) or is_number(value) for value in known)
+
+
+def exact(value: Value) -> str:
+    """The whole number, for machines; what has none is empty."""
+    if isinstance(value, Interval):
+        value = value.value
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, float) else str(value)
 
 
 def picture(figure: Figure) -> Picture:

@@ -1,48 +1,92 @@
-"""Numbers as people read them: as many digits as the interval supports. Pure."""
+"""Numbers as people read them, on the page, in Markdown, LaTeX and on the terminal. Pure.
+
+A number has as many digits as its interval supports, else four; a percentage without an interval has one decimal.
+"""
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from vit_sweep.report.tables.table import HIGH, LOW, Column
 
 EMPTY = "–"
-_MOST_DECIMALS = 6
 _DIGITS = 4
 """Significant digits of a number whose uncertainty is not known."""
-
-
-def decimals_of(width: float) -> int:
-    """Decimals that show the two leading digits of an interval's width: 0.31 has 2, 13 has 0."""
-    return min(_MOST_DECIMALS, max(0, 1 - math.floor(math.log10(width)))) if width > 0 else _DIGITS - 1
+_SMALL, _LARGE = -4, 9
+"""Decimal exponents: from the first on and below the second, a number is written without a power of ten."""
 
 
 def field(column: Column, row: Mapping[str, Any]) -> str:
     """One value as text, with its interval where the column has one: `12.34 [12.11, 12.56]`, `12.34 [n=1]`."""
-    value = row.get(column.name)
-    if value is None or value == "":
+    value, low, high = (row.get(column.name + end) for end in ("", LOW, HIGH))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return plain(value)
+    number, interval = with_interval(value, low, high, percent=column.percent)
+    if not interval and column.name + LOW in row and _single(column, row):
+        interval = "[n=1]"
+    return " ".join(filter(None, [number, "%" if column.percent else "", interval]))
+
+
+def plain(value: object, *, percent: bool = False) -> str:
+    """One value without an interval; `percent`: a part of 1, as per cent without the sign."""
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return EMPTY
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if not isinstance(value, float):
+    if not isinstance(value, int | float):
         return str(value)
-    low, high = row.get(column.name + LOW), row.get(column.name + HIGH)
-    scale, sign = (100, " %") if column.percent else (1, "")
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    if percent:
+        return _signed(f"{100 * value:.1f}")
+    size = abs(value)
+    if isinstance(value, int) or 9_999.5 <= size < 10**_LARGE:
+        # A year or a port is not grouped; from five digits on, groups help.
+        return _signed(f"{value:,.0f}" if size >= 9_999.5 else str(value))
+    return _signed(f"{value:.{_DIGITS}g}") if not size or 10**_SMALL <= size < 10**_LARGE else _power(f"{value:.2e}")
+
+
+def with_interval(value: float, low: float | None, high: float | None, *, percent: bool = False) -> tuple[str, str]:
+    """A number and its interval in brackets, with the two leading digits of its width; no brackets where it has none.
+
+    The ends of an interval of any width print differently.
+    """
     if low is None or high is None:
-        alone = f"{value * scale:.1f}{sign}" if column.percent else plain(value)
-        return f"{alone} [n=1]" if column.name + LOW in row and _single(column, row) else alone
-    decimals = decimals_of((high - low) * scale)
-    said = [f"{number * scale:.{decimals}f}" for number in (value, low, high)]
-    return f"{said[0]}{sign} [{said[1]}, {said[2]}]"
+        return plain(value, percent=percent), ""
+    if not all(map(math.isfinite, (value, low, high))):
+        return plain(value, percent=percent), f"[{plain(low, percent=percent)}, {plain(high, percent=percent)}]"
+    # Decimals: times 100, floats that differ in their last bit may become equal.
+    numbers = [Decimal(one) * (100 if percent else 1) for one in (value, low, high)]
+    width, largest = numbers[2] - numbers[1], max(map(abs, numbers))
+    decimals = 1 - width.adjusted() if width > 0 else _DIGITS - 1 - (numbers[0].adjusted() if numbers[0] else 0)
+    tiny = bool(largest) and largest.adjusted() < _SMALL
+    texts = [_to_decimals(one, decimals, tiny=tiny) for one in numbers]
+    return texts[0], f"[{texts[1]}, {texts[2]}]"
 
 
-def plain(value: float) -> str:
-    """A number without an interval: four significant digits, no power of ten below a million."""
-    if value and not 1e-4 <= abs(value) < 1e6:
-        return f"{value:.{_DIGITS - 1}e}"
-    decimals = 0 if value == 0 else max(0, _DIGITS - 1 - math.floor(math.log10(abs(value))))
-    text = f"{value:.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+def is_number(value: object) -> bool:
+    """Whether it stands on the right and is sorted by its size."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _to_decimals(number: Decimal, decimals: int, *, tiny: bool) -> str:
+    exponent = number.adjusted() if number else 0
+    if number and (tiny or exponent >= _LARGE):
+        return _power(f"{number:.{max(0, exponent + decimals)}e}")
+    return _signed(f"{number:{',' if exponent > 3 else ''}.{max(0, decimals)}f}")
+
+
+def _power(text: str) -> str:
+    """`1.20e-05` as `1.20 × 10⁻⁵`."""
+    digits, exponent = text.split("e")
+    raised = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{_signed(digits)} × 10{raised}"
+
+
+def _signed(text: str) -> str:
+    """A minus sign as wide as a plus."""
+    return text.replace("-", "−")
 
 
 def _single(column: Column, row: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ out, those that are equal in all rows are said once above, numbers are rounded b
 
 import csv
 import io
+import re
 from collections.abc import Iterable
 
 from vit_sweep.report.tables.rounding import field
@@ -19,8 +20,9 @@ NEVER_SAID_ONCE = frozenset(
 _LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "–": "--",
-    "µ": r"\textmu{}", "×": r"$\times$", "±": r"$\pm$", "|": r"\textbar{}",
+    "µ": r"\textmu{}", "×": r"$\times$", "±": r"$\pm$", "|": r"\textbar{}", "−": "$-$", "∞": r"$\infty$",
 })  # fmt: skip
+_RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
 
 def to_csv(table: Table) -> str:
@@ -74,7 +76,8 @@ def to_latex(table: Table) -> str:
 
 def latex(text: str) -> str:
     """Text for LaTeX: characters with a meaning of their own are escaped, line breaks become spaces."""
-    return " ".join(text.split()).translate(_LATEX)
+    escaped = " ".join(text.split()).translate(_LATEX)
+    return re.sub("[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda power: f"$^{{{power[0].translate(_RAISED)}}}$", escaped)
 
 
 def printed(table: Table) -> tuple[list[Column], list[Column]]:
