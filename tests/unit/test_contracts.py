@@ -1,0 +1,80 @@
+"""Every import contract can fail: an import planted in a copy of the tree makes lint-imports exit 1 and name it."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+PLANTED = {
+    "A room uses those below it, never those above or beside it": ("vit_sweep/plan", "import vit_sweep.study.store"),
+    "A room of the scheduler side uses those below it": ("launchers/queue", "import launchers.slurm.backend"),
+    "The scheduler side knows nothing of ViTs": ("launchers/slurm", "import vit_sweep"),
+    "Nobody imports the Hydra plugin, Hydra finds it": ("vit_sweep/config", "import hydra_plugins.vit_sweep_sweeper"),
+    "The pure rooms open no file and look at no machine, not through others either": (
+        "vit_sweep/record",
+        "import launchers.atomic",  # which imports os: that it is indirect is the point
+    ),
+    "The pure half of the scheduler side opens no file and looks at no machine": ("launchers", "import os"),
+    "Only the trainer and the makers of data sets import torch, torchvision, deepspeed, scikit-learn": (
+        "vit_sweep/submit",
+        "import torch",
+    ),
+    "Only what draws and writes tables imports pandas, matplotlib, seaborn, jinja2": ("vit_sweep/cli", "import pandas"),
+    "Only what measures, analyses and draws imports numpy and scipy": ("vit_sweep/plan", "import numpy"),
+    "Only the configuration's room and its door know Hydra": ("vit_sweep/cli", "import omegaconf"),
+    "Only what a person sees imports typer and rich": ("vit_sweep/submit", "import rich"),
+    "submitit is called in one place": ("launchers/local", "import submitit"),
+}
+"""By contract: a folder, and an import that a new file there must not have."""
+
+
+def contracts():
+    """Names of the contracts in pyproject.toml."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    return [contract["name"] for contract in settings["tool"]["importlinter"]["contracts"]]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    """A copy of what the contracts are about."""
+    copy = tmp_path_factory.mktemp("tree")
+    for package in ("vit_sweep", "launchers", "hydra_plugins"):
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    return copy
+
+
+def lint(tree):
+    """Run lint-imports over the copy."""
+    program = Path(sys.executable).with_name("lint-imports")
+    return subprocess.run(
+        [program, "--no-cache"], cwd=tree, env=os.environ | {"PYTHONPATH": str(tree)}, capture_output=True, text=True
+    )
+
+
+def test_every_contract_is_proved_here():
+    assert list(PLANTED) == contracts()
+
+
+def test_the_tree_itself_keeps_them_all(tree):
+    answer = lint(tree)
+    assert answer.returncode == 0, answer.stdout
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_import_breaks_its_contract(name, tree):
+    folder, line = PLANTED[name]
+    planted = tree / folder / "planted.py"
+    planted.write_text(f"{line}\n")
+    try:
+        answer = lint(tree)
+    finally:
+        planted.unlink()
+    assert answer.returncode == 1
+    assert f"{name} BROKEN" in " ".join(answer.stdout.split())
