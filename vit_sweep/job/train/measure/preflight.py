@@ -5,7 +5,7 @@ them. Every rank takes part in the same collectives: what they do next depends o
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
 
@@ -42,25 +42,11 @@ def preflight(
     to_next = None
     if ranks > 1:
         _slowest(0.0, device)  # opens the connections
-        before_s, before = 0.0, 1
-        for wanted in sizes(parameters * dtype.itemsize):
-            beat()
-            predicted_s = before_s * wanted / before
-            if predicted_s > ONE_S:
-                notes.append(f"no all-reduce of {wanted} bytes: it would take about {predicted_s:.0f} s")
-                break
-            buffer = _zeros(wanted, dtype, device)
-            if _slowest(float(buffer is None), device) or buffer is None:
-                notes.append(f"no all-reduce of {wanted} bytes: not enough memory")
-                break
-            reduction, before_s = _all_reduce(buffer)
-            before = wanted
-            reductions.append(reduction)
+        reductions = _all_reduces(sizes(parameters * dtype.itemsize), dtype, device, beat, notes)
         beat()
         to_next = _to_next(rank, ranks, device)
     if device.type == "cuda":
         # The probes' memory is none of the training's.
-        buffer = None
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     return Preflight(
@@ -96,6 +82,28 @@ def matmul_tflops(size: int, device: torch.device, dtype: torch.dtype) -> float:
         times.append(_seconds(product, device))
     # A device so slow that nothing came after the warm-up is timed by its last one.
     return round(2 * size**3 / median(times[_WARM_UPS:] or times[-1:]) / 1e12, 4)
+
+
+def _all_reduces(
+    sizes_bytes: Sequence[int], dtype: torch.dtype, device: torch.device, beat: Beat, notes: list[str]
+) -> list[AllReduce]:
+    """Measure one size after the other, until one would take too long or too much memory, which is a note."""
+    measured: list[AllReduce] = []
+    before_s, before = 0.0, 1
+    for wanted in sizes_bytes:
+        beat()
+        predicted_s = before_s * wanted / before
+        if predicted_s > ONE_S:
+            notes.append(f"no all-reduce of {wanted} bytes: it would take about {predicted_s:.0f} s")
+            break
+        buffer = _zeros(wanted, dtype, device)
+        if _slowest(float(buffer is None), device) or buffer is None:
+            notes.append(f"no all-reduce of {wanted} bytes: not enough memory")
+            break
+        reduction, before_s = _all_reduce(buffer)
+        before = wanted
+        measured.append(reduction)
+    return measured
 
 
 def _all_reduce(buffer: Tensor) -> tuple[AllReduce, float]:

@@ -1,0 +1,92 @@
+"""The end of a run, on rank 0: the record of all ranks, the trackers' last figures, and `exit.json`."""
+
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from launchers.atomic import write
+from launchers.checked import to_json
+from launchers.identity import RankIdentity
+from vit_sweep.job.rank_log import now, peak_host_mib
+from vit_sweep.job.train.epochs import Epochs
+from vit_sweep.job.train.trackers.figures import run_figures
+from vit_sweep.job.train.trackers.guarded import Trackers
+from vit_sweep.outcome.ending import Cause, Exit
+from vit_sweep.record.breakdown import Breakdown
+from vit_sweep.record.machine import Fingerprint, Preflight, Samples
+from vit_sweep.record.record import RankReport, Record, Resolved
+
+_PACKAGES = ("vit_sweep", "torch", "torchvision", "deepspeed")
+
+
+class OfRank(NamedTuple):
+    """What each rank adds to the record."""
+
+    report: RankReport
+    machine: Fingerprint
+    preflight: Preflight | None
+    samples: Samples | None
+
+
+def finish(
+    run: Epochs,
+    me: RankIdentity,
+    *,
+    cell_dir: Path,
+    attempt: Path,
+    resolved: Resolved,
+    ranks: Sequence[OfRank],
+    breakdown: Breakdown | None,
+    started_at: str,
+    startup_s: float,
+    begun: float,
+) -> None:
+    """Write `record.json`, drop the checkpoints, and write `exit.json` last: what it says is then all there."""
+    cell = run.file.cell
+    record = Record(
+        cell_id=run.file.cell_id,
+        requested=cell,
+        resolved=resolved,
+        ranks=tuple(rank.report for rank in ranks),
+        epochs=tuple(run.epochs),
+        attempt=run.attempt,
+        job_id=me.job_id,
+        started_at=started_at,
+        startup_s=round(startup_s, 3),
+        job_s=round(time.monotonic() - begun, 3),
+        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        code=run.code,
+        restarts=len(run.attempts) - 1,
+        attempts=tuple(run.attempts),
+        breakdown=breakdown,
+        machine=tuple(rank.machine for rank in ranks),
+        preflight=tuple(rank.preflight for rank in ranks if rank.preflight is not None),
+        samples=tuple(rank.samples for rank in ranks if rank.samples is not None),
+        allocated_gpus=me.allocated_gpus,
+    )
+    write(cell_dir / "record.json", to_json(_tracked(record, run.trackers)))
+    run.checkpoints.delete()
+    done = Exit(
+        cause=Cause.DONE,
+        message="",
+        rank=0,
+        host=me.node_name,
+        at=now(),
+        epoch=cell.epochs,
+        step=cell.steps_per_epoch,
+        peak_host_mib=peak_host_mib(),
+    )
+    write(attempt / "exit.json", to_json(done))
+
+
+def _tracked(record: Record, trackers: Trackers) -> Record:
+    """Tell the trackers the whole run's figures; returns the record with what went wrong in any of them."""
+    trackers.finish(record.requested.epochs, run_figures(record))
+    measured = record.breakdown
+    if measured is None or not trackers.notes:
+        return record
+    return replace(record, breakdown=replace(measured, notes=measured.notes + trackers.notes))
