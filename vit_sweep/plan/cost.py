@@ -1,7 +1,7 @@
 """Predicted time and GPU-hours of a cell, always with the basis of the estimate. Pure.
 
     step = accum x micro batch x FLOP per image / (fraction x peak)  +  all-reduce of the gradients
-    all-reduce = 2 (n-1) latency + 2 (n-1)/n x bytes / bus bandwidth        (ring; nccl-tests, PERFORMANCE.md)
+    all-reduce = that of a ring, see `ring`
     run  = start-up + preflight + epochs x (steps x step + test) + what is measured after the last epoch
 
 Where runs of the same model on the same GPU model have finished, their throughput replaces the first term.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from launchers.checked import checked
 from launchers.hosts import choose_hosts
 from launchers.profile import Link, PartitionProfile, Positive
-from vit_sweep.plan import measuring
+from vit_sweep.plan import measuring, ring
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.point import Precision
 from vit_sweep.plan.vit import parameters, train_flop
@@ -97,9 +97,9 @@ def _measuring_s(cell: Cell, link: Link | None, step_s: float, options: JobOptio
 
 
 def allreduce_s(size_bytes: float, ranks: int, link: Link) -> float:
-    """Seconds of a ring all-reduce of `size_bytes` over `ranks`; 0 for one rank."""
-    latency_s = 2 * (ranks - 1) * link.latency_us * 1e-6
-    return latency_s + 2 * (ranks - 1) / ranks * size_bytes / (link.gb_per_s * 1e9)
+    """Seconds of an all-reduce of `size_bytes` over a link of the partition."""
+    per_byte, latency_s = 1 / (link.gb_per_s * 1e9), link.latency_us * 1e-6
+    return ring.allreduce_s(ranks, size_bytes=size_bytes, latency_s=latency_s, seconds_per_byte=per_byte)
 
 
 def gradient_bytes(cell: Cell) -> int:

@@ -13,6 +13,7 @@ from annotated_types import Ge
 
 from launchers.checked import checked
 from launchers.profile import Count
+from vit_sweep.plan import ring
 from vit_sweep.plan.point import ModelSpec
 from vit_sweep.plan.vit import forward_flop, train_flop
 from vit_sweep.plan.vit import parameters as model_parameters
@@ -229,7 +230,7 @@ def bus_factor(kind: str, ranks: int) -> float:
     2 (n-1)/n for an all-reduce, (n-1)/n for all-gather, reduce-scatter and all-to-all, 1 for reduce and broadcast.
     """
     if kind.startswith("all_reduce"):
-        return 2 * (ranks - 1) / ranks
+        return ring.traffic(ranks)
     return (ranks - 1) / ranks if kind.startswith(("all_gather", "reduce_scatter", "all_to_all")) else 1.0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from launchers.checked import checked
+from vit_sweep.plan import ring
 
 
 @checked
@@ -79,8 +80,8 @@ class AllReduce:
         return self.size_bytes / self.median_ms / 1e6 if self.median_ms else 0.0
 
     def bus_gb_per_s(self, ranks: int) -> float:
-        """`algorithm x 2 (n - 1) / n`: what a ring's link carries, comparable between rank counts (nccl-tests)."""
-        return self.algorithm_gb_per_s * 2 * (ranks - 1) / ranks
+        """`algorithm x ring.traffic`: what a ring's link carries, comparable between rank counts (nccl-tests)."""
+        return self.algorithm_gb_per_s * ring.traffic(ranks)
 
 
 @checked

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launchers.profile import Link
 from vit_sweep.analysis.laws.laws import (
     COEFFICIENTS,
     Law,
@@ -17,13 +16,11 @@ from vit_sweep.analysis.laws.laws import (
     epoch_s,
     gustafson_speedup,
     known_s,
-    ring_allreduce_s,
     slowest_of,
     terms,
     usl_peak,
     usl_speedup,
 )
-from vit_sweep.plan.cost import allreduce_s
 from vit_sweep.plan.point import Scaling
 
 STRONG = Workload(scaling=Scaling.STRONG, batch_per="gpu", batch=64, accum=1, work=50_000)
@@ -48,14 +45,6 @@ def test_usl_without_coherence_is_amdahl_and_with_it_has_a_peak():
     assert usl_peak(0.19, 0.01) == pytest.approx(9)  # sqrt(0.81 / 0.01)
     assert usl_peak(0.19, 0) is None
     assert usl_speedup(9, 0.19, 0.01) > max(usl_speedup(8, 0.19, 0.01), usl_speedup(10, 0.19, 0.01))
-
-
-def test_the_ring_is_the_planners_ring():
-    """346 MB over 8 GPUs at 4.5 GB/s and 20 us: 14 x 20 us + 14/8 x 76.9 ms = 134.8 ms."""
-    mine = ring_allreduce_s(8, size_bytes=346e6, latency_s=20e-6, seconds_per_byte=1 / 4.5e9)
-    assert mine == pytest.approx(0.13484, abs=1e-5)
-    assert mine == pytest.approx(allreduce_s(346e6, 8, Link(gb_per_s=4.5, latency_us=20)))
-    assert ring_allreduce_s(1, size_bytes=346e6, latency_s=20e-6, seconds_per_byte=1) == 0
 
 
 def test_the_slowest_of_p_ranks_is_sqrt_2_ln_p_above_their_mean():

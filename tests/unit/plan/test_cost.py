@@ -29,6 +29,8 @@ def test_an_all_reduce_is_the_rings():
     link = Link(gb_per_s=4.6, latency_us=20)
     assert allreduce_s(346e6, 7, link) == pytest.approx(0.129, rel=0.01)
     assert allreduce_s(346e6, 1, link) == 0
+    seconds = allreduce_s(346e6, 8, Link(gb_per_s=4.5, latency_us=20))
+    assert seconds == pytest.approx(0.13484, abs=1e-5), "14 x 20 us + 14/8 x 76.9 ms"
 
 
 def test_without_runs_the_estimate_is_a_stated_fraction_of_the_peak():

@@ -9,6 +9,7 @@ from statistics import median
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, some
 from vit_sweep.analysis.laws.link import gradient_bytes
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
+from vit_sweep.plan import ring
 from vit_sweep.runs.run import Origin, Run
 
 WAITING = 0.25
@@ -124,7 +125,7 @@ def slow_link(evidence: Evidence) -> list[Finding]:
                     severity=Severity.WEAKENS,
                     claims=(Claim.COMMUNICATION, Claim.THROUGHPUT),
                     where=series.label,
-                    sentence=f"at {gpus_of(gpus)} {2 * (gpus - 1) / gpus * size / 1e6:.0f} MB in {time:.0f} ms are "
+                    sentence=f"at {gpus_of(gpus)} {ring.traffic(gpus) * size / 1e6:.0f} MB in {time:.0f} ms are "
                     f"{speed:.3f} GB/s, against {best:.3g} GB/s at {gpus_of(best_gpus)}: "
                     f"what {name} carries. {_compute_said(series, point)}",
                     advice="look at the links of the nodes that this GPU count adds (`ethtool`, preflight) and leave "
@@ -147,7 +148,7 @@ def _bus(point: SeriesPoint, size: float | None) -> float | None:
     times = [t for run in point.runs if (t := _communication(run))]
     if point.gpus < 2 or size is None or not times:
         return None
-    return 2 * (point.gpus - 1) / point.gpus * size / median(times) / 1e6
+    return ring.traffic(point.gpus) * size / median(times) / 1e6
 
 
 def _compute_said(series: ScalingSeries, point: SeriesPoint) -> str:

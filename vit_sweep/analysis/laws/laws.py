@@ -26,6 +26,7 @@ from enum import StrEnum
 
 from launchers.checked import checked
 from vit_sweep.analysis.series.series import SeriesKey
+from vit_sweep.plan import ring
 from vit_sweep.plan.point import BatchPer, Scaling
 
 
@@ -89,11 +90,6 @@ def usl_speedup(gpus: float, contention: float, coherence: float) -> float:
 def usl_peak(contention: float, coherence: float) -> float | None:
     """Where USL's speedup is largest: sqrt((1-a)/b) GPUs; None without coherence costs (it never falls)."""
     return math.sqrt(max(0.0, 1 - contention) / coherence) if coherence > 0 else None
-
-
-def ring_allreduce_s(gpus: int, *, size_bytes: float, latency_s: float, seconds_per_byte: float) -> float:
-    """2 (p-1) latency + 2 (p-1)/p x S/B; 0 on one GPU."""
-    return 2 * (gpus - 1) * latency_s + 2 * (gpus - 1) / gpus * size_bytes * seconds_per_byte
 
 
 def slowest_of(gpus: int) -> float:
@@ -179,16 +175,15 @@ def terms(law: Law, gpus: int, load: Workload) -> tuple[float, ...]:
             computing = (images, images * slowest_of(gpus))
             if law is Law.MEASURED_LINK:
                 return computing
-            return (*computing, load.steps(gpus) * 2 * (gpus - 1), load.steps(gpus) * 2 * (gpus - 1) / gpus)
+            return (*computing, load.steps(gpus) * ring.messages(gpus), load.steps(gpus) * ring.traffic(gpus))
 
 
 def known_s(gpus: int, load: Workload, *, link: MeasuredLink | None, size_bytes: float | None) -> float:
     """Seconds of an epoch that need no fit: the all-reduces of a measured link; else 0."""
     if link is None or size_bytes is None:
         return 0.0
-    one = ring_allreduce_s(
-        gpus, size_bytes=size_bytes, latency_s=link.latency_s, seconds_per_byte=link.at(gpus)
-    )  # fmt: skip
+    per_byte = link.at(gpus)
+    one = ring.allreduce_s(gpus, size_bytes=size_bytes, latency_s=link.latency_s, seconds_per_byte=per_byte)
     return load.steps(gpus) * one
 
 

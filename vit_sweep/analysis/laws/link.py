@@ -4,6 +4,7 @@ from statistics import median
 
 from vit_sweep.analysis.laws.laws import MeasuredLink
 from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan import ring
 from vit_sweep.plan.point import Precision
 from vit_sweep.runs.run import Run
 
@@ -52,5 +53,5 @@ def _has_link(run: Run) -> bool:
 
 
 def _latency_s(run: Run) -> float:
-    """The smallest all-reduce is 2 (p-1) messages, one after the other."""
-    return 1e-6 * (run.latency_us or 0.0) / (2 * (run.gpus - 1))
+    """Of one message: the smallest all-reduce is nothing but latencies."""
+    return 1e-6 * (run.latency_us or 0.0) / ring.messages(run.gpus)

@@ -15,8 +15,8 @@ from dataclasses import replace
 from launchers.checked import checked
 from launchers.errors import UserError
 from launchers.profile import Link
-from vit_sweep.analysis.laws.laws import Law, Workload, epoch_s, ring_allreduce_s, slowest_of
-from vit_sweep.plan import cost, memory
+from vit_sweep.analysis.laws.laws import Law, Workload, epoch_s, slowest_of
+from vit_sweep.plan import cost, memory, ring
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.point import BatchPer, Placement, Point, Scaling
@@ -207,7 +207,7 @@ def _point(point: Point, cell: Cell, load: Workload, gpus: int, computing: tuple
     link, size = _link(point, gpus), cost.gradient_bytes(cell) * reductions(cell)
     latency_s, per_byte = link.latency_us * 1e-6 * reductions(cell), 1 / (link.gb_per_s * 1e9)
     images = load.per_gpu(gpus)
-    allreduce_s = ring_allreduce_s(gpus, size_bytes=size, latency_s=latency_s, seconds_per_byte=per_byte)
+    allreduce_s = ring.allreduce_s(gpus, size_bytes=size, latency_s=latency_s, seconds_per_byte=per_byte)
     seconds = epoch_s(Law.LATENCY_BANDWIDTH, gpus, load, (*computing, latency_s, size * per_byte))
     beyond = gpus > profile.nodes * profile.gpus_per_node or nodes > profile.nodes
     return SimulatedPoint(
