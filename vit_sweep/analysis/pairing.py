@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from launchers.checked import checked
+from launchers.text import some
 from vit_sweep.runs.run import Run
 
 Words = tuple[tuple[str, str], ...]
@@ -140,8 +141,7 @@ def _problem(cells: Cells, found: Sequence[Cells], others: Sequence[Cells]) -> s
     closest = min(near, key=lambda one: len(differing(cells.words, one.words)))
     names = differing(cells.words, closest.words)
     mine, other = dict(cells.words), dict(closest.words)
-    shown = [f"{name} ({mine[name]} here, {other[name]} there)" for name in names[:3]]
-    return f"the nearest cell differs in {', '.join(shown)}" + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"the nearest cell differs in {some((f'{n} ({mine[n]} here, {other[n]} there)' for n in names), 3)}"
 
 
 def differing(a: Words, b: Words) -> list[str]:

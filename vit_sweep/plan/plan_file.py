@@ -8,6 +8,7 @@ from dataclasses import replace
 from launchers.batch import Shape
 from launchers.checked import checked
 from launchers.profile import PartitionProfile
+from launchers.text import some
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_points
 from vit_sweep.plan.repeats import RepeatRule
@@ -101,8 +102,9 @@ def strangers(plan: PlanFile | None, cells: Sequence[str]) -> list[str]:
     found = [cell for cell in cells if cell not in known]
     if not found:
         return []
-    named = ", ".join(found[:3]) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
-    return [f"nothing, but mind: {named} is in no plan of this study; if it was copied from another, remove it"]
+    return [
+        f"nothing, but mind: {some(found, 3)} is in no plan of this study; if it was copied from another, remove it"
+    ]
 
 
 class _Profiles:

@@ -1,7 +1,6 @@
 """What a run's machine makes of its figures: flags, who was slow, the plan's error in memory, joules. Pure."""
 
-from collections.abc import Iterable
-
+from launchers.text import some
 from vit_sweep.plan.memory import predict
 from vit_sweep.record.breakdown import Phases
 from vit_sweep.record.latest import latest
@@ -33,7 +32,7 @@ def flags_of(record: Record) -> tuple[str, ...]:
     clauses = [f"unlike GPUs in one job: {clause}" for clause in unlike_gpus(record.machine)]
     for title, found in {"other processes on the GPU": shared, "throttled": held, "MIG": sliced}.items():
         if found:
-            clauses.append(f"{title}: {_few(found)}")
+            clauses.append(f"{title}: {some(found, 3)}")
     why = explanation(record)
     for title, slow in {"slow": why.slow_ranks, "slow link": why.slow_links}.items() if why else ():
         if slow:
@@ -154,8 +153,3 @@ def _mib(mib: float | None) -> str:
 
 def _on(host: str | None) -> str:
     return f" on {host}" if host else ""
-
-
-def _few(names: Iterable[str]) -> str:
-    everyone = list(names)
-    return ", ".join(everyone[:3]) + (f" and {len(everyone) - 3} more" if len(everyone) > 3 else "")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 
 from launchers.checked import checked
+from launchers.text import some
 from vit_sweep.plan import ring
 
 
@@ -242,9 +243,7 @@ def _difference(name: str, fact: Fact, everyone: list[Fingerprint]) -> str | Non
 
 def _who(holders: list[Fingerprint]) -> str:
     """The hosts, at most three by name."""
-    hosts = sorted({one.host for one in holders})
-    named = ", ".join(hosts[:3])
-    return f"on {named}" if len(hosts) <= 3 else f"on {named} and {len(hosts) - 3} more"
+    return f"on {some(sorted({one.host for one in holders}), 3)}"
 
 
 def _unlike(name: str, fact: Fact, a: tuple[Fingerprint, ...], b: tuple[Fingerprint, ...]) -> str | None:

@@ -20,6 +20,7 @@ from enum import StrEnum
 from statistics import median
 
 from launchers.checked import checked
+from launchers.text import some
 
 Z_LIMIT = 3.5
 """Iglewicz and Hoaglin's."""
@@ -185,8 +186,9 @@ def links(hosts: Sequence[str], to_next_gb_per_s: Sequence[float | None]) -> tup
 
 def names(found: tuple[Slow, ...]) -> str:
     """`rank 3 on b (1.4 x)`: who takes how many times as long as the median; at most three."""
-    named = [f"{'' if one.rank is None else f'rank {one.rank} on '}{one.host} ({one.times:.3g} x)" for one in found[:3]]
-    return ", ".join(named) + (f" and {len(found) - 3} more" if len(found) > 3 else "")
+    return some(
+        (f"{'' if one.rank is None else f'rank {one.rank} on '}{one.host} ({one.times:.3g} x)" for one in found), 3
+    )
 
 
 def _ready_ms(one: RankTimes) -> float:

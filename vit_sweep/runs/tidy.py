@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from launchers.checked import checked
+from launchers.text import some
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.point import BatchPer, Scaling
 from vit_sweep.runs.run import Origin, Run
@@ -16,7 +17,6 @@ from vit_sweep.runs.tidy_columns import CONDITIONS, TidyRow, Wrong, read_row
 from vit_sweep.runs.tidy_measures import (
     MISSING,
     accuracy_of,
-    joined,
     micro_batch,
     missing_ranks,
     parts_of,
@@ -148,7 +148,7 @@ def _last_attempt(rows: list[TidyRow]) -> tuple[list[TidyRow], int, list[str]]:
         attempts.setdefault(number.get(row.rank, 0), []).append(row)
     lengths = {index: len({row.first for row in mine}) for index, mine in attempts.items()}
     best = max(lengths, key=lambda index: (lengths[index], index))
-    said = joined([str(lengths[index]) for index in sorted(lengths)])
+    said = some((str(lengths[index]) for index in sorted(lengths)), 5)
     again = len(attempts) - 1
     return attempts[best], again, [
         f"line {attempts[best][0].line}: a run of {rows[0].values['gpus']} GPU(s) begins again {again} time(s) in this "
@@ -231,4 +231,4 @@ def _sentences(wrong: Sequence[Wrong]) -> list[str]:
 
 
 def _lines(numbers: Sequence[int]) -> str:
-    return f"line{'s' if len(numbers) > 1 else ''} {joined([str(number) for number in numbers])}"
+    return f"line{'s' if len(numbers) > 1 else ''} {some(map(str, numbers), 5)}"

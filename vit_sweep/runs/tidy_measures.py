@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from math import ceil
 from statistics import median
 
+from launchers.text import some
 from vit_sweep.plan.point import BatchPer
 from vit_sweep.runs.run import StepParts
 from vit_sweep.runs.tidy_columns import TidyRow
@@ -108,7 +109,7 @@ def missing_ranks(rows: Sequence[TidyRow], gpus: int) -> tuple[str, ...]:
     short = {epoch: gpus - len(seen) for epoch, seen in sorted(ranks.items()) if len(seen) < gpus}
     if not short:
         return ()
-    said = joined([f"{count} of {gpus} rank(s) in epoch {epoch}" for epoch, count in short.items()])
+    said = some((f"{count} of {gpus} rank(s) in epoch {epoch}" for epoch, count in short.items()), 5)
     return (f"{MISSING}{said}; its epoch is the slowest of those that are there",)
 
 
@@ -127,9 +128,3 @@ def steps_of(row: TidyRow) -> int | None:
     if images is None or micro is None or accum is None:
         return None
     return ceil(images / (micro * accum * int(row.values["gpus"])))
-
-
-def joined(words: Sequence[str], most: int = 5) -> str:
-    """`1, 2, 3 and 4 more`."""
-    shown = ", ".join(words[:most])
-    return shown + (f" and {len(words) - most} more" if len(words) > most else "")

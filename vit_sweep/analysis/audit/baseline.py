@@ -4,7 +4,8 @@ from dataclasses import replace
 from math import ceil
 from statistics import median
 
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, some
+from launchers.text import some
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesKey, SeriesPoint
 from vit_sweep.runs.run import Origin, Run
 

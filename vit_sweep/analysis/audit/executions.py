@@ -2,7 +2,8 @@
 
 from statistics import median
 
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, some
+from launchers.text import some
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of
 
 REPEATS_DIFFER = "repeats of such runs differ by 0.5 to 5 %, weak ones by up to 19 % (logs of arXiv:2602.21081)"
 

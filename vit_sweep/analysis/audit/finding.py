@@ -108,12 +108,6 @@ def evidence_of(runs: Iterable[Run], *, refine: Callable[[ScalingSeries], Scalin
     return Evidence(runs=every, strong=strong, weak=weak)
 
 
-def some(words: Iterable[str], most: int = 4) -> str:
-    """`a, b and 3 more`."""
-    every = list(words)
-    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
-
-
 def gpus_of(count: int) -> str:
     """`1 GPU`, `2 GPUs`."""
     return f"{count} GPU{'' if count == 1 else 's'}"

@@ -1,6 +1,7 @@
 """Rules about what is learnt: the global batch, whose accuracy it is, repeated images. Pure."""
 
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, some
+from launchers.text import some
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.cell import PADDING_WORTH_SAYING
 from vit_sweep.runs.run import Run

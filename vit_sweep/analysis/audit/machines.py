@@ -1,6 +1,7 @@
 """Rules about machines: other nodes, unlike GPUs, conditions that nobody said, what the runs' own flags say. Pure."""
 
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, some
+from launchers.text import some
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of
 from vit_sweep.record.machine import unlike_gpus as differences_of
 
 

@@ -6,7 +6,8 @@ Every rank of a ring sends and receives 2 (n - 1)/n of the bytes that are reduce
 
 from statistics import median
 
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, some
+from launchers.text import some
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of
 from vit_sweep.analysis.laws.link import gradient_bytes
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.plan import ring

@@ -12,6 +12,7 @@ from torchvision.datasets import folder as torchvision_folder
 from torchvision.transforms.v2 import functional as transforms
 
 from launchers.errors import UserError
+from launchers.text import some
 from vit_sweep.data.packed import expected_images
 from vit_sweep.data.prepare.worker import begin_worker
 from vit_sweep.plan.point import DataSpec
@@ -52,7 +53,7 @@ def source_of(data: DataSpec, folder: Path, tell: Tell) -> Source:
     filled = {label for _, label in found.samples}
     empty = [name for label, name in enumerate(found.classes) if label not in filled]
     if empty:
-        raise UserError(f"{where}: no images in class folder(s) {some(empty)}; fill or remove them")
+        raise UserError(f"{where}: no images in class folder(s) {some(empty, NAMED)}; fill or remove them")
     others = sum(len(names) for _, _, names in os.walk(folder)) - len(found.samples)
     if others:
         tell(f"{folder}: {others} file(s) that are not named like images are left out")
@@ -66,7 +67,7 @@ def check(data: DataSpec, sources: dict[str, Source]) -> None:
         apart = sorted(set(train.classes) ^ set(test.classes))
         raise UserError(
             f"data={data.name}: {len(train.classes)} class folders in {train.folder} and {len(test.classes)} in "
-            f"{test.folder}; only one of them has {some(apart)}"
+            f"{test.folder}; only one of them has {some(apart, NAMED)}"
         )
     wrong = []
     if len(train.classes) != data.classes:
@@ -136,8 +137,3 @@ class _Files(Dataset[Tensor | str]):
 
     def __getitem__(self, number: int) -> Tensor | str:
         return self._reader.image(self._paths[number])
-
-
-def some(names: list[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more

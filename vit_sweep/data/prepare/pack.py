@@ -15,6 +15,7 @@ import numpy as np
 from launchers.atomic import write
 from launchers.checked import checked, parse_json, to_json
 from launchers.errors import UserError
+from launchers.text import some
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import SPLITS, Manifest, PackedFile, folder_of, images_file, labels_file
 from vit_sweep.data.prepare.download import alone
@@ -67,10 +68,9 @@ def _pack(data: DataSpec, root: Path, tell: Tell, workers: int) -> None:
         files += _write_split(source, split, reader, aside, tell=tell, unreadable=unreadable)
     if unreadable:
         total = sum(len(source.samples) for source in sources.values())
-        more = f" and {len(unreadable) - NAMED} more" if len(unreadable) > NAMED else ""
         raise UserError(
             f"data={data.name}: {len(unreadable)} of {total} files cannot be packed: "
-            f"{'; '.join(unreadable[:NAMED])}{more}; replace them and give the command again"
+            f"{some(unreadable, NAMED, separator='; ')}; replace them and give the command again"
         )
     manifest = Manifest(
         data=data.name,

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
+from launchers.text import some
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figures.curves import (
@@ -180,8 +181,7 @@ def _superlinear(series: Sequence[ScalingSeries]) -> str:
     ]  # fmt: skip
     if not found:
         return ""
-    more = f" and {len(found) - 4} more" if len(found) > 4 else ""
-    return f" Above the ideal: {'; '.join(found[:4])}{more}."
+    return f" Above the ideal: {some(found, 4, separator='; ')}."
 
 
 def _told(series: Sequence[ScalingSeries], what: str, *, most: int = 8) -> str:

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
+from launchers.text import some
 from vit_sweep.record.machine import FACTS, Fingerprint, unlike_gpus
 from vit_sweep.report.page.content import Column, Table, Value
 from vit_sweep.runs.run import Run
@@ -42,7 +43,7 @@ def machines(runs: Iterable[Run]) -> tuple[Table, ...]:
         found: list[Value] = [key[1], key[0]]
         found += [_text(FACTS[name](one)) for name in names]
         found += [fact(one) for _, _, fact in more]
-        rows.append((*found, len(ranks), ranks.total(), _named(sorted(ranks))))
+        rows.append((*found, len(ranks), ranks.total(), some(sorted(ranks), _NAMED, separator=" ")))
     columns = (
         Column(name="host"),
         Column(name="fingerprint", help="sha256 over the facts of this row that make machines alike, shortened."),
@@ -90,11 +91,6 @@ def _turned(table: Table) -> Table:
     columns = (Column(name="fact"), *(Column(name=host) for host in hosts))
     lead = "One column per host and kind of machine that ranks ran on."
     return Table(name=table.name, title=table.title, lead=lead, columns=columns, rows=facts)
-
-
-def _named(cells: Sequence[str]) -> str:
-    more = len(cells) - _NAMED
-    return " ".join(cells[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _gpus(runs: Iterable[Run]) -> bool:
