@@ -46,7 +46,7 @@ def scripts_of(study: Path) -> dict[str, str]:
         shape = "-".join(script.parent.name.split("-")[:2])
         seen[shape] += 1
         text = script.read_text().replace(str(study), "STUDY")
-        # Only where a script says it: a study may be called `time`, or `after` beside vit_sweep.job.aftermath.
+        # Only where a script says it: a study may be called `time`, or `closing` as the module is.
         text = re.sub(rf"(study: |--comment=|--job-name=vit_sweep-){re.escape(study.name)}(?!\w)", r"\1NAME", text)
         # The digest of an array's folder changes with any cell of it: the list of cells shows that already.
         text = re.sub(rf"\b{shape}-[0-9a-f]{{8}}\b", shape, text)

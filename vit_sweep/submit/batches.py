@@ -14,7 +14,7 @@ from vit_sweep.study.snapshot import Snapshot
 from vit_sweep.study.store import Study
 
 TASK_MODULE = "vit_sweep.job.task"
-CLOSING_MODULE = "vit_sweep.job.aftermath"
+CLOSING_MODULE = "vit_sweep.job.closing"
 PRELOAD = ("vit_sweep.job.train.preload",)
 
 

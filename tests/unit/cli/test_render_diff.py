@@ -11,7 +11,7 @@ SCRIPT = """#!/bin/bash
 #SBATCH --time={minutes}
 export PYTHONPATH={study}/.code/{digest}
 srun /usr/bin/python3 -m vit_sweep.job.task {study}/jobs/n1-g1-{batch}
-/usr/bin/python3 -m vit_sweep.job.aftermath {study}/jobs/n1-g1-{batch}
+/usr/bin/python3 -m vit_sweep.job.closing {study}/jobs/n1-g1-{batch}
 """
 
 
@@ -44,7 +44,7 @@ def test_running_from_the_checkout_and_from_a_copy_is_a_difference(tmp_path):
     assert "-export PYTHONPATH=STUDY/.code/DIGEST" in compare(old, without, names=("old", "without"))
 
 
-@pytest.mark.parametrize("name", ["after", "time", "g1", "python3", "vit_sweep"])
+@pytest.mark.parametrize("name", ["closing", "time", "g1", "python3", "vit_sweep"])
 def test_the_name_of_a_study_never_alters_another_word(tmp_path, name):
     old = scripts_of(study_with(tmp_path / "old", digest="0123456789ab"))
     new = scripts_of(study_with(tmp_path / name, digest="0123456789ab"))

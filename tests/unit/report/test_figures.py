@@ -47,9 +47,7 @@ def drawn(runs, tmp_path_factory):
 @pytest.fixture
 def unprinted(monkeypatch):
     """Figures are drawn and described, but their files stay empty: much faster."""
-    monkeypatch.setattr(
-        "vit_sweep.report.figures.save._print", lambda sheet, suffix, path, metadata: path.write_text("")
-    )
+    monkeypatch.setattr("vit_sweep.report.figures.save._print", lambda sheet, suffix, file, metadata: file.write(b""))
 
 
 @pytest.fixture
@@ -110,8 +108,8 @@ def test_a_failure_while_writing_leaves_the_old_file_and_no_part_of_a_new_one(tm
     first = draw([run(1), run(2, (6.0,))], tmp_path)["strong_time"].paths[".svg"]
     before = first.read_bytes()
 
-    def broken(sheet, suffix, path, metadata):
-        path.write_text("half")
+    def broken(sheet, suffix, file, metadata):
+        file.write(b"half")
         raise OSError("disk full")
 
     monkeypatch.setattr("vit_sweep.report.figures.save._print", broken)

@@ -8,7 +8,7 @@ from launchers.batch import RUN_AGAIN, Task
 from launchers.checked import to_json
 from tests.unit.builders import batch, cell, series
 from tests.unit.outcome.test_verdict import rank
-from vit_sweep.job import aftermath
+from vit_sweep.job import closing
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.study.store import Study
@@ -40,7 +40,7 @@ def job(tmp_path, monkeypatch):
             mine.mkdir(parents=True, exist_ok=True)
             for found in ranks:
                 (mine / f"rank{found.rank}.json").write_text(to_json(found))
-            return aftermath.main([str(study.batch_dir(made.name)), str(code)])
+            return closing.main([str(study.batch_dir(made.name)), str(code)])
 
         def exit(self, name):
             return json.loads((self.attempts / name / "exit.json").read_text())

@@ -1,4 +1,4 @@
-"""A job's last line when it did not end well: `python -m vit_sweep.job.aftermath BATCH_FOLDER CODE`. An edge.
+"""A job's last line when it did not end well: `python -m vit_sweep.job.closing BATCH_FOLDER CODE`. An edge.
 
 It judges what the ranks wrote, keeps the verdict, warns the cells that need not repeat it, and says by its exit code
 whether the same task is to be started again.
