@@ -32,7 +32,8 @@ from vit_sweep.plan.point import Placement, Point, Precision
 from vit_sweep.record.breakdown import Breakdown, Collective, CollectiveKind, Exposed, Phases, RankPhases
 from vit_sweep.record.machine import AllReduce, EnergySource, Fingerprint, Gpu, Preflight, Samples, Spread
 from vit_sweep.record.record import EpochReport, Record
-from vit_sweep.report.gather import gather, write_tables
+from vit_sweep.report.gather import gather
+from vit_sweep.report.tables.write import write_tables
 from vit_sweep.study.journal import Event, JobEntry
 from vit_sweep.study.store import Study
 

@@ -1,16 +1,33 @@
 """The verb `collect`: tables and figures of a study, or of somebody else's figures. An edge."""
 
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import track
 
 from launchers.errors import UserError
 from vit_sweep.cli import show
+from vit_sweep.plan.point import Scaling
+from vit_sweep.runs.run import Run
 from vit_sweep.runs.sources import from_csv
 from vit_sweep.study.provenance import require_extra
+from vit_sweep.study.store import Study
 from vit_sweep.study.studies import open_study
+
+if TYPE_CHECKING:
+    # They import numpy and more, which `--help` does not need.
+    from vit_sweep.report.gather import Gathered
+    from vit_sweep.runs.reading import Read
+
+_FIGURES = "VIT_SWEEP_FIGURES"
+_BAR_FROM = 500
+"""Runs from which on reading them takes long enough for a progress bar."""
 
 
 def collect(
@@ -32,8 +49,6 @@ def collect(
         raise UserError(f"output={output}: a study's tables lie in its own folder; --output goes with --csv")
     found = open_study(study)
     require_extra("report")
-    from vit_sweep.report.gather import collect as collect_study
-
     if not collect_study(found, show.console(), target=target):
         raise typer.Exit(1)
 
@@ -52,8 +67,79 @@ def _of_csv(
     if (folder / "study.json").exists():
         raise UserError(f"{folder} is the folder of a study; name another one with --output FOLDER")
     found = from_csv(csv)
-    from vit_sweep.report.gather import collect_runs
-
     for note in found.notes:
         console.print(note, soft_wrap=True)
     return collect_runs(found.runs, folder.absolute(), console, problems=found.problems, target=target)
+
+
+def collect_study(study: Study, console: Console, *, target: float | None = None) -> list[Path]:
+    """Rebuild every table and figure of `study` from its records and print them; needs the extra `report`.
+
+    Returns the files written; none, after a sentence that says so, where no run has a time yet (tables of what became
+    of the cells are written all the same). `target`: test accuracy whose time is reported, in place of the studies'.
+    """
+    from vit_sweep.report.gather import gather
+
+    gathered = gather(study, target=target, watched=partial(_with_bar, console))
+    written = _put(gathered, study.folder, console, what=f"study {study.name}")
+    if written:
+        console.print(f"  all of it on one page: python -m vit_sweep report {study.folder}", soft_wrap=True)
+    return written
+
+
+def collect_runs(
+    runs: Iterable[Run],
+    folder: Path,
+    console: Console,
+    *,
+    problems: Sequence[str] = (),
+    target: float | None = None,
+) -> list[Path]:
+    """The same of runs from elsewhere, into `folder`."""
+    from vit_sweep.report.gather import gather_runs
+
+    return _put(gather_runs(runs, problems=problems, target=target), folder, console, what=str(folder))
+
+
+def _with_bar(console: Console, records: "Iterable[Read]", total: int) -> "Iterable[Read]":
+    if not console.is_terminal or total < _BAR_FROM:
+        return records
+    return track(records, "reading records", total=total, console=console, transient=True)
+
+
+def _put(gathered: "Gathered", folder: Path, console: Console, *, what: str) -> list[Path]:
+    """Write and print; without any time a sentence says so and no file is named."""
+    from vit_sweep.report.tables.write import write_tables
+
+    written = write_tables(gathered.tables, folder / "tables")
+    for table in gathered.tables:
+        if table.name in [mode.value for mode in Scaling]:
+            console.print(show.scaling(table))
+    show.problems(console, gathered.problems)
+    if not gathered.timed:
+        counts = Counter(run.status for run in gathered.runs)
+        states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none was ever planned"
+        console.print(
+            f"no run of {what} has a time ({states}), so nothing can be compared; what became of each is in "
+            f"{folder / 'tables'}",
+            soft_wrap=True,
+        )
+        return []
+    if _draws(os.environ):
+        from vit_sweep.report import figures
+
+        drawn = figures.draw_all(gathered.strong, gathered.weak, gathered.runs, folder / "figures")
+        written += [path for figure in drawn for path in figure.paths.values()]
+    show.files(console, written)
+    return written
+
+
+def _draws(environ: Mapping[str, str]) -> bool:
+    """Whether figures are wanted: drawing a dozen in three formats takes seconds, which some would rather not wait.
+
+    Raises `UserError` for a word that is neither.
+    """
+    word = environ.get(_FIGURES, "on")
+    if word not in ("on", "off"):
+        raise UserError(f"{_FIGURES}={word}: on (the default) draws figures with the tables, off leaves them to report")
+    return word == "on"

@@ -141,9 +141,9 @@ def watch_and_collect(
 
         results = progress.watch(study, console, Keeper(study, say=console.print, waiting=submitter), only=only)
         interrupt.release()
-        from vit_sweep.report import gather as collect
+        from vit_sweep.cli.collect import collect_study
 
-        collect.collect(study, console)
+        collect_study(study, console)
     except KeyboardInterrupt:
         return _detached(study, console, submitter)
     return EXIT_DONE if all(result.status is Status.DONE for result in results) else EXIT_FAILED

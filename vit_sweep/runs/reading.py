@@ -1,21 +1,19 @@
-"""Reading a study's records into runs and rows, one record at a time, on two cores where there are many. An edge."""
+"""Reading a study's records into runs, one record at a time, on two cores where there are many. An edge."""
 
 import gc
 import multiprocessing
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vit_sweep.outcome.result import Result
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan_file import PlanFile
 from vit_sweep.plan.point import Precision
 from vit_sweep.record.learning import Reached, time_to_accuracy
-from vit_sweep.report.tables.runs import run_row
-from vit_sweep.report.tables.table import Cells
 from vit_sweep.runs.of_study import run_of, submissions
 from vit_sweep.runs.run import Run
 from vit_sweep.study.journal import latest
@@ -27,29 +25,31 @@ _SHARE_FROM = 2000
 """Cells from which on starting helpers pays."""
 _HELPERS = 2
 
+Target = tuple[float, Reached]
+"""A target accuracy, and when it was reached."""
+RowMaker = Callable[[Run, Result, Target | None], dict[str, Any]]
+
 
 class Read(NamedTuple):
     """What is kept of one cell: its record is not."""
 
     run: Run
-    row: Cells
-    reached: tuple[float, Reached] | None
-    """Target accuracy, if any, and when it was reached."""
+    row: dict[str, Any]
+    """What the row-maker made while the record was at hand; empty without one."""
+    reached: Target | None
 
 
 class Reader:
-    """Turns results of one study into runs and rows."""
+    """Turns results of one study into runs, and into rows where a row-maker is given."""
 
-    def __init__(self, study: Study, plan: PlanFile | None, *, target: float | None = None) -> None:
+    def __init__(
+        self, study: Study, plan: PlanFile | None, *, target: float | None = None, row_of: RowMaker | None = None
+    ) -> None:
         """Read what all records share: the journal and the plan. `target` replaces the study's own."""
         self.study, self.files = study, study.cell_files()
+        self._target, self._row_of, self._peaks = target, row_of, Peaks(plan)
         journal = study.jobs()
-        self._sent, self._submitted, self._peaks, self._target = (
-            latest(journal),
-            submissions(journal),
-            Peaks(plan),
-            target,
-        )
+        self._sent, self._submitted = latest(journal), submissions(journal)
 
     def read(self) -> Iterator[Read]:
         """Every cell once: those with a record first, in the order of the files, then the others."""
@@ -93,7 +93,8 @@ class Reader:
         reached = None
         if wanted is not None and result.record is not None:
             reached = (wanted, time_to_accuracy(result.record, wanted))
-        return Read(run=run, row=run_row(run, result, reached), reached=reached)
+        row = self._row_of(run, result, reached) if self._row_of is not None else {}
+        return Read(run=run, row=row, reached=reached)
 
 
 class Peaks:

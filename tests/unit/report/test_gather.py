@@ -15,10 +15,11 @@ from launchers.errors import UserError
 from tests.unit.analysis.builders import run
 from tests.unit.builders import cell, point, record, series
 from vit_sweep.__main__ import main
+from vit_sweep.cli.collect import collect_runs, collect_study
 from vit_sweep.plan.cell import CellFile, JobOptions
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.report import figures
-from vit_sweep.report.gather import collect, collect_runs, gather
+from vit_sweep.report.gather import gather
 from vit_sweep.runs import reading
 from vit_sweep.study.store import Study
 
@@ -51,7 +52,7 @@ def finish(study, one, seconds=(9.0, 4.0, 4.0), **changes):
 
 def said(study, **options):
     console = Console(file=io.StringIO(), width=250, markup=False)
-    paths = collect(Study(study.folder), console, **options)
+    paths = collect_study(Study(study.folder), console, **options)
     return paths, console.file.getvalue()
 
 
