@@ -1,0 +1,206 @@
+"""A study of the version before stays readable by every verb: tests/old_study says how it was made."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+from tests.conftest import ROOT, TEST_CONF
+
+OLD = ROOT / "tests" / "old_study" / "old"
+WORDS = [
+    "-m", f"--config-dir={TEST_CONF}", "model=vit_test", "data=quick", "epochs=3", "study=old", "weak_fraction=0.5",
+    "gpus=1,2", "batch=16,32,48", "scaling=strong,weak", "precision=fp32,fp16",
+]  # fmt: skip
+SLURM, STRONG, WEAK = "n1-g1-mb16-ga1-10274593", "n1-g1-mb16-ga1-206c45b2", "n1-g1-mb16-ga1-b3543f13"
+BOTH = "n1-g2-mb16-ga1-bee5bd6d"
+TIMED_OUT, CANCELLED, DIED = "n1-g1-mb32-ga1-2af31b95", "n1-g1-mb32-ga1-faa71c79", "n1-g2-mb32-ga1-d66a571d"
+OOM, SKIPPED, MISSING = "n1-g1-mb48-ga1-40e77add", "n1-g1-mb48-ga1-65ced5ff", "n1-g2-mb48-ga1-1897d35c"
+STATES = {
+    SLURM: "done", STRONG: "done", WEAK: "done", BOTH: "done", TIMED_OUT: "failed", CANCELLED: "cancelled",
+    DIED: "failed", OOM: "oom", SKIPPED: "skipped", MISSING: "missing",
+}  # fmt: skip
+
+
+@pytest.fixture
+def study(tmp_path):
+    """A copy that may be written to, where a study of that name lies by default."""
+    return shutil.copytree(OLD, tmp_path / "outputs" / "old")
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def outcomes(study):
+    """The state of every cell in the table of runs, which names infeasible points too."""
+    return {row["cell_id"]: row["status"] for row in rows(study / "tables" / "runs.csv") if row["cell_id"]}
+
+
+def states(said):
+    """The state of every cell in what `status` prints."""
+    lines = (line.split() for line in said.splitlines())
+    return {words[0]: words[1] for words in lines if words and words[0].startswith("n1-")}
+
+
+def assert_same_tables(study):
+    """Every value that the old version wrote is there again; there may be more columns."""
+    for name in ("strong", "weak", "runs"):
+        before, now = rows(OLD / "tables" / f"{name}.csv"), rows(study / "tables" / f"{name}.csv")
+        assert [{key: row.get(key) for key in before[0]} for row in now] == before, name
+
+
+def test_the_fixture_says_of_itself_what_this_test_expects():
+    assert outcomes(OLD) == STATES
+    assert {path.parent.name for path in OLD.glob("cells/*/cell.json")} == set(STATES)
+    times = {row["cell_id"]: float(row["epoch_s"]) for row in rows(OLD / "tables" / "strong.csv") if row["epoch_s"]}
+    assert times == {STRONG: 0.160659, BOTH: 0.164493, SLURM: pytest.approx(0.4072965)}
+
+
+def test_status_says_of_every_cell_what_the_old_version_said(sweep, study):
+    answer = sweep("status", "old")
+    assert answer.returncode == 0, answer.stderr
+    assert states(answer.stdout) == STATES
+    said = " ".join(answer.stdout.split())
+    assert "1 cancelled, 4 done, 2 failed, 1 missing, 1 oom, 1 skipped" in said
+    assert "time_limit: the scheduler warned that the time limit is near (SIGUSR2)" in said
+    assert "rank_died: rank 1 died of signal SIGKILL (rank 1 on node0)" in said
+    assert "ended before by cancelled" in said
+    assert "passed over" not in said
+
+
+def test_the_words_of_old_ranks_are_judged_where_the_verdict_is_missing(sweep, study):
+    attempt = study / "cells" / DIED / "attempts" / "1.1"
+    assert not (attempt / "exit.json").exists()
+    assert sweep("status", "old").returncode == 0
+    exit = json.loads((attempt / "exit.json").read_text())
+    assert (exit["cause"], exit["rank"], exit["host"], exit["judged_by"]) == ("rank_died", 1, "node0", "client")
+
+
+def test_watching_it_ends_at_once_and_collects_the_old_tables(sweep, study):
+    shutil.rmtree(study / "tables")
+    answer = sweep("status", "old", "--watch")
+    assert answer.returncode == 1, answer.stderr
+    assert_same_tables(study)
+
+
+def test_collect_makes_the_old_tables_again(sweep, study):
+    shutil.rmtree(study / "tables")
+    answer = sweep("collect", "old")
+    assert answer.returncode == 0, answer.stderr
+    assert "passed over" not in answer.stdout
+    assert_same_tables(study)
+
+
+def test_report_shows_every_cell_and_the_reasons(sweep, study):
+    answer = sweep("report", "old")
+    assert answer.returncode == 0, answer.stderr
+    page = (study / "report.html").read_text()
+    assert [cell for cell in STATES if cell not in page] == []
+    assert "de44cfd" in page
+    assert "precision=fp16: local (CPU process) refuses it" in page
+
+
+def test_audit_comes_to_the_old_verdict(sweep, study, tmp_path):
+    answer = sweep("audit", "old", "--output", "audit.json")
+    assert answer.returncode == 1, answer.stderr
+    claims = {one["claim"]: one["standing"] for one in json.loads((tmp_path / "audit.json").read_text())["claims"]}
+    assert claims == {
+        "throughput": "weakened", "fixed problem": "falls", "accuracy": "holds", "time to accuracy": "weakened",
+        "communication": "weakened", "small differences": "falls",
+    }  # fmt: skip
+
+
+def test_compare_pairs_every_finished_cell_with_itself(sweep, study, tmp_path):
+    other = shutil.copytree(OLD, tmp_path / "elsewhere" / "old")
+    answer = sweep("compare", "old", str(other), "--output", "pairs.csv")
+    assert answer.returncode == 0, answer.stderr
+    pairs = rows(tmp_path / "pairs.csv")
+    times = [float(row["epoch_s"]) for row in rows(OLD / "tables" / "runs.csv") if row["status"] == "done"]
+    assert sorted(float(pair["a_epoch_s"]) for pair in pairs) == pytest.approx(sorted(times))
+    assert {float(pair["ratio"]) for pair in pairs} == {1.0}
+
+
+def test_simulate_takes_its_runs_for_the_speed_of_an_image(sweep, study):
+    network = "++partition.network={inside: {gb_per_s: 10}, between: {gb_per_s: 2}}"
+    words = [
+        "simulate",
+        "partition=local",
+        network,
+        "model=vit_test",
+        "data=quick",
+        "batch=16",
+        "gpus=1,2",
+        "--no-figure",
+    ]
+    conf = {"VIT_SWEEP_CONF": str(TEST_CONF)}
+    assert "nobody knows how fast an image is" in sweep(*words, env=conf).stderr
+    answer = sweep(*words, "--study", "old", env=conf)
+    assert answer.returncode == 0, answer.stderr
+    assert "SIMULATED" in answer.stdout
+
+
+def test_render_diff_reads_its_scripts(sweep, study, tmp_path):
+    other = shutil.copytree(OLD, tmp_path / "elsewhere" / "old")
+    same = sweep("render-diff", "old", str(other))
+    assert same.returncode == 0, same.stdout + same.stderr
+    (script,) = other.glob("jobs/*/job.sbatch")
+    script.write_text(script.read_text().replace("--time=30", "--time=60"))
+    differs = sweep("render-diff", "old", str(other))
+    assert differs.returncode == 1, differs.stderr
+    assert "-#SBATCH --time=30" in differs.stdout
+
+
+def test_cancel_finds_nothing_left_to_end(sweep, study):
+    answer = sweep("cancel", "old")
+    assert answer.returncode == 0, answer.stderr
+    assert "0 cell(s) of study old cancelled" in answer.stdout
+    assert states(sweep("status", "old").stdout) == STATES
+
+
+def planned(sweep, study, asked):
+    """The cells that a dry run of the same command would run, with the numbers of their attempts."""
+    answer = sweep(*WORDS, asked, "dry_run=true")
+    assert answer.returncode == 0, answer.stderr
+    assert "24 points, 9 cells" in answer.stdout
+    scripts = [line.strip() for line in answer.stdout.splitlines() if line.endswith("job.sh")]
+    batches = [json.loads((study / "jobs" / path.split("/")[-2] / "batch.json").read_text()) for path in scripts]
+    return {task["name"]: task["attempt"] for batch in batches for task in batch["tasks"]}
+
+
+@pytest.mark.parametrize(
+    ("asked", "more"),
+    [
+        ("retry=null", {}),
+        ("retry=timeout", {TIMED_OUT: 2}),
+        ("retry=failed", {TIMED_OUT: 2, DIED: 2}),
+        ("retry=oom", {OOM: 2, SKIPPED: 2}),
+        ("retry=all", {TIMED_OUT: 2, DIED: 2, OOM: 2, SKIPPED: 2}),
+    ],
+)
+def test_the_same_command_runs_only_what_is_missing_or_asked_for(sweep, study, asked, more):
+    """Its cells have the same ids today, and their next attempts the next free numbers."""
+    assert planned(sweep, study, asked) == {CANCELLED: 2, MISSING: 1} | more
+    assert {path.name for path in (study / "cells").iterdir()} == set(STATES)
+
+
+def test_what_ran_with_the_old_code_runs_again_where_that_is_asked_for(sweep, study):
+    for path in study.glob("cells/*/record.json"):
+        record = json.loads(path.read_text())
+        path.write_text(json.dumps(record | {"code": "0" * 12}))  # other code, also before anything is changed
+    assert planned(sweep, study, "rerun=stale") == {CANCELLED: 2, MISSING: 1, STRONG: 2, WEAK: 2, BOTH: 3}
+
+
+@pytest.mark.train
+def test_resume_runs_what_is_missing_and_goes_on_from_the_old_checkpoint(sweep, study):
+    before = {path: path.read_bytes() for path in study.glob("cells/*/record.json")}
+    answer = sweep("resume", "old", "--retry", "timeout", "--minutes", "30")
+    assert answer.returncode == 1, answer.stdout + answer.stderr
+    assert "10 cells, 3 to run" in answer.stdout
+    assert {path: path.read_bytes() for path in before} == before
+    ran = dict.fromkeys((TIMED_OUT, CANCELLED, MISSING), "done")
+    assert outcomes(study) == STATES | ran
+    record = json.loads((study / "cells" / TIMED_OUT / "record.json").read_text())
+    assert (record["attempts"], record["restarts"]) == (["1", "2"], 1)
