@@ -33,7 +33,7 @@ from vit_sweep.record.breakdown import Breakdown, Collective, CollectiveKind, Ex
 from vit_sweep.record.machine import AllReduce, EnergySource, Fingerprint, Gpu, Preflight, Samples, Spread
 from vit_sweep.record.record import EpochReport, Record
 from vit_sweep.report.gather import gather
-from vit_sweep.report.tables.write import write_tables
+from vit_sweep.report.table_files import write_tables
 from vit_sweep.study.journal import Event, JobEntry
 from vit_sweep.study.store import Study
 

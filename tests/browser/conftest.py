@@ -4,7 +4,7 @@ import pytest
 
 from tests.browser import browser as browsers
 from tests.unit.report.contents import full
-from vit_sweep.report.page.render import write_page
+from vit_sweep.report.render import write_page
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from vit_sweep.report.page.render import asset
+from vit_sweep.report.render import asset
 
 TEXT, EDGE = 4.5, 3.0
 PAIRS = [

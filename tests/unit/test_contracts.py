@@ -20,7 +20,7 @@ PLANTED = {
         "vit_sweep/record",
         "import launchers.atomic",  # which imports os: that it is indirect is the point
     ),
-    "The pure half of the scheduler side opens no file and looks at no machine": ("launchers", "import os"),
+    "Only the edges touch files, processes, clocks and the network": ("launchers/slurm", "import time"),
     "Only the trainer and the makers of data sets import torch, torchvision, deepspeed, scikit-learn": (
         "vit_sweep/submit",
         "import torch",

@@ -109,7 +109,7 @@ def _with_bar(console: Console, records: "Iterable[Read]", total: int) -> "Itera
 
 def _put(gathered: "Gathered", folder: Path, console: Console, *, what: str) -> list[Path]:
     """Write and print; without any time a sentence says so and no file is named."""
-    from vit_sweep.report.tables.write import write_tables
+    from vit_sweep.report.table_files import write_tables
 
     written = write_tables(gathered.tables, folder / "tables")
     for table in gathered.tables:

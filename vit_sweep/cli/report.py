@@ -33,9 +33,9 @@ def report(
     path = output.absolute() if output is not None else found.folder / "report.html"
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"output={output}: name a file in a folder that there is, for example --output report.html")
-    from vit_sweep.report.page.assemble import Wishes, content_of
+    from vit_sweep.report.assemble import Wishes, content_of
     from vit_sweep.report.page.markdown import markdown
-    from vit_sweep.report.page.render import write_page
+    from vit_sweep.report.render import write_page
 
     content = content_of(found, Wishes(reference=reference, proposal=proposal, threshold=threshold, target=target))
     show.problems(console, found.problems)

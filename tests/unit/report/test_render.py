@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tests.unit.report.contents import HOSTILE, empty, figure, full, scaling_table
-from vit_sweep.report.page import render
+from vit_sweep.report import render
 from vit_sweep.report.page.content import Column, Interval, Table
 from vit_sweep.report.page.methods import METHODS
 

@@ -13,10 +13,10 @@ from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.cli import show
 from vit_sweep.plan.point import Scaling
+from vit_sweep.report.table_files import to_parquet, write_tables
 from vit_sweep.report.tables.scaling import scaling_table
 from vit_sweep.report.tables.table import Column, table
 from vit_sweep.report.tables.text import latex, to_csv, to_latex, to_markdown
-from vit_sweep.report.tables.write import to_parquet, write_tables
 
 
 def strong(*runs):

@@ -13,15 +13,15 @@ from vit_sweep.analysis.laws.fits import fit
 from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.plan.point import Scaling
-from vit_sweep.report import figures
+from vit_sweep.report import figures, pictures
 from vit_sweep.report.gather import Gathered, gather
-from vit_sweep.report.page import asked, judged, machines, methods, modelled, pictures
+from vit_sweep.report.page import asked, judged, machines, methods, modelled
 from vit_sweep.report.page.beside import beside
 from vit_sweep.report.page.content import ReportContent, Section, StudyFile, Table
 from vit_sweep.report.page.from_tables import measured, shown
 from vit_sweep.report.page.proposal import propose
+from vit_sweep.report.table_files import write_tables
 from vit_sweep.report.tables import table as rows
-from vit_sweep.report.tables.write import write_tables
 from vit_sweep.runs.imported import Reference, load_reference
 from vit_sweep.runs.run import Run
 from vit_sweep.study.provenance import versions
