@@ -11,6 +11,8 @@ from tests.unit.report.contents import HOSTILE
 pytestmark = pytest.mark.browser
 
 TABLE = "#table-strong"
+GPUS, EPOCH, CELL = 1, 2, 5
+"""Columns of it."""
 CONTRASTS = """
 (() => {
   const channels = (text) => text.match(/[\\d.]+/g).map(Number);
@@ -77,26 +79,26 @@ def test_hostile_words_are_shown_and_do_not_run(browser, report):
 
 def test_a_click_sorts_numbers_by_size_and_a_third_one_restores_the_order(browser, report):
     browser.open(report)
-    first = column(browser, 3)
-    browser.click(f"{TABLE} thead button", 3)
-    assert head(browser, 3) == "ascending"
-    times = column(browser, 3)
+    first = column(browser, EPOCH)
+    browser.click(f"{TABLE} thead button", EPOCH)
+    assert head(browser, EPOCH) == "ascending"
+    times = column(browser, EPOCH)
     assert [t.split()[0] for t in times] == ["122.8"] * 2 + ["466"] * 2 + ["892"] * 2 + ["1813"] * 2 + ["–"]
-    browser.click(f"{TABLE} thead button", 3)
-    assert head(browser, 3) == "descending"
+    browser.click(f"{TABLE} thead button", EPOCH)
+    assert head(browser, EPOCH) == "descending"
     # What is empty stays last: it is no small number.
-    assert [t.split()[0] for t in column(browser, 3)][::8] == ["1813", "–"]
-    browser.click(f"{TABLE} thead button", 3)
-    assert head(browser, 3) is None and column(browser, 3) == first
+    assert [t.split()[0] for t in column(browser, EPOCH)][::8] == ["1813", "–"]
+    browser.click(f"{TABLE} thead button", EPOCH)
+    assert head(browser, EPOCH) is None and column(browser, EPOCH) == first
 
 
 def test_only_one_column_says_that_it_is_sorted(browser, report):
     browser.open(report)
-    browser.click(f"{TABLE} thead button", 3)
-    browser.click(f"{TABLE} thead button", 0)
-    assert [head(browser, number) for number in range(4)] == ["ascending", None, None, None]
+    browser.click(f"{TABLE} thead button", EPOCH)
+    browser.click(f"{TABLE} thead button", CELL)
+    assert [head(browser, number) for number in range(6)] == [None] * 5 + ["ascending"]
     # Numbers within names count as numbers.
-    names = [name for name in column(browser, 0) if "mb64" in name]
+    names = [name for name in column(browser, CELL) if "mb64" in name]
     assert [name.split("-")[1] for name in names] == ["g1", "g2", "g4", "g16", "g32"]
 
 
@@ -109,7 +111,7 @@ def test_text_and_value_filters_leave_the_rows_that_fit_and_count_them(browser, 
     choose, value = browser.driver.find_elements("css selector", f"{TABLE} select")
     choose.find_element("xpath", "./option[starts-with(., 'GPUs')]").click()
     value.find_element("xpath", "./option[.='16']").click()
-    assert column(browser, 0) == ["n1-g16-mb64-ga1-00000400"]
+    assert column(browser, CELL) == ["n1-g16-mb64-ga1-00000400"]
     assert browser.ask(count) == "1 of 9 rows"
 
 
@@ -121,10 +123,10 @@ def test_the_download_is_the_shown_rows_in_full_precision(browser, report):
     )
     first, second = text.split("\r\n")[:2]
     names = (
-        "cell_id,batch,gpus,epoch_s,epoch_s_low,epoch_s_high,speedup,speedup_low,speedup_high,efficiency,status,note"
+        "batch,gpus,epoch_s,epoch_s_low,epoch_s_high,speedup,speedup_low,speedup_high,efficiency,cell_id,status,note"
     )
     assert first == f"{names},model,precision"
-    assert second.startswith('n4-g32-mb64-ga1-00000800,64,32,,,,,,,,oom,"<script>')
+    assert second.startswith('64,32,,,,,,,,n4-g32-mb64-ga1-00000800,oom,"<script>')
     assert second.endswith("vit_b_16,fp32")
     browser.driver.find_element("css selector", f"{TABLE} input").clear()
     browser.driver.find_element("css selector", f"{TABLE} input").send_keys("n1-g2-mb64")
@@ -141,16 +143,16 @@ def test_the_download_button_saves_a_file_of_the_tables_name(browser, report, tm
     from selenium.webdriver.support.ui import WebDriverWait
 
     WebDriverWait(browser.driver, 10, poll_frequency=0.05).until(lambda _: (tmp_path / "strong.csv").exists())
-    assert (tmp_path / "strong.csv").read_text().startswith("cell_id,batch,gpus,epoch_s,")
+    assert (tmp_path / "strong.csv").read_text().startswith("batch,gpus,epoch_s,")
 
 
 def test_sorting_works_by_keyboard(browser, report):
     from selenium.webdriver.common.keys import Keys
 
     browser.open(report)
-    browser.driver.execute_script(f"document.querySelectorAll('{TABLE} thead button')[2].focus()")
+    browser.driver.execute_script(f"document.querySelectorAll('{TABLE} thead button')[{GPUS}].focus()")
     browser.driver.switch_to.active_element.send_keys(Keys.ENTER)
-    assert head(browser, 2) == "ascending"
+    assert head(browser, GPUS) == "ascending"
 
 
 def test_the_first_key_reaches_the_skip_link(browser, report):

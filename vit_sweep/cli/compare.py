@@ -2,7 +2,6 @@
 
 import csv as csv_module
 import io
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +13,7 @@ from rich.text import Text
 from launchers.atomic import write
 from launchers.errors import UserError
 from vit_sweep.cli import show
+from vit_sweep.report.tables.text import pipe_table
 from vit_sweep.runs.sources import Source, from_study, source_of
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _interval(ratio: "Estimate") -> str:
 
 
 def _or_dash(value: object) -> str:
-    return "–" if value is None else str(value)
+    return "–" if value in (None, "") else str(value)
 
 
 def _row(one: "Pair") -> tuple[object, ...]:
@@ -140,18 +140,6 @@ def _csv(found: "Comparison") -> str:
 
 def _markdown(found: "Comparison") -> str:
     rows = [
-        ["–" if v in (None, "") else f"{v:.4g}" if isinstance(v, float) else str(v) for v in _row(one)]
-        for one in found.pairs
+        [f"{value:.4g}" if isinstance(value, float) else _or_dash(value) for value in _row(one)] for one in found.pairs
     ]
-    lines = [list(_COLUMNS), ["---"] * len(_COLUMNS), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in _escaped(lines)) + f"\n{summary(found)}\n"
-
-
-def _short(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "–" if value in (None, "") else str(value)
-
-
-def _escaped(lines: Sequence[Sequence[str]]) -> list[list[str]]:
-    return [[field.replace("|", "\\|") for field in line] for line in lines]
+    return "\n".join([*pipe_table(_COLUMNS, rows), "", summary(found)]) + "\n"

@@ -34,7 +34,7 @@ def report(
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"output={output}: name a file in a folder that there is, for example --output report.html")
     from vit_sweep.report.assemble import Wishes, content_of
-    from vit_sweep.report.page.markdown import markdown
+    from vit_sweep.report.page.proposal_text import markdown
     from vit_sweep.report.render import write_page
 
     content = content_of(found, Wishes(reference=reference, proposal=proposal, threshold=threshold, target=target))
@@ -52,14 +52,13 @@ def report(
 
         figure = content.proposal.figure
         text = path.with_name("proposal.md")
-        picture = next((file for file in figure.files if file.endswith(".png")), "") if figure is not None else ""
-        write(text, markdown(content, figure=_from(picture, text.parent)))
+        picture = figure.paths.get(".png") if figure is not None else None
+        write(text, markdown(content, figure=_from(picture, text.parent) if picture is not None else ""))
         console.print(str(text), soft_wrap=True)
     if open_page and not webbrowser.open(path.as_uri()):
         console.print("no browser was found on this machine; open the file by hand")
 
 
-def _from(file: str, folder: Path) -> str:
+def _from(path: Path, folder: Path) -> str:
     """A file's path as a text in `folder` names it; whole where the file lies elsewhere."""
-    path = Path(file)
-    return path.relative_to(folder).as_posix() if file and path.is_relative_to(folder) else file
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)

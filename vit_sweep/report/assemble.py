@@ -8,32 +8,24 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from launchers.errors import UserError
-from vit_sweep.analysis.audit.judge import audit
+from vit_sweep.analysis.audit import judge
 from vit_sweep.analysis.laws.fits import fit
 from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report import figures, pictures
 from vit_sweep.report.gather import Gathered, gather
-from vit_sweep.report.page import asked, judged, machines, methods, modelled
-from vit_sweep.report.page.beside import beside
-from vit_sweep.report.page.content import ReportContent, Section, StudyFile, Table
-from vit_sweep.report.page.from_tables import measured, shown
+from vit_sweep.report.page import audit, laws, machines, methods, request
+from vit_sweep.report.page.content import ReportContent, Section, StudyFile
 from vit_sweep.report.page.proposal import propose
+from vit_sweep.report.page.published import both
 from vit_sweep.report.table_files import write_tables
-from vit_sweep.report.tables import table as rows
+from vit_sweep.report.tables.table import Table
 from vit_sweep.runs.imported import Reference, load_reference
 from vit_sweep.runs.run import Run
 from vit_sweep.study.provenance import versions
 from vit_sweep.study.store import Study
 
-_FOLDED_FROM = 24
-"""Rows from which on a table is closed until its reader opens it."""
-_FIRST = (
-    "variant", "batch", "accum", "placement", "gpus", "nodes", "epoch_s", "n", "speedup", "efficiency", "images_per_s",
-    "serial_fraction", "throughput_ratio", "time_ratio", "verdict",
-)  # fmt: skip
-"""Columns that a reader looks for first."""
 _LISTED = 12
 """Failures that are said one by one; more are in a table only."""
 _FILES = (
@@ -75,42 +67,42 @@ def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:
     drawn = figures.draw_all(
         found.strong, found.weak, found.runs, study.folder / "figures", predictions=pictures.fitted_lines(fits)
     )
-    made = pictures.converted(drawn)
-    verdict = audit(found.runs, refine=with_intervals)
+    made = pictures.made(drawn)
+    verdict = judge.audit(found.runs, refine=with_intervals)
     write_tables(found.tables, study.folder / "tables")
-    points, commands = study.points(), asked.commands(_commands(study))
-    failures = asked.failures(points, found.runs)
+    points, commands = study.points(), request.commands(_commands(study))
+    failures = request.failures(points, found.runs)
     by_name = {figure.name: figure for figure in made}
     return ReportContent(
         study=study.name,
         subtitle=_subtitle(found.runs),
         generated_by=f"vit_sweep {versions().get('vit_sweep', '')}".strip(),
-        status=asked.status_line(points, found.runs),
+        status=request.status_line(points, found.runs),
         answers=tuple(
-            answer for one, mine in fits
-            for answer in modelled.answers_of(one, mine, threshold=wishes.threshold, alone=len(series) == 1)
+            answer for one, laid in fits
+            for answer in laws.answers_of(one, laid, threshold=wishes.threshold, alone=len(series) == 1)
         ),
-        answers_table=modelled.answers_table(fits, threshold=wishes.threshold),
+        answers_table=laws.answers_table(fits, threshold=wishes.threshold),
         headline=pictures.headline(made),
-        asked=asked.axes(points),
-        asked_tables=asked.points_table(points, found.runs),
+        asked=request.axes(points),
+        asked_tables=request.points_table(points, found.runs),
         machines=machines.machines(found.runs),
         machine_remarks=machines.remarks(found.runs),
-        tables=tuple(_shown(table) for table in found.tables if table.name != "failures"),
+        tables=tuple(table for table in found.tables if table.name != "failures"),
         figures=made,
         not_drawn=pictures.skipped(drawn),
-        fits=tuple(one for own, mine in fits for one in modelled.fits_of(own, mine)),
-        fit_remarks=modelled.remarks(series),
+        fits=tuple((laws.capital(laws.name_of(one)), laid) for one, laid in fits),
+        fit_remarks=laws.remarks(series),
         reference=_reference(found, published, study.folder) if published is not None else None,
-        findings=judged.findings_of(verdict),
-        audit_tables=judged.tables_of(verdict),
+        findings=audit.by_severity(verdict),
+        audit_tables=audit.tables_of(verdict),
         failures=failures if len(failures) <= _LISTED else (),
-        failure_tables=tuple(_shown(table) for table in found.tables if table.name == "failures"),
+        failure_tables=tuple(table for table in found.tables if table.name == "failures"),
         problems=found.problems,
         methods=methods.METHODS,
         methods_lead=methods.lead(found.runs, versions=_versions(found.tables)),
         commands=commands,
-        reproduce=asked.to_type(commands, study.name),
+        reproduce=request.to_type(commands, study.name),
         digests=_digests(study, found),
         files=tuple(_files(study.folder)),
         proposal=propose(
@@ -120,16 +112,6 @@ def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:
     )  # fmt: skip
 
 
-def _shown(table: rows.Table) -> Table:
-    title, _, lead = table.title.partition(": ")
-    first = ("cell_id",) if table.name in ("runs", "failures") else _FIRST
-    folded = table.name == "runs" or len(table.rows) > _FOLDED_FROM
-    # Of the tidy table even measurements leave where they are equal: it has a hundred columns.
-    keep = {"gpus", "cell_id"} | (set() if table.name == "runs" else measured(table))
-    made = shown(table, first=first, keep=keep, folded=folded, title=title)
-    return replace(made, lead=f"{lead[:1].upper()}{lead[1:].removesuffix('.')}.") if lead else made
-
-
 def _reference(found: Gathered, published: Reference, folder: Path) -> Section:
     """One's own curves and the published ones, and what the audit says of those."""
     runs, facts = published.imported.runs, published.facts
@@ -137,7 +119,7 @@ def _reference(found: Gathered, published: Reference, folder: Path) -> Section:
     own = {Scaling.STRONG: found.strong, Scaling.WEAK: found.weak}
     sourced = [replace(one, label=f"{facts.label}, {one.label}") for one in others]
     drawn = pictures.draw_beside(own, sourced, folder / "figures" / published.name)
-    verdict = audit(runs, refine=with_intervals)
+    verdict = judge.audit(runs, refine=with_intervals)
     notes = (*facts.notes, *(f"Not drawn: {reason}." for reason in pictures.skipped(drawn)))
     mine = [one for one in (*found.strong, *found.weak) if any(one.key.scaling is o.key.scaling for o in others)]
     return Section(
@@ -145,9 +127,9 @@ def _reference(found: Gathered, published: Reference, folder: Path) -> Section:
         title=f"Beside {facts.label}",
         lead=f"{facts.title} ({facts.source}). {facts.section}.",
         notes=notes,
-        figures=pictures.converted(drawn, prefix="beside-"),
-        tables=(beside(mine, others, facts.label), *judged.tables_of(verdict, prefix="published-")),
-        findings=judged.findings_of(verdict),
+        figures=pictures.made(drawn, prefix="beside-"),
+        tables=(both(mine, others, facts.label), *audit.tables_of(verdict, prefix="published-")),
+        findings=audit.by_severity(verdict),
     )
 
 
@@ -172,7 +154,7 @@ def _commands(study: Study) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _versions(tables: Sequence[rows.Table]) -> tuple[tuple[str, str], ...]:
+def _versions(tables: Sequence[Table]) -> tuple[tuple[str, str], ...]:
     """What trained, as the records themselves say: each version that any run had."""
     runs = next((table for table in tables if table.name == "runs"), None)
     names = [column.name for column in runs.columns if column.name.startswith("version_")] if runs else []

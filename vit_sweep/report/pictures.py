@@ -1,16 +1,16 @@
-"""The figures of a report: drawn, chosen, and turned into what the page shows. An edge."""
+"""The figures of a report: drawn and chosen. An edge."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from vit_sweep.analysis.laws.fitted import Fit, best
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
-from vit_sweep.report import figures
+from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.overlay import Kind, Overlay, Quantity
 from vit_sweep.report.figures.speedup import draw_efficiency, draw_speedup
 from vit_sweep.report.figures.style import theme
-from vit_sweep.report.page.content import Figure
 
 HEADLINES = ("strong_speedup", "weak_efficiency", "strong_efficiency", "strong_time", "weak_time")
 """The first of these that there is leads the report."""
@@ -19,33 +19,27 @@ _MOST_FITS = 3
 _POINTS = 60
 
 
-def converted(drawn: Iterable[figures.Figure | figures.Skipped], *, prefix: str = "") -> tuple[Figure, ...]:
+def made(drawn: Iterable[Figure | Skipped], *, prefix: str = "") -> tuple[Figure, ...]:
     """Those that were made; `prefix` keeps names apart on one page."""
-    return tuple(
-        Figure(
-            name=prefix + one.name, title=one.title, caption=one.caption, alt=one.alt,
-            files=tuple(str(one.paths[suffix]) for suffix in (".svg", ".png") if suffix in one.paths),
-        )
-        for one in drawn if isinstance(one, figures.Figure)
-    )  # fmt: skip
+    return tuple(replace(one, name=prefix + one.name) for one in drawn if isinstance(one, Figure))
 
 
-def skipped(drawn: Iterable[figures.Figure | figures.Skipped]) -> tuple[str, ...]:
+def skipped(drawn: Iterable[Figure | Skipped]) -> tuple[str, ...]:
     """Why the others were not."""
-    return tuple(f"{one.name}: {one.reason}" for one in drawn if isinstance(one, figures.Skipped))
+    return tuple(f"{one.name}: {one.reason}" for one in drawn if isinstance(one, Skipped))
 
 
-def headline(made: Sequence[Figure]) -> Figure | None:
+def headline(figures: Sequence[Figure]) -> Figure | None:
     """The figure that leads."""
-    by_name = {figure.name: figure for figure in made}
+    by_name = {figure.name: figure for figure in figures}
     return next((by_name[name] for name in HEADLINES if name in by_name), None)
 
 
 def draw_beside(
     own: Mapping[Scaling, Sequence[ScalingSeries]], published: Sequence[ScalingSeries], folder: Path
-) -> list[figures.Figure | figures.Skipped]:
+) -> list[Figure | Skipped]:
     """Speedup and efficiency with the published curves in the background, in a folder of their own."""
-    drawn: list[figures.Figure | figures.Skipped] = []
+    drawn: list[Figure | Skipped] = []
     with theme():
         for mode in Scaling:
             others = [one for one in published if one.key.scaling is mode]

@@ -6,9 +6,9 @@ forbids everything else, so that nothing is asked of a network, and nothing in a
 
 import base64
 import hashlib
-import math
 import re
 import struct
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +17,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from launchers.atomic import write
-from vit_sweep.report.page.content import Column, Figure, Interval, ReportContent, Table, Value, parts, short
-from vit_sweep.report.tables.rounding import is_number
+from vit_sweep.analysis.laws.fitted import best
+from vit_sweep.report.figure import Figure
+from vit_sweep.report.page import laws
+from vit_sweep.report.page.content import ReportContent
+from vit_sweep.report.page.layout import compact, head, heading, numeric, shown, whole
+from vit_sweep.report.tables.rounding import plain
 
 LARGEST_SVG = 200_000
 """Bytes. A larger drawing is put in as PNG where there is one: it has more points than anybody sees."""
@@ -47,14 +51,22 @@ def page(content: ReportContent) -> str:
     style, script = asset("style.css"), asset("tables.js")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {
-        "short": short,
-        "exact": exact,
-        "parts": parts,
         "anchor": anchor,
-        "mathml": _mathml,
+        "mathml": Markup,  # from `mathml`, which escapes its words
+        "capital": laws.capital,
+        "sentence": laws.sentence,
+        "by_question": laws.by_question,
+        "reply": laws.reply,
+        "refusal": laws.refusal,
+        "parameter": laws.parameter,
+        "onward": laws.onward,
+        "percent": partial(plain, percent=True),
+        "heading": heading,
+        "head": head,
     }
-    environment.tests["interval"] = lambda value: isinstance(value, Interval)
-    environment.globals |= {"picture": picture, "numeric": numeric}
+    environment.globals |= {
+        "picture": picture, "numeric": numeric, "shown": shown, "whole": whole, "compact": compact, "best": best,
+    }  # fmt: skip
     return environment.from_string(asset("report.html.j2")).render(
         content=content, style=Markup(style), script=Markup(script), policy=policy(style, script)
     )
@@ -78,35 +90,15 @@ def anchor(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "part"
 
 
-def numeric(table: Table, column: Column) -> bool:
-    """Whether a column holds numbers only (and has one): it is then set on the right and sorted by size."""
-    index = table.columns.index(column)
-    known: list[Value] = [row[index] for row in table.rows if row[index] is not None]
-    return bool(known) and all(isinstance(value, Interval) or is_number(value) for value in known)
-
-
-def exact(value: Value) -> str:
-    """The whole number, for machines; what has none is empty."""
-    if isinstance(value, Interval):
-        value = value.value
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value) if isinstance(value, float) else str(value)
-
-
 def picture(figure: Figure) -> Picture:
     """The figure as a data address: the drawing, or its pixels where the drawing is very large."""
     data, suffix = b"", ""
-    for path in sorted(map(Path, figure.files), key=lambda path: path.suffix != ".svg"):
-        if path.suffix not in _TYPES:
-            continue
-        found = path.read_bytes()
+    for kind in (kind for kind in _TYPES if kind in figure.paths):
+        found = figure.paths[kind].read_bytes()
         if not data or (len(data) > LARGEST_SVG and len(found) < len(data)):
-            data, suffix = found, path.suffix
+            data, suffix = found, kind
     if not data:
-        raise FileNotFoundError(f"figure {figure.name}: none of its files is a .svg or .png: {figure.files}")
+        raise FileNotFoundError(f"figure {figure.name}: none of its files is a .svg or .png: {sorted(figure.paths)}")
     address = f"data:{_TYPES[suffix]};base64,{base64.b64encode(data).decode()}"
     width, height = _points(data, suffix)
     return Picture(address, round(width * _PIXELS_PER_POINT), round(height * _PIXELS_PER_POINT))
@@ -126,11 +118,6 @@ def _points(data: bytes, suffix: str) -> tuple[float, float]:
     per_metre = struct.unpack(">II", data[density + 4 : density + 12])
     width, height = (72 * count / (per * 0.0254) if per else 0.0 for count, per in zip(pixels, per_metre, strict=True))
     return width, height
-
-
-def _mathml(text: str) -> Markup:
-    """MathML comes from `mathml`, which escapes its words."""
-    return Markup(text)
 
 
 def _digest(text: str) -> str:

@@ -3,24 +3,18 @@
 import math
 from dataclasses import replace
 
-from vit_sweep.report.page.content import (
-    Answer,
-    Column,
-    Command,
-    Failure,
-    Figure,
-    Finding,
-    Fit,
-    Interval,
-    Parameter,
-    Proposal,
-    ReportContent,
-    Section,
-    StudyFile,
-    Table,
-    Value,
-)
+from tests.unit.analysis.builders import series_from
+from vit_sweep.analysis.answers import Answer, Question
+from vit_sweep.analysis.audit.finding import Claim, Finding, Severity
+from vit_sweep.analysis.laws.fits import fit
+from vit_sweep.analysis.series.series import Estimate
+from vit_sweep.report.figure import Figure
+from vit_sweep.report.page.content import Command, Failure, Proposal, ReportContent, Section, StudyFile
+from vit_sweep.report.page.layout import table_of
 from vit_sweep.report.page.methods import METHODS
+from vit_sweep.report.tables.columns import with_bounds
+from vit_sweep.report.tables.parts import estimate
+from vit_sweep.report.tables.table import Cells, Column
 
 HOSTILE = "<script>document.title='owned'</script>\"'><img src=x onerror=alert(1)> & {{ 7 * 7 }}"
 
@@ -39,54 +33,68 @@ def figure(folder, name="strong-speedup", **changes):
     path.write_text(DRAWING)
     made = Figure(
         name=name, title="Speedup, strong scaling", caption="Speedup over GPUs; the dashed line is ideal.",
-        alt="A line that rises from 1 at 1 GPU to 6.7 at 8 GPUs, below the ideal line.", files=(str(path),),
+        alt="A line that rises from 1 at 1 GPU to 6.7 at 8 GPUs, below the ideal line.", paths={".svg": path},
     )  # fmt: skip
     return replace(made, **changes)
 
 
 def scaling_table(**changes):
     """Nine rows: two series of four GPU counts, and a failed cell. Widths and gaps as in a real study."""
-    rows: list[tuple[Value, ...]] = [
-        (f"n1-g{gpus}-mb{batch}-ga1-{gpus * batch:08x}", batch, gpus,
-         Interval(value=time, low=0.98 * time, high=1.03 * time),
-         Interval(value=1813.4 / time, low=1775.0 / time, high=1851.0 / time), 1813.4 / time / gpus, "done", "")
+    rows: list[Cells] = [
+        {"cell_id": f"n1-g{gpus}-mb{batch}-ga1-{gpus * batch:08x}", "batch": batch, "gpus": gpus, "status": "done",
+         "note": "", "efficiency": 1813.4 / time / gpus}
+        | estimate("epoch_s", Estimate(value=time, low=0.98 * time, high=1.03 * time))
+        | estimate("speedup", Estimate(value=1813.4 / time, low=1775.0 / time, high=1851.0 / time))
         for batch in (16, 64)
         for gpus, time in ((1, 1813.4), (2, 892.3), (4, 465.5), (16, 122.8))
     ]  # fmt: skip
-    rows.append(("n4-g32-mb64-ga1-00000800", 64, 32, None, None, math.nan, "oom", HOSTILE))
-    made = Table(
-        name="strong", title="Strong scaling", lead="One row per GPU count of a series.",
-        columns=(
-            Column(name="cell_id", title="cell"), Column(name="batch"), Column(name="gpus", title="GPUs"),
-            Column(name="epoch_s", title="epoch time", unit="s", help="Median of the epochs that count."),
-            Column(name="speedup"), Column(name="efficiency", unit="%"), Column(name="status"), Column(name="note"),
-        ),
-        rows=tuple(rows), said_once=(("model", "vit_b_16"), ("precision", "fp32")),
+    failed: Cells = {
+        "cell_id": "n4-g32-mb64-ga1-00000800", "batch": 64, "gpus": 32, "efficiency": math.nan, "status": "oom",
+        "note": HOSTILE,
+    }  # fmt: skip
+    columns = (
+        Column(name="cell_id", title="cell"),
+        Column(name="batch"),
+        Column(name="gpus", title="GPUs"),
+        with_bounds("epoch_s", "epoch time", "s", "Median of the epochs that count."),
+        with_bounds("speedup", "speedup"),
+        Column(name="efficiency", percent=True),
+        Column(name="status"),
+        Column(name="note"),
+        Column(name="model"),
+        Column(name="precision"),
+    )
+    made = table_of(
+        "strong",
+        "Strong scaling: one row per GPU count of a series",
+        columns,
+        [
+            row | {"model": "vit_b_16", "precision": "fp32"}
+            for row in (*rows, failed | {"status": "oom", "note": HOSTILE})
+        ],
         notes=("Epoch 1 is in no time of this table.",),
-    )  # fmt: skip
+    )
     return replace(made, **changes)
 
 
 def wide_table():
     """Thirty columns and forty rows of nearly nothing: what has to scroll in its own box."""
-    columns = tuple(Column(name=f"a_rather_long_column_{number}") for number in range(30))
-    return Table(
-        name="runs",
-        title="Every run",
-        columns=columns,
-        rows=tuple((f"run {row}", *(row * column / 7 for column in range(29))) for row in range(40)),
-        folded=True,
-    )
+    names = [f"a_rather_long_column_{number}" for number in range(30)]
+    rows = [dict(zip(names, (f"run {row}", *(row * c / 7 for c in range(29))), strict=True)) for row in range(40)]
+    return table_of("runs", "Every run", [Column(name=name) for name in names], rows)
 
 
 def proposal(folder):
     """An application with every part filled."""
-    resources = Table(
-        name="resources", title="Requested resources",
-        columns=(Column(name="campaign"), Column(name="gpus", title="GPUs"),
-                 Column(name="gpu_hours", title="GPU hours", unit="h")),
-        rows=(("strong scaling, batch 64", 8, Interval(value=5.4, low=5.2, high=5.9)),),
-    )  # fmt: skip
+    resources = table_of(
+        "resources",
+        "Requested resources",
+        (Column(name="campaign"), Column(name="gpus", title="GPUs"), with_bounds("gpu_hours", "GPU hours", "h")),
+        [
+            {"campaign": "strong scaling, batch 64", "gpus": 8}
+            | estimate("gpu_hours", Estimate(value=5.4, low=5.2, high=5.9))
+        ],
+    )
     evidence = scaling_table(name="evidence", title="Scalability")
     return Proposal(
         threshold=0.8, summary=("We ask for 5.4 GPU hours.",), resources=resources, evidence=evidence,
@@ -95,45 +103,50 @@ def proposal(folder):
     )  # fmt: skip
 
 
+def finding(rule, sentence, *, severity=Severity.FALLS, where=""):
+    """What a rule of the audit found."""
+    return Finding(
+        rule=rule, severity=severity, claims=(Claim.SMALL_DIFFERENCES,), where=where, sentence=sentence, advice="repeat"
+    )
+
+
 def full(folder):
     """Something in every part, hostile words in every text that a study can bring."""
     return ReportContent(
         study=f"a study {HOSTILE}", subtitle="ViT-B/16 on CIFAR-100, 1 to 32 GPUs", generated_by="vit_sweep 0.1.0",
         status="8 of 9 cells are done, 1 failed.",
         answers=(
-            Answer(question="Largest GPU count with an efficiency above 80 %", answer="16 GPUs, 92.3 % [90.1, 94.0]"),
-            Answer(question="Most informative next cell", answer=HOSTILE, known=False, about="batch 64"),
+            ("", Answer(question=Question.EFFICIENT, gpus=16,
+                        sentence="largest GPU count with an efficiency above 80 %: 16 GPUs, 92.3 % [90.1, 94.0]")),
+            ("batch 64", Answer(question=Question.NEXT, sentence=f"most informative next cell: {HOSTILE}")),
         ),
         headline=figure(folder, "headline"),
         asked=(("gpus", "1, 2, 4, 16, 32"), ("note", HOSTILE)),
         asked_tables=(scaling_table(name="points", title="Points"),),
         machines=(
-            Table(
-                name="machines", title="Machines",
-                columns=(Column(name="fingerprint"), Column(name="host")),
-                rows=(("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", HOSTILE),),
+            table_of(
+                "machines", "Machines", (Column(name="fingerprint"), Column(name="host")),
+                [{"fingerprint": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "host": HOSTILE}],
             ),
         ),
         machine_remarks=("All GPUs are alike.",),
         tables=(
             scaling_table(), wide_table(),
-            Table(name="placement", title="Placement", columns=(), rows=(), empty="No pair."),
+            table_of("placement", "Placement", (), (), empty="No pair."),
         ),
         figures=(figure(folder), figure(folder, "hostile", alt=HOSTILE, caption=HOSTILE, title="Weak scaling")),
         fits=(
-            Fit(series="batch 64", law="Amdahl", error=0.021, chosen=True,
-                parameters=(Parameter(name="serial fraction", value=Interval(value=0.0027)),)),
-            Fit(series="batch 64", law="USL", refusal="Three points cannot hold three parameters."),
+            ("batch 64", fit(series_from({n: (1.0 + 99 / n, 1.01 + 99 / n) for n in (1, 2, 4)}))),
         ),
         fit_remarks=("Laws are compared by the points left out.",),
         reference=Section(
             name="reference", title="Beside the published curve", lead=HOSTILE, figures=(figure(folder, "beside"),),
             tables=(scaling_table(name="published", title="Published"),),
-            findings=(Finding(rule="single runs", verdict="fails", sentence="Single runs.", bad=True),),
+            findings=(finding("single runs", "single runs"),),
         ),
         findings=(
-            Finding(rule="global batch grew", verdict="fails", sentence=HOSTILE, bad=True, about="batch 64"),
-            Finding(rule="single runs", verdict="small differences weakened", sentence="Epoch 1 is apart."),
+            finding("global batch grew", HOSTILE, where="batch 64"),
+            finding("single runs", "Epoch 1 is apart.", severity=Severity.WEAKENS),
         ),
         audit_tables=(scaling_table(name="three-speedups", title="Three speedups"),),
         failures=(Failure(what="n4-g32-mb64-ga1-00000800", status="oom", cause="gpu_memory", sentence=HOSTILE),),

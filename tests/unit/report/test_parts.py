@@ -1,5 +1,6 @@
 """What the page is made of: tables, machines, questions, fits, proposals; each rule without a page around it."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -11,12 +12,11 @@ from vit_sweep.analysis.laws.fits import fit
 from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.record.machine import Fingerprint, Gpu
-from vit_sweep.report.page import asked, judged, machines, methods, modelled
-from vit_sweep.report.page.content import Interval
-from vit_sweep.report.page.from_tables import MOST_ROWS, shown
-from vit_sweep.report.page.markdown import markdown
+from vit_sweep.report.page import audit, laws, machines, methods, render, request
+from vit_sweep.report.page.layout import MOST_ROWS, compact, exact, head, heading, numeric, shown, table_of, whole
 from vit_sweep.report.page.methods import METHODS
 from vit_sweep.report.page.proposal import choose, propose, run_hours
+from vit_sweep.report.page.proposal_text import markdown
 from vit_sweep.report.tables.table import Column, Table
 
 COLUMNS = (
@@ -45,20 +45,36 @@ def table(**changes):
 
 
 def test_bounds_join_their_number_equal_columns_are_said_once_and_empty_ones_are_left_out():
-    made = shown(table())
+    made = compact(table())
     assert [column.name for column in made.columns] == ["gpus", "speedup", "efficiency"]
-    assert made.rows == ((1, 1.0, 1.0), (2, Interval(value=1.9, low=1.8, high=2.0), 0.95))
-    assert made.said_once == (("model", "b"),)
-    assert [column.unit for column in made.columns] == ["", "", "%"]
+    assert [[shown(column, row).text for column in made.columns] for row in made.rows] == [
+        ["1", "1", "100.0"],
+        ["2", "1.90 [1.80, 2.00]", "95.0"],
+    ]
+    assert [column.name for column in made.said_once] == ["model"]
+    assert [head(column) for column in made.columns] == [("GPUs", ""), ("speedup", ""), ("eff.", "%")]
 
 
-def test_a_column_is_kept_and_moved_where_that_is_asked():
-    made = shown(table(), first=("efficiency",), keep=("model",))
-    assert [column.name for column in made.columns] == ["efficiency", "model", "gpus", "speedup"]
+def test_a_table_made_for_the_page_keeps_all_its_columns_in_their_order():
+    made = table_of("t", "Title: what a row is", COLUMNS, table().rows)
+    assert [column.name for column in whole(made).columns] == ["model", "gpus", "speedup", "efficiency", "note"]
+    assert heading(made) == ("Title", "What a row is.")
+
+
+def test_numbers_are_whole_for_machines():
+    assert [exact(v) for v in (0.1 + 0.2, None, math.nan, True, "a", 1 / 3)] == [
+        "0.30000000000000004", "", "", "true", "a", "0.3333333333333333",
+    ]  # fmt: skip
+
+
+def test_a_column_is_of_numbers_only_if_all_its_fields_are():
+    columns = [Column(name=name) for name in "abc"]
+    rows = [{"a": 1, "b": "1", "c": None}, {"a": 2.5, "b": 2, "c": None}, {"a": None, "b": 3, "c": None}]
+    assert [numeric(rows, column) for column in columns] == [True, False, False]
 
 
 def test_a_table_whose_columns_are_all_equal_still_has_one():
-    made = shown(table(columns=COLUMNS[:1]))
+    made = compact(table(columns=COLUMNS[:1]))
     assert [column.name for column in made.columns] == ["model"] and len(made.rows) == 2
 
 
@@ -79,7 +95,7 @@ def test_few_machines_stand_side_by_side_and_many_one_below_the_other():
     runs = [run(1, seed=n, machine=(machine(f"node{n}"),)) for n in range(6)]
     few, many = machines.machines(runs[:2])[0], machines.machines(runs)[0]
     assert [column.name for column in few.columns] == ["fact", "node0 1", "node1 2"]
-    assert ("GPU model", "T4", "T4") in few.rows
+    assert ["GPU model", "T4", "T4"] in [list(row.values()) for row in few.rows]
     assert len(many.rows) == 6 and many.columns[0].name == "host"
 
 
@@ -104,25 +120,25 @@ def point(cell_id="a", reasons=(), **axes):
 
 def test_axes_that_vary_come_first_numbers_by_size():
     points = [point(gpus=n) for n in (16, 2, 1)]
-    assert asked.axes(points) == (("gpus", "1, 2, 16"), ("model", "b"))
+    assert request.axes(points) == (("gpus", "1, 2, 16"), ("model", "b"))
 
 
 def test_a_combination_that_cannot_run_is_a_failure_with_its_reason():
     points = [point(), point(cell_id=None, reasons=("too many GPUs",), gpus=64)]
-    (lost, never) = asked.failures(points, [without_time(1, "oom", cause="gpu_memory", note="full")])
+    (lost, never) = request.failures(points, [without_time(1, "oom", cause="gpu_memory", note="full")])
     assert (lost.what, lost.status, lost.cause, lost.sentence) == ("g1-s0", "oom", "gpu_memory", "full")
     assert (never.status, never.sentence) == ("infeasible", "too many GPUs") and "gpus=64" in never.what
-    assert asked.status_line(points, [run(1), without_time(2)]) == (
+    assert request.status_line(points, [run(1), without_time(2)]) == (
         "1 of 2 cells are done, 1 failed, 1 combination cannot run."
     )
 
 
 def test_commands_are_quoted_and_foreign_entries_are_left_out():
     study = {"commands": [{"arguments": ["-m", "gpus=1,2", "name=a b"], "at": "t", "git_commit": None}, "damaged"]}
-    (command,) = asked.commands(study)
+    (command,) = request.commands(study)
     assert command.line == "python -m vit_sweep -m gpus=1,2 'name=a b'" and command.commit == ""
-    assert asked.to_type((command,), "s") == (command.line, "python -m vit_sweep report s")
-    assert asked.commands({}) == () and asked.to_type((), "s") == ()
+    assert request.to_type((command,), "s") == (command.line, "python -m vit_sweep report s")
+    assert request.commands({}) == () and request.to_type((), "s") == ()
 
 
 # --- fits and answers ------------------------------------------------------------------------------------
@@ -138,32 +154,31 @@ def amdahl(serial, counts=(1, 2, 4, 8), runs=3):
 
 def test_the_law_that_predicts_best_is_marked_and_goes_one_step_on():
     series = amdahl(0.05)
-    fits = modelled.fits_of(series, fit(series))
-    (chosen,) = [one for one in fits if one.chosen]
-    assert chosen.law == "Amdahl" and chosen.error is not None and chosen.error < 0.01
-    assert chosen.remarks[0].startswith("On 16 GPUs, which nobody measured, an epoch would take ")
-    refused = next(one for one in fits if one.refusal)
-    assert refused.refusal.startswith("Needs 5 GPU counts")
+    text = render.page(replace(empty(), fits=(("batch 16", fit(series)),)))
+    (chosen,) = [item for item in re.findall(r"<li class=\"fitted\">.*?</li>\n", text, re.DOTALL) if "best" in item]
+    assert "<strong>Amdahl</strong>" in chosen and "On 16 GPUs, which nobody measured, an epoch would take " in chosen
+    assert float(re.search(r"Leave-one-out error: ([\d.]+) %", chosen)[1]) < 1
+    assert re.search(r'<p class="refusal">Needs 5 GPU counts', text)
 
 
 def test_answers_are_split_into_question_and_sentence():
     series = amdahl(0.05)
-    found = modelled.answers_of(series, fit(series), threshold=0.8, alone=True)
-    assert found[0].question == "Largest GPU count with an efficiency of 80% or more"
-    assert found[0].answer.startswith("4, measured") and found[0].answer.endswith(".")
-    assert not any(answer.about for answer in found)
+    found = laws.by_question(laws.answers_of(series, fit(series), threshold=0.8, alone=True))
+    question, ((about, answer),) = found[0]
+    assert (question, about) == ("Largest GPU count with an efficiency of 80% or more", "")
+    assert laws.reply(answer).startswith("4, measured") and laws.reply(answer).endswith(".")
 
 
 def test_many_series_become_a_table():
     found = [(amdahl(s), fit(amdahl(s))) for s in (0.01, 0.05)]
-    assert modelled.answers_table(found, threshold=0.8) is None
-    made = modelled.answers_table([*found, found[0]], threshold=0.8)
-    assert [row[1] for row in made.rows][1] == 4 and len(made.rows) == 3
+    assert laws.answers_table(found, threshold=0.8) is None
+    made = laws.answers_table([*found, found[0]], threshold=0.8)
+    assert made.rows[1]["efficient"] == 4 and len(made.rows) == 3
 
 
 def test_words_to_type_keep_their_small_letters():
-    assert modelled.sentence("gpus=16 would help") == "gpus=16 would help."
-    assert modelled.sentence("no law") == "No law." and modelled.sentence(" ") == ""
+    assert laws.sentence("gpus=16 would help") == "gpus=16 would help."
+    assert laws.sentence("no law") == "No law." and laws.sentence(" ") == ""
 
 
 # --- methods ---------------------------------------------------------------------------------------------
@@ -187,14 +202,14 @@ def test_every_column_of_the_scaling_tables_that_is_a_formula_has_its_definition
 
 
 def test_what_makes_a_claim_fall_comes_first_and_ends_as_a_sentence():
-    from vit_sweep.analysis.audit.judge import audit
+    from vit_sweep.analysis.audit.judge import audit as judge
 
-    verdict = audit([run(p, (10.0 / p,) * 2, micro_batch=16) for p in (1, 2, 4)])
-    found = judged.findings_of(verdict)
-    assert found and found[0].bad and found[0].verdict.startswith("falls: ")
-    assert [one.bad for one in found] == sorted((one.bad for one in found), reverse=True)
-    assert all(one.sentence.endswith(".") for one in found)
-    claims, three = judged.tables_of(verdict, prefix="x-")
+    verdict = judge([run(p, (10.0 / p,) * 2, micro_batch=16) for p in (1, 2, 4)])
+    text = render.page(replace(empty(), findings=audit.by_severity(verdict)))
+    items = re.findall(r'<li class="(bad|weak)"><strong class="verdict">(\w+): .*?<p>.*?(.)</p>', text, re.DOTALL)
+    assert items[0] == ("bad", "falls", ".") and items == sorted(items)
+    assert {end for _, _, end in items} == {"."}
+    claims, three = audit.tables_of(verdict, prefix="x-")
     assert claims.name == "x-claims" and three.name == "x-three-speedups" and len(three.rows) == 2
 
 
@@ -228,9 +243,9 @@ def test_the_request_is_a_run_at_the_chosen_count_times_its_repeats():
     made = propose((series,), [r for p in series.points for r in p.runs], threshold=0.8, study_bytes=2_000_000)
     (row,) = made.resources.rows
     each = run_hours(series.points[3])
-    assert row[1] == 8 and row[5] == 3
-    assert row[6].value == pytest.approx(3 * each.value) and row[6].low == pytest.approx(3 * each.low)
-    assert [r[-1] for r in made.evidence.rows] == [False, False, False, True]
+    assert (row["gpus"], row["runs"]) == (8, 3)
+    assert (row["gpu_hours"], row["gpu_hours_low"]) == (pytest.approx(3 * each.value), pytest.approx(3 * each.low))
+    assert [r["chosen"] for r in made.evidence.rows] == [False, False, False, True]
     assert ("this study's folder", "2 MB") in made.storage
     assert any("the global batch grows" in caveat for caveat in made.caveats)
 
@@ -252,7 +267,7 @@ def test_markdown_keeps_hostile_words_as_text(tmp_path):
     assert not re.search(r"(?<!\\)<script", text) and "a \\| b c" in text
     assert "](figures/a%20b.png)" in text
     widths = {line.count("|") - line.count("\\|") for line in text.splitlines() if line.startswith("| ")}
-    assert widths == {4, 9}  # the two tables: three and eight columns
+    assert widths == {4, 11}  # the two tables: three and ten columns
 
 
 def test_a_report_without_a_proposal_has_no_markdown():
@@ -262,6 +277,6 @@ def test_a_report_without_a_proposal_has_no_markdown():
 
 def test_a_very_long_table_is_cut_and_says_where_the_rest_is():
     rows = tuple({**table().rows[0], "gpus": number} for number in range(MOST_ROWS + 1))
-    made = shown(table(rows=rows))
+    made = compact(table(rows=rows))
     assert len(made.rows) == MOST_ROWS
     assert made.notes == (f"The first {MOST_ROWS:,} of {MOST_ROWS + 1:,} rows; tables/strong.csv has all.",)

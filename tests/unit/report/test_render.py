@@ -1,7 +1,6 @@
 """A report's page without a browser: nothing in a study's words becomes markup, and nothing empty stays silent."""
 
 import base64
-import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -10,7 +9,6 @@ import pytest
 
 from tests.unit.report.contents import HOSTILE, empty, figure, full, scaling_table
 from vit_sweep.report import render
-from vit_sweep.report.page.content import Column, Interval, Table
 from vit_sweep.report.page.methods import METHODS
 
 _VOID = {"meta", "link", "img", "input", "br"}
@@ -105,7 +103,7 @@ def test_a_very_large_drawing_is_put_in_as_pixels(tmp_path):
     drawn = figure(tmp_path)
     pixels = tmp_path / "strong-speedup.png"
     pixels.write_bytes(b"\x89PNG small")
-    both = replace(drawn, files=(*drawn.files, str(pixels)))
+    both = replace(drawn, paths=drawn.paths | {".png": pixels})
     assert render.picture(both).address.startswith("data:image/svg+xml;base64,")
     (tmp_path / "strong-speedup.svg").write_text("<svg>" + " " * render.LARGEST_SVG + "</svg>")
     assert base64.b64decode(render.picture(both).address.split(",")[1]) == b"\x89PNG small"
@@ -113,19 +111,7 @@ def test_a_very_large_drawing_is_put_in_as_pixels(tmp_path):
 
 def test_a_figure_without_a_picture_is_an_error_with_its_name(tmp_path):
     with pytest.raises(FileNotFoundError, match="figure lost"):
-        render.picture(figure(tmp_path, "lost", files=("lost.pdf",)))
-
-
-def test_numbers_are_whole_for_machines():
-    assert [render.exact(v) for v in (0.1 + 0.2, None, math.nan, True, "a", Interval(value=1 / 3))] == [
-        "0.30000000000000004", "", "", "true", "a", "0.3333333333333333"
-    ]  # fmt: skip
-
-
-def test_a_column_is_of_numbers_only_if_all_its_fields_are():
-    columns = (Column(name="a"), Column(name="b"), Column(name="c"))
-    table = Table(name="t", title="t", columns=columns, rows=((1, "1", None), (2.5, 2, None), (None, 3, None)))
-    assert [render.numeric(table, column) for column in columns] == [True, False, False]
+        render.picture(figure(tmp_path, "lost", paths={".pdf": tmp_path / "lost.pdf"}))
 
 
 def test_the_table_keeps_full_numbers_and_intervals_beside_the_short_ones(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
+from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.accuracy import draw_accuracy_by_batch, draw_accuracy_by_epoch
 from vit_sweep.report.figures.cost import draw_cost
 from vit_sweep.report.figures.memory import draw_memory
@@ -18,7 +19,7 @@ from vit_sweep.report.figures.overlay import Kind, Overlay, Quantity, draw_simul
 from vit_sweep.report.figures.parts import draw_batches, draw_parts
 from vit_sweep.report.figures.placement import draw_placement
 from vit_sweep.report.figures.ranks import draw_ranks
-from vit_sweep.report.figures.save import SUFFIXES, Figure, Skipped
+from vit_sweep.report.figures.save import SUFFIXES
 from vit_sweep.report.figures.speedup import draw_efficiency, draw_speedup
 from vit_sweep.report.figures.style import theme
 from vit_sweep.report.figures.times import draw_time

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import Curves, lay_out
-from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
 from vit_sweep.report.figures.style import QUIET, SMALL, counted, number
 

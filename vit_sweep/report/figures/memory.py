@@ -10,8 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from vit_sweep.outcome.result import Status
+from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.panels import Arrangement, arrange, run_traits
-from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
 from vit_sweep.report.figures.style import QUIET, CurveStyle, counted, curve_styles, gpu_axis, number
 from vit_sweep.runs.run import Run

@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
+from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_said
 from vit_sweep.report.figures.panels import MOST_PANELS, without_placement
-from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
 from vit_sweep.report.figures.style import SMALL, counted, number, value_axis
 

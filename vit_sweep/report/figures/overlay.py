@@ -12,7 +12,8 @@ from matplotlib.ticker import PercentFormatter
 
 from launchers.checked import checked
 from vit_sweep.plan.point import Scaling
-from vit_sweep.report.figures.save import Figure, save
+from vit_sweep.report.figure import Figure
+from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
 from vit_sweep.report.figures.style import QUIET, counted, curve_styles, gpu_axis, number, theme, value_axis
 

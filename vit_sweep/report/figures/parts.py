@@ -8,10 +8,11 @@ from matplotlib.ticker import PercentFormatter
 
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
+from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_said
 from vit_sweep.report.figures.fills import Bar, draw_bars, fill_handles, parts_of
 from vit_sweep.report.figures.panels import arrange, said, series_traits
-from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
 from vit_sweep.report.figures.style import counted, number, value_axis
 from vit_sweep.report.figures.times import no_time

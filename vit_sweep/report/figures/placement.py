@@ -9,9 +9,10 @@ from matplotlib.lines import Line2D
 
 from vit_sweep.analysis.series.bootstrap import ratio_of
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
+from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import apart_handle, draw_series, intervals_said
 from vit_sweep.report.figures.panels import without_placement
-from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
 from vit_sweep.report.figures.style import (
     MARKERS,

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import seaborn as sns
 
+from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.panels import run_traits, said, tell
-from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
 from vit_sweep.report.figures.style import SMALL, counted, number
 from vit_sweep.runs.run import Run

@@ -1,4 +1,4 @@
-"""What a drawn figure is, and its three files. An edge."""
+"""The three files of a figure. An edge."""
 
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,38 +10,9 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Sheet
 
 from launchers.atomic import replacing
-from launchers.checked import checked
+from vit_sweep.report.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
-
-
-@checked
-class Figure:
-    """A figure in its files."""
-
-    name: str
-    """Of its files, without suffix; stable from study to study."""
-    title: str
-    caption: str
-    """What is drawn and what must be known to read it: intervals, n, what is missing and why."""
-    alt: str
-    """What is seen, with its numbers, for those who do not see it."""
-    paths: dict[str, Path]
-    """By suffix: `.png`, `.svg`, `.pdf`."""
-
-
-@checked
-class Skipped:
-    """A figure that was not made."""
-
-    name: str
-    reason: str
-    """What there would have to be, as a clause: `no run was on more than one node`."""
-
-    @property
-    def paths(self) -> dict[str, Path]:
-        """None: so that files can be counted over figures made or not."""
-        return {}
 
 
 def save(sheet: Sheet, folder: Path, name: str, *, title: str, caption: str, alt: str) -> Figure:

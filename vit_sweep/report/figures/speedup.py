@@ -13,6 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 from launchers.text import some
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
+from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import (
     Curves,
     draw_failures,
@@ -24,7 +25,7 @@ from vit_sweep.report.figures.curves import (
     value_of,
 )
 from vit_sweep.report.figures.overlay import Overlay, Quantity, draw_overlay, fitted, overlay_handles
-from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, note, sheet_of, title_panel, width_of
 from vit_sweep.report.figures.style import QUIET, counted, number
 from vit_sweep.report.figures.times import caption, no_time

@@ -8,6 +8,7 @@ from matplotlib.lines import Line2D
 
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
+from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import (
     Curves,
     draw_failures,
@@ -21,7 +22,7 @@ from vit_sweep.report.figures.curves import (
     legend,
 )
 from vit_sweep.report.figures.overlay import Overlay, Quantity, draw_overlay, fitted, overlay_handles
-from vit_sweep.report.figures.save import Figure, Skipped, save
+from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
 from vit_sweep.report.figures.style import QUIET, counted, number, value_axis
 

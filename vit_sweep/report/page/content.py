@@ -4,134 +4,11 @@ Texts are plain text; the page escapes them. Only `Formula.mathml` is markup, an
 """
 
 from launchers.checked import checked
-from vit_sweep.report.tables.rounding import plain, with_interval
-
-
-@checked
-class Interval:
-    """A number with its 95 % interval; without one, a number on its own."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def known(self) -> bool:
-        """Whether there is an interval."""
-        return self.low is not None and self.high is not None
-
-
-Value = str | bool | int | float | Interval | None
-"""One field of a table; None is an empty field."""
-
-
-def short(value: Value, unit: str = "") -> str:
-    """One field as people read it; its unit stands in the column's head, but the percent sign's factor is here."""
-    if isinstance(value, Interval):
-        return " ".join(filter(None, parts(value, unit)))
-    return plain(value, percent=unit == "%")
-
-
-def parts(value: Interval, unit: str = "") -> tuple[str, str]:
-    """Its number and its interval, rounded."""
-    return with_interval(value.value, value.low, value.high, percent=unit == "%")
-
-
-@checked
-class Column:
-    """One column of a table."""
-
-    name: str
-    """As the CSV file calls it."""
-    title: str = ""
-    """As people read it; empty: the name."""
-    unit: str = ""
-    """`%` multiplies by 100: shares are stored as 0 to 1."""
-    help: str = ""
-    """What it means, in a few words."""
-
-
-@checked
-class Table:
-    """One table, of full precision: the page rounds."""
-
-    name: str
-    """Unique in the report, letters, digits and dashes: its anchor and the name of its CSV file."""
-    title: str
-    lead: str = ""
-    """What a row is."""
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Value, ...], ...]
-    said_once: tuple[tuple[str, Value], ...] = ()
-    """Columns that are equal in all rows, with their value: said above the table instead of in it."""
-    notes: tuple[str, ...] = ()
-    folded: bool = False
-    """Closed until a reader opens it: long tables of detail."""
-    empty: str = "There is nothing to show here."
-    """What is said instead of a table without rows."""
-
-
-@checked
-class Figure:
-    """One figure, from a file that is put into the page."""
-
-    name: str
-    title: str
-    caption: str
-    alt: str
-    """What it shows, for who cannot see it."""
-    files: tuple[str, ...]
-    """The same picture in the formats that there are, as paths: .svg, .png."""
-
-
-@checked
-class Parameter:
-    """One fitted parameter."""
-
-    name: str
-    value: Interval
-    unit: str = ""
-
-
-@checked
-class Fit:
-    """One law laid over one series, or the reason why not."""
-
-    series: str
-    law: str
-    parameters: tuple[Parameter, ...] = ()
-    error: float | None = None
-    """Leave-one-out: the typical part by which a left-out point is missed; None where it cannot be known."""
-    chosen: bool = False
-    """The law that predicts left-out points best."""
-    refusal: str = ""
-    """Why it is not fitted, or may not be believed."""
-    remarks: tuple[str, ...] = ()
-
-
-@checked
-class Answer:
-    """One question of a study and its answer in one line."""
-
-    question: str
-    answer: str
-    known: bool = True
-    """False: the answer is that the data do not say."""
-    about: str = ""
-    """The series; empty where there is one only."""
-
-
-@checked
-class Finding:
-    """What one rule of the audit says."""
-
-    rule: str
-    verdict: str
-    """What becomes of which claims."""
-    sentence: str
-    bad: bool = False
-    """Whether a claim falls; else it stands with a reservation."""
-    about: str = ""
+from vit_sweep.analysis.answers import Answer
+from vit_sweep.analysis.audit.finding import Finding
+from vit_sweep.analysis.laws.fitted import Fit
+from vit_sweep.report.figure import Figure
+from vit_sweep.report.tables.table import Table
 
 
 @checked
@@ -224,7 +101,8 @@ class ReportContent:
     """Tool and version; no clock: the same records make the same report."""
     status: str
     """How many runs are done, in one sentence."""
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[tuple[str, Answer], ...] = ()
+    """With the series that each is about; empty where there is one only."""
     answers_table: Table | None = None
     """The same in numbers, one row per series, where there are many series."""
     headline: Figure | None = None
@@ -234,10 +112,12 @@ class ReportContent:
     machines: tuple[Table, ...] = ()
     machine_remarks: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
+    """Of the study; like `failure_tables` they are laid out compactly."""
     figures: tuple[Figure, ...] = ()
     not_drawn: tuple[str, ...] = ()
     """Figures that were not made, and why."""
-    fits: tuple[Fit, ...] = ()
+    fits: tuple[tuple[str, tuple[Fit, ...]], ...] = ()
+    """Series, all laws that were laid over it."""
     fit_remarks: tuple[str, ...] = ()
     reference: Section | None = None
     """One's own curve beside a published one."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 
 from launchers.text import some
 from vit_sweep.record.machine import FACTS, Fingerprint, unlike_gpus
-from vit_sweep.report.page.content import Column, Table, Value
+from vit_sweep.report.page.layout import table_of
+from vit_sweep.report.tables.table import Cells, Column, Table
 from vit_sweep.runs.run import Run
 
 _DIGITS = 32
@@ -15,7 +16,7 @@ _SIDE_BY_SIDE = 4
 """Machines up to which each is a column: many facts of few machines read better downwards."""
 _NAMED = 12
 """Cells of a machine that are named."""
-_MORE: tuple[tuple[str, str, Callable[[Fingerprint], Value]], ...] = (
+_MORE: tuple[tuple[str, str, Callable[[Fingerprint], str | int | float | None]], ...] = (
     ("host_cores", "cores", lambda one: one.host_cores),
     ("host_memory_gib", "memory, GiB", lambda one: round(one.host_memory_mib / 1024) if one.host_memory_mib else None),
     ("network_gbit_per_s", "network, Gbit/s", lambda one: one.network_gbit_per_s),
@@ -40,21 +41,19 @@ def machines(runs: Iterable[Run]) -> tuple[Table, ...]:
     rows = []
     for key in sorted(facts, key=lambda key: (key[1], key[0])):
         one, ranks = facts[key], served[key]
-        found: list[Value] = [key[1], key[0]]
-        found += [_text(FACTS[name](one)) for name in names]
-        found += [fact(one) for _, _, fact in more]
-        rows.append((*found, len(ranks), ranks.total(), some(sorted(ranks), _NAMED, separator=" ")))
+        found: Cells = {"host": key[1], "fingerprint": key[0]}
+        found |= {name: FACTS[name](one) for name in names} | {name: fact(one) for name, _, fact in more}
+        rows.append(
+            found | {"runs": len(ranks), "ranks": ranks.total(), "cells": some(sorted(ranks), _NAMED, separator=" ")}
+        )
     columns = (
         Column(name="host"),
-        Column(name="fingerprint", help="sha256 over the facts of this row that make machines alike, shortened."),
+        Column(name="fingerprint", meaning="sha256 over the facts of this row that make machines alike, shortened."),
         *(Column(name=name) for name in names),
         *(Column(name=name, title=title) for name, title, _ in more),
         Column(name="runs"), Column(name="ranks"), Column(name="cells", title="which"),
     )  # fmt: skip
-    made = Table(
-        name="machines", title="Machines", lead="One row per host and kind of machine that ranks ran on.",
-        columns=columns, rows=tuple(rows),
-    )  # fmt: skip
+    made = table_of("machines", "Machines: one row per host and kind of machine that ranks ran on", columns, rows)
     return (_turned(made) if len(rows) <= _SIDE_BY_SIDE else made,)
 
 
@@ -82,15 +81,15 @@ def fingerprint(one: Fingerprint) -> str:
 
 def _turned(table: Table) -> Table:
     """Rows as columns."""
-    hosts = [f"{row[0]} {number}" if len(table.rows) > 1 else str(row[0]) for number, row in enumerate(table.rows, 1)]
-    facts = tuple(
-        (column.title or column.name, *(row[index] for row in table.rows))
-        for index, column in enumerate(table.columns)
-        if index > 0
-    )
-    columns = (Column(name="fact"), *(Column(name=host) for host in hosts))
-    lead = "One column per host and kind of machine that ranks ran on."
-    return Table(name=table.name, title=table.title, lead=lead, columns=columns, rows=facts)
+    many = len(table.rows) > 1
+    hosts = [f"{row['host']} {number}" if many else str(row["host"]) for number, row in enumerate(table.rows, 1)]
+    facts = [
+        {"fact": column.title or column.name}
+        | {host: row[column.name] for host, row in zip(hosts, table.rows, strict=True)}
+        for column in table.columns[1:]
+    ]
+    title = "Machines: one column per host and kind of machine that ranks ran on"
+    return table_of("machines", title, (Column(name="fact"), *(Column(name=host) for host in hosts)), facts)
 
 
 def _gpus(runs: Iterable[Run]) -> bool:
@@ -103,7 +102,3 @@ def _flags(runs: Iterable[Run]) -> list[tuple[str, list[str]]]:
         for flag in run.flags:
             found.setdefault(flag, []).append(run.run_id)
     return sorted(found.items())
-
-
-def _text(value: object) -> Value:
-    return value if value is None or isinstance(value, str | bool | int | float) else str(value)

@@ -6,14 +6,21 @@ as it was. The chosen count is the largest measured one whose efficiency stays a
 interval where there is one, so that noise does not buy GPUs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
+from vit_sweep.analysis.series.alike import scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
-from vit_sweep.report.page.beside import interval
-from vit_sweep.report.page.content import Column, Figure, Interval, Proposal, Table, Value, short
-from vit_sweep.report.page.modelled import capital, name_of
+from vit_sweep.report.figure import Figure
+from vit_sweep.report.page.content import Proposal
+from vit_sweep.report.page.laws import capital, name_of
+from vit_sweep.report.page.layout import table_of
+from vit_sweep.report.page.published import MEASURED, measured
+from vit_sweep.report.tables.columns import with_bounds
+from vit_sweep.report.tables.parts import estimate
+from vit_sweep.report.tables.rounding import estimate_text
+from vit_sweep.report.tables.table import Column, Table
 from vit_sweep.runs.run import Run
 
 KEPT_CHECKPOINTS = 2
@@ -32,16 +39,11 @@ def propose(
     """Make the application of a study. `study_bytes`: what its folder holds now."""
     known = [one for one in series if one.baseline is not None]
     chosen = {name_of(one): choose(one, threshold) for one in known}
-    rows = [row for one in known for row in _rows(one, chosen[name_of(one)])]
     return Proposal(
         threshold=threshold,
         summary=_summary(known, chosen, threshold),
         resources=_resources(known, chosen),
-        evidence=Table(
-            name="scalability", title="Scalability", lead="Every measured GPU count, whatever came out.",
-            columns=_EVIDENCE, rows=tuple(rows),
-            empty="No series has a baseline with a time, so there is no evidence of scalability yet.",
-        ),
+        evidence=_evidence(known, chosen),
         figure=figure,
         storage=_storage(runs, study_bytes),
         caveats=_caveats(series, chosen, threshold),
@@ -63,7 +65,7 @@ def choose(series: ScalingSeries, threshold: float) -> SeriesPoint | None:
     return best
 
 
-def run_hours(point: SeriesPoint) -> Interval | None:
+def run_hours(point: SeriesPoint) -> Estimate | None:
     """GPU-hours of one run at this count."""
     if point.time_s is None:
         return None
@@ -75,55 +77,63 @@ def run_hours(point: SeriesPoint) -> Interval | None:
     computing = count * point.time_s.value
     # Start-up, evaluation, checkpoints: they do not grow with the error of the epoch time.
     rest = max(0.0, median(held) - computing) if held else 0.0
-    return _times(point.time_s, count * point.gpus / 3600, rest * point.gpus / 3600)
+    epochs_s = scaled(point.time_s, count)
+    low, high = (None if end is None else end + rest for end in (epochs_s.low, epochs_s.high))
+    return scaled(Estimate(value=epochs_s.value + rest, low=low, high=high, n=epochs_s.n), point.gpus / 3600)
 
 
-_EVIDENCE = (
-    Column(name="series"), Column(name="gpus", title="GPUs"), Column(name="nodes"),
-    Column(name="epoch_s", title="epoch time", unit="s"), Column(name="speedup"),
-    Column(name="efficiency", unit="%"), Column(name="runs", title="n", help="Runs that are pooled."),
-    Column(name="gpu_hours", title="GPU hours of a run"), Column(name="chosen"),
-)  # fmt: skip
-_RESOURCES = (
-    Column(name="series"), Column(name="gpus", title="GPUs of a job"), Column(name="nodes"),
-    Column(name="efficiency", unit="%"), Column(name="gpu_hours_per_run", title="GPU hours of a run"),
-    Column(name="runs", help="As many as this study had at the chosen count."),
-    Column(name="gpu_hours", title="GPU hours"),
-)  # fmt: skip
-
-
-def _rows(series: ScalingSeries, chosen: SeriesPoint | None) -> list[tuple[Value, ...]]:
-    return [
+def _evidence(known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint | None]) -> Table:
+    points = [(point, chosen[name_of(one)]) for one in known for point in one.timed]
+    return table_of(
+        "scalability",
+        "Scalability: every measured GPU count, whatever came out",
         (
-            name_of(series), point.gpus, point.nodes, interval(point.time_s), interval(point.speedup),
-            interval(point.efficiency), len(point.runs), run_hours(point), point is chosen,
-        )
-        for point in series.timed
-    ]  # fmt: skip
+            *MEASURED,
+            Column(name="n", meaning="Runs that are pooled."),
+            with_bounds("gpu_hours", "GPU hours of a run"),
+            Column(name="chosen"),
+        ),
+        [
+            row | estimate("gpu_hours", run_hours(point)) | {"chosen": point is best}
+            for row, (point, best) in zip(measured(known), points, strict=True)
+        ],
+        empty="No series has a baseline with a time, so there is no evidence of scalability yet.",
+    )
 
 
-def _resources(known: Sequence[ScalingSeries], chosen: dict[str, SeriesPoint | None]) -> Table:
-    rows: list[tuple[Value, ...]] = []
+def _resources(known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint | None]) -> Table:
+    rows, costs = [], []
     for one in known:
         point = chosen[name_of(one)]
         each = run_hours(point) if point is not None else None
         if point is not None and each is not None:
-            rows.append((
-                name_of(one), point.gpus, point.nodes, interval(point.efficiency), each, len(point.runs),
-                _scaled(each, len(point.runs)),
-            ))  # fmt: skip
-    total = _sum([row[-1] for row in rows])
-    notes = (f"Together {short(total)} GPU hours.",) if total is not None and len(rows) > 1 else ()
-    return Table(
-        name="resources", title="Requested resources",
-        lead="One row per series, at the GPU count that the threshold allows; n runs as in this study.",
-        columns=_RESOURCES, rows=tuple(rows), notes=notes,
+            costs.append(scaled(each, len(point.runs)))
+            rows.append(
+                {"series": name_of(one), "gpus": point.gpus, "nodes": point.nodes, "runs": len(point.runs)}
+                | estimate("efficiency", point.efficiency)
+                | estimate("gpu_hours_per_run", each)
+                | estimate("gpu_hours", costs[-1])
+            )
+    return table_of(
+        "resources",
+        "Requested resources: one row per series, at the GPU count that the threshold allows; n runs as in this study",
+        (
+            Column(name="series"),
+            Column(name="gpus", title="GPUs of a job"),
+            Column(name="nodes"),
+            with_bounds("efficiency", "efficiency", percent=True),
+            with_bounds("gpu_hours_per_run", "GPU hours of a run"),
+            Column(name="runs", meaning="As many as this study had at the chosen count."),
+            with_bounds("gpu_hours", "GPU hours"),
+        ),
+        rows,
+        notes=(f"Together {estimate_text(_sum(costs))} GPU hours.",) if len(costs) > 1 else (),
         empty="No series keeps the efficiency beyond its baseline, or none has a time: nothing can be asked for.",
-    )  # fmt: skip
+    )
 
 
 def _summary(
-    known: Sequence[ScalingSeries], chosen: dict[str, SeriesPoint | None], threshold: float
+    known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint | None], threshold: float
 ) -> tuple[str, ...]:
     said = [f"A GPU count is chosen if its measured parallel efficiency is at least {100 * threshold:g} %."]
     for one in known:
@@ -133,20 +143,20 @@ def _summary(
             said.append(f"{capital(name_of(one))}: no measured count keeps it.")
             continue
         each = run_hours(point)
-        cost = f"; a run takes {short(each)} GPU hours" if each is not None else ""
+        cost = f"; a run takes {estimate_text(each)} GPU hours" if each is not None else ""
         if point is one.baseline:
             said.append(f"{capital(name_of(one))}: only its baseline, {_gpus(point.gpus)}{cost}.")
             continue
         edge = ", the largest that was measured" if point.gpus == largest else ""
         said.append(
             f"{capital(name_of(one))}: {_gpus(point.gpus)}{edge}, with an efficiency of "
-            f"{short(interval(point.efficiency), '%')} %{cost}."
+            f"{estimate_text(point.efficiency, percent=True)} %{cost}."
         )
     return tuple(said)
 
 
 def _caveats(
-    every: Sequence[ScalingSeries], chosen: dict[str, SeriesPoint | None], threshold: float
+    every: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint | None], threshold: float
 ) -> tuple[str, ...]:
     said: dict[str, list[str]] = {}
     for one in every:
@@ -195,26 +205,13 @@ def _surely(estimate: Estimate) -> float:
     return estimate.value if estimate.low is None else estimate.low
 
 
-def _times(estimate: Estimate, factor: float, more: float) -> Interval:
-    low, high = (None if end is None else end * factor + more for end in (estimate.low, estimate.high))
-    return Interval(value=estimate.value * factor + more, low=low, high=high)
-
-
-def _scaled(value: Interval, factor: int) -> Interval:
-    ends = (None if end is None else end * factor for end in (value.low, value.high))
-    low, high = ends
-    return Interval(value=value.value * factor, low=low, high=high)
-
-
-def _sum(values: Sequence[Value]) -> Interval | None:
+def _sum(costs: Sequence[Estimate]) -> Estimate:
     """The sum, with the sums of the ends where all have some: wider than it need be, never too narrow."""
-    known = [value for value in values if isinstance(value, Interval)]
-    if not known:
-        return None
-    lows, highs = [v.low for v in known if v.low is not None], [v.high for v in known if v.high is not None]
-    whole = len(lows) == len(highs) == len(known)
-    total = sum(value.value for value in known)
-    return Interval(value=total, low=sum(lows), high=sum(highs)) if whole else Interval(value=total)
+    total = sum(cost.value for cost in costs)
+    lows, highs = [c.low for c in costs if c.low is not None], [c.high for c in costs if c.high is not None]
+    if len(lows) == len(highs) == len(costs):
+        return Estimate(value=total, low=sum(lows), high=sum(highs))
+    return Estimate(value=total)
 
 
 def _size(count: float) -> str:

@@ -9,7 +9,9 @@ def _column(name: str, title: str, unit: str, meaning: str, *, percent: bool = F
     return Column(name=name, title=title, unit=unit, meaning=meaning, percent=percent)
 
 
-def _with_bounds(name: str, title: str, unit: str, meaning: str, *, percent: bool = False) -> tuple[Column, ...]:
+def with_bounds(
+    name: str, title: str, unit: str = "", meaning: str = "", *, percent: bool = False
+) -> tuple[Column, ...]:
     """A number and the two bounds of its 95 % interval."""
     what = f"{name}: 95 % bootstrap interval over runs; empty with one run"
     return (
@@ -49,18 +51,18 @@ COLUMNS = _by_name(
     _column("gpus", "GPUs", "", "All GPUs of the run: ranks, world size."),
     _column("nodes", "nodes", "", "Hosts that they are on."),
     _column("zero_stage", "ZeRO", "", "DeepSpeed's ZeRO stage."),
-    *_with_bounds("epoch_s", "epoch s", "s", f"Median over runs, {_RUNS}, of each run's median epoch that counts."),
+    *with_bounds("epoch_s", "epoch s", "s", f"Median over runs, {_RUNS}, of each run's median epoch that counts."),
     _column("n", "n", "", "Runs that are pooled."),
     _column("epochs_counted", "epochs counted", "", "Epochs behind them, over all runs."),
     _column("within", "within", "", "Spread inside runs: median over runs of (max - min) / median of its epochs.",
             percent=True),
     _column("between", "between", "", "Spread between runs: (max - min) / median of their medians.", percent=True),
     _column("first_epoch_s", "first epoch s", "s", "Median over runs of the cold first epoch, which is nowhere else."),
-    *_with_bounds("step_ms", "step ms", "ms",
+    *with_bounds("step_ms", "step ms", "ms",
                   "Median over runs of the median optimizer step after the warm-up, max over ranks."),
-    *_with_bounds("images_per_s", "images/s", "images/s", "Images of an epoch / epoch time, over all GPUs."),
-    *_with_bounds("speedup", "speedup", "", "Strong: T(p0)/T(p). Weak: efficiency x p/p0 (scaled speedup)."),
-    *_with_bounds("efficiency", "eff.", "", "Strong: speedup / (p/p0). Weak: T(p0)/T(p).", percent=True),
+    *with_bounds("images_per_s", "images/s", "images/s", "Images of an epoch / epoch time, over all GPUs."),
+    *with_bounds("speedup", "speedup", "", "Strong: T(p0)/T(p). Weak: efficiency x p/p0 (scaled speedup)."),
+    *with_bounds("efficiency", "eff.", "", "Strong: speedup / (p/p0). Weak: T(p0)/T(p).", percent=True),
     _column("serial_fraction", "serial fraction", "",
             "Karp and Flatt's (1/S - 1/q) / (1 - 1/q), q = p/p0; strong scaling only."),
     _column("baseline_gpus", "baseline", "", "p0: the GPUs of the series' baseline."),
@@ -74,15 +76,15 @@ COLUMNS = _by_name(
     _column("flags", "flags", "", "Reasons to distrust its times."),
     _column("seeds", "seeds", "", "Seeds of the runs of this row."),
     _column("cell_id", "cells", "", "Ids of the runs of this row, those without a time included."),
-    *_with_bounds("throughput_ratio", "throughput ratio", "",
+    *with_bounds("throughput_ratio", "throughput ratio", "",
                   "images_per_s over that of the first row of its group (the smallest batch or accum)."),
     _column("held", "held equal", "", "What stays the same along the group: micro batch or global batch."),
     _column("memory_mib", "memory MiB", "MiB", "Most that torch reserved on one GPU, over ranks and runs."),
     _column("reference", "reference", "", "What the ratio divides by."),
     _column("reference_nodes", "its nodes", "", "Hosts of the reference."),
-    *_with_bounds("reference_epoch_s", "its epoch s", "s", "Like epoch_s, of the reference."),
+    *with_bounds("reference_epoch_s", "its epoch s", "s", "Like epoch_s, of the reference."),
     _column("reference_n", "its n", "", "Runs of the reference."),
-    *_with_bounds("time_ratio", "time ratio", "", "epoch_s / reference_epoch_s: above 1 is slower."),
+    *with_bounds("time_ratio", "time ratio", "", "epoch_s / reference_epoch_s: above 1 is slower."),
     _column("verdict", "verdict", "",
             "faster or slower where the interval of the ratio leaves out 1, else that they cannot be told apart."),
     _column("communication_ms", "comm. ms", "ms", "Median over runs of communication per step, the least over ranks."),
@@ -104,7 +106,7 @@ COLUMNS = _by_name(
     _column("joules_per_epoch", "J/epoch", "J", "joules_per_image x images of an epoch."),
     _column("images_per_joule", "images/J", "images/J", "1 / joules_per_image."),
     _column("target_accuracy", "target", "", "Test accuracy that was asked for.", percent=True),
-    *_with_bounds("time_to_accuracy_s", "time to accuracy s", "s",
+    *with_bounds("time_to_accuracy_s", "time to accuracy s", "s",
                   "Median over the runs that reach it: all epochs up to the first that does, evaluation not counted."),
     _column("epochs_to_accuracy", "epochs to it", "", "Median over these runs of the number of that epoch."),
     _column("reached", "reached", "", "Runs that reach it."),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.report.tables.table import HIGH, LOW, Column
 
 EMPTY = "–"
@@ -63,6 +64,11 @@ def with_interval(value: float, low: float | None, high: float | None, *, percen
     tiny = bool(largest) and largest.adjusted() < _SMALL
     texts = [_to_decimals(one, decimals, tiny=tiny) for one in numbers]
     return texts[0], f"[{texts[1]}, {texts[2]}]"
+
+
+def estimate_text(found: Estimate, *, percent: bool = False) -> str:
+    """A number of the analysis with its interval, if it has one."""
+    return " ".join(filter(None, with_interval(found.value, found.low, found.high, percent=percent)))
 
 
 def is_number(value: object) -> bool:

@@ -17,9 +17,9 @@ class Column:
     """One column of a table, as a person needs it explained."""
 
     name: str
-    title: str
-    """Short, for print and screen."""
-    meaning: str
+    title: str = ""
+    """Short, for print and screen; empty: the name."""
+    meaning: str = ""
     """One sentence: a definition or a formula."""
     unit: str = ""
     percent: bool = False
@@ -41,6 +41,8 @@ class Table:
     """Each has every column's name, in the order of `columns`."""
     notes: tuple[str, ...] = ()
     """What must be read with it: series without a baseline, totals, what was left out."""
+    empty: str = ""
+    """What is said instead of a table without rows."""
 
     def column(self, name: str) -> Column:
         """A column by its name; raises `KeyError`."""

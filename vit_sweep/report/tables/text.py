@@ -7,7 +7,7 @@ out, those that are equal in all rows are said once above, numbers are rounded b
 import csv
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from vit_sweep.report.tables.rounding import field
 from vit_sweep.report.tables.table import Column, Table
@@ -41,11 +41,30 @@ def to_markdown(table: Table) -> str:
     lines = [f"# {table.title}", ""]
     if same:
         lines += [", ".join(f"{column.name}={_cell(field(column, table.rows[0]))}" for column in same), ""]
-    lines.append("| " + " | ".join(_cell(column.title) for column in columns) + " |")
-    lines.append("|" + "|".join("---" if is_text(table, column) else "---:" for column in columns) + "|")
-    lines += ["| " + " | ".join(_cell(field(column, row)) for column in columns) + " |" for row in table.rows]
+    lines += pipe_table(
+        [column.title for column in columns],
+        [[field(column, row) for column in columns] for row in table.rows],
+        right=[not is_text(table, column) for column in columns],
+    )
     lines += ["", *(f"- {note}" for note in table.notes)] if table.notes else []
     return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def pipe_table(
+    heads: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Iterable[bool] = (),
+    escape: Callable[[str], str] = _cell,
+) -> list[str]:
+    """The lines of a Markdown table. `right`: columns that are set to the right."""
+    marks = ["---:" if number else "---" for number in right] or ["---"] * len(heads)
+    lines = [[escape(text) for text in heads], marks, *([escape(text) for text in row] for row in rows)]
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def to_latex(table: Table) -> str:
@@ -99,7 +118,3 @@ def is_text(table: Table, column: Column) -> bool:
 def _equal(table: Table, column: Column) -> bool:
     values: Iterable[object] = (row[column.name] for row in table.rows)
     return len(table.rows) > 1 and len({str(value) for value in values}) == 1
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

@@ -7,8 +7,9 @@ from typing import Any
 
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.plan import PlannedPoint
-from vit_sweep.report.page.content import Column, Command, Failure, Table, Value
-from vit_sweep.report.page.from_tables import MOST_ROWS, cut
+from vit_sweep.report.page.content import Command, Failure
+from vit_sweep.report.page.layout import MOST_ROWS, cut, table_of
+from vit_sweep.report.tables.table import Column, Table
 from vit_sweep.runs.run import Run
 
 _UNDER_WAY = {
@@ -27,7 +28,7 @@ def axes(points: Sequence[PlannedPoint]) -> tuple[tuple[str, str], ...]:
             if value not in values:
                 values.append(value)
     order = sorted(found, key=lambda name: (len(found[name]) == 1, list(found).index(name)))
-    return tuple((name, ", ".join(_said(value) for value in sorted(found[name], key=_size))) for name in order)
+    return tuple((name, ", ".join(_word(value) for value in sorted(found[name], key=_size))) for name in order)
 
 
 def points_table(points: Sequence[PlannedPoint], runs: Iterable[Run]) -> tuple[Table, ...]:
@@ -37,26 +38,30 @@ def points_table(points: Sequence[PlannedPoint], runs: Iterable[Run]) -> tuple[T
     states = {run.run_id: run.status for run in runs}
     names = list(dict.fromkeys(name for point in points for name in point.axes))
     varying = [name for name in names if len({point.axes.get(name) for point in points}) > 1]
-    rows = tuple(
-        (
-            point.cell_id or "no cell",
-            *(_value(point.axes.get(name)) for name in varying),
-            "infeasible" if point.cell_id is None else states.get(point.cell_id, "unknown"),
-            "; ".join((*point.reasons, *point.remarks)) or None,
-        )
+    rows = [
+        {name: point.axes.get(name) for name in varying}
+        | {
+            "cell_id": point.cell_id or "no cell",
+            "status": "infeasible" if point.cell_id is None else states.get(point.cell_id, "unknown"),
+            "remarks": "; ".join((*point.reasons, *point.remarks)) or None,
+        }
         for point in points[:MOST_ROWS]
-    )
-    columns = (
-        Column(name="cell_id", title="cell"),
-        *(Column(name=name) for name in varying),
-        Column(name="status"),
-        Column(name="remarks"),
-    )
+    ]
     return (
-        Table(name="points", title="Every point that was asked for", columns=columns, rows=rows, folded=len(rows) > 24,
-              notes=cut(len(points), "plan.json"),
-              lead="A point is one combination of the axes; points that are physically the same run share a cell."),
-    )  # fmt: skip
+        table_of(
+            "points",
+            "Every point that was asked for: a point is one combination of the axes; points that are physically the "
+            "same run share a cell",
+            (
+                Column(name="cell_id", title="cell"),
+                *(Column(name=name) for name in varying),
+                Column(name="status"),
+                Column(name="remarks"),
+            ),
+            rows,
+            notes=cut(len(points), "plan.json"),
+        ),
+    )
 
 
 def failures(points: Iterable[PlannedPoint], runs: Iterable[Run]) -> tuple[Failure, ...]:
@@ -68,7 +73,7 @@ def failures(points: Iterable[PlannedPoint], runs: Iterable[Run]) -> tuple[Failu
     ]  # fmt: skip
     for point in points:
         if point.cell_id is None:
-            named = ", ".join(f"{name}={_said(value)}" for name, value in point.axes.items() if value is not None)
+            named = ", ".join(f"{name}={_word(value)}" for name, value in point.axes.items() if value is not None)
             found.append(Failure(what=named, status="infeasible", cause="", sentence="; ".join(point.reasons)))
     return tuple(found)
 
@@ -116,14 +121,10 @@ def to_type(given: Sequence[Command], study: str) -> tuple[str, ...]:
     return (*lines, shlex.join(["python", "-m", "vit_sweep", "report", study]))
 
 
-def _said(value: object) -> str:
+def _word(value: object) -> str:
     return "default" if value is None else str(value)
 
 
 def _size(value: object) -> tuple[int, float, str]:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return (0, float(value), "") if number else (1, 0.0, str(value))  # type: ignore[arg-type]
-
-
-def _value(value: object) -> Value:
-    return value if value is None or isinstance(value, str | bool | int | float) else str(value)

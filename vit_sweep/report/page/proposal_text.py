@@ -1,10 +1,12 @@
 """A compute-time proposal as Markdown, to be pasted into an application. Pure."""
 
 import re
-from collections.abc import Iterable
 
-from vit_sweep.report.page.content import Formula, Interval, ReportContent, Table, short
+from vit_sweep.report.page.content import Formula, ReportContent
+from vit_sweep.report.page.layout import head, heading, shown, whole
 from vit_sweep.report.tables.rounding import is_number
+from vit_sweep.report.tables.table import Table
+from vit_sweep.report.tables.text import pipe_table
 
 _TERMS = (
     "Epoch time", "Speedup, strong scaling", "Efficiency, strong scaling",
@@ -18,18 +20,17 @@ def markdown(content: ReportContent, *, figure: str = "") -> str:
 
     Raises ValueError for a report without a proposal.
     """
-    asked = content.proposal
-    if asked is None:
+    proposal = content.proposal
+    if proposal is None:
         raise ValueError("this report has no proposal")
     parts = [f"# Compute time proposal: {_words(content.study)}", _words(content.subtitle), _words(content.status)]
-    parts += [_words(sentence) for sentence in asked.summary]
-    parts += [f"## {_words(asked.resources.title)}", _table(asked.resources)]
-    parts += [f"## {_words(asked.evidence.title)}", _table(asked.evidence)]
-    if figure and asked.figure is not None:
-        parts += [f"![{_words(asked.figure.alt)}]({figure.replace(' ', '%20')})", _words(asked.figure.caption)]
-    storage = "\n".join(f"- {_words(name)}: {_words(value)}" for name, value in asked.storage)
+    parts += [_words(sentence) for sentence in proposal.summary]
+    parts += [*_table(proposal.resources), *_table(proposal.evidence)]
+    if figure and proposal.figure is not None:
+        parts += [f"![{_words(proposal.figure.alt)}]({figure.replace(' ', '%20')})", _words(proposal.figure.caption)]
+    storage = "\n".join(f"- {_words(name)}: {_words(value)}" for name, value in proposal.storage)
     parts += ["## Storage", storage or "Nothing is known of its storage."]
-    caveats = "\n".join(f"- {_words(caveat)}" for caveat in asked.caveats)
+    caveats = "\n".join(f"- {_words(caveat)}" for caveat in proposal.caveats)
     parts += ["## What a reviewer should know", caveats or "Nothing speaks against these figures."]
     chosen = [formula for formula in content.methods if formula.term in _TERMS]
     parts += ["## Methods", *(_words(line) for line in content.methods_lead), *(_definition(f) for f in chosen)]
@@ -40,19 +41,19 @@ def markdown(content: ReportContent, *, figure: str = "") -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _table(table: Table) -> str:
+def _table(table: Table) -> list[str]:
+    title, _ = heading(table)
     if not table.rows:
-        return _words(table.empty)
-    heads = [f"{c.title or c.name}, {c.unit}" if c.unit else c.title or c.name for c in table.columns]
-    right = [any(isinstance(row[i], Interval) or is_number(row[i]) for row in table.rows) for i in range(len(heads))]
-    lines = [_row(heads), _row("--:" if number else ":--" for number in right)]
-    lines += [_row(_words(short(v, c.unit)) for v, c in zip(row, table.columns, strict=True)) for row in table.rows]
-    notes = [f"\n{_words(note)}" for note in table.notes]
-    return "\n".join([*lines, *notes])
-
-
-def _row(fields: Iterable[str]) -> str:
-    return f"| {' | '.join(fields)} |"
+        return [f"## {_words(title)}", _words(table.empty)]
+    columns, rows, *_ = whole(table)
+    heads = [", ".join(filter(None, head(column))) for column in columns]
+    lines = pipe_table(
+        heads,
+        [[shown(column, row).text for column in columns] for row in rows],
+        right=[any(is_number(row[column.name]) for row in rows) for column in columns],
+        escape=_words,
+    )
+    return [f"## {_words(title)}", "\n".join([*lines, *(f"\n{_words(note)}" for note in table.notes)])]
 
 
 def _definition(formula: Formula) -> str:

@@ -1,0 +1,141 @@
+"""How the page lays out a table: which columns in which order, what is said once above it, how long it gets. Pure.
+
+A study's own table has many columns: what is empty in all rows is left out, what is equal in all rows is said once.
+Tables that are made for the page show all that they have.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from vit_sweep.report.tables.rounding import is_number, plain, with_interval
+from vit_sweep.report.tables.table import HIGH, LOW, Cells, Column, Table
+
+MOST_ROWS = 1000
+"""Rows that the page shows of one table; its CSV file has all."""
+_FOLDED_FROM = 24
+"""Rows beyond which a table is closed until its reader opens it."""
+_FIRST = (
+    "variant", "batch", "accum", "placement", "gpus", "nodes", "epoch_s", "n", "speedup", "efficiency", "images_per_s",
+    "serial_fraction", "throughput_ratio", "time_ratio", "verdict",
+)  # fmt: skip
+"""Columns that a reader looks for first."""
+
+
+class Layout(NamedTuple):
+    """A table as the page shows it."""
+
+    columns: list[Column]
+    rows: Sequence[Cells]
+    said_once: list[Column]
+    """Columns that are equal in all rows."""
+    notes: tuple[str, ...]
+    folded: bool = False
+
+
+class Field(NamedTuple):
+    """One field: as people read it, and in full for sorting and for the CSV file."""
+
+    number: str
+    interval: str
+    value: str
+    low: str
+    high: str
+
+    @property
+    def text(self) -> str:
+        """All that people read."""
+        return f"{self.number} {self.interval}".rstrip()
+
+
+def whole(table: Table, *, fold: bool = False) -> Layout:
+    """All of a table that was made for the page."""
+    columns = [column for column in table.columns if not column.bound_of]
+    return Layout(columns, table.rows, [], table.notes, folded=fold and len(table.rows) > _FOLDED_FROM)
+
+
+def compact(table: Table) -> Layout:
+    """One of the study's own tables, without what says nothing."""
+    runs = table.name == "runs"
+    first = ("cell_id",) if table.name in ("runs", "failures") else _FIRST
+    # Of the tidy table even measurements leave where they are equal: it has a hundred columns.
+    keep = {"gpus", "cell_id"} | (set() if runs else _measured(table))
+    columns = [column for column in table.filled if not column.bound_of]
+    columns.sort(key=lambda column: first.index(column.name) if column.name in first else len(first))
+    once = [column for column in columns if _equal(table, column) and column.name not in keep]
+    return Layout(
+        columns=[column for column in columns if column not in once] or columns[:1],
+        rows=table.rows[:MOST_ROWS],
+        said_once=once,
+        notes=(*cut(len(table.rows), f"tables/{table.name}.csv"), *table.notes),
+        folded=runs or len(table.rows) > _FOLDED_FROM,
+    )
+
+
+def table_of(
+    name: str,
+    title: str,
+    columns: Iterable[Column | tuple[Column, ...]],
+    rows: Iterable[Mapping[str, Any]],
+    *,
+    notes: tuple[str, ...] = (),
+    empty: str = "",
+) -> Table:
+    """A table for the page: fields that a row lacks are empty. `columns`: those with bounds come as a group."""
+    flat = [one for group in columns for one in (group if isinstance(group, tuple) else (group,))]
+    blank = dict.fromkeys(column.name for column in flat)
+    made = tuple(blank | {name: value for name, value in row.items() if name in blank} for row in rows)
+    return Table(name=name, title=title, columns=tuple(flat), rows=made, notes=notes, empty=empty)
+
+
+def heading(table: Table) -> tuple[str, str]:
+    """Title and lead: what stands behind the colon of a title is a sentence of its own."""
+    title, _, lead = table.title.partition(": ")
+    return title, f"{lead[:1].upper()}{lead[1:].removesuffix('.')}." if lead else ""
+
+
+def head(column: Column) -> tuple[str, str]:
+    """What stands above a column, and its unit; in percent, parts are shown times 100."""
+    unit = "%" if column.percent else column.unit
+    title = (column.title or column.name).removesuffix(f" {unit}") if unit else column.title or column.name
+    return title, "" if unit == title else unit
+
+
+def shown(column: Column, row: Cells) -> Field:
+    """One field of a table."""
+    value: Any = row[column.name]
+    low, high = row.get(column.name + LOW), row.get(column.name + HIGH)
+    if not is_number(value) or low is None or high is None:
+        percent = column.percent and is_number(value)
+        return Field(plain(value, percent=percent), "", exact(value), "", "")
+    return Field(*with_interval(value, low, high, percent=column.percent), *map(exact, (value, low, high)))
+
+
+def exact(value: object) -> str:
+    """The whole number, for machines; what has none is empty."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, float) else str(value)
+
+
+def numeric(rows: Iterable[Cells], column: Column) -> bool:
+    """Whether a column holds numbers only (and has one): it is then set on the right and sorted by size."""
+    known = [value for row in rows if (value := row[column.name]) is not None]
+    return bool(known) and all(map(is_number, known))
+
+
+def cut(rows: int, file: str) -> tuple[str, ...]:
+    """What is said of a table that is longer than the page shows; nothing of a shorter one."""
+    return (f"The first {MOST_ROWS:,} of {rows:,} rows; {file} has all.",) if rows > MOST_ROWS else ()
+
+
+def _measured(table: Table) -> set[str]:
+    """The columns that hold measurements: fractions, not counts or names."""
+    return {c.name for c in table.columns if any(isinstance(row[c.name], float) for row in table.rows)}
+
+
+def _equal(table: Table, column: Column) -> bool:
+    values = [row[column.name] for row in table.rows]
+    return all(value == values[0] and type(value) is type(values[0]) for value in values)
