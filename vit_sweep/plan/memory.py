@@ -136,3 +136,13 @@ def _temporary_bytes(cell: Cell, count: int) -> float:
     # Stage 3 may hold every gathered parameter at once: its limit of 1e9 is above any ViT here.
     gathered = count * weight if cell.engine.zero_stage == 3 else 0
     return buckets + optimizer + gathered
+
+
+def used_mib(reserved_mib: float) -> float:
+    """What torch reserved of a GPU, and the CUDA context, which lies outside of it."""
+    return reserved_mib + 1024 * CONTEXT_GIB
+
+
+def memory_error(reserved_mib: float | None, predicted_mib: float | None) -> float | None:
+    """`used / predicted - 1`, above 0 where a cell needs more than the plan thinks; None on a CPU device."""
+    return used_mib(reserved_mib) / predicted_mib - 1 if reserved_mib is not None and predicted_mib else None

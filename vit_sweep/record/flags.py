@@ -1,9 +1,7 @@
-"""What a run's machine makes of its figures: flags, who was slow, the plan's error in memory, joules. Pure."""
+"""What a run's machine makes of its figures: flags, who was slow, joules. Pure."""
 
 from launchers.text import some
-from vit_sweep.plan.memory import predict
-from vit_sweep.record.breakdown import Phases
-from vit_sweep.record.latest import latest
+from vit_sweep.record.breakdown import Phases, StepBreakdown
 from vit_sweep.record.machine import Samples, unlike_gpus
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import breakdown, epoch_time
@@ -13,9 +11,11 @@ THROTTLED = 0.05
 """Part of the training time with the clock held down from which on a run is flagged."""
 
 
-@latest
-def flags_of(record: Record) -> tuple[str, ...]:
-    """One clause per reason to distrust a run's times; empty for a clean run, and for one whose machine is unknown."""
+def flags_of(record: Record, why: Explanation | None = None) -> tuple[str, ...]:
+    """One clause per reason to distrust a run's times; empty for a clean run, and for one whose machine is unknown.
+
+    `why`: its `explanation`, where that is known already.
+    """
     gpus = [(one, one.gpu) for one in record.machine if one.gpu is not None]
     shared = [
         f"rank {one.rank} on {one.host} ({gpu.other_processes}{_mib(gpu.other_mib)})"
@@ -33,19 +33,20 @@ def flags_of(record: Record) -> tuple[str, ...]:
     for title, found in {"other processes on the GPU": shared, "throttled": held, "MIG": sliced}.items():
         if found:
             clauses.append(f"{title}: {some(found, 3)}")
-    why = explanation(record)
+    why = why or explanation(record)
     for title, slow in {"slow": why.slow_ranks, "slow link": why.slow_links}.items() if why else ():
         if slow:
             clauses.append(f"{title}: {names(slow)}")
     return tuple(clauses)
 
 
-def rank_times(record: Record) -> tuple[RankTimes, ...]:
+def rank_times(record: Record, where: StepBreakdown | None = None) -> tuple[RankTimes, ...]:
     """What each rank's typical step consists of, with its link; empty where that was not measured.
 
-    ZeRO 1 to 3 communicate within backward and optimizer: there the profiled window says how long.
+    ZeRO 1 to 3 communicate within backward and optimizer: there the profiled window says how long. `where`: the run's
+    `breakdown`, where that is known already.
     """
-    where = breakdown(record)
+    where = where or breakdown(record)
     window = record.breakdown.collective if record.breakdown is not None else None
     if where is None:
         return ()
@@ -60,23 +61,9 @@ def rank_times(record: Record) -> tuple[RankTimes, ...]:
     return tuple(one for one in times if one is not None) if None not in times else ()
 
 
-@latest
-def explanation(record: Record) -> Explanation | None:
+def explanation(record: Record, where: StepBreakdown | None = None) -> Explanation | None:
     """What takes the steps beyond a typical rank's own work; None for one rank, and where it was not measured."""
-    return explain(rank_times(record)) if record.resolved.gpus > 1 else None
-
-
-def memory_error(record: Record) -> float | None:
-    """`(measured + context) / predicted - 1` of the rank that used most; None on a CPU device.
-
-    Measured is what torch reserved of the GPU; the CUDA context lies outside of it, so the predicted one is added.
-    Positive: the cell needs more than the plan thinks.
-    """
-    predicted = predict(record.requested)
-    measured = [rank.peak_reserved_mib for rank in record.ranks if rank.peak_reserved_mib is not None]
-    if predicted is None or not measured:
-        return None
-    return (max(measured) / 1024 + predicted.context_gib) / predicted.total_gib - 1
+    return explain(rank_times(record, where)) if record.resolved.gpus > 1 else None
 
 
 def joules_per_image(record: Record) -> float | None:
@@ -89,21 +76,16 @@ def joules_per_image(record: Record) -> float | None:
 
 
 MACHINE_COLUMNS = (
-    "flags", "explanation", "memory_error", "joules_per_image", "power_w", "sm_clock_mhz", "throttled",
-    "matmul_tflops", "all_reduce_bus_gb_per_s", "preflight_notes",
+    "power_w", "sm_clock_mhz", "throttled", "matmul_tflops", "all_reduce_bus_gb_per_s", "preflight_notes",
 )  # fmt: skip
 """In this order; docs/machine.md has the formula of each."""
 
 
 def machine_columns(record: Record) -> dict[str, float | str | None]:
     """What a table says of a run's machine; None where it is not known. Over ranks: the slowest; the sum of watts."""
-    found: dict[str, float | str | None] = dict.fromkeys(MACHINE_COLUMNS)
-    why = explanation(record)
-    found |= {
-        "flags": "; ".join(flags_of(record)) or None,
-        "explanation": why.sentence if why else None,
-        "memory_error": memory_error(record),
-        "joules_per_image": joules_per_image(record),
+    powers = _powers_w(record)
+    return {
+        "power_w": sum(powers) if powers else None,
         "sm_clock_mhz": min((one.sm_clock_mhz.median for one in record.samples if one.sm_clock_mhz), default=None),
         "throttled": max((one.throttled_s / one.seconds for one in record.samples if one.seconds), default=None),
         "matmul_tflops": min(
@@ -114,8 +96,6 @@ def machine_columns(record: Record) -> dict[str, float | str | None]:
         ),
         "preflight_notes": "; ".join(dict.fromkeys(one.note for one in record.preflight if one.note)) or None,
     }
-    powers = _powers_w(record)
-    return found | {"power_w": sum(powers) if powers else None}
 
 
 def _times(

@@ -4,12 +4,12 @@ What a restart disturbed is left out: the epoch that it lies in, and the first w
 cold. The very first epoch of a run is cold too and kept apart.
 """
 
+from operator import attrgetter
 from statistics import median
 
 from launchers.checked import checked
 from vit_sweep.plan.cost import Throughput
-from vit_sweep.record.breakdown import StepBreakdown, mfu, step_breakdown
-from vit_sweep.record.latest import latest
+from vit_sweep.record.breakdown import StepBreakdown, step_breakdown
 from vit_sweep.record.record import EpochReport, Record
 
 
@@ -34,7 +34,6 @@ class EpochTime:
         return self.counted_s or (self.median_s,)
 
 
-@latest
 def epoch_time(record: Record) -> EpochTime:
     """Summarise a run's epochs; cold ones never join others, and interrupted ones never join whole ones."""
     counted = _counted(record)
@@ -68,7 +67,6 @@ def rank_step_ms(record: Record) -> tuple[float, ...]:
     return tuple(median([ms for steps in ranks for ms in steps]) for ranks in zip(*epochs, strict=True))
 
 
-@latest
 def breakdown(record: Record) -> StepBreakdown | None:
     """Where a step goes, over the epochs that count for `epoch_time`; None where that was not measured."""
     return step_breakdown([epoch.phases_by_rank for epoch in _counted(record)])
@@ -95,52 +93,88 @@ def spent_gpu_hours(record: Record) -> float:
     return gpus * max(record.job_s or 0.0, least_s) / 3600
 
 
-MEASURED_COLUMNS = (
+@checked
+class StepParts:
+    """Where a step of a run goes, in milliseconds of an optimizer step (docs/measuring.md)."""
+
+    data_wait: float | None = None
+    copy: float | None = None
+    forward: float | None = None
+    backward: float | None = None
+    communication: float | None = None
+    """The least over ranks."""
+    straggler_wait: float | None = None
+    optimizer: float | None = None
+    other: float | None = None
+    exposed: float | None = None
+    """Communication that no computation hides; not a further part, but a second view of it."""
+    exposed_noise: float | None = None
+    collective: float | None = None
+    """Pure time of the collectives, from the profiled window, as all that follows."""
+    communicated_mb: float | None = None
+    algorithm_gb_per_s: float | None = None
+    bus_gb_per_s: float | None = None
+
+    @property
+    def columns(self) -> dict[str, float | None]:
+        """All but the loop's own bookkeeping, as tables name them."""
+        return dict(zip(_PART_COLUMNS, _PARTS(self), strict=True))
+
+
+_PART_COLUMNS = (
     "data_wait_ms", "copy_ms", "forward_ms", "backward_ms", "communication_ms", "optimizer_ms", "straggler_wait_ms",
-    "exposed_ms", "exposed_noise_ms", "collective_ms", "communicated_mb", "algorithm_gb_per_s", "bus_gb_per_s", "mfu",
-    "measuring_notes",
+    "exposed_ms", "exposed_noise_ms", "collective_ms", "communicated_mb", "algorithm_gb_per_s", "bus_gb_per_s",
 )  # fmt: skip
+_PARTS = attrgetter(*(name.removesuffix("_ms") for name in _PART_COLUMNS))
+MEASURED_COLUMNS = (*_PART_COLUMNS, "measuring_notes")
 """In this order; docs/measuring.md has the formula of each."""
 
 
-def measured_columns(record: Record, *, peak_tflops: float | None = None) -> dict[str, float | str | None]:
-    """What a table says of a run's steps, in milliseconds of a step; None where it was not or cannot be measured.
+def step_parts(record: Record, where: StepBreakdown | None) -> StepParts | None:
+    """What is known of a run's steps; None where nothing was measured. `where`: the run's `breakdown`.
 
-    A phase is the most over ranks, communication the least (`StepBreakdown`). `peak_tflops` is that of one GPU in the
-    run's precision.
+    A phase is the most over ranks, communication the least (`StepBreakdown`).
     """
-    cell = record.requested
-    rate = images_per_s(record)
-    found: dict[str, float | str | None] = dict.fromkeys(MEASURED_COLUMNS)
-    found["mfu"] = mfu(
-        cell.model, cell.data.classes, images_per_s=rate, gpus=cell.gpus, peak_tflops=peak_tflops
-    )  # fmt: skip
     after = record.breakdown
-    if after is not None and after.collective is not None:
+    exposed, window = (after.exposed, after.collective) if after is not None else (None, None)
+    if where is None and exposed is None and window is None:
+        return None
+    found: dict[str, float | None] = {}
+    if window is not None:
         found |= {
-            "straggler_wait_ms": after.collective.straggler_wait_ms,
-            "collective_ms": after.collective.pure_ms,
-            "communicated_mb": after.collective.bytes / 1e6,
-            "algorithm_gb_per_s": after.collective.algorithm_gb_per_s,
-            "bus_gb_per_s": after.collective.bus_gb_per_s,
+            "straggler_wait": window.straggler_wait_ms,
+            "collective": window.pure_ms,
+            "communicated_mb": window.bytes / 1e6,
+            "algorithm_gb_per_s": window.algorithm_gb_per_s,
+            "bus_gb_per_s": window.bus_gb_per_s,
         }
-    if after is not None and after.exposed is not None:
-        found |= {"exposed_ms": after.exposed.exposed_ms, "exposed_noise_ms": after.exposed.noise_ms}
-    if after is not None and after.notes:
-        found["measuring_notes"] = "; ".join(after.notes)
-    where = breakdown(record)
+    if exposed is not None:
+        found |= {"exposed": exposed.exposed_ms, "exposed_noise": exposed.noise_ms}
     if where is not None:
+        most = where.most
         found |= {
-            "data_wait_ms": where.most.data_wait,
-            "copy_ms": where.most.copy,
-            "forward_ms": where.most.forward,
-            "backward_ms": where.most.backward,
-            "communication_ms": where.communication_ms,
-            "optimizer_ms": where.most.optimizer,
+            "data_wait": most.data_wait,
+            "copy": most.copy,
+            "forward": most.forward,
+            "backward": most.backward,
+            "communication": where.communication_ms,
+            "optimizer": most.optimizer,
+            "other": most.other,
         }
         if where.straggler_wait_ms is not None:  # over whole epochs, which says more than a short window
-            found["straggler_wait_ms"] = where.straggler_wait_ms
-    return found
+            found["straggler_wait"] = where.straggler_wait_ms
+    return StepParts(**found)
+
+
+def measured_columns(record: Record) -> dict[str, float | str | None]:
+    """What a table says of a run's steps, in milliseconds of a step; None where it was not or cannot be measured."""
+    parts = step_parts(record, breakdown(record)) or StepParts()
+    return {**parts.columns, "measuring_notes": measuring_notes(record)}
+
+
+def measuring_notes(record: Record) -> str | None:
+    """Why something of its steps was not measured."""
+    return "; ".join(record.breakdown.notes) or None if record.breakdown is not None else None
 
 
 def _counted(record: Record) -> list[EpochReport]:

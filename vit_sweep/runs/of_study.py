@@ -14,11 +14,11 @@ from vit_sweep.outcome.result import Result, is_oversubscribed, note_of
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.memory import predict
 from vit_sweep.plan.point import DataSpec, EngineSpec, ModelSpec, OptimizerSpec
-from vit_sweep.record.breakdown import StepBreakdown, mfu
+from vit_sweep.record.breakdown import mfu
 from vit_sweep.record.flags import explanation, flags_of, joules_per_image
 from vit_sweep.record.record import Record
-from vit_sweep.record.stats import breakdown, epoch_time, images_per_s, rank_step_ms, step_ms
-from vit_sweep.runs.run import Origin, Run, StepParts
+from vit_sweep.record.stats import breakdown, epoch_time, images_per_s, rank_step_ms, step_ms, step_parts
+from vit_sweep.runs.run import Origin, Run
 from vit_sweep.study.journal import Event, JobEntry
 
 _MIB = 1024
@@ -75,7 +75,7 @@ def run_of(
 
 def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str, int], str]) -> dict[str, Any]:
     cell, time, where = record.requested, epoch_time(record), breakdown(record)
-    why = explanation(record)
+    why = explanation(record, where)
     reserved = [rank.peak_reserved_mib for rank in record.ranks if rank.peak_reserved_mib is not None]
     alone = [one.largest.bus_gb_per_s(record.resolved.gpus) for one in record.preflight if one.largest]
     latency = [one.all_reduce[0].median_ms for one in record.preflight if one.all_reduce]
@@ -86,7 +86,7 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "first_epoch_s": time.first_s,
         "epochs_done": len(record.epochs),
         "step_ms": step_ms(record),
-        "parts": _parts(record, where),
+        "parts": step_parts(record, where),
         "compute_ms_by_rank": where.compute_ms_by_rank if where is not None else (),
         "step_ms_by_rank": rank_step_ms(record),
         "test_accuracy": tuple(epoch.test_accuracy for epoch in record.epochs),
@@ -95,7 +95,7 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "hosts": record.resolved.hosts,
         "devices": tuple(rank.device for rank in record.ranks),
         "machine": record.machine,
-        "flags": flags_of(record),
+        "flags": flags_of(record, why),
         "explanation": why.sentence if why is not None else "",
         "parameters": record.resolved.parameters,
         "bytes_per_step": window.bytes if window is not None else None,
@@ -157,33 +157,6 @@ def _conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
 @lru_cache(maxsize=512)
 def _values(spec: ModelSpec | DataSpec | EngineSpec | OptimizerSpec) -> tuple[tuple[str, str], ...]:
     return tuple((name, str(value)) for name, value in to_plain(spec).items())
-
-
-def _parts(record: Record, where: StepBreakdown | None) -> StepParts | None:
-    after = record.breakdown
-    exposed = after.exposed if after is not None else None
-    waits = after.collective.straggler_wait_ms if after is not None and after.collective is not None else None
-    if where is None and exposed is None and waits is None:
-        return None
-    parts = StepParts(
-        straggler_wait=waits,
-        exposed=exposed.exposed_ms if exposed is not None else None,
-        exposed_noise=exposed.noise_ms if exposed is not None else None,
-    )
-    if where is None:
-        return parts
-    return replace(
-        parts,
-        data_wait=where.most.data_wait,
-        copy=where.most.copy,
-        forward=where.most.forward,
-        backward=where.most.backward,
-        communication=where.communication_ms,
-        # Over whole epochs, which says more than a short window.
-        straggler_wait=waits if where.straggler_wait_ms is None else where.straggler_wait_ms,
-        optimizer=where.most.optimizer,
-        other=where.most.other,
-    )
 
 
 def _waited(record: Record, submitted: Mapping[tuple[str, int], str]) -> float | None:

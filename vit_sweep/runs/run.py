@@ -10,6 +10,7 @@ from launchers.checked import checked
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.record.machine import Fingerprint
+from vit_sweep.record.stats import StepParts
 
 
 class Origin(StrEnum):
@@ -19,24 +20,6 @@ class Origin(StrEnum):
     IMPORTED = "imported"
     REFERENCE = "reference"
     """A published figure."""
-
-
-@checked
-class StepParts:
-    """Where a step of a run goes, in milliseconds of an optimizer step (docs/measuring.md)."""
-
-    data_wait: float | None = None
-    copy: float | None = None
-    forward: float | None = None
-    backward: float | None = None
-    communication: float | None = None
-    """The least over ranks."""
-    straggler_wait: float | None = None
-    optimizer: float | None = None
-    other: float | None = None
-    exposed: float | None = None
-    """Communication that no computation hides; not a further part, but a second view of it."""
-    exposed_noise: float | None = None
 
 
 @checked

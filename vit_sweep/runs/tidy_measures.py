@@ -6,7 +6,7 @@ from statistics import median
 
 from launchers.text import some
 from vit_sweep.plan.point import BatchPer
-from vit_sweep.runs.run import StepParts
+from vit_sweep.record.stats import StepParts
 from vit_sweep.runs.tidy_columns import TidyRow
 
 MISSING = "rows missing: "

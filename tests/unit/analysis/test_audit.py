@@ -19,7 +19,8 @@ from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.point import BatchPer, Scaling
 from vit_sweep.record.machine import Fingerprint, Gpu
-from vit_sweep.runs.run import Origin, StepParts
+from vit_sweep.record.stats import StepParts
+from vit_sweep.runs.run import Origin
 
 GLOBAL = (Membership(scaling=Scaling.STRONG, batch_per=BatchPer.GLOBAL, placement="packed"),)
 HALVES = {1: 10.0, 2: 5.2, 4: 2.8}

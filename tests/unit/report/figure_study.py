@@ -12,7 +12,7 @@ from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.point import BatchPer, Scaling
-from vit_sweep.runs.run import StepParts
+from vit_sweep.record.stats import StepParts
 
 IMAGES = 50_000
 PER_GPU = 5_000

@@ -13,6 +13,7 @@ from tests.unit.analysis.builders import run, series_from, without_time
 from tests.unit.report.figure_study import series_of, study
 from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.plan.point import Scaling
+from vit_sweep.record.stats import StepParts
 from vit_sweep.report import figures
 from vit_sweep.report.figures import cost, curves, memory, nodes, parts, placement, speedup, times
 from vit_sweep.report.figures.fills import FILLS, parts_of
@@ -20,7 +21,6 @@ from vit_sweep.report.figures.nodes import NODE_FILLS
 from vit_sweep.report.figures.overlay import draw_simulated
 from vit_sweep.report.figures.panels import arrange
 from vit_sweep.report.figures.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
-from vit_sweep.runs.run import StepParts
 
 KINDS = {
     "strong_time", "strong_parts", "strong_speedup", "strong_efficiency", "weak_time", "weak_parts", "weak_efficiency",

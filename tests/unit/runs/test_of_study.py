@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from launchers.profile import Device
 from tests.unit.builders import MODEL, batch, cell, record, result, series
 from vit_sweep.analysis.series.grouping import group
+from vit_sweep.plan.memory import memory_error, predict
 from vit_sweep.plan.point import Allocation, BatchPer, Pipeline, Precision, Scaling
 from vit_sweep.runs.of_study import conditions, run_of, runs_of, submissions
 from vit_sweep.study.journal import Event, entry_of
@@ -96,3 +98,27 @@ def test_a_shared_allocation_costs_the_gpus_that_wait_and_its_queue_wait_is_not_
     run = run_of(result(one, record=done), submitted=sent)
     assert (run.gpu_hours, run.queue_wait_s) == (4.0, None)
     assert run_of(result(one, record=record(one, job_s=1800.0))).gpu_hours == 1.0
+
+
+def test_the_error_of_the_predicted_memory_counts_the_context_on_both_sides():
+    one = cell(gpus=2)
+    plan = predict(one)
+    asked = (plan.total_gib - plan.context_gib) * 1024
+
+    def error(*peaks):
+        made = record(one)
+        ranks = tuple(replace(rank, peak_reserved_mib=peak) for rank, peak in zip(made.ranks, peaks, strict=True))
+        run = run_of(result(one, record=replace(made, ranks=ranks)))
+        return memory_error(run.memory_mib, run.memory_predicted_mib)
+
+    assert error(asked, asked) == pytest.approx(0)
+    assert error(asked, asked + plan.total_gib * 1024 * 0.25) == pytest.approx(0.25), "the rank that used most counts"
+    assert error(None, None) is None
+    plain = run_of(result(cell(device=Device.CPU), record=record(cell(device=Device.CPU))))
+    assert memory_error(3000.0, plain.memory_predicted_mib) is None
+
+
+def test_the_peak_of_its_gpu_makes_the_mfu_of_a_run():
+    one = cell()
+    assert run_of(result(one, record=record(one)), peaks={one.cell_id: 1.0}).mfu > 0
+    assert run_of(result(one, record=record(one))).mfu is None

@@ -8,7 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from vit_sweep.analysis.series.series import Estimate
-from vit_sweep.runs.run import Run, StepParts
+from vit_sweep.record.stats import StepParts
+from vit_sweep.runs.run import Run
 
 
 class Fill(NamedTuple):

@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Iterable, Sequence
 from statistics import median
 
-from vit_sweep.plan.memory import CONTEXT_GIB
+from vit_sweep.plan.memory import memory_error, used_mib
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
 from vit_sweep.report.tables.parts import Statistics, Variants, flags_of, middle, names_of, pooled, pools
@@ -24,7 +24,6 @@ COST_COLUMNS = bounded(
     "gpu_hours_per_epoch", "job_s", "queue_wait_s", "joules_per_image", "images_per_joule", "joules_per_epoch", "flags",
     "seeds", "cell_id",
 )  # fmt: skip
-_CONTEXT_MIB = 1024 * CONTEXT_GIB
 
 
 def memory_table(runs: Iterable[Run]) -> Table | None:
@@ -39,12 +38,11 @@ def memory_table(runs: Iterable[Run]) -> Table | None:
 def _memory(runs: Sequence[Run], variants: Variants) -> Cells:
     predicted = runs[0].memory_predicted_mib
     reserved = max((run.memory_mib for run in runs if run.memory_mib is not None), default=None)
-    measured = None if reserved is None else reserved + _CONTEXT_MIB
     states = sorted({run.status for run in runs})
     return _configuration(runs, variants) | {
         "predicted_mib": predicted,
-        "measured_mib": measured,
-        "memory_error": measured / predicted - 1 if measured is not None and predicted else None,
+        "measured_mib": None if reserved is None else used_mib(reserved),
+        "memory_error": memory_error(reserved, predicted),
         "memory_mib": reserved,
         "host_memory_mib": max((run.host_memory_mib for run in runs if run.host_memory_mib is not None), default=None),
         "n": sum(run.timed for run in runs),

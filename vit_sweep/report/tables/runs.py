@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from statistics import median
 
 from vit_sweep.outcome.result import Result, story_of
-from vit_sweep.plan.memory import CONTEXT_GIB
+from vit_sweep.plan.memory import memory_error
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.record.flags import machine_columns
 from vit_sweep.record.learning import Reached, peak_rate
 from vit_sweep.record.record import Record
-from vit_sweep.record.stats import measured_columns
+from vit_sweep.record.stats import measuring_notes
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
 from vit_sweep.report.tables.table import Cells, Column, Table, table
 from vit_sweep.runs.run import Run
@@ -39,7 +39,7 @@ def run_row(run: Run, result: Result, reached: tuple[float, Reached] | None = No
     }
     if record is None:
         return row
-    return row | _of_record(run, record) | _of_target(reached)
+    return row | _of_record(record) | _of_target(reached)
 
 
 def imported_row(run: Run, reached: tuple[float, Reached] | None = None) -> Cells:
@@ -92,8 +92,6 @@ def _of_run(run: Run) -> Cells:
 
 def _measured(run: Run) -> Cells:
     time, parts = median(run.epoch_s), run.parts
-    reserved, predicted = run.memory_mib, run.memory_predicted_mib
-    error = None if reserved is None or not predicted else (reserved + 1024 * CONTEXT_GIB) / predicted - 1
     row: Cells = {
         "epoch_s": time,
         "spread_s": max(run.epoch_s) - min(run.epoch_s),
@@ -104,7 +102,7 @@ def _measured(run: Run) -> Cells:
         "train_accuracy": run.train_accuracy[-1] if run.train_accuracy else None,
         "test_accuracy": run.test_accuracy[-1] if run.test_accuracy else None,
         "parameters": run.parameters,
-        "peak_reserved_mib": reserved,
+        "peak_reserved_mib": run.memory_mib,
         "peak_host_mib": run.host_memory_mib,
         "hosts": " ".join(run.hosts),
         "devices": " | ".join(sorted(set(run.devices))),
@@ -116,27 +114,14 @@ def _measured(run: Run) -> Cells:
         "mfu": run.mfu,
         "flags": "; ".join(run.flags) or None,
         "explanation": run.explanation or None,
-        "memory_predicted_mib": predicted,
-        "memory_error": error,
+        "memory_predicted_mib": run.memory_predicted_mib,
+        "memory_error": memory_error(run.memory_mib, run.memory_predicted_mib),
         "joules_per_image": run.joules_per_image,
     }
-    if parts is not None:
-        row |= {
-            "data_wait_ms": parts.data_wait,
-            "copy_ms": parts.copy,
-            "forward_ms": parts.forward,
-            "backward_ms": parts.backward,
-            "communication_ms": parts.communication,
-            "optimizer_ms": parts.optimizer,
-            "other_ms": parts.other,
-            "straggler_wait_ms": parts.straggler_wait,
-            "exposed_ms": parts.exposed,
-            "exposed_noise_ms": parts.exposed_noise,
-        }
-    return row
+    return row | parts.columns | {"other_ms": parts.other} if parts is not None else row
 
 
-def _of_record(run: Run, record: Record) -> Cells:
+def _of_record(record: Record) -> Cells:
     last = record.epochs[-1]
     return {
         "train_loss": last.train_loss,
@@ -146,8 +131,7 @@ def _of_record(run: Run, record: Record) -> Cells:
         "restarts": record.restarts,
         "code": record.code,
         "job_id": record.job_id,
-        **measured_columns(record),
-        "mfu": run.mfu,
+        "measuring_notes": measuring_notes(record),
         **machine_columns(record),
         **{f"{_VERSION}{name}": version for name, version in sorted(record.versions.items())},
     }
