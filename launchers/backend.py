@@ -1,4 +1,4 @@
-"""The interface of a backend: render, submit, ask, cancel."""
+"""The interface of a backend: render, submit, find, ask for states, cancel."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
@@ -9,18 +9,18 @@ from launchers.checked import checked
 
 
 class TaskState(StrEnum):
-    """What a scheduler says of one task. It says nothing of success: only the job's own files do."""
+    """State of one task as its scheduler reports it. It says nothing of success: only the job's own files do."""
 
     QUEUED = "queued"
     RUNNING = "running"
     ENDED = "ended"
-    """The scheduler no longer knows it, or says that it ended."""
+    """The scheduler no longer knows it, or reports that it ended."""
     UNKNOWN = "unknown"
     """The scheduler did not answer, or this machine cannot ask it."""
 
 
 class Ended(StrEnum):
-    """How a scheduler says that a task ended."""
+    """How a task ended, as its scheduler reports it."""
 
     COMPLETED = "completed"
     FAILED = "failed"
@@ -31,7 +31,7 @@ class Ended(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     """Of the host: schedulers know nothing of a GPU's memory."""
     UNSAID = "unsaid"
-    """It is gone, and nobody says how."""
+    """It is gone, and no record says how."""
 
 
 @checked
@@ -70,8 +70,8 @@ class Submission:
 
 
 @checked
-class Doubt:
-    """A batch that was about to be submitted when its client went away."""
+class Unconfirmed:
+    """A batch whose submission was begun and never confirmed: its client went away, or the scheduler did not answer."""
 
     batch_name: str
     folder: str
@@ -96,10 +96,10 @@ class Launcher(Protocol):
         Raises `SubmitError` with the scheduler's words; what was yielded before runs.
         """
 
-    def find(self, doubts: Iterable[Doubt]) -> dict[str, Submission | None]:
+    def find(self, unconfirmed: Iterable[Unconfirmed]) -> dict[str, Submission | None]:
         """Look up batches whose submission was begun and never confirmed, by batch name; None: never submitted.
 
-        Waits for a submission that is still under way. A batch of which nothing can be said is left out.
+        Waits for a submission that is still under way. A batch whose state cannot be known now is left out.
         """
 
     def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
@@ -115,9 +115,9 @@ class SubmitProblem(StrEnum):
     REFUSED = "refused"
     """The request itself is wrong: the same words again would be refused again."""
     LIMIT = "limit"
-    """The user has as many jobs as they may: wait, and feed the rest."""
+    """The user has as many jobs as they may: wait, then submit the rest."""
     BUSY = "busy"
-    """The scheduler did not answer, or said that it cannot now. It may have taken the job all the same."""
+    """The scheduler did not answer, or answered that it cannot now. It may have taken the job all the same."""
 
 
 class SubmitError(Exception):

@@ -1,4 +1,4 @@
-"""What is asked of a scheduler: shapes, tasks and batches of equal shape. Pure."""
+"""What a scheduler is asked for: shapes, tasks and batches of equal shape. Pure."""
 
 import hashlib
 import json
@@ -35,7 +35,7 @@ class Shape:
 
 @checked
 class Task:
-    """One run of one folder: what the ranks are told. The folder holds everything else."""
+    """One run of one folder: what its ranks have to know. The folder holds everything else."""
 
     name: str
     """Also the folder's name below the study's `cells/`."""
@@ -48,7 +48,7 @@ class Task:
 
 @checked
 class Batch:
-    """Tasks of one shape on one partition: one Slurm array, or one stretch of the local queue."""
+    """Tasks of one shape under one profile: one Slurm array, or one stretch of the local queue."""
 
     study: str
     """For people: names the jobs in `squeue`."""
@@ -65,7 +65,7 @@ class Batch:
     module: str
     """Module that every rank runs: `python -m MODULE BATCH_FOLDER`."""
     environment: dict[str, str] = field(default_factory=dict)
-    """Variables that the ranks need; the profile's own win."""
+    """Variables that the ranks need; those of the profile win."""
     preload: tuple[str, ...] = ()
     """Modules that a launcher which forks its ranks may import once for all of them."""
     closing: str | None = None
@@ -82,14 +82,14 @@ class Batch:
 
     @property
     def rank_environment(self) -> dict[str, str]:
-        """Variables of every rank: threads, then what the caller asks, then the profile's own word."""
-        asked = {"OMP_NUM_THREADS": str(self.profile.cpus_per_gpu)} | self.environment | self.profile.environment
+        """Variables of every rank: threads, then the caller's, then the profile's, where the later one wins."""
+        variables = {"OMP_NUM_THREADS": str(self.profile.cpus_per_gpu)} | self.environment | self.profile.environment
         if self.code is None:
-            return asked
-        # The snapshot comes before the folders of the profile's own word, if it has one; `python -m` would put the
+            return variables
+        # The snapshot comes before the folders that the profile names, if it does; `python -m` would put the
         # folder that a job starts in before both.
-        folders = ":".join(filter(None, [self.code, asked.get("PYTHONPATH")]))
-        return asked | {"PYTHONPATH": folders, "PYTHONSAFEPATH": "1"}
+        folders = ":".join(filter(None, [self.code, variables.get("PYTHONPATH")]))
+        return variables | {"PYTHONPATH": folders, "PYTHONSAFEPATH": "1"}
 
     @property
     def name(self) -> str:

@@ -85,7 +85,7 @@ def _sentence(cls: type[Any], detail: ErrorDetails) -> str:
 
 
 def _rule(detail: ErrorDetails) -> str:
-    """Say the rule that a value breaks in our words; pydantic's for the rare ones."""
+    """Say the rule that a value breaks in plain words; pydantic's for the rare ones."""
     limits = detail.get("ctx", {})
     match detail["type"]:
         case "int_type" | "int_parsing" | "int_from_float":

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake that the user can mend: *what – why – what to do*; the command ends with exit code 2."""
+    """A mistake that the user can fix: *what – why – what to do*; the command ends with exit code 2."""
 
 
 def closest(name: str, known: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Which hosts of a hostfile partition a job takes. Pure."""
+"""Which hosts of a hostfile profile a job takes. Pure."""
 
 from collections.abc import Collection
 

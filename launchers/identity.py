@@ -41,9 +41,9 @@ class JobPlace:
     task_index: int
     """Index into the batch's tasks (Slurm: the array index)."""
     restart: int
-    """How often this job was started again: by Slurm (SLURM_RESTART_COUNT) or by a queue of ours."""
+    """How often this job was started again: by Slurm (SLURM_RESTART_COUNT) or by one of our queues."""
     job_id: str
-    """The same words that `identify` gives to the job's ranks."""
+    """The same id that `identify` gives to the job's ranks."""
 
 
 def place_of(environ: Mapping[str, str]) -> JobPlace:
@@ -86,10 +86,10 @@ def _identify(environ: Mapping[str, str], host: str) -> RankIdentity:
 
 def _place(environ: Mapping[str, str]) -> JobPlace:
     """Only our queues set `JOB_ID`; an allocation around such a queue has a restart count of its own."""
-    ours = JOB_ID in environ
-    index = environ[TASK_INDEX if ours or TASK_INDEX in environ else "SLURM_ARRAY_TASK_ID"]
-    restart = environ.get(RESTART) or ("0" if ours else environ.get("SLURM_RESTART_COUNT", "0"))
-    job = environ[JOB_ID] if ours else f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
+    in_our_queue = JOB_ID in environ
+    index = environ[TASK_INDEX if in_our_queue or TASK_INDEX in environ else "SLURM_ARRAY_TASK_ID"]
+    restart = environ.get(RESTART) or ("0" if in_our_queue else environ.get("SLURM_RESTART_COUNT", "0"))
+    job = environ[JOB_ID] if in_our_queue else f"{environ['SLURM_ARRAY_JOB_ID']}_{environ['SLURM_ARRAY_TASK_ID']}"
     return JobPlace(task_index=int(index), restart=int(restart), job_id=job)
 
 

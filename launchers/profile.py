@@ -1,4 +1,8 @@
-"""A partition profile: what an admin writes about one partition, as data. Pure."""
+"""A profile: what an admin writes about one partition, as data. Pure.
+
+`partition=NAME` chooses a profile by its name; everywhere else a partition is what Slurm calls one. A profile for
+hosts without Slurm describes them as if they were one.
+"""
 
 from dataclasses import field
 from enum import StrEnum
@@ -96,7 +100,7 @@ class Network:
 
 @checked
 class Host:
-    """A host of a hostfile partition; what is not given is the profile's."""
+    """A host of a hostfile profile; what is not given is the profile's."""
 
     name: str
     slots: Count = 1
@@ -109,10 +113,10 @@ class Host:
 
 @checked
 class PartitionProfile:
-    """One partition. Not a request: it says what is possible, never what is wanted."""
+    """One partition, or machines that stand for one. Not a request: it says what is possible, never what is wanted."""
 
     name: str
-    """Our name of the profile: the word after `partition=`."""
+    """Name of the profile: what follows `partition=`."""
     scheduler: Scheduler
     """Who starts the processes."""
 
@@ -140,9 +144,9 @@ class PartitionProfile:
     scratch: str | None = None
     """Fast storage of a node, for staging data; may name variables of the job (`$SLURM_TMPDIR`)."""
     hosts: tuple[Host, ...] = ()
-    """Hostfile partitions only, in the order in which a job takes them."""
+    """Hostfile profiles only, in the order in which a job takes them."""
     mixed_hosts: bool = False
-    """Whether one job may span hosts of unlike GPUs: an explicit word, since its times measure the weakest host."""
+    """Whether one job may span hosts of unlike GPUs: an explicit choice, since its times measure the weakest host."""
 
     # --- how to ask Slurm ------------------------------------------------------------------------
     partition: str | None = None
@@ -192,7 +196,7 @@ class PartitionProfile:
     mpirun_args: tuple[str, ...] = ()
     """Further arguments of mpirun."""
     remote_shell: str = "ssh"
-    """Hostfile partitions: the command that mpirun reaches other hosts with (`ssh -p 2222`)."""
+    """Hostfile profiles: the command that mpirun reaches other hosts with (`ssh -p 2222`)."""
     python: str | None = None
     """Interpreter of the jobs; default: the one that submits."""
     setup: tuple[str, ...] = ()

@@ -26,7 +26,7 @@ MEETING_POINT = [
 
 
 def rank_command(batch: Batch, *, python: str | None = None, before_module: tuple[str, ...] = ()) -> list[str]:
-    """Return the words of one rank: interpreter, module, folder; inside Apptainer where the profile says so.
+    """Return the command of one rank: interpreter, module, folder; inside Apptainer where the profile says so.
 
     `before_module` goes between the interpreter and `-m MODULE`, for a program that starts the module itself.
     """
@@ -36,13 +36,13 @@ def rank_command(batch: Batch, *, python: str | None = None, before_module: tupl
         return [profile.python or python or sys.executable, *module]
     if container.runtime is ContainerRuntime.PYXIS:
         return [container.python, *module]
-    mounts = [word for mount in (_bindable(batch), *container.mounts) for word in ("--bind", mount)]
+    mounts = [part for mount in (_bindable(batch), *container.mounts) for part in ("--bind", mount)]
     gpus = ["--nv"] if profile.device is Device.CUDA else []
     return ["apptainer", "exec", *gpus, *mounts, container.image, *_snapshot(batch), container.python, *module]
 
 
 def closing_command(batch: Batch, closing: str, *, python: str | None = None) -> list[str]:
-    """Return the words of a batch's closing module, which runs once on a job's first node; the code is to be added."""
+    """Return the command of a batch's closing module, which runs once, on a job's first node; add the exit code."""
     command = rank_command(replace(batch, module=closing), python=python)
     if container_flags(batch):
         # Pyxis is a plugin of srun; the ranks' own step has ended, but srun may not have noticed yet.
@@ -59,13 +59,13 @@ def mpirun_command(
     where: Iterable[str] = (),
     how: Iterable[str] = (),
 ) -> list[str]:
-    """Return the words of an Open MPI call: a rank per GPU, host after host, with our variables and `export` set.
+    """Return the command of an Open MPI call: a rank per GPU, host after host, with our variables and `export` set.
 
     `shape` where it is not the batch's; `where` names the hosts and `how` the transport, where Slurm does not.
     """
     shape = shape or batch.shape
     layout = ["-np", str(shape.gpus), "--map-by", f"ppr:{shape.gpus_per_node}:node", "--bind-to", "none"]
-    variables = [word for name in sorted({*batch.rank_environment, *export}) for word in ("-x", name)]
+    variables = [part for name in sorted({*batch.rank_environment, *export}) for part in ("-x", name)]
     return ["mpirun", *where, *layout, *how, *variables, *batch.profile.mpirun_args, *command]
 
 
@@ -97,8 +97,8 @@ def refuse_pyxis(batch: Batch, who: str) -> None:
 
 def export_lines(batch: Batch) -> list[str]:
     """Return lines that set the variables of the ranks, and the time at which the job ends."""
-    words = [f"export {k}={shlex.quote(v)}" for k, v in sorted(batch.rank_environment.items())]
-    return [*words, f"export {JOB_ENDS}=$(($(date +%s) + {batch.shape.minutes} * 60))"]
+    variables = [f"export {k}={shlex.quote(v)}" for k, v in sorted(batch.rank_environment.items())]
+    return [*variables, f"export {JOB_ENDS}=$(($(date +%s) + {batch.shape.minutes} * 60))"]
 
 
 def background_lines(name: str, command: str, *, signals: tuple[str, ...]) -> list[str]:

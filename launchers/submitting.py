@@ -1,6 +1,6 @@
 """A submission that is under way: a lock that outlives the client that began it. An edge: it locks a file.
 
-The program that submits (sbatch, a queue of ours) inherits the lock's file. A client may be killed at any moment; the
+The program that submits (sbatch, one of our queues) inherits the lock's file. A client may be killed at any moment; the
 lock is held until that program has ended as well, so another client can wait for the outcome instead of guessing.
 """
 

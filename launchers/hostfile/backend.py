@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from launchers.backend import Doubt, Rendered, Submission, TaskStatus
+from launchers.backend import Rendered, Submission, TaskStatus, Unconfirmed
 from launchers.batch import Batch, Shape
 from launchers.checked import to_json
 from launchers.environment import (
@@ -49,10 +49,10 @@ class HostfileLauncher:
             return Rendered(batch=batch, files=files, script="job.sh")
         for index in range(len(batch.tasks)):
             shape = batch.shape_of(index)
-            mine, hostfile = hosts[: shape.nodes], f"hostfile-{index}"
+            used, hostfile = hosts[: shape.nodes], f"hostfile-{index}"
             files |= {
-                hostfile: _hostfile(batch, mine, shape),
-                f"job-{index}.sh": _job_script(batch, mine, shape, hostfile),
+                hostfile: _hostfile(batch, used, shape),
+                f"job-{index}.sh": _job_script(batch, used, shape, hostfile),
             }
         return Rendered(batch=batch, files=files | {"job.sh": _one_of_many(batch, hosts)}, script="job.sh")
 
@@ -65,7 +65,7 @@ class HostfileLauncher:
                 "mpirun is not on PATH: a hostfile partition starts its ranks with Open MPI – install it here and on "
                 "the hosts (Debian: openmpi-bin), or add dry_run=true to write the scripts only"
             )
-        # Inside another Slurm job mpirun would take that job's nodes instead of ours.
+        # Inside another Slurm job mpirun would take that job's nodes instead of the profile's hosts.
         yield from start_queue(
             rendered,
             [sys.executable, "-m", "launchers.hostfile.queue"],
@@ -73,9 +73,9 @@ class HostfileLauncher:
             environment=clean_environment(os.environ),
         )
 
-    def find(self, doubts: Iterable[Doubt]) -> dict[str, Submission | None]:
-        """Look for the queue's own word in the folder of each batch."""
-        return find_queues(doubts)
+    def find(self, unconfirmed: Iterable[Unconfirmed]) -> dict[str, Submission | None]:
+        """Look for the queue's own files in the folder of each batch."""
+        return find_queues(unconfirmed)
 
     def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
         """Read what the queue wrote; without a living queue, whatever it did not finish has ended."""
@@ -91,9 +91,9 @@ def hosts_of(batch: Batch) -> tuple[Host, ...]:
     chosen = choose_hosts(batch.profile, batch.shape.nodes, batch.shape.gpus_per_node, without=batch.exclude)
     if isinstance(chosen, str):
         raise UserError(chosen)
-    wrong = [host.name for host in chosen if not re.fullmatch(r"[A-Za-z0-9_.@-]+", host.name)]
-    if wrong:
-        raise UserError(f"partition {batch.profile.name}: host {wrong[0]!r} is no name that a hostfile can hold")
+    bad_names = [host.name for host in chosen if not re.fullmatch(r"[A-Za-z0-9_.@-]+", host.name)]
+    if bad_names:
+        raise UserError(f"partition {batch.profile.name}: host {bad_names[0]!r} is no name that a hostfile can hold")
     return chosen
 
 
@@ -138,7 +138,7 @@ def _job_script(batch: Batch, hosts: tuple[Host, ...], shape: Shape, hostfile: s
     """One task: what the queue runs, and what a person may run by hand."""
     environment = batch.rank_environment
     named = [(index, task) for index, task in enumerate(batch.tasks) if batch.shape_of(index) == shape]
-    words = mpirun_command(
+    command = mpirun_command(
         batch,
         ["bash", f"{batch.folder}/rank.sh"],
         shape=shape,
@@ -161,7 +161,7 @@ def _job_script(batch: Batch, hosts: tuple[Host, ...], shape: Shape, hostfile: s
         f"export {NODES}={shape.nodes} {TASK_INDEX}=$1",
         f"export {JOB_ID}=${{{JOB_ID}:-hostfile-$$-$1}} {RESTART}=${{{RESTART}:-0}}",
         # A task that a person starts by hand has no time limit.
-        f"exec mpirun ${{{JOB_ENDS}:+-x {JOB_ENDS}}} {allocated}{shlex.join(words[1:])}",
+        f"exec mpirun ${{{JOB_ENDS}:+-x {JOB_ENDS}}} {allocated}{shlex.join(command[1:])}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -16,9 +16,9 @@ from urllib.parse import quote
 from launchers.hostfile.backend import hosts_of
 from launchers.queue.exits import job_code, sentence, shell_code
 from launchers.queue.files import write_handle
-from launchers.queue.loop import cells_of, read_batches, work_off
+from launchers.queue.loop import read_batches, tasks_of, work_off
 from launchers.queue.slots import SharedSlots, Slots, slot_folder
-from launchers.queue.task import Cell
+from launchers.queue.task import QueueTask
 
 _GRACE_S = 25.0
 """How long mpirun may take to end its ranks: twice what it grants them (measured), and less than a client waits."""
@@ -30,23 +30,23 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
 
     `minute_s`: seconds of a minute of time limits, for tests.
     """
-    told: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    signals: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
     write_handle(Path(folder) for folder in folders)
-    cells = cells_of(read_batches(folders), minute_s)
-    shared_slots = SharedSlots(cells)
+    tasks = tasks_of(read_batches(folders), minute_s)
+    shared_slots = SharedSlots(tasks)
     work_off(
-        cells,
+        tasks,
         _Hosts(shared_slots).start_ranks,
-        job_id=lambda cell: f"hostfile-{os.getpid()}-{cell.index}",
-        told_to_end=lambda: bool(told),
+        job_id=lambda task: f"hostfile-{os.getpid()}-{task.index}",
+        terminated=lambda: bool(signals),
         tidy=shared_slots.tidy,
     )
     return 0
 
 
 class _Hosts:
-    """All hosts of the partition, of which one task at a time takes some."""
+    """All hosts of the profile, of which one task at a time takes some."""
 
     def __init__(self, shared_slots: SharedSlots) -> None:
         self._shared_slots = shared_slots
@@ -54,42 +54,42 @@ class _Hosts:
         self._slots: dict[tuple[str, ...], Slots] = {}
         self._die_with_us = _death_signal()
 
-    def start_ranks(self, cell: Cell, place: dict[str, str]) -> "_Mpirun | None":
+    def start_ranks(self, task: QueueTask, place: dict[str, str]) -> "_Mpirun | None":
         """Start the task's script, if no other task runs and its hosts are free."""
         if self._current is not None and not self._current.over:
             return None
-        hosts = tuple(host.name for host in hosts_of(cell.batch))
+        hosts = tuple(host.name for host in hosts_of(task.batch))
         locks = tuple(f"host-{quote(name, safe='')}" for name in hosts)
         slots = self._slots.setdefault(locks, Slots(list(locks), slot_folder()))
-        shared = cell.batch.shared
+        shared = task.batch.shared
 
         def take() -> list[str] | None:
             return slots.take(len(slots))
 
-        taken = self._shared_slots.of(cell, take, slots.give_back) if shared else take()
+        taken = self._shared_slots.of(task, take, slots.give_back) if shared else take()
         if taken is None:
-            cell.detail = "its hosts are taken by another study"
+            task.detail = "its hosts are taken by another study"
             return None
         own = [] if shared else taken
         try:
-            process = self._start(cell, place)
+            process = self._start(task, place)
         except OSError:
             slots.give_back(own)
             raise
-        mine = " ".join(hosts[: cell.shape.nodes])
-        self._current = _Mpirun(process, cell, mine, lambda: slots.give_back(own))
+        used = " ".join(hosts[: task.shape.nodes])
+        self._current = _Mpirun(process, task, used, lambda: slots.give_back(own))
         return self._current
 
-    def _start(self, cell: Cell, place: dict[str, str]) -> subprocess.Popen[bytes]:
-        for stale in cell.folder.glob(f"ended/{cell.index}-*"):
+    def _start(self, task: QueueTask, place: dict[str, str]) -> subprocess.Popen[bytes]:
+        for stale in task.folder.glob(f"ended/{task.index}-*"):
             stale.unlink()
-        with _log(cell).open("wb") as out:
+        with _log(task).open("wb") as out:
             return subprocess.Popen(
-                ["bash", str(cell.folder / "job.sh"), str(cell.index)],
+                ["bash", str(task.folder / "job.sh"), str(task.index)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                cwd=cell.folder.parent.parent,
+                cwd=task.folder.parent.parent,
                 env=os.environ | place,
                 preexec_fn=self._die_with_us,  # noqa: PLW1509 - this process has one thread
             )
@@ -100,11 +100,13 @@ class _Mpirun:
 
     grace_s = _GRACE_S
 
-    def __init__(self, process: subprocess.Popen[bytes], cell: Cell, hosts: str, give_back: Callable[[], None]) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], task: QueueTask, hosts: str, give_back: Callable[[], None]
+    ) -> None:
         self.hosts = hosts
         self.over = False
         self._process = process
-        self._folder, self._index, self._log = cell.folder, cell.index, _log(cell)
+        self._folder, self._index, self._log = task.folder, task.index, _log(task)
         self._give_back = give_back
 
     def code(self) -> int | None:
@@ -142,16 +144,16 @@ class _Mpirun:
 
 
 def how_it_ended(code: int, ranks: dict[int, int], output: str) -> str:
-    """Say how a task ended; `code` and `ranks` are shell exit codes. Where no rank said a word, mpirun's first do."""
+    """Say how a task ended; `code` and `ranks` are shell exit codes. Where no rank left one, by mpirun's output."""
     if code == 0 or ranks:
         return sentence(ranks)
-    words = [line.strip() for line in output.splitlines() if line.strip(" -")]
-    return f"mpirun ended with code {code}: {words[0] if words else 'it said nothing'}"
+    lines = [line.strip() for line in output.splitlines() if line.strip(" -")]
+    return f"mpirun ended with code {code}: {lines[0] if lines else 'it printed nothing'}"
 
 
-def _log(cell: Cell) -> Path:
+def _log(task: QueueTask) -> Path:
     """What mpirun prints; numbered like attempts, `0` and then `0.1`."""
-    return cell.folder / f"mpirun-{cell.index}{f'.{cell.restart}' if cell.restart else ''}.log"
+    return task.folder / f"mpirun-{task.index}{f'.{task.restart}' if task.restart else ''}.log"
 
 
 def _death_signal() -> Callable[[], None]:

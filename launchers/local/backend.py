@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from launchers.backend import Doubt, Rendered, Submission, TaskStatus
+from launchers.backend import Rendered, Submission, TaskStatus, Unconfirmed
 from launchers.batch import Batch
 from launchers.checked import to_json
 from launchers.queue.client import cancel_queues, find_queues, queue_states, start_queue
@@ -27,9 +27,9 @@ class LocalLauncher:
             python = rendered[0].batch.profile.python or sys.executable
             yield from start_queue(rendered, [python, "-m", "launchers.local.queue"], name=NAME)
 
-    def find(self, doubts: Iterable[Doubt]) -> dict[str, Submission | None]:
-        """Look for the queue's own word in the folder of each batch."""
-        return find_queues(doubts)
+    def find(self, unconfirmed: Iterable[Unconfirmed]) -> dict[str, Submission | None]:
+        """Look for the queue's own files in the folder of each batch."""
+        return find_queues(unconfirmed)
 
     def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
         """Read what the queue wrote; without a living queue, whatever it did not finish has ended."""

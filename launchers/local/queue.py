@@ -1,8 +1,8 @@
 """The local queue: `python -m launchers.local.queue BATCH_FOLDER...` works batches off on this machine.
 
 It runs apart from the client. Ranks are forked from one server process that has imported the batch's
-`preload` modules once (torch and its kin cost seconds in every fresh process). A cell starts when its
-cores or GPUs are free on the whole machine; one with more ranks than cores, and every cell of an `exclusive`
+`preload` modules once (torch and the like cost seconds in every fresh process). A task starts when its
+cores or GPUs are free on the whole machine; one with more ranks than cores, and every task of an `exclusive`
 profile, gets the machine for itself.
 """
 
@@ -22,9 +22,9 @@ from launchers.local.rank import run_rank
 from launchers.profile import Device
 from launchers.queue.exits import job_code, sentence, shell_code
 from launchers.queue.files import write_handle
-from launchers.queue.loop import cells_of, read_batches, work_off
+from launchers.queue.loop import read_batches, tasks_of, work_off
 from launchers.queue.slots import SharedSlots, Slots, slot_folder, slots_of
-from launchers.queue.task import Cell
+from launchers.queue.task import QueueTask
 
 _IMPORTS = ("launchers.queue.files", "launchers.queue.loop", "launchers.local.rank", "launchers.queue.slots")
 
@@ -34,8 +34,8 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
 
     `minute_s`: seconds of a minute of time limits, for tests.
     """
-    told: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: told.append(number))
+    signals: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
     write_handle(Path(folder) for folder in folders)
     batches = read_batches(folders)
     first = batches[0][1]
@@ -45,14 +45,14 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
     context = multiprocessing.get_context("forkserver")
     # A forked rank runs this module again for its names, and shall find its imports done.
     context.set_forkserver_preload([*_IMPORTS, *first.preload])
-    cells = cells_of(batches, minute_s)
-    shared_slots = SharedSlots(cells)
+    tasks = tasks_of(batches, minute_s)
+    shared_slots = SharedSlots(tasks)
     machine = _Machine(Slots(slots_of(first.profile), slot_folder()), shared_slots, context)
     work_off(
-        cells,
+        tasks,
         machine.start_ranks,
-        job_id=lambda cell: f"{LOCAL_JOB}{os.getpid()}-{cell.index}",
-        told_to_end=lambda: bool(told),
+        job_id=lambda task: f"{LOCAL_JOB}{os.getpid()}-{task.index}",
+        terminated=lambda: bool(signals),
         tidy=shared_slots.tidy,
     )
     return 0
@@ -74,19 +74,19 @@ class _Machine:
         finally:
             self._can_fork.set()  # if it cannot, the first task will say why
 
-    def start_ranks(self, cell: Cell, place: dict[str, str]) -> "_Ranks | None":
-        """Start all ranks of a cell, if its slots are free. Raises `OSError` where no process can be started."""
+    def start_ranks(self, task: QueueTask, place: dict[str, str]) -> "_Ranks | None":
+        """Start all ranks of a task, if its slots are free. Raises `OSError` where no process can be started."""
         if not self._can_fork.is_set():
             return None
-        profile, world = cell.batch.profile, cell.shape.gpus
+        profile, world = task.batch.profile, task.shape.gpus
         per_rank = profile.cpus_per_gpu if profile.device is Device.CPU else 1
-        taken = self._take(cell, per_rank)
+        taken = self._take(task, per_rank)
         if taken is None:
             return None
-        ranks = _Ranks(self._slots, [] if cell.batch.shared else taken)
-        mine = taken[: world * per_rank] if cell.batch.shared else taken
-        numbers = [name.split("-", 1)[1] for name in mine]
-        environment = cell.batch.rank_environment | place | {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
+        ranks = _Ranks(self._slots, [] if task.batch.shared else taken)
+        used = taken[: world * per_rank] if task.batch.shared else taken
+        numbers = [name.split("-", 1)[1] for name in used]
+        environment = task.batch.rank_environment | place | {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
         if profile.device is Device.CUDA:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(numbers)
         # A rank keeps to its own cores, unless there are too few: then the kernel shares them out.
@@ -94,13 +94,13 @@ class _Machine:
         try:
             for rank in range(world):
                 cores = [int(n) for n in numbers[rank * per_rank : (rank + 1) * per_rank]] if own_cores else []
-                words = (
+                arguments = (
                     environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
                     cores,
-                    cell.batch.module,
-                    str(cell.folder),
+                    task.batch.module,
+                    str(task.folder),
                 )
-                process = self._context.Process(target=run_rank, args=words)
+                process = self._context.Process(target=run_rank, args=arguments)
                 process.start()
                 ranks.processes.append(process)
         except (OSError, EOFError) as error:
@@ -109,12 +109,12 @@ class _Machine:
             raise OSError(f"the server that forks ranks does not answer ({error!r})") from error
         return ranks
 
-    def _take(self, cell: Cell, per_rank: int) -> list[str] | None:
+    def _take(self, task: QueueTask, per_rank: int) -> list[str] | None:
         """The slots of a task, or all those of its batch where that shares them; None if they are not free now."""
-        wanted = len(self._slots) if cell.batch.profile.exclusive else cell.batch.shape.gpus * per_rank
-        if not cell.batch.shared:
+        wanted = len(self._slots) if task.batch.profile.exclusive else task.batch.shape.gpus * per_rank
+        if not task.batch.shared:
             return self._slots.take(wanted)
-        return self._shared_slots.of(cell, lambda: self._slots.take(wanted), self._slots.give_back)
+        return self._shared_slots.of(task, lambda: self._slots.take(wanted), self._slots.give_back)
 
 
 class _Ranks:

@@ -1,4 +1,4 @@
-"""What clients do with the queues of ours: start one, find one again, ask it, end some of its tasks. An edge.
+"""What clients do with our queues: start one, find one again, read its states, end some of its tasks. An edge.
 
 The lock of `launchers.submitting` lives as long as the queue, so a client can tell a queue that has not come up yet
 from one that never was.
@@ -13,14 +13,23 @@ from pathlib import Path
 
 import psutil
 
-from launchers.backend import Doubt, Ended, Rendered, Submission, SubmitError, SubmitProblem, TaskState, TaskStatus
+from launchers.backend import (
+    Ended,
+    Rendered,
+    Submission,
+    SubmitError,
+    SubmitProblem,
+    TaskState,
+    TaskStatus,
+    Unconfirmed,
+)
 from launchers.errors import UserError
 from launchers.queue.files import STATES, ask_to_cancel, forget, read_handle, read_states
 from launchers.queue.handle import handle_of, host_of, no_process, process_of
 from launchers.submitting import under_way, wait_until_settled
 
 _FIND_S = 30.0
-"""How long a queue may take to come up before nothing is said of it."""
+"""How long a queue may take to come up before the batch is left out."""
 _CANCEL_S = 30.0
 """How long a queue may take to end tasks; more than it gives their ranks."""
 _LOOK_AGAIN_S = 0.1
@@ -43,7 +52,7 @@ def start_queue(
         own["PYTHONPATH"] = ":".join(filter(None, [code, own.get("PYTHONPATH")]))
     log = folders[0] / "queue.log"
     with ExitStack() as stack:
-        # The queue inherits the locks and never closes them. It inherits nothing else of ours.
+        # The queue inherits the locks and never closes them. It inherits nothing else of this process.
         locks = [stack.enter_context(under_way(folder)) for folder in folders]
         for folder in folders:
             forget(folder)
@@ -68,18 +77,18 @@ def start_queue(
         )
 
 
-def find_queues(doubts: Iterable[Doubt], *, wait_s: float = _FIND_S) -> dict[str, Submission | None]:
+def find_queues(unconfirmed: Iterable[Unconfirmed], *, wait_s: float = _FIND_S) -> dict[str, Submission | None]:
     """Look up batches by the `queue.json` that their queue writes first; None: no queue ever had it.
 
-    A queue that was started and has not said so yet is waited for. One that still has not after `wait_s` is left out.
+    A queue that was started and has not written it yet is waited for, for `wait_s`; after that it is left out.
     """
-    found: dict[str, Submission | None] = {}
-    open_doubts = list(doubts)
+    submissions: dict[str, Submission | None] = {}
+    sought = list(unconfirmed)
     deadline = time.monotonic() + wait_s
     while True:
-        open_doubts = [doubt for doubt in open_doubts if not _look(doubt, found)]
-        if not open_doubts or time.monotonic() >= deadline:
-            return found
+        sought = [batch for batch in sought if not _look_up(batch, submissions)]
+        if not sought or time.monotonic() >= deadline:
+            return submissions
         time.sleep(_LOOK_AGAIN_S)
 
 
@@ -107,18 +116,18 @@ def queue_states(submissions: Iterable[Submission], *, name: str) -> dict[tuple[
 def cancel_queues(
     targets: Iterable[tuple[Submission, Sequence[int] | None]], *, name: str, wait_s: float = _CANCEL_S
 ) -> None:
-    """Ask queues to end tasks, and wait until they say that those ended. A queue that is gone has none.
+    """Ask queues to end tasks, and wait until those have ended. A queue that is gone has none.
 
-    Raises `UserError` when one has not said so after `wait_s`.
+    Raises `UserError` when one still runs after `wait_s`.
     """
-    asked: list[tuple[Submission, set[int]]] = []
+    requested: list[tuple[Submission, set[int]]] = []
     for submission, indices in targets:
         wanted = _not_ended(submission, range(submission.tasks) if indices is None else indices)
         if wanted and not _is_gone(submission):
             ask_to_cancel(Path(submission.folder), wanted)
-            asked.append((submission, wanted))
+            requested.append((submission, wanted))
     deadline = time.monotonic() + wait_s
-    for submission, wanted in asked:
+    for submission, wanted in requested:
         while (left := _not_ended(submission, wanted)) and not _is_gone(submission):
             if time.monotonic() >= deadline:
                 raise _not_cancelled(submission, left, name, wait_s)
@@ -131,29 +140,29 @@ def _refuse_second_queue(folder: Path, name: str) -> None:
     handle = read_handle(folder)
     process = process_of(handle) if handle is not None else None
     if process is not None:
-        words = f"{name} (process {process.pid}) works on this batch already"
+        problem = f"{name} (process {process.pid}) works on this batch already"
     elif not settled:
-        words = "another client submits this batch, or a queue has it and says nothing"
+        problem = "another client submits this batch, or a queue has it and says nothing"
     else:
         return
-    raise SubmitError(f"{folder}: {words}; it was not submitted again", SubmitProblem.BUSY)
+    raise SubmitError(f"{folder}: {problem}; it was not submitted again", SubmitProblem.BUSY)
 
 
-def _look(doubt: Doubt, found: dict[str, Submission | None]) -> bool:
-    """Note what is known of a batch; returns whether that is the last word."""
-    folder = Path(doubt.folder)
+def _look_up(batch: Unconfirmed, submissions: dict[str, Submission | None]) -> bool:
+    """Note what is known of a batch; returns whether that is final."""
+    folder = Path(batch.folder)
     # In this order: once the lock is free, no queue will come up any more, but one may have come and gone.
     settled = wait_until_settled(folder, 0)
     handle = read_handle(folder)
     if handle is None and settled and (folder / STATES).exists():
         handle = no_process()  # its queue.json was lost; that it had the batch is certain
     if handle is not None and (settled or handle != no_process()):
-        found[doubt.batch_name] = Submission(
-            batch_name=doubt.batch_name, folder=doubt.folder, handle=handle, tasks=doubt.tasks
+        submissions[batch.batch_name] = Submission(
+            batch_name=batch.batch_name, folder=batch.folder, handle=handle, tasks=batch.tasks
         )
         return True
     if settled:
-        found[doubt.batch_name] = None
+        submissions[batch.batch_name] = None
     return settled
 
 

@@ -1,4 +1,4 @@
-"""When a queue of ours warns a task of its time limit, when it ends it, and when it loses patience. Pure."""
+"""When a queue warns a task of its time limit, when it ends it, and when it kills what did not end. Pure."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,7 +10,7 @@ SIBLING_GRACE_S = 10.0
 
 
 class Due(StrEnum):
-    """What a queue owes a running task now."""
+    """What a queue has to do for a running task now."""
 
     NOTHING = "nothing"
     WARN = "warn"
@@ -35,7 +35,7 @@ class Moments:
     warned: float | None = None
     broken: float | None = None
     """When a rank had failed and others lived."""
-    told: float | None = None
+    terminated: float | None = None
     """When the ranks were told to end."""
     killed: float | None = None
 
@@ -46,9 +46,9 @@ def warn_after(limit_s: float) -> float:
 
 
 def due(moments: Moments, now: float) -> Due:
-    """Say what is owed at `now`. Each answer but `nothing` holds until its moment has been noted."""
-    if moments.told is not None:
-        late = moments.killed is None and now >= moments.told + moments.grace_s
+    """Return what is due at `now`. Each answer but `nothing` holds until its moment has been noted."""
+    if moments.terminated is not None:
+        late = moments.killed is None and now >= moments.terminated + moments.grace_s
         return Due.KILL if late else Due.NOTHING
     if moments.broken is not None:
         # A failure just before the limit is a failure: the limit does not cover it up.

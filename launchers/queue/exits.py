@@ -1,4 +1,4 @@
-"""How a task of a queue of ours ended: one code and one sentence from those of its ranks. Pure.
+"""How a task of a queue ended: one code and one sentence from those of its ranks. Pure.
 
 Codes are a shell's: 128 + N for a process that died of signal N.
 """

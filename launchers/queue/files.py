@@ -1,7 +1,7 @@
 """Files between a queue's process and its clients, all in the batch's folder. An edge: it writes and reads them.
 
 `queue.json` names the process; a queue writes it first, so that a client can find a queue that another one started.
-`states.json` is the queue's word on every task; `cancel/<index>` is a client's wish that a task be ended;
+`states.json` has the state of every task; `cancel/<index>` is a client's request to end a task;
 `starts/<index>` counts the starts of a task, for the next process of a queue that is itself started again.
 """
 
@@ -30,7 +30,7 @@ def write_handle(folders: Iterable[Path]) -> None:
 
 
 def read_handle(folder: Path) -> str | None:
-    """Handle of the batch's queue. None: no queue ever said that it has this batch.
+    """Handle of the batch's queue. None: no queue ever had this batch.
 
     Of a damaged file only its existence is known: the answer is then a handle of no process.
     """
@@ -53,7 +53,7 @@ def read_states(folder: Path) -> dict[int, TaskStatus]:
     """Read the states by task index; empty before the queue has begun, or when the file is damaged."""
     try:
         written = json.loads((folder / STATES).read_text())
-        return {int(i): _status(said) for i, said in written.items()}
+        return {int(i): _status(fields) for i, fields in written.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
@@ -88,7 +88,7 @@ def starts(folder: Path, index: int) -> int:
 
 
 def forget(folder: Path) -> None:
-    """Remove what an earlier queue of the same batch and its clients said."""
+    """Remove what an earlier queue of the same batch and its clients fields."""
     for name in (_QUEUE, STATES):
         (folder / name).unlink(missing_ok=True)
     with suppress(FileNotFoundError):
@@ -105,12 +105,12 @@ def _plain(status: TaskStatus) -> dict[str, str | None]:
     }
 
 
-def _status(said: Mapping[str, Any]) -> TaskStatus:
+def _status(fields: Mapping[str, Any]) -> TaskStatus:
     """Earlier versions wrote neither `ended` nor `hosts`."""
-    ended = said.get("ended")
+    ended = fields.get("ended")
     return TaskStatus(
-        state=TaskState(said["state"]),
-        detail=said["detail"],
+        state=TaskState(fields["state"]),
+        detail=fields["detail"],
         ended=Ended(ended) if ended else None,
-        hosts=said.get("hosts", ""),
+        hosts=fields.get("hosts", ""),
     )

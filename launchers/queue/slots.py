@@ -1,4 +1,4 @@
-"""Cores, GPUs and hosts as locks on this machine, so that no two cells of any study share one."""
+"""Cores, GPUs and hosts as locks on this machine, so that no two tasks of any study share one."""
 
 import os
 import tempfile
@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from launchers.profile import Device, PartitionProfile
-from launchers.queue.task import Cell
+from launchers.queue.task import QueueTask
 
 Take = Callable[[], list[str] | None]
 GiveBack = Callable[[list[str]], None]
@@ -32,7 +32,7 @@ def slots_of(profile: PartitionProfile) -> list[str]:
 
 
 class Slots:
-    """All-or-nothing holder of slots. Not fair between queues: a wide cell waits for a quiet moment."""
+    """All-or-nothing holder of slots. Not fair between queues: a wide task waits for a quiet moment."""
 
     def __init__(self, names: list[str], folder: Path) -> None:
         """Name the slots and the folder of their lock files."""
@@ -77,14 +77,14 @@ class SharedSlots:
     So no other study comes in between two tasks, and every task runs on the first of the same cores, GPUs or hosts.
     """
 
-    def __init__(self, cells: Sequence[Cell]) -> None:
-        """Keep the slots of the shared batches among those of `cells`."""
-        self._cells = cells
+    def __init__(self, tasks: Sequence[QueueTask]) -> None:
+        """Keep the slots of the shared batches among those of `tasks`."""
+        self._tasks = tasks
         self._held: dict[str, tuple[list[str], GiveBack]] = {}
 
-    def of(self, cell: Cell, take: Take, give_back: GiveBack) -> list[str] | None:
-        """What the batch of `cell` holds, taken now if it holds nothing yet; None if it cannot be had now."""
-        key = str(cell.folder)
+    def of(self, task: QueueTask, take: Take, give_back: GiveBack) -> list[str] | None:
+        """What the batch of `task` holds, taken now if it holds nothing yet; None if it cannot be had now."""
+        key = str(task.folder)
         if key not in self._held:
             taken = take()
             if taken is None:
@@ -94,6 +94,6 @@ class SharedSlots:
 
     def tidy(self) -> None:
         """Give back what batches held whose tasks are all over."""
-        for key in [k for k in self._held if all(c.ended is not None for c in self._cells if str(c.folder) == k)]:
+        for key in [k for k in self._held if all(c.ended is not None for c in self._tasks if str(c.folder) == k)]:
             taken, give_back = self._held.pop(key)
             give_back(taken)

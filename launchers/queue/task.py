@@ -1,4 +1,4 @@
-"""One task in a queue of ours: started, warned, ended, closed, and perhaps started again.
+"""One task in one of our queues: started, warned, ended, closed, and perhaps started again.
 
 How processes are started is the queue's own business (`Run`); what happens to them, and when, is the same for all.
 """
@@ -57,7 +57,7 @@ class Start:
     place: dict[str, str]
     """Variables that tell ranks and the closing module which start of which task they belong to."""
     moments: Moments
-    told: Ended | None = None
+    end_reason: Ended | None = None
     """Why its ranks were told to end; None: they were not, or because one of them had failed."""
     detail: str = ""
     closing: subprocess.Popen[bytes] | None = None
@@ -66,7 +66,7 @@ class Start:
 
 
 @dataclass(kw_only=True)
-class Cell:
+class QueueTask:
     """A task of a batch, and what has become of it."""
 
     batch: Batch
@@ -100,66 +100,66 @@ class Cell:
 
     @property
     def status(self) -> TaskStatus:
-        """What clients are told. A task is not over before its closing module has decided."""
+        """What clients see. A task is not over before its closing module has decided."""
         state = TaskState.RUNNING if self.start else TaskState.ENDED if self.ended else TaskState.QUEUED
         return TaskStatus(state=state, detail=self.detail, ended=self.ended, hosts=self.hosts)
 
 
-StartRanks = Callable[[Cell, dict[str, str]], Run | None]
+StartRanks = Callable[[QueueTask, dict[str, str]], Run | None]
 """Starts the ranks of a task with the given variables; None while there is no room. It may note why in `detail`."""
 
 
-def begin(cell: Cell, start_ranks: StartRanks, job_id: str, now: float) -> bool:
+def begin(task: QueueTask, start_ranks: StartRanks, job_id: str, now: float) -> bool:
     """Start a queued task if there is room; returns whether clients should hear of it."""
-    ends = time.time() + cell.limit_s
+    ends = time.time() + task.limit_s
     place = {
-        TASK_INDEX: str(cell.index),
+        TASK_INDEX: str(task.index),
         JOB_ID: job_id,
-        RESTART: str(cell.restart),
-        JOB_ENDS: str(int(ends if cell.allocation_ends is None else min(ends, cell.allocation_ends))),
+        RESTART: str(task.restart),
+        JOB_ENDS: str(int(ends if task.allocation_ends is None else min(ends, task.allocation_ends))),
     }
-    if cell.batch.shared:
-        place[ALLOCATED_GPUS] = str(cell.batch.shape.gpus)
-    before = cell.detail
+    if task.batch.shared:
+        place[ALLOCATED_GPUS] = str(task.batch.shape.gpus)
+    before = task.detail
     try:
-        run = start_ranks(cell, place)
+        run = start_ranks(task, place)
     except OSError as error:
-        cell.ended, cell.detail = Ended.FAILED, f"it could not be started: {error}"
+        task.ended, task.detail = Ended.FAILED, f"it could not be started: {error}"
         return True
     if run is None:
-        return cell.detail != before
-    moments = Moments(begun=now, limit_s=cell.limit_s, grace_s=run.grace_s)
-    cell.start, cell.detail, cell.hosts = Start(run=run, place=place, moments=moments), "", run.hosts
+        return task.detail != before
+    moments = Moments(begun=now, limit_s=task.limit_s, grace_s=run.grace_s)
+    task.start, task.detail, task.hosts = Start(run=run, place=place, moments=moments), "", run.hosts
     return True
 
 
-def cancel(cell: Cell, now: float) -> bool:
+def cancel(task: QueueTask, now: float) -> bool:
     """End a task because somebody asked for it; returns whether clients should hear of it."""
-    if cell.cancelled or cell.ended is not None:
+    if task.cancelled or task.ended is not None:
         return False
-    cell.cancelled = True
-    if cell.start is None:
-        cell.ended, cell.detail = Ended.CANCELLED, "cancelled"
+    task.cancelled = True
+    if task.start is None:
+        task.ended, task.detail = Ended.CANCELLED, "cancelled"
         return True
-    if cell.start.closing is None:
-        _tell(cell.start, Ended.CANCELLED, "cancelled", now)
+    if task.start.closing is None:
+        _terminate(task.start, Ended.CANCELLED, "cancelled", now)
     return False
 
 
-def attend(cell: Cell, now: float) -> bool:
+def attend(task: QueueTask, now: float) -> bool:
     """Do what is due for a task that has been started; returns whether clients should hear of it."""
-    if cell.start is None:
+    if task.start is None:
         return False
-    if cell.start.closing is not None:
-        return _attend_closing(cell, cell.start, cell.start.closing, now)
-    code = cell.start.run.code()
+    if task.start.closing is not None:
+        return _attend_closing(task, task.start, task.start.closing, now)
+    code = task.start.run.code()
     if code is not None:
-        return _ranks_ended(cell, cell.start, code, now)
-    _attend_ranks(cell, cell.start, now)
+        return _ranks_ended(task, task.start, code, now)
+    _attend_ranks(task, task.start, now)
     return False
 
 
-def _attend_ranks(cell: Cell, start: Start, now: float) -> None:
+def _attend_ranks(task: QueueTask, start: Start, now: float) -> None:
     if start.moments.broken is None and start.run.broken():
         start.moments = replace(start.moments, broken=now)
     match due(start.moments, now):
@@ -167,9 +167,9 @@ def _attend_ranks(cell: Cell, start: Start, now: float) -> None:
             start.run.send(signal.SIGUSR2)
             start.moments = replace(start.moments, warned=now)
         case Due.TIME_LIMIT:
-            _tell(start, Ended.TIME_LIMIT, f"its time limit of {cell.shape.minutes} min was over", now)
+            _terminate(start, Ended.TIME_LIMIT, f"its time limit of {task.shape.minutes} min was over", now)
         case Due.END_THE_REST:
-            _tell(start, None, start.run.how(), now)
+            _terminate(start, None, start.run.how(), now)
         case Due.KILL:
             start.run.send(signal.SIGKILL)
             start.moments = replace(start.moments, killed=now)
@@ -177,64 +177,64 @@ def _attend_ranks(cell: Cell, start: Start, now: float) -> None:
             pass
 
 
-def _tell(start: Start, why: Ended | None, detail: str, now: float) -> None:
+def _terminate(start: Start, why: Ended | None, detail: str, now: float) -> None:
     """Tell the ranks to end. The first reason is the one that counts."""
-    if start.moments.told is None:
-        start.told, start.detail = why, detail
+    if start.moments.terminated is None:
+        start.end_reason, start.detail = why, detail
         start.run.send(signal.SIGTERM)
-        start.moments = replace(start.moments, told=now)
+        start.moments = replace(start.moments, terminated=now)
 
 
-def _ranks_ended(cell: Cell, start: Start, code: int, now: float) -> bool:
+def _ranks_ended(task: QueueTask, start: Start, code: int, now: float) -> bool:
     if code == 0:
         # Even if it was told to end: it had finished before it heard.
-        _leave(cell, start, Ended.COMPLETED, "")
+        _leave(task, start, Ended.COMPLETED, "")
         return True
     start.detail = start.detail or start.run.how()
-    if cell.batch.closing is None:
-        _leave(cell, start, start.told or Ended.FAILED, start.detail)
+    if task.batch.closing is None:
+        _leave(task, start, start.end_reason or Ended.FAILED, start.detail)
         return True
     # Its cores stay taken: the closing module must neither disturb a neighbour's timing nor lose its task its place.
-    words = [sys.executable, "-m", cell.batch.closing, str(cell.folder), str(code)]
-    environment = os.environ | cell.batch.rank_environment | start.place
+    command = [sys.executable, "-m", task.batch.closing, str(task.folder), str(code)]
+    environment = os.environ | task.batch.rank_environment | start.place
     try:
         start.closing = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, cwd=cell.folder.parent.parent, env=environment
+            command, stdin=subprocess.DEVNULL, cwd=task.folder.parent.parent, env=environment
         )
         start.closing_begun = now
     except OSError as error:
-        _after_closing(cell, start, again=False, said=f"its closing module did not start: {error}")
-    cell.detail = start.detail
+        _after_closing(task, start, again=False, problem=f"its closing module did not start: {error}")
+    task.detail = start.detail
     return True
 
 
-def _attend_closing(cell: Cell, start: Start, closing: subprocess.Popen[bytes], now: float) -> bool:
-    code, said = closing.poll(), ""
+def _attend_closing(task: QueueTask, start: Start, closing: subprocess.Popen[bytes], now: float) -> bool:
+    code, problem = closing.poll(), ""
     if code is None:
         if now < start.closing_begun + CLOSING_LIMIT_S:
             return False
         closing.kill()
         closing.wait()
-        said = f"its closing module took longer than {CLOSING_LIMIT_S:.0f} s and was killed"
+        problem = f"its closing module took longer than {CLOSING_LIMIT_S:.0f} s and was killed"
     elif code not in (0, RUN_AGAIN):
-        said = f"its closing module ended with code {code}"
-    _after_closing(cell, start, again=code == RUN_AGAIN, said=said)
+        problem = f"its closing module ended with code {code}"
+    _after_closing(task, start, again=code == RUN_AGAIN, problem=problem)
     return True
 
 
-def _after_closing(cell: Cell, start: Start, *, again: bool, said: str) -> None:
-    ended, detail = start.told or Ended.FAILED, "; ".join(filter(None, [start.detail, said]))
-    if again and cell.cancelled:
+def _after_closing(task: QueueTask, start: Start, *, again: bool, problem: str) -> None:
+    ended, detail = start.end_reason or Ended.FAILED, "; ".join(filter(None, [start.detail, problem]))
+    if again and task.cancelled:
         ended, detail = Ended.CANCELLED, "cancelled"
-    _leave(cell, start, ended, detail)
-    if again and not cell.cancelled:
-        cell.ended, cell.hosts = None, ""
-        cell.restart, cell.detail = cell.restart + 1, f"starts again: {start.detail}"
+    _leave(task, start, ended, detail)
+    if again and not task.cancelled:
+        task.ended, task.hosts = None, ""
+        task.restart, task.detail = task.restart + 1, f"starts again: {start.detail}"
 
 
-def _leave(cell: Cell, start: Start, ended: Ended, detail: str) -> None:
+def _leave(task: QueueTask, start: Start, ended: Ended, detail: str) -> None:
     start.run.give_back()
-    cell.start, cell.ended, cell.detail = None, ended, detail
-    if cell.taken_away and not cell.cancelled:
-        # Not even a good end counts: srun says 0 of ranks whose node was taken. The next start sees what was done.
-        cell.ended, cell.detail = None, "its allocation was taken away"
+    task.start, task.ended, task.detail = None, ended, detail
+    if task.taken_away and not task.cancelled:
+        # Not even a good end counts: srun ends with 0 when its node was taken. The next start sees what was done.
+        task.ended, task.detail = None, "its allocation was taken away"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from launchers.backend import Doubt, Rendered, Submission, SubmitError, SubmitProblem, TaskState, TaskStatus
+from launchers.backend import Rendered, Submission, SubmitError, SubmitProblem, TaskState, TaskStatus, Unconfirmed
 from launchers.batch import Batch
 from launchers.checked import to_json
 from launchers.environment import clean_environment
@@ -18,7 +18,16 @@ from launchers.errors import UserError
 from launchers.queue.files import ask_to_cancel, asked_to_cancel, read_states
 from launchers.slurm import sbatch
 from launchers.slurm.refusals import problem_of
-from launchers.slurm.states import SACCT_FORMAT, SQUEUE_FORMAT, WHOLE, TaskKey, gone, part_of, read_sacct, read_squeue
+from launchers.slurm.states import (
+    SACCT_FORMAT,
+    SQUEUE_FORMAT,
+    WHOLE,
+    TaskKey,
+    forgotten_status,
+    read_sacct,
+    read_squeue,
+    shared_task_status,
+)
 from launchers.submitting import begun_at, under_way, wait_until_settled
 
 _PATIENCE_S = 60.0
@@ -60,65 +69,69 @@ class SlurmLauncher:
         with under_way(folder) as lock:
             answer = _run(["sbatch", "--parsable", str(script)], cwd=rendered.batch.study_dir, keep_open=lock)
         if answer.returncode != 0:
-            words = answer.stderr.strip() or answer.stdout.strip() or f"ended by signal {-answer.returncode}"
+            reason = answer.stderr.strip() or answer.stdout.strip() or f"ended by signal {-answer.returncode}"
             # Ended by a signal, sbatch could not say whether Slurm had the job already.
-            problem = problem_of(words) if answer.returncode > 0 else SubmitProblem.BUSY
-            raise SubmitError(f"sbatch refused {script}: {words}", problem)
+            problem = problem_of(reason) if answer.returncode > 0 else SubmitProblem.BUSY
+            raise SubmitError(f"sbatch refused {script}: {reason}", problem)
         # --parsable prints `id` or `id;cluster`; a site's wrapper may print before it.
         job_id = (answer.stdout.strip().splitlines() or [""])[-1].split(";")[0]
         if not job_id.isdigit():
-            said = f"sbatch answered {answer.stdout!r} for {script}, which names no job"
-            raise SubmitError(said, SubmitProblem.BUSY)
+            message = f"sbatch answered {answer.stdout!r} for {script}, which names no job"
+            raise SubmitError(message, SubmitProblem.BUSY)
         return Submission(
             batch_name=rendered.batch.name, folder=str(folder), handle=job_id, tasks=len(rendered.batch.tasks)
         )
 
-    def find(self, doubts: Iterable[Doubt]) -> dict[str, Submission | None]:
+    def find(self, unconfirmed: Iterable[Unconfirmed]) -> dict[str, Submission | None]:
         """Look jobs up by their script, or by working directory and comment: in squeue, then in sacct.
 
         None means that no job of the batch waits or runs. Where there is no sacct, or it keeps no such fields, one that
         Slurm has forgotten (MinJobAge after its end) is None as well: then the claims of its tasks, which are files
         of the study, say that it ran.
         """
-        settled = [doubt for doubt in doubts if wait_until_settled(Path(doubt.folder), _SETTLE_S)]
-        found: dict[str, Submission | None] = {d.batch_name: None for d in settled if begun_at(Path(d.folder)) is None}
-        sought = [doubt for doubt in settled if doubt.batch_name not in found]
+        settled = [batch for batch in unconfirmed if wait_until_settled(Path(batch.folder), _SETTLE_S)]
+        never_begun = [batch for batch in settled if begun_at(Path(batch.folder)) is None]
+        submissions: dict[str, Submission | None] = {batch.batch_name: None for batch in never_begun}
+        sought = [batch for batch in settled if batch.batch_name not in submissions]
         if not sought:
-            return found
+            return submissions
         listed = _run(["squeue", "--noheader", "--me", "--states=all", "--format=%F|%o|%Z|%k"])
         if listed.returncode != 0:
-            return found
-        for doubt in sought:
-            found[doubt.batch_name] = _match(doubt, listed.stdout)
-        forgotten = [doubt for doubt in sought if found[doubt.batch_name] is None]
+            return submissions
+        for batch in sought:
+            submissions[batch.batch_name] = _match(batch, listed.stdout)
+        forgotten = [batch for batch in sought if submissions[batch.batch_name] is None]
         if forgotten:
-            since = min(begun_at(Path(doubt.folder)) or 0.0 for doubt in forgotten) - _SKEW_S
+            since = min(begun_at(Path(batch.folder)) or 0.0 for batch in forgotten) - _SKEW_S
             when = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(since))
             rows, _ = _sacct(["--format=JobID,SubmitLine,WorkDir,Comment", f"--starttime={when}"])
-            found |= {doubt.batch_name: _match(doubt, rows) for doubt in forgotten}
-        return found
+            submissions |= {batch.batch_name: _match(batch, rows) for batch in forgotten}
+        return submissions
 
     def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
         """Ask squeue, and sacct for those that squeue no longer knows; without either answer a task's state is unknown.
 
         sacct learns of a job later than squeue does, and is never believed that a task still waits or runs.
         """
-        asked = list(submissions)
-        states, unanswered = _ask_squeue(list(dict.fromkeys(s.handle for s in asked)))
-        # squeue's word counts where a file system does not answer: only a shared batch is no array.
-        shared = {s.handle: s for s in asked if (s.handle, WHOLE) in states or _is_shared(s.folder)}
-        keys = {(s.handle, i): s for s in asked for i in ([WHOLE] if s.handle in shared else range(s.tasks))}
+        submissions = list(submissions)
+        states, unanswered = _ask_squeue(list(dict.fromkeys(s.handle for s in submissions)))
+        # squeue's answer counts where a file system does not answer: only a shared batch is no array.
+        shared = {s.handle: s for s in submissions if (s.handle, WHOLE) in states or _is_shared(s.folder)}
+        keys = {(s.handle, i): s for s in submissions for i in ([WHOLE] if s.handle in shared else range(s.tasks))}
         missing = [key for key in keys if key not in states and key[0] not in unanswered]
         if missing:
-            rows, silence = _ask_sacct(list(dict.fromkeys(handle for handle, _ in missing)))
+            rows, sacct_error = _ask_sacct(list(dict.fromkeys(handle for handle, _ in missing)))
             known = {handle for handle, index in rows if index != WHOLE}
-            states |= {key: gone(rows.get(key), silence=silence, siblings=key[0] in known) for key in missing}
+            states |= {
+                key: forgotten_status(rows.get(key), sacct_error=sacct_error, siblings=key[0] in known)
+                for key in missing
+            }
         for key in keys:
             if key[0] in unanswered:
                 states[key] = TaskStatus(state=TaskState.UNKNOWN, detail=unanswered[key[0]])
         answer = {(s.batch_name, key[1]): states[key] for key, s in keys.items() if key[0] not in shared}
         for handle, submission in shared.items():
-            answer |= _of_one_job(submission, states[handle, WHOLE])
+            answer |= _shared_states(submission, states[handle, WHOLE])
         return answer
 
     def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
@@ -132,7 +145,7 @@ class SlurmLauncher:
                 jobs.append(submission.handle)
             elif not _is_shared(submission.folder):
                 jobs += [f"{submission.handle}_{index}" for index in indices]
-            elif _left(submission) <= set(indices):
+            elif _unfinished(submission) <= set(indices):
                 jobs.append(submission.handle)  # nothing is left that it could run for
             else:
                 ask_to_cancel(Path(submission.folder), indices)
@@ -141,54 +154,54 @@ class SlurmLauncher:
         for some in _chunks(jobs):
             answer = _run(["scancel", *some])
             lines = [line.strip() for line in answer.stderr.splitlines() if line.strip()]
-            wrong = [line for line in lines if not any(words in line for words in _OVER)]
+            wrong = [line for line in lines if not any(phrase in line for phrase in _ALREADY_ENDED)]
             if answer.returncode != 0 and (wrong or not lines):
-                said = "; ".join(wrong[:3]) or f"exit code {answer.returncode}"
-                raise UserError(f"scancel: {said} – not everything was cancelled; give the same command again")
+                reasons = "; ".join(wrong[:3]) or f"exit code {answer.returncode}"
+                raise UserError(f"scancel: {reasons} – not everything was cancelled; give the same command again")
 
 
-_OVER = ("Invalid job id", "already completing or completed", "already finished")
+_ALREADY_ENDED = ("Invalid job id", "already completing or completed", "already finished")
 
 
 def _is_shared(folder: str) -> bool:
     """Whether a batch is one job for all of its tasks, as its own file says; False where that cannot be read."""
     try:
-        return _says_shared(folder)
+        return _read_shared(folder)
     except (OSError, ValueError, AttributeError):
         return False
 
 
 @cache
-def _says_shared(folder: str) -> bool:
+def _read_shared(folder: str) -> bool:
     """Read once: what is submitted never changes. A failure to read is not kept."""
     return bool(json.loads((Path(folder) / "batch.json").read_bytes()).get("shared"))
 
 
-def _of_one_job(submission: Submission, job: TaskStatus) -> dict[tuple[str, int], TaskStatus]:
-    """What the tasks of a shared job do. Slurm was asked before: a queue that is gone by then writes nothing later."""
+def _shared_states(submission: Submission, job: TaskStatus) -> dict[tuple[str, int], TaskStatus]:
+    """States of the tasks of a shared job. Slurm was asked before: a queue that was gone by then writes no more."""
     folder = Path(submission.folder)
     written, cancelled = read_states(folder), asked_to_cancel(folder)
     return {
-        (submission.batch_name, index): part_of(job, written.get(index), cancelled=index in cancelled)
+        (submission.batch_name, index): shared_task_status(job, written.get(index), cancelled=index in cancelled)
         for index in range(submission.tasks)
     }
 
 
-def _left(submission: Submission) -> set[int]:
+def _unfinished(submission: Submission) -> set[int]:
     """Tasks of a shared job that have not ended and that nobody has asked to end."""
     folder = Path(submission.folder)
-    over = {index for index, said in read_states(folder).items() if said.state is TaskState.ENDED}
-    return set(range(submission.tasks)) - over - asked_to_cancel(folder)
+    ended = {index for index, status in read_states(folder).items() if status.state is TaskState.ENDED}
+    return set(range(submission.tasks)) - ended - asked_to_cancel(folder)
 
 
-def _match(doubt: Doubt, listing: str) -> Submission | None:
+def _match(batch: Unconfirmed, listing: str) -> Submission | None:
     """Find a batch in lines of job, script, working directory and comment, of which the last three may hold anything.
 
     A site may rewrite comments, so the script's path, which nobody else's job has, counts as well.
     """
-    script, study = f"{doubt.folder}/job.sbatch", Path(doubt.folder).parent.parent
+    script, study = f"{batch.folder}/job.sbatch", Path(batch.folder).parent.parent
     # A copy of the study may lie in a folder whose name ends like ours: a path is compared from its start.
-    marks = [f" {script}|", *(f"|{place}|{doubt.comment}" for place in {str(study), os.path.realpath(study)})]
+    marks = [f" {script}|", *(f"|{place}|{batch.comment}" for place in {str(study), os.path.realpath(study)})]
     jobs = []
     for line in listing.splitlines():
         job, _, rest = line.partition("|")
@@ -197,19 +210,19 @@ def _match(doubt: Doubt, listing: str) -> Submission | None:
             jobs.append(int(number))
     if not jobs:
         return None
-    return Submission(batch_name=doubt.batch_name, folder=doubt.folder, handle=str(min(jobs)), tasks=doubt.tasks)
+    return Submission(batch_name=batch.batch_name, folder=batch.folder, handle=str(min(jobs)), tasks=batch.tasks)
 
 
 def _ask_squeue(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], dict[str, str]]:
-    """Ask for arrays; returns their tasks, and the arrays of which squeue would not speak with its words."""
+    """Ask for arrays; returns their tasks, and squeue's error for each array that it did not answer for."""
     states: dict[TaskKey, TaskStatus] = {}
     for some in _chunks(handles):
         answer = _run(["squeue", "--noheader", "--array", "--states=all", f"--format={SQUEUE_FORMAT}",
                        f"--jobs={','.join(some)}"])  # fmt: skip
         if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
-            words = answer.stderr.strip() or f"squeue ended with code {answer.returncode}"
+            error = answer.stderr.strip() or f"squeue ended with code {answer.returncode}"
             # Not asked on: a controller that is away costs each question its whole patience.
-            return states, dict.fromkeys(handles[handles.index(some[0]) :], words)
+            return states, dict.fromkeys(handles[handles.index(some[0]) :], error)
         states |= read_squeue(answer.stdout)
     return states, {}
 
@@ -218,10 +231,10 @@ def _ask_sacct(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], str |
     """Ask for the last run of every task of these arrays; see `_sacct` for what else is returned."""
     rows: dict[TaskKey, TaskStatus] = {}
     for some in _chunks(handles):
-        text, silence = _sacct([f"--format={SACCT_FORMAT}", f"--jobs={','.join(some)}"])
+        text, error = _sacct([f"--format={SACCT_FORMAT}", f"--jobs={','.join(some)}"])
         rows |= read_sacct(text)
-        if silence is not None:
-            return rows, silence
+        if error is not None:
+            return rows, error
     return rows, None
 
 
@@ -244,14 +257,14 @@ def _need(program: str, instead: str) -> None:
         raise UserError(f"{program} is not on PATH: this machine has no Slurm – {instead}")
 
 
-def _chunks(words: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (words[start : start + _AT_ONCE] for start in range(0, len(words), _AT_ONCE))
+def _chunks(jobs: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (jobs[start : start + _AT_ONCE] for start in range(0, len(jobs), _AT_ONCE))
 
 
 def _run(
     command: list[str], *, cwd: str | None = None, keep_open: int | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one of Slurm's programs; `keep_open` is a descriptor that it inherits. It never raises for what it says."""
+    """Run one of Slurm's programs; `keep_open` is a descriptor that it inherits. A failure is an exit code."""
     if shutil.which(command[0]) is None:
         return subprocess.CompletedProcess(command, 127, "", f"no {command[0]} on this machine")
     try:
@@ -269,5 +282,5 @@ def _run(
             timeout=_PATIENCE_S,
         )
     except subprocess.TimeoutExpired:
-        said = f"{command[0]} did not answer within {_PATIENCE_S:.0f} s"
-        return subprocess.CompletedProcess(command, 124, "", said)
+        message = f"{command[0]} did not answer within {_PATIENCE_S:.0f} s"
+        return subprocess.CompletedProcess(command, 124, "", message)

@@ -1,6 +1,6 @@
-"""What a live Slurm says of its GPU partitions, as the keys of a profile. Pure, but for `ask`, which runs programs.
+"""The GPU partitions of a live Slurm as keys of a profile. Pure, but for `ask`, which runs programs.
 
-`found` makes of captured texts what `vit_sweep profiles discover` writes and `profiles drift` compares.
+`understand` makes of captured texts what `vit_sweep profiles discover` writes and `profiles drift` compares.
 """
 
 import re
@@ -47,10 +47,11 @@ class Answers:
 
 
 @checked
-class Found:
+class GpuPartition:
     """One partition, or one GPU type of it."""
 
     partition: str
+    """Slurm's name of it."""
     gpu_type: str | None
     default: bool
     """Whether jobs that name no partition go here."""
@@ -68,7 +69,7 @@ class Cluster:
 
     name: str
     version: str
-    found: tuple[Found, ...]
+    gpu_partitions: tuple[GpuPartition, ...]
     all_partitions: tuple[str, ...]
     left_out: dict[str, str] = field(default_factory=dict)
     """Reason by partition."""
@@ -89,17 +90,19 @@ def ask() -> Answers:
 
 
 def run(command: Iterable[str], *, must: bool = True) -> str:
-    """Return what a program of Slurm prints; raises `UserError` with its words if it `must` succeed and does not."""
-    words = list(command)
+    """Return what a program of Slurm prints; raises `UserError` with its message if it `must` succeed and does not."""
+    arguments = list(command)
     try:
-        answer = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60, errors="replace")
+        answer = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60, errors="replace")
     except (subprocess.TimeoutExpired, OSError) as error:
         if not must:
             return ""
-        raise UserError(f"`{' '.join(words)}` did not run: {error}; is the cluster's controller up?") from None
+        raise UserError(f"`{' '.join(arguments)}` did not run: {error}; is the cluster's controller up?") from None
     if answer.returncode != 0 and must:
-        said = " ".join((answer.stderr or answer.stdout).split())
-        raise UserError(f"`{' '.join(words)}` failed (exit {answer.returncode}): {said[:300] or 'it printed nothing'}")
+        message = " ".join((answer.stderr or answer.stdout).split())
+        raise UserError(
+            f"`{' '.join(arguments)}` failed (exit {answer.returncode}): {message[:300] or 'it printed nothing'}"
+        )
     return answer.stdout if answer.returncode == 0 else ""
 
 
@@ -117,7 +120,7 @@ def understand(answers: Answers) -> Cluster:
         common["srun_args"] = arguments
     limits = qos_submit_limits(answers.qos)
     nodes = entries(answers.nodes, first="NodeName", command="`scontrol show node`")
-    found: list[Found] = []
+    gpu_partitions: list[GpuPartition] = []
     left_out: dict[str, str] = {}
     partitions = entries(answers.partitions, first="PartitionName", command="`scontrol show partition`")
     for partition in partitions:
@@ -126,13 +129,13 @@ def understand(answers: Answers) -> Cluster:
         if not groups:
             left_out[name] = "its nodes have no GPUs (Gres=gpu...)"
         for kind in sorted(groups, key=str):
-            found.append(_describe(partition, kind, groups, common, limits))
+            gpu_partitions.append(_describe(partition, kind, groups, common, limits))
     if not partitions:
         raise UserError("`scontrol show partition` printed no partition; nothing was written")
     return Cluster(
         name=settings.get("ClusterName", "cluster"),
         version=slurm,
-        found=tuple(found),
+        gpu_partitions=tuple(gpu_partitions),
         all_partitions=tuple(partition["PartitionName"] for partition in partitions),
         left_out=left_out,
     )
@@ -161,7 +164,7 @@ def _describe(
     groups: dict[str | None, list[tuple[Fields, int]]],
     common: dict[str, Any],
     qos_limits: dict[str, int],
-) -> Found:
+) -> GpuPartition:
     """One GPU type of one partition."""
     name, members, notes = partition["PartitionName"], groups[kind], []
     per_node = _best_count([count for _, count in members])
@@ -202,7 +205,7 @@ def _describe(
         notes.append(f"{len(bad)} of {len(usable)} nodes are down or drained now, for example {bad[0]['NodeName']}")
     if partition.get("State", "UP") != "UP":
         notes.append(f"the partition's state is {partition['State']}")
-    return Found(
+    return GpuPartition(
         partition=name,
         gpu_type=kind,
         default=partition.get("Default") == "YES",
@@ -253,21 +256,21 @@ def _who_may(partition: Fields, qos_limits: dict[str, int], notes: list[str]) ->
 
 def drift(profile: PartitionProfile, cluster: Cluster) -> list[str]:
     """Every difference between a profile and the live cluster, one sentence each."""
-    wanted = profile.partition or next((f.partition for f in cluster.found if f.default), None)
+    wanted = profile.partition or next((group.partition for group in cluster.gpu_partitions if group.default), None)
     if wanted is None:
         return ["partition: the profile names none, and the cluster's default partition has no GPUs"]
     if wanted not in cluster.all_partitions:
         return [f"partition: {wanted} is not on cluster {cluster.name}, which has {', '.join(cluster.all_partitions)}"]
-    here = [found for found in cluster.found if found.partition == wanted]
+    here = [group for group in cluster.gpu_partitions if group.partition == wanted]
     if not here:
         return [f"partition: {wanted} has no GPUs any more"]
-    types = [str(found.gpu_type or "GPUs without a type") for found in here]
+    types = [str(group.gpu_type or "GPUs without a type") for group in here]
     if profile.gpu_type is None:
         if len(here) > 1:
             return [f"gpu_type: the profile names none, and {wanted} mixes {', '.join(types)}"]
         live = here[0]
     else:
-        same = [found for found in here if found.gpu_type == profile.gpu_type]
+        same = [group for group in here if group.gpu_type == profile.gpu_type]
         if not same:
             return [f"gpu_type: the profile says {profile.gpu_type}, {wanted} has {', '.join(types)}"]
         live = same[0]

@@ -28,7 +28,7 @@ from launchers.slurm.step import gpu_flags
 QUEUE_MODULE = "launchers.slurm.shared_queue"
 """What the batch step of a shared batch runs."""
 
-_SAME_IN_OTHER_WORDS = {
+_SET_BY_OTHERS = {
     "ntasks": "ntasks-per-node",
     "ntasks-per-core": "ntasks-per-node",
     "ntasks-per-gpu": "ntasks-per-node",
@@ -48,7 +48,7 @@ _SAME_IN_OTHER_WORDS = {
     "export": "the environment",
     "export-file": "the environment",
 }
-"""Flags that would say otherwise what another flag of ours already says."""
+"""Flags that would contradict what another flag of the script already sets."""
 
 _PROFILE_KEYS = {
     "partition": "partition", "account": "account", "qos": "qos", "reservation": "reservation",
@@ -137,7 +137,7 @@ def _torchrun(batch: Batch, python: str) -> str:
     shape = batch.shape
     agent = ("-m", "torch.distributed.run", f"--nnodes={shape.nodes}", f"--nproc-per-node={shape.gpus_per_node}",
              "--max-restarts=0", "--rdzv-backend=c10d")  # fmt: skip
-    words = [
+    command = [
         "bash",
         "-c",
         'trap "" USR2; exec "$@"',
@@ -146,17 +146,17 @@ def _torchrun(batch: Batch, python: str) -> str:
     ]
     # Between the agent and `-m MODULE FOLDER`: what only the job itself can expand.
     meeting = '--rdzv-id="$rdzv_id" --rdzv-endpoint="$rdzv_head:$rdzv_port"'
-    return f"{shlex.join(words[:-3])} {meeting} {shlex.join(words[-3:])}"
+    return f"{shlex.join(command[:-3])} {meeting} {shlex.join(command[-3:])}"
 
 
 def _mpirun(batch: Batch, python: str) -> str:
-    """Open MPI from the batch step; it runs beside the shell, which hands USR2 on to it and so to every rank."""
+    """Open MPI from the batch step; it runs in the background, so that the shell can hand USR2 on to every rank."""
     export = (JOB_ENDS, NODES, TASK_INDEX)
-    words = mpirun_command(batch, rank_command(batch, python=python), export=export)
+    command = mpirun_command(batch, rank_command(batch, python=python), export=export)
     return "\n".join(
         [
             f"export {NODES}=$SLURM_JOB_NUM_NODES {TASK_INDEX}=$SLURM_ARRAY_TASK_ID",
-            *background_lines("mpirun", shlex.join(words), signals=("USR2",)),
+            *background_lines("mpirun", shlex.join(command), signals=("USR2",)),
         ]
     )
 
@@ -213,17 +213,17 @@ def _site_flags(batch: Batch) -> dict[str, Any]:
 
 
 def _further_flags(profile: PartitionProfile, *, ours: set[str]) -> dict[str, Any]:
-    """The profile's further flags; raises `UserError` for one that says otherwise what `ours` already say."""
+    """The profile's further flags; raises `UserError` for one that contradicts the flags in `ours`."""
     further: dict[str, Any] = {}
     for key, value in profile.sbatch.items():
-        name, asked = key.replace("_", "-"), f"partition {profile.name}: sbatch.{key}={value}"
+        name, where = key.replace("_", "-"), f"partition {profile.name}: sbatch.{key}={value}"
         if not re.fullmatch(r"[a-z][a-z-]*[a-z]", name):
-            raise UserError(f"{asked} – not the long name of a flag; write it as in --mail-user, without the dashes")
+            raise UserError(f"{where} – not the long name of a flag; write it as in --mail-user, without the dashes")
         if name in _PROFILE_KEYS:
-            raise UserError(f"{asked} – --{name} has a key of its own; use {_PROFILE_KEYS[name]} instead")
-        if name in ours or name in _SAME_IN_OTHER_WORDS:
-            what = f"--{name}" if name in ours else _SAME_IN_OTHER_WORDS[name]
-            raise UserError(f"{asked} – contradicts {what}, which every script sets from the cell; remove it")
+            raise UserError(f"{where} – --{name} has a key of its own; use {_PROFILE_KEYS[name]} instead")
+        if name in ours or name in _SET_BY_OTHERS:
+            what = f"--{name}" if name in ours else _SET_BY_OTHERS[name]
+            raise UserError(f"{where} – contradicts {what}, which every script sets from the cell; remove it")
         if value is not False:
             further[name] = value
     return further

@@ -22,7 +22,7 @@ def entries(text: str, *, first: str, command: str) -> list[Fields]:
 
     Raises `UserError` that names `command` and the line that does not.
     """
-    found = []
+    rows = []
     for line in text.splitlines():
         if not line.strip():
             continue
@@ -31,8 +31,8 @@ def entries(text: str, *, first: str, command: str) -> list[Fields]:
                 f"{command} printed a line that does not begin with {first}=: {line.strip()[:80]!r}; "
                 "nothing was written – send the maintainers this line and `sinfo --version`"
             )
-        found.append(pairs(line))
-    return found
+        rows.append(pairs(line))
+    return rows
 
 
 def pairs(line: str) -> Fields:
@@ -94,21 +94,21 @@ def minutes(text: str) -> int | None:
 
 
 def gpus(gres: str) -> dict[str | None, int]:
-    """Count a node's GPUs by Slurm's type name (None: no type) in the words of Gres=.
+    """Count a node's GPUs by Slurm's type name (None: no type) as Gres= prints them.
 
     >>> gpus("gpu:a100:4(S:0-1),gpu:a100_1g.5gb:7(S:0,1),shard:8"), gpus("gpu:2"), gpus("(null)")
     ({'a100': 4, 'a100_1g.5gb': 7}, {None: 2}, {})
     """
-    found: dict[str | None, int] = {}
+    counts: dict[str | None, int] = {}
     for part in re.sub(r"\([^)]*\)", "", gres).split(","):
-        words = [word for word in part.strip().split(":") if word not in _NOT_A_TYPE]
-        if words[0] != "gpu":
+        fields = [field for field in part.strip().split(":") if field not in _NOT_A_TYPE]
+        if fields[0] != "gpu":
             continue
-        count = int(words[-1]) if words[-1].isdigit() else 1
-        names = [word for word in words[1:] if not word.isdigit()]
+        count = int(fields[-1]) if fields[-1].isdigit() else 1
+        names = [field for field in fields[1:] if not field.isdigit()]
         kind = names[0] if names else None
-        found[kind] = found.get(kind, 0) + count
-    return {kind: count for kind, count in found.items() if count}
+        counts[kind] = counts.get(kind, 0) + count
+    return {kind: count for kind, count in counts.items() if count}
 
 
 def version(text: str) -> tuple[int, int, int]:

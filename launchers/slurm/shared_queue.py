@@ -17,8 +17,8 @@ from launchers.batch import RUN_AGAIN
 from launchers.environment import JOB_ENDS
 from launchers.queue.exits import shell_code
 from launchers.queue.files import note_start, read_states, starts, write_states
-from launchers.queue.loop import cells_of, read_batches, work_off
-from launchers.queue.task import Cell
+from launchers.queue.loop import read_batches, tasks_of, work_off
+from launchers.queue.task import QueueTask
 from launchers.slurm.states import status_of
 from launchers.slurm.step import step_command
 
@@ -28,7 +28,7 @@ _LOST_S = 30.0
 """How long srun may take to end after its ranks were killed."""
 _PATIENCE_S = 30.0
 """How long squeue or scancel may take; without a controller they give up after about 10 s."""
-_TOLD_TO_END = 143
+_TERMINATED = 143
 
 
 def main(folders: list[str], *, minute_s: float = 60.0) -> int:
@@ -39,36 +39,36 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
     allocation = _Allocation(job=os.environ["SLURM_JOB_ID"], ends=float(os.environ[JOB_ENDS]))
     signal.signal(signal.SIGUSR2, lambda _number, _frame: allocation.warn())
     signal.signal(signal.SIGTERM, lambda _number, _frame: allocation.take_away())
-    cells = cells_of(read_batches(folders), minute_s)
-    allocation.cells = cells
-    for cell in cells:
-        _go_on(cell)
-        cell.allocation_ends = allocation.ends
+    tasks = tasks_of(read_batches(folders), minute_s)
+    allocation.tasks = tasks
+    for task in tasks:
+        _restore(task)
+        task.allocation_ends = allocation.ends
     work_off(
-        cells,
+        tasks,
         allocation.start_ranks,
-        job_id=lambda cell: f"{allocation.job}_{cell.index}",
+        job_id=lambda task: f"{allocation.job}_{task.index}",
         leave=lambda: allocation.closed,
         tidy=allocation.hand_on,
     )
     if allocation.gone:
-        return _TOLD_TO_END
-    left = [cell for cell in cells if cell.ended is None]
-    if left and cells[0].batch.profile.requeue:
+        return _TERMINATED
+    left = [task for task in tasks if task.ended is None]
+    if left and tasks[0].batch.profile.requeue:
         return RUN_AGAIN
     if left:
-        for cell in left:
-            cell.ended, cell.detail = Ended.TIME_LIMIT, f"its job had no time left for it; {cell.detail}"
-        write_states(cells[0].folder, {cell.index: cell.status for cell in cells})
+        for task in left:
+            task.ended, task.detail = Ended.TIME_LIMIT, f"its job had no time left for it; {task.detail}"
+        write_states(tasks[0].folder, {task.index: task.status for task in tasks})
     return 0
 
 
-def _go_on(cell: Cell) -> None:
-    """Take over what an earlier start of this job said of a task: what ended stays ended, the rest starts anew."""
-    said = read_states(cell.folder).get(cell.index)
-    cell.restart = starts(cell.folder, cell.index)
-    if said is not None and said.state is TaskState.ENDED:
-        cell.ended, cell.detail, cell.hosts = said.ended or Ended.UNSAID, said.detail, said.hosts
+def _restore(task: QueueTask) -> None:
+    """Restore a task from an earlier start of this job: what ended stays ended, the rest starts anew."""
+    before = read_states(task.folder).get(task.index)
+    task.restart = starts(task.folder, task.index)
+    if before is not None and before.state is TaskState.ENDED:
+        task.ended, task.detail, task.hosts = before.ended or Ended.UNSAID, before.detail, before.hosts
 
 
 class _Allocation:
@@ -80,7 +80,7 @@ class _Allocation:
         """Whether nothing is started any more."""
         self.gone = False
         """Whether Slurm has told this job to end."""
-        self.cells: list[Cell] = []
+        self.tasks: list[QueueTask] = []
         self._nodes = _nodes(os.environ["SLURM_JOB_NODELIST"])
         self._begun = False
         self._warned = False
@@ -93,48 +93,48 @@ class _Allocation:
         self.closed = self._warned = True
 
     def take_away(self) -> None:
-        """SIGTERM, or the job is lost without a word: it is being ended. Slurm has told the ranks too."""
+        """SIGTERM, or the job is lost without a signal: it is being ended. Slurm has signalled the ranks too."""
         self.closed = self.gone = True
-        for cell in self.cells:
-            cell.taken_away = True
+        for task in self.tasks:
+            task.taken_away = True
 
     def hand_on(self) -> None:
         """Hand a signal on to the ranks that run, once."""
-        asked = [(self._warned, signal.SIGUSR2), (self.gone, signal.SIGTERM)]
-        for number in [number for is_asked, number in asked if is_asked and number not in self._handed_on]:
+        due = [(self._warned, signal.SIGUSR2), (self.gone, signal.SIGTERM)]
+        for number in [number for is_due, number in due if is_due and number not in self._handed_on]:
             self._handed_on.add(number)
-            for cell in self.cells:
-                if cell.start is not None:
-                    cell.start.run.send(number)
+            for task in self.tasks:
+                if task.start is not None:
+                    task.start.run.send(number)
 
     def look_after_a_step(self) -> None:
-        """Notice that the job is lost although nobody told it: srun ends with 0 on a node that is set DOWN."""
+        """Notice that the job is lost although no signal came: srun ends with 0 on a node that is set DOWN."""
         answer = _run(["squeue", "--noheader", f"--jobs={self.job}", "--format=%T"])
         # A controller that does not answer has not taken the job away.
         known = answer.returncode == 0 or "Invalid job id" in answer.stderr
-        said = answer.stdout.strip()
-        over = status_of(said).state in (TaskState.QUEUED, TaskState.ENDED)
-        if known and (over or said in ("", "COMPLETING")):
+        state = answer.stdout.strip()
+        over = status_of(state).state in (TaskState.QUEUED, TaskState.ENDED)
+        if known and (over or state in ("", "COMPLETING")):
             self.take_away()
 
-    def start_ranks(self, cell: Cell, place: dict[str, str]) -> "_Step | None":
+    def start_ranks(self, task: QueueTask, place: dict[str, str]) -> "_Step | None":
         """Start a task as a step, if there is time for it. The first one always starts, whatever its limit."""
         left_s = self.ends - time.time()
-        if not self.closed and self._begun and left_s < cell.limit_s:
+        if not self.closed and self._begun and left_s < task.limit_s:
             self.closed = True
-            cell.detail = (
-                f"{left_s / 60:.0f} min were left of its job's time, less than its own limit of {cell.shape.minutes}"
+            task.detail = (
+                f"{left_s / 60:.0f} min were left of its job's time, less than its own limit of {task.shape.minutes}"
             )
         if self.closed:
             return None
         self._begun = True
         # Before it starts: what is killed in between must not be started under the same number.
-        note_start(cell.folder, cell.index, cell.restart)
-        name = f"{cell.index}.{cell.restart}"
-        command = step_command(cell.batch, cell.index, self._nodes, name=name, job=self.job)
-        environment = os.environ | cell.batch.rank_environment | place
+        note_start(task.folder, task.index, task.restart)
+        name = f"{task.index}.{task.restart}"
+        command = step_command(task.batch, task.index, self._nodes, name=name, job=self.job)
+        environment = os.environ | task.batch.rank_environment | place
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
-        hosts = " ".join(self._nodes[: cell.shape.nodes])
+        hosts = " ".join(self._nodes[: task.shape.nodes])
         return _Step(process, job=self.job, name=name, hosts=hosts, when_over=self.look_after_a_step)
 
 
@@ -169,22 +169,22 @@ class _Step:
         return f"srun ended with code {code}" if code else ""
 
     def send(self, number: signal.Signals) -> None:
-        """Have Slurm send it to the ranks: srun itself, told to end, would kill them without a word."""
+        """Have Slurm send it to the ranks: srun itself, told to end, would kill them without a warning."""
         if self._process.poll() is not None:
             return
         if number is signal.SIGKILL:
             self._killed_at = time.monotonic()
         step = self._step()
-        sent = step is not None and _said(["scancel", f"--signal={number.name.removeprefix('SIG')}", step])
+        sent = step is not None and _succeeds(["scancel", f"--signal={number.name.removeprefix('SIG')}", step])
         if not sent and number is not signal.SIGUSR2:
-            # No step yet, or nobody who would say so: srun gives up, and ends what it may have started.
+            # No step yet, or no controller that knows it: srun gives up, and ends what it may have started.
             self._process.terminate()
 
     def sentinels(self) -> list[int]:
         return []
 
     def give_back(self) -> None:
-        """The nodes stay ours."""
+        """The job keeps its nodes."""
 
     def _step(self) -> str | None:
         """Slurm's number of this step; None before there is one."""
@@ -194,14 +194,14 @@ class _Step:
 
 
 def _nodes(nodelist: str) -> list[str]:
-    """Every node of a list like `vector[01-02]`, in its order. Raises `OSError` where scontrol does not say."""
+    """Every node of a list like `vector[01-02]`, in its order. Raises `OSError` where scontrol does not answer."""
     answer = _run(["scontrol", "show", "hostnames", nodelist])
     if answer.returncode != 0 or not answer.stdout.split():
         raise OSError(f"scontrol show hostnames {nodelist}: {answer.stderr.strip() or 'no answer'}")
     return answer.stdout.split()
 
 
-def _said(command: list[str]) -> bool:
+def _succeeds(command: list[str]) -> bool:
     return _run(command).returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""Slurm's words for a task, in ours: what squeue and sacct print, read into `TaskStatus`. Pure."""
+"""Slurm's states of a task as ours: what squeue and sacct print, read into `TaskStatus`. Pure."""
 
 import re
 from dataclasses import replace
@@ -51,10 +51,10 @@ STATES: dict[str, tuple[TaskState, Ended | None]] = {
     "SPECIAL_EXIT": _QUEUED,
     # Its twin runs on another cluster of the federation, which this one cannot speak for.
     "REVOKED": _UNKNOWN,
-    # Said of tasks that wait and of tasks that run.
+    # Printed for tasks that wait and for tasks that run.
     "UPDATE_DB": _UNKNOWN,
 }
-"""Every word that Slurm has for a job: our state of it, and how it ended. A word that is not here is unknown."""
+"""Every state that Slurm prints of a job: our state for it, and how it ended. What is not here is unknown."""
 
 _GLOSSES = (
     ("Priority", "others are ahead in the queue"),
@@ -94,10 +94,10 @@ _LIMITS = (
 )
 
 
-def words_for(reason: str) -> str:
+def explained(reason: str) -> str:
     """Slurm's reason why a task waits, with a gloss where we have one.
 
-    >>> words_for("Priority"), words_for("QOSMaxJobsPerUserLimit"), words_for("Strange")
+    >>> explained("Priority"), explained("QOSMaxJobsPerUserLimit"), explained("Strange")
     ('Priority (others are ahead in the queue)', 'QOSMaxJobsPerUserLimit (you have as many jobs as you may)', 'Strange')
     """
     for start, gloss in _GLOSSES:
@@ -109,32 +109,32 @@ def words_for(reason: str) -> str:
     return reason
 
 
-def status_of(said: str, *, hosts: str = "", reason: str = "") -> TaskStatus:
-    """Turn a state as Slurm prints it (`CANCELLED by 0`) into ours; an unknown word is never an end."""
-    word = said.split(maxsplit=1)[0].rstrip("+") if said.split() else ""
-    state, ended = STATES.get(word, _UNKNOWN)
+def status_of(printed: str, *, hosts: str = "", reason: str = "") -> TaskStatus:
+    """Turn a state as Slurm prints it (`CANCELLED by 0`) into ours; an unknown one is never an end."""
+    name = printed.split(maxsplit=1)[0].rstrip("+") if printed.split() else ""
+    state, ended = STATES.get(name, _UNKNOWN)
     hosts = "" if hosts == "None assigned" else hosts
     match state:
         case TaskState.ENDED:
-            detail = f"Slurm says {said} on {hosts}" if hosts else f"Slurm says {said}"
+            detail = f"Slurm says {printed} on {hosts}" if hosts else f"Slurm says {printed}"
         case TaskState.RUNNING:
-            detail = hosts if word == "RUNNING" else f"{word} on {hosts or '?'}"
+            detail = hosts if name == "RUNNING" else f"{name} on {hosts or '?'}"
         case TaskState.QUEUED:
-            detail = words_for(reason) if word == "PENDING" and reason else ": ".join(filter(None, [word, reason]))
+            detail = explained(reason) if name == "PENDING" and reason else ": ".join(filter(None, [name, reason]))
         case _:
-            detail = f"Slurm says {said}" if word in STATES else f"Slurm says {said!r}, which we do not know"
+            detail = f"Slurm says {printed}" if name in STATES else f"Slurm says {printed!r}, which we do not know"
     return TaskStatus(state=state, detail=detail, ended=ended, hosts=hosts)
 
 
 def read_squeue(text: str) -> dict[TaskKey, TaskStatus]:
     """Read `SQUEUE_FORMAT` lines; lines of another form, such as a site's wrapper prints, are passed over."""
-    found: dict[TaskKey, TaskStatus] = {}
+    statuses: dict[TaskKey, TaskStatus] = {}
     for line in text.splitlines():
         fields = line.split("|", 4)
         if len(fields) == 5 and fields[0].isdigit() and (fields[1].isdigit() or fields[1] == "N/A"):
             job, index, state, hosts, reason = fields
-            found[job, int(index) if index.isdigit() else WHOLE] = status_of(state, hosts=hosts, reason=reason)
-    return found
+            statuses[job, int(index) if index.isdigit() else WHOLE] = status_of(state, hosts=hosts, reason=reason)
+    return statuses
 
 
 def read_sacct(text: str) -> dict[TaskKey, TaskStatus]:
@@ -142,15 +142,15 @@ def read_sacct(text: str) -> dict[TaskKey, TaskStatus]:
 
     A row without an index is of the whole job: sacct prints such rows also before it has learnt that one is an array.
     """
-    found: dict[TaskKey, TaskStatus] = {}
+    statuses: dict[TaskKey, TaskStatus] = {}
     for line in text.splitlines():
         fields = line.split("|", 2)
         job, _, indices = fields[0].partition("_")
         if len(fields) != 3 or not job.isdigit():
             continue
         for index in _indices(indices) or ([] if indices else [WHOLE]):
-            found[job, index] = status_of(fields[1], hosts=fields[2])
-    return found
+            statuses[job, index] = status_of(fields[1], hosts=fields[2])
+    return statuses
 
 
 def _indices(text: str) -> list[int]:
@@ -159,17 +159,17 @@ def _indices(text: str) -> list[int]:
     >>> _indices("7"), _indices("[0,2-4%2]"), _indices("[1-9:4]"), _indices("")
     ([7], [0, 2, 3, 4], [1, 5, 9], [])
     """
-    found: list[int] = []
+    indices: list[int] = []
     for part in text.strip("[]").split("%")[0].split(","):
         match = re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part)
         if match:
             first, last, step = match.groups()
-            found += range(int(first), int(last or first) + 1, int(step or 1))
-    return found
+            indices += range(int(first), int(last or first) + 1, int(step or 1))
+    return indices
 
 
-def part_of(job: TaskStatus, own: TaskStatus | None, *, cancelled: bool) -> TaskStatus:
-    """Say what a task of a shared job does, from Slurm's word on the job and its own queue's word on the task.
+def shared_task_status(job: TaskStatus, own: TaskStatus | None, *, cancelled: bool) -> TaskStatus:
+    """Return the status of a task of a shared job, from Slurm's status of the job and its queue's status of the task.
 
     `cancelled`: its queue will be asked to end it as soon as there is one. An end that the queue has written stays; of
     what it left unfinished when the job ended, Slurm knows why.
@@ -185,23 +185,25 @@ def part_of(job: TaskStatus, own: TaskStatus | None, *, cancelled: bool) -> Task
     return job
 
 
-def gone(said: TaskStatus | None, *, silence: str | None, siblings: bool = False) -> TaskStatus:
-    """Say what became of a task that squeue no longer knows, from what sacct says of it.
+def forgotten_status(accounted: TaskStatus | None, *, sacct_error: str | None, siblings: bool = False) -> TaskStatus:
+    """Return the status of a task that squeue no longer knows, from the status that sacct gives it.
 
-    `silence`: None where sacct was asked and answered, "" where there is none, else why it did not answer.
+    `sacct_error`: None where sacct was asked and answered, "" where there is none, else why it did not answer.
     `siblings`: whether sacct knows other tasks of the same array. It has a row of every task that ever started, and
     none of one that was taken out of its array before: that one was cancelled.
     """
-    if said is not None and said.state is TaskState.ENDED:
-        return said
+    if accounted is not None and accounted.state is TaskState.ENDED:
+        return accounted
     detail = "no longer known to squeue"
-    if said is None and silence is None and siblings:
+    if accounted is None and sacct_error is None and siblings:
         detail = "cancelled before it started: sacct knows its array, but not this task"
         return TaskStatus(state=TaskState.ENDED, ended=Ended.CANCELLED, detail=detail)
-    if said is not None:
-        detail += f", though sacct still says: {said.detail or said.state.value}"
-    elif silence is None:
+    if accounted is not None:
+        detail += f", though sacct still says: {accounted.detail or accounted.state.value}"
+    elif sacct_error is None:
         detail += ", and sacct has no row of it"
-    elif silence:
-        detail += f", and sacct did not answer: {silence}"
-    return TaskStatus(state=TaskState.ENDED, ended=Ended.UNSAID, detail=detail, hosts=said.hosts if said else "")
+    elif sacct_error:
+        detail += f", and sacct did not answer: {sacct_error}"
+    return TaskStatus(
+        state=TaskState.ENDED, ended=Ended.UNSAID, detail=detail, hosts=accounted.hosts if accounted else ""
+    )

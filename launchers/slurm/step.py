@@ -1,4 +1,4 @@
-"""One task of a shared allocation as the words of srun, and the GPUs in a site's dialect. Pure."""
+"""One task of a shared allocation as a command of srun, and the GPUs in a site's dialect. Pure."""
 
 from collections.abc import Sequence
 
@@ -43,5 +43,5 @@ def step_command(batch: Batch, index: int, nodes: Sequence[str], *, name: str, j
     }
     # As many cores and as much memory as the same cell has in a job of its own: there a node is its alone or is not.
     only = [] if profile.exclusive else ["--exact"]
-    words = [f"--{key}={value}" for key, value in flags.items()]
-    return ["srun", "--unbuffered", *words, *only, *container_flags(batch), *profile.srun_args, *rank_command(batch)]
+    options = [f"--{key}={value}" for key, value in flags.items()]
+    return ["srun", "--unbuffered", *options, *only, *container_flags(batch), *profile.srun_args, *rank_command(batch)]

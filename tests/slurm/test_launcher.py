@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from launchers.backend import Doubt, Ended, SubmitError, SubmitProblem, TaskState
+from launchers.backend import Ended, SubmitError, SubmitProblem, TaskState, Unconfirmed
 from launchers.batch import RUN_AGAIN, Shape, Task
 from launchers.profile import Spawner
 from launchers.slurm.backend import SlurmLauncher
@@ -72,7 +72,7 @@ class Sent:
         return path.read_text().splitlines() if path.exists() else []
 
     def doubt(self):
-        return Doubt(batch_name=self.batch.name, folder=self.batch.folder, study="s", tasks=len(self.batch.tasks))
+        return Unconfirmed(batch_name=self.batch.name, folder=self.batch.folder, study="s", tasks=len(self.batch.tasks))
 
     def go(self):
         (self.study / "go").touch()

@@ -12,7 +12,7 @@ from launchers.atomic import write_first
 from launchers.checked import checked, field_names, parse, to_plain
 from launchers.errors import UserError
 from launchers.profile import PartitionProfile
-from launchers.slurm.discover import Cluster, Found
+from launchers.slurm.discover import Cluster, GpuPartition
 from vit_sweep.config import groups
 from vit_sweep.config.groups import Entry
 
@@ -85,8 +85,8 @@ def profile_files(cluster: Cluster, taken: Iterable[str]) -> dict[str, str]:
     Each text has been read back and checked. Raises `UserError`.
     """
     shipped, texts = set(taken), {}
-    for found in cluster.found:
-        mixed = sum(1 for other in cluster.found if other.partition == found.partition) > 1
+    for found in cluster.gpu_partitions:
+        mixed = sum(1 for other in cluster.gpu_partitions if other.partition == found.partition) > 1
         words = [cluster.name, found.partition, *([found.gpu_type or "untyped"] if mixed else [])]
         name = "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in "_".join(words))
         name = f"{name}_site" if name in shipped else name
@@ -94,7 +94,7 @@ def profile_files(cluster: Cluster, taken: Iterable[str]) -> dict[str, str]:
     return texts
 
 
-def _yaml(name: str, found: Found, cluster: Cluster) -> str:
+def _yaml(name: str, found: GpuPartition, cluster: Cluster) -> str:
     keys = {key: found.keys[key] for key in field_names(PartitionProfile) if key in found.keys}
     parse(PartitionProfile, {"name": name} | keys, what=f"discovered partition {name}")
     lines = [f"# Discovered: cluster {cluster.name}, partition {found.partition}, Slurm {cluster.version}."]

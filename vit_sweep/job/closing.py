@@ -1,6 +1,6 @@
-"""A job's last line when it did not end well: `python -m vit_sweep.job.closing BATCH_FOLDER CODE`. An edge.
+"""The closing module of a job that did not end well: `python -m vit_sweep.job.closing BATCH_FOLDER CODE`. An edge.
 
-It judges what the ranks wrote, keeps the verdict, warns the cells that need not repeat it, and says by its exit code
+It judges what the ranks wrote, keeps the verdict, warns the cells that need not repeat it, and tells by its exit code
 whether the same task is to be started again.
 """
 
@@ -40,11 +40,11 @@ def main(arguments: list[str]) -> int:
         _say(f"attempt {name} of {task.name} belongs to job {claimed}, not to {me.job_id}; nothing is judged")
         return 0
     history = study.attempts(task.name, since=task.since)
-    attempt = next((found for found in history if found.name == name), Attempt(name=name))
+    attempt = next((past for past in history if past.name == name), Attempt(name=name))
     if attempt.exit is not None and attempt.exit.cause is Cause.DONE:
         return 0
     exit = _with_last_lines(_verdict(attempt, code), study.cell_dir(task.name) / "attempts" / name)
-    before = fates([*(found for found in history if found.name != name), attempt])
+    before = fates([*(past for past in history if past.name != name), attempt])
     decision = decide([*before, exit])
     again = decision.action is Action.AGAIN
     study.write_exit(task.name, name, replace(exit, again=again))
@@ -62,8 +62,8 @@ def _say(text: str) -> None:
 def _verdict(attempt: Attempt, code: int) -> Exit:
     if attempt.ranks:
         return judge(attempt.ranks, code=code, at=now())
-    said = f"no rank began, the launcher ended with code {code}; its words are in the logs of the batch"
-    return Exit(cause=Cause.LOST, message=said, at=now())
+    message = f"no rank began, the launcher ended with code {code}; its output is in the logs of the batch"
+    return Exit(cause=Cause.LOST, message=message, at=now())
 
 
 def _with_last_lines(exit: Exit, folder: Path) -> Exit:

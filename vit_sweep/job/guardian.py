@@ -4,7 +4,7 @@ It is a thread because the main one may sit in a collective for minutes, where n
 TERM are blocked in every thread and taken by this one with `sigtimedwait`. (What a rank starts inherits the
 block: the loader's workers are meant to, see `data.prepare.worker`, and nothing is compiled in a job.)
 
-What it learns is written into the rank's file at once, so that a KILL that follows finds it said.
+What it learns is written into the rank's file at once, before a KILL can follow.
 """
 
 import faulthandler
@@ -23,14 +23,14 @@ from vit_sweep.outcome.failure import StopWord
 TERM_GRACE_S = 20.0
 """How long a rank may take to stop after TERM. Slurm sends KILL after KillWait, 30 s unless the site says otherwise."""
 USR2_GRACE_S = 75.0
-"""Likewise after USR2, which scripts ask for 90 s before the time limit."""
+"""The same after USR2, which scripts ask for 90 s before the time limit."""
 START_S = 1200.0
 """How long a start, a checkpoint and any other work without steps may take at least. Longer than a rank waits for the
 one that copies the node's data, and for rank 0."""
 _STEPPING = ("training", "evaluating")
 _NEAR, _NEARER = 0.85, 1.05
 _TICK_S = 1.0
-_LAST_WORD_S = 30
+_LAST_WRITE_S = 30
 
 
 def block_signals() -> None:
@@ -124,17 +124,17 @@ class Guardian:
     def _run(self) -> None:
         last = time.monotonic()
         while True:
-            found = signal.sigtimedwait(SIGNALS, _TICK_S)
+            received = signal.sigtimedwait(SIGNALS, _TICK_S)
             # CPython: after SIGCONT, when the time is over, it returns what happened to be in memory.
-            if found is not None and found.si_signo in SIGNALS:
-                self._told(signal.Signals(found.si_signo))
+            if received is not None and received.si_signo in SIGNALS:
+                self._signalled(signal.Signals(received.si_signo))
             # A process that was itself stopped (SIGSTOP, a suspended job) has missed only one tick.
             passed, last = min(time.monotonic() - last, 2 * _TICK_S), time.monotonic()
             self._count_silence(passed)
             self._count_grace(passed)
             self._look_at_memory()
 
-    def _told(self, number: signal.Signals) -> None:
+    def _signalled(self, number: signal.Signals) -> None:
         with self._lock:
             first, self._word = self._word is None, self._word or word_of(number, at=time.time(), ends=self._ends)
             word, ask = self._word, self._ask
@@ -153,8 +153,8 @@ class Guardian:
             return
         self._grace_s -= passed
         if self._grace_s <= 0:
-            said = f"{self._word.message}; it could not stop in good order in time"
-            self._log.end(self.end_of(self._word.cause, said, signal=self._word.signal))
+            message = f"{self._word.message}; it could not stop in good order in time"
+            self._log.end(self.end_of(self._word.cause, message, signal=self._word.signal))
             _leave()
 
     def _count_silence(self, passed: float) -> None:
@@ -167,12 +167,12 @@ class Guardian:
             return
         file = self._log.file
         where = f"{phase}, epoch {epoch}, step {step}" if phase in _STEPPING else phase
-        said = f"no progress for {limit_s / 60:g} min in {where} (rank {file.rank} on {file.host})"
-        # Where the file system itself hangs, the last word would wait for ever.
-        faulthandler.dump_traceback_later(_LAST_WORD_S, exit=True)
-        say(said)
+        message = f"no progress for {limit_s / 60:g} min in {where} (rank {file.rank} on {file.host})"
+        # Where the file system itself hangs, the last write would wait for ever.
+        faulthandler.dump_traceback_later(_LAST_WRITE_S, exit=True)
+        say(message)
         faulthandler.dump_traceback()
-        self._log.end(self.end_of(Cause.HANG, said), last=True)
+        self._log.end(self.end_of(Cause.HANG, message), last=True)
         _leave()
 
     def _look_at_memory(self) -> None:

@@ -1,6 +1,6 @@
 """A rank's own file, `attempts/<n>/rank<r>.json`: written when it starts, again when it ends, by two threads. An edge.
 
-On a full disk the last word must still be written: a reserve lies beside the file from the start, and is given up
+On a full disk the end must still be written: a reserve lies beside the file from the start, and is given up
 for it.
 """
 
@@ -30,7 +30,7 @@ def peak_host_mib() -> float:
 
 
 class RankLog:
-    """Holds what the file says now, and writes it; no field is lost when two threads have something to say."""
+    """Holds what the file says now, and writes it; no field is lost when two threads write."""
 
     def __init__(self, attempt: Path, start: RankFile) -> None:
         """Name the file; nothing is written yet."""
@@ -42,7 +42,7 @@ class RankLog:
 
     @property
     def file(self) -> RankFile:
-        """What was said last."""
+        """What was written last."""
         return self._file
 
     def begin(self) -> None:
@@ -63,7 +63,7 @@ class RankLog:
                     say(f"{self._path} cannot be written ({error})")
 
     def end(self, end: RankEnd, *, last: bool = False) -> None:
-        """Say how the rank ended; nothing is written after the `last` word. Never raises: stderr hears of a failure."""
+        """Say how the rank ended; nothing is written after the `last` one. Never raises: a failure goes to stderr."""
         with self._lock:
             if self._closed:
                 return

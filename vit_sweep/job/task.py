@@ -47,10 +47,10 @@ def main(arguments: list[str]) -> int:
     name = attempt_name(task.attempt, me.restart)
     attempt = cell_dir / "attempts" / name
     attempt.mkdir(parents=True, exist_ok=True)
-    other = _claim(study, task.name, name, me)
-    if other is not None:
+    owner = _claim(study, task.name, name, me)
+    if owner is not None:
         # Into the launcher's log: the attempt's own files are the other job's.
-        say(f"mismatch: job {other} already runs attempt {name} of {task.name}, so job {me.job_id} ends")
+        say(f"mismatch: job {owner} already runs attempt {name} of {task.name}, so job {me.job_id} ends")
         return 1
     _redirect(attempt / f"rank{me.rank}.log")
     log = RankLog(attempt, _rank_file(me))
@@ -72,8 +72,8 @@ def main(arguments: list[str]) -> int:
 
         train(file, me, cell_dir=cell_dir, attempt=attempt, begun=begun, code=code, guardian=guardian)
     except BaseException as error:
-        _say_end(log, guardian, error)
-        # Its word is said; what libraries do at exit may wait for ranks that are gone.
+        _write_end(log, guardian, error)
+        # Its end is written; what libraries do at exit may wait for ranks that are gone.
         faulthandler.dump_traceback_later(_LEAVE_S, exit=True)
         return 1
     log.end(guardian.end_of(Cause.DONE, ""), last=True)
@@ -108,24 +108,24 @@ def _rank_file(me: RankIdentity) -> RankFile:
 
 
 def _ends() -> float | None:
-    """Unix time at which the time limit ends the job, as its launcher says."""
+    """Unix time at which the time limit ends the job, as set by its launcher."""
     try:
         return float(os.environ[JOB_ENDS])
     except (KeyError, ValueError):
         return None
 
 
-def _say_end(log: RankLog, guardian: Guardian, error: BaseException) -> None:
-    """Write the rank's last word, in its file and for people in its log."""
+def _write_end(log: RankLog, guardian: Guardian, error: BaseException) -> None:
+    """Write how the rank ended, in its file and for people in its log."""
     cause = cause_of(error)
-    said = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    message = said if cause is not Cause.BUG and said else f"{type(error).__name__}: {said}"
-    word = error.word if isinstance(error, Interrupted) else guardian.word
-    if word is not None and cause in (Cause.COMMUNICATION, Cause.TERMINATED):
-        # Another rank was told to end too and was faster: what is heard of it is an echo.
-        cause = word.cause
-        message = message if isinstance(error, Interrupted) else f"{word.message}; then {message}"
-    signal = word.signal if word is not None and cause is word.cause else None
+    first_line = next(iter(str(error).strip().splitlines()), "")
+    message = first_line if cause is not Cause.BUG and first_line else f"{type(error).__name__}: {first_line}"
+    stop = error.word if isinstance(error, Interrupted) else guardian.word
+    if stop is not None and cause in (Cause.COMMUNICATION, Cause.TERMINATED):
+        # Another rank was told to end too and was faster: what is seen of it is an echo.
+        cause = stop.cause
+        message = message if isinstance(error, Interrupted) else f"{stop.message}; then {message}"
+    signal = stop.signal if stop is not None and cause is stop.cause else None
     wanted = isinstance(error, Interrupted) or cause is Cause.SKIPPED
     text = None if wanted else "".join(traceback.format_exception(error))
     end = guardian.end_of(cause, message, signal=signal, device_memory=_device_memory(cause), traceback=text)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from launchers.backend import Doubt, Rendered, Submission, SubmitError, SubmitProblem
+from launchers.backend import Rendered, Submission, SubmitError, SubmitProblem, Unconfirmed
 from launchers.choose import launcher_of
 from launchers.errors import UserError
 from launchers.profile import Scheduler
@@ -30,7 +30,7 @@ def resolve(study: Study) -> list[str]:
     for scheduler in {entry.scheduler for entry in doubts}:
         mine = {entry.batch: entry for entry in doubts if entry.scheduler == scheduler}
         asked = [
-            Doubt(batch_name=e.batch, folder=str(study.batch_dir(e.batch)), study=study.name, tasks=len(e.tasks))
+            Unconfirmed(batch_name=e.batch, folder=str(study.batch_dir(e.batch)), study=study.name, tasks=len(e.tasks))
             for e in mine.values()
         ]
         found = launcher_of(Scheduler(scheduler)).find(asked)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launchers.backend import Doubt, Ended, Rendered, Submission, SubmitError, SubmitProblem, TaskState
+from launchers.backend import Ended, Rendered, Submission, SubmitError, SubmitProblem, TaskState, Unconfirmed
 from launchers.batch import Shape, Task
 from launchers.checked import to_json
 from launchers.local.backend import LocalLauncher
@@ -62,7 +62,7 @@ def queues_of(folder):
 
 
 def doubts(batches):
-    return [Doubt(batch_name=b.name, folder=b.folder, study=b.study, tasks=len(b.tasks)) for b in batches]
+    return [Unconfirmed(batch_name=b.name, folder=b.folder, study=b.study, tasks=len(b.tasks)) for b in batches]
 
 
 def submit(batches):
@@ -126,7 +126,7 @@ def test_what_an_earlier_queue_of_the_same_folder_said_is_forgotten(two):
 
 
 def doubt(folder):
-    return [Doubt(batch_name="b", folder=str(folder), study="s", tasks=2)]
+    return [Unconfirmed(batch_name="b", folder=str(folder), study="s", tasks=2)]
 
 
 def test_a_folder_without_a_word_was_never_submitted(tmp_path):

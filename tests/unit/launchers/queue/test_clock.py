@@ -35,7 +35,7 @@ def test_a_warning_is_given_once():
 
 
 def test_a_task_that_was_told_to_end_is_killed_once_after_its_grace_and_never_told_again():
-    told = replace(HOUR, told=3700.0)
+    told = replace(HOUR, terminated=3700.0)
     assert due(told, 3709.9) is Due.NOTHING
     assert due(told, 3710) is Due.KILL
     assert due(replace(told, killed=3710.0), 9999) is Due.NOTHING

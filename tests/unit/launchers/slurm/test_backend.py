@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launchers.backend import Doubt, Ended, Submission, SubmitError, SubmitProblem, TaskState
+from launchers.backend import Ended, Submission, SubmitError, SubmitProblem, TaskState, Unconfirmed
 from launchers.errors import UserError
 from launchers.slurm import backend as slurm
 from launchers.slurm.backend import SlurmLauncher
@@ -137,7 +137,7 @@ def doubt(tmp_path):
     folder.mkdir(parents=True)
     with under_way(folder):
         pass
-    return Doubt(batch_name="n1-g1-abc", folder=str(folder), study="s", tasks=3)
+    return Unconfirmed(batch_name="n1-g1-abc", folder=str(folder), study="s", tasks=3)
 
 
 def study(doubt):
@@ -159,7 +159,7 @@ def test_a_job_is_found_by_its_script_where_the_site_rewrites_comments(programs,
 def test_a_job_is_found_through_a_link_to_its_study(programs, doubt, tmp_path):
     (tmp_path / "link").symlink_to(study(doubt))
     programs(squeue=f"echo '23|(null)|{study(doubt)}|s/n1-g1-abc'")
-    through = Doubt(batch_name="n1-g1-abc", folder=f"{tmp_path}/link/jobs/n1-g1-abc", study="s", tasks=3)
+    through = Unconfirmed(batch_name="n1-g1-abc", folder=f"{tmp_path}/link/jobs/n1-g1-abc", study="s", tasks=3)
     assert SlurmLauncher().find([through])["n1-g1-abc"].handle == "23"
 
 

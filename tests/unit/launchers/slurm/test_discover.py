@@ -25,7 +25,7 @@ def answers(version, **changes):
 
 def keys(version):
     """The discovered keys by (partition, GPU type)."""
-    return {(found.partition, found.gpu_type): found.keys for found in understand(answers(version)).found}
+    return {(found.partition, found.gpu_type): found.keys for found in understand(answers(version)).gpu_partitions}
 
 
 # --- parsing ----------------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ def test_the_real_cluster_of_22_05_is_understood():
 
 
 def test_untyped_gpus_limits_and_the_old_sruns_argument_of_20_11():
-    (found,) = understand(answers("20.11")).found
+    (found,) = understand(answers("20.11")).gpu_partitions
     assert found.keys == {
         "scheduler": "slurm", "partition": "gpu", "nodes": 4, "gpus_per_node": 4, "gpu_dialect": "gres",
         "gpu_model": "GPU of gpu", "cpus_per_gpu": 8, "mem_per_gpu_gib": 44, "exclusive": True, "account": "physics",
@@ -131,7 +131,7 @@ def test_a_partition_of_mixed_gpus_becomes_one_profile_for_each_type():
 
 
 def test_a_partition_without_a_time_limit_gets_one_and_says_so():
-    found = understand(answers("23.11")).found[0]
+    found = understand(answers("23.11")).gpu_partitions[0]
     assert (found.keys["max_minutes"], found.keys["default_minutes"]) == (10_080, 30)
     assert any("has no time limit; max_minutes=10080 is ours" in note for note in found.notes)
 
@@ -145,8 +145,8 @@ def test_the_only_qos_its_submit_limit_and_reserved_cores_of_24_05():
 def test_every_discovered_text_is_a_valid_profile_that_says_the_same(version, tmp_path):
     cluster = understand(answers(version))
     texts = profile_files(cluster, [])
-    assert len(texts) == len(cluster.found)
-    for (name, text), found in zip(texts.items(), cluster.found, strict=True):
+    assert len(texts) == len(cluster.gpu_partitions)
+    for (name, text), found in zip(texts.items(), cluster.gpu_partitions, strict=True):
         path = tmp_path / f"{name}.yaml"
         path.write_text(text)
         read, given = load(Entry(name=name, path=str(path), origin="site"))

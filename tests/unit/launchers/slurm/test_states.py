@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.slurm import states as slurm_states
-from launchers.slurm.states import STATES, WHOLE, gone, part_of, read_sacct, read_squeue, status_of, words_for
+from launchers.slurm.states import (
+    STATES,
+    WHOLE,
+    explained,
+    forgotten_status,
+    read_sacct,
+    read_squeue,
+    shared_task_status,
+    status_of,
+)
 
 BASE = (
     "PENDING RUNNING SUSPENDED COMPLETED CANCELLED FAILED TIMEOUT NODE_FAIL PREEMPTED BOOT_FAIL DEADLINE OUT_OF_MEMORY"
@@ -102,13 +111,13 @@ def test_a_word_that_says_nothing_of_the_task_is_kept():
     ],
 )
 def test_a_reason_begins_with_slurms_own_word_and_says_what_it_means(reason, gloss):
-    assert words_for(reason).startswith(f"{reason} (")
-    assert gloss in words_for(reason)
+    assert explained(reason).startswith(f"{reason} (")
+    assert gloss in explained(reason)
 
 
 def test_a_reason_that_we_do_not_know_is_kept_to_the_letter():
-    assert words_for("SomethingNew") == "SomethingNew"
-    assert words_for("PriorityOfSomethingNew") == "PriorityOfSomethingNew"
+    assert explained("SomethingNew") == "SomethingNew"
+    assert explained("PriorityOfSomethingNew") == "PriorityOfSomethingNew"
 
 
 def test_a_waiting_task_that_is_not_simply_pending_says_so():
@@ -199,23 +208,25 @@ DONE = TaskStatus(state=TaskState.ENDED, ended=Ended.COMPLETED, hosts="n1")
     ],
 )
 def test_a_task_of_a_shared_job_ended_as_its_queue_says_and_else_does_what_its_job_does(job, own, state, ended):
-    said = part_of(status_of(job), own, cancelled=False)
+    said = shared_task_status(status_of(job), own, cancelled=False)
     assert (said.state, said.ended) == (state, ended)
 
 
 def test_a_task_of_a_shared_job_that_was_cancelled_while_the_job_waits_will_never_begin():
-    assert part_of(status_of("PENDING"), None, cancelled=True).ended is Ended.CANCELLED
-    assert part_of(status_of("RUNNING"), RUNNING, cancelled=True).state is TaskState.RUNNING, "its queue says when"
+    assert shared_task_status(status_of("PENDING"), None, cancelled=True).ended is Ended.CANCELLED
+    assert shared_task_status(status_of("RUNNING"), RUNNING, cancelled=True).state is TaskState.RUNNING, (
+        "its queue says when"
+    )
 
 
 def test_what_squeue_forgot_ended_as_sacct_says():
-    assert gone(status_of("TIMEOUT", hosts="n1"), silence=None).ended is Ended.TIME_LIMIT
+    assert forgotten_status(status_of("TIMEOUT", hosts="n1"), sacct_error=None).ended is Ended.TIME_LIMIT
 
 
 def test_a_task_that_was_taken_out_of_its_array_before_it_started_leaves_no_row_and_was_cancelled():
-    assert gone(None, silence=None, siblings=True).ended is Ended.CANCELLED
-    assert gone(None, silence="Connection refused", siblings=True).ended is Ended.UNSAID
-    assert gone(status_of("PENDING"), silence=None, siblings=True).ended is Ended.UNSAID
+    assert forgotten_status(None, sacct_error=None, siblings=True).ended is Ended.CANCELLED
+    assert forgotten_status(None, sacct_error="Connection refused", siblings=True).ended is Ended.UNSAID
+    assert forgotten_status(status_of("PENDING"), sacct_error=None, siblings=True).ended is Ended.UNSAID
 
 
 @pytest.mark.parametrize(
@@ -229,5 +240,5 @@ def test_a_task_that_was_taken_out_of_its_array_before_it_started_leaves_no_row_
     ],
 )
 def test_what_squeue_forgot_has_ended_even_where_nobody_says_how(said, silence, words):
-    status = gone(said, silence=silence)
+    status = forgotten_status(said, sacct_error=silence)
     assert (status.state, status.ended, status.detail) == (TaskState.ENDED, Ended.UNSAID, words)
