@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from launchers.checked import checked
 from launchers.environment import ALLOCATED_GPUS, JOB_ID, LOCAL_JOB, NODES, RESTART, TASK_INDEX
@@ -75,13 +76,31 @@ def identify(environ: Mapping[str, str], *, host: str) -> RankIdentity:
 
 
 def _identify(environ: Mapping[str, str], host: str) -> RankIdentity:
+    node_name = environ.get("SLURMD_NODENAME", host)
     if "RANK" in environ and environ.get(JOB_ID, "").startswith(LOCAL_JOB):
-        return _of_local_queue(environ, host)
-    if "OMPI_COMM_WORLD_RANK" in environ:
-        return _of_mpirun(environ, host)
-    if "TORCHELASTIC_RUN_ID" in environ:
-        return _of_torchrun(environ, host)
-    return _of_srun(environ, host)
+        # An allocation around the queue speaks of GPUs of its own.
+        environ = {name: value for name, value in environ.items() if name != "SLURM_GPUS_ON_NODE"}
+        numbers, node_name = _of_local_queue(environ), host
+    elif "OMPI_COMM_WORLD_RANK" in environ:
+        numbers = _of_mpirun(environ)
+    elif "TORCHELASTIC_RUN_ID" in environ:
+        numbers = _of_torchrun(environ)
+    else:
+        numbers = _of_srun(environ)
+    place = _place(environ)
+    return RankIdentity(
+        rank=numbers.rank,
+        world_size=numbers.world_size,
+        local_rank=numbers.local_rank,
+        local_world_size=numbers.local_world_size,
+        node_rank=numbers.node_rank,
+        nodes=numbers.nodes,
+        node_name=node_name,
+        task_index=place.task_index,
+        restart=place.restart,
+        job_id=place.job_id,
+        visible_gpus=_visible_gpus(environ),
+    )
 
 
 def _place(environ: Mapping[str, str]) -> JobPlace:
@@ -93,77 +112,46 @@ def _place(environ: Mapping[str, str]) -> JobPlace:
     return JobPlace(task_index=int(index), restart=int(restart), job_id=job)
 
 
-def _of_local_queue(environ: Mapping[str, str], host: str) -> RankIdentity:
-    place = _place(environ)
-    return RankIdentity(
-        rank=int(environ["RANK"]),
-        world_size=int(environ["WORLD_SIZE"]),
-        local_rank=int(environ["LOCAL_RANK"]),
-        local_world_size=int(environ["LOCAL_WORLD_SIZE"]),
-        node_rank=0,
-        nodes=1,
-        node_name=host,
-        task_index=place.task_index,
-        restart=place.restart,
-        job_id=place.job_id,
-        visible_gpus=_visible_gpus({k: v for k, v in environ.items() if k != "SLURM_GPUS_ON_NODE"}),
-    )
+class _Numbers(NamedTuple):
+    """Where a rank is among the others; each launcher has its own variables for that."""
+
+    rank: int
+    world_size: int
+    local_rank: int
+    local_world_size: int
+    node_rank: int
+    nodes: int
 
 
-def _of_mpirun(environ: Mapping[str, str], host: str) -> RankIdentity:
+def _of_local_queue(environ: Mapping[str, str]) -> _Numbers:
+    rank, world, local_rank, on_host = _read(environ, "RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+    return _Numbers(rank, world, local_rank, on_host, node_rank=0, nodes=1)
+
+
+def _of_mpirun(environ: Mapping[str, str]) -> _Numbers:
     """Open MPI numbers ranks; the hosts are counted by the script that started it (`-x` with `NODES`)."""
-    rank, on_host = int(environ["OMPI_COMM_WORLD_RANK"]), int(environ["OMPI_COMM_WORLD_LOCAL_SIZE"])
-    nodes, place = int(environ[NODES]), _place(environ)
-    return RankIdentity(
-        rank=rank,
-        world_size=int(environ["OMPI_COMM_WORLD_SIZE"]),
-        local_rank=int(environ["OMPI_COMM_WORLD_LOCAL_RANK"]),
-        local_world_size=on_host,
-        node_rank=rank // on_host,  # `--map-by ppr` fills host after host
-        nodes=nodes,
-        node_name=environ.get("SLURMD_NODENAME", host),
-        task_index=place.task_index,
-        restart=place.restart,
-        job_id=place.job_id,
-        visible_gpus=_visible_gpus(environ),
-    )
+    ompi = (f"OMPI_COMM_WORLD_{name}" for name in ("RANK", "SIZE", "LOCAL_RANK", "LOCAL_SIZE"))
+    rank, world, local_rank, on_host, nodes = _read(environ, *ompi, NODES)
+    # `--map-by ppr` fills host after host.
+    return _Numbers(rank, world, local_rank, on_host, node_rank=rank // on_host, nodes=nodes)
 
 
-def _of_torchrun(environ: Mapping[str, str], host: str) -> RankIdentity:
+def _of_torchrun(environ: Mapping[str, str]) -> _Numbers:
     """An agent on each node numbers its ranks; which node is the first is the agents' own choice."""
-    place = _place(environ)
-    on_host, world = int(environ["LOCAL_WORLD_SIZE"]), int(environ["WORLD_SIZE"])
-    return RankIdentity(
-        rank=int(environ["RANK"]),
-        world_size=world,
-        local_rank=int(environ["LOCAL_RANK"]),
-        local_world_size=on_host,
-        node_rank=int(environ["GROUP_RANK"]),
-        nodes=world // on_host,
-        node_name=environ.get("SLURMD_NODENAME", host),
-        task_index=place.task_index,
-        restart=place.restart,
-        job_id=place.job_id,
-        visible_gpus=_visible_gpus(environ),
-    )
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK")
+    rank, world, local_rank, on_host, node = _read(environ, *names)
+    return _Numbers(rank, world, local_rank, on_host, node_rank=node, nodes=world // on_host)
 
 
-def _of_srun(environ: Mapping[str, str], host: str) -> RankIdentity:
+def _of_srun(environ: Mapping[str, str]) -> _Numbers:
     """In a step on a part of its job's nodes, `SLURM_NNODES` is the step's, unlike `SLURM_JOB_NUM_NODES`."""
-    place, nodes = _place(environ), int(environ["SLURM_NNODES"])
-    return RankIdentity(
-        rank=int(environ["SLURM_PROCID"]),
-        world_size=int(environ["SLURM_NTASKS"]),
-        local_rank=int(environ["SLURM_LOCALID"]),
-        local_world_size=int(environ["SLURM_NTASKS"]) // nodes,
-        node_rank=int(environ["SLURM_NODEID"]),
-        nodes=nodes,
-        node_name=environ.get("SLURMD_NODENAME", host),
-        task_index=place.task_index,
-        restart=place.restart,
-        job_id=place.job_id,
-        visible_gpus=_visible_gpus(environ),
-    )
+    names = ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NNODES", "SLURM_NODEID")
+    rank, world, local_rank, nodes, node = _read(environ, *names)
+    return _Numbers(rank, world, local_rank, world // nodes, node_rank=node, nodes=nodes)
+
+
+def _read(environ: Mapping[str, str], *names: str) -> list[int]:
+    return [int(environ[name]) for name in names]
 
 
 def _visible_gpus(environ: Mapping[str, str]) -> int:

@@ -1,4 +1,4 @@
-"""Who starts the ranks: torchrun and mpirun lines, containers, further flags, and what a rank reads of each."""
+"""Who starts the ranks in a Slurm job: srun, torchrun, mpirun, containers, and what happens when they end."""
 
 import re
 import shutil
@@ -9,7 +9,6 @@ import pytest
 
 from launchers.batch import Shape
 from launchers.errors import UserError
-from launchers.identity import identify
 from launchers.profile import Container, ContainerRuntime, GpuDialect, Spawner
 from launchers.slurm.sbatch import render
 from tests.unit.builders import batch, profile
@@ -61,6 +60,11 @@ def test_torchrun_is_one_slurm_task_per_node_with_the_cores_of_all_its_ranks():
     assert (asked["nodes"], asked["ntasks-per-node"], asked["cpus-per-task"]) == ("2", "1", "12")
     assert asked["gres"] == "gpu:4"
     assert "--cpus-per-task=12" in script(Spawner.TORCHRUN, cpus_per_gpu=3)
+
+
+def test_torchruns_single_task_gets_all_gpus_of_its_node():
+    asked = flags(script(Spawner.TORCHRUN, gpu_dialect=GpuDialect.GPUS_PER_TASK))
+    assert asked["gpus-per-task"] == "4"
 
 
 def test_every_node_meets_at_the_first_one_on_a_port_of_the_jobs_own(tmp_path):
@@ -309,74 +313,3 @@ def test_shellcheck_finds_nothing(spawner, runtime):
     text = script(spawner, closing="closing.module", container=runtime and container(runtime), teardown=("true",))
     answer = subprocess.run(["shellcheck", "--shell=bash", "-"], input=text, text=True, capture_output=True)
     assert answer.stdout == ""
-
-
-# --- flags --------------------------------------------------------------------------------------------
-
-
-def test_torchruns_single_task_gets_all_gpus_of_its_node():
-    asked = flags(script(Spawner.TORCHRUN, gpu_dialect=GpuDialect.GPUS_PER_TASK))
-    assert asked["gpus-per-task"] == "4"
-
-
-def test_further_flags_are_asked_for_to_the_letter():
-    asked = flags(script(Spawner.SRUN, sbatch={"mail-user": "me@site", "spread-job": True, "nice": 5, "hold": False}))
-    assert asked | {"mail-user": "me@site", "spread-job": "", "nice": "5"} == asked
-    assert "hold" not in asked
-
-
-@pytest.mark.parametrize("flag", ["nodes", "ntasks", "ntasks-per-node", "ntasks_per_node", "gres", "gpus", "array",
-                                  "output", "error", "time", "signal", "cpus-per-task", "qos", "mem", "job-name",
-                                  "comment", "open-mode", "export", "chdir", "requeue", "no-requeue"])  # fmt: skip
-def test_a_flag_that_contradicts_ours_is_refused_by_name(flag):
-    with pytest.raises(UserError, match=f"^partition lab: sbatch.{flag}=1 – "):
-        script(Spawner.SRUN, sbatch={flag: "1"})
-
-
-def test_a_flag_with_a_key_of_its_own_is_pointed_there():
-    with pytest.raises(UserError, match="use mem_per_gpu_gib instead"):
-        script(Spawner.SRUN, sbatch={"mem-per-gpu": "4G"})
-
-
-@pytest.mark.parametrize("changes", [{"sbatch": {"mail-user": "a\nrm"}}, {"account": "a\nrm"}])
-def test_a_value_that_would_leave_its_line_is_refused(changes):
-    with pytest.raises(UserError, match="a flag of sbatch is one line"):
-        script(Spawner.SRUN, **changes)
-
-
-@pytest.mark.parametrize("key", ["-N", "N", "mail user", "x\n#SBATCH --nodes"])
-def test_a_key_that_is_no_long_flag_is_refused(key):
-    with pytest.raises(UserError, match="not the long name of a flag"):
-        script(Spawner.SRUN, sbatch={key: "1"})
-
-
-# --- ranks --------------------------------------------------------------------------------------------
-
-ORTED = {"SLURM_NNODES": "2", "SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0", "SLURM_NODEID": "1",
-         "SLURMD_NODENAME": "node02", "SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3",
-         "SLURM_RESTART_COUNT": "2", "SLURM_GPUS_ON_NODE": "4"}  # fmt: skip
-MPI = {"OMPI_COMM_WORLD_RANK": "5", "OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
-       "OMPI_COMM_WORLD_LOCAL_SIZE": "4", "VIT_SWEEP_NODES": "2", "VIT_SWEEP_TASK_INDEX": "3"}  # fmt: skip
-TORCH = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "GROUP_RANK": "1",
-         "TORCHELASTIC_RUN_ID": "17_3_2"}  # fmt: skip
-
-
-@pytest.mark.parametrize("spawned", [MPI, TORCH], ids=["mpirun", "torchrun"])
-def test_a_rank_inside_slurm_believes_its_own_spawner_and_not_the_daemons_variables(spawned):
-    me = identify(ORTED | spawned, host="unused")
-    assert (me.rank, me.world_size, me.local_rank, me.local_world_size) == (5, 8, 1, 4)
-    assert (me.node_rank, me.nodes, me.node_name) == (1, 2, "node02")
-    assert (me.task_index, me.restart, me.job_id, me.visible_gpus) == (3, 2, "17_3", 4)
-
-
-def test_a_rank_of_a_hostfile_job_knows_its_place_without_slurm():
-    me = identify(MPI | {"VIT_SWEEP_JOB_ID": "hostfile-9-3", "CUDA_VISIBLE_DEVICES": "0"}, host="ecetesla1")
-    assert (me.rank, me.nodes, me.node_name, me.task_index) == (5, 2, "ecetesla1", 3)
-    assert (me.restart, me.job_id, me.visible_gpus) == (0, "hostfile-9-3", 1)
-
-
-def test_a_task_index_alone_does_not_make_a_local_rank():
-    with pytest.raises(UserError, match="no rank"):
-        identify({"VIT_SWEEP_TASK_INDEX": "3"}, host="laptop")
-    with pytest.raises(UserError, match="'VIT_SWEEP_NODES' is not set"):
-        identify({k: v for k, v in MPI.items() if k != "VIT_SWEEP_NODES"}, host="laptop")

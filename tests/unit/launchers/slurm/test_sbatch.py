@@ -1,0 +1,163 @@
+"""A batch's sbatch script: its flags, its quoting, and what it never depends on."""
+
+import re
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from launchers.batch import Shape
+from launchers.errors import UserError
+from launchers.profile import GpuDialect
+from launchers.slurm.sbatch import render
+from tests.unit.builders import batch, profile
+
+
+def script(python="/usr/bin/python3", **changes):
+    return render(batch(**changes), python=python)
+
+
+def flags(text):
+    return dict(re.findall(r"^#SBATCH --([a-z-]+)(?:=(.*))?$", text, re.MULTILINE))
+
+
+def bash(text, *options):
+    """Run bash on `text`, without the caller's environment."""
+    return subprocess.run(["bash", *options], input=text.encode(), capture_output=True, env={}, check=False, timeout=20)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "flag", "value"),
+    [
+        (GpuDialect.GRES, "gres", "gpu:2"),
+        (GpuDialect.GRES_TYPED, "gres", "gpu:t4:2"),
+        (GpuDialect.GPUS_PER_NODE, "gpus-per-node", "t4:2"),
+        (GpuDialect.GPUS_PER_TASK, "gpus-per-task", "t4:1"),
+    ],
+)
+def test_gpus_are_asked_for_in_the_sites_dialect_and_no_other(dialect, flag, value):
+    asked = flags(script(profile=profile(gpu_dialect=dialect, gpu_type="t4")))
+    assert {key: asked[key] for key in asked if key.startswith(("gres", "gpus"))} == {flag: value}
+
+
+def test_the_flags_ask_for_the_shape_and_the_partitions_words():
+    site = profile(partition="t4v2", qos="normal", account="me", mem_gib=8, exclusive=True, cpus_per_gpu=4)
+    asked = flags(script(profile=site, shape=Shape(nodes=2, gpus_per_node=8, minutes=17)))
+    assert asked | {
+        "nodes": "2", "ntasks-per-node": "8", "cpus-per-task": "4", "time": "17", "partition": "t4v2",
+        "qos": "normal", "account": "me", "mem": "8G", "exclusive": "", "array": "0-1%2", "signal": "USR2@90",
+        "requeue": "", "open-mode": "append",
+    } == asked  # fmt: skip
+
+
+def test_a_site_that_forbids_it_gets_no_job_that_is_started_again():
+    text = script(profile=profile(requeue=False), closing="site.closing")
+    assert ("requeue" in flags(text), "no-requeue" in flags(text)) == (False, True)
+    assert "site.closing" in text
+    assert "scontrol requeue" not in text
+
+
+def test_nodes_that_failed_are_excluded_beside_those_that_the_profile_excludes():
+    assert "exclude" not in flags(script())
+    assert flags(script(exclude=("n1", "n2")))["exclude"] == "n1,n2"
+    assert flags(script(exclude=("n1", "n2"), profile=profile(exclude="bad[1-2]")))["exclude"] == "'bad[1-2],n1,n2'"
+
+
+def test_what_the_profile_leaves_out_is_not_asked_for():
+    assert not set(flags(script())) & {"partition", "account", "qos", "mem", "exclusive", "nodelist", "wckey"}
+
+
+def test_every_task_is_named_by_its_array_index():
+    assert "#   0: n1-g2-a attempt 1\n#   1: n1-g2-b attempt 1\n" in script()
+
+
+def test_the_ranks_run_the_profiles_python_before_the_submitters():
+    assert f"/usr/bin/python3 -m vit_sweep.job.task {batch().folder}" in script()
+    assert f"/site/python -m vit_sweep.job.task {batch().folder}" in script(profile=profile(python="/site/python"))
+
+
+def test_setup_comes_before_the_ranks_and_teardown_after():
+    text = script(profile=profile(setup=("module load cuda",), teardown=("echo bye",)))
+    assert text.index("module load cuda") < text.index("srun ") < text.index("echo bye")
+
+
+nasty = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30) | st.sampled_from(
+    ["a'b", '"', "$(touch x)", "`id`", "a\nb", "\\", "!", "#SBATCH --nodes=7", "\n#SBATCH --nodes=7", "é ü", "%j", ""]
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(value=nasty)
+def test_a_nasty_value_reaches_the_ranks_to_the_letter_in_valid_bash(value):
+    text = script(environment={"NASTY": value})
+    assert bash(text, "-n").stderr == b""
+    setup = text.split("\n# setup\n")[1].split("\n# command\n")[0]
+    assert bash(f'{setup}\nprintf %s "$NASTY"').stdout == value.encode()
+
+
+@pytest.mark.parametrize("folder", ["/a b/it's", '/a"b', "/$HOME", "/x;y", "/é"])
+def test_a_nasty_folder_is_one_argument_in_valid_bash(folder):
+    text = script(study_dir=folder)
+    assert bash(text, "-n").stderr == b""
+    shell = 'srun() { printf "%s\\0" "$@"; }\n'
+    arguments = bash(shell + text).stdout.decode().split("\0")
+    assert arguments[-2] == batch(study_dir=folder).folder
+    assert f"{batch(study_dir=folder).folder}/logs/%A_%a_%t_log.out" in arguments
+
+
+@pytest.mark.parametrize("folder", ["/a%j/s", "/100%", "/a\nb"])
+def test_a_folder_that_slurm_would_bend_is_refused(folder):
+    with pytest.raises(UserError, match="use a folder without them") as error:
+        script(study_dir=folder)
+    assert f"outputs={folder!r}" in str(error.value)
+
+
+def test_rendering_twice_is_byte_equal_whatever_the_order_of_the_variables():
+    names = {"A": "1", "B": "2", "C": "3"}
+    assert script(environment=names) == script(environment=dict(reversed(names.items())))
+
+
+def test_the_callers_environment_does_not_reach_the_script(monkeypatch):
+    before = script()
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv("HOME", "/nowhere")
+    monkeypatch.setenv("PATH", "")
+    assert script() == before
+
+
+CONTRADICTING = """
+nodes ntasks ntasks-per-node ntasks_per_node gres gpus array output error time signal cpus-per-task qos mem job-name
+comment open-mode export chdir requeue no-requeue
+"""
+
+
+def test_further_flags_are_asked_for_to_the_letter():
+    asked = flags(
+        script(profile=profile(sbatch={"mail-user": "me@site", "spread-job": True, "nice": 5, "hold": False}))
+    )
+    assert asked | {"mail-user": "me@site", "spread-job": "", "nice": "5"} == asked
+    assert "hold" not in asked
+
+
+@pytest.mark.parametrize("flag", re.findall(r"\S+", CONTRADICTING))
+def test_a_flag_that_contradicts_ours_is_refused_by_name(flag):
+    with pytest.raises(UserError, match=f"^partition lab: sbatch.{flag}=1 – "):
+        script(profile=profile(sbatch={flag: "1"}))
+
+
+def test_a_flag_with_a_key_of_its_own_is_pointed_there():
+    with pytest.raises(UserError, match="use mem_per_gpu_gib instead"):
+        script(profile=profile(sbatch={"mem-per-gpu": "4G"}))
+
+
+@pytest.mark.parametrize("changes", [{"sbatch": {"mail-user": "a\nrm"}}, {"account": "a\nrm"}])
+def test_a_value_that_would_leave_its_line_is_refused(changes):
+    with pytest.raises(UserError, match="a flag of sbatch is one line"):
+        script(profile=profile(**changes))
+
+
+@pytest.mark.parametrize("key", ["-N", "N", "mail user", "x\n#SBATCH --nodes"])
+def test_a_key_that_is_no_long_flag_is_refused(key):
+    with pytest.raises(UserError, match="not the long name of a flag"):
+        script(profile=profile(sbatch={key: "1"}))
