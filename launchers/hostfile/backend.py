@@ -8,9 +8,9 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
-from launchers.backend import Rendered, Submission, TaskStatus, Unconfirmed
+from launchers.backend import Rendered, Submission
 from launchers.batch import Batch, Shape
 from launchers.checked import to_json
 from launchers.environment import (
@@ -25,16 +25,17 @@ from launchers.environment import (
 from launchers.errors import UserError
 from launchers.hosts import choose_hosts, model_of
 from launchers.profile import Host
-from launchers.queue.client import cancel_queues, find_queues, queue_states, start_queue
+from launchers.queue.client import QueueClient, start_queue
 from launchers.script import mpirun_command, rank_command, refuse_pyxis
 
-NAME = "the hostfile queue"
 _KILL_AFTER_S = 10
 """How long ranks may go on writing after mpirun has told them to end."""
 
 
-class HostfileLauncher:
+class HostfileLauncher(QueueClient):
     """One cell at a time on the hosts of the profile; the queue runs here, on the control host."""
+
+    name = "the hostfile queue"
 
     def render(self, batch: Batch) -> Rendered:
         """Render hostfile, rank wrapper and the script of a task; raises `UserError` where no hosts suit the shape."""
@@ -69,21 +70,9 @@ class HostfileLauncher:
         yield from start_queue(
             rendered,
             [sys.executable, "-m", "launchers.hostfile.queue"],
-            name=NAME,
+            name=self.name,
             environment=clean_environment(os.environ),
         )
-
-    def find(self, unconfirmed: Iterable[Unconfirmed]) -> dict[str, Submission | None]:
-        """Look for the queue's own files in the folder of each batch."""
-        return find_queues(unconfirmed)
-
-    def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
-        """Read what the queue wrote; without a living queue, whatever it did not finish has ended."""
-        return queue_states(submissions, name=NAME)
-
-    def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
-        """Ask the queue to end the mpirun of these cells, which ends its ranks on every host; wait until it has."""
-        cancel_queues(targets, name=NAME)
 
 
 def hosts_of(batch: Batch) -> tuple[Host, ...]:

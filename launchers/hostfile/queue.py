@@ -15,10 +15,9 @@ from urllib.parse import quote
 
 from launchers.hostfile.backend import hosts_of
 from launchers.queue.exits import job_code, sentence, shell_code
-from launchers.queue.files import write_handle
-from launchers.queue.loop import read_batches, tasks_of, work_off
+from launchers.queue.loop import run_queue
 from launchers.queue.slots import SharedSlots, Slots, slot_folder
-from launchers.queue.task import QueueTask
+from launchers.queue.task import QueueTask, Run
 
 _GRACE_S = 25.0
 """How long mpirun may take to end its ranks: twice what it grants them (measured), and less than a client waits."""
@@ -26,23 +25,8 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(folders: list[str], *, minute_s: float = 60.0) -> int:
-    """Work off the batches in `folders`, widest first; returns 0 once every task has ended, however it ended.
-
-    `minute_s`: seconds of a minute of time limits, for tests.
-    """
-    signals: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
-    write_handle(Path(folder) for folder in folders)
-    tasks = tasks_of(read_batches(folders), minute_s)
-    shared_slots = SharedSlots(tasks)
-    work_off(
-        tasks,
-        _Hosts(shared_slots).start_ranks,
-        job_id=lambda task: f"hostfile-{os.getpid()}-{task.index}",
-        terminated=lambda: bool(signals),
-        tidy=shared_slots.tidy,
-    )
-    return 0
+    """Work off the batches in `folders`, widest first."""
+    return run_queue(folders, lambda _, shared: _Hosts(shared).start_ranks, name="hostfile-", minute_s=minute_s)
 
 
 class _Hosts:
@@ -95,7 +79,7 @@ class _Hosts:
             )
 
 
-class _Mpirun:
+class _Mpirun(Run):
     """One mpirun and its ranks; see `launchers.queue.task.Run`."""
 
     grace_s = _GRACE_S
@@ -113,10 +97,6 @@ class _Mpirun:
         code = self._process.poll()
         return None if code is None else (job_code(self._codes()) if code else 0) or shell_code(code)
 
-    def broken(self) -> bool:
-        """Never: mpirun ends its ranks when one has failed."""
-        return False
-
     def how(self) -> str:
         code = self.code()
         return how_it_ended(code or 0, self._codes(), self._log.read_text(errors="replace"))
@@ -125,9 +105,6 @@ class _Mpirun:
         """Mpirun hands SIGUSR2 on; told to end it ends its ranks; killed, the daemons on the hosts end theirs."""
         if self._process.poll() is None:
             self._process.send_signal(number)
-
-    def sentinels(self) -> list[int]:
-        return []
 
     def give_back(self) -> None:
         self.over = True
@@ -148,7 +125,7 @@ def how_it_ended(code: int, ranks: dict[int, int], output: str) -> str:
     if code == 0 or ranks:
         return sentence(ranks)
     lines = [line.strip() for line in output.splitlines() if line.strip(" -")]
-    return f"mpirun ended with code {code}: {lines[0] if lines else 'it printed nothing'}"
+    return f"mpirun ended with code {code}: {lines[0] if lines else 'it said nothing'}"
 
 
 def _log(task: QueueTask) -> Path:

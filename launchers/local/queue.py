@@ -17,27 +17,24 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from launchers.batch import Batch
 from launchers.environment import LOCAL_JOB
 from launchers.local.rank import run_rank
 from launchers.profile import Device
 from launchers.queue.exits import job_code, sentence, shell_code
-from launchers.queue.files import write_handle
-from launchers.queue.loop import read_batches, tasks_of, work_off
+from launchers.queue.loop import run_queue
 from launchers.queue.slots import SharedSlots, Slots, slot_folder, slots_of
-from launchers.queue.task import QueueTask
+from launchers.queue.task import QueueTask, Run, StartRanks
 
-_IMPORTS = ("launchers.queue.files", "launchers.queue.loop", "launchers.local.rank", "launchers.queue.slots")
+_IMPORTS = ("launchers.queue.loop", "launchers.local.rank", "launchers.queue.slots")
 
 
 def main(folders: list[str], *, minute_s: float = 60.0) -> int:
-    """Work off the batches in `folders`; returns 0 once every task has ended, however it ended.
+    """Work off the batches in `folders`, widest first."""
+    return run_queue(folders, _starter, name=LOCAL_JOB, minute_s=minute_s)
 
-    `minute_s`: seconds of a minute of time limits, for tests.
-    """
-    signals: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
-    write_handle(Path(folder) for folder in folders)
-    batches = read_batches(folders)
+
+def _starter(batches: list[tuple[Path, Batch]], shared_slots: SharedSlots) -> StartRanks:
     first = batches[0][1]
     os.environ.update(first.rank_environment)  # the fork server inherits it; OpenMP reads it at import
     if first.code is not None:
@@ -45,17 +42,7 @@ def main(folders: list[str], *, minute_s: float = 60.0) -> int:
     context = multiprocessing.get_context("forkserver")
     # A forked rank runs this module again for its names, and shall find its imports done.
     context.set_forkserver_preload([*_IMPORTS, *first.preload])
-    tasks = tasks_of(batches, minute_s)
-    shared_slots = SharedSlots(tasks)
-    machine = _Machine(Slots(slots_of(first.profile), slot_folder()), shared_slots, context)
-    work_off(
-        tasks,
-        machine.start_ranks,
-        job_id=lambda task: f"{LOCAL_JOB}{os.getpid()}-{task.index}",
-        terminated=lambda: bool(signals),
-        tidy=shared_slots.tidy,
-    )
-    return 0
+    return _Machine(Slots(slots_of(first.profile), slot_folder()), shared_slots, context).start_ranks
 
 
 class _Machine:
@@ -117,7 +104,7 @@ class _Machine:
         return self._shared_slots.of(task, lambda: self._slots.take(wanted), self._slots.give_back)
 
 
-class _Ranks:
+class _Ranks(Run):
     """Processes of one start; see `launchers.queue.task.Run`."""
 
     grace_s = 10.0

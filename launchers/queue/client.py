@@ -184,3 +184,22 @@ def _not_cancelled(submission: Submission, left: set[int], name: str, waited_s: 
         f"{waited_s:.0f} s – the request stays and is followed if the queue lives; look again with the same command, "
         f"read {submission.folder}/queue.log, or end the whole queue on {host} with: kill {pid}"
     )
+
+
+class QueueClient:
+    """A backend whose batches our own queue works off, but for `render` and `submit`."""
+
+    name: str
+    """Of the queue, for people."""
+
+    def find(self, unconfirmed: Iterable[Unconfirmed]) -> dict[str, Submission | None]:
+        """Look for the queue's own files in the folder of each batch."""
+        return find_queues(unconfirmed)
+
+    def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
+        """Read what the queue wrote; without a living queue, whatever it did not finish has ended."""
+        return queue_states(submissions, name=self.name)
+
+    def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
+        """Ask the queues to end these tasks on every host, and wait until they have; their other tasks go on."""
+        cancel_queues(targets, name=self.name)

@@ -1,5 +1,7 @@
 """The loop of our queues: starts tasks when there is room, attends to those that run, listens to clients."""
 
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -9,7 +11,8 @@ from pathlib import Path
 from launchers.backend import TaskStatus
 from launchers.batch import Batch
 from launchers.checked import parse_json
-from launchers.queue.files import asked_to_cancel, write_states
+from launchers.queue.files import asked_to_cancel, write_handle, write_states
+from launchers.queue.slots import SharedSlots
 from launchers.queue.task import QueueTask, StartRanks, attend, begin, cancel
 
 _ROUND_S = 0.5
@@ -18,6 +21,31 @@ _QUICK_ROUND_S = 0.1
 """Where the end of a process does not wake the loop."""
 _LAST_WRITE_S = 60.0
 """How long a queue whose disk is full goes on trying to write how its last tasks ended."""
+
+
+Starter = Callable[[list[tuple[Path, Batch]], SharedSlots], StartRanks]
+"""Makes a queue ready to start tasks of its batches; shared ones keep their slots in `SharedSlots`."""
+
+
+def run_queue(folders: Sequence[str], starter: Starter, *, name: str, minute_s: float) -> int:
+    """Be the queue's process: work off the batches in `folders`; returns 0 once every task has ended, however it ended.
+
+    `name` begins the job ids of its tasks. `minute_s`: seconds of a minute of time limits, for tests.
+    """
+    signals: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
+    write_handle(Path(folder) for folder in folders)
+    batches = read_batches(folders)
+    tasks = tasks_of(batches, minute_s)
+    shared_slots = SharedSlots(tasks)
+    work_off(
+        tasks,
+        starter(batches, shared_slots),
+        job_id=lambda task: f"{name}{os.getpid()}-{task.index}",
+        terminated=lambda: bool(signals),
+        tidy=shared_slots.tidy,
+    )
+    return 0
 
 
 def read_batches(folders: Sequence[str]) -> list[tuple[Path, Batch]]:

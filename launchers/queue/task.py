@@ -34,7 +34,8 @@ class Run(Protocol):
         """Exit code of the whole, as a shell has it; None while a rank lives."""
 
     def broken(self) -> bool:
-        """Whether a rank has failed while others live, and nobody else ends those."""
+        """Whether a rank has failed while others live, and nobody else ends those: srun and mpirun do."""
+        return False
 
     def how(self) -> str:
         """Say how it ended; empty when well."""
@@ -44,6 +45,7 @@ class Run(Protocol):
 
     def sentinels(self) -> list[int]:
         """Descriptors that become readable when a rank ends; none where only asking helps."""
+        return []
 
     def give_back(self) -> None:
         """Let others have its cores, GPUs or hosts."""

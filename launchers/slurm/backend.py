@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,10 +12,10 @@ from pathlib import Path
 from launchers.backend import Rendered, Submission, SubmitError, SubmitProblem, TaskState, TaskStatus, Unconfirmed
 from launchers.batch import Batch
 from launchers.checked import to_json
-from launchers.environment import clean_environment
 from launchers.errors import UserError
 from launchers.queue.files import ask_to_cancel, asked_to_cancel, read_states
 from launchers.slurm import sbatch
+from launchers.slurm.programs import run
 from launchers.slurm.refusals import problem_of
 from launchers.slurm.states import (
     SACCT_FORMAT,
@@ -30,8 +29,6 @@ from launchers.slurm.states import (
 )
 from launchers.submitting import begun_at, under_way, wait_until_settled
 
-_PATIENCE_S = 60.0
-"""How long one command may take; without a controller Slurm's own give up after about 20 s."""
 _SETTLE_S = 90.0
 """How long another client's sbatch is waited for: longer than a living client would let it run."""
 _AT_ONCE = 500
@@ -67,7 +64,7 @@ class SlurmLauncher:
         script = folder / rendered.script
         (folder / "logs").mkdir(exist_ok=True)
         with under_way(folder) as lock:
-            answer = _run(["sbatch", "--parsable", str(script)], cwd=rendered.batch.study_dir, keep_open=lock)
+            answer = run(["sbatch", "--parsable", str(script)], cwd=rendered.batch.study_dir, keep_open=lock)
         if answer.returncode != 0:
             reason = answer.stderr.strip() or answer.stdout.strip() or f"ended by signal {-answer.returncode}"
             # Ended by a signal, sbatch could not say whether Slurm had the job already.
@@ -95,7 +92,7 @@ class SlurmLauncher:
         sought = [batch for batch in settled if batch.batch_name not in submissions]
         if not sought:
             return submissions
-        listed = _run(["squeue", "--noheader", "--me", "--states=all", "--format=%F|%o|%Z|%k"])
+        listed = run(["squeue", "--noheader", "--me", "--states=all", "--format=%F|%o|%Z|%k"])
         if listed.returncode != 0:
             return submissions
         for batch in sought:
@@ -152,7 +149,7 @@ class SlurmLauncher:
         if jobs:
             _need("scancel", "cancel on a login node")
         for some in _chunks(jobs):
-            answer = _run(["scancel", *some])
+            answer = run(["scancel", *some])
             lines = [line.strip() for line in answer.stderr.splitlines() if line.strip()]
             wrong = [line for line in lines if not any(phrase in line for phrase in _ALREADY_ENDED)]
             if answer.returncode != 0 and (wrong or not lines):
@@ -217,7 +214,7 @@ def _ask_squeue(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], dict
     """Ask for arrays; returns their tasks, and squeue's error for each array that it did not answer for."""
     states: dict[TaskKey, TaskStatus] = {}
     for some in _chunks(handles):
-        answer = _run(["squeue", "--noheader", "--array", "--states=all", f"--format={SQUEUE_FORMAT}",
+        answer = run(["squeue", "--noheader", "--array", "--states=all", f"--format={SQUEUE_FORMAT}",
                        f"--jobs={','.join(some)}"])  # fmt: skip
         if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
             error = answer.stderr.strip() or f"squeue ended with code {answer.returncode}"
@@ -243,7 +240,7 @@ def _sacct(arguments: Sequence[str]) -> tuple[str, str | None]:
     cluster = os.environ.get("SLURM_CONF", "")
     if cluster in _NO_ACCOUNTING or shutil.which("sacct") is None:
         return "", ""
-    answer = _run(["sacct", "--allocations", "--parsable2", "--noheader", *arguments])
+    answer = run(["sacct", "--allocations", "--parsable2", "--noheader", *arguments])
     if answer.returncode == 0:
         return answer.stdout, None
     if "accounting storage is disabled" in answer.stderr:
@@ -259,28 +256,3 @@ def _need(program: str, instead: str) -> None:
 
 def _chunks(jobs: Sequence[str]) -> Iterator[Sequence[str]]:
     return (jobs[start : start + _AT_ONCE] for start in range(0, len(jobs), _AT_ONCE))
-
-
-def _run(
-    command: list[str], *, cwd: str | None = None, keep_open: int | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run one of Slurm's programs; `keep_open` is a descriptor that it inherits. A failure is an exit code."""
-    if shutil.which(command[0]) is None:
-        return subprocess.CompletedProcess(command, 127, "", f"no {command[0]} on this machine")
-    try:
-        return subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",  # as in paths
-            check=False,
-            cwd=cwd,
-            pass_fds=() if keep_open is None else (keep_open,),
-            start_new_session=True,  # Ctrl-C in the client's terminal must not cut it off
-            env=clean_environment(os.environ),
-            timeout=_PATIENCE_S,
-        )
-    except subprocess.TimeoutExpired:
-        message = f"{command[0]} did not answer within {_PATIENCE_S:.0f} s"
-        return subprocess.CompletedProcess(command, 124, "", message)

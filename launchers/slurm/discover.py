@@ -5,7 +5,6 @@
 
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable
 from dataclasses import field
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from launchers.checked import checked
 from launchers.errors import UserError
 from launchers.profile import PartitionProfile
+from launchers.slurm import programs
 from launchers.slurm.scontrol import Fields, config, entries, gpus, minutes, need, qos_submit_limits, version, whole
 
 PARTITIONS = ("scontrol", "show", "partition", "--oneliner")
@@ -92,18 +92,14 @@ def ask() -> Answers:
 def run(command: Iterable[str], *, must: bool = True) -> str:
     """Return what a program of Slurm prints; raises `UserError` with its message if it `must` succeed and does not."""
     arguments = list(command)
-    try:
-        answer = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60, errors="replace")
-    except (subprocess.TimeoutExpired, OSError) as error:
-        if not must:
-            return ""
-        raise UserError(f"`{' '.join(arguments)}` did not run: {error}; is the cluster's controller up?") from None
+    answer = programs.run(arguments)
     if answer.returncode != 0 and must:
         message = " ".join((answer.stderr or answer.stdout).split())
         raise UserError(
             f"`{' '.join(arguments)}` failed (exit {answer.returncode}): {message[:300] or 'it printed nothing'}"
         )
-    return answer.stdout if answer.returncode == 0 else ""
+    # Profiles are UTF-8.
+    return answer.stdout.encode(errors="replace").decode() if answer.returncode == 0 else ""
 
 
 def understand(answers: Answers) -> Cluster:

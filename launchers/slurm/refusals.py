@@ -47,7 +47,7 @@ _BUSY = (
     "munge",
     "protocol authentication error",
     "invalid authentication credential",
-    # Ours: see `launchers.slurm.backend`.
+    # Ours: see `launchers.slurm.programs`.
     "did not answer within",
 )
 

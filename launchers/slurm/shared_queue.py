@@ -18,7 +18,8 @@ from launchers.environment import JOB_ENDS
 from launchers.queue.exits import shell_code
 from launchers.queue.files import note_start, read_states, starts, write_states
 from launchers.queue.loop import read_batches, tasks_of, work_off
-from launchers.queue.task import QueueTask
+from launchers.queue.task import QueueTask, Run
+from launchers.slurm.programs import run
 from launchers.slurm.states import status_of
 from launchers.slurm.step import step_command
 
@@ -109,7 +110,7 @@ class _Allocation:
 
     def look_after_a_step(self) -> None:
         """Notice that the job is lost although no signal came: srun ends with 0 on a node that is set DOWN."""
-        answer = _run(["squeue", "--noheader", f"--jobs={self.job}", "--format=%T"])
+        answer = run(["squeue", "--noheader", f"--jobs={self.job}", "--format=%T"], patience_s=_PATIENCE_S)
         # A controller that does not answer has not taken the job away.
         known = answer.returncode == 0 or "Invalid job id" in answer.stderr
         state = answer.stdout.strip()
@@ -138,7 +139,7 @@ class _Allocation:
         return _Step(process, job=self.job, name=name, hosts=hosts, when_over=self.look_after_a_step)
 
 
-class _Step:
+class _Step(Run):
     """One step and its ranks; see `launchers.queue.task.Run`."""
 
     grace_s = _GRACE_S
@@ -160,10 +161,6 @@ class _Step:
             self._process.kill()
         return None if code is None else shell_code(code)
 
-    def broken(self) -> bool:
-        """Never: srun ends its ranks when one has failed."""
-        return False
-
     def how(self) -> str:
         code = self.code()
         return f"srun ended with code {code}" if code else ""
@@ -180,38 +177,28 @@ class _Step:
             # No step yet, or no controller that knows it: srun gives up, and ends what it may have started.
             self._process.terminate()
 
-    def sentinels(self) -> list[int]:
-        return []
-
     def give_back(self) -> None:
         """The job keeps its nodes."""
 
     def _step(self) -> str | None:
         """Slurm's number of this step; None before there is one."""
-        answer = _run(["squeue", "--noheader", "--steps", f"--jobs={self._job}", "--format=%i|%j"])
+        answer = run(
+            ["squeue", "--noheader", "--steps", f"--jobs={self._job}", "--format=%i|%j"], patience_s=_PATIENCE_S
+        )
         rows = (line.strip().split("|", 1) for line in answer.stdout.splitlines())
         return next((row[0] for row in rows if len(row) == 2 and row[1] == self._name), None)
 
 
 def _nodes(nodelist: str) -> list[str]:
     """Every node of a list like `vector[01-02]`, in its order. Raises `OSError` where scontrol does not answer."""
-    answer = _run(["scontrol", "show", "hostnames", nodelist])
+    answer = run(["scontrol", "show", "hostnames", nodelist], patience_s=_PATIENCE_S)
     if answer.returncode != 0 or not answer.stdout.split():
         raise OSError(f"scontrol show hostnames {nodelist}: {answer.stderr.strip() or 'no answer'}")
     return answer.stdout.split()
 
 
 def _succeeds(command: list[str]) -> bool:
-    return _run(command).returncode == 0
-
-
-def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=_PATIENCE_S
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return subprocess.CompletedProcess(command, 1, "", str(error))
+    return run(command, patience_s=_PATIENCE_S).returncode == 0
 
 
 if __name__ == "__main__":

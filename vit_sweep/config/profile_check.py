@@ -1,6 +1,5 @@
 """Whether a profile can be used: its smallest and largest job, rendered, read by bash and Slurm. An edge."""
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -10,10 +9,10 @@ from pathlib import Path
 from launchers.batch import Batch, Shape, Task
 from launchers.checked import checked
 from launchers.choose import launcher_of
-from launchers.environment import clean_environment
 from launchers.errors import UserError
 from launchers.hosts import choose_hosts
 from launchers.profile import PartitionProfile, Scheduler
+from launchers.slurm.programs import run
 from launchers.slurm.scontrol import expected_start
 from vit_sweep.config.groups import Entry
 from vit_sweep.config.profiles import load
@@ -92,7 +91,7 @@ def _check_script(
     with tempfile.TemporaryDirectory(prefix="vit_sweep-check-") as folder:
         script = Path(folder) / "job"
         script.write_text(smoke_script(profile, shape))
-        syntax = _run(["bash", "-n", str(script)])
+        syntax = run(["bash", "-n", str(script)])
         if syntax.returncode != 0:
             problems.append(f"{label}: bash refuses the script: {_words(syntax).replace(str(script), 'script')}")
             return
@@ -102,9 +101,9 @@ def _check_script(
         if live is not None and profile.partition is not None and profile.partition not in set(live):
             remarks.append(f"{label}: well formed; this Slurm has no partition {profile.partition}")
             return
-        answer = _run(["sbatch", "--test-only", str(script)])
+        answer = run(["sbatch", "--test-only", str(script)])
         start = expected_start(answer.stderr + answer.stdout)
-        if answer.returncode != 0 and _run(["scontrol", "ping"]).returncode != 0:
+        if answer.returncode != 0 and run(["scontrol", "ping"]).returncode != 0:
             # A controller that does not answer says nothing about the profile.
             remarks.append(f"{label}: well formed; no Slurm controller answers here, so sbatch did not test it")
         elif answer.returncode != 0:
@@ -115,11 +114,3 @@ def _check_script(
 
 def _words(answer: "subprocess.CompletedProcess[str]") -> str:
     return " ".join((answer.stderr or answer.stdout).split()) or f"exit {answer.returncode}"
-
-
-def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
-    environment = clean_environment(os.environ)
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return subprocess.CompletedProcess(command, 1, "", f"{command[0]}: {error}")

@@ -107,7 +107,7 @@ def test_without_an_answer_nothing_has_ended(programs):
 
 
 def test_a_controller_that_never_answers_is_not_waited_for_for_ever(programs, monkeypatch):
-    monkeypatch.setattr(slurm, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr("launchers.slurm.programs.PATIENCE_S", 0.5)
     programs(squeue="exec sleep 30")
     status = SlurmLauncher().states([sent()])["wide", 0]
     assert (status.state, status.detail) == (TaskState.UNKNOWN, "squeue did not answer within 0 s")
@@ -254,7 +254,7 @@ def test_a_submission_names_its_folder_and_its_job(programs, rendered):
     ],
 )
 def test_a_failed_submission_says_why_with_the_scripts_path(programs, rendered, monkeypatch, body, problem):
-    monkeypatch.setattr(slurm, "_PATIENCE_S", 1)
+    monkeypatch.setattr("launchers.slurm.programs.PATIENCE_S", 1)
     programs(sbatch=body)
     with pytest.raises(SubmitError, match=r"job\.sbatch") as error:
         list(SlurmLauncher().submit([rendered]))

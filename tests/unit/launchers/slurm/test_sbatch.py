@@ -87,7 +87,7 @@ nasty = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(value=nasty)
 def test_a_nasty_value_reaches_the_ranks_to_the_letter_in_valid_bash(value):
     text = script(environment={"NASTY": value})

@@ -1,0 +1,39 @@
+"""Running Slurm's programs: each has its time, and its failures are exit codes. An edge."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+from launchers.environment import clean_environment
+
+PATIENCE_S = 60.0
+"""How long one command may take; without a controller Slurm's own give up after about 20 s."""
+
+
+def run(
+    command: Sequence[str], *, cwd: str | None = None, keep_open: int | None = None, patience_s: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program without an outer job's variables; `keep_open` is a descriptor that it inherits. It never raises."""
+    if shutil.which(command[0]) is None:
+        return subprocess.CompletedProcess(command, 127, "", f"no {command[0]} on this machine")
+    patience_s = PATIENCE_S if patience_s is None else patience_s
+    try:
+        return subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",  # as in paths
+            check=False,
+            cwd=cwd,
+            pass_fds=() if keep_open is None else (keep_open,),
+            start_new_session=True,  # Ctrl-C in the client's terminal must not cut it off
+            env=clean_environment(os.environ),
+            timeout=patience_s,
+        )
+    except subprocess.TimeoutExpired:
+        message = f"{command[0]} did not answer within {patience_s:.0f} s"
+        return subprocess.CompletedProcess(command, 124, "", message)
+    except OSError as error:
+        return subprocess.CompletedProcess(command, 126, "", f"{command[0]}: {error}")
