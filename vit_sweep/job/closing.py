@@ -14,9 +14,8 @@ from launchers.checked import parse_json
 from launchers.errors import UserError
 from launchers.identity import place_of
 from vit_sweep.outcome.ending import Cause, Exit
-from vit_sweep.outcome.fate import Attempt, fates
 from vit_sweep.outcome.policy import Action, Stop, decide, makes_stop
-from vit_sweep.outcome.verdict import judge
+from vit_sweep.outcome.verdict import Attempt, judge, verdicts
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.study.lock import now
 from vit_sweep.study.snapshot import running_digest
@@ -44,7 +43,7 @@ def main(arguments: list[str]) -> int:
     if attempt.exit is not None and attempt.exit.cause is Cause.DONE:
         return 0
     exit = _with_last_lines(_verdict(attempt, code), study.cell_dir(task.name) / "attempts" / name)
-    before = fates([*(past for past in history if past.name != name), attempt])
+    before = verdicts([*(past for past in history if past.name != name), attempt])
     decision = decide([*before, exit])
     again = decision.action is Action.AGAIN
     study.write_exit(task.name, name, replace(exit, again=again))

@@ -69,6 +69,12 @@ class JobError(Exception):
         self.cause = cause
 
 
+def one_line(error: BaseException) -> str:
+    """An error that costs no run, as the record says it: `OSError: No space left on device`."""
+    text = str(error).strip() or "no reason given"
+    return f"{type(error).__name__}: {text.splitlines()[0]}"
+
+
 def cause_of(error: BaseException) -> Cause:
     """Name a failure; one that has no name of its own takes that of the failure it was raised from, if any."""
     cause = _own_cause(error)

@@ -1,4 +1,4 @@
-"""The verdict on an attempt: from what every rank said, and from what the scheduler says. Pure.
+"""The verdict on each attempt of a cell: what every rank said, then what the scheduler says. Pure.
 
 When a rank dies, the others soon fail too: with a broken connection, or ended by the launcher. Those are echoes, and
 the verdict looks past them.
@@ -7,8 +7,11 @@ the verdict looks past them.
 from collections.abc import Sequence
 from dataclasses import replace
 
-from launchers.backend import Ended
-from vit_sweep.outcome.ending import Cause, Exit, RankEnd, RankFile
+from launchers.backend import Ended, TaskState, TaskStatus
+from launchers.checked import checked
+from vit_sweep.outcome.ending import Cause, Exit, Progress, RankEnd, RankFile
+
+NEVER_BEGAN = "no rank began"
 
 _ECHOES = (Cause.TERMINATED, Cause.COMMUNICATION, Cause.HANG)
 """What ranks say that only notice the end of another one. The last one in this tuple says most."""
@@ -21,6 +24,54 @@ _OF_SCHEDULER = {
     Ended.OUT_OF_MEMORY: Cause.HOST_OUT_OF_MEMORY,
 }
 """What the scheduler knows better than a job that was only told to end."""
+
+
+@checked
+class Attempt:
+    """What one attempt left in its folder."""
+
+    name: str
+    """`2`, or `2.1` after the scheduler started the second attempt's job again."""
+    exit: Exit | None = None
+    progress: Progress | None = None
+    ranks: tuple[RankFile, ...] = ()
+    """Read only where there is no exit: they are what a verdict is made of."""
+
+    @property
+    def number(self) -> int:
+        """The attempt without its restart."""
+        return int(self.name.split(".", 1)[0])
+
+    @property
+    def restart(self) -> int:
+        """How often the scheduler had started this attempt's job again."""
+        return int(self.name.split(".", 1)[1]) if "." in self.name else 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the job itself has said, of some rank at least, that it ended."""
+        return self.exit is not None or any(rank.end is not None for rank in self.ranks)
+
+
+def verdicts(
+    attempts: Sequence[Attempt], *, status: TaskStatus | None = None, cancelled: bool = False, at: str = ""
+) -> tuple[Exit, ...]:
+    """The verdict on each attempt, oldest first; on the last one only once its scheduler says that it has ended.
+
+    `status`: what the scheduler says of the last one. `cancelled`: its user ended it.
+    """
+    found = []
+    for place, attempt in enumerate(attempts, start=1):
+        successor = attempts[place] if place < len(attempts) else None
+        if successor is None:
+            if status is not None and status.state is TaskState.ENDED:
+                found.append(_last(attempt, status, cancelled, at))
+            continue
+        exit = attempt.exit or _of_files(attempt, at)
+        restarted = successor.number == attempt.number and not exit.again
+        # A preempted job's closing line still runs; on a node that is taken away srun ends with 0, so it does not.
+        found.append(refine(exit, ended=None, restarted=restarted, judged=attempt.exit is not None))
+    return tuple(found)
 
 
 def judge(ranks: Sequence[RankFile], *, code: int | None = None, judged_by: str = "job", at: str = "") -> Exit:
@@ -88,6 +139,38 @@ def refine(
     if cause is None:
         return found
     return replace(found, cause=cause, message=detail or found.message, host=found.host or hosts)
+
+
+def _without_files(status: TaskStatus, *, cancelled: bool = False, at: str = "") -> Exit:
+    """The verdict on an attempt that has ended and left no folder.
+
+    Slurm 22.05 forgets at once a task of an array that is cancelled before it begins: what nobody knows and what never
+    began was ended on purpose, as far as anybody can say, and is not started again unasked.
+    """
+    if cancelled:
+        return Exit(cause=Cause.CANCELLED, message="its user ended it before it began", at=at, judged_by="client")
+    if status.ended in (None, Ended.UNSAID):
+        why = f"it never began, and nobody says why ({status.detail})"
+        return Exit(cause=Cause.CANCELLED, message=why, at=at, judged_by="client")
+    return of_scheduler(status.ended, status.detail, hosts=status.hosts, at=at)
+
+
+def _last(attempt: Attempt, status: TaskStatus, cancelled: bool, at: str) -> Exit:
+    exit = attempt.exit
+    if exit is None:
+        exit = _of_files(attempt, at) if attempt.ranks else _without_files(status, cancelled=cancelled, at=at)
+    ended = Ended.CANCELLED if cancelled else status.ended
+    better = refine(exit, ended=ended, detail="its user ended it" if cancelled else status.detail, hosts=status.hosts)
+    # The queue that started the rank saw how it ended, which the rank itself could not tell.
+    if better.cause is Cause.RANK_DIED and "signal" in status.detail:
+        better = replace(better, message=status.detail)
+    return better
+
+
+def _of_files(attempt: Attempt, at: str) -> Exit:
+    if attempt.ranks:
+        return judge(attempt.ranks, judged_by="client", at=at)
+    return Exit(cause=Cause.LOST, message=NEVER_BEGAN, at=at, judged_by="client")
 
 
 def _of_rank(rank: RankFile, end: RankEnd, judged_by: str, at: str) -> Exit:

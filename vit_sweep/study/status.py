@@ -7,9 +7,9 @@ from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.choose import launcher_of
 from launchers.profile import Scheduler
 from vit_sweep.outcome.ending import Cause, Exit
-from vit_sweep.outcome.fate import Attempt, fates
 from vit_sweep.outcome.policy import Action, Stop, decide, stopped_by
 from vit_sweep.outcome.result import Result, Status, story_of
+from vit_sweep.outcome.verdict import Attempt, verdicts
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.record import Record
 from vit_sweep.study.journal import Sent, latest
@@ -121,7 +121,7 @@ class Watcher:
             return ()
         attempts = self._study.attempts(file.cell_id)
         known = [attempt.name for attempt in attempts]
-        return fates(attempts[: known.index(record.attempt) + 1]) if record.attempt in known else ()
+        return verdicts(attempts[: known.index(record.attempt) + 1]) if record.attempt in known else ()
 
     def _unfinished(self, file: CellFile, problem: RecordProblem | None, sent: Sent, word: TaskStatus) -> Result:
         attempts = self._study.attempts(file.cell_id, since=sent.since)
@@ -154,17 +154,17 @@ class Watcher:
             self._ended_before.add(key)
             return replace(result, status=Status.RUNNING, detail=ENDING)
         attempts = attempts if last is not None else [*attempts, Attempt(name=str(sent.attempt))]
-        verdicts = fates(attempts, word=word, cancelled=sent.cancelled, at=now())
-        for attempt, verdict in zip(attempts, verdicts, strict=True):
+        ends = verdicts(attempts, status=word, cancelled=sent.cancelled, at=now())
+        for attempt, verdict in zip(attempts, ends, strict=True):
             if attempt.exit != verdict:
                 self._study.write_exit(result.file.cell_id, attempt.name, verdict)
-        end = verdicts[-1]
-        result = replace(result, history=verdicts)
+        end = ends[-1]
+        result = replace(result, history=ends)
         if problem is not None:
             return replace(result, status=problem.status, detail=problem.text)
         if end.cause is Cause.DONE:
             return replace(result, status=Status.MISSING, detail="its job ended well, but its record is not there")
-        decision = decide(verdicts)
+        decision = decide(ends)
         if decision.action in RUNS_AGAIN and sent.cancelled:
             return replace(result, status=Status.CANCELLED, detail=f"its user ended it; before that {_words(end)}")
         if decision.action in RUNS_AGAIN:
@@ -198,7 +198,7 @@ def finished(study: Study, files: Iterable[CellFile], sent: Mapping[str, Sent]) 
 def _alive(result: Result, attempts: list[Attempt], last: Attempt | None, word: TaskStatus) -> Result:
     """Queued, running or unknown; perhaps for another time."""
     waits_again = word.state is TaskState.QUEUED and last is not None and last.has_ended
-    history = fates(
+    history = verdicts(
         [*attempts, Attempt(name=f"{last.number}.{last.restart + 1}")] if last and waits_again else attempts
     )
     detail = word.detail

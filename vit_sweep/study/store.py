@@ -21,9 +21,9 @@ from launchers.batch import Batch
 from launchers.checked import checked, parse_json, to_json, to_plain
 from launchers.errors import UserError
 from vit_sweep.outcome.ending import Exit, Progress, RankFile
-from vit_sweep.outcome.fate import Attempt
 from vit_sweep.outcome.policy import Stop
 from vit_sweep.outcome.result import Status
+from vit_sweep.outcome.verdict import Attempt
 from vit_sweep.plan.cell import CellFile, JobOptions
 from vit_sweep.plan.ds_config import ds_config
 from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_series

@@ -16,7 +16,7 @@ from deepspeed.profiling.flops_profiler.profiler import FlopsProfiler
 from launchers.atomic import write
 from vit_sweep.job.train.measure.bench import Bench
 from vit_sweep.job.train.measure.readback import gathered
-from vit_sweep.outcome.notes import said
+from vit_sweep.outcome.failure import one_line
 from vit_sweep.plan.cell import Cell
 from vit_sweep.record.breakdown import CountedFlop, counted_flop
 
@@ -133,5 +133,5 @@ def _agreed(what: str, call: Any) -> Notes:
     try:
         call()
     except (Exception, SystemExit) as error:  # DeepSpeed's logger exits where it meets a collective that it lacks
-        mine = said(error)
+        mine = one_line(error)
     return tuple(f"rank {rank}: {what}: {why}" for rank, why in enumerate(gathered(mine)) if why)

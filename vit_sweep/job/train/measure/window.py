@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from vit_sweep.job.train.measure.bench import Bench
 from vit_sweep.job.train.measure.collectives import counted
-from vit_sweep.outcome.notes import said
+from vit_sweep.outcome.failure import one_line
 from vit_sweep.record.breakdown import Collective, collective
 
 _WINDOW = "vit_sweep window"
@@ -34,7 +34,7 @@ def profile_window(bench: Bench, *, steps: int, trace: Path) -> tuple[Collective
         profiler = profile(activities=_activities(bench.device))
         profiler.start()
     except Exception as error:  # whatever it is that the profiler lacks, the training is done and its times are known
-        profiler, note = None, said(error)
+        profiler, note = None, one_line(error)
     bench.barrier()
     bench.settle()
     with counted() as counts, record_function(_WINDOW):
@@ -52,7 +52,7 @@ def profile_window(bench: Bench, *, steps: int, trace: Path) -> tuple[Collective
                 name = f"{trace.name}.gz"
                 profiler.export_chrome_trace(str(trace.with_name(name)))
         except Exception as error:  # likewise
-            note = said(error)
+            note = one_line(error)
     seen: list[Any] = [None] * bench.ranks
     dist.all_gather_object(seen, (durations, note, name))
     notes = tuple(f"rank {rank}: no profile: {why}" for rank, (_, why, _) in enumerate(seen) if why)

@@ -5,7 +5,7 @@ from importlib import import_module
 
 from vit_sweep.job.rank_log import say
 from vit_sweep.job.train.trackers.tracker import TrackedRun, Tracker
-from vit_sweep.outcome.notes import said
+from vit_sweep.outcome.failure import one_line
 from vit_sweep.plan.cell import Logger
 
 
@@ -52,7 +52,7 @@ class Trackers:
         try:
             call()
         except Exception as error:  # each library has its own, and none of them is worth a training
-            note = f"{logger.value}: {lost}: {said(error)}"
+            note = f"{logger.value}: {lost}: {one_line(error)}"
             self.notes += (note,)
             self._trackers.pop(logger, None)
             say(note)
