@@ -58,7 +58,7 @@ def parse_json(cls: type[T], text: str | bytes, *, what: str) -> T:
 
 def to_plain(value: object) -> Any:
     """Turn a checked value into JSON-ready data: dicts, lists, strings, numbers."""
-    return _adapter(type(value)).dump_python(value, mode="json")
+    return _adapter(type(value)).dump_python(value, mode="json", by_alias=True)
 
 
 def to_json(value: object) -> str:

@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from pydantic import AliasChoices, Field
+
 from launchers.batch import Shape
 from launchers.checked import checked
 from launchers.profile import PartitionProfile
@@ -25,8 +27,10 @@ class CellForecast:
     gpus_per_node: int
     minutes: int
     """Time limit of its job."""
-    profile: int = 0
-    """Index into the plan's profiles."""
+    profile_index: int = Field(
+        0, validation_alias=AliasChoices("profile", "profile_index"), serialization_alias="profile"
+    )
+    """Into the plan's profiles; `profile` in the file."""
     memory_gib: float | None
     """Predicted peak of one GPU."""
     step_ms: float | None
@@ -62,7 +66,7 @@ def plan_file(plan: Plan, known: PlanFile | None, *, repeat: RepeatRule | None =
     cells = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in plan.cells.items()]
     for cell in known.cells if known else ():
         if known and known.profiles and cell.cell_id not in plan.cells:
-            cells.append(replace(cell, profile=profiles.place(known.profiles[cell.profile])))
+            cells.append(replace(cell, profile_index=profiles.place(known.profiles[cell.profile_index])))
     return PlanFile(
         digest=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8],
         points=merge_points(known.points if known else (), plan.points),
@@ -83,12 +87,12 @@ def planned_cells(plan: PlanFile, files: Mapping[str, CellFile]) -> dict[str, Pl
     """The cells of a written plan as they were planned, as far as their own files are there."""
     found: dict[str, PlannedCell] = {}
     for cell in plan.cells:
-        if cell.cell_id in files and cell.profile < len(plan.profiles):
+        if cell.cell_id in files and cell.profile_index < len(plan.profiles):
             file = files[cell.cell_id]
             found[cell.cell_id] = PlannedCell(
                 cell=file.cell,
                 series=file.series,
-                profile=plan.profiles[cell.profile],
+                profile=plan.profiles[cell.profile_index],
                 shape=Shape(nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=cell.minutes),
                 memory=None,
                 time=None,
@@ -123,10 +127,10 @@ class _Profiles:
         return self._by_object[id(profile)]
 
 
-def _forecast(cell_id: str, planned: PlannedCell, profile: int) -> CellForecast:
+def _forecast(cell_id: str, planned: PlannedCell, profile_index: int) -> CellForecast:
     return CellForecast(
         cell_id=cell_id,
-        profile=profile,
+        profile_index=profile_index,
         nodes=planned.shape.nodes,
         gpus_per_node=planned.shape.gpus_per_node,
         minutes=planned.shape.minutes,

@@ -105,9 +105,9 @@ class Peaks:
         profiles: Sequence[object] = plan.profiles if plan is not None else ()
         cells = plan.cells if plan is not None else ()
         self._tables: dict[str, Mapping[str, float]] = {
-            cell.cell_id: plan.profiles[cell.profile].peak_tflops
+            cell.cell_id: plan.profiles[cell.profile_index].peak_tflops
             for cell in cells
-            if plan is not None and cell.profile < len(profiles)
+            if plan is not None and cell.profile_index < len(profiles)
         }
 
     def of(self, cell_id: str, precision: Precision) -> float | None:

@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launchers.atomic import replacing, temporary, write, write_bytes, write_first, write_if_new
@@ -32,6 +32,7 @@ def only(path):
     return path.read_bytes()
 
 
+@settings(deadline=None)  # it waits for the disk
 @given(content=st.binary(max_size=200), cut=st.integers(0, 200), durable=st.booleans(), locked=st.booleans())
 def test_a_writer_that_raises_leaves_the_old_file_and_nothing_else(tmp_path_factory, content, cut, durable, locked):
     path = tmp_path_factory.mktemp("crash") / "plan.json"

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launchers.checked import parse_json, to_json, to_plain
 from launchers.profile import Device
 from tests.unit.builders import OPTIMIZER, data, point, profile, series
 from vit_sweep.plan.plan import Knowledge, by_shape, make_plan, merge_points, merge_series
+from vit_sweep.plan.plan_file import plan_file
 from vit_sweep.plan.point import BatchPer, Placement, Scaling
 
 GRID = [
@@ -156,3 +158,12 @@ def test_many_repeated_images_are_remarked_with_their_number():
 
 def test_few_repeated_images_are_not_worth_a_remark():
     assert remarks(point(batch=100, data=data(1590))) == ()
+
+
+def test_a_plan_file_names_the_profile_of_each_cell_by_its_index():
+    lab, other = profile(name="lab"), profile(name="other")
+    cells = (point(partition=lab), point(partition=other))
+    file = plan_file(make_plan(cells), None)
+    assert [cell["profile"] for cell in to_plain(file)["cells"]] == [0, 1]
+    assert [file.profiles[cell.profile_index] for cell in file.cells] == [lab, other]
+    assert parse_json(type(file), to_json(file), what="plan.json") == file
