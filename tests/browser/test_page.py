@@ -126,7 +126,7 @@ def test_the_download_is_the_shown_rows_in_full_precision(browser, report):
         "batch,gpus,epoch_s,epoch_s_low,epoch_s_high,speedup,speedup_low,speedup_high,efficiency,cell_id,status,note"
     )
     assert first == f"{names},model,precision"
-    assert second.startswith('64,32,,,,,,,,n4-g32-mb64-ga1-00000800,oom,"<script>')
+    assert second.startswith('64,32,,,,,,,,n4-g32-mb64-ga1-00000800,out_of_memory,"<script>')
     assert second.endswith("vit_b_16,fp32")
     browser.driver.find_element("css selector", f"{TABLE} input").clear()
     browser.driver.find_element("css selector", f"{TABLE} input").send_keys("n1-g2-mb64")

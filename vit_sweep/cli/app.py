@@ -74,13 +74,24 @@ def status(
     show.problems(console, found.problems)
 
 
+def _retry(word: str) -> Retry:
+    """Not typer's own choice of an enum, which would refuse the words of earlier versions."""
+    try:
+        return Retry(word)
+    except ValueError:
+        raise typer.BadParameter(f"{word} is not one of {', '.join(Retry)}") from None
+
+
 @app.command(
     epilog="Examples: python -m vit_sweep resume outputs/vit_b_16-cifar100-vector_t4v2, or with "
-    "--retry timeout --minutes 240"
+    "--retry time_limit --minutes 240"
 )
 def resume(
     study: StudyName,
-    retry: Annotated[Retry | None, typer.Option(help="Ended cells that run again too.")] = None,
+    retry: Annotated[
+        Retry | None,
+        typer.Option(parser=_retry, metavar=f"[{'|'.join(Retry)}]", help="Ended cells that run again too."),
+    ] = None,
     rerun: Annotated[Rerun | None, typer.Option(help="Finished cells that run again too.")] = None,
     minutes: Annotated[int | None, typer.Option(min=1, help="Time limit of the new jobs.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until all cells have ended.")] = True,

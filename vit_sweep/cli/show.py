@@ -132,7 +132,7 @@ def scaling(table: Data, *, title: str = "") -> Table:
 
 
 STYLES = {
-    "failed": "red", "oom": "red", "infeasible": "yellow", "apart": "yellow", "skipped": "yellow",
+    "failed": "red", "out_of_memory": "red", "infeasible": "yellow", "apart": "yellow", "skipped": "yellow",
     "missing": "yellow", "retry": "yellow", "unknown": "magenta", "running": "cyan", "queued": "dim",
 }  # fmt: skip
 

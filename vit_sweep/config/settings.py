@@ -33,7 +33,7 @@ class Settings:
     wait: bool
     """Watch until all cells have ended; false: submit and return."""
     retry: Retry | None
-    """Ended cells that run again: failed, oom, timeout, all."""
+    """Ended cells that run again: failed, out_of_memory, time_limit, all."""
     rerun: Rerun | None
     """Finished cells that run again: stale, those that ran with other code."""
     checkpoint_epochs: NotNegativeInt

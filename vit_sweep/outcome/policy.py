@@ -125,7 +125,7 @@ def stopped_by(cell: Cell, code: str | None, stops: Iterable[Stop]) -> str | Non
         if stop.cause is Cause.OUT_OF_MEMORY and _at_least_as_big(cell, stop.cell):
             return (
                 f"out of memory is certain: {stop.cell_id} with micro batch {stop.cell.micro_batch} ran out "
-                f"({stop.message}); retry=oom tries again"
+                f"({stop.message}); retry=out_of_memory tries again"
             )
         if stop.cause is Cause.BUG and stop.code == code and _same_series(cell, stop.cell):
             return f"its series was stopped by a bug in {stop.cell_id} ({stop.message}); retry=failed tries again"

@@ -14,7 +14,7 @@ class Status(StrEnum):
     """What became of a cell so far."""
 
     DONE = "done"
-    OOM = "oom"
+    OUT_OF_MEMORY = "out_of_memory"
     """A GPU's memory was full."""
     FAILED = "failed"
     CANCELLED = "cancelled"

@@ -14,11 +14,16 @@ class Retry(StrEnum):
 
     FAILED = "failed"
     """Every failure but a full GPU."""
-    OOM = "oom"
+    OUT_OF_MEMORY = "out_of_memory"
     """Cells that ran out of memory, GPU's or host's, and the larger ones skipped for it."""
-    TIMEOUT = "timeout"
+    TIME_LIMIT = "time_limit"
     """Cells that ended at their time limit for good."""
     ALL = "all"
+
+    @classmethod
+    def _missing_(cls, value: object) -> "Retry | None":
+        """The words of earlier versions, which people's scripts say."""
+        return {"oom": cls.OUT_OF_MEMORY, "timeout": cls.TIME_LIMIT}.get(str(value))
 
 
 class Rerun(StrEnum):
@@ -68,8 +73,8 @@ def _wanted(result: Result, retry: Retry | None) -> bool:
     match result.status:
         case Status.MISSING | Status.CANCELLED | Status.RETRY:
             return True
-        case Status.OOM:
-            return retry in (Retry.OOM, Retry.ALL)
+        case Status.OUT_OF_MEMORY:
+            return retry in (Retry.OUT_OF_MEMORY, Retry.ALL)
         case Status.SKIPPED:
             # Asked again each time: what had stopped it may have been mended or run again.
             return True
@@ -80,5 +85,5 @@ def _wanted(result: Result, retry: Retry | None) -> bool:
     return False
 
 
-_GROUPS: dict[str, Retry] = {Cause.TIME_LIMIT: Retry.TIMEOUT, Cause.HOST_OUT_OF_MEMORY: Retry.OOM}
+_GROUPS: dict[str, Retry] = {Cause.TIME_LIMIT: Retry.TIME_LIMIT, Cause.HOST_OUT_OF_MEMORY: Retry.OUT_OF_MEMORY}
 """Failures that can be asked for by a word of their own."""

@@ -21,7 +21,7 @@ ENDING = "ending"
 RUNS_AGAIN = (Action.AGAIN, Action.ELSEWHERE)
 
 _STATUS = {
-    Cause.OUT_OF_MEMORY: Status.OOM,
+    Cause.OUT_OF_MEMORY: Status.OUT_OF_MEMORY,
     Cause.SKIPPED: Status.SKIPPED,
     Cause.CANCELLED: Status.CANCELLED,
     Cause.DONE: Status.MISSING,
@@ -172,7 +172,7 @@ class Watcher:
                 result, status=Status.RETRY, detail=f"{_words(end)}; {decision.reason}", exclude=decision.exclude
             )
         status = _STATUS.get(end.cause, Status.FAILED)
-        detail = _words(end) if status in (Status.FAILED, Status.OOM) else end.message
+        detail = _words(end) if status in (Status.FAILED, Status.OUT_OF_MEMORY) else end.message
         return replace(result, status=status, detail=detail)
 
 

@@ -6,7 +6,7 @@ from math import exp
 from typing import Any
 
 from tests.unit.analysis.builders import series_from
-from vit_sweep.analysis.laws.laws import Law, MeasuredLink, Workload, epoch_s
+from vit_sweep.analysis.laws.laws import Law, MeasuredLink, Workload, law_time_s
 from vit_sweep.plan.point import Scaling
 
 COUNTS = (1, 2, 4, 8, 16, 32)
@@ -21,7 +21,7 @@ def load(scaling):
 
 def curve(law, scaling, coefficients, counts=COUNTS):
     known: dict[str, Any] = {"link": LINK, "size_bytes": GRADIENT} if law is Law.MEASURED_LINK else {}
-    return {gpus: epoch_s(law, gpus, load(scaling), coefficients, **known) for gpus in counts}
+    return {gpus: law_time_s(law, gpus, load(scaling), coefficients, **known) for gpus in counts}
 
 
 def noisy(times, seed, *, repeats=3, noise=NOISE):

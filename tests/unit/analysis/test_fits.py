@@ -10,7 +10,7 @@ from tests.unit.analysis.planted import COUNTS, GRADIENT, LINK, curve, load, noi
 from tests.unit.builders import cell, record, result
 from vit_sweep.analysis.laws.fits import best, fit, fit_law, predict
 from vit_sweep.analysis.laws.fitted import Fit, Refusal
-from vit_sweep.analysis.laws.laws import OF_SCALING, Law, epoch_s, workload_of
+from vit_sweep.analysis.laws.laws import OF_SCALING, Law, law_time_s, workload_of
 from vit_sweep.analysis.laws.parameters import parameters
 from vit_sweep.analysis.laws.solving import Solution, solve
 from vit_sweep.analysis.series.grouping import group
@@ -68,7 +68,7 @@ def test_exact_data_give_back_the_law_and_no_hold_out_error(law, scaling):
         assert found.parameter(name).value == pytest.approx(value, rel=1e-4)
     assert found.loo_error == pytest.approx(0, abs=1e-4)
     assert found.largest_error == pytest.approx(0, abs=1e-3)
-    assert found.time_s(64) == pytest.approx(epoch_s(law, 64, load(scaling), coefficients), rel=1e-4)
+    assert found.time_s(64) == pytest.approx(law_time_s(law, 64, load(scaling), coefficients), rel=1e-4)
 
 
 @settings(max_examples=30)
@@ -165,7 +165,7 @@ def test_a_measured_link_is_taken_as_measured_and_only_the_rest_is_fitted():
     for gpus in (1, 2, 4):
         # The bus bandwidth of a preflight contains its latency: time = 2 (p-1)/p x S/bus.
         ring = 2 * (gpus - 1) / gpus * size / bus
-        times[gpus] = load(Scaling.STRONG).steps(gpus) * ring + epoch_s(
+        times[gpus] = load(Scaling.STRONG).steps(gpus) * ring + law_time_s(
             Law.LATENCY_BANDWIDTH, gpus, load(Scaling.STRONG), (0.01, 0.0002, 0, 0)
         )
     found = fit_law(with_links(times), Law.MEASURED_LINK)

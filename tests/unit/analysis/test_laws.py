@@ -13,9 +13,9 @@ from vit_sweep.analysis.laws.laws import (
     Workload,
     amdahl_speedup,
     counts_needed,
-    epoch_s,
     gustafson_speedup,
     known_s,
+    law_time_s,
     slowest_of,
     terms,
     usl_peak,
@@ -69,10 +69,10 @@ def test_steps_of_an_epoch(load, gpus, steps, per_gpu):
 
 def test_the_latency_bandwidth_model_by_hand():
     """32 GPUs: 25 steps x [64 x 10 ms x (1 + 0.01 x 2.633) + 62 x 50 us + 62/32 x 100 ms]."""
-    seconds = epoch_s(Law.LATENCY_BANDWIDTH, 32, STRONG, (0.01, 0.0001, 50e-6, 0.1))
+    seconds = law_time_s(Law.LATENCY_BANDWIDTH, 32, STRONG, (0.01, 0.0001, 50e-6, 0.1))
     assert seconds == pytest.approx(25 * (0.64 * (1 + 0.01 * sqrt(2 * log(32))) + 62 * 50e-6 + 62 / 32 * 0.1))
     link = MeasuredLink(latency_s=50e-6, seconds_per_byte=((8, 1e-9), (32, 2e-9)))
-    same = epoch_s(Law.MEASURED_LINK, 32, STRONG, (0.01, 0.0001), link=link, size_bytes=0.05e9)
+    same = law_time_s(Law.MEASURED_LINK, 32, STRONG, (0.01, 0.0001), link=link, size_bytes=0.05e9)
     assert same == pytest.approx(seconds)
 
 
@@ -91,12 +91,12 @@ def test_every_law_has_its_number_of_terms_and_none_is_negative(law, load, gpus)
 
 @given(st.floats(0, 1), st.floats(0.1, 1e4), st.integers(1, 4096))
 def test_time_of_a_law_and_its_speedup_say_the_same(serial, one, gpus):
-    strong = epoch_s(Law.AMDAHL, gpus, STRONG, (serial * one, (1 - serial) * one))
+    strong = law_time_s(Law.AMDAHL, gpus, STRONG, (serial * one, (1 - serial) * one))
     assert one / strong == pytest.approx(amdahl_speedup(gpus, serial))
-    usl = epoch_s(Law.USL, gpus, WEAK, (one, serial * one, 1e-3 * one))
+    usl = law_time_s(Law.USL, gpus, WEAK, (one, serial * one, 1e-3 * one))
     assert gpus * one / usl == pytest.approx(usl_speedup(gpus, serial, 1e-3))
     if serial < 1:
-        weak = epoch_s(Law.GUSTAFSON, gpus, WEAK, (serial / one, (1 - serial) / one))
+        weak = law_time_s(Law.GUSTAFSON, gpus, WEAK, (serial / one, (1 - serial) / one))
         assert gpus * one / weak == pytest.approx(gustafson_speedup(gpus, serial))
 
 

@@ -32,9 +32,9 @@ def test_what_is_missing_runs_without_a_word(status):
 
 
 WORDS = {
-    ("oom", Cause.OUT_OF_MEMORY): {Retry.OOM, Retry.ALL},
-    ("failed", Cause.HOST_OUT_OF_MEMORY): {Retry.OOM, Retry.FAILED, Retry.ALL},
-    ("failed", Cause.TIME_LIMIT): {Retry.TIMEOUT, Retry.FAILED, Retry.ALL},
+    ("out_of_memory", Cause.OUT_OF_MEMORY): {Retry.OUT_OF_MEMORY, Retry.ALL},
+    ("failed", Cause.HOST_OUT_OF_MEMORY): {Retry.OUT_OF_MEMORY, Retry.FAILED, Retry.ALL},
+    ("failed", Cause.TIME_LIMIT): {Retry.TIME_LIMIT, Retry.FAILED, Retry.ALL},
     ("failed", Cause.BUG): {Retry.FAILED, Retry.ALL},
     ("failed", Cause.MISMATCH): {Retry.FAILED, Retry.ALL},
     ("failed", Cause.DATA): {None, *Retry},
@@ -61,9 +61,9 @@ def test_finished_cells_of_other_code_are_said_and_run_again_by_their_word():
 def test_a_cell_that_is_certain_to_fail_is_left_out_with_the_reason_until_its_cause_runs_again():
     small, large = cell(micro_batch=64), cell(micro_batch=128)
     stop = Stop(cell_id=small.cell_id, cell=small, cause=Cause.OUT_OF_MEMORY, message="full", code="today")
-    results = [ended("oom", Cause.OUT_OF_MEMORY, micro_batch=64), result(large)]
+    results = [ended("out_of_memory", Cause.OUT_OF_MEMORY, micro_batch=64), result(large)]
     held = chosen(*results, stops=[stop])
     assert held.run == ()
     assert "micro batch 64 ran out" in held.skipped[large.cell_id]
-    free = chosen(*results, stops=[stop], retry=Retry.OOM)
+    free = chosen(*results, stops=[stop], retry=Retry.OUT_OF_MEMORY)
     assert set(free.run) == {small.cell_id, large.cell_id}

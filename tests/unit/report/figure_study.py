@@ -49,9 +49,10 @@ def study(
     strong = {"scaling": Scaling.STRONG, "placement": "packed", "micro_batch": 2 * most, "work": IMAGES, "nodes": 1,
               "conditions": {"engine": engines[0], "epochs": str(epochs)}}  # fmt: skip
     spread = strong | {"placement": "spread", "micro_batch": most}
+    full = {"status": "out_of_memory", "cause": "out_of_memory", "memory_predicted_mib": 17_000.0, **strong}
     extra = [
-        without_time(1, "oom", cause="oom", run_id="full", memory_predicted_mib=17_000.0, **strong),
-        without_time(2, "oom", cause="oom", run_id="full-2", memory_predicted_mib=17_000.0, **strong),
+        without_time(1, run_id="full", **full),
+        without_time(2, run_id="full-2", **full),
         one_run(Scaling.STRONG, 4, least, "packed", engines[0], repeat=9, epochs=epochs, factor=1.7, device="Tesla P4"),
     ]
     if "spread" in placements:

@@ -203,7 +203,7 @@ def test_oversubscribed_points_are_hollow_and_off_the_line(sheets, tmp_path):
 
 def test_runs_apart_are_crosses_and_failures_stand_on_the_axis(sheets, tmp_path):
     runs = [run(1, (10.0,)), run(2, (6.0,)), run(2, (11.0,), seed=1, devices=("Tesla P4",) * 2),
-            without_time(4, "oom", cause="oom")]  # fmt: skip
+            without_time(4, "out_of_memory", cause="out_of_memory")]  # fmt: skip
     figure = times.draw_time(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
     lines = sheets["strong_time"].axes[0].get_lines()
     cross = next(line for line in lines if line.get_marker() == "x")
@@ -213,7 +213,7 @@ def test_runs_apart_are_crosses_and_failures_stand_on_the_axis(sheets, tmp_path)
     assert 0 <= fallen.get_ydata()[0] < 0.1  # of the axes' height
     said = legend_of(sheets["strong_time"])
     assert "run kept apart" in said
-    assert "no time: 1 oom" in said
+    assert "no time: 1 out_of_memory" in said
     assert "unlike GPUs: it ran on Tesla P4" in figure.caption
 
 

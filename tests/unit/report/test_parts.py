@@ -125,8 +125,8 @@ def test_axes_that_vary_come_first_numbers_by_size():
 
 def test_a_combination_that_cannot_run_is_a_failure_with_its_reason():
     points = [point(), point(cell_id=None, reasons=("too many GPUs",), gpus=64)]
-    (lost, never) = request.failures(points, [without_time(1, "oom", cause="gpu_memory", note="full")])
-    assert (lost.what, lost.status, lost.cause, lost.sentence) == ("g1-s0", "oom", "gpu_memory", "full")
+    (lost, never) = request.failures(points, [without_time(1, "out_of_memory", cause="gpu_memory", note="full")])
+    assert (lost.what, lost.status, lost.cause, lost.sentence) == ("g1-s0", "out_of_memory", "gpu_memory", "full")
     assert (never.status, never.sentence) == ("infeasible", "too many GPUs") and "gpus=64" in never.what
     assert request.status_line(points, [run(1), without_time(2)]) == (
         "1 of 2 cells are done, 1 failed, 1 combination cannot run."

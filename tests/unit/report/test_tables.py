@@ -240,7 +240,7 @@ def test_engines_are_compared_with_the_lowest_zero_stage():
 
 def test_memory_stands_beside_what_was_predicted_context_included():
     one = run(2, memory_mib=3000.0, memory_predicted_mib=4000.0)
-    (row,) = tables([one, without_time(4, status="oom", memory_predicted_mib=9000.0)])["memory"].rows[:1]
+    (row,) = tables([one, without_time(4, status="out_of_memory", memory_predicted_mib=9000.0)])["memory"].rows[:1]
     measured = 3000 + 1024 * CONTEXT_GIB
     assert (row["measured_mib"], row["memory_error"]) == (measured, pytest.approx(measured / 4000 - 1))
 

@@ -33,8 +33,8 @@ def test_the_only_epoch_counts_though_it_is_cold():
 
 
 def test_a_cell_without_a_record_is_a_run_without_a_time():
-    run = run_of(result(cell(), status="oom", detail="out of memory"))
-    assert (run.status, run.note, run.timed, run.epochs_done) == ("oom", "out of memory", False, 0)
+    run = run_of(result(cell(), status="out_of_memory", detail="out of memory"))
+    assert (run.status, run.note, run.timed, run.epochs_done) == ("out_of_memory", "out of memory", False, 0)
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ def test_out_of_memory_is_a_row_with_its_figures(study, slurm_says):
     full = Exit(cause=Cause.OUT_OF_MEMORY, message="tried 56 MiB", rank=1, host="vector01", device_memory=memory)
     leave(folder, "1", "exit.json", full)
     state, detail = only(study)
-    assert state == "oom"
+    assert state == "out_of_memory"
     assert "tried 56 MiB (rank 1 on vector01); 14000 MiB allocated, 14800 reserved, 100 of others, of 15000" in detail
 
 

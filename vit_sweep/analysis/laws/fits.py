@@ -24,7 +24,7 @@ from vit_sweep.analysis.laws.laws import (
     MeasuredLink,
     Workload,
     counts_needed,
-    epoch_s,
+    law_time_s,
     terms,
     workload_of,
 )
@@ -165,7 +165,7 @@ def _held_out(
         total = sum(c * x for c, x in zip(found.coefficients, terms(law, gpus, load), strict=True))
         if total <= 0:
             return {}
-        predicted = epoch_s(law, gpus, load, found.coefficients, link=blind, size_bytes=size)
+        predicted = law_time_s(law, gpus, load, found.coefficients, link=blind, size_bytes=size)
         errors[gpus] = abs(predicted / median(seconds) - 1)
     return errors
 

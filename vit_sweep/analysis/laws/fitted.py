@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from launchers.checked import checked
-from vit_sweep.analysis.laws.laws import COEFFICIENTS, NAMES, Law, MeasuredLink, Workload, epoch_s, terms
+from vit_sweep.analysis.laws.laws import COEFFICIENTS, NAMES, Law, MeasuredLink, Workload, law_time_s, terms
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.plan.point import Scaling
 
@@ -84,7 +84,7 @@ class Fit:
 
     def time_s(self, gpus: int) -> float:
         """The curve, seconds of an epoch; of a fit without a refusal. No judgement whether it may be said."""
-        return epoch_s(self.law, gpus, self.load, self.coefficients, link=self.link, size_bytes=self.size_bytes)
+        return law_time_s(self.law, gpus, self.load, self.coefficients, link=self.link, size_bytes=self.size_bytes)
 
     def gradient(self, gpus: int) -> tuple[float, ...]:
         """d ln T(p) / d coefficients: what an observation at p says of them, relative errors being equal."""

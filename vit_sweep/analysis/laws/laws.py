@@ -187,7 +187,7 @@ def known_s(gpus: int, load: Workload, *, link: MeasuredLink | None, size_bytes:
     return load.steps(gpus) * one
 
 
-def epoch_s(
+def law_time_s(
     law: Law,
     gpus: int,
     load: Workload,

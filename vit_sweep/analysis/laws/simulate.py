@@ -15,7 +15,7 @@ from dataclasses import replace
 from launchers.checked import checked
 from launchers.errors import UserError
 from launchers.profile import Link
-from vit_sweep.analysis.laws.laws import Law, Workload, epoch_s, slowest_of
+from vit_sweep.analysis.laws.laws import Law, Workload, law_time_s, slowest_of
 from vit_sweep.plan import cost, memory, ring
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.grid import cell_of
@@ -208,7 +208,7 @@ def _point(point: Point, cell: Cell, load: Workload, gpus: int, computing: tuple
     latency_s, per_byte = link.latency_us * 1e-6 * reductions(cell), 1 / (link.gb_per_s * 1e9)
     images = load.per_gpu(gpus)
     allreduce_s = ring.allreduce_s(gpus, size_bytes=size, latency_s=latency_s, seconds_per_byte=per_byte)
-    seconds = epoch_s(Law.LATENCY_BANDWIDTH, gpus, load, (*computing, latency_s, size * per_byte))
+    seconds = law_time_s(Law.LATENCY_BANDWIDTH, gpus, load, (*computing, latency_s, size * per_byte))
     beyond = gpus > profile.nodes * profile.gpus_per_node or nodes > profile.nodes
     return SimulatedPoint(
         gpus=gpus,

@@ -13,7 +13,7 @@ from vit_sweep.outcome.result import Status
 from vit_sweep.report.figures.panels import Arrangement, Panel, arrange, series_traits
 from vit_sweep.report.figures.style import QUIET, CurveStyle, counted, curve_styles, gpu_axis
 
-FAILED = frozenset({Status.OOM, Status.FAILED, Status.CANCELLED})
+FAILED = frozenset({Status.OUT_OF_MEMORY, Status.FAILED, Status.CANCELLED})
 NOT_COMPARABLE = ("model", "data", "work", "epochs")
 """Series that differ in these did not do the same work; they are never in one panel."""
 
@@ -136,7 +136,7 @@ def failed(point: SeriesPoint) -> bool:
 
 
 def failures_said(points: Sequence[SeriesPoint]) -> str:
-    """How many counts failed, by cause: `2 oom, 1 cancelled`."""
+    """How many counts failed, by cause: `2 out_of_memory, 1 cancelled`."""
     causes = Counter(
         next(run.cause or run.status for run in p.without if run.status in FAILED) for p in points if failed(p)
     )

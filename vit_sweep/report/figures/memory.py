@@ -28,7 +28,7 @@ def draw_memory(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
     measured = [run for run in runs if run.memory_mib and run.micro_batch]
     if not measured:
         return Skipped(name=NAME, reason="no run has measured the memory of a GPU")
-    full = [run for run in runs if run.status is Status.OOM and run.micro_batch]
+    full = [run for run in runs if run.status is Status.OUT_OF_MEMORY and run.micro_batch]
     known = [*measured, *full]
     both = [run for run in measured if run.memory_predicted_mib]
     traits = [
@@ -73,7 +73,7 @@ def _against_batch(axes: Axes, runs: Sequence[Run], labels: Sequence[str], style
                          linestyle=style.dash, estimator="median", errorbar=("pi", 100), err_style="bars", ax=axes,
                          markeredgewidth=0.4, legend=False)  # fmt: skip
     failed = sorted({(run.micro_batch or 0, label) for run, label in zip(runs, labels, strict=True)
-                     if run.status is Status.OOM})  # fmt: skip
+                     if run.status is Status.OUT_OF_MEMORY})  # fmt: skip
     for order, (x, label) in enumerate(failed):
         axes.plot([x], [0.985 - 0.05 * (order % 3)], transform=axes.get_xaxis_transform(), marker="X", ms=5,
                   mfc="white",

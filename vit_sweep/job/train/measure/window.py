@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch._C._autograd import DeviceType  # where torch's own profiler takes it from
 from torch.autograd.profiler_util import FunctionEvent
-from torch.profiler import ProfilerActivity, profile, record_function
+from torch.profiler import ProfilerActivity, record_function
 
 from vit_sweep.job.train.measure.bench import Bench
 from vit_sweep.job.train.measure.collectives import counted
@@ -29,9 +29,9 @@ def profile_window(bench: Bench, *, steps: int, trace: Path) -> tuple[Collective
     # Read when the profiler starts first; else it calls a missing GPU an error, in a log that people read.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     note = ""
-    profiler: profile | None = None
+    profiler: torch.profiler.profile | None = None
     try:
-        profiler = profile(activities=_activities(bench.device))
+        profiler = torch.profiler.profile(activities=_activities(bench.device))
         profiler.start()
     except Exception as error:  # whatever it is that the profiler lacks, the training is done and its times are known
         profiler, note = None, one_line(error)

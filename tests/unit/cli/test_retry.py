@@ -1,0 +1,30 @@
+"""Words that an earlier version took stay words."""
+
+import pytest
+from hydra import compose, initialize_config_dir
+from typer.testing import CliRunner
+
+from vit_sweep.cli import app, sweep
+from vit_sweep.config.compose import conf_dir, single
+from vit_sweep.config.settings import read
+from vit_sweep.outcome.selection import Retry
+
+
+@pytest.mark.parametrize(("old", "word"), [("oom", Retry.OUT_OF_MEMORY), ("timeout", Retry.TIME_LIMIT)])
+def test_the_words_of_earlier_versions_are_taken_by_a_sweep_and_by_resume(old, word, monkeypatch):
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        _, settings = read([single(compose("config", overrides=[f"retry={old}"]))])
+    assert settings.retry is word
+    asked = []
+    monkeypatch.setattr(sweep, "resume", lambda _, *, retry, **others: asked.append(retry) or 0)
+    monkeypatch.setattr(app, "open_study", lambda study: study)
+    for spelling in (old, word.value):
+        assert CliRunner().invoke(app.app, ["resume", "some_study", "--retry", spelling]).exit_code == 0
+    assert asked == [word, word]
+
+
+def test_a_word_that_nobody_took_is_refused_with_the_menu():
+    answer = CliRunner().invoke(app.app, ["resume", "some_study", "--retry", "ooom"])
+    assert answer.exit_code == 2
+    words = " ".join(answer.output.replace("│", " ").split())
+    assert "ooom is not one of failed, out_of_memory, time_limit, all" in words
