@@ -74,7 +74,7 @@ class Trainer:
         self.step = 0
         """Finished optimizer steps of it."""
         self._interrupted = False
-        self._totals = torch.zeros(2, dtype=torch.float64, device=self._device)
+        self._totals = torch.zeros(2, dtype=torch.float64, device=self._device)  # summed loss, right answers
         self._newest_loss = torch.zeros((), device=self._device)
         self._seconds = 0.0
         self._step_ms: list[float] = []
@@ -212,10 +212,10 @@ class Trainer:
         mark = self._clock.mark
         raw = next(batches)
         mark()
-        images, labels = self._pipeline.ready(raw)
+        images, labels = self._pipeline.ready(raw)  # (micro batch, 3, side, side), (micro batch,)
         mark()
-        logits = self._engine(images).float()
-        loss = cross_entropy(logits, labels)
+        logits = self._engine(images).float()  # (micro batch, classes)
+        loss = cross_entropy(logits, labels)  # (), the mean
         self._newest_loss = loss.detach()
         mark()
         self._engine.backward(loss)
@@ -250,7 +250,8 @@ class Trainer:
         for images, labels, counts in test_batches(self._test, self._cell, self._rank, self._device):
             self._enter()
             self._beat("evaluating", self.number, self.step)
-            logits = self._engine(prepare(images, self._cell.model.image_size, self._dtype)).float()
+            # images: (n, 3, height, width) uint8, labels: (n,); the first `counts` of them count.
+            logits = self._engine(prepare(images, self._cell.model.image_size, self._dtype)).float()  # (n, classes)
             totals[0] += cross_entropy(logits[:counts], labels[:counts], reduction="sum") if counts else 0.0
             totals[1] += (logits[:counts].argmax(dim=1) == labels[:counts]).sum()
         loss, right = self._sum(totals).tolist()

@@ -57,7 +57,7 @@ def _computed_again(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], T
     """Keep only the input of `forward`; backward runs it a second time."""
 
     # A function and not a partial, which torch.compile passes over without a word.
-    def forward_again(tokens: Tensor) -> Tensor:
+    def forward_again(tokens: Tensor) -> Tensor:  # (batch, 1 + patches, width)
         # Nothing in a block is random (no dropout): there is no state of generators to keep for backward.
         output: Tensor = checkpoint(forward, tokens, use_reentrant=False, preserve_rng_state=False)
         return output

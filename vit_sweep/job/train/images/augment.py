@@ -47,9 +47,9 @@ def boxes_of(index: Tensor, *, seed: int, epoch: int, side: int) -> Tensor:
 def cropped(images: Tensor, index: Tensor, boxes: Tensor) -> Tensor:
     """Gather, crop with zeros beyond the edge, and flip: uint8 (n, 3, h, w) of the whole set, on its device."""
     height, width = images.shape[-2:]
-    top, left, _, _, flip = boxes.unbind(-1)
-    rows = top[:, None] + torch.arange(height, device=images.device)
-    columns = left[:, None] + torch.arange(width, device=images.device)
+    top, left, _, _, flip = boxes.unbind(-1)  # (n,) each
+    rows = top[:, None] + torch.arange(height, device=images.device)  # (n, height)
+    columns = left[:, None] + torch.arange(width, device=images.device)  # (n, width)
     columns = torch.where(flip[:, None] == 1, columns.flip(1), columns)
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
     found = images[
@@ -58,7 +58,7 @@ def cropped(images: Tensor, index: Tensor, boxes: Tensor) -> Tensor:
         rows.clamp(0, height - 1)[:, None, :, None],
         columns.clamp(0, width - 1)[:, None, None, :],
     ]
-    return found * inside[:, None]
+    return found * inside[:, None]  # (n, 3, height, width) * (n, 1, height, width)
 
 
 def resized_crops(images: Tensor, boxes: Tensor, side: int) -> Tensor:
@@ -70,10 +70,10 @@ def resized_crops(images: Tensor, boxes: Tensor, side: int) -> Tensor:
     # Half precision is exact for 0 to 255 and wrong by at most 1/16 afterwards; on a CPU it would be slow.
     dtype = torch.float16 if images.is_cuda else torch.float32
     top, left, height, width, flip = boxes.unbind(-1)
-    down = _weights(top, height, images.shape[-2], side).to(dtype)
-    across = _weights(left, width, images.shape[-1], side)
+    down = _weights(top, height, images.shape[-2], side).to(dtype)  # (n, side, h)
+    across = _weights(left, width, images.shape[-1], side)  # (n, side, w)
     across = torch.where(flip[:, None, None] == 1, across.flip(1), across).to(dtype)
-    narrow = torch.einsum("nchw,nsw->nchs", images.to(dtype), across)
+    narrow = torch.einsum("nchw,nsw->nchs", images.to(dtype), across)  # (n, 3, h, side)
     return torch.einsum("nth,nchs->ncts", down, narrow).round_()
 
 

@@ -115,7 +115,7 @@ def test_batches(
         index = torch.arange(start, start + size, device=split.labels.device)
         counts = max(0, min(size, total - start))
         index = index.clamp(max=total - 1)
-        yield split.images[index].to(device), split.labels[index].to(device), counts
+        yield split.images[index].to(device), split.labels[index].to(device), counts  # (size, 3, h, w), (size,)
 
 
 def _digits(spec: DataSpec) -> tuple[Split, Split]:
@@ -123,8 +123,8 @@ def _digits(spec: DataSpec) -> tuple[Split, Split]:
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    grey = torch.from_numpy(found.images).mul(255 / 16).round().to(torch.uint8)
-    images = grey.unsqueeze(1).expand(-1, 3, -1, -1).contiguous()
+    grey = torch.from_numpy(found.images).mul(255 / 16).round().to(torch.uint8)  # (images, 8, 8)
+    images = grey.unsqueeze(1).expand(-1, 3, -1, -1).contiguous()  # (images, 3, 8, 8)
     labels = torch.from_numpy(found.target).long()
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SPLIT_SEED))
     train, test = order[: spec.train_images], order[spec.train_images :]
@@ -135,7 +135,7 @@ def _synthetic(spec: DataSpec) -> tuple[Split, Split]:
     """Seeded and learnable: a random picture per class under heavy noise."""
     generator = torch.Generator().manual_seed(_SPLIT_SEED)
     shape = (spec.classes, 3, _SYNTHETIC_SIDE, _SYNTHETIC_SIDE)
-    pictures = torch.rand(shape, generator=generator)
+    pictures = torch.rand(shape, generator=generator)  # (classes, 3, side, side)
 
     def split(count: int) -> Split:
         labels = torch.arange(count) % spec.classes
@@ -160,7 +160,7 @@ def _cifar(spec: DataSpec, root: Path, kind: type[torchvision.datasets.CIFAR10])
 
     def split(train: bool) -> Split:
         found = Files(str(root), train=train, download=False)
-        images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
+        images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()  # (images, 32, 32, 3) to 3 in front
         return Split(images=images, labels=torch.tensor(found.targets))
 
     return split(True), split(False)

@@ -103,8 +103,8 @@ class DevicePipeline:
 
     def ready(self, raw: Raw) -> tuple[Tensor, Tensor]:
         """See `Pipeline`."""
-        index, *boxes = raw
-        images = self._images(index, boxes[0]) if boxes else self._train.images[index]
+        index, *boxes = raw  # (n,), (n, 5)
+        images = self._images(index, boxes[0]) if boxes else self._train.images[index]  # (n, 3, height, width)
         return prepare(images, self._plan.side, self._dtype), self._train.labels[index]
 
     def _images(self, index: Tensor, boxes: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ class LoaderPipeline:
 
     def ready(self, raw: Raw) -> tuple[Tensor, Tensor]:
         """See `Pipeline`."""
-        images, labels = (part.to(self._device, non_blocking=True) for part in raw)
+        images, labels = (part.to(self._device, non_blocking=True) for part in raw)  # (n, 3, side, side) uint8, (n,)
         return normalised(images, self._dtype), labels
 
 
@@ -200,7 +200,7 @@ class _Images(Dataset[Raw]):
         number, index = item[0], torch.tensor(item[1])
         boxes = self._plan.boxes(index, number)
         images = [self._image(i, None if boxes is None else boxes[k]) for k, i in enumerate(item[1])]
-        return torch.stack(images), self._train.labels[index]
+        return torch.stack(images), self._train.labels[index]  # (n, 3, side, side), (n,)
 
     def _image(self, index: int, box: Tensor | None) -> Tensor:
         image = self._train.images[index]
