@@ -49,7 +49,8 @@ def scaling_table(**changes):
         for gpus, time in ((1, 1813.4), (2, 892.3), (4, 465.5), (16, 122.8))
     ]  # fmt: skip
     failed: Cells = {
-        "cell_id": "n4-g32-mb64-ga1-00000800", "batch": 64, "gpus": 32, "efficiency": math.nan, "status": "out_of_memory",
+        "cell_id": "n4-g32-mb64-ga1-00000800", "batch": 64, "gpus": 32, "efficiency": math.nan,
+        "status": "out_of_memory",
         "note": HOSTILE,
     }  # fmt: skip
     columns = (
