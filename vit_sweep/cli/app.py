@@ -15,7 +15,7 @@ from vit_sweep.cli.report import report
 from vit_sweep.cli.simulate import EPILOG as SIMULATE_EPILOG
 from vit_sweep.cli.simulate import simulate
 from vit_sweep.outcome.selection import Rerun, Retry
-from vit_sweep.study.studies import open_study
+from vit_sweep.study.store import open_study
 
 app = typer.Typer(
     add_completion=False,

@@ -17,8 +17,7 @@ from vit_sweep.plan.point import Scaling
 from vit_sweep.runs.run import Run
 from vit_sweep.runs.sources import from_csv
 from vit_sweep.study.provenance import require_extra
-from vit_sweep.study.store import Study
-from vit_sweep.study.studies import open_study
+from vit_sweep.study.store import Study, open_study
 
 if TYPE_CHECKING:
     # They import numpy and more, which `--help` does not need.

@@ -26,7 +26,7 @@ def report(
     """Write one HTML page of a study: answers, tables, figures, fits, audit, methods; it opens without a network."""
     from launchers.errors import UserError
     from vit_sweep.study.provenance import require_extra
-    from vit_sweep.study.studies import open_study
+    from vit_sweep.study.store import open_study
 
     found, console = open_study(study), show.console()
     require_extra("report")

@@ -41,7 +41,7 @@ def simulate(
     finished = []
     if study is not None:
         from vit_sweep.record.stats import throughput
-        from vit_sweep.study.studies import open_study
+        from vit_sweep.study.store import open_study
 
         finished = [throughput(record) for record in open_study(study).records()]
     made = simulate_curve(point, counts or counts_to(max_gpus), finished=finished, imbalance=imbalance)

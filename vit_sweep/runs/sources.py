@@ -41,7 +41,7 @@ def source_of(*, study: str | None = None, csv: Path | None = None, reference: s
 def from_study(name: str) -> Source:
     """The runs of a study, now; what its folder holds of other versions or other studies is named and left out."""
     from vit_sweep.runs.reading import Reader, uncollected
-    from vit_sweep.study.studies import open_study
+    from vit_sweep.study.store import open_study
 
     study = open_study(name)
     plan = study.plan_file()

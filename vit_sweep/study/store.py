@@ -19,7 +19,7 @@ from launchers.atomic import write, write_if_new
 from launchers.backend import Rendered, Submission
 from launchers.batch import Batch
 from launchers.checked import checked, parse_json, to_json, to_plain
-from launchers.errors import UserError
+from launchers.errors import UserError, closest
 from vit_sweep.outcome.ending import Exit, Progress, RankFile
 from vit_sweep.outcome.policy import Stop
 from vit_sweep.outcome.result import Status
@@ -321,3 +321,13 @@ class Study:
 def attempt_name(attempt: int, restart: int) -> str:
     """`2`, or `2.1` after the scheduler started the second attempt's job again."""
     return f"{attempt}.{restart}" if restart else str(attempt)
+
+
+def open_study(study: str) -> Study:
+    """Find a study by folder or by name; raises `UserError` with the menu of studies."""
+    for folder in (Path(study), Path("outputs") / study):
+        if (folder / "study.json").is_file():
+            return Study(folder.absolute())
+    known = [path.parent.name for path in Path("outputs").glob("*/study.json")]
+    menu = closest(study, known) if known else "there is no study in outputs/ yet"
+    raise UserError(f"{study} is not a study (no study.json in it) – {menu}")
