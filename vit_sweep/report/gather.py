@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from vit_sweep.analysis.series import bootstrap
 from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.series import ScalingSeries
@@ -12,7 +11,7 @@ from vit_sweep.plan.plan_file import strangers
 from vit_sweep.plan.point import Scaling
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.accuracy import reached_by
-from vit_sweep.report.tables.every import tables_of
+from vit_sweep.report.tables.all_tables import tables_of
 from vit_sweep.report.tables.runs import imported_row, run_row
 from vit_sweep.report.tables.table import Cells, Table
 from vit_sweep.runs.reading import Read, Reader, uncollected
@@ -74,5 +73,5 @@ def _gathered(
     problems: Sequence[str],
 ) -> Gathered:
     strong, weak = ([with_intervals(series) for series in group(runs, mode)] for mode in Scaling)
-    tables = tables_of(runs, [*strong, *weak], rows, statistics=bootstrap, points=points, reached=reached)
+    tables = tables_of(runs, [*strong, *weak], rows, points=points, reached=reached)
     return Gathered(runs=runs, strong=strong, weak=weak, tables=tables, problems=tuple(problems))

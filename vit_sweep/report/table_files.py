@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from launchers.atomic import write, write_bytes
-from vit_sweep.report.tables.every import NAMES
+from vit_sweep.report.tables.all_tables import NAMES
 from vit_sweep.report.tables.table import Column, Table
 from vit_sweep.report.tables.text import to_csv, to_latex, to_markdown
 

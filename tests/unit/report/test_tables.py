@@ -11,7 +11,6 @@ from launchers.profile import Device
 from tests.conftest import ROOT
 from tests.unit.analysis.builders import run, without_time
 from tests.unit.builders import cell, point, record, result, series
-from vit_sweep.analysis.series import bootstrap
 from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.outcome.result import Status
@@ -20,8 +19,8 @@ from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.point import Scaling
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.accuracy import reached_by
+from vit_sweep.report.tables.all_tables import NAMES, tables_of
 from vit_sweep.report.tables.columns import COLUMNS
-from vit_sweep.report.tables.every import NAMES, tables_of
 from vit_sweep.report.tables.pairs import SAME, UNKNOWN
 from vit_sweep.report.tables.runs import imported_row, run_row
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
@@ -41,7 +40,7 @@ def tables(runs, points=(), *, reached=None, rows=None):
     """Every table of runs, by name."""
     lines = [with_intervals(one) for mode in Scaling for one in group(runs, mode)]
     rows = [imported_row(one) for one in runs] if rows is None else rows
-    made = tables_of(runs, lines, rows, statistics=bootstrap, points=points, reached=reached)
+    made = tables_of(runs, lines, rows, points=points, reached=reached)
     return {table.name: table for table in made}
 
 

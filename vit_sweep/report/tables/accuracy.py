@@ -1,12 +1,12 @@
-"""Time to accuracy: how long until so many test images are classified right. Pure, no numpy."""
+"""Time to accuracy: how long until so many test images are classified right. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from vit_sweep.analysis.series.bootstrap import median_of
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
-from vit_sweep.report.tables.costs import by_configuration
-from vit_sweep.report.tables.parts import Statistics, Variants, estimate, flags_of, middle, names_of, pools
+from vit_sweep.report.tables.parts import Variants, by_configuration, estimate, flags_of, middle, names_of, pools
 from vit_sweep.report.tables.table import Cells, Table, table
 from vit_sweep.runs.run import Run
 
@@ -34,24 +34,27 @@ def reached_by(run: Run, target: float) -> Reached:
 
 
 def accuracy_table(
-    runs: Iterable[Run], found: Mapping[str, tuple[float, Reached]], statistics: Statistics
+    runs: Iterable[Run],
+    found: Mapping[str, tuple[float, Reached]],
 ) -> Table | None:
     """One row per configuration and target; `found`: target and when it was reached, by run."""
     asked = [run for run in runs if run.run_id in found and run.test_accuracy]
     groups = pools(asked, lambda run: (by_configuration(run), found[run.run_id][0]))
     groups.sort(key=lambda group: (by_configuration(group[0]), found[group[0].run_id][0]))
     variants = Variants(group[0].conditions for group in groups)
-    rows = [_row(group, found, variants, statistics) for group in groups]
+    rows = [_row(group, found, variants) for group in groups]
     return table("accuracy", "Time to accuracy", ACCURACY_COLUMNS, rows, known=COLUMNS)
 
 
 def _row(
-    runs: Sequence[Run], found: Mapping[str, tuple[float, Reached]], variants: Variants, statistics: Statistics
+    runs: Sequence[Run],
+    found: Mapping[str, tuple[float, Reached]],
+    variants: Variants,
 ) -> Cells:
     first, target = runs[0], found[runs[0].run_id][0]
     ends = [found[run.run_id][1] for run in runs]
     seconds = [end.seconds for end in ends if end.seconds is not None]
-    time: Estimate | None = statistics.median_of([(one,) for one in seconds]) if seconds else None
+    time: Estimate | None = median_of([(one,) for one in seconds]) if seconds else None
     accuracies = [one for run in runs for one in run.test_accuracy if one is not None]
     notes = [end.reason for end in ends] + [run.note for run in runs]
     return variants.what(first.conditions) | {

@@ -1,12 +1,12 @@
 """What runs needed: memory, GPU-hours, energy, waiting; and those that gave nothing. Pure, no numpy."""
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import median
 
 from vit_sweep.plan.memory import memory_error, used_mib
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
-from vit_sweep.report.tables.parts import Statistics, Variants, flags_of, middle, names_of, pooled, pools
+from vit_sweep.report.tables.parts import Times, Variants, by_configuration, flags_of, middle, names_of, pooled, pools
 from vit_sweep.report.tables.scaling import infeasible
 from vit_sweep.report.tables.table import Cells, Table, table
 from vit_sweep.runs.run import Run
@@ -69,12 +69,12 @@ def failure_table(runs: Iterable[Run], points: Iterable[PlannedPoint]) -> Table 
     return table("failures", "Cells without a time, and why", FAILURE_COLUMNS, rows, known=COLUMNS)
 
 
-def cost_table(runs: Iterable[Run], statistics: Statistics) -> Table | None:
+def cost_table(runs: Iterable[Run], times: Times) -> Table | None:
     """GPU-hours, waiting and energy of every configuration that was timed; None without one."""
     timed = [run for run in runs if run.timed]
     groups = _by_configuration(timed)
     variants = Variants(group[0].conditions for group in groups)
-    rows = [_cost(group, variants, statistics) for group in groups]
+    rows = [_cost(group, variants, times) for group in groups]
     hours = [row["gpu_hours"] for row in rows if row["gpu_hours"] is not None]
     notes = []
     if hours:
@@ -84,8 +84,8 @@ def cost_table(runs: Iterable[Run], statistics: Statistics) -> Table | None:
     return table("cost", "What the runs cost", COST_COLUMNS, rows, known=COLUMNS, notes=notes)
 
 
-def _cost(runs: Sequence[Run], variants: Variants, statistics: Statistics) -> Cells:
-    first, row = runs[0], variants.what(runs[0].conditions) | {"work": runs[0].work} | pooled(runs, statistics)
+def _cost(runs: Sequence[Run], variants: Variants, times: Times) -> Cells:
+    first, row = runs[0], variants.what(runs[0].conditions) | {"work": runs[0].work} | pooled(runs, times)
     held = [run.job_s for run in runs if run.job_s is not None]
     spent = [run.gpu_hours for run in runs if run.gpu_hours is not None]
     joules = middle(run.joules_per_image for run in runs)
@@ -98,11 +98,6 @@ def _cost(runs: Sequence[Run], variants: Variants, statistics: Statistics) -> Ce
         "images_per_joule": 1 / joules if joules else None,
         "joules_per_epoch": joules * first.images if joules is not None and first.images is not None else None,
     }
-
-
-def by_configuration(run: Run) -> tuple[Hashable, ...]:
-    """What is equal for repeats: all but the seed. Sorts as tables do."""
-    return (run.conditions, run.work or 0, run.micro_batch or 0, run.accum or 0, run.gpus, run.nodes or 0)
 
 
 def _by_configuration(runs: Iterable[Run]) -> list[list[Run]]:

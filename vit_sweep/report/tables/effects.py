@@ -1,9 +1,10 @@
-"""What one setting does while all else is equal: batch and accumulation. Pure, no numpy."""
+"""What one setting does while all else is equal: batch and accumulation. Pure."""
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
+from vit_sweep.analysis.series.bootstrap import ratio_of
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
-from vit_sweep.report.tables.parts import Statistics, Variants, estimate, pooled, pools
+from vit_sweep.report.tables.parts import Times, Variants, estimate, pooled, pools
 from vit_sweep.report.tables.table import Cells, Table, table
 from vit_sweep.runs.run import Run
 
@@ -15,7 +16,7 @@ BATCH_COLUMNS = _EFFECT
 ACCUM_COLUMNS = (*_EFFECT[: _EFFECT.index("gpus")], "held", *_EFFECT[_EFFECT.index("gpus") :])
 
 
-def batch_table(runs: Iterable[Run], statistics: Statistics) -> Table | None:
+def batch_table(runs: Iterable[Run], times: Times) -> Table | None:
     """Time, throughput and accuracy against the micro batch, at equal GPUs and all else; None without two batches.
 
     `runs`: comparable ones (`parts.comparable`).
@@ -24,12 +25,12 @@ def batch_table(runs: Iterable[Run], statistics: Statistics) -> Table | None:
         (run for run in runs if run.micro_batch is not None),
         lambda run: (run.conditions, run.gpus, run.nodes or 0, run.work or 0, run.accum or 0),
     )
-    rows = _rows(groups, lambda run: run.micro_batch or 0, statistics)
+    rows = _rows(groups, lambda run: run.micro_batch or 0, times)
     title = "Effect of the micro batch, at equal GPUs"
     return table("batch", title, BATCH_COLUMNS, rows, known=COLUMNS, notes=[_LEARNS])
 
 
-def accum_table(runs: Iterable[Run], statistics: Statistics) -> Table | None:
+def accum_table(runs: Iterable[Run], times: Times) -> Table | None:
     """The same against accumulation: once with the micro batch equal, once with the global batch."""
     known = [run for run in runs if run.micro_batch is not None and run.accum is not None]
     held: Mapping[str, Callable[[Run], int | None]] = {
@@ -38,7 +39,7 @@ def accum_table(runs: Iterable[Run], statistics: Statistics) -> Table | None:
     }
     rows: list[Cells] = []
     for what, value in held.items():
-        rows += [row | {"held": what} for row in _rows(_held(known, value), lambda run: run.accum or 0, statistics)]
+        rows += [row | {"held": what} for row in _rows(_held(known, value), lambda run: run.accum or 0, times)]
     title = "Effect of gradient accumulation, at equal GPUs"
     return table("accumulation", title, ACCUM_COLUMNS, rows, known=COLUMNS, notes=[_LEARNS])
 
@@ -53,7 +54,7 @@ _LEARNS = (
 )
 
 
-def _rows(groups: Sequence[Sequence[Run]], by: Callable[[Run], int], statistics: Statistics) -> list[Cells]:
+def _rows(groups: Sequence[Sequence[Run]], by: Callable[[Run], int], times: Times) -> list[Cells]:
     """The rows of the groups in which the setting has two values or more, smallest first."""
     telling = [group for group in groups if len({by(run) for run in group}) > 1]
     telling.sort(key=lambda group: _order(group[0]))
@@ -62,11 +63,11 @@ def _rows(groups: Sequence[Sequence[Run]], by: Callable[[Run], int], statistics:
     for group in telling:
         steps = sorted(pools(group, by), key=lambda some: by(some[0]))
         for some in steps:
-            ratio = statistics.ratio_of(_rates(some), _rates(steps[0])) if some is not steps[0] else None
+            ratio = ratio_of(_rates(some), _rates(steps[0])) if some is not steps[0] else None
             rows.append(
                 variants.what(some[0].conditions)
                 | {"work": some[0].work}
-                | pooled(some, statistics)
+                | pooled(some, times)
                 | estimate("throughput_ratio", ratio)
             )
     return rows

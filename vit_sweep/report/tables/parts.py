@@ -4,10 +4,10 @@ The tables that compare configurations (batch, accumulation, placement, engines,
 seed only. Oversubscribed runs and those that a series set apart are in none of these.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from statistics import median
-from typing import Protocol
+from typing import NamedTuple
 
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries
 from vit_sweep.report.tables.columns import WHAT
@@ -19,39 +19,15 @@ _GROUPS = ("model", "data", "engine", "optimizer", "partition")
 """Conditions with a name, behind which stand values: `model.layers`."""
 
 
-class Statistics(Protocol):
-    """How numbers get their intervals; `analysis.bootstrap` is one."""
+class PoolTimes(NamedTuple):
+    """What repeats of one configuration took, with intervals."""
 
-    def median_of(self, runs: Sequence[Sequence[float]], *, seed: int = 0) -> Estimate:
-        """The median over runs of their medians."""
-
-    def ratio_of(self, a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], *, seed: int = 0) -> Estimate:
-        """Median of `a` over median of `b`."""
+    time_s: Estimate
+    step_ms: Estimate | None
 
 
-class Remembered:
-    """The same statistics, each answer worked out once, so that equal runs have equal intervals in every table."""
-
-    def __init__(self, statistics: Statistics, series: Iterable[ScalingSeries] = ()) -> None:
-        """Ask `statistics` what neither the `series` know nor anybody asked before."""
-        self._statistics = statistics
-        self._medians: dict[tuple[object, ...], Estimate] = {}
-        for point in (point for one in series for point in one.points):
-            steps = [(run.step_ms,) for run in point.runs if run.step_ms is not None]
-            for values, found in (([run.epoch_s for run in point.runs], point.time_s), (steps, point.step_ms)):
-                if found is not None:
-                    self._medians.setdefault((0, *sorted(values)), found)
-
-    def median_of(self, runs: Sequence[Sequence[float]], *, seed: int = 0) -> Estimate:
-        """The median over runs of their medians."""
-        key = (seed, *sorted(map(tuple, runs)))
-        if key not in self._medians:
-            self._medians[key] = self._statistics.median_of(runs, seed=seed)
-        return self._medians[key]
-
-    def ratio_of(self, a: Sequence[Sequence[float]], b: Sequence[Sequence[float]], *, seed: int = 0) -> Estimate:
-        """Median of `a` over median of `b`; a pair of runs is asked about once anyway."""
-        return self._statistics.ratio_of(a, b, seed=seed)
+Times = Mapping[tuple[str, ...], PoolTimes]
+"""Of every pool of runs, by their ids."""
 
 
 def estimate(name: str, found: Estimate | None) -> Cells:
@@ -84,6 +60,22 @@ def pools(runs: Iterable[Run], key: Callable[[Run], Hashable]) -> list[list[Run]
     for run in runs:
         groups.setdefault(key(run), []).append(run)
     return [sorted(group, key=lambda run: run.run_id) for group in groups.values()]
+
+
+def ids_of(runs: Iterable[Run]) -> tuple[str, ...]:
+    """What names a pool of runs, whatever their order."""
+    return tuple(sorted(run.run_id for run in runs))
+
+
+def by_configuration(run: Run) -> tuple[Hashable, ...]:
+    """What is equal for repeats: all but the seed. Sorts as tables do."""
+    return (run.conditions, run.work or 0, run.micro_batch or 0, run.accum or 0, run.gpus, run.nodes or 0)
+
+
+def placement_of(run: Run) -> str:
+    """What its curves asked for, else its number of nodes; empty where neither is known."""
+    names = sorted({membership.placement for membership in run.curves if membership.placement})
+    return " ".join(names) or (f"nodes={run.nodes}" if run.nodes is not None else "")
 
 
 @lru_cache(maxsize=4096)
@@ -120,13 +112,12 @@ def _whole(text: str | None) -> int | str | None:
     return int(text) if text is not None and text.isdigit() else text
 
 
-def pooled(runs: Sequence[Run], statistics: Statistics) -> Cells:
+def pooled(runs: Sequence[Run], times: Times) -> Cells:
     """What any table says of repeats of one configuration; at least one run, all with a time."""
     first = runs[0]
-    time = statistics.median_of([run.epoch_s for run in runs])
+    time, step = times[ids_of(runs)]
     images = {run.images for run in runs}
     rate = inverse(time, float(first.images)) if first.images is not None and len(images) == 1 else None
-    steps = [(run.step_ms,) for run in runs if run.step_ms is not None]
     return {
         "gpus": first.gpus,
         "nodes": first.nodes,
@@ -135,7 +126,7 @@ def pooled(runs: Sequence[Run], statistics: Statistics) -> Cells:
         "global_batch": first.global_batch,
         **estimate("epoch_s", time),
         "n": len(runs),
-        **estimate("step_ms", statistics.median_of(steps) if steps else None),
+        **estimate("step_ms", step),
         **estimate("images_per_s", rate),
         **last_accuracies(runs),
         "memory_mib": max((run.memory_mib for run in runs if run.memory_mib is not None), default=None),

@@ -1,0 +1,77 @@
+"""All tables of a study, in the order in which a report shows them. Pure."""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+
+from vit_sweep.analysis.series.bootstrap import median_of
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.plan import PlannedPoint
+from vit_sweep.plan.point import Scaling
+from vit_sweep.record.learning import Reached
+from vit_sweep.report.tables.accuracy import accuracy_table
+from vit_sweep.report.tables.costs import cost_table, failure_table, memory_table
+from vit_sweep.report.tables.effects import accum_table, batch_table
+from vit_sweep.report.tables.pairs import engine_table, placement_table
+from vit_sweep.report.tables.parts import PoolTimes, Times, by_configuration, comparable, ids_of, placement_of, pools
+from vit_sweep.report.tables.runs import runs_table
+from vit_sweep.report.tables.scaling import scaling_table
+from vit_sweep.report.tables.table import Cells, Table
+from vit_sweep.runs.run import Run
+
+NAMES = (
+    "strong", "weak", "batch", "accumulation", "placement", "engines", "memory", "failures", "cost", "accuracy", "runs",
+)  # fmt: skip
+"""Every table that there can be."""
+
+
+def tables_of(
+    runs: Sequence[Run],
+    series: Sequence[ScalingSeries],
+    rows: Iterable[Cells],
+    *,
+    points: Sequence[PlannedPoint] = (),
+    reached: Mapping[str, tuple[float, Reached]] | None = None,
+) -> list[Table]:
+    """The tables that have something in them. `rows`: those of the tidy table, see `runs`.
+
+    `series`: of both scaling modes; `reached`: target accuracy and when it was reached, by run.
+    """
+    fair = comparable(runs, series)
+    ordered = sorted({run.run_id: run for run in runs}.values(), key=lambda run: run.run_id)
+    timed = [run for run in ordered if run.timed]
+    pooled = [*pools(fair, by_configuration), *pools(fair, _layout), *pools(timed, by_configuration)]
+    times = times_of(pooled, series)
+    made = [
+        *(scaling_table(series, points, mode) for mode in Scaling),
+        batch_table(fair, times),
+        accum_table(fair, times),
+        placement_table(fair, times),
+        engine_table(fair, times),
+        memory_table(ordered),
+        failure_table(ordered, points),
+        cost_table(ordered, times),
+        accuracy_table(ordered, reached or {}),
+        runs_table(rows, points),
+    ]
+    return [one for one in made if one is not None]
+
+
+def times_of(groups: Iterable[Sequence[Run]], series: Iterable[ScalingSeries]) -> Times:
+    """The times of each pool, worked out once, so that equal runs have equal intervals in every table.
+
+    What a series says of the same runs counts.
+    """
+    found: dict[tuple[str, ...], PoolTimes] = {}
+    for point in (point for one in series for point in one.points):
+        if point.time_s is not None:
+            found.setdefault(ids_of(point.runs), PoolTimes(point.time_s, point.step_ms))
+    for group in groups:
+        if ids_of(group) not in found:
+            steps = [(run.step_ms,) for run in group if run.step_ms is not None]
+            time_s = median_of([run.epoch_s for run in group])
+            found[ids_of(group)] = PoolTimes(time_s, median_of(steps) if steps else None)
+    return found
+
+
+def _layout(run: Run) -> tuple[Hashable, ...]:
+    """A configuration and, where the number of nodes is not known, the placement that tells runs apart."""
+    return (*by_configuration(run), placement_of(run) if run.nodes is None else "")
