@@ -1,7 +1,7 @@
 """Answers to what one asks of a scaling curve, a sentence each: measured or predicted, how sure, or why not. Pure.
 
 Measured values with overlapping 95 % intervals are a tie: "cannot be told apart". Where a count has a single run, and
-so no interval, its time is taken as good to `alike.SINGLE_RUN`.
+so no interval, its time is taken as good to `estimates.SINGLE_RUN`.
 Which cell to run next is chosen in `design`.
 """
 
@@ -13,9 +13,8 @@ from launchers.checked import checked
 from vit_sweep.analysis.laws.coverage import of_series
 from vit_sweep.analysis.laws.design import next_cell
 from vit_sweep.analysis.laws.fitted import Fit, Prediction, Refusal, best, predict
-from vit_sweep.analysis.series.alike import SINGLE_RUN, alike, scaled
+from vit_sweep.analysis.series.estimates import SINGLE_RUN, alike, interval, number, percent, place, scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
-from vit_sweep.analysis.series.words import interval, number, percent, place
 from vit_sweep.plan.point import Scaling
 
 THRESHOLD = 0.8

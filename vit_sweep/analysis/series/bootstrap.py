@@ -15,8 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vit_sweep.analysis.series.grouping import ratios
-from vit_sweep.analysis.series.remarks import point_flags
-from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
+from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint, point_flags
 
 DRAWS = 1000
 _TAIL = 2.5

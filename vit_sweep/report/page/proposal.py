@@ -9,7 +9,7 @@ interval where there is one, so that noise does not buy GPUs.
 from collections.abc import Mapping, Sequence
 from statistics import median
 
-from vit_sweep.analysis.series.alike import scaled
+from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure
