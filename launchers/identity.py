@@ -13,7 +13,19 @@ FIRST_PORT, LAST_PORT = 20000, 32767
 
 
 @checked
-class RankIdentity:
+class JobPlace:
+    """Which task of which job a process belongs to: all that a closing module, which is no rank, knows of itself."""
+
+    task_index: int
+    """Index into the batch's tasks (Slurm: the array index)."""
+    restart: int
+    """How often this job was started again: by Slurm (SLURM_RESTART_COUNT) or by one of our queues."""
+    job_id: str
+    """The same id that `identify` gives to the job's ranks."""
+
+
+@checked
+class RankIdentity(JobPlace):
     """One rank's place. Not a request: it is what the launcher really started."""
 
     rank: int
@@ -24,27 +36,10 @@ class RankIdentity:
     nodes: int
     """Hosts of the job, as the launcher counts them."""
     node_name: str
-    task_index: int
-    """Index into the batch's tasks (Slurm: the array index)."""
-    restart: int
-    """How often the scheduler started this job again (Slurm: SLURM_RESTART_COUNT)."""
-    job_id: str
     visible_gpus: int
     """GPUs that the launcher gave to this rank's node, counted from the variables it set."""
     allocated_gpus: int | None = None
     """GPUs of the allocation that this task shares with others of its batch; None: it has one of its own."""
-
-
-@checked
-class JobPlace:
-    """Which task of which job a process belongs to. Not a rank: what a closing module knows of itself."""
-
-    task_index: int
-    """Index into the batch's tasks (Slurm: the array index)."""
-    restart: int
-    """How often this job was started again: by Slurm (SLURM_RESTART_COUNT) or by one of our queues."""
-    job_id: str
-    """The same id that `identify` gives to the job's ranks."""
 
 
 def place_of(environ: Mapping[str, str]) -> JobPlace:
@@ -89,12 +84,7 @@ def _identify(environ: Mapping[str, str], host: str) -> RankIdentity:
         numbers = _of_srun(environ)
     place = _place(environ)
     return RankIdentity(
-        rank=numbers.rank,
-        world_size=numbers.world_size,
-        local_rank=numbers.local_rank,
-        local_world_size=numbers.local_world_size,
-        node_rank=numbers.node_rank,
-        nodes=numbers.nodes,
+        **numbers._asdict(),
         node_name=node_name,
         task_index=place.task_index,
         restart=place.restart,

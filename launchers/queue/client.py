@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -33,6 +34,64 @@ _FIND_S = 30.0
 _CANCEL_S = 30.0
 """How long a queue may take to end tasks; more than it gives their ranks."""
 _LOOK_AGAIN_S = 0.1
+
+
+class QueueClient:
+    """A backend whose batches our own queue works off, but for `render` and `submit`."""
+
+    name: str
+    """Of the queue, for people."""
+
+    def find(self, unconfirmed: Iterable[Unconfirmed], *, wait_s: float = _FIND_S) -> dict[str, Submission | None]:
+        """Look up batches by the `queue.json` that their queue writes first; None: no queue ever had it.
+
+        A queue that was started and has not written it yet is waited for, for `wait_s`; after that it is left out.
+        """
+        submissions: dict[str, Submission | None] = {}
+        sought = list(unconfirmed)
+        deadline = time.monotonic() + wait_s
+        while True:
+            sought = [batch for batch in sought if not _look_up(batch, submissions)]
+            if not sought or time.monotonic() >= deadline:
+                return submissions
+            time.sleep(_LOOK_AGAIN_S)
+
+    def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
+        """Read what queues wrote; without a living queue, whatever it did not finish has ended."""
+        here = host_of(no_process())
+        states: dict[tuple[str, int], TaskStatus] = {}
+        for submission in submissions:
+            # In this order: a queue that is gone now writes nothing later.
+            alive = process_of(submission.handle) is not None
+            written = read_states(Path(submission.folder))
+            host = host_of(submission.handle)
+            for index in range(submission.tasks):
+                status = written.get(index, TaskStatus(state=TaskState.QUEUED))
+                if status.state is not TaskState.ENDED and not alive and host == here:
+                    detail = f"{self.name} is gone"
+                    status = replace(status, state=TaskState.ENDED, detail=detail, ended=Ended.UNSAID)
+                elif status.state is not TaskState.ENDED and not alive:
+                    status = replace(status, state=TaskState.UNKNOWN, detail=f"its queue is on {host}")
+                states[submission.batch_name, index] = status
+        return states
+
+    def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]], *, wait_s: float = _CANCEL_S) -> None:
+        """Ask queues to end tasks, and wait until those have ended. A queue that is gone has none.
+
+        Raises `UserError` when one still runs after `wait_s`.
+        """
+        requested: list[tuple[Submission, set[int]]] = []
+        for submission, indices in targets:
+            wanted = _not_ended(submission, range(submission.tasks) if indices is None else indices)
+            if wanted and not _is_gone(submission):
+                ask_to_cancel(Path(submission.folder), wanted)
+                requested.append((submission, wanted))
+        deadline = time.monotonic() + wait_s
+        for submission, wanted in requested:
+            while (left := _not_ended(submission, wanted)) and not _is_gone(submission):
+                if time.monotonic() >= deadline:
+                    raise _not_cancelled(submission, left, self.name, wait_s)
+                time.sleep(_LOOK_AGAIN_S)
 
 
 def start_queue(
@@ -75,63 +134,6 @@ def start_queue(
         yield Submission(
             batch_name=item.batch.name, folder=item.batch.folder, handle=handle, tasks=len(item.batch.tasks)
         )
-
-
-def find_queues(unconfirmed: Iterable[Unconfirmed], *, wait_s: float = _FIND_S) -> dict[str, Submission | None]:
-    """Look up batches by the `queue.json` that their queue writes first; None: no queue ever had it.
-
-    A queue that was started and has not written it yet is waited for, for `wait_s`; after that it is left out.
-    """
-    submissions: dict[str, Submission | None] = {}
-    sought = list(unconfirmed)
-    deadline = time.monotonic() + wait_s
-    while True:
-        sought = [batch for batch in sought if not _look_up(batch, submissions)]
-        if not sought or time.monotonic() >= deadline:
-            return submissions
-        time.sleep(_LOOK_AGAIN_S)
-
-
-def queue_states(submissions: Iterable[Submission], *, name: str) -> dict[tuple[str, int], TaskStatus]:
-    """Read what queues wrote; without a living queue, whatever it did not finish has ended."""
-    here = host_of(no_process())
-    states: dict[tuple[str, int], TaskStatus] = {}
-    for submission in submissions:
-        # In this order: a queue that is gone now writes nothing later.
-        alive = process_of(submission.handle) is not None
-        written = read_states(Path(submission.folder))
-        host = host_of(submission.handle)
-        for index in range(submission.tasks):
-            status = written.get(index, TaskStatus(state=TaskState.QUEUED))
-            if status.state is not TaskState.ENDED and not alive:
-                status = (
-                    TaskStatus(state=TaskState.ENDED, detail=f"{name} is gone", ended=Ended.UNSAID, hosts=status.hosts)
-                    if host == here
-                    else TaskStatus(state=TaskState.UNKNOWN, detail=f"its queue is on {host}", hosts=status.hosts)
-                )
-            states[submission.batch_name, index] = status
-    return states
-
-
-def cancel_queues(
-    targets: Iterable[tuple[Submission, Sequence[int] | None]], *, name: str, wait_s: float = _CANCEL_S
-) -> None:
-    """Ask queues to end tasks, and wait until those have ended. A queue that is gone has none.
-
-    Raises `UserError` when one still runs after `wait_s`.
-    """
-    requested: list[tuple[Submission, set[int]]] = []
-    for submission, indices in targets:
-        wanted = _not_ended(submission, range(submission.tasks) if indices is None else indices)
-        if wanted and not _is_gone(submission):
-            ask_to_cancel(Path(submission.folder), wanted)
-            requested.append((submission, wanted))
-    deadline = time.monotonic() + wait_s
-    for submission, wanted in requested:
-        while (left := _not_ended(submission, wanted)) and not _is_gone(submission):
-            if time.monotonic() >= deadline:
-                raise _not_cancelled(submission, left, name, wait_s)
-            time.sleep(_LOOK_AGAIN_S)
 
 
 def _refuse_second_queue(folder: Path, name: str) -> None:
@@ -184,22 +186,3 @@ def _not_cancelled(submission: Submission, left: set[int], name: str, waited_s: 
         f"{waited_s:.0f} s – the request stays and is followed if the queue lives; look again with the same command, "
         f"read {submission.folder}/queue.log, or end the whole queue on {host} with: kill {pid}"
     )
-
-
-class QueueClient:
-    """A backend whose batches our own queue works off, but for `render` and `submit`."""
-
-    name: str
-    """Of the queue, for people."""
-
-    def find(self, unconfirmed: Iterable[Unconfirmed]) -> dict[str, Submission | None]:
-        """Look for the queue's own files in the folder of each batch."""
-        return find_queues(unconfirmed)
-
-    def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
-        """Read what the queue wrote; without a living queue, whatever it did not finish has ended."""
-        return queue_states(submissions, name=self.name)
-
-    def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
-        """Ask the queues to end these tasks on every host, and wait until they have; their other tasks go on."""
-        cancel_queues(targets, name=self.name)

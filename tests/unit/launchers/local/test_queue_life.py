@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -17,7 +18,6 @@ from launchers.checked import to_json
 from launchers.errors import UserError
 from launchers.local.backend import LocalLauncher
 from launchers.profile import Device, Scheduler
-from launchers.queue.client import cancel_queues, queue_states
 from launchers.queue.files import read_handle, read_states
 from launchers.queue.handle import handle_of, no_process, process_of
 from tests.conftest import ROOT, wait_for
@@ -142,12 +142,13 @@ def test_ranks_and_closing_modules_run_the_batchs_code_and_not_what_lies_on_the_
 
 
 def test_ranks_are_warned_and_then_ended_at_their_time_limit_which_they_know(queue):
+    before = time.time()
     process, (folder,) = queue(["wait"], minute_s=2.0)
     assert process.wait(timeout=60) == 0
     warned, ended = (next(n["at"] for n in notes(folder) if n["what"] == name) for name in ("SIGUSR2", "SIGTERM"))
     (rank,) = began(folder)
     assert warned < ended
-    assert abs(int(rank["VIT_SWEEP_JOB_ENDS"]) - ended) < 2.0
+    assert before + 1 < int(rank["VIT_SWEEP_JOB_ENDS"]) <= ended
     assert [n["what"] for n in notes(folder)].count("SIGUSR2") == 1
     status = read_states(folder)[0]
     assert (status.ended, status.detail) == (Ended.TIME_LIMIT, "its time limit of 1 min was over")
@@ -160,14 +161,14 @@ def test_ranks_are_warned_and_then_ended_at_their_time_limit_which_they_know(que
 def test_cancelling_tasks_leaves_the_queues_other_tasks_and_batches_alone(queue):
     process, (one, other) = queue(["wait", "done", "done"], ["wait"], closing=RUN_AGAIN)
     wait_for(lambda: began(one) and began(other))
-    cancel_queues([(submission(one, 3), [0])], name="the local queue")
+    LocalLauncher().cancel([(submission(one, 3), [0])])
     assert read_states(one)[0].ended is Ended.CANCELLED
     assert [n["VIT_SWEEP_TASK_INDEX"] for n in notes(one) if n["what"] == "closing"] == ["0"], "its verdict is wanted"
     assert process.poll() is None
     assert read_states(other)[0].state is TaskState.RUNNING
     wait_for(lambda: read_states(one)[2].ended)
     assert [read_states(one)[i].ended for i in (1, 2)] == [Ended.COMPLETED] * 2
-    cancel_queues([(submission(other, 1), None)], name="the local queue")
+    LocalLauncher().cancel([(submission(other, 1), None)])
     assert process.wait(timeout=60) == 0
     assert len(began(one)) == 3, "75 of a cancelled task's closing module means nothing"
 
@@ -175,7 +176,7 @@ def test_cancelling_tasks_leaves_the_queues_other_tasks_and_batches_alone(queue)
 def test_a_rank_may_block_signals_and_take_them_where_it_likes(queue):
     process, (folder,) = queue(["take"])
     wait_for(lambda: began(folder))
-    cancel_queues([(submission(folder, 1), None)], name="the local queue")
+    LocalLauncher().cancel([(submission(folder, 1), None)])
     assert process.wait(timeout=60) == 0
     assert [note["code"] for note in notes(folder) if note["what"] == "closing"] == [1], (
         "it was not ended by the signal"
@@ -189,7 +190,7 @@ def test_a_queue_hears_its_clients_while_it_imports_what_its_ranks_need(queue, t
     process, (folder,) = queue(["done", "done"], PYTHONPATH=str(tmp_path / "path"), preload=("queue_slow_import",))
     wait_for(lambda: len(read_states(folder)) == 2)
     try:
-        cancel_queues([(submission(folder, 2), [0])], name="the local queue", wait_s=20)
+        LocalLauncher().cancel([(submission(folder, 2), [0])], wait_s=20)
         assert [read_states(folder)[i].ended for i in range(2)] == [Ended.CANCELLED, None]
     finally:
         (tmp_path / "imports").write_text("")
@@ -219,14 +220,14 @@ def test_sigterm_ends_everything_of_a_queue(queue):
 
 def test_cancelling_what_a_dead_queue_left_behind_is_no_error(tmp_path):
     gone = Submission(batch_name="b", folder=str(tmp_path), handle=no_process(), tasks=2)
-    cancel_queues([(gone, None)], name="the local queue")
+    LocalLauncher().cancel([(gone, None)])
     assert not (tmp_path / "cancel").exists()
 
 
 def test_a_queue_that_does_not_answer_is_named_with_what_to_do(tmp_path):
     deaf = Submission(batch_name="b", folder=str(tmp_path), handle=handle_of(os.getpid()), tasks=2)
     with pytest.raises(UserError, match=rf"process {os.getpid()} on .* task\(s\) 1 of b within 0 s .* kill"):
-        cancel_queues([(deaf, [1])], name="the local queue", wait_s=0.2)
+        LocalLauncher().cancel([(deaf, [1])], wait_s=0.2)
 
 
 # --- the queue's own end ------------------------------------------------------------------------------
@@ -240,7 +241,7 @@ def test_ranks_do_not_outlive_a_queue_that_was_killed_and_their_end_is_unsaid(qu
     process.wait()
     wait_for(lambda: not any(is_rank(note["pid"]) for note in began(folder)), seconds=20)
     assert [n["what"] for n in notes(folder)].count("SIGTERM") == 2, "each could write its checkpoint"
-    for status in queue_states([asked], name="the local queue").values():
+    for status in LocalLauncher().states([asked]).values():
         assert (status.state, status.ended, status.detail) == (TaskState.ENDED, Ended.UNSAID, "the local queue is gone")
 
 

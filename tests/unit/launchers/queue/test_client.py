@@ -1,4 +1,4 @@
-"""Starting a queue of ours: whenever the client is killed, there is exactly one queue in the end, and it is found."""
+"""Starting one of our queues: whenever the client is killed, there is exactly one queue in the end, and it is found."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from launchers.batch import Shape, Task
 from launchers.checked import to_json
 from launchers.local.backend import LocalLauncher
 from launchers.profile import Device, Scheduler
-from launchers.queue.client import find_queues, start_queue
+from launchers.queue.client import start_queue
 from launchers.queue.files import read_handle, read_states, write_handle
 from launchers.queue.handle import no_process, process_of
 from launchers.submitting import under_way
@@ -130,31 +130,31 @@ def doubt(folder):
 
 
 def test_a_folder_without_a_word_was_never_submitted(tmp_path):
-    assert find_queues(doubt(tmp_path)) == {"b": None}
-    assert find_queues(doubt(tmp_path / "never made")) == {"b": None}
+    assert LocalLauncher().find(doubt(tmp_path)) == {"b": None}
+    assert LocalLauncher().find(doubt(tmp_path / "never made")) == {"b": None}
 
 
 def test_of_a_submission_that_stays_under_way_nothing_is_said(tmp_path):
     with under_way(tmp_path):
-        assert find_queues(doubt(tmp_path), wait_s=0.3) == {}
+        assert LocalLauncher().find(doubt(tmp_path), wait_s=0.3) == {}
         write_handle([tmp_path])
-        assert find_queues(doubt(tmp_path), wait_s=0.3)["b"].handle == read_handle(tmp_path)
+        assert LocalLauncher().find(doubt(tmp_path), wait_s=0.3)["b"].handle == read_handle(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", '{"hand', "[]", '{"handle": 3}', '{"handle": "words"}', '{"handle": null}'])
-def test_a_damaged_card_means_a_queue_that_was_there_and_is_gone(tmp_path, text):
+def test_a_damaged_queue_file_means_a_queue_that_was_there_and_is_gone(tmp_path, text):
     (tmp_path / "queue.json").write_text(text)
-    found = find_queues(doubt(tmp_path))["b"]
+    found = LocalLauncher().find(doubt(tmp_path))["b"]
     assert isinstance(found, Submission)
     states = LocalLauncher().states([found])
     assert {(s.state, s.ended) for s in states.values()} == {(TaskState.ENDED, Ended.UNSAID)}
     with under_way(tmp_path):
-        assert find_queues(doubt(tmp_path), wait_s=0.3) == {}, "while it may live, nothing is said"
+        assert LocalLauncher().find(doubt(tmp_path), wait_s=0.3) == {}, "while it may live, nothing is said"
 
 
-def test_a_lost_card_does_not_hide_that_a_queue_had_begun(tmp_path):
+def test_a_lost_queue_file_does_not_hide_that_a_queue_had_begun(tmp_path):
     (tmp_path / "states.json").write_text('{"0": {"state": "ended", "detail": "", "ended": "completed", "hosts": ""}}')
-    found = find_queues(doubt(tmp_path))["b"]
+    found = LocalLauncher().find(doubt(tmp_path))["b"]
     assert LocalLauncher().states([found])["b", 0].ended is Ended.COMPLETED
 
 
@@ -167,7 +167,7 @@ def test_a_queue_that_never_came_up_leaves_no_word_of_an_earlier_one(two):
     handle = read_handle(folder)
     (folder / "queue.json").write_text(json.dumps({"handle": handle.rsplit("/", 1)[0] + "/1"}))
     (_,) = start_queue([Rendered(batch=two[0], files={}, script="job.sh")], ["false"], name="the queue")
-    assert find_queues(doubts(two[:1])) == {two[0].name: None}
+    assert LocalLauncher().find(doubts(two[:1])) == {two[0].name: None}
 
 
 def test_the_queue_holds_the_locks_as_long_as_it_lives_and_runs_the_batchs_code(tmp_path):
@@ -178,8 +178,8 @@ def test_the_queue_holds_the_locks_as_long_as_it_lives_and_runs_the_batchs_code(
     script = f"import os; print('path', os.environ['PYTHONPATH'], flush=True); open({str(go)!r}).read()"
     rendered = [Rendered(batch=item, files={}, script="job.sh")]
     (submission,) = start_queue(rendered, [sys.executable, "-c", script], name="the queue")
-    assert find_queues(doubts([item]), wait_s=0.2) == {}, "it lives and has said nothing"
+    assert LocalLauncher().find(doubts([item]), wait_s=0.2) == {}, "it lives and has said nothing"
     go.write_text("")
-    wait_for(lambda: find_queues(doubts([item]), wait_s=0.0) == {item.name: None})
+    wait_for(lambda: LocalLauncher().find(doubts([item]), wait_s=0.0) == {item.name: None})
     assert "path /snapshots/1" in Path(item.folder, "queue.log").read_text()
     assert process_of(submission.handle) is None
