@@ -1,4 +1,4 @@
-"""When a queue of ours warns, ends and kills; and how it tells the end of several ranks in one word."""
+"""When a queue warns, ends and kills; and how it gives one code for the ends of several ranks."""
 
 from dataclasses import replace
 

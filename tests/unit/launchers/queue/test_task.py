@@ -1,4 +1,4 @@
-"""What becomes of one task in a queue of ours: told to end, killed, closed, started again. No process, no waiting."""
+"""What becomes of one task in one of our queues: told to end, killed, closed, started again. No process, no waiting."""
 
 import signal
 from pathlib import Path
