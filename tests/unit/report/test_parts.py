@@ -12,7 +12,8 @@ from vit_sweep.analysis.laws.fits import fit
 from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.record.machine import Fingerprint, Gpu
-from vit_sweep.report.page import audit, laws, machines, methods, render, request
+from vit_sweep.report import render
+from vit_sweep.report.page import audit, laws, machines, methods, request
 from vit_sweep.report.page.layout import MOST_ROWS, compact, exact, head, heading, numeric, shown, table_of, whole
 from vit_sweep.report.page.methods import METHODS
 from vit_sweep.report.page.proposal import choose, propose, run_hours
