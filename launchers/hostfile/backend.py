@@ -127,17 +127,19 @@ def _job_script(batch: Batch, hosts: tuple[Host, ...], shape: Shape, hostfile: s
     """One task: what the queue runs, and what a person may run by hand."""
     environment = batch.rank_environment
     named = [(index, task) for index, task in enumerate(batch.tasks) if batch.shape_of(index) == shape]
+    options = [
+        ("plm", "rsh"),
+        ("plm_rsh_agent", _agent(batch.profile.remote_shell)),
+        ("odls_base_sigkill_timeout", str(_KILL_AFTER_S)),
+    ]
     command = mpirun_command(
         batch,
         ["bash", f"{batch.folder}/rank.sh"],
         shape=shape,
         export=(JOB_ID, NODES, RESTART, TASK_INDEX),
         where=["--hostfile", f"{batch.folder}/{hostfile}"],
-        how=[
-            "--mca", "plm", "rsh", "--mca", "plm_rsh_agent", _agent(batch.profile.remote_shell),
-            "--mca", "odls_base_sigkill_timeout", str(_KILL_AFTER_S),
-        ],
-    )  # fmt: skip
+        how=[part for option in options for part in ("--mca", *option)],
+    )
     allocated = f"${{{ALLOCATED_GPUS}:+-x {ALLOCATED_GPUS}}} " if batch.shared else ""
     lines = [
         "#!/bin/bash",

@@ -213,9 +213,9 @@ def _match(batch: Unconfirmed, listing: str) -> Submission | None:
 def _ask_squeue(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], dict[str, str]]:
     """Ask for arrays; returns their tasks, and squeue's error for each array that it did not answer for."""
     states: dict[TaskKey, TaskStatus] = {}
+    command = ["squeue", "--noheader", "--array", "--states=all", f"--format={SQUEUE_FORMAT}"]
     for some in _chunks(handles):
-        answer = run(["squeue", "--noheader", "--array", "--states=all", f"--format={SQUEUE_FORMAT}",
-                       f"--jobs={','.join(some)}"])  # fmt: skip
+        answer = run([*command, f"--jobs={','.join(some)}"])
         if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
             error = answer.stderr.strip() or f"squeue ended with code {answer.returncode}"
             # Not asked on: a controller that is away costs each question its whole patience.

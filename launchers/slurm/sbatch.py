@@ -135,8 +135,8 @@ def _shared_script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
 def _torchrun(batch: Batch, python: str) -> str:
     """One agent per node. It must outlive USR2, which Slurm sends to it as well as to its ranks."""
     shape = batch.shape
-    agent = ("-m", "torch.distributed.run", f"--nnodes={shape.nodes}", f"--nproc-per-node={shape.gpus_per_node}",
-             "--max-restarts=0", "--rdzv-backend=c10d")  # fmt: skip
+    layout = (f"--nnodes={shape.nodes}", f"--nproc-per-node={shape.gpus_per_node}")
+    agent = ("-m", "torch.distributed.run", *layout, "--max-restarts=0", "--rdzv-backend=c10d")
     command = [
         "bash",
         "-c",
