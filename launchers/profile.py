@@ -97,6 +97,10 @@ class Network:
     between: Link | None = None
     """Absent where the partition has one node, or none of its jobs cross nodes."""
 
+    def link(self, nodes: int) -> Link:
+        """The slowest link of a ring over so many nodes."""
+        return self.inside if nodes == 1 else self.between or self.inside
+
 
 @checked
 class Host:

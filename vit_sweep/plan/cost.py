@@ -126,7 +126,7 @@ def _distance(mine: Cell, other: Cell) -> tuple[bool, float, float]:
 def _link(cell: Cell, profile: PartitionProfile) -> Link | None:
     if profile.network is None or cell.gpus == 1:
         return None
-    return profile.network.inside if cell.nodes == 1 else profile.network.between or profile.network.inside
+    return profile.network.link(cell.nodes)
 
 
 def _peak_tflops(cell: Cell, profile: PartitionProfile) -> float | None:

@@ -1,15 +1,14 @@
 """Fits of the scaling laws to a series, by robust least squares on relative residuals. Needs numpy and scipy.
 
-An observation is one run: the median of its epochs. Minimised is the sum over runs of soft_l1(predicted / measured - 1)
-with `scipy.optimize.least_squares`, started from the non-negative least squares solution (`scipy.optimize.nnls`,
-Lawson and Hanson 1974); coefficients are times and cannot be negative. The intervals come from the fit without that
-bound: covariance s^2 (J'WJ)^-1, Student's t with runs less coefficients, the delta method for ratios, cut at zero. So
-a coefficient at zero keeps an honest upper end; one that is below zero by far more than its interval contradicts the
-law, which is then refused. Repeats narrow the intervals, but no repeat heals a wrong law: what is predicted is judged
-by hold-out (`fitted`).
+An observation is one run: the median of its epochs. `solving` minimises; coefficients are times and cannot be
+negative. The intervals come from the fit without that bound: Student's t with runs less coefficients, the delta method
+for ratios, cut at zero. So a coefficient at zero keeps an honest upper end; one that is below zero by far more than its
+interval contradicts the law, which is then refused. Repeats narrow the intervals, but no repeat heals a wrong law: what
+is predicted is judged by hold-out (`fitted`).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from statistics import median
 
@@ -66,21 +65,13 @@ def fit_law(series: ScalingSeries, law: Law) -> Fit:
         baseline_gpus=series.baseline_gpus,
     )
     found = _too_little(bare) or _no_numbers(observed) or solve(observed, law, load, link=link, size_bytes=size)
-    if isinstance(found, str):
-        return _refused(bare, found)
+    problem = found if isinstance(found, str) else _contradiction(bare, found)
+    if problem or isinstance(found, str):
+        return replace(bare, refusal=f"{NAMES[law]}: {problem}")
     t = float(stdtrit(found.freedom, 0.975))
-    problem = _contradiction(bare, found)
-    if problem:
-        return _refused(bare, problem)
     errors = _held_out(observed, law, load, link, size)
-    return Fit(
-        law=law,
-        load=load,
-        counts=bare.counts,
-        runs=bare.runs,
-        link=link,
-        size_bytes=size,
-        baseline_gpus=series.baseline_gpus,
+    return replace(
+        bare,
         parameters=parameters(bare, found, t),
         residual=found.residual,
         loo_error=sum(errors.values()) / len(errors) if errors else None,
@@ -138,13 +129,6 @@ def _contradiction(fit: Fit, found: Solution) -> str:
                 "cause is a slow smallest count (throttled, cold, another node)"
             )
     return ""
-
-
-def _refused(fit: Fit, why: str) -> Fit:
-    return Fit(
-        law=fit.law, load=fit.load, counts=fit.counts, runs=fit.runs, link=fit.link, size_bytes=fit.size_bytes,
-        baseline_gpus=fit.baseline_gpus, refusal=f"{NAMES[fit.law]}: {why}",
-    )  # fmt: skip
 
 
 def _held_out(

@@ -98,17 +98,7 @@ def simulate(
     link speeds, nothing says how fast an image is, or the combination itself cannot be.
     """
     counts = sorted(set(counts))
-    if not counts or counts[0] < 1:
-        raise UserError("gpus: a simulation needs GPU counts of one or more, for example gpus=1,2,4,8")
-    if not imbalance >= 0:
-        raise UserError(f"imbalance={imbalance:g}: a standard deviation is zero or more; use for example 0.01")
-    network = point.partition.network
-    if network is None:
-        raise UserError(
-            f"partition={point.partition.name}: its profile has no network, so nobody knows how long an all-reduce "
-            "takes; add it to the profile, or here: "
-            "'++partition.network={inside: {gb_per_s: 10}, between: {gb_per_s: 2}}'"
-        )
+    _require(point, counts, imbalance)
     cell, load = _one_gpu(point, counts[0])
     time = cost.predict(cell, point.partition, finished)
     if time is None:
@@ -158,6 +148,20 @@ def reductions(cell: Cell) -> float:
     return (cell.accum if stage >= 2 else 1) * (1.5 if stage == 3 else 1.0)
 
 
+def _require(point: Point, counts: Sequence[int], imbalance: float) -> None:
+    """What nobody can simulate without; raises `UserError`."""
+    if not counts or counts[0] < 1:
+        raise UserError("gpus: a simulation needs GPU counts of one or more, for example gpus=1,2,4,8")
+    if not imbalance >= 0:
+        raise UserError(f"imbalance={imbalance:g}: a standard deviation is zero or more; use for example 0.01")
+    if point.partition.network is None:
+        raise UserError(
+            f"partition={point.partition.name}: its profile has no network, so nobody knows how long an all-reduce "
+            "takes; add it to the profile, or here: "
+            "'++partition.network={inside: {gb_per_s: 10}, between: {gb_per_s: 2}}'"
+        )
+
+
 def _one_gpu(point: Point, smallest: int) -> tuple[Cell, Workload]:
     """The cell of the curve on one GPU, with the micro batch of the smallest count, and the work of an epoch."""
     micro = point.batch if point.batch_per is BatchPer.GPU else max(1, point.batch // (smallest * point.accum))
@@ -204,7 +208,8 @@ def _impossible(gpus: int, load: Workload, accum: int) -> str:
 def _point(point: Point, cell: Cell, load: Workload, gpus: int, computing: tuple[float, float]) -> SimulatedPoint:
     """`computing`: seconds of an image, and their standard deviation over ranks."""
     nodes, profile = _nodes(point, gpus), point.partition
-    link, size = _link(point, gpus), cost.gradient_bytes(cell) * reductions(cell)
+    assert profile.network is not None
+    link, size = profile.network.link(nodes), cost.gradient_bytes(cell) * reductions(cell)
     latency_s, per_byte = link.latency_us * 1e-6 * reductions(cell), 1 / (link.gb_per_s * 1e9)
     images = load.per_gpu(gpus)
     allreduce_s = ring.allreduce_s(gpus, size_bytes=size, latency_s=latency_s, seconds_per_byte=per_byte)
@@ -229,21 +234,13 @@ def _point(point: Point, cell: Cell, load: Workload, gpus: int, computing: tuple
 def _compared(made: SimulatedPoint, base: SimulatedPoint, scaling: Scaling) -> SimulatedPoint:
     ratio, factor = base.epoch_s / made.epoch_s, made.gpus / base.gpus
     strong = scaling is Scaling.STRONG
-    return replace(
-        made, speedup=ratio if strong else ratio * factor, efficiency=ratio / factor if strong else ratio
-    )  # fmt: skip
+    return replace(made, speedup=ratio if strong else ratio * factor, efficiency=ratio / factor if strong else ratio)
 
 
 def _nodes(point: Point, gpus: int) -> int:
     if point.placement is Placement.SPREAD:
         return gpus
     return math.ceil(gpus / point.partition.gpus_per_node)
-
-
-def _link(point: Point, gpus: int) -> Link:
-    network = point.partition.network
-    assert network is not None
-    return network.inside if _nodes(point, gpus) == 1 else network.between or network.inside
 
 
 def _communication(point: Point, cell: Cell, most: int) -> list[Input]:
