@@ -164,7 +164,6 @@ def test_a_dry_run_says_it_before_anything_is_submitted(sweep):
     assert "gpus=1,2,4,8 repeats=3" in answer.stdout
     more = sweep("-m", "gpus=4", "batch=16", "dry_run=true", "study=s", "preflight=false")
     assert "3 GPU counts (1, 2, 4) support Amdahl" in more.stdout
-    assert "scaling fit" not in sweep("gpus=1", "dry_run=true", "study=alone").stdout
 
 
 def test_cells_of_builders_belong_to_one_curve_whatever_their_count():

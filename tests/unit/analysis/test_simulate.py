@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from launchers.errors import UserError
 from launchers.profile import Link, Network
 from tests.unit.builders import MODEL, cell, data, point, profile, record
+from vit_sweep.__main__ import main
 from vit_sweep.analysis.laws.simulate import counts_to, reductions, simulate
 from vit_sweep.plan.point import BatchPer, EngineSpec, Placement, Precision, Scaling
 from vit_sweep.plan.vit import parameters, train_flop
@@ -164,18 +165,19 @@ def test_no_link_makes_a_curve_better_than_ideal(gb_per_s, latency_us, imbalance
 T4 = ["simulate", "partition=vector_t4v2", "model=vit_b_16", "data=cifar100", "batch=64"]
 
 
-def test_the_verb_prints_a_marked_table_and_the_inputs(sweep, tmp_path):
-    answer = sweep(*T4, "--max-gpus", "512", "--no-figure")
-    assert answer.returncode == 0, answer.stderr
-    assert answer.stdout.count("SIMULATED") >= 3
-    assert re.search(r"^ +\*512 +64 +32768 +2 ", answer.stdout, re.MULTILINE)
-    assert "a guess" in answer.stdout
+def test_the_verb_prints_a_marked_table_and_the_inputs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*T4, "--max-gpus", "512", "--no-figure"]) == 0
+    answer = capsys.readouterr().out
+    assert answer.count("SIMULATED") >= 3
+    assert re.search(r"^ +\*512 +64 +32768 +2 ", answer, re.MULTILINE)
+    assert "a guess" in answer
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_verbs_figures_are_marked_and_name_what_they_rest_on(sweep, tmp_path):
-    answer = sweep(*T4, "gpus=1,8,64", "scaling=weak")
-    assert answer.returncode == 0, answer.stderr
+def test_the_verbs_figures_are_marked_and_name_what_they_rest_on(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*T4, "gpus=1,8,64", "scaling=weak"]) == 0
     folder = tmp_path / "outputs/simulated"
     name = "simulated-vit_b_16-cifar100-vector_t4v2-weak"
     assert {path.name for path in folder.iterdir()} == {f"{name}{suffix}" for suffix in (".png", ".svg", ".pdf")}
@@ -201,9 +203,10 @@ def test_a_wrong_word_is_the_users_mistake(words, said):
         simulate(read_point, counts or (1, 2))
 
 
-def test_the_verb_ends_with_2_on_a_mistake_and_1_where_nothing_can_be(sweep):
-    assert sweep("simulate", "partition=nope").returncode == 2
-    assert sweep(*T4, "gpus=100000", "--no-figure").returncode == 1
-    helped = sweep("simulate", "--help")
-    assert helped.returncode == 0
-    assert "Examples: python -m vit_sweep simulate partition=vector_t4v2" in re.sub(r"\s+", " ", helped.stdout)
+def test_the_verb_ends_with_2_on_a_mistake_and_1_where_nothing_can_be(capsys):
+    assert main(["simulate", "partition=nope"]) == 2
+    assert main([*T4, "gpus=100000", "--no-figure"]) == 1
+    capsys.readouterr()
+    assert main(["simulate", "--help"]) == 0
+    helped = capsys.readouterr().out
+    assert "Examples: python -m vit_sweep simulate partition=vector_t4v2" in re.sub(r"\s+", " ", helped)
