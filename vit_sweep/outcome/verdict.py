@@ -105,9 +105,12 @@ def of_scheduler(ended: Ended, detail: str, *, hosts: str = "", judged_by: str =
     """The verdict on an attempt whose ranks never wrote anything."""
     cause = _OF_SCHEDULER.get(ended, Cause.LOST)
     return Exit(
-        cause=cause, message=detail or "no rank ever started, and the scheduler does not say why", host=hosts,
-        at=at, judged_by=judged_by,
-    )  # fmt: skip
+        cause=cause,
+        message=detail or "no rank ever started, and the scheduler does not say why",
+        host=hosts,
+        at=at,
+        judged_by=judged_by,
+    )
 
 
 def refine(
@@ -197,9 +200,15 @@ def _of_silent(
     full = [rank for rank in silent if rank.near_limit is not None]
     rank = min(full or silent, key=lambda found: found.rank)
     where = Exit(
-        cause=Cause.RANK_DIED, message="", rank=rank.rank, host=rank.host, at=at, judged_by=judged_by,
-        epoch=max((end.epoch for end in echoes), default=0), step=max((end.step for end in echoes), default=0),
-    )  # fmt: skip
+        cause=Cause.RANK_DIED,
+        message="",
+        rank=rank.rank,
+        host=rank.host,
+        at=at,
+        judged_by=judged_by,
+        epoch=max((end.epoch for end in echoes), default=0),
+        step=max((end.step for end in echoes), default=0),
+    )
     others = f" ({len(silent)} of {rank.world_size} ranks are silent)" if len(silent) > 1 else ""
     if rank.near_limit is not None:
         memory = rank.near_limit

@@ -63,9 +63,7 @@ def files():
 @pytest.fixture(scope="module")
 def spec(files):
     listed = tuple(DataFile(path=f"{FOLDER}/{n}", md5=hashlib.md5(c).hexdigest()) for n, c in files.items())
-    return DataSpec(
-        name="tiny", source=DataSource.CIFAR100, train_images=24, test_images=6, classes=5, files=listed
-    )  # fmt: skip
+    return DataSpec(name="tiny", source=DataSource.CIFAR100, train_images=24, test_images=6, classes=5, files=listed)
 
 
 @pytest.fixture(scope="module")

@@ -156,7 +156,7 @@ def test_the_loggers_leave_no_process_behind(job):
 def test_instruments_that_fail_are_notes_and_the_run_is_done(tmp_path):
     job = Job(
         tmp_path / "s", small_cell(gpus=2), logging=(Logger.MLFLOW,), deepspeed_profilers=tuple(DeepSpeedProfiler)
-    )  # fmt: skip
+    )
     assert job.run(probe=("broken_instruments",)) == [0, 0], job.log()
     after = job.json("record.json")["breakdown"]
     assert after["notes"] == [

@@ -25,9 +25,7 @@ SLACK_MS = 0.3 * DELAY_MS
 
 def phases_of(tmp_path, delay, ranks=None, **changes):
     """The median phases of every rank in the second epoch, in milliseconds, with a delay on one rank (None: all)."""
-    epochs, _, _ = run(
-        tmp_path / "run", measured_cell(**changes), delay=(delay, ranks, DELAY_MS / 1000), measure=False
-    )  # fmt: skip
+    epochs, _, _ = run(tmp_path / "run", measured_cell(**changes), delay=(delay, ranks, DELAY_MS / 1000), measure=False)
     return step_breakdown([epochs[-1].phases_by_rank])
 
 

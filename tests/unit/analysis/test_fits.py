@@ -185,9 +185,7 @@ def test_a_bandwidth_is_derived_where_the_gradient_is_known():
     """S = 346 MB and 100 ms of transfer are 3.46 GB/s."""
     times = curve(Law.LATENCY_BANDWIDTH, Scaling.STRONG, (0.01, 0.0, 0.0, 0.1))
     made = series_of(times)
-    points = tuple(
-        replace(p, runs=tuple(replace(r, bytes_per_step=346e6) for r in p.runs)) for p in made.points
-    )  # fmt: skip
+    points = tuple(replace(p, runs=tuple(replace(r, bytes_per_step=346e6) for r in p.runs)) for p in made.points)
     found = fit_law(replace(made, points=points), Law.LATENCY_BANDWIDTH)
     assert found.parameter("bus_gb_per_s").value == pytest.approx(3.46, rel=1e-3)
     assert found.parameter("bus_gb_per_s").how == "derived"
@@ -205,7 +203,7 @@ def test_a_bandwidth_is_derived_where_the_gradient_is_known():
         (Law.USL, (1, 2, 4), "USL: needs 4 GPU counts"),
         (Law.LATENCY_BANDWIDTH, (1, 2, 4, 8), "needs 5 GPU counts"),
     ],
-)  # fmt: skip
+)
 def test_too_few_counts_are_refused_with_both_numbers(law, counts, words):
     found = fit_law(series_of({gpus: 100 / gpus for gpus in counts}), law)
     assert words in found.refusal
@@ -245,9 +243,7 @@ def test_times_that_do_not_fall_at_all_are_no_parallel_work():
 @pytest.mark.parametrize("time", [float("nan"), float("inf"), 0.0, -1.0])
 def test_a_time_that_is_no_positive_number_is_a_refusal(time):
     made = series_of({1: 8.0, 2: 4.0, 4: 2.0})
-    points = tuple(
-        replace(p, runs=(replace(p.runs[0], epoch_s=(time,)),)) if p.gpus == 4 else p for p in made.points
-    )  # fmt: skip
+    points = tuple(replace(p, runs=(replace(p.runs[0], epoch_s=(time,)),)) if p.gpus == 4 else p for p in made.points)
     found = fit_law(replace(made, points=points), Law.AMDAHL)
     assert found.refusal == "Amdahl: the epoch times on 4 GPUs are no positive numbers"
 

@@ -36,8 +36,9 @@ def test_the_baseline_is_predicted_at_exactly_one():
 
 def test_the_published_curve_to_8_gpus_predicts_its_own_16_and_32():
     """arXiv:2602.21081, one GPU a node: Amdahl's law from 1 to 8 GPUs holds the measured epochs in its intervals."""
-    (spread,) = [one for one in group(from_reference("paper_cifar100").runs, Scaling.STRONG)
-                 if one.key.placement == "spread"]  # fmt: skip
+    (spread,) = [
+        one for one in group(from_reference("paper_cifar100").runs, Scaling.STRONG) if one.key.placement == "spread"
+    ]
     near = replace(spread, points=tuple(point for point in spread.points if point.gpus <= 8))
     law = best(fit(near))
     assert law.law is Law.AMDAHL

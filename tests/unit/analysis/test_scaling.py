@@ -127,9 +127,10 @@ SAME_NAME = {
 
 
 @pytest.mark.parametrize(
-    "other", [*OTHER.values(), *SAME_NAME.values()],
+    "other",
+    [*OTHER.values(), *SAME_NAME.values()],
     ids=[*OTHER, *SAME_NAME],
-)  # fmt: skip
+)
 def test_a_baseline_is_never_borrowed_from_another_series(other):
     both = curves([done(8.0, gpus=1), done(4.0, gpus=2, **other)])
     assert sorted((curve.baseline_gpus, values(curve.points, "speedup")) for curve in both) == [(1, [1]), (2, [1])]

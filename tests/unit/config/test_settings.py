@@ -54,8 +54,9 @@ def test_the_shipped_defaults_are_those_of_the_schema(ask):
     assert settings.job_options == JobOptions()
     made = cell_of(point)
     assert {f.name: getattr(made, f.name) for f in fields(Cell) if f.name in ("pipeline", "compile")} == {
-        "pipeline": "device", "compile": False,
-    }  # fmt: skip
+        "pipeline": "device",
+        "compile": False,
+    }
 
 
 @pytest.mark.parametrize(("said", "meant"), [("off", False), ("on", True), ("false", False), ("true", True)])

@@ -173,8 +173,9 @@ def sampled(readings, cold=None, **constant):
 def test_samples_are_kept_as_least_median_and_largest():
     found = sampled(
         [(t, 2, {"ClockInfo": clock, "PowerUsage": 60_400}) for t, clock in enumerate([1590, 1500, 1200, 1500])],
-        UtilizationRates=SimpleNamespace(gpu=97, memory=50), Temperature=71,
-    )  # fmt: skip
+        UtilizationRates=SimpleNamespace(gpu=97, memory=50),
+        Temperature=71,
+    )
     assert (found.rank, found.count, found.seconds) == (3, 4, 3.0)
     assert found.sm_clock_mhz == Spread(min=1200, median=1500, max=1590)
     assert found.power_w == Spread(min=60, median=60, max=60)

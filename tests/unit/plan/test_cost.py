@@ -88,9 +88,7 @@ def test_an_all_reduce_that_would_take_too_long_is_not_predicted_either():
 
 
 def test_recomputation_costs_a_third_more_time_and_no_model_flop():
-    plain, again = (
-        predict(cell(device=Device.CUDA, activation_checkpointing=on), T4, ()) for on in (False, True)
-    )  # fmt: skip
+    plain, again = (predict(cell(device=Device.CUDA, activation_checkpointing=on), T4, ()) for on in (False, True))
     assert again.step_ms == pytest.approx(plain.step_ms * 4 / 3)
     assert "recomputation" in again.basis
     assert "recomputation" not in plain.basis

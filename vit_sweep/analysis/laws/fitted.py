@@ -140,9 +140,7 @@ def predict(fit: Fit, gpus: int) -> Prediction | Refusal:
         strong = fit.load.scaling is Scaling.STRONG
         speedup = _around(ratio if strong else ratio * factor, half, fit.runs)
         efficiency = _around(ratio / factor if strong else ratio, half, fit.runs)
-    return Prediction(
-        law=fit.law, gpus=gpus, time_s=time, speedup=speedup, efficiency=efficiency, extrapolated=beyond
-    )  # fmt: skip
+    return Prediction(law=fit.law, gpus=gpus, time_s=time, speedup=speedup, efficiency=efficiency, extrapolated=beyond)
 
 
 def _why_not(fit: Fit, gpus: int) -> str:
@@ -179,9 +177,7 @@ def _why_not(fit: Fit, gpus: int) -> str:
 
 def _half_width(fit: Fit, gradient: Sequence[float]) -> float:
     """Half of the 95 % interval of ln T, or of a difference of two."""
-    variance = sum(
-        a * fit.covariance[i][j] * b for i, a in enumerate(gradient) for j, b in enumerate(gradient)
-    )  # fmt: skip
+    variance = sum(a * fit.covariance[i][j] * b for i, a in enumerate(gradient) for j, b in enumerate(gradient))
     return (fit.t_quantile or 0.0) * math.sqrt(max(0.0, variance))
 
 

@@ -137,9 +137,7 @@ class Workload:
 
 def workload_of(key: SeriesKey) -> Workload:
     """What a series says of its work."""
-    return Workload(
-        scaling=key.scaling, batch_per=key.batch_per, batch=key.batch, accum=key.accum, work=key.work
-    )  # fmt: skip
+    return Workload(scaling=key.scaling, batch_per=key.batch_per, batch=key.batch, accum=key.accum, work=key.work)
 
 
 @checked

@@ -45,7 +45,7 @@ def measured_link(series: ScalingSeries) -> MeasuredLink | None:
         found.setdefault(run.gpus, []).append(max(_LEAST_PART * whole, whole - run.gpus * latency / size))
     return MeasuredLink(
         latency_s=latency, seconds_per_byte=tuple((gpus, median(found[gpus])) for gpus in sorted(found))
-    )  # fmt: skip
+    )
 
 
 def _has_link(run: Run) -> bool:

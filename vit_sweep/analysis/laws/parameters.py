@@ -84,9 +84,7 @@ def _dot(left: tuple[float, ...], right: tuple[float, ...] | list[float]) -> flo
     return sum(a * b for a, b in zip(left, right, strict=True))
 
 
-def _around(
-    name: str, value: float, free: float, spread: float, unit: str, *, most: float | None = None
-) -> Parameter:  # fmt: skip
+def _around(name: str, value: float, free: float, spread: float, unit: str, *, most: float | None = None) -> Parameter:
     low, high = min(max(0.0, free - spread), value), max(free + spread, value)
     return Parameter(name=name, value=value, low=low, high=high if most is None else min(high, most), unit=unit)
 

@@ -107,9 +107,7 @@ class Checkpoints:
                 text = (folder / _POSITION).read_text()
                 position = parse_json(Position, text, what=_POSITION)
                 sizes = {str(path.relative_to(folder)): path.stat().st_size for path in _files(folder)}
-                reason = refusal(
-                    position, cell_id=cell_id, world_size=world_size, zero_stage=zero_stage, sizes=sizes
-                )  # fmt: skip
+                reason = refusal(position, cell_id=cell_id, world_size=world_size, zero_stage=zero_stage, sizes=sizes)
                 if reason is None and position.name != folder.name:
                     reason = f"it says that it is {position.name}"
             except (OSError, UserError, ValueError) as error:

@@ -142,9 +142,7 @@ class Trainer:
         self._begin_epoch()
         return report
 
-    def measure(
-        self, *, profile_steps: int, trace: Path, profilers: Sequence[DeepSpeedProfiler] = ()
-    ) -> Breakdown:  # fmt: skip
+    def measure(self, *, profile_steps: int, trace: Path, profilers: Sequence[DeepSpeedProfiler] = ()) -> Breakdown:
         """Measure, after the last epoch, what cannot be measured in it; a collective, and the last use of the engine.
 
         The steps are the epoch's with one constant batch and learning rate zero, so the weights stay what was
@@ -168,14 +166,24 @@ class Trainer:
             self._engine(images)
 
         bench = Bench(
-            ranks=self._cell.gpus, rank=self._rank, device=self._device, step=step, forward=forward,
-            enter=self._enter, barrier=self._barrier,
-        )  # fmt: skip
+            ranks=self._cell.gpus,
+            rank=self._rank,
+            device=self._device,
+            step=step,
+            forward=forward,
+            enter=self._enter,
+            barrier=self._barrier,
+        )
         with at_rest(self._engine):
             return measure_all(
-                bench, cell=self._cell, engine=self._engine, usual_step_s=self._usual_step_s,
-                profile_steps=profile_steps, trace=trace, profilers=profilers,
-            )  # fmt: skip
+                bench,
+                cell=self._cell,
+                engine=self._engine,
+                usual_step_s=self._usual_step_s,
+                profile_steps=profile_steps,
+                trace=trace,
+                profilers=profilers,
+            )
 
     def _train_steps(self) -> None:
         batches = self._pipeline.epoch(self.number, start=self.step)

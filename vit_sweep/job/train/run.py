@@ -159,9 +159,12 @@ def _preflight(
 def _trackers(file: CellFile, me: RankIdentity, cell_dir: Path) -> Trackers:
     """The libraries that this rank tells the run's figures to: all that were asked for on rank 0, else none."""
     run = TrackedRun(
-        study=cell_dir.parent.parent, cell_dir=cell_dir, cell_id=file.cell_id, parameters=parameters(file.cell),
+        study=cell_dir.parent.parent,
+        cell_dir=cell_dir,
+        cell_id=file.cell_id,
+        parameters=parameters(file.cell),
         epoch_names=EPOCH_NAMES,
-    )  # fmt: skip
+    )
     return Trackers(file.options.logging if me.rank == 0 else (), run)
 
 

@@ -72,9 +72,14 @@ def count_flop(bench: Bench, *, engine: Any, cell: Cell, file: Path) -> tuple[Co
             with redirect_stdout(text):
                 profiler.print_model_profile(profile_step=engine.global_steps)
             found = counted_flop(
-                cell.model, cell.data.classes, images=cell.micro_batch, flop=float(profiler.get_total_flops()),
-                macs=float(profiler.get_total_macs()), parameters=int(engine.module.__params__), file=file.name,
-            )  # fmt: skip
+                cell.model,
+                cell.data.classes,
+                images=cell.micro_batch,
+                flop=float(profiler.get_total_flops()),
+                macs=float(profiler.get_total_macs()),
+                parameters=int(engine.module.__params__),
+                file=file.name,
+            )
         _keep(bench, file, f"{text.getvalue()}\n{found.sentence}\n")
         counts.append(found)
 

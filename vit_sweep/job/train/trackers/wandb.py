@@ -28,13 +28,24 @@ class WeightsAndBiases:
         folder.mkdir(parents=True)
         self._least_bytes = 0  # that its file must have: every figure's name is in it
         settings = wandb.Settings(
-            mode="offline", silent=True, console="off", disable_git=True, disable_code=True,
-            disable_job_creation=True, x_disable_stats=True, x_disable_meta=True,
-        )  # fmt: skip
+            mode="offline",
+            silent=True,
+            console="off",
+            disable_git=True,
+            disable_code=True,
+            disable_job_creation=True,
+            x_disable_stats=True,
+            x_disable_meta=True,
+        )
         self._run = wandb.init(
-            dir=str(folder), project=run.study.name, id=run.cell_id, name=run.cell_id,
-            config=dict(run.parameters), settings=settings, reinit="create_new",
-        )  # fmt: skip
+            dir=str(folder),
+            project=run.study.name,
+            id=run.cell_id,
+            name=run.cell_id,
+            config=dict(run.parameters),
+            settings=settings,
+            reinit="create_new",
+        )
 
     def epoch(self, number: int, figures: Mapping[str, float]) -> None:
         """Hand the figures to the service, which writes them every few seconds."""
