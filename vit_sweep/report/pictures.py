@@ -9,7 +9,7 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.overlay import Kind, Overlay, Quantity
-from vit_sweep.report.figures.speedup import draw_efficiency, draw_speedup
+from vit_sweep.report.figures.speedup import draw_against_ideal, ratios_of
 from vit_sweep.report.figures.style import theme
 
 HEADLINES = ("strong_speedup", "weak_efficiency", "strong_efficiency", "strong_time", "weak_time")
@@ -45,9 +45,9 @@ def draw_beside(
             others = [one for one in published if one.key.scaling is mode]
             if not others:
                 continue
-            if mode is Scaling.STRONG:
-                drawn.append(draw_speedup(mode, own[mode], folder, reference=others))
-            drawn.append(draw_efficiency(mode, own[mode], folder, reference=others))
+            drawn += [
+                draw_against_ideal(quantity, mode, own[mode], folder, reference=others) for quantity in ratios_of(mode)
+            ]
     return drawn
 
 

@@ -18,7 +18,7 @@ from vit_sweep.report import figures
 from vit_sweep.report.figures import cost, curves, memory, nodes, parts, placement, speedup, times
 from vit_sweep.report.figures.fills import FILLS, parts_of
 from vit_sweep.report.figures.nodes import NODE_FILLS
-from vit_sweep.report.figures.overlay import draw_simulated
+from vit_sweep.report.figures.overlay import Quantity, draw_simulated
 from vit_sweep.report.figures.panels import arrange
 from vit_sweep.report.figures.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
 
@@ -226,7 +226,7 @@ def test_a_count_that_only_waits_is_no_failure(sheets, tmp_path):
 
 def test_a_speedup_below_one_and_its_interval_lie_inside_the_axes(sheets, tmp_path):
     series = [with_intervals(series_from({1: [[10.0], [9.0]], 2: [[20.0], [26.0]]}))]
-    speedup.draw_speedup(Scaling.STRONG, series, tmp_path)
+    speedup.draw_against_ideal(Quantity.SPEEDUP, Scaling.STRONG, series, tmp_path)
     bottom, _ = sheets["strong_speedup"].axes[0].get_ylim()
     assert bottom < series[0].points[1].speedup.low < 0.5
 
@@ -241,7 +241,7 @@ def test_a_figure_that_can_no_longer_be_drawn_leaves_no_old_file(unprinted, tmp_
 def test_without_a_baseline_there_is_no_curve_but_its_reason_inside_the_axes(sheets, tmp_path):
     runs = [run(1, (10.0,)), run(2, (6.0,)), without_time(1, micro_batch=32, run_id="lost"),
             run(2, (5.0,), micro_batch=32, run_id="kept")]  # fmt: skip
-    figure = speedup.draw_speedup(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
+    figure = speedup.draw_against_ideal(Quantity.SPEEDUP, Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
     inside = " ".join(text.get_text().replace("\n", " ") for text in sheets["strong_speedup"].axes[0].texts)
     assert "no baseline: gpus=1 (lost) is failed" in inside
     drawn_x = [list(line.get_xdata()) for line in sheets["strong_speedup"].axes[0].get_lines()]
@@ -325,8 +325,8 @@ def test_nothing_is_cut_and_nothing_overlaps(gpus, sheets, tmp_path):
     strong, weak = (series_of(found, mode) for mode in Scaling)
     times.draw_time(Scaling.STRONG, strong, tmp_path)
     times.draw_time(Scaling.WEAK, weak, tmp_path)
-    speedup.draw_speedup(Scaling.STRONG, strong, tmp_path)
-    speedup.draw_efficiency(Scaling.STRONG, strong, tmp_path)
+    speedup.draw_against_ideal(Quantity.SPEEDUP, Scaling.STRONG, strong, tmp_path)
+    speedup.draw_against_ideal(Quantity.EFFICIENCY, Scaling.STRONG, strong, tmp_path)
     parts.draw_parts(Scaling.STRONG, strong, tmp_path)
     parts.draw_batches(strong, tmp_path)
     placement.draw_placement(strong, tmp_path)
@@ -360,7 +360,7 @@ def test_long_labels_are_wrapped_inside_the_figure(sheets, tmp_path):
 def test_published_curves_are_grey_and_dashed_with_their_source(sheets, tmp_path):
     own = series_from({1: (10.0,), 2: (6.0,)})
     published = replace(series_from({1: (20.0,), 2: (11.0,), 3: (8.0,)}), label="arXiv:2602.21081, packed")
-    figure = speedup.draw_speedup(Scaling.STRONG, [own], tmp_path, reference=[published])
+    figure = speedup.draw_against_ideal(Quantity.SPEEDUP, Scaling.STRONG, [own], tmp_path, reference=[published])
     sheet = sheets["strong_speedup"]
     line = next(one for one in sheet.axes[0].get_lines() if list(one.get_xdata()) == [1, 2, 3])
     assert line.get_color() == "0.5"

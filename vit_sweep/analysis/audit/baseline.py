@@ -1,5 +1,6 @@
 """Rules about the baseline: too slow, borrowed, from another machine, not the same as its other half. Pure."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil
 from statistics import median
@@ -16,9 +17,8 @@ UNEQUAL = 0.05
 """Two times of the same step that differ by more are not the same step: repeats of one cell differ by 0.5 to 5 %."""
 
 
-def superlinear(evidence: Evidence) -> list[Finding]:
+def superlinear(evidence: Evidence) -> Iterator[Finding]:
     """Efficiency above 1: as a rule the baseline is slow."""
-    found = []
     for series in evidence.series:
         base = series.baseline
         if base is None or base.time_s is None:
@@ -30,23 +30,18 @@ def superlinear(evidence: Evidence) -> list[Finding]:
             if point.efficiency is not None and point.time_s is not None and _too_fast(point, base)
         ]
         if said:
-            found.append(
-                Finding(
-                    rule="efficiency above 1",
-                    severity=Severity.WEAKENS,
-                    claims=(Claim.THROUGHPUT,),
-                    where=series.label,
-                    sentence=f"more than ideal: {some(said)}; a slow baseline raises every efficiency of its series "
-                    "as much",
-                    advice=f"repeat the {gpus_of(base.gpus)} run on a cool, exclusive node and compare its clocks",
-                )
+            yield Finding(
+                rule="efficiency above 1",
+                claims=(Claim.THROUGHPUT,),
+                where=series.label,
+                sentence=f"more than ideal: {some(said)}; a slow baseline raises every efficiency of its series "
+                "as much",
+                advice=f"repeat the {gpus_of(base.gpus)} run on a cool, exclusive node and compare its clocks",
             )
-    return found
 
 
-def negative_serial_fraction(evidence: Evidence) -> list[Finding]:
+def negative_serial_fraction(evidence: Evidence) -> Iterator[Finding]:
     """Karp and Flatt's fraction (1/S - 1/q)/(1 - 1/q) below 0: no program has less than no serial part."""
-    found = []
     for series in evidence.strong:
         base = series.baseline
         said = [
@@ -55,17 +50,13 @@ def negative_serial_fraction(evidence: Evidence) -> list[Finding]:
             if base is not None and point.serial_fraction is not None and _too_fast(point, base)
         ]
         if said:
-            found.append(
-                Finding(
-                    rule="negative Karp-Flatt",
-                    severity=Severity.WEAKENS,
-                    claims=(Claim.THROUGHPUT,),
-                    where=series.label,
-                    sentence=f"the serial fraction is negative: {some(said)}; no model can start from such a baseline",
-                    advice="fit no law through this baseline; measure it again",
-                )
+            yield Finding(
+                rule="negative Karp-Flatt",
+                claims=(Claim.THROUGHPUT,),
+                where=series.label,
+                sentence=f"the serial fraction is negative: {some(said)}; no model can start from such a baseline",
+                advice="fit no law through this baseline; measure it again",
             )
-    return found
 
 
 def _too_fast(point: SeriesPoint, base: SeriesPoint) -> bool:
@@ -75,29 +66,24 @@ def _too_fast(point: SeriesPoint, base: SeriesPoint) -> bool:
     return efficiency.value > SUPERLINEAR if efficiency.low is None else efficiency.low > 1
 
 
-def throttled_baseline(evidence: Evidence) -> list[Finding]:
+def throttled_baseline(evidence: Evidence) -> Iterator[Finding]:
     """The GPU of the baseline had its clock held down."""
-    found = []
     for series in evidence.series:
         base = series.baseline
         flags = [flag for run in base.runs for flag in run.flags if "throttled" in flag] if base is not None else []
         if base is not None and flags and len(series.timed) > 1:
-            found.append(
-                Finding(
-                    rule="throttled baseline",
-                    severity=Severity.FALLS,
-                    claims=(Claim.THROUGHPUT,),
-                    where=series.label,
-                    sentence=f"the {gpus_of(base.gpus)} run, by which all are judged, was held back: {some(flags)}",
-                    advice="repeat the baseline on a node that keeps its clock; the speedups are too high till then",
-                )
+            yield Finding(
+                rule="throttled baseline",
+                severity=Severity.FALLS,
+                claims=(Claim.THROUGHPUT,),
+                where=series.label,
+                sentence=f"the {gpus_of(base.gpus)} run, by which all are judged, was held back: {some(flags)}",
+                advice="repeat the baseline on a node that keeps its clock; the speedups are too high till then",
             )
-    return found
 
 
-def borrowed_baseline(evidence: Evidence) -> list[Finding]:
+def borrowed_baseline(evidence: Evidence) -> Iterator[Finding]:
     """The smallest run of a series belongs to another placement, or only another data set, GPU or cluster has it."""
-    found = []
     for series in evidence.series:
         own, base = _own_placement(series), series.baseline
         # In a study one GPU is the same cell whatever the placement, and `another_node` knows where it ran.
@@ -105,19 +91,17 @@ def borrowed_baseline(evidence: Evidence) -> list[Finding]:
         if base is not None and not own and not planned and len(series.timed) > 1:
             whose = sorted({one.placement or "unknown" for run in base.runs for one in run.curves})
             nodes = _same_node(series, base)
-            found.append(
-                Finding(
-                    rule="borrowed baseline",
-                    severity=Severity.WEAKENS if nodes else Severity.FALLS,
-                    claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
-                    where=series.label,
-                    sentence=f"placement={series.key.placement} has no {gpus_of(base.gpus)} run of its own; its "
-                    f"baseline is that of placement={', '.join(whose)}"
-                    + (f", {nodes}" if nodes else ", and nothing says that it ran on the same machines"),
-                    advice=f"run {gpus_of(base.gpus)} on the nodes of this series too",
-                )
+            yield Finding(
+                rule="borrowed baseline",
+                severity=Severity.WEAKENS if nodes else Severity.FALLS,
+                claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
+                where=series.label,
+                sentence=f"placement={series.key.placement} has no {gpus_of(base.gpus)} run of its own; its "
+                f"baseline is that of placement={', '.join(whose)}"
+                + (f", {nodes}" if nodes else ", and nothing says that it ran on the same machines"),
+                advice=f"run {gpus_of(base.gpus)} on the nodes of this series too",
             )
-    return found + _other_conditions(evidence)
+    yield from _other_conditions(evidence)
 
 
 def _own_placement(series: ScalingSeries) -> bool:
@@ -159,7 +143,6 @@ def _told(series: ScalingSeries, start: int, sister: ScalingSeries, first: int) 
     name, mine, other = names[0]
     return Finding(
         rule="baseline of something else",
-        severity=Severity.WEAKENS,
         claims=(Claim.THROUGHPUT,),
         where=series.label,
         sentence=f"it starts at {gpus_of(start)}; only {name}={other} has {gpus_of(first)}, this is {name}={mine}: "
@@ -176,7 +159,7 @@ def _differing(a: ScalingSeries, b: ScalingSeries) -> list[tuple[str, str, str]]
     return [(name, mine.get(name, "unsaid"), other.get(name, "unsaid")) for name in plain]
 
 
-def unequal_baselines(evidence: Evidence) -> list[Finding]:
+def unequal_baselines(evidence: Evidence) -> Iterator[Finding]:
     """The same step on as many GPUs, timed in two series: if it differs, one of the baselines is off."""
     steps: dict[tuple[object, ...], list[tuple[float, str]]] = {}
     for series in evidence.series:
@@ -186,22 +169,17 @@ def unequal_baselines(evidence: Evidence) -> list[Finding]:
             if seconds is not None:
                 same = (run.gpus, run.micro_batch, run.accum, run.conditions)
                 steps.setdefault(same, []).append((seconds, series.label))
-    found = []
     for (gpus, micro, *_), times in steps.items():
         (low, fast), (high, slow) = min(times), max(times)
         if high > low * (1 + UNEQUAL) and fast != slow:
-            found.append(
-                Finding(
-                    rule="unequal baselines",
-                    severity=Severity.WEAKENS,
-                    claims=(Claim.THROUGHPUT,),
-                    where=slow,
-                    sentence=f"the same step of {gpus_of(int(str(gpus)))} with {micro} images each takes {high:.3g} s "
-                    f"in one series ({slow}) and {low:.3g} s in the other ({fast}), {high / low - 1:.0%} apart",
-                    advice="time both series from one baseline, repeated on several nodes",
-                )
+            yield Finding(
+                rule="unequal baselines",
+                claims=(Claim.THROUGHPUT,),
+                where=slow,
+                sentence=f"the same step of {gpus_of(int(str(gpus)))} with {micro} images each takes {high:.3g} s "
+                f"in one series ({slow}) and {low:.3g} s in the other ({fast}), {high / low - 1:.0%} apart",
+                advice="time both series from one baseline, repeated on several nodes",
             )
-    return found
 
 
 def _step_s(run: Run) -> float | None:

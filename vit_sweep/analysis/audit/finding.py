@@ -64,9 +64,9 @@ class Finding:
     """One thing that a rule found."""
 
     rule: str
-    severity: Severity
+    severity: Severity = Severity.WEAKENS
     claims: tuple[Claim, ...]
-    where: str
+    where: str = ""
     """The series, as its label says, or empty: everything."""
     sentence: str
     """With the numbers."""
@@ -88,7 +88,7 @@ class Evidence:
         return (*self.strong, *self.weak)
 
 
-Rule = Callable[[Evidence], list[Finding]]
+Rule = Callable[[Evidence], Iterable[Finding]]
 
 
 def evidence_of(runs: Iterable[Run], *, refine: Callable[[ScalingSeries], ScalingSeries] = lambda one: one) -> Evidence:

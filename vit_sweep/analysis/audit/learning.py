@@ -1,5 +1,7 @@
 """Rules about what is learnt: the global batch, whose accuracy it is, repeated images. Pure."""
 
+from collections.abc import Iterator
+
 from launchers.text import some
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of
 from vit_sweep.analysis.series.series import ScalingSeries
@@ -38,46 +40,38 @@ def _grew(series: ScalingSeries) -> Finding | None:
     )
 
 
-def training_accuracy(evidence: Evidence) -> list[Finding]:
+def training_accuracy(evidence: Evidence) -> Iterator[Finding]:
     """Accuracy on the images that were trained on, and none on others."""
     having = [run for run in evidence.runs if _known(run.train_accuracy) or _known(run.test_accuracy)]
     only = [run for run in having if not _known(run.test_accuracy)]
     if not only:
-        return []
+        return
     values = [_known(run.train_accuracy)[-1] for run in only]
-    return [
-        Finding(
-            rule="training accuracy",
-            severity=Severity.FALLS,
-            claims=(Claim.ACCURACY,),
-            where="",
-            sentence=f"{len(only)} of {len(having)} runs with an accuracy have that of the images they trained on only "
-            f"({min(values):.1%} to {max(values):.1%}): how well they are remembered, not how well new ones are "
-            "classified",
-            advice="evaluate the whole test split after an epoch, outside the timed part",
-        )
-    ]
+    yield Finding(
+        rule="training accuracy",
+        severity=Severity.FALLS,
+        claims=(Claim.ACCURACY,),
+        sentence=f"{len(only)} of {len(having)} runs with an accuracy have that of the images they trained on only "
+        f"({min(values):.1%} to {max(values):.1%}): how well they are remembered, not how well new ones are "
+        "classified",
+        advice="evaluate the whole test split after an epoch, outside the timed part",
+    )
 
 
-def padded_images(evidence: Evidence) -> list[Finding]:
+def padded_images(evidence: Evidence) -> Iterator[Finding]:
     """More images through the model than the data set has: the last step is filled with repeated ones."""
-    found = []
     for series in evidence.series:
         padding = {point.gpus: max(map(_padding, point.runs)) for point in series.timed}
         high = {gpus: part for gpus, part in padding.items() if part > PADDING_WORTH_SAYING}
         if high:
             said = some(f"{part:.0%} at {gpus_of(gpus)}" for gpus, part in sorted(high.items()))
-            found.append(
-                Finding(
-                    rule="padded images",
-                    severity=Severity.WEAKENS,
-                    claims=(Claim.THROUGHPUT, Claim.ACCURACY),
-                    where=series.label,
-                    sentence=f"images that are repeated to fill the last step are counted as work: {said}",
-                    advice="choose images that the global batch divides, or a smaller batch",
-                )
+            yield Finding(
+                rule="padded images",
+                claims=(Claim.THROUGHPUT, Claim.ACCURACY),
+                where=series.label,
+                sentence=f"images that are repeated to fill the last step are counted as work: {said}",
+                advice="choose images that the global batch divides, or a smaller batch",
             )
-    return found
 
 
 def _padding(run: Run) -> float:

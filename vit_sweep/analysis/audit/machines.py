@@ -1,13 +1,14 @@
 """Rules about machines: other nodes, unlike GPUs, conditions that nobody said, what the runs' own flags say. Pure."""
 
+from collections.abc import Iterator
+
 from launchers.text import some
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, gpus_of
 from vit_sweep.record.machine import unlike_gpus as differences_of
 
 
-def another_node(evidence: Evidence) -> list[Finding]:
+def another_node(evidence: Evidence) -> Iterator[Finding]:
     """The baseline's machines were used by no other point: the node and the GPU count cannot be told apart."""
-    found = []
     for series in evidence.series:
         base = series.baseline
         if base is None:
@@ -15,22 +16,18 @@ def another_node(evidence: Evidence) -> list[Finding]:
         mine = {host for run in base.runs for host in run.hosts}
         others = {host for point in series.timed if point is not base for run in point.runs for host in run.hosts}
         if mine and others and not mine & others:
-            found.append(
-                Finding(
-                    rule="baseline on another node",
-                    severity=Severity.WEAKENS,
-                    claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
-                    where=series.label,
-                    sentence=f"the {gpus_of(base.gpus)} run used {some(sorted(mine))}, the others "
-                    f"{some(sorted(others))}: a slow node would look like a law of scaling (identical steps differed "
-                    "by 15 % between nodes of one partition in the logs of arXiv:2602.21081)",
-                    advice="repeat the baseline on nodes of the other runs",
-                )
+            yield Finding(
+                rule="baseline on another node",
+                claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
+                where=series.label,
+                sentence=f"the {gpus_of(base.gpus)} run used {some(sorted(mine))}, the others "
+                f"{some(sorted(others))}: a slow node would look like a law of scaling (identical steps differed "
+                "by 15 % between nodes of one partition in the logs of arXiv:2602.21081)",
+                advice="repeat the baseline on nodes of the other runs",
             )
-    return found
 
 
-def unlike_gpus(evidence: Evidence) -> list[Finding]:
+def unlike_gpus(evidence: Evidence) -> Iterator[Finding]:
     """Different GPUs within one run, or runs that were kept out of their series for theirs."""
     mixed = []
     for run in evidence.runs:
@@ -38,35 +35,26 @@ def unlike_gpus(evidence: Evidence) -> list[Finding]:
         clauses = [f"GPU model: {' + '.join(kinds)}"] if len(kinds) > 1 else list(differences_of(run.machine))
         if clauses and run.timed:
             mixed.append(f"{run.run_id} ({some(clauses, 2)})")
-    found = []
     if mixed:
-        found.append(
-            Finding(
-                rule="unlike GPUs",
-                severity=Severity.WEAKENS,
-                claims=(Claim.THROUGHPUT, Claim.COMMUNICATION),
-                where="",
-                sentence=f"{len(mixed)} run(s) mix GPUs, and every step waits for the slowest: {some(mixed, 3)}",
-                advice="compare runs on one kind of GPU, with a baseline of each kind",
-            )
+        yield Finding(
+            rule="unlike GPUs",
+            claims=(Claim.THROUGHPUT, Claim.COMMUNICATION),
+            sentence=f"{len(mixed)} run(s) mix GPUs, and every step waits for the slowest: {some(mixed, 3)}",
+            advice="compare runs on one kind of GPU, with a baseline of each kind",
         )
     for series in evidence.series:
         out = [apart for apart in series.apart if "unlike GPUs" in apart.reason]
         if out:
-            found.append(
-                Finding(
-                    rule="unlike GPUs",
-                    severity=Severity.WEAKENS,
-                    claims=(Claim.THROUGHPUT,),
-                    where=series.label,
-                    sentence=f"{len(out)} run(s) are left out: {some((f'{a.run.run_id}: {a.reason}' for a in out), 2)}",
-                    advice="run all GPU counts on one kind of GPU",
-                )
+            yield Finding(
+                rule="unlike GPUs",
+                claims=(Claim.THROUGHPUT,),
+                where=series.label,
+                sentence=f"{len(out)} run(s) are left out: {some((f'{a.run.run_id}: {a.reason}' for a in out), 2)}",
+                advice="run all GPU counts on one kind of GPU",
             )
-    return found
 
 
-def unsaid_conditions(evidence: Evidence) -> list[Finding]:
+def unsaid_conditions(evidence: Evidence) -> Iterator[Finding]:
     """A condition that some runs name and others do not: nobody knows what may be compared."""
     names = {name for run in evidence.runs for name, _ in run.conditions}
     said = []
@@ -75,47 +63,33 @@ def unsaid_conditions(evidence: Evidence) -> list[Finding]:
         if without:
             said.append(f"{name} of {without} of {len(evidence.runs)} runs")
     if not said:
-        return []
-    return [
-        Finding(
-            rule="unsaid conditions",
-            severity=Severity.WEAKENS,
-            claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
-            where="",
-            sentence=f"some runs do not say what others say: {some(said)}; they make series of their own",
-            advice="fill the column for every run",
-        )
-    ]
+        return
+    yield Finding(
+        rule="unsaid conditions",
+        claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
+        sentence=f"some runs do not say what others say: {some(said)}; they make series of their own",
+        advice="fill the column for every run",
+    )
 
 
-def disturbed_runs(evidence: Evidence) -> list[Finding]:
+def disturbed_runs(evidence: Evidence) -> Iterator[Finding]:
     """Runs whose own record gives reasons to distrust them: throttled, other processes, a slow rank, no core each."""
     said = [f"{run.run_id}: {some(run.flags, 2)}" for run in evidence.runs if run.timed and _reasons(run.flags)]
     crowded = [run.run_id for run in evidence.runs if run.timed and run.oversubscribed]
-    found = []
     if said:
-        found.append(
-            Finding(
-                rule="disturbed runs",
-                severity=Severity.WEAKENS,
-                claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
-                where="",
-                sentence=f"{len(said)} run(s) distrust their own times: {some(said, 3)}",
-                advice="repeat them on other nodes (exclude the named ones)",
-            )
+        yield Finding(
+            rule="disturbed runs",
+            claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
+            sentence=f"{len(said)} run(s) distrust their own times: {some(said, 3)}",
+            advice="repeat them on other nodes (exclude the named ones)",
         )
     if crowded:
-        found.append(
-            Finding(
-                rule="more ranks than cores",
-                severity=Severity.WEAKENS,
-                claims=(Claim.THROUGHPUT,),
-                where="",
-                sentence=f"{len(crowded)} run(s) had fewer cores than ranks and are in no speedup: {some(crowded)}",
-                advice="give every rank a core",
-            )
+        yield Finding(
+            rule="more ranks than cores",
+            claims=(Claim.THROUGHPUT,),
+            sentence=f"{len(crowded)} run(s) had fewer cores than ranks and are in no speedup: {some(crowded)}",
+            advice="give every rank a core",
         )
-    return found
 
 
 def _reasons(flags: tuple[str, ...]) -> bool:

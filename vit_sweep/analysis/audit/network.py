@@ -4,6 +4,7 @@ Every rank of a ring sends and receives 2 (n - 1)/n of the bytes that are reduce
 `bus bandwidth = 2 (n - 1)/n x bytes / time` is what the slowest link carries, comparable between GPU counts.
 """
 
+from collections.abc import Iterator
 from statistics import median
 
 from launchers.text import some
@@ -26,25 +27,21 @@ LINKS_GBIT = {"1 GbE": 1, "2.5 GbE": 2.5, "10 GbE": 10, "25 GbE": 25, "40 GbE": 
 LINK_LOW, LINK_HIGH = 0.8, 1.03
 
 
-def straggler_wait(evidence: Evidence) -> list[Finding]:
+def straggler_wait(evidence: Evidence) -> Iterator[Finding]:
     """Time in collectives that contains waiting for slower ranks, or cannot be told from it."""
-    found = []
     for series in evidence.series:
         for rule in (_one_rank, _waits, _shrinks):
             said = rule(series)
             if said is not None:
                 severity, sentence = said
-                found.append(
-                    Finding(
-                        rule="straggler wait",
-                        severity=severity,
-                        claims=(Claim.COMMUNICATION,),
-                        where=series.label,
-                        sentence=sentence,
-                        advice="time collectives on every rank: the least is transfer, the rest is waiting",
-                    )
+                yield Finding(
+                    rule="straggler wait",
+                    severity=severity,
+                    claims=(Claim.COMMUNICATION,),
+                    where=series.label,
+                    sentence=sentence,
+                    advice="time collectives on every rank: the least is transfer, the rest is waiting",
                 )
-    return found
 
 
 def _one_rank(series: ScalingSeries) -> tuple[Severity, str] | None:
@@ -103,9 +100,8 @@ def _shrinks(series: ScalingSeries) -> tuple[Severity, str] | None:
     )
 
 
-def slow_link(evidence: Evidence) -> list[Finding]:
+def slow_link(evidence: Evidence) -> Iterator[Finding]:
     """Bytes over time that are just what a slow link carries, where other GPU counts see much more."""
-    found = []
     for series in evidence.series:
         size = gradient_bytes(series)
         speeds = {point.gpus: (point, _bus(point, size)) for point in series.timed if size is not None}
@@ -120,20 +116,16 @@ def slow_link(evidence: Evidence) -> list[Finding]:
             if not name:
                 continue
             time = median([t for run in point.runs if (t := _communication(run))])
-            found.append(
-                Finding(
-                    rule="slow link",
-                    severity=Severity.WEAKENS,
-                    claims=(Claim.COMMUNICATION, Claim.THROUGHPUT),
-                    where=series.label,
-                    sentence=f"at {gpus_of(gpus)} {ring.traffic(gpus) * size / 1e6:.0f} MB in {time:.0f} ms are "
-                    f"{speed:.3f} GB/s, against {best:.3g} GB/s at {gpus_of(best_gpus)}: "
-                    f"what {name} carries. {_compute_said(series, point)}",
-                    advice="look at the links of the nodes that this GPU count adds (`ethtool`, preflight) and leave "
-                    "the slow one out",
-                )
+            yield Finding(
+                rule="slow link",
+                claims=(Claim.COMMUNICATION, Claim.THROUGHPUT),
+                where=series.label,
+                sentence=f"at {gpus_of(gpus)} {ring.traffic(gpus) * size / 1e6:.0f} MB in {time:.0f} ms are "
+                f"{speed:.3f} GB/s, against {best:.3g} GB/s at {gpus_of(best_gpus)}: "
+                f"what {name} carries. {_compute_said(series, point)}",
+                advice="look at the links of the nodes that this GPU count adds (`ethtool`, preflight) and leave "
+                "the slow one out",
             )
-    return found
 
 
 def link_of(gb_per_s: float) -> str:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from statistics import median
 
 from launchers.checked import checked
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, gpus_of
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
 from vit_sweep.runs.run import Run
@@ -93,7 +93,6 @@ def time_is_not_throughput(found: Sequence[Speedups]) -> tuple[Finding, ...]:
 def _lost(one: Speedups) -> Finding:
     return Finding(
         rule="throughput is not learning",
-        severity=Severity.WEAKENS,
         claims=(Claim.TIME_TO_ACCURACY,),
         where=one.where,
         sentence=f"{gpus_of(one.gpus)} have {one.throughput:.1f} times the throughput, but {one.target:.1%} "

@@ -20,7 +20,7 @@ from vit_sweep.report.figures.parts import draw_batches, draw_parts
 from vit_sweep.report.figures.placement import draw_placement
 from vit_sweep.report.figures.ranks import draw_ranks
 from vit_sweep.report.figures.save import SUFFIXES
-from vit_sweep.report.figures.speedup import draw_efficiency, draw_speedup
+from vit_sweep.report.figures.speedup import draw_against_ideal, ratios_of
 from vit_sweep.report.figures.style import theme
 from vit_sweep.report.figures.times import draw_time
 from vit_sweep.runs.run import Run
@@ -51,9 +51,10 @@ def draw_all(
             partial(draw_time, mode, series, folder, reference=published, overlays=predictions),
             partial(draw_parts, mode, series, folder),
         ]
-        if mode is Scaling.STRONG:
-            drawers.append(partial(draw_speedup, mode, series, folder, reference=published, overlays=predictions))
-        drawers.append(partial(draw_efficiency, mode, series, folder, reference=published, overlays=predictions))
+        for quantity in ratios_of(mode):
+            drawers.append(
+                partial(draw_against_ideal, quantity, mode, series, folder, reference=published, overlays=predictions)
+            )
     drawers += [
         partial(draw_batches, strong, folder),
         partial(draw_accuracy_by_batch, runs, folder),

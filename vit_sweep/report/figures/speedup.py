@@ -34,39 +34,24 @@ _USUAL_LIMIT = 0.8
 """An efficiency below which more GPUs are often called a waste; a thin line to read by."""
 
 
-def draw_speedup(
-    scaling: Scaling,
-    series: Sequence[ScalingSeries],
-    folder: Path,
-    *,
-    reference: Sequence[ScalingSeries] = (),
-    overlays: Sequence[Overlay] = (),
-) -> Figure | Skipped:
-    """Draw speedup against GPUs on doubling scales, the ideal line of every baseline beside."""
-    return _draw(scaling, series, folder, Quantity.SPEEDUP, reference=reference, overlays=overlays)
+def ratios_of(scaling: Scaling) -> tuple[Quantity, ...]:
+    """What is drawn of a mode against its ideal: under weak scaling, efficiency says it all."""
+    return (Quantity.SPEEDUP, Quantity.EFFICIENCY) if scaling is Scaling.STRONG else (Quantity.EFFICIENCY,)
 
 
-def draw_efficiency(
-    scaling: Scaling,
-    series: Sequence[ScalingSeries],
-    folder: Path,
-    *,
-    reference: Sequence[ScalingSeries] = (),
-    overlays: Sequence[Overlay] = (),
-) -> Figure | Skipped:
-    """Draw efficiency against GPUs from 0, with 100 % and a usual limit to read by."""
-    return _draw(scaling, series, folder, Quantity.EFFICIENCY, reference=reference, overlays=overlays)
-
-
-def _draw(
-    scaling: Scaling,
-    series: Sequence[ScalingSeries],
-    folder: Path,
+def draw_against_ideal(
     quantity: Quantity,
+    scaling: Scaling,
+    series: Sequence[ScalingSeries],
+    folder: Path,
     *,
-    reference: Sequence[ScalingSeries],
-    overlays: Sequence[Overlay],
+    reference: Sequence[ScalingSeries] = (),
+    overlays: Sequence[Overlay] = (),
 ) -> Figure | Skipped:
+    """Draw speedup or efficiency against GPUs, with what would be ideal beside.
+
+    Speedup on doubling scales; efficiency from 0, with 100 % and a usual limit to read by.
+    """
     name = f"{scaling.value}_{quantity.value}"
     reason = _nothing(scaling, series, quantity.value)
     if reason:
