@@ -101,14 +101,14 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
     """Check every combination; raises `UserError` for the first wrong value and for a swept setting."""
     points: list[Point] = []
     settings: Settings | None = None
-    said: Plain = {}
+    first: Plain = {}
     names = field_names(Settings)
     for config in configs:
-        mine = {k: v for k, v in config.items() if k in names}
+        own = {k: v for k, v in config.items() if k in names}
         if settings is None:
-            settings, said = parse(Settings, _meant(mine), what="settings"), mine
-        elif mine != said:
-            swept = next(name for name in names if mine.get(name) != said.get(name))
+            settings, first = parse(Settings, _meant(own), what="settings"), own
+        elif own != first:
+            swept = next(name for name in names if own.get(name) != first.get(name))
             raise UserError(f"{swept} cannot be swept: it holds for the whole sweep; give it one value")
         points.append(parse(Point, _flat({k: v for k, v in config.items() if k not in names}), what="grid"))
     if settings is None:
@@ -116,27 +116,27 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
     return points, settings
 
 
-def _flat(said: Plain) -> Plain:
+def _flat(given: Plain) -> Plain:
     """Lift `data.pipeline` out of the data set: it says how images are read, not which."""
-    data = said.get("data")
+    data = given.get("data")
     if not isinstance(data, dict) or "pipeline" not in data:
-        return said
+        return given
     pipeline = data["pipeline"]
     if pipeline not in list(Pipeline):
         # Said here: behind this line the key has another name than the one that the user typed.
         menu = " or ".join(f"'{one}'" for one in Pipeline)
         raise UserError(f"grid: data.pipeline={pipeline} is not one of {menu}")
-    return said | {"data": {k: v for k, v in data.items() if k != "pipeline"}, "pipeline": pipeline}
+    return given | {"data": {k: v for k, v in data.items() if k != "pipeline"}, "pipeline": pipeline}
 
 
-def _meant(said: Plain) -> Plain:
+def _meant(given: Plain) -> Plain:
     """Take what says clearly what is meant: `logging=wandb` for a list of one, `preflight=off` for false."""
-    meant = dict(said)
+    meant = dict(given)
     for name in ("exclude", "deepspeed_profilers", "logging"):
-        if isinstance(said.get(name), str):
-            meant[name] = [said[name]]
-    if said.get("preflight") in ("on", "off"):
-        meant["preflight"] = said["preflight"] == "on"
+        if isinstance(given.get(name), str):
+            meant[name] = [given[name]]
+    if given.get("preflight") in ("on", "off"):
+        meant["preflight"] = given["preflight"] == "on"
     return meant
 
 

@@ -79,7 +79,7 @@ def decide(history: Sequence[Exit]) -> Decision:
     policy = POLICIES[last.cause]
     if policy.action not in (Action.AGAIN, Action.ELSEWHERE):
         return Decision(action=policy.action, reason=f"{last.cause.value}: {policy.action.value}")
-    same = [found for found in history if found.cause is last.cause]
+    same = [end for end in history if end.cause is last.cause]
     if len(same) > policy.times:
         return Decision(
             action=Action.NOTHING,
@@ -90,7 +90,7 @@ def decide(history: Sequence[Exit]) -> Decision:
             action=Action.NOTHING,
             reason=f"it came no further than epoch {last.epoch}, step {last.step} in its time limit; use minutes=MORE",
         )
-    hosts = tuple(dict.fromkeys(found.host for found in history if found.cause is Cause.NODE_FAILURE and found.host))
+    hosts = tuple(dict.fromkeys(end.host for end in history if end.cause is Cause.NODE_FAILURE and end.host))
     return Decision(
         action=policy.action, reason=f"{last.cause.value}, retry {len(same)} of at most {policy.times}", exclude=hosts
     )
@@ -109,12 +109,12 @@ class Stop:
     """Digest of the code that it ran with: a bug is that code's, not its successor's."""
 
 
-def makes_stop(found: Exit) -> bool:
+def makes_stop(end: Exit) -> bool:
     """Whether other cells should hear of this end: never for a GPU that somebody else had filled."""
-    if found.cause is Cause.OUT_OF_MEMORY:
-        memory = found.device_memory
+    if end.cause is Cause.OUT_OF_MEMORY:
+        memory = end.device_memory
         return memory is None or memory.others_mib < 0.1 * memory.total_mib
-    return POLICIES[found.cause].action is Action.STOP_SERIES
+    return POLICIES[end.cause].action is Action.STOP_SERIES
 
 
 def stopped_by(cell: Cell, code: str | None, stops: Iterable[Stop]) -> str | None:
@@ -127,7 +127,7 @@ def stopped_by(cell: Cell, code: str | None, stops: Iterable[Stop]) -> str | Non
                 f"out of memory is certain: {stop.cell_id} with micro batch {stop.cell.micro_batch} ran out "
                 f"({stop.message}); retry=out_of_memory tries again"
             )
-        if stop.cause is Cause.BUG and stop.code == code and _same_series(cell, stop.cell):
+        if stop.cause is Cause.BUG and stop.code == code and _kind(cell) == _kind(stop.cell):
             return f"its series was stopped by a bug in {stop.cell_id} ({stop.message}); retry=failed tries again"
     return None
 
@@ -140,10 +140,6 @@ def _at_least_as_big(cell: Cell, other: Cell) -> bool:
     if cell.micro_batch == other.micro_batch:
         return cell.gpus == other.gpus and cell.accum == other.accum
     return cell.gpus <= other.gpus if cell.engine.zero_stage else cell.gpus >= other.gpus
-
-
-def _same_series(cell: Cell, other: Cell) -> bool:
-    return _kind(cell) == _kind(other)
 
 
 def _kind(cell: Cell) -> tuple[object, ...]:

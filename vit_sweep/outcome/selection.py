@@ -60,8 +60,8 @@ def select(
     stale = {r.file.cell_id for r in results if r.record is not None and r.record.code and r.record.code != code}
     wanted = [r for r in results if _wanted(r, retry) or (rerun is Rerun.STALE and r.file.cell_id in stale)]
     again = {r.file.cell_id for r in wanted}
-    holding = [stop for stop in stops if stop.cell_id not in again]
-    reasons = {r.file.cell_id: stopped_by(r.file.cell, code, holding) for r in wanted}
+    standing = [stop for stop in stops if stop.cell_id not in again]
+    reasons = {r.file.cell_id: stopped_by(r.file.cell, code, standing) for r in wanted}
     return Selection(
         run=tuple(r.file.cell_id for r in wanted if reasons[r.file.cell_id] is None),
         skipped={cell: reason for cell, reason in reasons.items() if reason is not None},
@@ -80,8 +80,8 @@ def _wanted(result: Result, retry: Retry | None) -> bool:
             return True
         case Status.FAILED:
             ended_from_outside = POLICIES[Cause(result.cause)].action is Action.WHEN_ASKED if result.cause else False
-            asked = {Retry.FAILED, Retry.ALL, _GROUPS.get(result.cause, Retry.ALL)}
-            return ended_from_outside or retry in asked
+            words = {Retry.FAILED, Retry.ALL, _GROUPS.get(result.cause, Retry.ALL)}
+            return ended_from_outside or retry in words
     return False
 
 

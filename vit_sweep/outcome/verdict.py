@@ -70,7 +70,7 @@ def verdicts(
         exit = attempt.exit or _of_files(attempt, at)
         restarted = successor.number == attempt.number and not exit.again
         # A preempted job's closing line still runs; on a node that is taken away srun ends with 0, so it does not.
-        found.append(refine(exit, ended=None, restarted=restarted, judged=attempt.exit is not None))
+        found.append(refine(exit, ended=None, restarted=restarted, by_job=attempt.exit is not None))
     return tuple(found)
 
 
@@ -120,22 +120,22 @@ def refine(
     detail: str = "",
     hosts: str = "",
     restarted: bool = False,
-    judged: bool = True,
+    by_job: bool = True,
 ) -> Exit:
     """Say more of an attempt that was told to end, or whose rank vanished, once the scheduler's word is known.
 
-    `restarted`: the scheduler started the job again although nobody of ours asked it to. It does so after a
+    `restarted`: the scheduler started the job again although no client asked it to. It does so after a
     preemption, which is announced by a signal, and after the failure of a node. A node that is set DOWN while it
-    lives signals its ranks too, but what the job itself wrote of its end (`judged`) is then missing.
+    lives signals its ranks too, but what the job itself writes of its end (`by_job`) is then missing.
     """
     open_words = (Cause.TERMINATED, Cause.RANK_DIED, Cause.LOST, Cause.COMMUNICATION, Cause.HANG)
     if found.cause not in open_words:
         return found
     if restarted:
-        told = found.cause is Cause.TERMINATED and judged
+        announced = found.cause is Cause.TERMINATED and by_job
         return replace(
             found,
-            cause=Cause.PREEMPTED if told else Cause.NODE_FAILURE,
+            cause=Cause.PREEMPTED if announced else Cause.NODE_FAILURE,
             message=f"the scheduler started the job again ({found.message})",
         )
     cause = _OF_SCHEDULER.get(ended) if ended is not None else None

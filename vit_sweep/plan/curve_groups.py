@@ -96,28 +96,28 @@ def job_shape(shapes: Iterable[Shape], profile: PartitionProfile) -> Shape:
 def _why_not(cells: Sequence[Cell], job: Shape, profile: PartitionProfile) -> str | None:
     """Say why no job of this shape can run these cells, which can all run by themselves; None if one can."""
     numbers = ",".join(str(gpus) for gpus in sorted({cell.gpus for cell in cells}))
-    asked = f"allocation=shared gpus={numbers}: their one job"
+    start = f"allocation=shared gpus={numbers}: their one job"
     wanted = f"{job.nodes} node(s) x {job.gpus_per_node} GPU(s) = {job.gpus}"
     if profile.allowed_gpus and job.gpus not in profile.allowed_gpus:
         menu = " or ".join(map(str, profile.allowed_gpus))
         return (
-            f"{asked} takes {wanted}, but {profile.name} allows {menu} GPUs only; use one placement, or "
+            f"{start} takes {wanted}, but {profile.name} allows {menu} GPUs only; use one placement, or "
             "allocation=per_cell"
         )
-    # Elsewhere the limits are the cells' own: our queues have no end.
+    # Elsewhere the limits are the cells' own: the queues of this machine and of a hostfile have none.
     if profile.scheduler is Scheduler.SLURM and job.minutes > profile.max_minutes:
         return (
-            f"{asked} takes the sum of {len(cells)} time limits, {job.minutes} min, but {profile.name} ends a job "
+            f"{start} takes the sum of {len(cells)} time limits, {job.minutes} min, but {profile.name} ends a job "
             f"after {profile.max_minutes} min; use fewer epochs, fewer gpus in a curve, minutes=LESS for each cell, or "
             "allocation=per_cell"
         )
     hosts = choose_hosts(profile, job.nodes, job.gpus_per_node) if profile.hosts else ()
     if isinstance(hosts, str):
-        return f"{asked} takes {wanted}: {hosts}, or allocation=per_cell"
+        return f"{start} takes {wanted}: {hosts}, or allocation=per_cell"
     models = " + ".join(sorted({model_of(profile, host) for host in hosts}))
     if hosts and models != cells[0].gpu_model:
         return (
-            f"{asked} takes {wanted} on hosts with {models}, but alone the cells get {cells[0].gpu_model}; use gpus "
+            f"{start} takes {wanted} on hosts with {models}, but alone the cells get {cells[0].gpu_model}; use gpus "
             "that fit on hosts of one kind, or allocation=per_cell"
         )
     return None

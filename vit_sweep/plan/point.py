@@ -230,8 +230,8 @@ class Point:
     @property
     def point_id(self) -> str:
         """8 hex digits over every value that was asked; of the partition only its name, since profiles are mended."""
-        asked = identity(self) | {"partition": self.partition.name}
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]
+        values = identity(self) | {"partition": self.partition.name}
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
     def axes(self) -> dict[str, str | int | float | None]:

@@ -147,14 +147,14 @@ def remarks(
     repeats_follow: bool = False,
 ) -> list[str]:
     """What a planner says of its curves, one line each kind; nothing of a sweep that asks for one GPU count."""
-    asked = {point.axes["gpus"] for point in plan.points}
-    said = []
+    counts = {point.axes["gpus"] for point in plan.points}
+    lines = []
     for found, curves in of_plan(plan, others, preflight=preflight, repeats_follow=repeats_follow):
-        if len(asked) > 1 or len(found.counts) > 1:
+        if len(counts) > 1 or len(found.counts) > 1:
             which = "this grid" if curves == 1 else f"{curves} curves of this grid"
             advice = f"; for more: {found.add}" if found.add else ""
-            said.append(f"{which} ({found.scaling.value}): {found.verdict}{advice}")
-    return said
+            lines.append(f"{which} ({found.scaling.value}): {found.verdict}{advice}")
+    return lines
 
 
 # --- the words -------------------------------------------------------------------------------------------
@@ -202,8 +202,8 @@ def _span(known: Sequence[int], carries: Sequence[Law]) -> str:
 
 
 def _repeats(runs: int) -> str:
-    word = "a single run" if runs == 1 else f"{runs} runs"
-    return f"{word} of a count says nothing of the spread between runs; {LEAST_RUNS} are the least"
+    few = "a single run" if runs == 1 else f"{runs} runs"
+    return f"{few} of a count says nothing of the spread between runs; {LEAST_RUNS} are the least"
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -149,10 +149,10 @@ def _why_not(fit: Fit, gpus: int) -> str:
     small, large = min(fit.counts), max(fit.counts)
     if gpus > REACH * large or gpus < small / REACH:
         near, times = (large, gpus / large) if gpus > large else (small, small / gpus)
-        word = "largest" if gpus > large else "smallest"
+        end = "largest" if gpus > large else "smallest"
         edge = fit.reach if gpus > large else math.ceil(small / REACH)
         return (
-            f"{gpus} GPUs are a factor {times:.3g} from the {word} measured count ({near}); a fit is trusted to a "
+            f"{gpus} GPUs are a factor {times:.3g} from the {end} measured count ({near}); a fit is trusted to a "
             f"factor {REACH:g}, that is {edge} GPUs – measure nearer: gpus={edge}"
         )
     if not small <= gpus <= large:

@@ -87,16 +87,16 @@ def require_precision(cell: Cell) -> None:
     The plan refuses what the partition's profile says; this asks the device itself. `is_bf16_supported` alone says
     yes on a T4, which converts to fp32 and back and is slower than fp32.
     """
-    asked, problem = cell.precision, None
+    precision, problem = cell.precision, None
     if cell.device is Device.CPU:
-        if asked in (Precision.FP16, Precision.TF32):
+        if precision in (Precision.FP16, Precision.TF32):
             problem = "a processor does not train in it; use fp32"
-    elif asked is Precision.BF16 and not torch.cuda.is_bf16_supported(including_emulation=False):
+    elif precision is Precision.BF16 and not torch.cuda.is_bf16_supported(including_emulation=False):
         problem = f"{torch.cuda.get_device_name()} only emulates it, slower than fp32; {_TELL_THE_PLAN}"
-    elif asked is Precision.TF32 and torch.cuda.get_device_capability() < _TF32_SINCE:
+    elif precision is Precision.TF32 and torch.cuda.get_device_capability() < _TF32_SINCE:
         problem = f"{torch.cuda.get_device_name()} has no such products; {_TELL_THE_PLAN}"
     if problem:
-        raise JobError(Cause.CONFIGURATION, f"precision={asked.value}: {problem}")
+        raise JobError(Cause.CONFIGURATION, f"precision={precision.value}: {problem}")
 
 
 def multiply_in(precision: Precision) -> None:
