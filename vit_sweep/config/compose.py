@@ -8,7 +8,7 @@ A named grid (`grid=NAME`) becomes words of the same grammar; zipped axes advanc
 
 import copy
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -41,34 +41,14 @@ def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) ->
     `master` is the configuration that Hydra composed for the command; its `hydra` overrides are kept.
     Raises `UserError` for a wrong name, a wrong value, or a grid without a single combination.
     """
-    parser = OverridesParser.create(config_loader=loader)
-
-    @cache
-    def base(chosen: tuple[str, ...]) -> DictConfig:
-        config = loader.load_sweep_config(master, list(chosen))
-        with open_dict(config):
-            del config["hydra"]
-        return config
-
-    @cache
-    def change(text: str) -> tuple[str, Any]:
-        override = parser.parse_override(text)
-        return override.key_or_group, override.value()
-
-    @cache
-    def resolved(chosen: tuple[str, ...]) -> Plain | None:
-        """The same as plain values, unless a value is missing or depends on another one."""
-        config = base(chosen)
-        raw = str(OmegaConf.to_container(config, resolve=False))
-        return None if "???" in raw or re.search(r"\$\{(?!oc\.env:)", raw) else plain(config)
-
-    parsed = parser.parse_overrides(overrides)
+    composer = _Composer(loader, master)
+    parsed = composer.parser.parse_overrides(overrides)
     try:
-        words = _words_of_grid(parsed, base)
+        words = _words_of_grid(parsed, composer.base)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from None
     _one_word_for_the_stage({override.key_or_group for override in parsed if override.value() is not None})
-    parsed = [*parser.parse_overrides(words), *parsed]
+    parsed = [*composer.parser.parse_overrides(words), *parsed]
     lists = [_choices(override) for override in parsed]
     for override, choices in zip(parsed, lists, strict=True):
         if not choices:
@@ -78,21 +58,49 @@ def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) ->
     counts = [(override.key_or_group, len(choices)) for override, choices in zip(parsed, lists, strict=True)]
     for combination in combinations(lists, columns(counts, _zips(parsed))):
         try:
-            if not simple:
-                yield plain(base(combination))
-                continue
-            chosen = tuple(c for c, group in zip(combination, groups, strict=True) if group)
-            changes = [change(text) for text, group in zip(combination, groups, strict=True) if not group]
-            start = resolved(chosen)
-            values = _replaced(start, changes) if start is not None else None
-            if values is None:
-                config = copy.deepcopy(base(chosen))
-                for key, value in changes:
-                    OmegaConf.update(config, key, value, merge=True)
-                values = plain(config)
-            yield values
+            values = composer.values(combination, groups) if simple else plain(composer.base(combination))
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(explain(error)) from None
+        yield values
+
+
+class _Composer:
+    """Composes every choice of groups once, and parses every word once."""
+
+    def __init__(self, loader: ConfigLoader, master: DictConfig) -> None:
+        self.parser = OverridesParser.create(config_loader=loader)
+        self._loader, self._master = loader, master
+        # Remembered by this composer and not by the class: nothing outlives the grid.
+        self.base, self._resolved, self._change = cache(self._compose), cache(self._resolve), cache(self._parse)
+
+    def values(self, combination: Sequence[str], groups: Sequence[bool]) -> Plain:
+        """The configuration of plain words, of which `groups` says which choose a group."""
+        chosen = tuple(text for text, group in zip(combination, groups, strict=True) if group)
+        changes = [self._change(text) for text, group in zip(combination, groups, strict=True) if not group]
+        start = self._resolved(chosen)
+        values = _replaced(start, changes) if start is not None else None
+        if values is not None:
+            return values
+        config = copy.deepcopy(self.base(chosen))
+        for key, value in changes:
+            OmegaConf.update(config, key, value, merge=True)
+        return plain(config)
+
+    def _compose(self, chosen: tuple[str, ...]) -> DictConfig:
+        config = self._loader.load_sweep_config(self._master, list(chosen))
+        with open_dict(config):
+            del config["hydra"]
+        return config
+
+    def _resolve(self, chosen: tuple[str, ...]) -> Plain | None:
+        """The same as plain values, unless a value is missing or depends on another one."""
+        config = self.base(chosen)
+        raw = str(OmegaConf.to_container(config, resolve=False))
+        return None if "???" in raw or re.search(r"\$\{(?!oc\.env:)", raw) else plain(config)
+
+    def _parse(self, text: str) -> tuple[str, Any]:
+        override = self.parser.parse_override(text)
+        return override.key_or_group, override.value()
 
 
 def _replaced(start: Plain, changes: list[tuple[str, Any]]) -> Plain | None:
@@ -122,8 +130,8 @@ def single(config: DictConfig) -> Plain:
         raise UserError(f"grid={name}: a named grid has several cells and needs -m: python -m vit_sweep -m grid={name}")
     columns([], read_zips(values["zip"]))
     if HydraConfig.initialized():
-        said = (word.partition("=") for word in HydraConfig.get().overrides.task)
-        _one_word_for_the_stage({key.lstrip("+") for key, _, value in said if value != "null"})
+        given = (override.partition("=") for override in HydraConfig.get().overrides.task)
+        _one_word_for_the_stage({key.lstrip("+") for key, _, value in given if value != "null"})
     return values
 
 
