@@ -68,8 +68,7 @@ def test_every_rank_has_its_preflight_up_to_the_gradients_size(pair):
         assert one.matmul_tflops > 0
         assert one.to_next_gb_per_s > 0
         assert one.note == ""
-        assert one.seconds < 30
-    assert one.seconds < pair.startup_s, "the preflight is a part of the start"
+        assert one.seconds < pair.startup_s, "the preflight is a part of the start"
 
 
 def test_without_nvml_there_are_no_samples_and_every_column_still_has_its_place(pair):
