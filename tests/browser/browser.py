@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 DESKTOP, PHONE = (1280, 900), (360, 740)
-_ANSWERS_WITHIN_S = 60
+_ANSWERS_WITHIN_S = 300
 _LOCAL = ("file", "data", "blob", "about", "chrome", "chrome-extension", "devtools", "chrome-error")
 
 

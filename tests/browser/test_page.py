@@ -142,7 +142,7 @@ def test_the_download_button_saves_a_file_of_the_tables_name(browser, report, tm
     browser.click(f"{TABLE} .download")
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(browser.driver, 10, poll_frequency=0.05).until(lambda _: (tmp_path / "strong.csv").exists())
+    WebDriverWait(browser.driver, 300, poll_frequency=0.05).until(lambda _: (tmp_path / "strong.csv").exists())
     assert (tmp_path / "strong.csv").read_text().startswith("batch,gpus,epoch_s,")
 
 
@@ -231,7 +231,7 @@ def test_a_link_into_a_folded_table_opens_it(browser, report):
     browser.click(".contents a[href='#table-runs']")
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(browser.driver, 5, poll_frequency=0.05).until(
+    WebDriverWait(browser.driver, 300, poll_frequency=0.05).until(
         lambda _: browser.ask("document.querySelector('#table-runs details.fold').open")
     )
 

@@ -24,7 +24,7 @@ case $1 in
       "$folder/user_key" >> "$folder/ssh_config"
     printf ' StrictHostKeyChecking no\n LogLevel ERROR\n BatchMode yes\n' >> "$folder/ssh_config"
     for host in hosta hostb; do
-      for _ in 1 2 3 4 5 6 7 8 9 10; do
+      for _ in $(seq 300); do
         if [ "$(ssh -F "$folder/ssh_config" "$host" hostname)" = "$host" ]; then continue 2; fi
         sleep 0.2
       done

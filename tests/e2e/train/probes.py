@@ -42,7 +42,7 @@ def killed_in_save(nth):
     Checkpoints._publish = die
 
 
-def _wait(true, seconds=30):
+def _wait(true, seconds=300):
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "did not happen in time"

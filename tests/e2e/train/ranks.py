@@ -73,7 +73,7 @@ class Job:
         """Start ranks and wait for them; returns their exit codes."""
         ranks = self.start(attempt, **given)
         for rank in ranks:
-            rank.join(120)
+            rank.join(300)
         return [rank.exitcode for rank in ranks]
 
     def json(self, name):

@@ -28,7 +28,7 @@ def train(folder, cell, *, compiler=None, threads=1):
     """Run the cell's ranks without a job around them; returns what rank 0 found: losses, weights, rates, graphs."""
     folder.mkdir(parents=True)
     given = [(str(folder), rank, cell, compiler, threads) for rank in range(cell.gpus)]
-    run_all(_rank, given, folder=folder, seconds=240)
+    run_all(_rank, given, folder=folder, seconds=300)
     return json.loads((folder / "0.json").read_text())
 
 

@@ -63,7 +63,7 @@ def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
             stopper.enter()
     for stopper, cause in zip(stoppers, (Cause.PREEMPTED, Cause.TERMINATED), strict=True):
         stopper.ask(StopWord(cause=cause, message="told", signal="SIGTERM"))
-    assert all(stopper._agreed.wait(20) for stopper in stoppers)
+    assert all(stopper._agreed.wait(300) for stopper in stoppers)
     words = []
     for missing, stopper in zip((2, 0), stoppers, strict=True):
         for _ in range(missing):

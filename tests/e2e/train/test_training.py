@@ -105,7 +105,7 @@ def test_a_file_damaged_after_submission_is_a_named_failure(sweep, study, tiny_c
     script = next(study.glob("jobs/*/job.sh"))
     import subprocess
 
-    assert subprocess.run(["sh", script], timeout=200).returncode == 0
+    assert subprocess.run(["sh", script], timeout=300).returncode == 0
     exits = [json.loads(path.read_text()) for path in study.glob("cells/*/attempts/1/exit.json")]
     assert [e["cause"] for e in exits] == ["data"]
     assert "test_batch is damaged (md5 " in exits[0]["message"]

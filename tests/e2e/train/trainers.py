@@ -33,7 +33,7 @@ def run(folder, cell, *, delay=None, probe=None, measure=True, **options):
     """Run the cell's ranks; returns their epochs, their breakdown and what each found of the weights."""
     folder.mkdir(parents=True, exist_ok=True)
     given = [(str(folder), rank, cell, delay, probe, measure, options) for rank in range(cell.gpus)]
-    run_all(_rank, given, folder=folder, seconds=120)
+    run_all(_rank, given, folder=folder, seconds=300)
     found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(cell.gpus)]
     epochs = [parse(EpochReport, epoch, what="epoch") for epoch in found[0]["epochs"]]
     breakdown = parse(Breakdown, found[0]["breakdown"], what="breakdown") if measure else None

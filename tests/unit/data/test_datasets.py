@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from launchers.errors import UserError
-from tests.conftest import TEST_CONF
+from tests.conftest import TEST_CONF, wait_for
 from vit_sweep.cli import data as data_cli
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import Manifest, PackedFile
@@ -95,13 +94,6 @@ def go(*processes):
     for process in processes:
         process.stdin.write("\n")
         process.stdin.flush()
-
-
-def eventually(condition, within=30.0):
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "it never happened"
-        time.sleep(0.01)
 
 
 # -- verifying ---------------------------------------------------------------------------------------
@@ -266,7 +258,7 @@ def test_ranks_that_start_at_once_make_one_copy(tmp_path, scratch, stage_process
     put(tmp_path / "root", contents)
     ranks = [stage_process(spec_of(contents), tmp_path / "root", scratch) for _ in range(4)]
     go(*ranks)
-    said = [rank.communicate(timeout=60) for rank in ranks]
+    said = [rank.communicate(timeout=300) for rank in ranks]
     assert [err for _, err in said] == [""] * 4
     folders, reads, problems = zip(*(out.split() for out, _ in said), strict=True)
     assert len(set(folders)) == 1
@@ -290,16 +282,16 @@ def test_a_copier_that_is_killed_leaves_its_work_to_the_one_that_waits(scratch, 
     feeder = threading.Thread(target=feed_half, daemon=True)
     feeder.start()
     try:
-        eventually(lambda: any(p.stat().st_size >= 1 << 20 for p in Path(scratch).rglob(".train.tmp")))
+        wait_for(lambda: any(p.stat().st_size >= 1 << 20 for p in Path(scratch).rglob(".train.tmp")))
         waiting = stage_process(spec, tmp_path / "root", scratch)
         go(waiting)
     finally:
         put(tmp_path / "whole", contents)  # and renamed: the one that waits must not see half a file
         (tmp_path / "whole/set/train").replace(source)
         copier.send_signal(signal.SIGKILL)
-        feeder.join(timeout=10)
+        feeder.join(timeout=300)
         copier.communicate()
-    out, err = waiting.communicate(timeout=60)
+    out, err = waiting.communicate(timeout=300)
     assert err == ""
     folder = Path(out.split()[0])
     assert (folder / "set/train").read_bytes() == contents["set/train"]

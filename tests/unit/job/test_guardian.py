@@ -175,7 +175,7 @@ def test_progress_is_no_standstill_and_neither_is_a_start(tmp_path, monkeypatch)
     def leave():
         raise SystemExit
 
-    monkeypatch.setattr("vit_sweep.guardian._leave", leave)
+    monkeypatch.setattr("vit_sweep.job.guardian._leave", leave)
     guardian = Guardian(log := RankLog(tmp_path, FILE))
     log.begin()
     guardian.watch(hang_minutes=1)

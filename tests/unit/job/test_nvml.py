@@ -247,6 +247,6 @@ def test_the_thread_samples_at_once_and_ends_with_the_training():
         return 1
 
     with Sampler(0, NvmlGpu(library, "handle"), training) as sampler:
-        assert seen.wait(10)
+        assert seen.wait(300)
     assert not sampler._thread.is_alive()
     assert sampler.samples is not None

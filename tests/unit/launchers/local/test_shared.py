@@ -62,7 +62,7 @@ def here(tmp_path, *sizes, exclusive=False, **environment):
 def work_off(tmp_path, *folders):
     command = [sys.executable, "-m", "launchers.local.queue", *map(str, folders)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-    subprocess.run(command, env=environment, check=True, timeout=120)
+    subprocess.run(command, env=environment, check=True, timeout=300)
 
 
 def notes(folder):
@@ -153,7 +153,7 @@ def test_all_hosts_are_held_from_the_first_task_to_the_last(tmp_path):
             wait_for(lambda: (tmp_path / "ran").exists() and len(ran(tmp_path)) > index)  # noqa: B023 - at once
             assert [locked(tmp_path, f"host-{name}") for name in "abc"] == [True] * 3
             (tmp_path / f"go-{index}").touch()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=300) == 0
     finally:
         process.kill()
         process.wait()

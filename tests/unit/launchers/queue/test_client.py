@@ -48,7 +48,7 @@ def two(tmp_path, monkeypatch):
     yield made
     for process in queues_of(tmp_path):
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=300)
 
 
 def queues_of(folder):
@@ -72,7 +72,7 @@ def submit(batches):
 @pytest.mark.parametrize("point", POINTS)
 def test_whenever_a_client_is_killed_the_next_one_finds_the_one_queue_or_may_start_it(point, two, tmp_path):
     client = [sys.executable, "-m", "tests.unit.launchers.queue_client", point, *(b.folder for b in two)]
-    assert subprocess.run(client, cwd=ROOT, timeout=60).returncode == -9
+    assert subprocess.run(client, cwd=ROOT, timeout=300).returncode == -9
     found = LocalLauncher().find(doubts(two))
     assert found.keys() == {b.name for b in two}
     if point in ("before", "locked"):

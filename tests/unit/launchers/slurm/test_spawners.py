@@ -46,7 +46,7 @@ def executed(text, tmp_path, **environ):
     (tmp_path / "scontrol").write_text('#!/bin/bash\n[ "$2" = hostnames ] && tr , "\\n" <<< "$3"\n')
     (tmp_path / "scontrol").chmod(0o755)
     environment = SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"} | environ
-    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, env=environment, timeout=30)
+    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, env=environment, timeout=300)
     assert done.stderr == ""
     return next((tmp_path / f"{p}.words").read_text().split("\0")[:-1] for p in ("srun", "mpirun")
                 if (tmp_path / f"{p}.words").exists())  # fmt: skip
@@ -134,7 +134,7 @@ def test_the_batch_shell_gets_the_signal_and_hands_it_to_mpirun(tmp_path):
                                      "until grep -q '^SigCgt:.*[89a-f]..$' /proc/$PPID/status; do :; done\n"
                                      "kill -USR2 $PPID\nwhile :; do :; done\n")  # fmt: skip
     (tmp_path / "mpirun").chmod(0o755)
-    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, env=environment, timeout=15)
+    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, env=environment, timeout=300)
     assert done.returncode == 7
 
 
@@ -223,7 +223,7 @@ def ended(tmp_path, spawner, code, *, closing=0, states=("RUNNING",), **changes)
         (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
         (tmp_path / name).chmod(0o755)
     text = script(spawner, python=f"{tmp_path}/python", closing="closing.module", **changes)
-    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, timeout=30,
+    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, timeout=300,
                           env=SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"})  # fmt: skip
     assert done.stderr == ""
     return done.returncode, calls.read_text().splitlines()
