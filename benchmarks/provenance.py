@@ -17,8 +17,8 @@ _LOAD_BEFORE = os.getloadavg()[0]
 def report(figures: Mapping[str, Any], file: Path | None) -> None:
     """Print what made the figures; write both to `file` if one is named."""
     made = made_by()
-    print(f"{made['date']}, commit {made['commit']}, `{made['command']}`, {made['processor']}, "
-          f"{made['cores']} cores, load {made['load_before']} before it")  # fmt: skip
+    machine = f"{made['processor']}, {made['cores']} cores, load {made['load_before']} before it"
+    print(f"{made['date']}, commit {made['commit']}, `{made['command']}`, {machine}")
     if file:
         file.write_text(json.dumps({"made_by": made} | dict(figures), indent=1) + "\n")
 
