@@ -52,7 +52,7 @@ def ranks_of(study):
 
 
 # For as long as imports may take on a busy machine.
-wait_for = partial(conftest.wait_for, seconds=200, every=0.2)
+wait_for = partial(conftest.wait_for, every=0.2)
 
 
 def states_of(study):
@@ -63,7 +63,7 @@ def states_of(study):
 
 def settled(study):
     """The same once its queue has ended all tasks: the record, which a client waits for, comes before that."""
-    wait_for(lambda: all(said["state"] == "ended" for said in states_of(study).values()), seconds=60)
+    wait_for(lambda: all(said["state"] == "ended" for said in states_of(study).values()))
     return states_of(study)
 
 
@@ -99,7 +99,7 @@ def test_a_rank_that_dies_is_started_again_once_and_then_ends_the_task_and_is_na
         progress = next(study.glob("cells/*")) / "attempts" / attempt / "progress.json"
         wait_for(lambda path=progress: path.exists() and '"training"' in path.read_text())
         ranks_of(study)[1].send_signal(signal.SIGKILL)
-    wait_for(lambda: states_of(study)["0"]["state"] == "ended", seconds=60)
+    wait_for(lambda: states_of(study)["0"]["state"] == "ended")
     assert states_of(study)["0"]["detail"] == "rank 1 died of signal SIGKILL"
     assert not ranks_of(study)
     assert "rank 1" in " ".join(sweep("status", "outputs/s").stdout.split())
@@ -110,7 +110,7 @@ def test_cancel_ends_the_ranks_on_every_host(sweep, hosts, study):
     wait_for(lambda: training(study))
     assert sorted(ranks_of(study)) == [0, 1]
     assert sweep("cancel", "outputs/s").returncode == 0
-    wait_for(lambda: not ranks_of(study), seconds=30)
+    wait_for(lambda: not ranks_of(study))
     said = {"state": "ended", "detail": "cancelled", "ended": "cancelled", "hosts": "hosta hostb"}
     assert states_of(study)["0"] == said
 
@@ -136,11 +136,11 @@ def test_ranks_on_every_host_end_when_the_queue_is_killed(hosts, tmp_path):
     environment = clean_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     queue = subprocess.Popen([sys.executable, "-m", "launchers.hostfile.queue", folder], cwd=ROOT, env=environment)
     try:
-        wait_for(lambda: len(notes(folder)) == 2, seconds=60)
+        wait_for(lambda: len(notes(folder)) == 2)
     finally:
         queue.kill()
         queue.wait()
-    wait_for(lambda: not [note["pid"] for note in notes(folder)[:2] if psutil.pid_exists(note["pid"])], seconds=60)
+    wait_for(lambda: not [note["pid"] for note in notes(folder)[:2] if psutil.pid_exists(note["pid"])])
     assert [note["what"] for note in notes(folder)].count("SIGTERM") == 2
 
 

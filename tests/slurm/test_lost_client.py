@@ -32,7 +32,7 @@ def test_a_client_killed_at_any_step_of_submission_loses_nothing_and_submits_not
     assert [step["first"] for step in steps] == [-9] * (len(steps) - 1) + [0]
     assert len(steps) > 30, "the hook sees no steps"
     assert {step["second"] for step in steps} == {0}, log
-    wait_for(lambda: shared_cluster.ask("squeue", "--noheader", "--name=" + names(steps)) == "", seconds=120)
+    wait_for(lambda: shared_cluster.ask("squeue", "--noheader", "--name=" + names(steps)) == "")
     jobs = Counter(
         line.split("/")[0]
         for line in shared_cluster.ask("squeue", "--noheader", "--array", "--states=all", "--format=%k").split()

@@ -142,7 +142,7 @@ def test_mpirun_does_not_outlive_a_queue_that_was_killed(queue, tmp_path):
     asked = submission(folder)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    wait_for(lambda: not Path(f"/proc/{read(tmp_path / 'ran').strip()}").exists(), seconds=20)
+    wait_for(lambda: not Path(f"/proc/{read(tmp_path / 'ran').strip()}").exists())
     assert read(tmp_path / "told").split() == ["TERM"]
     states = HostfileLauncher().states([asked])
     assert {(s.state, s.ended, s.detail) for s in states.values()} == {

@@ -239,7 +239,7 @@ def test_ranks_do_not_outlive_a_queue_that_was_killed_and_their_end_is_unsaid(qu
     asked = submission(folder, 2)
     process.kill()
     process.wait()
-    wait_for(lambda: not any(is_rank(note["pid"]) for note in began(folder)), seconds=20)
+    wait_for(lambda: not any(is_rank(note["pid"]) for note in began(folder)))
     assert [n["what"] for n in notes(folder)].count("SIGTERM") == 2, "each could write its checkpoint"
     for status in LocalLauncher().states([asked]).values():
         assert (status.state, status.ended, status.detail) == (TaskState.ENDED, Ended.UNSAID, "the local queue is gone")

@@ -262,7 +262,7 @@ def test_a_failed_submission_says_why_with_the_scripts_path(programs, rendered, 
 
 def test_an_sbatch_that_does_not_answer_may_have_submitted_all_the_same(programs, rendered, monkeypatch):
     run, asked = subprocess.run, []
-    monkeypatch.setattr(slurm.subprocess, "run", lambda words, **how: asked.append(words) or run(words, **how))
+    monkeypatch.setattr(subprocess, "run", lambda words, **how: asked.append(words) or run(words, **how))
     monkeypatch.setattr("launchers.slurm.programs.PATIENCE_S", 0.5)
     programs(sbatch="exec sleep 600")
     with pytest.raises(SubmitError, match=r"job\.sbatch: sbatch did not answer") as error:
