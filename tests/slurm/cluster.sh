@@ -12,7 +12,7 @@
 #
 # Nothing outside R is touched: no /etc/slurm, no systemd, no default munge.
 set -euo pipefail
-R=${R:-/tmp/vit_sweep-slurm}; BASE=${BASE:-16800}; LOW=${LOW:-0}; DB=${DB:-0}; AGE=${AGE:-300}
+R=${R:-/tmp/vit_sweep-slurm}; BASE=${BASE:-16800}; LOW=${LOW:-0}; DB=${DB:-0}; AGE=${AGE:-3600}
 NODES="vector01 vector02 vector03 vector04 nebula01"
 export SLURM_CONF=$R/etc/slurm.conf
 sql() { mariadb --no-defaults -S "$R/run/mysqld.sock" -u root "$@"; }
@@ -72,7 +72,7 @@ KillWait=5
 MinJobAge=$AGE
 MaxArraySize=1001
 SlurmctldTimeout=30
-SlurmdTimeout=20
+SlurmdTimeout=300
 JobCompType=jobcomp/filetxt
 JobCompLoc=$R/log/jobcomp.txt
 NodeName=vector[01-04] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[$(port 21)-$(port 24)] CPUs=64 RealMemory=256000 Gres=gpu:t4:8 Feature=t4
@@ -123,12 +123,12 @@ start_database() {
     --pid-file="$R/run/mariadbd.pid" --bind-address=127.0.0.1 --port="$(port 6)" --innodb-buffer-pool-size=128M \
     --innodb-flush-log-at-trx-commit=0 --innodb-lock-wait-timeout=900 --log-error="$R/log/mariadbd.log" \
     </dev/null >/dev/null 2>&1 &
-  waitfor 60 sql -e 'select 1'
+  waitfor 300 sql -e 'select 1'
   sql -e "create database slurm_acct; create user slurm@'127.0.0.1' identified by 'slurm';
     create user slurm@localhost identified by 'slurm'; grant all on slurm_acct.* to slurm@'127.0.0.1';
     grant all on slurm_acct.* to slurm@localhost"
   slurmdbd
-  waitfor 20 sacctmgr -n show cluster
+  waitfor 300 sacctmgr -n show cluster
   { sacctmgr -i -Q add cluster lab
     sacctmgr -i -Q add qos two; sacctmgr -i -Q modify qos two set maxsubmitjobsperuser=2
     sacctmgr -i -Q modify cluster lab set qos=normal,two; } >/dev/null
@@ -136,7 +136,7 @@ start_database() {
 
 start_controller() {
   slurmctld -f "$SLURM_CONF"
-  waitfor 30 sh -c 'scontrol ping | grep -q UP'
+  waitfor 300 sh -c 'scontrol ping | grep -q UP'
 }
 
 start() {
@@ -151,7 +151,7 @@ start() {
     # A private host name and /etc/hosts: inside a job, every node's name resolves as on a real cluster.
     unshare --uts --mount sh -ec "hostname $n; mount --bind '$R/etc/hosts' /etc/hosts; exec slurmd -N $n -f '$SLURM_CONF'"
   done
-  waitfor 60 sh -c '[ -n "$(sinfo -h)" ] && ! sinfo -h -N -o %t | grep -vqE "^(idle|mix|alloc|comp)$"'
+  waitfor 300 sh -c '[ -n "$(sinfo -h)" ] && ! sinfo -h -N -o %t | grep -vqE "^(idle|mix|alloc|comp)$"'
 }
 
 end() {

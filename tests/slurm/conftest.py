@@ -30,11 +30,11 @@ class Cluster:
 
     def call(self, verb):
         """`cluster.sh VERB`."""
-        subprocess.run([SCRIPT, verb], env=self._script, check=True, timeout=120, stdout=subprocess.DEVNULL)
+        subprocess.run([SCRIPT, verb], env=self._script, check=True, timeout=900, stdout=subprocess.DEVNULL)
 
     def ask(self, *words):
         """What one of Slurm's own programs says."""
-        answer = subprocess.run(words, env=os.environ | self.environment, capture_output=True, text=True, timeout=60)
+        answer = subprocess.run(words, env=os.environ | self.environment, capture_output=True, text=True, timeout=300)
         assert answer.returncode == 0, answer.stderr
         return answer.stdout
 

@@ -21,7 +21,7 @@ class Lab:
     def __init__(self, sweep, cluster, folder):
         self.sweep, self.cluster, self.folder = sweep, cluster, folder
 
-    def run(self, *words, acts, timeout=300):
+    def run(self, *words, acts, timeout=900):
         """A sweep to its end."""
         return self.sweep(*self.words(*words), env=self.cluster.environment | acts, timeout=timeout)
 

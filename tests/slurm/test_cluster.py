@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import TEST_CONF, clean_environment
 from tests.e2e.conftest import records
+from tests.slurm.conftest import wait_for
 
 pytestmark = pytest.mark.slurm
 
@@ -38,7 +39,7 @@ def finished(cluster, tmp_path_factory):
     # An outer job's variables must not bend the submission: these would ask for 7 nodes.
     environment = clean_environment() | cluster | {"SBATCH_NODES": "7", "SLURM_NNODES": "7", "SBATCH_PARTITION": "x"}
     first = subprocess.run(
-        [*command, "gpus=1,2,4"], cwd=folder, env=environment, capture_output=True, text=True, timeout=500
+        [*command, "gpus=1,2,4"], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
     )
     second = subprocess.run(
         [*command, "gpus=2", "nodes=2"],
@@ -46,7 +47,7 @@ def finished(cluster, tmp_path_factory):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=900,
     )
     return first, second, folder / "outputs" / "s"
 
@@ -73,12 +74,19 @@ def test_every_job_saw_the_nodes_tasks_and_gpus_of_its_cell(finished):
     assert shapes == {(1, 1), (1, 2), (1, 4), (2, 1)}
 
 
+def told_of_an_ended(job, ask):
+    """What Slurm says of an array, None before all of it has ended."""
+    told = ask("scontrol", "show", "job", job)
+    return None if re.search(r"JobState=(PENDING|RUNNING|COMPLETING)", told) else told
+
+
 def test_slurm_itself_gave_each_array_its_shape(finished, ask):
     _, _, study = finished
     assert len(journal(study)) == 4
     for entry in journal(study):
         nodes, gpus = (int(n) for n in re.match(r"n(\d+)-g(\d+)-", entry["batch"]).groups())
-        told = ask("scontrol", "show", "job", entry["handle"])
+        # A record is there a moment before its job has ended.
+        told = wait_for(lambda job=entry["handle"]: told_of_an_ended(job, ask))
         assert len(re.findall(r"ArrayTaskId=\d+ ", told)) == len(entry["tasks"]) == 2
         assert set(re.findall(r"NumNodes=(\d+)", told)) == {str(nodes)}
         assert set(re.findall(r"NumTasks=(\d+)", told)) == {str(gpus)}

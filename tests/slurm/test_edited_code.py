@@ -23,7 +23,7 @@ def test_a_checkout_that_is_broken_while_a_job_is_held_changes_nothing(cluster, 
     def sweep(*words):
         return subprocess.run(
             [sys.executable, "-m", "vit_sweep", *words],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200,
+            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
 
     words = [f"--config-dir={TEST_CONF}", "partition=lab_vector", "model=vit_test", "data=quick", "epochs=1", "study=s"]
@@ -37,7 +37,7 @@ def test_a_checkout_that_is_broken_while_a_job_is_held_changes_nothing(cluster, 
     ask("scontrol", "release", sent["handle"])
     watched = subprocess.run(
         [sys.executable, "-m", "vit_sweep", "status", str(study), "--watch"],
-        env=clean_environment() | cluster, cwd=os.fspath(tmp_path), capture_output=True, text=True, timeout=200,
+        env=clean_environment() | cluster, cwd=os.fspath(tmp_path), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert watched.returncode == 0, watched.stdout + watched.stderr
     (record,) = records(study).values()

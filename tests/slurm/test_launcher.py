@@ -52,7 +52,7 @@ class Sent:
         self.batch = batch(
             study_dir=str(self.study),
             profile=profile(partition="vector", python=str(python), **site),
-            shape=Shape(nodes=1, gpus_per_node=1, minutes=5),
+            shape=Shape(nodes=1, gpus_per_node=1, minutes=60),
             tasks=tuple(Task(name=f"c{i}", attempt=1) for i in range(tasks)),
             parallel=parallel,
             module="ranks",
@@ -103,7 +103,7 @@ def sender(tmp_path):
     LAUNCHER.cancel([(item.submission, None) for item in sent if item.submission])
 
 
-def until(ask, wanted, seconds=60):
+def until(ask, wanted, seconds=300):
     """Ask again and again until the answer is `wanted`."""
     deadline = time.monotonic() + seconds
     while (answer := ask()) != wanted:
@@ -200,7 +200,7 @@ def test_a_client_that_is_killed_while_sbatch_runs_leaves_a_job_that_is_found(se
         with pytest.raises(TimeoutError):
             found.result(timeout=0.5)
         (tmp_path / "go").touch()
-        sent.submission = found.result(timeout=60)[sent.batch.name]
+        sent.submission = found.result(timeout=300)[sent.batch.name]
     assert sent.submission.tasks == 1
     assert sent.status().state is TaskState.QUEUED
 
@@ -267,7 +267,7 @@ def test_a_closing_that_asks_for_it_has_the_same_task_started_again_until_it_no_
     # Both starts, one file: the second does not wipe out what the first said.
     left = [int(line.split()[-1]) for line in output.read_text().splitlines() if line.startswith("seconds left")]
     assert len(left) == 2
-    assert all(280 < seconds <= 300 for seconds in left)
+    assert all(55 * 60 < seconds <= 60 * 60 for seconds in left)
 
 
 def test_a_site_that_forbids_it_gets_no_second_start(send):
@@ -304,9 +304,9 @@ def test_how_a_job_ended_that_squeue_has_forgotten_is_told_by_sacct(send_account
     # The last run of a task that ran twice.
     until(lambda: failed.status().ended, Ended.FAILED)
     assert failed.status().hosts.startswith("vector0")
-    assert [good.status(i).ended for i in (0, 1)] == [Ended.COMPLETED] * 2
+    until(lambda: [good.status(i).ended for i in (0, 1)], [Ended.COMPLETED] * 2)
     # Tasks that never started share one row, those that were cancelled one by one have none.
-    assert [waiting.status(i).ended for i in range(3)] == [Ended.CANCELLED] * 3
+    until(lambda: [waiting.status(i).ended for i in range(3)], [Ended.CANCELLED] * 3)
     assert LAUNCHER.find([good.doubt(), failed.doubt()]) == {
         good.batch.name: good.submission,
         failed.batch.name: failed.submission,

@@ -54,7 +54,7 @@ def test_one_sweep_submits_at_a_time_and_any_number_may_watch(sweep, shared_clus
         lab.wait_until_running(1)
         with lab.watching(acts=acts) as one, lab.watching(acts=acts) as two:
             lab.release()
-            assert [client.wait(timeout=60) for client in (one, two, first)] == [0, 0, 0]
+            assert [client.wait(timeout=300) for client in (one, two, first)] == [0, 0, 0]
     assert set(lab.table().values()) == {("done", "", "")}
     assert lab.attempts(1) == lab.attempts(2) == ["1"]
 

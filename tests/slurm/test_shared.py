@@ -35,8 +35,9 @@ def test_a_curve_is_one_job_whose_cells_run_one_by_one_on_nested_nodes(curve, sw
     curve.start(*CURVE, acts=acts)
     curve.wait_until_running(first)
     assert curve.order() == [first, *rest]
-    assert curve.states(acts) == {first: "running"} | dict.fromkeys(rest, "queued")
-    assert curve.cluster.ask("squeue", "--noheader", "--array", "--name=vit_sweep-s", "--format=%D").split() == ["2"]
+    wait_for(lambda: curve.states(acts) == {first: "running"} | dict.fromkeys(rest, "queued"))
+    nodes = curve.cluster.ask("squeue", "--noheader", "--array", f"--jobs={curve.job()}", "--format=%D")
+    assert nodes.split() == ["2"]
     curve.release()
     watched = curve.verb("status", "--watch", acts=acts)
     assert watched.returncode == 0, watched.stdout + watched.stderr + curve.logs()

@@ -91,7 +91,7 @@ def test_a_controller_that_is_away_for_ten_seconds_costs_no_cell(lab):
             assert asked.returncode == 0, asked.stderr
         finally:
             lab.cluster.call("controller-start")
-        assert watched.wait(timeout=120) == 0
+        assert watched.wait(timeout=300) == 0
     assert lab.table() == {1: ("done", "", ""), 2: ("done", "", "")}
     assert lab.attempts(1) == lab.attempts(2) == ["1"]
     answer = lab.run("seed=1,2,3", acts=acts)
@@ -103,7 +103,7 @@ def test_a_controller_that_is_away_for_ten_seconds_costs_no_cell(lab):
 def test_a_time_limit_is_named_and_the_cell_goes_on_in_another_job(at_their_limit):
     """Warned, a rank stops and the same job is requeued; one that does not hear is ended, and a new job is sent."""
     lab, client = at_their_limit
-    assert client.wait(timeout=240) == 0
+    assert client.wait(timeout=300) == 0
     table = lab.table()
     assert table[1] == ("done", "", "time_limit")
     # The next job may meet a node that still clears up after the deaf one, and is then sent once more.

@@ -10,26 +10,27 @@ pytestmark = pytest.mark.slurm
 
 TRAINING = [
     f"--config-dir={TEST_CONF}", "partition=lab_vector", "model=vit_test", "data=quick", "batch=8", "epochs=60",
-    "minutes=3",
 ]  # fmt: skip
 LEARNED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 
-def test_a_run_that_was_warned_of_its_limit_ends_with_the_losses_of_one_that_was_not(sweep, shared_cluster, tmp_path):
-    """Two studies of the same cell train at once; one gets the signal that Slurm sends before the time limit."""
+def test_a_run_that_was_warned_and_started_again_ends_with_the_losses_of_one_that_was_not(
+    sweep, shared_cluster, tmp_path
+):
+    """Two studies of the same cell train at once; one gets the signal that Slurm sends before it ends a job."""
     labs = {name: Lab(sweep, shared_cluster, tmp_path / "outputs" / name) for name in ("calm", "disturbed")}
     for name, lab in labs.items():
         answer = sweep(*TRAINING, f"study={name}", "wait=false", env=shared_cluster.environment)
         assert answer.returncode == 0, answer.stdout + answer.stderr
         assert lab.record(0) is None
     disturbed = labs["disturbed"]
-    wait_for(lambda: (disturbed.read(0, "1", "progress.json") or {"epoch": 0})["epoch"] >= 2, 240, disturbed.logs)
+    wait_for(lambda: (disturbed.read(0, "1", "progress.json") or {"epoch": 0})["epoch"] >= 2, disturbed.logs)
     shared_cluster.ask("scancel", "--signal=USR2", disturbed.task(0))
     for lab in labs.values():
         watched = lab.verb("status", "--watch", acts={})
         assert watched.returncode == 0, watched.stdout + watched.stderr + lab.logs()
     calm, disturbed_record = (lab.record(0) for lab in labs.values())
-    assert disturbed.table() == {0: ("done", "", "time_limit")}
+    assert disturbed.table() == {0: ("done", "", "preempted")}
     assert disturbed_record["restarts"] == 1
     assert disturbed_record["attempts"] == ["1", "1.1"]
     assert len(disturbed_record["epochs"]) == len(calm["epochs"]) == 60
