@@ -24,9 +24,9 @@ _GRACE_S = 25.0
 _PR_SET_PDEATHSIG = 1
 
 
-def main(folders: list[str], *, minute_s: float = 60.0) -> int:
+def main(folders: list[str]) -> int:
     """Work off the batches in `folders`, widest first."""
-    return run_queue(folders, lambda _, shared: _Hosts(shared).start_ranks, name="hostfile-", minute_s=minute_s)
+    return run_queue(folders, lambda _, shared: _Hosts(shared).start_ranks, name="hostfile-")
 
 
 class _Hosts:

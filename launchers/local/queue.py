@@ -29,9 +29,9 @@ from launchers.queue.task import QueueTask, Run, StartRanks
 _IMPORTS = ("launchers.queue.loop", "launchers.local.rank", "launchers.queue.slots")
 
 
-def main(folders: list[str], *, minute_s: float = 60.0) -> int:
+def main(folders: list[str]) -> int:
     """Work off the batches in `folders`, widest first."""
-    return run_queue(folders, _starter, name=LOCAL_JOB, minute_s=minute_s)
+    return run_queue(folders, _starter, name=LOCAL_JOB)
 
 
 def _starter(batches: list[tuple[Path, Batch]], shared_slots: SharedSlots) -> StartRanks:

@@ -27,16 +27,16 @@ Starter = Callable[[list[tuple[Path, Batch]], SharedSlots], StartRanks]
 """Makes a queue ready to start tasks of its batches; shared ones keep their slots in `SharedSlots`."""
 
 
-def run_queue(folders: Sequence[str], starter: Starter, *, name: str, minute_s: float) -> int:
+def run_queue(folders: Sequence[str], starter: Starter, *, name: str) -> int:
     """Be the queue's process: work off the batches in `folders`; returns 0 once every task has ended, however it ended.
 
-    `name` begins the job ids of its tasks. `minute_s`: seconds of a minute of time limits, for tests.
+    `name` begins the job ids of its tasks.
     """
     signals: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
     write_handle(Path(folder) for folder in folders)
     batches = read_batches(folders)
-    tasks = tasks_of(batches, minute_s)
+    tasks = tasks_of(batches)
     shared_slots = SharedSlots(tasks)
     work_off(
         tasks,
@@ -57,10 +57,10 @@ def read_batches(folders: Sequence[str]) -> list[tuple[Path, Batch]]:
     return sorted(batches, key=lambda item: -item[1].shape.gpus)
 
 
-def tasks_of(batches: Sequence[tuple[Path, Batch]], minute_s: float) -> list[QueueTask]:
-    """All tasks in the order in which they are to be started; `minute_s` is the length of a minute."""
+def tasks_of(batches: Sequence[tuple[Path, Batch]]) -> list[QueueTask]:
+    """All tasks in the order in which they are to be started."""
     return [
-        QueueTask(batch=batch, folder=folder, index=index, limit_s=batch.shape_of(index).minutes * minute_s)
+        QueueTask(batch=batch, folder=folder, index=index, limit_s=batch.shape_of(index).minutes * 60.0)
         for folder, batch in batches
         for index in range(len(batch.tasks))
     ]

@@ -32,15 +32,12 @@ _PATIENCE_S = 30.0
 _TERMINATED = 143
 
 
-def main(folders: list[str], *, minute_s: float = 60.0) -> int:
-    """Work off the batch in `folders` (one folder); returns 0 once every task has ended, however it ended.
-
-    `minute_s`: seconds of a minute of the tasks' time limits, for tests.
-    """
+def main(folders: list[str]) -> int:
+    """Work off the batch in `folders` (one folder); returns 0 once every task has ended, however it ended."""
     allocation = _Allocation(job=os.environ["SLURM_JOB_ID"], ends=float(os.environ[JOB_ENDS]))
     signal.signal(signal.SIGUSR2, lambda _number, _frame: allocation.warn())
     signal.signal(signal.SIGTERM, lambda _number, _frame: allocation.take_away())
-    tasks = tasks_of(read_batches(folders), minute_s)
+    tasks = tasks_of(read_batches(folders))
     allocation.tasks = tasks
     for task in tasks:
         _restore(task)

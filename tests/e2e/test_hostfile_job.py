@@ -19,6 +19,7 @@ from launchers.profile import PartitionProfile
 from tests import conftest
 from tests.conftest import ROOT, clean_environment, why_no_real_hosts
 from tests.e2e.conftest import QUICK, records
+from tests.unit.launchers.queue_at import set_clock
 from tests.unit.launchers.queue_probe import notes
 
 pytestmark = pytest.mark.train
@@ -35,10 +36,10 @@ def hosts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ssh")
     port = 21000 + os.getpid() % 5000 * 2
     try:
-        subprocess.run([HOSTS, "start", folder, str(port)], check=True, timeout=60)
+        subprocess.run([HOSTS, "start", folder, str(port)], check=True, timeout=300)
         yield ["partition=lab_hosts", f"partition.remote_shell='ssh -F {folder}/ssh_config'", "gpus=2", "nodes=2"]
     finally:
-        subprocess.run([HOSTS, "stop", folder], timeout=60)
+        subprocess.run([HOSTS, "stop", folder], timeout=300)
 
 
 def ranks_of(study):
@@ -117,9 +118,20 @@ def test_cancel_ends_the_ranks_on_every_host(sweep, hosts, study):
 
 def test_ranks_on_every_host_are_warned_and_then_told_to_end_and_all_of_them_finish_writing(hosts, tmp_path):
     folder = probe_batch(hosts, tmp_path, "wait")
-    queue = "import sys; from launchers.hostfile.queue import main; sys.exit(main(sys.argv[1:], minute_s=8.0))"
     environment = clean_environment() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", queue, folder], cwd=ROOT, env=environment, timeout=120, check=True)
+    queue = subprocess.Popen(
+        [sys.executable, "-m", "tests.unit.launchers.queue_at", "launchers.hostfile.queue", folder],
+        cwd=ROOT,
+        env=environment,
+    )
+    try:
+        for count, seconds in ((2, 31), (4, 61)):
+            wait_for(lambda count=count: len(notes(folder)) == count)
+            set_clock(folder, seconds)
+        assert queue.wait(timeout=300) == 0
+    finally:
+        queue.kill()
+        queue.wait()
     heard = [note["what"] for note in notes(folder)]
     assert heard[:4] == ["begun"] * 2 + ["SIGUSR2"] * 2
     assert sorted(heard[4:8]) == ["SIGTERM"] * 2 + ["ended"] * 2, "each hears it once, and none is cut short"

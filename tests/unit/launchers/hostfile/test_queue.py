@@ -17,11 +17,9 @@ from launchers.hostfile.backend import HostfileLauncher
 from launchers.queue.files import read_handle, read_states
 from tests.conftest import ROOT, wait_for
 from tests.unit.launchers.hostfile.test_backend import rendered
+from tests.unit.launchers.queue_at import set_clock
 from tests.unit.launchers.queue_probe import notes
 
-QUEUE = (
-    "import sys; from launchers.hostfile.queue import main; sys.exit(main(sys.argv[2:], minute_s=float(sys.argv[1])))"
-)
 UNTIL_TOLD = """
 trap "echo USR2 >> {0}/told" USR2
 trap "echo TERM >> {0}/told; exit 1" TERM
@@ -39,7 +37,7 @@ def queue(tmp_path):
     """Write a batch of two tasks on hosts a and b, and an `mpirun` for its job.sh; start the queue."""
     processes = []
 
-    def start(mpirun, *, minute_s=1.0, orders=None, **changes):
+    def start(mpirun, *, queue=("launchers.hostfile.queue",), orders=None, **changes):
         item = rendered(study_dir=str(tmp_path), **changes)
         folder = Path(item.batch.folder)
         folder.mkdir(parents=True)
@@ -50,7 +48,7 @@ def queue(tmp_path):
         (tmp_path / "bin/mpirun").write_text(f"#!/bin/bash\n{mpirun}\n")
         (tmp_path / "bin/mpirun").chmod(0o755)
         process = subprocess.Popen(
-            [sys.executable, "-c", QUEUE, str(minute_s), str(folder)], cwd=ROOT,
+            [sys.executable, "-m", *queue, str(folder)], cwd=ROOT,
             env=os.environ | {
                 "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"
             },
@@ -72,7 +70,7 @@ def test_tasks_run_one_after_the_other_and_a_failed_one_does_not_stop_the_queue(
     process, folder = queue(
         f'mkdir {tmp_path}/alone || exit 9; rmdir {tmp_path}/alone; [ "$VIT_SWEEP_TASK_INDEX" = 1 ] || exit 4'
     )
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     said = "mpirun ended with code 4: it said nothing"
     assert json.loads((folder / "states.json").read_text()) == {
         "0": {"state": "ended", "detail": said, "ended": "failed", "hosts": "a b"},
@@ -87,7 +85,7 @@ def test_a_task_waits_while_another_study_holds_one_of_its_hosts(queue, tmp_path
         process, folder = queue(f"touch {tmp_path}/ran")
         wait_for(lambda: "another study" in read(folder / "states.json"))
         assert not (tmp_path / "ran").exists()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     assert (tmp_path / "ran").exists()
 
 
@@ -95,9 +93,8 @@ def test_a_task_starts_again_in_its_place_and_every_start_has_its_own_log(queue,
     process, folder = queue(
         'echo "$VIT_SWEEP_TASK_INDEX.$VIT_SWEEP_RESTART ends $VIT_SWEEP_JOB_ENDS"; [ "$VIT_SWEEP_RESTART" != 0 ]',
         closing="tests.unit.launchers.queue_probe", orders={"0": "fail", "1": "fail", "closing": RUN_AGAIN},
-        minute_s=60.0,
     )  # fmt: skip
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     closings = [(n["VIT_SWEEP_TASK_INDEX"], n["VIT_SWEEP_JOB_ID"], n["code"]) for n in notes(folder)]
     assert closings == [(str(i), f"hostfile-{process.pid}-{i}", 1) for i in range(2)]
     logs = {path.name: path.read_text().split(" ")[0] for path in folder.glob("mpirun-*.log")}
@@ -109,8 +106,15 @@ def test_a_task_starts_again_in_its_place_and_every_start_has_its_own_log(queue,
 
 
 def test_mpirun_is_warned_and_then_told_to_end_at_the_time_limit(queue, tmp_path):
-    process, folder = queue(f'[ "$VIT_SWEEP_TASK_INDEX" = 0 ] || exit 0; {UNTIL_TOLD.format(tmp_path)}', minute_s=0.05)
-    assert process.wait(timeout=60) == 0
+    process, folder = queue(
+        f'[ "$VIT_SWEEP_TASK_INDEX" = 0 ] || exit 0; {UNTIL_TOLD.format(tmp_path)}',
+        queue=("tests.unit.launchers.queue_at", "launchers.hostfile.queue"),
+    )
+    wait_for((tmp_path / "ran").exists)
+    set_clock(folder, 59 * 60)
+    wait_for(lambda: read(tmp_path / "told") == "USR2\n")
+    set_clock(folder, 61 * 60)
+    assert process.wait(timeout=300) == 0
     assert read(tmp_path / "told").split() == ["USR2", "TERM"]
     states = read_states(folder)
     assert (states[0].ended, states[0].detail) == (Ended.TIME_LIMIT, "its time limit of 60 min was over")
@@ -118,25 +122,25 @@ def test_mpirun_is_warned_and_then_told_to_end_at_the_time_limit(queue, tmp_path
 
 
 def test_a_cancelled_task_ends_its_mpirun_and_the_next_one_runs(queue, tmp_path):
-    process, folder = queue(f'[ "$VIT_SWEEP_TASK_INDEX" = 0 ] || exit 0; {UNTIL_TOLD.format(tmp_path)}', minute_s=60.0)
+    process, folder = queue(f'[ "$VIT_SWEEP_TASK_INDEX" = 0 ] || exit 0; {UNTIL_TOLD.format(tmp_path)}')
     wait_for((tmp_path / "ran").exists)
     HostfileLauncher().cancel([(submission(folder), [0])])
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     assert read(tmp_path / "told").split() == ["TERM"]
     assert [read_states(folder)[i].ended for i in range(2)] == [Ended.CANCELLED, Ended.COMPLETED]
 
 
 def test_a_queue_that_is_told_to_end_ends_mpirun_and_says_so(queue, tmp_path):
-    process, folder = queue(UNTIL_TOLD.format(tmp_path), minute_s=60.0)
+    process, folder = queue(UNTIL_TOLD.format(tmp_path))
     wait_for((tmp_path / "ran").exists)
     process.terminate()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     assert read(tmp_path / "told").split() == ["TERM"]
     assert {(said.ended, said.detail) for said in read_states(folder).values()} == {(Ended.CANCELLED, "cancelled")}
 
 
 def test_mpirun_does_not_outlive_a_queue_that_was_killed(queue, tmp_path):
-    process, folder = queue(UNTIL_TOLD.format(tmp_path), minute_s=60.0)
+    process, folder = queue(UNTIL_TOLD.format(tmp_path))
     wait_for(lambda: read(tmp_path / "ran").endswith("\n"))
     wait_for(lambda: read_states(folder)[0].state is TaskState.RUNNING)
     asked = submission(folder)

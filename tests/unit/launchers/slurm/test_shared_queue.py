@@ -23,12 +23,13 @@ from launchers.slurm.sbatch import render
 from launchers.slurm.step import step_command
 from tests.conftest import ROOT, wait_for
 from tests.unit.builders import batch, profile
+from tests.unit.launchers.queue_at import set_clock
 
 QUEUE = """
 import sys
 from launchers.slurm import shared_queue
 shared_queue._GRACE_S = shared_queue._Step.grace_s = 0.5
-sys.exit(shared_queue.main(sys.argv[2:], minute_s=float(sys.argv[1])))
+sys.exit(shared_queue.main(sys.argv[1:]))
 """
 SHAPES = {"two": (2, 1), "four": (4, 1), "one": (1, 1)}
 """Nodes and GPUs a node of the tasks, in the order in which they run."""
@@ -81,21 +82,19 @@ class Job:
             (self.folder / "bin" / name).write_text(f"#!/bin/bash\n{body}\n")
             (self.folder / "bin" / name).chmod(0o755)
 
-    def start(self, srun="true", *, minutes_left=35.0, minute_s=60.0):
+    def start(self, srun="true", *, minutes_left=35.0, queue=("-c", QUEUE)):
         self.programs(srun)
         variables = {
             "SLURM_JOB_ID": "9", "SLURM_JOB_NODELIST": "vector[01-04]", "PYTHONPATH": str(ROOT),
             "VIT_SWEEP_JOB_ENDS": str(int(time.time() + minutes_left * 60)),
             "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
         }  # fmt: skip
-        process = subprocess.Popen(
-            [sys.executable, "-c", QUEUE, str(minute_s), str(self.at)], env=os.environ | variables, cwd=self.folder
-        )
+        process = subprocess.Popen([sys.executable, *queue, str(self.at)], env=os.environ | variables, cwd=self.folder)
         self.processes.append(process)
         return process
 
     def run(self, srun="true", **how):
-        return self.start(srun, **how).wait(timeout=60)
+        return self.start(srun, **how).wait(timeout=300)
 
     def steps(self):
         """Task and start of each step, in their order."""
@@ -155,7 +154,15 @@ def test_a_closing_module_that_asks_for_it_has_its_task_started_again_at_once(jo
 
 def test_a_task_is_warned_and_ended_at_its_own_limit_and_the_next_one_runs(job):
     job.write(minutes=1)
-    assert job.run(f'[ "$i" = 0 ] || exit 0; {UNTIL_TOLD.format(job.folder)}', minute_s=2.0) == 0
+    process = job.start(
+        f'[ "$i" = 0 ] || exit 0; {UNTIL_TOLD.format(job.folder)}',
+        queue=("-m", "tests.unit.launchers.queue_at", "launchers.slurm.shared_queue"),
+    )
+    wait_for((job.folder / "waits").exists)
+    set_clock(job.at, 31)
+    wait_for(lambda: job.lines("told") == ["0 USR2"])
+    set_clock(job.at, 61)
+    assert process.wait(timeout=300) == 0
     assert job.lines("told") == ["0 USR2", "0 TERM"]
     assert job.ended() == [Ended.TIME_LIMIT, Ended.COMPLETED, Ended.COMPLETED]
     assert job.lines("scancels") == ["--signal=USR2 9.5", "--signal=TERM 9.5"]
@@ -166,7 +173,7 @@ def test_a_client_cancels_one_that_runs_and_one_that_waits(job):
     wait_for((job.folder / "waits").exists)
     sent = Submission(batch_name=job.at.name, folder=str(job.at), handle="9", tasks=3)
     SlurmLauncher().cancel([(sent, [0, 2])])
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     assert job.lines("told") == ["0 TERM"]
     assert job.ended() == [Ended.CANCELLED, Ended.COMPLETED, Ended.CANCELLED]
 
@@ -176,7 +183,7 @@ def test_ranks_that_do_not_hear_are_killed_and_the_next_task_runs(job):
     process = job.write().start(deaf)
     wait_for((job.folder / "waits").exists)
     SlurmLauncher().cancel([(Submission(batch_name=job.at.name, folder=str(job.at), handle="9", tasks=3), [0])])
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=300) == 0
     assert job.lines("scancels") == ["--signal=TERM 9.5", "--signal=KILL 9.5"]
     assert job.ended() == [Ended.CANCELLED, Ended.COMPLETED, Ended.COMPLETED]
 
@@ -212,7 +219,7 @@ def test_a_warning_of_the_job_reaches_the_ranks_and_nothing_is_started_after_it(
     process = job.write().start(f"{stops}; while :; do sleep 0.05; done")
     wait_for((job.folder / "waits").exists)
     process.send_signal(signal.SIGUSR2)
-    assert process.wait(timeout=60) == RUN_AGAIN
+    assert process.wait(timeout=300) == RUN_AGAIN
     assert job.lines("told") == ["0 USR2"]
     assert job.ended() == [Ended.COMPLETED, None, None]
 
@@ -224,7 +231,7 @@ def test_what_runs_when_the_job_is_taken_away_has_not_ended_and_starts_under_a_n
     process = job.write().start(f'[ "$i" = 1 ] || exit 0; {UNTIL_TOLD.format(job.folder)}')
     wait_for((job.folder / "waits").exists)
     process.terminate()
-    assert process.wait(timeout=60) == 143
+    assert process.wait(timeout=300) == 143
     assert job.ended() == [Ended.COMPLETED, None, None]
     assert read_states(job.at)[1].state is TaskState.QUEUED
     assert job.run() == 0
