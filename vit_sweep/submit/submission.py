@@ -108,7 +108,7 @@ class Submitter:
                     )
 
     def _next(self) -> list[Rendered]:
-        """What is handed over together: a queue of ours gets all of its batches, Slurm one array at a time."""
+        """What is handed over together: our queues get all of their batches, Slurm one array at a time."""
         scheduler = self._waiting[0].batch.profile.scheduler
         if scheduler is Scheduler.SLURM:
             return self._waiting[:1]
