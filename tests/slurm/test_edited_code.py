@@ -31,7 +31,7 @@ def test_a_checkout_that_is_broken_while_a_job_is_held_changes_nothing(cluster, 
     assert held.returncode == 0, held.stdout + held.stderr
     study = tmp_path / "outputs" / "s"
     (snapshot,) = (study / ".code").iterdir()
-    broken = checkout / "vit_sweep" / "train" / "run.py"
+    broken = checkout / "vit_sweep" / "job" / "train" / "run.py"
     broken.write_text("raise RuntimeError('edited while the job was queued')\n")
     (sent,) = [line for line in map(json.loads, (study / "jobs.jsonl").read_text().splitlines()) if line["handle"]]
     ask("scontrol", "release", sent["handle"])
