@@ -25,8 +25,7 @@ def need(spawner):
         pytest.skip("mpirun missing, and installing Open MPI takes root on Debian")
 
 
-@pytest.mark.parametrize("nodes", [1, 2])
-@pytest.mark.parametrize("spawner", ["mpirun", "torchrun"])
+@pytest.mark.parametrize(("spawner", "nodes"), [("mpirun", 2), ("torchrun", 1)])
 def test_two_ranks_train_and_each_knows_its_place(sweep, cluster, tmp_path, spawner, nodes):
     need(spawner)
     answer = sweep(*QUICK, f"partition=lab_{spawner}", f"nodes={nodes}", env=cluster)
