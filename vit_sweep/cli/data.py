@@ -25,16 +25,16 @@ ConfigDir = Annotated[
 @app.command("list", epilog="Example: python -m vit_sweep data list --root data")
 def list_data(root: Root = Path("data"), config_dir: ConfigDir = None) -> None:
     """Show every data set that a sweep can name, and whether its files are ready."""
-    from vit_sweep.config import data_sets
+    from vit_sweep.config import data_catalog
 
-    entries = data_sets.catalog(config_dir)
+    entries = data_catalog.catalog(config_dir)
     table = Table(box=box.SIMPLE_HEAD, title=f"files in {root.absolute()}", title_justify="left")
     for title in ("data", "training", "test", "classes", "MiB", "state", "file"):
         right = title in {"training", "test", "classes", "MiB"}
         table.add_column(title, justify="right" if right else "left", overflow="fold", no_wrap=title == "data")
     for entry in entries:
         try:
-            spec = data_sets.load(entry.name, entries)
+            spec = data_catalog.load(entry.name, entries)
         except UserError as error:
             table.add_row(entry.name, "", "", "", "", f"wrong: {error}", entry.path, style="red")
             continue
@@ -51,10 +51,10 @@ def prepare(
     config_dir: ConfigDir = None,
 ) -> None:
     """Download and verify a data set, on a machine with internet; or pack the images of a folder."""
-    from vit_sweep.config import data_sets
+    from vit_sweep.config import data_catalog
 
     console = show.console()
-    spec = data_sets.load(name, data_sets.catalog(config_dir))
+    spec = data_catalog.load(name, data_catalog.catalog(config_dir))
     if not datasets.needs_files(spec):
         console.print(f"{name} is ready: it needs no files")
         return

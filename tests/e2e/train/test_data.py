@@ -268,7 +268,7 @@ def test_the_real_archives_checksums_are_torchvisions(tmp_path):
     """Nothing here can fetch the real files, so at least what we would accept is what torchvision would."""
     import torchvision
 
-    from vit_sweep.config.data_sets import catalog, load
+    from vit_sweep.config.data_catalog import catalog, load
 
     for name, kind in (("cifar10", torchvision.datasets.CIFAR10), ("cifar100", torchvision.datasets.CIFAR100)):
         ours = {Path(file.path).name: file.md5 for file in load(name, catalog(None, environ={})).files}
