@@ -1,1 +1,1 @@
-"""From runs to statements about scaling: series, intervals, models, audits, comparisons. Pure."""
+"""From runs to statements about scaling: series, intervals, laws, audits, comparisons. Pure: opens no file."""

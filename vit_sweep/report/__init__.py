@@ -1,1 +1,1 @@
-"""The report of a study: one HTML page that needs nothing but a browser."""
+"""What a study says: `tables/` and `page/` are pure, `figures/` draws, the files here gather and write. No judging."""

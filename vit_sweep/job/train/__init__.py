@@ -1,1 +1,1 @@
-"""The trainer: the only place that imports torch, torchvision, deepspeed and scikit-learn."""
+"""The trainer. Only here, and in `data/prepare/`, torch, torchvision, deepspeed and scikit-learn are imported."""
