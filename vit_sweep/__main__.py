@@ -6,7 +6,6 @@ A user's mistake ends here: one sentence on stderr, exit code 2. Anything else i
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from launchers.errors import UserError, closest
 from vit_sweep.submit import interrupt
@@ -49,16 +48,15 @@ def _hydra(words: list[str]) -> int:
     """Let Hydra read the command line; the sweep's exit code comes back as SystemExit."""
     # With it Hydra hands its exceptions on, so that we can tell a user's mistake from a bug.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    site = os.environ.get("VIT_SWEEP_CONF")
-    if site is not None and not Path(site).is_dir():
-        raise UserError(f"VIT_SWEEP_CONF={site}: there is no such folder; it names a site's own conf/, or unset it")
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
-    from vit_sweep.config.compose import conf_dir, explain
+    from vit_sweep.config.compose import conf_dir, explain, site_dir
+
+    site_dir(os.environ)
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
     def one_cell(config: DictConfig) -> None:

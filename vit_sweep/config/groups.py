@@ -11,10 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launchers.checked import checked
 from launchers.errors import UserError, closest
-from vit_sweep.config.compose import Plain, conf_dir, explain, single
-
-SITE_VARIABLE = "VIT_SWEEP_CONF"
-
+from vit_sweep.config.compose import Plain, conf_dir, explain, single, site_dir
 
 _NOUNS = {"partition": "profile", "data": "data set"}
 """What a file of each group is."""
@@ -45,13 +42,9 @@ def catalog(group: str, config_dir: Path | None, environ: Mapping[str, str] = os
                 f"--config-dir={config_dir}: there is no such folder; it is like conf/, with {group}/*.yaml in it"
             )
         places.append(("--config-dir", config_dir))
-    site = environ.get(SITE_VARIABLE)
+    site = site_dir(environ)
     if site is not None:
-        if not Path(site).is_dir():
-            raise UserError(
-                f"{SITE_VARIABLE}={site}: there is no such folder; it names a site's own conf/, or unset it"
-            )
-        places.append(("site", Path(site)))
+        places.append(("site", site))
     entries: list[Entry] = []
     first: dict[str, str] = {}
     for origin, folder in places:
@@ -91,8 +84,10 @@ def keys_of(group: str, entry: Entry, others: Iterable[Entry] = ()) -> dict[str,
         str(Path(e.path).parent.parent.absolute()) for e in (*others, entry) if e.origin != "shipped"
     )
     search = ",".join(f"'{folder}'" for folder in folders)
-    # A data set is composed beside a partition that is always there.
     words = [f"{group}={entry.name}", f"hydra.searchpath=[{search}]"]
+    if group != "partition":
+        # The site's default partition need not lie in these folders; one that is shipped is always there.
+        words.append("partition=local")
     try:
         composed: dict[str, Any] = composed_words(words)[group]
     except UserError as error:
