@@ -493,3 +493,12 @@ def test_a_broken_file_does_not_hide_the_others_in_the_list(run, tmp_path):
 
 def test_the_tests_own_configurations_can_be_listed(run):
     assert run("list", "--config-dir", TEST_CONF).exit_code == 0
+
+
+def test_a_data_set_that_builds_on_another_needs_nothing_of_the_sites_default_partition(run, tmp_path, monkeypatch):
+    monkeypatch.setenv("VIT_SWEEP_PARTITION", "elsewhere")
+    (tmp_path / "own/data").mkdir(parents=True)
+    (tmp_path / "own/data/mine.yaml").write_text("defaults: [digits]\nname: mine\n")
+    answer = run("prepare", "mine", "--config-dir", tmp_path / "own")
+    assert answer.exit_code == 0, answer.exception
+    assert "mine is ready: it needs no files" in answer.output
