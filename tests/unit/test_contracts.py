@@ -21,7 +21,7 @@ PLANTED = {
         "import launchers.atomic",  # which imports os: that it is indirect is the point
     ),
     "Only the edges touch files, processes, clocks and the network": ("launchers/slurm", "import time"),
-    "Only the trainer and the makers of data sets import torch, torchvision, deepspeed, scikit-learn": (
+    "Only the trainer and the makers of data sets import torch, torchvision, deepspeed": (
         "vit_sweep/submit",
         "import torch",
     ),

@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> int:
         skipped = stopped_by(file.cell, code, study.stops())
         if skipped is not None:
             raise JobError(Cause.SKIPPED, skipped)
-        from vit_sweep.job.train.run import train
+        from vit_sweep.job.train.preload import train
 
         train(file, me, cell_dir=cell_dir, attempt=attempt, begun=begun, code=code, guardian=guardian)
     except BaseException as error:

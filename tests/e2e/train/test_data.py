@@ -264,6 +264,32 @@ def test_a_job_without_its_data_says_which_command_to_run(spec, tmp_path):
         assert raised.value.cause is Cause.DATA
 
 
+def test_the_digits_are_scikit_learns():
+    import torch
+    from sklearn.datasets import load_digits
+
+    from vit_sweep.job.train.images.data import load
+
+    spec = DataSpec(name="digits", source=DataSource.DIGITS, train_images=1500, test_images=297, classes=10)
+    train, test = load(spec, Path())
+    theirs = load_digits()
+    grey = (theirs.images * 255 / 16).round().astype("uint8")
+
+    def pictures(images, labels):
+        return sorted((int(label), bytes(image)) for image, label in zip(images, labels, strict=True))
+
+    ours = torch.cat([train.images, test.images]).numpy()
+    assert (ours == ours[:, :1]).all()  # grey: three equal channels
+    assert pictures(ours[:, 0], torch.cat([train.labels, test.labels]).numpy()) == pictures(grey, theirs.target)
+
+
+def test_a_rank_imports_nothing_that_only_others_need():
+    heavy = ("mlflow", "pandas", "scipy", "sklearn", "tensorboard", "wandb")
+    probe = f"import sys, vit_sweep.job.train.preload; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_the_real_archives_checksums_are_torchvisions(tmp_path):
     """Nothing here can fetch the real files, so at least what we would accept is what torchvision would."""
     import torchvision

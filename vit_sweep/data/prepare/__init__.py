@@ -1,1 +1,1 @@
-"""Data sets made ready on a login node: downloads, image folders, packing. It may import torch and scikit-learn."""
+"""Data sets made ready on a login node: downloads, image folders, packing. It may import torch."""

@@ -1,1 +1,1 @@
-"""The trainer. Only here, and in `data/prepare/`, torch, torchvision, deepspeed and scikit-learn are imported."""
+"""The trainer. Only here, and in `data/prepare/`, torch, torchvision and deepspeed are imported."""

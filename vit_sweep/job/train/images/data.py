@@ -4,6 +4,7 @@ The order depends on seed and epoch only, never on the number of ranks: runs of 
 the same images in the same steps, however they are laid out.
 """
 
+import importlib.util
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -120,12 +121,15 @@ def test_batches(
 
 def _digits(spec: DataSpec) -> tuple[Split, Split]:
     """Handwritten digits, 8 x 8 pixels of 17 grey levels (UCI; bundled with scikit-learn)."""
-    from sklearn.datasets import load_digits
-
-    found = load_digits()
-    grey = torch.from_numpy(found.images).mul(255 / 16).round().to(torch.uint8)  # (images, 8, 8)
+    # Its file alone: `sklearn.datasets.load_digits` returns the same and imports scipy and pandas, two seconds a rank.
+    package = importlib.util.find_spec("sklearn")
+    if package is None or package.origin is None:
+        raise JobError(Cause.DATA, "the digits are bundled with scikit-learn, which is not installed here")
+    file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
+    table = np.loadtxt(file, delimiter=",", dtype=np.int64)  # (images, 65): the pixels row by row, then the label
+    grey = torch.from_numpy(table[:, :64]).reshape(-1, 8, 8).mul(255 / 16).round().to(torch.uint8)  # (images, 8, 8)
     images = grey.unsqueeze(1).expand(-1, 3, -1, -1).contiguous()  # (images, 3, 8, 8)
-    labels = torch.from_numpy(found.target).long()
+    labels = torch.from_numpy(table[:, 64])
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SPLIT_SEED))
     train, test = order[: spec.train_images], order[spec.train_images :]
     return Split(images=images[train], labels=labels[train]), Split(images=images[test], labels=labels[test])
