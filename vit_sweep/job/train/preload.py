@@ -1,12 +1,19 @@
 """Everything a rank imports, DeepSpeed first; a launcher may import it once and fork (`launchers.local.queue`).
 
-DeepSpeed's autotuner, which no job uses, imports MLflow where it is installed: it is hidden meanwhile, since that
-costs every rank seconds. Nothing here may start CUDA: a forked process could not use it.
+Two things that DeepSpeed does while it is imported cost every rank seconds and serve no run of ours: its autotuner
+imports MLflow where that is installed, and its Muon optimizer, imported by every ZeRO engine, loads all of torch's
+inductor. MLflow is hidden meanwhile; what Muon compiles is compiled when Muon is first called.
+
+Nothing here may start CUDA: a forked process could not use it.
 """
 
+import functools
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
 
 
 @contextmanager
@@ -22,7 +29,33 @@ def _hidden(module: str) -> Iterator[None]:
         del sys.modules[module]
 
 
-with _hidden("mlflow"):
+@contextmanager
+def _compiling_at_the_first_call() -> Iterator[None]:
+    """Let `torch.compile` return at once meanwhile: what it returns loads the compiler when it is first called."""
+    real = torch.compile
+
+    def later(model: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:
+        if model is None:
+            return functools.partial(later, **options)
+        compiled = functools.cache(lambda: real(model, **options))
+
+        @functools.wraps(model)
+        def at_the_first_call(*inputs: Any, **named: Any) -> Any:
+            return compiled()(*inputs, **named)
+
+        return at_the_first_call
+
+    torch.compile = later
+    try:
+        yield
+    finally:
+        torch.compile = real
+
+
+with _hidden("mlflow"), _compiling_at_the_first_call():
+    with suppress(ImportError):  # DeepSpeed has had it here since 0.17
+        import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
+
     from vit_sweep.job.train.run import train
 
 __all__ = ["train"]

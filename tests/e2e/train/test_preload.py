@@ -1,0 +1,28 @@
+"""What a rank imports, and what it does not: every rank of every cell pays for it."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.train
+
+
+def ran(probe):
+    program = f"import sys, torch\nimport vit_sweep.job.train.preload\n{probe}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
+
+
+def test_a_rank_imports_nothing_that_only_others_need():
+    heavy = ("mlflow", "pandas", "scipy", "sklearn", "tensorboard", "wandb", "torch._inductor.compile_fx")
+    assert ran(f"print([module for module in {heavy} if module in sys.modules])") == "[]"
+
+
+def test_what_deepspeed_compiles_at_import_is_compiled_when_it_is_called():
+    probe = """
+from deepspeed.runtime.zero.muon.original_muon import zeropower_via_newtonschulz5 as orthogonal
+result = orthogonal(torch.eye(4), 5)
+print("torch._inductor.compile_fx" in sys.modules, torch.compile.__module__, tuple(result.shape))
+"""
+    assert ran(probe) == "True torch (4, 4)"
