@@ -9,5 +9,5 @@ def some(words: Iterable[str], most: int = 4, *, separator: str = ", ") -> str:
     >>> some("abcdef", 3)
     'a, b, c and 3 more'
     """
-    every = list(words)
-    return separator.join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
+    items = list(words)
+    return separator.join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")

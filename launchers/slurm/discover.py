@@ -196,7 +196,7 @@ def _describe(
     if "EXCLUSIVE" in partition.get("OverSubscribe", partition.get("Shared", "")):
         keys["exclusive"] = True
     keys |= _who_may(partition, qos_limits, notes)
-    bad = [node for node in usable if any(word in node.get("State", "") for word in _UNUSABLE)]
+    bad = [node for node in usable if any(state in node.get("State", "") for state in _UNUSABLE)]
     if bad:
         notes.append(f"{len(bad)} of {len(usable)} nodes are down or drained now, for example {bad[0]['NodeName']}")
     if partition.get("State", "UP") != "UP":

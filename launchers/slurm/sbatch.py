@@ -75,7 +75,7 @@ def render(batch: Batch, *, python: str) -> str:
             "allocation; a shared one needs spawner: srun"
         )
     site = _site_flags(batch)
-    further = _further_flags(batch.profile, ours=_flag_names(_script(batch, python, site)))
+    further = _further_flags(batch.profile, rendered=_flag_names(_script(batch, python, site)))
     _refuse_line_breaks(batch.profile, site | further)
     return _with_header(_script(batch, python, site | further), batch)
 
@@ -212,7 +212,7 @@ def _site_flags(batch: Batch) -> dict[str, Any]:
     return {key: value for key, value in flags.items() if value is not None}
 
 
-def _further_flags(profile: PartitionProfile, *, ours: set[str]) -> dict[str, Any]:
+def _further_flags(profile: PartitionProfile, *, rendered: set[str]) -> dict[str, Any]:
     """The profile's further flags; raises `UserError` for one that contradicts the flags in `ours`."""
     further: dict[str, Any] = {}
     for key, value in profile.sbatch.items():
@@ -221,8 +221,8 @@ def _further_flags(profile: PartitionProfile, *, ours: set[str]) -> dict[str, An
             raise UserError(f"{where} – not the long name of a flag; write it as in --mail-user, without the dashes")
         if name in _PROFILE_KEYS:
             raise UserError(f"{where} – --{name} has a key of its own; use {_PROFILE_KEYS[name]} instead")
-        if name in ours or name in _SET_BY_OTHERS:
-            what = f"--{name}" if name in ours else _SET_BY_OTHERS[name]
+        if name in rendered or name in _SET_BY_OTHERS:
+            what = f"--{name}" if name in rendered else _SET_BY_OTHERS[name]
             raise UserError(f"{where} – contradicts {what}, which every script sets from the cell; remove it")
         if value is not False:
             further[name] = value

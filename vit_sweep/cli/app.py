@@ -62,24 +62,24 @@ def status(
     """Show what became of every cell: state, attempt, node, epoch, time, reason, and the tables so far."""
     from vit_sweep.study.status import settled_results
 
-    found, console = open_study(study), show.console()
+    opened, console = open_study(study), show.console()
     if watch:
         from vit_sweep.cli.sweep import watch_and_collect
 
-        raise typer.Exit(watch_and_collect(found, console))
-    results = settled_results(found)
-    console.print(show_status.status(found.name, results, now=datetime.now(UTC)))
+        raise typer.Exit(watch_and_collect(opened, console))
+    results = settled_results(opened)
+    console.print(show_status.status(opened.name, results, now=datetime.now(UTC)))
     for table in show_status.filling(results):
         console.print(table)
-    show.problems(console, found.problems)
+    show.problems(console, opened.problems)
 
 
-def _retry(word: str) -> Retry:
+def _retry(name: str) -> Retry:
     """Not typer's own choice of an enum, which would refuse the words of earlier versions."""
     try:
-        return Retry(word)
+        return Retry(name)
     except ValueError:
-        raise typer.BadParameter(f"{word} is not one of {', '.join(Retry)}") from None
+        raise typer.BadParameter(f"{name} is not one of {', '.join(Retry)}") from None
 
 
 @app.command(
@@ -112,9 +112,9 @@ def cancel(
     """End queued and running jobs of a study; what has finished is kept."""
     from vit_sweep.submit.cancel import cancel as cancel_cells
 
-    found = open_study(study)
-    count = cancel_cells(found, cells)
-    show.console().print(f"{count} cell(s) of study {found.name} cancelled")
+    opened = open_study(study)
+    count = cancel_cells(opened, cells)
+    show.console().print(f"{count} cell(s) of study {opened.name} cancelled")
 
 
 @app.command(

@@ -35,15 +35,15 @@ def audit(
     """Say which claims the figures can carry: exit 0 if none falls, 1 if one does or nothing has a time."""
     if output is not None and output.suffix != ".json":
         raise UserError(f"output={output}: write FILE.json")
-    found, console = source_of(study=study, csv=csv, reference=reference), show.console()
-    said(console, found)
-    if not found.timed:
-        console.print(f"{found.name}: no run has a time yet, so there is nothing to audit")
+    source, console = source_of(study=study, csv=csv, reference=reference), show.console()
+    said(console, source)
+    if not source.timed:
+        console.print(f"{source.name}: no run has a time yet, so there is nothing to audit")
         raise typer.Exit(1)
     from vit_sweep.analysis.series.bootstrap import with_intervals
 
-    verdict = judge(found.runs, refine=with_intervals)
-    draw(console, found.name, verdict)
+    verdict = judge(source.runs, refine=with_intervals)
+    draw(console, source.name, verdict)
     if output is not None:
         write(output, to_json(verdict))
         console.print(f"  {output}", soft_wrap=True)
@@ -72,9 +72,9 @@ def _claims(name: str, claims: Sequence[Judged]) -> Table:
     table = Table(title=f"what {name} can carry", title_justify="left", box=box.SIMPLE_HEAD)
     for title in ("claim", "stands", "because of", "in words"):
         table.add_column(title, overflow="fold", no_wrap=title in ("claim", "stands"))
-    for one in claims:
-        standing = Text(one.standing.value, style=_STYLES[one.standing])
-        table.add_row(one.claim.value, standing, ", ".join(one.reasons), IN_WORDS[one.claim])
+    for claim in claims:
+        standing = Text(claim.standing.value, style=_STYLES[claim.standing])
+        table.add_row(claim.claim.value, standing, ", ".join(claim.reasons), IN_WORDS[claim.claim])
     return table
 
 
@@ -89,14 +89,14 @@ def _findings(findings: Sequence[Finding]) -> Table:
     for title in ("rule", "series", "finding", "what to do"):
         table.add_column(title, overflow="fold")
     by_rule: dict[tuple[Severity, str], list[Finding]] = {}
-    for one in findings:
-        by_rule.setdefault((one.severity, one.rule), []).append(one)
-    for (severity, name), found in sorted(by_rule.items(), key=lambda item: item[0][0] is not Severity.FALLS):
+    for finding in findings:
+        by_rule.setdefault((finding.severity, finding.rule), []).append(finding)
+    for (severity, name), group in sorted(by_rule.items(), key=lambda item: item[0][0] is not Severity.FALLS):
         rule = Text(f"{name} ({severity.value})", style=_STYLES[severity])
-        for one in found[:_PER_RULE]:
-            table.add_row(rule, one.where or "all", one.sentence, one.advice)
-        if len(found) > _PER_RULE:
-            table.add_row(rule, f"{len(found) - _PER_RULE} more", "likewise; --output FILE.json has all", "")
+        for finding in group[:_PER_RULE]:
+            table.add_row(rule, finding.where or "all", finding.sentence, finding.advice)
+        if len(group) > _PER_RULE:
+            table.add_row(rule, f"{len(group) - _PER_RULE} more", "likewise; --output FILE.json has all", "")
     return table
 
 
@@ -109,13 +109,13 @@ def _speedups(rows: Sequence[Speedups]) -> Table:
     table.add_column("why not", overflow="fold")
     shown = rows
     if len(rows) > _ROWS:
-        shown = list({(one.scaling, one.where): one for one in sorted(rows, key=lambda row: row.gpus)}.values())
+        shown = list({(row.scaling, row.where): row for row in sorted(rows, key=lambda row: row.gpus)}.values())
         table.title = f"three speedups at the largest GPU count of {len(shown)} series; --output FILE.json has all"
-    for one in shown[:_ROWS]:
-        why = "; ".join(dict.fromkeys(filter(None, (one.fixed_batch_why, one.to_accuracy_why))))
+    for row in shown[:_ROWS]:
+        why = "; ".join(dict.fromkeys(filter(None, (row.fixed_batch_why, row.to_accuracy_why))))
         table.add_row(
-            one.where, one.scaling.value, str(one.gpus), str(one.baseline_gpus), _times(one.throughput),
-            _times(one.fixed_batch), _to_accuracy(one), why,
+            row.where, row.scaling.value, str(row.gpus), str(row.baseline_gpus), _times(row.throughput),
+            _times(row.fixed_batch), _to_accuracy(row), why,
         )  # fmt: skip
     return table
 
@@ -124,8 +124,8 @@ def _times(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}x"
 
 
-def _to_accuracy(one: Speedups) -> str:
-    if one.to_accuracy is None or one.target is None:
+def _to_accuracy(row: Speedups) -> str:
+    if row.to_accuracy is None or row.target is None:
         return "–"
-    kind = "training" if one.of_training else "test"
-    return f"{'>= ' if one.at_least else ''}{one.to_accuracy:.2f}x (to {one.target:.1%} {kind})"
+    kind = "training" if row.of_training else "test"
+    return f"{'>= ' if row.at_least else ''}{row.to_accuracy:.2f}x (to {row.target:.1%} {kind})"

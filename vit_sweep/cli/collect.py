@@ -46,9 +46,9 @@ def collect(
         return
     if output is not None:
         raise UserError(f"output={output}: a study's tables lie in its own folder; --output goes with --csv")
-    found = open_study(study)
+    opened = open_study(study)
     require_extra("report")
-    if not collect_study(found, show.console(), target=target):
+    if not collect_study(opened, show.console(), target=target):
         raise typer.Exit(1)
 
 
@@ -65,10 +65,10 @@ def _of_csv(
     folder = output or Path("outputs") / csv.stem
     if (folder / "study.json").exists():
         raise UserError(f"{folder} is the folder of a study; name another one with --output FOLDER")
-    found = from_csv(csv)
-    for note in found.notes:
+    imported = from_csv(csv)
+    for note in imported.notes:
         console.print(note, soft_wrap=True)
-    return collect_runs(found.runs, folder.absolute(), console, problems=found.problems, target=target)
+    return collect_runs(imported.runs, folder.absolute(), console, problems=imported.problems, target=target)
 
 
 def collect_study(study: Study, console: Console, *, target: float | None = None) -> list[Path]:
@@ -138,7 +138,7 @@ def _draws(environ: Mapping[str, str]) -> bool:
 
     Raises `UserError` for a word that is neither.
     """
-    word = environ.get(_FIGURES, "on")
-    if word not in ("on", "off"):
-        raise UserError(f"{_FIGURES}={word}: on (the default) draws figures with the tables, off leaves them to report")
-    return word == "on"
+    switch = environ.get(_FIGURES, "on")
+    if switch not in ("on", "off"):
+        raise UserError(f"{_FIGURES}={switch}: on (the default) draws figures with the tables, off leaves them to report")
+    return switch == "on"

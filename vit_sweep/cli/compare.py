@@ -45,58 +45,58 @@ def compare(
     from vit_sweep.analysis.compare import compare as compare_runs
 
     console = show.console()
-    found = compare_runs(a.runs, b.runs, across=across or ())
+    comparison = compare_runs(a.runs, b.runs, across=across or ())
     for side, source in (("a", a), ("b", b)):
         console.print(f"{side}: {source.name}, {len(source.timed)} of {len(source.runs)} run(s) with a time")
         for note in source.notes:
             console.print(f"   {note}", soft_wrap=True)
         show.problems(console, source.problems)
-    if found.pairs:
-        console.print(_table(found))
-        console.print(summary(found), soft_wrap=True)
-    for text in remarks(found, a, b):
+    if comparison.pairs:
+        console.print(_table(comparison))
+        console.print(summary(comparison), soft_wrap=True)
+    for text in remarks(comparison, a, b):
         console.print(text, soft_wrap=True)
-    if output is not None and found.pairs:
-        write(output, _markdown(found) if output.suffix == ".md" else _csv(found))
+    if output is not None and comparison.pairs:
+        write(output, _markdown(comparison) if output.suffix == ".md" else _csv(comparison))
         console.print(f"  {output}", soft_wrap=True)
-    raise typer.Exit(0 if found.pairs else 1)
+    raise typer.Exit(0 if comparison.pairs else 1)
 
 
-def summary(found: "Comparison") -> str:
+def summary(comparison: "Comparison") -> str:
     """The geometric mean in one sentence."""
-    mean = found.mean
+    mean = comparison.mean
     if mean is None:
         return "nothing was compared"
-    told = [one for one in found.pairs if not one.reason]
+    decided = [pair for pair in comparison.pairs if not pair.reason]
     wide = f" (95 %: {mean.low:.3f} to {mean.high:.3f})" if mean.low is not None and mean.high is not None else ""
     sure = mean.low is not None and mean.high is not None and not mean.low <= 1 <= mean.high
-    said = ("b is faster" if mean.value < 1 else "b is slower") if sure else "cannot tell apart"
-    if sure and not told:
+    conclusion = ("b is faster" if mean.value < 1 else "b is slower") if sure else "cannot tell apart"
+    if sure and not decided:
         # Single runs: that the cells agree in direction is all there is.
-        said += " in most cells, none of which can be told apart by itself"
+        conclusion += " in most cells, none of which can be told apart by itself"
     return (
-        f"b / a over {mean.n} cell(s), geometric mean {mean.value:.3f}{wide}: {said}; "
-        f"{len(told)} of {mean.n} can be told apart"
+        f"b / a over {mean.n} cell(s), geometric mean {mean.value:.3f}{wide}: {conclusion}; "
+        f"{len(decided)} of {mean.n} can be told apart"
     )
 
 
-def remarks(found: "Comparison", a: Source, b: Source) -> list[str]:
+def remarks(comparison: "Comparison", a: Source, b: Source) -> list[str]:
     """What was not paired and why, and what could not be checked."""
-    texts = [f"not paired, {one.side}: {one.cell} – {one.reason}" for one in found.unpaired]
+    texts = [f"not paired, {cell.side}: {cell.cell} – {cell.reason}" for cell in comparison.unpaired]
     if len(texts) > 20:
         texts = [*texts[:20], f"and {len(texts) - 20} more that are not paired"]
-    if found.one_sided and found.pairs:
-        texts.append(f"said by one side only, so not compared: {', '.join(found.one_sided)}")
-    if not found.pairs:
+    if comparison.one_sided and comparison.pairs:
+        texts.append(f"said by one side only, so not compared: {', '.join(comparison.one_sided)}")
+    if not comparison.pairs:
         texts.append(f"no cell of {a.name} could be paired with one of {b.name}")
-        if found.across:
-            words = " ".join(f"--across {name}" for name in found.across)
+        if comparison.across:
+            words = " ".join(f"--across {name}" for name in comparison.across)
             texts.append(f"to compare across what differs, add: {words}")
     return texts
 
 
-def _table(found: "Comparison") -> Table:
-    labelled = any(one.label for one in found.pairs)
+def _table(comparison: "Comparison") -> Table:
+    labelled = any(pair.label for pair in comparison.pairs)
     table = Table(title="b against a (ratio of epoch times)", title_justify="left", box=box.SIMPLE_HEAD)
     for title in ("GPUs", "nodes"):
         table.add_column(title, justify="right")
@@ -105,12 +105,12 @@ def _table(found: "Comparison") -> Table:
     for title in ("a s", "b s", "b / a", "95 %", "runs", "seeds"):
         table.add_column(title, justify="right")
     table.add_column("so", overflow="fold")
-    for one in found.pairs:
-        style = {"b is faster": "green", "b is slower": "red"}.get(one.verdict, "dim")
+    for pair in comparison.pairs:
+        style = {"b is faster": "green", "b is slower": "red"}.get(pair.verdict, "dim")
         table.add_row(
-            str(one.gpus), _or_dash(one.nodes), *([one.label] if labelled else []), f"{one.a_s:.4g}", f"{one.b_s:.4g}",
-            f"{one.ratio.value:.3f}", _interval(one.ratio), f"{one.a_runs}, {one.b_runs}", str(one.seeds or "–"),
-            Text(one.verdict + (f": {one.reason}" if one.reason else ""), style=style),
+            str(pair.gpus), _or_dash(pair.nodes), *([pair.label] if labelled else []), f"{pair.a_s:.4g}", f"{pair.b_s:.4g}",
+            f"{pair.ratio.value:.3f}", _interval(pair.ratio), f"{pair.a_runs}, {pair.b_runs}", str(pair.seeds or "–"),
+            Text(pair.verdict + (f": {pair.reason}" if pair.reason else ""), style=style),
         )  # fmt: skip
     return table
 
@@ -123,23 +123,23 @@ def _or_dash(value: object) -> str:
     return "–" if value in (None, "") else str(value)
 
 
-def _row(one: "Pair") -> tuple[object, ...]:
+def _row(pair: "Pair") -> tuple[object, ...]:
     return (
-        one.gpus, one.nodes, one.label, one.a_s, one.b_s, one.ratio.value, one.ratio.low, one.ratio.high, one.a_runs,
-        one.b_runs, one.seeds, one.verdict, one.reason,
+        pair.gpus, pair.nodes, pair.label, pair.a_s, pair.b_s, pair.ratio.value, pair.ratio.low, pair.ratio.high, pair.a_runs,
+        pair.b_runs, pair.seeds, pair.verdict, pair.reason,
     )  # fmt: skip
 
 
-def _csv(found: "Comparison") -> str:
+def _csv(comparison: "Comparison") -> str:
     text = io.StringIO()
     lines = csv_module.writer(text, lineterminator="\n")
     lines.writerow(_COLUMNS)
-    lines.writerows(_row(one) for one in found.pairs)
+    lines.writerows(_row(pair) for pair in comparison.pairs)
     return text.getvalue()
 
 
-def _markdown(found: "Comparison") -> str:
+def _markdown(comparison: "Comparison") -> str:
     rows = [
-        [f"{value:.4g}" if isinstance(value, float) else _or_dash(value) for value in _row(one)] for one in found.pairs
+        [f"{value:.4g}" if isinstance(value, float) else _or_dash(value) for value in _row(pair)] for pair in comparison.pairs
     ]
-    return "\n".join([*pipe_table(_COLUMNS, rows), "", summary(found)]) + "\n"
+    return "\n".join([*pipe_table(_COLUMNS, rows), "", summary(comparison)]) + "\n"

@@ -55,8 +55,8 @@ def show_profile(name: Name, config_dir: ConfigDir = None) -> None:
     for title in ("key", "value", "", "meaning"):
         table.add_column(title, overflow="fold", no_wrap=title == "key")
     for row in profiles.rows(profile, given):
-        said = "given" if row.given else "default"
-        table.add_row(row.key, escape(row.value), said, escape(row.meaning), style="" if row.given else "dim")
+        origin = "given" if row.given else "default"
+        table.add_row(row.key, escape(row.value), origin, escape(row.meaning), style="" if row.given else "dim")
     show.console().print(table)
 
 
@@ -77,8 +77,8 @@ def check(
     verdicts = [profile_check.check(entry, files, live=here) for entry in chosen]
     console = show.console()
     for verdict in verdicts:
-        said = Text("wrong  ", style="red") if verdict.problems else Text("ok     ", style="green")
-        console.print(said + Text(verdict.name))
+        heading = Text("wrong  ", style="red") if verdict.problems else Text("ok     ", style="green")
+        console.print(heading + Text(verdict.name))
         for line in (*verdict.problems, *verdict.remarks):
             console.print(f"       {line}", soft_wrap=True)
     if any(verdict.problems for verdict in verdicts):
@@ -111,8 +111,8 @@ def discover(
     for path in new:
         console.print(f"written: {path}", soft_wrap=True)
     for path in kept:
-        said = f"left alone, it exists: {path} – compare: profiles drift {path.stem} --config-dir {write}"
-        console.print(said, soft_wrap=True)
+        message = f"left alone, it exists: {path} – compare: profiles drift {path.stem} --config-dir {write}"
+        console.print(message, soft_wrap=True)
 
 
 @app.command("drift", epilog="Example: python -m vit_sweep profiles drift vector_t4v2")
@@ -141,7 +141,7 @@ def _partitions_here() -> tuple[str, ...]:
     from launchers.slurm.scontrol import entries
 
     try:
-        found = entries(live.run(live.PARTITIONS), first="PartitionName", command="`scontrol show partition`")
+        partitions = entries(live.run(live.PARTITIONS), first="PartitionName", command="`scontrol show partition`")
     except UserError:
         return ()
-    return tuple(fields["PartitionName"] for fields in found)
+    return tuple(fields["PartitionName"] for fields in partitions)

@@ -41,8 +41,8 @@ def watch(study: Study, console: Console, keeper: Keeper, *, only: set[str] | No
         if len(keeper.added) > added:
             results = watcher.results()
         waiting = waited | keeper.waiting
-        mine = (r for r in results if only is None or r.file.cell_id in only | waiting | keeper.added)
-        return [_as_kept(r, keeper, waiting) for r in mine]
+        results_shown = (r for r in results if only is None or r.file.cell_id in only | waiting | keeper.added)
+        return [_as_kept(r, keeper, waiting) for r in results_shown]
 
     if console.is_terminal:
         return _live(look, console, slurm)
@@ -75,14 +75,14 @@ def _pause(slurm: bool, quiet_rounds: int) -> None:
 
 def _lines(look: Callable[[], list[Result]], console: Console, slurm: bool) -> list[Result]:
     """One line per change of state: for logs and CI."""
-    begun, told, quiet = time.monotonic(), dict[str, str](), 0
+    begun, last_status, quiet = time.monotonic(), dict[str, str](), 0
     while True:
         results = look()
-        if not told and _busy(results):
+        if not last_status and _busy(results):
             console.print("waiting for the cells to start (imports take a while) ...")
-        changes = [r for r in results if told.get(r.file.cell_id) != r.status]
+        changes = [r for r in results if last_status.get(r.file.cell_id) != r.status]
         for result in changes:
-            told[result.file.cell_id] = result.status
+            last_status[result.file.cell_id] = result.status
             if result.status != Status.QUEUED:
                 done = sum(not r.status.under_way for r in results)
                 console.print(

@@ -40,7 +40,7 @@ def compare(before: dict[str, str], after: dict[str, str], *, names: tuple[str, 
 
 def scripts_of(study: Path) -> dict[str, str]:
     """Scripts by shape (`n1-g4`, then `n1-g4#2`); the study's place and name, code and interpreter left out."""
-    found: dict[str, str] = {}
+    scripts: dict[str, str] = {}
     seen: Counter[str] = Counter()
     for script in sorted([*study.glob("jobs/*/job.sbatch"), *study.glob("jobs/*/job.sh")]):
         shape = "-".join(script.parent.name.split("-")[:2])
@@ -53,8 +53,8 @@ def scripts_of(study: Path) -> dict[str, str]:
         # So does the code's digest, with any change of the code: a script only says where the copy is.
         text = re.sub(r"/\.code/[0-9a-f]{12}\b", "/.code/DIGEST", text)
         text = re.sub(r"\S+ -m (vit_sweep\.\w+|launchers\.\w+)", r"PYTHON -m \1", text)
-        found[shape if seen[shape] == 1 else f"{shape}#{seen[shape]}"] = text
-    return found
+        scripts[shape if seen[shape] == 1 else f"{shape}#{seen[shape]}"] = text
+    return scripts
 
 
 @contextmanager

@@ -28,20 +28,20 @@ def report(
     from vit_sweep.study.provenance import require_extra
     from vit_sweep.study.store import open_study
 
-    found, console = open_study(study), show.console()
+    opened, console = open_study(study), show.console()
     require_extra("report")
-    path = output.absolute() if output is not None else found.folder / "report.html"
+    path = output.absolute() if output is not None else opened.folder / "report.html"
     if path.is_dir() or not path.parent.is_dir():
         raise UserError(f"output={output}: name a file in a folder that there is, for example --output report.html")
     from vit_sweep.report.assemble import Wishes, content_of
     from vit_sweep.report.page.proposal_text import markdown
     from vit_sweep.report.render import write_page
 
-    content = content_of(found, Wishes(reference=reference, proposal=proposal, threshold=threshold, target=target))
-    show.problems(console, found.problems)
+    content = content_of(opened, Wishes(reference=reference, proposal=proposal, threshold=threshold, target=target))
+    show.problems(console, opened.problems)
     if content is None:
         console.print(
-            f"no run of study {found.name} has a time yet, so there is nothing to report; "
+            f"no run of study {opened.name} has a time yet, so there is nothing to report; "
             f"python -m vit_sweep status {study} says what became of each",
             soft_wrap=True,
         )

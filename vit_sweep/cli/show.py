@@ -34,8 +34,8 @@ _PLAIN_WIDTH = 160
 def console() -> Console:
     """The console of every command: a log has no width of its own, so it gets enough for a table."""
     # No markup: paths and the words of failures have square brackets of their own.
-    found = Console(markup=False, highlight=False)
-    return found if found.is_terminal else Console(markup=False, highlight=False, width=_PLAIN_WIDTH)
+    terminal = Console(markup=False, highlight=False)
+    return terminal if terminal.is_terminal else Console(markup=False, highlight=False, width=_PLAIN_WIDTH)
 
 
 def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
@@ -66,7 +66,7 @@ def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
         )
     console.print(table)
     _total(console, plan, todo)
-    several = [cell_id for cell_id, one in plan.cells.items() if one.job and len(one.series) > 1]
+    several = [name for name, forecast in plan.cells.items() if forecast.job and len(forecast.series) > 1]
     if several:
         console.print(
             f"{len(several)} cell(s) belong to several curves and run in the allocation of one: {', '.join(several)}; "
@@ -76,8 +76,8 @@ def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
         console.print(f"{plan.duplicates} point(s) are the same run as another one and share its cell")
     reasons = Counter(reason for point in plan.infeasible for reason in point.reasons)
     for reason, count in reasons.items():
-        said = "skipped" if count == 1 else f"skipped {count} points:"
-        console.print(Text.assemble((said, "yellow"), f" {reason}"))
+        heading = "skipped" if count == 1 else f"skipped {count} points:"
+        console.print(Text.assemble((heading, "yellow"), f" {reason}"))
 
 
 def _shared(planned: PlannedCell) -> list[str]:
@@ -105,13 +105,13 @@ def _forecast_columns(plan: Plan) -> dict[str, Callable[[PlannedCell], str]]:
 
 def _total(console: Console, plan: Plan, todo: set[str]) -> None:
     """Say what the cells to run are expected to cost, and what that estimate rests on."""
-    mine = [cell for cell_id, cell in plan.cells.items() if cell_id in todo and cell.time]
-    if mine:
-        bases = "; ".join(sorted({re.sub(r", nearest .*", "", cell.time.basis) for cell in mine if cell.time}))
-        total = sum(cell.gpu_hours for cell in mine)
-        idle = sum(cell.idle_gpu_hours for cell in mine)
+    timed = [cell for cell_id, cell in plan.cells.items() if cell_id in todo and cell.time]
+    if timed:
+        bases = "; ".join(sorted({re.sub(r", nearest .*", "", cell.time.basis) for cell in timed if cell.time}))
+        total = sum(cell.gpu_hours for cell in timed)
+        idle = sum(cell.idle_gpu_hours for cell in timed)
         waits = f", {idle:.2f} of them for GPUs of shared allocations that wait" if idle else ""
-        console.print(f"estimate: {total:.2f} GPU-hours for {len(mine)} cell(s){waits}, from {bases}")
+        console.print(f"estimate: {total:.2f} GPU-hours for {len(timed)} cell(s){waits}, from {bases}")
 
 
 def scaling(table: Data, *, title: str = "") -> Table:
@@ -142,25 +142,25 @@ def _field(column: Column, row: Cells) -> str:
     return f"{text[:_NOTE_SHOWN]}..." if column.name == "note" and len(text) > _NOTE_SHOWN else text
 
 
-def batches(console: Console, found: Sequence[Batch]) -> None:
+def batches(console: Console, planned: Sequence[Batch]) -> None:
     """Say how the cells to run are put together: one array per resource shape."""
-    if found:
-        said = (
+    if planned:
+        parts = (
             f"{batch.shape.label} x {len(batch.tasks)}{' in one allocation' if batch.shared else ''}"
             + (f" (at most {batch.parallel} at once)" if batch.parallel else "")
-            for batch in found
+            for batch in planned
         )
-        word = "array" if found[0].profile.scheduler is Scheduler.SLURM else "batch"
+        noun = "array" if planned[0].profile.scheduler is Scheduler.SLURM else "batch"
         console.print(
-            f"{len(found)} {word}{'' if len(found) == 1 else 's' if word == 'array' else 'es'}: {', '.join(said)}"
+            f"{len(planned)} {noun}{'' if len(planned) == 1 else 's' if noun == 'array' else 'es'}: {', '.join(parts)}"
         )
 
 
 def selection(console: Console, chosen: Selection, unclear: Sequence[str], *, rerun: Rerun | None) -> None:
     """Say which cells are left out, and what a reader of the tables should know of the finished ones."""
     for reason, cells in _by_reason(chosen.skipped).items():
-        said = cells[0] if len(cells) == 1 else f"{len(cells)} cells"
-        console.print(Text.assemble(("skipped", "yellow"), f" {said}: {reason}"), soft_wrap=True)
+        subject = cells[0] if len(cells) == 1 else f"{len(cells)} cells"
+        console.print(Text.assemble(("skipped", "yellow"), f" {subject}: {reason}"), soft_wrap=True)
     if chosen.stale and rerun is None:
         console.print(
             f"{len(chosen.stale)} finished cell(s) ran with other code than today's, as their records say; "
@@ -216,7 +216,7 @@ def files(console: Console, written: Sequence[Path]) -> None:
         console.print(f"  {folder}/: {', '.join(stems)} ({', '.join(suffixes)})", soft_wrap=True)
 
 
-def problems(console: Console, found: Sequence[str]) -> None:
+def problems(console: Console, texts: Sequence[str]) -> None:
     """Name the files that were passed over."""
-    for problem in found:
+    for problem in texts:
         console.print(Text.assemble(("passed over", "yellow"), f" {problem}"), soft_wrap=True)

@@ -60,24 +60,24 @@ def read_words(words: Sequence[str]) -> tuple[Point, tuple[int, ...]]:
 
     counts: tuple[int, ...] = ()
     rest = []
-    for word in words:
-        if word.startswith("gpus="):
-            counts = _counts(word)
-        elif re.match(r"nodes=(?!null$)", word):
-            raise UserError(f"{word}: a curve has many node counts; use placement=packed or placement=spread")
-        elif re.fullmatch(r"[+~]*[\w./@]+=[^\[{'\"]*,.*", word):
-            raise UserError(f"{word}: one curve is simulated at a time; give one value (gpus alone takes several)")
+    for override in words:
+        if override.startswith("gpus="):
+            counts = _counts(override)
+        elif re.match(r"nodes=(?!null$)", override):
+            raise UserError(f"{override}: a curve has many node counts; use placement=packed or placement=spread")
+        elif re.fullmatch(r"[+~]*[\w./@]+=[^\[{'\"]*,.*", override):
+            raise UserError(f"{override}: one curve is simulated at a time; give one value (gpus alone takes several)")
         else:
-            rest.append(word)
+            rest.append(override)
     points, _ = read([composed_words(rest)])
     return points[0], counts
 
 
-def _counts(word: str) -> tuple[int, ...]:
-    said = word.removeprefix("gpus=").split(",")
-    if not all(re.fullmatch(r"[1-9]\d{0,6}", one) for one in said):
-        raise UserError(f"{word}: GPU counts are whole numbers of one or more; write for example gpus=1,2,4,8")
-    return tuple(map(int, said))
+def _counts(override: str) -> tuple[int, ...]:
+    counts = override.removeprefix("gpus=").split(",")
+    if not all(re.fullmatch(r"[1-9]\d{0,6}", count) for count in counts):
+        raise UserError(f"{override}: GPU counts are whole numbers of one or more; write for example gpus=1,2,4,8")
+    return tuple(map(int, counts))
 
 
 def draw(console: Console, made: Simulation) -> None:
@@ -115,8 +115,8 @@ def draw(console: Console, made: Simulation) -> None:
     inputs = Table(title=f"what this is {MARK} from", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("input", "value", "from", "measured for this case?"):
         inputs.add_column(name, overflow="fold")
-    for one in made.inputs:
-        inputs.add_row(one.name, one.value, one.source, "a guess" if one.guess else "known")
+    for assumption in made.inputs:
+        inputs.add_row(assumption.name, assumption.value, assumption.source, "a guess" if assumption.guess else "known")
     console.print(inputs)
 
 
@@ -130,7 +130,7 @@ def _figure(console: Console, made: Simulation, folder: Path, name: str) -> None
         return
     from vit_sweep.report.figures import draw_simulated
 
-    basis = "; ".join(f"{one.name}: {one.value} ({one.source})" for one in made.inputs)
+    basis = "; ".join(f"{assumption.name}: {assumption.value} ({assumption.source})" for assumption in made.inputs)
     drawn = draw_simulated(overlays(made), folder, name=name, basis=basis)
     for path in drawn.paths.values():
         console.print(f"{MARK}: {path}", soft_wrap=True)

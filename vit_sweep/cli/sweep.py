@@ -46,8 +46,8 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
     Raises `UserError` for a user's mistake, before anything is submitted.
     """
     console = show.console()
-    asked, settings = read(configs)
-    points, remarks = algebra.select(asked, exclude=settings.exclude, repeats=settings.repeats)
+    requested, settings = read(configs)
+    points, remarks = algebra.select(requested, exclude=settings.exclude, repeats=settings.repeats)
     local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
     folder = study_folder(settings, points)
     finished = Study(folder).records()
@@ -75,19 +75,19 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         root = str(Path(settings.data_root).absolute())
         study.write_plan(plan, data_root=root, options=settings.job_options, repeat=settings.repeat_rule)
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
-        found = choose(study, plan.cells, code, retry=settings.retry, rerun=settings.rerun, arrange=arrange)
-        show.plan(console, plan, study=study.name, todo=set(found.todo))
-        for remark in (*remarks, *_carries(plan, found.results, settings)):
+        chosen = choose(study, plan.cells, code, retry=settings.retry, rerun=settings.rerun, arrange=arrange)
+        show.plan(console, plan, study=study.name, todo=set(chosen.todo))
+        for remark in (*remarks, *_carries(plan, chosen.results, settings)):
             console.print(remark, soft_wrap=True)
-        show.selection(console, found.selection, unclear, rerun=settings.rerun)
-        _check_budget(settings.budget_gpu_hours, [item.planned for item in found.todo.values()], finished)
-        rendered = write(study, found.todo, code, max_gpus=settings.max_gpus_in_flight)
+        show.selection(console, chosen.selection, unclear, rerun=settings.rerun)
+        _check_budget(settings.budget_gpu_hours, [item.planned for item in chosen.todo.values()], finished)
+        rendered = write(study, chosen.todo, code, max_gpus=settings.max_gpus_in_flight)
         show.batches(console, [item.batch for item in rendered])
         if settings.dry_run:
             scripts = [Path(item.batch.folder) / item.script for item in rendered]
             show.scripts(console, scripts, whole=settings.dry_run == "stdout")
             return EXIT_DONE
-        submitter = _submitted(study, console, found, rendered)
+        submitter = _submitted(study, console, chosen, rendered)
     return _follow(study, console, submitter, wait=settings.wait, only=set(plan.cells))
 
 
@@ -112,21 +112,21 @@ def resume(
             "what is done is not run again"
         )
     if minutes is not None:
-        planned = {cell: one.with_minutes(minutes) for cell, one in planned.items()}
+        planned = {cell_id: cell.with_minutes(minutes) for cell_id, cell in planned.items()}
     files = {file.cell_id: file for file in study.cell_files()}
     with study.changing():
         code = take(study.folder)
         unclear = resolve(study)
-        found = choose(study, planned, code, retry=retry, rerun=rerun)
-        here = [cell for cell in found.todo if _same_python(planned[cell])]
+        chosen = choose(study, planned, code, retry=retry, rerun=rerun)
+        here = [cell for cell in chosen.todo if _same_python(planned[cell])]
         require_loggers(name for cell in here for name in files[cell].options.logging)
-        for root, data in {(files[cell].data_root, planned[cell].cell.data) for cell in found.todo}:
+        for root, data in {(files[cell].data_root, planned[cell].cell.data) for cell in chosen.todo}:
             datasets.require(data, Path(root))
-        console.print(f"study {study.name}: {len(planned)} cells, {len(found.todo)} to run")
-        show.selection(console, found.selection, unclear, rerun=rerun)
-        rendered = write(study, found.todo, code)
+        console.print(f"study {study.name}: {len(planned)} cells, {len(chosen.todo)} to run")
+        show.selection(console, chosen.selection, unclear, rerun=rerun)
+        rendered = write(study, chosen.todo, code)
         show.batches(console, [item.batch for item in rendered])
-        submitter = _submitted(study, console, found, rendered)
+        submitter = _submitted(study, console, chosen, rendered)
     return _follow(study, console, submitter, wait=wait, only=None)
 
 
@@ -149,13 +149,13 @@ def watch_and_collect(
     return EXIT_DONE if all(result.status is Status.DONE for result in results) else EXIT_FAILED
 
 
-def _submitted(study: Study, console: Console, found: Next, rendered: Sequence[Rendered]) -> Submitter | None:
+def _submitted(study: Study, console: Console, chosen: Next, rendered: Sequence[Rendered]) -> Submitter | None:
     """Submit what the scheduler takes now; the submitter holds the rest. None if Ctrl-C has ended it."""
-    study.clear_stops(found.todo)
+    study.clear_stops(chosen.todo)
     submitter = Submitter(study, rendered, say=console.print)
     interrupt.hold()
     try:
-        submitter.submit(alone=_alone(found.results))
+        submitter.submit(alone=_alone(chosen.results))
     except KeyboardInterrupt:
         _detached(study, console, submitter)
         return None

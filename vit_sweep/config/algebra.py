@@ -150,8 +150,8 @@ class _Reader:
     def condition(self, node: ast.expr) -> Callable[[Axes], bool]:
         match node:
             case ast.BoolOp(op=ast.And(), values=parts):
-                every = [self.condition(part) for part in parts]
-                return lambda axes: all(part(axes) for part in every)
+                conditions = [self.condition(part) for part in parts]
+                return lambda axes: all(part(axes) for part in conditions)
             case ast.BoolOp(op=ast.Or(), values=parts):
                 some = [self.condition(part) for part in parts]
                 return lambda axes: any(part(axes) for part in some)
@@ -208,8 +208,8 @@ class _Reader:
             if left is None or right is None:
                 return False  # an axis without a value is neither above nor below
             if isinstance(left, str) or isinstance(right, str):
-                word = left if isinstance(left, str) else right
-                raise self._mistake(f"{word} is a word, and words have no order; compare it with == or in")
+                operand = left if isinstance(left, str) else right
+                raise self._mistake(f"{operand} is a word, and words have no order; compare it with == or in")
             return compare(left, right)
 
         return test

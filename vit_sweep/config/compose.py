@@ -212,12 +212,12 @@ _RESERVED = {"null", "true", "false", "nan", "inf"}
 
 def _zips(parsed: list[Override]) -> list[list[str]]:
     """What the last `zip=` says; axes are multiplied before settings are read, so it is read here."""
-    said = [override for override in parsed if override.key_or_group == "zip" and not override.is_delete()]
-    if not said:
+    zips = [override for override in parsed if override.key_or_group == "zip" and not override.is_delete()]
+    if not zips:
         return []
-    if said[-1].is_sweep_override():
-        raise UserError(f"{said[-1].input_line}: zip cannot be swept; write zip=[[gpus,batch]]")
-    return read_zips(said[-1].value())
+    if zips[-1].is_sweep_override():
+        raise UserError(f"{zips[-1].input_line}: zip cannot be swept; write zip=[[gpus,batch]]")
+    return read_zips(zips[-1].value())
 
 
 def explain(error: Exception) -> str:

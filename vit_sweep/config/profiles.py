@@ -85,20 +85,20 @@ def profile_files(cluster: Cluster, taken: Iterable[str]) -> dict[str, str]:
     Each text has been read back and checked. Raises `UserError`.
     """
     shipped, texts = set(taken), {}
-    for found in cluster.gpu_partitions:
-        mixed = sum(1 for other in cluster.gpu_partitions if other.partition == found.partition) > 1
-        words = [cluster.name, found.partition, *([found.gpu_type or "untyped"] if mixed else [])]
+    for partition in cluster.gpu_partitions:
+        mixed = sum(1 for other in cluster.gpu_partitions if other.partition == partition.partition) > 1
+        words = [cluster.name, partition.partition, *([partition.gpu_type or "untyped"] if mixed else [])]
         name = "".join(letter if letter.isalnum() or letter in "_-" else "_" for letter in "_".join(words))
         name = f"{name}_site" if name in shipped else name
-        texts[name] = _yaml(name, found, cluster)
+        texts[name] = _yaml(name, partition, cluster)
     return texts
 
 
-def _yaml(name: str, found: GpuPartition, cluster: Cluster) -> str:
-    keys = {key: found.keys[key] for key in field_names(PartitionProfile) if key in found.keys}
+def _yaml(name: str, partition: GpuPartition, cluster: Cluster) -> str:
+    keys = {key: partition.keys[key] for key in field_names(PartitionProfile) if key in partition.keys}
     parse(PartitionProfile, {"name": name} | keys, what=f"discovered partition {name}")
-    lines = [f"# Discovered: cluster {cluster.name}, partition {found.partition}, Slurm {cluster.version}."]
-    lines += [f"# - {note}" for note in found.notes]
+    lines = [f"# Discovered: cluster {cluster.name}, partition {partition.partition}, Slurm {cluster.version}."]
+    lines += [f"# - {note}" for note in partition.notes]
     return "\n".join([*lines, OmegaConf.to_yaml(OmegaConf.create({"name": name} | keys))])
 
 

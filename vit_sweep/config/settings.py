@@ -124,7 +124,7 @@ def _flat(given: Plain) -> Plain:
     pipeline = data["pipeline"]
     if pipeline not in list(Pipeline):
         # Said here: behind this line the key has another name than the one that the user typed.
-        menu = " or ".join(f"'{one}'" for one in Pipeline)
+        menu = " or ".join(f"'{pipeline}'" for pipeline in Pipeline)
         raise UserError(f"grid: data.pipeline={pipeline} is not one of {menu}")
     return given | {"data": {k: v for k, v in data.items() if k != "pipeline"}, "pipeline": pipeline}
 

@@ -79,13 +79,13 @@ def problem_of(data: DataSpec, root: Path) -> str | None:
     for file in files:
         path = root / file.path
         try:
-            found = _digest(path, file)
+            digest = _digest(path, file)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return f"data={data.name}: {path} is missing"
         except OSError as error:
             return f"data={data.name}: {path} cannot be read ({error.strerror})"
-        if found != file.digest:
-            return f"data={data.name}: {path} is damaged ({file.kind} {found}, expected {file.digest})"
+        if digest != file.digest:
+            return f"data={data.name}: {path} is damaged ({file.kind} {digest}, expected {file.digest})"
     return None
 
 
@@ -147,14 +147,14 @@ def _scratch_folder(data: DataSpec, files: tuple[Expected, ...], scratch: str) -
         raise _NotStaged(f"{place} is not an absolute path")
     # By content: another data set, or another version of this one, never meets these files.
     content = hashlib.sha256("\n".join(f"{file.path} {file.digest}" for file in files).encode()).hexdigest()[:8]
-    mine = place / f"vit_sweep-{os.getuid()}"
+    own_folder = place / f"vit_sweep-{os.getuid()}"
     place.mkdir(parents=True, exist_ok=True)
-    mine.mkdir(mode=0o700, exist_ok=True)
-    about = mine.lstat()
+    own_folder.mkdir(mode=0o700, exist_ok=True)
+    about = own_folder.lstat()
     # CIFAR's files are pickles, which can run code: nobody else may have put them there.
     if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o022:
-        raise _NotStaged(f"{mine} is not a folder that only you can write")
-    folder = mine / "data" / f"{data.name}-{content}"
+        raise _NotStaged(f"{own_folder} is not a folder that only you can write")
+    folder = own_folder / "data" / f"{data.name}-{content}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -190,11 +190,11 @@ def _digest(path: Path, file: Expected) -> str:
         return file.digest
     # Looked at before it is read: a file that changes meanwhile does not fit its stamp.
     about = path.stat()
-    found = _read_digest(path, file.kind, about.st_ino, about.st_size, about.st_mtime_ns)
-    if found == file.digest:
+    digest = _read_digest(path, file.kind, about.st_ino, about.st_size, about.st_mtime_ns)
+    if digest == file.digest:
         with suppress(OSError):
-            write(_stamp(path, file.kind), _said(about, found))
-    return found
+            write(_stamp(path, file.kind), _said(about, digest))
+    return digest
 
 
 @cache
@@ -233,10 +233,10 @@ def _manifest_text(data: DataSpec, path: Path) -> bytes:
 
 def _manifest(data: DataSpec, path: Path, text: bytes) -> Manifest:
     try:
-        found = parse_json(Manifest, text, what=f"data={data.name}: {path}")
+        parsed = parse_json(Manifest, text, what=f"data={data.name}: {path}")
     except UserError as error:
         raise Unusable(str(error)) from None
-    wrong = disagreement(data, found)
+    wrong = disagreement(data, parsed)
     if wrong is not None:
         raise Unusable(f"{wrong} ({path.parent})")
-    return found
+    return parsed

@@ -77,5 +77,5 @@ def disagreement(data: DataSpec, manifest: Manifest) -> str | None:
         "classes": (len(manifest.classes), data.classes),
         "side": (manifest.side, data.side or manifest.side),
     }
-    wrong = [f"{key} {found}, the YAML says {said}" for key, (found, said) in pairs.items() if found != said]
+    wrong = [f"{key} {a}, the YAML says {expected}" for key, (a, expected) in pairs.items() if a != expected]
     return f"the packed images are not those of data={data.name}: {'; '.join(wrong)}" if wrong else None

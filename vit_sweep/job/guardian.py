@@ -94,9 +94,9 @@ class Guardian:
         """
         with self._lock:
             self._ask = ask
-            word = self._word
-        if ask is not None and word is not None:
-            ask(word)
+            request = self._word
+        if ask is not None and request is not None:
+            ask(request)
 
     def end_of(
         self,
@@ -137,14 +137,14 @@ class Guardian:
     def _signalled(self, number: signal.Signals) -> None:
         with self._lock:
             first, self._word = self._word is None, self._word or word_of(number, at=time.time(), ends=self._ends)
-            word, ask = self._word, self._ask
+            request, ask = self._word, self._ask
         grace_s = USR2_GRACE_S if number is signal.SIGUSR2 else TERM_GRACE_S
         self._grace_s = grace_s if self._grace_s is None else min(self._grace_s, grace_s)
         if first:
-            self._log.end(self.end_of(word.cause, word.message, signal=word.signal))
-            say(word.message)
+            self._log.end(self.end_of(request.cause, request.message, signal=request.signal))
+            say(request.message)
             if ask is not None:
-                ask(word)
+                ask(request)
         if ask is None and number is signal.SIGTERM:
             _leave()
 

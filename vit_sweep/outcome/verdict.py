@@ -60,18 +60,18 @@ def verdicts(
 
     `status`: what the scheduler says of the last one. `cancelled`: its user ended it.
     """
-    found = []
+    exits = []
     for place, attempt in enumerate(attempts, start=1):
         successor = attempts[place] if place < len(attempts) else None
         if successor is None:
             if status is not None and status.state is TaskState.ENDED:
-                found.append(_last(attempt, status, cancelled, at))
+                exits.append(_last(attempt, status, cancelled, at))
             continue
         exit = attempt.exit or _of_files(attempt, at)
         restarted = successor.number == attempt.number and not exit.again
         # A preempted job's closing line still runs; on a node that is taken away srun ends with 0, so it does not.
-        found.append(refine(exit, ended=None, restarted=restarted, by_job=attempt.exit is not None))
-    return tuple(found)
+        exits.append(refine(exit, ended=None, restarted=restarted, by_job=attempt.exit is not None))
+    return tuple(exits)
 
 
 def judge(ranks: Sequence[RankFile], *, code: int | None = None, judged_by: str = "job", at: str = "") -> Exit:
@@ -86,12 +86,12 @@ def judge(ranks: Sequence[RankFile], *, code: int | None = None, judged_by: str 
         (r, ended[r.rank]) for r in ranks if r.rank in ended and ended[r.rank].cause not in (*_ECHOES, Cause.DONE)
     ]
     if causes:
-        rank, end = min(causes, key=lambda found: (found[1].at, found[0].rank))
+        rank, end = min(causes, key=lambda pair: (pair[1].at, pair[0].rank))
         return _of_rank(rank, end, judged_by, at)
     silent = [rank for rank in ranks if rank.rank not in ended]
     echoes = sorted(
         ((r, ended[r.rank]) for r in ranks if r.rank in ended and ended[r.rank].cause in _ECHOES),
-        key=lambda found: (-_ECHOES.index(found[1].cause), found[0].rank),
+        key=lambda pair: (-_ECHOES.index(pair[1].cause), pair[0].rank),
     )
     if silent:
         return _of_silent(silent, [end for _, end in echoes], code, judged_by, at)
@@ -114,7 +114,7 @@ def of_scheduler(ended: Ended, detail: str, *, hosts: str = "", judged_by: str =
 
 
 def refine(
-    found: Exit,
+    verdict: Exit,
     *,
     ended: Ended | None,
     detail: str = "",
@@ -129,19 +129,19 @@ def refine(
     lives signals its ranks too, but what the job itself writes of its end (`by_job`) is then missing.
     """
     open_words = (Cause.TERMINATED, Cause.RANK_DIED, Cause.LOST, Cause.COMMUNICATION, Cause.HANG)
-    if found.cause not in open_words:
-        return found
+    if verdict.cause not in open_words:
+        return verdict
     if restarted:
-        announced = found.cause is Cause.TERMINATED and by_job
+        announced = verdict.cause is Cause.TERMINATED and by_job
         return replace(
-            found,
+            verdict,
             cause=Cause.PREEMPTED if announced else Cause.NODE_FAILURE,
-            message=f"the scheduler started the job again ({found.message})",
+            message=f"the scheduler started the job again ({verdict.message})",
         )
     cause = _OF_SCHEDULER.get(ended) if ended is not None else None
     if cause is None:
-        return found
-    return replace(found, cause=cause, message=detail or found.message, host=found.host or hosts)
+        return verdict
+    return replace(verdict, cause=cause, message=detail or verdict.message, host=verdict.host or hosts)
 
 
 def _without_files(status: TaskStatus, *, cancelled: bool = False, at: str = "") -> Exit:
@@ -198,7 +198,7 @@ def _of_silent(
 ) -> Exit:
     """A rank that started and said nothing more: died, was starved of memory, or hangs."""
     full = [rank for rank in silent if rank.near_limit is not None]
-    rank = min(full or silent, key=lambda found: found.rank)
+    rank = min(full or silent, key=lambda file: file.rank)
     where = Exit(
         cause=Cause.RANK_DIED,
         message="",

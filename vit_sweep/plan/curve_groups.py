@@ -54,7 +54,7 @@ def curves_of(members: Mapping[str, Member]) -> list[Curve]:
     profiles = {id(member.profile): member.profile for member in members.values()}
     written = {key: to_json(profile) for key, profile in profiles.items()}
     known = {
-        cell_id: [(_curve(member.cell, one), written[id(member.profile)]) for one in member.series]
+        cell_id: [(_curve(member.cell, series), written[id(member.profile)]) for series in member.series]
         for cell_id, member in members.items()
     }
     size = Counter(curve for curves in known.values() for curve in curves)
@@ -65,10 +65,10 @@ def curves_of(members: Mapping[str, Member]) -> list[Curve]:
 
 
 def _one_job(cell_ids: tuple[str, ...], members: Mapping[str, Member]) -> Curve:
-    mine = [members[cell_id] for cell_id in cell_ids]
-    profile = mine[0].profile
-    job = job_shape((member.shape for member in mine), profile)
-    return Curve(cell_ids, profile, job, _why_not([member.cell for member in mine], job, profile))
+    curve_members = [members[cell_id] for cell_id in cell_ids]
+    profile = curve_members[0].profile
+    job = job_shape((member.shape for member in curve_members), profile)
+    return Curve(cell_ids, profile, job, _why_not([member.cell for member in curve_members], job, profile))
 
 
 def in_order(cell_ids: Iterable[str]) -> tuple[str, ...]:

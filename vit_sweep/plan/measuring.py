@@ -43,17 +43,17 @@ def rounds_and_steps(usual_step_s: float) -> tuple[int, int]:
 
 def sizes(gradient_bytes: int) -> list[int]:
     """Bytes of the messages: 4 KiB, times 16 each, while the gradient is at least four times as large; the gradient."""
-    found, size = [], _FIRST_BYTES
+    smaller, size = [], _FIRST_BYTES
     while size * _LAST_STEP <= gradient_bytes:
-        found.append(size)
+        smaller.append(size)
         size *= _GROWTH
-    return [*found, gradient_bytes]
+    return [*smaller, gradient_bytes]
 
 
 def preflight_s(all_reduces_s: Sequence[float] | None, messages: int) -> float:
     """Seconds of a preflight: the matrix products, and each message once and then up to five times within a second.
 
-    `all_reduces_s` are the predicted times of the `messages` sizes, in order; None where the network is not known:
+    `all_reduces_s` are the predicted times of the `messages` smaller, in order; None where the network is not known:
     then each size is given its whole second. One rank sends no message: `messages` is 0.
     """
     spent = MATMUL_S + OPENING_S

@@ -162,21 +162,21 @@ def share(cells: Mapping[str, PlannedCell]) -> dict[str, PlannedCell]:
 
 def curves(cells: Mapping[str, PlannedCell]) -> list[Curve]:
     """The jobs that those of `allocation=shared` share."""
-    shared = {i: one for i, one in cells.items() if one.cell.allocation is Allocation.SHARED}
-    return curves_of({i: Member(one.cell, one.series, one.shape, one.profile) for i, one in shared.items()})
+    shared = {i: cell for i, cell in cells.items() if cell.cell.allocation is Allocation.SHARED}
+    return curves_of({i: Member(cell.cell, cell.series, cell.shape, cell.profile) for i, cell in shared.items()})
 
 
 def _share(cells: Mapping[str, PlannedCell]) -> tuple[dict[str, PlannedCell], dict[str, str]]:
     """Give shared cells their job; returns them all, without those that no job can run, and these with the reason."""
-    found, refused = dict(cells), dict[str, str]()
+    fitting, refused = dict(cells), dict[str, str]()
     for curve in curves(cells):
         for cell_id in curve.cell_ids:
             if curve.reason is None:
-                found[cell_id] = replace(cells[cell_id], job=curve.job)
+                fitting[cell_id] = replace(cells[cell_id], job=curve.job)
             else:
                 refused[cell_id] = curve.reason
-                del found[cell_id]
-    return found, refused
+                del fitting[cell_id]
+    return fitting, refused
 
 
 def _refuse(point: PlannedPoint, refused: Mapping[str, str]) -> PlannedPoint:

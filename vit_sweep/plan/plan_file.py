@@ -85,11 +85,11 @@ def with_cells(known: PlanFile, more: Mapping[str, PlannedCell]) -> PlanFile:
 
 def planned_cells(plan: PlanFile, files: Mapping[str, CellFile]) -> dict[str, PlannedCell]:
     """The cells of a written plan as they were planned, as far as their own files are there."""
-    found: dict[str, PlannedCell] = {}
+    planned: dict[str, PlannedCell] = {}
     for cell in plan.cells:
         if cell.cell_id in files and cell.profile_index < len(plan.profiles):
             file = files[cell.cell_id]
-            found[cell.cell_id] = PlannedCell(
+            planned[cell.cell_id] = PlannedCell(
                 cell=file.cell,
                 series=file.series,
                 profile=plan.profiles[cell.profile_index],
@@ -97,17 +97,17 @@ def planned_cells(plan: PlanFile, files: Mapping[str, CellFile]) -> dict[str, Pl
                 memory=None,
                 time=None,
             )
-    return found
+    return planned
 
 
 def strangers(plan: PlanFile | None, cells: Sequence[str]) -> list[str]:
     """Say which cells no plan of the study knows: somebody put them there."""
     known = {cell.cell_id for cell in plan.cells} if plan is not None else set(cells)
-    found = [cell for cell in cells if cell not in known]
-    if not found:
+    unplanned = [cell for cell in cells if cell not in known]
+    if not unplanned:
         return []
     return [
-        f"nothing, but mind: {some(found, 3)} is in no plan of this study; if it was copied from another, remove it"
+        f"nothing, but mind: {some(unplanned, 3)} is in no plan of this study; if it was copied from another, remove it"
     ]
 
 

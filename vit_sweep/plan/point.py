@@ -116,13 +116,13 @@ def identity(value: object) -> dict[str, Any]:
     So a field that is added later, with the old behaviour as its default, leaves every older identity as it was.
     """
     plain = to_plain(value)
-    said: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in fields(value):  # type: ignore[arg-type]  # a checked value is a dataclass instance
         own = getattr(value, field.name)
         if field.default is not MISSING and own == field.default and field.name not in _ALWAYS_IN_IDENTITY:
             continue
-        said[field.name] = identity(own) if is_dataclass(own) else plain[field.name]
-    return said
+        values[field.name] = identity(own) if is_dataclass(own) else plain[field.name]
+    return values
 
 
 @checked

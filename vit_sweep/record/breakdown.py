@@ -202,9 +202,9 @@ class CountedFlop:
     @property
     def sentence(self) -> str:
         """The comparison for people."""
-        theirs = f"DeepSpeed counts {self.flop:.6g} FLOP and {self.parameters} parameters"
-        ours = f"the formulas behind mfu say {self.formula_flop:.6g} and {self.formula_parameters}"
-        return f"Forward of {self.images} images: {theirs}, {ours}; FLOP ratio {self.flop_ratio:.4f}"
+        counted = f"DeepSpeed counts {self.flop:.6g} FLOP and {self.parameters} parameters"
+        formulas = f"the formulas behind mfu say {self.formula_flop:.6g} and {self.formula_parameters}"
+        return f"Forward of {self.images} images: {counted}, {formulas}; FLOP ratio {self.flop_ratio:.4f}"
 
 
 @checked
@@ -274,9 +274,9 @@ def counted_flop(
     model: ModelSpec, classes: int, *, images: int, flop: float, macs: float, parameters: int, file: str
 ) -> CountedFlop:
     """Put a profiler's count of one forward of `images` beside the formulas."""
-    ours = forward_flop(model, classes) * images
+    formula = forward_flop(model, classes) * images
     return CountedFlop(
-        images=images, flop=flop, macs=macs, formula_flop=ours, flop_ratio=round(flop / ours, 6), parameters=parameters,
+        images=images, flop=flop, macs=macs, formula_flop=formula, flop_ratio=round(flop / formula, 6), parameters=parameters,
         formula_parameters=model_parameters(model, classes), file=file,
     )  # fmt: skip
 
@@ -302,8 +302,8 @@ _TIMES = attrgetter(*_NAMES)
 
 def _combined(many: Sequence[Phases], how: Callable[[Sequence[float]], float]) -> Phases:
     by_phase = zip(_NAMES, zip(*map(_TIMES, many), strict=True), strict=True)
-    found = {name: None if None in times else round(how(times), 3) for name, times in by_phase}
-    return Phases(**found)  # type: ignore[arg-type]  # None is only ever in communication
+    phases_ms = {name: None if None in times else round(how(times), 3) for name, times in by_phase}
+    return Phases(**phases_ms)  # type: ignore[arg-type]  # None is only ever in communication
 
 
 def _middle(times: Sequence[float]) -> float:

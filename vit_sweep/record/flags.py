@@ -16,23 +16,23 @@ def flags_of(record: Record, why: Explanation | None = None) -> tuple[str, ...]:
 
     `why`: its `explanation`, where that is known already.
     """
-    gpus = [(one, one.gpu) for one in record.machine if one.gpu is not None]
+    gpus = [(rank, rank.gpu) for rank in record.machine if rank.gpu is not None]
     shared = [
-        f"rank {one.rank} on {one.host} ({gpu.other_processes}{_mib(gpu.other_mib)})"
-        for one, gpu in gpus
+        f"rank {rank.rank} on {rank.host} ({gpu.other_processes}{_mib(gpu.other_mib)})"
+        for rank, gpu in gpus
         if gpu.other_processes
     ]
-    sliced = [f"rank {one.rank} on {one.host}" for one, gpu in gpus if gpu.mig]
-    hosts = {one.rank: one.host for one in record.machine}
+    sliced = [f"rank {rank.rank} on {rank.host}" for rank, gpu in gpus if gpu.mig]
+    hosts = {rank.rank: rank.host for rank in record.machine}
     held = [
         f"rank {samples.rank}{_on(hosts.get(samples.rank))} ({_throttled(samples)})"
         for samples in record.samples
         if samples.seconds and samples.throttled_s > THROTTLED * samples.seconds
     ]
     clauses = [f"unlike GPUs in one job: {clause}" for clause in unlike_gpus(record.machine)]
-    for title, found in {"other processes on the GPU": shared, "throttled": held, "MIG": sliced}.items():
-        if found:
-            clauses.append(f"{title}: {some(found, 3)}")
+    for title, ranks in {"other processes on the GPU": shared, "throttled": held, "MIG": sliced}.items():
+        if ranks:
+            clauses.append(f"{title}: {some(ranks, 3)}")
     why = why or explanation(record)
     for title, slow in {"slow": why.slow_ranks, "slow link": why.slow_links}.items() if why else ():
         if slow:
@@ -53,12 +53,12 @@ def rank_times(record: Record, where: StepBreakdown | None = None) -> tuple[Rank
     hosts = [rank.host for rank in record.ranks]
     speeds: tuple[float | None, ...] = (None,) * len(hosts)
     if len(record.preflight) == len(hosts):
-        speeds = links(hosts, [one.to_next_gb_per_s for one in record.preflight])
+        speeds = links(hosts, [probe.to_next_gb_per_s for probe in record.preflight])
     times = [
         _times(rank, host, phases, None if window is None else window.ms_by_rank[rank], speed)
         for rank, (host, phases, speed) in enumerate(zip(hosts, where.by_rank, speeds, strict=True))
     ]
-    return tuple(one for one in times if one is not None) if None not in times else ()
+    return tuple(time for time in times if time is not None) if None not in times else ()
 
 
 def explanation(record: Record, where: StepBreakdown | None = None) -> Explanation | None:
@@ -86,15 +86,15 @@ def machine_columns(record: Record) -> dict[str, float | str | None]:
     powers = _powers_w(record)
     return {
         "power_w": sum(powers) if powers else None,
-        "sm_clock_mhz": min((one.sm_clock_mhz.median for one in record.samples if one.sm_clock_mhz), default=None),
-        "throttled": max((one.throttled_s / one.seconds for one in record.samples if one.seconds), default=None),
+        "sm_clock_mhz": min((s.sm_clock_mhz.median for s in record.samples if s.sm_clock_mhz), default=None),
+        "throttled": max((s.throttled_s / s.seconds for s in record.samples if s.seconds), default=None),
         "matmul_tflops": min(
-            (one.matmul_tflops for one in record.preflight if one.matmul_tflops is not None), default=None
+            (probe.matmul_tflops for probe in record.preflight if probe.matmul_tflops is not None), default=None
         ),
         "all_reduce_bus_gb_per_s": min(
-            (one.largest.bus_gb_per_s(record.resolved.gpus) for one in record.preflight if one.largest), default=None
+            (p.largest.bus_gb_per_s(record.resolved.gpus) for p in record.preflight if p.largest), default=None
         ),
-        "preflight_notes": "; ".join(dict.fromkeys(one.note for one in record.preflight if one.note)) or None,
+        "preflight_notes": "; ".join(dict.fromkeys(probe.note for probe in record.preflight if probe.note)) or None,
     }
 
 
@@ -118,7 +118,7 @@ def _times(
 
 def _powers_w(record: Record) -> list[float]:
     """Mean power of each GPU while training; empty unless all are known."""
-    powers = [one.energy_j / one.seconds for one in record.samples if one.energy_j is not None and one.seconds]
+    powers = [s.energy_j / s.seconds for s in record.samples if s.energy_j is not None and s.seconds]
     return powers if len(powers) == record.resolved.gpus else []
 
 

@@ -157,7 +157,7 @@ Fact = Callable[[Fingerprint], object]
 
 
 def _gpu(fact: Callable[[Gpu], object]) -> Fact:
-    return lambda one: None if one.gpu is None else fact(one.gpu)
+    return lambda rank: None if rank.gpu is None else fact(rank.gpu)
 
 
 FACTS: dict[str, Fact] = {
@@ -168,12 +168,12 @@ FACTS: dict[str, Fact] = {
     "largest clock": _gpu(lambda gpu: _unit(gpu.max_sm_clock_mhz, "MHz")),
     "NVLinks": _gpu(lambda gpu: gpu.nvlinks),
     "PCIe": _gpu(lambda gpu: _lanes(gpu.pcie_generation, gpu.pcie_width)),
-    "CPU": lambda one: one.cpu,
+    "CPU": lambda rank: rank.cpu,
     "driver": _gpu(lambda gpu: gpu.driver),
-    "CUDA": lambda one: one.cuda,
-    "NCCL": lambda one: one.nccl,
-    "torch": lambda one: one.torch,
-    "deepspeed": lambda one: one.deepspeed,
+    "CUDA": lambda rank: rank.cuda,
+    "NCCL": lambda rank: rank.nccl,
+    "torch": lambda rank: rank.torch,
+    "deepspeed": lambda rank: rank.deepspeed,
 }
 """What makes machines unlike, as people read it. A host's name, its kernel, a GPU's serial, the clock of the moment and
 the number of a NUMA node do not: repeats are meant to run on other nodes."""
@@ -219,23 +219,23 @@ def facts_of(fingerprints: Iterable[Fingerprint]) -> tuple[object, ...]:
     return tuple(map(_facts, fingerprints))
 
 
-def _facts(one: Fingerprint) -> tuple[object, ...]:
-    gpu = one.gpu
+def _facts(rank: Fingerprint) -> tuple[object, ...]:
+    gpu = rank.gpu
     own = gpu and (
         gpu.model, gpu.memory_mib, gpu.driver, gpu.mig, gpu.nvlinks, gpu.pcie_generation, gpu.pcie_width,
         gpu.max_sm_clock_mhz, gpu.power_limit_w,
     )  # fmt: skip
-    return (own, one.cpu, one.cuda, one.nccl, one.torch, one.deepspeed)
+    return (own, rank.cpu, rank.cuda, rank.nccl, rank.torch, rank.deepspeed)
 
 
 def _difference(name: str, fact: Fact, everyone: list[Fingerprint]) -> str | None:
-    values = [fact(one) for one in everyone]
+    values = [fact(rank) for rank in everyone]
     if len(set(values) - {None}) < 2:
         return None
     holders: dict[str, list[Fingerprint]] = {}
-    for one, value in zip(everyone, values, strict=True):
+    for rank, value in zip(everyone, values, strict=True):
         if value is not None:
-            holders.setdefault(str(value), []).append(one)
+            holders.setdefault(str(value), []).append(rank)
     if len(holders) < 2:
         return None
     return f"{name}: " + ", ".join(f"{value} ({_who(holders[value])})" for value in sorted(holders))
@@ -243,23 +243,23 @@ def _difference(name: str, fact: Fact, everyone: list[Fingerprint]) -> str | Non
 
 def _who(holders: list[Fingerprint]) -> str:
     """The hosts, at most three by name."""
-    return f"on {some(sorted({one.host for one in holders}), 3)}"
+    return f"on {some(sorted({rank.host for rank in holders}), 3)}"
 
 
 def _unlike(name: str, fact: Fact, a: tuple[Fingerprint, ...], b: tuple[Fingerprint, ...]) -> str | None:
-    mine, other = (Counter(str(fact(one)) for one in run if fact(one) is not None) for run in (a, b))
-    if not mine or not other:
+    counts, other = (Counter(str(fact(rank)) for rank in run if fact(rank) is not None) for run in (a, b))
+    if not counts or not other:
         return None
-    complete = len(a) == mine.total() == other.total() == len(b)
-    if (mine == other) if complete else (set(mine) == set(other)):
+    complete = len(a) == counts.total() == other.total() == len(b)
+    if (counts == other) if complete else (set(counts) == set(other)):
         return None
-    return f"{name}: {_counted(mine, len(a))} against {_counted(other, len(b))}"
+    return f"{name}: {_counted(counts, len(a))} against {_counted(other, len(b))}"
 
 
-def _counted(found: Counter[str], ranks: int) -> str:
-    if len(found) == 1 and found.total() == ranks:
-        return next(iter(found))
-    return " + ".join(f"{count} x {value}" for value, count in sorted(found.items()))
+def _counted(values: Counter[str], ranks: int) -> str:
+    if len(values) == 1 and values.total() == ranks:
+        return next(iter(values))
+    return " + ".join(f"{count} x {value}" for value, count in sorted(values.items()))
 
 
 def _gib(mib: float | None) -> str | None:

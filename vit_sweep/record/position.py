@@ -57,14 +57,14 @@ def checkpoint_name(epoch: int, step: int) -> str:
     return f"e{epoch:04d}-s{step:06d}"
 
 
-def refusal(found: Position, *, cell_id: str, world_size: int, zero_stage: int, sizes: Mapping[str, int]) -> str | None:
+def refusal(position: Position, *, cell_id: str, world_size: int, zero_stage: int, sizes: Mapping[str, int]) -> str | None:
     """Say why a run of this cell cannot go on from there, or None; `sizes`: bytes of the files that are there."""
-    asked = {"cell": cell_id, "ranks": world_size, "zero_stage": zero_stage}
-    has = {"cell": found.cell_id, "ranks": found.world_size, "zero_stage": found.zero_stage}
-    for key, value in asked.items():
+    wanted = {"cell": cell_id, "ranks": world_size, "zero_stage": zero_stage}
+    has = {"cell": position.cell_id, "ranks": position.world_size, "zero_stage": position.zero_stage}
+    for key, value in wanted.items():
         if has[key] != value:
             return f"it is of {key} {has[key]}, not {value}"
-    for name, size in found.files.items():
+    for name, size in position.files.items():
         if name not in sizes:
             return f"{name} is missing"
         if sizes[name] != size:

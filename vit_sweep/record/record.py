@@ -131,7 +131,7 @@ class Record:
 
 def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:
     """Compare what ran with what was asked; one clause per difference, empty when they agree."""
-    asked = {
+    wanted = {
         "gpus": requested.gpus,
         "nodes": requested.nodes,
         "micro batch": requested.micro_batch,
@@ -151,4 +151,4 @@ def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:
         "precision": resolved.precision,
         "steps per epoch": resolved.steps_per_epoch,
     }
-    return tuple(f"{key}: asked {asked[key]}, ran {ran[key]}" for key in asked if asked[key] != ran[key])
+    return tuple(f"{key}: asked {wanted[key]}, ran {ran[key]}" for key in wanted if wanted[key] != ran[key])

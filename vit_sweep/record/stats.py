@@ -139,9 +139,9 @@ def step_parts(record: Record, where: StepBreakdown | None) -> StepParts | None:
     exposed, window = (after.exposed, after.collective) if after is not None else (None, None)
     if where is None and exposed is None and window is None:
         return None
-    found: dict[str, float | None] = {}
+    columns: dict[str, float | None] = {}
     if window is not None:
-        found |= {
+        columns |= {
             "straggler_wait": window.straggler_wait_ms,
             "collective": window.pure_ms,
             "communicated_mb": window.bytes / 1e6,
@@ -149,10 +149,10 @@ def step_parts(record: Record, where: StepBreakdown | None) -> StepParts | None:
             "bus_gb_per_s": window.bus_gb_per_s,
         }
     if exposed is not None:
-        found |= {"exposed": exposed.exposed_ms, "exposed_noise": exposed.noise_ms}
+        columns |= {"exposed": exposed.exposed_ms, "exposed_noise": exposed.noise_ms}
     if where is not None:
         most = where.most
-        found |= {
+        columns |= {
             "data_wait": most.data_wait,
             "copy": most.copy,
             "forward": most.forward,
@@ -162,8 +162,8 @@ def step_parts(record: Record, where: StepBreakdown | None) -> StepParts | None:
             "other": most.other,
         }
         if where.straggler_wait_ms is not None:  # over whole epochs, which says more than a short window
-            found["straggler_wait"] = where.straggler_wait_ms
-    return StepParts(**found)
+            columns["straggler_wait"] = where.straggler_wait_ms
+    return StepParts(**columns)
 
 
 def measured_columns(record: Record) -> dict[str, float | str | None]:

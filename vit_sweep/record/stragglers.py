@@ -118,9 +118,9 @@ def outliers(values: Sequence[float], *, least_effect: float = LEAST_EFFECT) -> 
 def slow_ranks(ranks: Iterable[RankTimes]) -> tuple[Slow, ...]:
     """Ranks that compute longer than the others, slowest first."""
     everyone = list(ranks)
-    found = _slow([one.compute_ms for one in everyone], least_effect=LEAST_EFFECT)
-    named = [Slow(rank=everyone[i].rank, host=everyone[i].host, times=times, z=z) for i, times, z in found]
-    return tuple(sorted(named, key=lambda one: (-one.times, one.rank)))
+    outlying = _slow([rank.compute_ms for rank in everyone], least_effect=LEAST_EFFECT)
+    named = [Slow(rank=everyone[i].rank, host=everyone[i].host, times=times, z=z) for i, times, z in outlying]
+    return tuple(sorted(named, key=lambda slow: (-slow.times, slow.rank)))
 
 
 def slow_links(ranks: Iterable[RankTimes]) -> tuple[Slow, ...]:
@@ -129,21 +129,21 @@ def slow_links(ranks: Iterable[RankTimes]) -> tuple[Slow, ...]:
     if not speeds:
         return ()
     places = list(speeds)
-    found = _slow([1 / speeds[place] for place in places], least_effect=LEAST_LINK_EFFECT)
-    named = [Slow(rank=places[i][1], host=places[i][0], times=times, z=z) for i, times, z in found]
-    return tuple(sorted(named, key=lambda one: (-one.times, one.host, one.rank or 0)))
+    outlying = _slow([1 / speeds[place] for place in places], least_effect=LEAST_LINK_EFFECT)
+    named = [Slow(rank=places[i][1], host=places[i][0], times=times, z=z) for i, times, z in outlying]
+    return tuple(sorted(named, key=lambda slow: (-slow.times, slow.host, slow.rank or 0)))
 
 
 def explain(ranks: Iterable[RankTimes]) -> Explanation | None:
     """Split the step and name what takes most of it beyond a typical rank's work; None without ranks or times."""
     everyone = list(ranks)
-    if not everyone or not any(_ready_ms(one) + one.communication_ms for one in everyone):
+    if not everyone or not any(_ready_ms(rank) + rank.communication_ms for rank in everyone):
         return None
-    base = median(_ready_ms(one) for one in everyone)
-    last = max(everyone, key=lambda one: (_ready_ms(one), one.data_ms))
+    base = median(_ready_ms(rank) for rank in everyone)
+    last = max(everyone, key=lambda rank: (_ready_ms(rank), rank.data_ms))
     late = _ready_ms(last) - base
-    data = min(late, max(0.0, last.data_ms - median(one.data_ms for one in everyone)))
-    transfer = min(one.communication_ms for one in everyone)
+    data = min(late, max(0.0, last.data_ms - median(rank.data_ms for rank in everyone)))
+    transfer = min(rank.communication_ms for rank in everyone)
     slow, thin = slow_ranks(everyone), slow_links(everyone)
     link = transfer * (1 - 1 / thin[0].times) if thin else 0.0
     parts = {Blame.GPUS: late - data, Blame.DATA: data, Blame.LINK: link, Blame.NETWORK: transfer - link}
@@ -184,26 +184,26 @@ def links(hosts: Sequence[str], to_next_gb_per_s: Sequence[float | None]) -> tup
     return tuple(best.get(place) for place in places)
 
 
-def names(found: tuple[Slow, ...]) -> str:
+def names(slow: tuple[Slow, ...]) -> str:
     """`rank 3 on b (1.4 x)`: who takes how many times as long as the median; at most three."""
     return some(
-        (f"{'' if one.rank is None else f'rank {one.rank} on '}{one.host} ({one.times:.3g} x)" for one in found), 3
+        (f"{'' if rank.rank is None else f'rank {rank.rank} on '}{rank.host} ({rank.times:.3g} x)" for rank in slow), 3
     )
 
 
-def _ready_ms(one: RankTimes) -> float:
-    return one.compute_ms + one.data_ms
+def _ready_ms(rank: RankTimes) -> float:
+    return rank.compute_ms + rank.data_ms
 
 
 def _speeds(ranks: list[RankTimes]) -> dict[tuple[str, int | None], float]:
     """The link of each host, or of each rank where there is one host. Empty unless all of them are known."""
-    single = len({one.host for one in ranks}) == 1
+    single = len({rank.host for rank in ranks}) == 1
     speeds: dict[tuple[str, int | None], float] = {}
-    for one in ranks:
-        if not one.link_gb_per_s:
+    for rank in ranks:
+        if not rank.link_gb_per_s:
             return {}
-        place = (one.host, one.rank if single else None)
-        speeds[place] = max(one.link_gb_per_s, speeds.get(place, 0.0))
+        place = (rank.host, rank.rank if single else None)
+        speeds[place] = max(rank.link_gb_per_s, speeds.get(place, 0.0))
     return speeds
 
 
@@ -221,16 +221,16 @@ def _sentence(
     share = f"{shares[blame]:.0%} of the step"
     match blame:
         case Blame.LINK:
-            said = f"the link of {names(thin)} takes {share}"
+            verdict = f"the link of {names(thin)} takes {share}"
         case Blame.DATA:
-            said = f"waiting for the images of rank {last.rank} on {last.host} takes {share}"
+            verdict = f"waiting for the images of rank {last.rank} on {last.host} takes {share}"
         case Blame.GPUS if slow:
-            said = f"waiting for {names(slow)} takes {share}"
+            verdict = f"waiting for {names(slow)} takes {share}"
         case Blame.GPUS:
-            said = f"waiting for the last rank takes {share}; no rank stands out"
+            verdict = f"waiting for the last rank takes {share}; no rank stands out"
         case _:
-            said = f"transfer takes {share}; no link is known to stand out"
+            verdict = f"transfer takes {share}; no link is known to stand out"
     if blame is not Blame.GPUS and slow:
         verb = "computes" if len(slow) == 1 else "compute"
-        said += f"; {names(slow)} {verb} longer than the others, which takes {shares[Blame.GPUS]:.0%}"
-    return said
+        verdict += f"; {names(slow)} {verb} longer than the others, which takes {shares[Blame.GPUS]:.0%}"
+    return verdict

@@ -59,76 +59,77 @@ def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:
     if wishes.target is not None and not 0 < wishes.target <= 1:
         raise UserError(f"target={wishes.target:g}: an accuracy is above 0 and at most 1; for 50 % write --target 0.5")
     published = load_reference(wishes.reference) if wishes.reference else None
-    found = gather(study, target=wishes.target)
-    if not found.timed:
+    gathered = gather(study, target=wishes.target)
+    if not gathered.timed:
         return None
-    series = (*found.strong, *found.weak)
-    fits = [(one, fit(one)) for one in series]
+    series = (*gathered.strong, *gathered.weak)
+    fits = [(curve, fit(curve)) for curve in series]
     drawn = figures.draw_all(
-        found.strong, found.weak, found.runs, study.folder / "figures", predictions=pictures.fitted_lines(fits)
+        gathered.strong, gathered.weak, gathered.runs, study.folder / "figures", predictions=pictures.fitted_lines(fits)
     )
     made = pictures.made(drawn)
-    verdict = judge.audit(found.runs, refine=with_intervals)
-    write_tables(found.tables, study.folder / "tables")
+    verdict = judge.audit(gathered.runs, refine=with_intervals)
+    write_tables(gathered.tables, study.folder / "tables")
     points, commands = study.points(), request.commands(_commands(study))
-    failures = request.failures(points, found.runs)
+    failures = request.failures(points, gathered.runs)
     by_name = {figure.name: figure for figure in made}
     return ReportContent(
         study=study.name,
-        subtitle=_subtitle(found.runs),
+        subtitle=_subtitle(gathered.runs),
         generated_by=f"vit_sweep {versions().get('vit_sweep', '')}".strip(),
-        status=request.status_line(points, found.runs),
+        status=request.status_line(points, gathered.runs),
         answers=tuple(
-            answer for one, laid in fits
-            for answer in laws.answers_of(one, laid, threshold=wishes.threshold, alone=len(series) == 1)
+            answer for curve, laid in fits
+            for answer in laws.answers_of(curve, laid, threshold=wishes.threshold, alone=len(series) == 1)
         ),
         answers_table=laws.answers_table(fits, threshold=wishes.threshold),
         headline=pictures.headline(made),
         asked=request.axes(points),
-        asked_tables=request.points_table(points, found.runs),
-        machines=machines.machines(found.runs),
-        machine_remarks=machines.remarks(found.runs),
-        tables=tuple(table for table in found.tables if table.name != "failures"),
+        asked_tables=request.points_table(points, gathered.runs),
+        machines=machines.machines(gathered.runs),
+        machine_remarks=machines.remarks(gathered.runs),
+        tables=tuple(table for table in gathered.tables if table.name != "failures"),
         figures=made,
         not_drawn=pictures.skipped(drawn),
-        fits=tuple((laws.capital(laws.name_of(one)), laid) for one, laid in fits),
+        fits=tuple((laws.capital(laws.name_of(curve)), laid) for curve, laid in fits),
         fit_remarks=laws.remarks(series),
-        reference=_reference(found, published, study.folder) if published is not None else None,
+        reference=_reference(gathered, published, study.folder) if published is not None else None,
         findings=audit.by_severity(verdict),
         audit_tables=audit.tables_of(verdict),
         failures=failures if len(failures) <= _LISTED else (),
-        failure_tables=tuple(table for table in found.tables if table.name == "failures"),
-        problems=found.problems,
+        failure_tables=tuple(table for table in gathered.tables if table.name == "failures"),
+        problems=gathered.problems,
         methods=methods.METHODS,
-        methods_lead=methods.lead(found.runs, versions=_versions(found.tables)),
+        methods_lead=methods.lead(gathered.runs, versions=_versions(gathered.tables)),
         commands=commands,
         reproduce=request.to_type(commands, study.name),
-        digests=_digests(study, found),
+        digests=_digests(study, gathered),
         files=tuple(_files(study.folder)),
         proposal=propose(
-            series, found.runs, threshold=wishes.threshold, study_bytes=_size(study.folder),
+            series, gathered.runs, threshold=wishes.threshold, study_bytes=_size(study.folder),
             figure=by_name.get("strong_efficiency") or by_name.get("weak_efficiency"),
         ) if wishes.proposal else None,
     )  # fmt: skip
 
 
-def _reference(found: Gathered, published: Reference, folder: Path) -> Section:
+def _reference(gathered: Gathered, published: Reference, folder: Path) -> Section:
     """One's own curves and the published ones, and what the audit says of those."""
     runs, facts = published.imported.runs, published.facts
-    others = [with_intervals(one) for mode in Scaling for one in group(runs, mode)]
-    own = {Scaling.STRONG: found.strong, Scaling.WEAK: found.weak}
-    sourced = [replace(one, label=f"{facts.label}, {one.label}") for one in others]
+    others = [with_intervals(curve) for mode in Scaling for curve in group(runs, mode)]
+    own = {Scaling.STRONG: gathered.strong, Scaling.WEAK: gathered.weak}
+    sourced = [replace(curve, label=f"{facts.label}, {curve.label}") for curve in others]
     drawn = pictures.draw_beside(own, sourced, folder / "figures" / published.name)
     verdict = judge.audit(runs, refine=with_intervals)
     notes = (*facts.notes, *(f"Not drawn: {reason}." for reason in pictures.skipped(drawn)))
-    mine = [one for one in (*found.strong, *found.weak) if any(one.key.scaling is o.key.scaling for o in others)]
+    modes = {curve.key.scaling for curve in others}
+    comparable = [curve for curve in (*gathered.strong, *gathered.weak) if curve.key.scaling in modes]
     return Section(
         name="reference",
         title=f"Beside {facts.label}",
         lead=f"{facts.title} ({facts.source}). {facts.section}.",
         notes=notes,
         figures=pictures.made(drawn, prefix="beside-"),
-        tables=(both(mine, others, facts.label), *audit.tables_of(verdict, prefix="published-")),
+        tables=(both(comparable, others, facts.label), *audit.tables_of(verdict, prefix="published-")),
         findings=audit.by_severity(verdict),
     )
 
@@ -137,8 +138,8 @@ def _subtitle(runs: Iterable[Run]) -> str:
     """What was trained on what, from the conditions of the runs."""
     timed = [run for run in runs if run.timed]
     names = ("model", "data", "precision", "partition", "gpu_model")
-    said = [", ".join(sorted({run.condition(name) for run in timed} - {""})) for name in names]
-    model, data, *others = said
+    conditions = [", ".join(sorted({run.condition(name) for run in timed} - {""})) for name in names]
+    model, data, *others = conditions
     gpus = sorted({run.gpus for run in timed})
     span = f"{gpus[0]} to {gpus[-1]} GPUs" if len(gpus) > 1 else f"{gpus[0]} GPU{'s' if gpus[0] > 1 else ''}"
     return ", ".join(filter(None, [f"{model} on {data}" if data else model, *dict.fromkeys(others), span]))
@@ -147,30 +148,30 @@ def _subtitle(runs: Iterable[Run]) -> str:
 def _commands(study: Study) -> dict[str, Any]:
     path = study.folder / "study.json"
     try:
-        said = json.loads(path.read_text())
+        package = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         study.problems.append(f"{path} cannot be read ({error}); the commands of the study are not known")
         return {}
-    return said if isinstance(said, dict) else {}
+    return package if isinstance(package, dict) else {}
 
 
 def _versions(tables: Sequence[Table]) -> tuple[tuple[str, str], ...]:
     """What trained, as the records themselves say: each version that any run had."""
     runs = next((table for table in tables if table.name == "runs"), None)
     names = [column.name for column in runs.columns if column.name.startswith("version_")] if runs else []
-    found = []
+    differing = []
     for name in names:
         values = sorted({str(row[name]) for row in runs.rows if row.get(name)}) if runs else []
         if values:
-            found.append((name.removeprefix("version_"), " and ".join(values)))
-    return tuple(found)
+            differing.append((name.removeprefix("version_"), " and ".join(values)))
+    return tuple(differing)
 
 
-def _digests(study: Study, found: Gathered) -> tuple[tuple[str, str], ...]:
+def _digests(study: Study, gathered: Gathered) -> tuple[tuple[str, str], ...]:
     """One digest over all records: sha256 of the lines `cell id, sha256 of its record.json`, sorted by cell."""
-    cells = sorted(run.run_id for run in found.runs if run.timed)
+    cells = sorted(run.run_id for run in gathered.runs if run.timed)
     lines = [f"{cell} {_sha256(study.cell_dir(cell) / 'record.json')}\n" for cell in cells]
-    runs = next((table for table in found.tables if table.name == "runs"), None)
+    runs = next((table for table in gathered.tables if table.name == "runs"), None)
     codes = sorted({str(row["code"]) for row in runs.rows if row.get("code")}) if runs is not None else []
     total = hashlib.sha256("".join(lines).encode()).hexdigest()
     return ((f"all {len(lines)} records, sha256", total), *(("code of the jobs", code) for code in codes))

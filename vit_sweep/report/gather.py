@@ -49,20 +49,20 @@ def gather(
     plan = study.plan_file()
     with uncollected():
         reader = Reader(study, plan, target=target, row_of=run_row)
-        by_id = {one.run.run_id: one for one in watched(reader.read(), len(reader.files))}
+        by_id = {watched_run.run.run_id: watched_run for watched_run in watched(reader.read(), len(reader.files))}
         order = [file.cell_id for file in reader.files]
         runs, rows = [by_id[name].run for name in order], [by_id[name].row for name in order]
-        reached = {name: one.reached for name, one in by_id.items() if one.reached is not None}
+        reached = {name: watched_run.reached for name, watched_run in by_id.items() if watched_run.reached is not None}
         problems = (*study.problems, *strangers(plan, order))
         return _gathered(runs, rows, plan.points if plan is not None else (), reached, problems)
 
 
 def gather_runs(runs: Iterable[Run], *, problems: Sequence[str] = (), target: float | None = None) -> Gathered:
     """Series with intervals and tables of runs from elsewhere; of equal ids the last one counts."""
-    every = list({run.run_id: run for run in runs}.values())
-    reached = {} if target is None else {run.run_id: (target, reached_by(run, target)) for run in every if run.timed}
-    rows = [imported_row(run, reached.get(run.run_id)) for run in every]
-    return _gathered(every, rows, (), reached, problems)
+    distinct = list({run.run_id: run for run in runs}.values())
+    reached = {} if target is None else {run.run_id: (target, reached_by(run, target)) for run in distinct if run.timed}
+    rows = [imported_row(run, reached.get(run.run_id)) for run in distinct]
+    return _gathered(distinct, rows, (), reached, problems)
 
 
 def _gathered(

@@ -21,12 +21,12 @@ _POINTS = 60
 
 def made(drawn: Iterable[Figure | Skipped], *, prefix: str = "") -> tuple[Figure, ...]:
     """Those that were made; `prefix` keeps names apart on one page."""
-    return tuple(replace(one, name=prefix + one.name) for one in drawn if isinstance(one, Figure))
+    return tuple(replace(figure, name=prefix + figure.name) for figure in drawn if isinstance(figure, Figure))
 
 
 def skipped(drawn: Iterable[Figure | Skipped]) -> tuple[str, ...]:
     """Why the others were not."""
-    return tuple(f"{one.name}: {one.reason}" for one in drawn if isinstance(one, Skipped))
+    return tuple(f"{figure.name}: {figure.reason}" for figure in drawn if isinstance(figure, Skipped))
 
 
 def headline(figures: Sequence[Figure]) -> Figure | None:
@@ -42,7 +42,7 @@ def draw_beside(
     drawn: list[Figure | Skipped] = []
     with theme():
         for mode in Scaling:
-            others = [one for one in published if one.key.scaling is mode]
+            others = [curve for curve in published if curve.key.scaling is mode]
             if not others:
                 continue
             drawn += [
@@ -55,9 +55,9 @@ def fitted_lines(fits: Sequence[tuple[ScalingSeries, Sequence[Fit]]]) -> list[Ov
     """The chosen law of each series over its measured range; none of a mode with many series."""
     lines: list[Overlay] = []
     for mode in Scaling:
-        mine = [(series, law) for series, found in fits if series.key.scaling is mode and (law := best(found))]
-        if len(mine) <= _MOST_FITS:
-            lines += [line for series, law in mine for line in _lines(series, law)]
+        fitted = [(series, law) for series, candidates in fits if series.key.scaling is mode and (law := best(candidates))]
+        if len(fitted) <= _MOST_FITS:
+            lines += [line for series, law in fitted for line in _lines(series, law)]
     return lines
 
 

@@ -94,9 +94,9 @@ def picture(figure: Figure) -> Picture:
     """The figure as a data address: the drawing, or its pixels where the drawing is very large."""
     data, suffix = b"", ""
     for kind in (kind for kind in _TYPES if kind in figure.paths):
-        found = figure.paths[kind].read_bytes()
-        if not data or (len(data) > LARGEST_SVG and len(found) < len(data)):
-            data, suffix = found, kind
+        content = figure.paths[kind].read_bytes()
+        if not data or (len(data) > LARGEST_SVG and len(content) < len(data)):
+            data, suffix = content, kind
     if not data:
         raise FileNotFoundError(f"figure {figure.name}: none of its files is a .svg or .png: {sorted(figure.paths)}")
     address = f"data:{_TYPES[suffix]};base64,{base64.b64encode(data).decode()}"
@@ -108,8 +108,8 @@ def _points(data: bytes, suffix: str) -> tuple[float, float]:
     """Its size in print, 1/72 inch; zeros where it does not say."""
     if suffix == ".svg":
         opening = data[: data.find(b">", data.find(b"<svg")) + 1]
-        found = [re.search(rb"\s" + name + rb'="([\d.]+)(pt|px)?"', opening) for name in (b"width", b"height")]
-        return (float(found[0][1]), float(found[1][1])) if found[0] and found[1] else (0.0, 0.0)
+        sizes = [re.search(rb"\s" + name + rb'="([\d.]+)(pt|px)?"', opening) for name in (b"width", b"height")]
+        return (float(sizes[0][1]), float(sizes[1][1])) if sizes[0] and sizes[1] else (0.0, 0.0)
     # A PNG begins with its size; pHYs, pixels a metre, comes before its data.
     density = data[: data.find(b"IDAT")].find(b"pHYs")
     if data[12:16] != b"IHDR" or density < 0:

@@ -20,13 +20,13 @@ _PACKAGES = ("vit_sweep", "hydra-core", "omegaconf", "submitit", "torch", "torch
 
 def versions() -> dict[str, str]:
     """Versions of python and of every package that shapes a study, as far as they are installed here."""
-    found = {"python": platform.python_version(), "platform": sys.platform}
+    installed = {"python": platform.python_version(), "platform": sys.platform}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def git_commit() -> str | None:

@@ -19,12 +19,12 @@ def read_file(path: Path, kind: type[T]) -> tuple[T | None, str]:
     except OSError as error:
         return None, f"{error}; this file is passed over"
     try:
-        found = parse_json(kind, text, what=str(path))
+        parsed = parse_json(kind, text, what=str(path))
     except UserError as error:
         return None, f"{_other_schema(path, kind, text) or error}; this file is passed over"
-    if getattr(found, "schema_version", None) != _schema_of(kind):
+    if getattr(parsed, "schema_version", None) != _schema_of(kind):
         return None, f"{_other_schema(path, kind, text)}; this file is passed over"
-    return found, ""
+    return parsed, ""
 
 
 def _schema_of(kind: type[Any]) -> int | None:

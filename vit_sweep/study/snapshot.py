@@ -84,8 +84,8 @@ def contents_of(folder: Path, package: str) -> Contents:
 def _files(folder: Path, relative: str) -> Iterator[PurePosixPath]:
     """Paths of the files that count, each beginning with the package's name."""
     with os.scandir(folder) as entries:
-        found = list(entries)
-    for entry in found:
+        listed = list(entries)
+    for entry in listed:
         path = PurePosixPath(relative, entry.name)
         if entry.name.startswith(".") or entry.name == "__pycache__" or str(path) in _NOT_CODE:
             continue
@@ -97,11 +97,11 @@ def _files(folder: Path, relative: str) -> Iterator[PurePosixPath]:
 
 def _running() -> Contents:
     """The code of this process, found from the packages that it has imported."""
-    found: Contents = {}
+    contents: Contents = {}
     for name, package in _PACKAGES.items():
         assert package.__file__ is not None
-        found |= contents_of(Path(package.__file__).parent, name)
-    return found
+        contents |= contents_of(Path(package.__file__).parent, name)
+    return contents
 
 
 def _create(folder: Path, wanted: Contents) -> None:
@@ -120,14 +120,14 @@ def _create(folder: Path, wanted: Contents) -> None:
 
 def _mend(folder: Path, wanted: Contents) -> None:
     """Make a copy equal to its name again; a sound one is only read."""
-    found: Contents = {}
+    present: Contents = {}
     for name in _PACKAGES:
         if (folder / name).is_dir():
-            found |= contents_of(folder / name, name)
+            present |= contents_of(folder / name, name)
     for path, content in wanted.items():
-        if found.get(path) != content:
+        if present.get(path) != content:
             _put(folder / path, content)
-    for path in found.keys() - wanted.keys():
+    for path in present.keys() - wanted.keys():
         (folder / path).unlink(missing_ok=True)
 
 

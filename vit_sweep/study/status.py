@@ -51,22 +51,22 @@ class Watcher:
         """One result per planned cell, in the order of `cell_files`."""
         files, sent = self._cell_files(), latest(self._study.jobs())
         results: dict[str, Result] = {}
-        found: dict[str, Record | RecordProblem | None] = {}
+        records: dict[str, Record | RecordProblem | None] = {}
         for file in files:
             settled = self._settled.get(file.cell_id)
             if settled is not None and settled[0] == sent.get(file.cell_id):
                 results[file.cell_id] = settled[1]
             else:
-                found[file.cell_id] = self._study.record(file)
+                records[file.cell_id] = self._study.record(file)
         # A record is the last word, unless its cell was sent again since.
-        asked = {
-            cell: sent[cell] for cell, record in found.items() if cell in sent and not _is_last(record, sent[cell])
+        open_cells = {
+            cell: sent[cell] for cell, record in records.items() if cell in sent and not _is_last(record, sent[cell])
         }
-        words = _ask(self._study, asked)
+        words = _ask(self._study, open_cells)
         stops = self._study.stops() if len(results) < len(files) else ()
         for file in files:
             if file.cell_id not in results:
-                result = self._result(file, found[file.cell_id], sent.get(file.cell_id), words, stops)
+                result = self._result(file, records[file.cell_id], sent.get(file.cell_id), words, stops)
                 results[file.cell_id] = result
                 if not result.status.under_way and result.status is not Status.MISSING:
                     self._settled[file.cell_id] = (sent.get(file.cell_id), result)
@@ -88,14 +88,14 @@ class Watcher:
     def _result(
         self,
         file: CellFile,
-        found: Record | RecordProblem | None,
+        record: Record | RecordProblem | None,
         sent: Sent | None,
         words: Mapping[str, TaskStatus],
         stops: Iterable[Stop],
     ) -> Result:
-        if isinstance(found, Record):
-            done = self.done(file, found)
-            if sent is None or _is_last(found, sent):
+        if isinstance(record, Record):
+            done = self.done(file, record)
+            if sent is None or _is_last(record, sent):
                 return done
             later = self._unfinished(file, None, sent, words[file.cell_id])
             if later.status.under_way:
@@ -106,9 +106,9 @@ class Watcher:
             if skipped:
                 return Result(file=file, record=None, status=Status.SKIPPED, detail=skipped)
             return Result(
-                file=file, record=None, status=Status.MISSING, detail=found.text if found else "never submitted"
+                file=file, record=None, status=Status.MISSING, detail=record.text if record else "never submitted"
             )
-        return self._unfinished(file, found, sent, words[file.cell_id])
+        return self._unfinished(file, record, sent, words[file.cell_id])
 
     def done(self, file: CellFile, record: Record) -> Result:
         """The result of a cell whose record is the last word."""
@@ -123,21 +123,21 @@ class Watcher:
         known = [attempt.name for attempt in attempts]
         return verdicts(attempts[: known.index(record.attempt) + 1]) if record.attempt in known else ()
 
-    def _unfinished(self, file: CellFile, problem: RecordProblem | None, sent: Sent, word: TaskStatus) -> Result:
+    def _unfinished(self, file: CellFile, problem: RecordProblem | None, sent: Sent, reported: TaskStatus) -> Result:
         attempts = self._study.attempts(file.cell_id, since=sent.since)
-        mine = [attempt for attempt in attempts if attempt.number == sent.attempt]
-        last = mine[-1] if mine else None
+        own_attempts = [attempt for attempt in attempts if attempt.number == sent.attempt]
+        last = own_attempts[-1] if own_attempts else None
         result = Result(
-            file=file, record=None, status=_OF_STATE[word.state], detail=word.detail,
+            file=file, record=None, status=_OF_STATE[reported.state], detail=reported.detail,
             attempt=last.name if last else str(sent.attempt), progress=last.progress if last else None,
         )  # fmt: skip
-        if word.state is TaskState.UNKNOWN and last is not None and last.exit is not None and not last.exit.again:
+        if reported.state is TaskState.UNKNOWN and last is not None and last.exit is not None and not last.exit.again:
             # The scheduler cannot be asked, but the job itself has said how it ended.
-            word = TaskStatus(state=TaskState.ENDED, ended=Ended.UNSAID)
-        if word.state is not TaskState.ENDED:
+            reported = TaskStatus(state=TaskState.ENDED, ended=Ended.UNSAID)
+        if reported.state is not TaskState.ENDED:
             self._ended_before.discard((file.cell_id, result.attempt))
-            return _alive(result, attempts, last, word)
-        return self._ended(result, problem, sent, attempts, word)
+            return _alive(result, attempts, last, reported)
+        return self._ended(result, problem, sent, attempts, reported)
 
     def _ended(
         self,
@@ -145,7 +145,7 @@ class Watcher:
         problem: RecordProblem | None,
         sent: Sent,
         attempts: list[Attempt],
-        word: TaskStatus,
+        reported: TaskStatus,
     ) -> Result:
         last = next((attempt for attempt in reversed(attempts) if attempt.number == sent.attempt), None)
         key = (result.file.cell_id, result.attempt)
@@ -154,7 +154,7 @@ class Watcher:
             self._ended_before.add(key)
             return replace(result, status=Status.RUNNING, detail=ENDING)
         attempts = attempts if last is not None else [*attempts, Attempt(name=str(sent.attempt))]
-        ends = verdicts(attempts, status=word, cancelled=sent.cancelled, at=now())
+        ends = verdicts(attempts, status=reported, cancelled=sent.cancelled, at=now())
         for attempt, verdict in zip(attempts, ends, strict=True):
             if attempt.exit != verdict:
                 self._study.write_exit(result.file.cell_id, attempt.name, verdict)
@@ -190,27 +190,27 @@ def finished(study: Study, files: Iterable[CellFile], sent: Mapping[str, Sent]) 
     """
     watcher = Watcher(study, files=())
     for file in files:
-        found = study.record(file)
-        if isinstance(found, Record) and (file.cell_id not in sent or _is_last(found, sent[file.cell_id])):
-            yield watcher.done(file, found)
+        record = study.record(file)
+        if isinstance(record, Record) and (file.cell_id not in sent or _is_last(record, sent[file.cell_id])):
+            yield watcher.done(file, record)
 
 
-def _alive(result: Result, attempts: list[Attempt], last: Attempt | None, word: TaskStatus) -> Result:
+def _alive(result: Result, attempts: list[Attempt], last: Attempt | None, reported: TaskStatus) -> Result:
     """Queued, running or unknown; perhaps for another time."""
-    waits_again = word.state is TaskState.QUEUED and last is not None and last.has_ended
+    waits_again = reported.state is TaskState.QUEUED and last is not None and last.has_ended
     history = verdicts(
         [*attempts, Attempt(name=f"{last.number}.{last.restart + 1}")] if last and waits_again else attempts
     )
-    detail = word.detail
-    if word.state is TaskState.RUNNING:
+    detail = reported.detail
+    if reported.state is TaskState.RUNNING:
         detail = f"{last.progress.phase}" if last is not None and last.progress is not None else "starting"
     if history:
         detail = f"{detail}; again after {story_of(history)}"
     return replace(result, detail=detail, history=history)
 
 
-def _is_last(found: Record | RecordProblem | None, sent: Sent) -> bool:
-    return isinstance(found, Record) and int(found.attempt.split(".")[0]) >= sent.attempt
+def _is_last(record: Record | RecordProblem | None, sent: Sent) -> bool:
+    return isinstance(record, Record) and int(record.attempt.split(".")[0]) >= sent.attempt
 
 
 def _words(end: Exit) -> str:
@@ -223,17 +223,17 @@ def _words(end: Exit) -> str:
         if memory is not None
         else ""
     )
-    said = end.message if end.host and end.host in end.message else f"{end.message}{where}"
-    return f"{end.cause.value}: {said}{figures}"
+    message = end.message if end.host and end.host in end.message else f"{end.message}{where}"
+    return f"{end.cause.value}: {message}{figures}"
 
 
 def _ask(study: Study, sent: Mapping[str, Sent]) -> dict[str, TaskStatus]:
     """Ask each scheduler once for all of its cells."""
     doubt = TaskStatus(state=TaskState.UNKNOWN, detail="its submission is in doubt: the same command looks it up")
-    words = {cell: doubt for cell, one in sent.items() if one.in_doubt}
-    for scheduler in {one.scheduler for one in sent.values() if not one.in_doubt}:
-        mine = {cell: one for cell, one in sent.items() if one.scheduler == scheduler and not one.in_doubt}
-        submissions = {(one.batch, one.handle): study.submission(one) for one in mine.values()}
+    words = {cell: doubt for cell, attempt in sent.items() if attempt.in_doubt}
+    for scheduler in {attempt.scheduler for attempt in sent.values() if not attempt.in_doubt}:
+        of_scheduler = {cell: a for cell, a in sent.items() if a.scheduler == scheduler and not a.in_doubt}
+        submissions = {(attempt.batch, attempt.handle): study.submission(attempt) for attempt in of_scheduler.values()}
         states = launcher_of(Scheduler(scheduler)).states(submissions.values())
-        words |= {cell: states[one.batch, one.index] for cell, one in mine.items()}
+        words |= {cell: states[attempt.batch, attempt.index] for cell, attempt in of_scheduler.items()}
     return words

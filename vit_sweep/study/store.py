@@ -135,8 +135,8 @@ class Study:
         (folder / "attempts").mkdir(parents=True, exist_ok=True)
         known = self._read(folder / "cell.json", CellFile)
         series = merge_series(known.series if known else (), planned.series)
-        mine = replace(options, scratch=planned.profile.scratch)
-        file = CellFile(cell_id=cell_id, cell=planned.cell, series=series, data_root=data_root, options=mine)
+        own_options = replace(options, scratch=planned.profile.scratch)
+        file = CellFile(cell_id=cell_id, cell=planned.cell, series=series, data_root=data_root, options=own_options)
         if file != known:
             write(folder / "cell.json", to_json(file))
         write_if_new(folder / "ds_config.json", json.dumps(ds_config(planned.cell), indent=1) + "\n")
@@ -242,8 +242,8 @@ class Study:
 
     def records(self) -> list[Record]:
         """Every sound record of the study; none where there is no study yet."""
-        found = (self.record(file) for file in self.cell_files())
-        return [record for record in found if isinstance(record, Record)]
+        records = (self.record(file) for file in self.cell_files())
+        return [record for record in records if isinstance(record, Record)]
 
     def attempts(self, cell_id: str, *, since: int = 1) -> list[Attempt]:
         """Attempts of a cell from number `since` on, oldest first; ranks are read where there is no verdict."""
@@ -264,15 +264,15 @@ class Study:
     def claim(self, cell_id: str, attempt: str) -> str | None:
         """The job that runs, or ran, this attempt, by its own word; None where none has begun."""
         try:
-            said = json.loads((self.cell_dir(cell_id) / "attempts" / attempt / "claim.json").read_text())
-            return str(said["job_id"])
+            claim = json.loads((self.cell_dir(cell_id) / "attempts" / attempt / "claim.json").read_text())
+            return str(claim["job_id"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def stops(self) -> tuple[Stop, ...]:
         """How cells ended that others need not repeat."""
-        found = (self._read(path, Stop) for path in sorted(self.folder.glob("stops/*.json")))
-        return tuple(stop for stop in found if stop is not None)
+        stops = (self._read(path, Stop) for path in sorted(self.folder.glob("stops/*.json")))
+        return tuple(stop for stop in stops if stop is not None)
 
     def submission(self, sent: Sent) -> Submission:
         """A submission as its launcher knows it, with the folder where this client sees it."""
@@ -308,10 +308,10 @@ class Study:
         return entries
 
     def _read(self, path: Path, kind: type[T]) -> T | None:
-        found, problem = read_file(path, kind)
+        parsed, problem = read_file(path, kind)
         if problem:
             self._problem(problem)
-        return found
+        return parsed
 
     def _problem(self, text: str) -> None:
         if text not in self.problems:

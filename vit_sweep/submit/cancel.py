@@ -27,10 +27,10 @@ def cancel(study: Study, patterns: Sequence[str] | None = None) -> int:
         resolve(study)
         active = [result.file.cell_id for result in settled_results(study) if result.status.under_way]
         chosen = {cell for cell in active if not patterns or any(fnmatchcase(cell, pattern) for pattern in patterns)}
-        sent = {cell: one for cell, one in latest(study.jobs()).items() if cell in chosen and not one.in_doubt}
+        sent = {cell: a for cell, a in latest(study.jobs()).items() if cell in chosen and not a.in_doubt}
         by_batch: dict[str, dict[str, Sent]] = {}
-        for cell, one in sent.items():
-            by_batch.setdefault(one.batch, {})[cell] = one
+        for cell, attempt in sent.items():
+            by_batch.setdefault(attempt.batch, {})[cell] = attempt
         for batch, cells in by_batch.items():
             first = next(iter(cells.values()))
             study.journal(
@@ -39,16 +39,16 @@ def cancel(study: Study, patterns: Sequence[str] | None = None) -> int:
                     event=Event.CANCELLED,
                     scheduler=first.scheduler,
                     batch=batch,
-                    tasks=tuple((cell, one.attempt) for cell, one in cells.items()),
+                    tasks=tuple((cell, attempt.attempt) for cell, attempt in cells.items()),
                     handle=first.handle,
                 )
             )
-    for scheduler in {one.scheduler for one in sent.values()}:
+    for scheduler in {attempt.scheduler for attempt in sent.values()}:
         targets = []
         for cells in by_batch.values():
-            some = [one for one in cells.values() if one.scheduler == scheduler]
+            some = [attempt for attempt in cells.values() if attempt.scheduler == scheduler]
             if some:
-                indices = None if len(some) == some[0].tasks else [one.index for one in some]
+                indices = None if len(some) == some[0].tasks else [attempt.index for attempt in some]
                 targets.append((study.submission(some[0]), indices))
         launcher_of(Scheduler(scheduler)).cancel(targets)
     return len(sent)

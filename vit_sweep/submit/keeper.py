@@ -90,7 +90,7 @@ class Keeper:
             more = {c.cell_id: replace(planned[origin], cell=c) for c in cells if c.cell_id not in planned}
             if more:
                 self._study.add_cells(more, like=files[origin])
-                todo |= {cell_id: Todo(planned=one, attempt=1, since=1) for cell_id, one in more.items()}
+                todo |= {cell_id: Todo(planned=cell, attempt=1, since=1) for cell_id, cell in more.items()}
                 self._say(f"{origin}: its interval is too wide, {len(more)} more repeat(s)")
         self.added |= set(todo)
         self._submit(todo, asked=True)

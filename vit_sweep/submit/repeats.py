@@ -37,10 +37,10 @@ def half_width(runs: Sequence[Sequence[float]], *, seed: int = 0) -> float:
     """
     from vit_sweep.analysis.series.bootstrap import median_of
 
-    found = median_of(runs, seed=seed)
-    if found.low is None or found.high is None:
+    estimate = median_of(runs, seed=seed)
+    if estimate.low is None or estimate.high is None:
         raise ValueError("one run says nothing of its own spread")
-    return (found.high - found.low) / 2 / found.value
+    return (estimate.high - estimate.low) / 2 / estimate.value
 
 
 def further(results: Iterable[Result], rule: RepeatRule) -> Mapping[str, tuple[Cell, ...]]:

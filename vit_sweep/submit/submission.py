@@ -28,14 +28,14 @@ def resolve(study: Study) -> list[str]:
     doubts = in_doubt(study.jobs())
     unclear: list[str] = []
     for scheduler in {entry.scheduler for entry in doubts}:
-        mine = {entry.batch: entry for entry in doubts if entry.scheduler == scheduler}
-        asked = [
+        open_entries = {entry.batch: entry for entry in doubts if entry.scheduler == scheduler}
+        submissions = [
             Unconfirmed(batch_name=e.batch, folder=str(study.batch_dir(e.batch)), study=study.name, tasks=len(e.tasks))
-            for e in mine.values()
+            for e in open_entries.values()
         ]
-        found = launcher_of(Scheduler(scheduler)).find(asked)
-        for batch, entry in mine.items():
-            handle = _handle(study, entry, found)
+        handles = launcher_of(Scheduler(scheduler)).find(submissions)
+        for batch, entry in open_entries.items():
+            handle = _handle(study, entry, handles)
             if handle is None:
                 unclear.append(batch)
             else:
@@ -44,11 +44,11 @@ def resolve(study: Study) -> list[str]:
     return unclear
 
 
-def _handle(study: Study, entry: JobEntry, found: dict[str, Submission | None]) -> str | None:
+def _handle(study: Study, entry: JobEntry, handles: dict[str, Submission | None]) -> str | None:
     """The job's handle, empty when there is no job, None when nobody knows."""
-    if entry.batch not in found:
+    if entry.batch not in handles:
         return None
-    submission = found[entry.batch]
+    submission = handles[entry.batch]
     if submission is not None:
         return submission.handle
     # The scheduler may have forgotten a job that its own files remember.

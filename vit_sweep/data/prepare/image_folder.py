@@ -49,15 +49,15 @@ def source_of(data: DataSpec, folder: Path, tell: Tell) -> Source:
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     if not names:
         raise UserError(f"{where} holds no class folders; images lie at {folder}/CLASS/*.jpg")
-    found = torchvision_folder.ImageFolder(folder, allow_empty=True)
-    filled = {label for _, label in found.samples}
-    empty = [name for label, name in enumerate(found.classes) if label not in filled]
+    listing = torchvision_folder.ImageFolder(folder, allow_empty=True)
+    filled = {label for _, label in listing.samples}
+    empty = [name for label, name in enumerate(listing.classes) if label not in filled]
     if empty:
         raise UserError(f"{where}: no images in class folder(s) {some(empty, NAMED)}; fill or remove them")
-    others = sum(len(names) for _, _, names in os.walk(folder)) - len(found.samples)
+    others = sum(len(names) for _, _, names in os.walk(folder)) - len(listing.samples)
     if others:
         tell(f"{folder}: {others} file(s) that are not named like images are left out")
-    return Source(folder=folder, classes=tuple(found.classes), samples=tuple(found.samples))
+    return Source(folder=folder, classes=tuple(listing.classes), samples=tuple(listing.samples))
 
 
 def check(data: DataSpec, sources: dict[str, Source]) -> None:
@@ -73,9 +73,9 @@ def check(data: DataSpec, sources: dict[str, Source]) -> None:
     if len(train.classes) != data.classes:
         wrong.append(f"{len(train.classes)} class folders, the YAML says classes: {data.classes}")
     for split, source in sources.items():
-        found, said = len(source.samples), expected_images(data, split)
-        if found != said:
-            wrong.append(f"{found} images in {source.folder}, the YAML says {split}_images: {said}")
+        actual, expected = len(source.samples), expected_images(data, split)
+        if actual != expected:
+            wrong.append(f"{actual} images in {source.folder}, the YAML says {split}_images: {expected}")
     if wrong:
         raise UserError(f"data={data.name}: {'; '.join(wrong)}; mend the folder, or the YAML if this is what you mean")
 

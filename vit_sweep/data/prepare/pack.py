@@ -109,7 +109,7 @@ def _write_split(
     (aside / labels_file(split)).write_bytes(labels)
     path, image_bytes, total = aside / images_file(split), 3 * reader.side**2, len(source.samples)
     done = _done_before(source, split, aside, image_bytes)
-    digest, listed, told = hashlib.sha256(), _listed(source, done), _Told(tell, split, total, done)
+    digest, listed, progress = hashlib.sha256(), _listed(source, done), _Told(tell, split, total, done)
     with path.open("r+b" if path.exists() else "x+b") as out:
         out.truncate(done * image_bytes)
         while chunk := out.read(1 << 20):
@@ -128,7 +128,7 @@ def _write_split(
                     out.flush()
                     os.fsync(out.fileno())
                     write(_note(aside, split), to_json(_Progress(done=number, listed=listed.hexdigest())))
-            told.at(number)
+            progress.at(number)
     return [
         PackedFile(name=path.name, bytes=max(1, path.stat().st_size), sha256=digest.hexdigest()),
         PackedFile(name=labels_file(split), bytes=len(labels), sha256=hashlib.sha256(labels).hexdigest()),

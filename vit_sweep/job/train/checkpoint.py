@@ -52,10 +52,10 @@ class Checkpoints:
         except Exception as error:  # pickle, zipfile and torch each have their own
             if cause_of(error) is not Cause.BUG:
                 raise
-            said = str(error).strip().split("\n", 1)[0]
+            reason = str(error).strip().split("\n", 1)[0]
             raise JobError(
                 Cause.STORAGE,
-                f"checkpoint {folder} cannot be read ({type(error).__name__}: {said}); remove that folder to go on "
+                f"checkpoint {folder} cannot be read ({type(error).__name__}: {reason}); remove that folder to go on "
                 "from the one before",
             ) from error
         self._newest = position.name

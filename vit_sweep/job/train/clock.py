@@ -42,9 +42,9 @@ class StepClock:
         gaps = iter(self._marks.gaps_ms())
         steps: list[dict[Phase, float]] = []
         # A step that was broken off has fewer marks and is not one.
-        while len(one := list(itertools.islice(gaps, len(self._step)))) == len(self._step):
+        while len(step_gaps := list(itertools.islice(gaps, len(self._step)))) == len(self._step):
             times = dict.fromkeys(self._step, 0.0)
-            for phase, ms in zip(self._step, one, strict=True):
+            for phase, ms in zip(self._step, step_gaps, strict=True):
                 times[phase] += ms
             steps.append(times)
         return [round(sum(times.values()), 3) for times in steps], rank_phases(steps) if steps else None

@@ -63,7 +63,7 @@ class Epochs:
 
     def all(self) -> None:
         """Train to the end; told to stop, save where all ranks stand, and raise `Interrupted`."""
-        cell, every = self.file.cell, self.file.options.checkpoint_epochs
+        cell, interval = self.file.cell, self.file.options.checkpoint_epochs
         try:
             while self._trainer.number <= cell.epochs:
                 number = self._trainer.number
@@ -71,7 +71,7 @@ class Epochs:
                 self.epochs.append(self._trainer.epoch())
                 # Of rank 0, while the others wait before the next epoch's first barrier.
                 self.trackers.epoch(number, epoch_figures(cell, self.epochs[-1]) | self._memory())
-                if every and number % every == 0 and number < cell.epochs:
+                if interval and number % interval == 0 and number < cell.epochs:
                     self._stopper.enter()
                     self._save()
         except StopAgreed as stop:

@@ -98,9 +98,9 @@ class Trainer:
         if self.step == 0:
             return None
         loss, right = self._totals.tolist()
-        mine = ((loss, right), self._seconds, tuple(self._step_ms))
+        own_part = ((loss, right), self._seconds, tuple(self._step_ms))
         parts: list[Any] = [None] * self._cell.gpus
-        dist.all_gather_object(parts, mine)
+        dist.all_gather_object(parts, own_part)
         totals, seconds, step_ms = zip(*parts, strict=True)
         _require_finite(sum(loss for loss, _ in totals))
         return PartEpoch(totals_by_rank=totals, seconds_by_rank=seconds, step_ms_by_rank=step_ms)
@@ -117,8 +117,8 @@ class Trainer:
         test_loss, test_right = self._evaluate()
         _require_finite(loss, test_loss)
         ranks: list[Any] = [None] * self._cell.gpus
-        mine = (round(self._seconds, 6), self._step_ms, None if self._interrupted else self._phases)
-        dist.all_gather_object(ranks, mine)
+        own_times = (round(self._seconds, 6), self._step_ms, None if self._interrupted else self._phases)
+        dist.all_gather_object(ranks, own_times)
         seconds, step_ms, phases = zip(*ranks, strict=True)
         images, count = self._cell.images_per_epoch, self._cell.data.test_images
         report = EpochReport(
@@ -134,7 +134,7 @@ class Trainer:
             test_accuracy=test_right / count,
             cold=self._cold,
             interrupted=self._interrupted,
-            phases_by_rank=tuple(one for one in phases if one is not None),
+            phases_by_rank=tuple(rank_phases for rank_phases in phases if rank_phases is not None),
         )
         self._usual_step_s = median(report.step_ms) / 1000 if report.step_ms else 0.0
         self._cold = False

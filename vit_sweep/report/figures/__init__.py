@@ -46,7 +46,7 @@ def draw_all(
     runs = sorted(runs, key=lambda run: run.run_id)
     drawers: list[Callable[[], Figure | Skipped]] = []
     for mode, series in ((Scaling.STRONG, strong), (Scaling.WEAK, weak)):
-        published = [one for one in reference if one.key.scaling is mode]
+        published = [curve for curve in reference if curve.key.scaling is mode]
         drawers += [
             partial(draw_time, mode, series, folder, reference=published, overlays=predictions),
             partial(draw_parts, mode, series, folder),
@@ -70,8 +70,8 @@ def draw_all(
         drawers.append(partial(draw_simulated, simulated, folder))
     with theme():
         made = [draw() for draw in drawers]
-    for one in made:
+    for drawn in made:
         # What an earlier look at the study could draw may have gone since: a repeat that stands apart now.
-        for suffix in SUFFIXES if isinstance(one, Skipped) else ():
-            (folder / one.name).with_suffix(suffix).unlink(missing_ok=True)
+        for suffix in SUFFIXES if isinstance(drawn, Skipped) else ():
+            (folder / drawn.name).with_suffix(suffix).unlink(missing_ok=True)
     return made

@@ -32,20 +32,20 @@ Item = tuple[Run, Scaling | None]
 def draw_accuracy_by_batch(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
     """Draw the last epoch's accuracy against images per step, a curve for each GPU count (or each micro batch)."""
     name = "accuracy_batch"
-    which, found = _with_accuracy(runs)
-    found = [run for run in found if run.global_batch is not None]
-    if not found:
+    which, with_batch = _with_accuracy(runs)
+    with_batch = [run for run in with_batch if run.global_batch is not None]
+    if not with_batch:
         return Skipped(name=name, reason="no finished run has an accuracy and a known batch")
-    if len({run.global_batch for run in found}) < 2:
-        return Skipped(name=name, reason=f"one batch only, {found[0].global_batch} images per step")
-    items = by_mode(found)
+    if len({run.global_batch for run in with_batch}) < 2:
+        return Skipped(name=name, reason=f"one batch only, {with_batch[0].global_batch} images per step")
+    items = by_mode(with_batch)
     # A curve runs along the batch at one GPU count; where a count has one batch only, along the GPU counts.
-    along = "batch" if _several_batches(found) else "gpus"
+    along = "batch" if _several_batches(with_batch) else "gpus"
     layout = arrange(_traits(items, without=(along, "nodes")), apart=_NEVER_TOGETHER, together=("gpus",))
     frame = _frame(items, layout, lambda run: [(run.global_batch, _last(_of(run, which)))])
     sheet, axes = _draw(frame, layout, ordinal=_only_gpus(layout))
-    for one in axes:
-        gpu_axis(one, sorted({run.global_batch or 0 for run in found}), label="", width_in=width_of(len(axes)))
+    for panel in axes:
+        gpu_axis(panel, sorted({run.global_batch or 0 for run in with_batch}), label="", width_in=width_of(len(axes)))
     label_panels(axes, x="images per step (global batch)", y=_label(which), columns=columns_of(len(axes)))
     best = frame.groupby(["panel", "title", "curve", "x"], sort=False)["y"].median().reset_index()
     return save(
@@ -57,17 +57,17 @@ def draw_accuracy_by_batch(runs: Sequence[Run], folder: Path) -> Figure | Skippe
 def draw_accuracy_by_epoch(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
     """Draw accuracy after every epoch, a curve for each configuration; repeats are a band."""
     name = "accuracy_epoch"
-    which, found = _with_accuracy(runs)
-    if not found:
+    which, with_accuracy = _with_accuracy(runs)
+    if not with_accuracy:
         return Skipped(name=name, reason="no finished run has an accuracy")
-    if max(len(_of(run, which)) for run in found) < 2:
+    if max(len(_of(run, which)) for run in with_accuracy) < 2:
         return Skipped(name=name, reason="no run has an accuracy after more than one epoch")
-    items = by_mode(found)
+    items = by_mode(with_accuracy)
     layout = arrange(_traits(items, without=("nodes",)), apart=_NEVER_TOGETHER, together=("gpus",))
     frame = _frame(items, layout, lambda run: list(enumerate(_of(run, which), start=1)))
     sheet, axes = _draw(frame, layout, ordinal=_only_gpus(layout))
-    for one in axes:
-        one.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    for panel in axes:
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     label_panels(axes, x="epoch", y=_label(which), columns=columns_of(len(axes)))
     last = (
         frame.sort_values("x", kind="stable")
@@ -92,9 +92,9 @@ def _several_batches(runs: Sequence[Run]) -> bool:
 def _with_accuracy(runs: Sequence[Run]) -> tuple[str, list[Run]]:
     """What is drawn, and the runs that have it."""
     for which in ("test", "training"):
-        found = [run for run in runs if run.status is Status.DONE and any(v is not None for v in _of(run, which))]
-        if found:
-            return which, found
+        known_runs = [run for run in runs if run.status is Status.DONE and any(v is not None for v in _of(run, which))]
+        if known_runs:
+            return which, known_runs
     return "test", []
 
 
@@ -133,18 +133,18 @@ def _draw(frame: pd.DataFrame, layout: Arrangement, *, ordinal: bool) -> tuple[A
         if len(layout.labels) > 1
     ]
     sheet, axes = sheet_of(len(layout.panels), handles)
-    for index, (one, panel) in enumerate(zip(axes, layout.panels, strict=True)):
+    for index, (panel_axes, panel) in enumerate(zip(axes, layout.panels, strict=True)):
         for label in layout.labels:
-            mine = frame[(frame["panel"] == index) & (frame["curve"] == label)]
-            if len(mine):
-                _curve(one, mine, styles[label])
-        title_panel(one, panel.title, width_of(len(axes)))
-        one.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
-        one.yaxis.set_major_locator(MaxNLocator(nbins=6))
+            curve_points = frame[(frame["panel"] == index) & (frame["curve"] == label)]
+            if len(curve_points):
+                _curve(panel_axes, curve_points, styles[label])
+        title_panel(panel_axes, panel.title, width_of(len(axes)))
+        panel_axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        panel_axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     low, high = float(frame["y"].min()), float(frame["y"].max())
     room = max(0.02, 0.08 * (high - low))
-    for one in axes:
-        one.set_ylim(max(0.0, low - room), min(1.0, high + room))
+    for panel_axes in axes:
+        panel_axes.set_ylim(max(0.0, low - room), min(1.0, high + room))
     return sheet, axes
 
 
@@ -183,8 +183,8 @@ def _told(points: pd.DataFrame, what: str, *, most: int = 8) -> str:
     """Each curve's first and last value."""
     clauses = []
     groups = list(points.groupby(["title", "curve"], sort=False))
-    for (title, curve), mine in groups[:most]:
-        ordered = mine.sort_values("x")
+    for (title, curve), curve_points in groups[:most]:
+        ordered = curve_points.sort_values("x")
         (x0, y0), (x1, y1) = ((r["x"], r["y"]) for _, r in ordered.iloc[[0, -1]].iterrows())
         name = f"{', '.join(part for part in (str(title), str(curve)) if part)}: " if title or curve else ""
         until = f", {number(100 * y1)} % at {what} {x1:,}" if x1 != x0 else ""

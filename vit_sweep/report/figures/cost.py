@@ -44,15 +44,15 @@ def draw_cost(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped
     panels = curves.layout.panels
     sheet, axes = sheet_of(len(panels), handles)
     fronts = []
-    for index, (one, panel) in enumerate(zip(axes, panels, strict=True)):
+    for index, (panel_axes, panel) in enumerate(zip(axes, panels, strict=True)):
         fronts.append(pareto(_offers(curves, index)))
-        _draw_panel(one, curves, index, fronts[-1])
-        title_panel(one, panel.title, width_of(len(axes)))
+        _draw_panel(panel_axes, curves, index, fronts[-1])
+        title_panel(panel_axes, panel.title, width_of(len(axes)))
     label_panels(axes, x="time of an epoch (s)", y="GPU-hours of an epoch", columns=columns_of(len(axes)))
     _scales(axes, [offer for index in range(len(panels)) for offer in _offers(curves, index)])
     sheet.draw_without_rendering()
-    for one, front in zip(axes, fronts, strict=True):
-        _name_counts(one, front)
+    for panel_axes, front in zip(axes, fronts, strict=True):
+        _name_counts(panel_axes, front)
     return save(
         sheet, folder, NAME, title="Cost against time",
         caption="GPU-hours = GPUs x time of a warm epoch / 3600; start-up, evaluation and queue are not in it. "
@@ -85,10 +85,10 @@ def _draw_panel(axes: Axes, curves: Curves, panel: int, front: Sequence[Offer]) 
               zorder=2)  # fmt: skip
     offers = _offers(curves, panel)
     for label, style in curves.styles.items():
-        mine = [o for o in offers if o.label == label]
-        if mine:
+        curve_offers = [o for o in offers if o.label == label]
+        if curve_offers:
             sns.scatterplot(
-                x=[o.time_s for o in mine], y=[o.gpu_hours for o in mine], color=style.color, marker=style.marker,
+                x=[o.time_s for o in curve_offers], y=[o.gpu_hours for o in curve_offers], color=style.color, marker=style.marker,
                 s=26, linewidth=0.4, ax=axes, zorder=3, legend=False,
             )  # fmt: skip
 
@@ -96,15 +96,15 @@ def _draw_panel(axes: Axes, curves: Curves, panel: int, front: Sequence[Offer]) 
 def _scales(axes: Sequence[Axes], offers: Sequence[Offer]) -> None:
     """Time on a log scale where it spans more than a factor of three; cost from its least, since it varies little."""
     times, costs = [o.time_s for o in offers], [o.gpu_hours for o in offers]
-    for one in axes:
+    for panel in axes:
         if max(times) > 3 * min(times):
-            one.set_xscale("log")
-            one.set_xlim(min(times) / 1.5, max(times) * 1.25)
-            plain_log_ticks(one)
+            panel.set_xscale("log")
+            panel.set_xlim(min(times) / 1.5, max(times) * 1.25)
+            plain_log_ticks(panel)
         else:
-            one.set_xlim(0, max(times) * 1.1)
+            panel.set_xlim(0, max(times) * 1.1)
         room = max(0.12 * (max(costs) - min(costs)), 0.02 * max(costs))
-        one.set_ylim(max(0.0, min(costs) - 1.6 * room), max(costs) + room)
+        panel.set_ylim(max(0.0, min(costs) - 1.6 * room), max(costs) + room)
 
 
 def plain_log_ticks(axes: Axes) -> None:

@@ -39,7 +39,7 @@ class Curves(NamedTuple):
 def lay_out(series: Sequence[ScalingSeries], reference: Sequence[ScalingSeries]) -> Curves:
     """Panels and styles for series; their own labels where one panel takes them all."""
     layout = arrange(series_traits(series), apart=NOT_COMPARABLE)
-    labels = [one.label for one in series]
+    labels = [curve.label for curve in series]
     if len(layout.panels) == 1 and all(labels) and len(set(labels)) == len(labels) and len(series) > 1:
         order = [index for index, _ in layout.panels[0].curves]
         layout = layout._replace(
@@ -82,8 +82,8 @@ def draw_reference(axes: Axes, series: ScalingSeries, order: int, quantity: str)
 def draw_failures(axes: Axes, series: Sequence[tuple[ScalingSeries, CurveStyle]]) -> None:
     """A crossed mark on the axis for every count that failed; several of one count stand above each other."""
     at: Counter[int] = Counter()
-    for one, style in series:
-        for point in one.points:
+    for curve, style in series:
+        for point in curve.points:
             if failed(point):
                 axes.plot(
                     [point.gpus], [0.025 + 0.05 * at[point.gpus]], transform=axes.get_xaxis_transform(), marker="X",
@@ -110,9 +110,9 @@ def legend(curves: Curves, quantity: str, *extra: Any) -> list[Any]:
     if any(failed(p) for p in points):
         text = f"no time: {failures_said(points)}"
         handles.append(Line2D([], [], linestyle="none", marker="X", ms=5, mfc="white", mec=QUIET, label=text))
-    for order, one in enumerate(curves.reference):
-        if any(value_of(p, quantity) is not None for p in one.points):
-            text = f"published: {one.label}"
+    for order, curve in enumerate(curves.reference):
+        if any(value_of(p, quantity) is not None for p in curve.points):
+            text = f"published: {curve.label}"
             handles.append(
                 Line2D([], [], linestyle=(0, (3, 2)), color="0.5", marker="1234"[order % 4], ms=5, label=text)
             )
@@ -126,8 +126,8 @@ def apart_handle() -> Line2D:
 
 def finish_gpu_axes(axes: Sequence[Axes], gpus: Sequence[int], width_in: float) -> None:
     """One scale of GPU counts on all panels."""
-    for one in axes:
-        gpu_axis(one, gpus, width_in=width_in, label="")
+    for panel in axes:
+        gpu_axis(panel, gpus, width_in=width_in, label="")
 
 
 def failed(point: SeriesPoint) -> bool:
@@ -157,14 +157,14 @@ def intervals_said(estimates: Sequence[Estimate | None], *, what: str = "95 % in
 
 def value_of(point: SeriesPoint, quantity: str) -> Estimate | None:
     """One of a point's estimates by its name."""
-    found: Estimate | None = getattr(point, quantity)
-    return found
+    estimate: Estimate | None = getattr(point, quantity)
+    return estimate
 
 
 def _value(point: SeriesPoint, quantity: str) -> float:
-    found = value_of(point, quantity)
-    assert found is not None
-    return found.value
+    estimate = value_of(point, quantity)
+    assert estimate is not None
+    return estimate.value
 
 
 def _whiskers(estimates: Sequence[Estimate | None]) -> list[list[float]] | None:

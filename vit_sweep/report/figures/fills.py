@@ -47,19 +47,19 @@ def parts_of(runs: Sequence[Run]) -> dict[str, float] | None:
 
     None where no run has parts or the number of its steps is not known.
     """
-    found = [(run.parts, steps) for run in runs if run.parts is not None and (steps := _steps(run)) is not None]
-    if not found:
+    stepped = [(run.parts, steps) for run in runs if run.parts is not None and (steps := _steps(run)) is not None]
+    if not stepped:
         return None
-    return {fill.name: median(_sum(parts, fill) * steps / 1000 for parts, steps in found) for fill in FILLS}
+    return {fill.name: median(_sum(parts, fill) * steps / 1000 for parts, steps in stepped) for fill in FILLS}
 
 
 def draw_bars(axes: Axes, bars: Sequence[Bar], *, share: bool = False) -> None:
     """Stacked bars, one a label; the epoch's own time as a mark with its interval. `share`: parts of 100 %."""
-    told = [(x, bar.parts) for x, bar in enumerate(bars) if bar.parts is not None]
-    bottoms = dict.fromkeys((x for x, _ in told), 0.0)
+    filled = [(x, bar.parts) for x, bar in enumerate(bars) if bar.parts is not None]
+    bottoms = dict.fromkeys((x for x, _ in filled), 0.0)
     for fill in FILLS:
         boxes = [
-            (x, parts[fill.name] / (sum(parts.values()) if share else 1.0)) for x, parts in told if parts[fill.name]
+            (x, parts[fill.name] / (sum(parts.values()) if share else 1.0)) for x, parts in filled if parts[fill.name]
         ]
         _boxes(axes, boxes, [bottoms[x] for x, _ in boxes], fill)
         for x, height in boxes:

@@ -55,11 +55,11 @@ def draw_memory(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
 
 
 def _labels(layout: Arrangement, many: int) -> list[str]:
-    found = [""] * many
+    titles = [""] * many
     for panel in layout.panels:
         for index, label in panel.curves:
-            found[index] = ", ".join(part for part in (panel.title, label) if part)
-    return found
+            titles[index] = ", ".join(part for part in (panel.title, label) if part)
+    return titles
 
 
 def _against_batch(axes: Axes, runs: Sequence[Run], labels: Sequence[str], styles: dict[str, CurveStyle]) -> None:
@@ -67,9 +67,9 @@ def _against_batch(axes: Axes, runs: Sequence[Run], labels: Sequence[str], style
                 for run, label in zip(runs, labels, strict=True) if run.memory_mib]  # fmt: skip
     top = max(y for _, y, _ in measured)
     for label, style in styles.items():
-        mine = [(x, y) for x, y, of in measured if of == label]
-        if mine:
-            sns.lineplot(x=[x for x, _ in mine], y=[y for _, y in mine], color=style.color, marker=style.marker,
+        curve_points = [(x, y) for x, y, of in measured if of == label]
+        if curve_points:
+            sns.lineplot(x=[x for x, _ in curve_points], y=[y for _, y in curve_points], color=style.color, marker=style.marker,
                          linestyle=style.dash, estimator="median", errorbar=("pi", 100), err_style="bars", ax=axes,
                          markeredgewidth=0.4, legend=False)  # fmt: skip
     failed = sorted({(run.micro_batch or 0, label) for run, label in zip(runs, labels, strict=True)
@@ -91,9 +91,9 @@ def _against_prediction(axes: Axes, runs: Sequence[Run], labels: Sequence[str], 
     axes.fill_between([0, top], [0, (1 - _BAND) * top], [0, (1 + _BAND) * top], color="0.9", lw=0, zorder=0)
     axes.plot([0, top], [0, top], color=QUIET, linestyle="--", lw=1.0, zorder=1)
     for label, style in styles.items():
-        mine = [(x, y) for x, y, of in points if of == label]
-        if mine:
-            sns.scatterplot(x=[x for x, _ in mine], y=[y for _, y in mine], color=style.color, marker=style.marker,
+        curve_points = [(x, y) for x, y, of in points if of == label]
+        if curve_points:
+            sns.scatterplot(x=[x for x, _ in curve_points], y=[y for _, y in curve_points], color=style.color, marker=style.marker,
                             s=22,
                             linewidth=0.4, ax=axes, zorder=3, legend=False)  # fmt: skip
     axes.set(xlim=(0, top), ylim=(0, top), xlabel="predicted (GiB)", ylabel="measured (GiB)")
@@ -136,9 +136,9 @@ def _errors_said(errors: Sequence[float]) -> str:
 
 def _alt(measured: Sequence[Run], full: Sequence[Run], errors: Sequence[float]) -> str:
     least, most = (pick(measured, key=lambda run: run.memory_mib or 0.0) for pick in (min, max))
-    said = "; ".join(
+    summary = "; ".join(
         f"{number((run.memory_mib or 0.0) / _GIB)} GiB at {run.micro_batch} images per GPU" for run in (least, most)
     )
     kind = "Line chart of measured GPU memory against batch"
     kind += ", and scatter plot against the prediction" if errors else ""
-    return f"{kind}. {said}.{_full_said(full)} {_errors_said(errors) if errors else ''}".strip()
+    return f"{kind}. {summary}.{_full_said(full)} {_errors_said(errors) if errors else ''}".strip()

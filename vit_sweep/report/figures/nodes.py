@@ -28,21 +28,21 @@ def draw_nodes(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skippe
         return Skipped(name=name, reason="no timed run was on more than one node")
     groups = without_placement(timed)
     titled = [(title, _by_nodes(members)) for title, members in groups.items()][:MOST_PANELS]
-    nodes = sorted({count for _, found in titled for (_, count) in found})
+    nodes = sorted({count for _, times in titled for (_, count) in times})
     handles = [
         Patch(facecolor=_fill_of(n)[0], hatch=_fill_of(n)[1], edgecolor="0.15", lw=0.4, label=counted(n, "node"))
         for n in nodes
     ]
     sheet, axes = sheet_of(len(titled), handles, share_x=False, share_y="none", wide=True)
-    for one, (title, found) in zip(axes, titled, strict=True):
-        _draw_node_bars(one, found)
-        title_panel(one, title, width_of(len(titled)))
+    for panel, (title, times) in zip(axes, titled, strict=True):
+        _draw_node_bars(panel, times)
+        title_panel(panel, title, width_of(len(titled)))
     label_panels(axes, x="GPUs", y="time of an epoch (s)", columns=columns_of(len(titled)))
     left = len(groups) - len(titled)
     return save(
         sheet, folder, name, title="One node and several",
         caption="Median time of a warm epoch. Per cent: against the fewest nodes with the same number of GPUs. "
-                + intervals_said([p.time_s for _, found in titled for p in found.values()])
+                + intervals_said([p.time_s for _, times in titled for p in times.values()])
                 + (f" {counted(left, 'further panel')} not drawn for want of room." if left else ""),
         alt=f"Bars of the time of an epoch by GPUs and nodes. {_nodes_told(titled)}",
     )  # fmt: skip
@@ -53,18 +53,18 @@ def _by_nodes(members: Sequence[ScalingSeries]) -> dict[tuple[int, int], SeriesP
     return {(p.gpus, p.nodes): p for s in members for p in s.timed if p.nodes}
 
 
-def _draw_node_bars(axes: Axes, found: dict[tuple[int, int], SeriesPoint]) -> None:
+def _draw_node_bars(axes: Axes, times: dict[tuple[int, int], SeriesPoint]) -> None:
     """Bars of one GPU count side by side, with the difference to the one of fewest nodes in per cent."""
-    gpus = sorted({g for g, _ in found})
-    widest = max(sum(g == one for g, _ in found) for one in gpus)
+    gpus = sorted({g for g, _ in times})
+    widest = max(sum(g == count for g, _ in times) for count in gpus)
     width = 0.84 / widest
     for x, count in enumerate(gpus):
-        mine = sorted(n for g, n in found if g == count)
-        first = found[count, mine[0]].time_s
-        for order, nodes in enumerate(mine):
-            time = found[count, nodes].time_s
+        node_counts = sorted(n for g, n in times if g == count)
+        first = times[count, node_counts[0]].time_s
+        for order, nodes in enumerate(node_counts):
+            time = times[count, nodes].time_s
             assert time is not None
-            at = x + (order - (len(mine) - 1) / 2) * width
+            at = x + (order - (len(node_counts) - 1) / 2) * width
             fill = _fill_of(nodes)
             axes.bar(
                 [at], [time.value], width=0.94 * width, color=fill[0], hatch=fill[1], edgecolor="0.15", lw=0.4, zorder=3
@@ -80,7 +80,7 @@ def _draw_node_bars(axes: Axes, found: dict[tuple[int, int], SeriesPoint]) -> No
     axes.set_xticks(range(len(gpus)), [f"{count:,}" for count in gpus])
     axes.grid(visible=False, axis="x")
     axes.set_xlim(-0.6, len(gpus) - 0.4)
-    value_axis(axes, [p.time_s.high or p.time_s.value for p in found.values() if p.time_s], log=False)
+    value_axis(axes, [p.time_s.high or p.time_s.value for p in times.values() if p.time_s], log=False)
 
 
 def _change(ratio: float) -> str:
@@ -97,11 +97,11 @@ def _fill_of(nodes: int) -> tuple[str, str]:
 
 def _nodes_told(titled: Sequence[tuple[str, dict[tuple[int, int], SeriesPoint]]]) -> str:
     clauses = []
-    for title, found in titled[:4]:
-        said = "; ".join(
+    for title, times in titled[:4]:
+        listed = "; ".join(
             f"{counted(gpus, 'GPU')} on {counted(nodes, 'node')} {number(p.time_s.value)} s"
-            for (gpus, nodes), p in sorted(found.items())
+            for (gpus, nodes), p in sorted(times.items())
             if p.time_s and gpus > 1
         )
-        clauses.append(f"{title + ': ' if title else ''}{said}.")
+        clauses.append(f"{title + ': ' if title else ''}{listed}.")
     return " ".join(clauses)

@@ -127,25 +127,25 @@ def draw_simulated(lines: Sequence[Overlay], folder: Path, *, name: str = "simul
         sheet, axes = sheet_of(len(quantities), handles, share_y="none")
         gpus = sorted({round(count) for line in lines for count in line.gpus})
         powers = [count for count in gpus if count & (count - 1) == 0] or gpus
-        for one, quantity in zip(axes, quantities, strict=True):
-            mine = [line for line in lines if line.quantity is quantity]
-            one.text(0.5, 0.5, Kind.SIMULATED.value, transform=one.transAxes, ha="center", va="center", fontsize=20,
+        for panel, quantity in zip(axes, quantities, strict=True):
+            panel_lines = [line for line in lines if line.quantity is quantity]
+            panel.text(0.5, 0.5, Kind.SIMULATED.value, transform=panel.transAxes, ha="center", va="center", fontsize=20,
                      color="0.9", rotation=25, zorder=0, weight="bold")  # fmt: skip
-            for line in mine:
+            for line in panel_lines:
                 style = styles[line.label]
-                one.plot(line.gpus, line.values, color=style.color, linestyle=(0, (4, 2)), marker=style.marker, ms=3.5)
+                panel.plot(line.gpus, line.values, color=style.color, linestyle=(0, (4, 2)), marker=style.marker, ms=3.5)
                 if line.low and line.high:
-                    one.fill_between(line.gpus, line.low, line.high, color=style.color, alpha=0.12, lw=0)
-            values = [value for line in mine for value in line.values]
+                    panel.fill_between(line.gpus, line.low, line.high, color=style.color, alpha=0.12, lw=0)
+            values = [value for line in panel_lines for value in line.values]
             if quantity is Quantity.EFFICIENCY:
-                one.axhline(1.0, color=QUIET, lw=0.9, linestyle="--")
-                one.set_ylim(0, 1.12 * max(1.0, *values))
-                one.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+                panel.axhline(1.0, color=QUIET, lw=0.9, linestyle="--")
+                panel.set_ylim(0, 1.12 * max(1.0, *values))
+                panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
             else:
-                value_axis(one, values, log=True)
-            gpu_axis(one, powers, width_in=2.8 if len(quantities) < 3 else 1.8)
-            one.set_ylabel(_AXES[quantity])
-        said = "; ".join(
+                value_axis(panel, values, log=True)
+            gpu_axis(panel, powers, width_in=2.8 if len(quantities) < 3 else 1.8)
+            panel.set_ylabel(_AXES[quantity])
+        summary = "; ".join(
             f"{line.label}: {_AXES[line.quantity]} {number(line.values[0])} on {counted(round(line.gpus[0]), 'GPU')}, "
             f"{number(line.values[-1])} on {counted(round(line.gpus[-1]), 'GPU')}"
             for line in lines
@@ -153,5 +153,5 @@ def draw_simulated(lines: Sequence[Overlay], folder: Path, *, name: str = "simul
         return save(
             sheet, folder, name, title="Simulated scaling",
             caption=f"SIMULATED, not measured. {basis}".strip(),
-            alt=f"Line chart of simulated, not measured, scaling over {gpus[0]:,} to {gpus[-1]:,} GPUs. {said}.",
+            alt=f"Line chart of simulated, not measured, scaling over {gpus[0]:,} to {gpus[-1]:,} GPUs. {summary}.",
         )  # fmt: skip

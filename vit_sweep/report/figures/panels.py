@@ -118,11 +118,11 @@ def without_placement(series: Sequence[ScalingSeries]) -> dict[str, list[Scaling
 
 def by_mode(runs: Sequence[Run]) -> list[tuple[Run, Scaling | None]]:
     """Each run once for every scaling mode that asked for it."""
-    found: list[tuple[Run, Scaling | None]] = []
+    doubled: list[tuple[Run, Scaling | None]] = []
     for run in runs:
         modes = sorted({curve.scaling for curve in run.curves})
-        found += [(run, mode) for mode in modes] or [(run, None)]
-    return found
+        doubled += [(run, mode) for mode in modes] or [(run, None)]
+    return doubled
 
 
 def run_traits(run: Run, mode: Scaling | None = None) -> dict[str, str]:

@@ -28,15 +28,15 @@ def draw_parts(scaling: Scaling, series: Sequence[ScalingSeries], folder: Path) 
     figures.
     """
     name = f"{scaling.value}_parts"
-    told = [s for s in series if any(bar.parts for bar in _bars(s))]
-    if not told:
+    split = [s for s in series if any(bar.parts for bar in _bars(s))]
+    if not split:
         reason = no_time(scaling, series) or f"no run of {scaling.value} scaling was measured in parts of a step"
         return Skipped(name=name, reason=reason)
-    layout = arrange(series_traits(told), most=1)
-    if len(told) > 1 and all(s.label for s in told) and len({s.label for s in told}) == len(told):
-        titled = [(told[i].label, _bars(told[i])) for panel in layout.panels for i, _ in panel.curves]
+    layout = arrange(series_traits(split), most=1)
+    if len(split) > 1 and all(s.label for s in split) and len({s.label for s in split}) == len(split):
+        titled = [(split[i].label, _bars(split[i])) for panel in layout.panels for i, _ in panel.curves]
     else:
-        titled = [(panel.title, _bars(told[panel.curves[0][0]])) for panel in layout.panels]
+        titled = [(panel.title, _bars(split[panel.curves[0][0]])) for panel in layout.panels]
     return _draw(
         titled, folder, name, x="GPUs", left_out=layout.left_out, shares_only=scaling is Scaling.STRONG,
         title=f"{scaling.value.capitalize()} scaling: where the time of an epoch goes", noun="GPU",
@@ -90,25 +90,25 @@ def _draw(
         height_in=1.75 if len(kinds) == 2 else 0.0, columns=columns,
     )  # fmt: skip
     for kind, share in enumerate(kinds):
-        mine = axes[kind :: len(kinds)]
-        for one, (label, some) in zip(mine, titled, strict=True):
-            draw_bars(one, some, share=share)
+        row_axes = axes[kind :: len(kinds)]
+        for panel, (label, some) in zip(row_axes, titled, strict=True):
+            draw_bars(panel, some, share=share)
             if kind == 0:
-                title_panel(one, label, width_of(len(titled)))
-        for one in mine:
+                title_panel(panel, label, width_of(len(titled)))
+        for panel in row_axes:
             if share:
-                one.set_ylim(0, 1)
-                one.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+                panel.set_ylim(0, 1)
+                panel.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         if not share:
-            scales = [bars] * len(mine) if alike else [some for _, some in titled]
-            for one, some in zip(mine, scales, strict=True):
-                value_axis(one, [_height(bar) for bar in some], log=False)
+            scales = [bars] * len(row_axes) if alike else [some for _, some in titled]
+            for panel, some in zip(row_axes, scales, strict=True):
+                value_axis(panel, [_height(bar) for bar in some], log=False)
         last = kind == len(kinds) - 1
         label_panels(
-            mine, x=x if last else "", y="share of a step" if share else "time of an epoch (s)", columns=columns
+            row_axes, x=x if last else "", y="share of a step" if share else "time of an epoch (s)", columns=columns
         )
-        for one in mine:
-            one.tick_params(labelbottom=True)
+        for panel in row_axes:
+            panel.tick_params(labelbottom=True)
     parts = [
         "Medians over runs of a step's parts, times the steps of an epoch." if known else "",
         "Shares of a step, in per cent." if kinds == [True] else "",

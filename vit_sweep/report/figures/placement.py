@@ -33,12 +33,12 @@ Pair = tuple[SeriesPoint, SeriesPoint]
 def draw_placement(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
     """Draw packed against spread: times as curves where few enough, and their ratio at each count."""
     name = "placement"
-    found = [
+    paired = [
         (title, members, pairs) for title, members in without_placement(series).items() if (pairs := _pairs(members))
     ]
-    if not found:
+    if not paired:
         return Skipped(name=name, reason="no count of two GPUs or more was timed both packed and spread")
-    shown = found[:MOST_STYLES]
+    shown = paired[:MOST_STYLES]
     curves = len(shown) <= MOST_STYLES // 2
     styles = list(curve_styles([title for title, _, _ in shown]).values())
     if curves:
@@ -54,7 +54,7 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path) -> Figure | Sk
             Line2D([], [], color=QUIET, linestyle=dash, marker=mark, label=placement)  # type: ignore[arg-type]
             for placement, dash, mark in (("packed", "-", "o"), ("spread", _SPREAD_DASH, "s"))
         ]
-        if any(a.run.timed for _, members, _ in shown for one in members for a in one.apart):
+        if any(a.run.timed for _, members, _ in shown for member in members for a in member.apart):
             handles.append(apart_handle())
     sheet, axes = sheet_of(2 if curves else 1, handles, share_x=False, share_y="none")
     gpus = sorted({p.gpus for _, _, pairs in shown for p, _ in pairs})
@@ -62,7 +62,7 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path) -> Figure | Sk
         _draw_times(axes[0], [members for _, members, _ in shown], styles)
     _draw_ratios(axes[-1], [pairs for _, _, pairs in shown], styles, gpus)
     ratios = [ratio(pair) for _, _, pairs in shown for pair in pairs]
-    left = len(found) - len(shown)
+    left = len(paired) - len(shown)
     return save(
         sheet, folder, name, title="Packed against spread",
         caption="Time spread over time packed: above 1 the spread run is slower. "
@@ -92,12 +92,12 @@ def _pairs(members: Sequence[ScalingSeries]) -> list[Pair]:
 def _draw_times(axes: Axes, groups: Sequence[Sequence[ScalingSeries]], styles: Sequence[CurveStyle]) -> None:
     points = []
     for members, style in zip(groups, styles, strict=True):
-        for one in members:
-            if one.key.placement in ("packed", "spread"):
-                packed = one.key.placement == "packed"
+        for member in members:
+            if member.key.placement in ("packed", "spread"):
+                packed = member.key.placement == "packed"
                 look = CurveStyle(style.color, "o" if packed else "s", "-" if packed else _SPREAD_DASH)
-                draw_series(axes, one, look, "time_s")
-                points += [p for p in one.points if p.time_s]
+                draw_series(axes, member, look, "time_s")
+                points += [p for p in member.points if p.time_s]
     gpu_axis(axes, [p.gpus for p in points], width_in=2.6)
     value_axis(axes, [p.time_s.value for p in points if p.time_s], log=True)
     axes.set_ylabel("time of an epoch (s)")
@@ -109,14 +109,14 @@ def _draw_ratios(
     ends = [1.0]
     axes.axhline(1.0, color=QUIET, linestyle="--", lw=1.0, zorder=1.5)
     for order, (pairs, style) in enumerate(zip(groups, styles, strict=True)):
-        found = [ratio(pair) for pair in pairs]
+        ratios = [ratio(pair) for pair in pairs]
         shift = 2 ** (0.06 * (order - (len(groups) - 1) / 2))
-        reach = [[e.value - (e.low or e.value) for e in found], [(e.high or e.value) - e.value for e in found]]
+        reach = [[e.value - (e.low or e.value) for e in ratios], [(e.high or e.value) - e.value for e in ratios]]
         axes.errorbar(
-            [p.gpus * shift for p, _ in pairs], [e.value for e in found], yerr=reach if any(map(sum, reach)) else None,
+            [p.gpus * shift for p, _ in pairs], [e.value for e in ratios], yerr=reach if any(map(sum, reach)) else None,
             color=style.color, marker=style.marker, linestyle=style.dash, elinewidth=0.9, zorder=3,
         )  # fmt: skip
-        ends += [end for e in found for end in (e.value, e.low, e.high) if end is not None]
+        ends += [end for e in ratios for end in (e.value, e.low, e.high) if end is not None]
     gpu_axis(axes, gpus, width_in=2.6)
     room = max(0.02, 0.1 * (max(ends) - min(ends)))
     axes.set(ylim=(min(ends) - room, max(ends) + room), ylabel="time spread / time packed")
@@ -125,6 +125,6 @@ def _draw_ratios(
 def _ratios_told(groups: Sequence[tuple[str, Sequence[Pair]]]) -> str:
     clauses = []
     for title, pairs in groups:
-        said = ", ".join(f"{number(ratio(pair).value)} on {counted(pair[0].gpus, 'GPU')}" for pair in pairs)
-        clauses.append(f"{title + ': ' if title else ''}time spread over time packed {said}.")
+        listed = ", ".join(f"{number(ratio(pair).value)} on {counted(pair[0].gpus, 'GPU')}" for pair in pairs)
+        clauses.append(f"{title + ': ' if title else ''}time spread over time packed {listed}.")
     return " ".join(clauses)

@@ -23,10 +23,10 @@ _MOST_TO_PRINT = 16
 
 def draw_ranks(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
     """Draw how much slower than its run's median rank each rank is, in per cent; the most uneven runs if many."""
-    found = [(run, times) for run in runs if (times := _times(run)) and len(times) > 1 and min(times) > 0]
-    if not found:
+    timed = [(run, times) for run in runs if (times := _times(run)) and len(times) > 1 and min(times) > 0]
+    if not timed:
         return Skipped(name=NAME, reason="no run of more than one rank has times of single ranks")
-    uneven = sorted(found, key=lambda pair: _worst(pair[1]), reverse=True)[:MOST_ROWS]
+    uneven = sorted(timed, key=lambda pair: _worst(pair[1]), reverse=True)[:MOST_ROWS]
     kept = sorted(uneven, key=lambda pair: (len(pair[1]), pair[0].run_id))
     most = max(len(times) for _, times in kept)
     table = np.full((len(kept), most), np.nan)
@@ -48,14 +48,14 @@ def draw_ranks(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
     axes.grid(visible=False)
     axes.set_xlabel("rank")
     _draw_nodes(axes, kept)
-    left = len(found) - len(kept)
+    left = len(timed) - len(kept)
     only_steps = any(not run.compute_ms_by_rank for run, _ in kept)
     return save(
         sheet, folder, NAME, title="Step time of every rank",
         caption="Median step of each rank without communication, against the median rank of its run"
                 + (" (with it where the run knows no better: waiting ranks then look slow)" if only_steps else "")
                 + ". Dark lines: borders of nodes."
-                + (f" The {len(kept)} most uneven of {len(found)} runs." if left else ""),
+                + (f" The {len(kept)} most uneven of {len(timed)} runs." if left else ""),
         alt=f"Heat map of step times, {counted(len(kept), 'run')} by up to {most} ranks. {_told(kept)}",
     )  # fmt: skip
 

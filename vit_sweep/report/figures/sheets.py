@@ -47,7 +47,7 @@ def sheet_of(
     across, lines = _legend_shape(handles, width)
     sheet = Sheet(figsize=(width, rows * rows_each * each + lines * _LINE_IN + 0.1), layout="constrained")
     grid = sheet.subplots(rows * rows_each, columns, squeeze=False, sharex=share_x, sharey=share_y)
-    found: list[Axes] = []
+    all_axes: list[Axes] = []
     for panel in range(rows * columns):
         row, column = divmod(panel, columns)
         for part in range(rows_each):
@@ -55,20 +55,20 @@ def sheet_of(
             if panel >= panels:
                 axes.remove()
                 continue
-            found.append(axes)
+            all_axes.append(axes)
             below = panel + columns >= panels and part == rows_each - 1
             if share_x:
                 axes.tick_params(labelbottom=below)
     if handles:
         sheet.legend(handles=list(handles), loc="outside lower center", ncols=across)
-    return sheet, found
+    return sheet, all_axes
 
 
 def label_panels(axes: Sequence[Axes], *, x: str, y: str, columns: int) -> None:
     """Axis labels where a row or a column of panels needs one."""
-    for index, one in enumerate(axes):
-        one.set_xlabel(x if index + columns >= len(axes) else "")
-        one.set_ylabel(y if index % columns == 0 else "")
+    for index, panel in enumerate(axes):
+        panel.set_xlabel(x if index + columns >= len(axes) else "")
+        panel.set_ylabel(y if index % columns == 0 else "")
 
 
 def title_panel(axes: Axes, title: str, width_in: float) -> None:

@@ -64,23 +64,23 @@ def draw_against_ideal(
     sheet, axes = sheet_of(len(panels), handles)
     width = width_of(len(panels))
     draw_ideal = _ideal_speedup if quantity is Quantity.SPEEDUP else _ideal_efficiency
-    for one, panel in zip(axes, panels, strict=True):
-        mine = curves.on(panel)
-        draw_ideal(one, curves)
-        for order, (line_of, style) in enumerate(mine):
-            draw_series(one, line_of, style, what, shift=_shift(order, len(mine), quantity))
-        draw_failures(one, mine)
+    for panel_axes, panel in zip(axes, panels, strict=True):
+        panel_curves = curves.on(panel)
+        draw_ideal(panel_axes, curves)
+        for order, (line_of, style) in enumerate(panel_curves):
+            draw_series(panel_axes, line_of, style, what, shift=_shift(order, len(panel_curves), quantity))
+        draw_failures(panel_axes, panel_curves)
         for order, published in enumerate(reference):
-            draw_reference(one, published, order, what)
+            draw_reference(panel_axes, published, order, what)
         for order, line in enumerate(fits):
-            draw_overlay(one, line, order)
-        title_panel(one, panel.title, width)
-        _say_no_baseline(one, [one_of for one_of, _ in mine], quantity, width)
+            draw_overlay(panel_axes, line, order)
+        title_panel(panel_axes, panel.title, width)
+        _say_no_baseline(panel_axes, [one_of for one_of, _ in panel_curves], quantity, width)
     finish_gpu_axes(axes, curves.gpus, width)
-    found = [e for s in (*series, *reference) for p in s.points if (e := value_of(p, what))]
-    ends = [end for e in found for end in (e.value, e.low, e.high) if end is not None]
-    for one in axes:
-        _value_scale(one, quantity, curves, min(1.0, *ends), max(1.0, *ends))
+    estimates = [e for s in (*series, *reference) for p in s.points if (e := value_of(p, what))]
+    ends = [end for e in estimates for end in (e.value, e.low, e.high) if end is not None]
+    for panel_axes in axes:
+        _value_scale(panel_axes, quantity, curves, min(1.0, *ends), max(1.0, *ends))
     label_panels(axes, x="GPUs", y=_label(scaling, quantity), columns=columns_of(len(panels)))
     without = [s for s in series if s.no_baseline]
     first = {
@@ -159,24 +159,24 @@ def _say_no_baseline(axes: Axes, series: Sequence[ScalingSeries], quantity: Quan
 
 def _superlinear(series: Sequence[ScalingSeries]) -> str:
     """The points above 100 %, with what is remarkable about them."""
-    found = [
+    above = [
         f"{s.label + ', ' if s.label else ''}{counted(p.gpus, 'GPU')} ({number(100 * p.efficiency.value)} %"
         + (f": {'; '.join(p.flags)})" if p.flags else ")")
         for s in series for p in s.points
         if p.efficiency and p.efficiency.value > 1 and p.gpus != s.baseline_gpus
     ]  # fmt: skip
-    if not found:
+    if not above:
         return ""
-    return f" Above the ideal: {some(found, 4, separator='; ')}."
+    return f" Above the ideal: {some(above, 4, separator='; ')}."
 
 
 def _told(series: Sequence[ScalingSeries], what: str, *, most: int = 8) -> str:
     clauses = []
-    for one in series[:most]:
-        points = [p for p in one.points if value_of(p, what) is not None and not p.oversubscribed]
-        name = one.label or "the curve"
-        if one.no_baseline or not points:
-            clauses.append(f"{name}: none, {one.no_baseline or 'no time'}.")
+    for curve in series[:most]:
+        points = [p for p in curve.points if value_of(p, what) is not None and not p.oversubscribed]
+        name = curve.label or "the curve"
+        if curve.no_baseline or not points:
+            clauses.append(f"{name}: none, {curve.no_baseline or 'no time'}.")
             continue
         last = points[-1]
         estimate, speedup, efficiency = value_of(last, what), last.speedup, last.efficiency

@@ -49,22 +49,22 @@ def draw_time(
     handles = legend(curves, _TIME, *ideal, *overlay_handles(fits))
     sheet, axes = sheet_of(len(panels), handles)
     width = width_of(len(panels))
-    for one, panel in zip(axes, panels, strict=True):
-        for found, style in curves.on(panel):
-            draw_series(one, found, style, _TIME)
+    for panel_axes, panel in zip(axes, panels, strict=True):
+        for curve, style in curves.on(panel):
+            draw_series(panel_axes, curve, style, _TIME)
             if alone:
-                _draw_ideal(one, found, scaling)
-        draw_failures(one, curves.on(panel))
+                _draw_ideal(panel_axes, curve, scaling)
+        draw_failures(panel_axes, curves.on(panel))
         for order, published in enumerate(reference):
-            draw_reference(one, published, order, _TIME)
+            draw_reference(panel_axes, published, order, _TIME)
         for order, line in enumerate(fits):
-            draw_overlay(one, line, order)
-        title_panel(one, panel.title, width)
+            draw_overlay(panel_axes, line, order)
+        title_panel(panel_axes, panel.title, width)
     finish_gpu_axes(axes, curves.gpus, width)
     label_panels(axes, x="GPUs", y="time of an epoch (s)", columns=columns_of(len(panels)))
     times = [e.value for s in (*series, *reference) for p in s.points if (e := p.time_s)]
-    for one in axes:
-        value_axis(one, times, log=scaling is Scaling.STRONG)
+    for panel_axes in axes:
+        value_axis(panel_axes, times, log=scaling is Scaling.STRONG)
     return save(
         sheet, folder, name, title=f"{scaling.value.capitalize()} scaling: time of an epoch",
         caption=caption(curves, _TIME, "Median time of a warm epoch; the first is not in it."),
@@ -76,7 +76,7 @@ def no_time(scaling: Scaling, series: Sequence[ScalingSeries]) -> str:
     """Why there is nothing to draw of a mode; empty if there is."""
     if not series:
         return f"no run was for {scaling.value} scaling"
-    if not any(point.time_s for one in series for point in one.points):
+    if not any(point.time_s for curve in series for point in curve.points):
         return f"no run of {scaling.value} scaling has a time"
     return ""
 
@@ -97,7 +97,7 @@ def caption(curves: Curves, quantity: str, first: str) -> str:
     if missing:
         parts.append(f"{counted(missing, 'point')} not run or not finished.")
     if curves.reference:
-        parts.append(f"Grey, dashed: published ({'; '.join(one.label for one in curves.reference)}).")
+        parts.append(f"Grey, dashed: published ({'; '.join(curve.label for curve in curves.reference)}).")
     if curves.layout.left_out:
         parts.append(f"{curves.layout.left_out}.")
     return " ".join(part for part in parts if part)
@@ -106,9 +106,9 @@ def caption(curves: Curves, quantity: str, first: str) -> str:
 def told(series: Sequence[ScalingSeries], *, most: int = 8) -> str:
     """The numbers of the curves, for the alt text: each curve's first and last count."""
     clauses = []
-    for one in series[:most]:
-        timed = [(p.gpus, p.time_s.value) for p in one.points if p.time_s]
-        name = one.label or "the curve"
+    for curve in series[:most]:
+        timed = [(p.gpus, p.time_s.value) for p in curve.points if p.time_s]
+        name = curve.label or "the curve"
         if not timed:
             clauses.append(f"{name}: no time.")
         elif len(timed) == 1:

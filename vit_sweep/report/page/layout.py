@@ -82,7 +82,7 @@ def table_of(
     empty: str = "",
 ) -> Table:
     """A table for the page: fields that a row lacks are empty. `columns`: those with bounds come as a group."""
-    flat = [one for group in columns for one in (group if isinstance(group, tuple) else (group,))]
+    flat = [column for group in columns for column in (group if isinstance(group, tuple) else (group,))]
     blank = dict.fromkeys(column.name for column in flat)
     made = tuple(blank | {name: value for name, value in row.items() if name in blank} for row in rows)
     return Table(name=name, title=title, columns=tuple(flat), rows=made, notes=notes, empty=empty)

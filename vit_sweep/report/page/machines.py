@@ -17,11 +17,11 @@ _SIDE_BY_SIDE = 4
 _NAMED = 12
 """Cells of a machine that are named."""
 _MORE: tuple[tuple[str, str, Callable[[Fingerprint], str | int | float | None]], ...] = (
-    ("host_cores", "cores", lambda one: one.host_cores),
-    ("host_memory_gib", "memory, GiB", lambda one: round(one.host_memory_mib / 1024) if one.host_memory_mib else None),
-    ("network_gbit_per_s", "network, Gbit/s", lambda one: one.network_gbit_per_s),
-    ("kernel", "kernel", lambda one: one.kernel),
-    ("python", "Python", lambda one: one.python),
+    ("host_cores", "cores", lambda rank: rank.host_cores),
+    ("host_memory_gib", "memory, GiB", lambda r: round(r.host_memory_mib / 1024) if r.host_memory_mib else None),
+    ("network_gbit_per_s", "network, Gbit/s", lambda rank: rank.network_gbit_per_s),
+    ("kernel", "kernel", lambda rank: rank.kernel),
+    ("python", "Python", lambda rank: rank.python),
 )
 
 
@@ -30,21 +30,21 @@ def machines(runs: Iterable[Run]) -> tuple[Table, ...]:
     served: dict[tuple[str, str], Counter[str]] = {}
     facts: dict[tuple[str, str], Fingerprint] = {}
     for run in runs:
-        for one in run.machine:
-            key = (fingerprint(one), one.host)
-            facts.setdefault(key, one)
+        for rank in run.machine:
+            key = (fingerprint(rank), rank.host)
+            facts.setdefault(key, rank)
             served.setdefault(key, Counter())[run.run_id] += 1
     if not facts:
         return ()
-    names = [name for name in FACTS if any(FACTS[name](one) is not None for one in facts.values())]
-    more = [(name, title, fact) for name, title, fact in _MORE if any(fact(one) is not None for one in facts.values())]
+    names = [name for name in FACTS if any(FACTS[name](rank) is not None for rank in facts.values())]
+    more = [(name, title, fact) for name, title, fact in _MORE if any(fact(r) is not None for r in facts.values())]
     rows = []
     for key in sorted(facts, key=lambda key: (key[1], key[0])):
-        one, ranks = facts[key], served[key]
-        found: Cells = {"host": key[1], "fingerprint": key[0]}
-        found |= {name: FACTS[name](one) for name in names} | {name: fact(one) for name, _, fact in more}
+        rank, ranks = facts[key], served[key]
+        cells: Cells = {"host": key[1], "fingerprint": key[0]}
+        cells |= {name: FACTS[name](rank) for name in names} | {name: fact(rank) for name, _, fact in more}
         rows.append(
-            found | {"runs": len(ranks), "ranks": ranks.total(), "cells": some(sorted(ranks), _NAMED, separator=" ")}
+            cells | {"runs": len(ranks), "ranks": ranks.total(), "cells": some(sorted(ranks), _NAMED, separator=" ")}
         )
     columns = (
         Column(name="host"),
@@ -59,23 +59,23 @@ def machines(runs: Iterable[Run]) -> tuple[Table, ...]:
 
 def remarks(runs: Iterable[Run]) -> tuple[str, ...]:
     """What makes the machines of a study unlike, what was flagged, and what is not known of them."""
-    every = [run for run in runs if run.timed]
-    unlike = unlike_gpus(one for run in every for one in run.machine)
-    said = [f"Not all GPUs are alike: {clause}." for clause in unlike]
-    unknown = [run.run_id for run in every if not run.machine]
+    timed = [run for run in runs if run.timed]
+    unlike = unlike_gpus(rank for run in timed for rank in run.machine)
+    clauses = [f"Not all GPUs are alike: {clause}." for clause in unlike]
+    unknown = [run.run_id for run in timed if not run.machine]
     if unknown:
-        said.append(f"{len(unknown)} of {len(every)} runs recorded no machine: {', '.join(unknown[:5])}.")
-    elif every and not unlike:
-        said.append(
-            "As far as it was recorded, all ranks had equal GPUs." if _gpus(every) else "Ranks ran on processors."
+        clauses.append(f"{len(unknown)} of {len(timed)} runs recorded no machine: {', '.join(unknown[:5])}.")
+    elif timed and not unlike:
+        clauses.append(
+            "As far as it was recorded, all ranks had equal GPUs." if _gpus(timed) else "Ranks ran on processors."
         )
-    said += [f"{flag}: {', '.join(ids[:5])}{' and others' if len(ids) > 5 else ''}." for flag, ids in _flags(every)]
-    return tuple(said)
+    clauses += [f"{flag}: {', '.join(ids[:5])}{' and others' if len(ids) > 5 else ''}." for flag, ids in _flags(timed)]
+    return tuple(clauses)
 
 
-def fingerprint(one: Fingerprint) -> str:
+def fingerprint(rank: Fingerprint) -> str:
     """Hex digits of sha256 over what makes machines alike: neither host, rank, nor serial number."""
-    facts = [f"{name}={FACTS[name](one)}" for name in FACTS]
+    facts = [f"{name}={FACTS[name](rank)}" for name in FACTS]
     return hashlib.sha256("\n".join(facts).encode()).hexdigest()[:_DIGITS]
 
 
@@ -93,12 +93,12 @@ def _turned(table: Table) -> Table:
 
 
 def _gpus(runs: Iterable[Run]) -> bool:
-    return any(one.gpu is not None for run in runs for one in run.machine)
+    return any(rank.gpu is not None for run in runs for rank in run.machine)
 
 
 def _flags(runs: Iterable[Run]) -> list[tuple[str, list[str]]]:
-    found: dict[str, list[str]] = {}
+    flagged: dict[str, list[str]] = {}
     for run in runs:
         for flag in run.flags:
-            found.setdefault(flag, []).append(run.run_id)
-    return sorted(found.items())
+            flagged.setdefault(flag, []).append(run.run_id)
+    return sorted(flagged.items())

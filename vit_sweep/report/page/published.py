@@ -34,10 +34,10 @@ def both(own: Sequence[ScalingSeries], published: Sequence[ScalingSeries], sourc
 def measured(series: Sequence[ScalingSeries]) -> list[Cells]:
     """A row for each point with a time, with its number of runs as `n`."""
     return [
-        {"series": name_of(one), "gpus": point.gpus, "nodes": point.nodes, "n": len(point.runs)}
+        {"series": name_of(curve), "gpus": point.gpus, "nodes": point.nodes, "n": len(point.runs)}
         | estimate("epoch_s", point.time_s)
         | estimate("speedup", point.speedup)
         | estimate("efficiency", point.efficiency)
-        for one in series
-        for point in one.timed
+        for curve in series
+        for point in curve.timed
     ]

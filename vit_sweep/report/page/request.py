@@ -21,14 +21,14 @@ _UNDER_WAY = {
 
 def axes(points: Sequence[PlannedPoint]) -> tuple[tuple[str, str], ...]:
     """Each axis with its values: those that vary first, each value once, numbers by size."""
-    found: dict[str, list[Any]] = {}
+    by_name: dict[str, list[Any]] = {}
     for point in points:
         for name, value in point.axes.items():
-            values = found.setdefault(name, [])
+            values = by_name.setdefault(name, [])
             if value not in values:
                 values.append(value)
-    order = sorted(found, key=lambda name: (len(found[name]) == 1, list(found).index(name)))
-    return tuple((name, ", ".join(_word(value) for value in sorted(found[name], key=_size))) for name in order)
+    order = sorted(by_name, key=lambda name: (len(by_name[name]) == 1, list(by_name).index(name)))
+    return tuple((name, ", ".join(_word(value) for value in sorted(by_name[name], key=_size))) for name in order)
 
 
 def points_table(points: Sequence[PlannedPoint], runs: Iterable[Run]) -> tuple[Table, ...]:
@@ -66,7 +66,7 @@ def points_table(points: Sequence[PlannedPoint], runs: Iterable[Run]) -> tuple[T
 
 def failures(points: Iterable[PlannedPoint], runs: Iterable[Run]) -> tuple[Failure, ...]:
     """Each run without a time, and each combination that cannot run."""
-    found = [
+    failures = [
         Failure(what=run.run_id, status=run.status, cause=run.cause,
                 sentence=run.note or _UNDER_WAY.get(run.status, "Nothing more is known of it."))
         for run in runs if not run.timed
@@ -74,8 +74,8 @@ def failures(points: Iterable[PlannedPoint], runs: Iterable[Run]) -> tuple[Failu
     for point in points:
         if point.cell_id is None:
             named = ", ".join(f"{name}={_word(value)}" for name, value in point.axes.items() if value is not None)
-            found.append(Failure(what=named, status="infeasible", cause="", sentence="; ".join(point.reasons)))
-    return tuple(found)
+            failed.append(Failure(what=named, status="infeasible", cause="", sentence="; ".join(point.reasons)))
+    return tuple(failed)
 
 
 def status_line(points: Sequence[PlannedPoint], runs: Sequence[Run]) -> str:
@@ -91,13 +91,13 @@ def status_line(points: Sequence[PlannedPoint], runs: Sequence[Run]) -> str:
 
 def commands(study: Mapping[str, Any]) -> tuple[Command, ...]:
     """Every command of `study.json`, oldest first; what is not as expected there is left out."""
-    found = []
+    rows = []
     for entry in study.get("commands", []):
         if not isinstance(entry, dict):
             continue
-        words = [str(word) for word in entry.get("arguments", [])]
+        words = [str(argument) for argument in entry.get("arguments", [])]
         versions = entry.get("versions") or {}
-        found.append(
+        rows.append(
             Command(
                 line=shlex.join(["python", "-m", "vit_sweep", *words]),
                 at=str(entry.get("at", "")),
@@ -107,7 +107,7 @@ def commands(study: Mapping[str, Any]) -> tuple[Command, ...]:
                 versions=tuple((str(name), str(version)) for name, version in versions.items()),
             )
         )
-    return tuple(found)
+    return tuple(rows)
 
 
 def to_type(given: Sequence[Command], study: str) -> tuple[str, ...]:

@@ -52,13 +52,13 @@ def cropped(images: Tensor, index: Tensor, boxes: Tensor) -> Tensor:
     columns = left[:, None] + torch.arange(width, device=images.device)  # (n, width)
     columns = torch.where(flip[:, None] == 1, columns.flip(1), columns)
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None, :]
-    found = images[
+    pixels = images[
         index[:, None, None, None],
         torch.arange(images.shape[1], device=images.device)[None, :, None, None],
         rows.clamp(0, height - 1)[:, None, :, None],
         columns.clamp(0, width - 1)[:, None, None, :],
     ]
-    return found * inside[:, None]  # (n, 3, height, width) * (n, 1, height, width)
+    return pixels * inside[:, None]  # (n, 3, height, width) * (n, 1, height, width)
 
 
 def resized_crops(images: Tensor, boxes: Tensor, side: int) -> Tensor:
@@ -123,8 +123,8 @@ def _parts(image: NDArray[np.int64], seed: int, epoch: int, side: int) -> tuple[
 def _uniform(image: NDArray[np.int64], seed: int, epoch: int, draw: int) -> Reals:
     """Numbers in [0, 1) by a hash of all four: a random generator that can begin anywhere."""
     key = np.zeros(len(image), dtype=np.uint64)
-    for word in (np.uint64(seed), np.uint64(epoch), np.uint64(draw), image.astype(np.uint64)):
-        key = _mixed(key ^ _mixed(np.broadcast_to(word, key.shape)))
+    for part in (np.uint64(seed), np.uint64(epoch), np.uint64(draw), image.astype(np.uint64)):
+        key = _mixed(key ^ _mixed(np.broadcast_to(part, key.shape)))
     return (key >> np.uint64(11)) * 2.0**-53
 
 

@@ -163,9 +163,9 @@ def _cifar(spec: DataSpec, root: Path, kind: type[torchvision.datasets.CIFAR10])
         meta = kind.meta | {"md5": None}
 
     def split(train: bool) -> Split:
-        found = Files(str(root), train=train, download=False)
-        images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()  # (images, 32, 32, 3) to 3 in front
-        return Split(images=images, labels=torch.tensor(found.targets))
+        files = Files(str(root), train=train, download=False)
+        images = torch.from_numpy(files.data).permute(0, 3, 1, 2).contiguous()  # (images, 32, 32, 3) to 3 in front
+        return Split(images=images, labels=torch.tensor(files.targets))
 
     return split(True), split(False)
 

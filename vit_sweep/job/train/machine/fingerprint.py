@@ -90,7 +90,7 @@ def _nvml_facts(nvml: NvmlGpu) -> dict[str, Any]:
     mig = nvml.ask("MigMode")
     others = nvml.processes()
     if others is not None:
-        others = [one for one in others if one.pid != os.getpid()]
+        others = [process for process in others if process.pid != os.getpid()]
     return {
         "driver": nvml.driver,
         "mig": bool(mig[0]) if mig else None,
@@ -101,18 +101,18 @@ def _nvml_facts(nvml: NvmlGpu) -> dict[str, Any]:
         "max_sm_clock_mhz": nvml.ask("MaxClockInfo", SM_CLOCK),
         "power_limit_w": _scaled(nvml.ask("EnforcedPowerLimit"), 1000),
         "other_processes": None if others is None else len(others),
-        "other_mib": None if others is None else sum(one.usedGpuMemory or 0 for one in others) / 2**20,
+        "other_mib": None if others is None else sum(process.usedGpuMemory or 0 for process in others) / 2**20,
     }
 
 
 def _numa_node(nvml: NvmlGpu | None, properties: Any | None, root: Path) -> int | None:
     """From NVML, else from the kernel, which says -1 where there is but one node."""
-    said = nvml.ask("NumaNodeId") if nvml is not None else None
+    numa_node = nvml.ask("NumaNodeId") if nvml is not None else None
     address = _pci_bus(properties)
-    if said is not None or address is None:
-        return said
-    found = _or_none(lambda: int((root / "sys/bus/pci/devices" / address / "numa_node").read_text()))
-    return found if found is not None and found >= 0 else None
+    if numa_node is not None or address is None:
+        return numa_node
+    numa_node = _or_none(lambda: int((root / "sys/bus/pci/devices" / address / "numa_node").read_text()))
+    return numa_node if numa_node is not None and numa_node >= 0 else None
 
 
 def _pci_bus(properties: Any | None) -> str | None:

@@ -46,8 +46,8 @@ class NvmlGpu:
 
     def processes(self) -> list[Any] | None:
         """Compute processes on it, each with `pid` and `usedGpuMemory` (bytes or None)."""
-        found = self.ask("ComputeRunningProcesses")
-        return None if found is None else list(found)
+        processes = self.ask("ComputeRunningProcesses")
+        return None if processes is None else list(processes)
 
 
 def nvml_gpu(pci_bus: str | None, uuid: str | None, *, library: Any = None) -> NvmlGpu | None:

@@ -40,7 +40,7 @@ def log_collectives(bench: Bench, *, file: Path) -> tuple[str | None, Notes]:
     if notes:
         return None, notes
     shapes = {kind: sorted(sizes) for kind, sizes in communication.comms_logger.get_raw_data().items()}
-    alike = len({str(sorted(one.items())) for one in gathered(shapes)}) == 1
+    alike = len({str(sorted(shape.items())) for shape in gathered(shapes)}) == 1
     text = io.StringIO()
     # Comparing ranks takes a reduction for every line: only where all have the same lines.
     with redirect_stdout(text):
@@ -71,7 +71,7 @@ def count_flop(bench: Bench, *, engine: Any, cell: Cell, file: Path) -> tuple[Co
             text = io.StringIO()
             with redirect_stdout(text):
                 profiler.print_model_profile(profile_step=engine.global_steps)
-            found = counted_flop(
+            counted = counted_flop(
                 cell.model,
                 cell.data.classes,
                 images=cell.micro_batch,
@@ -80,8 +80,8 @@ def count_flop(bench: Bench, *, engine: Any, cell: Cell, file: Path) -> tuple[Co
                 parameters=int(engine.module.__params__),
                 file=file.name,
             )
-        _keep(bench, file, f"{text.getvalue()}\n{found.sentence}\n")
-        counts.append(found)
+        _keep(bench, file, f"{text.getvalue()}\n{counted.sentence}\n")
+        counts.append(counted)
 
     notes = _agreed("no count of operations", count)
     return (counts[0] if counts and not notes else None), notes
@@ -134,9 +134,9 @@ def _off(profiler: FlopsProfiler) -> None:
 
 def _agreed(what: str, call: Any) -> Notes:
     """Run it on every rank; a collective. One note for each rank where it failed."""
-    mine = ""
+    failure = ""
     try:
         call()
     except (Exception, SystemExit) as error:  # DeepSpeed's logger exits where it meets a collective that it lacks
-        mine = one_line(error)
-    return tuple(f"rank {rank}: {what}: {why}" for rank, why in enumerate(gathered(mine)) if why)
+        failure = one_line(error)
+    return tuple(f"rank {rank}: {what}: {why}" for rank, why in enumerate(gathered(failure)) if why)

@@ -25,14 +25,14 @@ def measure_exposed(bench: Bench, *, seed: int, usual_step_s: float) -> Exposed:
     """Measure it; a collective. The order of the blocks is drawn from `seed`, the same on all ranks."""
     rounds, steps = rounds_and_steps(usual_step_s)
     order = random.Random(seed)
-    mine: dict[str, list[float]] = {kind: [] for kind in _Kind}
+    own_blocks_ms: dict[str, list[float]] = {kind: [] for kind in _Kind}
     for kind in (_Kind.WITHOUT, _Kind.FIRST):  # the first of each is not counted
         _block_ms(bench, kind, 1)
     for _ in range(rounds):
         for kind in order.sample(list(_Kind), len(_Kind)):
-            mine[kind].append(_block_ms(bench, kind, steps))
+            own_blocks_ms[kind].append(_block_ms(bench, kind, steps))
     ranks: list[Any] = [None] * bench.ranks
-    dist.all_gather_object(ranks, mine)
+    dist.all_gather_object(ranks, own_blocks_ms)
     slowest = {kind: [max(same) for same in zip(*(rank[kind] for rank in ranks), strict=True)] for kind in _Kind}
     first, second = slowest[_Kind.FIRST], slowest[_Kind.SECOND]
     return Exposed(

@@ -65,7 +65,7 @@ def rounds(ranks: int) -> list[list[tuple[int, int]]]:
     """The links of a ring over ranks, in rounds in which no rank has two: none is measured in another one's traffic."""
     links = [(rank, (rank + 1) % ranks) for rank in range(ranks if ranks > 2 else 1)]
     alone = [links.pop()] if len(links) > 1 and len(links) % 2 else []
-    return [found for found in (links[0::2], links[1::2], alone) if found]
+    return [stage for stage in (links[0::2], links[1::2], alone) if stage]
 
 
 def matmul_tflops(size: int, device: torch.device, dtype: torch.dtype) -> float:

@@ -25,10 +25,10 @@ class Peaks(NamedTuple):
         return Peaks(*(None if a is None or b is None else max(a, b) for a, b in zip(self, other, strict=True)))
 
 
-def gathered(mine: Any) -> list[Any]:
+def gathered(own: Any) -> list[Any]:
     """What every rank has, by rank; a collective."""
     everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, mine)
+    dist.all_gather_object(everyone, own)
     return everyone
 
 

@@ -56,10 +56,10 @@ def profile_window(bench: Bench, *, steps: int, trace: Path) -> tuple[Collective
     seen: list[Any] = [None] * bench.ranks
     dist.all_gather_object(seen, (durations, note, name))
     notes = tuple(f"rank {rank}: no profile: {why}" for rank, (_, why, _) in enumerate(seen) if why)
-    found = collective([times for times, _, _ in seen], counts.kinds(steps), steps) if bench.ranks > 1 else None
-    if bench.ranks > 1 and found is None and not notes:
+    communication = collective([times for times, _, _ in seen], counts.kinds(steps), steps) if bench.ranks > 1 else None
+    if bench.ranks > 1 and communication is None and not notes:
         notes = ("the profile shows no collectives",)
-    return found, seen[0][2], notes
+    return communication, seen[0][2], notes
 
 
 def _activities(device: torch.device) -> list[ProfilerActivity]:
@@ -73,8 +73,8 @@ def _durations(events: list[FunctionEvent], device: torch.device) -> list[float]
     """
     begun = next(event.time_range.start for event in events if event.name == _WINDOW)
     if device.type == "cuda":
-        ours = [e for e in events if e.device_type == DeviceType.CUDA and e.name.startswith(_KERNELS)]
+        kernels = [e for e in events if e.device_type == DeviceType.CUDA and e.name.startswith(_KERNELS)]
     else:
-        ours = [e for e in events if e.name.startswith("gloo:") and e.device_type == DeviceType.CPU]
-    ranges = sorted((e.time_range.start, e.time_range.end) for e in ours)
+        kernels = [e for e in events if e.name.startswith("gloo:") and e.device_type == DeviceType.CPU]
+    ranges = sorted((e.time_range.start, e.time_range.end) for e in kernels)
     return [(end - start) / 1000 for start, end in ranges if start >= begun]

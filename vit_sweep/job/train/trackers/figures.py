@@ -33,7 +33,7 @@ def epoch_figures(cell: Cell, report: EpochReport) -> dict[str, float]:
 
 def run_figures(record: Record) -> dict[str, float]:
     """The numbers of the run's line in the tables, as `final/...`, and its peaks over all ranks in MiB."""
-    found: dict[str, float | str | None] = {
+    figures: dict[str, float | str | None] = {
         "epoch_s": epoch_time(record).median_s,
         "images_per_s": images_per_s(record),
         "startup_s": record.startup_s,
@@ -42,8 +42,8 @@ def run_figures(record: Record) -> dict[str, float]:
         ),
         "peak_host_mib": max(rank.peak_host_mib for rank in record.ranks),
     }
-    found |= measured_columns(record)
-    return {f"final/{name}": float(x) for name, x in found.items() if x is not None and not isinstance(x, str)}
+    figures |= measured_columns(record)
+    return {f"final/{name}": float(x) for name, x in figures.items() if x is not None and not isinstance(x, str)}
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Parameter]]:

@@ -46,7 +46,7 @@ class Trackers:
 
     def _each(self, lost: str, call: Callable[[Tracker], None]) -> None:
         for logger, tracker in list(self._trackers.items()):
-            self._guard(logger, lost, lambda one=tracker: call(one))  # type: ignore[misc]
+            self._guard(logger, lost, lambda target=tracker: call(target))  # type: ignore[misc]
 
     def _guard(self, logger: Logger, lost: str, call: Callable[[], None]) -> None:
         try:
