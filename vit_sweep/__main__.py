@@ -11,9 +11,18 @@ from launchers.errors import UserError, closest
 from vit_sweep.submit import interrupt
 
 VERBS = (
-    "audit", "cancel", "collect", "compare", "data", "profiles", "render-diff", "report", "resume", "simulate",
+    "audit",
+    "cancel",
+    "collect",
+    "compare",
+    "data",
+    "profiles",
+    "render-diff",
+    "report",
+    "resume",
+    "simulate",
     "status",
-)  # fmt: skip
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

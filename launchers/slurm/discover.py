@@ -24,12 +24,26 @@ _UNLIMITED_MINUTES = 7 * 1440
 _DEFAULT_MINUTES = 60
 _UNUSABLE = ("DOWN", "DRAIN", "FAIL", "FUTURE", "NOT_RESPONDING", "INVAL")
 _MODELS = {
-    "t4": "Tesla T4", "v100": "Tesla V100", "p100": "Tesla P100", "p4": "Tesla P4", "k80": "Tesla K80",
-    "a10": "NVIDIA A10", "a16": "NVIDIA A16", "a30": "NVIDIA A30", "a40": "NVIDIA A40", "a100": "NVIDIA A100",
-    "l4": "NVIDIA L4", "l40": "NVIDIA L40", "l40s": "NVIDIA L40S", "h100": "NVIDIA H100", "h200": "NVIDIA H200",
-    "b200": "NVIDIA B200", "rtx3090": "NVIDIA GeForce RTX 3090", "rtx4090": "NVIDIA GeForce RTX 4090",
+    "t4": "Tesla T4",
+    "v100": "Tesla V100",
+    "p100": "Tesla P100",
+    "p4": "Tesla P4",
+    "k80": "Tesla K80",
+    "a10": "NVIDIA A10",
+    "a16": "NVIDIA A16",
+    "a30": "NVIDIA A30",
+    "a40": "NVIDIA A40",
+    "a100": "NVIDIA A100",
+    "l4": "NVIDIA L4",
+    "l40": "NVIDIA L40",
+    "l40s": "NVIDIA L40S",
+    "h100": "NVIDIA H100",
+    "h200": "NVIDIA H200",
+    "b200": "NVIDIA B200",
+    "rtx3090": "NVIDIA GeForce RTX 3090",
+    "rtx4090": "NVIDIA GeForce RTX 4090",
     "rtx6000": "NVIDIA RTX 6000",
-}  # fmt: skip
+}
 _NO_BF16 = re.compile(r"t4|v100|p100|p40?|k80|gtx.*|rtx20.*|rtx_?2080.*|tesla.*|titan.*")
 """Types before Ampere, which only emulate bf16."""
 _MIG = re.compile(r"\dg\.\d+gb")

@@ -51,11 +51,21 @@ _SET_BY_OTHERS = {
 """Flags that would contradict what another flag of the script already sets."""
 
 _PROFILE_KEYS = {
-    "partition": "partition", "account": "account", "qos": "qos", "reservation": "reservation",
-    "constraint": "constraint", "nodelist": "nodelist", "exclude": "exclude", "exclusive": "exclusive",
-    "mem": "mem_gib", "mem-per-cpu": "mem_per_cpu_gib", "mem-per-gpu": "mem_per_gpu_gib", "time": "default_minutes",
-    "requeue": "requeue", "no-requeue": "requeue",
-}  # fmt: skip
+    "partition": "partition",
+    "account": "account",
+    "qos": "qos",
+    "reservation": "reservation",
+    "constraint": "constraint",
+    "nodelist": "nodelist",
+    "exclude": "exclude",
+    "exclusive": "exclusive",
+    "mem": "mem_gib",
+    "mem-per-cpu": "mem_per_cpu_gib",
+    "mem-per-gpu": "mem_per_gpu_gib",
+    "time": "default_minutes",
+    "requeue": "requeue",
+    "no-requeue": "requeue",
+}
 """Flags that have a key of their own in a profile."""
 
 

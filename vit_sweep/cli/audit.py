@@ -21,9 +21,13 @@ from vit_sweep.cli import show
 from vit_sweep.runs.sources import Source, source_of
 
 _STYLES = {
-    Standing.HOLDS: "green", Standing.WEAKENED: "yellow", Standing.FALLS: "red", Standing.OPEN: "dim",
-    Severity.FALLS: "red", Severity.WEAKENS: "yellow",
-}  # fmt: skip
+    Standing.HOLDS: "green",
+    Standing.WEAKENED: "yellow",
+    Standing.FALLS: "red",
+    Standing.OPEN: "dim",
+    Severity.FALLS: "red",
+    Severity.WEAKENS: "yellow",
+}
 
 
 def audit(
@@ -114,9 +118,15 @@ def _speedups(rows: Sequence[Speedups]) -> Table:
     for row in shown[:_ROWS]:
         why = "; ".join(dict.fromkeys(filter(None, (row.fixed_batch_why, row.to_accuracy_why))))
         table.add_row(
-            row.where, row.scaling.value, str(row.gpus), str(row.baseline_gpus), _times(row.throughput),
-            _times(row.fixed_batch), _to_accuracy(row), why,
-        )  # fmt: skip
+            row.where,
+            row.scaling.value,
+            str(row.gpus),
+            str(row.baseline_gpus),
+            _times(row.throughput),
+            _times(row.fixed_batch),
+            _to_accuracy(row),
+            why,
+        )
     return table
 
 

@@ -140,5 +140,7 @@ def _draws(environ: Mapping[str, str]) -> bool:
     """
     switch = environ.get(_FIGURES, "on")
     if switch not in ("on", "off"):
-        raise UserError(f"{_FIGURES}={switch}: on (the default) draws figures with the tables, off leaves them to report")
+        raise UserError(
+            f"{_FIGURES}={switch}: on (the default) draws figures with the tables, off leaves them to report"
+        )
     return switch == "on"

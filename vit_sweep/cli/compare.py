@@ -22,9 +22,20 @@ if TYPE_CHECKING:
     from vit_sweep.analysis.series.series import Estimate
 
 _COLUMNS = (
-    "gpus", "nodes", "cell", "a_epoch_s", "b_epoch_s", "ratio", "ratio_low", "ratio_high", "a_runs", "b_runs",
-    "paired_seeds", "verdict", "reason",
-)  # fmt: skip
+    "gpus",
+    "nodes",
+    "cell",
+    "a_epoch_s",
+    "b_epoch_s",
+    "ratio",
+    "ratio_low",
+    "ratio_high",
+    "a_runs",
+    "b_runs",
+    "paired_seeds",
+    "verdict",
+    "reason",
+)
 
 
 def compare(
@@ -108,10 +119,17 @@ def _table(comparison: "Comparison") -> Table:
     for pair in comparison.pairs:
         style = {"b is faster": "green", "b is slower": "red"}.get(pair.verdict, "dim")
         table.add_row(
-            str(pair.gpus), _or_dash(pair.nodes), *([pair.label] if labelled else []), f"{pair.a_s:.4g}", f"{pair.b_s:.4g}",
-            f"{pair.ratio.value:.3f}", _interval(pair.ratio), f"{pair.a_runs}, {pair.b_runs}", str(pair.seeds or "–"),
+            str(pair.gpus),
+            _or_dash(pair.nodes),
+            *([pair.label] if labelled else []),
+            f"{pair.a_s:.4g}",
+            f"{pair.b_s:.4g}",
+            f"{pair.ratio.value:.3f}",
+            _interval(pair.ratio),
+            f"{pair.a_runs}, {pair.b_runs}",
+            str(pair.seeds or "–"),
             Text(pair.verdict + (f": {pair.reason}" if pair.reason else ""), style=style),
-        )  # fmt: skip
+        )
     return table
 
 
@@ -125,9 +143,20 @@ def _or_dash(value: object) -> str:
 
 def _row(pair: "Pair") -> tuple[object, ...]:
     return (
-        pair.gpus, pair.nodes, pair.label, pair.a_s, pair.b_s, pair.ratio.value, pair.ratio.low, pair.ratio.high, pair.a_runs,
-        pair.b_runs, pair.seeds, pair.verdict, pair.reason,
-    )  # fmt: skip
+        pair.gpus,
+        pair.nodes,
+        pair.label,
+        pair.a_s,
+        pair.b_s,
+        pair.ratio.value,
+        pair.ratio.low,
+        pair.ratio.high,
+        pair.a_runs,
+        pair.b_runs,
+        pair.seeds,
+        pair.verdict,
+        pair.reason,
+    )
 
 
 def _csv(comparison: "Comparison") -> str:
@@ -140,6 +169,7 @@ def _csv(comparison: "Comparison") -> str:
 
 def _markdown(comparison: "Comparison") -> str:
     rows = [
-        [f"{value:.4g}" if isinstance(value, float) else _or_dash(value) for value in _row(pair)] for pair in comparison.pairs
+        [f"{value:.4g}" if isinstance(value, float) else _or_dash(value) for value in _row(pair)]
+        for pair in comparison.pairs
     ]
     return "\n".join([*pipe_table(_COLUMNS, rows), "", summary(comparison)]) + "\n"

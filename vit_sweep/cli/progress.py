@@ -88,8 +88,10 @@ def _lines(look: Callable[[], list[Result]], console: Console, slurm: bool) -> l
                 console.print(
                     f"[{time.monotonic() - begun:6.1f} s] {done}/{len(results)} ended | "
                     f"{result.file.cell_id} {result.status}" + (f": {result.detail}" if result.detail else ""),
-                    highlight=False, soft_wrap=True, markup=False,
-                )  # fmt: skip
+                    highlight=False,
+                    soft_wrap=True,
+                    markup=False,
+                )
         if not _busy(results):
             return results
         quiet = 0 if changes or _ending(results) else quiet + 1

@@ -20,10 +20,30 @@ from vit_sweep.report.tables.table import Table as Data
 from vit_sweep.report.tables.text import is_text, printed
 
 _SHOWN = (
-    "model", "data", "precision", "engine", "optimizer", "partition", "variant", "placement", "batch_per", "batch",
-    "accum", "seeds", "gpus", "nodes", "epoch_s", "n", "images_per_s", "speedup", "efficiency", "train_accuracy",
-    "test_accuracy", "status", "note",
-)  # fmt: skip
+    "model",
+    "data",
+    "precision",
+    "engine",
+    "optimizer",
+    "partition",
+    "variant",
+    "placement",
+    "batch_per",
+    "batch",
+    "accum",
+    "seeds",
+    "gpus",
+    "nodes",
+    "epoch_s",
+    "n",
+    "images_per_s",
+    "speedup",
+    "efficiency",
+    "train_accuracy",
+    "test_accuracy",
+    "status",
+    "note",
+)
 """Of a scaling table on the terminal; the files have all of it."""
 _WITH_INTERVAL = ("epoch_s", "speedup", "efficiency")
 _NOTE_SHOWN = 120
@@ -132,9 +152,17 @@ def scaling(table: Data, *, title: str = "") -> Table:
 
 
 STYLES = {
-    "failed": "red", "out_of_memory": "red", "infeasible": "yellow", "apart": "yellow", "skipped": "yellow",
-    "missing": "yellow", "retry": "yellow", "unknown": "magenta", "running": "cyan", "queued": "dim",
-}  # fmt: skip
+    "failed": "red",
+    "out_of_memory": "red",
+    "infeasible": "yellow",
+    "apart": "yellow",
+    "skipped": "yellow",
+    "missing": "yellow",
+    "retry": "yellow",
+    "unknown": "magenta",
+    "running": "cyan",
+    "queued": "dim",
+}
 
 
 def _field(column: Column, row: Cells) -> str:

@@ -64,9 +64,14 @@ def _fields(result: Result, now: datetime) -> tuple[str, ...]:
     node = at.host if alive and at else (last.host if last else _hosts(result))
     epoch = f"{at.epoch}/{at.epochs}" if alive and at else (str(last.epoch) if last and last.epoch else "")
     return (
-        result.file.cell_id, result.status, result.attempt, node, epoch,
-        _since(at.started_at, now) if alive and at else "", result.detail,
-    )  # fmt: skip
+        result.file.cell_id,
+        result.status,
+        result.attempt,
+        node,
+        epoch,
+        _since(at.started_at, now) if alive and at else "",
+        result.detail,
+    )
 
 
 def _hosts(result: Result) -> str:

@@ -90,9 +90,20 @@ def draw(console: Console, made: Simulation) -> None:
         caption_justify="left",
     )
     for name in (
-        "GPUs", "nodes", "global batch", "steps/epoch", "compute ms", "all-reduce ms", "imbalance ms", "step ms",
-        "epoch s", "images/s", "speedup", "eff.", "GPU-h/epoch",
-    ):  # fmt: skip
+        "GPUs",
+        "nodes",
+        "global batch",
+        "steps/epoch",
+        "compute ms",
+        "all-reduce ms",
+        "imbalance ms",
+        "step ms",
+        "epoch s",
+        "images/s",
+        "speedup",
+        "eff.",
+        "GPU-h/epoch",
+    ):
         table.add_column(name, justify="right")
     for point in made.points:
         times = (point.compute_ms, point.allreduce_ms, point.imbalance_ms, point.step_ms)

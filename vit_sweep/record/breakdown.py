@@ -265,9 +265,11 @@ def collective(durations: Sequence[Sequence[float]], kinds: Sequence[CollectiveK
     aligned = len({len(times) for times in durations}) == 1
     pure = sum(min(same) for same in zip(*durations, strict=True)) if aligned else min(sums)
     return Collective(
-        steps=steps, kinds=tuple(kinds), ms_by_rank=tuple(round(total / steps, 4) for total in sums),
+        steps=steps,
+        kinds=tuple(kinds),
+        ms_by_rank=tuple(round(total / steps, 4) for total in sums),
         pure_ms=round(pure / steps, 4),
-    )  # fmt: skip
+    )
 
 
 def counted_flop(
@@ -276,9 +278,15 @@ def counted_flop(
     """Put a profiler's count of one forward of `images` beside the formulas."""
     formula = forward_flop(model, classes) * images
     return CountedFlop(
-        images=images, flop=flop, macs=macs, formula_flop=formula, flop_ratio=round(flop / formula, 6), parameters=parameters,
-        formula_parameters=model_parameters(model, classes), file=file,
-    )  # fmt: skip
+        images=images,
+        flop=flop,
+        macs=macs,
+        formula_flop=formula,
+        flop_ratio=round(flop / formula, 6),
+        parameters=parameters,
+        formula_parameters=model_parameters(model, classes),
+        file=file,
+    )
 
 
 def mfu(model: ModelSpec, classes: int, *, images_per_s: float, gpus: int, peak_tflops: float | None) -> float | None:

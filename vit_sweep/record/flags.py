@@ -76,8 +76,13 @@ def joules_per_image(record: Record) -> float | None:
 
 
 MACHINE_COLUMNS = (
-    "power_w", "sm_clock_mhz", "throttled", "matmul_tflops", "all_reduce_bus_gb_per_s", "preflight_notes",
-)  # fmt: skip
+    "power_w",
+    "sm_clock_mhz",
+    "throttled",
+    "matmul_tflops",
+    "all_reduce_bus_gb_per_s",
+    "preflight_notes",
+)
 """In this order; docs/machine.md has the formula of each."""
 
 

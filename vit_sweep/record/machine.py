@@ -222,9 +222,16 @@ def facts_of(fingerprints: Iterable[Fingerprint]) -> tuple[object, ...]:
 def _facts(rank: Fingerprint) -> tuple[object, ...]:
     gpu = rank.gpu
     own = gpu and (
-        gpu.model, gpu.memory_mib, gpu.driver, gpu.mig, gpu.nvlinks, gpu.pcie_generation, gpu.pcie_width,
-        gpu.max_sm_clock_mhz, gpu.power_limit_w,
-    )  # fmt: skip
+        gpu.model,
+        gpu.memory_mib,
+        gpu.driver,
+        gpu.mig,
+        gpu.nvlinks,
+        gpu.pcie_generation,
+        gpu.pcie_width,
+        gpu.max_sm_clock_mhz,
+        gpu.power_limit_w,
+    )
     return (own, rank.cpu, rank.cuda, rank.nccl, rank.torch, rank.deepspeed)
 
 

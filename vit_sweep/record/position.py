@@ -57,7 +57,9 @@ def checkpoint_name(epoch: int, step: int) -> str:
     return f"e{epoch:04d}-s{step:06d}"
 
 
-def refusal(position: Position, *, cell_id: str, world_size: int, zero_stage: int, sizes: Mapping[str, int]) -> str | None:
+def refusal(
+    position: Position, *, cell_id: str, world_size: int, zero_stage: int, sizes: Mapping[str, int]
+) -> str | None:
     """Say why a run of this cell cannot go on from there, or None; `sizes`: bytes of the files that are there."""
     wanted = {"cell": cell_id, "ranks": world_size, "zero_stage": zero_stage}
     has = {"cell": position.cell_id, "ranks": position.world_size, "zero_stage": position.zero_stage}

@@ -122,9 +122,20 @@ class StepParts:
 
 
 _PART_COLUMNS = (
-    "data_wait_ms", "copy_ms", "forward_ms", "backward_ms", "communication_ms", "optimizer_ms", "straggler_wait_ms",
-    "exposed_ms", "exposed_noise_ms", "collective_ms", "communicated_mb", "algorithm_gb_per_s", "bus_gb_per_s",
-)  # fmt: skip
+    "data_wait_ms",
+    "copy_ms",
+    "forward_ms",
+    "backward_ms",
+    "communication_ms",
+    "optimizer_ms",
+    "straggler_wait_ms",
+    "exposed_ms",
+    "exposed_noise_ms",
+    "collective_ms",
+    "communicated_mb",
+    "algorithm_gb_per_s",
+    "bus_gb_per_s",
+)
 _PARTS = attrgetter(*(name.removesuffix("_ms") for name in _PART_COLUMNS))
 MEASURED_COLUMNS = (*_PART_COLUMNS, "measuring_notes")
 """In this order; docs/measuring.md has the formula of each."""

@@ -79,7 +79,8 @@ def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:
         generated_by=f"vit_sweep {versions().get('vit_sweep', '')}".strip(),
         status=request.status_line(points, gathered.runs),
         answers=tuple(
-            answer for curve, laid in fits
+            answer
+            for curve, laid in fits
             for answer in laws.answers_of(curve, laid, threshold=wishes.threshold, alone=len(series) == 1)
         ),
         answers_table=laws.answers_table(fits, threshold=wishes.threshold),
@@ -106,10 +107,15 @@ def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:
         digests=_digests(study, gathered),
         files=tuple(_files(study.folder)),
         proposal=propose(
-            series, gathered.runs, threshold=wishes.threshold, study_bytes=_size(study.folder),
+            series,
+            gathered.runs,
+            threshold=wishes.threshold,
+            study_bytes=_size(study.folder),
             figure=by_name.get("strong_efficiency") or by_name.get("weak_efficiency"),
-        ) if wishes.proposal else None,
-    )  # fmt: skip
+        )
+        if wishes.proposal
+        else None,
+    )
 
 
 def _reference(gathered: Gathered, published: Reference, folder: Path) -> Section:

@@ -55,7 +55,9 @@ def fitted_lines(fits: Sequence[tuple[ScalingSeries, Sequence[Fit]]]) -> list[Ov
     """The chosen law of each series over its measured range; none of a mode with many series."""
     lines: list[Overlay] = []
     for mode in Scaling:
-        fitted = [(series, law) for series, candidates in fits if series.key.scaling is mode and (law := best(candidates))]
+        fitted = [
+            (series, law) for series, candidates in fits if series.key.scaling is mode and (law := best(candidates))
+        ]
         if len(fitted) <= _MOST_FITS:
             lines += [line for series, law in fitted for line in _lines(series, law)]
     return lines
@@ -77,10 +79,16 @@ def _lines(series: ScalingSeries, law: Fit) -> list[Overlay]:
             Quantity.EFFICIENCY: shares if strong else ratios,
         }
     return [
-        Overlay(kind=Kind.FITTED, label=label, scaling=series.key.scaling, quantity=quantity,
-                gpus=tuple(map(float, counts)), values=tuple(values))
+        Overlay(
+            kind=Kind.FITTED,
+            label=label,
+            scaling=series.key.scaling,
+            quantity=quantity,
+            gpus=tuple(map(float, counts)),
+            values=tuple(values),
+        )
         for quantity, values in lines.items()
-    ]  # fmt: skip
+    ]
 
 
 def _counts(least: int, most: int) -> list[int]:

@@ -65,8 +65,13 @@ def page(content: ReportContent) -> str:
         "head": head,
     }
     environment.globals |= {
-        "picture": picture, "numeric": numeric, "shown": shown, "whole": whole, "compact": compact, "best": best,
-    }  # fmt: skip
+        "picture": picture,
+        "numeric": numeric,
+        "shown": shown,
+        "whole": whole,
+        "compact": compact,
+        "best": best,
+    }
     return environment.from_string(asset("report.html.j2")).render(
         content=content, style=Markup(style), script=Markup(script), policy=policy(style, script)
     )

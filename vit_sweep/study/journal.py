@@ -88,17 +88,27 @@ def latest(entries: Iterable[JobEntry]) -> dict[str, Sent]:
                 for index, (cell, attempt) in enumerate(entry.tasks):
                     since = attempt if entry.asked or cell not in sent else sent[cell].since
                     sent[cell] = Sent(
-                        batch=entry.batch, scheduler=entry.scheduler, handle="", index=index, tasks=len(entry.tasks),
-                        attempt=attempt, since=since,
-                    )  # fmt: skip
+                        batch=entry.batch,
+                        scheduler=entry.scheduler,
+                        handle="",
+                        index=index,
+                        tasks=len(entry.tasks),
+                        attempt=attempt,
+                        since=since,
+                    )
             case Event.SUBMITTED:
                 for index, (cell, attempt) in enumerate(entry.tasks):
                     known = sent.get(cell)
                     since = known.since if known and known.attempt == attempt else attempt
                     sent[cell] = Sent(
-                        batch=entry.batch, scheduler=entry.scheduler, handle=entry.handle, index=index,
-                        tasks=len(entry.tasks), attempt=attempt, since=since,
-                    )  # fmt: skip
+                        batch=entry.batch,
+                        scheduler=entry.scheduler,
+                        handle=entry.handle,
+                        index=index,
+                        tasks=len(entry.tasks),
+                        attempt=attempt,
+                        since=since,
+                    )
             case Event.REFUSED | Event.NEVER:
                 for cell, _ in entry.tasks:
                     if cell in sent and sent[cell].batch == entry.batch:

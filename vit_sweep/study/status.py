@@ -128,9 +128,13 @@ class Watcher:
         own_attempts = [attempt for attempt in attempts if attempt.number == sent.attempt]
         last = own_attempts[-1] if own_attempts else None
         result = Result(
-            file=file, record=None, status=_OF_STATE[reported.state], detail=reported.detail,
-            attempt=last.name if last else str(sent.attempt), progress=last.progress if last else None,
-        )  # fmt: skip
+            file=file,
+            record=None,
+            status=_OF_STATE[reported.state],
+            detail=reported.detail,
+            attempt=last.name if last else str(sent.attempt),
+            progress=last.progress if last else None,
+        )
         if reported.state is TaskState.UNKNOWN and last is not None and last.exit is not None and not last.exit.again:
             # The scheduler cannot be asked, but the job itself has said how it ended.
             reported = TaskStatus(state=TaskState.ENDED, ended=Ended.UNSAID)

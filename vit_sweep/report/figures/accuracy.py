@@ -49,9 +49,13 @@ def draw_accuracy_by_batch(runs: Sequence[Run], folder: Path) -> Figure | Skippe
     label_panels(axes, x="images per step (global batch)", y=_label(which), columns=columns_of(len(axes)))
     best = frame.groupby(["panel", "title", "curve", "x"], sort=False)["y"].median().reset_index()
     return save(
-        sheet, folder, name, title="Accuracy against batch", caption=_caption(items, which, layout),
+        sheet,
+        folder,
+        name,
+        title="Accuracy against batch",
+        caption=_caption(items, which, layout),
         alt=f"Line chart of {which} accuracy after the last epoch against images per step. {_told(best, 'batch')}",
-    )  # fmt: skip
+    )
 
 
 def draw_accuracy_by_epoch(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
@@ -76,9 +80,13 @@ def draw_accuracy_by_epoch(runs: Sequence[Run], folder: Path) -> Figure | Skippe
         .reset_index()
     )
     return save(
-        sheet, folder, name, title="Accuracy by epoch", caption=_caption(items, which, layout),
+        sheet,
+        folder,
+        name,
+        title="Accuracy by epoch",
+        caption=_caption(items, which, layout),
         alt=f"Line chart of {which} accuracy after every epoch. {_told(last, 'epoch')}",
-    )  # fmt: skip
+    )
 
 
 def _several_batches(runs: Sequence[Run]) -> bool:
@@ -150,10 +158,20 @@ def _draw(frame: pd.DataFrame, layout: Arrangement, *, ordinal: bool) -> tuple[A
 
 def _curve(axes: Axes, points: pd.DataFrame, style: CurveStyle) -> None:
     sns.lineplot(
-        data=points, x="x", y="y", estimator="median", errorbar=("pi", 100), color=style.color, marker=style.marker,
-        linestyle=style.dash, markeredgecolor="white", markeredgewidth=0.4, err_kws={"alpha": 0.18, "lw": 0}, ax=axes,
+        data=points,
+        x="x",
+        y="y",
+        estimator="median",
+        errorbar=("pi", 100),
+        color=style.color,
+        marker=style.marker,
+        linestyle=style.dash,
+        markeredgecolor="white",
+        markeredgewidth=0.4,
+        err_kws={"alpha": 0.18, "lw": 0},
+        ax=axes,
         legend=False,
-    )  # fmt: skip
+    )
 
 
 def _only_gpus(layout: Arrangement) -> bool:

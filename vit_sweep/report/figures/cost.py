@@ -54,12 +54,15 @@ def draw_cost(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped
     for panel_axes, front in zip(axes, fronts, strict=True):
         _name_counts(panel_axes, front)
     return save(
-        sheet, folder, NAME, title="Cost against time",
+        sheet,
+        folder,
+        NAME,
+        title="Cost against time",
         caption="GPU-hours = GPUs x time of a warm epoch / 3600; start-up, evaluation and queue are not in it. "
-                "Numbers: GPUs of the points that no other beats in both time and cost."
-                + (f" {curves.layout.left_out}." if curves.layout.left_out else ""),
+        "Numbers: GPUs of the points that no other beats in both time and cost."
+        + (f" {curves.layout.left_out}." if curves.layout.left_out else ""),
         alt=_alt(fronts, [panel.title for panel in panels]),
-    )  # fmt: skip
+    )
 
 
 def pareto(offers: Sequence[Offer]) -> list[Offer]:
@@ -81,16 +84,24 @@ def _offers(curves: Curves, panel: int) -> list[Offer]:
 
 
 def _draw_panel(axes: Axes, curves: Curves, panel: int, front: Sequence[Offer]) -> None:
-    axes.plot([o.time_s for o in front], [o.gpu_hours for o in front], color=QUIET, lw=1.0, drawstyle="steps-post",
-              zorder=2)  # fmt: skip
+    axes.plot(
+        [o.time_s for o in front], [o.gpu_hours for o in front], color=QUIET, lw=1.0, drawstyle="steps-post", zorder=2
+    )
     offers = _offers(curves, panel)
     for label, style in curves.styles.items():
         curve_offers = [o for o in offers if o.label == label]
         if curve_offers:
             sns.scatterplot(
-                x=[o.time_s for o in curve_offers], y=[o.gpu_hours for o in curve_offers], color=style.color, marker=style.marker,
-                s=26, linewidth=0.4, ax=axes, zorder=3, legend=False,
-            )  # fmt: skip
+                x=[o.time_s for o in curve_offers],
+                y=[o.gpu_hours for o in curve_offers],
+                color=style.color,
+                marker=style.marker,
+                s=26,
+                linewidth=0.4,
+                ax=axes,
+                zorder=3,
+                legend=False,
+            )
 
 
 def _scales(axes: Sequence[Axes], offers: Sequence[Offer]) -> None:
@@ -122,9 +133,15 @@ def _name_counts(axes: Axes, front: Sequence[Offer]) -> None:
     taken: list[Any] = []
     for offer in front:
         text = axes.annotate(
-            f"{offer.gpus:,}", (offer.time_s, offer.gpu_hours), xytext=(-2, -4), textcoords="offset points",
-            ha="right", va="top", fontsize=SMALL - 0.5, zorder=5,
-        )  # fmt: skip
+            f"{offer.gpus:,}",
+            (offer.time_s, offer.gpu_hours),
+            xytext=(-2, -4),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=SMALL - 0.5,
+            zorder=5,
+        )
         box = text.get_window_extent()
         if any(box.overlaps(other) for other in taken):
             text.remove()

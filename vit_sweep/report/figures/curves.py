@@ -59,10 +59,17 @@ def draw_series(axes: Axes, series: ScalingSeries, style: CurveStyle, quantity: 
     for points, line, face in ((sound, style.dash, style.color), (crowded, "none", "white")):
         if points:
             axes.errorbar(
-                [p.gpus * shift for p in points], [_value(p, quantity) for p in points],
-                yerr=_whiskers([value_of(p, quantity) for p in points]), linestyle=line, color=style.color,
-                marker=style.marker, markerfacecolor=face, elinewidth=0.9, capthick=0.9, zorder=3,
-            )  # fmt: skip
+                [p.gpus * shift for p in points],
+                [_value(p, quantity) for p in points],
+                yerr=_whiskers([value_of(p, quantity) for p in points]),
+                linestyle=line,
+                color=style.color,
+                marker=style.marker,
+                markerfacecolor=face,
+                elinewidth=0.9,
+                capthick=0.9,
+                zorder=3,
+            )
     if quantity == "time_s":
         odd = [(a.run.gpus, median(a.run.epoch_s)) for a in series.apart if a.run.timed]
         if odd:
@@ -74,9 +81,16 @@ def draw_reference(axes: Axes, series: ScalingSeries, order: int, quantity: str)
     points = [p for p in series.points if value_of(p, quantity) is not None]
     if points:
         axes.plot(
-            [p.gpus for p in points], [_value(p, quantity) for p in points], linestyle=(0, (3, 2)), color="0.5",
-            marker="1234"[order % 4], ms=5, mew=0.9, lw=1.0, zorder=2,
-        )  # fmt: skip
+            [p.gpus for p in points],
+            [_value(p, quantity) for p in points],
+            linestyle=(0, (3, 2)),
+            color="0.5",
+            marker="1234"[order % 4],
+            ms=5,
+            mew=0.9,
+            lw=1.0,
+            zorder=2,
+        )
 
 
 def draw_failures(axes: Axes, series: Sequence[tuple[ScalingSeries, CurveStyle]]) -> None:
@@ -86,9 +100,17 @@ def draw_failures(axes: Axes, series: Sequence[tuple[ScalingSeries, CurveStyle]]
         for point in curve.points:
             if failed(point):
                 axes.plot(
-                    [point.gpus], [0.025 + 0.05 * at[point.gpus]], transform=axes.get_xaxis_transform(), marker="X",
-                    ms=5, mfc="white", mec=style.color, mew=0.9, linestyle="none", zorder=5,
-                )  # fmt: skip
+                    [point.gpus],
+                    [0.025 + 0.05 * at[point.gpus]],
+                    transform=axes.get_xaxis_transform(),
+                    marker="X",
+                    ms=5,
+                    mfc="white",
+                    mec=style.color,
+                    mew=0.9,
+                    linestyle="none",
+                    zorder=5,
+                )
                 at[point.gpus] += 1
 
 

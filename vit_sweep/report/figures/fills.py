@@ -69,8 +69,18 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], *, share: bool = False) -> None:
         _boxes(axes, whole, [0.0] * len(whole), UNTOLD)
         for x, bar in enumerate(bars):
             if bar.time_s is not None:
-                axes.errorbar([x], [bar.time_s.value], yerr=_reach(bar.time_s), color="0.05", marker="D", ms=3,
-                              mfc="white", mew=0.8, elinewidth=0.9, zorder=5)  # fmt: skip
+                axes.errorbar(
+                    [x],
+                    [bar.time_s.value],
+                    yerr=_reach(bar.time_s),
+                    color="0.05",
+                    marker="D",
+                    ms=3,
+                    mfc="white",
+                    mew=0.8,
+                    elinewidth=0.9,
+                    zorder=5,
+                )
     axes.set_xticks(range(len(bars)), [bar.label for bar in bars])
     # Few bars do not grow to fill the panel.
     middle, half = (len(bars) - 1) / 2, max(len(bars), 4) / 2 + 0.1
@@ -88,8 +98,17 @@ def fill_handles(bars: Sequence[Bar]) -> list[Patch]:
 
 def _boxes(axes: Axes, boxes: Sequence[tuple[int, float]], bottoms: Sequence[float], fill: Fill) -> None:
     if boxes:
-        axes.bar([x for x, _ in boxes], [height for _, height in boxes], bottom=bottoms, width=0.74, color=fill.color,
-                 hatch=fill.hatch, edgecolor="0.15", lw=0.4, zorder=3)  # fmt: skip
+        axes.bar(
+            [x for x, _ in boxes],
+            [height for _, height in boxes],
+            bottom=bottoms,
+            width=0.74,
+            color=fill.color,
+            hatch=fill.hatch,
+            edgecolor="0.15",
+            lw=0.4,
+            zorder=3,
+        )
 
 
 def _reach(estimate: Estimate) -> list[list[float]] | None:

@@ -45,13 +45,17 @@ def draw_memory(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
     _against_batch(axes[0], known, labels, styles)
     if both:
         _against_prediction(axes[1], measured, labels, styles)
-    errors = [run.memory_mib / run.memory_predicted_mib - 1 for run in both
-              if run.memory_mib and run.memory_predicted_mib]  # fmt: skip
+    errors = [
+        run.memory_mib / run.memory_predicted_mib - 1 for run in both if run.memory_mib and run.memory_predicted_mib
+    ]
     return save(
-        sheet, folder, NAME, title="Memory of a GPU",
+        sheet,
+        folder,
+        NAME,
+        title="Memory of a GPU",
         caption="Most memory reserved on a GPU." + _full_said(full) + _band_said(errors),
         alt=_alt(measured, full, errors),
-    )  # fmt: skip
+    )
 
 
 def _labels(layout: Arrangement, many: int) -> list[str]:
@@ -63,39 +67,76 @@ def _labels(layout: Arrangement, many: int) -> list[str]:
 
 
 def _against_batch(axes: Axes, runs: Sequence[Run], labels: Sequence[str], styles: dict[str, CurveStyle]) -> None:
-    measured = [(run.micro_batch or 0, run.memory_mib / _GIB, label)
-                for run, label in zip(runs, labels, strict=True) if run.memory_mib]  # fmt: skip
+    measured = [
+        (run.micro_batch or 0, run.memory_mib / _GIB, label)
+        for run, label in zip(runs, labels, strict=True)
+        if run.memory_mib
+    ]
     top = max(y for _, y, _ in measured)
     for label, style in styles.items():
         curve_points = [(x, y) for x, y, of in measured if of == label]
         if curve_points:
-            sns.lineplot(x=[x for x, _ in curve_points], y=[y for _, y in curve_points], color=style.color, marker=style.marker,
-                         linestyle=style.dash, estimator="median", errorbar=("pi", 100), err_style="bars", ax=axes,
-                         markeredgewidth=0.4, legend=False)  # fmt: skip
-    failed = sorted({(run.micro_batch or 0, label) for run, label in zip(runs, labels, strict=True)
-                     if run.status is Status.OUT_OF_MEMORY})  # fmt: skip
+            sns.lineplot(
+                x=[x for x, _ in curve_points],
+                y=[y for _, y in curve_points],
+                color=style.color,
+                marker=style.marker,
+                linestyle=style.dash,
+                estimator="median",
+                errorbar=("pi", 100),
+                err_style="bars",
+                ax=axes,
+                markeredgewidth=0.4,
+                legend=False,
+            )
+    failed = sorted(
+        {
+            (run.micro_batch or 0, label)
+            for run, label in zip(runs, labels, strict=True)
+            if run.status is Status.OUT_OF_MEMORY
+        }
+    )
     for order, (x, label) in enumerate(failed):
-        axes.plot([x], [0.985 - 0.05 * (order % 3)], transform=axes.get_xaxis_transform(), marker="X", ms=5,
-                  mfc="white",
-                  mec=styles[label].color, mew=0.9, linestyle="none", zorder=5)  # fmt: skip
+        axes.plot(
+            [x],
+            [0.985 - 0.05 * (order % 3)],
+            transform=axes.get_xaxis_transform(),
+            marker="X",
+            ms=5,
+            mfc="white",
+            mec=styles[label].color,
+            mew=0.9,
+            linestyle="none",
+            zorder=5,
+        )
     axes.set_ylim(0, top * 1.18)
     gpu_axis(axes, sorted({x for x, _, _ in measured} | {x for x, _ in failed}), label="images per GPU and micro step")
     axes.set_ylabel("memory of a GPU (GiB)")
 
 
 def _against_prediction(axes: Axes, runs: Sequence[Run], labels: Sequence[str], styles: dict[str, CurveStyle]) -> None:
-    points = [(run.memory_predicted_mib / _GIB, run.memory_mib / _GIB, label)
-              for run, label in zip(runs, labels[: len(runs)], strict=True)
-              if run.memory_mib and run.memory_predicted_mib]  # fmt: skip
+    points = [
+        (run.memory_predicted_mib / _GIB, run.memory_mib / _GIB, label)
+        for run, label in zip(runs, labels[: len(runs)], strict=True)
+        if run.memory_mib and run.memory_predicted_mib
+    ]
     top = 1.08 * max(max(x, y) for x, y, _ in points)
     axes.fill_between([0, top], [0, (1 - _BAND) * top], [0, (1 + _BAND) * top], color="0.9", lw=0, zorder=0)
     axes.plot([0, top], [0, top], color=QUIET, linestyle="--", lw=1.0, zorder=1)
     for label, style in styles.items():
         curve_points = [(x, y) for x, y, of in points if of == label]
         if curve_points:
-            sns.scatterplot(x=[x for x, _ in curve_points], y=[y for _, y in curve_points], color=style.color, marker=style.marker,
-                            s=22,
-                            linewidth=0.4, ax=axes, zorder=3, legend=False)  # fmt: skip
+            sns.scatterplot(
+                x=[x for x, _ in curve_points],
+                y=[y for _, y in curve_points],
+                color=style.color,
+                marker=style.marker,
+                s=22,
+                linewidth=0.4,
+                ax=axes,
+                zorder=3,
+                legend=False,
+            )
     axes.set(xlim=(0, top), ylim=(0, top), xlabel="predicted (GiB)", ylabel="measured (GiB)")
     axes.set_aspect("equal", adjustable="box")
     for axis in (axes.xaxis, axes.yaxis):

@@ -15,9 +15,13 @@ from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, 
 from vit_sweep.report.figures.style import SMALL, counted, number, value_axis
 
 NODE_FILLS = (
-    ("#0173b2", ""), ("#f7cd7c", "////"), ("#b24c00", "...."), ("#bfe3f5", "xxxx"), ("#5c5c5c", "\\\\\\\\"),
+    ("#0173b2", ""),
+    ("#f7cd7c", "////"),
+    ("#b24c00", "...."),
+    ("#bfe3f5", "xxxx"),
+    ("#5c5c5c", "\\\\\\\\"),
     ("#fffffe", "++"),
-)  # fmt: skip
+)
 
 
 def draw_nodes(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
@@ -40,12 +44,15 @@ def draw_nodes(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skippe
     label_panels(axes, x="GPUs", y="time of an epoch (s)", columns=columns_of(len(titled)))
     left = len(groups) - len(titled)
     return save(
-        sheet, folder, name, title="One node and several",
+        sheet,
+        folder,
+        name,
+        title="One node and several",
         caption="Median time of a warm epoch. Per cent: against the fewest nodes with the same number of GPUs. "
-                + intervals_said([p.time_s for _, times in titled for p in times.values()])
-                + (f" {counted(left, 'further panel')} not drawn for want of room." if left else ""),
+        + intervals_said([p.time_s for _, times in titled for p in times.values()])
+        + (f" {counted(left, 'further panel')} not drawn for want of room." if left else ""),
         alt=f"Bars of the time of an epoch by GPUs and nodes. {_nodes_told(titled)}",
-    )  # fmt: skip
+    )
 
 
 def _by_nodes(members: Sequence[ScalingSeries]) -> dict[tuple[int, int], SeriesPoint]:
@@ -71,12 +78,26 @@ def _draw_node_bars(axes: Axes, times: dict[tuple[int, int], SeriesPoint]) -> No
             )
             top = time.value
             if time.low is not None and time.high is not None:
-                axes.errorbar([at], [time.value], yerr=[[time.value - time.low], [time.high - time.value]],
-                              color="0.05", elinewidth=0.9, linestyle="none", zorder=5)  # fmt: skip
+                axes.errorbar(
+                    [at],
+                    [time.value],
+                    yerr=[[time.value - time.low], [time.high - time.value]],
+                    color="0.05",
+                    elinewidth=0.9,
+                    linestyle="none",
+                    zorder=5,
+                )
                 top = time.high
             if order and first:
-                axes.annotate(_change(time.value / first.value), (at, top), xytext=(0, 2.5), ha="center",
-                              textcoords="offset points", va="bottom", fontsize=SMALL - 1)  # fmt: skip
+                axes.annotate(
+                    _change(time.value / first.value),
+                    (at, top),
+                    xytext=(0, 2.5),
+                    ha="center",
+                    textcoords="offset points",
+                    va="bottom",
+                    fontsize=SMALL - 1,
+                )
     axes.set_xticks(range(len(gpus)), [f"{count:,}" for count in gpus])
     axes.grid(visible=False, axis="x")
     axes.set_xlim(-0.6, len(gpus) - 0.4)

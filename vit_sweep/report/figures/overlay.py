@@ -60,10 +60,12 @@ class Overlay:
 
 
 _LOOKS: dict[Kind, tuple[tuple[Any, ...], tuple[str, ...]]] = {
-    Kind.FITTED: (((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (3, 1.5)), (0, (6, 1, 1, 1, 1, 1))),
-                  ("0.1", "0.3", "0.45", "0.2")),
+    Kind.FITTED: (
+        ((0, (6, 2)), (0, (6, 2, 1, 2)), (0, (3, 1.5)), (0, (6, 1, 1, 1, 1, 1))),
+        ("0.1", "0.3", "0.45", "0.2"),
+    ),
     Kind.SIMULATED: (((0, (2, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (6, 3))), ("0.25", "0.45", "0.1", "0.55")),
-}  # fmt: skip
+}
 
 
 def draw_overlay(axes: Axes, line: Overlay, order: int = 0) -> None:
@@ -120,20 +122,40 @@ def draw_simulated(lines: Sequence[Overlay], folder: Path, *, name: str = "simul
         labels = list(dict.fromkeys(line.label for line in lines))
         styles = curve_styles(labels)
         handles = [
-            Line2D([], [], color=styles[label].color, linestyle=(0, (4, 2)), marker=styles[label].marker, ms=3.5,
-                   label=f"{Kind.SIMULATED.value}: {label}")
+            Line2D(
+                [],
+                [],
+                color=styles[label].color,
+                linestyle=(0, (4, 2)),
+                marker=styles[label].marker,
+                ms=3.5,
+                label=f"{Kind.SIMULATED.value}: {label}",
+            )
             for label in labels
-        ]  # fmt: skip
+        ]
         sheet, axes = sheet_of(len(quantities), handles, share_y="none")
         gpus = sorted({round(count) for line in lines for count in line.gpus})
         powers = [count for count in gpus if count & (count - 1) == 0] or gpus
         for panel, quantity in zip(axes, quantities, strict=True):
             panel_lines = [line for line in lines if line.quantity is quantity]
-            panel.text(0.5, 0.5, Kind.SIMULATED.value, transform=panel.transAxes, ha="center", va="center", fontsize=20,
-                     color="0.9", rotation=25, zorder=0, weight="bold")  # fmt: skip
+            panel.text(
+                0.5,
+                0.5,
+                Kind.SIMULATED.value,
+                transform=panel.transAxes,
+                ha="center",
+                va="center",
+                fontsize=20,
+                color="0.9",
+                rotation=25,
+                zorder=0,
+                weight="bold",
+            )
             for line in panel_lines:
                 style = styles[line.label]
-                panel.plot(line.gpus, line.values, color=style.color, linestyle=(0, (4, 2)), marker=style.marker, ms=3.5)
+                panel.plot(
+                    line.gpus, line.values, color=style.color, linestyle=(0, (4, 2)), marker=style.marker, ms=3.5
+                )
                 if line.low and line.high:
                     panel.fill_between(line.gpus, line.low, line.high, color=style.color, alpha=0.12, lw=0)
             values = [value for line in panel_lines for value in line.values]
@@ -151,7 +173,10 @@ def draw_simulated(lines: Sequence[Overlay], folder: Path, *, name: str = "simul
             for line in lines
         )
         return save(
-            sheet, folder, name, title="Simulated scaling",
+            sheet,
+            folder,
+            name,
+            title="Simulated scaling",
             caption=f"SIMULATED, not measured. {basis}".strip(),
             alt=f"Line chart of simulated, not measured, scaling over {gpus[0]:,} to {gpus[-1]:,} GPUs. {summary}.",
-        )  # fmt: skip
+        )

@@ -17,11 +17,24 @@ MOST_PANELS = 12
 """What fits on a page and can still be read."""
 
 _WORDS = {
-    "scaling": "{} scaling", "data": "{}", "model": "{}", "partition": "{}", "gpu_model": "{}", "engine": "{}",
-    "precision": "{}", "optimizer": "{}", "batch": "batch {}", "accum": "accum {}", "placement": "{}",
-    "gpus": "{} GPUs", "nodes": "{} nodes", "batch_per": "batch per {}", "work": "{} images", "epochs": "{} epochs",
+    "scaling": "{} scaling",
+    "data": "{}",
+    "model": "{}",
+    "partition": "{}",
+    "gpu_model": "{}",
+    "engine": "{}",
+    "precision": "{}",
+    "optimizer": "{}",
+    "batch": "batch {}",
+    "accum": "accum {}",
+    "placement": "{}",
+    "gpus": "{} GPUs",
+    "nodes": "{} nodes",
+    "batch_per": "batch per {}",
+    "work": "{} images",
+    "epochs": "{} epochs",
     "seed": "seed {}",
-}  # fmt: skip
+}
 """How a value is said, most telling first: where two axes vary together the later one is left out."""
 _RANK = {name: rank for rank, name in enumerate(_WORDS)}
 
@@ -100,10 +113,15 @@ def series_traits(series: Sequence[ScalingSeries]) -> list[dict[str, str]]:
     """All that may tell one series from another."""
     return [
         dict(s.key.conditions)
-        | {"batch": _text(s.key.batch), "accum": _text(s.key.accum), "placement": s.key.placement,
-           "batch_per": s.key.batch_per, "work": f"{s.key.work:,}" if s.key.work else ""}
+        | {
+            "batch": _text(s.key.batch),
+            "accum": _text(s.key.accum),
+            "placement": s.key.placement,
+            "batch_per": s.key.batch_per,
+            "work": f"{s.key.work:,}" if s.key.work else "",
+        }
         for s in series
-    ]  # fmt: skip
+    ]
 
 
 def without_placement(series: Sequence[ScalingSeries]) -> dict[str, list[ScalingSeries]]:
@@ -129,9 +147,13 @@ def run_traits(run: Run, mode: Scaling | None = None) -> dict[str, str]:
     """All that may tell one run from another, but for its repeat and its placement."""
     work = run.work if mode is not Scaling.WEAK or run.work is None else run.work // run.gpus
     return {name: value for name, value in run.conditions if name not in ("seed", "allocation")} | {
-        "gpus": str(run.gpus), "batch": _text(run.micro_batch), "accum": _text(run.accum), "nodes": _text(run.nodes),
-        "work": f"{work:,}" if work else "", "scaling": mode.value if mode else "",
-    }  # fmt: skip
+        "gpus": str(run.gpus),
+        "batch": _text(run.micro_batch),
+        "accum": _text(run.accum),
+        "nodes": _text(run.nodes),
+        "work": f"{work:,}" if work else "",
+        "scaling": mode.value if mode else "",
+    }
 
 
 def tell(items: Sequence[Traits], keep: Sequence[str] = ()) -> list[str]:

@@ -38,9 +38,15 @@ def draw_parts(scaling: Scaling, series: Sequence[ScalingSeries], folder: Path) 
     else:
         titled = [(panel.title, _bars(split[panel.curves[0][0]])) for panel in layout.panels]
     return _draw(
-        titled, folder, name, x="GPUs", left_out=layout.left_out, shares_only=scaling is Scaling.STRONG,
-        title=f"{scaling.value.capitalize()} scaling: where the time of an epoch goes", noun="GPU",
-    )  # fmt: skip
+        titled,
+        folder,
+        name,
+        x="GPUs",
+        left_out=layout.left_out,
+        shares_only=scaling is Scaling.STRONG,
+        title=f"{scaling.value.capitalize()} scaling: where the time of an epoch goes",
+        noun="GPU",
+    )
 
 
 def draw_batches(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
@@ -59,8 +65,9 @@ def draw_batches(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skip
             bars = [
                 Bar(_short_batch(traits[i], names), p.time_s, parts_of(p.runs))
                 for i in sorted(members, key=lambda i: (series[i].key.batch or 0, series[i].key.accum or 0))
-                for p in series[i].points if p.gpus == gpus and p.time_s and not p.oversubscribed
-            ]  # fmt: skip
+                for p in series[i].points
+                if p.gpus == gpus and p.time_s and not p.oversubscribed
+            ]
             if len(bars) > 1:
                 titled.append((", ".join(x for x in (group, counted(gpus, "GPU")) if x), bars))
     if not titled:
@@ -68,15 +75,28 @@ def draw_batches(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skip
     most = 12
     left = f"{counted(len(titled) - most, 'further panel')} not drawn for want of room" if len(titled) > most else ""
     return _draw(
-        titled[:most], folder, name, x=_batch_axis(series), left_out=left, shares_only=False, noun="batch",
+        titled[:most],
+        folder,
+        name,
+        x=_batch_axis(series),
+        left_out=left,
+        shares_only=False,
+        noun="batch",
         title="Time of an epoch by batch",
-    )  # fmt: skip
+    )
 
 
 def _draw(
-    titled: Sequence[tuple[str, list[Bar]]], folder: Path, name: str, *, x: str, left_out: str, shares_only: bool,
-    title: str, noun: str,
-) -> Figure:  # fmt: skip
+    titled: Sequence[tuple[str, list[Bar]]],
+    folder: Path,
+    name: str,
+    *,
+    x: str,
+    left_out: str,
+    shares_only: bool,
+    title: str,
+    noun: str,
+) -> Figure:
     bars = [bar for _, some in titled for bar in some]
     few = len(titled) <= _FEW
     known = any(bar.parts for bar in bars)
@@ -86,9 +106,14 @@ def _draw(
     columns = len(titled) if len(kinds) == 2 else columns_of(len(titled))
     alike = _alike(titled)
     sheet, axes = sheet_of(
-        len(titled), handles, rows_each=len(kinds), share_x=False, share_y="row" if alike else "none",
-        height_in=1.75 if len(kinds) == 2 else 0.0, columns=columns,
-    )  # fmt: skip
+        len(titled),
+        handles,
+        rows_each=len(kinds),
+        share_x=False,
+        share_y="row" if alike else "none",
+        height_in=1.75 if len(kinds) == 2 else 0.0,
+        columns=columns,
+    )
     for kind, share in enumerate(kinds):
         row_axes = axes[kind :: len(kinds)]
         for panel, (label, some) in zip(row_axes, titled, strict=True):
@@ -115,9 +140,10 @@ def _draw(
         intervals_said([bar.time_s for bar in bars]) if False in kinds else "",
         "White bars: the run was not measured in parts." if any(b.parts is None and b.time_s for b in bars) else "",
         "No communication where the engine hides it in other phases (ZeRO 1 to 3)."
-        if any(b.parts is not None and not b.parts["communication"] for b in bars) and known else "",
+        if any(b.parts is not None and not b.parts["communication"] for b in bars) and known
+        else "",
         f"{left_out}." if left_out else "",
-    ]  # fmt: skip
+    ]
     return save(sheet, folder, name, title=title, caption=" ".join(p for p in parts if p), alt=_alt(titled, noun))
 
 

@@ -64,12 +64,15 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path) -> Figure | Sk
     ratios = [ratio(pair) for _, _, pairs in shown for pair in pairs]
     left = len(paired) - len(shown)
     return save(
-        sheet, folder, name, title="Packed against spread",
+        sheet,
+        folder,
+        name,
+        title="Packed against spread",
         caption="Time spread over time packed: above 1 the spread run is slower. "
-                + intervals_said(ratios)
-                + (f" {counted(left, 'further pair')} of curves not drawn for want of room." if left else ""),
+        + intervals_said(ratios)
+        + (f" {counted(left, 'further pair')} of curves not drawn for want of room." if left else ""),
         alt=f"Chart of packed against spread runs. {_ratios_told([(title, pairs) for title, _, pairs in shown])}",
-    )  # fmt: skip
+    )
 
 
 def ratio(pair: Pair) -> Estimate:
@@ -113,9 +116,15 @@ def _draw_ratios(
         shift = 2 ** (0.06 * (order - (len(groups) - 1) / 2))
         reach = [[e.value - (e.low or e.value) for e in ratios], [(e.high or e.value) - e.value for e in ratios]]
         axes.errorbar(
-            [p.gpus * shift for p, _ in pairs], [e.value for e in ratios], yerr=reach if any(map(sum, reach)) else None,
-            color=style.color, marker=style.marker, linestyle=style.dash, elinewidth=0.9, zorder=3,
-        )  # fmt: skip
+            [p.gpus * shift for p, _ in pairs],
+            [e.value for e in ratios],
+            yerr=reach if any(map(sum, reach)) else None,
+            color=style.color,
+            marker=style.marker,
+            linestyle=style.dash,
+            elinewidth=0.9,
+            zorder=3,
+        )
         ends += [end for e in ratios for end in (e.value, e.low, e.high) if end is not None]
     gpu_axis(axes, gpus, width_in=2.6)
     room = max(0.02, 0.1 * (max(ends) - min(ends)))

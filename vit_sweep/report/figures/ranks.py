@@ -36,11 +36,19 @@ def draw_ranks(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
     sheet, (axes,) = sheet_of(1, [], height_in=height, wide=True)
     worst = max(_worst(times) for _, times in kept)
     sns.heatmap(
-        table, ax=axes, cmap=sns.color_palette("rocket_r", as_cmap=True), vmin=min(0.0, float(np.nanmin(table))),
-        vmax=max(5.0, worst), mask=np.isnan(table), linewidths=0.4, linecolor="white",
-        annot=_printed(table) if most <= _MOST_TO_PRINT else False, fmt="", annot_kws={"fontsize": SMALL - 1},
+        table,
+        ax=axes,
+        cmap=sns.color_palette("rocket_r", as_cmap=True),
+        vmin=min(0.0, float(np.nanmin(table))),
+        vmax=max(5.0, worst),
+        mask=np.isnan(table),
+        linewidths=0.4,
+        linecolor="white",
+        annot=_printed(table) if most <= _MOST_TO_PRINT else False,
+        fmt="",
+        annot_kws={"fontsize": SMALL - 1},
         cbar_kws={"label": "slower than the median rank (%)", "pad": 0.015, "aspect": 30, "shrink": 0.95},
-    )  # fmt: skip
+    )
     step = max(1, most // 16)
     axes.set_xticks([x + 0.5 for x in range(0, most, step)], [str(x) for x in range(0, most, step)], rotation=0)
     axes.set_yticks([y + 0.5 for y in range(len(kept))], _names([run for run, _ in kept]), rotation=0)
@@ -51,13 +59,16 @@ def draw_ranks(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
     left = len(timed) - len(kept)
     only_steps = any(not run.compute_ms_by_rank for run, _ in kept)
     return save(
-        sheet, folder, NAME, title="Step time of every rank",
+        sheet,
+        folder,
+        NAME,
+        title="Step time of every rank",
         caption="Median step of each rank without communication, against the median rank of its run"
-                + (" (with it where the run knows no better: waiting ranks then look slow)" if only_steps else "")
-                + ". Dark lines: borders of nodes."
-                + (f" The {len(kept)} most uneven of {len(timed)} runs." if left else ""),
+        + (" (with it where the run knows no better: waiting ranks then look slow)" if only_steps else "")
+        + ". Dark lines: borders of nodes."
+        + (f" The {len(kept)} most uneven of {len(timed)} runs." if left else ""),
         alt=f"Heat map of step times, {counted(len(kept), 'run')} by up to {most} ranks. {_told(kept)}",
-    )  # fmt: skip
+    )
 
 
 def _times(run: Run) -> tuple[float, ...]:

@@ -80,11 +80,18 @@ def title_panel(axes: Axes, title: str, width_in: float) -> None:
 def note(axes: Axes, text: str, *, width_in: float, low: bool = True, right: bool = True) -> None:
     """A sentence inside the axes, where the curves are not."""
     axes.text(
-        0.98 if right else 0.02, 0.09 if low else 0.97, wrap(text, 0.62 * width_in, SMALL - 0.5),
-        transform=axes.transAxes, ha="right" if right else "left", va="bottom" if low else "top", fontsize=SMALL - 0.5,
-        color="0.25", style="italic", zorder=6,
+        0.98 if right else 0.02,
+        0.09 if low else 0.97,
+        wrap(text, 0.62 * width_in, SMALL - 0.5),
+        transform=axes.transAxes,
+        ha="right" if right else "left",
+        va="bottom" if low else "top",
+        fontsize=SMALL - 0.5,
+        color="0.25",
+        style="italic",
+        zorder=6,
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.0},
-    )  # fmt: skip
+    )
 
 
 def _legend_shape(handles: Sequence[Any], width: float) -> tuple[int, int]:

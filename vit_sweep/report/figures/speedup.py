@@ -89,11 +89,14 @@ def draw_against_ideal(
     }[quantity]
     unlike = f" No baseline, so no line: {counted(len(without), 'curve')}." if without else ""
     return save(
-        sheet, folder, name, title=f"{scaling.value.capitalize()} scaling: {quantity.value}",
+        sheet,
+        folder,
+        name,
+        title=f"{scaling.value.capitalize()} scaling: {quantity.value}",
         caption=caption(curves, what, first) + unlike + _superlinear(series),
         alt=f"Line chart of {quantity.value} against GPUs with the ideal line, "
-            f"{counted(len(series) - len(without), 'curve')}. {_told(series, what)}",
-    )  # fmt: skip
+        f"{counted(len(series) - len(without), 'curve')}. {_told(series, what)}",
+    )
 
 
 def _nothing(scaling: Scaling, series: Sequence[ScalingSeries], what: str) -> str:
@@ -162,9 +165,10 @@ def _superlinear(series: Sequence[ScalingSeries]) -> str:
     above = [
         f"{s.label + ', ' if s.label else ''}{counted(p.gpus, 'GPU')} ({number(100 * p.efficiency.value)} %"
         + (f": {'; '.join(p.flags)})" if p.flags else ")")
-        for s in series for p in s.points
+        for s in series
+        for p in s.points
         if p.efficiency and p.efficiency.value > 1 and p.gpus != s.baseline_gpus
-    ]  # fmt: skip
+    ]
     if not above:
         return ""
     return f" Above the ideal: {some(above, 4, separator='; ')}."

@@ -33,9 +33,15 @@ _BASE = sns.color_palette("colorblind").as_hex()
 COLORS = (_BASE[0], _BASE[1], _BASE[3], _BASE[9], _BASE[2], "#262626", _BASE[4], "#7a4a1e")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 DASHES: tuple[Any, ...] = (
-    "-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (2.5, 1)), (0, (4, 1, 1, 1, 1, 1)), (0, (8, 2)),
+    "-",
+    (0, (5, 1.5)),
+    (0, (1, 1)),
+    (0, (4, 1, 1, 1)),
+    (0, (2.5, 1)),
+    (0, (4, 1, 1, 1, 1, 1)),
+    (0, (8, 2)),
     (0, (1, 2.5)),
-)  # fmt: skip
+)
 
 _RULES = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs on every machine

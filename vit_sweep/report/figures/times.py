@@ -66,10 +66,13 @@ def draw_time(
     for panel_axes in axes:
         value_axis(panel_axes, times, log=scaling is Scaling.STRONG)
     return save(
-        sheet, folder, name, title=f"{scaling.value.capitalize()} scaling: time of an epoch",
+        sheet,
+        folder,
+        name,
+        title=f"{scaling.value.capitalize()} scaling: time of an epoch",
         caption=caption(curves, _TIME, "Median time of a warm epoch; the first is not in it."),
         alt=f"Line chart of the time of an epoch against GPUs, {counted(len(series), 'curve')}. {told(series)}",
-    )  # fmt: skip
+    )
 
 
 def no_time(scaling: Scaling, series: Sequence[ScalingSeries]) -> str:

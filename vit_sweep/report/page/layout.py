@@ -16,9 +16,22 @@ MOST_ROWS = 1000
 _FOLDED_FROM = 24
 """Rows beyond which a table is closed until its reader opens it."""
 _FIRST = (
-    "variant", "batch", "accum", "placement", "gpus", "nodes", "epoch_s", "n", "speedup", "efficiency", "images_per_s",
-    "serial_fraction", "throughput_ratio", "time_ratio", "verdict",
-)  # fmt: skip
+    "variant",
+    "batch",
+    "accum",
+    "placement",
+    "gpus",
+    "nodes",
+    "epoch_s",
+    "n",
+    "speedup",
+    "efficiency",
+    "images_per_s",
+    "serial_fraction",
+    "throughput_ratio",
+    "time_ratio",
+    "verdict",
+)
 """Columns that a reader looks for first."""
 
 

@@ -51,8 +51,10 @@ def machines(runs: Iterable[Run]) -> tuple[Table, ...]:
         Column(name="fingerprint", meaning="sha256 over the facts of this row that make machines alike, shortened."),
         *(Column(name=name) for name in names),
         *(Column(name=name, title=title) for name, title, _ in more),
-        Column(name="runs"), Column(name="ranks"), Column(name="cells", title="which"),
-    )  # fmt: skip
+        Column(name="runs"),
+        Column(name="ranks"),
+        Column(name="cells", title="which"),
+    )
     made = table_of("machines", "Machines: one row per host and kind of machine that ranks ran on", columns, rows)
     return (_turned(made) if len(rows) <= _SIDE_BY_SIDE else made,)
 

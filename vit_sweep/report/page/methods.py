@@ -31,8 +31,13 @@ METHODS: tuple[Formula, ...] = (
         "Wall time of a rank from a barrier before its first step until its device has finished the last; of the job, "
         "the largest over ranks r. Evaluation, imports, rendezvous and checkpoints are not in it. A run's time is the "
         "median over its epochs that count; the time on p GPUs is the median over runs.",
-        row(_T_P, op("="), under(op("median"), words("runs")), under(op("median"), words("epochs")),
-            _max(sub(ident("t"), _R))),
+        row(
+            _T_P,
+            op("="),
+            under(op("median"), words("runs")),
+            under(op("median"), words("epochs")),
+            _max(sub(ident("t"), _R)),
+        ),
         "T(p) = median over runs of median over epochs of max over ranks of t_r",
         "vit_sweep/record/stats.py, vit_sweep/analysis/series/series.py",
     ),
@@ -61,8 +66,18 @@ METHODS: tuple[Formula, ...] = (
     _define(
         "Efficiency and scaled speedup, weak scaling",
         "The work of an epoch grows with p; ideally the time stays.",
-        row(call("E", _P), op("="), frac(_T_BASE, _T_P), op(","), gap(), call("S", _P), op("="), call("E", _P),
-            op("⋅"), frac(_P, _BASE)),
+        row(
+            call("E", _P),
+            op("="),
+            frac(_T_BASE, _T_P),
+            op(","),
+            gap(),
+            call("S", _P),
+            op("="),
+            call("E", _P),
+            op("⋅"),
+            frac(_P, _BASE),
+        ),
         "E(p) = T(p0) / T(p), S(p) = E(p) x p / p0",
         "Gustafson, Reevaluating Amdahl's law, 1988",
     ),
@@ -70,9 +85,19 @@ METHODS: tuple[Formula, ...] = (
         "Serial fraction",
         "Determined from the measured speedup. When it rises with p, overhead grows; when it is negative, the "
         "baseline is slow.",
-        row(ident("e"), op("="), frac(
-            row(frac(number("1"), _S), op("−"), frac(number("1"), _Q)),
-            row(number("1"), op("−"), frac(number("1"), _Q))), op(","), gap(), _Q, op("="), frac(_P, _BASE)),
+        row(
+            ident("e"),
+            op("="),
+            frac(
+                row(frac(number("1"), _S), op("−"), frac(number("1"), _Q)),
+                row(number("1"), op("−"), frac(number("1"), _Q)),
+            ),
+            op(","),
+            gap(),
+            _Q,
+            op("="),
+            frac(_P, _BASE),
+        ),
         "e = (1/S - 1/q) / (1 - 1/q), q = p / p0",
         "Karp and Flatt, Measuring parallel processor performance, 1990",
     ),
@@ -97,8 +122,20 @@ METHODS: tuple[Formula, ...] = (
         "Communication and straggler wait",
         "Reducing the gradients takes each rank c_r. The last rank to arrive waits for nobody, so the least over "
         "ranks is communication alone, and what others need beyond it is waiting for a slower rank.",
-        row(words("communication"), op("="), under(op("min"), _R), sub(ident("c"), _R), op(","), gap(),
-            words("wait"), op("="), _max(sub(ident("c"), _R)), op("−"), under(op("min"), _R), sub(ident("c"), _R)),
+        row(
+            words("communication"),
+            op("="),
+            under(op("min"), _R),
+            sub(ident("c"), _R),
+            op(","),
+            gap(),
+            words("wait"),
+            op("="),
+            _max(sub(ident("c"), _R)),
+            op("−"),
+            under(op("min"), _R),
+            sub(ident("c"), _R),
+        ),
         "communication = min over r of c_r, wait = max over r of c_r - min over r of c_r",
         "docs/measuring.md",
     ),
@@ -107,8 +144,9 @@ METHODS: tuple[Formula, ...] = (
         "What no computation hides: steps with collectives less steps without them, in blocks of seeded order after "
         "the training. The same difference between two kinds of blocks that are alike is its noise; an exposed time "
         "below its noise says nothing.",
-        row(words("exposed"), op("="), sub(words("step"), words("with")), op("−"),
-            sub(words("step"), words("without"))),
+        row(
+            words("exposed"), op("="), sub(words("step"), words("with")), op("−"), sub(words("step"), words("without"))
+        ),
         "exposed = step with collectives - step without them",
         "docs/measuring.md",
     ),
@@ -124,9 +162,14 @@ METHODS: tuple[Formula, ...] = (
         "Operations that training must do (three forward passes less the gradient of the pixels, a multiply-add "
         "counted as two, recomputation never counted) over what the GPUs could do at their peak in the run's "
         "precision.",
-        row(words("MFU"), op("="), frac(
-            row(sub(ident("F"), words("train")), op("⋅"), ident("X")),
-            row(_P, op("⋅"), sub(ident("F"), words("peak"))))),
+        row(
+            words("MFU"),
+            op("="),
+            frac(
+                row(sub(ident("F"), words("train")), op("⋅"), ident("X")),
+                row(_P, op("⋅"), sub(ident("F"), words("peak"))),
+            ),
+        ),
         "MFU = train FLOPs per image x X / (p x peak)",
         "Chowdhery et al., PaLM, 2022, appendix B; vit_sweep/plan/vit.py",
     ),
@@ -140,8 +183,11 @@ METHODS: tuple[Formula, ...] = (
     _define(
         "Amdahl's law",
         "A part s of the work is serial.",
-        row(call("S", _P), op("="), frac(number("1"), row(ident("s"), op("+"),
-            frac(row(number("1"), op("−"), ident("s")), _P)))),
+        row(
+            call("S", _P),
+            op("="),
+            frac(number("1"), row(ident("s"), op("+"), frac(row(number("1"), op("−"), ident("s")), _P))),
+        ),
         "S(p) = 1 / (s + (1 - s) / p)",
         "Amdahl 1967",
     ),
@@ -155,8 +201,31 @@ METHODS: tuple[Formula, ...] = (
     _define(
         "Universal scalability law",
         "Contention σ, and coherence κ that makes more GPUs slower in the end.",
-        row(call("S", _P), op("="), frac(_P, row(number("1"), op("+"), ident("σ"), op("("), _P, op("−"), number("1"),
-            op(")"), op("+"), ident("κ"), _P, op("("), _P, op("−"), number("1"), op(")")))),
+        row(
+            call("S", _P),
+            op("="),
+            frac(
+                _P,
+                row(
+                    number("1"),
+                    op("+"),
+                    ident("σ"),
+                    op("("),
+                    _P,
+                    op("−"),
+                    number("1"),
+                    op(")"),
+                    op("+"),
+                    ident("κ"),
+                    _P,
+                    op("("),
+                    _P,
+                    op("−"),
+                    number("1"),
+                    op(")"),
+                ),
+            ),
+        ),
         "S(p) = p / (1 + σ (p - 1) + κ p (p - 1))",
         "Gunther, Guerrilla capacity planning, 2007",
     ),
@@ -165,10 +234,38 @@ METHODS: tuple[Formula, ...] = (
         "An optimizer step of m images per GPU is computation, c seconds an image; waiting for the slowest of p "
         "ranks, whose computation spreads by the part w; and a ring's all-reduce R of S bytes of gradient over a "
         "link of latency λ and bandwidth B, nothing of it hidden. An epoch has k steps.",
-        row(_T_P, op("="), call("k", _P), op("("), ident("c"), ident("m"), op("("), number("1"), op("+"), ident("w"),
-            root(row(number("2"), op("ln"), _P)), op(")"), op("+"), call("R", _P), op(")"), op(","), gap(),
-            call("R", _P), op("="), number("2"), op("("), _P, op("−"), number("1"), op(")"), ident("λ"), op("+"),
-            frac(row(number("2"), op("("), _P, op("−"), number("1"), op(")")), _P), op("⋅"), frac(_S, ident("B"))),
+        row(
+            _T_P,
+            op("="),
+            call("k", _P),
+            op("("),
+            ident("c"),
+            ident("m"),
+            op("("),
+            number("1"),
+            op("+"),
+            ident("w"),
+            root(row(number("2"), op("ln"), _P)),
+            op(")"),
+            op("+"),
+            call("R", _P),
+            op(")"),
+            op(","),
+            gap(),
+            call("R", _P),
+            op("="),
+            number("2"),
+            op("("),
+            _P,
+            op("−"),
+            number("1"),
+            op(")"),
+            ident("λ"),
+            op("+"),
+            frac(row(number("2"), op("("), _P, op("−"), number("1"), op(")")), _P),
+            op("⋅"),
+            frac(_S, ident("B")),
+        ),
         "T(p) = k(p) (c m (1 + w sqrt(2 ln p)) + R(p)), R(p) = 2 (p - 1) λ + 2 (p - 1) / p x S / B",
         "Thakur, Rabenseifner and Gropp, Optimization of collective communication operations in MPICH, 2005; NVIDIA "
         "nccl-tests, doc/PERFORMANCE.md; Cramér, Mathematical methods of statistics, 1946, section 28.6",
@@ -190,7 +287,7 @@ METHODS: tuple[Formula, ...] = (
         source="Stone, Cross-validatory choice and assessment of statistical predictions, 1974; "
         "vit_sweep/analysis/laws/fitted.py",
     ),
-)  # fmt: skip
+)
 
 
 def lead(runs: Iterable[Run], *, versions: Sequence[tuple[str, str]] = ()) -> tuple[str, ...]:

@@ -10,10 +10,13 @@ from vit_sweep.report.tables.parts import estimate
 from vit_sweep.report.tables.table import Cells, Column, Table
 
 MEASURED = (
-    Column(name="series"), Column(name="gpus", title="GPUs"), Column(name="nodes"),
-    with_bounds("epoch_s", "epoch time", "s"), with_bounds("speedup", "speedup"),
+    Column(name="series"),
+    Column(name="gpus", title="GPUs"),
+    Column(name="nodes"),
+    with_bounds("epoch_s", "epoch time", "s"),
+    with_bounds("speedup", "speedup"),
     with_bounds("efficiency", "efficiency", percent=True),
-)  # fmt: skip
+)
 """What `measured` says of each point."""
 
 

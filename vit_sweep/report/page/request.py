@@ -66,11 +66,16 @@ def points_table(points: Sequence[PlannedPoint], runs: Iterable[Run]) -> tuple[T
 
 def failures(points: Iterable[PlannedPoint], runs: Iterable[Run]) -> tuple[Failure, ...]:
     """Each run without a time, and each combination that cannot run."""
-    failures = [
-        Failure(what=run.run_id, status=run.status, cause=run.cause,
-                sentence=run.note or _UNDER_WAY.get(run.status, "Nothing more is known of it."))
-        for run in runs if not run.timed
-    ]  # fmt: skip
+    failed = [
+        Failure(
+            what=run.run_id,
+            status=run.status,
+            cause=run.cause,
+            sentence=run.note or _UNDER_WAY.get(run.status, "Nothing more is known of it."),
+        )
+        for run in runs
+        if not run.timed
+    ]
     for point in points:
         if point.cell_id is None:
             named = ", ".join(f"{name}={_word(value)}" for name, value in point.axes.items() if value is not None)

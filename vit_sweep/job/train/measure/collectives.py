@@ -12,9 +12,17 @@ from torch import Tensor
 from vit_sweep.record.breakdown import CollectiveKind
 
 _KINDS = (
-    "all_reduce", "all_reduce_coalesced", "reduce", "broadcast", "all_gather", "all_gather_into_tensor",
-    "all_gather_coalesced", "reduce_scatter", "reduce_scatter_tensor", "all_to_all_single",
-)  # fmt: skip
+    "all_reduce",
+    "all_reduce_coalesced",
+    "reduce",
+    "broadcast",
+    "all_gather",
+    "all_gather_into_tensor",
+    "all_gather_coalesced",
+    "reduce_scatter",
+    "reduce_scatter_tensor",
+    "all_to_all_single",
+)
 Call = Callable[..., Any]
 
 

@@ -11,9 +11,14 @@ from vit_sweep.record.record import EpochReport, Record
 from vit_sweep.record.stats import epoch_time, images_per_s, measured_columns
 
 EPOCH_NAMES = (
-    "train/loss", "train/accuracy", "test/loss", "test/accuracy", "epoch/seconds", "epoch/images_per_s",
+    "train/loss",
+    "train/accuracy",
+    "test/loss",
+    "test/accuracy",
+    "epoch/seconds",
+    "epoch/images_per_s",
     "epoch/learning_rate",
-)  # fmt: skip
+)
 """What every epoch has; memory comes beside, for the epochs that this process ran."""
 
 
@@ -25,9 +30,14 @@ def parameters(cell: Cell) -> dict[str, Parameter]:
 def epoch_figures(cell: Cell, report: EpochReport) -> dict[str, float]:
     """An epoch as the record has it. The learning rate is that of its last step."""
     values = (
-        report.train_loss, report.train_accuracy, report.test_loss, report.test_accuracy, report.seconds,
-        report.images / report.seconds, lr_at(cell, report.epoch * cell.steps_per_epoch - 1),
-    )  # fmt: skip
+        report.train_loss,
+        report.train_accuracy,
+        report.test_loss,
+        report.test_accuracy,
+        report.seconds,
+        report.images / report.seconds,
+        lr_at(cell, report.epoch * cell.steps_per_epoch - 1),
+    )
     return dict(zip(EPOCH_NAMES, values, strict=True))
 
 
