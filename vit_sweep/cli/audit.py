@@ -44,9 +44,7 @@ def audit(
     if not source.timed:
         console.print(f"{source.name}: no run has a time yet, so there is nothing to audit")
         raise typer.Exit(1)
-    from vit_sweep.analysis.series.bootstrap import with_intervals
-
-    verdict = judge(source.runs, refine=with_intervals)
+    verdict = judge(source.runs)
     draw(console, source.name, verdict)
     if output is not None:
         write(output, to_json(verdict))

@@ -68,7 +68,7 @@ def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:
         gathered.strong, gathered.weak, gathered.runs, study.folder / "figures", predictions=pictures.fitted_lines(fits)
     )
     made = pictures.made(drawn)
-    verdict = judge.audit(gathered.runs, refine=with_intervals)
+    verdict = judge.audit(gathered.runs)
     write_tables(gathered.tables, study.folder / "tables")
     points, commands = study.points(), request.commands(_commands(study))
     failures = request.failures(points, gathered.runs)
@@ -125,7 +125,7 @@ def _reference(gathered: Gathered, published: Reference, folder: Path) -> Sectio
     own = {Scaling.STRONG: gathered.strong, Scaling.WEAK: gathered.weak}
     sourced = [replace(curve, label=f"{facts.label}, {curve.label}") for curve in others]
     drawn = pictures.draw_beside(own, sourced, folder / "figures" / published.name)
-    verdict = judge.audit(runs, refine=with_intervals)
+    verdict = judge.audit(runs)
     notes = (*facts.notes, *(f"Not drawn: {reason}." for reason in pictures.skipped(drawn)))
     modes = {curve.key.scaling for curve in others}
     comparable = [curve for curve in (*gathered.strong, *gathered.weak) if curve.key.scaling in modes]

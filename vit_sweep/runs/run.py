@@ -61,6 +61,12 @@ class Run:
     parts: StepParts | None = None
     compute_ms_by_rank: tuple[float, ...] = ()
     """What each rank's median step takes without communication."""
+    rank_0_compute_ms: float | None = None
+    """The same of rank 0, where only rank 0 reports it."""
+    rank_0_only: tuple[str, ...] = ()
+    """Columns that only rank 0 of several reported: they say nothing of the others."""
+    assumed: tuple[str, ...] = ()
+    """Columns that the source left open and that were read by their default: scaling, batch_per."""
     step_ms_by_rank: tuple[float, ...] = ()
     """Each rank's own median step."""
     oversubscribed: bool = False

@@ -13,7 +13,7 @@ from launchers.text import some
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.point import BatchPer, Scaling
 from vit_sweep.runs.run import Origin, Run
-from vit_sweep.runs.tidy_columns import CONDITIONS, TidyRow, Wrong, read_row
+from vit_sweep.runs.tidy_columns import CONDITIONS, TidyRow, Wrong, first_rank, read_row
 from vit_sweep.runs.tidy_measures import (
     MISSING,
     accuracy_of,
@@ -21,11 +21,16 @@ from vit_sweep.runs.tidy_measures import (
     missing_ranks,
     parts_of,
     per_rank,
+    rank_0_compute,
+    rank_0_only,
     seconds_of,
     slowest,
     steps_of,
     words_by_rank,
 )
+
+DEFAULTS = {"scaling": Scaling.STRONG, "batch_per": BatchPer.GPU}
+"""Columns that may be left open, and what is read then; `Run.assumed` names them."""
 
 
 @checked
@@ -80,10 +85,10 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
     """
     read: list[TidyRow] = []
     wrong: list[Wrong] = []
-    count = 0
-    for line, texts in rows:
-        count += 1
-        row, mistakes = read_row(line, texts)
+    table = list(rows)
+    from_rank = first_rank(texts for _, texts in table)
+    for line, texts in table:
+        row, mistakes = read_row(line, texts, from_rank=from_rank)
         wrong += mistakes
         if row is not None:
             read.append(row)
@@ -104,11 +109,13 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
         runs.append(_run(mine, source, origin))
     if any(row.values.get("communication_s") and steps_of(row) is None for row in kept):
         problems.append("communication_s is left out: without images, batch and accum nobody knows it per step")
-    notes = (["epochs count from 0 here; they are read as from 1"] if shift else []) + _nothing_to_compare(runs)
+    notes = ["epochs count from 0 here; they are read as from 1"] if shift else []
+    notes += ["ranks count from 1 here; they are read as from 0"] if from_rank else []
+    notes += _nothing_to_compare(runs)
     counts = ImportCounts(
-        rows=count,
+        rows=len(table),
         runs=len(runs),
-        bad_rows=count - len(read),
+        bad_rows=len(table) - len(read),
         duplicates=len(read) - len(kept),
         attempts=lost,
         missing_ranks=sum(any(flag.startswith(MISSING) for flag in run.flags) for run in runs),
@@ -120,7 +127,8 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
 def _without_duplicates(rows: Iterable[TidyRow]) -> list[TidyRow]:
     seen: dict[tuple[object, ...], TidyRow] = {}
     for row in rows:
-        seen.setdefault(tuple(sorted((name, str(value)) for name, value in row.values.items())), row)
+        # Values stand in the order of the columns, which all rows share.
+        seen.setdefault(tuple(row.values.items()), row)
     return list(seen.values())
 
 
@@ -159,8 +167,8 @@ def _last_attempt(rows: list[TidyRow]) -> tuple[list[TidyRow], int, list[str]]:
 
 def _run(rows: list[TidyRow], source: str, origin: Origin) -> Run:
     some, gpus = min(rows, key=lambda one: one.line), int(rows[0].values["gpus"])
-    scaling = Scaling(some.text("scaling") or Scaling.STRONG)
-    per = BatchPer(some.text("batch_per") or BatchPer.GPU)
+    scaling = Scaling(some.text("scaling") or DEFAULTS["scaling"])
+    per = BatchPer(some.text("batch_per") or DEFAULTS["batch_per"])
     seconds = seconds_of(rows)
     whole = [seconds[epoch] for epoch in sorted(seconds)]
     single = {row.first for row in rows if row.first == row.last}
@@ -196,6 +204,9 @@ def _run(rows: list[TidyRow], source: str, origin: Origin) -> Run:
         step_ms=slowest(rows, "step_ms"),
         parts=parts_of(rows, gpus),
         compute_ms_by_rank=per_rank(rows, "compute_ms", gpus),
+        rank_0_compute_ms=rank_0_compute(rows),
+        rank_0_only=rank_0_only(rows, gpus),
+        assumed=tuple(name for name in DEFAULTS if name not in some.values),
         step_ms_by_rank=per_rank(rows, "step_ms", gpus),
         test_accuracy=accuracy_of(rows, max(seconds), "test_accuracy"),
         train_accuracy=accuracy_of(rows, max(seconds), "train_accuracy", "accuracy"),

@@ -5,8 +5,9 @@ docs/import.md describes them for people; a test holds that page to this list.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from vit_sweep.plan.point import BatchPer, Scaling
@@ -192,15 +193,39 @@ class Wrong(NamedTuple):
 
 def epoch_range(text: str) -> tuple[int, int]:
     """`3` is (3, 3), `1-5` is (1, 5). Raises `ValueError` with the rule."""
-    found = re.fullmatch(r"(\d+)(?:\.0*)?(?:\s*-\s*(\d+))?", text)
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (-1, -1)
+    match = re.fullmatch(r"(\d+)(?:\.0*)?(?:\s*-\s*(\d+))?", text)
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (-1, -1)
     if first < 0 or last < first:
         raise ValueError("must be a whole number from 1, or a range like 2-5")
     return first, last
 
 
-def read_row(line: int, texts: Mapping[str, str]) -> tuple[TidyRow | None, tuple[Wrong, ...]]:
-    """Read one line, given as text by column; None where nothing of it can be used."""
+def first_rank(rows: Iterable[Mapping[str, str]]) -> int:
+    """From which number a table counts its ranks: 1 where no row has rank 0 and some rank equals its `gpus`, else 0."""
+    pairs = [(_whole(row.get("rank", "")), _whole(row.get("gpus", ""))) for row in rows]
+    ranks = [(rank, gpus) for rank, gpus in pairs if rank is not None and gpus is not None]
+    from_1 = all(1 <= rank <= gpus for rank, gpus in ranks) and any(rank == gpus for rank, gpus in ranks)
+    return 1 if from_1 else 0
+
+
+@lru_cache(maxsize=4096)
+def _read(column: str, text: str) -> Value:
+    """Most texts of a table stand in many of its rows."""
+    return COLUMNS[column].read(text)
+
+
+def _whole(text: str) -> int | None:
+    try:
+        return _index(text.strip())
+    except ValueError:
+        return None
+
+
+def read_row(line: int, texts: Mapping[str, str], *, from_rank: int = 0) -> tuple[TidyRow | None, tuple[Wrong, ...]]:
+    """Read one line, given as text by column; None where nothing of it can be used.
+
+    `from_rank`: the number of the first rank, see `first_rank`; the row's rank counts from 0.
+    """
     values: dict[str, Value] = {}
     wrong: list[Wrong] = []
     for name, text in texts.items():
@@ -208,13 +233,15 @@ def read_row(line: int, texts: Mapping[str, str]) -> tuple[TidyRow | None, tuple
         if name not in COLUMNS or (clean.lower() in _NOTHING and name not in REQUIRED):
             continue
         try:
-            values[name] = COLUMNS[name].read(clean)
+            values[name] = _read(name, clean)
         except ValueError as error:
             wrong.append(Wrong(line, name, clean, str(error), name not in _OPTIONAL))
+    if isinstance(counted := values.get("rank"), int):
+        values["rank"] = counted - from_rank
     rank, gpus = values.get("rank"), values.get("gpus")
     if isinstance(rank, int) and isinstance(gpus, int) and rank >= gpus:
         wrong.append(Wrong(line, "rank", str(rank), f"must be below gpus={gpus}: ranks count from 0", True))
-    if any(one.whole_row for one in wrong):
+    if any(mistake.whole_row for mistake in wrong):
         return None, tuple(wrong)
     first, last = epoch_range(str(values["epoch"]))
     seconds = float(values["epoch_time_s"])

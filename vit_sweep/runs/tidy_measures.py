@@ -77,6 +77,23 @@ def per_rank(rows: Sequence[TidyRow], name: str, gpus: int) -> tuple[float, ...]
     return tuple(median(times[rank]) for rank in range(gpus)) if len(times) == gpus else ()
 
 
+_OF_A_RANK = ("communication_ms", "communication_s", "compute_ms", "data_wait_ms", "host", "device")
+
+
+def rank_0_only(rows: Sequence[TidyRow], gpus: int) -> tuple[str, ...]:
+    """The columns that rank 0 reports and no other rank of several."""
+    if gpus == 1:
+        return ()
+    ranks = {name: {row.rank for row in rows if name in row.values} for name in _OF_A_RANK}
+    return tuple(name for name, reporting in ranks.items() if reporting == {0})
+
+
+def rank_0_compute(rows: Sequence[TidyRow]) -> float | None:
+    """The median of `compute_ms` over rank 0's warm epochs."""
+    times = [value for row in _warm(rows) if row.rank == 0 and (value := row.number("compute_ms")) is not None]
+    return median(times) if times else None
+
+
 def slowest(rows: Sequence[TidyRow], name: str) -> float | None:
     """The most over ranks of each rank's median over its warm epochs."""
     times: dict[int | None, list[float]] = {}

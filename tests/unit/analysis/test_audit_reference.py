@@ -4,13 +4,12 @@ import pytest
 
 from vit_sweep.analysis.audit.finding import Claim, Severity
 from vit_sweep.analysis.audit.judge import audit
-from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.runs.imported import load_reference
 
 
 @pytest.fixture(scope="module")
 def verdict():
-    return audit(load_reference("paper_cifar100").imported.runs, refine=with_intervals)
+    return audit(load_reference("paper_cifar100").imported.runs)
 
 
 def sentence(verdict, rule, where="", severity=None):
@@ -29,12 +28,11 @@ def test_all_accuracies_are_of_the_training_images(verdict):
     assert "17 of 17 runs" in sentence(verdict, "training accuracy", severity=Severity.FALLS)
 
 
-@pytest.mark.parametrize(
-    ("where", "efficiency", "fraction"), [("packed", "101.9%", "-0.0184"), ("spread", "104.3%", "-0.0416")]
-)
-def test_two_gpus_are_faster_than_ideal_and_karp_flatt_is_negative(verdict, where, efficiency, fraction):
-    assert f"{efficiency} at 2 GPUs" in sentence(verdict, "efficiency above 1", where)
-    assert f"{fraction} at 2 GPUs" in sentence(verdict, "negative Karp-Flatt", where)
+def test_two_gpus_at_101_9_and_104_3_percent_are_within_what_repeats_differ_by(verdict):
+    """No cell was repeated, and published repeats differ by up to 5 %: nobody can tell these from 100 %."""
+    assert not [f for f in verdict.findings if f.rule in ("efficiency above 1", "negative Karp-Flatt")]
+    single = next(f for f in verdict.findings if f.rule == "single runs")
+    assert Claim.THROUGHPUT in single.weakens
 
 
 def test_the_runs_with_one_gpu_a_machine_have_no_baseline_of_their_own(verdict):
@@ -70,7 +68,7 @@ def test_thirty_times_the_throughput_is_six_times_in_accuracy(verdict):
     assert one.to_accuracy == pytest.approx(5.9, abs=0.05)
     assert (one.target, one.of_training, one.at_least) == (0.065, True, True)
     said = sentence(verdict, "throughput is not learning", "spread")
-    assert "29.9 times the throughput, but 6.5% training accuracy comes 5.9 times sooner" in said
+    assert "29.9 times the throughput, but 6.5% training accuracy is known to come at least 5.9 times sooner" in said
 
 
 def test_what_the_figures_can_carry(verdict):

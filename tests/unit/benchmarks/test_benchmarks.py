@@ -10,6 +10,7 @@ import pytest
 from tests.conftest import ROOT, clean_environment
 
 SMALLEST = {
+    "audit_calibration": ["1"],
     "planning": ["12", "--rounds=1"],
     "collecting": ["--records=20", "--rounds=1"],
     "input": ["--seconds=0", "--rounds=1", "--cases=1"],

@@ -133,7 +133,7 @@ def test_accuracy_of_unsaid_images_is_judged_as_training_accuracy(tmp_path):
 
 
 def test_a_rank_beyond_the_gpus_is_no_row():
-    made = tidy(rows("2 1 5 2", "2 1 5 1", names="gpus epoch epoch_time_s rank"), source="x")
+    made = tidy(rows("2 1 5 2", "2 1 5 1", "2 1 5 0", names="gpus epoch epoch_time_s rank"), source="x")
     assert "rank=2 – must be below gpus=2" in made.problems[0]
 
 

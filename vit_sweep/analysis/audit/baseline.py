@@ -2,68 +2,73 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from math import ceil
+from math import ceil, expm1, log
 from statistics import median
 
 from launchers.text import some
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of
+from vit_sweep.analysis.audit.spread import Spread, spread_of
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesKey, SeriesPoint
 from vit_sweep.runs.run import Origin, Run
 
-SUPERLINEAR = 1.01
-"""Efficiency from which on single runs are called faster than ideal; epochs of one run differ by less than 1 %
-(arXiv:2602.21081's logs). With an interval: all of it above 1."""
 UNEQUAL = 0.05
-"""Two times of the same step that differ by more are not the same step: repeats of one cell differ by 0.5 to 5 %."""
+"""Two times of the same step that differ by less are never accused: it would change no speedup that matters."""
 
 
 def superlinear(evidence: Evidence) -> Iterator[Finding]:
-    """Efficiency above 1: as a rule the baseline is slow."""
+    """Efficiency above 1 by more than repeats differ: as a rule the baseline is slow."""
+    spread, tests = spread_of(evidence), _comparisons(evidence)
     for series in evidence.series:
         base = series.baseline
         if base is None or base.time_s is None:
             continue
-        said = [
+        too_fast = [
             f"{point.efficiency.value:.1%} at {gpus_of(point.gpus)} ({base.time_s.value:.1f} s -> "
             f"{point.time_s.value:.1f} s)"
             for point in series.points
-            if point.efficiency is not None and point.time_s is not None and _too_fast(point, base)
+            if point.efficiency is not None and point.time_s is not None and _too_fast(point, base, spread, tests)
         ]
-        if said:
+        if too_fast:
             yield Finding(
                 rule="efficiency above 1",
                 claims=(Claim.THROUGHPUT,),
                 where=series.label,
-                sentence=f"more than ideal: {some(said)}; a slow baseline raises every efficiency of its series "
-                "as much",
+                sentence=f"more than ideal, by more than repeats differ: {some(too_fast)} ({spread.words}); a slow "
+                "baseline raises every efficiency of its series as much",
                 advice=f"repeat the {gpus_of(base.gpus)} run on a cool, exclusive node and compare its clocks",
             )
 
 
 def negative_serial_fraction(evidence: Evidence) -> Iterator[Finding]:
     """Karp and Flatt's fraction (1/S - 1/q)/(1 - 1/q) below 0: no program has less than no serial part."""
+    spread, tests = spread_of(evidence), _comparisons(evidence)
     for series in evidence.strong:
         base = series.baseline
-        said = [
+        fractions = [
             f"{point.serial_fraction:.4f} at {gpus_of(point.gpus)}"
             for point in series.points
-            if base is not None and point.serial_fraction is not None and _too_fast(point, base)
+            if base is not None and point.serial_fraction is not None and _too_fast(point, base, spread, tests)
         ]
-        if said:
+        if fractions:
             yield Finding(
                 rule="negative Karp-Flatt",
                 claims=(Claim.THROUGHPUT,),
                 where=series.label,
-                sentence=f"the serial fraction is negative: {some(said)}; no model can start from such a baseline",
+                sentence=f"the serial fraction is negative: {some(fractions)}; no model can start from such a baseline",
                 advice="fit no law through this baseline; measure it again",
             )
 
 
-def _too_fast(point: SeriesPoint, base: SeriesPoint) -> bool:
+def _comparisons(evidence: Evidence) -> int:
+    """How many points are compared with a baseline: each could be above 1 by chance."""
+    return sum(len(series.timed) - 1 for series in evidence.series if series.baseline is not None)
+
+
+def _too_fast(point: SeriesPoint, base: SeriesPoint, spread: Spread, tests: int) -> bool:
     efficiency = point.efficiency
     if efficiency is None or point.gpus == base.gpus:
         return False
-    return efficiency.value > SUPERLINEAR if efficiency.low is None else efficiency.low > 1
+    return log(efficiency.value) > spread.margin(point, base, tests=tests)
 
 
 def throttled_baseline(evidence: Evidence) -> Iterator[Finding]:
@@ -89,7 +94,7 @@ def borrowed_baseline(evidence: Evidence) -> Iterator[Finding]:
         # In a study one GPU is the same cell whatever the placement, and `another_node` knows where it ran.
         planned = base is not None and all(run.origin is Origin.STUDY for run in base.runs)
         if base is not None and not own and not planned and len(series.timed) > 1:
-            whose = sorted({one.placement or "unknown" for run in base.runs for one in run.curves})
+            whose = sorted({curve.placement or "unknown" for run in base.runs for curve in run.curves})
             nodes = _same_node(series, base)
             yield Finding(
                 rule="borrowed baseline",
@@ -109,13 +114,13 @@ def _own_placement(series: ScalingSeries) -> bool:
     wanted = series.key.placement
     if base is None or not wanted:
         return True
-    return any(one.placement in ("", wanted) for run in base.runs for one in run.curves)
+    return any(curve.placement in ("", wanted) for run in base.runs for curve in run.curves)
 
 
 def _same_node(series: ScalingSeries, base: SeriesPoint) -> str:
-    mine = {host for run in base.runs for host in run.hosts}
+    hosts = {host for run in base.runs for host in run.hosts}
     others = {host for point in series.timed if point is not base for run in point.runs for host in run.hosts}
-    return f"on {some(sorted(mine))}, which this series used too" if mine and mine <= others else ""
+    return f"on {some(sorted(hosts))}, which this series used too" if hosts and hosts <= others else ""
 
 
 def _other_conditions(evidence: Evidence) -> list[Finding]:
@@ -125,53 +130,57 @@ def _other_conditions(evidence: Evidence) -> list[Finding]:
         first = min((point.gpus for point in series.timed), default=None)
         if first is not None:
             sisters.setdefault(replace(series.key, conditions=()), []).append((first, series))
-    found = []
+    findings = []
     for group in sisters.values():
         least = min(first for first, _ in group)
         early = [(first, series) for first, series in group if first == least]
         for start, series in group:
-            said = (_told(series, start, other, first) for first, other in early if start > first)
-            told = next((one for one in said if one is not None), None)
-            found += [told] if told is not None else []
-    return found
+            late = (_late_start(series, start, sister, first) for first, sister in early if start > first)
+            findings += [finding for finding in late if finding is not None][:1]
+    return findings
 
 
-def _told(series: ScalingSeries, start: int, sister: ScalingSeries, first: int) -> Finding | None:
+def _late_start(series: ScalingSeries, start: int, sister: ScalingSeries, first: int) -> Finding | None:
     names = _differing(series, sister)
     if len(names) != 1:
         return None
-    name, mine, other = names[0]
+    name, own, other = names[0]
     return Finding(
         rule="baseline of something else",
         claims=(Claim.THROUGHPUT,),
         where=series.label,
-        sentence=f"it starts at {gpus_of(start)}; only {name}={other} has {gpus_of(first)}, this is {name}={mine}: "
+        sentence=f"it starts at {gpus_of(start)}; only {name}={other} has {gpus_of(first)}, this is {name}={own}: "
         f"speedups count from {gpus_of(start)} and nothing is borrowed",
-        advice=f"run {gpus_of(first)} with {name}={mine}",
+        advice=f"run {gpus_of(first)} with {name}={own}",
     )
 
 
 def _differing(a: ScalingSeries, b: ScalingSeries) -> list[tuple[str, str, str]]:
     """The conditions in which two series differ; values behind a name that itself differs are not counted."""
-    mine, other = dict(a.key.conditions), dict(b.key.conditions)
-    names = [name for name in sorted(mine.keys() | other.keys()) if mine.get(name, "") != other.get(name, "")]
+    own, other = dict(a.key.conditions), dict(b.key.conditions)
+    names = [name for name in sorted(own.keys() | other.keys()) if own.get(name, "") != other.get(name, "")]
     plain = [name for name in names if name.split(".", 1)[0] not in names or "." not in name]
-    return [(name, mine.get(name, "unsaid"), other.get(name, "unsaid")) for name in plain]
+    return [(name, own.get(name, "not stated"), other.get(name, "not stated")) for name in plain]
 
 
 def unequal_baselines(evidence: Evidence) -> Iterator[Finding]:
     """The same step on as many GPUs, timed in two series: if it differs, one of the baselines is off."""
-    steps: dict[tuple[object, ...], list[tuple[float, str]]] = {}
+    spread = spread_of(evidence)
+    steps: dict[tuple[object, ...], list[tuple[float, str, SeriesPoint]]] = {}
     for series in evidence.series:
         base = series.baseline
-        for run in base.runs if base is not None else ():
-            seconds = _step_s(run)
-            if seconds is not None:
-                same = (run.gpus, run.micro_batch, run.accum, run.conditions)
-                steps.setdefault(same, []).append((seconds, series.label))
+        seconds = [step for run in base.runs if (step := _step_s(run)) is not None] if base is not None else []
+        if base is not None and seconds:
+            first = base.runs[0]
+            same = (first.gpus, first.micro_batch, first.accum, first.conditions)
+            steps.setdefault(same, []).append((median(seconds), series.label, base))
+    pairs = sum(len(times) - 1 for times in steps.values())
     for (gpus, micro, *_), times in steps.items():
-        (low, fast), (high, slow) = min(times), max(times)
-        if high > low * (1 + UNEQUAL) and fast != slow:
+        ordered = sorted(times, key=lambda time: time[:2])
+        (low, fast, least), (high, slow, most) = ordered[0], ordered[-1]
+        # Either may be the slower one, so twice as many tests.
+        margin = max(UNEQUAL, expm1(spread.margin(least, most, tests=2 * pairs)))
+        if high > low * (1 + margin) and fast != slow:
             yield Finding(
                 rule="unequal baselines",
                 claims=(Claim.THROUGHPUT,),

@@ -1,14 +1,15 @@
 """What an audit says: claims, findings and the evidence that rules look at: the types. Pure."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from statistics import median
 
 from launchers.checked import checked
 from vit_sweep.analysis.series.grouping import group
-from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
-from vit_sweep.runs.run import Run
+from vit_sweep.runs.run import Origin, Run
 
 
 class Claim(StrEnum):
@@ -61,17 +62,25 @@ class Standing(StrEnum):
 
 @checked
 class Finding:
-    """One thing that a rule found."""
+    """What one rule has against the data."""
 
     rule: str
     severity: Severity = Severity.WEAKENS
     claims: tuple[Claim, ...]
+    weakens: tuple[Claim, ...] = ()
+    """Further claims, which stand with a reservation whatever `severity` says of the others."""
     where: str = ""
     """The series, as its label says, or empty: everything."""
     sentence: str
     """With the numbers."""
     advice: str
     """What to do."""
+
+    def weight(self, claim: Claim) -> Severity | None:
+        """What it does to a claim; None: nothing."""
+        if claim in self.claims:
+            return self.severity
+        return Severity.WEAKENS if claim in self.weakens else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,31 +90,79 @@ class Evidence:
     runs: tuple[Run, ...]
     strong: tuple[ScalingSeries, ...]
     weak: tuple[ScalingSeries, ...]
+    names: Mapping[str, str] = field(default_factory=dict)
+    """What people call an imported run, by its id: `weak, 2 GPUs`."""
 
     @property
     def series(self) -> tuple[ScalingSeries, ...]:
         """All of them."""
         return (*self.strong, *self.weak)
 
+    def name(self, run: Run) -> str:
+        """A study's run by its cell, an imported one by what it is."""
+        return self.names.get(run.run_id, run.run_id)
+
 
 Rule = Callable[[Evidence], Iterable[Finding]]
 
 
-def evidence_of(runs: Iterable[Run], *, refine: Callable[[ScalingSeries], ScalingSeries] = lambda one: one) -> Evidence:
-    """Group runs into series; `refine` may add intervals to each (`bootstrap.with_intervals`).
+def evidence_of(runs: Iterable[Run]) -> Evidence:
+    """Group runs into series.
 
     A run that is given twice counts once, and the order in which runs are given means nothing.
     """
     by_id = {run.run_id: run for run in runs}
-    every = tuple(sorted(by_id.values(), key=lambda run: (run.gpus, run.run_id)))
-    strong, weak = (tuple(refine(one) for one in group(every, scaling)) for scaling in (Scaling.STRONG, Scaling.WEAK))
+    ordered = tuple(sorted(by_id.values(), key=lambda run: (run.gpus, run.run_id)))
+    strong, weak = (tuple(group(ordered, scaling)) for scaling in (Scaling.STRONG, Scaling.WEAK))
+    names = _names((*strong, *weak))
     if strong and weak:
         # A label tells series of one mode apart.
         strong, weak = (
-            tuple(replace(one, label=f"{one.key.scaling.value}, {one.label}") for one in mode)
+            tuple(replace(series, label=f"{series.key.scaling.value}, {series.label}") for series in mode)
             for mode in (strong, weak)
         )
-    return Evidence(runs=every, strong=strong, weak=weak)
+    return Evidence(runs=ordered, strong=strong, weak=weak, names=names)
+
+
+def _names(series: Sequence[ScalingSeries]) -> dict[str, str]:
+    """`weak, batch 16, 2 GPUs, seed 1`: the series' label only where its mode has several, the seed among repeats."""
+    names: dict[str, str] = {}
+    for one_series in series:
+        mode = one_series.key.scaling
+        several = sum(other.key.scaling is mode for other in series) > 1
+        for point in with_apart(one_series):
+            for number, run in enumerate(point.runs, start=1):
+                repeat = f"seed {run.seed}" if run.seed is not None else f"repeat {number}"
+                words = [
+                    mode.value,
+                    one_series.label if several else "",
+                    gpus_of(point.gpus),
+                    f"{point.nodes} nodes" if sum(p.gpus == point.gpus for p in one_series.points) > 1 else "",
+                    repeat if len(point.runs) > 1 else "",
+                ]
+                if run.origin is not Origin.STUDY:
+                    names.setdefault(run.run_id, ", ".join(filter(None, words)))
+    return names
+
+
+def with_apart(series: ScalingSeries) -> tuple[SeriesPoint, ...]:
+    """The points that have a time, and those of the runs that stand apart, which no speedup counts but every rule
+    about their own time, network and machine judges; sorted by GPUs."""
+    groups: dict[tuple[int, int | None, tuple[str, ...]], list[Run]] = {}
+    for apart in series.apart:
+        run = apart.run
+        if run.timed and not run.oversubscribed:
+            groups.setdefault((run.gpus, run.nodes, tuple(sorted(set(run.devices)))), []).append(run)
+    alone = [
+        SeriesPoint(
+            gpus=gpus,
+            nodes=nodes,
+            runs=tuple(runs),
+            time_s=Estimate(value=median(median(run.epoch_s) for run in runs), n=len(runs)),
+        )
+        for (gpus, nodes, _), runs in groups.items()
+    ]
+    return tuple(sorted((*series.timed, *alone), key=lambda point: (point.gpus, point.nodes or 0)))
 
 
 def gpus_of(count: int) -> str:

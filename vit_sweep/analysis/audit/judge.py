@@ -1,17 +1,20 @@
 """All rules over all runs: the verdict on each claim. Pure."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from launchers.checked import checked
-from vit_sweep.analysis.audit import baseline, executions, learning, machines, network
+from vit_sweep.analysis.audit import baseline, executions, labels, learning, machines, network
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Rule, Severity, Standing, evidence_of
 from vit_sweep.analysis.audit.speedups import Speedups, speedups, time_is_not_throughput
-from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.runs.run import Run
 
 RULES: tuple[Rule, ...] = (
+    labels.global_batch_column,
+    labels.weak_rows_called_strong,
+    labels.names_alike,
     learning.global_batch_grew,
     learning.training_accuracy,
+    learning.one_seed,
     learning.padded_images,
     baseline.throttled_baseline,
     baseline.borrowed_baseline,
@@ -19,14 +22,19 @@ RULES: tuple[Rule, ...] = (
     baseline.superlinear,
     baseline.negative_serial_fraction,
     executions.single_runs,
+    executions.few_repeats,
+    executions.repeats_differ,
+    executions.drift,
     executions.partial_runs,
     executions.missing_ranks,
     executions.warm_up_included,
     network.straggler_wait,
     network.slow_link,
+    network.saturated_link,
     machines.another_node,
     machines.unlike_gpus,
-    machines.unsaid_conditions,
+    machines.runs_apart,
+    machines.conditions_not_stated,
     machines.disturbed_runs,
 )
 """In the order in which findings are said; each is described in docs/audit.md."""
@@ -54,13 +62,13 @@ class Audit:
     @property
     def falls(self) -> tuple[Claim, ...]:
         """The claims that the data cannot carry."""
-        return tuple(one.claim for one in self.claims if one.standing is Standing.FALLS)
+        return tuple(judged.claim for judged in self.claims if judged.standing is Standing.FALLS)
 
 
-def audit(runs: Iterable[Run], *, refine: Callable[[ScalingSeries], ScalingSeries] = lambda one: one) -> Audit:
-    """Apply every rule. `refine` may add intervals to the series first (`bootstrap.with_intervals`)."""
-    evidence = evidence_of(runs, refine=refine)
-    findings = tuple(found for rule in RULES for found in rule(evidence))
+def audit(runs: Iterable[Run]) -> Audit:
+    """Apply every rule."""
+    evidence = evidence_of(runs)
+    findings = tuple(finding for rule in RULES for finding in rule(evidence))
     three = speedups(evidence)
     findings += time_is_not_throughput(three)
     return Audit(
@@ -69,25 +77,25 @@ def audit(runs: Iterable[Run], *, refine: Callable[[ScalingSeries], ScalingSerie
 
 
 def _judge(claim: Claim, findings: Iterable[Finding], evidence: Evidence, three: tuple[Speedups, ...]) -> Judged:
-    mine = [found for found in findings if claim in found.claims]
-    fatal = _rules([found for found in mine if found.severity is Severity.FALLS], evidence)
+    against = [finding for finding in findings if finding.weight(claim) is not None]
+    fatal = _rules([finding for finding in against if finding.weight(claim) is Severity.FALLS], evidence)
     if fatal:
         return Judged(claim=claim, standing=Standing.FALLS, reasons=fatal)
     missing = _missing(claim, evidence, three)
     if missing:
         return Judged(claim=claim, standing=Standing.OPEN, reasons=(missing,))
-    weak = _rules(mine, evidence)
+    weak = _rules(against, evidence)
     return Judged(claim=claim, standing=Standing.WEAKENED if weak else Standing.HOLDS, reasons=weak)
 
 
 def _rules(findings: Iterable[Finding], evidence: Evidence) -> tuple[str, ...]:
     """The names of the rules, with the series where it is not all of them."""
     places: dict[str, set[str]] = {}
-    for found in findings:
-        places.setdefault(found.rule, set()).add(found.where)
-    every = {series.label for series in evidence.series}
+    for finding in findings:
+        places.setdefault(finding.rule, set()).add(finding.where)
+    labels_of_all = {series.label for series in evidence.series}
     return tuple(
-        rule if "" in where or where >= every else f"{rule} ({'; '.join(sorted(where))})"
+        rule if "" in where or where >= labels_of_all else f"{rule} ({'; '.join(sorted(where))})"
         for rule, where in places.items()
     )  # fmt: skip
 
@@ -96,13 +104,13 @@ def _missing(claim: Claim, evidence: Evidence, three: tuple[Speedups, ...]) -> s
     """What the claim would need and nobody measured; empty if it can be judged."""
     timed = [run for run in evidence.runs if run.timed]
     match claim:
-        case Claim.THROUGHPUT if not any(one.throughput is not None for one in three):
+        case Claim.THROUGHPUT if not any(row.throughput is not None for row in three):
             return "no GPU count has a baseline to be compared with"
-        case Claim.FIXED_PROBLEM if not any(one.fixed_batch is not None for one in three):
+        case Claim.FIXED_PROBLEM if not any(row.fixed_batch is not None for row in three):
             return "no two GPU counts share a global batch"
         case Claim.ACCURACY if not any(value is not None for run in timed for value in run.test_accuracy):
             return "no test accuracy"
-        case Claim.TIME_TO_ACCURACY if not any(one.to_accuracy is not None for one in three):
+        case Claim.TIME_TO_ACCURACY if not any(row.to_accuracy is not None for row in three):
             return "no accuracy that two GPU counts are known to reach"
         case Claim.COMMUNICATION if not any(
             run.gpus > 1 and run.parts is not None and run.parts.communication is not None for run in timed

@@ -1,9 +1,10 @@
 """Rules about what is learnt: the global batch, whose accuracy it is, repeated images. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from launchers.text import some
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, with_apart
+from vit_sweep.analysis.audit.labels import steps_tell
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.cell import PADDING_WORTH_SAYING
 from vit_sweep.runs.run import Run
@@ -11,32 +12,37 @@ from vit_sweep.runs.run import Run
 
 def global_batch_grew(evidence: Evidence) -> list[Finding]:
     """Strong scaling whose images per optimizer step differ between GPU counts: another training problem each."""
-    return [found for series in evidence.strong if (found := _grew(series)) is not None]
+    return [finding for series in evidence.strong if (finding := _grew(series)) is not None]
 
 
 def _grew(series: ScalingSeries) -> Finding | None:
-    batches = [run.global_batch for point in series.timed for run in point.runs if run.global_batch is not None]
-    if not batches or min(batches) == max(batches):
+    runs = [run for point in with_apart(series) for run in point.runs]
+    batches = [run.global_batch for run in runs if run.global_batch is not None]
+    if not batches or min(batches) == max(batches) or steps_tell(series):
         return None
     low, high = min(batches), max(batches)
     rule = series.key.condition("lr_scaling")
     rate = series.key.condition("optimizer.learning_rate")
     follows = rule not in ("", "none")
-    said = (
+    learning_rate = (
         f"the learning rate follows it ({rule})"
         if follows
         else f"the learning rate stays {rate}"
         if rate and rule
         else "nothing says that the learning rate followed it"
     )
+    # Whether `batch` counts one GPU or all of them decides whether it grew.
+    open_question = any("batch_per" in run.assumed for run in runs)
     return Finding(
         rule="global batch grew",
-        severity=Severity.WEAKENS if follows else Severity.FALLS,
+        severity=Severity.WEAKENS if follows or open_question else Severity.FALLS,
         claims=(Claim.FIXED_PROBLEM,),
         where=series.label,
-        sentence=f"called strong scaling, but the global batch grows {high / low:.3g} times, from {low} to {high} "
-        f"images, and {said}: each GPU count trains another problem, the last with {low / high:.1%} of the steps",
-        advice="call it the throughput of an epoch, or run it with batch_per=global",
+        sentence=("if `batch` counts one GPU (no column batch_per says): " if open_question else "")
+        + f"called strong scaling, but the global batch grows {high / low:.3g} times, from {low} to {high} images, and "
+        f"{learning_rate}: each GPU count trains another problem, the last with {low / high:.1%} of the steps",
+        advice=("add a column batch_per (gpu or global), which settles it; if it grew, " if open_question else "")
+        + "call it the throughput of an epoch, or run it with batch_per=global",
     )
 
 
@@ -58,18 +64,44 @@ def training_accuracy(evidence: Evidence) -> Iterator[Finding]:
     )
 
 
+def one_seed(evidence: Evidence) -> Iterator[Finding]:
+    """Accuracies that rest on one seed: another start of the weights ends elsewhere."""
+    for series in evidence.series:
+        points = [point for point in with_apart(series) if any(_has_accuracy(run) for run in point.runs)]
+        alone = [point for point in points if _seeds(point.runs) < 2]
+        if alone:
+            yield Finding(
+                rule="one seed",
+                claims=(Claim.ACCURACY, Claim.TIME_TO_ACCURACY),
+                where=series.label,
+                sentence=f"the accuracy of {len(alone)} of {len(points)} points rests on one seed "
+                f"({some(gpus_of(point.gpus) for point in alone)}): how far another seed ends from it is not known",
+                advice="train each with three seeds or more, and give their range",
+            )
+
+
+def _has_accuracy(run: Run) -> bool:
+    return bool(_known(run.test_accuracy) or _known(run.train_accuracy))
+
+
+def _seeds(runs: Sequence[Run]) -> int:
+    """Different seeds; runs that do not state theirs count as different."""
+    stated = {run.seed for run in runs if run.seed is not None and _has_accuracy(run)}
+    return len(stated) + sum(run.seed is None for run in runs if _has_accuracy(run))
+
+
 def padded_images(evidence: Evidence) -> Iterator[Finding]:
     """More images through the model than the data set has: the last step is filled with repeated ones."""
     for series in evidence.series:
         padding = {point.gpus: max(map(_padding, point.runs)) for point in series.timed}
         high = {gpus: part for gpus, part in padding.items() if part > PADDING_WORTH_SAYING}
         if high:
-            said = some(f"{part:.0%} at {gpus_of(gpus)}" for gpus, part in sorted(high.items()))
+            parts = some(f"{part:.0%} at {gpus_of(gpus)}" for gpus, part in sorted(high.items()))
             yield Finding(
                 rule="padded images",
                 claims=(Claim.THROUGHPUT, Claim.ACCURACY),
                 where=series.label,
-                sentence=f"images that are repeated to fill the last step are counted as work: {said}",
+                sentence=f"images that are repeated to fill the last step are counted as work: {parts}",
                 advice="choose images that the global batch divides, or a smaller batch",
             )
 

@@ -1,9 +1,10 @@
-"""Rules about machines: other nodes, unlike GPUs, conditions that nobody said, what the runs' own flags say. Pure."""
+"""Rules about machines: other nodes, unlike GPUs, conditions not stated, what the runs' own flags say. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from launchers.text import some
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, gpus_of
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, gpus_of, with_apart
+from vit_sweep.analysis.series.series import Apart
 from vit_sweep.record.machine import unlike_gpus as differences_of
 
 
@@ -13,14 +14,17 @@ def another_node(evidence: Evidence) -> Iterator[Finding]:
         base = series.baseline
         if base is None:
             continue
-        mine = {host for run in base.runs for host in run.hosts}
-        others = {host for point in series.timed if point is not base for run in point.runs for host in run.hosts}
-        if mine and others and not mine & others:
+        others_runs = [run for point in with_apart(series) if point is not base for run in point.runs]
+        if any("host" in run.rank_0_only for run in others_runs):
+            continue
+        own = {host for run in base.runs for host in run.hosts}
+        others = {host for run in others_runs for host in run.hosts}
+        if own and others and not own & others:
             yield Finding(
                 rule="baseline on another node",
                 claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
                 where=series.label,
-                sentence=f"the {gpus_of(base.gpus)} run used {some(sorted(mine))}, the others "
+                sentence=f"the {gpus_of(base.gpus)} run used {some(sorted(own))}, the others "
                 f"{some(sorted(others))}: a slow node would look like a law of scaling (identical steps differed "
                 "by 15 % between nodes of one partition in the logs of arXiv:2602.21081)",
                 advice="repeat the baseline on nodes of the other runs",
@@ -34,7 +38,7 @@ def unlike_gpus(evidence: Evidence) -> Iterator[Finding]:
         kinds = sorted(set(run.devices))
         clauses = [f"GPU model: {' + '.join(kinds)}"] if len(kinds) > 1 else list(differences_of(run.machine))
         if clauses and run.timed:
-            mixed.append(f"{run.run_id} ({some(clauses, 2)})")
+            mixed.append(f"{evidence.name(run)} ({some(clauses, 2)})")
     if mixed:
         yield Finding(
             rule="unlike GPUs",
@@ -49,38 +53,58 @@ def unlike_gpus(evidence: Evidence) -> Iterator[Finding]:
                 rule="unlike GPUs",
                 claims=(Claim.THROUGHPUT,),
                 where=series.label,
-                sentence=f"{len(out)} run(s) are left out: {some((f'{a.run.run_id}: {a.reason}' for a in out), 2)}",
+                sentence=f"{len(out)} run(s) are in no speedup: {_reasons_of(out, evidence)}",
                 advice="run all GPU counts on one kind of GPU",
             )
 
 
-def unsaid_conditions(evidence: Evidence) -> Iterator[Finding]:
+def runs_apart(evidence: Evidence) -> Iterator[Finding]:
+    """Repeats on another machine than most: they are in no mean, and by how much they differ is told."""
+    for series in evidence.series:
+        out = [apart for apart in series.apart if "unlike GPUs" not in apart.reason and apart.run.timed]
+        if out:
+            yield Finding(
+                rule="runs apart",
+                claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
+                where=series.label,
+                sentence=f"{len(out)} run(s) are in no mean and no speedup: {_reasons_of(out, evidence)}",
+                advice="repeat them on machines like the others'",
+            )
+
+
+def _reasons_of(out: Sequence[Apart], evidence: Evidence) -> str:
+    return some((f"{evidence.name(apart.run)}: {apart.reason}" for apart in out), 2)
+
+
+def conditions_not_stated(evidence: Evidence) -> Iterator[Finding]:
     """A condition that some runs name and others do not: nobody knows what may be compared."""
     names = {name for run in evidence.runs for name, _ in run.conditions}
-    said = []
+    missing = []
     for name in sorted(names):
         without = sum(1 for run in evidence.runs if not run.condition(name))
         if without:
-            said.append(f"{name} of {without} of {len(evidence.runs)} runs")
-    if not said:
+            missing.append(f"{name} of {without} of {len(evidence.runs)} runs")
+    if not missing:
         return
     yield Finding(
-        rule="unsaid conditions",
+        rule="conditions not stated",
         claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
-        sentence=f"some runs do not say what others say: {some(said)}; they make series of their own",
+        sentence=f"some runs do not state what others state: {some(missing)}; they make series of their own",
         advice="fill the column for every run",
     )
 
 
 def disturbed_runs(evidence: Evidence) -> Iterator[Finding]:
     """Runs whose own record gives reasons to distrust them: throttled, other processes, a slow rank, no core each."""
-    said = [f"{run.run_id}: {some(run.flags, 2)}" for run in evidence.runs if run.timed and _reasons(run.flags)]
-    crowded = [run.run_id for run in evidence.runs if run.timed and run.oversubscribed]
-    if said:
+    disturbed = [
+        f"{evidence.name(run)}: {some(run.flags, 2)}" for run in evidence.runs if run.timed and _reasons(run.flags)
+    ]
+    crowded = [evidence.name(run) for run in evidence.runs if run.timed and run.oversubscribed]
+    if disturbed:
         yield Finding(
             rule="disturbed runs",
             claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
-            sentence=f"{len(said)} run(s) distrust their own times: {some(said, 3)}",
+            sentence=f"{len(disturbed)} run(s) distrust their own times: {some(disturbed, 3)}",
             advice="repeat them on other nodes (exclude the named ones)",
         )
     if crowded:

@@ -2,11 +2,11 @@
 
     throughput            T(p0) / T(p), of images per second where the images differ (weak scaling)
     fixed global batch    T(p0) / T(p) of runs with the baseline's images per optimizer step, whatever their micro batch
-    time to accuracy      t(p0) / t(p), t = seconds up to the end of the first epoch with at least that accuracy
+    time to accuracy      t(p0) / t(p), t = seconds until that accuracy is reached, see `reaching`
 
-The target of a pair is the highest accuracy that both sides are known to reach and whose time is known exactly on both;
-else, where not every epoch's accuracy is known, exactly on the baseline: the other side's time is then the most that it
-can be, and the speedup the least ("at least"). Test accuracy is taken if both sides have it, else training accuracy.
+The target of a pair is the highest accuracy that every run of both sides reaches between two known epochs; else, where
+not every epoch's accuracy is known, that the baseline does: the speedup is then a lower bound. Test accuracy is taken
+if both sides have it, else training accuracy, and that only of equal training images.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,9 @@ from dataclasses import replace
 from statistics import median
 
 from launchers.checked import checked
+from launchers.text import some
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, gpus_of
+from vit_sweep.analysis.audit.reaching import Curve, Reached, best_of, curves_of, last_of, reached, together
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
 from vit_sweep.runs.run import Run
@@ -32,37 +34,33 @@ class Speedups:
     fixed_batch: float | None
     fixed_batch_why: str = ""
     to_accuracy: float | None
+    """By interpolation; where that is not possible the lower end of its bracket."""
+    to_accuracy_low: float | None = None
+    to_accuracy_high: float | None = None
+    """The ends of its bracket: epochs are that far apart. None: no upper end is known."""
+    by_seed: tuple[tuple[int, float], ...] = ()
+    """Seed and speedup, where both sides ran the same seeds, several of them."""
     to_accuracy_why: str = ""
     target: float | None = None
     """The accuracy that both reach."""
     baseline_s: float | None = None
-    """Seconds until the baseline reaches it."""
+    """Seconds until the baseline reaches it, by interpolation where that is possible."""
     seconds: float | None = None
     of_training: bool = False
     """Whether that is training accuracy."""
     at_least: bool = False
-    """Whether the time to accuracy of this GPU count is only known to be no more: `to_accuracy` is the least."""
-
-
-@checked
-class Reached:
-    """When a point reaches an accuracy."""
-
-    seconds: float
-    """Up to the end of the first epoch that is known to reach it."""
-    exact: bool
-    """Whether every earlier epoch is known not to."""
+    """Whether only the lower end of the bracket is known."""
 
 
 def speedups(evidence: Evidence) -> tuple[Speedups, ...]:
     """Every point of every series that has a baseline, the baseline itself left out."""
-    found, same_batch = [], _by_batch(evidence.runs)
+    rows, same_batch = [], _by_batch(evidence.runs)
     for series in evidence.series:
         base = series.baseline
         for point in series.timed:
             if base is not None and base.time_s is not None and point is not base and point.gpus != base.gpus:
-                found.append(_compare(same_batch, series, base, point))
-    return tuple(found)
+                rows.append(_compare(same_batch, series, base, point))
+    return tuple(rows)
 
 
 BatchIndex = Mapping[tuple[object, ...], Sequence[Run]]
@@ -70,41 +68,58 @@ BatchIndex = Mapping[tuple[object, ...], Sequence[Run]]
 
 def _by_batch(runs: Iterable[Run]) -> BatchIndex:
     """Runs with a time that counts by GPUs, global batch, images and conditions."""
-    found: dict[tuple[object, ...], list[Run]] = {}
+    index: dict[tuple[object, ...], list[Run]] = {}
     for run in runs:
         if run.timed and not run.oversubscribed:
-            found.setdefault((run.gpus, run.global_batch, run.work, run.conditions), []).append(run)
-    return found
+            index.setdefault((run.gpus, run.global_batch, run.work, run.conditions), []).append(run)
+    return index
 
 
 LOST = 0.8
 """A time to accuracy that gains less than this part of the throughput is worth saying."""
 
 
-def time_is_not_throughput(found: Sequence[Speedups]) -> tuple[Finding, ...]:
-    """Of each series the largest GPU count that gains much less in time to an equal accuracy than in throughput."""
+def time_is_not_throughput(rows: Sequence[Speedups]) -> tuple[Finding, ...]:
+    """Of each series the largest GPU count that gains much less in time to an equal accuracy than in throughput.
+
+    The upper end of the bracket must be less; where there is none, nothing shows more than the lower end.
+    """
     last: dict[tuple[str, Scaling], Speedups] = {}
-    for one in found:
-        if one.to_accuracy is not None and one.throughput is not None and one.to_accuracy < LOST * one.throughput:
-            last[one.where, one.scaling] = max(one, last.get((one.where, one.scaling), one), key=lambda o: o.gpus)
-    return tuple(_lost(one) for one in last.values())
+    for row in rows:
+        most = row.to_accuracy if row.at_least else row.to_accuracy_high
+        if most is not None and row.throughput is not None and most < LOST * row.throughput:
+            largest = last.get((row.where, row.scaling), row)
+            last[row.where, row.scaling] = max(row, largest, key=lambda candidate: candidate.gpus)
+    return tuple(_lost(row) for row in last.values())
 
 
-def _lost(one: Speedups) -> Finding:
+def _lost(row: Speedups) -> Finding:
+    known = "is known to come" if row.at_least else "comes"
     return Finding(
         rule="throughput is not learning",
         claims=(Claim.TIME_TO_ACCURACY,),
-        where=one.where,
-        sentence=f"{gpus_of(one.gpus)} have {one.throughput:.1f} times the throughput, but {one.target:.1%} "
-        f"{'training' if one.of_training else 'test'} accuracy comes {one.to_accuracy:.1f} times sooner"
-        + (" at least, more is not known" if one.at_least else "")
-        + f" ({_seconds(one.baseline_s)} -> {_seconds(one.seconds)})",
+        where=row.where,
+        sentence=f"{gpus_of(row.gpus)} have {row.throughput:.1f} times the throughput, but {row.target:.1%} "
+        f"{'training' if row.of_training else 'test'} accuracy {known} {times_to_accuracy(row)} sooner"
+        f" ({_seconds(row.baseline_s)} -> {_seconds(row.seconds)})",
         advice="give the time to an accuracy beside every speedup, with the accuracy after every epoch",
     )
 
 
+def times_to_accuracy(row: Speedups) -> str:
+    """`6.2 times (5.9 to 11.8)`, with the seeds where there are several; empty without a number."""
+    if row.to_accuracy is None:
+        return ""
+    if row.at_least or row.to_accuracy_low is None or row.to_accuracy_high is None:
+        return f"at least {row.to_accuracy:.1f} times"
+    low, high = f"{row.to_accuracy_low:.1f}", f"{row.to_accuracy_high:.1f}"
+    text = f"{row.to_accuracy:.1f} times" + (f" ({low} to {high})" if low != high else "")
+    seeds = some((f"{value:.1f}" for _, value in row.by_seed), 5)
+    return text + (f"; by seed {seeds}" if seeds else "")
+
+
 def _compare(same_batch: BatchIndex, series: ScalingSeries, base: SeriesPoint, point: SeriesPoint) -> Speedups:
-    made = Speedups(
+    row = Speedups(
         where=series.label,
         scaling=series.key.scaling,
         gpus=point.gpus,
@@ -113,93 +128,108 @@ def _compare(same_batch: BatchIndex, series: ScalingSeries, base: SeriesPoint, p
         fixed_batch=None,
         to_accuracy=None,
     )
-    return _with_accuracy(_with_fixed_batch(made, same_batch, series, base, point), base, point)
+    return _with_accuracy(_with_fixed_batch(row, same_batch, series, base, point), base, point)
 
 
 def _with_fixed_batch(
-    made: Speedups, same_batch: BatchIndex, series: ScalingSeries, base: SeriesPoint, point: SeriesPoint
+    row: Speedups, same_batch: BatchIndex, series: ScalingSeries, base: SeriesPoint, point: SeriesPoint
 ) -> Speedups:
     wanted = base.runs[0].global_batch
     if series.key.scaling is Scaling.WEAK:
-        return replace(made, fixed_batch_why="weak scaling grows the work")
+        return replace(row, fixed_batch_why="weak scaling grows the work")
     if wanted is None:
-        return replace(made, fixed_batch_why="the global batch is not known")
+        return replace(row, fixed_batch_why="the global batch is not known")
     key = (point.gpus, wanted, base.runs[0].work, series.key.conditions)
     like = [run for run in same_batch.get(key, ()) if _same_place(run, series)]
     if not like or base.time_s is None:
-        return replace(made, fixed_batch_why=f"no run on {gpus_of(point.gpus)} with a global batch of {wanted}")
-    return replace(made, fixed_batch=base.time_s.value / median([median(run.epoch_s) for run in like]))
+        return replace(row, fixed_batch_why=f"no run on {gpus_of(point.gpus)} with a global batch of {wanted}")
+    return replace(row, fixed_batch=base.time_s.value / median([median(run.epoch_s) for run in like]))
 
 
 def _same_place(run: Run, series: ScalingSeries) -> bool:
-    return any(one.placement == series.key.placement for one in run.curves)
+    return any(curve.placement == series.key.placement for curve in run.curves)
 
 
-def _with_accuracy(made: Speedups, base: SeriesPoint, point: SeriesPoint) -> Speedups:
-    pairs = [(False, [run.test_accuracy for run in p.runs]) for p in (base, point)]
-    of_training = not all(any(_known(values) for values in found) for _, found in pairs)
-    a, b = (_curve(p.runs, of_training=of_training) for p in (base, point))
-    if not a or not b:
-        return replace(made, to_accuracy_why="no accuracy on both sides")
-    best = min(max(value for _, value in curve if value is not None) for curve in (a, b))
-    candidates = sorted({value for _, value in (*a, *b) if value is not None and value <= best}, reverse=True)
-    if not candidates:
-        return replace(made, to_accuracy_why="they reach no common accuracy", of_training=of_training)
-    found = [(target, reached(a, target), reached(b, target)) for target in candidates]
-    usable = [(t, x, y) for t, x, y in found if x is not None and y is not None and x.exact]
-    exact = [one for one in usable if one[2] is not None and one[2].exact]
-    if not usable:
-        high = max(value for _, value in a if value is not None)
-        low = max(value for _, value in b if value is not None)
+Curves = list[tuple[int | None, Curve]]
+
+
+def _with_accuracy(row: Speedups, base: SeriesPoint, point: SeriesPoint) -> Speedups:
+    tested = [curves_of(side.runs, of_training=False) for side in (base, point)]
+    of_training = not all(tested)
+    before, after = [curves_of(side.runs, of_training=True) for side in (base, point)] if of_training else tested
+    row = replace(row, of_training=of_training)
+    if not before or not after:
+        return replace(row, to_accuracy_why="no accuracy on both sides")
+    if of_training and {run.work for run in base.runs} != {run.work for run in point.runs}:
+        return replace(row, to_accuracy_why="training accuracies of different numbers of images are not comparable")
+    target = _target(before, after)
+    if target is None:
+        ends = [median(last_of(curve) for _, curve in curves) for curves in (before, after)]
         return replace(
-            made,
-            of_training=of_training,
-            to_accuracy_why=f"too few accuracies are known: {gpus_of(made.baseline_gpus)} ends at {high:.1%}, "
-            f"{gpus_of(made.gpus)} at {low:.1%}",
+            row,
+            to_accuracy_why=f"too few accuracies are known, or none is common: {gpus_of(row.baseline_gpus)} ends at "
+            f"{ends[0]:.1%}, {gpus_of(row.gpus)} at {ends[1]:.1%}",
         )
-    target, x, y = (exact or usable)[0]
-    assert x is not None
-    assert y is not None
-    made = replace(made, target=target, of_training=of_training, baseline_s=x.seconds, seconds=y.seconds)
-    ratio = x.seconds / y.seconds
-    if not y.exact and ratio < 1:
-        why = (
-            f"{target:.1%} is reached within {_seconds(y.seconds)}, nobody knows when (baseline: {_seconds(x.seconds)})"
+    return _at(row, before, after, target)
+
+
+def _target(before: Curves, after: Curves) -> float | None:
+    """The highest accuracy that every run reaches, in a bracket that is known on both sides, if possible one to
+    interpolate in; else in one of the baseline. None: there is none."""
+    most = min(best_of(curve) for _, curve in (*before, *after))
+    values = {value for _, curve in (*before, *after) for _, value in curve if value is not None and value <= most}
+    candidates = sorted(values, reverse=True)
+    for line in (True, False):
+        for target in candidates:
+            if _known(before, target, line=line) and _known(after, target, line=line):
+                return target
+    return next((target for target in candidates if _known(before, target, line=False)), None)
+
+
+def _known(curves: Curves, target: float, *, line: bool) -> bool:
+    """Whether every run's bracket is known; with `line`, whether it can be interpolated in as well."""
+    times = [reached(curve, target) for _, curve in curves]
+    return all(time is not None and time.exact and (time.likely_s is not None or not line) for time in times)
+
+
+def _at(row: Speedups, before: Curves, after: Curves, target: float) -> Speedups:
+    slow, fast = (
+        {place: time for place, (_, curve) in enumerate(side) if (time := reached(curve, target)) is not None}
+        for side in (before, after)
+    )
+    base, grown = together(list(slow.values())), together(list(fast.values()))
+    row = replace(row, target=target, baseline_s=base.likely_s or base.by_s, seconds=grown.likely_s or grown.by_s)
+    value, low, high = _ratio(base, grown)
+    if high is None and low < 1:
+        return replace(
+            row,
+            to_accuracy_why=f"{target:.1%} is reached within {_seconds(grown.by_s)}, nobody knows when (baseline: "
+            f"{_seconds(base.by_s)})",
         )
-        return replace(made, to_accuracy_why=why)
-    return replace(made, to_accuracy=ratio, at_least=not y.exact)
+    seeds = {seed: slow[place] for place, (seed, _) in enumerate(before) if seed is not None and place in slow}
+    pairs = [
+        (seed, _ratio(seeds[seed], fast[place])[0])
+        for place, (seed, _) in enumerate(after)
+        if seed is not None and seed in seeds and place in fast
+    ]
+    return replace(
+        row,
+        to_accuracy=value,
+        to_accuracy_low=low,
+        to_accuracy_high=high,
+        at_least=high is None,
+        by_seed=tuple(pairs) if len(pairs) > 1 else (),
+    )
 
 
-def reached(curve: Sequence[tuple[float, float | None]], target: float) -> Reached | None:
-    """When a curve of (seconds since the start, accuracy or None where unknown) reaches `target`; None: never."""
-    before_known = True
-    for seconds, value in curve:
-        if value is None:
-            before_known = False
-        elif value >= target:
-            return Reached(seconds=seconds, exact=before_known)
-        else:
-            # A later epoch below the target: whatever lies before it counts as below too, as curves rise.
-            before_known = True
-    return None
-
-
-def _curve(runs: Sequence[Run], *, of_training: bool) -> list[tuple[float, float | None]]:
-    """Seconds since the start and accuracy after each epoch, medians over runs; empty without any accuracy."""
-    every = [(run.epoch_all_s, run.train_accuracy if of_training else run.test_accuracy) for run in runs]
-    every = [(times, values) for times, values in every if times and _known(values)]
-    epochs = min((min(len(times), len(values)) for times, values in every), default=0)
-    curve: list[tuple[float, float | None]] = []
-    for epoch in range(epochs):
-        known = [value for _, values in every if (value := values[epoch]) is not None]
-        seconds = median([sum(times[: epoch + 1]) for times, _ in every])
-        curve.append((seconds, median(known) if len(known) == len(every) else None))
-    return curve if any(value is not None for _, value in curve) else []
+def _ratio(base: Reached, grown: Reached) -> tuple[float, float, float | None]:
+    """Speedup by interpolation (else the lower end), lower end, upper end (None: not known)."""
+    low = (base.by_s if base.after_s is None else base.after_s) / grown.by_s
+    high = base.by_s / grown.after_s if grown.after_s else None
+    if base.likely_s is None or grown.likely_s is None:
+        return low, low, high
+    return base.likely_s / grown.likely_s, low, high
 
 
 def _seconds(value: float | None) -> str:
     return "" if value is None else f"{value:.3g} s" if value < 100 else f"{value:.0f} s"
-
-
-def _known(values: tuple[float | None, ...]) -> bool:
-    return any(value is not None for value in values)

@@ -1,0 +1,173 @@
+"""Rules about columns that say something else than they seem to: each names the column that would settle it. Pure.
+
+They judge imported tables only; in a study the same settings made the runs and their labels.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from statistics import median
+
+from launchers.text import some
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, gpus_of
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.point import Scaling
+from vit_sweep.runs.run import Origin, Run
+
+_LIKE = 0.02
+"""Counts that differ by less are the same but for rounding."""
+_STEPS_TELL = 0.2
+"""How near the images of a step, from its time, must come to the column."""
+_FLAT = (0.85, 1.2)
+"""Epoch times over the baseline's between which a curve is flat."""
+
+
+def global_batch_column(evidence: Evidence) -> Iterator[Finding]:
+    """A `batch` that grows with `gpus`, or that the time of a step contradicts: images per step of all GPUs."""
+    imported = [run for run in _imported(evidence) if "batch_per" in run.assumed and run.micro_batch]
+    for runs in _alike(imported, lambda run: (run.conditions, run.accum, run.curves[0].scaling)):
+        grown = _in_proportion((run.gpus, run.micro_batch) for run in runs)
+        if grown:
+            yield _global_batch(
+                f"`batch` grows with the GPUs ({_pairs(grown)}), so no two GPU counts share a series and none has a "
+                "baseline: as it stands in a table of global batches"
+            )
+    for series in evidence.series:
+        if steps := steps_tell(series):
+            yield _global_batch(f"the time of a step tells how many images it has: {steps}", series.label)
+
+
+def _global_batch(reason: str, where: str = "") -> Finding:
+    return Finding(
+        rule="global batch as batch per GPU",
+        claims=(Claim.THROUGHPUT, Claim.FIXED_PROBLEM),
+        where=where,
+        sentence=reason,
+        advice="if it counts all GPUs, add a column batch_per with global (or --set batch_per=global); else with gpu",
+    )
+
+
+def steps_tell(series: ScalingSeries) -> str:
+    """Where images, epoch and step times say that `batch` counts all GPUs; empty where they do not, or nothing does.
+
+    images x step / epoch = images of an optimizer step: of one GPU times GPUs if `batch` is per GPU.
+    """
+    per_step = [
+        f"{implied:.0f} images a step on {gpus_of(run.gpus)}, where `batch` says {run.micro_batch * run.accum}"
+        for point in series.timed
+        for run in point.runs
+        if run.gpus > 1 and run.micro_batch and run.accum and "batch_per" in run.assumed
+        if (implied := _images_of_a_step(run)) is not None
+        if abs(implied / (run.micro_batch * run.accum) - 1) < _STEPS_TELL
+    ]
+    return some(per_step, 3)
+
+
+def _images_of_a_step(run: Run) -> float | None:
+    if run.step_ms is None or run.work is None or not run.timed:
+        return None
+    return run.work * run.step_ms / 1000 / median(run.epoch_s)
+
+
+def weak_rows_called_strong(evidence: Evidence) -> Iterator[Finding]:
+    """`images` that grow with `gpus` in rows of strong scaling; or, without images, times that stay equal."""
+    strong = [run for run in _imported(evidence) if run.curves[0].scaling is Scaling.STRONG]
+    with_images = [run for run in strong if run.work]
+    for runs in _alike(with_images, lambda run: (run.conditions, run.accum, run.micro_batch)):
+        grown = _in_proportion((run.gpus, run.work) for run in runs)
+        if grown:
+            yield _weak(
+                f"`images` grows with the GPUs ({_pairs(grown)}), so each count is a series of its own with 100 % "
+                "efficiency, or none: rows of weak scaling"
+            )
+    for series in evidence.strong:
+        base = series.baseline
+        if base is None or base.time_s is None or series.key.work is not None or base.runs[0].origin is Origin.STUDY:
+            continue
+        times = {p.gpus: p.time_s.value / base.time_s.value for p in series.timed if p.time_s is not None}
+        if max(times) >= 4 * base.gpus and all(_FLAT[0] <= ratio <= _FLAT[1] for ratio in times.values()):
+            yield _weak(
+                f"an epoch takes as long on {gpus_of(max(times))} as on {gpus_of(base.gpus)} "
+                f"({times[max(times)]:.2f} times), as in weak scaling, and no column `images` says otherwise",
+                series.label,
+            )
+
+
+def _weak(reason: str, where: str = "") -> Finding:
+    return Finding(
+        rule="weak rows called strong",
+        claims=(Claim.THROUGHPUT,),
+        where=where,
+        sentence=reason,
+        advice="add a column scaling with weak (or --set scaling=weak), and a column images",
+    )
+
+
+def names_alike(evidence: Evidence) -> Iterator[Finding]:
+    """One thing written in two ways, which makes two series of it: `T4` beside `Tesla T4`."""
+    columns: dict[str, set[str]] = {}
+    for run in _imported(evidence):
+        for name, value in run.conditions:
+            columns.setdefault(name, set()).add(value)
+        columns.setdefault("device", set()).update(run.devices)
+        columns.setdefault("placement", set()).update(curve.placement for curve in run.curves if curve.placement)
+    pairs = [
+        f"{name}: {short} and {long}"
+        for name, values in sorted(columns.items())
+        for short in sorted(values)
+        for long in sorted(values)
+        if short != long and _same_name(short, long)
+    ]
+    if pairs:
+        yield Finding(
+            rule="names alike",
+            claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
+            sentence=f"what looks like one thing has two names, and makes two series: {some(pairs)}",
+            advice="write one name for one thing in that column; if they differ, name what differs",
+        )
+
+
+_MAKERS = frozenset({"nvidia", "tesla", "geforce", "amd", "instinct", "gpu"})
+_SPELLINGS = {"float32": "fp32", "single": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
+
+
+def _same_name(short: str, long: str) -> bool:
+    """Whether two names differ in spelling only, or in the maker that one of them leaves out; each pair once."""
+    first, second = _tokens(short), _tokens(long)
+    if "".join(first) == "".join(second):
+        return short < long
+    return bool(set(first)) and set(first) < set(second) and set(second) - set(first) <= _MAKERS
+
+
+def _tokens(name: str) -> list[str]:
+    words = re.findall(r"[a-z]+|\d+", name.lower())
+    spelled = _SPELLINGS.get("".join(words))
+    return [spelled] if spelled else words
+
+
+def _imported(evidence: Evidence) -> list[Run]:
+    return [run for run in evidence.runs if run.origin is not Origin.STUDY and run.timed and run.curves]
+
+
+def _alike(runs: Iterable[Run], key: object) -> list[list[Run]]:
+    assert callable(key)
+    groups: dict[object, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
+    return list(groups.values())
+
+
+def _in_proportion(pairs: Iterable[tuple[int, int | None]]) -> Mapping[int, int]:
+    """The value of each GPU count, where every count has one of its own and all are in proportion; else nothing."""
+    values: dict[int, set[int]] = {}
+    for gpus, value in pairs:
+        if value is not None:
+            values.setdefault(gpus, set()).add(value)
+    if len(values) < 2 or any(len(own) > 1 for own in values.values()):
+        return {}
+    single = {gpus: own.pop() for gpus, own in sorted(values.items())}
+    per_gpu = [value / gpus for gpus, value in single.items()]
+    return single if max(per_gpu) <= (1 + _LIKE) * min(per_gpu) else {}
+
+
+def _pairs(values: Mapping[int, int]) -> str:
+    return some(f"{value:,} on {gpus_of(gpus)}" for gpus, value in values.items())
