@@ -23,7 +23,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from benchmarks.provenance import report
-from vit_sweep.config.compose import conf_dir, expand, plain
+from vit_sweep.config.compose import expand, plain
+from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.settings import read
 from vit_sweep.plan.cell import JobOptions
 from vit_sweep.plan.plan import Plan, make_plan

@@ -14,7 +14,7 @@ Folders that several processes fill together, or that the next process goes on w
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -32,12 +32,20 @@ def replacing(path: Path, *, durable: bool = True, locked: bool = False) -> Iter
     `locked`: the caller holds a lock, so one name serves all and what a killed writer left is written over.
     """
     partial = path.with_name(f".{path.name}.tmp") if locked else temporary(path)
+    with _written_aside(partial, lambda: partial.replace(path), durable=durable) as file:
+        yield file
+
+
+@contextmanager
+def _written_aside(partial: Path, publish: Callable[[], object], *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Open a file that `publish` gives its name once it is whole; what is left under the old name goes."""
     try:
         with partial.open("wb") as file:
             yield file
             if durable:
-                _to_disk(file)
-        partial.replace(path)
+                file.flush()
+                os.fsync(file.fileno())
+        publish()
     finally:
         partial.unlink(missing_ok=True)
 
@@ -63,17 +71,8 @@ def write_first(path: Path, text: str) -> bool:
     """Write a file that only the first writer may write; returns whether this one was the first."""
     partial = temporary(path)
     try:
-        with partial.open("wb") as file:
+        with _written_aside(partial, lambda: os.link(partial, path)) as file:
             file.write(text.encode())
-            _to_disk(file)
-        os.link(partial, path)
-        return True
     except FileExistsError:
         return False
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _to_disk(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+    return True

@@ -30,7 +30,7 @@ class Ended(StrEnum):
     NODE_FAILURE = "node_failure"
     OUT_OF_MEMORY = "out_of_memory"
     """Of the host: schedulers know nothing of a GPU's memory."""
-    UNSAID = "unsaid"
+    UNREPORTED = "unsaid"  # the word that queues of earlier versions wrote into their files
     """It is gone, and no record says how."""
 
 

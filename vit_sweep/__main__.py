@@ -63,7 +63,8 @@ def _hydra(words: list[str]) -> int:
     from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
-    from vit_sweep.config.compose import conf_dir, explain, site_dir
+    from vit_sweep.config.compose import explain
+    from vit_sweep.config.folders import conf_dir, site_dir
 
     site_dir(os.environ)
 

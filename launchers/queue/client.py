@@ -69,7 +69,7 @@ class QueueClient:
                 status = written.get(index, TaskStatus(state=TaskState.QUEUED))
                 if status.state is not TaskState.ENDED and not alive and host == here:
                     detail = f"{self.name} is gone"
-                    status = replace(status, state=TaskState.ENDED, detail=detail, ended=Ended.UNSAID)
+                    status = replace(status, state=TaskState.ENDED, detail=detail, ended=Ended.UNREPORTED)
                 elif status.state is not TaskState.ENDED and not alive:
                     status = replace(status, state=TaskState.UNKNOWN, detail=f"its queue is on {host}")
                 states[submission.batch_name, index] = status

@@ -66,7 +66,7 @@ def _restore(task: QueueTask) -> None:
     before = read_states(task.folder).get(task.index)
     task.restart = starts(task.folder, task.index)
     if before is not None and before.state is TaskState.ENDED:
-        task.ended, task.detail, task.hosts = before.ended or Ended.UNSAID, before.detail, before.hosts
+        task.ended, task.detail, task.hosts = before.ended or Ended.UNREPORTED, before.detail, before.hosts
 
 
 class _Allocation:

@@ -205,5 +205,5 @@ def forgotten_status(accounted: TaskStatus | None, *, sacct_error: str | None, s
     elif sacct_error:
         detail += f", and sacct did not answer: {sacct_error}"
     return TaskStatus(
-        state=TaskState.ENDED, ended=Ended.UNSAID, detail=detail, hosts=accounted.hosts if accounted else ""
+        state=TaskState.ENDED, ended=Ended.UNREPORTED, detail=detail, hosts=accounted.hosts if accounted else ""
     )

@@ -148,7 +148,7 @@ def test_tasks_that_may_not_run_together_say_so(send):
 def test_a_job_that_slurm_does_not_know_has_ended_and_nobody_says_how(send):
     sent = send()
     status = LAUNCHER.states([replace(sent.submission, handle="999999")])[sent.batch.name, 0]
-    assert (status.state, status.ended) == (TaskState.ENDED, Ended.UNSAID)
+    assert (status.state, status.ended) == (TaskState.ENDED, Ended.UNREPORTED)
 
 
 # --- find ---------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def audit(
     if output is not None and output.suffix != ".json":
         raise UserError(f"output={output}: write FILE.json")
     source, console = source_of(study=study, csv=csv, reference=reference), show.console()
-    said(console, source)
+    print_notes(console, source)
     if not source.timed:
         console.print(f"{source.name}: no run has a time yet, so there is nothing to audit")
         raise typer.Exit(1)
@@ -52,7 +52,7 @@ def audit(
     raise typer.Exit(1 if verdict.falls else 0)
 
 
-def said(console: Console, source: Source) -> None:
+def print_notes(console: Console, source: Source) -> None:
     """Print what a source says of itself and what of it was passed over."""
     for note in source.notes:
         console.print(f"  {note}", soft_wrap=True)

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from launchers.errors import UserError
 from vit_sweep.cli import show
+from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import SPLITS, is_packed
 from vit_sweep.plan.point import DataSpec
@@ -18,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, help="Data sets on disk.")
 Root = Annotated[Path, typer.Option(envvar="VIT_SWEEP_DATA", help="Folder of the data files: a sweep's data_root.")]
 ConfigDir = Annotated[
     Path | None,
-    typer.Option("--config-dir", help="A folder with data/*.yaml; VIT_SWEEP_CONF names a site-wide one."),
+    typer.Option("--config-dir", help=f"A folder with data/*.yaml; {SITE_VARIABLE} names a site-wide one."),
 ]
 
 

@@ -11,12 +11,13 @@ from rich.text import Text
 
 from launchers.errors import UserError
 from vit_sweep.cli import show
+from vit_sweep.config.folders import SITE_VARIABLE
 
 app = typer.Typer(no_args_is_help=True, help="Partition profiles: what a site says about its nodes and GPUs.")
 
 ConfigDir = Annotated[
     Path | None,
-    typer.Option("--config-dir", help="A folder with partition/*.yaml; VIT_SWEEP_CONF names a site-wide one."),
+    typer.Option("--config-dir", help=f"A folder with partition/*.yaml; {SITE_VARIABLE} names a site-wide one."),
 ]
 Name = Annotated[str, typer.Argument(help="A profile: the word after partition=.")]
 

@@ -8,9 +8,8 @@ A named grid (`grid=NAME`) becomes words of the same grammar; zipped axes advanc
 
 import copy
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -24,24 +23,10 @@ from omegaconf.errors import OmegaConfBaseException
 from launchers.checked import field_names, parse
 from launchers.errors import UserError, closest
 from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations, read_zips
+from vit_sweep.config.folders import conf_dir
 from vit_sweep.plan.point import Point
 
 Plain = dict[str, Any]
-SITE_VARIABLE = "VIT_SWEEP_CONF"
-
-
-def conf_dir() -> Path:
-    """The shipped configurations: inside the wheel, or beside the package in a checkout."""
-    package = Path(__file__).parent.parent
-    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
-
-
-def site_dir(environ: Mapping[str, str]) -> Path | None:
-    """A site's own configurations, if it names some; raises `UserError` where they are not there."""
-    site = environ.get(SITE_VARIABLE)
-    if site is not None and not Path(site).is_dir():
-        raise UserError(f"{SITE_VARIABLE}={site}: there is no such folder; it names a site's own conf/, or unset it")
-    return None if site is None else Path(site)
 
 
 def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) -> Iterator[Plain]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from launchers.checked import parse
 from launchers.errors import UserError, closest
 from vit_sweep.config import groups
+from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.config.groups import Entry
 from vit_sweep.plan.point import DataSpec
 
@@ -25,7 +26,7 @@ def load(name: str, entries: Sequence[Entry]) -> DataSpec:
     if entry is None:
         raise UserError(
             f"data={name}: there is no such data set – {closest(name, [entry.name for entry in entries])}; a site's "
-            "own ones are found with --config-dir FOLDER or VIT_SWEEP_CONF"
+            f"own ones are found with --config-dir FOLDER or {SITE_VARIABLE}"
         )
     given = groups.keys_of(GROUP, entry, entries)
     given.pop("pipeline", None)  # how a cell reads the images is the sweep's word, not the data set's

@@ -11,7 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launchers.checked import checked
 from launchers.errors import UserError, closest
-from vit_sweep.config.compose import Plain, conf_dir, explain, single, site_dir
+from vit_sweep.config.compose import Plain, explain, single
+from vit_sweep.config.folders import conf_dir, site_dir
 
 _NOUNS = {"partition": "profile", "data": "data set"}
 """What a file of each group is."""

@@ -92,7 +92,7 @@ def problem_of(data: DataSpec, root: Path) -> str | None:
 def remember(path: Path, file: Expected) -> None:
     """Leave a stamp: whoever calls has just read or written exactly this."""
     with suppress(OSError):
-        write(_stamp(path, file.kind), _said(path.stat(), file.digest))
+        write(_stamp(path, file.kind), _stamp_text(path.stat(), file.digest))
 
 
 def prepare_command(data: DataSpec, root: Path) -> str:
@@ -193,7 +193,7 @@ def _digest(path: Path, file: Expected) -> str:
     digest = _read_digest(path, file.kind, about.st_ino, about.st_size, about.st_mtime_ns)
     if digest == file.digest:
         with suppress(OSError):
-            write(_stamp(path, file.kind), _said(about, digest))
+            write(_stamp(path, file.kind), _stamp_text(about, digest))
     return digest
 
 
@@ -206,7 +206,7 @@ def _read_digest(path: Path, kind: str, *_what: int) -> str:
 
 def _has_stamp(path: Path, file: Expected) -> bool:
     """Whether a stamp says that this very file has this checksum."""
-    expected = _said(path.stat(), file.digest).encode()
+    expected = _stamp_text(path.stat(), file.digest).encode()
     try:
         return _stamp(path, file.kind).read_bytes() == expected
     except OSError:
@@ -217,7 +217,7 @@ def _stamp(path: Path, kind: str) -> Path:
     return path.with_name(f"{path.name}.{kind}ok")
 
 
-def _said(about: os.stat_result, digest: str) -> str:
+def _stamp_text(about: os.stat_result, digest: str) -> str:
     """A stamp's text. The inode too: a copied folder brings its stamps along, and a copy is not yet verified."""
     return f"{digest} size={about.st_size} mtime_ns={about.st_mtime_ns} inode={about.st_ino}\n"
 

@@ -18,7 +18,7 @@ from launchers.environment import SIGNALS
 from vit_sweep.job.host_memory import resident_mib
 from vit_sweep.job.rank_log import RankLog, now, peak_host_mib, say
 from vit_sweep.outcome.ending import Cause, DeviceMemory, HostMemory, RankEnd
-from vit_sweep.outcome.failure import StopWord
+from vit_sweep.outcome.failure import StopRequest
 
 TERM_GRACE_S = 20.0
 """How long a rank may take to stop after TERM. Slurm sends KILL after KillWait, 30 s unless the site says otherwise."""
@@ -41,7 +41,7 @@ def block_signals() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-def word_of(number: signal.Signals, *, at: float, ends: float | None) -> StopWord:
+def stop_request_of(number: signal.Signals, *, at: float, ends: float | None) -> StopRequest:
     """What a signal means at unix time `at`, in a job whose time limit is at `ends` (None: it has none)."""
     if number is signal.SIGUSR2:
         if ends is not None and at >= ends - 200:
@@ -52,7 +52,7 @@ def word_of(number: signal.Signals, *, at: float, ends: float | None) -> StopWor
         cause, message = Cause.TIME_LIMIT, "the time limit ended the job (SIGTERM)"
     else:
         cause, message = Cause.TERMINATED, "the job was told to end (SIGTERM)"
-    return StopWord(cause=cause, message=message, signal=number.name)
+    return StopRequest(cause=cause, message=message, signal=number.name)
 
 
 class Guardian:
@@ -66,14 +66,14 @@ class Guardian:
         self._seen, self._silent_s = self._beat, 0.0
         self._noted_mib = 0.0
         self._lock = threading.Lock()
-        self._ask: Callable[[StopWord], None] | None = None
-        self._word: StopWord | None = None
+        self._ask: Callable[[StopRequest], None] | None = None
+        self._request: StopRequest | None = None
         self._grace_s: float | None = None
 
     @property
-    def word(self) -> StopWord | None:
-        """Why the job was told to end, once it was; the first signal's word stays."""
-        return self._word
+    def stop_request(self) -> StopRequest | None:
+        """Why the job was told to end, once it was; the first signal's request stays."""
+        return self._request
 
     def start(self) -> None:
         """Begin to watch; the caller has blocked the signals."""
@@ -87,14 +87,14 @@ class Guardian:
         """Set how long steps may make no progress."""
         self._hang_s = hang_minutes * 60
 
-    def stop_by(self, ask: Callable[[StopWord], None] | None) -> None:
+    def stop_by(self, ask: Callable[[StopRequest], None] | None) -> None:
         """Register what ends the training in good order, or None when nothing can any more.
 
         Whoever was told to end before is asked now.
         """
         with self._lock:
             self._ask = ask
-            request = self._word
+            request = self._request
         if ask is not None and request is not None:
             ask(request)
 
@@ -136,8 +136,9 @@ class Guardian:
 
     def _signalled(self, number: signal.Signals) -> None:
         with self._lock:
-            first, self._word = self._word is None, self._word or word_of(number, at=time.time(), ends=self._ends)
-            request, ask = self._word, self._ask
+            first = self._request is None
+            request = self._request or stop_request_of(number, at=time.time(), ends=self._ends)
+            self._request, ask = request, self._ask
         grace_s = USR2_GRACE_S if number is signal.SIGUSR2 else TERM_GRACE_S
         self._grace_s = grace_s if self._grace_s is None else min(self._grace_s, grace_s)
         if first:
@@ -149,12 +150,12 @@ class Guardian:
             _leave()
 
     def _count_grace(self, passed: float) -> None:
-        if self._grace_s is None or self._word is None:
+        if self._grace_s is None or self._request is None:
             return
         self._grace_s -= passed
         if self._grace_s <= 0:
-            message = f"{self._word.message}; it could not stop in good order in time"
-            self._log.end(self.end_of(self._word.cause, message, signal=self._word.signal))
+            message = f"{self._request.message}; it could not stop in good order in time"
+            self._log.end(self.end_of(self._request.cause, message, signal=self._request.signal))
             _leave()
 
     def _count_silence(self, passed: float) -> None:
@@ -163,7 +164,7 @@ class Guardian:
         self._seen = beat
         phase, epoch, step = beat
         limit_s = self._hang_s if phase in _STEPPING else max(self._hang_s, START_S)
-        if self._silent_s < limit_s or self._word is not None:
+        if self._silent_s < limit_s or self._request is not None:
             return
         file = self._log.file
         where = f"{phase}, epoch {epoch}, step {step}" if phase in _STEPPING else phase

@@ -120,7 +120,7 @@ def _write_end(log: RankLog, guardian: Guardian, error: BaseException) -> None:
     cause = cause_of(error)
     first_line = next(iter(str(error).strip().splitlines()), "")
     message = first_line if cause is not Cause.BUG and first_line else f"{type(error).__name__}: {first_line}"
-    stop = error.word if isinstance(error, Interrupted) else guardian.word
+    stop = error.request if isinstance(error, Interrupted) else guardian.stop_request
     if stop is not None and cause in (Cause.COMMUNICATION, Cause.TERMINATED):
         # Another rank was told to end too and was faster: what is seen of it is an echo.
         cause = stop.cause

@@ -41,7 +41,7 @@ _TEXTS: tuple[tuple[Cause, str], ...] = (
 
 
 @checked
-class StopWord:
+class StopRequest:
     """Why a job is told to end before its work is done: what every rank then says of its own end."""
 
     cause: Cause
@@ -53,11 +53,11 @@ class StopWord:
 class Interrupted(BaseException):
     """The job was told to end, and stopped. Not an `Exception`: nothing may swallow it."""
 
-    def __init__(self, word: StopWord, message: str = "") -> None:
-        """Carry the reason; `message` says more than the word's own, for people."""
-        super().__init__(message or word.message)
-        self.word = word
-        self.cause = word.cause
+    def __init__(self, request: StopRequest, message: str = "") -> None:
+        """Carry the reason; `message` says more than the request does, for people."""
+        super().__init__(message or request.message)
+        self.request = request
+        self.cause = request.cause
 
 
 class JobError(Exception):

@@ -152,7 +152,7 @@ def _without_files(status: TaskStatus, *, cancelled: bool = False, at: str = "")
     """
     if cancelled:
         return Exit(cause=Cause.CANCELLED, message="its user ended it before it began", at=at, judged_by="client")
-    if status.ended in (None, Ended.UNSAID):
+    if status.ended in (None, Ended.UNREPORTED):
         why = f"it never began, and nobody says why ({status.detail})"
         return Exit(cause=Cause.CANCELLED, message=why, at=at, judged_by="client")
     return of_scheduler(status.ended, status.detail, hosts=status.hosts, at=at)

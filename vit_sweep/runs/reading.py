@@ -16,7 +16,7 @@ from vit_sweep.plan.point import Precision
 from vit_sweep.record.learning import Reached, time_to_accuracy
 from vit_sweep.runs.of_study import run_of, submissions
 from vit_sweep.runs.run import Run
-from vit_sweep.study.journal import latest
+from vit_sweep.study.journal import latest_attempts
 from vit_sweep.study.status import finished, settled_results
 from vit_sweep.study.store import Study
 
@@ -49,7 +49,7 @@ class Reader:
         self.study, self.files = study, study.cell_files()
         self._target, self._row_of, self._peaks = target, row_of, Peaks(plan)
         journal = study.jobs()
-        self._sent, self._submitted = latest(journal), submissions(journal)
+        self._sent, self._submitted = latest_attempts(journal), submissions(journal)
 
     def read(self) -> Iterator[Read]:
         """Every cell once: those with a record first, in the order of the files, then the others."""

@@ -77,7 +77,7 @@ def entry_of(batch: Batch, event: Event, *, at: str, handle: str = "", asked: bo
     )
 
 
-def latest(entries: Iterable[JobEntry]) -> dict[str, Sent]:
+def latest_attempts(entries: Iterable[JobEntry]) -> dict[str, Sent]:
     """The latest attempt of each cell that a scheduler has, or may have."""
     sent: dict[str, Sent] = {}
     before: dict[str, dict[str, Sent]] = {}

@@ -12,7 +12,7 @@ from vit_sweep.outcome.result import Result, Status, story_of
 from vit_sweep.outcome.verdict import Attempt, verdicts
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.record import Record
-from vit_sweep.study.journal import Sent, latest
+from vit_sweep.study.journal import Sent, latest_attempts
 from vit_sweep.study.lock import now
 from vit_sweep.study.store import RecordProblem, Study
 
@@ -49,7 +49,7 @@ class Watcher:
 
     def results(self) -> list[Result]:
         """One result per planned cell, in the order of `cell_files`."""
-        files, sent = self._cell_files(), latest(self._study.jobs())
+        files, sent = self._cell_files(), latest_attempts(self._study.jobs())
         results: dict[str, Result] = {}
         records: dict[str, Record | RecordProblem | None] = {}
         for file in files:
@@ -137,7 +137,7 @@ class Watcher:
         )
         if reported.state is TaskState.UNKNOWN and last is not None and last.exit is not None and not last.exit.again:
             # The scheduler cannot be asked, but the job itself has said how it ended.
-            reported = TaskStatus(state=TaskState.ENDED, ended=Ended.UNSAID)
+            reported = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED)
         if reported.state is not TaskState.ENDED:
             self._ended_before.discard((file.cell_id, result.attempt))
             return _alive(result, attempts, last, reported)

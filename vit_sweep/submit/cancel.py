@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 from launchers.choose import launcher_of
 from launchers.errors import UserError, closest
 from launchers.profile import Scheduler
-from vit_sweep.study.journal import Event, JobEntry, Sent, latest
+from vit_sweep.study.journal import Event, JobEntry, Sent, latest_attempts
 from vit_sweep.study.lock import now
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
@@ -27,7 +27,7 @@ def cancel(study: Study, patterns: Sequence[str] | None = None) -> int:
         resolve(study)
         active = [result.file.cell_id for result in settled_results(study) if result.status.under_way]
         chosen = {cell for cell in active if not patterns or any(fnmatchcase(cell, pattern) for pattern in patterns)}
-        sent = {cell: a for cell, a in latest(study.jobs()).items() if cell in chosen and not a.in_doubt}
+        sent = {cell: a for cell, a in latest_attempts(study.jobs()).items() if cell in chosen and not a.in_doubt}
         by_batch: dict[str, dict[str, Sent]] = {}
         for cell, attempt in sent.items():
             by_batch.setdefault(attempt.batch, {})[cell] = attempt

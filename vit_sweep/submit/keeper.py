@@ -7,7 +7,7 @@ from dataclasses import replace
 from launchers.errors import UserError
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell
-from vit_sweep.study.journal import latest, next_attempts
+from vit_sweep.study.journal import latest_attempts, next_attempts
 from vit_sweep.study.lock import BusyError
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study
@@ -64,7 +64,7 @@ class Keeper:
         if not results:
             return
         entries = self._study.jobs()
-        sent, free, planned = latest(entries), next_attempts(entries), self._study.planned()
+        sent, free, planned = latest_attempts(entries), next_attempts(entries), self._study.planned()
         todo = {}
         for result in results:
             cell_id = result.file.cell_id

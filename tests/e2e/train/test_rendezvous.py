@@ -53,7 +53,7 @@ def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
     from vit_sweep.job.train.rendezvous import Meeting, _bind
     from vit_sweep.job.train.stopping import StopAgreed, Stopper
     from vit_sweep.outcome.ending import Cause
-    from vit_sweep.outcome.failure import StopWord
+    from vit_sweep.outcome.failure import StopRequest
 
     store = _bind(me(world_size=2), "127.0.0.1")
     meeting = Meeting(host="127.0.0.1", port=store.port, world_size=2)
@@ -62,7 +62,7 @@ def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
         for _ in range(units):
             stopper.enter()
     for stopper, cause in zip(stoppers, (Cause.PREEMPTED, Cause.TERMINATED), strict=True):
-        stopper.ask(StopWord(cause=cause, message="told", signal="SIGTERM"))
+        stopper.ask(StopRequest(cause=cause, message="told", signal="SIGTERM"))
     assert all(stopper._agreed.wait(300) for stopper in stoppers)
     words = []
     for missing, stopper in zip((2, 0), stoppers, strict=True):
@@ -70,7 +70,7 @@ def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
             stopper.enter()
         with pytest.raises(StopAgreed) as found:
             stopper.enter()
-        words.append(found.value.word)
+        words.append(found.value.request)
         stopper.close()
     assert words[0] == words[1]
 

@@ -115,7 +115,7 @@ def test_a_file_damaged_after_submission_is_a_named_failure(sweep, study, tiny_c
 def test_a_download_that_breaks_off_leaves_nothing_half_written(tmp_path, monkeypatch):
     from launchers.checked import parse
     from launchers.errors import UserError
-    from vit_sweep.config.compose import conf_dir
+    from vit_sweep.config.folders import conf_dir
     from vit_sweep.data.prepare import download
     from vit_sweep.plan.point import DataSpec
 

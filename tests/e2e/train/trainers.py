@@ -186,14 +186,14 @@ def _stop_in_measuring(trainer, _rank):
     """All ranks are told to stop before the same block of measuring, as the stopper would."""
     from vit_sweep.job.train.stopping import StopAgreed
     from vit_sweep.outcome.ending import Cause
-    from vit_sweep.outcome.failure import StopWord
+    from vit_sweep.outcome.failure import StopRequest
 
     measure, units = trainer.measure, []
 
     def enter():
         units.append(1)
         if len(units) == 5:
-            raise StopAgreed(StopWord(cause=Cause.TERMINATED, message="told to end", signal="SIGTERM"))
+            raise StopAgreed(StopRequest(cause=Cause.TERMINATED, message="told to end", signal="SIGTERM"))
 
     def told(**given):
         trainer._enter = enter

@@ -5,7 +5,8 @@ from hydra import compose, initialize_config_dir
 from typer.testing import CliRunner
 
 from vit_sweep.cli import app, sweep
-from vit_sweep.config.compose import conf_dir, single
+from vit_sweep.config.compose import single
+from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.settings import read
 from vit_sweep.outcome.selection import Retry
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from launchers.errors import UserError
-from vit_sweep.config.compose import conf_dir, expand, plain
+from vit_sweep.config.compose import expand, plain
+from vit_sweep.config.folders import conf_dir
 
 AXES = {
     "gpus": ["1", "2", "4,8", "range(1,4)", "choice(1,3)"],

@@ -7,7 +7,8 @@ from omegaconf import OmegaConf
 
 from launchers.errors import UserError
 from vit_sweep.config.algebra import GridSpec, select
-from vit_sweep.config.compose import conf_dir, expand, grid_words
+from vit_sweep.config.compose import expand, grid_words
+from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.settings import read
 from vit_sweep.plan.plan import Knowledge, make_plan
 

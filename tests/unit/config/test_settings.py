@@ -7,7 +7,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from launchers.errors import UserError
-from vit_sweep.config.compose import conf_dir, expand, plain
+from vit_sweep.config.compose import expand, plain
+from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.settings import Settings, read
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.grid import cell_of

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from hydra import compose, initialize_config_dir
 
-from vit_sweep.config.compose import conf_dir, plain
+from vit_sweep.config.compose import plain
+from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.settings import read
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.vit import parameters, tokens

@@ -10,7 +10,7 @@ import pytest
 
 from launchers.checked import parse_json
 from tests.conftest import ROOT, wait_for
-from vit_sweep.job.guardian import Guardian, word_of
+from vit_sweep.job.guardian import Guardian, stop_request_of
 from vit_sweep.job.host_memory import limit_mib, resident_mib
 from vit_sweep.job.rank_log import RankLog, now
 from vit_sweep.outcome.ending import Cause, HostMemory, RankEnd, RankFile
@@ -82,7 +82,7 @@ def said(folder):
     ],
 )
 def test_a_signal_means_the_time_limit_only_near_it(number, left_s, cause):
-    word = word_of(number, at=1000.0, ends=None if left_s is None else 1000.0 + left_s)
+    word = stop_request_of(number, at=1000.0, ends=None if left_s is None else 1000.0 + left_s)
     assert (word.cause, word.signal) == (cause, number.name)
     assert number.name in word.message
 
@@ -137,7 +137,7 @@ print(len(asked))
 def test_whoever_was_told_before_the_trainer_was_there_is_asked_when_it_is(child, tmp_path):
     text = """
 ready()
-while guardian.word is None:
+while guardian.stop_request is None:
     time.sleep(0.01)
 guardian.stop_by(asked.append)
 print(asked[0].signal, flush=True)

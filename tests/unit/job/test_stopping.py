@@ -10,9 +10,9 @@ import pytest
 from vit_sweep.job.train import stopping
 from vit_sweep.job.train.stopping import StopAgreed, Stopper
 from vit_sweep.outcome.ending import Cause
-from vit_sweep.outcome.failure import JobError, StopWord
+from vit_sweep.outcome.failure import JobError, StopRequest
 
-WORD = StopWord(cause=Cause.PREEMPTED, message="told", signal="SIGUSR2")
+WORD = StopRequest(cause=Cause.PREEMPTED, message="told", signal="SIGUSR2")
 
 
 class OneStore:
@@ -54,7 +54,7 @@ def walk(stopper, units, meet, pauses):
                 meet.wait(timeout=300)
             done += 1
     except StopAgreed as stop:
-        return done, stop.word
+        return done, stop.request
     return done, None
 
 
@@ -105,11 +105,11 @@ def test_the_first_word_stays():
     store = OneStore()
     stopper = Stopper(rank=0, world_size=1, connect=lambda: store)
     stopper.ask(WORD)
-    stopper.ask(StopWord(cause=Cause.TERMINATED, message="later", signal="SIGTERM"))
+    stopper.ask(StopRequest(cause=Cause.TERMINATED, message="later", signal="SIGTERM"))
     with pytest.raises(StopAgreed) as found:
         while True:
             stopper.enter()
-    assert found.value.word == WORD
+    assert found.value.request == WORD
     stopper.close()
 
 

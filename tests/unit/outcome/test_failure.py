@@ -6,7 +6,7 @@ import pytest
 
 from launchers.errors import UserError
 from vit_sweep.outcome.ending import Cause
-from vit_sweep.outcome.failure import Interrupted, JobError, StopWord, cause_of
+from vit_sweep.outcome.failure import Interrupted, JobError, StopRequest, cause_of
 
 
 class DistError(RuntimeError):
@@ -26,7 +26,7 @@ class AcceleratorError(RuntimeError):
 
 
 NCCL = "NCCL error in: ProcessGroupNCCL.cpp:3690, unhandled cuda error, NCCL version 2.29.7\n"
-WORD = StopWord(cause=Cause.PREEMPTED, message="told", signal="SIGUSR2")
+WORD = StopRequest(cause=Cause.PREEMPTED, message="told", signal="SIGUSR2")
 
 CASES = [
     (JobError(Cause.DATA, "missing"), Cause.DATA),

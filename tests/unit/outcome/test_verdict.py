@@ -95,7 +95,7 @@ def test_the_scheduler_never_overrules_what_a_rank_knows(cause, ended):
 @given(cause=st.sampled_from(Cause))
 def test_plain_failure_or_silence_of_the_scheduler_changes_nothing(cause):
     found = judge([rank(0, cause)])
-    for ended in (Ended.FAILED, Ended.COMPLETED, Ended.UNSAID, None):
+    for ended in (Ended.FAILED, Ended.COMPLETED, Ended.UNREPORTED, None):
         assert refine(found, ended=ended) == found
 
 
@@ -157,7 +157,7 @@ def test_the_schedulers_word_is_of_the_last_attempt_only():
 
 
 def test_an_attempt_that_left_nothing_is_what_the_scheduler_says():
-    (gone,) = verdicts([attempt("1")], status=ended(Ended.UNSAID, "no longer known to squeue"))
+    (gone,) = verdicts([attempt("1")], status=ended(Ended.UNREPORTED, "no longer known to squeue"))
     assert gone.cause is Cause.CANCELLED
     assert "never began" in gone.message
     (dead,) = verdicts([attempt("1")], status=ended(Ended.FAILED, "Slurm says FAILED"))

@@ -122,8 +122,8 @@ def full(folder):
             ("batch 64", Answer(question=Question.NEXT, sentence=f"most informative next cell: {HOSTILE}")),
         ),
         headline=figure(folder, "headline"),
-        asked=(("gpus", "1, 2, 4, 16, 32"), ("note", HOSTILE)),
-        asked_tables=(scaling_table(name="points", title="Points"),),
+        requested=(("gpus", "1, 2, 4, 16, 32"), ("note", HOSTILE)),
+        requested_tables=(scaling_table(name="points", title="Points"),),
         machines=(
             table_of(
                 "machines", "Machines", (Column(name="fingerprint"), Column(name="host")),

@@ -431,10 +431,10 @@ def test_a_readers_own_settings_do_not_change_a_figure(tmp_path, monkeypatch):
 
 def test_intervals_of_several_kinds_are_one_sentence():
     known, single = (curves.Estimate(value=1.0, low=0.9, high=1.1, n=3), curves.Estimate(value=1.0))
-    assert curves.intervals_said([known, single, None]) == (
+    assert curves.intervals_text([known, single, None]) == (
         "Bars: 95 % intervals over 3 runs a point; 1 point with n=1 and no bar."
     )
-    assert curves.intervals_said([None]) == ""
+    assert curves.intervals_text([None]) == ""
 
 
 def legend_of(sheet):

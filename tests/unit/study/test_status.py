@@ -33,7 +33,7 @@ def slurm_says(monkeypatch):
         class Launcher:
             def states(self, submissions):
                 word = TaskStatus(
-                    state=state, detail=detail, ended=ended or (Ended.UNSAID if state == "ended" else None)
+                    state=state, detail=detail, ended=ended or (Ended.UNREPORTED if state == "ended" else None)
                 )
                 return {(s.batch_name, i): word for s in submissions for i in range(s.tasks)}
 

@@ -48,7 +48,7 @@ def fill(folder, monkeypatch):
 
     class Launcher:
         def states(self, submissions):
-            gone = TaskStatus(state=TaskState.ENDED, ended=Ended.UNSAID)
+            gone = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED)
             return {(s.batch_name, i): gone for s in submissions for i in range(s.tasks)}
 
     monkeypatch.setattr(status, "launcher_of", lambda scheduler: Launcher())

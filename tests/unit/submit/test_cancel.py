@@ -8,7 +8,7 @@ from tests.unit.builders import cell
 from tests.unit.study.test_status import plan
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.study import status
-from vit_sweep.study.journal import Event, JobEntry, latest
+from vit_sweep.study.journal import Event, JobEntry, latest_attempts
 from vit_sweep.study.store import Study
 from vit_sweep.submit import cancel as cancelling
 from vit_sweep.submit import submission
@@ -51,7 +51,7 @@ def launcher(tmp_path, monkeypatch):
 def test_all_that_is_active_is_cancelled_and_the_journal_says_so(launcher):
     assert cancel(launcher.study) == 2
     assert launcher.cancelled == [("17", [0, 1])]
-    sent = latest(launcher.study.jobs())
+    sent = latest_attempts(launcher.study.jobs())
     assert [sent[one.cell_id].cancelled for one in CELLS] == [True, True, False]
 
 

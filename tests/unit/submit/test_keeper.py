@@ -14,7 +14,7 @@ from vit_sweep.plan.cell import JobOptions
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.study import status
-from vit_sweep.study.journal import Event, JobEntry, latest
+from vit_sweep.study.journal import Event, JobEntry, latest_attempts
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 from vit_sweep.submit import batches, submission
@@ -51,7 +51,7 @@ def keeper(slurm):
 def test_a_lost_node_is_retried_once_and_elsewhere_and_a_bug_is_not(slurm):
     results = settled_results(slurm.study)
     keeper(slurm).tend(results)
-    sent = latest(slurm.study.jobs())
+    sent = latest_attempts(slurm.study.jobs())
     assert (sent[slurm.first].attempt, sent[slurm.first].since, sent[slurm.second].attempt) == (2, 1, 1)
     (name,) = slurm.jobs
     assert [batch.exclude for batch in slurm.rendered if batch.name == name] == [("vector03",)]

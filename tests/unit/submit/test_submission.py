@@ -8,7 +8,7 @@ from launchers.backend import Rendered, Submission, SubmitError, SubmitProblem
 from launchers.batch import Task
 from launchers.errors import UserError
 from tests.unit.builders import batch
-from vit_sweep.study.journal import Event, latest
+from vit_sweep.study.journal import Event, latest_attempts
 from vit_sweep.study.store import Study
 from vit_sweep.submit import submission
 from vit_sweep.submit.submission import Submitter, resolve
@@ -78,7 +78,7 @@ def sent(slurm):
     """Cells with a handle, by the journal; every one must be in exactly one job."""
     held = [task.name for tasks in slurm.jobs.values() for task in tasks]
     assert len(held) == len(set(held))
-    return {cell for cell, one in latest(slurm.study.jobs()).items() if one.handle}
+    return {cell for cell, one in latest_attempts(slurm.study.jobs()).items() if one.handle}
 
 
 def test_everything_is_submitted_once_and_found_in_the_journal(slurm):
@@ -161,7 +161,7 @@ def test_a_client_that_went_away_before_the_answer_is_found_by_the_next_one(slur
     slurm.study.journal_batch(Event.SUBMITTING, first.batch)
     list(slurm.submit([first]))
     assert resolve(slurm.study) == []
-    assert latest(slurm.study.jobs())["c0"].handle == "100"
+    assert latest_attempts(slurm.study.jobs())["c0"].handle == "100"
 
 
 def test_a_job_that_the_scheduler_forgot_is_remembered_by_its_own_files(slurm):
@@ -171,4 +171,4 @@ def test_a_job_that_the_scheduler_forgot_is_remembered_by_its_own_files(slurm):
     folder.mkdir(parents=True)
     (folder / "claim.json").write_text('{"schema_version": 1, "job_id": "42_1"}')
     resolve(slurm.study)
-    assert latest(slurm.study.jobs())["c0"].handle == "42"
+    assert latest_attempts(slurm.study.jobs())["c0"].handle == "42"

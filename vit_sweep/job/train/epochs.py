@@ -1,17 +1,16 @@
 """All epochs of a run: from the newest checkpoint to the last one, with checkpoints on the way."""
 
-from collections.abc import Callable
 from typing import Any
 
 from vit_sweep.job.rank_log import peak_host_mib, say
 from vit_sweep.job.train.checkpoint import Checkpoints
+from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.loop import Trainer
 from vit_sweep.job.train.measure.readback import peaks_of
 from vit_sweep.job.train.stopping import StopAgreed, Stopper
 from vit_sweep.job.train.trackers.figures import epoch_figures
 from vit_sweep.job.train.trackers.guarded import Trackers
 from vit_sweep.outcome.failure import Interrupted
-from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.position import Position
 from vit_sweep.record.record import EpochReport
 
@@ -20,41 +19,32 @@ class Epochs:
     """A trainer with its past: the finished epochs, the attempts that ran them, and the checkpoints."""
 
     def __init__(
-        self,
-        *,
-        file: CellFile,
-        attempt: str,
-        code: str,
-        engine: Any,
-        trainer: Trainer,
-        stopper: Stopper,
-        checkpoints: Checkpoints,
-        tell: Callable[[str, int, int], None],
-        trackers: Trackers,
+        self, execution: Execution, *, engine: Any, trainer: Trainer, stopper: Stopper, trackers: Trackers
     ) -> None:
-        """Begin at the first epoch of the cell; `attempt` and `code` are of the process that runs them now."""
-        self.file, self.attempt, self.code = file, attempt, code
-        self.checkpoints, self.trackers = checkpoints, trackers
-        self._engine, self._trainer, self._stopper, self._tell = engine, trainer, stopper, tell
+        """Begin at the first epoch of the cell."""
+        self.execution, self.trackers = execution, trackers
+        self._engine, self._trainer, self._stopper = engine, trainer, stopper
+        self._checkpoints = Checkpoints(execution.cell_dir / "checkpoint", attempt=execution.attempt.name)
         self.epochs: list[EpochReport] = []
-        self.attempts = [attempt]
+        self.attempts = [execution.attempt.name]
 
     def begin(self) -> None:
         """Go on from the newest checkpoint, and tell the trackers what was done before."""
         self._go_on_from_checkpoint()
-        self.trackers.start({epoch.epoch: epoch_figures(self.file.cell, epoch) for epoch in self.epochs})
+        cell = self.execution.cell
+        self.trackers.start({epoch.epoch: epoch_figures(cell, epoch) for epoch in self.epochs})
 
     def _go_on_from_checkpoint(self) -> None:
-        cell = self.file.cell
-        self._tell("loading a checkpoint", 0, 0)
-        position = self.checkpoints.load(
-            self._engine, cell_id=self.file.cell_id, world_size=cell.gpus, zero_stage=cell.engine.zero_stage
+        execution, cell = self.execution, self.execution.cell
+        execution.tell("loading a checkpoint")
+        position = self._checkpoints.load(
+            self._engine, cell_id=execution.file.cell_id, world_size=cell.gpus, zero_stage=cell.engine.zero_stage
         )
         if position is None:
             return
-        if position.code != self.code:
-            say(f"the checkpoint was written by other code ({position.code}, now {self.code})")
-        self.epochs, self.attempts = list(position.epochs), [*position.attempts, self.attempt]
+        if position.code != execution.code:
+            say(f"the checkpoint was written by other code ({position.code}, now {execution.code})")
+        self.epochs, self.attempts = list(position.epochs), [*position.attempts, execution.attempt.name]
         self._trainer.resume(position.epoch, position.step, position.part)
 
     def training(self) -> int | None:
@@ -63,11 +53,11 @@ class Epochs:
 
     def all(self) -> None:
         """Train to the end; told to stop, save where all ranks stand, and raise `Interrupted`."""
-        cell, interval = self.file.cell, self.file.options.checkpoint_epochs
+        cell, interval = self.execution.cell, self.execution.file.options.checkpoint_epochs
         try:
             while self._trainer.number <= cell.epochs:
                 number = self._trainer.number
-                self._tell("training", number, self._trainer.step)
+                self.execution.tell("training", number, self._trainer.step)
                 self.epochs.append(self._trainer.epoch())
                 # Of rank 0, while the others wait before the next epoch's first barrier.
                 self.trackers.epoch(number, epoch_figures(cell, self.epochs[-1]) | self._memory())
@@ -77,7 +67,7 @@ class Epochs:
         except StopAgreed as stop:
             self._save()
             where = f"epoch {self._trainer.number}, step {self._trainer.step}"
-            raise Interrupted(stop.word, f"{stop.word.message}; a checkpoint was saved at {where}") from None
+            raise Interrupted(stop.request, f"{stop.request.message}; a checkpoint was saved at {where}") from None
 
     def _memory(self) -> dict[str, float]:
         """The most memory of this rank so far, MiB."""
@@ -85,12 +75,12 @@ class Epochs:
         return {"memory/host_mib": peak_host_mib()} | ({} if allocated is None else {"memory/device_mib": allocated})
 
     def _save(self) -> None:
-        cell, trainer = self.file.cell, self._trainer
+        execution, cell, trainer = self.execution, self.execution.cell, self._trainer
         part = trainer.part()
-        self._tell("saving a checkpoint", trainer.number, trainer.step)
+        execution.tell("saving a checkpoint", trainer.number, trainer.step)
         position = Position(
-            cell_id=self.file.cell_id,
-            code=self.code,
+            cell_id=execution.file.cell_id,
+            code=execution.code,
             world_size=cell.gpus,
             zero_stage=cell.engine.zero_stage,
             epoch=trainer.number,
@@ -100,4 +90,8 @@ class Epochs:
             attempts=tuple(self.attempts),
             files={},
         )
-        self.checkpoints.save(self._engine, position)
+        self._checkpoints.save(self._engine, position)
+
+    def delete_checkpoints(self) -> None:
+        """Once the record is written, nobody goes on from them."""
+        self._checkpoints.delete()

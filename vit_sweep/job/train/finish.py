@@ -1,18 +1,16 @@
 """The end of a run, on rank 0: the record of all ranks, the trackers' last figures, and `exit.json`."""
 
 import platform
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import NamedTuple
 
 from launchers.atomic import write
 from launchers.checked import to_json
-from launchers.identity import RankIdentity
 from vit_sweep.job.rank_log import now, peak_host_mib
 from vit_sweep.job.train.epochs import Epochs
+from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.trackers.figures import run_figures
 from vit_sweep.job.train.trackers.guarded import Trackers
 from vit_sweep.outcome.ending import Cause, Exit
@@ -34,53 +32,51 @@ class OfRank(NamedTuple):
 
 def finish(
     run: Epochs,
-    me: RankIdentity,
     *,
-    cell_dir: Path,
-    attempt: Path,
     resolved: Resolved,
     ranks: Sequence[OfRank],
     breakdown: Breakdown | None,
-    started_at: str,
     startup_s: float,
-    begun: float,
 ) -> None:
     """Write `record.json`, drop the checkpoints, and write `exit.json` last: what it says is then all there."""
-    cell = run.file.cell
+    execution = run.execution
     record = Record(
-        cell_id=run.file.cell_id,
-        requested=cell,
+        cell_id=execution.file.cell_id,
+        requested=execution.cell,
         resolved=resolved,
         ranks=tuple(rank.report for rank in ranks),
         epochs=tuple(run.epochs),
-        attempt=run.attempt,
-        job_id=me.job_id,
-        started_at=started_at,
+        attempt=execution.attempt.name,
+        job_id=execution.me.job_id,
+        started_at=execution.started_at,
         startup_s=round(startup_s, 3),
-        job_s=round(time.monotonic() - begun, 3),
+        job_s=round(execution.elapsed_s(), 3),
         versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
-        code=run.code,
+        code=execution.code,
         restarts=len(run.attempts) - 1,
         attempts=tuple(run.attempts),
         breakdown=breakdown,
         machine=tuple(rank.machine for rank in ranks),
         preflight=tuple(rank.preflight for rank in ranks if rank.preflight is not None),
         samples=tuple(rank.samples for rank in ranks if rank.samples is not None),
-        allocated_gpus=me.allocated_gpus,
+        allocated_gpus=execution.me.allocated_gpus,
     )
-    write(cell_dir / "record.json", to_json(_tracked(record, run.trackers)))
-    run.checkpoints.delete()
-    done = Exit(
+    write(execution.cell_dir / "record.json", to_json(_tracked(record, run.trackers)))
+    run.delete_checkpoints()
+    write(execution.attempt / "exit.json", to_json(_done(execution)))
+
+
+def _done(execution: Execution) -> Exit:
+    return Exit(
         cause=Cause.DONE,
         message="",
         rank=0,
-        host=me.node_name,
+        host=execution.me.node_name,
         at=now(),
-        epoch=cell.epochs,
-        step=cell.steps_per_epoch,
+        epoch=execution.cell.epochs,
+        step=execution.cell.steps_per_epoch,
         peak_host_mib=peak_host_mib(),
     )
-    write(attempt / "exit.json", to_json(done))
 
 
 def _tracked(record: Record, trackers: Trackers) -> Record:

@@ -149,6 +149,20 @@ class Trainer:
         evaluated. A stop ends the measuring, not the run: its training is done. `profile_steps`=0: no profile.
         Files lie beside `trace`.
         """
+        bench = self._bench()
+        with at_rest(self._engine):
+            return measure_all(
+                bench,
+                cell=self._cell,
+                engine=self._engine,
+                usual_step_s=self._usual_step_s,
+                profile_steps=profile_steps,
+                trace=trace,
+                profilers=profilers,
+            )
+
+    def _bench(self) -> Bench:
+        """The steps of an epoch with one constant batch, without marks."""
         batch = list(itertools.islice(self._pipeline.epoch(self._cell.epochs + 1), self._cell.accum))
         self._engine.train()
         self._clock = StepClock(NoMarks(), ())
@@ -165,7 +179,7 @@ class Trainer:
             images, _ = self._pipeline.ready(batch[0])
             self._engine(images)
 
-        bench = Bench(
+        return Bench(
             ranks=self._cell.gpus,
             rank=self._rank,
             device=self._device,
@@ -174,16 +188,6 @@ class Trainer:
             enter=self._enter,
             barrier=self._barrier,
         )
-        with at_rest(self._engine):
-            return measure_all(
-                bench,
-                cell=self._cell,
-                engine=self._engine,
-                usual_step_s=self._usual_step_s,
-                profile_steps=profile_steps,
-                trace=trace,
-                profilers=profilers,
-            )
 
     def _train_steps(self) -> None:
         batches = self._pipeline.epoch(self.number, start=self.step)

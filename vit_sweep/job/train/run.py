@@ -1,21 +1,17 @@
 """One rank's run of a cell, from the rendezvous to the record."""
 
-import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from launchers.atomic import write
-from launchers.checked import to_json
 from launchers.identity import RankIdentity
 from vit_sweep.job.guardian import Guardian
-from vit_sweep.job.train.checkpoint import Checkpoints
 from vit_sweep.job.train.epochs import Epochs
+from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.finish import OfRank, finish
-from vit_sweep.job.train.images.data import load
+from vit_sweep.job.train.images.data import Split, load
 from vit_sweep.job.train.images.pipeline import pipeline_of
 from vit_sweep.job.train.loop import Trainer
 from vit_sweep.job.train.machine.fingerprint import fingerprint
@@ -28,9 +24,10 @@ from vit_sweep.job.train.stopping import Stopper
 from vit_sweep.job.train.trackers.figures import EPOCH_NAMES, parameters
 from vit_sweep.job.train.trackers.guarded import Trackers
 from vit_sweep.job.train.trackers.tracker import TrackedRun
-from vit_sweep.outcome.ending import Cause, Progress
+from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell, CellFile
+from vit_sweep.record.breakdown import Breakdown
 from vit_sweep.record.machine import Preflight
 from vit_sweep.record.record import Resolved, mismatches
 
@@ -50,78 +47,38 @@ def train(
     `begun` is the monotonic time of the job's first line, `code` the digest of what runs. Raises `JobError` for
     failures with a name, `Interrupted` when the job was told to end.
     """
-    cell, options = file.cell, file.options
-    started_at = (datetime.now(UTC) - timedelta(seconds=time.monotonic() - begun)).isoformat(timespec="seconds")
-
-    def tell(phase: str, epoch: int, step: int = 0) -> None:
-        guardian.beat(phase, epoch, step)
-        if me.rank == 0:
-            host = me.node_name
-            progress = Progress(phase=phase, epoch=epoch, epochs=cell.epochs, host=host, started_at=started_at)
-            write(attempt / "progress.json", to_json(progress))
-
-    tell("starting", 0)
+    cell = file.cell
+    execution = Execution(
+        file=file, me=me, cell_dir=cell_dir, attempt=attempt, begun=begun, code=code, guardian=guardian
+    )
+    execution.tell("starting")
     _check_world(cell, me)
     torch.set_num_threads(cell.cpus_per_gpu)
     # Before the GPU is touched: from then on this process is one of those that use it.
     machine, nvml = fingerprint(me, cell.device)
     device = pick_device(me, cell.device)
-    train_split, test_split = load(cell.data, Path(file.data_root), options.scratch)
-    meeting = connect(me, cell.device, attempt, hang_minutes=options.hang_minutes)
+    splits = load(cell.data, Path(file.data_root), file.options.scratch)
+    meeting = connect(me, cell.device, attempt, hang_minutes=file.options.hang_minutes)
     stopper = Stopper(rank=me.rank, world_size=me.world_size, connect=meeting.client)
     guardian.stop_by(stopper.ask)
-    trackers = _trackers(file, me, cell_dir)
+    trackers = _trackers(execution)
     try:
         engine = engine_of(cell)
         resolved = _checked_resolved(cell, engine, me)
         peaks = peaks_of(device)
-        tell("preflight", 0)
-        probed = _preflight(file, resolved, me, device, guardian)
-        dtype, workers = DTYPES[cell.precision], options.data_workers
-        trainer = Trainer(
-            cell=cell,
-            engine=engine,
-            pipeline=pipeline_of(cell, train=train_split, device=device, dtype=dtype, rank=me.rank, workers=workers),
-            test=test_split.to(device),
-            device=device,
-            enter=stopper.enter,
-            beat=guardian.beat,
-        )
-        run = Epochs(
-            file=file,
-            attempt=attempt.name,
-            code=code,
-            engine=engine,
-            trainer=trainer,
-            stopper=stopper,
-            checkpoints=Checkpoints(cell_dir / "checkpoint", attempt=attempt.name),
-            tell=tell,
-            trackers=trackers,
-        )
+        probed = _preflight(execution, resolved, device)
+        trainer = _trainer(execution, engine, splits, device, stopper)
+        run = Epochs(execution, engine=engine, trainer=trainer, stopper=stopper, trackers=trackers)
         run.begin()
-        startup_s = time.monotonic() - begun
+        startup_s = execution.elapsed_s()
         with Sampler(me.rank, nvml, run.training, cold=trainer.number) as sampler:
             run.all()
         # Of the run; what is measured afterwards uses memory of its own.
         peaks = peaks.most(peaks_of(device))
-        tell("measuring", cell.epochs)
-        breakdown = trainer.measure(
-            profile_steps=options.profile_steps, trace=attempt / "trace.json", profilers=options.deepspeed_profilers
-        )
+        breakdown = _measured(execution, trainer)
         ranks = gathered(OfRank(rank_report(me, device, peaks), machine, probed, sampler.samples))
         if me.rank == 0:
-            finish(
-                run,
-                me,
-                cell_dir=cell_dir,
-                attempt=attempt,
-                resolved=resolved,
-                ranks=ranks,
-                breakdown=breakdown,
-                started_at=started_at,
-                startup_s=startup_s,
-                begun=begun,
-            )
+            finish(run, resolved=resolved, ranks=ranks, breakdown=breakdown, startup_s=startup_s)
         dist.barrier()
     finally:
         guardian.stop_by(None)
@@ -129,6 +86,40 @@ def train(
         trackers.abandon()
     # Not after a failure: it may wait for ranks that are gone.
     dist.destroy_process_group()
+
+
+def _trainer(
+    execution: Execution, engine: Any, splits: tuple[Split, Split], device: torch.device, stopper: Stopper
+) -> Trainer:
+    cell, (train_split, test_split) = execution.cell, splits
+    pipeline = pipeline_of(
+        cell,
+        train=train_split,
+        device=device,
+        dtype=DTYPES[cell.precision],
+        rank=execution.me.rank,
+        workers=execution.file.options.data_workers,
+    )
+    return Trainer(
+        cell=cell,
+        engine=engine,
+        pipeline=pipeline,
+        test=test_split.to(device),
+        device=device,
+        enter=stopper.enter,
+        beat=execution.guardian.beat,
+    )
+
+
+def _measured(execution: Execution, trainer: Trainer) -> Breakdown:
+    """What is measured after the last epoch; a collective."""
+    execution.tell("measuring", execution.cell.epochs)
+    options = execution.file.options
+    return trainer.measure(
+        profile_steps=options.profile_steps,
+        trace=execution.attempt / "trace.json",
+        profilers=options.deepspeed_profilers,
+    )
 
 
 def _checked_resolved(cell: Cell, engine: Any, me: RankIdentity) -> Resolved:
@@ -140,32 +131,31 @@ def _checked_resolved(cell: Cell, engine: Any, me: RankIdentity) -> Resolved:
     return resolved
 
 
-def _preflight(
-    file: CellFile, resolved: Resolved, me: RankIdentity, device: torch.device, guardian: Guardian
-) -> Preflight | None:
+def _preflight(execution: Execution, resolved: Resolved, device: torch.device) -> Preflight | None:
     """What the machine can do now; a collective. None if nobody wants to know."""
-    if not file.options.preflight:
+    execution.tell("preflight")
+    if not execution.file.options.preflight:
         return None
     return preflight(
-        rank=me.rank,
-        ranks=me.world_size,
+        rank=execution.me.rank,
+        ranks=execution.me.world_size,
         device=device,
-        precision=file.cell.precision,
+        precision=execution.cell.precision,
         parameters=resolved.parameters,
-        beat=lambda: guardian.beat("preflight", 0, 0),
+        beat=lambda: execution.guardian.beat("preflight", 0, 0),
     )
 
 
-def _trackers(file: CellFile, me: RankIdentity, cell_dir: Path) -> Trackers:
+def _trackers(execution: Execution) -> Trackers:
     """The libraries that this rank tells the run's figures to: all that were asked for on rank 0, else none."""
     run = TrackedRun(
-        study=cell_dir.parent.parent,
-        cell_dir=cell_dir,
-        cell_id=file.cell_id,
-        parameters=parameters(file.cell),
+        study=execution.cell_dir.parent.parent,
+        cell_dir=execution.cell_dir,
+        cell_id=execution.file.cell_id,
+        parameters=parameters(execution.cell),
         epoch_names=EPOCH_NAMES,
     )
-    return Trackers(file.options.logging if me.rank == 0 else (), run)
+    return Trackers(execution.file.options.logging if execution.me.rank == 0 else (), run)
 
 
 def _check_world(cell: Cell, me: RankIdentity) -> None:

@@ -5,7 +5,7 @@ evaluation, each periodic checkpoint. Before a unit it calls `enter`. Whatever c
 `enter` belong to the unit before, so ranks that stop before the same unit have taken part in exactly the same
 collectives. Which unit that is, is agreed on by the listeners, one thread per rank with a store client of its own:
 
-1. A rank that is told to stop puts the word into the store; the first word stays. All listeners look for it.
+1. A rank that is told to stop puts the request into the store; the first request stays. All listeners look for it.
 2. On finding it, a listener takes its rank's lock, reads how many units its main thread has entered, and closes the
    door. Then it posts that number. From here on its main thread enters nothing without knowing the agreement.
 3. When all numbers are there, every rank may enter units up to the largest of them, and none beyond.
@@ -26,13 +26,13 @@ from typing import Protocol
 from launchers.checked import parse_json, to_json
 from vit_sweep.job.rank_log import say
 from vit_sweep.outcome.ending import Cause
-from vit_sweep.outcome.failure import JobError, StopWord
+from vit_sweep.outcome.failure import JobError, StopRequest
 
 AGREE_S = 20.0
 """How long ranks may take to agree. Only a rank that is gone or stopped takes more than a second."""
 _POLL_S = 0.5
 _SOON_S = 0.02
-_WORD = "vit_sweep/stop"
+_REQUEST = "vit_sweep/stop"
 
 
 class Store(Protocol):
@@ -57,10 +57,10 @@ class Store(Protocol):
 class StopAgreed(BaseException):
     """All ranks stop here. Not an `Exception`: nothing may swallow it."""
 
-    def __init__(self, word: StopWord) -> None:
+    def __init__(self, request: StopRequest) -> None:
         """Carry the reason."""
-        super().__init__(word.message)
-        self.word = word
+        super().__init__(request.message)
+        self.request = request
 
 
 class Stopper:
@@ -72,15 +72,15 @@ class Stopper:
         self._lock = threading.Lock()
         self._entered, self._last = 0, 0
         self._asked = self._closed = False
-        self._wish: StopWord | None = None
-        self._word: StopWord | None = None
+        self._own_request: StopRequest | None = None
+        self._request: StopRequest | None = None
         self._wake, self._agreed = threading.Event(), threading.Event()
         self._listener = threading.Thread(target=self._listen, name="stopper", daemon=True)
         self._listener.start()
 
-    def ask(self, word: StopWord) -> None:
-        """Ask all ranks to stop as soon as they can agree where; the first word stays."""
-        self._wish = self._wish or word
+    def ask(self, request: StopRequest) -> None:
+        """Ask all ranks to stop as soon as they can agree where; the first request stays."""
+        self._own_request = self._own_request or request
         self._wake.set()
 
     def enter(self) -> None:
@@ -89,12 +89,12 @@ class Stopper:
             if not self._asked:
                 self._entered += 1
                 return
-        if not self._agreed.wait(AGREE_S) or self._word is None:
+        if not self._agreed.wait(AGREE_S) or self._request is None:
             raise JobError(
                 Cause.COMMUNICATION, f"the ranks could not agree where to stop within {AGREE_S:g} s; nothing is saved"
             )
         if self._entered >= self._last:
-            raise StopAgreed(self._word)
+            raise StopAgreed(self._request)
         self._entered += 1  # nobody else reads it any more
 
     def close(self) -> None:
@@ -112,13 +112,13 @@ class Stopper:
 
     def _agree(self, store: Store) -> None:
         store.set_timeout(timedelta(seconds=AGREE_S))
-        while not store.check([_WORD]):
+        while not store.check([_REQUEST]):
             self._wake.wait(_POLL_S)
             if self._closed:
                 return
-            if self._wish is not None:
-                store.compare_set(_WORD, "", to_json(self._wish))
-        self._word = parse_json(StopWord, store.get(_WORD), what="the word to stop")
+            if self._own_request is not None:
+                store.compare_set(_REQUEST, "", to_json(self._own_request))
+        self._request = parse_json(StopRequest, store.get(_REQUEST), what="the request to stop")
         with self._lock:
             self._asked, entered = True, self._entered
         store.set(f"vit_sweep/at/{self._rank}", str(entered))

@@ -54,7 +54,7 @@ def draw_accuracy_by_batch(runs: Sequence[Run], folder: Path) -> Figure | Skippe
         name,
         title="Accuracy against batch",
         caption=_caption(items, which, layout),
-        alt=f"Line chart of {which} accuracy after the last epoch against images per step. {_told(best, 'batch')}",
+        alt=f"Line chart of {which} accuracy after the last epoch by images per step. {_values_text(best, 'batch')}",
     )
 
 
@@ -85,7 +85,7 @@ def draw_accuracy_by_epoch(runs: Sequence[Run], folder: Path) -> Figure | Skippe
         name,
         title="Accuracy by epoch",
         caption=_caption(items, which, layout),
-        alt=f"Line chart of {which} accuracy after every epoch. {_told(last, 'epoch')}",
+        alt=f"Line chart of {which} accuracy after every epoch. {_values_text(last, 'epoch')}",
     )
 
 
@@ -197,7 +197,7 @@ def _caption(items: Sequence[Item], which: str, layout: Arrangement) -> str:
     return " ".join(part for part in parts if part)
 
 
-def _told(points: pd.DataFrame, what: str, *, most: int = 8) -> str:
+def _values_text(points: pd.DataFrame, what: str, *, most: int = 8) -> str:
     """Each curve's first and last value."""
     clauses = []
     groups = list(points.groupby(["title", "curve"], sort=False))

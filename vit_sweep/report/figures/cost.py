@@ -154,10 +154,10 @@ def _alt(fronts: Sequence[Sequence[Offer]], titles: Sequence[str]) -> str:
     for front, title in list(zip(fronts, titles, strict=True))[:6]:
         fast, cheap = front[0], front[-1]
         where = f"{title}: " if title else ""
-        clauses.append(f"{where}fastest {_said(fast)}; cheapest {_said(cheap)}.")
+        clauses.append(f"{where}fastest {_offer_text(fast)}; cheapest {_offer_text(cheap)}.")
     return f"Scatter plot of GPU-hours against time of an epoch with the Pareto front. {' '.join(clauses)}"
 
 
-def _said(offer: Offer) -> str:
+def _offer_text(offer: Offer) -> str:
     label = f" ({offer.label})" if offer.label else ""
     return f"{counted(offer.gpus, 'GPU')}{label} with {number(offer.time_s)} s and {number(offer.gpu_hours)} GPU-hours"

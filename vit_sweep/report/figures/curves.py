@@ -130,7 +130,7 @@ def legend(curves: Curves, quantity: str, *extra: Any) -> list[Any]:
     if quantity == "time_s" and any(a.run.timed for s in curves.series for a in s.apart):
         handles.append(apart_handle())
     if any(failed(p) for p in points):
-        text = f"no time: {failures_said(points)}"
+        text = f"no time: {failures_text(points)}"
         handles.append(Line2D([], [], linestyle="none", marker="X", ms=5, mfc="white", mec=QUIET, label=text))
     for order, curve in enumerate(curves.reference):
         if any(value_of(p, quantity) is not None for p in curve.points):
@@ -157,7 +157,7 @@ def failed(point: SeriesPoint) -> bool:
     return not point.runs and any(run.status in FAILED for run in point.without)
 
 
-def failures_said(points: Sequence[SeriesPoint]) -> str:
+def failures_text(points: Sequence[SeriesPoint]) -> str:
     """How many counts failed, by cause: `2 out_of_memory, 1 cancelled`."""
     causes = Counter(
         next(run.cause or run.status for run in p.without if run.status in FAILED) for p in points if failed(p)
@@ -165,7 +165,7 @@ def failures_said(points: Sequence[SeriesPoint]) -> str:
     return ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
 
 
-def intervals_said(estimates: Sequence[Estimate | None], *, what: str = "95 % intervals") -> str:
+def intervals_text(estimates: Sequence[Estimate | None], *, what: str = "95 % intervals") -> str:
     """One sentence on spread: what the bars are, how many runs are behind a point, where there is no bar."""
     known = [e for e in estimates if e is not None and e.known]
     single = [e for e in estimates if e is not None and not e.known]

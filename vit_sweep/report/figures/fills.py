@@ -30,7 +30,7 @@ FILLS = (
     Fill("other", "#5c5c5c", "\\\\\\\\", ("other",)),
 )
 """From the bottom of a bar upwards; neighbours differ in lightness by 30 or more of 100."""
-UNTOLD = Fill("not told apart", "#ffffff", "", ())
+UNDIVIDED = Fill("not told apart", "#ffffff", "", ())
 
 
 class Bar(NamedTuple):
@@ -66,7 +66,7 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], *, share: bool = False) -> None:
             bottoms[x] += height
     if not share:
         whole = [(x, bar.time_s.value) for x, bar in enumerate(bars) if bar.parts is None and bar.time_s]
-        _boxes(axes, whole, [0.0] * len(whole), UNTOLD)
+        _boxes(axes, whole, [0.0] * len(whole), UNDIVIDED)
         for x, bar in enumerate(bars):
             if bar.time_s is not None:
                 axes.errorbar(
@@ -92,7 +92,7 @@ def fill_handles(bars: Sequence[Bar]) -> list[Patch]:
     """Of the fills that are drawn, top of the bar last."""
     used = [f for f in FILLS if any(bar.parts and bar.parts[f.name] > 0 for bar in bars)]
     if any(bar.parts is None and bar.time_s for bar in bars):
-        used.append(UNTOLD)
+        used.append(UNDIVIDED)
     return [Patch(facecolor=f.color, hatch=f.hatch, edgecolor="0.15", lw=0.4, label=f.name) for f in used]
 
 

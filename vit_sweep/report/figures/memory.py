@@ -53,7 +53,7 @@ def draw_memory(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
         folder,
         NAME,
         title="Memory of a GPU",
-        caption="Most memory reserved on a GPU." + _full_said(full) + _band_said(errors),
+        caption="Most memory reserved on a GPU." + _full_text(full) + _band_text(errors),
         alt=_alt(measured, full, errors),
     )
 
@@ -157,20 +157,20 @@ def _legend(styles: dict[str, CurveStyle], *, full: bool, both: bool) -> list[An
     return handles
 
 
-def _full_said(full: Sequence[Run]) -> str:
+def _full_text(full: Sequence[Run]) -> str:
     if not full:
         return ""
     batches = ", ".join(f"{batch:,}" for batch in sorted({run.micro_batch or 0 for run in full}))
     return f" Out of memory: {counted(len(full), 'run')}, at {batches} images per GPU."
 
 
-def _band_said(errors: Sequence[float]) -> str:
+def _band_text(errors: Sequence[float]) -> str:
     if not errors:
         return " No prediction is known."
-    return f" Band: prediction {100 * _BAND:.0f} % off. {_errors_said(errors)}"
+    return f" Band: prediction {100 * _BAND:.0f} % off. {_errors_text(errors)}"
 
 
-def _errors_said(errors: Sequence[float]) -> str:
+def _errors_text(errors: Sequence[float]) -> str:
     low, high = 100 * min(errors), 100 * max(errors)
     return f"Measured against predicted: {low:+.0f} % to {high:+.0f} % over {counted(len(errors), 'run')}."
 
@@ -182,4 +182,4 @@ def _alt(measured: Sequence[Run], full: Sequence[Run], errors: Sequence[float]) 
     )
     kind = "Line chart of measured GPU memory against batch"
     kind += ", and scatter plot against the prediction" if errors else ""
-    return f"{kind}. {summary}.{_full_said(full)} {_errors_said(errors) if errors else ''}".strip()
+    return f"{kind}. {summary}.{_full_text(full)} {_errors_text(errors) if errors else ''}".strip()

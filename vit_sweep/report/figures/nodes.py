@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.curves import intervals_said
+from vit_sweep.report.figures.curves import intervals_text
 from vit_sweep.report.figures.panels import MOST_PANELS, without_placement
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
@@ -49,9 +49,9 @@ def draw_nodes(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skippe
         name,
         title="One node and several",
         caption="Median time of a warm epoch. Per cent: against the fewest nodes with the same number of GPUs. "
-        + intervals_said([p.time_s for _, times in titled for p in times.values()])
+        + intervals_text([p.time_s for _, times in titled for p in times.values()])
         + (f" {counted(left, 'further panel')} not drawn for want of room." if left else ""),
-        alt=f"Bars of the time of an epoch by GPUs and nodes. {_nodes_told(titled)}",
+        alt=f"Bars of the time of an epoch by GPUs and nodes. {_nodes_text(titled)}",
     )
 
 
@@ -116,7 +116,7 @@ def _fill_of(nodes: int) -> tuple[str, str]:
     return NODE_FILLS[step % len(NODE_FILLS)]
 
 
-def _nodes_told(titled: Sequence[tuple[str, dict[tuple[int, int], SeriesPoint]]]) -> str:
+def _nodes_text(titled: Sequence[tuple[str, dict[tuple[int, int], SeriesPoint]]]) -> str:
     clauses = []
     for title, times in titled[:4]:
         listed = "; ".join(

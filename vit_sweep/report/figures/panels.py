@@ -68,7 +68,7 @@ def arrange(
     `apart` names axes whose values are never drawn in one panel, because they cannot be compared; `together` those
     that never make panels.
     """
-    telling = tell(items, keep=(*apart, *together))
+    telling = differing(items, keep=(*apart, *together))
     forced = [name for name in telling if name in apart]
     free = [name for name in telling if name not in apart and name not in together]
     best = forced + free
@@ -85,7 +85,7 @@ def arrange(
     inside = [name for name in telling if name not in best]
     by_title: dict[str, list[tuple[int, str]]] = {}
     for index in sorted(range(len(items)), key=lambda i: [_order(items[i].get(name, "")) for name in telling]):
-        title, label = (said(items[index], names) for names in (best, inside))
+        title, label = (label_of(items[index], names) for names in (best, inside))
         by_title.setdefault(title, []).append((index, label))
     panels = tuple(Panel(title, tuple(curves)) for title, curves in by_title.items())
     shown = panels[:MOST_PANELS]
@@ -94,12 +94,12 @@ def arrange(
     left = len(panels) - len(shown)
     return Arrangement(
         panels=shown,
-        labels=tuple(dict.fromkeys(said(items[index], inside) for index in ordered)),
+        labels=tuple(dict.fromkeys(label_of(items[index], inside) for index in ordered)),
         left_out=f"{counted(left, 'further panel')} not drawn for want of room: see the tables" if left else "",
     )
 
 
-def said(traits: Traits, names: Sequence[str]) -> str:
+def label_of(traits: Traits, names: Sequence[str]) -> str:
     """The values of some axes in words, most telling first: `zero1, batch 16`."""
     words = []
     for name in sorted(names, key=lambda n: (_RANK.get(n, 99), n)):
@@ -127,10 +127,10 @@ def series_traits(series: Sequence[ScalingSeries]) -> list[dict[str, str]]:
 def without_placement(series: Sequence[ScalingSeries]) -> dict[str, list[ScalingSeries]]:
     """Series that differ in placement only, by what tells their groups apart."""
     traits = [{n: v for n, v in t.items() if n not in ("placement", "allocation")} for t in series_traits(series)]
-    names = tell(traits)
+    names = differing(traits)
     groups: dict[str, list[ScalingSeries]] = {}
     for index in sorted(range(len(series)), key=lambda i: [_order(traits[i].get(n, "")) for n in names]):
-        groups.setdefault(said(traits[index], names), []).append(series[index])
+        groups.setdefault(label_of(traits[index], names), []).append(series[index])
     return groups
 
 
@@ -156,7 +156,7 @@ def run_traits(run: Run, mode: Scaling | None = None) -> dict[str, str]:
     }
 
 
-def tell(items: Sequence[Traits], keep: Sequence[str] = ()) -> list[str]:
+def differing(items: Sequence[Traits], keep: Sequence[str] = ()) -> list[str]:
     """Axes whose values differ, less those that others already tell; `keep` stay if they differ at all."""
     names = sorted({name for item in items for name in item}, key=lambda n: (_RANK.get(n, 99), n))
     telling = [name for name in names if len({item.get(name, "") for item in items}) > 1]

@@ -9,9 +9,9 @@ from matplotlib.ticker import PercentFormatter
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.curves import intervals_said
+from vit_sweep.report.figures.curves import intervals_text
 from vit_sweep.report.figures.fills import Bar, draw_bars, fill_handles, parts_of
-from vit_sweep.report.figures.panels import arrange, said, series_traits
+from vit_sweep.report.figures.panels import arrange, label_of, series_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
 from vit_sweep.report.figures.style import counted, number, value_axis
@@ -57,7 +57,7 @@ def draw_batches(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skip
     telling = sorted({n for t in traits for n in t if n not in ("batch", "accum")})
     differ = [n for n in telling if len({t.get(n, "") for t in traits}) > 1]
     for index, trait in enumerate(traits):
-        groups.setdefault(said(trait, differ), []).append(index)
+        groups.setdefault(label_of(trait, differ), []).append(index)
     titled: list[tuple[str, list[Bar]]] = []
     for group, members in groups.items():
         names = [n for n in ("batch", "accum") if len({traits[i][n] for i in members}) > 1]
@@ -137,7 +137,7 @@ def _draw(
     parts = [
         "Medians over runs of a step's parts, times the steps of an epoch." if known else "",
         "Shares of a step, in per cent." if kinds == [True] else "",
-        intervals_said([bar.time_s for bar in bars]) if False in kinds else "",
+        intervals_text([bar.time_s for bar in bars]) if False in kinds else "",
         "White bars: the run was not measured in parts." if any(b.parts is None and b.time_s for b in bars) else "",
         "No communication where the engine hides it in other phases (ZeRO 1 to 3)."
         if any(b.parts is not None and not b.parts["communication"] for b in bars) and known
@@ -170,8 +170,8 @@ def _alt(titled: Sequence[tuple[str, list[Bar]]], noun: str, *, most: int = 6) -
     clauses = []
     for label, bars in titled[:most]:
         ends = [bars[0], bars[-1]] if len(bars) > 1 else bars[:1]
-        said_bars = "; ".join(f"{_noun(bar.label, noun)}: {_said(bar)}" for bar in ends)
-        clauses.append(f"{label + ': ' if label else ''}{said_bars}.")
+        bar_texts = "; ".join(f"{_noun(bar.label, noun)}: {_bar_text(bar)}" for bar in ends)
+        clauses.append(f"{label + ': ' if label else ''}{bar_texts}.")
     more = f" And {counted(len(titled) - most, 'further panel')}." if len(titled) > most else ""
     return f"Stacked bars of the time of an epoch, {counted(len(titled), 'panel')}. {' '.join(clauses)}{more}"
 
@@ -180,7 +180,7 @@ def _noun(label: str, noun: str) -> str:
     return f"{label} GPU{'' if label == '1' else 's'}" if noun == "GPU" else f"{noun} {label}".replace("\n", " ")
 
 
-def _said(bar: Bar) -> str:
+def _bar_text(bar: Bar) -> str:
     time = f"{number(bar.time_s.value)} s" if bar.time_s else "no time"
     if not bar.parts or not sum(bar.parts.values()):
         return time

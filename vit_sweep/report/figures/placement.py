@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from vit_sweep.analysis.series.bootstrap import ratio_of
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.curves import apart_handle, draw_series, intervals_said
+from vit_sweep.report.figures.curves import apart_handle, draw_series, intervals_text
 from vit_sweep.report.figures.panels import without_placement
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
@@ -69,9 +69,9 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path) -> Figure | Sk
         name,
         title="Packed against spread",
         caption="Time spread over time packed: above 1 the spread run is slower. "
-        + intervals_said(ratios)
+        + intervals_text(ratios)
         + (f" {counted(left, 'further pair')} of curves not drawn for want of room." if left else ""),
-        alt=f"Chart of packed against spread runs. {_ratios_told([(title, pairs) for title, _, pairs in shown])}",
+        alt=f"Chart of packed against spread runs. {_ratios_text([(title, pairs) for title, _, pairs in shown])}",
     )
 
 
@@ -131,7 +131,7 @@ def _draw_ratios(
     axes.set(ylim=(min(ends) - room, max(ends) + room), ylabel="time spread / time packed")
 
 
-def _ratios_told(groups: Sequence[tuple[str, Sequence[Pair]]]) -> str:
+def _ratios_text(groups: Sequence[tuple[str, Sequence[Pair]]]) -> str:
     clauses = []
     for title, pairs in groups:
         listed = ", ".join(f"{number(ratio(pair).value)} on {counted(pair[0].gpus, 'GPU')}" for pair in pairs)

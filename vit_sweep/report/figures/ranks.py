@@ -9,7 +9,7 @@ import numpy.typing as npt
 import seaborn as sns
 
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.panels import run_traits, said, tell
+from vit_sweep.report.figures.panels import differing, label_of, run_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
 from vit_sweep.report.figures.style import SMALL, counted, number
@@ -67,7 +67,7 @@ def draw_ranks(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
         + (" (with it where the run knows no better: waiting ranks then look slow)" if only_steps else "")
         + ". Dark lines: borders of nodes."
         + (f" The {len(kept)} most uneven of {len(timed)} runs." if left else ""),
-        alt=f"Heat map of step times, {counted(len(kept), 'run')} by up to {most} ranks. {_told(kept)}",
+        alt=f"Heat map of step times, {counted(len(kept), 'run')} by up to {most} ranks. {_values_text(kept)}",
     )
 
 
@@ -87,8 +87,8 @@ def _worst(times: Sequence[float]) -> float:
 def _names(runs: Sequence[Run]) -> list[str]:
     """What tells each run from the others, its GPUs in any case."""
     traits = [_traits(run) for run in runs]
-    names = ["gpus", *(name for name in tell(traits) if name != "gpus")]
-    return [said(trait, names) for trait in traits]
+    names = ["gpus", *(name for name in differing(traits) if name != "gpus")]
+    return [label_of(trait, names) for trait in traits]
 
 
 def _traits(run: Run) -> dict[str, str]:
@@ -111,7 +111,7 @@ def _draw_nodes(axes: object, kept: Sequence[tuple[Run, tuple[float, ...]]]) -> 
             axes.vlines(list(borders), row + 0.06, row + 0.94, color="0.1", lw=0.9)  # type: ignore[attr-defined]
 
 
-def _told(kept: Sequence[tuple[Run, tuple[float, ...]]]) -> str:
+def _values_text(kept: Sequence[tuple[Run, tuple[float, ...]]]) -> str:
     _, times = max(kept, key=lambda pair: _worst(pair[1]))
     slow = max(range(len(times)), key=lambda rank: times[rank])
     usual = sum(_worst(t) < 5 for _, t in kept)

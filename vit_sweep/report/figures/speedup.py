@@ -95,7 +95,7 @@ def draw_against_ideal(
         title=f"{scaling.value.capitalize()} scaling: {quantity.value}",
         caption=caption(curves, what, first) + unlike + _superlinear(series),
         alt=f"Line chart of {quantity.value} against GPUs with the ideal line, "
-        f"{counted(len(series) - len(without), 'curve')}. {_told(series, what)}",
+        f"{counted(len(series) - len(without), 'curve')}. {_values_text(series, what)}",
     )
 
 
@@ -174,7 +174,7 @@ def _superlinear(series: Sequence[ScalingSeries]) -> str:
     return f" Above the ideal: {some(above, 4, separator='; ')}."
 
 
-def _told(series: Sequence[ScalingSeries], what: str, *, most: int = 8) -> str:
+def _values_text(series: Sequence[ScalingSeries], what: str, *, most: int = 8) -> str:
     clauses = []
     for curve in series[:most]:
         points = [p for p in curve.points if value_of(p, what) is not None and not p.oversubscribed]

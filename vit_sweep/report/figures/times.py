@@ -15,9 +15,9 @@ from vit_sweep.report.figures.curves import (
     draw_reference,
     draw_series,
     failed,
-    failures_said,
+    failures_text,
     finish_gpu_axes,
-    intervals_said,
+    intervals_text,
     lay_out,
     legend,
 )
@@ -71,7 +71,7 @@ def draw_time(
         name,
         title=f"{scaling.value.capitalize()} scaling: time of an epoch",
         caption=caption(curves, _TIME, "Median time of a warm epoch; the first is not in it."),
-        alt=f"Line chart of the time of an epoch against GPUs, {counted(len(series), 'curve')}. {told(series)}",
+        alt=f"Line chart of the time of an epoch against GPUs, {counted(len(series), 'curve')}. {times_text(series)}",
     )
 
 
@@ -87,7 +87,7 @@ def no_time(scaling: Scaling, series: Sequence[ScalingSeries]) -> str:
 def caption(curves: Curves, quantity: str, first: str) -> str:
     """What must be known to read a figure of curves."""
     points: list[SeriesPoint] = [p for s in curves.series for p in s.points]
-    parts = [first, intervals_said([getattr(p, quantity) for p in points])]
+    parts = [first, intervals_text([getattr(p, quantity) for p in points])]
     if any(p.oversubscribed for p in points):
         parts.append("Hollow: more ranks than cores, so the time says nothing about scaling.")
     apart = [a for s in curves.series for a in s.apart]
@@ -95,7 +95,7 @@ def caption(curves: Curves, quantity: str, first: str) -> str:
         reasons = "; ".join(dict.fromkeys(a.reason for a in apart))
         parts.append(f"Kept apart: {counted(len(apart), 'run')} ({reasons}).")
     if any(failed(p) for p in points):
-        parts.append(f"Crossed marks at the axis have no time: {failures_said(points)}.")
+        parts.append(f"Crossed marks at the axis have no time: {failures_text(points)}.")
     missing = sum(not p.runs and not failed(p) for p in points)
     if missing:
         parts.append(f"{counted(missing, 'point')} not run or not finished.")
@@ -106,7 +106,7 @@ def caption(curves: Curves, quantity: str, first: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-def told(series: Sequence[ScalingSeries], *, most: int = 8) -> str:
+def times_text(series: Sequence[ScalingSeries], *, most: int = 8) -> str:
     """The numbers of the curves, for the alt text: each curve's first and last count."""
     clauses = []
     for curve in series[:most]:

@@ -106,9 +106,9 @@ class ReportContent:
     answers_table: Table | None = None
     """The same in numbers, one row per series, where there are many series."""
     headline: Figure | None = None
-    asked: tuple[tuple[str, str], ...] = ()
+    requested: tuple[tuple[str, str], ...] = ()
     """Axis or setting, values."""
-    asked_tables: tuple[Table, ...] = ()
+    requested_tables: tuple[Table, ...] = ()
     machines: tuple[Table, ...] = ()
     machine_remarks: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()

@@ -150,6 +150,6 @@ def test_mpirun_does_not_outlive_a_queue_that_was_killed(queue, tmp_path):
     assert read(tmp_path / "told").split() == ["TERM"]
     states = HostfileLauncher().states([asked])
     assert {(s.state, s.ended, s.detail) for s in states.values()} == {
-        (TaskState.ENDED, Ended.UNSAID, "the hostfile queue is gone")
+        (TaskState.ENDED, Ended.UNREPORTED, "the hostfile queue is gone")
     }
     assert states[folder.name, 0].hosts == "a b"

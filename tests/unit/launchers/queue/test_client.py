@@ -147,7 +147,7 @@ def test_a_damaged_queue_file_means_a_queue_that_was_there_and_is_gone(tmp_path,
     found = LocalLauncher().find(doubt(tmp_path))["b"]
     assert isinstance(found, Submission)
     states = LocalLauncher().states([found])
-    assert {(s.state, s.ended) for s in states.values()} == {(TaskState.ENDED, Ended.UNSAID)}
+    assert {(s.state, s.ended) for s in states.values()} == {(TaskState.ENDED, Ended.UNREPORTED)}
     with under_way(tmp_path):
         assert LocalLauncher().find(doubt(tmp_path), wait_s=0.3) == {}, "while it may live, nothing is said"
 

@@ -76,7 +76,7 @@ def test_one_sacct_answers_for_what_squeue_has_forgotten(programs):
 def test_a_single_array_that_squeue_does_not_know_is_no_failure(programs):
     programs(squeue="echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1", sacct=NO_ACCOUNTING)
     states = SlurmLauncher().states([sent()])
-    assert {s.ended for s in states.values()} == {Ended.UNSAID}
+    assert {s.ended for s in states.values()} == {Ended.UNREPORTED}
     assert {s.detail for s in states.values()} == {"no longer known to squeue"}
 
 
@@ -92,7 +92,7 @@ def test_a_database_that_is_away_is_asked_again_and_said(programs):
     programs(squeue="true", sacct=f"echo '{words}' >&2; exit 1")
     for _ in range(2):
         status = SlurmLauncher().states([sent()])["wide", 0]
-    assert (status.state, status.ended) == (TaskState.ENDED, Ended.UNSAID)
+    assert (status.state, status.ended) == (TaskState.ENDED, Ended.UNREPORTED)
     assert status.detail.endswith(f"sacct did not answer: {words}")
     assert len(programs.calls("sacct")) == 2
 

@@ -300,7 +300,7 @@ def test_one_job_stands_for_all_of_its_tasks(asked, job):
     assert asked("9|N/A|PENDING||BeginTime\\n") == [(TaskState.ENDED, Ended.COMPLETED), QUEUED, QUEUED]
     ended = (TaskState.ENDED, Ended.TIME_LIMIT)
     assert asked("9|N/A|TIMEOUT|vector[01-04]|TimeLimit\\n") == [(TaskState.ENDED, Ended.COMPLETED), ended, ended]
-    unsaid = (TaskState.ENDED, Ended.UNSAID)
+    unsaid = (TaskState.ENDED, Ended.UNREPORTED)
     assert asked("") == [(TaskState.ENDED, Ended.COMPLETED), unsaid, unsaid]
 
 

@@ -39,7 +39,7 @@ def test_every_state_and_flag_of_slurm_has_its_place_and_nothing_else_has():
 def test_a_state_says_how_it_ended_exactly_if_it_is_an_end():
     for word, (state, ended) in STATES.items():
         assert (ended is not None) == (state is TaskState.ENDED), word
-        assert ended is not Ended.UNSAID, word
+        assert ended is not Ended.UNREPORTED, word
 
 
 def test_no_flag_is_an_end_since_a_job_with_a_flag_is_still_in_slurms_hands():
@@ -225,8 +225,8 @@ def test_what_squeue_forgot_ended_as_sacct_says():
 
 def test_a_task_that_was_taken_out_of_its_array_before_it_started_leaves_no_row_and_was_cancelled():
     assert forgotten_status(None, sacct_error=None, siblings=True).ended is Ended.CANCELLED
-    assert forgotten_status(None, sacct_error="Connection refused", siblings=True).ended is Ended.UNSAID
-    assert forgotten_status(status_of("PENDING"), sacct_error=None, siblings=True).ended is Ended.UNSAID
+    assert forgotten_status(None, sacct_error="Connection refused", siblings=True).ended is Ended.UNREPORTED
+    assert forgotten_status(status_of("PENDING"), sacct_error=None, siblings=True).ended is Ended.UNREPORTED
 
 
 @pytest.mark.parametrize(
@@ -241,4 +241,4 @@ def test_a_task_that_was_taken_out_of_its_array_before_it_started_leaves_no_row_
 )
 def test_what_squeue_forgot_has_ended_even_where_nobody_says_how(said, silence, words):
     status = forgotten_status(said, sacct_error=silence)
-    assert (status.state, status.ended, status.detail) == (TaskState.ENDED, Ended.UNSAID, words)
+    assert (status.state, status.ended, status.detail) == (TaskState.ENDED, Ended.UNREPORTED, words)

@@ -42,5 +42,5 @@ def measure_all(
             flop, more = count_flop(bench, engine=engine, cell=cell, file=trace.with_name("flops_profile.txt"))
             notes += more
     except StopAgreed as stop:
-        notes += (f"measuring was cut short: {stop.word.message}",)
+        notes += (f"measuring was cut short: {stop.request.message}",)
     return Breakdown(exposed=exposed, collective=collective, trace=name, comms=comms, flop=flop, notes=notes)

@@ -26,15 +26,7 @@ def profile_window(bench: Bench, *, steps: int, trace: Path) -> tuple[Collective
     on some rank is a note: that rank runs the same steps without it.
     """
     bench.enter()
-    # Read when the profiler starts first; else it calls a missing GPU an error, in a log that people read.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    note = ""
-    profiler: torch.profiler.profile | None = None
-    try:
-        profiler = torch.profiler.profile(activities=_activities(bench.device))
-        profiler.start()
-    except Exception as error:  # whatever it is that the profiler lacks, the training is done and its times are known
-        profiler, note = None, one_line(error)
+    profiler, failure = _started(bench.device)
     bench.barrier()
     bench.settle()
     with counted() as counts, record_function(_WINDOW):
@@ -45,21 +37,38 @@ def profile_window(bench: Bench, *, steps: int, trace: Path) -> tuple[Collective
     name = None
     if profiler is not None:
         try:
-            profiler.stop()
-            events = profiler.events()  # type: ignore[no-untyped-call]  # torch's own gap
-            durations = _durations(list(events or ()), bench.device)
+            durations = _durations(_events(profiler), bench.device)
             if bench.rank == 0:
                 name = f"{trace.name}.gz"
                 profiler.export_chrome_trace(str(trace.with_name(name)))
-        except Exception as error:  # likewise
-            note = one_line(error)
-    seen: list[Any] = [None] * bench.ranks
-    dist.all_gather_object(seen, (durations, note, name))
-    notes = tuple(f"rank {rank}: no profile: {why}" for rank, (_, why, _) in enumerate(seen) if why)
-    communication = collective([times for times, _, _ in seen], counts.kinds(steps), steps) if bench.ranks > 1 else None
-    if bench.ranks > 1 and communication is None and not notes:
+        except Exception as error:  # as in `_started`
+            failure = one_line(error)
+    ranks: list[Any] = [None] * bench.ranks
+    dist.all_gather_object(ranks, (durations, failure, name))
+    notes = tuple(f"rank {rank}: no profile: {why}" for rank, (_, why, _) in enumerate(ranks) if why)
+    if bench.ranks == 1:
+        return None, name, notes
+    communication = collective([times for times, _, _ in ranks], counts.kinds(steps), steps)
+    if communication is None and not notes:
         notes = ("the profile shows no collectives",)
-    return communication, seen[0][2], notes
+    return communication, ranks[0][2], notes
+
+
+def _started(device: torch.device) -> tuple[torch.profiler.profile | None, str]:
+    """A profiler that runs, or why there is none."""
+    # Read when the profiler starts first; else it calls a missing GPU an error, in a log that people read.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    try:
+        profiler = torch.profiler.profile(activities=_activities(device))
+        profiler.start()
+    except Exception as error:  # whatever it is that the profiler lacks, the training is done and its times are known
+        return None, one_line(error)
+    return profiler, ""
+
+
+def _events(profiler: torch.profiler.profile) -> list[FunctionEvent]:
+    profiler.stop()
+    return list(profiler.events() or ())  # type: ignore[no-untyped-call]  # torch's own gap
 
 
 def _activities(device: torch.device) -> list[ProfilerActivity]:

@@ -1,0 +1,23 @@
+"""Where configurations lie: those that are shipped, and a site's own. An edge."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from launchers.errors import UserError
+
+SITE_VARIABLE = "VIT_SWEEP_CONF"
+"""Names a site's own folder, once for everybody."""
+
+
+def conf_dir() -> Path:
+    """The shipped configurations: inside the wheel, or beside the package in a checkout."""
+    package = Path(__file__).parent.parent
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+def site_dir(environ: Mapping[str, str]) -> Path | None:
+    """A site's own configurations, if it names some; raises `UserError` where they are not there."""
+    site = environ.get(SITE_VARIABLE)
+    if site is not None and not Path(site).is_dir():
+        raise UserError(f"{SITE_VARIABLE}={site}: there is no such folder; it names a site's own conf/, or unset it")
+    return None if site is None else Path(site)

@@ -1,0 +1,58 @@
+"""What one rank executes, and how far it is: the cell, its attempt, and the clock of the job's first line."""
+
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from launchers.atomic import write
+from launchers.checked import to_json
+from launchers.identity import RankIdentity
+from vit_sweep.job.guardian import Guardian
+from vit_sweep.outcome.ending import Progress
+from vit_sweep.plan.cell import Cell, CellFile
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """One rank's attempt at a cell."""
+
+    file: CellFile
+    me: RankIdentity
+    cell_dir: Path
+    attempt: Path
+    """The attempt's folder."""
+    begun: float
+    """Monotonic time of the job's first line."""
+    code: str
+    """Digest of what runs."""
+    guardian: Guardian
+    started_at: str = field(init=False)
+    """UTC, ISO 8601: `begun` by the calendar."""
+
+    def __post_init__(self) -> None:
+        """Read the calendar once: every file names the same start."""
+        started = datetime.now(UTC) - timedelta(seconds=self.elapsed_s())
+        object.__setattr__(self, "started_at", started.isoformat(timespec="seconds"))
+
+    @property
+    def cell(self) -> Cell:
+        """What is trained."""
+        return self.file.cell
+
+    def elapsed_s(self) -> float:
+        """Seconds since the job's first line."""
+        return time.monotonic() - self.begun
+
+    def tell(self, phase: str, epoch: int = 0, step: int = 0) -> None:
+        """Tell the watchdog, and on rank 0 whoever waits, where this rank is."""
+        self.guardian.beat(phase, epoch, step)
+        if self.me.rank == 0:
+            progress = Progress(
+                phase=phase,
+                epoch=epoch,
+                epochs=self.cell.epochs,
+                host=self.me.node_name,
+                started_at=self.started_at,
+            )
+            write(self.attempt / "progress.json", to_json(progress))
