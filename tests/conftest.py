@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.warm import Server
+
 ROOT = Path(__file__).parent.parent
 TEST_CONF = ROOT / "tests" / "conf"
 
@@ -26,20 +28,26 @@ def pytest_addoption(parser):
     parser.addoption("--renew-golden", action="store_true", help="write the golden files anew; read the diff")
 
 
+@pytest.fixture(scope="session")
+def warm():
+    """A server of `python -m vit_sweep` whose imports are done."""
+    server = Server()
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-def sweep(tmp_path):
+def sweep(tmp_path, warm):
     """Run `python -m vit_sweep WORDS` in an empty folder; returns the completed process."""
 
     def run(*words, env=None, timeout=900, cwd=tmp_path):
-        return subprocess.run(
-            [sys.executable, "-m", "vit_sweep", *words],
-            cwd=cwd,
-            env=clean_environment() | (env or {}),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            stdin=subprocess.DEVNULL,
-        )
+        environment = clean_environment() | (env or {})
+        if not any(name.startswith("PYTHON") for name in env or {}):
+            return warm.run(words, cwd=cwd, env=environment, timeout=timeout)
+        # Python reads these at its start.
+        command = [sys.executable, "-m", "vit_sweep", *words]
+        given = {"cwd": cwd, "env": environment, "timeout": timeout, "stdin": subprocess.DEVNULL}
+        return subprocess.run(command, capture_output=True, text=True, **given)
 
     return run
 

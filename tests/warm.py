@@ -1,0 +1,150 @@
+"""`python -m vit_sweep` from a process that has imported everything once: `warm.py SOCKET` serves, `run` asks.
+
+Importing takes a command several times as long as its work, and the tests give hundreds of them. The server forks for
+each command; the child has the caller's folder, environment and output, and from there on nothing differs.
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import pkgutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+_DESCRIPTORS = 3
+_MESSAGE = 1 << 20
+
+
+class Server:
+    """The warm process; `run` is `subprocess.run([python, "-m", "vit_sweep", *words])`."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="warm-")
+        self._address = str(Path(self._folder.name) / "socket")
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, self._address],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"ready\n", "the warm server did not start"
+
+    def run(self, words, *, cwd, env, timeout):
+        """Run one command and wait for it; raises `TimeoutExpired` as `subprocess.run` does, the command killed."""
+        request = json.dumps({"words": [str(word) for word in words], "cwd": str(cwd), "env": env}).encode()
+        with (
+            tempfile.TemporaryFile("w+", newline="") as out,
+            tempfile.TemporaryFile("w+", newline="") as err,
+            Path(os.devnull).open() as nothing,
+            socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection,
+        ):
+            connection.connect(self._address)
+            connection.settimeout(timeout)
+            socket.send_fds(connection, [request], [nothing.fileno(), out.fileno(), err.fileno()])
+            pid = int(connection.recv(64))
+            try:
+                code = connection.recv(64)
+            except TimeoutError:
+                os.kill(pid, signal.SIGKILL)
+                connection.settimeout(None)
+                connection.recv(64)
+                raise subprocess.TimeoutExpired(words, timeout) from None
+            out.seek(0)
+            err.seek(0)
+            return subprocess.CompletedProcess(words, int(code), out.read(), err.read())
+
+    def stop(self) -> None:
+        """End the server; commands still running go on, as they would without it."""
+        self._process.terminate()
+        self._process.communicate()
+        self._folder.cleanup()
+
+
+def serve(address: str) -> None:
+    """Fork for every connection until told to end."""
+    _import_everything()
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listener.bind(address)
+    listener.listen()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks for the attendants' codes
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    while True:
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _attend(connection)
+            os._exit(0)
+        connection.close()
+
+
+def _attend(connection: socket.socket) -> None:
+    """Run one command in a child of this process, and say its pid and its code."""
+    request, descriptors, _, _ = socket.recv_fds(connection, _MESSAGE, _DESCRIPTORS)
+    child = os.fork()
+    if child == 0:
+        connection.close()
+        os._exit(_command(json.loads(request), descriptors))
+    for descriptor in descriptors:
+        os.close(descriptor)
+    connection.send(str(child).encode())
+    connection.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+
+
+def _command(request: dict[str, Any], descriptors: list[int]) -> int:
+    """Be the command."""
+    for number, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["env"])
+    time.tzset()
+    # What Python makes at its start of the environment and of where its output goes.
+    sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w", buffering=1)  # noqa: SIM115
+    sys.argv = [str(ROOT / "vit_sweep" / "__main__.py"), *request["words"]]
+    from vit_sweep.__main__ import main
+
+    code = 1
+    try:
+        code = main()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return code
+
+
+def _import_everything() -> None:
+    """Import what commands import, by naming every module of the rooms that they use, and by composing once."""
+    import vit_sweep
+
+    rooms = ("analysis", "cli", "config", "data", "outcome", "plan", "record", "report", "runs", "study", "submit")
+    for room in rooms:
+        for module in pkgutil.walk_packages([f"{vit_sweep.__path__[0]}/{room}"], f"vit_sweep.{room}."):
+            if not module.name.startswith("vit_sweep.data.prepare"):
+                importlib.import_module(module.name)
+    from vit_sweep.__main__ import main
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        here = Path.cwd()
+        os.chdir(folder)
+        assert main(["dry_run=true"]) == 0
+        os.chdir(here)
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1])
