@@ -7,16 +7,18 @@ from typing import Annotated
 import typer
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from launchers.atomic import write
 from launchers.checked import to_json
 from launchers.errors import UserError
-from vit_sweep.analysis.audit.finding import IN_WORDS, Finding, Severity, Standing
+from launchers.text import some
+from vit_sweep.analysis.audit.finding import RuleFindings, Severity, Standing, by_rule
 from vit_sweep.analysis.audit.judge import Audit, Judged
 from vit_sweep.analysis.audit.judge import audit as judge
-from vit_sweep.analysis.audit.speedups import Speedups
+from vit_sweep.analysis.audit.speedups import Speedups, bracket
 from vit_sweep.cli import show
 from vit_sweep.runs.sources import Source, source_of
 
@@ -60,10 +62,13 @@ def print_notes(console: Console, source: Source) -> None:
 
 
 def draw(console: Console, name: str, verdict: Audit) -> None:
-    """Print claims, findings and the three speedups."""
+    """Print claims, what each rule has against them and the three speedups: about a page, however large the source."""
     console.print(_claims(name, verdict.claims))
-    if verdict.findings:
-        console.print(_findings(verdict.findings))
+    groups = by_rule(verdict.findings)
+    if groups:
+        console.print(f"{len(groups)} rule(s) speak against them, the worst first:")
+    for group in groups:
+        _rule(console, group)
     if verdict.speedups:
         console.print(_speedups(verdict.speedups))
     falls = ", ".join(verdict.falls)
@@ -72,59 +77,56 @@ def draw(console: Console, name: str, verdict: Audit) -> None:
 
 def _claims(name: str, claims: Sequence[Judged]) -> Table:
     table = Table(title=f"what {name} can carry", title_justify="left", box=box.SIMPLE_HEAD)
-    for title in ("claim", "stands", "because of", "in words"):
+    for title in ("claim", "stands", "because of"):
         table.add_column(title, overflow="fold", no_wrap=title in ("claim", "stands"))
-    for claim in claims:
-        standing = Text(claim.standing.value, style=_STYLES[claim.standing])
-        table.add_row(claim.claim.value, standing, ", ".join(claim.reasons), IN_WORDS[claim.claim])
+    for judged in claims:
+        standing = Text(judged.standing.value, style=_STYLES[judged.standing])
+        table.add_row(judged.claim.value, standing, ", ".join(judged.reasons))
     return table
 
 
-_PER_RULE = 3
-"""Findings of one rule that are shown; --output has all."""
-_ROWS = 60
-"""Rows of speedups from which on only the largest GPU count of each series is shown."""
+def _rule(console: Console, group: RuleFindings) -> None:
+    """One rule: its effect, its first finding, where else it speaks, and what to do."""
+    first = group.findings[0]
+    console.print(Text.assemble((group.rule, _STYLES[group.severity]), f" – {group.effect}"))
+    where = f"{first.where}: " if first.where else ""
+    console.print(Padding(Text(f"{where}{first.sentence}"), (0, 0, 0, 4)))
+    others = [place for place in group.places if place != first.where]
+    if others:
+        more = f"likewise in {len(others)} other series: {some(others, 3, separator='; ')}"
+        console.print(Padding(Text(more, style="dim"), (0, 0, 0, 4)))
+    elif len(group.findings) > 1:
+        console.print(Padding(Text(group.findings[1].sentence), (0, 0, 0, 4)))
+    console.print(Padding(Text(f"to do: {first.advice}", style="dim"), (0, 0, 0, 4)))
 
 
-def _findings(findings: Sequence[Finding]) -> Table:
-    table = Table(title=f"{len(findings)} finding(s)", title_justify="left", box=box.SIMPLE_HEAD)
-    for title in ("rule", "series", "finding", "what to do"):
-        table.add_column(title, overflow="fold")
-    by_rule: dict[tuple[Severity, str], list[Finding]] = {}
-    for finding in findings:
-        by_rule.setdefault((finding.severity, finding.rule), []).append(finding)
-    for (severity, name), group in sorted(by_rule.items(), key=lambda item: item[0][0] is not Severity.FALLS):
-        rule = Text(f"{name} ({severity.value})", style=_STYLES[severity])
-        for finding in group[:_PER_RULE]:
-            table.add_row(rule, finding.where or "all", finding.sentence, finding.advice)
-        if len(group) > _PER_RULE:
-            table.add_row(rule, f"{len(group) - _PER_RULE} more", "likewise; --output FILE.json has all", "")
-    return table
+_ROWS = 12
+"""Rows of speedups from which on only the largest GPU count of each series is shown, and so many series at most."""
 
 
 def _speedups(rows: Sequence[Speedups]) -> Table:
     table = Table(title="three speedups", title_justify="left", box=box.SIMPLE_HEAD)
-    for title in ("series", "scaling"):
-        table.add_column(title, overflow="fold")
-    for title in ("GPUs", "against", "throughput", "fixed batch", "time to equal accuracy"):
+    table.add_column("series", overflow="fold")
+    for title in ("GPUs", "throughput", "fixed batch", "time to equal accuracy"):
         table.add_column(title, justify="right", overflow="fold")
-    table.add_column("why not", overflow="fold")
     shown = rows
     if len(rows) > _ROWS:
         shown = list({(row.scaling, row.where): row for row in sorted(rows, key=lambda row: row.gpus)}.values())
-        table.title = f"three speedups at the largest GPU count of {len(shown)} series; --output FILE.json has all"
+        table.title = (
+            f"three speedups at the largest GPU count of {min(len(shown), _ROWS)} of {len(shown)} series; --output "
+            "FILE.json has all"
+        )
     for row in shown[:_ROWS]:
-        why = "; ".join(dict.fromkeys(filter(None, (row.fixed_batch_why, row.to_accuracy_why))))
         table.add_row(
             row.where,
-            row.scaling.value,
-            str(row.gpus),
-            str(row.baseline_gpus),
+            f"{row.gpus} against {row.baseline_gpus}",
             _times(row.throughput),
             _times(row.fixed_batch),
             _to_accuracy(row),
-            why,
         )
+    reasons = (why for row in shown for why in (row.fixed_batch_why, row.to_accuracy_why) if why)
+    table.caption = some(dict.fromkeys(f"no number: {why}" for why in reasons), 4, separator="\n")
+    table.caption_justify = "left"
     return table
 
 
@@ -136,4 +138,7 @@ def _to_accuracy(row: Speedups) -> str:
     if row.to_accuracy is None or row.target is None:
         return "–"
     kind = "training" if row.of_training else "test"
-    return f"{'>= ' if row.at_least else ''}{row.to_accuracy:.2f}x (to {row.target:.1%} {kind})"
+    ends = bracket(row)
+    value = ends if row.at_least else f"{row.to_accuracy:.2f}" + (f" ({ends})" if ends else "")
+    seeds = some((f"{one_seed:.2f}" for _, one_seed in row.by_seed), 5)
+    return f"{value}x to {row.target:.1%} {kind} accuracy" + (f"; by seed {seeds}" if seeds else "")

@@ -95,7 +95,7 @@ def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:
         fits=tuple((laws.capital(laws.name_of(curve)), laid) for curve, laid in fits),
         fit_remarks=laws.remarks(series),
         reference=_reference(gathered, published, study.folder) if published is not None else None,
-        findings=audit.by_severity(verdict),
+        findings=verdict.findings,
         audit_tables=audit.tables_of(verdict),
         failures=failures if len(failures) <= _LISTED else (),
         failure_tables=tuple(table for table in gathered.tables if table.name == "failures"),
@@ -136,7 +136,7 @@ def _reference(gathered: Gathered, published: Reference, folder: Path) -> Sectio
         notes=notes,
         figures=pictures.made(drawn, prefix="beside-"),
         tables=(both(comparable, others, facts.label), *audit.tables_of(verdict, prefix="published-")),
-        findings=audit.by_severity(verdict),
+        findings=verdict.findings,
     )
 
 

@@ -17,6 +17,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from launchers.atomic import write
+from vit_sweep.analysis.audit.finding import by_rule
 from vit_sweep.analysis.laws.fitted import best
 from vit_sweep.report.figure import Figure
 from vit_sweep.report.page import laws
@@ -56,6 +57,7 @@ def page(content: ReportContent) -> str:
         "capital": laws.capital,
         "sentence": laws.sentence,
         "by_question": laws.by_question,
+        "by_rule": by_rule,
         "reply": laws.reply,
         "refusal": laws.refusal,
         "parameter": laws.parameter,

@@ -80,7 +80,7 @@ def load_reference(name: str) -> Reference:
     facts = parse(ReferenceFacts, said, what=str(path))
     return Reference(
         name=name, facts=facts, imported=read_csv(reference_dir() / f"{name}.csv", origin=Origin.REFERENCE)
-    )  # fmt: skip
+    )
 
 
 def _text(path: Path) -> str:

@@ -148,8 +148,11 @@ def _conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
         "allocation": cell.allocation.value,
     }
     for group, spec in {
-        "model": cell.model, "data": cell.data, "engine": cell.engine, "optimizer": cell.optimizer,
-    }.items():  # fmt: skip
+        "model": cell.model,
+        "data": cell.data,
+        "engine": cell.engine,
+        "optimizer": cell.optimizer,
+    }.items():
         values |= {f"{group}.{name}": value for name, value in _values(spec)}
     return tuple(sorted(values.items()))
 

@@ -64,9 +64,7 @@ def from_csv(path: Path) -> Source:
     from vit_sweep.runs.imported import read_csv
 
     found = read_csv(path)
-    return Source(
-        name=path.name, runs=found.runs, notes=(found.counts.sentence, *found.notes), problems=found.problems
-    )  # fmt: skip
+    return Source(name=path.name, runs=found.runs, notes=(found.counts.sentence, *found.notes), problems=found.problems)
 
 
 def from_reference(name: str) -> Source:

@@ -11,9 +11,10 @@ from dataclasses import replace
 from launchers.checked import checked
 from launchers.text import some
 from vit_sweep.plan.cell import Series as Membership
-from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.plan.point import BatchPer
 from vit_sweep.runs.run import Origin, Run
-from vit_sweep.runs.tidy_columns import CONDITIONS, TidyRow, Wrong, first_rank, read_row
+from vit_sweep.runs.tidy_attempts import Attempt, attempt_that_counts, problems_of
+from vit_sweep.runs.tidy_columns import CONDITIONS, DEFAULTS, TidyRow, Wrong, first_rank, read_row, scaling_of
 from vit_sweep.runs.tidy_measures import (
     MISSING,
     accuracy_of,
@@ -28,9 +29,6 @@ from vit_sweep.runs.tidy_measures import (
     steps_of,
     words_by_rank,
 )
-
-DEFAULTS = {"scaling": Scaling.STRONG, "batch_per": BatchPer.GPU}
-"""Columns that may be left open, and what is read then; `Run.assumed` names them."""
 
 
 @checked
@@ -101,12 +99,11 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
         groups.setdefault(row.identity, []).append(row)
     problems = _sentences(wrong)
     runs: list[Run] = []
-    lost = 0
-    for key in sorted(groups, key=lambda one: [(value is not None, str(value).rjust(12)) for value in one]):
-        mine, left_out, problem = _last_attempt(groups[key])
-        lost += left_out
-        problems += problem
-        runs.append(_run(mine, source, origin))
+    attempts: list[Attempt] = []
+    for key in sorted(groups, key=lambda identity: [(value is not None, str(value).rjust(12)) for value in identity]):
+        attempts.append(attempt_that_counts(groups[key]))
+        runs.append(_run(attempts[-1].rows, source, origin))
+    problems += problems_of(attempts)
     if any(row.values.get("communication_s") and steps_of(row) is None for row in kept):
         problems.append("communication_s is left out: without images, batch and accum nobody knows it per step")
     notes = ["epochs count from 0 here; they are read as from 1"] if shift else []
@@ -117,7 +114,7 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
         runs=len(runs),
         bad_rows=len(table) - len(read),
         duplicates=len(read) - len(kept),
-        attempts=lost,
+        attempts=sum(attempt.others for attempt in attempts),
         missing_ranks=sum(any(flag.startswith(MISSING) for flag in run.flags) for run in runs),
         partial=sum(run.partial for run in runs),
     )
@@ -132,43 +129,9 @@ def _without_duplicates(rows: Iterable[TidyRow]) -> list[TidyRow]:
     return list(seen.values())
 
 
-def _last_attempt(rows: list[TidyRow]) -> tuple[list[TidyRow], int, list[str]]:
-    """The rows of the attempt that counts, how many others there are, and what a reader must be told."""
-    places = [(row.rank, row.first, row.last) for row in rows]
-    if len(set(places)) == len(places):
-        return rows, 0, []
-    if any(row.first != row.last for row in rows):
-        first: dict[tuple[object, ...], TidyRow] = {}
-        for row in sorted(rows, key=lambda one: one.line):
-            first.setdefault((row.rank, row.first, row.last), row)
-        extra = sorted({row.line for row in rows} - {row.line for row in first.values()})
-        return list(first.values()), 0, [
-            f"{_lines(extra)}: a second mean over the same epochs of the same run is left out; tell repeats apart "
-            "with seed or run"
-        ]  # fmt: skip
-    attempts: dict[int, list[TidyRow]] = {}
-    number: dict[int | None, int] = {}
-    latest: dict[int | None, int] = {}
-    for row in sorted(rows, key=lambda one: one.line):
-        if row.rank in latest and row.first <= latest[row.rank]:
-            number[row.rank] = number.get(row.rank, 0) + 1
-        latest[row.rank] = row.first
-        attempts.setdefault(number.get(row.rank, 0), []).append(row)
-    lengths = {index: len({row.first for row in mine}) for index, mine in attempts.items()}
-    best = max(lengths, key=lambda index: (lengths[index], index))
-    said = some((str(lengths[index]) for index in sorted(lengths)), 5)
-    again = len(attempts) - 1
-    return attempts[best], again, [
-        f"line {attempts[best][0].line}: a run of {rows[0].values['gpus']} GPU(s) begins again {again} time(s) in this "
-        f"file; of its attempts with {said} epoch(s) number {best + 1} is kept. If these are repeats, tell them apart "
-        "with seed or run"
-    ]  # fmt: skip
-
-
 def _run(rows: list[TidyRow], source: str, origin: Origin) -> Run:
-    some, gpus = min(rows, key=lambda one: one.line), int(rows[0].values["gpus"])
-    scaling = Scaling(some.text("scaling") or DEFAULTS["scaling"])
-    per = BatchPer(some.text("batch_per") or DEFAULTS["batch_per"])
+    top, gpus = min(rows, key=lambda row: row.line), int(rows[0].values["gpus"])
+    per = BatchPer(top.text("batch_per") or DEFAULTS["batch_per"])
     seconds = seconds_of(rows)
     whole = [seconds[epoch] for epoch in sorted(seconds)]
     single = {row.first for row in rows if row.first == row.last}
@@ -177,27 +140,27 @@ def _run(rows: list[TidyRow], source: str, origin: Origin) -> Run:
     # A first epoch that is only known within a mean cannot be taken out of it.
     cold = seconds.get(1) if len(seconds) > 1 and (1 in single or warm is not None) else None
     counted = {epoch: value for epoch, value in sorted(seconds.items()) if cold is None or epoch > 1}
-    conditions = {CONDITIONS[name]: some.text(name) for name in CONDITIONS if some.text(name)}
+    conditions = {CONDITIONS[name]: top.text(name) for name in CONDITIONS if top.text(name)}
     hosts = tuple(dict.fromkeys(words_by_rank(rows, "host")))
     return Run(
-        run_id=f"{source} line {some.line}",
+        run_id=f"{source} line {top.line}",
         origin=origin,
         gpus=gpus,
-        nodes=some.integer("nodes") or (len(hosts) if len(words_by_rank(rows, "host")) == gpus else None),
-        curves=(Membership(scaling=scaling, batch_per=per, placement=some.text("placement")),),
-        micro_batch=micro_batch(some),
-        accum=some.integer("accum"),
-        work=some.integer("images"),
-        images=some.integer("images"),
+        nodes=top.integer("nodes") or (len(hosts) if len(words_by_rank(rows, "host")) == gpus else None),
+        curves=(Membership(scaling=scaling_of(top), batch_per=per, placement=top.text("placement")),),
+        micro_batch=micro_batch(top),
+        accum=top.integer("accum"),
+        work=top.integer("images"),
+        images=top.integer("images"),
         conditions=tuple(sorted(conditions.items())),
-        seed=some.integer("seed"),
+        seed=top.integer("seed"),
         note="; ".join(dict.fromkeys(row.text("note") for row in rows if row.text("note"))),
         # Epochs that share a mean are one number: their spread is not known.
         epoch_s=tuple(counted.values())
         if counted.keys() <= single
         else (warm or sum(counted.values()) / len(counted),),
         first_epoch_s=cold,
-        epochs_asked=some.integer("epochs") or max(seconds),
+        epochs_asked=top.integer("epochs") or max(seconds),
         epochs_done=len(seconds),
         published_s=mean.seconds if mean is not None else None,
         published_sd_s=mean.number("epoch_time_sd_s") if mean is not None else None,
@@ -206,7 +169,7 @@ def _run(rows: list[TidyRow], source: str, origin: Origin) -> Run:
         compute_ms_by_rank=per_rank(rows, "compute_ms", gpus),
         rank_0_compute_ms=rank_0_compute(rows),
         rank_0_only=rank_0_only(rows, gpus),
-        assumed=tuple(name for name in DEFAULTS if name not in some.values),
+        assumed=tuple(name for name in DEFAULTS if name not in top.values),
         step_ms_by_rank=per_rank(rows, "step_ms", gpus),
         test_accuracy=accuracy_of(rows, max(seconds), "test_accuracy"),
         train_accuracy=accuracy_of(rows, max(seconds), "train_accuracy", "accuracy"),
@@ -214,8 +177,8 @@ def _run(rows: list[TidyRow], source: str, origin: Origin) -> Run:
         hosts=hosts,
         devices=words_by_rank(rows, "device"),
         flags=missing_ranks(rows, gpus),
-        parameters=some.integer("parameters"),
-        bytes_per_step=some.number("bytes_per_step"),
+        parameters=top.integer("parameters"),
+        bytes_per_step=top.number("bytes_per_step"),
     )
 
 
@@ -232,12 +195,12 @@ def _nothing_to_compare(runs: Sequence[Run]) -> list[str]:
 def _sentences(wrong: Sequence[Wrong]) -> list[str]:
     """One sentence per column and rule."""
     kinds: dict[tuple[str, str, bool], list[Wrong]] = {}
-    for one in wrong:
-        kinds.setdefault((one.column, one.rule, one.whole_row), []).append(one)
+    for mistake in wrong:
+        kinds.setdefault((mistake.column, mistake.rule, mistake.whole_row), []).append(mistake)
     return [
-        f"{_lines([one.line for one in found])}: {column}={found[0].text} – {rule}; "
-        + (f"{len(found)} row(s) left out" if whole else "the value is left out, the row is kept")
-        for (column, rule, whole), found in kinds.items()
+        f"{_lines([mistake.line for mistake in mistakes])}: {column}={mistakes[0].text} – {rule}; "
+        + (f"{len(mistakes)} row(s) left out" if whole else "the value is left out, the row is kept")
+        for (column, rule, whole), mistakes in kinds.items()
     ]
 
 

@@ -120,22 +120,51 @@ COLUMNS: Mapping[str, Column] = {
 }
 """In the order of docs/import.md."""
 
+DEFAULTS = {"scaling": Scaling.STRONG, "batch_per": BatchPer.GPU}
+"""Columns that may be left open, and what is read then; `Run.assumed` names them."""
 REQUIRED = ("gpus", "epoch", "epoch_time_s")
 CONDITIONS = {
-    "model": "model", "data": "data", "precision": "precision", "engine": "engine", "optimizer": "optimizer",
-    "learning_rate": "optimizer.learning_rate", "lr_scaling": "lr_scaling", "partition": "partition",
-    "gpu_model": "gpu_model", "pipeline": "data.pipeline",
-}  # fmt: skip
+    "model": "model",
+    "data": "data",
+    "precision": "precision",
+    "engine": "engine",
+    "optimizer": "optimizer",
+    "learning_rate": "optimizer.learning_rate",
+    "lr_scaling": "lr_scaling",
+    "partition": "partition",
+    "gpu_model": "gpu_model",
+    "pipeline": "data.pipeline",
+}
 """A column and the condition of a `Run` that it is."""
 IDENTITY = (
-    "run", "seed", "scaling", "gpus", "nodes", "placement", "batch", "batch_per", "accum", "images", "epochs",
-    "parameters", "bytes_per_step", *CONDITIONS,
-)  # fmt: skip
+    "run",
+    "seed",
+    "scaling",
+    "gpus",
+    "nodes",
+    "placement",
+    "batch",
+    "batch_per",
+    "accum",
+    "images",
+    "epochs",
+    "parameters",
+    "bytes_per_step",
+    *CONDITIONS,
+)
 """Rows that agree in all of these are of one run."""
 _OPTIONAL = (
-    "test_accuracy", "train_accuracy", "accuracy", "step_ms", "communication_ms", "communication_s", "compute_ms",
-    "data_wait_ms", "epoch_time_sd_s", "warm_epoch_time_s",
-)  # fmt: skip
+    "test_accuracy",
+    "train_accuracy",
+    "accuracy",
+    "step_ms",
+    "communication_ms",
+    "communication_s",
+    "compute_ms",
+    "data_wait_ms",
+    "epoch_time_sd_s",
+    "warm_epoch_time_s",
+)
 """A wrong value here is left out, not its row."""
 _NOTHING = frozenset({"", "-", "–", "na", "n/a", "null"})
 """Texts that say that a value is not known. NaN is not one of them: a program writes it where something went wrong."""
@@ -178,6 +207,11 @@ class TidyRow:
         """A column of words; empty where it says nothing."""
         value = self.values.get(name)
         return value if isinstance(value, str) else ""
+
+
+def scaling_of(row: TidyRow) -> Scaling:
+    """Its scaling mode, stated or by default."""
+    return Scaling(row.text("scaling") or DEFAULTS["scaling"])
 
 
 class Wrong(NamedTuple):

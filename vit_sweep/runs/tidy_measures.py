@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil
-from statistics import median
+from statistics import fmean, median
 
 from launchers.text import some
 from vit_sweep.plan.point import BatchPer
@@ -17,34 +17,33 @@ def seconds_of(rows: Sequence[TidyRow]) -> dict[int, float]:
     """Seconds of every epoch: the slowest rank's. What a mean leaves over is shared by the epochs not given singly."""
     longest: dict[int, float] = {}
     for rank in {row.rank for row in rows}:
-        mine: dict[int, float] = {}
-        for row in sorted((one for one in rows if one.rank == rank), key=lambda one: (one.last - one.first, one.first)):
+        times: dict[int, float] = {}
+        own = sorted((row for row in rows if row.rank == rank), key=lambda row: (row.last - row.first, row.first))
+        for row in own:
             epochs = range(row.first, row.last + 1)
-            rest = [epoch for epoch in epochs if epoch not in mine]
-            left = row.seconds * len(epochs) - sum(mine[epoch] for epoch in epochs if epoch in mine)
+            rest = [epoch for epoch in epochs if epoch not in times]
+            left = row.seconds * len(epochs) - sum(times[epoch] for epoch in epochs if epoch in times)
             warm = row.number("warm_epoch_time_s")
             if warm is not None and len(rest) == row.last > 1 and left - warm * (row.last - 1) > 0:
                 # The first epoch is what the two means leave for it: n x mean - (n - 1) x mean without it.
-                mine[rest.pop(0)] = left - warm * (row.last - 1)
+                times[rest.pop(0)] = left - warm * (row.last - 1)
                 left = warm * len(rest)
-            mine |= {epoch: left / len(rest) for epoch in rest}
-        for epoch, value in mine.items():
+            times |= {epoch: left / len(rest) for epoch in rest}
+        for epoch, value in times.items():
             longest[epoch] = max(value, longest.get(epoch, 0.0))
     return longest
 
 
 def accuracy_of(rows: Sequence[TidyRow], epochs: int, *names: str) -> tuple[float | None, ...]:
     """After each epoch the mean over ranks; a mean over epochs says that of its last."""
-    found: dict[int, list[float]] = {}
+    by_epoch: dict[int, list[float]] = {}
     for row in rows:
         value = next((row.number(name) for name in names if row.number(name) is not None), None)
         if value is not None:
-            found.setdefault(row.last, []).append(value)
-    if not found:
+            by_epoch.setdefault(row.last, []).append(value)
+    if not by_epoch:
         return ()
-    return tuple(
-        sum(found[epoch]) / len(found[epoch]) if epoch in found else None for epoch in range(1, epochs + 1)
-    )  # fmt: skip
+    return tuple(fmean(by_epoch[epoch]) if epoch in by_epoch else None for epoch in range(1, epochs + 1))
 
 
 def parts_of(rows: Sequence[TidyRow], gpus: int) -> StepParts | None:
@@ -111,8 +110,8 @@ def _warm(rows: Sequence[TidyRow]) -> Sequence[TidyRow]:
 def words_by_rank(rows: Sequence[TidyRow], name: str) -> tuple[str, ...]:
     """A column of words, one per rank that says it, or one for all where rows are not of ranks."""
     ordered = sorted(rows, key=lambda row: (row.rank or 0, row.line))
-    said = {row.rank: row.text(name) for row in reversed(ordered) if row.text(name)}
-    return tuple(said[rank] for rank in sorted(said, key=lambda one: one or 0))
+    words = {row.rank: row.text(name) for row in reversed(ordered) if row.text(name)}
+    return tuple(words[rank] for rank in sorted(words, key=lambda rank: rank or 0))
 
 
 def missing_ranks(rows: Sequence[TidyRow], gpus: int) -> tuple[str, ...]:
@@ -126,8 +125,8 @@ def missing_ranks(rows: Sequence[TidyRow], gpus: int) -> tuple[str, ...]:
     short = {epoch: gpus - len(seen) for epoch, seen in sorted(ranks.items()) if len(seen) < gpus}
     if not short:
         return ()
-    said = some((f"{count} of {gpus} rank(s) in epoch {epoch}" for epoch, count in short.items()), 5)
-    return (f"{MISSING}{said}; its epoch is the slowest of those that are there",)
+    lacking = some((f"{count} of {gpus} rank(s) in epoch {epoch}" for epoch, count in short.items()), 5)
+    return (f"{MISSING}{lacking}; its epoch is the slowest of those that are there",)
 
 
 def micro_batch(row: TidyRow) -> int | None:

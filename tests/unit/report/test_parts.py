@@ -206,7 +206,7 @@ def test_what_makes_a_claim_fall_comes_first_and_ends_as_a_sentence():
     from vit_sweep.analysis.audit.judge import audit as judge
 
     verdict = judge([run(p, (10.0 / p,) * 2, micro_batch=16) for p in (1, 2, 4)])
-    text = render.page(replace(empty(), findings=audit.by_severity(verdict)))
+    text = render.page(replace(empty(), findings=verdict.findings))
     items = re.findall(r'<li class="(bad|weak)"><strong class="verdict">(\w+): .*?<p>.*?(.)</p>', text, re.DOTALL)
     assert items[0] == ("bad", "falls", ".") and items == sorted(items)
     assert {end for _, _, end in items} == {"."}

@@ -72,8 +72,18 @@ def test_of_a_run_that_began_again_the_last_complete_attempt_is_kept():
     made = tidy(rows("1 1 50", "1 2 51", "1 1 40", "1 2 41", "1 3 42", "1 4 43", "1 5 44"), source="x")
     assert made.runs[0].epoch_all_s == (40.0, 41.0, 42.0, 43.0, 44.0)
     assert made.counts.attempts == 1
-    assert "begins again 1 time(s)" in made.problems[0]
-    assert "2, 5 epoch(s) number 2 is kept" in made.problems[0]
+    assert (
+        "1 run(s) begin again in this file: strong, 1 GPU (attempts of 2, 5 epochs, number 2 counts)"
+        in made.problems[0]
+    )
+
+
+def test_runs_that_began_again_are_told_in_one_sentence():
+    lines = [f"{gpus} {epoch} {10 + attempt}" for gpus in (1, 2, 3, 4) for attempt in (0, 1) for epoch in (1, 2)]
+    made = tidy(rows(*lines), source="x")
+    (problem,) = made.problems
+    assert problem.startswith("4 run(s) begin again in this file: strong, 1 GPU")
+    assert "and 1 more" in problem
 
 
 def test_a_later_attempt_that_is_cut_off_does_not_replace_a_complete_one():

@@ -84,6 +84,41 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RuleFindings:
+    """All that one rule has against the data, of one severity."""
+
+    rule: str
+    severity: Severity
+    findings: tuple[Finding, ...]
+
+    @property
+    def effect(self) -> str:
+        """`falls: small differences; weakened: throughput`."""
+        claims = dict.fromkeys(claim for finding in self.findings for claim in finding.claims)
+        weaker = dict.fromkeys(claim for finding in self.findings for claim in finding.weakens)
+        if self.severity is Severity.WEAKENS:
+            claims, weaker = {}, claims | weaker
+        parts = [f"falls: {', '.join(claims)}" if claims else "", f"weakened: {', '.join(weaker)}" if weaker else ""]
+        return "; ".join(filter(None, parts))
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The series that it speaks of; of all of them it names none."""
+        return tuple(dict.fromkeys(finding.where for finding in self.findings if finding.where))
+
+
+def by_rule(findings: Iterable[Finding]) -> tuple[RuleFindings, ...]:
+    """Findings grouped by rule, the worst first: what makes a claim fall, then what speaks of most series."""
+    groups: dict[tuple[Severity, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.severity, finding.rule), []).append(finding)
+    ordered = sorted(groups.items(), key=lambda item: (item[0][0] is not Severity.FALLS, -len(item[1])))
+    return tuple(
+        RuleFindings(rule=rule, severity=severity, findings=tuple(group)) for (severity, rule), group in ordered
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """What the rules look at."""
 

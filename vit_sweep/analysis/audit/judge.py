@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from launchers.checked import checked
+from launchers.text import some
 from vit_sweep.analysis.audit import baseline, executions, labels, learning, machines, network
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Rule, Severity, Standing, evidence_of
 from vit_sweep.analysis.audit.speedups import Speedups, speedups, time_is_not_throughput
@@ -73,7 +74,7 @@ def audit(runs: Iterable[Run]) -> Audit:
     findings += time_is_not_throughput(three)
     return Audit(
         findings=findings, claims=tuple(_judge(claim, findings, evidence, three) for claim in Claim), speedups=three
-    )  # fmt: skip
+    )
 
 
 def _judge(claim: Claim, findings: Iterable[Finding], evidence: Evidence, three: tuple[Speedups, ...]) -> Judged:
@@ -95,9 +96,9 @@ def _rules(findings: Iterable[Finding], evidence: Evidence) -> tuple[str, ...]:
         places.setdefault(finding.rule, set()).add(finding.where)
     labels_of_all = {series.label for series in evidence.series}
     return tuple(
-        rule if "" in where or where >= labels_of_all else f"{rule} ({'; '.join(sorted(where))})"
+        rule if "" in where or where >= labels_of_all else f"{rule} ({some(sorted(where), 3, separator='; ')})"
         for rule, where in places.items()
-    )  # fmt: skip
+    )
 
 
 def _missing(claim: Claim, evidence: Evidence, three: tuple[Speedups, ...]) -> str:

@@ -110,12 +110,22 @@ def times_to_accuracy(row: Speedups) -> str:
     """`6.2 times (5.9 to 11.8)`, with the seeds where there are several; empty without a number."""
     if row.to_accuracy is None:
         return ""
-    if row.at_least or row.to_accuracy_low is None or row.to_accuracy_high is None:
-        return f"at least {row.to_accuracy:.1f} times"
-    low, high = f"{row.to_accuracy_low:.1f}", f"{row.to_accuracy_high:.1f}"
-    text = f"{row.to_accuracy:.1f} times" + (f" ({low} to {high})" if low != high else "")
+    if row.at_least:
+        return f"{bracket(row)} times"
+    ends = bracket(row)
     seeds = some((f"{value:.1f}" for _, value in row.by_seed), 5)
-    return text + (f"; by seed {seeds}" if seeds else "")
+    return f"{row.to_accuracy:.1f} times" + (f" ({ends})" if ends else "") + (f"; by seed {seeds}" if seeds else "")
+
+
+def bracket(row: Speedups) -> str:
+    """`5.9 to 11.8`, or `at least 5.9`; empty where the epochs leave nothing open."""
+    if row.to_accuracy is None or row.to_accuracy_low is None:
+        return ""
+    low = f"{row.to_accuracy_low:.1f}"
+    if row.to_accuracy_high is None:
+        return f"at least {low}"
+    high = f"{row.to_accuracy_high:.1f}"
+    return f"{low} to {high}" if low != high else ""
 
 
 def _compare(same_batch: BatchIndex, series: ScalingSeries, base: SeriesPoint, point: SeriesPoint) -> Speedups:

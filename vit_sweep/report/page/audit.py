@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 
-from vit_sweep.analysis.audit.finding import IN_WORDS, Finding, Severity
+from launchers.text import some
+from vit_sweep.analysis.audit.finding import IN_WORDS
 from vit_sweep.analysis.audit.judge import Audit
-from vit_sweep.analysis.audit.speedups import Speedups
+from vit_sweep.analysis.audit.speedups import Speedups, bracket
 from vit_sweep.report.page.layout import table_of
 from vit_sweep.report.tables.table import Column, Table
-
-
-def by_severity(audit: Audit) -> tuple[Finding, ...]:
-    """What the rules found, what makes a claim fall first."""
-    return tuple(sorted(audit.findings, key=lambda one: one.severity is not Severity.FALLS))
 
 
 def tables_of(audit: Audit, *, prefix: str = "") -> tuple[Table, ...]:
@@ -27,18 +23,18 @@ def tables_of(audit: Audit, *, prefix: str = "") -> tuple[Table, ...]:
         ),
         [
             {
-                "claim": one.claim.value,
-                "stands": one.standing.value,
-                "because": "; ".join(one.reasons) or None,
-                "in_words": IN_WORDS[one.claim],
+                "claim": judged.claim.value,
+                "stands": judged.standing.value,
+                "because": "; ".join(judged.reasons) or None,
+                "in_words": IN_WORDS[judged.claim],
             }
-            for one in audit.claims
+            for judged in audit.claims
         ],
     )
     return (claims, *([_speedups(audit.speedups, prefix)] if audit.speedups else []))
 
 
-def _speedups(found: Sequence[Speedups], prefix: str) -> Table:
+def _speedups(rows: Sequence[Speedups], prefix: str) -> Table:
     return table_of(
         f"{prefix}three-speedups",
         "Three speedups: the same GPUs, three questions: images per second; the same training; an equal accuracy",
@@ -49,29 +45,38 @@ def _speedups(found: Sequence[Speedups], prefix: str) -> Table:
             Column(name="throughput"),
             Column(name="fixed_global_batch", title="fixed global batch"),
             Column(name="time_to_accuracy", title="time to equal accuracy"),
+            Column(name="bracket", title="as epochs tell it"),
+            Column(name="by_seed", title="by seed"),
             Column(name="target", title="that accuracy", percent=True),
             Column(name="of"),
             Column(name="why", title="why not"),
         ),
         [
             {
-                "series": f"{one.scaling.value} scaling, {one.where}",
-                "gpus": one.gpus,
-                "baseline_gpus": one.baseline_gpus,
-                "throughput": one.throughput,
-                "fixed_global_batch": one.fixed_batch,
-                "time_to_accuracy": one.to_accuracy,
-                "target": one.target,
-                "of": _images(one),
-                "why": "; ".join(dict.fromkeys(filter(None, (one.fixed_batch_why, one.to_accuracy_why)))) or None,
+                "series": _series(row),
+                "gpus": row.gpus,
+                "baseline_gpus": row.baseline_gpus,
+                "throughput": row.throughput,
+                "fixed_global_batch": row.fixed_batch,
+                "time_to_accuracy": row.to_accuracy,
+                "bracket": bracket(row) or None,
+                "by_seed": some((f"{value:.2f}" for _, value in row.by_seed), 5) or None,
+                "target": row.target,
+                "of": _images(row),
+                "why": "; ".join(dict.fromkeys(filter(None, (row.fixed_batch_why, row.to_accuracy_why)))) or None,
             }
-            for one in found
+            for row in rows
         ],
     )
 
 
-def _images(one: Speedups) -> str | None:
+def _series(row: Speedups) -> str:
+    """A label begins with the mode where a study has both."""
+    return row.where if row.where.startswith(row.scaling.value) else f"{row.scaling.value} scaling, {row.where}"
+
+
+def _images(row: Speedups) -> str | None:
     """Of which images the accuracy is."""
-    if one.to_accuracy is None:
+    if row.to_accuracy is None:
         return None
-    return ("training images" if one.of_training else "test images") + (", at least" if one.at_least else "")
+    return "training images" if row.of_training else "test images"
