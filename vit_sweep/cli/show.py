@@ -31,6 +31,7 @@ _SHOWN = (
     "batch_per",
     "batch",
     "accum",
+    "work",
     "seeds",
     "gpus",
     "nodes",

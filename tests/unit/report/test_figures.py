@@ -15,8 +15,9 @@ from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.plan.point import Scaling
 from vit_sweep.record.stats import StepParts
 from vit_sweep.report import figures
+from vit_sweep.report.figure import Skipped
 from vit_sweep.report.figures import cost, curves, memory, nodes, parts, placement, speedup, times
-from vit_sweep.report.figures.fills import FILLS, parts_of
+from vit_sweep.report.figures.fills import FILLS, UNKNOWN, parts_of
 from vit_sweep.report.figures.nodes import NODE_FILLS
 from vit_sweep.report.figures.overlay import Quantity, draw_simulated
 from vit_sweep.report.figures.panels import arrange
@@ -152,8 +153,16 @@ def test_parts_of_an_epoch_are_median_parts_of_a_step_times_its_steps():
     found = parts_of(runs)
     assert found == {
         "compute": pytest.approx(3.2), "communication": pytest.approx(0.8), "waiting for slow ranks": 0.0,
-        "data wait and copy": pytest.approx(0.2), "other": 0.0,
+        "data wait and copy": pytest.approx(0.2), "other": 0.0, UNKNOWN.name: 0.0,
     }  # fmt: skip
+
+
+def test_bars_of_one_count_on_different_nodes_are_not_batches_and_say_their_nodes(tmp_path):
+    known = {"parts": StepParts(forward=5.0, backward=10.0, communication=1.0)}
+    runs = [run(g, (10.0 / g,), nodes=n, run_id=f"{g}on{n}", **known) for g, n in ((1, 1), (2, 1), (2, 2))]
+    assert isinstance(parts.draw_batches(series_of(runs, Scaling.STRONG), tmp_path), Skipped)
+    figure = parts.draw_parts(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
+    assert "2 GPUs on 2 nodes" in figure.alt
 
 
 def test_captions_say_n_and_what_the_bars_are(sheets, tmp_path):
@@ -168,6 +177,8 @@ def test_neighbouring_fills_and_colours_differ_in_lightness():
     """Threshold in CIE L*, of 100: fills touch each other, curves also have marker and dash."""
     for one, other in pairwise(FILLS):
         assert abs(lightness(one.color) - lightness(other.color)) >= 25, (one.name, other.name)
+    for one, other in combinations(FILLS, 2):
+        assert abs(lightness(one.color) - lightness(other.color)) >= 10, (one.name, other.name)
     for one, other in pairwise(NODE_FILLS):
         assert abs(lightness(one[0]) - lightness(other[0])) >= 25, (one, other)
     for one, other in pairwise(COLORS):
@@ -215,6 +226,35 @@ def test_runs_apart_are_crosses_and_failures_stand_on_the_axis(sheets, tmp_path)
     assert "run kept apart" in said
     assert "no time: 1 out_of_memory" in said
     assert "unlike GPUs: it ran on Tesla P4" in figure.caption
+
+
+def test_a_run_apart_at_a_count_of_its_own_lies_inside_the_axes(sheets, tmp_path):
+    runs = [run(1, (10.0,)), run(2, (6.0,)), run(8, (40.0,), devices=("Tesla P4",) * 8)]
+    times.draw_time(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
+    axes = sheets["strong_time"].axes[0]
+    assert axes.get_xlim()[1] > 8
+    assert axes.get_ylim()[1] > 40.0
+
+
+def test_a_series_of_one_count_is_no_curve_of_speedup_1(sheets, tmp_path):
+    alone = [run(1, (10.0,), micro_batch=32, run_id="alone")]
+    runs = [run(1, (10.0,)), run(2, (6.0,)), *alone]
+    figure = speedup.draw_against_ideal(Quantity.SPEEDUP, Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
+    measured = [
+        line for line in sheets["strong_speedup"].axes[0].get_lines() if line.get_marker() not in ("None", None)
+    ]
+    assert [list(line.get_xdata()) for line in measured] == [[1, 2]]
+    assert "Not drawn: 1 series of one GPU count" in figure.caption
+
+
+def test_what_nobody_measured_is_drawn_as_unknown_not_as_communication(sheets, tmp_path):
+    """100 steps of 20 ms in collectives are 2 of the 5 s of an epoch; of the other 3 s nothing is known."""
+    runs = [run(1, (10.0,)), run(4, (5.0,), parts=StepParts(communication=20.0))]
+    assert parts_of(runs[1:])["communication"] == pytest.approx(2.0)
+    assert parts_of(runs[1:])[UNKNOWN.name] == pytest.approx(3.0)
+    figure = parts.draw_parts(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
+    assert "communication 40 %, not measured 60 %" in figure.alt
+    assert UNKNOWN.name in legend_of(sheets["strong_parts"])
 
 
 def test_a_count_that_only_waits_is_no_failure(sheets, tmp_path):

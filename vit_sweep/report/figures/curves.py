@@ -28,8 +28,9 @@ class Curves(NamedTuple):
 
     @property
     def gpus(self) -> list[int]:
-        """Every count that was run or is published."""
-        return sorted({p.gpus for s in (*self.series, *self.reference) for p in s.points})
+        """Every count that was run or is published, by runs kept apart too."""
+        apart = {a.run.gpus for s in self.series for a in s.apart if a.run.timed}
+        return sorted({p.gpus for s in (*self.series, *self.reference) for p in s.points} | apart)
 
     def on(self, panel: Panel) -> list[tuple[ScalingSeries, CurveStyle]]:
         """The series of a panel with their styles."""

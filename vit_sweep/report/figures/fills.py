@@ -23,14 +23,16 @@ class Fill(NamedTuple):
 
 
 FILLS = (
-    Fill("compute", "#0173b2", "", ("forward", "backward", "optimizer")),
-    Fill("communication", "#f7cd7c", "////", ("communication",)),
-    Fill("waiting for slow ranks", "#b24c00", "....", ("straggler_wait",)),
-    Fill("data wait and copy", "#bfe3f5", "xxxx", ("data_wait", "copy")),
-    Fill("other", "#5c5c5c", "\\\\\\\\", ("other",)),
+    Fill("compute", "#1a80bb", "", ("forward", "backward", "optimizer")),
+    Fill("communication", "#f5c55f", "////", ("communication",)),
+    Fill("waiting for slow ranks", "#8f3d00", "....", ("straggler_wait",)),
+    Fill("data wait and copy", "#7fb3d5", "xxxx", ("data_wait", "copy")),
+    Fill("other", "#303030", "\\\\\\\\", ("other",)),
 )
-"""From the bottom of a bar upwards; neighbours differ in lightness by 30 or more of 100."""
-UNDIVIDED = Fill("not told apart", "#ffffff", "", ())
+"""From the bottom of a bar upwards; neighbours differ in lightness by 30 or more of 100, all by 10 or more."""
+UNKNOWN = Fill("not measured", "#ffffff", "", ())
+"""What is left of an epoch where computing was not timed; the whole of it where nothing was."""
+_COMPUTE = FILLS[0]
 
 
 class Bar(NamedTuple):
@@ -43,21 +45,26 @@ class Bar(NamedTuple):
 
 
 def parts_of(runs: Sequence[Run]) -> dict[str, float] | None:
-    """Seconds of an epoch by fill: the median over runs of a step's part, times the steps of an epoch.
+    """Seconds of an epoch by fill: the median over runs of a step's part, times the steps of an epoch; where nobody
+    timed the computing, the rest of the epoch is not known to be anything.
 
     None where no run has parts or the number of its steps is not known.
     """
     stepped = [(run.parts, steps) for run in runs if run.parts is not None and (steps := _steps(run)) is not None]
     if not stepped:
         return None
-    return {fill.name: median(_sum(parts, fill) * steps / 1000 for parts, steps in stepped) for fill in FILLS}
+    known = {fill.name: median(_sum(parts, fill) * steps / 1000 for parts, steps in stepped) for fill in FILLS}
+    whole = [median(run.epoch_s) for run in runs if run.timed]
+    timed = any(getattr(parts, name) is not None for parts, _ in stepped for name in _COMPUTE.fields)
+    rest = 0.0 if timed or not whole else max(0.0, median(whole) - sum(known.values()))
+    return known | {UNKNOWN.name: rest}
 
 
 def draw_bars(axes: Axes, bars: Sequence[Bar], *, share: bool = False) -> None:
     """Stacked bars, one a label; the epoch's own time as a mark with its interval. `share`: parts of 100 %."""
     filled = [(x, bar.parts) for x, bar in enumerate(bars) if bar.parts is not None]
     bottoms = dict.fromkeys((x for x, _ in filled), 0.0)
-    for fill in FILLS:
+    for fill in (*FILLS, UNKNOWN):
         boxes = [
             (x, parts[fill.name] / (sum(parts.values()) if share else 1.0)) for x, parts in filled if parts[fill.name]
         ]
@@ -66,7 +73,7 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], *, share: bool = False) -> None:
             bottoms[x] += height
     if not share:
         whole = [(x, bar.time_s.value) for x, bar in enumerate(bars) if bar.parts is None and bar.time_s]
-        _boxes(axes, whole, [0.0] * len(whole), UNDIVIDED)
+        _boxes(axes, whole, [0.0] * len(whole), UNKNOWN)
         for x, bar in enumerate(bars):
             if bar.time_s is not None:
                 axes.errorbar(
@@ -91,8 +98,8 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], *, share: bool = False) -> None:
 def fill_handles(bars: Sequence[Bar]) -> list[Patch]:
     """Of the fills that are drawn, top of the bar last."""
     used = [f for f in FILLS if any(bar.parts and bar.parts[f.name] > 0 for bar in bars)]
-    if any(bar.parts is None and bar.time_s for bar in bars):
-        used.append(UNDIVIDED)
+    if any(bar.parts[UNKNOWN.name] > 0 if bar.parts else bar.time_s for bar in bars):
+        used.append(UNKNOWN)
     return [Patch(facecolor=f.color, hatch=f.hatch, edgecolor="0.15", lw=0.4, label=f.name) for f in used]
 
 

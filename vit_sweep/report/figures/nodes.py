@@ -15,13 +15,18 @@ from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, 
 from vit_sweep.report.figures.style import SMALL, counted, number, value_axis
 
 NODE_FILLS = (
-    ("#0173b2", ""),
-    ("#f7cd7c", "////"),
-    ("#b24c00", "...."),
-    ("#bfe3f5", "xxxx"),
-    ("#5c5c5c", "\\\\\\\\"),
+    ("#1a80bb", ""),
+    ("#f5c55f", "////"),
+    ("#8f3d00", "...."),
+    ("#7fb3d5", "xxxx"),
+    ("#303030", "\\\\\\\\"),
     ("#fffffe", "++"),
+    ("#8a6bb0", "||||"),
+    ("#d9ead3", "oo"),
 )
+"""In the order of the counts of nodes that are drawn; each once."""
+_TEXT_POINTS = 4.2 * (SMALL - 1) * 0.6
+"""Width of `+12 %` as it is written above a bar, in points."""
 
 
 def draw_nodes(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
@@ -33,13 +38,14 @@ def draw_nodes(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skippe
     groups = without_placement(timed)
     titled = [(title, _by_nodes(members)) for title, members in groups.items()][:MOST_PANELS]
     nodes = sorted({count for _, times in titled for (_, count) in times})
+    fills = {count: NODE_FILLS[order % len(NODE_FILLS)] for order, count in enumerate(nodes)}
     handles = [
-        Patch(facecolor=_fill_of(n)[0], hatch=_fill_of(n)[1], edgecolor="0.15", lw=0.4, label=counted(n, "node"))
-        for n in nodes
+        Patch(facecolor=color, hatch=hatch, edgecolor="0.15", lw=0.4, label=counted(count, "node"))
+        for count, (color, hatch) in fills.items()
     ]
     sheet, axes = sheet_of(len(titled), handles, share_x=False, share_y="none", wide=True)
     for panel, (title, times) in zip(axes, titled, strict=True):
-        _draw_node_bars(panel, times)
+        _draw_node_bars(panel, times, fills, width_in=width_of(len(titled)))
         title_panel(panel, title, width_of(len(titled)))
     label_panels(axes, x="GPUs", y="time of an epoch (s)", columns=columns_of(len(titled)))
     left = len(groups) - len(titled)
@@ -60,11 +66,16 @@ def _by_nodes(members: Sequence[ScalingSeries]) -> dict[tuple[int, int], SeriesP
     return {(p.gpus, p.nodes): p for s in members for p in s.timed if p.nodes}
 
 
-def _draw_node_bars(axes: Axes, times: dict[tuple[int, int], SeriesPoint]) -> None:
-    """Bars of one GPU count side by side, with the difference to the one of fewest nodes in per cent."""
+def _draw_node_bars(
+    axes: Axes, times: dict[tuple[int, int], SeriesPoint], fills: dict[int, tuple[str, str]], *, width_in: float
+) -> None:
+    """Bars of one GPU count side by side, with the difference to the one of fewest nodes in per cent where there is
+    room for it: upright above narrow bars, nowhere above bars narrower than a line of text."""
     gpus = sorted({g for g, _ in times})
     widest = max(sum(g == count for g, _ in times) for count in gpus)
     width = 0.84 / widest
+    bar_points = 72 * width_in * width / (len(gpus) + 0.2)
+    across, upright = bar_points >= _TEXT_POINTS, bar_points >= SMALL - 1
     for x, count in enumerate(gpus):
         node_counts = sorted(n for g, n in times if g == count)
         first = times[count, node_counts[0]].time_s
@@ -72,7 +83,7 @@ def _draw_node_bars(axes: Axes, times: dict[tuple[int, int], SeriesPoint]) -> No
             time = times[count, nodes].time_s
             assert time is not None
             at = x + (order - (len(node_counts) - 1) / 2) * width
-            fill = _fill_of(nodes)
+            fill = fills[nodes]
             axes.bar(
                 [at], [time.value], width=0.94 * width, color=fill[0], hatch=fill[1], edgecolor="0.15", lw=0.4, zorder=3
             )
@@ -88,7 +99,7 @@ def _draw_node_bars(axes: Axes, times: dict[tuple[int, int], SeriesPoint]) -> No
                     zorder=5,
                 )
                 top = time.high
-            if order and first:
+            if order and first and upright:
                 axes.annotate(
                     _change(time.value / first.value),
                     (at, top),
@@ -97,6 +108,7 @@ def _draw_node_bars(axes: Axes, times: dict[tuple[int, int], SeriesPoint]) -> No
                     textcoords="offset points",
                     va="bottom",
                     fontsize=SMALL - 1,
+                    rotation=0 if across else 90,
                 )
     axes.set_xticks(range(len(gpus)), [f"{count:,}" for count in gpus])
     axes.grid(visible=False, axis="x")
@@ -108,12 +120,6 @@ def _change(ratio: float) -> str:
     """In per cent, with its sign; nothing has none."""
     text = f"{100 * (ratio - 1):+.0f} %"
     return "0 %" if text in ("+0 %", "-0 %") else text
-
-
-def _fill_of(nodes: int) -> tuple[str, str]:
-    """A fill for a count of nodes: doublings alternate between dark and light."""
-    step = max(0, nodes - 1).bit_length()
-    return NODE_FILLS[step % len(NODE_FILLS)]
 
 
 def _nodes_text(titled: Sequence[tuple[str, dict[tuple[int, int], SeriesPoint]]]) -> str:

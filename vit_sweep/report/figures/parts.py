@@ -10,7 +10,7 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_text
-from vit_sweep.report.figures.fills import Bar, draw_bars, fill_handles, parts_of
+from vit_sweep.report.figures.fills import UNKNOWN, Bar, draw_bars, fill_handles, parts_of
 from vit_sweep.report.figures.panels import arrange, label_of, series_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
@@ -61,15 +61,17 @@ def draw_batches(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skip
     titled: list[tuple[str, list[Bar]]] = []
     for group, members in groups.items():
         names = [n for n in ("batch", "accum") if len({traits[i][n] for i in members}) > 1]
-        for gpus in sorted({p.gpus for i in members for p in series[i].points}):
+        places = sorted({(p.gpus, p.nodes or 0) for i in members for p in series[i].points})
+        for gpus, nodes in places:
             bars = [
                 Bar(_short_batch(traits[i], names), p.time_s, parts_of(p.runs))
                 for i in sorted(members, key=lambda i: (series[i].key.batch or 0, series[i].key.accum or 0))
                 for p in series[i].points
-                if p.gpus == gpus and p.time_s and not p.oversubscribed
+                if (p.gpus, p.nodes or 0) == (gpus, nodes) and p.time_s and not p.oversubscribed
             ]
+            where = counted(nodes, "node") if sum(count == gpus for count, _ in places) > 1 and nodes else ""
             if len(bars) > 1:
-                titled.append((", ".join(x for x in (group, counted(gpus, "GPU")) if x), bars))
+                titled.append((", ".join(x for x in (group, counted(gpus, "GPU"), where) if x), bars))
     if not titled:
         return Skipped(name=name, reason="no two batch sizes were timed on the same GPU count, all else equal")
     most = 12
@@ -138,7 +140,8 @@ def _draw(
         "Medians over runs of a step's parts, times the steps of an epoch." if known else "",
         "Shares of a step, in per cent." if kinds == [True] else "",
         intervals_text([bar.time_s for bar in bars]) if False in kinds else "",
-        "White bars: the run was not measured in parts." if any(b.parts is None and b.time_s for b in bars) else "",
+        "Below a count of GPUs: on so many nodes." if noun == "GPU" and any("\n" in bar.label for bar in bars) else "",
+        "White: not measured." if any(b.parts[UNKNOWN.name] if b.parts else b.time_s for b in bars) else "",
         "No communication where the engine hides it in other phases (ZeRO 1 to 3)."
         if any(b.parts is not None and not b.parts["communication"] for b in bars) and known
         else "",
@@ -148,10 +151,15 @@ def _draw(
 
 
 def _bars(series: ScalingSeries) -> list[Bar]:
+    timed = [p for p in series.points if p.time_s and not p.oversubscribed]
+    several = {p.gpus for p in timed if sum(other.gpus == p.gpus for other in timed) > 1}
     return [
-        Bar(f"{p.gpus:,}", p.time_s, parts_of([run for run in p.runs if not run.oversubscribed]))
-        for p in series.points
-        if p.time_s and not p.oversubscribed
+        Bar(
+            f"{p.gpus:,}" + (f"\non {p.nodes}" if p.gpus in several and p.nodes else ""),
+            p.time_s,
+            parts_of([run for run in p.runs if not run.oversubscribed]),
+        )
+        for p in timed
     ]
 
 
@@ -177,7 +185,10 @@ def _alt(titled: Sequence[tuple[str, list[Bar]]], noun: str, *, most: int = 6) -
 
 
 def _noun(label: str, noun: str) -> str:
-    return f"{label} GPU{'' if label == '1' else 's'}" if noun == "GPU" else f"{noun} {label}".replace("\n", " ")
+    if noun != "GPU":
+        return f"{noun} {label}".replace("\n", " ")
+    gpus, _, place = label.partition("\n")
+    return f"{gpus} GPU{'' if gpus == '1' else 's'}" + (f" {place} nodes" if place else "")
 
 
 def _bar_text(bar: Bar) -> str:

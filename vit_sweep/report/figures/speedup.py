@@ -19,6 +19,7 @@ from vit_sweep.report.figures.curves import (
     draw_failures,
     draw_reference,
     draw_series,
+    failed,
     finish_gpu_axes,
     lay_out,
     legend,
@@ -56,6 +57,8 @@ def draw_against_ideal(
     reason = _nothing(scaling, series, quantity.value)
     if reason:
         return Skipped(name=name, reason=reason)
+    lone = [curve for curve in series if _is_lone(curve, quantity.value)]
+    series = [curve for curve in series if curve not in lone]
     curves = lay_out(series, reference)
     panels, what = curves.layout.panels, quantity.value
     fits = fitted(overlays, scaling, quantity, max(curves.gpus))
@@ -88,6 +91,7 @@ def draw_against_ideal(
         Quantity.EFFICIENCY: f"Dashed: 100 %; dotted: {100 * _USUAL_LIMIT:.0f} %, to read by.",
     }[quantity]
     unlike = f" No baseline, so no line: {counted(len(without), 'curve')}." if without else ""
+    unlike += f" Not drawn: {len(lone)} series of one GPU count, with nothing to compare." if lone else ""
     return save(
         sheet,
         folder,
@@ -97,6 +101,12 @@ def draw_against_ideal(
         alt=f"Line chart of {quantity.value} against GPUs with the ideal line, "
         f"{counted(len(series) - len(without), 'curve')}. {_values_text(series, what)}",
     )
+
+
+def _is_lone(curve: ScalingSeries, what: str) -> bool:
+    """Whether it has its baseline alone: one point, which is 1 by definition and says nothing."""
+    points = [point for point in curve.points if value_of(point, what) is not None]
+    return len(points) == 1 and not any(failed(point) for point in curve.points)
 
 
 def _nothing(scaling: Scaling, series: Sequence[ScalingSeries], what: str) -> str:

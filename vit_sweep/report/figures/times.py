@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from matplotlib.lines import Line2D
@@ -63,6 +64,7 @@ def draw_time(
     finish_gpu_axes(axes, curves.gpus, width)
     label_panels(axes, x="GPUs", y="time of an epoch (s)", columns=columns_of(len(panels)))
     times = [e.value for s in (*series, *reference) for p in s.points if (e := p.time_s)]
+    times += [median(a.run.epoch_s) for s in series for a in s.apart if a.run.timed]
     for panel_axes in axes:
         value_axis(panel_axes, times, log=scaling is Scaling.STRONG)
     return save(
@@ -93,7 +95,8 @@ def caption(curves: Curves, quantity: str, first: str) -> str:
     apart = [a for s in curves.series for a in s.apart]
     if apart:
         reasons = "; ".join(dict.fromkeys(a.reason for a in apart))
-        parts.append(f"Kept apart: {counted(len(apart), 'run')} ({reasons}).")
+        where = "" if quantity == _TIME else ", in the figure of times only"
+        parts.append(f"Kept apart{where}: {counted(len(apart), 'run')} ({reasons}).")
     if any(failed(p) for p in points):
         parts.append(f"Crossed marks at the axis have no time: {failures_text(points)}.")
     missing = sum(not p.runs and not failed(p) for p in points)

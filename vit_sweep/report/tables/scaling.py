@@ -12,10 +12,36 @@ from vit_sweep.report.tables.table import Cells, Table, table
 from vit_sweep.runs.run import Run
 
 SCALING_COLUMNS = bounded(
-    *WHAT, "placement", "batch_per", "batch", "accum", "epochs", "gpus", "nodes", "epoch_s", "n", "epochs_counted",
-    "within", "between", "first_epoch_s", "step_ms", "images_per_s", "speedup", "efficiency", "serial_fraction",
-    "baseline_gpus", "train_accuracy", "test_accuracy", "oversubscribed", "status", "note", "flags", "seeds", "cell_id",
-)  # fmt: skip
+    *WHAT,
+    "placement",
+    "batch_per",
+    "batch",
+    "accum",
+    "work",
+    "epochs",
+    "gpus",
+    "nodes",
+    "epoch_s",
+    "n",
+    "epochs_counted",
+    "within",
+    "between",
+    "first_epoch_s",
+    "step_ms",
+    "images_per_s",
+    "speedup",
+    "efficiency",
+    "serial_fraction",
+    "baseline_gpus",
+    "train_accuracy",
+    "test_accuracy",
+    "oversubscribed",
+    "status",
+    "note",
+    "flags",
+    "seeds",
+    "cell_id",
+)
 TITLES = {
     Scaling.STRONG: "Strong scaling: every epoch covers the same images, whatever the number of GPUs",
     Scaling.WEAK: "Weak scaling: every GPU covers the same number of images in an epoch",
@@ -60,7 +86,7 @@ def _key(key: SeriesKey, variants: Variants) -> Cells:
 def _point(one: ScalingSeries, point: SeriesPoint, variants: Variants) -> Cells:
     every = (*point.runs, *point.without)
     row = _key(one.key, variants) | {
-        "gpus": point.gpus, "nodes": point.nodes, "n": len(point.runs), "status": point.status,
+        "gpus": point.gpus, "nodes": point.nodes, "work": _work(every), "n": len(point.runs), "status": point.status,
         "oversubscribed": point.oversubscribed, "note": _note(one, point), **names_of(every),
     }  # fmt: skip
     if not point.runs:
@@ -82,6 +108,12 @@ def _point(one: ScalingSeries, point: SeriesPoint, variants: Variants) -> Cells:
     }
 
 
+def _work(runs: Sequence[Run]) -> int | None:
+    """Images of an epoch, where all runs cover as many."""
+    counts = {run.work for run in runs}
+    return counts.pop() if len(counts) == 1 else None
+
+
 def _note(one: ScalingSeries, point: SeriesPoint) -> str:
     remarks = list(dict.fromkeys(run.note for run in point.runs if run.note))
     lost: dict[str, int] = {}
@@ -101,6 +133,7 @@ def _apart(key: SeriesKey, out: Apart, variants: Variants) -> Cells:
     return _key(key, variants) | {
         "gpus": run.gpus,
         "nodes": run.nodes,
+        "work": run.work,
         "epoch_s": time,
         "n": int(run.timed),
         "epochs_counted": len(run.epoch_s),
