@@ -88,16 +88,16 @@ def why_no_real_hosts(programs, what, path=None):
     return f"no private host names here: {probe.stderr.strip()}" if probe.returncode else None
 
 
-def wait_for(condition, what="waited in vain", every=0.05):
+def wait_for(condition, what="waited in vain", interval_s=0.05):
     """Ask every so many seconds until `condition()` is true, and return what it said; `what` is said of a vain wait.
 
     Like every limit in these tests this one is for what never comes: it is far above what a loaded machine takes.
     """
     end = time.monotonic() + 300
-    while not (found := condition()):
+    while not (outcome := condition()):
         assert time.monotonic() < end, what() if callable(what) else what
-        time.sleep(every)
-    return found
+        time.sleep(interval_s)
+    return outcome
 
 
 def clean_environment():

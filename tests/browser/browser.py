@@ -73,12 +73,12 @@ class Browser:
 
     def click(self, selector, number=0):
         """Click what a selector finds, as a person does."""
-        found = self.driver.find_elements("css selector", selector)[number]
+        element = self.driver.find_elements("css selector", selector)[number]
         self.driver.execute_script(
-            "arguments[0].scrollIntoView({block: 'center', inline: 'center', behavior: 'instant'})", found
+            "arguments[0].scrollIntoView({block: 'center', inline: 'center', behavior: 'instant'})", element
         )
-        found.click()
-        return found
+        element.click()
+        return element
 
     def complaints(self):
         """What the console said since the page was opened: errors, warnings, refusals of the content policy."""
@@ -87,8 +87,8 @@ class Browser:
     def requests(self):
         """Addresses outside the page that it asked for."""
         messages = (json.loads(entry["message"])["message"] for entry in self.driver.get_log("performance"))
-        asked = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-        return [url for url in asked if urlsplit(url).scheme not in _LOCAL]
+        requested = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+        return [url for url in requested if urlsplit(url).scheme not in _LOCAL]
 
     def close(self):
         """End Chromium."""

@@ -17,8 +17,8 @@ PAIRS = [
 def schemes():
     """The colours of each `:root` block: light, dark over light, print over light."""
     blocks = re.findall(r":root\s*{([^}]*)}", asset("style.css"))
-    found = [dict(re.findall(r"--([a-z-]+):\s*(#[0-9a-f]{6})", block)) for block in blocks]
-    return {"light": found[0], "dark": found[0] | found[1], "print": found[0] | found[2]}
+    palettes = [dict(re.findall(r"--([a-z-]+):\s*(#[0-9a-f]{6})", block)) for block in blocks]
+    return {"light": palettes[0], "dark": palettes[0] | palettes[1], "print": palettes[0] | palettes[2]}
 
 
 def luminance(colour):

@@ -63,7 +63,7 @@ def test_the_watch_over_network_and_policy_sees_a_picture_from_elsewhere(browser
     bad = tmp_path / "bad.html"
     bad.write_text(report.read_text().replace("<header>", '<header><img alt="" src="http://127.0.0.1:9/x.png">', 1))
     browser.open(bad)
-    assert any("Content Security Policy" in said for said in browser.complaints())
+    assert any("Content Security Policy" in complaint for complaint in browser.complaints())
     free = tmp_path / "free.html"
     free.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", bad.read_text()))
     browser.open(free)
@@ -189,9 +189,9 @@ def test_no_text_is_smaller_than_16_pixels_on_a_phone(browser, report):
 def test_every_text_stands_out_from_what_it_lies_on(browser, report, size, dark):
     browser.open(report, size=size, dark=dark)
     browser.ask("document.querySelectorAll('details').forEach(part => { part.open = true; })")
-    found = browser.ask(CONTRASTS)
-    assert len(found) > 200
-    assert [text for text in found if text[0] < 4.5] == []
+    contrasts = browser.ask(CONTRASTS)
+    assert len(contrasts) > 200
+    assert [text for text in contrasts if text[0] < 4.5] == []
     ground = browser.ask("getComputedStyle(document.body).backgroundColor")
     assert (ground == "rgb(255, 255, 255)") is not dark
 

@@ -51,18 +51,18 @@ def test_a_browser_shows_it_all_without_a_complaint_or_a_network(browser, study,
 
 
 def test_the_summary_answers_with_measured_counts(page):
-    said = words(page, "summary")
-    assert "12 of 12 cells are done." in said
-    assert re.search(r"Largest GPU count with an efficiency of 80% or more 8", said)
+    section = words(page, "summary")
+    assert "12 of 12 cells are done." in section
+    assert re.search(r"Largest GPU count with an efficiency of 80% or more 8", section)
     assert 'alt="Line chart of speedup' in page
 
 
 def test_the_planted_law_is_fitted_and_marked(page):
-    said = words(page, "models")
-    assert re.search(r"Amdahl .*?serial fraction = 0\.0(2[5-9]|3[0-5])\d* \[", said)
-    assert "predicts left-out points best" in said
+    section = words(page, "models")
+    assert re.search(r"Amdahl .*?serial fraction = 0\.0(2[5-9]|3[0-5])\d* \[", section)
+    assert "predicts left-out points best" in section
     # Four counts cannot hold the four parameters of the full model.
-    assert re.search(r"latency-bandwidth model.*?Needs 5 GPU counts", said)
+    assert re.search(r"latency-bandwidth model.*?Needs 5 GPU counts", section)
 
 
 def test_tables_keep_intervals_and_say_equal_columns_once(page):
@@ -74,25 +74,25 @@ def test_tables_keep_intervals_and_say_equal_columns_once(page):
 
 
 def test_the_published_curve_is_beside_and_its_audit_is_told(page):
-    said = words(page, "reference")
-    assert "arXiv:2602.21081" in said and "this study" in said
-    assert "global batch grew" in said and "64 to 2048" in said
+    section = words(page, "reference")
+    assert "arXiv:2602.21081" in section and "this study" in section
+    assert "global batch grew" in section and "64 to 2048" in section
 
 
 def test_the_study_is_named_by_commands_commit_and_digests(study, page):
-    said = words(page, "reproduce")
+    section = words(page, "reproduce")
     command = json.loads((study.folder / "study.json").read_text())["commands"][0]
-    assert "gpus=1,2,4,8 seed=0,1,2" in said and (command["git_commit"] or "") in said
-    assert re.search(r"all 12 records, sha256 [0-9a-f]{64}", said)
-    assert "c0ffee" in said and "tables/strong.csv" in said
+    assert "gpus=1,2,4,8 seed=0,1,2" in section and (command["git_commit"] or "") in section
+    assert re.search(r"all 12 records, sha256 [0-9a-f]{64}", section)
+    assert "c0ffee" in section and "tables/strong.csv" in section
     for link in re.findall(r'<a href="([^"#]+)"', page):
         assert (study.folder / link).is_file()
 
 
 def test_the_methods_are_filled_with_the_numbers_of_the_study(page):
-    said = words(page, "methods")
-    assert "12 runs with a time, on 1 to 8 GPUs" in said
-    assert "Seeds: 0, 1, 2." in said and "torch 2.11" in said
+    section = words(page, "methods")
+    assert "12 runs with a time, on 1 to 8 GPUs" in section
+    assert "Seeds: 0, 1, 2." in section and "torch 2.11" in section
 
 
 def test_the_proposal_chooses_the_largest_count_that_keeps_the_threshold(study, page):
@@ -144,7 +144,7 @@ def test_one_gpu_count_and_a_damaged_record_are_said(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (("--threshold", "80"), "--threshold 0.8"),
         (("--target", "50"), "--target 0.5"),
@@ -152,10 +152,10 @@ def test_one_gpu_count_and_a_damaged_record_are_said(tmp_path):
         (("--output", "nowhere/page.html"), "name a file in a folder that there is"),
     ],
 )
-def test_a_mistake_is_one_sentence(study, given, said):
+def test_a_mistake_is_one_sentence(study, given, message):
     answer = report(study, *given)
     assert answer.returncode == 2
-    assert said in answer.stderr and answer.stderr.count("\n") == 1
+    assert message in answer.stderr and answer.stderr.count("\n") == 1
 
 
 def test_no_study_is_a_mistake(tmp_path):

@@ -44,16 +44,16 @@ def hosts(tmp_path_factory):
 
 def ranks_of(study):
     """Living rank processes of a study, by rank."""
-    found = {}
+    ranks = {}
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "vit_sweep.job.task" in words and any(str(study) in word for word in words):
-            found[int(process.environ()["OMPI_COMM_WORLD_RANK"])] = process
-    return found
+        if "vit_sweep.job.task" in words and any(str(study) in argument for argument in words):
+            ranks[int(process.environ()["OMPI_COMM_WORLD_RANK"])] = process
+    return ranks
 
 
 # For as long as imports may take on a busy machine.
-wait_for = partial(conftest.wait_for, every=0.2)
+wait_for = partial(conftest.wait_for, interval_s=0.2)
 
 
 def states_of(study):
@@ -64,7 +64,7 @@ def states_of(study):
 
 def settled(study):
     """The same once its queue has ended all tasks: the record, which a client waits for, comes before that."""
-    wait_for(lambda: all(said["state"] == "ended" for said in states_of(study).values()))
+    wait_for(lambda: all(task["state"] == "ended" for task in states_of(study).values()))
     return states_of(study)
 
 
@@ -91,7 +91,7 @@ def test_a_curve_in_one_allocation_has_its_baseline_on_the_first_host_and_counts
     ran = {record["requested"]["gpus"]: record for record in records(study).values()}
     assert [ran[gpus]["resolved"]["hosts"] for gpus in (1, 2)] == [["hosta"], ["hosta", "hostb"]]
     assert {record["allocated_gpus"] for record in ran.values()} == {2}
-    assert {said["ended"] for said in settled(study).values()} == {"completed"}
+    assert {task["ended"] for task in settled(study).values()} == {"completed"}
 
 
 def test_a_rank_that_dies_is_started_again_once_and_then_ends_the_task_and_is_named(sweep, hosts, study):
@@ -112,8 +112,8 @@ def test_cancel_ends_the_ranks_on_every_host(sweep, hosts, study):
     assert sorted(ranks_of(study)) == [0, 1]
     assert sweep("cancel", "outputs/s").returncode == 0
     wait_for(lambda: not ranks_of(study))
-    said = {"state": "ended", "detail": "cancelled", "ended": "cancelled", "hosts": "hosta hostb"}
-    assert states_of(study)["0"] == said
+    cancelled = {"state": "ended", "detail": "cancelled", "ended": "cancelled", "hosts": "hosta hostb"}
+    assert states_of(study)["0"] == cancelled
 
 
 def test_ranks_on_every_host_are_warned_and_then_told_to_end_and_all_of_them_finish_writing(hosts, tmp_path):

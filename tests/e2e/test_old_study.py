@@ -41,9 +41,9 @@ def outcomes(study):
     return {row["cell_id"]: row["status"] for row in rows(study / "tables" / "runs.csv") if row["cell_id"]}
 
 
-def states(said):
+def states(output):
     """The state of every cell in what `status` prints."""
-    lines = (line.split() for line in said.splitlines())
+    lines = (line.split() for line in output.splitlines())
     return {words[0]: words[1] for words in lines if words and words[0].startswith("n1-")}
 
 
@@ -65,12 +65,12 @@ def test_status_says_of_every_cell_what_the_old_version_said(sweep, study):
     answer = sweep("status", "old")
     assert answer.returncode == 0, answer.stderr
     assert states(answer.stdout) == STATES
-    said = " ".join(answer.stdout.split())
-    assert "1 cancelled, 4 done, 2 failed, 1 missing, 1 out_of_memory, 1 skipped" in said
-    assert "time_limit: the scheduler warned that the time limit is near (SIGUSR2)" in said
-    assert "rank_died: rank 1 died of signal SIGKILL (rank 1 on node0)" in said
-    assert "ended before by cancelled" in said
-    assert "passed over" not in said
+    output = " ".join(answer.stdout.split())
+    assert "1 cancelled, 4 done, 2 failed, 1 missing, 1 out_of_memory, 1 skipped" in output
+    assert "time_limit: the scheduler warned that the time limit is near (SIGUSR2)" in output
+    assert "rank_died: rank 1 died of signal SIGKILL (rank 1 on node0)" in output
+    assert "ended before by cancelled" in output
+    assert "passed over" not in output
 
 
 def test_the_words_of_old_ranks_are_judged_where_the_verdict_is_missing(sweep, study):
@@ -108,7 +108,8 @@ def test_report_shows_every_cell_and_the_reasons(sweep, study):
 def test_audit_comes_to_the_old_verdict(sweep, study, tmp_path):
     answer = sweep("audit", "old", "--output", "audit.json")
     assert answer.returncode == 1, answer.stderr
-    claims = {one["claim"]: one["standing"] for one in json.loads((tmp_path / "audit.json").read_text())["claims"]}
+    written = json.loads((tmp_path / "audit.json").read_text())
+    claims = {claim["claim"]: claim["standing"] for claim in written["claims"]}
     assert claims == {
         "throughput": "weakened", "fixed problem": "falls", "accuracy": "holds", "time to accuracy": "weakened",
         "communication": "weakened", "small differences": "falls",
@@ -162,9 +163,9 @@ def test_cancel_finds_nothing_left_to_end(sweep, study):
     assert states(sweep("status", "old").stdout) == STATES
 
 
-def planned(sweep, study, asked):
+def planned(sweep, study, override):
     """The cells that a dry run of the same command would run, with the numbers of their attempts."""
-    answer = sweep(*WORDS, asked, "dry_run=true")
+    answer = sweep(*WORDS, override, "dry_run=true")
     assert answer.returncode == 0, answer.stderr
     assert "24 points, 9 cells" in answer.stdout
     scripts = [line.strip() for line in answer.stdout.splitlines() if line.endswith("job.sh")]
@@ -173,7 +174,7 @@ def planned(sweep, study, asked):
 
 
 @pytest.mark.parametrize(
-    ("asked", "more"),
+    ("override", "more"),
     [
         ("retry=null", {}),
         ("retry=timeout", {TIMED_OUT: 2}),
@@ -182,9 +183,9 @@ def planned(sweep, study, asked):
         ("retry=all", {TIMED_OUT: 2, DIED: 2, OOM: 2, SKIPPED: 2}),
     ],
 )
-def test_the_same_command_runs_only_what_is_missing_or_asked_for(sweep, study, asked, more):
+def test_the_same_command_runs_only_what_is_missing_or_asked_for(sweep, study, override, more):
     """Its cells have the same ids today, and their next attempts the next free numbers."""
-    assert planned(sweep, study, asked) == {CANCELLED: 2, MISSING: 1} | more
+    assert planned(sweep, study, override) == {CANCELLED: 2, MISSING: 1} | more
     assert {path.name for path in (study / "cells").iterdir()} == set(STATES)
 
 

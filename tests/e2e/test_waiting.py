@@ -36,21 +36,21 @@ def client(tmp_path, study):
 
 
 # For as long as imports may take on a busy machine.
-wait_until = partial(conftest.wait_for, every=0.1)
+wait_until = partial(conftest.wait_for, interval_s=0.1)
 
 
 def ranks(study):
     """Processes that write this study's rank logs."""
-    found = {}
+    by_rank = {}
     for process in psutil.process_iter():
         try:
             for file in process.open_files():
                 name = Path(file.path).name
                 if file.path.startswith(str(study)) and re.fullmatch(r"rank\d+\.log", name):
-                    found[name.removeprefix("rank")] = process
+                    by_rank[name.removeprefix("rank")] = process
         except psutil.Error:
             continue
-    return found
+    return by_rank
 
 
 def test_a_killed_rank_is_named_its_siblings_are_ended_and_it_runs_once_more(client, study):

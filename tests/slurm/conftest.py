@@ -117,4 +117,4 @@ def trivial(**acts):
     return {"PATH": path, "TRIVIAL_ACTS": " ".join(f"{seed.removeprefix('s')}={act}" for seed, act in acts.items())}
 
 
-wait_for = partial(conftest.wait_for, every=0.2)
+wait_for = partial(conftest.wait_for, interval_s=0.2)

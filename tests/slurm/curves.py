@@ -13,9 +13,9 @@ class Curve(Lab):
     """A study of one curve: its cells are known by their number of GPUs."""
 
     def cell(self, gpus):
-        found = [p.parent for p in self.folder.glob("cells/*/cell.json") if _json(p)["cell"]["gpus"] == gpus]
-        assert len(found) == 1, found
-        return found[0]
+        folders = [p.parent for p in self.folder.glob("cells/*/cell.json") if _json(p)["cell"]["gpus"] == gpus]
+        assert len(folders) == 1, folders
+        return folders[0]
 
     @property
     def batch(self):
@@ -40,8 +40,8 @@ class Curve(Lab):
     def states(self, acts):
         """What `status` says, by GPUs."""
         lines = [line.split() for line in self.verb("status", acts=acts).stdout.splitlines() if line.strip()]
-        said = {words[0]: words[1] for words in lines if len(words) > 1}
-        return {gpus: said[self.cell(gpus).name] for gpus in (1, 2, 4)}
+        states = {words[0]: words[1] for words in lines if len(words) > 1}
+        return {gpus: states[self.cell(gpus).name] for gpus in (1, 2, 4)}
 
     def by_gpus(self):
         """Status and what it ended by before, from tables/runs.csv."""

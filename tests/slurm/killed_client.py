@@ -83,13 +83,13 @@ def client(words, folder, steps=None, last=0):
 
 def warm_up(folder, words):
     """Import all that clients will need, by being one: its scripts are written and not submitted."""
-    said, log = os.dup(1), os.open(folder / "clients.log", os.O_WRONLY | os.O_CREAT)
+    stdout, log = os.dup(1), os.open(folder / "clients.log", os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.chdir(folder)
     sys.argv = ["vit_sweep", *words]
     assert main() == 0
     sys.stdout.flush()
-    os.dup2(said, 1)
+    os.dup2(stdout, 1)
 
 
 def run(folder, words):

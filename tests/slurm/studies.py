@@ -59,17 +59,17 @@ class Lab:
 
     def take_down(self, node, seed):
         """Set a node down and wait until the cell's ranks on it are gone: one that is released first would finish."""
-        found = [_json(path) for path in self.cell(seed).glob("attempts/1/rank*.json")]
-        ranks = [rank["pid"] for rank in found if rank["host"] == node]
+        files = [_json(path) for path in self.cell(seed).glob("attempts/1/rank*.json")]
+        ranks = [rank["pid"] for rank in files if rank["host"] == node]
         assert ranks
         self.cluster.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
         wait_for(lambda: not any(psutil.pid_exists(pid) for pid in ranks), what=self.logs)
 
     def cell(self, seed):
         """Folder of the cell with this seed."""
-        found = [p.parent for p in self.folder.glob("cells/*/cell.json") if _json(p)["cell"]["seed"] == seed]
-        assert len(found) == 1, found
-        return found[0]
+        folders = [p.parent for p in self.folder.glob("cells/*/cell.json") if _json(p)["cell"]["seed"] == seed]
+        assert len(folders) == 1, folders
+        return folders[0]
 
     def attempts(self, seed):
         """Names of a cell's attempts."""
@@ -91,12 +91,12 @@ class Lab:
 
     def task(self, seed):
         """Slurm's id of the cell's last job."""
-        name, found = self.cell(seed).name, None
+        name, task = self.cell(seed).name, None
         for entry in self.journal():
             cells = [cell for cell, _ in entry["tasks"]]
             if entry["event"] == "submitted" and name in cells:
-                found = f"{entry['handle']}_{cells.index(name)}"
-        return found
+                task = f"{entry['handle']}_{cells.index(name)}"
+        return task
 
     def journal(self):
         """Every line of jobs.jsonl."""

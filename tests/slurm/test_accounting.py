@@ -48,8 +48,8 @@ def script_of(cluster, task):
 
 def ended(lab, seed):
     """Whether squeue no longer says that a job runs or is being ended."""
-    said = lab.cluster.ask("squeue", "--noheader", "--format=%T", f"--jobs={lab.task(seed)},999999")
-    return "RUNNING" not in said and "COMPLETING" not in said
+    states = lab.cluster.ask("squeue", "--noheader", "--format=%T", f"--jobs={lab.task(seed)},999999")
+    return "RUNNING" not in states and "COMPLETING" not in states
 
 
 def forgotten(lab, seed):
@@ -64,12 +64,12 @@ def causes(lab):
 def test_one_question_to_slurmdbd_tells_how_forgotten_jobs_ended(sweep, cluster_with_database, tmp_path):
     lab = Lab(sweep, cluster_with_database, tmp_path / "outputs" / "s")
     node = end_without_a_verdict(lab)
-    asked = tmp_path / "asked"
-    counting = program(tmp_path / "bin", "sacct", before=f"echo asked >> {asked}")
-    said = lab.verb("status", acts=STUBBORN | {"PATH": f"{counting}:{STUBBORN['PATH']}"})
-    assert said.returncode == 0, said.stderr
+    calls = tmp_path / "asked"
+    counting = program(tmp_path / "bin", "sacct", before=f"echo asked >> {calls}")
+    status = lab.verb("status", acts=STUBBORN | {"PATH": f"{counting}:{STUBBORN['PATH']}"})
+    assert status.returncode == 0, status.stderr
     # For all cells at once; a look that finds an end without a word looks a second time before it says so.
-    assert len(asked.read_text().splitlines()) <= 2
+    assert len(calls.read_text().splitlines()) <= 2
     assert causes(lab) == ["cancelled", "node_failure", "rank_died"]
     assert lab.read(2, "1", "exit.json")["host"] == node
     resumed = lab.verb("resume", acts=STUBBORN)

@@ -76,8 +76,8 @@ def test_every_job_saw_the_nodes_tasks_and_gpus_of_its_cell(finished):
 
 def told_of_an_ended(job, ask):
     """What Slurm says of an array, None before all of it has ended."""
-    told = ask("scontrol", "show", "job", job)
-    return None if re.search(r"JobState=(PENDING|RUNNING|COMPLETING)", told) else told
+    job_text = ask("scontrol", "show", "job", job)
+    return None if re.search(r"JobState=(PENDING|RUNNING|COMPLETING)", job_text) else job_text
 
 
 def test_slurm_itself_gave_each_array_its_shape(finished, ask):
@@ -86,12 +86,12 @@ def test_slurm_itself_gave_each_array_its_shape(finished, ask):
     for entry in journal(study):
         nodes, gpus = (int(n) for n in re.match(r"n(\d+)-g(\d+)-", entry["batch"]).groups())
         # A record is there a moment before its job has ended.
-        told = wait_for(lambda job=entry["handle"]: told_of_an_ended(job, ask))
-        assert len(re.findall(r"ArrayTaskId=\d+ ", told)) == len(entry["tasks"]) == 2
-        assert set(re.findall(r"NumNodes=(\d+)", told)) == {str(nodes)}
-        assert set(re.findall(r"NumTasks=(\d+)", told)) == {str(gpus)}
-        assert set(re.findall(r"TresPerNode=(\S+)", told)) == {f"gres:gpu:t4:{gpus // nodes}"}
-        assert set(re.findall(r"JobState=(\w+)", told)) == {"COMPLETED"}
+        job_text = wait_for(lambda job=entry["handle"]: told_of_an_ended(job, ask))
+        assert len(re.findall(r"ArrayTaskId=\d+ ", job_text)) == len(entry["tasks"]) == 2
+        assert set(re.findall(r"NumNodes=(\d+)", job_text)) == {str(nodes)}
+        assert set(re.findall(r"NumTasks=(\d+)", job_text)) == {str(gpus)}
+        assert set(re.findall(r"TresPerNode=(\S+)", job_text)) == {f"gres:gpu:t4:{gpus // nodes}"}
+        assert set(re.findall(r"JobState=(\w+)", job_text)) == {"COMPLETED"}
 
 
 def test_what_was_rendered_is_what_was_submitted(finished, ask):
@@ -112,7 +112,7 @@ def test_two_nodes_are_measured_like_one(finished):
             assert float(row[name]) == float(row[name]), (name, row["nodes"])
         assert float(row["communicated_mb"]) > 0
     for record in records(study).values():
-        assert {one["host"] for one in record["machine"]} == set(record["resolved"]["hosts"])
+        assert {machine["host"] for machine in record["machine"]} == set(record["resolved"]["hosts"])
 
 
 def test_the_two_node_curve_starts_with_the_single_gpu_run(finished):

@@ -196,11 +196,11 @@ def test_a_client_that_is_killed_while_sbatch_runs_leaves_a_job_that_is_found(se
         until((tmp_path / "started").exists, True)
         process.kill()
     with ThreadPoolExecutor() as others:
-        found = others.submit(LAUNCHER.find, [sent.doubt()])
+        answer = others.submit(LAUNCHER.find, [sent.doubt()])
         with pytest.raises(TimeoutError):
-            found.result(timeout=0.5)
+            answer.result(timeout=0.5)
         (tmp_path / "go").touch()
-        sent.submission = found.result(timeout=300)[sent.batch.name]
+        sent.submission = answer.result(timeout=300)[sent.batch.name]
     assert sent.submission.tasks == 1
     assert sent.status().state is TaskState.QUEUED
 

@@ -64,4 +64,4 @@ def test_the_signal_before_the_time_limit_reaches_the_ranks_and_is_named(sweep, 
 
 
 # For as long as imports may take on a busy machine.
-wait_for = partial(conftest.wait_for, every=0.5)
+wait_for = partial(conftest.wait_for, interval_s=0.5)

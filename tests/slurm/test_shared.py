@@ -49,7 +49,7 @@ def test_a_curve_is_one_job_whose_cells_run_one_by_one_on_nested_nodes(curve, sw
     assert {record["job_id"].split("_")[0] for record in records.values()} == {curve.job()}
     begun = {gpus: curve.read(gpus, "1", "rank0.json")["started_at"] for gpus in records}
     ended = {gpus: curve.read(gpus, "1", "rank0.json")["end"]["at"] for gpus in records}
-    assert all(ended[one] <= begun[other] for one, other in pairwise([first, *rest]))
+    assert all(ended[earlier] <= begun[other] for earlier, other in pairwise([first, *rest]))
 
 
 def test_a_cell_is_cancelled_and_a_rank_dies_and_the_others_go_on_in_the_same_job(curve, sweep, tmp_path):
@@ -142,7 +142,7 @@ def test_a_step_gets_its_part_of_the_job_in_every_dialect(shared_cluster, tmp_pa
         ended = SlurmLauncher().states([submission])
     finally:
         shared_cluster.ask("scancel", submission.handle)
-    assert {said.ended for said in ended.values()} == {Ended.COMPLETED}, ended
+    assert {task.ended for task in ended.values()} == {Ended.COMPLETED}, ended
     near = ended[made.name, 0].hosts
     for index, shape in enumerate(shapes):
         hosts = ended[made.name, index].hosts.split()

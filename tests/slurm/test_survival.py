@@ -102,8 +102,8 @@ def test_a_controller_that_is_away_for_ten_seconds_costs_no_cell(lab, at_their_l
         try:
             lab.release()
             wait_for(lambda: lab.record(1) and lab.record(2))
-            asked = lab.verb("status", acts=acts)
-            assert asked.returncode == 0, asked.stderr
+            status = lab.verb("status", acts=acts)
+            assert status.returncode == 0, status.stderr
         finally:
             lab.cluster.call("controller-start")
         assert watched.wait(timeout=300) == 0

@@ -12,10 +12,10 @@ def signal_at(rank, number, epoch, step, phase="training"):
     from launchers.environment import SIGNALS
     from vit_sweep.job.guardian import Guardian
 
-    told, done = Guardian.beat, []
+    real_beat, done = Guardian.beat, []
 
     def beat(self, *where):
-        told(self, *where)
+        real_beat(self, *where)
         if where != (phase, epoch, step) or done:
             return
         done.append(where)
@@ -73,11 +73,11 @@ def fail_at(epoch, step, error):
     loop.cross_entropy = fail  # type: ignore[attr-defined]  # the name that it imported
     from vit_sweep.job.guardian import Guardian
 
-    told = Guardian.beat
+    real_beat = Guardian.beat
 
     def beat(self, *where):
         place.append(where)
-        told(self, *where)
+        real_beat(self, *where)
 
     Guardian.beat = beat
 
@@ -86,10 +86,10 @@ def fill_disk_at(folder, where):
     """Let rank 0 write until nothing more fits, once, when it comes by that place."""
     from vit_sweep.job.guardian import Guardian
 
-    told, done = Guardian.beat, []
+    real_beat, done = Guardian.beat, []
 
     def beat(self, *at):
-        told(self, *at)
+        real_beat(self, *at)
         if os.environ["RANK"] == "0" and at == tuple(where) and not done:
             done.append(at)
             ballast = os.open(f"{folder}/ballast", os.O_WRONLY | os.O_CREAT)

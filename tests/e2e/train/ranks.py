@@ -37,8 +37,8 @@ class Job:
         self.dir = folder / "cells" / made.cell_id
         (self.dir / "attempts").mkdir(parents=True, exist_ok=True)
         # What is measured before and after the training has tests of its own; the profiler takes seconds to start.
-        asked = JobOptions(**({"preflight": False, "profile_steps": 0} | options))
-        file = CellFile(cell_id=made.cell_id, cell=made, series=(series(),), data_root="/data", options=asked)
+        job_options = JobOptions(**({"preflight": False, "profile_steps": 0} | options))
+        file = CellFile(cell_id=made.cell_id, cell=made, series=(series(),), data_root="/data", options=job_options)
         (self.dir / "cell.json").write_text(to_json(file))
 
     def batch(self, attempt):
@@ -59,12 +59,12 @@ class Job:
         folder = self.batch(attempt)
         started = []
         for rank in range(self.cell.gpus) if ranks is None else ranks:
-            said = {
+            variables = {
                 "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(self.cell.gpus),
                 "LOCAL_WORLD_SIZE": str(self.cell.gpus), "VIT_SWEEP_TASK_INDEX": "0",
                 "VIT_SWEEP_JOB_ID": job_id or f"local-{os.getpid()}-{attempt}",
             }  # fmt: skip
-            process = server().Process(target=_rank, args=(said | environment, str(folder), probe))
+            process = server().Process(target=_rank, args=(variables | environment, str(folder), probe))
             process.start()
             started.append(process)
         return started
@@ -142,4 +142,4 @@ def run_all(target, arguments, *, folder, seconds):
         assert [rank.exitcode for rank in ranks] == [0] * len(ranks), logs
 
 
-wait_for = partial(conftest.wait_for, every=0.02)
+wait_for = partial(conftest.wait_for, interval_s=0.02)

@@ -56,7 +56,7 @@ def _rank(folder, rank, cell, compiler, threads):
 
     engine.optimizer.step = noted
     epochs = [trainer.epoch() for _ in range(cell.epochs)]
-    said = {
+    outcome = {
         "losses": [(epoch.train_loss, epoch.test_loss) for epoch in epochs],
         "weights": weights(engine),
         "names": [name for name, _ in engine.module.named_parameters()],
@@ -64,7 +64,7 @@ def _rank(folder, rank, cell, compiler, threads):
         "graphs": torch._dynamo.utils.counters["stats"].get("unique_graphs", 0) if cell.compile else 0,
     }
     with open(f"{folder}/{rank}.json", "w") as file:  # noqa: PTH123 - in a forked rank, without the test's imports
-        json.dump(said, file)
+        json.dump(outcome, file)
     dist.barrier()
     dist.destroy_process_group()
     sys.exit(0)
@@ -86,22 +86,22 @@ def plain(tmp_path_factory):
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_checkpointed_blocks_learn_bit_by_bit_the_same_at_every_zero_stage(tmp_path, plain, stage):
-    found = train(tmp_path / "run", small_cell(gpus=2, zero=stage, activation_checkpointing=True))
-    assert found == plain(stage)
+    recomputed = train(tmp_path / "run", small_cell(gpus=2, zero=stage, activation_checkpointing=True))
+    assert recomputed == plain(stage)
 
 
 @pytest.mark.parametrize(("stage", "more"), [(0, {}), (1, {}), (2, {}), (0, {"activation_checkpointing": True})])
 def test_compiled_blocks_learn_the_same_in_few_graphs_whatever_the_depth(tmp_path, plain, stage, more):
     """Traced as on a GPU, with a backend that needs no C++ compiler: what is tested is that nothing is left out."""
-    found = train(tmp_path / "run", small_cell(gpus=2, zero=stage, compile=True, **more), compiler="aot_eager")
-    for mine, theirs in zip(found["losses"], plain(stage)["losses"], strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-4)
-    assert found["names"] == plain(stage)["names"]
-    assert found["graphs"] >= 2
+    compiled = train(tmp_path / "run", small_cell(gpus=2, zero=stage, compile=True, **more), compiler="aot_eager")
+    for actual, expected in zip(compiled["losses"], plain(stage)["losses"], strict=True):
+        assert actual == pytest.approx(expected, rel=1e-4)
+    assert compiled["names"] == plain(stage)["names"]
+    assert compiled["graphs"] >= 2
     if stage == 0 and not more:
         deep = small_cell(gpus=1, compile=True, epochs=1)
         deep = replace(deep, model=replace(deep.model, layers=12))
-        assert train(tmp_path / "deep", deep, compiler="aot_eager")["graphs"] <= found["graphs"]
+        assert train(tmp_path / "deep", deep, compiler="aot_eager")["graphs"] <= compiled["graphs"]
 
 
 def test_nothing_is_kept_of_a_checkpointed_block_but_its_input():
@@ -139,13 +139,13 @@ def test_nothing_is_kept_of_a_checkpointed_block_but_its_input():
 def test_every_zero_stage_by_number_trains_to_the_same_loss(sweep, study):
     answer = sweep("-m", *QUICK, "gpus=2", "zero=0,1,2,3", "preflight=off", "profile_steps=0")
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    found = {record["resolved"]["zero_stage"]: record for record in records(study).values()}
-    assert {stage: record["requested"]["engine"]["name"] for stage, record in found.items()} == {
+    by_stage = {record["resolved"]["zero_stage"]: record for record in records(study).values()}
+    assert {stage: record["requested"]["engine"]["name"] for stage, record in by_stage.items()} == {
         stage: f"zero{stage}" for stage in STAGES
     }
-    for record in found.values():
-        for mine, theirs in zip(record["epochs"], found[0]["epochs"], strict=True):
-            assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
+    for record in by_stage.values():
+        for actual, expected in zip(record["epochs"], by_stage[0]["epochs"], strict=True):
+            assert actual["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-3)
 
 
 # --- the learning rate -------------------------------------------------------------------------------------
@@ -170,9 +170,9 @@ def test_a_scaled_rate_trains_as_the_same_rate_written_out(tmp_path):
     """Global batch 8 from a base of 2 is four times the rate."""
     scaled = small_cell(lr_scaling=LrScaling.LINEAR, optimizer=replace(OPTIMIZER, base_batch=2))
     written = small_cell(optimizer=replace(OPTIMIZER, learning_rate=4 * OPTIMIZER.learning_rate))
-    one, other = (train(tmp_path / name, cell) for name, cell in {"scaled": scaled, "written": written}.items())
-    assert one["weights"] == other["weights"]
-    assert one["weights"] != train(tmp_path / "plain", small_cell())["weights"]
+    scaled_run, other = (train(tmp_path / name, cell) for name, cell in {"scaled": scaled, "written": written}.items())
+    assert scaled_run["weights"] == other["weights"]
+    assert scaled_run["weights"] != train(tmp_path / "plain", small_cell())["weights"]
 
 
 @pytest.mark.parametrize("changes", [{"gpus": 1}, {"gpus": 2, "zero": 2}], ids=str)
@@ -182,11 +182,11 @@ def test_a_run_that_goes_on_inside_its_warm_up_has_the_rates_of_an_undisturbed_o
     assert undisturbed.run() == [0] * made.gpus, undisturbed.log()
     assert stopped.run(probe=("signal_at", 0, "SIGUSR2", 2, 3)) == [1] * made.gpus, stopped.log()
     assert stopped.run(attempt=2) == [0] * made.gpus, stopped.log(attempt=2)
-    one, other = (
+    first, other = (
         [(epoch["train_loss"], epoch["test_loss"]) for epoch in job.json("record.json")["epochs"]]
         for job in (undisturbed, stopped)
     )
-    assert one == other
+    assert first == other
 
 
 # --- a loss that is none -----------------------------------------------------------------------------------

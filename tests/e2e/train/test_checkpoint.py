@@ -56,8 +56,8 @@ PLACES = {"middle": (2, 1), "beginning": (1, 0), "border": (2, 0), "evaluation":
 )
 def test_a_stopped_run_goes_on_to_the_very_same_losses(tmp_path, undisturbed, place, changes):
     job = Job(tmp_path, small_cell(**changes))
-    told = job.cell.gpus - 1  # one rank only, and not the one that decides
-    assert job.run(probe=("signal_at", told, "SIGUSR2", *PLACES[place])) == [1] * job.cell.gpus, job.log()
+    stopped_rank = job.cell.gpus - 1  # one rank only, and not the one that decides
+    assert job.run(probe=("signal_at", stopped_rank, "SIGUSR2", *PLACES[place])) == [1] * job.cell.gpus, job.log()
     for rank in range(job.cell.gpus):
         end = job.end(rank)
         assert (end["cause"], end["signal"]) == ("preempted", "SIGUSR2")
@@ -154,9 +154,9 @@ def is_stopped(pid):
         return stat.read().rsplit(")", 1)[1].split()[0] == "T"
 
 
-@pytest.mark.parametrize(("every", "names"), [(2, ["e0003-s000000"]), (0, [])])
-def test_periodic_checkpoints_come_as_often_as_was_asked(tmp_path, every, names):
-    job = Job(tmp_path, small_cell(epochs=4), checkpoint_epochs=every)
+@pytest.mark.parametrize(("interval", "names"), [(2, ["e0003-s000000"]), (0, [])])
+def test_periodic_checkpoints_come_as_often_as_was_asked(tmp_path, interval, names):
+    job = Job(tmp_path, small_cell(epochs=4), checkpoint_epochs=interval)
     job.run(probe=("signal_at", 0, "SIGKILL", 4, 2))
     assert job.checkpoints() == names
 

@@ -139,8 +139,8 @@ def prepare(spec, archive, tmp_path, start):
 
 def names_in(folder):
     """Every file below a folder, without locks and stamps."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in {".lock", ".md5ok"})
-    return sorted(str(path.relative_to(folder)) for path in found)
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix not in {".lock", ".md5ok"})
+    return sorted(str(path.relative_to(folder)) for path in files)
 
 
 WHOLE = [f"{FOLDER}/meta", f"{FOLDER}/test", f"{FOLDER}/train"]
@@ -151,10 +151,10 @@ def test_two_that_prepare_at_once_download_once_and_both_end_well(prepare, serve
     first = prepare(server.url)
     wait_for(lambda: server.downloads == 1)
     second = prepare(server.url)
-    said = []
-    reader = threading.Thread(target=lambda: said.extend(second.stdout))
+    lines = []
+    reader = threading.Thread(target=lambda: lines.extend(second.stdout))
     reader.start()
-    wait_for(lambda: any("another process is fetching tiny; waiting" in line for line in said))
+    wait_for(lambda: any("another process is fetching tiny; waiting" in line for line in lines))
     server.go_on.set()
     out, err = first.communicate(timeout=300)
     assert first.returncode == 0, out + err
@@ -162,7 +162,7 @@ def test_two_that_prepare_at_once_download_once_and_both_end_well(prepare, serve
     assert second.wait(timeout=300) == 0
     reader.join()
     assert server.downloads == 1
-    for text in (out, "".join(said)):
+    for text in (out, "".join(lines)):
         assert "tiny is ready in" in text
     assert names_in(tmp_path / "root") == WHOLE
 
@@ -272,15 +272,15 @@ def test_the_digits_are_scikit_learns():
 
     spec = DataSpec(name="digits", source=DataSource.DIGITS, train_images=1500, test_images=297, classes=10)
     train, test = load(spec, Path())
-    theirs = load_digits()
-    grey = (theirs.images * 255 / 16).round().astype("uint8")
+    bundle = load_digits()
+    grey = (bundle.images * 255 / 16).round().astype("uint8")
 
     def pictures(images, labels):
         return sorted((int(label), bytes(image)) for image, label in zip(images, labels, strict=True))
 
-    ours = torch.cat([train.images, test.images]).numpy()
-    assert (ours == ours[:, :1]).all()  # grey: three equal channels
-    assert pictures(ours[:, 0], torch.cat([train.labels, test.labels]).numpy()) == pictures(grey, theirs.target)
+    images = torch.cat([train.images, test.images]).numpy()
+    assert (images == images[:, :1]).all()  # grey: three equal channels
+    assert pictures(images[:, 0], torch.cat([train.labels, test.labels]).numpy()) == pictures(grey, bundle.target)
 
 
 def test_the_real_archives_checksums_are_torchvisions(tmp_path):
@@ -290,9 +290,9 @@ def test_the_real_archives_checksums_are_torchvisions(tmp_path):
     from vit_sweep.config.data_catalog import catalog, load
 
     for name, kind in (("cifar10", torchvision.datasets.CIFAR10), ("cifar100", torchvision.datasets.CIFAR100)):
-        ours = {Path(file.path).name: file.md5 for file in load(name, catalog(None, environ={})).files}
+        digests = {Path(file.path).name: file.md5 for file in load(name, catalog(None, environ={})).files}
         meta = {kind.meta["filename"]: kind.meta["md5"]}
-        assert ours == dict(kind.train_list) | dict(kind.test_list) | meta
+        assert digests == dict(kind.train_list) | dict(kind.test_list) | meta
 
 
 # -- an image folder, from its files to a trained model ----------------------------------------------------
@@ -329,13 +329,13 @@ def test_photographs_are_packed_and_train_two_ranks_by_both_pipelines_to_the_sam
     shutil.rmtree(tmp_path / "data" / "photos")  # jobs need the packed form only
     answer = sweep("-m", *SMALL, "gpus=2", "data.pipeline=device,loader", env=photos)
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    found = {record["requested"]["pipeline"]: record for record in records(study).values()}
-    assert set(found) == {"device", "loader"}
-    for one, other in zip(found["device"]["epochs"], found["loader"]["epochs"], strict=True):
-        assert one["images"] == 24
+    by_pipeline = {record["requested"]["pipeline"]: record for record in records(study).values()}
+    assert set(by_pipeline) == {"device", "loader"}
+    for device_epoch, other in zip(by_pipeline["device"]["epochs"], by_pipeline["loader"]["epochs"], strict=True):
+        assert device_epoch["images"] == 24
         # The same pixels in the same steps; two gloo ranks add two numbers, which has no order.
-        assert one["train_loss"] == pytest.approx(other["train_loss"], rel=1e-5)
-        assert one["test_loss"] == pytest.approx(other["test_loss"], rel=1e-5)
+        assert device_epoch["train_loss"] == pytest.approx(other["train_loss"], rel=1e-5)
+        assert device_epoch["test_loss"] == pytest.approx(other["test_loss"], rel=1e-5)
 
 
 def test_a_folder_with_something_that_is_no_image_ends_with_a_sentence(sweep, photos, tmp_path):

@@ -59,8 +59,8 @@ def test_a_stopped_rank_is_found_by_the_watchdog_of_the_others(tmp_path):
         assert job.end(1) is None
         assert 'File "' in job.log(0), "where it stood is not in the log"
         assert "Thread" in job.log(0)
-        found = verdict(job)
-        assert (found.cause, found.rank) == (Cause.HANG, 1)
+        end_of_job = verdict(job)
+        assert (end_of_job.cause, end_of_job.rank) == (Cause.HANG, 1)
         # When it goes on it finds that the other one is gone; on a busy machine that may take longer than the three
         # seconds of this test's watchdog. (That its own rest is no hang: `unit/job/test_guardian.py`.)
         os.kill(ranks[1].pid, signal.SIGCONT)
@@ -78,10 +78,10 @@ def test_a_killed_rank_is_silent_and_the_other_says_what_it_heard(tmp_path):
         assert job.end(1) is None
         assert job.end(0)["cause"] == "communication", job.end(0)
         assert job.log(0).count("Traceback (most recent call last)") == 1
-        found = verdict(job, code=137)
-        assert (found.cause, found.rank) == (Cause.RANK_DIED, 1)
-        assert found.message.startswith("rank 1 on ")
-        assert found.epoch >= 1
+        end_of_job = verdict(job, code=137)
+        assert (end_of_job.cause, end_of_job.rank) == (Cause.RANK_DIED, 1)
+        assert end_of_job.message.startswith("rank 1 on ")
+        assert end_of_job.epoch >= 1
 
 
 def test_term_to_one_rank_stops_all_of_them_with_a_checkpoint(tmp_path):
@@ -132,19 +132,19 @@ def test_a_rank_that_cannot_stop_leaves_after_a_stated_time(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "cause", "said"),
+    ("error", "cause", "message"),
     [
         ("MemoryError()", "host_out_of_memory", ""),
         ("OSError(28, 'No space left on device')", "storage", "[Errno 28] No space left on device"),
         ("ZeroDivisionError('a / b')", "bug", "ZeroDivisionError: a / b"),
     ],
 )
-def test_a_failure_in_a_step_has_its_name_place_and_traceback(tmp_path, error, cause, said):
+def test_a_failure_in_a_step_has_its_name_place_and_traceback(tmp_path, error, cause, message):
     job = Job(tmp_path, small_cell())
     assert job.run(probe=("fail_at", 2, 3, error)) == [1]
     end = job.end()
     assert (end["cause"], end["epoch"], end["step"]) == (cause, 2, 3)
-    assert said in end["message"]
+    assert message in end["message"]
     assert "in _micro_step" in end["traceback"]
     assert job.log().count("Traceback (most recent call last)") == 1
     assert not (job.dir / "attempts/1/exit.json").exists(), "the job's last line judges, not a rank"

@@ -29,27 +29,27 @@ def test_on_a_core_every_variant_is_measured_or_has_a_reason(tmp_path):
     done = run("--device", "cpu", "--model", "tiny", "--image-size", 16, "--workers", 1, "--seconds", 20,
                "--peak-tflops", "fp32=0.1,bf16=0.1", "--json", file)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(file.read_text())
-    rows = found["variants"]
+    report = json.loads(file.read_text())
+    rows = report["variants"]
     assert set(rows) == {variant.name for variant in variants()}
-    measured = {name for name, one in rows.items() if one["status"] == "measured"}
+    measured = {name for name, row in rows.items() if row["status"] == "measured"}
     assert measured == {PLAIN, "bf16, device", "bf16, device, again", "fp32, device", "bf16, loader", "fp32, loader"}
-    for name, one in rows.items():
+    for name, row in rows.items():
         if name not in measured:
-            assert (one["status"], bool(one["reason"])) == ("skipped", True)
+            assert (row["status"], bool(row["reason"])) == ("skipped", True)
             continue
-        assert one["images_per_s"]["median"] > 0
-        assert one["rounds"] == found["rounds"] >= 1
-        assert one["mfu"]["median"] > 0
-        assert one["times_paper"]["median"] > 0
-        assert (one["phases_ms"] is None) == (name == PLAIN)
+        assert row["images_per_s"]["median"] > 0
+        assert row["rounds"] == report["rounds"] >= 1
+        assert row["mfu"]["median"] > 0
+        assert row["times_paper"]["median"] > 0
+        assert (row["phases_ms"] is None) == (name == PLAIN)
     assert rows["fp32, device"]["phases_ms"]["backward"] > 0
     assert "a processor does not train in it" in rows["tf32, device"]["reason"]
-    assert found["goals"]["times_paper"]["best"] > 0
-    assert found["fingerprint"]["torch"] == torch.__version__
-    assert found["matmul_tflops"]["fp32"] > 0
-    assert found["made_by"]["command"].startswith("python benchmarks/gpu_step.py --device cpu")
-    assert found["seconds"] < 20 + gpu_step.OVERTIME_S
+    assert report["goals"]["times_paper"]["best"] > 0
+    assert report["fingerprint"]["torch"] == torch.__version__
+    assert report["matmul_tflops"]["fp32"] > 0
+    assert report["made_by"]["command"].startswith("python benchmarks/gpu_step.py --device cpu")
+    assert report["seconds"] < 20 + gpu_step.OVERTIME_S
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
@@ -101,10 +101,10 @@ def found_by(fake, *, clock=None, seconds=100.0):
 
 def test_a_variant_that_fails_is_a_reason_and_the_others_go_on(monkeypatch):
     monkeypatch.setattr(gpu_step, "MOST_ROUNDS", 5)
-    found = found_by(Fake({"fp32, device": 1, "bf16, loader": 4}))
-    rows = found["variants"]
+    report = found_by(Fake({"fp32, device": 1, "bf16, loader": 4}))
+    rows = report["variants"]
     assert rows["fp32, device"] == {"status": "failed", "reason": "RuntimeError: the driver is gone"}
-    assert rows["tf32, device"]["rounds"] == found["rounds"] == 5
+    assert rows["tf32, device"]["rounds"] == report["rounds"] == 5
     late = rows["bf16, loader"]  # two blocks for the set-up, one good round, then its end
     assert (late["rounds"], late["note"]) == (1, "failed later: RuntimeError: the driver is gone")
     assert late["times_paper"] is None, "its rounds are not all of the plain loop's"
@@ -113,9 +113,9 @@ def test_a_variant_that_fails_is_a_reason_and_the_others_go_on(monkeypatch):
 
 
 def test_nothing_is_lost_when_everything_fails():
-    found = found_by(Fake({variant.name: 1 for variant in variants()}))
-    assert {one["status"] for one in found["variants"].values()} == {"failed", "skipped"}
-    assert found["rounds"] == 0
+    report = found_by(Fake({variant.name: 1 for variant in variants()}))
+    assert {row["status"] for row in report["variants"].values()} == {"failed", "skipped"}
+    assert report["rounds"] == 0
 
 
 def test_late_variants_are_left_out_when_setting_up_took_too_long():
@@ -126,11 +126,11 @@ def test_late_variants_are_left_out_when_setting_up_took_too_long():
         left.s -= 10
         return left.s
 
-    found = found_by(Fake(), clock=clock)["variants"]
-    out = [name for name, one in found.items() if "no time left to set it up" in one.get("reason", "")]
+    report = found_by(Fake(), clock=clock)["variants"]
+    out = [name for name, row in report.items() if "no time left to set it up" in row.get("reason", "")]
     assert out
     assert out == [variant.name for variant in variants() if not variant.compile][-len(out) :], "the last ones"
-    assert found[PLAIN]["rounds"] == 1, "one round is run in any case"
+    assert report[PLAIN]["rounds"] == 1, "one round is run in any case"
 
 
 def test_rounds_end_before_the_time_does(monkeypatch):
@@ -149,7 +149,7 @@ def test_rounds_end_before_the_time_does(monkeypatch):
 
     monkeypatch.setattr(gpu_step.time, "perf_counter", lambda: now.s)
     fake = Slow()
-    found = found_by(fake, seconds=60.0)
+    report = found_by(fake, seconds=60.0)
     variants_run = len(fake.made)
     assert now.s <= 60.0
-    assert found["rounds"] == int((60 - 2 * variants_run) // variants_run)
+    assert report["rounds"] == int((60 - 2 * variants_run) // variants_run)

@@ -47,8 +47,8 @@ def test_tensorboard_has_every_epoch_once_under_the_cells_name(job):
     runs = EventMultiplexer().AddRunsFromDirectory(str(job.study / "tensorboard")).Reload()
     assert list(runs.Runs()) == [job.cell.cell_id]
     for name in FIGURES:
-        told = {event.step: event.value for event in runs.Scalars(job.cell.cell_id, name)}
-        assert told == pytest.approx({epoch: at[name] for epoch, at in expected(job).items()}, rel=1e-6)
+        logged = {event.step: event.value for event in runs.Scalars(job.cell.cell_id, name)}
+        assert logged == pytest.approx({epoch: at[name] for epoch, at in expected(job).items()}, rel=1e-6)
         assert len(runs.Scalars(job.cell.cell_id, name)) == 3
     (rate,) = {event.value for event in runs.Scalars(job.cell.cell_id, "epoch/learning_rate")}
     assert rate == pytest.approx(0.0125)
@@ -79,17 +79,17 @@ def test_weights_and_biases_has_one_offline_run_with_every_epoch_once(job):
     import json
 
     (file,) = {path.resolve() for path in (job.study / "wandb").rglob("*.wandb")}
-    found = list(wandb_records(file))
-    (run,) = [record.run for record in found if record.WhichOneof("record_type") == "run"]
+    entries = list(wandb_records(file))
+    (run,) = [record.run for record in entries if record.WhichOneof("record_type") == "run"]
     assert (run.run_id, run.display_name, run.project) == (job.cell.cell_id, job.cell.cell_id, "s")
     config = {item.key: item.value_json for item in run.config.update}
     assert json.loads(config["optimizer.learning_rate"]) == 0.0125
-    history = [record.history for record in found if record.WhichOneof("record_type") == "history"]
+    history = [record.history for record in entries if record.WhichOneof("record_type") == "history"]
     rows = [{item.nested_key[0]: json.loads(item.value_json) for item in row.item} for row in history]
     assert [row["_step"] for row in rows] == [1, 2, 3]
     for row in rows:
         assert {name: row[name] for name in FIGURES} == expected(job)[row["_step"]]
-    (end,) = [record.exit for record in found if record.WhichOneof("record_type") == "exit"]
+    (end,) = [record.exit for record in entries if record.WhichOneof("record_type") == "exit"]
     assert end.exit_code == 0
 
 
@@ -104,8 +104,8 @@ def test_mlflow_has_one_finished_run_with_every_epoch_once(job, monkeypatch):
     assert (run.info.run_name, run.info.status) == (job.cell.cell_id, "FINISHED")
     assert run.data.params["optimizer.learning_rate"] == "0.0125"
     for name in FIGURES:
-        told = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
-        assert told == [(epoch, at[name]) for epoch, at in expected(job).items()]
+        logged = [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
+        assert logged == [(epoch, at[name]) for epoch, at in expected(job).items()]
     exposed = job.json("record.json")["breakdown"]["exposed"]
     assert run.data.metrics["final/exposed_ms"] == pytest.approx(exposed["with_ms"] - exposed["without_ms"])
 
@@ -146,9 +146,11 @@ def test_no_instrument_is_used_while_steps_are_timed(job):
 def test_the_loggers_leave_no_process_behind(job):
     import psutil
 
-    mine = str(job.study)
+    study_path = str(job.study)
     left = [
-        p.info for p in psutil.process_iter(["pid", "cmdline", "cwd"]) if mine in str(p.info) and p.pid != os.getpid()
+        p.info
+        for p in psutil.process_iter(["pid", "cmdline", "cwd"])
+        if study_path in str(p.info) and p.pid != os.getpid()
     ]
     assert left == []
 

@@ -42,41 +42,41 @@ def losses(record):
 
 
 def test_every_rank_has_its_fingerprint(pair):
-    assert [one.rank for one in pair.machine] == [0, 1]
-    for one, report in zip(pair.machine, pair.ranks, strict=True):
-        assert one.host == report.host
-        assert one.cpu == report.device
-        assert one.gpu is one.cuda is one.nccl is None, "what a CPU run does not use is not its machine"
+    assert [rank.rank for rank in pair.machine] == [0, 1]
+    for rank, report in zip(pair.machine, pair.ranks, strict=True):
+        assert rank.host == report.host
+        assert rank.cpu == report.device
+        assert rank.gpu is rank.cuda is rank.nccl is None, "what a CPU run does not use is not its machine"
         # torch itself also says for which CUDA it was built: 2.11.0+cu130.
-        assert one.torch.split("+")[0] == pair.versions["torch"]
-        assert one.deepspeed == pair.versions["deepspeed"]
-        assert (one.python, one.kernel) == (platform.python_version(), platform.release())
-        assert one.host_cores == os.cpu_count()
-        assert one.host_memory_mib > 500
+        assert rank.torch.split("+")[0] == pair.versions["torch"]
+        assert rank.deepspeed == pair.versions["deepspeed"]
+        assert (rank.python, rank.kernel) == (platform.python_version(), platform.release())
+        assert rank.host_cores == os.cpu_count()
+        assert rank.host_memory_mib > 500
     assert differences(pair.machine) == ()
     assert may_pool(pair.machine, pair.machine) == (True, "")
     assert flags_of(pair) == ()
 
 
 def test_every_rank_has_its_preflight_up_to_the_gradients_size(pair):
-    assert [one.rank for one in pair.preflight] == [0, 1]
+    assert [probe.rank for probe in pair.preflight] == [0, 1]
     gradient = 4 * pair.resolved.parameters
-    for one in pair.preflight:
-        assert one.precision == "fp32"
-        assert [found.size_bytes for found in one.all_reduce] == sizes(gradient)
-        assert all(0 < found.min_ms <= found.median_ms for found in one.all_reduce)
-        assert one.matmul_tflops > 0
-        assert one.to_next_gb_per_s > 0
-        assert one.note == ""
-        assert one.seconds < pair.startup_s, "the preflight is a part of the start"
+    for probe in pair.preflight:
+        assert probe.precision == "fp32"
+        assert [message_times.size_bytes for message_times in probe.all_reduce] == sizes(gradient)
+        assert all(0 < message_times.min_ms <= message_times.median_ms for message_times in probe.all_reduce)
+        assert probe.matmul_tflops > 0
+        assert probe.to_next_gb_per_s > 0
+        assert probe.note == ""
+        assert probe.seconds < pair.startup_s, "the preflight is a part of the start"
 
 
 def test_without_nvml_there_are_no_samples_and_every_column_still_has_its_place(pair):
     assert pair.samples == ()
-    found = machine_columns(pair)
-    assert tuple(found) == MACHINE_COLUMNS
-    assert found["matmul_tflops"] == min(one.matmul_tflops for one in pair.preflight)
-    assert found["power_w"] is joules_per_image(pair) is None
+    columns = machine_columns(pair)
+    assert tuple(columns) == MACHINE_COLUMNS
+    assert columns["matmul_tflops"] == min(probe.matmul_tflops for probe in pair.preflight)
+    assert columns["power_w"] is joules_per_image(pair) is None
 
 
 def test_the_training_is_the_same_with_and_without_a_preflight(pair, tmp_path):
@@ -88,7 +88,7 @@ def test_the_training_is_the_same_with_and_without_a_preflight(pair, tmp_path):
 
 def test_an_odd_ring_in_bf16_is_measured_too(tmp_path):
     record = run(tmp_path, small_cell(gpus=3, micro_batch=4, precision=Precision.BF16, epochs=1))
-    assert [one.to_next_gb_per_s is not None for one in record.preflight] == [True] * 3
+    assert [probe.to_next_gb_per_s is not None for probe in record.preflight] == [True] * 3
     assert record.preflight[0].precision == "bf16"
     assert record.preflight[0].largest.size_bytes == 2 * record.resolved.parameters
 
@@ -107,14 +107,14 @@ def test_who_makes_four_ranks_wait_is_found_in_what_they_measured(delay, who, bl
     """80 ms in steps of a few: whatever else two cores do, most of a step is the delay."""
     made = measured_cell(gpus=4)
     epochs, _, _ = measured(tmp_path / "run", made, delay=(delay, who, 0.08), measure=False)
-    found = replace(built(made), epochs=tuple(epochs))
-    why = explanation(found)
+    run = replace(built(made), epochs=tuple(epochs))
+    why = explanation(run)
     assert why.blame is blame, why
     share = {Blame.GPUS: why.gpus_ms, Blame.DATA: why.data_ms, Blame.NETWORK: why.network_ms}[blame]
     assert share == pytest.approx(80, rel=0.4)
     if blame is Blame.GPUS:
         assert why.slow_ranks[0].rank == who
-        assert flags_of(found)[0].startswith(f"slow: rank {who} on node0 (")
+        assert flags_of(run)[0].startswith(f"slow: rank {who} on node0 (")
 
 
 def _rank_with_a_gpu_to_sample(environment, folder, _probe):
@@ -139,7 +139,7 @@ def _rank_with_a_gpu_to_sample(environment, folder, _probe):
 def test_what_nvml_says_during_the_training_becomes_joules_and_flags(tmp_path, monkeypatch):
     monkeypatch.setattr(ranks, "_rank", _rank_with_a_gpu_to_sample)
     record = run(tmp_path, small_cell(gpus=2, train_images=1600, data=replace(DATA, test_images=20, classes=4)))
-    assert [one.rank for one in record.samples] == [0, 1]
+    assert [sample.rank for sample in record.samples] == [0, 1]
     for one in record.samples:
         assert one.energy_from is EnergySource.COUNTER
         # A thread that is late with its clock or its counter, in runs of less than a second.

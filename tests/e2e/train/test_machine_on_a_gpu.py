@@ -24,23 +24,23 @@ ME = RankIdentity(
 
 
 def test_cuda_says_which_gpu_it_is():
-    found, _ = fingerprint(ME, Device.CUDA)
-    assert found.gpu.model == torch.cuda.get_device_name(0)
-    assert found.gpu.memory_mib > 1000
-    assert len(found.gpu.serial) == 12
-    assert found.cuda == torch.version.cuda
-    assert found.nccl.count(".") == 2
+    machine, _ = fingerprint(ME, Device.CUDA)
+    assert machine.gpu.model == torch.cuda.get_device_name(0)
+    assert machine.gpu.memory_mib > 1000
+    assert len(machine.gpu.serial) == 12
+    assert machine.cuda == torch.version.cuda
+    assert machine.nccl.count(".") == 2
 
 
 def test_nvml_says_the_rest():
     pytest.importorskip("pynvml")
-    found, nvml = fingerprint(ME, Device.CUDA)
+    machine, nvml = fingerprint(ME, Device.CUDA)
     assert nvml is not None, "CUDA's address of the GPU is not NVML's"
-    assert found.gpu.driver[0].isdigit()
-    assert 0 < found.gpu.sm_clock_mhz <= found.gpu.max_sm_clock_mhz
-    assert found.gpu.power_limit_w > 30
-    assert found.gpu.pcie_generation >= 3
-    assert found.gpu.other_processes is not None
+    assert machine.gpu.driver[0].isdigit()
+    assert 0 < machine.gpu.sm_clock_mhz <= machine.gpu.max_sm_clock_mhz
+    assert machine.gpu.power_limit_w > 30
+    assert machine.gpu.pcie_generation >= 3
+    assert machine.gpu.other_processes is not None
 
 
 @pytest.mark.parametrize("precision", [Precision.FP32, Precision.BF16])
@@ -48,10 +48,10 @@ def test_a_preflight_leaves_no_trace_in_memory_or_random_numbers(precision):
     device = torch.device("cuda", 0)
     held = torch.zeros(2**20, device=device)
     state, before = torch.cuda.get_rng_state(device), torch.cuda.memory_allocated(device)
-    found = preflight(rank=0, ranks=1, device=device, precision=precision, parameters=10**6, beat=lambda: None)
-    assert found.note == ""
-    assert found.matmul_tflops > 0.5
-    assert found.seconds < 10
+    probe = preflight(rank=0, ranks=1, device=device, precision=precision, parameters=10**6, beat=lambda: None)
+    assert probe.note == ""
+    assert probe.matmul_tflops > 0.5
+    assert probe.seconds < 10
     assert torch.equal(torch.cuda.get_rng_state(device), state)
     # A workspace of cuBLAS may stay, which the training would ask for itself.
     assert torch.cuda.max_memory_allocated(device) - before < 64 * 2**20
@@ -68,9 +68,9 @@ def test_a_working_gpu_draws_power_and_says_so():
         while time.monotonic() < until:
             work @ work
             torch.cuda.synchronize()
-    found = sampler.samples
-    assert isinstance(found, Samples)
-    assert found.count >= 3
-    assert found.power_w.max > 20
-    assert 0 < found.energy_j < 3000 * found.seconds
-    assert found.sm_clock_mhz.max > 100
+    samples = sampler.samples
+    assert isinstance(samples, Samples)
+    assert samples.count >= 3
+    assert samples.power_w.max > 20
+    assert 0 < samples.energy_j < 3000 * samples.seconds
+    assert samples.sm_clock_mhz.max > 100

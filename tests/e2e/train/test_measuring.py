@@ -31,13 +31,13 @@ def phases_of(tmp_path, delay, ranks=None, **changes):
 
 def is_delayed(phases):
     """Names of the phases that hold the delay; none of them may be in between."""
-    found = set()
+    delayed = set()
     for phase in Phase:
         ms = getattr(phases, phase) or 0.0
         assert ms < SLACK_MS or DELAY_MS <= ms < DELAY_MS + SLACK_MS, (phase, phases)
         if ms >= DELAY_MS:
-            found.add(phase.value)
-    return found
+            delayed.add(phase.value)
+    return delayed
 
 
 @pytest.mark.parametrize("gpus", [2, 4])
@@ -166,23 +166,23 @@ def test_a_stop_while_measuring_ends_the_measuring_and_not_the_run(tmp_path):
 def test_accumulation_learns_the_same_as_a_larger_micro_batch(tmp_path):
     """Equal global batch of 16 images over 2 ranks: 1 x 8, 2 x 4 and 4 x 2 images per rank."""
     base = measured_cell(gpus=2)
-    found = []
+    losses = []
     for accum in (1, 2, 4):
         cell = replace(base, accum=accum, micro_batch=8 // accum, epochs=3)
         epochs, _, _ = run(tmp_path / f"accum{accum}", cell, measure=False)
-        found.append([loss for epoch in epochs for loss in (epoch.train_loss, epoch.test_loss)])
-    for other in found[1:]:
-        assert other == pytest.approx(found[0], rel=1e-4)
+        losses.append([loss for epoch in epochs for loss in (epoch.train_loss, epoch.test_loss)])
+    for other in losses[1:]:
+        assert other == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_a_job_keeps_what_was_measured_in_its_record_and_its_folder(tmp_path):
     job = Job(tmp_path, small_cell(gpus=2), preflight=False, profile_steps=1)
     assert job.run() == [0, 0], job.log()
-    found = job.json("record.json")
-    assert all(len(epoch["phases_by_rank"]) == 2 for epoch in found["epochs"])
-    assert found["breakdown"]["exposed"]["rounds"] >= 3
-    assert found["breakdown"]["collective"]["steps"] == 1
-    assert (job.dir / "attempts/1" / found["breakdown"]["trace"]).exists()
+    record = job.json("record.json")
+    assert all(len(epoch["phases_by_rank"]) == 2 for epoch in record["epochs"])
+    assert record["breakdown"]["exposed"]["rounds"] >= 3
+    assert record["breakdown"]["collective"]["steps"] == 1
+    assert (job.dir / "attempts/1" / record["breakdown"]["trace"]).exists()
 
 
 def test_an_epoch_with_a_restart_inside_has_no_phases(tmp_path):

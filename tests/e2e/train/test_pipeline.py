@@ -114,8 +114,8 @@ def test_the_models_number_format_is_what_comes_out(split, way):
     import torch
 
     kind, workers = WAYS[way]
-    one = pipeline(made(kind, model=48), split(32), workers=workers, dtype=torch.bfloat16)
-    images, labels = one.ready(next(one.epoch(1)))
+    loader = pipeline(made(kind, model=48), split(32), workers=workers, dtype=torch.bfloat16)
+    images, labels = loader.ready(next(loader.epoch(1)))
     assert (images.dtype, labels.dtype) == (torch.bfloat16, torch.int64)
     assert images.shape == (4, 3, 48, 48)
     assert -1 <= images.min() < -0.5
@@ -140,20 +140,20 @@ def pixels_by_image(*, gpus, accum, micro, split, pipeline_kind=Pipeline.DEVICE)
 def test_crops_and_order_depend_neither_on_ranks_nor_on_accumulation(split, kind):
     import torch
 
-    one, steps = pixels_by_image(gpus=1, accum=1, micro=16, split=split(32), pipeline_kind=kind)
-    assert len(one) == IMAGES
+    by_image, steps = pixels_by_image(gpus=1, accum=1, micro=16, split=split(32), pipeline_kind=kind)
+    assert len(by_image) == IMAGES
     for gpus, accum, micro in [(2, 1, 8), (1, 4, 4), (4, 2, 2)]:
         other, others = pixels_by_image(gpus=gpus, accum=accum, micro=micro, split=split(32), pipeline_kind=kind)
         assert others == steps
-        assert all(torch.equal(one[image], other[image]) for image in one)
+        assert all(torch.equal(by_image[image], other[image]) for image in by_image)
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("start", [1, 2, 3])
 def test_an_epoch_can_begin_at_any_step(split, way, start):
     kind, workers = WAYS[way]
-    one = pipeline(made(kind, augment=True), split(32), rank=1, workers=workers)
-    whole, rest = batches(one, number=2), batches(one, number=2, start=start)
+    loader = pipeline(made(kind, augment=True), split(32), rank=1, workers=workers)
+    whole, rest = batches(loader, number=2), batches(loader, number=2, start=start)
     assert len(rest) == len(whole) - 2 * start
     assert start == 3 or grey_levels_apart(whole[2 * start :], rest) == 0
 
@@ -161,10 +161,10 @@ def test_an_epoch_can_begin_at_any_step(split, way, start):
 @pytest.mark.parametrize("way", WAYS)
 def test_an_epoch_that_was_left_early_does_not_leak_into_the_next(split, way):
     kind, workers = WAYS[way]
-    one = pipeline(made(kind), split(32), workers=workers)
+    loader = pipeline(made(kind), split(32), workers=workers)
     wanted = batches(pipeline(made(), split(32)), number=2)
-    next(one.epoch(1))
-    assert grey_levels_apart(batches(one, number=2), wanted) == 0
+    next(loader.epoch(1))
+    assert grey_levels_apart(batches(loader, number=2), wanted) == 0
 
 
 @pytest.mark.parametrize("kind", Pipeline)
@@ -172,18 +172,19 @@ def test_a_part_of_the_images_is_all_that_is_kept_and_seen(split, kind):
     """`fraction` and weak scaling: device memory holds what the cell may see, with the pixels it would have had."""
     cell = made(kind, train_images=16, augment=True)
     train = split(32)
-    one = pipeline(cell, train)
-    found = batches(one)
-    assert all(len(labels) == 4 for _, labels in found)
+    loader = pipeline(cell, train)
+    handed = batches(loader)
+    assert all(len(labels) == 4 for _, labels in handed)
     wanted = batches(pipeline(replace(cell, pipeline=Pipeline.LOADER), train))
-    assert grey_levels_apart(found, wanted) == 0
+    assert grey_levels_apart(handed, wanted) == 0
     if kind is Pipeline.DEVICE:
-        assert len(one._train.labels) == 16
+        assert len(loader._train.labels) == 16
 
 
 def test_an_epoch_that_is_filled_up_repeats_images(split):
     cell = made(train_images=IMAGES, micro_batch=5)
-    labels = [label for rank in (0, 1) for _, found in batches(pipeline(cell, split(32), rank=rank)) for label in found]
+    handed = [batch for rank in (0, 1) for batch in batches(pipeline(cell, split(32), rank=rank))]
+    labels = [label for _, batch_labels in handed for label in batch_labels]
     assert len(labels) == cell.images_per_epoch == 60
     assert len(set(map(int, labels))) == IMAGES
 
@@ -206,8 +207,8 @@ def test_ranks_without_test_images_take_part_and_count_nothing(split, images, ra
 
     train = split(32, images)
     by_rank = [list(test_batches(train, made(gpus=ranks), rank)) for rank in range(ranks)]
-    assert len({len(found) for found in by_rank}) == 1
-    seen = [label for found in by_rank for _, labels, counts in found for label in labels[:counts].tolist()]
+    assert len({len(rank_batches) for rank_batches in by_rank}) == 1
+    seen = [label for batches_ in by_rank for _, labels, counts in batches_ for label in labels[:counts].tolist()]
     assert sorted(seen) == list(range(images))
 
 
@@ -220,8 +221,8 @@ def test_every_image_has_its_own_crop_and_every_epoch_another_one():
     from vit_sweep.job.train.images.augment import boxes_of
 
     index = torch.arange(4000)
-    one, two = (boxes_of(index, seed=0, epoch=epoch, side=32) for epoch in (1, 2))
-    top, left, height, width, flip = one.unbind(-1)
+    first, two = (boxes_of(index, seed=0, epoch=epoch, side=32) for epoch in (1, 2))
+    top, left, height, width, flip = first.unbind(-1)
     assert (top.min(), top.max(), left.min(), left.max()) == (-4, 4, -4, 4)
     assert set(height.tolist()) == set(width.tolist()) == {32}
     # 4000 fair coins lie within 5 standard deviations of one half with all but 6 in 10 million seeds.
@@ -229,9 +230,9 @@ def test_every_image_has_its_own_crop_and_every_epoch_another_one():
     for column in (top, left):
         counts = torch.bincount(column + 4, minlength=9).float()
         assert counts.min() > 4000 / 9 * 0.7
-    assert (one != two).any(dim=1).float().mean() > 0.9
-    assert torch.equal(one[index % 7 == 0], boxes_of(index[index % 7 == 0], seed=0, epoch=1, side=32))
-    assert not torch.equal(one, boxes_of(index, seed=1, epoch=1, side=32))
+    assert (first != two).any(dim=1).float().mean() > 0.9
+    assert torch.equal(first[index % 7 == 0], boxes_of(index[index % 7 == 0], seed=0, epoch=1, side=32))
+    assert not torch.equal(first, boxes_of(index, seed=1, epoch=1, side=32))
 
 
 def test_a_large_image_is_cropped_to_a_random_part_as_torchvision_does():
@@ -246,15 +247,15 @@ def test_a_large_image_is_cropped_to_a_random_part_as_torchvision_does():
     assert ((top >= 0) & (left >= 0) & (top + height <= side) & (left + width <= side)).all()
     torch.manual_seed(0)
     crop, image = v2.RandomResizedCrop(224), torch.empty(3, side, side)
-    theirs = [crop.make_params([image]) for _ in range(count)]
+    reference = [crop.make_params([image]) for _ in range(count)]
     at = torch.tensor([0.1, 0.5, 0.9])
-    for mine, other in (
-        (height * width, [p["height"] * p["width"] for p in theirs]),
-        (100 * width / height, [100 * p["width"] / p["height"] for p in theirs]),
-        (top + 1, [p["top"] + 1 for p in theirs]),
+    for actual, other in (
+        (height * width, [p["height"] * p["width"] for p in reference]),
+        (100 * width / height, [100 * p["width"] / p["height"] for p in reference]),
+        (top + 1, [p["top"] + 1 for p in reference]),
     ):
-        ours, wanted = mine.float().quantile(at), torch.tensor(other).float().quantile(at)
-        assert torch.allclose(ours, wanted, rtol=0.12, atol=3)
+        actual_quantiles, wanted = actual.float().quantile(at), torch.tensor(other).float().quantile(at)
+        assert torch.allclose(actual_quantiles, wanted, rtol=0.12, atol=3)
 
 
 # -- workers ---------------------------------------------------------------------------------------------
@@ -270,11 +271,11 @@ def _rank(pipe):
     torch.utils.data._utils.worker.MP_STATUS_CHECK_INTERVAL = 3600.0  # torch's own watchdog must not do the work
     block_signals()
     train = Split(images=torch.zeros(IMAGES, 3, 32, 32, dtype=torch.uint8), labels=torch.arange(IMAGES))
-    one = pipeline(made(Pipeline.LOADER, augment=True), train, workers=2)
-    first, workers = len(batches(one)), one._loader._iterator._workers
+    loader = pipeline(made(Pipeline.LOADER, augment=True), train, workers=2)
+    first, workers = len(batches(loader)), loader._loader._iterator._workers
     pipe.send((first, [worker.pid for worker in workers]))
     while pipe.recv() == "another epoch":
-        pipe.send(len(batches(one, number=2)))
+        pipe.send(len(batches(loader, number=2)))
     for worker in workers:
         worker.terminate()
         worker.join(300)
@@ -286,14 +287,14 @@ def rank():
     """A process forked by the server that the local queue uses, its pipe, and its workers, which have worked."""
     from tests.e2e.train.ranks import server
 
-    mine, theirs = multiprocessing.Pipe()
-    process = server().Process(target=_rank, args=(theirs,))
+    ours_end, child_end = multiprocessing.Pipe()
+    process = server().Process(target=_rank, args=(child_end,))
     process.start()
-    theirs.close()
-    assert mine.poll(300), "the rank said nothing"
-    count, workers = mine.recv()
+    child_end.close()
+    assert ours_end.poll(300), "the rank said nothing"
+    count, workers = ours_end.recv()
     assert (count, len(workers)) == (6, 2)
-    yield process, mine, workers
+    yield process, ours_end, workers
     process.kill()
     process.join()
 
@@ -341,12 +342,12 @@ def _rank_whose_worker_is_killed(pipe):
     from vit_sweep.job.train.images.data import Split
 
     train = Split(images=torch.zeros(IMAGES, 3, 32, 32, dtype=torch.uint8), labels=torch.arange(IMAGES))
-    one = pipeline(made(Pipeline.LOADER), train, workers=1)
+    loader = pipeline(made(Pipeline.LOADER), train, workers=1)
     try:  # torch raises it from a signal handler, unless a batch that is on its way is missed first
-        next(one.epoch(1))
-        os.kill(one._loader._iterator._workers[0].pid, signal.SIGKILL)
+        next(loader.epoch(1))
+        os.kill(loader._loader._iterator._workers[0].pid, signal.SIGKILL)
         while True:
-            batches(one, number=2)
+            batches(loader, number=2)
     except RuntimeError as error:
         pipe.send(str(error))
 
@@ -354,13 +355,13 @@ def _rank_whose_worker_is_killed(pipe):
 def test_a_worker_that_is_killed_is_an_error_and_not_a_wait():
     from tests.e2e.train.ranks import server
 
-    mine, theirs = multiprocessing.Pipe()
-    process = server().Process(target=_rank_whose_worker_is_killed, args=(theirs,))
+    parent_end, child_end = multiprocessing.Pipe()
+    process = server().Process(target=_rank_whose_worker_is_killed, args=(child_end,))
     process.start()
-    theirs.close()
+    child_end.close()
     try:
-        assert mine.poll(300)
-        assert "DataLoader worker" in mine.recv()
+        assert parent_end.poll(300)
+        assert "DataLoader worker" in parent_end.recv()
     finally:
         process.kill()
         process.join()

@@ -20,9 +20,9 @@ def test_ports_lie_below_the_ephemeral_range_and_depend_on_job_index_and_restart
 
     keys = [f"{job}_{index}/{restart}" for job in (17, 18) for index in (0, 1) for restart in (0, 1)]
     ports = {key: candidate_ports(key) for key in keys}
-    assert all(20000 <= port <= 32767 for found in ports.values() for port in found)
-    assert all(len(set(found)) == len(found) for found in ports.values())
-    assert len({found[0] for found in ports.values()}) == len(keys)
+    assert all(20000 <= port <= 32767 for used in ports.values() for port in used)
+    assert all(len(set(used)) == len(used) for used in ports.values())
+    assert len({used[0] for used in ports.values()}) == len(keys)
     assert candidate_ports("17_0/0") == ports["17_0/0"]
 
 
@@ -44,9 +44,9 @@ def test_a_rank_whose_rank_zero_stays_away_says_so(tmp_path, monkeypatch):
     from vit_sweep.outcome.failure import JobError
 
     monkeypatch.setattr(rendezvous, "CONNECT_TIMEOUT", timedelta(seconds=0))
-    with pytest.raises(JobError, match="waited 0 s for rank 0, which published no address") as found:
+    with pytest.raises(JobError, match="waited 0 s for rank 0, which published no address") as failure:
         rendezvous._join(tmp_path / "rendezvous.json", me(rank=1))
-    assert found.value.cause is Cause.COMMUNICATION
+    assert failure.value.cause is Cause.COMMUNICATION
 
 
 def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
@@ -68,9 +68,9 @@ def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
     for missing, stopper in zip((2, 0), stoppers, strict=True):
         for _ in range(missing):
             stopper.enter()
-        with pytest.raises(StopAgreed) as found:
+        with pytest.raises(StopAgreed) as stop:
             stopper.enter()
-        words.append(found.value.request)
+        words.append(stop.value.request)
         stopper.close()
     assert words[0] == words[1]
 

@@ -19,34 +19,34 @@ def test_equal_global_batches_learn_the_same_however_they_are_laid_out(sweep, st
     """Sample order, loss scaling and reduction do not depend on ranks or accumulation."""
     answer = sweep("-m", *QUICK, "batch=16", "batch_per=global", "gpus=1,2", "accum=1,2")
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    one, *others = records(study).values()
+    first, *others = records(study).values()
     assert len(others) == 3
     for other in others:
-        for mine, theirs in zip(losses(one), losses(other), strict=True):
-            assert mine == pytest.approx(theirs, rel=1e-4)
+        for actual, expected in zip(losses(first), losses(other), strict=True):
+            assert actual == pytest.approx(expected, rel=1e-4)
 
 
 def test_every_zero_stage_and_bf16_train_on_two_ranks_to_the_same_loss(sweep, study):
     answer = sweep("-m", *QUICK, "gpus=2", "engine=zero0,zero1,zero2,zero3", "precision=fp32,bf16", "accum=2")
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    found = records(study)
-    by_engine = {(r["resolved"]["zero_stage"], r["resolved"]["precision"]): r for r in found.values()}
+    by_cell = records(study)
+    by_engine = {(r["resolved"]["zero_stage"], r["resolved"]["precision"]): r for r in by_cell.values()}
     assert set(by_engine) == {(stage, p) for stage in range(4) for p in ("fp32", "bf16")}
     plain = losses(by_engine[0, "fp32"])
     for (_, precision), record in by_engine.items():
         tolerance = 1e-3 if precision == "fp32" else 5e-2
-        for mine, theirs in zip(losses(record), plain, strict=True):
-            assert mine == pytest.approx(theirs, rel=tolerance)
+        for actual, expected in zip(losses(record), plain, strict=True):
+            assert actual == pytest.approx(expected, rel=tolerance)
         assert record["resolved"]["parameters"] == by_engine[0, "fp32"]["resolved"]["parameters"]
 
 
 def test_a_seed_is_a_run_and_the_same_seed_is_the_same_run(sweep, study):
     assert sweep("-m", *QUICK, "seed=1,2").returncode == 0
-    one, two = (next(r for r in records(study).values() if r["requested"]["seed"] == s) for s in (1, 2))
-    assert losses(one) != losses(two)
+    first, two = (next(r for r in records(study).values() if r["requested"]["seed"] == s) for s in (1, 2))
+    assert losses(first) != losses(two)
     assert sweep("-m", *QUICK, "seed=1", "study=again").returncode == 0
     again = next(iter(records(study.parent / "again").values()))
-    assert losses(again) == losses(one)
+    assert losses(again) == losses(first)
 
 
 @pytest.fixture

@@ -34,10 +34,10 @@ def run(folder, cell, *, delay=None, probe=None, measure=True, **options):
     folder.mkdir(parents=True, exist_ok=True)
     given = [(str(folder), rank, cell, delay, probe, measure, options) for rank in range(cell.gpus)]
     run_all(_rank, given, folder=folder, seconds=300)
-    found = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(cell.gpus)]
-    epochs = [parse(EpochReport, epoch, what="epoch") for epoch in found[0]["epochs"]]
-    breakdown = parse(Breakdown, found[0]["breakdown"], what="breakdown") if measure else None
-    return epochs, breakdown, found
+    ranks = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(cell.gpus)]
+    epochs = [parse(EpochReport, epoch, what="epoch") for epoch in ranks[0]["epochs"]]
+    breakdown = parse(Breakdown, ranks[0]["breakdown"], what="breakdown") if measure else None
+    return epochs, breakdown, ranks
 
 
 def _rank(folder, rank, cell, delay, *given):
@@ -59,14 +59,14 @@ def _rank(folder, rank, cell, delay, *given):
         if who in (None, rank):
             DELAYS[name](trainer, engine, seconds)
     epochs = [to_plain(trainer.epoch()) for _ in range(cell.epochs)]
-    said = {"epochs": epochs, "before": weights(engine)}
+    written = {"epochs": epochs, "before": weights(engine)}
     if measure:
         from pathlib import Path
 
-        found = trainer.measure(profile_steps=2, trace=Path(folder) / "trace.json")
-        said |= {"breakdown": to_plain(found), "after": weights(engine)}
+        measured = trainer.measure(profile_steps=2, trace=Path(folder) / "trace.json")
+        written |= {"breakdown": to_plain(measured), "after": weights(engine)}
     with open(f"{folder}/{rank}.json", "w") as file:  # noqa: PTH123 - in a forked rank, without the test's imports
-        json.dump(said, file)
+        json.dump(written, file)
     dist.barrier()
     dist.destroy_process_group()
     sys.exit(0)
@@ -195,11 +195,11 @@ def _stop_in_measuring(trainer, _rank):
         if len(units) == 5:
             raise StopAgreed(StopRequest(cause=Cause.TERMINATED, message="told to end", signal="SIGTERM"))
 
-    def told(**given):
+    def measure_with(**given):
         trainer._enter = enter
         return measure(**given)
 
-    trainer.measure = told
+    trainer.measure = measure_with
 
 
 PROBES = {"no_profiler": _no_profiler, "stop_in_measuring": _stop_in_measuring}

@@ -20,11 +20,11 @@ WITH_TORCH = {"input", "instrumentation"}
 RUN_ELSEWHERE = {"gpu_step"}  # test_gpu_step.py
 
 
-def numbers(found):
+def numbers(tree):
     """Every number in plain data."""
-    if isinstance(found, dict | list):
-        return [number for part in (found.values() if isinstance(found, dict) else found) for number in numbers(part)]
-    return [found] if isinstance(found, int | float) else []
+    if isinstance(tree, dict | list):
+        return [number for part in (tree.values() if isinstance(tree, dict) else tree) for number in numbers(part)]
+    return [tree] if isinstance(tree, int | float) else []
 
 
 def test_no_program_is_without_a_run_at_its_smallest_size():
@@ -46,9 +46,9 @@ def test_figures_are_finite_and_say_what_made_them(name, tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    found = json.loads(file.read_text())
-    made_by = found.pop("made_by")
+    report = json.loads(file.read_text())
+    made_by = report.pop("made_by")
     assert made_by["command"].startswith(f"python benchmarks/{name}.py {' '.join(SMALLEST[name])}")
     assert f"{made_by['date']}, commit {made_by['commit']}, `{made_by['command']}`" in done.stdout
-    assert numbers(found)
-    assert all(math.isfinite(number) for number in numbers(found)), found
+    assert numbers(report)
+    assert all(math.isfinite(number) for number in numbers(report)), report

@@ -52,35 +52,35 @@ def test_a_block_holds_whole_waves_of_a_loader_where_it_can():
 def test_mfu_is_model_flops_over_the_peak_and_ratios_are_paired():
     """ViT-B/16 at 224: 105.2 GFLOP an image, so 45 % of 989 TFLOP/s are 4,231 images/s."""
     blocks = [block(60.5, 60.5), block(121.0, 121.0)]  # 256 images each: 4,231 and 2,116 images/s
-    found = row(BF16, blocks, batch=256, paper=[423.1, 211.6], model=VIT_B, classes=1000, peak=989, matmul=None)
-    assert found["mfu"]["high"] == pytest.approx(0.45, abs=0.0005)
-    assert found["mfu"]["low"] == pytest.approx(0.225, abs=0.0005)
-    assert found["of_matmul"] is None
-    times = found["times_paper"]
+    summary = row(BF16, blocks, batch=256, paper=[423.1, 211.6], model=VIT_B, classes=1000, peak=989, matmul=None)
+    assert summary["mfu"]["high"] == pytest.approx(0.45, abs=0.0005)
+    assert summary["mfu"]["low"] == pytest.approx(0.225, abs=0.0005)
+    assert summary["of_matmul"] is None
+    times = summary["times_paper"]
     assert times["low"] == pytest.approx(times["high"], rel=1e-3), "a GPU that got slower hurt both alike"
     assert times["median"] == pytest.approx(10, rel=1e-3)
 
 
 def test_a_rate_is_of_all_steps_of_a_block_not_of_its_usual_one():
     """A loader in waves: one step in four waits."""
-    found = row(BF16, [block(10, 10, 10, 70)], batch=10, paper=None, model=VIT_B, classes=10, peak=None, matmul=None)
-    assert found["images_per_s"]["median"] == 400
-    assert found["step_ms"]["median"] == 10
-    assert (found["mfu"], found["times_paper"], found["phases_ms"]) == (None, None, None)
+    summary = row(BF16, [block(10, 10, 10, 70)], batch=10, paper=None, model=VIT_B, classes=10, peak=None, matmul=None)
+    assert summary["images_per_s"]["median"] == 400
+    assert summary["step_ms"]["median"] == 10
+    assert (summary["mfu"], summary["times_paper"], summary["phases_ms"]) == (None, None, None)
 
 
 def test_phases_are_medians_over_rounds_and_what_is_not_taken_apart_stays_empty():
     blocks = [block(5, phases={"forward": ms, "communication": None}) for ms in (1.0, 9.0, 2.0)]
-    found = row(BF16, blocks, batch=1, paper=None, model=VIT_B, classes=10, peak=None, matmul=None)
-    assert found["phases_ms"] == {"forward": 2.0, "communication": None}
+    summary = row(BF16, blocks, batch=1, paper=None, model=VIT_B, classes=10, peak=None, matmul=None)
+    assert summary["phases_ms"] == {"forward": 2.0, "communication": None}
 
 
 def test_goals_look_at_bf16_only_and_say_none_where_nothing_was_measured():
     best = {"status": "measured", "precision": "bf16", "mfu": {"median": 0.4}, "times_paper": {"median": 7.0}}
     other = {"status": "measured", "precision": "fp32", "mfu": {"median": 0.9}, "times_paper": {"median": 9.0}}
     failed = {"status": "failed", "reason": "no compiler"}
-    found = goals({"a": best, "b": other, "c": failed})
-    assert (found["mfu"]["best"], found["times_paper"]["best"]) == (0.4, 7.0)
+    reached = goals({"a": best, "b": other, "c": failed})
+    assert (reached["mfu"]["best"], reached["times_paper"]["best"]) == (0.4, 7.0)
     assert goals({"c": failed})["mfu"]["best"] is None
 
 

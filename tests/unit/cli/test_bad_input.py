@@ -76,13 +76,13 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("words", "said"), MISTAKES.values(), ids=MISTAKES.keys())
-def test_a_mistake_is_told_in_words_and_leaves_nothing_behind(sweep, tmp_path, words, said):
+@pytest.mark.parametrize(("words", "sentences"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_told_in_words_and_leaves_nothing_behind(sweep, tmp_path, words, sentences):
     answer = sweep(*words)
     assert answer.returncode == 2, answer.stdout + answer.stderr
     assert answer.stderr.startswith("error: ")
     assert "Traceback" not in answer.stderr
-    for part in said:
+    for part in sentences:
         assert part in answer.stderr
     assert list(tmp_path.iterdir()) == []
 

@@ -37,19 +37,19 @@ def write_study(name, factor=1.0, gpus=(1, 2, 4), seeds=(0, 1, 2), **changes):
     study.write_plan(plan, data_root="data", options=JobOptions())
     for cell_id, planned in plan.cells.items():
         seconds = factor * TIMES[planned.cell.gpus] * (1 + 0.002 * planned.cell.seed)
-        one = record(planned.cell, epoch_seconds=(2 * seconds, seconds, seconds))
-        (study.cell_dir(cell_id) / "record.json").write_text(to_json(one))
+        finished = record(planned.cell, epoch_seconds=(2 * seconds, seconds, seconds))
+        (study.cell_dir(cell_id) / "record.json").write_text(to_json(finished))
     return study
 
 
 def test_audit_of_a_study_names_claims_and_exits_1_where_one_falls(capsys):
     write_study("mine")
     assert main(["audit", "mine"]) == 1
-    told = capsys.readouterr().out
-    assert "what mine can carry" in told
-    assert "global batch grew" in told
-    assert "claims that fall: fixed problem" in told
-    assert "no run on 4 GPUs with a global batch of 16" in told
+    output = capsys.readouterr().out
+    assert "what mine can carry" in output
+    assert "global batch grew" in output
+    assert "claims that fall: fixed problem" in output
+    assert "no run on 4 GPUs with a global batch of 16" in output
 
 
 def test_audit_exits_0_where_no_claim_falls(capsys):
@@ -78,7 +78,7 @@ def test_audit_writes_all_that_it_found_and_shows_little_of_what_is_alike(here, 
     assert "at the largest GPU count of 12 of 69 series" in told
     written = json.loads((here / "all.json").read_text())
     assert len(written["speedups"]) == 69
-    assert sum(one["rule"] == "global batch grew" for one in written["findings"]) == 69
+    assert sum(finding["rule"] == "global batch grew" for finding in written["findings"]) == 69
     assert main(["audit", "--csv", "many.csv", "--output", "all.csv"]) == 2
 
 
@@ -86,15 +86,15 @@ def test_audit_of_a_file_says_what_was_left_out(here, capsys):
     lines = ["gpus,batch,epoch,epoch_time_s,nod", "1,8,1,9,1", "1,8,2,8,1", "2,8,1,nan,1", "2,8,2,4,1"]
     (here / "theirs.csv").write_text("\n".join([*lines, ""]))
     assert main(["audit", "--csv", "theirs.csv"]) == 1
-    told = " ".join(capsys.readouterr().out.split())
-    assert "2 run(s) of 4 row(s), 1 row(s) left out" in told
-    assert "line 4: epoch_time_s=nan" in told
-    assert "nod (did you mean nodes?)" in told
-    assert "no column scaling: every run is judged as strong scaling" in told
+    output = " ".join(capsys.readouterr().out.split())
+    assert "2 run(s) of 4 row(s), 1 row(s) left out" in output
+    assert "line 4: epoch_time_s=nan" in output
+    assert "nod (did you mean nodes?)" in output
+    assert "no column scaling: every run is judged as strong scaling" in output
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["audit"], "nothing is named; name one of: a study, --csv FILE, --reference NAME"),
         (["audit", "mine", "--csv", "x.csv"], "2 things are named"),
@@ -111,27 +111,27 @@ def test_audit_of_a_file_says_what_was_left_out(here, capsys):
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_a_users_mistake_is_a_sentence(words, said, capsys):
+def test_a_users_mistake_is_a_sentence(words, message, capsys):
     write_study("mine", gpus=(1,), seeds=(0,))
     assert main(words) == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_records_of_another_version_and_of_another_study_are_named_and_left_out(capsys):
-    mine = write_study("mine", seeds=(0,))
+    study = write_study("mine", seeds=(0,))
     other = write_study("other", factor=2.0, seeds=(7,))
-    first, second, _ = mine.cell_files()
-    path = mine.cell_dir(first.cell_id) / "record.json"
+    first, second, _ = study.cell_files()
+    path = study.cell_dir(first.cell_id) / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
     foreign = other.cell_files()[1]
-    shutil.copy(other.cell_dir(foreign.cell_id) / "record.json", mine.cell_dir(second.cell_id) / "record.json")
-    shutil.copytree(other.cell_dir(other.cell_files()[2].cell_id), mine.cell_dir(other.cell_files()[2].cell_id))
+    shutil.copy(other.cell_dir(foreign.cell_id) / "record.json", study.cell_dir(second.cell_id) / "record.json")
+    shutil.copytree(other.cell_dir(other.cell_files()[2].cell_id), study.cell_dir(other.cell_files()[2].cell_id))
     main(["audit", "mine"])
-    told = " ".join(capsys.readouterr().out.split())
-    assert "schema_version" in told
-    assert f"its record.json belongs to another cell, {foreign.cell_id}" in told
-    assert f"{other.cell_files()[2].cell_id} is in no plan of this study" in told
-    assert "no baseline" in told or "what mine can carry" in told
+    output = " ".join(capsys.readouterr().out.split())
+    assert "schema_version" in output
+    assert f"its record.json belongs to another cell, {foreign.cell_id}" in output
+    assert f"{other.cell_files()[2].cell_id} is in no plan of this study" in output
+    assert "no baseline" in output or "what mine can carry" in output
 
 
 def test_a_study_without_a_time_is_said_to_have_none(capsys):
@@ -139,18 +139,18 @@ def test_a_study_without_a_time_is_said_to_have_none(capsys):
     for file in study.cell_files():
         (study.cell_dir(file.cell_id) / "record.json").unlink()
     assert main(["audit", "mine"]) == 1
-    told = " ".join(capsys.readouterr().out.split())
-    assert "3 cell(s) without a time – missing: never submitted" in told
-    assert "no run has a time yet" in told
+    output = " ".join(capsys.readouterr().out.split())
+    assert "3 cell(s) without a time – missing: never submitted" in output
+    assert "no run has a time yet" in output
 
 
 def test_compare_of_two_studies_prints_and_writes_the_pairs(here, capsys):
     write_study("before")
     write_study("after", factor=0.9)
     assert main(["compare", "before", "after", "--output", "pairs.csv"]) == 0
-    told = capsys.readouterr().out
-    assert "geometric mean 0.900" in told
-    assert "b is faster; 3 of 3 can be told apart" in told
+    output = capsys.readouterr().out
+    assert "geometric mean 0.900" in output
+    assert "b is faster; 3 of 3 can be told apart" in output
     rows = list(csv.DictReader((here / "pairs.csv").open()))
     assert [row["gpus"] for row in rows] == ["1", "2", "4"]
     assert {row["verdict"] for row in rows} == {"b is faster"}
@@ -163,19 +163,19 @@ def test_compare_of_single_runs_cannot_tell_them_apart(capsys):
     write_study("before", gpus=(1,), seeds=(0,))
     write_study("after", factor=0.5, gpus=(1,), seeds=(0,))
     assert main(["compare", "before", "after"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "cannot tell apart: one run on each side says nothing of their spread" in told
-    assert "geometric mean 0.500: cannot tell apart; 0 of 1 can be told apart" in told
+    output = " ".join(capsys.readouterr().out.split())
+    assert "cannot tell apart: one run on each side says nothing of their spread" in output
+    assert "geometric mean 0.500: cannot tell apart; 0 of 1 can be told apart" in output
 
 
 def test_compare_without_a_pair_exits_1_and_says_what_differs(capsys):
     write_study("mine", gpus=(1, 2))
     write_study("bf16", gpus=(1, 2), precision=Precision.BF16)
     assert main(["compare", "mine", "bf16"]) == 1
-    told = " ".join(capsys.readouterr().out.split())
-    assert "no cell of mine could be paired with one of bf16" in told
-    assert "not paired, a: gpus=1 nodes=1 batch=16 accum=1 – the nearest cell differs in precision (fp32 here" in told
-    assert told.endswith("to compare across what differs, add: --across precision")
+    output = " ".join(capsys.readouterr().out.split())
+    assert "no cell of mine could be paired with one of bf16" in output
+    assert "not paired, a: gpus=1 nodes=1 batch=16 accum=1 – the nearest cell differs in precision (fp32 here" in output
+    assert output.endswith("to compare across what differs, add: --across precision")
     assert main(["compare", "mine", "bf16", "--across", "precision"]) == 0
 
 
@@ -190,10 +190,10 @@ def test_compare_with_a_file(here, capsys):
     lines = ["gpus,batch,accum,seed,epoch,epoch_time_s", "1,16,1,0,1,20", "1,16,1,0,2,8.0", "1,16,1,1,1,20"]
     (here / "theirs.csv").write_text("\n".join([*lines, "1,16,1,1,2,8.016", ""]))
     assert main(["compare", "mine", "--csv", "theirs.csv"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "geometric mean 2.000" in told
-    assert "b is slower" in told
-    assert "said by one side only, so not compared:" in told
+    output = " ".join(capsys.readouterr().out.split())
+    assert "geometric mean 2.000" in output
+    assert "b is slower" in output
+    assert "said by one side only, so not compared:" in output
 
 
 @pytest.mark.parametrize("verb", ["audit", "compare", "collect"])

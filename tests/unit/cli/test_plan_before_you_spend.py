@@ -15,8 +15,8 @@ PRICED = ["++partition.peak_tflops={fp32: 8.1}"]
 def test_the_plan_table_and_plan_json_show_memory_time_and_their_basis(sweep, tmp_path):
     answer = sweep(*B16, *PRICED, "gpus=1,8", "batch=64")
     assert answer.returncode == 0, answer.stderr
-    for word in ("GiB/GPU", "step ms", "GPU-h", "estimate:", "30% of 8.1 TFLOP/s"):
-        assert word in answer.stdout
+    for part in ("GiB/GPU", "step ms", "GPU-h", "estimate:", "30% of 8.1 TFLOP/s"):
+        assert part in answer.stdout
     plan = json.loads((tmp_path / "outputs/s/plan.json").read_text())
     assert len(plan["digest"]) == 8
     assert {c["gpus_per_node"] for c in plan["cells"]} == {1, 8}

@@ -74,10 +74,10 @@ def test_list_names_every_shipped_profile_and_where_it_is(verb):
 
 def test_the_site_folder_and_config_dir_are_listed_with_their_origin(verb, site, monkeypatch, tmp_path):
     monkeypatch.setenv("VIT_SWEEP_CONF", str(site(lab=LAB)))
-    mine = tmp_path / "mine" / "partition"
-    mine.mkdir(parents=True)
-    (mine / "other.yaml").write_text(LAB.replace("lab", "other"))
-    _, out, _ = verb("list", "--config-dir", mine.parent)
+    own_folder = tmp_path / "mine" / "partition"
+    own_folder.mkdir(parents=True)
+    (own_folder / "other.yaml").write_text(LAB.replace("lab", "other"))
+    _, out, _ = verb("list", "--config-dir", own_folder.parent)
     rows = {line.split()[0]: line for line in out.splitlines() if line.split()}
     assert "site" in rows["lab"]
     assert "--config-dir" in rows["other"]
@@ -314,13 +314,13 @@ def test_what_discover_writes_passes_check_and_is_never_overwritten(verb, captur
     assert code == 0
     assert out.count("written: ") == 3
     assert verb("check", "--config-dir", tmp_path / "new")[0] == 0
-    mine = tmp_path / "new" / "partition" / "mixed-lab_accel_v100.yaml"
-    mine.write_text("# mine\n")
+    own_file = tmp_path / "new" / "partition" / "mixed-lab_accel_v100.yaml"
+    own_file.write_text("# mine\n")
     code, out, _ = verb("discover", "--write", tmp_path / "new")
     assert code == 0
-    assert mine.read_text() == "# mine\n"
+    assert own_file.read_text() == "# mine\n"
     assert out.count("left alone, it exists: ") == 3
-    assert [path.name for path in mine.parent.iterdir() if path.suffix != ".yaml"] == []
+    assert [path.name for path in own_file.parent.iterdir() if path.suffix != ".yaml"] == []
 
 
 def test_an_unexpected_answer_is_named_and_nothing_is_written(verb, captured_slurm, tmp_path):

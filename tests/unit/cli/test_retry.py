@@ -11,17 +11,17 @@ from vit_sweep.config.settings import read
 from vit_sweep.outcome.selection import Retry
 
 
-@pytest.mark.parametrize(("old", "word"), [("oom", Retry.OUT_OF_MEMORY), ("timeout", Retry.TIME_LIMIT)])
-def test_the_words_of_earlier_versions_are_taken_by_a_sweep_and_by_resume(old, word, monkeypatch):
+@pytest.mark.parametrize(("old", "meaning"), [("oom", Retry.OUT_OF_MEMORY), ("timeout", Retry.TIME_LIMIT)])
+def test_the_words_of_earlier_versions_are_taken_by_a_sweep_and_by_resume(old, meaning, monkeypatch):
     with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
         _, settings = read([single(compose("config", overrides=[f"retry={old}"]))])
-    assert settings.retry is word
-    asked = []
-    monkeypatch.setattr(sweep, "resume", lambda _, *, retry, **others: asked.append(retry) or 0)
+    assert settings.retry is meaning
+    retries = []
+    monkeypatch.setattr(sweep, "resume", lambda _, *, retry, **others: retries.append(retry) or 0)
     monkeypatch.setattr(app, "open_study", lambda study: study)
-    for spelling in (old, word.value):
+    for spelling in (old, meaning.value):
         assert CliRunner().invoke(app.app, ["resume", "some_study", "--retry", spelling]).exit_code == 0
-    assert asked == [word, word]
+    assert retries == [meaning, meaning]
 
 
 def test_a_word_that_nobody_took_is_refused_with_the_menu():

@@ -89,7 +89,7 @@ def test_predicates_that_exclude_everything_are_an_error_with_the_counts():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     {
         "gpu==8": "there is no axis gpu – did you mean gpus",
         "gpus==8 and bacth==128": "there is no axis bacth – did you mean batch",
@@ -115,10 +115,10 @@ def test_predicates_that_exclude_everything_are_an_error_with_the_counts():
         "f'{gpus}' == 1": "is neither an axis",
     }.items(),
 )
-def test_what_is_no_predicate_is_refused_before_any_of_it_runs(text, said):
+def test_what_is_no_predicate_is_refused_before_any_of_it_runs(text, message):
     with pytest.raises(UserError, match="exclude") as error:
         predicate(text, AXES)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_words_have_no_order():
@@ -178,7 +178,7 @@ def test_without_a_zip_the_grid_is_the_plain_product(sizes):
 
 
 @pytest.mark.parametrize(
-    ("zips", "said"),
+    ("zips", "message"),
     [
         ([["gpus", "model"]], "gpus has 3, model has 2 values"),
         ([["gpus", "batch"], ["batch", "model"]], "batch is named twice"),
@@ -187,10 +187,10 @@ def test_without_a_zip_the_grid_is_the_plain_product(sizes):
         ([["gpus", "bacth"]], "bacth is not swept"),
     ],
 )
-def test_a_zip_that_does_not_close_is_refused_with_the_numbers(zips, said):
+def test_a_zip_that_does_not_close_is_refused_with_the_numbers(zips, message):
     with pytest.raises(UserError) as error:
         columns([("gpus", 3), ("batch", 3), ("model", 2), ("seed", 1)], zips)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert str(error.value).startswith("zip=[[gpus,")
 
 
@@ -238,7 +238,7 @@ def test_random_orders_differ_by_seed_and_hold_every_cell():
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["-m", "gpus=1,2", 'exclude=["gpu==2"]'], "there is no axis gpu"),
         (["-m", "gpus=1,2", "exclude=[gpus==2]"], "quoted inside the shell's quotes"),
@@ -252,12 +252,12 @@ def test_random_orders_differ_by_seed_and_hold_every_cell():
         (["-m", "grid=paper_fig88"], "did you mean paper_fig8"),
     ],
 )
-def test_a_mistake_in_the_algebra_exits_2_with_one_sentence(sweep, tmp_path, words, said):
+def test_a_mistake_in_the_algebra_exits_2_with_one_sentence(sweep, tmp_path, words, message):
     answer = sweep(*words)
     assert answer.returncode == 2, answer.stdout + answer.stderr
     assert answer.stderr.startswith("error: ")
     assert "Traceback" not in answer.stderr
-    assert said in answer.stderr
+    assert message in answer.stderr
     assert list(tmp_path.iterdir()) == []
 
 
@@ -269,8 +269,8 @@ def test_the_whole_algebra_in_one_command(sweep, tmp_path):
     assert answer.returncode == 0, answer.stderr
     assert "excluded 1 of 6 points" in answer.stdout
     plan = json.loads((tmp_path / "outputs" / "s" / "plan.json").read_text())
-    asked = [(p["axes"]["gpus"], p["axes"]["batch"], p["axes"]["seed"]) for p in plan["points"]]
-    assert asked == [(1, 64, 0), (2, 32, 0), (4, 16, 0), (1, 64, 1), (2, 32, 1)]
+    axes = [(p["axes"]["gpus"], p["axes"]["batch"], p["axes"]["seed"]) for p in plan["points"]]
+    assert axes == [(1, 64, 0), (2, 32, 0), (4, 16, 0), (1, 64, 1), (2, 32, 1)]
     scripts = [line.split("/jobs/")[1][:5] for line in answer.stdout.splitlines() if "/jobs/" in line]
     assert scripts == ["n1-g4", "n1-g2", "n1-g1"]
 

@@ -73,8 +73,8 @@ def test_figure_8_is_what_the_paper_ran(loader):
 
 def test_a_word_of_the_command_line_replaces_the_grids_own(loader):
     points, settings = points_of(loader, "grid=paper_fig8", "gpus=1,8", "epochs=2", "partition=vector_a40")
-    said = [(p.gpus, p.epochs, p.partition.name, p.batch) for p in points]
-    assert said == [(1, 2, "vector_a40", 64), (8, 2, "vector_a40", 64)]
+    axes = [(p.gpus, p.epochs, p.partition.name, p.batch) for p in points]
+    assert axes == [(1, 2, "vector_a40", 64), (8, 2, "vector_a40", 64)]
     assert settings.grid.name == "paper_fig8"
 
 
@@ -88,17 +88,17 @@ def test_the_grids_own_exclusion_can_be_replaced(loader):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["grid=paper_fig8,paper_fig9"], "a command for each"),
         (["grid=paper_fig8", "grid.axes.gpus=[1]"], "write gpus=VALUE,VALUE"),
         (["grid=nope"], "there is no such grid"),
     ],
 )
-def test_a_wrong_word_about_a_grid_is_told(loader, words, said):
+def test_a_wrong_word_about_a_grid_is_told(loader, words, message):
     with pytest.raises(UserError) as error:
         points_of(loader, *words)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_grids_words_survive_hydras_grammar(loader):
@@ -115,17 +115,17 @@ def test_a_grids_words_survive_hydras_grammar(loader):
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ({"axes": {"gpus": ()}}, "axes.gpus has no value"),
         ({"axes": {"gpus": (1,)}, "set": {"gpus": 2}}, "gpus is in axes and in set"),
         ({"set": {"grid": "paper_fig8"}}, "a grid inside a grid"),
     ],
 )
-def test_a_grid_that_contradicts_itself_is_refused(spec, said):
+def test_a_grid_that_contradicts_itself_is_refused(spec, message):
     with pytest.raises(UserError) as error:
         grid_words(GridSpec(name="g", **spec), given=set())
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 def test_a_users_own_folder_may_hold_grids(sweep, tmp_path):

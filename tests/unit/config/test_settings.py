@@ -36,13 +36,13 @@ WORDS = {
 }
 
 
-@pytest.mark.parametrize(("word", "value", "read_as"), [(word, *said) for word, said in WORDS.items()])
-def test_a_word_is_an_axis_of_its_own(ask, word, value, read_as):
-    changed, _ = ask(f"{word}={value}")
+@pytest.mark.parametrize(("key", "value", "read_as"), [(key, *values) for key, values in WORDS.items()])
+def test_a_word_is_an_axis_of_its_own(ask, key, value, read_as):
+    changed, _ = ask(f"{key}={value}")
     (default,), _ = ask()
-    name = word.removeprefix("data.")
+    name = key.removeprefix("data.")
     assert getattr(changed[0], name) == read_as != getattr(default, name)
-    swept, _ = ask(f"{word}={value},{value}", "gpus=1,2")
+    swept, _ = ask(f"{key}={value},{value}", "gpus=1,2")
     assert [(p.gpus, getattr(p, name)) for p in swept] == [(g, read_as) for _ in range(2) for g in (1, 2)]
 
 
@@ -60,21 +60,21 @@ def test_the_shipped_defaults_are_those_of_the_schema(ask):
     }
 
 
-@pytest.mark.parametrize(("said", "meant"), [("off", False), ("on", True), ("false", False), ("true", True)])
-def test_preflight_is_switched_in_either_language(ask, said, meant):
-    assert ask(f"preflight={said}")[1].job_options.preflight is meant
+@pytest.mark.parametrize(("spelling", "meant"), [("off", False), ("on", True), ("false", False), ("true", True)])
+def test_preflight_is_switched_in_either_language(ask, spelling, meant):
+    assert ask(f"preflight={spelling}")[1].job_options.preflight is meant
 
 
 @pytest.mark.parametrize(
     "name", sorted({f.name for f in fields(JobOptions)} & {f.name for f in fields(Settings)} - {"preflight"})
 )
 def test_every_setting_of_a_job_reaches_its_options(ask, name):
-    said, value = {
+    spelling, value = {
         "target_accuracy": ("0.75", 0.75),
         "logging": ("[mlflow,wandb]", ("mlflow", "wandb")),
         "deepspeed_profilers": ("[flops,comms]", ("flops", "comms")),
     }.get(name, ("7", 7))
-    assert getattr(ask(f"{name}={said}")[1].job_options, name) == value
+    assert getattr(ask(f"{name}={spelling}")[1].job_options, name) == value
 
 
 def test_a_single_word_is_a_list_of_one(ask):
@@ -83,15 +83,15 @@ def test_a_single_word_is_a_list_of_one(ask):
 
 
 @pytest.mark.parametrize(
-    ("said", "menu"),
+    ("override", "menu"),
     [
         ("logging=[tensorbord]", "'tensorboard', 'wandb' or 'mlflow'"),
         ("deepspeed_profilers=flop", "'flops' or 'comms'"),
     ],
 )
-def test_a_misspelt_instrument_shows_the_menu(ask, said, menu):
+def test_a_misspelt_instrument_shows_the_menu(ask, override, menu):
     with pytest.raises(UserError, match=menu):
-        ask(said)
+        ask(override)
 
 
 def test_loggers_are_no_part_of_a_cells_identity(ask):
@@ -106,9 +106,9 @@ def test_a_data_sets_own_file_may_choose_its_pipeline(ask, tmp_path):
         "name: mine\nsource: synthetic\ntrain_images: 99\ntest_images: 9\nclasses: 3\npipeline: loader\n"
     )
     here = [f"hydra.searchpath=[file://{tmp_path}]", "data=mine"]
-    (mine,), _ = read([plain(compose("config", overrides=here))])
-    (said,), _ = read([plain(compose("config", overrides=[*here, "data.pipeline=device"]))])
-    assert (mine.pipeline, said.pipeline) == ("loader", "device")
+    (chosen,), _ = read([plain(compose("config", overrides=here))])
+    (default,), _ = read([plain(compose("config", overrides=[*here, "data.pipeline=device"]))])
+    assert (chosen.pipeline, default.pipeline) == ("loader", "device")
 
 
 @pytest.mark.parametrize(

@@ -73,10 +73,10 @@ def spec():
 @pytest.fixture
 def reads(monkeypatch):
     """Names of the files that were read for their checksum, in order."""
-    found = []
+    names = []
     real = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda f, kind: (found.append(Path(f.name).name), real(f, kind))[1])
-    return found
+    monkeypatch.setattr(hashlib, "file_digest", lambda f, kind: (names.append(Path(f.name).name), real(f, kind))[1])
+    return names
 
 
 @pytest.fixture
@@ -204,23 +204,23 @@ def test_a_scratch_that_cannot_be_used_is_told_and_the_root_is_read(
     monkeypatch.setenv("EMPTY", "")
     (tmp_path / "file").write_text("")
     assert datasets.staged(spec, root, words.replace("FILE", str(tmp_path / "file"))) == root
-    said = capsys.readouterr().err
-    assert said.startswith("data=tiny: not copied to scratch=")
-    assert reason in said
-    assert said.endswith(f"reading from {root}\n")
-    assert said.count("\n") == 1
+    message = capsys.readouterr().err
+    assert message.startswith("data=tiny: not copied to scratch=")
+    assert reason in message
+    assert message.endswith(f"reading from {root}\n")
+    assert message.count("\n") == 1
 
 
 @pytest.mark.parametrize("how", ["open to all", "a link"])
 def test_a_folder_that_others_can_write_is_not_used(*, spec, root, scratch, tmp_path, how, capsys):
     """The files are pickles: whoever writes them runs code in the job."""
-    mine = Path(scratch) / f"vit_sweep-{os.getuid()}"
+    own_folder = Path(scratch) / f"vit_sweep-{os.getuid()}"
     if how == "a link":
         (tmp_path / "elsewhere").mkdir()
-        mine.symlink_to(tmp_path / "elsewhere")
+        own_folder.symlink_to(tmp_path / "elsewhere")
     else:
-        mine.mkdir()
-        mine.chmod(0o777)
+        own_folder.mkdir()
+        own_folder.chmod(0o777)
     assert datasets.staged(spec, root, scratch) == root
     assert "only you can write" in capsys.readouterr().err
 
@@ -248,9 +248,9 @@ def test_a_copy_that_was_damaged_on_the_node_is_made_again(spec, root, scratch):
 def test_data_sets_with_files_of_the_same_names_do_not_meet(spec, root, scratch, tmp_path):
     other = CONTENTS | {"set/train": b"another version"}
     put(tmp_path / "other", other)
-    one, two = datasets.staged(spec, root, scratch), datasets.staged(spec_of(other), tmp_path / "other", scratch)
-    assert one != two
-    assert datasets.problem_of(spec, one) is datasets.problem_of(spec_of(other), two) is None
+    first, two = datasets.staged(spec, root, scratch), datasets.staged(spec_of(other), tmp_path / "other", scratch)
+    assert first != two
+    assert datasets.problem_of(spec, first) is datasets.problem_of(spec_of(other), two) is None
 
 
 def test_ranks_that_start_at_once_make_one_copy(tmp_path, scratch, stage_process):
@@ -258,9 +258,9 @@ def test_ranks_that_start_at_once_make_one_copy(tmp_path, scratch, stage_process
     put(tmp_path / "root", contents)
     ranks = [stage_process(spec_of(contents), tmp_path / "root", scratch) for _ in range(4)]
     go(*ranks)
-    said = [rank.communicate(timeout=300) for rank in ranks]
-    assert [err for _, err in said] == [""] * 4
-    folders, reads, problems = zip(*(out.split() for out, _ in said), strict=True)
+    outputs = [rank.communicate(timeout=300) for rank in ranks]
+    assert [err for _, err in outputs] == [""] * 4
+    folders, reads, problems = zip(*(out.split() for out, _ in outputs), strict=True)
     assert len(set(folders)) == 1
     assert problems == ("None",) * 4
     assert sorted(map(int, reads)) == [0, 0, 0, len(CONTENTS)], "one rank reads each file of the root, once"
@@ -339,20 +339,20 @@ def test_packed_files_are_verified_by_their_manifest_once(root, packed, reads):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"train_images": 5}, "train_images 5, the YAML says 4"),
         ({"test_images": 2}, "test_images 2, the YAML says 1"),
         ({"classes": ("cat",)}, "classes 1, the YAML says 2"),
     ],
 )
-def test_counts_that_are_not_the_yamls_are_both_said(root, changes, said):
+def test_counts_that_are_not_the_yamls_are_both_said(root, changes, message):
     put_packed(root, **changes)
-    assert said in datasets.problem_of(PHOTOS, root)
+    assert message in datasets.problem_of(PHOTOS, root)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (b"", "manifest.json: not valid JSON"),
         (b"\xff", "manifest.json: "),
@@ -360,9 +360,9 @@ def test_counts_that_are_not_the_yamls_are_both_said(root, changes, said):
         (b'{"train_images": 0}', "train_images=0 – must be at least 1"),
     ],
 )
-def test_a_damaged_manifest_is_a_sentence(root, packed, text, said):
+def test_a_damaged_manifest_is_a_sentence(root, packed, text, message):
     (packed / "manifest.json").write_bytes(text)
-    assert said in datasets.problem_of(PHOTOS, root)
+    assert message in datasets.problem_of(PHOTOS, root)
 
 
 def test_images_that_are_not_packed_are_a_sentence_with_the_command(root):
@@ -382,9 +382,9 @@ def test_the_packed_form_is_copied_to_the_node_whole(root, packed, scratch, read
 
 
 def test_images_packed_anew_are_copied_anew(root, packed, scratch):
-    one = datasets.staged(PHOTOS, root, scratch)
+    first = datasets.staged(PHOTOS, root, scratch)
     put_packed(root, classes=("cat", "goat"))
-    assert datasets.staged(PHOTOS, root, scratch) != one
+    assert datasets.staged(PHOTOS, root, scratch) != first
 
 
 def test_what_is_not_packed_is_not_copied_and_that_is_told(root, scratch, capsys):
@@ -467,19 +467,19 @@ def test_shipped_data_that_needs_no_files_is_ready_anywhere(run):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["prepare", "cifra100"], "data=cifra100: there is no such data set – did you mean cifar100?"),
         (["prepare", "digits", "--config-dir", "nowhere"], "--config-dir=nowhere: there is no such folder"),
         (["prepare", "broken", "--config-dir", "conf"], "unknown key sorce – did you mean source?"),
     ],
 )
-def test_a_mistake_is_told_in_words(run, tmp_path, words, said):
+def test_a_mistake_is_told_in_words(run, tmp_path, words, message):
     (tmp_path / "conf/data").mkdir(parents=True)
     (tmp_path / "conf/data/broken.yaml").write_text("name: broken\nsorce: digits\n")
     answer = run(*words)
     assert isinstance(answer.exception, UserError)
-    assert said in str(answer.exception)
+    assert message in str(answer.exception)
 
 
 def test_a_broken_file_does_not_hide_the_others_in_the_list(run, tmp_path):

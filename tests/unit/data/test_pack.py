@@ -32,14 +32,14 @@ def decoded(monkeypatch):
     """Names of the files that were decoded, in order."""
     from vit_sweep.data.prepare.image_folder import Reader
 
-    found, real = [], Reader.image
+    decoded_files, real = [], Reader.image
 
     def image(self, path):
-        found.append(path.rsplit("/", 1)[1])
+        decoded_files.append(path.rsplit("/", 1)[1])
         return real(self, path)
 
     monkeypatch.setattr(Reader, "image", image)
-    return found
+    return decoded_files
 
 
 def pack(root, data=None, workers=0):
@@ -91,8 +91,8 @@ def test_the_manifest_says_counts_classes_their_order_and_checksums(root):
     assert manifest["classes"] == list(CLASSES)
     assert manifest["class_order"] == "sorted folder names"
     for name, content in packed_bytes(root).items():
-        said = next(file for file in manifest["files"] if file["name"] == name)
-        assert (said["bytes"], said["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+        listed = next(file for file in manifest["files"] if file["name"] == name)
+        assert (listed["bytes"], listed["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_workers_change_nothing(root, tmp_path):
@@ -213,10 +213,10 @@ def damage(root, count):
 def test_files_that_are_no_images_are_named_and_counted(root, folder):
     names = damage(root, 6)
     (root / "photos/val/china/val_000.png").write_text("a page that says: please log in")
-    said = refusal(root)
-    assert "7 of 32 files cannot be packed" in said
-    assert all(name in said for name in names[:5])
-    assert "and 2 more" in said
+    message = refusal(root)
+    assert "7 of 32 files cannot be packed" in message
+    assert all(name in message for name in names[:5])
+    assert "and 2 more" in message
     shutil.rmtree(root / "photos")
     shutil.copytree(folder, root / "photos")
     pack(root)
@@ -225,9 +225,9 @@ def test_files_that_are_no_images_are_named_and_counted(root, folder):
 
 def test_an_image_that_is_none_is_named(root):
     (root / "photos/val/china/val_000.png").write_text("a page that says: please log in")
-    said = refusal(root)
-    assert said.startswith("data=photos: 1 of 32 files cannot be packed: ")
-    assert "val/china/val_000.png (cannot identify image file" in said
+    message = refusal(root)
+    assert message.startswith("data=photos: 1 of 32 files cannot be packed: ")
+    assert "val/china/val_000.png (cannot identify image file" in message
 
 
 def test_a_class_folder_without_images_is_named(root):
@@ -251,15 +251,15 @@ def test_classes_of_one_split_only_are_named(root):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"train_images": 25}, "24 images in ROOT/photos/train, the YAML says train_images: 25"),
         ({"test_images": 5}, "8 images in ROOT/photos/val, the YAML says test_images: 5"),
         ({"classes": 3}, "2 class folders, the YAML says classes: 3"),
     ],
 )
-def test_other_numbers_than_the_yamls_are_said_before_any_work(root, decoded, changes, said):
-    assert said.replace("ROOT", str(root)) in refusal(root, spec(**changes))
+def test_other_numbers_than_the_yamls_are_said_before_any_work(root, decoded, changes, message):
+    assert message.replace("ROOT", str(root)) in refusal(root, spec(**changes))
     assert decoded == []
 
 
@@ -274,9 +274,9 @@ def test_pictures_of_many_sizes_want_a_side(root):
 
     first = sorted((root / "photos/train/china").iterdir())[0]
     Image.open(first).crop((0, 0, 30, 30)).save(first)
-    said = refusal(root, spec(side=None))
-    assert "31 of 32 files cannot be packed" in said
-    assert "not 30 x 30 pixels as the first one" in said
+    message = refusal(root, spec(side=None))
+    assert "31 of 32 files cannot be packed" in message
+    assert "not 30 x 30 pixels as the first one" in message
 
 
 def test_a_full_disk_is_foreseen(root, monkeypatch):
@@ -292,9 +292,9 @@ def test_a_root_that_cannot_be_written_is_a_sentence(root, monkeypatch):
 
 def test_the_yaml_may_be_changed_after_the_packing_and_that_is_said(root):
     pack(root)
-    said = datasets.problem_of(spec(train_images=25), root)
-    assert "train_images 24, the YAML says 25" in said
-    assert str(root / PLACE) in said
+    message = datasets.problem_of(spec(train_images=25), root)
+    assert "train_images 24, the YAML says 25" in message
+    assert str(root / PLACE) in message
 
 
 def test_a_job_on_images_that_are_not_packed_says_which_command_to_run(root):

@@ -31,7 +31,7 @@ def test_a_manifest_of_what_was_asked_agrees():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"train_images": 5}, "train_images 4, the YAML says 5"),
         ({"test_images": 3}, "test_images 2, the YAML says 3"),
@@ -39,5 +39,5 @@ def test_a_manifest_of_what_was_asked_agrees():
         ({"side": 16}, "side 8, the YAML says 16"),
     ],
 )
-def test_a_disagreement_says_both_numbers(changes, said):
-    assert said in disagreement(replace(PHOTOS, **changes), MANIFEST)
+def test_a_disagreement_says_both_numbers(changes, message):
+    assert message in disagreement(replace(PHOTOS, **changes), MANIFEST)

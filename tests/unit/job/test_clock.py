@@ -50,9 +50,9 @@ def test_a_reduction_in_hooks_has_no_phase_of_its_own():
 
 
 def test_a_step_that_was_broken_off_is_none():
-    one = clock([1.0] * 7 + [1.0] * 3)
-    assert one.read()[0] == [7.0]
-    assert one.read() == ([], None)
+    steps = clock([1.0] * 7 + [1.0] * 3)
+    assert steps.read()[0] == [7.0]
+    assert steps.read() == ([], None)
 
 
 def test_every_phase_is_ended_by_a_mark():

@@ -17,14 +17,15 @@ from vit_sweep.study.store import Study
 @pytest.fixture
 def job(tmp_path, monkeypatch):
     """A batch of one cell; `end(restart, *ranks)` lets an attempt end and returns what the last line says."""
-    one, study = cell(), Study(tmp_path / "s")
-    folder = study.cell_dir(one.cell_id)
+    trained, study = cell(), Study(tmp_path / "s")
+    folder = study.cell_dir(trained.cell_id)
     folder.mkdir(parents=True)
     (folder / "cell.json").write_text(
-        to_json(CellFile(cell_id=one.cell_id, cell=one, series=(series(),), data_root="data"))
+        to_json(CellFile(cell_id=trained.cell_id, cell=trained, series=(series(),), data_root="data"))
     )
     made = batch(
-        tasks=(Task(name="other", attempt=1), Task(name=one.cell_id, attempt=2, since=2)), study_dir=str(study.folder)
+        tasks=(Task(name="other", attempt=1), Task(name=trained.cell_id, attempt=2, since=2)),
+        study_dir=str(study.folder),
     )
     (study.batch_dir(made.name)).mkdir(parents=True)
     (study.batch_dir(made.name) / "batch.json").write_text(to_json(made))
@@ -32,14 +33,14 @@ def job(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
 
     class Job:
-        cell_id, attempts = one.cell_id, folder / "attempts"
+        cell_id, attempts = trained.cell_id, folder / "attempts"
 
         def end(self, restart, *ranks, code=1):
             monkeypatch.setenv("SLURM_RESTART_COUNT", str(restart))
-            mine = self.attempts / (f"2.{restart}" if restart else "2")
-            mine.mkdir(parents=True, exist_ok=True)
-            for found in ranks:
-                (mine / f"rank{found.rank}.json").write_text(to_json(found))
+            own_attempt = self.attempts / (f"2.{restart}" if restart else "2")
+            own_attempt.mkdir(parents=True, exist_ok=True)
+            for rank_file in ranks:
+                (own_attempt / f"rank{rank_file.rank}.json").write_text(to_json(rank_file))
             return closing.main([str(study.batch_dir(made.name)), str(code)])
 
         def exit(self, name):
@@ -89,11 +90,11 @@ def test_ranks_that_never_began_leave_a_verdict_too(job):
 
 
 def test_a_second_job_on_the_same_attempt_touches_nothing(job):
-    mine = job.attempts / "2"
-    mine.mkdir(parents=True)
-    (mine / "claim.json").write_text('{"schema_version": 1, "job_id": "16_1"}')
+    own_attempt = job.attempts / "2"
+    own_attempt.mkdir(parents=True)
+    (own_attempt / "claim.json").write_text('{"schema_version": 1, "job_id": "16_1"}')
     assert job.end(0, rank(0)) == 0
-    assert not (mine / "exit.json").exists()
+    assert not (own_attempt / "exit.json").exists()
 
 
 def test_a_preemption_before_does_not_count_against_a_rank_that_dies_after(job):

@@ -63,7 +63,7 @@ def ended(process, code, given=None):
     return out, err
 
 
-def said(folder):
+def rank_file(folder):
     path = folder / "rank1.json"
     return parse_json(RankFile, path.read_bytes(), what=str(path))
 
@@ -82,16 +82,16 @@ def said(folder):
     ],
 )
 def test_a_signal_means_the_time_limit_only_near_it(number, left_s, cause):
-    word = stop_request_of(number, at=1000.0, ends=None if left_s is None else 1000.0 + left_s)
-    assert (word.cause, word.signal) == (cause, number.name)
-    assert number.name in word.message
+    request = stop_request_of(number, at=1000.0, ends=None if left_s is None else 1000.0 + left_s)
+    assert (request.cause, request.signal) == (cause, number.name)
+    assert number.name in request.message
 
 
 def test_term_without_a_trainer_is_said_and_ends_the_process(child, tmp_path):
     process = child("ready(); time.sleep(60)")
     process.terminate()
     ended(process, 1)
-    end = said(tmp_path).end
+    end = rank_file(tmp_path).end
     assert (end.cause, end.signal) == (Cause.TERMINATED, "SIGTERM")
 
 
@@ -99,7 +99,7 @@ def test_a_signal_that_the_launchers_script_ignores_is_heard_all_the_same(child,
     process = child("signal.signal(signal.SIGTERM, signal.SIG_IGN); g.block_signals(); ready(); time.sleep(60)")
     process.terminate()
     ended(process, 1)
-    assert said(tmp_path).end.cause is Cause.TERMINATED
+    assert rank_file(tmp_path).end.cause is Cause.TERMINATED
 
 
 def test_signals_are_taken_while_the_main_thread_never_runs_python(child, tmp_path):
@@ -107,7 +107,7 @@ def test_signals_are_taken_while_the_main_thread_never_runs_python(child, tmp_pa
     process = child(text)
     process.terminate()
     ended(process, 1)
-    assert said(tmp_path).end.cause is Cause.TERMINATED
+    assert rank_file(tmp_path).end.cause is Cause.TERMINATED
 
 
 def test_the_end_is_said_before_the_trainer_has_stopped_and_a_second_signal_changes_nothing(child, tmp_path):
@@ -130,7 +130,7 @@ print(len(asked))
     process.send_signal(signal.SIGUSR2)
     assert ended(process, 0, "\n")[0] == "1\n"
     assert (tmp_path / "rank1.json").read_text() == first
-    end = said(tmp_path).end
+    end = rank_file(tmp_path).end
     assert (end.cause, end.epoch, end.step) == (Cause.PREEMPTED, 3, 17)
 
 
@@ -152,7 +152,7 @@ def test_a_stop_that_takes_too_long_ends_the_process(child, tmp_path):
     process = child("g.TERM_GRACE_S = 0.1; guardian.stop_by(asked.append); ready(); time.sleep(60)")
     process.terminate()
     ended(process, 1)
-    assert said(tmp_path).end.message.endswith("it could not stop in good order in time")
+    assert rank_file(tmp_path).end.message.endswith("it could not stop in good order in time")
 
 
 def test_a_standstill_ends_the_process_with_place_and_stacks(child, tmp_path):
@@ -165,7 +165,7 @@ def here_it_stands():
 here_it_stands()
 """
     _, err = ended(child(text), 1)
-    end = said(tmp_path).end
+    end = rank_file(tmp_path).end
     assert (end.cause, end.epoch, end.step) == (Cause.HANG, 3, 17)
     assert end.message == "no progress for 0.00833333 min in training, epoch 3, step 17 (rank 1 on node7)"
     assert "here_it_stands" in err
@@ -184,10 +184,10 @@ def test_progress_is_no_standstill_and_neither_is_a_start(tmp_path, monkeypatch)
         guardian.beat("training", 1, step)
         for _ in range(2):
             guardian._count_silence(59)
-    assert said(tmp_path).end is None
+    assert rank_file(tmp_path).end is None
     with pytest.raises(SystemExit):
         guardian._count_silence(2)
-    assert said(tmp_path).end.cause is Cause.HANG
+    assert rank_file(tmp_path).end.cause is Cause.HANG
 
 
 def test_a_process_that_was_stopped_itself_did_not_hang(child, tmp_path):
@@ -210,7 +210,7 @@ while '"end": null' in file.read_text():  # the word comes first, the file after
     process.send_signal(signal.SIGUSR2)  # waits until it goes on
     process.send_signal(signal.SIGCONT)
     ended(process, 0)
-    assert said(tmp_path).end.cause is Cause.PREEMPTED
+    assert rank_file(tmp_path).end.cause is Cause.PREEMPTED
 
 
 @pytest.mark.parametrize(("share", "noted"), [(0.5, False), (2.0, True)])
@@ -220,10 +220,10 @@ def test_memory_near_the_limit_is_noted_while_it_can_be(tmp_path, share, noted):
     limit = resident_mib() / share
     guardian = Guardian(log, memory_limit_mib=limit)
     guardian._look_at_memory()
-    found = said(tmp_path).near_limit
-    assert (found is not None) == noted
-    if found is not None:
-        assert found.limit_mib == pytest.approx(limit, abs=0.1)
+    near_limit = rank_file(tmp_path).near_limit
+    assert (near_limit is not None) == noted
+    if near_limit is not None:
+        assert near_limit.limit_mib == pytest.approx(limit, abs=0.1)
         before = (tmp_path / "rank1.json").stat().st_mtime_ns
         guardian._look_at_memory()
         assert (tmp_path / "rank1.json").stat().st_mtime_ns == before, "written again without need"
@@ -247,8 +247,8 @@ def test_no_field_is_lost_when_two_threads_write(tmp_path):
         thread.start()
     for thread in threads:
         thread.join()
-    found = said(tmp_path)
-    assert (found.near_limit.resident_mib, found.end.message) == (49.0, "49")
+    file = rank_file(tmp_path)
+    assert (file.near_limit.resident_mib, file.end.message) == (49.0, "49")
 
 
 def test_nothing_comes_after_the_last_word(tmp_path):
@@ -258,8 +258,8 @@ def test_nothing_comes_after_the_last_word(tmp_path):
     log.end(end_of(Cause.DONE), last=True)
     log.end(end_of(Cause.HANG))
     log.near_limit(HostMemory(resident_mib=1.0, limit_mib=1.0))
-    assert said(tmp_path).end.cause is Cause.DONE
-    assert said(tmp_path).near_limit is None
+    assert rank_file(tmp_path).end.cause is Cause.DONE
+    assert rank_file(tmp_path).near_limit is None
     assert [path.name for path in tmp_path.iterdir()] == ["rank1.json"]
 
 
@@ -280,7 +280,7 @@ def test_on_a_full_disk_the_reserve_is_given_up_for_the_end(tmp_path, monkeypatc
     log.near_limit(HostMemory(resident_mib=1.0, limit_mib=1.0))
     assert reserve.exists(), "a note is not worth the reserve"
     log.end(end_of(Cause.STORAGE), last=True)
-    assert said(tmp_path).end.cause is Cause.STORAGE
+    assert rank_file(tmp_path).end.cause is Cause.STORAGE
 
 
 def test_an_end_that_cannot_be_written_is_said_on_stderr(tmp_path, monkeypatch, capsys):
@@ -294,9 +294,9 @@ def test_an_end_that_cannot_be_written_is_said_on_stderr(tmp_path, monkeypatch, 
 
     monkeypatch.setattr(rank_log, "write", never)
     log.end(end_of(Cause.STORAGE, "the disk is full"), last=True)
-    said = capsys.readouterr().err
-    assert "rank1.json cannot be written" in said
-    assert "the disk is full" in said
+    message = capsys.readouterr().err
+    assert "rank1.json cannot be written" in message
+    assert "the disk is full" in message
 
 
 # --- the limit ------------------------------------------------------------------------------------------
@@ -312,10 +312,10 @@ def test_the_smallest_limit_counts_and_is_shared_by_the_ranks_of_the_node(tmp_pa
     group(tmp_path / "slurm/job_1/step_0", "memory.max", "max\n")
     membership = "0::/slurm/job_1/step_0\n"
     assert limit_mib({}, local_world_size=4, membership=membership, cgroups=tmp_path) == 1000
-    asked = {"SLURM_MEM_PER_NODE": "2000"}
-    assert limit_mib(asked, local_world_size=4, membership=membership, cgroups=tmp_path) == 500
-    asked = {"SLURM_MEM_PER_CPU": "100", "SLURM_CPUS_ON_NODE": "16"}
-    assert limit_mib(asked, local_world_size=4, membership=membership, cgroups=tmp_path) == 400
+    variables = {"SLURM_MEM_PER_NODE": "2000"}
+    assert limit_mib(variables, local_world_size=4, membership=membership, cgroups=tmp_path) == 500
+    variables = {"SLURM_MEM_PER_CPU": "100", "SLURM_CPUS_ON_NODE": "16"}
+    assert limit_mib(variables, local_world_size=4, membership=membership, cgroups=tmp_path) == 400
 
 
 def test_the_older_cgroups_are_read_too(tmp_path):

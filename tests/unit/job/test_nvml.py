@@ -22,18 +22,18 @@ class FakeNvml:
         """Answers that change with every sample."""
 
     def __getattr__(self, name):
-        def asked(handle, *arguments):
+        def answer_of(handle, *arguments):
             assert handle == "handle"
             question = name.removeprefix("nvmlDeviceGet")
             answers = self.answers | self.now
             if question not in answers:
                 raise RuntimeError("Not Supported")
-            found = answers[question]
-            return found(*arguments) if callable(found) else found
+            answer = answers[question]
+            return answer(*arguments) if callable(answer) else answer
 
         if not name.startswith("nvmlDeviceGet"):
             raise AttributeError(name)
-        return asked
+        return answer_of
 
     def nvmlInit(self):  # noqa: N802
         self.inits += 1
@@ -105,12 +105,12 @@ def test_the_gpus_facts_come_from_cuda_and_nvml_and_none_has_to_be_there(tmp_pat
     node = tmp_path / "sys/bus/pci/devices/0000:41:00.0"
     node.mkdir(parents=True)
     (node / "numa_node").write_text("1\n")
-    mine = SimpleNamespace(pid=os.getpid(), usedGpuMemory=2**30)
+    own_process = SimpleNamespace(pid=os.getpid(), usedGpuMemory=2**30)
     others = [SimpleNamespace(pid=-5, usedGpuMemory=2540 * 2**20), SimpleNamespace(pid=-6, usedGpuMemory=None)]
     nvml = NvmlGpu(
         FakeNvml(
             MigMode=[0, 0], MaxPcieLinkGeneration=4, CurrPcieLinkWidth=16, EnforcedPowerLimit=400_000,
-            ClockInfo=lambda kind: 210 if kind == SM_CLOCK else 0, ComputeRunningProcesses=[mine, *others],
+            ClockInfo=lambda kind: 210 if kind == SM_CLOCK else 0, ComputeRunningProcesses=[own_process, *others],
             MaxClockInfo=lambda kind: 1410 if kind == SM_CLOCK else 0,
         ),
         "handle",
@@ -130,9 +130,9 @@ def test_the_gpus_facts_come_from_cuda_and_nvml_and_none_has_to_be_there(tmp_pat
 def test_the_hosts_facts_come_from_the_kernels_files_and_none_has_to_be_there(tmp_path):
     from vit_sweep.job.train.machine.fingerprint import host_facts
 
-    found = host_facts(tmp_path)
-    assert found["network_gbit_per_s"] is None
-    assert found["host_memory_mib"] is None
+    facts = host_facts(tmp_path)
+    assert facts["network_gbit_per_s"] is None
+    assert facts["host_memory_mib"] is None
     files = {
         "proc/cpuinfo": "processor : 0\nmodel name : AMD EPYC 7543\n",
         "proc/meminfo": "MemTotal:       16777216 kB\n",
@@ -148,10 +148,10 @@ def test_the_hosts_facts_come_from_the_kernels_files_and_none_has_to_be_there(tm
     for name, content in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(content)
-    found = host_facts(tmp_path)
-    assert found["cpu"] == "AMD EPYC 7543"
-    assert found["host_memory_mib"] == 16384.0
-    assert found["network_gbit_per_s"] == 1.0
+    facts = host_facts(tmp_path)
+    assert facts["cpu"] == "AMD EPYC 7543"
+    assert facts["host_memory_mib"] == 16384.0
+    assert facts["network_gbit_per_s"] == 1.0
     port = tmp_path / "sys/class/infiniband/mlx5_0/ports/1"
     port.mkdir(parents=True)
     (port / "state").write_text("4: ACTIVE\n")
@@ -171,42 +171,42 @@ def sampled(readings, cold=None, **constant):
 
 
 def test_samples_are_kept_as_least_median_and_largest():
-    found = sampled(
+    samples = sampled(
         [(t, 2, {"ClockInfo": clock, "PowerUsage": 60_400}) for t, clock in enumerate([1590, 1500, 1200, 1500])],
         UtilizationRates=SimpleNamespace(gpu=97, memory=50),
         Temperature=71,
     )
-    assert (found.rank, found.count, found.seconds) == (3, 4, 3.0)
-    assert found.sm_clock_mhz == Spread(min=1200, median=1500, max=1590)
-    assert found.power_w == Spread(min=60, median=60, max=60)
-    assert found.temperature_c.max == 71
-    assert found.utilisation.median == 0.97
+    assert (samples.rank, samples.count, samples.seconds) == (3, 4, 3.0)
+    assert samples.sm_clock_mhz == Spread(min=1200, median=1500, max=1590)
+    assert samples.power_w == Spread(min=60, median=60, max=60)
+    assert samples.temperature_c.max == 71
+    assert samples.utilisation.median == 0.97
 
 
 def test_energy_is_the_counters_difference_where_there_is_a_counter():
-    found = sampled([(t, 1, {"TotalEnergyConsumption": 10**9 + 70_000 * t, "PowerUsage": 1}) for t in range(5)])
-    assert (found.energy_j, found.energy_from) == (280.0, EnergySource.COUNTER)
+    samples = sampled([(t, 1, {"TotalEnergyConsumption": 10**9 + 70_000 * t, "PowerUsage": 1}) for t in range(5)])
+    assert (samples.energy_j, samples.energy_from) == (280.0, EnergySource.COUNTER)
 
 
 def test_energy_is_the_integral_of_power_where_there_is_none():
-    found = sampled([(2.0 * t, 1, {"PowerUsage": 50_000 + 10_000 * t}) for t in range(3)])
-    assert (found.energy_j, found.energy_from) == (2 * (55 + 65), EnergySource.POWER)
+    samples = sampled([(2.0 * t, 1, {"PowerUsage": 50_000 + 10_000 * t}) for t in range(3)])
+    assert (samples.energy_j, samples.energy_from) == (2 * (55 + 65), EnergySource.POWER)
 
 
 def test_a_counter_that_begins_anew_loses_one_interval_and_no_energy():
     """A driver that was loaded again: the interval is taken to be like the others."""
-    found = sampled([(t, 1, {"TotalEnergyConsumption": mj}) for t, mj in enumerate([900_000, 970_000, 0, 70_000])])
-    assert found.energy_j == pytest.approx(210.0)
+    samples = sampled([(t, 1, {"TotalEnergyConsumption": mj}) for t, mj in enumerate([900_000, 970_000, 0, 70_000])])
+    assert samples.energy_j == pytest.approx(210.0)
 
 
 def test_evaluations_are_not_training_and_no_interval_reaches_over_one():
-    found = sampled(
+    samples = sampled(
         [(t, epoch, {"PowerUsage": watt * 1000}) for t, (epoch, watt) in enumerate(
             [(2, 70), (2, 70), (None, 500), (3, 70), (3, 70), (4, 70)])],
     )  # fmt: skip
-    assert (found.count, found.seconds) == (5, 2.0)
-    assert found.power_w.max == 70
-    assert found.energy_j == pytest.approx(140.0)
+    assert (samples.count, samples.seconds) == (5, 2.0)
+    assert samples.power_w.max == 70
+    assert samples.energy_j == pytest.approx(140.0)
 
 
 def test_the_cold_epoch_counts_only_if_there_is_no_other():
@@ -219,9 +219,9 @@ def test_the_cold_epoch_counts_only_if_there_is_no_other():
 def test_throttling_is_seconds_by_reason_and_an_idle_or_set_clock_is_none():
     idle, chosen, power_cap, heat = 0x1, 0x2, 0x4, 0x20
     bits = [0, power_cap, power_cap | heat, idle | chosen, 0x100]
-    found = sampled([(t, 1, {"CurrentClocksEventReasons": bit}) for t, bit in enumerate(bits)])
-    assert found.throttled_s == 2.0
-    assert found.throttled_s_by_reason == (("power_cap", 2.0), ("thermal_software", 1.0))
+    samples = sampled([(t, 1, {"CurrentClocksEventReasons": bit}) for t, bit in enumerate(bits)])
+    assert samples.throttled_s == 2.0
+    assert samples.throttled_s_by_reason == (("power_cap", 2.0), ("thermal_software", 1.0))
 
 
 def test_the_older_name_of_the_reasons_is_asked_where_the_new_one_is_not_known():

@@ -38,29 +38,29 @@ def test_the_last_message_is_the_gradient_and_stands_apart_from_the_others(gradi
 
 @given(st.integers(2, 70))
 def test_every_link_of_the_ring_is_measured_once_and_no_rank_has_two_at_a_time(ranks):
-    found = rounds(ranks)
-    links = [link for links in found for link in links]
+    stages = rounds(ranks)
+    links = [link for links in stages for link in links]
     assert sorted(links) == [(rank, (rank + 1) % ranks) for rank in range(ranks if ranks > 2 else 1)]
-    for together in found:
+    for together in stages:
         ends = [rank for link in together for rank in link]
         assert len(ends) == len(set(ends))
-    assert len(found) <= 3
+    assert len(stages) <= 3
 
 
 def test_no_random_number_is_taken_from_the_training():
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
-    found = probe()
-    assert found.matmul_tflops > 0
-    assert found.note == ""
+    measured = probe()
+    assert measured.matmul_tflops > 0
+    assert measured.note == ""
     assert torch.equal(torch.get_rng_state(), states[0])
     assert (random.getstate(), np.random.get_state()[1].tolist()) == states[1:]
 
 
 def test_one_rank_has_nobody_to_talk_to():
-    found = probe()
-    assert found.all_reduce == ()
-    assert found.to_next_gb_per_s is None
-    assert found.largest is None
+    measured = probe()
+    assert measured.all_reduce == ()
+    assert measured.to_next_gb_per_s is None
+    assert measured.largest is None
 
 
 def test_a_probe_that_cannot_run_is_a_note(monkeypatch):
@@ -68,9 +68,9 @@ def test_a_probe_that_cannot_run_is_a_note(monkeypatch):
         raise RuntimeError("CUDA out of memory\nand more")
 
     monkeypatch.setattr(preflight, "matmul_tflops", refuse)
-    found = probe()
-    assert found.matmul_tflops is None
-    assert found.note == "no matrix product: CUDA out of memory"
+    measured = probe()
+    assert measured.matmul_tflops is None
+    assert measured.note == "no matrix product: CUDA out of memory"
 
 
 @pytest.fixture
@@ -102,18 +102,18 @@ def network(monkeypatch):
 
 def test_a_message_that_would_take_too_long_is_left_out_and_said(network):
     reduced = network(1e6)  # 8 Mbit/s: the gradient would take 16 s
-    found = probe(ranks=2, parameters=4 * 10**6)
+    measured = probe(ranks=2, parameters=4 * 10**6)
     assert reduced == [4096, 65536, 2**20]
-    assert [one.size_bytes for one in found.all_reduce] == reduced
-    assert found.note == "no all-reduce of 16000000 bytes: it would take about 16 s"
-    assert found.to_next_gb_per_s == 1.0, "the rest is measured all the same"
+    assert [message.size_bytes for message in measured.all_reduce] == reduced
+    assert measured.note == "no all-reduce of 16000000 bytes: it would take about 16 s"
+    assert measured.to_next_gb_per_s == 1.0, "the rest is measured all the same"
 
 
 def test_a_message_without_memory_is_left_out_and_said(network):
     network(1e9, out_of_memory_at=2**20)
-    found = probe(ranks=2, parameters=2 * 10**6)
-    assert [one.size_bytes for one in found.all_reduce] == [4096, 65536]
-    assert found.note == "no all-reduce of 1048576 bytes: not enough memory"
+    measured = probe(ranks=2, parameters=2 * 10**6)
+    assert [message.size_bytes for message in measured.all_reduce] == [4096, 65536]
+    assert measured.note == "no all-reduce of 1048576 bytes: not enough memory"
 
 
 def test_work_is_reported_so_that_the_watchdog_knows(network):

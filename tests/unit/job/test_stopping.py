@@ -58,26 +58,26 @@ def walk(stopper, units, meet, pauses):
     return done, None
 
 
-def run(ranks, told, seed, units=None):
+def run(ranks, stopped_ranks, seed, units=None):
     """Where each rank stopped, and why; without `units` they go on until they are told."""
-    chance, store, meet, found = random.Random(seed), OneStore(), threading.Barrier(ranks), {}
+    chance, store, meet, ends = random.Random(seed), OneStore(), threading.Barrier(ranks), {}
     stoppers = [Stopper(rank=r, world_size=ranks, connect=lambda: store) for r in range(ranks)]
     pauses = [[chance.choice((0, 0, 0.001, 0.004)) for _ in range(400)] for _ in range(ranks)]
 
     def be(rank):
-        found[rank] = walk(stoppers[rank], count() if units is None else range(units), meet, pauses[rank])
+        ends[rank] = walk(stoppers[rank], count() if units is None else range(units), meet, pauses[rank])
 
     threads = [threading.Thread(target=be, args=(rank,)) for rank in range(ranks)]
     for thread in threads:
         thread.start()
-    for rank in told:
+    for rank in stopped_ranks:
         time.sleep(chance.random() * 0.03)
         stoppers[rank].ask(WORD)
     for thread in threads:
         thread.join(timeout=300)
     for stopper in stoppers:
         stopper.close()
-    return found
+    return ends
 
 
 @pytest.fixture(autouse=True)
@@ -90,10 +90,10 @@ def _quick(monkeypatch):
 def test_all_ranks_stop_before_the_same_unit_whoever_was_told(seed):
     chance = random.Random(seed)
     ranks = chance.randint(1, 5)
-    told = chance.sample(range(ranks), chance.randint(1, ranks))
-    found = run(ranks, told, seed)
-    assert sorted(found) == list(range(ranks)), "a rank never came back"
-    (ended,) = set(found.values())
+    stopped_ranks = chance.sample(range(ranks), chance.randint(1, ranks))
+    ends = run(ranks, stopped_ranks, seed)
+    assert sorted(ends) == list(range(ranks)), "a rank never came back"
+    (ended,) = set(ends.values())
     assert ended[1] == WORD
 
 
@@ -106,10 +106,10 @@ def test_the_first_word_stays():
     stopper = Stopper(rank=0, world_size=1, connect=lambda: store)
     stopper.ask(WORD)
     stopper.ask(StopRequest(cause=Cause.TERMINATED, message="later", signal="SIGTERM"))
-    with pytest.raises(StopAgreed) as found:
+    with pytest.raises(StopAgreed) as stop:
         while True:
             stopper.enter()
-    assert found.value.request == WORD
+    assert stop.value.request == WORD
     stopper.close()
 
 
@@ -118,10 +118,10 @@ def test_without_an_answer_a_rank_ends_with_a_name_and_not_never(monkeypatch):
     store = OneStore()
     alone = Stopper(rank=0, world_size=2, connect=lambda: store)  # the other rank never says where it is
     alone.ask(WORD)
-    with pytest.raises(JobError, match=r"could not agree where to stop within 0\.05 s") as found:
+    with pytest.raises(JobError, match=r"could not agree where to stop within 0\.05 s") as failure:
         while True:
             alone.enter()
-    assert found.value.cause is Cause.COMMUNICATION
+    assert failure.value.cause is Cause.COMMUNICATION
     alone.close()
 
 

@@ -38,10 +38,10 @@ def test_ranks_leave_a_record_of_their_own_attempt_alone(tmp_path, attempt, done
         "PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": os.environ["PATH"],
     }  # fmt: skip
     ended = subprocess.run([sys.executable, "-m", "vit_sweep.job.task", made.folder], env=environment, cwd=tmp_path)
-    said = json.loads((folder / "attempts" / f"{attempt}.1" / "rank0.json").read_text())["end"]
+    end = json.loads((folder / "attempts" / f"{attempt}.1" / "rank0.json").read_text())["end"]
     if done:
-        assert (ended.returncode, said["cause"]) == (0, "done")
+        assert (ended.returncode, end["cause"]) == (0, "done")
         assert (folder / "record.json").read_text() == before
     else:
         assert ended.returncode == 1
-        assert "torch was asked for" in said["message"]
+        assert "torch was asked for" in end["message"]

@@ -65,21 +65,21 @@ def trackers(tmp_path, monkeypatch):
 
 def test_what_was_done_before_a_restart_is_told_first_and_once(trackers):
     fake = Fake()
-    told = trackers(mlflow=fake)
-    told.start({1: {"a": 1.0}, 2: {"a": 2.0}})
-    told.epoch(3, {"a": 3.0})
-    told.finish(3, {"b": 4.0})
-    told.abandon()
+    guarded = trackers(mlflow=fake)
+    guarded.start({1: {"a": 1.0}, 2: {"a": 2.0}})
+    guarded.epoch(3, {"a": 3.0})
+    guarded.finish(3, {"b": 4.0})
+    guarded.abandon()
     assert fake.calls == ["start", "epoch 1", "epoch 2", "epoch 3", "finish"]
-    assert told.notes == ()
+    assert guarded.notes == ()
 
 
 def test_a_run_that_ends_early_is_abandoned(trackers):
     fake = Fake()
-    told = trackers(wandb=fake)
-    told.start({})
-    told.epoch(1, {})
-    told.abandon()
+    guarded = trackers(wandb=fake)
+    guarded.start({})
+    guarded.epoch(1, {})
+    guarded.abandon()
     assert fake.calls == ["start", "epoch 1", "abandon"]
 
 
@@ -93,22 +93,22 @@ def test_a_run_that_ends_early_is_abandoned(trackers):
 )
 def test_an_error_of_a_library_is_a_note_and_its_last_call_and_no_others_matter(trackers, where, lost):
     broken, sound = Fake(fails=[where]), Fake()
-    told = trackers(tensorboard=broken, mlflow=sound)
-    told.start({1: {}})
+    guarded = trackers(tensorboard=broken, mlflow=sound)
+    guarded.start({1: {}})
     for number in (2, 3):
-        told.epoch(number, {})
-    told.finish(3, {})
-    assert told.notes == (f"tensorboard: {lost}: OSError: No space left on device",)
+        guarded.epoch(number, {})
+    guarded.finish(3, {})
+    assert guarded.notes == (f"tensorboard: {lost}: OSError: No space left on device",)
     everything = ["start", "epoch 1", "epoch 2", "epoch 3", "finish"]
     assert sound.calls == everything
     assert broken.calls == everything[: everything.index(where)]
 
 
 def test_a_library_that_cannot_be_imported_in_the_job_is_a_note(trackers, monkeypatch):
-    told = trackers(mlflow=Fake())
+    guarded = trackers(mlflow=Fake())
     monkeypatch.setitem(sys.modules, "vit_sweep.job.train.trackers.mlflow", None)
-    told.start({})
-    (note,) = told.notes
+    guarded.start({})
+    (note,) = guarded.notes
     assert note.startswith("mlflow: nothing was logged: ModuleNotFoundError")
 
 
@@ -134,11 +134,11 @@ def test_a_sweep_with_a_missing_library_submits_nothing(sweep, tmp_path):
 
 def test_an_epoch_is_told_as_the_record_has_it():
     made = record(cell())
-    told = epoch_figures(made.requested, made.epochs[1])
-    assert tuple(told) == EPOCH_NAMES
-    assert (told["train/loss"], told["test/accuracy"], told["epoch/seconds"]) == (2.0, 0.125, 1.0)
-    assert told["epoch/images_per_s"] == made.epochs[1].images / 1.0
-    assert told["epoch/learning_rate"] == made.requested.optimizer.learning_rate
+    logged = epoch_figures(made.requested, made.epochs[1])
+    assert tuple(logged) == EPOCH_NAMES
+    assert (logged["train/loss"], logged["test/accuracy"], logged["epoch/seconds"]) == (2.0, 0.125, 1.0)
+    assert logged["epoch/images_per_s"] == made.epochs[1].images / 1.0
+    assert logged["epoch/learning_rate"] == made.requested.optimizer.learning_rate
 
 
 def test_the_learning_rate_of_an_epoch_is_that_of_its_last_step():
@@ -149,25 +149,25 @@ def test_the_learning_rate_of_an_epoch_is_that_of_its_last_step():
 
 def test_the_runs_figures_are_numbers_and_leave_out_what_was_not_measured():
     made = replace(record(cell()), breakdown=Breakdown(notes=("no profile",)))
-    told = run_figures(made)
-    assert told["final/epoch_s"] == 1.0
-    assert told["final/peak_host_mib"] == 500.0
-    assert "final/peak_device_mib" not in told
-    assert all(isinstance(value, float) for value in told.values())
+    logged = run_figures(made)
+    assert logged["final/epoch_s"] == 1.0
+    assert logged["final/peak_host_mib"] == 500.0
+    assert "final/peak_device_mib" not in logged
+    assert all(isinstance(value, float) for value in logged.values())
 
 
 def test_every_field_of_the_cell_is_a_parameter():
-    told = parameters(cell())
-    assert (told["gpus"], told["model.layers"], told["optimizer.kind"]) == (1, 2, "adamw")
-    assert told["global_batch"] == 16
-    assert None not in told.values()
+    logged = parameters(cell())
+    assert (logged["gpus"], logged["model.layers"], logged["optimizer.kind"]) == (1, 2, "adamw")
+    assert logged["global_batch"] == 16
+    assert None not in logged.values()
 
 
 def test_a_count_lies_beside_the_formulas():
     made = cell()
-    ours = forward_flop(made.model, 10) * 16
-    count = counted_flop(made.model, 10, images=16, flop=1.25 * ours, macs=0.5 * ours, parameters=7, file="f.txt")
-    assert (count.formula_flop, count.flop_ratio) == (ours, 1.25)
+    formula = forward_flop(made.model, 10) * 16
+    count = counted_flop(made.model, 10, images=16, flop=1.25 * formula, macs=0.5 * formula, parameters=7, file="f.txt")
+    assert (count.formula_flop, count.flop_ratio) == (formula, 1.25)
     assert count.formula_parameters == model_parameters(made.model, 10)
     assert "FLOP ratio 1.2500" in count.sentence
     kept = replace(record(made), breakdown=Breakdown(flop=count))

@@ -21,7 +21,7 @@ def main(arguments):
     place = {name: os.environ.get(name) for name in NAMES}
     index, restart = place["VIT_SWEEP_TASK_INDEX"], int(os.environ["VIT_SWEEP_RESTART"])
     orders = json.loads((folder / "orders.json").read_text())
-    word = orders[index]
+    order = orders[index]
     if len(arguments) > 1:
         _note(folder, what="closing", code=int(arguments[1]), **place)
         return orders.get("closing", 0)
@@ -31,23 +31,23 @@ def main(arguments):
         heard.append(number)
         _note(folder, what=signal.Signals(number).name)
 
-    if word == "take":
+    if order == "take":
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-    for number in (signal.SIGTERM, signal.SIGUSR2) if word != "take" else ():
+    for number in (signal.SIGTERM, signal.SIGUSR2) if order != "take" else ():
         signal.signal(number, hear)
     _note(folder, what="begun", pid=os.getpid(), **place)
-    if word == "die":
+    if order == "die":
         os.kill(os.getpid(), signal.SIGKILL)
-    if word == "take":
+    if order == "take":
         taker = threading.Thread(target=lambda: hear(signal.sigwait({signal.SIGTERM}), None))
         taker.start()
         taker.join()
-    if word == "linger":
+    if order == "linger":
         time.sleep(0.3)
-    while word == "wait" and signal.SIGTERM not in heard:
+    while order == "wait" and signal.SIGTERM not in heard:
         time.sleep(0.02)
     _note(folder, what="ended", **place)
-    return {"done": 0, "linger": 0, "wait": 1, "take": 1, "fail": 3, "fail_once": 0 if restart else 3}[word]
+    return {"done": 0, "linger": 0, "wait": 1, "take": 1, "fail": 3, "fail_once": 0 if restart else 3}[order]
 
 
 def notes(folder):

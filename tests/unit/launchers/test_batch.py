@@ -47,5 +47,5 @@ def test_a_batch_is_split_at_the_largest_array_and_loses_no_task(tasks, largest)
 def test_the_profiles_variables_win_over_the_callers_and_both_over_ours():
     site = profile(cpus_per_gpu=4, environment={"A": "site"})
     assert batch(profile=site).rank_environment == {"OMP_NUM_THREADS": "4", "A": "site"}
-    mine = {"A": "mine", "B": "mine", "OMP_NUM_THREADS": "1"}
-    assert batch(profile=site, environment=mine).rank_environment == mine | {"A": "site"}
+    own_variables = {"A": "mine", "B": "mine", "OMP_NUM_THREADS": "1"}
+    assert batch(profile=site, environment=own_variables).rank_environment == own_variables | {"A": "site"}

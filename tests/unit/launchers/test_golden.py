@@ -40,7 +40,7 @@ def test_every_shipped_profile_has_its_golden_scripts():
 @pytest.mark.parametrize("profile", GRIDS)
 def test_a_dry_run_renders_the_golden_scripts(sweep, tmp_path, profile, request):
     words = GRIDS[profile]
-    where = [] if any(word.startswith("partition=") for word in words) else [f"partition={profile}"]
+    where = [] if any(override.startswith("partition=") for override in words) else [f"partition={profile}"]
     answer = sweep(*words, *where, "dry_run=true", "study=golden")
     assert answer.returncode == 0, answer.stderr
     rendered = ""

@@ -55,10 +55,10 @@ def test_a_closing_module_knows_its_job_by_the_same_words_as_the_ranks(environ):
 
 
 def test_our_own_word_of_task_and_restart_wins_over_slurms():
-    ours = {"VIT_SWEEP_TASK_INDEX": "5", "VIT_SWEEP_RESTART": "6"}
+    own_variables = {"VIT_SWEEP_TASK_INDEX": "5", "VIT_SWEEP_RESTART": "6"}
     assert (place_of(SRUN).task_index, place_of(SRUN).restart) == (3, 2)
-    assert (place_of(SRUN | ours).task_index, place_of(SRUN | ours).restart) == (5, 6)
-    assert identify(SRUN | ours, host="h").restart == 6
+    assert (place_of(SRUN | own_variables).task_index, place_of(SRUN | own_variables).restart) == (5, 6)
+    assert identify(SRUN | own_variables, host="h").restart == 6
 
 
 def test_a_queue_inside_an_allocation_does_not_take_its_restarts_for_its_own():

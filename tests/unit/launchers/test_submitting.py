@@ -24,10 +24,12 @@ with under_way(Path(sys.argv[1])) as lock:
 @pytest.fixture
 def client(tmp_path):
     """A client whose child lives until a line comes: (client, child's number, the pipe that the child reads)."""
-    ours, theirs = os.pipe()
-    process = subprocess.Popen([sys.executable, "-c", CLIENT, tmp_path], stdin=ours, stdout=subprocess.PIPE, text=True)
-    os.close(ours)
-    with process, os.fdopen(theirs, "w") as pipe:
+    read_end, write_end = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, tmp_path], stdin=read_end, stdout=subprocess.PIPE, text=True
+    )
+    os.close(read_end)
+    with process, os.fdopen(write_end, "w") as pipe:
         yield process, int(process.stdout.readline()), pipe
         process.kill()
 

@@ -17,8 +17,8 @@ def end(cause, **fields):
     return Exit(cause=cause, message="said so", **fields)
 
 
-def stop(one, cause, code="abc"):
-    return Stop(cell_id=one.cell_id, cell=one, cause=cause, message="56 MiB short", code=code)
+def stop(stopped, cause, code="abc"):
+    return Stop(cell_id=stopped.cell_id, cell=stopped, cause=cause, message="56 MiB short", code=code)
 
 
 def test_every_cause_has_a_policy_and_the_documentation_names_it():
@@ -110,8 +110,8 @@ def test_a_bug_stops_its_series_for_as_long_as_the_code_is_the_same():
 
 
 @given(cells(), st.sampled_from([Cause.OUT_OF_MEMORY, Cause.BUG]))
-def test_no_cell_stops_itself(one, cause):
-    assert stopped_by(one, "abc", [stop(one, cause)]) is None
+def test_no_cell_stops_itself(stopped, cause):
+    assert stopped_by(stopped, "abc", [stop(stopped, cause)]) is None
 
 
 def test_a_gpu_that_somebody_else_had_filled_says_nothing_of_other_cells():

@@ -11,8 +11,8 @@ from vit_sweep.outcome.selection import Rerun, Retry, select
 
 
 def ended(status, cause, **physical):
-    one = result(cell(**physical), status=status)
-    return replace(one, history=(Exit(cause=cause, message="so"),))
+    made = result(cell(**physical), status=status)
+    return replace(made, history=(Exit(cause=cause, message="so"),))
 
 
 def chosen(*results, **words):
@@ -22,8 +22,8 @@ def chosen(*results, **words):
 @pytest.mark.parametrize("status", ["done", "queued", "running", "unknown"])
 @pytest.mark.parametrize("retry", [None, *Retry])
 def test_what_is_done_or_under_way_never_runs_twice(status, retry):
-    one = result(cell(), record=record(cell())) if status == "done" else result(cell(), status=status)
-    assert chosen(one, retry=retry).run == ()
+    made = result(cell(), record=record(cell())) if status == "done" else result(cell(), status=status)
+    assert chosen(made, retry=retry).run == ()
 
 
 @pytest.mark.parametrize("status", ["missing", "cancelled", "retry", "skipped"])

@@ -79,24 +79,24 @@ WORDS = {
 
 @pytest.mark.parametrize(("ended", "cause"), WORDS.items())
 def test_the_scheduler_says_why_a_job_was_told_to_end(ended, cause):
-    told = judge([rank(0, Cause.TERMINATED)])
-    assert refine(told, ended=ended, detail="Slurm says so").cause is cause
+    verdict = judge([rank(0, Cause.TERMINATED)])
+    assert refine(verdict, ended=ended, detail="Slurm says so").cause is cause
     assert of_scheduler(ended, "Slurm says so").cause is cause
 
 
 @given(cause=st.sampled_from([c for c in Cause if c not in (*ECHOES, Cause.RANK_DIED, Cause.LOST)]),
        ended=st.sampled_from(Ended))  # fmt: skip
 def test_the_scheduler_never_overrules_what_a_rank_knows(cause, ended):
-    found = judge([rank(0, cause)])
-    assert refine(found, ended=ended) == found
-    assert refine(found, ended=ended, restarted=True) == found
+    verdict = judge([rank(0, cause)])
+    assert refine(verdict, ended=ended) == verdict
+    assert refine(verdict, ended=ended, restarted=True) == verdict
 
 
 @given(cause=st.sampled_from(Cause))
 def test_plain_failure_or_silence_of_the_scheduler_changes_nothing(cause):
-    found = judge([rank(0, cause)])
+    verdict = judge([rank(0, cause)])
     for ended in (Ended.FAILED, Ended.COMPLETED, Ended.UNREPORTED, None):
-        assert refine(found, ended=ended) == found
+        assert refine(verdict, ended=ended) == verdict
 
 
 def test_a_restart_that_nobody_asked_for_was_a_preemption_if_announced_and_else_a_node():
@@ -127,8 +127,8 @@ def causes(*args, **words):
 def test_the_last_attempt_has_no_verdict_while_it_runs():
     running = TaskStatus(state=TaskState.RUNNING)
     assert causes([attempt("1", rank(0))], status=running) == []
-    told = Exit(cause=Cause.TERMINATED, message="SIGTERM")
-    assert causes([attempt("1", exit=told), attempt("1.1", rank(0))], status=running) == [Cause.PREEMPTED]
+    terminated = Exit(cause=Cause.TERMINATED, message="SIGTERM")
+    assert causes([attempt("1", exit=terminated), attempt("1.1", rank(0))], status=running) == [Cause.PREEMPTED]
 
 
 def test_a_node_that_is_taken_away_leaves_told_ranks_and_no_verdict():
@@ -150,10 +150,10 @@ def test_a_later_attempt_is_no_restart_of_an_earlier_one():
 
 
 def test_the_schedulers_word_is_of_the_last_attempt_only():
-    found = causes(
+    causes_found = causes(
         [attempt("1", rank(0, Cause.BUG)), attempt("2", rank(0, Cause.TERMINATED))], status=ended(Ended.NODE_FAILURE)
     )
-    assert found == [Cause.BUG, Cause.NODE_FAILURE]
+    assert causes_found == [Cause.BUG, Cause.NODE_FAILURE]
 
 
 def test_an_attempt_that_left_nothing_is_what_the_scheduler_says():

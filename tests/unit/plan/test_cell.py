@@ -108,10 +108,10 @@ def test_cells_that_differ_in_any_fields_have_different_identities(some, others)
 
 def test_a_field_at_its_default_is_not_in_the_identity_and_any_other_value_is():
     """So studies that ran before the field existed keep their cells."""
-    said = identity(cell())
-    assert not {"pipeline", "lr_scaling", "compile"} & said.keys()
-    assert "base_batch" not in said["optimizer"]
-    assert identity(cell(compile=True)) == said | {"compile": True}
+    fields = identity(cell())
+    assert not {"pipeline", "lr_scaling", "compile"} & fields.keys()
+    assert "base_batch" not in fields["optimizer"]
+    assert identity(cell(compile=True)) == fields | {"compile": True}
     assert identity(point()).keys() == set(to_plain(point())) - {
         "zero", "pipeline", "lr_scaling", "lr_warmup_epochs", "activation_checkpointing", "compile",
         "allocation",

@@ -46,23 +46,23 @@ NOTHING_BESIDE = JobOptions(preflight=False, profile_steps=0)
 def test_what_a_job_measures_is_in_its_time_and_its_time_limit():
     """One GPU: matrix products and a profile. Several: all-reduces and, whatever the options, blocks without them."""
     for gpus in (1, 8):
-        asked = cell(gpus=gpus, device=Device.CUDA)
-        bare, usual = (predict(asked, T4, (), options) for options in (NOTHING_BESIDE, JobOptions()))
-        only_profile = predict(asked, T4, (), JobOptions(preflight=False))
+        wanted = cell(gpus=gpus, device=Device.CUDA)
+        bare, usual = (predict(wanted, T4, (), options) for options in (NOTHING_BESIDE, JobOptions()))
+        only_profile = predict(wanted, T4, (), JobOptions(preflight=False))
         step_s = bare.step_ms / 1000
         assert usual.step_ms == bare.step_ms
         assert only_profile.seconds - bare.seconds == pytest.approx(PROFILER_S + 3 * step_s)
         assert usual.seconds > only_profile.seconds + MATMUL_S
-        unmeasured_s = STARTUP_S + asked.epochs * asked.steps_per_epoch * step_s  # and the tests
+        unmeasured_s = STARTUP_S + wanted.epochs * wanted.steps_per_epoch * step_s  # and the tests
         assert bare.seconds >= unmeasured_s + after_s(step_s, ranks=gpus, profile_steps=0)
     assert after_s(0.1, ranks=1, profile_steps=0) == 0
     assert after_s(0.1, ranks=2, profile_steps=0) == pytest.approx((3 * 8 * 3 + 2) * 0.1), "blocks, and two to warm up"
     more = after_s(0.1, ranks=1, profile_steps=0, profilers=tuple(DeepSpeedProfiler))
     assert more == pytest.approx(0.1), "one rank has no collectives to log"
     assert after_s(0.1, ranks=2, profile_steps=0, profilers=tuple(DeepSpeedProfiler)) > 7.4 + more
-    asked = point(partition=T4, gpus=8)
-    limits = [make_plan([asked], Knowledge(options=options)).cells for options in (NOTHING_BESIDE, JobOptions())]
-    (short_,), (usual_,) = (found.values() for found in limits)
+    wanted = point(partition=T4, gpus=8)
+    limits = [make_plan([wanted], Knowledge(options=options)).cells for options in (NOTHING_BESIDE, JobOptions())]
+    (short_,), (usual_,) = (reasons.values() for reasons in limits)
     assert usual_.shape.minutes >= short_.shape.minutes
     assert usual_.time.seconds > short_.time.seconds
 
@@ -96,8 +96,8 @@ def test_recomputation_costs_a_third_more_time_and_no_model_flop():
 
 @pytest.mark.parametrize("other", [{"activation_checkpointing": True}, {"compile": True}])
 def test_a_run_that_computes_otherwise_says_nothing_of_the_time(other):
-    one = cell(gpus=1, nodes=1)
-    assert predict(replace(one, **other), profile(), (throughput(record(one, (9.0, 2.0))),)) is None
+    finished = cell(gpus=1, nodes=1)
+    assert predict(replace(finished, **other), profile(), (throughput(record(finished, (9.0, 2.0))),)) is None
 
 
 def test_tf32_without_a_peak_of_its_own_is_judged_by_fp32s():
@@ -114,14 +114,14 @@ def test_without_peak_and_runs_there_is_no_estimate():
 
 
 def test_finished_runs_of_the_same_model_and_gpu_replace_the_formula():
-    one = cell(gpus=1, nodes=1)
-    made = predict(replace(one, epochs=7), profile(), (throughput(record(one, (9.0, 2.0, 2.0))),))
+    finished = cell(gpus=1, nodes=1)
+    made = predict(replace(finished, epochs=7), profile(), (throughput(record(finished, (9.0, 2.0, 2.0))),))
     assert made.measured
-    assert one.cell_id in made.basis
-    step_s = 2.0 / one.steps_per_epoch
+    assert finished.cell_id in made.basis
+    step_s = 2.0 / finished.steps_per_epoch
     assert made.step_ms == pytest.approx(1000 * step_s)
-    other = replace(one, gpu_model="another GPU")
-    assert predict(other, profile(), (throughput(record(one, (9.0, 2.0))),)) is None
+    other = replace(finished, gpu_model="another GPU")
+    assert predict(other, profile(), (throughput(record(finished, (9.0, 2.0))),)) is None
 
 
 def test_the_time_limit_has_a_margin_and_stays_within_the_partitions():

@@ -41,9 +41,9 @@ def plan_of(*gpus, minutes=None, **changes):
 @given(st.permutations(GRID))
 def test_every_shared_cell_is_in_one_curve_and_nothing_depends_on_the_order_of_the_grid(shuffled):
     plan = make_plan(shuffled)
-    found = curves(plan.cells)
-    assert found == curves(PLAN.cells)
-    assert sorted(cell_id for curve in found for cell_id in curve.cell_ids) == sorted(plan.cells)
+    again = curves(plan.cells)
+    assert again == curves(PLAN.cells)
+    assert sorted(cell_id for curve in again for cell_id in curve.cell_ids) == sorted(plan.cells)
     assert plan.cells == PLAN.cells
 
 
@@ -56,7 +56,7 @@ def test_the_cells_of_a_curve_lie_on_nested_prefixes_of_one_allocation(points):
         assert {member.job for member in members} == {job}
         nodes = [f"node{i}" for i in range(job.nodes)]
         prefixes = sorted((nodes[: m.shape.nodes] for m in members), key=len)
-        assert all(set(one) <= set(other) for one, other in pairwise(prefixes))
+        assert all(set(shorter) <= set(other) for shorter, other in pairwise(prefixes))
         assert all(m.shape.gpus_per_node <= job.gpus_per_node for m in members)
         assert max(m.shape.nodes for m in members) == job.nodes
         assert len({(m.cell.seed, m.cell.model, m.cell.precision) for m in members}) == 1
@@ -80,10 +80,10 @@ def test_a_cell_of_two_curves_runs_with_the_one_that_has_more_cells_here():
     packed, spread = series(placement="packed"), series(placement="spread")
     members = {
         name: Member(
-            cell(gpus=gpus, nodes=nodes, **SHARED), asked,
+            cell(gpus=gpus, nodes=nodes, **SHARED), limit,
             Shape(nodes=nodes, gpus_per_node=gpus // nodes, minutes=5), profile(),
         )
-        for name, gpus, nodes, asked in (
+        for name, gpus, nodes, limit in (
             ("one", 1, 1, (packed, spread)), ("four", 4, 1, (packed,)), ("apart", 4, 4, (spread,)),
             ("two", 2, 2, (spread,)),
         )
@@ -137,8 +137,8 @@ def test_gpus_that_wait_are_counted_since_they_are_paid():
 
 
 def test_what_a_finished_run_has_spent_counts_the_gpus_that_waited():
-    one = cell(**SHARED)
-    assert spent_gpu_hours(record(one, allocated_gpus=4)) == 4 * spent_gpu_hours(record(one))
+    shared = cell(**SHARED)
+    assert spent_gpu_hours(record(shared, allocated_gpus=4)) == 4 * spent_gpu_hours(record(shared))
 
 
 def test_a_curve_that_is_too_long_for_one_job_is_a_reason_on_each_of_its_points_and_no_others():
@@ -146,8 +146,8 @@ def test_a_curve_that_is_too_long_for_one_job_is_a_reason_on_each_of_its_points_
     points = [point(gpus=g, partition=short, seed=s, **SHARED) for g, s in ((1, 0), (2, 0), (4, 0), (1, 7))]
     plan = make_plan([*points, point(gpus=4, partition=short)], Knowledge(minutes=30))
     assert [p.axes["gpus"] for p in plan.infeasible] == [1, 2, 4]
-    (said,) = {reason for p in plan.infeasible for reason in p.reasons}
-    assert said == (
+    (refusal,) = {reason for p in plan.infeasible for reason in p.reasons}
+    assert refusal == (
         "allocation=shared gpus=1,2,4: their one job takes the sum of 3 time limits, 90 min, but lab ends a job after "
         "60 min; use fewer epochs, fewer gpus in a curve, minutes=LESS for each cell, or allocation=per_cell"
     )
@@ -220,15 +220,15 @@ def rows(**hosts):
         results.append(
             result(made, series(placement="spread"), record=replace(ran, resolved=replace(ran.resolved, hosts=nodes)))
         )
-    (found,) = group(runs_of(results), Scaling.STRONG)
-    return found.points
+    (curve,) = group(runs_of(results), Scaling.STRONG)
+    return curve.points
 
 
 def test_a_run_that_is_compared_with_one_of_another_allocation_says_so():
-    one, two = rows(two=("a", "b"))
-    assert (one.flags, two.flags) == ((), ())
-    one, two = rows(two=("b", "c"))
-    assert one.flags == ()
+    first, two = rows(two=("a", "b"))
+    assert (first.flags, two.flags) == ((), ())
+    first, two = rows(two=("b", "c"))
+    assert first.flags == ()
     assert "not in the allocation of gpus=1, which ran on a" in two.flags
     assert two.speedup is not None
 

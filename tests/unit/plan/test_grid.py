@@ -107,15 +107,15 @@ def test_the_advice_is_never_what_was_already_chosen():
 
 @given(gpus=st.integers(1, 32), accum=st.integers(1, 8), batch=st.integers(1, 4096))
 def test_a_global_batch_is_kept_exactly_or_refused_with_counts_that_work(gpus, accum, batch):
-    asked = point(gpus=gpus, accum=accum, batch=batch, partition=WIDE, data=PLENTY, **GLOBAL)
-    made = cell_of(asked)
+    wanted = point(gpus=gpus, accum=accum, batch=batch, partition=WIDE, data=PLENTY, **GLOBAL)
+    made = cell_of(wanted)
     if isinstance(made, Cell):
         assert (made.global_batch, made.accum) == (batch, accum)
         return
     menu = [int(count) for count in re.search(r"use (\d+)(?: or (\d+))?$", made[0]).groups() if count]
     assert menu
     assert all(0 < abs(count - batch) < gpus * accum for count in menu)
-    assert [cell_of(replace(asked, batch=count)).global_batch for count in menu] == menu
+    assert [cell_of(replace(wanted, batch=count)).global_batch for count in menu] == menu
 
 
 @given(gpus=st.integers(1, 8), accum=st.integers(1, 8), batch=st.integers(1, 512))
@@ -150,20 +150,20 @@ def test_a_global_batch_as_large_as_an_epoch_is_one_step():
 
 @given(gpus=st.integers(1, 8), images=st.integers(1000, 100_000), share=st.floats(0.01, 1))
 def test_weak_scaling_gives_every_gpu_the_same_images_never_more_than_there_are(gpus, images, share):
-    one, many = (cell_of(point(gpus=n, batch=1, weak_fraction=share, data=data(images), **WEAK)) for n in (1, gpus))
+    single, many = (cell_of(point(gpus=n, batch=1, weak_fraction=share, data=data(images), **WEAK)) for n in (1, gpus))
     if isinstance(many, Cell):
-        assert many.train_images == gpus * one.train_images <= images
+        assert many.train_images == gpus * single.train_images <= images
     else:
-        assert gpus * one.train_images > images
+        assert gpus * single.train_images > images
 
 
 @given(gpus=st.integers(2, 32), images=st.integers(100, 100_000), share=st.floats(0.1, 1))
 def test_a_weak_fraction_that_is_too_large_is_told_one_that_works(gpus, images, share):
-    asked = point(gpus=gpus, batch=1, weak_fraction=share, data=data(images), partition=WIDE, **WEAK)
-    reasons = cell_of(asked)
+    wanted = point(gpus=gpus, batch=1, weak_fraction=share, data=data(images), partition=WIDE, **WEAK)
+    reasons = cell_of(wanted)
     assume(not isinstance(reasons, Cell))
     advice = float(re.search(r"use weak_fraction=(\S+) or less", reasons[0])[1])
-    assert isinstance(cell_of(replace(asked, weak_fraction=advice)), Cell)
+    assert isinstance(cell_of(replace(wanted, weak_fraction=advice)), Cell)
 
 
 def test_fewer_images_than_gpus_are_not_told_to_change_the_weak_fraction():
@@ -176,8 +176,8 @@ def test_weak_scaling_shares_the_selected_images_not_all():
 
 @given(gpus=st.integers(1, 8), fraction=st.floats(0.1, 1))
 def test_strong_scaling_covers_the_selected_images_whatever_gpus_are(gpus, fraction):
-    one, many = (cell_of(point(gpus=n, batch=1, fraction=fraction)) for n in (1, gpus))
-    assert one.train_images == many.train_images <= DATA.train_images
+    single, many = (cell_of(point(gpus=n, batch=1, fraction=fraction)) for n in (1, gpus))
+    assert single.train_images == many.train_images <= DATA.train_images
 
 
 def test_a_decimal_fraction_selects_the_whole_number_that_it_names():
@@ -199,14 +199,14 @@ def test_a_zero_stage_by_number_is_the_engine_of_that_name(stage):
 
 
 def test_a_zero_stage_that_an_engine_of_ones_own_has_keeps_its_name():
-    mine = EngineSpec(name="mine", zero_stage=2)
-    assert cell_of(point(zero=2, engine=mine)).engine == mine
+    own_engine = EngineSpec(name="mine", zero_stage=2)
+    assert cell_of(point(zero=2, engine=own_engine)).engine == own_engine
 
 
 @pytest.mark.parametrize("engine", [EngineSpec(name="zero1", zero_stage=1), EngineSpec(name="mine", zero_stage=0)])
 def test_a_zero_stage_against_another_engine_is_refused(engine):
-    said = reason(zero=2, engine=engine)
-    assert said.startswith(f"zero=2 engine={engine.name}: this engine's ZeRO stage is {engine.zero_stage}; use one")
+    message = reason(zero=2, engine=engine)
+    assert message.startswith(f"zero=2 engine={engine.name}: this engine's ZeRO stage is {engine.zero_stage}; use one")
 
 
 def test_compiling_on_a_processor_is_refused_and_on_a_gpu_is_not():
@@ -244,12 +244,12 @@ def test_a_base_batch_that_nothing_scales_from_is_no_other_cell():
 
 
 def test_every_new_axis_reaches_the_cell():
-    asked = {
+    wanted = {
         "pipeline": Pipeline.LOADER, "lr_scaling": LrScaling.LINEAR, "lr_warmup_epochs": 1.5,
         "activation_checkpointing": True, "compile": True,
     }  # fmt: skip
-    made = cell_of(point(**asked))
-    assert {name: getattr(made, name) for name in asked} == asked
+    made = cell_of(point(**wanted))
+    assert {name: getattr(made, name) for name in wanted} == wanted
 
 
 # --- reasons -----------------------------------------------------------------------------------------

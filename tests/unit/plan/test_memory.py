@@ -32,9 +32,9 @@ def test_the_papers_t4_measurements_are_met_within_two_percent(micro_batch, seen
 
 def test_on_the_papers_t4_64_fits_and_128_does_not():
     assert why_it_does_not_fit(on_t4(micro_batch=64), T4_GIB) is None
-    said = why_it_does_not_fit(on_t4(micro_batch=128), T4_GIB)
-    assert "micro batch 128 of vit_b_16 at 224 px in fp32 needs about 18.6 GiB" in said
-    assert "use a micro batch of 94 or less" in said
+    message = why_it_does_not_fit(on_t4(micro_batch=128), T4_GIB)
+    assert "micro batch 128 of vit_b_16 at 224 px in fp32 needs about 18.6 GiB" in message
+    assert "use a micro batch of 94 or less" in message
 
 
 @given(micro_batch=st.integers(1, 512), gib=st.floats(4, 200))
@@ -124,9 +124,10 @@ def test_images_in_device_memory_count_and_the_loaders_do_not():
 
 
 def test_data_that_do_not_fit_are_told_of_the_loader():
-    said = why_it_does_not_fit(on_t4(data=IMAGENET_100, train_images=IMAGENET_100.train_images, micro_batch=16), T4_GIB)
-    assert "+ images 24.1)" in said
-    assert "data.pipeline=loader" in said
+    with_images = on_t4(data=IMAGENET_100, train_images=IMAGENET_100.train_images, micro_batch=16)
+    message = why_it_does_not_fit(with_images, T4_GIB)
+    assert "+ images 24.1)" in message
+    assert "data.pipeline=loader" in message
     assert why_it_does_not_fit(on_t4(data=IMAGENET_100, micro_batch=16, pipeline=Pipeline.LOADER), T4_GIB) is None
 
 

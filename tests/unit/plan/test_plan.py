@@ -23,13 +23,13 @@ GRID = [
 
 
 def test_points_that_are_the_same_run_are_one_cell_on_every_curve_that_asked():
-    asked = [
+    grid_points = [
         point(gpus=4),
         point(gpus=4, scaling=Scaling.WEAK, weak_fraction=0.25),
         point(gpus=4, batch=64, batch_per=BatchPer.GLOBAL),
         point(gpus=4),
     ]
-    plan = make_plan(asked)
+    plan = make_plan(grid_points)
     (planned,) = plan.cells.values()
     assert set(planned.series) == {series(), series(Scaling.WEAK), series(batch_per=BatchPer.GLOBAL)}
     assert len(planned.series) == 3
@@ -59,14 +59,14 @@ def test_the_order_of_the_grid_does_not_change_the_plan(shuffled):
 @given(st.lists(st.sampled_from(GRID)))
 def test_every_point_is_in_the_plan_and_every_cell_has_a_point(points):
     plan = make_plan(points)
-    assert [made.axes for made in plan.points] == [asked.axes for asked in points]
+    assert [made.axes for made in plan.points] == [wanted.axes for wanted in points]
     assert {made.cell_id for made in plan.points} - {None} == set(plan.cells)
     assert plan.duplicates >= 0
 
 
 def test_a_cell_asks_for_its_layout_and_the_partitions_time():
-    asked = point(gpus=4, placement=Placement.SPREAD, partition=profile(default_minutes=17))
-    (planned,) = make_plan([asked]).cells.values()
+    wanted = point(gpus=4, placement=Placement.SPREAD, partition=profile(default_minutes=17))
+    (planned,) = make_plan([wanted]).cells.values()
     assert (planned.shape.nodes, planned.shape.gpus_per_node, planned.shape.minutes) == (4, 1, 17)
 
 
@@ -74,13 +74,13 @@ def test_a_cell_asks_for_its_layout_and_the_partitions_time():
 
 
 def test_only_cells_of_equal_partition_and_shape_share_an_array():
-    asked = [
+    grid_points = [
         point(gpus=gpus, batch=batch, placement=placement, partition=profile(name=name))
         for name in ("b", "a")
         for gpus, placement in ((2, Placement.SPREAD), (2, Placement.PACKED), (1, Placement.PACKED))
         for batch in (16, 32)
     ]
-    groups = by_shape(make_plan(asked).cells.values())
+    groups = by_shape(make_plan(grid_points).cells.values())
     assert [(where.name, shape.label, len(members)) for where, shape, members in groups] == [
         (name, label, 2) for name in "ab" for label in ("n1-g1", "n1-g2", "n2-g2")
     ]
@@ -120,8 +120,8 @@ def test_merging_the_same_points_again_changes_nothing():
 
 
 def test_points_that_differ_in_a_value_inside_a_group_are_both_kept():
-    asked = [point(), point(optimizer=replace(OPTIMIZER, learning_rate=0.01)), point(warmup_steps=2)]
-    assert len(merge_points((), make_plan(asked).points)) == 3
+    grid_points = [point(), point(optimizer=replace(OPTIMIZER, learning_rate=0.01)), point(warmup_steps=2)]
+    assert len(merge_points((), make_plan(grid_points).points)) == 3
 
 
 @given(st.permutations([series(), series(Scaling.WEAK), series(placement="spread")]), st.integers(0, 3))
@@ -136,8 +136,8 @@ def cpu(**changes):
     return profile(device=Device.CPU, gpu_model="CPU process", **changes)
 
 
-def remarks(asked, cores=None):
-    (made,) = make_plan([asked], Knowledge(cores=cores)).points
+def remarks(wanted, cores=None):
+    (made,) = make_plan([wanted], Knowledge(cores=cores)).points
     return made.remarks
 
 

@@ -34,15 +34,15 @@ def rank(*steps):
 
 
 def test_phases_of_a_rank_are_summed_and_their_medians_taken_over_steps():
-    found = rank(step(forward=1.0), step(forward=2.0), step(forward=9.0))
-    assert (found.steps, found.sum_ms.forward, found.median_ms.forward) == (3, 12.0, 2.0)
-    assert found.sum_ms.backward == 3.0
+    phases = rank(step(forward=1.0), step(forward=2.0), step(forward=9.0))
+    assert (phases.steps, phases.sum_ms.forward, phases.median_ms.forward) == (3, 12.0, 2.0)
+    assert phases.sum_ms.backward == 3.0
 
 
 def test_a_reduction_inside_of_backward_is_unknown_and_not_zero():
-    found = rank(step(communication=None))
-    assert found.sum_ms.communication is None
-    where = step_breakdown([[found, found]])
+    phases = rank(step(communication=None))
+    assert phases.sum_ms.communication is None
+    where = step_breakdown([[phases, phases]])
     assert where.communication_ms is None
     assert where.straggler_wait_ms is None
     assert where.most.communication is None
@@ -95,16 +95,16 @@ def kinds(size=1e6):
 
 def test_waiting_is_taken_off_each_collective_and_not_off_their_sum():
     """Ranks that wait in turn: each waits 10 ms once, and neither is faster than the other over both steps."""
-    found = collective([[2.0, 12.0], [12.0, 2.0]], kinds(), steps=2)
-    assert found.ms_by_rank == (7.0, 7.0)
-    assert (found.pure_ms, found.straggler_wait_ms) == (2.0, 5.0)
+    communication = collective([[2.0, 12.0], [12.0, 2.0]], kinds(), steps=2)
+    assert communication.ms_by_rank == (7.0, 7.0)
+    assert (communication.pure_ms, communication.straggler_wait_ms) == (2.0, 5.0)
 
 
 def test_bandwidths_are_of_the_pure_time():
     """4 MB in 2 ms: 2 GB/s; over 4 ranks an all-reduce moves 1.5 times as much over each link."""
-    found = collective([[2.0], [5.0], [5.0], [5.0]], kinds(4e6), steps=1)
-    assert found.algorithm_gb_per_s == pytest.approx(2.0)
-    assert found.bus_gb_per_s == pytest.approx(3.0)
+    communication = collective([[2.0], [5.0], [5.0], [5.0]], kinds(4e6), steps=1)
+    assert communication.algorithm_gb_per_s == pytest.approx(2.0)
+    assert communication.bus_gb_per_s == pytest.approx(3.0)
 
 
 def test_lost_events_leave_the_least_of_the_sums():
@@ -118,9 +118,9 @@ def test_a_rank_that_saw_nothing_means_that_nothing_is_known():
 
 @given(st.lists(st.lists(st.floats(0.001, 100), min_size=3, max_size=3), min_size=1, max_size=4))
 def test_pure_time_is_never_more_than_any_rank_saw(durations):
-    found = collective(durations, kinds(), steps=1)
-    assert found.pure_ms <= min(found.ms_by_rank) + 1e-3
-    assert found.straggler_wait_ms >= -1e-3
+    communication = collective(durations, kinds(), steps=1)
+    assert communication.pure_ms <= min(communication.ms_by_rank) + 1e-3
+    assert communication.straggler_wait_ms >= -1e-3
 
 
 def exposed(**changes):
@@ -162,13 +162,13 @@ def test_the_cold_first_epoch_is_not_in_the_breakdown():
 
 
 def test_columns_say_what_was_measured():
-    found = measured(
+    made = measured(
         (rank(step(communication=34.0)), rank(step(forward=31.0, communication=4.0))),
         breakdown=Breakdown(
             exposed=exposed(), collective=collective([[2.0], [5.0]], kinds(4e6), steps=1), notes=("one", "two")
         ),
     )
-    columns = measured_columns(found)
+    columns = measured_columns(made)
     assert tuple(columns) == MEASURED_COLUMNS
     assert columns["forward_ms"] == 31.0
     assert (columns["communication_ms"], columns["straggler_wait_ms"]) == (4.0, 30.0)
@@ -179,8 +179,8 @@ def test_columns_say_what_was_measured():
 
 def test_under_zero_the_wait_comes_from_the_window():
     inside = rank(step(communication=None))
-    found = measured((inside, inside), breakdown=Breakdown(collective=collective([[2.0], [5.0]], kinds(), steps=1)))
-    columns = measured_columns(found)
+    made = measured((inside, inside), breakdown=Breakdown(collective=collective([[2.0], [5.0]], kinds(), steps=1)))
+    columns = measured_columns(made)
     assert (columns["communication_ms"], columns["straggler_wait_ms"]) == (None, 3.0)
 
 

@@ -47,9 +47,13 @@ def test_the_base_batch_is_what_the_rate_was_meant_for():
 @given(made=cells(), rule=st.sampled_from(LrScaling), factor=st.sampled_from([2, 4]))
 def test_only_the_global_batch_counts_not_how_it_is_made(made, rule, factor):
     """More GPUs, a larger micro batch or more accumulation are the same to the rule."""
-    one = replace(made, lr_scaling=rule, train_images=10**6)
-    ways = [{"micro_batch": one.micro_batch * factor}, {"accum": one.accum * factor}, {"gpus": one.gpus * factor}]
-    assert len({peak_rate(replace(one, **way)) for way in ways}) == 1
+    scaled = replace(made, lr_scaling=rule, train_images=10**6)
+    ways = [
+        {"micro_batch": scaled.micro_batch * factor},
+        {"accum": scaled.accum * factor},
+        {"gpus": scaled.gpus * factor},
+    ]
+    assert len({peak_rate(replace(scaled, **way)) for way in ways}) == 1
 
 
 # --- warm-up -----------------------------------------------------------------------------------------------
@@ -115,8 +119,8 @@ def test_a_restart_before_it_leaves_no_time_and_says_so_and_one_after_it_does_no
 
 
 @given(st.lists(st.floats(0, 1), min_size=3, max_size=3), st.floats(0.01, 1), st.floats(0.01, 1))
-def test_a_higher_target_never_takes_less_time(accuracies, one, other):
-    lower, higher = (time_to_accuracy(run(accuracies), target) for target in sorted((one, other)))
+def test_a_higher_target_never_takes_less_time(accuracies, target, other):
+    lower, higher = (time_to_accuracy(run(accuracies), target) for target in sorted((target, other)))
     if higher.seconds is not None:
         assert lower.seconds <= higher.seconds
 

@@ -160,8 +160,8 @@ def test_flags_name_the_rank_the_host_and_the_figure():
         one(0, "a", gpu=replace(T4, other_processes=2, other_mib=2540.4)),
         one(1, "b", gpu=replace(T4, mig=True, model="A100")),
     )
-    found = flags_of(done(machine=machine, samples=(samples(0, 32.0, ("power_cap", "thermal_software")), samples(1))))
-    assert found == (
+    flags = flags_of(done(machine=machine, samples=(samples(0, 32.0, ("power_cap", "thermal_software")), samples(1))))
+    assert flags == (
         "unlike GPUs in one job: GPU model: A100 (on b), Tesla T4 (on a)",
         "other processes on the GPU: rank 0 on a (2 with 2540 MiB)",
         "throttled: rank 0 on a (32% of the time: power_cap, thermal_software)",
@@ -201,14 +201,14 @@ def test_the_columns_are_all_there_for_every_record():
         )
         for rank in range(2)
     )  # fmt: skip
-    found = machine_columns(done(preflight=probes, samples=(samples(0, 10.0, ("power_cap",)), samples(1))))
-    assert tuple(found) == MACHINE_COLUMNS
-    assert found["matmul_tflops"] == 3.0
-    assert found["all_reduce_bus_gb_per_s"] == pytest.approx(0.5)
-    assert found["power_w"] == pytest.approx(140)
-    assert found["throttled"] == pytest.approx(0.1)
-    assert found["sm_clock_mhz"] == 1200
-    assert found["preflight_notes"] == "a note"
+    columns = machine_columns(done(preflight=probes, samples=(samples(0, 10.0, ("power_cap",)), samples(1))))
+    assert tuple(columns) == MACHINE_COLUMNS
+    assert columns["matmul_tflops"] == 3.0
+    assert columns["all_reduce_bus_gb_per_s"] == pytest.approx(0.5)
+    assert columns["power_w"] == pytest.approx(140)
+    assert columns["throttled"] == pytest.approx(0.1)
+    assert columns["sm_clock_mhz"] == 1200
+    assert columns["preflight_notes"] == "a note"
 
 
 def test_every_column_and_every_flag_is_explained():
@@ -228,8 +228,8 @@ def phases(compute=100.0, communication=10.0, data_wait=0.0):
 def measured(by_rank, **changes):
     """A finished run on as many GPUs, a host each, whose epochs all went like this."""
     made = record(cell(gpus=len(by_rank), nodes=len(by_rank)))
-    told = tuple(RankPhases(steps=1, sum_ms=one, median_ms=one) for one in by_rank)
-    return replace(made, epochs=tuple(replace(epoch, phases_by_rank=told) for epoch in made.epochs), **changes)
+    phases = tuple(RankPhases(steps=1, sum_ms=times, median_ms=times) for times in by_rank)
+    return replace(made, epochs=tuple(replace(epoch, phases_by_rank=phases) for epoch in made.epochs), **changes)
 
 
 def test_a_slow_gpu_of_a_record_is_flagged_with_its_host():
@@ -250,8 +250,8 @@ def test_with_zero_1_to_3_the_profiled_window_says_how_long_ranks_communicate():
     hidden = [replace(phases(), communication=None)] * 2
     assert rank_times(measured(hidden)) == ()
     window = Collective(steps=3, kinds=(), ms_by_rank=(30.0, 40.0), pure_ms=30.0)
-    found = rank_times(measured(hidden, breakdown=Breakdown(collective=window)))
-    assert [(rank.compute_ms, rank.communication_ms) for rank in found] == [(71.0, 30.0), (61.0, 40.0)]
+    times = rank_times(measured(hidden, breakdown=Breakdown(collective=window)))
+    assert [(rank.compute_ms, rank.communication_ms) for rank in times] == [(71.0, 30.0), (61.0, 40.0)]
 
 
 def test_one_rank_waits_for_nobody():

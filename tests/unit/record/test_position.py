@@ -17,11 +17,11 @@ def position(**changes):
     return Position(**(given | changes))
 
 
-def refused(found, **changes):
+def refused(position, **changes):
     given = {
         "cell_id": MADE.cell_id, "world_size": 2, "zero_stage": 0, "sizes": {"state/a.pt": 10, "state/b.pt": 20},
     }  # fmt: skip
-    return refusal(found, **(given | changes))
+    return refusal(position, **(given | changes))
 
 
 def test_sums_survive_the_file_bit_by_bit():
@@ -36,7 +36,7 @@ def test_a_whole_checkpoint_of_this_run_is_taken():
 
 
 @pytest.mark.parametrize(
-    ("found", "asked", "reason"),
+    ("position", "changes", "reason"),
     [
         (position(cell_id="n1"), {}, "it is of cell n1, not"),
         (position(), {"world_size": 4}, "it is of ranks 2, not 4"),
@@ -46,8 +46,8 @@ def test_a_whole_checkpoint_of_this_run_is_taken():
     ],
     ids=["cell", "ranks", "zero", "missing", "truncated"],
 )
-def test_any_other_is_refused_with_the_reason(found, asked, reason):
-    assert reason in refused(found, **asked)
+def test_any_other_is_refused_with_the_reason(position, changes, reason):
+    assert reason in refused(position, **changes)
 
 
 def test_names_sort_by_progress():

@@ -47,13 +47,13 @@ def test_steps_that_a_restart_disturbed_are_left_out():
 
 
 def test_spent_gpu_hours_count_every_rank():
-    one, four = (record(cell(gpus=g, nodes=1), (10.0, 10.0)) for g in (1, 4))
-    assert spent_gpu_hours(four) == pytest.approx(4 * spent_gpu_hours(one))
+    single, four = (record(cell(gpus=g, nodes=1), (10.0, 10.0)) for g in (1, 4))
+    assert spent_gpu_hours(four) == pytest.approx(4 * spent_gpu_hours(single))
 
 
 def test_spent_gpu_hours_are_the_whole_jobs_where_it_was_timed():
-    one = cell(gpus=2)
-    assert spent_gpu_hours(record(one, job_s=3600.0)) == 2.0
+    pair = cell(gpus=2)
+    assert spent_gpu_hours(record(pair, job_s=3600.0)) == 2.0
     # Restarted: the last attempt's own time is less than what all of its epochs took.
-    long = record(one, epoch_seconds=(3600.0, 3600.0), job_s=10.0)
+    long = record(pair, epoch_seconds=(3600.0, 3600.0), job_s=10.0)
     assert spent_gpu_hours(long) == pytest.approx(2 * (7200 + long.startup_s) / 3600)

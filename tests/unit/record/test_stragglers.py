@@ -46,63 +46,63 @@ def tesla(hosts=5):
 
 
 def test_the_tesla_story_is_the_links_fault_and_not_the_gpus():
-    found = explain(tesla())
-    assert found.blame is Blame.LINK
-    assert [(one.rank, one.host) for one in found.slow_links] == [(None, "ecetesla3")]
+    explained = explain(tesla())
+    assert explained.blame is Blame.LINK
+    assert [(slow.rank, slow.host) for slow in explained.slow_links] == [(None, "ecetesla3")]
     # The weak GPUs are seen, and what they cost is said, but they are not what takes the step.
-    assert [one.host for one in found.slow_ranks] == ["ecetesla0", "ecetesla3"]
-    assert found.gpus_ms == pytest.approx(905 - 438)
-    assert found.link_ms == pytest.approx(4719 * (1 - 0.118))
-    assert found.step_ms == pytest.approx(905 + 4719)
-    assert found.sentence == (
+    assert [slow.host for slow in explained.slow_ranks] == ["ecetesla0", "ecetesla3"]
+    assert explained.gpus_ms == pytest.approx(905 - 438)
+    assert explained.link_ms == pytest.approx(4719 * (1 - 0.118))
+    assert explained.step_ms == pytest.approx(905 + 4719)
+    assert explained.sentence == (
         "the link of ecetesla3 (8.47 x) takes 74% of the step; rank 0 on ecetesla0 (2.07 x), rank 3 on ecetesla3 "
         "(1.46 x) compute longer than the others, which takes 8%"
     )
 
 
 def test_without_the_host_behind_the_thin_link_no_link_is_blamed():
-    found = explain(tesla(hosts=4))
-    assert found.slow_links == ()
-    assert found.link_ms == 0
-    assert found.blame in (Blame.GPUS, Blame.NETWORK)
-    assert [one.host for one in found.slow_ranks] == ["ecetesla0"]
+    explained = explain(tesla(hosts=4))
+    assert explained.slow_links == ()
+    assert explained.link_ms == 0
+    assert explained.blame in (Blame.GPUS, Blame.NETWORK)
+    assert [slow.host for slow in explained.slow_ranks] == ["ecetesla0"]
 
 
 def test_without_a_preflight_the_network_is_blamed_and_no_link_is_named():
-    found = explain([replace(one, link_gb_per_s=None) for one in tesla()])
-    assert found.blame is Blame.NETWORK
-    assert found.slow_links == ()
-    assert "no link is known to stand out" in found.sentence
+    explained = explain([replace(rank, link_gb_per_s=None) for rank in tesla()])
+    assert explained.blame is Blame.NETWORK
+    assert explained.slow_links == ()
+    assert "no link is known to stand out" in explained.sentence
 
 
 def test_a_slow_gpu_is_named_with_its_host():
-    found = explain(ranks([100, 101, 99, 100, 140, 100, 100, 101], transfer=5, speeds=(10.0,) * 8))
-    assert found.blame is Blame.GPUS
-    assert [(one.rank, one.host) for one in found.slow_ranks] == [(4, "node4")]
-    assert found.slow_ranks[0].times == pytest.approx(1.4)
-    assert found.sentence.startswith("waiting for rank 4 on node4 (1.4 x) takes 28% of the step")
+    explained = explain(ranks([100, 101, 99, 100, 140, 100, 100, 101], transfer=5, speeds=(10.0,) * 8))
+    assert explained.blame is Blame.GPUS
+    assert [(slow.rank, slow.host) for slow in explained.slow_ranks] == [(4, "node4")]
+    assert explained.slow_ranks[0].times == pytest.approx(1.4)
+    assert explained.sentence.startswith("waiting for rank 4 on node4 (1.4 x) takes 28% of the step")
 
 
 def test_a_slow_loader_is_not_a_slow_gpu():
-    found = explain(ranks([100.0] * 4, transfer=5, data=(1.0, 1.0, 61.0, 1.0)))
-    assert found.blame is Blame.DATA
-    assert found.data_ms == pytest.approx(60)
-    assert found.gpus_ms == pytest.approx(0)
-    assert found.slow_ranks == ()
-    assert "images of rank 2 on node2" in found.sentence
+    explained = explain(ranks([100.0] * 4, transfer=5, data=(1.0, 1.0, 61.0, 1.0)))
+    assert explained.blame is Blame.DATA
+    assert explained.data_ms == pytest.approx(60)
+    assert explained.gpus_ms == pytest.approx(0)
+    assert explained.slow_ranks == ()
+    assert "images of rank 2 on node2" in explained.sentence
 
 
 def test_a_loader_that_is_slow_on_all_ranks_makes_nobody_wait():
-    found = explain(ranks([100.0] * 4, transfer=1, data=(80.0,) * 4))
-    assert found.blame is Blame.NOTHING
-    assert found.base_ms == 180
+    explained = explain(ranks([100.0] * 4, transfer=1, data=(80.0,) * 4))
+    assert explained.blame is Blame.NOTHING
+    assert explained.base_ms == 180
 
 
 def test_equal_ranks_are_nobodys_fault():
-    found = explain(ranks([100.0, 101.0, 99.5, 100.2], transfer=3, speeds=(10.0, 9.0, 11.0, 10.5)))
-    assert found.blame is Blame.NOTHING
-    assert found.slow_ranks == found.slow_links == ()
-    assert found.sentence.startswith("nothing stands out: 96% of the step")
+    explained = explain(ranks([100.0, 101.0, 99.5, 100.2], transfer=3, speeds=(10.0, 9.0, 11.0, 10.5)))
+    assert explained.blame is Blame.NOTHING
+    assert explained.slow_ranks == explained.slow_links == ()
+    assert explained.sentence.startswith("nothing stands out: 96% of the step")
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -111,19 +111,19 @@ def test_of_two_ranks_none_can_be_called_slow(count):
 
 
 def test_half_of_the_ranks_can_be_slow_and_be_found_but_not_more():
-    assert [one.rank for one in slow_ranks(ranks([100, 100, 100, 150, 150]))] == [3, 4]
+    assert [slow.rank for slow in slow_ranks(ranks([100, 100, 100, 150, 150]))] == [3, 4]
     assert slow_ranks(ranks([100, 100, 150, 150, 150])) == ()
 
 
 def test_less_than_five_percent_is_not_slow_however_steady_the_others_are():
     assert slow_ranks(ranks([100.0] * 7 + [104.9])) == ()
-    assert [one.rank for one in slow_ranks(ranks([100.0] * 7 + [105.1]))] == [7]
+    assert [slow.rank for slow in slow_ranks(ranks([100.0] * 7 + [105.1]))] == [7]
 
 
 def test_a_scatter_of_ten_percent_hides_a_rank_that_is_ten_percent_slower():
     noisy = [90.0, 95.0, 100.0, 105.0, 110.0, 92.0, 108.0]
     assert slow_ranks(ranks([*noisy, 112.0])) == ()
-    assert [one.rank for one in slow_ranks(ranks([*noisy, 200.0]))] == [7]
+    assert [slow.rank for slow in slow_ranks(ranks([*noisy, 200.0]))] == [7]
 
 
 def test_ranks_of_a_slow_host_share_its_link_and_it_is_named_once():
@@ -132,7 +132,7 @@ def test_ranks_of_a_slow_host_share_its_link_and_it_is_named_once():
     speeds = links(hosts, ring)
     assert speeds == (10.0, 10.0, 10.0, 10.0, 1.0, 1.0, 10.0, 10.0)
     thin = slow_links(ranks([100.0] * 8, hosts=hosts, speeds=speeds))
-    assert [(one.rank, one.host) for one in thin] == [(None, "c")]
+    assert [(slow.rank, slow.host) for slow in thin] == [(None, "c")]
 
 
 def test_links_inside_a_host_say_nothing_about_the_network():
@@ -143,7 +143,7 @@ def test_on_a_single_host_the_link_is_the_ranks_own():
     speeds = links(("a",) * 4, [20.0, 20.0, 2.0, 2.0])
     assert speeds == (20.0, 20.0, 20.0, 2.0)
     thin = slow_links(ranks([100.0] * 4, hosts=("a",) * 4, speeds=speeds))
-    assert [(one.rank, one.host) for one in thin] == [(3, "a")]
+    assert [(slow.rank, slow.host) for slow in thin] == [(3, "a")]
 
 
 def test_one_unknown_link_makes_all_of_them_unknown():
@@ -169,25 +169,26 @@ jobs = st.lists(
         data_ms=times, link_gb_per_s=st.one_of(st.none(), st.floats(0.01, 500)),
     ),
     min_size=1, max_size=12,
-).map(lambda found: [replace(one, rank=rank) for rank, one in enumerate(found)])  # fmt: skip
+).map(lambda drawn: [replace(rank_times, rank=rank) for rank, rank_times in enumerate(drawn)])  # fmt: skip
 
 
-def figures(found):
+def figures(explained):
     """All that is no name."""
-    return (found.blame, found.base_ms, found.gpus_ms, found.data_ms, found.link_ms, found.network_ms)
+    parts_ms = (explained.base_ms, explained.gpus_ms, explained.data_ms, explained.link_ms, explained.network_ms)
+    return (explained.blame, *parts_ms)
 
 
 @given(jobs, st.randoms(use_true_random=False))
 def test_permuting_ranks_changes_nothing_but_names(job, random):
     shuffled = random.sample(job, len(job))
-    renamed = [replace(one, rank=rank) for rank, one in enumerate(shuffled)]
-    new_name = {one.rank: rank for rank, one in enumerate(shuffled)}
+    renamed = [replace(times, rank=rank) for rank, times in enumerate(shuffled)]
+    new_name = {times.rank: rank for rank, times in enumerate(shuffled)}
     before, after = explain(job), explain(renamed)
     assert figures(after) == figures(before)
-    assert {(one.rank, one.times) for one in after.slow_ranks} == {
-        (new_name[one.rank], one.times) for one in before.slow_ranks
+    assert {(slow.rank, slow.times) for slow in after.slow_ranks} == {
+        (new_name[slow.rank], slow.times) for slow in before.slow_ranks
     }
-    assert {(one.host, one.times) for one in after.slow_links} == {(one.host, one.times) for one in before.slow_links}
+    assert {(s.host, s.times) for s in after.slow_links} == {(s.host, s.times) for s in before.slow_links}
 
 
 @given(jobs, st.integers(-8, 8))
@@ -209,10 +210,10 @@ def test_scaling_all_times_changes_no_verdict(job, power):
 
 @given(jobs)
 def test_the_parts_are_never_negative_and_make_up_the_step(job):
-    found = explain(job)
-    assert all(part >= 0 for part in figures(found)[1:])
-    slowest = max(one.compute_ms + one.data_ms for one in job)
-    assert math.isclose(found.step_ms, slowest + min(one.communication_ms for one in job))
+    explained = explain(job)
+    assert all(part >= 0 for part in figures(explained)[1:])
+    slowest = max(rank.compute_ms + rank.data_ms for rank in job)
+    assert math.isclose(explained.step_ms, slowest + min(rank.communication_ms for rank in job))
 
 
 @given(jobs)

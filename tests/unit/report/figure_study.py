@@ -42,7 +42,7 @@ def study(
         if count > 1 or placement == placements[0]
     ]
     if "spread" not in placements:
-        runs = [replace(one, curves=tuple(c for c in one.curves if c.placement == "packed")) for one in runs]
+        runs = [replace(run, curves=tuple(c for c in run.curves if c.placement == "packed")) for run in runs]
     if not troubles:
         return runs
     least, most = min(batches), max(batches)
@@ -64,8 +64,8 @@ def study(
 
 def series_of(runs, scaling, *, intervals=True):
     """The curves of one mode, with intervals."""
-    found = group(runs, scaling)
-    return [with_intervals(one) for one in found] if intervals else found
+    grouped = group(runs, scaling)
+    return [with_intervals(curve) for curve in grouped] if intervals else grouped
 
 
 def one_run(mode, gpus, micro, placement, engine, *, repeat=0, epochs=5, factor=1.0, device="Tesla T4", **changes):

@@ -32,7 +32,7 @@ KINDS = {
 def draw(runs, folder, **others):
     """All figures of some runs, by name."""
     strong, weak = (series_of(runs, mode) for mode in Scaling)
-    return {one.name: one for one in figures.draw_all(strong, weak, runs, folder, **others)}
+    return {drawn_figure.name: drawn_figure for drawn_figure in figures.draw_all(strong, weak, runs, folder, **others)}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_a_failure_while_writing_leaves_the_old_file_and_no_part_of_a_new_one(tm
 
 def test_alt_texts_say_the_numbers(unprinted, tmp_path):
     series = series_from({1: (100.0,), 2: (52.0,), 4: (30.0,)})
-    made = {one.name: one for one in figures.draw_all([series], [], [], tmp_path)}
+    made = {figure.name: figure for figure in figures.draw_all([series], [], [], tmp_path)}
     assert "100 s on 1 GPU, 30.0 s on 4 GPUs" in made["strong_time"].alt
     assert "speedup 3.33, efficiency 83.3 % on 4 GPUs" in made["strong_speedup"].alt
     # 4 GPUs x 30 s = 0.0333 GPU-hours, 100 s on one 0.0278.
@@ -150,8 +150,8 @@ def test_parts_of_an_epoch_are_median_parts_of_a_step_times_its_steps():
     runs = [
         run(2, parts=StepParts(forward=f, backward=10.0, communication=4.0, data_wait=1.0)) for f in (5.0, 7.0, 6.0)
     ]
-    found = parts_of(runs)
-    assert found == {
+    parts_ms = parts_of(runs)
+    assert parts_ms == {
         "compute": pytest.approx(3.2), "communication": pytest.approx(0.8), "waiting for slow ranks": 0.0,
         "data wait and copy": pytest.approx(0.2), "other": 0.0, UNKNOWN.name: 0.0,
     }  # fmt: skip
@@ -222,9 +222,9 @@ def test_runs_apart_are_crosses_and_failures_stand_on_the_axis(sheets, tmp_path)
     fallen = next(line for line in lines if line.get_marker() == "X")
     assert list(fallen.get_xdata()) == [4]
     assert 0 <= fallen.get_ydata()[0] < 0.1  # of the axes' height
-    said = legend_of(sheets["strong_time"])
-    assert "run kept apart" in said
-    assert "no time: 1 out_of_memory" in said
+    labels = legend_of(sheets["strong_time"])
+    assert "run kept apart" in labels
+    assert "no time: 1 out_of_memory" in labels
     assert "unlike GPUs: it ran on Tesla P4" in figure.caption
 
 
@@ -310,10 +310,10 @@ def test_without_a_baseline_there_is_no_curve_but_its_reason_inside_the_axes(she
     ],
 )  # fmt: skip
 def test_a_figure_without_data_is_not_made_and_says_why(runs, name, reason, unprinted, tmp_path):
-    found = draw(runs, tmp_path)[name]
-    assert isinstance(found, figures.Skipped)
-    assert reason in found.reason
-    assert not found.paths
+    skipped = draw(runs, tmp_path)[name]
+    assert isinstance(skipped, figures.Skipped)
+    assert reason in skipped.reason
+    assert not skipped.paths
     assert not list(tmp_path.glob(f"{name}*"))
 
 
@@ -335,16 +335,16 @@ def test_twenty_curves_are_small_multiples_with_a_legend_of_at_most_eight(sheets
 
 def test_series_that_did_other_work_are_never_in_one_panel():
     items = [{"data": data, "batch": batch} for data in ("cifar10", "cifar100") for batch in ("16", "64")]
-    found = arrange(items, apart=("data",))
-    assert [(panel.title, [label for _, label in panel.curves]) for panel in found.panels] == [
+    arrangement = arrange(items, apart=("data",))
+    assert [(panel.title, [label for _, label in panel.curves]) for panel in arrangement.panels] == [
         ("cifar10", ["batch 16", "batch 64"]), ("cifar100", ["batch 16", "batch 64"]),
     ]  # fmt: skip
 
 
 def test_panels_and_labels_are_in_the_order_of_their_numbers():
-    found = arrange([{"batch": str(b), "engine": e} for b in (128, 8, 16) for e in ("zero1", "zero0")], most=2)
-    assert [panel.title for panel in found.panels] == ["batch 8", "batch 16", "batch 128"]
-    assert found.labels == ("zero0", "zero1")
+    arrangement = arrange([{"batch": str(b), "engine": e} for b in (128, 8, 16) for e in ("zero1", "zero0")], most=2)
+    assert [panel.title for panel in arrangement.panels] == ["batch 8", "batch 16", "batch 128"]
+    assert arrangement.labels == ("zero0", "zero1")
 
 
 def test_an_axis_that_another_already_tells_is_not_named():
@@ -353,16 +353,16 @@ def test_an_axis_that_another_already_tells_is_not_named():
 
 
 def test_more_panels_than_a_page_holds_are_counted():
-    found = arrange([{"batch": str(2**b)} for b in range(15)], most=1)
-    assert len(found.panels) == 12
-    assert found.left_out.startswith("3 further panels not drawn")
+    arrangement = arrange([{"batch": str(2**b)} for b in range(15)], most=1)
+    assert len(arrangement.panels) == 12
+    assert arrangement.left_out.startswith("3 further panels not drawn")
 
 
 @pytest.mark.parametrize("gpus", [(1, 2, 3, 4, 5, 6, 7, 8, 16, 32), (1, 2)])
 def test_nothing_is_cut_and_nothing_overlaps(gpus, sheets, tmp_path):
     """Also with all the marks that a troubled study has."""
-    found = study(gpus=gpus, repeats=2, epochs=3)
-    strong, weak = (series_of(found, mode) for mode in Scaling)
+    runs = study(gpus=gpus, repeats=2, epochs=3)
+    strong, weak = (series_of(runs, mode) for mode in Scaling)
     times.draw_time(Scaling.STRONG, strong, tmp_path)
     times.draw_time(Scaling.WEAK, weak, tmp_path)
     speedup.draw_against_ideal(Quantity.SPEEDUP, Scaling.STRONG, strong, tmp_path)
@@ -372,7 +372,7 @@ def test_nothing_is_cut_and_nothing_overlaps(gpus, sheets, tmp_path):
     placement.draw_placement(strong, tmp_path)
     nodes.draw_nodes(strong, tmp_path)
     cost.draw_cost(strong, tmp_path)
-    memory.draw_memory(found, tmp_path)
+    memory.draw_memory(runs, tmp_path)
     assert len(sheets) == 10
     for name, sheet in sheets.items():
         assert_tidy(sheet, name)
@@ -391,7 +391,8 @@ def test_the_check_for_overlaps_can_fail(sheets, tmp_path):
 
 def test_long_labels_are_wrapped_inside_the_figure(sheets, tmp_path):
     long = "a data set with a name that somebody thought about for a long time, and an engine, "
-    series = [replace(one, label=long + one.label) for one in series_of(study(gpus=(1, 2), repeats=1), Scaling.STRONG)]
+    short = series_of(study(gpus=(1, 2), repeats=1), Scaling.STRONG)
+    series = [replace(curve, label=long + curve.label) for curve in short]
     times.draw_time(Scaling.STRONG, series, tmp_path)
     assert all("\n" in text for text in legend_of(sheets["strong_time"]) if text.startswith("a data"))
     assert_tidy(sheets["strong_time"])
@@ -402,7 +403,7 @@ def test_published_curves_are_grey_and_dashed_with_their_source(sheets, tmp_path
     published = replace(series_from({1: (20.0,), 2: (11.0,), 3: (8.0,)}), label="arXiv:2602.21081, packed")
     figure = speedup.draw_against_ideal(Quantity.SPEEDUP, Scaling.STRONG, [own], tmp_path, reference=[published])
     sheet = sheets["strong_speedup"]
-    line = next(one for one in sheet.axes[0].get_lines() if list(one.get_xdata()) == [1, 2, 3])
+    line = next(drawn_line for drawn_line in sheet.axes[0].get_lines() if list(drawn_line.get_xdata()) == [1, 2, 3])
     assert line.get_color() == "0.5"
     assert line.is_dashed()
     assert "published: arXiv:2602.21081, packed" in legend_of(sheet)
@@ -426,7 +427,7 @@ def test_simulated_lines_have_a_figure_of_their_own_that_says_so(unprinted, tmp_
         gpus=(1.0, 32.0, 1024.0), values=(1.0, 0.9, 0.4),
     )  # fmt: skip
     drawn = figures.draw_all([series_from({1: (10.0,), 2: (6.0,)})], [], [], tmp_path, predictions=[line])
-    made = {one.name: one for one in drawn if isinstance(one, figures.Figure)}
+    made = {figure.name: figure for figure in drawn if isinstance(figure, figures.Figure)}
     assert made["simulated"].caption.startswith("SIMULATED, not measured")
     assert "0.400 on 1,024 GPUs" in made["simulated"].alt
     assert "1,024" not in made["strong_efficiency"].alt
@@ -444,12 +445,12 @@ def test_training_accuracy_is_never_called_test_accuracy(unprinted, tmp_path):
 def test_the_pareto_front_holds_what_nobody_beats_in_both():
     offers = [cost.Offer(10.0, 5.0, 4, "a"), cost.Offer(20.0, 4.0, 2, "a"), cost.Offer(21.0, 4.0, 2, "b"),
               cost.Offer(15.0, 6.0, 3, "b"), cost.Offer(40.0, 3.0, 1, "a")]  # fmt: skip
-    assert [(one.time_s, one.gpu_hours) for one in cost.pareto(offers)] == [(10.0, 5.0), (20.0, 4.0), (40.0, 3.0)]
+    assert [(offer.time_s, offer.gpu_hours) for offer in cost.pareto(offers)] == [(10.0, 5.0), (20.0, 4.0), (40.0, 3.0)]
 
 
 def test_one_gpu_has_no_placement_and_makes_no_pair(sheets, tmp_path):
-    found = study(gpus=(1, 2, 4), batches=(16,), repeats=1, modes=(Scaling.STRONG,), troubles=False)
-    figure = placement.draw_placement(series_of(found, Scaling.STRONG), tmp_path)
+    runs = study(gpus=(1, 2, 4), batches=(16,), repeats=1, modes=(Scaling.STRONG,), troubles=False)
+    figure = placement.draw_placement(series_of(runs, Scaling.STRONG), tmp_path)
     assert re.findall(r"on (\d+) GPU", figure.alt) == ["2", "4"]
 
 
@@ -493,13 +494,13 @@ def assert_tidy(sheet, name=""):
         assert box.y1 <= height + 1, name
     for legend in legends:
         assert not any(legend.y1 > box.y0 + 1 for box in boxes), name
-    for one, other in combinations(boxes, 2):
-        wide = min(one.x1, other.x1) - max(one.x0, other.x0)
-        high = min(one.y1, other.y1) - max(one.y0, other.y0)
-        assert wide <= 1 or high <= 1, (name, one, other)
+    for box, other in combinations(boxes, 2):
+        wide = min(box.x1, other.x1) - max(box.x0, other.x0)
+        high = min(box.y1, other.y1) - max(box.y0, other.y0)
+        assert wide <= 1 or high <= 1, (name, box, other)
     for axes in sheet.axes:
         for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
             shown = [label.get_window_extent() for label in labels if label.get_visible() and label.get_text()]
             inside = [box for box in shown if box.width and axes.bbox.padded(4).overlaps(box.padded(6))]
-            for one, other in pairwise(inside):
-                assert not one.overlaps(other), name
+            for box, other in pairwise(inside):
+                assert not box.overlaps(other), name

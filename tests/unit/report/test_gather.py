@@ -38,19 +38,19 @@ def study(tmp_path):
     """Four planned cells, all with a record."""
     study = Study.create_or_resume(tmp_path / "s")
     study.write_command([], [], code="c")
-    points = [point(gpus=one.gpus, seed=one.seed) for one in CELLS]
+    points = [point(gpus=planned.gpus, seed=planned.seed) for planned in CELLS]
     study.write_plan(make_plan(points), data_root="/data", options=JobOptions(target_accuracy=0.1))
-    for one in CELLS:
-        finish(study, one, (9.0, 4.0 / one.gpus + one.seed / 10, 4.0 / one.gpus))
+    for planned in CELLS:
+        finish(study, planned, (9.0, 4.0 / planned.gpus + planned.seed / 10, 4.0 / planned.gpus))
     return study
 
 
-def finish(study, one, seconds=(9.0, 4.0, 4.0), **changes):
-    text = to_json(record(one, seconds, **changes))
-    (study.cell_dir(one.cell_id) / "record.json").write_text(text)
+def finish(study, planned, seconds=(9.0, 4.0, 4.0), **changes):
+    text = to_json(record(planned, seconds, **changes))
+    (study.cell_dir(planned.cell_id) / "record.json").write_text(text)
 
 
-def said(study, **options):
+def report_text(study, **options):
     console = Console(file=io.StringIO(), width=250, markup=False)
     paths = collect_study(Study(study.folder), console, **options)
     return paths, console.file.getvalue()
@@ -65,18 +65,18 @@ def test_figures_are_left_out_where_nobody_wants_them(study, monkeypatch, tmp_pa
     drawn = []
     monkeypatch.setattr(figures, "draw_all", lambda *_, **__: drawn.append(1) or [])
     monkeypatch.setenv("VIT_SWEEP_FIGURES", "off")
-    assert said(study)[0]
+    assert report_text(study)[0]
     assert not drawn
     monkeypatch.setenv("VIT_SWEEP_FIGURES", "on")
-    said(study)
+    report_text(study)
     assert drawn
     monkeypatch.setenv("VIT_SWEEP_FIGURES", "some")
     with pytest.raises(UserError, match="VIT_SWEEP_FIGURES=some: on"):
-        said(study)
+        report_text(study)
 
 
 def test_a_study_becomes_tables_and_both_are_printed(study):
-    paths, text = said(study)
+    paths, text = report_text(study)
     assert {path.name for path in paths} >= {"strong.csv", "strong.md", "strong.tex", "strong.parquet", "runs.csv"}
     assert not (study.folder / "tables/weak.csv").exists()
     strong = rows(study, "strong")
@@ -88,7 +88,7 @@ def test_a_study_becomes_tables_and_both_are_printed(study):
 
 
 def test_a_target_given_to_collect_replaces_the_study_s_own(study):
-    said(study, target=0.9)
+    report_text(study, target=0.9)
     assert {row["target_accuracy"] for row in rows(study, "accuracy")} == {"0.9"}
     assert all("never reached 0.9" in row["accuracy_note"] for row in rows(study, "runs"))
 
@@ -96,7 +96,7 @@ def test_a_target_given_to_collect_replaces_the_study_s_own(study):
 def test_no_finished_run_is_a_sentence_and_exit_1(study, capsys):
     for path in study.folder.glob("cells/*/record.json"):
         path.unlink()
-    paths, text = said(study)
+    paths, text = report_text(study)
     assert paths == []
     assert "no run of study s has a time (4 missing), so nothing can be compared" in text
     assert len(rows(study, "failures")) == 4
@@ -105,11 +105,11 @@ def test_no_finished_run_is_a_sentence_and_exit_1(study, capsys):
 
 
 def test_tables_that_have_become_empty_are_removed(study):
-    said(study)
+    report_text(study)
     assert (study.folder / "tables/accuracy.csv").exists()
     for path in study.folder.glob("cells/*/record.json"):
         path.unlink()
-    said(study)
+    report_text(study)
     assert not (study.folder / "tables/accuracy.csv").exists()
     assert (study.folder / "tables/runs.csv").exists()
 
@@ -117,7 +117,7 @@ def test_tables_that_have_become_empty_are_removed(study):
 def test_a_record_of_another_schema_version_is_named_and_passed_over(study):
     path = study.cell_dir(CELLS[0].cell_id) / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 7}))
-    _, text = said(study)
+    _, text = report_text(study)
     assert "record.json has schema_version=7 and this vit_sweep reads 1: another version of vit_sweep wrote it" in text
     assert rows(study, "strong")[0]["n"] == "1"
 
@@ -125,13 +125,13 @@ def test_a_record_of_another_schema_version_is_named_and_passed_over(study):
 def test_a_later_schema_with_fields_of_its_own_is_told_the_same_way(study):
     path = study.cell_dir(CELLS[0].cell_id) / "record.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 2, "telepathy": 1}))
-    assert "has schema_version=2 and this vit_sweep reads 1" in said(study)[1]
+    assert "has schema_version=2 and this vit_sweep reads 1" in report_text(study)[1]
 
 
 def test_records_of_two_studies_mixed_are_named(study):
     other = cell(gpus=1, micro_batch=32)
     (study.cell_dir(CELLS[0].cell_id) / "record.json").write_text(to_json(record(other)))
-    _, text = said(study)
+    _, text = report_text(study)
     assert f"belongs to another cell, {other.cell_id}: two studies are mixed" in text
     assert rows(study, "strong")[0]["n"] == "1"
 
@@ -142,16 +142,16 @@ def test_a_cell_that_no_plan_knows_is_named_and_counted(study):
     file = CellFile(cell_id=stranger.cell_id, cell=stranger, series=(series(),), data_root="/data")
     (study.cell_dir(stranger.cell_id) / "cell.json").write_text(to_json(file))
     finish(study, stranger)
-    _, text = said(study)
+    _, text = report_text(study)
     assert f"{stranger.cell_id} is in no plan of this study" in text
     assert stranger.cell_id in {row["cell_id"] for row in rows(study, "runs")}
 
 
 def test_a_copied_folder_is_named_and_changes_no_table(study):
-    said(study)
+    report_text(study)
     before = (study.folder / "tables/strong.csv").read_text()
     shutil.copytree(study.cell_dir(CELLS[0].cell_id), study.cell_dir("copy"))
-    _, text = said(study)
+    _, text = report_text(study)
     assert f"cell.json is of another cell, {CELLS[0].cell_id}" in text
     assert (study.folder / "tables/strong.csv").read_text() == before
 
@@ -160,7 +160,7 @@ def test_a_time_that_is_not_a_number_is_no_time(study):
     made = record(CELLS[0])
     broken = replace(made, epochs=(*made.epochs[:-1], replace(made.epochs[-1], train_loss=float("nan"))))
     (study.cell_dir(CELLS[0].cell_id) / "record.json").write_text(to_json(broken))
-    said(study)
+    report_text(study)
     assert {row["cell_id"]: row["train_loss"] for row in rows(study, "runs")}[CELLS[0].cell_id] == ""
 
 

@@ -102,9 +102,9 @@ def test_few_machines_stand_side_by_side_and_many_one_below_the_other():
 
 def test_unlike_gpus_and_flags_are_said():
     runs = [run(1, machine=(machine(),)), run(2, machine=(machine("b", model="A40"),), flags=("throttled",))]
-    said = machines.remarks(runs)
-    assert "Not all GPUs are alike: GPU model: A40 (on b), T4 (on node0)." in said
-    assert "throttled: g2-s0." in said
+    remarks = machines.remarks(runs)
+    assert "Not all GPUs are alike: GPU model: A40 (on b), T4 (on node0)." in remarks
+    assert "throttled: g2-s0." in remarks
 
 
 def test_without_any_machine_it_is_said_how_many_are_unknown():
@@ -164,16 +164,16 @@ def test_the_law_that_predicts_best_is_marked_and_goes_one_step_on():
 
 def test_answers_are_split_into_question_and_sentence():
     series = amdahl(0.05)
-    found = laws.by_question(laws.answers_of(series, fit(series), threshold=0.8, alone=True))
-    question, ((about, answer),) = found[0]
+    grouped = laws.by_question(laws.answers_of(series, fit(series), threshold=0.8, alone=True))
+    question, ((about, answer),) = grouped[0]
     assert (question, about) == ("Largest GPU count with an efficiency of 80% or more", "")
     assert laws.reply(answer).startswith("4, measured") and laws.reply(answer).endswith(".")
 
 
 def test_many_series_become_a_table():
-    found = [(amdahl(s), fit(amdahl(s))) for s in (0.01, 0.05)]
-    assert laws.answers_table(found, threshold=0.8) is None
-    made = laws.answers_table([*found, found[0]], threshold=0.8)
+    fitted = [(amdahl(s), fit(amdahl(s))) for s in (0.01, 0.05)]
+    assert laws.answers_table(fitted, threshold=0.8) is None
+    made = laws.answers_table([*fitted, fitted[0]], threshold=0.8)
     assert made.rows[1]["efficient"] == 4 and len(made.rows) == 3
 
 
@@ -186,17 +186,17 @@ def test_words_to_type_keep_their_small_letters():
 
 
 def test_the_methods_say_what_was_set():
-    said = methods.lead([run(1, conditions={"warmup_steps": "5"}), run(4, seed=1)], versions=(("torch", "2.11"),))
-    assert said[0] == "2 runs with a time, on 1 to 4 GPUs, with 2 epochs each that count."
-    assert "Seeds: 0, 1." in said[1] and said[2].endswith(": 5.") and said[3] == "Versions: torch 2.11."
+    lead = methods.lead([run(1, conditions={"warmup_steps": "5"}), run(4, seed=1)], versions=(("torch", "2.11"),))
+    assert lead[0] == "2 runs with a time, on 1 to 4 GPUs, with 2 epochs each that count."
+    assert "Seeds: 0, 1." in lead[1] and lead[2].endswith(": 5.") and lead[3] == "Versions: torch 2.11."
     assert "No run has a time" in methods.lead([])[0]
 
 
 def test_every_column_of_the_scaling_tables_that_is_a_formula_has_its_definition():
-    said = " ".join(formula.text + formula.term for formula in METHODS).lower()
-    for word in ("speedup", "efficiency", "serial fraction", "bootstrap", "warm-up", "exposed", "mfu", "throughput",
+    text = " ".join(formula.text + formula.term for formula in METHODS).lower()
+    for term in ("speedup", "efficiency", "serial fraction", "bootstrap", "warm-up", "exposed", "mfu", "throughput",
                  "bus bandwidth", "straggler", "gpu hours", "held out"):  # fmt: skip
-        assert word in said, word
+        assert term in text, term
 
 
 # --- the audit -------------------------------------------------------------------------------------------

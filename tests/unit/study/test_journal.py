@@ -49,8 +49,8 @@ def test_a_retry_counts_on_and_a_persons_word_begins_anew():
     retried = [BEGUN, SENT, line(Event.SUBMITTING, "b2", ("x", 2), asked=False),
                line(Event.SUBMITTED, "b2", ("x", 2), handle="18", asked=False)]  # fmt: skip
     assert latest_attempts(retried)["x"].since == 1
-    asked = [*retried, line(Event.SUBMITTING, "b3", ("x", 3)), line(Event.SUBMITTED, "b3", ("x", 3), handle="19")]
-    assert latest_attempts(asked)["x"].since == 3
+    again = [*retried, line(Event.SUBMITTING, "b3", ("x", 3)), line(Event.SUBMITTED, "b3", ("x", 3), handle="19")]
+    assert latest_attempts(again)["x"].since == 3
 
 
 def test_an_attempt_number_is_never_used_twice():

@@ -72,11 +72,11 @@ def test_a_copy_is_named_by_its_content_and_is_the_code_that_runs(tmp_path):
 
 
 def test_an_edit_of_the_checkout_does_not_reach_a_job_that_runs_from_the_copy(edited, checkout, tmp_path):
-    path, digest, said, plugins = python("-c", TELL, path=[edited, checkout], cwd=tmp_path).split()
-    assert (Path(path).parent.parent, digest, said) == (edited, edited.name, "old")
+    path, digest, version, plugins = python("-c", TELL, path=[edited, checkout], cwd=tmp_path).split()
+    assert (Path(path).parent.parent, digest, version) == (edited, edited.name, "old")
     assert plugins == "False", "the copy has no Hydra plugin, so no job may need one"
-    path, digest, said, _ = python("-c", TELL, path=[checkout], cwd=tmp_path).split()
-    assert (Path(path).parent.parent, said) == (checkout, "new")
+    path, digest, version, _ = python("-c", TELL, path=[checkout], cwd=tmp_path).split()
+    assert (Path(path).parent.parent, version) == (checkout, "new")
     assert digest != edited.name
 
 
@@ -185,18 +185,18 @@ def test_clients_that_take_a_copy_at_once_all_get_the_same_whole_one(tmp_path):
 def test_a_loser_of_the_race_uses_the_winners_copy(tmp_path, monkeypatch):
     """The other client renames its copy into place between our look and our rename."""
     look = Path.is_dir
-    asked = []
+    taken_paths = []
 
     def not_yet(path):
-        if path.parent.name == ".code" and not asked:
-            asked.append(path)
+        if path.parent.name == ".code" and not taken_paths:
+            taken_paths.append(path)
             shutil.copytree(snapshot.take(tmp_path / "other").folder, path)
             return False
         return look(path)
 
     monkeypatch.setattr(Path, "is_dir", not_yet)
     taken = snapshot.take(tmp_path / "study")
-    assert asked == [Path(taken.folder)]
+    assert taken_paths == [Path(taken.folder)]
     assert snapshot.digest_of(code_in(Path(taken.folder))) == taken.digest
     assert [path.name for path in Path(taken.folder).parent.iterdir()] == [taken.digest]
 

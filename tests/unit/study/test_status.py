@@ -32,27 +32,27 @@ def slurm_says(monkeypatch):
     def say(state, detail="", ended=None):
         class Launcher:
             def states(self, submissions):
-                word = TaskStatus(
+                status = TaskStatus(
                     state=state, detail=detail, ended=ended or (Ended.UNREPORTED if state == "ended" else None)
                 )
-                return {(s.batch_name, i): word for s in submissions for i in range(s.tasks)}
+                return {(s.batch_name, i): status for s in submissions for i in range(s.tasks)}
 
         monkeypatch.setattr(status, "launcher_of", lambda scheduler: Launcher())
 
     return say
 
 
-def plan(study, one):
-    folder = study.cell_dir(one.cell_id)
+def plan(study, planned):
+    folder = study.cell_dir(planned.cell_id)
     (folder / "attempts").mkdir(parents=True)
-    file = CellFile(cell_id=one.cell_id, cell=one, series=(series(),), data_root="data")
+    file = CellFile(cell_id=planned.cell_id, cell=planned, series=(series(),), data_root="data")
     (folder / "cell.json").write_text(to_json(file))
     (study.folder / "plan.json").write_text("{}")
     return folder
 
 
-def submit(study, one, attempt=1, event=Event.SUBMITTED, **fields):
-    task = (one.cell_id, attempt)
+def submit(study, planned, attempt=1, event=Event.SUBMITTED, **fields):
+    task = (planned.cell_id, attempt)
     study.journal(
         JobEntry(at="now", event=event, scheduler="slurm", batch=f"b{attempt}", tasks=(task,), handle="7", **fields)
     )

@@ -36,11 +36,11 @@ def fill(folder, monkeypatch):
     for name in plan.cells:
         for attempt in ("1", "2"):
             study.write_exit(name, attempt, Exit(cause=Cause.BUG, message="boom", rank=0, host="n1"))
-            mine = study.cell_dir(name) / "attempts" / attempt
-            (mine / "rank0.json").write_text(to_json(rank(0, Cause.BUG)))
-            (mine / "claim.json").write_text('{"schema_version": 1, "job_id": "17_0"}')
+            own_attempt = study.cell_dir(name) / "attempts" / attempt
+            (own_attempt / "rank0.json").write_text(to_json(rank(0, Cause.BUG)))
+            (own_attempt / "claim.json").write_text('{"schema_version": 1, "job_id": "17_0"}')
             progress = Progress(phase="training", epoch=1, epochs=3, host="n1", started_at="2025-01-01T00:00:00+00:00")
-            (mine / "progress.json").write_text(to_json(progress))
+            (own_attempt / "progress.json").write_text(to_json(progress))
     study.write_exit(done, "2", Exit(cause=Cause.DONE, message=""))
     sound = record(plan.cells[done].cell, attempt="2")
     (study.cell_dir(done) / "record.json").write_text(to_json(sound))
@@ -72,8 +72,8 @@ UNREAD = ("study.json", "ds_config.json", "claim.json")
 
 def test_the_list_of_files_is_whole(tmp_path, monkeypatch):
     study, done, failed = fill(tmp_path / "s", monkeypatch)
-    found = {str(path.relative_to(study.folder)) for path in study.folder.rglob("*.json*")}
-    assert found == {name.replace("DONE", done).replace("FAILED", failed) for name in files()}
+    paths = {str(path.relative_to(study.folder)) for path in study.folder.rglob("*.json*")}
+    assert paths == {name.replace("DONE", done).replace("FAILED", failed) for name in files()}
 
 
 @pytest.mark.parametrize("left", [0.5, 0.0], ids=["half", "empty"])

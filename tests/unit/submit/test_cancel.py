@@ -24,8 +24,8 @@ class Launcher:
         self.cancelled = []
 
     def states(self, submissions):
-        word = {True: TaskStatus(state=TaskState.RUNNING), False: TaskStatus(state=TaskState.ENDED, ended=Ended.FAILED)}
-        return {(s.batch_name, i): word[i < 2] for s in submissions for i in range(s.tasks)}
+        running, failed = TaskStatus(state=TaskState.RUNNING), TaskStatus(state=TaskState.ENDED, ended=Ended.FAILED)
+        return {(s.batch_name, i): running if i < 2 else failed for s in submissions for i in range(s.tasks)}
 
     def cancel(self, targets):
         self.cancelled += [(submission.handle, indices) for submission, indices in targets]
@@ -33,26 +33,26 @@ class Launcher:
 
 @pytest.fixture
 def launcher(tmp_path, monkeypatch):
-    found = Launcher()
-    found.study = Study(tmp_path / "s")
+    fake = Launcher()
+    fake.study = Study(tmp_path / "s")
     (tmp_path / "s" / "cells").mkdir(parents=True)
-    for one in CELLS:
-        plan(found.study, one)
-    tasks = tuple((one.cell_id, 1) for one in CELLS)
+    for planned in CELLS:
+        plan(fake.study, planned)
+    tasks = tuple((planned.cell_id, 1) for planned in CELLS)
     for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, "17")):
-        found.study.journal(JobEntry(at="now", event=event, scheduler="slurm", batch="b", tasks=tasks, handle=handle))
+        fake.study.journal(JobEntry(at="now", event=event, scheduler="slurm", batch="b", tasks=tasks, handle=handle))
     bug = Exit(cause=Cause.BUG, message="boom")
-    found.study.write_exit(CELLS[2].cell_id, "1", bug)
+    fake.study.write_exit(CELLS[2].cell_id, "1", bug)
     for module in (status, cancelling, submission):
-        monkeypatch.setattr(module, "launcher_of", lambda scheduler: found)
-    return found
+        monkeypatch.setattr(module, "launcher_of", lambda scheduler: fake)
+    return fake
 
 
 def test_all_that_is_active_is_cancelled_and_the_journal_says_so(launcher):
     assert cancel(launcher.study) == 2
     assert launcher.cancelled == [("17", [0, 1])]
     sent = latest_attempts(launcher.study.jobs())
-    assert [sent[one.cell_id].cancelled for one in CELLS] == [True, True, False]
+    assert [sent[planned.cell_id].cancelled for planned in CELLS] == [True, True, False]
 
 
 def test_one_cell_is_cancelled_by_its_name_or_a_pattern(launcher):

@@ -54,10 +54,10 @@ def planned(tmp_path, monkeypatch):
         study = Study.create_or_resume(tmp_path / name)
         study.write_plan(make_plan(CELLS), data_root="data", options=JobOptions())
         study.write_command([], [], code="")
-        found = Waiting(study)
+        waiting = Waiting(study)
         for module in (status, submission, batches):
-            monkeypatch.setattr(module, "launcher_of", lambda scheduler: found)
-        return found
+            monkeypatch.setattr(module, "launcher_of", lambda scheduler: waiting)
+        return waiting
 
     return make
 
@@ -187,7 +187,7 @@ def test_a_press_ends_a_wait_at_once(slurm, monkeypatch):
     waits = threading.get_ident()
 
     def press_it_while_it_waits():
-        wait_for(lambda: sys._current_frames()[waits].f_code is interrupt.pause.__code__, every=0.001)
+        wait_for(lambda: sys._current_frames()[waits].f_code is interrupt.pause.__code__, interval_s=0.001)
         press()
 
     thread = threading.Thread(target=press_it_while_it_waits)

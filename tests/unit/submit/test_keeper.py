@@ -30,18 +30,18 @@ def slurm(tmp_path, monkeypatch):
     tasks = tuple((cell, 1) for cell in plan.cells)
     for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, "17")):
         study.journal(JobEntry(at="now", event=event, scheduler="slurm", batch="b", tasks=tasks, handle=handle))
-    found = Slurm(study)
-    found.first, found.second = plan.cells
-    study.write_exit(found.first, "1", Exit(cause=Cause.NODE_FAILURE, message="down", host="vector03"))
-    study.write_exit(found.second, "1", Exit(cause=Cause.BUG, message="boom"))
-    found.states = lambda submissions: {
+    fake = Slurm(study)
+    fake.first, fake.second = plan.cells
+    study.write_exit(fake.first, "1", Exit(cause=Cause.NODE_FAILURE, message="down", host="vector03"))
+    study.write_exit(fake.second, "1", Exit(cause=Cause.BUG, message="boom"))
+    fake.states = lambda submissions: {
         (s.batch_name, i): TaskStatus(state=TaskState.ENDED, ended=Ended.FAILED)
         if s.handle == "17" else TaskStatus(state=TaskState.RUNNING)
         for s in submissions for i in range(s.tasks)
     }  # fmt: skip
     for module in (status, submission, batches):
-        monkeypatch.setattr(module, "launcher_of", lambda scheduler: found)
-    return found
+        monkeypatch.setattr(module, "launcher_of", lambda scheduler: fake)
+    return fake
 
 
 def keeper(slurm):
@@ -82,10 +82,10 @@ def test_a_cell_that_its_user_cancelled_meanwhile_stays_so(slurm):
 
 def test_a_retry_that_the_scheduler_refuses_is_given_up_with_its_reason(slurm):
     slurm.mute = [(False, SubmitProblem.REFUSED)]
-    one = keeper(slurm)
-    one.tend(settled_results(slurm.study))
-    assert "no answer" in one.given_up[slurm.first]
-    one.tend(settled_results(slurm.study))
+    tended = keeper(slurm)
+    tended.tend(settled_results(slurm.study))
+    assert "no answer" in tended.given_up[slurm.first]
+    tended.tend(settled_results(slurm.study))
     assert slurm.jobs == {}
 
 
@@ -96,18 +96,18 @@ def repeated(slurm):
         plan = make_plan([point(partition=profile(), seed=seed)])
         slurm.study.write_plan(plan, data_root="data", options=JobOptions(), repeat=RepeatRule(half_width=0.02, most=6))
         (made,) = plan.cells.values()
-        one = record(made.cell, epoch_seconds=(2.0, seconds, seconds))
-        (slurm.study.cell_dir(made.cell.cell_id) / "record.json").write_text(to_json(one))
+        finished = record(made.cell, epoch_seconds=(2.0, seconds, seconds))
+        (slurm.study.cell_dir(made.cell.cell_id) / "record.json").write_text(to_json(finished))
     return slurm
 
 
 def test_repeats_are_added_to_the_study_and_sent_until_the_rule_is_met(repeated):
-    one = keeper(repeated)
-    one.tend(settled_results(repeated.study))
-    assert len(one.added) == 3
+    tended = keeper(repeated)
+    tended.tend(settled_results(repeated.study))
+    assert len(tended.added) == 3
     planned = repeated.study.planned()
-    assert sorted(planned[cell].cell.seed for cell in one.added) == [3, 4, 5]
-    assert {task.name for tasks in repeated.jobs.values() for task in tasks} == one.added
+    assert sorted(planned[cell].cell.seed for cell in tended.added) == [3, 4, 5]
+    assert {task.name for tasks in repeated.jobs.values() for task in tasks} == tended.added
     assert repeated.study.repeat_rule() == RepeatRule(half_width=0.02, most=6)
     # They run now: nothing more is added, by this client or another.
     keeper(repeated).tend(settled_results(repeated.study))

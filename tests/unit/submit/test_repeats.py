@@ -51,16 +51,16 @@ def test_one_run_says_nothing_of_its_own_spread():
         half_width([[1.0, 1.1]])
 
 
-def done(one, seconds):
-    return result(one, record=record(one, epoch_seconds=(2.0, seconds, seconds)))
+def done(repeated, seconds):
+    return result(repeated, record=record(repeated, epoch_seconds=(2.0, seconds, seconds)))
 
 
 def test_seeds_that_nobody_has_used_are_added_to_a_cell_that_varies():
     results = [done(cell(seed=s), seconds) for s, seconds in ((0, 1.0), (1, 1.3), (2, 0.8))]
     ((origin, added),) = further(results, TWO_PERCENT).items()
     assert origin == cell(seed=0).cell_id
-    assert [one.seed for one in added] == list(range(3, 10))
-    assert {replace(one, seed=0) for one in added} == {cell(seed=0)}
+    assert [added_cell.seed for added_cell in added] == list(range(3, 10))
+    assert {replace(added_cell, seed=0) for added_cell in added} == {cell(seed=0)}
 
 
 @pytest.mark.parametrize("status", ["running", "failed"])
@@ -80,9 +80,9 @@ def test_repeats_count_the_epochs_that_the_tables_count():
     """A cold whole epoch followed by an interrupted one: the tables time the whole one only."""
     results = []
     for seed in range(3):
-        one = cell(seed=seed, epochs=2)
-        made = record(one, epoch_seconds=(2.0, 9.0))
+        repeat = cell(seed=seed, epochs=2)
+        made = record(repeat, epoch_seconds=(2.0, 9.0))
         interrupted = replace(made.epochs[1], interrupted=True)
-        results.append(result(one, record=replace(made, epochs=(made.epochs[0], interrupted))))
-    assert {run_of(one).epoch_s for one in results} == {(2.0,)}
+        results.append(result(repeat, record=replace(made, epochs=(made.epochs[0], interrupted))))
+    assert {run_of(r).epoch_s for r in results} == {(2.0,)}
     assert further(results, TWO_PERCENT) == {}

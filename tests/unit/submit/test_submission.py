@@ -23,9 +23,9 @@ class Slurm:
         self.mute = []
         """For each coming submission: (whether it gets the job, what it answers)."""
 
-    def render(self, one):
-        self.rendered.append(one)
-        return Rendered(batch=one, files={"job.sbatch": "#!/bin/sh\n"}, script="job.sbatch")
+    def render(self, requested):
+        self.rendered.append(requested)
+        return Rendered(batch=requested, files={"job.sbatch": "#!/bin/sh\n"}, script="job.sbatch")
 
     def submit(self, rendered):
         for item in rendered:
@@ -55,10 +55,10 @@ class Slurm:
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
     (tmp_path / "s" / "cells").mkdir(parents=True)
-    found = Slurm(Study(tmp_path / "s"))
-    monkeypatch.setattr(submission, "launcher_of", lambda scheduler: found)
+    fake = Slurm(Study(tmp_path / "s"))
+    monkeypatch.setattr(submission, "launcher_of", lambda scheduler: fake)
     monkeypatch.setattr(submission.interrupt, "pause", lambda seconds: None)
-    return found
+    return fake
 
 
 def items(slurm, *counts):
@@ -78,7 +78,7 @@ def sent(slurm):
     """Cells with a handle, by the journal; every one must be in exactly one job."""
     held = [task.name for tasks in slurm.jobs.values() for task in tasks]
     assert len(held) == len(set(held))
-    return {cell for cell, one in latest_attempts(slurm.study.jobs()).items() if one.handle}
+    return {cell for cell, attempt in latest_attempts(slurm.study.jobs()).items() if attempt.handle}
 
 
 def test_everything_is_submitted_once_and_found_in_the_journal(slurm):
@@ -89,10 +89,10 @@ def test_everything_is_submitted_once_and_found_in_the_journal(slurm):
 @pytest.mark.parametrize("takes", [True, False])
 def test_a_lost_answer_is_looked_up_and_never_submitted_twice(slurm, takes):
     slurm.mute = [(takes, SubmitProblem.BUSY)]
-    one = submitter(slurm, 3, 2)
-    one.submit(alone=True)
+    sending = submitter(slurm, 3, 2)
+    sending.submit(alone=True)
     assert len(sent(slurm)) == 5
-    assert one.waiting == ()
+    assert sending.waiting == ()
 
 
 def test_where_nobody_can_say_nothing_more_is_submitted(slurm):
@@ -125,22 +125,22 @@ def test_a_full_queue_is_waited_for(slurm, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(submission.time, "monotonic", lambda: clock[0])
     slurm.limit = 4
-    one = submitter(slurm, 3, 3)
-    one.submit(alone=True)
-    assert (len(sent(slurm)), len(one.waiting)) == (3, 3)
-    one.submit(alone=False)
+    sending = submitter(slurm, 3, 3)
+    sending.submit(alone=True)
+    assert (len(sent(slurm)), len(sending.waiting)) == (3, 3)
+    sending.submit(alone=False)
     assert len(slurm.study.jobs()) == 4  # asked too soon: nothing happens
     slurm.limit, clock[0] = 100, 1000.0
-    one.submit(alone=False)
-    assert (len(sent(slurm)), one.waiting) == (6, ())
+    sending.submit(alone=False)
+    assert (len(sent(slurm)), sending.waiting) == (6, ())
 
 
 def test_an_array_that_can_never_fit_is_cut(slurm):
     slurm.limit = 4
-    one = submitter(slurm, 10)
-    one.submit(alone=True)
+    sending = submitter(slurm, 10)
+    sending.submit(alone=True)
     assert 0 < len(sent(slurm)) <= 4
-    assert len(sent(slurm)) + len(one.waiting) == 10
+    assert len(sent(slurm)) + len(sending.waiting) == 10
 
 
 def test_a_shared_curve_is_never_cut_it_is_one_job_already(slurm):

@@ -22,8 +22,8 @@ from tests.unit.builders import batch, profile
 def partition(*hosts, **changes):
     """A hostfile partition; each host is a word: `name`, or `name:slots`, or `name:slots:model`."""
     made = []
-    for word in hosts:
-        name, slots, model = (*word.split(":"), None, None)[:3]
+    for host in hosts:
+        name, slots, model = (*host.split(":"), None, None)[:3]
         made.append(Host(name=name, slots=int(slots or 1), gpu_model=model))
     return profile(
         name="lab", scheduler=Scheduler.HOSTFILE, nodes=len(made), gpus_per_node=max(h.slots for h in made),
@@ -151,7 +151,7 @@ def test_the_job_script_hands_hosts_shell_and_variables_to_mpirun_to_the_letter(
     jobs = item.batch.folder
     assert words[:6] == ["--hostfile", f"{jobs}/hostfile", "-np", "4", "--map-by", "ppr:2:node"]
     assert words[words.index("plm_rsh_agent") + 1] == "ssh -p 2222"
-    handed = {words[i + 1] for i, word in enumerate(words) if word == "-x"}
+    handed = {words[i + 1] for i, argument in enumerate(words) if argument == "-x"}
     assert handed >= {"NASTY", "OMP_NUM_THREADS", "VIT_SWEEP_JOB_ID", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX"}
     assert "VIT_SWEEP_RESTART" in handed
     assert "VIT_SWEEP_JOB_ENDS" not in handed, "by hand there is no time limit"
@@ -176,10 +176,10 @@ def test_a_ranks_wrapper_sets_up_and_notes_a_bad_end_only(tmp_path, command, cod
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
 def test_a_ranks_wrapper_outlives_the_signals_that_the_rank_is_sent_and_notes_its_code(tmp_path, number):
-    said = tmp_path / "said"
-    os.mkfifo(said)
+    notes = tmp_path / "said"
+    os.mkfifo(notes)
     (tmp_path / "python").write_text(
-        f'#!/bin/bash\ntrap "echo told > {said}; exit 7" TERM USR2\necho up > {said}\nwhile :; do :; done\n'
+        f'#!/bin/bash\ntrap "echo told > {notes}; exit 7" TERM USR2\necho up > {notes}\nwhile :; do :; done\n'
     )
     (tmp_path / "python").chmod(0o755)
     site = partition("a:2", "b:2", python=str(tmp_path / "python"))
@@ -187,9 +187,9 @@ def test_a_ranks_wrapper_outlives_the_signals_that_the_rank_is_sent_and_notes_it
     environment = {"PATH": "/usr/bin:/bin", "VIT_SWEEP_TASK_INDEX": "1", "OMPI_COMM_WORLD_RANK": "5"}
     group = subprocess.Popen(["bash", tmp_path / "rank.sh"], env=environment, start_new_session=True)
     try:
-        assert said.read_text() == "up\n"
+        assert notes.read_text() == "up\n"
         os.killpg(group.pid, number)  # as Open MPI does
-        assert said.read_text() == "told\n"
+        assert notes.read_text() == "told\n"
         assert group.wait(timeout=300) == 7
     finally:
         group.kill()

@@ -71,9 +71,9 @@ def test_tasks_run_one_after_the_other_and_a_failed_one_does_not_stop_the_queue(
         f'mkdir {tmp_path}/alone || exit 9; rmdir {tmp_path}/alone; [ "$VIT_SWEEP_TASK_INDEX" = 1 ] || exit 4'
     )
     assert process.wait(timeout=300) == 0
-    said = "mpirun ended with code 4: it said nothing"
+    message = "mpirun ended with code 4: it said nothing"
     assert json.loads((folder / "states.json").read_text()) == {
-        "0": {"state": "ended", "detail": said, "ended": "failed", "hosts": "a b"},
+        "0": {"state": "ended", "detail": message, "ended": "failed", "hosts": "a b"},
         "1": {"state": "ended", "detail": "", "ended": "completed", "hosts": "a b"},
     }  # fmt: skip
 
@@ -136,19 +136,19 @@ def test_a_queue_that_is_told_to_end_ends_mpirun_and_says_so(queue, tmp_path):
     process.terminate()
     assert process.wait(timeout=300) == 0
     assert read(tmp_path / "told").split() == ["TERM"]
-    assert {(said.ended, said.detail) for said in read_states(folder).values()} == {(Ended.CANCELLED, "cancelled")}
+    assert {(task.ended, task.detail) for task in read_states(folder).values()} == {(Ended.CANCELLED, "cancelled")}
 
 
 def test_mpirun_does_not_outlive_a_queue_that_was_killed(queue, tmp_path):
     process, folder = queue(UNTIL_TOLD.format(tmp_path))
     wait_for(lambda: read(tmp_path / "ran").endswith("\n"))
     wait_for(lambda: read_states(folder)[0].state is TaskState.RUNNING)
-    asked = submission(folder)
+    sent = submission(folder)
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_for(lambda: not Path(f"/proc/{read(tmp_path / 'ran').strip()}").exists())
     assert read(tmp_path / "told").split() == ["TERM"]
-    states = HostfileLauncher().states([asked])
+    states = HostfileLauncher().states([sent])
     assert {(s.state, s.ended, s.detail) for s in states.values()} == {
         (TaskState.ENDED, Ended.UNREPORTED, "the hostfile queue is gone")
     }

@@ -53,9 +53,11 @@ def test_no_core_is_ever_used_by_two_ranks_at_once(tmp_path):
     (tmp_path / "meet").mkdir()
     notes, _ = work_off(tmp_path, [1, 2, 1], MEET_IN=str(tmp_path / "meet"))
     assert len(notes) == 3 + 6 + 3
-    assert any(one["world"] == other["world"] == 1 for one, other in overlapping(notes)), "no cells ran side by side"
-    for one, other in overlapping(notes):
-        assert not set(one["cores"]) & set(other["cores"])
+    assert any(first["world"] == other["world"] == 1 for first, other in overlapping(notes)), (
+        "no cells ran side by side"
+    )
+    for first, other in overlapping(notes):
+        assert not set(first["cores"]) & set(other["cores"])
 
 
 def test_an_exclusive_profile_runs_one_cell_at_a_time(tmp_path):
@@ -69,7 +71,7 @@ def test_more_ranks_than_cores_run_alone_and_unpinned(tmp_path):
     crowd = [note for note in notes if note["world"] == CORES + 1]
     assert len(crowd) == CORES + 1
     assert all(len(note["cores"]) == CORES for note in crowd)
-    assert not any(one["world"] != other["world"] for one, other in overlapping(notes))
+    assert not any(first["world"] != other["world"] for first, other in overlapping(notes))
 
 
 def test_a_failed_rank_is_named_and_the_queue_goes_on(tmp_path):

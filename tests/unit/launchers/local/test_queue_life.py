@@ -165,18 +165,18 @@ def test_ranks_are_warned_and_then_ended_at_their_time_limit_which_they_know(que
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two tasks must run side by side")
 def test_cancelling_tasks_leaves_the_queues_other_tasks_and_batches_alone(queue):
-    process, (one, other) = queue(["wait", "done", "done"], ["wait"], closing=RUN_AGAIN)
-    wait_for(lambda: began(one) and began(other))
-    LocalLauncher().cancel([(submission(one, 3), [0])])
-    assert read_states(one)[0].ended is Ended.CANCELLED
-    assert [n["VIT_SWEEP_TASK_INDEX"] for n in notes(one) if n["what"] == "closing"] == ["0"], "its verdict is wanted"
+    process, (first, other) = queue(["wait", "done", "done"], ["wait"], closing=RUN_AGAIN)
+    wait_for(lambda: began(first) and began(other))
+    LocalLauncher().cancel([(submission(first, 3), [0])])
+    assert read_states(first)[0].ended is Ended.CANCELLED
+    assert [n["VIT_SWEEP_TASK_INDEX"] for n in notes(first) if n["what"] == "closing"] == ["0"], "its verdict is wanted"
     assert process.poll() is None
     assert read_states(other)[0].state is TaskState.RUNNING
-    wait_for(lambda: read_states(one)[2].ended)
-    assert [read_states(one)[i].ended for i in (1, 2)] == [Ended.COMPLETED] * 2
+    wait_for(lambda: read_states(first)[2].ended)
+    assert [read_states(first)[i].ended for i in (1, 2)] == [Ended.COMPLETED] * 2
     LocalLauncher().cancel([(submission(other, 1), None)])
     assert process.wait(timeout=300) == 0
-    assert len(began(one)) == 3, "75 of a cancelled task's closing module means nothing"
+    assert len(began(first)) == 3, "75 of a cancelled task's closing module means nothing"
 
 
 def test_a_rank_may_block_signals_and_take_them_where_it_likes(queue):
@@ -242,12 +242,12 @@ def test_a_queue_that_does_not_answer_is_named_with_what_to_do(tmp_path):
 def test_ranks_do_not_outlive_a_queue_that_was_killed_and_their_end_is_unsaid(queue):
     process, (folder,) = queue(["wait", "done"], ranks=2)
     wait_for(lambda: len(began(folder)) == 2)
-    asked = submission(folder, 2)
+    sent = submission(folder, 2)
     process.kill()
     process.wait()
     wait_for(lambda: not any(is_rank(note["pid"]) for note in began(folder)))
     assert [n["what"] for n in notes(folder)].count("SIGTERM") == 2, "each could write its checkpoint"
-    for status in LocalLauncher().states([asked]).values():
+    for status in LocalLauncher().states([sent]).values():
         assert (status.state, status.ended) == (TaskState.ENDED, Ended.UNREPORTED)
         assert status.detail == "the local queue is gone"
 
@@ -291,7 +291,7 @@ def test_a_process_with_the_number_of_a_dead_queue_is_not_that_queue():
 
 def test_of_a_queue_on_another_host_nothing_is_known_but_what_it_wrote(tmp_path):
     (tmp_path / "states.json").write_text('{"1": {"state": "ended", "detail": "", "ended": "completed", "hosts": "h"}}')
-    asked = Submission(batch_name="b", folder=str(tmp_path), handle="elsewhere/1/2", tasks=2)
-    states = LocalLauncher().states([asked])
+    sent = Submission(batch_name="b", folder=str(tmp_path), handle="elsewhere/1/2", tasks=2)
+    states = LocalLauncher().states([sent])
     assert (states["b", 0].state, states["b", 0].detail) == (TaskState.UNKNOWN, "its queue is on elsewhere")
     assert states["b", 1].ended is Ended.COMPLETED

@@ -67,11 +67,11 @@ def work_off(tmp_path, *folders):
 
 def notes(folder):
     """What the ranks noted, by task and rank."""
-    found = {}
+    notes_by_rank = {}
     for path in folder.glob("note-*.json"):
         _, index, rank = path.stem.split("-")
-        found[int(index), int(rank)] = json.loads(path.read_text())
-    return found
+        notes_by_rank[int(index), int(rank)] = json.loads(path.read_text())
+    return notes_by_rank
 
 
 @pytest.mark.skipif(CORES < 2, reason="one core cannot be shared out")
@@ -85,24 +85,24 @@ def test_tasks_run_one_by_one_in_their_order_on_the_first_of_the_same_cores(tmp_
     assert max(ran[1, 0]["ended"], ran[1, 1]["ended"]) <= ran[2, 0]["begun"]
     assert ran[0, 0]["cores"] == ran[1, 0]["cores"] == ran[2, 0]["cores"] != ran[1, 1]["cores"]
     assert len(ran[0, 0]["cores"]) == 1
-    assert {said.detail for said in read_states(folder).values()} == {""}
+    assert {task.detail for task in read_states(folder).values()} == {""}
 
 
 @pytest.mark.skipif(CORES < 2, reason="one core cannot be shared out")
 def test_a_failed_task_does_not_stop_its_curve(tmp_path):
     folder = written(here(tmp_path, 2, 1, FAIL_INDEX="0"))
     work_off(tmp_path, folder)
-    assert [said.ended.value for _, said in sorted(read_states(folder).items())] == ["failed", "completed"]
+    assert [task.ended.value for _, task in sorted(read_states(folder).items())] == ["failed", "completed"]
 
 
 @pytest.mark.skipif(CORES < 2, reason="one core cannot be shared out")
 def test_what_a_curve_held_is_free_for_the_next_one_and_nobody_comes_in_between(tmp_path):
     """Two curves that need all cores: the tasks of one never lie between those of the other."""
     made = [here(tmp_path / name, 1, CORES, 1) for name in ("a", "b")]
-    folders = [written(one) for one in made]
+    folders = [written(shared) for shared in made]
     work_off(tmp_path, *folders)
-    one, other = ([note["begun"] for note in notes(folder).values()] for folder in folders)
-    assert max(one) < min(other) or max(other) < min(one)
+    first, other = ([note["begun"] for note in notes(folder).values()] for folder in folders)
+    assert max(first) < min(other) or max(other) < min(first)
     assert all(len(notes(folder)) == CORES + 2 for folder in folders)
 
 
@@ -158,7 +158,7 @@ def test_all_hosts_are_held_from_the_first_task_to_the_last(tmp_path):
         process.kill()
         process.wait()
     assert ran(tmp_path) == ["0 2 6", "1 1 6", "2 3 6"]
-    assert [said.hosts for _, said in sorted(read_states(folder).items())] == ["a b", "a", "a b c"]
+    assert [task.hosts for _, task in sorted(read_states(folder).items())] == ["a b", "a", "a b c"]
     assert not any(locked(tmp_path, f"host-{name}") for name in "abc")
 
 

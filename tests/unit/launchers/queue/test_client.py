@@ -53,12 +53,12 @@ def two(tmp_path, monkeypatch):
 
 def queues_of(folder):
     """Living queue processes whose batches lie in `folder`."""
-    found = []
+    queues = []
     for process in psutil.process_iter(["cmdline", "status"]):
         words = process.info["cmdline"] or []
-        if "launchers.local.queue" in words and any(str(folder) in word for word in words):
-            found.append(process)
-    return found
+        if "launchers.local.queue" in words and any(str(folder) in argument for argument in words):
+            queues.append(process)
+    return queues
 
 
 def doubts(batches):
@@ -73,15 +73,15 @@ def submit(batches):
 def test_whenever_a_client_is_killed_the_next_one_finds_the_one_queue_or_may_start_it(point, two, tmp_path):
     client = [sys.executable, "-m", "tests.unit.launchers.queue_client", point, *(b.folder for b in two)]
     assert subprocess.run(client, cwd=ROOT, timeout=300).returncode == -9
-    found = LocalLauncher().find(doubts(two))
-    assert found.keys() == {b.name for b in two}
+    submitted = LocalLauncher().find(doubts(two))
+    assert submitted.keys() == {b.name for b in two}
     if point in ("before", "locked"):
-        assert set(found.values()) == {None}
-        found = {s.batch_name: s for s in submit(two)}
+        assert set(submitted.values()) == {None}
+        submitted = {s.batch_name: s for s in submit(two)}
     (queue,) = queues_of(tmp_path)
-    assert {process_of(s.handle).pid for s in found.values()} == {queue.pid}
+    assert {process_of(s.handle).pid for s in submitted.values()} == {queue.pid}
     wait_for(lambda: notes(two[0].folder) or notes(two[1].folder))
-    LocalLauncher().cancel([(s, None) for s in found.values()])
+    LocalLauncher().cancel([(s, None) for s in submitted.values()])
     wait_for(lambda: not queues_of(tmp_path))
     assert {read_states(Path(b.folder))[0].ended for b in two} == {Ended.CANCELLED}
     for b in two:
@@ -144,9 +144,9 @@ def test_of_a_submission_that_stays_under_way_nothing_is_said(tmp_path):
 @pytest.mark.parametrize("text", ["", '{"hand', "[]", '{"handle": 3}', '{"handle": "words"}', '{"handle": null}'])
 def test_a_damaged_queue_file_means_a_queue_that_was_there_and_is_gone(tmp_path, text):
     (tmp_path / "queue.json").write_text(text)
-    found = LocalLauncher().find(doubt(tmp_path))["b"]
-    assert isinstance(found, Submission)
-    states = LocalLauncher().states([found])
+    submitted = LocalLauncher().find(doubt(tmp_path))["b"]
+    assert isinstance(submitted, Submission)
+    states = LocalLauncher().states([submitted])
     assert {(s.state, s.ended) for s in states.values()} == {(TaskState.ENDED, Ended.UNREPORTED)}
     with under_way(tmp_path):
         assert LocalLauncher().find(doubt(tmp_path), wait_s=0.3) == {}, "while it may live, nothing is said"
@@ -154,8 +154,8 @@ def test_a_damaged_queue_file_means_a_queue_that_was_there_and_is_gone(tmp_path,
 
 def test_a_lost_queue_file_does_not_hide_that_a_queue_had_begun(tmp_path):
     (tmp_path / "states.json").write_text('{"0": {"state": "ended", "detail": "", "ended": "completed", "hosts": ""}}')
-    found = LocalLauncher().find(doubt(tmp_path))["b"]
-    assert LocalLauncher().states([found])["b", 0].ended is Ended.COMPLETED
+    submitted = LocalLauncher().find(doubt(tmp_path))["b"]
+    assert LocalLauncher().states([submitted])["b", 0].ended is Ended.COMPLETED
 
 
 # --- what the queue inherits --------------------------------------------------------------------------

@@ -35,10 +35,10 @@ def test_a_warning_is_given_once():
 
 
 def test_a_task_that_was_told_to_end_is_killed_once_after_its_grace_and_never_told_again():
-    told = replace(HOUR, terminated=3700.0)
-    assert due(told, 3709.9) is Due.NOTHING
-    assert due(told, 3710) is Due.KILL
-    assert due(replace(told, killed=3710.0), 9999) is Due.NOTHING
+    warned = replace(HOUR, terminated=3700.0)
+    assert due(warned, 3709.9) is Due.NOTHING
+    assert due(warned, 3710) is Due.KILL
+    assert due(replace(warned, killed=3710.0), 9999) is Due.NOTHING
 
 
 def test_the_rest_of_a_broken_task_is_ended_after_10_s_and_no_time_limit_covers_that_up():
@@ -48,7 +48,7 @@ def test_the_rest_of_a_broken_task_is_ended_after_10_s_and_no_time_limit_covers_
 
 
 @pytest.mark.parametrize(
-    ("codes", "one", "words"),
+    ("codes", "expected", "words"),
     [
         ({}, 0, ""),
         ({0: 0, 1: 0}, 0, ""),
@@ -57,8 +57,8 @@ def test_the_rest_of_a_broken_task_is_ended_after_10_s_and_no_time_limit_covers_
         ({0: 255}, 255, "rank 0 ended with code 255"),
     ],
 )
-def test_a_rank_that_died_of_a_signal_speaks_for_its_task_and_else_the_highest_code(codes, one, words):
-    assert job_code(codes) == one
+def test_a_rank_that_died_of_a_signal_speaks_for_its_task_and_else_the_highest_code(codes, expected, words):
+    assert job_code(codes) == expected
     assert sentence(codes) == words
 
 

@@ -6,10 +6,10 @@ NAMES = ["core-0", "core-1", "core-2"]
 
 
 def test_slots_are_taken_all_or_none(tmp_path):
-    mine, other = Slots(NAMES, tmp_path), Slots(NAMES, tmp_path)
-    assert mine.take(2) == ["core-0", "core-1"]
+    slots, other = Slots(NAMES, tmp_path), Slots(NAMES, tmp_path)
+    assert slots.take(2) == ["core-0", "core-1"]
     assert other.take(2) is None
-    assert mine.take(2) is None
+    assert slots.take(2) is None
     assert other.take(1) == ["core-2"]
 
 
@@ -21,10 +21,10 @@ def test_two_holders_never_share_a_slot(tmp_path):
 
 
 def test_slots_given_back_are_free_for_everyone(tmp_path):
-    mine, other = Slots(NAMES, tmp_path), Slots(NAMES, tmp_path)
-    taken = mine.take(3)
+    slots, other = Slots(NAMES, tmp_path), Slots(NAMES, tmp_path)
+    taken = slots.take(3)
     assert other.take(1) is None
-    mine.give_back(taken[1:])
+    slots.give_back(taken[1:])
     assert other.take(2) == ["core-1", "core-2"]
 
 

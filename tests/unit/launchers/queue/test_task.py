@@ -134,14 +134,14 @@ def test_a_task_that_shall_run_again_is_queued_with_its_restart_counted(started)
     assert task.start.moments.begun == 3.0, "its time limit begins anew"
 
 
-@pytest.mark.parametrize(("code", "said"), [(0, ""), (1, "; its closing module ended with code 1")])
-def test_a_closing_module_that_crashes_counts_as_no_restart_and_is_said(started, code, said):
+@pytest.mark.parametrize(("code", "suffix"), [(0, ""), (1, "; its closing module ended with code 1")])
+def test_a_closing_module_that_crashes_counts_as_no_restart_and_is_said(started, code, suffix):
     task, ranks, closings = started
     ranks.ended = 3
     attend(task, 1.0)
     closings[0].ended = code
     assert attend(task, 2.0)
-    assert (task.status.ended, task.status.detail) == (Ended.FAILED, "rank 0 ended with code 3" + said)
+    assert (task.status.ended, task.status.detail) == (Ended.FAILED, "rank 0 ended with code 3" + suffix)
 
 
 def test_a_closing_module_that_hangs_is_killed_after_a_minute(started):

@@ -58,8 +58,8 @@ def test_one_squeue_answers_for_all_and_sacct_is_not_asked_for_what_squeue_knows
         ("wide", 1): (TaskState.QUEUED, ""),
         ("narrow", 0): (TaskState.ENDED, "n2"),
     }
-    (asked,) = programs.calls("squeue")
-    assert "--jobs=17,18" in asked.split()
+    (call,) = programs.calls("squeue")
+    assert "--jobs=17,18" in call.split()
     assert programs.calls("sacct") == []
 
 
@@ -69,8 +69,8 @@ def test_one_sacct_answers_for_what_squeue_has_forgotten(programs):
     assert states["wide", 0].state is TaskState.RUNNING
     assert (states["wide", 1].ended, states["wide", 1].hosts) == (Ended.TIME_LIMIT, "n2")
     assert states["gone", 0].detail == "no longer known to squeue, and sacct has no row of it"
-    (asked,) = programs.calls("sacct")
-    assert "--jobs=17,19" in asked.split()
+    (call,) = programs.calls("sacct")
+    assert "--jobs=17,19" in call.split()
 
 
 def test_a_single_array_that_squeue_does_not_know_is_no_failure(programs):
@@ -187,8 +187,8 @@ def test_a_job_that_squeue_has_forgotten_is_found_in_sacct(programs, doubt, row)
     row = row.format(script=f"sbatch --parsable {doubt.folder}/job.sbatch", study=study(doubt))
     programs(squeue="true", sacct=f"printf '%s\\n' '31_[0-2]|{row}' '9|allocation||'")
     assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "31"
-    (asked,) = programs.calls("sacct")
-    assert "--starttime=20" in asked
+    (call,) = programs.calls("sacct")
+    assert "--starttime=20" in call
 
 
 def test_when_squeue_cannot_be_asked_nothing_is_said(programs, doubt, monkeypatch):
@@ -261,14 +261,14 @@ def test_a_failed_submission_says_why_with_the_scripts_path(programs, rendered, 
 
 
 def test_an_sbatch_that_does_not_answer_may_have_submitted_all_the_same(programs, rendered, monkeypatch):
-    run, asked = subprocess.run, []
-    monkeypatch.setattr(subprocess, "run", lambda words, **how: asked.append(words) or run(words, **how))
+    run, calls = subprocess.run, []
+    monkeypatch.setattr(subprocess, "run", lambda words, **how: calls.append(words) or run(words, **how))
     monkeypatch.setattr("launchers.slurm.programs.PATIENCE_S", 0.5)
     programs(sbatch="exec sleep 600")
     with pytest.raises(SubmitError, match=r"job\.sbatch: sbatch did not answer") as error:
         list(SlurmLauncher().submit([rendered]))
     assert error.value.problem is SubmitProblem.BUSY
-    assert len(asked) == 1
+    assert len(calls) == 1
 
 
 def test_sbatch_holds_the_lock_itself_so_that_a_killed_client_leaves_it_locked(programs, rendered, tmp_path):

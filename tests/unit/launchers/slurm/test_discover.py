@@ -25,7 +25,7 @@ def answers(version, **changes):
 
 def keys(version):
     """The discovered keys by (partition, GPU type)."""
-    return {(found.partition, found.gpu_type): found.keys for found in understand(answers(version)).gpu_partitions}
+    return {(group.partition, group.gpu_type): group.keys for group in understand(answers(version)).gpu_partitions}
 
 
 # --- parsing ----------------------------------------------------------------------------------------
@@ -105,13 +105,13 @@ def test_the_real_cluster_of_22_05_is_understood():
 
 
 def test_untyped_gpus_limits_and_the_old_sruns_argument_of_20_11():
-    (found,) = understand(answers("20.11")).gpu_partitions
-    assert found.keys == {
+    (group,) = understand(answers("20.11")).gpu_partitions
+    assert group.keys == {
         "scheduler": "slurm", "partition": "gpu", "nodes": 4, "gpus_per_node": 4, "gpu_dialect": "gres",
         "gpu_model": "GPU of gpu", "cpus_per_gpu": 8, "mem_per_gpu_gib": 44, "exclusive": True, "account": "physics",
         "max_minutes": 3600, "default_minutes": 60, "max_array_size": 301, "max_submit": 500, "srun_args": ["--whole"],
     }  # fmt: skip
-    assert any("1 of 6 nodes are down or drained now, for example g06" in note for note in found.notes)
+    assert any("1 of 6 nodes are down or drained now, for example g06" in note for note in group.notes)
 
 
 def test_a_partition_without_gpus_is_left_out_with_its_reason():
@@ -119,26 +119,27 @@ def test_a_partition_without_gpus_is_left_out_with_its_reason():
 
 
 def test_a_partition_of_mixed_gpus_becomes_one_profile_for_each_type():
-    found = keys("23.11")
-    assert {kind: (k["nodes"], k["gpus_per_node"], k["cpus_per_gpu"]) for (_, kind), k in found.items()} == {
+    described = keys("23.11")
+    assert {kind: (k["nodes"], k["gpus_per_node"], k["cpus_per_gpu"]) for (_, kind), k in described.items()} == {
         "a100": (2, 4, 15),  # 8 + 4 GPUs: four on each of two nodes; a share is what the fuller node has for one GPU
         "v100": (1, 4, 31),
         "a100_1g.10gb": (1, 4, 32),
     }
-    assert found["accel", "a100_1g.10gb"]["allowed_gpus"] == [1]
-    assert found["accel", "v100"]["refused_precisions"] == ["bf16"]
-    assert "refused_precisions" not in found["accel", "a100"]
+    assert described["accel", "a100_1g.10gb"]["allowed_gpus"] == [1]
+    assert described["accel", "v100"]["refused_precisions"] == ["bf16"]
+    assert "refused_precisions" not in described["accel", "a100"]
 
 
 def test_a_partition_without_a_time_limit_gets_one_and_says_so():
-    found = understand(answers("23.11")).gpu_partitions[0]
-    assert (found.keys["max_minutes"], found.keys["default_minutes"]) == (10_080, 30)
-    assert any("has no time limit; max_minutes=10080 is ours" in note for note in found.notes)
+    group = understand(answers("23.11")).gpu_partitions[0]
+    assert (group.keys["max_minutes"], group.keys["default_minutes"]) == (10_080, 30)
+    assert any("has no time limit; max_minutes=10080 is ours" in note for note in group.notes)
 
 
 def test_the_only_qos_its_submit_limit_and_reserved_cores_of_24_05():
-    found = keys("24.05")["h100.long", "h100"]
-    assert (found["qos"], found["max_submit"], found["cpus_per_gpu"], found["mem_per_gpu_gib"]) == ("h100", 64, 27, 242)
+    described = keys("24.05")["h100.long", "h100"]
+    limits = {"qos": "h100", "max_submit": 64, "cpus_per_gpu": 27, "mem_per_gpu_gib": 242}
+    assert described | limits == described
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -146,13 +147,13 @@ def test_every_discovered_text_is_a_valid_profile_that_says_the_same(version, tm
     cluster = understand(answers(version))
     texts = profile_files(cluster, [])
     assert len(texts) == len(cluster.gpu_partitions)
-    for (name, text), found in zip(texts.items(), cluster.gpu_partitions, strict=True):
+    for (name, text), group in zip(texts.items(), cluster.gpu_partitions, strict=True):
         path = tmp_path / f"{name}.yaml"
         path.write_text(text)
         read, given = load(Entry(name=name, path=str(path), origin="site"))
-        assert (read.name, read.scheduler, read.gpu_type) == (name, Scheduler.SLURM, found.gpu_type)
-        assert read.gpu_dialect is (GpuDialect.GRES if found.gpu_type is None else GpuDialect.GRES_TYPED)
-        assert given == {"name", *found.keys}
+        assert (read.name, read.scheduler, read.gpu_type) == (name, Scheduler.SLURM, group.gpu_type)
+        assert read.gpu_dialect is (GpuDialect.GRES if group.gpu_type is None else GpuDialect.GRES_TYPED)
+        assert given == {"name", *group.keys}
 
 
 def test_names_are_words_for_the_command_line_and_never_a_shipped_one():
@@ -207,5 +208,5 @@ def test_every_difference_to_the_cluster_is_a_sentence(changes, difference):
 
 
 def test_a_profile_that_names_no_type_of_a_mixed_partition_drifts():
-    (said,) = drift(profile(partition="accel"), understand(answers("23.11")))
-    assert said == "gpu_type: the profile names none, and accel mixes a100, a100_1g.10gb, v100"
+    (difference,) = drift(profile(partition="accel"), understand(answers("23.11")))
+    assert difference == "gpu_type: the profile names none, and accel mixes a100, a100_1g.10gb, v100"

@@ -37,18 +37,18 @@ def bash(text, *options):
     ],
 )
 def test_gpus_are_asked_for_in_the_sites_dialect_and_no_other(dialect, flag, value):
-    asked = flags(script(profile=profile(gpu_dialect=dialect, gpu_type="t4")))
-    assert {key: asked[key] for key in asked if key.startswith(("gres", "gpus"))} == {flag: value}
+    written = flags(script(profile=profile(gpu_dialect=dialect, gpu_type="t4")))
+    assert {key: written[key] for key in written if key.startswith(("gres", "gpus"))} == {flag: value}
 
 
 def test_the_flags_ask_for_the_shape_and_the_partitions_words():
     site = profile(partition="t4v2", qos="normal", account="me", mem_gib=8, exclusive=True, cpus_per_gpu=4)
-    asked = flags(script(profile=site, shape=Shape(nodes=2, gpus_per_node=8, minutes=17)))
-    assert asked | {
+    written = flags(script(profile=site, shape=Shape(nodes=2, gpus_per_node=8, minutes=17)))
+    assert written | {
         "nodes": "2", "ntasks-per-node": "8", "cpus-per-task": "4", "time": "17", "partition": "t4v2",
         "qos": "normal", "account": "me", "mem": "8G", "exclusive": "", "array": "0-1%2", "signal": "USR2@90",
         "requeue": "", "open-mode": "append",
-    } == asked  # fmt: skip
+    } == written  # fmt: skip
 
 
 def test_a_site_that_forbids_it_gets_no_job_that_is_started_again():
@@ -133,11 +133,11 @@ comment open-mode export chdir requeue no-requeue
 
 
 def test_further_flags_are_asked_for_to_the_letter():
-    asked = flags(
+    written = flags(
         script(profile=profile(sbatch={"mail-user": "me@site", "spread-job": True, "nice": 5, "hold": False}))
     )
-    assert asked | {"mail-user": "me@site", "spread-job": "", "nice": "5"} == asked
-    assert "hold" not in asked
+    assert written | {"mail-user": "me@site", "spread-job": "", "nice": "5"} == written
+    assert "hold" not in written
 
 
 @pytest.mark.parametrize("flag", re.findall(r"\S+", CONTRADICTING))

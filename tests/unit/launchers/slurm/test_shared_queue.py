@@ -105,7 +105,7 @@ class Job:
         return path.read_text().splitlines() if path.exists() else []
 
     def ended(self):
-        return [said.ended for _, said in sorted(read_states(self.at).items())]
+        return [task.ended for _, task in sorted(read_states(self.at).items())]
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_tasks_run_in_their_order_each_on_the_first_nodes_of_the_list(job):
         f"--nodelist={n}" for n in ("vector01,vector02", "vector01,vector02,vector03,vector04", "vector01")
     ]
     assert job.ended() == DONE
-    assert [said.hosts for _, said in sorted(read_states(job.at).items())][2] == "vector01"
+    assert [task.hosts for _, task in sorted(read_states(job.at).items())][2] == "vector01"
     assert job.lines("ids") == ["9_0 4", "9_1 4", "9_2 4"]
 
 
@@ -283,7 +283,7 @@ def asked(job, monkeypatch):
         monkeypatch.setenv("PATH", f"{job.folder}/bin:/usr/bin:/bin")
         monkeypatch.setenv("SLURM_CONF", str(job.folder))
         sent = Submission(batch_name=job.at.name, folder=str(job.at), handle="9", tasks=3)
-        return [(said.state, said.ended) for _, said in sorted(SlurmLauncher().states([sent]).items())]
+        return [(task.state, task.ended) for _, task in sorted(SlurmLauncher().states([sent]).items())]
 
     return states
 

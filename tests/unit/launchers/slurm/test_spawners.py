@@ -56,22 +56,22 @@ def executed(text, tmp_path, **environ):
 
 
 def test_torchrun_is_one_slurm_task_per_node_with_the_cores_of_all_its_ranks():
-    asked = flags(script(Spawner.TORCHRUN, cpus_per_gpu=3))
-    assert (asked["nodes"], asked["ntasks-per-node"], asked["cpus-per-task"]) == ("2", "1", "12")
-    assert asked["gres"] == "gpu:4"
+    written = flags(script(Spawner.TORCHRUN, cpus_per_gpu=3))
+    assert (written["nodes"], written["ntasks-per-node"], written["cpus-per-task"]) == ("2", "1", "12")
+    assert written["gres"] == "gpu:4"
     assert "--cpus-per-task=12" in script(Spawner.TORCHRUN, cpus_per_gpu=3)
 
 
 def test_torchruns_single_task_gets_all_gpus_of_its_node():
-    asked = flags(script(Spawner.TORCHRUN, gpu_dialect=GpuDialect.GPUS_PER_TASK))
-    assert asked["gpus-per-task"] == "4"
+    written = flags(script(Spawner.TORCHRUN, gpu_dialect=GpuDialect.GPUS_PER_TASK))
+    assert written["gpus-per-task"] == "4"
 
 
 def test_every_node_meets_at_the_first_one_on_a_port_of_the_jobs_own(tmp_path):
     words = executed(script(Spawner.TORCHRUN, study_dir=NASTY_FOLDER), tmp_path)
     assert words[-3:] == ["-m", "vit_sweep.job.task", batch(shape=TWO_BY_FOUR, study_dir=NASTY_FOLDER).folder]
     assert {"--nnodes=2", "--nproc-per-node=4", "--rdzv-backend=c10d", "--rdzv-id=4711_3_0"} <= set(words)
-    (endpoint,) = (word for word in words if word.startswith("--rdzv-endpoint="))
+    (endpoint,) = (argument for argument in words if argument.startswith("--rdzv-endpoint="))
     host, port = endpoint.removeprefix("--rdzv-endpoint=").split(":")
     assert host == "localhost"
     assert 20000 <= int(port) <= 32767
@@ -111,7 +111,7 @@ def test_mpirun_fills_node_after_node_from_the_batch_step_and_hands_every_variab
     assert "srun" not in text
     words = executed(text, tmp_path)
     assert words[:5] == ["-np", "8", "--map-by", "ppr:4:node", "--bind-to"]
-    handed = {words[i + 1] for i, word in enumerate(words) if word == "-x"}
+    handed = {words[i + 1] for i, argument in enumerate(words) if argument == "-x"}
     assert handed == {"NASTY", "OMP_NUM_THREADS", "VIT_SWEEP_JOB_ENDS", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX"}
     assert "--tag" in words
     assert words[-4:] == ["/usr/bin/python3", "-m", "vit_sweep.job.task",

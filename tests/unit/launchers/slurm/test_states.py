@@ -37,17 +37,17 @@ def test_every_state_and_flag_of_slurm_has_its_place_and_nothing_else_has():
 
 
 def test_a_state_says_how_it_ended_exactly_if_it_is_an_end():
-    for word, (state, ended) in STATES.items():
-        assert (ended is not None) == (state is TaskState.ENDED), word
-        assert ended is not Ended.UNREPORTED, word
+    for name, (state, ended) in STATES.items():
+        assert (ended is not None) == (state is TaskState.ENDED), name
+        assert ended is not Ended.UNREPORTED, name
 
 
 def test_no_flag_is_an_end_since_a_job_with_a_flag_is_still_in_slurms_hands():
-    assert all(STATES[word][0] is not TaskState.ENDED for word in FLAGS.split())
+    assert all(STATES[name][0] is not TaskState.ENDED for name in FLAGS.split())
 
 
 @pytest.mark.parametrize(
-    ("word", "ended"),
+    ("name", "ended"),
     [
         ("COMPLETED", Ended.COMPLETED),
         ("FAILED", Ended.FAILED),
@@ -59,9 +59,9 @@ def test_no_flag_is_an_end_since_a_job_with_a_flag_is_still_in_slurms_hands():
         ("OUT_OF_MEMORY", Ended.OUT_OF_MEMORY),
     ],
 )
-def test_how_slurm_ended_a_task_is_said_in_its_words_and_in_ours(word, ended):
-    assert status_of(word, hosts="n[1-2]") == TaskStatus(
-        state=TaskState.ENDED, detail=f"Slurm says {word} on n[1-2]", ended=ended, hosts="n[1-2]"
+def test_how_slurm_ended_a_task_is_said_in_its_words_and_in_ours(name, ended):
+    assert status_of(name, hosts="n[1-2]") == TaskStatus(
+        state=TaskState.ENDED, detail=f"Slurm says {name} on n[1-2]", ended=ended, hosts="n[1-2]"
     )
 
 
@@ -77,11 +77,11 @@ def test_a_task_that_holds_nodes_is_running_and_says_what_it_does(state):
     assert status_of("RUNNING", hosts="n1").detail == "n1"
 
 
-@given(st.text().filter(lambda word: not any(word.strip().startswith(known) for known in STATES)))
-def test_a_word_that_nobody_knows_is_never_an_end(word):
-    status = status_of(word, hosts="n1", reason="why")
+@given(st.text().filter(lambda name: not any(name.strip().startswith(known) for known in STATES)))
+def test_a_word_that_nobody_knows_is_never_an_end(name):
+    status = status_of(name, hosts="n1", reason="why")
     assert (status.state, status.ended) == (TaskState.UNKNOWN, None)
-    assert repr(word) in status.detail
+    assert repr(name) in status.detail
 
 
 def test_a_word_that_says_nothing_of_the_task_is_kept():
@@ -141,8 +141,8 @@ our site thanks you for using squeue
 
 
 def test_squeues_lines_become_states_and_other_lines_are_passed_over():
-    told = {key: (status.state, status.ended, status.hosts) for key, status in read_squeue(SQUEUE).items()}
-    assert told == {
+    states = {key: (status.state, status.ended, status.hosts) for key, status in read_squeue(SQUEUE).items()}
+    assert states == {
         ("17", 0): (TaskState.RUNNING, None, "node[01-02]"),
         ("17", 1): (TaskState.QUEUED, None, ""),
         ("17", 2): (TaskState.ENDED, Ended.COMPLETED, "node03"),
@@ -175,8 +175,8 @@ SACCT = """\
 
 
 def test_sacct_speaks_of_many_tasks_that_never_started_in_one_row():
-    told = {key: status.ended for key, status in read_sacct(SACCT).items()}
-    assert told == {
+    ends = {key: status.ended for key, status in read_sacct(SACCT).items()}
+    assert ends == {
         ("1", 0): Ended.CANCELLED, ("1", 1): Ended.CANCELLED, ("1", 4): Ended.CANCELLED,
         ("1", 2): Ended.COMPLETED, ("2", 0): Ended.FAILED, ("4", WHOLE): Ended.CANCELLED,
     }  # fmt: skip
@@ -208,8 +208,8 @@ DONE = TaskStatus(state=TaskState.ENDED, ended=Ended.COMPLETED, hosts="n1")
     ],
 )
 def test_a_task_of_a_shared_job_ended_as_its_queue_says_and_else_does_what_its_job_does(job, own, state, ended):
-    said = shared_task_status(status_of(job), own, cancelled=False)
-    assert (said.state, said.ended) == (state, ended)
+    status = shared_task_status(status_of(job), own, cancelled=False)
+    assert (status.state, status.ended) == (state, ended)
 
 
 def test_a_task_of_a_shared_job_that_was_cancelled_while_the_job_waits_will_never_begin():
@@ -230,7 +230,7 @@ def test_a_task_that_was_taken_out_of_its_array_before_it_started_leaves_no_row_
 
 
 @pytest.mark.parametrize(
-    ("said", "silence", "words"),
+    ("last", "silence", "words"),
     [
         (None, "", "no longer known to squeue"),
         (None, None, "no longer known to squeue, and sacct has no row of it"),
@@ -239,6 +239,6 @@ def test_a_task_that_was_taken_out_of_its_array_before_it_started_leaves_no_row_
         (status_of("PENDING"), None, "no longer known to squeue, though sacct still says: PENDING"),
     ],
 )
-def test_what_squeue_forgot_has_ended_even_where_nobody_says_how(said, silence, words):
-    status = forgotten_status(said, sacct_error=silence)
+def test_what_squeue_forgot_has_ended_even_where_nobody_says_how(last, silence, words):
+    status = forgotten_status(last, sacct_error=silence)
     assert (status.state, status.ended, status.detail) == (TaskState.ENDED, Ended.UNREPORTED, words)
