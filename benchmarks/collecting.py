@@ -56,8 +56,14 @@ def points(count: int) -> list[Point]:
     per_rate = len(GPUS) * len(BATCHES) * len(SEEDS) * 2
     made = [
         point(
-            gpus=gpus, batch=batch, seed=seed, precision=precision, model=MODEL, data=data(IMAGES),
-            placement=Placement.PACKED if rate % 4 else Placement.SPREAD, partition=PARTITION,
+            gpus=gpus,
+            batch=batch,
+            seed=seed,
+            precision=precision,
+            model=MODEL,
+            data=data(IMAGES),
+            placement=Placement.PACKED if rate % 4 else Placement.SPREAD,
+            partition=PARTITION,
             optimizer=replace(OPTIMIZER, learning_rate=1e-4 * (1 + rate)),
         )
         for rate in range(-(-count // per_rate))
@@ -65,7 +71,7 @@ def points(count: int) -> list[Point]:
         for batch in BATCHES
         for seed in SEEDS
         for gpus in GPUS
-    ]  # fmt: skip
+    ]
     return made[:count]
 
 
@@ -77,16 +83,20 @@ def record_of(cell: Cell, draw: random.Random) -> Record:
     seconds = [cell.train_images / (100 * cell.gpus**0.9) * draw.gauss(1, 0.01) for _ in range(3)]
     steps = cell.steps_per_epoch
     made: Record = record(
-        cell, seconds, started_at="2025-01-01T00:10:00Z",
+        cell,
+        seconds,
+        started_at="2025-01-01T00:10:00Z",
         step_ms=[[round(1000 * s / steps * draw.gauss(1, 0.02), 3) for _ in range(steps)] for s in seconds],
-    )  # fmt: skip
+    )
     ranks = range(cell.gpus)
     epochs = tuple(replace(epoch, phases_by_rank=tuple(_phases(epoch, draw) for _ in ranks)) for epoch in made.epochs)
     hosts = [rank.host for rank in made.ranks]
     window = Collective(
-        steps=3, kinds=(CollectiveKind(name="all_reduce", calls=1, bytes=4000),),
-        ms_by_rank=tuple(round(draw.uniform(5, 6), 4) for _ in ranks), pure_ms=4.9,
-    )  # fmt: skip
+        steps=3,
+        kinds=(CollectiveKind(name="all_reduce", calls=1, bytes=4000),),
+        ms_by_rank=tuple(round(draw.uniform(5, 6), 4) for _ in ranks),
+        pure_ms=4.9,
+    )
     exposed = Exposed(first_ms=100.0, second_ms=101.0, with_ms=100.5, without_ms=95.0, rounds=8, block_steps=3)
     return replace(
         made,
@@ -97,8 +107,9 @@ def record_of(cell: Cell, draw: random.Random) -> Record:
         preflight=tuple(_preflight(rank, cell) for rank in ranks),
         samples=tuple(_samples(rank, sum(seconds), draw) for rank in ranks),
         versions={"python": "3.11.9", "torch": "2.11.0", "deepspeed": "0.19.8", "vit_sweep": "0.1.0"},
-        code="0123456789ab", attempts=("1",),
-    )  # fmt: skip
+        code="0123456789ab",
+        attempts=("1",),
+    )
 
 
 def _phases(epoch: EpochReport, draw: random.Random) -> RankPhases:
@@ -111,33 +122,66 @@ def _phases(epoch: EpochReport, draw: random.Random) -> RankPhases:
 
 def _machine(rank: int, host: str) -> Fingerprint:
     gpu = Gpu(
-        model="Tesla T4", memory_mib=15360.0, serial="0123456789ab", driver="550.54", mig=False, nvlinks=0,
-        pcie_generation=3, pcie_width=16, numa_node=0, sm_clock_mhz=1590, max_sm_clock_mhz=1590, power_limit_w=70.0,
-        other_processes=0, other_mib=0.0,
-    )  # fmt: skip
+        model="Tesla T4",
+        memory_mib=15360.0,
+        serial="0123456789ab",
+        driver="550.54",
+        mig=False,
+        nvlinks=0,
+        pcie_generation=3,
+        pcie_width=16,
+        numa_node=0,
+        sm_clock_mhz=1590,
+        max_sm_clock_mhz=1590,
+        power_limit_w=70.0,
+        other_processes=0,
+        other_mib=0.0,
+    )
     return Fingerprint(
-        rank=rank, host=host, cpu="Xeon", host_cores=32, host_memory_mib=152e3, network_gbit_per_s=25.0, kernel="5.15",
-        gpu=gpu, python="3.11.9", torch="2.11.0", deepspeed="0.19.8", cuda="12.8", nccl="2.27",
-    )  # fmt: skip
+        rank=rank,
+        host=host,
+        cpu="Xeon",
+        host_cores=32,
+        host_memory_mib=152e3,
+        network_gbit_per_s=25.0,
+        kernel="5.15",
+        gpu=gpu,
+        python="3.11.9",
+        torch="2.11.0",
+        deepspeed="0.19.8",
+        cuda="12.8",
+        nccl="2.27",
+    )
 
 
 def _preflight(rank: int, cell: Cell) -> Preflight:
     sizes = (4096, 65536, 2**20, 2**24, 4 * 1000) if cell.gpus > 1 else ()
     return Preflight(
-        rank=rank, precision=cell.precision.value, matmul_size=4096, matmul_tflops=4.1, seconds=3.0,
+        rank=rank,
+        precision=cell.precision.value,
+        matmul_size=4096,
+        matmul_tflops=4.1,
+        seconds=3.0,
         all_reduce=tuple(AllReduce(size_bytes=s, repetitions=5, min_ms=0.1, median_ms=0.11 + s / 1e7) for s in sizes),
         to_next_gb_per_s=10.0 if cell.gpus > 1 else None,
-    )  # fmt: skip
+    )
 
 
 def _samples(rank: int, seconds: float, draw: random.Random) -> Samples:
     clock, watt = Spread(min=1200.0, median=1400.0, max=1590.0), Spread(min=50.0, median=65.0, max=70.0)
     return Samples(
-        rank=rank, count=round(seconds), seconds=seconds, sm_clock_mhz=clock, power_w=watt,
-        temperature_c=Spread(min=50.0, median=70.0, max=76.0), utilisation=Spread(min=0.9, median=1.0, max=1.0),
-        throttled_s=0.01 * seconds, throttled_s_by_reason=(("power cap", 0.01 * seconds),),
-        energy_j=65 * seconds * draw.gauss(1, 0.02), energy_from=EnergySource.COUNTER,
-    )  # fmt: skip
+        rank=rank,
+        count=round(seconds),
+        seconds=seconds,
+        sm_clock_mhz=clock,
+        power_w=watt,
+        temperature_c=Spread(min=50.0, median=70.0, max=76.0),
+        utilisation=Spread(min=0.9, median=1.0, max=1.0),
+        throttled_s=0.01 * seconds,
+        throttled_s_by_reason=(("power cap", 0.01 * seconds),),
+        energy_j=65 * seconds * draw.gauss(1, 0.02),
+        energy_from=EnergySource.COUNTER,
+    )
 
 
 def make(folder: Path, count: int) -> Study:
@@ -187,8 +231,12 @@ def collect_once(folder: str) -> Collected:
     gathered = gather(study)
     write_tables(gathered.tables, study.folder / "tables")
     mine, helper = (resource.getrusage(who).ru_maxrss / 2**10 for who in (OWN, HELPERS))
-    return {"seconds": time.perf_counter() - begun, "cpu": _cpu() - cpu, "mib": mine + 2 * helper,
-            "runs": len(gathered.runs)}  # fmt: skip
+    return {
+        "seconds": time.perf_counter() - begun,
+        "cpu": _cpu() - cpu,
+        "mib": mine + 2 * helper,
+        "runs": len(gathered.runs),
+    }
 
 
 OWN, HELPERS = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
@@ -234,11 +282,15 @@ def main() -> None:
     peak = max(mine["mib"] for _, _, mine in rounds)
     print(f"{rounds[0][2]['runs']} records, {size / 2**20:.0f} MiB of JSON")
     for plain, cpu, mine in rounds:
-        print(f"  read and parsed {plain:.2f} s (CPU {cpu:.2f})   collected {mine['seconds']:.2f} s "
-              f"(CPU {mine['cpu']:.2f})   x {mine['seconds'] / plain:.2f} (CPU x {mine['cpu'] / cpu:.2f})")  # fmt: skip
-    print(f"collected in {best:.2f} s (goal {GOAL_S}), {ratios[len(ratios) // 2]:.2f} times reading and parsing (goal "
-          f"{GOAL_RATIO}; median), {work[len(work) // 2]:.2f} times its CPU seconds, peak memory {peak:.0f} MiB, both "
-          f"helpers counted in full (goal {GOAL_MIB})")  # fmt: skip
+        print(
+            f"  read and parsed {plain:.2f} s (CPU {cpu:.2f})   collected {mine['seconds']:.2f} s "
+            f"(CPU {mine['cpu']:.2f})   x {mine['seconds'] / plain:.2f} (CPU x {mine['cpu'] / cpu:.2f})"
+        )
+    print(
+        f"collected in {best:.2f} s (goal {GOAL_S}), {ratios[len(ratios) // 2]:.2f} times reading and parsing (goal "
+        f"{GOAL_RATIO}; median), {work[len(work) // 2]:.2f} times its CPU seconds, peak memory {peak:.0f} MiB, both "
+        f"helpers counted in full (goal {GOAL_MIB})"
+    )
     found = {"records": rounds[0][2]["runs"], "bytes": size, "collected_s": best, "peak_mib": peak}
     report(found | {"ratio": ratios[len(ratios) // 2], "cpu_ratio": work[len(work) // 2]}, given.json)
 

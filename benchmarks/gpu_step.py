@@ -156,9 +156,15 @@ class Run:
             paired = beside if beside is not None and len(both) == len(blocks) == len(paper) else None
             word = variant.precision.value
             rows[variant.name] = row(
-                variant, blocks, batch=self._workshop.batch(variant), paper=paired, model=self._workshop.model,
-                classes=self._workshop.data.classes, peak=self._peak.get(word), matmul=self._matmul.get(word),
-            )  # fmt: skip
+                variant,
+                blocks,
+                batch=self._workshop.batch(variant),
+                paper=paired,
+                model=self._workshop.model,
+                classes=self._workshop.data.classes,
+                peak=self._peak.get(word),
+                matmul=self._matmul.get(word),
+            )
             if variant.name in self._said:
                 rows[variant.name]["note"] = f"{status} later: {reason}"
         return dict(self._head) | {
@@ -229,9 +235,18 @@ def main() -> int:
     model = MODELS[given.model]
     model = replace(model, image_size=given.image_size or model.image_size)
     me = RankIdentity(
-        rank=0, world_size=1, local_rank=0, local_world_size=1, node_rank=0, nodes=1, node_name=socket.gethostname(),
-        task_index=0, restart=0, job_id="benchmark", visible_gpus=int(cuda),
-    )  # fmt: skip
+        rank=0,
+        world_size=1,
+        local_rank=0,
+        local_world_size=1,
+        node_rank=0,
+        nodes=1,
+        node_name=socket.gethostname(),
+        task_index=0,
+        restart=0,
+        job_id="benchmark",
+        visible_gpus=int(cuda),
+    )
     found, _ = fingerprint(me, Device.CUDA if cuda else Device.CPU)  # before the GPU is touched
     device = torch.device("cuda", 0) if cuda else torch.device("cpu")
     if not cuda:
@@ -245,15 +260,23 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         dist.init_process_group("nccl" if cuda else "gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
         workshop = Workshop(
-            device=device, model=model, workers=given.workers, micro_batch=given.micro_batch or (256 if cuda else 8),
+            device=device,
+            model=model,
+            workers=given.workers,
+            micro_batch=given.micro_batch or (256 if cuda else 8),
             plain_batch=given.plain_batch or (64 if cuda else 8),
-        )  # fmt: skip
+        )
         matmul = measured_matmul(device)
         head = {
-            "schema_version": 1, "device": gpu or processor(),
-            "model": to_plain(model), "workers": given.workers, "peak_tflops": peak, "peak_from": source,
-            "matmul_tflops": matmul, "fingerprint": to_plain(found),
-        }  # fmt: skip
+            "schema_version": 1,
+            "device": gpu or processor(),
+            "model": to_plain(model),
+            "workers": given.workers,
+            "peak_tflops": peak,
+            "peak_from": source,
+            "matmul_tflops": matmul,
+            "fingerprint": to_plain(found),
+        }
         run = Run(workshop, begun=begun, seconds=given.seconds, peak=peak, matmul=matmul, head=head, file=given.json)
         watch = threading.Timer(run.left_s() + OVERTIME_S, run.cut)
         watch.daemon = True

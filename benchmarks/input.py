@@ -51,9 +51,12 @@ def ways(split: Split, side: int, augment: bool, device: torch.device, dtype: to
     """Every way as a function that begins an epoch and yields ready batches."""
     count = len(split.labels)
     made = cell(
-        device=Device.CPU, micro_batch=BATCH, train_images=count, model=replace(MODEL, image_size=side),
+        device=Device.CPU,
+        micro_batch=BATCH,
+        train_images=count,
+        model=replace(MODEL, image_size=side),
         data=replace(DATA, train_images=count, augment=augment),
-    )  # fmt: skip
+    )
     epochs = iter(range(1, 1_000_000))
 
     def ours(kind: Pipeline, workers: int) -> Epoch:
@@ -64,16 +67,23 @@ def ways(split: Split, side: int, augment: bool, device: torch.device, dtype: to
 
     def paper(workers: int) -> Epoch:
         loader = DataLoader(
-            Paper(split, side), batch_size=BATCH, shuffle=True, num_workers=workers,
-            persistent_workers=workers > 0, pin_memory=device.type == "cuda",
-        )  # fmt: skip
+            Paper(split, side),
+            batch_size=BATCH,
+            shuffle=True,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=device.type == "cuda",
+        )
         return lambda: (tuple(part.to(device, non_blocking=True) for part in batch) for batch in loader)
 
     return {
-        "device": ours(Pipeline.DEVICE, 0), "control": ours(Pipeline.DEVICE, 0),
-        "loader 0": ours(Pipeline.LOADER, 0), "loader 2": ours(Pipeline.LOADER, 2),
-        "paper 0": paper(0), "paper 2": paper(2),
-    }  # fmt: skip
+        "device": ours(Pipeline.DEVICE, 0),
+        "control": ours(Pipeline.DEVICE, 0),
+        "loader 0": ours(Pipeline.LOADER, 0),
+        "loader 2": ours(Pipeline.LOADER, 2),
+        "paper 0": paper(0),
+        "paper 2": paper(2),
+    }
 
 
 def rate(epoch: Epoch, seconds: float, device: torch.device) -> float:

@@ -47,15 +47,26 @@ def cell_of(steps: int, accum: int) -> Cell:
     micro_batch = 64 if cuda else 8
     images = steps * accum * micro_batch
     return Cell(
-        gpus=1, nodes=1, micro_batch=micro_batch, accum=accum, train_images=images, epochs=1, warmup_steps=0, seed=0,
-        precision=Precision.BF16 if cuda else Precision.FP32, model=VIT_B_16 if cuda else SMALL,
+        gpus=1,
+        nodes=1,
+        micro_batch=micro_batch,
+        accum=accum,
+        train_images=images,
+        epochs=1,
+        warmup_steps=0,
+        seed=0,
+        precision=Precision.BF16 if cuda else Precision.FP32,
+        model=VIT_B_16 if cuda else SMALL,
         data=DataSpec(
             name="made_up", source=DataSource.SYNTHETIC, train_images=images, test_images=micro_batch, classes=10
         ),
         engine=EngineSpec(name="zero0", zero_stage=0),
         optimizer=OptimizerSpec(name="adamw", kind=OptimizerKind.ADAMW, learning_rate=1e-4, weight_decay=0.01),
-        partition="benchmark", device=Device.CUDA if cuda else Device.CPU, gpu_model="", cpus_per_gpu=1,
-    )  # fmt: skip
+        partition="benchmark",
+        device=Device.CUDA if cuda else Device.CPU,
+        gpu_model="",
+        cpus_per_gpu=1,
+    )
 
 
 def trainers_of(cell: Cell) -> tuple[Any, dict[str, Trainer]]:
@@ -66,11 +77,17 @@ def trainers_of(cell: Cell) -> tuple[Any, dict[str, Trainer]]:
     pipeline = pipeline_of(cell, train=train, device=device, dtype=DTYPES[cell.precision], rank=0)
     return engine, {
         kind: Trainer(
-            cell=cell, engine=engine, pipeline=pipeline, test=test.to(device), device=device, enter=lambda: None,
-            beat=lambda *_: None, instrumented=kind == "clocked",
+            cell=cell,
+            engine=engine,
+            pipeline=pipeline,
+            test=test.to(device),
+            device=device,
+            enter=lambda: None,
+            beat=lambda *_: None,
+            instrumented=kind == "clocked",
         )
         for kind in KINDS
-    }  # fmt: skip
+    }
 
 
 def measure(cell: Cell, rounds: int) -> tuple[Seconds, Seconds]:
@@ -133,14 +150,21 @@ def main() -> None:
     marks = marks_us(cell)
     found = {
         "device": torch.cuda.get_device_name() if cell.device is Device.CUDA else "one core",
-        "model": cell.model.name, "accum": given.accum, "rounds": given.rounds, "steps": given.steps,
-        "step_ms": round(step_ms, 3), "goal": GOAL, "marks_us": round(marks, 2),
+        "model": cell.model.name,
+        "accum": given.accum,
+        "rounds": given.rounds,
+        "steps": given.steps,
+        "step_ms": round(step_ms, 3),
+        "goal": GOAL,
+        "marks_us": round(marks, 2),
         "marks": round(marks / 1000 / step_ms, 6),
         "wall": {kind: ratios(wall, kind) for kind in KINDS[1:]},
         "processor": {kind: ratios(cpu, kind) for kind in KINDS[1:]},
-    }  # fmt: skip
-    print(f"{found['model']} on {found['device']}, accum {given.accum}: {step_ms:.2f} ms a step, "
-          f"{given.rounds} rounds of {given.steps} steps, {time.perf_counter() - begun:.0f} s")  # fmt: skip
+    }
+    print(
+        f"{found['model']} on {found['device']}, accum {given.accum}: {step_ms:.2f} ms a step, "
+        f"{given.rounds} rounds of {given.steps} steps, {time.perf_counter() - begun:.0f} s"
+    )
     for clock in ("wall", "processor"):
         for kind, what in (("again", "A/A control"), ("clocked", f"clocked / plain, goal {GOAL}")):
             part = found[clock][kind]

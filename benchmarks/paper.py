@@ -20,9 +20,13 @@ class Paper(Dataset[tuple[Tensor, int]]):
         self.arrays = split.images.permute(0, 2, 3, 1).contiguous().numpy()
         self.labels = split.labels.tolist()
         self.transform = transforms.Compose(
-            [transforms.ToPILImage(), transforms.Resize(side), transforms.ToTensor(),
-             transforms.Normalize((0.5,), (0.5,))]
-        )  # fmt: skip
+            [
+                transforms.ToPILImage(),
+                transforms.Resize(side),
+                transforms.ToTensor(),
+                transforms.Normalize((0.5,), (0.5,)),
+            ]
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,9 +47,13 @@ class PlainLoop:
         self._model = model.to(device).train()
         self._optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
         self._loader = DataLoader(
-            Paper(split, side), batch_size=batch, shuffle=True, drop_last=True, num_workers=workers,
+            Paper(split, side),
+            batch_size=batch,
+            shuffle=True,
+            drop_last=True,
+            num_workers=workers,
             pin_memory=device.type == "cuda",
-        )  # fmt: skip
+        )
         self._device = device
 
     def steps_ms(self, steps: int) -> list[float]:

@@ -121,7 +121,7 @@ def row(
         "times_paper": None if paper is None else spread([a / b for a, b in zip(mine, paper, strict=True)], 3),
         "phases_ms": {name: _median([p[name] for p in phases]) for name in phases[0]} if phases else None,
         "peak_memory_mib": max((b.peak_memory_mib for b in blocks if b.peak_memory_mib is not None), default=None),
-    }  # fmt: skip
+    }
 
 
 def _median(times: Sequence[float | None]) -> float | None:
@@ -144,9 +144,10 @@ def goals(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | 
 def _chips(name: str) -> set[str]:
     """The words of a GPU's name that name its chip: with a digit, but no memory and no socket."""
     return {
-        word for word in _words(name)
+        word
+        for word in _words(name)
         if any(c.isdigit() for c in word) and not word.startswith(("HBM", "SXM")) and not word.upper().endswith("GB")
-    }  # fmt: skip
+    }
 
 
 def _boards(name: str) -> set[str]:

@@ -48,12 +48,14 @@ def variants() -> list[Variant]:
     rows = [(Precision.BF16, False), (Precision.BF16, True), (Precision.FP32, False), (Precision.TF32, False)]
     ours = [
         Variant(
-            name=f"{precision.value}{' + compile' if compiled else ''}, {pipeline.value}", precision=precision,
-            compile=compiled, pipeline=pipeline,
+            name=f"{precision.value}{' + compile' if compiled else ''}, {pipeline.value}",
+            precision=precision,
+            compile=compiled,
+            pipeline=pipeline,
         )
         for pipeline in Pipeline
         for precision, compiled in rows
-    ]  # fmt: skip
+    ]
     plain = Variant(name=PLAIN, precision=Precision.FP32, pipeline=Pipeline.LOADER, plain=True)
     return [plain, ours[0], replace(ours[0], name=f"{ours[0].name}, again"), *ours[1:]]
 
@@ -89,15 +91,26 @@ class Workshop:
     def cell(self, variant: Variant, steps: int) -> Cell:
         """The cell of a variant whose epoch has so many steps."""
         return Cell(
-            gpus=1, nodes=1, micro_batch=self._micro_batch, accum=1, train_images=steps * self._micro_batch,
-            precision=variant.precision, epochs=1, warmup_steps=0, seed=self._seed, model=self.model, data=self.data,
+            gpus=1,
+            nodes=1,
+            micro_batch=self._micro_batch,
+            accum=1,
+            train_images=steps * self._micro_batch,
+            precision=variant.precision,
+            epochs=1,
+            warmup_steps=0,
+            seed=self._seed,
+            model=self.model,
+            data=self.data,
             engine=EngineSpec(name="zero0", zero_stage=0),
-            optimizer=OptimizerSpec(
-                name="adamw", kind=OptimizerKind.ADAMW, learning_rate=1e-4, weight_decay=0.01
-            ),
-            partition="benchmark", device=Device.CUDA if self._cuda else Device.CPU, gpu_model="", cpus_per_gpu=1,
-            pipeline=variant.pipeline, compile=variant.compile,
-        )  # fmt: skip
+            optimizer=OptimizerSpec(name="adamw", kind=OptimizerKind.ADAMW, learning_rate=1e-4, weight_decay=0.01),
+            partition="benchmark",
+            device=Device.CUDA if self._cuda else Device.CPU,
+            gpu_model="",
+            cpus_per_gpu=1,
+            pipeline=variant.pipeline,
+            compile=variant.compile,
+        )
 
     def why_not(self, variant: Variant) -> str | None:
         """Why a variant cannot be on this device, or None; its engine says the rest."""
@@ -112,9 +125,13 @@ class Workshop:
     def _plain(self, variant: Variant, steps: int) -> Callable[[], Block]:
         model = vision_transformer(self.cell(variant, 1))
         loop = PlainLoop(
-            model, self._train, side=self.model.image_size, batch=self._plain_batch, device=self.device,
+            model,
+            self._train,
+            side=self.model.image_size,
+            batch=self._plain_batch,
+            device=self.device,
             workers=min(WORKERS, self.workers),
-        )  # fmt: skip
+        )
         return lambda: self._block(lambda: (loop.steps_ms(FILL + steps), None))
 
     def _ours(self, variant: Variant, steps: int) -> Callable[[], Block]:
@@ -126,9 +143,14 @@ class Workshop:
             cell, train=self._train, device=self.device, dtype=DTYPES[cell.precision], rank=0, workers=self.workers
         )
         trainer = Trainer(
-            cell=cell, engine=self._engines[key], pipeline=pipeline, test=self._test.to(self.device),
-            device=self.device, enter=lambda: None, beat=lambda *_: None,
-        )  # fmt: skip
+            cell=cell,
+            engine=self._engines[key],
+            pipeline=pipeline,
+            test=self._test.to(self.device),
+            device=self.device,
+            enter=lambda: None,
+            beat=lambda *_: None,
+        )
 
         def block() -> tuple[Sequence[float], dict[str, float | None]]:
             multiply_in(cell.precision)  # the engines of one process share this switch

@@ -26,9 +26,17 @@ def start():
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     # No sandbox: a container's root has none. No /dev/shm: a container's is too small.
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
-                     "--force-color-profile=srgb", "--hide-scrollbars", "--no-first-run",
-                     "--disable-background-networking", "--disable-component-update"):  # fmt: skip
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-dev-shm-usage",
+        "--disable-gpu",
+        "--force-color-profile=srgb",
+        "--hide-scrollbars",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+    ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(executable_path=shutil.which("chromedriver")))

@@ -10,8 +10,11 @@ TEXT, EDGE = 4.5, 3.0
 PAIRS = [
     *((ink, ground, TEXT) for ink in ("ink", "quiet", "link", "accent", "good", "bad") for ground in ("paper",)),
     *((ink, ground, TEXT) for ink in ("ink", "quiet") for ground in ("ground", "hover")),
-    ("ink", "bad-ground", TEXT), ("link", "bad-ground", TEXT), ("edge", "paper", EDGE), ("accent", "paper", EDGE),
-]  # fmt: skip
+    ("ink", "bad-ground", TEXT),
+    ("link", "bad-ground", TEXT),
+    ("edge", "paper", EDGE),
+    ("accent", "paper", EDGE),
+]
 
 
 def schemes():

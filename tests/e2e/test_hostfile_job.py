@@ -162,10 +162,14 @@ def probe_batch(hosts, folder, order):
     site["remote_shell"] = hosts[1].split("=", 1)[1].strip("'")
     site["environment"]["PYTHONPATH"] = str(ROOT)
     made = Batch(
-        study="s", study_dir=str(folder), profile=parse(PartitionProfile, site, what="lab_hosts"),
-        shape=Shape(nodes=2, gpus_per_node=1, minutes=1), tasks=(Task(name="c", attempt=1),),
-        module="tests.unit.launchers.queue_probe", closing="tests.unit.launchers.queue_probe",
-    )  # fmt: skip
+        study="s",
+        study_dir=str(folder),
+        profile=parse(PartitionProfile, site, what="lab_hosts"),
+        shape=Shape(nodes=2, gpus_per_node=1, minutes=1),
+        tasks=(Task(name="c", attempt=1),),
+        module="tests.unit.launchers.queue_probe",
+        closing="tests.unit.launchers.queue_probe",
+    )
     (batch := Path(made.folder)).mkdir(parents=True)
     (batch / "orders.json").write_text(json.dumps({"0": order}))
     for name, text in HostfileLauncher().render(made).files.items():

@@ -27,9 +27,12 @@ def finished(tmp_path_factory):
     extensions = folder / "extensions"
     answer = subprocess.run(
         [sys.executable, "-m", "vit_sweep", "-m", *QUICK, "gpus=1,2,16", "scaling=strong,weak", "weak_fraction=0.5"],
-        cwd=folder, capture_output=True, text=True, timeout=300,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
         env=clean_environment() | {"TORCH_EXTENSIONS_DIR": str(extensions), "VIT_SWEEP_FIGURES": "on"},
-    )  # fmt: skip
+    )
     return answer, folder / "outputs" / "s", extensions
 
 

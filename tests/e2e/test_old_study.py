@@ -10,17 +10,34 @@ from tests.conftest import ROOT, TEST_CONF
 
 OLD = ROOT / "tests" / "old_study" / "old"
 WORDS = [
-    "-m", f"--config-dir={TEST_CONF}", "model=vit_test", "data=quick", "epochs=3", "study=old", "weak_fraction=0.5",
-    "gpus=1,2", "batch=16,32,48", "scaling=strong,weak", "precision=fp32,fp16",
-]  # fmt: skip
+    "-m",
+    f"--config-dir={TEST_CONF}",
+    "model=vit_test",
+    "data=quick",
+    "epochs=3",
+    "study=old",
+    "weak_fraction=0.5",
+    "gpus=1,2",
+    "batch=16,32,48",
+    "scaling=strong,weak",
+    "precision=fp32,fp16",
+]
 SLURM, STRONG, WEAK = "n1-g1-mb16-ga1-10274593", "n1-g1-mb16-ga1-206c45b2", "n1-g1-mb16-ga1-b3543f13"
 BOTH = "n1-g2-mb16-ga1-bee5bd6d"
 TIMED_OUT, CANCELLED, DIED = "n1-g1-mb32-ga1-2af31b95", "n1-g1-mb32-ga1-faa71c79", "n1-g2-mb32-ga1-d66a571d"
 OOM, SKIPPED, MISSING = "n1-g1-mb48-ga1-40e77add", "n1-g1-mb48-ga1-65ced5ff", "n1-g2-mb48-ga1-1897d35c"
 STATES = {
-    SLURM: "done", STRONG: "done", WEAK: "done", BOTH: "done", TIMED_OUT: "failed", CANCELLED: "cancelled",
-    DIED: "failed", OOM: "out_of_memory", SKIPPED: "skipped", MISSING: "missing",
-}  # fmt: skip
+    SLURM: "done",
+    STRONG: "done",
+    WEAK: "done",
+    BOTH: "done",
+    TIMED_OUT: "failed",
+    CANCELLED: "cancelled",
+    DIED: "failed",
+    OOM: "out_of_memory",
+    SKIPPED: "skipped",
+    MISSING: "missing",
+}
 
 
 @pytest.fixture
@@ -32,8 +49,10 @@ def study(tmp_path):
 def rows(path):
     """The rows of a table; `oom` was the old word."""
     with path.open(newline="") as file:
-        return [row | {"status": row["status"].replace("oom", "out_of_memory")} if "status" in row else row
-                for row in csv.DictReader(file)]  # fmt: skip
+        return [
+            row | {"status": row["status"].replace("oom", "out_of_memory")} if "status" in row else row
+            for row in csv.DictReader(file)
+        ]
 
 
 def outcomes(study):
@@ -111,9 +130,13 @@ def test_audit_comes_to_the_old_verdict(sweep, study, tmp_path):
     written = json.loads((tmp_path / "audit.json").read_text())
     claims = {claim["claim"]: claim["standing"] for claim in written["claims"]}
     assert claims == {
-        "throughput": "weakened", "fixed problem": "falls", "accuracy": "holds", "time to accuracy": "weakened",
-        "communication": "weakened", "small differences": "falls",
-    }  # fmt: skip
+        "throughput": "weakened",
+        "fixed problem": "falls",
+        "accuracy": "holds",
+        "time to accuracy": "weakened",
+        "communication": "weakened",
+        "small differences": "falls",
+    }
 
 
 def test_compare_pairs_every_finished_cell_with_itself(sweep, study, tmp_path):

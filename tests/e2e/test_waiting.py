@@ -25,9 +25,13 @@ def client(tmp_path, study):
     """A sweep of one two-rank cell that trains for a long time, seen training."""
     process = subprocess.Popen(
         [sys.executable, "-m", "vit_sweep", *QUICK, "gpus=2", "epochs=100000"],
-        cwd=tmp_path, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=tmp_path,
+        env=clean_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         start_new_session=True,
-    )  # fmt: skip
+    )
     wait_until(lambda: any('"training"' in p.read_text() for p in study.glob("cells/*/attempts/*/progress.json")))
     yield process
     subprocess.run([sys.executable, "-m", "vit_sweep", "cancel", str(study)], env=clean_environment())

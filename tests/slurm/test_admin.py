@@ -22,8 +22,16 @@ def discovered(sweep, cluster, _folder):
 
 def test_every_partition_of_the_cluster_is_discovered_as_slurm_knows_it(discovered):
     vector = (discovered / "partition" / "lab_vector.yaml").read_text()
-    for line in ("nodes: 4", "gpus_per_node: 8", "gpu_type: t4", "gpu_dialect: gres_typed", "cpus_per_gpu: 8",
-                 "mem_per_gpu_gib: 31", "max_minutes: 1440", "max_array_size: 1001"):  # fmt: skip
+    for line in (
+        "nodes: 4",
+        "gpus_per_node: 8",
+        "gpu_type: t4",
+        "gpu_dialect: gres_typed",
+        "cpus_per_gpu: 8",
+        "mem_per_gpu_gib: 31",
+        "max_minutes: 1440",
+        "max_array_size: 1001",
+    ):
         assert line in vector.splitlines()
     assert "gpu_type: rtx3090" in (discovered / "partition" / "lab_nebula.yaml").read_text()
 

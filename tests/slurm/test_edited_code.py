@@ -23,8 +23,12 @@ def test_a_checkout_that_is_broken_while_a_job_is_held_changes_nothing(cluster, 
     def sweep(*words):
         return subprocess.run(
             [sys.executable, "-m", "vit_sweep", *words],
-            cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
 
     words = [f"--config-dir={TEST_CONF}", "partition=lab_vector", "model=vit_test", "data=quick", "epochs=1", "study=s"]
     held = sweep(*words, "+partition.sbatch.hold=true", "wait=false")
@@ -37,8 +41,12 @@ def test_a_checkout_that_is_broken_while_a_job_is_held_changes_nothing(cluster, 
     ask("scontrol", "release", sent["handle"])
     watched = subprocess.run(
         [sys.executable, "-m", "vit_sweep", "status", str(study), "--watch"],
-        env=clean_environment() | cluster, cwd=os.fspath(tmp_path), capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        env=clean_environment() | cluster,
+        cwd=os.fspath(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     assert watched.returncode == 0, watched.stdout + watched.stderr
     (record,) = records(study).values()
     assert record["code"] == snapshot.name

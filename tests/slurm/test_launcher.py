@@ -128,8 +128,9 @@ def test_slurm_knows_a_job_as_soon_as_sbatch_has_answered(send):
 def test_a_task_is_queued_with_its_reason_then_running_then_ended_with_its_host(send, ask):
     sent = send(ranks=WAIT, sbatch={"hold": True})
     assert (sent.status().state, sent.status().detail) == (
-        TaskState.QUEUED, "JobHeldUser (held by its user: scontrol release)",
-    )  # fmt: skip
+        TaskState.QUEUED,
+        "JobHeldUser (held by its user: scontrol release)",
+    )
     ask("scontrol", "release", sent.submission.handle)
     until(lambda: sent.status().state, TaskState.RUNNING)
     assert sent.status().hosts.startswith("vector0")

@@ -27,9 +27,14 @@ def test_a_job_that_gives_way_to_a_more_important_one_runs_again_in_the_end(lab,
     lab.start("seed=1", f"partition.partition={partition}", acts=acts)
     node = lab.wait_until_running(1)["host"]
     urgent = lab.cluster.ask(
-        "sbatch", "--parsable", "--partition=vector", f"--nodelist={node}", "--exclusive", "--output=/dev/null",
+        "sbatch",
+        "--parsable",
+        "--partition=vector",
+        f"--nodelist={node}",
+        "--exclusive",
+        "--output=/dev/null",
         "--wrap=sleep 1",
-    )  # fmt: skip
+    )
     lab.wait_until_running(1, attempt="1.1")
     assert f"JobId={urgent.strip()} " in lab.cluster.ask("scontrol", "show", "job", urgent.strip())
     lab.release()

@@ -125,13 +125,20 @@ def test_a_step_gets_its_part_of_the_job_in_every_dialect(shared_cluster, tmp_pa
     python.chmod(0o755)
     shapes = [Shape(nodes=n, gpus_per_node=g, minutes=5) for n, g in ((1, 2), (2, 2), (1, 1), (2, 1))]
     made = batch(
-        study_dir=str(tmp_path / "s"), module="ranks", shared=True, shape=Shape(nodes=2, gpus_per_node=2, minutes=25),
+        study_dir=str(tmp_path / "s"),
+        module="ranks",
+        shared=True,
+        shape=Shape(nodes=2, gpus_per_node=2, minutes=25),
         profile=profile(
-            partition="vector", python=str(python), gpu_dialect=dialect, gpu_type="t4", mem_per_cpu_gib=1,
+            partition="vector",
+            python=str(python),
+            gpu_dialect=dialect,
+            gpu_type="t4",
+            mem_per_cpu_gib=1,
             environment={"PYTHONPATH": str(ROOT)},
         ),
         tasks=tuple(Task(name=f"c{i}", attempt=1, shape=shape) for i, shape in enumerate(shapes)),
-    )  # fmt: skip
+    )
     rendered = SlurmLauncher().render(made)
     Path(made.folder).mkdir(parents=True)
     for name, text in rendered.files.items():

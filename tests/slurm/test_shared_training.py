@@ -10,9 +10,20 @@ from tests.slurm.studies import Lab
 pytestmark = pytest.mark.slurm
 
 CURVE = [
-    "-m", f"--config-dir={TEST_CONF}", "partition=lab_vector", "model=vit_test", "data=quick", "batch=8", "epochs=2",
-    "gpus=1,2", "placement=spread", "allocation=shared", "minutes=5", "profile_steps=0", "study=s",
-]  # fmt: skip
+    "-m",
+    f"--config-dir={TEST_CONF}",
+    "partition=lab_vector",
+    "model=vit_test",
+    "data=quick",
+    "batch=8",
+    "epochs=2",
+    "gpus=1,2",
+    "placement=spread",
+    "allocation=shared",
+    "minutes=5",
+    "profile_steps=0",
+    "study=s",
+]
 
 
 def test_a_curve_trains_in_one_job_and_its_speedup_is_that_of_the_same_nodes(sweep, shared_cluster, tmp_path):

@@ -8,9 +8,7 @@ from tests.slurm.studies import Lab
 
 pytestmark = pytest.mark.slurm
 
-TRAINING = [
-    f"--config-dir={TEST_CONF}", "partition=lab_vector", "model=vit_test", "data=quick", "batch=8", "epochs=60",
-]  # fmt: skip
+TRAINING = [f"--config-dir={TEST_CONF}", "partition=lab_vector", "model=vit_test", "data=quick", "batch=8", "epochs=60"]
 LEARNED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 
 

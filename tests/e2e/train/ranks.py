@@ -22,10 +22,14 @@ def small_cell(**changes):
     """Six steps an epoch of 8 images each, on CPU: milliseconds."""
     zero = changes.pop("zero", 0)
     given = {
-        "device": Device.CPU, "micro_batch": 8 // changes.get("gpus", 1), "train_images": 48, "model": SMALL,
-        "epochs": 3, "data": replace(DATA, train_images=64, test_images=20, classes=4),
+        "device": Device.CPU,
+        "micro_batch": 8 // changes.get("gpus", 1),
+        "train_images": 48,
+        "model": SMALL,
+        "epochs": 3,
+        "data": replace(DATA, train_images=64, test_images=20, classes=4),
         "engine": replace(ENGINE, zero_stage=zero),
-    }  # fmt: skip
+    }
     return cell(**(given | changes))
 
 
@@ -44,11 +48,13 @@ class Job:
     def batch(self, attempt):
         """The folder that a launcher would give to the ranks."""
         batch = Batch(
-            study="s", study_dir=str(self.study), module="vit_sweep.job.task",
+            study="s",
+            study_dir=str(self.study),
+            module="vit_sweep.job.task",
             profile=profile(scheduler=Scheduler.LOCAL, device=Device.CPU, nodes=1),
             shape=Shape(nodes=1, gpus_per_node=self.cell.gpus, minutes=5),
             tasks=(Task(name=self.cell.cell_id, attempt=attempt),),
-        )  # fmt: skip
+        )
         folder = self.study / "jobs" / batch.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "batch.json").write_text(to_json(batch))
@@ -60,10 +66,13 @@ class Job:
         started = []
         for rank in range(self.cell.gpus) if ranks is None else ranks:
             variables = {
-                "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(self.cell.gpus),
-                "LOCAL_WORLD_SIZE": str(self.cell.gpus), "VIT_SWEEP_TASK_INDEX": "0",
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(self.cell.gpus),
+                "LOCAL_WORLD_SIZE": str(self.cell.gpus),
+                "VIT_SWEEP_TASK_INDEX": "0",
                 "VIT_SWEEP_JOB_ID": job_id or f"local-{os.getpid()}-{attempt}",
-            }  # fmt: skip
+            }
             process = server().Process(target=_rank, args=(variables | environment, str(folder), probe))
             process.start()
             started.append(process)

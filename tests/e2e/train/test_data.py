@@ -376,7 +376,14 @@ app(sys.argv[2:])
     noted = re.search(r"train: (\d+) of 24 images are there from an earlier start", second.stdout)
     assert 12 <= int(noted[1]) <= 20
     assert names_in(tmp_path / "data" / "photos-packed-16") == [
-        "manifest.json", "manifest.json.sha256ok", "test.images.u8", "test.images.u8.sha256ok", "test.labels.i64",
-        "test.labels.i64.sha256ok", "train.images.u8", "train.images.u8.sha256ok", "train.labels.i64",
+        "manifest.json",
+        "manifest.json.sha256ok",
+        "test.images.u8",
+        "test.images.u8.sha256ok",
+        "test.labels.i64",
+        "test.labels.i64.sha256ok",
+        "train.images.u8",
+        "train.images.u8.sha256ok",
+        "train.labels.i64",
         "train.labels.i64.sha256ok",
-    ]  # fmt: skip
+    ]

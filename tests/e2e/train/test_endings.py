@@ -197,8 +197,14 @@ def task_alone(job):
         "import sys\nfrom vit_sweep.job.task import main\ncode = main(sys.argv[1:])\n"
         "print('TORCH', 'torch' in sys.modules, flush=True)\nsys.exit(code)"
     )
-    place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1",
-             "VIT_SWEEP_TASK_INDEX": "0", "VIT_SWEEP_JOB_ID": "local-1-0"}  # fmt: skip
+    place = {
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "1",
+        "LOCAL_WORLD_SIZE": "1",
+        "VIT_SWEEP_TASK_INDEX": "0",
+        "VIT_SWEEP_JOB_ID": "local-1-0",
+    }
     done = subprocess.run(
         [sys.executable, "-c", probe, str(job.batch(1))], env=clean_environment() | place, timeout=300, cwd=ROOT
     )

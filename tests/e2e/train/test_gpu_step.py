@@ -20,14 +20,31 @@ def run(*words):
     """Run the benchmark as a user does."""
     return subprocess.run(
         [sys.executable, ROOT / "benchmarks" / "gpu_step.py", *map(str, words)],
-        env=clean_environment() | {"CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+        env=clean_environment() | {"CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
 
 
 def test_on_a_core_every_variant_is_measured_or_has_a_reason(tmp_path):
     file = tmp_path / "found.json"
-    done = run("--device", "cpu", "--model", "tiny", "--image-size", 16, "--workers", 1, "--seconds", 20,
-               "--peak-tflops", "fp32=0.1,bf16=0.1", "--json", file)  # fmt: skip
+    done = run(
+        "--device",
+        "cpu",
+        "--model",
+        "tiny",
+        "--image-size",
+        16,
+        "--workers",
+        1,
+        "--seconds",
+        20,
+        "--peak-tflops",
+        "fp32=0.1,bf16=0.1",
+        "--json",
+        file,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(file.read_text())
     rows = report["variants"]

@@ -38,9 +38,12 @@ def trained(dtype, *, ours, spoilt=None, optimizer=torch.optim.AdamW):
     torch.manual_seed(0)
     model = nn.Sequential(*[nn.Linear(8, 8) for _ in range(LAYERS)]).to(dtype)
     made = FP16_UnfusedOptimizer(
-        optimizer(model.parameters(), lr=0.1), low_precision_dtype=dtype, dynamic_loss_scale=dtype is torch.float16,
-        dynamic_loss_args=SCALES if dtype is torch.float16 else None, verbose=False,
-    )  # fmt: skip
+        optimizer(model.parameters(), lr=0.1),
+        low_precision_dtype=dtype,
+        dynamic_loss_scale=dtype is torch.float16,
+        dynamic_loss_args=SCALES if dtype is torch.float16 else None,
+        verbose=False,
+    )
     if ours:
         lean(made)
     skipped, scales, reads = [], [], Counter()

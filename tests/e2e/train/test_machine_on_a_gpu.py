@@ -18,9 +18,18 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU of NVIDIA's"),
 ]
 ME = RankIdentity(
-    rank=0, world_size=1, local_rank=0, local_world_size=1, node_rank=0, nodes=1, node_name="here", task_index=0,
-    restart=0, job_id="1", visible_gpus=1,
-)  # fmt: skip
+    rank=0,
+    world_size=1,
+    local_rank=0,
+    local_world_size=1,
+    node_rank=0,
+    nodes=1,
+    node_name="here",
+    task_index=0,
+    restart=0,
+    job_id="1",
+    visible_gpus=1,
+)
 
 
 def test_cuda_says_which_gpu_it_is():

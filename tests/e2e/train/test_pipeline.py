@@ -44,10 +44,15 @@ def split(photograph):
 def made(pipeline=Pipeline.DEVICE, model=32, augment=False, **changes):
     """A cell of two ranks and two micro steps, 3 steps of 16 images an epoch."""
     given = {
-        "gpus": 2, "micro_batch": 4, "accum": 2, "train_images": IMAGES, "device": Device.CPU,
-        "data": replace(DATA, train_images=IMAGES, augment=augment), "model": replace(MODEL, image_size=model),
+        "gpus": 2,
+        "micro_batch": 4,
+        "accum": 2,
+        "train_images": IMAGES,
+        "device": Device.CPU,
+        "data": replace(DATA, train_images=IMAGES, augment=augment),
+        "model": replace(MODEL, image_size=model),
         "pipeline": pipeline,
-    }  # fmt: skip
+    }
     return cell(**(given | changes))
 
 
@@ -101,8 +106,15 @@ def test_the_pixels_are_those_of_the_papers_transforms(split):
     from torchvision.transforms import v2
 
     train = split(32)
-    classic = v2.Compose([v2.ToPILImage(), v2.Resize(48), v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True),
-                          v2.Normalize((0.5,), (0.5,))])  # fmt: skip
+    classic = v2.Compose(
+        [
+            v2.ToPILImage(),
+            v2.Resize(48),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize((0.5,), (0.5,)),
+        ]
+    )
     images, labels = batches(pipeline(made(model=48), train))[0]
     wanted = torch.stack([classic(train.images[label]) for label in labels])
     # Pillow and torch round differently in the last of 256 levels.

@@ -10,8 +10,19 @@ pytestmark = pytest.mark.train
 
 
 def me(**changes):
-    given = {"rank": 0, "world_size": 1, "local_rank": 0, "local_world_size": 1, "node_rank": 0, "nodes": 1,
-             "node_name": "here", "task_index": 3, "restart": 0, "job_id": "17_3", "visible_gpus": 0}  # fmt: skip
+    given = {
+        "rank": 0,
+        "world_size": 1,
+        "local_rank": 0,
+        "local_world_size": 1,
+        "node_rank": 0,
+        "nodes": 1,
+        "node_name": "here",
+        "task_index": 3,
+        "restart": 0,
+        "job_id": "17_3",
+        "visible_gpus": 0,
+    }
     return RankIdentity(**(given | changes))
 
 

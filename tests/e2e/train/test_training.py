@@ -87,8 +87,16 @@ def tiny_cifar(tmp_path):
     return folder
 
 
-WORDS = ["--config-dir=conf", "data=tiny", "batch=8", "epochs=1", "study=s",
-         "model.layers=1", "model.width=24", "model.mlp_width=24"]  # fmt: skip
+WORDS = [
+    "--config-dir=conf",
+    "data=tiny",
+    "batch=8",
+    "epochs=1",
+    "study=s",
+    "model.layers=1",
+    "model.width=24",
+    "model.mlp_width=24",
+]
 
 
 def test_cifar_files_train_through_torchvisions_reader(sweep, study, tiny_cifar):

@@ -23,9 +23,11 @@ def measured_cell(**changes):
     gpus, accum = changes.get("gpus", 1), changes.get("accum", 1)
     images = STEPS * 8 * gpus * accum
     given = {
-        "micro_batch": 8, "train_images": images, "epochs": 2,
+        "micro_batch": 8,
+        "train_images": images,
+        "epochs": 2,
         "data": replace(DATA, train_images=images, test_images=8, classes=4),
-    }  # fmt: skip
+    }
     return small_cell(**(given | changes))
 
 
@@ -88,9 +90,15 @@ def trainer_of(cell, rank, **options):
     pipeline = pipeline_of(cell, train=train, device=device, dtype=DTYPES[cell.precision], rank=rank)
     engine = engine_of(cell)
     trainer = Trainer(
-        cell=cell, engine=engine, pipeline=pipeline, test=test, device=device, enter=lambda: None,
-        beat=lambda *where: None, **options,
-    )  # fmt: skip
+        cell=cell,
+        engine=engine,
+        pipeline=pipeline,
+        test=test,
+        device=device,
+        enter=lambda: None,
+        beat=lambda *where: None,
+        **options,
+    )
     return trainer, engine
 
 
@@ -163,9 +171,13 @@ def _in_optimizer(_trainer, engine, seconds):
 
 
 DELAYS = {
-    "forward": _in_forward, "data": _in_data, "copy": _in_copy, "backward": _in_backward,
-    "all_reduce": _in_all_reduce, "optimizer": _in_optimizer,
-}  # fmt: skip
+    "forward": _in_forward,
+    "data": _in_data,
+    "copy": _in_copy,
+    "backward": _in_backward,
+    "all_reduce": _in_all_reduce,
+    "optimizer": _in_optimizer,
+}
 
 
 def _no_profiler(_trainer, rank):

@@ -110,7 +110,7 @@ def test_audit_of_a_file_says_what_was_left_out(here, capsys):
         (["collect", "--csv", "none.csv"], "cannot read none.csv"),
     ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_a_users_mistake_is_a_sentence(words, message, capsys):
     write_study("mine", gpus=(1,), seeds=(0,))
     assert main(words) == 2

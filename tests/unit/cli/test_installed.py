@@ -35,11 +35,20 @@ def test_the_installed_command_plans_away_from_the_checkout(wheel, tmp_path):
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     answer = subprocess.run(
-        [sys.executable, "-c", "import vit_sweep, sys; print(vit_sweep.__file__); "
-         "from vit_sweep.__main__ import main; sys.exit(main(sys.argv[1:]))",
-         "-m", "gpus=1,2", "dry_run=true"],
-        cwd=tmp_path, env=clean_environment() | {"PYTHONPATH": os.fspath(site)}, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import vit_sweep, sys; print(vit_sweep.__file__); "
+            "from vit_sweep.__main__ import main; sys.exit(main(sys.argv[1:]))",
+            "-m",
+            "gpus=1,2",
+            "dry_run=true",
+        ],
+        cwd=tmp_path,
+        env=clean_environment() | {"PYTHONPATH": os.fspath(site)},
+        capture_output=True,
+        text=True,
+    )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith(str(site))
     assert "2 points, 2 cells" in answer.stdout
@@ -49,10 +58,19 @@ def test_the_installed_command_knows_the_published_figures(wheel, tmp_path):
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     answer = subprocess.run(
-        [sys.executable, "-c", "import sys; from vit_sweep.__main__ import main; sys.exit(main(sys.argv[1:]))",
-         "audit", "--reference", "paper_cifar100"],
-        cwd=tmp_path, env=clean_environment() | {"PYTHONPATH": os.fspath(site)}, capture_output=True, text=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import sys; from vit_sweep.__main__ import main; sys.exit(main(sys.argv[1:]))",
+            "audit",
+            "--reference",
+            "paper_cifar100",
+        ],
+        cwd=tmp_path,
+        env=clean_environment() | {"PYTHONPATH": os.fspath(site)},
+        capture_output=True,
+        text=True,
+    )
     assert answer.returncode == 1, answer.stderr
     assert "claims that fall: throughput, fixed problem, accuracy" in answer.stdout
 
@@ -85,8 +103,11 @@ def test_the_core_alone_plans_renders_and_looks(wheel, tmp_path):
         )
         assert answer.returncode == 0, (words, answer.stdout, answer.stderr)
     collect = subprocess.run(
-        [python, "-m", "vit_sweep", "collect", "outputs/s"], cwd=tmp_path, env=clean_environment(),
-        capture_output=True, text=True,
-    )  # fmt: skip
+        [python, "-m", "vit_sweep", "collect", "outputs/s"],
+        cwd=tmp_path,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+    )
     assert collect.returncode == 2
     assert "pip install 'vit_sweep[report]'" in collect.stderr

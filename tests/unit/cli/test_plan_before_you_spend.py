@@ -57,8 +57,9 @@ def test_a_tiny_max_array_size_splits_the_arrays(sweep, tmp_path):
     assert sweep(*B16, "gpus=1", "batch=16,32,64", "++partition.max_array_size=2").returncode == 0
     scripts = [p.read_text() for p in tmp_path.glob("outputs/s/jobs/*/job.sbatch")]
     assert sorted(line for text in scripts for line in text.splitlines() if "--array" in line) == [
-        "#SBATCH --array=0-0%1", "#SBATCH --array=0-1%2",
-    ]  # fmt: skip
+        "#SBATCH --array=0-0%1",
+        "#SBATCH --array=0-1%2",
+    ]
 
 
 def test_dry_run_stdout_prints_the_very_scripts(sweep, tmp_path):

@@ -160,8 +160,13 @@ def zipped(axes, zips):
 def test_zipped_axes_advance_together_and_multiply_with_the_others():
     axes = {"gpus": "124", "scaling": "sw", "batch": "abc"}
     assert zipped(axes, [["gpus", "batch"]]) == [
-        ("1", "s", "a"), ("1", "w", "a"), ("2", "s", "b"), ("2", "w", "b"), ("4", "s", "c"), ("4", "w", "c"),
-    ]  # fmt: skip
+        ("1", "s", "a"),
+        ("1", "w", "a"),
+        ("2", "s", "b"),
+        ("2", "w", "b"),
+        ("4", "s", "c"),
+        ("4", "w", "c"),
+    ]
 
 
 def test_two_zips_multiply_with_each_other():
@@ -263,9 +268,16 @@ def test_a_mistake_in_the_algebra_exits_2_with_one_sentence(sweep, tmp_path, wor
 
 def test_the_whole_algebra_in_one_command(sweep, tmp_path):
     answer = sweep(
-        "-m", "gpus=1,2,4", "batch=64,32,16", "zip=[[gpus,batch]]", 'exclude=["gpus==4 and seed==1"]', "repeats=2",
-        "order=largest_first", "dry_run=true", "study=s",
-    )  # fmt: skip
+        "-m",
+        "gpus=1,2,4",
+        "batch=64,32,16",
+        "zip=[[gpus,batch]]",
+        'exclude=["gpus==4 and seed==1"]',
+        "repeats=2",
+        "order=largest_first",
+        "dry_run=true",
+        "study=s",
+    )
     assert answer.returncode == 0, answer.stderr
     assert "excluded 1 of 6 points" in answer.stdout
     plan = json.loads((tmp_path / "outputs" / "s" / "plan.json").read_text())

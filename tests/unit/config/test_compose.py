@@ -100,9 +100,11 @@ def test_each_choice_of_groups_is_composed_once_however_many_the_values(hydra):
 def test_zipped_groups_and_values_advance_together(hydra):
     configs = fast(hydra, ["model=vit_b_16,vit_tiny_32", "gpus=1,2", "data=cifar10,digits", "zip=[[model,data]]"])
     assert [(c["model"]["name"], c["gpus"], c["data"]["name"]) for c in configs] == [
-        ("vit_b_16", 1, "cifar10"), ("vit_b_16", 2, "cifar10"),
-        ("vit_tiny_32", 1, "digits"), ("vit_tiny_32", 2, "digits"),
-    ]  # fmt: skip
+        ("vit_b_16", 1, "cifar10"),
+        ("vit_b_16", 2, "cifar10"),
+        ("vit_tiny_32", 1, "digits"),
+        ("vit_tiny_32", 2, "digits"),
+    ]
 
 
 def test_zipped_keys_inside_groups_advance_together(hydra):

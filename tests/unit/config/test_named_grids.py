@@ -15,11 +15,21 @@ from vit_sweep.plan.plan import Knowledge, make_plan
 SHIPPED = sorted(path.stem for path in (conf_dir() / "grid").glob("*.yaml") if path.stem != "none")
 # Points, physical cells: one GPU has no placement, so figures 14 and 15 draw one cell in both curves.
 SIZES = {
-    "paper_fig4": (5, 5), "paper_fig5": (5, 5), "paper_fig6": (10, 10), "paper_fig7": (10, 10), "paper_fig8": (8, 8),
-    "paper_fig9": (8, 8), "paper_fig10": (16, 16), "paper_fig11": (8, 8), "paper_fig12": (16, 16),
-    "paper_fig13": (8, 8), "paper_fig14": (18, 17), "paper_fig15": (18, 17), "paper_fig16": (8, 8),
+    "paper_fig4": (5, 5),
+    "paper_fig5": (5, 5),
+    "paper_fig6": (10, 10),
+    "paper_fig7": (10, 10),
+    "paper_fig8": (8, 8),
+    "paper_fig9": (8, 8),
+    "paper_fig10": (16, 16),
+    "paper_fig11": (8, 8),
+    "paper_fig12": (16, 16),
+    "paper_fig13": (8, 8),
+    "paper_fig14": (18, 17),
+    "paper_fig15": (18, 17),
+    "paper_fig16": (8, 8),
     "paper_fig17": (8, 8),
-}  # fmt: skip
+}
 
 
 @pytest.fixture(scope="module")
@@ -105,10 +115,17 @@ def test_a_grids_words_survive_hydras_grammar(loader):
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     values = {
-        "study": "it's a, b=c: \\'x", "nodes": None, "wait": False, "batch": 3, "weak_fraction": 0.1,
-        "exclude": ["gpus==8 and batch in [1,2]", 'model=="a"'], "zip": [["gpus", "batch"]], "data_root": "null",
-        "outputs": "/a b/${c}", "seed": "7",
-    }  # fmt: skip
+        "study": "it's a, b=c: \\'x",
+        "nodes": None,
+        "wait": False,
+        "batch": 3,
+        "weak_fraction": 0.1,
+        "exclude": ["gpus==8 and batch in [1,2]", 'model=="a"'],
+        "zip": [["gpus", "batch"]],
+        "data_root": "null",
+        "outputs": "/a b/${c}",
+        "seed": "7",
+    }
     words = grid_words(GridSpec(name="g", set=values), given=set())
     parsed = OverridesParser.create().parse_overrides(words)
     assert {override.key_or_group: override.value() for override in parsed} == values

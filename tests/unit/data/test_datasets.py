@@ -301,9 +301,7 @@ def test_a_copier_that_is_killed_leaves_its_work_to_the_one_that_waits(scratch, 
 # -- the packed form of image folders ------------------------------------------------------------------
 
 PIXELS = {"train.images.u8": b"p" * 768, "train.labels.i64": b"\0" * 32, "test.images.u8": b"q" * 192}
-PHOTOS = DataSpec(
-    name="photos", source=DataSource.IMAGEFOLDER, train_images=4, test_images=1, classes=2, side=8
-)  # fmt: skip
+PHOTOS = DataSpec(name="photos", source=DataSource.IMAGEFOLDER, train_images=4, test_images=1, classes=2, side=8)
 
 
 def put_packed(root, **changes):

@@ -10,9 +10,13 @@ from vit_sweep.plan.point import DataSource
 
 PHOTOS = replace(DATA, name="photos", source=DataSource.IMAGEFOLDER, train_images=4, test_images=2, classes=2, side=8)
 MANIFEST = Manifest(
-    data="photos", side=8, train_images=4, test_images=2, classes=("cat", "dog"),
+    data="photos",
+    side=8,
+    train_images=4,
+    test_images=2,
+    classes=("cat", "dog"),
     files=(PackedFile(name="train.images.u8", bytes=768, sha256="0" * 64),),
-)  # fmt: skip
+)
 
 
 def test_only_image_folders_are_packed():

@@ -45,9 +45,13 @@ def child(tmp_path):
         started.append(
             subprocess.Popen(
                 [sys.executable, "-c", CHILD + text, str(tmp_path)],
-                cwd=ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                cwd=ROOT,
+                text=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
             )
-        )  # fmt: skip
+        )
         assert started[0].stdout.readline() == "ready\n", started[0].stderr.read()
         return started[0]
 

@@ -109,17 +109,32 @@ def test_the_gpus_facts_come_from_cuda_and_nvml_and_none_has_to_be_there(tmp_pat
     others = [SimpleNamespace(pid=-5, usedGpuMemory=2540 * 2**20), SimpleNamespace(pid=-6, usedGpuMemory=None)]
     nvml = NvmlGpu(
         FakeNvml(
-            MigMode=[0, 0], MaxPcieLinkGeneration=4, CurrPcieLinkWidth=16, EnforcedPowerLimit=400_000,
-            ClockInfo=lambda kind: 210 if kind == SM_CLOCK else 0, ComputeRunningProcesses=[own_process, *others],
+            MigMode=[0, 0],
+            MaxPcieLinkGeneration=4,
+            CurrPcieLinkWidth=16,
+            EnforcedPowerLimit=400_000,
+            ClockInfo=lambda kind: 210 if kind == SM_CLOCK else 0,
+            ComputeRunningProcesses=[own_process, *others],
             MaxClockInfo=lambda kind: 1410 if kind == SM_CLOCK else 0,
         ),
         "handle",
-    )  # fmt: skip
+    )
     assert gpu_facts(properties, nvml, tmp_path) == Gpu(
-        model="NVIDIA A100", memory_mib=40960.0, serial=hashed("4f3a"), driver="550.54", mig=False, nvlinks=None,
-        pcie_generation=4, pcie_width=16, numa_node=1, sm_clock_mhz=210, max_sm_clock_mhz=1410, power_limit_w=400.0,
-        other_processes=2, other_mib=2540.0,
-    )  # fmt: skip
+        model="NVIDIA A100",
+        memory_mib=40960.0,
+        serial=hashed("4f3a"),
+        driver="550.54",
+        mig=False,
+        nvlinks=None,
+        pcie_generation=4,
+        pcie_width=16,
+        numa_node=1,
+        sm_clock_mhz=210,
+        max_sm_clock_mhz=1410,
+        power_limit_w=400.0,
+        other_processes=2,
+        other_mib=2540.0,
+    )
     assert gpu_facts(None, None, tmp_path) == Gpu()
     assert gpu_facts(properties, None, tmp_path).driver is None
     (node / "numa_node").write_text("-1\n")
@@ -201,9 +216,11 @@ def test_a_counter_that_begins_anew_loses_one_interval_and_no_energy():
 
 def test_evaluations_are_not_training_and_no_interval_reaches_over_one():
     samples = sampled(
-        [(t, epoch, {"PowerUsage": watt * 1000}) for t, (epoch, watt) in enumerate(
-            [(2, 70), (2, 70), (None, 500), (3, 70), (3, 70), (4, 70)])],
-    )  # fmt: skip
+        [
+            (t, epoch, {"PowerUsage": watt * 1000})
+            for t, (epoch, watt) in enumerate([(2, 70), (2, 70), (None, 500), (3, 70), (3, 70), (4, 70)])
+        ]
+    )
     assert (samples.count, samples.seconds) == (5, 2.0)
     assert samples.power_w.max == 70
     assert samples.energy_j == pytest.approx(140.0)

@@ -33,10 +33,17 @@ def test_ranks_leave_a_record_of_their_own_attempt_alone(tmp_path, attempt, done
     # No torch: whoever trains stops here.
     (tmp_path / "torch.py").write_text("raise ImportError('torch was asked for')\n")
     environment = {
-        "VIT_SWEEP_JOB_ID": "9_0", "VIT_SWEEP_TASK_INDEX": "0", "VIT_SWEEP_RESTART": "1", "SLURM_NNODES": "1",
-        "SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_LOCALID": "0", "SLURM_NODEID": "0",
-        "PYTHONPATH": f"{tmp_path}:{ROOT}", "PATH": os.environ["PATH"],
-    }  # fmt: skip
+        "VIT_SWEEP_JOB_ID": "9_0",
+        "VIT_SWEEP_TASK_INDEX": "0",
+        "VIT_SWEEP_RESTART": "1",
+        "SLURM_NNODES": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_NTASKS": "1",
+        "SLURM_LOCALID": "0",
+        "SLURM_NODEID": "0",
+        "PYTHONPATH": f"{tmp_path}:{ROOT}",
+        "PATH": os.environ["PATH"],
+    }
     ended = subprocess.run([sys.executable, "-m", "vit_sweep.job.task", made.folder], env=environment, cwd=tmp_path)
     end = json.loads((folder / "attempts" / f"{attempt}.1" / "rank0.json").read_text())["end"]
     if done:

@@ -6,14 +6,26 @@ from launchers.errors import UserError
 from launchers.identity import identify, place_of
 
 SRUN = {
-    "SLURM_NNODES": "2", "SLURM_NTASKS": "8", "SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_NODEID": "1",
-    "SLURMD_NODENAME": "node02", "SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3",
-    "SLURM_RESTART_COUNT": "2", "SLURM_GPUS_ON_NODE": "4",
-}  # fmt: skip
+    "SLURM_NNODES": "2",
+    "SLURM_NTASKS": "8",
+    "SLURM_PROCID": "5",
+    "SLURM_LOCALID": "1",
+    "SLURM_NODEID": "1",
+    "SLURMD_NODENAME": "node02",
+    "SLURM_ARRAY_JOB_ID": "17",
+    "SLURM_ARRAY_TASK_ID": "3",
+    "SLURM_RESTART_COUNT": "2",
+    "SLURM_GPUS_ON_NODE": "4",
+}
 LOCAL = {
-    "RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "VIT_SWEEP_TASK_INDEX": "3",
-    "VIT_SWEEP_JOB_ID": "local-7-3", "CUDA_VISIBLE_DEVICES": "4,6",
-}  # fmt: skip
+    "RANK": "1",
+    "LOCAL_RANK": "1",
+    "WORLD_SIZE": "2",
+    "LOCAL_WORLD_SIZE": "2",
+    "VIT_SWEEP_TASK_INDEX": "3",
+    "VIT_SWEEP_JOB_ID": "local-7-3",
+    "CUDA_VISIBLE_DEVICES": "4,6",
+}
 
 
 def test_a_rank_of_srun_knows_its_place():
@@ -30,9 +42,15 @@ def test_a_rank_of_the_local_queue_knows_its_place_even_inside_an_allocation():
     assert (me.task_index, me.restart, me.job_id, me.visible_gpus) == (3, 0, "local-7-3", 2)
 
 
-HOSTFILE = {"VIT_SWEEP_JOB_ID": "hostfile-9-3", "VIT_SWEEP_TASK_INDEX": "3", "VIT_SWEEP_NODES": "1",
-            "OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "1", "OMPI_COMM_WORLD_LOCAL_RANK": "0",
-            "OMPI_COMM_WORLD_LOCAL_SIZE": "1"}  # fmt: skip
+HOSTFILE = {
+    "VIT_SWEEP_JOB_ID": "hostfile-9-3",
+    "VIT_SWEEP_TASK_INDEX": "3",
+    "VIT_SWEEP_NODES": "1",
+    "OMPI_COMM_WORLD_RANK": "0",
+    "OMPI_COMM_WORLD_SIZE": "1",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "1",
+}
 
 
 @pytest.mark.parametrize(
@@ -85,13 +103,34 @@ def test_a_process_that_no_launcher_started_has_no_rank(missing):
         identify({key: value for key, value in SRUN.items() if key != missing}, host="laptop")
 
 
-ORTED = {"SLURM_NNODES": "2", "SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0", "SLURM_NODEID": "1",
-         "SLURMD_NODENAME": "node02", "SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "3",
-         "SLURM_RESTART_COUNT": "2", "SLURM_GPUS_ON_NODE": "4"}  # fmt: skip
-MPI = {"OMPI_COMM_WORLD_RANK": "5", "OMPI_COMM_WORLD_SIZE": "8", "OMPI_COMM_WORLD_LOCAL_RANK": "1",
-       "OMPI_COMM_WORLD_LOCAL_SIZE": "4", "VIT_SWEEP_NODES": "2", "VIT_SWEEP_TASK_INDEX": "3"}  # fmt: skip
-TORCH = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4", "GROUP_RANK": "1",
-         "TORCHELASTIC_RUN_ID": "17_3_2"}  # fmt: skip
+ORTED = {
+    "SLURM_NNODES": "2",
+    "SLURM_NTASKS": "2",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "1",
+    "SLURMD_NODENAME": "node02",
+    "SLURM_ARRAY_JOB_ID": "17",
+    "SLURM_ARRAY_TASK_ID": "3",
+    "SLURM_RESTART_COUNT": "2",
+    "SLURM_GPUS_ON_NODE": "4",
+}
+MPI = {
+    "OMPI_COMM_WORLD_RANK": "5",
+    "OMPI_COMM_WORLD_SIZE": "8",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "1",
+    "OMPI_COMM_WORLD_LOCAL_SIZE": "4",
+    "VIT_SWEEP_NODES": "2",
+    "VIT_SWEEP_TASK_INDEX": "3",
+}
+TORCH = {
+    "RANK": "5",
+    "WORLD_SIZE": "8",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "4",
+    "GROUP_RANK": "1",
+    "TORCHELASTIC_RUN_ID": "17_3_2",
+}
 
 
 @pytest.mark.parametrize("spawned", [MPI, TORCH], ids=["mpirun", "torchrun"])

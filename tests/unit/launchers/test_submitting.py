@@ -68,9 +68,7 @@ def test_a_client_that_is_killed_does_not_let_go_while_its_child_lives(tmp_path,
 def test_who_waits_sees_the_end_at_once_and_many_may_wait(tmp_path, client):
     _, _, pipe = client
     answers = []
-    waiting = [
-        threading.Thread(target=lambda: answers.append(wait_until_settled(tmp_path, 300))) for _ in range(3)
-    ]  # fmt: skip
+    waiting = [threading.Thread(target=lambda: answers.append(wait_until_settled(tmp_path, 300))) for _ in range(3)]
     for thread in waiting:
         thread.start()
     assert answers == []

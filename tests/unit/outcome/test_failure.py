@@ -40,24 +40,36 @@ CASES = [
     (DistBackendError(NCCL + "Last error:\nCuda failure 2 'out of memory'"), Cause.OUT_OF_MEMORY),
     (DistBackendError(NCCL + "Last error:\nCuda failure 'out of memory'"), Cause.OUT_OF_MEMORY),
     (MemoryError(), Cause.HOST_OUT_OF_MEMORY),
-    (RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried "
-                  "to allocate 8 bytes. Error code 12 (Cannot allocate memory)"), Cause.HOST_OUT_OF_MEMORY),
+    (
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried "
+            "to allocate 8 bytes. Error code 12 (Cannot allocate memory)"
+        ),
+        Cause.HOST_OUT_OF_MEMORY,
+    ),
     (OSError(errno.ENOMEM, "Cannot allocate memory"), Cause.HOST_OUT_OF_MEMORY),
     (OSError(errno.ENOSPC, "No space left on device"), Cause.STORAGE),
     (OSError(errno.EDQUOT, "Disk quota exceeded"), Cause.STORAGE),
     (OSError(errno.EROFS, "Read-only file system"), Cause.STORAGE),
-    (RuntimeError("[enforce fail at inline_container.cc:865] . PytorchStreamWriter failed writing file data/3: file "
-                  "write failed"), Cause.STORAGE),
+    (
+        RuntimeError(
+            "[enforce fail at inline_container.cc:865] . PytorchStreamWriter failed writing file data/3: file "
+            "write failed"
+        ),
+        Cause.STORAGE,
+    ),
     (DistBackendError(NCCL + "Last error:\nremote process exited"), Cause.COMMUNICATION),
     (DistError("wait timeout after 300000ms"), Cause.COMMUNICATION),
     (RuntimeError("[gloo/transport/tcp/pair.cc:547] Connection closed by peer [127.0.0.1]:4711"), Cause.COMMUNICATION),
     (RuntimeError("Connection reset by peer"), Cause.COMMUNICATION),
-    (RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 1800000ms for recv operation"),
-     Cause.COMMUNICATION),
+    (
+        RuntimeError("[gloo/transport/tcp/unbound_buffer.cc:78] Timed out waiting 1800000ms for recv operation"),
+        Cause.COMMUNICATION,
+    ),
     (ValueError("CUDA out of memory"), Cause.BUG),
     (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), Cause.BUG),
     (FileNotFoundError(errno.ENOENT, "No such file"), Cause.BUG),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("error", "cause"), CASES, ids=lambda x: str(x)[:40])

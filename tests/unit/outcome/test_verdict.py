@@ -17,9 +17,15 @@ def rank(number, cause=None, *, at="2025-01-01T00:00:00Z", near=None, world=4, *
     """A rank's file; without a cause it fell silent."""
     ended = None if cause is None else RankEnd(at=at, cause=cause, message=end.pop("message", f"said {number}"), **end)
     return RankFile(
-        rank=number, world_size=world, host=f"node{number // 2}", pid=1, job_id="7_0", started_at=at, end=ended,
+        rank=number,
+        world_size=world,
+        host=f"node{number // 2}",
+        pid=1,
+        job_id="7_0",
+        started_at=at,
+        end=ended,
         near_limit=near,
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("cause", [c for c in Cause if c not in (*ECHOES, Cause.DONE)])
@@ -84,8 +90,10 @@ def test_the_scheduler_says_why_a_job_was_told_to_end(ended, cause):
     assert of_scheduler(ended, "Slurm says so").cause is cause
 
 
-@given(cause=st.sampled_from([c for c in Cause if c not in (*ECHOES, Cause.RANK_DIED, Cause.LOST)]),
-       ended=st.sampled_from(Ended))  # fmt: skip
+@given(
+    cause=st.sampled_from([c for c in Cause if c not in (*ECHOES, Cause.RANK_DIED, Cause.LOST)]),
+    ended=st.sampled_from(Ended),
+)
 def test_the_scheduler_never_overrules_what_a_rank_knows(cause, ended):
     verdict = judge([rank(0, cause)])
     assert refine(verdict, ended=ended) == verdict

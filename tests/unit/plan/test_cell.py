@@ -113,9 +113,14 @@ def test_a_field_at_its_default_is_not_in_the_identity_and_any_other_value_is():
     assert "base_batch" not in fields["optimizer"]
     assert identity(cell(compile=True)) == fields | {"compile": True}
     assert identity(point()).keys() == set(to_plain(point())) - {
-        "zero", "pipeline", "lr_scaling", "lr_warmup_epochs", "activation_checkpointing", "compile",
+        "zero",
+        "pipeline",
+        "lr_scaling",
+        "lr_warmup_epochs",
+        "activation_checkpointing",
+        "compile",
         "allocation",
-    }  # fmt: skip
+    }
 
 
 def test_a_job_that_was_told_before_the_fields_existed_is_the_same_job():

@@ -19,9 +19,13 @@ from vit_sweep.plan.point import Precision
 from vit_sweep.record.stats import throughput
 
 T4 = profile(
-    device=Device.CUDA, gpu_model="Tesla T4", peak_tflops={"fp32": 8.1}, max_minutes=600, default_minutes=60,
+    device=Device.CUDA,
+    gpu_model="Tesla T4",
+    peak_tflops={"fp32": 8.1},
+    max_minutes=600,
+    default_minutes=60,
     network=Network(inside=Link(gb_per_s=4.5), between=Link(gb_per_s=1.0)),
-)  # fmt: skip
+)
 
 
 def test_an_all_reduce_is_the_rings():
@@ -68,9 +72,12 @@ def test_what_a_job_measures_is_in_its_time_and_its_time_limit():
 
 
 @given(
-    step_s=st.floats(0.0001, 6.6), ranks=st.integers(1, 64), profile_steps=st.integers(0, 3),
-    bandwidth=st.floats(0.1, 500), parameters=st.integers(1_000_000, 1_000_000_000),
-)  # fmt: skip
+    step_s=st.floats(0.0001, 6.6),
+    ranks=st.integers(1, 64),
+    profile_steps=st.integers(0, 3),
+    bandwidth=st.floats(0.1, 500),
+    parameters=st.integers(1_000_000, 1_000_000_000),
+)
 def test_measuring_is_bounded_whatever_the_network(step_s, ranks, profile_steps, bandwidth, parameters):
     """Of steps of up to 6.6 s the blocks keep to their minute; no message is sent that would take over ten seconds."""
     blocks = after_s(step_s, ranks=ranks, profile_steps=0)
@@ -160,16 +167,21 @@ def test_the_plans_digest_depends_on_its_input_only():
 def batches(shapes):
     return [
         Batch(
-            study="s", study_dir="/s", profile=profile(), module="m",
+            study="s",
+            study_dir="/s",
+            profile=profile(),
+            module="m",
             shape=Shape(nodes=1, gpus_per_node=gpus, minutes=5),
             tasks=tuple(Task(name=f"c{i}", attempt=1) for i in range(tasks)),
         )
         for gpus, tasks in shapes
-    ]  # fmt: skip
+    ]
 
 
-@given(shapes=st.lists(st.tuples(st.sampled_from([1, 2, 4, 8]), st.integers(1, 20)), min_size=1, max_size=5),
-       room=st.integers(0, 100))  # fmt: skip
+@given(
+    shapes=st.lists(st.tuples(st.sampled_from([1, 2, 4, 8]), st.integers(1, 20)), min_size=1, max_size=5),
+    room=st.integers(0, 100),
+)
 def test_arrays_together_never_exceed_the_gpus_in_flight_and_waste_none(shapes, room):
     most = sum(gpus for gpus, _ in shapes) + room
     made = throttle(batches(shapes), most)

@@ -80,14 +80,18 @@ def test_a_cell_of_two_curves_runs_with_the_one_that_has_more_cells_here():
     packed, spread = series(placement="packed"), series(placement="spread")
     members = {
         name: Member(
-            cell(gpus=gpus, nodes=nodes, **SHARED), limit,
-            Shape(nodes=nodes, gpus_per_node=gpus // nodes, minutes=5), profile(),
+            cell(gpus=gpus, nodes=nodes, **SHARED),
+            limit,
+            Shape(nodes=nodes, gpus_per_node=gpus // nodes, minutes=5),
+            profile(),
         )
         for name, gpus, nodes, limit in (
-            ("one", 1, 1, (packed, spread)), ("four", 4, 1, (packed,)), ("apart", 4, 4, (spread,)),
+            ("one", 1, 1, (packed, spread)),
+            ("four", 4, 1, (packed,)),
+            ("apart", 4, 4, (spread,)),
             ("two", 2, 2, (spread,)),
         )
-    }  # fmt: skip
+    }
 
     def groups():
         return sorted(sorted(curve.cell_ids) for curve in curves_of(members))
@@ -182,9 +186,13 @@ def test_hosts_that_hold_the_largest_cell_must_have_the_gpus_that_the_cells_were
     """gpus=3 lies on a, b, c and gpus=4 on c, d: both P4 + T4; three hosts with two GPUs each are c, d, e."""
     hosts = [("a", 1, "P4"), ("b", 1, "T4"), ("c", 2, "P4"), ("d", 2, "T4"), ("e", 2, "A40")]
     site = profile(
-        scheduler=Scheduler.HOSTFILE, nodes=5, gpus_per_node=2, spawner=Spawner.MPIRUN, mixed_hosts=True,
+        scheduler=Scheduler.HOSTFILE,
+        nodes=5,
+        gpus_per_node=2,
+        spawner=Spawner.MPIRUN,
+        mixed_hosts=True,
         hosts=tuple(Host(name=name, slots=slots, gpu_model=model) for name, slots, model in hosts),
-    )  # fmt: skip
+    )
     plan = plan_of(3, 4, partition=site)
     assert plan.cells == {}
     assert {reason for p in plan.infeasible for reason in p.reasons} == {

@@ -245,9 +245,12 @@ def test_a_base_batch_that_nothing_scales_from_is_no_other_cell():
 
 def test_every_new_axis_reaches_the_cell():
     wanted = {
-        "pipeline": Pipeline.LOADER, "lr_scaling": LrScaling.LINEAR, "lr_warmup_epochs": 1.5,
-        "activation_checkpointing": True, "compile": True,
-    }  # fmt: skip
+        "pipeline": Pipeline.LOADER,
+        "lr_scaling": LrScaling.LINEAR,
+        "lr_warmup_epochs": 1.5,
+        "activation_checkpointing": True,
+        "compile": True,
+    }
     made = cell_of(point(**wanted))
     assert {name: getattr(made, name) for name in wanted} == wanted
 

@@ -19,8 +19,16 @@ T4_GIB = 15
 
 
 def on_t4(**changes):
-    given = {"model": VIT_B, "data": replace(DATA, classes=1000), "device": Device.CUDA, "gpu_model": "Tesla T4",
-             "gpus": 1, "nodes": 1, "accum": 1, "precision": Precision.FP32}  # fmt: skip
+    given = {
+        "model": VIT_B,
+        "data": replace(DATA, classes=1000),
+        "device": Device.CUDA,
+        "gpu_model": "Tesla T4",
+        "gpus": 1,
+        "nodes": 1,
+        "accum": 1,
+        "precision": Precision.FP32,
+    }
     return cell(**(given | changes))
 
 

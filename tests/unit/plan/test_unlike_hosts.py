@@ -13,15 +13,24 @@ from vit_sweep.plan.point import Precision
 
 def tesla(**changes):
     given = {
-        "name": "tesla", "scheduler": Scheduler.HOSTFILE, "device": Device.CUDA, "nodes": 5, "gpus_per_node": 1,
-        "gpu_model": "RTX 3070", "gpu_memory_gib": 8.0, "peak_tflops": {"fp32": 20.3, "fp16": 40.0},
+        "name": "tesla",
+        "scheduler": Scheduler.HOSTFILE,
+        "device": Device.CUDA,
+        "nodes": 5,
+        "gpus_per_node": 1,
+        "gpu_model": "RTX 3070",
+        "gpu_memory_gib": 8.0,
+        "peak_tflops": {"fp32": 20.3, "fp16": 40.0},
         "hosts": (
-            Host(name="t0", gpu_model="P4", gpu_memory_gib=4.0, peak_tflops={"fp32": 5.5},
-                 refused_precisions=("fp16",)),
-            Host(name="t1"), Host(name="t2"), Host(name="t3", gpu_model="GTX 1070", peak_tflops={"fp32": 6.5}),
+            Host(
+                name="t0", gpu_model="P4", gpu_memory_gib=4.0, peak_tflops={"fp32": 5.5}, refused_precisions=("fp16",)
+            ),
+            Host(name="t1"),
+            Host(name="t2"),
+            Host(name="t3", gpu_model="GTX 1070", peak_tflops={"fp32": 6.5}),
             Host(name="t4"),
         ),
-    }  # fmt: skip
+    }
     return profile(**(given | changes))
 
 

@@ -17,9 +17,7 @@ RATE = OPTIMIZER.learning_rate
 def at_batch(batch, rule, base=256):
     """A cell with this global batch, over 2 GPUs x 2 micro steps."""
     optimizer = replace(OPTIMIZER, base_batch=base)
-    return cell(
-        gpus=2, accum=2, micro_batch=batch // 4, train_images=10 * batch, lr_scaling=rule, optimizer=optimizer
-    )  # fmt: skip
+    return cell(gpus=2, accum=2, micro_batch=batch // 4, train_images=10 * batch, lr_scaling=rule, optimizer=optimizer)
 
 
 # --- the rule with the global batch ------------------------------------------------------------------------
@@ -32,10 +30,14 @@ def test_without_a_rule_the_rate_is_the_optimizers_whatever_the_batch_is():
 @pytest.mark.parametrize(
     ("rule", "batch", "factor"),
     [
-        (LrScaling.LINEAR, 256, 1), (LrScaling.LINEAR, 1024, 4), (LrScaling.LINEAR, 64, 1 / 4),
-        (LrScaling.SQRT, 256, 1), (LrScaling.SQRT, 1024, 2), (LrScaling.SQRT, 64, 1 / 2),
+        (LrScaling.LINEAR, 256, 1),
+        (LrScaling.LINEAR, 1024, 4),
+        (LrScaling.LINEAR, 64, 1 / 4),
+        (LrScaling.SQRT, 256, 1),
+        (LrScaling.SQRT, 1024, 2),
+        (LrScaling.SQRT, 64, 1 / 2),
     ],
-)  # fmt: skip
+)
 def test_the_rate_follows_the_global_batch_from_the_base_batch_on(rule, batch, factor):
     assert peak_rate(at_batch(batch, rule)) == pytest.approx(factor * RATE)
 

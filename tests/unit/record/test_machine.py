@@ -35,9 +35,18 @@ from vit_sweep.record.record import Record
 from vit_sweep.record.stragglers import Blame
 
 T4 = Gpu(
-    model="Tesla T4", memory_mib=15360.0, driver="550.54", mig=None, nvlinks=None, pcie_generation=3, pcie_width=16,
-    max_sm_clock_mhz=1590, power_limit_w=70.0, other_processes=0, other_mib=0.0,
-)  # fmt: skip
+    model="Tesla T4",
+    memory_mib=15360.0,
+    driver="550.54",
+    mig=None,
+    nvlinks=None,
+    pcie_generation=3,
+    pcie_width=16,
+    max_sm_clock_mhz=1590,
+    power_limit_w=70.0,
+    other_processes=0,
+    other_mib=0.0,
+)
 
 
 def one(rank=0, host="a", gpu=T4, **changes):
@@ -101,11 +110,14 @@ def test_a_few_mib_of_memory_are_no_difference():
 gpus = st.builds(Gpu, model=st.sampled_from([None, "T4", "A40"]), driver=st.sampled_from([None, "1", "2"]))
 machines = st.lists(
     st.builds(
-        Fingerprint, rank=st.integers(0, 3), host=st.sampled_from("ab"), gpu=st.none() | gpus,
+        Fingerprint,
+        rank=st.integers(0, 3),
+        host=st.sampled_from("ab"),
+        gpu=st.none() | gpus,
         torch=st.sampled_from(["2.5", "2.6", None]),
     ),
     max_size=4,
-).map(tuple)  # fmt: skip
+).map(tuple)
 
 
 @given(machines, machines)
@@ -139,10 +151,15 @@ NEXT_TO_NOTHING = Samples(rank=0, count=1, seconds=0.0)
 
 def samples(rank, throttled_s=0.0, reasons=(), energy_j=7000.0):
     return Samples(
-        rank=rank, count=101, seconds=100.0, sm_clock_mhz=Spread(min=1000.0, median=1200.0 + rank, max=1590.0),
-        throttled_s=throttled_s, throttled_s_by_reason=tuple((reason, throttled_s) for reason in reasons),
-        energy_j=energy_j, energy_from=EnergySource.COUNTER,
-    )  # fmt: skip
+        rank=rank,
+        count=101,
+        seconds=100.0,
+        sm_clock_mhz=Spread(min=1000.0, median=1200.0 + rank, max=1590.0),
+        throttled_s=throttled_s,
+        throttled_s_by_reason=tuple((reason, throttled_s) for reason in reasons),
+        energy_j=energy_j,
+        energy_from=EnergySource.COUNTER,
+    )
 
 
 def done(gpus=2, **changes):
@@ -196,11 +213,16 @@ def test_the_columns_are_all_there_for_every_record():
     assert set(machine_columns(record(cell())).values()) == {None}
     probes = tuple(
         Preflight(
-            rank=rank, precision="fp32", matmul_size=512, matmul_tflops=4.0 - rank, seconds=1.0, note="a note",
+            rank=rank,
+            precision="fp32",
+            matmul_size=512,
+            matmul_tflops=4.0 - rank,
+            seconds=1.0,
+            note="a note",
             all_reduce=(AllReduce(size_bytes=10**6, repetitions=1, min_ms=1.0, median_ms=1.0 + rank),),
         )
         for rank in range(2)
-    )  # fmt: skip
+    )
     columns = machine_columns(done(preflight=probes, samples=(samples(0, 10.0, ("power_cap",)), samples(1))))
     assert tuple(columns) == MACHINE_COLUMNS
     assert columns["matmul_tflops"] == 3.0
@@ -220,9 +242,14 @@ def test_every_column_and_every_flag_is_explained():
 
 def phases(compute=100.0, communication=10.0, data_wait=0.0):
     return Phases(
-        data_wait=data_wait, copy=1.0, forward=compute / 2, backward=compute / 2, communication=communication,
-        optimizer=0.0, other=0.0,
-    )  # fmt: skip
+        data_wait=data_wait,
+        copy=1.0,
+        forward=compute / 2,
+        backward=compute / 2,
+        communication=communication,
+        optimizer=0.0,
+        other=0.0,
+    )
 
 
 def measured(by_rank, **changes):

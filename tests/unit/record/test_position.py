@@ -11,22 +11,28 @@ MADE = cell(gpus=2)
 
 def position(**changes):
     given = {
-        "cell_id": MADE.cell_id, "code": "abc", "world_size": 2, "zero_stage": 0, "epoch": 2, "step": 3,
-        "epochs": record(MADE).epochs[:1], "attempts": ("1",), "files": {"state/a.pt": 10, "state/b.pt": 20},
-    }  # fmt: skip
+        "cell_id": MADE.cell_id,
+        "code": "abc",
+        "world_size": 2,
+        "zero_stage": 0,
+        "epoch": 2,
+        "step": 3,
+        "epochs": record(MADE).epochs[:1],
+        "attempts": ("1",),
+        "files": {"state/a.pt": 10, "state/b.pt": 20},
+    }
     return Position(**(given | changes))
 
 
 def refused(position, **changes):
-    given = {
-        "cell_id": MADE.cell_id, "world_size": 2, "zero_stage": 0, "sizes": {"state/a.pt": 10, "state/b.pt": 20},
-    }  # fmt: skip
+    given = {"cell_id": MADE.cell_id, "world_size": 2, "zero_stage": 0, "sizes": {"state/a.pt": 10, "state/b.pt": 20}}
     return refusal(position, **(given | changes))
 
 
 def test_sums_survive_the_file_bit_by_bit():
-    part = PartEpoch(totals_by_rank=((0.1 + 0.2, 7.0), (1e-17, 3.0)), seconds_by_rank=(0.1, 0.3),
-                     step_ms_by_rank=((1.1,), (1.3,)))  # fmt: skip
+    part = PartEpoch(
+        totals_by_rank=((0.1 + 0.2, 7.0), (1e-17, 3.0)), seconds_by_rank=(0.1, 0.3), step_ms_by_rank=((1.1,), (1.3,))
+    )
     made = position(part=part)
     assert parse_json(Position, to_json(made), what="position") == made
 

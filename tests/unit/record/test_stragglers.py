@@ -20,11 +20,15 @@ def ranks(compute, *, transfer=100.0, hosts=None, speeds=None, data=None):
     last = max(c + d for c, d in zip(compute, data, strict=True))
     return [
         RankTimes(
-            rank=rank, host=hosts[rank], compute_ms=compute[rank], data_ms=data[rank],
-            communication_ms=last - compute[rank] - data[rank] + transfer, link_gb_per_s=speeds[rank],
+            rank=rank,
+            host=hosts[rank],
+            compute_ms=compute[rank],
+            data_ms=data[rank],
+            communication_ms=last - compute[rank] - data[rank] + transfer,
+            link_gb_per_s=speeds[rank],
         )
         for rank in range(len(compute))
-    ]  # fmt: skip
+    ]
 
 
 def tesla(hosts=5):
@@ -165,11 +169,17 @@ def test_the_score_is_iglewicz_and_hoaglins():
 times = st.floats(0.1, 1e4)
 jobs = st.lists(
     st.builds(
-        RankTimes, rank=st.just(0), host=st.sampled_from("abcde"), compute_ms=times, communication_ms=times,
-        data_ms=times, link_gb_per_s=st.one_of(st.none(), st.floats(0.01, 500)),
+        RankTimes,
+        rank=st.just(0),
+        host=st.sampled_from("abcde"),
+        compute_ms=times,
+        communication_ms=times,
+        data_ms=times,
+        link_gb_per_s=st.one_of(st.none(), st.floats(0.01, 500)),
     ),
-    min_size=1, max_size=12,
-).map(lambda drawn: [replace(rank_times, rank=rank) for rank, rank_times in enumerate(drawn)])  # fmt: skip
+    min_size=1,
+    max_size=12,
+).map(lambda drawn: [replace(rank_times, rank=rank) for rank, rank_times in enumerate(drawn)])
 
 
 def figures(explained):
@@ -197,11 +207,13 @@ def test_scaling_all_times_changes_no_verdict(job, power):
     factor = 2.0**power
     scaled = [
         replace(
-            one, compute_ms=one.compute_ms * factor, communication_ms=one.communication_ms * factor,
+            one,
+            compute_ms=one.compute_ms * factor,
+            communication_ms=one.communication_ms * factor,
             data_ms=one.data_ms * factor,
         )
         for one in job
-    ]  # fmt: skip
+    ]
     before, after = explain(job), explain(scaled)
     assert after.sentence == before.sentence
     assert (after.blame, after.slow_ranks, after.slow_links) == (before.blame, before.slow_ranks, before.slow_links)

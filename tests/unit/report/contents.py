@@ -32,27 +32,39 @@ def figure(folder, name="strong-speedup", **changes):
     path = folder / f"{name}.svg"
     path.write_text(DRAWING)
     made = Figure(
-        name=name, title="Speedup, strong scaling", caption="Speedup over GPUs; the dashed line is ideal.",
-        alt="A line that rises from 1 at 1 GPU to 6.7 at 8 GPUs, below the ideal line.", paths={".svg": path},
-    )  # fmt: skip
+        name=name,
+        title="Speedup, strong scaling",
+        caption="Speedup over GPUs; the dashed line is ideal.",
+        alt="A line that rises from 1 at 1 GPU to 6.7 at 8 GPUs, below the ideal line.",
+        paths={".svg": path},
+    )
     return replace(made, **changes)
 
 
 def scaling_table(**changes):
     """Nine rows: two series of four GPU counts, and a failed cell. Widths and gaps as in a real study."""
     rows: list[Cells] = [
-        {"cell_id": f"n1-g{gpus}-mb{batch}-ga1-{gpus * batch:08x}", "batch": batch, "gpus": gpus, "status": "done",
-         "note": "", "efficiency": 1813.4 / time / gpus}
+        {
+            "cell_id": f"n1-g{gpus}-mb{batch}-ga1-{gpus * batch:08x}",
+            "batch": batch,
+            "gpus": gpus,
+            "status": "done",
+            "note": "",
+            "efficiency": 1813.4 / time / gpus,
+        }
         | estimate("epoch_s", Estimate(value=time, low=0.98 * time, high=1.03 * time))
         | estimate("speedup", Estimate(value=1813.4 / time, low=1775.0 / time, high=1851.0 / time))
         for batch in (16, 64)
         for gpus, time in ((1, 1813.4), (2, 892.3), (4, 465.5), (16, 122.8))
-    ]  # fmt: skip
+    ]
     failed: Cells = {
-        "cell_id": "n4-g32-mb64-ga1-00000800", "batch": 64, "gpus": 32, "efficiency": math.nan,
+        "cell_id": "n4-g32-mb64-ga1-00000800",
+        "batch": 64,
+        "gpus": 32,
+        "efficiency": math.nan,
         "status": "out_of_memory",
         "note": HOSTILE,
-    }  # fmt: skip
+    }
     columns = (
         Column(name="cell_id", title="cell"),
         Column(name="batch"),
@@ -98,10 +110,14 @@ def proposal(folder):
     )
     evidence = scaling_table(name="evidence", title="Scalability")
     return Proposal(
-        threshold=0.8, summary=("We ask for 5.4 GPU hours.",), resources=resources, evidence=evidence,
-        figure=figure(folder, "evidence"), storage=(("one checkpoint", "1.3 GB"),),
+        threshold=0.8,
+        summary=("We ask for 5.4 GPU hours.",),
+        resources=resources,
+        evidence=evidence,
+        figure=figure(folder, "evidence"),
+        storage=(("one checkpoint", "1.3 GB"),),
         caveats=("Nothing beyond 32 GPUs was measured.",),
-    )  # fmt: skip
+    )
 
 
 def finding(rule, sentence, *, severity=Severity.FALLS, where=""):
@@ -114,11 +130,19 @@ def finding(rule, sentence, *, severity=Severity.FALLS, where=""):
 def full(folder):
     """Something in every part, hostile words in every text that a study can bring."""
     return ReportContent(
-        study=f"a study {HOSTILE}", subtitle="ViT-B/16 on CIFAR-100, 1 to 32 GPUs", generated_by="vit_sweep 0.1.0",
+        study=f"a study {HOSTILE}",
+        subtitle="ViT-B/16 on CIFAR-100, 1 to 32 GPUs",
+        generated_by="vit_sweep 0.1.0",
         status="8 of 9 cells are done, 1 failed.",
         answers=(
-            ("", Answer(question=Question.EFFICIENT, gpus=16,
-                        sentence="largest GPU count with an efficiency above 80 %: 16 GPUs, 92.3 % [90.1, 94.0]")),
+            (
+                "",
+                Answer(
+                    question=Question.EFFICIENT,
+                    gpus=16,
+                    sentence="largest GPU count with an efficiency above 80 %: 16 GPUs, 92.3 % [90.1, 94.0]",
+                ),
+            ),
             ("batch 64", Answer(question=Question.NEXT, sentence=f"most informative next cell: {HOSTILE}")),
         ),
         headline=figure(folder, "headline"),
@@ -126,22 +150,26 @@ def full(folder):
         requested_tables=(scaling_table(name="points", title="Points"),),
         machines=(
             table_of(
-                "machines", "Machines", (Column(name="fingerprint"), Column(name="host")),
+                "machines",
+                "Machines",
+                (Column(name="fingerprint"), Column(name="host")),
                 [{"fingerprint": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "host": HOSTILE}],
             ),
         ),
         machine_remarks=("All GPUs are alike.",),
         tables=(
-            scaling_table(), wide_table(),
+            scaling_table(),
+            wide_table(),
             table_of("placement", "Placement", (), (), empty="No pair."),
         ),
         figures=(figure(folder), figure(folder, "hostile", alt=HOSTILE, caption=HOSTILE, title="Weak scaling")),
-        fits=(
-            ("batch 64", fit(series_from({n: (1.0 + 99 / n, 1.01 + 99 / n) for n in (1, 2, 4)}))),
-        ),
+        fits=(("batch 64", fit(series_from({n: (1.0 + 99 / n, 1.01 + 99 / n) for n in (1, 2, 4)}))),),
         fit_remarks=("Laws are compared by the points left out.",),
         reference=Section(
-            name="reference", title="Beside the published curve", lead=HOSTILE, figures=(figure(folder, "beside"),),
+            name="reference",
+            title="Beside the published curve",
+            lead=HOSTILE,
+            figures=(figure(folder, "beside"),),
             tables=(scaling_table(name="published", title="Published"),),
             findings=(finding("single runs", "single runs"),),
         ),
@@ -154,16 +182,23 @@ def full(folder):
             Failure(what="n4-g32-mb64-ga1-00000800", status="out_of_memory", cause="gpu_memory", sentence=HOSTILE),
         ),
         problems=(f"{HOSTILE}: passed over",),
-        methods=METHODS, methods_lead=("Five warm-up steps are left out.",),
+        methods=METHODS,
+        methods_lead=("Five warm-up steps are left out.",),
         commands=(
-            Command(line=f"python -m vit_sweep -m gpus=1,2 {HOSTILE}", at="2026-01-01T00:00:00+00:00", host="login1",
-                    commit="9fceb02d0ae598e95dc970b74767f19372d61af8", code="c0ffee", versions=(("torch", "2.11"),)),
+            Command(
+                line=f"python -m vit_sweep -m gpus=1,2 {HOSTILE}",
+                at="2026-01-01T00:00:00+00:00",
+                host="login1",
+                commit="9fceb02d0ae598e95dc970b74767f19372d61af8",
+                code="c0ffee",
+                versions=(("torch", "2.11"),),
+            ),
         ),
         reproduce=("git checkout 9fceb02d0ae598e95dc970b74767f19372d61af8", "python -m vit_sweep -m gpus=1,2"),
         digests=(("records", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),),
         files=(StudyFile(path="tables/a b.csv", what="the table", sha256="9f86d081884c7d65"),),
         proposal=proposal(folder),
-    )  # fmt: skip
+    )
 
 
 def empty():

@@ -46,8 +46,14 @@ def study(
     if not troubles:
         return runs
     least, most = min(batches), max(batches)
-    strong = {"scaling": Scaling.STRONG, "placement": "packed", "micro_batch": 2 * most, "work": IMAGES, "nodes": 1,
-              "conditions": {"engine": engines[0], "epochs": str(epochs)}}  # fmt: skip
+    strong = {
+        "scaling": Scaling.STRONG,
+        "placement": "packed",
+        "micro_batch": 2 * most,
+        "work": IMAGES,
+        "nodes": 1,
+        "conditions": {"engine": engines[0], "epochs": str(epochs)},
+    }
     spread = strong | {"placement": "spread", "micro_batch": most}
     full = {"status": "out_of_memory", "cause": "out_of_memory", "memory_predicted_mib": 17_000.0, **strong}
     extra = [
@@ -85,9 +91,15 @@ def one_run(mode, gpus, micro, placement, engine, *, repeat=0, epochs=5, factor=
         ranks = tuple(ms * (1.13 if rank == gpus // 3 else 1.0) for rank, ms in enumerate(ranks))
         straggler += 0.12 * forward * 3
     parts = StepParts(
-        data_wait=2.0 + 0.02 * micro, copy=0.6, forward=forward * slow, backward=2 * forward * slow,
-        communication=reduce if stage == 0 else None, straggler_wait=straggler, optimizer=29.0, other=3.0,
-    )  # fmt: skip
+        data_wait=2.0 + 0.02 * micro,
+        copy=0.6,
+        forward=forward * slow,
+        backward=2 * forward * slow,
+        communication=reduce if stage == 0 else None,
+        straggler_wait=straggler,
+        optimizer=29.0,
+        other=3.0,
+    )
     step = sum(v or 0.0 for v in (parts.data_wait, parts.copy, parts.forward, parts.backward, straggler, 32.0)) + reduce
     batch = micro * gpus
     steps = math.ceil(work / batch)
@@ -96,16 +108,29 @@ def one_run(mode, gpus, micro, placement, engine, *, repeat=0, epochs=5, factor=
     final = max(0.02, 0.62 - 0.055 * abs(math.log2(batch / 96)) ** 1.5) + luck.gauss(0, 0.004)
     learned = tuple(max(0.1, final * (1 - math.exp(-(1.1 + e) / 1.8))) for e in range(epochs))
     return run(
-        gpus, times, scaling=mode, placement=placement, seed=repeat, nodes=nodes, micro_batch=micro, work=work,
-        run_id=f"{mode}-g{gpus}-b{micro}-{placement}-{engine}-r{repeat}", images=steps * batch,
-        conditions={"engine": engine, "epochs": str(epochs)}, devices=(device,) * gpus,
-        curves=_curves(mode, gpus, placement), parts=parts, step_ms=step, compute_ms_by_rank=ranks,
-        step_ms_by_rank=tuple(step for _ in ranks), test_accuracy=learned,
+        gpus,
+        times,
+        scaling=mode,
+        placement=placement,
+        seed=repeat,
+        nodes=nodes,
+        micro_batch=micro,
+        work=work,
+        run_id=f"{mode}-g{gpus}-b{micro}-{placement}-{engine}-r{repeat}",
+        images=steps * batch,
+        conditions={"engine": engine, "epochs": str(epochs)},
+        devices=(device,) * gpus,
+        curves=_curves(mode, gpus, placement),
+        parts=parts,
+        step_ms=step,
+        compute_ms_by_rank=ranks,
+        step_ms_by_rank=tuple(step for _ in ranks),
+        test_accuracy=learned,
         train_accuracy=tuple(1.1 * a for a in learned),
         memory_mib=(1.35 + 0.146 * micro * (1 - 0.06 * stage)) * 1024 * (1 + luck.gauss(0, 0.01)),
         memory_predicted_mib=(1.2 + 0.15 * micro * (1 - 0.06 * stage)) * 1024,
         **({"oversubscribed": True} if changes.get("oversubscribed") else {}),
-    )  # fmt: skip
+    )
 
 
 def _curves(mode, gpus, placement):

@@ -24,9 +24,22 @@ from vit_sweep.report.figures.panels import arrange
 from vit_sweep.report.figures.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
 
 KINDS = {
-    "strong_time", "strong_parts", "strong_speedup", "strong_efficiency", "weak_time", "weak_parts", "weak_efficiency",
-    "batch_time", "accuracy_batch", "accuracy_epoch", "nodes_time", "placement", "cost_time", "memory", "ranks",
-}  # fmt: skip
+    "strong_time",
+    "strong_parts",
+    "strong_speedup",
+    "strong_efficiency",
+    "weak_time",
+    "weak_parts",
+    "weak_efficiency",
+    "batch_time",
+    "accuracy_batch",
+    "accuracy_epoch",
+    "nodes_time",
+    "placement",
+    "cost_time",
+    "memory",
+    "ranks",
+}
 
 
 def draw(runs, folder, **others):
@@ -134,9 +147,16 @@ def test_alt_texts_of_memory_parts_and_ranks_say_the_numbers(unprinted, tmp_path
     step = StepParts(forward=20.0, backward=50.0, optimizer=10.0, communication=20.0)
     runs = [
         run(1, memory_mib=2048.0, memory_predicted_mib=2000.0, parts=step, micro_batch=16),
-        run(2, (6.0,), memory_mib=4096.0, memory_predicted_mib=4096.0, parts=step, micro_batch=16,
-            compute_ms_by_rank=(100.0, 150.0)),
-    ]  # fmt: skip
+        run(
+            2,
+            (6.0,),
+            memory_mib=4096.0,
+            memory_predicted_mib=4096.0,
+            parts=step,
+            micro_batch=16,
+            compute_ms_by_rank=(100.0, 150.0),
+        ),
+    ]
     made = draw(runs, tmp_path)
     assert "compute 80 %, communication 20 %" in made["strong_parts"].alt
     assert "2.00 GiB at 16 images per GPU; 4.00 GiB" in made["memory"].alt
@@ -213,8 +233,12 @@ def test_oversubscribed_points_are_hollow_and_off_the_line(sheets, tmp_path):
 
 
 def test_runs_apart_are_crosses_and_failures_stand_on_the_axis(sheets, tmp_path):
-    runs = [run(1, (10.0,)), run(2, (6.0,)), run(2, (11.0,), seed=1, devices=("Tesla P4",) * 2),
-            without_time(4, "out_of_memory", cause="out_of_memory")]  # fmt: skip
+    runs = [
+        run(1, (10.0,)),
+        run(2, (6.0,)),
+        run(2, (11.0,), seed=1, devices=("Tesla P4",) * 2),
+        without_time(4, "out_of_memory", cause="out_of_memory"),
+    ]
     figure = times.draw_time(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
     lines = sheets["strong_time"].axes[0].get_lines()
     cross = next(line for line in lines if line.get_marker() == "x")
@@ -279,8 +303,12 @@ def test_a_figure_that_can_no_longer_be_drawn_leaves_no_old_file(unprinted, tmp_
 
 
 def test_without_a_baseline_there_is_no_curve_but_its_reason_inside_the_axes(sheets, tmp_path):
-    runs = [run(1, (10.0,)), run(2, (6.0,)), without_time(1, micro_batch=32, run_id="lost"),
-            run(2, (5.0,), micro_batch=32, run_id="kept")]  # fmt: skip
+    runs = [
+        run(1, (10.0,)),
+        run(2, (6.0,)),
+        without_time(1, micro_batch=32, run_id="lost"),
+        run(2, (5.0,), micro_batch=32, run_id="kept"),
+    ]
     figure = speedup.draw_against_ideal(Quantity.SPEEDUP, Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
     inside = " ".join(text.get_text().replace("\n", " ") for text in sheets["strong_speedup"].axes[0].texts)
     assert "no baseline: gpus=1 (lost) is failed" in inside
@@ -308,7 +336,7 @@ def test_without_a_baseline_there_is_no_curve_but_its_reason_inside_the_axes(she
         ([run(1, test_accuracy=(0.1, 0.2))], "accuracy_batch", "one batch only, 16 images per step"),
         ([run(1, scaling=Scaling.WEAK), run(2, scaling=Scaling.WEAK)], "cost_time", "weak runs differ in their work"),
     ],
-)  # fmt: skip
+)
 def test_a_figure_without_data_is_not_made_and_says_why(runs, name, reason, unprinted, tmp_path):
     skipped = draw(runs, tmp_path)[name]
     assert isinstance(skipped, figures.Skipped)
@@ -318,8 +346,14 @@ def test_a_figure_without_data_is_not_made_and_says_why(runs, name, reason, unpr
 
 
 def test_twenty_curves_are_small_multiples_with_a_legend_of_at_most_eight(sheets, tmp_path):
-    many = study(gpus=(1, 2, 4), batches=(8, 16, 32, 64, 128), engines=("zero0", "zero1"), repeats=1,
-                 modes=(Scaling.STRONG,), troubles=False)  # fmt: skip
+    many = study(
+        gpus=(1, 2, 4),
+        batches=(8, 16, 32, 64, 128),
+        engines=("zero0", "zero1"),
+        repeats=1,
+        modes=(Scaling.STRONG,),
+        troubles=False,
+    )
     series = series_of(many, Scaling.STRONG)
     assert len(series) == 20
     times.draw_time(Scaling.STRONG, series, tmp_path)
@@ -337,8 +371,9 @@ def test_series_that_did_other_work_are_never_in_one_panel():
     items = [{"data": data, "batch": batch} for data in ("cifar10", "cifar100") for batch in ("16", "64")]
     arrangement = arrange(items, apart=("data",))
     assert [(panel.title, [label for _, label in panel.curves]) for panel in arrangement.panels] == [
-        ("cifar10", ["batch 16", "batch 64"]), ("cifar100", ["batch 16", "batch 64"]),
-    ]  # fmt: skip
+        ("cifar10", ["batch 16", "batch 64"]),
+        ("cifar100", ["batch 16", "batch 64"]),
+    ]
 
 
 def test_panels_and_labels_are_in_the_order_of_their_numbers():
@@ -412,9 +447,13 @@ def test_published_curves_are_grey_and_dashed_with_their_source(sheets, tmp_path
 
 def test_fitted_lines_are_named_and_end_where_the_measurements_do(sheets, tmp_path):
     fit = figures.Overlay(
-        kind=figures.Kind.FITTED, label="Amdahl", scaling=Scaling.STRONG, quantity=figures.Quantity.TIME,
-        gpus=(1.0, 2.0, 4.0, 8.0), values=(10.0, 6.0, 4.0, 3.0),
-    )  # fmt: skip
+        kind=figures.Kind.FITTED,
+        label="Amdahl",
+        scaling=Scaling.STRONG,
+        quantity=figures.Quantity.TIME,
+        gpus=(1.0, 2.0, 4.0, 8.0),
+        values=(10.0, 6.0, 4.0, 3.0),
+    )
     times.draw_time(Scaling.STRONG, [series_from({1: (10.0,), 4: (4.1,)})], tmp_path, overlays=[fit])
     sheet = sheets["strong_time"]
     assert [1.0, 2.0, 4.0] in [list(line.get_xdata()) for line in sheet.axes[0].get_lines()]
@@ -423,9 +462,13 @@ def test_fitted_lines_are_named_and_end_where_the_measurements_do(sheets, tmp_pa
 
 def test_simulated_lines_have_a_figure_of_their_own_that_says_so(unprinted, tmp_path):
     line = figures.Overlay(
-        kind=figures.Kind.SIMULATED, label="T4", scaling=Scaling.STRONG, quantity=figures.Quantity.EFFICIENCY,
-        gpus=(1.0, 32.0, 1024.0), values=(1.0, 0.9, 0.4),
-    )  # fmt: skip
+        kind=figures.Kind.SIMULATED,
+        label="T4",
+        scaling=Scaling.STRONG,
+        quantity=figures.Quantity.EFFICIENCY,
+        gpus=(1.0, 32.0, 1024.0),
+        values=(1.0, 0.9, 0.4),
+    )
     drawn = figures.draw_all([series_from({1: (10.0,), 2: (6.0,)})], [], [], tmp_path, predictions=[line])
     made = {figure.name: figure for figure in drawn if isinstance(figure, figures.Figure)}
     assert made["simulated"].caption.startswith("SIMULATED, not measured")
@@ -443,8 +486,13 @@ def test_training_accuracy_is_never_called_test_accuracy(unprinted, tmp_path):
 
 
 def test_the_pareto_front_holds_what_nobody_beats_in_both():
-    offers = [cost.Offer(10.0, 5.0, 4, "a"), cost.Offer(20.0, 4.0, 2, "a"), cost.Offer(21.0, 4.0, 2, "b"),
-              cost.Offer(15.0, 6.0, 3, "b"), cost.Offer(40.0, 3.0, 1, "a")]  # fmt: skip
+    offers = [
+        cost.Offer(10.0, 5.0, 4, "a"),
+        cost.Offer(20.0, 4.0, 2, "a"),
+        cost.Offer(21.0, 4.0, 2, "b"),
+        cost.Offer(15.0, 6.0, 3, "b"),
+        cost.Offer(40.0, 3.0, 1, "a"),
+    ]
     assert [(offer.time_s, offer.gpu_hours) for offer in cost.pareto(offers)] == [(10.0, 5.0), (20.0, 4.0), (40.0, 3.0)]
 
 

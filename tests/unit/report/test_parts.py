@@ -34,11 +34,25 @@ COLUMNS = (
 def table(**changes):
     """Two points of one model."""
     rows = (
-        {"model": "b", "gpus": 1, "speedup": 1.0, "speedup_low": None, "speedup_high": None, "efficiency": 1.0,
-         "note": None},
-        {"model": "b", "gpus": 2, "speedup": 1.9, "speedup_low": 1.8, "speedup_high": 2.0, "efficiency": 0.95,
-         "note": ""},
-    )  # fmt: skip
+        {
+            "model": "b",
+            "gpus": 1,
+            "speedup": 1.0,
+            "speedup_low": None,
+            "speedup_high": None,
+            "efficiency": 1.0,
+            "note": None,
+        },
+        {
+            "model": "b",
+            "gpus": 2,
+            "speedup": 1.9,
+            "speedup_low": 1.8,
+            "speedup_high": 2.0,
+            "efficiency": 0.95,
+            "note": "",
+        },
+    )
     return replace(Table(name="strong", title="Strong", columns=COLUMNS, rows=rows), **changes)
 
 
@@ -64,8 +78,13 @@ def test_a_table_made_for_the_page_keeps_all_its_columns_in_their_order():
 
 def test_numbers_are_whole_for_machines():
     assert [exact(v) for v in (0.1 + 0.2, None, math.nan, True, "a", 1 / 3)] == [
-        "0.30000000000000004", "", "", "true", "a", "0.3333333333333333",
-    ]  # fmt: skip
+        "0.30000000000000004",
+        "",
+        "",
+        "true",
+        "a",
+        "0.3333333333333333",
+    ]
 
 
 def test_a_column_is_of_numbers_only_if_all_its_fields_are():
@@ -194,8 +213,20 @@ def test_the_methods_say_what_was_set():
 
 def test_every_column_of_the_scaling_tables_that_is_a_formula_has_its_definition():
     text = " ".join(formula.text + formula.term for formula in METHODS).lower()
-    for term in ("speedup", "efficiency", "serial fraction", "bootstrap", "warm-up", "exposed", "mfu", "throughput",
-                 "bus bandwidth", "straggler", "gpu hours", "held out"):  # fmt: skip
+    for term in (
+        "speedup",
+        "efficiency",
+        "serial fraction",
+        "bootstrap",
+        "warm-up",
+        "exposed",
+        "mfu",
+        "throughput",
+        "bus bandwidth",
+        "straggler",
+        "gpu hours",
+        "held out",
+    ):
         assert term in text, term
 
 

@@ -46,8 +46,12 @@ def test_cancelling_one_task_leaves_the_other_and_a_later_attempt_is_not_cancell
 
 
 def test_a_retry_counts_on_and_a_persons_word_begins_anew():
-    retried = [BEGUN, SENT, line(Event.SUBMITTING, "b2", ("x", 2), asked=False),
-               line(Event.SUBMITTED, "b2", ("x", 2), handle="18", asked=False)]  # fmt: skip
+    retried = [
+        BEGUN,
+        SENT,
+        line(Event.SUBMITTING, "b2", ("x", 2), asked=False),
+        line(Event.SUBMITTED, "b2", ("x", 2), handle="18", asked=False),
+    ]
     assert latest_attempts(retried)["x"].since == 1
     again = [*retried, line(Event.SUBMITTING, "b3", ("x", 3)), line(Event.SUBMITTED, "b3", ("x", 3), handle="19")]
     assert latest_attempts(again)["x"].since == 3

@@ -30,8 +30,10 @@ print(take(Path(sys.argv[1])).folder)
 
 def code_in(folder):
     """Paths and contents of a copy."""
-    return {**snapshot.contents_of(folder / "vit_sweep", "vit_sweep"),
-            **snapshot.contents_of(folder / "launchers", "launchers")}  # fmt: skip
+    return {
+        **snapshot.contents_of(folder / "vit_sweep", "vit_sweep"),
+        **snapshot.contents_of(folder / "launchers", "launchers"),
+    }
 
 
 @pytest.fixture

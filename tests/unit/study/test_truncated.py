@@ -60,10 +60,14 @@ def files(tmp_path_factory=None):
     cells = {"DONE": cell(), "FAILED": cell(gpus=2)}
     per_attempt = ("exit", "rank0", "claim", "progress")
     return [
-        "study.json", "plan.json", "jobs.jsonl", "stops/FAILED.json", "cells/DONE/record.json",
+        "study.json",
+        "plan.json",
+        "jobs.jsonl",
+        "stops/FAILED.json",
+        "cells/DONE/record.json",
         *(f"cells/{c}/{f}.json" for c in cells for f in ("cell", "ds_config")),
         *(f"cells/{c}/attempts/{n}/{f}.json" for c in cells for n in (1, 2) for f in per_attempt),
-    ]  # fmt: skip
+    ]
 
 
 UNREAD = ("study.json", "ds_config.json", "claim.json")

@@ -36,9 +36,11 @@ def slurm(tmp_path, monkeypatch):
     study.write_exit(fake.second, "1", Exit(cause=Cause.BUG, message="boom"))
     fake.states = lambda submissions: {
         (s.batch_name, i): TaskStatus(state=TaskState.ENDED, ended=Ended.FAILED)
-        if s.handle == "17" else TaskStatus(state=TaskState.RUNNING)
-        for s in submissions for i in range(s.tasks)
-    }  # fmt: skip
+        if s.handle == "17"
+        else TaskStatus(state=TaskState.RUNNING)
+        for s in submissions
+        for i in range(s.tasks)
+    }
     for module in (status, submission, batches):
         monkeypatch.setattr(module, "launcher_of", lambda scheduler: fake)
     return fake

@@ -26,9 +26,13 @@ def partition(*hosts, **changes):
         name, slots, model = (*host.split(":"), None, None)[:3]
         made.append(Host(name=name, slots=int(slots or 1), gpu_model=model))
     return profile(
-        name="lab", scheduler=Scheduler.HOSTFILE, nodes=len(made), gpus_per_node=max(h.slots for h in made),
-        hosts=tuple(made), **changes,
-    )  # fmt: skip
+        name="lab",
+        scheduler=Scheduler.HOSTFILE,
+        nodes=len(made),
+        gpus_per_node=max(h.slots for h in made),
+        hosts=tuple(made),
+        **changes,
+    )
 
 
 def chosen(site, nodes, gpus_per_node=1, without=()):

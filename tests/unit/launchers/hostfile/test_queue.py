@@ -48,11 +48,11 @@ def queue(tmp_path):
         (tmp_path / "bin/mpirun").write_text(f"#!/bin/bash\n{mpirun}\n")
         (tmp_path / "bin/mpirun").chmod(0o755)
         process = subprocess.Popen(
-            [sys.executable, "-m", *queue, str(folder)], cwd=ROOT,
-            env=os.environ | {
-                "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"
-            },
-        )  # fmt: skip
+            [sys.executable, "-m", *queue, str(folder)],
+            cwd=ROOT,
+            env=os.environ
+            | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"},
+        )
         processes.append(process)
         return process, folder
 
@@ -75,7 +75,7 @@ def test_tasks_run_one_after_the_other_and_a_failed_one_does_not_stop_the_queue(
     assert json.loads((folder / "states.json").read_text()) == {
         "0": {"state": "ended", "detail": message, "ended": "failed", "hosts": "a b"},
         "1": {"state": "ended", "detail": "", "ended": "completed", "hosts": "a b"},
-    }  # fmt: skip
+    }
 
 
 def test_a_task_waits_while_another_study_holds_one_of_its_hosts(queue, tmp_path):
@@ -92,8 +92,9 @@ def test_a_task_waits_while_another_study_holds_one_of_its_hosts(queue, tmp_path
 def test_a_task_starts_again_in_its_place_and_every_start_has_its_own_log(queue, tmp_path):
     process, folder = queue(
         'echo "$VIT_SWEEP_TASK_INDEX.$VIT_SWEEP_RESTART ends $VIT_SWEEP_JOB_ENDS"; [ "$VIT_SWEEP_RESTART" != 0 ]',
-        closing="tests.unit.launchers.queue_probe", orders={"0": "fail", "1": "fail", "closing": RUN_AGAIN},
-    )  # fmt: skip
+        closing="tests.unit.launchers.queue_probe",
+        orders={"0": "fail", "1": "fail", "closing": RUN_AGAIN},
+    )
     assert process.wait(timeout=300) == 0
     closings = [(n["VIT_SWEEP_TASK_INDEX"], n["VIT_SWEEP_JOB_ID"], n["code"]) for n in notes(folder)]
     assert closings == [(str(i), f"hostfile-{process.pid}-{i}", 1) for i in range(2)]

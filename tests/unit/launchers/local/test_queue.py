@@ -23,15 +23,21 @@ def work_off(tmp_path, ranks_of_batches, exclusive=False, tasks=3, **environment
     folders = []
     for number, ranks in enumerate(ranks_of_batches):
         batch = Batch(
-            study="s", study_dir=str(tmp_path / str(number)),
+            study="s",
+            study_dir=str(tmp_path / str(number)),
             profile=profile(
-                name="here", scheduler=Scheduler.LOCAL, device=Device.CPU, gpus_per_node=64, cpus_per_gpu=1,
-                exclusive=exclusive, environment=environment,
+                name="here",
+                scheduler=Scheduler.LOCAL,
+                device=Device.CPU,
+                gpus_per_node=64,
+                cpus_per_gpu=1,
+                exclusive=exclusive,
+                environment=environment,
             ),
             shape=Shape(nodes=1, gpus_per_node=ranks, minutes=1),
             tasks=tuple(Task(name=f"c{i}", attempt=1) for i in range(tasks)),
             module="tests.unit.launchers.local_probe",
-        )  # fmt: skip
+        )
         Path(batch.folder).mkdir(parents=True)
         Path(batch.folder, "batch.json").write_text(to_json(batch))
         folders.append(batch.folder)

@@ -56,8 +56,9 @@ def queue(tmp_path):
             folders.append(folder)
         process = subprocess.Popen(
             [sys.executable, *queue, *map(str, folders)],
-            env=os.environ | {"PYTHONPATH": f"{PYTHONPATH}:{ROOT}", "TMPDIR": str(tmp_path)}, cwd=ROOT,
-        )  # fmt: skip
+            env=os.environ | {"PYTHONPATH": f"{PYTHONPATH}:{ROOT}", "TMPDIR": str(tmp_path)},
+            cwd=ROOT,
+        )
         processes.append(process)
         return process, folders
 
@@ -99,8 +100,11 @@ def test_a_task_is_started_again_when_its_closing_module_says_so_and_keeps_its_p
     process, (folder,) = queue(["fail_once", "done", "done"], closing=RUN_AGAIN, parallel=1)
     assert process.wait(timeout=300) == 0
     assert [(n["VIT_SWEEP_TASK_INDEX"], n["VIT_SWEEP_RESTART"]) for n in began(folder)] == [
-        ("0", "0"), ("0", "1"), ("1", "0"), ("2", "0"),
-    ]  # fmt: skip
+        ("0", "0"),
+        ("0", "1"),
+        ("1", "0"),
+        ("2", "0"),
+    ]
     assert {n["VIT_SWEEP_JOB_ID"] for n in began(folder)} == {f"local-{process.pid}-{i}" for i in range(3)}
     (closing,) = [note for note in notes(folder) if note["what"] == "closing"]
     assert (closing["code"], closing["RANK"], closing["VIT_SWEEP_RESTART"]) == (3, None, "0")
@@ -136,9 +140,13 @@ def test_ranks_and_closing_modules_run_the_batchs_code_and_not_what_lies_on_the_
             "    sys.exit(main(sys.argv[1:]))\n"
         )
     process, (folder,) = queue(
-        ["any"], PYTHONPATH=str(tmp_path / "checkout"), module="queue_snapped", closing_module="queue_snapped",
-        code=str(tmp_path / "snapshot"), preload=preload,
-    )  # fmt: skip
+        ["any"],
+        PYTHONPATH=str(tmp_path / "checkout"),
+        module="queue_snapped",
+        closing_module="queue_snapped",
+        code=str(tmp_path / "snapshot"),
+        preload=preload,
+    )
     assert process.wait(timeout=300) == 0
     assert {path.name for path in folder.glob("*t[12]")} == {"snapshot1", "snapshot2"}
 

@@ -50,13 +50,21 @@ def locked(folder, name):
 
 def here(tmp_path, *sizes, exclusive=False, **environment):
     return batch(
-        study_dir=str(tmp_path), module="tests.unit.launchers.local_probe", shared=True,
+        study_dir=str(tmp_path),
+        module="tests.unit.launchers.local_probe",
+        shared=True,
         profile=profile(
-            name="here", scheduler=Scheduler.LOCAL, device=Device.CPU, gpus_per_node=64, cpus_per_gpu=1,
-            exclusive=exclusive, environment=environment,
+            name="here",
+            scheduler=Scheduler.LOCAL,
+            device=Device.CPU,
+            gpus_per_node=64,
+            cpus_per_gpu=1,
+            exclusive=exclusive,
+            environment=environment,
         ),
-        shape=Shape(nodes=1, gpus_per_node=max(sizes), minutes=5), tasks=parts(*((1, size) for size in sizes)),
-    )  # fmt: skip
+        shape=Shape(nodes=1, gpus_per_node=max(sizes), minutes=5),
+        tasks=parts(*((1, size) for size in sizes)),
+    )
 
 
 def work_off(tmp_path, *folders):
@@ -109,9 +117,13 @@ def test_what_a_curve_held_is_free_for_the_next_one_and_nobody_comes_in_between(
 # --- hosts ----------------------------------------------------------------------------------------------
 
 SITE = profile(
-    name="lab", scheduler=Scheduler.HOSTFILE, nodes=3, gpus_per_node=2, device=Device.CPU,
+    name="lab",
+    scheduler=Scheduler.HOSTFILE,
+    nodes=3,
+    gpus_per_node=2,
+    device=Device.CPU,
     hosts=tuple(Host(name=name, slots=2) for name in "abc"),
-)  # fmt: skip
+)
 
 
 def over_hosts(tmp_path, *shapes):
@@ -143,11 +155,11 @@ def test_all_hosts_are_held_from_the_first_task_to_the_last(tmp_path):
     )
     mpirun.chmod(0o755)
     process = subprocess.Popen(
-        [sys.executable, "-m", "launchers.hostfile.queue", str(folder)], cwd=ROOT,
-        env=os.environ | {
-            "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"
-        },
-    )  # fmt: skip
+        [sys.executable, "-m", "launchers.hostfile.queue", str(folder)],
+        cwd=ROOT,
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path), "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"},
+    )
     try:
         for index in range(3):
             wait_for(lambda: (tmp_path / "ran").exists() and len(ran(tmp_path)) > index)  # noqa: B023 - at once

@@ -60,9 +60,9 @@ def started(monkeypatch):
     """A task of an hour, begun at 0, its ranks, and the closing modules that it starts."""
     closings = []
     monkeypatch.setattr(
-        "launchers.queue.task.subprocess.Popen", lambda *words, **how: closings.append(Closing(*words, **how)) or
-        closings[-1],
-    )  # fmt: skip
+        "launchers.queue.task.subprocess.Popen",
+        lambda *words, **how: closings.append(Closing(*words, **how)) or closings[-1],
+    )
     made = QueueTask(batch=batch(closing="some.closing"), folder=Path("/s/jobs/b"), index=1, limit_s=3600.0)
     ranks = Ranks()
     assert begin(made, lambda _cell, _place: ranks, "local-7-1", 0.0)
@@ -109,8 +109,10 @@ def test_the_closing_module_is_told_folder_code_and_which_start_it_was(started):
     assert closing.words[1:] == ["-m", "some.closing", "/s/jobs/b", "137"]
     given = closing.how["env"]
     assert (given["VIT_SWEEP_TASK_INDEX"], given["VIT_SWEEP_JOB_ID"], given["VIT_SWEEP_RESTART"]) == (
-        "1", "local-7-1", "0",
-    )  # fmt: skip
+        "1",
+        "local-7-1",
+        "0",
+    )
     assert given["VIT_SWEEP_JOB_ENDS"].isdecimal()
     assert given["OMP_NUM_THREADS"] == "1"
     assert "RANK" not in given
@@ -201,9 +203,7 @@ def test_a_cancelled_task_is_closed_for_its_verdict_but_never_started_again(star
     attend(task, 16.0)
     closings[0].ended = RUN_AGAIN
     attend(task, 17.0)
-    assert (task.status.state, task.status.ended, task.status.detail) == (
-        TaskState.ENDED, Ended.CANCELLED, "cancelled",
-    )  # fmt: skip
+    assert (task.status.state, task.status.ended, task.status.detail) == (TaskState.ENDED, Ended.CANCELLED, "cancelled")
 
 
 def test_a_task_cancelled_while_it_is_being_closed_is_not_started_again(started):

@@ -236,9 +236,7 @@ def rendered(tmp_path):
 def test_a_submission_names_its_folder_and_its_job(programs, rendered):
     programs(sbatch="echo 'our site thanks you'; echo '4711;cluster'")
     (made,) = SlurmLauncher().submit([rendered])
-    assert made == Submission(
-        batch_name=rendered.batch.name, folder=rendered.batch.folder, handle="4711", tasks=2
-    )  # fmt: skip
+    assert made == Submission(batch_name=rendered.batch.name, folder=rendered.batch.folder, handle="4711", tasks=2)
 
 
 @pytest.mark.parametrize(

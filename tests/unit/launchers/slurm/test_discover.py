@@ -53,9 +53,18 @@ def test_gpus_are_counted_by_type_in_every_spelling_of_gres(text, expected):
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("1-00:00:00", 1440), ("05:00:00", 300), ("00:30:00", 30), ("30:00", 30), ("00:00:30", 1), ("UNLIMITED", None),
-     ("INFINITE", None), ("NONE", None), ("7-12:30:00", 10_830)],
-)  # fmt: skip
+    [
+        ("1-00:00:00", 1440),
+        ("05:00:00", 300),
+        ("00:30:00", 30),
+        ("30:00", 30),
+        ("00:00:30", 1),
+        ("UNLIMITED", None),
+        ("INFINITE", None),
+        ("NONE", None),
+        ("7-12:30:00", 10_830),
+    ],
+)
 def test_a_time_limit_is_whole_minutes_or_none(text, expected):
     assert scontrol.minutes(text) == expected
 
@@ -92,25 +101,56 @@ def test_submit_limits_are_read_by_qos_and_an_absent_limit_is_none():
 def test_the_real_cluster_of_22_05_is_understood():
     assert keys("22.05") == {
         ("vector", "t4"): {
-            "scheduler": "slurm", "partition": "vector", "nodes": 4, "gpus_per_node": 8, "gpu_type": "t4",
-            "gpu_dialect": "gres_typed", "gpu_model": "Tesla T4", "refused_precisions": ["bf16"], "cpus_per_gpu": 8,
-            "mem_per_gpu_gib": 31, "max_minutes": 1440, "default_minutes": 60, "max_array_size": 1001,
+            "scheduler": "slurm",
+            "partition": "vector",
+            "nodes": 4,
+            "gpus_per_node": 8,
+            "gpu_type": "t4",
+            "gpu_dialect": "gres_typed",
+            "gpu_model": "Tesla T4",
+            "refused_precisions": ["bf16"],
+            "cpus_per_gpu": 8,
+            "mem_per_gpu_gib": 31,
+            "max_minutes": 1440,
+            "default_minutes": 60,
+            "max_array_size": 1001,
         },
         ("nebula", "rtx3090"): {
-            "scheduler": "slurm", "partition": "nebula", "nodes": 1, "gpus_per_node": 2, "gpu_type": "rtx3090",
-            "gpu_dialect": "gres_typed", "gpu_model": "NVIDIA GeForce RTX 3090", "cpus_per_gpu": 8,
-            "mem_per_gpu_gib": 31, "max_minutes": 1440, "default_minutes": 60, "max_array_size": 1001,
+            "scheduler": "slurm",
+            "partition": "nebula",
+            "nodes": 1,
+            "gpus_per_node": 2,
+            "gpu_type": "rtx3090",
+            "gpu_dialect": "gres_typed",
+            "gpu_model": "NVIDIA GeForce RTX 3090",
+            "cpus_per_gpu": 8,
+            "mem_per_gpu_gib": 31,
+            "max_minutes": 1440,
+            "default_minutes": 60,
+            "max_array_size": 1001,
         },
-    }  # fmt: skip
+    }
 
 
 def test_untyped_gpus_limits_and_the_old_sruns_argument_of_20_11():
     (group,) = understand(answers("20.11")).gpu_partitions
     assert group.keys == {
-        "scheduler": "slurm", "partition": "gpu", "nodes": 4, "gpus_per_node": 4, "gpu_dialect": "gres",
-        "gpu_model": "GPU of gpu", "cpus_per_gpu": 8, "mem_per_gpu_gib": 44, "exclusive": True, "account": "physics",
-        "max_minutes": 3600, "default_minutes": 60, "max_array_size": 301, "max_submit": 500, "srun_args": ["--whole"],
-    }  # fmt: skip
+        "scheduler": "slurm",
+        "partition": "gpu",
+        "nodes": 4,
+        "gpus_per_node": 4,
+        "gpu_dialect": "gres",
+        "gpu_model": "GPU of gpu",
+        "cpus_per_gpu": 8,
+        "mem_per_gpu_gib": 44,
+        "exclusive": True,
+        "account": "physics",
+        "max_minutes": 3600,
+        "default_minutes": 60,
+        "max_array_size": 301,
+        "max_submit": 500,
+        "srun_args": ["--whole"],
+    }
     assert any("1 of 6 nodes are down or drained now, for example g06" in note for note in group.notes)
 
 

@@ -11,9 +11,14 @@ POLICY = f"{FAILED}Job violates accounting/QOS policy (job submit limit, user's 
 
 @pytest.mark.parametrize(
     "named",
-    ["QOSMaxSubmitJobPerUserLimit", "QOSGrpSubmitJobsLimit", "AssocMaxSubmitJobLimit", "AssocGrpSubmitJobsLimit",
-     "MaxSubmitJobsPerAccount"],
-)  # fmt: skip
+    [
+        "QOSMaxSubmitJobPerUserLimit",
+        "QOSGrpSubmitJobsLimit",
+        "AssocMaxSubmitJobLimit",
+        "AssocGrpSubmitJobsLimit",
+        "MaxSubmitJobsPerAccount",
+    ],
+)
 def test_as_many_jobs_as_one_may_have_is_a_limit(named):
     assert problem_of(f"sbatch: error: {named}\n{POLICY}") is SubmitProblem.LIMIT
     assert problem_of(f"{FAILED}{named}") is SubmitProblem.LIMIT
@@ -23,8 +28,17 @@ def test_a_policy_that_names_no_limit_is_taken_for_the_number_of_jobs():
     assert problem_of(POLICY) is SubmitProblem.LIMIT
 
 
-@pytest.mark.parametrize("named", ["QOSMaxGRESPerJob", "QOSMaxWallDurationPerJobLimit", "AssocMaxNodePerJobLimit",
-                                   "QOSMinGRES", "QOSMaxCpuPerUserLimit", "MaxMemPerLimit"])  # fmt: skip
+@pytest.mark.parametrize(
+    "named",
+    [
+        "QOSMaxGRESPerJob",
+        "QOSMaxWallDurationPerJobLimit",
+        "AssocMaxNodePerJobLimit",
+        "QOSMinGRES",
+        "QOSMaxCpuPerUserLimit",
+        "MaxMemPerLimit",
+    ],
+)
 def test_a_policy_that_names_another_limit_would_refuse_the_same_job_again(named):
     assert problem_of(f"sbatch: error: {named}\n{POLICY}") is SubmitProblem.REFUSED
 

@@ -44,11 +44,25 @@ def test_gpus_are_asked_for_in_the_sites_dialect_and_no_other(dialect, flag, val
 def test_the_flags_ask_for_the_shape_and_the_partitions_words():
     site = profile(partition="t4v2", qos="normal", account="me", mem_gib=8, exclusive=True, cpus_per_gpu=4)
     written = flags(script(profile=site, shape=Shape(nodes=2, gpus_per_node=8, minutes=17)))
-    assert written | {
-        "nodes": "2", "ntasks-per-node": "8", "cpus-per-task": "4", "time": "17", "partition": "t4v2",
-        "qos": "normal", "account": "me", "mem": "8G", "exclusive": "", "array": "0-1%2", "signal": "USR2@90",
-        "requeue": "", "open-mode": "append",
-    } == written  # fmt: skip
+    assert (
+        written
+        | {
+            "nodes": "2",
+            "ntasks-per-node": "8",
+            "cpus-per-task": "4",
+            "time": "17",
+            "partition": "t4v2",
+            "qos": "normal",
+            "account": "me",
+            "mem": "8G",
+            "exclusive": "",
+            "array": "0-1%2",
+            "signal": "USR2@90",
+            "requeue": "",
+            "open-mode": "append",
+        }
+        == written
+    )
 
 
 def test_a_site_that_forbids_it_gets_no_job_that_is_started_again():

@@ -85,10 +85,12 @@ class Job:
     def start(self, srun="true", *, minutes_left=35.0, queue=("-c", QUEUE)):
         self.programs(srun)
         variables = {
-            "SLURM_JOB_ID": "9", "SLURM_JOB_NODELIST": "vector[01-04]", "PYTHONPATH": str(ROOT),
+            "SLURM_JOB_ID": "9",
+            "SLURM_JOB_NODELIST": "vector[01-04]",
+            "PYTHONPATH": str(ROOT),
             "VIT_SWEEP_JOB_ENDS": str(int(time.time() + minutes_left * 60)),
             "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
-        }  # fmt: skip
+        }
         process = subprocess.Popen([sys.executable, *queue, str(self.at)], env=os.environ | variables, cwd=self.folder)
         self.processes.append(process)
         return process

@@ -15,8 +15,13 @@ from tests.unit.builders import batch, profile
 
 TWO_BY_FOUR = Shape(nodes=2, gpus_per_node=4, minutes=60)
 NASTY_FOLDER = '/a b/it\'s "$HOME" `id`;x'
-SLURM = {"SLURM_ARRAY_JOB_ID": "4711", "SLURM_ARRAY_TASK_ID": "3", "SLURM_JOB_NODELIST": "localhost,other",
-         "SLURM_JOB_NUM_NODES": "2", "PATH": "/usr/bin:/bin"}  # fmt: skip
+SLURM = {
+    "SLURM_ARRAY_JOB_ID": "4711",
+    "SLURM_ARRAY_TASK_ID": "3",
+    "SLURM_JOB_NODELIST": "localhost,other",
+    "SLURM_JOB_NUM_NODES": "2",
+    "PATH": "/usr/bin:/bin",
+}
 
 
 def script(spawner, *, environment=None, study_dir="/studies/s", closing=None, code=None, **changes):
@@ -48,8 +53,11 @@ def executed(text, tmp_path, **environ):
     environment = SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"} | environ
     done = subprocess.run(["bash"], input=text, text=True, capture_output=True, env=environment, timeout=300)
     assert done.stderr == ""
-    return next((tmp_path / f"{p}.words").read_text().split("\0")[:-1] for p in ("srun", "mpirun")
-                if (tmp_path / f"{p}.words").exists())  # fmt: skip
+    return next(
+        (tmp_path / f"{p}.words").read_text().split("\0")[:-1]
+        for p in ("srun", "mpirun")
+        if (tmp_path / f"{p}.words").exists()
+    )
 
 
 # --- torchrun -----------------------------------------------------------------------------------------
@@ -114,8 +122,12 @@ def test_mpirun_fills_node_after_node_from_the_batch_step_and_hands_every_variab
     handed = {words[i + 1] for i, argument in enumerate(words) if argument == "-x"}
     assert handed == {"NASTY", "OMP_NUM_THREADS", "VIT_SWEEP_JOB_ENDS", "VIT_SWEEP_NODES", "VIT_SWEEP_TASK_INDEX"}
     assert "--tag" in words
-    assert words[-4:] == ["/usr/bin/python3", "-m", "vit_sweep.job.task",
-                          batch(shape=TWO_BY_FOUR, study_dir=NASTY_FOLDER).folder]  # fmt: skip
+    assert words[-4:] == [
+        "/usr/bin/python3",
+        "-m",
+        "vit_sweep.job.task",
+        batch(shape=TWO_BY_FOUR, study_dir=NASTY_FOLDER).folder,
+    ]
     seen = dict(item.split("=", 1) for item in (tmp_path / "env").read_text().split("\0") if item)
     assert (seen["NASTY"], seen["VIT_SWEEP_NODES"], seen["VIT_SWEEP_TASK_INDEX"]) == ("it's $HOME", "2", "3")
 
@@ -129,10 +141,12 @@ def test_the_batch_shell_gets_the_signal_and_hands_it_to_mpirun(tmp_path):
     text = script(Spawner.MPIRUN)
     assert flags(text)["signal"] == "B:USR2@90"
     environment = SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"}
-    (tmp_path / "mpirun").write_text('#!/bin/bash\ntrap "exit 7" USR2\n'
-                                     # Until the shell catches USR2 (bit 12 of SigCgt) it would die of it.
-                                     "until grep -q '^SigCgt:.*[89a-f]..$' /proc/$PPID/status; do :; done\n"
-                                     "kill -USR2 $PPID\nwhile :; do :; done\n")  # fmt: skip
+    (tmp_path / "mpirun").write_text(
+        '#!/bin/bash\ntrap "exit 7" USR2\n'
+        # Until the shell catches USR2 (bit 12 of SigCgt) it would die of it.
+        "until grep -q '^SigCgt:.*[89a-f]..$' /proc/$PPID/status; do :; done\n"
+        "kill -USR2 $PPID\nwhile :; do :; done\n"
+    )
     (tmp_path / "mpirun").chmod(0o755)
     done = subprocess.run(["bash"], input=text, text=True, capture_output=True, env=environment, timeout=300)
     assert done.returncode == 7
@@ -156,8 +170,17 @@ def container(runtime=ContainerRuntime.APPTAINER, **changes):
 def test_apptainer_runs_every_rank_with_the_study_mounted(tmp_path, spawner):
     words = executed(script(spawner, container=container()), tmp_path)
     start = words.index("apptainer")
-    assert words[start : start + 9] == ["apptainer", "exec", "--nv", "--bind", "/studies/s", "--bind", "/data:/data",
-                                        "/images/my image.sif", "python"]  # fmt: skip
+    assert words[start : start + 9] == [
+        "apptainer",
+        "exec",
+        "--nv",
+        "--bind",
+        "/studies/s",
+        "--bind",
+        "/data:/data",
+        "/images/my image.sif",
+        "python",
+    ]
 
 
 def test_pyxis_is_flags_of_srun_and_our_variables_win_over_the_images(tmp_path):
@@ -223,8 +246,14 @@ def ended(tmp_path, spawner, code, *, closing=0, states=("RUNNING",), **changes)
         (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
         (tmp_path / name).chmod(0o755)
     text = script(spawner, python=f"{tmp_path}/python", closing="closing.module", **changes)
-    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, timeout=300,
-                          env=SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"})  # fmt: skip
+    done = subprocess.run(
+        ["bash"],
+        input=text,
+        text=True,
+        capture_output=True,
+        timeout=300,
+        env=SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"},
+    )
     assert done.stderr == ""
     return done.returncode, calls.read_text().splitlines()
 
@@ -247,8 +276,9 @@ def test_a_bad_end_is_told_to_the_closing_module_and_stays_the_jobs_own(tmp_path
 def test_a_closing_module_that_asks_for_it_has_the_running_job_started_again(tmp_path, spawner):
     code, calls = ended(tmp_path, spawner, 1, closing=75)
     assert (code, calls[2:]) == (
-        1, ["sleep 0", "squeue --noheader --jobs=4711_3 --format=%T", "scontrol requeue 4711_3"],
-    )  # fmt: skip
+        1,
+        ["sleep 0", "squeue --noheader --jobs=4711_3 --format=%T", "scontrol requeue 4711_3"],
+    )
 
 
 @pytest.mark.parametrize("state", ["COMPLETING", "PENDING", "CANCELLED"])
@@ -290,8 +320,11 @@ def test_the_closing_module_runs_in_the_ranks_image(tmp_path):
     pyxis = container(ContainerRuntime.PYXIS, python="python")
     code, calls = ended(tmp_path, Spawner.SRUN, 3, container=pyxis)
     assert (code, calls[1]) == (3, f"closing -m closing.module {FOLDER} 3")
-    (line,) = [line for line in script(Spawner.SRUN, closing="closing.module", container=pyxis).splitlines()
-               if "closing.module" in line]  # fmt: skip
+    (line,) = [
+        line
+        for line in script(Spawner.SRUN, closing="closing.module", container=pyxis).splitlines()
+        if "closing.module" in line
+    ]
     assert line.strip().startswith("srun --nodes=1 --ntasks=1 --overlap '--container-image=/images/my image.sif' ")
 
 

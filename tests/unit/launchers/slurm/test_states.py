@@ -177,9 +177,13 @@ SACCT = """\
 def test_sacct_speaks_of_many_tasks_that_never_started_in_one_row():
     ends = {key: status.ended for key, status in read_sacct(SACCT).items()}
     assert ends == {
-        ("1", 0): Ended.CANCELLED, ("1", 1): Ended.CANCELLED, ("1", 4): Ended.CANCELLED,
-        ("1", 2): Ended.COMPLETED, ("2", 0): Ended.FAILED, ("4", WHOLE): Ended.CANCELLED,
-    }  # fmt: skip
+        ("1", 0): Ended.CANCELLED,
+        ("1", 1): Ended.CANCELLED,
+        ("1", 4): Ended.CANCELLED,
+        ("1", 2): Ended.COMPLETED,
+        ("2", 0): Ended.FAILED,
+        ("4", WHOLE): Ended.CANCELLED,
+    }
 
 
 def test_a_row_of_a_job_that_sacct_does_not_yet_know_as_an_array_is_no_answer():
