@@ -1,5 +1,6 @@
 """The rank's second thread, without a trainer: in processes of their own, since signals and exits are a process's."""
 
+import faulthandler
 import signal
 import subprocess
 import sys
@@ -180,6 +181,9 @@ def test_progress_is_no_standstill_and_neither_is_a_start(tmp_path, monkeypatch)
         raise SystemExit
 
     monkeypatch.setattr("vit_sweep.job.guardian._leave", leave)
+    # The real one would end the tests' own process, half a minute later, whatever test it then runs.
+    armed = []
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda seconds, **how: armed.append(how))
     guardian = Guardian(log := RankLog(tmp_path, FILE))
     log.begin()
     guardian.watch(hang_minutes=1)
@@ -188,10 +192,11 @@ def test_progress_is_no_standstill_and_neither_is_a_start(tmp_path, monkeypatch)
         guardian.beat("training", 1, step)
         for _ in range(2):
             guardian._count_silence(59)
-    assert rank_file(tmp_path).end is None
+    assert (rank_file(tmp_path).end, armed) == (None, [])
     with pytest.raises(SystemExit):
         guardian._count_silence(2)
     assert rank_file(tmp_path).end.cause is Cause.HANG
+    assert armed == [{"exit": True}], "where the file system hangs, the last write would wait for ever"
 
 
 def test_a_process_that_was_stopped_itself_did_not_hang(child, tmp_path):
