@@ -172,9 +172,13 @@ def test_parts_of_an_epoch_are_median_parts_of_a_step_times_its_steps():
     ]
     parts_ms = parts_of(runs)
     assert parts_ms == {
-        "compute": pytest.approx(3.2), "communication": pytest.approx(0.8), "waiting for slow ranks": 0.0,
-        "data wait and copy": pytest.approx(0.2), "other": 0.0, UNKNOWN.name: 0.0,
-    }  # fmt: skip
+        "compute": pytest.approx(3.2),
+        "communication": pytest.approx(0.8),
+        "waiting for slow ranks": 0.0,
+        "data wait and copy": pytest.approx(0.2),
+        "other": 0.0,
+        UNKNOWN.name: 0.0,
+    }
 
 
 def test_bars_of_one_count_on_different_nodes_are_not_batches_and_say_their_nodes(tmp_path):
