@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.warm import Server
+from tests import warm
+from tests.warm import clean_environment as clean_environment
 
 ROOT = Path(__file__).parent.parent
 TEST_CONF = ROOT / "tests" / "conf"
@@ -28,26 +29,12 @@ def pytest_addoption(parser):
     parser.addoption("--renew-golden", action="store_true", help="write the golden files anew; read the diff")
 
 
-@pytest.fixture(scope="session")
-def warm():
-    """A server of `python -m vit_sweep` whose imports are done."""
-    server = Server()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def sweep(tmp_path, warm):
+def sweep(tmp_path):
     """Run `python -m vit_sweep WORDS` in an empty folder; returns the completed process."""
 
     def run(*words, env=None, timeout=900, cwd=tmp_path):
-        environment = clean_environment() | (env or {})
-        if not any(name.startswith("PYTHON") for name in env or {}):
-            return warm.run(words, cwd=cwd, env=environment, timeout=timeout)
-        # Python reads these at its start.
-        command = [sys.executable, "-m", "vit_sweep", *words]
-        given = {"cwd": cwd, "env": environment, "timeout": timeout, "stdin": subprocess.DEVNULL}
-        return subprocess.run(command, capture_output=True, text=True, **given)
+        return warm.run(*words, cwd=cwd, env=env or {}, timeout=timeout)
 
     return run
 
@@ -98,9 +85,3 @@ def wait_for(condition, what="waited in vain", interval_s=0.05):
         assert time.monotonic() < end, what() if callable(what) else what
         time.sleep(interval_s)
     return outcome
-
-
-def clean_environment():
-    """The environment of a user who has set nothing of ours; figures are drawn only where a test wants them."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("VIT_SWEEP_", "SLURM_", "HYDRA_"))}
-    return kept | {"VIT_SWEEP_FIGURES": "off"}

@@ -1,10 +1,12 @@
-"""`python -m vit_sweep` from a process that has imported everything once: `warm.py SOCKET` serves, `run` asks.
+"""`python -m vit_sweep` from a process that has imported everything once: `warm.py SOCKET` serves, `run` asks it.
 
 Importing takes a command several times as long as its work, and the tests give hundreds of them. The server forks for
 each command; the child has the caller's folder, environment and output, and from there on nothing differs.
 """
 
+import atexit
 import contextlib
+import functools
 import importlib
 import io
 import json
@@ -25,7 +27,7 @@ _MESSAGE = 1 << 20
 
 
 class Server:
-    """The warm process; `run` is `subprocess.run([python, "-m", "vit_sweep", *words])`."""
+    """The warm process."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="warm-")
@@ -69,6 +71,31 @@ class Server:
         self._process.terminate()
         self._process.communicate()
         self._folder.cleanup()
+
+
+@functools.cache
+def _server() -> Server:
+    """The one of this process, which ends with it."""
+    server = Server()
+    atexit.register(server.stop)
+    return server
+
+
+def run(*words, cwd, env, timeout=900):
+    """`python -m vit_sweep WORDS`; `env` is added to a user's who has set nothing. Returns the completed process."""
+    environment = clean_environment() | env
+    if not any(name.startswith("PYTHON") for name in env):
+        return _server().run(words, cwd=cwd, env=environment, timeout=timeout)
+    # Python reads these at its start.
+    command = [sys.executable, "-m", "vit_sweep", *words]
+    given = {"cwd": cwd, "env": environment, "timeout": timeout, "stdin": subprocess.DEVNULL}
+    return subprocess.run(command, capture_output=True, text=True, **given)
+
+
+def clean_environment():
+    """The environment of a user who has set nothing of ours; figures are drawn only where a test wants them."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("VIT_SWEEP_", "SLURM_", "HYDRA_"))}
+    return kept | {"VIT_SWEEP_FIGURES": "off"}
 
 
 def serve(address: str) -> None:

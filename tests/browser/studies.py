@@ -1,13 +1,10 @@
 """A finished study without any training: planned by the command itself, its records made up by Amdahl's law."""
 
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 
 from launchers.checked import to_json
-from tests.conftest import clean_environment
+from tests import warm
 from tests.unit.builders import record
 from vit_sweep.study.store import Study
 
@@ -17,17 +14,7 @@ SERIAL = 0.03
 
 def planned(folder, *words):
     """A study that was planned and not run."""
-    command = [
-        sys.executable,
-        "-m",
-        "vit_sweep",
-        "-m",
-        *words,
-        "partition=vector_t4v2",
-        "dry_run=true",
-        "study=made_up",
-    ]
-    answer = subprocess.run(command, cwd=folder, env=clean_environment(), capture_output=True, text=True)
+    answer = warm.run("-m", *words, "partition=vector_t4v2", "dry_run=true", "study=made_up", cwd=folder, env={})
     assert answer.returncode == 0, answer.stdout + answer.stderr
     return Study(Path(folder) / "outputs" / "made_up")
 
@@ -48,5 +35,4 @@ def made_up(folder, *words, without=()):
 
 def report(study, *words):
     """What the verb says: exit code, what it printed, what it complained of."""
-    command = [sys.executable, "-m", "vit_sweep", "report", os.fspath(study.folder), *words]
-    return subprocess.run(command, cwd=study.folder, env=clean_environment(), capture_output=True, text=True)
+    return warm.run("report", study.folder, *words, cwd=study.folder, env={})

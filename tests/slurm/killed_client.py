@@ -1,10 +1,10 @@
-"""Clients that are killed at every step: `killed_client.py FOLDER WORDS...`, one line of JSON per step and at the end.
+"""Clients that are killed at every step: `killed_client.py FOLDER STRIDE WORDS...`, a line of JSON per kill.
 
 A step is anything that the rest of the world can see: a file opened for writing, renamed, linked, removed below the
 study, or a program started; Python's own audit events tell of each just before it happens. A program counts twice:
-killed before it starts, and while it runs. For N = 1, 2, ... a client of the study FOLDER/outputs/kN kills itself at
-its Nth step, and then the same command is given again, until a first client ends unharmed. Clients are forked, since
-importing what they need takes ten times as long as all that they do.
+killed before it starts, and while it runs. For N = 1, 1 + STRIDE, ... a client of the study FOLDER/outputs/kN kills
+itself at its Nth step, and then the same command is given again, until a first client ends unharmed. Clients are
+forked, since importing what they need takes ten times as long as all that they do.
 """
 
 import json
@@ -92,10 +92,10 @@ def warm_up(folder, words):
     os.dup2(stdout, 1)
 
 
-def run(folder, words):
+def run(folder, stride, words):
     """Kill and repeat until nothing is left to be killed."""
     warm_up(folder, [*words, "study=warm", "dry_run=true"])
-    for last in range(1, 1000):
+    for last in range(1, 1000, stride):
         name = f"k{last}"
         steps = Steps(folder / "outputs" / name, folder / "slow")
         first = client([*words, f"study={name}"], folder, steps, last)
@@ -107,4 +107,4 @@ def run(folder, words):
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), sys.argv[2:])
+    run(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from tests.conftest import TEST_CONF, clean_environment
+from tests import warm
+from tests.conftest import TEST_CONF
 from tests.e2e.conftest import records
 from tests.slurm.conftest import wait_for
 
@@ -31,23 +32,12 @@ def journal(study):
 @pytest.fixture(scope="module")
 def finished(cluster, tmp_path_factory):
     """Eight cells: one node x 1, 2, 4 GPUs and two nodes x 1 GPU, two batch sizes each."""
-    import subprocess
-    import sys
-
     folder = tmp_path_factory.mktemp("sweep")
-    command = [sys.executable, "-m", "vit_sweep", "-m", *QUICK, "batch=8,16"]
     # An outer job's variables must not bend the submission: these would ask for 7 nodes.
-    environment = clean_environment() | cluster | {"SBATCH_NODES": "7", "SLURM_NNODES": "7", "SBATCH_PARTITION": "x"}
-    first = subprocess.run(
-        [*command, "gpus=1,2,4"], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
-    )
-    second = subprocess.run(
-        [*command, "gpus=2", "nodes=2"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
+    environment = cluster | {"SBATCH_NODES": "7", "SLURM_NNODES": "7", "SBATCH_PARTITION": "x"}
+    first, second = (
+        warm.run("-m", *QUICK, "batch=8,16", *more, cwd=folder, env=environment)
+        for more in (["gpus=1,2,4"], ["gpus=2", "nodes=2"])
     )
     return first, second, folder / "outputs" / "s"
 
