@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import warm
-from tests.warm import clean_environment as clean_environment
+from tests.warm import clean_environment
 
 ROOT = Path(__file__).parent.parent
 TEST_CONF = ROOT / "tests" / "conf"

@@ -17,10 +17,11 @@ from launchers.checked import parse
 from launchers.hostfile.backend import HostfileLauncher
 from launchers.profile import PartitionProfile
 from tests import conftest
-from tests.conftest import ROOT, clean_environment, why_no_real_hosts
+from tests.conftest import ROOT, why_no_real_hosts
 from tests.e2e.conftest import QUICK, records
 from tests.unit.launchers.queue_at import set_clock
 from tests.unit.launchers.queue_probe import notes
+from tests.warm import clean_environment
 
 pytestmark = pytest.mark.train
 

@@ -21,7 +21,7 @@ def finished(tmp_path_factory):
     import subprocess
     import sys
 
-    from tests.conftest import clean_environment
+    from tests.warm import clean_environment
 
     folder = tmp_path_factory.mktemp("finished")
     extensions = folder / "extensions"

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from tests import conftest
-from tests.conftest import clean_environment
 from tests.e2e.conftest import QUICK, records
+from tests.warm import clean_environment
 
 pytestmark = pytest.mark.train
 

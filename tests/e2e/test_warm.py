@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.conftest import clean_environment
+from tests.warm import clean_environment
 
 
 def scrubbed(folder):
@@ -17,12 +17,9 @@ def scrubbed(folder):
 @pytest.mark.parametrize(
     "words",
     [
-        ["--help"],
         ["collect", "--help"],
         ["-m", "gpus=1,2", "batch=16,3", "dry_run=stdout", "study=s"],
         ["gpus=two"],
-        ["gone"],
-        ["status", "outputs/none"],
     ],
 )
 def test_it_says_writes_and_returns_what_a_process_of_its_own_does(sweep, tmp_path, words):

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 
 import psutil
 
-from tests.conftest import TEST_CONF, clean_environment
+from tests.conftest import TEST_CONF
 from tests.slurm.conftest import wait_for
+from tests.warm import clean_environment
 
 LAB = [f"--config-dir={TEST_CONF}", "partition=lab_trivial", "model=vit_test", "data=quick", "epochs=2", "batch=8"]
 

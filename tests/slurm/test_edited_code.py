@@ -8,8 +8,9 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT, TEST_CONF, clean_environment
+from tests.conftest import ROOT, TEST_CONF
 from tests.e2e.conftest import records
+from tests.warm import clean_environment
 
 pytestmark = pytest.mark.slurm
 

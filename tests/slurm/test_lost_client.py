@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT
 from tests.slurm.conftest import trivial, wait_for
 from tests.slurm.studies import LAB, program
+from tests.warm import clean_environment
 
 pytestmark = pytest.mark.slurm
 

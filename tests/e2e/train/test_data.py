@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from launchers.checked import to_json
-from tests.conftest import TEST_CONF, clean_environment, wait_for
+from tests.conftest import TEST_CONF, wait_for
 from tests.e2e.conftest import records
 from tests.e2e.train import image_folders
+from tests.warm import clean_environment
 from vit_sweep.plan.point import DataFile, DataSource, DataSpec
 
 pytestmark = pytest.mark.train

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from launchers.checked import parse_json, to_json
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT
 from tests.e2e.train.ranks import Job, ended, small_cell, wait_for
+from tests.warm import clean_environment
 from vit_sweep.outcome.ending import Cause, RankFile
 from vit_sweep.outcome.policy import Stop
 from vit_sweep.outcome.verdict import judge

@@ -10,8 +10,9 @@ import torch
 
 from benchmarks import gpu_step
 from benchmarks.step_variants import PLAIN, Block, variants
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT
 from tests.unit.builders import DATA, MODEL
+from tests.warm import clean_environment
 
 pytestmark = pytest.mark.train
 

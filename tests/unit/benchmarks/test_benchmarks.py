@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT
+from tests.warm import clean_environment
 
 SMALLEST = {
     "audit_calibration": ["1"],

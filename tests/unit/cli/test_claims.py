@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from launchers.checked import to_json
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT
 from tests.unit.builders import point, profile, record
+from tests.warm import clean_environment
 from vit_sweep.__main__ import main
 from vit_sweep.plan.cell import JobOptions
 from vit_sweep.plan.plan import make_plan

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT
+from tests.warm import clean_environment
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from launchers.errors import UserError
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT
+from tests.warm import clean_environment
 from vit_sweep.study import snapshot
 
 TELL = """

@@ -10,7 +10,8 @@ import pytest
 import submitit
 from submitit.slurm.slurm import _make_sbatch_string
 
-from tests.conftest import ROOT, clean_environment
+from tests.conftest import ROOT
+from tests.warm import clean_environment
 
 NAMES_WE_PASS = re.findall(
     r"\w+",
