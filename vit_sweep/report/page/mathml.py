@@ -1,25 +1,16 @@
-"""Formulas as presentation MathML: a few words from which the methods text is made. Pure.
+"""Formulas as presentation MathML, from a plain notation: `row("S(p) = p − s(p − 1)")`. Pure.
 
-Browsers draw MathML with their own fonts, so the page needs no script and no network for it.
+Browsers draw MathML with their own fonts, so the page needs no script and no network for it. Every part is plain text
+or MathML already made by these functions. In plain text a digit is part of a number, a letter a variable, letters
+together a name, and everything else an operator; a comma ends one formula and leaves room for the next.
 """
 
+import re
 from html import escape
 
-
-def ident(name: str) -> str:
-    """A variable; more than one letter stands upright, as a word does."""
-    return f"<mi>{escape(name)}</mi>" if len(name) == 1 else f'<mi mathvariant="normal">{escape(name)}</mi>'
-
-
-def number(value: str) -> str:
-    """A number."""
-    return f"<mn>{escape(value)}</mn>"
-
-
-def op(sign: str) -> str:
-    """An operator: =, +, a minus sign; a bracket stays as high as a line."""
-    stretch = ' stretchy="false"' if sign in "()" else ""
-    return f"<mo{stretch}>{escape(sign)}</mo>"
+_TOKEN = re.compile(r"\d+|[^\W\d_]+|\S")
+_OPERATORS = ("ln", "max", "min", "median")
+"""Names with the room of an operator around them."""
 
 
 def words(text: str) -> str:
@@ -27,42 +18,51 @@ def words(text: str) -> str:
     return f"<mtext>{escape(text)}</mtext>"
 
 
-def gap() -> str:
-    """Room between two formulas on a line."""
-    return '<mspace width="1.2em"></mspace>'
-
-
 def row(*parts: str) -> str:
     """Things beside each other."""
-    return f"<mrow>{''.join(parts)}</mrow>"
+    return f"<mrow>{''.join(map(_read, parts))}</mrow>"
 
 
 def frac(above: str, below: str) -> str:
     """A fraction."""
-    return f"<mfrac>{above}{below}</mfrac>"
+    return f"<mfrac>{_one(above)}{_one(below)}</mfrac>"
 
 
 def sub(base: str, below: str) -> str:
     """An index."""
-    return f"<msub>{base}{below}</msub>"
+    return f"<msub>{_one(base)}{_one(below)}</msub>"
 
 
-def under(base: str, below: str) -> str:
-    """Something below an operator: the set that a maximum is over."""
-    return f"<munder>{base}{below}</munder>"
+def over(operator: str, below: str, of: str) -> str:
+    """An operator with the set below it that it is over, and what it is of."""
+    return row(f"<munder>{_one(operator)}{_one(below)}</munder>", of)
 
 
 def root(content: str) -> str:
     """A square root."""
-    return f"<msqrt>{content}</msqrt>"
-
-
-def call(name: str, *arguments: str) -> str:
-    """A function of something: T(p)."""
-    inside = op(",").join(arguments)
-    return row(name if name.startswith("<") else ident(name), op("("), inside, op(")"))
+    return f"<msqrt>{_one(content)}</msqrt>"
 
 
 def formula(content: str, *, plain: str) -> str:
     """A displayed formula; `plain` is what is read aloud."""
     return f'<math display="block" alttext="{escape(plain)}">{content}</math>'
+
+
+def _one(part: str) -> str:
+    """A part as a single element, where MathML counts its children."""
+    return part if part.startswith("<") else row(part)
+
+
+def _read(part: str) -> str:
+    return part if part.startswith("<") else "".join(map(_token, _TOKEN.findall(part)))
+
+
+def _token(text: str) -> str:
+    if text.isdigit():
+        return f"<mn>{text}</mn>"
+    if text.isalpha() and text not in _OPERATORS:
+        # More than one letter stands upright, as a word does.
+        return f"<mi>{text}</mi>" if len(text) == 1 else f'<mi mathvariant="normal">{text}</mi>'
+    stretch = ' stretchy="false"' if text in "()" else ""  # a bracket stays as high as a line
+    room = '<mspace width="1.2em"></mspace>' if text == "," else ""
+    return f"<mo{stretch}>{escape(text)}</mo>{room}"

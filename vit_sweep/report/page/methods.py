@@ -7,22 +7,17 @@ from collections.abc import Iterable, Sequence
 
 from vit_sweep.analysis.laws.fitted import HOLD_OUT_LIMIT, REACH
 from vit_sweep.report.page.content import Formula
-from vit_sweep.report.page.mathml import call, formula, frac, gap, ident, number, op, root, row, sub, under, words
+from vit_sweep.report.page.mathml import formula, frac, over, root, row, sub, words
 from vit_sweep.runs.run import Run
 
-_T, _P, _N, _R, _S, _E = (ident(name) for name in "TpnrSE")
-_BASE = sub(_P, number("0"))
-_Q = ident("q")
-_T_BASE, _T_P = call("T", _BASE), call("T", _P)
-_FACTOR = frac(row(number("2"), op("("), _N, op("−"), number("1"), op(")")), _N)
+_BASELINE = sub("p", "0")
+_RATIO = frac("p", _BASELINE)
+_SPEEDUP = frac(row("T(", _BASELINE, ")"), "T(p)")
+_LEAST = over("min", "r", sub("c", "r"))
 
 
 def _define(term: str, text: str, content: str, plain: str, source: str) -> Formula:
     return Formula(term=term, text=text, mathml=formula(content, plain=plain), plain=plain, source=source)
-
-
-def _max(of: str, over: str = _R) -> str:
-    return row(under(op("max"), over), of)
 
 
 METHODS: tuple[Formula, ...] = (
@@ -31,13 +26,7 @@ METHODS: tuple[Formula, ...] = (
         "Wall time of a rank from a barrier before its first step until its device has finished the last; of the job, "
         "the largest over ranks r. Evaluation, imports, rendezvous and checkpoints are not in it. A run's time is the "
         "median over its epochs that count; the time on p GPUs is the median over runs.",
-        row(
-            _T_P,
-            op("="),
-            under(op("median"), words("runs")),
-            under(op("median"), words("epochs")),
-            _max(sub(ident("t"), _R)),
-        ),
+        row("T(p) =", over("median", words("runs"), over("median", words("epochs"), over("max", "r", sub("t", "r"))))),
         "T(p) = median over runs of median over epochs of max over ranks of t_r",
         "vit_sweep/record/stats.py, vit_sweep/analysis/series/series.py",
     ),
@@ -52,32 +41,21 @@ METHODS: tuple[Formula, ...] = (
         "Speedup, strong scaling",
         "The work of an epoch is fixed and p grows. The baseline is the smallest GPU count of the same series, never "
         "that of another.",
-        row(call("S", _P), op("="), frac(_T_BASE, _T_P)),
+        row("S(p) =", _SPEEDUP),
         "S(p) = T(p0) / T(p)",
         "Amdahl, Validity of the single processor approach to achieving large scale computing capabilities, 1967",
     ),
     _define(
         "Efficiency, strong scaling",
         "The part of an ideal speedup that was reached.",
-        row(call("E", _P), op("="), frac(call("S", _P), row(_P, op("/"), _BASE))),
+        row("E(p) =", frac("S(p)", row("p /", _BASELINE))),
         "E(p) = S(p) / (p / p0)",
         "Amdahl 1967",
     ),
     _define(
         "Efficiency and scaled speedup, weak scaling",
         "The work of an epoch grows with p; ideally the time stays.",
-        row(
-            call("E", _P),
-            op("="),
-            frac(_T_BASE, _T_P),
-            op(","),
-            gap(),
-            call("S", _P),
-            op("="),
-            call("E", _P),
-            op("⋅"),
-            frac(_P, _BASE),
-        ),
+        row("E(p) =", _SPEEDUP, ", S(p) = E(p) ⋅", _RATIO),
         "E(p) = T(p0) / T(p), S(p) = E(p) x p / p0",
         "Gustafson, Reevaluating Amdahl's law, 1988",
     ),
@@ -85,19 +63,7 @@ METHODS: tuple[Formula, ...] = (
         "Serial fraction",
         "Determined from the measured speedup. When it rises with p, overhead grows; when it is negative, the "
         "baseline is slow.",
-        row(
-            ident("e"),
-            op("="),
-            frac(
-                row(frac(number("1"), _S), op("−"), frac(number("1"), _Q)),
-                row(number("1"), op("−"), frac(number("1"), _Q)),
-            ),
-            op(","),
-            gap(),
-            _Q,
-            op("="),
-            frac(_P, _BASE),
-        ),
+        row("e =", frac(row(frac("1", "S"), "−", frac("1", "q")), row("1 −", frac("1", "q"))), ", q =", _RATIO),
         "e = (1/S - 1/q) / (1 - 1/q), q = p / p0",
         "Karp and Flatt, Measuring parallel processor performance, 1990",
     ),
@@ -114,7 +80,7 @@ METHODS: tuple[Formula, ...] = (
     _define(
         "Throughput",
         "Images that went through the model in an epoch, of all GPUs; images repeated to fill the last step included.",
-        row(ident("X"), op("="), frac(words("images of an epoch"), _T_P)),
+        row("X =", frac(words("images of an epoch"), "T(p)")),
         "X = images of an epoch / T(p)",
         "docs/measuring.md",
     ),
@@ -122,20 +88,7 @@ METHODS: tuple[Formula, ...] = (
         "Communication and straggler wait",
         "Reducing the gradients takes each rank c_r. The last rank to arrive waits for nobody, so the least over "
         "ranks is communication alone, and what others need beyond it is waiting for a slower rank.",
-        row(
-            words("communication"),
-            op("="),
-            under(op("min"), _R),
-            sub(ident("c"), _R),
-            op(","),
-            gap(),
-            words("wait"),
-            op("="),
-            _max(sub(ident("c"), _R)),
-            op("−"),
-            under(op("min"), _R),
-            sub(ident("c"), _R),
-        ),
+        row(words("communication"), "=", _LEAST, ",", words("wait"), "=", over("max", "r", sub("c", "r")), "−", _LEAST),
         "communication = min over r of c_r, wait = max over r of c_r - min over r of c_r",
         "docs/measuring.md",
     ),
@@ -144,16 +97,14 @@ METHODS: tuple[Formula, ...] = (
         "What no computation hides: steps with collectives less steps without them, in blocks of seeded order after "
         "the training. The same difference between two kinds of blocks that are alike is its noise; an exposed time "
         "below its noise says nothing.",
-        row(
-            words("exposed"), op("="), sub(words("step"), words("with")), op("−"), sub(words("step"), words("without"))
-        ),
+        row(words("exposed"), "=", sub(words("step"), words("with")), "−", sub(words("step"), words("without"))),
         "exposed = step with collectives - step without them",
         "docs/measuring.md",
     ),
     _define(
         "Bus bandwidth",
         "Comparable with a link's speed whatever the number n of ranks; S bytes are reduced in the time t.",
-        row(sub(ident("B"), words("all-reduce")), op("="), _FACTOR, op("⋅"), frac(_S, ident("t"))),
+        row(sub("B", words("all-reduce")), "=", frac("2(n − 1)", "n"), "⋅", frac("S", "t")),
         "B = 2 (n - 1) / n x S / t",
         "NVIDIA nccl-tests, doc/PERFORMANCE.md",
     ),
@@ -162,70 +113,35 @@ METHODS: tuple[Formula, ...] = (
         "Operations that training must do (three forward passes less the gradient of the pixels, a multiply-add "
         "counted as two, recomputation never counted) over what the GPUs could do at their peak in the run's "
         "precision.",
-        row(
-            words("MFU"),
-            op("="),
-            frac(
-                row(sub(ident("F"), words("train")), op("⋅"), ident("X")),
-                row(_P, op("⋅"), sub(ident("F"), words("peak"))),
-            ),
-        ),
+        row(words("MFU"), "=", frac(row(sub("F", words("train")), "⋅ X"), row("p ⋅", sub("F", words("peak"))))),
         "MFU = train FLOPs per image x X / (p x peak)",
         "Chowdhery et al., PaLM, 2022, appendix B; vit_sweep/plan/vit.py",
     ),
     _define(
         "GPU hours",
         "What a run costs: all GPUs are held from its start to its end.",
-        row(ident("G"), op("="), _P, op("⋅"), frac(words("wall time in s"), number("3600"))),
+        row("G = p ⋅", frac(words("wall time in s"), "3600")),
         "G = p x wall time / 3600 s",
         "vit_sweep/runs/run.py",
     ),
     _define(
         "Amdahl's law",
         "A part s of the work is serial.",
-        row(
-            call("S", _P),
-            op("="),
-            frac(number("1"), row(ident("s"), op("+"), frac(row(number("1"), op("−"), ident("s")), _P))),
-        ),
+        row("S(p) =", frac("1", row("s +", frac("1 − s", "p")))),
         "S(p) = 1 / (s + (1 - s) / p)",
         "Amdahl 1967",
     ),
     _define(
         "Gustafson's law",
         "A part s of the time on p GPUs is serial.",
-        row(call("S", _P), op("="), _P, op("−"), ident("s"), op("("), _P, op("−"), number("1"), op(")")),
+        row("S(p) = p − s(p − 1)"),
         "S(p) = p - s (p - 1)",
         "Gustafson 1988",
     ),
     _define(
         "Universal scalability law",
         "Contention σ, and coherence κ that makes more GPUs slower in the end.",
-        row(
-            call("S", _P),
-            op("="),
-            frac(
-                _P,
-                row(
-                    number("1"),
-                    op("+"),
-                    ident("σ"),
-                    op("("),
-                    _P,
-                    op("−"),
-                    number("1"),
-                    op(")"),
-                    op("+"),
-                    ident("κ"),
-                    _P,
-                    op("("),
-                    _P,
-                    op("−"),
-                    number("1"),
-                    op(")"),
-                ),
-            ),
-        ),
+        row("S(p) =", frac("p", "1 + σ(p − 1) + κ p(p − 1)")),
         "S(p) = p / (1 + σ (p - 1) + κ p (p - 1))",
         "Gunther, Guerrilla capacity planning, 2007",
     ),
@@ -235,36 +151,10 @@ METHODS: tuple[Formula, ...] = (
         "ranks, whose computation spreads by the part w; and a ring's all-reduce R of S bytes of gradient over a "
         "link of latency λ and bandwidth B, nothing of it hidden. An epoch has k steps.",
         row(
-            _T_P,
-            op("="),
-            call("k", _P),
-            op("("),
-            ident("c"),
-            ident("m"),
-            op("("),
-            number("1"),
-            op("+"),
-            ident("w"),
-            root(row(number("2"), op("ln"), _P)),
-            op(")"),
-            op("+"),
-            call("R", _P),
-            op(")"),
-            op(","),
-            gap(),
-            call("R", _P),
-            op("="),
-            number("2"),
-            op("("),
-            _P,
-            op("−"),
-            number("1"),
-            op(")"),
-            ident("λ"),
-            op("+"),
-            frac(row(number("2"), op("("), _P, op("−"), number("1"), op(")")), _P),
-            op("⋅"),
-            frac(_S, ident("B")),
+            row("T(p) = k(p)(c m(1 + w", root("2 ln p"), ") + R(p)), R(p) = 2(p − 1)λ +"),
+            frac("2(p − 1)", "p"),
+            "⋅",
+            frac("S", "B"),
         ),
         "T(p) = k(p) (c m (1 + w sqrt(2 ln p)) + R(p)), R(p) = 2 (p - 1) λ + 2 (p - 1) / p x S / B",
         "Thakur, Rabenseifner and Gropp, Optimization of collective communication operations in MPICH, 2005; NVIDIA "
