@@ -14,25 +14,20 @@ from launchers.text import some
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.curves import (
-    Curves,
-    draw_failures,
-    draw_reference,
-    draw_series,
-    failed,
-    finish_gpu_axes,
-    lay_out,
-    legend,
-    value_of,
-)
-from vit_sweep.report.figures.overlay import Overlay, Quantity, draw_overlay, fitted, overlay_handles
+from vit_sweep.report.figures.against_gpus import PanelCurves, draw_panels
+from vit_sweep.report.figures.curves import Curves, draw_series, failed, lay_out, value_of
+from vit_sweep.report.figures.overlay import Overlay, Quantity
 from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.sheets import columns_of, label_panels, note, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheets import note, width_of
 from vit_sweep.report.figures.style import QUIET, counted, number
 from vit_sweep.report.figures.times import caption, no_time
 
 _USUAL_LIMIT = 0.8
 """An efficiency below which more GPUs are often called a waste; a thin line to read by."""
+_HOW_TO_READ = {
+    Quantity.SPEEDUP: "T(p0) / T(p); p0: the smallest count of a series.",
+    Quantity.EFFICIENCY: f"Dashed: 100 %; dotted: {100 * _USUAL_LIMIT:.0f} %, to read by.",
+}
 
 
 def ratios_of(scaling: Scaling) -> tuple[Quantity, ...]:
@@ -60,47 +55,38 @@ def draw_against_ideal(
     lone = [curve for curve in series if _is_lone(curve, quantity.value)]
     series = [curve for curve in series if curve not in lone]
     curves = lay_out(series, reference)
-    panels, what = curves.layout.panels, quantity.value
-    fits = fitted(overlays, scaling, quantity, max(curves.gpus))
-    ideal = Line2D([], [], color=QUIET, linestyle="--", lw=1.0, label="ideal")
-    handles = legend(curves, what, ideal, *overlay_handles(fits))
-    sheet, axes = sheet_of(len(panels), handles)
-    width = width_of(len(panels))
+    what, width = quantity.value, width_of(len(curves.layout.panels))
     draw_ideal = _ideal_speedup if quantity is Quantity.SPEEDUP else _ideal_efficiency
-    for panel_axes, panel in zip(axes, panels, strict=True):
-        panel_curves = curves.on(panel)
+
+    def draw(panel_axes: Axes, panel_curves: PanelCurves) -> None:
         draw_ideal(panel_axes, curves)
-        for order, (line_of, style) in enumerate(panel_curves):
-            draw_series(panel_axes, line_of, style, what, shift=_shift(order, len(panel_curves), quantity))
-        draw_failures(panel_axes, panel_curves)
-        for order, published in enumerate(reference):
-            draw_reference(panel_axes, published, order, what)
-        for order, line in enumerate(fits):
-            draw_overlay(panel_axes, line, order)
-        title_panel(panel_axes, panel.title, width)
-        _say_no_baseline(panel_axes, [one_of for one_of, _ in panel_curves], quantity, width)
-    finish_gpu_axes(axes, curves.gpus, width)
+        for order, (curve, style) in enumerate(panel_curves):
+            draw_series(panel_axes, curve, style, what, shift=_shift(order, len(panel_curves), quantity))
+        _say_no_baseline(panel_axes, [curve for curve, _ in panel_curves], quantity, width)
+
+    ideal = Line2D([], [], color=QUIET, linestyle="--", lw=1.0, label="ideal")
+    sheet, axes = draw_panels(
+        curves, quantity, scaling, overlays, ideal=[ideal], label=_label(scaling, quantity), draw=draw
+    )
     estimates = [e for s in (*series, *reference) for p in s.points if (e := value_of(p, what))]
     ends = [end for e in estimates for end in (e.value, e.low, e.high) if end is not None]
     for panel_axes in axes:
         _value_scale(panel_axes, quantity, curves, min(1.0, *ends), max(1.0, *ends))
-    label_panels(axes, x="GPUs", y=_label(scaling, quantity), columns=columns_of(len(panels)))
     without = [s for s in series if s.no_baseline]
-    first = {
-        Quantity.SPEEDUP: "T(p0) / T(p); p0: the smallest count of a series.",
-        Quantity.EFFICIENCY: f"Dashed: 100 %; dotted: {100 * _USUAL_LIMIT:.0f} %, to read by.",
-    }[quantity]
-    unlike = f" No baseline, so no line: {counted(len(without), 'curve')}." if without else ""
-    unlike += f" Not drawn: {len(lone)} series of one GPU count, with nothing to compare." if lone else ""
     return save(
         sheet,
         folder,
         name,
         title=f"{scaling.value.capitalize()} scaling: {quantity.value}",
-        caption=caption(curves, what, first) + unlike + _superlinear(series),
+        caption=caption(curves, what, _HOW_TO_READ[quantity]) + _left_out(without, lone) + _superlinear(series),
         alt=f"Line chart of {quantity.value} against GPUs with the ideal line, "
         f"{counted(len(series) - len(without), 'curve')}. {_values_text(series, what)}",
     )
+
+
+def _left_out(without: Sequence[ScalingSeries], lone: Sequence[ScalingSeries]) -> str:
+    text = f" No baseline, so no line: {counted(len(without), 'curve')}." if without else ""
+    return text + (f" Not drawn: {len(lone)} series of one GPU count, with nothing to compare." if lone else "")
 
 
 def _is_lone(curve: ScalingSeries, what: str) -> bool:

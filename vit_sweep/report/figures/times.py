@@ -3,28 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.curves import (
-    Curves,
-    draw_failures,
-    draw_reference,
-    draw_series,
-    failed,
-    failures_text,
-    finish_gpu_axes,
-    intervals_text,
-    lay_out,
-    legend,
-)
-from vit_sweep.report.figures.overlay import Overlay, Quantity, draw_overlay, fitted, overlay_handles
+from vit_sweep.report.figures.against_gpus import PanelCurves, draw_panels
+from vit_sweep.report.figures.curves import Curves, draw_series, failed, failures_text, intervals_text, lay_out
+from vit_sweep.report.figures.overlay import Overlay, Quantity
 from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
 from vit_sweep.report.figures.style import QUIET, counted, number, value_axis
 
 _TIME = Quantity.TIME.value
@@ -43,26 +32,18 @@ def draw_time(
     if reason := no_time(scaling, series):
         return Skipped(name=name, reason=reason)
     curves = lay_out(series, reference)
-    panels = curves.layout.panels
     alone = len(curves.layout.labels) == 1
-    ideal = [Line2D([], [], color=QUIET, linestyle="--", lw=1.0, label="ideal from the baseline")] if alone else []
-    fits = fitted(overlays, scaling, Quantity.TIME, max(curves.gpus))
-    handles = legend(curves, _TIME, *ideal, *overlay_handles(fits))
-    sheet, axes = sheet_of(len(panels), handles)
-    width = width_of(len(panels))
-    for panel_axes, panel in zip(axes, panels, strict=True):
-        for curve, style in curves.on(panel):
+
+    def draw(panel_axes: Axes, panel_curves: PanelCurves) -> None:
+        for curve, style in panel_curves:
             draw_series(panel_axes, curve, style, _TIME)
             if alone:
                 _draw_ideal(panel_axes, curve, scaling)
-        draw_failures(panel_axes, curves.on(panel))
-        for order, published in enumerate(reference):
-            draw_reference(panel_axes, published, order, _TIME)
-        for order, line in enumerate(fits):
-            draw_overlay(panel_axes, line, order)
-        title_panel(panel_axes, panel.title, width)
-    finish_gpu_axes(axes, curves.gpus, width)
-    label_panels(axes, x="GPUs", y="time of an epoch (s)", columns=columns_of(len(panels)))
+
+    ideal = [Line2D([], [], color=QUIET, linestyle="--", lw=1.0, label="ideal from the baseline")] if alone else []
+    sheet, axes = draw_panels(
+        curves, Quantity.TIME, scaling, overlays, ideal=ideal, label="time of an epoch (s)", draw=draw
+    )
     times = [e.value for s in (*series, *reference) for p in s.points if (e := p.time_s)]
     times += [median(a.run.epoch_s) for s in series for a in s.apart if a.run.timed]
     for panel_axes in axes:
@@ -127,7 +108,7 @@ def times_text(series: Sequence[ScalingSeries], *, most: int = 8) -> str:
     return " ".join(clauses) + (f" And {counted(len(series) - most, 'further curve')}." if len(series) > most else "")
 
 
-def _draw_ideal(axes: Any, series: ScalingSeries, scaling: Scaling) -> None:
+def _draw_ideal(axes: Axes, series: ScalingSeries, scaling: Scaling) -> None:
     """What the baseline's time would become."""
     base = series.baseline
     if base is None or base.time_s is None:

@@ -1,0 +1,47 @@
+"""What figures of curves against GPUs have in common: panels, each with its curves and what stands beside. An edge."""
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Sheet
+from matplotlib.lines import Line2D
+
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.point import Scaling
+from vit_sweep.report.figures.curves import Curves, draw_failures, draw_reference, finish_gpu_axes, legend
+from vit_sweep.report.figures.overlay import Overlay, Quantity, draw_overlay, fitted, overlay_handles
+from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.style import CurveStyle
+
+PanelCurves = Sequence[tuple[ScalingSeries, CurveStyle]]
+
+
+def draw_panels(
+    curves: Curves,
+    quantity: Quantity,
+    scaling: Scaling,
+    overlays: Sequence[Overlay],
+    *,
+    ideal: Sequence[Line2D],
+    label: str,
+    draw: Callable[[Axes, PanelCurves], None],
+) -> tuple[Sheet, list[Axes]]:
+    """Let `draw` put the curves into each panel; add failures, published curves and fitted lines, titles and labels.
+
+    `ideal`: the legend's handles for the ideal lines that `draw` makes; `label`: of the values' axis.
+    """
+    panels, what = curves.layout.panels, quantity.value
+    fits = fitted(overlays, scaling, quantity, max(curves.gpus))
+    sheet, axes = sheet_of(len(panels), legend(curves, what, *ideal, *overlay_handles(fits)))
+    width = width_of(len(panels))
+    for panel_axes, panel in zip(axes, panels, strict=True):
+        draw(panel_axes, curves.on(panel))
+        draw_failures(panel_axes, curves.on(panel))
+        for order, published in enumerate(curves.reference):
+            draw_reference(panel_axes, published, order, what)
+        for order, line in enumerate(fits):
+            draw_overlay(panel_axes, line, order)
+        title_panel(panel_axes, panel.title, width)
+    finish_gpu_axes(axes, curves.gpus, width)
+    label_panels(axes, x="GPUs", y=label, columns=columns_of(len(panels)))
+    return sheet, axes
