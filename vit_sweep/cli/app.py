@@ -27,7 +27,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(profiles_app, name="profiles")
 app.command(
     epilog="Examples: python -m vit_sweep audit outputs/vit_b_16-cifar100-vector_t4v2, or of somebody else's figures: "
-    "audit --csv results.csv, audit --reference paper_cifar100"
+    "audit --csv 'runs/*.csv' --map gpus=num_gpus, audit --reference paper_cifar100"
 )(audit)
 app.command(
     epilog="Examples: python -m vit_sweep collect outputs/vit_tiny_32-digits-local, or of somebody else's figures: "

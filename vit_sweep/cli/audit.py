@@ -20,6 +20,7 @@ from vit_sweep.analysis.audit.judge import Audit, Judged
 from vit_sweep.analysis.audit.judge import audit as judge
 from vit_sweep.analysis.audit.speedups import Speedups, bracket
 from vit_sweep.cli import show
+from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading
 from vit_sweep.runs.sources import Source, source_of
 
 _STYLES = {
@@ -34,14 +35,20 @@ _STYLES = {
 
 def audit(
     study: Annotated[str | None, typer.Argument(help="A study's folder, or its name below outputs/.")] = None,
-    csv: Annotated[Path | None, typer.Option(help="A tidy CSV file of somebody's results (docs/import.md).")] = None,
+    *,
+    csv: Csv = None,
     reference: Annotated[str | None, typer.Option(help="A published study: paper_cifar100.")] = None,
+    columns: Map = None,
+    constants: Set = None,
+    decimal: Decimal = None,
+    sheet: Sheet = None,
     output: Annotated[Path | None, typer.Option(help="Also write all of it as JSON: FILE.json.")] = None,
 ) -> None:
     """Say which claims the figures can carry: exit 0 if none falls, 1 if one does or nothing has a time."""
     if output is not None and output.suffix != ".json":
         raise UserError(f"output={output}: write FILE.json")
-    source, console = source_of(study=study, csv=csv, reference=reference), show.console()
+    console = show.console()
+    source = source_of(study=study, csv=csv, reference=reference, reading=reading(columns, constants, decimal, sheet))
     print_notes(console, source)
     if not source.timed:
         console.print(f"{source.name}: no run has a time yet, so there is nothing to audit")

@@ -1,6 +1,7 @@
 """The verb `collect`: tables and figures of a study, or of somebody else's figures. An edge."""
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -13,9 +14,11 @@ from rich.progress import track
 
 from launchers.errors import UserError
 from vit_sweep.cli import show
+from vit_sweep.cli.audit import print_notes
+from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading
 from vit_sweep.plan.point import Scaling
 from vit_sweep.runs.run import Run
-from vit_sweep.runs.sources import from_csv
+from vit_sweep.runs.sources import Source, from_csv
 from vit_sweep.study.provenance import require_extra
 from vit_sweep.study.store import Study, open_study
 
@@ -31,17 +34,23 @@ _BAR_FROM = 500
 
 def collect(
     study: Annotated[str | None, typer.Argument(help="A study's folder, or its name below outputs/.")] = None,
-    csv: Annotated[
-        Path | None, typer.Option(help="Instead: a tidy CSV file of somebody's results (docs/import.md).")
-    ] = None,
+    *,
+    csv: Csv = None,
     output: Annotated[Path | None, typer.Option(help="With --csv: a folder; outputs/ and the file's name.")] = None,
     target: Annotated[
         float | None, typer.Option(min=0, max=1, help="Test accuracy whose time is reported, for the study's own.")
     ] = None,
+    columns: Map = None,
+    constants: Set = None,
+    decimal: Decimal = None,
+    sheet: Sheet = None,
 ) -> None:
     """Rebuild tables and figures from the records: at any time, from any machine that sees the folder."""
-    if csv is not None or study is None:
-        if not _of_csv(csv, output, study=study, console=show.console(), target=target):
+    if csv or study is None:
+        if not csv or study is not None:
+            raise UserError(f"{'a study and a file are' if csv else 'nothing is'} named; name a study or --csv FILE")
+        source = from_csv(csv, reading(columns, constants, decimal, sheet))
+        if not _of_tables(source, csv, output, console=show.console(), target=target):
             raise typer.Exit(1)
         return
     if output is not None:
@@ -52,23 +61,30 @@ def collect(
         raise typer.Exit(1)
 
 
-def _of_csv(
-    csv: Path | None, output: Path | None, *, study: str | None, console: Console, target: float | None = None
+def _of_tables(
+    source: Source, csv: Sequence[str], output: Path | None, *, console: Console, target: float | None
 ) -> list[Path]:
-    """Write tables and figures of a CSV file into `output`; returns the files, none if no run has a time.
+    """Write tables and figures of imported runs into `output`; returns the files, none if no run has a time.
 
-    Raises `UserError` unless just the file is given, and where `output` belongs to a study.
+    Raises `UserError` where `output` belongs to a study.
     """
-    if csv is None or study is not None:
-        raise UserError(f"{'a study and a file are' if csv else 'nothing is'} named; name a study or --csv FILE")
     require_extra("report")
-    folder = output or Path("outputs") / csv.stem
+    folder = folder_of(csv, output)
+    print_notes(console, source)
+    written = collect_runs(source.runs, folder.absolute(), console, target=target)
+    if written:
+        files = " ".join(f"--csv {shlex.quote(word)}" for word in csv)
+        console.print(f"  which claims they can carry: python -m vit_sweep audit {files}", soft_wrap=True)
+        console.print(f"  all of it on one page: python -m vit_sweep report {files}", soft_wrap=True)
+    return written
+
+
+def folder_of(csv: Sequence[str], output: Path | None) -> Path:
+    """Where the tables of imported runs lie; raises `UserError` for the folder of a study."""
+    folder = output or Path("outputs") / (Path(csv[0]).name.partition(".")[0].strip("*?[]") or "imported")
     if (folder / "study.json").exists():
         raise UserError(f"{folder} is the folder of a study; name another one with --output FOLDER")
-    imported = from_csv(csv)
-    for note in imported.notes:
-        console.print(note, soft_wrap=True)
-    return collect_runs(imported.runs, folder.absolute(), console, problems=imported.problems, target=target)
+    return folder
 
 
 def collect_study(study: Study, console: Console, *, target: float | None = None) -> list[Path]:

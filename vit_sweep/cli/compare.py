@@ -13,8 +13,9 @@ from rich.text import Text
 from launchers.atomic import write
 from launchers.errors import UserError
 from vit_sweep.cli import show
+from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, is_table, reading
 from vit_sweep.report.tables.text import pipe_table
-from vit_sweep.runs.sources import Source, from_study, source_of
+from vit_sweep.runs.sources import Source, from_csv, from_study, source_of
 
 if TYPE_CHECKING:
     # It imports numpy, which `--help` does not need.
@@ -39,20 +40,27 @@ _COLUMNS = (
 
 
 def compare(
-    study_a: Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/: a.")],
-    study_b: Annotated[str | None, typer.Argument(help="The study to compare it with: b.")] = None,
+    study_a: Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/, or a table: a.")],
+    study_b: Annotated[str | None, typer.Argument(help="The study or table to compare it with: b.")] = None,
     *,
-    csv: Annotated[Path | None, typer.Option(help="Instead of b: a tidy CSV file (docs/import.md).")] = None,
+    csv: Csv = None,
     reference: Annotated[str | None, typer.Option(help="Instead of b: a published study, paper_cifar100.")] = None,
     across: Annotated[
         list[str] | None, typer.Option(help="A condition that may differ: engine, partition, ...; several times.")
     ] = None,
     output: Annotated[Path | None, typer.Option(help="Also write the table: FILE.csv or FILE.md.")] = None,
+    columns: Map = None,
+    constants: Set = None,
+    decimal: Decimal = None,
+    sheet: Sheet = None,
 ) -> None:
     """Say cell by cell whether b is faster than a: ratios with intervals. Exit 1 if no cell could be paired."""
     if output is not None and output.suffix not in (".csv", ".md"):
         raise UserError(f"output={output}: write FILE.csv or FILE.md")
-    a, b = from_study(study_a), source_of(study=study_b, csv=csv, reference=reference)
+    read_as = reading(columns, constants, decimal, sheet)
+    tables = [*([study_b] if study_b and is_table(study_b) else []), *(csv or [])]
+    a = from_csv([study_a], read_as) if is_table(study_a) else from_study(study_a)
+    b = source_of(study=None if study_b in tables else study_b, csv=tables, reference=reference, reading=read_as)
     from vit_sweep.analysis.compare import compare as compare_runs
 
     console = show.console()

@@ -1,17 +1,33 @@
 """The verb `report`: one HTML page with all that a study says. An edge."""
 
+import shlex
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.console import Console
 
+from launchers.errors import UserError
 from vit_sweep.cli import show
+from vit_sweep.cli.audit import print_notes
+from vit_sweep.cli.collect import folder_of
+from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading
+from vit_sweep.runs.reshaping import Reading
+from vit_sweep.runs.sources import files_of, from_csv
+from vit_sweep.study.provenance import require_extra
+from vit_sweep.study.store import open_study
+
+if TYPE_CHECKING:
+    # They import numpy and more, which `--help` does not need.
+    from vit_sweep.report.assemble import Wishes
+    from vit_sweep.report.page.content import ReportContent
 
 
 def report(
-    study: Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/.")],
+    study: Annotated[str | None, typer.Argument(help="A study's folder, or its name below outputs/.")] = None,
     *,
+    csv: Csv = None,
     reference: Annotated[
         str | None, typer.Option(help="Draw a published study beside one's own curves: paper_cifar100.")
     ] = None,
@@ -22,30 +38,27 @@ def report(
     target: Annotated[float | None, typer.Option(help="Test accuracy whose time is reported, 0 to 1.")] = None,
     output: Annotated[Path | None, typer.Option(help="The page; default: report.html in the study's folder.")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser of this machine.")] = False,
+    columns: Map = None,
+    constants: Set = None,
+    decimal: Decimal = None,
+    sheet: Sheet = None,
 ) -> None:
-    """Write one HTML page of a study: answers, tables, figures, fits, audit, methods; it opens without a network."""
-    from launchers.errors import UserError
-    from vit_sweep.study.provenance import require_extra
-    from vit_sweep.study.store import open_study
-
-    opened, console = open_study(study), show.console()
-    require_extra("report")
-    path = output.absolute() if output is not None else opened.folder / "report.html"
-    if path.is_dir() or not path.parent.is_dir():
-        raise UserError(f"output={output}: name a file in a folder that there is, for example --output report.html")
-    from vit_sweep.report.assemble import Wishes, content_of
+    """Write one HTML page of a study or a CSV file: answers, tables, figures, fits, audit, methods; it needs no
+    network."""
     from vit_sweep.report.page.proposal_text import markdown
+
+    if bool(csv) is (study is not None):
+        raise UserError(f"{'a study and a file are' if csv else 'nothing is'} named; name a study or --csv FILE")
+    require_extra("report")
+    from vit_sweep.report.assemble import Wishes
     from vit_sweep.report.render import write_page
 
-    content = content_of(opened, Wishes(reference=reference, proposal=proposal, threshold=threshold, target=target))
-    show.problems(console, opened.problems)
-    if content is None:
-        console.print(
-            f"no run of study {opened.name} has a time yet, so there is nothing to report; "
-            f"python -m vit_sweep status {study} says what became of each",
-            soft_wrap=True,
-        )
-        raise typer.Exit(1)
+    console = show.console()
+    wishes = Wishes(reference=reference, proposal=proposal, threshold=threshold, target=target)
+    if csv:
+        content, path = _of_tables(csv, reading(columns, constants, decimal, sheet), output, wishes, console)
+    else:
+        content, path = _of_study(str(study), output, wishes, console)
     console.print(str(write_page(content, path)), soft_wrap=True)
     if content.proposal is not None:
         from launchers.atomic import write
@@ -62,3 +75,46 @@ def report(
 def _from(path: Path, folder: Path) -> str:
     """A file's path as a text in `folder` names it; whole where the file lies elsewhere."""
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+
+
+def _of_study(name: str, output: Path | None, wishes: "Wishes", console: Console) -> "tuple[ReportContent, Path]":
+    from vit_sweep.report.assemble import content_of
+
+    opened = open_study(name)
+    path = _page_path(output, opened.folder)
+    content = content_of(opened, wishes)
+    show.problems(console, opened.problems)
+    if content is None:
+        console.print(
+            f"no run of study {opened.name} has a time yet, so there is nothing to report; "
+            f"python -m vit_sweep status {name} says what became of each",
+            soft_wrap=True,
+        )
+        raise typer.Exit(1)
+    return content, path
+
+
+def _of_tables(
+    csv: list[str], read_as: Reading, output: Path | None, wishes: "Wishes", console: Console
+) -> "tuple[ReportContent, Path]":
+    """The page lies beside its tables and figures, in outputs/ and the file's name."""
+    from vit_sweep.report.assemble import content_of_tables
+
+    folder = folder_of(csv, output.parent if output is not None else None).absolute()
+    source = from_csv(csv, read_as)
+    print_notes(console, source)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = _page_path(output, folder)
+    command = shlex.join(["python", "-m", "vit_sweep", "report", *(word for name in csv for word in ("--csv", name))])
+    content = content_of_tables(source, folder, files=files_of(csv), command=command, wishes=wishes)
+    if content is None:
+        console.print(f"no run of {source.name} has a time, so there is nothing to report", soft_wrap=True)
+        raise typer.Exit(1)
+    return content, path
+
+
+def _page_path(output: Path | None, folder: Path) -> Path:
+    path = output.absolute() if output is not None else folder / "report.html"
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError(f"output={output}: name a file in a folder that there is, for example --output report.html")
+    return path

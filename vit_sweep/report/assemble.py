@@ -1,4 +1,7 @@
-"""From a study to a report's content: the one place that knows tables, figures, fits and audit. An edge."""
+"""From a study, or imported runs, to a report's content: the one place that knows tables, figures, fits and audit.
+
+An edge.
+"""
 
 import hashlib
 import json
@@ -12,17 +15,21 @@ from vit_sweep.analysis.audit import judge
 from vit_sweep.analysis.laws.fits import fit
 from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.analysis.series.grouping import group
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report import figures, pictures
-from vit_sweep.report.gather import Gathered, gather
+from vit_sweep.report.figure import Figure
+from vit_sweep.report.gather import Gathered, gather, gather_runs
 from vit_sweep.report.page import audit, laws, machines, methods, request
-from vit_sweep.report.page.content import ReportContent, Section, StudyFile
+from vit_sweep.report.page.content import Command, Proposal, ReportContent, Section, StudyFile
 from vit_sweep.report.page.proposal import propose
 from vit_sweep.report.page.published import both
 from vit_sweep.report.table_files import write_tables
 from vit_sweep.report.tables.table import Table
 from vit_sweep.runs.imported import Reference, load_reference
 from vit_sweep.runs.run import Run
+from vit_sweep.runs.sources import Source
 from vit_sweep.study.provenance import versions
 from vit_sweep.study.store import Study
 
@@ -47,37 +54,96 @@ class Wishes(NamedTuple):
     """Test accuracy whose time is reported."""
 
 
+class Material(NamedTuple):
+    """What a report is made of, wherever its runs come from."""
+
+    name: str
+    folder: Path
+    """Tables and figures lie there."""
+    gathered: Gathered
+    points: Sequence[PlannedPoint] = ()
+    requested: tuple[tuple[str, str], ...] = ()
+    """Axes and their values; of imported runs what was read."""
+    commands: tuple[Command, ...] = ()
+    reproduce: tuple[str, ...] = ()
+    digests: tuple[tuple[str, str], ...] = ()
+
+
 def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:  # noqa: B008  # frozen
     """Read a study, renew its tables and figures, and say all of it; None if no run has a time yet.
 
     Raises `UserError` for a threshold or target that is none, or a reference that is not known.
     """
+    published = _checked(wishes)
+    gathered = gather(study, target=wishes.target)
+    if not gathered.timed:
+        return None
+    points, commands = study.points(), request.commands(_commands(study))
+    material = Material(
+        name=study.name,
+        folder=study.folder,
+        gathered=gathered,
+        points=points,
+        requested=request.axes(points),
+        commands=commands,
+        reproduce=request.to_type(commands, study.name),
+        digests=_digests(study, gathered),
+    )
+    return _content(material, wishes, published)
+
+
+def content_of_tables(
+    source: Source,
+    folder: Path,
+    *,
+    files: Sequence[Path],
+    command: str,
+    wishes: Wishes = Wishes(),  # noqa: B008  # frozen
+) -> ReportContent | None:
+    """The same of imported runs, into `folder`; None if no run has a time. `files`: where they were read from, by the
+    `command`. Raises as `content_of` does."""
+    published = _checked(wishes)
+    gathered = gather_runs(source.runs, problems=source.problems, target=wishes.target)
+    if not gathered.timed:
+        return None
+    material = Material(
+        name=source.name,
+        folder=folder,
+        gathered=gathered,
+        requested=(("imported from", source.name), *(("as read", note) for note in source.notes)),
+        reproduce=(command,),
+        digests=tuple((f"{path}, sha256", _sha256(path)) for path in files),
+    )
+    return _content(material, wishes, published)
+
+
+def _checked(wishes: Wishes) -> Reference | None:
+    """The published study to draw beside; raises `UserError` for wishes that cannot be met."""
     if not 0 < wishes.threshold <= 1:
         raise UserError(
             f"threshold={wishes.threshold:g}: an efficiency is above 0 and at most 1; for 80 % write --threshold 0.8"
         )
     if wishes.target is not None and not 0 < wishes.target <= 1:
         raise UserError(f"target={wishes.target:g}: an accuracy is above 0 and at most 1; for 50 % write --target 0.5")
-    published = load_reference(wishes.reference) if wishes.reference else None
-    gathered = gather(study, target=wishes.target)
-    if not gathered.timed:
-        return None
+    return load_reference(wishes.reference) if wishes.reference else None
+
+
+def _content(material: Material, wishes: Wishes, published: Reference | None) -> ReportContent:
+    gathered, folder = material.gathered, material.folder
     series = (*gathered.strong, *gathered.weak)
     fits = [(curve, fit(curve)) for curve in series]
     drawn = figures.draw_all(
-        gathered.strong, gathered.weak, gathered.runs, study.folder / "figures", predictions=pictures.fitted_lines(fits)
+        gathered.strong, gathered.weak, gathered.runs, folder / "figures", predictions=pictures.fitted_lines(fits)
     )
     made = pictures.made(drawn)
     verdict = judge.audit(gathered.runs)
-    write_tables(gathered.tables, study.folder / "tables")
-    points, commands = study.points(), request.commands(_commands(study))
-    failures = request.failures(points, gathered.runs)
-    by_name = {figure.name: figure for figure in made}
+    write_tables(gathered.tables, folder / "tables")
+    failures = request.failures(material.points, gathered.runs)
     return ReportContent(
-        study=study.name,
+        study=material.name,
         subtitle=_subtitle(gathered.runs),
         generated_by=f"vit_sweep {versions().get('vit_sweep', '')}".strip(),
-        status=request.status_line(points, gathered.runs),
+        status=request.status_line(material.points, gathered.runs),
         answers=tuple(
             answer
             for curve, laid in fits
@@ -85,8 +151,8 @@ def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:
         ),
         answers_table=laws.answers_table(fits, threshold=wishes.threshold),
         headline=pictures.headline(made),
-        requested=request.axes(points),
-        requested_tables=request.points_table(points, gathered.runs),
+        requested=material.requested,
+        requested_tables=request.points_table(material.points, gathered.runs),
         machines=machines.machines(gathered.runs),
         machine_remarks=machines.remarks(gathered.runs),
         tables=tuple(table for table in gathered.tables if table.name != "failures"),
@@ -94,7 +160,7 @@ def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:
         not_drawn=pictures.skipped(drawn),
         fits=tuple((laws.capital(laws.name_of(curve)), laid) for curve, laid in fits),
         fit_remarks=laws.remarks(series),
-        reference=_reference(gathered, published, study.folder) if published is not None else None,
+        reference=_reference(gathered, published, folder) if published is not None else None,
         findings=verdict.findings,
         audit_tables=audit.tables_of(verdict),
         failures=failures if len(failures) <= _LISTED else (),
@@ -102,19 +168,22 @@ def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:
         problems=gathered.problems,
         methods=methods.METHODS,
         methods_lead=methods.lead(gathered.runs, versions=_versions(gathered.tables)),
-        commands=commands,
-        reproduce=request.to_type(commands, study.name),
-        digests=_digests(study, gathered),
-        files=tuple(_files(study.folder)),
-        proposal=propose(
-            series,
-            gathered.runs,
-            threshold=wishes.threshold,
-            study_bytes=_size(study.folder),
-            figure=by_name.get("strong_efficiency") or by_name.get("weak_efficiency"),
-        )
-        if wishes.proposal
-        else None,
+        commands=material.commands,
+        reproduce=material.reproduce,
+        digests=material.digests,
+        files=tuple(_files(folder)),
+        proposal=_proposal(series, material, wishes, made) if wishes.proposal else None,
+    )
+
+
+def _proposal(series: Sequence[ScalingSeries], material: Material, wishes: Wishes, made: Sequence[Figure]) -> Proposal:
+    by_name = {figure.name: figure for figure in made}
+    return propose(
+        series,
+        material.gathered.runs,
+        threshold=wishes.threshold,
+        study_bytes=_size(material.folder),
+        figure=by_name.get("strong_efficiency") or by_name.get("weak_efficiency"),
     )
 
 

@@ -1,13 +1,16 @@
 """Where runs come from: a study's folder, a CSV file, a published study. An edge."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from launchers.checked import checked
 from launchers.errors import UserError
+from launchers.text import some
 from vit_sweep.plan.plan_file import strangers
+from vit_sweep.runs.reshaping import Reading
 from vit_sweep.runs.run import Run
+from vit_sweep.runs.tidy import total
 
 
 @checked
@@ -27,15 +30,21 @@ class Source:
         return tuple(run for run in self.runs if run.timed)
 
 
-def source_of(*, study: str | None = None, csv: Path | None = None, reference: str | None = None) -> Source:
+def source_of(
+    *,
+    study: str | None = None,
+    csv: Sequence[str] | None = None,
+    reference: str | None = None,
+    reading: Reading | None = None,
+) -> Source:
     """Read the one source that is given; raises `UserError` unless it is exactly one."""
-    given = [word for word in (study, csv, reference) if word is not None]
-    if len(given) != 1:
-        said = "nothing is" if not given else f"{len(given)} things are"
-        raise UserError(f"{said} named; name one of: a study, --csv FILE, --reference NAME")
+    given = sum(bool(source) for source in (study, csv, reference))
+    if given != 1:
+        count = "nothing is" if not given else f"{given} things are"
+        raise UserError(f"{count} named; name one of: a study, --csv FILE, --reference NAME")
     if study is not None:
         return from_study(study)
-    return from_csv(csv) if csv is not None else from_reference(str(reference))
+    return from_csv(csv, reading) if csv else from_reference(str(reference))
 
 
 def from_study(name: str) -> Source:
@@ -59,12 +68,54 @@ def _without_time(runs: Sequence[Run]) -> list[str]:
     return [f"{count} cell(s) without a time – {reason}" for reason, count in reasons.most_common(5)]
 
 
-def from_csv(path: Path) -> Source:
-    """The runs of a tidy CSV file."""
+def from_csv(words: Sequence[str], reading: Reading | None = None) -> Source:
+    """The runs of files or patterns: runs of different files are repeats, or cells of their own.
+
+    Raises `UserError` where a pattern matches nothing, or a file cannot be read.
+    """
     from vit_sweep.runs.imported import read_csv
 
-    found = read_csv(path)
-    return Source(name=path.name, runs=found.runs, notes=(found.counts.sentence, *found.notes), problems=found.problems)
+    paths = files_of(words)
+    several = len(paths) > 1
+    tables = {
+        str(path): read_csv(path, reading=reading or Reading(), source=str(path) if several else path.name)
+        for path in paths
+    }
+    counts = total(table.counts for table in tables.values())
+    notes = [counts.sentence, *_once({name: table.notes for name, table in tables.items()})]
+    if several:
+        notes.insert(0, f"{len(paths)} files: {some((path.name for path in paths), 3)}")
+    return Source(
+        name=paths[0].name + (f" and {len(paths) - 1} more" if several else ""),
+        runs=tuple(run for table in tables.values() for run in table.runs),
+        notes=tuple(notes),
+        problems=tuple(_once({name: table.problems for name, table in tables.items()})),
+    )
+
+
+def files_of(words: Sequence[str]) -> list[Path]:
+    """Files, and what patterns match, each once; raises `UserError` for a pattern that matches nothing."""
+    paths: dict[Path, None] = {}
+    for word in words:
+        if not any(mark in word for mark in "*?[") or Path(word).exists():
+            paths[Path(word)] = None
+            continue
+        pattern = Path(word)
+        inside = Path(pattern.anchor or ".")
+        matches = sorted(path for path in inside.glob(str(pattern.relative_to(pattern.anchor))) if path.is_file())
+        if not matches:
+            raise UserError(f"--csv {word}: no file matches this pattern")
+        paths |= dict.fromkeys(matches)
+    return list(paths)
+
+
+def _once(texts: Mapping[str, Sequence[str]]) -> list[str]:
+    """What all files say, once; what only some say, with their name."""
+    names: dict[str, list[str]] = {}
+    for name, own in texts.items():
+        for text in own:
+            names.setdefault(text, []).append(name)
+    return [text if len(own) == len(texts) else f"{some(own, 2)}: {text}" for text, own in names.items()]
 
 
 def from_reference(name: str) -> Source:

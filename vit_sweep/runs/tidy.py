@@ -6,7 +6,7 @@ is kept, else the longest. Without such a repetition the order of lines means no
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import astuple, fields, replace
 
 from launchers.checked import checked
 from launchers.text import some
@@ -62,6 +62,14 @@ class ImportCounts:
         return ", ".join(
             [f"{self.runs} run(s) of {self.rows} row(s)", *(f"{n} {name}" for name, n in said.items() if n)]
         )
+
+
+def total(counts: Iterable[ImportCounts]) -> ImportCounts:
+    """Of several tables."""
+    columns = zip(*(astuple(count) for count in counts), strict=True)
+    return ImportCounts(
+        **{field.name: sum(column) for field, column in zip(fields(ImportCounts), columns, strict=True)}
+    )
 
 
 @checked

@@ -122,6 +122,12 @@ COLUMNS: Mapping[str, Column] = {
 
 DEFAULTS = {"scaling": Scaling.STRONG, "batch_per": BatchPer.GPU}
 """Columns that may be left open, and what is read then; `Run.assumed` names them."""
+NUMBERS = frozenset(
+    name
+    for name, column in COLUMNS.items()
+    if column.read in (_count, _index, _positive, _not_negative, _part, _number_as_text)
+)
+"""Columns of numbers."""
 REQUIRED = ("gpus", "epoch", "epoch_time_s")
 CONDITIONS = {
     "model": "model",

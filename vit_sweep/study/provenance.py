@@ -13,7 +13,7 @@ from launchers.errors import UserError
 
 _EXTRAS = {
     "train": ("torch", "torchvision", "deepspeed", "sklearn"),
-    "report": ("pandas", "scipy", "seaborn", "matplotlib", "jinja2", "pyarrow"),
+    "report": ("pandas", "scipy", "seaborn", "matplotlib", "jinja2", "pyarrow", "charset_normalizer", "openpyxl"),
 }
 _PACKAGES = ("vit_sweep", "hydra-core", "omegaconf", "submitit", "torch", "torchvision", "deepspeed")
 

@@ -221,3 +221,56 @@ def test_collect_writes_the_tables_of_a_file_and_never_into_a_study(here, capsys
     write_study("mine", gpus=(1,), seeds=(0,))
     assert main(["collect", "--csv", "small.csv", "--output", "outputs/mine"]) == 2
     assert "is the folder of a study" in capsys.readouterr().err
+
+
+# -- tables as researchers have them --------------------------------------------------------------------
+
+
+def write_table(path, *, seeds=(0, 1, 2), factor=1.0, counts=(1, 2)):
+    header = "gpus,batch,batch_per,accum,images,seed,epoch,epoch_time_s"
+    lines = [
+        f"{gpus},{64 // gpus},gpu,1,6400,{seed},{epoch},{factor * (9 / gpus + seed / 100 + 1 / epoch):.4f}"
+        for gpus in counts
+        for seed in seeds
+        for epoch in (1, 2, 3)
+    ]
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("\n".join([header, *lines, ""]))
+
+
+def test_two_tables_are_compared_with_each_other(here, capsys):
+    write_table(here / "before.csv")
+    write_table(here / "after.csv", factor=2.0)
+    assert main(["compare", "before.csv", "after.csv"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "a: before.csv" in told
+    assert "geometric mean 2.000" in told
+
+
+def test_files_and_patterns_are_repeats_of_each_other_even_with_equal_names(here, capsys):
+    for seed in (0, 1, 2):
+        write_table(here / f"run{seed}" / "metrics.csv", seeds=(seed,))
+    assert main(["audit", "--csv", "run*/metrics.csv", "--output", "all.json"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "3 files: metrics.csv, metrics.csv, metrics.csv 6 run(s) of 18 row(s)" in told
+    assert main(["audit", "--csv", "run0/metrics.csv", "--csv", "run1/metrics.csv"]) == 0
+    assert main(["audit", "--csv", "nothing*.csv"]) == 2
+    assert "no file matches this pattern" in capsys.readouterr().err
+
+
+def test_a_table_is_mapped_set_and_reported_on_one_page(here, capsys):
+    pytest.importorskip("pandas")
+    write_table(here / "theirs.csv")
+    text = (here / "theirs.csv").read_text().replace("gpus,", "num_gpus,", 1)
+    (here / "theirs.csv").write_text(text)
+    words = ["--csv", "theirs.csv", "--map", "gpus=num_gpus", "--set", "data=cifar10"]
+    assert main(["audit", "--csv", "theirs.csv"]) == 2
+    assert "--map gpus=THEIRS" in capsys.readouterr().err
+    assert main(["report", *words]) == 0
+    page = (here / "outputs" / "theirs" / "report.html").read_text()
+    assert "imported from" in page
+    assert "cifar10" in page
+    assert main(["collect", *words]) == 0
+    assert "python -m vit_sweep audit --csv theirs.csv" in capsys.readouterr().out
+    assert main(["report", "mine", *words]) == 2
+    assert "a study and a file are named" in capsys.readouterr().err

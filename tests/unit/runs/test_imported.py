@@ -219,8 +219,6 @@ def test_two_data_sets_mixed_make_two_series(tmp_path):
         ("", "is empty; its first line names the columns: gpus, epoch, epoch_time_s"),
         ("\n\n", "is empty"),
         ("1,1,30\n1,2,10\n", "its first line is numbers, not the names of columns"),
-        ("gpus;epoch;epoch_time_s\n1;1;30\n", "separated by semicolons; write commas"),
-        ("gpus\tepoch\tepoch_time_s\n1\t1\t30\n", "separated by tabs"),
         ("gpus,epoch,epoch_times\n1,1,30\n", "no column epoch_time_s (did you mean epoch_times?"),
         ("gpus,epoch,epoch_time_s\n", "nothing is left to judge – there is no row below its header"),
         ("gpus,epoch,epoch_time_s\n1,1,nan\n1,2,-4\n", "lines 2, 3: epoch_time_s=nan – must be a number above 0"),
@@ -241,7 +239,7 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path):
     with pytest.raises(UserError, match="cannot read"):
         read_csv(tmp_path / "none.csv")
     (tmp_path / "picture.csv").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(UserError, match="not a text in UTF-8"):
+    with pytest.raises(UserError, match="is not a text; a CSV file or an"):
         read_csv(tmp_path / "picture.csv")
 
 
@@ -306,7 +304,7 @@ def test_what_is_no_epoch_is_refused(text):
 
 
 def test_the_page_describes_every_column_in_order():
-    page = (ROOT / "docs" / "import.md").read_text()
+    page = (ROOT / "docs" / "import.md").read_text().partition("## Files as they are")[0]
     described = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
     assert described == list(COLUMNS)
 

@@ -1,0 +1,146 @@
+"""Tables as researchers have them are read where they are unambiguous, said aloud, else refused with the flag."""
+
+import gzip
+
+import pandas as pd
+import pytest
+
+from launchers.errors import UserError
+from vit_sweep.runs.imported import read_csv
+from vit_sweep.runs.reshaping import by_epoch, reading_of
+
+PLAIN = "gpus,batch,accum,epoch,epoch_time_s,note\n1,16,1,1,30.5,é\n1,16,1,2,20.25,\n2,16,1,1,15.5,\n2,16,1,2,10.5,\n"
+TIMES = [(30.5, 20.25), (15.5, 10.5)]
+
+
+def read(tmp_path, data, name="theirs.csv", **options):
+    path = tmp_path / name
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return read_csv(path, reading=reading_of(**options))
+
+
+def times(imported):
+    return [run.epoch_all_s for run in imported.runs]
+
+
+def semicolons(text):
+    return text.replace(",", ";").replace(".", ",")
+
+
+@pytest.mark.parametrize(
+    ("data", "note"),
+    [
+        (PLAIN.encode("utf-8-sig"), ""),
+        (PLAIN.encode("utf-16"), ""),
+        (PLAIN.encode("latin-1"), "by detection"),
+        (gzip.compress(PLAIN.encode()), "read through gzip"),
+        (semicolons(PLAIN).encode(), "columns are separated by semicolons"),
+        (semicolons(PLAIN).encode(), "read with decimal commas: 10,5"),
+        (PLAIN.replace(",", "\t").encode(), "columns are separated by tabs"),
+        (PLAIN.replace(",", " , ").encode(), ""),
+        (("sep=;\n" + semicolons(PLAIN)).encode("cp1252"), "columns are separated by semicolons"),
+        (("# by their script\n" + PLAIN.replace("2,16", "# 2 GPUs\n2,16", 1)).encode(), "2 comment line(s)"),
+        (PLAIN.replace("\n", "\r\n").encode(), ""),
+    ],
+)
+def test_the_same_table_in_another_dress_is_the_same_table(tmp_path, data, note):
+    imported = read(tmp_path, data)
+    assert times(imported) == TIMES
+    assert not imported.problems
+    assert note in "; ".join(imported.notes)
+    if not note:
+        assert imported.notes == read(tmp_path, PLAIN, "plain.csv").notes
+
+
+def test_a_sheet_of_a_workbook_is_read_and_several_are_asked_for(tmp_path):
+    rows = [line.split(",") for line in PLAIN.splitlines()]
+    frame = pd.DataFrame(rows[1:], columns=rows[0])
+    path = tmp_path / "theirs.xlsx"
+    frame.to_excel(path, index=False)
+    assert times(read_csv(path)) == TIMES
+    with pd.ExcelWriter(path) as book:
+        frame.to_excel(book, sheet_name="runs", index=False)
+        pd.DataFrame([["by", "me"]]).to_excel(book, sheet_name="about", index=False)
+    imported = read_csv(path)
+    assert times(imported) == TIMES
+    assert "sheet runs of a workbook" in imported.notes
+    with pd.ExcelWriter(path) as book:
+        frame.to_excel(book, sheet_name="old", index=False)
+        frame.to_excel(book, sheet_name="new", index=False)
+    with pytest.raises(UserError, match=r"2 sheets may be meant \(old, new\); name one with --sheet"):
+        read_csv(path)
+    assert times(read_csv(path, reading=reading_of(sheet="new"))) == TIMES
+
+
+def test_a_line_keeps_its_number_below_comments_and_blank_lines(tmp_path):
+    imported = read(tmp_path, "# theirs\n\ngpus,epoch,epoch_time_s\n\n1,1,30\n1,2,nan\n")
+    assert imported.problems[0].startswith("line 6: epoch_time_s=nan")
+
+
+def test_short_and_long_rows_are_read(tmp_path):
+    imported = read(tmp_path, "gpus,epoch,epoch_time_s,note\n1,1,30\n1,2,20,x,y,z\n")
+    assert times(imported) == [(30.0, 20.0)]
+
+
+def test_columns_are_mapped_and_set(tmp_path):
+    text = "Num_GPUs,Ep,Seconds\n1,1,30\n1,2,20\n"
+    imported = read(
+        tmp_path, text, maps=["gpus=num_gpus", "epoch=Ep", "epoch_time_s=seconds"], constants=["data=cifar10"]
+    )
+    assert times(imported) == [(30.0, 20.0)]
+    assert imported.runs[0].condition("data") == "cifar10"
+    with pytest.raises(UserError, match=r"no column gpus .*--map gpus=THEIRS or give it with --set gpus=VALUE"):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"maps": ["gpus"]}, "--map gpus: write COLUMN=THEIRS"),
+        ({"maps": ["gpu=n"]}, "no column is called gpu – did you mean gpus?"),
+        ({"maps": ["gpus=nope"]}, "has no such column"),
+        ({"constants": ["scaling=both"]}, "--set scaling=both: must be one of strong, weak"),
+        ({"decimal": "coma"}, "did you mean comma?"),
+    ],
+)
+def test_a_wrong_option_is_a_sentence(tmp_path, options, told):
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, PLAIN, **options)
+    assert told in str(caught.value)
+
+
+def test_a_comma_that_may_be_decimal_or_thousands_is_not_guessed(tmp_path):
+    text = "gpus;epoch;epoch_time_s\n1;1;1,234\n1;2;1,100\n"
+    with pytest.raises(UserError, match="1,100 may be a decimal number or thousands; say which with --decimal comma"):
+        read(tmp_path, text)
+    assert times(read(tmp_path, text, decimal="comma")) == [(1.234, 1.1)]
+    assert times(read(tmp_path, text, decimal="point")) == [(1234.0, 1100.0)]
+
+
+def test_thousands_are_known_by_their_decimal_point(tmp_path):
+    imported = read(tmp_path, 'gpus,epoch,epoch_time_s\n1,1,"1,234.5"\n1,2,"1,100.0"\n')
+    assert times(imported) == [(1234.5, 1100.0)]
+    german = read(tmp_path, "gpus;epoch;epoch_time_s\n1;1;1.234,5\n1;2;1.100,0\n")
+    assert times(german) == [(1234.5, 1100.0)]
+
+
+def test_a_table_with_one_column_per_epoch_becomes_one_row_per_epoch(tmp_path):
+    imported = read(tmp_path, "gpus,epoch_1,epoch_2,epoch_3,test_accuracy_2\n1,30,20,21,0.5\n2,16,10,,\n")
+    assert times(imported) == [(30.0, 20.0, 21.0), (16.0, 10.0)]
+    assert imported.runs[0].test_accuracy == (None, 0.5, None)
+    assert any("one column per epoch" in note for note in imported.notes)
+
+
+@pytest.mark.parametrize(
+    ("names", "wide"),
+    [
+        (["gpus", "1", "2"], True),
+        (["gpus", "e1", "e2"], True),
+        (["gpus", "epoch_time_s_1", "epoch_time_s_2"], True),
+        (["gpus", "epoch", "1", "2"], False),
+        (["gpus", "16", "32"], False),
+        (["gpus", "layer_1", "layer_2"], False),
+    ],
+)
+def test_columns_of_epochs_are_known_by_their_numbers(names, wide):
+    assert bool(by_epoch(names)) is wide

@@ -1,0 +1,45 @@
+"""The options by which verbs take somebody's tables: files, names of columns, what the files leave open. An edge."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vit_sweep.runs.reshaping import Reading, reading_of
+
+Csv = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--csv",
+        metavar="FILE",
+        help="Somebody's results: CSV, .gz, .xlsx or a pattern like 'runs/*.csv'; several times (docs/import.md).",
+    ),
+]
+Map = Annotated[
+    list[str] | None,
+    typer.Option("--map", metavar="COLUMN=THEIRS", help="What the file calls a column: gpus=num_gpus; several times."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="COLUMN=VALUE", help="A column that the file lacks: data=cifar10; several times."),
+]
+Decimal = Annotated[
+    str | None, typer.Option("--decimal", metavar="comma|point", help="What the commas in its numbers are.")
+]
+Sheet = Annotated[str | None, typer.Option("--sheet", metavar="NAME", help="Of a workbook with several.")]
+
+_SUFFIXES = {".csv", ".tsv", ".txt", ".gz", ".xlsx", ".log"}
+
+
+def reading(
+    columns: Sequence[str] | None, constants: Sequence[str] | None, decimal: str | None, sheet: str | None
+) -> Reading:
+    """What the options say; raises `UserError` with what is wrong about one."""
+    return reading_of(columns or (), constants or (), decimal=decimal, sheet=sheet)
+
+
+def is_table(word: str) -> bool:
+    """Whether a word names a file, or files, rather than a study."""
+    path = Path(word)
+    return path.is_file() or path.suffix.lower() in _SUFFIXES or any(mark in word for mark in "*?[")

@@ -1,0 +1,133 @@
+"""A file with somebody's table as its cells: CSV however it is separated, or a sheet of a workbook. An edge.
+
+pandas reads; here is decided what it is to read: the separator, the comment lines, the sheet.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from launchers.errors import UserError, closest
+from vit_sweep.runs.decoding import content_of
+from vit_sweep.runs.tidy_columns import REQUIRED
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_SPACES = r"\s+"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableFile:
+    """The cells of a table, as text."""
+
+    names: list[str]
+    """Of its columns, small letters."""
+    cells: "pd.DataFrame"
+    """By place of the column; the index is the number of the line, from 1."""
+    notes: tuple[str, ...] = ()
+
+
+def read_table(path: Path, *, known: Sequence[str], sheet: str | None = None) -> TableFile:
+    """Read a file. `known`: names of columns by which header and separator are recognised.
+
+    Raises `UserError` where it is no table, is empty, or has several sheets of which none is named.
+    """
+    content = content_of(path)
+    frame, notes = (
+        _of_workbook(path, content.workbook, known, sheet) if content.workbook else _of_text(path, content.text, known)
+    )
+    frame = frame.fillna("")
+    if not frame.empty:
+        frame = frame[frame.apply(lambda row: any(str(cell).strip() for cell in row), axis=1)]
+    if frame.empty:
+        raise UserError(f"{path} is empty; its first line names the columns: {', '.join(REQUIRED)}, ...")
+    names = [str(name).strip().lower() for name in frame.iloc[0]]
+    return TableFile(names=names, cells=frame.iloc[1:], notes=(*content.notes, *notes))
+
+
+def _of_text(path: Path, text: str, known: Sequence[str]) -> tuple["pd.DataFrame", list[str]]:
+    import pandas as pd
+
+    notes: list[str] = []
+    lines, separator = text.splitlines(), ""
+    if lines and lines[0].lower().startswith("sep=") and len(lines[0]) > 4:
+        separator, lines[0] = lines[0][4], ""
+    comments = [place for place, line in enumerate(lines) if line.lstrip().startswith("#")]
+    for place in comments:
+        # Blank, not gone: the others keep their numbers.
+        lines[place] = ""
+    header = next((line for line in lines if line.strip()), "")
+    if not header:
+        return pd.DataFrame(), notes
+    separator = separator or _separator(header, known)
+    # A short row lacks its last fields; what is beyond the header belongs to no column.
+    width = len(_fields(header, separator))
+    widest = max((len(line.split(None if separator == _SPACES else separator)) for line in lines), default=width)
+    if comments:
+        notes.append(f"{len(comments)} comment line(s) are left out")
+    if separator != ",":
+        notes.append(f"columns are separated by {_SEPARATORS.get(separator, 'spaces')}")
+    try:
+        frame = pd.read_csv(
+            io.StringIO("\n".join(lines) + "\n"),
+            sep=separator,
+            header=None,
+            names=list(range(max(width, widest))),
+            index_col=False,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            skipinitialspace=True,
+        )
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        raise UserError(f"{path}: not CSV – {error}") from None
+    return _by_line(frame.iloc[:, :width]), notes
+
+
+def _separator(header: str, known: Sequence[str]) -> str:
+    """The one by which the header falls into most known names, else into most names."""
+
+    def score(separator: str) -> tuple[int, int]:
+        names = [name.strip().lower() for name in _fields(header, separator)]
+        return sum(name in known for name in names), len(names)
+
+    best = max(_SEPARATORS, key=score)
+    spaced = score(_SPACES)
+    return _SPACES if score(best)[1] == 1 and spaced[0] >= len(REQUIRED) else best
+
+
+def _fields(header: str, separator: str) -> list[str]:
+    import csv
+
+    return header.split() if separator == _SPACES else next(csv.reader([header], delimiter=separator), [])
+
+
+def _of_workbook(path: Path, data: bytes, known: Sequence[str], sheet: str | None) -> tuple["pd.DataFrame", list[str]]:
+    import pandas as pd
+
+    try:
+        sheets = pd.read_excel(io.BytesIO(data), sheet_name=None, header=None, dtype=str, keep_default_na=False)
+    except Exception as error:  # openpyxl names no error of its own for a file that is none
+        raise UserError(f"{path}: not an .xlsx workbook – {error}") from None
+    if sheet is None:
+        tables = [name for name, frame in sheets.items() if _looks_like_a_table(frame, known)] or list(sheets)
+        if len(tables) != 1:
+            raise UserError(f"{path}: {len(tables)} sheets may be meant ({', '.join(tables)}); name one with --sheet")
+        sheet = tables[0]
+    if sheet not in sheets:
+        raise UserError(f"{path}: sheet={sheet}: there is none – {closest(sheet, list(sheets))}")
+    frame = sheets[sheet]
+    return _by_line(frame), [f"sheet {sheet} of a workbook"] if len(sheets) > 1 else []
+
+
+def _by_line(frame: "pd.DataFrame") -> "pd.DataFrame":
+    return frame.set_axis(list(range(1, len(frame) + 1)), axis=0)
+
+
+def _looks_like_a_table(frame: "pd.DataFrame", known: Sequence[str]) -> bool:
+    rows = frame.head(20).to_numpy().tolist()
+    return any(sum(str(cell).strip().lower() in known for cell in row) >= 2 for row in rows)
