@@ -82,11 +82,15 @@ class Container:
 
 @checked
 class Link:
-    """One kind of connection between GPUs, for the all-reduce model T = 2(n-1) latency + 2(n-1)/n S / bandwidth."""
+    """One kind of connection between GPUs: what an all-reduce over it takes is in `vit_sweep/plan/ring.py`."""
 
     gb_per_s: Positive
-    """Bus bandwidth of an all-reduce, 10^9 bytes per second, as nccl-tests print it."""
+    """Bus bandwidth of an all-reduce, 10^9 bytes per second, as nccl-tests print it; of one port, where a node has
+    several."""
     latency_us: Positive = 20.0
+    """Of one message."""
+    ports: Count = 1
+    """Between nodes: ports of a node that an all-reduce uses at the same time, at most one for each GPU of a job."""
 
 
 @checked
@@ -96,10 +100,6 @@ class Network:
     inside: Link
     between: Link | None = None
     """Absent where the partition has one node, or none of its jobs cross nodes."""
-
-    def link(self, nodes: int) -> Link:
-        """The slowest link of a ring over so many nodes."""
-        return self.inside if nodes == 1 else self.between or self.inside
 
 
 @checked

@@ -12,7 +12,8 @@ from operator import attrgetter
 from launchers.checked import checked
 from vit_sweep.analysis.laws.coverage import of_series
 from vit_sweep.analysis.laws.design import next_cell
-from vit_sweep.analysis.laws.fitted import Fit, Prediction, Refusal, best, predict
+from vit_sweep.analysis.laws.fitted import Fit
+from vit_sweep.analysis.laws.predicting import Prediction, Refusal, plausible, predict
 from vit_sweep.analysis.series.estimates import SINGLE_RUN, alike, interval, number, percent, place, scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
@@ -62,11 +63,12 @@ def answers(
     if gpu_price is not None and gpu_price < 0:
         raise ValueError(f"gpu_price={gpu_price:g}: a price is not below zero")
     fits = tuple(fits)
-    law = best(fits)
+    laws = plausible(fits)
+    law = laws[0] if laws else None
     return (
-        _efficient(series, fits, law, threshold),
+        _efficient(series, fits, laws, threshold),
         _cheapest(series, gpu_price),
-        _fastest(series, law),
+        _fastest(series, laws),
         _next(series, law),
         _support(series),
         _law(fits, law),
@@ -76,7 +78,7 @@ def answers(
 # --- the largest efficient count -----------------------------------------------------------------------------
 
 
-def _efficient(series: ScalingSeries, fits: Sequence[Fit], law: Fit | None, threshold: float) -> Answer:
+def _efficient(series: ScalingSeries, fits: Sequence[Fit], laws: Sequence[Fit], threshold: float) -> Answer:
     said = f"largest GPU count with an efficiency of {threshold:.0%} or more"
     points = [(point, point.efficiency) for point in series.timed if point.efficiency is not None]
     base = series.baseline_gpus
@@ -100,7 +102,7 @@ def _efficient(series: ScalingSeries, fits: Sequence[Fit], law: Fit | None, thre
             text += f", which cannot be told apart from {threshold:.0%}"
     if lower:
         text += f"; though it is {', '.join(f'{e.value:.0%} at {place(other, series)}' for other, e in lower)}"
-    beyond, gpus = _predicted_efficient(law, fits, threshold, point.gpus)
+    beyond, gpus = _predicted_efficient(laws, fits, threshold, point.gpus)
     # What is measured answers, unless every measured count is efficient: then the answer lies beyond.
     predicted = gpus is not None and not higher and gpus > point.gpus
     return Answer(
@@ -112,18 +114,18 @@ def _efficient(series: ScalingSeries, fits: Sequence[Fit], law: Fit | None, thre
 
 
 def _predicted_efficient(
-    law: Fit | None, fits: Sequence[Fit], threshold: float, measured: int
+    laws: Sequence[Fit], fits: Sequence[Fit], threshold: float, measured: int
 ) -> tuple[str, int | None]:  # fmt: skip
     """What the best law says of the threshold, and the largest count that it calls efficient."""
-    if law is None:
+    if not laws:
         return f"no prediction: {_why_no_law(fits)}", None
-    made = list(_predictions(law))
+    law, made = laws[0], list(_predictions(laws))
     worst, value, best_case = (
         max((p.gpus for p in made if p.efficiency is not None and pick(p.efficiency) >= threshold), default=None)
         for pick in (attrgetter("low"), attrgetter("value"), attrgetter("high"))
     )
     end = max((p.gpus for p in made), default=0)
-    why = _refusal_beyond(law)
+    why = _refusal_beyond(laws)
     if value is None or worst is None or best_case is None:
         return f"{law.name} says nothing nearer", None
     if value >= end:
@@ -135,16 +137,16 @@ def _predicted_efficient(
     return f"{law.name} puts it at {value} ({worst} to {top}){note}", value
 
 
-def _predictions(law: Fit) -> Iterator[Prediction]:
+def _predictions(laws: Sequence[Fit]) -> Iterator[Prediction]:
     """Every count from the smallest measured one to the reach that may be predicted."""
-    for gpus in range(min(law.counts), law.reach + 1):
-        made = predict(law, gpus)
+    for gpus in range(min(laws[0].counts), laws[0].reach + 1):
+        made = predict(laws, gpus)
         if isinstance(made, Prediction):
             yield made
 
 
-def _refusal_beyond(law: Fit) -> str:
-    made = predict(law, max(law.counts) + 1)
+def _refusal_beyond(laws: Sequence[Fit]) -> str:
+    made = predict(laws, max(laws[0].counts) + 1)
     return made.reason if isinstance(made, Refusal) else ""
 
 
@@ -176,7 +178,7 @@ def _cheapest(series: ScalingSeries, price: float | None) -> Answer:
     return Answer(question=Question.CHEAPEST, sentence=f"{said}: {text}", gpus=point.gpus)
 
 
-def _fastest(series: ScalingSeries, law: Fit | None) -> Answer:
+def _fastest(series: ScalingSeries, laws: Sequence[Fit]) -> Answer:
     """Least time for an epoch (strong), most images a second (weak)."""
     strong = series.key.scaling is Scaling.STRONG
     said = "fastest"
@@ -188,11 +190,11 @@ def _fastest(series: ScalingSeries, law: Fit | None) -> Answer:
     own = point.time_s or time
     text = f"{place(point, series)}, measured: {number(own.value)} s an epoch ({interval(own, number)})"
     text += _ties(point, time, found, series, "+{:.1%}")
-    if law is None:
+    if not laws:
         return Answer(question=Question.FASTEST, sentence=f"{said}: {text}", gpus=point.gpus)
-    made = list(_predictions(law))
+    law, made = laws[0], list(_predictions(laws))
     ahead = min(made, key=lambda p: p.time_s.value / (1 if strong else p.gpus), default=None)
-    why = _refusal_beyond(law)
+    why = _refusal_beyond(laws)
     if ahead is None or ahead.gpus <= max(law.counts):
         text += f"; beyond {max(law.counts)} nothing is predicted: {why}" if why else f"; {law.name} sees none faster"
         return Answer(question=Question.FASTEST, sentence=f"{said}: {text}", gpus=point.gpus)

@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from launchers.errors import UserError
-from vit_sweep.analysis.laws.simulate import IMBALANCE, MARK, MOST_GPUS, Simulation, counts_to
+from vit_sweep.analysis.laws.simulate import IMBALANCE, MARK, MOST_GPUS, OVERLAP, Simulation, counts_to
 from vit_sweep.analysis.laws.simulate import simulate as simulate_curve
+from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.cli import show
 from vit_sweep.plan.point import Point
 
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 EPILOG = (
     "Examples: python -m vit_sweep simulate partition=vector_t4v2 model=vit_b_16 data=cifar100 batch=64, or with "
-    "gpus=1,8,64 scaling=weak, or calibrated by finished runs: --study outputs/vit_b_16-cifar100-vector_t4v2"
+    "gpus=1,8,64 scaling=weak, with half of what can be hidden hidden: --overlap 0.5, or calibrated by finished runs: "
+    "--study outputs/vit_b_16-cifar100-vector_t4v2"
 )
 
 
@@ -32,6 +34,9 @@ def simulate(
     *,
     max_gpus: Annotated[int, typer.Option(min=1, help="Doublings up to here, where no gpus=... is given.")] = MOST_GPUS,
     imbalance: Annotated[float, typer.Option(min=0, help="Spread of the ranks' computation, as a part.")] = IMBALANCE,
+    overlap: Annotated[
+        float, typer.Option(min=0, max=1, help="Part of the communication that can hide behind computation and does.")
+    ] = OVERLAP,
     study: Annotated[str | None, typer.Option(help="A study whose finished runs say how fast an image is.")] = None,
     figure: Annotated[bool, typer.Option("--figure/--no-figure", help="Draw it, where the extra is there.")] = True,
     output: Annotated[Path, typer.Option(help="Folder of the figure.")] = Path("outputs/simulated"),
@@ -44,7 +49,7 @@ def simulate(
         from vit_sweep.study.store import open_study
 
         finished = [throughput(record) for record in open_study(study).records()]
-    made = simulate_curve(point, counts or counts_to(max_gpus), finished=finished, imbalance=imbalance)
+    made = simulate_curve(point, counts or counts_to(max_gpus), finished=finished, imbalance=imbalance, overlap=overlap)
     console = show.console()
     draw(console, made)
     if figure and len(made.points) > 1:
@@ -86,7 +91,7 @@ def draw(console: Console, made: Simulation) -> None:
         title=f"{MARK}, not measured: {made.scaling.value} scaling of {made.label}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
-        caption=f"{MARK} by the latency-bandwidth model (docs/models.md)",
+        caption=f"{MARK} by a model of links and overlap (docs/models.md); band: nothing hidden to all that can be",
         caption_justify="left",
     )
     for name in (
@@ -95,26 +100,28 @@ def draw(console: Console, made: Simulation) -> None:
         "global batch",
         "steps/epoch",
         "compute ms",
-        "all-reduce ms",
+        "comm. ms",
         "imbalance ms",
         "step ms",
         "epoch s",
         "images/s",
         "speedup",
         "eff.",
+        "eff., band",
         "GPU-h/epoch",
     ):
         table.add_column(name, justify="right")
     for point in made.points:
-        times = (point.compute_ms, point.allreduce_ms, point.imbalance_ms, point.step_ms)
+        times = (point.compute_ms, point.communication_ms, point.imbalance_ms, point.step_ms)
         cells = [
             f"{'*' if point.beyond else ''}{point.gpus}",
             *(str(number) for number in (point.nodes, point.global_batch, point.steps)),
             *(f"{value:.1f}" for value in times),
             f"{point.epoch_s:.3g}" if point.epoch_s < 100 else f"{point.epoch_s:.1f}",
             f"{point.images_per_s:.0f}",
-            f"{point.speedup:.3g}",
-            f"{point.efficiency:.1%}",
+            f"{point.speedup.value:.3g}",
+            f"{point.efficiency.value:.1%}",
+            f"{point.efficiency.low:.0%} to {point.efficiency.high:.0%}",
             f"{point.gpu_hours:.3g}",
         ]
         table.add_row(*cells)
@@ -151,8 +158,8 @@ def overlays(made: Simulation) -> "list[Overlay]":
     """The lines of a simulation, as figures draw them. Needs the report extra."""
     from vit_sweep.report.figures import Kind, Overlay, Quantity
 
-    values = {
-        Quantity.TIME: [point.epoch_s for point in made.points],
+    bands = {
+        Quantity.TIME: [Estimate(value=p.epoch_s, low=p.fast_s, high=p.slow_s) for p in made.points],
         Quantity.SPEEDUP: [point.speedup for point in made.points],
         Quantity.EFFICIENCY: [point.efficiency for point in made.points],
     }
@@ -163,7 +170,9 @@ def overlays(made: Simulation) -> "list[Overlay]":
             scaling=made.scaling,
             quantity=quantity,
             gpus=tuple(float(point.gpus) for point in made.points),
-            values=tuple(numbers),
+            values=tuple(estimate.value for estimate in band),
+            low=tuple(estimate.low for estimate in band if estimate.low is not None),
+            high=tuple(estimate.high for estimate in band if estimate.high is not None),
         )
-        for quantity, numbers in values.items()
+        for quantity, band in bands.items()
     ]

@@ -1,7 +1,7 @@
 """Predicted time and GPU-hours of a cell, always with the basis of the estimate. Pure.
 
-    step = accum x micro batch x FLOP per image / (fraction x peak)  +  all-reduce of the gradients
-    all-reduce = that of a ring, see `ring`
+    step = accum x micro batch x FLOP per image / (fraction x peak)  +  communication
+    communication = what the ZeRO stage moves (`traffic`) over the partition's links (`ring`), nothing of it hidden
     run  = start-up + preflight + epochs x (steps x step + test) + what is measured after the last epoch
 
 Where runs of the same model on the same GPU model have finished, their throughput replaces the first term.
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from launchers.checked import checked
 from launchers.hosts import choose_hosts
-from launchers.profile import Link, PartitionProfile, Positive
-from vit_sweep.plan import measuring, ring
+from launchers.profile import Network, PartitionProfile, Positive
+from vit_sweep.plan import measuring, ring, traffic
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.point import Precision
 from vit_sweep.plan.vit import parameters, train_flop
@@ -59,14 +59,11 @@ def predict(
     `options` say what the job measures beside its training, which takes up to about 70 s.
     """
     alike = [run for run in finished if _alike(run.cell, cell)]
-    link = _link(cell, profile)
-    reduce_s = allreduce_s(gradient_bytes(cell), cell.gpus, link) if link else 0.0
+    communication_s = communicates_s(cell, profile)
     if alike:
         nearest = min(alike, key=lambda run: _distance(run.cell, cell))
         old, rate = nearest.cell, nearest.images_per_s
-        old_link = _link(old, profile)
-        old_reduce_s = allreduce_s(gradient_bytes(old), old.gpus, old_link) if old_link else 0.0
-        per_image_s = max(1 / rate - old_reduce_s / (old.micro_batch * old.accum), 0.1 / rate)
+        per_image_s = max(1 / rate - communicates_s(old, profile) / (old.micro_batch * old.accum), 0.1 / rate)
         basis = f"{len(alike)} finished run(s), nearest {old.cell_id}"
     else:
         peak = _peak_tflops(cell, profile)
@@ -75,66 +72,71 @@ def predict(
         fraction = FRACTION_OF_PEAK[cell.precision]
         again = RECOMPUTATION if cell.activation_checkpointing else 1
         per_image_s = again * train_flop(cell.model, cell.data.classes) / (fraction * peak * 1e12)
-        said = " + recomputation" if cell.activation_checkpointing else ""
-        basis = f"{fraction:.0%} of {peak:g} TFLOP/s{said}" + (" + all-reduce" if reduce_s else "")
-    step_s = cell.accum * cell.micro_batch * per_image_s + reduce_s
+        recomputed = " + recomputation" if cell.activation_checkpointing else ""
+        basis = f"{fraction:.0%} of {peak:g} TFLOP/s{recomputed}" + (" + communication" if communication_s else "")
+    step_s = cell.accum * cell.micro_batch * per_image_s + communication_s
     test_s = cell.data.test_images / cell.gpus * per_image_s * TEST_SHARE
     seconds = STARTUP_S + cell.epochs * (cell.steps_per_epoch * step_s + test_s)
-    seconds += _measuring_s(cell, link, step_s, options)
+    seconds += _measuring_s(cell, profile.network, step_s, options)
     return TimeEstimate(seconds=seconds, step_ms=1000 * step_s, basis=basis, measured=bool(alike))
 
 
-def _measuring_s(cell: Cell, link: Link | None, step_s: float, options: JobOptions) -> float:
+def _measuring_s(cell: Cell, network: Network | None, step_s: float, options: JobOptions) -> float:
     """Seconds of the preflight and of what is measured after the training."""
     spent = measuring.after_s(
         step_s, ranks=cell.gpus, profile_steps=options.profile_steps, profilers=options.deepspeed_profilers
     )
     if options.preflight:
         messages = measuring.sizes(gradient_bytes(cell)) if cell.gpus > 1 else []
-        times = None if link is None else [allreduce_s(size, cell.gpus, link) for size in messages]
+        times = None
+        if network is not None:
+            times = [ring.over_nodes_s(network, gpus=cell.gpus, nodes=cell.nodes, size_bytes=size) for size in messages]
         spent += measuring.preflight_s(times, len(messages))
     return spent
 
 
-def allreduce_s(size_bytes: float, ranks: int, link: Link) -> float:
-    """Seconds of an all-reduce of `size_bytes` over a link of the partition."""
-    per_byte, latency_s = 1 / (link.gb_per_s * 1e9), link.latency_us * 1e-6
-    return ring.allreduce_s(ranks, size_bytes=size_bytes, latency_s=latency_s, seconds_per_byte=per_byte)
+def communicates_s(cell: Cell, profile: PartitionProfile) -> float:
+    """Seconds of a step's collectives over the partition's links; 0 on one GPU, and where no link is known."""
+    if profile.network is None:
+        return 0.0
+    moved = traffic_of(cell)
+    return moved.all_reduces * ring.over_nodes_s(
+        profile.network, gpus=cell.gpus, nodes=cell.nodes, size_bytes=gradient_bytes(cell), calls=moved.buckets
+    )
+
+
+def traffic_of(cell: Cell) -> traffic.Traffic:
+    """What a step of the cell communicates."""
+    return traffic.of_step(cell.engine.zero_stage, cell.accum, parameters(cell.model, cell.data.classes))
 
 
 def gradient_bytes(cell: Cell) -> int:
-    """Bytes that every rank contributes to the reduction of a step."""
+    """Bytes of the whole gradient, and of the weights: both are communicated in the cell's number format."""
     return parameters(cell.model, cell.data.classes) * cell.precision.bytes
 
 
-def _alike(mine: Cell, other: Cell) -> bool:
+def _alike(cell: Cell, other: Cell) -> bool:
     """Whether the throughput of one says something about the other."""
     keys = (
         "model", "precision", "engine", "gpu_model", "device", "cpus_per_gpu", "partition", "pipeline",
         "activation_checkpointing", "compile",
     )  # fmt: skip
-    return all(getattr(mine, key) == getattr(other, key) for key in keys)
+    return all(getattr(cell, key) == getattr(other, key) for key in keys)
 
 
-def _distance(mine: Cell, other: Cell) -> tuple[bool, float, float]:
+def _distance(cell: Cell, other: Cell) -> tuple[bool, float, float]:
     """Equal micro batch first, then the nearest one, then the nearest GPU count."""
-    ratio = max(mine.micro_batch, other.micro_batch) / min(mine.micro_batch, other.micro_batch)
-    gpus = max(mine.gpus, other.gpus) / min(mine.gpus, other.gpus)
-    return (mine.micro_batch != other.micro_batch, ratio, gpus)
-
-
-def _link(cell: Cell, profile: PartitionProfile) -> Link | None:
-    if profile.network is None or cell.gpus == 1:
-        return None
-    return profile.network.link(cell.nodes)
+    ratio = max(cell.micro_batch, other.micro_batch) / min(cell.micro_batch, other.micro_batch)
+    gpus = max(cell.gpus, other.gpus) / min(cell.gpus, other.gpus)
+    return (cell.micro_batch != other.micro_batch, ratio, gpus)
 
 
 def _peak_tflops(cell: Cell, profile: PartitionProfile) -> float | None:
     """Peak of the cell's GPUs in its precision; on hosts that differ, of the weakest that says."""
     hosts = choose_hosts(profile, cell.nodes, cell.gpus_per_node) if profile.hosts else ()
     tables = [host.peak_tflops or profile.peak_tflops for host in hosts if not isinstance(host, str)]
-    words = [cell.precision.value]
+    names = [cell.precision.value]
     if cell.precision is Precision.TF32:
-        words.append(Precision.FP32.value)  # where the profile does not say it, it is at least as fast as fp32
-    known = [next((t[word] for word in words if word in t), None) for t in tables or [profile.peak_tflops]]
+        names.append(Precision.FP32.value)  # where the profile does not say it, it is at least as fast as fp32
+    known = [next((t[name] for name in names if name in t), None) for t in tables or [profile.peak_tflops]]
     return min((peak for peak in known if peak is not None), default=None)

@@ -29,6 +29,12 @@ KNOWN_KEYS = frozenset({
     "flops_profiler",
 })  # fmt: skip
 
+BUCKET_ELEMENTS = 25_000_000
+"""Gradients or weights that ZeRO communicates at a time: small enough that reduction can overlap backward; DeepSpeed's
+5e8 exceeds a whole ViT-L."""
+REUSE_DISTANCE = 1_000_000_000
+"""ZeRO 3 lets go of gathered weights that are not used again within so many others."""
+
 
 def ds_config(cell: Cell) -> dict[str, Any]:
     """Return the configuration; the product of its three batch keys is asserted."""
@@ -72,15 +78,14 @@ def check(config: dict[str, Any], *, gpus: int) -> None:
 def _zero(stage: int) -> dict[str, Any]:
     zero: dict[str, Any] = {"stage": stage}
     if stage:
-        # Small enough that reduction can overlap backward; DeepSpeed's 5e8 exceeds a whole ViT-L.
-        zero |= {"overlap_comm": False, "reduce_bucket_size": 25_000_000, "contiguous_gradients": True}
+        zero |= {"overlap_comm": False, "reduce_bucket_size": BUCKET_ELEMENTS, "contiguous_gradients": True}
     if stage in (1, 2):
-        zero |= {"allgather_bucket_size": 25_000_000, "round_robin_gradients": False}
+        zero |= {"allgather_bucket_size": BUCKET_ELEMENTS, "round_robin_gradients": False}
     if stage == 3:
         zero |= {
-            "stage3_prefetch_bucket_size": 25_000_000,
+            "stage3_prefetch_bucket_size": BUCKET_ELEMENTS,
             "stage3_param_persistence_threshold": 100_000,
-            "stage3_max_live_parameters": 1_000_000_000,
-            "stage3_max_reuse_distance": 1_000_000_000,
+            "stage3_max_live_parameters": REUSE_DISTANCE,
+            "stage3_max_reuse_distance": REUSE_DISTANCE,
         }
     return zero

@@ -12,6 +12,7 @@ memory that nvidia-smi showed in the logs of arXiv:2602.21081: T4, ViT-B/16, 224
 from launchers.checked import checked
 from launchers.profile import Device
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.ds_config import BUCKET_ELEMENTS
 from vit_sweep.plan.point import ModelSpec, OptimizerKind, Pipeline, Precision
 from vit_sweep.plan.vit import activation_bytes, parameters, tokens
 
@@ -20,7 +21,6 @@ USABLE = 0.97
 _ALLOCATOR = 1.105
 CONTEXT_GIB = 0.45e9 / 2**30
 """Of a process on a GPU, outside of what torch counts."""
-_BUCKET_ELEMENTS = 25_000_000  # ds_config's bucket sizes for stages 1 to 3
 _DATA_WORTH_SAYING_GIB = 0.05
 _SIDE = 32
 """Pixels of a side of the sets that come as they are: CIFAR; the digits are smaller."""
@@ -131,7 +131,7 @@ def _temporary_bytes(cell: Cell, count: int) -> float:
     weight = cell.precision.bytes
     if cell.engine.zero_stage == 0:
         return count * 4 * weight
-    buckets = 2 * min(count, _BUCKET_ELEMENTS) * weight
+    buckets = 2 * min(count, BUCKET_ELEMENTS) * weight
     optimizer = 12 * count / cell.gpus
     # Stage 3 may hold every gathered parameter at once: its limit of 1e9 is above any ViT here.
     gathered = count * weight if cell.engine.zero_stage == 3 else 0

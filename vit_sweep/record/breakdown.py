@@ -162,6 +162,17 @@ class Collective:
         return sum(kind.bytes for kind in self.kinds)
 
     @property
+    def all_reduced_bytes(self) -> float | None:
+        """Per step: what all-reduces that load a link as much would reduce; None of one rank.
+
+        By bus factors: an all-gather or a reduce-scatter counts half.
+        """
+        ranks = len(self.ms_by_rank)
+        if ranks < 2:
+            return None
+        return sum(ring.bus_factor(kind.name, ranks) * kind.bytes for kind in self.kinds) / ring.traffic(ranks)
+
+    @property
     def straggler_wait_ms(self) -> float:
         """max over ranks - pure: how long the rank that waits most waits for others in a step."""
         return max(self.ms_by_rank) - self.pure_ms
@@ -174,7 +185,7 @@ class Collective:
     @property
     def bus_gb_per_s(self) -> float | None:
         """Sum over kinds of factor x S, over t: comparable with a link's speed whatever the number of ranks."""
-        moved = sum(bus_factor(kind.name, len(self.ms_by_rank)) * kind.bytes for kind in self.kinds)
+        moved = sum(ring.bus_factor(kind.name, len(self.ms_by_rank)) * kind.bytes for kind in self.kinds)
         return moved / self.pure_ms / 1e6 if self.pure_ms > 0 else None
 
 
@@ -222,16 +233,6 @@ class Breakdown:
     """What DeepSpeed's FLOPs profiler counted."""
     notes: tuple[str, ...] = ()
     """Why something is missing."""
-
-
-def bus_factor(kind: str, ranks: int) -> float:
-    """Bytes over the slowest link per byte of the tensor (nccl-tests, PERFORMANCE.md).
-
-    2 (n-1)/n for an all-reduce, (n-1)/n for all-gather, reduce-scatter and all-to-all, 1 for reduce and broadcast.
-    """
-    if kind.startswith("all_reduce"):
-        return ring.traffic(ranks)
-    return (ranks - 1) / ranks if kind.startswith(("all_gather", "reduce_scatter", "all_to_all")) else 1.0
 
 
 def rank_phases(steps: Sequence[Mapping[Phase, float]]) -> RankPhases:

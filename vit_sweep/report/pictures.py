@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vit_sweep.analysis.laws.fitted import Fit, best
+from vit_sweep.analysis.laws.fitted import Fit
+from vit_sweep.analysis.laws.predicting import best
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped

@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from launchers.atomic import write
 from vit_sweep.analysis.audit.finding import by_rule
-from vit_sweep.analysis.laws.fitted import best
+from vit_sweep.analysis.laws.predicting import best
 from vit_sweep.report.figure import Figure
 from vit_sweep.report.page import laws
 from vit_sweep.report.page.content import ReportContent

@@ -43,8 +43,9 @@ def run_of(
     *,
     peaks: Mapping[str, float] | None = None,
     submitted: Mapping[tuple[str, int], str] | None = None,
+    node_gpus: int | None = None,
 ) -> Run:
-    """The run of one cell."""
+    """The run of one cell; `node_gpus`: GPUs of a node of its partition."""
     cell, record = result.file.cell, result.record
     predicted = predict(cell)
     # One construction: a run of many fields is checked as a whole each time.
@@ -53,6 +54,7 @@ def run_of(
         "origin": Origin.STUDY,
         "gpus": cell.gpus,
         "nodes": cell.nodes,
+        "node_gpus": node_gpus,
         "curves": result.file.series,
         "micro_batch": cell.micro_batch,
         "accum": cell.accum,
@@ -98,7 +100,7 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "flags": flags_of(record, why),
         "explanation": why.sentence if why is not None else "",
         "parameters": record.resolved.parameters,
-        "bytes_per_step": window.bytes if window is not None else None,
+        "bytes_per_step": window.all_reduced_bytes if window is not None else None,
         "bus_gb_per_s": min(alone, default=None),
         "latency_us": 1000 * max(latency) if latency else None,
         "mfu": mfu(cell.model, cell.data.classes, images_per_s=images_per_s(record), gpus=cell.gpus, peak_tflops=peak),

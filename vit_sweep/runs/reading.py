@@ -3,7 +3,7 @@
 import gc
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -47,7 +47,7 @@ class Reader:
     ) -> None:
         """Read what all records share: the journal and the plan. `target` replaces the study's own."""
         self.study, self.files = study, study.cell_files()
-        self._target, self._row_of, self._peaks = target, row_of, Peaks(plan)
+        self._target, self._row_of, self._profiles = target, row_of, Profiles(plan)
         journal = study.jobs()
         self._sent, self._submitted = latest_attempts(journal), submissions(journal)
 
@@ -87,8 +87,13 @@ class Reader:
 
     def _one(self, result: Result) -> Read:
         name = result.file.cell_id
-        peak = self._peaks.of(name, result.file.cell.precision)
-        run = run_of(result, peaks={} if peak is None else {name: peak}, submitted=self._submitted)
+        peak = self._profiles.peak(name, result.file.cell.precision)
+        run = run_of(
+            result,
+            peaks={} if peak is None else {name: peak},
+            submitted=self._submitted,
+            node_gpus=self._profiles.node_gpus(name),
+        )
         wanted = self._target if self._target is not None else result.file.options.target_accuracy
         reached = None
         if wanted is not None and result.record is not None:
@@ -97,22 +102,28 @@ class Reader:
         return Read(run=run, row=row, reached=reached)
 
 
-class Peaks:
-    """The peak of each cell's GPU, as its profile says."""
+class Profiles:
+    """What the profile of each cell says of its GPUs."""
 
     def __init__(self, plan: PlanFile | None) -> None:
         """Look the profiles up."""
         profiles: Sequence[object] = plan.profiles if plan is not None else ()
         cells = plan.cells if plan is not None else ()
-        self._tables: dict[str, Mapping[str, float]] = {
-            cell.cell_id: plan.profiles[cell.profile_index].peak_tflops
+        self._profiles = {
+            cell.cell_id: plan.profiles[cell.profile_index]
             for cell in cells
             if plan is not None and cell.profile_index < len(profiles)
         }
 
-    def of(self, cell_id: str, precision: Precision) -> float | None:
+    def peak(self, cell_id: str, precision: Precision) -> float | None:
         """10^12 operations a second; None where nobody said."""
-        return self._tables.get(cell_id, {}).get(precision.value)
+        profile = self._profiles.get(cell_id)
+        return None if profile is None else profile.peak_tflops.get(precision.value)
+
+    def node_gpus(self, cell_id: str) -> int | None:
+        """GPUs of a node; None where nobody said."""
+        profile = self._profiles.get(cell_id)
+        return None if profile is None else profile.gpus_per_node
 
 
 @contextmanager

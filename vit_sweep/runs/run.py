@@ -32,6 +32,8 @@ class Run:
     gpus: int
     """TOTAL GPUs = world size."""
     nodes: int | None = None
+    node_gpus: int | None = None
+    """GPUs of a node of its partition, used or not; None where nobody said."""
     curves: tuple[Membership, ...] = ()
     """What it was run for: scaling mode, what `batch` counts, placement (empty: not known)."""
     micro_batch: int | None = None
@@ -92,7 +94,7 @@ class Run:
     parameters: int | None = None
     """Trainable parameters of the model."""
     bytes_per_step: float | None = None
-    """What the collectives of a step move, in bytes."""
+    """What the collectives of a step move, in bytes of all-reduces: an all-gather or a reduce-scatter counts half."""
     bus_gb_per_s: float | None = None
     """Bus bandwidth of the gradient's all-reduce, alone on the machine (preflight)."""
     latency_us: float | None = None

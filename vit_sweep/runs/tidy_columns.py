@@ -115,7 +115,9 @@ COLUMNS: Mapping[str, Column] = {
     "host": Column(str, "the machine of this rank"),
     "device": Column(str, "the GPU of this rank, as it ran"),
     "parameters": Column(_count, "trainable parameters of the model"),
-    "bytes_per_step": Column(_positive, "bytes that the collectives of a step reduce"),
+    "bytes_per_step": Column(
+        _positive, "bytes that the collectives of a step reduce; all-gathers and reduce-scatters count half"
+    ),
     "note": Column(str, "what a reader of this run must know"),
 }
 """In the order of docs/import.md."""

@@ -21,6 +21,7 @@ def run(gpus=1, epoch_s=(10.0, 10.0), *, scaling=Scaling.STRONG, placement="pack
         "origin": Origin.STUDY,
         "gpus": gpus,
         "nodes": 1,
+        "node_gpus": 1024,
         "curves": (Membership(scaling=scaling, batch_per=BatchPer.GPU, placement=placement),),
         "micro_batch": 16,
         "accum": 1,

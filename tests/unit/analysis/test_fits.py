@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from tests.unit.analysis.planted import COUNTS, GRADIENT, LINK, curve, load, noisy, series_of
 from tests.unit.builders import cell, record, result
-from vit_sweep.analysis.laws.fits import best, fit, fit_law, predict
-from vit_sweep.analysis.laws.fitted import Fit, Refusal
+from vit_sweep.analysis.laws.fits import fit, fit_law
+from vit_sweep.analysis.laws.fitted import Fit
 from vit_sweep.analysis.laws.laws import OF_SCALING, Law, law_time_s, workload_of
 from vit_sweep.analysis.laws.parameters import parameters
+from vit_sweep.analysis.laws.predicting import Refusal, best, predict
 from vit_sweep.analysis.laws.solving import Solution, solve
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.plan.point import Scaling
@@ -82,7 +83,7 @@ def test_ideal_data_have_no_serial_part(seconds, others):
     assert usl.parameter("contention").value == pytest.approx(0, abs=1e-5)
     assert usl.parameter("coherence").value == pytest.approx(0, abs=1e-5)
     assert best([found[Law.AMDAHL], usl]).law is Law.AMDAHL
-    assert predict(found[Law.AMDAHL], 2 * max(counts)).efficiency.value == pytest.approx(1, abs=1e-4)
+    assert predict([found[Law.AMDAHL]], 2 * max(counts)).efficiency.value == pytest.approx(1, abs=1e-4)
 
 
 @settings(max_examples=10)
@@ -208,7 +209,7 @@ def test_too_few_counts_are_refused_with_both_numbers(law, counts, words):
     found = fit_law(series_of({gpus: 100 / gpus for gpus in counts}), law)
     assert words in found.refusal
     assert found.parameters == ()
-    assert predict(found, 2) == Refusal(law=law, reason=found.refusal)
+    assert predict([found], 2) == Refusal(law=law, reason=found.refusal)
 
 
 def test_one_count_and_no_run_at_all_are_refused_alike():

@@ -10,9 +10,13 @@ from hypothesis import strategies as st
 
 from launchers.errors import UserError
 from launchers.profile import Link, Network
+from tests.unit.analysis import nvidia
 from tests.unit.builders import MODEL, cell, data, point, profile, record
 from vit_sweep.__main__ import main
-from vit_sweep.analysis.laws.simulate import counts_to, reductions, simulate
+from vit_sweep.analysis.laws.simulate import IMBALANCE, counts_to, simulate
+from vit_sweep.plan.cost import Throughput
+from vit_sweep.plan.grid import cell_of
+from vit_sweep.plan.overlap import exposed_s
 from vit_sweep.plan.point import BatchPer, EngineSpec, Placement, Precision, Scaling
 from vit_sweep.plan.vit import parameters, train_flop
 from vit_sweep.record.stats import throughput
@@ -24,14 +28,14 @@ SIZE = 4 * parameters(MODEL, IMAGES.classes)
 PER_IMAGE_S = train_flop(MODEL, IMAGES.classes) / (0.3 * 8e12)
 
 
-def ask(counts=(1, 2, 4, 8, 16), *, imbalance=0.0, finished=(), **changes):
+def ask(counts=(1, 2, 4, 8, 16), *, imbalance=0.0, overlap=0.0, finished=(), **changes):
     given_point = point(**({"partition": LAB, "data": IMAGES} | changes))
-    return simulate(given_point, counts, imbalance=imbalance, finished=finished)
+    return simulate(given_point, counts, imbalance=imbalance, overlap=overlap, finished=finished)
 
 
 def test_a_point_is_the_formula_by_hand():
     """8 GPUs of one node: 500 steps of 16 images' computation and a ring over the inner link; 16: the outer one."""
-    made = {one.gpus: one for one in ask(imbalance=0.02).points}
+    made = {simulated.gpus: simulated for simulated in ask(imbalance=0.02).points}
     compute = 16 * PER_IMAGE_S
     wait = compute * 0.02 * sqrt(2 * log(8))
     ring = 14 * 20e-6 + 14 / 8 * SIZE / 4e9
@@ -41,10 +45,49 @@ def test_a_point_is_the_formula_by_hand():
     assert made[8].images_per_s == pytest.approx(64_000 / made[8].epoch_s)
     assert made[8].gpu_hours == pytest.approx(8 * made[8].epoch_s / 3600)
     assert (made[8].nodes, made[16].nodes) == (1, 2)
-    assert made[16].allreduce_ms == pytest.approx(1000 * (30 * 50e-6 + 30 / 16 * SIZE / 2e9))
-    assert made[8].speedup == pytest.approx(made[1].epoch_s / made[8].epoch_s)
-    assert made[8].efficiency == pytest.approx(made[8].speedup / 8)
-    assert (made[1].speedup, made[1].efficiency, made[1].allreduce_ms) == (1, 1, 0)
+    assert made[16].communication_ms == pytest.approx(1000 * (14 * 20e-6 + 2 * 50e-6 + 2 * SIZE / 2e9)), "by the tree"
+    assert made[8].speedup.value == pytest.approx(made[1].epoch_s / made[8].epoch_s)
+    assert made[8].efficiency.value == pytest.approx(made[8].speedup.value / 8)
+    assert (made[1].speedup.value, made[1].efficiency.value, made[1].communication_ms) == (1, 1, 0)
+
+
+def test_the_band_goes_from_nothing_hidden_to_all_that_can_be():
+    """Accumulation 2, ZeRO 0: only the last micro step's backward, a third of the computation, hides the reduction."""
+    slow = Network(inside=Link(gb_per_s=0.05, latency_us=20))
+    lab = replace(LAB, network=slow)
+    none, half, full = (ask((1, 8), accum=2, partition=lab, overlap=part).points[1] for part in (0.0, 0.5, 1.0))
+    compute, ring = 32 * PER_IMAGE_S, 14 * 20e-6 + 14 / 8 * SIZE / 0.05e9
+    assert none.epoch_s == pytest.approx(none.slow_s) == pytest.approx(none.steps * (compute + ring))
+    assert full.epoch_s == pytest.approx(full.fast_s) == pytest.approx(full.steps * (compute + ring - compute / 3))
+    assert half.epoch_s == pytest.approx((none.epoch_s + full.epoch_s) / 2)
+    assert none.efficiency.low == none.efficiency.value < full.efficiency.value == full.efficiency.high
+    assert (half.slow_s, half.fast_s) == (none.slow_s, none.fast_s)
+
+
+@pytest.mark.parametrize(
+    ("stage", "accum", "again", "hidden"),
+    [
+        (0, 1, False, 2 / 3),
+        (0, 4, False, 2 / 12),
+        (1, 1, False, 1.0),
+        (1, 4, False, 1 / 4),
+        (2, 4, False, 2 / 3 + 1 / 12),
+        (3, 4, False, 1.0),
+        (0, 1, True, 3 / 4),
+    ],
+)
+def test_what_can_be_hidden_is_what_a_pass_of_the_right_micro_step_takes(stage, accum, again, hidden):
+    """On a link so slow that all of it is needed: gradients behind backward, weights behind forward."""
+    network = Network(inside=Link(gb_per_s=1e-6, latency_us=20))
+    engine = EngineSpec(name=f"zero{stage}", zero_stage=stage)
+    most, least = exposed_s(
+        cell(gpus=8, nodes=1, engine=engine, accum=accum, activation_checkpointing=again),
+        network,
+        gpus=8,
+        nodes=1,
+        compute_s=12.0,
+    )
+    assert most - least == pytest.approx(12.0 * hidden)
 
 
 def test_doublings_reach_1024():
@@ -59,15 +102,17 @@ def test_doublings_reach_1024():
 def test_spread_placement_always_crosses_nodes():
     made = {one.gpus: one for one in ask((1, 2, 4, 8), placement=Placement.SPREAD).points}
     assert made[4].nodes == 4
-    assert made[4].allreduce_ms == pytest.approx(1000 * (6 * 50e-6 + 6 / 4 * SIZE / 2e9))
+    assert made[4].communication_ms == pytest.approx(
+        1000 * min(6 * 50e-6 + 6 / 4 * SIZE / 2e9, 4 * 50e-6 + 2 * SIZE / 2e9)
+    )
     assert made[8].beyond
 
 
 def test_weak_scaling_keeps_the_steps_and_says_where_the_data_end():
     made = ask(scaling=Scaling.WEAK, weak_fraction=0.125)
     assert {one.steps for one in made.points} == {500}
-    assert made.points[-1].efficiency == pytest.approx(made.points[0].epoch_s / made.points[-1].epoch_s)
-    assert made.points[-1].speedup == pytest.approx(16 * made.points[-1].efficiency)
+    assert made.points[-1].efficiency.value == pytest.approx(made.points[0].epoch_s / made.points[-1].epoch_s)
+    assert made.points[-1].speedup.value == pytest.approx(16 * made.points[-1].efficiency.value)
     (note,) = made.notes
     assert "beyond 8 GPUs the curve is of a larger set" in note
 
@@ -99,23 +144,21 @@ def test_finished_runs_replace_the_guess():
     assert "30% of 8 TFLOP/s" in ask().inputs[0].source
 
 
-@pytest.mark.parametrize(("stage", "accum", "times"), [(0, 1, 1), (1, 4, 1), (2, 4, 4), (3, 1, 1.5), (3, 2, 3)])
-def test_the_traffic_of_a_zero_stage(stage, accum, times):
-    engine = EngineSpec(name=f"zero{stage}", zero_stage=stage)
-    assert reductions(cell(engine=engine, accum=accum)) == times
-    plain, made = (ask((2,), accum=accum, engine=e).points[0].allreduce_ms for e in (cell().engine, engine))
-    assert made == pytest.approx(times * plain)
+def test_a_curve_moves_what_the_zero_stage_is_counted_to():
+    engine = EngineSpec(name="zero2", zero_stage=2)
+    plain, staged = (ask((2,), accum=4, engine=one).points[0].communication_ms for one in (cell().engine, engine))
+    assert staged == pytest.approx(4.5 * plain)
 
 
 def test_every_input_is_told_with_its_source_and_a_link_of_a_profile_is_no_measurement_of_this_case():
     found = {one.name: one for one in ask().inputs}
     assert list(found) == [
-        "computation of an image", "gradient of a step", "link inside a node", "link between nodes", "imbalance",
+        "computation of an image", "all-reduced in a step", "link inside a node", "link between nodes", "imbalance",
         "overlap",
     ]  # fmt: skip
     assert found["link between nodes"].value == "2 GB/s, 50 us"
-    assert found["gradient of a step"].value == f"{SIZE / 1e6:.1f} MB"
-    assert [name for name, one in found.items() if not one.guess] == ["gradient of a step"]
+    assert found["all-reduced in a step"].value == f"{SIZE / 1e6:.1f} MB"
+    assert [name for name, one in found.items() if not one.guess] == ["all-reduced in a step"]
     inner = replace(LAB, network=Network(inside=NETWORK.inside))
     assert "not in the profile" in {one.name: one for one in ask(partition=inner).inputs}["link between nodes"].source
     assert "link between nodes" not in {one.name for one in ask((1, 2, 8)).inputs}
@@ -125,7 +168,7 @@ def test_half_precision_halves_the_gradient():
     lab = replace(LAB, peak_tflops={"fp16": 65.0})
     whole, half = ask((2,)), ask((2,), partition=lab, precision=Precision.FP16)
     latency = 1000 * 2 * 20e-6
-    assert half.points[0].allreduce_ms - latency == pytest.approx((whole.points[0].allreduce_ms - latency) / 2)
+    assert half.points[0].communication_ms - latency == pytest.approx((whole.points[0].communication_ms - latency) / 2)
 
 
 @pytest.mark.parametrize(
@@ -138,6 +181,7 @@ def test_half_precision_halves_the_gradient():
         ({"counts": ()}, "needs GPU counts of one or more"),
         ({"imbalance": -1.0}, "imbalance=-1"),
         ({"imbalance": float("nan")}, "imbalance=nan"),
+        ({"overlap": 1.5}, "overlap=1.5: a part of what can be hidden is 0 to 1"),
     ],
     ids=str,
 )
@@ -155,9 +199,63 @@ def test_a_site_that_does_not_allow_one_gpu_can_be_simulated():
 def test_no_link_makes_a_curve_better_than_ideal(gb_per_s, latency_us, imbalance):
     network = Network(inside=Link(gb_per_s=gb_per_s, latency_us=latency_us))
     made = ask(counts_to(64), partition=replace(LAB, network=network), imbalance=imbalance)
-    assert all(one.efficiency <= 1 + 1e-9 for one in made.points)
+    assert all(simulated.efficiency.high <= 1 + 1e-9 for simulated in made.points)
     steps = [one.step_ms for one in made.points]
     assert steps == sorted(steps)
+
+
+# --- published curves ----------------------------------------------------------------------------------------
+
+RUN_TO_RUN = 0.02
+DGX = {
+    # Inside: busbw of nccl-tests on a DGX. Between: 8 ports of 400 and of 200 Gb/s.
+    "H100": (
+        nvidia.H100,
+        Network(inside=Link(gb_per_s=360, latency_us=10), between=Link(gb_per_s=45, latency_us=20, ports=8)),
+    ),
+    "A100": (
+        nvidia.A100,
+        Network(inside=Link(gb_per_s=230, latency_us=10), between=Link(gb_per_s=22, latency_us=20, ports=8)),
+    ),
+}
+
+
+@pytest.mark.parametrize("machine", DGX)
+def test_nvidias_published_curves_lie_in_the_band(machine):
+    """ViT g/14 to 16 nodes of 8, computation from one node: the rest of the curve is what the model adds.
+
+    The published rates are single runs, good to `RUN_TO_RUN`: A100's own efficiency rises from 95.3 % to
+    98.4 % between 4 and 8 nodes, H100's stands above ideal at 4.
+    """
+    rates, network = DGX[machine]
+    for simulated in dgx(rates, network):
+        published, band = nvidia.efficiency(rates, simulated.gpus), simulated.efficiency
+        assert (1 - RUN_TO_RUN) * band.low <= published <= (1 + RUN_TO_RUN) * band.high, (simulated.gpus, band)
+    assert band.low <= published <= band.high, "on 16 nodes, where communication is most, without any tolerance"
+    assert band.high - band.low < 0.2
+
+
+def test_one_port_for_eight_gpus_does_not_hold_nvidias_curve():
+    """The band says something: with 45 GB/s for a whole node, 128 GPUs stay far below 94 % where nothing is hidden."""
+    rates, network = DGX["H100"]
+    one_port = replace(network, between=replace(network.between, ports=1))
+    *_, last = dgx(rates, one_port)
+    assert last.efficiency.low < 0.7 * nvidia.efficiency(rates, 128)
+
+
+def dgx(rates, network):
+    """bf16, a sharded optimizer, 4,096 images a step; one node's published rate says how fast an image is."""
+    given = {
+        "batch": nvidia.GLOBAL_BATCH,
+        "batch_per": BatchPer.GLOBAL,
+        "model": nvidia.VIT_G_14,
+        "precision": Precision.BF16,
+        "partition": profile(nodes=16, gpus_per_node=8, network=network, gpu_model="DGX"),
+        "engine": EngineSpec(name="zero1", zero_stage=1),
+        "data": data(1_048_576),
+    }
+    finished = (Throughput(cell=cell_of(point(gpus=8, **given)), images_per_s=rates[8] / 8),)
+    return ask(tuple(rates), imbalance=IMBALANCE, finished=finished, **given).points
 
 
 # --- the verb ------------------------------------------------------------------------------------------------

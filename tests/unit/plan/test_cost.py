@@ -10,12 +10,13 @@ from launchers.batch import Batch, Shape, Task, throttle
 from launchers.errors import UserError
 from launchers.profile import Device, Link, Network
 from tests.unit.builders import cell, point, profile, record
+from vit_sweep.plan import ring
 from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions
-from vit_sweep.plan.cost import STARTUP_S, allreduce_s, predict
+from vit_sweep.plan.cost import STARTUP_S, Throughput, communicates_s, gradient_bytes, predict
 from vit_sweep.plan.measuring import AT_MOST_S, MATMUL_S, ONE_S, PROFILER_S, after_s, preflight_s, sizes
 from vit_sweep.plan.plan import Knowledge, make_plan
 from vit_sweep.plan.plan_file import plan_file
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.point import EngineSpec, Precision
 from vit_sweep.record.stats import throughput
 
 T4 = profile(
@@ -28,13 +29,28 @@ T4 = profile(
 )
 
 
-def test_an_all_reduce_is_the_rings():
-    """346 MB over 7 GPUs at 4.6 GB/s bus bandwidth: 129 ms, the paper's T4 node showed 122 (2 (n-1)/n S/B)."""
-    link = Link(gb_per_s=4.6, latency_us=20)
-    assert allreduce_s(346e6, 7, link) == pytest.approx(0.129, rel=0.01)
-    assert allreduce_s(346e6, 1, link) == 0
-    seconds = allreduce_s(346e6, 8, Link(gb_per_s=4.5, latency_us=20))
-    assert seconds == pytest.approx(0.13484, abs=1e-5), "14 x 20 us + 14/8 x 76.9 ms"
+@pytest.mark.parametrize(
+    ("stage", "accum", "units"),
+    [(0, 1, 1), (0, 4, 1), (1, 1, 1.5), (1, 4, 1.5), (2, 1, 1.5), (2, 4, 4.5), (3, 1, 1), (3, 4, 4)],
+)
+def test_a_plan_knows_what_the_zero_stage_communicates(stage, accum, units):
+    """In all-reduces of the gradient, as counted on DeepSpeed 0.19.8 (`tests/e2e/train/test_traffic.py`)."""
+    plain, staged = (
+        cell(gpus=8, nodes=1, device=Device.CUDA, accum=accum, engine=EngineSpec(name=f"zero{z}", zero_stage=z))
+        for z in (0, stage)
+    )
+    assert communicates_s(staged, T4) == pytest.approx(units * communicates_s(plain, T4))
+    computing_ms = predict(plain, T4, ()).step_ms - 1000 * communicates_s(plain, T4)
+    assert predict(staged, T4, ()).step_ms == pytest.approx(computing_ms + 1000 * communicates_s(staged, T4))
+
+
+def test_what_a_finished_run_communicated_is_taken_off_by_its_own_accumulation():
+    """A step of 100 ms: the rate of an image alone is what another GPU count is predicted from."""
+    spent = cell(gpus=8, nodes=1, device=Device.CUDA, engine=EngineSpec(name="zero2", zero_stage=2), accum=4)
+    step_s = 64 * 0.001 + communicates_s(spent, T4)
+    finished = (Throughput(cell=spent, images_per_s=64 / step_s),)
+    assert predict(replace(spent, gpus=1), T4, finished).step_ms == pytest.approx(64.0)
+    assert gradient_bytes(replace(spent, precision=Precision.FP16)) == gradient_bytes(spent) / 2
 
 
 def test_without_runs_the_estimate_is_a_stated_fraction_of_the_peak():
@@ -83,8 +99,9 @@ def test_measuring_is_bounded_whatever_the_network(step_s, ranks, profile_steps,
     blocks = after_s(step_s, ranks=ranks, profile_steps=0)
     assert blocks <= AT_MOST_S + 2.01 * step_s
     assert after_s(step_s, ranks=ranks, profile_steps=profile_steps) <= blocks + PROFILER_S + 3.01 * step_s
-    link = Link(gb_per_s=bandwidth, latency_us=20)
-    times = [allreduce_s(size, ranks, link) for size in sizes(4 * parameters)] if ranks > 1 else []
+    network = Network(inside=Link(gb_per_s=bandwidth, latency_us=20))
+    messages = sizes(4 * parameters) if ranks > 1 else []
+    times = [ring.over_nodes_s(network, gpus=ranks, nodes=1, size_bytes=size) for size in messages]
     least = preflight_s([], 0)
     assert least <= preflight_s(times, len(times)) <= least + 2 * ONE_S + sum(min(t, ONE_S) * 2 + 1 for t in times[:-1])
 

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.builders import MODEL, cell, record
+from vit_sweep.plan import ring
 from vit_sweep.record.breakdown import (
     Breakdown,
     CollectiveKind,
     Exposed,
     Phase,
     Phases,
-    bus_factor,
     collective,
     mfu,
     rank_phases,
@@ -86,7 +86,7 @@ def test_without_phases_there_is_no_breakdown(epochs):
     ],
 )
 def test_bus_factors_are_those_of_nccl_tests(kind, ranks, factor):
-    assert bus_factor(kind, ranks) == factor
+    assert ring.bus_factor(kind, ranks) == factor
 
 
 def kinds(size=1e6):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from launchers.text import some
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, with_apart
-from vit_sweep.analysis.laws.link import gradient_bytes
+from vit_sweep.analysis.laws.link import step_bytes
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.plan import ring
 from vit_sweep.runs.run import Origin, Run
@@ -137,7 +137,7 @@ class Rate(NamedTuple):
 def rates_of(series: ScalingSeries) -> list[Rate]:
     """Of every point whose time in collectives and gradient are known, sorted by GPUs."""
     points = with_apart(series)
-    size = gradient_bytes(replace(series, points=points))
+    size = step_bytes(replace(series, points=points))
     if size is None:
         return []
     rates = []

@@ -14,7 +14,8 @@ from statistics import median
 
 from scipy.special import stdtrit
 
-from vit_sweep.analysis.laws.fitted import Fit, Parameter, Prediction, Refusal, best, predict
+from vit_sweep.analysis.laws.crossing import layout_of
+from vit_sweep.analysis.laws.fitted import Fit
 from vit_sweep.analysis.laws.laws import (
     COEFFICIENTS,
     NAMES,
@@ -27,12 +28,10 @@ from vit_sweep.analysis.laws.laws import (
     terms,
     workload_of,
 )
-from vit_sweep.analysis.laws.link import gradient_bytes, measured_link
+from vit_sweep.analysis.laws.link import measured_link, step_bytes
 from vit_sweep.analysis.laws.parameters import COEFFICIENT_NAMES, parameters
 from vit_sweep.analysis.laws.solving import Solution, solve
 from vit_sweep.analysis.series.series import ScalingSeries
-
-__all__ = ["Fit", "Parameter", "Prediction", "Refusal", "best", "fit", "fit_law", "predict"]
 
 _CONTRADICTION = 0.995
 """Two-sided 99 %: a coefficient whose interval lies below zero contradicts its law."""
@@ -53,7 +52,7 @@ def fit(series: ScalingSeries) -> tuple[Fit, ...]:
 def fit_law(series: ScalingSeries, law: Law) -> Fit:
     """Fit one law to a series."""
     observed = observations(series)
-    load, size = workload_of(series.key), gradient_bytes(series)
+    load, size = workload_of(series.key), step_bytes(series)
     link = measured_link(series) if law is Law.MEASURED_LINK else None
     bare = Fit(
         law=law,
@@ -63,32 +62,34 @@ def fit_law(series: ScalingSeries, law: Law) -> Fit:
         link=link,
         size_bytes=size,
         baseline_gpus=series.baseline_gpus,
+        layout=layout_of(series),
     )
-    found = _too_little(bare) or _no_numbers(observed) or solve(observed, law, load, link=link, size_bytes=size)
-    problem = found if isinstance(found, str) else _contradiction(bare, found)
-    if problem or isinstance(found, str):
+    solution = _too_little(bare) or _no_numbers(observed) or solve(observed, law, load, link=link, size_bytes=size)
+    problem = solution if isinstance(solution, str) else _contradiction(bare, solution)
+    if problem or isinstance(solution, str):
         return replace(bare, refusal=f"{NAMES[law]}: {problem}")
-    t = float(stdtrit(found.freedom, 0.975))
+    t = float(stdtrit(solution.freedom, 0.975))
     errors = _held_out(observed, law, load, link, size)
     return replace(
         bare,
-        parameters=parameters(bare, found, t),
-        residual=found.residual,
+        parameters=parameters(bare, solution, t),
+        residual=solution.residual,
         loo_error=sum(errors.values()) / len(errors) if errors else None,
         largest_error=errors.get(max(observed)),
         held_out=tuple(errors.items()),
-        coefficients=found.coefficients,
-        covariance=found.covariance,
+        coefficients=solution.coefficients,
+        free=solution.free,
+        covariance=solution.covariance,
         t_quantile=t,
     )
 
 
 def observations(series: ScalingSeries) -> dict[int, list[float]]:
     """Median epoch of each run by GPU count, in a fixed order; without oversubscribed points."""
-    found: dict[int, list[float]] = {}
+    times: dict[int, list[float]] = {}
     for point in series.timed:  # several with one count, where it ran on several numbers of nodes
-        found.setdefault(point.gpus, []).extend(median(run.epoch_s) for run in point.runs if not run.oversubscribed)
-    return {gpus: sorted(found[gpus]) for gpus in sorted(found) if found[gpus]}
+        times.setdefault(point.gpus, []).extend(median(run.epoch_s) for run in point.runs if not run.oversubscribed)
+    return {gpus: sorted(times[gpus]) for gpus in sorted(times) if times[gpus]}
 
 
 def _too_little(fit: Fit) -> str:
@@ -104,21 +105,23 @@ def _too_little(fit: Fit) -> str:
 
 
 def _no_numbers(observed: Mapping[int, Sequence[float]]) -> str:
-    wrong = [gpus for gpus, times in observed.items() if not all(isfinite(one) and one > 0 for one in times)]
+    wrong = [
+        gpus for gpus, times in observed.items() if not all(isfinite(seconds) and seconds > 0 for seconds in times)
+    ]
     return f"the epoch times on {', '.join(map(str, wrong))} GPUs are no positive numbers" if wrong else ""
 
 
-def _contradiction(fit: Fit, found: Solution) -> str:
+def _contradiction(fit: Fit, solution: Solution) -> str:
     """Say what the times contradict: no parallel work at all, or a coefficient far below zero."""
     work = 1 if fit.law in (Law.AMDAHL, Law.GUSTAFSON) else 0
-    if found.coefficients[work] == 0:
+    if solution.coefficients[work] == 0:
         return "the time that shrinks with more GPUs is fitted at its bound, zero: these times do not scale at all"
-    t = float(stdtrit(found.freedom, _CONTRADICTION))
+    t = float(stdtrit(solution.freedom, _CONTRADICTION))
     for name, value, variance, share in zip(
         COEFFICIENT_NAMES[fit.law],
-        found.free,
-        [row[i] for i, row in enumerate(found.covariance)],
-        found.largest_share,
+        solution.free,
+        [row[i] for i, row in enumerate(solution.covariance)],
+        solution.largest_share,
         strict=True,
     ):
         reach = t * float(variance) ** 0.5
@@ -142,19 +145,13 @@ def _held_out(
     errors = {}
     for gpus, seconds in observed.items():
         others = {count: times for count, times in observed.items() if count != gpus}
-        blind = _without(link, gpus)
-        found = solve(others, law, load, link=blind, size_bytes=size)
-        if isinstance(found, str):
+        blind = link.without(gpus) if link is not None else None
+        solution = solve(others, law, load, link=blind, size_bytes=size)
+        if isinstance(solution, str):
             return {}
-        total = sum(c * x for c, x in zip(found.coefficients, terms(law, gpus, load), strict=True))
+        total = sum(c * x for c, x in zip(solution.coefficients, terms(law, gpus, load), strict=True))
         if total <= 0:
             return {}
-        predicted = law_time_s(law, gpus, load, found.coefficients, link=blind, size_bytes=size)
+        predicted = law_time_s(law, gpus, load, solution.coefficients, link=blind, size_bytes=size)
         errors[gpus] = abs(predicted / median(seconds) - 1)
     return errors
-
-
-def _without(link: MeasuredLink | None, gpus: int) -> MeasuredLink | None:
-    """The link as if `gpus` had not been measured, unless nothing else was."""
-    left = tuple(one for one in link.seconds_per_byte if one[0] != gpus) if link is not None else ()
-    return MeasuredLink(latency_s=link.latency_s, seconds_per_byte=left) if link is not None and left else link

@@ -149,9 +149,27 @@ class MeasuredLink:
     seconds_per_byte: tuple[tuple[int, float], ...]
     """1/B at every GPU count that was measured, without the latency that the measurement contains."""
 
+    inside_up_to: int = 0
+    """Most GPUs that were measured inside one node; beyond it the ranks of a job are on several."""
+
     def at(self, gpus: int) -> float:
-        """1/B at the nearest measured GPU count (by ratio), of two equally near ones the larger."""
-        return min(self.seconds_per_byte, key=lambda one: (abs(math.log(one[0] / gpus)), -one[0]))[1]
+        """1/B at the nearest measured GPU count (by ratio), of two equally near ones the larger.
+
+        Inside a node it is that of a count inside one, across nodes that of a count across, where there is any.
+        """
+        alike = [pair for pair in self.seconds_per_byte if self.crosses(pair[0]) == self.crosses(gpus)]
+        return min(alike or self.seconds_per_byte, key=lambda pair: (abs(math.log(pair[0] / gpus)), -pair[0]))[1]
+
+    def crosses(self, gpus: int) -> bool:
+        """Whether so many GPUs are taken to be on several nodes."""
+        return gpus > self.inside_up_to
+
+    def without(self, gpus: int) -> "MeasuredLink":
+        """As if `gpus` had not been measured, unless nothing else was on its side of a node's edge."""
+        left = tuple(pair for pair in self.seconds_per_byte if pair[0] != gpus)
+        if not any(self.crosses(count) == self.crosses(gpus) for count, _ in left):
+            return self
+        return MeasuredLink(latency_s=self.latency_s, seconds_per_byte=left, inside_up_to=self.inside_up_to)
 
 
 def terms(law: Law, gpus: int, load: Workload) -> tuple[float, ...]:

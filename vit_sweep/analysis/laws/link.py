@@ -1,10 +1,10 @@
-"""What the runs of a series measured of their network: gradient, latency, bandwidth. Pure."""
+"""What the runs of a series measured of their network: bytes of a step, latency, bandwidth. Pure."""
 
 from statistics import median
 
 from vit_sweep.analysis.laws.laws import MeasuredLink
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.plan import ring
+from vit_sweep.plan import ring, traffic
 from vit_sweep.plan.point import Precision
 from vit_sweep.runs.run import Run
 
@@ -12,40 +12,54 @@ _LEAST_PART = 0.1
 """Part of a measured transfer that is never taken for latency."""
 
 
-def gradient_bytes(series: ScalingSeries) -> float | None:
-    """Bytes that a step reduces: as the profiled windows saw them, else of the parameters; None where neither is known.
+def step_bytes(series: ScalingSeries) -> float | None:
+    """Bytes of all-reduces that load a link as a step does: as the profiled windows saw them, else as the plan counts.
 
-    A parameter's gradient has 4 bytes, 2 in bf16 and fp16.
+    None where neither is known. All-gathers and reduce-scatters count half (`ring.bus_factor`, `traffic`).
     """
     runs = [run for point in series.points for run in point.runs]
-    seen = [run.bytes_per_step for run in runs if run.gpus > 1 and run.bytes_per_step]
-    if seen:
-        return median(seen)
-    counted = [run.parameters for run in runs if run.parameters]
-    if not counted:
+    profiled = [run.bytes_per_step for run in runs if run.gpus > 1 and run.bytes_per_step]
+    if profiled:
+        return median(profiled)
+    parameters = _parameters(runs)
+    if parameters is None:
         return None
-    narrow = series.key.condition("precision") in (Precision.BF16, Precision.FP16)
-    return median(counted) * (2 if narrow else 4)
+    stage = series.key.condition("engine.zero_stage")
+    moved = traffic.of_step(int(stage) if stage.isdigit() else 0, series.key.accum or 1, parameters)
+    return moved.all_reduces * parameters * _bytes_each(series)
 
 
 def measured_link(series: ScalingSeries) -> MeasuredLink | None:
-    """Latency and 1/B of the preflights, medians over runs; None where no run has both, or S is not known.
+    """Latency and 1/B of the preflights, medians over runs; None where no run has both, or the gradient is not known.
 
-    A measured bus bandwidth is S over time x 2 (p-1)/p and so contains the latency, which is taken out:
-    1/B = 1/bus - p latency / S.
+    A measured bus bandwidth is S over time x 2 (p-1)/p, S being the bytes of the gradient, and so contains the latency,
+    which is taken out: 1/B = 1/bus - p latency / S.
     """
-    size = gradient_bytes(series)
-    runs = [run for point in series.points for run in point.runs if _has_link(run)]
+    all_runs = [run for point in series.points for run in point.runs]
+    runs, parameters = [run for run in all_runs if _has_link(run)], _parameters(all_runs)
+    size = parameters * _bytes_each(series) if parameters is not None else step_bytes(series)
     if size is None or not runs:
         return None
     latency = median(_latency_s(run) for run in runs)
-    found: dict[int, list[float]] = {}
+    per_byte: dict[int, list[float]] = {}
     for run in runs:
         whole = 1e-9 / (run.bus_gb_per_s or 0.0)
-        found.setdefault(run.gpus, []).append(max(_LEAST_PART * whole, whole - run.gpus * latency / size))
+        per_byte.setdefault(run.gpus, []).append(max(_LEAST_PART * whole, whole - run.gpus * latency / size))
     return MeasuredLink(
-        latency_s=latency, seconds_per_byte=tuple((gpus, median(found[gpus])) for gpus in sorted(found))
+        latency_s=latency,
+        seconds_per_byte=tuple((gpus, median(per_byte[gpus])) for gpus in sorted(per_byte)),
+        inside_up_to=max((run.gpus for run in all_runs if run.nodes == 1), default=0),
     )
+
+
+def _parameters(runs: list[Run]) -> int | None:
+    counted = [run.parameters for run in runs if run.parameters]
+    return round(median(counted)) if counted else None
+
+
+def _bytes_each(series: ScalingSeries) -> int:
+    """Of a gradient: 4, and 2 in bf16 and fp16."""
+    return 2 if series.key.condition("precision") in (Precision.BF16, Precision.FP16) else 4
 
 
 def _has_link(run: Run) -> bool:

@@ -1,11 +1,18 @@
-"""Curves that nobody measured: the latency-bandwidth model with a profile's links. SIMULATED, never evidence. Pure.
+"""Curves that nobody measured: the arithmetic of a step with a profile's links. SIMULATED, never evidence. Pure.
 
-    T(p) = steps(p) x [ c m (1 + w sqrt(2 ln p)) + r (2 (p-1) latency + 2 (p-1)/p S/B) ]      (`laws`)
+    step = c m (1 + w sqrt(2 ln p)) + R(p) - hidden
 
 c from finished runs of the same model on the same GPUs where there are any, else FLOPs over a stated fraction of the
-peak (`cost`); S and B from the model and the profile; latency and bandwidth are those inside a node as long as a job
-fits into one, else those between nodes (a flat ring runs at its slowest link). r: reductions of a step, see
-`reductions`. Left out: overlap of communication and computation, data wait, optimizer, congestion, failures.
+peak (`cost`); R(p) what the ZeRO stage communicates (`traffic`) over the links inside and between nodes, with a port
+for each GPU where there are as many, by the faster of ring and tree (`ring`).
+
+Hidden is the part of R(p) that runs beside computation. Nobody knows it before measuring, so a curve is a band:
+
+    slow edge   nothing is hidden, and ranks wait for the slowest
+    fast edge   all that can be hidden is, and no rank is slower than another
+
+What can be hidden is in `plan.overlap`; the line inside the band has the stated `overlap`, 0 to 1, of it. Left out:
+data wait, optimizer, congestion, failures.
 """
 
 import math
@@ -15,16 +22,22 @@ from dataclasses import replace
 from launchers.checked import checked
 from launchers.errors import UserError
 from launchers.profile import Link
-from vit_sweep.analysis.laws.laws import Law, Workload, law_time_s, slowest_of
-from vit_sweep.plan import cost, memory, ring
+from vit_sweep.analysis.laws.laws import Workload, slowest_of
+from vit_sweep.analysis.series.estimates import scaled
+from vit_sweep.analysis.series.series import Estimate
+from vit_sweep.plan import cost, memory
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.grid import cell_of
+from vit_sweep.plan.overlap import exposed_s
 from vit_sweep.plan.point import BatchPer, Placement, Point, Scaling
 
 MARK = "SIMULATED"
 MOST_GPUS = 1024
 IMBALANCE = 0.01
 """Standard deviation of a rank's computation as a part of it, where nobody says another."""
+OVERLAP = 0.0
+"""Part of what can be hidden that is, where nobody says another: as the engines run here (`overlap_comm` is off)."""
+_IDEAL = Estimate(value=1.0, low=1.0, high=1.0)
 
 
 @checked
@@ -49,21 +62,26 @@ class SimulatedPoint:
     """Of an epoch."""
     compute_ms: float
     """Of a step."""
-    allreduce_ms: float
+    communication_ms: float
+    """What no computation hides, under the stated overlap."""
     imbalance_ms: float
     """Waiting for the slowest rank."""
     epoch_s: float
+    slow_s: float
+    """Of the slow edge."""
+    fast_s: float
+    """Of the fast edge."""
     images_per_s: float
-    speedup: float
-    """Against the smallest simulated count."""
-    efficiency: float
+    speedup: Estimate
+    """Against the smallest simulated count, each edge against its own; the interval is the band."""
+    efficiency: Estimate
     beyond: bool = False
     """Whether the partition has fewer GPUs, or fewer nodes for this placement."""
 
     @property
     def step_ms(self) -> float:
         """Optimizer step."""
-        return self.compute_ms + self.allreduce_ms + self.imbalance_ms
+        return self.compute_ms + self.communication_ms + self.imbalance_ms
 
     @property
     def gpu_hours(self) -> float:
@@ -90,7 +108,12 @@ def counts_to(most: int) -> tuple[int, ...]:
 
 
 def simulate(
-    point: Point, counts: Sequence[int], *, finished: Sequence[cost.Throughput] = (), imbalance: float = IMBALANCE
+    point: Point,
+    counts: Sequence[int],
+    *,
+    finished: Sequence[cost.Throughput] = (),
+    imbalance: float = IMBALANCE,
+    overlap: float = OVERLAP,
 ) -> Simulation:
     """Simulate the curve of `point` over GPU counts; its own `gpus` is not looked at.
 
@@ -98,7 +121,7 @@ def simulate(
     link speeds, nothing says how fast an image is, or the combination itself cannot be.
     """
     counts = sorted(set(counts))
-    _require(point, counts, imbalance)
+    _require(point, counts, imbalance, overlap)
     cell, load = _one_gpu(point, counts[0])
     time = cost.predict(cell, point.partition, finished)
     if time is None:
@@ -115,45 +138,43 @@ def simulate(
         if problem:
             impossible.append(problem)
             continue
-        made = _point(point, cell, load, gpus, (per_image_s, per_image_s * imbalance))
-        points.append(_compared(made, points[0] if points else made, point.scaling))
+        simulated = _point(point, cell, load, gpus, (per_image_s, imbalance, overlap))
+        points.append(_compared(simulated, points[0] if points else simulated, point.scaling))
     names = (cell.model.name, cell.data.name, point.partition.name, cell.precision.value)
+    computation = Input(
+        name="computation of an image",
+        value=f"{1000 * per_image_s:.3g} ms",
+        source=time.basis,
+        guess=not time.measured,
+    )
     return Simulation(
         label=f"{', '.join(names)}, batch {point.batch}" + (" global" if point.batch_per is BatchPer.GLOBAL else ""),
         scaling=point.scaling,
         points=tuple(points),
         impossible=tuple(impossible),
         inputs=(
-            Input(
-                name="computation of an image",
-                value=f"{1000 * per_image_s:.3g} ms",
-                source=time.basis,
-                guess=not time.measured,
-            ),
+            computation,
             *_communication(point, cell, max(counts)),
             Input(name="imbalance", value=f"{imbalance:.1%} of the computation", source="assumed", guess=True),
-            Input(name="overlap", value="none", source="as ZeRO 0 to 2 run here", guess=True),
+            Input(
+                name="overlap",
+                value=f"{overlap:.0%} of what can be hidden",
+                source="as the engines run here" if overlap == OVERLAP else "assumed",
+                guess=True,
+            ),
         ),
         notes=_notes(point, cell, load, points),
     )
 
 
-def reductions(cell: Cell) -> float:
-    """All-reduces of the whole gradient that a step's traffic amounts to.
-
-    1; ZeRO 2 and 3 reduce after every micro step, and 3 moves half as much again, since it gathers the weights for
-    forward and for backward (Rajbhandari et al. 2020, section 7).
-    """
-    stage = cell.engine.zero_stage
-    return (cell.accum if stage >= 2 else 1) * (1.5 if stage == 3 else 1.0)
-
-
-def _require(point: Point, counts: Sequence[int], imbalance: float) -> None:
+def _require(point: Point, counts: Sequence[int], imbalance: float, overlap: float) -> None:
     """What nobody can simulate without; raises `UserError`."""
     if not counts or counts[0] < 1:
         raise UserError("gpus: a simulation needs GPU counts of one or more, for example gpus=1,2,4,8")
     if not imbalance >= 0:
         raise UserError(f"imbalance={imbalance:g}: a standard deviation is zero or more; use for example 0.01")
+    if not 0 <= overlap <= 1:
+        raise UserError(f"overlap={overlap:g}: a part of what can be hidden is 0 to 1; use for example 0.5")
     if point.partition.network is None:
         raise UserError(
             f"partition={point.partition.name}: its profile has no network, so nobody knows how long an all-reduce "
@@ -205,36 +226,44 @@ def _impossible(gpus: int, load: Workload, accum: int) -> str:
     return ""
 
 
-def _point(point: Point, cell: Cell, load: Workload, gpus: int, computing: tuple[float, float]) -> SimulatedPoint:
-    """`computing`: seconds of an image, and their standard deviation over ranks."""
+def _point(point: Point, cell: Cell, load: Workload, gpus: int, assumed: tuple[float, float, float]) -> SimulatedPoint:
+    """`assumed`: seconds of an image, standard deviation over ranks as a part of it, overlap."""
+    per_image_s, imbalance, overlap = assumed
     nodes, profile = _nodes(point, gpus), point.partition
+    images, steps = load.per_gpu(gpus), load.steps(gpus)
+    compute_s, wait_s = images * per_image_s, images * per_image_s * imbalance * slowest_of(gpus)
     assert profile.network is not None
-    link, size = profile.network.link(nodes), cost.gradient_bytes(cell) * reductions(cell)
-    latency_s, per_byte = link.latency_us * 1e-6 * reductions(cell), 1 / (link.gb_per_s * 1e9)
-    images = load.per_gpu(gpus)
-    allreduce_s = ring.allreduce_s(gpus, size_bytes=size, latency_s=latency_s, seconds_per_byte=per_byte)
-    seconds = law_time_s(Law.LATENCY_BANDWIDTH, gpus, load, (*computing, latency_s, size * per_byte))
-    beyond = gpus > profile.nodes * profile.gpus_per_node or nodes > profile.nodes
+    most_s, least_s = exposed_s(cell, profile.network, gpus=gpus, nodes=nodes, compute_s=compute_s)
+    communication_s = most_s - overlap * (most_s - least_s)
+    seconds = steps * (compute_s + wait_s + communication_s)
     return SimulatedPoint(
         gpus=gpus,
         nodes=nodes,
         global_batch=round(images * gpus),
-        steps=load.steps(gpus),
-        compute_ms=1000 * images * computing[0],
-        allreduce_ms=1000 * allreduce_s,
-        imbalance_ms=1000 * images * computing[1] * slowest_of(gpus),
+        steps=steps,
+        compute_ms=1000 * compute_s,
+        communication_ms=1000 * communication_s,
+        imbalance_ms=1000 * wait_s,
         epoch_s=seconds,
-        images_per_s=load.steps(gpus) * images * gpus / seconds,
-        speedup=1.0,
-        efficiency=1.0,
-        beyond=beyond,
+        slow_s=steps * (compute_s + wait_s + most_s),
+        fast_s=steps * (compute_s + least_s),
+        images_per_s=steps * images * gpus / seconds,
+        speedup=_IDEAL,
+        efficiency=_IDEAL,
+        beyond=gpus > profile.nodes * profile.gpus_per_node or nodes > profile.nodes,
     )
 
 
 def _compared(made: SimulatedPoint, base: SimulatedPoint, scaling: Scaling) -> SimulatedPoint:
-    ratio, factor = base.epoch_s / made.epoch_s, made.gpus / base.gpus
-    strong = scaling is Scaling.STRONG
-    return replace(made, speedup=ratio if strong else ratio * factor, efficiency=ratio / factor if strong else ratio)
+    """With its ratios; what is hidden is hidden at both counts, so each edge is compared with its own."""
+    factor, strong = made.gpus / base.gpus, scaling is Scaling.STRONG
+    edges = sorted((base.slow_s / made.slow_s, base.fast_s / made.fast_s, base.epoch_s / made.epoch_s))
+    ratio = Estimate(value=base.epoch_s / made.epoch_s, low=edges[0], high=edges[-1])
+    return replace(
+        made,
+        speedup=ratio if strong else scaled(ratio, factor),
+        efficiency=scaled(ratio, 1 / factor) if strong else ratio,
+    )
 
 
 def _nodes(point: Point, gpus: int) -> int:
@@ -246,35 +275,36 @@ def _nodes(point: Point, gpus: int) -> int:
 def _communication(point: Point, cell: Cell, most: int) -> list[Input]:
     network, profile = point.partition.network, point.partition
     assert network is not None
-    size, several = cost.gradient_bytes(cell), _nodes(point, most) > 1
+    size, several, moved = cost.gradient_bytes(cell), _nodes(point, most) > 1, cost.traffic_of(cell)
     source = f"partition {profile.name}, as its file says"
-    made = [
+    stage = f" x {moved.all_reduces:g} (ZeRO {cell.engine.zero_stage}, as counted)" if moved.all_reduces != 1 else ""
+    inputs = [
         Input(
-            name="gradient of a step",
-            value=f"{size * reductions(cell) / 1e6:.1f} MB",
-            source=f"parameters x {cell.precision.bytes} bytes"
-            + (f" x {reductions(cell):g} (ZeRO {cell.engine.zero_stage})" if reductions(cell) != 1 else ""),
+            name="all-reduced in a step",
+            value=f"{size * moved.all_reduces / 1e6:.1f} MB",
+            source=f"parameters x {cell.precision.bytes} bytes{stage}",
             guess=False,
         )
     ]
     if _nodes(point, 2) == 1 or not several:
-        made.append(_of_link("inside a node", network.inside, source))
+        inputs.append(_of_link("inside a node", network.inside, source))
     if several and network.between is not None:
-        made.append(_of_link("between nodes", network.between, source))
+        inputs.append(_of_link("between nodes", network.between, source))
     elif several:
-        made.append(_of_link("between nodes", network.inside, "not in the profile: that inside a node"))
-    return made
+        inputs.append(_of_link("between nodes", network.inside, "not in the profile: that inside a node"))
+    return inputs
 
 
 def _of_link(where: str, link: Link, source: str) -> Input:
     # A profile may hold an estimate as well as a measurement; only a person can tell.
-    value = f"{link.gb_per_s:g} GB/s, {link.latency_us:g} us"
+    ports = f"{link.ports} ports of " if link.ports > 1 else ""
+    value = f"{ports}{link.gb_per_s:g} GB/s, {link.latency_us:g} us"
     return Input(name=f"link {where}", value=value, source=source, guess=True)
 
 
 def _notes(point: Point, cell: Cell, load: Workload, points: Sequence[SimulatedPoint]) -> tuple[str, ...]:
     notes, profile = [], point.partition
-    if any(one.beyond for one in points):
+    if any(simulated.beyond for simulated in points):
         notes.append(f"* more than {profile.name} has: {profile.nodes} node(s) x {profile.gpus_per_node} GPU(s)")
     memory_gib = point.partition.gpu_memory_gib
     problem = memory.why_it_does_not_fit(cell, memory_gib) if memory_gib is not None else None

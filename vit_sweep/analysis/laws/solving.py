@@ -2,7 +2,8 @@
 
 Minimised is the sum over runs of soft_l1(predicted / measured - 1) with `scipy.optimize.least_squares`, started from
 the (non-negative) least squares solution, `scipy.optimize.nnls` (Lawson and Hanson 1974). Coefficients are times and
-cannot be negative; the covariance is that of the fit without this bound, s^2 (J'WJ)^-1.
+cannot be negative; the covariance is that of the fit without this bound, s^2 (J'WJ)^-1, s being at least `SINGLE_RUN`
+over Student's t where no count ran twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import least_squares, nnls
+from scipy.special import stdtrit
 
 from launchers.checked import checked
 from vit_sweep.analysis.laws.laws import COEFFICIENTS, Law, MeasuredLink, Workload, known_s, terms
+from vit_sweep.analysis.series.estimates import SINGLE_RUN
 
 OUTLIER = 0.1
 """Relative residual from which on a run counts less than its square."""
@@ -31,6 +34,7 @@ class Solution:
     """Without that bound: where the intervals are centred."""
     covariance: tuple[tuple[float, ...], ...]
     residual: float
+    """Standard deviation of a run, relative; of single runs never less than what makes them good to `SINGLE_RUN`."""
     freedom: int
     """Runs less coefficients."""
     largest_share: tuple[float, ...]
@@ -69,6 +73,8 @@ def solve(
     weight = 1 / np.sqrt(1 + (off / OUTLIER) ** 2)  # soft_l1's weight of a residual
     freedom = len(rows) - len(share)
     variance = float(weight @ off**2) / freedom if freedom > 0 else 0.0
+    if freedom > 0 and len(rows) == len(observed):  # few residuals of single runs are small by chance alone
+        variance = max(variance, (SINGLE_RUN / float(stdtrit(freedom, 0.975))) ** 2)
     scatter = variance * np.linalg.inv(design.T @ (weight[:, None] * design))
     return Solution(
         coefficients=tuple((kept / share).tolist()),
@@ -83,7 +89,7 @@ def solve(
 def _least(design: Array, target: Array, *, bounded: bool) -> Array:
     """Minimise soft_l1 of design x - target; with a bound no x is below zero."""
     start = nnls(design, target)[0] if bounded else np.linalg.lstsq(design, target)[0]
-    found = least_squares(
+    minimum = least_squares(
         lambda x: design @ x - target,
         start,
         jac=lambda _: design,
@@ -94,6 +100,6 @@ def _least(design: Array, target: Array, *, bounded: bool) -> Array:
         ftol=1e-12,
         gtol=1e-12,
     )
-    x: Array = found.x
+    x: Array = minimum.x
     # The solver works in the interior; the bound itself is what it approaches.
     return np.where(x < 1e-9, 0.0, x) if bounded else x

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 
 from vit_sweep.analysis.answers import Answer, Question, answers
 from vit_sweep.analysis.laws.coverage import of_series
-from vit_sweep.analysis.laws.fitted import Fit, Parameter, Refusal, predict
+from vit_sweep.analysis.laws.fitted import Fit, Parameter
+from vit_sweep.analysis.laws.laws import NAMES
+from vit_sweep.analysis.laws.predicting import Refusal, plausible, predict
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries
 from vit_sweep.report.page.layout import table_of
 from vit_sweep.report.tables.rounding import estimate_text
@@ -22,7 +24,7 @@ _PARAMETERS = {
     "bus_gb_per_s": "bus bandwidth B",
 }
 _UNITS = {"us": "µs"}
-_ASKED = (Question.EFFICIENT, Question.FASTEST, Question.CHEAPEST, Question.NEXT)
+_SUMMARY = (Question.EFFICIENT, Question.FASTEST, Question.CHEAPEST, Question.NEXT)
 """What the summary answers; laws and what the grid supports have a part of their own."""
 _TABLE_FROM = 3
 """Series from which on the summary is a table with the sentences behind it."""
@@ -40,17 +42,18 @@ def answers_of(
 ) -> tuple[tuple[str, Answer], ...]:
     """The answers of the summary for one series; `alone`: there is no other, so it need not be named."""
     about = "" if alone else name_of(series)
-    return tuple((about, one) for one in answers(series, fits, threshold=threshold) if one.question in _ASKED)
+    given = answers(series, fits, threshold=threshold)
+    return tuple((about, answer) for answer in given if answer.question in _SUMMARY)
 
 
-def answers_table(found: Sequence[tuple[ScalingSeries, Sequence[Fit]]], *, threshold: float) -> Table | None:
+def answers_table(fitted: Sequence[tuple[ScalingSeries, Sequence[Fit]]], *, threshold: float) -> Table | None:
     """The same in numbers, one row per series; None where sentences are short enough."""
-    if len(found) < _TABLE_FROM:
+    if len(fitted) < _TABLE_FROM:
         return None
     rows = []
-    for series, fits in found:
-        by_question = {one.question: one for one in answers(series, fits, threshold=threshold)}
-        briefly: Cells = {name.value: _brief(by_question[name]) for name in _ASKED}
+    for series, fits in fitted:
+        by_question = {answer.question: answer for answer in answers(series, fits, threshold=threshold)}
+        briefly: Cells = {name.value: _brief(by_question[name]) for name in _SUMMARY}
         rows.append(briefly | {"series": name_of(series)})
     return table_of(
         "answers",
@@ -66,23 +69,23 @@ def answers_table(found: Sequence[tuple[ScalingSeries, Sequence[Fit]]], *, thres
     )
 
 
-def _brief(one: Answer) -> str | int | None:
-    if one.question is Question.NEXT:
-        return one.words or one.gpus
-    return f"{one.gpus}, predicted" if one.predicted else one.gpus
+def _brief(answer: Answer) -> str | int | None:
+    if answer.question is Question.NEXT:
+        return answer.words or answer.gpus
+    return f"{answer.gpus}, predicted" if answer.predicted else answer.gpus
 
 
-def by_question(found: Iterable[tuple[str, Answer]]) -> list[tuple[str, list[tuple[str, Answer]]]]:
+def by_question(given: Iterable[tuple[str, Answer]]) -> list[tuple[str, list[tuple[str, Answer]]]]:
     """Each question, the part of a sentence before its colon, with the answers of all series."""
     groups: dict[str, list[tuple[str, Answer]]] = {}
-    for about, one in found:
-        groups.setdefault(capital(one.sentence.partition(": ")[0]), []).append((about, one))
+    for about, answer in given:
+        groups.setdefault(capital(answer.sentence.partition(": ")[0]), []).append((about, answer))
     return list(groups.items())
 
 
-def reply(one: Answer) -> str:
+def reply(answer: Answer) -> str:
     """The rest of it, as a sentence."""
-    return sentence(one.sentence.partition(": ")[2])
+    return sentence(answer.sentence.partition(": ")[2])
 
 
 def capital(text: str) -> str:
@@ -90,29 +93,31 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def refusal(one: Fit) -> str:
+def refusal(fit: Fit) -> str:
     """Why a law is not fitted, as a sentence without the law's name; empty if it is."""
-    return sentence(one.refusal.removeprefix(f"{one.name}: "))
+    return sentence(fit.refusal.removeprefix(f"{fit.name}: "))
 
 
-def parameter(one: Parameter) -> str:
+def parameter(fitted: Parameter) -> str:
     """`serial fraction = 0.031 [0.029, 0.033]`."""
-    name = _PARAMETERS.get(one.name, one.name.replace("_", " "))
-    how = "" if one.how == "fitted" else f" ({one.how})"
-    value = estimate_text(Estimate(value=one.value, low=one.low, high=one.high))
-    return f"{name}{how} = {value} {_UNITS.get(one.unit, one.unit)}".rstrip()
+    name = _PARAMETERS.get(fitted.name, fitted.name.replace("_", " "))
+    how = "" if fitted.how == "fitted" else f" ({fitted.how})"
+    value = estimate_text(Estimate(value=fitted.value, low=fitted.low, high=fitted.high))
+    return f"{name}{how} = {value} {_UNITS.get(fitted.unit, fitted.unit)}".rstrip()
 
 
-def onward(one: Fit) -> str:
-    """What a law says of more GPUs than were measured."""
-    gpus = _ONWARD * max(one.counts)
-    found = predict(one, gpus)
-    if isinstance(found, Refusal):
-        return f"Not carried on to {gpus} GPUs: {sentence(found.reason)}"
-    text = f"On {gpus} GPUs, which nobody measured, an epoch would take {estimate_text(found.time_s)} s"
-    if found.efficiency is None:
+def onward(fits: Sequence[Fit]) -> str:
+    """What the laws of a series say of more GPUs than were measured; at least one of them was held out."""
+    laws = plausible(fits)
+    gpus = _ONWARD * max(laws[0].counts)
+    predicted = predict(laws, gpus)
+    if isinstance(predicted, Refusal):
+        return f"Not carried on to {gpus} GPUs: {sentence(predicted.reason)}"
+    names = " and ".join(NAMES[law] for law in predicted.laws)
+    text = f"On {gpus} GPUs, which nobody measured, an epoch would take {estimate_text(predicted.time_s)} s by {names}"
+    if predicted.efficiency is None:
         return text + "."
-    return f"{text}, with an efficiency of {estimate_text(found.efficiency, percent=True)} %."
+    return f"{text}, with an efficiency of {estimate_text(predicted.efficiency, percent=True)} %."
 
 
 def sentence(text: str) -> str:
@@ -126,8 +131,8 @@ def sentence(text: str) -> str:
 
 def remarks(series: Iterable[ScalingSeries]) -> tuple[str, ...]:
     """What the grid can carry at all, series by series; equal verdicts are said once."""
-    said: dict[str, list[str]] = {}
-    for one in series:
-        found = of_series(one)
-        said.setdefault("; ".join(found.sentences) + ".", []).append(name_of(one))
-    return tuple(f"{capital('; '.join(names))}: {text}" for text, names in said.items())
+    names_by_verdict: dict[str, list[str]] = {}
+    for curve in series:
+        verdict = "; ".join(of_series(curve).sentences) + "."
+        names_by_verdict.setdefault(verdict, []).append(name_of(curve))
+    return tuple(f"{capital('; '.join(names))}: {verdict}" for verdict, names in names_by_verdict.items())

@@ -6,6 +6,7 @@ A test holds that the terms which the tables use are all here. `lead` fills in w
 from collections.abc import Iterable, Sequence
 
 from vit_sweep.analysis.laws.fitted import HOLD_OUT_LIMIT, REACH
+from vit_sweep.analysis.laws.predicting import WIDEST
 from vit_sweep.report.page.content import Formula
 from vit_sweep.report.page.mathml import formula, frac, over, root, row, sub, words
 from vit_sweep.runs.run import Run
@@ -171,11 +172,14 @@ METHODS: tuple[Formula, ...] = (
     Formula(
         term="Comparing laws, predicting",
         text="Each GPU count in turn is held out, the law is fitted to the others and predicts it; the law with the "
-        "smallest mean relative error is preferred. A law needs one GPU count more than it has coefficients. Beyond "
-        f"the measured range it is trusted to {REACH:g} times the largest count, and only while the held-out errors "
-        f"are within {HOLD_OUT_LIMIT:.0%}; otherwise the page says in words why nothing is said.",
+        "smallest mean relative error is preferred. A law needs one GPU count more than it has coefficients. A "
+        "prediction is for one more run, in the envelope of the 95 % intervals of all laws within one standard error "
+        "of the preferred one, and of the universal scalability law. Beyond the measured range it goes to "
+        f"{REACH:g} times the largest count, from four counts on, only while the held-out errors are within "
+        f"{HOLD_OUT_LIMIT:.0%}, and never over a link that no run crossed; an interval wider than a factor {WIDEST:g} "
+        "is not given. Otherwise the page says in words why nothing is said, and what to run.",
         source="Stone, Cross-validatory choice and assessment of statistical predictions, 1974; "
-        "vit_sweep/analysis/laws/fitted.py",
+        "vit_sweep/analysis/laws/predicting.py",
     ),
 )
 

@@ -1,0 +1,83 @@
+"""Which links a series has measured, and whether a GPU count would cross another one. Pure.
+
+A law fitted inside one node says nothing of the network between nodes, however well it fits: nothing in its data ever
+went over it. What was measured on one GPU alone crossed no link at all.
+"""
+
+import math
+
+from launchers.checked import checked
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.point import Placement
+
+_FIXED = "nodes="
+
+
+@checked
+class Layout:
+    """Where the runs of a series lay: what it takes to know which links a further GPU count crosses."""
+
+    placement: str = ""
+    """packed, spread, nodes=2; empty where it is not known."""
+    node_gpus: int | None = None
+    """GPUs of a node of the partition; None where nobody said."""
+    inside: tuple[int, ...] = ()
+    """GPU counts, above one, that ran inside one node."""
+    across: tuple[int, ...] = ()
+    """GPU counts that ran on several."""
+
+    def crosses(self, gpus: int) -> bool | None:
+        """Whether so many GPUs are on several nodes; None where their nodes cannot be told."""
+        if gpus == 1:
+            return False
+        if self.placement == Placement.SPREAD:
+            return True
+        if self.placement.startswith(_FIXED):
+            return self.placement != f"{_FIXED}1"
+        if self.node_gpus is not None:
+            return gpus > self.node_gpus
+        if self.across and gpus >= min(self.across):
+            return True
+        return False if self.inside and gpus <= max(self.inside) else None
+
+    def why_not(self, gpus: int) -> str:
+        """Why nothing is known of the links that so many GPUs cross, and which cell to run; empty if they are known."""
+        crosses = self.crosses(gpus)
+        if crosses is not False and self.inside and not self.across:
+            return self._not_between(gpus, known=crosses is True)
+        if crosses is False and gpus > 1 and self.across and not self.inside:
+            return (
+                f"{gpus} GPUs fit into one node, and every count that was measured ({_listed(self.across)}) ran on "
+                f"several: nothing is known of the link inside – measure it: gpus={gpus}"
+            )
+        return ""
+
+    def _not_between(self, gpus: int, *, known: bool) -> str:
+        measured = f"every count that was measured ({_listed(self.inside)}) ran inside one"
+        if not known:
+            return (
+                f"whether {gpus} GPUs fit into one node is not known, and {measured}: if they do not, they cross a "
+                f"link that nobody measured – measure it: gpus={gpus}"
+            )
+        size = self.node_gpus or max(self.inside)
+        first = 2 * size if gpus >= 2 * size else gpus
+        return (
+            f"{gpus} GPUs are {math.ceil(gpus / size)} nodes of {size}, and {measured}: the link between nodes was not "
+            f"measured – gpus={first} would unlock it"
+        )
+
+
+def layout_of(series: ScalingSeries) -> Layout:
+    """What the points with a time say of their nodes."""
+    many = [point for point in series.timed if point.gpus > 1 and point.nodes is not None]
+    sizes = [run.node_gpus for point in series.timed for run in point.runs if run.node_gpus is not None]
+    return Layout(
+        placement=series.key.placement,
+        node_gpus=max(sizes, default=None),
+        inside=tuple(sorted({point.gpus for point in many if point.nodes == 1})),
+        across=tuple(sorted({point.gpus for point in many if point.nodes != 1})),
+    )
+
+
+def _listed(counts: tuple[int, ...]) -> str:
+    return ", ".join(map(str, counts))
