@@ -53,53 +53,46 @@ def pair(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -> P
 
     `engine` in `across` stands for `engine.stage` and all other values behind the name, too.
     """
-    mine, other = _cells(a, across), _cells(b, across)
-    both = _names(mine) & _names(other)
+    cells_a, cells_b = _cells(a, across), _cells(b, across)
+    both = _names(cells_a) & _names(cells_b)
     partners: dict[tuple[int, Words], list[Cells]] = {}
-    for cells in other:
+    for cells in cells_b:
         partners.setdefault((cells.gpus, _only(cells.words, both)), []).append(cells)
     pairs: list[tuple[Cells, Cells]] = []
     unpaired: list[Unpaired] = []
     used: set[int] = set()
     claimed: dict[tuple[int, Words], int] = {}
-    for cells in mine:
+    for cells in cells_a:
         key = (cells.gpus, _only(cells.words, both))
         claimed[key] = claimed.get(key, 0) + 1
-    for cells in mine:
+    for cells in cells_a:
         key = (cells.gpus, _only(cells.words, both))
-        found = partners.get(key, [])
-        used |= {id(one) for one in found}
-        why = _problem(cells, found, other) or (
-            "several cells of the first study agree with one of the second in all that both say"
-            if claimed[key] > 1
-            else ""
-        )
+        candidates = partners.get(key, [])
+        used |= {id(candidate) for candidate in candidates}
+        why = _problem(cells, candidates, cells_b) or (_SEVERAL if claimed[key] > 1 else "")
         if why:
-            unpaired.append(Unpaired(side="a", cell=_said(cells), reason=why))
+            unpaired.append(Unpaired(side="a", cell=_title(cells), reason=why))
         else:
-            pairs.append((cells, found[0]))
+            pairs.append((cells, candidates[0]))
     unpaired += [
-        Unpaired(side="b", cell=_said(cells), reason=_problem(cells, [], mine))
-        for cells in other
+        Unpaired(side="b", cell=_title(cells), reason=_problem(cells, [], cells_a))
+        for cells in cells_b
         if id(cells) not in used
     ]
-    return Pairing(
-        pairs=tuple(pairs), unpaired=tuple(unpaired), one_sided=tuple(sorted(_names(mine) ^ _names(other)))
-    )  # fmt: skip
+    one_sided = tuple(sorted(_names(cells_a) ^ _names(cells_b)))
+    return Pairing(pairs=tuple(pairs), unpaired=tuple(unpaired), one_sided=one_sided)
 
 
 def _cells(runs: Iterable[Run], across: Sequence[str]) -> list[Cells]:
     groups: dict[tuple[int, Words], dict[str, Run]] = {}
     for run in runs:
         groups.setdefault((run.gpus, words_of(run, across)), {})[run.run_id] = run
-    return [
-        Cells(gpus=gpus, words=words, runs=tuple(found.values())) for (gpus, words), found in sorted(groups.items())
-    ]  # fmt: skip
+    return [Cells(gpus=key[0], words=key[1], runs=tuple(by_id.values())) for key, by_id in sorted(groups.items())]
 
 
 def words_of(run: Run, across: Sequence[str] = ()) -> Words:
     """Everything that must be equal in a pair, as far as the run says it, without what is named in `across`."""
-    placements = sorted({one.placement for one in run.curves if one.placement})
+    placements = sorted({curve.placement for curve in run.curves if curve.placement})
     values = {
         "nodes": run.nodes,
         # Where machines are counted, the word for their arrangement says nothing new.
@@ -119,39 +112,40 @@ def words_of(run: Run, across: Sequence[str] = ()) -> Words:
 
 
 def _names(cells: Iterable[Cells]) -> set[str]:
-    return {name for one in cells for name, _ in one.words}
+    return {name for cell in cells for name, _ in cell.words}
 
 
 def _only(words: Words, names: set[str]) -> Words:
     return tuple((name, value) for name, value in words if name in names)
 
 
-def _problem(cells: Cells, found: Sequence[Cells], others: Sequence[Cells]) -> str:
+def _problem(cells: Cells, candidates: Sequence[Cells], others: Sequence[Cells]) -> str:
     """Why there is no pair; empty if there is one."""
-    if len(found) > 1:
-        return f"{len(found)} cells of the other study agree with it in all that both say"
-    for one in (cells, *found):
-        if not one.timed:
-            return f"{one.runs[0].run_id} has no time that counts: {one.runs[0].cause or one.runs[0].status}"
-    if found:
+    if len(candidates) > 1:
+        return f"{len(candidates)} cells of the other study agree with it in all that both say"
+    for cell in (cells, *candidates):
+        if not cell.timed:
+            first = cell.runs[0]
+            return f"{first.run_id} has no time that counts: {first.cause or first.status}"
+    if candidates:
         return ""
-    near = [one for one in others if one.gpus == cells.gpus]
+    near = [other for other in others if other.gpus == cells.gpus]
     if not near:
         return f"the other study has no run on {cells.gpus} GPU(s)"
-    closest = min(near, key=lambda one: len(differing(cells.words, one.words)))
+    closest = min(near, key=lambda other: len(differing(cells.words, other.words)))
     names = differing(cells.words, closest.words)
-    mine, other = dict(cells.words), dict(closest.words)
-    return f"the nearest cell differs in {some((f'{n} ({mine[n]} here, {other[n]} there)' for n in names), 3)}"
+    here, there = dict(cells.words), dict(closest.words)
+    return f"the nearest cell differs in {some((f'{n} ({here[n]} here, {there[n]} there)' for n in names), 3)}"
 
 
 def differing(a: Words, b: Words) -> list[str]:
     """Names that both know and that differ; values behind a name that itself differs are not counted."""
-    mine, other = dict(a), dict(b)
-    names = [name for name in mine if name in other and mine[name] != other[name]]
+    values, other_values = dict(a), dict(b)
+    names = [name for name in values if name in other_values and values[name] != other_values[name]]
     return [name for name in names if "." not in name or name.split(".", 1)[0] not in names]
 
 
-def _said(cells: Cells) -> str:
+def _title(cells: Cells) -> str:
     known = dict(cells.words)
     words = [
         f"gpus={cells.gpus}",

@@ -33,7 +33,8 @@ _COLUMNS = (
     "ratio_high",
     "a_runs",
     "b_runs",
-    "paired_seeds",
+    "freedom",
+    "adjusted_p",
     "verdict",
     "reason",
 )
@@ -86,16 +87,11 @@ def summary(comparison: "Comparison") -> str:
     mean = comparison.mean
     if mean is None:
         return "nothing was compared"
-    decided = [pair for pair in comparison.pairs if not pair.reason]
-    wide = f" (95 %: {mean.low:.3f} to {mean.high:.3f})" if mean.low is not None and mean.high is not None else ""
-    sure = mean.low is not None and mean.high is not None and not mean.low <= 1 <= mean.high
-    conclusion = ("b is faster" if mean.value < 1 else "b is slower") if sure else "cannot tell apart"
-    if sure and not decided:
-        # Single runs: that the cells agree in direction is all there is.
-        conclusion += " in most cells, none of which can be told apart by itself"
+    ratio, decided = mean.ratio, sum(not pair.reason for pair in comparison.pairs)
+    wide = f" (95 %: {ratio.low:.3f} to {ratio.high:.3f})" if ratio.low is not None and ratio.high is not None else ""
     return (
-        f"b / a over {mean.n} cell(s), geometric mean {mean.value:.3f}{wide}: {conclusion}; "
-        f"{len(decided)} of {mean.n} can be told apart"
+        f"b / a over {ratio.n} cell(s), geometric mean {ratio.value:.3f}{wide}: {mean.verdict}; "
+        f"{decided} of {ratio.n} can be told apart (5 % for the whole comparison)"
     )
 
 
@@ -104,6 +100,7 @@ def remarks(comparison: "Comparison", a: Source, b: Source) -> list[str]:
     texts = [f"not paired, {cell.side}: {cell.cell} – {cell.reason}" for cell in comparison.unpaired]
     if len(texts) > 20:
         texts = [*texts[:20], f"and {len(texts) - 20} more that are not paired"]
+    texts += comparison.notes
     if comparison.one_sided and comparison.pairs:
         texts.append(f"said by one side only, so not compared: {', '.join(comparison.one_sided)}")
     if not comparison.pairs:
@@ -121,7 +118,7 @@ def _table(comparison: "Comparison") -> Table:
         table.add_column(title, justify="right")
     if labelled:
         table.add_column("cell", overflow="fold")
-    for title in ("a s", "b s", "b / a", "95 %", "runs", "seeds"):
+    for title in ("a s", "b s", "b / a", "95 %", "runs"):
         table.add_column(title, justify="right")
     table.add_column("so", overflow="fold")
     for pair in comparison.pairs:
@@ -135,14 +132,13 @@ def _table(comparison: "Comparison") -> Table:
             f"{pair.ratio.value:.3f}",
             _interval(pair.ratio),
             f"{pair.a_runs}, {pair.b_runs}",
-            str(pair.seeds or "–"),
             Text(pair.verdict + (f": {pair.reason}" if pair.reason else ""), style=style),
         )
     return table
 
 
 def _interval(ratio: "Estimate") -> str:
-    return f"{ratio.low:.3f} – {ratio.high:.3f}" if ratio.low is not None and ratio.high is not None else "n=1"
+    return f"{ratio.low:.3f} – {ratio.high:.3f}" if ratio.low is not None and ratio.high is not None else "–"
 
 
 def _or_dash(value: object) -> str:
@@ -161,7 +157,8 @@ def _row(pair: "Pair") -> tuple[object, ...]:
         pair.ratio.high,
         pair.a_runs,
         pair.b_runs,
-        pair.seeds,
+        pair.ratio.freedom,
+        pair.adjusted_p if pair.ratio.known else None,
         pair.verdict,
         pair.reason,
     )

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,9 +24,11 @@ from vit_sweep.config.settings import Settings, read, study_folder
 from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.outcome.selection import Rerun, Retry
+from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan
+from vit_sweep.plan.repeats import seen_spread
 from vit_sweep.record.record import Record
-from vit_sweep.record.stats import spent_gpu_hours, throughput
+from vit_sweep.record.stats import epoch_time, spent_gpu_hours, throughput
 from vit_sweep.study.provenance import require_extra, require_loggers
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.status import settled_results
@@ -185,12 +188,23 @@ def _detached(study: Study, console: Console, submitter: Submitter | None) -> in
 
 def _carries(plan: Plan, results: Iterable[Result], settings: Settings) -> list[str]:
     """What fits the curves of this sweep will carry, with what the study has already."""
+    done = list(results)
     return coverage.remarks(
         plan,
-        ((result.file.cell, result.file.series) for result in results),
+        ((result.file.cell, result.file.series) for result in done),
         preflight=settings.preflight,
         repeats_follow=settings.repeat_rule is not None,
+        seen=seen_spread(_epochs(done).values()),
     )
+
+
+def _epochs(results: Iterable[Result]) -> dict[Cell, list[tuple[float, ...]]]:
+    """Epoch times of the runs of each cell; repeats differ in their seed."""
+    epochs: dict[Cell, list[tuple[float, ...]]] = {}
+    for result in results:
+        if result.record is not None:
+            epochs.setdefault(replace(result.file.cell, seed=0), []).append(epoch_time(result.record).values_s)
+    return epochs
 
 
 def _same_python(planned: PlannedCell) -> bool:

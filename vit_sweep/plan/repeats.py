@@ -1,10 +1,26 @@
-"""When a cell has been repeated enough: the rule that a plan keeps for whoever adds repeats. Pure."""
+"""How often a cell is to be repeated: the rule that a plan keeps for whoever adds repeats, and advice. Pure.
+
+The half-width of a time's interval is t(f) x spread / sqrt(runs) (`analysis.series.pooling`), f the degrees of freedom
+of all cells that are pooled. Looking again after each run stops too early where f is small, by luck: from
+`LEAST_FREEDOM` on the interval covers at least 93 % (benchmarks/coverage.py, docs/trust.md).
+"""
+
+from collections.abc import Iterable, Sequence
+from math import ceil, log, sqrt
+from statistics import NormalDist, median, variance
 
 from launchers.checked import checked
 from launchers.profile import Count, Positive
 
-LEAST_RUNS = 3
-"""Fewer runs say nothing of their spread."""
+LEAST_RUNS = 2
+"""One run says nothing of its spread."""
+LEAST_FREEDOM = 10
+"""Degrees of freedom, over all cells of a configuration, below which nobody stops."""
+WANTED = 0.02
+"""Half-width of an interval, relative, that a plan is advised for where none is asked."""
+MOST_ADVISED = 10
+_USUAL = 0.02
+"""Standard deviation between runs where none were seen; published logs have 0.5 to 5 %."""
 
 
 @checked
@@ -15,3 +31,89 @@ class RepeatRule:
     """Relative half-width of the interval on the median epoch time: 0.02 is +- 2 %."""
     most: Count
     """Runs of one cell at most."""
+
+
+@checked
+class SeenSpread:
+    """How far runs of a cell lie from each other, as far as was seen."""
+
+    deviation: float
+    """Standard deviation of the logarithms of run medians."""
+    freedom: int
+
+
+@checked
+class Advice:
+    """How many runs of each cell a curve needs."""
+
+    repeats: int
+    sentence: str
+    """Why, with the numbers; empty where there are enough."""
+
+
+def least_runs(cells: int) -> int:
+    """Runs of each of so many cells before an interval may say that there are enough."""
+    return max(LEAST_RUNS, 1 + ceil(LEAST_FREEDOM / max(1, cells)))
+
+
+def runs_to_add(runs: int, width: float | None, cells: int, rule: RepeatRule) -> int:
+    """How many further runs of a cell to make now: 0 once its interval is narrow enough or the rule's most is reached.
+
+    `width`: relative half-width of its interval, None where all runs are equal to the last digit; `cells`: of its pool.
+    Nothing is judged before `least_runs`. A half-width shrinks with the square root of the runs, which says how many
+    are missing.
+    """
+    room = rule.most - runs
+    least = least_runs(cells)
+    if room <= 0 or runs < least:
+        return max(0, min(room, least - runs))
+    if width is None or width <= rule.half_width:
+        return 0
+    return max(1, min(room, ceil(runs * (width / rule.half_width) ** 2) - runs))
+
+
+def half_width(runs: int, cells: int, deviation: float) -> float:
+    """Half of the interval that so many runs of each cell give, relative; `runs` at least 2."""
+    return t_quantile(max(1, cells) * (runs - 1)) * deviation / sqrt(runs)
+
+
+def t_quantile(freedom: float) -> float:
+    """97.5 % of Student's t, to 1 % from 3 degrees of freedom on (Abramowitz and Stegun 26.7.5), without scipy."""
+    z = NormalDist().inv_cdf(0.975)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / freedom**power for power, term in enumerate(terms, 1))
+
+
+def seen_spread(cells: Iterable[Sequence[Sequence[float]]]) -> SeenSpread | None:
+    """Pool the runs of cells, each run its positive epoch times; None without a cell that was repeated."""
+    squares, freedom = 0.0, 0
+    for runs in cells:
+        logs = [log(median(times)) for times in runs]
+        if len(logs) > 1:
+            squares += (len(logs) - 1) * variance(logs)
+            freedom += len(logs) - 1
+    return SeenSpread(deviation=sqrt(squares / freedom), freedom=freedom) if freedom else None
+
+
+def advise(cells: int, runs: int, *, seen: SeenSpread | None, wanted: float = WANTED) -> Advice:
+    """How many runs each of `cells` cells needs for times to +- `wanted`; `runs`: of the cell that has the fewest."""
+    deviation = seen.deviation if seen is not None else _USUAL
+    enough = range(LEAST_RUNS, MOST_ADVISED + 1)
+    repeats = next((n for n in enough if half_width(n, cells, deviation) <= wanted), MOST_ADVISED)
+    if runs >= repeats:
+        return Advice(repeats=repeats, sentence="")
+    basis = (
+        f"runs differ by {seen.deviation:.1%} so far ({seen.freedom} degree{'s' * (seen.freedom > 1)} of freedom)"
+        if seen is not None
+        else f"if runs differ by {_USUAL:.0%}, which nobody has seen yet"
+    )
+    few = "a single run of a count has no interval" if runs < LEAST_RUNS else f"{runs} runs of a count are few"
+    reached = half_width(repeats, cells, deviation)
+    return Advice(
+        repeats=repeats, sentence=f"{few}; {basis}, repeats={repeats} gives times to +- {max(reached, 0.001):.1%}"
+    )

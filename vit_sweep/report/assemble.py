@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from launchers.errors import UserError
 from vit_sweep.analysis.audit import judge
 from vit_sweep.analysis.laws.fits import fit
-from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.analysis.series.grouping import group
+from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.point import Scaling

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.analysis.series.grouping import group
+from vit_sweep.analysis.series.intervals import with_all_intervals
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.plan_file import strangers
@@ -72,6 +72,7 @@ def _gathered(
     reached: dict[str, tuple[float, Reached]],
     problems: Sequence[str],
 ) -> Gathered:
-    strong, weak = ([with_intervals(series) for series in group(runs, mode)] for mode in Scaling)
+    series = with_all_intervals(one for mode in Scaling for one in group(runs, mode))
+    strong, weak = ([one for one in series if one.key.scaling is mode] for mode in Scaling)
     tables = tables_of(runs, [*strong, *weak], rows, points=points, reached=reached)
     return Gathered(runs=runs, strong=strong, weak=weak, tables=tables, problems=tuple(problems))

@@ -14,8 +14,8 @@ from vit_sweep.analysis.laws.design import candidates, gain, next_cell
 from vit_sweep.analysis.laws.fits import fit, fit_law
 from vit_sweep.analysis.laws.laws import Law
 from vit_sweep.analysis.laws.predicting import best
-from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.analysis.series.grouping import group
+from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.plan.point import Scaling
 
 WIGGLE = (0.99, 1.0, 1.01)
@@ -150,7 +150,7 @@ def test_what_lies_beyond_is_a_prediction_or_a_refusal_never_a_fact():
 
 def test_without_a_law_the_next_cells_are_those_that_allow_one():
     made = ask({1: (10.0,), 2: (5.5,)})
-    assert made[Question.NEXT].words == "gpus=1,2,4,8 repeats=3" == made[Question.SUPPORT].words
+    assert made[Question.NEXT].words == "gpus=1,2,4,8 repeats=5" == made[Question.SUPPORT].words
     assert "no law is fitted yet" in made[Question.NEXT].sentence
     assert "support no scaling fit (Amdahl needs 3" in made[Question.SUPPORT].sentence
     assert "best law: none – Amdahl: needs 3 GPU counts" in made[Question.LAW].sentence

@@ -11,6 +11,7 @@ from vit_sweep.analysis.laws.laws import Law, counts_needed
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.point import BatchPer, Placement, Scaling
+from vit_sweep.plan.repeats import SeenSpread
 
 BIG = {"data": data(100_000), "partition": profile(nodes=4)}
 
@@ -27,7 +28,8 @@ def said(gpus, **changes):
 def test_two_counts_support_no_fit_and_the_words_to_add_are_given():
     line = said([1, 2])
     assert "2 GPU counts (1, 2) support no scaling fit (Amdahl needs 3, USL 4, latency-bandwidth 5)" in line
-    assert line.endswith("; for more: gpus=1,2,4,8 repeats=3")
+    assert "a single run of a count has no interval; if runs differ by 2%, which nobody has seen yet, repeats=5" in line
+    assert line.endswith("; for more: gpus=1,2,4,8 repeats=5")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +37,7 @@ def test_two_counts_support_no_fit_and_the_words_to_add_are_given():
     [
         ([1, 2, 4], "support Amdahl; USL needs 4, latency-bandwidth 5", "gpus=1,2,4,8"),
         ([1, 2, 4, 8], "support Amdahl and USL; latency-bandwidth needs 5", "gpus=1,2,4,8,16"),
-        ([1, 2, 4, 8, 16], "support Amdahl, USL and latency-bandwidth", "repeats=3"),
+        ([1, 2, 4, 8, 16], "support Amdahl, USL and latency-bandwidth", "repeats=5"),
     ],
 )
 def test_more_counts_carry_more_laws(gpus, carried, words):
@@ -68,14 +70,19 @@ def test_equal_curves_are_told_once_with_their_number():
     assert line.startswith("2 curves of this grid (strong): 2 GPU counts")
 
 
-def test_repeats_are_counted_by_seed_and_asked_for_below_three():
-    points = [point(gpus=g, seed=s, **BIG) for g in (1, 2, 4, 8, 16) for s in range(3)]
-    ((found, curves),) = of_plan(make_plan(points))
-    assert (found.runs, curves, found.add, found.repeats) == (3, 1, "", "")
+def test_repeats_are_counted_by_seed_and_asked_for_by_the_spread_seen():
+    points = [point(gpus=g, seed=s, **BIG) for g in (1, 2, 4, 8, 16) for s in range(5)]
+    ((enough, curves),) = of_plan(make_plan(points))
+    assert (enough.runs, curves, enough.add, enough.repeats) == (5, 1, "", "")
     ((few, _),) = of_plan(make_plan(points[:-1]))
-    assert few.runs == 2
-    assert few.add == "repeats=3"
-    assert "2 runs of a count" in few.repeats
+    assert few.runs == 4
+    assert few.add == "repeats=5"
+    assert "4 runs of a count are few" in few.repeats
+    ((steady, _),) = of_plan(make_plan(points[:-1]), seen=SeenSpread(deviation=0.01, freedom=15))
+    assert (steady.add, steady.repeats) == ("", "")
+    ((noisy, _),) = of_plan(make_plan(points), seen=SeenSpread(deviation=0.03, freedom=20))
+    assert noisy.add == "repeats=10"
+    assert "runs differ by 3.0% so far (20 degrees of freedom), repeats=10 gives times to +- 1.9%" in noisy.repeats
     ((growing, _),) = of_plan(make_plan(points[:-1]), repeats_follow=True)
     assert growing.add == ""
 
@@ -161,7 +168,7 @@ def test_a_dry_run_says_it_before_anything_is_submitted(sweep):
     answer = sweep("-m", "gpus=1,2", "batch=16", "dry_run=true", "study=s", "preflight=false")
     assert answer.returncode == 0, answer.stderr
     assert "2 GPU counts (1, 2) support no scaling fit (Amdahl needs 3" in answer.stdout
-    assert "gpus=1,2,4,8 repeats=3" in answer.stdout
+    assert "gpus=1,2,4,8 repeats=5" in answer.stdout
     more = sweep("-m", "gpus=4", "batch=16", "dry_run=true", "study=s", "preflight=false")
     assert "3 GPU counts (1, 2, 4) support Amdahl" in more.stdout
 

@@ -165,7 +165,7 @@ def test_compare_of_single_runs_cannot_tell_them_apart(capsys):
     write_study("after", factor=0.5, gpus=(1,), seeds=(0,))
     assert main(["compare", "before", "after"]) == 0
     output = " ".join(capsys.readouterr().out.split())
-    assert "cannot tell apart: one run on each side says nothing of their spread" in output
+    assert "cannot tell apart: a single run on each side says nothing of its spread" in output
     assert "geometric mean 0.500: cannot tell apart; 0 of 1 can be told apart" in output
 
 

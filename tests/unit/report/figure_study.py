@@ -8,8 +8,8 @@ import random
 from dataclasses import replace
 
 from tests.unit.analysis.builders import run, without_time
-from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.analysis.series.grouping import group
+from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.point import BatchPer, Scaling
 from vit_sweep.record.stats import StepParts

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure as Sheet
 
 from tests.unit.analysis.builders import run, series_from, without_time
 from tests.unit.report.figure_study import series_of, study
-from vit_sweep.analysis.series.bootstrap import with_intervals
+from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.plan.point import Scaling
 from vit_sweep.record.stats import StepParts
 from vit_sweep.report import figures

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.analysis.builders import run, series_from, without_time
 from tests.unit.report.contents import HOSTILE, empty, proposal
 from vit_sweep.analysis.laws.fits import fit
-from vit_sweep.analysis.series.bootstrap import with_intervals
+from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.record.machine import Fingerprint, Gpu
 from vit_sweep.report import render
@@ -217,7 +217,7 @@ def test_every_column_of_the_scaling_tables_that_is_a_formula_has_its_definition
         "speedup",
         "efficiency",
         "serial fraction",
-        "bootstrap",
+        "student's t",
         "warm-up",
         "exposed",
         "mfu",

@@ -11,8 +11,8 @@ from launchers.profile import Device
 from tests.conftest import ROOT
 from tests.unit.analysis.builders import run, without_time
 from tests.unit.builders import cell, point, record, result, series
-from vit_sweep.analysis.series.bootstrap import with_intervals
 from vit_sweep.analysis.series.grouping import group
+from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.memory import CONTEXT_GIB
 from vit_sweep.plan.plan import make_plan
@@ -130,7 +130,8 @@ def test_repeats_are_one_row_with_both_spreads_and_an_interval():
     assert (row["epoch_s"], row["n"], row["epochs_counted"], row["seeds"]) == (10.1, 3, 6, "0 1 2")
     assert row["between"] == pytest.approx((12 - 10) / 10.1)
     assert row["within"] == pytest.approx(median([2 / 10, 0.2 / 10.1, 0]))
-    assert 9.0 <= row["epoch_s_low"] <= 10.1 <= row["epoch_s_high"] <= 12.0
+    assert row["epoch_s_low"] < 10.1 < row["epoch_s_high"]
+    assert row["freedom"] == pytest.approx(2)
 
 
 def test_without_a_baseline_nothing_is_compared_and_a_sentence_says_which_cell_to_run():

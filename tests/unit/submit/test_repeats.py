@@ -7,48 +7,52 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.analysis.builders import run
 from tests.unit.builders import cell, record, result
-from vit_sweep.plan.repeats import LEAST_RUNS, RepeatRule
+from vit_sweep.analysis.series.spreads import Spreads
+from vit_sweep.plan.repeats import RepeatRule, least_runs
 from vit_sweep.runs.of_study import run_of
-from vit_sweep.submit.repeats import further, half_width, more
+from vit_sweep.submit.repeats import further, more
 
-TWO_PERCENT = RepeatRule(half_width=0.02, most=10)
+TWO_PERCENT = RepeatRule(half_width=0.02, most=20)
+ALONE = least_runs(1)
 
 
-def runs(count, spread, seed=1):
+def wanted(cells, rule=TWO_PERCENT):
+    """How many more runs each cell gets; `cells`: epoch times of their runs."""
+    runs = [[run(gpus, (s,), seed=seed) for seed, s in enumerate(times)] for gpus, times in enumerate(cells, 1)]
+    spread = Spreads(runs)
+    return [more(one, spread, rule) for one in runs]
+
+
+def times(count, spread, seed=1):
     """Epoch times of `count` runs around 1 s whose runs differ by `spread` (one standard deviation)."""
     draw = random.Random(seed)
-    return [[max(0.01, draw.gauss(1.0, spread))] * 3 for _ in range(count)]
+    return [max(0.01, draw.gauss(1.0, spread)) for _ in range(count)]
 
 
-def test_equal_runs_have_no_width_and_need_no_more():
-    assert half_width([[1.0, 1.0]] * 3) == 0
-    assert more([[1.0, 1.0]] * 3, TWO_PERCENT) == 0
+def test_equal_runs_need_no_more():
+    assert wanted([[1.0] * ALONE]) == [0]
 
 
-def test_too_few_runs_are_filled_up_whatever_they_say():
-    assert more([[1.0]], TWO_PERCENT) == LEAST_RUNS - 1
-    assert more([], TWO_PERCENT) == LEAST_RUNS
+def test_too_few_runs_are_filled_up_whatever_they_say_and_many_cells_need_fewer_each():
+    assert ALONE == 11
+    assert wanted([times(3, 0.001)]) == [ALONE - 3]
+    assert wanted([times(1, 0.001, seed) for seed in range(5)]) == [2] * 5
+    assert wanted([times(3, 0.001, seed) for seed in range(5)]) == [0] * 5
+    assert wanted([times(2, 0.001, seed) for seed in range(10)]) == [0] * 10
 
 
 def test_runs_that_differ_need_more_and_the_more_they_differ_the_more():
-    assert (
-        1
-        <= more(runs(3, 0.05), RepeatRule(half_width=0.02, most=1000))
-        < more(runs(3, 0.2), RepeatRule(half_width=0.02, most=1000))
-    )
+    far = RepeatRule(half_width=0.02, most=1000)
+    (few,), (many,) = (wanted([times(ALONE, spread)], far) for spread in (0.05, 0.2))
+    assert 1 <= few < many
 
 
-@given(st.lists(st.lists(st.floats(0.1, 10), min_size=1, max_size=5), min_size=1, max_size=8))
-def test_the_limit_is_never_passed(times):
-    assert len(times) + more(times, TWO_PERCENT) <= max(TWO_PERCENT.most, len(times))
-
-
-def test_one_run_says_nothing_of_its_own_spread():
-    with pytest.raises(ValueError):
-        half_width([])
-    with pytest.raises(ValueError):
-        half_width([[1.0, 1.1]])
+@given(st.lists(st.lists(st.floats(0.1, 10), min_size=1, max_size=25), min_size=1, max_size=4))
+def test_the_limit_is_never_passed(cells):
+    for runs, count in zip(cells, wanted(cells), strict=True):
+        assert len(runs) + count <= max(TWO_PERCENT.most, len(runs))
 
 
 def done(repeated, seconds):
@@ -56,10 +60,10 @@ def done(repeated, seconds):
 
 
 def test_seeds_that_nobody_has_used_are_added_to_a_cell_that_varies():
-    results = [done(cell(seed=s), seconds) for s, seconds in ((0, 1.0), (1, 1.3), (2, 0.8))]
+    results = [done(cell(seed=s), 1.0 + 0.1 * (s % 3)) for s in range(ALONE)]
     ((origin, added),) = further(results, TWO_PERCENT).items()
     assert origin == cell(seed=0).cell_id
-    assert [added_cell.seed for added_cell in added] == list(range(3, 10))
+    assert [added_cell.seed for added_cell in added] == list(range(ALONE, TWO_PERCENT.most))
     assert {replace(added_cell, seed=0) for added_cell in added} == {cell(seed=0)}
 
 
@@ -70,7 +74,7 @@ def test_nothing_is_added_beside_a_run_that_is_under_way_or_failed(status):
 
 
 def test_each_cell_is_judged_by_its_own_repeats():
-    steady = [done(cell(gpus=2, seed=s), 1.0) for s in range(3)]
+    steady = [done(cell(gpus=2, seed=s), 1.0 + 0.001 * s) for s in range(ALONE)]
     single = [done(cell(gpus=1, seed=0), 1.0)]
     added = further(steady + single, TWO_PERCENT)
     assert set(added) == {cell(gpus=1, seed=0).cell_id}
@@ -79,7 +83,7 @@ def test_each_cell_is_judged_by_its_own_repeats():
 def test_repeats_count_the_epochs_that_the_tables_count():
     """A cold whole epoch followed by an interrupted one: the tables time the whole one only."""
     results = []
-    for seed in range(3):
+    for seed in range(ALONE):
         repeat = cell(seed=seed, epochs=2)
         made = record(repeat, epoch_seconds=(2.0, 9.0))
         interrupted = replace(made.epochs[1], interrupted=True)

@@ -45,7 +45,7 @@ def negative_serial_fraction(evidence: Evidence) -> Iterator[Finding]:
     for series in evidence.strong:
         base = series.baseline
         fractions = [
-            f"{point.serial_fraction:.4f} at {gpus_of(point.gpus)}"
+            f"{point.serial_fraction.value:.4f} at {gpus_of(point.gpus)}"
             for point in series.points
             if base is not None and point.serial_fraction is not None and _too_fast(point, base, spread, tests)
         ]

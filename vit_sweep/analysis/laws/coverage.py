@@ -1,7 +1,7 @@
 """Can a grid carry a fit at all? Said of a plan before anything is submitted, and of measured series. Pure.
 
 A law with k coefficients takes k + 1 distinct GPU counts, so that each can be held out once (`laws.counts_needed`);
-fewer than three runs of a cell say nothing of its spread. What is missing is said as words to type: the same command
+how many runs a cell needs is `plan.repeats`' advice. What is missing is said as words to type: the same command
 with them runs only what has not run yet.
 """
 
@@ -16,7 +16,7 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.cell import Cell, Series
 from vit_sweep.plan.plan import Plan, PlannedCell
 from vit_sweep.plan.point import BatchPer, Scaling
-from vit_sweep.plan.repeats import LEAST_RUNS
+from vit_sweep.plan.repeats import WANTED, SeenSpread, advise, seen_spread
 
 Counts = Mapping[int, int]
 """Runs by GPU count."""
@@ -60,30 +60,34 @@ def coverage(
     possible: Callable[[int], bool] = lambda _: True,
     most: int | None = None,
     repeats_follow: bool = False,
+    seen: SeenSpread | None = None,
+    wanted: float = WANTED,
 ) -> Coverage:
     """Judge GPU counts (runs by count).
 
     `link`: whether runs measure latency and bandwidth, which spares two coefficients. `baseline`: why there is none.
     `possible`, `most`: which further counts could run, and up to where; without `most`, to the reach of predictions.
-    `repeats_follow`: whoever watches adds repeats by itself.
+    `repeats_follow`: whoever watches adds repeats by itself. `seen`: how far runs lie apart, `wanted`: the half-width
+    that their intervals are to have.
     """
     known, runs = tuple(sorted(counts)), min(counts.values(), default=0)
     laws = [law for law in OF_SCALING[scaling] if link or law is not Law.MEASURED_LINK]
     carries = tuple(law for law in laws if len(known) >= counts_needed(law))
-    wanted = _wanted(known, laws)
-    more = _further(known, possible, most, wanted=wanted)
-    short_of_runs = runs < LEAST_RUNS and not repeats_follow
+    lacking = _lacking(known, laws)
+    more = _further(known, possible, most, wanted=lacking)
+    advice = advise(len(known) + len(more), runs, seen=seen, wanted=wanted)
+    short_of_runs = bool(advice.sentence and known and not repeats_follow)
     words = [f"gpus={','.join(map(str, sorted({*known, *more})))}"] if more else []
-    words += [f"repeats={LEAST_RUNS}"] if short_of_runs and known else []
+    words += [f"repeats={advice.repeats}"] if short_of_runs else []
     return Coverage(
         scaling=scaling,
         counts=known,
         runs=runs,
         carries=carries,
-        verdict=_verdict(known, laws, carries, room=len(more) >= wanted or not known),
+        verdict=_verdict(known, laws, carries, room=len(more) >= lacking or not known),
         baseline=baseline or _baseline(known),
         span=_span(known, carries),
-        repeats=_repeats(runs) if short_of_runs and known else "",
+        repeats=advice.sentence if short_of_runs else "",
         add=" ".join(words),
     )
 
@@ -94,7 +98,8 @@ def of_series(series: ScalingSeries) -> Coverage:
     for point in series.timed:
         counts[point.gpus] = counts.get(point.gpus, 0) + len(point.runs)
     link = any(run.bus_gb_per_s and run.latency_us for point in series.timed for run in point.runs)
-    return coverage(counts, series.key.scaling, link=link, baseline=series.no_baseline)
+    seen = seen_spread([run.epoch_s for run in point.runs] for point in series.timed)
+    return coverage(counts, series.key.scaling, link=link, baseline=series.no_baseline, seen=seen)
 
 
 def of_plan(
@@ -103,6 +108,7 @@ def of_plan(
     *,
     preflight: bool = True,
     repeats_follow: bool = False,
+    seen: SeenSpread | None = None,
 ) -> list[tuple[Coverage, int]]:
     """Judge the curves of a plan, with the cells that the study has already; equal verdicts are counted.
 
@@ -134,6 +140,7 @@ def of_plan(
             possible=partial(_may_run, example, series),
             most=example.profile.nodes * example.profile.gpus_per_node,
             repeats_follow=repeats_follow,
+            seen=seen,
         )
         judged[made] = judged.get(made, 0) + 1
     return list(judged.items())
@@ -145,15 +152,20 @@ def remarks(
     *,
     preflight: bool = True,
     repeats_follow: bool = False,
+    seen: SeenSpread | None = None,
 ) -> list[str]:
-    """What a planner says of its curves, one line each kind; nothing of a sweep that asks for one GPU count."""
+    """What a planner says of its curves, one line each kind; nothing of a sweep that asks for one GPU count.
+
+    `seen`: how far runs of the study's cells lie from each other so far.
+    """
     counts = {point.axes["gpus"] for point in plan.points}
     lines = []
-    for found, curves in of_plan(plan, others, preflight=preflight, repeats_follow=repeats_follow):
-        if len(counts) > 1 or len(found.counts) > 1:
-            which = "this grid" if curves == 1 else f"{curves} curves of this grid"
-            advice = f"; for more: {found.add}" if found.add else ""
-            lines.append(f"{which} ({found.scaling.value}): {found.verdict}{advice}")
+    for curve, alike in of_plan(plan, others, preflight=preflight, repeats_follow=repeats_follow, seen=seen):
+        if len(counts) > 1 or len(curve.counts) > 1:
+            which = "this grid" if alike == 1 else f"{alike} curves of this grid"
+            repeats = f"; {curve.repeats}" if curve.repeats else ""
+            advice = f"; for more: {curve.add}" if curve.add else ""
+            lines.append(f"{which} ({curve.scaling.value}): {curve.verdict}{repeats}{advice}")
     return lines
 
 
@@ -201,11 +213,6 @@ def _span(known: Sequence[int], carries: Sequence[Law]) -> str:
     return f"the counts span a factor {known[-1] / known[0]:g}{reach}"
 
 
-def _repeats(runs: int) -> str:
-    few = "a single run" if runs == 1 else f"{runs} runs"
-    return f"{few} of a count says nothing of the spread between runs; {LEAST_RUNS} are the least"
-
-
 def _joined(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
@@ -213,7 +220,7 @@ def _joined(names: Sequence[str]) -> str:
 # --- further counts ------------------------------------------------------------------------------------------
 
 
-def _wanted(known: Sequence[int], laws: Sequence[Law]) -> int:
+def _lacking(known: Sequence[int], laws: Sequence[Law]) -> int:
     """Counts to add: enough for a second law beside the simplest, so that two can be compared; then for the next."""
     needs = sorted({counts_needed(law) for law in laws})
     first = next((need for need in needs[1:] if need > len(known)), 0)

@@ -1,6 +1,6 @@
 """From runs to series: what belongs together, what stands apart and why, one baseline each. Pure.
 
-Medians only, so that the tables of a running study are quick; `bootstrap.with_intervals` adds the intervals.
+Medians only, so that the tables of a running study are quick; `intervals.with_intervals` adds the intervals.
 """
 
 from collections.abc import Iterable, Sequence
@@ -53,18 +53,19 @@ _FIRST = (*_NAMED, "data.pipeline", "epochs")
 
 def label_of(keys: Iterable[SeriesKey]) -> dict[SeriesKey, str]:
     """Say of each series just what tells it from the others: `batch 64, spread`; of a single one its batch."""
-    every = list(keys)
-    said: dict[SeriesKey, str] = {}
-    plain = {key: dict(key.conditions) for key in every}
-    names = sorted({name for found in plain.values() for name in found}, key=lambda n: (_rank(n), n))
-    telling = [name for name in names if len({found.get(name, "") for found in plain.values()}) > 1]
+    all_keys = list(keys)
+    labels: dict[SeriesKey, str] = {}
+    plain = {key: dict(key.conditions) for key in all_keys}
+    names = sorted({name for values in plain.values() for name in values}, key=lambda n: (_rank(n), n))
+    telling = [name for name in names if len({values.get(name, "") for values in plain.values()}) > 1]
     # `model.layers` says nothing new where the model's name already differs.
     telling = [name for name in telling if "." not in name or not _implied(name, plain)]
     several = {
-        field: len({getattr(key, field) for key in every}) > 1 for field in ("batch", "accum", "placement", "batch_per")
+        field: len({getattr(key, field) for key in all_keys}) > 1
+        for field in ("batch", "accum", "placement", "batch_per")
     }
-    works = {scaling: {key.work for key in every if key.scaling is scaling} for scaling in Scaling}
-    for key in every:
+    works = {scaling: {key.work for key in all_keys if key.scaling is scaling} for scaling in Scaling}
+    for key in all_keys:
         words = [_condition_words(name, plain[key].get(name, "")) for name in telling]
         if several["batch"]:
             words.append(f"batch {key.batch}")
@@ -76,8 +77,8 @@ def label_of(keys: Iterable[SeriesKey]) -> dict[SeriesKey, str]:
             words.append(f"batch per {key.batch_per}")
         if len(works[key.scaling]) > 1:
             words.append(f"{key.work} images")
-        said[key] = ", ".join(words) or f"batch {key.batch}"
-    return said
+        labels[key] = ", ".join(words) or f"batch {key.batch}"
+    return labels
 
 
 def _rank(name: str) -> int:
@@ -87,8 +88,8 @@ def _rank(name: str) -> int:
 def _implied(name: str, plain: dict[SeriesKey, dict[str, str]]) -> bool:
     """Whether the group's own name tells apart whatever this value tells apart."""
     by_name: dict[str, set[str]] = {}
-    for found in plain.values():
-        by_name.setdefault(found.get(name.split(".", 1)[0], ""), set()).add(found.get(name, ""))
+    for values in plain.values():
+        by_name.setdefault(values.get(name.split(".", 1)[0], ""), set()).add(values.get(name, ""))
     return len(by_name) > 1 and all(len(values) == 1 for values in by_name.values())
 
 
@@ -105,12 +106,12 @@ def _order(key: SeriesKey) -> tuple[object, ...]:
 def _share_single_gpu(members: dict[SeriesKey, dict[str, Run]]) -> None:
     """One GPU has no placement: the same run starts the packed and the spread series."""
     singles: dict[SeriesKey, dict[str, Run]] = {}
-    for key, found in members.items():
-        alone = {name: run for name, run in found.items() if run.gpus == 1}
+    for key, runs in members.items():
+        alone = {name: run for name, run in runs.items() if run.gpus == 1}
         singles.setdefault(replace(key, placement=""), {}).update(alone)
-    for key, found in members.items():
-        if all(run.gpus != 1 for run in found.values()):
-            found.update(singles[replace(key, placement="")])
+    for key, runs in members.items():
+        if all(run.gpus != 1 for run in runs.values()):
+            runs.update(singles[replace(key, placement="")])
 
 
 def _series(key: SeriesKey, label: str, runs: Sequence[Run]) -> ScalingSeries:
@@ -121,15 +122,15 @@ def _series(key: SeriesKey, label: str, runs: Sequence[Run]) -> ScalingSeries:
     apart: list[Apart] = []
     points = []
     base: Run | None = None
-    for (gpus, nodes), some in sorted(by_place.items(), key=lambda item: (item[0][0], item[0][1] or 0)):
-        timed = [run for run in some if run.timed]
+    for (gpus, nodes), repeats in sorted(by_place.items(), key=lambda item: (item[0][0], item[0][1] or 0)):
+        timed = [run for run in repeats if run.timed]
         pooled, left = _alike(timed, base)
         base = base or (pooled[0] if pooled else None)
         apart += left
-        without = tuple(run for run in some if not run.timed)
+        without = tuple(run for run in repeats if not run.timed)
         if pooled or without:
             points.append(_point(gpus, nodes, tuple(pooled), without))
-    machines = [one for point in points for run in point.runs for one in run.machine]
+    machines = [rank for point in points for run in point.runs for rank in run.machine]
     return compared(
         ScalingSeries(key=key, label=label, points=tuple(points), apart=tuple(apart), flags=differences(machines))
     )
@@ -169,8 +170,8 @@ def _other_gpu(run: Run, base: Run | None) -> str:
     """Why a run is not on the GPUs of its baseline; empty if it is, or if nobody said."""
     if base is None or not run.devices or not base.devices or set(run.devices) == set(base.devices):
         return ""
-    mine, other = " + ".join(sorted(set(run.devices))), " + ".join(sorted(set(base.devices)))
-    return f"unlike GPUs: it ran on {mine}, the first run of its series on {other}"
+    devices, base_devices = (" + ".join(sorted(set(each.devices))) for each in (run, base))
+    return f"unlike GPUs: it ran on {devices}, the first run of its series on {base_devices}"
 
 
 def _point(gpus: int, nodes: int | None, runs: tuple[Run, ...], without: tuple[Run, ...]) -> SeriesPoint:
@@ -179,7 +180,9 @@ def _point(gpus: int, nodes: int | None, runs: tuple[Run, ...], without: tuple[R
         return point
     medians = [median(run.epoch_s) for run in runs]
     time_s, n = median(medians), len(runs)
-    rates = [run.images / median(run.epoch_s) for run in runs if run.images is not None]
+    images = {run.images for run in runs}
+    # A mean over unlike amounts of work would agree with no time.
+    work = images.pop() if len(images) == 1 else None
     steps = [run.step_ms for run in runs if run.step_ms is not None]
     inside = [(max(run.epoch_s) - min(run.epoch_s)) / median(run.epoch_s) for run in runs if len(run.epoch_s) > 1]
     first = [run.first_epoch_s for run in runs if run.first_epoch_s is not None]
@@ -187,7 +190,7 @@ def _point(gpus: int, nodes: int | None, runs: tuple[Run, ...], without: tuple[R
         point,
         time_s=Estimate(value=time_s, n=n),
         step_ms=Estimate(value=median(steps), n=len(steps)) if steps else None,
-        images_per_s=Estimate(value=median(rates), n=len(rates)) if rates else None,
+        images_per_s=Estimate(value=work / time_s, n=n) if work is not None else None,
         first_epoch_s=median(first) if first else None,
         within=median(inside) if inside else None,
         between=(max(medians) - min(medians)) / time_s if n > 1 else None,
@@ -204,11 +207,11 @@ def compared(series: ScalingSeries) -> ScalingSeries:
     if base.time_s is None:
         return replace(series, no_baseline=_missing(base))
     if base.oversubscribed:
-        said = (
+        crowded = (
             f"no baseline: gpus={base.gpus} ran with more ranks than cores, so its time is no measure; run it on a "
             "machine with enough cores"
         )
-        return replace(series, no_baseline=said)
+        return replace(series, no_baseline=crowded)
     points = tuple(_against(point, base, series.key) for point in series.points)
     made = replace(series, points=points, baseline_gpus=base.gpus)
     return replace(made, points=tuple(replace(point, flags=point_flags(point, base)) for point in points))
@@ -229,7 +232,8 @@ def _against(point: SeriesPoint, base: SeriesPoint, key: SeriesKey) -> SeriesPoi
     speedup, efficiency = ratios(base.time_s.value / point.time_s.value, point.gpus / base.gpus, key.scaling)
     made = replace(point, speedup=Estimate(value=speedup, n=n), efficiency=Estimate(value=efficiency, n=n))
     if key.scaling is Scaling.STRONG and point.gpus > base.gpus:
-        made = replace(made, serial_fraction=serial_fraction(speedup, point.gpus / base.gpus))
+        fraction = serial_fraction(speedup, point.gpus / base.gpus)
+        made = replace(made, serial_fraction=Estimate(value=fraction, n=n))
     return made
 
 

@@ -4,8 +4,10 @@ T(p) is the median over runs of each run's median epoch on p GPUs, p0 the smalle
 Strong: speedup S = T(p0)/T(p), efficiency S/(p/p0) (Amdahl 1967). Weak: efficiency T(p0)/T(p), scaled speedup =
 efficiency x p/p0 (Gustafson 1988). Serial fraction after Karp and Flatt (1990): e = (1/S - 1/q)/(1 - 1/q), q = p/p0.
 What is remarkable about a point is said here too. How series are made of runs is in `grouping`, how intervals are found
-in `bootstrap`.
+in `intervals`.
 """
+
+from dataclasses import replace
 
 from launchers.checked import checked
 from vit_sweep.plan.point import Scaling
@@ -47,11 +49,22 @@ class Estimate:
     high: float | None = None
     n: int = 1
     """Runs behind it (of a ratio: the fewer of the two)."""
+    freedom: float | None = None
+    """Degrees of freedom of the interval, with those of the cells that are pooled with this one."""
 
     @property
     def known(self) -> bool:
         """Whether there is an interval."""
         return self.low is not None and self.high is not None
+
+    def inverse(self, factor: float) -> "Estimate":
+        """`factor / x` with its interval, whose bounds change places."""
+        return replace(
+            self,
+            value=factor / self.value,
+            low=None if self.high is None else factor / self.high,
+            high=None if self.low is None else factor / self.low,
+        )
 
 
 @checked
@@ -78,7 +91,7 @@ class SeriesPoint:
     """Epochs that count, over all runs."""
     speedup: Estimate | None = None
     efficiency: Estimate | None = None
-    serial_fraction: float | None = None
+    serial_fraction: Estimate | None = None
     """Karp and Flatt's; of strong series only, None at the baseline."""
     oversubscribed: bool = False
     flags: tuple[str, ...] = ()
@@ -125,31 +138,34 @@ class ScalingSeries:
         return tuple(point for point in self.points if point.time_s is not None and not point.oversubscribed)
 
 
-def point_flags(point: SeriesPoint, base: SeriesPoint) -> tuple[str, ...]:
-    """Superlinear with its likely causes, partial runs, and what the runs' own flags say; each clause once."""
-    found = [superlinear(point, base), _elsewhere(point, base), _partial(point)]
-    found += [flag for run in point.runs for flag in run.flags]
-    return tuple(dict.fromkeys(filter(None, found)))
+def point_flags(point: SeriesPoint, base: SeriesPoint, *, certain: bool = False) -> tuple[str, ...]:
+    """Superlinear with its likely causes, partial runs, and what the runs' own flags say; each clause once.
+
+    `certain`: whether repeats show that its efficiency is not 1; of one with an interval nothing else counts.
+    """
+    flags = [superlinear(point, base, certain=certain), _elsewhere(point, base), _partial(point)]
+    flags += [flag for run in point.runs for flag in run.flags]
+    return tuple(dict.fromkeys(filter(None, flags)))
 
 
-def superlinear(point: SeriesPoint, base: SeriesPoint) -> str:
+def superlinear(point: SeriesPoint, base: SeriesPoint, *, certain: bool = False) -> str:
     """Why a point that is faster than ideal may be; empty where it is not."""
     efficiency = point.efficiency
     if efficiency is None or point.gpus == base.gpus:
         return ""
-    low = efficiency.low if efficiency.low is not None else efficiency.value / SUPERLINEAR
-    if low <= 1:
+    if efficiency.value <= 1 or not (certain if efficiency.known else efficiency.value > SUPERLINEAR):
         return ""
     causes = []
     if any("throttled" in flag for run in base.runs for flag in run.flags):
         causes.append("the baseline was throttled")
-    mine, other = _hosts(point), _hosts(base)
-    if mine and other and not other <= mine:
-        causes.append(f"the baseline ran on another node ({', '.join(sorted(other))})")
+    hosts, base_hosts = _hosts(point), _hosts(base)
+    if hosts and base_hosts and not base_hosts <= hosts:
+        causes.append(f"the baseline ran on another node ({', '.join(sorted(base_hosts))})")
     if _smaller(point.runs[0], base.runs[0]):
         causes.append("a smaller micro batch fits the cache better")
-    said = ", or ".join(causes) or "not explained by what was recorded: repeat the baseline"
-    return f"superlinear: {efficiency.value:.1%} of ideal; likely {said}" if causes else f"superlinear: {said}"
+    if not causes:
+        return "superlinear: not explained by what was recorded: repeat the baseline"
+    return f"superlinear: {efficiency.value:.1%} of ideal; likely {', or '.join(causes)}"
 
 
 def _elsewhere(point: SeriesPoint, base: SeriesPoint) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from vit_sweep.analysis.series.bootstrap import ratio_of
+from vit_sweep.analysis.series.intervals import cells_of
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
+from vit_sweep.analysis.series.spreads import Spreads
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import apart_handle, draw_series, intervals_text
 from vit_sweep.report.figures.panels import without_placement
@@ -60,8 +61,9 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path) -> Figure | Sk
     gpus = sorted({p.gpus for _, _, pairs in shown for p, _ in pairs})
     if curves:
         _draw_times(axes[0], [members for _, members, _ in shown], styles)
-    _draw_ratios(axes[-1], [pairs for _, _, pairs in shown], styles, gpus)
-    ratios = [ratio(pair) for _, _, pairs in shown for pair in pairs]
+    spread = Spreads(cells_of(series))
+    ratios = [[ratio(pair, spread) for pair in pairs] for _, _, pairs in shown]
+    _draw_ratios(axes[-1], [pairs for _, _, pairs in shown], ratios, styles, gpus)
     left = len(paired) - len(shown)
     return save(
         sheet,
@@ -69,16 +71,16 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path) -> Figure | Sk
         name,
         title="Packed against spread",
         caption="Time spread over time packed: above 1 the spread run is slower. "
-        + intervals_text(ratios)
+        + intervals_text([one for curve in ratios for one in curve])
         + (f" {counted(left, 'further pair')} of curves not drawn for want of room." if left else ""),
-        alt=f"Chart of packed against spread runs. {_ratios_text([(title, pairs) for title, _, pairs in shown])}",
+        alt=f"Chart of packed against spread runs. {_ratios_text(shown, ratios)}",
     )
 
 
-def ratio(pair: Pair) -> Estimate:
-    """Time spread / time packed, with the interval of the tables."""
+def ratio(pair: Pair, times: Spreads) -> Estimate:
+    """Time spread / time packed, with its interval."""
     packed, spread = pair
-    return ratio_of([run.epoch_s for run in spread.runs], [run.epoch_s for run in packed.runs])
+    return times.ratio(spread.runs, packed.runs).estimate
 
 
 def _pairs(members: Sequence[ScalingSeries]) -> list[Pair]:
@@ -107,17 +109,20 @@ def _draw_times(axes: Axes, groups: Sequence[Sequence[ScalingSeries]], styles: S
 
 
 def _draw_ratios(
-    axes: Axes, groups: Sequence[Sequence[Pair]], styles: Sequence[CurveStyle], gpus: Sequence[int]
+    axes: Axes,
+    groups: Sequence[Sequence[Pair]],
+    ratios: Sequence[Sequence[Estimate]],
+    styles: Sequence[CurveStyle],
+    gpus: Sequence[int],
 ) -> None:
     ends = [1.0]
     axes.axhline(1.0, color=QUIET, linestyle="--", lw=1.0, zorder=1.5)
-    for order, (pairs, style) in enumerate(zip(groups, styles, strict=True)):
-        ratios = [ratio(pair) for pair in pairs]
+    for order, (pairs, curve, style) in enumerate(zip(groups, ratios, styles, strict=True)):
         shift = 2 ** (0.06 * (order - (len(groups) - 1) / 2))
-        reach = [[e.value - (e.low or e.value) for e in ratios], [(e.high or e.value) - e.value for e in ratios]]
+        reach = [[e.value - (e.low or e.value) for e in curve], [(e.high or e.value) - e.value for e in curve]]
         axes.errorbar(
             [p.gpus * shift for p, _ in pairs],
-            [e.value for e in ratios],
+            [e.value for e in curve],
             yerr=reach if any(map(sum, reach)) else None,
             color=style.color,
             marker=style.marker,
@@ -125,15 +130,20 @@ def _draw_ratios(
             elinewidth=0.9,
             zorder=3,
         )
-        ends += [end for e in ratios for end in (e.value, e.low, e.high) if end is not None]
+        ends += [end for e in curve for end in (e.value, e.low, e.high) if end is not None]
     gpu_axis(axes, gpus, width_in=2.6)
     room = max(0.02, 0.1 * (max(ends) - min(ends)))
     axes.set(ylim=(min(ends) - room, max(ends) + room), ylabel="time spread / time packed")
 
 
-def _ratios_text(groups: Sequence[tuple[str, Sequence[Pair]]]) -> str:
+def _ratios_text(
+    groups: Sequence[tuple[str, Sequence[ScalingSeries], Sequence[Pair]]], ratios: Sequence[Sequence[Estimate]]
+) -> str:
     clauses = []
-    for title, pairs in groups:
-        listed = ", ".join(f"{number(ratio(pair).value)} on {counted(pair[0].gpus, 'GPU')}" for pair in pairs)
+    for (title, _, pairs), curve in zip(groups, ratios, strict=True):
+        listed = ", ".join(
+            f"{number(value.value)} on {counted(packed.gpus, 'GPU')}"
+            for (packed, _), value in zip(pairs, curve, strict=True)
+        )
         clauses.append(f"{title + ': ' if title else ''}time spread over time packed {listed}.")
     return " ".join(clauses)

@@ -70,13 +70,15 @@ METHODS: tuple[Formula, ...] = (
     ),
     Formula(
         term="Intervals",
-        text="A two-level bootstrap: runs are drawn with replacement, then the epochs inside each drawn run; a draw "
-        "is the median over runs of their medians, and an interval holds the middle 95 % of the draws. Runs are the "
-        "upper level, because epochs of one run share their nodes, clocks and luck. For speedup and efficiency both "
-        "sides of the ratio are drawn. The draws are seeded: the same records give the same interval. One run says "
-        "nothing of its own spread and has none.",
-        source="Davison and Hinkley, Bootstrap methods and their application, 1997, section 3.8; "
-        "vit_sweep/analysis/series/bootstrap.py",
+        text="95 %, from Student's t on the logarithms of run medians; of speedup, efficiency and serial fraction "
+        "Welch's. Runs count and not epochs, because epochs of one run share their nodes, clocks and luck. The spread "
+        "between runs is pooled over the cells that share model, data set, partition and GPU; a cell whose runs differ "
+        "by more (F test, 10 %) is judged by its own. What sessions on several days differ by is estimated and "
+        "counted. The note under a table says how far runs differ and on how many degrees of freedom that rests. One "
+        "run says nothing of its own spread and has no interval.",
+        source="Student, The probable error of a mean, 1908; Welch, The generalization of Student's problem, 1947; "
+        "Satterthwaite, An approximate distribution of estimates of variance components, 1946; "
+        "vit_sweep/analysis/series/pooling.py",
     ),
     _define(
         "Throughput",

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from vit_sweep.analysis.series.bootstrap import median_of
 from vit_sweep.analysis.series.series import Estimate
+from vit_sweep.analysis.series.spreads import values_interval
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
 from vit_sweep.report.tables.parts import Variants, by_configuration, estimate, flags_of, middle, names_of, pools
@@ -54,7 +54,7 @@ def _row(
     first, target = runs[0], found[runs[0].run_id][0]
     ends = [found[run.run_id][1] for run in runs]
     seconds = [end.seconds for end in ends if end.seconds is not None]
-    time: Estimate | None = median_of([(one,) for one in seconds]) if seconds else None
+    time: Estimate | None = values_interval(seconds) if seconds else None
     accuracies = [one for run in runs for one in run.test_accuracy if one is not None]
     notes = [end.reason for end in ends] + [run.note for run in runs]
     return variants.what(first.conditions) | {

@@ -2,8 +2,9 @@
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
-from vit_sweep.analysis.series.bootstrap import median_of
+from vit_sweep.analysis.series.intervals import cells_of
 from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.analysis.series.spreads import Spreads, step_ms
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.point import Scaling
 from vit_sweep.record.learning import Reached
@@ -41,7 +42,7 @@ def tables_of(
     pooled = [*pools(fair, by_configuration), *pools(fair, _layout), *pools(timed, by_configuration)]
     times = times_of(pooled, series)
     made = [
-        *(scaling_table(series, points, mode) for mode in Scaling),
+        *(scaling_table(series, points, mode, notes=times.notes) for mode in Scaling),
         batch_table(fair, times),
         accum_table(fair, times),
         placement_table(fair, times),
@@ -58,18 +59,20 @@ def tables_of(
 def times_of(groups: Iterable[Sequence[Run]], series: Iterable[ScalingSeries]) -> Times:
     """The times of each pool, worked out once, so that equal runs have equal intervals in every table.
 
-    What a series says of the same runs counts.
+    What a series says of the same runs counts; the spread between runs is learnt from the cells of all series.
     """
-    found: dict[tuple[str, ...], PoolTimes] = {}
-    for point in (point for one in series for point in one.points):
+    curves = list(series)
+    points, cells = [point for curve in curves for point in curve.points], cells_of(curves)
+    spread, steps = Spreads(cells), Spreads(cells, step_ms)
+    times: dict[tuple[str, ...], PoolTimes] = {}
+    for point in points:
         if point.time_s is not None:
-            found.setdefault(ids_of(point.runs), PoolTimes(point.time_s, point.step_ms))
-    for group in groups:
-        if ids_of(group) not in found:
-            steps = [(run.step_ms,) for run in group if run.step_ms is not None]
-            time_s = median_of([run.epoch_s for run in group])
-            found[ids_of(group)] = PoolTimes(time_s, median_of(steps) if steps else None)
-    return found
+            times.setdefault(ids_of(point.runs), PoolTimes(point.time_s, point.step_ms))
+    for runs in groups:
+        if ids_of(runs) not in times:
+            known = any(run.step_ms for run in runs)
+            times[ids_of(runs)] = PoolTimes(spread.estimate(runs), steps.estimate(runs) if known else None)
+    return Times(times, spread.ratio, spread.notes())
 
 
 def _layout(run: Run) -> tuple[Hashable, ...]:

@@ -13,7 +13,7 @@ def with_bounds(
     name: str, title: str, unit: str = "", meaning: str = "", *, percent: bool = False
 ) -> tuple[Column, ...]:
     """A number and the two bounds of its 95 % interval."""
-    what = f"{name}: 95 % bootstrap interval over runs; empty with one run"
+    what = f"{name}: 95 % interval over runs (docs/trust.md); empty with one run"
     return (
         _column(name, title, unit, meaning, percent=percent),
         Column(name=name + LOW, title=f"{title}, low", unit=unit, percent=percent, bound_of=name,
@@ -53,6 +53,7 @@ COLUMNS = _by_name(
     _column("zero_stage", "ZeRO", "", "DeepSpeed's ZeRO stage."),
     *with_bounds("epoch_s", "epoch s", "s", f"Median over runs, {_RUNS}, of each run's median epoch that counts."),
     _column("n", "n", "", "Runs that are pooled."),
+    _column("freedom", "d.f.", "", "Degrees of freedom of the interval on epoch_s, of all cells that are pooled."),
     _column("epochs_counted", "epochs counted", "", "Epochs behind them, over all runs."),
     _column("within", "within", "", "Spread inside runs: median over runs of (max - min) / median of its epochs.",
             percent=True),
@@ -63,8 +64,8 @@ COLUMNS = _by_name(
     *with_bounds("images_per_s", "images/s", "images/s", "Images of an epoch / epoch time, over all GPUs."),
     *with_bounds("speedup", "speedup", "", "Strong: T(p0)/T(p). Weak: efficiency x p/p0 (scaled speedup)."),
     *with_bounds("efficiency", "eff.", "", "Strong: speedup / (p/p0). Weak: T(p0)/T(p).", percent=True),
-    _column("serial_fraction", "serial fraction", "",
-            "Karp and Flatt's (1/S - 1/q) / (1 - 1/q), q = p/p0; strong scaling only."),
+    *with_bounds("serial_fraction", "serial fraction", "",
+                  "Karp and Flatt's (1/S - 1/q) / (1 - 1/q), q = p/p0; strong scaling only."),
     _column("baseline_gpus", "baseline", "", "p0: the GPUs of the series' baseline."),
     _column("train_accuracy", "train acc.", "", "Median over runs, after the last epoch, of the training images.",
             percent=True),
@@ -86,7 +87,8 @@ COLUMNS = _by_name(
     _column("reference_n", "its n", "", "Runs of the reference."),
     *with_bounds("time_ratio", "time ratio", "", "epoch_s / reference_epoch_s: above 1 is slower."),
     _column("verdict", "verdict", "",
-            "faster or slower where the interval of the ratio leaves out 1, else that they cannot be told apart."),
+            "faster or slower where the ratio is not 1 (5 % for the whole table, Holm), else that they cannot be told "
+            "apart."),
     _column("communication_ms", "comm. ms", "ms", "Median over runs of communication per step, the least over ranks."),
     _column("reference_communication_ms", "its comm. ms", "ms", "Like communication_ms, of the reference."),
     _column("predicted_mib", "predicted MiB", "MiB", "What the plan expects one GPU to need, CUDA context included."),

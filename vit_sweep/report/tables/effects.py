@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
-from vit_sweep.analysis.series.bootstrap import ratio_of
+from vit_sweep.analysis.series.estimates import scaled
+from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
 from vit_sweep.report.tables.parts import Times, Variants, estimate, pooled, pools
 from vit_sweep.report.tables.table import Cells, Table, table
@@ -63,7 +64,7 @@ def _rows(groups: Sequence[Sequence[Run]], by: Callable[[Run], int], times: Time
     for group in telling:
         steps = sorted(pools(group, by), key=lambda some: by(some[0]))
         for some in steps:
-            ratio = ratio_of(_rates(some), _rates(steps[0])) if some is not steps[0] else None
+            ratio = _rate_ratio(some, steps[0], times) if some is not steps[0] else None
             rows.append(
                 variants.what(some[0].conditions)
                 | {"work": some[0].work}
@@ -73,10 +74,16 @@ def _rows(groups: Sequence[Sequence[Run]], by: Callable[[Run], int], times: Time
     return rows
 
 
-def _rates(runs: Sequence[Run]) -> list[list[float]]:
-    """Images a second of each epoch of each run; where nobody said how many images, epochs a second."""
-    known = all(run.images is not None for run in runs)
-    return [[(run.images if known and run.images else 1) / seconds for seconds in run.epoch_s] for run in runs]
+def _rate_ratio(over: Sequence[Run], under: Sequence[Run], times: Times) -> Estimate | None:
+    """Images a second of one pool over another's; where nobody said how many images, epochs a second.
+
+    None where runs of a pool disagree on the images of an epoch.
+    """
+    images = [{run.images for run in runs} for runs in (over, under)]
+    if any(len(values) > 1 for values in images):
+        return None
+    more, fewer = (values.pop() or 1 for values in images)
+    return scaled(times.ratio(under, over).estimate, more / fewer)
 
 
 def _order(run: Run) -> tuple[Hashable, ...]:

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
-from vit_sweep.analysis.series.bootstrap import ratio_of
-from vit_sweep.analysis.series.series import Estimate
+from vit_sweep.analysis.series.intervals import SIGNIFICANT
+from vit_sweep.analysis.series.pooling import holm
+from vit_sweep.analysis.series.spreads import Ratio
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
 from vit_sweep.report.tables.parts import (
     Conditions,
@@ -33,13 +34,19 @@ ENGINE_COLUMNS = bounded(
 SAME, UNKNOWN = "cannot tell apart", "cannot tell: an interval needs two runs on either side"
 
 
-def verdict(ratio: Estimate) -> str:
-    """What a ratio of times lets one say."""
-    if ratio.low is None or ratio.high is None:
+def verdicts(ratios: Sequence[Ratio]) -> list[str]:
+    """What ratios of times that are looked at together let one say: by chance no more than one table in 20 errs."""
+    adjusted = holm([ratio.p_value for ratio in ratios]) if ratios else ()
+    return [_verdict(ratio, float(p)) for ratio, p in zip(ratios, adjusted, strict=True)]
+
+
+def _verdict(ratio: Ratio, p: float) -> str:
+    low, high = ratio.estimate.low, ratio.estimate.high
+    if low is None or high is None:
         return UNKNOWN
-    if ratio.low > 1:
-        return "slower"
-    return "faster" if ratio.high < 1 else SAME
+    if p >= SIGNIFICANT or low <= 1 <= high:
+        return SAME
+    return "slower" if low > 1 else "faster"
 
 
 def placement_table(runs: Iterable[Run], times: Times) -> Table | None:
@@ -52,7 +59,11 @@ def placement_table(runs: Iterable[Run], times: Times) -> Table | None:
         pairs += [(layouts[0], other) for other in layouts[1:]]
     pairs.sort(key=lambda pair: by_configuration(pair[1][0]))
     variants = Variants(other[0].conditions for _, other in pairs)
-    rows = [_pair(fewest, other, variants, times) for fewest, other in pairs]
+    ratios = [times.ratio(other, fewest) for fewest, other in pairs]
+    rows = [
+        _pair(fewest, other, variants, times) | estimate("time_ratio", ratio.estimate) | {"verdict": text}
+        for (fewest, other), ratio, text in zip(pairs, ratios, verdicts(ratios), strict=True)
+    ]
     title = "Placement: the same GPUs on more nodes against on the fewest"
     return table("placement", title, PLACEMENT_COLUMNS, rows, known=COLUMNS)
 
@@ -70,18 +81,22 @@ def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
     telling.sort(key=lambda group: by_configuration(group[0]))
     variants = Variants(without(group[0].conditions, "engine") for group in telling)
     rows: list[Cells] = []
+    compared: list[tuple[Cells, Ratio]] = []
     for group in telling:
-        engines = sorted(
-            pools(group, lambda run: _engine(run.conditions)), key=lambda some: _engine(some[0].conditions)
+        first, *others = sorted(
+            pools(group, lambda run: _engine(run.conditions)), key=lambda runs: _engine(runs[0].conditions)
         )
-        for some in engines:
-            rows.append(_of_engine(some, engines[0], variants, times))
+        rows.append(_of_engine(first, variants, times))
+        for runs_of_engine in others:
+            rows.append(_of_engine(runs_of_engine, variants, times) | {"reference": _engine(first[0].conditions)[1]})
+            compared.append((rows[-1], times.ratio(runs_of_engine, first)))
+    for (row, ratio), text in zip(compared, verdicts([ratio for _, ratio in compared]), strict=True):
+        row.update(estimate("time_ratio", ratio.estimate) | {"verdict": text})
     title = "Engines and ZeRO stages on the same work"
     return table("engines", title, ENGINE_COLUMNS, rows, known=COLUMNS)
 
 
 def _pair(fewest: Sequence[Run], other: Sequence[Run], variants: Variants, times: Times) -> Cells:
-    ratio = ratio_of([run.epoch_s for run in other], [run.epoch_s for run in fewest])
     base = pooled(fewest, times)
     return (
         variants.what(other[0].conditions)
@@ -89,26 +104,16 @@ def _pair(fewest: Sequence[Run], other: Sequence[Run], variants: Variants, times
         | pooled(other, times)
         | {"reference": placement_of(fewest[0]), "reference_nodes": fewest[0].nodes, "reference_n": len(fewest)}
         | {f"reference_{name}": base[name] for name in (*bounded("epoch_s"), "communication_ms")}
-        | estimate("time_ratio", ratio)
-        | {"verdict": verdict(ratio)}
     )
 
 
-def _of_engine(runs: Sequence[Run], base: Sequence[Run], variants: Variants, times: Times) -> Cells:
-    found = dict(runs[0].conditions)
+def _of_engine(runs: Sequence[Run], variants: Variants, times: Times) -> Cells:
     stage, name, _ = _engine(runs[0].conditions)
-    row = (
+    return (
         variants.what(without(runs[0].conditions, "engine"))
-        | {"engine": name, "zero_stage": found.get("engine.zero_stage") and stage, "work": runs[0].work}
+        | {"engine": name, "zero_stage": runs[0].condition("engine.zero_stage") and stage, "work": runs[0].work}
         | pooled(runs, times)
     )
-    if runs is base:
-        return row
-    ratio = ratio_of([run.epoch_s for run in runs], [run.epoch_s for run in base])
-    return row | estimate("time_ratio", ratio) | {
-        "reference": _engine(base[0].conditions)[1],
-        "verdict": verdict(ratio),
-    }  # fmt: skip
 
 
 def _layout(run: Run) -> tuple[int, str]:
@@ -118,7 +123,7 @@ def _layout(run: Run) -> tuple[int, str]:
 
 @lru_cache(maxsize=4096)
 def _engine(conditions: Conditions) -> tuple[int, str, Conditions]:
-    found = dict(conditions)
-    stage = found.get("engine.zero_stage", "")
+    known = dict(conditions)
+    stage = known.get("engine.zero_stage", "")
     values = tuple((name, value) for name, value in conditions if name.split(".", 1)[0] == "engine")
-    return (int(stage) if stage.isdigit() else -1, found.get("engine", ""), values)
+    return (int(stage) if stage.isdigit() else -1, known.get("engine", ""), values)

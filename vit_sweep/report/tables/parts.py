@@ -7,12 +7,16 @@ seed only. Oversubscribed runs and those that a series set apart are in none of 
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from statistics import median
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries
 from vit_sweep.report.tables.columns import WHAT
 from vit_sweep.report.tables.table import HIGH, LOW, Cells
 from vit_sweep.runs.run import Run
+
+if TYPE_CHECKING:
+    # It imports numpy.
+    from vit_sweep.analysis.series.spreads import Ratio
 
 Conditions = tuple[tuple[str, str], ...]
 _GROUPS = ("model", "data", "engine", "optimizer", "partition")
@@ -26,25 +30,22 @@ class PoolTimes(NamedTuple):
     step_ms: Estimate | None
 
 
-Times = Mapping[tuple[str, ...], PoolTimes]
-"""Of every pool of runs, by their ids."""
+class Times(NamedTuple):
+    """What the pools of runs took, and how they compare."""
+
+    by_ids: Mapping[tuple[str, ...], PoolTimes]
+    """Of every pool of runs, by their ids."""
+    ratio: "Callable[[Sequence[Run], Sequence[Run]], Ratio]"
+    """Epoch time of one pool over that of another."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the intervals must know."""
 
 
-def estimate(name: str, found: Estimate | None) -> Cells:
+def estimate(name: str, number: Estimate | None) -> Cells:
     """Three fields: the number and its bounds."""
-    if found is None:
+    if number is None:
         return {name: None, name + LOW: None, name + HIGH: None}
-    return {name: found.value, name + LOW: found.low, name + HIGH: found.high}
-
-
-def inverse(found: Estimate, factor: float) -> Estimate:
-    """`factor / x` with its interval, whose bounds change places."""
-    return Estimate(
-        value=factor / found.value,
-        low=None if found.high is None else factor / found.high,
-        high=None if found.low is None else factor / found.low,
-        n=found.n,
-    )
+    return {name: number.value, name + LOW: number.low, name + HIGH: number.high}
 
 
 def comparable(runs: Iterable[Run], series: Iterable[ScalingSeries] = ()) -> list[Run]:
@@ -115,9 +116,9 @@ def _whole(text: str | None) -> int | str | None:
 def pooled(runs: Sequence[Run], times: Times) -> Cells:
     """What any table says of repeats of one configuration; at least one run, all with a time."""
     first = runs[0]
-    time, step = times[ids_of(runs)]
+    time, step = times.by_ids[ids_of(runs)]
     images = {run.images for run in runs}
-    rate = inverse(time, float(first.images)) if first.images is not None and len(images) == 1 else None
+    rate = time.inverse(float(first.images)) if first.images is not None and len(images) == 1 else None
     return {
         "gpus": first.gpus,
         "nodes": first.nodes,

@@ -23,6 +23,7 @@ SCALING_COLUMNS = bounded(
     "nodes",
     "epoch_s",
     "n",
+    "freedom",
     "epochs_counted",
     "within",
     "between",
@@ -49,22 +50,31 @@ TITLES = {
 
 
 def scaling_table(
-    series: Sequence[ScalingSeries], points: Iterable[PlannedPoint], scaling: Scaling, *, timed_only: bool = False
+    series: Sequence[ScalingSeries],
+    points: Iterable[PlannedPoint],
+    scaling: Scaling,
+    *,
+    timed_only: bool = False,
+    notes: Sequence[str] = (),
 ) -> Table | None:
     """The table of one scaling mode: series, runs that stand apart, infeasible points; None if there is nothing.
 
-    `timed_only` leaves out rows without a time: what a running study has so far.
+    `timed_only` leaves out rows without a time: what a running study has so far. `notes`: of its intervals.
     """
-    mine = [one for one in series if one.key.scaling is scaling]
-    variants = Variants(one.key.conditions for one in mine)
-    rows = [_point(one, point, variants) for one in mine for point in one.points]
-    rows += [_apart(one.key, out, variants) for one in mine for out in one.apart]
+    curves = [one for one in series if one.key.scaling is scaling]
+    variants = Variants(curve.key.conditions for curve in curves)
+    rows = [_point(curve, point, variants) for curve in curves for point in curve.points]
+    rows += [_apart(curve.key, out, variants) for curve in curves for out in curve.apart]
     rows += [infeasible(p) for p in points if p.cell_id is None and p.axes["scaling"] == scaling.value]
     if timed_only:
         rows = [row for row in rows if row.get("epoch_s") is not None]
-    notes = [_of(one, mine, one.no_baseline) for one in mine if one.no_baseline and any(p.runs for p in one.points)]
-    notes += [_of(one, mine, f"unlike between its runs: {flag}") for one in mine for flag in one.flags]
-    return table(scaling.value, TITLES[scaling], SCALING_COLUMNS, rows, known=COLUMNS, notes=notes)
+    remarks = [
+        _of(curve, curves, curve.no_baseline)
+        for curve in curves
+        if curve.no_baseline and any(point.runs for point in curve.points)
+    ]
+    remarks += [_of(curve, curves, f"unlike between its runs: {flag}") for curve in curves for flag in curve.flags]
+    return table(scaling.value, TITLES[scaling], SCALING_COLUMNS, rows, known=COLUMNS, notes=[*remarks, *notes])
 
 
 def infeasible(point: PlannedPoint) -> Cells:
@@ -73,8 +83,8 @@ def infeasible(point: PlannedPoint) -> Cells:
     return axes | {"n": 0, "oversubscribed": False, "status": "infeasible", "note": "; ".join(point.reasons)}
 
 
-def _of(one: ScalingSeries, every: Sequence[ScalingSeries], text: str) -> str:
-    return text if len(every) == 1 else f"{one.label}: {text}"
+def _of(curve: ScalingSeries, curves: Sequence[ScalingSeries], text: str) -> str:
+    return text if len(curves) == 1 else f"{curve.label}: {text}"
 
 
 def _key(key: SeriesKey, variants: Variants) -> Cells:
@@ -83,16 +93,23 @@ def _key(key: SeriesKey, variants: Variants) -> Cells:
     }  # fmt: skip
 
 
-def _point(one: ScalingSeries, point: SeriesPoint, variants: Variants) -> Cells:
-    every = (*point.runs, *point.without)
-    row = _key(one.key, variants) | {
-        "gpus": point.gpus, "nodes": point.nodes, "work": _work(every), "n": len(point.runs), "status": point.status,
-        "oversubscribed": point.oversubscribed, "note": _note(one, point), **names_of(every),
-    }  # fmt: skip
+def _point(curve: ScalingSeries, point: SeriesPoint, variants: Variants) -> Cells:
+    runs = (*point.runs, *point.without)
+    row = _key(curve.key, variants) | {
+        "work": _work(runs),
+        "gpus": point.gpus,
+        "nodes": point.nodes,
+        "n": len(point.runs),
+        "status": point.status,
+        "oversubscribed": point.oversubscribed,
+        "note": _note(curve, point),
+        **names_of(runs),
+    }
     if not point.runs:
         return row
     return row | {
         **estimate("epoch_s", point.time_s),
+        "freedom": point.time_s.freedom if point.time_s is not None else None,
         "epochs_counted": point.epochs,
         "within": point.within,
         "between": point.between,
@@ -101,8 +118,8 @@ def _point(one: ScalingSeries, point: SeriesPoint, variants: Variants) -> Cells:
         **estimate("images_per_s", point.images_per_s),
         **estimate("speedup", point.speedup),
         **estimate("efficiency", point.efficiency),
-        "serial_fraction": point.serial_fraction,
-        "baseline_gpus": one.baseline_gpus if point.speedup is not None else None,
+        **estimate("serial_fraction", point.serial_fraction),
+        "baseline_gpus": curve.baseline_gpus if point.speedup is not None else None,
         **last_accuracies(point.runs),
         "flags": "; ".join(dict.fromkeys((*point.flags, *filter(None, [flags_of(point.runs)])))) or None,
     }
@@ -114,16 +131,16 @@ def _work(runs: Sequence[Run]) -> int | None:
     return counts.pop() if len(counts) == 1 else None
 
 
-def _note(one: ScalingSeries, point: SeriesPoint) -> str:
+def _note(curve: ScalingSeries, point: SeriesPoint) -> str:
     remarks = list(dict.fromkeys(run.note for run in point.runs if run.note))
     lost: dict[str, int] = {}
     for run in point.without:
-        said = run.note if not point.runs else f"{run.status}: {run.note}" if run.note else run.status
-        lost[said] = lost.get(said, 0) + 1
+        reason = run.note if not point.runs else f"{run.status}: {run.note}" if run.note else run.status
+        lost[reason] = lost.get(reason, 0) + 1
     total = len(point.runs) + len(point.without)
     remarks += [text if total == 1 or not text else f"{count} of {total} runs: {text}" for text, count in lost.items()]
-    if one.no_baseline and point.runs and not point.oversubscribed:
-        remarks.append(one.no_baseline)
+    if curve.no_baseline and point.runs and not point.oversubscribed:
+        remarks.append(curve.no_baseline)
     return "; ".join(filter(None, remarks))
 
 

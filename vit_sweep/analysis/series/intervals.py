@@ -1,0 +1,95 @@
+"""Series with intervals on every time, rate and ratio (`spreads`, `pooling`). Pure; needs numpy and scipy."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from vit_sweep.analysis.series.grouping import ratios, serial_fraction
+from vit_sweep.analysis.series.pooling import holm
+from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint, point_flags
+from vit_sweep.analysis.series.spreads import Spreads, step_ms
+from vit_sweep.plan.point import Scaling
+from vit_sweep.runs.run import Run
+
+SIGNIFICANT = 0.05
+"""An adjusted p value below this is a verdict."""
+
+
+def with_intervals(
+    series: ScalingSeries, *, times: Spreads | None = None, steps: Spreads | None = None
+) -> ScalingSeries:
+    """The same series with an interval on each time, rate, speedup, efficiency, serial fraction of two runs or more.
+
+    `times`, `steps`: the spread of more cells than the series' own.
+    """
+    own = cells_of([series])
+    times, steps = times or Spreads(own), steps or Spreads(own, step_ms)
+    points = tuple(_timed(point, times, steps) for point in series.points)
+    base = next((point for point in points if point.gpus == series.baseline_gpus and point.runs), None)
+    if base is None:
+        return replace(series, points=points)
+    compared = [_against(point, base, series, times) for point in points]
+    # Several points are looked at: by chance alone one of them may lie above ideal.
+    adjusted = holm([p for _, p in compared])
+    flagged = (
+        replace(point, flags=point_flags(point, base, certain=bool(p < SIGNIFICANT)))
+        for (point, _), p in zip(compared, adjusted, strict=True)
+    )
+    return replace(series, points=tuple(flagged))
+
+
+def with_all_intervals(series: Iterable[ScalingSeries]) -> list[ScalingSeries]:
+    """Series with intervals from the spread of all their cells, so that equal runs have equal intervals in all."""
+    curves = list(series)
+    cells = cells_of(curves)
+    times, steps = Spreads(cells), Spreads(cells, step_ms)
+    return [with_intervals(curve, times=times, steps=steps) for curve in curves]
+
+
+def cells_of(series: Iterable[ScalingSeries]) -> list[tuple[Run, ...]]:
+    """The runs with a time of every cell of the series."""
+    return [point.runs for curve in series for point in curve.points if point.runs]
+
+
+def _timed(point: SeriesPoint, times: Spreads, steps: Spreads) -> SeriesPoint:
+    if point.time_s is None:
+        return point
+    time_s = times.estimate(point.runs, value=point.time_s.value)
+    made = replace(point, time_s=time_s)
+    if point.step_ms is not None:
+        made = replace(made, step_ms=steps.estimate(point.runs, value=point.step_ms.value))
+    if point.images_per_s is not None:
+        made = replace(made, images_per_s=time_s.inverse(point.images_per_s.value * time_s.value))
+    return made
+
+
+def _against(point: SeriesPoint, base: SeriesPoint, series: ScalingSeries, times: Spreads) -> tuple[SeriesPoint, float]:
+    """The point with intervals on what compares it with the baseline, and the p value of its being ideal."""
+    if point.speedup is None or point.efficiency is None or base.time_s is None or point is base:
+        return point, 1.0
+    if point.gpus == base.gpus:
+        return point, 1.0
+    factor = point.gpus / base.gpus
+    scaling = series.key.scaling
+    gain = times.ratio(base.runs, point.runs, expected=factor if scaling is Scaling.STRONG else 1.0)
+    ratio = gain.estimate
+
+    def both(value: float | None) -> tuple[float | None, float | None]:
+        return (None, None) if value is None else ratios(value, factor, scaling)
+
+    (speed_low, part_low), (speed_high, part_high) = both(ratio.low), both(ratio.high)
+    made = replace(
+        point,
+        speedup=replace(ratio, value=point.speedup.value, low=speed_low, high=speed_high),
+        efficiency=replace(ratio, value=point.efficiency.value, low=part_low, high=part_high),
+    )
+    if made.serial_fraction is not None and speed_low is not None and speed_high is not None:
+        made = replace(
+            made,
+            serial_fraction=replace(
+                made.serial_fraction,
+                low=serial_fraction(speed_high, factor),
+                high=serial_fraction(speed_low, factor),
+                freedom=ratio.freedom,
+            ),
+        )
+    return made, gain.p_value

@@ -1,0 +1,218 @@
+"""The spread between runs of cells, and what follows: intervals of times and ratios. Pure; `pooling` has the model.
+
+A value stays the median over runs of their medians; its interval is that of their mean logarithm, widened to hold the
+value where an outlying run pulls the two apart. Cells are pooled that share model, data set, partition and GPU. A cell
+with one run has no interval and takes part in no verdict.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import exp, inf, log
+from statistics import median
+
+from vit_sweep.analysis.series.pooling import DAYS, Spread, half_width, layout_of, p_value, spread_of
+from vit_sweep.analysis.series.series import Estimate
+from vit_sweep.analysis.series.sessions import days_of, sessions_of
+from vit_sweep.runs.run import Run
+
+_ALIKE = ("model", "data", "partition", "gpu_model")
+"""Conditions that cells must share to be pooled: how far runs lie apart is a trait of workload and machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ratio:
+    """A ratio of two times."""
+
+    estimate: Estimate
+    p_value: float
+    """Two-sided, of the ratio's being what was expected; 1 where a side has one run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Cells whose spread is pooled."""
+
+    name: str
+    """What they share; empty if there is no other pool."""
+    runs: tuple[Run, ...]
+    spread: Spread
+    sessions: int
+
+
+def epoch_s(run: Run) -> float | None:
+    """What a run says of its cell's epoch time."""
+    return median(run.epoch_s) if run.epoch_s else None
+
+
+def step_ms(run: Run) -> float | None:
+    """What a run says of its cell's step."""
+    return run.step_ms
+
+
+class Spreads:
+    """The spread between runs, learnt from cells; asked by the runs of one of them."""
+
+    def __init__(
+        self,
+        cells: Iterable[Sequence[Run]],
+        measure: Callable[[Run], float | None] = epoch_s,
+        *,
+        alike: Callable[[Run], str] | None = None,
+        undated: Callable[[Run], str] = lambda _: "",
+    ) -> None:
+        """Learn from `cells`, each the runs of one, in any order and any number of times.
+
+        `measure`: the positive number that a run gives. `alike`: what cells must share to be pooled. `undated`: what
+        runs of one session share where nobody knows when they began.
+        """
+        name_of = alike or _name
+        grouped: dict[str, dict[tuple[str, ...], list[Run]]] = {}
+        for cell in cells:
+            known = sorted((run for run in cell if (measure(run) or 0) > 0), key=lambda run: run.run_id)
+            if known:
+                grouped.setdefault(name_of(known[0]), {})[_ids(cell)] = known
+        self._measure, self._undated = measure, undated
+        self.pools: list[Pool] = []
+        self._place: dict[tuple[str, ...], tuple[Pool, int]] = {}
+        for name in sorted(grouped):
+            members = {ids: grouped[name][ids] for ids in sorted(grouped[name])}
+            pool = self._pool(name if len(grouped) > 1 else "", list(members.values()))
+            self.pools.append(pool)
+            self._place |= {ids: (pool, number) for number, ids in enumerate(members)}
+
+    def estimate(self, cell: Sequence[Run], *, value: float | None = None) -> Estimate:
+        """The median over a cell's runs (or `value`), with its interval. Raises `ValueError` without a number."""
+        pool, place = self._find(cell)
+        values = [number for run in cell if (number := self._measure(run)) is not None]
+        if value is None:
+            value = median(values)
+        if len(values) < 2:
+            return Estimate(value=value, n=len(values))
+        return _estimate(value, pool.spread, [place], [1.0], n=len(values))
+
+    def ratio(self, over: Sequence[Run], under: Sequence[Run], *, expected: float = 1.0) -> Ratio:
+        """Median of one cell over that of another of the same pool; the p value is of its being `expected`."""
+        (pool, first), (other, second) = self._find(over), self._find(under)
+        tops, bottoms = ([n for run in cell if (n := self._measure(run)) is not None] for cell in (over, under))
+        value, n = median(tops) / median(bottoms), min(len(tops), len(bottoms))
+        if n < 2 or pool is not other or first == second:
+            return Ratio(estimate=Estimate(value=value, n=n), p_value=1.0)
+        return _ratio(value, pool.spread, [first, second], [1.0, -1.0], n=n, expected=expected)
+
+    def mean_ratio(self, pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]]) -> Ratio:
+        """Geometric mean over pairs of cells (over, under) of the ratios of their medians; of these very cells.
+
+        No interval unless both cells of every pair have two runs. `n`: the number of pairs.
+        """
+        logs = [log(self.ratio(over, under).estimate.value) for over, under in pairs]
+        value, n = exp(sum(logs) / len(logs)), len(pairs)
+        places = [(self._find(over), self._find(under)) for over, under in pairs]
+        pool = places[0][0][0]
+        single = any(len(side) < 2 for pair in pairs for side in pair)
+        if single or any(side[0] is not pool for pair in places for side in pair):
+            return Ratio(estimate=Estimate(value=value, n=n), p_value=1.0)
+        where = [side[1] for pair in places for side in pair]
+        weights = [sign / n for _ in places for sign in (1.0, -1.0)]
+        return _ratio(value, pool.spread, where, weights, n=n)
+
+    def cells_beside(self, cell: Sequence[Run]) -> int:
+        """Cells of the pool that this one is of."""
+        return len(self._find(cell)[0].spread.layout.counts)
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the intervals must know: how far runs differ, over how many cells, and what of days."""
+        return tuple(note for pool in self.pools for note in _notes(pool))
+
+    def _find(self, cell: Sequence[Run]) -> tuple[Pool, int]:
+        ids = _ids(cell)
+        if ids not in self._place:
+            if not any(self._measure(run) for run in cell):
+                raise ValueError("an interval needs at least one run with a number")
+            known = sorted((run for run in cell if self._measure(run)), key=lambda run: run.run_id)
+            self._place[ids] = (self._pool("", [known]), 0)
+        return self._place[ids]
+
+    def _pool(self, name: str, cells: Sequence[Sequence[Run]]) -> Pool:
+        runs = [run for cell in cells for run in cell]
+        numbers = sessions_of(runs, undated=self._undated)
+        which = [number for number, cell in enumerate(cells) for _ in cell]
+        layout = layout_of(which, [numbers[run.run_id] for run in runs])
+        spread = spread_of([log(self._measure(run) or 1.0) for run in runs], layout)
+        return Pool(name=name, runs=tuple(runs), spread=spread, sessions=max(numbers.values()) + 1)
+
+
+def values_interval(values: Sequence[float]) -> Estimate:
+    """The median of positive values that belong to no pool, with its interval. Raises `ValueError` without a value."""
+    if not values or not all(0 < value < inf for value in values):
+        raise ValueError("an interval needs at least one number, and all above 0")
+    if len(values) < 2:
+        return Estimate(value=values[0], n=1)
+    spread = spread_of([log(value) for value in sorted(values)], layout_of([0] * len(values), [0] * len(values)))
+    return _estimate(median(values), spread, [0], [1.0], n=len(values))
+
+
+def _estimate(value: float, spread: Spread, cells: Sequence[int], weights: Sequence[float], *, n: int) -> Estimate:
+    centre, variance, freedom = (float(part) for part in spread.contrast(cells, weights))
+    if not variance:
+        return Estimate(value=value, n=n)  # runs that are equal to the last digit say nothing of the next one
+    width = float(half_width(variance, freedom))
+    # Beyond a factor of e^50 an interval says nothing more, and a float would overflow.
+    low, high = (exp(max(-50.0, min(50.0, centre + end))) for end in (-width, width))
+    return Estimate(value=value, low=min(low, value), high=max(high, value), n=n, freedom=freedom)
+
+
+def _ratio(
+    value: float, spread: Spread, cells: Sequence[int], weights: Sequence[float], *, n: int, expected: float = 1.0
+) -> Ratio:
+    difference, variance, freedom = spread.contrast(cells, weights)
+    return Ratio(
+        estimate=_estimate(value, spread, cells, weights, n=n),
+        p_value=float(p_value(difference - log(expected), variance, freedom)),
+    )
+
+
+def _ids(cell: Iterable[Run]) -> tuple[str, ...]:
+    return tuple(sorted({run.run_id for run in cell}))
+
+
+def _name(run: Run) -> str:
+    conditions = dict(run.conditions)
+    return ", ".join(filter(None, (conditions.get(name, "") for name in _ALIKE)))
+
+
+def _notes(pool: Pool) -> list[str]:
+    """Sentences on one pool; none where no cell was repeated."""
+    spread, layout = pool.spread, pool.spread.layout
+    repeated = int((layout.counts > 1).sum())
+    if not repeated or not float(spread.pool_variance):
+        return []
+    where = f" ({pool.name})" if pool.name else ""
+    own = int(spread.own.sum())
+    apart = f"; {own} of them, whose runs differ by more, by {'its' if own == 1 else 'their'} own runs" if own else ""
+    lines = [
+        f"95 % intervals{where}: Student's t on logarithms of run medians; runs of a cell differ by "
+        f"{100 * float(spread.pool_variance) ** 0.5:.2g} % (standard deviation, pooled over {repeated} "
+        f"cell{'s' if repeated > 1 else ''}, {float(spread.pool_freedom):.3g} degrees of freedom){apart}"
+    ]
+    return [*lines, f"day to day{where}: {_days(pool)}"]
+
+
+def _days(pool: Pool) -> str:
+    spread, when, freedom = pool.spread, days_of(pool.runs), pool.spread.layout.session_freedom
+    if not freedom and pool.sessions > 1:
+        which = f"{pool.sessions} sessions ({when})" if when else "when the runs began is not known"
+        return (
+            f"{which}, and no cell ran in two: ratios of cells of unlike sessions take these to differ by {DAYS:.1%}, "
+            "an assumption; repeat cells across sessions and it will be estimated"
+        )
+    if not when:
+        return "when the runs began is not known, so what differs between days may be in no interval"
+    if pool.sessions == 1:
+        return (
+            f"all runs are of one session ({when}), so what differs between days is in no interval; repeat cells on "
+            "another day and it will be"
+        )
+    return (
+        f"{pool.sessions} sessions ({when}) differ by {100 * float(spread.session_variance) ** 0.5:.2g} % beyond what "
+        f"their runs do ({freedom} degree{'s' * (freedom > 1)} of freedom); the intervals hold it"
+    )
