@@ -13,6 +13,7 @@ from tests.warm import clean_environment
 SMALLEST = {
     "audit_calibration": ["1"],
     "planning": ["12", "--rounds=1"],
+    "coverage": ["--studies=3"],
     "collecting": ["--records=20", "--rounds=1"],
     "input": ["--seconds=0", "--rounds=1", "--cases=1"],
     "instrumentation": ["--rounds=1", "--steps=1"],
