@@ -5,6 +5,7 @@ How each quantity is taken, and where it stops being true, is said in docs/measu
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from math import comb
 from operator import attrgetter
 from statistics import median
 from typing import Annotated
@@ -107,30 +108,38 @@ class StepBreakdown:
 class Exposed:
     """Communication that no computation hides: steps with the collectives minus steps without them.
 
-    Steps run in blocks, the blocks in rounds; a round holds two blocks with collectives (`first`, `second`: the A/A
-    control) and one without, in seeded order. A block's time is the most over ranks, from a barrier.
+    Steps run in blocks, the blocks in rounds; a round holds two blocks with collectives (`first`, `second`) and one
+    without, in seeded order. A block's time is the most over ranks, from a barrier.
     """
 
     first_ms: float
     """Step with collectives: median over rounds of a block's time / its steps."""
     second_ms: float
-    """The same again."""
+    """The same again: the A/A control."""
     with_ms: float
     """Median over the blocks of both kinds."""
     without_ms: float
     """Likewise of the blocks without collectives."""
     rounds: Count
     block_steps: Count
+    differences_ms: tuple[float, ...] = ()
+    """By round: (first + second) / 2 - without. What drifts over the rounds drops out. Empty in old records."""
 
     @property
     def exposed_ms(self) -> float:
-        """with - without. Below zero when it is smaller than the noise."""
-        return self.with_ms - self.without_ms
+        """Median over the rounds of their differences; with - without where they were not kept."""
+        return median(self.differences_ms) if self.differences_ms else self.with_ms - self.without_ms
 
     @property
-    def noise_ms(self) -> float:
-        """|first - second|: what the same difference shows where there is none. Exposed times below it say nothing."""
-        return abs(self.first_ms - self.second_ms)
+    def interval_ms(self) -> tuple[float, float] | None:
+        """Interval that holds the median difference in at least 95 % of all cases; None with fewer than 6 rounds."""
+        return median_interval(self.differences_ms)
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether the interval holds zero: no exposed communication was seen."""
+        interval = self.interval_ms
+        return interval is not None and interval[0] <= 0 <= interval[1]
 
 
 @checked
@@ -233,6 +242,35 @@ class Breakdown:
     """What DeepSpeed's FLOPs profiler counted."""
     notes: tuple[str, ...] = ()
     """Why something is missing."""
+
+
+def exposed(first: Sequence[float], second: Sequence[float], without: Sequence[float], *, block_steps: int) -> Exposed:
+    """Combine the rounds: milliseconds of a step in the round's two blocks with collectives and its one without."""
+    differences = [(a + b) / 2 - c for a, b, c in zip(first, second, without, strict=True)]
+    return Exposed(
+        first_ms=round(median(first), 3),
+        second_ms=round(median(second), 3),
+        with_ms=round(median([*first, *second]), 3),
+        without_ms=round(median(without), 3),
+        rounds=len(differences),
+        block_steps=block_steps,
+        differences_ms=tuple(round(ms, 4) for ms in differences),
+    )
+
+
+def median_interval(values: Sequence[float], coverage: float = 0.95) -> tuple[float, float] | None:
+    """The narrowest pair of order statistics that holds the median with at least this probability, None if none does.
+
+    Free of assumptions on the distribution: the k-th smallest and the k-th largest of n miss the median with
+    2 P(Binomial(n, 1/2) < k) (Thompson 1936). From 6 values on at 95 %.
+    """
+    n = len(values)
+    missed, k = 0.0, 0
+    while k < n // 2 and missed + 2 * comb(n, k) / 2**n <= 1 - coverage:
+        missed += 2 * comb(n, k) / 2**n
+        k += 1
+    ordered = sorted(values)
+    return (ordered[k - 1], ordered[n - k]) if k else None
 
 
 def rank_phases(steps: Sequence[Mapping[Phase, float]]) -> RankPhases:

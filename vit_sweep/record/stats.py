@@ -107,8 +107,9 @@ class StepParts:
     optimizer: float | None = None
     other: float | None = None
     exposed: float | None = None
-    """Communication that no computation hides; not a further part, but a second view of it."""
-    exposed_noise: float | None = None
+    """Communication that no computation hides; not a further part, but a second view of it. None if none was seen."""
+    exposed_low: float | None = None
+    exposed_high: float | None = None
     collective: float | None = None
     """Pure time of the collectives, from the profiled window, as all that follows."""
     communicated_mb: float | None = None
@@ -130,7 +131,8 @@ _PART_COLUMNS = (
     "optimizer_ms",
     "straggler_wait_ms",
     "exposed_ms",
-    "exposed_noise_ms",
+    "exposed_low_ms",
+    "exposed_high_ms",
     "collective_ms",
     "communicated_mb",
     "algorithm_gb_per_s",
@@ -160,7 +162,9 @@ def step_parts(record: Record, where: StepBreakdown | None) -> StepParts | None:
             "bus_gb_per_s": window.bus_gb_per_s,
         }
     if exposed is not None:
-        columns |= {"exposed": exposed.exposed_ms, "exposed_noise": exposed.noise_ms}
+        low, high = exposed.interval_ms or (None, None)
+        shown = None if exposed.is_nothing else exposed.exposed_ms
+        columns |= {"exposed": shown, "exposed_low": low, "exposed_high": high}
     if where is not None:
         most = where.most
         columns |= {

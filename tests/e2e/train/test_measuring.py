@@ -124,7 +124,7 @@ def test_exposed_communication_is_what_the_network_takes(tmp_path):
     delay = ("all_reduce", None, DELAY_MS / 1000)
     _, after, _ = run(tmp_path / "network", measured_cell(gpus=2, accum=2), delay=delay)
     assert after.exposed.exposed_ms == pytest.approx(DELAY_MS, abs=SLACK_MS)
-    assert after.exposed.noise_ms < SLACK_MS
+    assert after.exposed.interval_ms[0] > 0
     _, after, _ = run(tmp_path / "compute", measured_cell(gpus=2), delay=("forward", 1, DELAY_MS / 1000))
     assert after.exposed.exposed_ms < SLACK_MS
     assert after.collective.pure_ms < SLACK_MS

@@ -74,7 +74,7 @@ def test_the_hosts_clock_gives_gaps_once():
 
 @pytest.mark.parametrize(
     ("step_s", "rounds", "block"),
-    [(0.0, 8, 3), (0.1, 8, 3), (2.0, 3, 3), (3.0, 6, 1), (100.0, 3, 1)],
+    [(0.0, 9, 3), (0.1, 9, 3), (1.0, 6, 3), (2.0, 9, 1), (3.0, 6, 1), (100.0, 6, 1)],
 )
 def test_long_steps_are_repeated_less_often(step_s, rounds, block):
     from vit_sweep.plan.measuring import rounds_and_steps

@@ -76,7 +76,7 @@ def test_what_a_job_measures_is_in_its_time_and_its_time_limit():
         unmeasured_s = STARTUP_S + wanted.epochs * wanted.steps_per_epoch * step_s  # and the tests
         assert bare.seconds >= unmeasured_s + after_s(step_s, ranks=gpus, profile_steps=0)
     assert after_s(0.1, ranks=1, profile_steps=0) == 0
-    assert after_s(0.1, ranks=2, profile_steps=0) == pytest.approx((3 * 8 * 3 + 2) * 0.1), "blocks, and two to warm up"
+    assert after_s(0.1, ranks=2, profile_steps=0) == pytest.approx((3 * 9 * 3 + 2) * 0.1), "blocks, and two to warm up"
     more = after_s(0.1, ranks=1, profile_steps=0, profilers=tuple(DeepSpeedProfiler))
     assert more == pytest.approx(0.1), "one rank has no collectives to log"
     assert after_s(0.1, ranks=2, profile_steps=0, profilers=tuple(DeepSpeedProfiler)) > 7.4 + more
@@ -88,14 +88,14 @@ def test_what_a_job_measures_is_in_its_time_and_its_time_limit():
 
 
 @given(
-    step_s=st.floats(0.0001, 6.6),
+    step_s=st.floats(0.0001, 3.3),
     ranks=st.integers(1, 64),
     profile_steps=st.integers(0, 3),
     bandwidth=st.floats(0.1, 500),
     parameters=st.integers(1_000_000, 1_000_000_000),
 )
 def test_measuring_is_bounded_whatever_the_network(step_s, ranks, profile_steps, bandwidth, parameters):
-    """Of steps of up to 6.6 s the blocks keep to their minute; no message is sent that would take over ten seconds."""
+    """Of steps of up to 3.3 s the blocks keep to their minute; no message is sent that would take over ten seconds."""
     blocks = after_s(step_s, ranks=ranks, profile_steps=0)
     assert blocks <= AT_MOST_S + 2.01 * step_s
     assert after_s(step_s, ranks=ranks, profile_steps=profile_steps) <= blocks + PROFILER_S + 3.01 * step_s

@@ -1,6 +1,8 @@
 """The formulas of docs/measuring.md, on numbers small enough to check by hand."""
 
 from dataclasses import replace
+from random import Random
+from statistics import median
 
 import pytest
 from hypothesis import given
@@ -8,13 +10,15 @@ from hypothesis import strategies as st
 
 from tests.unit.builders import MODEL, cell, record
 from vit_sweep.plan import ring
+from vit_sweep.plan.measuring import LEAST_ROUNDS, ROUNDS
 from vit_sweep.record.breakdown import (
     Breakdown,
     CollectiveKind,
-    Exposed,
     Phase,
     Phases,
     collective,
+    exposed,
+    median_interval,
     mfu,
     rank_phases,
     step_breakdown,
@@ -123,14 +127,50 @@ def test_pure_time_is_never_more_than_any_rank_saw(durations):
     assert communication.straggler_wait_ms >= -1e-3
 
 
-def exposed(**changes):
-    given = {"first_ms": 30.0, "second_ms": 31.0, "with_ms": 30.5, "without_ms": 20.5, "rounds": 8, "block_steps": 3}
-    return Exposed(**(given | changes))
+def of_rounds(differences, *, without=20.0):
+    """Rounds whose steps take so much longer with collectives than without."""
+    with_ms = [without + difference for difference in differences]
+    return exposed(with_ms, with_ms, [without] * len(differences), block_steps=3)
 
 
-def test_exposed_communication_comes_with_its_noise():
-    assert (exposed().exposed_ms, exposed().noise_ms) == (10.0, 1.0)
-    assert exposed(without_ms=31.0).exposed_ms == -0.5  # less than the noise, and not hidden
+def test_exposed_communication_is_the_median_of_the_rounds_with_their_interval():
+    seen = of_rounds([10.0, 9.0, 11.0, 10.0, 12.0, 8.0, 10.0, 9.5, 10.5])
+    assert (seen.exposed_ms, seen.interval_ms, seen.is_nothing) == (10.0, (9.0, 11.0), False)
+    assert of_rounds([-1.0, 2.0, -2.0, 1.0, 0.5, -0.5]).is_nothing
+
+
+def test_a_drift_over_the_rounds_drops_out():
+    rounds = [20.0 + 5 * number for number in range(9)]
+    seen = exposed([ms + 3.0 for ms in rounds], [ms + 3.0 for ms in rounds], rounds, block_steps=3)
+    assert seen.interval_ms == (3.0, 3.0)
+
+
+@pytest.mark.parametrize("rounds", range(LEAST_ROUNDS, ROUNDS + 1))
+def test_where_nothing_is_exposed_the_interval_holds_zero_in_95_percent(rounds):
+    """Planted: 5 % noise, skewed as times are, and a drift over the rounds; no communication. 2,000 cells."""
+    random = Random(rounds)
+
+    def block(number):
+        return 20.0 * (1 + 0.02 * number) * random.lognormvariate(0, 0.05)
+
+    def nothing():
+        kinds_of_block = ([block(number) for number in range(rounds)] for _ in range(3))
+        return exposed(*kinds_of_block, block_steps=3).is_nothing
+
+    silent = sum(nothing() for _ in range(2000))
+    assert silent >= 0.94 * 2000  # 95 % at least, and three standard errors of the count below it
+
+
+def test_few_rounds_have_no_interval():
+    assert of_rounds([1.0] * 5).interval_ms is None
+    assert not of_rounds([1.0] * 5).is_nothing
+
+
+@given(st.lists(st.floats(-1e3, 1e3), max_size=40))
+def test_an_interval_of_the_median_holds_the_median_of_its_values(values):
+    interval = median_interval(values)
+    assert (interval is None) == (len(values) < 6)
+    assert interval is None or interval[0] <= median(values) <= interval[1]
 
 
 def test_mfu_counts_three_forwards():
@@ -165,14 +205,16 @@ def test_columns_say_what_was_measured():
     made = measured(
         (rank(step(communication=34.0)), rank(step(forward=31.0, communication=4.0))),
         breakdown=Breakdown(
-            exposed=exposed(), collective=collective([[2.0], [5.0]], kinds(4e6), steps=1), notes=("one", "two")
+            exposed=of_rounds([10.0] * 9),
+            collective=collective([[2.0], [5.0]], kinds(4e6), steps=1),
+            notes=("one", "two"),
         ),
     )
     columns = measured_columns(made)
     assert tuple(columns) == MEASURED_COLUMNS
     assert columns["forward_ms"] == 31.0
     assert (columns["communication_ms"], columns["straggler_wait_ms"]) == (4.0, 30.0)
-    assert (columns["exposed_ms"], columns["exposed_noise_ms"]) == (10.0, 1.0)
+    assert [columns[f"exposed_{name}ms"] for name in ("", "low_", "high_")] == [10.0] * 3
     assert (columns["collective_ms"], columns["communicated_mb"], columns["bus_gb_per_s"]) == (2.0, 4.0, 2.0)
     assert columns["measuring_notes"] == "one; two"
 

@@ -98,8 +98,7 @@ METHODS: tuple[Formula, ...] = (
     _define(
         "Exposed communication",
         "What no computation hides: steps with collectives less steps without them, in blocks of seeded order after "
-        "the training. The same difference between two kinds of blocks that are alike is its noise; an exposed time "
-        "below its noise says nothing.",
+        "the training; the median over rounds. Nothing is claimed where its interval (order statistics) holds zero.",
         row(words("exposed"), "=", sub(words("step"), words("with")), "−", sub(words("step"), words("without"))),
         "exposed = step with collectives - step without them",
         "docs/measuring.md",

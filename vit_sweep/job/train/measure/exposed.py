@@ -4,7 +4,6 @@ import random
 import time
 from contextlib import nullcontext
 from enum import StrEnum
-from statistics import median
 from typing import Any
 
 import torch.distributed as dist
@@ -12,7 +11,7 @@ import torch.distributed as dist
 from vit_sweep.job.train.measure.bench import Bench
 from vit_sweep.job.train.measure.collectives import silenced
 from vit_sweep.plan.measuring import rounds_and_steps
-from vit_sweep.record.breakdown import Exposed
+from vit_sweep.record.breakdown import Exposed, exposed
 
 
 class _Kind(StrEnum):
@@ -34,15 +33,7 @@ def measure_exposed(bench: Bench, *, seed: int, usual_step_s: float) -> Exposed:
     ranks: list[Any] = [None] * bench.ranks
     dist.all_gather_object(ranks, own_blocks_ms)
     slowest = {kind: [max(same) for same in zip(*(rank[kind] for rank in ranks), strict=True)] for kind in _Kind}
-    first, second = slowest[_Kind.FIRST], slowest[_Kind.SECOND]
-    return Exposed(
-        first_ms=round(median(first), 3),
-        second_ms=round(median(second), 3),
-        with_ms=round(median(first + second), 3),
-        without_ms=round(median(slowest[_Kind.WITHOUT]), 3),
-        rounds=rounds,
-        block_steps=steps,
-    )
+    return exposed(*(slowest[kind] for kind in _Kind), block_steps=steps)
 
 
 def _block_ms(bench: Bench, kind: _Kind, steps: int) -> float:
