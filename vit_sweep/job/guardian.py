@@ -30,12 +30,14 @@ one that copies the node's data, and for rank 0."""
 _STEPPING = ("training", "evaluating")
 _NEAR, _NEARER = 0.85, 1.05
 _TICK_S = 1.0
+_STANDSTILL_S = 2.5 * _TICK_S
+"""A gap between two ticks from which on the process may have been stopped."""
 _LAST_WRITE_S = 30
 
 
 def block_signals() -> None:
     """Before any other thread exists: what comes from now on waits for the guardian."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*SIGNALS, signal.SIGCONT})  # blocked or not, SIGCONT continues a process
     for number in SIGNALS:
         # A script that ignores one (`trap ''`) hands that down, and what is ignored is not even kept waiting.
         signal.signal(number, signal.SIG_DFL)
@@ -65,6 +67,8 @@ class Guardian:
         self._beat = ("starting", 0, 0)
         self._seen, self._silent_s = self._beat, 0.0
         self._noted_mib = 0.0
+        self._stopped_s = 0.0
+        self._looked_at = time.monotonic(), time.process_time()
         self._lock = threading.Lock()
         self._ask: Callable[[StopRequest], None] | None = None
         self._request: StopRequest | None = None
@@ -121,10 +125,28 @@ class Guardian:
             traceback=traceback,
         )
 
+    def stopped_s(self) -> float:
+        """How long the whole process stood still since `start`, in seconds: suspended by the scheduler, or stopped."""
+        with self._lock:
+            self._look_for_a_stop(continued=signal.SIGCONT in signal.sigpending())
+            return self._stopped_s
+
+    def _look_for_a_stop(self, *, continued: bool) -> None:
+        """A gap between ticks is a standstill if SIGCONT ended it, or next to nothing was computed meanwhile.
+
+        Otherwise somebody held the interpreter's lock, or the host was busy: the process worked on, if slowly.
+        """
+        (wall_s, cpu_s), self._looked_at = self._looked_at, (time.monotonic(), time.process_time())
+        gap_s, busy_s = self._looked_at[0] - wall_s, self._looked_at[1] - cpu_s
+        if gap_s > _STANDSTILL_S and (continued or busy_s < gap_s / 100):
+            self._stopped_s += gap_s - _TICK_S / 2  # it stopped somewhere between two ticks
+
     def _run(self) -> None:
         last = time.monotonic()
         while True:
-            received = signal.sigtimedwait(SIGNALS, _TICK_S)
+            received = signal.sigtimedwait({*SIGNALS, signal.SIGCONT}, _TICK_S)
+            with self._lock:
+                self._look_for_a_stop(continued=received is not None and received.si_signo == signal.SIGCONT)
             # CPython: after SIGCONT, when the time is over, it returns what happened to be in memory.
             if received is not None and received.si_signo in SIGNALS:
                 self._signalled(signal.Signals(received.si_signo))

@@ -1,14 +1,21 @@
 """What a run's machine makes of its figures: flags, who was slow, joules. Pure."""
 
+from collections.abc import Sequence
+
 from launchers.text import some
+from vit_sweep.plan.cell import oversubscribed
 from vit_sweep.record.breakdown import Phases, StepBreakdown
-from vit_sweep.record.machine import Samples, unlike_gpus
+from vit_sweep.record.machine import HostTime, Samples, unlike_gpus
 from vit_sweep.record.record import Record
-from vit_sweep.record.stats import breakdown, epoch_time
+from vit_sweep.record.stats import breakdown, counted, epoch_time
 from vit_sweep.record.stragglers import Explanation, RankTimes, explain, links, names
 
 THROTTLED = 0.05
 """Part of the training time with the clock held down from which on a run is flagged."""
+POWER_CAP = "power_cap"
+"""The reason that is no reason: a GPU at work runs as fast as its power limit lets it, run after run."""
+CONTENDED = 0.05
+"""Part of the timed steps for which a rank could have run and had no core from which on a run is flagged."""
 
 
 def flags_of(record: Record, why: Explanation | None = None) -> tuple[str, ...]:
@@ -27,10 +34,17 @@ def flags_of(record: Record, why: Explanation | None = None) -> tuple[str, ...]:
     held = [
         f"rank {samples.rank}{_on(hosts.get(samples.rank))} ({_throttled(samples)})"
         for samples in record.samples
-        if samples.seconds and samples.throttled_s > THROTTLED * samples.seconds
+        if samples.seconds and throttled_s(samples) > THROTTLED * samples.seconds
     ]
     clauses = [f"unlike GPUs in one job: {clause}" for clause in unlike_gpus(record.machine)]
-    for title, ranks in {"other processes on the GPU": shared, "throttled": held, "MIG": sliced}.items():
+    titles = {
+        "other processes on the GPU": shared,
+        "throttled": held,
+        "MIG": sliced,
+        "host contended": _contended(record),
+        "suspended": _suspended(record),
+    }
+    for title, ranks in titles.items():
         if ranks:
             clauses.append(f"{title}: {some(ranks, 3)}")
     why = why or explanation(record)
@@ -38,6 +52,58 @@ def flags_of(record: Record, why: Explanation | None = None) -> tuple[str, ...]:
         if slow:
             clauses.append(f"{title}: {names(slow)}")
     return tuple(clauses)
+
+
+def throttled_s(samples: Samples) -> float:
+    """Seconds with the clock held down for another reason than the power limit; several may hold at once."""
+    longest = max((s for reason, s in samples.throttled_s_by_reason if reason != POWER_CAP), default=0.0)
+    return longest if samples.throttled_s_by_reason else samples.throttled_s
+
+
+def host_by_rank(record: Record) -> tuple[HostTime, ...]:
+    """What the epochs that count cost each rank on its host, summed; the load is the most. Empty where not recorded."""
+    epochs = [epoch.host_by_rank for epoch in counted(record)]
+    return tuple(_summed(ranks) for ranks in zip(*epochs, strict=True)) if epochs and all(epochs) else ()
+
+
+def waited(host: HostTime) -> float | None:
+    """Part of the time for which the rank could have run and had no core."""
+    return host.waited_s / host.seconds if host.waited_s is not None and host.seconds else None
+
+
+def _summed(epochs: Sequence[HostTime]) -> HostTime:
+    seconds = sum(host.seconds for host in epochs)
+    waits, pressures = [host.waited_s for host in epochs], [host.pressure for host in epochs]
+    loads = [host.load for host in epochs if host.load is not None]
+    return HostTime(
+        seconds=seconds,
+        cpu_s=sum(host.cpu_s for host in epochs),
+        waited_s=None if None in waits else sum(wait or 0.0 for wait in waits),
+        switches=sum(host.switches for host in epochs),
+        pressure=None
+        if None in pressures or not seconds
+        else sum((host.pressure or 0.0) * host.seconds for host in epochs) / seconds,
+        load=max(loads, default=None),
+        stopped_s=sum(host.stopped_s for host in epochs),
+    )
+
+
+def _contended(record: Record) -> list[str]:
+    """Ranks that waited for a core which somebody else had; not where the run's own ranks are more than its cores."""
+    if oversubscribed(record.requested, min(rank.host_cores for rank in record.ranks)):
+        return []
+    return [
+        f"rank {rank.rank} on {rank.host} (no core for {share:.0%} of the time, load {host.load:.1f} "
+        f"on {rank.host_cores} cores)"
+        for rank, host in zip(record.ranks, host_by_rank(record), strict=False)
+        if (share := waited(host)) is not None and share > CONTENDED
+    ]
+
+
+def _suspended(record: Record) -> list[str]:
+    """Epochs in which the process stood still; their times do not count."""
+    stops = {epoch.epoch: max((host.stopped_s for host in epoch.host_by_rank), default=0.0) for epoch in record.epochs}
+    return [f"epoch {epoch} ({stopped_s:.0f} s)" for epoch, stopped_s in stops.items() if stopped_s]
 
 
 def rank_times(record: Record, where: StepBreakdown | None = None) -> tuple[RankTimes, ...]:
@@ -79,6 +145,8 @@ MACHINE_COLUMNS = (
     "power_w",
     "sm_clock_mhz",
     "throttled",
+    "host_waited",
+    "host_load",
     "matmul_tflops",
     "all_reduce_bus_gb_per_s",
     "preflight_notes",
@@ -88,11 +156,13 @@ MACHINE_COLUMNS = (
 
 def machine_columns(record: Record) -> dict[str, float | str | None]:
     """What a table says of a run's machine; None where it is not known. Over ranks: the slowest; the sum of watts."""
-    powers = _powers_w(record)
+    powers, hosts = _powers_w(record), host_by_rank(record)
     return {
         "power_w": sum(powers) if powers else None,
         "sm_clock_mhz": min((s.sm_clock_mhz.median for s in record.samples if s.sm_clock_mhz), default=None),
-        "throttled": max((s.throttled_s / s.seconds for s in record.samples if s.seconds), default=None),
+        "throttled": max((throttled_s(s) / s.seconds for s in record.samples if s.seconds), default=None),
+        "host_waited": max((part for host in hosts if (part := waited(host)) is not None), default=None),
+        "host_load": max((host.load for host in hosts if host.load is not None), default=None),
         "matmul_tflops": min(
             (probe.matmul_tflops for probe in record.preflight if probe.matmul_tflops is not None), default=None
         ),
@@ -128,8 +198,8 @@ def _powers_w(record: Record) -> list[float]:
 
 
 def _throttled(samples: Samples) -> str:
-    reasons = ", ".join(reason for reason, seconds in samples.throttled_s_by_reason if seconds)
-    return f"{samples.throttled_s / samples.seconds:.0%} of the time: {reasons}"
+    reasons = ", ".join(reason for reason, seconds in samples.throttled_s_by_reason if seconds and reason != POWER_CAP)
+    return f"{throttled_s(samples) / samples.seconds:.0%} of the time: {reasons}"
 
 
 def _mib(mib: float | None) -> str:

@@ -153,6 +153,26 @@ class Samples:
     energy_from: EnergySource | None = None
 
 
+@checked
+class HostTime:
+    """What the timed steps of an epoch cost one rank's process on its host."""
+
+    seconds: float
+    """Wall time, the barriers at both ends included."""
+    cpu_s: float
+    """Processor time of all its threads."""
+    waited_s: float | None = None
+    """How long its main thread could run and had no core: somebody else had it. None where the kernel does not say."""
+    switches: int = 0
+    """How often the kernel took a core away from it (involuntary context switches)."""
+    pressure: float | None = None
+    """Part of the time in which some task of the host, of whomever, waited for a core (PSI)."""
+    load: float | None = None
+    """Load average of the host over the last minute, at the end."""
+    stopped_s: float = 0.0
+    """How long it stood still: suspended by the scheduler, or stopped by a signal."""
+
+
 Fact = Callable[[Fingerprint], object]
 
 

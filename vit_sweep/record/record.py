@@ -6,7 +6,7 @@ Nothing ever parses a log for a number: these schemas are the only way from a jo
 from launchers.checked import checked
 from vit_sweep.plan.cell import Cell
 from vit_sweep.record.breakdown import Breakdown, RankPhases
-from vit_sweep.record.machine import Fingerprint, Preflight, Samples
+from vit_sweep.record.machine import Fingerprint, HostTime, Preflight, Samples
 
 SCHEMA_VERSION = 1
 
@@ -88,9 +88,13 @@ class EpochReport:
     cold: bool = False
     """The first epoch of a process: of the run, and after every restart."""
     interrupted: bool = False
-    """A restart lies inside this epoch."""
+    """A restart lies inside this epoch, or its process was suspended meanwhile: its time is not that of its work."""
     phases_by_rank: tuple[RankPhases, ...] = ()
     """Where the steps of each rank went; empty for an interrupted epoch."""
+    host_by_rank: tuple[HostTime, ...] = ()
+    """What it cost each rank on its host; empty where a restart lies inside, and in old records."""
+    skipped_steps: tuple[int, ...] = ()
+    """Numbers, from 0, of the optimizer steps that fp16's loss scaling threw away: their gradients were not finite."""
 
 
 @checked

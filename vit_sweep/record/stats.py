@@ -4,11 +4,13 @@ What a restart disturbed is left out: the epoch that it lies in, and the first w
 cold. The very first epoch of a run is cold too and kept apart.
 """
 
+import math
 from operator import attrgetter
 from statistics import median
 
 from launchers.checked import checked
 from vit_sweep.plan.cost import Throughput
+from vit_sweep.plan.point import Precision
 from vit_sweep.record.breakdown import StepBreakdown, step_breakdown
 from vit_sweep.record.record import EpochReport, Record
 
@@ -36,32 +38,57 @@ class EpochTime:
 
 def epoch_time(record: Record) -> EpochTime:
     """Summarise a run's epochs; cold ones never join others, and interrupted ones never join whole ones."""
-    counted = _counted(record)
-    seconds = [epoch.seconds for epoch in counted or record.epochs]
+    steady = counted(record)
+    seconds = [epoch.seconds for epoch in steady or record.epochs]
     return EpochTime(
         median_s=median(seconds),
         spread_s=max(seconds) - min(seconds),
-        n=len(counted),
+        n=len(steady),
         first_s=record.epochs[0].seconds,
-        counted_s=tuple(epoch.seconds for epoch in counted),
+        counted_s=tuple(epoch.seconds for epoch in steady),
     )
 
 
-def step_ms(record: Record) -> float | None:
-    """Median optimizer step (max over ranks) after the warm-up steps, without the epochs that a restart disturbed.
-
-    None if nothing is left.
-    """
+def steady_steps_ms(record: Record) -> list[float]:
+    """Each optimizer step (max over ranks) after the warm-up steps, without the epochs that a restart disturbed."""
     # Warm-up is counted in steps for the first process only: later ones lose their whole first epoch.
     counts = [not (epoch.interrupted or (epoch.cold and number)) for number, epoch in enumerate(record.epochs)]
     steps = [(ms, good) for epoch, good in zip(record.epochs, counts, strict=True) for ms in epoch.step_ms]
-    kept = [ms for ms, good in steps[record.requested.warmup_steps :] if good]
-    return median(kept) if kept else None
+    return [ms for ms, good in steps[record.requested.warmup_steps :] if good]
+
+
+def step_ms(record: Record) -> float | None:
+    """Median of `steady_steps_ms`; None if nothing is left."""
+    steps = steady_steps_ms(record)
+    return median(steps) if steps else None
+
+
+TAIL = (0.95, 0.99)
+"""Quantiles of steps that tables show beside the median."""
+
+
+def step_tail_ms(record: Record) -> tuple[float | None, ...]:
+    """The step that so many of `steady_steps_ms` do not exceed, for each of `TAIL`: nearest rank, never interpolated.
+
+    None where there are too few steps for one to lie above it: 20 for 95 %, 100 for 99 %.
+    """
+    steps = sorted(steady_steps_ms(record))
+    ranks = [math.ceil(quantile * len(steps)) for quantile in TAIL]
+    return tuple(steps[rank - 1] if steps and rank < len(steps) else None for rank in ranks)
+
+
+def skipped(record: Record) -> tuple[int, float] | None:
+    """How many optimizer steps fp16's loss scaling threw away, and their part of the time of all; None but for fp16."""
+    if record.requested.precision is not Precision.FP16:
+        return None
+    lost_ms = [epoch.step_ms[step] for epoch in record.epochs for step in epoch.skipped_steps]
+    total_ms = sum(ms for epoch in record.epochs for ms in epoch.step_ms)
+    return len(lost_ms), sum(lost_ms) / total_ms if total_ms else 0.0
 
 
 def rank_step_ms(record: Record) -> tuple[float, ...]:
     """Median optimizer step of each rank, over the epochs that count."""
-    epochs = [epoch.step_ms_by_rank for epoch in _counted(record)]
+    epochs = [epoch.step_ms_by_rank for epoch in counted(record)]
     if not epochs or any(not steps for ranks in epochs for steps in ranks):
         return ()
     return tuple(median([ms for steps in ranks for ms in steps]) for ranks in zip(*epochs, strict=True))
@@ -69,7 +96,7 @@ def rank_step_ms(record: Record) -> tuple[float, ...]:
 
 def breakdown(record: Record) -> StepBreakdown | None:
     """Where a step goes, over the epochs that count for `epoch_time`; None where that was not measured."""
-    return step_breakdown([epoch.phases_by_rank for epoch in _counted(record)])
+    return step_breakdown([epoch.phases_by_rank for epoch in counted(record)])
 
 
 def images_per_s(record: Record) -> float:
@@ -192,7 +219,7 @@ def measuring_notes(record: Record) -> str | None:
     return "; ".join(record.breakdown.notes) or None if record.breakdown is not None else None
 
 
-def _counted(record: Record) -> list[EpochReport]:
+def counted(record: Record) -> list[EpochReport]:
     """Whole epochs that nothing disturbed, without the first; only if there are none, cold ones."""
     steady = [epoch for epoch in record.epochs[1:] if not _disturbed(epoch)]
     return steady or [epoch for epoch in record.epochs if not epoch.interrupted]

@@ -5,7 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
+import psutil
 import pytest
 
 from launchers.checked import parse_json, to_json
@@ -67,6 +69,22 @@ def test_a_stopped_rank_is_found_by_the_watchdog_of_the_others(tmp_path):
         os.kill(ranks[1].pid, signal.SIGCONT)
         ranks[1].join(300)
         assert job.end(1)["cause"] in ("communication", "hang")
+
+
+def test_time_in_which_a_job_was_suspended_is_not_taken_for_work(tmp_path):
+    """What `scontrol suspend` does to a rank, in the middle of the second of three epochs."""
+    job = Job(tmp_path, small_cell())
+    with ended(job.start(probe=("signal_at", 0, "SIGSTOP", 2, 3))) as (rank,):
+        wait_for(lambda: psutil.Process(rank.pid).status() == psutil.STATUS_STOPPED)
+        time.sleep(4)  # longer than the guardian's ticks are apart, which is how it sees a rest
+        os.kill(rank.pid, signal.SIGCONT)
+        rank.join(300)
+    assert job.end()["cause"] == "done", job.log()
+    epochs = job.json("record.json")["epochs"]
+    stopped = [epoch["host_by_rank"][0]["stopped_s"] for epoch in epochs]
+    assert (stopped[0], stopped[2]) == (0, 0) and stopped[1] >= 3
+    assert [epoch["interrupted"] for epoch in epochs] == [False, True, False]
+    assert epochs[2]["seconds"] < 3 < epochs[1]["seconds"]
 
 
 def test_a_killed_rank_is_silent_and_the_other_says_what_it_heard(tmp_path):

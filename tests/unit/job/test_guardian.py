@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import psutil
 import pytest
@@ -203,7 +204,7 @@ def test_a_process_that_was_stopped_itself_did_not_hang(child, tmp_path):
     """Its clock runs a million times as fast, so that any stop is longer than it may stand still."""
     text = """
 from types import SimpleNamespace
-g.time = SimpleNamespace(monotonic=lambda: 1e6 * time.monotonic(), time=time.time)
+g.time = SimpleNamespace(monotonic=lambda: 1e6 * time.monotonic(), time=time.time, process_time=time.process_time)
 guardian.watch(hang_minutes=5)
 ready()
 step = 0
@@ -220,6 +221,29 @@ while '"end": null' in file.read_text():  # the word comes first, the file after
     process.send_signal(signal.SIGCONT)
     ended(process, 0)
     assert rank_file(tmp_path).end.cause is Cause.PREEMPTED
+
+
+def test_time_in_which_the_process_was_stopped_is_known_and_a_busy_one_was_not_stopped(child):
+    text = """
+g._STANDSTILL_S = 0.1
+ready()
+7 ** 3_000_000  # holds the interpreter's lock for longer than that
+print(guardian.stopped_s(), flush=True)
+sys.stdin.readline()
+print(guardian.stopped_s(), flush=True)
+"""
+    process = child(text)
+    assert float(process.stdout.readline()) == 0
+    process.send_signal(signal.SIGSTOP)
+    wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
+    begun = time.monotonic()
+    time.sleep(0.5)
+    stopped_s = time.monotonic() - begun
+    process.send_signal(signal.SIGCONT)
+    process.stdin.write("\n")
+    process.stdin.flush()
+    assert float(process.stdout.readline()) >= stopped_s
+    ended(process, 0)
 
 
 @pytest.mark.parametrize(("share", "noted"), [(0.5, False), (2.0, True)])

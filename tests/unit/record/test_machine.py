@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchers.checked import parse_json, to_json
+from launchers.profile import Device
 from tests.conftest import ROOT
 from tests.unit.builders import cell, record
 from vit_sweep.record.breakdown import Breakdown, Collective, Phases, RankPhases
@@ -24,6 +25,7 @@ from vit_sweep.record.machine import (
     EnergySource,
     Fingerprint,
     Gpu,
+    HostTime,
     Preflight,
     Samples,
     Spread,
@@ -181,15 +183,51 @@ def test_flags_name_the_rank_the_host_and_the_figure():
     assert flags == (
         "unlike GPUs in one job: GPU model: A100 (on b), Tesla T4 (on a)",
         "other processes on the GPU: rank 0 on a (2 with 2540 MiB)",
-        "throttled: rank 0 on a (32% of the time: power_cap, thermal_software)",
+        "throttled: rank 0 on a (32% of the time: thermal_software)",
         "MIG: rank 1 on b",
     )
 
 
 @pytest.mark.parametrize(("seconds", "flagged"), [(5.0, False), (5.1, True)])
 def test_throttling_is_flagged_above_five_percent(seconds, flagged):
-    assert bool(flags_of(done(samples=(samples(0, seconds, ("power_cap",)),)))) is flagged
+    assert bool(flags_of(done(samples=(samples(0, seconds, ("thermal_hardware",)),)))) is flagged
     assert flags_of(done(samples=(NEXT_TO_NOTHING,))) == ()
+
+
+def test_a_gpu_at_its_power_limit_is_a_gpu_at_work():
+    made = done(samples=(samples(0, 100.0, ("power_cap",)), samples(1, 100.0, ("power_cap",))))
+    assert flags_of(made) == ()
+    assert machine_columns(made)["throttled"] == 0
+
+
+def on_host(record_, *, host_cores=8, **changes):
+    """The record with this cost on its hosts in every epoch but the first, which is cold and waited all the time."""
+    usual = HostTime(seconds=10.0, cpu_s=9.5, waited_s=0.1, load=2.0, pressure=0.02)
+    cold = replace(usual, waited_s=10.0)
+    epochs = tuple(
+        replace(epoch, host_by_rank=(cold if number == 0 else replace(usual, **changes), usual))
+        for number, epoch in enumerate(record_.epochs)
+    )
+    ranks = tuple(replace(rank, host_cores=host_cores) for rank in record_.ranks)
+    return replace(record_, epochs=epochs, ranks=ranks)
+
+
+def test_a_rank_that_waited_for_a_core_is_flagged_unless_its_own_run_is_the_crowd():
+    assert flags_of(on_host(done())) == ()
+    busy = on_host(done(), waited_s=2.3, load=13.0)
+    assert flags_of(busy) == ("host contended: rank 0 on node0 (no core for 23% of the time, load 13.0 on 8 cores)",)
+    columns = machine_columns(busy)
+    assert (columns["host_waited"], columns["host_load"]) == (pytest.approx(0.23), 13.0)
+    crowd = replace(done(), requested=cell(gpus=2, device=Device.CPU))
+    assert flags_of(on_host(crowd, waited_s=2.3, load=13.0, host_cores=1)) == ()
+    assert flags_of(on_host(done(), waited_s=None)) == (), "a kernel that does not say"
+
+
+def test_an_epoch_in_which_the_process_stood_still_is_flagged_by_name():
+    made = on_host(done())
+    stopped = replace(made.epochs[1].host_by_rank[0], stopped_s=30.2)
+    second = replace(made.epochs[1], interrupted=True, host_by_rank=(stopped, stopped))
+    assert flags_of(replace(made, epochs=(made.epochs[0], second, *made.epochs[2:]))) == ("suspended: epoch 2 (30 s)",)
 
 
 def test_many_ranks_of_a_kind_are_counted_not_listed():
@@ -223,7 +261,7 @@ def test_the_columns_are_all_there_for_every_record():
         )
         for rank in range(2)
     )
-    columns = machine_columns(done(preflight=probes, samples=(samples(0, 10.0, ("power_cap",)), samples(1))))
+    columns = machine_columns(done(preflight=probes, samples=(samples(0, 10.0, ("thermal_hardware",)), samples(1))))
     assert tuple(columns) == MACHINE_COLUMNS
     assert columns["matmul_tflops"] == 3.0
     assert columns["all_reduce_bus_gb_per_s"] == pytest.approx(0.5)
@@ -237,6 +275,7 @@ def test_every_column_and_every_flag_is_explained():
     page = (ROOT / "docs" / "machine.md").read_text()
     of_the_run = ("flags", "explanation", "memory_error", "joules_per_image")
     titles = ("unlike GPUs in one job", "other processes on the GPU", "throttled", "MIG", "slow", "slow link")
+    titles += ("host contended", "suspended")
     assert [name for name in (*MACHINE_COLUMNS, *of_the_run, *titles) if f"| `{name}` |" not in page] == []
 
 

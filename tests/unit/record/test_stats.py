@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.builders import cell, record
-from vit_sweep.record.stats import epoch_time, spent_gpu_hours, step_ms
+from vit_sweep.plan.point import Precision
+from vit_sweep.record.stats import epoch_time, skipped, spent_gpu_hours, step_ms, step_tail_ms
 
 
 def made(seconds, *, cold=(), interrupted=(), warmup=1):
@@ -44,6 +45,27 @@ def test_steps_that_a_restart_disturbed_are_left_out():
     assert step_ms(made((9.0, 1.0, 70.0, 80.0, 3.0), cold=(1, 3, 4), interrupted=(3,), warmup=2)) == 1000.0
     assert step_ms(made((9.0, 1.0), cold=(1,), warmup=1)) == 500.0
     assert step_ms(made((9.0,), cold=(1,), interrupted=(1,))) is None
+
+
+def with_steps(times_ms, **changes):
+    """A run of two epochs: a step of warm-up, then these."""
+    return record(cell(epochs=2, warmup_steps=1, **changes), (1.0, 1.0), step_ms=((900.0,), tuple(times_ms)))
+
+
+def test_the_tail_of_steps_is_a_step_that_was_measured_and_needs_one_above_it():
+    hundred_and_one = with_steps(float(ms) for ms in range(101, 0, -1))
+    assert step_tail_ms(hundred_and_one) == (96.0, 100.0)
+    assert step_tail_ms(with_steps([1.0] * 19 + [7.0] * 2)) == (7.0, None)
+    assert step_tail_ms(with_steps([1.0] * 20)) == (1.0, None)
+    assert step_tail_ms(with_steps([1.0] * 19)) == (None, None)
+
+
+def test_steps_that_loss_scaling_threw_away_are_counted_with_their_part_of_the_time():
+    made = with_steps([25.0, 50.0, 25.0], precision=Precision.FP16)
+    epochs = (replace(made.epochs[0], skipped_steps=(0,)), replace(made.epochs[1], skipped_steps=(1,)))
+    assert skipped(replace(made, epochs=epochs)) == (2, 0.95)
+    assert skipped(made) == (0, 0.0)
+    assert skipped(with_steps([25.0])) is None, "only fp16 scales its loss"
 
 
 def test_spent_gpu_hours_count_every_rank():

@@ -1,5 +1,6 @@
 """Epochs: train, evaluate, and report times that mean the same on every device."""
 
+import gc
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from vit_sweep.job.host_time import between, moment
 from vit_sweep.job.train.clock import NoMarks, StepClock, marks_of, phases_of_step
 from vit_sweep.job.train.images.data import Split, prepare, test_batches
 from vit_sweep.job.train.images.pipeline import Pipeline, Raw
@@ -25,6 +27,7 @@ from vit_sweep.outcome.failure import JobError, cause_of
 from vit_sweep.plan.cell import Cell, DeepSpeedProfiler
 from vit_sweep.record.breakdown import Breakdown, RankPhases
 from vit_sweep.record.learning import diverged
+from vit_sweep.record.machine import HostTime
 from vit_sweep.record.position import PartEpoch
 from vit_sweep.record.record import EpochReport
 
@@ -45,16 +48,18 @@ class Trainer:
         device: torch.device,
         enter: Callable[[], None],
         beat: Beat,
+        stopped_s: Callable[[], float] = float,
         instrumented: bool = True,
     ) -> None:
         """Train `engine` on what `pipeline` hands over, and test it on `test`.
 
-        `enter` is called before each unit of work and may stop the run there, see `stopping`. Without `instrumented`
-        no times are taken but the epoch's: for the benchmark that says what taking them costs.
+        `enter` is called before each unit of work and may stop the run there, see `stopping`; `stopped_s` says how
+        long the process stood still so far. Without `instrumented` no times are taken but the epoch's: for the
+        benchmark that says what taking them costs.
         """
         self._cell, self._engine, self._device = cell, engine, device
         self._pipeline, self._test = pipeline, test
-        self._enter, self._beat = enter, beat
+        self._enter, self._beat, self._stopped_s = enter, beat, stopped_s
         self._schedule = Schedule(engine, cell)
         self._rank = dist.get_rank()
         # ZeRO 1 to 3 reduce in hooks of the backward pass. For ZeRO 0 DeepSpeed calls this very method at the end of
@@ -79,6 +84,8 @@ class Trainer:
         self._seconds = 0.0
         self._step_ms: list[float] = []
         self._phases: RankPhases | None = None
+        self._host: HostTime | None = None
+        self._skipped: list[int] = []
 
     def resume(self, epoch: int, step: int, part: PartEpoch | None) -> None:
         """Go on at this place; the engine has its state already."""
@@ -117,9 +124,10 @@ class Trainer:
         test_loss, test_right = self._evaluate()
         _require_finite(loss, test_loss)
         ranks: list[Any] = [None] * self._cell.gpus
-        own_times = (round(self._seconds, 6), self._step_ms, None if self._interrupted else self._phases)
+        own_times = (round(self._seconds, 6), self._step_ms, self._phases, self._host)
         dist.all_gather_object(ranks, own_times)
-        seconds, step_ms, phases = zip(*ranks, strict=True)
+        seconds, step_ms, phases, hosts = zip(*ranks, strict=True)
+        interrupted = self._interrupted or any(host.stopped_s for host in hosts)
         images, count = self._cell.images_per_epoch, self._cell.data.test_images
         report = EpochReport(
             epoch=self.number,
@@ -133,8 +141,10 @@ class Trainer:
             test_loss=test_loss / count,
             test_accuracy=test_right / count,
             cold=self._cold,
-            interrupted=self._interrupted,
-            phases_by_rank=tuple(rank_phases for rank_phases in phases if rank_phases is not None),
+            interrupted=interrupted,
+            phases_by_rank=() if interrupted or None in phases else phases,
+            host_by_rank=() if self._interrupted else hosts,
+            skipped_steps=tuple(self._skipped),
         )
         self._usual_step_s = median(report.step_ms) / 1000 if report.step_ms else 0.0
         self._cold = False
@@ -192,6 +202,9 @@ class Trainer:
     def _train_steps(self) -> None:
         batches = self._pipeline.epoch(self.number, start=self.step)
         self._engine.train()
+        _set_garbage_apart()
+        skipped = self._engine.skipped_steps
+        host_before = moment(self._stopped_s())
         self._barrier()
         begun = time.perf_counter()
         self._clock.mark()
@@ -202,6 +215,9 @@ class Trainer:
                 for micro in range(self._cell.accum):
                     self._beat("training", self.number, self.step)
                     self._micro_step(batches, boundary=micro == self._cell.accum - 1)
+                if self._engine.skipped_steps != skipped:  # fp16: DeepSpeed has read the overflow already
+                    skipped = self._engine.skipped_steps
+                    self._skipped.append(self.step)
                 self.step += 1
         except StopAgreed:
             # Without the wait for the agreement.
@@ -216,6 +232,7 @@ class Trainer:
             torch.cuda.synchronize()
         self._seconds += time.perf_counter() - begun
         self._barrier()
+        self._host = between(host_before, moment(self._stopped_s()))
         steps, self._phases = self._clock.read()
         self._step_ms += steps
 
@@ -278,6 +295,15 @@ class Trainer:
             dist.barrier(device_ids=[self._device.index])
         else:
             dist.barrier()
+
+
+def _set_garbage_apart() -> None:
+    """Collect now, and let Python's collector look no more at what is left: its passes in timed steps find little.
+
+    It stays on, since what steps leave behind in circles may hold device memory.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _require_finite(*losses: float) -> None:

@@ -108,6 +108,7 @@ def _trainer(
         device=device,
         enter=stopper.enter,
         beat=execution.guardian.beat,
+        stopped_s=execution.guardian.stopped_s,
     )
 
 
