@@ -1,4 +1,4 @@
-"""Answers to what one asks of a scaling curve, a sentence each: measured or predicted, how sure, or why not. Pure.
+"""Answers to what one heading of a scaling curve, a sentence each: measured or predicted, how sure, or why not. Pure.
 
 Measured values with overlapping 95 % intervals are a tie: "cannot be told apart". Where a count has a single run, and
 so no interval, its time is taken as good to `estimates.SINGLE_RUN`.
@@ -12,7 +12,7 @@ from operator import attrgetter
 from launchers.checked import checked
 from vit_sweep.analysis.laws.coverage import of_series
 from vit_sweep.analysis.laws.design import next_cell
-from vit_sweep.analysis.laws.fitted import Fit
+from vit_sweep.analysis.laws.fitted import Fit, Parameter
 from vit_sweep.analysis.laws.predicting import Prediction, Refusal, plausible, predict
 from vit_sweep.analysis.series.estimates import SINGLE_RUN, alike, interval, number, percent, place, scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
@@ -79,14 +79,14 @@ def answers(
 
 
 def _efficient(series: ScalingSeries, fits: Sequence[Fit], laws: Sequence[Fit], threshold: float) -> Answer:
-    said = f"largest GPU count with an efficiency of {threshold:.0%} or more"
+    heading = f"largest GPU count with an efficiency of {threshold:.0%} or more"
     points = [(point, point.efficiency) for point in series.timed if point.efficiency is not None]
     base = series.baseline_gpus
     if base is None or not points:
         why = series.no_baseline or "no run has a time"
-        return Answer(question=Question.EFFICIENT, sentence=f"{said}: not known – {why}")
+        return Answer(question=Question.EFFICIENT, sentence=f"{heading}: not known – {why}")
     good = [(point, value) for point, value in points if value.value >= threshold]
-    point, value = max(good, key=lambda one: (one[0].gpus, one[1].value))
+    point, value = max(good, key=lambda pair: (pair[0].gpus, pair[1].value))
     higher = [(other, e) for other, e in points if other.gpus > point.gpus]
     lower = [(other, e) for other, e in points if other.gpus < point.gpus and e.value < threshold]
     if point.gpus == base:
@@ -96,7 +96,7 @@ def _efficient(series: ScalingSeries, fits: Sequence[Fit], laws: Sequence[Fit], 
         if value.low is not None and value.low < threshold:
             text += f", which cannot be told apart from {threshold:.0%}"
     if higher:
-        other, e = min(higher, key=lambda one: one[0].gpus)
+        other, e = min(higher, key=lambda pair: pair[0].gpus)
         text += f"; at {place(other, series)} it is {e.value:.0%} ({interval(e, percent)})"
         if e.high is not None and e.high >= threshold:
             text += f", which cannot be told apart from {threshold:.0%}"
@@ -107,7 +107,7 @@ def _efficient(series: ScalingSeries, fits: Sequence[Fit], laws: Sequence[Fit], 
     predicted = gpus is not None and not higher and gpus > point.gpus
     return Answer(
         question=Question.EFFICIENT,
-        sentence=f"{said}: {text}; {beyond}",
+        sentence=f"{heading}: {text}; {beyond}",
         gpus=gpus if predicted else point.gpus,
         predicted=predicted,
     )
@@ -162,59 +162,59 @@ def _why_no_law(fits: Sequence[Fit]) -> str:
 def _cheapest(series: ScalingSeries, price: float | None) -> Answer:
     """GPU-seconds of an epoch (strong), of a GPU's share of it (weak: there an epoch grows with the GPUs)."""
     strong = series.key.scaling is Scaling.STRONG
-    said = "cheapest per epoch" if strong else "cheapest per image"
-    found = [(p, scaled(p.time_s, p.gpus if strong else 1)) for p in series.timed if p.time_s is not None]
-    if not found:
-        return Answer(question=Question.CHEAPEST, sentence=f"{said}: not known – no run has a time")
-    point, cost = min(found, key=lambda one: (one[1].value, one[0].gpus))
+    heading = "cheapest per epoch" if strong else "cheapest per image"
+    costs = [(p, scaled(p.time_s, p.gpus if strong else 1)) for p in series.timed if p.time_s is not None]
+    if not costs:
+        return Answer(question=Question.CHEAPEST, sentence=f"{heading}: not known – no run has a time")
+    point, cost = min(costs, key=lambda pair: (pair[1].value, pair[0].gpus))
     unit = "GPU-s" if strong else "GPU-s for each GPU's share of images"
     text = f"{place(point, series)}, measured: {number(cost.value)} {unit} ({interval(cost, number)})"
     if price is not None:
         text += f", {cost.value / 3600 * price:.3g} at {price:g} per GPU-hour"
-    text += _ties(point, cost, found, series, "+{:.1%}")
-    last, most = max(found, key=lambda one: one[0].gpus)
+    text += _ties(point, cost, costs, series, "+{:.1%}")
+    last, most = max(costs, key=lambda pair: pair[0].gpus)
     if last is not point and not alike(cost, most):
         text += f"; at {place(last, series)} {most.value / cost.value - 1:+.0%}"
-    return Answer(question=Question.CHEAPEST, sentence=f"{said}: {text}", gpus=point.gpus)
+    return Answer(question=Question.CHEAPEST, sentence=f"{heading}: {text}", gpus=point.gpus)
 
 
 def _fastest(series: ScalingSeries, laws: Sequence[Fit]) -> Answer:
     """Least time for an epoch (strong), most images a second (weak)."""
     strong = series.key.scaling is Scaling.STRONG
-    said = "fastest"
+    heading = "fastest"
     # Under weak scaling the work grows with the GPUs: time over work is what one compares.
-    found = [(p, scaled(p.time_s, 1 if strong else 1 / p.gpus)) for p in series.timed if p.time_s is not None]
-    if not found:
-        return Answer(question=Question.FASTEST, sentence=f"{said}: not known – no run has a time")
-    point, time = min(found, key=lambda one: (one[1].value, one[0].gpus))
+    times = [(p, scaled(p.time_s, 1 if strong else 1 / p.gpus)) for p in series.timed if p.time_s is not None]
+    if not times:
+        return Answer(question=Question.FASTEST, sentence=f"{heading}: not known – no run has a time")
+    point, time = min(times, key=lambda pair: (pair[1].value, pair[0].gpus))
     own = point.time_s or time
     text = f"{place(point, series)}, measured: {number(own.value)} s an epoch ({interval(own, number)})"
-    text += _ties(point, time, found, series, "+{:.1%}")
+    text += _ties(point, time, times, series, "+{:.1%}")
     if not laws:
-        return Answer(question=Question.FASTEST, sentence=f"{said}: {text}", gpus=point.gpus)
-    law, made = laws[0], list(_predictions(laws))
-    ahead = min(made, key=lambda p: p.time_s.value / (1 if strong else p.gpus), default=None)
+        return Answer(question=Question.FASTEST, sentence=f"{heading}: {text}", gpus=point.gpus)
+    law, predictions = laws[0], list(_predictions(laws))
+    ahead = min(predictions, key=lambda p: p.time_s.value / (1 if strong else p.gpus), default=None)
     why = _refusal_beyond(laws)
     if ahead is None or ahead.gpus <= max(law.counts):
         text += f"; beyond {max(law.counts)} nothing is predicted: {why}" if why else f"; {law.name} sees none faster"
-        return Answer(question=Question.FASTEST, sentence=f"{said}: {text}", gpus=point.gpus)
+        return Answer(question=Question.FASTEST, sentence=f"{heading}: {text}", gpus=point.gpus)
     time_s = ahead.time_s
     text += f"; {law.name} predicts {number(time_s.value)} s ({interval(time_s, number)}) on {ahead.gpus} GPUs"
     if alike(time, scaled(time_s, 1 if strong else 1 / ahead.gpus)):
         text += ", which cannot be told apart from it"
-    elif ahead.gpus == made[-1].gpus:
+    elif ahead.gpus == predictions[-1].gpus:
         text += ", as far as it may be asked"
-    return Answer(question=Question.FASTEST, sentence=f"{said}: {text}", gpus=point.gpus)
+    return Answer(question=Question.FASTEST, sentence=f"{heading}: {text}", gpus=point.gpus)
 
 
 def _ties(
     chosen: SeriesPoint,
     value: Estimate,
-    found: Sequence[tuple[SeriesPoint, Estimate]],
+    others: Sequence[tuple[SeriesPoint, Estimate]],
     series: ScalingSeries,
     form: str,
 ) -> str:
-    same = [(point, other) for point, other in found if point is not chosen and alike(value, other)]
+    same = [(point, other) for point, other in others if point is not chosen and alike(value, other)]
     if not same:
         return ""
     listed = ", ".join(
@@ -230,22 +230,26 @@ def _ties(
 
 
 def _next(series: ScalingSeries, law: Fit | None) -> Answer:
-    said = "next most informative cell"
+    heading = "next most informative cell"
     if law is None:
         add = of_series(series).add
-        text = f"{said}: no law is fitted yet; {add} would allow it" if add else f"{said}: none, no law can be fitted"
+        text = (
+            f"{heading}: no law is fitted yet; {add} would allow it"
+            if add
+            else f"{heading}: none, no law can be fitted"
+        )
         return Answer(question=Question.NEXT, sentence=text, words=add)
     runs = {point.gpus: 0 for point in series.timed}
     for point in series.timed:
         runs[point.gpus] += len(point.runs)
-    found = next_cell(law)
-    again = f" repeats={runs[found.gpus] + 1}" if found.gpus in runs else ""
-    words = f"gpus={found.gpus}{again}"
+    cell = next_cell(law)
+    again = f" repeats={runs[cell.gpus] + 1}" if cell.gpus in runs else ""
+    words = f"gpus={cell.gpus}{again}"
     return Answer(
         question=Question.NEXT,
-        sentence=f"{said}: {words}, {found.why}",
-        gpus=found.gpus,
-        predicted=found.gpus not in runs,
+        sentence=f"{heading}: {words}, {cell.why}",
+        gpus=cell.gpus,
+        predicted=cell.gpus not in runs,
         words=words,
     )
 
@@ -254,11 +258,11 @@ def _next(series: ScalingSeries, law: Fit | None) -> Answer:
 
 
 def _support(series: ScalingSeries) -> Answer:
-    found = of_series(series)
-    return Answer(question=Question.SUPPORT, sentence=f"this grid: {'; '.join(found.sentences)}", words=found.add)
+    carried = of_series(series)
+    return Answer(question=Question.SUPPORT, sentence=f"this grid: {'; '.join(carried.sentences)}", words=carried.add)
 
 
-_SAID = {
+_NAMES = {
     "one_gpu_s": "time on one GPU",
     "serial_fraction": "serial fraction",
     "compute_ms_per_image": "computation of an image",
@@ -271,15 +275,7 @@ _SAID = {
 def _law(fits: Sequence[Fit], law: Fit | None) -> Answer:
     if law is None:
         return Answer(question=Question.LAW, sentence=f"best law: none – {_why_no_law(fits)}")
-    numbers = ", ".join(
-        f"{_SAID.get(one.name, one.name)} {number(one.value)}{f' {one.unit}' if one.unit else ''}"
-        + (
-            f" ({number(one.low)} to {number(one.high)})"
-            if one.low is not None and one.high is not None
-            else f" ({one.how})"
-        )
-        for one in law.parameters
-    )
+    numbers = ", ".join(map(_parameter, law.parameters))
     others = [fit for fit in fits if fit is not law]
     errors = [f"{fit.name} {fit.loo_error:.1%}" for fit in others if fit.loo_error is not None]
     refused = [fit.refusal for fit in others if fit.refusal]
@@ -288,3 +284,11 @@ def _law(fits: Sequence[Fit], law: Fit | None) -> Answer:
     text += f" – {numbers}"
     text += f"; not fitted: {'; '.join(refused)}" if refused else ""
     return Answer(question=Question.LAW, sentence=text)
+
+
+def _parameter(parameter: Parameter) -> str:
+    value = f"{_NAMES.get(parameter.name, parameter.name)} {number(parameter.value)}"
+    unit = f" {parameter.unit}" if parameter.unit else ""
+    if parameter.low is None or parameter.high is None:
+        return f"{value}{unit} ({parameter.how})"
+    return f"{value}{unit} ({number(parameter.low)} to {number(parameter.high)})"

@@ -121,7 +121,7 @@ def draw(console: Console, made: Simulation) -> None:
             f"{point.images_per_s:.0f}",
             f"{point.speedup.value:.3g}",
             f"{point.efficiency.value:.1%}",
-            f"{point.efficiency.low:.0%} to {point.efficiency.high:.0%}",
+            _band(point.efficiency),
             f"{point.gpu_hours:.3g}",
         ]
         table.add_row(*cells)
@@ -136,6 +136,12 @@ def draw(console: Console, made: Simulation) -> None:
     for assumption in made.inputs:
         inputs.add_row(assumption.name, assumption.value, assumption.source, "a guess" if assumption.guess else "known")
     console.print(inputs)
+
+
+def _band(efficiency: Estimate) -> str:
+    """`88-100%`; one number where both ends are equal to whole per cent."""
+    low, high = (f"{100 * (efficiency.value if end is None else end):.0f}" for end in (efficiency.low, efficiency.high))
+    return f"{high}%" if low == high else f"{low}-{high}%"
 
 
 def _figure(console: Console, made: Simulation, folder: Path, name: str) -> None:

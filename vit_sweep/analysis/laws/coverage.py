@@ -122,19 +122,19 @@ def of_plan(
     for key, cells in planned.items():
         for cell in cells:
             seeds[key].setdefault(cell.cell.gpus, set()).add(cell.cell.seed)
-    for other, curves in others:
-        for series in curves:
+    for other, memberships in others:
+        for series in memberships:
             if (key := _curve(other, series)) in seeds:
                 seeds[key].setdefault(other.gpus, set()).add(other.seed)
-    singles = {_unplaced(key): found[1] for key, found in seeds.items() if 1 in found}
-    judged: dict[Coverage, int] = {}
-    for key, found in seeds.items():
+    singles = {_unplaced(key): by_gpus[1] for key, by_gpus in seeds.items() if 1 in by_gpus}
+    curves: dict[Coverage, int] = {}
+    for key, by_gpus in seeds.items():
         if _unplaced(key) in singles:  # one GPU has no placement: the same run starts every curve
-            found.setdefault(1, singles[_unplaced(key)])
+            by_gpus.setdefault(1, singles[_unplaced(key)])
         example = planned[key][0]
-        series = next(one for one in example.series if _curve(example.cell, one) == key)
-        made = coverage(
-            {gpus: len(seen) for gpus, seen in found.items()},
+        series = next(series for series in example.series if _curve(example.cell, series) == key)
+        carried = coverage(
+            {gpus: len(known) for gpus, known in by_gpus.items()},
             series.scaling,
             link=preflight,
             possible=partial(_may_run, example, series),
@@ -142,8 +142,8 @@ def of_plan(
             repeats_follow=repeats_follow,
             seen=seen,
         )
-        judged[made] = judged.get(made, 0) + 1
-    return list(judged.items())
+        curves[carried] = curves.get(carried, 0) + 1
+    return list(curves.items())
 
 
 def remarks(
@@ -244,7 +244,7 @@ def _further(known: Sequence[int], possible: Callable[[int], bool], most: int | 
         free = [gpus for gpus in left if gpus not in chosen and possible(gpus)]
         if not free:
             break
-        chosen.append(max(free, key=lambda gpus: (min(abs(math.log(gpus / one)) for one in taken), -gpus)))
+        chosen.append(max(free, key=lambda gpus: (min(abs(math.log(gpus / other)) for other in taken), -gpus)))
     return sorted(chosen)
 
 

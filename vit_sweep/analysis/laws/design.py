@@ -37,15 +37,15 @@ class NextCell:
 def next_cell(law: Fit) -> NextCell:
     """Choose for a law that was fitted (no refusal)."""
     if law.loo_error is not None and law.loo_error > HOLD_OUT_LIMIT:
-        gpus, error = max(law.held_out, key=lambda one: one[1])
+        gpus, error = max(law.held_out, key=lambda held_out: held_out[1])
         why = f"the count that {law.name}, the best law, predicts worst when it is held out ({error:.0%} off)"
         return NextCell(gpus=gpus, why=why)
     gains = {gpus: gain(law, gpus) for gpus in candidates(law)}
     if not any(gains.values()):
         why = f"since the runs show no spread that another one could narrow; it tests {law.name} where it is unproven"
         return NextCell(gpus=max(gains), why=why)
-    worth = [gpus for gpus, found in gains.items() if found >= _WORTH * max(gains.values())]
-    gpus = max(worth, key=lambda one: (gains[one] / (one * law.time_s(one)), -one))
+    worth = [gpus for gpus, part in gains.items() if part >= _WORTH * max(gains.values())]
+    gpus = max(worth, key=lambda count: (gains[count] / (count * law.time_s(count)), -count))
     narrower = 1 - math.sqrt(max(0.0, 1 - gains[gpus]))
     why = (
         f"which would narrow the intervals of {law.name} over {min(law.counts)} to {law.reach} GPUs by {narrower:.0%} "
@@ -58,14 +58,14 @@ def candidates(law: Fit) -> list[int]:
     """GPU counts to choose from: those that the batch and the images of an epoch allow."""
     counts, load = law.counts, law.load
     between = [round(math.sqrt(a * b)) for a, b in pairwise(counts)]
-    found = sorted({*counts, *between, 2 * max(counts)})
+    possible = sorted({*counts, *between, 2 * max(counts)})
     if not load.known:
-        return found
+        return possible
     whole = load.batch_per == BatchPer.GLOBAL
     # What was measured could run, whatever its source says of its batch.
     return [
         gpus
-        for gpus in found
+        for gpus in possible
         if gpus in counts
         or (
             load.per_gpu(gpus) * gpus <= load.images(gpus)
@@ -79,14 +79,14 @@ def gain(law: Fit, gpus: int) -> float:
     region = [min(law.counts)]
     while region[-1] * 2 <= law.reach:
         region.append(region[-1] * 2)
-    mine = law.gradient(gpus)
-    seen = _times(law, mine)
-    noise = (law.residual or 0.0) ** 2 + _dot(mine, seen)
+    gradient = law.gradient(gpus)
+    effect = _times(law, gradient)
+    noise = (law.residual or 0.0) ** 2 + _dot(gradient, effect)
     before = after = 0.0
     for count in region:
         there = law.gradient(count)
         before += _dot(there, _times(law, there))
-        after += _dot(there, seen) ** 2
+        after += _dot(there, effect) ** 2
     return after / noise / before if before > len(region) * _NOTHING and noise > 0 else 0.0
 
 

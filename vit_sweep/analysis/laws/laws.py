@@ -199,8 +199,8 @@ def known_s(gpus: int, load: Workload, *, link: MeasuredLink | None, size_bytes:
     if link is None or size_bytes is None:
         return 0.0
     per_byte = link.at(gpus)
-    one = ring.allreduce_s(gpus, size_bytes=size_bytes, latency_s=link.latency_s, seconds_per_byte=per_byte)
-    return load.steps(gpus) * one
+    allreduce_s = ring.allreduce_s(gpus, size_bytes=size_bytes, latency_s=link.latency_s, seconds_per_byte=per_byte)
+    return load.steps(gpus) * allreduce_s
 
 
 def law_time_s(

@@ -20,14 +20,14 @@ COEFFICIENT_NAMES = {
 """As a sentence names the coefficients of `laws.terms`."""
 
 
-def parameters(fit: Fit, found: Solution, t: float) -> tuple[Parameter, ...]:
+def parameters(fit: Fit, solution: Solution, t: float) -> tuple[Parameter, ...]:
     """What the coefficients mean; `t` is the quantile of the interval, `fit` says what is known beside them."""
     match fit.law:
         case Law.AMDAHL:
-            whole = _linear(found, t, "one_gpu_s", (1.0, 1.0), "s")
-            return (whole, _fraction(found, t, "serial_fraction", 0, (1.0, 1.0), most=1.0))
+            whole = _linear(solution, t, "one_gpu_s", (1.0, 1.0), "s")
+            return (whole, _fraction(solution, t, "serial_fraction", 0, (1.0, 1.0), most=1.0))
         case Law.GUSTAFSON:
-            rate = _linear(found, t, "", (1.0, 1.0), "")
+            rate = _linear(solution, t, "", (1.0, 1.0), "")
             slow, fast = rate.low or 0.0, rate.high or rate.value
             whole = Parameter(
                 name="one_gpu_s",
@@ -36,48 +36,50 @@ def parameters(fit: Fit, found: Solution, t: float) -> tuple[Parameter, ...]:
                 high=1 / slow if slow > 0 else None,
                 unit="s",
             )
-            return (whole, _fraction(found, t, "serial_fraction", 0, (1.0, 1.0), most=1.0))
+            return (whole, _fraction(solution, t, "serial_fraction", 0, (1.0, 1.0), most=1.0))
         case Law.USL:
             return (
-                _linear(found, t, "one_gpu_s", (1.0, 0.0, 0.0), "s"),
-                _fraction(found, t, "contention", 1, (1.0, 0.0, 0.0)),
-                _fraction(found, t, "coherence", 2, (1.0, 0.0, 0.0)),
+                _linear(solution, t, "one_gpu_s", (1.0, 0.0, 0.0), "s"),
+                _fraction(solution, t, "contention", 1, (1.0, 0.0, 0.0)),
+                _fraction(solution, t, "coherence", 2, (1.0, 0.0, 0.0)),
             )
         case Law.MEASURED_LINK:
             return (
-                _linear(found, t, "compute_ms_per_image", (1e3, 0.0), "ms"),
-                _fraction(found, t, "imbalance", 1, (1.0, 0.0)),
+                _linear(solution, t, "compute_ms_per_image", (1e3, 0.0), "ms"),
+                _fraction(solution, t, "imbalance", 1, (1.0, 0.0)),
                 *_measured(fit),
             )
         case _:
-            transfer = _linear(found, t, "transfer_ms", (0.0, 0.0, 0.0, 1e3), "ms")
+            transfer = _linear(solution, t, "transfer_ms", (0.0, 0.0, 0.0, 1e3), "ms")
             return (
-                _linear(found, t, "compute_ms_per_image", (1e3, 0.0, 0.0, 0.0), "ms"),
-                _fraction(found, t, "imbalance", 1, (1.0, 0.0, 0.0, 0.0)),
-                _linear(found, t, "latency_us", (0.0, 0.0, 1e6, 0.0), "us"),
+                _linear(solution, t, "compute_ms_per_image", (1e3, 0.0, 0.0, 0.0), "ms"),
+                _fraction(solution, t, "imbalance", 1, (1.0, 0.0, 0.0, 0.0)),
+                _linear(solution, t, "latency_us", (0.0, 0.0, 1e6, 0.0), "us"),
                 transfer,
                 *_bandwidth(transfer, fit.size_bytes),
             )
 
 
-def _linear(found: Solution, t: float, name: str, weights: tuple[float, ...], unit: str) -> Parameter:
+def _linear(solution: Solution, t: float, name: str, weights: tuple[float, ...], unit: str) -> Parameter:
     """A weighted sum of coefficients."""
-    return _around(name, _dot(weights, found.coefficients), _dot(weights, found.free), t * _error(found, weights), unit)
+    return _around(
+        name, _dot(weights, solution.coefficients), _dot(weights, solution.free), t * _error(solution, weights), unit
+    )
 
 
 def _fraction(
-    found: Solution, t: float, name: str, index: int, whole: tuple[float, ...], *, most: float | None = None
+    solution: Solution, t: float, name: str, index: int, whole: tuple[float, ...], *, most: float | None = None
 ) -> Parameter:
     """One coefficient over a weighted sum; its slope is (e_index - ratio x whole) / sum."""
-    below = _dot(whole, found.free)
-    free = found.free[index] / below
+    below = _dot(whole, solution.free)
+    free = solution.free[index] / below
     slope = tuple(((i == index) - free * weight) / below for i, weight in enumerate(whole))
-    value = found.coefficients[index] / _dot(whole, found.coefficients)
-    return _around(name, value, free, t * _error(found, slope), "", most=most)
+    value = solution.coefficients[index] / _dot(whole, solution.coefficients)
+    return _around(name, value, free, t * _error(solution, slope), "", most=most)
 
 
-def _error(found: Solution, slope: tuple[float, ...]) -> float:
-    return sqrt(max(0.0, _dot(slope, [_dot(row, slope) for row in found.covariance])))
+def _error(solution: Solution, slope: tuple[float, ...]) -> float:
+    return sqrt(max(0.0, _dot(slope, [_dot(row, slope) for row in solution.covariance])))
 
 
 def _dot(left: tuple[float, ...], right: tuple[float, ...] | list[float]) -> float:

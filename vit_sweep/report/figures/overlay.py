@@ -8,6 +8,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from launchers.checked import checked
@@ -106,6 +107,9 @@ def _up_to(line: Overlay, most_gpus: int) -> Overlay:
     )
 
 
+BAND = "communication from not hidden at all to hidden where computation can hide it"
+"""What the band of a simulated line spans."""
+_BAND_ALPHA = 0.15
 _AXES = {Quantity.TIME: "time of an epoch (s)", Quantity.SPEEDUP: "speedup", Quantity.EFFICIENCY: "efficiency"}
 
 
@@ -121,7 +125,7 @@ def draw_simulated(lines: Sequence[Overlay], folder: Path, *, name: str = "simul
     with theme():
         labels = list(dict.fromkeys(line.label for line in lines))
         styles = curve_styles(labels)
-        handles = [
+        handles: list[Line2D | Patch] = [
             Line2D(
                 [],
                 [],
@@ -133,6 +137,9 @@ def draw_simulated(lines: Sequence[Overlay], folder: Path, *, name: str = "simul
             )
             for label in labels
         ]
+        banded = any(line.low and line.high for line in lines)
+        if banded:
+            handles.append(Patch(facecolor="0.6", alpha=_BAND_ALPHA, label=f"band: {BAND}"))
         sheet, axes = sheet_of(len(quantities), handles, share_y="none")
         gpus = sorted({round(count) for line in lines for count in line.gpus})
         powers = [count for count in gpus if count & (count - 1) == 0] or gpus
@@ -157,7 +164,7 @@ def draw_simulated(lines: Sequence[Overlay], folder: Path, *, name: str = "simul
                     line.gpus, line.values, color=style.color, linestyle=(0, (4, 2)), marker=style.marker, ms=3.5
                 )
                 if line.low and line.high:
-                    panel.fill_between(line.gpus, line.low, line.high, color=style.color, alpha=0.12, lw=0)
+                    panel.fill_between(line.gpus, line.low, line.high, color=style.color, alpha=_BAND_ALPHA, lw=0)
             values = [value for line in panel_lines for value in line.values]
             if quantity is Quantity.EFFICIENCY:
                 panel.axhline(1.0, color=QUIET, lw=0.9, linestyle="--")
@@ -177,6 +184,6 @@ def draw_simulated(lines: Sequence[Overlay], folder: Path, *, name: str = "simul
             folder,
             name,
             title="Simulated scaling",
-            caption=f"SIMULATED, not measured. {basis}".strip(),
+            caption=f"SIMULATED, not measured. {f'Band: {BAND}. ' if banded else ''}{basis}".strip(),
             alt=f"Line chart of simulated, not measured, scaling over {gpus[0]:,} to {gpus[-1]:,} GPUs. {summary}.",
         )

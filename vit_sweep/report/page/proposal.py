@@ -37,8 +37,8 @@ def propose(
     study_bytes: int | None = None,
 ) -> Proposal:
     """Make the application of a study. `study_bytes`: what its folder holds now."""
-    known = [one for one in series if one.baseline is not None]
-    chosen = {name_of(one): choose(one, threshold) for one in known}
+    known = [curve for curve in series if curve.baseline is not None]
+    chosen = {name_of(curve): choose(curve, threshold) for curve in known}
     return Proposal(
         threshold=threshold,
         summary=_summary(known, chosen, threshold),
@@ -83,7 +83,7 @@ def run_hours(point: SeriesPoint) -> Estimate | None:
 
 
 def _evidence(known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint | None]) -> Table:
-    points = [(point, chosen[name_of(one)]) for one in known for point in one.timed]
+    points = [(point, chosen[name_of(curve)]) for curve in known for point in curve.timed]
     return table_of(
         "scalability",
         "Scalability: every measured GPU count, whatever came out",
@@ -103,13 +103,13 @@ def _evidence(known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint |
 
 def _resources(known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint | None]) -> Table:
     rows, costs = [], []
-    for one in known:
-        point = chosen[name_of(one)]
+    for curve in known:
+        point = chosen[name_of(curve)]
         each = run_hours(point) if point is not None else None
         if point is not None and each is not None:
             costs.append(scaled(each, len(point.runs)))
             rows.append(
-                {"series": name_of(one), "gpus": point.gpus, "nodes": point.nodes, "runs": len(point.runs)}
+                {"series": name_of(curve), "gpus": point.gpus, "nodes": point.nodes, "runs": len(point.runs)}
                 | estimate("efficiency", point.efficiency)
                 | estimate("gpu_hours_per_run", each)
                 | estimate("gpu_hours", costs[-1])
@@ -135,70 +135,70 @@ def _resources(known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint 
 def _summary(
     known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint | None], threshold: float
 ) -> tuple[str, ...]:
-    said = [f"A GPU count is chosen if its measured parallel efficiency is at least {100 * threshold:g} %."]
-    for one in known:
-        point = chosen[name_of(one)]
-        largest = max((p.gpus for p in one.timed), default=0)
+    sentences = [f"A GPU count is chosen if its measured parallel efficiency is at least {100 * threshold:g} %."]
+    for curve in known:
+        point = chosen[name_of(curve)]
+        largest = max((p.gpus for p in curve.timed), default=0)
         if point is None or point.efficiency is None:
-            said.append(f"{capital(name_of(one))}: no measured count keeps it.")
+            sentences.append(f"{capital(name_of(curve))}: no measured count keeps it.")
             continue
         each = run_hours(point)
         cost = f"; a run takes {estimate_text(each)} GPU hours" if each is not None else ""
-        if point is one.baseline:
-            said.append(f"{capital(name_of(one))}: only its baseline, {_gpus(point.gpus)}{cost}.")
+        if point is curve.baseline:
+            sentences.append(f"{capital(name_of(curve))}: only its baseline, {_gpus(point.gpus)}{cost}.")
             continue
         edge = ", the largest that was measured" if point.gpus == largest else ""
-        said.append(
-            f"{capital(name_of(one))}: {_gpus(point.gpus)}{edge}, with an efficiency of "
+        sentences.append(
+            f"{capital(name_of(curve))}: {_gpus(point.gpus)}{edge}, with an efficiency of "
             f"{estimate_text(point.efficiency, percent=True)} %{cost}."
         )
-    return tuple(said)
+    return tuple(sentences)
 
 
 def _caveats(
-    every: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint | None], threshold: float
+    series: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint | None], threshold: float
 ) -> tuple[str, ...]:
-    said: dict[str, list[str]] = {}
-    for one in every:
-        for text in _of_series(one, chosen.get(name_of(one)), threshold):
-            said.setdefault(text, []).append(name_of(one))
-    return tuple(f"{capital('; '.join(names))}: {text}." for text, names in said.items())
+    names_by_caveat: dict[str, list[str]] = {}
+    for curve in series:
+        for text in _of_series(curve, chosen.get(name_of(curve)), threshold):
+            names_by_caveat.setdefault(text, []).append(name_of(curve))
+    return tuple(f"{capital('; '.join(names))}: {text}." for text, names in names_by_caveat.items())
 
 
 def _of_series(series: ScalingSeries, chosen: SeriesPoint | None, threshold: float) -> list[str]:
     if series.baseline is None:
         return [series.no_baseline] if series.no_baseline else []
-    said = []
+    caveats = []
     single = sorted({point.gpus for point in series.timed if len(point.runs) == 1})
     if single:
         counts = f"{', '.join(map(str, single))} GPUs" if single != [1] else "1 GPU"
-        said.append(f"{counts} ran once each, so nothing is known of the spread between runs")
+        caveats.append(f"{counts} ran once each, so nothing is known of the spread between runs")
     if series.key.scaling is Scaling.STRONG and series.key.batch_per == "gpu" and len(series.timed) > 1:
-        said.append(
+        caveats.append(
             "the batch is per GPU, so the global batch grows with the GPUs; the efficiency is that of throughput, "
             "not of the time to an equal accuracy"
         )
     if chosen is not None and chosen is not series.baseline and chosen.efficiency and chosen.efficiency.low is None:
-        said.append(
+        caveats.append(
             f"the efficiency at {_gpus(chosen.gpus)} has no interval; it is compared with "
             f"{100 * threshold:g} % as it is"
         )
-    return said + [f"{_gpus(point.gpus)}: {flag}" for point in series.timed for flag in point.flags]
+    return caveats + [f"{_gpus(point.gpus)}: {flag}" for point in series.timed for flag in point.flags]
 
 
 def _storage(runs: Sequence[Run], study_bytes: int | None) -> tuple[tuple[str, str], ...]:
-    found: list[tuple[str, str]] = []
+    stored: list[tuple[str, str]] = []
     if study_bytes is not None:
-        found.append(("this study's folder", _size(study_bytes)))
+        stored.append(("this study's folder", _size(study_bytes)))
     sizes = {run.parameters * BYTES_PER_PARAMETER.get(run.condition("optimizer"), 12) for run in runs if run.parameters}
     if sizes:
         each = max(sizes)
-        found.append((
+        stored.append((
             "checkpoints of a running cell",
             f"{_size(each * KEPT_CHECKPOINTS)}: the {KEPT_CHECKPOINTS} newest of {_size(each)}, computed from the "
             "parameters in fp32 and the optimizer's state; gone once the cell is done",
         ))  # fmt: skip
-    return tuple(found)
+    return tuple(stored)
 
 
 def _surely(estimate: Estimate) -> float:
