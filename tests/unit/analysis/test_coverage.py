@@ -124,7 +124,7 @@ def test_a_measured_series_counts_what_has_a_time():
     found = of_series(series_from({1: [(10.0,)] * 3, 2: [(5.0,)] * 3, 4: [(3.0,)] * 3}))
     assert found.carries == (Law.AMDAHL,)
     assert found.baseline == "the baseline is one GPU"
-    assert found.span == "the counts span a factor 4; predictions reach to 16 GPUs at most"
+    assert found.span == "the counts span a factor 4; predictions stay between them: to go beyond takes 4 counts"
     assert found.runs == 3
     assert found.add == "gpus=1,2,4,8"
     assert found.sentences[-1] == "to carry more: gpus=1,2,4,8"
@@ -178,3 +178,17 @@ def test_cells_of_builders_belong_to_one_curve_whatever_their_count():
     cells = [(cell(gpus=g, nodes=1, train_images=1600), (series(),)) for g in (1, 2, 4)]
     ((found, _),) = of_plan(make_plan([point(gpus=8)]), cells)
     assert found.counts == (1, 2, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("node_gpus", "nodes", "reach"),
+    [
+        (8, 1, "to 8 GPUs at most: no run crossed nodes"),
+        (64, 1, "to 32 GPUs at most"),
+        (None, None, "to 32 GPUs at most"),
+    ],
+)
+def test_the_reach_of_predictions_ends_where_the_node_does_until_a_run_crosses_it(node_gpus, nodes, reach):
+    times = {gpus: (8.0 / gpus,) for gpus in (1, 2, 4, 8)}
+    carried = of_series(series_from(times, node_gpus=node_gpus, nodes=nodes))
+    assert carried.span == f"the counts span a factor 8; predictions reach {reach}"

@@ -1,10 +1,12 @@
 """Fits recover what was planted, whatever the order, and refuse what the data cannot carry."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import stdtrit
 
 from tests.unit.analysis.planted import COUNTS, GRADIENT, LINK, curve, load, noisy, series_of
 from tests.unit.builders import cell, record, result
@@ -54,6 +56,22 @@ def test_planted_parameters_lie_in_their_intervals_in_nine_of_ten_seeds(law, sca
             if one.name in planted:
                 caught[one.name] += one.low <= planted[one.name] <= one.high
     assert min(caught.values()) >= 0.9 * SEEDS, caught
+
+
+@pytest.mark.parametrize("repeats", [1, 2, 3])
+@pytest.mark.parametrize(("law", "scaling"), [key for key in PLANTED if key[0] in (Law.AMDAHL, Law.GUSTAFSON, Law.USL)])
+def test_small_designs_cover_as_well(law, scaling, repeats):
+    """1, 2, 4, 8 GPUs, one run each or three: wide intervals, but they hold what was planted."""
+    coefficients, planted = PLANTED[law, scaling]
+    times = curve(law, scaling, coefficients, (1, 2, 4, 8))
+    caught = dict.fromkeys(planted, 0)
+    for seed in range(SEEDS):
+        found = solve(noisy(times, seed, repeats=repeats), law, load(scaling))
+        bare = Fit(law=law, load=load(scaling), counts=(1, 2, 4, 8), runs=4 * repeats)
+        for parameter in parameters(bare, found, float(stdtrit(found.freedom, 0.975))):
+            high = inf if parameter.high is None else parameter.high
+            caught[parameter.name] += parameter.low <= planted[parameter.name] <= high
+    assert min(caught.values()) >= 0.92 * SEEDS, caught
 
 
 # --- what a fit says -----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from launchers.checked import checked
+from vit_sweep.analysis.laws.crossing import Layout, layout_of
 from vit_sweep.analysis.laws.fitted import REACH
 from vit_sweep.analysis.laws.laws import OF_SCALING, Law, counts_needed
 from vit_sweep.analysis.series.series import ScalingSeries
@@ -56,6 +57,7 @@ def coverage(
     scaling: Scaling,
     *,
     link: bool = False,
+    layout: Layout = Layout(),  # noqa: B008  # frozen
     baseline: str = "",
     possible: Callable[[int], bool] = lambda _: True,
     most: int | None = None,
@@ -65,7 +67,8 @@ def coverage(
 ) -> Coverage:
     """Judge GPU counts (runs by count).
 
-    `link`: whether runs measure latency and bandwidth, which spares two coefficients. `baseline`: why there is none.
+    `link`: whether runs measure latency and bandwidth, which spares two coefficients. `layout`: which links they
+    crossed. `baseline`: why there is none.
     `possible`, `most`: which further counts could run, and up to where; without `most`, to the reach of predictions.
     `repeats_follow`: whoever watches adds repeats by itself. `seen`: how far runs lie apart, `wanted`: the half-width
     that their intervals are to have.
@@ -86,7 +89,7 @@ def coverage(
         carries=carries,
         verdict=_verdict(known, laws, carries, room=len(more) >= lacking or not known),
         baseline=baseline or _baseline(known),
-        span=_span(known, carries),
+        span=_span(known, carries, layout),
         repeats=advice.sentence if short_of_runs else "",
         add=" ".join(words),
     )
@@ -99,7 +102,9 @@ def of_series(series: ScalingSeries) -> Coverage:
         counts[point.gpus] = counts.get(point.gpus, 0) + len(point.runs)
     link = any(run.bus_gb_per_s and run.latency_us for point in series.timed for run in point.runs)
     seen = seen_spread([run.epoch_s for run in point.runs] for point in series.timed)
-    return coverage(counts, series.key.scaling, link=link, baseline=series.no_baseline, seen=seen)
+    return coverage(
+        counts, series.key.scaling, link=link, layout=layout_of(series), baseline=series.no_baseline, seen=seen
+    )
 
 
 def of_plan(
@@ -206,11 +211,22 @@ def _baseline(known: Sequence[int]) -> str:
     return f"the smallest count is {known[0]}: speedups are relative to {known[0]} GPUs, not to one"
 
 
-def _span(known: Sequence[int], carries: Sequence[Law]) -> str:
+def _span(known: Sequence[int], carries: Sequence[Law], layout: Layout) -> str:
     if len(known) < 2:
         return ""
-    reach = f"; predictions reach to {math.floor(REACH * known[-1])} GPUs at most" if carries else ""
+    reach = f"; {_reach(known, carries, layout)}" if carries else ""
     return f"the counts span a factor {known[-1] / known[0]:g}{reach}"
+
+
+def _reach(known: Sequence[int], carries: Sequence[Law], layout: Layout) -> str:
+    """How far predictions go at most; the fits themselves may stop them earlier."""
+    if len(known) < (needed := counts_needed(Law.USL)) and Law.MEASURED_LINK not in carries:
+        return f"predictions stay between them: to go beyond takes {needed} counts"
+    most = math.floor(REACH * known[-1])
+    if layout.why_not(most):
+        edge = max(known[-1], layout.node_gpus or 0)
+        return f"predictions reach to {edge} GPUs at most: no run crossed nodes"
+    return f"predictions reach to {most} GPUs at most"
 
 
 def _joined(names: Sequence[str]) -> str:
