@@ -1,7 +1,6 @@
 """The verb `collect`: tables and figures of a study, or of somebody else's figures. An edge."""
 
 import os
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -15,10 +14,11 @@ from rich.progress import track
 from launchers.errors import UserError
 from vit_sweep.cli import show
 from vit_sweep.cli.audit import print_notes
-from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading
+from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading, words_of
 from vit_sweep.plan.point import Scaling
+from vit_sweep.runs.reshaping import Reading
 from vit_sweep.runs.run import Run
-from vit_sweep.runs.sources import Source, from_csv
+from vit_sweep.runs.sources import from_csv
 from vit_sweep.study.provenance import require_extra
 from vit_sweep.study.store import Study, open_study
 
@@ -40,40 +40,62 @@ def collect(
     target: Annotated[
         float | None, typer.Option(min=0, max=1, help="Test accuracy whose time is reported, for the study's own.")
     ] = None,
+    export: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--export", metavar="FORM", help="Also write it for another tool: extra-p, mlperf; several times."
+        ),
+    ] = None,
     columns: Map = None,
     constants: Set = None,
     decimal: Decimal = None,
     sheet: Sheet = None,
 ) -> None:
     """Rebuild tables and figures from the records: at any time, from any machine that sees the folder."""
+    forms = export or []
+    _check(forms)
     if csv or study is None:
         if not csv or study is not None:
             raise UserError(f"{'a study and a file are' if csv else 'nothing is'} named; name a study or --csv FILE")
-        source = from_csv(csv, reading(columns, constants, decimal, sheet))
-        if not _of_tables(source, csv, output, console=show.console(), target=target):
+        read_as = reading(columns, constants, decimal, sheet)
+        if not _of_tables(csv, read_as, output, console=show.console(), target=target, forms=forms):
             raise typer.Exit(1)
         return
     if output is not None:
         raise UserError(f"output={output}: a study's tables lie in its own folder; --output goes with --csv")
     opened = open_study(study)
     require_extra("report")
-    if not collect_study(opened, show.console(), target=target):
+    if not collect_study(opened, show.console(), target=target, forms=forms):
         raise typer.Exit(1)
 
 
+def _check(forms: Sequence[str]) -> None:
+    if forms:
+        require_extra("report")
+        from vit_sweep.report.exports import check_forms
+
+        check_forms(forms)
+
+
 def _of_tables(
-    source: Source, csv: Sequence[str], output: Path | None, *, console: Console, target: float | None
+    csv: Sequence[str],
+    read_as: Reading,
+    output: Path | None,
+    *,
+    console: Console,
+    target: float | None,
+    forms: Sequence[str],
 ) -> list[Path]:
     """Write tables and figures of imported runs into `output`; returns the files, none if no run has a time.
 
     Raises `UserError` where `output` belongs to a study.
     """
     require_extra("report")
-    folder = folder_of(csv, output)
+    folder, source = folder_of(csv, output), from_csv(csv, read_as)
     print_notes(console, source)
-    written = collect_runs(source.runs, folder.absolute(), console, target=target)
+    written = collect_runs(source.runs, folder.absolute(), console, target=target, forms=forms)
     if written:
-        files = " ".join(f"--csv {shlex.quote(word)}" for word in csv)
+        files = words_of(csv, read_as)
         console.print(f"  which claims they can carry: python -m vit_sweep audit {files}", soft_wrap=True)
         console.print(f"  all of it on one page: python -m vit_sweep report {files}", soft_wrap=True)
     return written
@@ -87,7 +109,9 @@ def folder_of(csv: Sequence[str], output: Path | None) -> Path:
     return folder
 
 
-def collect_study(study: Study, console: Console, *, target: float | None = None) -> list[Path]:
+def collect_study(
+    study: Study, console: Console, *, target: float | None = None, forms: Sequence[str] = ()
+) -> list[Path]:
     """Rebuild every table and figure of `study` from its records and print them; needs the extra `report`.
 
     Returns the files written; none, after a sentence that says so, where no run has a time yet (tables of what became
@@ -96,7 +120,7 @@ def collect_study(study: Study, console: Console, *, target: float | None = None
     from vit_sweep.report.gather import gather
 
     gathered = gather(study, target=target, watched=partial(_with_bar, console))
-    written = _put(gathered, study.folder, console, what=f"study {study.name}")
+    written = _put(gathered, study.folder, console, what=f"study {study.name}", forms=forms)
     if written:
         console.print(f"  all of it on one page: python -m vit_sweep report {study.folder}", soft_wrap=True)
     return written
@@ -109,11 +133,12 @@ def collect_runs(
     *,
     problems: Sequence[str] = (),
     target: float | None = None,
+    forms: Sequence[str] = (),
 ) -> list[Path]:
     """The same of runs from elsewhere, into `folder`."""
     from vit_sweep.report.gather import gather_runs
 
-    return _put(gather_runs(runs, problems=problems, target=target), folder, console, what=str(folder))
+    return _put(gather_runs(runs, problems=problems, target=target), folder, console, what=str(folder), forms=forms)
 
 
 def _with_bar(console: Console, records: "Iterable[Read]", total: int) -> "Iterable[Read]":
@@ -122,7 +147,7 @@ def _with_bar(console: Console, records: "Iterable[Read]", total: int) -> "Itera
     return track(records, "reading records", total=total, console=console, transient=True)
 
 
-def _put(gathered: "Gathered", folder: Path, console: Console, *, what: str) -> list[Path]:
+def _put(gathered: "Gathered", folder: Path, console: Console, *, what: str, forms: Sequence[str] = ()) -> list[Path]:
     """Write and print; without any time a sentence says so and no file is named."""
     from vit_sweep.report.table_files import write_tables
 
@@ -145,6 +170,10 @@ def _put(gathered: "Gathered", folder: Path, console: Console, *, what: str) -> 
 
         drawn = figures.draw_all(gathered.strong, gathered.weak, gathered.runs, folder / "figures")
         written += [path for figure in drawn for path in figure.paths.values()]
+    if forms:
+        from vit_sweep.report.exports import export
+
+        written += export(forms, gathered, folder)
     show.files(console, written)
     return written
 

@@ -1,6 +1,5 @@
 """The verb `report`: one HTML page with all that a study says. An edge."""
 
-import shlex
 import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +11,7 @@ from launchers.errors import UserError
 from vit_sweep.cli import show
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.collect import folder_of
-from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading
+from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading, words_of
 from vit_sweep.runs.reshaping import Reading
 from vit_sweep.runs.sources import files_of, from_csv
 from vit_sweep.study.provenance import require_extra
@@ -105,7 +104,7 @@ def _of_tables(
     print_notes(console, source)
     folder.mkdir(parents=True, exist_ok=True)
     path = _page_path(output, folder)
-    command = shlex.join(["python", "-m", "vit_sweep", "report", *(word for name in csv for word in ("--csv", name))])
+    command = f"python -m vit_sweep report {words_of(csv, read_as)}"
     content = content_of_tables(source, folder, files=files_of(csv), command=command, wishes=wishes)
     if content is None:
         console.print(f"no run of {source.name} has a time, so there is nothing to report", soft_wrap=True)

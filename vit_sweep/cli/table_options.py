@@ -1,5 +1,6 @@
 """The options by which verbs take somebody's tables: files, names of columns, what the files leave open. An edge."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -37,6 +38,20 @@ def reading(
 ) -> Reading:
     """What the options say; raises `UserError` with what is wrong about one."""
     return reading_of(columns or (), constants or (), decimal=decimal, sheet=sheet)
+
+
+def words_of(csv: Sequence[str], reading: Reading) -> str:
+    """The same options as one types them again."""
+    words = [part for name in csv for part in ("--csv", name)]
+    words += [part for ours, theirs in reading.columns for part in ("--map", f"{ours}={theirs}")]
+    words += [part for name, value in reading.constants for part in ("--set", f"{name}={value}")]
+    words += [
+        part
+        for option in ("decimal", "sheet")
+        if (value := getattr(reading, option))
+        for part in (f"--{option}", value)
+    ]
+    return shlex.join(words)
 
 
 def is_table(word: str) -> bool:

@@ -53,7 +53,7 @@ def read_csv(
     Raises `UserError` if there is no such file, no header, a required column is missing, or no row can be used.
     """
     require_extra("report")
-    table = read_table(path, known=reading.known, sheet=reading.sheet)
+    table = read_table(path, reading)
     names = renamed(table.names, reading, source=str(path))
     twice = sorted({name for name in names if names.count(name) > 1 and name in COLUMNS})
     if twice:

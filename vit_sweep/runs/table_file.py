@@ -4,14 +4,16 @@ pandas reads; here is decided what it is to read: the separator, the comment lin
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launchers.errors import UserError, closest
+from vit_sweep.runs import deepspeed_log, mlperf_log
 from vit_sweep.runs.decoding import content_of
-from vit_sweep.runs.tidy_columns import REQUIRED
+from vit_sweep.runs.reshaping import Reading
+from vit_sweep.runs.tidy_columns import REQUIRED, LogError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,14 +33,19 @@ class TableFile:
     notes: tuple[str, ...] = ()
 
 
-def read_table(path: Path, *, known: Sequence[str], sheet: str | None = None) -> TableFile:
-    """Read a file. `known`: names of columns by which header and separator are recognised.
+def read_table(path: Path, reading: Reading) -> TableFile:
+    """Read a file: a table by the names of columns that `reading` knows, or a log of a program that is known.
 
-    Raises `UserError` where it is no table, is empty, or has several sheets of which none is named.
+    Raises `UserError` where it is neither, is empty, or has several sheets of which none is named.
     """
     content = content_of(path)
+    for is_log, rows_of, note in _LOGS:
+        if is_log(content.text):
+            return _of_log(path, content.text, rows_of, (*content.notes, note), dict(reading.constants))
     frame, notes = (
-        _of_workbook(path, content.workbook, known, sheet) if content.workbook else _of_text(path, content.text, known)
+        _of_workbook(path, content.workbook, reading.known, reading.sheet)
+        if content.workbook
+        else _of_text(path, content.text, reading.known)
     )
     frame = frame.fillna("")
     if not frame.empty:
@@ -47,6 +54,24 @@ def read_table(path: Path, *, known: Sequence[str], sheet: str | None = None) ->
         raise UserError(f"{path} is empty; its first line names the columns: {', '.join(REQUIRED)}, ...")
     names = [str(name).strip().lower() for name in frame.iloc[0]]
     return TableFile(names=names, cells=frame.iloc[1:], notes=(*content.notes, *notes))
+
+
+RowsOfLog = Callable[[str, Mapping[str, str]], list[dict[str, str]]]
+_LOGS: tuple[tuple[Callable[[str], bool], RowsOfLog, str], ...] = (
+    (mlperf_log.is_mlperf_log, mlperf_log.rows_of_mlperf, mlperf_log.NOTE),
+    (deepspeed_log.is_deepspeed_log, deepspeed_log.rows_of_deepspeed, deepspeed_log.NOTE),
+)
+
+
+def _of_log(path: Path, text: str, rows_of: RowsOfLog, notes: tuple[str, ...], given: Mapping[str, str]) -> TableFile:
+    import pandas as pd
+
+    try:
+        rows = rows_of(text, given)
+    except LogError as error:
+        raise UserError(f"{path}: {error}") from None
+    frame = _by_line(pd.DataFrame(rows).fillna(""))
+    return TableFile(names=[str(name) for name in frame.columns], cells=frame, notes=notes)
 
 
 def _of_text(path: Path, text: str, known: Sequence[str]) -> tuple["pd.DataFrame", list[str]]:

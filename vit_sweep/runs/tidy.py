@@ -116,6 +116,11 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
         problems.append("communication_s is left out: without images, batch and accum nobody knows it per step")
     notes = ["epochs count from 0 here; they are read as from 1"] if shift else []
     notes += ["ranks count from 1 here; they are read as from 0"] if from_rank else []
+    of_rank_0 = sum(
+        {row.rank for row in attempt.rows} == {0} != set(range(run.gpus))
+        for attempt, run in zip(attempts, runs, strict=True)
+    )
+    notes += [f"{of_rank_0} run(s) have rows of rank 0 alone: their times are rank 0's"] if of_rank_0 else []
     notes += _nothing_to_compare(runs)
     counts = ImportCounts(
         rows=len(table),

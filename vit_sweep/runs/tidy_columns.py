@@ -217,6 +217,14 @@ class TidyRow:
         return value if isinstance(value, str) else ""
 
 
+class LogError(ValueError):
+    """A log of another program does not say all that a table must."""
+
+    def __init__(self, lacking: str, option: str) -> None:
+        """`lacking`: what it does not say; `option`: the word for --set that does, or empty."""
+        super().__init__(f"the log does not hold {lacking}" + (f"; give it with --set {option}" if option else ""))
+
+
 def scaling_of(row: TidyRow) -> Scaling:
     """Its scaling mode, stated or by default."""
     return Scaling(row.text("scaling") or DEFAULTS["scaling"])

@@ -115,8 +115,11 @@ def words_by_rank(rows: Sequence[TidyRow], name: str) -> tuple[str, ...]:
 
 
 def missing_ranks(rows: Sequence[TidyRow], gpus: int) -> tuple[str, ...]:
-    """Which ranks have no row in which epoch; nothing where rows are not of ranks."""
+    """Which ranks have no row in which epoch; nothing where rows are not of ranks, or all of them of rank 0: a log of
+    its own, of which none was lost."""
     ranks: dict[int, set[int]] = {}
+    if {row.rank for row in rows} == {0}:
+        return ()
     for row in rows:
         if row.rank is None:
             return ()

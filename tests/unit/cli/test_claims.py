@@ -270,7 +270,14 @@ def test_a_table_is_mapped_set_and_reported_on_one_page(here, capsys):
     page = (here / "outputs" / "theirs" / "report.html").read_text()
     assert "imported from" in page
     assert "cifar10" in page
+    assert main(["collect", *words, "--export", "extra-p", "--export", "mlperf"]) == 0
+    assert json.loads((here / "outputs/theirs/extra-p.json").read_text())["parameters"] == ["p"]
+    assert len(list((here / "outputs/theirs/mlperf").glob("*.log"))) == 6
+    assert main(["collect", *words, "--export", "extrap"]) == 2
+    assert "did you mean extra-p?" in capsys.readouterr().err
     assert main(["collect", *words]) == 0
-    assert "python -m vit_sweep audit --csv theirs.csv" in capsys.readouterr().out
+    assert (
+        "python -m vit_sweep audit --csv theirs.csv --map gpus=num_gpus --set data=cifar10" in capsys.readouterr().out
+    )
     assert main(["report", "mine", *words]) == 2
     assert "a study and a file are named" in capsys.readouterr().err
