@@ -220,3 +220,12 @@ def test_an_imported_run_has_no_machine_and_is_pooled_all_the_same():
     many = [replace(run(1, seed=seed), origin=Origin.IMPORTED, devices=(), machine=()) for seed in range(3)]
     (series,) = strong(*many)
     assert series.points[0].time_s.n == 3
+
+
+def test_a_label_says_what_is_not_stated_instead_of_none_or_nothing():
+    stated = run(2, run_id="silent")
+    conditions = tuple(pair for pair in stated.conditions if pair[0] != "gpu_model")
+    silent = replace(stated, micro_batch=None, conditions=conditions)
+    labels = {series.label for series in group([run(1), silent], Scaling.STRONG)}
+    assert labels == {"Tesla T4, batch 16", "gpu_model not stated, batch not stated"}
+    assert [series.label for series in group([silent], Scaling.STRONG)] == ["all runs"]

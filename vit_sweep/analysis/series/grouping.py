@@ -68,17 +68,21 @@ def label_of(keys: Iterable[SeriesKey]) -> dict[SeriesKey, str]:
     for key in all_keys:
         words = [_condition_words(name, plain[key].get(name, "")) for name in telling]
         if several["batch"]:
-            words.append(f"batch {key.batch}")
+            words.append(_value_words("batch", key.batch))
         if several["accum"]:
-            words.append(f"accum {key.accum}")
+            words.append(_value_words("accum", key.accum))
         if several["placement"]:
-            words.append(key.placement or "placement not known")
+            words.append(key.placement or "placement not stated")
         if several["batch_per"]:
             words.append(f"batch per {key.batch_per}")
         if len(works[key.scaling]) > 1:
-            words.append(f"{key.work} images")
-        labels[key] = ", ".join(words) or f"batch {key.batch}"
+            words.append("images not stated" if key.work is None else f"{key.work} images")
+        labels[key] = ", ".join(words) or ("all runs" if key.batch is None else f"batch {key.batch}")
     return labels
+
+
+def _value_words(name: str, value: int | None) -> str:
+    return f"{name} not stated" if value is None else f"{name} {value}"
 
 
 def _rank(name: str) -> int:
@@ -94,6 +98,8 @@ def _implied(name: str, plain: dict[SeriesKey, dict[str, str]]) -> bool:
 
 
 def _condition_words(name: str, value: str) -> str:
+    if not value:
+        return f"{name} not stated"
     return value if name in _NAMED else f"{name}={value}"
 
 
