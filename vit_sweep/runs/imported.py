@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from launchers.checked import checked, parse
 from launchers.errors import UserError, closest
@@ -12,7 +12,7 @@ from vit_sweep.runs.decoding import content_of
 from vit_sweep.runs.reshaping import Reading, long, renamed, with_points
 from vit_sweep.runs.run import Origin
 from vit_sweep.runs.table_file import read_table
-from vit_sweep.runs.tidy import Imported, tidy
+from vit_sweep.runs.tidy import Imported, nothing_to_compare, tidy
 from vit_sweep.runs.tidy_columns import COLUMNS, REQUIRED, is_number
 from vit_sweep.study.provenance import require_extra
 
@@ -41,17 +41,65 @@ class Reference:
     imported: Imported
 
 
-def read_csv(
-    path: Path,
-    *,
-    origin: Origin = Origin.IMPORTED,
-    reading: Reading = Reading(),  # noqa: B008  # frozen
-    source: str = "",
-) -> Imported:
-    """Read the runs of a table (docs/import.md). `source` begins the ids of its runs; the file's name by default.
+class TableRows(NamedTuple):
+    """The rows of a file, by the columns that are understood, and what was remarkable about it."""
+
+    rows: list[tuple[int, dict[str, str]]]
+    """With the numbers of their lines."""
+    notes: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def ranks(self) -> frozenset[str]:
+        """The ranks that its rows are of; empty unless all rows are of one."""
+        texts = [row.get("rank", "").strip() for _, row in self.rows]
+        return frozenset(texts) if all(texts) else frozenset()
+
+
+def read_csv(path: Path, *, origin: Origin = Origin.IMPORTED, reading: Reading = Reading()) -> Imported:  # noqa: B008
+    """Read the runs of a table (docs/import.md).
 
     Raises `UserError` if there is no such file, no header, a required column is missing, or no row can be used.
     """
+    made = _runs_of(path, [read_rows(path, reading)], path.name, origin)
+    return replace(made, notes=(*made.notes, *nothing_to_compare(made.runs)))
+
+
+def read_tables(paths: Sequence[Path], reading: Reading) -> dict[str, Imported]:
+    """The runs of several files, by file, or by folder where its files are of different ranks of the same runs.
+
+    Raises as `read_csv` does.
+    """
+    folders: dict[Path, dict[Path, TableRows]] = {}
+    for path in paths:
+        folders.setdefault(path.parent, {})[path] = read_rows(path, reading)
+    made: dict[str, Imported] = {}
+    for folder, tables in folders.items():
+        ranks = [table.ranks for table in tables.values()]
+        if len(tables) > 1 and all(ranks) and sum(map(len, ranks)) == len(frozenset().union(*ranks)):
+            together = _runs_of(folder, list(tables.values()), str(folder), Origin.IMPORTED)
+            note = f"{len(tables)} files of different ranks are read as one table, its lines counted through"
+            made[str(folder)] = replace(together, notes=(note, *together.notes))
+        else:
+            made |= {str(path): _runs_of(path, [table], str(path), Origin.IMPORTED) for path, table in tables.items()}
+    return made
+
+
+def _runs_of(path: Path, tables: Sequence[TableRows], source: str, origin: Origin) -> Imported:
+    rows = tables[0].rows
+    if len(tables) > 1:
+        rows = list(enumerate((row for table in tables for _, row in table.rows), start=1))
+    made = tidy(rows, source=source, origin=origin)
+    if not made.runs:
+        why = "; ".join(made.problems) or "there is no row below its header"
+        raise UserError(f"{path}: nothing is left to judge – {why}")
+    notes = dict.fromkeys(note for table in tables for note in table.notes)
+    problems = dict.fromkeys(problem for table in tables for problem in table.problems)
+    return replace(made, problems=(*problems, *made.problems), notes=(*notes, *made.notes))
+
+
+def read_rows(path: Path, reading: Reading) -> TableRows:
+    """The rows of a file; raises `UserError` as `read_csv` does."""
     require_extra("report")
     table = read_table(path, reading)
     names = renamed(table.names, reading, source=str(path))
@@ -71,20 +119,11 @@ def read_csv(
     _require_header(path, names)
     frame, number_notes = with_points(frame, reading, source=str(path))
     problems, notes = _columns(names)
-    lines = frame.index.tolist()
-    rows = (
-        (line, {str(name): cell for name, cell in row.items()})
-        for line, row in zip(lines, frame.to_dict("records"), strict=True)
-    )
-    made = tidy(rows, source=source or path.name, origin=origin)
-    if not made.runs:
-        why = "; ".join(made.problems) or "there is no row below its header"
-        raise UserError(f"{path}: nothing is left to judge – {why}")
-    return replace(
-        made,
-        problems=(*problems, *made.problems),
-        notes=(*table.notes, *shape_notes, *number_notes, *notes, *made.notes),
-    )
+    rows = [
+        (line, {str(name): str(cell) for name, cell in row.items()})
+        for line, row in zip(frame.index.tolist(), frame.to_dict("records"), strict=True)
+    ]
+    return TableRows(rows, (*table.notes, *shape_notes, *number_notes, *notes), tuple(problems))
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from launchers.text import some
 from vit_sweep.plan.plan_file import strangers
 from vit_sweep.runs.reshaping import Reading
 from vit_sweep.runs.run import Run
-from vit_sweep.runs.tidy import total
+from vit_sweep.runs.tidy import nothing_to_compare, total
 
 
 @checked
@@ -69,25 +69,25 @@ def _without_time(runs: Sequence[Run]) -> list[str]:
 
 
 def from_csv(words: Sequence[str], reading: Reading | None = None) -> Source:
-    """The runs of files or patterns: runs of different files are repeats, or cells of their own.
+    """The runs of files or patterns: runs of different files are repeats, or cells of their own, unless the files are
+    of different ranks.
 
     Raises `UserError` where a pattern matches nothing, or a file cannot be read.
     """
-    from vit_sweep.runs.imported import read_csv
+    from vit_sweep.runs.imported import read_csv, read_tables
 
-    paths = files_of(words)
+    paths, read_as = files_of(words), reading or Reading()
     several = len(paths) > 1
-    tables = {
-        str(path): read_csv(path, reading=reading or Reading(), source=str(path) if several else path.name)
-        for path in paths
-    }
+    tables = read_tables(paths, read_as) if several else {str(paths[0]): read_csv(paths[0], reading=read_as)}
+    runs = tuple(run for table in tables.values() for run in table.runs)
     counts = total(table.counts for table in tables.values())
     notes = [counts.sentence, *_once({name: table.notes for name, table in tables.items()})]
     if several:
+        notes += nothing_to_compare(runs)
         notes.insert(0, f"{len(paths)} files: {some((path.name for path in paths), 3)}")
     return Source(
         name=paths[0].name + (f" and {len(paths) - 1} more" if several else ""),
-        runs=tuple(run for table in tables.values() for run in table.runs),
+        runs=runs,
         notes=tuple(notes),
         problems=tuple(_once({name: table.problems for name, table in tables.items()})),
     )

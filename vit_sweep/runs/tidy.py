@@ -121,7 +121,6 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
         for attempt, run in zip(attempts, runs, strict=True)
     )
     notes += [f"{of_rank_0} run(s) have rows of rank 0 alone: their times are rank 0's"] if of_rank_0 else []
-    notes += _nothing_to_compare(runs)
     counts = ImportCounts(
         rows=len(table),
         runs=len(runs),
@@ -195,7 +194,8 @@ def _run(rows: list[TidyRow], source: str, origin: Origin) -> Run:
     )
 
 
-def _nothing_to_compare(runs: Sequence[Run]) -> list[str]:
+def nothing_to_compare(runs: Sequence[Run]) -> list[str]:
+    """What must be said of runs on one GPU count only."""
     counts = {run.gpus for run in runs}
     if len(counts) != 1:
         return []

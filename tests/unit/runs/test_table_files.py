@@ -8,6 +8,7 @@ import pytest
 from launchers.errors import UserError
 from vit_sweep.runs.imported import read_csv
 from vit_sweep.runs.reshaping import by_epoch, reading_of
+from vit_sweep.runs.sources import from_csv
 
 PLAIN = "gpus,batch,accum,epoch,epoch_time_s,note\n1,16,1,1,30.5,é\n1,16,1,2,20.25,\n2,16,1,1,15.5,\n2,16,1,2,10.5,\n"
 TIMES = [(30.5, 20.25), (15.5, 10.5)]
@@ -144,3 +145,19 @@ def test_a_table_with_one_column_per_epoch_becomes_one_row_per_epoch(tmp_path):
 )
 def test_columns_of_epochs_are_known_by_their_numbers(names, wide):
     assert bool(by_epoch(names)) is wide
+
+
+def test_files_of_different_ranks_are_one_run_and_files_of_one_count_each_are_compared(tmp_path):
+    for rank in (0, 1):
+        (tmp_path / f"rank{rank}.csv").write_text(
+            f"gpus,rank,epoch,epoch_time_s\n2,{rank},1,30\n2,{rank},2,{20 + rank}\n"
+        )
+    source = from_csv([str(tmp_path / "rank*.csv")])
+    assert [run.epoch_all_s for run in source.runs] == [(30.0, 21.0)]
+    assert not source.runs[0].flags
+    assert any("2 files of different ranks are read as one table" in note for note in source.notes)
+    for gpus in (1, 2):
+        (tmp_path / f"on{gpus}.csv").write_text(f"gpus,epoch,epoch_time_s\n{gpus},1,{30 / gpus}\n")
+    source = from_csv([str(tmp_path / "on*.csv")])
+    assert len(source.runs) == 2
+    assert not any("there is no baseline" in note for note in source.notes)
