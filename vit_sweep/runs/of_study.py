@@ -79,8 +79,8 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
     cell, time, where = record.requested, epoch_time(record), breakdown(record)
     why = explanation(record, where)
     reserved = [rank.peak_reserved_mib for rank in record.ranks if rank.peak_reserved_mib is not None]
-    alone = [one.largest.bus_gb_per_s(record.resolved.gpus) for one in record.preflight if one.largest]
-    latency = [one.all_reduce[0].median_ms for one in record.preflight if one.all_reduce]
+    alone = [rank.largest.bus_gb_per_s(record.resolved.gpus) for rank in record.preflight if rank.largest]
+    latency = [rank.all_reduce[0].median_ms for rank in record.preflight if rank.all_reduce]
     window = record.breakdown.collective if record.breakdown is not None else None
     return {
         "oversubscribed": is_oversubscribed(cell, record),

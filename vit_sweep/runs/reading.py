@@ -61,14 +61,14 @@ class Reader:
             left += open_cells
             self.study.problems += [text for text in problems if text not in self.study.problems]
         if left:
-            yield from map(self._one, settled_results(self.study, left))
+            yield from map(self._cell, settled_results(self.study, left))
 
     def chunk(self, start: int) -> tuple[list[Read], list[CellFile], list[str]]:
         """Some cells: the finished ones read, those that are not, and the problems met."""
         files = self.files[start : start + _CHUNK]
-        found = [self._one(result) for result in finished(self.study, files, self._sent)]
-        done = {one.run.run_id for one in found}
-        return found, [file for file in files if file.cell_id not in done], self.study.problems
+        read = [self._cell(result) for result in finished(self.study, files, self._sent)]
+        done = {cell.run.run_id for cell in read}
+        return read, [file for file in files if file.cell_id not in done], self.study.problems
 
     def _starts(self) -> range:
         return range(0, len(self.files), _CHUNK)
@@ -85,7 +85,7 @@ class Reader:
                 # Somebody ended a helper, a memory limit perhaps: what is left is read here.
                 yield from map(self.chunk, self._starts()[done:])
 
-    def _one(self, result: Result) -> Read:
+    def _cell(self, result: Result) -> Read:
         name = result.file.cell_id
         peak = self._profiles.peak(name, result.file.cell.precision)
         run = run_of(

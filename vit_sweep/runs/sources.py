@@ -56,7 +56,7 @@ def from_study(name: str) -> Source:
     plan = study.plan_file()
     with uncollected():
         reader = Reader(study, plan)
-        runs = {one.run.run_id: one.run for one in reader.read()}
+        runs = {cell.run.run_id: cell.run for cell in reader.read()}
     ordered = tuple(runs[file.cell_id] for file in reader.files)
     strange = strangers(plan, [run.run_id for run in ordered])
     return Source(name=study.name, runs=ordered, problems=(*study.problems, *strange, *_without_time(ordered)))
@@ -122,11 +122,12 @@ def from_reference(name: str) -> Source:
     """The runs of a published study."""
     from vit_sweep.runs.imported import load_reference
 
-    found = load_reference(name)
-    notes = (f"{found.facts.title} ({found.facts.source})", found.facts.section, *found.facts.notes)
+    published = load_reference(name)
+    facts, imported = published.facts, published.imported
+    notes = (f"{facts.title} ({facts.source})", facts.section, *facts.notes)
     return Source(
         name=name,
-        runs=found.imported.runs,
-        notes=(*notes, found.imported.counts.sentence, *found.imported.notes),
-        problems=found.imported.problems,
+        runs=imported.runs,
+        notes=(*notes, imported.counts.sentence, *imported.notes),
+        problems=imported.problems,
     )

@@ -52,7 +52,7 @@ class ImportCounts:
     @property
     def sentence(self) -> str:
         """In one line for people; what is 0 is not said."""
-        said = {
+        counts = {
             "row(s) left out": self.bad_rows,
             "repeated row(s) counted once": self.duplicates,
             "earlier attempt(s) left out": self.attempts,
@@ -60,7 +60,7 @@ class ImportCounts:
             "partial run(s)": self.partial,
         }
         return ", ".join(
-            [f"{self.runs} run(s) of {self.rows} row(s)", *(f"{n} {name}" for name, n in said.items() if n)]
+            [f"{self.runs} run(s) of {self.rows} row(s)", *(f"{n} {name}" for name, n in counts.items() if n)]
         )
 
 

@@ -451,7 +451,7 @@ def test_three_speedups_of_one_series():
     assert one.fixed_batch == pytest.approx(2.5)
     assert one.to_accuracy == pytest.approx(30 / 8.75)
     assert (one.to_accuracy_low, one.to_accuracy_high) == pytest.approx((3.0, 4.0))
-    assert times_to_accuracy(one) == "3.4 times (3.0 to 4.0)"
+    assert times_to_accuracy(one) == "3.4 times as fast (3.0 to 4.0)"
     assert (one.target, one.of_training, one.at_least) == (0.2, False, False)
 
 
@@ -510,7 +510,7 @@ def test_throughput_that_does_not_learn_is_told():
     grown = run(8, (1.25,), epoch_all_s=(1.25,) * 8, test_accuracy=(0.01,) * 7 + (0.1,), run_id="grown")
     one = only([base, grown], "throughput is not learning")
     assert (
-        "8 GPUs have 8.0 times the throughput, but 10.0% test accuracy comes 1.0 times sooner (10 s -> 10 s)"
+        "8 GPUs have 8.0 times the throughput, but reach 10.0% test accuracy 1.0 times as fast (10 s -> 10 s)"
         in one.sentence
     )
 

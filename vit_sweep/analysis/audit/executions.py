@@ -99,7 +99,7 @@ def drift(evidence: Evidence) -> Iterator[Finding]:
         ]
         if not drifting:
             continue
-        runs = some(f"{evidence.name(run)} {change:+.0%}" for run, change in drifting)
+        runs = some((f"{evidence.name(run)} {change:+.0%}" for run, change in drifting), separator="; ")
         baseline = any(run.run_id in first for run, _ in drifting)
         yield Finding(
             rule="drift within a run",
@@ -134,7 +134,9 @@ def partial_runs(evidence: Evidence) -> Iterator[Finding]:
     cut = [run for run in evidence.runs if run.timed and run.partial]
     if not cut:
         return
-    runs = some(f"{_of(run, evidence)}: {run.epochs_done} of {run.epochs_asked} epochs" for run in cut)
+    runs = some(
+        (f"{_of(run, evidence)}: {run.epochs_done} of {run.epochs_asked} epochs" for run in cut), separator="; "
+    )
     yield Finding(
         rule="partial runs",
         claims=(Claim.THROUGHPUT, Claim.ACCURACY),
@@ -156,7 +158,8 @@ def missing_ranks(evidence: Evidence) -> Iterator[Finding]:
     yield Finding(
         rule="missing ranks",
         claims=(Claim.THROUGHPUT,),
-        sentence=f"{len(lacking)} run(s) lack ranks, and the slowest may be among them: {some(lacking, 2)}",
+        sentence=f"{len(lacking)} run(s) lack ranks, and the slowest may be among them: "
+        f"{some(lacking, 2, separator='; ')}",
         advice="let one process write the maximum over ranks instead of all appending to one file",
     )
 
@@ -185,14 +188,14 @@ def warm_up_included(evidence: Evidence) -> Iterator[Finding]:
     if stuck:
         yield _warm_up(
             sentence=f"of {len(stuck)} run(s) only the mean from epoch 1 on is known, which cannot be taken out: "
-            f"{some(evidence.name(run) for run in stuck)}",
+            f"{some((evidence.name(run) for run in stuck), separator='; ')}",
             advice="publish every epoch, or the mean without the first beside it",
         )
     alone = [run for run in evidence.runs if run.timed and run.epochs_done == 1]
     if alone:
         yield _warm_up(
             sentence=f"{len(alone)} run(s) have one epoch only, the cold one: "
-            f"{some(evidence.name(run) for run in alone)}",
+            f"{some((evidence.name(run) for run in alone), separator='; ')}",
             advice="run three epochs or more",
         )
 

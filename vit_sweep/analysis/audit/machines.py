@@ -43,7 +43,8 @@ def unlike_gpus(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             rule="unlike GPUs",
             claims=(Claim.THROUGHPUT, Claim.COMMUNICATION),
-            sentence=f"{len(mixed)} run(s) mix GPUs, and every step waits for the slowest: {some(mixed, 3)}",
+            sentence=f"{len(mixed)} run(s) mix GPUs, and every step waits for the slowest: "
+            f"{some(mixed, 3, separator='; ')}",
             advice="compare runs on one kind of GPU, with a baseline of each kind",
         )
     for series in evidence.series:
@@ -73,7 +74,7 @@ def runs_apart(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _reasons_of(out: Sequence[Apart], evidence: Evidence) -> str:
-    return some((f"{evidence.name(apart.run)}: {apart.reason}" for apart in out), 2)
+    return some((f"{evidence.name(apart.run)}: {apart.reason}" for apart in out), 2, separator="; ")
 
 
 def conditions_not_stated(evidence: Evidence) -> Iterator[Finding]:
@@ -104,14 +105,15 @@ def disturbed_runs(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             rule="disturbed runs",
             claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
-            sentence=f"{len(disturbed)} run(s) distrust their own times: {some(disturbed, 3)}",
+            sentence=f"{len(disturbed)} run(s) distrust their own times: {some(disturbed, 3, separator='; ')}",
             advice="repeat them on other nodes (exclude the named ones)",
         )
     if crowded:
         yield Finding(
             rule="more ranks than cores",
             claims=(Claim.THROUGHPUT,),
-            sentence=f"{len(crowded)} run(s) had fewer cores than ranks and are in no speedup: {some(crowded)}",
+            sentence=f"{len(crowded)} run(s) had fewer cores than ranks and are in no speedup: "
+            f"{some(crowded, separator='; ')}",
             advice="give every rank a core",
         )
 

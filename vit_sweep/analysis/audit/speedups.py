@@ -94,27 +94,31 @@ def time_is_not_throughput(rows: Sequence[Speedups]) -> tuple[Finding, ...]:
 
 
 def _lost(row: Speedups) -> Finding:
-    known = "is known to come" if row.at_least else "comes"
+    reach = "are only known to reach" if row.at_least else "reach"
     return Finding(
         rule="throughput is not learning",
         claims=(Claim.TIME_TO_ACCURACY,),
         where=row.where,
-        sentence=f"{gpus_of(row.gpus)} have {row.throughput:.1f} times the throughput, but {row.target:.1%} "
-        f"{'training' if row.of_training else 'test'} accuracy {known} {times_to_accuracy(row)} sooner"
+        sentence=f"{gpus_of(row.gpus)} have {row.throughput:.1f} times the throughput, but {reach} "
+        f"{row.target:.1%} {'training' if row.of_training else 'test'} accuracy {times_to_accuracy(row)}"
         f" ({_seconds(row.baseline_s)} -> {_seconds(row.seconds)})",
         advice="give the time to an accuracy beside every speedup, with the accuracy after every epoch",
     )
 
 
 def times_to_accuracy(row: Speedups) -> str:
-    """`6.2 times (5.9 to 11.8)`, with the seeds where there are several; empty without a number."""
+    """`6.2 times as fast (5.9 to 11.8)`, with the seeds where there are several; empty without a number."""
     if row.to_accuracy is None:
         return ""
     if row.at_least:
-        return f"{bracket(row)} times"
+        return f"{bracket(row)} times as fast"
     ends = bracket(row)
     seeds = some((f"{value:.1f}" for _, value in row.by_seed), 5)
-    return f"{row.to_accuracy:.1f} times" + (f" ({ends})" if ends else "") + (f"; by seed {seeds}" if seeds else "")
+    return (
+        f"{row.to_accuracy:.1f} times as fast"
+        + (f" ({ends})" if ends else "")
+        + (f"; by seed {seeds}" if seeds else "")
+    )
 
 
 def bracket(row: Speedups) -> str:
