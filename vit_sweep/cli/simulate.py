@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from launchers.errors import UserError
-from vit_sweep.analysis.laws.simulate import IMBALANCE, MARK, MOST_GPUS, OVERLAP, Simulation, counts_to
+from vit_sweep.analysis.laws.simulate import IMBALANCE, MARK, MOST_GPUS, OVERLAP, counts_to
 from vit_sweep.analysis.laws.simulate import simulate as simulate_curve
+from vit_sweep.analysis.laws.simulated import Simulation
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.cli import show
 from vit_sweep.plan.point import Point

@@ -1,6 +1,7 @@
 """Predictions hold the truth, reach as far as stated, and are refused with the numbers where nothing can be said."""
 
 import random
+import re
 from dataclasses import replace
 from math import exp, sqrt
 
@@ -65,7 +66,7 @@ def test_the_papers_curve_predicts_its_own_next_count_and_refuses_what_single_ru
     for gpus in refused:
         reason = predict(laws, gpus).reason
         assert "s by the laws that fit, more than a factor 2 apart: too wide to be of use" in reason
-        assert "measure gpus=16, or repeats=3, since every count ran once" in reason
+        assert re.search(r"measure gpus=16, or repeats=\d+, since every count ran once", reason)
 
 
 @pytest.mark.parametrize("rates", [nvidia.H100, nvidia.A100], ids=["H100", "A100"])
@@ -193,7 +194,7 @@ def test_laws_of_one_node_say_nothing_of_several_and_name_the_cell_that_would_un
     """Without the refusal they are wrong by half, with intervals of a few per cent."""
     laws = plausible(fit(two_links((1, 2, 4, 8))))
     reason = predict(laws, gpus).reason
-    assert f"{gpus} GPUs are {gpus // 8} nodes of 8" in reason
+    assert f"{gpus} GPUs do not fit into one node of 8" in reason
     assert "every count that was measured (2, 4, 8) ran inside one" in reason
     assert "the link between nodes was not measured – gpus=16 would unlock it" in reason
     blind = predict([replace(law, layout=Layout()) for law in laws], gpus)
@@ -216,7 +217,7 @@ def test_with_both_links_measured_the_prediction_crosses_nodes_and_holds():
     ("layout", "gpus", "words"),
     [
         (Layout(placement="packed", node_gpus=8, inside=(2, 4)), 8, ""),
-        (Layout(placement="packed", node_gpus=8, inside=(2, 8)), 12, "gpus=12 would unlock it"),
+        (Layout(placement="packed", node_gpus=8, inside=(2, 8)), 12, "gpus=16 would unlock it"),
         (Layout(placement="packed", inside=(2, 4)), 8, "whether 8 GPUs fit into one node is not known"),
         (Layout(placement="packed", inside=(2, 4)), 3, ""),
         (Layout(placement="packed", node_gpus=8, across=(16, 32)), 8, "nothing is known of the link inside"),

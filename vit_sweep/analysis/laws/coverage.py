@@ -12,6 +12,7 @@ from functools import partial
 from launchers.checked import checked
 from vit_sweep.analysis.laws.crossing import Layout, layout_of
 from vit_sweep.analysis.laws.fitted import REACH
+from vit_sweep.analysis.laws.further import further, may_run, missing
 from vit_sweep.analysis.laws.laws import OF_SCALING, Law, counts_needed
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.cell import Cell, Series
@@ -76,8 +77,8 @@ def coverage(
     known, runs = tuple(sorted(counts)), min(counts.values(), default=0)
     laws = [law for law in OF_SCALING[scaling] if link or law is not Law.MEASURED_LINK]
     carries = tuple(law for law in laws if len(known) >= counts_needed(law))
-    lacking = _lacking(known, laws)
-    more = _further(known, possible, most, wanted=lacking)
+    short = missing(known, laws)
+    more = further(known, possible, most, wanted=short)
     advice = advise(len(known) + len(more), runs, seen=seen, wanted=wanted)
     short_of_runs = bool(advice.sentence and known and not repeats_follow)
     words = [f"gpus={','.join(map(str, sorted({*known, *more})))}"] if more else []
@@ -87,7 +88,7 @@ def coverage(
         counts=known,
         runs=runs,
         carries=carries,
-        verdict=_verdict(known, laws, carries, room=len(more) >= lacking or not known),
+        verdict=_verdict(known, laws, carries, room=len(more) >= short or not known),
         baseline=baseline or _baseline(known),
         span=_span(known, carries, layout),
         repeats=advice.sentence if short_of_runs else "",
@@ -142,7 +143,7 @@ def of_plan(
             {gpus: len(known) for gpus, known in by_gpus.items()},
             series.scaling,
             link=preflight,
-            possible=partial(_may_run, example, series),
+            possible=partial(may_run, example, series),
             most=example.profile.nodes * example.profile.gpus_per_node,
             repeats_follow=repeats_follow,
             seen=seen,
@@ -233,54 +234,7 @@ def _joined(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-# --- further counts ------------------------------------------------------------------------------------------
-
-
-def _lacking(known: Sequence[int], laws: Sequence[Law]) -> int:
-    """Counts to add: enough for a second law beside the simplest, so that two can be compared; then for the next."""
-    needs = sorted({counts_needed(law) for law in laws})
-    first = next((need for need in needs[1:] if need > len(known)), 0)
-    return max(0, first - len(known))
-
-
-_FILL_UP_TO = 64
-"""Counts between measured ones are looked for up to here: above it doublings are what a person runs."""
-
-
-def _further(known: Sequence[int], possible: Callable[[int], bool], most: int | None, *, wanted: int) -> list[int]:
-    """Up to `wanted` counts: doublings beyond the largest, then whatever lies farthest (by ratio) from the others."""
-    if not known:
-        return []
-    limit = most if most is not None else math.floor(REACH * known[-1])
-    doublings = [known[-1] * 2**i for i in range(1, limit.bit_length() + 1) if known[-1] * 2**i <= limit]
-    chosen = [gpus for gpus in doublings if possible(gpus)][:wanted]
-    left = [gpus for gpus in range(1, min(limit, _FILL_UP_TO) + 1) if gpus not in known and gpus not in chosen]
-    while len(chosen) < wanted:
-        taken = [*known, *chosen]
-        free = [gpus for gpus in left if gpus not in chosen and possible(gpus)]
-        if not free:
-            break
-        chosen.append(max(free, key=lambda gpus: (min(abs(math.log(gpus / other)) for other in taken), -gpus)))
-    return sorted(chosen)
-
-
-def _may_run(example: PlannedCell, series: Series, gpus: int) -> bool:
-    """Whether the same cell on `gpus` GPUs would fit its partition, its batch and its data (`grid` has the words)."""
-    cell, profile = example.cell, example.profile
-    if profile.allowed_gpus and gpus not in profile.allowed_gpus:
-        return False
-    fixed = series.placement.removeprefix("nodes=")
-    if fixed.isdigit():
-        nodes = [int(fixed)]
-    else:
-        nodes = [gpus] if series.placement == "spread" else list(range(1, profile.nodes + 1))
-    if not any(n <= profile.nodes and gpus % n == 0 and gpus // n <= profile.gpus_per_node for n in nodes):
-        return False
-    if series.batch_per is BatchPer.GLOBAL and cell.global_batch % (gpus * cell.accum):
-        return False
-    if series.scaling is Scaling.WEAK:
-        return cell.train_images // cell.gpus * gpus <= cell.data.train_images
-    return series.batch_per is BatchPer.GLOBAL or cell.micro_batch * cell.accum * gpus <= cell.train_images
+# --- which cells are one curve -----------------------------------------------------------------------------
 
 
 _ALONG = frozenset({"gpus", "nodes", "seed", "micro_batch", "train_images"})

@@ -4,8 +4,6 @@ A law fitted inside one node says nothing of the network between nodes, however 
 went over it. What was measured on one GPU alone crossed no link at all.
 """
 
-import math
-
 from launchers.checked import checked
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Placement
@@ -60,10 +58,9 @@ class Layout:
                 f"link that nobody measured – measure it: gpus={gpus}"
             )
         size = self.node_gpus or max(self.inside)
-        first = 2 * size if gpus >= 2 * size else gpus
         return (
-            f"{gpus} GPUs are {math.ceil(gpus / size)} nodes of {size}, and {measured}: the link between nodes was not "
-            f"measured – gpus={first} would unlock it"
+            f"{gpus} GPUs do not fit into one node of {size}, and {measured}: the link between nodes was not "
+            f"measured – gpus={2 * size} would unlock it"
         )
 
 

@@ -48,8 +48,8 @@ def next_cell(law: Fit) -> NextCell:
     gpus = max(worth, key=lambda count: (gains[count] / (count * law.time_s(count)), -count))
     narrower = 1 - math.sqrt(max(0.0, 1 - gains[gpus]))
     why = (
-        f"which would narrow the intervals of {law.name} over {min(law.counts)} to {law.reach} GPUs by {narrower:.0%} "
-        f"for about {gpus * law.time_s(gpus) / 3600:.2g} GPU-hours an epoch"
+        f"which would narrow the intervals of {law.name} over {min(law.counts)} to {region(law)[-1]} GPUs by "
+        f"{narrower:.0%} for about {gpus * law.time_s(gpus) / 3600:.2g} GPU-hours an epoch"
     )
     return NextCell(gpus=gpus, why=why, gain=gains[gpus])
 
@@ -58,7 +58,8 @@ def candidates(law: Fit) -> list[int]:
     """GPU counts to choose from: those that the batch and the images of an epoch allow."""
     counts, load = law.counts, law.load
     between = [round(math.sqrt(a * b)) for a, b in pairwise(counts)]
-    possible = sorted({*counts, *between, 2 * max(counts)})
+    further = () if law.layout.why_not(2 * max(counts)) else (2 * max(counts),)
+    possible = sorted({*counts, *between, *further})
     if not load.known:
         return possible
     whole = load.batch_per == BatchPer.GLOBAL
@@ -74,20 +75,26 @@ def candidates(law: Fit) -> list[int]:
     ]
 
 
+def region(law: Fit) -> list[int]:
+    """The smallest count and its doublings, as far as a prediction may go: never over a link that no run crossed."""
+    counts = [min(law.counts)]
+    while counts[-1] * 2 <= law.reach and not law.layout.why_not(counts[-1] * 2):
+        counts.append(counts[-1] * 2)
+    return counts
+
+
 def gain(law: Fit, gpus: int) -> float:
     """Part of the mean variance of predicted ln T that one more run on `gpus` GPUs would take away, 0 to 1."""
-    region = [min(law.counts)]
-    while region[-1] * 2 <= law.reach:
-        region.append(region[-1] * 2)
     gradient = law.gradient(gpus)
     effect = _times(law, gradient)
     noise = (law.residual or 0.0) ** 2 + _dot(gradient, effect)
     before = after = 0.0
-    for count in region:
+    counts = region(law)
+    for count in counts:
         there = law.gradient(count)
         before += _dot(there, _times(law, there))
         after += _dot(there, effect) ** 2
-    return after / noise / before if before > len(region) * _NOTHING and noise > 0 else 0.0
+    return after / noise / before if before > len(counts) * _NOTHING and noise > 0 else 0.0
 
 
 def _times(law: Fit, vector: Sequence[float]) -> list[float]:

@@ -23,6 +23,7 @@ from vit_sweep.analysis.laws.laws import COEFFICIENTS, Law, counts_needed
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.repeats import advise
 
 WIDEST = 2.0
 """Upper over lower end of an interval up to which it is of use."""
@@ -220,7 +221,9 @@ def _too_wide(fit: Fit, gpus: int, time: Estimate) -> str:
     """The interval, and the nearest count that would narrow it."""
     large = max(fit.counts)
     nearer = min(gpus, 2 * large) if gpus > large else gpus
-    again = "" if fit.runs > len(fit.counts) else ", or repeats=3, since every count ran once"
+    single = fit.runs == len(fit.counts)
+    repeats = advise(len(fit.counts), 1, seen=None).repeats
+    again = f", or repeats={repeats}, since every count ran once" if single else ""
     return (
         f"on {gpus} GPUs an epoch would take {time.low:.3g} to {time.high:.3g} s by the laws that fit, more than a "
         f"factor {WIDEST:g} apart: too wide to be of use – measure gpus={nearer}{again}"
