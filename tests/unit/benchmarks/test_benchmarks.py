@@ -14,6 +14,7 @@ SMALLEST = {
     "audit_calibration": ["1"],
     "planning": ["12", "--rounds=1"],
     "coverage": ["--studies=3"],
+    "predictions": ["--seeds=1"],
     "collecting": ["--records=20", "--rounds=1"],
     "input": ["--seconds=0", "--rounds=1", "--cases=1"],
     "instrumentation": ["--rounds=1", "--steps=1"],

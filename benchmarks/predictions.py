@@ -1,0 +1,136 @@
+"""How often predictions beyond the measured counts hold planted laws, and how often they are refused: simulated curves.
+
+    python benchmarks/predictions.py [--seeds 50] [--json FILE]
+
+Prints the Markdown table of docs/models.md. Runs differ by 2 % (lognormal); asked are twice and four times the largest
+count. What predicts are the product's own functions (`analysis.laws`).
+"""
+
+import argparse
+import random
+from collections.abc import Sequence
+from math import exp
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.provenance import report
+from vit_sweep.analysis.laws.fits import fit
+from vit_sweep.analysis.laws.laws import Law, Workload, law_time_s
+from vit_sweep.analysis.laws.predicting import Refusal, plausible, predict
+from vit_sweep.analysis.series.grouping import group
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.cell import Series
+from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.runs.run import Origin, Run
+
+SPREAD = 0.02
+"""Standard deviation of the logarithm between runs."""
+MICRO_BATCH, IMAGES = 16, 25_600
+COUNTS = ((1, 2, 4, 8), (1, 2, 4, 8, 16))
+REPEATS = (1, 3)
+FURTHER = (2, 4)
+"""Asked for are these multiples of the largest count."""
+
+
+class Planted(NamedTuple):
+    """A law with its coefficients, as `laws.terms` orders them."""
+
+    name: str
+    law: Law
+    scaling: Scaling
+    coefficients: tuple[float, ...]
+
+    def time_s(self, gpus: int) -> float:
+        """Seconds of an epoch in truth."""
+        load = Workload(scaling=self.scaling, batch_per="gpu", batch=MICRO_BATCH, accum=1, work=IMAGES)
+        return law_time_s(self.law, gpus, load, self.coefficients)
+
+
+PLANTED = (
+    Planted("Amdahl, s = 2 %", Law.AMDAHL, Scaling.STRONG, (2.0, 98.0)),
+    Planted("USL, a = 3 %, b = 0.05 %", Law.USL, Scaling.STRONG, (100.0, 3.0, 0.05)),
+    Planted("USL, a = 2 %, b = 0.2 %", Law.USL, Scaling.STRONG, (100.0, 2.0, 0.2)),
+    Planted("USL, weak, a = 3 %, b = 0.1 %", Law.USL, Scaling.WEAK, (10.0, 0.3, 0.01)),
+    Planted("Gustafson, s = 5 %", Law.GUSTAFSON, Scaling.WEAK, (0.005, 0.095)),
+    Planted("latency-bandwidth", Law.LATENCY_BANDWIDTH, Scaling.STRONG, (0.01, 0.0003, 0.0004, 0.01)),
+)
+
+
+class Outcome(NamedTuple):
+    """What became of the predictions of one row."""
+
+    predicted: int = 0
+    held: int = 0
+    refused: int = 0
+
+    def plus(self, other: "Outcome") -> "Outcome":
+        """Both together."""
+        return Outcome(*(a + b for a, b in zip(self, other, strict=True)))
+
+    @property
+    def words(self) -> str:
+        """Three cells of a table."""
+        held = f"{self.held} ({self.held / self.predicted:.0%})" if self.predicted else "–"
+        return f"{self.predicted} | {held} | {self.refused}"
+
+
+def simulated(planted: Planted, counts: Sequence[int], repeats: int, seed: int) -> ScalingSeries:
+    """One measured curve; its ranks' nodes are not known, so no link forbids a prediction."""
+    draw = random.Random(f"{planted.name} {seed}")
+    curve = Series(scaling=planted.scaling, batch_per=BatchPer.GPU, placement="packed")
+    runs = [
+        Run(
+            run_id=f"g{gpus}-s{repeat}",
+            origin=Origin.IMPORTED,
+            gpus=gpus,
+            curves=(curve,),
+            micro_batch=MICRO_BATCH,
+            accum=1,
+            work=IMAGES * (gpus if planted.scaling is Scaling.WEAK else 1),
+            seed=repeat,
+            epoch_s=(planted.time_s(gpus) * exp(draw.gauss(0, SPREAD)),),
+        )
+        for gpus in counts
+        for repeat in range(repeats)
+    ]
+    (series,) = group(runs, planted.scaling)
+    return series
+
+
+def outcome(planted: Planted, counts: Sequence[int], repeats: int, seeds: int) -> Outcome:
+    """Of all seeds."""
+    total = Outcome()
+    for seed in range(seeds):
+        laws = plausible(fit(simulated(planted, counts, repeats, seed)))
+        for times in FURTHER:
+            gpus = times * max(counts)
+            made = predict(laws, gpus) if laws else None
+            if made is None or isinstance(made, Refusal):
+                total = total.plus(Outcome(refused=1))
+                continue
+            low, high = made.time_s.low or 0.0, made.time_s.high or 0.0
+            total = total.plus(Outcome(predicted=1, held=int(low <= planted.time_s(gpus) <= high)))
+    return total
+
+
+def main() -> None:
+    """Simulate and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    together, figures = Outcome(), {}
+    print("| planted | counts | runs each | predicted | held the truth | refused |\n|---|---|---|---|---|---|")
+    for planted in PLANTED:
+        for counts in COUNTS:
+            for repeats in REPEATS:
+                row = outcome(planted, counts, repeats, given.seeds)
+                together = together.plus(row)
+                figures[f"{planted.name}, 1 to {max(counts)}, {repeats}"] = list(row)
+                print(f"| {planted.name} | 1 to {max(counts)} | {repeats} | {row.words} |")
+    print(f"| together | | | {together.words} |")
+    report(figures, given.json)
+
+
+if __name__ == "__main__":
+    main()
