@@ -107,8 +107,11 @@ PLANTED = {
 
 @pytest.mark.parametrize("repeats", [1, 3])
 def test_intervals_hold_planted_truths_whichever_law_wins(repeats):
-    """Six laws over 4 and 5 counts, 2 % noise, twice the largest count and four times it: of what is predicted, at
-    least 93 % hold the curve, and as much the next run there. Amdahl's law alone, which wins 47 of 60 hold-outs of the first USL, holds 1 of them at 32 GPUs."""
+    """Six laws over 4 and 5 counts, 2 % noise, twice the largest count and four times it: 93 % hold the curve.
+
+    As many hold the next run there, and the speedup. Amdahl's law alone, which wins 47 of 60 hold-outs of the first USL
+    over 4 counts, would hold 1 of them at 32 GPUs.
+    """
     held = runs_held = ratios_held = predicted = 0
     for planted in PLANTED.values():
         for counts in ((1, 2, 4, 8), (1, 2, 4, 8, 16)):
