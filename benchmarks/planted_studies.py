@@ -54,11 +54,35 @@ def transfer_of(gpus: int, gb_per_s: float) -> float:
     return 2 * (gpus - 1) / gpus * 4 * PARAMETERS / gb_per_s / 1e6
 
 
-def sound(draw: Draw, *, seeds: int = 3, ranks: bool = False, ideal: bool = False, **columns: Any) -> Study:
+class Workload(NamedTuple):
+    """What is trained on what."""
+
+    serial: float
+    """Part of an epoch on one GPU that no further GPU shortens."""
+    compute_s: float
+    """An epoch on one GPU."""
+    link_gb_per_s: float
+
+
+def workload_of(draw: Draw) -> Workload:
+    """One at random."""
+    link = float(np.exp(draw.uniform(*np.log(FAST_LINK))))
+    return Workload(draw.uniform(0.002, 0.02), draw.uniform(800.0, 3200.0), link)
+
+
+def sound(
+    draw: Draw,
+    *,
+    seeds: int = 2,
+    ranks: bool = False,
+    ideal: bool = False,
+    workload: Workload | None = None,
+    **columns: Any,
+) -> Study:
     """A study in which nothing is wrong; with `ranks` a row for each rank, and its time in collectives; `ideal`: with
     an efficiency of 1."""
-    serial, compute_s = (0.0 if ideal else draw.uniform(0.002, 0.02)), draw.uniform(800.0, 3200.0)
-    link = np.exp(draw.uniform(*np.log(FAST_LINK)))
+    serial, compute_s, link = workload or workload_of(draw)
+    serial = 0.0 if ideal else serial
     rows = []
     for gpus in COUNTS[:3] if ranks else COUNTS:
         steps = IMAGES / BATCH
@@ -143,6 +167,19 @@ def weak(study: Study) -> Study:
             "epoch_time_s": row["epoch_time_s"] * row["gpus"],
         },
     )
+
+
+def both_modes(draw: Draw, *, seeds: int, ideal: bool = False) -> Study:
+    """A sound study of strong and weak scaling, whose baselines are the same step, measured twice."""
+    workload = workload_of(draw)
+    strong, again = (sound(draw, seeds=seeds, ideal=ideal, workload=workload) for _ in range(2))
+    return both(strong, changed(weak(again), _more_images))
+
+
+def _more_images(row: Row) -> Row:
+    """An epoch of weak scaling shows the model as many times more images, and it learns from them."""
+    seen = (row["epoch"] * row["gpus"]) / 2
+    return {"batch": BATCH, "test_accuracy": row["test_accuracy"] * np.expm1(-seen) / np.expm1(-row["epoch"] / 2)}
 
 
 def first(row: Row) -> bool:
@@ -247,7 +284,7 @@ FLAWS = (
     ),
     Planted(
         "one seed",
-        "three repeats with one seed",
+        "repeats with one seed",
         lambda draw: changed(sound(draw), lambda row: {"run": f"r{row['seed']}", "seed": 0}),
     ),
     Planted(

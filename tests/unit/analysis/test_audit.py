@@ -515,6 +515,15 @@ def test_throughput_that_does_not_learn_is_told():
     )
 
 
+def test_an_accuracy_within_the_first_epoch_is_reached_nobody_knows_how_fast():
+    """0.2 after 20 s, and within the first 2.5 s: at least 8 times as fast, where the throughput is 16 times."""
+    base = run(1, (10.0,), epoch_all_s=(10.0, 10.0), test_accuracy=(0.1, 0.2))
+    grown = run(16, (0.625,), epoch_all_s=(2.5, 0.625), test_accuracy=(0.3, 0.4), run_id="grown")
+    (one,) = audit([base, grown]).speedups
+    assert times_to_accuracy(one) == "at least 8.0 times as fast"
+    assert not found([base, grown], "throughput is not learning")
+
+
 def test_a_bracket_that_reaches_the_throughput_accuses_nobody():
     """0.1 is reached between 1.25 and 2.5 s: 4 to 8 times sooner, and 8 times is the throughput."""
     base = run(1, (10.0,), epoch_all_s=(10.0, 10.0), test_accuracy=(0.1, 0.2))

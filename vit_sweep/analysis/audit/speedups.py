@@ -50,6 +50,8 @@ class Speedups:
     """Whether that is training accuracy."""
     at_least: bool = False
     """Whether only the lower end of the bracket is known."""
+    in_first_epoch: bool = False
+    """Whether that is so because this GPU count has the accuracy after its first epoch: epochs are too long to tell."""
 
 
 def speedups(evidence: Evidence) -> tuple[Speedups, ...]:
@@ -82,11 +84,13 @@ LOST = 0.8
 def time_is_not_throughput(rows: Sequence[Speedups]) -> tuple[Finding, ...]:
     """Of each series the largest GPU count that gains much less in time to an equal accuracy than in throughput.
 
-    The upper end of the bracket must be less; where there is none, nothing shows more than the lower end.
+    The upper end of the bracket must be less; where the epochs are not known, nothing shows more than the lower end.
     """
     last: dict[tuple[str, Scaling], Speedups] = {}
     for row in rows:
-        most = row.to_accuracy if row.at_least else row.to_accuracy_high
+        most = row.to_accuracy_high
+        if row.at_least and not row.in_first_epoch:
+            most = row.to_accuracy
         if most is not None and row.throughput is not None and most < LOST * row.throughput:
             largest = last.get((row.where, row.scaling), row)
             last[row.where, row.scaling] = max(row, largest, key=lambda candidate: candidate.gpus)
@@ -232,6 +236,7 @@ def _at(row: Speedups, before: Curves, after: Curves, target: float) -> Speedups
         to_accuracy_low=low,
         to_accuracy_high=high,
         at_least=high is None,
+        in_first_epoch=grown.after_s == 0,
         by_seed=tuple(pairs) if len(pairs) > 1 else (),
     )
 

@@ -16,8 +16,9 @@ USUAL = 0.02
 """Standard deviation between repeats that is assumed where there are none; published logs show 0.5 to 5 %."""
 _WEIGHT = 4
 """Degrees of freedom that this assumption is worth beside measured ones."""
-FALSE_ALARMS = 0.05
-"""How often a rule may speak of a study in which nothing is wrong, over all points that it looks at."""
+FALSE_ALARMS = 0.03
+"""How often a rule may speak of a study in which nothing is wrong, over all points that it looks at: below the 5 % that
+are promised, as the spread is never known exactly."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
