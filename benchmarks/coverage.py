@@ -121,9 +121,9 @@ class Simulation:
         fitted = spread_of(logs, layout_of(cells.tolist(), sessions.tolist()))
         tests = [fitted.contrast([2 * pair + 1, 2 * pair], [1.0, -1.0]) for pair in range(PAIRS)]
         tests.append(fitted.contrast(list(range(2 * PAIRS)), [-1 / PAIRS, 1 / PAIRS] * PAIRS))
-        told = holm(np.stack([p_value(*test) for test in tests], axis=-1)) < SIGNIFICANT
-        equal = told[:, 1:PAIRS] if truth else told
-        return float(equal.any(axis=-1).mean()), float(told[:, 0].mean())
+        significant = holm(np.stack([p_value(*test) for test in tests], axis=-1)) < SIGNIFICANT
+        equal = significant[:, 1:PAIRS] if truth else significant
+        return float(equal.any(axis=-1).mean()), float(significant[:, 0].mean())
 
     def stopping(self, cells: int, spread: float, rule: RepeatRule) -> tuple[float, float]:
         """Coverage of times when everybody has stopped, and runs of a cell by then."""
@@ -161,9 +161,9 @@ class Simulation:
                 for seed, log in enumerate(row)
             ]
             (series,) = group(runs, Scaling.STRONG)
-            found = fit_law(series, Law.AMDAHL)
-            if not found.refusal:
-                fraction = found.parameter("serial_fraction")
+            fit = fit_law(series, Law.AMDAHL)
+            if not fit.refusal:
+                fraction = fit.parameter("serial_fraction")
                 held.append((fraction.low or 0.0) <= SERIAL <= (1.0 if fraction.high is None else fraction.high))
         return sum(held) / max(1, len(held))
 

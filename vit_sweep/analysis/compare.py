@@ -107,7 +107,7 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
     spread = Spreads((side for both in cells for side in both), alike=lambda _: "", undated=lambda run: run.run_id[:1])
     ratios = [spread.ratio(over, under) for under, over in cells]
     mean = spread.mean_ratio([(over, under) for under, over in cells])
-    *adjusted, adjusted_mean = map(float, holm([one.p_value for one in (*ratios, mean)]))
+    *adjusted, adjusted_mean = map(float, holm([ratio.p_value for ratio in (*ratios, mean)]))
     labels = _labels([x for x, _ in paired.pairs])
     return Comparison(
         pairs=tuple(

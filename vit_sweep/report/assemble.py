@@ -14,7 +14,7 @@ from launchers.errors import UserError
 from vit_sweep.analysis.audit import judge
 from vit_sweep.analysis.laws.fits import fit
 from vit_sweep.analysis.series.grouping import group
-from vit_sweep.analysis.series.intervals import with_intervals
+from vit_sweep.analysis.series.intervals import with_all_intervals
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.point import Scaling
@@ -190,7 +190,7 @@ def _proposal(series: Sequence[ScalingSeries], material: Material, wishes: Wishe
 def _reference(gathered: Gathered, published: Reference, folder: Path) -> Section:
     """One's own curves and the published ones, and what the audit says of those."""
     runs, facts = published.imported.runs, published.facts
-    others = [with_intervals(curve) for mode in Scaling for curve in group(runs, mode)]
+    others = with_all_intervals(curve for mode in Scaling for curve in group(runs, mode))
     own = {Scaling.STRONG: gathered.strong, Scaling.WEAK: gathered.weak}
     sourced = [replace(curve, label=f"{facts.label}, {curve.label}") for curve in others]
     drawn = pictures.draw_beside(own, sourced, folder / "figures" / published.name)

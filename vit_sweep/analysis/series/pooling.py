@@ -116,32 +116,36 @@ class Spread:
         where, weight = list(cells), np.asarray(weights, dtype=np.float64)
         factors = weight**2 / self.layout.counts[where]
         own = self.own[..., where]
+        value = (weight * self.mean[..., where]).sum(axis=-1)
         pooled = (factors * ~own).sum(axis=-1) * self.pool_variance
-        # A session's part cancels between cells that share their sessions.
-        layout = self.layout
-        common = float(((weight @ layout.shares[where]) ** 2).sum())
-        common = 0.0 if common < 1e-12 else common / layout.runs_per_session
-        if layout.session_freedom:
+        apart = factors * own * self.variance[..., where]
+        common = self._common(where, weight)
+        if not common and not own.any():
+            known = pooled > _EQUAL
+            return value, np.where(known, pooled, 0.0), np.where(known, self.pool_freedom, 0.0)
+        if self.layout.session_freedom:
             between = common * np.maximum(self.session_square, self.pool_variance)
             # The mean square between sessions holds the runs' variance too: it is not counted twice.
             pooled = np.maximum(0.0, pooled - common * self.pool_variance)
         else:
-            ratio = abs(weight.sum()) < 1e-9
-            known = pooled + (own * self.variance[..., where]).sum(axis=-1) > 0
-            between = np.where(known, common * DAYS**2 * ratio, 0.0)
-        sources = np.concatenate(
-            [between[..., None], pooled[..., None], factors * own * self.variance[..., where]], axis=-1
-        )
+            between = np.where(pooled + apart.sum(axis=-1) > 0, common * DAYS**2, 0.0)
+        sources = np.concatenate([between[..., None], pooled[..., None], apart], axis=-1)
         freedoms = np.concatenate(
             [
-                np.broadcast_to(float(layout.session_freedom or _ASSUMED), between.shape)[..., None],
+                np.broadcast_to(float(self.layout.session_freedom or _ASSUMED), between.shape)[..., None],
                 np.maximum(1e-9, self.pool_freedom)[..., None],
                 np.maximum(1e-9, self.freedom[..., where]),
             ],
             axis=-1,
         )
-        value = (weight * self.mean[..., where]).sum(axis=-1)
         return value, *satterthwaite(sources, freedoms)
+
+    def _common(self, where: Sequence[int], weight: Floats) -> float:
+        """What a weighted sum takes of the sessions' mean square; 0 between cells that share theirs."""
+        if not self.layout.session_freedom and abs(weight.sum()) > 1e-9:
+            return 0.0  # a time, of which nothing is known between sessions
+        common = float(((weight @ self.layout.shares[where]) ** 2).sum())
+        return 0.0 if common < 1e-12 else common / self.layout.runs_per_session
 
 
 def spread_of(logs: npt.ArrayLike, layout: Layout) -> Spread:

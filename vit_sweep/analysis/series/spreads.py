@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import exp, inf, log
 from statistics import median
 
-from vit_sweep.analysis.series.pooling import DAYS, Spread, half_width, layout_of, p_value, spread_of
+from vit_sweep.analysis.series.pooling import DAYS, Floats, Spread, half_width, layout_of, p_value, spread_of
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.analysis.series.sessions import days_of, sessions_of
 from vit_sweep.runs.run import Run
@@ -152,7 +152,12 @@ def values_interval(values: Sequence[float]) -> Estimate:
 
 
 def _estimate(value: float, spread: Spread, cells: Sequence[int], weights: Sequence[float], *, n: int) -> Estimate:
-    centre, variance, freedom = (float(part) for part in spread.contrast(cells, weights))
+    return _around(value, spread.contrast(cells, weights), n)
+
+
+def _around(value: float, contrast: tuple[Floats, Floats, Floats], n: int) -> Estimate:
+    """A value with the interval of its logarithm, of which mean, variance and degrees of freedom are given."""
+    centre, variance, freedom = (float(part) for part in contrast)
     if not variance:
         return Estimate(value=value, n=n)  # runs that are equal to the last digit say nothing of the next one
     width = float(half_width(variance, freedom))
@@ -166,7 +171,7 @@ def _ratio(
 ) -> Ratio:
     difference, variance, freedom = spread.contrast(cells, weights)
     return Ratio(
-        estimate=_estimate(value, spread, cells, weights, n=n),
+        estimate=_around(value, (difference, variance, freedom), n),
         p_value=float(p_value(difference - log(expected), variance, freedom)),
     )
 
