@@ -6,6 +6,7 @@ Every fact may be None: it was not to be learnt. An unknown fact never makes two
 from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from statistics import median
 
 from launchers.checked import checked
 from launchers.text import some
@@ -105,6 +106,20 @@ class Preflight:
     """What the preflight took."""
     note: str = ""
     """Why something is missing."""
+
+    @property
+    def latency_ms(self) -> float | None:
+        """What an all-reduce takes beside its bytes: median over the small sizes of time - size x time per byte.
+
+        The time per byte is the largest message's. Small: at most a sixteenth of it, or just the smallest one. None
+        without messages.
+        """
+        if self.largest is None:
+            return None
+        per_byte_ms = self.largest.median_ms / self.largest.size_bytes
+        small = [probe for probe in self.all_reduce if 16 * probe.size_bytes <= self.largest.size_bytes]
+        beside = [probe.median_ms - probe.size_bytes * per_byte_ms for probe in small]
+        return max(median(beside), 0.0) if beside else self.all_reduce[0].median_ms
 
     @property
     def largest(self) -> AllReduce | None:

@@ -80,7 +80,7 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
     why = explanation(record, where)
     reserved = [rank.peak_reserved_mib for rank in record.ranks if rank.peak_reserved_mib is not None]
     alone = [rank.largest.bus_gb_per_s(record.resolved.gpus) for rank in record.preflight if rank.largest]
-    latency = [rank.all_reduce[0].median_ms for rank in record.preflight if rank.all_reduce]
+    latency = [rank.latency_ms for rank in record.preflight if rank.latency_ms is not None]
     window = record.breakdown.collective if record.breakdown is not None else None
     return {
         "oversubscribed": is_oversubscribed(cell, record),

@@ -148,6 +148,17 @@ def test_bandwidths_follow_nccl_tests():
     assert reduction.bus_gb_per_s(1) == 0
 
 
+def test_latency_is_what_small_messages_take_beside_their_bytes():
+    """Planted: 0.3 ms and 10 GB/s; the smallest message alone was unlucky."""
+    sizes = [4096, 65_536, 2**20, 2**24, 346_000_000]
+    times = {size: 0.3 + size / 1e10 * 1e3 for size in sizes} | {4096: 2.5}
+    messages = tuple(AllReduce(size_bytes=size, repetitions=5, min_ms=ms, median_ms=ms) for size, ms in times.items())
+    probe = Preflight(rank=0, precision="fp32", all_reduce=messages, seconds=1.0)
+    assert probe.latency_ms == pytest.approx(0.3, rel=0.05)
+    assert replace(probe, all_reduce=messages[:1]).latency_ms == 2.5
+    assert replace(probe, all_reduce=()).latency_ms is None
+
+
 NEXT_TO_NOTHING = Samples(rank=0, count=1, seconds=0.0)
 
 

@@ -13,14 +13,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vit_sweep.job.train.clock import Marks, marks_of
 from vit_sweep.job.train.model import DTYPES
 from vit_sweep.plan.measuring import MATMUL_S, ONE_S, repetitions, sizes
 from vit_sweep.plan.point import Precision
 from vit_sweep.record.machine import AllReduce, Preflight
 
-_MATMUL_SIZE = {"cuda": 4096, "cpu": 512}
 _EXCHANGE_BYTES = {"cuda": 16 * 2**20, "cpu": 2**20}
-_WARM_UPS, _MATMULS = 3, 20
+_BATCHES, _MATMULS = 5, 4
 _EXCHANGES = 3
 
 Beat = Callable[[], None]
@@ -33,7 +33,7 @@ def preflight(
     begun = time.perf_counter()
     dtype = DTYPES[precision]
     notes: list[str] = []
-    size, tflops = _MATMUL_SIZE[device.type], None
+    size, tflops = _matmul_size(device, dtype), None
     try:
         tflops = matmul_tflops(size, device, dtype)
     except RuntimeError as error:  # no memory left, or a number format that this device cannot multiply
@@ -71,17 +71,36 @@ def rounds(ranks: int) -> list[list[tuple[int, int]]]:
 def matmul_tflops(size: int, device: torch.device, dtype: torch.dtype) -> float:
     """`2 size^3 / median time` of square matrix products, in 1e12 a second.
 
-    Of random numbers: a GPU draws less power for zeros, and then runs faster than it ever will in training.
+    Timed in batches on the device's own time line, so that the host's calls, which run ahead, are in no time. Of random
+    numbers: a GPU draws less power for zeros, and then runs faster than it ever will in training.
     """
     generator = torch.Generator(device).manual_seed(0)
     a, b = (torch.randn(size, size, device=device, generator=generator).to(dtype) for _ in range(2))
     product = partial(torch.mm, a, b, out=torch.empty_like(a))
+    marks = marks_of(device)
     until = time.perf_counter() + MATMUL_S
-    times = [_seconds(product, device) for _ in range(_WARM_UPS)]
-    while len(times) < _WARM_UPS + _MATMULS and time.perf_counter() < until:
-        times.append(_seconds(product, device))
-    # A device so slow that nothing came after the warm-up is timed by its last one.
-    return round(2 * size**3 / median(times[_WARM_UPS:] or times[-1:]) / 1e12, 4)
+    _batch_ms(marks, product)  # loads the library and raises the clock
+    times_ms = [_batch_ms(marks, product)]
+    while len(times_ms) < _BATCHES and time.perf_counter() < until:
+        times_ms.append(_batch_ms(marks, product))
+    return round(2 * size**3 / median(times_ms) / 1e9, 4)
+
+
+def _batch_ms(marks: Marks, product: Callable[[], object]) -> float:
+    """Milliseconds of one product, in a batch."""
+    marks.mark()
+    for _ in range(_MATMULS):
+        product()
+    marks.mark()
+    (batch_ms,) = marks.gaps_ms()
+    return batch_ms / _MATMULS
+
+
+def _matmul_size(device: torch.device, dtype: torch.dtype) -> int:
+    """Rows and columns that fill the device: its 16-bit units take products of 4096 in too short a time."""
+    if device.type == "cpu":
+        return 512
+    return 8192 if dtype.itemsize == 2 else 4096
 
 
 def _all_reduces(
