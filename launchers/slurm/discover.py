@@ -186,27 +186,9 @@ def _describe(
         "nodes": max(1, _at_most(len(usable), partition.get("MaxNodes", ""))),
         "gpus_per_node": per_node,
     }
-    if kind is not None:
-        keys |= {"gpu_type": kind, "gpu_dialect": "gres_typed"}
-        notes.append("gpu_model is made of Slurm's type name; add gpu_memory_gib and peak_tflops for the predictions")
-    else:
-        keys["gpu_dialect"] = "gres"
-        notes.append("Slurm names no GPU type here: set gpu_model (nvidia-smi -L on a node)")
-        if len(groups) > 1:
-            notes.append("other nodes of the partition have typed GPUs; a constraint or nodelist must keep them out")
-    keys["gpu_model"] = _MODELS.get(str(kind).lower(), kind or f"GPU of {name}")
-    if kind is not None and _NO_BF16.fullmatch(kind.lower()):
-        keys["refused_precisions"] = ["bf16"]
-    if kind is not None and _MIG.search(kind):
-        keys["allowed_gpus"] = [1]
-        notes.append("slices of a GPU (MIG) cannot work together in one job, hence allowed_gpus: [1]")
+    keys |= _gpu(kind, name, others=len(groups) > 1, notes=notes)
     keys |= _processor_and_memory(partition, usable)
-    longest = minutes(need(partition, "MaxTime", command="`scontrol show partition`"))
-    default = minutes(partition.get("DefaultTime", "NONE"))
-    keys["max_minutes"] = longest or _UNLIMITED_MINUTES
-    keys["default_minutes"] = min(default or _DEFAULT_MINUTES, keys["max_minutes"])
-    if longest is None:
-        notes.append(f"the partition has no time limit; max_minutes={_UNLIMITED_MINUTES} is ours")
+    unlimited = _time(partition, keys, notes)
     if "EXCLUSIVE" in partition.get("OverSubscribe", partition.get("Shared", "")):
         keys["exclusive"] = True
     keys |= _who_may(partition, qos_limits, notes)
@@ -220,9 +202,41 @@ def _describe(
         gpu_type=kind,
         default=partition.get("Default") == "YES",
         keys=keys,
-        unlimited=longest is None,
+        unlimited=unlimited,
         notes=tuple(notes),
     )
+
+
+def _gpu(kind: str | None, partition: str, *, others: bool, notes: list[str]) -> dict[str, Any]:
+    """What a profile says of a GPU that Slurm calls `kind`; `others`: the partition has more kinds."""
+    if kind is None:
+        notes.append("Slurm names no GPU type here: set gpu_model (nvidia-smi -L on a node)")
+        if others:
+            notes.append("other nodes of the partition have typed GPUs; a constraint or nodelist must keep them out")
+        return {"gpu_dialect": "gres", "gpu_model": f"GPU of {partition}"}
+    notes.append("gpu_model is made of Slurm's type name; add gpu_memory_gib and peak_tflops for the predictions")
+    keys: dict[str, Any] = {
+        "gpu_type": kind,
+        "gpu_dialect": "gres_typed",
+        "gpu_model": _MODELS.get(kind.lower(), kind),
+    }
+    if _NO_BF16.fullmatch(kind.lower()):
+        keys["refused_precisions"] = ["bf16"]
+    if _MIG.search(kind):
+        keys["allowed_gpus"] = [1]
+        notes.append("slices of a GPU (MIG) cannot work together in one job, hence allowed_gpus: [1]")
+    return keys
+
+
+def _time(partition: Fields, keys: dict[str, Any], notes: list[str]) -> bool:
+    """Set the time limits; returns whether the partition itself has none."""
+    longest = minutes(need(partition, "MaxTime", command="`scontrol show partition`"))
+    default = minutes(partition.get("DefaultTime", "NONE"))
+    keys["max_minutes"] = longest or _UNLIMITED_MINUTES
+    keys["default_minutes"] = min(default or _DEFAULT_MINUTES, keys["max_minutes"])
+    if longest is None:
+        notes.append(f"the partition has no time limit; max_minutes={_UNLIMITED_MINUTES} is ours")
+    return longest is None
 
 
 def _best_count(counts: list[int]) -> int:

@@ -62,15 +62,11 @@ def main(arguments: list[str]) -> int:
         guardian.watch(hang_minutes=file.options.hang_minutes)
         if _is_done(study, file, task.attempt):
             say("an earlier start of this attempt finished the run and was then started again: nothing is left to do")
-            log.end(guardian.end_of(Cause.DONE, ""), last=True)
-            return 0
-        code = running_digest()
-        skipped = stopped_by(file.cell, code, study.stops())
-        if skipped is not None:
-            raise JobError(Cause.SKIPPED, skipped)
-        from vit_sweep.job.train.preload import train
+        else:
+            code = _wanted_code(study, file)
+            from vit_sweep.job.train.preload import train
 
-        train(file, me, cell_dir=cell_dir, attempt=attempt, begun=begun, code=code, guardian=guardian)
+            train(file, me, cell_dir=cell_dir, attempt=attempt, begun=begun, code=code, guardian=guardian)
     except BaseException as error:
         _write_end(log, guardian, error)
         # Its end is written; what libraries do at exit may wait for ranks that are gone.
@@ -78,6 +74,15 @@ def main(arguments: list[str]) -> int:
         return 1
     log.end(guardian.end_of(Cause.DONE, ""), last=True)
     return 0
+
+
+def _wanted_code(study: Study, file: CellFile) -> str:
+    """The digest of the code that runs; raises `JobError` if the end of another cell makes this one needless."""
+    code = running_digest()
+    skipped = stopped_by(file.cell, code, study.stops())
+    if skipped is not None:
+        raise JobError(Cause.SKIPPED, skipped)
+    return code
 
 
 def _claim(study: Study, cell_id: str, attempt: str, me: RankIdentity) -> str | None:

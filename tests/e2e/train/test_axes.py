@@ -9,7 +9,6 @@ from dataclasses import replace
 import pytest
 
 from launchers.profile import Device
-from tests.e2e.conftest import QUICK, records
 from tests.e2e.train.ranks import Job, run_all, small_cell
 from tests.unit.builders import OPTIMIZER
 from vit_sweep.plan.point import LrScaling, OptimizerKind, Precision
@@ -133,26 +132,11 @@ def test_nothing_is_kept_of_a_checkpointed_block_but_its_input():
     assert saved() > 8 * inputs
 
 
-# --- ZeRO by number ----------------------------------------------------------------------------------------
-
-
-def test_every_zero_stage_by_number_trains_to_the_same_loss(sweep, study):
-    answer = sweep("-m", *QUICK, "gpus=2", "zero=0,1,2,3", "preflight=off", "profile_steps=0")
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    by_stage = {record["resolved"]["zero_stage"]: record for record in records(study).values()}
-    assert {stage: record["requested"]["engine"]["name"] for stage, record in by_stage.items()} == {
-        stage: f"zero{stage}" for stage in STAGES
-    }
-    for record in by_stage.values():
-        for actual, expected in zip(record["epochs"], by_stage[0]["epochs"], strict=True):
-            assert actual["train_loss"] == pytest.approx(expected["train_loss"], rel=1e-3)
-
-
 # --- the learning rate -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_every_step_has_the_rate_of_its_place_at_every_zero_stage(tmp_path, stage):
+@pytest.mark.parametrize("stage", [0, 2, 3])
+def test_every_step_has_the_rate_of_its_place_under_every_optimizer_of_deepspeed(tmp_path, stage):
     cell = small_cell(gpus=2, zero=stage, lr_warmup_epochs=1.5, lr_scaling=LrScaling.SQRT)
     rates = train(tmp_path / "run", cell)["rates"]
     assert rates == [[lr_at(cell, step)] for step in range(cell.epochs * cell.steps_per_epoch)]
@@ -175,9 +159,8 @@ def test_a_scaled_rate_trains_as_the_same_rate_written_out(tmp_path):
     assert scaled_run["weights"] != train(tmp_path / "plain", small_cell())["weights"]
 
 
-@pytest.mark.parametrize("changes", [{"gpus": 1}, {"gpus": 2, "zero": 2}], ids=str)
-def test_a_run_that_goes_on_inside_its_warm_up_has_the_rates_of_an_undisturbed_one(tmp_path, changes):
-    made = small_cell(lr_warmup_epochs=2.5, lr_scaling=LrScaling.LINEAR, **changes)
+def test_a_run_that_goes_on_inside_its_warm_up_has_the_rates_of_an_undisturbed_one(tmp_path):
+    made = small_cell(lr_warmup_epochs=2.5, lr_scaling=LrScaling.LINEAR, gpus=2, zero=2)
     undisturbed, stopped = (Job(tmp_path / name, made, **QUIET) for name in ("undisturbed", "stopped"))
     assert undisturbed.run() == [0] * made.gpus, undisturbed.log()
     assert stopped.run(probe=("signal_at", 0, "SIGUSR2", 2, 3)) == [1] * made.gpus, stopped.log()
@@ -195,7 +178,7 @@ EXPLODING = replace(OPTIMIZER, name="sgd", kind=OptimizerKind.SGD, learning_rate
 """Each step about doubles every weight: finite for the six steps of an epoch, no number within twelve."""
 
 
-@pytest.mark.parametrize("changes", [{"gpus": 1}, {"gpus": 2}, {"gpus": 2, "zero": 3}], ids=str)
+@pytest.mark.parametrize("changes", [{"gpus": 1}, {"gpus": 2, "zero": 3}], ids=str)
 def test_a_lost_loss_ends_the_run_by_name_and_the_last_good_checkpoint_stays(tmp_path, changes):
     made = small_cell(optimizer=EXPLODING, epochs=5, **changes)
     job = Job(tmp_path, made, **QUIET)
