@@ -87,28 +87,12 @@ def latest_attempts(entries: Iterable[JobEntry]) -> dict[str, Sent]:
                 before[entry.batch] = {cell: sent[cell] for cell, _ in entry.tasks if cell in sent}
                 for index, (cell, attempt) in enumerate(entry.tasks):
                     since = attempt if entry.asked or cell not in sent else sent[cell].since
-                    sent[cell] = Sent(
-                        batch=entry.batch,
-                        scheduler=entry.scheduler,
-                        handle="",
-                        index=index,
-                        tasks=len(entry.tasks),
-                        attempt=attempt,
-                        since=since,
-                    )
+                    sent[cell] = _sent(entry, index, since)
             case Event.SUBMITTED:
                 for index, (cell, attempt) in enumerate(entry.tasks):
                     known = sent.get(cell)
                     since = known.since if known and known.attempt == attempt else attempt
-                    sent[cell] = Sent(
-                        batch=entry.batch,
-                        scheduler=entry.scheduler,
-                        handle=entry.handle,
-                        index=index,
-                        tasks=len(entry.tasks),
-                        attempt=attempt,
-                        since=since,
-                    )
+                    sent[cell] = _sent(entry, index, since)
             case Event.REFUSED | Event.NEVER:
                 for cell, _ in entry.tasks:
                     if cell in sent and sent[cell].batch == entry.batch:
@@ -120,6 +104,19 @@ def latest_attempts(entries: Iterable[JobEntry]) -> dict[str, Sent]:
                     if known is not None and known.attempt == attempt:
                         sent[cell] = replace(known, cancelled=True)
     return sent
+
+
+def _sent(entry: JobEntry, index: int, since: int) -> Sent:
+    """The attempt of one task of a line; before the scheduler's answer the line has no handle."""
+    return Sent(
+        batch=entry.batch,
+        scheduler=entry.scheduler,
+        handle=entry.handle,
+        index=index,
+        tasks=len(entry.tasks),
+        attempt=entry.tasks[index][1],
+        since=since,
+    )
 
 
 def in_doubt(entries: Iterable[JobEntry]) -> list[JobEntry]:

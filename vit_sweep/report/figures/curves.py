@@ -94,24 +94,29 @@ def draw_reference(axes: Axes, series: ScalingSeries, order: int, quantity: str)
         )
 
 
+def mark_failed(axes: Axes, x: float, height: float, color: str) -> None:
+    """A crossed mark for what has no value, at a `height` of the axes, 0 to 1."""
+    axes.plot(
+        [x],
+        [height],
+        transform=axes.get_xaxis_transform(),
+        marker="X",
+        ms=5,
+        mfc="white",
+        mec=color,
+        mew=0.9,
+        linestyle="none",
+        zorder=5,
+    )
+
+
 def draw_failures(axes: Axes, series: Sequence[tuple[ScalingSeries, CurveStyle]]) -> None:
     """A crossed mark on the axis for every count that failed; several of one count stand above each other."""
     at: Counter[int] = Counter()
     for curve, style in series:
         for point in curve.points:
             if failed(point):
-                axes.plot(
-                    [point.gpus],
-                    [0.025 + 0.05 * at[point.gpus]],
-                    transform=axes.get_xaxis_transform(),
-                    marker="X",
-                    ms=5,
-                    mfc="white",
-                    mec=style.color,
-                    mew=0.9,
-                    linestyle="none",
-                    zorder=5,
-                )
+                mark_failed(axes, point.gpus, 0.025 + 0.05 * at[point.gpus], style.color)
                 at[point.gpus] += 1
 
 

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vit_sweep.outcome.result import Status
 from vit_sweep.report.figure import Figure, Skipped
+from vit_sweep.report.figures.curves import mark_failed
 from vit_sweep.report.figures.panels import Arrangement, arrange, run_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
@@ -97,18 +98,7 @@ def _against_batch(axes: Axes, runs: Sequence[Run], labels: Sequence[str], style
         }
     )
     for order, (x, label) in enumerate(failed):
-        axes.plot(
-            [x],
-            [0.985 - 0.05 * (order % 3)],
-            transform=axes.get_xaxis_transform(),
-            marker="X",
-            ms=5,
-            mfc="white",
-            mec=styles[label].color,
-            mew=0.9,
-            linestyle="none",
-            zorder=5,
-        )
+        mark_failed(axes, x, 0.985 - 0.05 * (order % 3), styles[label].color)
     axes.set_ylim(0, top * 1.18)
     gpu_axis(axes, sorted({x for x, _, _ in measured} | {x for x, _ in failed}), label="images per GPU and micro step")
     axes.set_ylabel("memory of a GPU (GiB)")

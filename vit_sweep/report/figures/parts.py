@@ -136,7 +136,14 @@ def _draw(
         )
         for panel in row_axes:
             panel.tick_params(labelbottom=True)
-    parts = [
+    caption = _caption(bars, kinds, noun, left_out)
+    return save(sheet, folder, name, title=title, caption=caption, alt=_alt(titled, noun))
+
+
+def _caption(bars: Sequence[Bar], kinds: Sequence[bool], noun: str, left_out: str) -> str:
+    """What must be known to read the bars; `kinds` says of each row whether it shows shares."""
+    known = any(bar.parts for bar in bars)
+    sentences = [
         "Medians over runs of a step's parts, times the steps of an epoch." if known else "",
         "Shares of a step, in per cent." if kinds == [True] else "",
         intervals_text([bar.time_s for bar in bars]) if False in kinds else "",
@@ -147,7 +154,7 @@ def _draw(
         else "",
         f"{left_out}." if left_out else "",
     ]
-    return save(sheet, folder, name, title=title, caption=" ".join(p for p in parts if p), alt=_alt(titled, noun))
+    return " ".join(sentence for sentence in sentences if sentence)
 
 
 def _bars(series: ScalingSeries) -> list[Bar]:
