@@ -303,6 +303,16 @@ FLAWS = (
     Planted("efficiency above 1", "the baseline is 15 % slow", lambda draw: slower(sound(draw), first, 1.15)),
     Planted("efficiency above 1", "the same with single runs", lambda draw: slower(sound(draw, seeds=1), first, 1.15)),
     Planted("negative Karp-Flatt", "the baseline is 15 % slow", lambda draw: slower(sound(draw), first, 1.15)),
+    Planted(
+        "speedup below 1", "8 GPUs on a busy host take 12 times as long", lambda draw: slower(sound(draw), last, 12.0)
+    ),
+    Planted(
+        "slow baseline clock",
+        "the baseline's GPU runs 4 % below the others'",
+        lambda draw: sound(draw)._replace(
+            then=lambda run: replace(run, sm_clock_mhz=1152.0 if run.gpus == 1 else 1200.0)
+        ),
+    ),
     Planted("single runs", "one run at every count", lambda draw: sound(draw, seeds=1)),
     Planted(
         "few repeats",

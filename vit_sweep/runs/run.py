@@ -87,6 +87,8 @@ class Run:
     devices: tuple[str, ...] = ()
     """The GPU (or processor) of each rank, as it ran."""
     machine: tuple[Fingerprint, ...] = ()
+    sm_clock_mhz: float | None = None
+    """Least over ranks of the median SM clock while it trained."""
     flags: tuple[str, ...] = ()
     """Reasons to distrust its times: throttled, a slow rank, other processes on a GPU."""
     explanation: str = ""
@@ -98,7 +100,7 @@ class Run:
     bus_gb_per_s: float | None = None
     """Bus bandwidth of the gradient's all-reduce, alone on the machine (preflight)."""
     latency_us: float | None = None
-    """Time of the smallest all-reduce of the preflight."""
+    """What the preflight's small all-reduces take beside their bytes."""
     mfu: float | None = None
     memory_mib: float | None = None
     """Most reserved on a GPU; on a CPU device None."""

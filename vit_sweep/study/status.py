@@ -63,6 +63,11 @@ class Watcher:
             cell: sent[cell] for cell, record in records.items() if cell in sent and not _is_last(record, sent[cell])
         }
         words = _ask(self._study, open_cells)
+        for file in files:
+            # A job that ended while the scheduler was asked has left its record since: whose end is known before its
+            # record is read has all of it, the other way round it seems to have none.
+            if file.cell_id in open_cells and words[file.cell_id].state in (TaskState.ENDED, TaskState.UNKNOWN):
+                records[file.cell_id] = self._study.record(file)
         stops = self._study.stops() if len(results) < len(files) else ()
         for file in files:
             if file.cell_id not in results:
@@ -153,8 +158,9 @@ class Watcher:
     ) -> Result:
         last = next((attempt for attempt in reversed(attempts) if attempt.number == sent.attempt), None)
         key = (result.file.cell_id, result.attempt)
-        if (last is None or last.exit is None) and not sent.cancelled and key not in self._ended_before:
-            # The scheduler may know of the end before a shared file system shows the record.
+        said_how = last is not None and last.exit is not None and last.exit.cause is not Cause.DONE
+        if not said_how and not sent.cancelled and key not in self._ended_before:
+            # The scheduler, or the job's last word, may be seen before a shared file system shows the record.
             self._ended_before.add(key)
             return replace(result, status=Status.RUNNING, detail=ENDING)
         attempts = attempts if last is not None else [*attempts, Attempt(name=str(sent.attempt))]

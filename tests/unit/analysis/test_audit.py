@@ -137,6 +137,24 @@ def test_an_interval_that_contains_1_is_not_superlinear():
     assert found([*close, *fast], "efficiency above 1")
 
 
+def test_more_gpus_that_do_less_work_are_a_finding_and_a_little_less_speedup_is_none():
+    one = only([run(1, (10.0,)), run(2, (16.0,))], "speedup below 1")
+    assert "0.62 on 2 GPUs" in one.sentence
+    assert not found([run(1, (10.0,)), run(2, (10.1,))], "speedup below 1"), "within what repeats differ"
+    assert not found([run(1, (10.0,)), run(2, (9.0,))], "speedup below 1")
+
+
+def test_a_baseline_whose_clock_lies_below_all_others_falls_and_one_at_its_power_limit_does_not():
+    def clocks(first, *others):
+        return [run(1, sm_clock_mhz=first), *(run(2**n, (5.0,), sm_clock_mhz=mhz) for n, mhz in enumerate(others, 1))]
+
+    one = only(clocks(1150.0, 1200.0, 1210.0), "slow baseline clock")
+    assert "1150 MHz" in one.sentence and "1200 MHz or more" in one.sentence
+    assert not found(clocks(1180.0, 1200.0, 1210.0), "slow baseline clock"), "GPUs at their limit vary by as much"
+    assert not found(clocks(1150.0, 1200.0, 1140.0), "slow baseline clock"), "others ran as slowly"
+    assert not found(clocks(None, 1200.0), "slow baseline clock")
+
+
 def test_a_throttled_baseline_brings_the_throughput_down():
     flag = "throttled: rank 0 on node0 (20% of the time: power)"
     one = only([run(1, flags=(flag,)), run(2, (5.0,))], "throttled baseline")

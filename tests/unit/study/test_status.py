@@ -233,6 +233,37 @@ def test_an_ending_is_believed_at_the_second_look_only(study, slurm_says):
     assert watcher.results()[0].status == "done"
 
 
+@pytest.mark.parametrize("state", [TaskState.ENDED, TaskState.UNKNOWN])
+def test_a_job_that_ends_while_the_scheduler_is_asked_has_all_that_it_left(study, monkeypatch, state):
+    """A squeue that takes its time: the record is there when it answers, and was not when it was asked."""
+    folder = plan(study, cell())
+    submit(study, cell())
+
+    class Slow:
+        def states(self, submissions):
+            (folder / "record.json").write_text(to_json(record(cell())))
+            leave(folder, "1", "exit.json", Exit(cause=Cause.DONE, message=""))
+            ended = Ended.UNREPORTED if state is TaskState.ENDED else None
+            return {(s.batch_name, 0): TaskStatus(state=state, ended=ended) for s in submissions}
+
+    monkeypatch.setattr(status, "launcher_of", lambda scheduler: Slow())
+    (result,) = status.Watcher(study).results()
+    assert result.status == "done"
+
+
+def test_a_record_that_a_file_system_shows_late_is_not_missed_at_the_first_look(study, slurm_says):
+    slurm_says(TaskState.ENDED)
+    folder = plan(study, cell())
+    submit(study, cell())
+    leave(folder, "1", "exit.json", Exit(cause=Cause.DONE, message=""))
+    watcher = status.Watcher(study)
+    (first,) = watcher.results()
+    assert (first.status, first.detail) == ("running", status.ENDING)
+    (folder / "record.json").write_text(to_json(record(cell())))
+    (second,) = watcher.results()
+    assert second.status == "done"
+
+
 def test_a_cancelled_cell_is_said_to_be_cancelled(study, slurm_says):
     slurm_says(TaskState.ENDED, "cancelled")
     plan(study, cell())

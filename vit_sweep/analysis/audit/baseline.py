@@ -71,6 +71,60 @@ def _too_fast(point: SeriesPoint, base: SeriesPoint, spread: Spread, tests: int)
     return log(efficiency.value) > spread.margin(point, base, tests=tests)
 
 
+def slower_with_more(evidence: Evidence) -> Iterator[Finding]:
+    """Speedup below 1 by more than repeats differ: Karp and Flatt's serial fraction is then above 1."""
+    spread, tests = spread_of(evidence), _comparisons(evidence)
+    for series in evidence.series:
+        base = series.baseline
+        slower = [
+            f"{point.speedup.value:.2f} on {gpus_of(point.gpus)}"
+            for point in series.points
+            if base is not None
+            and point.speedup is not None
+            and point.gpus != base.gpus
+            and -log(point.speedup.value) > spread.margin(point, base, tests=tests)
+        ]
+        if base is not None and slower:
+            yield Finding(
+                rule="speedup below 1",
+                claims=(Claim.THROUGHPUT,),
+                where=series.label,
+                sentence=f"more GPUs do less work a second than {gpus_of(base.gpus)}, by more than repeats differ: "
+                f"{some(slower)} ({spread.words}); no serial part explains that",
+                advice="look for a busy host, a slow link or ranks that share cores, and measure again; scale no further",
+            )
+
+
+SLOW_CLOCK = 0.025
+"""How far the median SM clock of a baseline may lie below the others': at its power limit a GPU varies by less."""
+
+
+def slow_clock(evidence: Evidence) -> Iterator[Finding]:
+    """The GPUs of the baseline ran at a lower clock than those of every other point."""
+    for series in evidence.series:
+        base = series.baseline
+        others = [_clock_mhz(point) for point in series.timed if base is not None and point.gpus != base.gpus]
+        clock = _clock_mhz(base) if base is not None else None
+        known = [other for other in others if other is not None]
+        if base is None or clock is None or not known or clock >= (1 - SLOW_CLOCK) * min(known):
+            continue
+        yield Finding(
+            rule="slow baseline clock",
+            severity=Severity.FALLS,
+            claims=(Claim.THROUGHPUT,),
+            where=series.label,
+            sentence=f"the GPUs of the {gpus_of(base.gpus)} run, by which all are judged, ran at {clock:.0f} MHz, "
+            f"those of all others at {min(known):.0f} MHz or more",
+            advice="repeat the baseline on a GPU that keeps its clock; the speedups are too high till then",
+        )
+
+
+def _clock_mhz(point: SeriesPoint) -> float | None:
+    """Median over the runs of a point of their slowest rank's median SM clock; None where one is not known."""
+    clocks = [run.sm_clock_mhz for run in point.runs]
+    return median(clock for clock in clocks if clock is not None) if clocks and None not in clocks else None
+
+
 def throttled_baseline(evidence: Evidence) -> Iterator[Finding]:
     """The GPU of the baseline had its clock held down."""
     for series in evidence.series:

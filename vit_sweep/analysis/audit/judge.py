@@ -22,6 +22,8 @@ RULES: tuple[Rule, ...] = (
     baseline.unequal_baselines,
     baseline.superlinear,
     baseline.negative_serial_fraction,
+    baseline.slower_with_more,
+    baseline.slow_clock,
     executions.single_runs,
     executions.few_repeats,
     executions.repeats_differ,
