@@ -91,7 +91,7 @@ def slower_with_more(evidence: Evidence) -> Iterator[Finding]:
                 where=series.label,
                 sentence=f"more GPUs do less work a second than {gpus_of(base.gpus)}, by more than repeats differ: "
                 f"{some(slower)} ({spread.words}); no serial part explains that",
-                advice="look for a busy host, a slow link or ranks that share cores, and measure again; scale no further",
+                advice="look for a busy host, a slow link or ranks that share cores, and measure again",
             )
 
 
