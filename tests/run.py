@@ -17,7 +17,8 @@ STAGES = {
         "planning, judging, drawing, queues, the report in a browser; no training, no Slurm",
         ["-m", "not train and not slurm"],
     ),
-    "slurm": ("sweeps on a real Slurm of virtual nodes", ["-m", "slurm", "--dist", "loadfile"]),
+    # Most of it waits for Slurm, so that two cores carry a third worker.
+    "slurm": ("sweeps on a real Slurm of virtual nodes", ["-m", "slurm", "--dist", "loadfile", "-n", "3"]),
     "train": ("sweeps that really train, on this machine", ["-m", "train and not slurm", "--dist", "loadfile"]),
 }
 SLOWEST = 20

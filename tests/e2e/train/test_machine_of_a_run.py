@@ -25,6 +25,11 @@ from vit_sweep.record.stragglers import Blame
 pytestmark = pytest.mark.train
 
 
+def own_flags(record):
+    """What the run says of itself; that others use the host of the tests meanwhile is true, and none of it."""
+    return [flag for flag in flags_of(record) if not flag.startswith("host contended")]
+
+
 def run(folder, made, **options):
     job = Job(folder, made, **({"preflight": True} | options))
     assert job.run() == [0] * made.gpus, job.log()
@@ -55,7 +60,7 @@ def test_every_rank_has_its_fingerprint(pair):
         assert rank.host_memory_mib > 500
     assert differences(pair.machine) == ()
     assert may_pool(pair.machine, pair.machine) == (True, "")
-    assert flags_of(pair) == ()
+    assert own_flags(pair) == []
 
 
 def test_every_rank_has_its_preflight_up_to_the_gradients_size(pair):
@@ -114,7 +119,7 @@ def test_who_makes_four_ranks_wait_is_found_in_what_they_measured(delay, who, bl
     assert share == pytest.approx(80, rel=0.4)
     if blame is Blame.GPUS:
         assert why.slow_ranks[0].rank == who
-        assert flags_of(run)[0].startswith(f"slow: rank {who} on node0 (")
+        assert own_flags(run)[0].startswith(f"slow: rank {who} on node0 (")
 
 
 def _rank_with_a_gpu_to_sample(environment, folder, _probe):
@@ -146,5 +151,5 @@ def test_what_nvml_says_during_the_training_becomes_joules_and_flags(tmp_path, m
         assert one.energy_j / one.seconds == pytest.approx(70, rel=0.25)
         assert 0 < one.seconds < sum(epoch.seconds for epoch in record.epochs), "the cold epoch is none of it"
     assert joules_per_image(record) == pytest.approx(140 * epoch_time(record).median_s / 1600, rel=0.25)
-    (flag,) = flags_of(record)
+    (flag,) = own_flags(record)
     assert flag.startswith(f"throttled: rank 0 on {record.ranks[0].host} (100% of the time: thermal_software), rank 1")
