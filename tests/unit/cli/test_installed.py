@@ -32,24 +32,22 @@ def test_the_wheel_holds_packages_and_configurations_only(wheel):
     assert "hydra_plugins/__init__.py" not in names
 
 
+def installed(site, cwd, *words):
+    """Run the command of the package in `site`, which says first where it was imported from."""
+    code = (
+        "import vit_sweep, sys; print(vit_sweep.__file__); "
+        "from vit_sweep.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
+    environment = clean_environment() | {"PYTHONPATH": os.fspath(site)}
+    return subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
 def test_the_installed_command_plans_away_from_the_checkout(wheel, tmp_path):
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
-    answer = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import vit_sweep, sys; print(vit_sweep.__file__); "
-            "from vit_sweep.__main__ import main; sys.exit(main(sys.argv[1:]))",
-            "-m",
-            "gpus=1,2",
-            "dry_run=true",
-        ],
-        cwd=tmp_path,
-        env=clean_environment() | {"PYTHONPATH": os.fspath(site)},
-        capture_output=True,
-        text=True,
-    )
+    answer = installed(site, tmp_path, "-m", "gpus=1,2", "dry_run=true")
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith(str(site))
     assert "2 points, 2 cells" in answer.stdout
@@ -58,20 +56,7 @@ def test_the_installed_command_plans_away_from_the_checkout(wheel, tmp_path):
 def test_the_installed_command_knows_the_published_figures(wheel, tmp_path):
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
-    answer = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; from vit_sweep.__main__ import main; sys.exit(main(sys.argv[1:]))",
-            "audit",
-            "--reference",
-            "paper_cifar100",
-        ],
-        cwd=tmp_path,
-        env=clean_environment() | {"PYTHONPATH": os.fspath(site)},
-        capture_output=True,
-        text=True,
-    )
+    answer = installed(site, tmp_path, "audit", "--reference", "paper_cifar100")
     assert answer.returncode == 1, answer.stderr
     assert "claims that fall: throughput, fixed problem, accuracy" in answer.stdout
 

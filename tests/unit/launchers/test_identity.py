@@ -103,18 +103,7 @@ def test_a_process_that_no_launcher_started_has_no_rank(missing):
         identify({key: value for key, value in SRUN.items() if key != missing}, host="laptop")
 
 
-ORTED = {
-    "SLURM_NNODES": "2",
-    "SLURM_NTASKS": "2",
-    "SLURM_PROCID": "1",
-    "SLURM_LOCALID": "0",
-    "SLURM_NODEID": "1",
-    "SLURMD_NODENAME": "node02",
-    "SLURM_ARRAY_JOB_ID": "17",
-    "SLURM_ARRAY_TASK_ID": "3",
-    "SLURM_RESTART_COUNT": "2",
-    "SLURM_GPUS_ON_NODE": "4",
-}
+ORTED = SRUN | {"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"}
 MPI = {
     "OMPI_COMM_WORLD_RANK": "5",
     "OMPI_COMM_WORLD_SIZE": "8",

@@ -3,37 +3,25 @@
 import itertools
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from launchers.batch import Batch, Shape, Task
 from launchers.checked import to_json
-from launchers.profile import Device, Scheduler
-from tests.conftest import ROOT
-from tests.unit.builders import profile
+from tests.unit.launchers.local.queue_run import cores, work_off
 
 CORES = len(os.sched_getaffinity(0))
 
 
-def work_off(tmp_path, ranks_of_batches, exclusive=False, tasks=3, **environment):
+def noted(tmp_path, ranks_of_batches, exclusive=False, tasks=3, **environment):
     """Run one queue over batches of the probe; returns the notes by batch and task."""
     folders = []
     for number, ranks in enumerate(ranks_of_batches):
         batch = Batch(
             study="s",
             study_dir=str(tmp_path / str(number)),
-            profile=profile(
-                name="here",
-                scheduler=Scheduler.LOCAL,
-                device=Device.CPU,
-                gpus_per_node=64,
-                cpus_per_gpu=1,
-                exclusive=exclusive,
-                environment=environment,
-            ),
+            profile=cores(exclusive=exclusive, **environment),
             shape=Shape(nodes=1, gpus_per_node=ranks, minutes=1),
             tasks=tuple(Task(name=f"c{i}", attempt=1) for i in range(tasks)),
             module="tests.unit.launchers.local_probe",
@@ -41,9 +29,7 @@ def work_off(tmp_path, ranks_of_batches, exclusive=False, tasks=3, **environment
         Path(batch.folder).mkdir(parents=True)
         Path(batch.folder, "batch.json").write_text(to_json(batch))
         folders.append(batch.folder)
-    command = [sys.executable, "-m", "launchers.local.queue", *folders]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-    subprocess.run(command, env=environment, check=True, timeout=300)
+    work_off(tmp_path, *folders)
     notes = [json.loads(p.read_text()) for p in tmp_path.rglob("note-*.json")]
     states = {f: json.loads(Path(f, "states.json").read_text()) for f in folders}
     return notes, states
@@ -57,7 +43,7 @@ def overlapping(notes):
 @pytest.mark.skipif(CORES < 2, reason="one core cannot be shared out")
 def test_no_core_is_ever_used_by_two_ranks_at_once(tmp_path):
     (tmp_path / "meet").mkdir()
-    notes, _ = work_off(tmp_path, [1, 2, 1], MEET_IN=str(tmp_path / "meet"))
+    notes, _ = noted(tmp_path, [1, 2, 1], MEET_IN=str(tmp_path / "meet"))
     assert len(notes) == 3 + 6 + 3
     assert any(first["world"] == other["world"] == 1 for first, other in overlapping(notes)), (
         "no cells ran side by side"
@@ -67,13 +53,13 @@ def test_no_core_is_ever_used_by_two_ranks_at_once(tmp_path):
 
 
 def test_an_exclusive_profile_runs_one_cell_at_a_time(tmp_path):
-    notes, _ = work_off(tmp_path, [1, 1], exclusive=True)
+    notes, _ = noted(tmp_path, [1, 1], exclusive=True)
     assert len(notes) == 6
     assert overlapping(notes) == []
 
 
 def test_more_ranks_than_cores_run_alone_and_unpinned(tmp_path):
-    notes, _ = work_off(tmp_path, [CORES + 1, 1], tasks=1)
+    notes, _ = noted(tmp_path, [CORES + 1, 1], tasks=1)
     crowd = [note for note in notes if note["world"] == CORES + 1]
     assert len(crowd) == CORES + 1
     assert all(len(note["cores"]) == CORES for note in crowd)
@@ -81,7 +67,7 @@ def test_more_ranks_than_cores_run_alone_and_unpinned(tmp_path):
 
 
 def test_a_failed_rank_is_named_and_the_queue_goes_on(tmp_path):
-    notes, states = work_off(tmp_path, [2], FAIL_INDEX="1")
+    notes, states = noted(tmp_path, [2], FAIL_INDEX="1")
     (state,) = states.values()
     assert {item["state"] for item in state.values()} == {"ended"}
     assert "ended with code 3" in state["1"]["detail"]

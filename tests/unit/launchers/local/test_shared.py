@@ -16,6 +16,7 @@ from launchers.profile import Device, Host, Scheduler
 from launchers.queue.files import read_states
 from tests.conftest import ROOT, wait_for
 from tests.unit.builders import batch, profile
+from tests.unit.launchers.local.queue_run import cores, work_off
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -53,24 +54,10 @@ def here(tmp_path, *sizes, exclusive=False, **environment):
         study_dir=str(tmp_path),
         module="tests.unit.launchers.local_probe",
         shared=True,
-        profile=profile(
-            name="here",
-            scheduler=Scheduler.LOCAL,
-            device=Device.CPU,
-            gpus_per_node=64,
-            cpus_per_gpu=1,
-            exclusive=exclusive,
-            environment=environment,
-        ),
+        profile=cores(exclusive=exclusive, **environment),
         shape=Shape(nodes=1, gpus_per_node=max(sizes), minutes=5),
         tasks=parts(*((1, size) for size in sizes)),
     )
-
-
-def work_off(tmp_path, *folders):
-    command = [sys.executable, "-m", "launchers.local.queue", *map(str, folders)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
-    subprocess.run(command, env=environment, check=True, timeout=300)
 
 
 def notes(folder):
