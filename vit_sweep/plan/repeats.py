@@ -19,7 +19,7 @@ LEAST_FREEDOM = 10
 WANTED = 0.02
 """Half-width of an interval, relative, that a plan is advised for where none is asked."""
 MOST_ADVISED = 10
-_USUAL = 0.02
+USUAL = 0.02
 """Standard deviation between runs where none were seen; published logs have 0.5 to 5 %."""
 
 
@@ -77,9 +77,12 @@ def half_width(runs: int, cells: int, deviation: float) -> float:
     return t_quantile(max(1, cells) * (runs - 1)) * deviation / sqrt(runs)
 
 
-def t_quantile(freedom: float) -> float:
-    """97.5 % of Student's t, to 1 % from 3 degrees of freedom on (Abramowitz and Stegun 26.7.5), without scipy."""
-    z = NormalDist().inv_cdf(0.975)
+def t_quantile(freedom: float, probability: float = 0.975) -> float:
+    """Of Student's t (Abramowitz and Stegun 26.7.5), without scipy.
+
+    To 1 % from 3 degrees of freedom on at 97.5 %, from 5 on at 99.85 %.
+    """
+    z = NormalDist().inv_cdf(probability)
     terms = (
         (z**3 + z) / 4,
         (5 * z**5 + 16 * z**3 + 3 * z) / 96,
@@ -102,7 +105,7 @@ def seen_spread(cells: Iterable[Sequence[Sequence[float]]]) -> SeenSpread | None
 
 def advise(cells: int, runs: int, *, seen: SeenSpread | None, wanted: float = WANTED) -> Advice:
     """How many runs each of `cells` cells needs for times to +- `wanted`; `runs`: of the cell that has the fewest."""
-    deviation = seen.deviation if seen is not None else _USUAL
+    deviation = seen.deviation if seen is not None else USUAL
     enough = range(LEAST_RUNS, MOST_ADVISED + 1)
     repeats = next((n for n in enough if half_width(n, cells, deviation) <= wanted), MOST_ADVISED)
     if runs >= repeats:
@@ -110,7 +113,7 @@ def advise(cells: int, runs: int, *, seen: SeenSpread | None, wanted: float = WA
     basis = (
         f"runs differ by {seen.deviation:.1%} so far ({seen.freedom} degree{'s' * (seen.freedom > 1)} of freedom)"
         if seen is not None
-        else f"if runs differ by {_USUAL:.0%}, which nobody has seen yet"
+        else f"if runs differ by {USUAL:.0%}, which nobody has seen yet"
     )
     few = "a single run of a count has no interval" if runs < LEAST_RUNS else f"{runs} runs of a count are few"
     reached = half_width(repeats, cells, deviation)

@@ -1,6 +1,6 @@
 """Rules about the baseline: too slow, borrowed, from another machine, not the same as its other half. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from math import ceil, expm1, log
 from statistics import median
@@ -17,37 +17,30 @@ UNEQUAL = 0.05
 
 def superlinear(evidence: Evidence) -> Iterator[Finding]:
     """Efficiency above 1 by more than repeats differ: as a rule the baseline is slow."""
-    spread, tests = spread_of(evidence), _comparisons(evidence)
-    for series in evidence.series:
-        base = series.baseline
-        if base is None or base.time_s is None:
-            continue
+    for series, base, points, spread in _beyond_chance(evidence, _above_ideal):
         too_fast = [
             f"{point.efficiency.value:.1%} at {gpus_of(point.gpus)} ({base.time_s.value:.1f} s -> "
             f"{point.time_s.value:.1f} s)"
-            for point in series.points
-            if point.efficiency is not None and point.time_s is not None and _too_fast(point, base, spread, tests)
+            for point in points
+            if point.efficiency is not None and point.time_s is not None and base.time_s is not None
         ]
-        if too_fast:
-            yield Finding(
-                rule="efficiency above 1",
-                claims=(Claim.THROUGHPUT,),
-                where=series.label,
-                sentence=f"more than ideal, by more than repeats differ: {some(too_fast)} ({spread.words}); a slow "
-                "baseline raises every efficiency of its series as much",
-                advice=f"repeat the {gpus_of(base.gpus)} run on a cool, exclusive node and compare its clocks",
-            )
+        yield Finding(
+            rule="efficiency above 1",
+            claims=(Claim.THROUGHPUT,),
+            where=series.label,
+            sentence=f"more than ideal, by more than repeats differ: {some(too_fast)} ({spread.words}); a slow "
+            "baseline raises every efficiency of its series as much",
+            advice=f"repeat the {gpus_of(base.gpus)} run on a cool, exclusive node and compare its clocks",
+        )
 
 
 def negative_serial_fraction(evidence: Evidence) -> Iterator[Finding]:
     """Karp and Flatt's fraction (1/S - 1/q)/(1 - 1/q) below 0: no program has less than no serial part."""
-    spread, tests = spread_of(evidence), _comparisons(evidence)
-    for series in evidence.strong:
-        base = series.baseline
+    for series, _, points, _ in _beyond_chance(evidence, _above_ideal):
         fractions = [
             f"{point.serial_fraction.value:.4f} at {gpus_of(point.gpus)}"
-            for point in series.points
-            if base is not None and point.serial_fraction is not None and _too_fast(point, base, spread, tests)
+            for point in points
+            if point.serial_fraction is not None  # of strong scaling only
         ]
         if fractions:
             yield Finding(
@@ -59,40 +52,52 @@ def negative_serial_fraction(evidence: Evidence) -> Iterator[Finding]:
             )
 
 
-def _comparisons(evidence: Evidence) -> int:
-    """How many points are compared with a baseline: each could be above 1 by chance."""
-    return sum(len(series.timed) - 1 for series in evidence.series if series.baseline is not None)
-
-
-def _too_fast(point: SeriesPoint, base: SeriesPoint, spread: Spread, tests: int) -> bool:
-    efficiency = point.efficiency
-    if efficiency is None or point.gpus == base.gpus:
-        return False
-    return log(efficiency.value) > spread.margin(point, base, tests=tests)
-
-
 def slower_with_more(evidence: Evidence) -> Iterator[Finding]:
     """Speedup below 1 by more than repeats differ: Karp and Flatt's serial fraction is then above 1."""
-    spread, tests = spread_of(evidence), _comparisons(evidence)
+    for series, base, points, spread in _beyond_chance(evidence, _below_baseline):
+        slower = [
+            f"{point.speedup.value:.2f} on {gpus_of(point.gpus)}" for point in points if point.speedup is not None
+        ]
+        yield Finding(
+            rule="speedup below 1",
+            claims=(Claim.THROUGHPUT,),
+            where=series.label,
+            sentence=f"more GPUs do less work a second than {gpus_of(base.gpus)}, by more than repeats differ: "
+            f"{some(slower)} ({spread.words}); no serial part explains that",
+            advice="look for a busy host, a slow link or ranks that share cores, and measure again",
+        )
+
+
+def _above_ideal(point: SeriesPoint) -> float | None:
+    return log(point.efficiency.value) if point.efficiency is not None else None
+
+
+def _below_baseline(point: SeriesPoint) -> float | None:
+    return -log(point.speedup.value) if point.speedup is not None else None
+
+
+def _beyond_chance(
+    evidence: Evidence, excess: Callable[[SeriesPoint], float | None]
+) -> Iterator[tuple[ScalingSeries, SeriesPoint, list[SeriesPoint], Spread]]:
+    """Each series with its baseline and the points whose `excess`, a logarithm, is more than repeats differ by.
+
+    Every point that is compared with a baseline counts: each could exceed by chance. Series without one are left out.
+    """
+    spread = spread_of(evidence)
+    tests = sum(len(series.timed) - 1 for series in evidence.series if series.baseline is not None)
     for series in evidence.series:
         base = series.baseline
-        slower = [
-            f"{point.speedup.value:.2f} on {gpus_of(point.gpus)}"
+        if base is None:
+            continue
+        points = [
+            point
             for point in series.points
-            if base is not None
-            and point.speedup is not None
-            and point.gpus != base.gpus
-            and -log(point.speedup.value) > spread.margin(point, base, tests=tests)
+            if point.gpus != base.gpus
+            and (value := excess(point)) is not None
+            and value > spread.margin(point, base, tests=tests)
         ]
-        if base is not None and slower:
-            yield Finding(
-                rule="speedup below 1",
-                claims=(Claim.THROUGHPUT,),
-                where=series.label,
-                sentence=f"more GPUs do less work a second than {gpus_of(base.gpus)}, by more than repeats differ: "
-                f"{some(slower)} ({spread.words}); no serial part explains that",
-                advice="look for a busy host, a slow link or ranks that share cores, and measure again",
-            )
+        if points:
+            yield series, base, points, spread
 
 
 SLOW_CLOCK = 0.025
