@@ -1,6 +1,7 @@
 """What a run's machine makes of its figures: flags, who was slow, joules. Pure."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from launchers.text import some
 from vit_sweep.plan.cell import oversubscribed
@@ -60,32 +61,31 @@ def throttled_s(samples: Samples) -> float:
     return longest if samples.throttled_s_by_reason else samples.throttled_s
 
 
-def host_by_rank(record: Record) -> tuple[HostTime, ...]:
-    """What the epochs that count cost each rank on its host, summed; the load is the most. Empty where not recorded."""
+class Wait(NamedTuple):
+    """What a rank waited for a core, over the epochs that count."""
+
+    share: float | None
+    """Part of the timed steps for which it could run and had none; None where the kernel does not say."""
+    load: float | None
+    """Most load average of its host at the end of one of them."""
+
+
+def waits_by_rank(record: Record) -> tuple[Wait, ...]:
+    """How long each rank waited for a core; empty where that was not recorded."""
     epochs = [epoch.host_by_rank for epoch in counted(record)]
-    return tuple(_summed(ranks) for ranks in zip(*epochs, strict=True)) if epochs and all(epochs) else ()
+    return tuple(_wait(ranks) for ranks in zip(*epochs, strict=True)) if epochs and all(epochs) else ()
 
 
-def waited(host: HostTime) -> float | None:
-    """Part of the time for which the rank could have run and had no core."""
-    return host.waited_s / host.seconds if host.waited_s is not None and host.seconds else None
-
-
-def _summed(epochs: Sequence[HostTime]) -> HostTime:
+def _wait(epochs: Sequence[HostTime]) -> Wait:
     seconds = sum(host.seconds for host in epochs)
-    waits, pressures = [host.waited_s for host in epochs], [host.pressure for host in epochs]
-    loads = [host.load for host in epochs if host.load is not None]
-    return HostTime(
-        seconds=seconds,
-        cpu_s=sum(host.cpu_s for host in epochs),
-        waited_s=None if None in waits else sum(wait or 0.0 for wait in waits),
-        switches=sum(host.switches for host in epochs),
-        pressure=None
-        if None in pressures or not seconds
-        else sum((host.pressure or 0.0) * host.seconds for host in epochs) / seconds,
-        load=max(loads, default=None),
-        stopped_s=sum(host.stopped_s for host in epochs),
-    )
+    waited_s = [host.waited_s for host in epochs if host.waited_s is not None]
+    share = sum(waited_s) / seconds if len(waited_s) == len(epochs) and seconds else None
+    return Wait(share, max((host.load for host in epochs if host.load is not None), default=None))
+
+
+def slowest_clock_mhz(record: Record) -> float | None:
+    """Least over ranks of the median SM clock while it trained; None where no GPU said it."""
+    return min((s.sm_clock_mhz.median for s in record.samples if s.sm_clock_mhz), default=None)
 
 
 def _contended(record: Record) -> list[str]:
@@ -93,10 +93,10 @@ def _contended(record: Record) -> list[str]:
     if oversubscribed(record.requested, min(rank.host_cores for rank in record.ranks)):
         return []
     return [
-        f"rank {rank.rank} on {rank.host} (no core for {share:.0%} of the time, load {host.load:.1f} "
+        f"rank {rank.rank} on {rank.host} (no core for {wait.share:.0%} of the time, load {wait.load:.1f} "
         f"on {rank.host_cores} cores)"
-        for rank, host in zip(record.ranks, host_by_rank(record), strict=False)
-        if (share := waited(host)) is not None and share > CONTENDED
+        for rank, wait in zip(record.ranks, waits_by_rank(record), strict=False)
+        if wait.share is not None and wait.share > CONTENDED
     ]
 
 
@@ -156,13 +156,13 @@ MACHINE_COLUMNS = (
 
 def machine_columns(record: Record) -> dict[str, float | str | None]:
     """What a table says of a run's machine; None where it is not known. Over ranks: the slowest; the sum of watts."""
-    powers, hosts = _powers_w(record), host_by_rank(record)
+    powers, waits = _powers_w(record), waits_by_rank(record)
     return {
         "power_w": sum(powers) if powers else None,
-        "sm_clock_mhz": min((s.sm_clock_mhz.median for s in record.samples if s.sm_clock_mhz), default=None),
+        "sm_clock_mhz": slowest_clock_mhz(record),
         "throttled": max((throttled_s(s) / s.seconds for s in record.samples if s.seconds), default=None),
-        "host_waited": max((part for host in hosts if (part := waited(host)) is not None), default=None),
-        "host_load": max((host.load for host in hosts if host.load is not None), default=None),
+        "host_waited": max((wait.share for wait in waits if wait.share is not None), default=None),
+        "host_load": max((wait.load for wait in waits if wait.load is not None), default=None),
         "matmul_tflops": min(
             (probe.matmul_tflops for probe in record.preflight if probe.matmul_tflops is not None), default=None
         ),

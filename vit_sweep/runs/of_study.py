@@ -15,7 +15,7 @@ from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.memory import predict
 from vit_sweep.plan.point import DataSpec, EngineSpec, ModelSpec, OptimizerSpec
 from vit_sweep.record.breakdown import mfu
-from vit_sweep.record.flags import explanation, flags_of, joules_per_image
+from vit_sweep.record.flags import explanation, flags_of, joules_per_image, slowest_clock_mhz
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import breakdown, epoch_time, images_per_s, rank_step_ms, step_ms, step_parts
 from vit_sweep.runs.run import Origin, Run
@@ -97,7 +97,7 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "hosts": record.resolved.hosts,
         "devices": tuple(rank.device for rank in record.ranks),
         "machine": record.machine,
-        "sm_clock_mhz": min((s.sm_clock_mhz.median for s in record.samples if s.sm_clock_mhz), default=None),
+        "sm_clock_mhz": slowest_clock_mhz(record),
         "flags": flags_of(record, why),
         "explanation": why.sentence if why is not None else "",
         "parameters": record.resolved.parameters,
