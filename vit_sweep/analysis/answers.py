@@ -1,4 +1,4 @@
-"""Answers to what one heading of a scaling curve, a sentence each: measured or predicted, how sure, or why not. Pure.
+"""Answers to what one asks of a scaling curve, a sentence each: measured or predicted, how sure, or why not. Pure.
 
 Measured values with overlapping 95 % intervals are a tie: "cannot be told apart". Where a count has a single run, and
 so no interval, its time is taken as good to `estimates.SINGLE_RUN`.

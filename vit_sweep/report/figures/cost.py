@@ -4,13 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.curves import Curves, lay_out
+from vit_sweep.report.figures.curves import Curves, lay_out, scatter
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
 from vit_sweep.report.figures.style import QUIET, SMALL, counted, number
@@ -89,19 +88,7 @@ def _draw_panel(axes: Axes, curves: Curves, panel: int, front: Sequence[Offer]) 
     )
     offers = _offers(curves, panel)
     for label, style in curves.styles.items():
-        curve_offers = [o for o in offers if o.label == label]
-        if curve_offers:
-            sns.scatterplot(
-                x=[o.time_s for o in curve_offers],
-                y=[o.gpu_hours for o in curve_offers],
-                color=style.color,
-                marker=style.marker,
-                s=26,
-                linewidth=0.4,
-                ax=axes,
-                zorder=3,
-                legend=False,
-            )
+        scatter(axes, [(o.time_s, o.gpu_hours) for o in offers if o.label == label], style, size=26)
 
 
 def _scales(axes: Sequence[Axes], offers: Sequence[Offer]) -> None:

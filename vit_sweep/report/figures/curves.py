@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -47,6 +48,23 @@ def lay_out(series: Sequence[ScalingSeries], reference: Sequence[ScalingSeries])
             panels=(Panel("", tuple((i, labels[i]) for i in order)),), labels=tuple(labels[i] for i in order)
         )
     return Curves(series, layout, curve_styles(layout.labels), reference)
+
+
+def scatter(axes: Axes, points: Sequence[tuple[float, float]], style: CurveStyle, *, size: float) -> None:
+    """Draw loose points in a curve's style; `size` in points squared. Nothing without points."""
+    if points:
+        x, y = zip(*points, strict=True)
+        sns.scatterplot(
+            x=x,
+            y=y,
+            color=style.color,
+            marker=style.marker,
+            s=size,
+            linewidth=0.4,
+            ax=axes,
+            zorder=3,
+            legend=False,
+        )
 
 
 def draw_series(axes: Axes, series: ScalingSeries, style: CurveStyle, quantity: str, *, shift: float = 1.0) -> None:

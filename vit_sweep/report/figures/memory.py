@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vit_sweep.outcome.result import Status
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.curves import mark_failed
+from vit_sweep.report.figures.curves import mark_failed, scatter
 from vit_sweep.report.figures.panels import Arrangement, arrange, run_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
@@ -114,19 +114,7 @@ def _against_prediction(axes: Axes, runs: Sequence[Run], labels: Sequence[str], 
     axes.fill_between([0, top], [0, (1 - _BAND) * top], [0, (1 + _BAND) * top], color="0.9", lw=0, zorder=0)
     axes.plot([0, top], [0, top], color=QUIET, linestyle="--", lw=1.0, zorder=1)
     for label, style in styles.items():
-        curve_points = [(x, y) for x, y, of in points if of == label]
-        if curve_points:
-            sns.scatterplot(
-                x=[x for x, _ in curve_points],
-                y=[y for _, y in curve_points],
-                color=style.color,
-                marker=style.marker,
-                s=22,
-                linewidth=0.4,
-                ax=axes,
-                zorder=3,
-                legend=False,
-            )
+        scatter(axes, [(x, y) for x, y, of in points if of == label], style, size=22)
     axes.set(xlim=(0, top), ylim=(0, top), xlabel="predicted (GiB)", ylabel="measured (GiB)")
     axes.set_aspect("equal", adjustable="box")
     for axis in (axes.xaxis, axes.yaxis):
