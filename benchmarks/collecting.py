@@ -230,11 +230,11 @@ def collect_once(folder: str) -> Collected:
     study = Study(Path(folder))
     gathered = gather(study)
     write_tables(gathered.tables, study.folder / "tables")
-    mine, helper = (resource.getrusage(who).ru_maxrss / 2**10 for who in (OWN, HELPERS))
+    peak_mib, helper = (resource.getrusage(who).ru_maxrss / 2**10 for who in (OWN, HELPERS))
     return {
         "seconds": time.perf_counter() - begun,
         "cpu": _cpu() - cpu,
-        "mib": mine + 2 * helper,
+        "mib": peak_mib + 2 * helper,
         "runs": len(gathered.runs),
     }
 
@@ -245,7 +245,7 @@ OWN, HELPERS = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
 def _cpu() -> float:
     """CPU seconds of this process and its ended helpers."""
     used = [resource.getrusage(who) for who in (OWN, HELPERS)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def main() -> None:
@@ -276,23 +276,23 @@ def main() -> None:
                 [sys.executable, __file__, "--once", str(folder)], check=True, capture_output=True, text=True
             )
             rounds.append((plain, plain_cpu, json.loads(answer.stdout.splitlines()[-1])))
-    best = min(mine["seconds"] for _, _, mine in rounds)
-    ratios = sorted(mine["seconds"] / plain for plain, _, mine in rounds)
-    work = sorted(mine["cpu"] / cpu for _, cpu, mine in rounds)
-    peak = max(mine["mib"] for _, _, mine in rounds)
+    best = min(measured["seconds"] for _, _, measured in rounds)
+    ratios = sorted(measured["seconds"] / plain for plain, _, measured in rounds)
+    work = sorted(measured["cpu"] / cpu for _, cpu, measured in rounds)
+    peak = max(measured["mib"] for _, _, measured in rounds)
     print(f"{rounds[0][2]['runs']} records, {size / 2**20:.0f} MiB of JSON")
-    for plain, cpu, mine in rounds:
+    for plain, cpu, measured in rounds:
         print(
-            f"  read and parsed {plain:.2f} s (CPU {cpu:.2f})   collected {mine['seconds']:.2f} s "
-            f"(CPU {mine['cpu']:.2f})   x {mine['seconds'] / plain:.2f} (CPU x {mine['cpu'] / cpu:.2f})"
+            f"  read and parsed {plain:.2f} s (CPU {cpu:.2f})   collected {measured['seconds']:.2f} s "
+            f"(CPU {measured['cpu']:.2f})   x {measured['seconds'] / plain:.2f} (CPU x {measured['cpu'] / cpu:.2f})"
         )
     print(
         f"collected in {best:.2f} s (goal {GOAL_S}), {ratios[len(ratios) // 2]:.2f} times reading and parsing (goal "
         f"{GOAL_RATIO}; median), {work[len(work) // 2]:.2f} times its CPU seconds, peak memory {peak:.0f} MiB, both "
         f"helpers counted in full (goal {GOAL_MIB})"
     )
-    found = {"records": rounds[0][2]["runs"], "bytes": size, "collected_s": best, "peak_mib": peak}
-    report(found | {"ratio": ratios[len(ratios) // 2], "cpu_ratio": work[len(work) // 2]}, given.json)
+    results = {"records": rounds[0][2]["runs"], "bytes": size, "collected_s": best, "peak_mib": peak}
+    report(results | {"ratio": ratios[len(ratios) // 2], "cpu_ratio": work[len(work) // 2]}, given.json)
 
 
 if __name__ == "__main__":

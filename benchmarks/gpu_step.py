@@ -91,32 +91,32 @@ class Run:
         while self._ready and len(self._order) < MOST_ROUNDS and (not self._order or self.left_s() > 1.1 * longest):
             begun = time.perf_counter()
             names = [v.name for v in self._all if v.name in self._ready]
-            found = {name: self._try(name, self._ready[name]) for name in order.sample(names, len(names))}
-            for name, block in found.items():
+            outcomes = {name: self._try(name, self._ready[name]) for name in order.sample(names, len(names))}
+            for name, block in outcomes.items():
                 if block is not None:
                     self._blocks[name].append(block)
-            self._order.append({name for name, block in found.items() if block is not None})
+            self._order.append({name for name, block in outcomes.items() if block is not None})
             longest = max(longest, time.perf_counter() - begun)
 
     def _probe(self) -> dict[str, float]:
         """Make every variant ready, warm, and known by its seconds of a step."""
-        found: dict[str, float] = {}
+        outcomes: dict[str, float] = {}
         needed = (1 - SETUP_SHARE) * self.left_s()
         for variant in self._all:
             reason = self._workshop.why_not(variant)
             if reason is not None:
                 self._said[variant.name] = ("skipped", reason)
-            elif found and self.left_s() < needed:
+            elif outcomes and self.left_s() < needed:
                 self._said[variant.name] = ("skipped", f"no time left to set it up in {self._seconds:g} s")
             else:
                 self._make(variant, PROBE_STEPS)
                 for _ in range(2):  # the first block compiles, and chooses kernels
                     block = self._try(variant.name, self._ready.get(variant.name))
                 if block is not None:
-                    found[variant.name] = sum(block.step_ms) / len(block.step_ms) / 1000
+                    outcomes[variant.name] = sum(block.step_ms) / len(block.step_ms) / 1000
             status, reason = self._said.get(variant.name, ("ready", ""))
             print(f"{variant.name}: {status} {reason} ({self.left_s():.0f} s left)", flush=True)
-        return found
+        return outcomes
 
     def _make(self, variant: Variant, steps: int) -> None:
         self._ready.pop(variant.name, None)
@@ -134,8 +134,8 @@ class Run:
         except Exception as error:  # whatever a compiler, a driver or a full GPU says: the others go on
             text = str(error).strip() or "no reason given"
             refused = type(error).__name__ == "JobError"
-            said = text.splitlines()[0]
-            self._said[name] = ("skipped", said) if refused else ("failed", f"{type(error).__name__}: {said}")
+            reason = text.splitlines()[0]
+            self._said[name] = ("skipped", reason) if refused else ("failed", f"{type(error).__name__}: {reason}")
             self._ready.pop(name, None)
         gc.collect()
         torch.cuda.empty_cache()
@@ -152,9 +152,9 @@ class Run:
                 rows[variant.name] = {"status": status, "reason": reason}
                 continue
             both = [names for names in self._order if {PLAIN, variant.name} <= names]
-            beside = rates(paper, self._workshop.batch(replace(variant, plain=True))) if paper else None
-            paired = beside if beside is not None and len(both) == len(blocks) == len(paper) else None
-            word = variant.precision.value
+            published = rates(paper, self._workshop.batch(replace(variant, plain=True))) if paper else None
+            paired = published if published is not None and len(both) == len(blocks) == len(paper) else None
+            precision = variant.precision.value
             rows[variant.name] = row(
                 variant,
                 blocks,
@@ -162,8 +162,8 @@ class Run:
                 paper=paired,
                 model=self._workshop.model,
                 classes=self._workshop.data.classes,
-                peak=self._peak.get(word),
-                matmul=self._matmul.get(word),
+                peak=self._peak.get(precision),
+                matmul=self._matmul.get(precision),
             )
             if variant.name in self._said:
                 rows[variant.name]["note"] = f"{status} later: {reason}"
@@ -177,13 +177,13 @@ class Run:
 
     def write(self, note: str = "") -> None:
         """Print the results, and write them if a file was named."""
-        found = self.results(note)
-        for name, one in found["variants"].items():
-            print(f"{name:<24}{said(one)}")
-        for name, goal in found["goals"].items():
+        outcomes = self.results(note)
+        for name, outcome in outcomes["variants"].items():
+            print(f"{name:<24}{row_text(outcome)}")
+        for name, goal in outcomes["goals"].items():
             print(f"{name}: {goal['best']} (goal {goal['goal']})")
-        print(f"{found['rounds']} rounds, {found['seconds']} s {note}", flush=True)
-        report(found, self._file)
+        print(f"{outcomes['rounds']} rounds, {outcomes['seconds']} s {note}", flush=True)
+        report(outcomes, self._file)
 
     def cut(self) -> None:
         """From the timer's thread: a variant hangs. Save what there is and leave."""
@@ -191,11 +191,11 @@ class Run:
         os._exit(1)
 
 
-def said(one: Mapping[str, Any]) -> str:
+def row_text(outcome: Mapping[str, Any]) -> str:
     """One line of a row."""
-    if one["status"] != "measured":
-        return f"{one['status']}: {one['reason']}"
-    rate, share, times = one["images_per_s"], one["mfu"], one["times_paper"]
+    if outcome["status"] != "measured":
+        return f"{outcome['status']}: {outcome['reason']}"
+    rate, share, times = outcome["images_per_s"], outcome["mfu"], outcome["times_paper"]
     return (
         f"{rate['median']:>10,.1f} images/s ({rate['low']:,.1f} to {rate['high']:,.1f})"
         + (f", MFU {share['median']:.1%}" if share else "")
@@ -205,13 +205,13 @@ def said(one: Mapping[str, Any]) -> str:
 
 def measured_matmul(device: torch.device) -> dict[str, float]:
     """TFLOP/s of square products that this device reaches now, by precision."""
-    found = {}
+    rates_by_precision = {}
     for precision in (Precision.FP32, Precision.TF32, Precision.BF16):
         if precision is Precision.TF32 and device.type == "cpu":
             continue
         multiply_in(precision)
-        found[precision.value] = matmul_tflops(MATMUL_SIZE[device.type], device, DTYPES[precision])
-    return found
+        rates_by_precision[precision.value] = matmul_tflops(MATMUL_SIZE[device.type], device, DTYPES[precision])
+    return rates_by_precision
 
 
 def main() -> int:
@@ -247,7 +247,7 @@ def main() -> int:
         job_id="benchmark",
         visible_gpus=int(cuda),
     )
-    found, _ = fingerprint(me, Device.CUDA if cuda else Device.CPU)  # before the GPU is touched
+    machine, _ = fingerprint(me, Device.CUDA if cuda else Device.CPU)  # before the GPU is touched
     device = torch.device("cuda", 0) if cuda else torch.device("cpu")
     if not cuda:
         torch.set_num_threads(1)
@@ -275,7 +275,7 @@ def main() -> int:
             "peak_tflops": peak,
             "peak_from": source,
             "matmul_tflops": matmul,
-            "fingerprint": to_plain(found),
+            "fingerprint": to_plain(machine),
         }
         run = Run(workshop, begun=begun, seconds=given.seconds, peak=peak, matmul=matmul, head=head, file=given.json)
         watch = threading.Timer(run.left_s() + OVERTIME_S, run.cut)

@@ -114,12 +114,12 @@ def main() -> None:
     results = []
     for source, side, augment in CASES[: given.cases]:
         split = pictures(source, 64 * BATCH if source < 64 or device.type == "cuda" else 4 * BATCH)
-        found = ways(split, side, augment, device, dtype)
-        for epoch in found.values():
+        pipelines = ways(split, side, augment, device, dtype)
+        for epoch in pipelines.values():
             rate(epoch, 0, device)  # workers start, kernels are chosen
-        rates: dict[str, list[float]] = {name: [] for name in found}
+        rates: dict[str, list[float]] = {name: [] for name in pipelines}
         for _ in range(given.rounds):
-            for name, epoch in found.items():
+            for name, epoch in pipelines.items():
                 rates[name].append(rate(epoch, given.seconds, device))
         medians = {name: round(statistics.median(values)) for name, values in rates.items()}
         words = "  ".join(f"{name} {value:,}" for name, value in medians.items())

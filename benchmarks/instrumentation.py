@@ -124,7 +124,7 @@ def marks_us(cell: Cell, times: int = 10_000) -> float:
 
 def ratios(seconds: Seconds, kind: str) -> dict[str, float]:
     """Paired ratios to `plain`: their median and its interval."""
-    pairs = [mine / plain for mine, plain in zip(seconds[kind], seconds["plain"], strict=True)]
+    pairs = [instrumented / plain for instrumented, plain in zip(seconds[kind], seconds["plain"], strict=True)]
     low, high = interval(pairs)
     return {"ratio": round(median(pairs), 4), "low": round(low, 4), "high": round(high, 4)}
 
@@ -148,7 +148,7 @@ def main() -> None:
         dist.destroy_process_group()
     step_ms = 1000 * median(wall["plain"]) / given.steps
     marks = marks_us(cell)
-    found = {
+    results = {
         "device": torch.cuda.get_device_name() if cell.device is Device.CUDA else "one core",
         "model": cell.model.name,
         "accum": given.accum,
@@ -162,15 +162,15 @@ def main() -> None:
         "processor": {kind: ratios(cpu, kind) for kind in KINDS[1:]},
     }
     print(
-        f"{found['model']} on {found['device']}, accum {given.accum}: {step_ms:.2f} ms a step, "
+        f"{results['model']} on {results['device']}, accum {given.accum}: {step_ms:.2f} ms a step, "
         f"{given.rounds} rounds of {given.steps} steps, {time.perf_counter() - begun:.0f} s"
     )
     for clock in ("wall", "processor"):
         for kind, what in (("again", "A/A control"), ("clocked", f"clocked / plain, goal {GOAL}")):
-            part = found[clock][kind]
+            part = results[clock][kind]
             print(f"{clock} time, {what}: {part['ratio']:.4f} ({part['low']:.4f} to {part['high']:.4f})")
-    print(f"the marks of a step alone: {marks:.1f} us, {found['marks']:.4%} of it")
-    report(found, given.json)
+    print(f"the marks of a step alone: {marks:.1f} us, {results['marks']:.4%} of it")
+    report(results, given.json)
 
 
 if __name__ == "__main__":

@@ -61,10 +61,10 @@ class PlainLoop:
         # torch's defaults, which the paper kept; a benchmark's other loops may have changed them.
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
         loss_of = nn.CrossEntropyLoss()
-        found: list[float] = []
+        times: list[float] = []
         running, right = 0.0, 0.0
         before = time.perf_counter()
-        while len(found) < steps:
+        while len(times) < steps:
             for images, labels in self._loader:
                 images, labels = images.to(self._device), labels.to(self._device)  # noqa: PLW2901 - as the paper writes it
                 outputs = self._model(images)
@@ -75,8 +75,8 @@ class PlainLoop:
                 running += loss.item()
                 right += (outputs.argmax(dim=1) == labels).sum().item()
                 now = time.perf_counter()
-                found.append(1000 * (now - before))
+                times.append(1000 * (now - before))
                 before = now
-                if len(found) == steps:
+                if len(times) == steps:
                     break
-        return found
+        return times

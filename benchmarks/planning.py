@@ -112,7 +112,7 @@ def main() -> None:
     files, scripts = written(plan)
     whole = min(dry_run() for _ in range(given.rounds))
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    found = {
+    results = {
         "cells": cells,
         "composed": fast._asdict(),
         "stock": slow._asdict(),
@@ -131,7 +131,7 @@ def main() -> None:
     print(f"scripts rendered and written in {scripts}")
     print(f"peak memory {peak_mib:.0f} MiB")
     print(f"the 12-cell dry run as a whole process: {whole} (goal 1.5)")
-    report(found, given.json)
+    report(results, given.json)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def peaks_of(gpu: str, profiles: Iterable[Mapping[str, Any]]) -> tuple[dict[str,
     `profiles` are mappings with `name`, `gpu_model` and perhaps `peak_tflops`. A profile speaks of a GPU if their
     names share the word for the chip (A40, H100, T4) and they are of the same board: an H100 PCIe is slower.
     """
-    words = {SAME_CHIP.get(word, word) for word in _chips(gpu)}
+    words = {SAME_CHIP.get(chip, chip) for chip in _chips(gpu)}
     for profile in profiles:
         model = profile["gpu_model"]
         if profile.get("peak_tflops") and words & _chips(model) and _boards(gpu) == _boards(model):
@@ -98,13 +98,13 @@ def row(
     matmul: float | None,
 ) -> dict[str, Any]:
     """Results of a variant; `paper` are the rates of the plain loop in the same rounds, None without it."""
-    mine = rates(blocks, batch)
+    ours = rates(blocks, batch)
 
     def used(of: float | None) -> dict[str, float] | None:
         share = {key: mfu(model, classes, images_per_s=rate, gpus=1, peak_tflops=of) for key, rate in limits.items()}
         return {key: round(value, 4) for key, value in share.items() if value is not None} or None
 
-    limits = spread(mine, 1)
+    limits = spread(ours, 1)
     phases = [block.phases_ms for block in blocks if block.phases_ms is not None]
     return {
         "status": "measured",
@@ -118,7 +118,7 @@ def row(
         "step_ms": spread([median(block.step_ms) for block in blocks], 3),
         "mfu": used(peak),
         "of_matmul": used(matmul),
-        "times_paper": None if paper is None else spread([a / b for a, b in zip(mine, paper, strict=True)], 3),
+        "times_paper": None if paper is None else spread([a / b for a, b in zip(ours, paper, strict=True)], 3),
         "phases_ms": {name: _median([p[name] for p in phases]) for name in phases[0]} if phases else None,
         "peak_memory_mib": max((b.peak_memory_mib for b in blocks if b.peak_memory_mib is not None), default=None),
     }
@@ -144,9 +144,9 @@ def goals(rows: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float | 
 def _chips(name: str) -> set[str]:
     """The words of a GPU's name that name its chip: with a digit, but no memory and no socket."""
     return {
-        word
-        for word in _words(name)
-        if any(c.isdigit() for c in word) and not word.startswith(("HBM", "SXM")) and not word.upper().endswith("GB")
+        token
+        for token in _words(name)
+        if any(c.isdigit() for c in token) and not token.startswith(("HBM", "SXM")) and not token.upper().endswith("GB")
     }
 
 

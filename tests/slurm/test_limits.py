@@ -54,9 +54,9 @@ def test_one_sweep_submits_at_a_time_and_any_number_may_watch(sweep, shared_clus
         assert f"is being changed by process {first.pid}" in second.stderr
         (tmp_path / "slow").unlink()
         lab.wait_until_running(1)
-        with lab.watching(acts=acts) as one, lab.watching(acts=acts) as two:
+        with lab.watching(acts=acts) as watcher, lab.watching(acts=acts) as another:
             lab.release()
-            assert [client.wait(timeout=300) for client in (one, two, first)] == [0, 0, 0]
+            assert [client.wait(timeout=300) for client in (watcher, another, first)] == [0, 0, 0]
     assert set(lab.table().values()) == {("done", "", "")}
     assert lab.attempts(1) == lab.attempts(2) == ["1"]
 

@@ -21,7 +21,10 @@ def at_their_limit(own_cluster, tmp_path_factory):
     acts = trivial(s1="hold-once", s2="deaf-once")
     lab = Lab(None, own_cluster, folder / "outputs" / "limit")
     nebula = ("partition.partition=nebula", "partition.gpu_type=rtx3090", "minutes=1", "seed=1,2")
-    with (folder / "said").open("w") as said, lab.client(*lab.words(*nebula), acts=acts, cwd=folder, stdout=said) as it:
+    with (
+        (folder / "said").open("w") as screen,
+        lab.client(*lab.words(*nebula), acts=acts, cwd=folder, stdout=screen) as it,
+    ):
         yield lab, it
     own_cluster.ask("scancel", "--name=vit_sweep-limit")
 

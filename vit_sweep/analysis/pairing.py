@@ -106,7 +106,7 @@ def words_of(run: Run, across: Sequence[str] = ()) -> Words:
         sorted(
             (name, str(value))
             for name, value in values.items()
-            if value not in (None, "") and not any(name == word or name.startswith(f"{word}.") for word in across)
+            if value not in (None, "") and not any(name == axis or name.startswith(f"{axis}.") for axis in across)
         )
     )
 

@@ -86,9 +86,9 @@ def _claims(name: str, claims: Sequence[Judged]) -> Table:
     table = Table(title=f"what {name} can carry", title_justify="left", box=box.SIMPLE_HEAD)
     for title in ("claim", "stands", "because of"):
         table.add_column(title, overflow="fold", no_wrap=title in ("claim", "stands"))
-    for judged in claims:
-        standing = Text(judged.standing.value, style=_STYLES[judged.standing])
-        table.add_row(judged.claim.value, standing, ", ".join(judged.reasons))
+    for judgement in claims:
+        standing = Text(judgement.standing.value, style=_STYLES[judgement.standing])
+        table.add_row(judgement.claim.value, standing, ", ".join(judgement.reasons))
     return table
 
 

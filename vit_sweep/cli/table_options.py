@@ -54,7 +54,7 @@ def words_of(csv: Sequence[str], reading: Reading) -> str:
     return shlex.join(words)
 
 
-def is_table(word: str) -> bool:
+def is_table(argument: str) -> bool:
     """Whether a word names a file, or files, rather than a study."""
-    path = Path(word)
-    return path.is_file() or path.suffix.lower() in _SUFFIXES or any(mark in word for mark in "*?[")
+    path = Path(argument)
+    return path.is_file() or path.suffix.lower() in _SUFFIXES or any(mark in argument for mark in "*?[")

@@ -118,8 +118,8 @@ class Preflight:
             return None
         per_byte_ms = self.largest.median_ms / self.largest.size_bytes
         small = [probe for probe in self.all_reduce if 16 * probe.size_bytes <= self.largest.size_bytes]
-        beside = [probe.median_ms - probe.size_bytes * per_byte_ms for probe in small]
-        return max(median(beside), 0.0) if beside else self.all_reduce[0].median_ms
+        latencies = [probe.median_ms - probe.size_bytes * per_byte_ms for probe in small]
+        return max(median(latencies), 0.0) if latencies else self.all_reduce[0].median_ms
 
     @property
     def largest(self) -> AllReduce | None:

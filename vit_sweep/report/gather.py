@@ -72,7 +72,7 @@ def _gathered(
     reached: dict[str, tuple[float, Reached]],
     problems: Sequence[str],
 ) -> Gathered:
-    series = with_all_intervals(one for mode in Scaling for one in group(runs, mode))
-    strong, weak = ([one for one in series if one.key.scaling is mode] for mode in Scaling)
+    series = with_all_intervals(curve for mode in Scaling for curve in group(runs, mode))
+    strong, weak = ([curve for curve in series if curve.key.scaling is mode] for mode in Scaling)
     tables = tables_of(runs, [*strong, *weak], rows, points=points, reached=reached)
     return Gathered(runs=runs, strong=strong, weak=weak, tables=tables, problems=tuple(problems))

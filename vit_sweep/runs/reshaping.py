@@ -44,20 +44,20 @@ def reading_of(
     if decimal is not None and decimal not in DECIMALS:
         raise UserError(f"decimal={decimal}: {closest(decimal, DECIMALS)}")
     return Reading(
-        columns=tuple((ours, theirs.lower()) for ours, theirs in (_pair("map", word) for word in maps)),
-        constants=tuple(_constant(*_pair("set", word)) for word in constants),
+        columns=tuple((ours, theirs.lower()) for ours, theirs in (_pair("map", pair) for pair in maps)),
+        constants=tuple(_constant(*_pair("set", pair)) for pair in constants),
         decimal=decimal,
         sheet=sheet,
     )
 
 
-def _pair(option: str, word: str) -> tuple[str, str]:
-    name, mark, value = word.partition("=")
+def _pair(option: str, text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
     name, value = name.strip().lower(), value.strip()
     if not mark or not value:
-        raise UserError(f"--{option} {word}: write COLUMN={'THEIRS' if option == 'map' else 'VALUE'}")
+        raise UserError(f"--{option} {text}: write COLUMN={'THEIRS' if option == 'map' else 'VALUE'}")
     if name not in COLUMNS:
-        raise UserError(f"--{option} {word}: no column is called {name} – {closest(name, list(COLUMNS))}")
+        raise UserError(f"--{option} {text}: no column is called {name} – {closest(name, list(COLUMNS))}")
     return name, value
 
 

@@ -96,15 +96,15 @@ def from_csv(words: Sequence[str], reading: Reading | None = None) -> Source:
 def files_of(words: Sequence[str]) -> list[Path]:
     """Files, and what patterns match, each once; raises `UserError` for a pattern that matches nothing."""
     paths: dict[Path, None] = {}
-    for word in words:
-        if not any(mark in word for mark in "*?[") or Path(word).exists():
-            paths[Path(word)] = None
+    for name in words:
+        if not any(mark in name for mark in "*?[") or Path(name).exists():
+            paths[Path(name)] = None
             continue
-        pattern = Path(word)
+        pattern = Path(name)
         inside = Path(pattern.anchor or ".")
         matches = sorted(path for path in inside.glob(str(pattern.relative_to(pattern.anchor))) if path.is_file())
         if not matches:
-            raise UserError(f"--csv {word}: no file matches this pattern")
+            raise UserError(f"--csv {name}: no file matches this pattern")
         paths |= dict.fromkeys(matches)
     return list(paths)
 

@@ -66,8 +66,8 @@ def trained(dtype, *, ours, spoilt=None, optimizer=torch.optim.AdamW):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_weights_masters_scales_and_skipped_steps_are_the_very_same(dtype, spoilt):
     theirs, ours = (trained(dtype, ours=ours, spoilt=spoilt)[:4] for ours in (False, True))
-    for one, other in zip(theirs[:2], ours[:2], strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    for theirs_now, other in zip(theirs[:2], ours[:2], strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(theirs_now, other, strict=True))
     assert theirs[2:] == ours[2:]
     assert ours[2] == [number == spoilt for number in range(STEPS)]
     if dtype is torch.float16:

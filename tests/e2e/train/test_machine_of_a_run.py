@@ -145,11 +145,11 @@ def test_what_nvml_says_during_the_training_becomes_joules_and_flags(tmp_path, m
     monkeypatch.setattr(ranks, "_rank", _rank_with_a_gpu_to_sample)
     record = run(tmp_path, small_cell(gpus=2, train_images=1600, data=replace(DATA, test_images=20, classes=4)))
     assert [sample.rank for sample in record.samples] == [0, 1]
-    for one in record.samples:
-        assert one.energy_from is EnergySource.COUNTER
+    for sample in record.samples:
+        assert sample.energy_from is EnergySource.COUNTER
         # A thread that is late with its clock or its counter, in runs of less than a second.
-        assert one.energy_j / one.seconds == pytest.approx(70, rel=0.25)
-        assert 0 < one.seconds < sum(epoch.seconds for epoch in record.epochs), "the cold epoch is none of it"
+        assert sample.energy_j / sample.seconds == pytest.approx(70, rel=0.25)
+        assert 0 < sample.seconds < sum(epoch.seconds for epoch in record.epochs), "the cold epoch is none of it"
     assert joules_per_image(record) == pytest.approx(140 * epoch_time(record).median_s / 1600, rel=0.25)
     (flag,) = own_flags(record)
     assert flag.startswith(f"throttled: rank 0 on {record.ranks[0].host} (100% of the time: thermal_software), rank 1")

@@ -49,6 +49,6 @@ def series_from(times, *, scaling=Scaling.STRONG, **changes):
     runs = []
     for gpus, epochs in times.items():
         many = epochs if isinstance(epochs[0], (list, tuple)) else [epochs]
-        runs += [run(gpus, one, scaling=scaling, seed=seed, **changes) for seed, one in enumerate(many)]
-    (found,) = group(runs, scaling)
-    return found
+        runs += [run(gpus, epochs, scaling=scaling, seed=seed, **changes) for seed, epochs in enumerate(many)]
+    (series,) = group(runs, scaling)
+    return series

@@ -26,21 +26,21 @@ def repeated(times):
     return {gpus: [(seconds * w,) for w in WIGGLE] for gpus, seconds in times.items()}
 
 
-def amdahl(serial, counts=(1, 2, 4, 8), one=100.0):
-    return {gpus: one * (serial + (1 - serial) / gpus) for gpus in counts}
+def amdahl(serial, counts=(1, 2, 4, 8), work=100.0):
+    return {gpus: work * (serial + (1 - serial) / gpus) for gpus in counts}
 
 
 def ask(times, *, scaling=Scaling.STRONG, intervals=True, **words):
     series = series_from(times, scaling=scaling)
     series = with_intervals(series) if intervals else series
-    return {one.question: one for one in answers(series, fit(series), **words)}
+    return {answer.question: answer for answer in answers(series, fit(series), **words)}
 
 
 def test_every_question_is_answered_in_one_sentence():
     for times in (repeated(amdahl(0.05)), {1: (10.0,)}, {1: (10.0,), 2: (5.0,)}):
         made = ask(times)
         assert list(made) == list(Question)
-        assert all(one.sentence and "\n" not in one.sentence for one in made.values())
+        assert all(answer.sentence and "\n" not in answer.sentence for answer in made.values())
 
 
 # --- efficiency ----------------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def test_a_dip_below_the_threshold_before_the_answer_is_said():
 def test_without_a_baseline_efficiency_is_not_known_and_the_cell_to_run_is_named():
     done = series_from({2: (5.0,), 4: (3.0,)})
     (broken,) = group([without_time(1), *(run for p in done.points for run in p.runs)], Scaling.STRONG)
-    made = {one.question: one for one in answers(broken, fit(broken))}
+    made = {answer.question: answer for answer in answers(broken, fit(broken))}
     assert made[Question.EFFICIENT].sentence.endswith(broken.no_baseline)
     assert made[Question.EFFICIENT].gpus is None
     assert made[Question.FASTEST].gpus == 4
@@ -166,8 +166,8 @@ def test_a_law_that_fails_hold_out_gets_its_worst_count_again():
     times = {1: (100.0,), 2: (50.0,), 4: (60.0,), 8: (20.0,), 16: (30.0,)}
     series = series_from(times)
     law = best(fit(series))
-    worst = max(law.held_out, key=lambda one: one[1])[0]
-    made = {one.question: one for one in answers(series, [law])}[Question.NEXT]
+    worst = max(law.held_out, key=lambda held_out: held_out[1])[0]
+    made = {answer.question: answer for answer in answers(series, [law])}[Question.NEXT]
     assert made.words == f"gpus={worst} repeats=2"
     assert "predicts worst when it is held out" in made.sentence
 
@@ -179,9 +179,9 @@ def test_the_gain_of_a_run_is_what_fitting_it_would_take_away():
     exact = amdahl(0.05, (16,))[16]
     more = fit_law(series_from(few | {16: (exact,)}), Law.AMDAHL)
 
-    def spread(one, residual):
+    def spread(alone, residual):
         region = [law.gradient(gpus) for gpus in (1, 2, 4, 8, 16, 32)]
-        total = sum(a * one.covariance[i][j] * b for g in region for i, a in enumerate(g) for j, b in enumerate(g))
+        total = sum(a * alone.covariance[i][j] * b for g in region for i, a in enumerate(g) for j, b in enumerate(g))
         return total / residual**2
 
     taken = 1 - spread(more, more.residual) / spread(law, law.residual)
@@ -192,11 +192,11 @@ def test_the_gain_of_a_run_is_what_fitting_it_would_take_away():
 @given(st.lists(st.sampled_from([1, 2, 3, 4, 6, 8, 12, 16]), min_size=3, max_size=6, unique=True))
 def test_gains_are_parts_and_candidates_can_run(counts):
     law = fit_law(series_from(repeated(amdahl(0.05, counts))), Law.AMDAHL)
-    found = candidates(law)
-    assert set(law.counts) < set(found)
-    assert all(16 * gpus <= 6400 for gpus in found)
-    assert all(0 <= gain(law, gpus) <= 1 for gpus in found)
-    assert next_cell(law).gpus in found
+    proposed = candidates(law)
+    assert set(law.counts) < set(proposed)
+    assert all(16 * gpus <= 6400 for gpus in proposed)
+    assert all(0 <= gain(law, gpus) <= 1 for gpus in proposed)
+    assert next_cell(law).gpus in proposed
 
 
 def test_a_global_batch_is_only_proposed_where_it_divides():

@@ -41,30 +41,30 @@ def sound_study():
 
 
 def found(runs, rule):
-    return [one for one in audit(runs).findings if one.rule == rule]
+    return [finding for finding in audit(runs).findings if finding.rule == rule]
 
 
 def only(runs, rule):
-    (one,) = found(runs, rule)
-    return one
+    (finding,) = found(runs, rule)
+    return finding
 
 
 def standing(runs, claim):
-    return next(one.standing for one in audit(runs).claims if one.claim is claim)
+    return next(judgement.standing for judgement in audit(runs).claims if judgement.claim is claim)
 
 
 def test_a_sound_study_carries_every_claim():
     verdict = audit(sound_study())
     assert verdict.findings == ()
-    assert {one.standing for one in verdict.claims} == {Standing.HOLDS}
+    assert {judgement.standing for judgement in verdict.claims} == {Standing.HOLDS}
     assert verdict.falls == ()
 
 
 def test_without_data_a_claim_is_open_and_says_what_is_missing():
     verdict = audit([run(1, seed=0), run(1, seed=1)])
-    stands = {one.claim: one.standing for one in verdict.claims}
+    stands = {judgement.claim: judgement.standing for judgement in verdict.claims}
     assert stands[Claim.THROUGHPUT] is stands[Claim.ACCURACY] is stands[Claim.COMMUNICATION] is Standing.OPEN
-    assert all(one.reasons for one in verdict.claims if one.standing is Standing.OPEN)
+    assert all(judgement.reasons for judgement in verdict.claims if judgement.standing is Standing.OPEN)
 
 
 def test_nothing_at_all_is_audited_without_a_word():
@@ -75,25 +75,25 @@ def test_nothing_at_all_is_audited_without_a_word():
 
 
 def test_strong_scaling_with_a_fixed_micro_batch_is_another_problem_at_every_count():
-    one = only([run(1, (10.0,)), run(4, (2.6,))], "global batch grew")
-    assert "grows 4 times, from 16 to 64 images" in one.sentence
-    assert "25.0% of the steps" in one.sentence
-    assert one.severity is Severity.FALLS
+    finding = only([run(1, (10.0,)), run(4, (2.6,))], "global batch grew")
+    assert "grows 4 times, from 16 to 64 images" in finding.sentence
+    assert "25.0% of the steps" in finding.sentence
+    assert finding.severity is Severity.FALLS
     assert standing([run(1), run(4)], Claim.FIXED_PROBLEM) is Standing.FALLS
 
 
 @pytest.mark.parametrize(
-    ("conditions", "severity", "said"),
+    ("conditions", "severity", "reason"),
     [
         ({"lr_scaling": "none", "optimizer.learning_rate": "0.001"}, Severity.FALLS, "the learning rate stays 0.001"),
         ({"lr_scaling": "linear"}, Severity.WEAKENS, "the learning rate follows it (linear)"),
         ({}, Severity.FALLS, "nothing says that the learning rate followed it"),
     ],
 )
-def test_a_rate_that_follows_the_batch_weakens_instead(conditions, severity, said):
-    one = only([run(gpus, conditions=conditions) for gpus in (1, 4)], "global batch grew")
-    assert one.severity is severity
-    assert said in one.sentence
+def test_a_rate_that_follows_the_batch_weakens_instead(conditions, severity, reason):
+    finding = only([run(gpus, conditions=conditions) for gpus in (1, 4)], "global batch grew")
+    assert finding.severity is severity
+    assert reason in finding.sentence
 
 
 def test_weak_scaling_may_grow_its_batch():
@@ -101,9 +101,9 @@ def test_weak_scaling_may_grow_its_batch():
 
 
 def test_training_accuracy_is_no_accuracy():
-    one = only([run(1, train_accuracy=(0.1, 0.3)), run(2, test_accuracy=(0.2,))], "training accuracy")
-    assert "1 of 2 runs" in one.sentence
-    assert "30.0% to 30.0%" in one.sentence
+    finding = only([run(1, train_accuracy=(0.1, 0.3)), run(2, test_accuracy=(0.2,))], "training accuracy")
+    assert "1 of 2 runs" in finding.sentence
+    assert "30.0% to 30.0%" in finding.sentence
 
 
 def test_repeated_images_above_a_tenth_are_told():
@@ -117,9 +117,9 @@ def test_repeated_images_above_a_tenth_are_told():
 def test_efficiency_above_1_and_a_negative_serial_fraction_accuse_the_baseline():
     """S = 10 / 4.4 = 2.273, E = 113.6 %, e = (1/2.273 - 1/2) / (1 - 1/2) = -0.12."""
     runs = [run(1, (10.0,)), run(2, (4.4,))]
-    one = only(runs, "efficiency above 1")
-    assert "113.6% at 2 GPUs (10.0 s -> 4.4 s)" in one.sentence
-    assert "no cell was repeated, so repeats are taken to differ by 2%" in one.sentence
+    finding = only(runs, "efficiency above 1")
+    assert "113.6% at 2 GPUs (10.0 s -> 4.4 s)" in finding.sentence
+    assert "no cell was repeated, so repeats are taken to differ by 2%" in finding.sentence
     assert "-0.1200 at 2 GPUs" in only(runs, "negative Karp-Flatt").sentence
 
 
@@ -138,8 +138,8 @@ def test_an_interval_that_contains_1_is_not_superlinear():
 
 
 def test_more_gpus_that_do_less_work_are_a_finding_and_a_little_less_speedup_is_none():
-    one = only([run(1, (10.0,)), run(2, (16.0,))], "speedup below 1")
-    assert "0.62 on 2 GPUs" in one.sentence
+    finding = only([run(1, (10.0,)), run(2, (16.0,))], "speedup below 1")
+    assert "0.62 on 2 GPUs" in finding.sentence
     assert not found([run(1, (10.0,)), run(2, (10.1,))], "speedup below 1"), "within what repeats differ"
     assert not found([run(1, (10.0,)), run(2, (9.0,))], "speedup below 1")
 
@@ -148,8 +148,8 @@ def test_a_baseline_whose_clock_lies_below_all_others_falls_and_one_at_its_power
     def clocks(first, *others):
         return [run(1, sm_clock_mhz=first), *(run(2**n, (5.0,), sm_clock_mhz=mhz) for n, mhz in enumerate(others, 1))]
 
-    one = only(clocks(1150.0, 1200.0, 1210.0), "slow baseline clock")
-    assert "1150 MHz" in one.sentence and "1200 MHz or more" in one.sentence
+    finding = only(clocks(1150.0, 1200.0, 1210.0), "slow baseline clock")
+    assert "1150 MHz" in finding.sentence and "1200 MHz or more" in finding.sentence
     assert not found(clocks(1180.0, 1200.0, 1210.0), "slow baseline clock"), "GPUs at their limit vary by as much"
     assert not found(clocks(1150.0, 1200.0, 1140.0), "slow baseline clock"), "others ran as slowly"
     assert not found(clocks(None, 1200.0), "slow baseline clock")
@@ -157,8 +157,8 @@ def test_a_baseline_whose_clock_lies_below_all_others_falls_and_one_at_its_power
 
 def test_a_throttled_baseline_brings_the_throughput_down():
     flag = "throttled: rank 0 on node0 (20% of the time: power)"
-    one = only([run(1, flags=(flag,)), run(2, (5.0,))], "throttled baseline")
-    assert flag in one.sentence
+    finding = only([run(1, flags=(flag,)), run(2, (5.0,))], "throttled baseline")
+    assert flag in finding.sentence
     assert not found([run(1), run(2, (5.0,), flags=(flag,))], "throttled baseline")
 
 
@@ -172,9 +172,9 @@ def imported(gpus, seconds, placement, **changes):
 def test_a_baseline_of_another_placement_is_borrowed():
     runs = [imported(1, 10.0, "packed"), imported(2, 5.1, "packed"), imported(2, 5.5, "spread")]
     runs.append(imported(4, 2.9, "spread"))
-    one = only(runs, "borrowed baseline")
-    assert (one.where, one.severity) == ("spread", Severity.FALLS)
-    assert "placement=spread has no 1 GPU run of its own; its baseline is that of placement=packed" in one.sentence
+    finding = only(runs, "borrowed baseline")
+    assert (finding.where, finding.severity) == ("spread", Severity.FALLS)
+    assert "placement=spread has no 1 GPU run of its own; its baseline is that of placement=packed" in finding.sentence
 
 
 def test_the_same_node_makes_a_borrowed_baseline_less_bad():
@@ -194,18 +194,18 @@ def test_a_study_shares_its_single_gpu_cell_between_placements():
 def test_a_baseline_of_another_data_set_is_not_used_and_told():
     other = {"data": "cifar10"}
     runs = [run(1, conditions=other, run_id="a"), run(2, (5.0,)), run(4, (2.6,))]
-    one = only(runs, "baseline of something else")
-    assert "only data=cifar10 has 1 GPU, this is data=cifar100: speedups count from 2 GPUs" in one.sentence
+    finding = only(runs, "baseline of something else")
+    assert "only data=cifar10 has 1 GPU, this is data=cifar100: speedups count from 2 GPUs" in finding.sentence
 
 
 def test_the_same_step_timed_twice_must_agree():
     """The published T4 step of 64 images: 2.33 s strong, 2.14 s weak. 6,400 images in steps of 16 are 400 steps."""
     strong, weak = run(1, (932.0,)), run(1, (856.0,), scaling=Scaling.WEAK, run_id="weak", seed=5)
-    one = only([strong, weak], "unequal baselines")
-    assert "2.33 s" in one.sentence
-    assert "2.14 s" in one.sentence
-    assert "9% apart" in one.sentence
-    assert one.where == "strong, batch 16"
+    finding = only([strong, weak], "unequal baselines")
+    assert "2.33 s" in finding.sentence
+    assert "2.14 s" in finding.sentence
+    assert "9% apart" in finding.sentence
+    assert finding.where == "strong, batch 16"
 
 
 # -- machines -----------------------------------------------------------------------------------------
@@ -213,8 +213,8 @@ def test_the_same_step_timed_twice_must_agree():
 
 def test_a_baseline_on_a_node_of_its_own_cannot_be_told_from_its_count():
     runs = [run(1, hosts=("slow",)), run(2, (5.0,), hosts=("a",)), run(4, (2.5,), hosts=("b",))]
-    one = only(runs, "baseline on another node")
-    assert "used slow, the others a, b" in one.sentence
+    finding = only(runs, "baseline on another node")
+    assert "used slow, the others a, b" in finding.sentence
     assert not found([run(1, hosts=("a",)), run(2, hosts=("a", "b"))], "baseline on another node")
 
 
@@ -234,8 +234,8 @@ def test_a_condition_that_only_some_runs_say_is_told():
 
 
 def test_flags_of_a_record_weaken():
-    one = only([run(1), run(2, flags=("slow: rank 1 on b (1.4 x)",))], "disturbed runs")
-    assert "g2-s0: slow: rank 1 on b (1.4 x)" in one.sentence
+    finding = only([run(1), run(2, flags=("slow: rank 1 on b (1.4 x)",))], "disturbed runs")
+    assert "g2-s0: slow: rank 1 on b (1.4 x)" in finding.sentence
     assert found([run(1), run(2, oversubscribed=True)], "more ranks than cores")
 
 
@@ -245,14 +245,14 @@ def test_flags_of_a_record_weaken():
 def test_single_runs_cannot_carry_small_differences():
     assert only([run(1), run(2)], "single runs").severity is Severity.FALLS
     some = [run(1, seed=0), run(1, seed=1), run(2)]
-    one = only(some, "single runs")
-    assert one.severity is Severity.WEAKENS
-    assert "1 of 2 points rest on one run (2 GPUs)" in one.sentence
+    finding = only(some, "single runs")
+    assert finding.severity is Severity.WEAKENS
+    assert "1 of 2 points rest on one run (2 GPUs)" in finding.sentence
 
 
 def test_single_runs_leave_no_claim_that_holds():
-    runs = [one for one in sound_study() if one.seed == 0]
-    stands = {one.claim: one.standing for one in audit(runs).claims}
+    runs = [a_run for a_run in sound_study() if a_run.seed == 0]
+    stands = {judgement.claim: judgement.standing for judgement in audit(runs).claims}
     assert Standing.HOLDS not in stands.values()
     assert stands[Claim.SMALL_DIFFERENCES] is Standing.FALLS
 
@@ -265,15 +265,15 @@ def test_two_repeats_are_no_knowledge_of_spread():
 
 
 def test_accuracy_does_not_hold_with_one_seed():
-    runs = [replace(one, seed=0) for one in sound_study()]
+    runs = [replace(a_run, seed=0) for a_run in sound_study()]
     assert "3 of 3 points rests on one seed" in only(runs, "one seed").sentence
     assert standing(runs, Claim.ACCURACY) is Standing.WEAKENED
 
 
 def test_a_baseline_that_drifts_within_its_run_is_found():
     runs = [run(1, (10.0, 10.5, 10.9, 11.4)), run(2, (5.0, 5.02, 4.99, 5.01))]
-    one = only(runs, "drift within a run")
-    assert "g1-s0 +14%; the baseline is among them" in one.sentence
+    finding = only(runs, "drift within a run")
+    assert "g1-s0 +14%; the baseline is among them" in finding.sentence
     scattered = [run(1, (10.0, 11.0, 10.1, 10.9)), run(2)]
     assert not found(scattered, "drift within a run")
 
@@ -285,8 +285,8 @@ def test_partial_runs_are_told_with_their_epochs():
 
 def test_means_with_the_first_epoch_in_them_are_told():
     """61.6 s against 60.7 s: 1.5 %."""
-    one = only([run(1), run(32, (60.7,), published_s=61.6)], "warm-up included")
-    assert "32 GPUs 61.6 s against 60.7 s without it (+1.5%)" in one.sentence
+    finding = only([run(1), run(32, (60.7,), published_s=61.6)], "warm-up included")
+    assert "32 GPUs 61.6 s against 60.7 s without it (+1.5%)" in finding.sentence
     stuck = run(2, (12.0,), published_s=12.0, first_epoch_s=None, run_id="mean of theirs")
     assert "cannot be taken out: mean of theirs" in only([run(1), stuck], "warm-up included").sentence
     assert "one epoch only" in only([run(1, (9.0,), epochs_done=1, epochs_asked=1)], "warm-up included").sentence
@@ -309,9 +309,9 @@ def talking(gpus, communication, *, wait=None, nodes=None, compute=None, origin=
 
 
 def test_communication_of_one_rank_contains_waiting():
-    one = only([talking(1, 6.5), talking(2, 100.0), talking(3, 110.0)], "straggler wait")
-    assert one.severity is Severity.FALLS
-    assert "2 point(s) (2 GPUs, 3 GPUs)" in one.sentence
+    finding = only([talking(1, 6.5), talking(2, 100.0), talking(3, 110.0)], "straggler wait")
+    assert finding.severity is Severity.FALLS
+    assert "2 point(s) (2 GPUs, 3 GPUs)" in finding.sentence
 
 
 def test_a_studys_own_communication_is_the_least_over_ranks():
@@ -319,24 +319,24 @@ def test_a_studys_own_communication_is_the_least_over_ranks():
 
 
 def test_waiting_that_is_much_of_the_time_is_split_off():
-    one = only([talking(1, 6.5), talking(2, 60.0, wait=40.0)], "straggler wait")
-    assert "40% at 2 GPUs" in one.sentence
+    finding = only([talking(1, 6.5), talking(2, 60.0, wait=40.0)], "straggler wait")
+    assert "40% at 2 GPUs" in finding.sentence
     assert not found([talking(2, 90.0, wait=10.0)], "straggler wait")
 
 
 def test_transfer_cannot_shrink_with_more_ranks():
     """T4 b64: 283 ms over 3 GPUs and 123 ms over 6 for the same 346 MB."""
-    one = only([talking(3, 283.0, wait=0.0), talking(6, 123.0, wait=0.0)], "straggler wait")
-    assert "283 ms a step over 3 GPUs and 123 ms over 6 GPUs" in one.sentence
+    finding = only([talking(3, 283.0, wait=0.0), talking(6, 123.0, wait=0.0)], "straggler wait")
+    assert "283 ms a step over 3 GPUs and 123 ms over 6 GPUs" in finding.sentence
 
 
 def test_a_gigabit_link_explains_the_collapse_of_the_fifth_node():
     """The paper's Tesla hosts: 554 MB in 4.71 s are 0.118 GB/s, with computing unchanged (434 against 438 ms)."""
     runs = [talking(4, 519.0, wait=0.0, compute=438.0), talking(5, 4700.0, wait=0.0, compute=434.0)]
-    one = only(runs, "slow link")
-    assert "at 5 GPUs 554 MB in 4700 ms are 0.118 GB/s, against 1 GB/s at 4 GPUs" in one.sentence
-    assert "one 1 GbE link (0.118 GB/s)" in one.sentence
-    assert "Computing stays at 434 ms a step (438 elsewhere): a link, not slow GPUs" in one.sentence
+    finding = only(runs, "slow link")
+    assert "at 5 GPUs 554 MB in 4700 ms are 0.118 GB/s, against 1 GB/s at 4 GPUs" in finding.sentence
+    assert "one 1 GbE link (0.118 GB/s)" in finding.sentence
+    assert "Computing stays at 434 ms a step (438 elsewhere): a link, not slow GPUs" in finding.sentence
 
 
 def test_slow_gpus_are_not_excused_by_a_slow_link():
@@ -366,8 +366,8 @@ def test_what_stands_apart_for_its_gpus_still_has_its_slow_link_named():
 
 def test_what_only_rank_0_reports_is_compared_with_rank_0():
     runs = [talking(4, 519.0, rank_0_compute_ms=438.0), talking(5, 4700.0, rank_0_compute_ms=434.0)]
-    one = only(runs, "slow link")
-    assert "Computing of rank 0, the only one known, stays at 434 ms a step (438 elsewhere)" in one.sentence
+    finding = only(runs, "slow link")
+    assert "Computing of rank 0, the only one known, stays at 434 ms a step (438 elsewhere)" in finding.sentence
 
 
 def full(gpus, gb_per_s):
@@ -377,7 +377,7 @@ def full(gpus, gb_per_s):
 
 
 @pytest.mark.parametrize(
-    ("rates", "said"),
+    ("rates", "reason"),
     [
         (
             {2: 0.115, 4: 0.115, 8: 0.115},
@@ -386,13 +386,13 @@ def full(gpus, gb_per_s):
         ({2: 0.55, 4: 0.275, 8: 0.1375}, "all ranks together see 1.1 to 1.1 GB/s, however many they are"),
     ],
 )
-def test_a_link_that_every_count_fills_is_found_without_a_collapse(rates, said):
+def test_a_link_that_every_count_fills_is_found_without_a_collapse(rates, reason):
     runs = [
         replace(full(gpus, rates.get(gpus, 1)), step_ms=1000 / gpus + 2 * (gpus - 1) / gpus * 346 / rates.get(gpus, 1))
         for gpus in (1, 2, 4, 8)
     ]
-    assert said in only(runs, "saturated link").sentence
-    little = [replace(one, step_ms=1e5) for one in runs]
+    assert reason in only(runs, "saturated link").sentence
+    little = [replace(a_run, step_ms=1e5) for a_run in runs]
     assert not found(little, "saturated link")
 
 
@@ -407,10 +407,10 @@ def theirs(gpus, seconds, **changes):
 
 def test_a_batch_that_grows_with_the_gpus_is_asked_for_what_it_counts():
     runs = [theirs(gpus, 10 / gpus, micro_batch=64 * gpus) for gpus in (1, 2, 4)]
-    one = only(runs, "global batch as batch per GPU")
-    assert "64 on 1 GPU, 128 on 2 GPUs, 256 on 4 GPUs" in one.sentence
-    assert "--set batch_per=global" in one.advice
-    stated = [replace(one, assumed=()) for one in runs]
+    finding = only(runs, "global batch as batch per GPU")
+    assert "64 on 1 GPU, 128 on 2 GPUs, 256 on 4 GPUs" in finding.sentence
+    assert "--set batch_per=global" in finding.advice
+    stated = [replace(a_run, assumed=()) for a_run in runs]
     assert not found(stated, "global batch as batch per GPU")
 
 
@@ -422,17 +422,17 @@ def test_a_fixed_global_batch_is_not_accused_of_growing():
 
 
 def test_a_batch_of_which_nobody_knows_what_it_counts_falls_for_nothing():
-    one = only([theirs(1, 10.0), theirs(4, 2.6)], "global batch grew")
-    assert one.severity is Severity.WEAKENS
-    assert one.sentence.startswith("if `batch` counts one GPU (no column batch_per says)")
-    assert "add a column batch_per" in one.advice
+    finding = only([theirs(1, 10.0), theirs(4, 2.6)], "global batch grew")
+    assert finding.severity is Severity.WEAKENS
+    assert finding.sentence.startswith("if `batch` counts one GPU (no column batch_per says)")
+    assert "add a column batch_per" in finding.advice
 
 
 def test_weak_rows_called_strong_are_known_by_their_images_or_their_flat_times():
     grown = [theirs(gpus, 10.0, work=IMAGES * gpus) for gpus in (1, 2, 4)]
-    one = only(grown, "weak rows called strong")
-    assert "6,400 on 1 GPU, 12,800 on 2 GPUs, 25,600 on 4 GPUs" in one.sentence
-    assert "scaling=weak" in one.advice
+    finding = only(grown, "weak rows called strong")
+    assert "6,400 on 1 GPU, 12,800 on 2 GPUs, 25,600 on 4 GPUs" in finding.sentence
+    assert "scaling=weak" in finding.advice
     flat = [theirs(gpus, 10.0 + 0.1 * gpus, work=None, images=None) for gpus in (1, 2, 4)]
     assert "takes as long on 4 GPUs as on 1 GPU (1.03 times)" in only(flat, "weak rows called strong").sentence
     assert not found([theirs(gpus, 10.0 / gpus) for gpus in (1, 2, 4)], "weak rows called strong")
@@ -464,26 +464,26 @@ def test_three_speedups_of_one_series():
     base = run(1, (10.0,), epoch_all_s=(20.0, 10.0), test_accuracy=(0.1, 0.2))
     grown = run(4, (2.5,), epoch_all_s=(5.0, 2.5, 2.5), test_accuracy=(0.05, 0.15, 0.25), run_id="grown")
     fixed = run(4, (4.0,), micro_batch=4, run_id="fixed", curves=GLOBAL)
-    (one,) = [s for s in audit([base, grown, fixed]).speedups if s.baseline_gpus == 1]
-    assert one.throughput == pytest.approx(4.0)
-    assert one.fixed_batch == pytest.approx(2.5)
-    assert one.to_accuracy == pytest.approx(30 / 8.75)
-    assert (one.to_accuracy_low, one.to_accuracy_high) == pytest.approx((3.0, 4.0))
-    assert times_to_accuracy(one) == "3.4 times as fast (3.0 to 4.0)"
-    assert (one.target, one.of_training, one.at_least) == (0.2, False, False)
+    (speedups,) = [s for s in audit([base, grown, fixed]).speedups if s.baseline_gpus == 1]
+    assert speedups.throughput == pytest.approx(4.0)
+    assert speedups.fixed_batch == pytest.approx(2.5)
+    assert speedups.to_accuracy == pytest.approx(30 / 8.75)
+    assert (speedups.to_accuracy_low, speedups.to_accuracy_high) == pytest.approx((3.0, 4.0))
+    assert times_to_accuracy(speedups) == "3.4 times as fast (3.0 to 4.0)"
+    assert (speedups.target, speedups.of_training, speedups.at_least) == (0.2, False, False)
 
 
 def test_a_missing_speedup_says_why():
-    (one,) = audit([run(1), run(4)]).speedups
-    assert (one.fixed_batch, one.to_accuracy) == (None, None)
-    assert one.fixed_batch_why == "no run on 4 GPUs with a global batch of 16"
-    assert one.to_accuracy_why == "no accuracy on both sides"
+    (speedups,) = audit([run(1), run(4)]).speedups
+    assert (speedups.fixed_batch, speedups.to_accuracy) == (None, None)
+    assert speedups.fixed_batch_why == "no run on 4 GPUs with a global batch of 16"
+    assert speedups.to_accuracy_why == "no accuracy on both sides"
 
 
 def test_weak_scaling_has_no_fixed_batch():
-    (one,) = audit([run(1, scaling=Scaling.WEAK), run(4, (10.5,), scaling=Scaling.WEAK)]).speedups
-    assert one.fixed_batch_why == "weak scaling grows the work"
-    assert one.throughput == pytest.approx(4 * 10 / 10.5)
+    (speedups,) = audit([run(1, scaling=Scaling.WEAK), run(4, (10.5,), scaling=Scaling.WEAK)]).speedups
+    assert speedups.fixed_batch_why == "weak scaling grows the work"
+    assert speedups.throughput == pytest.approx(4 * 10 / 10.5)
 
 
 def test_an_accuracy_that_is_not_known_of_every_epoch_gives_a_bound():
@@ -508,28 +508,28 @@ def test_several_seeds_have_a_speedup_each_to_one_common_accuracy():
         run(4, (2.5,), seed=0, epoch_all_s=(2.5, 2.5), test_accuracy=(0.1, 0.2)),
         run(4, (2.5,), seed=1, epoch_all_s=(2.5, 2.5), test_accuracy=(0.1, 0.2)),
     ]
-    (one,) = audit(runs).speedups
-    assert one.target == 0.2
-    assert dict(one.by_seed) == {0: pytest.approx(4.0), 1: pytest.approx(3.0)}
-    assert times_to_accuracy(one).endswith("by seed 4.0, 3.0")
+    (speedups,) = audit(runs).speedups
+    assert speedups.target == 0.2
+    assert dict(speedups.by_seed) == {0: pytest.approx(4.0), 1: pytest.approx(3.0)}
+    assert times_to_accuracy(speedups).endswith("by seed 4.0, 3.0")
 
 
 def test_training_accuracies_of_different_images_are_not_compared():
     weak = [run(gpus, (10.0,), scaling=Scaling.WEAK, epoch_all_s=(10.0, 10.0), train_accuracy=(0.5, 0.9 / gpus))
             for gpus in (1, 4)]  # fmt: skip
-    (one,) = audit(weak).speedups
-    assert one.to_accuracy is None
-    assert "different numbers of images" in one.to_accuracy_why
+    (speedups,) = audit(weak).speedups
+    assert speedups.to_accuracy is None
+    assert "different numbers of images" in speedups.to_accuracy_why
     assert not found(weak, "throughput is not learning")
 
 
 def test_throughput_that_does_not_learn_is_told():
     base = run(1, (10.0,), epoch_all_s=(10.0, 10.0), test_accuracy=(0.1, 0.2))
     grown = run(8, (1.25,), epoch_all_s=(1.25,) * 8, test_accuracy=(0.01,) * 7 + (0.1,), run_id="grown")
-    one = only([base, grown], "throughput is not learning")
+    finding = only([base, grown], "throughput is not learning")
     assert (
         "8 GPUs have 8.0 times the throughput, but reach 10.0% test accuracy 1.0 times as fast (10 s -> 10 s)"
-        in one.sentence
+        in finding.sentence
     )
 
 
@@ -537,8 +537,8 @@ def test_an_accuracy_within_the_first_epoch_is_reached_nobody_knows_how_fast():
     """0.2 after 20 s, and within the first 2.5 s: at least 8 times as fast, where the throughput is 16 times."""
     base = run(1, (10.0,), epoch_all_s=(10.0, 10.0), test_accuracy=(0.1, 0.2))
     grown = run(16, (0.625,), epoch_all_s=(2.5, 0.625), test_accuracy=(0.3, 0.4), run_id="grown")
-    (one,) = audit([base, grown]).speedups
-    assert times_to_accuracy(one) == "at least 8.0 times as fast"
+    (speedups,) = audit([base, grown]).speedups
+    assert times_to_accuracy(speedups) == "at least 8.0 times as fast"
     assert not found([base, grown], "throughput is not learning")
 
 
@@ -555,7 +555,7 @@ def test_a_bracket_that_reaches_the_throughput_accuses_nobody():
 @settings(max_examples=25)
 @given(st.permutations([*sound_study(), run(2, flags=("throttled: x",)), run(4, (2.0,)), run(8, epochs_asked=9)]))
 def test_the_order_of_runs_changes_nothing(runs):
-    assert audit(runs) == audit(sorted(runs, key=lambda one: one.run_id))
+    assert audit(runs) == audit(sorted(runs, key=lambda a_run: a_run.run_id))
 
 
 def test_runs_given_twice_change_nothing():

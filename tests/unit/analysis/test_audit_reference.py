@@ -15,13 +15,13 @@ def verdict():
 def sentence(verdict, rule, where="", severity=None):
     matching = [f for f in verdict.findings if f.rule == rule and f.where == where and severity in (None, f.severity)]
     assert matching, f"no finding {rule} of {where}"
-    return " | ".join(one.sentence for one in matching)
+    return " | ".join(finding.sentence for finding in matching)
 
 
 def test_the_global_batch_grew_from_64_to_2048_at_a_constant_rate(verdict):
-    said = sentence(verdict, "global batch grew", "spread", Severity.FALLS)
-    assert "from 64 to 2048 images" in said
-    assert "the learning rate stays 0.0001" in said
+    text = sentence(verdict, "global batch grew", "spread", Severity.FALLS)
+    assert "from 64 to 2048 images" in text
+    assert "the learning rate stays 0.0001" in text
 
 
 def test_all_accuracies_are_of_the_training_images(verdict):
@@ -56,21 +56,21 @@ def test_the_published_means_contain_the_first_epoch(verdict):
 
 
 def test_communication_was_timed_on_one_rank_and_contains_waiting(verdict):
-    said = sentence(verdict, "straggler wait", "packed", Severity.FALLS)
-    assert "is not known for every rank" in said
-    assert "283 ms a step over 3 GPUs" in said
+    text = sentence(verdict, "straggler wait", "packed", Severity.FALLS)
+    assert "is not known for every rank" in text
+    assert "283 ms a step over 3 GPUs" in text
 
 
 def test_thirty_times_the_throughput_is_six_times_in_accuracy(verdict):
-    one = next(s for s in verdict.speedups if s.gpus == 32)
-    assert one.throughput == pytest.approx(1814.4 / 60.7)
-    assert (one.fixed_batch, one.fixed_batch_why) == (None, "no run on 32 GPUs with a global batch of 64")
-    assert one.to_accuracy == pytest.approx(5.9, abs=0.05)
-    assert (one.target, one.of_training, one.at_least) == (0.065, True, True)
-    said = sentence(verdict, "throughput is not learning", "spread")
+    speedups = next(s for s in verdict.speedups if s.gpus == 32)
+    assert speedups.throughput == pytest.approx(1814.4 / 60.7)
+    assert (speedups.fixed_batch, speedups.fixed_batch_why) == (None, "no run on 32 GPUs with a global batch of 64")
+    assert speedups.to_accuracy == pytest.approx(5.9, abs=0.05)
+    assert (speedups.target, speedups.of_training, speedups.at_least) == (0.065, True, True)
+    text = sentence(verdict, "throughput is not learning", "spread")
     assert (
         "29.9 times the throughput, but are only known to reach 6.5% training accuracy at least 5.9 times as fast"
-        in said
+        in text
     )
 
 

@@ -29,7 +29,7 @@ def study(factor=1.0, gpus=(1, 2), seeds=range(5), **changes):
 
 def test_seeds_are_not_paired_for_the_same_seed_shares_no_node_and_no_hour():
     """Each seed of b takes 0.98 times what it takes in a: a difference below the spread between repeats."""
-    other = [replace(one, seed=one.seed + 10) for one in study(0.98)]
+    other = [replace(a_run, seed=a_run.seed + 10) for a_run in study(0.98)]
     assert compare(study(), study(0.98)) == compare(study(), other)
     pair = compare(study(), other).pairs[0]
     assert (pair.a_runs, pair.b_runs) == (5, 5)
@@ -55,7 +55,7 @@ def test_a_ratio_is_welchs_on_logarithms_with_the_spread_of_all_cells():
 
 
 def test_a_large_difference_is_told():
-    assert {one.verdict for one in compare(study(), study(1.5)).pairs} == {"b is slower"}
+    assert {row.verdict for row in compare(study(), study(1.5)).pairs} == {"b is slower"}
 
 
 @pytest.mark.parametrize(("repeats", "side"), [(1, "each side"), (5, "one side")])
@@ -87,8 +87,8 @@ def test_among_many_cells_one_that_stands_out_by_chance_has_no_verdict():
         for n in range(1, 13)
         for seed, x in enumerate((-0.02, 0.0, 0.02))
     ]
-    b = [replace(one, epoch_s=(one.epoch_s[0] * (1.0376 if one.gpus == 1 else 1.0),)) for one in a]
-    alone = compare([one for one in a if one.gpus == 1], [one for one in b if one.gpus == 1]).pairs[0]
+    b = [replace(a_run, epoch_s=(a_run.epoch_s[0] * (1.0376 if a_run.gpus == 1 else 1.0),)) for a_run in a]
+    alone = compare([a_run for a_run in a if a_run.gpus == 1], [a_run for a_run in b if a_run.gpus == 1]).pairs[0]
     first = compare(a, b).pairs[0]
     assert first.ratio.low > 1
     assert first.verdict == SAME
@@ -97,8 +97,8 @@ def test_among_many_cells_one_that_stands_out_by_chance_has_no_verdict():
 
 
 def test_studies_of_unlike_days_say_that_days_may_be_the_difference():
-    a = [replace(one, started_at="2026-03-02T10:00:00+00:00") for one in study()]
-    b = [replace(one, started_at="2026-03-09T10:00:00+00:00") for one in study(1.5)]
+    a = [replace(a_run, started_at="2026-03-02T10:00:00+00:00") for a_run in study()]
+    b = [replace(a_run, started_at="2026-03-09T10:00:00+00:00") for a_run in study(1.5)]
     (note,) = [text for text in compare(a, b).notes if "day to day" in text]
     assert "2 sessions (2026-03-02 to 2026-03-09), and no cell ran in two" in note
 
@@ -126,14 +126,14 @@ def test_the_mean_is_geometric_and_of_these_cells():
 def test_what_is_not_paired_is_named_with_its_reason():
     a = [run(1, run_id="x"), run(2, run_id="y"), run(4, run_id="only a"), without_time(8, cause="oom", run_id="lost")]
     b = [run(1, run_id="x"), run(2, run_id="y", conditions={"precision": "bf16"}), run(8, run_id="z"), run(16)]
-    found = compare(a, b)
-    assert [one.gpus for one in found.pairs] == [1]
-    said = {(one.side, one.cell.split()[0]): one.reason for one in found.unpaired}
-    assert said["a", "gpus=2"] == "the nearest cell differs in precision (fp32 here, bf16 there)"
-    assert said["a", "gpus=4"] == "the other study has no run on 4 GPU(s)"
-    assert said["a", "gpus=8"] == "lost has no time that counts: oom"
-    assert said["b", "gpus=16"] == "the other study has no run on 16 GPU(s)"
-    assert ("b", "gpus=2") in said
+    comparison = compare(a, b)
+    assert [row.gpus for row in comparison.pairs] == [1]
+    reasons = {(cell.side, cell.cell.split()[0]): cell.reason for cell in comparison.unpaired}
+    assert reasons["a", "gpus=2"] == "the nearest cell differs in precision (fp32 here, bf16 there)"
+    assert reasons["a", "gpus=4"] == "the other study has no run on 4 GPU(s)"
+    assert reasons["a", "gpus=8"] == "lost has no time that counts: oom"
+    assert reasons["b", "gpus=16"] == "the other study has no run on 16 GPU(s)"
+    assert ("b", "gpus=2") in reasons
 
 
 def test_other_engines_are_compared_across_their_name_and_the_values_behind_it():
@@ -150,24 +150,24 @@ def test_a_table_that_says_less_is_compared_in_what_both_say():
     theirs = replace(
         run(2, (6.0,), origin=Origin.IMPORTED), conditions=(("data", "cifar100"), ("node", "x")), nodes=None
     )
-    found = compare([run(2)], [theirs])
-    assert len(found.pairs) == 1
-    assert {"engine", "gpu_model", "node"} <= set(found.one_sided)
-    assert "data" not in found.one_sided
+    comparison = compare([run(2)], [theirs])
+    assert len(comparison.pairs) == 1
+    assert {"engine", "gpu_model", "node"} <= set(comparison.one_sided)
+    assert "data" not in comparison.one_sided
 
 
 def test_cells_that_a_shorter_table_cannot_tell_apart_are_not_paired():
-    mine = [run(2, conditions={"engine": name}, run_id=name) for name in ("zero0", "zero1")]
+    ours = [run(2, conditions={"engine": name}, run_id=name) for name in ("zero0", "zero1")]
     theirs = replace(run(2, run_id="t"), conditions=(("data", "cifar100"),))
-    found = pair(mine, [theirs])
-    assert not found.pairs
-    assert all("several cells of the first study" in one.reason for one in found.unpaired)
-    assert "2 cells of the other study agree" in pair([theirs], mine).unpaired[0].reason
+    pairs = pair(ours, [theirs])
+    assert not pairs.pairs
+    assert all("several cells of the first study" in cell.reason for cell in pairs.unpaired)
+    assert "2 cells of the other study agree" in pair([theirs], ours).unpaired[0].reason
 
 
 def test_packed_and_spread_runs_are_other_cells():
     a = [run(2, nodes=1, run_id="p"), run(2, (12.0,), nodes=2, run_id="s")]
-    assert [(one.nodes, one.a_s) for one in compare(a, a).pairs] == [(1, 10.0), (2, 12.0)]
+    assert [(row.nodes, row.a_s) for row in compare(a, a).pairs] == [(1, 10.0), (2, 12.0)]
 
 
 def test_oversubscribed_runs_are_no_partners():
@@ -175,11 +175,11 @@ def test_oversubscribed_runs_are_no_partners():
 
 
 def test_a_study_is_not_apart_from_itself():
-    found = compare(study(), study())
-    assert {one.ratio.value for one in found.pairs} == {1.0}
-    assert {one.verdict for one in found.pairs} == {SAME}
-    assert found.mean.ratio.value == pytest.approx(1.0)
-    assert not found.unpaired
+    comparison = compare(study(), study())
+    assert {row.ratio.value for row in comparison.pairs} == {1.0}
+    assert {row.verdict for row in comparison.pairs} == {SAME}
+    assert comparison.mean.ratio.value == pytest.approx(1.0)
+    assert not comparison.unpaired
 
 
 @settings(max_examples=25)
@@ -194,6 +194,6 @@ def test_the_order_of_runs_and_repetitions_change_nothing(random, factor):
 @given(st.floats(0.5, 2.0))
 def test_the_other_way_round_is_the_inverse(factor):
     there, back = compare(study(), study(factor)), compare(study(factor), study())
-    for one, other in zip(there.pairs, back.pairs, strict=True):
-        assert math.isclose(one.ratio.value * other.ratio.value, 1, rel_tol=1e-9)
+    for there_row, back_row in zip(there.pairs, back.pairs, strict=True):
+        assert math.isclose(there_row.ratio.value * back_row.ratio.value, 1, rel_tol=1e-9)
     assert math.isclose(there.mean.ratio.value * back.mean.ratio.value, 1, rel_tol=1e-9)

@@ -121,13 +121,13 @@ def test_one_gpu_starts_the_spread_curve_too():
 
 
 def test_a_measured_series_counts_what_has_a_time():
-    found = of_series(series_from({1: [(10.0,)] * 3, 2: [(5.0,)] * 3, 4: [(3.0,)] * 3}))
-    assert found.carries == (Law.AMDAHL,)
-    assert found.baseline == "the baseline is one GPU"
-    assert found.span == "the counts span a factor 4; predictions stay between them: to go beyond takes 4 counts"
-    assert found.runs == 3
-    assert found.add == "gpus=1,2,4,8"
-    assert found.sentences[-1] == "to carry more: gpus=1,2,4,8"
+    covered = of_series(series_from({1: [(10.0,)] * 3, 2: [(5.0,)] * 3, 4: [(3.0,)] * 3}))
+    assert covered.carries == (Law.AMDAHL,)
+    assert covered.baseline == "the baseline is one GPU"
+    assert covered.span == "the counts span a factor 4; predictions stay between them: to go beyond takes 4 counts"
+    assert covered.runs == 3
+    assert covered.add == "gpus=1,2,4,8"
+    assert covered.sentences[-1] == "to carry more: gpus=1,2,4,8"
 
 
 def test_a_series_without_a_baseline_says_which_cell_to_run():
@@ -142,20 +142,20 @@ def test_a_larger_baseline_is_named():
 
 
 def test_nothing_measured_is_a_sentence_too():
-    found = coverage({}, Scaling.STRONG)
-    assert "0 GPU counts support no scaling fit" in found.verdict
-    assert "nothing has a time yet" in found.baseline
-    assert found.add == ""
+    covered = coverage({}, Scaling.STRONG)
+    assert "0 GPU counts support no scaling fit" in covered.verdict
+    assert "nothing has a time yet" in covered.baseline
+    assert covered.add == ""
 
 
 @given(st.dictionaries(st.integers(1, 256), st.integers(1, 5), max_size=8), st.sampled_from(list(Scaling)))
 def test_a_law_is_carried_exactly_when_its_counts_are_there_and_following_the_advice_never_loses_one(counts, scaling):
-    found = coverage(counts, scaling, link=True)
-    assert all((len(counts) >= counts_needed(law)) == (law in found.carries) for law in Law if law in found.carries)
-    more = next((w.removeprefix("gpus=") for w in found.add.split() if w.startswith("gpus=")), "")
+    covered = coverage(counts, scaling, link=True)
+    assert all((len(counts) >= counts_needed(law)) == (law in covered.carries) for law in Law if law in covered.carries)
+    more = next((w.removeprefix("gpus=") for w in covered.add.split() if w.startswith("gpus=")), "")
     added = coverage({int(g): 3 for g in more.split(",")} if more else counts, scaling, link=True)
-    assert set(found.carries) <= set(added.carries)
-    assert not more or (set(counts) < set(added.counts) and len(added.carries) > len(found.carries))
+    assert set(covered.carries) <= set(added.carries)
+    assert not more or (set(counts) < set(added.counts) and len(added.carries) > len(covered.carries))
 
 
 def test_many_curves_are_judged_in_one_sentence():
@@ -176,8 +176,8 @@ def test_a_dry_run_says_it_before_anything_is_submitted(sweep):
 def test_cells_of_builders_belong_to_one_curve_whatever_their_count():
     """The key of a curve ignores what changes along it, and nothing else."""
     cells = [(cell(gpus=g, nodes=1, train_images=1600), (series(),)) for g in (1, 2, 4)]
-    ((found, _),) = of_plan(make_plan([point(gpus=8)]), cells)
-    assert found.counts == (1, 2, 4, 8)
+    ((covered, _),) = of_plan(make_plan([point(gpus=8)]), cells)
+    assert covered.counts == (1, 2, 4, 8)
 
 
 @pytest.mark.parametrize(

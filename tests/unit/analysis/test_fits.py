@@ -50,11 +50,11 @@ def test_planted_parameters_lie_in_their_intervals_in_nine_of_ten_seeds(law, sca
     link = LINK if law is Law.MEASURED_LINK else None
     bare = Fit(law=law, load=load(scaling), counts=COUNTS, runs=18, link=link)
     for seed in range(SEEDS):
-        found = solve(noisy(times, seed), law, load(scaling), link=link, size_bytes=GRADIENT)
-        assert isinstance(found, Solution)
-        for one in parameters(bare, found, T_975[found.freedom]):
-            if one.name in planted:
-                caught[one.name] += one.low <= planted[one.name] <= one.high
+        solution = solve(noisy(times, seed), law, load(scaling), link=link, size_bytes=GRADIENT)
+        assert isinstance(solution, Solution)
+        for parameter in parameters(bare, solution, T_975[solution.freedom]):
+            if parameter.name in planted:
+                caught[parameter.name] += parameter.low <= planted[parameter.name] <= parameter.high
     assert min(caught.values()) >= 0.9 * SEEDS, caught
 
 
@@ -66,9 +66,9 @@ def test_small_designs_cover_as_well(law, scaling, repeats):
     times = curve(law, scaling, coefficients, (1, 2, 4, 8))
     caught = dict.fromkeys(planted, 0)
     for seed in range(SEEDS):
-        found = solve(noisy(times, seed, repeats=repeats), law, load(scaling))
+        solution = solve(noisy(times, seed, repeats=repeats), law, load(scaling))
         bare = Fit(law=law, load=load(scaling), counts=(1, 2, 4, 8), runs=4 * repeats)
-        for parameter in parameters(bare, found, float(stdtrit(found.freedom, 0.975))):
+        for parameter in parameters(bare, solution, float(stdtrit(solution.freedom, 0.975))):
             high = inf if parameter.high is None else parameter.high
             caught[parameter.name] += parameter.low <= planted[parameter.name] <= high
     assert min(caught.values()) >= 0.92 * SEEDS, caught
@@ -80,14 +80,14 @@ def test_small_designs_cover_as_well(law, scaling, repeats):
 @pytest.mark.parametrize(("law", "scaling"), [key for key in PLANTED if key[0] is not Law.MEASURED_LINK])
 def test_exact_data_give_back_the_law_and_no_hold_out_error(law, scaling):
     coefficients, planted = PLANTED[law, scaling]
-    found = fit_law(series_of(curve(law, scaling, coefficients), scaling), law)
-    assert found.refusal == ""
-    assert (found.counts, found.runs) == (COUNTS, 6)
+    fitted = fit_law(series_of(curve(law, scaling, coefficients), scaling), law)
+    assert fitted.refusal == ""
+    assert (fitted.counts, fitted.runs) == (COUNTS, 6)
     for name, value in planted.items():
-        assert found.parameter(name).value == pytest.approx(value, rel=1e-4)
-    assert found.loo_error == pytest.approx(0, abs=1e-4)
-    assert found.largest_error == pytest.approx(0, abs=1e-3)
-    assert found.time_s(64) == pytest.approx(law_time_s(law, 64, load(scaling), coefficients), rel=1e-4)
+        assert fitted.parameter(name).value == pytest.approx(value, rel=1e-4)
+    assert fitted.loo_error == pytest.approx(0, abs=1e-4)
+    assert fitted.largest_error == pytest.approx(0, abs=1e-3)
+    assert fitted.time_s(64) == pytest.approx(law_time_s(law, 64, load(scaling), coefficients), rel=1e-4)
 
 
 @settings(max_examples=30)
@@ -95,13 +95,13 @@ def test_exact_data_give_back_the_law_and_no_hold_out_error(law, scaling):
 def test_ideal_data_have_no_serial_part(seconds, others):
     """Time exactly in inverse proportion to GPUs: Amdahl's s, USL's a and b are 0 and efficiency is 1 everywhere."""
     counts = [1, *others]
-    found = {one.law: one for one in fit(series_of({gpus: seconds / gpus for gpus in counts}))}
-    assert found[Law.AMDAHL].parameter("serial_fraction").value == pytest.approx(0, abs=1e-6)
-    usl = found[Law.USL]
+    by_law = {fitted.law: fitted for fitted in fit(series_of({gpus: seconds / gpus for gpus in counts}))}
+    assert by_law[Law.AMDAHL].parameter("serial_fraction").value == pytest.approx(0, abs=1e-6)
+    usl = by_law[Law.USL]
     assert usl.parameter("contention").value == pytest.approx(0, abs=1e-5)
     assert usl.parameter("coherence").value == pytest.approx(0, abs=1e-5)
-    assert best([found[Law.AMDAHL], usl]).law is Law.AMDAHL
-    assert predict([found[Law.AMDAHL]], 2 * max(counts)).efficiency.value == pytest.approx(1, abs=1e-4)
+    assert best([by_law[Law.AMDAHL], usl]).law is Law.AMDAHL
+    assert predict([by_law[Law.AMDAHL]], 2 * max(counts)).efficiency.value == pytest.approx(1, abs=1e-4)
 
 
 @settings(max_examples=10)
@@ -119,13 +119,15 @@ def test_the_order_of_points_and_runs_does_not_matter(shuffle):
 @settings(max_examples=10)
 def test_the_unit_of_time_does_not_matter(factor):
     times = noisy(curve(Law.USL, Scaling.STRONG, (100.0, 3.0, 0.05)), 5)
-    one, other = (
+    in_s, in_ms = (
         fit_law(series_of({g: [f * s for s in runs] for g, runs in times.items()}), Law.USL) for f in (1, factor)
     )
-    assert other.loo_error == pytest.approx(one.loo_error, rel=1e-4)
+    assert in_ms.loo_error == pytest.approx(in_s.loo_error, rel=1e-4)
     for name in ("contention", "coherence"):
-        mine, same = one.parameter(name), other.parameter(name)
-        assert (same.value, same.low, same.high) == pytest.approx((mine.value, mine.low, mine.high), rel=1e-4, abs=1e-9)
+        parameter, other = in_s.parameter(name), in_ms.parameter(name)
+        assert (other.value, other.low, other.high) == pytest.approx(
+            (parameter.value, parameter.low, parameter.high), rel=1e-4, abs=1e-9
+        )
 
 
 def test_one_disturbed_run_of_many_moves_a_robust_fit_little():
@@ -137,30 +139,30 @@ def test_one_disturbed_run_of_many_moves_a_robust_fit_little():
 def test_only_laws_that_mean_something_under_the_scaling_are_fitted():
     strong = fit(series_of(curve(Law.AMDAHL, Scaling.STRONG, (2.0, 98.0))))
     weak = fit(series_of(curve(Law.GUSTAFSON, Scaling.WEAK, (0.005, 0.095)), Scaling.WEAK))
-    assert [one.law for one in strong] == [Law.AMDAHL, Law.USL, Law.LATENCY_BANDWIDTH]
-    assert [one.law for one in weak] == [Law.GUSTAFSON, Law.USL, Law.LATENCY_BANDWIDTH]
+    assert [fitted.law for fitted in strong] == [Law.AMDAHL, Law.USL, Law.LATENCY_BANDWIDTH]
+    assert [fitted.law for fitted in weak] == [Law.GUSTAFSON, Law.USL, Law.LATENCY_BANDWIDTH]
     assert all(Law.MEASURED_LINK in laws for laws in OF_SCALING.values())
 
 
 def test_the_law_with_the_smallest_hold_out_error_is_the_best():
     """Times with a coherence cost that Amdahl's law does not have."""
-    found = fit(series_of(noisy(curve(Law.USL, Scaling.STRONG, (100.0, 2.0, 0.6)), 2, noise=0.003)))
-    errors = {one.law: one.loo_error for one in found}
+    fits = fit(series_of(noisy(curve(Law.USL, Scaling.STRONG, (100.0, 2.0, 0.6)), 2, noise=0.003)))
+    errors = {fitted.law: fitted.loo_error for fitted in fits}
     assert errors[Law.USL] < errors[Law.AMDAHL]
-    assert best(found).law in (Law.USL, Law.LATENCY_BANDWIDTH)
+    assert best(fits).law in (Law.USL, Law.LATENCY_BANDWIDTH)
     assert best([]) is None
 
 
 def test_leave_one_out_by_hand():
     """Amdahl over 1, 2, 4 GPUs, each pair of counts predicts the third: a + b/p through two points."""
     times = {1: 10.0, 2: 6.0, 4: 3.0}
-    found = fit_law(series_of(times), Law.AMDAHL)
+    fitted = fit_law(series_of(times), Law.AMDAHL)
     left_1 = 9 + 3  # through (2, 6), (4, 3): b = 12, a = 0 -> T(1) = 12
     left_2 = 2 / 3 + 28 / 3 / 2  # through (1, 10), (4, 3): b = 28/3, a = 2/3
     left_4 = 2 + 8 / 4  # through (1, 10), (2, 6): b = 8, a = 2
     errors = [abs(left_1 / 10 - 1), abs(left_2 / 6 - 1), abs(left_4 / 3 - 1)]
-    assert found.loo_error == pytest.approx(sum(errors) / 3, rel=1e-6)
-    assert found.largest_error == pytest.approx(errors[2], rel=1e-6)
+    assert fitted.loo_error == pytest.approx(sum(errors) / 3, rel=1e-6)
+    assert fitted.largest_error == pytest.approx(errors[2], rel=1e-6)
 
 
 # --- the measured link ---------------------------------------------------------------------------------------
@@ -187,17 +189,17 @@ def test_a_measured_link_is_taken_as_measured_and_only_the_rest_is_fitted():
         times[gpus] = load(Scaling.STRONG).steps(gpus) * ring + law_time_s(
             Law.LATENCY_BANDWIDTH, gpus, load(Scaling.STRONG), (0.01, 0.0002, 0, 0)
         )
-    found = fit_law(with_links(times), Law.MEASURED_LINK)
-    assert found.refusal == ""
-    assert found.parameter("compute_ms_per_image").value == pytest.approx(10, rel=1e-4)
-    assert found.parameter("imbalance").value == pytest.approx(0.02, rel=1e-3)
-    assert found.parameter("latency_us").value == pytest.approx(20)
-    assert {one.name: one.how for one in found.parameters} == {
+    fitted = fit_law(with_links(times), Law.MEASURED_LINK)
+    assert fitted.refusal == ""
+    assert fitted.parameter("compute_ms_per_image").value == pytest.approx(10, rel=1e-4)
+    assert fitted.parameter("imbalance").value == pytest.approx(0.02, rel=1e-3)
+    assert fitted.parameter("latency_us").value == pytest.approx(20)
+    assert {parameter.name: parameter.how for parameter in fitted.parameters} == {
         "compute_ms_per_image": "fitted", "imbalance": "fitted", "latency_us": "measured", "bus_gb_per_s": "measured",
     }  # fmt: skip
-    step = found.link.at(4) * size * 2 * 3 / 4 + 2 * 3 * alpha
+    step = fitted.link.at(4) * size * 2 * 3 / 4 + 2 * 3 * alpha
     assert step == pytest.approx(2 * 3 / 4 * size / bus, rel=1e-6)
-    assert [one.law for one in fit(with_links(times))][-1] is Law.MEASURED_LINK
+    assert [law_fit.law for law_fit in fit(with_links(times))][-1] is Law.MEASURED_LINK
 
 
 def test_a_bandwidth_is_derived_where_the_gradient_is_known():
@@ -205,9 +207,9 @@ def test_a_bandwidth_is_derived_where_the_gradient_is_known():
     times = curve(Law.LATENCY_BANDWIDTH, Scaling.STRONG, (0.01, 0.0, 0.0, 0.1))
     made = series_of(times)
     points = tuple(replace(p, runs=tuple(replace(r, bytes_per_step=346e6) for r in p.runs)) for p in made.points)
-    found = fit_law(replace(made, points=points), Law.LATENCY_BANDWIDTH)
-    assert found.parameter("bus_gb_per_s").value == pytest.approx(3.46, rel=1e-3)
-    assert found.parameter("bus_gb_per_s").how == "derived"
+    fitted = fit_law(replace(made, points=points), Law.LATENCY_BANDWIDTH)
+    assert fitted.parameter("bus_gb_per_s").value == pytest.approx(3.46, rel=1e-3)
+    assert fitted.parameter("bus_gb_per_s").how == "derived"
     with pytest.raises(KeyError):
         fit_law(made, Law.LATENCY_BANDWIDTH).parameter("bus_gb_per_s")
 
@@ -224,47 +226,47 @@ def test_a_bandwidth_is_derived_where_the_gradient_is_known():
     ],
 )
 def test_too_few_counts_are_refused_with_both_numbers(law, counts, words):
-    found = fit_law(series_of({gpus: 100 / gpus for gpus in counts}), law)
-    assert words in found.refusal
-    assert found.parameters == ()
-    assert predict([found], 2) == Refusal(law=law, reason=found.refusal)
+    fitted = fit_law(series_of({gpus: 100 / gpus for gpus in counts}), law)
+    assert words in fitted.refusal
+    assert fitted.parameters == ()
+    assert predict([fitted], 2) == Refusal(law=law, reason=fitted.refusal)
 
 
 def test_one_count_and_no_run_at_all_are_refused_alike():
-    one = series_of({1: [1.0, 1.1, 1.2]})
-    assert all("has 1 (1)" in found.refusal for found in fit(one))
-    none = replace(one, points=(), baseline_gpus=None)
-    assert all("has 0 (none)" in found.refusal for found in fit(none))
+    single = series_of({1: [1.0, 1.1, 1.2]})
+    assert all("has 1 (1)" in fitted.refusal for fitted in fit(single))
+    none = replace(single, points=(), baseline_gpus=None)
+    assert all("has 0 (none)" in fitted.refusal for fitted in fit(none))
 
 
 def test_an_unknown_batch_refuses_only_the_model_that_counts_steps():
     made = series_of(curve(Law.AMDAHL, Scaling.STRONG, (2.0, 98.0)))
     made = replace(made, key=replace(made.key, batch=None))
-    found = {one.law: one.refusal for one in fit(made)}
-    assert found[Law.AMDAHL] == ""
-    assert "the batch" in found[Law.LATENCY_BANDWIDTH]
+    refusals = {fitted.law: fitted.refusal for fitted in fit(made)}
+    assert refusals[Law.AMDAHL] == ""
+    assert "the batch" in refusals[Law.LATENCY_BANDWIDTH]
     assert not workload_of(made.key).known
 
 
 def test_times_faster_than_ideal_contradict_the_law_and_name_the_likely_cause():
     """Every doubling of GPUs divides the time by 2.07."""
     times = {gpus: 100 / gpus**1.05 for gpus in (1, 2, 4, 8, 16)}
-    found = fit_law(series_of(noisy(times, 0, noise=0.002)), Law.AMDAHL)
-    assert "below its bound, zero: these times contradict the law" in found.refusal
-    assert "throttled" in found.refusal
+    fitted = fit_law(series_of(noisy(times, 0, noise=0.002)), Law.AMDAHL)
+    assert "below its bound, zero: these times contradict the law" in fitted.refusal
+    assert "throttled" in fitted.refusal
 
 
 def test_times_that_do_not_fall_at_all_are_no_parallel_work():
-    found = fit_law(series_of({1: 10.0, 2: 10.5, 4: 11.0}), Law.AMDAHL)
-    assert "do not scale at all" in found.refusal
+    fitted = fit_law(series_of({1: 10.0, 2: 10.5, 4: 11.0}), Law.AMDAHL)
+    assert "do not scale at all" in fitted.refusal
 
 
 @pytest.mark.parametrize("time", [float("nan"), float("inf"), 0.0, -1.0])
 def test_a_time_that_is_no_positive_number_is_a_refusal(time):
     made = series_of({1: 8.0, 2: 4.0, 4: 2.0})
     points = tuple(replace(p, runs=(replace(p.runs[0], epoch_s=(time,)),)) if p.gpus == 4 else p for p in made.points)
-    found = fit_law(replace(made, points=points), Law.AMDAHL)
-    assert found.refusal == "Amdahl: the epoch times on 4 GPUs are no positive numbers"
+    fitted = fit_law(replace(made, points=points), Law.AMDAHL)
+    assert fitted.refusal == "Amdahl: the epoch times on 4 GPUs are no positive numbers"
 
 
 def test_oversubscribed_points_are_no_evidence():
@@ -281,28 +283,28 @@ def test_records_with_a_preflight_are_fitted_with_the_link_that_they_measured():
     """1,600 images by 16, c = 10 ms an image; the ring at 2 GB/s bus bandwidth and 30 us; S = 4 x 1,000 parameters."""
     results = []
     for gpus in (1, 2, 4):
-        one = cell(gpus=gpus, nodes=1)
+        planned = cell(gpus=gpus, nodes=1)
         smallest, ring = 2 * (gpus - 1) * 0.03, 2 * (gpus - 1) / gpus * 4000 / 2e9 * 1e3
         probes = (
             AllReduce(size_bytes=4, repetitions=9, min_ms=smallest, median_ms=smallest),
             AllReduce(size_bytes=4000, repetitions=9, min_ms=ring, median_ms=ring),
         )
         before = Preflight(rank=0, precision="fp32", all_reduce=probes if gpus > 1 else (), seconds=1.0)
-        seconds = one.steps_per_epoch * (0.16 + ring / 1e3)
-        results.append(result(one, record=record(one, (9.0, seconds, seconds), preflight=(before,))))
+        seconds = planned.steps_per_epoch * (0.16 + ring / 1e3)
+        results.append(result(planned, record=record(planned, (9.0, seconds, seconds), preflight=(before,))))
     (made,) = group(runs_of(results), Scaling.STRONG)
-    found = {one.law: one for one in fit(made)}
-    law = found[Law.MEASURED_LINK]
+    by_law = {fitted.law: fitted for fitted in fit(made)}
+    law = by_law[Law.MEASURED_LINK]
     assert law.refusal == ""
     assert law.size_bytes == 4000
     assert law.parameter("latency_us").value == pytest.approx(30, rel=1e-4)
     assert law.parameter("compute_ms_per_image").value == pytest.approx(10, rel=1e-3)
     assert law.loo_error < 0.01
-    assert found[Law.AMDAHL].refusal == ""
-    assert "needs 4 GPU counts" in found[Law.USL].refusal
+    assert by_law[Law.AMDAHL].refusal == ""
+    assert "needs 4 GPU counts" in by_law[Law.USL].refusal
 
 
 def test_a_fit_uses_students_t_of_its_runs():
-    found = fit_law(series_of(noisy(curve(Law.USL, Scaling.STRONG, (100.0, 3.0, 0.05)), 0)), Law.USL)
-    assert found.runs == 18
-    assert found.t_quantile == pytest.approx(T_975[15], abs=1e-3)
+    fitted = fit_law(series_of(noisy(curve(Law.USL, Scaling.STRONG, (100.0, 3.0, 0.05)), 0)), Law.USL)
+    assert fitted.runs == 18
+    assert fitted.t_quantile == pytest.approx(T_975[15], abs=1e-3)

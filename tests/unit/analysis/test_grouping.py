@@ -19,8 +19,8 @@ def strong(*runs):
 
 
 def test_strong_speedup_efficiency_and_serial_fraction_by_hand():
-    one, two, four = series_from({1: (12.0, 12.0), 2: (6.5, 6.3), 4: (3.75,)}).points
-    assert (one.speedup.value, one.efficiency.value, one.serial_fraction) == (1.0, 1.0, None)
+    single, two, four = series_from({1: (12.0, 12.0), 2: (6.5, 6.3), 4: (3.75,)}).points
+    assert (single.speedup.value, single.efficiency.value, single.serial_fraction) == (1.0, 1.0, None)
     assert two.time_s.value == pytest.approx(6.4)
     assert two.speedup.value == pytest.approx(1.875)
     assert two.efficiency.value == pytest.approx(0.9375)
@@ -66,9 +66,9 @@ def test_repeats_are_one_point_with_both_spreads():
     ],
 )
 def test_what_differs_in_any_other_way_is_another_series_and_borrows_no_baseline(other):
-    found = strong(run(1), run(2, (5.0,)), run(2, (4.0,), **({"run_id": "other"} | other)))
-    assert sorted(len(series.points) for series in found) == [1, 2]
-    (lone,) = (series for series in found if len(series.points) == 1)
+    curves = strong(run(1), run(2, (5.0,)), run(2, (4.0,), **({"run_id": "other"} | other)))
+    assert sorted(len(series.points) for series in curves) == [1, 2]
+    (lone,) = (series for series in curves if len(series.points) == 1)
     assert lone.points[0].runs[0].run_id == "other"
     assert (lone.baseline_gpus, lone.points[0].speedup.value) == (2, 1.0)
 
@@ -200,7 +200,7 @@ RUNS = st.lists(
         ),
         st.sampled_from([1, 2, 4]), st.floats(0.5, 50), st.integers(0, 2), st.sampled_from([8, 16]),
     ),
-    max_size=12, unique_by=lambda one: one.run_id,
+    max_size=12, unique_by=lambda a_run: a_run.run_id,
 )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ def test_an_interval_holds_its_value_and_has_a_width_or_is_none(times, scaling):
 @given(CURVES)
 def test_a_rate_agrees_with_the_time_of_its_row(times):
     for point in with_intervals(series_from({g: [(t,) for t in many] for g, many in times.items()})).points:
-        (images,) = {one.images for one in point.runs}
+        (images,) = {a_run.images for a_run in point.runs}
         assert point.images_per_s.value * point.time_s.value == pytest.approx(images, rel=1e-12)
         if point.time_s.known:
             assert point.images_per_s.low * point.time_s.high == pytest.approx(images, rel=1e-12)
@@ -70,9 +70,9 @@ def test_a_time_has_students_interval_with_the_degrees_of_freedom_of_all_cells()
     """By hand: logs 0, 0.02 on 1 GPU and 1, 1.02 on 2; s^2 = 0.0002 with 2 degrees of freedom, t = 4.303."""
     times = {1: (0.0, 0.02), 2: (1.0, 1.02)}
     series = with_intervals(series_from({g: [(math.exp(x),) for x in logs] for g, logs in times.items()}))
-    one = series.points[0].time_s
-    assert one.freedom == pytest.approx(2)
-    assert math.log(one.high) == pytest.approx(0.01 + 4.3027 * 0.01, rel=1e-4)
+    time = series.points[0].time_s
+    assert time.freedom == pytest.approx(2)
+    assert math.log(time.high) == pytest.approx(0.01 + 4.3027 * 0.01, rel=1e-4)
     ratio = series.points[1].speedup
     assert math.log(ratio.high / ratio.low) == pytest.approx(2 * 4.3027 * math.sqrt(0.0002), rel=1e-4)
 
@@ -136,5 +136,5 @@ def test_a_point_whose_interval_reaches_down_to_ideal_is_not_called_superlinear(
 @given(st.lists(st.floats(0.1, 10), min_size=2, max_size=8))
 def test_an_outlier_widens_the_interval_and_never_puts_the_value_outside(values):
     assume(len(set(values)) > 1)
-    found = values_interval([*values, 50 * max(values)])
-    assert found.low <= found.value <= found.high
+    interval = values_interval([*values, 50 * max(values)])
+    assert interval.low <= interval.value <= interval.high

@@ -84,20 +84,20 @@ def test_a_link_between_two_measured_counts_is_the_nearer_ones():
 
 @given(st.sampled_from(list(Law)), st.sampled_from([STRONG, WEAK]), st.integers(1, 512))
 def test_every_law_has_its_number_of_terms_and_none_is_negative(law, load, gpus):
-    found = terms(law, gpus, load)
-    assert len(found) == COEFFICIENTS[law] == counts_needed(law) - 1
-    assert min(found) >= 0
+    parts = terms(law, gpus, load)
+    assert len(parts) == COEFFICIENTS[law] == counts_needed(law) - 1
+    assert min(parts) >= 0
 
 
 @given(st.floats(0, 1), st.floats(0.1, 1e4), st.integers(1, 4096))
-def test_time_of_a_law_and_its_speedup_say_the_same(serial, one, gpus):
-    strong = law_time_s(Law.AMDAHL, gpus, STRONG, (serial * one, (1 - serial) * one))
-    assert one / strong == pytest.approx(amdahl_speedup(gpus, serial))
-    usl = law_time_s(Law.USL, gpus, WEAK, (one, serial * one, 1e-3 * one))
-    assert gpus * one / usl == pytest.approx(usl_speedup(gpus, serial, 1e-3))
+def test_time_of_a_law_and_its_speedup_say_the_same(serial, single, gpus):
+    strong = law_time_s(Law.AMDAHL, gpus, STRONG, (serial * single, (1 - serial) * single))
+    assert single / strong == pytest.approx(amdahl_speedup(gpus, serial))
+    usl = law_time_s(Law.USL, gpus, WEAK, (single, serial * single, 1e-3 * single))
+    assert gpus * single / usl == pytest.approx(usl_speedup(gpus, serial, 1e-3))
     if serial < 1:
-        weak = law_time_s(Law.GUSTAFSON, gpus, WEAK, (serial / one, (1 - serial) / one))
-        assert gpus * one / weak == pytest.approx(gustafson_speedup(gpus, serial))
+        weak = law_time_s(Law.GUSTAFSON, gpus, WEAK, (serial / single, (1 - serial) / single))
+        assert gpus * single / weak == pytest.approx(gustafson_speedup(gpus, serial))
 
 
 def test_a_workload_that_is_not_said_is_not_guessed():

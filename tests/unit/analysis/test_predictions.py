@@ -25,9 +25,9 @@ def amdahl(counts=(1, 2, 4, 8), **changes):
     return fit_law(series_of(times, **changes), Law.AMDAHL)
 
 
-def alone(found, gpus):
+def alone(fitted, gpus):
     """What one law says by itself."""
-    return predict([found], gpus)
+    return predict([fitted], gpus)
 
 
 def test_a_prediction_holds_the_truth_and_says_that_it_is_one():
@@ -48,8 +48,8 @@ def test_the_baseline_is_predicted_at_exactly_one():
 # --- published curves, held out ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("known", "asked", "refused"), [(8, 16, (32,)), (16, 32, ())])
-def test_the_papers_curve_predicts_its_own_next_count_and_refuses_what_single_runs_cannot_carry(known, asked, refused):
+@pytest.mark.parametrize(("known", "wanted", "refused"), [(8, 16, (32,)), (16, 32, ())])
+def test_the_papers_curve_predicts_its_own_next_count_and_refuses_what_single_runs_cannot_carry(known, wanted, refused):
     """arXiv:2602.21081, figures 14 and 15: one GPU a node, a single run at each count."""
     (spread,) = [
         series
@@ -59,10 +59,10 @@ def test_the_papers_curve_predicts_its_own_next_count_and_refuses_what_single_ru
     near = replace(spread, points=tuple(point for point in spread.points if point.gpus <= known))
     measured = {point.gpus: point.time_s.value for point in spread.timed}
     laws = plausible(fit(near))
-    made = predict(laws, asked)
+    made = predict(laws, wanted)
     assert made.laws == (Law.AMDAHL, Law.USL)
     assert made.extrapolated
-    assert made.time_s.low <= measured[asked] <= made.time_s.high <= WIDEST * made.time_s.low
+    assert made.time_s.low <= measured[wanted] <= made.time_s.high <= WIDEST * made.time_s.low
     for gpus in refused:
         reason = predict(laws, gpus).reason
         assert "s by the laws that fit, more than a factor 2 apart: too wide to be of use" in reason
@@ -154,8 +154,8 @@ def test_usl_is_never_left_out_where_amdahl_is_only_held_out_better():
 def test_a_law_within_one_standard_error_of_the_best_has_a_say_and_one_beyond_has_not():
     """Errors 1, 2 and 3 %: their mean is 2 %, its standard error 0.58 %."""
     lead, other = (
-        replace(found, law=law, loo_error=0.02, held_out=((1, 0.01), (2, 0.02), (4, 0.03)))
-        for found, law in ((amdahl(), Law.AMDAHL), (amdahl(), Law.LATENCY_BANDWIDTH))
+        replace(fitted, law=law, loo_error=0.02, held_out=((1, 0.01), (2, 0.02), (4, 0.03)))
+        for fitted, law in ((amdahl(), Law.AMDAHL), (amdahl(), Law.LATENCY_BANDWIDTH))
     )
     assert plausible([replace(other, loo_error=0.0257), lead]) == (lead, replace(other, loo_error=0.0257))
     assert plausible([replace(other, loo_error=0.0259), lead]) == (lead,)
@@ -246,10 +246,10 @@ def test_without_a_baseline_no_speedup_is_predicted():
 
 
 def test_beyond_the_stated_multiple_of_the_measured_range_there_is_a_refusal_with_the_numbers():
-    found = amdahl()
+    fitted = amdahl()
     assert REACH == 4
-    assert isinstance(alone(found, 32), Prediction)
-    refused = alone(found, 33)
+    assert isinstance(alone(fitted, 32), Prediction)
+    refused = alone(fitted, 33)
     assert isinstance(refused, Refusal)
     assert "33 GPUs are a factor 4.12 from the largest measured count (8)" in refused.reason
     assert "gpus=32" in refused.reason
@@ -259,14 +259,14 @@ def test_beyond_the_stated_multiple_of_the_measured_range_there_is_a_refusal_wit
 
 
 def test_hold_out_errors_above_the_limit_forbid_extrapolation_but_not_interpolation():
-    found = amdahl()
+    fitted = amdahl()
     for change in ({"loo_error": 0.12}, {"largest_error": 0.12}, {"loo_error": None}):
-        bad = replace(found, **change)
+        bad = replace(fitted, **change)
         refused = alone(bad, 16)
         assert isinstance(refused, Refusal)
         assert f"above {HOLD_OUT_LIMIT:.0%}" in refused.reason
         assert isinstance(alone(bad, 3), Prediction)
-    assert "12%" in alone(replace(found, loo_error=0.12), 16).reason
+    assert "12%" in alone(replace(fitted, loo_error=0.12), 16).reason
 
 
 def test_a_prediction_is_never_narrower_than_the_hold_out_error():
@@ -276,8 +276,8 @@ def test_a_prediction_is_never_narrower_than_the_hold_out_error():
 
 def test_a_global_batch_above_the_data_is_no_run():
     times = curve(Law.AMDAHL, Scaling.STRONG, (2.0, 98.0), (100, 250, 500, 1000))
-    found = fit_law(series_of(times, node_gpus=None, nodes=None), Law.AMDAHL)
-    refused = alone(found, 2000)
+    fitted = fit_law(series_of(times, node_gpus=None, nodes=None), Law.AMDAHL)
+    refused = alone(fitted, 2000)
     assert "global batch 32000 is more than the 25600 images" in refused.reason
 
 

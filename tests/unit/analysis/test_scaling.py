@@ -17,10 +17,10 @@ from vit_sweep.record.stats import epoch_time, step_ms
 from vit_sweep.runs.of_study import runs_of
 
 
-def done(seconds, *asked, host_cores=8, **changes):
+def done(seconds, *memberships, host_cores=8, **changes):
     """A run whose steady epochs take `seconds`; the first one is much slower."""
     made = cell(**changes)
-    return result(made, *asked, record=record(made, (10 * seconds, seconds, seconds), host_cores))
+    return result(made, *memberships, record=record(made, (10 * seconds, seconds, seconds), host_cores))
 
 
 def curves(results, scaling=Scaling.STRONG):
@@ -36,8 +36,8 @@ def rows(results, scaling=Scaling.STRONG):
 
 def values(points, name):
     """One figure of every point; None where it has none."""
-    found = [getattr(point, name) for point in points]
-    return [None if one is None else one.value for one in found]
+    estimates = [getattr(point, name) for point in points]
+    return [None if estimate is None else estimate.value for estimate in estimates]
 
 
 def weak(seconds, gpus):
@@ -65,8 +65,8 @@ def test_weak_efficiency_is_the_ratio_of_times_and_speedup_is_scaled():
 @pytest.mark.parametrize(("scaling", "speedup", "efficiency"), [("strong", 1.6, 0.8), ("weak", 3.2, 1.6)])
 def test_a_baseline_of_several_gpus_counts_as_one_unit(scaling, speedup, efficiency):
     images = {4: 1600, 8: 1600 if scaling == "strong" else 3200}
-    asked = [done(s, series(Scaling(scaling)), gpus=g, train_images=images[g]) for g, s in ((4, 8.0), (8, 5.0))]
-    (curve,) = curves(asked, Scaling(scaling))
+    results = [done(s, series(Scaling(scaling)), gpus=g, train_images=images[g]) for g, s in ((4, 8.0), (8, 5.0))]
+    (curve,) = curves(results, Scaling(scaling))
     last = curve.points[1]
     assert (last.speedup.value, last.efficiency.value) == pytest.approx((speedup, efficiency))
     assert curve.baseline_gpus == 4
@@ -142,21 +142,21 @@ def test_another_seed_is_a_repeat_in_the_same_series():
 
 
 def test_a_baseline_is_never_borrowed_from_the_other_scaling_mode():
-    asked = [done(8.0, series(Scaling.WEAK), gpus=1), done(4.0, series(Scaling.STRONG), gpus=2)]
-    assert [row.gpus for mode in Scaling for row in rows(asked, mode)] == [2, 1]
+    results = [done(8.0, series(Scaling.WEAK), gpus=1), done(4.0, series(Scaling.STRONG), gpus=2)]
+    assert [row.gpus for mode in Scaling for row in rows(results, mode)] == [2, 1]
 
 
 def test_a_global_batch_keeps_one_curve_while_the_micro_batch_shrinks():
-    asked = series(batch_per=BatchPer.GLOBAL)
-    (curve,) = curves([done(8.0, asked, gpus=1, micro_batch=64), done(4.0, asked, gpus=4, micro_batch=16)])
+    memberships = series(batch_per=BatchPer.GLOBAL)
+    (curve,) = curves([done(8.0, memberships, gpus=1, micro_batch=64), done(4.0, memberships, gpus=4, micro_batch=16)])
     assert curve.key.batch == 64
     assert values(curve.points, "speedup") == [1, 2]
 
 
 def test_one_gpu_starts_the_packed_and_the_spread_curve():
     spread = series(placement="spread")
-    asked = [done(8.0, gpus=1), done(5.0, gpus=2), done(4.0, spread, gpus=2, nodes=2)]
-    packed, apart = curves(asked)
+    results = [done(8.0, gpus=1), done(5.0, gpus=2), done(4.0, spread, gpus=2, nodes=2)]
+    packed, apart = curves(results)
     assert [(row.gpus, row.nodes, row.speedup.value) for row in packed.points] == [(1, 1, 1), (2, 1, 1.6)]
     assert [(row.gpus, row.nodes, row.speedup.value) for row in apart.points] == [(1, 1, 1), (2, 2, 2)]
     assert apart.key.placement == "spread"
@@ -175,9 +175,9 @@ def test_one_gpu_of_another_batch_starts_no_curve():
 
 
 def test_two_layouts_of_the_same_gpus_are_not_one_curve():
-    asked = [point(gpus=4, nodes=nodes) for nodes in (1, 2)]
-    cells = [cell_of(p) for p in asked]
-    results = [result(c, series_of(p), record=record(c)) for p, c in zip(asked, cells, strict=True)]
+    points = [point(gpus=4, nodes=nodes) for nodes in (1, 2)]
+    cells = [cell_of(p) for p in points]
+    results = [result(c, series_of(p), record=record(c)) for p, c in zip(points, cells, strict=True)]
     assert all(len({row.gpus for row in curve.points}) == len(curve.points) for curve in curves(results))
 
 
@@ -223,8 +223,8 @@ def test_an_oversubscribed_run_has_times_but_no_speedup():
 
 
 def test_an_oversubscribed_baseline_is_none():
-    asked = [done(8.0, gpus=2, device=Device.CPU, host_cores=1), done(4.0, gpus=4, device=Device.CPU, host_cores=4)]
-    (curve,) = curves(asked)
+    results = [done(8.0, gpus=2, device=Device.CPU, host_cores=1), done(4.0, gpus=4, device=Device.CPU, host_cores=4)]
+    (curve,) = curves(results)
     assert values(curve.points, "speedup") == [None, None]
     assert curve.no_baseline.startswith("no baseline: gpus=2 ran with more ranks than cores")
 

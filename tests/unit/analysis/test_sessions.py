@@ -28,7 +28,7 @@ def test_a_long_job_is_no_pause():
 
 def test_runs_without_a_start_share_a_session():
     assert sessions_of([run(1), run(2)]) == {"g1-s0": 0, "g2-s0": 0}
-    assert sessions_of([run(1), run(2)], undated=lambda one: one.run_id) == {"g1-s0": 0, "g2-s0": 1}
+    assert sessions_of([run(1), run(2)], undated=lambda a_run: a_run.run_id) == {"g1-s0": 0, "g2-s0": 1}
 
 
 TWO = "2 sessions (2026-03-02 to 2026-03-04)"
@@ -50,7 +50,7 @@ TWO = "2 sessions (2026-03-02 to 2026-03-04)"
     ],
 )
 def test_what_differs_from_day_to_day_is_named(runs, note):
-    cells = [[one for one in runs if one.gpus == gpus] for gpus in {one.gpus for one in runs}]
+    cells = [[a_run for a_run in runs if a_run.gpus == gpus] for gpus in {a_run.gpus for a_run in runs}]
     (_, day_to_day) = Spreads(cells).notes()
     assert day_to_day.startswith("day to day: " + note)
 

@@ -97,13 +97,19 @@ def test_doublings_reach_1024():
     assert counts_to(1024) == (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
     assert counts_to(100)[-1] == 64
     made = ask(counts_to(1024))
-    assert [one.gpus for one in made.points] == list(counts_to(1024))
-    assert {one.gpus for one in made.points if one.beyond} == {64, 128, 256, 512, 1024}  # the lab has 4 x 8
+    assert [simulated.gpus for simulated in made.points] == list(counts_to(1024))
+    assert {simulated.gpus for simulated in made.points if simulated.beyond} == {
+        64,
+        128,
+        256,
+        512,
+        1024,
+    }  # the lab has 4 x 8
     assert "* more than lab has: 4 node(s) x 8 GPU(s)" in made.notes
 
 
 def test_spread_placement_always_crosses_nodes():
-    made = {one.gpus: one for one in ask((1, 2, 4, 8), placement=Placement.SPREAD).points}
+    made = {simulated.gpus: simulated for simulated in ask((1, 2, 4, 8), placement=Placement.SPREAD).points}
     assert made[4].nodes == 4
     assert made[4].communication_ms == pytest.approx(
         1000 * min(6 * 50e-6 + 6 / 4 * SIZE / 2e9, 4 * 50e-6 + 2 * SIZE / 2e9)
@@ -113,7 +119,7 @@ def test_spread_placement_always_crosses_nodes():
 
 def test_weak_scaling_keeps_the_steps_and_says_where_the_data_end():
     made = ask(scaling=Scaling.WEAK, weak_fraction=0.125)
-    assert {one.steps for one in made.points} == {500}
+    assert {simulated.steps for simulated in made.points} == {500}
     assert made.points[-1].efficiency.value == pytest.approx(made.points[0].epoch_s / made.points[-1].epoch_s)
     assert made.points[-1].speedup.value == pytest.approx(16 * made.points[-1].efficiency.value)
     (note,) = made.notes
@@ -122,7 +128,7 @@ def test_weak_scaling_keeps_the_steps_and_says_where_the_data_end():
 
 def test_a_fixed_global_batch_shrinks_the_micro_batch():
     made = ask((1, 2, 4, 3, 256), batch=128, batch_per=BatchPer.GLOBAL)
-    assert [(one.gpus, one.steps) for one in made.points] == [(1, 500), (2, 500), (4, 500)]
+    assert [(simulated.gpus, simulated.steps) for simulated in made.points] == [(1, 500), (2, 500), (4, 500)]
     assert made.points[2].compute_ms == pytest.approx(made.points[0].compute_ms / 4)
     assert made.impossible[0] == "gpus=3: 128 images do not divide over 3 ranks x 1 micro step(s)"
     assert "gpus=256" in made.impossible[1]
@@ -130,18 +136,18 @@ def test_a_fixed_global_batch_shrinks_the_micro_batch():
 
 def test_a_global_batch_above_the_images_cannot_be_and_a_smaller_one_is_named():
     made = ask((1, 128), data=data(1600))
-    assert [one.gpus for one in made.points] == [1]
+    assert [simulated.gpus for simulated in made.points] == [1]
     (reason,) = made.impossible
     assert "global batch of 2048 is more than the 1600 images of an epoch; use batch=12 or less" in reason
 
 
 def test_finished_runs_replace_the_guess():
     """100 steps of 16 images in 2 s: 1.25 ms an image."""
-    one = cell(gpus=1)
-    made = ask(finished=(throughput(record(one, (9.0, 2.0, 2.0))),))
+    planned = cell(gpus=1)
+    made = ask(finished=(throughput(record(planned, (9.0, 2.0, 2.0))),))
     first = made.inputs[0]
     assert (first.value, first.guess) == ("1.25 ms", False)
-    assert one.cell_id in first.source
+    assert planned.cell_id in first.source
     assert made.points[0].compute_ms == pytest.approx(20)
     assert ask().inputs[0].guess
     assert "30% of 8 TFLOP/s" in ask().inputs[0].source
@@ -149,22 +155,25 @@ def test_finished_runs_replace_the_guess():
 
 def test_a_curve_moves_what_the_zero_stage_is_counted_to():
     engine = EngineSpec(name="zero2", zero_stage=2)
-    plain, staged = (ask((2,), accum=4, engine=one).points[0].communication_ms for one in (cell().engine, engine))
+    plain, staged = (ask((2,), accum=4, engine=stage).points[0].communication_ms for stage in (cell().engine, engine))
     assert staged == pytest.approx(4.5 * plain)
 
 
 def test_every_input_is_told_with_its_source_and_a_link_of_a_profile_is_no_measurement_of_this_case():
-    found = {one.name: one for one in ask().inputs}
-    assert list(found) == [
+    inputs = {given.name: given for given in ask().inputs}
+    assert list(inputs) == [
         "computation of an image", "all-reduced in a step", "link inside a node", "link between nodes", "imbalance",
         "overlap",
     ]  # fmt: skip
-    assert found["link between nodes"].value == "2 GB/s, 50 us"
-    assert found["all-reduced in a step"].value == f"{SIZE / 1e6:.1f} MB"
-    assert [name for name, one in found.items() if not one.guess] == ["all-reduced in a step"]
+    assert inputs["link between nodes"].value == "2 GB/s, 50 us"
+    assert inputs["all-reduced in a step"].value == f"{SIZE / 1e6:.1f} MB"
+    assert [name for name, given in inputs.items() if not given.guess] == ["all-reduced in a step"]
     inner = replace(LAB, network=Network(inside=NETWORK.inside))
-    assert "not in the profile" in {one.name: one for one in ask(partition=inner).inputs}["link between nodes"].source
-    assert "link between nodes" not in {one.name for one in ask((1, 2, 8)).inputs}
+    assert (
+        "not in the profile"
+        in {given.name: given for given in ask(partition=inner).inputs}["link between nodes"].source
+    )
+    assert "link between nodes" not in {given.name for given in ask((1, 2, 8)).inputs}
 
 
 def test_half_precision_halves_the_gradient():
@@ -203,7 +212,7 @@ def test_no_link_makes_a_curve_better_than_ideal(gb_per_s, latency_us, imbalance
     network = Network(inside=Link(gb_per_s=gb_per_s, latency_us=latency_us))
     made = ask(counts_to(64), partition=replace(LAB, network=network), imbalance=imbalance)
     assert all(simulated.efficiency.high <= 1 + 1e-9 for simulated in made.points)
-    steps = [one.step_ms for one in made.points]
+    steps = [simulated.step_ms for simulated in made.points]
     assert steps == sorted(steps)
 
 
@@ -317,7 +326,7 @@ def test_the_verbs_figures_are_marked_and_name_what_they_rest_on(tmp_path, monke
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "reason"),
     [
         (["partition=local"], "partition=local: its profile has no network"),
         (["batch=16,32"], "one curve is simulated at a time"),
@@ -327,8 +336,8 @@ def test_the_verbs_figures_are_marked_and_name_what_they_rest_on(tmp_path, monke
         (["grid=paper_fig4"], "a named grid has several cells"),
     ],
 )
-def test_a_wrong_word_is_the_users_mistake(words, said):
-    with pytest.raises(UserError, match=re.escape(said)):
+def test_a_wrong_word_is_the_users_mistake(words, reason):
+    with pytest.raises(UserError, match=re.escape(reason)):
         read_point, counts = read_words(words)
         simulate(read_point, counts or (1, 2))
 

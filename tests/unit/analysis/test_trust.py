@@ -116,13 +116,16 @@ def test_the_rows_of_a_series_hold_the_truth():
 
 def test_two_equal_studies_are_told_apart_in_one_of_twenty_and_unlike_ones_nearly_always():
     draw, counts, studies = random.Random(2), range(1, 13), 60
-    false = found = 0
+    false = detected = 0
     for _ in range(studies):
         a, b = study(draw, counts, 3, "a"), study(draw, counts, 3, "b")
         equal = compare(a, b)
         assert equal.mean is not None
-        false += any(one.verdict != SAME for one in (*equal.pairs, equal.mean))
-        slow = [one if one.gpus > 1 else run(1, (1.15 * one.epoch_s[0],), seed=one.seed, started_at=NOON) for one in b]
-        found += compare(a, slow).pairs[0].verdict == "b is slower"
+        false += any(row.verdict != SAME for row in (*equal.pairs, equal.mean))
+        slow = [
+            a_run if a_run.gpus > 1 else run(1, (1.15 * a_run.epoch_s[0],), seed=a_run.seed, started_at=NOON)
+            for a_run in b
+        ]
+        detected += compare(a, slow).pairs[0].verdict == "b is slower"
     assert false / studies <= most(0.05, studies)
-    assert found / studies >= least(0.95, studies)
+    assert detected / studies >= least(0.95, studies)

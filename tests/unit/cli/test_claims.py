@@ -61,10 +61,10 @@ def test_audit_exits_0_where_no_claim_falls(capsys):
 
 def test_audit_of_the_published_figures_says_where_they_come_from(capsys):
     assert main(["audit", "--reference", "paper_cifar100"]) == 1
-    told = capsys.readouterr().out
-    assert "arXiv:2602.21081" in told
-    assert "from 64 to 512 images" in " ".join(told.split())
-    assert "at least 5.9x to 6.5% training accuracy" in " ".join(told.split())
+    screen = capsys.readouterr().out
+    assert "arXiv:2602.21081" in screen
+    assert "from 64 to 512 images" in " ".join(screen.split())
+    assert "at least 5.9x to 6.5% training accuracy" in " ".join(screen.split())
 
 
 def test_audit_writes_all_that_it_found_and_shows_little_of_what_is_alike(here, capsys):
@@ -73,10 +73,10 @@ def test_audit_writes_all_that_it_found_and_shows_little_of_what_is_alike(here, 
     assert main(["audit", "--csv", "many.csv", "--output", "all.json"]) == 1
     page = capsys.readouterr().out
     assert len(page.splitlines()) < 70
-    told = " ".join(page.split())
-    assert told.count("called strong scaling") == 1
-    assert "likewise in 68 other series: batch 2; batch 3; batch 4 and 65 more" in told
-    assert "at the largest GPU count of 12 of 69 series" in told
+    page_text = " ".join(page.split())
+    assert page_text.count("called strong scaling") == 1
+    assert "likewise in 68 other series: batch 2; batch 3; batch 4 and 65 more" in page_text
+    assert "at the largest GPU count of 12 of 69 series" in page_text
     written = json.loads((here / "all.json").read_text())
     assert len(written["speedups"]) == 69
     assert sum(finding["rule"] == "global batch grew" for finding in written["findings"]) == 69
@@ -242,17 +242,17 @@ def test_two_tables_are_compared_with_each_other(here, capsys):
     write_table(here / "before.csv")
     write_table(here / "after.csv", factor=2.0)
     assert main(["compare", "before.csv", "after.csv"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "a: before.csv" in told
-    assert "geometric mean 2.000" in told
+    screen = " ".join(capsys.readouterr().out.split())
+    assert "a: before.csv" in screen
+    assert "geometric mean 2.000" in screen
 
 
 def test_files_and_patterns_are_repeats_of_each_other_even_with_equal_names(here, capsys):
     for seed in (0, 1, 2):
         write_table(here / f"run{seed}" / "metrics.csv", seeds=(seed,))
     assert main(["audit", "--csv", "run*/metrics.csv", "--output", "all.json"]) == 0
-    told = " ".join(capsys.readouterr().out.split())
-    assert "3 files: metrics.csv, metrics.csv, metrics.csv 6 run(s) of 18 row(s)" in told
+    screen = " ".join(capsys.readouterr().out.split())
+    assert "3 files: metrics.csv, metrics.csv, metrics.csv 6 run(s) of 18 row(s)" in screen
     assert main(["audit", "--csv", "run0/metrics.csv", "--csv", "run1/metrics.csv"]) == 0
     assert main(["audit", "--csv", "nothing*.csv"]) == 2
     assert "no file matches this pattern" in capsys.readouterr().err

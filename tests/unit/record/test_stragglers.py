@@ -207,12 +207,12 @@ def test_scaling_all_times_changes_no_verdict(job, power):
     factor = 2.0**power
     scaled = [
         replace(
-            one,
-            compute_ms=one.compute_ms * factor,
-            communication_ms=one.communication_ms * factor,
-            data_ms=one.data_ms * factor,
+            rank,
+            compute_ms=rank.compute_ms * factor,
+            communication_ms=rank.communication_ms * factor,
+            data_ms=rank.data_ms * factor,
         )
-        for one in job
+        for rank in job
     ]
     before, after = explain(job), explain(scaled)
     assert after.sentence == before.sentence

@@ -199,14 +199,14 @@ def test_captions_say_n_and_what_the_bars_are(sheets, tmp_path):
 
 def test_neighbouring_fills_and_colours_differ_in_lightness():
     """Threshold in CIE L*, of 100: fills touch each other, curves also have marker and dash."""
-    for one, other in pairwise(FILLS):
-        assert abs(lightness(one.color) - lightness(other.color)) >= 25, (one.name, other.name)
-    for one, other in combinations(FILLS, 2):
-        assert abs(lightness(one.color) - lightness(other.color)) >= 10, (one.name, other.name)
-    for one, other in pairwise(NODE_FILLS):
-        assert abs(lightness(one[0]) - lightness(other[0])) >= 25, (one, other)
-    for one, other in pairwise(COLORS):
-        assert abs(lightness(one) - lightness(other)) >= 10, (one, other)
+    for first, second in pairwise(FILLS):
+        assert abs(lightness(first.color) - lightness(second.color)) >= 25, (first.name, second.name)
+    for first, second in combinations(FILLS, 2):
+        assert abs(lightness(first.color) - lightness(second.color)) >= 10, (first.name, second.name)
+    for first, second in pairwise(NODE_FILLS):
+        assert abs(lightness(first[0]) - lightness(second[0])) >= 25, (first, second)
+    for first, second in pairwise(COLORS):
+        assert abs(lightness(first) - lightness(second)) >= 10, (first, second)
     assert len({fill.hatch for fill in FILLS}) == len(FILLS)
 
 

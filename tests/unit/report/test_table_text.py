@@ -21,7 +21,7 @@ from vit_sweep.report.tables.text import latex, to_csv, to_latex, to_markdown
 
 def strong(*runs):
     """The strong table of these runs, intervals included."""
-    return scaling_table([with_intervals(one) for one in group(runs, Scaling.STRONG)], (), Scaling.STRONG)
+    return scaling_table([with_intervals(curve) for curve in group(runs, Scaling.STRONG)], (), Scaling.STRONG)
 
 
 REPEATED = strong(*(run(gpus, (10.0 / gpus + seed / 10,), seed=seed) for gpus in (1, 2) for seed in range(3)))
@@ -49,8 +49,8 @@ def test_markdown_is_a_table_of_equally_many_fields_with_the_intervals_in_it():
 
 def test_latex_has_booktabs_rules_a_caption_a_label_and_equally_many_fields():
     text = to_latex(SINGLE)
-    for word in ("\\toprule", "\\midrule", "\\bottomrule", "\\label{tab:strong}", "\\caption{Strong scaling"):
-        assert text.count(word) == 1
+    for command in ("\\toprule", "\\midrule", "\\bottomrule", "\\label{tab:strong}", "\\caption{Strong scaling"):
+        assert text.count(command) == 1
     columns = len(re.search(r"\\begin\{tabular\}\{([lr]+)\}", text)[1])
     body = [line for line in text.splitlines() if line.endswith("\\\\")]
     assert len(body) == 3

@@ -34,13 +34,13 @@ def rows(*lines, names="gpus epoch epoch_time_s"):
 
 
 def test_the_first_epoch_stands_apart_and_the_others_count(tmp_path):
-    found = read("2,16,1,strong,1,30 2,16,1,strong,2,10 2,16,1,strong,3,12", tmp_path)
-    (run,) = found.runs
+    table = read("2,16,1,strong,1,30 2,16,1,strong,2,10 2,16,1,strong,3,12", tmp_path)
+    (run,) = table.runs
     assert (run.first_epoch_s, run.epoch_s, run.epoch_all_s) == (30.0, (10.0, 12.0), (30.0, 10.0, 12.0))
     assert (run.epochs_asked, run.epochs_done, run.partial) == (3, 3, False)
     assert (run.global_batch, run.origin, run.run_id) == (32, Origin.IMPORTED, "theirs.csv line 2")
-    assert found.counts.rows == 3
-    assert not found.problems
+    assert table.counts.rows == 3
+    assert not table.problems
 
 
 def test_an_epoch_is_as_long_as_its_slowest_rank():
@@ -61,10 +61,10 @@ def test_a_missing_rank_is_flagged_and_counted_and_the_run_is_kept():
 def test_repeated_rows_count_once_even_if_unknown_columns_differ(tmp_path):
     """The published logs have one row per rank and visible GPU: 8 times too many."""
     text = "1,16,1,strong,1,9,0 1,16,1,strong,1,9,1 1,16,1,strong,2,8,0 1,16,1,strong,2,8,1"
-    found = read(text, tmp_path, header=HEADER + ",GPU_ID")
-    assert found.runs[0].epoch_all_s == (9.0, 8.0)
-    assert (found.counts.rows, found.counts.duplicates) == (4, 2)
-    assert "gpu_id" in found.problems[0]
+    table = read(text, tmp_path, header=HEADER + ",GPU_ID")
+    assert table.runs[0].epoch_all_s == (9.0, 8.0)
+    assert (table.counts.rows, table.counts.duplicates) == (4, 2)
+    assert "gpu_id" in table.problems[0]
 
 
 def test_of_a_run_that_began_again_the_last_complete_attempt_is_kept():
@@ -106,40 +106,40 @@ def test_repeats_are_told_apart_by_seed_or_run():
 
 
 def test_fewer_epochs_than_asked_make_a_run_partial(tmp_path):
-    found = read("2,16,1,strong,1,30,5 2,16,1,strong,2,10,5", tmp_path, header=HEADER + ",epochs")
-    assert found.runs[0].partial
-    assert (found.runs[0].epochs_done, found.counts.partial) == (2, 1)
+    table = read("2,16,1,strong,1,30,5 2,16,1,strong,2,10,5", tmp_path, header=HEADER + ",epochs")
+    assert table.runs[0].partial
+    assert (table.runs[0].epochs_done, table.counts.partial) == (2, 1)
 
 
 def test_a_gap_left_by_a_bad_row_makes_a_run_partial(tmp_path):
-    found = read("2,16,1,strong,1,30 2,16,1,strong,2,nan 2,16,1,strong,3,10", tmp_path)
-    assert found.runs[0].partial
+    table = read("2,16,1,strong,1,30 2,16,1,strong,2,nan 2,16,1,strong,3,10", tmp_path)
+    assert table.runs[0].partial
 
 
 @pytest.mark.parametrize("bad", ["nan", "-3", "0", "inf", "abc", ""])
 def test_an_impossible_time_is_named_with_its_line_and_left_out(bad, tmp_path):
-    found = read(f"2,16,1,strong,1,30 2,16,1,strong,2,{bad} 2,16,1,strong,3,10", tmp_path)
-    assert found.runs[0].epoch_s == (10.0,)
-    assert found.counts.bad_rows == 1
-    assert found.problems == (f"line 3: epoch_time_s={bad} – must be a number above 0; 1 row(s) left out",)
+    table = read(f"2,16,1,strong,1,30 2,16,1,strong,2,{bad} 2,16,1,strong,3,10", tmp_path)
+    assert table.runs[0].epoch_s == (10.0,)
+    assert table.counts.bad_rows == 1
+    assert table.problems == (f"line 3: epoch_time_s={bad} – must be a number above 0; 1 row(s) left out",)
 
 
 def test_many_bad_rows_are_one_sentence(tmp_path):
     text = " ".join(f"2,16,1,strong,{epoch},-1" for epoch in range(1, 9))
-    found = read(f"{text} 2,16,1,strong,9,10", tmp_path)
-    assert found.problems[0].startswith("lines 2, 3, 4, 5, 6 and 3 more: epoch_time_s=-1 ")
-    assert found.counts.sentence == "1 run(s) of 9 row(s), 8 row(s) left out, 1 partial run(s)"
+    table = read(f"{text} 2,16,1,strong,9,10", tmp_path)
+    assert table.problems[0].startswith("lines 2, 3, 4, 5, 6 and 3 more: epoch_time_s=-1 ")
+    assert table.counts.sentence == "1 run(s) of 9 row(s), 8 row(s) left out, 1 partial run(s)"
 
 
 def test_a_wrong_accuracy_is_left_out_and_its_row_is_kept(tmp_path):
-    found = read("1,16,1,strong,1,30,57.07 1,16,1,strong,2,10,0.6", tmp_path, header=HEADER + ",train_accuracy")
-    assert found.runs[0].train_accuracy == (None, 0.6)
-    assert "a percentage divided by 100" in found.problems[0]
+    table = read("1,16,1,strong,1,30,57.07 1,16,1,strong,2,10,0.6", tmp_path, header=HEADER + ",train_accuracy")
+    assert table.runs[0].train_accuracy == (None, 0.6)
+    assert "a percentage divided by 100" in table.problems[0]
 
 
 def test_accuracy_of_unsaid_images_is_judged_as_training_accuracy(tmp_path):
-    found = read("1,16,1,strong,1,30,0.5", tmp_path, header=HEADER + ",accuracy")
-    assert (found.runs[0].train_accuracy, found.runs[0].test_accuracy) == ((0.5,), ())
+    table = read("1,16,1,strong,1,30,0.5", tmp_path, header=HEADER + ",accuracy")
+    assert (table.runs[0].train_accuracy, table.runs[0].test_accuracy) == ((0.5,), ())
 
 
 def test_a_rank_beyond_the_gpus_is_no_row():
@@ -199,22 +199,22 @@ def test_epochs_may_count_from_0():
 
 
 def test_one_gpu_count_only_is_said_to_have_no_baseline(tmp_path):
-    found = read("4,16,1,strong,1,30 4,16,1,strong,2,10", tmp_path)
-    assert any("every run has gpus=4: there is no baseline" in note for note in found.notes)
+    table = read("4,16,1,strong,1,30 4,16,1,strong,2,10", tmp_path)
+    assert any("every run has gpus=4: there is no baseline" in note for note in table.notes)
 
 
 def test_two_data_sets_mixed_make_two_series(tmp_path):
     text = "1,16,1,strong,1,30,cifar10 2,16,1,strong,1,16,cifar100 4,16,1,strong,1,8,cifar100"
-    found = read(text, tmp_path, header=HEADER + ",data")
-    series = group(found.runs, Scaling.STRONG)
-    assert [(one.key.condition("data"), one.baseline_gpus) for one in series] == [("cifar10", 1), ("cifar100", 2)]
+    table = read(text, tmp_path, header=HEADER + ",data")
+    series = group(table.runs, Scaling.STRONG)
+    assert [(curve.key.condition("data"), curve.baseline_gpus) for curve in series] == [("cifar10", 1), ("cifar100", 2)]
 
 
 # -- files that are no tables -------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("", "is empty; its first line names the columns: gpus, epoch, epoch_time_s"),
         ("\n\n", "is empty"),
@@ -226,12 +226,12 @@ def test_two_data_sets_mixed_make_two_series(tmp_path):
         ('gpus,epoch,epoch_time_s\n1,1,"30\n', "not CSV"),
     ],
 )
-def test_a_file_that_is_no_table_is_told_in_a_sentence(text, said, tmp_path):
+def test_a_file_that_is_no_table_is_told_in_a_sentence(text, reason, tmp_path):
     path = tmp_path / "bad.csv"
     path.write_text(text)
     with pytest.raises(UserError) as caught:
         read_csv(path)
-    assert said in str(caught.value)
+    assert reason in str(caught.value)
     assert str(path) in str(caught.value)
 
 
@@ -244,8 +244,8 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path):
 
 
 def test_an_unknown_column_is_named_with_the_closest_known_and_ignored(tmp_path):
-    found = read("1,16,1,strong,1,30,x", tmp_path, header=HEADER + ",precison")
-    assert found.problems == (
+    table = read("1,16,1,strong,1,30,x", tmp_path, header=HEADER + ",precison")
+    assert table.problems == (
         "columns that are not understood and not used: precison (did you mean precision?); see docs/import.md",
     )
 
@@ -261,7 +261,7 @@ def test_a_byte_order_mark_and_capital_letters_do_no_harm(tmp_path):
 LINES = st.lists(
     st.tuples(st.sampled_from([1, 2, 4]), st.integers(0, 2), st.integers(1, 4), st.integers(0, 3)),
     min_size=1, max_size=24, unique=True,
-).map(lambda found: [one for one in found if one[3] < one[0]] or [(1, 0, 1, 0)])  # fmt: skip
+).map(lambda rows: [row for row in rows if row[3] < row[0]] or [(1, 0, 1, 0)])  # fmt: skip
 
 
 def made_of(lines):
@@ -313,20 +313,20 @@ def test_the_example_of_the_page_is_read_without_a_problem(tmp_path):
     page = (ROOT / "docs" / "import.md").read_text()
     path = tmp_path / "example.csv"
     path.write_text(page.split("```csv\n")[1].split("```")[0])
-    found = read_csv(path)
-    assert not found.problems
-    assert not found.notes
-    assert found.counts.rows > len(found.runs) > 1
+    table = read_csv(path)
+    assert not table.problems
+    assert not table.notes
+    assert table.counts.rows > len(table.runs) > 1
 
 
 @pytest.mark.parametrize("name", reference_names())
 def test_a_published_study_is_read_without_a_problem(name):
-    found = load_reference(name)
-    assert not found.imported.problems
-    assert found.imported.counts.bad_rows == found.imported.counts.duplicates == 0
-    assert all(run.origin is Origin.REFERENCE for run in found.imported.runs)
-    assert found.facts.source
-    assert found.facts.licence
+    table = load_reference(name)
+    assert not table.imported.problems
+    assert table.imported.counts.bad_rows == table.imported.counts.duplicates == 0
+    assert all(run.origin is Origin.REFERENCE for run in table.imported.runs)
+    assert table.facts.source
+    assert table.facts.licence
 
 
 def test_every_published_study_has_figures_and_a_source():
@@ -337,13 +337,13 @@ def test_the_papers_figures_are_those_of_the_paper():
     """Mean over epochs, sd, mean without the first: table 4 of arXiv:2602.21081's logs, first and last line."""
     runs = {(run.gpus, run.curves[0].placement): run for run in load_reference("paper_cifar100").imported.runs}
     assert len(runs) == 17
-    one, last = runs[1, "packed"], runs[32, "spread"]
-    assert (one.published_s, one.published_sd_s, one.epoch_s) == (1813.4, 2.9, (1814.4,))
+    first, last = runs[1, "packed"], runs[32, "spread"]
+    assert (first.published_s, first.published_sd_s, first.epoch_s) == (1813.4, 2.9, (1814.4,))
     assert (last.published_s, last.published_sd_s, last.epoch_s) == (61.6, 2.3, (60.7,))
     assert last.epoch_all_s[0] == pytest.approx(65.2)
-    assert one.epoch_all_s[0] == 1809
+    assert first.epoch_all_s[0] == 1809
     assert (runs[2, "spread"].epochs_done, runs[2, "spread"].epochs_asked) == (4, 5)
-    assert [run.train_accuracy[-1] for run in (one, last)] == [0.302, 0.069]
+    assert [run.train_accuracy[-1] for run in (first, last)] == [0.302, 0.069]
 
 
 def test_an_unknown_published_study_shows_the_menu():

@@ -52,7 +52,7 @@ def test_deepspeeds_steps_become_epochs_of_rank_0(tmp_path, stamp):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reason"),
     [
         ([], "does not hold its batch; give it with --set batch=16"),
         (["batch=4"], "does not hold its GPUs; give it with --set gpus=4"),
@@ -60,10 +60,10 @@ def test_deepspeeds_steps_become_epochs_of_rank_0(tmp_path, stamp):
         (["batch=4", "gpus=1", "images=800"], "does not hold a whole epoch (2 of its 100 steps)"),
     ],
 )
-def test_what_deepspeeds_log_does_not_say_is_asked_for(tmp_path, options, told):
+def test_what_deepspeeds_log_does_not_say_is_asked_for(tmp_path, options, reason):
     with pytest.raises(UserError) as caught:
         read(tmp_path, deepspeed_log((1.0, 1.0)), constants=options)
-    assert told in str(caught.value)
+    assert reason in str(caught.value)
 
 
 def line(time_ms, key, value=None, **metadata):
@@ -98,7 +98,7 @@ def test_mlperfs_own_parser_reads_what_goes_out(tmp_path):
     path.write_text(mlperf_log(run(4, epoch_all_s=(30.0, 10.0))))
     lines, errors = parser.parse_file(path)
     assert not errors
-    assert [one.key for one in lines][-5:] == ["epoch_start", "epoch_stop", "epoch_start", "epoch_stop", "run_stop"]
+    assert [line.key for line in lines][-5:] == ["epoch_start", "epoch_stop", "epoch_start", "epoch_stop", "run_stop"]
 
 
 def test_a_log_without_whole_epochs_is_no_table():

@@ -14,11 +14,11 @@ from vit_sweep.study.journal import Event, entry_of
 
 
 def test_a_record_becomes_a_run_with_its_counted_epochs():
-    one = cell(gpus=2, nodes=1)
-    run = run_of(result(one, record=record(one, epoch_seconds=(9.0, 2.0, 4.0), job_s=30.0)))
-    assert (run.run_id, run.gpus, run.nodes, run.micro_batch, run.accum) == (one.cell_id, 2, 1, 16, 1)
+    planned = cell(gpus=2, nodes=1)
+    run = run_of(result(planned, record=record(planned, epoch_seconds=(9.0, 2.0, 4.0), job_s=30.0)))
+    assert (run.run_id, run.gpus, run.nodes, run.micro_batch, run.accum) == (planned.cell_id, 2, 1, 16, 1)
     assert (run.epoch_s, run.first_epoch_s, run.epoch_all_s) == ((2.0, 4.0), 9.0, (9.0, 2.0, 4.0))
-    assert (run.work, run.images) == (1600, one.images_per_epoch)
+    assert (run.work, run.images) == (1600, planned.images_per_epoch)
     assert run.step_ms_by_rank == (60.0, 60.0)  # 50 steps an epoch: 40 ms and 80 ms, the median of all of them
     assert run.test_accuracy == (0.125,) * 3
     assert run.devices == ("Tesla T4",) * 2
@@ -28,8 +28,8 @@ def test_a_record_becomes_a_run_with_its_counted_epochs():
 
 
 def test_the_only_epoch_counts_though_it_is_cold():
-    one = cell(epochs=1)
-    assert run_of(result(one, record=record(one, epoch_seconds=(9.0,)))).epoch_s == (9.0,)
+    planned = cell(epochs=1)
+    assert run_of(result(planned, record=record(planned, epoch_seconds=(9.0,)))).epoch_s == (9.0,)
 
 
 def test_a_cell_without_a_record_is_a_run_without_a_time():
@@ -66,59 +66,61 @@ def test_size_batch_work_and_seed_are_none():
 def test_a_study_gives_the_speedup_of_its_records():
     cells = [cell(gpus=g) for g in (1, 2)]
     results = [result(c, record=record(c, epoch_seconds=(9.0, s, s))) for c, s in zip(cells, (6.0, 4.0), strict=True)]
-    (found,) = group(runs_of(results), Scaling.STRONG)
-    assert found.points[1].speedup.value == 1.5
+    (curve,) = group(runs_of(results), Scaling.STRONG)
+    assert curve.points[1].speedup.value == 1.5
 
 
 def test_a_cell_in_two_series_is_in_both():
-    one = cell()
+    planned = cell()
     curves = (series(), series(Scaling.WEAK), series(batch_per=BatchPer.GLOBAL))
-    runs = runs_of([result(one, *curves, record=record(one))])
+    runs = runs_of([result(planned, *curves, record=record(planned))])
     assert len(group(runs, Scaling.STRONG)) == 2
     assert len(group(runs, Scaling.WEAK)) == 1
 
 
 def test_the_queue_wait_is_from_submission_to_the_first_line():
-    one = cell()
+    planned = cell()
     sent = entry_of(batch(tasks=batch().tasks[:1]), Event.SUBMITTED, at="2025-01-01T00:00:00+00:00", handle="17")
-    sent = replace(sent, tasks=((one.cell_id, 1),))
-    asked = replace(sent, event=Event.SUBMITTING, at="2024-12-31T00:00:00+00:00")
-    done = record(one, started_at="2025-01-01T00:01:30+00:00")
-    run = run_of(result(one, record=done), submitted=submissions([asked, sent]))
+    sent = replace(sent, tasks=((planned.cell_id, 1),))
+    submitting = replace(sent, event=Event.SUBMITTING, at="2024-12-31T00:00:00+00:00")
+    done = record(planned, started_at="2025-01-01T00:01:30+00:00")
+    run = run_of(result(planned, record=done), submitted=submissions([submitting, sent]))
     assert run.queue_wait_s == 90.0
-    again = run_of(result(one, record=replace(done, attempt="1.1")), submitted=submissions([sent]))
+    again = run_of(result(planned, record=replace(done, attempt="1.1")), submitted=submissions([sent]))
     assert again.queue_wait_s is None  # it waited twice
-    assert run_of(result(one, record=done)).queue_wait_s is None
+    assert run_of(result(planned, record=done)).queue_wait_s is None
 
 
 def test_a_shared_allocation_costs_the_gpus_that_wait_and_its_queue_wait_is_not_its_own():
-    one = cell(gpus=2, allocation=Allocation.SHARED)
-    done = record(one, job_s=1800.0, allocated_gpus=8)
-    sent = {(one.cell_id, 1): "2024-12-31T00:00:00+00:00"}
-    run = run_of(result(one, record=done), submitted=sent)
+    planned = cell(gpus=2, allocation=Allocation.SHARED)
+    done = record(planned, job_s=1800.0, allocated_gpus=8)
+    sent = {(planned.cell_id, 1): "2024-12-31T00:00:00+00:00"}
+    run = run_of(result(planned, record=done), submitted=sent)
     assert (run.gpu_hours, run.queue_wait_s) == (4.0, None)
-    assert run_of(result(one, record=record(one, job_s=1800.0))).gpu_hours == 1.0
+    assert run_of(result(planned, record=record(planned, job_s=1800.0))).gpu_hours == 1.0
 
 
 def test_the_error_of_the_predicted_memory_counts_the_context_on_both_sides():
-    one = cell(gpus=2)
-    plan = predict(one)
-    asked = (plan.total_gib - plan.context_gib) * 1024
+    planned = cell(gpus=2)
+    plan = predict(planned)
+    predicted = (plan.total_gib - plan.context_gib) * 1024
 
     def error(*peaks):
-        made = record(one)
+        made = record(planned)
         ranks = tuple(replace(rank, peak_reserved_mib=peak) for rank, peak in zip(made.ranks, peaks, strict=True))
-        run = run_of(result(one, record=replace(made, ranks=ranks)))
+        run = run_of(result(planned, record=replace(made, ranks=ranks)))
         return memory_error(run.memory_mib, run.memory_predicted_mib)
 
-    assert error(asked, asked) == pytest.approx(0)
-    assert error(asked, asked + plan.total_gib * 1024 * 0.25) == pytest.approx(0.25), "the rank that used most counts"
+    assert error(predicted, predicted) == pytest.approx(0)
+    assert error(predicted, predicted + plan.total_gib * 1024 * 0.25) == pytest.approx(0.25), (
+        "the rank that used most counts"
+    )
     assert error(None, None) is None
     plain = run_of(result(cell(device=Device.CPU), record=record(cell(device=Device.CPU))))
     assert memory_error(3000.0, plain.memory_predicted_mib) is None
 
 
 def test_the_peak_of_its_gpu_makes_the_mfu_of_a_run():
-    one = cell()
-    assert run_of(result(one, record=record(one)), peaks={one.cell_id: 1.0}).mfu > 0
-    assert run_of(result(one, record=record(one))).mfu is None
+    planned = cell()
+    assert run_of(result(planned, record=record(planned)), peaks={planned.cell_id: 1.0}).mfu > 0
+    assert run_of(result(planned, record=record(planned))).mfu is None

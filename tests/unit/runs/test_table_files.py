@@ -95,7 +95,7 @@ def test_columns_are_mapped_and_set(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "reason"),
     [
         ({"maps": ["gpus"]}, "--map gpus: write COLUMN=THEIRS"),
         ({"maps": ["gpu=n"]}, "no column is called gpu – did you mean gpus?"),
@@ -104,10 +104,10 @@ def test_columns_are_mapped_and_set(tmp_path):
         ({"decimal": "coma"}, "did you mean comma?"),
     ],
 )
-def test_a_wrong_option_is_a_sentence(tmp_path, options, told):
+def test_a_wrong_option_is_a_sentence(tmp_path, options, reason):
     with pytest.raises(UserError) as caught:
         read(tmp_path, PLAIN, **options)
-    assert told in str(caught.value)
+    assert reason in str(caught.value)
 
 
 def test_a_comma_that_may_be_decimal_or_thousands_is_not_guessed(tmp_path):

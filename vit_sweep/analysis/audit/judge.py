@@ -65,7 +65,7 @@ class Audit:
     @property
     def falls(self) -> tuple[Claim, ...]:
         """The claims that the data cannot carry."""
-        return tuple(judged.claim for judged in self.claims if judged.standing is Standing.FALLS)
+        return tuple(judgement.claim for judgement in self.claims if judgement.standing is Standing.FALLS)
 
 
 def audit(runs: Iterable[Run]) -> Audit:

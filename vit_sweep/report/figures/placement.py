@@ -71,7 +71,7 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path) -> Figure | Sk
         name,
         title="Packed against spread",
         caption="Time spread over time packed: above 1 the spread run is slower. "
-        + intervals_text([one for curve in ratios for one in curve])
+        + intervals_text([estimate for curve in ratios for estimate in curve])
         + (f" {counted(left, 'further pair')} of curves not drawn for want of room." if left else ""),
         alt=f"Chart of packed against spread runs. {_ratios_text(shown, ratios)}",
     )

@@ -23,12 +23,12 @@ def tables_of(audit: Audit, *, prefix: str = "") -> tuple[Table, ...]:
         ),
         [
             {
-                "claim": judged.claim.value,
-                "stands": judged.standing.value,
-                "because": "; ".join(judged.reasons) or None,
-                "in_words": IN_WORDS[judged.claim],
+                "claim": judgement.claim.value,
+                "stands": judgement.standing.value,
+                "because": "; ".join(judgement.reasons) or None,
+                "in_words": IN_WORDS[judgement.claim],
             }
-            for judged in audit.claims
+            for judgement in audit.claims
         ],
     )
     return (claims, *([_speedups(audit.speedups, prefix)] if audit.speedups else []))

@@ -53,7 +53,7 @@ def tables_of(
         accuracy_table(ordered, reached or {}),
         runs_table(rows, points),
     ]
-    return [one for one in made if one is not None]
+    return [table for table in made if table is not None]
 
 
 def times_of(groups: Iterable[Sequence[Run]], series: Iterable[ScalingSeries]) -> Times:

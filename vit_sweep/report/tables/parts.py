@@ -50,7 +50,7 @@ def estimate(name: str, number: Estimate | None) -> Cells:
 
 def comparable(runs: Iterable[Run], series: Iterable[ScalingSeries] = ()) -> list[Run]:
     """The runs with a time that may stand beside others: each once, in an order of their own."""
-    apart = {out.run.run_id for one in series for out in one.apart}
+    apart = {out.run.run_id for curve in series for out in curve.apart}
     sound = {run.run_id: run for run in runs if run.timed and not run.oversubscribed and run.run_id not in apart}
     return [sound[name] for name in sorted(sound)]
 
@@ -88,25 +88,25 @@ def without(conditions: Conditions, *names: str) -> Conditions:
 class Variants:
     """Says of each configuration of a table what tells it from the others beyond its names."""
 
-    def __init__(self, every: Iterable[Conditions]) -> None:
+    def __init__(self, all_conditions: Iterable[Conditions]) -> None:
         """Look at all configurations of the table."""
         self._by_conditions: dict[Conditions, str] = {}
-        plain = {conditions: dict(conditions) for conditions in dict.fromkeys(every)}
+        plain = {conditions: dict(conditions) for conditions in dict.fromkeys(all_conditions)}
         values: dict[str, dict[tuple[str, ...], set[str]]] = {}
-        for found in plain.values():
-            names = tuple(found.get(name, "") for name in _GROUPS)
-            for name, value in found.items():
+        for stated in plain.values():
+            names = tuple(stated.get(name, "") for name in _GROUPS)
+            for name, value in stated.items():
                 if name not in WHAT and name != "epochs":
                     values.setdefault(name, {}).setdefault(names, set()).add(value)
         telling = sorted(name for name, by_names in values.items() if any(len(some) > 1 for some in by_names.values()))
-        for conditions, found in plain.items():
-            self._by_conditions[conditions] = ", ".join(f"{name}={found.get(name, '')}" for name in telling)
+        for conditions, stated in plain.items():
+            self._by_conditions[conditions] = ", ".join(f"{name}={stated.get(name, '')}" for name in telling)
 
     def what(self, conditions: Conditions) -> Cells:
         """The fields of `WHAT`, and the number of epochs."""
-        found = dict(conditions)
-        said = self._by_conditions.get(conditions, "")
-        return {name: found.get(name) for name in WHAT} | {"variant": said, "epochs": _whole(found.get("epochs"))}
+        stated = dict(conditions)
+        text = self._by_conditions.get(conditions, "")
+        return {name: stated.get(name) for name in WHAT} | {"variant": text, "epochs": _whole(stated.get("epochs"))}
 
 
 def _whole(text: str | None) -> int | str | None:
@@ -139,10 +139,10 @@ def pooled(runs: Sequence[Run], times: Times) -> Cells:
 
 def last_accuracies(runs: Iterable[Run]) -> Cells:
     """Median over runs of what they classify right after their last epoch."""
-    every = list(runs)
+    all_runs = list(runs)
     return {
-        "train_accuracy": middle(run.train_accuracy[-1] for run in every if run.train_accuracy),
-        "test_accuracy": middle(run.test_accuracy[-1] for run in every if run.test_accuracy),
+        "train_accuracy": middle(run.train_accuracy[-1] for run in all_runs if run.train_accuracy),
+        "test_accuracy": middle(run.test_accuracy[-1] for run in all_runs if run.test_accuracy),
     }
 
 

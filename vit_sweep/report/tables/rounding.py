@@ -58,17 +58,17 @@ def with_interval(value: float, low: float | None, high: float | None, *, percen
     if not all(map(math.isfinite, (value, low, high))):
         return plain(value, percent=percent), f"[{plain(low, percent=percent)}, {plain(high, percent=percent)}]"
     # Decimals: times 100, floats that differ in their last bit may become equal.
-    numbers = [Decimal(one) * (100 if percent else 1) for one in (value, low, high)]
+    numbers = [Decimal(number) * (100 if percent else 1) for number in (value, low, high)]
     width, largest = numbers[2] - numbers[1], max(map(abs, numbers))
     decimals = 1 - width.adjusted() if width > 0 else _DIGITS - 1 - (numbers[0].adjusted() if numbers[0] else 0)
     tiny = bool(largest) and largest.adjusted() < _SMALL
-    texts = [_to_decimals(one, decimals, tiny=tiny) for one in numbers]
+    texts = [_to_decimals(number, decimals, tiny=tiny) for number in numbers]
     return texts[0], f"[{texts[1]}, {texts[2]}]"
 
 
-def estimate_text(found: Estimate, *, percent: bool = False) -> str:
+def estimate_text(estimate: Estimate, *, percent: bool = False) -> str:
     """A number of the analysis with its interval, if it has one."""
-    return " ".join(filter(None, with_interval(found.value, found.low, found.high, percent=percent)))
+    return " ".join(filter(None, with_interval(estimate.value, estimate.low, estimate.high, percent=percent)))
 
 
 def is_number(value: object) -> bool:

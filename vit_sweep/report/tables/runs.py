@@ -49,14 +49,14 @@ def imported_row(run: Run, reached: tuple[float, Reached] | None = None) -> Cell
 
 def runs_table(rows: Iterable[Cells], points: Iterable[PlannedPoint] = ()) -> Table | None:
     """All rows, then the infeasible points; every version that any row names is a column of its own."""
-    every = [*rows, *(_infeasible(point) for point in points if point.cell_id is None)]
-    names = sorted(name for name in set().union(*every) if name.startswith(_VERSION))
+    all_rows = [*rows, *(_infeasible(point) for point in points if point.cell_id is None)]
+    names = sorted(name for name in set().union(*all_rows) if name.startswith(_VERSION))
     versions = {
         name: Column(name=name, title=name.removeprefix(_VERSION), meaning=f"Version of {name.removeprefix(_VERSION)}.")
         for name in names
     }
     known = RUN_COLUMNS | versions
-    return table("runs", "Runs: one row each", tuple(known), every, known=known)
+    return table("runs", "Runs: one row each", tuple(known), all_rows, known=known)
 
 
 def _infeasible(point: PlannedPoint) -> Cells:
@@ -65,7 +65,7 @@ def _infeasible(point: PlannedPoint) -> Cells:
 
 
 def _of_run(run: Run) -> Cells:
-    asked = dict(run.conditions)
+    conditions = dict(run.conditions)
     names = ("model", "data", "precision", "engine", "optimizer", "partition", "gpu_model")
     row: Cells = {
         "cell_id": run.run_id,
@@ -75,7 +75,7 @@ def _of_run(run: Run) -> Cells:
         "note": run.note,
         "scaling": " ".join(sorted({curve.scaling.value for curve in run.curves})),
         "placement": " ".join(sorted({curve.placement for curve in run.curves if curve.placement})),
-        **{name: asked.get(name) for name in names},
+        **{name: conditions.get(name) for name in names},
         "gpus": run.gpus,
         "nodes": run.nodes,
         "micro_batch": run.micro_batch,
@@ -147,10 +147,10 @@ def _of_target(reached: tuple[float, Reached] | None) -> Cells:
     """When the run was as accurate as was asked, and why not if it was not; nothing where nobody asked."""
     if reached is None:
         return {}
-    target, found = reached
+    target, reached_at = reached
     return {
         "target_accuracy": target,
-        "time_to_accuracy_s": found.seconds,
-        "epochs_to_accuracy": found.epoch,
-        "accuracy_note": found.reason,
+        "time_to_accuracy_s": reached_at.seconds,
+        "epochs_to_accuracy": reached_at.epoch,
+        "accuracy_note": reached_at.reason,
     }

@@ -61,7 +61,7 @@ def scaling_table(
 
     `timed_only` leaves out rows without a time: what a running study has so far. `notes`: of its intervals.
     """
-    curves = [one for one in series if one.key.scaling is scaling]
+    curves = [curve for curve in series if curve.key.scaling is scaling]
     variants = Variants(curve.key.conditions for curve in curves)
     rows = [_point(curve, point, variants) for curve in curves for point in curve.points]
     rows += [_apart(curve.key, out, variants) for curve in curves for out in curve.apart]

@@ -70,8 +70,8 @@ def pipe_table(
 def to_latex(table: Table) -> str:
     """A `table` with caption, label `tab:NAME` and booktabs rules; the notes are comments and in the caption."""
     same, columns = printed(table)
-    said = ", ".join(f"{column.title or column.name}: {field(column, table.rows[0])}" for column in same)
-    sentences = [table.title, said, *table.notes]
+    constants = ", ".join(f"{column.title or column.name}: {field(column, table.rows[0])}" for column in same)
+    sentences = [table.title, constants, *table.notes]
     caption = " ".join(f"{latex(text.rstrip('.'))}." for text in sentences if text)
     form = "".join("l" if is_text(table, column) else "r" for column in columns)
     lines = [

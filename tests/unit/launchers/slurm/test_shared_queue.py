@@ -273,7 +273,7 @@ def test_a_controller_that_does_not_answer_has_not_taken_the_job_away(job):
 
 
 @pytest.fixture
-def asked(job, monkeypatch):
+def states_when(job, monkeypatch):
     """What clients are told while squeue says `lines`; nobody keeps accounts."""
     job.write()
 
@@ -293,28 +293,28 @@ def asked(job, monkeypatch):
 QUEUED, RUNNING = (TaskState.QUEUED, None), (TaskState.RUNNING, None)
 
 
-def test_one_job_stands_for_all_of_its_tasks(asked, job):
-    assert asked("9|N/A|PENDING||Priority\\n") == [QUEUED] * 3
-    assert asked("9|N/A|RUNNING|vector[01-04]|None\\n") == [QUEUED] * 3
+def test_one_job_stands_for_all_of_its_tasks(states_when, job):
+    assert states_when("9|N/A|PENDING||Priority\\n") == [QUEUED] * 3
+    assert states_when("9|N/A|RUNNING|vector[01-04]|None\\n") == [QUEUED] * 3
     done = TaskStatus(state=TaskState.ENDED, ended=Ended.COMPLETED)
     write_states(job.at, {0: done, 1: TaskStatus(state=TaskState.RUNNING), 2: TaskStatus(state=TaskState.QUEUED)})
-    assert asked("9|N/A|RUNNING|vector[01-04]|None\\n") == [(TaskState.ENDED, Ended.COMPLETED), RUNNING, QUEUED]
-    assert asked("9|N/A|PENDING||BeginTime\\n") == [(TaskState.ENDED, Ended.COMPLETED), QUEUED, QUEUED]
+    assert states_when("9|N/A|RUNNING|vector[01-04]|None\\n") == [(TaskState.ENDED, Ended.COMPLETED), RUNNING, QUEUED]
+    assert states_when("9|N/A|PENDING||BeginTime\\n") == [(TaskState.ENDED, Ended.COMPLETED), QUEUED, QUEUED]
     ended = (TaskState.ENDED, Ended.TIME_LIMIT)
-    assert asked("9|N/A|TIMEOUT|vector[01-04]|TimeLimit\\n") == [(TaskState.ENDED, Ended.COMPLETED), ended, ended]
+    assert states_when("9|N/A|TIMEOUT|vector[01-04]|TimeLimit\\n") == [(TaskState.ENDED, Ended.COMPLETED), ended, ended]
     unsaid = (TaskState.ENDED, Ended.UNREPORTED)
-    assert asked("") == [(TaskState.ENDED, Ended.COMPLETED), unsaid, unsaid]
+    assert states_when("") == [(TaskState.ENDED, Ended.COMPLETED), unsaid, unsaid]
 
 
-def test_the_job_itself_is_cancelled_when_nothing_would_be_left_of_it(asked, job):
-    asked("9|N/A|PENDING||Priority\\n")
+def test_the_job_itself_is_cancelled_when_nothing_would_be_left_of_it(states_when, job):
+    states_when("9|N/A|PENDING||Priority\\n")
     sent = Submission(batch_name=job.at.name, folder=str(job.at), handle="9", tasks=3)
     scancel = job.folder / "bin" / "scancel"
     scancel.write_text(f'#!/bin/bash\necho "$*" >> {job.folder}/scancels\n')
     SlurmLauncher().cancel([(sent, [1])])
     assert job.lines("scancels") == []
     assert asked_to_cancel(job.at) == {1}
-    assert asked("9|N/A|PENDING||Priority\\n") == [QUEUED, (TaskState.ENDED, Ended.CANCELLED), QUEUED]
+    assert states_when("9|N/A|PENDING||Priority\\n") == [QUEUED, (TaskState.ENDED, Ended.CANCELLED), QUEUED]
     scancel.write_text(f'#!/bin/bash\necho "$*" >> {job.folder}/scancels\n')
     SlurmLauncher().cancel([(sent, [0, 2])])
     assert job.lines("scancels") == ["9"]
