@@ -16,9 +16,8 @@ from vit_sweep.cli import show
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading, words_of
 from vit_sweep.plan.point import Scaling
-from vit_sweep.runs.reshaping import Reading
 from vit_sweep.runs.run import Run
-from vit_sweep.runs.sources import from_csv
+from vit_sweep.runs.sources import Source, source_of
 from vit_sweep.study.provenance import require_extra
 from vit_sweep.study.store import Study, open_study
 
@@ -36,6 +35,7 @@ def collect(
     study: Annotated[str | None, typer.Argument(help="A study's folder, or its name below outputs/.")] = None,
     *,
     csv: Csv = None,
+    reference: Annotated[str | None, typer.Option(help="A published study: paper_cifar100.")] = None,
     output: Annotated[Path | None, typer.Option(help="With --csv: a folder; outputs/ and the file's name.")] = None,
     target: Annotated[
         float | None, typer.Option(min=0, max=1, help="Test accuracy whose time is reported, for the study's own.")
@@ -54,11 +54,11 @@ def collect(
     """Rebuild tables and figures from the records: at any time, from any machine that sees the folder."""
     forms = export or []
     _check(forms)
-    if csv or study is None:
-        if not csv or study is not None:
-            raise UserError(f"{'a study and a file are' if csv else 'nothing is'} named; name a study or --csv FILE")
+    if study is None or csv or reference:
         read_as = reading(columns, constants, decimal, sheet)
-        if not _of_tables(csv, read_as, output, console=show.console(), target=target, forms=forms):
+        source = source_of(study=study, csv=csv, reference=reference, reading=read_as)
+        files = words_of(csv or (), read_as, reference)
+        if not _of_tables(source, files, output, console=show.console(), target=target, forms=forms):
             raise typer.Exit(1)
         return
     if output is not None:
@@ -78,8 +78,8 @@ def _check(forms: Sequence[str]) -> None:
 
 
 def _of_tables(
-    csv: Sequence[str],
-    read_as: Reading,
+    source: Source,
+    words: str,
     output: Path | None,
     *,
     console: Console,
@@ -88,22 +88,21 @@ def _of_tables(
 ) -> list[Path]:
     """Write tables and figures of imported runs into `output`; returns the files, none if no run has a time.
 
-    Raises `UserError` where `output` belongs to a study.
+    `words`: the options that read them. Raises `UserError` where `output` belongs to a study.
     """
     require_extra("report")
-    folder, source = folder_of(csv, output), from_csv(csv, read_as)
+    folder = folder_of(source, output)
     print_notes(console, source)
     written = collect_runs(source.runs, folder.absolute(), console, target=target, forms=forms)
     if written:
-        files = words_of(csv, read_as)
-        console.print(f"  which claims they can carry: python -m vit_sweep audit {files}", soft_wrap=True)
-        console.print(f"  all of it on one page: python -m vit_sweep report {files}", soft_wrap=True)
+        console.print(f"  which claims they can carry: python -m vit_sweep audit {words}", soft_wrap=True)
+        console.print(f"  all of it on one page: python -m vit_sweep report {words}", soft_wrap=True)
     return written
 
 
-def folder_of(csv: Sequence[str], output: Path | None) -> Path:
+def folder_of(source: Source, output: Path | None) -> Path:
     """Where the tables of imported runs lie; raises `UserError` for the folder of a study."""
-    folder = output or Path("outputs") / (Path(csv[0]).name.partition(".")[0].strip("*?[]") or "imported")
+    folder = output or Path("outputs") / (source.files[0].name.partition(".")[0] or "imported")
     if (folder / "study.json").exists():
         raise UserError(f"{folder} is the folder of a study; name another one with --output FOLDER")
     return folder

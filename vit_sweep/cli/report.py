@@ -12,8 +12,7 @@ from vit_sweep.cli import show
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.collect import folder_of
 from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading, words_of
-from vit_sweep.runs.reshaping import Reading
-from vit_sweep.runs.sources import files_of, from_csv
+from vit_sweep.runs.sources import Source, source_of
 from vit_sweep.study.provenance import require_extra
 from vit_sweep.study.store import open_study
 
@@ -28,7 +27,8 @@ def report(
     *,
     csv: Csv = None,
     reference: Annotated[
-        str | None, typer.Option(help="Draw a published study beside one's own curves: paper_cifar100.")
+        str | None,
+        typer.Option(help="Draw a published study beside one's own curves, or report it alone: paper_cifar100."),
     ] = None,
     proposal: Annotated[
         bool, typer.Option("--proposal", help="Add what an application for compute time needs; write proposal.md too.")
@@ -46,16 +46,22 @@ def report(
     network."""
     from vit_sweep.report.page.proposal_text import markdown
 
-    if bool(csv) is (study is not None):
-        raise UserError(f"{'a study and a file are' if csv else 'nothing is'} named; name a study or --csv FILE")
+    alone = study is None and not csv
+    read_as = reading(columns, constants, decimal, sheet)
+    tables = (
+        None
+        if study and not csv
+        else source_of(study=study, csv=csv, reference=reference if alone else None, reading=read_as)
+    )
     require_extra("report")
     from vit_sweep.report.assemble import Wishes
     from vit_sweep.report.render import write_page
 
     console = show.console()
-    wishes = Wishes(reference=reference, proposal=proposal, threshold=threshold, target=target)
-    if csv:
-        content, path = _of_tables(csv, reading(columns, constants, decimal, sheet), output, wishes, console)
+    wishes = Wishes(reference=None if alone else reference, proposal=proposal, threshold=threshold, target=target)
+    if tables is not None:
+        words = words_of(csv or (), read_as, reference)
+        content, path = _of_tables(tables, words, output, wishes, console)
     else:
         content, path = _of_study(str(study), output, wishes, console)
     console.print(str(write_page(content, path)), soft_wrap=True)
@@ -94,18 +100,16 @@ def _of_study(name: str, output: Path | None, wishes: "Wishes", console: Console
 
 
 def _of_tables(
-    csv: list[str], read_as: Reading, output: Path | None, wishes: "Wishes", console: Console
+    source: Source, words: str, output: Path | None, wishes: "Wishes", console: Console
 ) -> "tuple[ReportContent, Path]":
     """The page lies beside its tables and figures, in outputs/ and the file's name."""
     from vit_sweep.report.assemble import content_of_tables
 
-    folder = folder_of(csv, output.parent if output is not None else None).absolute()
-    source = from_csv(csv, read_as)
+    folder = folder_of(source, output.parent if output is not None else None).absolute()
     print_notes(console, source)
     folder.mkdir(parents=True, exist_ok=True)
     path = _page_path(output, folder)
-    command = f"python -m vit_sweep report {words_of(csv, read_as)}"
-    content = content_of_tables(source, folder, files=files_of(csv), command=command, wishes=wishes)
+    content = content_of_tables(source, folder, command=f"python -m vit_sweep report {words}", wishes=wishes)
     if content is None:
         console.print(f"no run of {source.name} has a time, so there is nothing to report", soft_wrap=True)
         raise typer.Exit(1)

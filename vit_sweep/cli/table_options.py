@@ -40,9 +40,9 @@ def reading(
     return reading_of(columns or (), constants or (), decimal=decimal, sheet=sheet)
 
 
-def words_of(csv: Sequence[str], reading: Reading) -> str:
-    """The same options as one types them again."""
-    words = [part for name in csv for part in ("--csv", name)]
+def words_of(csv: Sequence[str], reading: Reading, reference: str | None = None) -> str:
+    """The same options as one types them again; `reference`: a published study in place of files."""
+    words = [part for name in csv for part in ("--csv", name)] or ["--reference", str(reference)]
     words += [part for ours, theirs in reading.columns for part in ("--map", f"{ours}={theirs}")]
     words += [part for name, value in reading.constants for part in ("--set", f"{name}={value}")]
     words += [

@@ -96,12 +96,11 @@ def content_of_tables(
     source: Source,
     folder: Path,
     *,
-    files: Sequence[Path],
     command: str,
     wishes: Wishes = Wishes(),  # noqa: B008  # frozen
 ) -> ReportContent | None:
-    """The same of imported runs, into `folder`; None if no run has a time. `files`: where they were read from, by the
-    `command`. Raises as `content_of` does."""
+    """The same of imported runs, which `command` read, into `folder`; None if no run has a time. Raises as `content_of`
+    does."""
     published = _checked(wishes)
     gathered = gather_runs(source.runs, problems=source.problems, target=wishes.target)
     if not gathered.timed:
@@ -112,7 +111,7 @@ def content_of_tables(
         gathered=gathered,
         requested=(("imported from", source.name), *(("as read", note) for note in source.notes)),
         reproduce=(command,),
-        digests=tuple((f"{path}, sha256", _sha256(path)) for path in files),
+        digests=tuple((f"{path}, sha256", _sha256(path)) for path in source.files),
     )
     return _content(material, wishes, published)
 

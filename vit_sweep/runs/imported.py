@@ -39,6 +39,7 @@ class Reference:
     name: str
     facts: ReferenceFacts
     imported: Imported
+    file: Path
 
 
 class TableRows(NamedTuple):
@@ -154,9 +155,8 @@ def load_reference(name: str) -> Reference:
     except yaml.YAMLError as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from None
     facts = parse(ReferenceFacts, facts_of_yaml, what=str(path))
-    return Reference(
-        name=name, facts=facts, imported=read_csv(reference_dir() / f"{name}.csv", origin=Origin.REFERENCE)
-    )
+    file = reference_dir() / f"{name}.csv"
+    return Reference(name=name, facts=facts, imported=read_csv(file, origin=Origin.REFERENCE), file=file)
 
 
 def _require_header(path: Path, names: list[str]) -> None:

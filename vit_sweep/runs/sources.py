@@ -23,6 +23,8 @@ class Source:
     """What was counted, and what the source says of itself."""
     problems: tuple[str, ...] = ()
     """What was passed over, and why."""
+    files: tuple[Path, ...] = ()
+    """Where the runs of tables were read from."""
 
     @property
     def timed(self) -> tuple[Run, ...]:
@@ -76,7 +78,7 @@ def from_csv(words: Sequence[str], reading: Reading | None = None) -> Source:
     """
     from vit_sweep.runs.imported import read_csv, read_tables
 
-    paths, read_as = files_of(words), reading or Reading()
+    paths, read_as = _files_of(words), reading or Reading()
     several = len(paths) > 1
     tables = read_tables(paths, read_as) if several else {str(paths[0]): read_csv(paths[0], reading=read_as)}
     runs = tuple(run for table in tables.values() for run in table.runs)
@@ -90,10 +92,11 @@ def from_csv(words: Sequence[str], reading: Reading | None = None) -> Source:
         runs=runs,
         notes=tuple(notes),
         problems=tuple(_once({name: table.problems for name, table in tables.items()})),
+        files=tuple(paths),
     )
 
 
-def files_of(words: Sequence[str]) -> list[Path]:
+def _files_of(words: Sequence[str]) -> list[Path]:
     """Files, and what patterns match, each once; raises `UserError` for a pattern that matches nothing."""
     paths: dict[Path, None] = {}
     for name in words:
@@ -130,4 +133,5 @@ def from_reference(name: str) -> Source:
         runs=imported.runs,
         notes=(*notes, imported.counts.sentence, *imported.notes),
         problems=imported.problems,
+        files=(published.file,),
     )

@@ -118,7 +118,7 @@ def test_efficiency_above_1_and_a_negative_serial_fraction_accuse_the_baseline()
     """S = 10 / 4.4 = 2.273, E = 113.6 %, e = (1/2.273 - 1/2) / (1 - 1/2) = -0.12."""
     runs = [run(1, (10.0,)), run(2, (4.4,))]
     finding = only(runs, "efficiency above 1")
-    assert "113.6% at 2 GPUs (10.0 s -> 4.4 s)" in finding.sentence
+    assert "113.6% at 2 GPUs (10 s -> 4.4 s)" in finding.sentence
     assert "no cell was repeated, so repeats are taken to differ by 2%" in finding.sentence
     assert "-0.1200 at 2 GPUs" in only(runs, "negative Karp-Flatt").sentence
 

@@ -105,8 +105,8 @@ def test_audit_of_a_file_says_what_was_left_out(here, capsys):
         (["compare", "mine"], "nothing is named"),
         (["compare", "mine", "nothere"], "(no study.json in it) – Known: mine"),
         (["compare", "mine", "mine", "--output", "x.xls"], "output=x.xls: write FILE.csv or FILE.md"),
-        (["collect"], "nothing is named; name a study or --csv FILE"),
-        (["collect", "mine", "--csv", "x.csv"], "a study and a file are named"),
+        (["collect"], "nothing is named; name one of: a study, --csv FILE, --reference NAME"),
+        (["collect", "mine", "--csv", "x.csv"], "2 things are named"),
         (["collect", "mine", "--output", "x"], "--output goes with --csv"),
         (["collect", "--csv", "none.csv"], "cannot read none.csv"),
     ],
@@ -280,4 +280,15 @@ def test_a_table_is_mapped_set_and_reported_on_one_page(here, capsys):
         "python -m vit_sweep audit --csv theirs.csv --map gpus=num_gpus --set data=cifar10" in capsys.readouterr().out
     )
     assert main(["report", "mine", *words]) == 2
-    assert "a study and a file are named" in capsys.readouterr().err
+    assert "2 things are named" in capsys.readouterr().err
+
+
+def test_a_published_study_has_tables_and_a_page_of_its_own(here, capsys):
+    pytest.importorskip("pandas")
+    assert main(["collect", "--reference", "paper_cifar100"]) == 0
+    screen = " ".join(capsys.readouterr().out.split())
+    assert "python -m vit_sweep report --reference paper_cifar100" in screen
+    assert main(["report", "--reference", "paper_cifar100"]) == 0
+    page = (here / "outputs" / "paper_cifar100" / "report.html").read_text()
+    assert "python -m vit_sweep report --reference paper_cifar100" in page
+    assert "arXiv:2602.21081" in page

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure as Sheet
 
 from tests.unit.analysis.builders import run, series_from, without_time
 from tests.unit.report.figure_study import series_of, study
+from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.plan.point import Scaling
 from vit_sweep.record.stats import StepParts
@@ -187,6 +188,17 @@ def test_bars_of_one_count_on_different_nodes_are_not_batches_and_say_their_node
     assert isinstance(parts.draw_batches(series_of(runs, Scaling.STRONG), tmp_path), Skipped)
     figure = parts.draw_parts(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
     assert "2 GPUs on 2 nodes" in figure.alt
+
+
+def test_only_what_is_flagged_as_superlinear_is_called_above_the_ideal(sheets, tmp_path):
+    """Efficiencies of 101 % lie within what repeats differ by, 125 % beyond it."""
+    captions = {}
+    for second in (4.95, 4.0):
+        curves = [with_intervals(curve) for curve in group([run(1, (10.0,)), run(2, (second,))], Scaling.STRONG)]
+        drawn = figures.draw_all(curves, [], [], tmp_path)
+        captions[second] = " ".join(getattr(figure, "caption", "") for figure in drawn)
+    assert "Above the ideal" not in captions[4.95]
+    assert "2 GPUs (125 %: superlinear" in captions[4.0]
 
 
 def test_captions_say_n_and_what_the_bars_are(sheets, tmp_path):

@@ -124,6 +124,17 @@ def test_speedup_efficiency_and_serial_fraction_are_those_of_a_pencil():
     assert (weak[1]["efficiency"], weak[1]["speedup"], weak[1]["serial_fraction"]) == (0.8, 3.2, None)
 
 
+def test_accuracies_of_models_that_saw_unlike_numbers_of_images_are_remarked_on():
+    def weak(images):
+        return [run(gpus, (10.0,), scaling=Scaling.WEAK, work=gpus * images, test_accuracy=(0.5,)) for gpus in (1, 4)]
+
+    remark = "unlike numbers of images (1,000 to 4,000 an epoch) do not compare"
+    assert any(remark in note for note in tables(weak(1000))["weak"].notes)
+    strong = tables([replace(run_, work=1000) for run_ in weak(1000)])["weak"].notes
+    silent = tables([replace(run_, test_accuracy=()) for run_ in weak(1000)])["weak"].notes
+    assert not any("do not compare" in note for note in (*strong, *silent))
+
+
 def test_repeats_are_one_row_with_both_spreads_and_an_interval():
     times = [(9.0, 11.0), (10.0, 10.2), (12.0, 12.0)]
     row = tables([run(2, one, seed=seed) for seed, one in enumerate(times)])["strong"].rows[0]

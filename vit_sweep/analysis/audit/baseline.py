@@ -19,8 +19,8 @@ def superlinear(evidence: Evidence) -> Iterator[Finding]:
     """Efficiency above 1 by more than repeats differ: as a rule the baseline is slow."""
     for series, base, points, spread in _beyond_chance(evidence, _above_ideal):
         too_fast = [
-            f"{point.efficiency.value:.1%} at {gpus_of(point.gpus)} ({base.time_s.value:.1f} s -> "
-            f"{point.time_s.value:.1f} s)"
+            f"{point.efficiency.value:.1%} at {gpus_of(point.gpus)} ({base.time_s.value:.3g} s -> "
+            f"{point.time_s.value:.3g} s)"
             for point in points
             if point.efficiency is not None and point.time_s is not None and base.time_s is not None
         ]

@@ -40,7 +40,8 @@ def single_runs(evidence: Evidence) -> Iterator[Finding]:
             sentence=f"{len(single)} of {len(points)} points rest on one run"
             + ("" if all_single else f" ({some(gpus_of(point.gpus) for point in single)})")
             + f", so how far a repeat would lie from them is not known; {REPEATS_DIFFER}",
-            advice="repeat each cell with other seeds on other nodes, three times at least; claim nothing smaller",
+            advice="repeat each cell with other seeds on other nodes, as often as the wanted precision needs (the plan "
+            "says how often); claim nothing smaller",
         )
 
 
@@ -177,7 +178,7 @@ def warm_up_included(evidence: Evidence) -> Iterator[Finding]:
     )
     if moved:
         examples = some(
-            f"{gpus_of(gpus)} {whole:.1f} s against {warm:.1f} s without it ({whole / warm - 1:+.1%})"
+            f"{gpus_of(gpus)} {whole:.3g} s against {warm:.3g} s without it ({whole / warm - 1:+.1%})"
             for whole, warm, gpus in moved[:3]
         )
         yield _warm_up(

@@ -76,7 +76,7 @@ def one_seed(evidence: Evidence) -> Iterator[Finding]:
                 where=series.label,
                 sentence=f"the accuracy of {len(alone)} of {len(points)} points rests on one seed "
                 f"({some(gpus_of(point.gpus) for point in alone)}): how far another seed ends from it is not known",
-                advice="train each with three seeds or more, and give their range",
+                advice="train each with several seeds, and give the interval over them",
             )
 
 

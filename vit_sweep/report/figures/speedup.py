@@ -157,13 +157,13 @@ def _say_no_baseline(axes: Axes, series: Sequence[ScalingSeries], quantity: Quan
 
 
 def _superlinear(series: Sequence[ScalingSeries]) -> str:
-    """The points above 100 %, with what is remarkable about them."""
+    """The points that are called superlinear, with what is remarkable about them."""
     above = [
-        f"{s.label + ', ' if s.label else ''}{counted(p.gpus, 'GPU')} ({number(100 * p.efficiency.value)} %"
-        + (f": {'; '.join(p.flags)})" if p.flags else ")")
+        f"{s.label + ', ' if s.label else ''}{counted(p.gpus, 'GPU')} ({number(100 * p.efficiency.value)} %: "
+        f"{'; '.join(p.flags)})"
         for s in series
         for p in s.points
-        if p.efficiency and p.efficiency.value > 1 and p.gpus != s.baseline_gpus
+        if p.efficiency and any(flag.startswith("superlinear") for flag in p.flags)
     ]
     if not above:
         return ""

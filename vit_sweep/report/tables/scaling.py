@@ -74,6 +74,7 @@ def scaling_table(
         if curve.no_baseline and any(point.runs for point in curve.points)
     ]
     remarks += [_of(curve, curves, f"unlike between its runs: {flag}") for curve in curves for flag in curve.flags]
+    remarks += _unlike_trainings(curves)
     return table(scaling.value, TITLES[scaling], SCALING_COLUMNS, rows, known=COLUMNS, notes=[*remarks, *notes])
 
 
@@ -81,6 +82,24 @@ def infeasible(point: PlannedPoint) -> Cells:
     """The row of a combination that cannot run."""
     axes = {name: value for name, value in point.axes.items() if name in COLUMNS}
     return axes | {"n": 0, "oversubscribed": False, "status": "infeasible", "note": "; ".join(point.reasons)}
+
+
+def _unlike_trainings(curves: Sequence[ScalingSeries]) -> list[str]:
+    """That accuracies along a curve are of models which saw unlike numbers of images, as under weak scaling."""
+    runs = [[run for point in curve.points for run in point.runs if _learns(run)] for curve in curves]
+    works = [sorted({run.work for run in of_curve if run.work is not None}) for of_curve in runs]
+    unlike = [counts for counts in works if len(counts) > 1]
+    if not unlike:
+        return []
+    least, most = min(counts[0] for counts in unlike), max(counts[-1] for counts in unlike)
+    return [
+        f"accuracies in rows of unlike numbers of images ({least:,} to {most:,} an epoch) do not compare: those models "
+        "were trained on more or fewer images"
+    ]
+
+
+def _learns(run: Run) -> bool:
+    return bool(run.test_accuracy or run.train_accuracy)
 
 
 def _of(curve: ScalingSeries, curves: Sequence[ScalingSeries], text: str) -> str:
