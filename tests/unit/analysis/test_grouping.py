@@ -149,6 +149,8 @@ def test_superlinear_points_are_flagged_with_a_likely_cause():
     (unknown,) = strong(run(1, (11.0,)), run(2, (5.0,)))
     assert "repeat the baseline" in unknown.points[1].flags[0]
     assert unknown.points[1].serial_fraction.value < 0
+    (chance,) = strong(run(1, (10.5,)), run(2, (5.0,)))
+    assert chance.points[1].flags == (), "5 % is less than two standard errors of a ratio of single runs"
 
 
 def test_a_shared_curve_that_ran_in_parts_says_which_points_are_not_on_the_baselines_nodes():

@@ -4,7 +4,7 @@ An interval is value +- t x standard error around the fit without bounds, cut wh
 always holds the value itself.
 """
 
-from math import sqrt
+from math import inf, sqrt
 
 from vit_sweep.analysis.laws.fitted import Fit, Parameter
 from vit_sweep.analysis.laws.laws import Law
@@ -112,7 +112,7 @@ def _bandwidth(transfer: Parameter, size: float | None) -> tuple[Parameter, ...]
             name="bus_gb_per_s",
             value=gb_ms / transfer.value,
             low=gb_ms / transfer.high,
-            high=gb_ms / transfer.low if transfer.low > 0 else None,
+            high=gb_ms / transfer.low if transfer.low > 0 else inf,
             unit="GB/s",
             how="derived",
         ),

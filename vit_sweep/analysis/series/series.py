@@ -8,15 +8,18 @@ in `intervals`.
 """
 
 from dataclasses import replace
+from math import sqrt
 
 from launchers.checked import checked
 from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.repeats import USUAL
 from vit_sweep.runs.run import Run
 
 SHARED = "shared"
 """`Allocation.SHARED` as a condition says it."""
-SUPERLINEAR = 1.02
-"""Efficiency from which on a point without an interval is called superlinear: repeats differ by that much anyway."""
+SUPERLINEAR = 1 + 2 * sqrt(2) * USUAL
+"""Efficiency from which on a point without an interval is called superlinear: two standard errors of a ratio of two
+single runs, each of which a repeat would differ from by what is usual."""
 
 
 @checked

@@ -190,10 +190,11 @@ def lead(runs: Iterable[Run], *, versions: Sequence[tuple[str, str]] = ()) -> tu
     timed = [run for run in runs if run.timed]
     if not timed:
         return ("No run has a time yet; the definitions below are those that its tables will follow.",)
+    epochs, seeds = _range(len(run.epoch_s) for run in timed), _list(run.seed for run in timed)
     sentences = [
         f"{_count(len(timed), 'run')} with a time, on {_range(run.gpus for run in timed)} GPUs, "
-        f"with {_range(len(run.epoch_s) for run in timed)} epochs each that count.",
-        f"Seeds: {_list(run.seed for run in timed)}. A configuration that ran with one seed has n = 1 and no interval.",
+        f"with {epochs} epoch{'s' * (epochs != '1')} each that count.",
+        f"Seeds: {seeds or 'not recorded'}. A configuration that ran with one seed has n = 1 and no interval.",
     ]
     warm = _list(run.condition("warmup_steps") or None for run in timed)
     if warm:

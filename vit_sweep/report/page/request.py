@@ -64,8 +64,8 @@ def points_table(points: Sequence[PlannedPoint], runs: Iterable[Run]) -> tuple[T
     )
 
 
-def failures(points: Iterable[PlannedPoint], runs: Iterable[Run]) -> tuple[Failure, ...]:
-    """Each run without a time, and each combination that cannot run."""
+def failures(points: Iterable[PlannedPoint], runs: Sequence[Run]) -> tuple[Failure, ...]:
+    """Each run without a time, each that stopped early, and each combination that cannot run."""
     failed = [
         Failure(
             what=run.run_id,
@@ -75,6 +75,16 @@ def failures(points: Iterable[PlannedPoint], runs: Iterable[Run]) -> tuple[Failu
         )
         for run in runs
         if not run.timed
+    ]
+    failed += [
+        Failure(
+            what=run.run_id,
+            status="partial",
+            cause="",
+            sentence=f"It ended after {run.epochs_done} of {run.epochs_asked} epochs; the tables have its time.",
+        )
+        for run in runs
+        if run.timed and run.partial
     ]
     for point in points:
         if point.cell_id is None:
