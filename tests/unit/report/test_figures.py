@@ -19,7 +19,7 @@ from vit_sweep.report import figures
 from vit_sweep.report.figure import Skipped
 from vit_sweep.report.figures import cost, curves, memory, nodes, parts, placement, speedup, times
 from vit_sweep.report.figures.fills import FILLS, UNKNOWN, parts_of
-from vit_sweep.report.figures.nodes import NODE_FILLS
+from vit_sweep.report.figures.nodes import NODE_FILLS, node_fill
 from vit_sweep.report.figures.overlay import Quantity, draw_simulated
 from vit_sweep.report.figures.panels import arrange
 from vit_sweep.report.figures.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
@@ -220,6 +220,7 @@ def test_neighbouring_fills_and_colours_differ_in_lightness():
     for first, second in pairwise(COLORS):
         assert abs(lightness(first) - lightness(second)) >= 10, (first, second)
     assert len({fill.hatch for fill in FILLS}) == len(FILLS)
+    assert len({node_fill(order) for order in range(20)}) == 20, "each count of nodes has a fill of its own"
 
 
 def test_lightness_is_that_of_cie():

@@ -24,9 +24,15 @@ NODE_FILLS = (
     ("#8a6bb0", "||||"),
     ("#d9ead3", "oo"),
 )
-"""In the order of the counts of nodes that are drawn; each once."""
+"""In the order of the counts of nodes that are drawn."""
 _TEXT_POINTS = 4.2 * (SMALL - 1) * 0.6
 """Width of `+12 %` as it is written above a bar, in points."""
+
+
+def node_fill(order: int) -> tuple[str, str]:
+    """Colour and hatch of the count of nodes at this place: beyond the eighth the hatches move on by one colour."""
+    turns, place = divmod(order, len(NODE_FILLS))
+    return NODE_FILLS[place][0], NODE_FILLS[(place + turns) % len(NODE_FILLS)][1]
 
 
 def draw_nodes(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
@@ -38,7 +44,7 @@ def draw_nodes(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skippe
     groups = without_placement(timed)
     titled = [(title, _by_nodes(members)) for title, members in groups.items()][:MOST_PANELS]
     nodes = sorted({count for _, times in titled for (_, count) in times})
-    fills = {count: NODE_FILLS[order % len(NODE_FILLS)] for order, count in enumerate(nodes)}
+    fills = {count: node_fill(order) for order, count in enumerate(nodes)}
     handles = [
         Patch(facecolor=color, hatch=hatch, edgecolor="0.15", lw=0.4, label=counted(count, "node"))
         for count, (color, hatch) in fills.items()
