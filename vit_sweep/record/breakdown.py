@@ -55,6 +55,11 @@ class Phases:
     other: Milliseconds
 
     @property
+    def step(self) -> float:
+        """All of them."""
+        return self.compute + (self.communication or 0.0)
+
+    @property
     def compute(self) -> float:
         """What this rank does without the others: all but communication."""
         return self.data_wait + self.copy + self.forward + self.backward + self.optimizer + self.other
@@ -81,6 +86,12 @@ class StepBreakdown:
     """Per phase the most over ranks: a rank that is slow somewhere shows there."""
     middle: Phases
     """Per phase the median over ranks."""
+    slowest_rank: int
+    """The rank that computes longest, for which others wait."""
+    slowest: Phases
+    """Of its steps the means, over the epochs that count: they add up to its mean step, which medians need not."""
+    least_communication: float | None
+    """Of the means of the ranks' reductions the least: what `slowest` spends beyond it is waiting of its own."""
 
     @property
     def communication_ms(self) -> float | None:
@@ -288,7 +299,18 @@ def step_breakdown(epochs: Sequence[Sequence[RankPhases]]) -> StepBreakdown | No
     if not epochs or not all(epochs):
         return None
     by_rank = tuple(_combined([rank.median_ms for rank in ranks], _middle) for ranks in zip(*epochs, strict=True))
-    return StepBreakdown(by_rank=by_rank, most=_combined(by_rank, max), middle=_combined(by_rank, _middle))
+    means = [_mean(ranks) for ranks in zip(*epochs, strict=True)]
+    slowest = max(range(len(means)), key=lambda rank: means[rank].compute)
+    reductions = [mean.communication for mean in means]
+    known = [ms for ms in reductions if ms is not None]
+    return StepBreakdown(
+        by_rank=by_rank,
+        most=_combined(by_rank, max),
+        middle=_combined(by_rank, _middle),
+        slowest_rank=slowest,
+        slowest=means[slowest],
+        least_communication=min(known) if known and len(known) == len(reductions) else None,
+    )
 
 
 def collective(durations: Sequence[Sequence[float]], kinds: Sequence[CollectiveKind], steps: int) -> Collective | None:
@@ -336,6 +358,12 @@ def mfu(model: ModelSpec, classes: int, *, images_per_s: float, gpus: int, peak_
     if peak_tflops is None:
         return None
     return train_flop(model, classes) * images_per_s / (peak_tflops * 1e12 * gpus)
+
+
+def _mean(epochs: Sequence[RankPhases]) -> Phases:
+    """Of a step of one rank, over all steps of the epochs."""
+    steps = sum(epoch.steps for epoch in epochs)
+    return _combined([epoch.sum_ms for epoch in epochs], lambda times: sum(times) / steps)
 
 
 def _phases(times: Mapping[Phase, float]) -> Phases:

@@ -121,8 +121,47 @@ def spent_gpu_hours(record: Record) -> float:
 
 
 @checked
+class SlowestRank:
+    """Where a step of one rank goes on average, in milliseconds: of the one that computes longest.
+
+    The parts add up to its step.
+    """
+
+    rank: int
+    data_wait: float
+    copy: float
+    forward: float
+    backward: float
+    communication: float | None
+    """Without `wait`; None: inside of `backward`."""
+    wait: float | None
+    """For others, in its reduction: it is the slowest on average, not in every step."""
+    optimizer: float
+    other: float
+
+    @property
+    def parts(self) -> dict[str, float | None]:
+        """Milliseconds by part."""
+        return {name: getattr(self, name) for name in SLOWEST_PARTS}
+
+    @property
+    def columns(self) -> dict[str, float | None]:
+        """As tables name them, with the step that they add up to."""
+        columns = {f"slowest_{name}_ms": ms for name, ms in self.parts.items()}
+        step = round(sum(ms for ms in columns.values() if ms is not None), 3)
+        return {"slowest_rank": self.rank, "slowest_step_ms": step, **columns}
+
+
+SLOWEST_PARTS = ("data_wait", "copy", "forward", "backward", "communication", "wait", "optimizer", "other")
+SLOWEST_COLUMNS = ("slowest_rank", "slowest_step_ms", *(f"slowest_{name}_ms" for name in SLOWEST_PARTS))
+
+
+@checked
 class StepParts:
-    """Where a step of a run goes, in milliseconds of an optimizer step (docs/measuring.md)."""
+    """Where a step of a run goes, in milliseconds of an optimizer step (docs/measuring.md).
+
+    Of several ranks each part is that of another rank: the most or the least. `slowest` is of one.
+    """
 
     data_wait: float | None = None
     copy: float | None = None
@@ -142,11 +181,14 @@ class StepParts:
     communicated_mb: float | None = None
     algorithm_gb_per_s: float | None = None
     bus_gb_per_s: float | None = None
+    slowest: SlowestRank | None = None
+    """None where nobody timed the phases of every rank."""
 
     @property
     def columns(self) -> dict[str, float | None]:
-        """All but the loop's own bookkeeping, as tables name them."""
-        return dict(zip(_PART_COLUMNS, _PARTS(self), strict=True))
+        """As tables name them."""
+        slowest = self.slowest.columns if self.slowest is not None else dict.fromkeys(SLOWEST_COLUMNS)
+        return dict(zip(_PART_COLUMNS, _PARTS(self), strict=True)) | slowest
 
 
 _PART_COLUMNS = (
@@ -156,6 +198,7 @@ _PART_COLUMNS = (
     "backward_ms",
     "communication_ms",
     "optimizer_ms",
+    "other_ms",
     "straggler_wait_ms",
     "exposed_ms",
     "exposed_low_ms",
@@ -166,7 +209,7 @@ _PART_COLUMNS = (
     "bus_gb_per_s",
 )
 _PARTS = attrgetter(*(name.removesuffix("_ms") for name in _PART_COLUMNS))
-MEASURED_COLUMNS = (*_PART_COLUMNS, "measuring_notes")
+MEASURED_COLUMNS = (*_PART_COLUMNS, *SLOWEST_COLUMNS, "measuring_notes")
 """In this order; docs/measuring.md has the formula of each."""
 
 
@@ -179,7 +222,7 @@ def step_parts(record: Record, where: StepBreakdown | None) -> StepParts | None:
     exposed, window = (after.exposed, after.collective) if after is not None else (None, None)
     if where is None and exposed is None and window is None:
         return None
-    columns: dict[str, float | None] = {}
+    columns: dict[str, float | SlowestRank | None] = {}
     if window is not None:
         columns |= {
             "straggler_wait": window.straggler_wait_ms,
@@ -202,10 +245,26 @@ def step_parts(record: Record, where: StepBreakdown | None) -> StepParts | None:
             "communication": where.communication_ms,
             "optimizer": most.optimizer,
             "other": most.other,
+            "slowest": _slowest(where),
         }
         if where.straggler_wait_ms is not None:  # over whole epochs, which says more than a short window
             columns["straggler_wait"] = where.straggler_wait_ms
-    return StepParts(**columns)
+    return StepParts(**columns)  # type: ignore[arg-type]  # by name
+
+
+def _slowest(where: StepBreakdown) -> SlowestRank:
+    of_rank, least = where.slowest, where.least_communication
+    return SlowestRank(
+        rank=where.slowest_rank,
+        data_wait=of_rank.data_wait,
+        copy=of_rank.copy,
+        forward=of_rank.forward,
+        backward=of_rank.backward,
+        communication=of_rank.communication if least is None else least,
+        wait=None if of_rank.communication is None or least is None else round(of_rank.communication - least, 3),
+        optimizer=of_rank.optimizer,
+        other=of_rank.other,
+    )
 
 
 def measured_columns(record: Record) -> dict[str, float | str | None]:

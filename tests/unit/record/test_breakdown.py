@@ -23,7 +23,7 @@ from vit_sweep.record.breakdown import (
     rank_phases,
     step_breakdown,
 )
-from vit_sweep.record.stats import MEASURED_COLUMNS, breakdown, measured_columns
+from vit_sweep.record.stats import MEASURED_COLUMNS, breakdown, measured_columns, step_parts
 
 VIT_B_16 = replace(MODEL, image_size=224, patch_size=16, layers=12, heads=12, width=768, mlp_width=3072)
 
@@ -31,6 +31,10 @@ VIT_B_16 = replace(MODEL, image_size=224, patch_size=16, layers=12, heads=12, wi
 def step(**changes):
     """One step of one rank: 1 ms in every phase unless told."""
     return {phase: changes.get(phase.value, 1.0) for phase in Phase if changes.get(phase.value, 1.0) is not None}
+
+
+def without_reduction(times):
+    return {phase: ms for phase, ms in times.items() if phase is not Phase.COMMUNICATION}
 
 
 def rank(*steps):
@@ -65,6 +69,26 @@ def test_the_slow_rank_shows_in_its_phase_and_the_others_wait():
     assert where.compute_ms_by_rank == (6.0, 36.0, 6.0)
     # The last rank to arrive waits for nobody: what it computes and what it communicates is the step.
     assert where.most.forward + where.communication_ms + 5 * 1.0 == 40.0
+
+
+_MS = st.floats(0, 1e4)
+_STEP = st.fixed_dictionaries(dict.fromkeys(Phase, _MS))
+_RANK = st.lists(_STEP, min_size=1, max_size=5)
+
+
+@given(st.lists(st.lists(_RANK, min_size=3, max_size=3), min_size=1, max_size=3), st.booleans())
+def test_the_parts_of_the_slowest_rank_add_up_to_its_step(epochs, inside):
+    """Whatever the ranks do: maxima over ranks and medians over steps would not."""
+    if inside:  # ZeRO 1 to 3 reduce inside of backward
+        epochs = [[[without_reduction(step) for step in steps] for steps in ranks] for ranks in epochs]
+    where = step_breakdown([[rank_phases(steps) for steps in ranks] for ranks in epochs])
+    parts = step_parts(record(cell()), where).slowest
+    own = [sum(step.values()) for ranks in epochs for step in ranks[parts.rank]]
+    printed = {name: ms for name, ms in parts.columns.items() if name.endswith("_ms") and ms is not None}
+    assert sum(printed.values()) - printed["slowest_step_ms"] == pytest.approx(printed["slowest_step_ms"], abs=1e-6)
+    assert printed["slowest_step_ms"] == pytest.approx(sum(own) / len(own), abs=0.01)
+    assert min(printed.values()) >= 0
+    assert (parts.communication is None) is inside
 
 
 def test_epochs_are_combined_by_their_median():

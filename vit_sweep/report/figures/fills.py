@@ -1,7 +1,7 @@
 """The parts of a step as stacked fills: colours far apart in lightness, each with its hatch."""
 
-from collections.abc import Sequence
-from statistics import median
+from collections.abc import Mapping, Sequence
+from statistics import fmean, median
 from typing import NamedTuple
 
 from matplotlib.axes import Axes
@@ -19,13 +19,13 @@ class Fill(NamedTuple):
     color: str
     hatch: str
     fields: tuple[str, ...]
-    """Of `StepParts`, added up."""
+    """Of `SlowestRank`, added up."""
 
 
 FILLS = (
     Fill("compute", "#1a80bb", "", ("forward", "backward", "optimizer")),
     Fill("communication", "#f5c55f", "////", ("communication",)),
-    Fill("waiting for slow ranks", "#8f3d00", "....", ("straggler_wait",)),
+    Fill("waiting for slow ranks", "#8f3d00", "....", ("wait",)),
     Fill("data wait and copy", "#7fb3d5", "xxxx", ("data_wait", "copy")),
     Fill("other", "#303030", "\\\\\\\\", ("other",)),
 )
@@ -45,17 +45,17 @@ class Bar(NamedTuple):
 
 
 def parts_of(runs: Sequence[Run]) -> dict[str, float] | None:
-    """Seconds of an epoch by fill: the median over runs of a step's part, times the steps of an epoch; where nobody
+    """Seconds of an epoch by fill: the mean over runs of a step's part, times the steps of an epoch; where nobody
     timed the computing, the rest of the epoch is not known to be anything.
 
     None where no run has parts or the number of its steps is not known.
     """
-    stepped = [(run.parts, steps) for run in runs if run.parts is not None and (steps := _steps(run)) is not None]
+    stepped = [(_of_a_step(run.parts), steps) for run in runs if run.parts and (steps := _steps(run)) is not None]
     if not stepped:
         return None
-    known = {fill.name: median(_sum(parts, fill) * steps / 1000 for parts, steps in stepped) for fill in FILLS}
+    known = {fill.name: fmean(_sum(parts, fill) * steps / 1000 for parts, steps in stepped) for fill in FILLS}
     whole = [median(run.epoch_s) for run in runs if run.timed]
-    timed = any(getattr(parts, name) is not None for parts, _ in stepped for name in _COMPUTE.fields)
+    timed = any(parts.get(name) is not None for parts, _ in stepped for name in _COMPUTE.fields)
     rest = 0.0 if timed or not whole else max(0.0, median(whole) - sum(known.values()))
     return known | {UNKNOWN.name: rest}
 
@@ -131,6 +131,14 @@ def _steps(run: Run) -> float | None:
     return None if not batch or not images else max(1, -(-images // batch))
 
 
-def _sum(parts: StepParts, fill: Fill) -> float:
+def _of_a_step(parts: StepParts) -> Mapping[str, float | None]:
+    """Of one rank, so that they add up to its step; of an imported run the most and least over ranks that it has."""
+    if parts.slowest is not None:
+        return parts.slowest.parts
+    names = [name for fill in FILLS for name in fill.fields if name != "wait"]
+    return {name: getattr(parts, name) for name in names} | {"wait": parts.straggler_wait}
+
+
+def _sum(parts: Mapping[str, float | None], fill: Fill) -> float:
     """A negative rest of rounding is nothing."""
-    return max(0.0, sum(getattr(parts, name) or 0.0 for name in fill.fields))
+    return max(0.0, sum(parts.get(name) or 0.0 for name in fill.fields))

@@ -144,7 +144,9 @@ def _caption(bars: Sequence[Bar], kinds: Sequence[bool], noun: str, left_out: st
     """What must be known to read the bars; `kinds` says of each row whether it shows shares."""
     known = any(bar.parts for bar in bars)
     sentences = [
-        "Medians over runs of a step's parts, times the steps of an epoch." if known else "",
+        "Parts of a step of the rank that computes longest, times the steps of an epoch; means over runs."
+        if known
+        else "",
         "Shares of a step, in per cent." if kinds == [True] else "",
         intervals_text([bar.time_s for bar in bars]) if False in kinds else "",
         "Below a count of GPUs: on so many nodes." if noun == "GPU" and any("\n" in bar.label for bar in bars) else "",

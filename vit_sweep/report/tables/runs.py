@@ -118,7 +118,7 @@ def _measured(run: Run) -> Cells:
         "memory_error": memory_error(run.memory_mib, run.memory_predicted_mib),
         "joules_per_image": run.joules_per_image,
     }
-    return row | parts.columns | {"other_ms": parts.other} if parts is not None else row
+    return row | parts.columns if parts is not None else row
 
 
 def _of_record(record: Record) -> Cells:

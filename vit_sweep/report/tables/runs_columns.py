@@ -85,6 +85,21 @@ RUN_COLUMNS = _columns(
     ("optimizer_ms", "ms", "Per step: the update; the most over ranks."),
     ("other_ms", "ms", "Per step: the loop's own bookkeeping; the most over ranks."),
     ("straggler_wait_ms", "ms", "Per step: what the first rank to arrive waits for the last."),
+    ("slowest_rank", "", "The rank that computes longest, whose step the columns after it take apart."),
+    ("slowest_step_ms", "ms", "Its mean step: the sum of the parts that follow."),
+    *(
+        (f"slowest_{name}_ms", "ms", f"Mean per step of that rank: {what}.")
+        for name, what in (
+            ("data_wait", "waiting for the next micro batch"),
+            ("copy", "bringing it to the device and preparing it there"),
+            ("forward", "the model and the loss"),
+            ("backward", "the gradients"),
+            ("communication", "reducing the gradients, as long as it takes the rank that waits least"),
+            ("wait", "waiting for ranks that were later in that step"),
+            ("optimizer", "the update"),
+            ("other", "the loop's own bookkeeping"),
+        )
+    ),
     ("exposed_ms", "ms", "Per step: communication that no computation hides; empty where its interval holds zero."),
     ("exposed_low_ms", "ms", "Lower end of its 95 % interval over the rounds."),
     ("exposed_high_ms", "ms", "Upper end."),
