@@ -26,6 +26,7 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "environ", os.environ | {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"})
     import deepspeed
 
+    monkeypatch.setattr(deepspeed.utils.groups, "_WORLD_GROUP", None)  # else that of the test before
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     dist.init_process_group("gloo", store=dist.FileStore(f"{tmp_path}/store", 1), rank=0, world_size=1)
     deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
@@ -79,6 +80,52 @@ def test_the_device_is_asked_once_a_step_and_not_once_a_weight():
     reads = [trained(torch.bfloat16, ours=ours, optimizer=torch.optim.SGD)[4] for ours in (False, True)]
     assert min(reads[0].values()) > 2 * LAYERS, "DeepSpeed no longer asks per weight: is all of this still needed?"
     assert set(reads[1].values()) == {1}
+
+
+def by_engine(stage, dtype, *, ours, spoilt=None):
+    """Weights, skipped steps and host reads of an update after steps of a small model under a ZeRO stage."""
+    import deepspeed
+
+    torch.manual_seed(0)
+    model = nn.Sequential(*[nn.Linear(8, 8) for _ in range(LAYERS)])
+    config = {
+        "train_batch_size": 4,
+        "gradient_clipping": 0.0,
+        "zero_optimization": {"stage": stage},
+        "zero_allow_untested_optimizer": True,
+        "bf16": {"enabled": dtype is torch.bfloat16},
+        "fp16": {"enabled": dtype is torch.float16, "initial_scale_power": 4},
+    }
+    engine, *_ = deepspeed.initialize(model=model, optimizer=torch.optim.SGD(model.parameters(), lr=0.1), config=config)
+    if ours:
+        lean(engine.optimizer)
+    skipped, reads = [], []
+    for number in range(STEPS):
+        loss = engine(torch.randn(4, 8, dtype=dtype)).float().square().sum()
+        engine.backward(loss * math.inf if number == spoilt else loss)
+        with profile(activities=[ProfilerActivity.CPU]) as seen:
+            engine.step()
+        reads.append(sum(event.name == "aten::_local_scalar_dense" for event in seen.events()))
+        skipped.append(bool(engine.optimizer.overflow))
+    state = {name: weight.detach().clone() for name, weight in engine.module_state_dict().items()}
+    engine.destroy()
+    return state, skipped, reads
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("stage", [1, 2])
+def test_zero_leaves_out_the_same_steps_by_its_norm_alone(stage, dtype):
+    theirs, ours = (by_engine(stage, dtype, ours=ours, spoilt=2) for ours in (False, True))
+    assert all(torch.equal(theirs[0][name], ours[0][name]) for name in theirs[0])
+    assert theirs[1] == ours[1] == [number == 2 for number in range(STEPS)]
+
+
+def test_in_16_bits_a_stage_asks_the_device_for_its_one_norm():
+    """Else ZeRO 1 and 2 would be slower than stage 0 for a reason that is none of theirs. They read that norm twice
+    in a row, once to mark it as invalid; the second time nothing is left to wait for."""
+    reads = {stage: set(by_engine(stage, torch.bfloat16, ours=True)[2]) for stage in range(4)}
+    assert reads == {0: {1}, 1: {2}, 2: {2}, 3: {1}}
+    assert min(by_engine(1, torch.bfloat16, ours=False)[2]) > 2, "is all of this still needed?"
 
 
 def test_an_optimizer_that_clips_is_left_alone():

@@ -1,10 +1,14 @@
-"""The update of 16-bit weights without ZeRO, with one question to the device instead of one for every weight.
+"""The update of 16-bit weights, with one question to the device instead of one for every weight, whatever the stage.
 
 DeepSpeed (0.19) gives bf16 and fp16 without ZeRO its `FP16_UnfusedOptimizer`. That asks of each gradient whether it is
 finite: a host synchronisation per parameter tensor (152 of them for ViT-B/16) and half a dozen small kernels for each,
 while the device waits. And it reduces the answer over all ranks once more, since we reduce the gradients ourselves.
 The same follows from one number: the norm of all gradients, alike on all ranks after their reduction. The weights
 that come out are the same bit by bit; a test compares.
+
+ZeRO 1 and 2, and 3 in fp16, look through all gradients for what is not finite, reduce that answer over the ranks and
+wait for it, and then take the norm, wait for that too, and leave the step out where it is not finite. The first is part
+of the second, so it is left out: else stages would be compared that do not do the same.
 """
 
 from functools import partial
@@ -12,13 +16,21 @@ from typing import Any
 
 import torch
 from deepspeed.runtime.fp16.unfused_optimizer import FP16_UnfusedOptimizer
+from deepspeed.runtime.zero.stage3 import DeepSpeedZeroOptimizer_Stage3
+from deepspeed.runtime.zero.stage_1_and_2 import DeepSpeedZeroOptimizer
 from torch import Tensor
 
 
 def lean(optimizer: Any) -> None:
-    """Replace the step of such an optimizer; any other, and one that clips gradients, stays as it is."""
-    if isinstance(optimizer, FP16_UnfusedOptimizer) and not optimizer.clip_grad:
+    """Ask once a step; optimizers of full precision, and one without ZeRO that clips gradients, stay as they are."""
+    if isinstance(optimizer, DeepSpeedZeroOptimizer | DeepSpeedZeroOptimizer_Stage3):
+        optimizer.check_overflow = _left_to_the_norm
+    elif isinstance(optimizer, FP16_UnfusedOptimizer) and not optimizer.clip_grad:
         optimizer.step = partial(_step, optimizer)
+
+
+def _left_to_the_norm(partition_gradients: bool = True) -> None:
+    """A gradient that is not finite makes the norm so, which DeepSpeed asks next."""
 
 
 @torch.no_grad()
