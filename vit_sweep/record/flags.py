@@ -44,6 +44,7 @@ def flags_of(record: Record, why: Explanation | None = None) -> tuple[str, ...]:
         "MIG": sliced,
         "host contended": _contended(record),
         "suspended": _suspended(record),
+        "compiled in timed steps": _compiled(record),
     }
     for title, ranks in titles.items():
         if ranks:
@@ -98,6 +99,12 @@ def _contended(record: Record) -> list[str]:
         for rank, wait in zip(record.ranks, waits_by_rank(record), strict=False)
         if wait.share is not None and wait.share > CONTENDED
     ]
+
+
+def _compiled(record: Record) -> list[str]:
+    """Epochs that count in which torch.compile compiled: their steps hold its seconds."""
+    graphs = {epoch.epoch: max((c.graphs for c in epoch.compiled_by_rank), default=0) for epoch in counted(record)}
+    return [f"epoch {epoch} ({count} graph{'s' * (count > 1)})" for epoch, count in graphs.items() if count]
 
 
 def _suspended(record: Record) -> list[str]:

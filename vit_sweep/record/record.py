@@ -60,6 +60,20 @@ class RankReport:
 
 
 @checked
+class Compilations:
+    """What torch.compile did."""
+
+    graphs: int
+    """Graphs that it compiled, those included that it compiled again because an input or a mode was another."""
+    breaks: int
+    """Places where a graph had to end early."""
+
+    def since(self, before: "Compilations") -> "Compilations":
+        """What came after `before`."""
+        return Compilations(graphs=self.graphs - before.graphs, breaks=self.breaks - before.breaks)
+
+
+@checked
 class EpochReport:
     """One epoch of training and its evaluation. Times are wall time between barriers, without evaluation.
 
@@ -95,6 +109,8 @@ class EpochReport:
     """What it cost each rank on its host; empty where a restart lies inside, and in old records."""
     skipped_steps: tuple[int, ...] = ()
     """Numbers, from 0, of the optimizer steps that fp16's loss scaling threw away: their gradients were not finite."""
+    compiled_by_rank: tuple[Compilations, ...] = ()
+    """Within the timed steps; empty without `compile`, and in old records."""
 
 
 @checked

@@ -12,7 +12,7 @@ from launchers.checked import checked
 from vit_sweep.plan.cost import Throughput
 from vit_sweep.plan.point import Precision
 from vit_sweep.record.breakdown import StepBreakdown, step_breakdown
-from vit_sweep.record.record import EpochReport, Record
+from vit_sweep.record.record import Compilations, EpochReport, Record
 
 
 @checked
@@ -84,6 +84,17 @@ def skipped(record: Record) -> tuple[int, float] | None:
     lost_ms = [epoch.step_ms[step] for epoch in record.epochs for step in epoch.skipped_steps]
     total_ms = sum(ms for epoch in record.epochs for ms in epoch.step_ms)
     return len(lost_ms), sum(lost_ms) / total_ms if total_ms else 0.0
+
+
+def compiled(record: Record) -> Compilations | None:
+    """Over all epochs, of each the most over ranks; None where nothing was to be compiled or nobody counted."""
+    epochs = [epoch.compiled_by_rank for epoch in record.epochs if epoch.compiled_by_rank]
+    if not epochs:
+        return None
+    return Compilations(
+        graphs=sum(max(rank.graphs for rank in ranks) for ranks in epochs),
+        breaks=sum(max(rank.breaks for rank in ranks) for ranks in epochs),
+    )
 
 
 def rank_step_ms(record: Record) -> tuple[float, ...]:

@@ -60,6 +60,7 @@ def _rank(folder, rank, cell, compiler, threads):
         "weights": weights(engine),
         "names": [name for name, _ in engine.module.named_parameters()],
         "rates": rates,
+        "compiled": [[(rank.graphs, rank.breaks) for rank in epoch.compiled_by_rank] for epoch in epochs],
         "graphs": torch._dynamo.utils.counters["stats"].get("unique_graphs", 0) if cell.compile else 0,
     }
     with open(f"{folder}/{rank}.json", "w") as file:  # noqa: PTH123 - in a forked rank, without the test's imports
@@ -97,6 +98,10 @@ def test_compiled_blocks_learn_the_same_in_few_graphs_whatever_the_depth(tmp_pat
         assert actual == pytest.approx(expected, rel=1e-4)
     assert compiled["names"] == plain(stage)["names"]
     assert compiled["graphs"] >= 2
+    first, *later = compiled["compiled"]
+    assert min(graphs for graphs, _ in first) > 0
+    assert all(rank == [0, 0] for epoch in later for rank in epoch), "timed steps of later epochs compile nothing"
+    assert all(breaks == 0 for _, breaks in first)
     if stage == 0 and not more:
         deep = small_cell(gpus=1, compile=True, epochs=1)
         deep = replace(deep, model=replace(deep.model, layers=12))

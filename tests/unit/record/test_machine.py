@@ -33,7 +33,8 @@ from vit_sweep.record.machine import (
     facts_of,
     may_pool,
 )
-from vit_sweep.record.record import Record
+from vit_sweep.record.record import Compilations, Record
+from vit_sweep.record.stats import compiled
 from vit_sweep.record.stragglers import Blame
 
 T4 = Gpu(
@@ -223,6 +224,22 @@ def on_host(record_, *, host_cores=8, **changes):
     return replace(record_, epochs=epochs, ranks=ranks)
 
 
+def test_a_graph_that_was_compiled_again_in_an_epoch_that_counts_is_flagged():
+    nothing, two = Compilations(graphs=0, breaks=0), Compilations(graphs=2, breaks=1)
+
+    def with_graphs(cold, warm):
+        first, *rest = done().epochs
+        counts = (replace(first, compiled_by_rank=cold), *(replace(epoch, compiled_by_rank=warm) for epoch in rest))
+        return replace(done(), epochs=counts)
+
+    assert flags_of(with_graphs((two, two), (nothing, nothing))) == ()
+    assert compiled(with_graphs((two, nothing), (nothing, nothing))) == two
+    again = with_graphs((two, two), (nothing, two))
+    assert flags_of(again)[0].startswith("compiled in timed steps: epoch 2 (2 graphs)")
+    assert compiled(again).graphs == 2 * len(again.epochs)
+    assert compiled(done()) is None
+
+
 def test_a_rank_that_waited_for_a_core_is_flagged_unless_its_own_run_is_the_crowd():
     assert flags_of(on_host(done())) == ()
     busy = on_host(done(), waited_s=2.3, load=13.0)
@@ -286,7 +303,7 @@ def test_every_column_and_every_flag_is_explained():
     page = (ROOT / "docs" / "machine.md").read_text()
     of_the_run = ("flags", "explanation", "memory_error", "joules_per_image")
     titles = ("unlike GPUs in one job", "other processes on the GPU", "throttled", "MIG", "slow", "slow link")
-    titles += ("host contended", "suspended")
+    titles += ("host contended", "suspended", "compiled in timed steps")
     assert [name for name in (*MACHINE_COLUMNS, *of_the_run, *titles) if f"| `{name}` |" not in page] == []
 
 

@@ -19,7 +19,7 @@ from vit_sweep.job.train.images.data import Split, prepare, test_batches
 from vit_sweep.job.train.images.pipeline import Pipeline, Raw
 from vit_sweep.job.train.measure.after_training import measure_all
 from vit_sweep.job.train.measure.bench import Bench, at_rest
-from vit_sweep.job.train.model import DTYPES
+from vit_sweep.job.train.model import DTYPES, compilations
 from vit_sweep.job.train.schedule import Schedule
 from vit_sweep.job.train.stopping import StopAgreed
 from vit_sweep.outcome.ending import Cause
@@ -29,7 +29,7 @@ from vit_sweep.record.breakdown import Breakdown, RankPhases
 from vit_sweep.record.learning import diverged
 from vit_sweep.record.machine import HostTime
 from vit_sweep.record.position import PartEpoch
-from vit_sweep.record.record import EpochReport
+from vit_sweep.record.record import Compilations, EpochReport
 
 Beat = Callable[[str, int, int], None]
 """Says that work goes on: phase, epoch, finished steps."""
@@ -86,6 +86,7 @@ class Trainer:
         self._phases: RankPhases | None = None
         self._host: HostTime | None = None
         self._skipped: list[int] = []
+        self._compiled = Compilations(graphs=0, breaks=0)
 
     def resume(self, epoch: int, step: int, part: PartEpoch | None) -> None:
         """Go on at this place; the engine has its state already."""
@@ -124,9 +125,9 @@ class Trainer:
         test_loss, test_right = self._evaluate()
         _require_finite(loss, test_loss)
         ranks: list[Any] = [None] * self._cell.gpus
-        own_times = (round(self._seconds, 6), self._step_ms, self._phases, self._host)
+        own_times = (round(self._seconds, 6), self._step_ms, self._phases, self._host, self._compiled)
         dist.all_gather_object(ranks, own_times)
-        seconds, step_ms, phases, hosts = zip(*ranks, strict=True)
+        seconds, step_ms, phases, hosts, compiled = zip(*ranks, strict=True)
         interrupted = self._interrupted or any(host.stopped_s for host in hosts)
         images, count = self._cell.images_per_epoch, self._cell.data.test_images
         report = EpochReport(
@@ -145,6 +146,7 @@ class Trainer:
             phases_by_rank=() if interrupted or None in phases else phases,
             host_by_rank=() if self._interrupted else hosts,
             skipped_steps=tuple(self._skipped),
+            compiled_by_rank=compiled if self._cell.compile else (),
         )
         self._usual_step_s = median(report.step_ms) / 1000 if report.step_ms else 0.0
         self._cold = False
@@ -204,7 +206,7 @@ class Trainer:
         self._engine.train()
         _set_garbage_apart()
         skipped = self._engine.skipped_steps
-        host_before = moment(self._stopped_s())
+        host_before, compiled_before = moment(self._stopped_s()), compilations()
         self._barrier()
         begun = time.perf_counter()
         self._clock.mark()
@@ -233,6 +235,7 @@ class Trainer:
         self._seconds += time.perf_counter() - begun
         self._barrier()
         self._host = between(host_before, moment(self._stopped_s()))
+        self._compiled = compilations().since(compiled_before)
         steps, self._phases = self._clock.read()
         self._step_ms += steps
 

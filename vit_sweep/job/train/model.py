@@ -1,5 +1,6 @@
 """The model and its engine: torchvision's VisionTransformer under DeepSpeed, built from a cell."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.ds_config import ds_config
 from vit_sweep.plan.point import OptimizerKind, Precision
-from vit_sweep.record.record import BatchTriple
+from vit_sweep.record.record import BatchTriple, Compilations
 
 DTYPES = {
     Precision.FP32: torch.float32,
@@ -51,6 +52,16 @@ def vision_transformer(cell: Cell) -> nn.Module:
             # Two graphs, whatever the depth: the first block's input lies otherwise in memory than the others'.
             block.compile()
     return model
+
+
+def compilations() -> Compilations:
+    """What torch.compile has done in this process so far; nothing where its tracer was never loaded."""
+    tracer = sys.modules.get("torch._dynamo.utils")
+    if tracer is None:
+        return Compilations(graphs=0, breaks=0)
+    return Compilations(
+        graphs=tracer.counters["stats"]["unique_graphs"], breaks=sum(tracer.counters["graph_break"].values())
+    )
 
 
 def _computed_again(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -13,7 +13,7 @@ from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.record.flags import machine_columns
 from vit_sweep.record.learning import Reached, peak_rate
 from vit_sweep.record.record import Record
-from vit_sweep.record.stats import measuring_notes, skipped, step_tail_ms
+from vit_sweep.record.stats import compiled, measuring_notes, skipped, step_tail_ms
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
 from vit_sweep.report.tables.table import Cells, Column, Table, table
 from vit_sweep.runs.run import Run
@@ -125,11 +125,14 @@ def _of_record(record: Record) -> Cells:
     last = record.epochs[-1]
     p95, p99 = step_tail_ms(record)
     steps_lost, time_lost = skipped(record) or (None, None)
+    graphs = compiled(record)
     return {
         "step_p95_ms": p95,
         "step_p99_ms": p99,
         "skipped_steps": steps_lost,
         "skipped_share": time_lost,
+        "compiled_graphs": graphs.graphs if graphs is not None else None,
+        "graph_breaks": graphs.breaks if graphs is not None else None,
         "train_loss": last.train_loss,
         "test_loss": last.test_loss,
         "peak_memory_mib": max((r.peak_memory_mib or 0.0 for r in record.ranks), default=None) or None,

@@ -52,6 +52,8 @@ RUN_COLUMNS = _columns(
     ("step_p99_ms", "ms", "Likewise 99 %, of at least 100."),
     ("skipped_steps", "", "Optimizer steps that fp16's loss scaling threw away, over all epochs."),
     ("skipped_share", "", "Their part of the time of all steps."),
+    ("compiled_graphs", "", "Graphs that torch.compile compiled in training steps, recompilations included."),
+    ("graph_breaks", "", "Places where such a graph had to end early."),
     ("images_per_s", "images/s", "Images of an epoch / epoch_s, over all GPUs."),
     ("train_loss", "", "Mean over the last epoch, while the weights changed."),
     ("train_accuracy", "", "Part of the last epoch's images classified right, while the weights changed."),
