@@ -15,6 +15,8 @@ THROTTLED = 0.05
 """Part of the training time with the clock held down from which on a run is flagged."""
 POWER_CAP = "power_cap"
 """The reason that is no reason: a GPU at work runs as fast as its power limit lets it, run after run."""
+CONTENDED_HOST = "host contended"
+"""How the flag of a run begins whose ranks waited for cores that others had."""
 CONTENDED = 0.05
 """Part of the timed steps for which a rank could have run and had no core from which on a run is flagged."""
 
@@ -42,7 +44,7 @@ def flags_of(record: Record, why: Explanation | None = None) -> tuple[str, ...]:
         "other processes on the GPU": shared,
         "throttled": held,
         "MIG": sliced,
-        "host contended": _contended(record),
+        CONTENDED_HOST: _contended(record),
         "suspended": _suspended(record),
         "compiled in timed steps": _compiled(record),
     }

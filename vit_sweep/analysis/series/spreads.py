@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from math import exp, inf, log
 from statistics import median
 
+from launchers.text import some
 from vit_sweep.analysis.series.pooling import DAYS, Floats, Spread, half_width, layout_of, p_value, spread_of
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.analysis.series.sessions import days_of, sessions_of
+from vit_sweep.record.flags import CONTENDED_HOST
 from vit_sweep.runs.run import Run
 
 _ALIKE = ("model", "data", "partition", "gpu_model")
@@ -186,12 +188,13 @@ def _name(run: Run) -> str:
 
 
 def _notes(pool: Pool) -> list[str]:
-    """Sentences on one pool; none where no cell was repeated."""
+    """Sentences on one pool; of its intervals none where no cell was repeated."""
     spread, layout = pool.spread, pool.spread.layout
     repeated = int((layout.counts > 1).sum())
-    if not repeated or not float(spread.pool_variance):
-        return []
     where = f" ({pool.name})" if pool.name else ""
+    mixed = _contended(pool, where)
+    if not repeated or not float(spread.pool_variance):
+        return mixed
     own = int(spread.own.sum())
     apart = f"; {own} of them, whose runs differ by more, by {'its' if own == 1 else 'their'} own runs" if own else ""
     lines = [
@@ -199,7 +202,19 @@ def _notes(pool: Pool) -> list[str]:
         f"{100 * float(spread.pool_variance) ** 0.5:.2g} % (standard deviation, pooled over {repeated} "
         f"cell{'s' if repeated > 1 else ''}, {float(spread.pool_freedom):.3g} degrees of freedom){apart}"
     ]
-    return [*lines, f"day to day{where}: {_days(pool)}"]
+    return [*lines, f"day to day{where}: {_days(pool)}", *mixed]
+
+
+def _contended(pool: Pool, where: str) -> list[str]:
+    """That runs which waited for a core stand among runs which did not."""
+    contended = [run.run_id for run in pool.runs if any(flag.startswith(CONTENDED_HOST) for flag in run.flags)]
+    quiet = len(pool.runs) - len(contended)
+    if not contended or not quiet:
+        return []
+    return [
+        f"{CONTENDED_HOST}{where}: {some(contended, 4)} waited for cores that others had; pooled and compared with "
+        f"{quiet} that did not: run them again on a quiet host"
+    ]
 
 
 def _days(pool: Pool) -> str:
