@@ -19,8 +19,8 @@ LEAST_ROUNDS = 6
 EXPOSED_WARM_UPS = 2
 """Blocks of one step before the counted ones."""
 
-MATMUL_S = 0.5
-"""Of the matrix products of a preflight."""
+DEVICE_S = 0.5
+"""Of the matrix products of a preflight, and of its copies in memory."""
 ALL_REDUCES, SIZE_S, ONE_S = 5, 1.0, 10.0
 """Timed all-reduces of a size at most; seconds that they may take together; seconds from which on none is tried."""
 _FIRST_BYTES, _GROWTH, _LAST_STEP = 4096, 16, 4
@@ -52,12 +52,12 @@ def sizes(gradient_bytes: int) -> list[int]:
 
 
 def preflight_s(all_reduces_s: Sequence[float] | None, messages: int) -> float:
-    """Seconds of a preflight: the matrix products, and each message once and then up to five times within a second.
+    """Seconds of a preflight: matrix products, copies, and each message once and then up to five times in a second.
 
     `all_reduces_s` are the predicted times of the `messages` smaller, in order; None where the network is not known:
     then each size is given its whole second. One rank sends no message: `messages` is 0.
     """
-    spent = MATMUL_S + OPENING_S
+    spent = 2 * DEVICE_S + OPENING_S
     if all_reduces_s is None:
         return spent + SIZE_S * messages
     for one_s in all_reduces_s:

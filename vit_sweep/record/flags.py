@@ -157,10 +157,16 @@ MACHINE_COLUMNS = (
     "host_waited",
     "host_load",
     "matmul_tflops",
+    "memory_gb_per_s",
     "all_reduce_bus_gb_per_s",
     "preflight_notes",
 )
 """In this order; docs/machine.md has the formula of each."""
+
+
+def least(record: Record, rate: str) -> float | None:
+    """Over ranks, of a rate of the preflight by its name; None where no rank measured it."""
+    return min((value for probe in record.preflight if (value := getattr(probe, rate)) is not None), default=None)
 
 
 def machine_columns(record: Record) -> dict[str, float | str | None]:
@@ -172,9 +178,8 @@ def machine_columns(record: Record) -> dict[str, float | str | None]:
         "throttled": max((throttled_s(s) / s.seconds for s in record.samples if s.seconds), default=None),
         "host_waited": max((wait.share for wait in waits if wait.share is not None), default=None),
         "host_load": max((wait.load for wait in waits if wait.load is not None), default=None),
-        "matmul_tflops": min(
-            (probe.matmul_tflops for probe in record.preflight if probe.matmul_tflops is not None), default=None
-        ),
+        "matmul_tflops": least(record, "matmul_tflops"),
+        "memory_gb_per_s": least(record, "memory_gb_per_s"),
         "all_reduce_bus_gb_per_s": min(
             (p.largest.bus_gb_per_s(record.resolved.gpus) for p in record.preflight if p.largest), default=None
         ),

@@ -97,6 +97,8 @@ class Preflight:
     """Rows and columns of the square matrices."""
     matmul_tflops: float | None = None
     """`2 size^3 / median time`."""
+    memory_gb_per_s: float | None = None
+    """Bytes read and written by a copy in the device's memory / its median time, in 1e9 a second."""
     all_reduce: tuple[AllReduce, ...] = ()
     """By size, ascending, the gradient's last; empty with one rank."""
     to_next_gb_per_s: float | None = None

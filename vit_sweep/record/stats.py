@@ -77,6 +77,17 @@ def step_tail_ms(record: Record) -> tuple[float | None, ...]:
     return tuple(steps[rank - 1] if steps and rank < len(steps) else None for rank in ranks)
 
 
+_FEW_STEPS = 20
+
+
+def step_percentiles_ms(record: Record) -> tuple[float, ...]:
+    """The percentiles, 0 to 100, of `steady_steps_ms`: nearest rank, never interpolated; empty with few steps."""
+    steps = sorted(steady_steps_ms(record))
+    if len(steps) < _FEW_STEPS:
+        return ()
+    return (steps[0], *(round(steps[math.ceil(percent * len(steps) / 100) - 1], 4) for percent in range(1, 101)))
+
+
 def skipped(record: Record) -> tuple[int, float] | None:
     """How many optimizer steps fp16's loss scaling threw away, and their part of the time of all; None but for fp16."""
     if record.requested.precision is not Precision.FP16:

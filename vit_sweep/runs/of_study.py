@@ -14,10 +14,19 @@ from vit_sweep.outcome.result import Result, is_oversubscribed, note_of
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.memory import predict
 from vit_sweep.plan.point import DataSpec, EngineSpec, ModelSpec, OptimizerSpec
+from vit_sweep.plan.vit import train_flop
 from vit_sweep.record.breakdown import mfu
-from vit_sweep.record.flags import explanation, flags_of, joules_per_image, slowest_clock_mhz
+from vit_sweep.record.flags import explanation, flags_of, joules_per_image, least, slowest_clock_mhz
 from vit_sweep.record.record import Record
-from vit_sweep.record.stats import breakdown, epoch_time, images_per_s, rank_step_ms, step_ms, step_parts
+from vit_sweep.record.stats import (
+    breakdown,
+    epoch_time,
+    images_per_s,
+    rank_step_ms,
+    step_ms,
+    step_parts,
+    step_percentiles_ms,
+)
 from vit_sweep.runs.run import Origin, Run
 from vit_sweep.study.journal import Event, JobEntry
 
@@ -88,6 +97,7 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "first_epoch_s": time.first_s,
         "epochs_done": len(record.epochs),
         "step_ms": step_ms(record),
+        "step_percentiles_ms": step_percentiles_ms(record),
         "parts": step_parts(record, where),
         "compute_ms_by_rank": where.compute_ms_by_rank if where is not None else (),
         "step_ms_by_rank": rank_step_ms(record),
@@ -105,6 +115,10 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "bus_gb_per_s": min(alone, default=None),
         "latency_us": 1000 * max(latency) if latency else None,
         "mfu": mfu(cell.model, cell.data.classes, images_per_s=images_per_s(record), gpus=cell.gpus, peak_tflops=peak),
+        "step_flop": train_flop(cell.model, cell.data.classes) * cell.micro_batch * cell.accum,
+        "moved_bytes": record.breakdown.moved_bytes if record.breakdown is not None else None,
+        "matmul_tflops": least(record, "matmul_tflops"),
+        "memory_gb_per_s": least(record, "memory_gb_per_s"),
         "memory_mib": max(reserved, default=None),
         "host_memory_mib": max(rank.peak_host_mib for rank in record.ranks),
         "joules_per_image": joules_per_image(record),

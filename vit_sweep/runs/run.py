@@ -60,6 +60,8 @@ class Run:
     epochs_done: int | None = None
     step_ms: float | None = None
     """Median optimizer step after the warm-up, max over ranks."""
+    step_percentiles_ms: tuple[float, ...] = ()
+    """From the shortest to the longest of these steps, 0 to 100 %; empty with fewer than 20."""
     parts: StepParts | None = None
     compute_ms_by_rank: tuple[float, ...] = ()
     """What each rank's median step takes without communication."""
@@ -102,6 +104,14 @@ class Run:
     latency_us: float | None = None
     """What the preflight's small all-reduces take beside their bytes."""
     mfu: float | None = None
+    step_flop: float | None = None
+    """Operations that training must do in a step, per GPU (`vit.train_flop`)."""
+    moved_bytes: float | None = None
+    """What the operations of a step read and write in a GPU's memory."""
+    matmul_tflops: float | None = None
+    """Of matrix products in the run's precision (preflight); least over ranks."""
+    memory_gb_per_s: float | None = None
+    """Of a copy in memory, bytes read and written (preflight); least over ranks."""
     memory_mib: float | None = None
     """Most reserved on a GPU; on a CPU device None."""
     memory_predicted_mib: float | None = None
@@ -134,6 +144,12 @@ class Run:
     def gpu_hours(self) -> float | None:
         """What its job cost, GPUs that waited meanwhile included; None where the job's time is not known."""
         return None if self.job_s is None else (self.allocated_gpus or self.gpus) * self.job_s / 3600
+
+    @property
+    def steps(self) -> int | None:
+        """Optimizer steps of an epoch; None where images or batch are not known."""
+        images = self.images if self.images is not None else self.work
+        return max(1, -(-images // self.global_batch)) if images and self.global_batch else None
 
     @property
     def global_batch(self) -> int | None:

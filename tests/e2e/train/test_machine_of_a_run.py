@@ -71,6 +71,7 @@ def test_every_rank_has_its_preflight_up_to_the_gradients_size(pair):
         assert [message_times.size_bytes for message_times in probe.all_reduce] == sizes(gradient)
         assert all(0 < message_times.min_ms <= message_times.median_ms for message_times in probe.all_reduce)
         assert probe.matmul_tflops > 0
+        assert probe.memory_gb_per_s > 0
         assert probe.to_next_gb_per_s > 0
         assert probe.note == ""
         assert probe.seconds < pair.startup_s, "the preflight is a part of the start"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.builders import cell, record
 from vit_sweep.plan.point import Precision
-from vit_sweep.record.stats import epoch_time, skipped, spent_gpu_hours, step_ms, step_tail_ms
+from vit_sweep.record.stats import epoch_time, skipped, spent_gpu_hours, step_ms, step_percentiles_ms, step_tail_ms
 
 
 def made(seconds, *, cold=(), interrupted=(), warmup=1):
@@ -58,6 +58,12 @@ def test_the_tail_of_steps_is_a_step_that_was_measured_and_needs_one_above_it():
     assert step_tail_ms(with_steps([1.0] * 19 + [7.0] * 2)) == (7.0, None)
     assert step_tail_ms(with_steps([1.0] * 20)) == (1.0, None)
     assert step_tail_ms(with_steps([1.0] * 19)) == (None, None)
+
+
+def test_percentiles_are_steps_that_were_measured():
+    ladder = step_percentiles_ms(with_steps(float(ms) for ms in range(200, 0, -1)))
+    assert (len(ladder), ladder[0], ladder[50], ladder[95], ladder[100]) == (101, 1.0, 100.0, 190.0, 200.0)
+    assert step_percentiles_ms(with_steps([1.0] * 19)) == ()
 
 
 def test_steps_that_loss_scaling_threw_away_are_counted_with_their_part_of_the_time():

@@ -17,11 +17,12 @@ from vit_sweep.plan.point import Scaling
 from vit_sweep.record.stats import StepParts
 from vit_sweep.report import figures
 from vit_sweep.report.figure import Skipped
-from vit_sweep.report.figures import cost, curves, memory, nodes, parts, placement, speedup, times
+from vit_sweep.report.figures import cost, curves, nodes, parts, placement, speedup, times
 from vit_sweep.report.figures.fills import FILLS, UNKNOWN, parts_of
 from vit_sweep.report.figures.nodes import NODE_FILLS, node_fill
 from vit_sweep.report.figures.overlay import Quantity, draw_simulated
 from vit_sweep.report.figures.panels import arrange
+from vit_sweep.report.figures.runs import memory, steps
 from vit_sweep.report.figures.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
 
 KINDS = {
@@ -40,6 +41,8 @@ KINDS = {
     "cost_time",
     "memory",
     "ranks",
+    "steps",
+    "roofline",
 }
 
 
@@ -75,7 +78,7 @@ def sheets(monkeypatch):
         caught[name] = sheet
         return figures.Figure(name=name, title=title, caption=caption, alt=alt, paths={})
 
-    for module in (times, speedup, parts, nodes, placement, cost, memory):
+    for module in (times, speedup, parts, nodes, placement, cost, memory, steps):
         monkeypatch.setattr(module, "save", save)
     with theme():
         yield caught
@@ -199,6 +202,26 @@ def test_only_what_is_flagged_as_superlinear_is_called_above_the_ideal(sheets, t
         captions[second] = " ".join(getattr(figure, "caption", "") for figure in drawn)
     assert "Above the ideal" not in captions[4.95]
     assert "2 GPUs (125 %: superlinear" in captions[4.0]
+
+
+def test_floors_are_drawn_where_they_were_measured_and_not_far_below(sheets, tmp_path):
+    """64 GFLOP at 1 TFLOP/s are 64 ms, times 400 steps of an epoch 25.6 s; a link of 1e6 GB/s takes next to nothing."""
+    known = {"step_flop": 64e9, "matmul_tflops": 1.0, "bytes_per_step": 1e9, "bus_gb_per_s": 1e6}
+    runs = [run(1, (40.0,), **known), run(2, (24.0,), **known), run(4, (20.0,))]
+    times.draw_time(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
+    (axes,) = sheets["strong_time"].axes
+    dotted = [line for line in axes.get_lines() if list(line.get_xdata()) == [1, 2]]
+    assert [list(line.get_ydata()) for line in dotted] == [pytest.approx([25.6, 12.8])]
+    assert any("matrix products" in text for text in legend_of(sheets["strong_time"]))
+    assert not any("all-reduces" in text for text in legend_of(sheets["strong_time"]))
+
+
+def test_the_distribution_of_steps_is_that_of_the_run(sheets, tmp_path):
+    ladder = tuple(10.0 + percent for percent in range(101))
+    steps.draw_steps([run(2, step_percentiles_ms=ladder), run(4)], tmp_path)
+    (line,) = sheets["steps"].axes[0].get_lines()
+    assert line.get_xdata()[50] == 60.0 and line.get_ydata()[50] == 0.5
+    assert [line.get_ydata()[place] for place in line.get_markevery()] == [0.5, 0.95, 0.99]
 
 
 def test_captions_say_n_and_what_the_bars_are(sheets, tmp_path):
@@ -376,7 +399,10 @@ def test_twenty_curves_are_small_multiples_with_a_legend_of_at_most_eight(sheets
     times.draw_time(Scaling.STRONG, series, tmp_path)
     sheet = sheets["strong_time"]
     assert 1 < len(sheet.axes) <= 6
-    counts = [sum(len(line.get_xdata()) == 3 for line in axes.get_lines()) for axes in sheet.axes]
+    counts = [
+        sum(len(line.get_xdata()) == 3 and line.get_marker() != "None" for line in axes.get_lines())
+        for axes in sheet.axes
+    ]
     assert sum(counts) == 20
     assert max(counts) <= MOST_STYLES
     assert len(legend_of(sheet)) <= MOST_STYLES

@@ -11,14 +11,16 @@ from pathlib import Path
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.accuracy import draw_accuracy_by_batch, draw_accuracy_by_epoch
 from vit_sweep.report.figures.cost import draw_cost
-from vit_sweep.report.figures.memory import draw_memory
 from vit_sweep.report.figures.nodes import draw_nodes
 from vit_sweep.report.figures.overlay import Kind, Overlay, Quantity, draw_simulated
 from vit_sweep.report.figures.parts import draw_batches, draw_parts
 from vit_sweep.report.figures.placement import draw_placement
-from vit_sweep.report.figures.ranks import draw_ranks
+from vit_sweep.report.figures.runs.accuracy import draw_accuracy_by_batch, draw_accuracy_by_epoch
+from vit_sweep.report.figures.runs.memory import draw_memory
+from vit_sweep.report.figures.runs.ranks import draw_ranks
+from vit_sweep.report.figures.runs.roofline import draw_roofline
+from vit_sweep.report.figures.runs.steps import draw_steps
 from vit_sweep.report.figures.save import SUFFIXES
 from vit_sweep.report.figures.speedup import draw_against_ideal, ratios_of
 from vit_sweep.report.figures.style import theme
@@ -64,6 +66,8 @@ def draw_all(
         partial(draw_cost, strong, folder),
         partial(draw_memory, runs, folder),
         partial(draw_ranks, runs, folder),
+        partial(draw_steps, runs, folder),
+        partial(draw_roofline, runs, folder),
     ]
     simulated = [line for line in predictions if line.kind is Kind.SIMULATED]
     if simulated:

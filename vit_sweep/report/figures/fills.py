@@ -50,7 +50,7 @@ def parts_of(runs: Sequence[Run]) -> dict[str, float] | None:
 
     None where no run has parts or the number of its steps is not known.
     """
-    stepped = [(_of_a_step(run.parts), steps) for run in runs if run.parts and (steps := _steps(run)) is not None]
+    stepped = [(_of_a_step(run.parts), steps) for run in runs if run.parts and (steps := run.steps) is not None]
     if not stepped:
         return None
     known = {fill.name: fmean(_sum(parts, fill) * steps / 1000 for parts, steps in stepped) for fill in FILLS}
@@ -122,13 +122,6 @@ def _reach(estimate: Estimate) -> list[list[float]] | None:
     if estimate.low is None or estimate.high is None:
         return None
     return [[max(0.0, estimate.value - estimate.low)], [max(0.0, estimate.high - estimate.value)]]
-
-
-def _steps(run: Run) -> float | None:
-    """Optimizer steps of an epoch."""
-    batch = run.global_batch
-    images = run.images if run.images is not None else run.work
-    return None if not batch or not images else max(1, -(-images // batch))
 
 
 def _of_a_step(parts: StepParts) -> Mapping[str, float | None]:

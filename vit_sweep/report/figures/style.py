@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
@@ -165,17 +166,22 @@ def _with_room(counts: Sequence[int], width_in: float) -> set[int]:
     return shown
 
 
+def plain_log(axis: Axis, decades: float) -> None:
+    """Ticks with plain numbers on a logarithmic axis that spans so many decades."""
+    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+
+
 def value_axis(axes: Axes, values: Sequence[float], *, log: bool) -> None:
     """Logarithmic with plain numbers where the values span more than a factor of three, else linear from 0."""
     positive = [value for value in values if value > 0]
     if log and positive and max(positive) > 3 * min(positive):
         axes.set_yscale("log")
         axes.set_ylim(min(positive) / 1.35, max(positive) * 1.35)
-        decades = math.log10(max(positive) / min(positive))
-        subs = (1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)
-        axes.yaxis.set_major_locator(LogLocator(base=10, subs=subs))
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    elif positive:
+        plain_log(axes.yaxis, math.log10(max(positive) / min(positive)))
+        return
+    if positive:
         axes.set_ylim(0, max(positive) * 1.12)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))

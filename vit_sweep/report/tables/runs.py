@@ -7,6 +7,7 @@ again.
 from collections.abc import Iterable
 from statistics import median
 
+from vit_sweep.analysis import bounds
 from vit_sweep.outcome.result import Result, story_of
 from vit_sweep.plan.memory import memory_error
 from vit_sweep.plan.plan import PlannedPoint
@@ -91,7 +92,7 @@ def _of_run(run: Run) -> Cells:
 
 
 def _measured(run: Run) -> Cells:
-    time, parts = median(run.epoch_s), run.parts
+    time, parts, under = median(run.epoch_s), run.parts, bounds.roofline(run)
     row: Cells = {
         "epoch_s": time,
         "spread_s": max(run.epoch_s) - min(run.epoch_s),
@@ -112,6 +113,12 @@ def _measured(run: Run) -> Cells:
         "allocated_gpus": run.allocated_gpus or run.gpus,
         "queue_wait_s": run.queue_wait_s,
         "mfu": run.mfu,
+        "compute_floor_ms": bounds.compute_floor_ms(run),
+        "link_floor_ms": bounds.link_floor_ms(run),
+        "of_matmul": bounds.of_matmul(run),
+        "flop_per_byte": under.flop_per_byte if under is not None else None,
+        "tflops_per_gpu": under.tflops if under is not None else None,
+        "roof_tflops": under.roof_tflops if under is not None else None,
         "flags": "; ".join(run.flags) or None,
         "explanation": run.explanation or None,
         "memory_predicted_mib": run.memory_predicted_mib,

@@ -7,6 +7,7 @@ from typing import Any
 from vit_sweep.job.train.measure.bench import Bench
 from vit_sweep.job.train.measure.deepspeed_profilers import count_flop, log_collectives
 from vit_sweep.job.train.measure.exposed import measure_exposed
+from vit_sweep.job.train.measure.memory_traffic import count_moved
 from vit_sweep.job.train.measure.window import profile_window
 from vit_sweep.job.train.stopping import StopAgreed
 from vit_sweep.plan.cell import Cell, DeepSpeedProfiler
@@ -27,13 +28,14 @@ def measure_all(
 
     Files lie beside `trace`.
     """
-    exposed = collective = name = comms = flop = None
+    exposed = collective = name = comms = flop = moved = None
     notes: tuple[str, ...] = ()
     try:
         if bench.ranks > 1:
             exposed = measure_exposed(bench, seed=cell.seed, usual_step_s=usual_step_s)
         if profile_steps:
             collective, name, notes = profile_window(bench, steps=profile_steps, trace=trace)
+            moved = count_moved(bench)
         if DeepSpeedProfiler.COMMS in profilers and bench.ranks > 1:
             comms, more = log_collectives(bench, file=trace.with_name("comms.txt"))
             notes += more
@@ -43,4 +45,6 @@ def measure_all(
             notes += more
     except StopAgreed as stop:
         notes += (f"measuring was cut short: {stop.request.message}",)
-    return Breakdown(exposed=exposed, collective=collective, trace=name, comms=comms, flop=flop, notes=notes)
+    return Breakdown(
+        exposed=exposed, collective=collective, trace=name, comms=comms, flop=flop, moved_bytes=moved, notes=notes
+    )

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from vit_sweep.job.train.clock import Marks, marks_of
 from vit_sweep.job.train.model import DTYPES
-from vit_sweep.plan.measuring import MATMUL_S, ONE_S, repetitions, sizes
+from vit_sweep.plan.measuring import DEVICE_S, ONE_S, repetitions, sizes
 from vit_sweep.plan.point import Precision
 from vit_sweep.record.machine import AllReduce, Preflight
 
+_COPY_BYTES = {"cuda": 512 * 2**20, "cpu": 64 * 2**20}
+"""Of a copy: far more than caches hold."""
 _EXCHANGE_BYTES = {"cuda": 16 * 2**20, "cpu": 2**20}
-_BATCHES, _MATMULS = 5, 4
+_BATCHES, _IN_A_BATCH = 5, 4
 _EXCHANGES = 3
 
 Beat = Callable[[], None]
@@ -38,6 +40,7 @@ def preflight(
         tflops = matmul_tflops(size, device, dtype)
     except RuntimeError as error:  # no memory left, or a number format that this device cannot multiply
         notes.append(f"no matrix product: {str(error).splitlines()[0]}")
+    copied = memory_gb_per_s(_COPY_BYTES[device.type], device)
     reductions: list[AllReduce] = []
     to_next = None
     if ranks > 1:
@@ -54,6 +57,7 @@ def preflight(
         precision=precision.value,
         matmul_size=size,
         matmul_tflops=tflops,
+        memory_gb_per_s=copied,
         all_reduce=tuple(reductions),
         to_next_gb_per_s=to_next,
         seconds=round(time.perf_counter() - begun, 3),
@@ -77,23 +81,40 @@ def matmul_tflops(size: int, device: torch.device, dtype: torch.dtype) -> float:
     generator = torch.Generator(device).manual_seed(0)
     a, b = (torch.randn(size, size, device=device, generator=generator).to(dtype) for _ in range(2))
     product = partial(torch.mm, a, b, out=torch.empty_like(a))
+    return round(2 * size**3 / _device_ms(product, device) / 1e9, 4)
+
+
+def memory_gb_per_s(size_bytes: int, device: torch.device) -> float | None:
+    """Bytes that a copy in the device's memory reads and writes over its median time, in 1e9 a second.
+
+    None without memory for it.
+    """
+    try:
+        source, target = (torch.zeros(size_bytes, dtype=torch.uint8, device=device) for _ in range(2))
+    except RuntimeError:
+        return None
+    return round(2 * size_bytes / _device_ms(partial(target.copy_, source), device) / 1e6, 3)
+
+
+def _device_ms(work: Callable[[], object], device: torch.device) -> float:
+    """Median milliseconds of a piece of work over batches, within about `DEVICE_S`."""
     marks = marks_of(device)
-    until = time.perf_counter() + MATMUL_S
-    _batch_ms(marks, product)  # loads the library and raises the clock
-    times_ms = [_batch_ms(marks, product)]
+    until = time.perf_counter() + DEVICE_S
+    _batch_ms(marks, work)  # loads the library and raises the clock
+    times_ms = [_batch_ms(marks, work)]
     while len(times_ms) < _BATCHES and time.perf_counter() < until:
-        times_ms.append(_batch_ms(marks, product))
-    return round(2 * size**3 / median(times_ms) / 1e9, 4)
+        times_ms.append(_batch_ms(marks, work))
+    return median(times_ms)
 
 
-def _batch_ms(marks: Marks, product: Callable[[], object]) -> float:
-    """Milliseconds of one product, in a batch."""
+def _batch_ms(marks: Marks, work: Callable[[], object]) -> float:
+    """Milliseconds of one call, in a batch."""
     marks.mark()
-    for _ in range(_MATMULS):
-        product()
+    for _ in range(_IN_A_BATCH):
+        work()
     marks.mark()
     (batch_ms,) = marks.gaps_ms()
-    return batch_ms / _MATMULS
+    return batch_ms / _IN_A_BATCH
 
 
 def _matmul_size(device: torch.device, dtype: torch.dtype) -> int:
