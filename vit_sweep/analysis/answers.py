@@ -1,7 +1,8 @@
 """Answers to what one asks of a scaling curve, a sentence each: measured or predicted, how sure, or why not. Pure.
 
-Measured values with overlapping 95 % intervals are a tie: "cannot be told apart". Where a count has a single run, and
-so no interval, its time is taken as good to `estimates.SINGLE_RUN`.
+Before one count is called the fastest or the cheapest, a test over all pairs must tell it from the others; those it
+cannot be told from are named (`estimates.alike`). Where a count has a single run, and so no interval, it is taken to
+have the usual spread, and the sentence says so.
 Which cell to run next is chosen in `design`.
 """
 
@@ -14,9 +15,10 @@ from vit_sweep.analysis.laws.coverage import of_series
 from vit_sweep.analysis.laws.design import next_cell
 from vit_sweep.analysis.laws.fitted import Fit, Parameter
 from vit_sweep.analysis.laws.predicting import Prediction, Refusal, plausible, predict
-from vit_sweep.analysis.series.estimates import SINGLE_RUN, alike, interval, number, percent, place, scaled
+from vit_sweep.analysis.series.estimates import alike, interval, number, percent, place, scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.repeats import USUAL
 
 THRESHOLD = 0.8
 
@@ -45,6 +47,8 @@ class Answer:
     sentence: str
     gpus: int | None = None
     """The count that it names."""
+    ties: tuple[int, ...] = ()
+    """Counts that cannot be told from it."""
     predicted: bool = False
     """Whether this count was not measured."""
     words: str = ""
@@ -171,11 +175,14 @@ def _cheapest(series: ScalingSeries, price: float | None) -> Answer:
     text = f"{place(point, series)}, measured: {number(cost.value)} {unit} ({interval(cost, number)})"
     if price is not None:
         text += f", {cost.value / 3600 * price:.3g} at {price:g} per GPU-hour"
-    text += _ties(point, cost, costs, series, "+{:.1%}")
+    ties = _ties(point, cost, costs)
+    text += _ties_text(ties, cost, series)
     last, most = max(costs, key=lambda pair: pair[0].gpus)
-    if last is not point and not alike(cost, most):
+    if last is not point and not alike(cost, most, among=len(costs)):
         text += f"; at {place(last, series)} {most.value / cost.value - 1:+.0%}"
-    return Answer(question=Question.CHEAPEST, sentence=f"{heading}: {text}", gpus=point.gpus)
+    return Answer(
+        question=Question.CHEAPEST, sentence=f"{heading}: {text}", gpus=point.gpus, ties=tuple(p.gpus for p, _ in ties)
+    )
 
 
 def _fastest(series: ScalingSeries, laws: Sequence[Fit]) -> Answer:
@@ -189,41 +196,42 @@ def _fastest(series: ScalingSeries, laws: Sequence[Fit]) -> Answer:
     point, time = min(times, key=lambda pair: (pair[1].value, pair[0].gpus))
     own = point.time_s or time
     text = f"{place(point, series)}, measured: {number(own.value)} s an epoch ({interval(own, number)})"
-    text += _ties(point, time, times, series, "+{:.1%}")
-    if not laws:
-        return Answer(question=Question.FASTEST, sentence=f"{heading}: {text}", gpus=point.gpus)
+    ties = _ties(point, time, times)
+    text += _ties_text(ties, time, series) + (f"; {_ahead(time, laws, strong=strong)}" if laws else "")
+    return Answer(
+        question=Question.FASTEST, sentence=f"{heading}: {text}", gpus=point.gpus, ties=tuple(p.gpus for p, _ in ties)
+    )
+
+
+def _ahead(time: Estimate, laws: Sequence[Fit], *, strong: bool) -> str:
+    """What the laws say of counts beyond those that were measured."""
     law, predictions = laws[0], list(_predictions(laws))
     ahead = min(predictions, key=lambda p: p.time_s.value / (1 if strong else p.gpus), default=None)
     why = _refusal_beyond(laws)
     if ahead is None or ahead.gpus <= max(law.counts):
-        text += f"; beyond {max(law.counts)} nothing is predicted: {why}" if why else f"; {law.name} sees none faster"
-        return Answer(question=Question.FASTEST, sentence=f"{heading}: {text}", gpus=point.gpus)
+        return f"beyond {max(law.counts)} nothing is predicted: {why}" if why else f"{law.name} sees none faster"
     time_s = ahead.time_s
-    text += f"; {law.name} predicts {number(time_s.value)} s ({interval(time_s, number)}) on {ahead.gpus} GPUs"
+    text = f"{law.name} predicts {number(time_s.value)} s ({interval(time_s, number)}) on {ahead.gpus} GPUs"
     if alike(time, scaled(time_s, 1 if strong else 1 / ahead.gpus)):
-        text += ", which cannot be told apart from it"
-    elif ahead.gpus == predictions[-1].gpus:
-        text += ", as far as it may be asked"
-    return Answer(question=Question.FASTEST, sentence=f"{heading}: {text}", gpus=point.gpus)
+        return f"{text}, which cannot be told apart from it"
+    return f"{text}, as far as it may be asked" if ahead.gpus == predictions[-1].gpus else text
 
 
 def _ties(
-    chosen: SeriesPoint,
-    value: Estimate,
-    others: Sequence[tuple[SeriesPoint, Estimate]],
-    series: ScalingSeries,
-    form: str,
-) -> str:
-    same = [(point, other) for point, other in others if point is not chosen and alike(value, other)]
-    if not same:
+    chosen: SeriesPoint, value: Estimate, others: Sequence[tuple[SeriesPoint, Estimate]]
+) -> list[tuple[SeriesPoint, Estimate]]:
+    """The points that a test over all pairs cannot tell from the chosen one."""
+    return [(p, other) for p, other in others if p is not chosen and alike(value, other, among=len(others))]
+
+
+def _ties_text(ties: Sequence[tuple[SeriesPoint, Estimate]], value: Estimate, series: ScalingSeries) -> str:
+    if not ties:
         return ""
-    listed = ", ".join(
-        f"{place(point, series)} ({form.format(other.value / value.value - 1)})" for point, other in same
+    listed = ", ".join(f"{place(point, series)} ({other.value / value.value - 1:+.1%})" for point, other in ties)
+    known = value.known and all(other.known for _, other in ties)
+    return f"; cannot be told apart from {listed}" + (
+        "" if known else f", single runs being taken to differ by {USUAL:.0%}"
     )
-    single = (
-        "" if value.known and all(other.known for _, other in same) else f", single runs being good to {SINGLE_RUN:.0%}"
-    )
-    return f"; cannot be told apart from {listed}{single}"
 
 
 # --- what to run next ----------------------------------------------------------------------------------------

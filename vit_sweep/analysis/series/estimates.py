@@ -2,22 +2,27 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import hypot, inf, log
 
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
+from vit_sweep.plan.repeats import USUAL, t_quantile
 
 SINGLE_RUN = 0.04
 """Half-width given to a time that has no interval. An assumption, not a finding: like runs commonly differ by a few
 per cent, and only repeats say by how much here."""
 
 
-def alike(first: Estimate, second: Estimate) -> bool:
-    """Whether their 95 % intervals overlap.
+def alike(first: Estimate, second: Estimate, *, among: int = 2) -> bool:
+    """Whether two positive numbers cannot be told apart at 5 %, over all pairs of the `among` that were looked at.
 
-    Of two numbers that are equally sure this is stricter than a test of their difference at 5 %: it calls equal ones
-    unlike in 0.6 %, which leaves room for picking the best of eight (Bonferroni).
+    Student's t on logarithms, with the standard errors of their intervals and the fewer degrees of freedom. All pairs
+    count (Bonferroni), since which is first is chosen by the very numbers. A single run is taken to have the usual
+    spread.
     """
-    (low, high), (other_low, other_high) = _ends(first), _ends(second)
-    return low <= other_high and other_low <= high
+    pairs = among * (among - 1) / 2
+    freedom = min(number.freedom or inf for number in (first, second))
+    (centre, error), (other, other_error) = _logarithm(first), _logarithm(second)
+    return abs(other - centre) <= t_quantile(freedom, 1 - 0.025 / pairs) * hypot(error, other_error)
 
 
 def scaled(value: Estimate, factor: float) -> Estimate:
@@ -26,10 +31,11 @@ def scaled(value: Estimate, factor: float) -> Estimate:
     return replace(value, value=factor * value.value, low=low, high=high)
 
 
-def _ends(value: Estimate) -> tuple[float, float]:
+def _logarithm(value: Estimate) -> tuple[float, float]:
+    """The middle of its interval, which is that of the runs' mean where the number is their median, and its error."""
     if value.low is None or value.high is None:
-        return value.value * (1 - SINGLE_RUN), value.value * (1 + SINGLE_RUN)
-    return value.low, value.high
+        return log(value.value), USUAL
+    return log(value.low * value.high) / 2, log(value.high / value.low) / 2 / t_quantile(value.freedom or inf)
 
 
 def place(point: SeriesPoint, series: ScalingSeries) -> str:

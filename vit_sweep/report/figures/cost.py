@@ -12,7 +12,7 @@ from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import Curves, lay_out, scatter
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import QUIET, SMALL, counted, number
+from vit_sweep.report.figures.style import QUIET, SMALL, counted, number, plain_log
 
 NAME = "cost_time"
 
@@ -58,7 +58,7 @@ def draw_cost(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped
         NAME,
         title="Cost against time",
         caption="GPU-hours = GPUs x time of a warm epoch / 3600; start-up, evaluation and queue are not in it. "
-        "Numbers: GPUs of the points that no other beats in both time and cost."
+        "Numbers: GPUs of the points that no other beats in both time and cost; whether runs can tell them apart is not said."
         + (f" {curves.layout.left_out}." if curves.layout.left_out else ""),
         alt=_alt(fronts, [panel.title for panel in panels]),
     )
@@ -98,21 +98,11 @@ def _scales(axes: Sequence[Axes], offers: Sequence[Offer]) -> None:
         if max(times) > 3 * min(times):
             panel.set_xscale("log")
             panel.set_xlim(min(times) / 1.5, max(times) * 1.25)
-            plain_log_ticks(panel)
+            plain_log(panel.xaxis, 1.0)
         else:
             panel.set_xlim(0, max(times) * 1.1)
         room = max(0.12 * (max(costs) - min(costs)), 0.02 * max(costs))
         panel.set_ylim(max(0.0, min(costs) - 1.6 * room), max(costs) + room)
-
-
-def plain_log_ticks(axes: Axes) -> None:
-    """1, 2, 5, 10 ... as plain numbers on a logarithmic x axis."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
-
-    axes.xaxis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
 def _name_counts(axes: Axes, front: Sequence[Offer]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
+from launchers.text import some
 from vit_sweep.analysis.answers import Answer, Question, answers
 from vit_sweep.analysis.laws.coverage import of_series
 from vit_sweep.analysis.laws.fitted import Fit, Parameter
@@ -72,6 +73,8 @@ def answers_table(fitted: Sequence[tuple[ScalingSeries, Sequence[Fit]]], *, thre
 def _brief(answer: Answer) -> str | int | None:
     if answer.question is Question.NEXT:
         return answer.words or answer.gpus
+    if answer.ties:
+        return f"{answer.gpus} or {some(map(str, answer.ties), 3)}"
     return f"{answer.gpus}, predicted" if answer.predicted else answer.gpus
 
 
