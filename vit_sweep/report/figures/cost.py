@@ -58,7 +58,7 @@ def draw_cost(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped
         NAME,
         title="Cost against time",
         caption="GPU-hours = GPUs x time of a warm epoch / 3600; start-up, evaluation and queue are not in it. "
-        "Numbers: GPUs of the points that no other beats in both time and cost; whether runs can tell them apart is not said."
+        "Numbers: GPUs of the points that no other beats in both time and cost, by their values alone."
         + (f" {curves.layout.left_out}." if curves.layout.left_out else ""),
         alt=_alt(fronts, [panel.title for panel in panels]),
     )
