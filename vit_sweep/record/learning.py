@@ -5,6 +5,9 @@ has the rate of its step.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import accumulate
 
 from launchers.checked import checked
 from vit_sweep.plan.cell import Cell
@@ -22,6 +25,17 @@ class Reached:
     """That epoch, from 1; None: never."""
     reason: str = ""
     """Why there are no seconds."""
+    below_s: float | None = None
+    """Training time at the last evaluation below the target; 0: the first evaluation had it."""
+    wall_s: float | None = None
+    """From the first touch of the data set to the end of the evaluation that had it (`EpochReport.wall_s`)."""
+    trained_s: float | None = None
+    """Of a run that never reached it: all its training, at which it was still below. Infinite: it diverged."""
+
+    @property
+    def never(self) -> bool:
+        """Whether it ended without having reached it."""
+        return self.epoch is None and self.trained_s is not None
 
 
 def peak_rate(cell: Cell) -> float:
@@ -52,24 +66,36 @@ def time_to_accuracy(record: Record, target: float) -> Reached:
 
     With a restart inside one of them there is no such time: what it lost is in no epoch.
     """
-    first = next((number for number, e in enumerate(record.epochs) if e.test_accuracy >= target), None)
-    if first is None:
-        best = max(epoch.test_accuracy for epoch in record.epochs)
-        return Reached(
-            seconds=None,
-            epoch=None,
-            reason=f"never reached {target:g} in {len(record.epochs)} epoch(s); the best was {best:.3g}",
-        )
-    counted = record.epochs[: first + 1]
-    number = counted[-1].epoch
-    cut = next((epoch.epoch for epoch in counted if epoch.interrupted), None)
+    epochs = record.epochs
+    reached = when_reached([e.test_accuracy for e in epochs], [e.seconds for e in epochs], target)
+    if reached.epoch is None:
+        return reached
+    cut = next((epoch.epoch for epoch in epochs[: reached.epoch] if epoch.interrupted), None)
     if cut is not None:
         return Reached(
             seconds=None,
-            epoch=number,
-            reason=f"reached {target:g} in epoch {number}, but a restart lies inside epoch {cut}",
+            epoch=reached.epoch,
+            reason=f"reached {target:g} in epoch {reached.epoch}, but a restart lies inside epoch {cut}",
         )
-    return Reached(seconds=sum(epoch.seconds for epoch in counted), epoch=number)
+    return replace(reached, wall_s=epochs[reached.epoch - 1].wall_s)
+
+
+def when_reached(accuracies: Sequence[float | None], seconds: Sequence[float], target: float) -> Reached:
+    """The same from the test accuracy after each epoch and the epochs' times, either of which may not be known."""
+    known = [accuracy for accuracy in accuracies if accuracy is not None]
+    if not known:
+        return Reached(seconds=None, epoch=None, reason="its test accuracy was not recorded")
+    ends = [0.0, *accumulate(seconds)]
+    first = next((n for n, accuracy in enumerate(accuracies, 1) if accuracy is not None and accuracy >= target), None)
+    if first is None:
+        count = len(accuracies)
+        reason = f"never reached {target:g} in {count} epoch(s); the best was {max(known):.3g}"
+        return Reached(seconds=None, epoch=None, reason=reason, trained_s=ends[min(count, len(seconds))])
+    if len(seconds) < first:
+        reason = f"reached {target:g} in epoch {first}; its times are not known"
+        return Reached(seconds=None, epoch=first, reason=reason)
+    below = max((n for n, accuracy in enumerate(accuracies[: first - 1], 1) if accuracy is not None), default=0)
+    return Reached(seconds=ends[first], epoch=first, below_s=ends[below])
 
 
 def diverged(train_loss: float, test_loss: float | None = None) -> str | None:

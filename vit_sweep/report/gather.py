@@ -9,8 +9,7 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.plan_file import strangers
 from vit_sweep.plan.point import Scaling
-from vit_sweep.record.learning import Reached
-from vit_sweep.report.tables.accuracy import reached_by
+from vit_sweep.record.learning import Reached, when_reached
 from vit_sweep.report.tables.all_tables import tables_of
 from vit_sweep.report.tables.runs import imported_row, run_row
 from vit_sweep.report.tables.table import Cells, Table
@@ -60,7 +59,10 @@ def gather(
 def gather_runs(runs: Iterable[Run], *, problems: Sequence[str] = (), target: float | None = None) -> Gathered:
     """Series with intervals and tables of runs from elsewhere; of equal ids the last one counts."""
     distinct = list({run.run_id: run for run in runs}.values())
-    reached = {} if target is None else {run.run_id: (target, reached_by(run, target)) for run in distinct if run.timed}
+    reached: dict[str, tuple[float, Reached]] = {}
+    if target is not None:
+        timed = [run for run in distinct if run.timed]
+        reached = {run.run_id: (target, when_reached(run.test_accuracy, run.epoch_all_s, target)) for run in timed}
     rows = [imported_row(run, reached.get(run.run_id)) for run in distinct]
     return _gathered(distinct, rows, (), reached, problems)
 

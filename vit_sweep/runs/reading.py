@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from math import inf
 from typing import Any, NamedTuple
 
+from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.result import Result
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan_file import PlanFile
@@ -98,6 +100,9 @@ class Reader:
         reached = None
         if wanted is not None and result.record is not None:
             reached = (wanted, time_to_accuracy(result.record, wanted))
+        elif wanted is not None and result.cause == Cause.DIVERGED:
+            # It counts among the seeds that never got there: left out, the others would look better than they are.
+            reached = (wanted, Reached(seconds=None, epoch=None, reason="diverged", trained_s=inf))
         row = self._row_of(run, result, reached) if self._row_of is not None else {}
         return Read(run=run, row=row, reached=reached)
 

@@ -5,6 +5,7 @@ them. What a source does not say is None, and no rule guesses it.
 """
 
 from enum import StrEnum
+from statistics import median
 
 from launchers.checked import checked
 from vit_sweep.outcome.result import Status
@@ -150,6 +151,13 @@ class Run:
         """Optimizer steps of an epoch; None where images or batch are not known."""
         images = self.images if self.images is not None else self.work
         return max(1, -(-images // self.global_batch)) if images and self.global_batch else None
+
+    @property
+    def training_power_w(self) -> float | None:
+        """Mean power of all GPUs while training; None unless every GPU said what it used."""
+        if self.joules_per_image is None or self.images is None or not self.epoch_s:
+            return None
+        return self.joules_per_image * self.images / median(self.epoch_s)
 
     @property
     def global_batch(self) -> int | None:

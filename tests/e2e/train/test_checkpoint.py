@@ -68,6 +68,8 @@ def test_a_stopped_run_goes_on_to_the_very_same_losses(tmp_path, undisturbed, pl
     disturbed = [e["epoch"] for e in record["epochs"] if e["interrupted"]]
     assert disturbed == ([stopped_in] if steps_before else [])
     assert [e["epoch"] for e in record["epochs"] if e["cold"]] == sorted({1, stopped_in})
+    # Of what the stop took nothing is known, so no clock goes on over it.
+    assert [e["wall_s"] is None for e in record["epochs"]] == [e["epoch"] >= stopped_in for e in record["epochs"]]
     assert [len(e["step_ms"]) for e in record["epochs"]] == [6 // job.cell.accum] * 3
 
 

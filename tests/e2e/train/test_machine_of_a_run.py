@@ -3,6 +3,7 @@
 import os
 import platform
 from dataclasses import replace
+from itertools import accumulate
 
 import pytest
 
@@ -75,6 +76,17 @@ def test_every_rank_has_its_preflight_up_to_the_gradients_size(pair):
         assert probe.to_next_gb_per_s > 0
         assert probe.note == ""
         assert probe.seconds < pair.startup_s, "the preflight is a part of the start"
+
+
+def test_the_clock_of_an_epoch_runs_from_the_first_look_at_the_data_over_preflight_and_evaluations(pair):
+    walls = [epoch.wall_s for epoch in pair.epochs]
+    trained = list(accumulate(epoch.seconds for epoch in pair.epochs))
+    before = max(probe.seconds for probe in pair.preflight)
+    assert all(wall > before + seconds for wall, seconds in zip(walls, trained, strict=True))
+    assert all(
+        later - earlier > e.seconds for earlier, later, e in zip(walls, walls[1:], pair.epochs[1:], strict=False)
+    )
+    assert walls[-1] < pair.job_s
 
 
 def test_without_nvml_there_are_no_samples_and_every_column_still_has_its_place(pair):

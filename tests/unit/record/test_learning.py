@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.unit.builders import OPTIMIZER, cell, cells, record
 from vit_sweep.plan.point import LrScaling
-from vit_sweep.record.learning import diverged, lr_at, peak_rate, time_to_accuracy
+from vit_sweep.record.learning import diverged, lr_at, peak_rate, time_to_accuracy, when_reached
 
 RATE = OPTIMIZER.learning_rate
 
@@ -101,6 +101,20 @@ def run(accuracies, seconds=(3.0, 1.0, 2.0), interrupted=()):
 def test_the_time_is_of_all_epochs_up_to_the_first_that_reached_it():
     reached = time_to_accuracy(run((0.5, 0.7, 0.9)), 0.7)
     assert (reached.seconds, reached.epoch, reached.reason) == (4.0, 2, "")
+    assert (reached.below_s, reached.wall_s) == (3.0, None)
+    assert time_to_accuracy(run((0.5, 0.7, 0.9)), 0.5).below_s == 0.0
+
+
+def test_the_clock_of_mlperf_is_that_of_the_epoch_whose_evaluation_had_it():
+    made = run((0.5, 0.7, 0.9))
+    made = replace(made, epochs=tuple(replace(epoch, wall_s=10.0 * epoch.epoch) for epoch in made.epochs))
+    assert time_to_accuracy(made, 0.7).wall_s == 20.0
+
+
+def test_the_last_evaluation_below_is_the_last_that_is_known():
+    reached = when_reached([0.1, None, 0.6], [3.0, 1.0, 2.0], 0.5)
+    assert (reached.below_s, reached.seconds, reached.epoch) == (3.0, 6.0, 3)
+    assert when_reached([None], [3.0], 0.5).reason == "its test accuracy was not recorded"
 
 
 def test_an_accuracy_that_falls_again_was_reached_the_first_time():
@@ -111,6 +125,7 @@ def test_a_run_that_never_reached_it_says_how_far_it_came():
     reached = time_to_accuracy(run((0.5, 0.7, 0.6)), 0.9)
     assert (reached.seconds, reached.epoch) == (None, None)
     assert reached.reason == "never reached 0.9 in 3 epoch(s); the best was 0.7"
+    assert (reached.never, reached.trained_s) == (True, 6.0)
 
 
 def test_a_restart_before_it_leaves_no_time_and_says_so_and_one_after_it_does_not_matter():

@@ -1,5 +1,6 @@
 """Tables show every asked cell, whatever became of it, with numbers that a pencil confirms."""
 
+import math
 from dataclasses import replace
 from statistics import median
 
@@ -18,7 +19,6 @@ from vit_sweep.plan.memory import CONTEXT_GIB
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.point import Scaling
 from vit_sweep.record.learning import Reached
-from vit_sweep.report.tables.accuracy import reached_by
 from vit_sweep.report.tables.all_tables import NAMES, tables_of
 from vit_sweep.report.tables.columns import COLUMNS
 from vit_sweep.report.tables.pairs import SAME, UNKNOWN
@@ -265,15 +265,65 @@ def test_cost_is_gpus_times_the_hours_that_jobs_held_them():
     assert "together 3 GPU-hours" in table.notes[0]
 
 
-def test_time_to_accuracy_sums_all_epochs_up_to_the_first_that_reaches_it():
-    fast = run(2, test_accuracy=(0.3, 0.6, 0.7), epoch_all_s=(20.0, 10.0, 10.0), run_id="a")
-    slow = run(2, test_accuracy=(0.3, 0.4, 0.7), epoch_all_s=(20.0, 10.0, 10.0), run_id="b", seed=1)
-    never = run(2, test_accuracy=(0.1, 0.2, 0.2), epoch_all_s=(20.0, 10.0, 10.0), run_id="c", seed=2)
-    reached = {one.run_id: (0.5, reached_by(one, 0.5)) for one in (fast, slow, never)}
-    (row,) = tables([fast, slow, never], reached=reached)["accuracy"].rows
-    assert (row["time_to_accuracy_s"], row["epochs_to_accuracy"], row["reached"], row["n"]) == (35.0, 2.5, 2, 3)
-    assert "never reached 0.5 in 3 epoch(s); the best was 0.2" in row["note"]
-    assert reached_by(run(), 0.5) == Reached(seconds=None, epoch=None, reason="its test accuracy was not recorded")
+def to_accuracy(ends, **fields):
+    """The row of runs that reached 0.5 as `ends` say."""
+    runs = [run(2, (10.0,), seed=seed, run_id=f"r{seed}", test_accuracy=(0.4,), **fields) for seed in range(len(ends))]
+    reached = {one.run_id: (0.5, end) for one, end in zip(runs, ends, strict=True)}
+    (row,) = tables(runs, reached=reached)["accuracy"].rows
+    return row
+
+
+def after(epochs, wall_s=None):
+    """A target that is reached after so many epochs of 10 s."""
+    return Reached(seconds=10.0 * epochs, epoch=epochs, below_s=10.0 * (epochs - 1), wall_s=wall_s)
+
+
+NEVER = Reached(seconds=None, epoch=None, reason="never reached 0.5 in 5 epoch(s); the best was 0.4", trained_s=50.0)
+DIVERGED = Reached(seconds=None, epoch=None, reason="diverged", trained_s=math.inf)
+
+
+def test_time_to_accuracy_is_a_median_over_seeds_with_an_interval_and_the_bracket_of_each():
+    row = to_accuracy([after(3), after(4), after(5)])
+    assert (row["time_to_accuracy_s"], row["epochs_to_accuracy"], row["reached"], row["n"]) == (40.0, 4, 3, 3)
+    assert row["time_to_accuracy_s_low"] < 30
+    assert row["time_to_accuracy_s_high"] > 50
+    assert row["brackets_s"] == "seed 0: 20 to 30; seed 1: 30 to 40; seed 2: 40 to 50"
+    assert (row["to_accuracy_exceeds_s"], row["wall_to_accuracy_s"], row["energy_to_accuracy_j"]) == (None, None, None)
+
+
+def test_seeds_that_all_end_in_one_epoch_do_not_know_its_time_to_the_last_digit():
+    row = to_accuracy([after(4)] * 3)
+    assert row["time_to_accuracy_s_low"] < 35
+    assert row["time_to_accuracy_s_high"] > 45
+
+
+def test_a_seed_that_never_reaches_it_leaves_no_median_but_a_bound_and_is_counted():
+    row = to_accuracy([after(3), after(4), NEVER])
+    assert (row["time_to_accuracy_s"], row["epochs_to_accuracy"], row["to_accuracy_exceeds_s"]) == (None, None, 40.0)
+    assert (row["reached"], row["n"]) == (2, 3)
+    assert row["note"].startswith("1 of 3 never reach it: no median, no interval; never reached 0.5 in 5 epoch(s)")
+    assert to_accuracy([after(3), NEVER, NEVER])["to_accuracy_exceeds_s"] == 50.0
+
+
+def test_a_seed_that_diverged_is_among_those_that_never_reach_it():
+    row = to_accuracy([after(3), after(4), DIVERGED])
+    assert (row["reached"], row["n"], row["to_accuracy_exceeds_s"]) == (2, 3, 40.0)
+    assert to_accuracy([after(3), DIVERGED, DIVERGED])["to_accuracy_exceeds_s"] is None
+
+
+def test_mlperfs_result_is_the_mean_without_the_fastest_and_the_slowest_which_may_be_one_that_never_got_there():
+    five = [after(4, wall_s=wall) for wall in (50.0, 51.0, 53.0, 58.0, 90.0)]
+    assert to_accuracy(five)["mlperf_s"] == (51 + 53 + 58) / 3
+    assert to_accuracy([*five[:4], NEVER])["mlperf_s"] == (51 + 53 + 58) / 3
+    for ends in ([*five[:3], NEVER, NEVER], five[:4], [*five[:4], after(4)]):
+        assert to_accuracy(ends)["mlperf_s"] is None
+
+
+def test_energy_to_accuracy_is_mean_power_times_the_time_and_needs_every_run():
+    row = to_accuracy([after(3), after(4), after(5)], images=6400, joules_per_image=0.5)
+    assert (row["energy_to_accuracy_j"], row["energy_to_accuracy_wh"]) == (320 * 40.0, 320 * 40.0 / 3600)
+    assert row["energy_to_accuracy_j_low"] == pytest.approx(320 * row["time_to_accuracy_s_low"])
+    assert to_accuracy([after(3), NEVER], images=6400, joules_per_image=0.5)["energy_to_accuracy_j"] is None
 
 
 def test_numbers_that_are_none_become_empty_fields():

@@ -143,14 +143,21 @@ class Spreads:
         return Pool(name=name, runs=tuple(runs), spread=spread, sessions=max(numbers.values()) + 1)
 
 
-def values_interval(values: Sequence[float]) -> Estimate:
-    """The median of positive values that belong to no pool, with its interval. Raises `ValueError` without a value."""
+def values_interval(values: Sequence[float], widths: Sequence[float] = ()) -> Estimate:
+    """The median of positive values that belong to no pool, with its interval. Raises `ValueError` without a value.
+
+    `widths`: of each value, as a part of it, the grid to whose next line it was rounded up, as a time to accuracy is to
+    the end of an epoch. A value may lie anywhere in its step, so each adds width^2 / 12 to the variance (Sheppard
+    1898): runs that all end in the same epoch do not know its time to the millisecond.
+    """
     if not values or not all(0 < value < inf for value in values):
         raise ValueError("an interval needs at least one number, and all above 0")
     if len(values) < 2:
         return Estimate(value=values[0], n=1)
     spread = spread_of([log(value) for value in sorted(values)], layout_of([0] * len(values), [0] * len(values)))
-    return _estimate(median(values), spread, [0], [1.0], n=len(values))
+    mean, variance, _ = spread.contrast([0], [1.0])
+    rounding = sum(width**2 for width in widths) / 12 / len(values) ** 2
+    return _around(median(values), (mean, variance + rounding, spread.pool_freedom), len(values))
 
 
 def _estimate(value: float, spread: Spread, cells: Sequence[int], weights: Sequence[float], *, n: int) -> Estimate:

@@ -49,17 +49,19 @@ class Trainer:
         enter: Callable[[], None],
         beat: Beat,
         stopped_s: Callable[[], float] = float,
+        data_opened: float | None = None,
         instrumented: bool = True,
     ) -> None:
         """Train `engine` on what `pipeline` hands over, and test it on `test`.
 
         `enter` is called before each unit of work and may stop the run there, see `stopping`; `stopped_s` says how
-        long the process stood still so far. Without `instrumented` no times are taken but the epoch's: for the
-        benchmark that says what taking them costs.
+        long the process stood still so far; `data_opened` is the monotonic time just before the data set was opened.
+        Without `instrumented` no times are taken but the epoch's: for the benchmark that says what taking them costs.
         """
         self._cell, self._engine, self._device = cell, engine, device
         self._pipeline, self._test = pipeline, test
         self._enter, self._beat, self._stopped_s = enter, beat, stopped_s
+        self._data_opened = data_opened
         self._schedule = Schedule(engine, cell)
         self._rank = dist.get_rank()
         # ZeRO 1 to 3 reduce in hooks of the backward pass. For ZeRO 0 DeepSpeed calls this very method at the end of
@@ -91,6 +93,7 @@ class Trainer:
     def resume(self, epoch: int, step: int, part: PartEpoch | None) -> None:
         """Go on at this place; the engine has its state already."""
         self.number = epoch
+        self._data_opened = None  # what earlier attempts took is not known
         self._begin_epoch()
         if part is not None:
             self.step, self._interrupted = step, True
@@ -125,9 +128,10 @@ class Trainer:
         test_loss, test_right = self._evaluate()
         _require_finite(loss, test_loss)
         ranks: list[Any] = [None] * self._cell.gpus
-        own_times = (round(self._seconds, 6), self._step_ms, self._phases, self._host, self._compiled)
+        wall_s = None if self._data_opened is None else round(time.monotonic() - self._data_opened, 6)
+        own_times = (round(self._seconds, 6), self._step_ms, self._phases, self._host, self._compiled, wall_s)
         dist.all_gather_object(ranks, own_times)
-        seconds, step_ms, phases, hosts, compiled = zip(*ranks, strict=True)
+        seconds, step_ms, phases, hosts, compiled, walls = zip(*ranks, strict=True)
         interrupted = self._interrupted or any(host.stopped_s for host in hosts)
         images, count = self._cell.images_per_epoch, self._cell.data.test_images
         report = EpochReport(
@@ -147,6 +151,7 @@ class Trainer:
             host_by_rank=() if self._interrupted else hosts,
             skipped_steps=tuple(self._skipped),
             compiled_by_rank=compiled if self._cell.compile else (),
+            wall_s=None if None in walls else max(walls),
         )
         self._usual_step_s = median(report.step_ms) / 1000 if report.step_ms else 0.0
         self._cold = False

@@ -1,5 +1,6 @@
 """One rank's run of a cell, from the rendezvous to the record."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def train(
     # Before the GPU is touched: from then on this process is one of those that use it.
     machine, nvml = fingerprint(me, cell.device)
     device = pick_device(me, cell.device)
+    data_opened = time.monotonic()
     splits = load(cell.data, Path(file.data_root), file.options.scratch)
     meeting = connect(me, cell.device, attempt, hang_minutes=file.options.hang_minutes)
     stopper = Stopper(rank=me.rank, world_size=me.world_size, connect=meeting.client)
@@ -67,7 +69,7 @@ def train(
         resolved = _checked_resolved(cell, engine, me)
         peaks = peaks_of(device)
         probed = _preflight(execution, resolved, device)
-        trainer = _trainer(execution, engine, splits, device, stopper)
+        trainer = _trainer(execution, engine, splits, device, stopper, data_opened=data_opened)
         run = Epochs(execution, engine=engine, trainer=trainer, stopper=stopper, trackers=trackers)
         run.begin()
         startup_s = execution.elapsed_s()
@@ -89,7 +91,13 @@ def train(
 
 
 def _trainer(
-    execution: Execution, engine: Any, splits: tuple[Split, Split], device: torch.device, stopper: Stopper
+    execution: Execution,
+    engine: Any,
+    splits: tuple[Split, Split],
+    device: torch.device,
+    stopper: Stopper,
+    *,
+    data_opened: float,
 ) -> Trainer:
     cell, (train_split, test_split) = execution.cell, splits
     pipeline = pipeline_of(
@@ -109,6 +117,7 @@ def _trainer(
         enter=stopper.enter,
         beat=execution.guardian.beat,
         stopped_s=execution.guardian.stopped_s,
+        data_opened=data_opened,
     )
 
 

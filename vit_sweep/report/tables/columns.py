@@ -109,8 +109,22 @@ COLUMNS = _by_name(
     _column("images_per_joule", "images/J", "images/J", "1 / joules_per_image."),
     _column("target_accuracy", "target", "", "Test accuracy that was asked for.", percent=True),
     *with_bounds("time_to_accuracy_s", "time to accuracy s", "s",
-                  "Median over the runs that reach it: all epochs up to the first that does, evaluation not counted."),
-    _column("epochs_to_accuracy", "epochs to it", "", "Median over these runs of the number of that epoch."),
+                  "Median over runs: all epochs up to the first that reaches it, evaluation not counted. Empty where a "
+                  "run never does."),
+    _column("to_accuracy_exceeds_s", "exceeds s", "s", "Where some runs never reach it: the median over all runs is "
+            "above this, since those count with all their training."),
+    _column("brackets_s", "between s", "s", "Of each run: training time at its last evaluation below the target, and "
+            "at the first that has it."),
+    *with_bounds("wall_to_accuracy_s", "wall time to it s", "s",
+                  "The same on MLPerf Training's clock: from the first touch of the data set to the end of the "
+                  "evaluation that has it, whatever lies between."),
+    _column("mlperf_s", "MLPerf s", "s", "Mean of wall_to_accuracy_s without the fastest and the slowest run; from 5 "
+            "runs on. One run that never reaches it may be the slowest."),
+    *with_bounds("energy_to_accuracy_j", "energy to accuracy J", "J",
+                  "Median over runs of the mean power of all GPUs in training x the run's time_to_accuracy_s; hosts "
+                  "left out."),
+    _column("energy_to_accuracy_wh", "Wh", "Wh", "energy_to_accuracy_j / 3600."),
+    _column("epochs_to_accuracy", "epochs to it", "", "Median over runs of the number of that epoch."),
     _column("reached", "reached", "", "Runs that reach it."),
     _column("best_accuracy", "best acc.", "", "Best test accuracy of any run after any epoch.", percent=True),
 )  # fmt: skip

@@ -15,6 +15,7 @@ from vit_sweep.record.flags import machine_columns
 from vit_sweep.record.learning import Reached, peak_rate
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import compiled, measuring_notes, skipped, step_tail_ms
+from vit_sweep.report.tables.accuracy import energy_to_accuracy_j
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
 from vit_sweep.report.tables.table import Cells, Column, Table, table
 from vit_sweep.runs.run import Run
@@ -38,14 +39,13 @@ def run_row(run: Run, result: Result, reached: tuple[float, Reached] | None = No
         "attempt": record.attempt if record is not None else result.attempt,
         "ended_before": result.story if record is not None else story_of(result.history[:-1]),
     }
-    if record is None:
-        return row
-    return row | _of_record(record) | _of_target(reached)
+    target = _of_target(run, reached)
+    return row | target if record is None else row | _of_record(record) | target
 
 
 def imported_row(run: Run, reached: tuple[float, Reached] | None = None) -> Cells:
     """The row of a run of whatever origin, from what the run itself knows."""
-    return _of_run(run) | _of_target(reached)
+    return _of_run(run) | _of_target(run, reached)
 
 
 def runs_table(rows: Iterable[Cells], points: Iterable[PlannedPoint] = ()) -> Table | None:
@@ -153,7 +153,7 @@ def _of_record(record: Record) -> Cells:
     }
 
 
-def _of_target(reached: tuple[float, Reached] | None) -> Cells:
+def _of_target(run: Run, reached: tuple[float, Reached] | None) -> Cells:
     """When the run was as accurate as was asked, and why not if it was not; nothing where nobody asked."""
     if reached is None:
         return {}
@@ -162,5 +162,8 @@ def _of_target(reached: tuple[float, Reached] | None) -> Cells:
         "target_accuracy": target,
         "time_to_accuracy_s": reached_at.seconds,
         "epochs_to_accuracy": reached_at.epoch,
+        "below_accuracy_s": reached_at.below_s,
+        "wall_to_accuracy_s": reached_at.wall_s,
+        "energy_to_accuracy_j": energy_to_accuracy_j(run, reached_at),
         "accuracy_note": reached_at.reason,
     }

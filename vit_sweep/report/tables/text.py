@@ -14,7 +14,7 @@ from vit_sweep.report.tables.table import Column, Table
 
 NEVER_SAID_ONCE = frozenset(
     {"gpus", "status", "note", "sentence", "epoch_s", "n", "speedup", "efficiency", "flags", "seeds", "cell_id",
-     "time_ratio", "verdict", "memory_error", "gpu_hours", "time_to_accuracy_s"}
+     "time_ratio", "verdict", "memory_error", "gpu_hours", "time_to_accuracy_s", "reached"}
 )  # fmt: skip
 """Columns that every row shows, even if all say the same: what the table is about."""
 _LATEX = str.maketrans({
