@@ -8,16 +8,51 @@ What is promised, in a folder where a rename is atomic:
   to a journal, which appends and calls fsync itself.)
 - Writers do not disturb each other, whatever their hosts and threads: each has a temporary file of its own.
 - What a killed writer leaves behind is hidden and ends with `.tmp`, which no reader looks for.
+- Below a folder that was given to `guard` nothing is written, made or deleted through a symbolic link: whoever can put
+  one there would else choose what of ours is overwritten. Folders are opened one by one, each in the one before.
 
 Folders that several processes fill together, or that the next process goes on with, are renamed by who fills them.
 """
 
+import errno
 import os
+import re
+import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from launchers.errors import UserError
+
+_FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
+_GUARDED: set[str] = set()
+
+
+class ThroughLinkError(UserError, OSError):
+    """Something inside a guarded folder is a symbolic link."""
+
+    def __init__(self, path: Path) -> None:
+        """`path` is the link."""
+        self.sentence = (
+            f"{path} is a symbolic link inside a study, and nothing is written or deleted through one; put what it "
+            "leads to in its place"
+        )
+        super().__init__(errno.ELOOP, self.sentence, str(path))
+
+    def __str__(self) -> str:
+        """The sentence alone."""
+        return self.sentence
+
+
+def guard(root: Path) -> None:
+    """From now on this process writes and deletes nothing below `root` through a symbolic link.
+
+    What leads to `root` may be one: where a study lies is its user's choice, what lies in it may be another's.
+    """
+    _GUARDED.add(os.path.normpath(root.absolute()))
 
 
 def temporary(path: Path) -> Path:
@@ -26,38 +61,48 @@ def temporary(path: Path) -> Path:
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = True, locked: bool = False) -> Iterator[BinaryIO]:
+def replacing(path: Path, *, durable: bool = True, locked: bool = False, private: bool = False) -> Iterator[BinaryIO]:
     """Open a temporary file that takes the place of `path` at the end; an exception leaves `path` as it was.
 
     `locked`: the caller holds a lock, so one name serves all and what a killed writer left is written over.
+    `private`: for its owner's eyes only.
     """
-    partial = path.with_name(f".{path.name}.tmp") if locked else temporary(path)
-    with _written_aside(partial, lambda: partial.replace(path), durable=durable) as file:
-        yield file
+    with _placed(path) as (name, folder):
+        partial = str(Path(name).with_name(f".{path.name}.tmp") if locked else temporary(Path(name)))
+
+        def publish() -> None:
+            os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+        with _written_aside(partial, folder, publish, durable=durable, private=private) as file:
+            yield file
 
 
 @contextmanager
-def _written_aside(partial: Path, publish: Callable[[], object], *, durable: bool = True) -> Iterator[BinaryIO]:
+def _written_aside(
+    partial: str, folder: int | None, publish: Callable[[], object], *, durable: bool = True, private: bool = False
+) -> Iterator[BinaryIO]:
     """Open a file that `publish` gives its name once it is whole; what is left under the old name goes."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with partial.open("wb") as file:
+        with os.fdopen(os.open(partial, flags, 0o600 if private else 0o666, dir_fd=folder), "wb") as file:
             yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
         publish()
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(partial, dir_fd=folder)
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, text: str, *, private: bool = False) -> None:
     """Replace the content of a file, or make it."""
-    write_bytes(path, text.encode())
+    write_bytes(path, text.encode(), private=private)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
     """The same with bytes."""
-    with replacing(path) as file:
+    with replacing(path, private=private) as file:
         file.write(content)
 
 
@@ -69,10 +114,103 @@ def write_if_new(path: Path, text: str) -> None:
 
 def write_first(path: Path, text: str) -> bool:
     """Write a file that only the first writer may write; returns whether this one was the first."""
-    partial = temporary(path)
-    try:
-        with _written_aside(partial, lambda: os.link(partial, path)) as file:
-            file.write(text.encode())
-    except FileExistsError:
-        return False
+    with _placed(path) as (name, folder):
+        partial = str(temporary(Path(name)))
+
+        def publish() -> None:
+            os.link(partial, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+
+        try:
+            with _written_aside(partial, folder, publish) as file:
+                file.write(text.encode())
+        except FileExistsError:
+            return False
     return True
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, unless they are there."""
+    with _placed(path / "in it", make=True):
+        pass
+
+
+def opened(path: Path, flags: int, mode: int = 0o666) -> int:
+    """Open a file that is written in place (a log, a journal, a lock); a pipe or a link in its stead is refused."""
+    with _placed(path) as (name, folder):
+        try:
+            # Without O_NONBLOCK a pipe would hold us until somebody reads it.
+            flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor = os.open(name, flags, mode, dir_fd=folder)
+        except OSError as error:
+            raise _of(error, path) from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return descriptor
+
+
+def remove(path: Path, *, made: str) -> None:
+    """Delete a file, or a folder with all in it, if its name matches the pattern `made`: the names that we give.
+
+    Of a link, the link goes and not what it leads to. What cannot be deleted stays.
+    """
+    if not re.fullmatch(made, path.name):
+        return
+    try:
+        with _placed(path) as (name, folder):
+            if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
+            else:
+                os.unlink(name, dir_fd=folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+
+
+def rename(path: Path, name: str) -> None:
+    """Give a file or a folder another name beside the one that it has."""
+    with _placed(path) as (old, folder):
+        new = str(Path(old).with_name(name))
+        os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
+
+
+@contextmanager
+def _placed(path: Path, *, make: bool = False) -> Iterator[tuple[str, int | None]]:
+    """What to call `path` and the open folder that it is in; without a guard its whole name, and none."""
+    full = os.path.normpath(path.absolute())
+    root = min((root for root in _GUARDED if full.startswith(f"{root}{os.sep}")), key=len, default=None)
+    if make:
+        Path(root or path.parent).mkdir(parents=True, exist_ok=True)
+    if root is None:
+        yield str(path), None
+        return
+    *folders, name = Path(full).relative_to(root).parts
+    descriptor = os.open(root, _FOLDER)
+    try:
+        for depth, folder in enumerate(folders, start=1):
+            inner = _entered(folder, descriptor, Path(root, *folders[:depth]), make=make)
+            os.close(descriptor)
+            descriptor = inner
+        yield name, descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _entered(folder: str, parent: int, path: Path, *, make: bool) -> int:
+    try:
+        if make:
+            with suppress(FileExistsError):
+                os.mkdir(folder, dir_fd=parent)
+        return os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+    except OSError as error:
+        # Of a link that should be a folder Linux says that it is no folder.
+        is_link = error.errno == errno.ENOTDIR and stat.S_ISLNK(
+            os.stat(folder, dir_fd=parent, follow_symlinks=False).st_mode
+        )
+        raise ThroughLinkError(path) if is_link else _of(error, path) from None
+
+
+def _of(error: OSError, path: Path) -> OSError:
+    """The same with the whole path."""
+    if error.errno == errno.ELOOP:
+        return ThroughLinkError(path)
+    return OSError(error.errno, error.strerror, str(path))

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from launchers.atomic import opened
+
 _FILE = ".submitting"
 _LOOK_AGAIN_S = 0.05
 
@@ -21,7 +23,7 @@ def under_way(folder: Path) -> Iterator[int]:
 
     Waits while somebody else holds it. Raises `OSError` on a file system without locks.
     """
-    descriptor = os.open(folder / _FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = opened(folder / _FILE, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor
@@ -36,7 +38,7 @@ def wait_until_settled(folder: Path, timeout_s: float) -> bool:
     A batch whose submission never began is settled.
     """
     try:
-        descriptor = os.open(folder / _FILE, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = opened(folder / _FILE, os.O_RDONLY)
     except FileNotFoundError:
         return True
     try:

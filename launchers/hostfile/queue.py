@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
+from launchers.atomic import opened, remove
 from launchers.hostfile.backend import hosts_of
 from launchers.queue.exits import job_code, sentence, shell_code
 from launchers.queue.loop import run_queue
@@ -66,8 +67,8 @@ class _Hosts:
 
     def _start(self, task: QueueTask, place: dict[str, str]) -> subprocess.Popen[bytes]:
         for stale in task.folder.glob(f"ended/{task.index}-*"):
-            stale.unlink()
-        with _log(task).open("wb") as out:
+            remove(stale, made=r"\d+-\d+")
+        with os.fdopen(opened(_log(task), os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as out:
             return subprocess.Popen(
                 ["bash", str(task.folder / "job.sh"), str(task.index)],
                 stdin=subprocess.DEVNULL,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from launchers.atomic import opened
 from launchers.backend import (
     Ended,
     Rendered,
@@ -115,7 +116,7 @@ def start_queue(
         locks = [stack.enter_context(under_way(folder)) for folder in folders]
         for folder in folders:
             forget(folder)
-        out = stack.enter_context(log.open("ab"))
+        out = stack.enter_context(os.fdopen(opened(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab"))
         process = subprocess.Popen(
             [*command, *map(str, folders)],
             stdin=subprocess.DEVNULL,

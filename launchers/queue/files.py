@@ -8,11 +8,10 @@
 import json
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from launchers.atomic import write
+from launchers.atomic import make_folder, opened, remove, write
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.queue.handle import handle_of, host_of, no_process
 
@@ -60,9 +59,9 @@ def read_states(folder: Path) -> dict[int, TaskStatus]:
 
 def ask_to_cancel(folder: Path, indices: Iterable[int]) -> None:
     """Ask the queue of a batch to end tasks; asking twice does no harm."""
-    (folder / _CANCEL).mkdir(exist_ok=True)
+    make_folder(folder / _CANCEL)
     for index in indices:
-        (folder / _CANCEL / str(index)).touch()
+        os.close(opened(folder / _CANCEL / str(index), os.O_WRONLY | os.O_CREAT))
 
 
 def asked_to_cancel(folder: Path) -> set[int]:
@@ -75,7 +74,7 @@ def asked_to_cancel(folder: Path) -> set[int]:
 
 def note_start(folder: Path, index: int, restart: int) -> None:
     """Note that a task is being started for the time `restart` (0: the first); the number is used up."""
-    (folder / _STARTS).mkdir(exist_ok=True)
+    make_folder(folder / _STARTS)
     write(folder / _STARTS / str(index), f"{restart + 1}\n")
 
 
@@ -88,12 +87,11 @@ def starts(folder: Path, index: int) -> int:
 
 
 def forget(folder: Path) -> None:
-    """Remove what an earlier queue of the same batch and its clients fields."""
+    """Remove what an earlier queue of the same batch and its clients wrote."""
     for name in (_QUEUE, STATES):
-        (folder / name).unlink(missing_ok=True)
-    with suppress(FileNotFoundError):
-        for path in (folder / _CANCEL).iterdir():
-            path.unlink()
+        remove(folder / name, made=r"\w+\.json")
+    for index in asked_to_cancel(folder):
+        remove(folder / _CANCEL / str(index), made=r"\d+")
 
 
 def _plain(status: TaskStatus) -> dict[str, str | None]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from launchers.atomic import guard
 from launchers.backend import TaskStatus
 from launchers.batch import Batch
 from launchers.checked import parse_json
@@ -34,8 +35,8 @@ def run_queue(folders: Sequence[str], starter: Starter, *, name: str) -> int:
     """
     signals: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
-    write_handle(Path(folder) for folder in folders)
     batches = read_batches(folders)
+    write_handle(Path(folder) for folder in folders)
     tasks = tasks_of(batches)
     shared_slots = SharedSlots(tasks)
     work_off(
@@ -51,8 +52,11 @@ def run_queue(folders: Sequence[str], starter: Starter, *, name: str) -> int:
 def read_batches(folders: Sequence[str]) -> list[tuple[Path, Batch]]:
     """Read the batches in `folders`, widest first: narrow tasks fill the gaps that wide ones leave.
 
-    Raises `UserError` for a file that is no batch, `OSError` for one that cannot be read.
+    From then on nothing of their studies is written through a link. Raises `UserError` for a file that is no batch,
+    `OSError` for one that cannot be read.
     """
+    for folder in folders:
+        guard(Path(folder).parent.parent)
     batches = [(Path(f), parse_json(Batch, (Path(f) / "batch.json").read_bytes(), what=f)) for f in folders]
     return sorted(batches, key=lambda item: -item[1].shape.gpus)
 

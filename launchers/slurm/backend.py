@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
+from launchers.atomic import make_folder
 from launchers.backend import Rendered, Submission, SubmitError, SubmitProblem, TaskState, TaskStatus, Unconfirmed
 from launchers.batch import Batch
 from launchers.checked import to_json
@@ -62,7 +63,7 @@ class SlurmLauncher:
     def _submit_one(self, rendered: Rendered) -> Submission:
         folder = Path(rendered.batch.folder)
         script = folder / rendered.script
-        (folder / "logs").mkdir(exist_ok=True)
+        make_folder(folder / "logs")
         with under_way(folder) as lock:
             answer = run(["sbatch", "--parsable", str(script)], cwd=rendered.batch.study_dir, keep_open=lock)
         if answer.returncode != 0:

@@ -12,11 +12,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from launchers.atomic import write
+from launchers.atomic import remove, write, write_bytes
 from launchers.checked import to_json
 from vit_sweep.outcome.ending import HostMemory, RankEnd, RankFile
 
 _RESERVE_BYTES = 64 * 1024
+_RESERVE = r"\.reserve-rank\d+"
 
 
 def now() -> str:
@@ -50,7 +51,7 @@ class RankLog:
         with self._lock:
             write(self._path, to_json(self._file))
             # Not zeros: a file system that compresses would put nothing aside.
-            self._reserve.write_bytes(os.urandom(_RESERVE_BYTES))
+            write_bytes(self._reserve, os.urandom(_RESERVE_BYTES))
 
     def near_limit(self, memory: HostMemory) -> None:
         """Note that host memory is nearly used up. Never raises."""
@@ -71,7 +72,7 @@ class RankLog:
             self._file = replace(self._file, end=end)
             self._write_end()
             if last:
-                self._reserve.unlink(missing_ok=True)
+                remove(self._reserve, made=_RESERVE)
 
     def _write_end(self) -> None:
         text = to_json(self._file)
@@ -79,7 +80,7 @@ class RankLog:
             write(self._path, text)
         except OSError:
             try:
-                self._reserve.unlink(missing_ok=True)
+                remove(self._reserve, made=_RESERVE)
                 write(self._path, text)
             except OSError as error:
                 say(f"{self._path} cannot be written ({error}); it would have said:\n{text}")

@@ -13,7 +13,7 @@ import time
 import traceback
 from pathlib import Path
 
-from launchers.atomic import write_first
+from launchers.atomic import make_folder, opened, write_first
 from launchers.batch import Batch
 from launchers.checked import parse_json
 from launchers.environment import JOB_ENDS
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
     cell_dir = study.cell_dir(task.name)
     name = attempt_name(task.attempt, me.restart)
     attempt = cell_dir / "attempts" / name
-    attempt.mkdir(parents=True, exist_ok=True)
+    make_folder(attempt)
     owner = _claim(study, task.name, name, me)
     if owner is not None:
         # Into the launcher's log: the attempt's own files are the other job's.
@@ -149,7 +149,7 @@ def _device_memory(cause: Cause) -> DeviceMemory | None:
 
 def _redirect(path: Path) -> None:
     """Send this process's output, C libraries' included, to its own log."""
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = opened(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
     sys.stderr.flush()
     os.dup2(log, 1)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from launchers.atomic import write
+from launchers.atomic import make_folder, write
 from launchers.errors import UserError, closest
 from vit_sweep.analysis.extra_p import extra_p
 from vit_sweep.report.gather import Gathered
@@ -27,7 +27,7 @@ def export(forms: Sequence[str], gathered: Gathered, folder: Path) -> list[Path]
         written.append(folder / "extra-p.json")
         write(written[-1], extra_p([*gathered.strong, *gathered.weak]))
     if "mlperf" in forms:
-        (folder / "mlperf").mkdir(parents=True, exist_ok=True)
+        make_folder(folder / "mlperf")
         for run in gathered.runs:
             if run.timed and run.epoch_all_s:
                 name = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in run.run_id)

@@ -1,6 +1,7 @@
 """Tables as files: CSV, Markdown, LaTeX and Parquet in one folder. An edge; pyarrow lives here."""
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from launchers.atomic import write, write_bytes
+from launchers.atomic import make_folder, remove, write, write_bytes
 from vit_sweep.report.tables.all_tables import NAMES
 from vit_sweep.report.tables.table import Column, Table
 from vit_sweep.report.tables.text import to_csv, to_latex, to_markdown
@@ -21,7 +22,7 @@ _NOT_PRINTED = ("runs",)
 
 def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
     """Write every table in every format that fits it; files of tables that are no more are removed."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     written: list[Path] = []
     for table in tables:
         stem = folder / table.name
@@ -32,7 +33,7 @@ def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
             write(stem.with_suffix(suffix), text(table))
             written.append(stem.with_suffix(suffix))
     for old in {folder / f"{name}{suffix}" for name in NAMES for suffix in SUFFIXES} - set(written):
-        old.unlink(missing_ok=True)
+        remove(old, made=re.escape(old.name))
     return written
 
 

@@ -1,6 +1,7 @@
 """One process at a time changes a study: its plan, its journal, its jobs. An edge."""
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from launchers.atomic import write
+from launchers.atomic import opened, remove, write
 from launchers.errors import UserError
 
 
@@ -21,6 +22,7 @@ class BusyError(UserError):
 def changing(folder: Path) -> Iterator[None]:
     """Hold the study in `folder`; raises `BusyError`, with who has it, if another process does."""
     owner = folder / ".lock.owner"
+    os.close(opened(folder / ".lock", os.O_RDWR | os.O_CREAT))  # no link and no pipe
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire(timeout=0)
@@ -33,7 +35,7 @@ def changing(folder: Path) -> Iterator[None]:
         write(owner, f"process {os.getpid()} on {socket.gethostname()} since {now()}\n")
         yield
     finally:
-        owner.unlink(missing_ok=True)
+        remove(owner, made=re.escape(owner.name))
         lock.release()
 
 

@@ -8,14 +8,13 @@ wheel. Python may keep its own caches inside a copy: it writes them aside and re
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path, PurePosixPath
 
 import launchers
 import vit_sweep
-from launchers.atomic import replacing, temporary
+from launchers.atomic import ThroughLinkError, guard, make_folder, remove, rename, replacing, temporary
 from launchers.checked import checked
 from launchers.errors import UserError
 
@@ -49,10 +48,13 @@ def take(study_folder: Path) -> Snapshot:
     wanted = _running()
     digest = digest_of(wanted)
     folder = study_folder.absolute() / ".code" / digest
+    guard(study_folder)
     try:
         if not folder.is_dir():
             _create(folder, wanted)
         _mend(folder, wanted)
+    except ThroughLinkError:
+        raise
     except OSError as error:
         raise UserError(
             f"cannot write the code snapshot {folder}: {error.strerror}: {error.filename}; "
@@ -110,16 +112,17 @@ def _create(folder: Path, wanted: Contents) -> None:
     try:
         for path, content in wanted.items():
             _put(aside / path, content)
-        aside.rename(folder)
+        rename(aside, folder.name)
     except OSError:
         if not folder.is_dir():
             raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        remove(aside, made=r"\.[0-9a-f]{12}\..*\.tmp")
 
 
 def _mend(folder: Path, wanted: Contents) -> None:
     """Make a copy equal to its name again; a sound one is only read."""
+    _remove_links(folder)
     present: Contents = {}
     for name in _PACKAGES:
         if (folder / name).is_dir():
@@ -128,12 +131,20 @@ def _mend(folder: Path, wanted: Contents) -> None:
         if present.get(path) != content:
             _put(folder / path, content)
     for path in present.keys() - wanted.keys():
-        (folder / path).unlink(missing_ok=True)
+        remove(folder / path, made=".*")
+
+
+def _remove_links(folder: Path) -> None:
+    """Nothing that we copied is a symbolic link: what lies behind one is not ours to mend."""
+    for place, folders, files in os.walk(folder):
+        for path in (Path(place, name) for name in (*folders, *files)):
+            if path.is_symlink():
+                remove(path, made=".*")
 
 
 def _put(path: Path, content: bytes) -> None:
     """Write one file, read-only so that nobody edits it by mistake; `_mend` makes a damaged copy whole again."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with replacing(path, durable=False) as file:
         file.write(content)
         os.fchmod(file.fileno(), _READ_ONLY)

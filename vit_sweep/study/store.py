@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from launchers.atomic import write, write_if_new
+from launchers.atomic import ThroughLinkError, guard, make_folder, opened, remove, write, write_if_new
 from launchers.backend import Rendered, Submission
 from launchers.batch import Batch
 from launchers.checked import checked, parse_json, to_json, to_plain
@@ -59,6 +59,7 @@ class Study:
     def __init__(self, folder: Path) -> None:
         """Name the folder; nothing is read or made yet."""
         self.folder = folder
+        guard(folder)
         self.problems: list[str] = []
 
     @property
@@ -76,15 +77,18 @@ class Study:
                 f"{folder} exists and is not a study (no study.json in it); choose another name with study=NAME"
             )
         try:
-            (folder / "cells").mkdir(parents=True, exist_ok=True)
-            (folder / "jobs").mkdir(exist_ok=True)
+            study = cls(folder)
+            for name in ("cells", "jobs"):
+                make_folder(folder / name)
             with tempfile.TemporaryFile(dir=folder):
                 pass
+        except ThroughLinkError:
+            raise
         except OSError as error:
             raise UserError(
                 f"cannot write to {folder}: {error.strerror}; choose another place with outputs=FOLDER"
             ) from None
-        return cls(folder)
+        return study
 
     def changing(self) -> AbstractContextManager[None]:
         """Hold the study while plan and jobs are written; raises `BusyError` if another process does."""
@@ -132,7 +136,7 @@ class Study:
     def _write_cell(self, planned: PlannedCell, data_root: str, options: JobOptions) -> None:
         cell_id = planned.cell.cell_id
         folder = self.cell_dir(cell_id)
-        (folder / "attempts").mkdir(parents=True, exist_ok=True)
+        make_folder(folder / "attempts")
         known = self._read(folder / "cell.json", CellFile)
         series = merge_series(known.series if known else (), planned.series)
         own_options = replace(options, scratch=planned.profile.scratch)
@@ -144,7 +148,7 @@ class Study:
     def write_rendered(self, rendered: Rendered) -> Path:
         """Write the files of a batch; returns the path of its script."""
         folder = Path(rendered.batch.folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for name, text in rendered.files.items():
             write(folder / name, text)
         return folder / rendered.script
@@ -159,7 +163,7 @@ class Study:
         A line that a crash cut off is closed first, so that it takes no other with it.
         """
         path = self.folder / "jobs.jsonl"
-        with path.open("a+b") as journal:
+        with os.fdopen(opened(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b") as journal:
             if journal.tell() > 0:
                 journal.seek(-1, os.SEEK_END)
                 if journal.read(1) != b"\n":
@@ -172,18 +176,18 @@ class Study:
         """Keep the verdict on an attempt; where this client may not write, the next one judges again."""
         folder = self.cell_dir(cell_id) / "attempts" / attempt
         with suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             write(folder / "exit.json", to_json(exit))
 
     def write_stop(self, stop: Stop) -> None:
         """Tell every cell that has not begun how this one ended."""
-        (self.folder / "stops").mkdir(exist_ok=True)
+        make_folder(self.folder / "stops")
         write(self.folder / "stops" / f"{stop.cell_id}.json", to_json(stop))
 
     def clear_stops(self, cell_ids: Iterable[str]) -> None:
         """Forget how these cells ended: they are run again."""
         for cell_id in cell_ids:
-            (self.folder / "stops" / f"{cell_id}.json").unlink(missing_ok=True)
+            remove(self.folder / "stops" / f"{cell_id}.json", made=r"n\d.*\.json")
 
     # -- reading ---------------------------------------------------------------------------------
 

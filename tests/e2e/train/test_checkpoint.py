@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.train.ranks import Job, ended, small_cell, wait_for
 from vit_sweep.plan.point import Precision
+from vit_sweep.record.position import Position
 
 pytestmark = pytest.mark.train
 
@@ -141,6 +142,31 @@ def test_a_damaged_position_is_no_checkpoint(tmp_path, text):
     position.parent.mkdir()
     position.write_text(text)
     assert Checkpoints(tmp_path, attempt="1")._choose("cell", 1, 0) is None
+
+
+def test_a_checkpoint_folder_that_is_a_link_has_nothing_deleted_beside_or_in_it(tmp_path):
+    """Of somebody else's study: whoever put the link there would choose what goes."""
+    from launchers.atomic import ThroughLinkError
+    from vit_sweep.job.train.checkpoint import Checkpoints
+    from vit_sweep.study.store import Study
+
+    position = Position(
+        cell_id="x", code="", world_size=1, zero_stage=0, epoch=2, step=0, epochs=(), attempts=("1",), files={}
+    )
+    foreign = tmp_path / "foreign"
+    for name in (".partial-1", "e0001-s000000", position.name, "thesis"):
+        (foreign / name).mkdir(parents=True)
+        (foreign / name / "text").write_text("mine")
+    before = sorted(foreign.rglob("*"))
+    folder = Study(tmp_path / "study").cell_dir("x") / "checkpoint"
+    folder.parent.mkdir(parents=True)
+    folder.symlink_to(foreign)
+    checkpoints = Checkpoints(folder, attempt="1")
+    with pytest.raises(ThroughLinkError):
+        checkpoints._publish(folder / ".partial-1", position)
+    checkpoints.delete()
+    assert sorted(foreign.rglob("*")) == before
+    assert not folder.exists(), "the link itself is gone"
 
 
 def test_two_are_kept_and_none_when_the_run_is_done(tmp_path):

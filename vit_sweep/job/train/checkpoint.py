@@ -5,7 +5,6 @@ In each folder lie DeepSpeed's files (weights, optimizer, loss scale) and `posit
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from launchers.atomic import write
+from launchers.atomic import make_folder, remove, rename, write
 from launchers.checked import parse_json, to_json
 from launchers.errors import UserError
 from vit_sweep.job.rank_log import say
@@ -23,6 +22,8 @@ from vit_sweep.record.position import Position, refusal
 
 _TAG = "state"
 _POSITION = "position.json"
+_MADE = r"e\d+-s\d+|\.partial-\d+(\.\d+)?"
+"""Names of the folders that this module makes."""
 
 
 class Checkpoints:
@@ -70,8 +71,8 @@ class Checkpoints:
             return
         partial = self._folder / f".partial-{self._attempt}"
         if dist.get_rank() == 0:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
+            remove(partial, made=_MADE)
+            make_folder(partial)
         # It begins with a barrier, behind which the folder is there for all.
         engine.save_checkpoint(str(partial), tag=_TAG, save_latest=False)
         dist.barrier()
@@ -82,7 +83,7 @@ class Checkpoints:
 
     def delete(self) -> None:
         """Remove them all: the run is done and its record written. For one rank."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        remove(self._folder, made="checkpoint")
 
     def _publish(self, partial: Path, position: Position) -> None:
         files = {str(path.relative_to(partial)): path.stat().st_size for path in _files(partial)}
@@ -93,12 +94,12 @@ class Checkpoints:
             _to_disk(folder)
         target = self._folder / position.name
         # What is there of that name was passed over when this run began.
-        shutil.rmtree(target, ignore_errors=True)
-        partial.rename(target)
+        remove(target, made=_MADE)
+        rename(partial, target.name)
         _to_disk(self._folder)
         for other in self._folder.iterdir():
             if other.name not in (position.name, self._newest):
-                shutil.rmtree(other, ignore_errors=True)
+                remove(other, made=_MADE)
 
     def _choose(self, cell_id: str, world_size: int, zero_stage: int) -> str | None:
         """The text of the newest position whose checkpoint is whole and of this cell."""

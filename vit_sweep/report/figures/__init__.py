@@ -4,10 +4,12 @@ The same runs draw the same bytes. Colours are colour-blind safe, and every curv
 hatch, so that the figures read in grey too.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from launchers.atomic import remove
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
@@ -77,5 +79,5 @@ def draw_all(
     for drawn in made:
         # What an earlier look at the study could draw may have gone since: a repeat that stands apart now.
         for suffix in SUFFIXES if isinstance(drawn, Skipped) else ():
-            (folder / drawn.name).with_suffix(suffix).unlink(missing_ok=True)
+            remove((folder / drawn.name).with_suffix(suffix), made=rf"{re.escape(drawn.name)}\.\w+")
     return made

@@ -9,7 +9,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Sheet
 
-from launchers.atomic import replacing
+from launchers.atomic import make_folder, replacing
 from vit_sweep.report.figure import Figure
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -21,7 +21,7 @@ def save(sheet: Sheet, folder: Path, name: str, *, title: str, caption: str, alt
     The same data give the same bytes: no dates, fixed names inside the SVG. Every file is written aside and renamed,
     since several clients may draw the same study at once.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     # The layout is found once, not once per format.
     sheet.draw_without_rendering()
     sheet.set_layout_engine("none")

@@ -6,6 +6,7 @@ is and wants to be told that one means it: MLFLOW_ALLOW_FILE_STORE.
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Mapping
 
@@ -17,7 +18,7 @@ from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from launchers.atomic import write
+from launchers.atomic import make_folder, write
 from vit_sweep.job.train.trackers.tracker import TrackedRun
 
 _LOCK_WAIT_S = 60.0
@@ -30,15 +31,17 @@ class Mlflow:
 
     def __init__(self, run: TrackedRun) -> None:
         """Begin a run; an earlier one of the same cell goes to MLflow's trash, which `mlflow gc` empties."""
+        make_folder(run.study / "mlflow")
         with FileLock(run.study / ".mlflow.lock", timeout=_LOCK_WAIT_S):  # two jobs would make two experiments
             self._client = MlflowClient(tracking_uri=(run.study / "mlflow").as_uri())
             known = self._client.get_experiment_by_name(run.study.name)
             experiment = known.experiment_id if known is not None else self._client.create_experiment(run.study.name)
         # Our own note of its id: a search would read every file of every run.
         note = run.cell_dir / "mlflow_run"
-        if note.is_file():
+        earlier = note.read_text().strip() if note.is_file() else ""
+        if re.fullmatch("[0-9a-f]{32}", earlier):
             with contextlib.suppress(MlflowException):  # somebody deleted it already
-                self._client.delete_run(note.read_text().strip())
+                self._client.delete_run(earlier)
         self._run_id: str = self._client.create_run(experiment, run_name=run.cell_id).info.run_id
         write(note, f"{self._run_id}\n")
         params = [Param(name, str(value)[:_LONGEST_VALUE]) for name, value in run.parameters.items()]

@@ -1,11 +1,11 @@
 """TensorBoard: event files in `STUDY/tensorboard/CELL/`, one folder a run. Written through torch's own writer."""
 
-import shutil
 from collections.abc import Mapping
 
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from launchers.atomic import make_folder, remove
 from vit_sweep.job.train.trackers.tracker import TrackedRun
 
 _NEVER_S = 10**6
@@ -18,7 +18,8 @@ class TensorBoard:
     def __init__(self, run: TrackedRun) -> None:
         """Begin the run's folder anew."""
         folder = run.study / "tensorboard" / run.cell_id
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder, made=r"n\d.*")
+        make_folder(folder)
         self._writer = SummaryWriter(str(folder), flush_secs=_NEVER_S)
         # `add_hparams` would put them into a run of their own beside this one.
         described, begun, self._ended = hparams(dict(run.parameters), dict.fromkeys(run.epoch_names, 0.0))  # type: ignore[no-untyped-call]  # torch's own gap

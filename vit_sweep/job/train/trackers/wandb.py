@@ -5,7 +5,6 @@ would do in the background by itself (system metrics, console capture, error rep
 """
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ os.environ["WANDB_MODE"] = "offline"
 
 import wandb
 
+from launchers.atomic import make_folder, remove
 from vit_sweep.job.train.trackers.tracker import TrackedRun
 
 
@@ -24,8 +24,8 @@ class WeightsAndBiases:
     def __init__(self, run: TrackedRun) -> None:
         """Begin the run's folder anew: offline, a run cannot be resumed."""
         folder = run.study / "wandb" / run.cell_id
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        remove(folder, made=r"n\d.*")
+        make_folder(folder)
         self._least_bytes = 0  # that its file must have: every figure's name is in it
         settings = wandb.Settings(
             mode="offline",
