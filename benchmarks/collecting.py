@@ -25,6 +25,7 @@ from typing import TypedDict
 
 from benchmarks.provenance import report
 from launchers.checked import to_json, to_plain
+from launchers.profile import Scheduler
 from tests.unit.builders import MODEL, OPTIMIZER, data, point, profile, record
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.plan import make_plan
@@ -199,7 +200,12 @@ def make(folder: Path, count: int) -> Study:
         tasks = tuple((cell_id, 1) for cell_id in cells[first : first + 500])
         for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, str(first))):
             entry = JobEntry(
-                at="2025-01-01T00:00:00Z", event=event, scheduler="slurm", batch=f"b{first}", tasks=tasks, handle=handle
+                at="2025-01-01T00:00:00Z",
+                event=event,
+                scheduler=Scheduler.SLURM,
+                batch=f"b{first}",
+                tasks=tasks,
+                handle=handle,
             )
             lines.append(json.dumps(to_plain(entry)) + "\n")
     (folder / "jobs.jsonl").write_text("".join(lines))

@@ -29,6 +29,8 @@ from launchers.errors import UserError
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 _GUARDED: set[str] = set()
+LARGEST = 256 * 2**20
+"""Bytes of the largest file of a study that is read at once: the record of a thousand ranks has a tenth of it."""
 
 
 class ThroughLinkError(UserError, OSError):
@@ -126,6 +128,18 @@ def write_first(path: Path, text: str) -> bool:
         except FileExistsError:
             return False
     return True
+
+
+def read(path: Path, *, most: int = LARGEST) -> bytes:
+    """The content of a file that somebody else may have made; raises `OSError` for a pipe, a device, or too much."""
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"more than {most / 2**20:g} MiB, which no such file has", str(path))
+    return content
 
 
 def make_folder(path: Path) -> None:

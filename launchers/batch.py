@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import field, replace
 
-from launchers.checked import checked
+from launchers.checked import HostName, Line, Name, checked
 from launchers.errors import UserError
 from launchers.profile import Count, PartitionProfile
 
@@ -37,7 +37,7 @@ class Shape:
 class Task:
     """One run of one folder: what its ranks have to know. The folder holds everything else."""
 
-    name: str
+    name: Name
     """Also the folder's name below the study's `cells/`."""
     attempt: Count
     since: Count = 1
@@ -50,7 +50,7 @@ class Task:
 class Batch:
     """Tasks of one shape under one profile: one Slurm array, or one stretch of the local queue."""
 
-    study: str
+    study: Line
     """For people: names the jobs in `squeue`."""
     study_dir: str
     """Absolute path of the study's folder."""
@@ -62,18 +62,18 @@ class Batch:
     nodes of one and the same list. On Slurm that is one job, no array."""
     parallel: Count | None = None
     """Tasks that may run at once (Slurm's %N); None: as many as there are."""
-    module: str
+    module: Name
     """Module that every rank runs: `python -m MODULE BATCH_FOLDER`."""
     environment: dict[str, str] = field(default_factory=dict)
     """Variables that the ranks need; those of the profile win."""
     preload: tuple[str, ...] = ()
     """Modules that a launcher which forks its ranks may import once for all of them."""
-    closing: str | None = None
+    closing: Name | None = None
     """Module that runs once, `python -m MODULE BATCH_FOLDER CODE`, after a task ended with a code other than 0; when
     it ends with `RUN_AGAIN` the same task is started again, with its restart count one higher."""
-    code: str | None = None
+    code: Line | None = None
     """Folder with the packages that the ranks import, before whatever is installed; None: as installed."""
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[HostName, ...] = ()
     """Nodes that these tasks must not get, beside those that the profile excludes."""
 
     def shape_of(self, index: int) -> Shape:

@@ -1,14 +1,19 @@
 """Checked data: every dataclass that crosses a boundary is frozen, strict and refuses unknown keys.
 
+The types here say what a value from a file may be at most: whoever can write into a study's folder chooses its names
+and numbers, and they become paths, words of commands, and sums.
+
 One decorator and two functions, so that YAML, JSON and our own code meet the same rules and a mistake
 becomes one sentence instead of a validation dump.
 """
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar, dataclass_transform
+from datetime import datetime
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from annotated_types import Ge, Le
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as _pydantic_dataclass
 from pydantic_core import ErrorDetails
 
@@ -16,7 +21,37 @@ from launchers.errors import UserError, closest
 
 T = TypeVar("T")
 
-_STRICT = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True)
+_STRICT = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+_LONGEST_NAME = 200
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=_LONGEST_NAME)]
+"""One component of a path, and one word of a command: it neither climbs out nor looks like an option."""
+Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
+"""Text of one line without control characters."""
+Below = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][^/\x00-\x1f\x7f]*(/[A-Za-z0-9_][^/\x00-\x1f\x7f]*)*$")]
+"""A path below some folder."""
+AttemptName = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}(\.[1-9][0-9]{0,5})?$")]
+"""`2`, or `2.1` after its job was started again."""
+_SLURM_JOB, _QUEUE = r"[0-9]{1,20}(;[A-Za-z0-9][A-Za-z0-9._-]*)?", r"[^/\s-][^/\s]*/[0-9]{1,10}/[^\x00-\x1f]*"
+Handle = Annotated[str, StringConstraints(pattern=f"^({_SLURM_JOB}|{_QUEUE})?$")]
+"""What a job is called: Slurm's number, or `host/process/birth` of one of our queues; empty before it has a name."""
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=255)]
+Quantity = Annotated[float, Ge(0), Le(1e18)]
+"""Seconds, bytes, watts: a sum of as many as a study can hold is still a number."""
+Whole = Annotated[int, Ge(0), Le(2**63 - 1)]
+Part = Annotated[float, Ge(0), Le(1)]
+Loss = Annotated[float, Field(allow_inf_nan=True)]
+"""Of a training that may have gone wrong: NaN is an answer."""
+
+
+def _instant(text: str) -> str:
+    if text and (datetime.fromisoformat(text).tzinfo is None or not "1970" <= text[:4] < "9999"):
+        raise ValueError("must be a time like 2025-01-01T00:00:00+00:00")
+    return text
+
+
+Instant = Annotated[str, AfterValidator(_instant)]
+"""A time in ISO 8601 with its zone; empty where nobody noted it."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

@@ -8,12 +8,12 @@ from dataclasses import field
 from enum import StrEnum
 from typing import Annotated
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from launchers.checked import checked
 from launchers.errors import UserError
 
-Count = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(1), Le(10**12)]
 """A whole number of at least one."""
 
 Positive = Annotated[float, Gt(0)]

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from launchers.errors import UserError, closest
+from launchers.text import visible
 from vit_sweep.submit import interrupt
 
 VERBS = (
@@ -46,7 +47,7 @@ def _reported(command: Callable[[], int]) -> int:
     try:
         return command()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted before anything was submitted", file=sys.stderr)

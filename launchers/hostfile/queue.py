@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import quote
 
-from launchers.atomic import opened, remove
+from launchers.atomic import opened, read, remove
 from launchers.hostfile.backend import hosts_of
 from launchers.queue.exits import job_code, sentence, shell_code
 from launchers.queue.loop import run_queue
@@ -115,7 +115,7 @@ class _Mpirun(Run):
         """Exit codes of the ranks that ended badly, as their wrappers noted them."""
         codes: dict[int, int] = {}
         for path in self._folder.glob(f"ended/{self._index}-*"):
-            text = path.read_text().strip()
+            text = read(path, most=100).decode(errors="replace").strip()
             if text.isdigit():
                 codes[int(path.name.split("-")[1])] = int(text)
         return codes

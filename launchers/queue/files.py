@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from launchers.atomic import make_folder, opened, remove, write
+from pydantic_core import from_json
+
+from launchers.atomic import make_folder, opened, read, remove, write
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.queue.handle import handle_of, host_of, no_process
 
@@ -34,9 +36,9 @@ def read_handle(folder: Path) -> str | None:
     Of a damaged file only its existence is known: the answer is then a handle of no process.
     """
     try:
-        handle = json.loads((folder / _QUEUE).read_text())["handle"]
+        handle = str(from_json(read(folder / _QUEUE))["handle"])
         host_of(handle)
-        return str(handle)
+        return handle
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -51,7 +53,7 @@ def write_states(folder: Path, states: Mapping[int, TaskStatus]) -> None:
 def read_states(folder: Path) -> dict[int, TaskStatus]:
     """Read the states by task index; empty before the queue has begun, or when the file is damaged."""
     try:
-        written = json.loads((folder / STATES).read_text())
+        written = from_json(read(folder / STATES))
         return {int(i): _status(fields) for i, fields in written.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
@@ -81,7 +83,7 @@ def note_start(folder: Path, index: int, restart: int) -> None:
 def starts(folder: Path, index: int) -> int:
     """How often a task of a batch has been started."""
     try:
-        return int((folder / _STARTS / str(index)).read_text())
+        return int(read(folder / _STARTS / str(index), most=100))
     except (OSError, ValueError):
         return 0
 

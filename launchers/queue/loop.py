@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from launchers.atomic import guard
+from launchers.atomic import guard, read
 from launchers.backend import TaskStatus
 from launchers.batch import Batch
 from launchers.checked import parse_json
@@ -57,7 +57,7 @@ def read_batches(folders: Sequence[str]) -> list[tuple[Path, Batch]]:
     """
     for folder in folders:
         guard(Path(folder).parent.parent)
-    batches = [(Path(f), parse_json(Batch, (Path(f) / "batch.json").read_bytes(), what=f)) for f in folders]
+    batches = [(Path(f), parse_json(Batch, read(Path(f) / "batch.json"), what=f)) for f in folders]
     return sorted(batches, key=lambda item: -item[1].shape.gpus)
 
 

@@ -1,6 +1,5 @@
 """The Slurm backend: sbatch, one squeue for all, one sacct for what it forgot, scancel. An edge: it runs programs."""
 
-import json
 import os
 import shutil
 import sys
@@ -9,7 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from launchers.atomic import make_folder
+from pydantic_core import from_json
+
+from launchers.atomic import make_folder, read
 from launchers.backend import Rendered, Submission, SubmitError, SubmitProblem, TaskState, TaskStatus, Unconfirmed
 from launchers.batch import Batch
 from launchers.checked import to_json
@@ -127,9 +128,12 @@ class SlurmLauncher:
         for key in keys:
             if key[0] in unanswered:
                 states[key] = TaskStatus(state=TaskState.UNKNOWN, detail=unanswered[key[0]])
-        answer = {(s.batch_name, key[1]): states[key] for key, s in keys.items() if key[0] not in shared}
-        for handle, submission in shared.items():
-            answer |= _shared_states(submission, states[handle, WHOLE])
+        answer: dict[tuple[str, int], TaskStatus] = {}
+        for s in submissions:
+            if s.handle in shared:
+                answer |= _shared_states(s, states[s.handle, WHOLE])
+            else:
+                answer |= {(s.batch_name, index): states[s.handle, index] for index in range(s.tasks)}
         return answer
 
     def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
@@ -172,7 +176,7 @@ def _is_shared(folder: str) -> bool:
 @cache
 def _read_shared(folder: str) -> bool:
     """Read once: what is submitted never changes. A failure to read is not kept."""
-    return bool(json.loads((Path(folder) / "batch.json").read_bytes()).get("shared"))
+    return bool(from_json(read(Path(folder) / "batch.json")).get("shared"))
 
 
 def _shared_states(submission: Submission, job: TaskStatus) -> dict[tuple[str, int], TaskStatus]:

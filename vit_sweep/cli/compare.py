@@ -14,7 +14,7 @@ from launchers.atomic import write
 from launchers.errors import UserError
 from vit_sweep.cli import show
 from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, is_table, reading
-from vit_sweep.report.tables.text import pipe_table
+from vit_sweep.report.tables.text import csv_field, pipe_table
 from vit_sweep.runs.sources import Source, from_csv, from_study, source_of
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _csv(comparison: "Comparison") -> str:
     text = io.StringIO()
     lines = csv_module.writer(text, lineterminator="\n")
     lines.writerow(_COLUMNS)
-    lines.writerows(_row(pair) for pair in comparison.pairs)
+    lines.writerows([csv_field(value) for value in _row(pair)] for pair in comparison.pairs)
     return text.getvalue()
 
 

@@ -2,16 +2,18 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from launchers.batch import Batch
 from launchers.profile import Scheduler
+from launchers.text import visible
 from vit_sweep.outcome.selection import Rerun, Selection
 from vit_sweep.plan.plan import Plan, PlannedCell
 from vit_sweep.report.tables.rounding import field
@@ -52,11 +54,19 @@ _NOTE_SHOWN = 120
 _PLAIN_WIDTH = 160
 
 
+class _Console(Console):
+    """Prints what stands in files: their control characters are shown and never reach the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
 def console() -> Console:
     """The console of every command: a log has no width of its own, so it gets enough for a table."""
     # No markup: paths and the words of failures have square brackets of their own.
-    terminal = Console(markup=False, highlight=False)
-    return terminal if terminal.is_terminal else Console(markup=False, highlight=False, width=_PLAIN_WIDTH)
+    terminal = _Console(markup=False, highlight=False)
+    return terminal if terminal.is_terminal else _Console(markup=False, highlight=False, width=_PLAIN_WIDTH)
 
 
 def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:

@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from launchers.atomic import read
 from launchers.batch import RUN_AGAIN, Batch
 from launchers.checked import parse_json
 from launchers.errors import UserError
@@ -29,7 +30,7 @@ _READABLE = (Cause.RANK_DIED, Cause.HANG, Cause.BUG, Cause.COMMUNICATION, Cause.
 def main(arguments: list[str]) -> int:
     """Judge one attempt; returns `RUN_AGAIN` where its policy says so, else 0."""
     batch_folder, code = Path(arguments[0]), int(arguments[1])
-    batch = parse_json(Batch, (batch_folder / "batch.json").read_bytes(), what="batch.json")
+    batch = parse_json(Batch, read(batch_folder / "batch.json"), what="batch.json")
     me = place_of(os.environ)
     task = batch.tasks[me.task_index]
     study = Study(batch_folder.absolute().parent.parent)
@@ -70,7 +71,7 @@ def _with_last_lines(exit: Exit, folder: Path) -> Exit:
     if exit.cause not in _READABLE:
         return exit
     try:
-        text = (folder / f"rank{exit.rank}.log").read_text(errors="replace")
+        text = read(folder / f"rank{exit.rank}.log").decode(errors="replace")
     except OSError:
         return exit
     lines = [line[:400] for line in text.splitlines() if line.strip()]
@@ -80,7 +81,7 @@ def _with_last_lines(exit: Exit, folder: Path) -> Exit:
 def _warn(study: Study, cell_id: str, exit: Exit) -> None:
     try:
         path = study.cell_dir(cell_id) / "cell.json"
-        file = parse_json(CellFile, path.read_bytes(), what=str(path))
+        file = parse_json(CellFile, read(path), what=str(path))
     except (OSError, UserError):
         return
     study.write_stop(

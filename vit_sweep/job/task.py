@@ -13,7 +13,7 @@ import time
 import traceback
 from pathlib import Path
 
-from launchers.atomic import make_folder, opened, write_first
+from launchers.atomic import make_folder, opened, read, write_first
 from launchers.batch import Batch
 from launchers.checked import parse_json
 from launchers.environment import JOB_ENDS
@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
     begun = time.monotonic()
     block_signals()
     batch_folder = Path(arguments[0])
-    batch = parse_json(Batch, (batch_folder / "batch.json").read_bytes(), what="batch.json")
+    batch = parse_json(Batch, read(batch_folder / "batch.json"), what="batch.json")
     me = identify(os.environ, host=socket.gethostname())
     task = batch.tasks[me.task_index]
     # The study may have been moved since: its place is where the batch's folder is now.
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
     try:
         log.begin()
         guardian.start()
-        file = parse_json(CellFile, (cell_dir / "cell.json").read_bytes(), what=f"{cell_dir}/cell.json")
+        file = parse_json(CellFile, read(cell_dir / "cell.json"), what=f"{cell_dir}/cell.json")
         guardian.watch(hang_minutes=file.options.hang_minutes)
         if _is_done(study, file, task.attempt):
             say("an earlier start of this attempt finished the run and was then started again: nothing is left to do")

@@ -6,7 +6,7 @@ by its absence.
 
 from enum import StrEnum
 
-from launchers.checked import checked
+from launchers.checked import Instant, Quantity, Whole, checked
 
 SCHEMA_VERSION = 1
 
@@ -49,11 +49,11 @@ class Cause(StrEnum):
 class DeviceMemory:
     """GPU memory of one rank when it ran out, MiB."""
 
-    allocated_mib: float
+    allocated_mib: Quantity
     """Most that this process ever had allocated at once."""
-    reserved_mib: float
-    free_mib: float
-    total_mib: float
+    reserved_mib: Quantity
+    free_mib: Quantity
+    total_mib: Quantity
 
     @property
     def others_mib(self) -> float:
@@ -65,25 +65,25 @@ class DeviceMemory:
 class HostMemory:
     """A rank that came near its share of the host's memory limit, MiB; noted while it still could."""
 
-    resident_mib: float
-    limit_mib: float
+    resident_mib: Quantity
+    limit_mib: Quantity
 
 
 @checked
 class RankEnd:
     """How one rank ended, in its own words."""
 
-    at: str
+    at: Instant
     """UTC, ISO 8601."""
     cause: Cause
     message: str
     signal: str | None = None
     """SIGTERM, SIGUSR2: where one was the reason."""
-    epoch: int = 0
+    epoch: Whole = 0
     """Epoch that it was in; 0 before the first."""
-    step: int = 0
+    step: Whole = 0
     """Optimizer steps of that epoch that were finished."""
-    peak_host_mib: float | None = None
+    peak_host_mib: Quantity | None = None
     device_memory: DeviceMemory | None = None
     traceback: str | None = None
 
@@ -96,12 +96,12 @@ class RankFile:
     """
 
     schema_version: int = SCHEMA_VERSION
-    rank: int
-    world_size: int
+    rank: Whole
+    world_size: Whole
     host: str
-    pid: int
+    pid: Whole
     job_id: str
-    started_at: str
+    started_at: Instant
     near_limit: HostMemory | None = None
     end: RankEnd | None = None
 
@@ -115,17 +115,17 @@ class Exit:
     """
 
     schema_version: int = SCHEMA_VERSION
-    at: str = ""
+    at: Instant = ""
     cause: Cause
     message: str
-    rank: int | None = None
+    rank: Whole | None = None
     """The rank to blame; None where none is."""
     host: str = ""
     """Where that rank ran; for a node failure the node."""
     signal: str | None = None
-    epoch: int = 0
-    step: int = 0
-    peak_host_mib: float | None = None
+    epoch: Whole = 0
+    step: Whole = 0
+    peak_host_mib: Quantity | None = None
     device_memory: DeviceMemory | None = None
     traceback: str | None = None
     last_lines: tuple[str, ...] = ()
@@ -142,8 +142,8 @@ class Progress:
 
     schema_version: int = SCHEMA_VERSION
     phase: str
-    epoch: int
-    epochs: int
+    epoch: Whole
+    epochs: Whole
     host: str
-    started_at: str = ""
+    started_at: Instant = ""
     """When the attempt began (UTC, ISO 8601)."""

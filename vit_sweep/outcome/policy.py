@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
-from launchers.checked import checked
+from launchers.checked import Name, checked
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.plan.cell import Cell
 
@@ -101,7 +101,7 @@ class Stop:
     """`stops/<cell_id>.json`: how one cell ended, said to all that have not begun."""
 
     schema_version: int = SCHEMA_VERSION
-    cell_id: str
+    cell_id: Name
     cell: Cell
     cause: Cause
     message: str

@@ -8,13 +8,14 @@ from typing import Annotated
 
 from annotated_types import Gt, Le
 
-from launchers.checked import checked
+from launchers.checked import Line, Name, checked
 from launchers.profile import Count, Device, Positive
 from vit_sweep.plan.point import (
     Allocation,
     BatchPer,
     DataSpec,
     EngineSpec,
+    Factor,
     LrScaling,
     ModelSpec,
     NotNegative,
@@ -38,11 +39,11 @@ class Cell:
     Not in it: the scaling mode and the study. A strong and a weak point that are the same run are one cell.
     """
 
-    gpus: Count
-    nodes: Count
-    micro_batch: Count
+    gpus: Factor
+    nodes: Factor
+    micro_batch: Factor
     """Images per GPU per forward."""
-    accum: Count
+    accum: Factor
     train_images: Count
     """Images that one epoch covers, before the last step is filled up."""
     precision: Precision
@@ -53,9 +54,9 @@ class Cell:
     data: DataSpec
     engine: EngineSpec
     optimizer: OptimizerSpec
-    partition: str
+    partition: Name
     device: Device
-    gpu_model: str
+    gpu_model: Line
     cpus_per_gpu: Count
     pipeline: Pipeline = Pipeline.DEVICE
     lr_scaling: LrScaling = LrScaling.NONE
@@ -161,7 +162,7 @@ class JobOptions:
     """Processes per rank that read images for `pipeline=loader`."""
     target_accuracy: Annotated[float, Gt(0), Le(1)] | None = None
     """Part of the test images classified right whose time the tables report; the job itself trains on."""
-    scratch: str | None = None
+    scratch: Line | None = None
     """Folder of a node's fast storage for the data files, which may name variables of the job; None: read in place."""
 
 
@@ -170,10 +171,10 @@ class CellFile:
     """`cell.json`: all that a job is told, and all that a table needs if `plan.json` is lost."""
 
     schema_version: int = SCHEMA_VERSION
-    cell_id: str
+    cell_id: Name
     cell: Cell
     series: tuple[Series, ...]
     """Curves that asked for this cell; not part of its identity."""
-    data_root: str
+    data_root: Line
     """Folder of the data files on the nodes; not part of the identity."""
     options: JobOptions = JobOptions()

@@ -6,7 +6,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from launchers.batch import Shape
-from launchers.checked import checked, to_json
+from launchers.checked import Name, checked, to_json
 from launchers.errors import UserError
 from launchers.hosts import choose_hosts
 from launchers.profile import PartitionProfile
@@ -28,10 +28,10 @@ SPARE_MINUTES, ROUND_MINUTES = 5, 5
 class PlannedPoint:
     """One point and what became of it."""
 
-    point_id: str
+    point_id: Name
     """Digest of all values that were asked, those inside groups (`model.layers`) included."""
     axes: dict[str, str | int | float | None]
-    cell_id: str | None
+    cell_id: Name | None
     reasons: tuple[str, ...]
     """Why there is no cell; empty when there is one."""
     remarks: tuple[str, ...] = ()

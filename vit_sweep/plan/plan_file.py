@@ -8,8 +8,8 @@ from dataclasses import replace
 from pydantic import AliasChoices, Field
 
 from launchers.batch import Shape
-from launchers.checked import checked
-from launchers.profile import PartitionProfile
+from launchers.checked import Name, Quantity, checked
+from launchers.profile import Count, PartitionProfile
 from launchers.text import some
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_points
@@ -22,24 +22,24 @@ SCHEMA_VERSION = 1
 class CellForecast:
     """What is expected of one cell: resources, memory, time, cost."""
 
-    cell_id: str
-    nodes: int
-    gpus_per_node: int
-    minutes: int
+    cell_id: Name
+    nodes: Count
+    gpus_per_node: Count
+    minutes: Count
     """Time limit of its job."""
     profile_index: int = Field(
-        0, validation_alias=AliasChoices("profile", "profile_index"), serialization_alias="profile"
+        0, ge=0, validation_alias=AliasChoices("profile", "profile_index"), serialization_alias="profile"
     )
     """Into the plan's profiles; `profile` in the file."""
-    memory_gib: float | None
+    memory_gib: Quantity | None
     """Predicted peak of one GPU."""
-    step_ms: float | None
-    seconds: float | None
+    step_ms: Quantity | None
+    seconds: Quantity | None
     """Predicted time of the whole job."""
     basis: str
-    gpu_hours: float
+    gpu_hours: Quantity
     """Of a shared allocation with the GPUs that wait."""
-    allocated_gpus: int | None = None
+    allocated_gpus: Count | None = None
     """GPUs of the allocation that it shares with its curve; None: it has one of its own."""
 
 

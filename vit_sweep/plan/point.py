@@ -12,13 +12,15 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from launchers.checked import checked, to_plain
+from launchers.checked import Below, Name, checked, to_plain
 from launchers.profile import Count, PartitionProfile
 
 Fraction = Annotated[float, Gt(0), Le(1)]
 NotNegative = Annotated[float, Ge(0), Le(100)]
 Decay = Annotated[float, Ge(0), Lt(1)]
-NotNegativeInt = Annotated[int, Ge(0)]
+Factor = Annotated[int, Ge(1), Le(10**6)]
+"""GPUs, micro batches: three of them multiplied still fit into 64 bits."""
+NotNegativeInt = Annotated[int, Ge(0), Le(2**63 - 1)]
 
 
 class Scaling(StrEnum):
@@ -129,7 +131,7 @@ def identity(value: object) -> dict[str, Any]:
 class ModelSpec:
     """A Vision Transformer's shape (Dosovitskiy et al. 2021, table 1)."""
 
-    name: str
+    name: Name
     image_size: Count
     """Pixels of a side; images of another size are resized."""
     patch_size: Count
@@ -144,15 +146,15 @@ class ModelSpec:
 class DataFile:
     """A file that a data set must have, relative to the data root."""
 
-    path: str
-    md5: str
+    path: Below
+    md5: Name
 
 
 @checked
 class DataSpec:
     """A labelled set of images with a training and a test split."""
 
-    name: str
+    name: Name
     source: DataSource
     train_images: Count
     test_images: Count
@@ -169,7 +171,7 @@ class DataSpec:
 class EngineSpec:
     """How DeepSpeed shards its states: ZeRO stage 0 (plain data parallel) to 3."""
 
-    name: str
+    name: Name
     zero_stage: Annotated[int, Ge(0), Le(3)]
 
 
@@ -177,7 +179,7 @@ class EngineSpec:
 class OptimizerSpec:
     """The optimizer and its constants. After the warm-up the learning rate is constant over the run."""
 
-    name: str
+    name: Name
     kind: OptimizerKind
     learning_rate: Annotated[float, Gt(0), Le(100)]
     weight_decay: NotNegative
@@ -192,13 +194,13 @@ class OptimizerSpec:
 class Point:
     """One combination of values. Not yet a cell: nothing has been multiplied or divided."""
 
-    gpus: Count
+    gpus: Factor
     """TOTAL GPUs = ranks = world size."""
-    nodes: Count | None
+    nodes: Factor | None
     placement: Placement
-    batch: Count
+    batch: Factor
     batch_per: BatchPer
-    accum: Count
+    accum: Factor
     """Micro steps per optimizer step."""
     scaling: Scaling
     precision: Precision

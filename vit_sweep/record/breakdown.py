@@ -8,18 +8,15 @@ from enum import StrEnum
 from math import comb
 from operator import attrgetter
 from statistics import median
-from typing import Annotated
 
-from annotated_types import Ge
-
-from launchers.checked import checked
+from launchers.checked import Quantity, Whole, checked
 from launchers.profile import Count
 from vit_sweep.plan import ring
 from vit_sweep.plan.point import ModelSpec
 from vit_sweep.plan.vit import forward_flop, train_flop
 from vit_sweep.plan.vit import parameters as model_parameters
 
-Milliseconds = Annotated[float, Ge(0)]
+Milliseconds = Quantity
 
 
 class Phase(StrEnum):
@@ -123,13 +120,13 @@ class Exposed:
     without, in seeded order. A block's time is the most over ranks, from a barrier.
     """
 
-    first_ms: float
+    first_ms: Quantity
     """Step with collectives: median over rounds of a block's time / its steps."""
-    second_ms: float
+    second_ms: Quantity
     """The same again: the A/A control."""
-    with_ms: float
+    with_ms: Quantity
     """Median over the blocks of both kinds."""
-    without_ms: float
+    without_ms: Quantity
     """Likewise of the blocks without collectives."""
     rounds: Count
     block_steps: Count
@@ -159,9 +156,9 @@ class CollectiveKind:
 
     name: str
     """As DeepSpeed calls it: all_reduce, all_gather_into_tensor, ..."""
-    calls: float
+    calls: Quantity
     """Per step."""
-    bytes: float
+    bytes: Quantity
     """Per step, of the whole tensor that ranks end up with (all-gather) or begin with (the others)."""
 
 
@@ -171,9 +168,9 @@ class Collective:
 
     steps: Count
     kinds: tuple[CollectiveKind, ...]
-    ms_by_rank: tuple[float, ...]
+    ms_by_rank: tuple[Quantity, ...]
     """Per step: summed durations of all collectives, waiting included."""
-    pure_ms: float
+    pure_ms: Quantity
     """Per step: each collective's least duration over ranks, summed."""
 
     @property
@@ -215,17 +212,17 @@ class CountedFlop:
 
     images: Count
     """Of the micro batch."""
-    flop: float
+    flop: Quantity
     """Operations, a multiply-add being two: the profiler's count, with norms and activation functions."""
-    macs: float
+    macs: Quantity
     """Its multiply-adds."""
-    formula_flop: float
+    formula_flop: Quantity
     """`vit.forward_flop` x images: what MFU rests on."""
     flop_ratio: float
     """flop / formula_flop."""
-    parameters: int
+    parameters: Whole
     """Those that the profiler saw on rank 0: with ZeRO 3 the part that this rank holds outside of a forward."""
-    formula_parameters: int
+    formula_parameters: Whole
     """`vit.parameters`: of the whole model."""
     file: str
     """Name of the profiler's text, in the attempt's folder."""

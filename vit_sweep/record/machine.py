@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from statistics import median
 
-from launchers.checked import checked
+from launchers.checked import Quantity, Whole, checked
 from launchers.text import some
 from vit_sweep.plan import ring
 
@@ -18,27 +18,27 @@ class Gpu:
     """One rank's GPU, as CUDA and NVML describe it before the rank uses it."""
 
     model: str | None = None
-    memory_mib: float | None = None
+    memory_mib: Quantity | None = None
     """All of its memory, or the MIG slice's."""
     serial: str | None = None
     """12 hex digits of sha256 over its UUID: the same GPU is known again, and nobody else learns its serial number."""
     driver: str | None = None
     mig: bool | None = None
     """Whether MIG mode is on. None also where the GPU knows no such mode."""
-    nvlinks: int | None = None
+    nvlinks: Whole | None = None
     """Active NVLinks."""
-    pcie_generation: int | None = None
+    pcie_generation: Whole | None = None
     """The most that GPU and slot can do together: an idle link rests at a lower one."""
-    pcie_width: int | None = None
+    pcie_width: Whole | None = None
     """Lanes in use."""
     numa_node: int | None = None
-    sm_clock_mhz: int | None = None
+    sm_clock_mhz: Whole | None = None
     """At the start of the job, before any work."""
-    max_sm_clock_mhz: int | None = None
-    power_limit_w: float | None = None
-    other_processes: int | None = None
+    max_sm_clock_mhz: Whole | None = None
+    power_limit_w: Quantity | None = None
+    other_processes: Whole | None = None
     """Compute processes of others on it, at the start of the job."""
-    other_mib: float | None = None
+    other_mib: Quantity | None = None
     """Memory that these hold."""
 
 
@@ -46,13 +46,13 @@ class Gpu:
 class Fingerprint:
     """Where one rank ran and with what."""
 
-    rank: int
+    rank: Whole
     host: str
     cpu: str | None = None
-    host_cores: int | None = None
+    host_cores: Whole | None = None
     """Logical cores of the host, whoever may use them."""
-    host_memory_mib: float | None = None
-    network_gbit_per_s: float | None = None
+    host_memory_mib: Quantity | None = None
+    network_gbit_per_s: Quantity | None = None
     """Rated speed of the fastest network interface that is up, Ethernet or InfiniBand."""
     kernel: str | None = None
     gpu: Gpu | None = None
@@ -69,12 +69,12 @@ class Fingerprint:
 class AllReduce:
     """An all-reduce over all ranks of the job, alone on the machine."""
 
-    size_bytes: int
-    repetitions: int
+    size_bytes: Whole
+    repetitions: Whole
     """Timed ones, after one that is not."""
-    min_ms: float
+    min_ms: Quantity
     """Of this rank, each from the end of the one before until the result is there."""
-    median_ms: float
+    median_ms: Quantity
 
     @property
     def algorithm_gb_per_s(self) -> float:
@@ -90,21 +90,21 @@ class AllReduce:
 class Preflight:
     """What one rank could do just before training."""
 
-    rank: int
+    rank: Whole
     precision: str
     """The number format of the probes: the one in which the cell trains."""
-    matmul_size: int | None = None
+    matmul_size: Whole | None = None
     """Rows and columns of the square matrices."""
-    matmul_tflops: float | None = None
+    matmul_tflops: Quantity | None = None
     """`2 size^3 / median time`."""
     memory_gb_per_s: float | None = None
     """Bytes read and written by a copy in the device's memory / its median time, in 1e9 a second."""
     all_reduce: tuple[AllReduce, ...] = ()
     """By size, ascending, the gradient's last; empty with one rank."""
-    to_next_gb_per_s: float | None = None
+    to_next_gb_per_s: Quantity | None = None
     """Exchange with the next rank in a ring over ranks, both directions at once, bytes sent / median time.
     None with one rank."""
-    seconds: float
+    seconds: Quantity
     """What the preflight took."""
     note: str = ""
     """Why something is missing."""
@@ -151,21 +151,21 @@ class Spread:
 class Samples:
     """One rank's GPU while it trained: evaluation, checkpoints and (if there are others) the first epoch left out."""
 
-    rank: int
-    count: int
+    rank: Whole
+    count: Whole
     """Samples."""
-    seconds: float
+    seconds: Quantity
     """Training time that lies between two of them."""
     sm_clock_mhz: Spread | None = None
     power_w: Spread | None = None
     temperature_c: Spread | None = None
     utilisation: Spread | None = None
     """Part of the time in which a kernel ran (NVML), 0 to 1."""
-    throttled_s: float = 0.0
+    throttled_s: Quantity = 0.0
     """Seconds with the clock held down, for whatever reasons."""
-    throttled_s_by_reason: tuple[tuple[str, float], ...] = ()
+    throttled_s_by_reason: tuple[tuple[str, Quantity], ...] = ()
     """Reason and seconds; several may hold at once."""
-    energy_j: float | None = None
+    energy_j: Quantity | None = None
     """Joules within `seconds`."""
     energy_from: EnergySource | None = None
 
@@ -174,19 +174,19 @@ class Samples:
 class HostTime:
     """What the timed steps of an epoch cost one rank's process on its host."""
 
-    seconds: float
+    seconds: Quantity
     """Wall time, the barriers at both ends included."""
-    cpu_s: float
+    cpu_s: Quantity
     """Processor time of all its threads."""
-    waited_s: float | None = None
+    waited_s: Quantity | None = None
     """How long its main thread could run and had no core: somebody else had it. None where the kernel does not say."""
-    switches: int = 0
+    switches: Whole = 0
     """How often the kernel took a core away from it (involuntary context switches)."""
     pressure: float | None = None
     """Part of the time in which some task of the host, of whomever, waited for a core (PSI)."""
-    load: float | None = None
+    load: Quantity | None = None
     """Load average of the host over the last minute, at the end."""
-    stopped_s: float = 0.0
+    stopped_s: Quantity = 0.0
     """How long it stood still: suspended by the scheduler, or stopped by a signal."""
 
 

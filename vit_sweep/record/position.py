@@ -6,7 +6,7 @@ depends on seed and epoch only, and nothing else in training is random.
 
 from collections.abc import Mapping
 
-from launchers.checked import checked
+from launchers.checked import AttemptName, Line, Loss, Name, Quantity, Whole, checked
 from vit_sweep.record.record import EpochReport
 
 SCHEMA_VERSION = 1
@@ -17,11 +17,11 @@ class PartEpoch:
     """What ranks have of an epoch that is not finished. Everything is by rank, so that each goes on with its own sums:
     sums of all ranks would round otherwise than in a run without a stop."""
 
-    totals_by_rank: tuple[tuple[float, float], ...]
+    totals_by_rank: tuple[tuple[Loss, Quantity], ...]
     """Summed loss and right answers."""
-    seconds_by_rank: tuple[float, ...]
+    seconds_by_rank: tuple[Quantity, ...]
     """Time within steps so far."""
-    step_ms_by_rank: tuple[tuple[float, ...], ...]
+    step_ms_by_rank: tuple[tuple[Quantity, ...], ...]
 
 
 @checked
@@ -29,21 +29,21 @@ class Position:
     """Where a run goes on, and what its finished epochs were."""
 
     schema_version: int = SCHEMA_VERSION
-    cell_id: str
-    code: str
+    cell_id: Name
+    code: Line
     """Digest of the code that wrote this."""
-    world_size: int
-    zero_stage: int
-    epoch: int
+    world_size: Whole
+    zero_stage: Whole
+    epoch: Whole
     """The epoch to go on with, from 1."""
-    step: int
+    step: Whole
     """Finished optimizer steps of it; all of them: only its evaluation is missing."""
     part: PartEpoch | None = None
     """None at the start of an epoch."""
     epochs: tuple[EpochReport, ...]
-    attempts: tuple[str, ...]
+    attempts: tuple[AttemptName, ...]
     """Names of the attempts that contributed, oldest first."""
-    files: dict[str, int]
+    files: dict[str, Whole]
     """Bytes of every file of the checkpoint, by path below its folder."""
 
     @property

@@ -3,7 +3,11 @@
 Nothing ever parses a log for a number: these schemas are the only way from a job to a table.
 """
 
-from launchers.checked import checked
+from typing import Annotated
+
+from annotated_types import Gt, MinLen
+
+from launchers.checked import AttemptName, Instant, Loss, Name, Part, Quantity, Whole, checked
 from vit_sweep.plan.cell import Cell
 from vit_sweep.record.breakdown import Breakdown, RankPhases
 from vit_sweep.record.machine import Fingerprint, HostTime, Preflight, Samples
@@ -15,25 +19,25 @@ SCHEMA_VERSION = 1
 class BatchTriple:
     """DeepSpeed's three batch keys: `global_batch` = micro batch x accum x ranks."""
 
-    micro_batch: int
-    accum: int
-    global_batch: int
+    micro_batch: Whole
+    accum: Whole
+    global_batch: Whole
 
 
 @checked
 class Resolved:
     """What really ran, read back from the engine and the ranks, never copied from the request."""
 
-    gpus: int
+    gpus: Whole
     """World size."""
-    nodes: int
+    nodes: Whole
     """Distinct node names over the ranks."""
     hosts: tuple[str, ...]
     batch: BatchTriple
-    zero_stage: int
+    zero_stage: Whole
     precision: str
-    steps_per_epoch: int
-    parameters: int
+    steps_per_epoch: Whole
+    parameters: Whole
     """Trainable parameters of the whole model."""
 
 
@@ -41,21 +45,21 @@ class Resolved:
 class RankReport:
     """One rank: where it ran and what it used."""
 
-    rank: int
+    rank: Whole
     host: str
-    local_rank: int
+    local_rank: Whole
     device: str
     """GPU model, or the processor's name on a CPU device."""
-    cores: int
+    cores: Whole
     """CPU cores that this rank may use, as the kernel says."""
-    host_cores: int
+    host_cores: Whole
     """CPU cores that all ranks of this job on this host may use together."""
-    visible_gpus: int
+    visible_gpus: Whole
     """GPUs that the launcher gave to this rank's node, counted from the variables it set."""
-    peak_memory_mib: float | None
+    peak_memory_mib: Quantity | None
     """Most device memory allocated at once (CUDA only)."""
-    peak_reserved_mib: float | None
-    peak_host_mib: float
+    peak_reserved_mib: Quantity | None
+    peak_host_mib: Quantity
     """Most resident memory of the process."""
 
 
@@ -81,23 +85,23 @@ class EpochReport:
     of the next process is in them, but its first steps are.
     """
 
-    epoch: int
+    epoch: Whole
     """From 1."""
-    seconds: float
+    seconds: Annotated[Quantity, Gt(0)]
     """Max over ranks."""
-    seconds_by_rank: tuple[float, ...]
-    step_ms: tuple[float, ...]
+    seconds_by_rank: tuple[Quantity, ...]
+    step_ms: tuple[Quantity, ...]
     """Each optimizer step, max over ranks."""
-    step_ms_by_rank: tuple[tuple[float, ...], ...]
+    step_ms_by_rank: tuple[tuple[Quantity, ...], ...]
     """Ranks x steps."""
-    images: int
+    images: Whole
     """Images that went through the model, over all ranks, repeated ones included."""
-    train_loss: float
+    train_loss: Loss
     """Mean over `images`, while the weights changed."""
-    train_accuracy: float
+    train_accuracy: Part
     """Part of `images` classified right, while the weights changed."""
-    test_loss: float
-    test_accuracy: float
+    test_loss: Loss
+    test_accuracy: Part
     """Part of the whole test split, after the epoch."""
     cold: bool = False
     """The first epoch of a process: of the run, and after every restart."""
@@ -107,7 +111,7 @@ class EpochReport:
     """Where the steps of each rank went; empty for an interrupted epoch."""
     host_by_rank: tuple[HostTime, ...] = ()
     """What it cost each rank on its host; empty where a restart lies inside, and in old records."""
-    skipped_steps: tuple[int, ...] = ()
+    skipped_steps: tuple[Whole, ...] = ()
     """Numbers, from 0, of the optimizer steps that fp16's loss scaling threw away: their gradients were not finite."""
     compiled_by_rank: tuple[Compilations, ...] = ()
     """Within the timed steps; empty without `compile`, and in old records."""
@@ -121,26 +125,26 @@ class Record:
     """One finished run. It exists only when every epoch was run and what ran is what was asked."""
 
     schema_version: int = SCHEMA_VERSION
-    cell_id: str
+    cell_id: Name
     requested: Cell
     resolved: Resolved
-    ranks: tuple[RankReport, ...]
-    epochs: tuple[EpochReport, ...]
-    attempt: str
+    ranks: Annotated[tuple[RankReport, ...], MinLen(1)]
+    epochs: Annotated[tuple[EpochReport, ...], MinLen(1)]
+    attempt: AttemptName
     job_id: str
-    started_at: str
+    started_at: Instant
     """When the last attempt began (UTC, ISO 8601)."""
-    startup_s: float
+    startup_s: Quantity
     """From the last attempt's first line to its first step: imports, rendezvous, data, engine."""
-    job_s: float | None = None
+    job_s: Quantity | None = None
     """From the last attempt's first line to this record: evaluation, preflight and the measuring phase included."""
     versions: dict[str, str]
     """Of python and of each package that trains."""
     code: str = ""
     """Digest of the code that finished the run."""
-    restarts: int = 0
+    restarts: Whole = 0
     """How often it went on from a checkpoint."""
-    attempts: tuple[str, ...] = ()
+    attempts: tuple[AttemptName, ...] = ()
     """Names of the attempts that contributed, oldest first."""
     breakdown: Breakdown | None = None
     """What was measured after the training."""
@@ -148,7 +152,7 @@ class Record:
     """By rank, of the last attempt; so are the two below."""
     preflight: tuple[Preflight, ...] = ()
     samples: tuple[Samples, ...] = ()
-    allocated_gpus: int | None = None
+    allocated_gpus: Whole | None = None
     """GPUs of the allocation that it shared with the other cells of its curve; None: it had one of its own."""
 
 

@@ -9,7 +9,8 @@ from dataclasses import replace
 from enum import StrEnum
 
 from launchers.batch import Batch
-from launchers.checked import checked
+from launchers.checked import Handle, Instant, Name, checked
+from launchers.profile import Count, Scheduler
 
 
 class Event(StrEnum):
@@ -29,14 +30,14 @@ class Event(StrEnum):
 class JobEntry:
     """One line."""
 
-    at: str
+    at: Instant
     """UTC, ISO 8601."""
     event: Event
-    scheduler: str
-    batch: str
-    tasks: tuple[tuple[str, int], ...]
+    scheduler: Scheduler
+    batch: Name
+    tasks: tuple[tuple[Name, Count], ...]
     """Cell id and attempt, by task index; of a cancellation: those that it ended."""
-    handle: str = ""
+    handle: Handle = ""
     """The scheduler's name of the job, once there is one."""
     asked: bool = True
     """Whether a person asked for these attempts, or a policy."""
@@ -46,9 +47,9 @@ class JobEntry:
 class Sent:
     """The latest attempt of a cell: where it was sent."""
 
-    batch: str
-    scheduler: str
-    handle: str
+    batch: Name
+    scheduler: Scheduler
+    handle: Handle
     """Empty while the submission is in doubt."""
     index: int
     tasks: int
@@ -69,7 +70,7 @@ def entry_of(batch: Batch, event: Event, *, at: str, handle: str = "", asked: bo
     return JobEntry(
         at=at,
         event=event,
-        scheduler=batch.profile.scheduler.value,
+        scheduler=batch.profile.scheduler,
         batch=batch.name,
         tasks=tuple((task.name, task.attempt) for task in batch.tasks),
         handle=handle,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from launchers.atomic import opened, remove, write
+from launchers.atomic import opened, read, remove, write
 from launchers.errors import UserError
 
 
@@ -27,7 +27,7 @@ def changing(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        who = owner.read_text().strip() if owner.is_file() else "another process"
+        who = read(owner, most=1000).decode(errors="replace").strip() if owner.is_file() else "another process"
         raise BusyError(
             f"study {folder.name} is being changed by {who}; wait until it has submitted, or use study=OTHER_NAME"
         ) from None

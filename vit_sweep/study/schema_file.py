@@ -1,9 +1,11 @@
 """One file of a study, checked against its schema and the schema's version. An edge."""
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic_core import from_json
+
+from launchers.atomic import read
 from launchers.checked import parse_json
 from launchers.errors import UserError
 
@@ -13,7 +15,7 @@ T = TypeVar("T")
 def read_file(path: Path, kind: type[T]) -> tuple[T | None, str]:
     """Read a JSON file as `kind`: the value, or None and what is wrong with the file; empty words if there is none."""
     try:
-        text = path.read_bytes()
+        text = read(path)
     except (FileNotFoundError, NotADirectoryError):
         return None, ""
     except OSError as error:
@@ -37,7 +39,7 @@ def _other_schema(path: Path, kind: type[Any], text: bytes) -> str:
     """Say that a file follows another version of its schema; empty if that is not what is wrong with it."""
     known = _schema_of(kind)
     try:
-        version = json.loads(text)["schema_version"]
+        version = from_json(text)["schema_version"]
     except (ValueError, KeyError, TypeError):
         return ""
     if known is None or version == known:

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.choose import launcher_of
-from launchers.profile import Scheduler
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.outcome.policy import Action, Stop, decide, stopped_by
 from vit_sweep.outcome.result import Result, Status, story_of
@@ -244,6 +243,6 @@ def _ask(study: Study, sent: Mapping[str, Sent]) -> dict[str, TaskStatus]:
     for scheduler in {attempt.scheduler for attempt in sent.values() if not attempt.in_doubt}:
         of_scheduler = {cell: a for cell, a in sent.items() if a.scheduler == scheduler and not a.in_doubt}
         submissions = {(attempt.batch, attempt.handle): study.submission(attempt) for attempt in of_scheduler.values()}
-        states = launcher_of(Scheduler(scheduler)).states(submissions.values())
+        states = launcher_of(scheduler).states(submissions.values())
         words |= {cell: states[attempt.batch, attempt.index] for cell, attempt in of_scheduler.items()}
     return words

@@ -15,7 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from launchers.atomic import ThroughLinkError, guard, make_folder, opened, remove, write, write_if_new
+from pydantic_core import from_json
+
+from launchers.atomic import ThroughLinkError, guard, make_folder, opened, read, remove, write, write_if_new
 from launchers.backend import Rendered, Submission
 from launchers.batch import Batch
 from launchers.checked import checked, parse_json, to_json, to_plain
@@ -102,8 +104,8 @@ class Study:
         commands: list[Any] = []
         if path.is_file():
             try:
-                commands = json.loads(path.read_text())["commands"]
-            except (ValueError, KeyError, TypeError):
+                commands = list(from_json(read(path))["commands"])
+            except (OSError, ValueError, KeyError, TypeError):
                 self.problems.append(f"{path} was damaged; its list of commands begins anew")
         command = {
             "at": now(),
@@ -268,7 +270,7 @@ class Study:
     def claim(self, cell_id: str, attempt: str) -> str | None:
         """The job that runs, or ran, this attempt, by its own word; None where none has begun."""
         try:
-            claim = json.loads((self.cell_dir(cell_id) / "attempts" / attempt / "claim.json").read_text())
+            claim = from_json(read(self.cell_dir(cell_id) / "attempts" / attempt / "claim.json"))
             return str(claim["job_id"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -301,10 +303,15 @@ class Study:
     def jobs(self) -> list[JobEntry]:
         """The journal, line by line; a line cut off by a crash is named and passed over."""
         path = self.folder / "jobs.jsonl"
-        if not path.is_file():
+        try:
+            text = read(path)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            self._problem(f"{error}; this file is passed over")
             return []
         entries = []
-        for number, line in enumerate(path.read_text().splitlines(), start=1):
+        for number, line in enumerate(text.removesuffix(b"\n").split(b"\n") if text else (), start=1):
             try:
                 entries.append(parse_json(JobEntry, line, what=f"{path} line {number}"))
             except UserError as error:

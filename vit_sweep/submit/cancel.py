@@ -5,7 +5,6 @@ from fnmatch import fnmatchcase
 
 from launchers.choose import launcher_of
 from launchers.errors import UserError, closest
-from launchers.profile import Scheduler
 from vit_sweep.study.journal import Event, JobEntry, Sent, latest_attempts
 from vit_sweep.study.lock import now
 from vit_sweep.study.status import settled_results
@@ -50,5 +49,5 @@ def cancel(study: Study, patterns: Sequence[str] | None = None) -> int:
             if some:
                 indices = None if len(some) == some[0].tasks else [attempt.index for attempt in some]
                 targets.append((study.submission(some[0]), indices))
-        launcher_of(Scheduler(scheduler)).cancel(targets)
+        launcher_of(scheduler).cancel(targets)
     return len(sent)

@@ -33,7 +33,7 @@ def resolve(study: Study) -> list[str]:
             Unconfirmed(batch_name=e.batch, folder=str(study.batch_dir(e.batch)), study=study.name, tasks=len(e.tasks))
             for e in open_entries.values()
         ]
-        handles = launcher_of(Scheduler(scheduler)).find(submissions)
+        handles = launcher_of(scheduler).find(submissions)
         for batch, entry in open_entries.items():
             handle = _handle(study, entry, handles)
             if handle is None:

@@ -28,7 +28,7 @@ from vit_sweep.job.rank_log import RankLog
 
 g._TICK_S = 0.02
 g.block_signals()
-log = RankLog(Path(sys.argv[1]), RankFile(rank=1, world_size=2, host="node7", pid=1, job_id="17_0", started_at="now"))
+log = RankLog(Path(sys.argv[1]), RankFile(rank=1, world_size=2, host="node7", pid=1, job_id="17_0", started_at=""))
 log.begin()
 guardian = g.Guardian(log)
 asked = []

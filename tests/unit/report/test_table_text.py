@@ -43,7 +43,7 @@ def test_markdown_is_a_table_of_equally_many_fields_with_the_intervals_in_it():
     assert len(lines) == 4
     assert "model=vit_b_16" in text
     assert "6 [n=1]" in text
-    assert "\\|b>" in text
+    assert "\\<a\\|b\\>" in text
     assert re.search(r"5\.10 \[4\.97, 5\.23\]", to_markdown(REPEATED))
 
 

@@ -1,10 +1,19 @@
 """The journal says where each cell's latest attempt is, whatever happened between two lines."""
 
+from launchers.profile import Scheduler
 from vit_sweep.study.journal import Event, JobEntry, in_doubt, latest_attempts, next_attempts
 
 
 def line(event, batch, *tasks, handle="", asked=True):
-    return JobEntry(at="now", event=event, scheduler="slurm", batch=batch, tasks=tasks, handle=handle, asked=asked)
+    return JobEntry(
+        at="2025-01-01T00:00:00Z",
+        event=event,
+        scheduler=Scheduler.SLURM,
+        batch=batch,
+        tasks=tasks,
+        handle=handle,
+        asked=asked,
+    )
 
 
 BEGUN = line(Event.SUBMITTING, "b1", ("x", 1), ("y", 1))

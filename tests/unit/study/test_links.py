@@ -32,7 +32,7 @@ def work(folder):
         lambda: study.write_command(["x"], ["x"], code="x"),
         lambda: study.write_rendered(Rendered(batch=sent, files={"job.sh": "x", "batch.json": "{}"}, script="job.sh")),
         lambda: study.journal_batch(Event.SUBMITTING, sent),
-        lambda: study.write_exit(CELL, "1", Exit(cause=Cause.BUG, message="x", at="x")),
+        lambda: study.write_exit(CELL, "1", Exit(cause=Cause.BUG, message="x")),
         lambda: study.write_stop(stop),
         lambda: study.clear_stops([CELL]),
         lambda: ask_to_cancel(jobs, [0, 1]),

@@ -6,6 +6,7 @@ import pytest
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.checked import to_json
+from launchers.profile import Scheduler
 from tests.unit.builders import cell, record, series
 from tests.unit.outcome.test_verdict import rank
 from vit_sweep.outcome.ending import Cause, DeviceMemory, Exit, Progress
@@ -54,7 +55,15 @@ def plan(study, planned):
 def submit(study, planned, attempt=1, event=Event.SUBMITTED, **fields):
     task = (planned.cell_id, attempt)
     study.journal(
-        JobEntry(at="now", event=event, scheduler="slurm", batch=f"b{attempt}", tasks=(task,), handle="7", **fields)
+        JobEntry(
+            at="2025-01-01T00:00:00Z",
+            event=event,
+            scheduler=Scheduler.SLURM,
+            batch=f"b{attempt}",
+            tasks=(task,),
+            handle="7",
+            **fields,
+        )
     )
 
 

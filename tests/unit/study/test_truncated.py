@@ -7,6 +7,7 @@ import pytest
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.checked import to_json
+from launchers.profile import Scheduler
 from tests.unit.builders import cell, point, profile, record
 from tests.unit.outcome.test_verdict import rank
 from vit_sweep.outcome.ending import Cause, Exit, Progress
@@ -31,7 +32,14 @@ def fill(folder, monkeypatch):
         for attempt in (1, 2):
             tasks = ((done, attempt), (failed, attempt))
             study.journal(
-                JobEntry(at="now", event=event, scheduler="slurm", batch=f"b{attempt}", tasks=tasks, handle=handle)
+                JobEntry(
+                    at="2025-01-01T00:00:00Z",
+                    event=event,
+                    scheduler=Scheduler.SLURM,
+                    batch=f"b{attempt}",
+                    tasks=tasks,
+                    handle=handle,
+                )
             )
     for name in plan.cells:
         for attempt in ("1", "2"):

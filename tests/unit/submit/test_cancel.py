@@ -4,6 +4,7 @@ import pytest
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.errors import UserError
+from launchers.profile import Scheduler
 from tests.unit.builders import cell
 from tests.unit.study.test_status import plan
 from vit_sweep.outcome.ending import Cause, Exit
@@ -40,7 +41,11 @@ def launcher(tmp_path, monkeypatch):
         plan(fake.study, planned)
     tasks = tuple((planned.cell_id, 1) for planned in CELLS)
     for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, "17")):
-        fake.study.journal(JobEntry(at="now", event=event, scheduler="slurm", batch="b", tasks=tasks, handle=handle))
+        fake.study.journal(
+            JobEntry(
+                at="2025-01-01T00:00:00Z", event=event, scheduler=Scheduler.SLURM, batch="b", tasks=tasks, handle=handle
+            )
+        )
     bug = Exit(cause=Cause.BUG, message="boom")
     fake.study.write_exit(CELLS[2].cell_id, "1", bug)
     for module in (status, cancelling, submission):

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from launchers.atomic import make_folder, remove, rename, write
+from launchers.atomic import make_folder, read, remove, rename, write
 from launchers.checked import parse_json, to_json
 from launchers.errors import UserError
 from vit_sweep.job.rank_log import say
@@ -105,7 +105,7 @@ class Checkpoints:
         """The text of the newest position whose checkpoint is whole and of this cell."""
         for folder in sorted(self._folder.glob("e*-s*"), key=_progress, reverse=True):
             try:
-                text = (folder / _POSITION).read_text()
+                text = read(folder / _POSITION).decode()
                 position = parse_json(Position, text, what=_POSITION)
                 sizes = {str(path.relative_to(folder)): path.stat().st_size for path in _files(folder)}
                 reason = refusal(position, cell_id=cell_id, world_size=world_size, zero_stage=zero_stage, sizes=sizes)

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed import TCPStore  # type: ignore[attr-defined]  # re-exported without saying so
 
-from launchers.atomic import write
+from launchers.atomic import read, write
 from launchers.identity import FIRST_PORT, LAST_PORT, RankIdentity
 from launchers.profile import Device
 from vit_sweep.outcome.ending import Cause
@@ -92,7 +92,7 @@ def _join(path: Path, me: RankIdentity) -> TCPStore:
                 f"rank {me.rank} waited {CONNECT_TIMEOUT.total_seconds():g} s for rank 0, which published no address",
             )
         time.sleep(0.05)
-    where = json.loads(path.read_text())
+    where = json.loads(read(path))
     return TCPStore(where["host"], where["port"], me.world_size, is_master=False, timeout=CONNECT_TIMEOUT)
 
 

@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from launchers.text import visible
 from vit_sweep.report.tables.rounding import field
 from vit_sweep.report.tables.table import Column, Table
 
@@ -22,6 +23,8 @@ _LATEX = str.maketrans({
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "–": "--",
     "µ": r"\textmu{}", "×": r"$\times$", "±": r"$\pm$", "|": r"\textbar{}", "−": "$-$", "∞": r"$\infty$",
 })  # fmt: skip
+_UNPRINTABLE = re.compile("[^ -~–µ×±−∞À-ÏÑ-Ýßà-ïñ-ýÿ⁻⁰¹²³⁴⁵⁶⁷⁸⁹]")
+_MARKS = re.compile(r"[\\`<>*]|\[(?![-−\d., ∞n=%]*\](?!\())")
 _RAISED = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 
 
@@ -31,14 +34,22 @@ def to_csv(table: Table) -> str:
     names = [column.name for column in table.columns]
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(names)
-    lines.writerows([row[name] for name in names] for row in table.rows)
+    lines.writerows([csv_field(row[name]) for name in names] for row in table.rows)
     return text.getvalue()
+
+
+def csv_field(value: object) -> object:
+    """A value for a CSV file; a text that a spreadsheet would take for a formula begins with an apostrophe."""
+    if not isinstance(value, str):
+        return value
+    text = visible(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
 
 
 def to_markdown(table: Table) -> str:
     """A heading, what is equal in all rows, a pipe table, the notes."""
     same, columns = printed(table)
-    lines = [f"# {table.title}", ""]
+    lines = [f"# {markdown(table.title)}", ""]
     if same:
         lines += [", ".join(f"{column.name}={_cell(field(column, table.rows[0]))}" for column in same), ""]
     lines += pipe_table(
@@ -46,12 +57,17 @@ def to_markdown(table: Table) -> str:
         [[field(column, row) for column in columns] for row in table.rows],
         right=[not is_text(table, column) for column in columns],
     )
-    lines += ["", *(f"- {note}" for note in table.notes)] if table.notes else []
+    lines += ["", *(f"- {markdown(note)}" for note in table.notes)] if table.notes else []
     return "\n".join(lines) + "\n"
 
 
+def markdown(text: str) -> str:
+    """Text for Markdown: it makes no link, no code, no tag, no emphasis. An interval keeps its brackets."""
+    return _MARKS.sub(r"\\\g<0>", visible(" ".join(text.split())))
+
+
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    return markdown(text).replace("|", "\\|")
 
 
 def pipe_table(
@@ -94,8 +110,12 @@ def to_latex(table: Table) -> str:
 
 
 def latex(text: str) -> str:
-    """Text for LaTeX: characters with a meaning of their own are escaped, line breaks become spaces."""
-    escaped = " ".join(text.split()).translate(_LATEX)
+    """Text for LaTeX: characters with a meaning of their own are escaped, line breaks become spaces.
+
+    What no plain LaTeX can print stands as its number. A bracket or star would be an option of the line break before.
+    """
+    escaped = _UNPRINTABLE.sub(lambda char: f"(U+{ord(char[0]):04X})", " ".join(text.split())).translate(_LATEX)
+    escaped = f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
     return re.sub("[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+", lambda power: f"$^{{{power[0].translate(_RAISED)}}}$", escaped)
 
 
