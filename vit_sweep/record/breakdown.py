@@ -248,7 +248,7 @@ class Breakdown:
     """Name of the text of DeepSpeed's communication logger, in the attempt's folder."""
     flop: CountedFlop | None = None
     """What DeepSpeed's FLOPs profiler counted."""
-    moved_bytes: float | None = None
+    moved_bytes: Quantity | None = None
     """Per step of rank 0: what its operations read and write in the device's memory, each on its own; caches and fused
     kernels save some of it."""
     notes: tuple[str, ...] = ()
