@@ -148,6 +148,26 @@ def make_folder(path: Path) -> None:
         pass
 
 
+def own_folder(path: Path) -> Path:
+    """Make a folder that only this user may write, or take the one that is there; returns it.
+
+    Raises `OSError` with a sentence where another user made it first, others may write into it, or it is no folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    about = path.lstat()
+    if not stat.S_ISDIR(about.st_mode):
+        problem = "is a symbolic link" if stat.S_ISLNK(about.st_mode) else "is not a folder"
+    elif about.st_uid != os.geteuid():
+        problem = f"belongs to another user (uid {about.st_uid})"
+    elif about.st_mode & 0o022:
+        problem = f"may be written by others (mode {stat.S_IMODE(about.st_mode):o})"
+    else:
+        return path
+    raise PermissionError(f"{path} {problem}, so it is not a folder that only you can write")
+
+
 def opened(path: Path, flags: int, mode: int = 0o666) -> int:
     """Open a file that is written in place (a log, a journal, a lock); a pipe or a link in its stead is refused."""
     with _placed(path) as (name, folder):

@@ -17,6 +17,8 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+import psutil
+
 from launchers.batch import Batch
 from launchers.environment import LOCAL_JOB
 from launchers.local.rank import run_rank
@@ -89,7 +91,7 @@ class _Machine:
                 )
                 process = self._context.Process(target=run_rank, args=arguments)
                 process.start()
-                ranks.processes.append(process)
+                ranks.add(process)
         except (OSError, EOFError) as error:
             ranks.send(signal.SIGKILL)
             ranks.give_back()
@@ -111,11 +113,21 @@ class _Ranks(Run):
 
     def __init__(self, slots: Slots, taken: list[str]) -> None:
         self.processes: list[BaseProcess] = []
+        self._proven: list[psutil.Process | None] = []
+        """Each with its start time, without which a number may by now be another process's."""
         self.hosts = socket.gethostname()
         self._slots = slots
         self._taken = taken
         self._causes: dict[int, int] | None = None
         """Codes of the ranks that had failed before the others were told to end."""
+
+    def add(self, process: BaseProcess) -> None:
+        """Take a rank that has just been started."""
+        self.processes.append(process)
+        try:
+            self._proven.append(psutil.Process(process.pid))
+        except psutil.NoSuchProcess:  # it has ended already
+            self._proven.append(None)
 
     def code(self) -> int | None:
         if any(process.exitcode is None for process in self.processes):
@@ -131,10 +143,10 @@ class _Ranks(Run):
     def send(self, number: signal.Signals) -> None:
         if number is signal.SIGTERM and self._causes is None:
             self._causes = {rank: code for rank, code in self._codes().items() if code}
-        for process in self.processes:
-            if process.exitcode is None and process.pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, number)
+        for process, proven in zip(self.processes, self._proven, strict=True):
+            if process.exitcode is None and proven is not None:
+                with suppress(psutil.NoSuchProcess):
+                    proven.send_signal(number)  # only if pid and start time still are those of the rank
 
     def sentinels(self) -> list[int]:
         return [process.sentinel for process in self.processes if process.exitcode is None]

@@ -1,13 +1,16 @@
 """Cores, GPUs and hosts as locks on this machine, so that no two tasks of any study share one."""
 
 import os
+import socket
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from launchers.atomic import opened, own_folder
 from launchers.profile import Device, PartitionProfile
 from launchers.queue.task import QueueTask
 
@@ -16,10 +19,28 @@ GiveBack = Callable[[list[str]], None]
 
 
 def slot_folder() -> Path:
-    """One folder for all queues of this user on this machine."""
-    folder = Path(tempfile.gettempdir()) / f"vit_sweep-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    """One folder for all queues of this user on this machine; a line on stderr for each place that is not ours.
+
+    The runtime folder comes after the temporary one: it goes when its user logs out, while detached queues go on, and
+    theirs must stay the locks that the next queue meets. Raises `OSError` where no place is ours.
+    """
+    problems = []
+    for place in _places(f"vit_sweep-{os.getuid()}"):
+        try:
+            return own_folder(place)
+        except OSError as error:
+            problems.append(str(error))
+            sys.stderr.write(f"vit_sweep: no locks of cores, GPUs and hosts there: {error}\n")
+    raise PermissionError(f"no place for locks: {'; '.join(problems)}; set TMPDIR to a folder of your own")
+
+
+def _places(name: str) -> Iterator[Path]:
+    yield Path(tempfile.gettempdir()) / name
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        yield Path(runtime) / name
+    with suppress(RuntimeError):  # a user without a home
+        # Which several machines may share, and cores are one machine's.
+        yield Path.home() / ".cache" / f"{name}-{socket.gethostname()}"
 
 
 def slots_of(profile: PartitionProfile) -> list[str]:
@@ -55,7 +76,9 @@ class Slots:
                 break
             if name in self._held:
                 continue
-            lock = FileLock(self._folder / f"{name}.lock")
+            path = self._folder / f"{name}.lock"
+            os.close(opened(path, os.O_RDWR | os.O_CREAT, 0o600))  # no link and no pipe
+            lock = FileLock(path)
             with suppress(Timeout):
                 lock.acquire(timeout=0)
                 self._held[name] = lock

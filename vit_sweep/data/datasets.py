@@ -11,7 +11,6 @@ import hashlib
 import os
 import re
 import shlex
-import stat
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from launchers.atomic import replacing, write
+from launchers.atomic import own_folder, replacing, write
 from launchers.checked import parse_json
 from launchers.errors import UserError
 from vit_sweep.data.packed import Manifest, disagreement, folder_of, is_packed
@@ -147,14 +146,8 @@ def _scratch_folder(data: DataSpec, files: tuple[Expected, ...], scratch: str) -
         raise _NotStaged(f"{place} is not an absolute path")
     # By content: another data set, or another version of this one, never meets these files.
     content = hashlib.sha256("\n".join(f"{file.path} {file.digest}" for file in files).encode()).hexdigest()[:8]
-    own_folder = place / f"vit_sweep-{os.getuid()}"
-    place.mkdir(parents=True, exist_ok=True)
-    own_folder.mkdir(mode=0o700, exist_ok=True)
-    about = own_folder.lstat()
     # CIFAR's files are pickles, which can run code: nobody else may have put them there.
-    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o022:
-        raise _NotStaged(f"{own_folder} is not a folder that only you can write")
-    folder = own_folder / "data" / f"{data.name}-{content}"
+    folder = own_folder(place / f"vit_sweep-{os.getuid()}") / "data" / f"{data.name}-{content}"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

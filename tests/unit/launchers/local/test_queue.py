@@ -3,12 +3,16 @@
 import itertools
 import json
 import os
+import signal
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from launchers.batch import Batch, Shape, Task
 from launchers.checked import to_json
+from launchers.local.queue import _Ranks
 from tests.unit.launchers.local.queue_run import cores, work_off
 
 CORES = len(os.sched_getaffinity(0))
@@ -73,3 +77,18 @@ def test_a_failed_rank_is_named_and_the_queue_goes_on(tmp_path):
     assert "ended with code 3" in state["1"]["detail"]
     assert state["0"]["detail"] == state["2"]["detail"] == ""
     assert len(notes) == 6
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_signal_reaches_only_the_process_that_was_started(same, tmp_path):
+    """The rank is no child of the queue: its number may be another process's by the time that it is told to end."""
+    ranks = _Ranks(SimpleNamespace(), [])
+    with subprocess.Popen(["sleep", "60"]) as process:
+        ranks.add(SimpleNamespace(pid=process.pid, exitcode=None))
+        if not same:
+            ranks._proven[0]._ident = (process.pid, 1.0)  # the rank had this number, and began then
+        ranks.send(signal.SIGTERM)
+        if not same:
+            assert process.poll() is None
+            process.kill()
+        assert process.wait() == (-signal.SIGTERM if same else -signal.SIGKILL)

@@ -1,6 +1,10 @@
 """Slots of this machine: taken all or none, and never by two."""
 
-from launchers.queue.slots import Slots
+import os
+
+import pytest
+
+from launchers.queue.slots import Slots, slot_folder
 
 NAMES = ["core-0", "core-1", "core-2"]
 
@@ -32,3 +36,51 @@ def test_more_than_there_are_means_all_of_them(tmp_path):
     slots = Slots(NAMES, tmp_path)
     assert slots.take(8) == NAMES
     assert len(slots) == 3
+
+
+@pytest.fixture
+def lock_folder(tmp_path, monkeypatch):
+    """Where locks lie unless somebody else was there first."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / f"vit_sweep-{os.getuid()}"
+
+
+@pytest.mark.parametrize("how", ["another user's", "open to all", "a link", "a file"])
+def test_locks_lie_elsewhere_where_another_user_has_taken_their_name(*, lock_folder, tmp_path, how, capsys):
+    if how == "another user's":
+        if os.geteuid() != 0:
+            pytest.skip("only root can make a folder for another user")
+        lock_folder.mkdir()
+        os.chown(lock_folder, 65534, 65534)
+    elif how == "open to all":
+        lock_folder.mkdir()
+        lock_folder.chmod(0o777)
+    elif how == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        lock_folder.symlink_to(tmp_path / "elsewhere")
+    else:
+        lock_folder.write_text("")
+    assert slot_folder() == tmp_path / "runtime" / lock_folder.name
+    (tmp_path / "runtime" / lock_folder.name).chmod(0o770)
+    assert (tmp_path / "home/.cache") in slot_folder().parents
+    error = capsys.readouterr().err
+    assert f"{lock_folder} " in error
+    assert "not a folder that only you can write" in error
+    assert not list(tmp_path.glob("elsewhere/*"))
+
+
+def test_the_folder_of_locks_is_for_its_user_alone_and_found_again(lock_folder, capsys):
+    assert slot_folder() == slot_folder() == lock_folder
+    assert lock_folder.stat().st_mode & 0o777 == 0o700
+    assert capsys.readouterr().err == ""
+
+
+def test_a_lock_follows_no_link(tmp_path):
+    kept = tmp_path / "kept"
+    kept.write_text("text")
+    (tmp_path / "core-0.lock").symlink_to(kept)
+    with pytest.raises(OSError, match=r"core-0\.lock"):
+        Slots(NAMES, tmp_path).take(1)
+    assert kept.read_text() == "text"
