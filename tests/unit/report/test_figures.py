@@ -17,7 +17,7 @@ from vit_sweep.plan.point import Scaling
 from vit_sweep.record.stats import StepParts
 from vit_sweep.report import figures
 from vit_sweep.report.figure import Skipped
-from vit_sweep.report.figures import cost, curves, nodes, parts, placement, speedup, times
+from vit_sweep.report.figures import cost, curves, isoefficiency, nodes, parts, placement, speedup, times
 from vit_sweep.report.figures.fills import FILLS, UNKNOWN, parts_of
 from vit_sweep.report.figures.nodes import NODE_FILLS, node_fill
 from vit_sweep.report.figures.overlay import Quantity, draw_simulated
@@ -39,6 +39,7 @@ KINDS = {
     "nodes_time",
     "placement",
     "cost_time",
+    "isoefficiency",
     "memory",
     "ranks",
     "steps",
@@ -78,7 +79,7 @@ def sheets(monkeypatch):
         caught[name] = sheet
         return figures.Figure(name=name, title=title, caption=caption, alt=alt, paths={})
 
-    for module in (times, speedup, parts, nodes, placement, cost, memory, steps):
+    for module in (times, speedup, parts, nodes, placement, cost, isoefficiency, memory, steps):
         monkeypatch.setattr(module, "save", save)
     with theme():
         yield caught

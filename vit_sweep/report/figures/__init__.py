@@ -14,6 +14,7 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.cost import draw_cost
+from vit_sweep.report.figures.isoefficiency import draw_isoefficiency
 from vit_sweep.report.figures.nodes import draw_nodes
 from vit_sweep.report.figures.overlay import Kind, Overlay, Quantity, draw_simulated
 from vit_sweep.report.figures.parts import draw_batches, draw_parts
@@ -66,6 +67,7 @@ def draw_all(
         partial(draw_nodes, strong, folder),
         partial(draw_placement, strong, folder),
         partial(draw_cost, strong, folder),
+        partial(draw_isoefficiency, [*strong, *weak], folder),
         partial(draw_memory, runs, folder),
         partial(draw_ranks, runs, folder),
         partial(draw_steps, runs, folder),

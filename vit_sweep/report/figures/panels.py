@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
-from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.analysis.series.series import ScalingSeries, SeriesKey
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figures.style import MOST_STYLES, counted
 from vit_sweep.runs.run import Run
@@ -111,17 +111,18 @@ def label_of(traits: Traits, names: Sequence[str]) -> str:
 
 def series_traits(series: Sequence[ScalingSeries]) -> list[dict[str, str]]:
     """All that may tell one series from another."""
-    return [
-        dict(s.key.conditions)
-        | {
-            "batch": _text(s.key.batch),
-            "accum": _text(s.key.accum),
-            "placement": s.key.placement,
-            "batch_per": s.key.batch_per,
-            "work": f"{s.key.work:,}" if s.key.work else "",
-        }
-        for s in series
-    ]
+    return [key_traits(curve.key) for curve in series]
+
+
+def key_traits(key: SeriesKey) -> dict[str, str]:
+    """The same of what series share."""
+    return dict(key.conditions) | {
+        "batch": _text(key.batch),
+        "accum": _text(key.accum),
+        "placement": key.placement,
+        "batch_per": key.batch_per,
+        "work": f"{key.work:,}" if key.work else "",
+    }
 
 
 def without_placement(series: Sequence[ScalingSeries]) -> dict[str, list[ScalingSeries]]:

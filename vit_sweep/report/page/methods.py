@@ -68,6 +68,26 @@ METHODS: tuple[Formula, ...] = (
         "e = (1/S - 1/q) / (1 - 1/q), q = p / p0",
         "Karp and Flatt, Measuring parallel processor performance, 1990",
     ),
+    _define(
+        "Isoefficiency",
+        "The least work W of a step, in images or FLOPs, with which p GPUs reach an efficiency E. The time of one "
+        "image on one GPU is that of the largest batch on the fewest GPUs. Between two measured batches 1/E is a line "
+        "in 1/W, as it is where overhead does not depend on W; beyond them only a bound is given.",
+        row("E =", frac(row("W", sub("t", "c")), "p T(p, W)")),
+        "E = W t_c / (p T(p, W))",
+        "Grama, Gupta and Kumar, Isoefficiency: measuring the scalability of parallel algorithms and architectures, "
+        "1993; vit_sweep/analysis/isoefficiency.py",
+    ),
+    Formula(
+        term="Time and energy to accuracy",
+        text="Training time up to the end of the first epoch whose evaluation has the target, evaluations left out; on "
+        "MLPerf Training's clock from the first touch of the data set to the end of that evaluation. Medians over "
+        "seeds; the interval also holds that a time is known to the end of an epoch only. Where a seed never reaches "
+        "it there is no median, only a bound. Energy is the mean power of all GPUs in training times the training "
+        "time; hosts and network are not counted.",
+        source="MLPerf Training rules, Run Results and Benchmark Results; Sheppard, On the calculation of the most "
+        "probable values of frequency-constants, 1898; docs/learning.md",
+    ),
     Formula(
         term="Intervals",
         text="95 %, from Student's t on the logarithms of run medians; of speedup, efficiency and serial fraction "

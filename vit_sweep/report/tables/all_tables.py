@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
+from vit_sweep.analysis.isoefficiency import planes
 from vit_sweep.analysis.series.intervals import cells_of
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.analysis.series.spreads import Spreads, step_ms
@@ -11,6 +12,7 @@ from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.accuracy import accuracy_table
 from vit_sweep.report.tables.costs import cost_table, failure_table, memory_table
 from vit_sweep.report.tables.effects import accum_table, batch_table
+from vit_sweep.report.tables.isoefficiency import isoefficiency_table
 from vit_sweep.report.tables.pairs import engine_table, placement_table
 from vit_sweep.report.tables.parts import PoolTimes, Times, by_configuration, comparable, ids_of, placement_of, pools
 from vit_sweep.report.tables.runs import runs_table
@@ -19,7 +21,8 @@ from vit_sweep.report.tables.table import Cells, Table
 from vit_sweep.runs.run import Run
 
 NAMES = (
-    "strong", "weak", "batch", "accumulation", "placement", "engines", "memory", "failures", "cost", "accuracy", "runs",
+    "strong", "weak", "batch", "accumulation", "placement", "engines", "memory", "failures", "cost", "isoefficiency",
+    "accuracy", "runs",
 )  # fmt: skip
 """Every table that there can be."""
 
@@ -50,6 +53,7 @@ def tables_of(
         memory_table(ordered),
         failure_table(ordered, points),
         cost_table(ordered, times),
+        isoefficiency_table(planes(series, times.ratio)),
         accuracy_table(ordered, reached or {}),
         runs_table(rows, points),
     ]

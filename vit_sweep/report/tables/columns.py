@@ -107,6 +107,15 @@ COLUMNS = _by_name(
     _column("joules_per_image", "J/image", "J", "Median over runs; energy of all GPUs in training, hosts left out."),
     _column("joules_per_epoch", "J/epoch", "J", "joules_per_image x images of an epoch."),
     _column("images_per_joule", "images/J", "images/J", "1 / joules_per_image."),
+    _column("target_efficiency", "target", "", "Efficiency whose problem size is looked for.", percent=True),
+    *with_bounds("batch_needed", "images a step", "images",
+                  "Least images of an optimizer step at which the GPUs reach it (isoefficiency), interpolated between "
+                  "the two batches that follow; empty where one is missing."),
+    _column("tflop_needed", "TFLOP a step", "TFLOP", "The same as operations of training."),
+    _column("below_batch", "below at", "images", "The largest measured batch before it, which does not reach it."),
+    _column("below_efficiency", "eff. there", "", "Its efficiency.", percent=True),
+    _column("reached_batch", "reached at", "images", "The smallest measured batch that reaches it."),
+    _column("reached_efficiency", "eff. of it", "", "Its efficiency.", percent=True),
     _column("target_accuracy", "target", "", "Test accuracy that was asked for.", percent=True),
     *with_bounds("time_to_accuracy_s", "time to accuracy s", "s",
                   "Median over runs: all epochs up to the first that reaches it, evaluation not counted. Empty where a "

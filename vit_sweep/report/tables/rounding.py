@@ -98,7 +98,5 @@ def _signed(text: str) -> str:
 def _single(column: Column, row: Mapping[str, Any]) -> bool:
     """Whether one run is why there is no interval; of a baseline, speedup 1 is exact."""
     exact = column.name in ("speedup", "efficiency") and row.get("gpus") == row.get("baseline_gpus")
-    count = row.get("reached" if column.name == "time_to_accuracy_s" else "n")
-    if column.name.startswith("reference_"):
-        count = row.get("reference_n")
+    count = row.get("reference_n" if column.name.startswith("reference_") else "n")
     return count == 1 and not exact

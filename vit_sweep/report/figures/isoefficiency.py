@@ -1,0 +1,125 @@
+"""Isoefficiency: the least images of a step that use so many GPUs well, against GPUs. An edge."""
+
+from collections.abc import Iterable, Sequence
+from math import log10
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from vit_sweep.analysis.isoefficiency import TARGETS, Needed, Plane, planes
+from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.report.figure import Figure, Skipped
+from vit_sweep.report.figures.panels import arrange, key_traits
+from vit_sweep.report.figures.save import save
+from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.style import QUIET, counted, curve_styles, gpu_axis, number, plain_log
+
+NAME = "isoefficiency"
+_PERCENT = [f"{100 * target:g} %" for target in TARGETS]
+_FACES = ("white", "0.75", "0.2")
+"""Of a measured batch that reaches none, one or both of the targets."""
+
+
+def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
+    """Draw measured batches, and between them those at which each GPU count reaches the targets."""
+    found = [plane for plane in planes(series) if any(needed.images is not None for needed in plane.needed)]
+    if not found:
+        reason = "no two GPU counts were timed with two batch sizes each, between which an efficiency is reached"
+        return Skipped(name=NAME, reason=reason)
+    layout = arrange([key_traits(plane.key) for plane in found], most=1)
+    shown = [(panel.title, found[panel.curves[0][0]]) for panel in layout.panels]
+    styles = curve_styles(_PERCENT)
+    sheet, axes = sheet_of(len(shown), _legend(styles))
+    for panel, (title, plane) in zip(axes, shown, strict=True):
+        _draw_panel(panel, plane, styles)
+        title_panel(panel, title, width_of(len(shown)))
+    label_panels(axes, x="GPUs", y="images of a step", columns=columns_of(len(shown)))
+    _scales(axes, [plane for _, plane in shown])
+    return save(
+        sheet,
+        folder,
+        NAME,
+        title="Isoefficiency",
+        caption="The least images of an optimizer step at which GPUs reach an efficiency, by interpolation between the "
+        "measured batches around it; nothing is extrapolated. Efficiency 1 is the time per image and GPU of the "
+        "largest batch on the fewest GPUs. A curve steeper than the dotted line needs a batch that grows faster than "
+        "the GPUs. " + _bars_text(plane for _, plane in shown) + (f" {layout.left_out}." if layout.left_out else ""),
+        alt=_alt(shown),
+    )
+
+
+def _bars_text(shown: Iterable[Plane]) -> str:
+    needed = [each.images for plane in shown for each in plane.needed if each.images is not None]
+    without = sum(not images.known for images in needed)
+    rest = f"{counted(without, 'point')} without one: of a single run, or it reaches beyond the batches measured"
+    words = ["Bars: 95 % intervals"] if without < len(needed) else []
+    return "; ".join([*words, rest] if without else words) + "."
+
+
+def _legend(styles: dict[str, Any]) -> list[Line2D]:
+    curves = [
+        Line2D([], [], color=style.color, marker=style.marker, linestyle=style.dash, label=f"efficiency {label}")
+        for label, style in styles.items()
+    ]
+    low, high = _PERCENT
+    words = [f"below {low}", f"{low} to {high}", f"{high} or more"]
+    cells = [
+        Line2D([], [], linestyle="none", marker=".", ms=7, mfc=face, mec=QUIET, label=f"measured: {text}")
+        for face, text in zip(_FACES, words, strict=True)
+    ]
+    return [*curves, Line2D([], [], color=QUIET, linestyle=":", lw=1.0, label="in proportion to the GPUs"), *cells]
+
+
+def _draw_panel(axes: Axes, plane: Plane, styles: dict[str, Any]) -> None:
+    for cell in plane.cells:
+        face = _FACES[sum(cell.efficiency.value >= target for target in TARGETS)]
+        axes.plot([cell.gpus], [cell.images], ".", ms=7, mfc=face, mec=QUIET, mew=0.6, zorder=2)
+    for target, style in zip(TARGETS, styles.values(), strict=True):
+        points = _known(plane, target)
+        if not points:
+            continue
+        images = [needed.images for needed in points if needed.images is not None]
+        reach = [[e.value - (e.low or e.value) for e in images], [(e.high or e.value) - e.value for e in images]]
+        axes.errorbar(
+            [needed.gpus for needed in points],
+            [e.value for e in images],
+            yerr=reach if any(map(sum, reach)) else None,
+            color=style.color,
+            marker=style.marker,
+            linestyle=style.dash,
+            elinewidth=0.9,
+            zorder=3,
+        )
+        if len(points) > 1:
+            ends = (points[0].gpus, points[-1].gpus)
+            ideal = [images[0].value * gpus / ends[0] for gpus in ends]
+            axes.plot(ends, ideal, color=QUIET, linestyle=":", lw=1.0, zorder=1.5)
+
+
+def _known(plane: Plane, target: float) -> list[Needed]:
+    return [needed for needed in plane.needed if needed.target == target and needed.images is not None]
+
+
+def _scales(axes: Sequence[Axes], shown: Sequence[Plane]) -> None:
+    images = [cell.images for plane in shown for cell in plane.cells]
+    gpus = [cell.gpus for plane in shown for cell in plane.cells]
+    for panel in axes:
+        gpu_axis(panel, gpus, label=panel.get_xlabel(), width_in=width_of(len(axes)))
+        panel.set(yscale="log", ylim=(min(images) / 1.4, max(images) * 1.4))
+        plain_log(panel.yaxis, log10(max(images) / min(images)))
+
+
+def _alt(shown: Sequence[tuple[str, Plane]]) -> str:
+    clauses = []
+    for title, plane in shown[:4]:
+        for target, percent in zip(TARGETS, _PERCENT, strict=True):
+            listed = ", ".join(
+                f"{number(needed.images.value)} on {counted(needed.gpus, 'GPU')}"
+                for needed in _known(plane, target)
+                if needed.images is not None
+            )
+            if listed:
+                clauses.append(f"{title + ': ' if title else ''}{percent} needs {listed}.")
+    return f"Images of a step that reach an efficiency, against GPUs. {' '.join(clauses)}"
