@@ -30,12 +30,14 @@ class Reached:
     wall_s: float | None = None
     """From the first touch of the data set to the end of the evaluation that had it (`EpochReport.wall_s`)."""
     trained_s: float | None = None
-    """Of a run that never reached it: all its training, at which it was still below. Infinite: it diverged."""
+    """Of a run that never reached it: all its training, at which it was still below."""
+    diverged: bool = False
+    """It ended with a loss that is none, and would never have reached it."""
 
     @property
     def never(self) -> bool:
         """Whether it ended without having reached it."""
-        return self.epoch is None and self.trained_s is not None
+        return self.diverged or self.trained_s is not None
 
 
 def peak_rate(cell: Cell) -> float:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from math import inf
 from typing import Any, NamedTuple
 
 from vit_sweep.outcome.ending import Cause
@@ -102,7 +101,7 @@ class Reader:
             reached = (wanted, time_to_accuracy(result.record, wanted))
         elif wanted is not None and result.cause == Cause.DIVERGED:
             # It counts among the seeds that never got there: left out, the others would look better than they are.
-            reached = (wanted, Reached(seconds=None, epoch=None, reason="diverged", trained_s=inf))
+            reached = (wanted, Reached(seconds=None, epoch=None, reason="diverged", diverged=True))
         row = self._row_of(run, result, reached) if self._row_of is not None else {}
         return Read(run=run, row=row, reached=reached)
 

@@ -5,7 +5,7 @@ there is no median and no interval, only what the median must exceed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import isfinite
+from math import inf, isfinite
 from statistics import fmean, median
 
 from vit_sweep.analysis.series.series import Estimate
@@ -47,7 +47,8 @@ def _row(runs: Sequence[Run], targets: Mapping[str, tuple[float, Reached]], vari
     ends = [targets[run.run_id][1] for run in runs]
     never = [end for end in ends if end.never]
     notes = [f"{len(never)} of {len(runs)} never reach it: no median, no interval"] if never else []
-    notes += [end.reason for end in ends] + [run.note for run in runs]
+    # How far each of them came is in the table of runs.
+    notes += [end.reason for end in ends if not end.never or end.diverged] + [run.note for run in runs]
     accuracies = [accuracy for run in runs for accuracy in run.test_accuracy if accuracy is not None]
     measured = {} if never else _measured(runs, ends)
     return variants.what(first.conditions) | {
@@ -100,7 +101,7 @@ def _interval(values: Sequence[float | None], ends: Sequence[Reached]) -> Estima
 
 def _exceeds(ends: Sequence[Reached]) -> float | None:
     """The median over all runs is above this: those that never got there count with all their training."""
-    least = [end.seconds if end.seconds is not None else end.trained_s for end in ends]
+    least = [inf if end.diverged else end.trained_s if end.never else end.seconds for end in ends]
     bound = None if None in least else median(seconds for seconds in least if seconds is not None)
     return bound if bound is not None and isfinite(bound) else None
 
