@@ -115,7 +115,7 @@ class EpochReport:
     """Numbers, from 0, of the optimizer steps that fp16's loss scaling threw away: their gradients were not finite."""
     compiled_by_rank: tuple[Compilations, ...] = ()
     """Within the timed steps; empty without `compile`, and in old records."""
-    wall_s: float | None = None
+    wall_s: Quantity | None = None
     """From the moment before any rank opened the data set to the end of this epoch's evaluation, whatever lay between
     (MLPerf Training's clock). None after a restart, and in old records."""
 
