@@ -48,7 +48,7 @@ class Task:
 
 @checked
 class Batch:
-    """Tasks of one shape under one profile: one Slurm array, or one stretch of the local queue."""
+    """Tasks of one shape under one profile: one Slurm array (a job where it has none), or a stretch of a queue."""
 
     study: Line
     """For people: names the jobs in `squeue`."""
@@ -79,6 +79,16 @@ class Batch:
     def shape_of(self, index: int) -> Shape:
         """What the task of this index runs on: the batch's shape, or its part of a shared allocation."""
         return self.tasks[index].shape or self.shape
+
+    @property
+    def array(self) -> bool:
+        """Whether Slurm gets this as a job array: not what shares one job, and not where a site has no arrays."""
+        return not self.shared and self.profile.max_array_size > 1
+
+    @property
+    def held_gpus(self) -> int:
+        """GPUs that a job of this batch holds: more than it uses where nodes are handed out whole."""
+        return self.profile.held_gpus(self.shape.nodes, self.shape.gpus)
 
     @property
     def rank_environment(self) -> dict[str, str]:
@@ -120,9 +130,9 @@ def throttle(batches: list[Batch], max_gpus: int) -> list[Batch]:
     Every array may run at least one task; what is left goes round, in the order of the batches. Raises `UserError`
     when even one task of each is too much.
     """
-    least = sum(batch.shape.gpus for batch in batches)
+    least = sum(batch.held_gpus for batch in batches)
     if least > max_gpus:
-        shapes = " + ".join(str(batch.shape.gpus) for batch in batches)
+        shapes = " + ".join(str(batch.held_gpus) for batch in batches)
         raise UserError(
             f"max_gpus_in_flight={max_gpus}: the arrays run side by side and one task of each takes {shapes} = {least} "
             f"GPUs; use {least} or more, or fewer GPU counts in one command"
@@ -132,6 +142,6 @@ def throttle(batches: list[Batch], max_gpus: int) -> list[Batch]:
     while growing:
         growing = False
         for i, batch in enumerate(batches):
-            if not batch.shared and parallel[i] < len(batch.tasks) and batch.shape.gpus <= free:
-                parallel[i], free, growing = parallel[i] + 1, free - batch.shape.gpus, True
+            if not batch.shared and parallel[i] < len(batch.tasks) and batch.held_gpus <= free:
+                parallel[i], free, growing = parallel[i] + 1, free - batch.held_gpus, True
     return [replace(batch, parallel=n) for batch, n in zip(batches, parallel, strict=True)]

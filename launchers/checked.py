@@ -127,6 +127,8 @@ def _rule(detail: ErrorDetails) -> str:
             return "must be a whole number"
         case "float_type" | "float_parsing":
             return "must be a number"
+        case "string_type":
+            return "must be text; write it in quotes"
         case "bool_type" | "bool_parsing":
             return "must be true or false"
         case "greater_than_equal":

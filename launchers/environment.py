@@ -5,7 +5,7 @@
 | `JOB_ID`, `RESTART` | our queues; `job.sh` of a hostfile partition, started by hand | `identity` |
 | `TASK_INDEX` | our queues; scripts whose ranks mpirun starts | `identity`, `rank.sh` of a hostfile |
 | `NODES` | scripts whose ranks mpirun starts | `identity` |
-| `ALLOCATED_GPUS` | our queues, for a shared batch | `identity` |
+| `ALLOCATED_GPUS` | our queues, for a shared batch; scripts of jobs that hold whole nodes | `identity` |
 | `JOB_ENDS` | our queues, and every script for Slurm | the shared allocation's queue, the job's own clock |
 
 Our queues are the local one, the hostfile one and that of a shared allocation. What a user
@@ -25,7 +25,7 @@ TASK_INDEX = "VIT_SWEEP_TASK_INDEX"
 NODES = "VIT_SWEEP_NODES"
 """Hosts of the job: Open MPI numbers ranks, but does not say how many hosts they are on."""
 ALLOCATED_GPUS = "VIT_SWEEP_ALLOCATED_GPUS"
-"""GPUs of the allocation that this task shares with others of its batch."""
+"""GPUs of the allocation, where they are more than this task uses."""
 JOB_ENDS = "VIT_SWEEP_JOB_ENDS"
 """Unix time at which the time limit ends the job; absent where there is no limit."""
 

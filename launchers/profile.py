@@ -4,6 +4,7 @@
 hosts without Slurm describes them as if they were one.
 """
 
+import re
 from dataclasses import field
 from enum import StrEnum
 from typing import Annotated
@@ -17,6 +18,12 @@ Count = Annotated[int, Ge(1), Le(10**12)]
 """A whole number of at least one."""
 
 Positive = Annotated[float, Gt(0)]
+
+MIG = re.compile(r"\dg\.\d+gb", re.IGNORECASE)
+"""How Slurm's name of a GPU type says that it is a slice of one: `a100_1g.5gb`."""
+
+_GRES = re.compile(r"(?!(?:gpu|shard|mps)\b)[A-Za-z][\w-]*(?::[\w.-]+){0,2}")
+"""A generic resource beside the GPUs: name, type, count."""
 
 
 class Scheduler(StrEnum):
@@ -46,6 +53,17 @@ class GpuDialect(StrEnum):
     """`--gpus-per-node=4` (`t4:4` where `gpu_type` is given)"""
     GPUS_PER_TASK = "gpus_per_task"
     """`--gpus-per-task=1`; hides a rank's peers, which costs peer-to-peer copies: only where a site insists"""
+    GPUS = "gpus"
+    """`--gpus=8`, of the whole job: Slurm may spread them unevenly over nodes, so only where a site insists"""
+    NONE = "none"
+    """No flag: nodes are handed out whole, with GPUs that Slurm does not know of"""
+
+
+class GpuVendor(StrEnum):
+    """Whose GPUs they are: how a container is given them."""
+
+    NVIDIA = "nvidia"
+    AMD = "amd"
 
 
 class Spawner(StrEnum):
@@ -135,6 +153,8 @@ class PartitionProfile:
     """What a GPU is here: a CUDA device, or one CPU process."""
     gpu_model: str
     """As people write it: `Tesla T4`; part of a run's identity, runs on unlike models are never pooled."""
+    gpu_vendor: GpuVendor = GpuVendor.NVIDIA
+    """Whose GPUs they are: Apptainer hands them to a container by `--nv` (nvidia) or `--rocm` (amd)."""
     gpu_memory_gib: Positive | None = None
     """Usable memory of one GPU, GiB; without it no cell is checked for fitting."""
     peak_tflops: dict[str, float] = field(default_factory=dict)
@@ -168,23 +188,28 @@ class PartitionProfile:
     exclude: str | None = None
     """Nodes that a job must not get (--exclude)."""
     exclusive: bool = False
-    """Nothing else on the nodes of a job (Slurm's --exclusive); on this machine: one cell at a time."""
-    mem_gib: Count | None = None
-    """Host memory of a node; at most one of the three memory keys."""
-    mem_per_cpu_gib: Count | None = None
+    """Nothing else on the nodes of a job (Slurm's --exclusive), which then pays for all GPUs of its nodes; on this
+    machine: one cell at a time."""
+    mem_gib: Annotated[float, Ge(0)] | None = None
+    """Host memory of a node, 0: all of it; at most one of the three memory keys, none where a site refuses them.
+    A fraction is asked for in MiB: 182.617 is `--mem=187000M`."""
+    mem_per_cpu_gib: Positive | None = None
     """Host memory for each CPU core, GiB (--mem-per-cpu)."""
-    mem_per_gpu_gib: Count | None = None
+    mem_per_gpu_gib: Positive | None = None
     """Host memory for each GPU, GiB (--mem-per-gpu)."""
     default_minutes: Count = 60
     """Time limit of a job whose time cannot be predicted."""
     max_minutes: Count = 1440
     """Longest time limit that the partition accepts."""
     gpu_type: str | None = None
-    """Slurm's type name for `gres_typed`: `t4`."""
+    """Slurm's type name for `gres_typed`: `t4`; one of digits alone in quotes: `"1080"`."""
     gpu_dialect: GpuDialect = GpuDialect.GRES
     """How GPUs are asked for; sites accept one way and often refuse the others."""
+    gres: tuple[str, ...] = ()
+    """Generic resources that a job needs on each node beside its GPUs: `nvme:1`, `craynetwork:1`."""
     max_array_size: Count = 1001
-    """Tasks in one array (Slurm's MaxArraySize; its own default is 1001)."""
+    """Tasks in one array (Slurm's MaxArraySize; its own default is 1001). 1: the site has no arrays, every cell is a
+    job of its own."""
     max_submit: Count | None = None
     """Jobs that one user may have queued and running (a QOS's MaxSubmitJobsPerUser), counting array tasks."""
     requeue: bool = True
@@ -218,6 +243,11 @@ class PartitionProfile:
         if wrong:
             raise UserError(f"partition {self.name}: {'; '.join(wrong)}")
 
+    def held_gpus(self, nodes: int, gpus: int) -> int:
+        """GPUs that a job of so many nodes and GPUs holds and pays: on whole nodes of Slurm, all that these have."""
+        whole_nodes = self.exclusive and self.scheduler is Scheduler.SLURM
+        return nodes * self.gpus_per_node if whole_nodes else gpus
+
     def _contradictions(self) -> list[str]:
         wrong = []
         memory = [k for k in ("mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib") if getattr(self, k) is not None]
@@ -225,6 +255,19 @@ class PartitionProfile:
             wrong.append(f"{' and '.join(memory)} contradict each other – keep one")
         if self.gpu_dialect is GpuDialect.GRES_TYPED and self.gpu_type is None:
             wrong.append("gpu_dialect=gres_typed needs gpu_type, for example t4")
+        if self.gpu_dialect is GpuDialect.NONE and not self.exclusive:
+            wrong.append("gpu_dialect=none needs exclusive: true, or jobs of others would share the GPUs")
+        if self.gpu_type and MIG.search(self.gpu_type) and self.allowed_gpus != (1,):
+            wrong.append(
+                f"gpu_type={self.gpu_type} is a slice of a GPU (MIG); slices cannot work together in one job – "
+                "set allowed_gpus: [1]"
+            )
+        for resource in self.gres:
+            if not _GRES.fullmatch(resource):
+                wrong.append(
+                    f"gres={resource} – one resource beside the GPUs, as name:count or name:type:count; the GPUs are "
+                    "asked for by gpu_dialect, and shares of one (shard, mps) measure nothing that can be compared"
+                )
         if self.default_minutes > self.max_minutes:
             wrong.append(f"default_minutes={self.default_minutes} is above max_minutes={self.max_minutes}")
         too_many = [g for g in self.allowed_gpus if g > self.nodes * self.gpus_per_node]

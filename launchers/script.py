@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from launchers.batch import Batch, Shape
-from launchers.environment import JOB_ENDS
+from launchers.environment import ALLOCATED_GPUS, JOB_ENDS
 from launchers.errors import UserError
 from launchers.identity import FIRST_PORT, LAST_PORT
-from launchers.profile import ContainerRuntime, Device
+from launchers.profile import ContainerRuntime, Device, GpuVendor
 
 MEETING_POINT = [
     "",
@@ -37,7 +37,8 @@ def rank_command(batch: Batch, *, python: str | None = None, before_module: tupl
     if container.runtime is ContainerRuntime.PYXIS:
         return [container.python, *module]
     mounts = [part for mount in (_bindable(batch), *container.mounts) for part in ("--bind", mount)]
-    gpus = ["--nv"] if profile.device is Device.CUDA else []
+    flag = {GpuVendor.NVIDIA: "--nv", GpuVendor.AMD: "--rocm"}[profile.gpu_vendor]
+    gpus = [flag] if profile.device is Device.CUDA else []
     return ["apptainer", "exec", *gpus, *mounts, container.image, *_snapshot(batch), container.python, *module]
 
 
@@ -98,7 +99,8 @@ def refuse_pyxis(batch: Batch, who: str) -> None:
 def export_lines(batch: Batch) -> list[str]:
     """Return lines that set the variables of the ranks, and the time at which the job ends."""
     variables = [f"export {k}={shlex.quote(v)}" for k, v in sorted(batch.rank_environment.items())]
-    return [*variables, f"export {JOB_ENDS}=$(($(date +%s) + {batch.shape.minutes} * 60))"]
+    held = [] if batch.held_gpus == batch.shape.gpus else [f"export {ALLOCATED_GPUS}={batch.held_gpus}"]
+    return [*variables, *held, f"export {JOB_ENDS}=$(($(date +%s) + {batch.shape.minutes} * 60))"]
 
 
 def background_lines(name: str, command: str, *, signals: tuple[str, ...]) -> list[str]:

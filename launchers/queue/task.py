@@ -121,7 +121,7 @@ def begin(task: QueueTask, start_ranks: StartRanks, job_id: str, now: float) -> 
         JOB_ENDS: str(int(ends if task.allocation_ends is None else min(ends, task.allocation_ends))),
     }
     if task.batch.shared:
-        place[ALLOCATED_GPUS] = str(task.batch.shape.gpus)
+        place[ALLOCATED_GPUS] = str(task.batch.held_gpus)
     before = task.detail
     try:
         run = start_ranks(task, place)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic_core import from_json
 
@@ -114,9 +115,10 @@ class SlurmLauncher:
         """
         submissions = list(submissions)
         states, unanswered = _ask_squeue(list(dict.fromkeys(s.handle for s in submissions)))
-        # squeue's answer counts where a file system does not answer: only a shared batch is no array.
-        shared = {s.handle: s for s in submissions if (s.handle, WHOLE) in states or _is_shared(s.folder)}
-        keys = {(s.handle, i): s for s in submissions for i in ([WHOLE] if s.handle in shared else range(s.tasks))}
+        # squeue's answer counts where a file system does not answer: what is no array is shared, or has one task.
+        whole = {s.handle for s in submissions if (s.handle, WHOLE) in states or not _kind(s.folder).array}
+        shared = {s.handle for s in submissions if s.handle in whole and (s.tasks > 1 or _kind(s.folder).shared)}
+        keys = {(s.handle, i): s for s in submissions for i in ([WHOLE] if s.handle in whole else range(s.tasks))}
         missing = [key for key in keys if key not in states and key[0] not in unanswered]
         if missing:
             rows, sacct_error = _ask_sacct(list(dict.fromkeys(handle for handle, _ in missing)))
@@ -132,6 +134,8 @@ class SlurmLauncher:
         for s in submissions:
             if s.handle in shared:
                 answer |= _shared_states(s, states[s.handle, WHOLE])
+            elif s.handle in whole:
+                answer[s.batch_name, 0] = states[s.handle, WHOLE]
             else:
                 answer |= {(s.batch_name, index): states[s.handle, index] for index in range(s.tasks)}
         return answer
@@ -145,9 +149,9 @@ class SlurmLauncher:
         for submission, indices in targets:
             if indices is None:
                 jobs.append(submission.handle)
-            elif not _is_shared(submission.folder):
+            elif _kind(submission.folder).array:
                 jobs += [f"{submission.handle}_{index}" for index in indices]
-            elif _unfinished(submission) <= set(indices):
+            elif not _kind(submission.folder).shared or _unfinished(submission) <= set(indices):
                 jobs.append(submission.handle)  # nothing is left that it could run for
             else:
                 ask_to_cancel(Path(submission.folder), indices)
@@ -165,18 +169,27 @@ class SlurmLauncher:
 _ALREADY_ENDED = ("Invalid job id", "already completing or completed", "already finished")
 
 
-def _is_shared(folder: str) -> bool:
-    """Whether a batch is one job for all of its tasks, as its own file says; False where that cannot be read."""
+class _Kind(NamedTuple):
+    """How a batch was submitted."""
+
+    array: bool
+    shared: bool
+
+
+def _kind(folder: str) -> _Kind:
+    """How a batch was submitted, as its own file says; an array where that cannot be read."""
     try:
-        return _read_shared(folder)
-    except (OSError, ValueError, AttributeError):
-        return False
+        return _read_kind(folder)
+    except (OSError, ValueError, AttributeError, TypeError):
+        return _Kind(array=True, shared=False)
 
 
 @cache
-def _read_shared(folder: str) -> bool:
+def _read_kind(folder: str) -> _Kind:
     """Read once: what is submitted never changes. A failure to read is not kept."""
-    return bool(from_json(read(Path(folder) / "batch.json")).get("shared"))
+    batch = from_json(read(Path(folder) / "batch.json"))
+    shared = bool(batch.get("shared"))
+    return _Kind(array=not shared and batch.get("profile", {}).get("max_array_size") != 1, shared=shared)
 
 
 def _shared_states(submission: Submission, job: TaskStatus) -> dict[tuple[str, int], TaskStatus]:

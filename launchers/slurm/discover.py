@@ -11,9 +11,20 @@ from typing import Any
 
 from launchers.checked import checked
 from launchers.errors import UserError
-from launchers.profile import PartitionProfile
+from launchers.profile import MIG, GpuDialect, PartitionProfile
 from launchers.slurm import programs
-from launchers.slurm.scontrol import Fields, config, entries, gpus, minutes, need, qos_submit_limits, version, whole
+from launchers.slurm.scontrol import (
+    Fields,
+    beside_gpus,
+    config,
+    entries,
+    gpus,
+    minutes,
+    need,
+    qos_submit_limits,
+    version,
+    whole,
+)
 
 PARTITIONS = ("scontrol", "show", "partition", "--oneliner")
 NODES = ("scontrol", "show", "node", "--oneliner")
@@ -40,13 +51,23 @@ _MODELS = {
     "h100": "NVIDIA H100",
     "h200": "NVIDIA H200",
     "b200": "NVIDIA B200",
+    "mi100": "AMD Instinct MI100",
+    "mi210": "AMD Instinct MI210",
+    "mi250": "AMD Instinct MI250",
+    "mi250x": "AMD Instinct MI250X",
+    "mi300a": "AMD Instinct MI300A",
+    "mi300x": "AMD Instinct MI300X",
+    "1080": "NVIDIA GeForce GTX 1080",
+    "1080ti": "NVIDIA GeForce GTX 1080 Ti",
+    "2080": "NVIDIA GeForce RTX 2080",
+    "2080ti": "NVIDIA GeForce RTX 2080 Ti",
     "rtx3090": "NVIDIA GeForce RTX 3090",
     "rtx4090": "NVIDIA GeForce RTX 4090",
     "rtx6000": "NVIDIA RTX 6000",
 }
-_NO_BF16 = re.compile(r"t4|v100|p100|p40?|k80|gtx.*|rtx20.*|rtx_?2080.*|tesla.*|titan.*")
+_AMD = re.compile(r"(amd|mi\d{2,3}|gfx\d).*")
+_NO_BF16 = re.compile(r"t4|v100|p100|p40?|k80|(10|20)\d0(ti)?|gtx.*|rtx20.*|rtx_?2080.*|tesla.*|titan.*")
 """Types before Ampere, which only emulate bf16."""
-_MIG = re.compile(r"\dg\.\d+gb")
 
 
 @checked
@@ -120,11 +141,11 @@ def understand(answers: Answers) -> Cluster:
     """Make of the printed texts what a profile needs; raises `UserError` that names what was unexpected."""
     settings = config(answers.config)
     where = "`scontrol show config`"
-    array = whole(settings, "MaxArraySize", command=where)
-    if array == 0:
-        raise UserError("MaxArraySize=0: this cluster refuses job arrays, and every submission is one; set it above 0")
+    array = max(1, whole(settings, "MaxArraySize", command=where))
     slurm = need(settings, "SLURM_VERSION", command=where)
     common: dict[str, Any] = {"scheduler": "slurm", "max_array_size": array}
+    if settings.get("SelectType") == "select/linear":
+        common["exclusive"] = True
     arguments = srun_args(version(slurm))
     if arguments:
         common["srun_args"] = arguments
@@ -137,9 +158,15 @@ def understand(answers: Answers) -> Cluster:
         name = partition["PartitionName"]
         groups = by_type([node for node in nodes if name in node.get("Partitions", "").split(",")])
         if not groups:
-            left_out[name] = "its nodes have no GPUs (Gres=gpu...)"
+            left_out[name] = (
+                "its nodes have no GPUs (Gres=gpu...); if they have some that Slurm does not know of, write a profile "
+                "with gpu_dialect: none"
+            )
         for kind in sorted(groups, key=str):
-            gpu_partitions.append(_describe(partition, kind, groups, common, limits))
+            # The partition's own word on what is consumable wins over the cluster's.
+            consumable = {"SelectTypeParameters": settings.get("SelectTypeParameters", "NONE")}
+            consumable |= {k: v for k, v in partition.items() if k in consumable and v != "NONE"}
+            gpu_partitions.append(_describe(partition | consumable, kind, groups, common, limits))
     if not partitions:
         raise UserError("`scontrol show partition` printed no partition; nothing was written")
     return Cluster(
@@ -193,6 +220,11 @@ def _describe(
         keys["exclusive"] = True
     keys |= _who_may(partition, qos_limits, notes)
     bad = [node for node in usable if any(state in node.get("State", "") for state in _UNUSABLE)]
+    others = sorted({name for node in usable for name in beside_gpus(node["Gres"])})
+    if others:
+        notes.append(
+            f"its nodes also have {', '.join(others)}: where a job must ask for one, list it as gres: [name:1]"
+        )
     if bad:
         notes.append(f"{len(bad)} of {len(usable)} nodes are down or drained now, for example {bad[0]['NodeName']}")
     if partition.get("State", "UP") != "UP":
@@ -220,9 +252,11 @@ def _gpu(kind: str | None, partition: str, *, others: bool, notes: list[str]) ->
         "gpu_dialect": "gres_typed",
         "gpu_model": _MODELS.get(kind.lower(), kind),
     }
+    if _AMD.fullmatch(kind.lower()):
+        keys["gpu_vendor"] = "amd"
     if _NO_BF16.fullmatch(kind.lower()):
         keys["refused_precisions"] = ["bf16"]
-    if _MIG.search(kind):
+    if MIG.search(kind):
         keys["allowed_gpus"] = [1]
         notes.append("slices of a GPU (MIG) cannot work together in one job, hence allowed_gpus: [1]")
     return keys
@@ -231,9 +265,10 @@ def _gpu(kind: str | None, partition: str, *, others: bool, notes: list[str]) ->
 def _time(partition: Fields, keys: dict[str, Any], notes: list[str]) -> bool:
     """Set the time limits; returns whether the partition itself has none."""
     longest = minutes(need(partition, "MaxTime", command="`scontrol show partition`"))
-    default = minutes(partition.get("DefaultTime", "NONE"))
+    default = minutes(partition.get("DefaultTime", "NONE")) or 0
     keys["max_minutes"] = longest or _UNLIMITED_MINUTES
-    keys["default_minutes"] = min(default or _DEFAULT_MINUTES, keys["max_minutes"])
+    # A short DefaultTime nudges people to say a time, as every script does; it is no limit.
+    keys["default_minutes"] = min(max(default, _DEFAULT_MINUTES), keys["max_minutes"])
     if longest is None:
         notes.append(f"the partition has no time limit; max_minutes={_UNLIMITED_MINUTES} is ours")
     return longest is None
@@ -256,7 +291,10 @@ def _processor_and_memory(partition: Fields, nodes: list[Fields]) -> dict[str, i
         mib = whole(node, "RealMemory", command=where) - kept
         cpus.append(_at_most(cores, partition.get("MaxCPUsPerNode", "")) // on_node)
         gib.append(_at_most(mib, partition.get("MaxMemPerNode", "")) // 1024 // on_node)
-    return {"cpus_per_gpu": max(1, min(cpus))} | ({"mem_per_gpu_gib": min(gib)} if min(gib) >= 1 else {})
+    # Where memory is no consumable resource, a job gets what there is, and some sites refuse to be asked for it.
+    managed = partition["SelectTypeParameters"] == "NONE" or "MEMORY" in partition["SelectTypeParameters"].upper()
+    memory = {"mem_per_gpu_gib": min(gib)} if managed and min(gib) >= 1 else {}
+    return {"cpus_per_gpu": max(1, min(cpus))} | memory
 
 
 def _at_most(value: int, limit: str) -> int:
@@ -279,12 +317,26 @@ def _who_may(partition: Fields, qos_limits: dict[str, int], notes: list[str]) ->
 
 
 def drift(profile: PartitionProfile, cluster: Cluster) -> list[str]:
-    """Every difference between a profile and the live cluster, one sentence each."""
-    wanted = profile.partition or next((group.partition for group in cluster.gpu_partitions if group.default), None)
-    if wanted is None:
+    """Every difference between a profile and the live cluster, one sentence each.
+
+    Where Slurm knows of no GPUs (`gpu_dialect: none`) only that the partitions are there is compared.
+    """
+    default = next((group.partition for group in cluster.gpu_partitions if group.default), None)
+    if profile.partition is None and default is None:
         return ["partition: the profile names none, and the cluster's default partition has no GPUs"]
+    # Slurm takes the one of several partitions that starts a job first.
+    names = (profile.partition or default or "").split(",")
+    differences = {name: _drift_of(profile, cluster, name) for name in names}
+    if len(names) == 1:
+        return differences[names[0]]
+    return [f"{name}: {difference}" for name, some in differences.items() for difference in some]
+
+
+def _drift_of(profile: PartitionProfile, cluster: Cluster, wanted: str) -> list[str]:
     if wanted not in cluster.all_partitions:
         return [f"partition: {wanted} is not on cluster {cluster.name}, which has {', '.join(cluster.all_partitions)}"]
+    if profile.gpu_dialect is GpuDialect.NONE:
+        return []
     here = [group for group in cluster.gpu_partitions if group.partition == wanted]
     if not here:
         return [f"partition: {wanted} has no GPUs any more"]

@@ -27,7 +27,7 @@ def make_script(
     flags: Mapping[str, Any],
     srun_args: Sequence[str] | None,
 ) -> str:
-    """Return the script of a batch: an array with a task for each of its tasks, or one job where they share it.
+    """Return the script of a batch: an array with a task for each of its tasks, or one job where there is no array.
 
     `flags` are further ones of sbatch by their long name. `srun_args`: None where `command` is run by the batch step
     itself instead of srun; then only the batch step is warned of the time limit.
@@ -45,7 +45,7 @@ def make_script(
         cpus_per_task=cpus_per_task,
         setup=[*setup],
         teardown=[*teardown],
-        map_count=None if batch.shared else len(batch.tasks),
+        map_count=len(batch.tasks) if batch.array else None,
         array_parallelism=batch.parallel or len(batch.tasks),
         wckey=None,  # type: ignore[arg-type]  # without it submitit marks every job as its own
         # submitit would take the signal's name from the caller's environment; only B: reaches the batch step.

@@ -8,7 +8,7 @@ import shlex
 from typing import Any
 
 from launchers.batch import RUN_AGAIN, Batch, Task
-from launchers.environment import JOB_ENDS, NODES, TASK_INDEX
+from launchers.environment import ALLOCATED_GPUS, JOB_ENDS, NODES, TASK_INDEX
 from launchers.errors import UserError
 from launchers.profile import PartitionProfile, Spawner
 from launchers.script import (
@@ -24,6 +24,8 @@ from launchers.script import (
 )
 from launchers.slurm.renderer import make_script
 from launchers.slurm.step import gpu_flags
+
+_JOB_OF_ARRAY = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 
 QUEUE_MODULE = "launchers.slurm.shared_queue"
 """What the batch step of a shared batch runs."""
@@ -45,10 +47,22 @@ _SET_BY_OTHERS = {
     "parsable": "the answer of sbatch",
     "wait": "the answer of sbatch",
     "test-only": "the answer of sbatch",
-    "export": "the environment",
     "export-file": "the environment",
+    "array": "the tasks",
+    "het-group": "the shape, which is equal on all nodes",
+    "time-min": "time",
+    "tres-per-job": "the GPUs",
+    "tres-per-node": "the GPUs",
+    "tres-per-socket": "the GPUs",
+    "tres-per-task": "the GPUs",
 }
 """Flags that would contradict what another flag of the script already sets."""
+
+_OURS_TO_GIVE = ("comment",)
+"""Flags that a site may have to itself: a job is found again by its script as well as by our comment."""
+
+_EXPORT_ALL = "export SLURM_EXPORT_ENV=ALL"
+"""Where a site or a user submits with --export=NONE, srun would keep what the script sets from the ranks."""
 
 _PROFILE_KEYS = {
     "partition": "partition",
@@ -97,7 +111,7 @@ def _script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
     # torchrun: one Slurm task per node, which starts that node's ranks.
     tasks = 1 if profile.spawner is Spawner.TORCHRUN else shape.gpus_per_node
     cpus = profile.cpus_per_gpu * shape.gpus_per_node // tasks
-    setup = [*export_lines(batch), *profile.setup, *_survive(batch)]
+    setup = [*_job_lines(batch), *export_lines(batch), *profile.setup, *_survive(batch)]
     # Slurm >= 22.05 no longer hands --cpus-per-task from sbatch to srun; one dead rank ends the step.
     srun_args = [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1", *container_flags(batch), *profile.srun_args]
     match profile.spawner:
@@ -135,7 +149,7 @@ def _shared_script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
         tasks_per_node=batch.shape.gpus_per_node,
         cpus_per_task=profile.cpus_per_gpu,
         # What comes before the queue listens is not to end the shell either.
-        setup=[*export_lines(batch), *profile.setup, "trap : TERM USR2", "ended=0"],
+        setup=[_EXPORT_ALL, *export_lines(batch), *profile.setup, "trap : TERM USR2", "ended=0"],
         teardown=[*profile.teardown, *(again if profile.requeue else []), 'exit "$ended"', ""],
         flags=flags,
         srun_args=None,
@@ -161,7 +175,8 @@ def _torchrun(batch: Batch, python: str) -> str:
 
 def _mpirun(batch: Batch, python: str) -> str:
     """Open MPI from the batch step; it runs in the background, so that the shell can hand USR2 on to every rank."""
-    export = (JOB_ENDS, NODES, TASK_INDEX)
+    held = (ALLOCATED_GPUS,) if batch.held_gpus != batch.shape.gpus else ()
+    export = (*held, JOB_ENDS, NODES, TASK_INDEX)
     command = mpirun_command(batch, rank_command(batch, python=python), export=export)
     return "\n".join(
         [
@@ -169,6 +184,11 @@ def _mpirun(batch: Batch, python: str) -> str:
             *background_lines("mpirun", shlex.join(command), signals=("USR2",)),
         ]
     )
+
+
+def _job_lines(batch: Batch) -> list[str]:
+    """Lines that let a job that is no array look like the only task of one, and let its ranks have its variables."""
+    return [_EXPORT_ALL, *([] if batch.array else ["export SLURM_ARRAY_JOB_ID=$SLURM_JOB_ID SLURM_ARRAY_TASK_ID=0"])]
 
 
 def _survive(batch: Batch) -> list[str]:
@@ -189,7 +209,7 @@ def _closing(batch: Batch, python: str) -> list[str]:
     closing = f'{shlex.join(closing_command(batch, batch.closing, python=python))} "$ended" || closed=$?'
     again = [
         f'if [ "$closed" = {RUN_AGAIN} ]; then',
-        *(f"  {line}" for line in requeue_lines("${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID")),
+        *(f"  {line}" for line in requeue_lines(_JOB_OF_ARRAY if batch.array else "$SLURM_JOB_ID")),
         "fi",
     ]
     return [
@@ -203,7 +223,7 @@ def _closing(batch: Batch, python: str) -> list[str]:
 
 def _site_flags(batch: Batch) -> dict[str, Any]:
     """Flags that come from the profile's own keys, and the GPUs in the dialect that the site accepts."""
-    profile, gpus = batch.profile, batch.shape.gpus_per_node
+    profile = batch.profile
     flags: dict[str, Any] = {
         "partition": profile.partition,
         "account": profile.account,
@@ -214,11 +234,11 @@ def _site_flags(batch: Batch) -> dict[str, Any]:
         "exclude": ",".join(filter(None, [profile.exclude, *batch.exclude])) or None,
         "exclusive": profile.exclusive or None,
         "requeue" if profile.requeue else "no-requeue": True,
-        "mem": _gib(profile.mem_gib),
-        "mem-per-cpu": _gib(profile.mem_per_cpu_gib),
-        "mem-per-gpu": _gib(profile.mem_per_gpu_gib),
+        "mem": _memory(profile.mem_gib),
+        "mem-per-cpu": _memory(profile.mem_per_cpu_gib),
+        "mem-per-gpu": _memory(profile.mem_per_gpu_gib),
     }
-    flags |= gpu_flags(profile, gpus)
+    flags |= gpu_flags(profile, batch.shape)
     return {key: value for key, value in flags.items() if value is not None}
 
 
@@ -231,7 +251,9 @@ def _further_flags(profile: PartitionProfile, *, rendered: set[str]) -> dict[str
             raise UserError(f"{where} – not the long name of a flag; write it as in --mail-user, without the dashes")
         if name in _PROFILE_KEYS:
             raise UserError(f"{where} – --{name} has a key of its own; use {_PROFILE_KEYS[name]} instead")
-        if name in rendered or name in _SET_BY_OTHERS:
+        if name == "export" and value not in ("NONE", "ALL"):
+            raise UserError(f"{where} – a job's variables are keys of `environment`; --export may be NONE or ALL")
+        if (name in rendered and name not in _OURS_TO_GIVE) or name in _SET_BY_OTHERS:
             what = f"--{name}" if name in rendered else _SET_BY_OTHERS[name]
             raise UserError(f"{where} – contradicts {what}, which every script sets from the cell; remove it")
         if value is not False:
@@ -252,14 +274,18 @@ def _refuse_line_breaks(profile: PartitionProfile, flags: dict[str, Any]) -> Non
             )
 
 
-def _gib(value: int | None) -> str | None:
-    return None if value is None else f"{value}G"
+def _memory(gib: float | None) -> str | None:
+    """Slurm's spelling of a memory: whole GiB, or MiB, or 0 for all that a node has."""
+    if not gib:
+        return None if gib is None else "0"
+    return f"{gib:.0f}G" if gib.is_integer() else f"{round(gib * 1024)}M"
 
 
 def _with_header(script: str, batch: Batch) -> str:
     """Put the names a person looks for under the first line."""
     first, rest = script.split("\n", 1)
-    how = "one by one on the first of these nodes" if batch.shared else "by array index"
+    alone = "a job of its own" if not batch.array else "by array index"
+    how = "one by one on the first of these nodes" if batch.shared else alone
     lines = [
         f"# vit_sweep study: {batch.study}, batch {batch.name}",
         f"# shape: {batch.shape.nodes} node(s) x {batch.shape.gpus_per_node} GPU(s), {batch.shape.minutes} min",

@@ -14,7 +14,6 @@ Fields = dict[str, str]
 _KEY = re.compile(r"(?:^|(?<=\s))([A-Za-z][\w:/]*)=")
 _TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d{2})(?::(\d{2}))?")
 _NO_LIMIT = ("UNLIMITED", "INFINITE", "NONE", "N/A", "")
-_NOT_A_TYPE = ("no_consume",)
 
 
 def entries(text: str, *, first: str, command: str) -> list[Fields]:
@@ -96,19 +95,32 @@ def minutes(text: str) -> int | None:
 def gpus(gres: str) -> dict[str | None, int]:
     """Count a node's GPUs by Slurm's type name (None: no type) as Gres= prints them.
 
-    >>> gpus("gpu:a100:4(S:0-1),gpu:a100_1g.5gb:7(S:0,1),shard:8"), gpus("gpu:2"), gpus("(null)")
-    ({'a100': 4, 'a100_1g.5gb': 7}, {None: 2}, {})
+    >>> gpus("gpu:a100:4(S:0-1),gpu:a100_1g.5gb:7(S:0,1),shard:8"), gpus("gpu:2,gpu:1080:4"), gpus("(null)")
+    ({'a100': 4, 'a100_1g.5gb': 7}, {None: 2, '1080': 4}, {})
     """
     counts: dict[str | None, int] = {}
-    for part in re.sub(r"\([^)]*\)", "", gres).split(","):
-        fields = [field for field in part.strip().split(":") if field not in _NOT_A_TYPE]
-        if fields[0] != "gpu":
+    for name, *fields in _resources(gres):
+        if name != "gpu":
             continue
-        count = int(fields[-1]) if fields[-1].isdigit() else 1
-        names = [field for field in fields[1:] if not field.isdigit()]
-        kind = names[0] if names else None
+        # The last number is the count: one before it is a type's name.
+        count = int(fields.pop()) if fields and fields[-1].isdigit() else 1
+        kind = fields[0] if fields else None
         counts[kind] = counts.get(kind, 0) + count
     return {kind: count for kind, count in counts.items() if count}
+
+
+def beside_gpus(gres: str) -> list[str]:
+    """Names of a node's generic resources other than GPUs.
+
+    >>> beside_gpus("gpu:a100:4(S:0-1),shard:8,nvme:no_consume:2"), beside_gpus("(null)")
+    (['shard', 'nvme'], [])
+    """
+    return [name for name, *_ in _resources(gres) if name not in ("gpu", "")]
+
+
+def _resources(gres: str) -> list[list[str]]:
+    parts = re.sub(r"\([^)]*\)", "", gres).split(",")
+    return [[field for field in part.strip().split(":") if field != "no_consume"] for part in parts]
 
 
 def version(text: str) -> tuple[int, int, int]:

@@ -2,14 +2,21 @@
 
 from collections.abc import Sequence
 
-from launchers.batch import Batch
+from launchers.batch import Batch, Shape
 from launchers.profile import GpuDialect, PartitionProfile, Spawner
 from launchers.script import container_flags, rank_command
 
 
-def gpu_flags(profile: PartitionProfile, gpus_per_node: int) -> dict[str, str]:
-    """Return the flag of sbatch and of srun that asks for GPUs on every node, in the site's dialect."""
+def gpu_flags(profile: PartitionProfile, shape: Shape) -> dict[str, str]:
+    """Return the flags of sbatch and of srun that ask for GPUs, in the site's dialect, and what is needed beside."""
+    flags = _gpu_flag(profile, shape)
+    resources = ",".join(filter(None, [flags.get("gres"), *profile.gres]))
+    return flags | ({"gres": resources} if resources else {})
+
+
+def _gpu_flag(profile: PartitionProfile, shape: Shape) -> dict[str, str]:
     typed = f"{profile.gpu_type}:" if profile.gpu_type else ""
+    gpus_per_node = shape.gpus_per_node
     match profile.gpu_dialect:
         case GpuDialect.GRES:
             return {"gres": f"gpu:{gpus_per_node}"}
@@ -19,6 +26,10 @@ def gpu_flags(profile: PartitionProfile, gpus_per_node: int) -> dict[str, str]:
             return {"gpus-per-node": f"{typed}{gpus_per_node}"}
         case GpuDialect.GPUS_PER_TASK:
             return {"gpus-per-task": f"{typed}{gpus_per_node if profile.spawner is Spawner.TORCHRUN else 1}"}
+        case GpuDialect.GPUS:
+            return {"gpus": f"{typed}{shape.gpus}"}
+        case GpuDialect.NONE:
+            return {}
 
 
 def step_command(batch: Batch, index: int, nodes: Sequence[str], *, name: str, job: str) -> list[str]:
@@ -39,7 +50,7 @@ def step_command(batch: Batch, index: int, nodes: Sequence[str], *, name: str, j
         "nodelist": ",".join(nodes[: shape.nodes]),
         "cpus-per-task": str(profile.cpus_per_gpu),
         "kill-on-bad-exit": "1",
-        **gpu_flags(profile, shape.gpus_per_node),
+        **gpu_flags(profile, shape),
     }
     # As many cores and as much memory as the same cell has in a job of its own: there a node is its alone or is not.
     only = [] if profile.exclusive else ["--exact"]

@@ -141,7 +141,7 @@ def _total(console: Console, plan: Plan, todo: set[str]) -> None:
         bases = "; ".join(sorted({re.sub(r", nearest .*", "", cell.time.basis) for cell in timed if cell.time}))
         total = sum(cell.gpu_hours for cell in timed)
         idle = sum(cell.idle_gpu_hours for cell in timed)
-        waits = f", {idle:.2f} of them for GPUs of shared allocations that wait" if idle else ""
+        waits = f", {idle:.2f} of them for idle GPUs of shared allocations and whole nodes" if idle else ""
         console.print(f"estimate: {total:.2f} GPU-hours for {len(timed)} cell(s){waits}, from {bases}")
 
 

@@ -53,15 +53,16 @@ class PlannedCell:
 
     @property
     def gpu_hours(self) -> float:
-        """Predicted GPU-hours, idle GPUs of a shared allocation included: they are paid.
+        """Predicted GPU-hours, with idle GPUs of a shared allocation and of nodes handed out whole: they are paid.
 
         Without an estimate, those of the whole time limit.
         """
-        return self._seconds / 3600 * (self.job or self.cell).gpus
+        job = self.job or self.shape
+        return self._seconds / 3600 * self.profile.held_gpus(job.nodes, job.gpus)
 
     @property
     def idle_gpu_hours(self) -> float:
-        """Of these, those of GPUs of a shared allocation that wait for the other cells."""
+        """Of these, those of GPUs that the cell does not use."""
         return self.gpu_hours - self._seconds / 3600 * self.cell.gpus
 
     @property

@@ -134,8 +134,8 @@ def throughput(record: Record) -> Throughput:
 def spent_gpu_hours(record: Record) -> float:
     """GPU-hours of a finished run: its job from the first line to the record, on all GPUs that it was given.
 
-    Of a shared allocation those that waited meanwhile are counted. After a restart, and for records without the job's
-    time: start-up and epochs at least.
+    Of a shared allocation, and of nodes that were its alone, those that waited are counted. After a restart, and for
+    records without the job's time: start-up and epochs at least.
     """
     least_s = record.startup_s + sum(epoch.seconds for epoch in record.epochs)
     gpus = record.allocated_gpus or record.requested.gpus

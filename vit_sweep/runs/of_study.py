@@ -13,7 +13,7 @@ from launchers.checked import to_plain
 from vit_sweep.outcome.result import Result, is_oversubscribed, note_of
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.memory import predict
-from vit_sweep.plan.point import DataSpec, EngineSpec, ModelSpec, OptimizerSpec
+from vit_sweep.plan.point import Allocation, DataSpec, EngineSpec, ModelSpec, OptimizerSpec
 from vit_sweep.plan.vit import train_flop
 from vit_sweep.record.breakdown import mfu
 from vit_sweep.record.flags import explanation, flags_of, joules_per_image, least, slowest_clock_mhz
@@ -182,7 +182,7 @@ def _values(spec: ModelSpec | DataSpec | EngineSpec | OptimizerSpec) -> tuple[tu
 def _waited(record: Record, submitted: Mapping[tuple[str, int], str]) -> float | None:
     """From the submission of the record's attempt to its first line; None after a restart, which waited twice, and in a
     shared allocation, where it waited for the other cells as well."""
-    if "." in record.attempt or record.allocated_gpus is not None:
+    if "." in record.attempt or record.requested.allocation is Allocation.SHARED:
         return None
     sent = submitted.get((record.cell_id, int(record.attempt)))
     if sent is None:

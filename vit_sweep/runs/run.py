@@ -121,7 +121,8 @@ class Run:
     queue_wait_s: float | None = None
     """From submission to the start of the attempt that gave the record."""
     allocated_gpus: int | None = None
-    """GPUs that were held for it: more than `gpus` in an allocation that a whole curve shares; None: `gpus`."""
+    """GPUs that were held for it: more than `gpus` in an allocation that a whole curve shares, and on nodes that are
+    handed out whole; None: `gpus`."""
     job_s: float | None = None
     """Wall time that the job's GPUs were held: start-up, epochs, evaluation; None where not known."""
     attempts: int | None = None
@@ -140,6 +141,11 @@ class Run:
     def partial(self) -> bool:
         """Whether it stopped before all epochs that were asked for."""
         return self.epochs_asked is not None and self.epochs_done is not None and self.epochs_done < self.epochs_asked
+
+    @property
+    def paid_gpus(self) -> int:
+        """GPUs that a job of its own holds: whole nodes are counted, what the rest of a curve needs is not."""
+        return self.gpus if self.condition("allocation") == "shared" else self.allocated_gpus or self.gpus
 
     @property
     def gpu_hours(self) -> float | None:

@@ -21,6 +21,7 @@ GRIDS = {
     "local": ["-m", "gpus=1,2", "batch=16"],
     "local_gpu": ["-m", "gpus=1,2", "batch=16"],
     "lab_vector": ["-m", f"--config-dir={TEST_CONF}", "gpus=1,2", "placement=packed,spread"],
+    "lab_dialect": ["-m", f"--config-dir={TEST_CONF}", "gpus=1,8", "precision=fp16"],
     "shared": [
         "-m",
         f"--config-dir={TEST_CONF}",

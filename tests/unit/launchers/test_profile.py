@@ -47,7 +47,6 @@ COUNTS = [
     "nodes",
     "gpus_per_node",
     "cpus_per_gpu",
-    "mem_gib",
     "default_minutes",
     "max_minutes",
     "max_array_size",
@@ -74,6 +73,30 @@ def test_gpu_memory_is_more_than_nothing(value):
         read(gpu_memory_gib=value)
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"mem_gib": -1}, "mem_gib=-1 – must be at least 0"),
+        ({"mem_per_gpu_gib": 0}, "mem_per_gpu_gib=0 – must be above 0"),
+        ({"gpu_type": 1080}, "gpu_type=1080 – must be text; write it in quotes"),
+        ({"gpu_type": "a100_1g.5gb"}, r"gpu_type=a100_1g.5gb is a slice .* set allowed_gpus: \[1\]"),
+        ({"gpu_dialect": "none"}, "gpu_dialect=none needs exclusive: true"),
+        ({"gres": ["shard:4"]}, "gres=shard:4 – one resource beside the GPUs"),
+        ({"gres": ["gpu:a100:4"]}, "gres=gpu:a100:4 – one resource beside the GPUs"),
+        ({"gres": ["nvme:1,bb:2"]}, "gres=nvme:1,bb:2 – one resource beside the GPUs"),
+    ],
+)
+def test_a_dialect_that_cannot_be_is_refused_in_one_sentence(keys, words):
+    with pytest.raises(UserError, match=words):
+        read(**keys)
+
+
+def test_whole_nodes_of_slurm_are_held_with_all_their_gpus_and_others_are_not():
+    assert read(exclusive=True).held_gpus(nodes=2, gpus=2) == 16
+    assert read().held_gpus(nodes=2, gpus=2) == 2
+    assert read(exclusive=True, scheduler="local").held_gpus(nodes=1, gpus=2) == 2
+
+
 def test_a_missing_key_is_named():
     plain = to_plain(profile())
     del plain["gpu_model"]
@@ -82,7 +105,7 @@ def test_a_missing_key_is_named():
 
 
 def test_a_wrong_word_shows_the_right_ones():
-    with pytest.raises(UserError, match="gpu_dialect=gress is not one of 'gres', 'gres_typed', 'gpus_per_node' or"):
+    with pytest.raises(UserError, match="gpu_dialect=gress is not one of 'gres', 'gres_typed', 'gpus_per_node', "):
         read(gpu_dialect="gress")
 
 

@@ -177,6 +177,7 @@ def _point(point: Point, cell: Cell, load: Workload, gpus: int, assumed: tuple[f
     return SimulatedPoint(
         gpus=gpus,
         nodes=nodes,
+        held_gpus=profile.held_gpus(nodes, gpus),
         global_batch=round(images * gpus),
         steps=steps,
         compute_ms=1000 * compute_s,

@@ -22,6 +22,8 @@ class SimulatedPoint:
 
     gpus: int
     nodes: int
+    held_gpus: int
+    """More than `gpus` where nodes are handed out whole."""
     global_batch: int
     steps: int
     """Of an epoch."""
@@ -51,7 +53,7 @@ class SimulatedPoint:
     @property
     def gpu_hours(self) -> float:
         """Of an epoch."""
-        return self.gpus * self.epoch_s / 3600
+        return self.held_gpus * self.epoch_s / 3600
 
 
 @checked

@@ -75,7 +75,7 @@ def pareto(offers: Sequence[Offer]) -> list[Offer]:
 
 def _offers(curves: Curves, panel: int) -> list[Offer]:
     return [
-        Offer(p.time_s.value, p.gpus * p.time_s.value / 3600, p.gpus, label)
+        Offer(p.time_s.value, p.runs[0].paid_gpus * p.time_s.value / 3600, p.gpus, label)
         for index, label in curves.layout.panels[panel].curves
         for p in curves.series[index].timed
         if p.time_s is not None

@@ -79,7 +79,9 @@ def run_hours(point: SeriesPoint) -> Estimate | None:
     rest = max(0.0, median(held) - computing) if held else 0.0
     epochs_s = scaled(point.time_s, count)
     low, high = (None if end is None else end + rest for end in (epochs_s.low, epochs_s.high))
-    return scaled(Estimate(value=epochs_s.value + rest, low=low, high=high, n=epochs_s.n), point.gpus / 3600)
+    return scaled(
+        Estimate(value=epochs_s.value + rest, low=low, high=high, n=epochs_s.n), point.runs[0].paid_gpus / 3600
+    )
 
 
 def _evidence(known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint | None]) -> Table:

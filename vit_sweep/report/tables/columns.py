@@ -101,7 +101,7 @@ COLUMNS = _by_name(
     _column("sentence", "why", "", "What happened, and to which rank, in one sentence."),
     _column("gpu_hours", "GPU-h", "h", "GPUs that were held x job_s / 3600, summed over the runs: start-up, evaluation "
             "and GPUs that wait in a shared allocation included."),
-    _column("gpu_hours_per_epoch", "GPU-h/epoch", "h", "gpus x epoch_s / 3600."),
+    _column("gpu_hours_per_epoch", "GPU-h/epoch", "h", "GPUs that a job of its own holds x epoch_s / 3600."),
     _column("job_s", "job s", "s", "Median over runs of the wall time for which a job held its GPUs."),
     _column("queue_wait_s", "queue wait s", "s", "Median over runs, from submission to the start of the last attempt."),
     _column("joules_per_image", "J/image", "J", "Median over runs; energy of all GPUs in training, hosts left out."),

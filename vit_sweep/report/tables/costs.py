@@ -91,7 +91,7 @@ def _cost(runs: Sequence[Run], variants: Variants, times: Times) -> Cells:
     joules = middle(run.joules_per_image for run in runs)
     return row | {
         "gpu_hours": sum(spent) if spent else None,
-        "gpu_hours_per_epoch": first.gpus * row["epoch_s"] / 3600,
+        "gpu_hours_per_epoch": first.paid_gpus * row["epoch_s"] / 3600,
         "job_s": median(held) if held else None,
         "queue_wait_s": middle(run.queue_wait_s for run in runs),
         "joules_per_image": joules,

@@ -68,7 +68,11 @@ RUN_COLUMNS = _columns(
     ("devices", "", "The GPUs, or the processor, that it ran on."),
     ("oversubscribed", "", "More ranks than cores: its times say nothing about scaling."),
     ("startup_s", "s", "From the last attempt's first line to its first step."),
-    ("allocated_gpus", "", "GPUs that were held for it: more than gpus in an allocation that a curve shares."),
+    (
+        "allocated_gpus",
+        "",
+        "GPUs that were held for it: more than gpus in an allocation that a curve shares, and on whole nodes.",
+    ),
     ("job_s", "s", "From the last attempt's first line to its record: how long it held its GPUs."),
     ("queue_wait_s", "s", "From submission to the start of the attempt that gave the record."),
     ("restarts", "", "How often it went on from a checkpoint."),

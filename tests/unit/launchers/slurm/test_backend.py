@@ -63,6 +63,31 @@ def test_one_squeue_answers_for_all_and_sacct_is_not_asked_for_what_squeue_knows
     assert programs.calls("sacct") == []
 
 
+def alone(tmp_path):
+    """A submission where a site has no arrays."""
+    folder = tmp_path / "jobs" / "alone"
+    folder.mkdir(parents=True)
+    (folder / "batch.json").write_text('{"shared": false, "profile": {"max_array_size": 1}}')
+    return Submission(batch_name="alone", folder=str(folder), handle="17", tasks=1)
+
+
+@pytest.mark.parametrize(
+    ("squeue", "sacct"),
+    [("echo '17|N/A|FAILED|n1|NonZeroExitCode'", NO_ACCOUNTING), ("true", "echo '17|FAILED|n1'")],
+)
+def test_a_job_that_is_no_array_has_its_own_state_for_its_only_task(programs, tmp_path, squeue, sacct):
+    programs(squeue=squeue, sacct=sacct)
+    (status,) = (states := SlurmLauncher().states([alone(tmp_path)])).values()
+    assert list(states) == [("alone", 0)]
+    assert (status.ended, status.hosts) == (Ended.FAILED, "n1")
+
+
+def test_a_job_that_is_no_array_is_cancelled_by_its_number_alone(programs, tmp_path):
+    programs(scancel="true")
+    SlurmLauncher().cancel([(alone(tmp_path), [0])])
+    assert programs.calls("scancel") == ["17"]
+
+
 def test_one_sacct_answers_for_what_squeue_has_forgotten(programs):
     programs(squeue="echo '17|0|RUNNING|n1|None'", sacct="printf '17_0|PENDING|\\n17_1|TIMEOUT|n2\\n'")
     states = SlurmLauncher().states([sent(), sent("19", 1, "gone")])

@@ -15,7 +15,7 @@ from tests.unit.builders import profile
 from vit_sweep.config.profiles import Entry, load, profile_files
 
 CAPTURED = Path(__file__).parent / "captured"
-VERSIONS = ("20.11", "22.05", "23.11", "24.05")
+VERSIONS = ("20.11", "21.08", "22.05", "23.11", "24.05", "25.05")
 
 
 def answers(version, **changes):
@@ -38,6 +38,8 @@ def keys(version):
         ("gpu:a100:4(S:0-1)", {"a100": 4}),
         ("gpu:a100:4(S:0,1),gpu:v100:2(S:0)", {"a100": 4, "v100": 2}),
         ("gpu:8", {None: 8}),
+        ("gpu:1080:4(S:0)", {"1080": 4}),
+        ("gpu:2080:no_consume:2,gpu:1", {"2080": 2, None: 1}),
         ("gpu", {None: 1}),
         ("gpu:a100:no_consume:2", {"a100": 2}),
         ("gpu:a100_1g.5gb:7(S:0),shard:a100:32", {"a100_1g.5gb": 7}),
@@ -155,7 +157,10 @@ def test_untyped_gpus_limits_and_the_old_sruns_argument_of_20_11():
 
 
 def test_a_partition_without_gpus_is_left_out_with_its_reason():
-    assert understand(answers("20.11")).left_out == {"cpu": "its nodes have no GPUs (Gres=gpu...)"}
+    assert understand(answers("20.11")).left_out == {
+        "cpu": "its nodes have no GPUs (Gres=gpu...); if they have some that Slurm does not know of, write a profile "
+        "with gpu_dialect: none"
+    }
 
 
 def test_a_partition_of_mixed_gpus_becomes_one_profile_for_each_type():
@@ -172,7 +177,7 @@ def test_a_partition_of_mixed_gpus_becomes_one_profile_for_each_type():
 
 def test_a_partition_without_a_time_limit_gets_one_and_says_so():
     group = understand(answers("23.11")).gpu_partitions[0]
-    assert (group.keys["max_minutes"], group.keys["default_minutes"]) == (10_080, 30)
+    assert (group.keys["max_minutes"], group.keys["default_minutes"]) == (10_080, 60)
     assert any("has no time limit; max_minutes=10080 is ours" in note for note in group.notes)
 
 
@@ -180,6 +185,26 @@ def test_the_only_qos_its_submit_limit_and_reserved_cores_of_24_05():
     described = keys("24.05")["h100.long", "h100"]
     limits = {"qos": "h100", "max_submit": 64, "cpus_per_gpu": 27, "mem_per_gpu_gib": 242}
     assert described | limits == described
+
+
+def test_numeric_types_a_short_default_time_whole_nodes_and_no_arrays_of_21_08():
+    described = keys("21.08")["gpu", "1080"]
+    dialect = {"gpu_type": "1080", "gpu_model": "NVIDIA GeForce GTX 1080", "refused_precisions": ["bf16"]}
+    limits = {"default_minutes": 60, "max_minutes": 2880, "max_array_size": 1, "exclusive": True, "gpus_per_node": 4}
+    assert described | dialect | limits == described
+    # Whole nodes are handed out (select/linear): memory is nothing that is asked for.
+    assert "mem_per_gpu_gib" not in described
+
+
+def test_amd_gpus_and_resources_beside_them_of_25_05():
+    (group,) = [g for g in understand(answers("25.05")).gpu_partitions if g.gpu_type == "mi250x"]
+    vendor = {"gpu_vendor": "amd", "gpu_model": "AMD Instinct MI250X", "default_minutes": 60, "mem_per_gpu_gib": 59}
+    assert group.keys | vendor == group.keys
+    assert any("also have nvme, shard" in note for note in group.notes)
+
+
+def test_the_partitions_own_word_on_consumable_memory_wins_over_the_clusters():
+    assert "mem_per_gpu_gib" not in keys("25.05")["dev", "a100_2g.10gb"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -212,7 +237,6 @@ def test_names_are_words_for_the_command_line_and_never_a_shipped_one():
         ({"nodes": "NodeName=a Partitions=vector Gres=gpu:8 CPUTot=many RealMemory=9\n"}, "CPUTot=many, which is no"),
         ({"config": "slurm_load_ctl_conf error\n"}, "`scontrol show config` printed no MaxArraySize="),
         ({"config": "MaxArraySize = 5\n"}, "`scontrol show config` printed no SLURM_VERSION="),
-        ({"config": "MaxArraySize = 0\nSLURM_VERSION = 22.05.8\n"}, "MaxArraySize=0: this cluster refuses job arrays"),
         ({"config": "MaxArraySize = 5\nSLURM_VERSION = new\n"}, "'new' names no Slurm version"),
     ],
 )
@@ -244,6 +268,21 @@ def lab(**changes):
     ],
 )
 def test_every_difference_to_the_cluster_is_a_sentence(changes, difference):
+    assert drift(lab(**changes), understand(answers("22.05"))) == difference
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        (
+            {"partition": "vector,nebula", "gpu_type": "t4"},
+            ["nebula: gpu_type: the profile says t4, nebula has rtx3090"],
+        ),
+        ({"partition": "vector,gone"}, ["gone: partition: gone is not on cluster lab, which has vector, nebula"]),
+        ({"gpu_dialect": GpuDialect.NONE, "exclusive": True, "nodes": 99}, []),
+    ],
+)
+def test_each_of_several_partitions_is_compared_and_gpus_unknown_to_slurm_are_not(changes, difference):
     assert drift(lab(**changes), understand(answers("22.05"))) == difference
 
 

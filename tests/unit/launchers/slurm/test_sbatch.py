@@ -34,6 +34,7 @@ def bash(text, *options):
         (GpuDialect.GRES_TYPED, "gres", "gpu:t4:2"),
         (GpuDialect.GPUS_PER_NODE, "gpus-per-node", "t4:2"),
         (GpuDialect.GPUS_PER_TASK, "gpus-per-task", "t4:1"),
+        (GpuDialect.GPUS, "gpus", "t4:2"),
     ],
 )
 def test_gpus_are_asked_for_in_the_sites_dialect_and_no_other(dialect, flag, value):
@@ -76,6 +77,39 @@ def test_nodes_that_failed_are_excluded_beside_those_that_the_profile_excludes()
     assert "exclude" not in flags(script())
     assert flags(script(exclude=("n1", "n2")))["exclude"] == "n1,n2"
     assert flags(script(exclude=("n1", "n2"), profile=profile(exclude="bad[1-2]")))["exclude"] == "'bad[1-2],n1,n2'"
+
+
+@pytest.mark.parametrize(("dialect", "gres"), [("gres", "gpu:2,nvme:1"), ("none", "nvme:1"), ("gpus", "nvme:1")])
+def test_what_is_needed_beside_gpus_is_asked_for_in_the_same_flag(dialect, gres):
+    site = profile(gpu_dialect=GpuDialect(dialect), gres=("nvme:1",), exclusive=True)
+    assert flags(script(profile=site))["gres"] == gres
+
+
+@pytest.mark.parametrize(("gib", "mem"), [(8, "8G"), (182.617, "187000M"), (0, "0")])
+def test_memory_is_asked_for_in_whole_gib_or_in_mib_or_all_of_it(gib, mem):
+    assert flags(script(profile=profile(mem_gib=gib)))["mem"] == mem
+
+
+def test_where_there_are_no_arrays_a_cell_is_a_job_that_calls_itself_the_only_task():
+    one = batch().tasks[:1]
+    text = script(profile=profile(max_array_size=1), tasks=one, closing="site.closing")
+    assert "array" not in flags(text)
+    assert "%A" not in text
+    assert "export SLURM_ARRAY_JOB_ID=$SLURM_JOB_ID SLURM_ARRAY_TASK_ID=0" in text
+    assert "  me=$SLURM_JOB_ID\n" in text.replace("    me", "  me")
+    assert flags(script(tasks=one))["array"] == "0-0%1"
+
+
+def test_a_job_on_whole_nodes_tells_its_ranks_what_it_holds():
+    shape = Shape(nodes=1, gpus_per_node=2, minutes=9)
+    assert "VIT_SWEEP_ALLOCATED_GPUS=8" in script(profile=profile(exclusive=True), shape=shape)
+    assert "ALLOCATED" not in script(shape=shape)
+
+
+def test_a_sites_own_comment_and_an_export_of_nothing_leave_the_ranks_their_variables():
+    text = script(profile=profile(sbatch={"comment": "project=7", "export": "NONE"}))
+    assert flags(text) | {"comment": "project=7", "export": "NONE"} == flags(text)
+    assert text.index("export SLURM_EXPORT_ENV=ALL") < text.index("srun ")
 
 
 def test_what_the_profile_leaves_out_is_not_asked_for():
@@ -142,7 +176,7 @@ def test_the_callers_environment_does_not_reach_the_script(monkeypatch):
 
 CONTRADICTING = """
 nodes ntasks ntasks-per-node ntasks_per_node gres gpus array output error time signal cpus-per-task qos mem job-name
-comment open-mode export chdir requeue no-requeue
+open-mode export array het-group time-min tres-per-node chdir requeue no-requeue
 """
 
 
