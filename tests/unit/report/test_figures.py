@@ -219,10 +219,38 @@ def test_floors_are_drawn_where_they_were_measured_and_not_far_below(sheets, tmp
 
 def test_the_distribution_of_steps_is_that_of_the_run(sheets, tmp_path):
     ladder = tuple(10.0 + percent for percent in range(101))
-    steps.draw_steps([run(2, step_percentiles_ms=ladder), run(4)], tmp_path)
+    steps.draw_steps(series_of([run(2, step_percentiles_ms=ladder), run(4)], Scaling.STRONG), tmp_path)
     (line,) = sheets["steps"].axes[0].get_lines()
     assert line.get_xdata()[50] == 60.0 and line.get_ydata()[50] == 0.5
     assert [line.get_ydata()[place] for place in line.get_markevery()] == [0.5, 0.95, 0.99]
+
+
+def test_only_steps_of_repeats_are_averaged(sheets, tmp_path):
+    """Steps of 10 and 20 ms are repeats, 15 ms together; another placement and another GPU are not."""
+
+    def flat(ms, seed, **others):
+        return run(2, seed=seed, step_percentiles_ms=(ms,) * 101, **others)
+
+    runs = [
+        flat(10.0, 0, devices=("T4", "T4")),
+        flat(20.0, 1, devices=("T4", "T4")),
+        flat(90.0, 2, devices=("T4", "T4"), placement="spread", nodes=2),
+        flat(500.0, 3, devices=("P4", "P4")),
+    ]
+    steps.draw_steps(series_of([run(1, devices=("T4",)), *runs], Scaling.STRONG), tmp_path)
+    drawn_ms = [line.get_xdata()[50] for axes in sheets["steps"].axes for line in axes.get_lines()]
+    assert sorted(drawn_ms) == [15.0, 90.0]
+
+
+def test_bounds_of_speedup_are_the_baselines_time_over_the_floors_and_only_near_the_ideal(sheets, tmp_path):
+    """40 s over 25.6 and 12.8 s are 1.5625 and 3.125; the link allows far more than twice the ideal."""
+    known = {"step_flop": 64e9, "matmul_tflops": 1.0, "bytes_per_step": 1e9, "bus_gb_per_s": 1e3}
+    runs = [run(1, (40.0,), **known), run(2, (24.0,), **known), run(4, (20.0,))]
+    speedup.draw_against_ideal(Quantity.SPEEDUP, Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
+    (axes,) = sheets["strong_speedup"].axes
+    bounds = [list(line.get_ydata()) for line in axes.get_lines() if list(line.get_xdata()) == [1, 2]]
+    assert bounds == [pytest.approx([1.5625, 3.125])]
+    assert not any("all-reduces" in text for text in legend_of(sheets["strong_speedup"]))
 
 
 def test_captions_say_n_and_what_the_bars_are(sheets, tmp_path):

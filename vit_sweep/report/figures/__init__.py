@@ -44,9 +44,9 @@ def draw_all(
 ) -> list[Figure | Skipped]:
     """Draw every figure that the data carry into `folder`, and give the reason for each that they do not.
 
-    `runs`: all of them, for accuracy, memory and ranks. `reference`: published series, drawn dashed and grey beside
-    those of the same scaling mode. `predictions`: fitted lines are drawn over the measured counts, simulated ones in a
-    figure of their own.
+    `runs`: all of them, for accuracy, memory, ranks and the roofline. `reference`: published series, drawn dashed and
+    grey beside those of the same scaling mode. `predictions`: fitted lines are drawn over the measured counts,
+    simulated ones in a figure of their own.
     """
     runs = sorted(runs, key=lambda run: run.run_id)
     drawers: list[Callable[[], Figure | Skipped]] = []
@@ -70,7 +70,7 @@ def draw_all(
         partial(draw_isoefficiency, [*strong, *weak], folder),
         partial(draw_memory, runs, folder),
         partial(draw_ranks, runs, folder),
-        partial(draw_steps, runs, folder),
+        partial(draw_steps, (*strong, *weak), folder),
         partial(draw_roofline, runs, folder),
     ]
     simulated = [line for line in predictions if line.kind is Kind.SIMULATED]

@@ -16,6 +16,7 @@ from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.against_gpus import PanelCurves, draw_panels
 from vit_sweep.report.figures.curves import Curves, draw_series, failed, lay_out, value_of
+from vit_sweep.report.figures.floors import FLOORS
 from vit_sweep.report.figures.overlay import Overlay, Quantity
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import note, width_of
@@ -57,21 +58,23 @@ def draw_against_ideal(
     curves = lay_out(series, reference)
     what, width = quantity.value, width_of(len(curves.layout.panels))
     draw_ideal = _ideal_speedup if quantity is Quantity.SPEEDUP else _ideal_efficiency
+    bottom, top = _limits(quantity, curves)
+    floors = [floor for floor in FLOORS if quantity is Quantity.SPEEDUP and floor.speedups(series)]
 
     def draw(panel_axes: Axes, panel_curves: PanelCurves) -> None:
         draw_ideal(panel_axes, curves)
+        for floor in floors:
+            floor.draw(panel_axes, floor.speedups([curve for curve, _ in panel_curves]))
         for order, (curve, style) in enumerate(panel_curves):
             draw_series(panel_axes, curve, style, what, shift=_shift(order, len(panel_curves), quantity))
         _say_no_baseline(panel_axes, [curve for curve, _ in panel_curves], quantity, width)
 
-    ideal = Line2D([], [], color=QUIET, linestyle="--", lw=1.0, label="ideal")
+    ideal = [Line2D([], [], color=QUIET, linestyle="--", lw=1.0, label="ideal"), *(floor.handle() for floor in floors)]
     sheet, axes = draw_panels(
-        curves, quantity, scaling, overlays, ideal=[ideal], label=_label(scaling, quantity), draw=draw
+        curves, quantity, scaling, overlays, ideal=ideal, label=_label(scaling, quantity), draw=draw
     )
-    estimates = [e for s in (*series, *reference) for p in s.points if (e := value_of(p, what))]
-    ends = [end for e in estimates for end in (e.value, e.low, e.high) if end is not None]
     for panel_axes in axes:
-        _value_scale(panel_axes, quantity, curves, min(1.0, *ends), max(1.0, *ends))
+        _value_scale(panel_axes, quantity, bottom, top)
     without = [s for s in series if s.no_baseline]
     return save(
         sheet,
@@ -126,17 +129,24 @@ def _ideal_efficiency(axes: Axes, _: Curves) -> None:
     axes.axhline(_USUAL_LIMIT, color=QUIET, linestyle=":", lw=0.8, zorder=1.5)
 
 
-def _value_scale(axes: Axes, quantity: Quantity, curves: Curves, bottom: float, top: float) -> None:
-    """Scale an axis for values between `bottom` and `top`: more GPUs may be slower than one."""
+def _limits(quantity: Quantity, curves: Curves) -> tuple[float, float]:
+    """The ends of the values' axis, with room for the ideal: more GPUs may be slower than one."""
+    estimates = [e for s in (*curves.series, *curves.reference) for p in s.points if (e := value_of(p, quantity.value))]
+    ends = [end for e in estimates for end in (e.value, e.low, e.high) if end is not None]
     if quantity is Quantity.EFFICIENCY:
-        axes.set_ylim(0, 1.08 * top)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        return
+        return 0.0, 1.08 * max(1.0, *ends)
     ideal = max(curves.gpus[-1] / (s.baseline_gpus or curves.gpus[-1]) for s in curves.series)
-    axes.set_yscale("log", base=2)
-    axes.set_ylim(0.85 * bottom, max(top, ideal) * 1.18)
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    return 0.85 * min(1.0, *ends), 1.18 * max(1.0, ideal, *ends)
+
+
+def _value_scale(axes: Axes, quantity: Quantity, bottom: float, top: float) -> None:
+    if quantity is Quantity.EFFICIENCY:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    else:
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_ylim(bottom, top)
 
 
 def _label(scaling: Scaling, quantity: Quantity) -> str:

@@ -1,24 +1,22 @@
 """Time of an epoch against GPUs (figures 4, 5, 8, 9, 16, 17 of the paper). An edge."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import inf
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from vit_sweep.analysis.bounds import compute_floor_ms, link_floor_ms
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.against_gpus import PanelCurves, draw_panels
 from vit_sweep.report.figures.curves import Curves, draw_series, failed, failures_text, intervals_text, lay_out
+from vit_sweep.report.figures.floors import FLOORS
 from vit_sweep.report.figures.overlay import Overlay, Quantity
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.style import QUIET, counted, number, value_axis
-from vit_sweep.runs.run import Run
 
 _TIME = Quantity.TIME.value
 
@@ -37,29 +35,18 @@ def draw_time(
         return Skipped(name=name, reason=reason)
     curves = lay_out(series, reference)
     alone = len(curves.layout.labels) == 1
-    floors = {floor: line for floor in FLOORS if (line := _floor(floor, series))}
+    floors = {floor: line for floor in FLOORS if (line := _near(floor.epochs_s(series), series))}
 
     def draw(panel_axes: Axes, panel_curves: PanelCurves) -> None:
         for floor in floors:
-            line = _floor(floor, [curve for curve, _ in panel_curves])
-            mark = "_" if len(line) == 1 else ""  # a line of one point is none
-            panel_axes.plot(
-                list(line),
-                list(line.values()),
-                color=QUIET,
-                linestyle=floor.dash,
-                marker=mark,
-                ms=12,
-                lw=1.0,
-                zorder=1.5,
-            )
+            floor.draw(panel_axes, floor.epochs_s([curve for curve, _ in panel_curves]))
         for curve, style in panel_curves:
             draw_series(panel_axes, curve, style, _TIME)
             if alone:
                 _draw_ideal(panel_axes, curve, scaling)
 
     ideal = [Line2D([], [], color=QUIET, linestyle="--", lw=1.0, label="ideal from the baseline")] if alone else []
-    ideal += [Line2D([], [], color=QUIET, linestyle=floor.dash, lw=1.0, label=floor.label) for floor in floors]
+    ideal += [floor.handle() for floor in floors]
     sheet, axes = draw_panels(
         curves, Quantity.TIME, scaling, overlays, ideal=ideal, label="time of an epoch (s)", draw=draw
     )
@@ -78,31 +65,14 @@ def draw_time(
     )
 
 
-class Floor(NamedTuple):
-    """What an epoch would take if a step were nothing but one thing at the rate that the preflight measured."""
-
-    of_step_ms: Callable[[Run], float | None]
-    label: str
-    dash: Any
-
-
-FLOORS = (
-    Floor(compute_floor_ms, "its matrix products alone, at the rate measured before", (0, (1, 1.5))),
-    Floor(link_floor_ms, "its all-reduces alone, over the link measured before", (0, (4, 1.5, 1, 1.5))),
-)
 _FAR_BELOW = 0.05
 """Part of an epoch under which a floor is no line: it would squeeze the curves."""
 
 
-def _floor(floor: Floor, series: Sequence[ScalingSeries]) -> dict[int, float]:
-    """Seconds of an epoch by GPUs, the least of any run; empty where it was not measured, or lies far below."""
-    least: dict[int, float] = {}
-    for run in (run for curve in series for point in curve.timed for run in point.runs):
-        step_ms = floor.of_step_ms(run)
-        if step_ms is not None and run.steps is not None:
-            least[run.gpus] = min(step_ms * run.steps / 1000, least.get(run.gpus, inf))
+def _near(floor_s: dict[int, float], series: Sequence[ScalingSeries]) -> dict[int, float]:
+    """A floor's seconds by GPUs; empty where all of them lie far below every time."""
     shortest = min((p.time_s.value for curve in series for p in curve.timed if p.time_s), default=inf)
-    return dict(sorted(least.items())) if least and max(least.values()) > _FAR_BELOW * shortest else {}
+    return floor_s if max(floor_s.values(), default=0.0) > _FAR_BELOW * shortest else {}
 
 
 def no_time(scaling: Scaling, series: Sequence[ScalingSeries]) -> str:

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.record.stats import TAIL
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.panels import arrange, by_mode, run_traits
+from vit_sweep.report.figures.panels import arrange, series_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
 from vit_sweep.report.figures.style import CurveStyle, counted, curve_styles, number, plain_log
@@ -22,14 +23,17 @@ _MARKED = (0.5, *TAIL)
 _NEVER_TOGETHER = ("model", "data", "scaling")
 
 
-def draw_steps(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
-    """Draw the distribution of steps, a curve for each configuration; of repeats the mean of each quantile."""
-    known = [run for run in runs if run.step_percentiles_ms and not run.oversubscribed]
-    if not known:
+def draw_steps(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
+    """Draw the distribution of steps, a curve for each point of a series; of repeats the mean of each percentile."""
+    curves = [
+        (traits | {"scaling": of.key.scaling.value, "gpus": str(point.gpus), "nodes": str(point.nodes or "")}, ladders)
+        for of, traits in zip(series, series_traits(series), strict=True)
+        for point in of.timed
+        if not point.oversubscribed and (ladders := _ladders(point))
+    ]
+    if not curves:
         return Skipped(name=NAME, reason="no run has enough steps that count")
-    items = by_mode(known)
-    traits = [{k: v for k, v in run_traits(run, mode).items() if k != "nodes"} for run, mode in items]
-    layout = arrange(traits, apart=_NEVER_TOGETHER, together=("gpus",))
+    layout = arrange([traits for traits, _ in curves], apart=_NEVER_TOGETHER, together=("gpus",))
     styles = curve_styles(layout.labels, ordinal=len(layout.labels) > 2)
     handles = [
         Line2D([], [], color=s.color, marker=s.marker, linestyle=s.dash, label=label)
@@ -38,25 +42,31 @@ def draw_steps(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
     ]
     sheet, axes = sheet_of(len(layout.panels), handles, share_x=False)
     for panel_axes, panel in zip(axes, layout.panels, strict=True):
-        for label in dict.fromkeys(label for _, label in panel.curves):
-            ladders = [items[index][0].step_percentiles_ms for index, of in panel.curves if of == label]
-            _draw(panel_axes, [fmean(step) for step in zip(*ladders, strict=True)], styles[label])
+        means = [[fmean(step) for step in zip(*curves[index][1], strict=True)] for index, _ in panel.curves]
+        for percentiles, (_, label) in zip(means, panel.curves, strict=True):
+            _draw(panel_axes, percentiles, styles[label])
         title_panel(panel_axes, panel.title, width_of(len(axes)))
-        panel_axes.set_ylim(0, 1.02)
+        panel_axes.set_ylim(0, 1.05)  # room for the marks at 99 %
         panel_axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        _scale(panel_axes, [items[index][0] for index, _ in panel.curves])
+        _scale(panel_axes, means, ticks=6 if len(axes) <= 2 else 4)
     label_panels(axes, x="optimizer step (ms)", y="steps that take no longer", columns=columns_of(len(axes)))
+    runs = {run.run_id: run for of in series for point in of.timed for run in point.runs if run.step_percentiles_ms}
     return save(
         sheet,
         folder,
         NAME,
         title="Distribution of steps",
-        caption="Steps of the epochs that count after the warm-up, each the slowest rank's. Marks: half, "
-        + " and ".join(f"{quantile:.0%}" for quantile in TAIL)
+        caption="Steps of the epochs that count after the warm-up, each the slowest rank's; of repeats the mean. "
+        "Marks: half, "
+        + " and ".join(f"{100 * quantile:.0f} %" for quantile in TAIL)
         + " of the steps take no longer; the line goes to the longest."
         + (f" {layout.left_out}." if layout.left_out else ""),
-        alt=f"Cumulative distribution of step times of {counted(len(known), 'run')}. {_widest(known)}",
+        alt=f"Cumulative distribution of step times of {counted(len(runs), 'run')}. {_widest(list(runs.values()))}",
     )
+
+
+def _ladders(point: SeriesPoint) -> list[tuple[float, ...]]:
+    return [run.step_percentiles_ms for run in point.runs if run.step_percentiles_ms]
 
 
 def _draw(axes: Axes, percentiles: Sequence[float], style: CurveStyle) -> None:
@@ -71,14 +81,14 @@ def _draw(axes: Axes, percentiles: Sequence[float], style: CurveStyle) -> None:
     )
 
 
-def _scale(axes: Axes, runs: Sequence[Run]) -> None:
+def _scale(axes: Axes, curves: Sequence[Sequence[float]], *, ticks: int) -> None:
     """Logarithmic where the steps span more than a decade."""
-    shortest, longest = (pick(run.step_percentiles_ms[end] for run in runs) for pick, end in ((min, 0), (max, -1)))
+    shortest, longest = min(steps[0] for steps in curves), max(steps[-1] for steps in curves)
     if longest > 10 * shortest:
         axes.set_xscale("log")
         plain_log(axes.xaxis, log10(longest / shortest))
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=ticks))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
