@@ -11,6 +11,9 @@ from launchers.profile import Count, PartitionProfile
 RUN_AGAIN = 75
 """Exit code of a closing module (EX_TEMPFAIL of sysexits.h): start this task again."""
 
+SETUP_FAILED = 78
+"""Exit code of a job that a line of its profile's setup ended (EX_CONFIG of sysexits.h)."""
+
 
 @checked
 class Shape:

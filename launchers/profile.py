@@ -229,7 +229,9 @@ class PartitionProfile:
     python: str | None = None
     """Interpreter of the jobs; default: the one that submits."""
     setup: tuple[str, ...] = ()
-    """Shell lines before the job: modules, conda, a virtual environment."""
+    """Shell lines before the job: modules, conda, a virtual environment. One that fails ends the job."""
+    setup_may_fail: bool = False
+    """Whether the job goes on after a setup line that failed; also for lines that are one command only together."""
     teardown: tuple[str, ...] = ()
     """Shell lines after the job."""
     environment: dict[str, str] = field(default_factory=dict)

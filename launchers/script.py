@@ -5,11 +5,11 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 
-from launchers.batch import Batch, Shape
+from launchers.batch import SETUP_FAILED, Batch, Shape
 from launchers.environment import ALLOCATED_GPUS, JOB_ENDS
 from launchers.errors import UserError
 from launchers.identity import FIRST_PORT, LAST_PORT
-from launchers.profile import ContainerRuntime, Device, GpuVendor
+from launchers.profile import ContainerRuntime, Device, GpuVendor, PartitionProfile
 
 MEETING_POINT = [
     "",
@@ -101,6 +101,20 @@ def export_lines(batch: Batch) -> list[str]:
     variables = [f"export {k}={shlex.quote(v)}" for k, v in sorted(batch.rank_environment.items())]
     held = [] if batch.held_gpus == batch.shape.gpus else [f"export {ALLOCATED_GPUS}={batch.held_gpus}"]
     return [*variables, *held, f"export {JOB_ENDS}=$(($(date +%s) + {batch.shape.minutes} * 60))"]
+
+
+def setup_lines(profile: PartitionProfile, *, end: Iterable[str]) -> list[str]:
+    """Return a profile's setup, in which a line that fails is named on stderr and ends the job by the lines `end`.
+
+    These find `SETUP_FAILED` in `$ended`.
+    """
+    if not profile.setup or profile.setup_may_fail:
+        return [*profile.setup]
+    say = 'echo "vit_sweep: setup line ended with code $1: $2" >&2'
+    function = ["setup_failed() {", *(f"  {line}" for line in (say, f"ended={SETUP_FAILED}", *end)), "}"]
+    # On a line of its own, which a comment at the end of the line before does not swallow.
+    checks = [f"code=$?; [ $code = 0 ] || setup_failed $code {shlex.quote(line)}" for line in profile.setup]
+    return [*function, *(line for pair in zip(profile.setup, checks, strict=True) for line in pair)]
 
 
 def background_lines(name: str, command: str, *, signals: tuple[str, ...]) -> list[str]:

@@ -26,7 +26,7 @@ from launchers.errors import UserError
 from launchers.hosts import choose_hosts, model_of
 from launchers.profile import Host
 from launchers.queue.client import QueueClient, start_queue
-from launchers.script import mpirun_command, rank_command, refuse_pyxis
+from launchers.script import mpirun_command, rank_command, refuse_pyxis, setup_lines
 
 _KILL_AFTER_S = 10
 """How long ranks may go on writing after mpirun has told them to end."""
@@ -100,7 +100,7 @@ def _rank_script(batch: Batch) -> str:
         "# One rank of this batch; mpirun starts it on the hosts (see job.sh).",
         "# mpirun signals the whole group: this shell must outlive the rank, or mpirun takes the rank for ended.",
         "trap : TERM USR2",
-        *batch.profile.setup,
+        *setup_lines(batch.profile, end=[f"code=$ended; mkdir -p {ended}; {note}", 'exit "$ended"']),
         shlex.join(rank_command(batch)),
         "code=$?",
         f'[ "$code" = 0 ] || {{ mkdir -p {ended}; {note}; }}',

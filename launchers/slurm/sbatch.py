@@ -21,6 +21,7 @@ from launchers.script import (
     rank_command,
     refuse_pyxis,
     requeue_lines,
+    setup_lines,
 )
 from launchers.slurm.renderer import make_script
 from launchers.slurm.step import gpu_flags
@@ -111,7 +112,9 @@ def _script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
     # torchrun: one Slurm task per node, which starts that node's ranks.
     tasks = 1 if profile.spawner is Spawner.TORCHRUN else shape.gpus_per_node
     cpus = profile.cpus_per_gpu * shape.gpus_per_node // tasks
-    setup = [*_job_lines(batch), *export_lines(batch), *profile.setup, *_survive(batch)]
+    # A setup line that fails ends the job by way of its closing module.
+    site = setup_lines(profile, end=[*_closing(batch, python), 'exit "$ended"'])
+    setup = [*_job_lines(batch), *export_lines(batch), *site, *_survive(batch)]
     # Slurm >= 22.05 no longer hands --cpus-per-task from sbatch to srun; one dead rank ends the step.
     srun_args = [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1", *container_flags(batch), *profile.srun_args]
     match profile.spawner:
@@ -149,7 +152,13 @@ def _shared_script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
         tasks_per_node=batch.shape.gpus_per_node,
         cpus_per_task=profile.cpus_per_gpu,
         # What comes before the queue listens is not to end the shell either.
-        setup=[_EXPORT_ALL, *export_lines(batch), *profile.setup, "trap : TERM USR2", "ended=0"],
+        setup=[
+            _EXPORT_ALL,
+            *export_lines(batch),
+            *setup_lines(profile, end=['exit "$ended"']),
+            "trap : TERM USR2",
+            "ended=0",
+        ],
         teardown=[*profile.teardown, *(again if profile.requeue else []), 'exit "$ended"', ""],
         flags=flags,
         srun_args=None,

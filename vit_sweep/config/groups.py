@@ -44,7 +44,8 @@ def catalog(group: str, config_dir: Path | None, environ: Mapping[str, str] = os
             )
         places.append(("--config-dir", config_dir))
     site = site_dir(environ)
-    if site is not None:
+    # One folder may be both: named by links, by a relative path, or twice the same.
+    if site is not None and not any(site.samefile(folder) for _, folder in places):
         places.append(("site", site))
     entries: list[Entry] = []
     first: dict[str, str] = {}

@@ -6,11 +6,12 @@ whether the same task is to be started again.
 
 import os
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from launchers.atomic import read
-from launchers.batch import RUN_AGAIN, Batch
+from launchers.batch import RUN_AGAIN, SETUP_FAILED, Batch
 from launchers.checked import parse_json
 from launchers.errors import UserError
 from launchers.identity import place_of
@@ -43,7 +44,10 @@ def main(arguments: list[str]) -> int:
     attempt = next((past for past in history if past.name == name), Attempt(name=name))
     if attempt.exit is not None and attempt.exit.cause is Cause.DONE:
         return 0
-    exit = _with_last_lines(_verdict(attempt, code), study.cell_dir(task.name) / "attempts" / name)
+    if code == SETUP_FAILED and not attempt.ranks:
+        exit = _of_setup(batch_folder / "logs", me.job_id)
+    else:
+        exit = _with_last_lines(_verdict(attempt, code), study.cell_dir(task.name) / "attempts" / name)
     before = verdicts([*(past for past in history if past.name != name), attempt])
     decision = decide([*before, exit])
     again = decision.action is Action.AGAIN
@@ -64,6 +68,21 @@ def _verdict(attempt: Attempt, code: int) -> Exit:
         return judge(attempt.ranks, code=code, at=now())
     message = f"no rank began, the launcher ended with code {code}; its output is in the logs of the batch"
     return Exit(cause=Cause.LOST, message=message, at=now())
+
+
+def _of_setup(logs: Path, job_id: str) -> Exit:
+    """A line of the profile's setup failed: the job's own log has its words."""
+    lines: list[str] = []
+    # Of an array's task, or of a job that is none and calls itself task 0.
+    for path in (logs / f"{job_id}_0_log.err", logs / f"{job_id}_log.err"):
+        with suppress(OSError):
+            lines += read(path).decode(errors="replace").splitlines()
+    lines = [line[:400] for line in lines if line.strip()][-_LAST_LINES:]
+    message = (
+        f"a setup line of the profile failed: {' / '.join(lines[-2:]) or 'see the logs of the batch'}; mend it (or say "
+        "setup_may_fail: true), then retry=failed"
+    )
+    return Exit(cause=Cause.CONFIGURATION, message=message, at=now(), last_lines=tuple(lines))
 
 
 def _with_last_lines(exit: Exit, folder: Path) -> Exit:

@@ -60,6 +60,8 @@ class Fingerprint:
     python: str | None = None
     torch: str | None = None
     deepspeed: str | None = None
+    modules: tuple[str, ...] | None = None
+    """Environment modules that were loaded; None where the site has none."""
     cuda: str | None = None
     """Of the runtime that torch was built with; None on a CPU device, like `nccl`."""
     nccl: str | None = None

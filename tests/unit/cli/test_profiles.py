@@ -83,6 +83,14 @@ def test_the_site_folder_and_config_dir_are_listed_with_their_origin(verb, site,
     assert "--config-dir" in rows["other"]
 
 
+def test_one_folder_named_twice_hides_nothing(verb, site, monkeypatch, tmp_path):
+    folder = site(lab=LAB)
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.setenv("VIT_SWEEP_CONF", str(tmp_path / "link"))
+    code, out, _ = verb("check", "lab", "--config-dir", folder)
+    assert (code, "the same name" in out) == (0, False)
+
+
 def test_a_wrong_profile_does_not_hide_the_others(verb, site):
     code, out, _ = verb("list", "--config-dir", site(lab=LAB, broken="nodes: [\n"))
     assert code == 0

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from launchers.batch import RUN_AGAIN, Task
+from launchers.batch import RUN_AGAIN, SETUP_FAILED, Task
 from launchers.checked import to_json
 from tests.unit.builders import batch, cell, series
 from tests.unit.outcome.test_verdict import rank
@@ -49,6 +49,17 @@ def job(tmp_path, monkeypatch):
         study = Study(tmp_path / "s")
 
     return Job()
+
+
+def test_a_setup_line_that_failed_is_named_with_its_own_words_and_not_tried_again(job):
+    logs = job.study.folder / "jobs"
+    (logs := next(logs.iterdir()) / "logs").mkdir()
+    words = "job.sh: line 9: module: command not found\nvit_sweep: setup line ended with code 127: module load cuda\n"
+    (logs / "17_1_0_log.err").write_text(words)
+    assert job.end(0, code=SETUP_FAILED) == 0
+    exit = job.exit("2")
+    assert (exit["cause"], exit["again"]) == ("configuration", False)
+    assert "module: command not found / vit_sweep: setup line ended with code 127: module load cuda" in exit["message"]
 
 
 def test_a_rank_that_died_is_named_with_its_last_lines_and_started_again_once(job):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launchers.batch import Shape
+from launchers.batch import SETUP_FAILED, Shape
 from launchers.errors import UserError
 from launchers.profile import GpuDialect
 from launchers.slurm.sbatch import render
@@ -128,6 +128,27 @@ def test_the_ranks_run_the_profiles_python_before_the_submitters():
 def test_setup_comes_before_the_ranks_and_teardown_after():
     text = script(profile=profile(setup=("module load cuda",), teardown=("echo bye",)))
     assert text.index("module load cuda") < text.index("srun ") < text.index("echo bye")
+
+
+@pytest.mark.parametrize(
+    ("changes", "ran"),
+    [
+        ({"setup": ("true # with a comment", "nomodule load cuda")}, b"closed 78\n"),
+        ({"setup": ("true # with a comment",)}, b"ranks\n"),
+        ({"setup": ("nomodule load cuda",), "setup_may_fail": True}, b"ranks\n"),
+        ({"setup": ("if true; then", "true", "fi"), "setup_may_fail": True}, b"ranks\n"),
+    ],
+)
+def test_a_setup_line_that_fails_ends_the_job_by_way_of_its_closing_module(tmp_path, changes, ran):
+    """`ranks` and `closed` stand for what the script would start."""
+    (tmp_path / "site").write_text('#!/bin/bash\n[[ "$*" = *site.closing* ]] && echo "closed ${!#}"\nexit 0\n')
+    (tmp_path / "site").chmod(0o755)
+    text = script(python=str(tmp_path / "site"), profile=profile(**changes), closing="site.closing")
+    answer = bash("srun() { echo ranks; }\n" + text)
+    assert answer.stdout == ran
+    failed = b"closed" in ran
+    assert answer.returncode == (SETUP_FAILED if failed else 0)
+    assert (b"vit_sweep: setup line ended with code 127: nomodule load cuda" in answer.stderr) == failed
 
 
 nasty = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30) | st.sampled_from(

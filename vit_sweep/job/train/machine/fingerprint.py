@@ -39,6 +39,7 @@ def fingerprint(me: RankIdentity, device: Device) -> tuple[Fingerprint, NvmlGpu 
         python=platform.python_version(),
         torch=str(torch.__version__),
         deepspeed=_or_none(lambda: version("deepspeed")),
+        modules=tuple(filter(None, loaded.split(":"))) if (loaded := os.environ.get("LOADEDMODULES")) else None,
         cuda=torch.version.cuda if on_gpu else None,
         nccl=_or_none(_nccl) if on_gpu else None,
     ), nvml
