@@ -2,6 +2,7 @@
 
 import socket
 
+import psutil
 import pytest
 
 from launchers.identity import RankIdentity
@@ -47,6 +48,61 @@ def test_a_taken_port_is_passed_over_for_the_next():
         assert _bind(me(), "127.0.0.1").port == second
 
 
+def listening(port):
+    """Addresses of this process that listen on a port."""
+    return {c.laddr.ip for c in psutil.Process().net_connections() if c.status == "LISTEN" and c.laddr.port == port}
+
+
+def test_the_store_of_one_node_listens_on_the_loopback_device_alone():
+    from vit_sweep.job.train.rendezvous import _bind
+
+    store = _bind(me(), "127.0.0.1")
+    assert listening(store.port) == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize(("address", "expected"), [("127.0.0.2", {"::", "0.0.0.0"}), ("192.0.2.1", {"::", "0.0.0.0"})])
+def test_several_nodes_meet_on_all_interfaces_only_where_the_name_names_none(*, address, expected, capfd):
+    """Loopback is this node's alone; the second address is kept free for documents, no interface has it."""
+    from vit_sweep.job.train.rendezvous import _listen
+
+    with _listen(address, 0, nodes=2) as listener:
+        assert listener.getsockname()[0] in expected
+    assert f"{address} is {address} here, which other nodes cannot reach" in capfd.readouterr().err
+
+
+def test_several_nodes_meet_on_the_interface_of_their_name():
+    from vit_sweep.job.train.rendezvous import _bind
+
+    addresses = [
+        address.address
+        for interface in psutil.net_if_addrs().values()
+        for address in interface
+        if address.family is socket.AF_INET and not address.address.startswith("127.")
+    ]
+    if not addresses:
+        pytest.skip("this machine has no interface but loopback")
+    store = _bind(me(nodes=2, node_name=addresses[0]), addresses[0])
+    assert listening(store.port) == {addresses[0]}
+
+
+def test_the_secret_of_the_ranks_is_for_their_user_alone(tmp_path):
+    """Another user of the machine reaches the store of one node too, and can sign nothing."""
+    import torch.distributed as dist
+
+    from launchers.profile import Device
+    from vit_sweep.job.train.rendezvous import connect
+
+    tmp_path.chmod(0o755)
+    meeting = connect(me(), Device.CPU, tmp_path, hang_minutes=1)
+    try:
+        (path,) = tmp_path.glob("rendezvous-*.json")
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert meeting.secret.hex() in path.read_text()
+        assert meeting.secret.hex() not in repr(meeting)
+    finally:
+        dist.destroy_process_group()
+
+
 def test_a_rank_whose_rank_zero_stays_away_says_so(tmp_path, monkeypatch):
     from datetime import timedelta
 
@@ -67,8 +123,8 @@ def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
     from vit_sweep.outcome.failure import StopRequest
 
     store = _bind(me(world_size=2), "127.0.0.1")
-    meeting = Meeting(host="127.0.0.1", port=store.port, world_size=2)
-    stoppers = [Stopper(rank=rank, world_size=2, connect=meeting.client) for rank in (0, 1)]
+    meeting = Meeting(host="127.0.0.1", port=store.port, world_size=2, secret=b"secret")
+    stoppers = [Stopper(rank=rank, world_size=2, connect=meeting.client, secret=meeting.secret) for rank in (0, 1)]
     for units, stopper in zip((3, 5), stoppers, strict=True):
         for _ in range(units):
             stopper.enter()

@@ -61,7 +61,7 @@ def train(
     data_opened = time.monotonic()
     splits = load(cell.data, Path(file.data_root), file.options.scratch)
     meeting = connect(me, cell.device, attempt, hang_minutes=file.options.hang_minutes)
-    stopper = Stopper(rank=me.rank, world_size=me.world_size, connect=meeting.client)
+    stopper = Stopper(rank=me.rank, world_size=me.world_size, connect=meeting.client, secret=meeting.secret)
     guardian.stop_by(stopper.ask)
     trackers = _trackers(execution)
     try:

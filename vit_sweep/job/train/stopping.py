@@ -16,15 +16,20 @@ threads, so all numbers arrive while main threads are wherever they are; and a m
 the numbers is let in again if another one is inside the next unit and needs it there.
 
 In the timed loop this costs one uncontended lock.
+
+The store listens to whoever reaches its port. So every message is signed, what is not is ignored and noted once, and a
+rank whose message was deleted or overwritten posts it again: others can delay an agreement or prevent it, not make one.
 """
 
 import threading
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Protocol
+from itertools import count
+from typing import Any, Protocol
 
 from launchers.checked import parse_json, to_json
 from vit_sweep.job.rank_log import say
+from vit_sweep.job.train.signing import signed, verified
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, StopRequest
 
@@ -50,8 +55,8 @@ class Store(Protocol):
     def set(self, key: str, value: str, /) -> None:
         """Set a key."""
 
-    def compare_set(self, key: str, expected: str, desired: str, /) -> bytes:
-        """Set a key if it has the expected value; an empty one: if it is not there."""
+    def compare_set(self, key: str, expected: Any, desired: str, /) -> bytes:
+        """Set a key if it has the expected value, bytes (torch's types say text); empty: if it is not there."""
 
 
 class StopAgreed(BaseException):
@@ -66,9 +71,15 @@ class StopAgreed(BaseException):
 class Stopper:
     """One rank's side of the agreement. `ask` may be called by any thread, `enter` by the main one."""
 
-    def __init__(self, *, rank: int, world_size: int, connect: Callable[[], Store]) -> None:
-        """Begin to listen; `connect` opens a store client that nobody else uses: a call blocks its other users."""
-        self._rank, self._world_size, self._connect = rank, world_size, connect
+    def __init__(self, *, rank: int, world_size: int, connect: Callable[[], Store], secret: bytes) -> None:
+        """Begin to listen; `connect` opens a store client that nobody else uses: a call blocks its other users.
+
+        `secret`: what the ranks of this job alone know.
+        """
+        self._connect, self._secret = connect, secret
+        self._keys = [f"vit_sweep/at/{number}" for number in range(world_size)]
+        self._own_key = self._keys[rank]
+        self._noted: set[str] = set()
         self._lock = threading.Lock()
         self._entered, self._last = 0, 0
         self._asked = self._closed = False
@@ -112,21 +123,49 @@ class Stopper:
 
     def _agree(self, store: Store) -> None:
         store.set_timeout(timedelta(seconds=AGREE_S))
-        while not store.check([_REQUEST]):
-            self._wake.wait(_POLL_S)
-            if self._closed:
-                return
-            if self._own_request is not None:
-                store.compare_set(_REQUEST, "", to_json(self._own_request))
-        self._request = parse_json(StopRequest, store.get(_REQUEST), what="the request to stop")
+        self._request = self._await_request(store)
+        if self._request is None:
+            return
         with self._lock:
             self._asked, entered = True, self._entered
-        store.set(f"vit_sweep/at/{self._rank}", str(entered))
-        numbers = [f"vit_sweep/at/{rank}" for rank in range(self._world_size)]
+        own = {_REQUEST: to_json(self._request), self._own_key: str(entered)}
         pause = threading.Event()
-        while not store.check(numbers):
-            pause.wait(_SOON_S)
+        for turn in count():
             if self._closed:
                 return
-        self._last = max(int(store.get(number)) for number in numbers)
-        self._agreed.set()
+            for key, text in own.items():
+                # Not in every turn: a thousand ranks ask one store.
+                if turn % round(_POLL_S / _SOON_S) == 0 and self._read(store, key) is None:
+                    store.set(key, signed(self._secret, key, text))
+            numbers = [self._get(store, key) for key in self._keys] if store.check(self._keys) else [None]
+            if None not in numbers:
+                self._last = max(int(number) for number in numbers if number is not None)
+                self._agreed.set()
+                return
+            pause.wait(_SOON_S)
+
+    def _await_request(self, store: Store) -> StopRequest | None:
+        """The first request of any rank; None once this listener is closed."""
+        while not self._closed:
+            text = self._read(store, _REQUEST)
+            if text is not None:
+                return parse_json(StopRequest, text, what="the request to stop")
+            if self._own_request is not None:
+                # In place of nothing, or of what no rank wrote.
+                there = store.get(_REQUEST) if store.check([_REQUEST]) else b""
+                if verified(self._secret, _REQUEST, there) is None:
+                    store.compare_set(_REQUEST, there, signed(self._secret, _REQUEST, to_json(self._own_request)))
+            self._wake.wait(_POLL_S)
+        return None
+
+    def _read(self, store: Store, key: str) -> str | None:
+        """What a rank of this job left under `key`; None if there is nothing, or somebody else's."""
+        return self._get(store, key) if store.check([key]) else None
+
+    def _get(self, store: Store, key: str) -> str | None:
+        """The same of a key that is there."""
+        text = verified(self._secret, key, store.get(key))
+        if text is None and key not in self._noted:
+            self._noted.add(key)
+            say(f"a message under {key} is not signed by a rank of this job; it is ignored")
+        return text
