@@ -176,7 +176,7 @@ def _cheapest(series: ScalingSeries, price: float | None) -> Answer:
     if price is not None:
         text += f", {cost.value / 3600 * price:.3g} at {price:g} per GPU-hour"
     ties = _ties(point, cost, costs)
-    text += _ties_text(ties, cost, series)
+    text += _rank_text(ties, cost, costs, series)
     last, most = max(costs, key=lambda pair: pair[0].gpus)
     if last is not point and not alike(cost, most, among=len(costs)):
         text += f"; at {place(last, series)} {most.value / cost.value - 1:+.0%}"
@@ -197,7 +197,7 @@ def _fastest(series: ScalingSeries, laws: Sequence[Fit]) -> Answer:
     own = point.time_s or time
     text = f"{place(point, series)}, measured: {number(own.value)} s an epoch ({interval(own, number)})"
     ties = _ties(point, time, times)
-    text += _ties_text(ties, time, series) + (f"; {_ahead(time, laws, strong=strong)}" if laws else "")
+    text += _rank_text(ties, time, times, series) + (f"; {_ahead(time, laws, strong=strong)}" if laws else "")
     return Answer(
         question=Question.FASTEST, sentence=f"{heading}: {text}", gpus=point.gpus, ties=tuple(p.gpus for p, _ in ties)
     )
@@ -224,14 +224,18 @@ def _ties(
     return [(p, other) for p, other in others if p is not chosen and alike(value, other, among=len(others))]
 
 
-def _ties_text(ties: Sequence[tuple[SeriesPoint, Estimate]], value: Estimate, series: ScalingSeries) -> str:
-    if not ties:
-        return ""
+def _rank_text(
+    ties: Sequence[tuple[SeriesPoint, Estimate]],
+    value: Estimate,
+    others: Sequence[tuple[SeriesPoint, Estimate]],
+    series: ScalingSeries,
+) -> str:
+    """The ties; and, with single runs among what was compared, that the order stands on an assumed spread."""
     listed = ", ".join(f"{place(point, series)} ({other.value / value.value - 1:+.1%})" for point, other in ties)
-    known = value.known and all(other.known for _, other in ties)
-    return f"; cannot be told apart from {listed}" + (
-        "" if known else f", single runs being taken to differ by {USUAL:.0%}"
-    )
+    text = f"; cannot be told apart from {listed}" if ties else ""
+    if len(others) > 1 and not all(other.known for _, other in others):
+        text += f"{', ' if ties else '; '}single runs being taken to differ by {USUAL:.0%}, an assumption"
+    return text
 
 
 # --- what to run next ----------------------------------------------------------------------------------------
