@@ -17,6 +17,8 @@ from tests.warm import clean_environment
 ROOT = Path(__file__).parent.parent
 TEST_CONF = ROOT / "tests" / "conf"
 
+LONG = os.environ.get("VIT_SWEEP_LONG_TESTS") == "1"
+"""Whether long proofs run whole (docs/reliability.md)."""
 # A loaded machine may be as slow as it likes.
 settings.register_profile("slow_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("slow_machine")

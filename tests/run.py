@@ -4,10 +4,12 @@ python tests/run.py            # all stages; goes on after a stage that failed, 
 python tests/run.py slurm      # some stages
 """
 
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -17,10 +19,11 @@ STAGES = {
         "planning, judging, drawing, queues, the report in a browser; no training, no Slurm",
         ["-m", "not train and not slurm"],
     ),
-    # Most of it waits for Slurm, so that two cores carry a third worker.
-    "slurm": ("sweeps on a real Slurm of virtual nodes", ["-m", "slurm", "--dist", "loadfile", "-n", "3"]),
+    "slurm": ("sweeps on a real Slurm of virtual nodes", ["-m", "slurm", "--dist", "loadfile"]),
     "train": ("sweeps that really train, on this machine", ["-m", "train and not slurm", "--dist", "loadfile"]),
 }
+ASIDE = "slurm"
+"""The stage that runs beside the others, since it mostly waits for Slurm; its output comes when it has ended."""
 SLOWEST = 20
 
 
@@ -42,18 +45,45 @@ class Stage(NamedTuple):
         return f"{self.name:6} {'ok' if self.code == 0 else 'FAILED':6} {self.seconds:5.0f} s  {counts or 'no tests'}"
 
 
-def run(name: str, report: Path) -> Stage:
-    """Run one stage; pytest's own output goes to the terminal."""
-    what, words = STAGES[name]
-    print(f"\n=== {name}: {what}", flush=True)
-    begun = time.monotonic()
+class Started(NamedTuple):
+    """A stage under way."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    report: Path
+    output: Path | None
+    """Where its output waits to be printed; None: it goes to the terminal."""
+    begun: float
+
+
+def start(name: str, folder: Path, *, aside: bool = False) -> Started:
+    """Start one stage; `aside`: its output is kept for later."""
+    _, words = STAGES[name]
+    report, output = folder / f"{name}.xml", folder / f"{name}.log" if aside else None
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", f"--junitxml={report}", *words]
-    code = subprocess.run(command, cwd=Path(__file__).parent.parent, check=False).returncode
-    seconds = time.monotonic() - begun
-    counts, tests = read(report) if report.exists() else ({}, [])
-    stage = Stage(name, code, seconds, counts, tests)
+    if not aside:
+        _announce(name)
+    with output.open("wb") if output is not None else nullcontext() as file:
+        process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, stdout=file, stderr=file)
+    return Started(name, process, report, output, time.monotonic())
+
+
+def finish(started: Started) -> Stage:
+    """Wait for a stage, and say how it ended."""
+    code = started.process.wait()
+    counts, tests = read(started.report) if started.report.exists() else ({}, [])
+    # Of a stage aside the time is that until its last test ended, not until somebody looked.
+    ended = started.report.stat().st_mtime - time.time() + time.monotonic() if tests else time.monotonic()
+    stage = Stage(started.name, code, ended - started.begun, counts, tests)
+    if started.output is not None:
+        _announce(started.name)
+        print(started.output.read_text(errors="replace"), end="")
     print(f"=== {stage.line}", flush=True)
     return stage
+
+
+def _announce(name: str) -> None:
+    print(f"\n=== {name}: {STAGES[name][0]}", flush=True)
 
 
 def read(report: Path) -> tuple[dict[str, int], list[tuple[float, str]]]:
@@ -73,13 +103,24 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"{', '.join(unknown)}: no such stage; there are {', '.join(STAGES)}", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory() as folder:
-        stages = [run(name, Path(folder) / f"{name}.xml") for name in names or STAGES]
+    names = names or list(STAGES)
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        beside = [start(name, folder, aside=True) for name in names if name == ASIDE and len(names) > 1]
+        try:
+            stages = [finish(start(name, folder)) for name in names if name != ASIDE or not beside]
+            stages += [finish(started) for started in beside]
+        except KeyboardInterrupt:
+            for started in beside:
+                started.process.send_signal(signal.SIGINT)  # its fixtures end the clusters
+                started.process.wait()
+            raise
     slowest = sorted((test for stage in stages for test in stage.tests), reverse=True)[:SLOWEST]
     print(f"\n=== the {len(slowest)} slowest tests")
     for seconds, name in slowest:
         print(f"{seconds:6.1f} s  {name}")
-    print(f"\n=== all stages: {sum(stage.seconds for stage in stages):.0f} s")
+    print(f"\n=== all stages: {time.monotonic() - begun:.0f} s")
     for stage in stages:
         print(stage.line)
     return int(any(stage.code for stage in stages))

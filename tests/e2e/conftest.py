@@ -6,7 +6,9 @@ import pytest
 
 from tests.conftest import TEST_CONF
 
-QUICK = [f"--config-dir={TEST_CONF}", "model=vit_test", "data=quick", "epochs=2", "batch=16", "study=s"]
+MEASURED = [f"--config-dir={TEST_CONF}", "model=vit_test", "data=quick", "epochs=2", "batch=16", "study=s"]
+QUICK = [*MEASURED, "preflight=off", "exposed=off", "profile_steps=0"]
+"""The probes before the training and the profiler after it take many times as long as these trainings."""
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.e2e.conftest import QUICK, records
+from tests.e2e.conftest import MEASURED, QUICK, records
 
 pytestmark = pytest.mark.train
 
@@ -26,7 +26,7 @@ def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
     extensions = folder / "extensions"
     answer = subprocess.run(
-        [sys.executable, "-m", "vit_sweep", "-m", *QUICK, "gpus=1,2,16", "scaling=strong,weak", "weak_fraction=0.5"],
+        [sys.executable, "-m", "vit_sweep", "-m", *MEASURED, "gpus=1,2,16", "scaling=strong,weak", "weak_fraction=0.5"],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -96,7 +96,7 @@ def test_the_same_command_again_runs_nothing_and_collect_rebuilds_the_tables(swe
     _, study, _ = finished
     home = study.parent.parent
     before = records(study)
-    again = sweep("-m", *QUICK, "gpus=1,2", "scaling=strong,weak", "weak_fraction=0.5", cwd=home)
+    again = sweep("-m", *MEASURED, "gpus=1,2", "scaling=strong,weak", "weak_fraction=0.5", cwd=home)
     assert again.returncode == 0
     assert "3 cells, 0 to run" in again.stdout
     assert records(study) == before
@@ -130,7 +130,7 @@ def test_a_truncated_record_is_named_stays_visible_and_runs_again(sweep, finishe
     assert f"passed over {record}" in answer.stdout
     status = {row["cell_id"]: row["status"] for row in rows(copy / "tables/runs.csv")}
     assert status[record.parent.name] == "missing"
-    again = sweep("-m", *QUICK, "gpus=1,2", "scaling=strong,weak", "weak_fraction=0.5")
+    again = sweep("-m", *MEASURED, "gpus=1,2", "scaling=strong,weak", "weak_fraction=0.5")
     assert "3 cells, 1 to run" in again.stdout
     assert again.returncode == 0, again.stdout + again.stderr
 

@@ -1,7 +1,6 @@
 """A client may be killed at any step: the same command again loses no cell and runs none twice."""
 
 import json
-import os
 import subprocess
 import sys
 from collections import Counter
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import LONG, ROOT
 from tests.slurm.conftest import trivial, wait_for
 from tests.slurm.studies import LAB, program
 from tests.warm import clean_environment
@@ -22,7 +21,7 @@ def test_a_client_killed_at_any_step_of_submission_loses_nothing_and_submits_not
 
     With VIT_SWEEP_LONG_TESTS=1 at every step. Three, since steps come in pairs: write aside, rename.
     """
-    stride = 1 if os.environ.get("VIT_SWEEP_LONG_TESTS") == "1" else 3
+    stride = 1 if LONG else 3
     acts = trivial()
     slow = program(tmp_path / "bin", "sbatch", before=f"[ ! -e {tmp_path}/slow ] || sleep 0.5")
     environment = clean_environment() | shared_cluster.environment | acts

@@ -14,7 +14,18 @@ from tests.e2e.conftest import records
 
 pytestmark = pytest.mark.slurm
 
-QUICK = [f"--config-dir={TEST_CONF}", "model=vit_test", "data=quick", "epochs=2", "batch=16", "study=s", "gpus=2"]
+QUICK = [
+    f"--config-dir={TEST_CONF}",
+    "model=vit_test",
+    "data=quick",
+    "epochs=2",
+    "batch=16",
+    "study=s",
+    "gpus=2",
+    "preflight=off",
+    "exposed=off",
+    "profile_steps=0",
+]
 
 
 def need(spawner):

@@ -44,6 +44,8 @@ class Settings:
     """Part of the test images classified right whose time the tables report; null: no such column."""
     preflight: bool
     """Measure collectives and matrix products at the start of each job."""
+    exposed: bool
+    """Measure after the timed epochs what communication no computation hides; of several ranks."""
     profile_steps: NotNegativeInt
     """Optimizer steps of the profiled window after the timed epochs; 0: none."""
     deepspeed_profilers: tuple[DeepSpeedProfiler, ...]
@@ -89,6 +91,7 @@ class Settings:
             checkpoint_epochs=self.checkpoint_epochs,
             hang_minutes=self.hang_minutes,
             preflight=self.preflight,
+            exposed=self.exposed,
             profile_steps=self.profile_steps,
             deepspeed_profilers=self.deepspeed_profilers,
             logging=self.logging,
@@ -135,8 +138,9 @@ def _meant(given: Plain) -> Plain:
     for name in ("exclude", "deepspeed_profilers", "logging"):
         if isinstance(given.get(name), str):
             meant[name] = [given[name]]
-    if given.get("preflight") in ("on", "off"):
-        meant["preflight"] = given["preflight"] == "on"
+    for name in ("preflight", "exposed"):
+        if given.get(name) in ("on", "off"):
+            meant[name] = given[name] == "on"
     return meant
 
 

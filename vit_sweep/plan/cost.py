@@ -84,7 +84,11 @@ def predict(
 def _measuring_s(cell: Cell, network: Network | None, step_s: float, options: JobOptions) -> float:
     """Seconds of the preflight and of what is measured after the training."""
     spent = measuring.after_s(
-        step_s, ranks=cell.gpus, profile_steps=options.profile_steps, profilers=options.deepspeed_profilers
+        step_s,
+        ranks=cell.gpus,
+        exposed=options.exposed,
+        profile_steps=options.profile_steps,
+        profilers=options.deepspeed_profilers,
     )
     if options.preflight:
         messages = measuring.sizes(gradient_bytes(cell)) if cell.gpus > 1 else []

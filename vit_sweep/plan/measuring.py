@@ -72,14 +72,21 @@ def repetitions(first_s: float) -> int:
     return max(1, min(ALL_REDUCES, int(SIZE_S / max(first_s, 1e-6))))
 
 
-def after_s(step_s: float, *, ranks: int, profile_steps: int, profilers: Collection[DeepSpeedProfiler] = ()) -> float:
+def after_s(
+    step_s: float,
+    *,
+    ranks: int,
+    profile_steps: int,
+    exposed: bool = True,
+    profilers: Collection[DeepSpeedProfiler] = (),
+) -> float:
     """Seconds of what is measured after the last epoch: blocks of steps (of several ranks), and profiled windows.
 
     The batch and the shapes are the epoch's, so a step takes as long; without collectives it is shorter, which is
     left out of account. Steps of up to 3.3 s keep to `AT_MOST_S`, longer ones take 20 steps.
     """
     spent = 0.0
-    if ranks > 1:
+    if ranks > 1 and exposed:
         rounds, steps = rounds_and_steps(step_s)
         spent += (EXPOSED_KINDS * rounds * steps + EXPOSED_WARM_UPS) * step_s
     if profile_steps:

@@ -41,7 +41,7 @@ class Job:
         self.dir = folder / "cells" / made.cell_id
         (self.dir / "attempts").mkdir(parents=True, exist_ok=True)
         # What is measured before and after the training has tests of its own; the profiler takes seconds to start.
-        job_options = JobOptions(**({"preflight": False, "profile_steps": 0} | options))
+        job_options = JobOptions(**({"preflight": False, "exposed": False, "profile_steps": 0} | options))
         file = CellFile(cell_id=made.cell_id, cell=made, series=(series(),), data_root="/data", options=job_options)
         (self.dir / "cell.json").write_text(to_json(file))
 

@@ -23,7 +23,7 @@ def job(tmp_path_factory):
     """Two ranks with everything on, told to end in the middle of epoch 2 and gone on: six epochs told, three run."""
     folder = tmp_path_factory.mktemp("studies") / "s"
     cell = small_cell(gpus=2, optimizer=replace(OPTIMIZER, learning_rate=0.0125))
-    job = Job(folder, cell, logging=tuple(Logger), deepspeed_profilers=tuple(DeepSpeedProfiler))
+    job = Job(folder, cell, exposed=True, logging=tuple(Logger), deepspeed_profilers=tuple(DeepSpeedProfiler))
     assert job.run(probe=("signal_at", 1, "SIGUSR2", 2, 3)) == [1, 1], job.log()
     assert job.run(2, probe=("note_instruments", str(folder / "noted"))) == [0, 0], job.log(attempt=2)
     return job
@@ -157,7 +157,11 @@ def test_the_loggers_leave_no_process_behind(job):
 
 def test_instruments_that_fail_are_notes_and_the_run_is_done(tmp_path):
     job = Job(
-        tmp_path / "s", small_cell(gpus=2), logging=(Logger.MLFLOW,), deepspeed_profilers=tuple(DeepSpeedProfiler)
+        tmp_path / "s",
+        small_cell(gpus=2),
+        exposed=True,
+        logging=(Logger.MLFLOW,),
+        deepspeed_profilers=tuple(DeepSpeedProfiler),
     )
     assert job.run(probe=("broken_instruments",)) == [0, 0], job.log()
     after = job.json("record.json")["breakdown"]

@@ -175,7 +175,7 @@ def test_accumulation_learns_the_same_as_a_larger_micro_batch(tmp_path):
 
 
 def test_a_job_keeps_what_was_measured_in_its_record_and_its_folder(tmp_path):
-    job = Job(tmp_path, small_cell(gpus=2), preflight=False, profile_steps=1)
+    job = Job(tmp_path, small_cell(gpus=2), exposed=True, profile_steps=1)
     assert job.run() == [0, 0], job.log()
     record = job.json("record.json")
     assert all(len(epoch["phases_by_rank"]) == 2 for epoch in record["epochs"])
@@ -185,7 +185,7 @@ def test_a_job_keeps_what_was_measured_in_its_record_and_its_folder(tmp_path):
 
 
 def test_an_epoch_with_a_restart_inside_has_no_phases(tmp_path):
-    job = Job(tmp_path, small_cell(gpus=2), preflight=False, profile_steps=0)
+    job = Job(tmp_path, small_cell(gpus=2))
     assert job.run(probe=("signal_at", 1, "SIGUSR2", 2, 3)) == [1, 1]
     assert job.run(2) == [0, 0], job.log(attempt=2)
     epochs = job.json("record.json")["epochs"]

@@ -1,16 +1,15 @@
 """The audit neither cries wolf nor sleeps: how often each rule speaks of sound studies and finds its planted flaw."""
 
-import os
-
 import pytest
 from scipy.stats import binom
 
 from benchmarks.audit_calibration import EXPECTED_OF_SINGLE_RUNS, calibrate
 from benchmarks.planted_studies import FLAWS
+from tests.conftest import LONG
 from tests.unit.analysis.test_audit import rules_of_the_page
 
 FALSE_ALARMS, FOUND = 0.05, 0.9
-STUDIES = 200 if os.environ.get("VIT_SWEEP_LONG_TESTS") == "1" else 6
+STUDIES = 200 if LONG else 6
 UNLUCKY = 0.001
 """How seldom a rule that keeps its promise may miss the bounds of so few studies."""
 

@@ -4,7 +4,6 @@ A bound is what a share that keeps its word would fall below in one of 10,000 te
 studies as the tables show, and the goals themselves.
 """
 
-import os
 import random
 from math import exp
 
@@ -13,6 +12,7 @@ import pytest
 from scipy.stats import binom
 
 from benchmarks.coverage import CELLS, REPEATS, Simulation
+from tests.conftest import LONG
 from tests.unit.analysis.builders import run
 from vit_sweep.analysis.compare import SAME, compare
 from vit_sweep.analysis.series.grouping import group
@@ -20,7 +20,6 @@ from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.plan.point import Scaling
 from vit_sweep.plan.repeats import RepeatRule
 
-LONG = os.environ.get("VIT_SWEEP_LONG_TESTS") == "1"
 STUDIES = 3000 if LONG else 300
 NOON = "2026-03-02T12:00:00+00:00"
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from launchers.errors import UserError
+from tests.conftest import LONG
 from vit_sweep.config.compose import expand, plain
 from vit_sweep.config.folders import conf_dir
 
@@ -57,7 +58,7 @@ def stock(hydra, overrides):
     return [plain(compose("config", overrides=list(cell))) for batch in batches for cell in batch]
 
 
-@settings(max_examples=25)
+@settings(max_examples=100 if LONG else 8)
 @given(overrides=grids)
 def test_the_fast_way_equals_hydras_own_composition(hydra, overrides):
     assert fast(hydra, overrides) == stock(hydra, overrides)

@@ -61,12 +61,13 @@ def test_the_shipped_defaults_are_those_of_the_schema(ask):
 
 
 @pytest.mark.parametrize(("spelling", "meant"), [("off", False), ("on", True), ("false", False), ("true", True)])
-def test_preflight_is_switched_in_either_language(ask, spelling, meant):
-    assert ask(f"preflight={spelling}")[1].job_options.preflight is meant
+@pytest.mark.parametrize("name", ["preflight", "exposed"])
+def test_a_measurement_is_switched_in_either_language(ask, name, spelling, meant):
+    assert getattr(ask(f"{name}={spelling}")[1].job_options, name) is meant
 
 
 @pytest.mark.parametrize(
-    "name", sorted({f.name for f in fields(JobOptions)} & {f.name for f in fields(Settings)} - {"preflight"})
+    "name", sorted({f.name for f in fields(JobOptions)} & {f.name for f in fields(Settings)} - {"preflight", "exposed"})
 )
 def test_every_setting_of_a_job_reaches_its_options(ask, name):
     spelling, value = {

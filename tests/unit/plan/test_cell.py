@@ -128,7 +128,7 @@ def test_a_job_that_was_told_before_the_fields_existed_is_the_same_job():
     old = to_plain(file)
     for name in ("pipeline", "lr_scaling", "lr_warmup_epochs", "activation_checkpointing", "compile", "allocation"):
         del old["cell"][name]
-    for name in ("preflight", "profile_steps", "data_workers", "target_accuracy"):
+    for name in ("preflight", "exposed", "profile_steps", "data_workers", "target_accuracy"):
         del old["options"][name]
     assert parse(CellFile, old, what="test") == file
 

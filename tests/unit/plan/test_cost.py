@@ -76,6 +76,7 @@ def test_what_a_job_measures_is_in_its_time_and_its_time_limit():
         unmeasured_s = STARTUP_S + wanted.epochs * wanted.steps_per_epoch * step_s  # and the tests
         assert bare.seconds >= unmeasured_s + after_s(step_s, ranks=gpus, profile_steps=0)
     assert after_s(0.1, ranks=1, profile_steps=0) == 0
+    assert after_s(0.1, ranks=2, profile_steps=0, exposed=False) == 0
     assert after_s(0.1, ranks=2, profile_steps=0) == pytest.approx((3 * 9 * 3 + 2) * 0.1), "blocks, and two to warm up"
     more = after_s(0.1, ranks=1, profile_steps=0, profilers=tuple(DeepSpeedProfiler))
     assert more == pytest.approx(0.1), "one rank has no collectives to log"

@@ -159,7 +159,9 @@ class Trainer:
         self._begin_epoch()
         return report
 
-    def measure(self, *, profile_steps: int, trace: Path, profilers: Sequence[DeepSpeedProfiler] = ()) -> Breakdown:
+    def measure(
+        self, *, profile_steps: int, trace: Path, exposed: bool = True, profilers: Sequence[DeepSpeedProfiler] = ()
+    ) -> Breakdown:
         """Measure, after the last epoch, what cannot be measured in it; a collective, and the last use of the engine.
 
         The steps are the epoch's with one constant batch and learning rate zero, so the weights stay what was
@@ -172,7 +174,7 @@ class Trainer:
                 bench,
                 cell=self._cell,
                 engine=self._engine,
-                usual_step_s=self._usual_step_s,
+                usual_step_s=self._usual_step_s if exposed else None,
                 profile_steps=profile_steps,
                 trace=trace,
                 profilers=profilers,

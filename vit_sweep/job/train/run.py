@@ -126,6 +126,7 @@ def _measured(execution: Execution, trainer: Trainer) -> Breakdown:
     execution.tell("measuring", execution.cell.epochs)
     options = execution.file.options
     return trainer.measure(
+        exposed=options.exposed,
         profile_steps=options.profile_steps,
         trace=execution.attempt / "trace.json",
         profilers=options.deepspeed_profilers,

@@ -19,19 +19,19 @@ def measure_all(
     *,
     cell: Cell,
     engine: Any,
-    usual_step_s: float,
+    usual_step_s: float | None,
     profile_steps: int,
     trace: Path,
     profilers: Sequence[DeepSpeedProfiler] = (),
 ) -> Breakdown:
     """Measure on the bench; a collective. Told to stop, all ranks leave out the same rest: the training is done.
 
-    Files lie beside `trace`.
+    `usual_step_s`: None leaves out exposed communication. Files lie beside `trace`.
     """
     exposed = collective = name = comms = flop = moved = None
     notes: tuple[str, ...] = ()
     try:
-        if bench.ranks > 1:
+        if bench.ranks > 1 and usual_step_s is not None:
             exposed = measure_exposed(bench, seed=cell.seed, usual_step_s=usual_step_s)
         if profile_steps:
             collective, name, notes = profile_window(bench, steps=profile_steps, trace=trace)
