@@ -116,6 +116,48 @@ def test_a_rank_whose_rank_zero_stays_away_says_so(tmp_path, monkeypatch):
     assert failure.value.cause is Cause.COMMUNICATION
 
 
+def test_a_name_that_does_not_resolve_gives_way_to_the_nodes_own_address():
+    from vit_sweep.job.train.rendezvous import _own_address, meeting_host
+
+    nameless = me(nodes=2, node_name="node.invalid")
+    assert meeting_host(nameless) == _own_address(nameless)
+    assert meeting_host(me(nodes=2, node_name="localhost")) == "localhost"
+    assert meeting_host(me(node_name="node.invalid")) == "127.0.0.1"
+
+
+def test_a_rank_that_cannot_resolve_rank_zeros_name_calls_its_address(tmp_path):
+    import json
+
+    from vit_sweep.job.train.rendezvous import _bind, _join
+
+    store = _bind(me(world_size=2), "127.0.0.1")
+    path = tmp_path / "rendezvous.json"
+    where = {"host": "node.invalid", "address": "127.0.0.1", "port": store.port, "secret": "00"}
+    path.write_text(json.dumps(where))
+    joined, _ = _join(path, me(rank=1, world_size=2))
+    joined.set("name", "rank 1")
+    assert store.get("name") == b"rank 1"
+
+
+def test_a_rank_zero_that_is_not_reached_is_named_within_bounds(tmp_path, monkeypatch):
+    import json
+    from datetime import timedelta
+
+    from vit_sweep.job.train import rendezvous
+    from vit_sweep.outcome.failure import JobError
+
+    monkeypatch.setattr(rendezvous, "REACH_TIMEOUT", timedelta(seconds=1))
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # bound, so that nobody else listens there
+        port = silent.getsockname()[1]
+        path = tmp_path / "rendezvous.json"
+        path.write_text(json.dumps({"host": "127.0.0.1", "address": "127.0.0.1", "port": port, "secret": "00"}))
+        with pytest.raises(
+            JobError, match=f"rank 1 on here did not reach rank 0 at 127.0.0.1, port {port}, within 1 s"
+        ):
+            rendezvous._join(path, me(rank=1, world_size=2))
+
+
 def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
     from vit_sweep.job.train.rendezvous import Meeting, _bind
     from vit_sweep.job.train.stopping import StopAgreed, Stopper

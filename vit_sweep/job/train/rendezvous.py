@@ -13,6 +13,7 @@ import secrets
 import socket
 import time
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +31,11 @@ from vit_sweep.outcome.failure import JobError
 
 CONNECT_TIMEOUT = timedelta(minutes=11)
 """Data is staged before: one node may have to copy for minutes what another one has."""
+REACH_TIMEOUT = timedelta(minutes=2)
+"""How long rank 0 is called once it has published where it listens."""
+_LOOPBACK = ("127.0.0.1", "::1")
+_FAR = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
+"""Addresses kept free for documents: asking for the way there sends nothing, and says which interface it begins at."""
 WATCHDOG_FIRST = timedelta(minutes=2)
 """How much longer than the watchdog a collective waits: the watchdog names the rank, the step and the place."""
 _TRIES = 64
@@ -59,9 +65,8 @@ def connect(me: RankIdentity, device: Device, attempt: Path, *, hang_minutes: fl
     """
     # DeepSpeed insists on these and would else look for MPI.
     os.environ.update(RANK=str(me.rank), WORLD_SIZE=str(me.world_size), LOCAL_RANK=str(me.local_rank))
-    # One node needs no name service: the loopback device is always there.
-    host = "127.0.0.1" if me.nodes == 1 else me.node_name
-    if me.nodes == 1:
+    host = meeting_host(me)
+    if host in _LOOPBACK and "lo" in dict(socket.if_nameindex()).values():
         for library in ("GLOO", "NCCL"):
             os.environ.setdefault(f"{library}_SOCKET_IFNAME", "lo")
     # Named by the job: were two jobs ever to run one attempt, their ranks must not meet.
@@ -69,13 +74,55 @@ def connect(me: RankIdentity, device: Device, attempt: Path, *, hang_minutes: fl
     if me.rank == 0:
         store = _bind(me, host)
         secret = secrets.token_hex(32)
-        write(path, json.dumps({"host": host, "port": store.port, "secret": secret}) + "\n", private=True)
+        where = {"host": host, "address": _address_for_others(host, me), "port": store.port, "secret": secret}
+        write(path, json.dumps(where) + "\n", private=True)
     else:
         store, secret = _join(path, me)
     backend = "gloo" if device is Device.CPU else "nccl"
     timeout = timedelta(minutes=hang_minutes) + WATCHDOG_FIRST
     dist.init_process_group(backend, store=store, rank=me.rank, world_size=me.world_size, timeout=timeout)
     return Meeting(host=store.host, port=store.port, world_size=me.world_size, secret=bytes.fromhex(secret))
+
+
+def meeting_host(me: RankIdentity) -> str:
+    """Where rank 0 listens: the loopback device for one node, which needs no name service, else the node's name.
+
+    Its own address where there is no loopback device, or where the name is none that resolves (cloud, containers).
+    Raises `JobError` where it has none.
+    """
+    if me.nodes > 1:
+        return me.node_name if _resolved(me.node_name) else _own_address(me)
+    for host in _LOOPBACK:
+        with suppress(OSError), socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            probe.bind((host, 0))
+            return host
+    return _own_address(me)
+
+
+def _resolved(host: str) -> str | None:
+    """The address of a host; None where its name does not resolve here."""
+    try:
+        return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError:
+        return None
+
+
+def _own_address(me: RankIdentity) -> str:
+    for family, far in _FAR:
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((far, 9))
+            return str(probe.getsockname()[0])
+    message = f"{me.node_name} does not resolve on its own node, and no interface of the node has an address"
+    raise JobError(Cause.COMMUNICATION, message)
+
+
+def _address_for_others(host: str, me: RankIdentity) -> str:
+    """The address for nodes on which the name does not resolve; loopback is this node's alone."""
+    address = _resolved(host) or host
+    with suppress(JobError):
+        if me.nodes > 1 and ipaddress.ip_address(address).is_loopback:
+            return _own_address(me)
+    return address
 
 
 def candidate_ports(key: str) -> list[int]:
@@ -134,7 +181,18 @@ def _join(path: Path, me: RankIdentity) -> tuple[TCPStore, str]:
             )
         time.sleep(0.05)
     where = json.loads(read(path))
-    store = TCPStore(where["host"], where["port"], me.world_size, is_master=False, timeout=CONNECT_TIMEOUT)
+    host = where["host"] if _resolved(where["host"]) else where["address"]
+    try:
+        store = TCPStore(
+            host, where["port"], me.world_size, is_master=False, timeout=REACH_TIMEOUT, wait_for_workers=False
+        )
+    except (RuntimeError, OSError) as error:
+        raise JobError(
+            Cause.COMMUNICATION,
+            f"rank {me.rank} on {me.node_name} did not reach rank 0 at {host}, port {where['port']}, within "
+            f"{REACH_TIMEOUT.total_seconds():g} s: {str(error).splitlines()[0][:200]}",
+        ) from None
+    store.set_timeout(CONNECT_TIMEOUT)
     return store, where["secret"]
 
 
