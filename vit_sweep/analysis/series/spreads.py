@@ -147,7 +147,7 @@ def values_interval(values: Sequence[float], widths: Sequence[float] = ()) -> Es
     """The median of positive values that belong to no pool, with its interval. Raises `ValueError` without a value.
 
     `widths`: of each value, as a part of it, the grid to whose next line it was rounded up, as a time to accuracy is to
-    the end of an epoch. A value may lie anywhere in its step, so each adds width^2 / 12 to the variance (Sheppard
+    the end of an epoch. A value's variance is then taken to be at least that of its rounding, width^2 / 12 (Sheppard
     1898): runs that all end in the same epoch do not know its time to the millisecond.
     """
     if not values or not all(0 < value < inf for value in values):
@@ -155,9 +155,9 @@ def values_interval(values: Sequence[float], widths: Sequence[float] = ()) -> Es
     if len(values) < 2:
         return Estimate(value=values[0], n=1)
     spread = spread_of([log(value) for value in sorted(values)], layout_of([0] * len(values), [0] * len(values)))
-    mean, variance, _ = spread.contrast([0], [1.0])
+    mean, variance = map(float, spread.contrast([0], [1.0])[:2])
     rounding = sum(width**2 for width in widths) / 12 / len(values) ** 2
-    return _around(median(values), (mean, variance + rounding, spread.pool_freedom), len(values))
+    return _around(median(values), (mean, max(variance, rounding), spread.pool_freedom), len(values))
 
 
 def _estimate(value: float, spread: Spread, cells: Sequence[int], weights: Sequence[float], *, n: int) -> Estimate:
