@@ -16,6 +16,7 @@ from tests.unit.analysis.builders import run
 from tests.unit.builders import cell, point, record, series
 from vit_sweep.__main__ import main
 from vit_sweep.cli.collect import collect_runs, collect_study
+from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.plan.cell import CellFile, JobOptions
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.report import figures
@@ -91,6 +92,17 @@ def test_a_target_given_to_collect_replaces_the_study_s_own(study):
     report_text(study, target=0.9)
     assert {row["target_accuracy"] for row in rows(study, "accuracy")} == {"0.9"}
     assert all("never reached 0.9" in row["accuracy_note"] for row in rows(study, "runs"))
+
+
+def test_a_seed_that_diverged_counts_among_those_that_never_reached_the_target(study, monkeypatch):
+    (study.cell_dir(CELLS[1].cell_id) / "record.json").unlink()
+    ended = Exit(cause=Cause.DIVERGED, message="the training loss is nan")
+    settled = reading.settled_results
+    monkeypatch.setattr(reading, "settled_results", lambda *a: [replace(r, history=(ended,)) for r in settled(*a)])
+    report_text(study)
+    row = next(row for row in rows(study, "accuracy") if row["gpus"] == "1")
+    assert (row["reached"], row["n"], row["time_to_accuracy_s"]) == ("1", "2", "")
+    assert row["note"].startswith("1 of 2 never reach it: no median, no interval; diverged")
 
 
 def test_no_finished_run_is_a_sentence_and_exit_1(study, capsys):

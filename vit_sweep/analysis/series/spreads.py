@@ -155,16 +155,16 @@ def values_interval(values: Sequence[float], widths: Sequence[float] = ()) -> Es
     if len(values) < 2:
         return Estimate(value=values[0], n=1)
     spread = spread_of([log(value) for value in sorted(values)], layout_of([0] * len(values), [0] * len(values)))
-    mean, variance = map(float, spread.contrast([0], [1.0])[:2])
+    mean, variance, _ = spread.contrast([0], [1.0])
     rounding = sum(width**2 for width in widths) / 12 / len(values) ** 2
-    return _around(median(values), (mean, max(variance, rounding), spread.pool_freedom), len(values))
+    return _around(median(values), (mean, max(float(variance), rounding), spread.pool_freedom), len(values))
 
 
 def _estimate(value: float, spread: Spread, cells: Sequence[int], weights: Sequence[float], *, n: int) -> Estimate:
     return _around(value, spread.contrast(cells, weights), n)
 
 
-def _around(value: float, contrast: tuple[Floats, Floats, Floats], n: int) -> Estimate:
+def _around(value: float, contrast: tuple[Floats, Floats | float, Floats], n: int) -> Estimate:
     """A value with the interval of its logarithm, of which mean, variance and degrees of freedom are given."""
     centre, variance, freedom = (float(part) for part in contrast)
     if not variance:
