@@ -29,6 +29,10 @@ _FIRST = (
     "images_per_s",
     "serial_fraction",
     "throughput_ratio",
+    "target_efficiency",
+    "batch_needed",
+    "time_to_accuracy_s",
+    "reached",
     "time_ratio",
     "verdict",
 )
