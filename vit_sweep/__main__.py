@@ -3,6 +3,7 @@
 A user's mistake ends here: one sentence on stderr, exit code 2. Anything else is a bug and keeps its traceback.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -24,6 +25,9 @@ VERBS = (
     "simulate",
     "status",
 )
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a used-up quota, a file beyond the limit of its size."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,6 +52,16 @@ def _reported(command: Callable[[], int]) -> int:
         return command()
     except UserError as error:
         print(f"error: {visible(str(error))}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        where = visible(str(error.filename)) if error.filename else "a file"
+        print(
+            f"error: {where} cannot be written: {error.strerror} – free some room and give the same command again; "
+            "every file is written aside first, so what was there is whole",
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("interrupted before anything was submitted", file=sys.stderr)

@@ -89,9 +89,9 @@ def render(batch: Batch, *, python: str) -> str:
 
     The same batch renders byte for byte the same. Raises `UserError` for what no script can hold.
     """
-    if "%" in batch.study_dir or "\n" in batch.study_dir:
+    if any(character in batch.study_dir for character in "%\\\n"):
         raise UserError(
-            f"outputs={batch.study_dir!r}: Slurm would expand % and a line break in a log's path – "
+            f"outputs={batch.study_dir!r}: Slurm would bend %, a backslash and a line break in a log's path – "
             "use a folder without them"
         )
     if batch.shared and batch.profile.spawner is not Spawner.SRUN:

@@ -1,5 +1,6 @@
 """A user's mistake is one sentence with a next step, exit code 2, no traceback, and nothing is lost."""
 
+import errno
 import json
 import os
 
@@ -159,3 +160,25 @@ def test_a_missing_sbatch_is_told_before_anything_is_queued(sweep, tmp_path):
     assert answer.returncode == 2
     assert "sbatch is not on PATH" in answer.stderr
     assert "dry_run=true" in answer.stderr
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_a_sentence_and_no_traceback(tmp_path, monkeypatch, capsys, number):
+    """The lock and the tables of an audit's study alike: whatever is written goes through one function."""
+    from vit_sweep.__main__ import main
+    from vit_sweep.study.lock import changing
+
+    def full(*_arguments):
+        raise OSError(number, os.strerror(number), str(tmp_path / ".lock.owner"))
+
+    def command(_words):
+        with changing(tmp_path):
+            return 0
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, "replace", full)
+    monkeypatch.setattr("vit_sweep.__main__._command", command)
+    assert main([]) == 2
+    assert (
+        f"error: {tmp_path}/.lock.owner cannot be written: {os.strerror(number)} – free some" in capsys.readouterr().err
+    )

@@ -305,3 +305,27 @@ def test_a_job_on_images_that_are_not_packed_says_which_command_to_run(root):
     with pytest.raises(JobError, match="the images are not packed; run: python -m vit_sweep data prepare") as raised:
         load(replace(spec()), root)
     assert raised.value.cause is Cause.DATA
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_grey_of_16_bits_keeps_its_shades(tmp_path, suffix):
+    import numpy as np
+    from PIL import Image
+
+    from vit_sweep.data.prepare.image_folder import read_image
+
+    path = tmp_path / f"scan.{suffix}"
+    shades = np.arange(256, dtype=np.uint16).reshape(16, 16)
+    Image.fromarray(shades * 257).save(path)
+    assert np.array_equal(np.asarray(read_image(str(path)))[..., 0], shades)
+
+
+def test_values_without_a_range_are_refused(tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    from vit_sweep.data.prepare.image_folder import read_image
+
+    Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / "f.tif")
+    with pytest.raises(ValueError, match="no known range; convert it to 8 bits"):
+        read_image(str(tmp_path / "f.tif"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import folder as torchvision_folder
@@ -80,11 +81,26 @@ def check(data: DataSpec, sources: dict[str, Source]) -> None:
         raise UserError(f"data={data.name}: {'; '.join(wrong)}; mend the folder, or the YAML if this is what you mean")
 
 
+def read_image(path: str) -> Image.Image:
+    """Read an image file as RGB of 8 bits; raises what decoders raise, and `ValueError` for values without a scale.
+
+    Pillow would cut grey values of 16 bits off at 255, which turns nearly all of them white.
+    """
+    with Image.open(path) as image:
+        # As Pillow's releases call the grey of such a PNG.
+        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
+            grey: Image.Image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+            return grey.convert("RGB")
+        if image.mode in ("I", "F"):
+            raise ValueError("its values have no known range; convert it to 8 bits")
+    return torchvision_folder.pil_loader(path)
+
+
 def common_side(data: DataSpec, sources: dict[str, Source]) -> int:
     """Without `side` the images are packed as they are, so they must be squares of one size."""
     path, _ = sources["train"].samples[0]
     try:
-        width, height = torchvision_folder.pil_loader(path).size
+        width, height = read_image(path).size
     except Exception as error:
         raise UserError(f"data={data.name}: {path} cannot be read as an image ({error}); replace it") from None
     if height != width:
@@ -113,7 +129,7 @@ class Reader:
     def image(self, path: str) -> Tensor | str:
         """RGB, the shorter side resized, the centre cut out."""
         try:
-            image = torchvision_folder.pil_loader(path)
+            image = read_image(path)
             if image.size != (self.side, self.side):
                 if self.as_is:
                     return (

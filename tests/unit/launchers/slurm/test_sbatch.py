@@ -175,7 +175,7 @@ def test_a_nasty_folder_is_one_argument_in_valid_bash(folder):
     assert f"{batch(study_dir=folder).folder}/logs/%A_%a_%t_log.out" in arguments
 
 
-@pytest.mark.parametrize("folder", ["/a%j/s", "/100%", "/a\nb"])
+@pytest.mark.parametrize("folder", ["/a%j/s", "/100%", "/a\nb", "/a\\b"])
 def test_a_folder_that_slurm_would_bend_is_refused(folder):
     with pytest.raises(UserError, match="use a folder without them") as error:
         script(study_dir=folder)
