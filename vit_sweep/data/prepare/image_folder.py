@@ -89,11 +89,11 @@ def read_image(path: str) -> Image.Image:
     with Image.open(path) as image:
         # As Pillow's releases call the grey of such a PNG.
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-            grey: Image.Image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+            grey = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
             return grey.convert("RGB")
         if image.mode in ("I", "F"):
             raise ValueError("its values have no known range; convert it to 8 bits")
-    return torchvision_folder.pil_loader(path)
+        return image.convert("RGB")
 
 
 def common_side(data: DataSpec, sources: dict[str, Source]) -> int:
