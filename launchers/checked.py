@@ -131,6 +131,10 @@ def _rule(detail: ErrorDetails) -> str:
             return "must be text; write it in quotes"
         case "bool_type" | "bool_parsing":
             return "must be true or false"
+        case "string_pattern_mismatch" if limits["pattern"].startswith("^[A-Za-z0-9]"):
+            return "must be letters, digits and . _ + - only, starting with a letter or digit"
+        case "string_pattern_mismatch":
+            return "has characters that have no place there"
         case "greater_than_equal":
             return f"must be at least {limits['ge']}"
         case "greater_than":

@@ -5,13 +5,15 @@ hosts without Slurm describes them as if they were one.
 """
 
 import re
+import shlex
+from collections.abc import Iterator
 from dataclasses import field
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
 
-from launchers.checked import checked
+from launchers.checked import Name, checked, to_plain
 from launchers.errors import UserError
 
 Count = Annotated[int, Ge(1), Le(10**12)]
@@ -137,7 +139,7 @@ class Host:
 class PartitionProfile:
     """One partition, or machines that stand for one. Not a request: it says what is possible, never what is wanted."""
 
-    name: str
+    name: Name
     """Name of the profile: what follows `partition=`."""
     scheduler: Scheduler
     """Who starts the processes."""
@@ -251,7 +253,7 @@ class PartitionProfile:
         return nodes * self.gpus_per_node if whole_nodes else gpus
 
     def _contradictions(self) -> list[str]:
-        wrong = []
+        wrong = [*_not_of_one_line(self)]
         memory = [k for k in ("mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib") if getattr(self, k) is not None]
         if len(memory) > 1:
             wrong.append(f"{' and '.join(memory)} contradict each other – keep one")
@@ -301,3 +303,32 @@ class PartitionProfile:
         if self.gpus_per_node != max(host.slots for host in self.hosts):
             wrong.append(f"gpus_per_node={self.gpus_per_node} is not the most slots of a host")
         return wrong
+
+
+_ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
+
+
+def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """Every text in plain data, keys too, and where it is: `environment.NAME`."""
+    if isinstance(value, str):
+        yield where, value
+    elif isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield where, str(key)
+            yield from _texts(inner, f"{where}.{key}" if where else str(key))
+
+
+def _not_of_one_line(profile: PartitionProfile) -> Iterator[str]:
+    """What would end a line of a script or a hostfile and begin another, or go on into ours."""
+    for where, text in _texts(to_plain(profile)):
+        in_script = where.startswith(("setup.", "teardown."))
+        if _ODD(re.sub(r"[\n\t]", "", text) if in_script else text):
+            yield f"{where} has a line break or another control character: {text!r}"
+        if in_script:
+            try:
+                shlex.split(text, comments=True)
+            except ValueError as error:
+                yield f"{where}: {text!r} goes on behind its end ({error}) – close it, or put all of it into one item"
+    for name in profile.environment:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            yield f"environment.{name} is no name of a variable – use letters, digits and _"

@@ -80,7 +80,7 @@ def hosts_of(batch: Batch) -> tuple[Host, ...]:
     chosen = choose_hosts(batch.profile, batch.shape.nodes, batch.shape.gpus_per_node, without=batch.exclude)
     if isinstance(chosen, str):
         raise UserError(chosen)
-    bad_names = [host.name for host in chosen if not re.fullmatch(r"[A-Za-z0-9_.@-]+", host.name)]
+    bad_names = [host.name for host in chosen if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", host.name)]
     if bad_names:
         raise UserError(f"partition {batch.profile.name}: host {bad_names[0]!r} is no name that a hostfile can hold")
     return chosen

@@ -143,10 +143,15 @@ class SlurmLauncher:
     def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
         """Cancel whole arrays or tasks of them; those that have ended are passed over. Raises `UserError`.
 
-        Some tasks of a shared job are ended by its own queue, within a second or as soon as the job starts.
+        Numbers come from a journal that others may have written: a job is ended only where Slurm says that it has
+        our script. Some tasks of a shared job are ended by its own queue, within a second or as soon as the job starts.
         """
+        wanted = list(targets)
+        ours = _proven([submission for submission, _ in wanted])
         jobs: list[str] = []
-        for submission, indices in targets:
+        for submission, indices in wanted:
+            if submission.handle not in ours:
+                continue
             if indices is None:
                 jobs.append(submission.handle)
             elif _kind(submission.folder).array:
@@ -226,6 +231,44 @@ def _match(batch: Unconfirmed, listing: str) -> Submission | None:
     if not jobs:
         return None
     return Submission(batch_name=batch.batch_name, folder=batch.folder, handle=str(min(jobs)), tasks=batch.tasks)
+
+
+def _proven(submissions: Sequence[Submission]) -> set[str]:
+    """The handles whose jobs wait or run and are these batches'; raises `UserError` for somebody else's job.
+
+    By the script, or, where the study was moved since, by the comment and a script that is no more.
+    """
+    if not submissions:
+        return set()
+    _need("squeue", "cancel on a login node")
+    proven: set[str] = set()
+    for some in _chunks(list(dict.fromkeys(s.handle for s in submissions))):
+        answer = run(["squeue", "--noheader", "--format=%F|%o|%Z|%k", f"--jobs={','.join(some)}"])
+        if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
+            raise UserError(f"squeue: {answer.stderr.strip()} – nothing was cancelled; give the same command again")
+        listed: dict[str, str] = {}
+        for line in answer.stdout.splitlines():
+            job, _, rest = line.partition("|")
+            listed[job.strip()] = rest
+        for submission in submissions:
+            job_text = listed.get(submission.handle)
+            if job_text is not None and not _is_ours(submission, job_text):
+                raise UserError(
+                    f"job {submission.handle} is not the one of {submission.folder}: its script is "
+                    f"{job_text.split('|')[0]!r} – nothing was cancelled; if it is yours: scancel {submission.handle}"
+                )
+            if job_text is not None:
+                proven.add(submission.handle)
+    return proven
+
+
+def _is_ours(submission: Submission, job: str) -> bool:
+    """`job`: script, working directory and comment as squeue prints them."""
+    script = job.split("|", 1)[0].strip()
+    known = {f"{place}/job.sbatch" for place in (submission.folder, os.path.realpath(submission.folder))}
+    batch = submission.batch_name
+    moved = job.endswith(f"/{batch}") and script.endswith(f"/jobs/{batch}/job.sbatch") and not Path(script).exists()
+    return script in known or moved
 
 
 def _ask_squeue(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], dict[str, str]]:

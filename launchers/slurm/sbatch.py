@@ -101,7 +101,6 @@ def render(batch: Batch, *, python: str) -> str:
         )
     site = _site_flags(batch)
     further = _further_flags(batch.profile, rendered=_flag_names(_script(batch, python, site)))
-    _refuse_line_breaks(batch.profile, site | further)
     return _with_header(_script(batch, python, site | further), batch)
 
 
@@ -272,15 +271,6 @@ def _further_flags(profile: PartitionProfile, *, rendered: set[str]) -> dict[str
 
 def _flag_names(script: str) -> set[str]:
     return set(re.findall(r"^#SBATCH --([a-z-]+)", script, re.MULTILINE))
-
-
-def _refuse_line_breaks(profile: PartitionProfile, flags: dict[str, Any]) -> None:
-    """A line break would end the #SBATCH comment and make the rest a command."""
-    for key, value in flags.items():
-        if "\n" in str(value):
-            raise UserError(
-                f"partition {profile.name}: {key}={value!r} – a flag of sbatch is one line; remove the break"
-            )
 
 
 def _memory(gib: float | None) -> str | None:

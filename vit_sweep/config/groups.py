@@ -9,11 +9,14 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from launchers.atomic import read
 from launchers.checked import checked
 from launchers.errors import UserError, closest
 from vit_sweep.config.compose import Plain, explain, single
 from vit_sweep.config.folders import conf_dir, site_dir
 
+_LONGEST, _MOST_ALIASES, _DEEPEST = 256 * 1024, 20, 20
+"""Bytes of a file, aliases in it, and lists within lists."""
 _NOUNS = {"partition": "profile", "data": "data set"}
 """What a file of each group is."""
 
@@ -100,6 +103,7 @@ def keys_of(group: str, entry: Entry, others: Iterable[Entry] = ()) -> dict[str,
 def _read(group: str, path: Path) -> dict[str, Any]:
     """Read a YAML file of keys; raises `UserError` that names the file and what is wrong."""
     try:
+        _refuse_bomb(path, read(path, most=_LONGEST).decode())
         loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
@@ -110,6 +114,19 @@ def _read(group: str, path: Path) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise UserError(f"{path}: a {_NOUNS[group]} is a list of `key: value` lines, this is not")
     return {str(key): value for key, value in loaded.items()}
+
+
+def _refuse_bomb(path: Path, text: str) -> None:
+    """Raise `UserError` for a file that grows without bound when it is read: by aliases of aliases, or by depth."""
+    aliases = depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        aliases += isinstance(event, yaml.AliasEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if aliases > _MOST_ALIASES or depth > _DEEPEST:
+            raise UserError(
+                f"{path}: more than {_MOST_ALIASES} aliases or {_DEEPEST} levels, which no file of keys needs; "
+                "write the values out"
+            )
 
 
 def composed_words(words: Sequence[str]) -> Plain:

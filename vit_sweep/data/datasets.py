@@ -19,7 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from launchers.atomic import own_folder, replacing, write
+from launchers.atomic import own_folder, read, replacing, write
 from launchers.checked import parse_json
 from launchers.errors import UserError
 from vit_sweep.data.packed import Manifest, disagreement, folder_of, is_packed
@@ -199,11 +199,18 @@ def _read_digest(path: Path, kind: str, *_what: int) -> str:
 
 def _has_stamp(path: Path, file: Expected) -> bool:
     """Whether a stamp says that this very file has this checksum."""
-    expected = _stamp_text(path.stat(), file.digest).encode()
+    about, stamp = path.stat(), _stamp(path, file.kind)
     try:
-        return _stamp(path, file.kind).read_bytes() == expected
+        # An md5 is of a file as it was published: CIFAR's are pickles, which run what whoever wrote them likes.
+        trusted = file.kind != "md5" or (_only_ours(about) and _only_ours(stamp.stat()))
+        return trusted and read(stamp, most=1000) == _stamp_text(about, file.digest).encode()
     except OSError:
         return False
+
+
+def _only_ours(about: os.stat_result) -> bool:
+    """Whether nobody else can have put this file there."""
+    return about.st_uid in (0, os.getuid()) and not about.st_mode & 0o022
 
 
 def _stamp(path: Path, kind: str) -> Path:

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic_core import from_json
+
 from vit_sweep.runs.run import Run
 from vit_sweep.runs.tidy_columns import LogError
 
@@ -73,7 +75,7 @@ def _events(text: str) -> Iterator[tuple[str, Any, Mapping[str, Any], float]]:
     for line in text.splitlines():
         _, mark, body = line.partition(TOKEN)
         try:
-            entry = json.loads(body) if mark else None
+            entry = from_json(body) if mark else None
         except ValueError:
             continue
         if isinstance(entry, dict) and {"key", "time_ms"} <= entry.keys():

@@ -1,10 +1,13 @@
 """A run that was stopped and goes on reaches what an undisturbed one reaches, bit by bit, and says so in its times."""
 
+import json
 import os
 import shutil
 from functools import cache
+from pathlib import Path
 
 import pytest
+import torch
 
 from tests.e2e.train.ranks import Job, ended, small_cell, wait_for
 from vit_sweep.plan.point import Precision
@@ -122,6 +125,33 @@ def test_a_checkpoint_that_only_looks_whole_is_named_with_what_to_do(tmp_path):
     assert f"checkpoint {newest} cannot be read" in end["message"]
     shutil.rmtree(newest)
     assert job.run(3) == [0], job.log(attempt=3)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(tmp_path):
+    """Of somebody else's study: pickle runs what a file names; tensors are all that is read."""
+    job = Job(tmp_path, small_cell(gpus=1))
+    assert job.run(probe=("signal_at", 0, "SIGUSR2", 2, 3)) == [1]
+    for file in (job.dir / "checkpoint" / job.checkpoints()[-1]).rglob("*.pt"):
+        size = file.stat().st_size
+        torch.save({"module": Planted(tmp_path / "ran")}, file)
+        file.write_bytes(file.read_bytes().ljust(size, b"\0"))
+    position = job.dir / "checkpoint" / job.checkpoints()[-1] / "position.json"
+    told = json.loads(position.read_text())
+    told["files"] = {name: (position.parent / name).stat().st_size for name in told["files"]}
+    position.write_text(json.dumps(told))
+    assert job.run(2) == [1]
+    assert not (tmp_path / "ran").exists()
+    assert "cannot be read" in job.log(attempt=2)
+
+
+class Planted:
+    """What an unpickler would make by touching a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
 
 
 def test_damaged_positions_mean_a_start_from_the_beginning(tmp_path, undisturbed):

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -180,7 +181,13 @@ def test_allowed_counts_that_fit_no_nodes_are_a_problem(site):
         (LAB.replace("nodes: 4", "nodes: four"), "nodes=four – must be a whole number"),
         (LAB + "mem_gib: 8\nmem_per_gpu_gib: 2\n", "mem_gib and mem_per_gpu_gib contradict each other – keep one"),
         (LAB + "gpu_dialect: gress\n", "gpu_dialect=gress is not one of 'gres'"),
-        (LAB + "setup: ['echo \"unclosed']\n", "bash refuses the script"),
+        (LAB + "setup: ['fi']\n", "bash refuses the script"),
+        (LAB + "setup: ['echo \"unclosed']\n", "goes on behind its end (No closing quotation)"),
+        (LAB + "setup: ['module load x \\']\n", "goes on behind its end (No escaped character)"),
+        (LAB + "environment: {'X=1; touch y': '1'}\n", "environment.X=1; touch y is no name of a variable"),
+        (LAB.replace("Tesla T4", '"T4\\nevil slots=1"'), "a line break or another control character"),
+        ("a: &a [1]\n" + "".join(f"{b}: &{b} [*{a},*{a},*{a}]\n" for a, b in pairwise("abcdefghijklmn")), "aliases or"),
+        ("a: " + "[" * 5000 + "]" * 5000 + "\n", "levels, which no file of keys needs"),
         (LAB.replace("name: lab", "name: other"), "name=other, but the file is lab.yaml; they must agree"),
         ("nodes: [\n", "not valid YAML"),
         ("- a\n- b\n", "a profile is a list of `key: value` lines, this is not"),

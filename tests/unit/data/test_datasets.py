@@ -152,6 +152,18 @@ def test_a_stamp_does_not_speak_for_another_checksum(spec, root):
     assert "train is damaged" in datasets.problem_of(spec_of(CONTENTS | {"set/train": b"another version"}), root)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+@pytest.mark.parametrize("planted", ["set/train", "set/train.md5ok"])
+def test_a_stamp_that_somebody_else_may_have_put_there_is_none(spec, root, reads, planted):
+    """A pickle of theirs, with a stamp of theirs that says that it is the published file."""
+    assert datasets.problem_of(spec, root) is None
+    os.chown(root / planted, 12345, -1)
+    reads.clear()
+    datasets._read_digest.cache_clear()  # as another process has it
+    assert datasets.problem_of(spec, root) is None
+    assert reads == ["train"]
+
+
 @pytest.mark.parametrize("stamp", [b"", b"\xff\xfe garbage", b"0" * 32])
 def test_a_damaged_stamp_is_no_stamp(spec, root, reads, stamp):
     (root / "set/train.md5ok").write_bytes(stamp)

@@ -6,11 +6,16 @@ In each folder lie DeepSpeed's files (weights, optimizer, loss scale) and `posit
 import os
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
+from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+from deepspeed.runtime.zero.config import ZeroStageEnum
+from deepspeed.utils.tensor_fragment import fragment_address
 
 from launchers.atomic import make_folder, read, remove, rename, write
 from launchers.checked import parse_json, to_json
@@ -24,6 +29,7 @@ _TAG = "state"
 _POSITION = "position.json"
 _MADE = r"e\d+-s\d+|\.partial-\d+(\.\d+)?"
 """Names of the folders that this module makes."""
+_OURS = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]
 
 
 class Checkpoints:
@@ -49,7 +55,8 @@ class Checkpoints:
         position = parse_json(Position, chosen[0], what=_POSITION)
         folder = self._folder / position.name
         try:
-            engine.load_checkpoint(str(folder), tag=_TAG)
+            with _tensors_only():
+                engine.load_checkpoint(str(folder), tag=_TAG)
         except Exception as error:  # pickle, zipfile and torch each have their own
             if cause_of(error) is not Cause.BUG:
                 raise
@@ -118,6 +125,25 @@ class Checkpoints:
                 return text
             say(f"checkpoint {folder.name} is passed over: {reason}")
         return None
+
+
+@contextmanager
+def _tensors_only() -> Iterator[None]:
+    """Within it torch unpickles tensors and the few classes of DeepSpeed that a checkpoint of ours holds.
+
+    DeepSpeed asks for all of pickle, which runs whatever the file names: `torch.load` is held to the safe part.
+    """
+    everything = torch.load
+
+    def load(*words: Any, **how: Any) -> Any:
+        return everything(*words, **(how | {"weights_only": True}))
+
+    torch.load = load
+    try:
+        with torch.serialization.safe_globals(_OURS):
+            yield
+    finally:
+        torch.load = everything
 
 
 def _progress(folder: Path) -> tuple[int, ...]:

@@ -126,7 +126,7 @@ def test_no_suitable_hosts_are_the_users_mistake():
         rendered(partition("a:2:T4", "b:2:P4"))
 
 
-@pytest.mark.parametrize("name", ["a b", "a\nb", "#a", ""])
+@pytest.mark.parametrize("name", ["a b", "-a", "#a", ""])
 def test_a_name_that_a_hostfile_would_bend_is_refused(name):
     site = partition("x:2", "b:2")
     site = parse(PartitionProfile, json.loads(to_json(site).replace('"x"', json.dumps(name))), what="lab")

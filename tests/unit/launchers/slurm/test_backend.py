@@ -321,8 +321,13 @@ def test_slurms_programs_are_out_of_reach_of_the_ctrl_c_of_a_clients_terminal(pr
 # --- cancel -------------------------------------------------------------------------------------------
 
 
+def listed(*handles, script="/studies/s/jobs/wide/job.sbatch", comment="s/wide"):
+    """What squeue answers of jobs that wait or run: number, script, working directory, comment."""
+    return "\n".join(f"echo '{handle}|{script}|/studies/s|{comment}'" for handle in handles)
+
+
 def test_whole_arrays_and_single_tasks_are_cancelled_at_once(programs):
-    programs(scancel="true")
+    programs(scancel="true", squeue=listed(17, 18, 19))
     SlurmLauncher().cancel([(sent("17"), None), (sent("18"), [0, 3]), (sent("19"), [])])
     assert programs.calls("scancel") == ["17 18_0 18_3"]
     SlurmLauncher().cancel([(sent("19"), [])])
@@ -330,13 +335,40 @@ def test_whole_arrays_and_single_tasks_are_cancelled_at_once(programs):
 
 
 def test_what_has_ended_need_not_be_cancelled(programs):
-    programs(scancel="echo 'scancel: error: Kill job error on job id 17: Invalid job id specified' >&2; exit 1")
+    gone = "echo 'scancel: error: Kill job error on job id 17: Invalid job id specified' >&2; exit 1"
+    programs(scancel=gone, squeue=listed(17))
     SlurmLauncher().cancel([(sent(), None)])
+    programs(scancel=gone, squeue="echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    SlurmLauncher().cancel([(sent(), None)])
+    assert len(programs.calls("scancel")) == 1
+
+
+@pytest.mark.parametrize(
+    "job", [{"script": "/home/other/thesis.sh"}, {"script": "/bin/sh"}, {"comment": "s/other", "script": "/gone.sh"}]
+)
+def test_a_number_in_a_journal_never_ends_a_job_that_is_not_of_this_batch(programs, job):
+    programs(scancel="true", squeue=listed(17, **job))
+    with pytest.raises(UserError, match="not the one of /studies/s/jobs/wide"):
+        SlurmLauncher().cancel([(sent(), None)])
+    assert programs.calls("scancel") == []
+
+
+def test_the_job_of_a_study_that_was_moved_is_known_by_its_comment(programs):
+    programs(scancel="true", squeue=listed(17, script="/before/s/jobs/wide/job.sbatch"))
+    SlurmLauncher().cancel([(sent(), None)])
+    assert programs.calls("scancel") == ["17"]
+
+
+def test_nothing_is_cancelled_while_nobody_can_say_whose_job_it_is(programs):
+    programs(scancel="true", squeue="echo 'Unable to contact slurm controller' >&2; exit 1")
+    with pytest.raises(UserError, match="nothing was cancelled"):
+        SlurmLauncher().cancel([(sent(), None)])
+    assert programs.calls("scancel") == []
 
 
 @pytest.mark.parametrize("words", ["Access/permission denied", ""])
 def test_a_job_that_could_not_be_cancelled_is_said_in_slurms_words(programs, words):
     error = f"echo 'scancel: error: Kill job error on job id 17: {words}' >&2; " if words else ""
-    programs(scancel=f"{error}exit 1")
+    programs(scancel=f"{error}exit 1", squeue=listed(17))
     with pytest.raises(UserError, match=words or "exit code 1"):
         SlurmLauncher().cancel([(sent(), None)])
