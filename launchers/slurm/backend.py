@@ -146,20 +146,18 @@ class SlurmLauncher:
         Numbers come from a journal that others may have written: a job is ended only where Slurm says that it has
         our script. Some tasks of a shared job are ended by its own queue, within a second or as soon as the job starts.
         """
-        wanted = list(targets)
-        ours = _proven([submission for submission, _ in wanted])
-        jobs: list[str] = []
-        for submission, indices in wanted:
-            if submission.handle not in ours:
-                continue
+        wanted: list[tuple[Submission, str]] = []
+        for submission, indices in targets:
             if indices is None:
-                jobs.append(submission.handle)
+                wanted.append((submission, submission.handle))
             elif _kind(submission.folder).array:
-                jobs += [f"{submission.handle}_{index}" for index in indices]
+                wanted += [(submission, f"{submission.handle}_{index}") for index in indices]
             elif not _kind(submission.folder).shared or _unfinished(submission) <= set(indices):
-                jobs.append(submission.handle)  # nothing is left that it could run for
+                wanted.append((submission, submission.handle))  # nothing is left that it could run for
             else:
                 ask_to_cancel(Path(submission.folder), indices)
+        ours = _proven([submission for submission, _ in wanted])
+        jobs = [job for submission, job in wanted if submission.handle in ours]
         if jobs:
             _need("scancel", "cancel on a login node")
         for some in _chunks(jobs):

@@ -83,8 +83,9 @@ def test_a_job_that_is_no_array_has_its_own_state_for_its_only_task(programs, tm
 
 
 def test_a_job_that_is_no_array_is_cancelled_by_its_number_alone(programs, tmp_path):
-    programs(scancel="true")
-    SlurmLauncher().cancel([(alone(tmp_path), [0])])
+    submission = alone(tmp_path)
+    programs(scancel="true", squeue=listed(17, script=f"{submission.folder}/job.sbatch"))
+    SlurmLauncher().cancel([(submission, [0])])
     assert programs.calls("scancel") == ["17"]
 
 
