@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 from contextlib import suppress
+from datetime import UTC, datetime
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -27,6 +28,7 @@ from launchers.queue.exits import job_code, sentence, shell_code
 from launchers.queue.loop import run_queue
 from launchers.queue.slots import SharedSlots, Slots, slot_folder, slots_of
 from launchers.queue.task import QueueTask, Run, StartRanks
+from launchers.text import some
 
 _IMPORTS = ("launchers.queue.loop", "launchers.local.rank", "launchers.queue.slots")
 
@@ -71,6 +73,7 @@ class _Machine:
         per_rank = profile.cpus_per_gpu if profile.device is Device.CPU else 1
         taken = self._take(task, per_rank)
         if taken is None:
+            self._say_for_whom(task)
             return None
         ranks = _Ranks(self._slots, [] if task.batch.shared else taken)
         used = taken[: world * per_rank] if task.batch.shared else taken
@@ -101,9 +104,19 @@ class _Machine:
     def _take(self, task: QueueTask, per_rank: int) -> list[str] | None:
         """The slots of a task, or all those of its batch where that shares them; None if they are not free now."""
         wanted = len(self._slots) if task.batch.profile.exclusive else task.batch.shape.gpus * per_rank
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        owner = f"study {task.batch.study_dir} (process {os.getpid()}) since {since}"
         if not task.batch.shared:
-            return self._slots.take(wanted)
-        return self._shared_slots.of(task, lambda: self._slots.take(wanted), self._slots.give_back)
+            return self._slots.take(wanted, owner)
+        return self._shared_slots.of(task, lambda: self._slots.take(wanted, owner), self._slots.give_back)
+
+    def _say_for_whom(self, task: QueueTask) -> None:
+        """Tell clients, and once the log, whose cores or GPUs a task waits for; nothing of this queue's own."""
+        others = [owner for owner in self._slots.waits_for if f"(process {os.getpid()})" not in owner]
+        detail = f"waits for cores or GPUs of {some(others, 2)}" if others else ""
+        if detail and detail != task.detail:
+            sys.stderr.write(f"vit_sweep: task {task.index} {detail}\n")
+        task.detail = detail
 
 
 class _Ranks(Run):

@@ -142,4 +142,8 @@ def _wait(tasks: Sequence[QueueTask]) -> None:
     starts = [task.start for task in tasks if task.start is not None]
     sentinels = [sentinel for start in starts for sentinel in start.run.sentinels()]
     silent = not sentinels or any(start.closing is not None for start in starts)
-    wait(sentinels, timeout=_QUICK_ROUND_S if silent else _ROUND_S) if sentinels else time.sleep(_QUICK_ROUND_S)
+    if sentinels:
+        wait(sentinels, timeout=_QUICK_ROUND_S if silent else _ROUND_S)
+    else:
+        # Where nothing runs, others have the slots: they are not asked for ten times a second.
+        time.sleep(_QUICK_ROUND_S if starts else _ROUND_S)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from launchers.atomic import opened, own_folder
+from launchers.atomic import opened, own_folder, read, write
 from launchers.profile import Device, PartitionProfile
 from launchers.queue.task import QueueTask
 
@@ -60,17 +60,23 @@ class Slots:
         self._names = names
         self._folder = folder
         self._held: dict[str, FileLock] = {}
+        self.waits_for: tuple[str, ...] = ()
+        """Who had slots that the last call of `take` would have needed: queues of other studies, one line each."""
 
     def __len__(self) -> int:
         """How many there are, taken or not."""
         return len(self._names)
 
-    def take(self, count: int) -> list[str] | None:
-        """Take `count` free slots (all of them if there are fewer); None if they are not free now."""
+    def take(self, count: int, owner: str = "") -> list[str] | None:
+        """Take `count` free slots (all of them if there are fewer); None if they are not free now.
+
+        `owner`: what others who wait for them are to read.
+        """
         if not self._names:
             return None
         wanted = min(count, len(self._names))
         taken: list[str] = []
+        others: list[str] = []
         for name in self._names:
             if len(taken) == wanted:
                 break
@@ -79,14 +85,30 @@ class Slots:
             path = self._folder / f"{name}.lock"
             os.close(opened(path, os.O_RDWR | os.O_CREAT, 0o600))  # no link and no pipe
             lock = FileLock(path)
-            with suppress(Timeout):
+            try:
                 lock.acquire(timeout=0)
-                self._held[name] = lock
-                taken.append(name)
+            except Timeout:
+                others.append(name)
+                continue
+            self._held[name] = lock
+            taken.append(name)
         if len(taken) < wanted:
             self.give_back(taken)
+            self.waits_for = tuple(dict.fromkeys(filter(None, map(self._owner, others))))
             return None
+        self.waits_for = ()
+        with suppress(OSError):  # a full disk keeps nobody from working
+            for name in taken:
+                write(self._owner_file(name), owner)
         return taken
+
+    def _owner_file(self, name: str) -> Path:
+        return self._folder / f"{name}.owner"
+
+    def _owner(self, name: str) -> str:
+        with suppress(OSError):
+            return read(self._owner_file(name), most=1000).decode(errors="replace").strip()
+        return ""
 
     def give_back(self, names: list[str]) -> None:
         """Release slots."""

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,9 @@ import pytest
 
 from launchers.batch import Batch, Shape, Task
 from launchers.checked import to_json
-from launchers.local.queue import _Ranks
+from launchers.local.queue import _Machine, _Ranks
+from launchers.queue.slots import Slots
+from launchers.queue.task import QueueTask, begin
 from tests.unit.launchers.local.queue_run import cores, work_off
 
 CORES = len(os.sched_getaffinity(0))
@@ -68,6 +71,31 @@ def test_more_ranks_than_cores_run_alone_and_unpinned(tmp_path):
     assert len(crowd) == CORES + 1
     assert all(len(note["cores"]) == CORES for note in crowd)
     assert not any(first["world"] != other["world"] for first, other in overlapping(notes))
+
+
+def test_a_task_that_waits_for_another_studys_cores_says_whose_they_are_and_since_when(tmp_path, capsys):
+    """Where clients look, and once in the queue's log."""
+    names = ["core-0", "core-1"]
+    waiting, neighbour = Slots(names, tmp_path), Slots(names, tmp_path)
+    held = neighbour.take(2, "study /theirs (process 7) since 2026-01-01T00:00:00+00:00")
+    machine = _Machine.__new__(_Machine)
+    machine._slots, machine._can_fork = waiting, threading.Event()
+    machine._can_fork.set()
+    own = Batch(
+        study="s",
+        study_dir=str(tmp_path),
+        profile=cores(),
+        shape=Shape(nodes=1, gpus_per_node=2, minutes=1),
+        tasks=(Task(name="c", attempt=1),),
+        module="tests.unit.launchers.local_probe",
+    )
+    task = QueueTask(batch=own, folder=tmp_path, index=0, limit_s=60.0)
+    assert [begin(task, machine.start_ranks, "local-1", 0.0) for _ in range(3)] == [True, False, False]
+    sentence = "waits for cores or GPUs of study /theirs (process 7) since 2026-01-01T00:00:00+00:00"
+    assert task.status.detail == sentence
+    assert capsys.readouterr().err.count(sentence) == 1
+    neighbour.give_back(held)
+    assert waiting.take(2) == names
 
 
 def test_a_failed_rank_is_named_and_the_queue_goes_on(tmp_path):

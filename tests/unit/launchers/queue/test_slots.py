@@ -84,3 +84,13 @@ def test_a_lock_follows_no_link(tmp_path):
     with pytest.raises(OSError, match=r"core-0\.lock"):
         Slots(NAMES, tmp_path).take(1)
     assert kept.read_text() == "text"
+
+
+def test_who_waits_reads_whose_slots_are_missing_and_nobody_once_they_are_free(tmp_path):
+    slots, other = Slots(NAMES, tmp_path), Slots(NAMES, tmp_path)
+    taken = slots.take(2, "study /s (process 7) since noon")
+    assert other.take(2) is None
+    assert other.waits_for == ("study /s (process 7) since noon",)
+    slots.give_back(taken)
+    assert other.take(2) == ["core-0", "core-1"]
+    assert other.waits_for == ()
