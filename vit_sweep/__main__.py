@@ -15,6 +15,7 @@ from vit_sweep.submit import interrupt
 VERBS = (
     "audit",
     "cancel",
+    "check",
     "collect",
     "compare",
     "data",

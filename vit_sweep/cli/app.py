@@ -7,6 +7,7 @@ import typer
 
 from vit_sweep.cli import show, show_status
 from vit_sweep.cli.audit import audit
+from vit_sweep.cli.check import check
 from vit_sweep.cli.collect import collect
 from vit_sweep.cli.compare import compare
 from vit_sweep.cli.data import app as data_app
@@ -29,6 +30,10 @@ app.command(
     epilog="Examples: python -m vit_sweep audit outputs/vit_b_16-cifar100-vector_t4v2, or of somebody else's figures: "
     "audit --csv 'runs/*.csv' --map gpus=num_gpus, audit --reference paper_cifar100"
 )(audit)
+app.command(
+    epilog="Examples: python -m vit_sweep check outputs/vit_tiny_32-digits-local, or by name: check "
+    "vit_tiny_32-digits-local && tar -cf study.tar outputs/vit_tiny_32-digits-local"
+)(check)
 app.command(
     epilog="Examples: python -m vit_sweep collect outputs/vit_tiny_32-digits-local, or of somebody else's figures: "
     "collect --csv results.csv --output outputs/theirs"

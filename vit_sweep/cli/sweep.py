@@ -29,6 +29,7 @@ from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan
 from vit_sweep.plan.repeats import seen_spread
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import epoch_time, spent_gpu_hours, throughput
+from vit_sweep.study.check import remove_leftovers
 from vit_sweep.study.provenance import require_extra, require_loggers
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.status import settled_results
@@ -155,6 +156,8 @@ def watch_and_collect(
 def _submitted(study: Study, console: Console, chosen: Next, rendered: Sequence[Rendered]) -> Submitter | None:
     """Submit what the scheduler takes now; the submitter holds the rest. None if Ctrl-C has ended it."""
     study.clear_stops(chosen.todo)
+    if _alone(chosen.results):
+        remove_leftovers(study)
     submitter = Submitter(study, rendered, say=console.print)
     interrupt.hold()
     try:

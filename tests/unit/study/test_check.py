@@ -1,0 +1,198 @@
+"""`check`: sound studies are consistent, and every planted inconsistency is named."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from launchers.checked import to_json
+from launchers.profile import Scheduler
+from tests.conftest import ROOT
+from tests.unit.builders import cell, point, profile, record
+from vit_sweep.outcome.ending import Cause, Exit
+from vit_sweep.plan.cell import JobOptions
+from vit_sweep.plan.plan import make_plan
+from vit_sweep.study.check import check, remove_leftovers
+from vit_sweep.study.journal import Event, JobEntry
+from vit_sweep.study.store import Study
+
+OLD = ROOT / "tests" / "old_study" / "old"
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Two cells that are done: `g1` and `g2` by their GPUs."""
+    made = Study.create_or_resume(tmp_path / "s")
+    plan = make_plan([point(partition=profile()), point(partition=profile(), gpus=2)])
+    made.write_command(["-m", "gpus=1,2"], ["gpus=1,2"], code="abc")
+    made.write_plan(plan, data_root="data", options=JobOptions())
+    for name, planned in plan.cells.items():
+        send(made, name, 1)
+        made.write_exit(name, "1", Exit(cause=Cause.DONE, message=""))
+        (made.cell_dir(name) / "record.json").write_text(to_json(record(planned.cell)))
+    return made
+
+
+def send(study, name, attempt, *, events=(Event.SUBMITTING, Event.SUBMITTED), batch=None):
+    """One submission of a cell, as a client notes it."""
+    batch = batch or f"b-{name}-{attempt}"
+    for event in events:
+        study.journal(
+            JobEntry(
+                at="2025-01-01T00:00:00Z",
+                event=event,
+                scheduler=Scheduler.SLURM,
+                batch=batch,
+                tasks=((name, attempt),),
+                handle="17" if event is Event.SUBMITTED else "",
+            )
+        )
+    (study.batch_dir(batch)).mkdir(exist_ok=True)
+    (study.batch_dir(batch) / "batch.json").write_text("{}")
+
+
+def first(study):
+    return study.cell_files()[0].cell_id
+
+
+def test_sound_studies_are_consistent_and_checking_changes_nothing(study, tmp_path):
+    old = shutil.copytree(OLD, tmp_path / "old")
+    for sound, cells in ((study, 2), (Study(old), 10)):
+        before = {path: path.stat().st_mtime_ns for path in sound.folder.rglob("*")}
+        seen = check(sound)
+        assert (seen.wrong, seen.notes, seen.cells) == ((), (), cells)
+        assert {path: path.stat().st_mtime_ns for path in sound.folder.rglob("*")} == before
+
+
+def stranger(study):
+    (study.cell_dir(first(study)) / "core").touch()
+    return "core is nothing that vit_sweep writes"
+
+
+def leftover(study):
+    (study.cell_dir(first(study)) / ".record.json.0a1b.tmp").touch()
+    return ".record.json.0a1b.tmp was left by a writer that was killed"
+
+
+def reserve(study):
+    (study.cell_dir(first(study)) / "attempts/1/.reserve-rank0").touch()
+    return ".reserve-rank0 was left by a writer that was killed"
+
+
+def gap(study):
+    send(study, first(study), 3)
+    return "attempt 3 of n1-g1"
+
+
+def twice(study):
+    send(study, first(study), 1, batch="again")
+    return "was submitted before"
+
+
+def unasked(study):
+    send(study, first(study), 2, events=(Event.SUBMITTED,))
+    return "no line before it says that this was being submitted"
+
+
+def torn(study):
+    with (study.folder / "jobs.jsonl").open("a") as journal:
+        journal.write('{"at": "20')
+    return "jobs.jsonl line 5"
+
+
+def no_batch(study):
+    shutil.rmtree(study.batch_dir(f"b-{first(study)}-1"))
+    return "batch.json is absent"
+
+
+def unknown_attempt(study):
+    study.write_exit(first(study), "2", Exit(cause=Cause.LOST, message=""))
+    return "jobs.jsonl knows no attempt 2"
+
+
+def record_of_no_attempt(study):
+    path = study.cell_dir(first(study)) / "record.json"
+    path.write_text(to_json(replace(study.records()[0], attempt="1.1")))
+    return "is of attempt 1.1, which has no folder"
+
+
+def record_of_another(study):
+    one, other = (study.cell_dir(file.cell_id) / "record.json" for file in study.cell_files())
+    shutil.copy(other, one)
+    return "belongs to another cell"
+
+
+def other_fields(study):
+    path = study.cell_dir(first(study)) / "cell.json"
+    content = json.loads(path.read_text())
+    content["cell"]["seed"] = 7
+    path.write_text(json.dumps(content))
+    return f"its fields make {cell(seed=7).cell_id}"
+
+
+def lost_cell(study):
+    name = first(study)
+    shutil.rmtree(study.cell_dir(name))
+    return f"plan.json names cell {name}"
+
+
+PLANTED = (
+    stranger,
+    leftover,
+    reserve,
+    gap,
+    twice,
+    unasked,
+    torn,
+    no_batch,
+    unknown_attempt,
+    record_of_no_attempt,
+    record_of_another,
+    other_fields,
+    lost_cell,
+)
+
+
+@pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
+def test_what_is_planted_is_named(study, plant):
+    words = plant(study)
+    assert [sentence for sentence in check(study).wrong if words in sentence], check(study).wrong
+
+
+def test_a_process_that_runs_the_studys_code_and_belongs_to_nobody_is_named(study):
+    environment = os.environ | {"PYTHONPATH": f"{study.folder}/.code/0123456789ab"}
+    with subprocess.Popen([sys.executable, "-c", "input()"], env=environment, stdin=subprocess.PIPE) as process:
+        (sentence,) = check(study).wrong
+        process.communicate(b"\n")
+    assert sentence.startswith(f"process {process.pid} ")
+    assert check(study).wrong == ()
+
+
+def test_what_may_be_of_a_writer_at_work_is_a_note(study):
+    leftover(study)
+    with study.changing():
+        seen = check(study)
+    assert seen.wrong == ()
+    assert "may be of a writer at work" in " ".join(seen.notes)
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(study):
+    sound = sorted(study.folder.rglob("*"))
+    leftover(study)
+    reserve(study)
+    remove_leftovers(study)
+    assert sorted(study.folder.rglob("*")) == sound
+
+
+def test_the_verb_says_what_is_wrong_and_how_many_things(sweep, study):
+    good = sweep("check", str(study.folder))
+    assert (good.returncode, good.stdout) == (0, "study s: 2 cells, 2 records: consistent\n")
+    stranger(study)
+    bad = sweep("check", str(study.folder))
+    assert bad.returncode == 1
+    assert "wrong: cells/" in bad.stdout
+    assert sweep("check", "nowhere").returncode == 2

@@ -1,0 +1,107 @@
+"""What must hold in a study's folder, as rules over names, journal and attempts. Pure; `check` reads the folder."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+
+from vit_sweep.study.journal import Event, JobEntry
+
+LEFTOVER = r"\..*\.tmp|\.reserve-rank\d+"
+"""What a writer that is killed leaves behind: a file written aside, a rank's room for its last word."""
+_FIXED = (
+    r"study\.json|plan\.json|jobs\.jsonl|\.lock|\.lock\.owner|report\.html|cells|jobs|stops|tables|figures|\.code",
+    r"(tables|figures|tensorboard|wandb|mlflow)/.*|tensorboard|wandb|mlflow",
+    r"\.code/[0-9a-f]{12}(/.*)?",
+    r"stops/n\d[^/]*\.json",
+)
+_JOBS = (
+    r"jobs/[^/]+",
+    r"batch\.json|job(-\d+)?\.(sh|sbatch)|rank\.sh|hostfile(-\d+)?|\.submitting",
+    r"queue\.(json|log)|states\.json|(cancel|starts)(/\d+)?|logs(/.*)?|mpirun-\d+(\.\d+)?\.log",
+)
+_CELLS = (
+    r"cells/[^/]+",
+    r"cell\.json|ds_config\.json|record\.json|mlflow_run|attempts|checkpoint(/.*)?",
+    r"attempts/[1-9]\d*(\.[1-9]\d*)?",
+)
+_ATTEMPT = (
+    r"rank\d+\.(json|log)|claim\.json|exit\.json|progress\.json|rendezvous-[^/]*\.json|trace[^/]*\.json(\.gz)?|"
+    r"comms\.txt|flops_profile\.txt"
+)
+_KNOWN = re.compile(
+    "|".join(
+        [
+            *_FIXED,
+            _JOBS[0],
+            *(rf"{_JOBS[0]}/({names})" for names in _JOBS[1:]),
+            _CELLS[0],
+            *(rf"{_CELLS[0]}/({names})" for names in _CELLS[1:]),
+            rf"{_CELLS[0]}/{_CELLS[2]}/({_ATTEMPT})",
+        ]
+    )
+)
+
+
+class Kind(Enum):
+    """What a name in a study's folder is."""
+
+    KNOWN = "known"
+    LEFTOVER = "leftover"
+    """Left by a writer that was killed, or of one that is at work now."""
+    UNKNOWN = "unknown"
+
+
+def kind_of(path: str) -> Kind:
+    """What the file or folder at `path`, relative to the study, is."""
+    if re.fullmatch(LEFTOVER, path.rsplit("/", 1)[-1]):
+        return Kind.LEFTOVER
+    return Kind.KNOWN if _KNOWN.fullmatch(path) else Kind.UNKNOWN
+
+
+def of_journal(entries: Sequence[JobEntry]) -> Iterator[str]:
+    """What contradicts itself in a journal: answers to nothing, attempts submitted twice, numbers left out."""
+    opened: dict[str, tuple[tuple[str, int], ...]] = {}
+    owner: dict[tuple[str, int], str] = {}
+    highest: Counter[str] = Counter()
+    for number, entry in enumerate(entries, start=1):
+        where = f"jobs.jsonl, submission {number} ({entry.event.value} {entry.batch})"
+        if entry.event is Event.SUBMITTING:
+            opened[entry.batch] = entry.tasks
+            for cell, attempt in entry.tasks:
+                if attempt > highest[cell] + 1:
+                    yield f"{where}: attempt {attempt} of {cell} follows attempt {highest[cell]}"
+                highest[cell] = max(highest[cell], attempt)
+        elif entry.event is not Event.CANCELLED and entry.tasks != opened.pop(entry.batch, None):
+            yield f"{where}: no line before it says that this was being submitted"
+        if entry.event is Event.SUBMITTED:
+            for cell, attempt in entry.tasks:
+                first = owner.setdefault((cell, attempt), entry.batch)
+                if first != entry.batch:
+                    yield f"{where}: attempt {attempt} of {cell} was submitted before, with {first}"
+        for cell, twice in Counter(cell for cell, _ in entry.tasks).items():
+            if twice > 1:
+                yield f"{where}: {cell} stands in it {twice} times"
+
+
+def of_attempts(cell: str, attempts: Iterable[str], entries: Sequence[JobEntry], *, recorded: str | None) -> list[str]:
+    """What is wrong with a cell's attempts: those that nobody submitted, and a record of an attempt that never was."""
+    sent = {attempt for entry in entries for name, attempt in entry.tasks if name == cell}
+    known = list(attempts)
+    wrong = [
+        f"cells/{cell}/attempts/{name}: jobs.jsonl knows no attempt {name.split('.', 1)[0]} of this cell"
+        for name in known
+        if int(name.split(".", 1)[0]) not in sent
+    ]
+    if recorded is not None and recorded not in known:
+        wrong.append(f"cells/{cell}/record.json is of attempt {recorded}, which has no folder")
+    return wrong
+
+
+def of_cells(planned: Iterable[str], cells: Mapping[str, str]) -> Iterator[str]:
+    """Cells of the plan without a folder, and cells that are not their own digest (`cells`: id by folder's name)."""
+    for cell in sorted(set(planned) - cells.keys()):
+        yield f"plan.json names cell {cell}, whose cells/{cell}/cell.json is absent or damaged"
+    for name, digest in sorted(cells.items()):
+        if name != digest:
+            yield f"cells/{name}/cell.json is not what its name says: its fields make {digest}"
