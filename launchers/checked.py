@@ -42,6 +42,8 @@ Whole = Annotated[int, Ge(0), Le(2**63 - 1)]
 Part = Annotated[float, Ge(0), Le(1)]
 Loss = Annotated[float, Field(allow_inf_nan=True)]
 """Of a training that may have gone wrong: NaN is an answer."""
+End = Annotated[float, Field(allow_inf_nan=True)]
+"""Of an interval that was computed, not read: it may reach to infinity."""
 
 
 def _instant(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 
-from launchers.checked import checked
+from launchers.checked import End, checked
 from vit_sweep.analysis.laws.crossing import Layout
 from vit_sweep.analysis.laws.laws import (
     NAMES,
@@ -27,7 +27,7 @@ class Parameter:
     value: float
     low: float | None
     """95 % interval, cut at zero, where the parameter's range ends."""
-    high: float | None
+    high: End | None
     unit: str = ""
     how: str = "fitted"
     """fitted, measured (by the preflight), or derived from fitted ones."""

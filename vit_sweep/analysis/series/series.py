@@ -10,7 +10,7 @@ in `intervals`.
 from dataclasses import replace
 from math import sqrt
 
-from launchers.checked import checked
+from launchers.checked import End, checked
 from vit_sweep.plan.point import Scaling
 from vit_sweep.plan.repeats import USUAL
 from vit_sweep.runs.run import Run
@@ -49,7 +49,7 @@ class Estimate:
     value: float
     low: float | None = None
     """None: one run says nothing of its own spread."""
-    high: float | None = None
+    high: End | None = None
     n: int = 1
     """Runs behind it (of a ratio: the fewer of the two)."""
     freedom: float | None = None
