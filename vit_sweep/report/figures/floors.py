@@ -32,15 +32,15 @@ class Floor(NamedTuple):
                 least[run.gpus] = min(step_ms * run.steps / 1000, least.get(run.gpus, inf))
         return dict(sorted(least.items()))
 
-    def speedups(self, series: Sequence[ScalingSeries]) -> dict[int, float]:
-        """T(p0) over the floor by GPUs, the most of any series; empty where none comes near its ideal."""
+    def speedups(self, series: Sequence[ScalingSeries], top: float) -> dict[int, float]:
+        """T(p0) over the floor by GPUs, the most of any series; empty if none is near its ideal and below `top`."""
         most: dict[int, float] = {}
         near = False
         for curve in series:
             if curve.baseline is not None and (base := curve.baseline.time_s) is not None:
                 for gpus, seconds in self.epochs_s([curve]).items():
                     most[gpus] = max(base.value / seconds, most.get(gpus, 0.0))
-                    near |= base.value / seconds < _NEAR * gpus / curve.baseline.gpus
+                    near |= base.value / seconds < min(top, _NEAR * gpus / curve.baseline.gpus)
         return dict(sorted(most.items())) if near else {}
 
     def handle(self) -> Line2D:

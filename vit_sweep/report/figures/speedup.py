@@ -59,12 +59,12 @@ def draw_against_ideal(
     what, width = quantity.value, width_of(len(curves.layout.panels))
     draw_ideal = _ideal_speedup if quantity is Quantity.SPEEDUP else _ideal_efficiency
     bottom, top = _limits(quantity, curves)
-    floors = [floor for floor in FLOORS if quantity is Quantity.SPEEDUP and floor.speedups(series)]
+    floors = [floor for floor in FLOORS if quantity is Quantity.SPEEDUP and floor.speedups(series, top)]
 
     def draw(panel_axes: Axes, panel_curves: PanelCurves) -> None:
         draw_ideal(panel_axes, curves)
         for floor in floors:
-            floor.draw(panel_axes, floor.speedups([curve for curve, _ in panel_curves]))
+            floor.draw(panel_axes, floor.speedups([curve for curve, _ in panel_curves], top))
         for order, (curve, style) in enumerate(panel_curves):
             draw_series(panel_axes, curve, style, what, shift=_shift(order, len(panel_curves), quantity))
         _say_no_baseline(panel_axes, [curve for curve, _ in panel_curves], quantity, width)
