@@ -49,6 +49,8 @@ class Answer:
     """The count that it names."""
     ties: tuple[int, ...] = ()
     """Counts that cannot be told from it."""
+    assumed: bool = False
+    """Whether single runs were ranked, by a spread that nobody has seen."""
     predicted: bool = False
     """Whether this count was not measured."""
     words: str = ""
@@ -181,7 +183,11 @@ def _cheapest(series: ScalingSeries, price: float | None) -> Answer:
     if last is not point and not alike(cost, most, among=len(costs)):
         text += f"; at {place(last, series)} {most.value / cost.value - 1:+.0%}"
     return Answer(
-        question=Question.CHEAPEST, sentence=f"{heading}: {text}", gpus=point.gpus, ties=tuple(p.gpus for p, _ in ties)
+        question=Question.CHEAPEST,
+        sentence=f"{heading}: {text}",
+        gpus=point.gpus,
+        ties=tuple(p.gpus for p, _ in ties),
+        assumed=_assumed(costs),
     )
 
 
@@ -199,7 +205,11 @@ def _fastest(series: ScalingSeries, laws: Sequence[Fit]) -> Answer:
     ties = _ties(point, time, times)
     text += _rank_text(ties, time, times, series) + (f"; {_ahead(time, laws, strong=strong)}" if laws else "")
     return Answer(
-        question=Question.FASTEST, sentence=f"{heading}: {text}", gpus=point.gpus, ties=tuple(p.gpus for p, _ in ties)
+        question=Question.FASTEST,
+        sentence=f"{heading}: {text}",
+        gpus=point.gpus,
+        ties=tuple(p.gpus for p, _ in ties),
+        assumed=_assumed(times),
     )
 
 
@@ -224,6 +234,11 @@ def _ties(
     return [(p, other) for p, other in others if p is not chosen and alike(value, other, among=len(others))]
 
 
+def _assumed(compared: Sequence[tuple[SeriesPoint, Estimate]]) -> bool:
+    """Whether a single run is among several that are ranked."""
+    return len(compared) > 1 and not all(value.known for _, value in compared)
+
+
 def _rank_text(
     ties: Sequence[tuple[SeriesPoint, Estimate]],
     value: Estimate,
@@ -233,7 +248,7 @@ def _rank_text(
     """The ties; and, with single runs among what was compared, that the order stands on an assumed spread."""
     listed = ", ".join(f"{place(point, series)} ({other.value / value.value - 1:+.1%})" for point, other in ties)
     text = f"; cannot be told apart from {listed}" if ties else ""
-    if len(others) > 1 and not all(other.known for _, other in others):
+    if _assumed(others):
         text += f"{', ' if ties else '; '}single runs being taken to differ by {USUAL:.0%}, an assumption"
     return text
 

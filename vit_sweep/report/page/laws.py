@@ -73,9 +73,10 @@ def answers_table(fitted: Sequence[tuple[ScalingSeries, Sequence[Fit]]], *, thre
 def _brief(answer: Answer) -> str | int | None:
     if answer.question is Question.NEXT:
         return answer.words or answer.gpus
-    if answer.ties:
-        return f"{answer.gpus} or {some(map(str, answer.ties), 3)}"
-    return f"{answer.gpus}, predicted" if answer.predicted else answer.gpus
+    words = f"{answer.gpus} or {some(map(str, answer.ties), 3)}" if answer.ties else ""
+    if answer.assumed:
+        return f"{words or answer.gpus}, by single runs"
+    return words or (f"{answer.gpus}, predicted" if answer.predicted else answer.gpus)
 
 
 def by_question(given: Iterable[tuple[str, Answer]]) -> list[tuple[str, list[tuple[str, Answer]]]]:
