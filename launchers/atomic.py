@@ -16,6 +16,7 @@ Folders that several processes fill together, or that the next process goes on w
 
 import errno
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -166,6 +167,17 @@ def own_folder(path: Path) -> Path:
     else:
         return path
     raise PermissionError(f"{path} {problem}, so it is not a folder that only you can write")
+
+
+def owner_of(path: Path) -> str:
+    """Name of the user whom a file belongs to, or the folder that it would be in; `uid N` for one without a name."""
+    while not os.access(path, os.F_OK) and path != path.parent:
+        path = path.parent
+    uid = path.stat().st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 def opened(path: Path, flags: int, mode: int = 0o666) -> int:

@@ -23,7 +23,7 @@ def under_way(folder: Path) -> Iterator[int]:
 
     Waits while somebody else holds it. Raises `OSError` on a file system without locks.
     """
-    descriptor = opened(folder / _FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = opened(folder / _FILE, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield descriptor

@@ -5,9 +5,12 @@ A user's mistake ends here: one sentence on stderr, exit code 2. Anything else i
 
 import errno
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from launchers.atomic import owner_of
 from launchers.errors import UserError, closest
 from launchers.text import visible
 from vit_sweep.submit import interrupt
@@ -29,13 +32,14 @@ VERBS = (
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """A full disk, a used-up quota, a file beyond the limit of its size."""
+_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (0 all done, 1 some cell failed, 2 user mistake)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     with interrupt.taken():
-        return _reported(lambda: _command(words))
+        return _reported(lambda: _command(words), words)
 
 
 def _command(words: list[str]) -> int:
@@ -47,26 +51,42 @@ def _command(words: list[str]) -> int:
     return _hydra(words)
 
 
-def _reported(command: Callable[[], int]) -> int:
-    """Run `command`; a user's mistake is told in one sentence."""
+def _reported(command: Callable[[], int], words: Sequence[str]) -> int:
+    """Run `command`, which was given by `words`; a user's mistake is told in one sentence."""
     try:
         return command()
     except UserError as error:
         print(f"error: {visible(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno in _NO_ROOM:
+            sentence = _no_room(error)
+        elif error.errno in _NOT_ALLOWED and isinstance(error.filename, str):
+            sentence = _not_allowed(error, words)
+        else:
             raise
-        where = visible(str(error.filename)) if error.filename else "a file"
-        print(
-            f"error: {where} cannot be written: {error.strerror} – free some room and give the same command again; "
-            "every file is written aside first, so what was there is whole",
-            file=sys.stderr,
-        )
+        print(f"error: {visible(sentence)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted before anything was submitted", file=sys.stderr)
         return 130
+
+
+def _no_room(error: OSError) -> str:
+    where = error.filename or "a file"
+    return (
+        f"{where} cannot be written: {error.strerror} – free some room and give the same command again; every file is "
+        "written aside first, so what was there is whole"
+    )
+
+
+def _not_allowed(error: OSError, words: Sequence[str]) -> str:
+    owner = owner_of(Path(error.filename).absolute())
+    return (
+        f"{error.filename}: {error.strerror} – it is in the hands of {owner}, who would type: python -m vit_sweep "
+        f"{shlex.join(words)}; what only reads (status, audit, compare, collect --output FOLDER, report --output "
+        "FILE.html) works for everybody who may read the study"
+    )
 
 
 def _hydra(words: list[str]) -> int:
@@ -90,7 +110,8 @@ def _hydra(words: list[str]) -> int:
         from vit_sweep.config.compose import single
 
         # Hydra would print a line of its own about an exception that leaves this function.
-        sys.exit(_reported(lambda: run([single(config)], overrides=list(HydraConfig.get().overrides.task))))
+        task = list(HydraConfig.get().overrides.task)
+        sys.exit(_reported(lambda: run([single(config)], overrides=task), words))
 
     sys.argv = [sys.argv[0], *words]
     try:

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from launchers.atomic import owner_of
 from launchers.errors import UserError
 from vit_sweep.cli import show
 from vit_sweep.cli.audit import print_notes
@@ -36,7 +37,9 @@ def collect(
     *,
     csv: Csv = None,
     reference: Annotated[str | None, typer.Option(help="A published study: paper_cifar100.")] = None,
-    output: Annotated[Path | None, typer.Option(help="With --csv: a folder; outputs/ and the file's name.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="A folder; default: the study's own, of a CSV file outputs/ and its name.")
+    ] = None,
     target: Annotated[
         float | None, typer.Option(min=0, max=1, help="Test accuracy whose time is reported, for the study's own.")
     ] = None,
@@ -61,11 +64,9 @@ def collect(
         if not _of_tables(source, files, output, console=show.console(), target=target, forms=forms):
             raise typer.Exit(1)
         return
-    if output is not None:
-        raise UserError(f"output={output}: a study's tables lie in its own folder; --output goes with --csv")
     opened = open_study(study)
     require_extra("report")
-    if not collect_study(opened, show.console(), target=target, forms=forms):
+    if not collect_study(opened, show.console(), output=output, target=target, forms=forms):
         raise typer.Exit(1)
 
 
@@ -108,8 +109,27 @@ def folder_of(source: Source, output: Path | None) -> Path:
     return folder
 
 
+def place_for(study: Study, console: Console, *, output: Path | None) -> Path:
+    """Where what is made of a study goes: its own folder; where that may not be written `output`, or a folder here."""
+    if os.access(study.folder, os.W_OK):
+        return study.folder
+    folder = (output or Path(f"{study.name}-tables")).absolute()
+    if output is None:
+        console.print(
+            f"{study.folder} is {owner_of(study.folder)}'s and yours to read only, so this goes to {folder} (or to "
+            "--output)",
+            soft_wrap=True,
+        )
+    return folder
+
+
 def collect_study(
-    study: Study, console: Console, *, target: float | None = None, forms: Sequence[str] = ()
+    study: Study,
+    console: Console,
+    *,
+    output: Path | None = None,
+    target: float | None = None,
+    forms: Sequence[str] = (),
 ) -> list[Path]:
     """Rebuild every table and figure of `study` from its records and print them; needs the extra `report`.
 
@@ -119,7 +139,10 @@ def collect_study(
     from vit_sweep.report.gather import gather
 
     gathered = gather(study, target=target, watched=partial(_with_bar, console))
-    written = _put(gathered, study.folder, console, what=f"study {study.name}", forms=forms)
+    folder = output.absolute() if output is not None else place_for(study, console, output=None)
+    if folder != study.folder and (folder / "study.json").exists():
+        raise UserError(f"{folder} is the folder of another study; name another one with --output FOLDER")
+    written = _put(gathered, folder, console, what=f"study {study.name}", forms=forms)
     if written:
         console.print(f"  all of it on one page: python -m vit_sweep report {study.folder}", soft_wrap=True)
     return written

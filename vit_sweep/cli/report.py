@@ -10,7 +10,7 @@ from rich.console import Console
 from launchers.errors import UserError
 from vit_sweep.cli import show
 from vit_sweep.cli.audit import print_notes
-from vit_sweep.cli.collect import folder_of
+from vit_sweep.cli.collect import folder_of, place_for
 from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading, words_of
 from vit_sweep.runs.sources import Source, source_of
 from vit_sweep.study.provenance import require_extra
@@ -86,8 +86,9 @@ def _of_study(name: str, output: Path | None, wishes: "Wishes", console: Console
     from vit_sweep.report.assemble import content_of
 
     opened = open_study(name)
-    path = _page_path(output, opened.folder)
-    content = content_of(opened, wishes)
+    folder = place_for(opened, console, output=output.parent if output is not None else None)
+    path = _page_path(output, folder)
+    content = content_of(opened, wishes, folder=folder)
     show.problems(console, opened.problems)
     if content is None:
         console.print(

@@ -69,8 +69,15 @@ class Material(NamedTuple):
     digests: tuple[tuple[str, str], ...] = ()
 
 
-def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:  # noqa: B008  # frozen
+def content_of(
+    study: Study,
+    wishes: Wishes = Wishes(),  # noqa: B008  # frozen
+    *,
+    folder: Path | None = None,
+) -> ReportContent | None:
     """Read a study, renew its tables and figures, and say all of it; None if no run has a time yet.
+
+    `folder`: where tables and figures go instead of the study's own.
 
     Raises `UserError` for a threshold or target that is none, or a reference that is not known.
     """
@@ -81,7 +88,7 @@ def content_of(study: Study, wishes: Wishes = Wishes()) -> ReportContent | None:
     points, commands = study.points(), request.commands(_commands(study))
     material = Material(
         name=study.name,
-        folder=study.folder,
+        folder=folder or study.folder,
         gathered=gathered,
         points=points,
         requested=request.axes(points),

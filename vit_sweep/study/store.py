@@ -208,14 +208,16 @@ class Study:
 
     def planned_at(self) -> int:
         """When the plan was last written (nanoseconds; 0 without a plan): changes when cells may have been added."""
-        path = self.folder / "plan.json"
-        return path.stat().st_mtime_ns if path.exists() else 0
+        try:
+            return (self.folder / "plan.json").stat().st_mtime_ns
+        except OSError:
+            return 0
 
     def cell_files(self) -> list[CellFile]:
         """Every planned cell, smallest first."""
         files: dict[str, CellFile] = {}
         cells = self.folder / "cells"
-        for name in sorted(entry.name for entry in os.scandir(cells)) if cells.is_dir() else ():
+        for name in self._names_in(cells):
             file = self._read(Path(f"{cells}/{name}/cell.json"), CellFile)
             if file is not None and file.cell_id == name:
                 files[name] = file
@@ -226,13 +228,23 @@ class Study:
             key=lambda f: (f.cell.gpus, f.cell.nodes, f.cell.micro_batch, f.cell.accum, f.cell_id),
         )
 
+    def _names_in(self, folder: Path) -> list[str]:
+        try:
+            return sorted(entry.name for entry in os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self._problem(f"{error}; this folder is passed over")
+            return []
+
     def record(self, file: CellFile) -> "Record | RecordProblem | None":
         """The cell's record, what is wrong with the file that is there, or None when there is no file."""
         path = Path(f"{self.folder}/cells/{file.cell_id}/record.json")
-        record = self._read(path, Record)
-        if record is None and not path.exists():
+        record, problem = read_file(path, Record)
+        if record is None and not problem:
             return None
         if record is None:
+            self._problem(problem)
             return RecordProblem(
                 status=Status.MISSING, text="its record.json cannot be read; the same command runs it again"
             )
