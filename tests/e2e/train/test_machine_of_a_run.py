@@ -122,35 +122,47 @@ def test_zero_stages_are_probed_with_the_whole_gradient(stage, tmp_path):
     [("forward", 1, Blame.GPUS), ("data", 2, Blame.DATA), ("all_reduce", None, Blame.NETWORK)],
 )
 def test_who_makes_four_ranks_wait_is_found_in_what_they_measured(delay, who, blame, tmp_path):
-    """80 ms in steps of a few: whatever else two cores do, most of a step is the delay."""
+    """80 ms in steps of a few: whatever else two cores do, most of a step is the delay.
+
+    No upper limit: what a loaded machine adds to the delay is a wait for the same ranks, and truly one.
+    """
     made = measured_cell(gpus=4)
     epochs, _, _ = measured(tmp_path / "run", made, delay=(delay, who, 0.08), measure=False)
     run = replace(built(made), epochs=tuple(epochs))
     why = explanation(run)
     assert why.blame is blame, why
     share = {Blame.GPUS: why.gpus_ms, Blame.DATA: why.data_ms, Blame.NETWORK: why.network_ms}[blame]
-    assert share == pytest.approx(80, rel=0.4)
+    assert share > 80 / 2
     if blame is Blame.GPUS:
         assert why.slow_ranks[0].rank == who
         assert own_flags(run)[0].startswith(f"slow: rank {who} on node0 (")
 
 
 def _rank_with_a_gpu_to_sample(environment, folder, _probe):
-    """A rank whose NVML is made up: 70 W by its energy counter, the clock held down by heat, sampled every 5 ms."""
-    import time
+    """A rank whose NVML is made up: 70 W by its energy counter, the clock held down by heat, sampled every 5 ms.
+
+    The sampler's clock is made up too: it goes on by a period with each sample, however late that comes.
+    """
+    from types import SimpleNamespace
 
     from tests.unit.job.test_nvml import FakeNvml
     from vit_sweep.job.train import run
     from vit_sweep.job.train.machine import sampler
     from vit_sweep.job.train.machine.nvml import NvmlGpu
 
-    def heat():
-        return 0x20
+    period_ms, samples = 5, 0
 
-    library = FakeNvml(TotalEnergyConsumption=lambda: int(70_000 * time.monotonic()), CurrentClocksEventReasons=heat)
+    def clock():
+        nonlocal samples
+        samples += 1
+        return samples * period_ms / 1000
+
+    answers = {"TotalEnergyConsumption": lambda: 70 * samples * period_ms, "CurrentClocksEventReasons": lambda: 0x20}
+    library = FakeNvml(**answers)
     real = run.fingerprint
     run.fingerprint = lambda *given: (real(*given)[0], NvmlGpu(library, "handle"))
-    sampler.PERIOD_S = 0.005
+    sampler.PERIOD_S = period_ms / 1000
+    sampler.time = SimpleNamespace(monotonic=clock)
     real_rank(environment, folder, None)
 
 
@@ -160,9 +172,8 @@ def test_what_nvml_says_during_the_training_becomes_joules_and_flags(tmp_path, m
     assert [sample.rank for sample in record.samples] == [0, 1]
     for sample in record.samples:
         assert sample.energy_from is EnergySource.COUNTER
-        # A thread that is late with its clock or its counter, in runs of less than a second.
-        assert sample.energy_j / sample.seconds == pytest.approx(70, rel=0.25)
+        assert sample.energy_j / sample.seconds == pytest.approx(70)
         assert 0 < sample.seconds < sum(epoch.seconds for epoch in record.epochs), "the cold epoch is none of it"
-    assert joules_per_image(record) == pytest.approx(140 * epoch_time(record).median_s / 1600, rel=0.25)
+    assert joules_per_image(record) == pytest.approx(140 * epoch_time(record).median_s / 1600)
     (flag,) = own_flags(record)
     assert flag.startswith(f"throttled: rank 0 on {record.ranks[0].host} (100% of the time: thermal_software), rank 1")
