@@ -37,14 +37,17 @@ SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 
 _JOB_VARIABLES = {JOB_ID, RESTART, TASK_INDEX, NODES, ALLOCATED_GPUS, JOB_ENDS}
 _SLURM_PREFIXES = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_")
+USERS_DEFAULTS = ("SBATCH_ACCOUNT", "SBATCH_QOS", "SBATCH_RESERVATION", "SBATCH_WCKEY")
+"""Who pays and from what: what users set for all their jobs, as sites tell them to. No job sets them for others."""
 _CLUSTER_ACCESS = ("SLURM_CONF", "SLURM_JWT")
 """Where the cluster is and who may use it, which is the same inside a job and outside."""
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without an outer job's variables, which would otherwise bend every submission."""
+    kept = (*_CLUSTER_ACCESS, *USERS_DEFAULTS)
     return {
         name: value
         for name, value in environ.items()
-        if name in _CLUSTER_ACCESS or not (name.startswith(_SLURM_PREFIXES) or name in _JOB_VARIABLES)
+        if name in kept or not (name.startswith(_SLURM_PREFIXES) or name in _JOB_VARIABLES)
     }

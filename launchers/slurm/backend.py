@@ -67,7 +67,12 @@ class SlurmLauncher:
         script = folder / rendered.script
         make_folder(folder / "logs")
         with under_way(folder) as lock:
-            answer = run(["sbatch", "--parsable", str(script)], cwd=rendered.batch.study_dir, keep_open=lock)
+            answer = run(
+                ["sbatch", "--parsable", str(script)],
+                cwd=rendered.batch.study_dir,
+                keep_open=lock,
+                without=sbatch.stated(rendered.files[rendered.script]),
+            )
         if answer.returncode != 0:
             reason = answer.stderr.strip() or answer.stdout.strip() or f"ended by signal {-answer.returncode}"
             # Ended by a signal, sbatch could not say whether Slurm had the job already.

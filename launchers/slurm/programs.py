@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from launchers.environment import clean_environment
 
@@ -12,9 +12,17 @@ PATIENCE_S = 60.0
 
 
 def run(
-    command: Sequence[str], *, cwd: str | None = None, keep_open: int | None = None, patience_s: float | None = None
+    command: Sequence[str],
+    *,
+    cwd: str | None = None,
+    keep_open: int | None = None,
+    patience_s: float | None = None,
+    without: Collection[str] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program without an outer job's variables; `keep_open` is a descriptor that it inherits. It never raises."""
+    """Run a program without an outer job's variables, and `without` these; it never raises.
+
+    `keep_open` is a descriptor that it inherits.
+    """
     if shutil.which(command[0]) is None:
         return subprocess.CompletedProcess(command, 127, "", f"no {command[0]} on this machine")
     patience_s = PATIENCE_S if patience_s is None else patience_s
@@ -29,7 +37,7 @@ def run(
             cwd=cwd,
             pass_fds=() if keep_open is None else (keep_open,),
             start_new_session=True,  # Ctrl-C in the client's terminal must not cut it off
-            env=clean_environment(os.environ),
+            env={name: value for name, value in clean_environment(os.environ).items() if name not in without},
             timeout=patience_s,
         )
     except subprocess.TimeoutExpired:

@@ -298,3 +298,9 @@ def _part(task: Task) -> str:
     if task.shape is None:
         return ""
     return f", {task.shape.nodes} node(s) x {task.shape.gpus_per_node} GPU(s), {task.shape.minutes} min"
+
+
+def stated(script: str) -> set[str]:
+    """The variables of the options that a script states: in the environment of sbatch they would win over it."""
+    options = re.findall(r"^#SBATCH --([a-z-]+)", script, flags=re.MULTILINE)
+    return {f"SBATCH_{option.upper().replace('-', '_')}" for option in options}

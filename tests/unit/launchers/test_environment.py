@@ -14,7 +14,7 @@ def test_an_outer_jobs_variables_do_not_bend_a_submission():
     outer |= {"SQUEUE_PARTITION": "x", "SACCT_FORMAT": "x", "SCANCEL_STATE": "x"}
     outer |= dict.fromkeys(of_a_job(), "7")
     kept = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_JWT": "t", "PATH": "/bin", "MY_SLURM_X": "1"}
-    kept |= {"VIT_SWEEP_CONF": "/c"}
+    kept |= {"VIT_SWEEP_CONF": "/c", "SBATCH_ACCOUNT": "mine", "SBATCH_QOS": "high"}
     assert clean_environment(outer | kept) == kept
 
 

@@ -259,6 +259,18 @@ def rendered(tmp_path):
     return made
 
 
+@pytest.mark.parametrize(("account", "seen"), [(None, "SBATCH_ACCOUNT=mine"), ("physics", "")])
+def test_a_users_account_reaches_sbatch_where_the_profile_names_none(programs, tmp_path, monkeypatch, account, seen):
+    """sbatch lets the environment win over the script, which would say one account while another is charged."""
+    monkeypatch.setenv("SBATCH_ACCOUNT", "mine")
+    monkeypatch.setenv("SBATCH_PARTITION", "elsewhere")
+    programs(sbatch=f"env | grep ^SBATCH_ > {tmp_path}/seen; echo 5")
+    made = SlurmLauncher().render(batch(study_dir=str(tmp_path / "s"), profile=profile(account=account)))
+    Path(made.batch.folder).mkdir(parents=True)
+    list(SlurmLauncher().submit([made]))
+    assert (tmp_path / "seen").read_text().strip() == seen
+
+
 def test_a_submission_names_its_folder_and_its_job(programs, rendered):
     programs(sbatch="echo 'our site thanks you'; echo '4711;cluster'")
     (made,) = SlurmLauncher().submit([rendered])
