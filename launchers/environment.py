@@ -37,6 +37,12 @@ SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 
 _JOB_VARIABLES = {JOB_ID, RESTART, TASK_INDEX, NODES, ALLOCATED_GPUS, JOB_ENDS}
 _SLURM_PREFIXES = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_")
+_RANK_PREFIXES = ("OMPI_COMM_WORLD_", "PMIX_", "PMI_", "TORCHELASTIC_")
+_RANK_VARIABLES = {
+    *("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "ROLE_WORLD_SIZE"),
+    *("ROLE_NAME", "MASTER_ADDR", "MASTER_PORT"),
+}
+"""What mpirun, torchrun and the like tell their ranks: a job submitted by one would take its own ranks for those."""
 USERS_DEFAULTS = ("SBATCH_ACCOUNT", "SBATCH_QOS", "SBATCH_RESERVATION", "SBATCH_WCKEY")
 """Who pays and from what: what users set for all their jobs, as sites tell them to. No job sets them for others."""
 _CLUSTER_ACCESS = ("SLURM_CONF", "SLURM_JWT")
@@ -49,5 +55,6 @@ def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in environ.items()
-        if name in kept or not (name.startswith(_SLURM_PREFIXES) or name in _JOB_VARIABLES)
+        if name in kept
+        or not (name.startswith((*_SLURM_PREFIXES, *_RANK_PREFIXES)) or name in _JOB_VARIABLES | _RANK_VARIABLES)
     }

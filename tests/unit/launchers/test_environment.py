@@ -13,7 +13,14 @@ def test_an_outer_jobs_variables_do_not_bend_a_submission():
     outer = {"SLURM_JOB_ID": "1", "SLURMD_NODENAME": "n", "SBATCH_PARTITION": "x", "SRUN_CPUS_PER_TASK": "2"}
     outer |= {"SQUEUE_PARTITION": "x", "SACCT_FORMAT": "x", "SCANCEL_STATE": "x"}
     outer |= dict.fromkeys(of_a_job(), "7")
-    kept = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_JWT": "t", "PATH": "/bin", "MY_SLURM_X": "1"}
+    outer |= {
+        "OMPI_COMM_WORLD_RANK": "0",
+        "TORCHELASTIC_RUN_ID": "x",
+        "PMIX_RANK": "0",
+        "RANK": "3",
+        "MASTER_PORT": "1",
+    }
+    kept = {"SLURM_CONF": "/etc/slurm.conf", "SLURM_JWT": "t", "PATH": "/bin", "MY_SLURM_X": "1", "OMPI_MCA_btl": "tcp"}
     kept |= {"VIT_SWEEP_CONF": "/c", "SBATCH_ACCOUNT": "mine", "SBATCH_QOS": "high"}
     assert clean_environment(outer | kept) == kept
 
