@@ -14,8 +14,8 @@ from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
-_BUSY_TRIES = 8
-"""How often a scheduler that does not answer is asked again: about four minutes in all."""
+_AWAY_S = 6 * 3600.0
+"""How long a scheduler that does not answer is waited for; nothing is decided meanwhile."""
 
 Say = Callable[[str], None]
 
@@ -65,6 +65,7 @@ class Submitter:
         self._study, self._say, self._asked = study, say, asked
         self._waiting = list(rendered)
         self._next_try, self._pause = 0.0, _FIRST_PAUSE_S
+        self._away_since: float | None = None
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -80,11 +81,11 @@ class Submitter:
         """
         if time.monotonic() < self._next_try:
             return
-        tries = 0
         while self._waiting:
             error = self._hand_over(self._next())
             if error is None:
-                tries, alone, self._pause = 0, False, _FIRST_PAUSE_S
+                alone = False
+                self._answered()
                 interrupt.heed()
                 continue
             item = self._waiting[0]
@@ -95,12 +96,8 @@ class Submitter:
                     self._say(f"{len(self.waiting)} cell(s) wait for room in the queue: {error}")
                     self._next_try = time.monotonic() + self._longer_pause()
                     return
-                case SubmitProblem.BUSY if tries < _BUSY_TRIES:
-                    tries += 1
-                    seconds = self._longer_pause()
-                    self._say(f"{error}; looking again in {seconds:.0f} s")
-                    interrupt.pause(seconds)
-                    self._settle(item)
+                case SubmitProblem.BUSY:
+                    self._settle(item, error)
                 case _:
                     raise UserError(
                         f"{error}; what was submitted before goes on; mend it and give the same command again "
@@ -134,15 +131,34 @@ class Submitter:
             return error
         return None
 
-    def _settle(self, item: Rendered) -> None:
-        """After no answer: find out whether the scheduler has this batch. Raises `UserError` if nobody can say."""
-        if item.batch.name in resolve(self._study):
-            raise UserError(
-                f"nobody can say whether {item.batch.name} was submitted: the scheduler does not answer; give the same "
-                "command again later – it looks the job up before it submits anything"
-            )
+    def _settle(self, item: Rendered, error: SubmitError) -> None:
+        """After no answer: wait until the scheduler says whether it has this batch; sent again is only what it has not.
+
+        Raises `UserError` once it has been away for `_AWAY_S`.
+        """
+        self._wait(error)
+        while item.batch.name in resolve(self._study):
+            self._wait(f"nobody can say whether {item.batch.name} was submitted: the scheduler does not answer")
         if all(entry.batch != item.batch.name for entry in self._missed()):
             self._waiting.remove(item)
+            self._answered()
+
+    def _wait(self, reason: object) -> None:
+        now_s = time.monotonic()
+        if self._away_since is None:
+            self._away_since = now_s
+        away_s = now_s - self._away_since
+        if away_s > _AWAY_S:
+            raise UserError(
+                f"{reason}, for {away_s / 3600:.0f} hours; what was submitted before goes on; give the same command "
+                "again later – it looks up what is in doubt before it submits anything"
+            )
+        seconds = self._longer_pause()
+        self._say(f"{reason}; looking again in {seconds:.0f} s")
+        interrupt.pause(seconds)
+
+    def _answered(self) -> None:
+        self._away_since, self._pause = None, _FIRST_PAUSE_S
 
     def _missed(self) -> list[JobEntry]:
         """The batches whose last line says that the scheduler never had them."""

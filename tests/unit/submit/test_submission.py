@@ -1,5 +1,6 @@
 """Submission: the journal speaks first, a lost answer is looked up, limits are waited for, nothing is sent twice."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,8 @@ class Slurm:
     def __init__(self, study):
         self.study, self.jobs, self.limit, self.finds = study, {}, 1000, True
         self.rendered = []
+        self.back_at = math.inf
+        """When its look-ups answer again."""
         self.mute = []
         """For each coming submission: (whether it gets the job, what it answers)."""
 
@@ -57,7 +60,15 @@ def slurm(tmp_path, monkeypatch):
     (tmp_path / "s" / "cells").mkdir(parents=True)
     fake = Slurm(Study(tmp_path / "s"))
     monkeypatch.setattr(submission, "launcher_of", lambda scheduler: fake)
-    monkeypatch.setattr(submission.interrupt, "pause", lambda seconds: None)
+    fake.clock = 0.0
+    monkeypatch.setattr(submission.time, "monotonic", lambda: fake.clock)
+
+    def pause(seconds):
+        fake.clock += seconds
+        if fake.clock >= fake.back_at:
+            fake.finds = True
+
+    monkeypatch.setattr(submission.interrupt, "pause", pause)
     return fake
 
 
@@ -95,7 +106,8 @@ def test_a_lost_answer_is_looked_up_and_never_submitted_twice(slurm, takes):
     assert sending.waiting == ()
 
 
-def test_where_nobody_can_say_nothing_more_is_submitted(slurm):
+def test_where_nobody_can_say_nothing_more_is_submitted(slurm, monkeypatch):
+    monkeypatch.setattr(submission, "_AWAY_S", 600.0)
     slurm.mute, slurm.finds = [(True, SubmitProblem.BUSY)], False
     with pytest.raises(UserError, match="nobody can say"):
         submitter(slurm, 3, 2).submit(alone=True)
@@ -105,11 +117,27 @@ def test_where_nobody_can_say_nothing_more_is_submitted(slurm):
     assert len(sent(slurm)) == 3
 
 
-def test_a_scheduler_that_never_answers_is_not_asked_for_ever(slurm):
+def test_a_scheduler_that_is_away_for_an_hour_is_waited_for_and_nothing_is_decided_meanwhile(slurm):
+    slurm.mute, slurm.finds, slurm.back_at = [(True, SubmitProblem.BUSY)], False, 3600.0
+    sending = submitter(slurm, 3, 2)
+    sending.submit(alone=True)
+    assert slurm.clock >= 3600
+    assert (len(sent(slurm)), sending.waiting) == (5, ())
+
+
+def test_an_sbatch_that_answers_in_words_is_looked_up_each_time_however_many_arrays_there_are(slurm):
+    slurm.mute = [(True, SubmitProblem.BUSY)] * 30
+    sending = submitter(slurm, *[1] * 30)
+    sending.submit(alone=True)
+    assert (len(sent(slurm)), sending.waiting) == (30, ())
+
+
+def test_a_scheduler_that_never_takes_anything_is_not_asked_for_ever(slurm, monkeypatch):
+    monkeypatch.setattr(submission, "_AWAY_S", 600.0)
     slurm.mute = [(False, SubmitProblem.BUSY)] * 100
-    with pytest.raises(UserError, match="no answer"):
+    with pytest.raises(UserError, match="no answer, for"):
         submitter(slurm, 1).submit(alone=True)
-    assert 80 < len(slurm.mute) < 100
+    assert 80 < len(slurm.mute) < 95
 
 
 def test_a_refusal_is_told_in_the_schedulers_words_and_closes_its_line(slurm):
@@ -121,16 +149,14 @@ def test_a_refusal_is_told_in_the_schedulers_words_and_closes_its_line(slurm):
     assert slurm.study.jobs()[-1].event is Event.REFUSED
 
 
-def test_a_full_queue_is_waited_for(slurm, monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(submission.time, "monotonic", lambda: clock[0])
+def test_a_full_queue_is_waited_for(slurm):
     slurm.limit = 4
     sending = submitter(slurm, 3, 3)
     sending.submit(alone=True)
     assert (len(sent(slurm)), len(sending.waiting)) == (3, 3)
     sending.submit(alone=False)
     assert len(slurm.study.jobs()) == 4  # asked too soon: nothing happens
-    slurm.limit, clock[0] = 100, 1000.0
+    slurm.limit, slurm.clock = 100, 1000.0
     sending.submit(alone=False)
     assert (len(sent(slurm)), sending.waiting) == (6, ())
 
