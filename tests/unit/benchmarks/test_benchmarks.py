@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 from tests.warm import clean_environment
 
 SMALLEST = {
+    "accuracy_coverage": ["--studies=20"],
     "audit_calibration": ["1"],
     "planning": ["12", "--rounds=1"],
     "coverage": ["--studies=3"],

@@ -34,7 +34,7 @@ def test_a_budget_too_small_stops_before_anything_is_submitted(sweep):
 def test_gpus_that_wait_in_a_shared_allocation_are_in_the_plan_and_in_the_budget(sweep, tmp_path):
     """One GPU of eight is paid eight times."""
     answer = sweep(*B16, *PRICED, "gpus=1,8", "allocation=shared")
-    assert "of them for GPUs of shared allocations that wait" in answer.stdout
+    assert "of them for idle GPUs of shared allocations and whole nodes" in answer.stdout
     assert "on the first of 1 x 8 GPUs, " in " ".join(answer.stdout.split())
     assert "1 array: n1-g8 x 2 in one allocation" in answer.stdout
     cells = json.loads((tmp_path / "outputs/s/plan.json").read_text())["cells"]
