@@ -4,7 +4,7 @@ import hashlib
 import json
 from dataclasses import field, replace
 
-from launchers.checked import HostName, Line, Name, checked
+from launchers.checked import HostList, Line, Name, checked
 from launchers.errors import UserError
 from launchers.profile import Count, PartitionProfile
 
@@ -76,7 +76,7 @@ class Batch:
     it ends with `RUN_AGAIN` the same task is started again, with its restart count one higher."""
     code: Line | None = None
     """Folder with the packages that the ranks import, before whatever is installed; None: as installed."""
-    exclude: tuple[HostName, ...] = ()
+    exclude: tuple[HostList, ...] = ()
     """Nodes that these tasks must not get, beside those that the profile excludes."""
 
     def shape_of(self, index: int) -> Shape:

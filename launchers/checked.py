@@ -35,7 +35,8 @@ AttemptName = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}(\.[1-9
 _SLURM_JOB, _QUEUE = r"[0-9]{1,20}(;[A-Za-z0-9][A-Za-z0-9._-]*)?", r"[^/\s-][^/\s]*/[0-9]{1,10}/[^\x00-\x1f]*"
 Handle = Annotated[str, StringConstraints(pattern=f"^({_SLURM_JOB}|{_QUEUE})?$")]
 """What a job is called: Slurm's number, or `host/process/birth` of one of our queues; empty before it has a name."""
-HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=255)]
+HostList = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._,\[\]-]*$", max_length=4096)]
+"""Hosts as Slurm lists them: `node[01-02,07]`."""
 Quantity = Annotated[float, Ge(0), Le(1e18)]
 """Seconds, bytes, watts: a sum of as many as a study can hold is still a number."""
 Whole = Annotated[int, Ge(0), Le(2**63 - 1)]

@@ -117,8 +117,9 @@ esac
 """
 
 
-@pytest.mark.parametrize("dialect", GpuDialect)
+@pytest.mark.parametrize("dialect", sorted(set(GpuDialect) - {GpuDialect.GPUS, GpuDialect.NONE}))
 def test_a_step_gets_its_part_of_the_job_in_every_dialect(shared_cluster, tmp_path, monkeypatch, dialect):
+    """`--gpus=N` leaves to Slurm how many each node gives (here 3 and 1), and without a flag there is no part."""
     monkeypatch.setenv("SLURM_CONF", shared_cluster.environment["SLURM_CONF"])
     python = tmp_path / "python"
     python.write_text(PYTHON.format(python=sys.executable, folder=tmp_path))

@@ -1,5 +1,6 @@
 """How ranks find each other: no fixed port, below the ephemeral range, tested where it is bound."""
 
+import os
 import socket
 
 import psutil
@@ -85,13 +86,14 @@ def test_several_nodes_meet_on_the_interface_of_their_name():
     assert listening(store.port) == {addresses[0]}
 
 
-def test_the_secret_of_the_ranks_is_for_their_user_alone(tmp_path):
+def test_the_secret_of_the_ranks_is_for_their_user_alone(tmp_path, monkeypatch):
     """Another user of the machine reaches the store of one node too, and can sign nothing."""
     import torch.distributed as dist
 
     from launchers.profile import Device
     from vit_sweep.job.train.rendezvous import connect
 
+    monkeypatch.setattr(os, "environ", dict(os.environ))  # which rank this is, no later test may inherit
     tmp_path.chmod(0o755)
     meeting = connect(me(), Device.CPU, tmp_path, hang_minutes=1)
     try:

@@ -4,10 +4,12 @@ In each folder lie DeepSpeed's files (weights, optimizer, loss scale) and `posit
 """
 
 import os
+import pickle
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,16 @@ _TAG = "state"
 _POSITION = "position.json"
 _MADE = r"e\d+-s\d+|\.partial-\d+(\.\d+)?"
 """Names of the folders that this module makes."""
-_OURS = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address]
+
+
+def _member(of: Any, name: str) -> Enum:
+    """What a checkpoint may ask `getattr` for: a member of an enumeration, which some Pythons pickle by its name."""
+    if isinstance(of, type) and issubclass(of, Enum) and name in of.__members__:
+        return of[name]
+    raise pickle.UnpicklingError(f"{name} of {of} is no member of an enumeration")
+
+
+_OURS = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address, (_member, "builtins.getattr")]
 
 
 class Checkpoints:
