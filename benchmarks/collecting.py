@@ -25,8 +25,7 @@ from typing import TypedDict
 
 from benchmarks.provenance import report
 from launchers.checked import to_json, to_plain
-from launchers.profile import Scheduler
-from tests.unit.builders import MODEL, OPTIMIZER, data, point, profile, record
+from tests.unit.builders import MODEL, OPTIMIZER, data, entry, point, profile, record
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.point import Placement, Point, Precision
@@ -35,7 +34,7 @@ from vit_sweep.record.machine import AllReduce, EnergySource, Fingerprint, Gpu, 
 from vit_sweep.record.record import EpochReport, Record
 from vit_sweep.report.gather import gather
 from vit_sweep.report.table_files import write_tables
-from vit_sweep.study.journal import Event, JobEntry
+from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
 
 GPUS, BATCHES, SEEDS = (1, 2, 4, 8), (16, 32, 64, 128), range(5)
@@ -199,15 +198,7 @@ def make(folder: Path, count: int) -> Study:
     for first in range(0, count, 500):
         tasks = tuple((cell_id, 1) for cell_id in cells[first : first + 500])
         for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, str(first))):
-            entry = JobEntry(
-                at="2025-01-01T00:00:00Z",
-                event=event,
-                scheduler=Scheduler.SLURM,
-                batch=f"b{first}",
-                tasks=tasks,
-                handle=handle,
-            )
-            lines.append(json.dumps(to_plain(entry)) + "\n")
+            lines.append(json.dumps(to_plain(entry(event, f"b{first}", *tasks, handle=handle))) + "\n")
     (folder / "jobs.jsonl").write_text("".join(lines))
     return study
 

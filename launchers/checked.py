@@ -26,7 +26,9 @@ _STRICT = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True,
 _LONGEST_NAME = 200
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=_LONGEST_NAME)]
 """One component of a path, and one word of a command: it neither climbs out nor looks like an option."""
-Line = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$")]
+CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029"
+"""Of a pattern's class: control characters, and all that ends a line."""
+Line = Annotated[str, StringConstraints(pattern=rf"^[^{CONTROLS}]*$")]
 """Text of one line without control characters."""
 Below = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][^/\x00-\x1f\x7f]*(/[A-Za-z0-9_][^/\x00-\x1f\x7f]*)*$")]
 """A path below some folder."""

@@ -43,18 +43,18 @@ _RANK_VARIABLES = {
     *("ROLE_NAME", "MASTER_ADDR", "MASTER_PORT"),
 }
 """What mpirun, torchrun and the like tell their ranks: a job submitted by one would take its own ranks for those."""
-USERS_DEFAULTS = ("SBATCH_ACCOUNT", "SBATCH_QOS", "SBATCH_RESERVATION", "SBATCH_WCKEY")
+_USERS_DEFAULTS = ("SBATCH_ACCOUNT", "SBATCH_QOS", "SBATCH_RESERVATION", "SBATCH_WCKEY")
 """Who pays and from what: what users set for all their jobs, as sites tell them to. No job sets them for others."""
 _CLUSTER_ACCESS = ("SLURM_CONF", "SLURM_JWT")
 """Where the cluster is and who may use it, which is the same inside a job and outside."""
+_KEPT = (*_CLUSTER_ACCESS, *_USERS_DEFAULTS)
+_DROPPED, _DROPPED_PREFIXES = _JOB_VARIABLES | _RANK_VARIABLES, (*_SLURM_PREFIXES, *_RANK_PREFIXES)
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without an outer job's variables, which would otherwise bend every submission."""
-    kept = (*_CLUSTER_ACCESS, *USERS_DEFAULTS)
     return {
         name: value
         for name, value in environ.items()
-        if name in kept
-        or not (name.startswith((*_SLURM_PREFIXES, *_RANK_PREFIXES)) or name in _JOB_VARIABLES | _RANK_VARIABLES)
+        if name in _KEPT or not (name.startswith(_DROPPED_PREFIXES) or name in _DROPPED)
     }

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
 
-from launchers.checked import Name, checked, to_plain
+from launchers.checked import CONTROLS, Name, checked, to_plain
 from launchers.errors import UserError
 
 Count = Annotated[int, Ge(1), Le(10**12)]
@@ -305,7 +305,7 @@ class PartitionProfile:
         return wrong
 
 
-_ODD = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]").search
+_ODD = re.compile(f"[{CONTROLS}]").search
 
 
 def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:

@@ -16,6 +16,8 @@ from tests.warm import clean_environment
 
 ROOT = Path(__file__).parent.parent
 TEST_CONF = ROOT / "tests" / "conf"
+OLD_STUDY = ROOT / "tests" / "old_study" / "old"
+"""Of the version before; tests/old_study says how it was made."""
 
 LONG = os.environ.get("VIT_SWEEP_LONG_TESTS") == "1"
 """Whether long proofs run whole (docs/reliability.md)."""

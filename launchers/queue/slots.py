@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from launchers.atomic import opened, own_folder, read, write
+from launchers.atomic import opened, own_folder, read, replacing
 from launchers.profile import Device, PartitionProfile
 from launchers.queue.task import QueueTask
 
@@ -99,7 +99,9 @@ class Slots:
         self.waits_for = ()
         with suppress(OSError):  # a full disk keeps nobody from working
             for name in taken:
-                write(self._owner_file(name), owner)
+                # Words for people, of no use after a crash: no wait for the disk.
+                with replacing(self._owner_file(name), durable=False) as file:
+                    file.write(owner.encode())
         return taken
 
     def _owner_file(self, name: str) -> Path:

@@ -302,5 +302,4 @@ def _part(task: Task) -> str:
 
 def stated(script: str) -> set[str]:
     """The variables of the options that a script states: in the environment of sbatch they would win over it."""
-    options = re.findall(r"^#SBATCH --([a-z-]+)", script, flags=re.MULTILINE)
-    return {f"SBATCH_{option.upper().replace('-', '_')}" for option in options}
+    return {f"SBATCH_{option.upper().replace('-', '_')}" for option in _flag_names(script)}

@@ -6,9 +6,8 @@ import shutil
 
 import pytest
 
-from tests.conftest import ROOT, TEST_CONF
+from tests.conftest import OLD_STUDY, TEST_CONF
 
-OLD = ROOT / "tests" / "old_study" / "old"
 WORDS = [
     "-m",
     f"--config-dir={TEST_CONF}",
@@ -43,7 +42,7 @@ STATES = {
 @pytest.fixture
 def study(tmp_path):
     """A copy that may be written to, where a study of that name lies by default."""
-    return shutil.copytree(OLD, tmp_path / "outputs" / "old")
+    return shutil.copytree(OLD_STUDY, tmp_path / "outputs" / "old")
 
 
 NO_LONGER = {"exposed_noise_ms"}
@@ -73,7 +72,7 @@ def states(output):
 def assert_same_tables(study):
     """Every value that the old version wrote is there again but those that were no truth; there may be more columns."""
     for name in ("strong", "weak", "runs"):
-        before, now = rows(OLD / "tables" / f"{name}.csv"), rows(study / "tables" / f"{name}.csv")
+        before, now = rows(OLD_STUDY / "tables" / f"{name}.csv"), rows(study / "tables" / f"{name}.csv")
         kept = before[0].keys() - NO_LONGER
         assert [{key: row.get(key) for key in kept} for row in now] == [
             {key: row[key] for key in kept} for row in before
@@ -81,9 +80,11 @@ def assert_same_tables(study):
 
 
 def test_the_fixture_says_of_itself_what_this_test_expects():
-    assert outcomes(OLD) == STATES
-    assert {path.parent.name for path in OLD.glob("cells/*/cell.json")} == set(STATES)
-    times = {row["cell_id"]: float(row["epoch_s"]) for row in rows(OLD / "tables" / "strong.csv") if row["epoch_s"]}
+    assert outcomes(OLD_STUDY) == STATES
+    assert {path.parent.name for path in OLD_STUDY.glob("cells/*/cell.json")} == set(STATES)
+    times = {
+        row["cell_id"]: float(row["epoch_s"]) for row in rows(OLD_STUDY / "tables" / "strong.csv") if row["epoch_s"]
+    }
     assert times == {STRONG: 0.160659, BOTH: 0.164493, SLURM: pytest.approx(0.4072965)}
 
 
@@ -147,11 +148,11 @@ def test_audit_judges_it_and_takes_one_seed_for_no_knowledge_of_accuracy(sweep, 
 
 
 def test_compare_pairs_every_finished_cell_with_itself(sweep, study, tmp_path):
-    other = shutil.copytree(OLD, tmp_path / "elsewhere" / "old")
+    other = shutil.copytree(OLD_STUDY, tmp_path / "elsewhere" / "old")
     answer = sweep("compare", "old", str(other), "--output", "pairs.csv")
     assert answer.returncode == 0, answer.stderr
     pairs = rows(tmp_path / "pairs.csv")
-    times = [float(row["epoch_s"]) for row in rows(OLD / "tables" / "runs.csv") if row["status"] == "done"]
+    times = [float(row["epoch_s"]) for row in rows(OLD_STUDY / "tables" / "runs.csv") if row["status"] == "done"]
     assert sorted(float(pair["a_epoch_s"]) for pair in pairs) == pytest.approx(sorted(times))
     assert {float(pair["ratio"]) for pair in pairs} == {1.0}
 
@@ -176,7 +177,7 @@ def test_simulate_takes_its_runs_for_the_speed_of_an_image(sweep, study):
 
 
 def test_render_diff_reads_its_scripts(sweep, study, tmp_path):
-    other = shutil.copytree(OLD, tmp_path / "elsewhere" / "old")
+    other = shutil.copytree(OLD_STUDY, tmp_path / "elsewhere" / "old")
     same = sweep("render-diff", "old", str(other))
     assert same.returncode == 0, same.stdout + same.stderr
     (script,) = other.glob("jobs/*/job.sbatch")

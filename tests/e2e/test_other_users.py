@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import OLD_STUDY
 from tests.users import COLLEAGUE, GROUP, OWNER, act_as
 from vit_sweep.__main__ import main
 from vit_sweep.study.store import Study
 
-OLD = Path(__file__).parent.parent / "old_study/old"
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user"),
     pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning"),
@@ -42,13 +42,13 @@ def give(folder, uid, *, folders, files):
 def _imported(tmp_path_factory):
     """Import what the verbs need, which another user may not be able to read."""
     folder = tmp_path_factory.mktemp("imported")
-    shutil.copytree(OLD, folder / "old")
+    shutil.copytree(OLD_STUDY, folder / "old")
     main(["report", str(folder / "old")])
 
 
 @pytest.fixture
 def study(place, _imported):
-    shutil.copytree(OLD, place / "old")
+    shutil.copytree(OLD_STUDY, place / "old")
     shutil.rmtree(place / "old/tables")
     give(place / "old", OWNER, folders=0o755, files=0o644)
     return place / "old"

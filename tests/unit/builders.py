@@ -27,6 +27,7 @@ from vit_sweep.plan.point import (
     Scaling,
 )
 from vit_sweep.record.record import BatchTriple, EpochReport, RankReport, Record, Resolved
+from vit_sweep.study.journal import Event, JobEntry
 
 MODEL = ModelSpec(name="vit_test", image_size=32, patch_size=8, layers=2, heads=2, width=64, mlp_width=128)
 DATA = DataSpec(name="made_up", source=DataSource.SYNTHETIC, train_images=1600, test_images=100, classes=10)
@@ -194,6 +195,12 @@ def batch(**changes: Any) -> Batch:
         "module": "vit_sweep.job.task",
     }
     return Batch(**(given | changes))
+
+
+def entry(event: Event, batch: str, *tasks: tuple[str, int], handle: str = "", **changes: Any) -> JobEntry:
+    """A line of the journal: cells and their attempts that a batch of Slurm has."""
+    given: dict[str, Any] = {"at": "2025-01-01T00:00:00Z", "scheduler": Scheduler.SLURM}
+    return JobEntry(event=event, batch=batch, tasks=tasks, handle=handle, **(given | changes))
 
 
 @st.composite

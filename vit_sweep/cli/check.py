@@ -13,9 +13,9 @@ def check(study: Annotated[str, typer.Argument(help="A study's folder, or its na
     """Prove a study's folder consistent, or say what is wrong: exit 0 or 1. Reads only, and asks no scheduler."""
     opened, console = open_study(study), show.console()
     seen = examine(opened)
-    for sentence in (*seen.wrong, *seen.notes):
-        mark = "wrong" if sentence in seen.wrong else "note"
-        console.print(f"{mark}: {sentence}", soft_wrap=True, markup=False, highlight=False)
+    for mark, sentences in (("wrong", seen.wrong), ("note", seen.notes)):
+        for sentence in sentences:
+            console.print(f"{mark}: {sentence}", soft_wrap=True, markup=False, highlight=False)
     end = f"{len(seen.wrong)} thing(s) are wrong" if seen.wrong else "consistent"
     console.print(f"study {opened.name}: {seen.cells} cells, {seen.records} records: {end}", soft_wrap=True)
     raise typer.Exit(1 if seen.wrong else 0)

@@ -72,17 +72,17 @@ def _verdict(attempt: Attempt, code: int) -> Exit:
 
 def _of_setup(logs: Path, job_id: str) -> Exit:
     """A line of the profile's setup failed: the job's own log has its words."""
-    lines: list[str] = []
+    texts = []
     # Of an array's task, or of a job that is none and calls itself task 0.
     for path in (logs / f"{job_id}_0_log.err", logs / f"{job_id}_log.err"):
         with suppress(OSError):
-            lines += read(path).decode(errors="replace").splitlines()
-    lines = [line[:400] for line in lines if line.strip()][-_LAST_LINES:]
+            texts.append(read(path).decode(errors="replace"))
+    lines = _last_lines("\n".join(texts))
     message = (
         f"a setup line of the profile failed: {' / '.join(lines[-2:]) or 'see the logs of the batch'}; mend it (or say "
         "setup_may_fail: true), then retry=failed"
     )
-    return Exit(cause=Cause.CONFIGURATION, message=message, at=now(), last_lines=tuple(lines))
+    return Exit(cause=Cause.CONFIGURATION, message=message, at=now(), last_lines=lines)
 
 
 def _with_last_lines(exit: Exit, folder: Path) -> Exit:
@@ -93,8 +93,11 @@ def _with_last_lines(exit: Exit, folder: Path) -> Exit:
         text = read(folder / f"rank{exit.rank}.log").decode(errors="replace")
     except OSError:
         return exit
-    lines = [line[:400] for line in text.splitlines() if line.strip()]
-    return replace(exit, last_lines=tuple(lines[-_LAST_LINES:]))
+    return replace(exit, last_lines=_last_lines(text))
+
+
+def _last_lines(log: str) -> tuple[str, ...]:
+    return tuple(line[:400] for line in log.splitlines() if line.strip())[-_LAST_LINES:]
 
 
 def _warn(study: Study, cell_id: str, exit: Exit) -> None:

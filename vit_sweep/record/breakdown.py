@@ -52,11 +52,6 @@ class Phases:
     other: Milliseconds
 
     @property
-    def step(self) -> float:
-        """All of them."""
-        return self.compute + (self.communication or 0.0)
-
-    @property
     def compute(self) -> float:
         """What this rank does without the others: all but communication."""
         return self.data_wait + self.copy + self.forward + self.backward + self.optimizer + self.other
@@ -107,9 +102,7 @@ class StepBreakdown:
 
     @property
     def _communication(self) -> list[float] | None:
-        times = [phases.communication for phases in self.by_rank]
-        known = [time for time in times if time is not None]
-        return known if len(known) == len(times) else None
+        return _communication(self.by_rank)
 
 
 @checked
@@ -301,15 +294,14 @@ def step_breakdown(epochs: Sequence[Sequence[RankPhases]]) -> StepBreakdown | No
     by_rank = tuple(_combined([rank.median_ms for rank in ranks], _middle) for ranks in zip(*epochs, strict=True))
     means = [_mean(ranks) for ranks in zip(*epochs, strict=True)]
     slowest = max(range(len(means)), key=lambda rank: means[rank].compute)
-    reductions = [mean.communication for mean in means]
-    known = [ms for ms in reductions if ms is not None]
+    reductions = _communication(means)
     return StepBreakdown(
         by_rank=by_rank,
         most=_combined(by_rank, max),
         middle=_combined(by_rank, _middle),
         slowest_rank=slowest,
         slowest=means[slowest],
-        least_communication=min(known) if known and len(known) == len(reductions) else None,
+        least_communication=min(reductions) if reductions else None,
     )
 
 
@@ -358,6 +350,12 @@ def mfu(model: ModelSpec, classes: int, *, images_per_s: float, gpus: int, peak_
     if peak_tflops is None:
         return None
     return train_flop(model, classes) * images_per_s / (peak_tflops * 1e12 * gpus)
+
+
+def _communication(ranks: Sequence[Phases]) -> list[float] | None:
+    """By rank; None where one of them has not taken it apart."""
+    known = [phases.communication for phases in ranks if phases.communication is not None]
+    return known if len(known) == len(ranks) else None
 
 
 def _mean(epochs: Sequence[RankPhases]) -> Phases:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import psutil
 
-from launchers.atomic import remove
+from launchers.atomic import opened, remove
 from launchers.checked import checked
 from launchers.environment import JOB_ID
 from launchers.queue.files import read_handle
@@ -44,6 +44,7 @@ def check(study: Study) -> Consistency:
         for batch in dict.fromkeys(entry.batch for entry in entries)
         if not (study.batch_dir(batch) / "batch.json").is_file()
     ]
+    sent = {task for entry in entries for task in entry.tasks}
     records, busy = 0, _is_locked(study)
     for file in files:
         record = study.record(file)
@@ -53,7 +54,7 @@ def check(study: Study) -> Consistency:
         sound = isinstance(record, Record)
         records += sound
         recorded = record.attempt if isinstance(record, Record) else None
-        wrong += of_attempts(file.cell_id, [a.name for a in attempts], entries, recorded=recorded)
+        wrong += of_attempts(file.cell_id, [a.name for a in attempts], sent, recorded=recorded)
         busy |= bool(attempts and attempts[-1].exit is None and not sound)
     known, unknown = _processes(study, entries)
     wrong += [
@@ -101,7 +102,7 @@ def _names(folder: Path) -> tuple[list[str], list[str]]:
 def _is_locked(study: Study) -> bool:
     """Whether a client is changing the study now; where the lock may not be opened nobody here can say."""
     try:
-        descriptor = os.open(study.folder / ".lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = opened(study.folder / ".lock", os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -119,8 +120,9 @@ def _processes(study: Study, entries: list[JobEntry]) -> tuple[list[psutil.Proce
     """This host's processes that run the study's code: those of living queues and jobs, and those of nobody."""
     queues: set[int] = set()
     for folder in study.folder.glob("jobs/*"):
-        queue = process_of(handle) if (handle := read_handle(folder)) is not None else None
-        queues |= {queue.pid} if queue is not None else set()
+        handle = read_handle(folder)
+        if handle is not None and (queue := process_of(handle)) is not None:
+            queues.add(queue.pid)
     jobs = {re.split(r"[;_]", entry.handle)[0] for entry in entries if entry.handle}
     known: list[psutil.Process] = []
     unknown: list[psutil.Process] = []

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 
 from vit_sweep.study.journal import Event, JobEntry
@@ -84,16 +84,19 @@ def of_journal(entries: Sequence[JobEntry]) -> Iterator[str]:
                 yield f"{where}: {cell} stands in it {twice} times"
 
 
-def of_attempts(cell: str, attempts: Iterable[str], entries: Sequence[JobEntry], *, recorded: str | None) -> list[str]:
-    """What is wrong with a cell's attempts: those that nobody submitted, and a record of an attempt that never was."""
-    sent = {attempt for entry in entries for name, attempt in entry.tasks if name == cell}
-    known = list(attempts)
+def of_attempts(
+    cell: str, attempts: Sequence[str], sent: Collection[tuple[str, int]], *, recorded: str | None
+) -> list[str]:  # fmt: skip
+    """What is wrong with a cell's attempts: those that nobody submitted, and a record of an attempt that never was.
+
+    `sent`: cell and attempt of everything in the journal.
+    """
     wrong = [
         f"cells/{cell}/attempts/{name}: jobs.jsonl knows no attempt {name.split('.', 1)[0]} of this cell"
-        for name in known
-        if int(name.split(".", 1)[0]) not in sent
+        for name in attempts
+        if (cell, int(name.split(".", 1)[0])) not in sent
     ]
-    if recorded is not None and recorded not in known:
+    if recorded is not None and recorded not in attempts:
         wrong.append(f"cells/{cell}/record.json is of attempt {recorded}, which has no folder")
     return wrong
 

@@ -12,11 +12,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import LONG, OLD_STUDY
 from vit_sweep.__main__ import main
 
-OLD = ROOT / "tests" / "old_study" / "old"
-LONG = os.environ.get("VIT_SWEEP_LONG_TESTS") == "1"
 SAMPLE = 60
 VALUES = [
     None, True, False, 0, 1, -1, 7.5, -0.18, float("nan"), float("inf"), 1e308, 2**70, "", "..", "../../outside",
@@ -53,14 +51,16 @@ def write(path, values):
     path.write_text(text + "\n" if path.suffix == ".jsonl" else text)
 
 
-JSON_FILES = sorted(path.relative_to(OLD) for pattern in ("*.json", "*.jsonl") for path in OLD.rglob(pattern))
+JSON_FILES = sorted(
+    path.relative_to(OLD_STUDY) for pattern in ("*.json", "*.jsonl") for path in OLD_STUDY.rglob(pattern)
+)
 
 
 def places():
     return [
         (file, line, path)
         for file in JSON_FILES
-        for line, value in enumerate(documents(OLD / file))
+        for line, value in enumerate(documents(OLD_STUDY / file))
         for path in leaves(value)
     ]
 
@@ -79,7 +79,7 @@ def of_places(count, seed):
 def study(tmp_path, monkeypatch):
     monkeypatch.setenv("VIT_SWEEP_FIGURES", "off")
     monkeypatch.chdir(tmp_path)
-    return shutil.copytree(OLD, tmp_path / "around" / "old")
+    return shutil.copytree(OLD_STUDY, tmp_path / "around" / "old")
 
 
 def beside(study):
@@ -100,7 +100,7 @@ def look(study, verb, capsys):
 def test_every_leaf_of_every_json_may_be_anything(study, capsys):
     around = beside(study)
     for number, (file, line, path, value) in enumerate(of_places(SAMPLE, seed=1)):
-        values = documents(OLD / file)
+        values = documents(OLD_STUDY / file)
         values[line] = changed(values[line], path, value)
         write(study / file, values)
         verb = VERBS[number % len(VERBS)]
@@ -109,7 +109,7 @@ def test_every_leaf_of_every_json_may_be_anything(study, capsys):
         except Exception as error:
             raise AssertionError(f"{verb}: {file} line {line} {path} = {value!r}") from error
         assert beside(study) == around, (file, path, value)
-        shutil.copy(OLD / file, study / file)
+        shutil.copy(OLD_STUDY / file, study / file)
 
 
 def fifo(path):
@@ -148,7 +148,7 @@ def test_every_file_may_be_no_file_of_ours(study, how, capsys):
     for file in JSON_FILES if LONG else one_of_each.values():
         if file.name == "study.json":
             continue  # without it the folder is no study
-        copy = shutil.copytree(OLD, study.with_name("copy"))
+        copy = shutil.copytree(OLD_STUDY, study.with_name("copy"))
         WHOLE[how](copy / file)
         for verb in VERBS if LONG else VERBS[:1]:
             try:

@@ -10,17 +10,14 @@ from dataclasses import replace
 import pytest
 
 from launchers.checked import to_json
-from launchers.profile import Scheduler
-from tests.conftest import ROOT
-from tests.unit.builders import cell, point, profile, record
+from tests.conftest import OLD_STUDY
+from tests.unit.builders import cell, entry, point, profile, record
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.plan.cell import JobOptions
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.study.check import check, remove_leftovers
-from vit_sweep.study.journal import Event, JobEntry
+from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
-
-OLD = ROOT / "tests" / "old_study" / "old"
 
 
 @pytest.fixture
@@ -41,16 +38,7 @@ def send(study, name, attempt, *, events=(Event.SUBMITTING, Event.SUBMITTED), ba
     """One submission of a cell, as a client notes it."""
     batch = batch or f"b-{name}-{attempt}"
     for event in events:
-        study.journal(
-            JobEntry(
-                at="2025-01-01T00:00:00Z",
-                event=event,
-                scheduler=Scheduler.SLURM,
-                batch=batch,
-                tasks=((name, attempt),),
-                handle="17" if event is Event.SUBMITTED else "",
-            )
-        )
+        study.journal(entry(event, batch, (name, attempt), handle="17" if event is Event.SUBMITTED else ""))
     (study.batch_dir(batch)).mkdir(exist_ok=True)
     (study.batch_dir(batch) / "batch.json").write_text("{}")
 
@@ -60,7 +48,7 @@ def first(study):
 
 
 def test_sound_studies_are_consistent_and_checking_changes_nothing(study, tmp_path):
-    old = shutil.copytree(OLD, tmp_path / "old")
+    old = shutil.copytree(OLD_STUDY, tmp_path / "old")
     for sound, cells in ((study, 2), (Study(old), 10)):
         before = {path: path.stat().st_mtime_ns for path in sound.folder.rglob("*")}
         seen = check(sound)

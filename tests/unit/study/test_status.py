@@ -6,15 +6,14 @@ import pytest
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.checked import to_json
-from launchers.profile import Scheduler
-from tests.unit.builders import cell, record, series
+from tests.unit.builders import cell, entry, record, series
 from tests.unit.outcome.test_verdict import rank
 from vit_sweep.outcome.ending import Cause, DeviceMemory, Exit, Progress
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.record import BatchTriple
 from vit_sweep.runs.of_study import runs_of
 from vit_sweep.study import status
-from vit_sweep.study.journal import Event, JobEntry
+from vit_sweep.study.journal import Event
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 
@@ -54,17 +53,7 @@ def plan(study, planned):
 
 def submit(study, planned, attempt=1, event=Event.SUBMITTED, **fields):
     task = (planned.cell_id, attempt)
-    study.journal(
-        JobEntry(
-            at="2025-01-01T00:00:00Z",
-            event=event,
-            scheduler=Scheduler.SLURM,
-            batch=f"b{attempt}",
-            tasks=(task,),
-            handle="7",
-            **fields,
-        )
-    )
+    study.journal(entry(event, f"b{attempt}", task, handle="7", **fields))
 
 
 def only(study):

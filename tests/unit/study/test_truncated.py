@@ -7,8 +7,7 @@ import pytest
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.checked import to_json
-from launchers.profile import Scheduler
-from tests.unit.builders import cell, point, profile, record
+from tests.unit.builders import cell, entry, point, profile, record
 from tests.unit.outcome.test_verdict import rank
 from vit_sweep.outcome.ending import Cause, Exit, Progress
 from vit_sweep.outcome.policy import Stop
@@ -16,7 +15,7 @@ from vit_sweep.outcome.selection import select
 from vit_sweep.plan.cell import JobOptions
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.study import status
-from vit_sweep.study.journal import Event, JobEntry
+from vit_sweep.study.journal import Event
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 
@@ -31,16 +30,7 @@ def fill(folder, monkeypatch):
     for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, "17")):
         for attempt in (1, 2):
             tasks = ((done, attempt), (failed, attempt))
-            study.journal(
-                JobEntry(
-                    at="2025-01-01T00:00:00Z",
-                    event=event,
-                    scheduler=Scheduler.SLURM,
-                    batch=f"b{attempt}",
-                    tasks=tasks,
-                    handle=handle,
-                )
-            )
+            study.journal(entry(event, f"b{attempt}", *tasks, handle=handle))
     for name in plan.cells:
         for attempt in ("1", "2"):
             study.write_exit(name, attempt, Exit(cause=Cause.BUG, message="boom", rank=0, host="n1"))

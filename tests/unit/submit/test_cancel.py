@@ -4,12 +4,11 @@ import pytest
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.errors import UserError
-from launchers.profile import Scheduler
-from tests.unit.builders import cell
+from tests.unit.builders import cell, entry
 from tests.unit.study.test_status import plan
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.study import status
-from vit_sweep.study.journal import Event, JobEntry, latest_attempts
+from vit_sweep.study.journal import Event, latest_attempts
 from vit_sweep.study.store import Study
 from vit_sweep.submit import cancel as cancelling
 from vit_sweep.submit import submission
@@ -41,11 +40,7 @@ def launcher(tmp_path, monkeypatch):
         plan(fake.study, planned)
     tasks = tuple((planned.cell_id, 1) for planned in CELLS)
     for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, "17")):
-        fake.study.journal(
-            JobEntry(
-                at="2025-01-01T00:00:00Z", event=event, scheduler=Scheduler.SLURM, batch="b", tasks=tasks, handle=handle
-            )
-        )
+        fake.study.journal(entry(event, "b", *tasks, handle=handle))
     bug = Exit(cause=Cause.BUG, message="boom")
     fake.study.write_exit(CELLS[2].cell_id, "1", bug)
     for module in (status, cancelling, submission):

@@ -7,15 +7,14 @@ from filelock import FileLock
 
 from launchers.backend import Ended, SubmitProblem, TaskState, TaskStatus
 from launchers.checked import to_json
-from launchers.profile import Scheduler
-from tests.unit.builders import point, profile, record
+from tests.unit.builders import entry, point, profile, record
 from tests.unit.submit.test_submission import Slurm
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.plan.cell import JobOptions
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.study import status
-from vit_sweep.study.journal import Event, JobEntry, latest_attempts
+from vit_sweep.study.journal import Event, latest_attempts
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 from vit_sweep.submit import batches, submission
@@ -30,11 +29,7 @@ def slurm(tmp_path, monkeypatch):
     study.write_plan(plan, data_root="data", options=JobOptions())
     tasks = tuple((cell, 1) for cell in plan.cells)
     for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, "17")):
-        study.journal(
-            JobEntry(
-                at="2025-01-01T00:00:00Z", event=event, scheduler=Scheduler.SLURM, batch="b", tasks=tasks, handle=handle
-            )
-        )
+        study.journal(entry(event, "b", *tasks, handle=handle))
     fake = Slurm(study)
     fake.first, fake.second = plan.cells
     study.write_exit(fake.first, "1", Exit(cause=Cause.NODE_FAILURE, message="down", host="vector03"))

@@ -12,7 +12,7 @@ from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import Curves, lay_out, scatter
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import QUIET, SMALL, counted, number, plain_log
+from vit_sweep.report.figures.style import QUIET, SMALL, counted, curve_handles, number, plain_log
 
 NAME = "cost_time"
 
@@ -34,11 +34,7 @@ def draw_cost(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped
     if len({(p.gpus, p.time_s.value) for s in timed for p in s.timed if p.time_s}) < 2:
         return Skipped(name=NAME, reason="one point only: nothing to choose from")
     curves = lay_out(timed, ())
-    handles: list[Any] = [
-        Line2D([], [], color=s.color, marker=s.marker, linestyle="none", label=label)
-        for label, s in curves.styles.items()
-        if len(curves.styles) > 1
-    ]
+    handles: list[Any] = [*curve_handles(curves.styles, line=False)]
     handles.append(Line2D([], [], color=QUIET, lw=1.0, drawstyle="steps-post", label="none is faster and cheaper"))
     panels = curves.layout.panels
     sheet, axes = sheet_of(len(panels), handles)

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.outcome.result import Status
 from vit_sweep.report.figures.panels import Arrangement, Panel, arrange, series_traits
-from vit_sweep.report.figures.style import QUIET, CurveStyle, counted, curve_styles, gpu_axis
+from vit_sweep.report.figures.style import QUIET, CurveStyle, counted, curve_handles, curve_styles, gpu_axis
 
 FAILED = frozenset({Status.OUT_OF_MEMORY, Status.FAILED, Status.CANCELLED})
 NOT_COMPARABLE = ("model", "data", "work", "epochs")
@@ -95,6 +95,20 @@ def draw_series(axes: Axes, series: ScalingSeries, style: CurveStyle, quantity: 
             axes.plot(*zip(*odd, strict=True), linestyle="none", marker="x", ms=4, mew=1.0, color=style.color, zorder=4)
 
 
+def draw_estimates(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], style: CurveStyle) -> None:
+    """Draw a curve of numbers with their intervals."""
+    axes.errorbar(
+        x,
+        [estimate.value for estimate in estimates],
+        yerr=_whiskers(estimates),
+        color=style.color,
+        marker=style.marker,
+        linestyle=style.dash,
+        elinewidth=0.9,
+        zorder=3,
+    )
+
+
 def draw_reference(axes: Axes, series: ScalingSeries, order: int, quantity: str) -> None:
     """A published curve: dashed, grey, small marks."""
     points = [p for p in series.points if value_of(p, quantity) is not None]
@@ -140,12 +154,7 @@ def draw_failures(axes: Axes, series: Sequence[tuple[ScalingSeries, CurveStyle]]
 
 def legend(curves: Curves, quantity: str, *extra: Any) -> list[Any]:
     """Handles: curves, what the special marks mean, published curves, and `extra`."""
-    handles: list[Any] = []
-    if len(curves.layout.labels) > 1:
-        handles += [
-            Line2D([], [], color=s.color, marker=s.marker, linestyle=s.dash, label=label)
-            for label, s in curves.styles.items()
-        ]
+    handles: list[Any] = [*curve_handles(curves.styles)]
     points = [p for s in curves.series for p in s.points]
     handles += extra
     if any(p.oversubscribed and value_of(p, quantity) for p in points):

@@ -11,10 +11,11 @@ from matplotlib.lines import Line2D
 from vit_sweep.analysis.isoefficiency import TARGETS, Needed, Plane, planes
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.report.figure import Figure, Skipped
+from vit_sweep.report.figures.curves import draw_estimates
 from vit_sweep.report.figures.panels import arrange, key_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import QUIET, counted, curve_styles, gpu_axis, number, plain_log
+from vit_sweep.report.figures.style import QUIET, counted, curve_handles, curve_styles, gpu_axis, number, plain_log
 
 NAME = "isoefficiency"
 _PERCENT = [f"{100 * target:g} %" for target in TARGETS]
@@ -59,10 +60,7 @@ def _bars_text(shown: Iterable[Plane]) -> str:
 
 
 def _legend(styles: dict[str, Any]) -> list[Line2D]:
-    curves = [
-        Line2D([], [], color=style.color, marker=style.marker, linestyle=style.dash, label=f"efficiency {label}")
-        for label, style in styles.items()
-    ]
+    curves = curve_handles({f"efficiency {label}": style for label, style in styles.items()})
     low, high = _PERCENT
     words = [f"below {low}", f"{low} to {high}", f"{high} or more"]
     cells = [
@@ -81,17 +79,7 @@ def _draw_panel(axes: Axes, plane: Plane, styles: dict[str, Any]) -> None:
         if not points:
             continue
         images = [needed.images for needed in points if needed.images is not None]
-        reach = [[e.value - (e.low or e.value) for e in images], [(e.high or e.value) - e.value for e in images]]
-        axes.errorbar(
-            [needed.gpus for needed in points],
-            [e.value for e in images],
-            yerr=reach if any(map(sum, reach)) else None,
-            color=style.color,
-            marker=style.marker,
-            linestyle=style.dash,
-            elinewidth=0.9,
-            zorder=3,
-        )
+        draw_estimates(axes, [needed.gpus for needed in points], images, style)
         if len(points) > 1:
             ends = (points[0].gpus, points[-1].gpus)
             ideal = [images[0].value * gpus / ends[0] for gpus in ends]

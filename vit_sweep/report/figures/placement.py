@@ -11,7 +11,7 @@ from vit_sweep.analysis.series.intervals import cells_of
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.analysis.series.spreads import Spreads
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.curves import apart_handle, draw_series, intervals_text
+from vit_sweep.report.figures.curves import apart_handle, draw_estimates, draw_series, intervals_text
 from vit_sweep.report.figures.panels import without_placement
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
@@ -119,17 +119,7 @@ def _draw_ratios(
     axes.axhline(1.0, color=QUIET, linestyle="--", lw=1.0, zorder=1.5)
     for order, (pairs, curve, style) in enumerate(zip(groups, ratios, styles, strict=True)):
         shift = 2 ** (0.06 * (order - (len(groups) - 1) / 2))
-        reach = [[e.value - (e.low or e.value) for e in curve], [(e.high or e.value) - e.value for e in curve]]
-        axes.errorbar(
-            [p.gpus * shift for p, _ in pairs],
-            [e.value for e in curve],
-            yerr=reach if any(map(sum, reach)) else None,
-            color=style.color,
-            marker=style.marker,
-            linestyle=style.dash,
-            elinewidth=0.9,
-            zorder=3,
-        )
+        draw_estimates(axes, [p.gpus * shift for p, _ in pairs], curve, style)
         ends += [end for e in curve for end in (e.value, e.low, e.high) if end is not None]
     gpu_axis(axes, gpus, width_in=2.6)
     room = max(0.02, 0.1 * (max(ends) - min(ends)))

@@ -6,7 +6,7 @@ marker and a dash of its own, every fill of a stacked bar a hatch.
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 ONE_COLUMN = 3.5
@@ -111,6 +112,16 @@ def curve_styles(labels: Sequence[str], *, ordinal: bool = False) -> dict[str, C
         label: CurveStyle(colors[i % len(colors)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
         for i, label in enumerate(labels)
     }
+
+
+def curve_handles(styles: Mapping[str, CurveStyle], *, line: bool = True) -> list[Line2D]:
+    """What a legend says of curves, by label; nothing of a single one, which needs no name. `line`: not marks alone."""
+    if len(styles) < 2:
+        return []
+    return [
+        Line2D([], [], color=style.color, marker=style.marker, linestyle=style.dash if line else "none", label=label)
+        for label, style in styles.items()
+    ]
 
 
 def lightness(color: str) -> float:

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from vit_sweep.outcome.result import Status
@@ -20,7 +19,7 @@ from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.panels import Arrangement, arrange, by_mode, run_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import CurveStyle, counted, curve_styles, gpu_axis, number
+from vit_sweep.report.figures.style import CurveStyle, counted, curve_handles, curve_styles, gpu_axis, number
 from vit_sweep.runs.run import Run
 
 _NEVER_TOGETHER = ("model", "data", "epochs", "scaling")
@@ -135,12 +134,7 @@ def _frame(
 def _draw(frame: pd.DataFrame, layout: Arrangement, *, ordinal: bool) -> tuple[Any, list[Axes]]:
     """Medians over repeats as lines, their range as a band or bar; one scale for all panels."""
     styles = curve_styles(layout.labels, ordinal=ordinal)
-    handles = [
-        Line2D([], [], color=s.color, marker=s.marker, linestyle=s.dash, label=label)
-        for label, s in styles.items()
-        if len(layout.labels) > 1
-    ]
-    sheet, axes = sheet_of(len(layout.panels), handles)
+    sheet, axes = sheet_of(len(layout.panels), curve_handles(styles))
     for index, (panel_axes, panel) in enumerate(zip(axes, layout.panels, strict=True)):
         for label in layout.labels:
             curve_points = frame[(frame["panel"] == index) & (frame["curve"] == label)]

@@ -15,7 +15,7 @@ from vit_sweep.report.figures.curves import mark_failed, scatter
 from vit_sweep.report.figures.panels import Arrangement, arrange, run_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
-from vit_sweep.report.figures.style import QUIET, CurveStyle, counted, curve_styles, gpu_axis, number
+from vit_sweep.report.figures.style import QUIET, CurveStyle, counted, curve_handles, curve_styles, gpu_axis, number
 from vit_sweep.runs.run import Run
 
 NAME = "memory"
@@ -122,11 +122,7 @@ def _against_prediction(axes: Axes, runs: Sequence[Run], labels: Sequence[str], 
 
 
 def _legend(styles: dict[str, CurveStyle], *, full: bool, both: bool) -> list[Any]:
-    handles: list[Any] = [
-        Line2D([], [], color=s.color, marker=s.marker, linestyle=s.dash, label=label)
-        for label, s in styles.items()
-        if len(styles) > 1
-    ]
+    handles: list[Any] = [*curve_handles(styles)]
     if both:
         handles.append(Line2D([], [], color=QUIET, linestyle="--", lw=1.0, label="measured = predicted"))
     if full:

@@ -13,7 +13,7 @@ from vit_sweep.report.figures.curves import scatter
 from vit_sweep.report.figures.panels import differing, label_of, run_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
-from vit_sweep.report.figures.style import MOST_STYLES, QUIET, counted, curve_styles, number, plain_log
+from vit_sweep.report.figures.style import MOST_STYLES, QUIET, counted, curve_handles, curve_styles, number, plain_log
 from vit_sweep.runs.run import Run
 
 NAME = "roofline"
@@ -31,11 +31,7 @@ def draw_roofline(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
     memory = max(run.memory_gb_per_s or 0.0 for run, _ in points)
     handles = [
         Line2D([], [], color=QUIET, lw=1.0, label="rate of copies in memory, then of matrix products (preflight)"),
-        *(
-            Line2D([], [], linestyle="none", color=style.color, marker=style.marker, label=label)
-            for label, style in styles.items()
-            if len(styles) > 1
-        ),
+        *curve_handles(styles, line=False),
     ]
     sheet, (axes,) = sheet_of(1, handles)
     _draw_roof(axes, matmul, memory, [under for _, under in points])

@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import fmean
 
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
@@ -15,7 +14,7 @@ from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.panels import arrange, series_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import CurveStyle, counted, curve_styles, number, plain_log
+from vit_sweep.report.figures.style import CurveStyle, counted, curve_handles, curve_styles, number, plain_log
 from vit_sweep.runs.run import Run
 
 NAME = "steps"
@@ -35,12 +34,7 @@ def draw_steps(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skippe
         return Skipped(name=NAME, reason="no run has enough steps that count")
     layout = arrange([traits for traits, _ in curves], apart=_NEVER_TOGETHER, together=("gpus",))
     styles = curve_styles(layout.labels, ordinal=len(layout.labels) > 2)
-    handles = [
-        Line2D([], [], color=s.color, marker=s.marker, linestyle=s.dash, label=label)
-        for label, s in styles.items()
-        if len(layout.labels) > 1
-    ]
-    sheet, axes = sheet_of(len(layout.panels), handles, share_x=False)
+    sheet, axes = sheet_of(len(layout.panels), curve_handles(styles), share_x=False)
     for panel_axes, panel in zip(axes, layout.panels, strict=True):
         means = [[fmean(step) for step in zip(*curves[index][1], strict=True)] for index, _ in panel.curves]
         for percentiles, (_, label) in zip(means, panel.curves, strict=True):
