@@ -7,6 +7,7 @@ Which cell to run next is chosen in `design`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from operator import attrgetter
 
@@ -15,6 +16,7 @@ from vit_sweep.analysis.laws.coverage import of_series
 from vit_sweep.analysis.laws.design import next_cell
 from vit_sweep.analysis.laws.fitted import Fit, Parameter
 from vit_sweep.analysis.laws.predicting import Prediction, Refusal, plausible, predict
+from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.estimates import alike, interval, number, percent, place, scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
@@ -71,13 +73,20 @@ def answers(
     fits = tuple(fits)
     laws = plausible(fits)
     law = laws[0] if laws else None
-    return (
+    made = (
         _efficient(series, fits, laws, threshold),
         _cheapest(series, gpu_price),
         _fastest(series, laws),
         _next(series, law),
         _support(series),
         _law(fits, law),
+    )
+    notes = contention(series.timed_runs)
+    return tuple(
+        answer
+        if answer.question in (Question.NEXT, Question.SUPPORT)  # what to run rests on no single time
+        else replace(answer, sentence="; ".join((answer.sentence, *notes)))
+        for answer in made
     )
 
 

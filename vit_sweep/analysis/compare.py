@@ -17,6 +17,7 @@ from statistics import median
 
 from launchers.checked import checked
 from vit_sweep.analysis.pairing import Cells, Unpaired, differing, pair, words_of
+from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.series import Estimate
@@ -104,7 +105,8 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
             pairs=(), unpaired=paired.unpaired, one_sided=paired.one_sided, across=hint, mean=None, notes=()
         )
     cells = [(_of_side(x, "a"), _of_side(y, "b")) for x, y in paired.pairs]
-    spread = Spreads((side for both in cells for side in both), alike=lambda _: "", undated=lambda run: run.run_id[:1])
+    sides = [side for both in cells for side in both]
+    spread = Spreads(sides, alike=lambda _: "", undated=lambda run: run.run_id[:1])
     ratios = [spread.ratio(over, under) for under, over in cells]
     mean = spread.mean_ratio([(over, under) for under, over in cells])
     *adjusted, adjusted_mean = map(float, holm([ratio.p_value for ratio in (*ratios, mean)]))
@@ -118,7 +120,7 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
         one_sided=paired.one_sided,
         across=(),
         mean=Compared(ratio=mean.estimate, adjusted_p=adjusted_mean),
-        notes=spread.notes(),
+        notes=(*spread.notes(), *contention((run for side in sides for run in side), alike=lambda _: "")),
     )
 
 

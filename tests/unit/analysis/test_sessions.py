@@ -1,6 +1,5 @@
 """Sessions are told apart by pauses, and what they differ by is named."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -54,16 +53,6 @@ def test_what_differs_from_day_to_day_is_named(runs, note):
     cells = [[a_run for a_run in runs if a_run.gpus == gpus] for gpus in {a_run.gpus for a_run in runs}]
     (_, day_to_day) = Spreads(cells).notes()
     assert day_to_day.startswith("day to day: " + note)
-
-
-def test_a_contended_run_is_never_pooled_with_quiet_ones_in_silence():
-    busy = at(2, flags=("host contended: rank 0 on node0 (no core for 23% of the time, load 13.0 on 8 cores)",))
-    quiet = [at(0), at(1)]
-    notes = Spreads([[*quiet, busy]]).notes()
-    assert f"host contended: {busy.run_id} waited for cores that others had; pooled and compared with 2" in notes[-1]
-    assert len(Spreads([[at(0)], [busy]]).notes()) == 1, "also where nothing is repeated"
-    alike = [replace(run_, flags=busy.flags) for run_ in (*quiet, busy)]
-    assert not any("host contended" in note for note in Spreads([alike]).notes() + Spreads([quiet]).notes())
 
 
 def test_cells_that_were_not_repeated_have_no_note():

@@ -31,6 +31,7 @@ from vit_sweep.analysis.laws.laws import (
 from vit_sweep.analysis.laws.link import measured_link, step_bytes
 from vit_sweep.analysis.laws.parameters import COEFFICIENT_NAMES, parameters
 from vit_sweep.analysis.laws.solving import Solution, solve
+from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.series import ScalingSeries
 
 _CONTRADICTION = 0.995
@@ -63,6 +64,7 @@ def fit_law(series: ScalingSeries, law: Law) -> Fit:
         size_bytes=size,
         baseline_gpus=series.baseline_gpus,
         layout=layout_of(series),
+        notes=contention(series.timed_runs),
     )
     solution = _too_little(bare) or _no_numbers(observed) or solve(observed, law, load, link=link, size_bytes=size)
     problem = solution if isinstance(solution, str) else _contradiction(bare, solution)

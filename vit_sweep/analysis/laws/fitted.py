@@ -69,6 +69,8 @@ class Fit:
     baseline_gpus: int | None = None
     layout: Layout = Layout()
     """Which links the runs crossed."""
+    notes: tuple[str, ...] = ()
+    """What must be read with its numbers: runs of contended hosts among quiet ones."""
 
     @property
     def name(self) -> str:

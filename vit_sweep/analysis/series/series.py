@@ -140,6 +140,11 @@ class ScalingSeries:
         """The points that have a time and whose ranks had a core each."""
         return tuple(point for point in self.points if point.time_s is not None and not point.oversubscribed)
 
+    @property
+    def timed_runs(self) -> tuple[Run, ...]:
+        """The runs of these."""
+        return tuple(run for point in self.timed for run in point.runs)
+
 
 def point_flags(point: SeriesPoint, base: SeriesPoint, *, certain: bool = False) -> tuple[str, ...]:
     """Superlinear with its likely causes, partial runs, and what the runs' own flags say; each clause once.

@@ -10,15 +10,11 @@ from dataclasses import dataclass
 from math import exp, inf, log
 from statistics import median
 
-from launchers.text import some
+from vit_sweep.analysis.series.contention import contention, workload_of
 from vit_sweep.analysis.series.pooling import DAYS, Floats, Spread, half_width, layout_of, p_value, spread_of
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.analysis.series.sessions import days_of, sessions_of
-from vit_sweep.record.flags import CONTENDED_HOST
 from vit_sweep.runs.run import Run
-
-_ALIKE = ("model", "data", "partition", "gpu_model")
-"""Conditions that cells must share to be pooled: how far runs lie apart is a trait of workload and machine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,20 +55,20 @@ class Spreads:
         cells: Iterable[Sequence[Run]],
         measure: Callable[[Run], float | None] = epoch_s,
         *,
-        alike: Callable[[Run], str] | None = None,
+        alike: Callable[[Run], str] = workload_of,
         undated: Callable[[Run], str] = lambda _: "",
     ) -> None:
         """Learn from `cells`, each the runs of one, in any order and any number of times.
 
-        `measure`: the positive number that a run gives. `alike`: what cells must share to be pooled. `undated`: what
-        runs of one session share where nobody knows when they began.
+        `measure`: the positive number that a run gives. `alike`: what cells must share to be pooled, since how far runs
+        lie apart is a trait of workload and machine. `undated`: what runs of one session share where nobody knows when
+        they began.
         """
-        name_of = alike or _name
         grouped: dict[str, dict[tuple[str, ...], list[Run]]] = {}
         for cell in cells:
             known = sorted((run for run in cell if (measure(run) or 0) > 0), key=lambda run: run.run_id)
             if known:
-                grouped.setdefault(name_of(known[0]), {})[_ids(cell)] = known
+                grouped.setdefault(alike(known[0]), {})[_ids(cell)] = known
         self._measure, self._undated = measure, undated
         self.pools: list[Pool] = []
         self._place: dict[tuple[str, ...], tuple[Pool, int]] = {}
@@ -189,39 +185,22 @@ def _ids(cell: Iterable[Run]) -> tuple[str, ...]:
     return tuple(sorted({run.run_id for run in cell}))
 
 
-def _name(run: Run) -> str:
-    conditions = dict(run.conditions)
-    return ", ".join(filter(None, (conditions.get(name, "") for name in _ALIKE)))
-
-
 def _notes(pool: Pool) -> list[str]:
-    """Sentences on one pool; of its intervals none where no cell was repeated."""
+    """Sentences on one pool; none where no cell was repeated."""
     spread, layout = pool.spread, pool.spread.layout
     repeated = int((layout.counts > 1).sum())
-    where = f" ({pool.name})" if pool.name else ""
-    mixed = _contended(pool, where)
     if not repeated or not float(spread.pool_variance):
-        return mixed
+        return []
+    where = f" ({pool.name})" if pool.name else ""
     own = int(spread.own.sum())
     apart = f"; {own} of them, whose runs differ by more, by {'its' if own == 1 else 'their'} own runs" if own else ""
+    busy = "; runs of contended hosts are among them" if contention(pool.runs, alike=lambda _: "") else ""
     lines = [
         f"95 % intervals{where}: Student's t on logarithms of run medians; runs of a cell differ by "
         f"{100 * float(spread.pool_variance) ** 0.5:.2g} % (standard deviation, pooled over {repeated} "
-        f"cell{'s' if repeated > 1 else ''}, {float(spread.pool_freedom):.3g} degrees of freedom){apart}"
+        f"cell{'s' if repeated > 1 else ''}, {float(spread.pool_freedom):.3g} degrees of freedom){apart}{busy}"
     ]
-    return [*lines, f"day to day{where}: {_days(pool)}", *mixed]
-
-
-def _contended(pool: Pool, where: str) -> list[str]:
-    """That runs which waited for a core stand among runs which did not."""
-    contended = [run.run_id for run in pool.runs if any(flag.startswith(CONTENDED_HOST) for flag in run.flags)]
-    quiet = len(pool.runs) - len(contended)
-    if not contended or not quiet:
-        return []
-    return [
-        f"{CONTENDED_HOST}{where}: {some(contended, 4)} waited for cores that others had; pooled and compared with "
-        f"{quiet} that did not: run them again on a quiet host"
-    ]
+    return [*lines, f"day to day{where}: {_days(pool)}"]
 
 
 def _days(pool: Pool) -> str:

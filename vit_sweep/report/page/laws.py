@@ -11,7 +11,7 @@ from vit_sweep.analysis.laws.predicting import Refusal, plausible, predict
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries
 from vit_sweep.report.page.layout import table_of
 from vit_sweep.report.tables.rounding import estimate_text
-from vit_sweep.report.tables.table import Cells, Column, Table
+from vit_sweep.report.tables.table import BEHIND, Cells, Column, Table
 
 _PARAMETERS = {
     "one_gpu_s": "epoch on one GPU",
@@ -55,7 +55,7 @@ def answers_table(fitted: Sequence[tuple[ScalingSeries, Sequence[Fit]]], *, thre
     for series, fits in fitted:
         by_question = {answer.question: answer for answer in answers(series, fits, threshold=threshold)}
         briefly: Cells = {name.value: _brief(by_question[name]) for name in _SUMMARY}
-        rows.append(briefly | {"series": name_of(series)})
+        rows.append(briefly | {"series": name_of(series), BEHIND: series.timed_runs})
     return table_of(
         "answers",
         "Which GPU count",

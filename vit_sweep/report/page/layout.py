@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vit_sweep.report.tables.rounding import is_number, plain, with_interval
-from vit_sweep.report.tables.table import HIGH, LOW, Cells, Column, Table
+from vit_sweep.report.tables.table import HIGH, LOW, Cells, Column, Table, contended
 
 MOST_ROWS = 1000
 """Rows that the page shows of one table; its CSV file has all."""
@@ -99,9 +99,11 @@ def table_of(
     empty: str = "",
 ) -> Table:
     """A table for the page: fields that a row lacks are empty. `columns`: those with bounds come as a group."""
+    rows = list(rows)
     flat = [column for group in columns for column in (group if isinstance(group, tuple) else (group,))]
     blank = dict.fromkeys(column.name for column in flat)
     made = tuple(blank | {name: value for name, value in row.items() if name in blank} for row in rows)
+    notes = (*notes, *contended(rows))
     return Table(name=name, title=title, columns=tuple(flat), rows=made, notes=notes, empty=empty)
 
 

@@ -20,7 +20,7 @@ from vit_sweep.report.page.published import MEASURED, measured
 from vit_sweep.report.tables.columns import with_bounds
 from vit_sweep.report.tables.parts import estimate
 from vit_sweep.report.tables.rounding import estimate_text
-from vit_sweep.report.tables.table import Column, Table
+from vit_sweep.report.tables.table import BEHIND, Column, Table
 from vit_sweep.runs.run import Run
 
 KEPT_CHECKPOINTS = 2
@@ -115,6 +115,7 @@ def _resources(known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint 
                 | estimate("efficiency", point.efficiency)
                 | estimate("gpu_hours_per_run", each)
                 | estimate("gpu_hours", costs[-1])
+                | {BEHIND: curve.timed_runs}
             )
     return table_of(
         "resources",

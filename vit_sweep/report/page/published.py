@@ -7,7 +7,7 @@ from vit_sweep.report.page.laws import name_of
 from vit_sweep.report.page.layout import table_of
 from vit_sweep.report.tables.columns import with_bounds
 from vit_sweep.report.tables.parts import estimate
-from vit_sweep.report.tables.table import Cells, Column, Table
+from vit_sweep.report.tables.table import BEHIND, Cells, Column, Table
 
 MEASURED = (
     Column(name="series"),
@@ -37,7 +37,7 @@ def both(own: Sequence[ScalingSeries], published: Sequence[ScalingSeries], sourc
 def measured(series: Sequence[ScalingSeries]) -> list[Cells]:
     """A row for each point with a time, with its number of runs as `n`."""
     return [
-        {"series": name_of(curve), "gpus": point.gpus, "nodes": point.nodes, "n": len(point.runs)}
+        {"series": name_of(curve), "gpus": point.gpus, "nodes": point.nodes, "n": len(point.runs), BEHIND: point.runs}
         | estimate("epoch_s", point.time_s)
         | estimate("speedup", point.speedup)
         | estimate("efficiency", point.efficiency)

@@ -12,7 +12,7 @@ from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.analysis.series.spreads import values_interval
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
-from vit_sweep.report.tables.parts import Variants, by_configuration, estimate, flags_of, middle, names_of, pools
+from vit_sweep.report.tables.parts import Variants, behind, by_configuration, estimate, middle, pools
 from vit_sweep.report.tables.table import Cells, Table, table
 from vit_sweep.runs.run import Run
 
@@ -71,8 +71,7 @@ def _row(runs: Sequence[Run], targets: Mapping[str, tuple[float, Reached]], vari
         "best_accuracy": max(accuracies, default=None),
         "test_accuracy": middle(run.test_accuracy[-1] for run in runs if run.test_accuracy),
         "note": "; ".join(dict.fromkeys(filter(None, notes))) or None,
-        "flags": flags_of(runs),
-        **names_of(runs),
+        **behind(runs),
     }
 
 

@@ -6,7 +6,7 @@ from statistics import median
 from vit_sweep.plan.memory import memory_error, used_mib
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
-from vit_sweep.report.tables.parts import Times, Variants, by_configuration, flags_of, middle, names_of, pooled, pools
+from vit_sweep.report.tables.parts import Times, Variants, by_configuration, middle, names_of, pooled, pools
 from vit_sweep.report.tables.scaling import infeasible
 from vit_sweep.report.tables.table import Cells, Table, table
 from vit_sweep.runs.run import Run
@@ -112,6 +112,5 @@ def _configuration(runs: Sequence[Run], variants: Variants) -> Cells:
         "nodes": first.nodes,
         "micro_batch": first.micro_batch,
         "accum": first.accum,
-        "flags": flags_of(runs),
         **names_of(runs),
     }

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from vit_sweep.analysis.isoefficiency import Measured, Needed, Plane
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
-from vit_sweep.report.tables.parts import Variants, estimate, flags_of, names_of
+from vit_sweep.report.tables.parts import Variants, behind, estimate
 from vit_sweep.report.tables.table import Cells, Table, table
 
 ISOEFFICIENCY_COLUMNS = bounded(
@@ -42,8 +42,7 @@ def _row(plane: Plane, needed: Needed, variants: Variants) -> Cells:
         **_side("below", needed.below),
         **_side("reached", needed.reached),
         "note": needed.note or None,
-        "flags": flags_of(runs),
-        **names_of(runs),
+        **behind(runs, beside=plane.reference.runs),
     }
 
 

@@ -11,6 +11,7 @@ from vit_sweep.report.tables.parts import (
     Conditions,
     Times,
     Variants,
+    behind,
     by_configuration,
     estimate,
     placement_of,
@@ -102,6 +103,7 @@ def _pair(fewest: Sequence[Run], other: Sequence[Run], variants: Variants, times
         variants.what(other[0].conditions)
         | {"work": other[0].work, "placement": placement_of(other[0])}
         | pooled(other, times)
+        | behind(other, beside=fewest)
         | {"reference": placement_of(fewest[0]), "reference_nodes": fewest[0].nodes, "reference_n": len(fewest)}
         | {f"reference_{name}": base[name] for name in (*bounded("epoch_s"), "communication_ms")}
     )

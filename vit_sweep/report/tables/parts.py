@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries
 from vit_sweep.report.tables.columns import WHAT
-from vit_sweep.report.tables.table import HIGH, LOW, Cells
+from vit_sweep.report.tables.table import BEHIND, HIGH, LOW, Cells
 from vit_sweep.runs.run import Run
 
 if TYPE_CHECKING:
@@ -132,8 +132,7 @@ def pooled(runs: Sequence[Run], times: Times) -> Cells:
         **last_accuracies(runs),
         "memory_mib": max((run.memory_mib for run in runs if run.memory_mib is not None), default=None),
         "communication_ms": middle(run.parts.communication if run.parts else None for run in runs),
-        **names_of(runs),
-        "flags": flags_of(runs),
+        **behind(runs),
     }
 
 
@@ -146,8 +145,16 @@ def last_accuracies(runs: Iterable[Run]) -> Cells:
     }
 
 
+def behind(runs: Sequence[Run], *, beside: Sequence[Run] = ()) -> Cells:
+    """Which runs a row is made of, and reasons to distrust their times or those of the runs that it is compared with.
+
+    `beside`: those of these that no other row is made of.
+    """
+    return names_of(runs) | {"flags": flags_of([*runs, *beside]), BEHIND: (*runs, *beside)}
+
+
 def names_of(runs: Collection[Run]) -> Cells:
-    """Which runs a row is made of."""
+    """The ids and seeds of a row's runs."""
     seeds = sorted({run.seed for run in runs if run.seed is not None})
     return {
         "seeds": " ".join(map(str, seeds)) if seeds else None,

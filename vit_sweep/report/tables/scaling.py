@@ -8,7 +8,7 @@ from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
 from vit_sweep.report.tables.parts import Variants, estimate, flags_of, last_accuracies, names_of
-from vit_sweep.report.tables.table import Cells, Table, table
+from vit_sweep.report.tables.table import BEHIND, Cells, Table, table
 from vit_sweep.runs.run import Run
 
 SCALING_COLUMNS = bounded(
@@ -140,7 +140,8 @@ def _point(curve: ScalingSeries, point: SeriesPoint, variants: Variants) -> Cell
         **estimate("serial_fraction", point.serial_fraction),
         "baseline_gpus": curve.baseline_gpus if point.speedup is not None else None,
         **last_accuracies(point.runs),
-        "flags": "; ".join(dict.fromkeys((*point.flags, *filter(None, [flags_of(point.runs)])))) or None,
+        "flags": "; ".join(dict.fromkeys((*point.flags, *(flag for run in point.runs for flag in run.flags)))) or None,
+        BEHIND: point.runs,
     }
 
 

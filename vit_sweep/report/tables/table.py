@@ -5,9 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from launchers.checked import checked
+from vit_sweep.analysis.series.contention import contention
 
 Cells = dict[str, Any]
 """One row: value by column name; None is an empty field."""
+BEHIND = "runs behind"
+"""No column: the runs whose times a row pools or is compared with, for `contended`."""
 LOW, HIGH = "_low", "_high"
 """What the names of an interval's bounds end with."""
 
@@ -64,6 +67,7 @@ def table(
     notes: Iterable[str] = (),
 ) -> Table | None:
     """Make a table of `columns` (names in `known`); None without a row. Numbers that are none become empty fields."""
+    rows = list(rows)
     blank: Cells = dict.fromkeys(columns)
     made = tuple(
         blank | {name: value for name, value in row.items() if name in blank and _sound(value)} for row in rows
@@ -72,8 +76,13 @@ def table(
         return None
     return Table(
         name=name, title=title, columns=tuple(known[column] for column in columns), rows=made,
-        notes=tuple(dict.fromkeys(note for note in notes if note)),
+        notes=(*dict.fromkeys(note for note in notes if note), *contended(rows)),
     )  # fmt: skip
+
+
+def contended(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Notes of any table: which runs of contended hosts its rows pool or compare with quiet ones."""
+    return contention(run for row in rows for run in row.get(BEHIND, ()))
 
 
 def _sound(value: Any) -> bool:

@@ -1,0 +1,42 @@
+"""Runs of contended hosts among quiet ones: the one sentence of tables, fits, answers and comparisons. Pure."""
+
+from collections.abc import Callable, Iterable
+
+from launchers.text import some
+from vit_sweep.record.flags import CONTENDED_HOST
+from vit_sweep.runs.run import Run
+
+_ALIKE = ("model", "data", "partition", "gpu_model")
+
+
+def workload_of(run: Run) -> str:
+    """What times must share to be pooled or compared: workload and machine, in words."""
+    conditions = dict(run.conditions)
+    return ", ".join(filter(None, (conditions.get(name, "") for name in _ALIKE)))
+
+
+def contention(runs: Iterable[Run], *, alike: Callable[[Run], str] = workload_of) -> tuple[str, ...]:
+    """Name the runs that waited for a core and stand among runs that did not, for each workload; empty if none does.
+
+    `runs`: all whose times are pooled or compared, any number of times. `alike`: what only those share.
+    """
+    groups: dict[str, dict[str, Run]] = {}
+    for run in runs:
+        if run.timed and not run.oversubscribed:
+            groups.setdefault(alike(run), {})[run.run_id] = run
+    notes = []
+    for name in sorted(groups):
+        contended = sorted(run.run_id for run in groups[name].values() if _is_contended(run))
+        quiet = len(groups[name]) - len(contended)
+        if contended and quiet:
+            where = f" ({name})" if len(groups) > 1 else ""
+            notes.append(
+                f"{CONTENDED_HOST}{where}: {some(contended)} waited for cores that others had; pooled or compared with "
+                f"{quiet} run{'s' * (quiet > 1)} without this flag: repeat {'them' if len(contended) > 1 else 'it'} "
+                "on a quiet host"
+            )
+    return tuple(notes)
+
+
+def _is_contended(run: Run) -> bool:
+    return any(flag.startswith(CONTENDED_HOST) for flag in run.flags)
