@@ -7,15 +7,14 @@ measured batches 1/E is a line in 1/W, as it is wherever overhead does not depen
 Nothing is extrapolated.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 from launchers.checked import checked
 from vit_sweep.analysis.series.estimates import scaled
-from vit_sweep.analysis.series.intervals import cells_of
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesKey, SeriesPoint
-from vit_sweep.analysis.series.spreads import Ratio, Spreads
+from vit_sweep.analysis.series.spreads import RatioOf
 from vit_sweep.plan.point import Scaling
 from vit_sweep.runs.run import Run
 
@@ -23,9 +22,6 @@ TARGETS = (0.8, 0.9)
 """Efficiencies whose problem size is looked for."""
 _LEAST = 2
 """GPU counts, batch sizes of each, and runs of an interval."""
-
-RatioOf = Callable[[Sequence[Run], Sequence[Run]], Ratio]
-"""Epoch time of some runs over that of others."""
 
 
 @checked
@@ -79,15 +75,14 @@ class Plane:
     """By target, GPUs and nodes."""
 
 
-def planes(series: Iterable[ScalingSeries], ratio: RatioOf | None = None) -> list[Plane]:
+def planes(series: Iterable[ScalingSeries], ratio: RatioOf) -> list[Plane]:
     """Every plane with two batch sizes or more on two GPU counts or more.
 
     Of weak scaling only where no strong one has it: its epochs are of unlike length. `ratio`: from the spread of all
-    cells, where that is known already.
+    cells of the study.
     """
-    curves = list(series)
     grids: dict[SeriesKey, dict[tuple[int, int, int], SeriesPoint]] = {}
-    for curve in curves:
+    for curve in series:
         grid = grids.setdefault(replace(curve.key, batch=None, batch_per=""), {})
         for point in curve.points:
             batch = point.runs[0].global_batch if point.runs else None
@@ -96,10 +91,7 @@ def planes(series: Iterable[ScalingSeries], ratio: RatioOf | None = None) -> lis
     wide = {key: grid for key, grid in grids.items() if _is_wide(grid)}
     strong = {_beside_work(key) for key in wide if key.scaling is Scaling.STRONG}
     chosen = {k: g for k, g in wide.items() if k.scaling is Scaling.STRONG or _beside_work(k) not in strong}
-    if not chosen:
-        return []
-    ratio_of = ratio or Spreads(cells_of(curves)).ratio
-    return [_plane(key, [grid[place] for place in sorted(grid)], ratio_of) for key, grid in chosen.items()]
+    return [_plane(key, [grid[place] for place in sorted(grid)], ratio) for key, grid in chosen.items()]
 
 
 def _is_wide(grid: Iterable[tuple[int, int, int]]) -> bool:

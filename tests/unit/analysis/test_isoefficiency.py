@@ -6,9 +6,11 @@ from math import exp, log2
 import pytest
 
 from tests.unit.analysis.builders import run
-from vit_sweep.analysis.isoefficiency import TARGETS, planes
+from vit_sweep.analysis.isoefficiency import TARGETS
+from vit_sweep.analysis.isoefficiency import planes as planes_of
 from vit_sweep.analysis.series.grouping import group
-from vit_sweep.analysis.series.intervals import with_all_intervals
+from vit_sweep.analysis.series.intervals import cells_of, with_all_intervals
+from vit_sweep.analysis.series.spreads import Spreads
 from vit_sweep.plan.point import Scaling
 
 T_C = 0.01
@@ -37,6 +39,11 @@ def curves(gpus=(1, 2, 4, 8), batches=BATCHES, *, noise=0.0, repeats=1, seed=0, 
                 epoch = made.images / made.global_batch * step * exp(luck.gauss(0, noise))
                 runs.append(run(count, (epoch,), scaling=mode, micro_batch=micro, seed=repeat, run_id=made.run_id))
     return with_all_intervals(group(runs, mode))
+
+
+def planes(series):
+    """With the spread of all of them."""
+    return planes_of(series, Spreads(cells_of(series)).ratio)
 
 
 @pytest.mark.parametrize("mode", list(Scaling))

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure as Sheet
 from tests.unit.analysis.builders import run, series_from, without_time
 from tests.unit.report.figure_study import series_of, study
 from vit_sweep.analysis.series.grouping import group
-from vit_sweep.analysis.series.intervals import with_intervals
+from vit_sweep.analysis.series.intervals import cells_of, with_all_intervals, with_intervals
+from vit_sweep.analysis.series.spreads import Spreads
 from vit_sweep.plan.point import Scaling
 from vit_sweep.record.stats import StepParts
 from vit_sweep.report import figures
@@ -24,7 +25,10 @@ from vit_sweep.report.figures.overlay import Quantity, draw_simulated
 from vit_sweep.report.figures.panels import arrange
 from vit_sweep.report.figures.runs import memory, steps
 from vit_sweep.report.figures.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
+from vit_sweep.report.tables.all_tables import tables_of
 
+TABLED = ("draw_placement", "draw_isoefficiency")
+"""Figures with intervals of their own."""
 KINDS = {
     "strong_time",
     "strong_parts",
@@ -481,7 +485,7 @@ def test_nothing_is_cut_and_nothing_overlaps(gpus, sheets, tmp_path):
     speedup.draw_against_ideal(Quantity.EFFICIENCY, Scaling.STRONG, strong, tmp_path)
     parts.draw_parts(Scaling.STRONG, strong, tmp_path)
     parts.draw_batches(strong, tmp_path)
-    placement.draw_placement(strong, tmp_path)
+    placement.draw_placement(strong, tmp_path, Spreads(cells_of(strong)).ratio)
     nodes.draw_nodes(strong, tmp_path)
     cost.draw_cost(strong, tmp_path)
     memory.draw_memory(runs, tmp_path)
@@ -575,8 +579,27 @@ def test_the_pareto_front_holds_what_nobody_beats_in_both():
 
 def test_one_gpu_has_no_placement_and_makes_no_pair(sheets, tmp_path):
     runs = study(gpus=(1, 2, 4), batches=(16,), repeats=1, modes=(Scaling.STRONG,), troubles=False)
-    figure = placement.draw_placement(series_of(runs, Scaling.STRONG), tmp_path)
+    strong = series_of(runs, Scaling.STRONG)
+    figure = placement.draw_placement(strong, tmp_path, Spreads(cells_of(strong)).ratio)
     assert re.findall(r"on (\d+) GPU", figure.alt) == ["2", "4"]
+
+
+def test_placement_and_isoefficiency_have_the_intervals_of_their_tables(tmp_path, monkeypatch):
+    """Both from the spread of all cells: weak runs that lie far apart make those of strong ones wider."""
+    drawn = []
+    for room in (placement, isoefficiency):
+        monkeypatch.setattr(room, "draw_estimates", lambda axes, x, estimates, style: drawn.extend(estimates))
+    for name in {name for name in vars(figures) if name.startswith("draw_")} - {"draw_all", *TABLED}:
+        monkeypatch.setattr(figures, name, lambda *_, **__: Skipped(name="none", reason="not looked at"))
+    runs = study(gpus=(1, 2, 4), batches=(4, 16, 64), repeats=2, epochs=2, troubles=False)
+    series = with_all_intervals(curve for mode in Scaling for curve in group(runs, mode))
+    strong, weak = ([curve for curve in series if curve.key.scaling is mode] for mode in Scaling)
+    figures.draw_all(strong, weak, runs, tmp_path)
+    rows = {table.name: table.rows for table in tables_of(runs, series, ())}
+    shown = {tuple(row[f"time_ratio{end}"] for end in ("_low", "", "_high")) for row in rows["placement"]}
+    shown |= {tuple(row[f"batch_needed{end}"] for end in ("_low", "", "_high")) for row in rows["isoefficiency"]}
+    assert {(estimate.low, estimate.value, estimate.high) for estimate in drawn} <= shown
+    assert sum(estimate.known for estimate in drawn) > len(rows["placement"])
 
 
 def test_drawing_leaves_the_readers_settings_alone():

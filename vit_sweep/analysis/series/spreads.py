@@ -26,6 +26,10 @@ class Ratio:
     """Two-sided, of the ratio's being what was expected; 1 where a side has one run."""
 
 
+RatioOf = Callable[[Sequence[Run], Sequence[Run]], Ratio]
+"""Epoch time of some runs over that of others."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """Cells whose spread is pooled."""

@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from launchers.atomic import remove
+from vit_sweep.analysis.series.intervals import cells_of
 from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.analysis.series.spreads import Spreads
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.cost import draw_cost
@@ -49,6 +51,7 @@ def draw_all(
     simulated ones in a figure of their own.
     """
     runs = sorted(runs, key=lambda run: run.run_id)
+    ratio = Spreads(cells_of((*strong, *weak))).ratio  # as the tables have it
     drawers: list[Callable[[], Figure | Skipped]] = []
     for mode, series in ((Scaling.STRONG, strong), (Scaling.WEAK, weak)):
         published = [curve for curve in reference if curve.key.scaling is mode]
@@ -65,9 +68,9 @@ def draw_all(
         partial(draw_accuracy_by_batch, runs, folder),
         partial(draw_accuracy_by_epoch, runs, folder),
         partial(draw_nodes, strong, folder),
-        partial(draw_placement, strong, folder),
+        partial(draw_placement, strong, folder, ratio),
         partial(draw_cost, strong, folder),
-        partial(draw_isoefficiency, [*strong, *weak], folder),
+        partial(draw_isoefficiency, [*strong, *weak], folder, ratio),
         partial(draw_memory, runs, folder),
         partial(draw_ranks, runs, folder),
         partial(draw_steps, (*strong, *weak), folder),

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 
 from vit_sweep.analysis.isoefficiency import TARGETS, Needed, Plane, planes
 from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.analysis.series.spreads import RatioOf
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import draw_estimates
 from vit_sweep.report.figures.panels import arrange, key_traits
@@ -23,9 +24,12 @@ _FACES = ("white", "0.75", "0.2")
 """Of a measured batch that reaches none, one or both of the targets."""
 
 
-def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
-    """Draw measured batches, and between them those at which each GPU count reaches the targets."""
-    found = [plane for plane in planes(series) if any(needed.images is not None for needed in plane.needed)]
+def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path, ratio: RatioOf) -> Figure | Skipped:
+    """Draw measured batches, and between them those at which each GPU count reaches the targets.
+
+    `ratio`: see `planes`.
+    """
+    found = [plane for plane in planes(series, ratio) if any(needed.images is not None for needed in plane.needed)]
     if not found:
         reason = "no two GPU counts were timed with two batch sizes each, between which an efficiency is reached"
         return Skipped(name=NAME, reason=reason)

@@ -7,9 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from vit_sweep.analysis.series.intervals import cells_of
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
-from vit_sweep.analysis.series.spreads import Spreads
+from vit_sweep.analysis.series.spreads import RatioOf
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import apart_handle, draw_estimates, draw_series, intervals_text
 from vit_sweep.report.figures.panels import without_placement
@@ -31,8 +30,11 @@ _SPREAD_DASH: Any = (0, (4, 1.5))
 Pair = tuple[SeriesPoint, SeriesPoint]
 
 
-def draw_placement(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
-    """Draw packed against spread: times as curves where few enough, and their ratio at each count."""
+def draw_placement(series: Sequence[ScalingSeries], folder: Path, ratio: RatioOf) -> Figure | Skipped:
+    """Draw packed against spread: times as curves where few enough, and their ratio at each count.
+
+    `ratio`: from the spread of all cells of the study.
+    """
     name = "placement"
     paired = [
         (title, members, pairs) for title, members in without_placement(series).items() if (pairs := _pairs(members))
@@ -61,8 +63,7 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path) -> Figure | Sk
     gpus = sorted({p.gpus for _, _, pairs in shown for p, _ in pairs})
     if curves:
         _draw_times(axes[0], [members for _, members, _ in shown], styles)
-    spread = Spreads(cells_of(series))
-    ratios = [[ratio(pair, spread) for pair in pairs] for _, _, pairs in shown]
+    ratios = [[ratio(spread.runs, packed.runs).estimate for packed, spread in pairs] for _, _, pairs in shown]
     _draw_ratios(axes[-1], [pairs for _, _, pairs in shown], ratios, styles, gpus)
     left = len(paired) - len(shown)
     return save(
@@ -75,12 +76,6 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path) -> Figure | Sk
         + (f" {counted(left, 'further pair')} of curves not drawn for want of room." if left else ""),
         alt=f"Chart of packed against spread runs. {_ratios_text(shown, ratios)}",
     )
-
-
-def ratio(pair: Pair, times: Spreads) -> Estimate:
-    """Time spread / time packed, with its interval."""
-    packed, spread = pair
-    return times.ratio(spread.runs, packed.runs).estimate
 
 
 def _pairs(members: Sequence[ScalingSeries]) -> list[Pair]:
