@@ -81,6 +81,8 @@ class Run:
     train_accuracy: tuple[float | None, ...] = ()
     epoch_all_s: tuple[float, ...] = ()
     """Every epoch in its order, cold and disturbed ones too: what a person waits for."""
+    interrupted: tuple[int, ...] = ()
+    """Numbers, from 1, of epochs with a restart inside: what that lost is in none of these times."""
     published_s: float | None = None
     """Mean over all its epochs, the first among them, as its source prints it; None where the epochs are known."""
     published_sd_s: float | None = None

@@ -14,7 +14,7 @@ from vit_sweep.analysis.audit import baseline, executions, labels, learning, mac
 from vit_sweep.analysis.audit.finding import Claim, Severity, Standing
 from vit_sweep.analysis.audit.judge import RULES, audit
 from vit_sweep.analysis.audit.network import link_of
-from vit_sweep.analysis.audit.reaching import reached
+from vit_sweep.analysis.audit.reaching import Curve, reached
 from vit_sweep.analysis.audit.speedups import times_to_accuracy
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.point import BatchPer, Scaling
@@ -487,17 +487,29 @@ def test_weak_scaling_has_no_fixed_batch():
 
 
 def test_an_accuracy_that_is_not_known_of_every_epoch_gives_a_bound():
-    assert reached([(10.0, None), (20.0, 0.3)], 0.2).exact is False
-    assert reached([(10.0, 0.1)], 0.2) is None
+    assert reached(Curve((10.0, 10.0), (None, 0.3)), 0.2).exact is False
+    assert reached(Curve((10.0,) * 3, (0.1, None, 0.3)), 0.2).exact is False
+    assert reached(Curve((10.0,), (0.1,)), 0.2) is None
 
 
 def test_an_accuracy_is_reached_between_two_epochs_and_interpolated():
     """Half way from 0.1 to 0.3 lies 0.2; before the first epoch no accuracy is known to interpolate from."""
-    between = reached([(10.0, 0.1), (20.0, 0.3)], 0.2)
+    between = reached(Curve((10.0, 10.0), (0.1, 0.3)), 0.2)
     assert (between.after_s, between.by_s, between.likely_s) == (10.0, 20.0, pytest.approx(15.0))
-    at_once = reached([(10.0, 0.1)], 0.05)
+    at_once = reached(Curve((10.0,), (0.1,)), 0.05)
     assert (at_once.after_s, at_once.by_s, at_once.likely_s) == (0.0, 10.0, None)
-    assert reached([(10.0, 0.1), (20.0, 0.3)], 0.3).after_s == 20.0
+    assert reached(Curve((10.0, 10.0), (0.1, 0.3)), 0.3).after_s == 20.0
+
+
+def test_no_time_to_accuracy_leads_over_a_restart_whose_loss_nobody_timed():
+    """The grown run ends at 0.2 too, but the 15 s of the baseline's second epoch leave out what a restart took."""
+    base = run(1, (10.0,), epoch_all_s=(10.0, 15.0), test_accuracy=(0.1, 0.2))
+    grown = run(4, (2.5,), epoch_all_s=(2.5, 2.5, 2.5), test_accuracy=(0.05, 0.15, 0.2), run_id="grown")
+    (whole,), (cut,) = (audit([made, grown]).speedups for made in (base, replace(base, interrupted=(2,))))
+    assert (whole.target, cut.target) == (0.2, 0.1)
+    assert cut.to_accuracy == pytest.approx(10 / 3.75)
+    (none,) = audit([replace(base, interrupted=(1,)), grown]).speedups
+    assert none.to_accuracy_why == "no accuracy on both sides"
 
 
 def test_several_seeds_have_a_speedup_each_to_one_common_accuracy():

@@ -16,7 +16,7 @@ from statistics import median
 from launchers.checked import checked
 from launchers.text import some
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, gpus_of
-from vit_sweep.analysis.audit.reaching import Curve, Reached, best_of, curves_of, last_of, reached, together
+from vit_sweep.analysis.audit.reaching import Bracket, Curve, best_of, curves_of, last_of, reached, together
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
 from vit_sweep.runs.run import Run
@@ -195,7 +195,9 @@ def _target(before: Curves, after: Curves) -> float | None:
     """The highest accuracy that every run reaches, in a bracket that is known on both sides, if possible one to
     interpolate in; else in one of the baseline. None: there is none."""
     most = min(best_of(curve) for _, curve in (*before, *after))
-    values = {value for _, curve in (*before, *after) for _, value in curve if value is not None and value <= most}
+    values = {
+        value for _, curve in (*before, *after) for value in curve.accuracies if value is not None and value <= most
+    }
     candidates = sorted(values, reverse=True)
     for line in (True, False):
         for target in candidates:
@@ -241,7 +243,7 @@ def _at(row: Speedups, before: Curves, after: Curves, target: float) -> Speedups
     )
 
 
-def _ratio(base: Reached, grown: Reached) -> tuple[float, float, float | None]:
+def _ratio(base: Bracket, grown: Bracket) -> tuple[float, float, float | None]:
     """Speedup by interpolation (else the lower end), lower end, upper end (None: not known)."""
     low = (base.by_s if base.after_s is None else base.after_s) / grown.by_s
     high = base.by_s / grown.after_s if grown.after_s else None
