@@ -48,7 +48,7 @@ class Fit:
     parameters: tuple[Parameter, ...] = ()
     residual: float | None = None
     """Standard deviation of a run around the curve, relative; where no count ran twice, at least what makes 95 % of
-    single runs good to `estimates.SINGLE_RUN`."""
+    single runs good to `solving.SINGLE_RUN`."""
     loo_error: float | None = None
     """Mean over GPU counts of |predicted / measured - 1|, each predicted by a fit without it."""
     largest_error: float | None = None

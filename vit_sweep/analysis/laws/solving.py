@@ -15,8 +15,10 @@ from scipy.special import stdtrit
 
 from launchers.checked import checked
 from vit_sweep.analysis.laws.laws import COEFFICIENTS, Law, MeasuredLink, Workload, known_s, terms
-from vit_sweep.analysis.series.estimates import SINGLE_RUN
+from vit_sweep.plan.repeats import USUAL
 
+SINGLE_RUN = 2 * USUAL
+"""What 95 % of single runs are taken to be good to, two standard deviations of what is usual: an assumption."""
 OUTLIER = 0.1
 """Relative residual from which on a run counts less than its square."""
 SINGULAR = 1e7

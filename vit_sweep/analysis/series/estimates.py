@@ -7,10 +7,6 @@ from math import hypot, inf, log
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.repeats import USUAL, t_quantile
 
-SINGLE_RUN = 0.04
-"""Half-width given to a time that has no interval. An assumption, not a finding: like runs commonly differ by a few
-per cent, and only repeats say by how much here."""
-
 
 def alike(first: Estimate, second: Estimate, *, among: int = 2) -> bool:
     """Whether two positive numbers cannot be told apart at 5 %, over all pairs of the `among` that were looked at.
