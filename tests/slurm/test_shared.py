@@ -79,6 +79,8 @@ def test_a_job_that_slurm_starts_again_goes_on_where_it_stopped(curve, sweep, tm
     curve.wait_until_running(second)
     before = curve.record(first)
     curve.cluster.ask("scontrol", "requeue", curve.job())
+    # scontrol returns before the ranks are told to end: released any earlier, the first attempt would finish.
+    curve.wait_until_running(second, attempt="1.1")
     curve.release()
     watched = curve.verb("status", "--watch", acts=acts)
     assert watched.returncode == 0, watched.stdout + watched.stderr + curve.logs()
