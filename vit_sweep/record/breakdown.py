@@ -183,6 +183,14 @@ class Collective:
         return sum(ring.bus_factor(kind.name, ranks) * kind.bytes for kind in self.kinds) / ring.traffic(ranks)
 
     @property
+    def all_reduced_calls(self) -> float | None:
+        """Per step: the all-reduces that send as many messages; None of one rank. Halves as for bytes."""
+        ranks = len(self.ms_by_rank)
+        if ranks < 2:
+            return None
+        return sum(ring.bus_factor(kind.name, ranks) * kind.calls for kind in self.kinds) / ring.traffic(ranks)
+
+    @property
     def straggler_wait_ms(self) -> float:
         """max over ranks - pure: how long the rank that waits most waits for others in a step."""
         return max(self.ms_by_rank) - self.pure_ms

@@ -97,7 +97,7 @@ def _contended(record: Record) -> list[str]:
         return []
     return [
         f"rank {rank.rank} on {rank.host} (no core for {wait.share:.0%} of the time, load {wait.load:.1f} "
-        f"on {rank.host_cores} cores)"
+        f"on {rank.host_cores} core{'s' * (rank.host_cores != 1)})"
         for rank, wait in zip(record.ranks, waits_by_rank(record), strict=False)
         if wait.share is not None and wait.share > CONTENDED
     ]

@@ -102,8 +102,12 @@ class Run:
     """Trainable parameters of the model."""
     bytes_per_step: float | None = None
     """What the collectives of a step move, in bytes of all-reduces: an all-gather or a reduce-scatter counts half."""
+    collectives_per_step: float | None = None
+    """How many collectives a step has, in all-reduces as `bytes_per_step`."""
     bus_gb_per_s: float | None = None
     """Bus bandwidth of the gradient's all-reduce, alone on the machine (preflight)."""
+    bus_bytes: float | None = None
+    """What that all-reduce moved: the gradient's size, or less where the network is too slow for that."""
     latency_us: float | None = None
     """What the preflight's small all-reduces take beside their bytes."""
     mfu: float | None = None

@@ -128,6 +128,13 @@ def test_waiting_is_taken_off_each_collective_and_not_off_their_sum():
     assert (communication.pure_ms, communication.straggler_wait_ms) == (2.0, 5.0)
 
 
+def test_an_all_gather_sends_half_the_messages_and_bytes_of_an_all_reduce():
+    halves = [CollectiveKind(name="all_gather_into_tensor", calls=4.0, bytes=1e6)]
+    of_step = collective([[2.0]] * 4, kinds() + halves, steps=1)
+    assert (of_step.all_reduced_calls, of_step.all_reduced_bytes) == pytest.approx((3.0, 1.5e6))
+    assert collective([[2.0]], kinds(), steps=1).all_reduced_calls is None
+
+
 def test_bandwidths_are_of_the_pure_time():
     """4 MB in 2 ms: 2 GB/s; over 4 ranks an all-reduce moves 1.5 times as much over each link."""
     communication = collective([[2.0], [5.0], [5.0], [5.0]], kinds(4e6), steps=1)

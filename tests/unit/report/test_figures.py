@@ -212,8 +212,9 @@ def test_only_what_is_flagged_as_superlinear_is_called_above_the_ideal(sheets, t
 def test_floors_are_drawn_where_they_were_measured_and_not_far_below(sheets, tmp_path):
     """64 GFLOP at 1 TFLOP/s are 64 ms, times 400 steps of an epoch 25.6 s; a link of 1e6 GB/s takes next to nothing."""
     known = {"step_flop": 64e9, "matmul_tflops": 1.0, "bytes_per_step": 1e9, "bus_gb_per_s": 1e6}
-    runs = [run(1, (40.0,), **known), run(2, (24.0,), **known), run(4, (20.0,))]
-    times.draw_time(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
+    runs = [run(1, (40.0,), **known), run(2, (24.0,), **known), run(4, (20.0,), step_ms=50.0, **known)]
+    made = times.draw_time(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
+    assert "No bound by 1 run: " in made.caption, "a step of 50 ms is below the 64 ms of the preflight"
     (axes,) = sheets["strong_time"].axes
     dotted = [line for line in axes.get_lines() if list(line.get_xdata()) == [1, 2]]
     assert [list(line.get_ydata()) for line in dotted] == [pytest.approx([25.6, 12.8])]

@@ -26,7 +26,7 @@ def contention(runs: Iterable[Run], *, alike: Callable[[Run], str] = workload_of
             groups.setdefault(alike(run), {})[run.run_id] = run
     notes = []
     for name in sorted(groups):
-        contended = sorted(run.run_id for run in groups[name].values() if _is_contended(run))
+        contended = sorted(run.run_id for run in groups[name].values() if is_contended(run))
         quiet = len(groups[name]) - len(contended)
         if contended and quiet:
             where = f" ({name})" if len(groups) > 1 else ""
@@ -38,5 +38,6 @@ def contention(runs: Iterable[Run], *, alike: Callable[[Run], str] = workload_of
     return tuple(notes)
 
 
-def _is_contended(run: Run) -> bool:
+def is_contended(run: Run) -> bool:
+    """Whether its ranks waited for cores that others had."""
     return any(flag.startswith(CONTENDED_HOST) for flag in run.flags)

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from vit_sweep.analysis.bounds import compute_floor_ms, link_floor_ms
+from vit_sweep.analysis.bounds import compute_floor_ms, link_floor_ms, no_bounds
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.report.figures.style import QUIET
+from vit_sweep.report.figures.style import QUIET, counted
 from vit_sweep.runs.run import Run
 
 _NEAR = 2
@@ -26,7 +26,7 @@ class Floor(NamedTuple):
     def epochs_s(self, series: Sequence[ScalingSeries]) -> dict[int, float]:
         """Seconds of an epoch by GPUs, the least of any run; empty where it was not measured."""
         least: dict[int, float] = {}
-        for run in (run for curve in series for point in curve.timed for run in point.runs):
+        for run in (run for curve in series for run in curve.timed_runs):
             step_ms = self.of_step_ms(run)
             if step_ms and run.steps is not None:
                 least[run.gpus] = min(step_ms * run.steps / 1000, least.get(run.gpus, inf))
@@ -65,3 +65,11 @@ FLOORS = (
     Floor(compute_floor_ms, "its matrix products alone, at the rate measured before", (0, (1, 1.5))),
     Floor(link_floor_ms, "its all-reduces alone, over the link measured before", (0, (4, 1.5, 1, 1.5))),
 )
+
+
+def no_bounds_text(series: Sequence[ScalingSeries]) -> str:
+    """That preflights were slower than what they should bound; empty where none was."""
+    unbound = sum(bool(no_bounds(run)) for curve in series for run in curve.timed_runs)
+    if not unbound:
+        return ""
+    return f" No bound by {counted(unbound, 'run')}: others used the host, or training was faster than the preflight."

@@ -16,7 +16,7 @@ from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.against_gpus import PanelCurves, draw_panels
 from vit_sweep.report.figures.curves import Curves, draw_series, failed, lay_out, value_of
-from vit_sweep.report.figures.floors import FLOORS
+from vit_sweep.report.figures.floors import FLOORS, no_bounds_text
 from vit_sweep.report.figures.overlay import Overlay, Quantity
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import note, width_of
@@ -81,7 +81,10 @@ def draw_against_ideal(
         folder,
         name,
         title=f"{scaling.value.capitalize()} scaling: {quantity.value}",
-        caption=caption(curves, what, _HOW_TO_READ[quantity]) + _left_out(without, lone) + _superlinear(series),
+        caption=caption(curves, what, _HOW_TO_READ[quantity])
+        + _left_out(without, lone)
+        + _superlinear(series)
+        + (no_bounds_text(series) if quantity is Quantity.SPEEDUP else ""),
         alt=f"Line chart of {quantity.value} against GPUs with the ideal line, "
         f"{counted(len(series) - len(without), 'curve')}. {_values_text(series, what)}",
     )

@@ -13,7 +13,7 @@ from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.against_gpus import PanelCurves, draw_panels
 from vit_sweep.report.figures.curves import Curves, draw_series, failed, failures_text, intervals_text, lay_out
-from vit_sweep.report.figures.floors import FLOORS
+from vit_sweep.report.figures.floors import FLOORS, no_bounds_text
 from vit_sweep.report.figures.overlay import Overlay, Quantity
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.style import QUIET, counted, number, value_axis
@@ -60,7 +60,7 @@ def draw_time(
         folder,
         name,
         title=f"{scaling.value.capitalize()} scaling: time of an epoch",
-        caption=caption(curves, _TIME, "Median time of a warm epoch; the first is not in it."),
+        caption=caption(curves, _TIME, "Median time of a warm epoch; the first is not in it.") + no_bounds_text(series),
         alt=f"Line chart of the time of an epoch against GPUs, {counted(len(series), 'curve')}. {times_text(series)}",
     )
 

@@ -39,8 +39,10 @@ def run_row(run: Run, result: Result, reached: tuple[float, Reached] | None = No
         "attempt": record.attempt if record is not None else result.attempt,
         "ended_before": result.story if record is not None else story_of(result.history[:-1]),
     }
-    target = _of_target(run, reached)
-    return row | target if record is None else row | _of_record(record) | target
+    if record is not None:
+        notes = filter(None, (measuring_notes(record), row.get("measuring_notes")))
+        row |= _of_record(record) | {"measuring_notes": "; ".join(notes) or None}
+    return row | _of_target(run, reached)
 
 
 def imported_row(run: Run, reached: tuple[float, Reached] | None = None) -> Cells:
@@ -124,6 +126,7 @@ def _measured(run: Run) -> Cells:
         "memory_predicted_mib": run.memory_predicted_mib,
         "memory_error": memory_error(run.memory_mib, run.memory_predicted_mib),
         "joules_per_image": run.joules_per_image,
+        "measuring_notes": "; ".join(bounds.no_bounds(run)) or None,
     }
     return row | parts.columns if parts is not None else row
 
@@ -147,7 +150,6 @@ def _of_record(record: Record) -> Cells:
         "restarts": record.restarts,
         "code": record.code,
         "job_id": record.job_id,
-        "measuring_notes": measuring_notes(record),
         **machine_columns(record),
         **{f"{_VERSION}{name}": version for name, version in sorted(record.versions.items())},
     }
