@@ -1,4 +1,4 @@
-"""Lists in sentences."""
+"""Lists and counts in sentences."""
 
 from collections.abc import Iterable
 
@@ -11,6 +11,15 @@ def some(words: Iterable[str], most: int = 4, *, separator: str = ", ") -> str:
     """
     items = list(words)
     return separator.join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun.
+
+    >>> plural(1, "GPU"), plural(1024, "GPU")
+    ('1 GPU', '1,024 GPUs')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}

@@ -92,7 +92,7 @@ def test_ctrl_c_detaches_and_says_how_to_look_again(client, study, sweep):
 def test_the_same_command_does_not_start_a_running_cell_twice(client, study, sweep):
     again = sweep(*QUICK, "gpus=2", "epochs=100000", "wait=false")
     assert again.returncode == 0
-    assert "1 cells, 0 to run" in again.stdout
+    assert "1 cell, 0 to run" in again.stdout
     assert len(ranks(study)) == 2
 
 
@@ -103,7 +103,7 @@ def test_cancel_ends_the_job_and_the_same_command_may_run_it_again(client, study
     assert client.wait(timeout=300) == 1
     assert not ranks(study)
     again = sweep(*QUICK, "gpus=2", "epochs=100000", "dry_run=true")
-    assert "1 cells, 1 to run" in again.stdout
+    assert "1 cell, 1 to run" in again.stdout
 
 
 def test_wait_false_returns_at_once_and_the_cell_ends_without_a_client(sweep, study):

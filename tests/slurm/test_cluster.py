@@ -142,7 +142,7 @@ def test_sbatchs_own_words_reach_the_user_with_the_scripts_path(sweep, cluster, 
     assert "job.sbatch" in answer.stderr
     assert "Traceback" not in answer.stderr
     mended = sweep(*QUICK, "dry_run=true", env=cluster)
-    assert "1 cells, 1 to run" in mended.stdout
+    assert "1 cell, 1 to run" in mended.stdout
 
 
 def test_a_study_is_collected_where_no_slurm_can_be_asked(finished, sweep):

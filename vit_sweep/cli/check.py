@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from launchers.text import plural
 from vit_sweep.cli import show
 from vit_sweep.study.check import check as examine
 from vit_sweep.study.store import open_study
@@ -16,6 +17,8 @@ def check(study: Annotated[str, typer.Argument(help="A study's folder, or its na
     for mark, sentences in (("wrong", seen.wrong), ("note", seen.notes)):
         for sentence in sentences:
             console.print(f"{mark}: {sentence}", soft_wrap=True, markup=False, highlight=False)
-    end = f"{len(seen.wrong)} thing(s) are wrong" if seen.wrong else "consistent"
-    console.print(f"study {opened.name}: {seen.cells} cells, {seen.records} records: {end}", soft_wrap=True)
+    end = f"{plural(len(seen.wrong), 'thing')} wrong" if seen.wrong else "consistent"
+    console.print(
+        f"study {opened.name}: {plural(seen.cells, 'cell')}, {plural(seen.records, 'record')}: {end}", soft_wrap=True
+    )
     raise typer.Exit(1 if seen.wrong else 0)

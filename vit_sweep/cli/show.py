@@ -13,7 +13,7 @@ from rich.text import Text
 
 from launchers.batch import Batch
 from launchers.profile import Scheduler
-from launchers.text import visible
+from launchers.text import plural, visible
 from vit_sweep.outcome.selection import Rerun, Selection
 from vit_sweep.plan.plan import Plan, PlannedCell
 from vit_sweep.report.tables.rounding import field
@@ -71,7 +71,7 @@ def console() -> Console:
 
 def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
     """Print the cells, what they amount to, and the points that cannot run."""
-    title = f"study {study}: {len(plan.points)} points, {len(plan.cells)} cells, {len(todo)} to run"
+    title = f"study {study}: {plural(len(plan.points), 'point')}, {plural(len(plan.cells), 'cell')}, {len(todo)} to run"
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("cell", no_wrap=True)
     for name in ("nodes x GPUs", "micro", "accum", "global batch", "steps/epoch"):

@@ -16,6 +16,7 @@ from rich.console import Console
 from launchers.backend import Rendered
 from launchers.errors import UserError
 from launchers.profile import Scheduler
+from launchers.text import plural
 from vit_sweep.analysis.laws import coverage
 from vit_sweep.cli import show
 from vit_sweep.config import algebra
@@ -126,7 +127,7 @@ def resume(
         require_loggers(name for cell in here for name in files[cell].options.logging)
         for root, data in {(files[cell].data_root, planned[cell].cell.data) for cell in chosen.todo}:
             datasets.require(data, Path(root))
-        console.print(f"study {study.name}: {len(planned)} cells, {len(chosen.todo)} to run")
+        console.print(f"study {study.name}: {plural(len(planned), 'cell')}, {len(chosen.todo)} to run")
         show.selection(console, chosen.selection, unclear, rerun=rerun)
         rendered = write(study, chosen.todo, code)
         show.batches(console, [item.batch for item in rendered])

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from launchers.text import some
+from launchers.text import plural, some
 from vit_sweep.plan.cell import oversubscribed
 from vit_sweep.record.breakdown import Phases, StepBreakdown
 from vit_sweep.record.machine import HostTime, Samples, unlike_gpus
@@ -97,7 +97,7 @@ def _contended(record: Record) -> list[str]:
         return []
     return [
         f"rank {rank.rank} on {rank.host} (no core for {wait.share:.0%} of the time, load {wait.load:.1f} "
-        f"on {rank.host_cores} core{'s' * (rank.host_cores != 1)})"
+        f"on {plural(rank.host_cores, 'core')})"
         for rank, wait in zip(record.ranks, waits_by_rank(record), strict=False)
         if wait.share is not None and wait.share > CONTENDED
     ]

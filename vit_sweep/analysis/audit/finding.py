@@ -6,6 +6,7 @@ from enum import StrEnum
 from statistics import median
 
 from launchers.checked import checked
+from launchers.text import plural
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
@@ -202,4 +203,4 @@ def with_apart(series: ScalingSeries) -> tuple[SeriesPoint, ...]:
 
 def gpus_of(count: int) -> str:
     """`1 GPU`, `2 GPUs`."""
-    return f"{count} GPU{'' if count == 1 else 's'}"
+    return plural(count, "GPU")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from launchers.text import some
+from launchers.text import plural, some
 from vit_sweep.record.flags import CONTENDED_HOST
 from vit_sweep.runs.run import Run
 
@@ -32,7 +32,7 @@ def contention(runs: Iterable[Run], *, alike: Callable[[Run], str] = workload_of
             where = f" ({name})" if len(groups) > 1 else ""
             notes.append(
                 f"{CONTENDED_HOST}{where}: {some(contended)} waited for cores that others had; pooled or compared with "
-                f"{quiet} run{'s' * (quiet > 1)} without this flag: repeat {'them' if len(contended) > 1 else 'it'} "
+                f"{plural(quiet, 'run')} without this flag: repeat {'them' if len(contended) > 1 else 'it'} "
                 "on a quiet host"
             )
     return tuple(notes)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import hypot, inf, log
 
+from launchers.text import plural
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.repeats import USUAL, t_quantile
 
@@ -36,7 +37,7 @@ def _logarithm(value: Estimate) -> tuple[float, float]:
 
 def place(point: SeriesPoint, series: ScalingSeries) -> str:
     """`8 GPUs`, with its nodes where another point has as many GPUs."""
-    gpus = f"{point.gpus} GPU{'s' if point.gpus != 1 else ''}"
+    gpus = plural(point.gpus, "GPU")
     twins = [other for other in series.points if other.gpus == point.gpus]
     return f"{gpus} on {point.nodes} node(s)" if len(twins) > 1 and point.nodes is not None else gpus
 

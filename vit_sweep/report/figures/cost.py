@@ -7,12 +7,13 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import Curves, lay_out, scatter
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import QUIET, SMALL, counted, curve_handles, number, plain_log
+from vit_sweep.report.figures.style import QUIET, SMALL, curve_handles, number, plain_log
 
 NAME = "cost_time"
 
@@ -133,4 +134,4 @@ def _alt(fronts: Sequence[Sequence[Offer]], titles: Sequence[str]) -> str:
 
 def _offer_text(offer: Offer) -> str:
     label = f" ({offer.label})" if offer.label else ""
-    return f"{counted(offer.gpus, 'GPU')}{label} with {number(offer.time_s)} s and {number(offer.gpu_hours)} GPU-hours"
+    return f"{plural(offer.gpus, 'GPU')}{label} with {number(offer.time_s)} s and {number(offer.gpu_hours)} GPU-hours"

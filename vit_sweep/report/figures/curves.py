@@ -9,10 +9,11 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from launchers.text import plural
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.outcome.result import Status
 from vit_sweep.report.figures.panels import Arrangement, Panel, arrange, series_traits
-from vit_sweep.report.figures.style import QUIET, CurveStyle, counted, curve_handles, curve_styles, gpu_axis
+from vit_sweep.report.figures.style import QUIET, CurveStyle, curve_handles, curve_styles, gpu_axis
 
 FAILED = frozenset({Status.OUT_OF_MEMORY, Status.FAILED, Status.CANCELLED})
 NOT_COMPARABLE = ("model", "data", "work", "epochs")
@@ -205,8 +206,8 @@ def intervals_text(estimates: Sequence[Estimate | None], *, what: str = "95 % in
     if not known:
         return "n=1: one run a point, so no interval." if single else ""
     runs = sorted({e.n for e in known})
-    several = counted(runs[0], "run") if len(runs) == 1 else f"{runs[0]} to {runs[-1]} runs"
-    rest = f"; {counted(len(single), 'point')} with n=1 and no bar" if single else ""
+    several = plural(runs[0], "run") if len(runs) == 1 else f"{runs[0]} to {runs[-1]} runs"
+    rest = f"; {plural(len(single), 'point')} with n=1 and no bar" if single else ""
     return f"Bars: {what} over {several} a point{rest}."
 
 

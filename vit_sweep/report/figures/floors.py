@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from launchers.text import plural
 from vit_sweep.analysis.bounds import compute_floor_ms, link_floor_ms, no_bounds
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.report.figures.style import QUIET, counted
+from vit_sweep.report.figures.style import QUIET
 from vit_sweep.runs.run import Run
 
 _NEAR = 2
@@ -72,4 +73,4 @@ def no_bounds_text(series: Sequence[ScalingSeries]) -> str:
     unbound = sum(bool(no_bounds(run)) for curve in series for run in curve.timed_runs)
     if not unbound:
         return ""
-    return f" No bound by {counted(unbound, 'run')}: others used the host, or training was faster than the preflight."
+    return f" No bound by {plural(unbound, 'run')}: others used the host, or training was faster than the preflight."

@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from launchers.text import plural
 from vit_sweep.analysis.isoefficiency import TARGETS, Needed, Plane, planes
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.analysis.series.spreads import RatioOf
@@ -16,7 +17,7 @@ from vit_sweep.report.figures.curves import draw_estimates
 from vit_sweep.report.figures.panels import arrange, key_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import QUIET, counted, curve_handles, curve_styles, gpu_axis, number, plain_log
+from vit_sweep.report.figures.style import QUIET, curve_handles, curve_styles, gpu_axis, number, plain_log
 
 NAME = "isoefficiency"
 _PERCENT = [f"{100 * target:g} %" for target in TARGETS]
@@ -58,7 +59,7 @@ def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path, ratio: Rat
 def _bars_text(shown: Iterable[Plane]) -> str:
     needed = [each.images for plane in shown for each in plane.needed if each.images is not None]
     without = sum(not images.known for images in needed)
-    rest = f"{counted(without, 'point')} without one: of a single run, or it reaches beyond the batches measured"
+    rest = f"{plural(without, 'point')} without one: of a single run, or it reaches beyond the batches measured"
     words = ["Bars: 95 % intervals"] if without < len(needed) else []
     return "; ".join([*words, rest] if without else words) + "."
 
@@ -108,7 +109,7 @@ def _alt(shown: Sequence[tuple[str, Plane]]) -> str:
     for title, plane in shown[:4]:
         for target, percent in zip(TARGETS, _PERCENT, strict=True):
             listed = ", ".join(
-                f"{number(needed.images.value)} on {counted(needed.gpus, 'GPU')}"
+                f"{number(needed.images.value)} on {plural(needed.gpus, 'GPU')}"
                 for needed in _known(plane, target)
                 if needed.images is not None
             )

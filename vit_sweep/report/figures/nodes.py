@@ -6,13 +6,14 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
+from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_text
 from vit_sweep.report.figures.panels import MOST_PANELS, without_placement
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import SMALL, counted, number, value_axis
+from vit_sweep.report.figures.style import SMALL, number, value_axis
 
 NODE_FILLS = (
     ("#1a80bb", ""),
@@ -46,7 +47,7 @@ def draw_nodes(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skippe
     nodes = sorted({count for _, times in titled for (_, count) in times})
     fills = {count: node_fill(order) for order, count in enumerate(nodes)}
     handles = [
-        Patch(facecolor=color, hatch=hatch, edgecolor="0.15", lw=0.4, label=counted(count, "node"))
+        Patch(facecolor=color, hatch=hatch, edgecolor="0.15", lw=0.4, label=plural(count, "node"))
         for count, (color, hatch) in fills.items()
     ]
     sheet, axes = sheet_of(len(titled), handles, share_x=False, share_y="none", wide=True)
@@ -62,7 +63,7 @@ def draw_nodes(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skippe
         title="One node and several",
         caption="Median time of a warm epoch. Per cent: against the fewest nodes with the same number of GPUs. "
         + intervals_text([p.time_s for _, times in titled for p in times.values()])
-        + (f" {counted(left, 'further panel')} not drawn for want of room." if left else ""),
+        + (f" {plural(left, 'further panel')} not drawn for want of room." if left else ""),
         alt=f"Bars of the time of an epoch by GPUs and nodes. {_nodes_text(titled)}",
     )
 
@@ -132,7 +133,7 @@ def _nodes_text(titled: Sequence[tuple[str, dict[tuple[int, int], SeriesPoint]]]
     clauses = []
     for title, times in titled[:4]:
         listed = "; ".join(
-            f"{counted(gpus, 'GPU')} on {counted(nodes, 'node')} {number(p.time_s.value)} s"
+            f"{plural(gpus, 'GPU')} on {plural(nodes, 'node')} {number(p.time_s.value)} s"
             for (gpus, nodes), p in sorted(times.items())
             if p.time_s and gpus > 1
         )

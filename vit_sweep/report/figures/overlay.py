@@ -12,11 +12,12 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from launchers.checked import checked
+from launchers.text import plural
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
-from vit_sweep.report.figures.style import QUIET, counted, curve_styles, gpu_axis, number, theme, value_axis
+from vit_sweep.report.figures.style import QUIET, curve_styles, gpu_axis, number, theme, value_axis
 
 
 class Kind(StrEnum):
@@ -175,8 +176,8 @@ def draw_simulated(lines: Sequence[Overlay], folder: Path, *, name: str = "simul
             gpu_axis(panel, powers, width_in=2.8 if len(quantities) < 3 else 1.8)
             panel.set_ylabel(_AXES[quantity])
         summary = "; ".join(
-            f"{line.label}: {_AXES[line.quantity]} {number(line.values[0])} on {counted(round(line.gpus[0]), 'GPU')}, "
-            f"{number(line.values[-1])} on {counted(round(line.gpus[-1]), 'GPU')}"
+            f"{line.label}: {_AXES[line.quantity]} {number(line.values[0])} on {plural(round(line.gpus[0]), 'GPU')}, "
+            f"{number(line.values[-1])} on {plural(round(line.gpus[-1]), 'GPU')}"
             for line in lines
         )
         return save(

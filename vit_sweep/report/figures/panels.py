@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
+from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesKey
 from vit_sweep.plan.point import Scaling
-from vit_sweep.report.figures.style import MOST_STYLES, counted
+from vit_sweep.report.figures.style import MOST_STYLES
 from vit_sweep.runs.run import Run
 
 MOST_PANELS = 12
@@ -95,7 +96,7 @@ def arrange(
     return Arrangement(
         panels=shown,
         labels=tuple(dict.fromkeys(label_of(items[index], inside) for index in ordered)),
-        left_out=f"{counted(left, 'further panel')} not drawn for want of room: see the tables" if left else "",
+        left_out=f"{plural(left, 'further panel')} not drawn for want of room: see the tables" if left else "",
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
@@ -14,7 +15,7 @@ from vit_sweep.report.figures.fills import UNKNOWN, Bar, draw_bars, fill_handles
 from vit_sweep.report.figures.panels import arrange, label_of, series_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import counted, number, value_axis
+from vit_sweep.report.figures.style import number, value_axis
 from vit_sweep.report.figures.times import no_time
 
 _FEW = 4
@@ -69,13 +70,13 @@ def draw_batches(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skip
                 for p in series[i].points
                 if (p.gpus, p.nodes or 0) == (gpus, nodes) and p.time_s and not p.oversubscribed
             ]
-            where = counted(nodes, "node") if sum(count == gpus for count, _ in places) > 1 and nodes else ""
+            where = plural(nodes, "node") if sum(count == gpus for count, _ in places) > 1 and nodes else ""
             if len(bars) > 1:
-                titled.append((", ".join(x for x in (group, counted(gpus, "GPU"), where) if x), bars))
+                titled.append((", ".join(x for x in (group, plural(gpus, "GPU"), where) if x), bars))
     if not titled:
         return Skipped(name=name, reason="no two batch sizes were timed on the same GPU count, all else equal")
     most = 12
-    left = f"{counted(len(titled) - most, 'further panel')} not drawn for want of room" if len(titled) > most else ""
+    left = f"{plural(len(titled) - most, 'further panel')} not drawn for want of room" if len(titled) > most else ""
     return _draw(
         titled[:most],
         folder,
@@ -189,8 +190,8 @@ def _alt(titled: Sequence[tuple[str, list[Bar]]], noun: str, *, most: int = 6) -
         ends = [bars[0], bars[-1]] if len(bars) > 1 else bars[:1]
         bar_texts = "; ".join(f"{_noun(bar.label, noun)}: {_bar_text(bar)}" for bar in ends)
         clauses.append(f"{label + ': ' if label else ''}{bar_texts}.")
-    more = f" And {counted(len(titled) - most, 'further panel')}." if len(titled) > most else ""
-    return f"Stacked bars of the time of an epoch, {counted(len(titled), 'panel')}. {' '.join(clauses)}{more}"
+    more = f" And {plural(len(titled) - most, 'further panel')}." if len(titled) > most else ""
+    return f"Stacked bars of the time of an epoch, {plural(len(titled), 'panel')}. {' '.join(clauses)}{more}"
 
 
 def _noun(label: str, noun: str) -> str:

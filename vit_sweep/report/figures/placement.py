@@ -7,6 +7,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from launchers.text import plural
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.analysis.series.spreads import RatioOf
 from vit_sweep.report.figure import Figure, Skipped
@@ -19,7 +20,6 @@ from vit_sweep.report.figures.style import (
     MOST_STYLES,
     QUIET,
     CurveStyle,
-    counted,
     curve_styles,
     gpu_axis,
     number,
@@ -73,7 +73,7 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path, ratio: RatioOf
         title="Packed against spread",
         caption="Time spread over time packed: above 1 the spread run is slower. "
         + intervals_text([estimate for curve in ratios for estimate in curve])
-        + (f" {counted(left, 'further pair')} of curves not drawn for want of room." if left else ""),
+        + (f" {plural(left, 'further pair')} of curves not drawn for want of room." if left else ""),
         alt=f"Chart of packed against spread runs. {_ratios_text(shown, ratios)}",
     )
 
@@ -127,7 +127,7 @@ def _ratios_text(
     clauses = []
     for (title, _, pairs), curve in zip(groups, ratios, strict=True):
         listed = ", ".join(
-            f"{number(value.value)} on {counted(packed.gpus, 'GPU')}"
+            f"{number(value.value)} on {plural(packed.gpus, 'GPU')}"
             for (packed, _), value in zip(pairs, curve, strict=True)
         )
         clauses.append(f"{title + ': ' if title else ''}time spread over time packed {listed}.")

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
-from launchers.text import some
+from launchers.text import plural, some
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
@@ -20,7 +20,7 @@ from vit_sweep.report.figures.floors import FLOORS, no_bounds_text
 from vit_sweep.report.figures.overlay import Overlay, Quantity
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import note, width_of
-from vit_sweep.report.figures.style import QUIET, counted, number
+from vit_sweep.report.figures.style import QUIET, number
 from vit_sweep.report.figures.times import caption, no_time
 
 _USUAL_LIMIT = 0.8
@@ -86,12 +86,12 @@ def draw_against_ideal(
         + _superlinear(series)
         + (no_bounds_text(series) if quantity is Quantity.SPEEDUP else ""),
         alt=f"Line chart of {quantity.value} against GPUs with the ideal line, "
-        f"{counted(len(series) - len(without), 'curve')}. {_values_text(series, what)}",
+        f"{plural(len(series) - len(without), 'curve')}. {_values_text(series, what)}",
     )
 
 
 def _left_out(without: Sequence[ScalingSeries], lone: Sequence[ScalingSeries]) -> str:
-    text = f" No baseline, so no line: {counted(len(without), 'curve')}." if without else ""
+    text = f" No baseline, so no line: {plural(len(without), 'curve')}." if without else ""
     return text + (f" Not drawn: {len(lone)} series of one GPU count, with nothing to compare." if lone else "")
 
 
@@ -172,7 +172,7 @@ def _say_no_baseline(axes: Axes, series: Sequence[ScalingSeries], quantity: Quan
 def _superlinear(series: Sequence[ScalingSeries]) -> str:
     """The points that are called superlinear, with what is remarkable about them."""
     above = [
-        f"{s.label + ', ' if s.label else ''}{counted(p.gpus, 'GPU')} ({number(100 * p.efficiency.value)} %: "
+        f"{s.label + ', ' if s.label else ''}{plural(p.gpus, 'GPU')} ({number(100 * p.efficiency.value)} %: "
         f"{'; '.join(p.flags)})"
         for s in series
         for p in s.points
@@ -200,5 +200,5 @@ def _values_text(series: Sequence[ScalingSeries], what: str, *, most: int = 8) -
             interval = f", interval {number(scale * estimate.low)}{unit} to {number(scale * estimate.high)}{unit}"
         values = [f"speedup {number(speedup.value)}"] if speedup else []
         values += [f"efficiency {number(100 * efficiency.value)} %"] if efficiency else []
-        clauses.append(f"{name}: {', '.join(values)} on {counted(last.gpus, 'GPU')}{interval}.")
-    return " ".join(clauses) + (f" And {counted(len(series) - most, 'further curve')}." if len(series) > most else "")
+        clauses.append(f"{name}: {', '.join(values)} on {plural(last.gpus, 'GPU')}{interval}.")
+    return " ".join(clauses) + (f" And {plural(len(series) - most, 'further curve')}." if len(series) > most else "")

@@ -140,11 +140,6 @@ def number(value: float) -> str:
     return f"{value:#.3g}".rstrip(".")
 
 
-def counted(count: int, noun: str) -> str:
-    """A count with its noun: `1 GPU`, `2 GPUs`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def wrap(text: str, width_in: float, size: float = FONT) -> str:
     """Break `text` into lines that fit a width in inches; a character is about 0.55 of its size wide."""
     return textwrap.fill(text, max(10, int(width_in * 72 / (0.55 * size))), break_on_hyphens=False)

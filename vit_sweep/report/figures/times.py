@@ -8,6 +8,7 @@ from statistics import median
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
@@ -16,7 +17,7 @@ from vit_sweep.report.figures.curves import Curves, draw_series, failed, failure
 from vit_sweep.report.figures.floors import FLOORS, no_bounds_text
 from vit_sweep.report.figures.overlay import Overlay, Quantity
 from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.style import QUIET, counted, number, value_axis
+from vit_sweep.report.figures.style import QUIET, number, value_axis
 
 _TIME = Quantity.TIME.value
 
@@ -61,7 +62,7 @@ def draw_time(
         name,
         title=f"{scaling.value.capitalize()} scaling: time of an epoch",
         caption=caption(curves, _TIME, "Median time of a warm epoch; the first is not in it.") + no_bounds_text(series),
-        alt=f"Line chart of the time of an epoch against GPUs, {counted(len(series), 'curve')}. {times_text(series)}",
+        alt=f"Line chart of the time of an epoch against GPUs, {plural(len(series), 'curve')}. {times_text(series)}",
     )
 
 
@@ -94,12 +95,12 @@ def caption(curves: Curves, quantity: str, first: str) -> str:
     if apart:
         reasons = "; ".join(dict.fromkeys(a.reason for a in apart))
         where = "" if quantity == _TIME else ", in the figure of times only"
-        parts.append(f"Kept apart{where}: {counted(len(apart), 'run')} ({reasons}).")
+        parts.append(f"Kept apart{where}: {plural(len(apart), 'run')} ({reasons}).")
     if any(failed(p) for p in points):
         parts.append(f"Crossed marks at the axis have no time: {failures_text(points)}.")
     missing = sum(not p.runs and not failed(p) for p in points)
     if missing:
-        parts.append(f"{counted(missing, 'point')} not run or not finished.")
+        parts.append(f"{plural(missing, 'point')} not run or not finished.")
     if curves.reference:
         parts.append(f"Grey, dashed: published ({'; '.join(curve.label for curve in curves.reference)}).")
     if curves.layout.left_out:
@@ -116,13 +117,13 @@ def times_text(series: Sequence[ScalingSeries], *, most: int = 8) -> str:
         if not timed:
             clauses.append(f"{name}: no time.")
         elif len(timed) == 1:
-            clauses.append(f"{name}: {number(timed[0][1])} s on {counted(timed[0][0], 'GPU')}.")
+            clauses.append(f"{name}: {number(timed[0][1])} s on {plural(timed[0][0], 'GPU')}.")
         else:
             (first, slow), (last, fast) = timed[0], timed[-1]
             clauses.append(
-                f"{name}: {number(slow)} s on {counted(first, 'GPU')}, {number(fast)} s on {counted(last, 'GPU')}."
+                f"{name}: {number(slow)} s on {plural(first, 'GPU')}, {number(fast)} s on {plural(last, 'GPU')}."
             )
-    return " ".join(clauses) + (f" And {counted(len(series) - most, 'further curve')}." if len(series) > most else "")
+    return " ".join(clauses) + (f" And {plural(len(series) - most, 'further curve')}." if len(series) > most else "")
 
 
 def _draw_ideal(axes: Axes, series: ScalingSeries, scaling: Scaling) -> None:

@@ -5,6 +5,7 @@ A test holds that the terms which the tables use are all here. `lead` fills in w
 
 from collections.abc import Iterable, Sequence
 
+from launchers.text import plural
 from vit_sweep.analysis.laws.fitted import HOLD_OUT_LIMIT, REACH
 from vit_sweep.analysis.laws.predicting import WIDEST
 from vit_sweep.report.page.content import Formula
@@ -212,7 +213,7 @@ def lead(runs: Iterable[Run], *, versions: Sequence[tuple[str, str]] = ()) -> tu
         return ("No run has a time yet; the definitions below are those that its tables will follow.",)
     epochs, seeds = _range(len(run.epoch_s) for run in timed), _list(run.seed for run in timed)
     sentences = [
-        f"{_count(len(timed), 'run')} with a time, on {_range(run.gpus for run in timed)} GPUs, "
+        f"{plural(len(timed), 'run')} with a time, on {_range(run.gpus for run in timed)} GPUs, "
         f"with {epochs} epoch{'s' * (epochs != '1')} each that count.",
         f"Seeds: {seeds or 'not recorded'}. A configuration that ran with one seed has n = 1 and no interval.",
     ]
@@ -222,10 +223,6 @@ def lead(runs: Iterable[Run], *, versions: Sequence[tuple[str, str]] = ()) -> tu
     if versions:
         sentences.append(f"Versions: {', '.join(f'{name} {version}' for name, version in versions)}.")
     return tuple(sentences)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _range(values: Iterable[int]) -> str:

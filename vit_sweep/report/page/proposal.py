@@ -9,6 +9,7 @@ interval where there is one, so that noise does not buy GPUs.
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from launchers.text import plural
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
@@ -148,11 +149,11 @@ def _summary(
         each = run_hours(point)
         cost = f"; a run takes {estimate_text(each)} GPU hours" if each is not None else ""
         if point is curve.baseline:
-            sentences.append(f"{capital(name_of(curve))}: only its baseline, {_gpus(point.gpus)}{cost}.")
+            sentences.append(f"{capital(name_of(curve))}: only its baseline, {plural(point.gpus, 'GPU')}{cost}.")
             continue
         edge = ", the largest that was measured" if point.gpus == largest else ""
         sentences.append(
-            f"{capital(name_of(curve))}: {_gpus(point.gpus)}{edge}, with an efficiency of "
+            f"{capital(name_of(curve))}: {plural(point.gpus, 'GPU')}{edge}, with an efficiency of "
             f"{estimate_text(point.efficiency, percent=True)} %{cost}."
         )
     return tuple(sentences)
@@ -183,10 +184,10 @@ def _of_series(series: ScalingSeries, chosen: SeriesPoint | None, threshold: flo
         )
     if chosen is not None and chosen is not series.baseline and chosen.efficiency and chosen.efficiency.low is None:
         caveats.append(
-            f"the efficiency at {_gpus(chosen.gpus)} has no interval; it is compared with "
+            f"the efficiency at {plural(chosen.gpus, 'GPU')} has no interval; it is compared with "
             f"{100 * threshold:g} % as it is"
         )
-    return caveats + [f"{_gpus(point.gpus)}: {flag}" for point in series.timed for flag in point.flags]
+    return caveats + [f"{plural(point.gpus, 'GPU')}: {flag}" for point in series.timed for flag in point.flags]
 
 
 def _storage(runs: Sequence[Run], study_bytes: int | None) -> tuple[tuple[str, str], ...]:
@@ -223,7 +224,3 @@ def _size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     raise AssertionError("TB has no end")
-
-
-def _gpus(count: int) -> str:
-    return "1 GPU" if count == 1 else f"{count} GPUs"

@@ -13,13 +13,14 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from launchers.text import plural
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.panels import Arrangement, arrange, by_mode, run_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import CurveStyle, counted, curve_handles, curve_styles, gpu_axis, number
+from vit_sweep.report.figures.style import CurveStyle, curve_handles, curve_styles, gpu_axis, number
 from vit_sweep.runs.run import Run
 
 _NEVER_TOGETHER = ("model", "data", "epochs", "scaling")
@@ -201,5 +202,5 @@ def _values_text(points: pd.DataFrame, what: str, *, most: int = 8) -> str:
         name = f"{', '.join(part for part in (str(title), str(curve)) if part)}: " if title or curve else ""
         until = f", {number(100 * y1)} % at {what} {x1:,}" if x1 != x0 else ""
         clauses.append(f"{name}{number(100 * y0)} % at {what} {x0:,}{until}.")
-    more = f" And {counted(len(groups) - most, 'further curve')}." if len(groups) > most else ""
+    more = f" And {plural(len(groups) - most, 'further curve')}." if len(groups) > most else ""
     return " ".join(clauses) + more

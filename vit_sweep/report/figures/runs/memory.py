@@ -9,13 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from launchers.text import plural
 from vit_sweep.outcome.result import Status
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import mark_failed, scatter
 from vit_sweep.report.figures.panels import Arrangement, arrange, run_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
-from vit_sweep.report.figures.style import QUIET, CurveStyle, counted, curve_handles, curve_styles, gpu_axis, number
+from vit_sweep.report.figures.style import QUIET, CurveStyle, curve_handles, curve_styles, gpu_axis, number
 from vit_sweep.runs.run import Run
 
 NAME = "memory"
@@ -135,7 +136,7 @@ def _full_text(full: Sequence[Run]) -> str:
     if not full:
         return ""
     batches = ", ".join(f"{batch:,}" for batch in sorted({run.micro_batch or 0 for run in full}))
-    return f" Out of memory: {counted(len(full), 'run')}, at {batches} images per GPU."
+    return f" Out of memory: {plural(len(full), 'run')}, at {batches} images per GPU."
 
 
 def _band_text(errors: Sequence[float]) -> str:
@@ -146,7 +147,7 @@ def _band_text(errors: Sequence[float]) -> str:
 
 def _errors_text(errors: Sequence[float]) -> str:
     low, high = 100 * min(errors), 100 * max(errors)
-    return f"Measured against predicted: {low:+.0f} % to {high:+.0f} % over {counted(len(errors), 'run')}."
+    return f"Measured against predicted: {low:+.0f} % to {high:+.0f} % over {plural(len(errors), 'run')}."
 
 
 def _alt(measured: Sequence[Run], full: Sequence[Run], errors: Sequence[float]) -> str:

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import seaborn as sns
 
+from launchers.text import plural
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.panels import differing, label_of, run_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
-from vit_sweep.report.figures.style import SMALL, counted, number
+from vit_sweep.report.figures.style import SMALL, number
 from vit_sweep.runs.run import Run
 
 NAME = "ranks"
@@ -67,7 +68,7 @@ def draw_ranks(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
         + (" (with it where the run knows no better: waiting ranks then look slow)" if only_steps else "")
         + ". Dark lines: borders of nodes."
         + (f" The {len(kept)} most uneven of {len(timed)} runs." if left else ""),
-        alt=f"Heat map of step times, {counted(len(kept), 'run')} by up to {most} ranks. {_values_text(kept)}",
+        alt=f"Heat map of step times, {plural(len(kept), 'run')} by up to {most} ranks. {_values_text(kept)}",
     )
 
 
@@ -116,7 +117,7 @@ def _values_text(kept: Sequence[tuple[Run, tuple[float, ...]]]) -> str:
     slow = max(range(len(times)), key=lambda rank: times[rank])
     usual = sum(_worst(t) < 5 for _, t in kept)
     return (
-        f"The slowest rank beside its run's median is rank {slow} of a run on {counted(len(times), 'GPU')}: "
+        f"The slowest rank beside its run's median is rank {slow} of a run on {plural(len(times), 'GPU')}: "
         f"{number(times[slow])} ms against {number(median(times))} ms, {_worst(times):.0f} % more. "
-        f"In {usual} of {counted(len(kept), 'run')} no rank is 5 % slower than the median."
+        f"In {usual} of {plural(len(kept), 'run')} no rank is 5 % slower than the median."
     )

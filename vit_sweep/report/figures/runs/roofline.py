@@ -7,13 +7,14 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from launchers.text import plural
 from vit_sweep.analysis.bounds import Roofline, roofline
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import scatter
 from vit_sweep.report.figures.panels import differing, label_of, run_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import sheet_of
-from vit_sweep.report.figures.style import MOST_STYLES, QUIET, counted, curve_handles, curve_styles, number, plain_log
+from vit_sweep.report.figures.style import MOST_STYLES, QUIET, curve_handles, curve_styles, number, plain_log
 from vit_sweep.runs.run import Run
 
 NAME = "roofline"
@@ -82,6 +83,6 @@ def _draw_roof(axes: Axes, matmul_tflops: float, memory_gb_per_s: float, points:
 def _alt(points: Sequence[tuple[Run, Roofline]]) -> str:
     run, best = max(points, key=lambda point: point[1].tflops / point[1].roof_tflops)
     return (
-        f"Roofline of {counted(len(points), 'run')}. Nearest to its roof is one on {counted(run.gpus, 'GPU')}: "
+        f"Roofline of {plural(len(points), 'run')}. Nearest to its roof is one on {plural(run.gpus, 'GPU')}: "
         f"{number(best.tflops)} of {number(best.roof_tflops)} TFLOP/s at {number(best.flop_per_byte)} FLOP per byte."
     )

@@ -8,13 +8,14 @@ from statistics import fmean
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
+from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.record.stats import TAIL
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.panels import arrange, series_traits
 from vit_sweep.report.figures.save import save
 from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import CurveStyle, counted, curve_handles, curve_styles, number, plain_log
+from vit_sweep.report.figures.style import CurveStyle, curve_handles, curve_styles, number, plain_log
 from vit_sweep.runs.run import Run
 
 NAME = "steps"
@@ -55,7 +56,7 @@ def draw_steps(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skippe
         + " and ".join(f"{100 * quantile:.0f} %" for quantile in TAIL)
         + " of the steps take no longer; the line goes to the longest."
         + (f" {layout.left_out}." if layout.left_out else ""),
-        alt=f"Cumulative distribution of step times of {counted(len(runs), 'run')}. {_widest(list(runs.values()))}",
+        alt=f"Cumulative distribution of step times of {plural(len(runs), 'run')}. {_widest(list(runs.values()))}",
     )
 
 
@@ -94,6 +95,6 @@ def _widest(runs: Sequence[Run]) -> str:
 
     run = max(runs, key=stretch)
     return (
-        f"Farthest from its median is a run on {counted(run.gpus, 'GPU')}: half of its steps take at most "
+        f"Farthest from its median is a run on {plural(run.gpus, 'GPU')}: half of its steps take at most "
         f"{number(run.step_percentiles_ms[50])} ms, 95 % at most {number(run.step_percentiles_ms[95])} ms."
     )
