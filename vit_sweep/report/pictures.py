@@ -10,8 +10,8 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.overlay import Kind, Overlay, Quantity
+from vit_sweep.report.figures.sheet.style import theme
 from vit_sweep.report.figures.speedup import draw_against_ideal, ratios_of
-from vit_sweep.report.figures.style import theme
 
 HEADLINES = ("strong_speedup", "weak_efficiency", "strong_efficiency", "strong_time", "weak_time")
 """The first of these that there is leads the report."""

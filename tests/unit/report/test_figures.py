@@ -22,9 +22,9 @@ from vit_sweep.report.figures import cost, curves, isoefficiency, nodes, parts, 
 from vit_sweep.report.figures.fills import FILLS, UNKNOWN, parts_of
 from vit_sweep.report.figures.nodes import NODE_FILLS, node_fill
 from vit_sweep.report.figures.overlay import Quantity, draw_simulated
-from vit_sweep.report.figures.panels import arrange
 from vit_sweep.report.figures.runs import memory, steps
-from vit_sweep.report.figures.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
+from vit_sweep.report.figures.sheet.panels import arrange
+from vit_sweep.report.figures.sheet.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
 from vit_sweep.report.tables.all_tables import tables_of
 
 TABLED = ("draw_placement", "draw_isoefficiency")
@@ -70,7 +70,9 @@ def drawn(runs, tmp_path_factory):
 @pytest.fixture
 def unprinted(monkeypatch):
     """Figures are drawn and described, but their files stay empty: much faster."""
-    monkeypatch.setattr("vit_sweep.report.figures.save._print", lambda sheet, suffix, file, metadata: file.write(b""))
+    monkeypatch.setattr(
+        "vit_sweep.report.figures.sheet.save._print", lambda sheet, suffix, file, metadata: file.write(b"")
+    )
 
 
 @pytest.fixture
@@ -108,7 +110,7 @@ def test_a_pdf_embeds_truetype_fonts_only(drawn):
 
 
 def test_the_same_runs_in_any_order_draw_the_same_bytes(runs, drawn, tmp_path, monkeypatch):
-    monkeypatch.setattr("vit_sweep.report.figures.save.SUFFIXES", (".svg",))
+    monkeypatch.setattr("vit_sweep.report.figures.sheet.save.SUFFIXES", (".svg",))
     again = draw(random.Random(1).sample(runs, len(runs)), tmp_path)
     for name, figure in drawn.items():
         assert again[name].paths[".svg"].read_bytes() == figure.paths[".svg"].read_bytes(), name
@@ -135,7 +137,7 @@ def test_a_failure_while_writing_leaves_the_old_file_and_no_part_of_a_new_one(tm
         file.write(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("vit_sweep.report.figures.save._print", broken)
+    monkeypatch.setattr("vit_sweep.report.figures.sheet.save._print", broken)
     with pytest.raises(OSError, match="disk full"):
         draw([run(1), run(2, (7.0,))], tmp_path)
     assert first.read_bytes() == before
@@ -611,7 +613,7 @@ def test_drawing_leaves_the_readers_settings_alone():
 
 
 def test_a_readers_own_settings_do_not_change_a_figure(tmp_path, monkeypatch):
-    monkeypatch.setattr("vit_sweep.report.figures.save.SUFFIXES", (".svg",))
+    monkeypatch.setattr("vit_sweep.report.figures.sheet.save.SUFFIXES", (".svg",))
     runs = [run(1), run(2, (6.0,))]
     plain = draw(runs, tmp_path / "plain")["strong_time"].paths[".svg"].read_bytes()
     with mpl.rc_context({"lines.linewidth": 9.0, "font.size": 20.0, "axes.facecolor": "black"}):

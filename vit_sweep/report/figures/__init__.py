@@ -26,9 +26,9 @@ from vit_sweep.report.figures.runs.memory import draw_memory
 from vit_sweep.report.figures.runs.ranks import draw_ranks
 from vit_sweep.report.figures.runs.roofline import draw_roofline
 from vit_sweep.report.figures.runs.steps import draw_steps
-from vit_sweep.report.figures.save import SUFFIXES
+from vit_sweep.report.figures.sheet.save import SUFFIXES
+from vit_sweep.report.figures.sheet.style import theme
 from vit_sweep.report.figures.speedup import draw_against_ideal, ratios_of
-from vit_sweep.report.figures.style import theme
 from vit_sweep.report.figures.times import draw_time
 from vit_sweep.runs.run import Run
 

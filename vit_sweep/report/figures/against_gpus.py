@@ -10,8 +10,8 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figures.curves import Curves, draw_failures, draw_reference, finish_gpu_axes, legend
 from vit_sweep.report.figures.overlay import Overlay, Quantity, draw_overlay, fitted, overlay_handles
-from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import CurveStyle
+from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.style import CurveStyle
 
 PanelCurves = Sequence[tuple[ScalingSeries, CurveStyle]]
 

@@ -11,9 +11,9 @@ from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import Curves, lay_out, scatter
-from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import QUIET, SMALL, curve_handles, number, plain_log
+from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import QUIET, SMALL, curve_handles, number, plain_log
 
 NAME = "cost_time"
 

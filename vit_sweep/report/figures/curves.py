@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from launchers.text import plural
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.outcome.result import Status
-from vit_sweep.report.figures.panels import Arrangement, Panel, arrange, series_traits
-from vit_sweep.report.figures.style import QUIET, CurveStyle, curve_handles, curve_styles, gpu_axis
+from vit_sweep.report.figures.sheet.panels import Arrangement, Panel, arrange, series_traits
+from vit_sweep.report.figures.sheet.style import QUIET, CurveStyle, curve_handles, curve_styles, gpu_axis
 
 FAILED = frozenset({Status.OUT_OF_MEMORY, Status.FAILED, Status.CANCELLED})
 NOT_COMPARABLE = ("model", "data", "work", "epochs")

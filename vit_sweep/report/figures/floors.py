@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from launchers.text import plural
 from vit_sweep.analysis.bounds import compute_floor_ms, link_floor_ms, no_bounds
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.report.figures.style import QUIET
+from vit_sweep.report.figures.sheet.style import QUIET
 from vit_sweep.runs.run import Run
 
 _NEAR = 2

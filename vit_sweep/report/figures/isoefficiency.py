@@ -14,10 +14,10 @@ from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.analysis.series.spreads import RatioOf
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import draw_estimates
-from vit_sweep.report.figures.panels import arrange, key_traits
-from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import QUIET, curve_handles, curve_styles, gpu_axis, number, plain_log
+from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.panels import arrange, key_traits
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import QUIET, curve_handles, curve_styles, gpu_axis, number, plain_log
 
 NAME = "isoefficiency"
 _PERCENT = [f"{100 * target:g} %" for target in TARGETS]

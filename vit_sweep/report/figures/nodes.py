@@ -10,10 +10,10 @@ from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_text
-from vit_sweep.report.figures.panels import MOST_PANELS, without_placement
-from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import SMALL, number, value_axis
+from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.panels import MOST_PANELS, without_placement
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import SMALL, number, value_axis
 
 NODE_FILLS = (
     ("#1a80bb", ""),

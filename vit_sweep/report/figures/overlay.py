@@ -15,9 +15,9 @@ from launchers.checked import checked
 from launchers.text import plural
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure
-from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.sheets import sheet_of
-from vit_sweep.report.figures.style import QUIET, curve_styles, gpu_axis, number, theme, value_axis
+from vit_sweep.report.figures.sheet.axes import sheet_of
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import QUIET, curve_styles, gpu_axis, number, theme, value_axis
 
 
 class Kind(StrEnum):

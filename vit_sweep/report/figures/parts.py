@@ -12,10 +12,10 @@ from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_text
 from vit_sweep.report.figures.fills import UNKNOWN, Bar, draw_bars, fill_handles, parts_of
-from vit_sweep.report.figures.panels import arrange, label_of, series_traits
-from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import number, value_axis
+from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.panels import arrange, label_of, series_traits
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import number, value_axis
 from vit_sweep.report.figures.times import no_time
 
 _FEW = 4

@@ -12,10 +12,10 @@ from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoin
 from vit_sweep.analysis.series.spreads import RatioOf
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import apart_handle, draw_estimates, draw_series, intervals_text
-from vit_sweep.report.figures.panels import without_placement
-from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.sheets import sheet_of
-from vit_sweep.report.figures.style import (
+from vit_sweep.report.figures.sheet.axes import sheet_of
+from vit_sweep.report.figures.sheet.panels import without_placement
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import (
     MARKERS,
     MOST_STYLES,
     QUIET,

@@ -18,9 +18,9 @@ from vit_sweep.report.figures.against_gpus import PanelCurves, draw_panels
 from vit_sweep.report.figures.curves import Curves, draw_series, failed, lay_out, value_of
 from vit_sweep.report.figures.floors import FLOORS, no_bounds_text
 from vit_sweep.report.figures.overlay import Overlay, Quantity
-from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.sheets import note, width_of
-from vit_sweep.report.figures.style import QUIET, number
+from vit_sweep.report.figures.sheet.axes import note, width_of
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import QUIET, number
 from vit_sweep.report.figures.times import caption, no_time
 
 _USUAL_LIMIT = 0.8

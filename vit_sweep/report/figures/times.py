@@ -16,8 +16,8 @@ from vit_sweep.report.figures.against_gpus import PanelCurves, draw_panels
 from vit_sweep.report.figures.curves import Curves, draw_series, failed, failures_text, intervals_text, lay_out
 from vit_sweep.report.figures.floors import FLOORS, no_bounds_text
 from vit_sweep.report.figures.overlay import Overlay, Quantity
-from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.style import QUIET, number, value_axis
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import QUIET, number, value_axis
 
 _TIME = Quantity.TIME.value
 

@@ -17,10 +17,10 @@ from launchers.text import plural
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.panels import Arrangement, arrange, by_mode, run_traits
-from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import CurveStyle, curve_handles, curve_styles, gpu_axis, number
+from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.panels import Arrangement, arrange, by_mode, run_traits
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import CurveStyle, curve_handles, curve_styles, gpu_axis, number
 from vit_sweep.runs.run import Run
 
 _NEVER_TOGETHER = ("model", "data", "epochs", "scaling")

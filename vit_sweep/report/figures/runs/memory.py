@@ -13,10 +13,10 @@ from launchers.text import plural
 from vit_sweep.outcome.result import Status
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import mark_failed, scatter
-from vit_sweep.report.figures.panels import Arrangement, arrange, run_traits
-from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.sheets import sheet_of
-from vit_sweep.report.figures.style import QUIET, CurveStyle, curve_handles, curve_styles, gpu_axis, number
+from vit_sweep.report.figures.sheet.axes import sheet_of
+from vit_sweep.report.figures.sheet.panels import Arrangement, arrange, run_traits
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import QUIET, CurveStyle, curve_handles, curve_styles, gpu_axis, number
 from vit_sweep.runs.run import Run
 
 NAME = "memory"

@@ -11,10 +11,10 @@ from launchers.text import plural
 from vit_sweep.analysis.bounds import Roofline, roofline
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import scatter
-from vit_sweep.report.figures.panels import differing, label_of, run_traits
-from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.sheets import sheet_of
-from vit_sweep.report.figures.style import MOST_STYLES, QUIET, curve_handles, curve_styles, number, plain_log
+from vit_sweep.report.figures.sheet.axes import sheet_of
+from vit_sweep.report.figures.sheet.panels import differing, label_of, run_traits
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import MOST_STYLES, QUIET, curve_handles, curve_styles, number, plain_log
 from vit_sweep.runs.run import Run
 
 NAME = "roofline"

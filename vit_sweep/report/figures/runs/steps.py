@@ -12,10 +12,10 @@ from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.record.stats import TAIL
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.panels import arrange, series_traits
-from vit_sweep.report.figures.save import save
-from vit_sweep.report.figures.sheets import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.style import CurveStyle, curve_handles, curve_styles, number, plain_log
+from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.panels import arrange, series_traits
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import CurveStyle, curve_handles, curve_styles, number, plain_log
 from vit_sweep.runs.run import Run
 
 NAME = "steps"

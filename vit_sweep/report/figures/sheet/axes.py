@@ -1,4 +1,4 @@
-"""Sheets: panels in print sizes, and one legend below them."""
+"""Axes of panels in print sizes, and one legend below them."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any, Literal
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Sheet
 
-from vit_sweep.report.figures.style import ONE_COLUMN, SMALL, TWO_COLUMNS, wrap
+from vit_sweep.report.figures.sheet.style import ONE_COLUMN, SMALL, TWO_COLUMNS, wrap
 
 _LINE_IN = 0.145
 """Height of a line of the legend."""
