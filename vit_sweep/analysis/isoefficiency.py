@@ -121,7 +121,9 @@ def _measured(point: SeriesPoint, base: SeriesPoint, ratio: RatioOf) -> Measured
     run, alone = point.runs[0], base.runs[0]
     # Images of an epoch and GPU: epochs of weak scaling grow, and all are filled up to whole steps.
     work = (run.images or 0) * alone.gpus / ((alone.images or 1) * run.gpus)
-    efficiency = Estimate(value=1.0) if point is base else scaled(ratio(base.runs, point.runs).estimate, work)
+    efficiency = (
+        Estimate(value=1.0, n=len(base.runs)) if point is base else scaled(ratio(base.runs, point.runs).estimate, work)
+    )
     return Measured(
         gpus=point.gpus,
         nodes=point.nodes,

@@ -138,9 +138,8 @@ class Exposed:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether the interval holds zero: no exposed communication was seen."""
-        interval = self.interval_ms
-        return interval is not None and interval[0] <= 0 <= interval[1]
+        """Whether the interval reaches to zero or lies below: no exposed communication was seen."""
+        return self.interval_ms is not None and self.interval_ms[0] <= 0
 
 
 @checked

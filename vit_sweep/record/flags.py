@@ -95,9 +95,11 @@ def _contended(record: Record) -> list[str]:
     """Ranks that waited for a core which somebody else had; not where the run's own ranks are more than its cores."""
     if oversubscribed(record.requested, min(rank.host_cores for rank in record.ranks)):
         return []
+    # A load is of the whole host, whichever of its cores the ranks may use.
+    cores = {machine.rank: machine.host_cores for machine in record.machine}
     return [
         f"rank {rank.rank} on {rank.host} (no core for {wait.share:.0%} of the time, load {wait.load:.1f} "
-        f"on {plural(rank.host_cores, 'core')})"
+        f"on {plural(cores.get(rank.rank) or rank.host_cores, 'core')})"
         for rank, wait in zip(record.ranks, waits_by_rank(record), strict=False)
         if wait.share is not None and wait.share > CONTENDED
     ]

@@ -261,7 +261,9 @@ def test_two_repeats_are_no_knowledge_of_spread():
     """Two runs that differ by 19 %, as published weak ones did."""
     runs = [run(1, (10.0,), seed=0), run(1, (11.9,), seed=1)]
     assert "1 degree of freedom: 19.0% at 1 GPU (2 runs)" in only(runs, "few repeats").sentence
-    assert "19% at 1 GPU (10 s, 11.9 s)" in only(runs, "repeats differ").sentence
+    assert "19% at 1 GPU (10 s, 11.9 s): something that is not stated differed" in only(runs, "repeats differ").sentence
+    busy = [replace(runs[0], flags=("host contended: rank 0",)), *runs[1:]]
+    assert "others used the hosts of 1 of these 2 runs" in only(busy, "repeats differ").sentence
 
 
 def test_accuracy_does_not_hold_with_one_seed():
@@ -543,6 +545,19 @@ def test_throughput_that_does_not_learn_is_told():
         "8 GPUs have 8.0 times the throughput, but reach 10.0% test accuracy 1.0 times as fast (10 s -> 10 s)"
         in finding.sentence
     )
+
+
+def test_the_end_of_a_bracket_is_no_speedup_of_a_run_nor_of_a_seed():
+    """Seed 1 of the baseline has 0.35 somewhere in its first 10 s: between 0 and 2 times sooner, not 0.0 times."""
+    base = [
+        run(1, (10.0,), seed=seed, epoch_all_s=(10.0, 10.0), test_accuracy=(accuracy, 0.4))
+        for seed, accuracy in enumerate((0.2, 0.36))
+    ]
+    grown = [run(4, (2.5,), seed=seed, epoch_all_s=(2.5, 2.5), test_accuracy=(0.2, 0.35)) for seed in (0, 1)]
+    (speedups,) = audit([*base, *grown]).speedups
+    assert (speedups.target, speedups.interpolated, speedups.by_seed) == (0.35, False, ())
+    assert times_to_accuracy(speedups) == "1.0 to 3.0 times as fast"
+    assert (speedups.baseline_s, speedups.seconds) == (15.0, 5.0)
 
 
 def test_an_accuracy_within_the_first_epoch_is_reached_nobody_knows_how_fast():

@@ -90,3 +90,12 @@ def test_intervals_hold_the_planted_function_and_single_runs_have_none():
     assert 0.94 <= held / total <= 1
     (plane,) = planes(curves(noise=0.02))
     assert not any(each.images.known for each in plane.needed if each.images is not None)
+
+
+def test_a_batch_without_an_interval_says_why_beside_the_reference_too():
+    """There the upper batch is the reference, whose efficiency has no interval for another reason than one run."""
+    (plane,) = planes(curves(batches=(2, 128), noise=0.3, repeats=2, seed=1))
+    assert plane.reference.efficiency.n == 2
+    needed = [each for each in plane.needed if each.images is not None and not each.images.known]
+    assert needed
+    assert {each.note for each in needed} == {"its interval reaches beyond the batches measured"}

@@ -168,6 +168,7 @@ def test_exposed_communication_is_the_median_of_the_rounds_with_their_interval()
     seen = of_rounds([10.0, 9.0, 11.0, 10.0, 12.0, 8.0, 10.0, 9.5, 10.5])
     assert (seen.exposed_ms, seen.interval_ms, seen.is_nothing) == (10.0, (9.0, 11.0), False)
     assert of_rounds([-1.0, 2.0, -2.0, 1.0, 0.5, -0.5]).is_nothing
+    assert of_rounds([-10.0 - number for number in range(9)]).is_nothing, "no communication takes less than no time"
 
 
 def test_a_drift_over_the_rounds_drops_out():

@@ -244,8 +244,11 @@ def test_a_rank_that_waited_for_a_core_is_flagged_unless_its_own_run_is_the_crow
     assert flags_of(on_host(done())) == ()
     busy = on_host(done(), waited_s=2.3, load=13.0)
     assert flags_of(busy) == ("host contended: rank 0 on node0 (no core for 23% of the time, load 13.0 on 8 cores)",)
-    (alone,) = flags_of(on_host(done(), waited_s=2.3, load=7.6, host_cores=1))
+    alone_on_one = on_host(done(), waited_s=2.3, load=7.6, host_cores=1)
+    (alone,) = flags_of(alone_on_one)
     assert alone.endswith("load 7.6 on 1 core)")
+    whole = replace(alone_on_one, machine=(Fingerprint(rank=0, host="node0", host_cores=16),))
+    assert flags_of(whole)[0].endswith("load 7.6 on 16 cores)"), "a load is of the whole host"
     columns = machine_columns(busy)
     assert (columns["host_waited"], columns["host_load"]) == (pytest.approx(0.23), 13.0)
     crowd = replace(done(), requested=cell(gpus=2, device=Device.CPU))

@@ -271,6 +271,9 @@ def test_captions_say_n_and_what_the_bars_are(sheets, tmp_path):
     repeated = [run(g, (t + s, t - s / 2), seed=s) for g, t in ((1, 10.0), (2, 6.0)) for s in range(3)]
     several = times.draw_time(Scaling.STRONG, series_of(repeated, Scaling.STRONG), tmp_path)
     assert "Bars: 95 % intervals over 3 runs a point" in several.caption
+    strong = series_of(repeated, Scaling.STRONG)
+    ratio = speedup.draw_against_ideal(Quantity.SPEEDUP, Scaling.STRONG, strong, tmp_path)
+    assert "over 3 runs a point." in ratio.caption, "a baseline is 1 by definition, whatever its n"
 
 
 def test_neighbouring_fills_and_colours_differ_in_lightness():

@@ -6,6 +6,7 @@ from statistics import fmean, median
 
 from launchers.text import some
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, with_apart
+from vit_sweep.analysis.series.contention import is_contended
 from vit_sweep.analysis.series.series import SeriesPoint
 from vit_sweep.runs.run import Run
 
@@ -66,18 +67,25 @@ def few_repeats(evidence: Evidence) -> Iterator[Finding]:
 def repeats_differ(evidence: Evidence) -> Iterator[Finding]:
     """Repeats of one cell that differ by more than repeats do: something else differed."""
     for series in evidence.series:
+        far = [point for point in series.timed if len(point.runs) > 1 and _range(point) > APART]
         gaps = [
             f"{_range(point):.0%} at {gpus_of(point.gpus)} "
             f"({some(f'{median(run.epoch_s):.4g} s' for run in point.runs)})"
-            for point in series.timed
-            if len(point.runs) > 1 and _range(point) > APART
+            for point in far
         ]
+        runs = [run for point in far for run in point.runs]
+        contended = sum(map(is_contended, runs))
+        why = (
+            f"others used the hosts of {contended} of these {len(runs)} runs"
+            if contended
+            else "something that is not stated differed too"
+        )
         if gaps:
             yield Finding(
                 rule="repeats differ",
                 claims=(Claim.SMALL_DIFFERENCES, Claim.THROUGHPUT),
                 where=series.label,
-                sentence=f"repeats of the same cell differ by {some(gaps)}: something that is not stated differed too",
+                sentence=f"repeats of the same cell differ by {some(gaps)}: {why}",
                 advice="compare their nodes, clocks and neighbours, and repeat the odd one",
             )
 

@@ -106,7 +106,7 @@ def disturbed_runs(evidence: Evidence) -> Iterator[Finding]:
             rule="disturbed runs",
             claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
             sentence=f"{len(disturbed)} run(s) distrust their own times: {some(disturbed, 3, separator='; ')}",
-            advice="repeat them on other nodes (exclude the named ones)",
+            advice="repeat them on other nodes (exclude the named ones), or when nobody else uses these",
         )
     if crowded:
         yield Finding(

@@ -35,16 +35,17 @@ class Speedups:
     fixed_batch_why: str = ""
     to_accuracy: float | None
     """By interpolation; where that is not possible the lower end of its bracket."""
+    interpolated: bool = False
     to_accuracy_low: float | None = None
     to_accuracy_high: float | None = None
     """The ends of its bracket: epochs are that far apart. None: no upper end is known."""
     by_seed: tuple[tuple[int, float], ...] = ()
-    """Seed and speedup, where both sides ran the same seeds, several of them."""
+    """Seed and speedup by interpolation, where both sides ran the same seeds, several of them."""
     to_accuracy_why: str = ""
     target: float | None = None
     """The accuracy that both reach."""
     baseline_s: float | None = None
-    """Seconds until the baseline reaches it, by interpolation where that is possible."""
+    """Seconds until the baseline reaches it, by interpolation where that is possible on both sides."""
     seconds: float | None = None
     of_training: bool = False
     """Whether that is training accuracy."""
@@ -105,7 +106,7 @@ def _lost(row: Speedups) -> Finding:
         where=row.where,
         sentence=f"{gpus_of(row.gpus)} have {row.throughput:.1f} times the throughput, but {reach} "
         f"{row.target:.1%} {'training' if row.of_training else 'test'} accuracy {times_to_accuracy(row)}"
-        f" ({_seconds(row.baseline_s)} -> {_seconds(row.seconds)})",
+        f" ({'' if row.interpolated else 'by '}{_seconds(row.baseline_s)} -> {_seconds(row.seconds)})",
         advice="give the time to an accuracy beside every speedup, with the accuracy after every epoch",
     )
 
@@ -114,15 +115,11 @@ def times_to_accuracy(row: Speedups) -> str:
     """`6.2 times as fast (5.9 to 11.8)`, with the seeds where there are several; empty without a number."""
     if row.to_accuracy is None:
         return ""
-    if row.at_least:
-        return f"{bracket(row)} times as fast"
     ends = bracket(row)
     seeds = some((f"{value:.1f}" for _, value in row.by_seed), 5)
-    return (
-        f"{row.to_accuracy:.1f} times as fast"
-        + (f" ({ends})" if ends else "")
-        + (f"; by seed {seeds}" if seeds else "")
-    )
+    both = f"{row.to_accuracy:.1f} times as fast" + (f" ({ends})" if ends else "")
+    alone = ends and not row.interpolated  # the bracket is all that is known
+    return (f"{ends} times as fast" if alone else both) + (f"; by seed {seeds}" if seeds else "")
 
 
 def bracket(row: Speedups) -> str:
@@ -218,8 +215,9 @@ def _at(row: Speedups, before: Curves, after: Curves, target: float) -> Speedups
         for side in (before, after)
     )
     base, grown = together(list(slow.values())), together(list(fast.values()))
-    row = replace(row, target=target, baseline_s=base.likely_s or base.by_s, seconds=grown.likely_s or grown.by_s)
     value, low, high = _ratio(base, grown)
+    known_s = (base.by_s, grown.by_s) if value is None else (base.likely_s, grown.likely_s)
+    row = replace(row, target=target, baseline_s=known_s[0], seconds=known_s[1], interpolated=value is not None)
     if high is None and low < 1:
         return replace(
             row,
@@ -228,13 +226,13 @@ def _at(row: Speedups, before: Curves, after: Curves, target: float) -> Speedups
         )
     seeds = {seed: slow[place] for place, (seed, _) in enumerate(before) if seed is not None and place in slow}
     pairs = [
-        (seed, _ratio(seeds[seed], fast[place])[0])
+        (seed, gain)
         for place, (seed, _) in enumerate(after)
-        if seed is not None and seed in seeds and place in fast
+        if seed is not None and seed in seeds and place in fast and (gain := _ratio(seeds[seed], fast[place])[0])
     ]
     return replace(
         row,
-        to_accuracy=value,
+        to_accuracy=low if value is None else value,
         to_accuracy_low=low,
         to_accuracy_high=high,
         at_least=high is None,
@@ -243,12 +241,12 @@ def _at(row: Speedups, before: Curves, after: Curves, target: float) -> Speedups
     )
 
 
-def _ratio(base: Bracket, grown: Bracket) -> tuple[float, float, float | None]:
-    """Speedup by interpolation (else the lower end), lower end, upper end (None: not known)."""
+def _ratio(base: Bracket, grown: Bracket) -> tuple[float | None, float, float | None]:
+    """Speedup by interpolation, lower end, upper end; None where it is not known."""
     low = (base.by_s if base.after_s is None else base.after_s) / grown.by_s
     high = base.by_s / grown.after_s if grown.after_s else None
     if base.likely_s is None or grown.likely_s is None:
-        return low, low, high
+        return None, low, high
     return base.likely_s / grown.likely_s, low, high
 
 

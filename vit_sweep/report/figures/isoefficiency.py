@@ -59,7 +59,7 @@ def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path, ratio: Rat
 def _bars_text(shown: Iterable[Plane]) -> str:
     needed = [each.images for plane in shown for each in plane.needed if each.images is not None]
     without = sum(not images.known for images in needed)
-    rest = f"{plural(without, 'point')} without one: of a single run, or it reaches beyond the batches measured"
+    rest = f"{plural(without, 'point')} without an interval: of a single run, or it reaches beyond the batches measured"
     words = ["Bars: 95 % intervals"] if without < len(needed) else []
     return "; ".join([*words, rest] if without else words) + "."
 

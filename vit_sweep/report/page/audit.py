@@ -58,7 +58,7 @@ def _speedups(rows: Sequence[Speedups], prefix: str) -> Table:
                 "baseline_gpus": row.baseline_gpus,
                 "throughput": row.throughput,
                 "fixed_global_batch": row.fixed_batch,
-                "time_to_accuracy": row.to_accuracy,
+                "time_to_accuracy": row.to_accuracy if row.interpolated else None,
                 "bracket": bracket(row) or None,
                 "by_seed": some((f"{value:.2f}" for _, value in row.by_seed), 5) or None,
                 "target": row.target,

@@ -214,7 +214,7 @@ def lead(runs: Iterable[Run], *, versions: Sequence[tuple[str, str]] = ()) -> tu
     epochs, seeds = _range(len(run.epoch_s) for run in timed), _list(run.seed for run in timed)
     sentences = [
         f"{plural(len(timed), 'run')} with a time, on {_range(run.gpus for run in timed)} GPUs, "
-        f"with {epochs} epoch{'s' * (epochs != '1')} each that count.",
+        f"with {epochs} {'epoch each that counts' if epochs == '1' else 'epochs each that count'}.",
         f"Seeds: {seeds or 'not recorded'}. A configuration that ran with one seed has n = 1 and no interval.",
     ]
     warm = _list(run.condition("warmup_steps") or None for run in timed)

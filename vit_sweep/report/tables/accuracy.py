@@ -62,7 +62,9 @@ def _row(runs: Sequence[Run], targets: Mapping[str, tuple[float, Reached]], vari
         **measured,
         "to_accuracy_exceeds_s": _exceeds(ends) if never else None,
         "brackets_s": "; ".join(
-            _bracket(run, end) for run, end in zip(runs, ends, strict=True) if end.seconds is not None
+            _bracket(run, end)
+            for run, end in sorted(zip(runs, ends, strict=True), key=lambda pair: (pair[0].seed or 0, pair[0].run_id))
+            if end.seconds is not None
         )
         or None,
         "mlperf_s": mlperf_s([end.wall_s for end in ends], never=len(never)),

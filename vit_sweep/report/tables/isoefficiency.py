@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from launchers.text import plural
 from vit_sweep.analysis.isoefficiency import Measured, Needed, Plane
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
 from vit_sweep.report.tables.parts import Variants, behind, estimate
@@ -19,7 +20,8 @@ def isoefficiency_table(planes: Sequence[Plane]) -> Table | None:
     variants = Variants(plane.key.conditions for plane in planes)
     rows = [_row(plane, needed, variants) for plane in planes for needed in plane.needed]
     notes = [
-        f"efficiency 1 is the time per image and GPU of batch {plane.reference.images} on {plane.reference.gpus} GPU(s)"
+        "efficiency 1 is the time per image and GPU of batch "
+        f"{plane.reference.images} on {plural(plane.reference.gpus, 'GPU')}"
         for plane in planes
     ]
     title = "Isoefficiency: the least images of a step at which GPUs reach an efficiency"

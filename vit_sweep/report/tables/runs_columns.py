@@ -109,7 +109,11 @@ RUN_COLUMNS = _columns(
             ("other", "the loop's own bookkeeping"),
         )
     ),
-    ("exposed_ms", "ms", "Per step: communication that no computation hides; empty where its interval holds zero."),
+    (
+        "exposed_ms",
+        "ms",
+        "Per step: communication that no computation hides; empty where its interval is not above zero.",
+    ),
     ("exposed_low_ms", "ms", "Lower end of its 95 % interval over the rounds."),
     ("exposed_high_ms", "ms", "Upper end."),
     ("collective_ms", "ms", "Per step: pure time of the collectives, from the profiled window."),
