@@ -13,6 +13,8 @@ class TaskState(StrEnum):
 
     QUEUED = "queued"
     RUNNING = "running"
+    SUSPENDED = "suspended"
+    """It was begun and stands still, because of an administrator or of another job."""
     ENDED = "ended"
     """The scheduler no longer knows it, or reports that it ended."""
     UNKNOWN = "unknown"
@@ -30,6 +32,8 @@ class Ended(StrEnum):
     NODE_FAILURE = "node_failure"
     OUT_OF_MEMORY = "out_of_memory"
     """Of the host: schedulers know nothing of a GPU's memory."""
+    REQUEUED = "requeued"
+    """Only of an earlier start: somebody had the scheduler start the task again."""
     UNREPORTED = "unsaid"  # the word that queues of earlier versions wrote into their files
     """It is gone, and no record says how."""
 
@@ -85,7 +89,7 @@ class Unconfirmed:
 
 
 class Launcher(Protocol):
-    """Five verbs; every one may be called again without harm, except `submit`."""
+    """Six verbs; every one may be called again without harm, except `submit`."""
 
     def render(self, batch: Batch) -> Rendered:
         """Return the files of a batch, pure: nothing is written, nothing is looked up."""
@@ -104,6 +108,9 @@ class Launcher(Protocol):
 
     def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
         """Ask once for all; the answer is by batch name and task index."""
+
+    def earlier_starts(self, submission: Submission, index: int, /) -> tuple[Ended, ...]:
+        """How a task's starts before its last one ended, oldest first; empty where the scheduler does not remember."""
 
     def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
         """End what has not ended: the given task indices of each submission, or all of them (None)."""

@@ -76,6 +76,10 @@ class QueueClient:
                 states[submission.batch_name, index] = status
         return states
 
+    def earlier_starts(self, _submission: Submission, _index: int, /) -> tuple[Ended, ...]:
+        """None: our queues start a task again only where its job asks for that, which its own files say."""
+        return ()
+
     def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]], *, wait_s: float = _CANCEL_S) -> None:
         """Ask queues to end tasks, and wait until those have ended. A queue that is gone has none.
 

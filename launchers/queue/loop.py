@@ -1,5 +1,6 @@
 """The loop of our queues: starts tasks when there is room, attends to those that run, listens to clients."""
 
+import errno
 import os
 import signal
 import time
@@ -36,7 +37,10 @@ def run_queue(folders: Sequence[str], starter: Starter, *, name: str) -> int:
     signals: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
     batches = read_batches(folders)
-    write_handle(Path(folder) for folder in folders)
+    while not _has_written_handle(folders):
+        if signals:
+            return 1
+        time.sleep(_ROUND_S)
     tasks = tasks_of(batches)
     shared_slots = SharedSlots(tasks)
     work_off(
@@ -47,6 +51,17 @@ def run_queue(folders: Sequence[str], starter: Starter, *, name: str) -> int:
         tidy=shared_slots.tidy,
     )
     return 0
+
+
+def _has_written_handle(folders: Sequence[str]) -> bool:
+    """Say that this process has the batches; on a full disk there is no room for that, nor for what tasks write."""
+    try:
+        write_handle(Path(folder) for folder in folders)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return False
+    return True
 
 
 def read_batches(folders: Sequence[str]) -> list[tuple[Path, Batch]]:

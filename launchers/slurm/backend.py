@@ -12,7 +12,16 @@ from typing import NamedTuple
 from pydantic_core import from_json
 
 from launchers.atomic import make_folder, read
-from launchers.backend import Rendered, Submission, SubmitError, SubmitProblem, TaskState, TaskStatus, Unconfirmed
+from launchers.backend import (
+    Ended,
+    Rendered,
+    Submission,
+    SubmitError,
+    SubmitProblem,
+    TaskState,
+    TaskStatus,
+    Unconfirmed,
+)
 from launchers.batch import Batch
 from launchers.checked import to_json
 from launchers.errors import UserError
@@ -26,6 +35,7 @@ from launchers.slurm.states import (
     WHOLE,
     TaskKey,
     forgotten_status,
+    read_earlier_starts,
     read_sacct,
     read_squeue,
     shared_task_status,
@@ -144,6 +154,14 @@ class SlurmLauncher:
             else:
                 answer |= {(s.batch_name, index): states[s.handle, index] for index in range(s.tasks)}
         return answer
+
+    def earlier_starts(self, submission: Submission, index: int, /) -> tuple[Ended, ...]:
+        """Ask sacct; the tasks of a shared job are started again by its queue too, of which Slurm knows nothing."""
+        kind = _kind(submission.folder)
+        if kind.shared:
+            return ()
+        text, _ = _sacct(["--duplicates", f"--format={SACCT_FORMAT}", f"--jobs={submission.handle}"])
+        return read_earlier_starts(text, (submission.handle, index if kind.array else WHOLE))
 
     def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
         """Cancel whole arrays or tasks of them; those that have ended are passed over. Raises `UserError`.

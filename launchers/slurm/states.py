@@ -16,13 +16,14 @@ SACCT_FORMAT = "JobID,State,NodeList"
 
 _QUEUED = (TaskState.QUEUED, None)
 _RUNNING = (TaskState.RUNNING, None)
+_SUSPENDED = (TaskState.SUSPENDED, None)
 _UNKNOWN = (TaskState.UNKNOWN, None)
 
 STATES: dict[str, tuple[TaskState, Ended | None]] = {
     # Base states, slurm 22.05 to 25.11.
     "PENDING": _QUEUED,
     "RUNNING": _RUNNING,
-    "SUSPENDED": _RUNNING,
+    "SUSPENDED": _SUSPENDED,
     "COMPLETED": (TaskState.ENDED, Ended.COMPLETED),
     "CANCELLED": (TaskState.ENDED, Ended.CANCELLED),
     "FAILED": (TaskState.ENDED, Ended.FAILED),
@@ -40,7 +41,7 @@ STATES: dict[str, tuple[TaskState, Ended | None]] = {
     "RESIZING": _RUNNING,
     "SIGNALING": _RUNNING,
     "STAGE_OUT": _RUNNING,
-    "STOPPED": _RUNNING,
+    "STOPPED": _SUSPENDED,
     "EXPEDITING": _QUEUED,
     "LAUNCH_FAILED": _QUEUED,
     "RECONFIG_FAIL": _QUEUED,
@@ -117,7 +118,7 @@ def status_of(printed: str, *, hosts: str = "", reason: str = "") -> TaskStatus:
     match state:
         case TaskState.ENDED:
             detail = f"Slurm says {printed} on {hosts}" if hosts else f"Slurm says {printed}"
-        case TaskState.RUNNING:
+        case TaskState.RUNNING | TaskState.SUSPENDED:
             detail = hosts if name == "RUNNING" else f"{name} on {hosts or '?'}"
         case TaskState.QUEUED:
             detail = explained(reason) if name == "PENDING" and reason else ": ".join(filter(None, [name, reason]))
@@ -153,6 +154,13 @@ def read_sacct(text: str) -> dict[TaskKey, TaskStatus]:
     return statuses
 
 
+def read_earlier_starts(text: str, key: TaskKey) -> tuple[Ended, ...]:
+    """Read the `SACCT_FORMAT` rows of a task's starts, oldest first, and return how all but the last one ended."""
+    rows = map(read_sacct, text.splitlines())
+    starts = [row[key] for row in rows if key in row]
+    return tuple(start.ended or Ended.REQUEUED for start in starts[:-1])
+
+
 def _indices(text: str) -> list[int]:
     """Read the index part of a task's name.
 
@@ -176,7 +184,9 @@ def shared_task_status(job: TaskStatus, own: TaskStatus | None, *, cancelled: bo
     """
     if own is not None and own.state is TaskState.ENDED:
         return own
-    if job.state is TaskState.RUNNING:
+    if job.state is TaskState.SUSPENDED and own is not None and own.state is TaskState.RUNNING:
+        return replace(job, hosts=own.hosts or job.hosts)
+    if job.state in (TaskState.RUNNING, TaskState.SUSPENDED):
         return own or TaskStatus(state=TaskState.QUEUED, detail="its job is starting")
     if job.state is TaskState.QUEUED and cancelled:
         return TaskStatus(state=TaskState.ENDED, ended=Ended.CANCELLED, detail="cancelled before its job started")

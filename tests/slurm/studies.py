@@ -59,11 +59,15 @@ class Lab:
         (self.folder / "release").touch()
 
     def take_down(self, node, seed):
-        """Set a node down and wait until the cell's ranks on it are gone: one that is released first would finish."""
+        """Set a node down and wait until the cell's ranks on it are gone."""
+        self.cluster.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        self.wait_until_gone(seed, node)
+
+    def wait_until_gone(self, seed, node):
+        """Wait until the ranks of a cell's first start are gone: one that is released earlier would finish."""
         files = [_json(path) for path in self.cell(seed).glob("attempts/1/rank*.json")]
         ranks = [rank["pid"] for rank in files if rank["host"] == node]
         assert ranks
-        self.cluster.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
         wait_for(lambda: not any(psutil.pid_exists(pid) for pid in ranks), what=self.logs)
 
     def cell(self, seed):

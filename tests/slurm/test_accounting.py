@@ -95,3 +95,23 @@ def test_without_slurmdbd_the_files_of_forgotten_jobs_speak_and_none_is_waited_f
     resumed = lab.verb("resume", acts=STUBBORN)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert {status for status, _, _ in lab.table().values()} == {"done"}
+
+
+def test_why_slurm_started_a_job_again_is_what_slurmdbd_says(sweep, cluster_with_database, tmp_path):
+    """One is requeued by hand, one loses its node; the ranks of both are told to end."""
+    lab = Lab(sweep, cluster_with_database, tmp_path / "outputs" / "s")
+    acts = trivial(s1="hold", s2="hold")
+    lab.start("seed=1,2", acts=acts)
+    other, node = [lab.wait_until_running(seed)["host"] for seed in (1, 2)]
+    lab.cluster.ask("scontrol", "requeue", lab.task(1))
+    lab.wait_until_gone(1, other)
+    try:
+        lab.take_down(node, 2)
+    finally:
+        lab.cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
+    lab.release()
+    watched = lab.verb("status", "--watch", acts=acts)
+    assert watched.returncode == 0, watched.stdout + lab.logs()
+    # These virtual nodes may fail to start a step again, which is another end and not our subject.
+    assert [lab.table()[seed][2].split(", ")[0] for seed in (1, 2)] == ["requeued", "node_failure"]
+    assert [lab.read(seed, "1", "exit.json")["cause"] for seed in (1, 2)] == ["requeued", "node_failure"]

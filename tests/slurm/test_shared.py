@@ -86,7 +86,7 @@ def test_a_job_that_slurm_starts_again_goes_on_where_it_stopped(curve, sweep, tm
     assert watched.returncode == 0, watched.stdout + watched.stderr + curve.logs()
     assert curve.record(first) == before
     assert (curve.attempts(first), curve.attempts(second), curve.attempts(third)) == (["1"], ["1", "1.1"], ["1"])
-    assert curve.by_gpus()[second] == ("done", "preempted")
+    assert curve.by_gpus()[second] == ("done", "requeued")
 
 
 def test_a_job_that_is_warned_of_its_end_lets_its_cell_stop_and_asks_to_be_started_again(curve, sweep, tmp_path):

@@ -9,6 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from launchers.errors import UserError
 from launchers.profile import Scheduler
 from vit_sweep.cli import show_status
 from vit_sweep.outcome.result import Result, Status
@@ -34,6 +35,12 @@ def watch(study: Study, console: Console, keeper: Keeper, *, only: set[str] | No
     slurm = any(entry.scheduler == Scheduler.SLURM for entry in study.jobs())
 
     def look() -> list[Result]:
+        if not (study.folder / "study.json").is_file():
+            raise UserError(
+                f"{study.folder} is no study any more: it was deleted or moved while this command waited – its jobs "
+                f"may go on; a moved study: python -m vit_sweep status NEW_FOLDER; a deleted one on Slurm: "
+                f"scancel --me --name=vit_sweep-{study.name}"
+            )
         results = watcher.results()
         # What is handed over now was not yet the scheduler's when it was asked.
         waited, added = keeper.waiting, len(keeper.added)
@@ -44,9 +51,9 @@ def watch(study: Study, console: Console, keeper: Keeper, *, only: set[str] | No
         results_shown = (r for r in results if only is None or r.file.cell_id in only | waiting | keeper.added)
         return [_as_kept(r, keeper, waiting) for r in results_shown]
 
-    if console.is_terminal:
-        return _live(look, console, slurm)
-    return _lines(look, console, slurm)
+    results = (_live if console.is_terminal else _lines)(look, console, slurm)
+    keeper.end_needless(results)
+    return results
 
 
 def _as_kept(result: Result, keeper: Keeper, waiting: frozenset[str]) -> Result:

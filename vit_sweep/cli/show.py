@@ -172,6 +172,7 @@ STYLES = {
     "retry": "yellow",
     "unknown": "magenta",
     "running": "cyan",
+    "suspended": "magenta",
     "queued": "dim",
 }
 

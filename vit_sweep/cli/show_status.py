@@ -14,7 +14,7 @@ from vit_sweep.plan.point import Scaling
 from vit_sweep.report.tables.scaling import scaling_table
 from vit_sweep.runs.of_study import runs_of
 
-_WORKING = (Status.RUNNING, Status.RETRY, Status.UNKNOWN, Status.QUEUED)
+_WORKING = (Status.RUNNING, Status.SUSPENDED, Status.RETRY, Status.UNKNOWN, Status.QUEUED)
 _COLUMNS = ("cell", "state", "attempt", "node", "epoch", "elapsed", "")
 
 
@@ -59,7 +59,7 @@ def _table(title: str | None) -> Table:
 
 def _fields(result: Result, now: datetime) -> tuple[str, ...]:
     at = result.progress
-    alive = result.status == Status.RUNNING and at is not None
+    alive = result.status in (Status.RUNNING, Status.SUSPENDED) and at is not None
     last = result.history[-1] if result.history and result.record is None else None
     node = at.host if alive and at else (last.host if last else _hosts(result))
     epoch = f"{at.epoch}/{at.epochs}" if alive and at else (str(last.epoch) if last and last.epoch else "")

@@ -51,10 +51,14 @@ def main(arguments: list[str]) -> int:
     before = verdicts([*(past for past in history if past.name != name), attempt])
     decision = decide([*before, exit])
     again = decision.action is Action.AGAIN
-    study.write_exit(task.name, name, replace(exit, again=again))
+    kept = study.write_exit(task.name, name, replace(exit, again=again))
+    _say(f"{task.name} attempt {name}: {exit.cause.value}: {exit.message}\n{decision.reason}")
+    if not kept:
+        # Starts are bounded by counting verdicts: of one that nobody can count there must be no next.
+        _say(f"{study.folder} cannot be written to, so this verdict is not kept and the job is not started again")
+        return 0
     if makes_stop(exit):
         _warn(study, task.name, exit)
-    _say(f"{task.name} attempt {name}: {exit.cause.value}: {exit.message}\n{decision.reason}")
     return RUN_AGAIN if again else 0
 
 

@@ -32,6 +32,8 @@ _NEAR, _NEARER = 0.85, 1.05
 _TICK_S = 1.0
 _STANDSTILL_S = 2.5 * _TICK_S
 """A gap between two ticks from which on the process may have been stopped."""
+_TOGETHER_S = 0.2
+"""Signals that come within 20 ms of each other are of one event."""
 _LAST_WRITE_S = 30
 
 
@@ -157,9 +159,12 @@ class Guardian:
             self._look_at_memory()
 
     def _signalled(self, number: signal.Signals) -> None:
+        # Slurm sends both at a preemption without a grace, in either order: only USR2 says that it is one.
+        warned = number is signal.SIGTERM and signal.sigtimedwait({signal.SIGUSR2}, _TOGETHER_S) is not None
         with self._lock:
             first = self._request is None
-            request = self._request or stop_request_of(number, at=time.time(), ends=self._ends)
+            why = signal.SIGUSR2 if warned else number
+            request = self._request or stop_request_of(why, at=time.time(), ends=self._ends)
             self._request, ask = request, self._ask
         grace_s = USR2_GRACE_S if number is signal.SIGUSR2 else TERM_GRACE_S
         self._grace_s = grace_s if self._grace_s is None else min(self._grace_s, grace_s)

@@ -20,6 +20,8 @@ class Cause(StrEnum):
     HOST_OUT_OF_MEMORY = "host_out_of_memory"
     TIME_LIMIT = "time_limit"
     PREEMPTED = "preempted"
+    REQUEUED = "requeued"
+    """The scheduler started its job again, because of a person or for a reason that it does not remember."""
     NODE_FAILURE = "node_failure"
     CANCELLED = "cancelled"
     TERMINATED = "terminated"

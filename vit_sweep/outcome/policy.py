@@ -42,6 +42,7 @@ POLICIES: dict[Cause, Policy] = {
     Cause.HOST_OUT_OF_MEMORY: Policy(action=Action.NOTHING),
     Cause.TIME_LIMIT: Policy(action=Action.AGAIN, times=10),
     Cause.PREEMPTED: Policy(action=Action.AGAIN, times=50),
+    Cause.REQUEUED: Policy(action=Action.AGAIN, times=50),
     Cause.NODE_FAILURE: Policy(action=Action.ELSEWHERE, times=3),
     Cause.COMMUNICATION: Policy(action=Action.AGAIN, times=1),
     Cause.HANG: Policy(action=Action.AGAIN, times=1),

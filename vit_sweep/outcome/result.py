@@ -25,6 +25,8 @@ class Status(StrEnum):
     RETRY = "retry"
     """It ended and will run again."""
     RUNNING = "running"
+    SUSPENDED = "suspended"
+    """Its scheduler has stopped it for a while."""
     QUEUED = "queued"
     UNKNOWN = "unknown"
     """Its scheduler does not say."""
@@ -32,7 +34,7 @@ class Status(StrEnum):
     @property
     def under_way(self) -> bool:
         """Whether the cell may still get a record without its user's help."""
-        return self in (Status.RETRY, Status.RUNNING, Status.QUEUED, Status.UNKNOWN)
+        return self in (Status.RETRY, Status.RUNNING, Status.SUSPENDED, Status.QUEUED, Status.UNKNOWN)
 
 
 @checked

@@ -16,14 +16,20 @@ NEVER_BEGAN = "no rank began"
 _ECHOES = (Cause.TERMINATED, Cause.COMMUNICATION, Cause.HANG)
 """What ranks say that only notice the end of another one. The last one in this tuple says most."""
 
+_OPEN = (Cause.TERMINATED, Cause.RANK_DIED, Cause.LOST, Cause.COMMUNICATION, Cause.HANG)
+"""What may hide that the scheduler ended the job."""
+
 _OF_SCHEDULER = {
     Ended.CANCELLED: Cause.CANCELLED,
     Ended.TIME_LIMIT: Cause.TIME_LIMIT,
     Ended.PREEMPTED: Cause.PREEMPTED,
+    Ended.REQUEUED: Cause.REQUEUED,
     Ended.NODE_FAILURE: Cause.NODE_FAILURE,
     Ended.OUT_OF_MEMORY: Cause.HOST_OUT_OF_MEMORY,
 }
 """What the scheduler knows better than a job that was only told to end."""
+_OF_RESTART = {ended: _OF_SCHEDULER[ended] for ended in (Ended.PREEMPTED, Ended.REQUEUED, Ended.NODE_FAILURE)}
+"""After what it starts a job again."""
 
 
 @checked
@@ -48,19 +54,41 @@ class Attempt:
         return int(self.name.split(".", 1)[1]) if "." in self.name else 0
 
     @property
+    def exit_is_open(self) -> bool:
+        """Whether the scheduler may know more of its end than its own files say."""
+        return self.exit is None or self.exit.cause in _OPEN
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it left nothing that a verdict could be made of."""
+        return self.exit is None and not self.ranks
+
+    @property
     def has_ended(self) -> bool:
         """Whether the job itself has said, of some rank at least, that it ended."""
         return self.exit is not None or any(rank.end is not None for rank in self.ranks)
 
 
+def is_unasked_restart(attempt: Attempt, successor: Attempt) -> bool:
+    """Whether the scheduler started an attempt's job again although the job had not asked for that."""
+    return successor.number == attempt.number and not (attempt.exit is not None and attempt.exit.again)
+
+
 def verdicts(
-    attempts: Sequence[Attempt], *, status: TaskStatus | None = None, cancelled: bool = False, at: str = ""
+    attempts: Sequence[Attempt],
+    *,
+    status: TaskStatus | None = None,
+    cancelled: bool = False,
+    at: str = "",
+    earlier_starts: Sequence[Ended] = (),
 ) -> tuple[Exit, ...]:
     """The verdict on each attempt, oldest first; on the last one only once its scheduler says that it has ended.
 
-    `status`: what the scheduler says of the last one. `cancelled`: its user ended it.
+    `status`: what the scheduler says of the last one. `cancelled`: its user ended it. `earlier_starts`: how the
+    scheduler says that the starts of the last one's job before its last ended, as far as it remembers.
     """
     exits = []
+    last = attempts[-1].number if attempts else 0
     for place, attempt in enumerate(attempts, start=1):
         successor = attempts[place] if place < len(attempts) else None
         if successor is None:
@@ -68,9 +96,15 @@ def verdicts(
                 exits.append(_last(attempt, status, cancelled, at))
             continue
         exit = attempt.exit or _of_files(attempt, at)
-        restarted = successor.number == attempt.number and not exit.again
-        # A preempted job's closing line still runs; on a node that is taken away srun ends with 0, so it does not.
-        exits.append(refine(exit, ended=None, restarted=restarted, by_job=attempt.exit is not None))
+        known = attempt.number == last and attempt.restart < len(earlier_starts)
+        exits.append(
+            refine(
+                exit,
+                ended=earlier_starts[attempt.restart] if known else None,
+                restarted=is_unasked_restart(attempt, successor),
+                by_job=attempt.exit is not None,
+            )
+        )
     return tuple(exits)
 
 
@@ -124,18 +158,18 @@ def refine(
 ) -> Exit:
     """Say more of an attempt that was told to end, or whose rank vanished, once the scheduler's word is known.
 
-    `restarted`: the scheduler started the job again although no client asked it to. It does so after a
-    preemption, which is announced by a signal, and after the failure of a node. A node that is set DOWN while it
-    lives signals its ranks too, but what the job itself writes of its end (`by_job`) is then missing.
+    `restarted`: the scheduler started the job again although the job had not asked for that: after a preemption, the
+    failure of a node, or for a person (`scontrol requeue`). Where it does not remember which (`ended`), a failed node
+    is known by what is missing: it takes the job's last line (`by_job`) with it, or sends no signal before.
     """
-    open_words = (Cause.TERMINATED, Cause.RANK_DIED, Cause.LOST, Cause.COMMUNICATION, Cause.HANG)
-    if verdict.cause not in open_words:
+    if verdict.cause not in _OPEN:
         return verdict
     if restarted:
-        announced = verdict.cause is Cause.TERMINATED and by_job
+        told = verdict.cause is Cause.TERMINATED and by_job
+        cause = _OF_RESTART.get(ended) if ended is not None else None
         return replace(
             verdict,
-            cause=Cause.PREEMPTED if announced else Cause.NODE_FAILURE,
+            cause=cause or (Cause.REQUEUED if told else Cause.NODE_FAILURE),
             message=f"the scheduler started the job again ({verdict.message})",
         )
     cause = _OF_SCHEDULER.get(ended) if ended is not None else None

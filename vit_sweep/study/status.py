@@ -1,14 +1,18 @@
 """What became of every cell: the job's own files first, then the scheduler's word. An edge."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.choose import launcher_of
+from launchers.profile import Scheduler
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.outcome.policy import Action, Stop, decide, stopped_by
 from vit_sweep.outcome.result import Result, Status, story_of
-from vit_sweep.outcome.verdict import Attempt, verdicts
+from vit_sweep.outcome.verdict import Attempt, is_unasked_restart, verdicts
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.record import Record
 from vit_sweep.study.journal import Sent, latest_attempts
@@ -29,10 +33,12 @@ _STATUS = {
 _OF_STATE = {
     TaskState.QUEUED: Status.QUEUED,
     TaskState.RUNNING: Status.RUNNING,
+    TaskState.SUSPENDED: Status.SUSPENDED,
     TaskState.ENDED: Status.RUNNING,
     TaskState.UNKNOWN: Status.UNKNOWN,
 }
 """What has ended is called running until its own files are judged."""
+_NO_WORD = (None, Ended.FAILED, Ended.UNREPORTED)
 
 
 class Watcher:
@@ -43,6 +49,7 @@ class Watcher:
         self._study = study
         self._settled: dict[str, tuple[Sent | None, Result]] = {}
         self._ended_before: set[tuple[str, str]] = set()
+        self._starts: dict[tuple[str, str], tuple[Ended, ...]] = {}
         self._files: list[CellFile] = [] if files is None else list(files)
         self._planned_at = -1 if files is None else study.planned_at()
 
@@ -125,7 +132,35 @@ class Watcher:
             return ()
         attempts = self._study.attempts(file.cell_id)
         known = [attempt.name for attempt in attempts]
-        return verdicts(attempts[: known.index(record.attempt) + 1]) if record.attempt in known else ()
+        if record.attempt not in known:
+            return ()
+        return self._verdicts(file.cell_id, attempts[: known.index(record.attempt) + 1])
+
+    def _verdicts(
+        self, cell_id: str, attempts: list[Attempt], *, status: TaskStatus | None = None, cancelled: bool = False
+    ) -> tuple[Exit, ...]:
+        """The verdicts on a cell's attempts; what only the scheduler knows, and may forget, is kept in their files."""
+        starts = self._earlier_starts(cell_id, attempts)
+        ends = verdicts(attempts, status=status, cancelled=cancelled, at=now(), earlier_starts=starts)
+        for attempt, verdict in zip(attempts, ends, strict=False):
+            if attempt.exit != verdict and (starts or status is not None):
+                self._study.write_exit(cell_id, attempt.name, verdict)
+        return ends
+
+    def _earlier_starts(self, cell_id: str, attempts: list[Attempt]) -> tuple[Ended, ...]:
+        """What the scheduler remembers of the starts of the last attempt's job, asked once where a verdict needs it."""
+        last = attempts[-1]
+        unexplained = any(
+            attempt.number == last.number and attempt.exit_is_open and is_unasked_restart(attempt, successor)
+            for attempt, successor in pairwise(attempts)
+        )
+        if unexplained and (cell_id, last.name) not in self._starts:
+            sent = latest_attempts(self._study.jobs()).get(cell_id)
+            if sent is None or sent.in_doubt or sent.attempt != last.number:
+                return ()
+            launcher, submission = launcher_of(sent.scheduler), self._study.submission(sent)
+            self._starts[cell_id, last.name] = launcher.earlier_starts(submission, sent.index)
+        return self._starts[cell_id, last.name] if unexplained else ()
 
     def _unfinished(self, file: CellFile, problem: RecordProblem | None, sent: Sent, reported: TaskStatus) -> Result:
         attempts = self._study.attempts(file.cell_id, since=sent.since)
@@ -144,8 +179,20 @@ class Watcher:
             reported = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED)
         if reported.state is not TaskState.ENDED:
             self._ended_before.discard((file.cell_id, result.attempt))
-            return _alive(result, attempts, last, reported)
+            return self._alive(result, attempts, last, reported)
         return self._ended(result, problem, sent, attempts, reported)
+
+    def _alive(self, result: Result, attempts: list[Attempt], last: Attempt | None, reported: TaskStatus) -> Result:
+        """Queued, running or unknown; perhaps for another time."""
+        if last and reported.state is TaskState.QUEUED and last.has_ended:
+            attempts = [*attempts, Attempt(name=f"{last.number}.{last.restart + 1}")]
+        history = self._verdicts(result.file.cell_id, attempts) if attempts else ()
+        detail = reported.detail
+        if reported.state is TaskState.RUNNING:
+            detail = f"{last.progress.phase}" if last is not None and last.progress is not None else "starting"
+        if history:
+            detail = f"{detail}; again after {story_of(history)}"
+        return replace(result, detail=detail, history=history)
 
     def _ended(
         self,
@@ -163,10 +210,9 @@ class Watcher:
             self._ended_before.add(key)
             return replace(result, status=Status.RUNNING, detail=ENDING)
         attempts = attempts if last is not None else [*attempts, Attempt(name=str(sent.attempt))]
-        ends = verdicts(attempts, status=reported, cancelled=sent.cancelled, at=now())
-        for attempt, verdict in zip(attempts, ends, strict=True):
-            if attempt.exit != verdict:
-                self._study.write_exit(result.file.cell_id, attempt.name, verdict)
+        if not sent.cancelled and attempts[-1].is_silent and reported.ended in _NO_WORD:
+            attempts[-1], reported = _of_silence(self._study, attempts[-1], sent, reported)
+        ends = self._verdicts(result.file.cell_id, attempts, status=reported, cancelled=sent.cancelled)
         end = ends[-1]
         result = replace(result, history=ends)
         if problem is not None:
@@ -204,18 +250,19 @@ def finished(study: Study, files: Iterable[CellFile], sent: Mapping[str, Sent]) 
             yield watcher.done(file, record)
 
 
-def _alive(result: Result, attempts: list[Attempt], last: Attempt | None, reported: TaskStatus) -> Result:
-    """Queued, running or unknown; perhaps for another time."""
-    waits_again = reported.state is TaskState.QUEUED and last is not None and last.has_ended
-    history = verdicts(
-        [*attempts, Attempt(name=f"{last.number}.{last.restart + 1}")] if last and waits_again else attempts
-    )
-    detail = reported.detail
-    if reported.state is TaskState.RUNNING:
-        detail = f"{last.progress.phase}" if last is not None and last.progress is not None else "starting"
-    if history:
-        detail = f"{detail}; again after {story_of(history)}"
-    return replace(result, detail=detail, history=history)
+def _of_silence(study: Study, attempt: Attempt, sent: Sent, reported: TaskStatus) -> tuple[Attempt, TaskStatus]:
+    """What is known of an attempt that left no file and of which its scheduler says no more than that it is over."""
+    with suppress(OSError):
+        disk = os.statvfs(study.folder)
+        if disk.f_bavail == 0 or (disk.f_files > 0 and disk.f_favail == 0):
+            message = f"it left no file: the disk of {study.folder} is full ({reported.detail})"
+            return replace(attempt, exit=Exit(cause=Cause.STORAGE, message=message, judged_by="client")), reported
+    # The scheduler opens a job's log when it starts it: this one began, and was not cancelled before.
+    logs = study.batch_dir(sent.batch).glob(f"logs/{sent.handle}_{sent.index}_*")
+    if sent.scheduler == Scheduler.SLURM and any(logs):
+        detail = f"its job began and left no file ({reported.detail})"
+        return attempt, replace(reported, ended=Ended.FAILED, detail=detail)
+    return attempt, reported
 
 
 def _is_last(record: Record | RecordProblem | None, sent: Sent) -> bool:

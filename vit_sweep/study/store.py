@@ -174,12 +174,14 @@ class Study:
             journal.flush()
             os.fsync(journal.fileno())
 
-    def write_exit(self, cell_id: str, attempt: str, exit: Exit) -> None:
-        """Keep the verdict on an attempt; where this client may not write, the next one judges again."""
+    def write_exit(self, cell_id: str, attempt: str, exit: Exit) -> bool:
+        """Keep the verdict on an attempt; returns False where it cannot be written: the next client judges again."""
         folder = self.cell_dir(cell_id) / "attempts" / attempt
         with suppress(OSError):
             make_folder(folder)
             write(folder / "exit.json", to_json(exit))
+            return True
+        return False
 
     def write_stop(self, stop: Stop) -> None:
         """Tell every cell that has not begun how this one ended."""

@@ -4,7 +4,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from launchers.backend import TaskState
+from launchers.choose import launcher_of
 from launchers.errors import UserError
+from launchers.profile import Scheduler
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell
 from vit_sweep.study.journal import latest_attempts, next_attempts
@@ -59,6 +62,29 @@ class Keeper:
                 self._waiting = [submitter for submitter in self._waiting if submitter.waiting]
         except BusyError:
             return
+
+    def end_needless(self, results: Sequence[Result]) -> None:
+        """End what still waits for a cell that is done: a job that Slurm put back after its record was written.
+
+        Where it cannot start that job it holds it, for ever.
+        """
+        done = {result.file.cell_id for result in results if result.status is Status.DONE}
+        sent = [
+            attempt
+            for cell, attempt in latest_attempts(self._study.jobs()).items()
+            if cell in done and attempt.scheduler == Scheduler.SLURM and not attempt.in_doubt
+        ]
+        launcher = launcher_of(Scheduler.SLURM)
+        submissions = {attempt.batch: self._study.submission(attempt) for attempt in sent}
+        states = launcher.states(submissions.values()) if sent else {}
+        waiting = [a for a in sent if states[a.batch, a.index].state is TaskState.QUEUED]
+        if waiting:
+            why = states[waiting[0].batch, waiting[0].index].detail
+            self._say(f"{len(waiting)} job(s) of finished cells still waited in the queue ({why}) and are cancelled")
+            try:
+                launcher.cancel([(submissions[attempt.batch], [attempt.index]) for attempt in waiting])
+            except UserError as error:
+                self._say(str(error))
 
     def _retry(self, results: Sequence[Result]) -> None:
         if not results:

@@ -38,8 +38,8 @@ def job(tmp_path, monkeypatch):
         def end(self, restart, *ranks, code=1):
             monkeypatch.setenv("SLURM_RESTART_COUNT", str(restart))
             own_attempt = self.attempts / (f"2.{restart}" if restart else "2")
-            own_attempt.mkdir(parents=True, exist_ok=True)
             for rank_file in ranks:
+                own_attempt.mkdir(parents=True, exist_ok=True)
                 (own_attempt / f"rank{rank_file.rank}.json").write_text(to_json(rank_file))
             return closing.main([str(study.batch_dir(made.name)), str(code)])
 
@@ -71,6 +71,14 @@ def test_a_rank_that_died_is_named_with_its_last_lines_and_started_again_once(jo
     assert exit["last_lines"][-1] == "line 99"
     assert job.end(1, rank(0, Cause.COMMUNICATION), rank(1), code=137) == 0
     assert job.exit("2.1")["again"] is False
+
+
+@pytest.mark.parametrize("code", [1, 143])
+def test_a_job_whose_study_cannot_be_written_to_is_not_started_again_and_says_so(job, capsys, code):
+    """Nothing counts its starts: Slurm's count went to 11 in 150 s, where one more is allowed."""
+    job.attempts.write_text("in place of a folder, since root may write into any")
+    assert [job.end(restart, code=code) for restart in range(3)] == [0, 0, 0]
+    assert "this verdict is not kept and the job is not started again" in capsys.readouterr().err
 
 
 def test_a_time_limit_is_resumed_as_long_as_it_gets_further(job):

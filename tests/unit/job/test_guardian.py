@@ -140,6 +140,18 @@ print(len(asked))
     assert (end.cause, end.epoch, end.step) == (Cause.PREEMPTED, 3, 17)
 
 
+def test_a_warning_that_comes_together_with_term_says_that_it_is_a_preemption(child, tmp_path):
+    text = """
+guardian.stop_by(asked.append)
+signal.raise_signal(signal.SIGUSR2)
+guardian._signalled(signal.SIGTERM)  # taken first
+print("ready", flush=True)
+"""
+    ended(child(text), 0)
+    end = rank_file(tmp_path).end
+    assert (end.cause, end.signal) == (Cause.PREEMPTED, "SIGUSR2")
+
+
 def test_whoever_was_told_before_the_trainer_was_there_is_asked_when_it_is(child, tmp_path):
     text = """
 ready()
@@ -242,7 +254,8 @@ print(guardian.stopped_s(), flush=True)
     process.send_signal(signal.SIGCONT)
     process.stdin.write("\n")
     process.stdin.flush()
-    assert float(process.stdout.readline()) >= stopped_s
+    tick_s = 0.02  # the child's; it stopped somewhere between two of them
+    assert float(process.stdout.readline()) >= stopped_s - tick_s
     ended(process, 0)
 
 

@@ -107,9 +107,27 @@ def test_plain_failure_or_silence_of_the_scheduler_changes_nothing(cause):
         assert refine(verdict, ended=ended) == verdict
 
 
-def test_a_restart_that_nobody_asked_for_was_a_preemption_if_announced_and_else_a_node():
-    assert refine(judge([rank(0, Cause.TERMINATED)]), ended=None, restarted=True).cause is Cause.PREEMPTED
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize("ended", [Ended.PREEMPTED, Ended.REQUEUED, Ended.NODE_FAILURE])
+def test_why_a_job_was_started_again_is_the_schedulers_word(told, ended):
+    verdict = judge([rank(0, Cause.TERMINATED if told else None)])
+    assert refine(verdict, ended=ended, restarted=True, by_job=told).cause.value == ended.value
+
+
+def test_a_restart_of_which_the_scheduler_remembers_nothing_is_no_preemption():
+    assert refine(judge([rank(0, Cause.TERMINATED)]), ended=None, restarted=True).cause is Cause.REQUEUED
     assert refine(judge([rank(0)]), ended=None, restarted=True).cause is Cause.NODE_FAILURE
+
+
+def test_what_the_scheduler_remembers_is_of_the_restarts_of_the_last_attempt():
+    told = Exit(cause=Cause.TERMINATED, message="SIGTERM")
+    attempts = [attempt(name, exit=told) for name in ("1", "1.1", "2", "2.1", "2.2")]
+    assert causes(attempts, earlier_starts=[Ended.PREEMPTED, Ended.NODE_FAILURE]) == [
+        Cause.REQUEUED,
+        Cause.TERMINATED,
+        Cause.PREEMPTED,
+        Cause.NODE_FAILURE,
+    ]
 
 
 def test_only_open_ends_need_the_scheduler():
@@ -136,7 +154,7 @@ def test_the_last_attempt_has_no_verdict_while_it_runs():
     running = TaskStatus(state=TaskState.RUNNING)
     assert causes([attempt("1", rank(0))], status=running) == []
     terminated = Exit(cause=Cause.TERMINATED, message="SIGTERM")
-    assert causes([attempt("1", exit=terminated), attempt("1.1", rank(0))], status=running) == [Cause.PREEMPTED]
+    assert causes([attempt("1", exit=terminated), attempt("1.1", rank(0))], status=running) == [Cause.REQUEUED]
 
 
 def test_a_node_that_is_taken_away_leaves_told_ranks_and_no_verdict():

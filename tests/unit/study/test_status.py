@@ -1,6 +1,7 @@
 """What became of a cell: its own files first, then the scheduler's word; nothing is silently a row."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -29,8 +30,11 @@ def study(tmp_path):
 def slurm_says(monkeypatch):
     """A scheduler that says one thing of every task; the real ones are met in tests/slurm and tests/e2e."""
 
-    def say(state, detail="", ended=None):
+    def say(state, detail="", ended=None, earlier=()):
         class Launcher:
+            def earlier_starts(self, submission, index):
+                return earlier
+
             def states(self, submissions):
                 status = TaskStatus(
                     state=state, detail=detail, ended=ended or (Ended.UNREPORTED if state == "ended" else None)
@@ -131,7 +135,21 @@ def test_a_requeued_attempt_is_read_in_the_order_of_its_restarts(study, slurm_sa
         leave(folder, restart, "progress.json", Progress(phase="training", epoch=1, epochs=3, host=f"host{restart}"))
     (result,) = settled_results(study)
     assert result.progress.host == "host1.10"
-    assert result.detail == "training; again after preempted x 2"
+    assert result.detail == "training; again after requeued x 2"
+
+
+@pytest.mark.parametrize("is_done", [True, False])
+def test_why_a_job_was_started_again_is_asked_and_kept(study, slurm_says, is_done):
+    slurm_says(TaskState.RUNNING, earlier=(Ended.PREEMPTED,))
+    folder = plan(study, cell())
+    submit(study, cell())
+    leave(folder, "1", "exit.json", Exit(cause=Cause.TERMINATED, message="SIGTERM"))
+    leave(folder, "1.1", "progress.json", Progress(phase="training", epoch=1, epochs=3, host="vector01"))
+    if is_done:
+        (folder / "record.json").write_text(to_json(record(cell(), attempt="1.1")))
+    assert settled_results(study)[0].story == "preempted"
+    slurm_says(TaskState.RUNNING)  # it has forgotten
+    assert settled_results(study)[0].story == "preempted"
 
 
 def test_a_job_that_waits_to_be_started_again_says_after_what(study, slurm_says):
@@ -140,6 +158,15 @@ def test_a_job_that_waits_to_be_started_again_says_after_what(study, slurm_says)
     submit(study, cell())
     leave(folder, "1", "exit.json", Exit(cause=Cause.TIME_LIMIT, message="warned", again=True))
     assert only(study) == ("queued", "BeginTime; again after time_limit")
+
+
+def test_a_suspended_job_is_not_called_running_and_is_waited_for(study, slurm_says):
+    slurm_says(TaskState.SUSPENDED, "SUSPENDED on vector01")
+    folder = plan(study, cell())
+    submit(study, cell())
+    leave(folder, "1", "progress.json", Progress(phase="training", epoch=1, epochs=3, host="vector01"))
+    assert only(study) == ("suspended", "SUSPENDED on vector01")
+    assert settled_results(study)[0].status.under_way
 
 
 def test_a_node_that_failed_is_retried_elsewhere(study, slurm_says):
@@ -207,6 +234,32 @@ def test_a_job_whose_submission_is_in_doubt_is_not_called_missing(study, slurm_s
     plan(study, cell())
     submit(study, cell(), event=Event.SUBMITTING)
     assert only(study)[0] == "unknown"
+
+
+def test_a_job_that_began_and_that_slurm_has_forgotten_is_lost_and_was_not_cancelled(study, slurm_says):
+    slurm_says(TaskState.ENDED, "no longer known to squeue", Ended.UNREPORTED)
+    plan(study, cell())
+    submit(study, cell())
+    (logs := study.batch_dir("b1") / "logs").mkdir(parents=True)
+    (logs / "7_1_0_log.err").write_text("of another task")
+    assert only(study)[0] == "cancelled"
+    (study.cell_dir(cell().cell_id) / "attempts/1/exit.json").unlink()
+    (logs / "7_0_0_log.err").write_text("")
+    state, detail = only(study)
+    assert (state, detail.split(": ")[0]) == ("retry", "lost")
+    assert "its job began and left no file (no longer known to squeue)" in detail
+
+
+@pytest.mark.parametrize("ended", [Ended.UNREPORTED, Ended.FAILED])
+def test_an_attempt_that_found_a_full_disk_is_no_cancelled_one(study, slurm_says, monkeypatch, ended):
+    full = SimpleNamespace(f_bavail=0, f_files=0, f_favail=0)
+    monkeypatch.setattr(status.os, "statvfs", lambda folder: full)
+    slurm_says(TaskState.ENDED, "the local queue is gone", ended)
+    plan(study, cell())
+    submit(study, cell())
+    state, detail = only(study)
+    assert (state, detail.split(": ")[:2]) == ("failed", ["storage", "it left no file"])
+    assert f"the disk of {study.folder} is full (the local queue is gone)" in detail
 
 
 def test_what_has_ended_for_good_is_read_once(study, slurm_says, monkeypatch):

@@ -18,6 +18,7 @@ from vit_sweep.study.journal import Event, latest_attempts
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 from vit_sweep.submit import batches, submission
+from vit_sweep.submit import keeper as keeper_module
 from vit_sweep.submit.keeper import Keeper
 
 
@@ -41,7 +42,7 @@ def slurm(tmp_path, monkeypatch):
         for s in submissions
         for i in range(s.tasks)
     }
-    for module in (status, submission, batches):
+    for module in (status, submission, batches, keeper_module):
         monkeypatch.setattr(module, "launcher_of", lambda scheduler: fake)
     return fake
 
@@ -114,3 +115,18 @@ def test_repeats_are_added_to_the_study_and_sent_until_the_rule_is_met(repeated)
     # They run now: nothing more is added, by this client or another.
     keeper(repeated).tend(settled_results(repeated.study))
     assert len(repeated.study.planned()) == len(planned)
+
+
+def test_what_slurm_holds_for_a_cell_that_is_done_is_cancelled_and_said(slurm):
+    """It put the job back after the record was written, and could not start it again."""
+    done = slurm.study.planned()[slurm.first].cell
+    (slurm.study.cell_dir(slurm.first) / "record.json").write_text(to_json(record(done)))
+    results, said, cancelled = settled_results(slurm.study), [], []
+    held = TaskStatus(state=TaskState.QUEUED, detail="launch failed requeued held")
+    slurm.states = lambda submissions: {(s.batch_name, i): held for s in submissions for i in range(s.tasks)}
+    slurm.cancel = cancelled.extend
+    Keeper(slurm.study, say=said.append).end_needless(results)
+    assert [(submission.handle, indices) for submission, indices in cancelled] == [("17", [0])]
+    assert said == [
+        "1 job(s) of finished cells still waited in the queue (launch failed requeued held) and are cancelled"
+    ]

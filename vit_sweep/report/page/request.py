@@ -14,6 +14,7 @@ from vit_sweep.runs.run import Run
 
 _UNDER_WAY = {
     Status.RUNNING: "It is running.",
+    Status.SUSPENDED: "Its scheduler has suspended it.",
     Status.QUEUED: "It waits for its turn.",
     Status.RETRY: "It will be tried again.",
 }

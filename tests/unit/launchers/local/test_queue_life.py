@@ -275,6 +275,33 @@ def test_a_queue_lives_on_while_its_disk_is_full_and_speaks_when_there_is_room(q
     assert read_states(folder)[0].ended is Ended.CANCELLED
 
 
+FULL_DISK = """
+import errno, sys
+from pathlib import Path
+from launchers.queue import loop
+
+write, folder = loop.write_handle, Path(sys.argv[1])
+
+def on_full_disk(folders):
+    if not (folder / "room").exists():
+        (folder / "tried").touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+    write(folders)
+
+loop.write_handle = on_full_disk
+"""
+
+
+def test_a_queue_whose_disk_is_full_when_it_starts_waits_for_room(queue):
+    process, (folder,) = queue(["done"], queue=("-c", FULL_DISK + QUEUE))
+    wait_for((folder / "tried").exists)
+    (folder / "tried").unlink()
+    wait_for((folder / "tried").exists)
+    (folder / "room").touch()
+    assert process.wait(timeout=300) == 0
+    assert read_states(folder)[0].ended is Ended.COMPLETED
+
+
 # --- states and handles -------------------------------------------------------------------------------
 
 

@@ -106,6 +106,19 @@ def test_a_single_array_that_squeue_does_not_know_is_no_failure(programs):
     assert {s.detail for s in states.values()} == {"no longer known to squeue"}
 
 
+def test_how_earlier_starts_of_a_task_ended_is_what_sacct_remembers(programs):
+    rows = ("17_0|REQUEUED|n1", "17_1|NODE_FAIL|n2", "17_0|PREEMPTED|n2", "17_1|RUNNING|n3", "17_0|RUNNING|n4")
+    programs(sacct="\n".join(f"echo '{row}'" for row in rows))
+    assert SlurmLauncher().earlier_starts(sent(), 0) == (Ended.REQUEUED, Ended.PREEMPTED)
+    assert SlurmLauncher().earlier_starts(sent(), 1) == (Ended.NODE_FAILURE,)
+    assert all("--duplicates" in call for call in programs.calls("sacct"))
+
+
+def test_a_cluster_without_accounting_remembers_no_earlier_start(programs):
+    programs(sacct=NO_ACCOUNTING)
+    assert SlurmLauncher().earlier_starts(sent(), 0) == ()
+
+
 def test_a_cluster_without_accounting_is_not_asked_twice(programs):
     programs(squeue="true", sacct=NO_ACCOUNTING)
     for _ in range(3):

@@ -70,11 +70,19 @@ def test_who_cancelled_is_kept_and_no_host_is_not_a_host():
     assert (status.ended, status.detail, status.hosts) == (Ended.CANCELLED, "Slurm says CANCELLED by 1000", "")
 
 
-@pytest.mark.parametrize("state", ["COMPLETING", "CONFIGURING", "SUSPENDED", "STOPPED", "STAGE_OUT"])
+@pytest.mark.parametrize("state", ["COMPLETING", "CONFIGURING", "STAGE_OUT"])
 def test_a_task_that_holds_nodes_is_running_and_says_what_it_does(state):
     status = status_of(state, hosts="n1")
     assert (status.state, status.detail, status.hosts) == (TaskState.RUNNING, f"{state} on n1", "n1")
     assert status_of("RUNNING", hosts="n1").detail == "n1"
+
+
+@pytest.mark.parametrize("state", ["SUSPENDED", "STOPPED"])
+def test_a_task_that_is_stopped_for_a_while_is_suspended_with_the_task_that_its_shared_job_runs(state):
+    job = status_of(state, hosts="n[1-2]")
+    assert (job.state, job.detail) == (TaskState.SUSPENDED, f"{state} on n[1-2]")
+    assert shared_task_status(job, TaskStatus(state=TaskState.RUNNING, hosts="n1"), cancelled=False).state == job.state
+    assert shared_task_status(job, None, cancelled=False).state is TaskState.QUEUED
 
 
 @given(st.text().filter(lambda name: not any(name.strip().startswith(known) for known in STATES)))
