@@ -119,7 +119,8 @@ METHODS: tuple[Formula, ...] = (
     _define(
         "Exposed communication",
         "What no computation hides: steps with collectives less steps without them, in blocks of seeded order after "
-        "the training; the median over rounds. Nothing is claimed where its interval (order statistics) holds zero.",
+        "the training; the median over rounds. Nothing is claimed where its interval (order statistics) does not lie "
+        "above zero.",
         row(words("exposed"), "=", sub(words("step"), words("with")), "−", sub(words("step"), words("without"))),
         "exposed = step with collectives - step without them",
         "docs/measuring.md",
