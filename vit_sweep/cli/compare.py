@@ -14,7 +14,7 @@ from launchers.atomic import write
 from launchers.errors import UserError
 from vit_sweep.cli import show
 from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, is_table, reading
-from vit_sweep.report.tables.text import csv_field, pipe_table
+from vit_sweep.report.tables.text import csv_field, markdown, pipe_table
 from vit_sweep.runs.sources import Source, from_csv, from_study, source_of
 
 if TYPE_CHECKING:
@@ -177,4 +177,5 @@ def _markdown(comparison: "Comparison") -> str:
         [f"{value:.4g}" if isinstance(value, float) else _or_dash(value) for value in _row(pair)]
         for pair in comparison.pairs
     ]
-    return "\n".join([*pipe_table(_COLUMNS, rows), "", summary(comparison)]) + "\n"
+    notes = ["", *(f"- {markdown(note)}" for note in comparison.notes)] if comparison.notes else []
+    return "\n".join([*pipe_table(_COLUMNS, rows), "", summary(comparison), *notes]) + "\n"

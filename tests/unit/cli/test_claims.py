@@ -157,6 +157,7 @@ def test_compare_of_two_studies_prints_and_writes_the_pairs(here, capsys):
     assert all(float(row["ratio"]) == pytest.approx(0.9) for row in rows)
     assert main(["compare", "before", "after", "--output", "pairs.md"]) == 0
     assert (here / "pairs.md").read_text().startswith("| gpus | nodes |")
+    assert "\n- day to day: " in (here / "pairs.md").read_text(), "with what must be read with it"
 
 
 def test_compare_of_single_runs_cannot_tell_them_apart(capsys):

@@ -57,6 +57,7 @@ def draw_cost(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped
         caption="GPU-hours = GPUs x time of a warm epoch / 3600; start-up, evaluation and queue are not in it. "
         "Numbers: GPUs of the points that no other beats in both time and cost, by their values alone."
         + (f" {curves.layout.left_out}." if curves.layout.left_out else ""),
+        pooled=[run for curve in timed for run in curve.timed_runs],
         alt=_alt(fronts, [panel.title for panel in panels]),
     )
 

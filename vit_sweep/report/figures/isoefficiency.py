@@ -52,6 +52,7 @@ def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path, ratio: Rat
         "measured batches around it; nothing is extrapolated. Efficiency 1 is the time per image and GPU of the "
         "largest batch on the fewest GPUs. A curve steeper than the dotted line needs a batch that grows faster than "
         "the GPUs. " + _bars_text(plane for _, plane in shown) + (f" {layout.left_out}." if layout.left_out else ""),
+        pooled=[run for _, plane in shown for cell in plane.cells for run in cell.runs],
         alt=_alt(shown),
     )
 

@@ -64,6 +64,7 @@ def draw_nodes(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skippe
         caption="Median time of a warm epoch. Per cent: against the fewest nodes with the same number of GPUs. "
         + intervals_text([p.time_s for _, times in titled for p in times.values()])
         + (f" {plural(left, 'further panel')} not drawn for want of room." if left else ""),
+        pooled=[run for _, times in titled for p in times.values() for run in p.runs],
         alt=f"Bars of the time of an epoch by GPUs and nodes. {_nodes_text(titled)}",
     )
 

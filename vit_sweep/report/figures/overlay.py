@@ -184,6 +184,7 @@ def draw_simulated(lines: Sequence[Overlay], folder: Path, *, name: str = "simul
             sheet,
             folder,
             name,
+            pooled=(),
             title="Simulated scaling",
             caption=f"SIMULATED, not measured. {f'Band: {BAND}. ' if banded else ''}{basis}".strip(),
             alt=f"Line chart of simulated, not measured, scaling over {gpus[0]:,} to {gpus[-1]:,} GPUs. {summary}.",

@@ -1,6 +1,6 @@
 """Where the time of an epoch goes: stacked bars by GPUs and by batch (figures 4 to 6, 8, 9, 16, 17). An edge."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from matplotlib.lines import Line2D
@@ -17,6 +17,7 @@ from vit_sweep.report.figures.sheet.panels import arrange, label_of, series_trai
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import number, value_axis
 from vit_sweep.report.figures.times import no_time
+from vit_sweep.runs.run import Run
 
 _FEW = 4
 """Panels that have room for a second row with shares."""
@@ -47,6 +48,7 @@ def draw_parts(scaling: Scaling, series: Sequence[ScalingSeries], folder: Path) 
         shares_only=scaling is Scaling.STRONG,
         title=f"{scaling.value.capitalize()} scaling: where the time of an epoch goes",
         noun="GPU",
+        pooled=[run for curve in split for run in curve.timed_runs],
     )
 
 
@@ -60,18 +62,21 @@ def draw_batches(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skip
     for index, trait in enumerate(traits):
         groups.setdefault(label_of(trait, differ), []).append(index)
     titled: list[tuple[str, list[Bar]]] = []
+    pooled: list[Run] = []
     for group, members in groups.items():
         names = [n for n in ("batch", "accum") if len({traits[i][n] for i in members}) > 1]
         places = sorted({(p.gpus, p.nodes or 0) for i in members for p in series[i].points})
         for gpus, nodes in places:
-            bars = [
-                Bar(_short_batch(traits[i], names), p.time_s, parts_of(p.runs))
+            points = [
+                (i, p)
                 for i in sorted(members, key=lambda i: (series[i].key.batch or 0, series[i].key.accum or 0))
                 for p in series[i].points
                 if (p.gpus, p.nodes or 0) == (gpus, nodes) and p.time_s and not p.oversubscribed
             ]
+            bars = [Bar(_short_batch(traits[i], names), p.time_s, parts_of(p.runs)) for i, p in points]
             where = plural(nodes, "node") if sum(count == gpus for count, _ in places) > 1 and nodes else ""
             if len(bars) > 1:
+                pooled += [run for _, p in points for run in p.runs]
                 titled.append((", ".join(x for x in (group, plural(gpus, "GPU"), where) if x), bars))
     if not titled:
         return Skipped(name=name, reason="no two batch sizes were timed on the same GPU count, all else equal")
@@ -86,6 +91,7 @@ def draw_batches(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skip
         shares_only=False,
         noun="batch",
         title="Time of an epoch by batch",
+        pooled=pooled,
     )
 
 
@@ -99,6 +105,7 @@ def _draw(
     shares_only: bool,
     title: str,
     noun: str,
+    pooled: Iterable[Run],
 ) -> Figure:
     bars = [bar for _, some in titled for bar in some]
     few = len(titled) <= _FEW
@@ -138,7 +145,7 @@ def _draw(
         for panel in row_axes:
             panel.tick_params(labelbottom=True)
     caption = _caption(bars, kinds, noun, left_out)
-    return save(sheet, folder, name, title=title, caption=caption, alt=_alt(titled, noun))
+    return save(sheet, folder, name, title=title, caption=caption, alt=_alt(titled, noun), pooled=pooled)
 
 
 def _caption(bars: Sequence[Bar], kinds: Sequence[bool], noun: str, left_out: str) -> str:

@@ -74,6 +74,7 @@ def draw_placement(series: Sequence[ScalingSeries], folder: Path, ratio: RatioOf
         caption="Time spread over time packed: above 1 the spread run is slower. "
         + intervals_text([estimate for curve in ratios for estimate in curve])
         + (f" {plural(left, 'further pair')} of curves not drawn for want of room." if left else ""),
+        pooled=[run for _, members, _ in shown for member in members for run in member.timed_runs],
         alt=f"Chart of packed against spread runs. {_ratios_text(shown, ratios)}",
     )
 

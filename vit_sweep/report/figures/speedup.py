@@ -85,6 +85,7 @@ def draw_against_ideal(
         + _left_out(without, lone)
         + _superlinear(series)
         + (no_bounds_text(series) if quantity is Quantity.SPEEDUP else ""),
+        pooled=[run for curve in series for run in curve.timed_runs],
         alt=f"Line chart of {quantity.value} against GPUs with the ideal line, "
         f"{plural(len(series) - len(without), 'curve')}. {_values_text(series, what)}",
     )

@@ -62,6 +62,7 @@ def draw_time(
         name,
         title=f"{scaling.value.capitalize()} scaling: time of an epoch",
         caption=caption(curves, _TIME, "Median time of a warm epoch; the first is not in it.") + no_bounds_text(series),
+        pooled=[run for curve in series for run in curve.timed_runs],
         alt=f"Line chart of the time of an epoch against GPUs, {plural(len(series), 'curve')}. {times_text(series)}",
     )
 

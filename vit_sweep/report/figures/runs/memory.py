@@ -54,6 +54,7 @@ def draw_memory(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
         sheet,
         folder,
         NAME,
+        pooled=(),
         title="Memory of a GPU",
         caption="Most memory reserved on a GPU." + _full_text(full) + _band_text(errors),
         alt=_alt(measured, full, errors),

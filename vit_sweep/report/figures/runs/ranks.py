@@ -63,6 +63,7 @@ def draw_ranks(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
         sheet,
         folder,
         NAME,
+        pooled=(),
         title="Step time of every rank",
         caption="Median step of each rank without communication, against the median rank of its run"
         + (" (with it where the run knows no better: waiting ranks then look slow)" if only_steps else "")

@@ -44,6 +44,7 @@ def draw_roofline(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
         sheet,
         folder,
         NAME,
+        pooled=(),
         title="Roofline of a step",
         caption="Operations that training must do over the median step, against the same over the bytes that the "
         "operations of a step read and write, each counted on its own: what caches and fused kernels save would move a "

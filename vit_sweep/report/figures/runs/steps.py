@@ -56,6 +56,7 @@ def draw_steps(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skippe
         + " and ".join(f"{100 * quantile:.0f} %" for quantile in TAIL)
         + " of the steps take no longer; the line goes to the longest."
         + (f" {layout.left_out}." if layout.left_out else ""),
+        pooled=runs.values(),
         alt=f"Cumulative distribution of step times of {plural(len(runs), 'run')}. {_widest(list(runs.values()))}",
     )
 

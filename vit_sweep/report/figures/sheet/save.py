@@ -1,5 +1,6 @@
 """The three files of a figure. An edge."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -10,13 +11,17 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Sheet
 
 from launchers.atomic import make_folder, replacing
+from vit_sweep.analysis.series.contention import contention
 from vit_sweep.report.figure import Figure
+from vit_sweep.runs.run import Run
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
-def save(sheet: Sheet, folder: Path, name: str, *, title: str, caption: str, alt: str) -> Figure:
+def save(sheet: Sheet, folder: Path, name: str, *, title: str, caption: str, alt: str, pooled: Iterable[Run]) -> Figure:
     """Write PNG, SVG and PDF of `sheet`; to be called inside `style.theme`.
+
+    `pooled`: the runs whose times it pools or compares; the caption names those of contended hosts among quiet ones.
 
     The same data give the same bytes: no dates, fixed names inside the SVG. Every file is written aside and renamed,
     since several clients may draw the same study at once.
@@ -31,7 +36,8 @@ def save(sheet: Sheet, folder: Path, name: str, *, title: str, caption: str, alt
         with replacing(path, durable=False) as file:
             _print(sheet, suffix, file, _metadata(suffix, title, alt))
         paths[suffix] = path
-    return Figure(name=name, title=title, caption=caption, alt=alt, paths=paths)
+    notes = [f"{note[:1].upper()}{note[1:]}." for note in contention(pooled)]
+    return Figure(name=name, title=title, caption=" ".join([caption, *notes]), alt=alt, paths=paths)
 
 
 def _print(sheet: Sheet, suffix: str, file: BinaryIO, metadata: dict[str, Any]) -> None:
