@@ -1,14 +1,19 @@
 """How ranks find each other: no fixed port, below the ephemeral range, tested where it is bound."""
 
+import ctypes
 import os
+import shutil
 import socket
+import subprocess
 
 import psutil
 import pytest
 
 from launchers.identity import RankIdentity
 
-pytestmark = pytest.mark.train
+pytestmark = [pytest.mark.train, pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")]
+
+CLONE_NEWNET = 0x40000000
 
 
 def me(**changes):
@@ -125,6 +130,46 @@ def test_a_name_that_does_not_resolve_gives_way_to_the_nodes_own_address():
     assert meeting_host(nameless) == _own_address(nameless)
     assert meeting_host(me(nodes=2, node_name="localhost")) == "localhost"
     assert meeting_host(me(node_name="node.invalid")) == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("commands", "expected"),
+    [
+        ([], "here has no loopback device that is up (ip link set lo up), and no interface of the node has an address"),
+        (["ip link set lo up"], "127.0.0.1"),
+        (["ip link set lo up", "ip address del 127.0.0.1/8 dev lo"], "::1"),
+    ],
+    ids=["down", "up", "only-ipv6"],
+)
+def test_where_one_node_meets_depends_on_its_loopback_device(commands, expected):
+    """In a network of its own, whose loopback device is down at first: it can be bound to all the same."""
+    assert in_own_network(commands) == expected
+
+
+def in_own_network(commands):
+    """What `meeting_host` says there, or how it fails."""
+    from vit_sweep.job.train.rendezvous import meeting_host
+    from vit_sweep.outcome.failure import JobError
+
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("a network of its own takes root, and iproute2")
+    hears, says = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            ctypes.CDLL(None).unshare(CLONE_NEWNET)
+            for command in commands:
+                subprocess.run(command.split(), check=True)
+            os.write(says, meeting_host(me()).encode())
+        except JobError as error:
+            os.write(says, str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(says)
+    with os.fdopen(hears) as answer:
+        text = answer.read()
+    os.waitpid(child, 0)
+    return text
 
 
 def test_a_rank_that_cannot_resolve_rank_zeros_name_calls_its_address(tmp_path):

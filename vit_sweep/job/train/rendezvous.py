@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -32,12 +33,14 @@ from vit_sweep.outcome.failure import JobError
 CONNECT_TIMEOUT = timedelta(minutes=11)
 """Data is staged before: one node may have to copy for minutes what another one has."""
 REACH_TIMEOUT = timedelta(minutes=2)
-"""How long rank 0 is called once it has published where it listens."""
+"""How long rank 0 is called, by itself too, once it listens."""
 _LOOPBACK = ("127.0.0.1", "::1")
 _FAR = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 """Addresses kept free for documents: asking for the way there sends nothing, and says which interface it begins at."""
 WATCHDOG_FIRST = timedelta(minutes=2)
 """How much longer than the watchdog a collective waits: the watchdog names the rank, the step and the place."""
+_PROBE_S = 10.0
+"""How long a node may take to reach itself over its loopback device."""
 _TRIES = 64
 _BACKLOG = 4096
 """Ranks that may call at once."""
@@ -93,8 +96,10 @@ def meeting_host(me: RankIdentity) -> str:
     if me.nodes > 1:
         return me.node_name if _resolved(me.node_name) else _own_address(me)
     for host in _LOOPBACK:
-        with suppress(OSError), socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            probe.bind((host, 0))
+        # A loopback device that is down can be bound to, and be reached by nobody.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with suppress(OSError), socket.create_server((host, 0), family=family) as probe:
+            socket.create_connection(probe.getsockname()[:2], timeout=_PROBE_S).close()
             return host
     return _own_address(me)
 
@@ -112,7 +117,10 @@ def _own_address(me: RankIdentity) -> str:
         with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
             probe.connect((far, 9))
             return str(probe.getsockname()[0])
-    message = f"{me.node_name} does not resolve on its own node, and no interface of the node has an address"
+    why = (
+        "does not resolve on its own node" if me.nodes > 1 else "has no loopback device that is up (ip link set lo up)"
+    )
+    message = f"{me.node_name} {why}, and no interface of the node has an address"
     raise JobError(Cause.COMMUNICATION, message)
 
 
@@ -140,13 +148,11 @@ def _bind(me: RankIdentity, host: str) -> TCPStore:
             if error.errno != errno.EADDRINUSE:
                 raise
             continue
-        return TCPStore(
+        return _store(
+            me,
             host,
             port,
-            me.world_size,
             is_master=True,
-            timeout=CONNECT_TIMEOUT,
-            wait_for_workers=False,
             master_listen_fd=listener.detach(),  # by itself it would listen on every interface
         )
     raise JobError(Cause.COMMUNICATION, f"none of {_TRIES} ports in {FIRST_PORT}-{LAST_PORT} is free on {host}")
@@ -182,18 +188,21 @@ def _join(path: Path, me: RankIdentity) -> tuple[TCPStore, str]:
         time.sleep(0.05)
     where = json.loads(read(path))
     host = where["host"] if _resolved(where["host"]) else where["address"]
+    return _store(me, host, where["port"]), where["secret"]
+
+
+def _store(me: RankIdentity, host: str, port: int, **listening: Any) -> TCPStore:
+    """Connect to rank 0's store, as rank 0 itself does; raises `JobError` where that is not reached in time."""
     try:
-        store = TCPStore(
-            host, where["port"], me.world_size, is_master=False, timeout=REACH_TIMEOUT, wait_for_workers=False
-        )
+        store = TCPStore(host, port, me.world_size, timeout=REACH_TIMEOUT, wait_for_workers=False, **listening)
     except (RuntimeError, OSError) as error:
         raise JobError(
             Cause.COMMUNICATION,
-            f"rank {me.rank} on {me.node_name} did not reach rank 0 at {host}, port {where['port']}, within "
+            f"rank {me.rank} on {me.node_name} did not reach rank 0 at {host}, port {port}, within "
             f"{REACH_TIMEOUT.total_seconds():g} s: {str(error).splitlines()[0][:200]}",
         ) from None
     store.set_timeout(CONNECT_TIMEOUT)
-    return store, where["secret"]
+    return store
 
 
 def pick_device(me: RankIdentity, device: Device) -> torch.device:
