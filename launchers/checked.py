@@ -96,9 +96,9 @@ def parse_json(cls: type[T], text: str | bytes, *, what: str) -> T:
         raise UserError(f"{what}: {'; '.join(clauses)}") from None
 
 
-def to_plain(value: object) -> Any:
-    """Turn a checked value into JSON-ready data: dicts, lists, strings, numbers."""
-    return _adapter(type(value)).dump_python(value, mode="json", by_alias=True)
+def to_plain(value: object, *, defaults: bool = True) -> Any:
+    """Turn a checked value into JSON-ready data: dicts, lists, strings, numbers; without `defaults` what differs."""
+    return _adapter(type(value)).dump_python(value, mode="json", by_alias=True, exclude_defaults=not defaults)
 
 
 def to_json(value: object) -> str:

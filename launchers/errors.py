@@ -8,6 +8,10 @@ class UserError(Exception):
     """A mistake that the user can fix: *what – why – what to do*; the command ends with exit code 2."""
 
 
+class ConsentError(UserError):
+    """What runs only once its user has agreed: the same command with `--trust` says so."""
+
+
 def closest(name: str, known: Iterable[str]) -> str:
     """Return the menu of right names, with the likeliest one in front when there is one.
 

@@ -15,6 +15,7 @@ from annotated_types import Ge, Gt, Le
 
 from launchers.checked import CONTROLS, Name, checked, to_plain
 from launchers.errors import UserError
+from launchers.references import MASK, is_secret, masked, references
 
 Count = Annotated[int, Ge(1), Le(10**12)]
 """A whole number of at least one."""
@@ -237,7 +238,7 @@ class PartitionProfile:
     teardown: tuple[str, ...] = ()
     """Shell lines after the job."""
     environment: dict[str, str] = field(default_factory=dict)
-    """Variables for every rank: NCCL_*, OMP_*, caches."""
+    """Variables for every rank: NCCL_*, OMP_*, caches. `${oc.env:NAME}` stays so in files: the job resolves it."""
     container: Container | None = None
     """Image that every rank runs in: runtime, image, mounts, python."""
 
@@ -251,6 +252,12 @@ class PartitionProfile:
         """GPUs that a job of so many nodes and GPUs holds and pays: on whole nodes of Slurm, all that these have."""
         whole_nodes = self.exclusive and self.scheduler is Scheduler.SLURM
         return nodes * self.gpus_per_node if whole_nodes else gpus
+
+    @property
+    def holds_secret(self) -> bool:
+        """Whether a value that is for few eyes, by its variable's name, stands in this profile."""
+        lines = (*self.setup, *self.teardown)
+        return any(is_secret(*item) for item in self.environment.items()) or any(masked(line) != line for line in lines)
 
     def _contradictions(self) -> list[str]:
         wrong = [*_not_of_one_line(self)]
@@ -305,6 +312,14 @@ class PartitionProfile:
         return wrong
 
 
+def shown(profile: PartitionProfile, *, defaults: bool = True) -> dict[str, Any]:
+    """A profile as plain data for people: without the values that are secret, perhaps without what is as by default."""
+    plain: dict[str, Any] = to_plain(profile, defaults=defaults)
+    hidden = {name: MASK for name, value in profile.environment.items() if is_secret(name, value)}
+    lines = {key: [masked(line) for line in plain[key]] for key in ("setup", "teardown") if key in plain}
+    return plain | lines | ({"environment": plain["environment"] | hidden} if hidden else {})
+
+
 _ODD = re.compile(f"[{CONTROLS}]").search
 
 
@@ -329,6 +344,12 @@ def _not_of_one_line(profile: PartitionProfile) -> Iterator[str]:
                 shlex.split(text, comments=True)
             except ValueError as error:
                 yield f"{where}: {text!r} goes on behind its end ({error}) – close it, or put all of it into one item"
+    taken = sorted(references(profile.environment.values()))
+    if taken and profile.sbatch.get("export") == "NONE":
+        yield (
+            f"environment takes {taken[0]} from whoever submits, and sbatch.export=NONE keeps it from the job – have a "
+            "setup line read it from a file of mode 0600"
+        )
     for name in profile.environment:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             yield f"environment.{name} is no name of a variable – use letters, digits and _"

@@ -10,6 +10,7 @@ from launchers.environment import ALLOCATED_GPUS, JOB_ENDS
 from launchers.errors import UserError
 from launchers.identity import FIRST_PORT, LAST_PORT
 from launchers.profile import ContainerRuntime, Device, GpuVendor, PartitionProfile
+from launchers.references import masked, shell_word
 
 MEETING_POINT = [
     "",
@@ -98,7 +99,7 @@ def refuse_pyxis(batch: Batch, who: str) -> None:
 
 def export_lines(batch: Batch) -> list[str]:
     """Return lines that set the variables of the ranks, and the time at which the job ends."""
-    variables = [f"export {k}={shlex.quote(v)}" for k, v in sorted(batch.rank_environment.items())]
+    variables = [f"export {k}={shell_word(v)}" for k, v in sorted(batch.rank_environment.items())]
     held = [] if batch.held_gpus == batch.shape.gpus else [f"export {ALLOCATED_GPUS}={batch.held_gpus}"]
     return [*variables, *held, f"export {JOB_ENDS}=$(($(date +%s) + {batch.shape.minutes} * 60))"]
 
@@ -113,7 +114,7 @@ def setup_lines(profile: PartitionProfile, *, end: Iterable[str]) -> list[str]:
     say = 'echo "vit_sweep: setup line ended with code $1: $2" >&2'
     function = ["setup_failed() {", *(f"  {line}" for line in (say, f"ended={SETUP_FAILED}", *end)), "}"]
     # On a line of its own, which a comment at the end of the line before does not swallow.
-    checks = [f"code=$?; [ $code = 0 ] || setup_failed $code {shlex.quote(line)}" for line in profile.setup]
+    checks = [f"code=$?; [ $code = 0 ] || setup_failed $code {shlex.quote(masked(line))}" for line in profile.setup]
     return [*function, *(line for pair in zip(profile.setup, checks, strict=True) for line in pair)]
 
 

@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -19,6 +20,9 @@ TEST_CONF = ROOT / "tests" / "conf"
 OLD_STUDY = ROOT / "tests" / "old_study" / "old"
 """Of the version before; tests/old_study says how it was made."""
 
+_STATE = tempfile.TemporaryDirectory(prefix="vit_sweep-state-")
+os.environ["XDG_STATE_HOME"] = _STATE.name
+"""What tests let studies run is nobody's consent."""
 LONG = os.environ.get("VIT_SWEEP_LONG_TESTS") == "1"
 """Whether long proofs run whole (docs/reliability.md)."""
 # A loaded machine may be as slow as it likes.

@@ -9,9 +9,10 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from launchers.atomic import owner_of
-from launchers.errors import UserError, closest
+from launchers.errors import ConsentError, UserError, closest
 from launchers.text import visible
 from vit_sweep.submit import interrupt
 
@@ -55,6 +56,10 @@ def _reported(command: Callable[[], int], words: Sequence[str]) -> int:
     """Run `command`, which was given by `words`; a user's mistake is told in one sentence."""
     try:
         return command()
+    except ConsentError as error:
+        again = shlex.join([*words, "--trust"])
+        print(f"error: {visible(str(error))} python -m vit_sweep {again}", file=sys.stderr)
+        return 2
     except UserError as error:
         print(f"error: {visible(str(error))}", file=sys.stderr)
         return 2
@@ -96,7 +101,7 @@ def _hydra(words: list[str]) -> int:
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
-    from omegaconf import DictConfig
+    from omegaconf import DictConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     from vit_sweep.config.compose import explain
@@ -110,7 +115,7 @@ def _hydra(words: list[str]) -> int:
         from vit_sweep.config.compose import single
 
         # Hydra would print a line of its own about an exception that leaves this function.
-        task = list(HydraConfig.get().overrides.task)
+        task: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
         sys.exit(_reported(lambda: run([single(config)], overrides=task), words))
 
     sys.argv = [sys.argv[0], *words]

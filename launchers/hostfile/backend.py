@@ -26,6 +26,7 @@ from launchers.errors import UserError
 from launchers.hosts import choose_hosts, model_of
 from launchers.profile import Host
 from launchers.queue.client import QueueClient, start_queue
+from launchers.references import shell_word
 from launchers.script import mpirun_command, rank_command, refuse_pyxis, setup_lines
 
 _KILL_AFTER_S = 10
@@ -148,7 +149,7 @@ def _job_script(batch: Batch, hosts: tuple[Host, ...], shape: Shape, hostfile: s
         "# bash job.sh INDEX runs one of:",
         *(f"#   {index}: {task.name} attempt {task.attempt}" for index, task in named),
         "set -eu",
-        *(f"export {key}={shlex.quote(value)}" for key, value in sorted(environment.items())),
+        *(f"export {key}={shell_word(value)}" for key, value in sorted(environment.items())),
         f"export {NODES}={shape.nodes} {TASK_INDEX}=$1",
         f"export {JOB_ID}=${{{JOB_ID}:-hostfile-$$-$1}} {RESTART}=${{{RESTART}:-0}}",
         # A task that a person starts by hand has no time limit.

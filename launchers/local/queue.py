@@ -28,6 +28,7 @@ from launchers.queue.exits import job_code, sentence, shell_code
 from launchers.queue.loop import run_queue
 from launchers.queue.slots import SharedSlots, Slots, slot_folder, slots_of
 from launchers.queue.task import QueueTask, Run, StartRanks
+from launchers.references import resolved
 from launchers.text import some
 
 _IMPORTS = ("launchers.queue.loop", "launchers.local.rank", "launchers.queue.slots")
@@ -40,7 +41,9 @@ def main(folders: list[str]) -> int:
 
 def _starter(batches: list[tuple[Path, Batch]], shared_slots: SharedSlots) -> StartRanks:
     first = batches[0][1]
-    os.environ.update(first.rank_environment)  # the fork server inherits it; OpenMP reads it at import
+    os.environ.update(
+        resolved(first.rank_environment, os.environ)
+    )  # the fork server inherits it; OpenMP reads it at import
     if first.code is not None:
         sys.path.insert(0, first.code)  # the fork server's as well: PYTHONPATH alone would come after it
     context = multiprocessing.get_context("forkserver")
@@ -78,7 +81,7 @@ class _Machine:
         ranks = _Ranks(self._slots, [] if task.batch.shared else taken)
         used = taken[: world * per_rank] if task.batch.shared else taken
         numbers = [name.split("-", 1)[1] for name in used]
-        environment = task.batch.rank_environment | place | {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
+        environment = task.environment | place | {"WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
         if profile.device is Device.CUDA:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(numbers)
         # A rank keeps to its own cores, unless there are too few: then the kernel shares them out.

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,7 @@ from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.batch import RUN_AGAIN, Batch, Shape
 from launchers.environment import ALLOCATED_GPUS, JOB_ENDS, JOB_ID, RESTART, TASK_INDEX
 from launchers.queue.clock import Due, Moments, due
+from launchers.references import resolved
 
 CLOSING_LIMIT_S = 60.0
 """How long a closing module may take."""
@@ -89,6 +90,12 @@ class QueueTask:
     """Unix time at which somebody else ends all that runs here (Slurm: the job's time limit); None: nobody does."""
     taken_away: bool = False
     """Whether its allocation is being taken away: an end from now on is no end, it waits for whoever goes on."""
+    environment: dict[str, str] = field(init=False)
+    """Variables of its ranks, those resolved that whoever started the queue has."""
+
+    def __post_init__(self) -> None:
+        """Resolve now: a queue may later set variables of its own."""
+        self.environment = resolved(self.batch.rank_environment, os.environ)
 
     @property
     def shape(self) -> Shape:
@@ -198,7 +205,7 @@ def _ranks_ended(task: QueueTask, start: Start, code: int, now: float) -> bool:
         return True
     # Its cores stay taken: the closing module must neither disturb a neighbour's timing nor lose its task its place.
     command = [sys.executable, "-m", task.batch.closing, str(task.folder), str(code)]
-    environment = os.environ | task.batch.rank_environment | start.place
+    environment = os.environ | task.environment | start.place
     try:
         start.closing = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, cwd=task.folder.parent.parent, env=environment

@@ -130,7 +130,7 @@ class _Allocation:
         note_start(task.folder, task.index, task.restart)
         name = f"{task.index}.{task.restart}"
         command = step_command(task.batch, task.index, self._nodes, name=name, job=self.job)
-        environment = os.environ | task.batch.rank_environment | place
+        environment = os.environ | task.environment | place
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment)
         hosts = " ".join(self._nodes[: task.shape.nodes])
         return _Step(process, job=self.job, name=name, hosts=hosts, when_over=self.look_after_a_step)

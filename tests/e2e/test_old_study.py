@@ -230,7 +230,11 @@ def test_what_ran_with_the_old_code_runs_again_where_that_is_asked_for(sweep, st
 @pytest.mark.train
 def test_resume_runs_what_is_missing_and_goes_on_from_the_old_checkpoint(sweep, study):
     before = {path: path.read_bytes() for path in study.glob("cells/*/record.json")}
-    answer = sweep("resume", "old", "--retry", "timeout", "--minutes", "30")
+    words = ("resume", "old", "--retry", "timeout", "--minutes", "30")
+    refused = sweep(*words)
+    assert refused.returncode == 2
+    assert refused.stderr.endswith(f"python -m vit_sweep {' '.join(words)} --trust\n")
+    answer = sweep(*words, "--trust")
     assert answer.returncode == 1, answer.stdout + answer.stderr
     assert "10 cells, 3 to run" in answer.stdout
     assert {path: path.read_bytes() for path in before} == before

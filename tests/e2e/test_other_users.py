@@ -1,5 +1,6 @@
 """A study of another user: read by whoever may read it, shared by a group, and never a traceback."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -7,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from launchers.errors import UserError
 from tests.conftest import OLD_STUDY
 from tests.users import COLLEAGUE, GROUP, OWNER, act_as
 from vit_sweep.__main__ import main
+from vit_sweep.cli import sweep
 from vit_sweep.study.store import Study
 
 pytestmark = [
@@ -75,6 +78,56 @@ def test_whoever_may_only_read_a_study_gets_its_tables_elsewhere(study, place):
     assert code == 0, text
     assert (place / "here/there/page.html").is_file()
     assert {path: path.lstat().st_mtime_ns for path in study.rglob("*")} == before
+
+
+@pytest.fixture
+def resumed(monkeypatch):
+    """What is resumed or tended once its user has agreed, instead of running it."""
+
+    def run(extra):
+        raise UserError(f"it runs with {extra}")
+
+    monkeypatch.setattr(sweep, "require_extra", run)
+
+
+def consent(place, uid, monkeypatch):
+    """A user's own state folder."""
+    folder = place / f"state-{uid}"
+    folder.mkdir(exist_ok=True)
+    os.chown(folder, uid, GROUP)
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder))
+    return folder
+
+
+@pytest.mark.usefixtures("resumed")
+@pytest.mark.parametrize("words", [["resume"], ["status", "--watch"]], ids=lambda words: words[0])
+def test_a_study_of_another_user_runs_only_after_consent_which_is_kept_outside_it(words, study, place, monkeypatch):
+    give(study, OWNER, folders=0o2775, files=0o664)
+    rule = json.loads((study / "plan.json").read_text())
+    rule["repeat"] = {"half_width": 0.1, "most": 3}  # so that whoever watches may start cells
+    rule["profiles"][0] |= {"setup": ["module load cuda"], "environment": {"API_KEY": "planted"}}
+    (study / "plan.json").write_text(json.dumps(rule))
+    before = sorted(study.rglob("*"))
+    state = consent(place, COLLEAGUE, monkeypatch)
+    code, text = command(place, *words, study)
+    assert code == 2, text
+    assert f"if they may run as you: python -m vit_sweep {words[0]}" in text
+    assert text.rstrip().endswith("--trust")
+    assert "setup: module load cuda" in text
+    assert "environment: API_KEY=***" in text
+    assert "Traceback" not in text
+    assert "it runs" not in text
+    for more in (["--trust"], []):
+        code, text = command(place, *words, study, *more)
+        assert "it runs" in text, text
+    assert sorted(study.rglob("*")) == before
+    assert {path.stat().st_uid for path in state.rglob("*") if path.is_file()} == {COLLEAGUE}
+    # The owner has agreed to nothing here, and the colleague to nothing elsewhere.
+    consent(place, OWNER, monkeypatch)
+    assert "--trust" in command(place, *words, study, uid=OWNER)[1]
+    consent(place, COLLEAGUE, monkeypatch)
+    study.rename(place / "moved")
+    assert "--trust" in command(place, *words, place / "moved")[1]
 
 
 @pytest.mark.parametrize("verb", ["cancel", "resume"])

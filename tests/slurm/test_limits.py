@@ -126,7 +126,7 @@ def test_a_study_in_another_place_is_collected_and_goes_on_there(sweep, shared_c
     assert collected.returncode == 0, collected.stdout + collected.stderr
     assert copy.table() == {1: ("done", "", ""), 2: ("cancelled", "cancelled", "")}
     copy.release()
-    resumed = copy.verb("resume", acts=acts)
+    resumed = copy.verb("resume", "--trust", acts=acts)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert copy.table() == {1: ("done", "", ""), 2: ("done", "", "cancelled")}
     assert copy.attempts(1) == ["1"]

@@ -48,6 +48,10 @@ app.command(
 )(report)
 app.command(epilog=SIMULATE_EPILOG)(simulate)
 
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run what the study's plan names, though you did not plan it here; it is remembered."),
+]
 StudyName = Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/.")]
 
 
@@ -63,14 +67,17 @@ def status(
         bool,
         typer.Option("--watch", help="Stay until every cell has ended, retry what is to be retried, then collect."),
     ] = False,
+    trust: Trust = False,
 ) -> None:
     """Show what became of every cell: state, attempt, node, epoch, time, reason, and the tables so far."""
     from vit_sweep.study.status import settled_results
 
     opened, console = open_study(study), show.console()
     if watch:
+        from vit_sweep.cli.consent import agree_to_tend
         from vit_sweep.cli.sweep import watch_and_collect
 
+        agree_to_tend(opened, console, trust=trust)
         raise typer.Exit(watch_and_collect(opened, console))
     results = settled_results(opened)
     console.print(show_status.status(opened.name, results, now=datetime.now(UTC)))
@@ -93,6 +100,7 @@ def _retry(name: str) -> Retry:
 )
 def resume(
     study: StudyName,
+    *,
     retry: Annotated[
         Retry | None,
         typer.Option(parser=_retry, metavar=f"[{'|'.join(Retry)}]", help="Ended cells that run again too."),
@@ -100,11 +108,13 @@ def resume(
     rerun: Annotated[Rerun | None, typer.Option(help="Finished cells that run again too.")] = None,
     minutes: Annotated[int | None, typer.Option(min=1, help="Time limit of the new jobs.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until all cells have ended.")] = True,
+    trust: Trust = False,
 ) -> None:
     """Run what a study still lacks, from its own files: nothing that is done or under way runs twice."""
     from vit_sweep.cli.sweep import resume as resume_study
 
-    raise typer.Exit(resume_study(open_study(study), retry=retry, rerun=rerun, minutes=minutes, wait=wait))
+    opened = open_study(study)
+    raise typer.Exit(resume_study(opened, retry=retry, rerun=rerun, minutes=minutes, wait=wait, trust=trust))
 
 
 @app.command(epilog="Example: python -m vit_sweep cancel outputs/vit_tiny_32-digits-local --cells 'n1-g2-*'")

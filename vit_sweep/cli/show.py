@@ -13,6 +13,7 @@ from rich.text import Text
 
 from launchers.batch import Batch
 from launchers.profile import Scheduler
+from launchers.references import masked
 from launchers.text import plural, visible
 from vit_sweep.outcome.selection import Rerun, Selection
 from vit_sweep.plan.plan import Plan, PlannedCell
@@ -224,7 +225,7 @@ def _by_reason(skipped: Mapping[str, str]) -> dict[str, list[str]]:
 def scripts(console: Console, paths: Sequence[Path], *, whole: bool) -> None:
     """Say where a dry run wrote its scripts; print them too if `whole`."""
     for path in paths if whole else ():
-        console.print(path.read_text(), soft_wrap=True)
+        console.print(masked(path.read_text()), soft_wrap=True)
     console.print(f"dry run: {len(paths)} script(s) written, nothing submitted")
     for path in paths:
         console.print(f"  {path}", soft_wrap=True)

@@ -19,6 +19,7 @@ from launchers.profile import Scheduler
 from launchers.text import plural
 from vit_sweep.analysis.laws import coverage
 from vit_sweep.cli import show
+from vit_sweep.cli.consent import agree
 from vit_sweep.config import algebra
 from vit_sweep.config.compose import Plain
 from vit_sweep.config.settings import Settings, read, study_folder
@@ -103,12 +104,15 @@ def resume(
     rerun: Rerun | None = None,
     minutes: int | None = None,
     wait: bool = True,
+    trust: bool = False,
 ) -> int:
     """Run what a study still lacks, from its own files alone; returns the command's exit code.
 
-    `minutes`: time limit of the new jobs; None: as planned. Raises `UserError` where the study's plan cannot be read.
+    `minutes`: time limit of the new jobs; None: as planned. `trust`: its user lets it run what its plan names. Raises
+    `UserError` where the study's plan cannot be read, or is not to be run.
     """
     console = show.console()
+    agree(study, console, trust=trust)
     require_extra("train")
     planned = study.planned()
     if not planned:

@@ -17,11 +17,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, resolvers
 from omegaconf.errors import OmegaConfBaseException
 
 from launchers.checked import field_names, parse
 from launchers.errors import UserError, closest
+from launchers.references import reference
 from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations, read_zips
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.plan.point import Point
@@ -124,7 +125,8 @@ def single(config: DictConfig) -> Plain:
         raise UserError(f"grid={name}: a named grid has several cells and needs -m: python -m vit_sweep -m grid={name}")
     columns([], read_zips(values["zip"]))
     if HydraConfig.initialized():
-        given = (override.partition("=") for override in HydraConfig.get().overrides.task)
+        words = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+        given = (str(override).partition("=") for override in words or ())
         _one_word_for_the_stage({key.lstrip("+") for key, _, value in given if value != "null"})
     return values
 
@@ -245,7 +247,28 @@ def plain(config: DictConfig, *, resolve: bool = True) -> Plain:
     """Resolve a composed configuration; Hydra's own node is left out."""
     values = OmegaConf.to_container(config, resolve=resolve, throw_on_missing=True)
     assert isinstance(values, dict)
+    if resolve and isinstance(values.get("partition"), dict):
+        keep_references(values["partition"], config.get("partition"))
     return {str(key): value for key, value in values.items() if key != "hydra"}
+
+
+def keep_references(profile: Plain, node: Any) -> None:
+    """Put back into a resolved profile's `environment` what it takes from whoever submits: only the job resolves it.
+
+    `node` is what the profile was resolved from. A search path of Python is resolved: ours is added to it.
+    """
+    environment = node.get("environment") if isinstance(node, DictConfig) else None
+    if not isinstance(environment, DictConfig) or "${" not in str(OmegaConf.to_yaml(environment)):
+        return
+    OmegaConf.register_new_resolver("oc.env", reference, replace=True)
+    try:
+        kept = OmegaConf.to_container(environment, resolve=True)
+    finally:
+        OmegaConf.register_new_resolver("oc.env", resolvers.oc.env, replace=True)
+    assert isinstance(kept, dict)
+    profile["environment"] |= {
+        name: value for name, value in kept.items() if "${oc.env:" in str(value) and name != "PYTHONPATH"
+    }
 
 
 def _choices(override: Override) -> list[str]:

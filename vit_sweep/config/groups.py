@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from launchers.atomic import read
 from launchers.checked import checked
 from launchers.errors import UserError, closest
-from vit_sweep.config.compose import Plain, explain, single
+from vit_sweep.config.compose import Plain, explain, keep_references, single
 from vit_sweep.config.folders import conf_dir, site_dir
 
 _LONGEST, _MOST_ALIASES, _DEEPEST = 256 * 1024, 20, 20
@@ -104,7 +104,10 @@ def _read(group: str, path: Path) -> dict[str, Any]:
     """Read a YAML file of keys; raises `UserError` that names the file and what is wrong."""
     try:
         _refuse_bomb(path, read(path, most=_LONGEST).decode())
-        loaded = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        node = OmegaConf.load(path)
+        loaded: Any = OmegaConf.to_container(node, resolve=True)
+        if group == "partition" and isinstance(loaded, dict):
+            keep_references(loaded, node)
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
 from launchers.atomic import write_first
-from launchers.checked import checked, field_names, parse, to_plain
+from launchers.checked import checked, field_names, parse
 from launchers.errors import UserError
-from launchers.profile import PartitionProfile
+from launchers.profile import PartitionProfile, shown
 from launchers.slurm.discover import Cluster, GpuPartition
 from vit_sweep.config import groups
 from vit_sweep.config.groups import Entry
@@ -52,7 +52,7 @@ def load(entry: Entry, others: Iterable[Entry] = ()) -> tuple[PartitionProfile, 
 
 def rows(profile: PartitionProfile, given: set[str]) -> list[Row]:
     """Every key with its value and meaning, in the order of the schema."""
-    values, meaning = to_plain(profile), meanings()
+    values, meaning = shown(profile), meanings()
     return [
         Row(key=key, value=_shown(values[key]), given=key in given, meaning=meaning[key])
         for key in field_names(PartitionProfile)

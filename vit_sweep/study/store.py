@@ -4,6 +4,7 @@ Each file is written aside and renamed. A truncated or foreign file is named in 
 over, never fatal, never silently dropped.
 """
 
+import errno
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from launchers.backend import Rendered, Submission
 from launchers.batch import Batch
 from launchers.checked import checked, parse_json, to_json, to_plain
 from launchers.errors import UserError, closest
+from launchers.references import masked
 from vit_sweep.outcome.ending import Exit, Progress, RankFile
 from vit_sweep.outcome.policy import Stop
 from vit_sweep.outcome.result import Status
@@ -36,6 +38,7 @@ from vit_sweep.study.journal import Event, JobEntry, Sent, entry_of
 from vit_sweep.study.lock import changing, now
 from vit_sweep.study.provenance import git_commit, versions
 from vit_sweep.study.schema_file import read_file
+from vit_sweep.study.trust import remember
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
@@ -109,8 +112,8 @@ class Study:
                 self.problems.append(f"{path} was damaged; its list of commands begins anew")
         command = {
             "at": now(),
-            "arguments": list(arguments),
-            "overrides": list(overrides),
+            "arguments": list(map(masked, arguments)),
+            "overrides": list(map(masked, overrides)),
             "host": socket.gethostname(),
             "git_commit": git_commit(),
             "code": code,
@@ -121,11 +124,20 @@ class Study:
 
     def write_plan(self, plan: Plan, *, data_root: str, options: JobOptions, repeat: RepeatRule | None = None) -> None:
         """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for."""
-        earlier = self._read(self.folder / "plan.json", PlanFile)
+        path = self.folder / "plan.json"
+        if path.is_file() and not os.access(path, os.R_OK):
+            # What its owner keeps to themselves, because of a secret in it, is not to be lost either.
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        earlier = self._read(path, PlanFile)
         for planned in plan.cells.values():
             self._write_cell(planned, data_root, options)
+        remember(self.folder, (planned.profile for planned in plan.cells.values()))
         # Last: whoever watches this file then finds every cell that it names.
-        write(self.folder / "plan.json", to_json(plan_file(plan, earlier, repeat=repeat)))
+        self._write_plan_file(plan_file(plan, earlier, repeat=repeat))
+
+    def _write_plan_file(self, plan: PlanFile) -> None:
+        private = any(profile.holds_secret for profile in plan.profiles)
+        write(self.folder / "plan.json", to_json(plan), private=private)
 
     def add_cells(self, more: Mapping[str, PlannedCell], *, like: CellFile) -> None:
         """Add repeats to a written plan; their jobs are told what the job of `like` was told."""
@@ -133,7 +145,7 @@ class Study:
         if known is not None:
             for planned in more.values():
                 self._write_cell(planned, like.data_root, like.options)
-            write(self.folder / "plan.json", to_json(with_cells(known, more)))
+            self._write_plan_file(with_cells(known, more))
 
     def _write_cell(self, planned: PlannedCell, data_root: str, options: JobOptions) -> None:
         cell_id = planned.cell.cell_id
@@ -152,7 +164,7 @@ class Study:
         folder = Path(rendered.batch.folder)
         make_folder(folder)
         for name, text in rendered.files.items():
-            write(folder / name, text)
+            write(folder / name, text, private=rendered.batch.profile.holds_secret)
         return folder / rendered.script
 
     def journal_batch(self, event: Event, batch: Batch, handle: str = "", *, asked: bool = True) -> None:

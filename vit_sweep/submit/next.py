@@ -1,12 +1,19 @@
 """What a study runs next: chosen by content, numbered, rendered, written. An edge, called under the study's lock."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from launchers.backend import Rendered
+from launchers.environment import clean_environment
+from launchers.errors import UserError
+from launchers.profile import PartitionProfile
+from launchers.references import references
+from launchers.text import some
 from vit_sweep.outcome.result import Result
 from vit_sweep.outcome.selection import Rerun, Retry, Selection, select
 from vit_sweep.plan.plan import PlannedCell, share
+from vit_sweep.study import trust
 from vit_sweep.study.journal import next_attempts
 from vit_sweep.study.snapshot import Snapshot
 from vit_sweep.study.status import settled_results
@@ -50,8 +57,26 @@ def choose(
 
 
 def write(study: Study, todo: Mapping[str, Todo], code: Snapshot, *, max_gpus: int | None = None) -> list[Rendered]:
-    """Render the batches of `todo` and write their files; what is written is what will be submitted."""
+    """Render the batches of `todo` and write their files; what is written is what will be submitted.
+
+    Raises `UserError` for a profile that this user has not let run here, or whose variables this user does not have.
+    """
+    profiles = [item.planned.profile for item in todo.values()]
+    trust.require(study.folder, profiles)
+    _require_variables(profiles)
     rendered = render(study, todo, code, max_gpus=max_gpus)
     for item in rendered:
         study.write_rendered(item)
     return rendered
+
+
+def _require_variables(profiles: Iterable[PartitionProfile]) -> None:
+    """Raise `UserError` where a profile takes a variable from whoever submits, who has none."""
+    there = clean_environment(os.environ)
+    for profile in {id(profile): profile for profile in profiles}.values():
+        absent = sorted(references(profile.environment.values()) - there.keys())
+        if absent:
+            raise UserError(
+                f"partition {profile.name}: its jobs take {some(absent)} from the environment of whoever submits them, "
+                f"and yours has none; export {absent[0]} and give the same command again"
+            )

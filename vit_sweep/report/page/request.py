@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from launchers.references import masked
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.report.page.content import Command, Failure
@@ -111,7 +112,7 @@ def commands(study: Mapping[str, Any]) -> tuple[Command, ...]:
     for entry in study.get("commands", []):
         if not isinstance(entry, dict):
             continue
-        words = [str(argument) for argument in entry.get("arguments", [])]
+        words = [masked(str(argument)) for argument in entry.get("arguments", [])]
         versions = entry.get("versions") or {}
         rows.append(
             Command(

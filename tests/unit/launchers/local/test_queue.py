@@ -98,8 +98,10 @@ def test_a_task_that_waits_for_another_studys_cores_says_whose_they_are_and_sinc
     assert waiting.take(2) == names
 
 
-def test_a_failed_rank_is_named_and_the_queue_goes_on(tmp_path):
-    notes, states = noted(tmp_path, [2], FAIL_INDEX="1")
+def test_a_failed_rank_is_named_and_the_queue_goes_on(tmp_path, monkeypatch):
+    """What its ranks are told comes from the environment of whoever started the queue."""
+    monkeypatch.setenv("WHICH_FAILS", "1")
+    notes, states = noted(tmp_path, [2], FAIL_INDEX="${oc.env:WHICH_FAILS}")
     (state,) = states.values()
     assert {item["state"] for item in state.values()} == {"ended"}
     assert "ended with code 3" in state["1"]["detail"]

@@ -1,0 +1,105 @@
+"""What a study's plan names runs only for a user who has planned it or let it run, there and as it was then."""
+
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from launchers.checked import to_json
+from launchers.errors import UserError
+from tests.unit.builders import point, profile
+from vit_sweep.plan.cell import JobOptions
+from vit_sweep.plan.plan import make_plan
+from vit_sweep.study import trust
+from vit_sweep.study.snapshot import take
+from vit_sweep.study.store import Study
+from vit_sweep.submit.batches import Todo
+from vit_sweep.submit.next import write
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path, monkeypatch):
+    """A user's state folder; what a process has in mind is forgotten by `forget`."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    forget(monkeypatch)
+    return tmp_path / "state"
+
+
+def forget(monkeypatch):
+    """As a later command of the same user."""
+    monkeypatch.setattr(trust, "_OF_THIS_PROCESS", set())
+
+
+@pytest.fixture
+def study(tmp_path):
+    study = Study.create_or_resume(tmp_path / "s")
+    study.write_plan(make_plan([point(partition=profile())]), data_root="data", options=JobOptions())
+    return study
+
+
+def run(study):
+    """Render all that the plan names, as `resume` and whoever watches do."""
+    todo = {cell: Todo(planned=planned, attempt=1, since=1) for cell, planned in study.planned().items()}
+    return write(study, todo, take(study.folder))
+
+
+def test_what_a_user_planned_runs_for_them_also_later(study, monkeypatch):
+    forget(monkeypatch)
+    assert run(study)
+
+
+def test_a_copy_and_a_moved_study_run_only_after_consent_which_lasts(study, tmp_path, monkeypatch):
+    copy = Study(shutil.copytree(study.folder, tmp_path / "copy"))
+    with pytest.raises(UserError, match=r"let it run .*resume \S*copy --trust"):
+        run(copy)
+    assert not any((copy.folder / "jobs").iterdir())
+    trust.remember(copy.folder, copy.plan_file().profiles)
+    forget(monkeypatch)
+    assert run(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"python": "/tmp/evil"}, "partition lab: Python /tmp/evil"),
+        ({"setup": ("touch /tmp/x",)}, "  setup: touch /tmp/x"),
+        ({"environment": {"LD_PRELOAD": "x.so"}}, "  environment: LD_PRELOAD=x.so"),
+        ({"account": "a"}, "  account: a"),
+    ],
+)
+def test_a_plan_that_was_changed_since_runs_only_after_consent_to_what_is_shown(change, line, study):
+    plan = study.plan_file()
+    changed = replace(plan, profiles=(replace(plan.profiles[0], **change),))
+    (study.folder / "plan.json").write_text(to_json(changed))
+    with pytest.raises(UserError, match="changed since"):
+        run(study)
+    assert line in list(trust.what_runs(changed.profiles[0]))
+
+
+def test_a_user_without_a_folder_for_it_consents_once_a_command(study, state, monkeypatch):
+    shutil.rmtree(state)
+    state.write_text("no folder")
+    forget(monkeypatch)
+    trust.remember(study.folder, study.plan_file().profiles)
+    assert run(study)
+    forget(monkeypatch)
+    with pytest.raises(UserError, match="--trust"):
+        run(study)
+
+
+def test_a_folder_of_consents_that_others_may_write_is_not_believed(study, state, monkeypatch):
+    forget(monkeypatch)
+    (state / "vit_sweep" / "trusted").chmod(0o777)
+    with pytest.raises(UserError, match="--trust"):
+        run(study)
+
+
+def test_variables_that_whoever_submits_lacks_are_named_before_anything_is_submitted(tmp_path, monkeypatch):
+    study = Study.create_or_resume(tmp_path / "s")
+    taking = point(partition=profile(environment={"A": "${oc.env:PLANTED_TOKEN}"}))
+    study.write_plan(make_plan([taking]), data_root="data", options=JobOptions())
+    monkeypatch.delenv("PLANTED_TOKEN", raising=False)
+    with pytest.raises(UserError, match="export PLANTED_TOKEN"):
+        run(study)
+    monkeypatch.setenv("PLANTED_TOKEN", "there")
+    assert run(study)

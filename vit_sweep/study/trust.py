@@ -1,0 +1,94 @@
+"""What a user lets a study run: its profiles name an interpreter, shell lines, variables, an image. An edge.
+
+It is remembered in the user's own state folder and never in the study, whose files may be of anybody: by the study's
+place and by all that would run, so that neither a copy nor a later change of the plan runs with an earlier consent.
+What a user's own sweep plans, it may run.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from launchers.atomic import own_folder, write
+from launchers.checked import to_plain
+from launchers.errors import UserError
+from launchers.profile import PartitionProfile, shown
+from launchers.text import some
+
+_OF_THIS_PROCESS: set[str] = set()
+"""Where no folder can be written, consent lasts as long as the command."""
+_DESCRIPTIONS = frozenset(
+    {"name", "nodes", "gpus_per_node", "allowed_gpus", "device", "gpu_model", "gpu_vendor", "gpu_memory_gib"}
+    | {"peak_tflops", "refused_precisions", "network", "max_minutes", "default_minutes", "max_array_size", "max_submit"}
+)
+"""Keys that say what a partition is, not what is run there."""
+
+
+def remember(study: Path, profiles: Iterable[PartitionProfile]) -> None:
+    """Let this user's commands run these profiles in the study."""
+    for key in _keys(study, profiles):
+        _OF_THIS_PROCESS.add(key)
+        with suppress(OSError, RuntimeError):
+            path = own_folder(_state_folder()) / key
+            if not path.exists():
+                write(path, f"{study.resolve()}\n")
+
+
+def untrusted(study: Path, profiles: Iterable[PartitionProfile]) -> list[PartitionProfile]:
+    """Those of the profiles that this user has not let run in the study, each once."""
+    once = _keys(study, profiles)
+    return [profile for key, profile in once.items() if key not in _OF_THIS_PROCESS and not _is_remembered(key)]
+
+
+def require(study: Path, profiles: Iterable[PartitionProfile]) -> None:
+    """Raise `UserError` where a profile is not to be run by this user."""
+    unknown = untrusted(study, profiles)
+    if unknown:
+        names = some(profile.name for profile in unknown)
+        raise UserError(
+            f"study {study.name}: you have not let it run what its plan names for partition {names}: another user "
+            f"planned it, or it was moved, or changed since; look at it and let it run by: "
+            f"python -m vit_sweep resume {study} --trust"
+        )
+
+
+def what_runs(profile: PartitionProfile) -> Iterator[str]:
+    """Say, line by line, what a profile would run; secrets are masked."""
+    given = shown(profile, defaults=False)
+    yield f"partition {profile.name}: Python {given.pop('python', None) or 'of this command'}"
+    for key, value in given.items():
+        if key in _DESCRIPTIONS:
+            continue
+        if isinstance(value, list):
+            yield from (f"  {key}: {part}" for part in value)
+        elif isinstance(value, dict):
+            yield from (f"  {key}: {name}={part}" for name, part in value.items())
+        else:
+            yield f"  {key}: {value}"
+
+
+def _keys(study: Path, profiles: Iterable[PartitionProfile]) -> dict[str, PartitionProfile]:
+    """What each profile in this study is remembered by; a key that a later version adds changes nothing of it."""
+    place = str(study.resolve())
+    by_object = {id(profile): profile for profile in profiles}
+    texts = {
+        json.dumps([place, to_plain(profile, defaults=False)], sort_keys=True): profile
+        for profile in by_object.values()
+    }
+    return {hashlib.sha256(text.encode()).hexdigest(): profile for text, profile in texts.items()}
+
+
+def _is_remembered(key: str) -> bool:
+    with suppress(OSError, RuntimeError):
+        folder = _state_folder()
+        return folder.is_dir() and (own_folder(folder) / key).is_file()
+    return False
+
+
+def _state_folder() -> Path:
+    """Raises `RuntimeError` for a user without a home."""
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    return (state if state.is_absolute() else Path.home() / ".local" / "state") / "vit_sweep" / "trusted"
