@@ -135,8 +135,9 @@ def requeue_lines(job: str) -> list[str]:
     """Return lines that have Slurm start `job` again, unless somebody is ending it."""
     return [
         f"me={job}",
-        "# A controller that is being started again says nothing for a while.",
+        "# A controller that is being started again says nothing for a while; a program that is not here never will.",
         "for pause in 0 5 15 30; do",
+        "  type squeue scontrol > /dev/null || break",
         "  sleep $pause",
         '  state=$(squeue --noheader --jobs="$me" --format=%T) || continue',
         '  [ "$state" != RUNNING ] || scontrol requeue "$me" || continue',

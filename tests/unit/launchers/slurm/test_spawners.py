@@ -225,10 +225,11 @@ def test_pyxis_takes_the_snapshot_from_the_job_and_not_from_the_image(tmp_path):
 STARTERS = {Spawner.SRUN: "srun", Spawner.TORCHRUN: "srun", Spawner.MPIRUN: "mpirun"}
 
 
-def ended(tmp_path, spawner, code, *, closing=0, states=("RUNNING",), **changes):
+def ended(tmp_path, spawner, code, *, closing=0, states=("RUNNING",), absent=None, **changes):
     """Run a script whose ranks end with `code`, and its closing module with `closing`; (exit code, words of all calls).
 
-    `states` are what squeue answers, call by call; "" is a controller that does not answer.
+    `states` are what squeue answers, call by call; "" is a controller that does not answer. `absent`: a program that
+    is not on the nodes.
     """
     calls = tmp_path / "calls"
     calls.unlink(missing_ok=True)
@@ -245,6 +246,12 @@ def ended(tmp_path, spawner, code, *, closing=0, states=("RUNNING",), **changes)
     for name, body in programs.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
         (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{SLURM['PATH']}"
+    if absent is not None:
+        (tmp_path / absent).unlink()
+        for name in ("bash", "date", "head", "sed"):
+            (tmp_path / name).symlink_to(shutil.which(name))
+        path = str(tmp_path)
     text = script(spawner, python=f"{tmp_path}/python", closing="closing.module", **changes)
     done = subprocess.run(
         ["bash"],
@@ -252,9 +259,9 @@ def ended(tmp_path, spawner, code, *, closing=0, states=("RUNNING",), **changes)
         text=True,
         capture_output=True,
         timeout=300,
-        env=SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"},
+        env=SLURM | {"PATH": path},
     )
-    assert done.stderr == ""
+    assert done.stderr == "" or absent in done.stderr
     return done.returncode, calls.read_text().splitlines()
 
 
@@ -294,6 +301,13 @@ def test_a_controller_that_is_away_is_asked_again(tmp_path):
     code, calls = ended(tmp_path, Spawner.SRUN, 1, closing=75, states=[""] * 9)
     assert (code, len([call for call in calls if "squeue" in call])) == (1, 4)
     assert "scontrol requeue 4711_3" not in calls
+
+
+@pytest.mark.parametrize("absent", ["squeue", "scontrol"])
+def test_a_job_without_slurms_programs_on_its_nodes_gives_them_back_at_once(tmp_path, absent):
+    code, calls = ended(tmp_path, Spawner.SRUN, 1, closing=75, absent=absent)
+    assert code == 1
+    assert [call for call in calls if call.startswith(("sleep", "squeue", "scontrol"))] in ([], ["sleep 0"])
 
 
 def test_only_the_agreed_code_asks_for_another_start(tmp_path):
