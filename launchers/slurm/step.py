@@ -27,7 +27,9 @@ def _gpu_flag(profile: PartitionProfile, shape: Shape) -> dict[str, str]:
         case GpuDialect.GPUS_PER_TASK:
             return {"gpus-per-task": f"{typed}{gpus_per_node if profile.spawner is Spawner.TORCHRUN else 1}"}
         case GpuDialect.GPUS:
-            return {"gpus": f"{typed}{shape.gpus}"}
+            flags = {"gpus": f"{typed}{shape.gpus}"}
+            # Of several nodes Slurm would take what is free first, 3 and 1, say.
+            return flags if shape.nodes == 1 else flags | {"gpus-per-node": f"{typed}{gpus_per_node}"}
         case GpuDialect.NONE:
             return {}
 

@@ -42,6 +42,13 @@ def test_gpus_are_asked_for_in_the_sites_dialect_and_no_other(dialect, flag, val
     assert {key: written[key] for key in written if key.startswith(("gres", "gpus"))} == {flag: value}
 
 
+def test_gpus_that_are_counted_for_the_whole_job_lie_evenly_over_its_nodes():
+    """Slurm gave `--nodes=2 --gpus=4` three GPUs of one node and one of the other."""
+    shape = Shape(nodes=2, gpus_per_node=2, minutes=10)
+    written = flags(script(profile=profile(gpu_dialect=GpuDialect.GPUS, gpu_type="t4"), shape=shape))
+    assert (written["gpus"], written["gpus-per-node"]) == ("t4:4", "t4:2")
+
+
 def test_the_flags_ask_for_the_shape_and_the_partitions_words():
     site = profile(partition="t4v2", qos="normal", account="me", mem_gib=8, exclusive=True, cpus_per_gpu=4)
     written = flags(script(profile=site, shape=Shape(nodes=2, gpus_per_node=8, minutes=17)))
