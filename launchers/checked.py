@@ -34,9 +34,13 @@ Below = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][^/\x00-\x1f\x7f
 """A path below some folder."""
 AttemptName = Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,5}(\.[1-9][0-9]{0,5})?$")]
 """`2`, or `2.1` after its job was started again."""
-_SLURM_JOB, _QUEUE = r"[0-9]{1,20}(;[A-Za-z0-9][A-Za-z0-9._-]*)?", r"[^/\s-][^/\s]*/[0-9]{1,10}/[^\x00-\x1f]*"
+CLUSTER = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+ClusterName = Annotated[str, StringConstraints(pattern=f"^{CLUSTER}$")]
+"""What Slurm calls a cluster."""
+_SLURM_JOB, _QUEUE = rf"[0-9]{{1,20}}(;{CLUSTER})?", r"[^/\s-][^/\s]*/[0-9]{1,10}/[^\x00-\x1f]*"
 Handle = Annotated[str, StringConstraints(pattern=f"^({_SLURM_JOB}|{_QUEUE})?$")]
-"""What a job is called: Slurm's number, or `host/process/birth` of one of our queues; empty before it has a name."""
+"""What a job is called: Slurm's number, with its cluster where that was named (`17;west`), or `host/process/birth` of
+one of our queues; empty before it has a name."""
 HostList = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._,\[\]-]*$", max_length=4096)]
 """Hosts as Slurm lists them: `node[01-02,07]`."""
 Quantity = Annotated[float, Ge(0), Le(1e18)]

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
 
-from launchers.checked import CONTROLS, Name, checked, to_plain
+from launchers.checked import CONTROLS, ClusterName, Name, checked, to_plain
 from launchers.errors import UserError
 from launchers.references import MASK, is_secret, masked, references
 
@@ -57,7 +57,7 @@ class GpuDialect(StrEnum):
     GPUS_PER_TASK = "gpus_per_task"
     """`--gpus-per-task=1`; hides a rank's peers, which costs peer-to-peer copies: only where a site insists"""
     GPUS = "gpus"
-    """`--gpus=8`, of the whole job: Slurm may spread them unevenly over nodes, so only where a site insists"""
+    """`--gpus=8`, of the whole job; on several nodes with `--gpus-per-node` beside it, or they may lie unevenly"""
     NONE = "none"
     """No flag: nodes are handed out whole, with GPUs that Slurm does not know of"""
 
@@ -176,6 +176,8 @@ class PartitionProfile:
     """Whether one job may span hosts of unlike GPUs: an explicit choice, since its times measure the weakest host."""
 
     # --- how to ask Slurm ------------------------------------------------------------------------
+    cluster: ClusterName | None = None
+    """Slurm's name of the cluster (--clusters), where it is not the one that is asked by default."""
     partition: str | None = None
     """Slurm's name of the partition, where it is not the default one."""
     account: str | None = None

@@ -6,26 +6,34 @@ lock is held until that program has ended as well, so another client can wait fo
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from launchers.atomic import opened
+from launchers.atomic import opened, read
+from launchers.checked import CLUSTER
 
+CLUSTERS = re.compile(f"{CLUSTER}(,{CLUSTER})*")
+"""One or more clusters as sbatch's `--clusters` takes them, or `all`."""
 _FILE = ".submitting"
 _LOOK_AGAIN_S = 0.05
 
 
 @contextmanager
-def under_way(folder: Path) -> Iterator[int]:
+def under_way(folder: Path, *, clusters: str | None = None) -> Iterator[int]:
     """Hold the lock of the batch in `folder`; yields the descriptor that the submitting child must inherit.
 
-    Waits while somebody else holds it. Raises `OSError` on a file system without locks.
+    `clusters`, as sbatch is told, are noted for whoever looks the submission up: another client may have other
+    variables. Waits while somebody else holds it. Raises `OSError` on a file system without locks.
     """
     descriptor = opened(folder / _FILE, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if clusters_of(folder) != clusters:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, (clusters or "").encode(), 0)
         yield descriptor
     finally:
         # Never unlocked, only closed: a child that still has it keeps the lock.
@@ -58,6 +66,20 @@ def begun_at(folder: Path) -> float | None:
         return (folder / _FILE).stat().st_mtime
     except FileNotFoundError:
         return None
+
+
+def marker(folder: Path) -> Path:
+    """The file whose owner began the submission of the batch in `folder`."""
+    return folder / _FILE
+
+
+def clusters_of(folder: Path) -> str | None:
+    """The clusters that the last submission of the batch in `folder` named; None: none."""
+    try:
+        noted = read(folder / _FILE).decode(errors="replace")
+    except FileNotFoundError:
+        return None
+    return noted if CLUSTERS.fullmatch(noted) else None
 
 
 def _free(descriptor: int) -> bool:

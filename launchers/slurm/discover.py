@@ -13,6 +13,7 @@ from launchers.checked import checked
 from launchers.errors import UserError
 from launchers.profile import MIG, GpuDialect, PartitionProfile
 from launchers.slurm import programs
+from launchers.slurm.handle import on
 from launchers.slurm.scontrol import (
     Fields,
     beside_gpus,
@@ -110,18 +111,18 @@ class Cluster:
     """Reason by partition."""
 
 
-def ask() -> Answers:
-    """Ask the live cluster; raises `UserError` where there is none or it does not answer."""
+def ask(cluster: str | None = None) -> Answers:
+    """Ask the live cluster, or another one by its name; raises `UserError` where there is none or no answer."""
     absent = [program for program in ("sinfo", "scontrol") if shutil.which(program) is None]
     if absent:
         raise UserError(
             f"{' and '.join(absent)} not on PATH: this machine has no Slurm – run this on a login node of the cluster"
         )
     run(["sinfo", "--version"])
-    settings = run(CONFIG)
+    settings, partitions, nodes = (run([words[0], *on(cluster), *words[1:]]) for words in (CONFIG, PARTITIONS, NODES))
     with_database = "slurmdbd" in config(settings).get("AccountingStorageType", "")
     qos = run(QOS, must=False) if with_database and shutil.which("sacctmgr") else ""
-    return Answers(partitions=run(PARTITIONS), nodes=run(NODES), config=settings, qos=qos)
+    return Answers(partitions=partitions, nodes=nodes, config=settings, qos=qos)
 
 
 def run(command: Iterable[str], *, must: bool = True) -> str:

@@ -66,6 +66,8 @@ _EXPORT_ALL = "export SLURM_EXPORT_ENV=ALL"
 """Where a site or a user submits with --export=NONE, srun would keep what the script sets from the ranks."""
 
 _PROFILE_KEYS = {
+    "cluster": "cluster",
+    "clusters": "cluster",
     "partition": "partition",
     "account": "account",
     "qos": "qos",
@@ -233,6 +235,7 @@ def _site_flags(batch: Batch) -> dict[str, Any]:
     """Flags that come from the profile's own keys, and the GPUs in the dialect that the site accepts."""
     profile = batch.profile
     flags: dict[str, Any] = {
+        "clusters": profile.cluster,
         "partition": profile.partition,
         "account": profile.account,
         "qos": profile.qos,

@@ -127,7 +127,7 @@ def drift(name: Name, config_dir: ConfigDir = None) -> None:
     profile, _ = profiles.load(profiles.of_name(files, name)[0], files)
     if profile.scheduler is not Scheduler.SLURM:
         raise UserError(f"{name} has scheduler={profile.scheduler.value}: only Slurm has a cluster to compare")
-    cluster = live.understand(live.ask())
+    cluster = live.understand(live.ask(profile.cluster))
     differences = live.drift(profile, cluster)
     console = show.console()
     for line in differences or [f"{name} agrees with cluster {cluster.name}"]:

@@ -8,6 +8,7 @@ from launchers.backend import Rendered, Submission, SubmitError, SubmitProblem, 
 from launchers.choose import launcher_of
 from launchers.errors import UserError
 from launchers.profile import Scheduler
+from launchers.submitting import clusters_of
 from vit_sweep.study.journal import Event, JobEntry, in_doubt
 from vit_sweep.study.lock import now
 from vit_sweep.study.store import Study
@@ -54,7 +55,11 @@ def _handle(study: Study, entry: JobEntry, handles: dict[str, Submission | None]
     # The scheduler may have forgotten a job that its own files remember.
     claims = [study.claim(cell, str(attempt)) for cell, attempt in entry.tasks]
     jobs = {claim.rsplit("_", 1)[0] for claim in claims if claim}
-    return jobs.pop() if entry.scheduler == Scheduler.SLURM and len(jobs) == 1 else ""
+    if entry.scheduler != Scheduler.SLURM or len(jobs) != 1:
+        return ""
+    # Of several clusters that were named, nobody knows now which one took it.
+    clusters = clusters_of(study.batch_dir(entry.batch)) or ""
+    return None if "," in clusters or clusters == "all" else ";".join(filter(None, [jobs.pop(), clusters]))
 
 
 class Submitter:

@@ -338,6 +338,15 @@ def test_what_discover_writes_passes_check_and_is_never_overwritten(verb, captur
     assert [path.name for path in own_file.parent.iterdir() if path.suffix != ".yaml"] == []
 
 
+def test_drift_of_a_profile_of_another_cluster_asks_that_cluster(verb, captured_slurm, tmp_path):
+    assert verb("discover", "--write", tmp_path / "new")[0] == 0
+    own_file = tmp_path / "new" / "partition" / "mixed-lab_accel_v100.yaml"
+    own_file.write_text(f"{own_file.read_text()}cluster: west\n")
+    (tmp_path / "bin" / "scontrol").write_text(f'#!/bin/sh\n[ "$1" = --clusters=west ] && cat "{captured_slurm}/$3"\n')
+    code, out, err = verb("drift", "mixed-lab_accel_v100", "--config-dir", tmp_path / "new")
+    assert (code, err) == (0, ""), out
+
+
 def test_an_unexpected_answer_is_named_and_nothing_is_written(verb, captured_slurm, tmp_path):
     (captured_slurm / "node").write_text("scontrol: this site's wrapper says hello\n")
     code, _, err = verb("discover", "--write", tmp_path / "new")

@@ -8,6 +8,7 @@ import pytest
 from launchers.backend import Rendered, Submission, SubmitError, SubmitProblem
 from launchers.batch import Task
 from launchers.errors import UserError
+from launchers.submitting import under_way
 from tests.unit.builders import batch
 from vit_sweep.study.journal import Event, latest_attempts
 from vit_sweep.study.store import Study
@@ -190,11 +191,16 @@ def test_a_client_that_went_away_before_the_answer_is_found_by_the_next_one(slur
     assert latest_attempts(slurm.study.jobs())["c0"].handle == "100"
 
 
-def test_a_job_that_the_scheduler_forgot_is_remembered_by_its_own_files(slurm):
+@pytest.mark.parametrize(("clusters", "handle"), [(None, "42"), ("west", "42;west"), ("west,north", "")])
+def test_a_job_that_the_scheduler_forgot_is_remembered_by_its_own_files(slurm, clusters, handle):
     (first,) = items(slurm, 2)
     slurm.study.journal_batch(Event.SUBMITTING, first.batch)
     folder = slurm.study.cell_dir("c1") / "attempts" / "1"
     folder.mkdir(parents=True)
     (folder / "claim.json").write_text('{"schema_version": 1, "job_id": "42_1"}')
+    batch_dir = slurm.study.batch_dir(first.batch.name)
+    batch_dir.mkdir(parents=True)
+    with under_way(batch_dir, clusters=clusters):
+        pass
     resolve(slurm.study)
-    assert latest_attempts(slurm.study.jobs())["c0"].handle == "42"
+    assert latest_attempts(slurm.study.jobs())["c0"].handle == handle

@@ -11,6 +11,7 @@ import pytest
 from launchers.backend import Ended, Submission, SubmitError, SubmitProblem, TaskState, Unconfirmed
 from launchers.errors import UserError
 from launchers.slurm import backend as slurm
+from launchers.slurm import queries
 from launchers.slurm.backend import SlurmLauncher
 from launchers.submitting import under_way, wait_until_settled
 from tests.conftest import wait_for
@@ -26,7 +27,7 @@ def programs(tmp_path, monkeypatch):
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
 
     def install(**bodies):
-        for name in ("sbatch", "squeue", "sacct", "scancel"):
+        for name in ("sbatch", "squeue", "sacct", "scancel", "scontrol"):
             # Those of this machine must not answer in their place.
             body = bodies.get(name, "exit 1")
             (folder / name).write_text(f'#!/bin/bash\necho "$*" >> {tmp_path}/{name}.calls\n{body}\n')
@@ -166,6 +167,61 @@ def test_a_machine_without_slurm_knows_nothing(programs, monkeypatch):
     assert SlurmLauncher().states([]) == {}
 
 
+FEDERATION = """case " $* " in
+ *" --clusters=west "*) printf 'CLUSTER: west\\n17|0|RUNNING|w1|None\\n' ;;
+ *" --clusters=away "*) echo "squeue: error: 'away' can't be reached now, or it is an invalid entry" >&2; exit 1 ;;
+ *) printf '17|0|FAILED|n1|NonZeroExitCode\\n17|1|COMPLETED|n1|None\\n' ;;
+esac"""
+
+
+def test_a_job_is_asked_for_on_its_own_cluster_and_one_that_is_away_says_nothing_of_the_others(programs):
+    programs(squeue=FEDERATION, sacct="printf '17_1|TIMEOUT|w2\\n'")
+    asked = [sent("17;away", 1, "away"), sent("17"), sent("17;west", 2, "west")]
+    states = SlurmLauncher().states(asked)
+    assert {key: (s.state, s.ended) for key, s in states.items()} == {
+        ("away", 0): (TaskState.UNKNOWN, None),
+        ("wide", 0): (TaskState.ENDED, Ended.FAILED),
+        ("wide", 1): (TaskState.ENDED, Ended.COMPLETED),
+        ("west", 0): (TaskState.RUNNING, None),
+        ("west", 1): (TaskState.ENDED, Ended.TIME_LIMIT),
+    }
+    (call,) = programs.calls("sacct")
+    assert {"--clusters=west", "--jobs=17"} <= set(call.split())
+
+
+def test_a_job_that_runs_on_another_cluster_of_the_federation_has_its_state_there(programs):
+    fed = "printf '17|0|REVOKED||None\\n17|0|RUNNING|w1|None\\n'"
+    programs(squeue=f"case \"$*\" in *--federation*) {fed} ;; *) printf '17|0|REVOKED||None\\n' ;; esac")
+    assert SlurmLauncher().states([sent(tasks=1)])["wide", 0].state is TaskState.RUNNING
+
+
+@pytest.fixture
+def anothers(monkeypatch, tmp_path):
+    """A batch that another user submitted."""
+    folder = tmp_path / "s" / "jobs" / "wide"
+    folder.mkdir(parents=True)
+    with under_way(folder):
+        pass
+    queries.shows_all_jobs.cache_clear()
+    uid = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+    return Submission(batch_name="wide", folder=str(folder), handle="17", tasks=1)
+
+
+PRIVATE = "echo 'PrivateData             = accounts,jobs'"
+
+
+@pytest.mark.parametrize(("config", "state"), [(PRIVATE, "unknown"), ("echo 'PrivateData = none'", "ended")])
+def test_where_jobs_of_others_are_hidden_one_that_is_not_listed_may_be_there(programs, anothers, config, state):
+    programs(squeue="true", sacct=NO_ACCOUNTING, scontrol=config)
+    assert SlurmLauncher().states([anothers])["wide", 0].state is TaskState(state)
+    doubt = Unconfirmed(batch_name="wide", folder=anothers.folder, study="s", tasks=1)
+    assert SlurmLauncher().find([doubt]) == ({} if state == "unknown" else {"wide": None})
+    if state == "unknown":
+        with pytest.raises(UserError, match=r"nothing was cancelled; .* can: scancel 17"):
+            SlurmLauncher().cancel([(anothers, None)])
+
+
 # --- find ---------------------------------------------------------------------------------------------
 
 
@@ -211,8 +267,16 @@ def test_a_study_of_the_same_name_elsewhere_is_another_one(programs, doubt):
 def test_a_copy_of_the_study_below_another_folder_is_another_one(programs, doubt):
     copy = f"/copies{study(doubt)}"
     line = f"21|/copies{doubt.folder}/job.sbatch|{copy}|s/n1-g1-abc"
-    programs(squeue=f"echo '{line}'", sacct=f"echo '21_0|sbatch --parsable {line[3:]}'")
+    programs(squeue=f"echo '{line}'", sacct=f"echo '21_0|lab|sbatch --parsable {line[3:]}'")
     assert SlurmLauncher().find([doubt]) == {"n1-g1-abc": None}
+
+
+def test_a_job_of_another_user_is_found_too(programs, doubt):
+    job = f"21|{doubt.folder}/job.sbatch|{study(doubt)}|s/n1-g1-abc"
+    programs(squeue=f"[[ $* = *--me* || $* = *--user* ]] || echo '{job}'", sacct="true")
+    assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "21"
+    programs(squeue="true", sacct=f"[[ $* != *--allusers* ]] || echo '21_0|lab|{job[3:]}'")
+    assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "21"
 
 
 def test_of_two_jobs_of_a_batch_the_first_is_taken(programs, doubt):
@@ -224,7 +288,7 @@ def test_of_two_jobs_of_a_batch_the_first_is_taken(programs, doubt):
 @pytest.mark.parametrize("row", ["{script}|{study}|s/n1-g1-abc", "sbatch --parsable {script}|{study}|"])
 def test_a_job_that_squeue_has_forgotten_is_found_in_sacct(programs, doubt, row):
     row = row.format(script=f"sbatch --parsable {doubt.folder}/job.sbatch", study=study(doubt))
-    programs(squeue="true", sacct=f"printf '%s\\n' '31_[0-2]|{row}' '9|allocation||'")
+    programs(squeue="true", sacct=f"printf '%s\\n' '31_[0-2]|lab|{row}' '9|lab|allocation||'")
     assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "31"
     (call,) = programs.calls("sacct")
     assert "--starttime=20" in call
@@ -284,10 +348,43 @@ def test_a_users_account_reaches_sbatch_where_the_profile_names_none(programs, t
     assert (tmp_path / "seen").read_text().strip() == seen
 
 
-def test_a_submission_names_its_folder_and_its_job(programs, rendered):
-    programs(sbatch="echo 'our site thanks you'; echo '4711;cluster'")
+@pytest.mark.parametrize(
+    ("printed", "handle"),
+    [
+        ("4711", "4711"),
+        ("our site thanks you\n4711;west\nMaintenance on Monday", "4711;west"),
+        ("Submitted batch job 4711", "4711"),
+        ("Submitted batch job 4711 on cluster west", "4711;west"),
+    ],
+)
+def test_a_submission_names_its_job_and_its_cluster_however_sbatch_says_it(programs, rendered, printed, handle):
+    programs(sbatch=f"printf '{printed}\n'")
     (made,) = SlurmLauncher().submit([rendered])
-    assert made == Submission(batch_name=rendered.batch.name, folder=rendered.batch.folder, handle="4711", tasks=2)
+    assert made == Submission(batch_name=rendered.batch.name, folder=rendered.batch.folder, handle=handle, tasks=2)
+
+
+@pytest.mark.parametrize("variable", ["SLURM_CLUSTERS", "SBATCH_CLUSTERS"])
+@pytest.mark.parametrize("own", [None, "east"])
+def test_a_profiles_cluster_or_else_the_users_is_said_to_sbatch_and_to_whoever_looks_the_job_up(
+    programs, tmp_path, monkeypatch, own, variable
+):
+    monkeypatch.setenv(variable, "west,north")
+    programs(sbatch=f"env | grep _CLUSTERS= > {tmp_path}/seen; kill -9 $$")
+    made = SlurmLauncher().render(batch(study_dir=str(tmp_path / "s"), profile=profile(cluster=own)))
+    assert ("#SBATCH --clusters=east" in made.files["job.sbatch"]) == (own == "east")
+    Path(made.batch.folder).mkdir(parents=True)
+    with pytest.raises(SubmitError):
+        list(SlurmLauncher().submit([made]))
+    (call,) = programs.calls("sbatch")
+    assert call.split()[:2] == ["--parsable", f"--clusters={own or 'west,north'}"]
+    assert (tmp_path / "seen").read_text() == "", "a job would hand them on to its own squeue"
+    monkeypatch.delenv(variable)
+    script = f"{made.batch.folder}/job.sbatch"
+    programs(squeue=f"printf 'CLUSTER: west\n\nCLUSTER: {own or 'north'}\nJOB|COMMAND|DIR|X\n31|{script}|/|c\n'")
+    doubt = Unconfirmed(batch_name=made.batch.name, folder=made.batch.folder, study="s", tasks=2)
+    found = SlurmLauncher().find([doubt])[made.batch.name]
+    assert found is not None and found.handle == f"31;{own or 'north'}"
+    assert f"--clusters={own or 'west,north'}" in programs.calls("squeue")[0].split()
 
 
 @pytest.mark.parametrize(
@@ -358,6 +455,15 @@ def test_whole_arrays_and_single_tasks_are_cancelled_at_once(programs):
     assert programs.calls("scancel") == ["17 18_0 18_3"]
     SlurmLauncher().cancel([(sent("19"), [])])
     assert len(programs.calls("scancel")) == 1
+
+
+def test_a_job_is_ended_on_its_own_cluster_and_one_of_its_number_elsewhere_is_left_alone(programs):
+    ours, others = listed(17), listed(17, script="/home/other/thesis.sh")
+    programs(scancel="true", squeue=f'case "$*" in *--clusters=west*) {ours} ;; *) {others} ;; esac')
+    SlurmLauncher().cancel([(sent("17;west"), [1])])
+    assert programs.calls("scancel") == ["--clusters=west 17_1"]
+    with pytest.raises(UserError, match=r"not the one of .*: scancel 17$"):
+        SlurmLauncher().cancel([(sent("17"), [1])])
 
 
 def test_what_has_ended_need_not_be_cancelled(programs):

@@ -1,0 +1,85 @@
+"""Which job is a batch's, and whose: proven by script, working directory and comment, never by a number. An edge."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from launchers.atomic import owner_of
+from launchers.backend import Submission, Unconfirmed
+from launchers.errors import UserError
+from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
+from launchers.slurm.programs import run
+from launchers.slurm.queries import Listed, chunks, shows_all_jobs
+from launchers.submitting import marker
+
+
+def match(batch: Unconfirmed, jobs: Iterable[Listed]) -> Submission | None:
+    """Find a batch among jobs of any user; of two, the first counts.
+
+    A site may rewrite comments, so the script's path, which nobody else's job has, counts as well.
+    """
+    script, study = f"{batch.folder}/job.sbatch", Path(batch.folder).parent.parent
+    # A copy of the study may lie in a folder whose name ends like ours: a path is compared from its start.
+    marks = [f" {script}|", *(f"|{place}|{batch.comment}" for place in {str(study), os.path.realpath(study)})]
+    handles = [job.handle for job in jobs if any(mark in f" {job.text}" for mark in marks)]
+    if not handles:
+        return None
+    first = min(handles, key=lambda handle: int(parts_of(handle)[0]))
+    return Submission(batch_name=batch.batch_name, folder=batch.folder, handle=first, tasks=batch.tasks)
+
+
+def hidden_owner(folder: str, clusters: str | None) -> str | None:
+    """The user who submitted a batch, where that is another one and the site shows nobody the jobs of others.
+
+    Then a job that is not listed may be there all the same.
+    """
+    begun = marker(Path(folder))
+    try:
+        if begun.stat().st_uid == os.geteuid() or shows_all_jobs(clusters):
+            return None
+        return owner_of(begun)
+    except OSError:
+        return None
+
+
+def proven(submissions: Sequence[Submission]) -> set[str]:
+    """The handles whose jobs wait or run and are these batches'; raises `UserError` for somebody else's job.
+
+    By the script, or, where the study was moved since, by the comment and a script that is no more.
+    """
+    listed: dict[str, str] = {}
+    for cluster, numbers in by_cluster(submission.handle for submission in submissions).items():
+        for some in chunks(numbers):
+            answer = run(["squeue", *on(cluster), "--noheader", "--format=%F|%o|%Z|%k", f"--jobs={','.join(some)}"])
+            if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
+                raise UserError(f"squeue: {answer.stderr.strip()} – nothing was cancelled; give the same command again")
+            rows = (line.partition("|") for line in answer.stdout.splitlines())
+            listed |= {handle_of(number.strip(), cluster): text for number, _, text in rows}
+    for submission in submissions:
+        _refuse(submission, listed.get(submission.handle))
+    return {submission.handle for submission in submissions if submission.handle in listed}
+
+
+def _refuse(submission: Submission, job: str | None) -> None:
+    """Raise `UserError` where a job is another batch's, or where nobody can say whether there is one."""
+    number, cluster = parts_of(submission.handle)
+    scancel = " ".join(["scancel", *on(cluster), number])
+    if job is None and (owner := hidden_owner(submission.folder, cluster)):
+        raise UserError(
+            f"job {number} of {submission.folder} is {owner}'s, and this site shows nobody the jobs of others – "
+            f"nothing was cancelled; {owner} can: {scancel}"
+        )
+    if job is not None and not _is_ours(submission, job):
+        raise UserError(
+            f"job {number} is not the one of {submission.folder}: its script is {job.split('|')[0]!r} – "
+            f"nothing was cancelled; if it is yours: {scancel}"
+        )
+
+
+def _is_ours(submission: Submission, job: str) -> bool:
+    """`job`: script, working directory and comment as squeue prints them."""
+    script = job.split("|", 1)[0].strip()
+    known = {f"{place}/job.sbatch" for place in (submission.folder, os.path.realpath(submission.folder))}
+    batch = submission.batch_name
+    moved = job.endswith(f"/{batch}") and script.endswith(f"/jobs/{batch}/job.sbatch") and not Path(script).exists()
+    return script in known or moved

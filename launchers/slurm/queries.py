@@ -1,0 +1,137 @@
+"""What is asked of squeue, sacct and scontrol, cluster by cluster. An edge: it runs programs."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import NamedTuple
+
+from launchers.backend import Ended, TaskState, TaskStatus
+from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
+from launchers.slurm.programs import run
+from launchers.slurm.scontrol import config
+from launchers.slurm.states import SACCT_FORMAT, SQUEUE_FORMAT, TaskKey, read_earlier_starts, read_sacct, read_squeue
+
+_AT_ONCE = 500
+"""Jobs on one command line."""
+_NO_ACCOUNTING: set[str] = set()
+"""Clusters, by SLURM_CONF, whose sacct said that there is none: they are not asked again."""
+
+
+class Listed(NamedTuple):
+    """A job as squeue or sacct lists it."""
+
+    handle: str
+    text: str
+    """Script (or sbatch's command line), working directory and comment, with | between: each may hold anything."""
+
+
+def chunks(jobs: Sequence[str]) -> Iterator[Sequence[str]]:
+    """As many jobs as a command line takes, again and again."""
+    return (jobs[start : start + _AT_ONCE] for start in range(0, len(jobs), _AT_ONCE))
+
+
+def ask_squeue(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], dict[str, str]]:
+    """Ask for arrays; returns their tasks, and squeue's error for each array that it did not answer for."""
+    states: dict[TaskKey, TaskStatus] = {}
+    unanswered: dict[str, str] = {}
+    for cluster, numbers in by_cluster(handles).items():
+        for some in chunks(numbers):
+            rows, error = _squeue(some, on(cluster))
+            if error is not None:
+                # Not asked on: a controller that is away costs each question its whole patience.
+                left = numbers[numbers.index(some[0]) :]
+                unanswered |= dict.fromkeys((handle_of(number, cluster) for number in left), error)
+                break
+            elsewhere = {number for (number, _), status in rows.items() if status.state is TaskState.UNKNOWN}
+            if elsewhere and cluster is None:
+                # Of a federation, whose clusters share their numbers: its twin on another one knows more.
+                twins, _ = _squeue(sorted(elsewhere), ["--federation"])
+                rows |= {key: twin for key, twin in twins.items() if twin.state is not TaskState.UNKNOWN}
+            states |= {(handle_of(number, cluster), index): status for (number, index), status in rows.items()}
+    return states, unanswered
+
+
+def _squeue(numbers: Sequence[str], options: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], str | None]:
+    """Tasks by number and index, and squeue's words where it did not answer."""
+    command = ["squeue", *options, "--noheader", "--array", "--states=all", f"--format={SQUEUE_FORMAT}"]
+    answer = run([*command, f"--jobs={','.join(numbers)}"])
+    if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
+        return {}, answer.stderr.strip() or f"squeue ended with code {answer.returncode}"
+    return read_squeue(answer.stdout), None
+
+
+def ask_sacct(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], str | None]:
+    """Ask for the last run of every task of these arrays; see `_sacct` for what else is returned."""
+    rows: dict[TaskKey, TaskStatus] = {}
+    for cluster, numbers in by_cluster(handles).items():
+        for some in chunks(numbers):
+            # sacct sees a federation's other clusters only if it is told to.
+            where = on(cluster) or ["--federation"]
+            text, error = _sacct([*where, f"--format={SACCT_FORMAT}", f"--jobs={','.join(some)}"])
+            rows |= {(handle_of(number, cluster), index): row for (number, index), row in read_sacct(text).items()}
+            if error is not None:
+                return rows, error
+    return rows, None
+
+
+def ask_earlier_starts(handle: str, index: int) -> tuple[Ended, ...]:
+    """How a task's starts before its last one ended; empty where sacct does not remember."""
+    number, cluster = parts_of(handle)
+    text, _ = _sacct([*on(cluster), "--duplicates", f"--format={SACCT_FORMAT}", f"--jobs={number}"])
+    return read_earlier_starts(text, (number, index))
+
+
+def _sacct(arguments: Sequence[str]) -> tuple[str, str | None]:
+    """Ask sacct; returns its text and None, or nothing and why: "" where there is no accounting, else its words."""
+    configuration = os.environ.get("SLURM_CONF", "")
+    if configuration in _NO_ACCOUNTING or shutil.which("sacct") is None:
+        return "", ""
+    answer = run(["sacct", "--allocations", "--parsable2", "--noheader", *arguments])
+    if answer.returncode == 0:
+        return answer.stdout, None
+    if "accounting storage is disabled" in answer.stderr:
+        _NO_ACCOUNTING.add(configuration)
+        return "", ""
+    return "", (answer.stderr.strip().splitlines() or [f"exit code {answer.returncode}"])[-1]
+
+
+def list_queue(clusters: str | None) -> list[Listed] | None:
+    """Every job of every user that squeue knows on these clusters (None: the one that is asked by default).
+
+    None where it did not answer.
+    """
+    answer = run(["squeue", *on(clusters), "--states=all", "--format=%F|%o|%Z|%k"])
+    if answer.returncode != 0:
+        return None
+    jobs, cluster = [], None
+    for line in answer.stdout.splitlines():
+        heading = re.fullmatch(r"CLUSTER: (\S+)", line)
+        number, _, text = line.partition("|")
+        if heading:
+            cluster = heading[1]
+        elif number.isdigit():
+            jobs.append(Listed(handle_of(number, cluster if clusters else None), text))
+    return jobs
+
+
+def list_accounted(clusters: str | None, *, since: str) -> list[Listed]:
+    """Every job of every user that sacct knows on these clusters since a time; none where it keeps no such fields."""
+    fields = "--format=JobID,Cluster,SubmitLine,WorkDir,Comment"
+    text, _ = _sacct([*on(clusters), "--allusers", fields, f"--starttime={since}"])
+    rows = (line.split("|", 2) for line in text.splitlines() if line.count("|") >= 2)
+    numbers = ((job.partition("_")[0], cluster, rest) for job, cluster, rest in rows)
+    return [
+        Listed(handle_of(number, cluster if clusters else None), rest)
+        for number, cluster, rest in numbers
+        if number.isdigit()
+    ]
+
+
+@cache
+def shows_all_jobs(clusters: str | None) -> bool:
+    """Whether users see the jobs of others, as far as is known (Slurm's PrivateData)."""
+    answer = run(["scontrol", *on(clusters), "show", "config"])
+    private = config(answer.stdout).get("PrivateData", "jobs")
+    return os.geteuid() == 0 or not {"jobs", "all"} & set(private.split(","))
