@@ -185,8 +185,9 @@ def test_a_job_is_asked_for_on_its_own_cluster_and_one_that_is_away_says_nothing
         ("west", 0): (TaskState.RUNNING, None),
         ("west", 1): (TaskState.ENDED, Ended.TIME_LIMIT),
     }
-    (call,) = programs.calls("sacct")
-    assert {"--clusters=west", "--jobs=17"} <= set(call.split())
+    SlurmLauncher().earlier_starts(sent("17;west"), 1)
+    assert len(programs.calls("sacct")) == 2
+    assert all({"--clusters=west", "--jobs=17"} <= set(call.split()) for call in programs.calls("sacct"))
 
 
 def test_a_job_that_runs_on_another_cluster_of_the_federation_has_its_state_there(programs):
