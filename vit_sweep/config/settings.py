@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from launchers.checked import checked, field_names, parse
+from launchers.checked import Line, checked, field_names, parse
 from launchers.errors import UserError
-from launchers.profile import Count, Positive
+from launchers.profile import Count, Positive, Scheduler
 from vit_sweep.config.algebra import GridSpec, Order
 from vit_sweep.config.compose import Plain
 from vit_sweep.outcome.selection import Rerun, Retry
@@ -17,6 +17,9 @@ from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions, Logger
 from vit_sweep.plan.plan import MemoryCheck
 from vit_sweep.plan.point import NotNegativeInt, Pipeline, Point
 from vit_sweep.plan.repeats import RepeatRule
+
+_PAYING = ("account", "qos", "reservation")
+"""Who pays a job and from what: of the command, not of the cell."""
 
 
 @checked
@@ -54,6 +57,12 @@ class Settings:
     """Libraries that are told every epoch's figures: tensorboard, wandb, mlflow."""
     data_workers: NotNegativeInt
     """Processes per rank that read images for `data.pipeline=loader`."""
+    account: Line | None
+    """Slurm account that is charged, in place of the profile's; null: the profile's own."""
+    qos: Line | None
+    """Slurm QOS, likewise."""
+    reservation: Line | None
+    """Slurm reservation, likewise."""
     minutes: Count | None
     """Time limit of every job; null: from the predicted time, with a margin, within the partition's limit."""
     memory_check: MemoryCheck
@@ -113,10 +122,26 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
         elif own != first:
             swept = next(name for name in names if own.get(name) != first.get(name))
             raise UserError(f"{swept} cannot be swept: it holds for the whole sweep; give it one value")
-        points.append(parse(Point, _flat({k: v for k, v in config.items() if k not in names}), what="grid"))
+        axes = _flat({k: v for k, v in config.items() if k not in names})
+        points.append(parse(Point, _paid(axes, settings), what="grid"))
     if settings is None:
         raise UserError("the grid is empty: no combination is left; give each axis at least one value")
+    given = [name for name in _PAYING if getattr(settings, name) is not None]
+    if given and not any(point.partition.scheduler is Scheduler.SLURM for point in points):
+        partitions = ", ".join(sorted({point.partition.name for point in points}))
+        raise UserError(
+            f"{given[0]}={getattr(settings, given[0])}: partition {partitions} is not Slurm's; leave it out"
+        )
     return points, settings
+
+
+def _paid(axes: Plain, settings: Settings) -> Plain:
+    """Put the command's account, QOS and reservation in place of those of a partition of Slurm."""
+    partition = axes.get("partition")
+    given = {name: value for name in _PAYING if (value := getattr(settings, name)) is not None}
+    if not isinstance(partition, dict) or partition.get("scheduler") != Scheduler.SLURM:
+        return axes
+    return axes | {"partition": partition | given}
 
 
 def _flat(given: Plain) -> Plain:
@@ -141,7 +166,8 @@ def _meant(given: Plain) -> Plain:
     for name in ("preflight", "exposed"):
         if given.get(name) in ("on", "off"):
             meant[name] = given[name] == "on"
-    return meant
+    # An account may be a number.
+    return meant | {name: str(given[name]) for name in _PAYING if isinstance(given.get(name), int)}
 
 
 def study_folder(settings: Settings, points: Iterable[Point]) -> Path:

@@ -78,6 +78,29 @@ def test_every_setting_of_a_job_reaches_its_options(ask, name):
     assert getattr(ask(f"{name}={spelling}")[1].job_options, name) == value
 
 
+def test_who_pays_is_of_the_command_and_no_part_of_a_cell(ask):
+    words = ("partition=nebula_midcard,local", "account=1234", "qos=long", "reservation=course")
+    (slurm, local), _ = ask(*words)
+    (own, _), _ = ask(words[0])
+    assert (slurm.partition.account, slurm.partition.qos, slurm.partition.reservation) == ("1234", "long", "course")
+    assert local.partition.account is None
+    assert cell_of(slurm) == cell_of(own)
+    (other,), _ = ask("partition=nebula_midcard", "++partition.account=theirs", "account=ours")
+    assert other.partition.account == "ours"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("account=a,b", "partition=nebula_midcard"), "account cannot be swept"),
+        (("qos=long",), "qos=long: partition local is not Slurm's"),
+    ],
+)
+def test_who_pays_is_one_word_for_a_partition_of_slurm(ask, words, why):
+    with pytest.raises(UserError, match=why):
+        ask(*words)
+
+
 def test_a_single_word_is_a_list_of_one(ask):
     options = ask("logging=wandb", "deepspeed_profilers=comms")[1].job_options
     assert (options.logging, options.deepspeed_profilers) == (("wandb",), ("comms",))
