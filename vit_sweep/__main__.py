@@ -69,12 +69,25 @@ def _reported(command: Callable[[], int], words: Sequence[str]) -> int:
         elif error.errno in _NOT_ALLOWED and isinstance(error.filename, str):
             sentence = _not_allowed(error, words)
         else:
-            raise
+            return _over_a_limit(error)
         print(f"error: {visible(sentence)}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        return _over_a_limit(error)
     except KeyboardInterrupt:
         print("interrupted before anything was submitted", file=sys.stderr)
         return 130
+
+
+def _over_a_limit(error: OSError | RuntimeError) -> int:
+    """The exit code of a command that a limit of the system has ended; raises any other error."""
+    from vit_sweep.outcome.failure import reached_limit
+
+    limit = reached_limit(error)
+    if limit is None:
+        raise error
+    print(f"error: {visible(f'{error} – {limit}')}", file=sys.stderr)
+    return 2
 
 
 def _no_room(error: OSError) -> str:

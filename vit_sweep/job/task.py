@@ -22,7 +22,7 @@ from vit_sweep.job.guardian import Guardian, block_signals
 from vit_sweep.job.host_memory import limit_mib
 from vit_sweep.job.rank_log import RankLog, now, say
 from vit_sweep.outcome.ending import Cause, DeviceMemory, RankFile
-from vit_sweep.outcome.failure import Interrupted, JobError, cause_of
+from vit_sweep.outcome.failure import Interrupted, JobError, cause_of, reached_limit
 from vit_sweep.outcome.policy import stopped_by
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.record import Record
@@ -70,7 +70,10 @@ def main(arguments: list[str]) -> int:
     except BaseException as error:
         _write_end(log, guardian, error)
         # Its end is written; what libraries do at exit may wait for ranks that are gone.
-        faulthandler.dump_traceback_later(_LEAVE_S, exit=True)
+        try:
+            faulthandler.dump_traceback_later(_LEAVE_S, exit=True)
+        except RuntimeError:  # no thread can be started, and so nothing would end that wait
+            os._exit(1)
         return 1
     log.end(guardian.end_of(Cause.DONE, ""), last=True)
     return 0
@@ -125,6 +128,8 @@ def _write_end(log: RankLog, guardian: Guardian, error: BaseException) -> None:
     cause = cause_of(error)
     first_line = next(iter(str(error).strip().splitlines()), "")
     message = first_line if cause is not Cause.BUG and first_line else f"{type(error).__name__}: {first_line}"
+    limit = reached_limit(error) if cause is Cause.CONFIGURATION else None
+    message = f"{message} – {limit}" if limit else message
     stop = error.request if isinstance(error, Interrupted) else guardian.stop_request
     if stop is not None and cause in (Cause.COMMUNICATION, Cause.TERMINATED):
         # Another rank was told to end too and was faster: what is seen of it is an echo.

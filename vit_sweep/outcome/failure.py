@@ -38,6 +38,10 @@ _TEXTS: tuple[tuple[Cause, str], ...] = (
     ),
 )
 """What RuntimeErrors of torch, CUDA, NCCL and gloo say; the first that fits names the failure."""
+_LIMITS = (
+    (r"Too many open files", "open files (ulimit -n)"),
+    (r"can't start new thread|Resource temporarily unavailable", "processes and threads (ulimit -u)"),
+)
 
 
 @checked
@@ -83,6 +87,20 @@ def cause_of(error: BaseException) -> Cause:
     return cause
 
 
+def reached_limit(error: BaseException) -> str | None:
+    """Say what the system allows its user no more of; None for any other failure.
+
+    >>> reached_limit(RuntimeError("can't start new thread"))
+    'the system allows this user no more processes and threads (ulimit -u): raise that limit, or start less at once'
+    """
+    if not isinstance(error, OSError | RuntimeError):
+        return None
+    for pattern, of_what in _LIMITS:
+        if re.search(pattern, str(error)):
+            return f"the system allows this user no more {of_what}: raise that limit, or start less at once"
+    return None
+
+
 def _own_cause(error: BaseException) -> Cause:
     if isinstance(error, JobError | Interrupted):
         return error.cause
@@ -103,4 +121,6 @@ def _own_cause(error: BaseException) -> Cause:
         for cause, pattern in _TEXTS:
             if re.search(pattern, text):
                 return cause
-    return Cause.COMMUNICATION if "DistError" in names else Cause.BUG
+    if "DistError" in names:
+        return Cause.COMMUNICATION
+    return Cause.CONFIGURATION if reached_limit(error) else Cause.BUG

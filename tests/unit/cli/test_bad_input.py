@@ -182,3 +182,23 @@ def test_a_full_disk_is_a_sentence_and_no_traceback(tmp_path, monkeypatch, capsy
     assert (
         f"error: {tmp_path}/.lock.owner cannot be written: {os.strerror(number)} – free some" in capsys.readouterr().err
     )
+
+
+@pytest.mark.parametrize(
+    ("error", "of_what"),
+    [
+        (RuntimeError("can't start new thread"), "processes and threads (ulimit -u)"),
+        (BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN)), "processes and threads (ulimit -u)"),
+        (OSError(errno.EMFILE, os.strerror(errno.EMFILE)), "open files (ulimit -n)"),
+    ],
+    ids=["thread", "process", "file"],
+)
+def test_a_limit_of_the_system_is_a_sentence_and_no_traceback(monkeypatch, capsys, error, of_what):
+    from vit_sweep.__main__ import main
+
+    def command(_words):
+        raise error
+
+    monkeypatch.setattr("vit_sweep.__main__._command", command)
+    assert main([]) == 2
+    assert f"error: {error} – the system allows this user no more {of_what}: raise" in capsys.readouterr().err

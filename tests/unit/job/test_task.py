@@ -16,6 +16,16 @@ from tests.unit.builders import batch, cell, record, series
 from vit_sweep.plan.cell import CellFile
 
 ONE = cell()
+PLACE = {
+    "VIT_SWEEP_JOB_ID": "9_0",
+    "VIT_SWEEP_TASK_INDEX": "0",
+    "SLURM_NNODES": "1",
+    "SLURM_PROCID": "0",
+    "SLURM_NTASKS": "1",
+    "SLURM_LOCALID": "0",
+    "SLURM_NODEID": "0",
+}
+"""The only rank of a job."""
 
 
 @pytest.mark.parametrize(("attempt", "done"), [(2, True), (3, False)], ids=["this attempt's", "an earlier one's"])
@@ -32,15 +42,8 @@ def test_ranks_leave_a_record_of_their_own_attempt_alone(tmp_path, attempt, done
     (Path(made.folder) / "batch.json").write_text(to_json(made))
     # No torch: whoever trains stops here.
     (tmp_path / "torch.py").write_text("raise ImportError('torch was asked for')\n")
-    environment = {
-        "VIT_SWEEP_JOB_ID": "9_0",
-        "VIT_SWEEP_TASK_INDEX": "0",
+    environment = PLACE | {
         "VIT_SWEEP_RESTART": "1",
-        "SLURM_NNODES": "1",
-        "SLURM_PROCID": "0",
-        "SLURM_NTASKS": "1",
-        "SLURM_LOCALID": "0",
-        "SLURM_NODEID": "0",
         "PYTHONPATH": f"{tmp_path}:{ROOT}",
         "PATH": os.environ["PATH"],
     }
@@ -52,3 +55,30 @@ def test_ranks_leave_a_record_of_their_own_attempt_alone(tmp_path, attempt, done
     else:
         assert ended.returncode == 1
         assert "torch was asked for" in end["message"]
+
+
+def test_a_rank_that_may_start_no_thread_says_so_and_does_not_wait_for_one(tmp_path):
+    """What libraries do at exit may wait for ever; the thread that would end that wait cannot be started either."""
+    folder = tmp_path / "cells" / ONE.cell_id
+    folder.mkdir(parents=True)
+    made = batch(study_dir=str(tmp_path), tasks=(Task(name=ONE.cell_id, attempt=1),))
+    Path(made.folder).mkdir(parents=True)
+    (Path(made.folder) / "batch.json").write_text(to_json(made))
+    script = f"""
+import atexit, faulthandler, sys, threading, time
+from vit_sweep.job.task import main
+
+def none(*_arguments, **_words):
+    raise RuntimeError("can't start new thread")
+
+threading.Thread.start = none
+faulthandler.dump_traceback_later = none
+atexit.register(time.sleep, 3600)
+sys.exit(main([{made.folder!r}]))
+"""
+    environment = os.environ | PLACE | {"PYTHONPATH": str(ROOT)}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, timeout=300)
+    assert ended.returncode == 1
+    end = json.loads((folder / "attempts/1/rank0.json").read_text())["end"]
+    assert (end["cause"], end["message"].split(" – ")[0]) == ("configuration", "can't start new thread")
+    assert "no more processes and threads (ulimit -u)" in end["message"]
