@@ -28,6 +28,8 @@ from typing import BinaryIO
 
 from launchers.errors import UserError
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A full disk, a used-up quota, a file beyond the limit of its size."""
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC | getattr(os, "O_PATH", os.O_RDONLY)
 _GUARDED: set[str] = set()
 LARGEST = 256 * 2**20
@@ -76,8 +78,13 @@ def replacing(path: Path, *, durable: bool = True, locked: bool = False, private
         def publish() -> None:
             os.replace(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
 
-        with _written_aside(partial, folder, publish, durable=durable, private=private) as file:
-            yield file
+        try:
+            with _written_aside(partial, folder, publish, durable=durable, private=private) as file:
+                yield file
+        except OSError as error:
+            if error.errno in NO_ROOM and error.filename is None:  # as written to, a file has no name
+                raise _of(error, path) from None
+            raise
 
 
 @contextmanager

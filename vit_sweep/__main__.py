@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from launchers.atomic import owner_of
+from launchers.atomic import NO_ROOM, owner_of
 from launchers.errors import ConsentError, UserError, closest
 from launchers.text import visible
 from vit_sweep.submit import interrupt
@@ -31,8 +31,6 @@ VERBS = (
     "status",
 )
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""A full disk, a used-up quota, a file beyond the limit of its size."""
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -64,7 +62,7 @@ def _reported(command: Callable[[], int], words: Sequence[str]) -> int:
         print(f"error: {visible(str(error))}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno in _NO_ROOM:
+        if error.errno in NO_ROOM:
             sentence = _no_room(error)
         elif error.errno in _NOT_ALLOWED and isinstance(error.filename, str):
             sentence = _not_allowed(error, words)

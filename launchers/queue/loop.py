@@ -1,6 +1,5 @@
 """The loop of our queues: starts tasks when there is room, attends to those that run, listens to clients."""
 
-import errno
 import os
 import signal
 import time
@@ -9,7 +8,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from launchers.atomic import guard, read
+from launchers.atomic import NO_ROOM, guard, read
 from launchers.backend import TaskStatus
 from launchers.batch import Batch
 from launchers.checked import parse_json
@@ -58,7 +57,7 @@ def _has_written_handle(folders: Sequence[str]) -> bool:
     try:
         write_handle(Path(folder) for folder in folders)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in NO_ROOM:
             raise
         return False
     return True

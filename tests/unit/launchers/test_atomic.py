@@ -1,5 +1,6 @@
 """A file is whole or not there, whenever its writer stops; what a killed writer leaves is taken for no file of ours."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -122,3 +123,16 @@ def test_a_file_that_says_the_same_is_left_alone(path):
     assert path.stat() == before
     write_if_new(path, NEW.decode())
     assert only(path) == NEW
+
+
+def test_what_found_no_room_is_named(tmp_path, monkeypatch):
+    """The system says only that there is none: it knows an open file by its number."""
+
+    def full(_file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        write(tmp_path / "plan.json", "text")
+    assert error.value.filename == str(tmp_path / "plan.json")
+    assert list(tmp_path.iterdir()) == []
