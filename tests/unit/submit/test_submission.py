@@ -131,6 +131,7 @@ def test_an_sbatch_that_answers_in_words_is_looked_up_each_time_however_many_arr
     sending = submitter(slurm, *[1] * 30)
     sending.submit(alone=True)
     assert (len(sent(slurm)), sending.waiting) == (30, ())
+    assert slurm.clock == 30 * submission._FIRST_PAUSE_S, "one array's wait made that of the next ones longer"
 
 
 def test_a_scheduler_that_never_takes_anything_is_not_asked_for_ever(slurm, monkeypatch):
