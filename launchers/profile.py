@@ -22,8 +22,8 @@ Count = Annotated[int, Ge(1), Le(10**12)]
 
 Positive = Annotated[float, Gt(0)]
 
-MIG = re.compile(r"\dg\.\d+gb", re.IGNORECASE)
-"""How Slurm's name of a GPU type says that it is a slice of one: `a100_1g.5gb`."""
+MIG = re.compile(r"\dg[._-]?\d+gb|(?<![a-z])mig(?![a-z])", re.IGNORECASE)
+"""How Slurm's name of a GPU type says that it is a slice of one: `a100_1g.5gb`, `3g20gb`, `a100-mig`."""
 
 _GRES = re.compile(r"(?!(?:gpu|shard|mps)\b)[A-Za-z][\w-]*(?::[\w.-]+){0,2}")
 """A generic resource beside the GPUs: name, type, count."""

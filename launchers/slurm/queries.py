@@ -129,9 +129,19 @@ def list_accounted(clusters: str | None, *, since: str) -> list[Listed]:
     ]
 
 
-@cache
 def shows_all_jobs(clusters: str | None) -> bool:
-    """Whether users see the jobs of others, as far as is known (Slurm's PrivateData)."""
+    """Whether users see the jobs of others, as far as is known (Slurm's PrivateData); root sees all."""
+    try:
+        return os.geteuid() == 0 or not {"jobs", "all"} & _private_data(clusters)
+    except OSError:
+        return False
+
+
+@cache
+def _private_data(clusters: str | None) -> set[str]:
+    """What a site hides from other users; no answer, which is an `OSError`, is not kept."""
     answer = run(["scontrol", *on(clusters), "show", "config"])
-    private = config(answer.stdout).get("PrivateData", "jobs")
-    return os.geteuid() == 0 or not {"jobs", "all"} & set(private.split(","))
+    private = config(answer.stdout).get("PrivateData")
+    if answer.returncode != 0 or private is None:
+        raise OSError("scontrol did not say what is private")
+    return set(private.split(","))

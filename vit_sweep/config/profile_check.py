@@ -98,6 +98,9 @@ def _check_script(
         if profile.scheduler is not Scheduler.SLURM or shutil.which("sbatch") is None:
             remarks.append(f"{label}: the script is well formed")
             return
+        if live is not None and profile.cluster is not None:
+            remarks.append(f"{label}: well formed; `profiles check {profile.name}` asks its cluster {profile.cluster}")
+            return
         if live is not None and profile.partition is not None and profile.partition not in set(live):
             remarks.append(f"{label}: well formed; this Slurm has no partition {profile.partition}")
             return

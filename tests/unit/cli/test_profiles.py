@@ -397,3 +397,15 @@ def test_a_controller_that_does_not_answer_is_no_fault_of_the_profile(sweep, tmp
     answer = sweep("profiles", "check", "vector_t4v2")
     assert answer.returncode == 0, answer.stdout
     assert "no Slurm controller answers here" in answer.stdout
+
+
+def test_a_profile_of_another_cluster_is_not_judged_by_this_one_unless_it_is_named(tmp_path, monkeypatch):
+    refusing = tmp_path / "sbatch"
+    refusing.write_text("#!/bin/sh\necho 'invalid partition specified: vector' >&2\nexit 1\n")
+    refusing.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    west = profile(cluster="west", partition="vector")
+    problems, remarks = [], []
+    profile_check._check_script(west, profile_check.shapes(west)[0], ("vector",), problems, remarks)
+    assert problems == []
+    assert "asks its cluster west" in remarks[0]

@@ -80,6 +80,8 @@ def test_gpu_memory_is_more_than_nothing(value):
         ({"mem_per_gpu_gib": 0}, "mem_per_gpu_gib=0 – must be above 0"),
         ({"gpu_type": 1080}, "gpu_type=1080 – must be text; write it in quotes"),
         ({"gpu_type": "a100_1g.5gb"}, r"gpu_type=a100_1g.5gb is a slice .* set allowed_gpus: \[1\]"),
+        ({"gpu_type": "3g20gb"}, "gpu_type=3g20gb is a slice"),
+        ({"gpu_type": "a100-mig"}, "gpu_type=a100-mig is a slice"),
         ({"gpu_dialect": "none"}, "gpu_dialect=none needs exclusive: true"),
         ({"gres": ["shard:4"]}, "gres=shard:4 – one resource beside the GPUs"),
         ({"gres": ["gpu:a100:4"]}, "gres=gpu:a100:4 – one resource beside the GPUs"),

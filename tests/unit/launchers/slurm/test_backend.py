@@ -203,7 +203,7 @@ def anothers(monkeypatch, tmp_path):
     folder.mkdir(parents=True)
     with under_way(folder):
         pass
-    queries.shows_all_jobs.cache_clear()
+    queries._private_data.cache_clear()
     uid = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
     return Submission(batch_name="wide", folder=str(folder), handle="17", tasks=1)
@@ -212,13 +212,18 @@ def anothers(monkeypatch, tmp_path):
 PRIVATE = "echo 'PrivateData             = accounts,jobs'"
 
 
-@pytest.mark.parametrize(("config", "state"), [(PRIVATE, "unknown"), ("echo 'PrivateData = none'", "ended")])
+@pytest.mark.parametrize(
+    ("config", "state"),
+    [(PRIVATE, "unknown"), ("echo 'PrivateData = none'", "ended"), ("exit 1", "unknown")],
+)
 def test_where_jobs_of_others_are_hidden_one_that_is_not_listed_may_be_there(programs, anothers, config, state):
     programs(squeue="true", sacct=NO_ACCOUNTING, scontrol=config)
     assert SlurmLauncher().states([anothers])["wide", 0].state is TaskState(state)
     doubt = Unconfirmed(batch_name="wide", folder=anothers.folder, study="s", tasks=1)
     assert SlurmLauncher().find([doubt]) == ({} if state == "unknown" else {"wide": None})
-    if state == "unknown":
+    if state == "ended":
+        SlurmLauncher().cancel([(anothers, None)])
+    else:
         with pytest.raises(UserError, match=r"nothing was cancelled; .* can: scancel 17"):
             SlurmLauncher().cancel([(anothers, None)])
 
