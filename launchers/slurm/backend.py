@@ -31,7 +31,7 @@ from launchers.slurm.handle import by_cluster, handle_of, of_answer, on, parts_o
 from launchers.slurm.programs import run
 from launchers.slurm.proof import hidden_owner, match, proven
 from launchers.slurm.queries import ask_earlier_starts, ask_sacct, ask_squeue, chunks, list_accounted, list_queue
-from launchers.slurm.refusals import problem_of
+from launchers.slurm.refusals import problem_of, remedy_of
 from launchers.slurm.states import WHOLE, forgotten_status, shared_task_status
 from launchers.submitting import CLUSTERS, begun_at, clusters_of, under_way, wait_until_settled
 
@@ -76,7 +76,7 @@ class SlurmLauncher:
             reason = answer.stderr.strip() or answer.stdout.strip() or f"ended by signal {-answer.returncode}"
             # Ended by a signal, sbatch could not say whether Slurm had the job already.
             problem = problem_of(reason) if answer.returncode > 0 else SubmitProblem.BUSY
-            raise SubmitError(f"sbatch refused {script}: {reason}", problem)
+            raise SubmitError(f"sbatch refused {script}: {reason}{remedy_of(reason)}", problem)
         handle = of_answer(answer.stdout)
         if handle is None:
             message = f"sbatch answered {answer.stdout!r} for {script}, which names no job"

@@ -66,3 +66,18 @@ def problem_of(stderr: str) -> SubmitProblem:
     if any(words in final.lower() for words in _BUSY):
         return SubmitProblem.BUSY
     return SubmitProblem.REFUSED
+
+
+_REMEDIES = {
+    "invalid account": "name one: account=NAME, or SBATCH_ACCOUNT for all your jobs",
+    "invalid job array specification": "`scontrol show config` says MaxArraySize: ++partition.max_array_size=N",
+}
+
+
+def remedy_of(stderr: str) -> str:
+    """What to do about sbatch's words where we know it, as the end of a sentence.
+
+    >>> remedy_of("sbatch: error: Batch job submission failed: Invalid job array specification")
+    ' – `scontrol show config` says MaxArraySize: ++partition.max_array_size=N'
+    """
+    return next((f" – {remedy}" for words, remedy in _REMEDIES.items() if words in stderr.lower()), "")
