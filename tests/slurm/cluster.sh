@@ -8,11 +8,15 @@
 #   LOW=1  two more partitions on the nodes of `vector`, whose jobs a job in `vector` puts out and Slurm requeues:
 #          vector-low at once (GraceTime=0), vector-grace half a minute after a warning (GraceTime=30).
 #   DB=1   slurmdbd and MariaDB: sacct, QOS, and a QOS `two` that lets a user have two jobs.
+#   DIALECT=1   with DB=1, habits of other sites: arrays of at most three tasks, jobs that are not requeued unless they
+#          ask for it, GPUs in `nebula` whose type is a number, and on its node two partitions more: `physics` only for
+#          jobs of the account `physics`, `two`, where a user may have two jobs.
 #   AGE=s  how long the controller remembers a job that has ended (MinJobAge).
 #
 # Nothing outside R is touched: no /etc/slurm, no systemd, no default munge.
 set -euo pipefail
 R=${R:-/tmp/vit_sweep-slurm}; BASE=${BASE:-16800}; LOW=${LOW:-0}; DB=${DB:-0}; AGE=${AGE:-3600}
+DIALECT=${DIALECT:-0}; [ "$DIALECT" = 1 ] && CARD=1080 || CARD=rtx3090
 NODES="vector01 vector02 vector03 vector04 nebula01"
 export SLURM_CONF=$R/etc/slurm.conf
 sql() { mariadb --no-defaults -S "$R/run/mysqld.sock" -u root "$@"; }
@@ -34,7 +38,7 @@ configure() {
   cat > "$R/etc/gres.conf" <<EOF
 AutoDetect=off
 NodeName=vector[01-04] Name=gpu Type=t4      File=$R/dev/nvidia[0-7]
-NodeName=nebula01      Name=gpu Type=rtx3090 File=$R/dev/nvidia[0-1]
+NodeName=nebula01      Name=gpu Type=$CARD File=$R/dev/nvidia[0-1]
 EOF
   cat > "$R/etc/slurm.conf" <<EOF
 ClusterName=lab
@@ -70,13 +74,14 @@ PreemptType=preempt/partition_prio
 ReturnToService=1
 KillWait=5
 MinJobAge=$AGE
-MaxArraySize=1001
+MaxArraySize=$([ "$DIALECT" = 1 ] && echo 3 || echo 1001)
+JobRequeue=$((1 - DIALECT))
 SlurmctldTimeout=30
 SlurmdTimeout=300
 JobCompType=jobcomp/filetxt
 JobCompLoc=$R/log/jobcomp.txt
 NodeName=vector[01-04] NodeHostname=localhost NodeAddr=127.0.0.1 Port=[$(port 21)-$(port 24)] CPUs=64 RealMemory=256000 Gres=gpu:t4:8 Feature=t4
-NodeName=nebula01 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$(port 31) CPUs=16 RealMemory=64000 Gres=gpu:rtx3090:2
+NodeName=nebula01 NodeHostname=localhost NodeAddr=127.0.0.1 Port=$(port 31) CPUs=16 RealMemory=64000 Gres=gpu:$CARD:2
 PartitionName=DEFAULT MaxTime=1-00:00:00 DefaultTime=01:00:00 DefMemPerCPU=1000 State=UP
 PartitionName=vector Nodes=vector[01-04] Default=YES PriorityTier=10
 PartitionName=nebula Nodes=nebula01
@@ -84,6 +89,11 @@ EOF
   if [ "$LOW" = 1 ]; then cat >> "$R/etc/slurm.conf" <<EOF
 PartitionName=vector-low Nodes=vector[01-04] PriorityTier=1
 PartitionName=vector-grace Nodes=vector[01-04] PriorityTier=1 GraceTime=30
+EOF
+  fi
+  if [ "$DIALECT" = 1 ]; then cat >> "$R/etc/slurm.conf" <<EOF
+PartitionName=physics Nodes=nebula01 AllowAccounts=physics
+PartitionName=two Nodes=nebula01 QoS=pair
 EOF
   fi
   if [ "$DB" != 1 ]; then echo AccountingStorageType=accounting_storage/none >> "$R/etc/slurm.conf"; return; fi
@@ -130,8 +140,9 @@ start_database() {
   slurmdbd
   waitfor 300 sacctmgr -n show cluster
   { sacctmgr -i -Q add cluster lab
-    sacctmgr -i -Q add qos two; sacctmgr -i -Q modify qos two set maxsubmitjobsperuser=2
-    sacctmgr -i -Q modify cluster lab set qos=normal,two; } >/dev/null
+    sacctmgr -i -Q add qos two,pair; sacctmgr -i -Q modify qos two,pair set maxsubmitjobsperuser=2
+    sacctmgr -i -Q modify cluster lab set qos=normal,two,pair
+    sacctmgr -i -Q add account physics; sacctmgr -i -Q add user root account=physics; } >/dev/null
 }
 
 start_controller() {
@@ -182,5 +193,5 @@ case ${1:-} in
   controller-start) start_controller ;;
   status) scontrol ping; sinfo -N -l ;;
   env) echo "export SLURM_CONF=$SLURM_CONF" ;;
-  *) sed -n '2,14p' "$0"; exit 2 ;;
+  *) sed -n '2,17p' "$0"; exit 2 ;;
 esac

@@ -97,8 +97,8 @@ def forgetful_cluster(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def cluster_with_database(tmp_path_factory):
-    """A cluster with slurmdbd, whose controller forgets a job 2 s after its end, and with the QOS `two`."""
-    with running_cluster(tmp_path_factory.mktemp("dbd-slurm"), DB="1", AGE="2") as own:
+    """A cluster with slurmdbd and habits of other sites, whose controller forgets a job 2 s after its end."""
+    with running_cluster(tmp_path_factory.mktemp("dbd-slurm"), DB="1", DIALECT="1", AGE="2") as own:
         yield own
 
 

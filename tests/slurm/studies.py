@@ -13,7 +13,8 @@ from tests.conftest import TEST_CONF
 from tests.slurm.conftest import wait_for
 from tests.warm import clean_environment
 
-LAB = [f"--config-dir={TEST_CONF}", "partition=lab_trivial", "model=vit_test", "data=quick", "epochs=2", "batch=8"]
+WORKLOAD = [f"--config-dir={TEST_CONF}", "model=vit_test", "data=quick", "epochs=2", "batch=8"]
+LAB = [*WORKLOAD, "partition=lab_trivial"]
 
 
 class Lab:
@@ -126,10 +127,10 @@ def _json(path):
     return json.loads(path.read_text())
 
 
-def program(folder, name, *, before):
-    """A folder for PATH with a stand-in for a program of Slurm that does something `before` it is the real one."""
+def program(folder, name, *, before, after=""):
+    """A folder for PATH with a stand-in for a program of Slurm, which acts before and after the real one, `$real`."""
     folder.mkdir(exist_ok=True)
     path = folder / name
-    path.write_text(f'#!/bin/sh\n{before}\nexec {shutil.which(name)} "$@"\n')
+    path.write_text(f'#!/bin/sh\nreal={shutil.which(name)}\n{before}\n"$real" "$@"\nended=$?\n{after}\nexit $ended\n')
     path.chmod(0o755)
     return folder

@@ -33,16 +33,6 @@ def test_many_cells_run_once_each_in_arrays_of_a_part_of_them(sweep, shared_clus
     assert attempts == ["1"] * 3 * part
 
 
-def test_a_user_who_may_have_two_jobs_gets_all_of_five(sweep, cluster_with_database, study):
-    """The array is refused as a whole; the client halves it, waits and feeds."""
-    lab = Lab(sweep, cluster_with_database, study)
-    answer = lab.run("seed=range(5)", "qos=two", acts=trivial())
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    assert set(lab.table().values()) == {("done", "", "")}
-    assert all(len(entry["tasks"]) <= 2 for entry in lab.journal() if entry["event"] == "submitted")
-    assert [lab.attempts(seed) for seed in range(5)] == [["1"]] * 5
-
-
 def test_one_sweep_submits_at_a_time_and_any_number_may_watch(sweep, shared_cluster, study, tmp_path):
     lab = Lab(sweep, shared_cluster, study)
     (tmp_path / "slow").touch()
