@@ -99,7 +99,7 @@ class Preflight:
     """Rows and columns of the square matrices."""
     matmul_tflops: Quantity | None = None
     """`2 size^3 / median time`."""
-    memory_gb_per_s: float | None = None
+    memory_gb_per_s: Quantity | None = None
     """Bytes read and written by a copy in the device's memory / its median time, in 1e9 a second."""
     all_reduce: tuple[AllReduce, ...] = ()
     """By size, ascending, the gradient's last; empty with one rank."""

@@ -67,9 +67,9 @@ class RankReport:
 class Compilations:
     """What torch.compile did."""
 
-    graphs: int
+    graphs: Whole
     """Graphs that it compiled, those included that it compiled again because an input or a mode was another."""
-    breaks: int
+    breaks: Whole
     """Places where a graph had to end early."""
 
     def since(self, before: "Compilations") -> "Compilations":

@@ -1,0 +1,114 @@
+"""What an epoch reports of its steps, of an engine that hardly computes: nothing is trained."""
+
+import gc
+from types import SimpleNamespace
+from weakref import ref
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from tests.e2e.train.ranks import small_cell
+from vit_sweep.job.train.images.data import load
+from vit_sweep.job.train.images.pipeline import pipeline_of
+from vit_sweep.job.train.loop import Trainer
+
+pytestmark = pytest.mark.train
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path):
+    """A process group of this process alone."""
+    dist.init_process_group("gloo", store=dist.FileStore(f"{tmp_path}/store", 1), rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+    gc.unfreeze()
+
+
+class Engine:
+    """As much of DeepSpeed's as the loop asks for; every image is of each class by the same score."""
+
+    def __init__(self, *, overflows=(), mean=lambda images: images.mean()):
+        self.skipped_steps, self.steps = 0, 0
+        self.overflows, self.mean = overflows, mean
+        self.optimizer = SimpleNamespace(param_groups=[])
+        self.at_step = []
+        """Calls before every update."""
+
+    def zero_optimization_stage(self):
+        return 0
+
+    def train(self):
+        self.training = True
+
+    def eval(self):
+        self.training = False
+
+    def __call__(self, images):
+        return self.mean(images) * torch.ones(len(images), 4) if self.training else torch.zeros(len(images), 4)
+
+    def backward(self, loss):
+        pass
+
+    def allreduce_gradients(self):
+        pass
+
+    def step(self):
+        for call in self.at_step:
+            call()
+        self.skipped_steps += self.steps in self.overflows
+        self.steps += 1
+
+
+def trainer(engine, **changes):
+    """Of six steps an epoch."""
+    cell = small_cell(**changes)
+    train, test = load(cell.data, None)
+    pipeline = pipeline_of(cell, train=train, device=CPU, dtype=torch.float32, rank=0)
+    return Trainer(
+        cell=cell,
+        engine=engine,
+        pipeline=pipeline,
+        test=test,
+        device=CPU,
+        enter=lambda: None,
+        beat=lambda *where: None,
+    )
+
+
+def test_steps_that_the_engine_skipped_are_noted_by_their_number_in_their_epoch():
+    """Planted: an overflow in the second and the last step of the first epoch, and in the third of the second."""
+    made = trainer(Engine(overflows={1, 5, 8}))
+    assert [made.epoch().skipped_steps for _ in range(3)] == [(1, 5), (2,), ()]
+
+
+def test_in_timed_steps_no_old_object_is_looked_at_for_garbage():
+    """Planted: a circle that nobody holds any more, and all that was there before the epoch."""
+    circle = Engine()
+    circle.itself, gone = circle, ref(circle)
+    del circle
+    engine, seen = Engine(), []
+    engine.at_step.append(lambda: seen.append((gone() is None, len(gc.get_objects()), gc.get_freeze_count())))
+    trainer(engine).epoch()
+    assert len(seen) == 6
+    assert all(collected and frozen > 10 * looked_at for collected, looked_at, frozen in seen)
+    assert gc.isenabled(), "what a step leaves behind may hold device memory"
+
+
+def test_graphs_that_break_and_are_compiled_again_are_counted_in_their_epoch():
+    """Planted: one break, two graphs around it; then another number format, for which both are compiled again."""
+    dtype = [torch.float32]
+
+    def broken(images):
+        total = images.abs().sum()
+        torch._dynamo.graph_break()
+        return total / images.numel()
+
+    compiled = torch.compile(broken, backend="eager")
+    made = trainer(Engine(mean=lambda images: compiled(images.to(dtype[0])).float()), compile=True)
+    first, second = made.epoch(), made.epoch()
+    dtype[0] = torch.float64
+    third = made.epoch()
+    counts = [[(rank.graphs, rank.breaks) for rank in epoch.compiled_by_rank] for epoch in (first, second, third)]
+    assert counts == [[(2, 1)], [(0, 0)], [(2, 1)]]
