@@ -251,6 +251,16 @@ def test_columns_say_what_was_measured():
     assert columns["measuring_notes"] == "one; two"
 
 
+def test_exposed_communication_whose_interval_holds_zero_is_not_shown_but_its_interval_is():
+    silent = Breakdown(exposed=of_rounds([-1.0, 2.0, -2.0, 1.0, 0.5, -0.5]))
+    columns = measured_columns(measured((rank(), rank()), breakdown=silent))
+    assert [columns[f"exposed_{name}ms"] for name in ("", "low_", "high_")] == [None, -2.0, 2.0]
+
+
+def test_what_is_none_of_the_named_phases_has_a_column_too():
+    assert measured_columns(measured((rank(step(other=7.0)), rank())))["other_ms"] == 7.0
+
+
 def test_under_zero_the_wait_comes_from_the_window():
     inside = rank(step(communication=None))
     made = measured((inside, inside), breakdown=Breakdown(collective=collective([[2.0], [5.0]], kinds(), steps=1)))
