@@ -56,6 +56,12 @@ def test_no_random_number_is_taken_from_the_training():
     assert (random.getstate(), np.random.get_state()[1].tolist()) == states[1:]
 
 
+def test_matrix_products_are_large_enough_for_the_16_bit_units_of_a_gpu():
+    gpu = torch.device("cuda")
+    assert preflight._matmul_size(gpu, torch.bfloat16) == preflight._matmul_size(gpu, torch.float16) == 8192
+    assert preflight._matmul_size(gpu, torch.float32) < 8192
+
+
 def test_one_rank_has_nobody_to_talk_to():
     measured = probe()
     assert measured.all_reduce == ()
