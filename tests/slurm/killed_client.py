@@ -1,10 +1,10 @@
 """Clients that are killed at every step: `killed_client.py FOLDER STRIDE WORDS...`, a line of JSON per kill.
 
-A step is anything that the rest of the world can see: a file opened for writing, renamed, linked, removed below the
-study, or a program started; Python's own audit events tell of each just before it happens. A program counts twice:
-killed before it starts, and while it runs. For N = 1, 1 + STRIDE, ... a client of the study FOLDER/outputs/kN kills
-itself at its Nth step, and then the same command is given again, until a first client ends unharmed. Clients are
-forked, since importing what they need takes ten times as long as all that they do.
+A step is anything that the rest of the world can see: a file renamed, linked, removed or opened for writing and a
+folder made in the study, or a program started; Python's own audit events tell of each just before it happens. A program
+counts twice: killed before it starts, and while it runs. For N = 1, 1 + STRIDE, ... a client of the study
+FOLDER/outputs/kN kills itself at its Nth step, and then the same command is given again, until a first client ends
+unharmed. Clients are forked, since importing what they need takes ten times as long as all that they do.
 """
 
 import json
@@ -21,7 +21,8 @@ SNAPSHOT_STRIDE = 40
 IN_FLIGHT_S = 0.15
 """When a client is killed whose program runs; the test's sbatch takes longer while the file `slow` is there."""
 
-_CHANGES = ("os.rename", "os.link", "os.remove", "os.mkdir")
+_FOLDER = {"os.mkdir": 2, "os.remove": 1, "os.link": 2, "os.rename": 2}
+"""Where these events say which folder a name is in."""
 
 
 class Steps:
@@ -43,15 +44,25 @@ class Steps:
                 threading.Timer(IN_FLIGHT_S, os.kill, (os.getpid(), signal.SIGKILL)).start()
             else:
                 self.count += 1
-        elif event in _CHANGES or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
-            self.touched(event, str(arguments[0]))
+        elif event in _FOLDER:
+            self.changed(event, str(arguments[0]), arguments[_FOLDER[event]])
+        elif event == "open" and isinstance(arguments[0], str) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            self.opened(arguments[0])
 
-    def touched(self, event, path):
-        """A path that changes."""
-        if not path.startswith(self.study):
+    def opened(self, path):
+        """A file opened for writing: by a name alone where its folder is held open, as only the study's are."""
+        aside = path.endswith(".tmp")  # the renaming of it is the step
+        if not aside and (path.startswith(self.study) or "/" not in path):
+            self.step()
+
+    def changed(self, event, path, folder):
+        """A name that appears, changes or goes."""
+        if folder != -1:
+            path = f"{os.readlink(f'/proc/self/fd/{folder}')}/{path}"
+        made_before = event == "os.mkdir" and os.path.lexists(path)
+        removed_aside = event == "os.remove" and path.endswith(".tmp")
+        if made_before or removed_aside or not path.startswith(self.study):
             return
-        if event == "os.remove" and path.endswith(".tmp"):
-            return  # a file written aside is renamed by then: nothing changes
         if "/.code/" in path:
             self.copied += 1
             if self.copied % SNAPSHOT_STRIDE != 1:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slurm
 def test_a_client_killed_at_any_step_of_submission_loses_nothing_and_submits_nothing_twice(shared_cluster, tmp_path):
     """Two arrays; killed before and after every third file and program, and while sbatch runs.
 
-    With VIT_SWEEP_LONG_TESTS=1 at every step. Three, since steps come in pairs: write aside, rename.
+    With VIT_SWEEP_LONG_TESTS=1 at every step.
     """
     stride = 1 if LONG else 3
     acts = trivial()
