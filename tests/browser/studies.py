@@ -6,6 +6,7 @@ from pathlib import Path
 from launchers.checked import to_json
 from tests import warm
 from tests.unit.builders import record
+from vit_sweep.report.figure import SWITCH
 from vit_sweep.study.store import Study
 
 SERIAL = 0.03
@@ -35,4 +36,4 @@ def made_up(folder, *words, without=()):
 
 def report(study, *words):
     """What the verb says: exit code, what it printed, what it complained of."""
-    return warm.run("report", study.folder, *words, cwd=study.folder, env={})
+    return warm.run("report", study.folder, *words, cwd=study.folder, env={SWITCH: "svg"})

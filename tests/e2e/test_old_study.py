@@ -7,6 +7,7 @@ import shutil
 import pytest
 
 from tests.conftest import OLD_STUDY, TEST_CONF
+from vit_sweep.report.figure import SWITCH
 
 WORDS = [
     "-m",
@@ -124,7 +125,7 @@ def test_collect_makes_the_old_tables_again(sweep, study):
 
 
 def test_report_shows_every_cell_and_the_reasons(sweep, study):
-    answer = sweep("report", "old")
+    answer = sweep("report", "old", env={SWITCH: "svg"})
     assert answer.returncode == 0, answer.stderr
     page = (study / "report.html").read_text()
     assert [cell for cell in STATES if cell not in page] == []

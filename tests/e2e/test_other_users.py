@@ -13,6 +13,7 @@ from tests.conftest import OLD_STUDY
 from tests.users import COLLEAGUE, GROUP, OWNER, act_as
 from vit_sweep.__main__ import main
 from vit_sweep.cli import sweep
+from vit_sweep.report.figure import SWITCH
 from vit_sweep.study.store import Study
 
 pytestmark = [
@@ -30,7 +31,7 @@ def place(monkeypatch):
         (folder / "here").mkdir()
         os.chown(folder / "here", COLLEAGUE, GROUP)
         monkeypatch.chdir(folder / "here")
-        monkeypatch.setenv("VIT_SWEEP_FIGURES", "off")
+        monkeypatch.setenv(SWITCH, "off")
         yield folder
 
 
@@ -46,7 +47,9 @@ def _imported(tmp_path_factory):
     """Import what the verbs need, which another user may not be able to read."""
     folder = tmp_path_factory.mktemp("imported")
     shutil.copytree(OLD_STUDY, folder / "old")
-    main(["report", str(folder / "old")])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(SWITCH, "svg")
+        main(["report", str(folder / "old")])
 
 
 @pytest.fixture
@@ -61,7 +64,7 @@ def command(place, *words, uid=COLLEAGUE):
     return act_as(uid, lambda: main([str(word) for word in words]), output=place / "screen")
 
 
-def test_whoever_may_only_read_a_study_gets_its_tables_elsewhere(study, place):
+def test_whoever_may_only_read_a_study_gets_its_tables_elsewhere(study, place, monkeypatch):
     before = {path: path.lstat().st_mtime_ns for path in study.rglob("*")}
     for words in (["status", study], ["audit", study], ["compare", study, study, "--across", "seed"]):
         code, text = command(place, *words)
@@ -74,6 +77,7 @@ def test_whoever_may_only_read_a_study_gets_its_tables_elsewhere(study, place):
     code, text = command(place, "collect", study, "--output", "there")
     assert code == 0, text
     assert (place / "here/there/tables/runs.csv").is_file()
+    monkeypatch.setenv(SWITCH, "svg")
     code, text = command(place, "report", study, "--output", "there/page.html")
     assert code == 0, text
     assert (place / "here/there/page.html").is_file()

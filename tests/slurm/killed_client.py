@@ -58,7 +58,7 @@ class Steps:
     def changed(self, event, path, folder):
         """A name that appears, changes or goes."""
         if folder != -1:
-            path = f"{os.readlink(f'/proc/self/fd/{folder}')}/{path}"
+            path = f"{Path(f'/proc/self/fd/{folder}').readlink()}/{path}"
         made_before = event == "os.mkdir" and os.path.lexists(path)
         removed_aside = event == "os.remove" and path.endswith(".tmp")
         if made_before or removed_aside or not path.startswith(self.study):

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +17,7 @@ from vit_sweep.cli import show
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading, words_of
 from vit_sweep.plan.point import Scaling
+from vit_sweep.report.figure import formats
 from vit_sweep.runs.run import Run
 from vit_sweep.runs.sources import Source, source_of
 from vit_sweep.study.provenance import require_extra
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from vit_sweep.report.gather import Gathered
     from vit_sweep.runs.reading import Read
 
-_FIGURES = "VIT_SWEEP_FIGURES"
 _BAR_FROM = 500
 """Runs from which on reading them takes long enough for a progress bar."""
 
@@ -187,7 +187,7 @@ def _put(gathered: "Gathered", folder: Path, console: Console, *, what: str, for
             soft_wrap=True,
         )
         return []
-    if _draws(os.environ):
+    if formats(os.environ):
         from vit_sweep.report import figures
 
         drawn = figures.draw_all(gathered.strong, gathered.weak, gathered.runs, folder / "figures")
@@ -198,16 +198,3 @@ def _put(gathered: "Gathered", folder: Path, console: Console, *, what: str, for
         written += export(forms, gathered, folder)
     show.files(console, written)
     return written
-
-
-def _draws(environ: Mapping[str, str]) -> bool:
-    """Whether figures are wanted: drawing a dozen in three formats takes seconds, which some would rather not wait.
-
-    Raises `UserError` for a word that is neither.
-    """
-    switch = environ.get(_FIGURES, "on")
-    if switch not in ("on", "off"):
-        raise UserError(
-            f"{_FIGURES}={switch}: on (the default) draws figures with the tables, off leaves them to report"
-        )
-    return switch == "on"

@@ -17,6 +17,7 @@ from vit_sweep.__main__ import main
 from vit_sweep.plan.cell import JobOptions
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.point import BatchPer, Precision
+from vit_sweep.report.figure import SWITCH
 from vit_sweep.study.store import Study
 
 HEAVY = ("torch", "numpy", "scipy", "pandas", "matplotlib")
@@ -26,6 +27,7 @@ TIMES = {1: 4.0, 2: 2.1, 4: 1.2}
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(SWITCH, "svg")
     return tmp_path
 
 

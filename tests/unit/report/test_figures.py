@@ -17,7 +17,7 @@ from vit_sweep.analysis.series.spreads import Spreads
 from vit_sweep.plan.point import Scaling
 from vit_sweep.record.stats import StepParts
 from vit_sweep.report import figures
-from vit_sweep.report.figure import Skipped
+from vit_sweep.report.figure import FORMATS, SWITCH, Skipped
 from vit_sweep.report.figures import cost, curves, isoefficiency, nodes, parts, placement, speedup, times
 from vit_sweep.report.figures.fills import FILLS, UNKNOWN, parts_of
 from vit_sweep.report.figures.nodes import NODE_FILLS, node_fill
@@ -100,7 +100,7 @@ def test_a_whole_study_gives_every_kind_of_figure_in_three_formats(drawn):
     assert set(drawn) == KINDS
     for figure in drawn.values():
         assert isinstance(figure, figures.Figure), figure
-        png, svg, pdf = (figure.paths[suffix].read_bytes() for suffix in figures.SUFFIXES)
+        svg, png, pdf = (figure.paths[suffix].read_bytes() for suffix in FORMATS)
         assert png.startswith(b"\x89PNG")
         assert b"</svg>" in svg
         assert pdf.startswith(b"%PDF")
@@ -115,7 +115,7 @@ def test_a_pdf_embeds_truetype_fonts_only(drawn):
 
 
 def test_the_same_runs_in_any_order_draw_the_same_bytes(runs, drawn, tmp_path, monkeypatch):
-    monkeypatch.setattr("vit_sweep.report.figures.sheet.save.SUFFIXES", (".svg",))
+    monkeypatch.setenv(SWITCH, "svg")
     again = draw(random.Random(1).sample(runs, len(runs)), tmp_path)
     for name, figure in drawn.items():
         assert again[name].paths[".svg"].read_bytes() == figure.paths[".svg"].read_bytes(), name
@@ -124,8 +124,17 @@ def test_the_same_runs_in_any_order_draw_the_same_bytes(runs, drawn, tmp_path, m
 def test_all_formats_have_the_same_bytes_again(tmp_path):
     runs = [run(1), run(2, (6.0,))]
     once, again = (draw(runs, tmp_path / name)["strong_speedup"].paths for name in ("once", "again"))
-    for suffix in figures.SUFFIXES:
+    for suffix in FORMATS:
         assert once[suffix].read_bytes() == again[suffix].read_bytes(), suffix
+
+
+def test_formats_that_are_not_wanted_are_neither_drawn_nor_left_out_of_date(tmp_path, monkeypatch):
+    runs = [run(1), run(2, (6.0,))]
+    draw(runs, tmp_path)
+    monkeypatch.setenv(SWITCH, "pdf")
+    drawn_figure = draw(runs, tmp_path)["strong_speedup"]
+    assert set(drawn_figure.paths) == {".svg", ".pdf"}, "the one that a page shows is always there"
+    assert {path.name for path in tmp_path.glob("strong_speedup.*")} == {"strong_speedup.svg", "strong_speedup.pdf"}
 
 
 def test_no_file_holds_a_date(drawn):
@@ -627,7 +636,7 @@ def test_drawing_leaves_the_readers_settings_alone():
 
 
 def test_a_readers_own_settings_do_not_change_a_figure(tmp_path, monkeypatch):
-    monkeypatch.setattr("vit_sweep.report.figures.sheet.save.SUFFIXES", (".svg",))
+    monkeypatch.setenv(SWITCH, "svg")
     runs = [run(1), run(2, (6.0,))]
     plain = draw(runs, tmp_path / "plain")["strong_time"].paths[".svg"].read_bytes()
     with mpl.rc_context({"lines.linewidth": 9.0, "font.size": 20.0, "axes.facecolor": "black"}):

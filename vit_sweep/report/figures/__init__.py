@@ -14,7 +14,7 @@ from vit_sweep.analysis.series.intervals import cells_of
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.analysis.series.spreads import Spreads
 from vit_sweep.plan.point import Scaling
-from vit_sweep.report.figure import Figure, Skipped
+from vit_sweep.report.figure import FORMATS, Figure, Skipped
 from vit_sweep.report.figures.cost import draw_cost
 from vit_sweep.report.figures.isoefficiency import draw_isoefficiency
 from vit_sweep.report.figures.nodes import draw_nodes
@@ -26,13 +26,12 @@ from vit_sweep.report.figures.runs.memory import draw_memory
 from vit_sweep.report.figures.runs.ranks import draw_ranks
 from vit_sweep.report.figures.runs.roofline import draw_roofline
 from vit_sweep.report.figures.runs.steps import draw_steps
-from vit_sweep.report.figures.sheet.save import SUFFIXES
 from vit_sweep.report.figures.sheet.style import theme
 from vit_sweep.report.figures.speedup import draw_against_ideal, ratios_of
 from vit_sweep.report.figures.times import draw_time
 from vit_sweep.runs.run import Run
 
-__all__ = ["SUFFIXES", "Figure", "Kind", "Overlay", "Quantity", "Skipped", "draw_all", "draw_simulated"]
+__all__ = ["Figure", "Kind", "Overlay", "Quantity", "Skipped", "draw_all", "draw_simulated"]
 
 
 def draw_all(
@@ -82,7 +81,7 @@ def draw_all(
     with theme():
         made = [draw() for draw in drawers]
     for drawn in made:
-        # What an earlier look at the study could draw may have gone since: a repeat that stands apart now.
-        for suffix in SUFFIXES if isinstance(drawn, Skipped) else ():
+        # What an earlier look at the study drew and this one did not: of data that have gone since, or out of date.
+        for suffix in set(FORMATS) - set(drawn.paths):
             remove((folder / drawn.name).with_suffix(suffix), made=rf"{re.escape(drawn.name)}\.\w+")
     return made

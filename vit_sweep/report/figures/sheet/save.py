@@ -1,5 +1,6 @@
-"""The three files of a figure. An edge."""
+"""The files of a figure. An edge."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,14 +13,12 @@ from matplotlib.figure import Figure as Sheet
 
 from launchers.atomic import make_folder, replacing
 from vit_sweep.analysis.series.contention import contention
-from vit_sweep.report.figure import Figure
+from vit_sweep.report.figure import FORMATS, Figure, formats
 from vit_sweep.runs.run import Run
-
-SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def save(sheet: Sheet, folder: Path, name: str, *, title: str, caption: str, alt: str, pooled: Iterable[Run]) -> Figure:
-    """Write PNG, SVG and PDF of `sheet`; to be called inside `style.theme`.
+    """Write `sheet` in the formats that are wanted, all of them where none is; to be called inside `style.theme`.
 
     `pooled`: the runs whose times it pools or compares; the caption names those of contended hosts among quiet ones.
 
@@ -31,7 +30,7 @@ def save(sheet: Sheet, folder: Path, name: str, *, title: str, caption: str, alt
     sheet.draw_without_rendering()
     sheet.set_layout_engine("none")
     paths: dict[str, Path] = {}
-    for suffix in SUFFIXES:
+    for suffix in formats(os.environ) or FORMATS:
         path = folder / f"{name}{suffix}"
         with replacing(path, durable=False) as file:
             _print(sheet, suffix, file, _metadata(suffix, title, alt))
