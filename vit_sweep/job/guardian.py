@@ -147,9 +147,10 @@ class Guardian:
         last = time.monotonic()
         while True:
             received = signal.sigtimedwait({*SIGNALS, signal.SIGCONT}, _TICK_S)
+            # CPython: after SIGCONT, when the time is over, it returns what happened to be in memory; the signal waits.
+            continued = received is not None and received.si_signo == signal.SIGCONT
             with self._lock:
-                self._look_for_a_stop(continued=received is not None and received.si_signo == signal.SIGCONT)
-            # CPython: after SIGCONT, when the time is over, it returns what happened to be in memory.
+                self._look_for_a_stop(continued=continued or signal.SIGCONT in signal.sigpending())
             if received is not None and received.si_signo in SIGNALS:
                 self._signalled(signal.Signals(received.si_signo))
             # A process that was itself stopped (SIGSTOP, a suspended job) has missed only one tick.

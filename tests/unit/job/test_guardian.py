@@ -235,23 +235,29 @@ while '"end": null' in file.read_text():  # the word comes first, the file after
     assert rank_file(tmp_path).end.cause is Cause.PREEMPTED
 
 
-def test_time_in_which_the_process_was_stopped_is_known_and_a_busy_one_was_not_stopped(child):
-    text = """
+@pytest.mark.parametrize("until_stopped", ["pass", "while not select.select([sys.stdin], [], [], 0)[0]: pass"])
+def test_time_in_which_the_process_was_stopped_is_known_and_a_busy_one_was_not_stopped(child, until_stopped):
+    """Whether it waited or computed until then."""
+    text = f"""
+import select
 g._STANDSTILL_S = 0.1
 ready()
 7 ** 3_000_000  # holds the interpreter's lock for longer than that
 print(guardian.stopped_s(), flush=True)
+{until_stopped}
 sys.stdin.readline()
 print(guardian.stopped_s(), flush=True)
 """
     process = child(text)
     assert float(process.stdout.readline()) == 0
+    time.sleep(0.07)  # some ticks, and half of one, in which it waits or computes
     process.send_signal(signal.SIGSTOP)
     wait_for(lambda: psutil.Process(process.pid).status() == psutil.STATUS_STOPPED)
     begun = time.monotonic()
-    time.sleep(0.5)
+    time.sleep(0.2)
     stopped_s = time.monotonic() - begun
     process.send_signal(signal.SIGCONT)
+    time.sleep(0.2)  # so that it is the guardian who looks first
     process.stdin.write("\n")
     process.stdin.flush()
     tick_s = 0.02  # the child's; it stopped somewhere between two of them
