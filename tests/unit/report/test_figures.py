@@ -15,7 +15,7 @@ from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import cells_of, with_all_intervals, with_intervals
 from vit_sweep.analysis.series.spreads import Spreads
 from vit_sweep.plan.point import Scaling
-from vit_sweep.record.stats import StepParts
+from vit_sweep.record.stats import SlowestRank, StepParts
 from vit_sweep.report import figures
 from vit_sweep.report.figure import FORMATS, SWITCH, Skipped
 from vit_sweep.report.figures import cost, curves, isoefficiency, nodes, parts, placement, speedup, times
@@ -204,6 +204,13 @@ def test_parts_of_an_epoch_are_median_parts_of_a_step_times_its_steps():
         "other": 0.0,
         UNKNOWN.name: 0.0,
     }
+
+
+def test_bars_are_of_the_one_slowest_rank_and_not_of_the_most_of_every_phase():
+    own = {"data_wait": 0.0, "copy": 0.0, "forward": 5.0, "backward": 1.0, "communication": 2.0, "wait": 1.0}
+    slowest = SlowestRank(rank=1, **own, optimizer=0.0, other=1.0)
+    parts_s = parts_of([run(2, parts=StepParts(forward=5.0, backward=50.0, other=30.0, slowest=slowest))])
+    assert sum(parts_s.values()) == pytest.approx(200 * 0.010)
 
 
 def test_bars_of_one_count_on_different_nodes_are_not_batches_and_say_their_nodes(tmp_path):
