@@ -70,7 +70,7 @@ def report(
 
         figure = content.proposal.figure
         text = path.with_name("proposal.md")
-        picture = figure.paths.get(".png") if figure is not None else None
+        picture = figure.paths.get(".png", figure.paths[".svg"]) if figure is not None else None
         write(text, markdown(content, figure=_from(picture, text.parent) if picture is not None else ""))
         console.print(str(text), soft_wrap=True)
     if open_page and not webbrowser.open(path.as_uri()):
