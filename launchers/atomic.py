@@ -118,7 +118,7 @@ def write_bytes(path: Path, content: bytes, *, private: bool = False) -> None:
 
 def write_if_new(path: Path, text: str) -> None:
     """Leave a file alone that already says the same."""
-    if not path.exists() or path.read_text() != text:
+    if not path.exists() or read(path) != text.encode():
         write(path, text)
 
 

@@ -32,6 +32,8 @@ VERBS = (
 )
 
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NOT_OURS = (errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
+"""A file for a folder, a folder for a file; a pipe, a device, a link that leads back to itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -66,6 +68,11 @@ def _reported(command: Callable[[], int], words: Sequence[str]) -> int:
             sentence = _no_room(error)
         elif error.errno in _NOT_ALLOWED and isinstance(error.filename, str):
             sentence = _not_allowed(error, words)
+        elif error.errno in _NOT_OURS and error.filename:
+            sentence = (
+                f"{error.filename}: {error.strerror} – something else stands where vit_sweep keeps a file or a folder; "
+                "put it away and give the same command again"
+            )
         else:
             return _over_a_limit(error)
         print(f"error: {visible(sentence)}", file=sys.stderr)

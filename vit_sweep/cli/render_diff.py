@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from launchers.atomic import read
 from launchers.errors import UserError
 from launchers.references import masked
 
@@ -46,7 +47,7 @@ def scripts_of(study: Path) -> dict[str, str]:
     for script in sorted([*study.glob("jobs/*/job.sbatch"), *study.glob("jobs/*/job.sh")]):
         shape = "-".join(script.parent.name.split("-")[:2])
         seen[shape] += 1
-        text = masked(script.read_text()).replace(str(study), "STUDY")
+        text = masked(read(script).decode(errors="replace")).replace(str(study), "STUDY")
         # Only where a script says it: a study may be called `time`, or `closing` as the module is.
         text = re.sub(rf"(study: |--comment=|--job-name=vit_sweep-){re.escape(study.name)}(?!\w)", r"\1NAME", text)
         # The digest of an array's folder changes with any cell of it: the list of cells shows that already.

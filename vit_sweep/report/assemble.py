@@ -4,12 +4,14 @@ An edge.
 """
 
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json
+
+from launchers.atomic import read
 from launchers.errors import UserError
 from vit_sweep.analysis.audit import judge
 from vit_sweep.analysis.laws.fits import fit
@@ -229,7 +231,7 @@ def _subtitle(runs: Iterable[Run]) -> str:
 def _commands(study: Study) -> dict[str, Any]:
     path = study.folder / "study.json"
     try:
-        package = json.loads(path.read_text())
+        package = from_json(read(path))
     except (OSError, ValueError) as error:
         study.problems.append(f"{path} cannot be read ({error}); the commands of the study are not known")
         return {}
@@ -269,7 +271,7 @@ def _files(folder: Path) -> Iterable[StudyFile]:
 
 def _sha256(path: Path) -> str:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read(path)).hexdigest()
     except OSError:
         return "gone"
 

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import LONG, OLD_STUDY
 from vit_sweep.__main__ import main
+from vit_sweep.report import assemble
 
 SAMPLE = 60
 VALUES = [
@@ -156,3 +157,29 @@ def test_every_file_may_be_no_file_of_ours(study, how, capsys):
             except Exception as error:
                 raise AssertionError(f"{verb}: {file} is {how}") from error
         shutil.rmtree(copy)
+
+
+@pytest.mark.parametrize(
+    ("words", "part", "make"),
+    [
+        (["render-diff", "old", "old"], "jobs/n1-g1-00000000/job.sh", lambda path: path.symlink_to("/dev/zero")),
+        (["cancel", "old"], ".lock", os.mkdir),
+        (["collect", "old"], "tables", os.mkfifo),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_what_stands_in_place_of_a_part_of_a_study_is_a_sentence(words, part, make, study, capsys):
+    """Neither a traceback nor, within what memory there is, a hang."""
+    os.chdir(study.parent)  # the fixture goes back
+    if part == "tables":
+        shutil.rmtree(study / part)
+    (study / part).parent.mkdir(exist_ok=True)
+    (study / part).unlink(missing_ok=True)
+    make(study / part)
+    assert main(words) == 2
+    assert str(study / part) in capsys.readouterr().err
+
+
+def test_the_digest_of_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.csv")
+    assert assemble._sha256(tmp_path / "x.csv") == "gone"
