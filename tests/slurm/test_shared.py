@@ -41,6 +41,7 @@ def test_a_curve_is_one_job_whose_cells_run_one_by_one_on_nested_nodes(curve, sw
     curve.release()
     watched = curve.verb("status", "--watch", acts=acts)
     assert watched.returncode == 0, watched.stdout + watched.stderr + curve.logs()
+    assert curve.attempts(4) == ["1"], curve.logs()
     near, far = curve.hosts(4)[0], curve.hosts(4)[-1]
     assert near != far
     assert [curve.hosts(gpus) for gpus in (1, 2, 4)] == [[near], [near, near], [near, near, far, far]]
