@@ -13,6 +13,7 @@ from launchers.checked import checked
 from launchers.environment import JOB_ID
 from launchers.queue.files import read_handle
 from launchers.queue.handle import process_of
+from launchers.slurm.handle import parts_of
 from vit_sweep.record.record import Record
 from vit_sweep.study.consistency import LEFTOVER, Kind, kind_of, of_attempts, of_cells, of_journal
 from vit_sweep.study.journal import JobEntry, in_doubt
@@ -123,7 +124,7 @@ def _processes(study: Study, entries: list[JobEntry]) -> tuple[list[psutil.Proce
         handle = read_handle(folder)
         if handle is not None and (queue := process_of(handle)) is not None:
             queues.add(queue.pid)
-    jobs = {re.split(r"[;_]", entry.handle)[0] for entry in entries if entry.handle}
+    jobs = {parts_of(entry.handle)[0] for entry in entries if entry.handle}
     known: list[psutil.Process] = []
     unknown: list[psutil.Process] = []
     for process, environment in _running(f"{study.folder}/.code/"):

@@ -9,6 +9,7 @@ from itertools import pairwise
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.choose import launcher_of
 from launchers.profile import Scheduler
+from launchers.slurm.handle import parts_of
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.outcome.policy import Action, Stop, decide, stopped_by
 from vit_sweep.outcome.result import Result, Status, story_of
@@ -258,7 +259,8 @@ def _of_silence(study: Study, attempt: Attempt, sent: Sent, reported: TaskStatus
             message = f"it left no file: the disk of {study.folder} is full ({reported.detail})"
             return replace(attempt, exit=Exit(cause=Cause.STORAGE, message=message, judged_by="client")), reported
     # The scheduler opens a job's log when it starts it: this one began, and was not cancelled before.
-    logs = study.batch_dir(sent.batch).glob(f"logs/{sent.handle}_{sent.index}_*")
+    number, _ = parts_of(sent.handle)
+    logs = study.batch_dir(sent.batch).glob(f"logs/{number}_{sent.index}_*")
     if sent.scheduler == Scheduler.SLURM and any(logs):
         detail = f"its job began and left no file ({reported.detail})"
         return attempt, replace(reported, ended=Ended.FAILED, detail=detail)

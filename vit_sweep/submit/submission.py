@@ -8,6 +8,7 @@ from launchers.backend import Rendered, Submission, SubmitError, SubmitProblem, 
 from launchers.choose import launcher_of
 from launchers.errors import UserError
 from launchers.profile import Scheduler
+from launchers.slurm.handle import handle_of
 from launchers.submitting import clusters_of
 from vit_sweep.study.journal import Event, JobEntry, in_doubt
 from vit_sweep.study.lock import now
@@ -58,8 +59,9 @@ def _handle(study: Study, entry: JobEntry, handles: dict[str, Submission | None]
     if entry.scheduler != Scheduler.SLURM or len(jobs) != 1:
         return ""
     # Of several clusters that were named, nobody knows now which one took it.
-    clusters = clusters_of(study.batch_dir(entry.batch)) or ""
-    return None if "," in clusters or clusters == "all" else ";".join(filter(None, [jobs.pop(), clusters]))
+    clusters = clusters_of(study.batch_dir(entry.batch))
+    several = clusters is not None and ("," in clusters or clusters == "all")
+    return None if several else handle_of(jobs.pop(), clusters)
 
 
 class Submitter:

@@ -55,9 +55,9 @@ def plan(study, planned):
     return folder
 
 
-def submit(study, planned, attempt=1, event=Event.SUBMITTED, **fields):
+def submit(study, planned, attempt=1, event=Event.SUBMITTED, handle="7", **fields):
     task = (planned.cell_id, attempt)
-    study.journal(entry(event, f"b{attempt}", task, handle="7", **fields))
+    study.journal(entry(event, f"b{attempt}", task, handle=handle, **fields))
 
 
 def only(study):
@@ -236,10 +236,11 @@ def test_a_job_whose_submission_is_in_doubt_is_not_called_missing(study, slurm_s
     assert only(study)[0] == "unknown"
 
 
-def test_a_job_that_began_and_that_slurm_has_forgotten_is_lost_and_was_not_cancelled(study, slurm_says):
+@pytest.mark.parametrize("handle", ["7", "7;west"])
+def test_a_job_that_began_and_that_slurm_has_forgotten_is_lost_and_was_not_cancelled(study, slurm_says, handle):
     slurm_says(TaskState.ENDED, "no longer known to squeue", Ended.UNREPORTED)
     plan(study, cell())
-    submit(study, cell())
+    submit(study, cell(), handle=handle)
     (logs := study.batch_dir("b1") / "logs").mkdir(parents=True)
     (logs / "7_1_0_log.err").write_text("of another task")
     assert only(study)[0] == "cancelled"
