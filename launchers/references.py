@@ -34,7 +34,7 @@ def references(values: Iterable[str]) -> set[str]:
 def resolved(variables: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
     """Variables with their references replaced by what `environ` says."""
     return {
-        name: _REFERENCE.sub(lambda found: environ.get(found[1], found[2] or ""), value)
+        name: _REFERENCE.sub(lambda match: environ.get(match[1], match[2] or ""), value)
         for name, value in variables.items()
     }
 

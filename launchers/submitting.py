@@ -28,7 +28,7 @@ def under_way(folder: Path, *, clusters: str | None = None) -> Iterator[int]:
     `clusters`, as sbatch is told, are noted for whoever looks the submission up: another client may have other
     variables. Waits while somebody else holds it. Raises `OSError` on a file system without locks.
     """
-    descriptor = opened(folder / _FILE, os.O_RDWR | os.O_CREAT)
+    descriptor = opened(marker(folder), os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         if clusters_of(folder) != clusters:
@@ -46,7 +46,7 @@ def wait_until_settled(folder: Path, timeout_s: float) -> bool:
     A batch whose submission never began is settled.
     """
     try:
-        descriptor = opened(folder / _FILE, os.O_RDONLY)
+        descriptor = opened(marker(folder), os.O_RDONLY)
     except FileNotFoundError:
         return True
     try:
@@ -63,7 +63,7 @@ def wait_until_settled(folder: Path, timeout_s: float) -> bool:
 def begun_at(folder: Path) -> float | None:
     """When a submission of the batch in `folder` was first begun (unix seconds); None: never."""
     try:
-        return (folder / _FILE).stat().st_mtime
+        return marker(folder).stat().st_mtime
     except FileNotFoundError:
         return None
 
@@ -76,7 +76,7 @@ def marker(folder: Path) -> Path:
 def clusters_of(folder: Path) -> str | None:
     """The clusters that the last submission of the batch in `folder` named; None: none."""
     try:
-        noted = read(folder / _FILE).decode(errors="replace")
+        noted = read(marker(folder)).decode(errors="replace")
     except FileNotFoundError:
         return None
     return noted if CLUSTERS.fullmatch(noted) else None

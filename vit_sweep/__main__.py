@@ -9,7 +9,6 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from launchers.atomic import NO_ROOM, owner_of
 from launchers.errors import ConsentError, UserError, closest
@@ -117,9 +116,8 @@ def _hydra(words: list[str]) -> int:
     # With it Hydra hands its exceptions on, so that we can tell a user's mistake from a bug.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     import hydra
-    from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
     from omegaconf.errors import OmegaConfBaseException
 
     from vit_sweep.config.compose import explain
@@ -130,10 +128,10 @@ def _hydra(words: list[str]) -> int:
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
     def one_cell(config: DictConfig) -> None:
         from vit_sweep.cli.sweep import run
-        from vit_sweep.config.compose import single
+        from vit_sweep.config.compose import single, words_of_command
 
         # Hydra would print a line of its own about an exception that leaves this function.
-        task: Any = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+        task = words_of_command()
         sys.exit(_reported(lambda: run([single(config)], overrides=task), words))
 
     sys.argv = [sys.argv[0], *words]

@@ -41,9 +41,8 @@ def main(folders: list[str]) -> int:
 
 def _starter(batches: list[tuple[Path, Batch]], shared_slots: SharedSlots) -> StartRanks:
     first = batches[0][1]
-    os.environ.update(
-        resolved(first.rank_environment, os.environ)
-    )  # the fork server inherits it; OpenMP reads it at import
+    # The fork server inherits it; OpenMP reads it at import.
+    os.environ.update(resolved(first.rank_environment, os.environ))
     if first.code is not None:
         sys.path.insert(0, first.code)  # the fork server's as well: PYTHONPATH alone would come after it
     context = multiprocessing.get_context("forkserver")

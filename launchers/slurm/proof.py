@@ -9,7 +9,7 @@ from launchers.backend import Submission, Unconfirmed
 from launchers.errors import UserError
 from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
 from launchers.slurm.programs import run
-from launchers.slurm.queries import Listed, chunks, shows_all_jobs
+from launchers.slurm.queries import LISTED, Listed, chunks, shows_all_jobs
 from launchers.submitting import marker
 
 
@@ -50,7 +50,7 @@ def proven(submissions: Sequence[Submission]) -> set[str]:
     listed: dict[str, str] = {}
     for cluster, numbers in by_cluster(submission.handle for submission in submissions).items():
         for some in chunks(numbers):
-            answer = run(["squeue", *on(cluster), "--noheader", "--format=%F|%o|%Z|%k", f"--jobs={','.join(some)}"])
+            answer = run(["squeue", *on(cluster), "--noheader", LISTED, f"--jobs={','.join(some)}"])
             if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
                 raise UserError(f"squeue: {answer.stderr.strip()} – nothing was cancelled; give the same command again")
             rows = (line.partition("|") for line in answer.stdout.splitlines())

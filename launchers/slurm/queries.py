@@ -15,6 +15,8 @@ from launchers.slurm.states import SACCT_FORMAT, SQUEUE_FORMAT, TaskKey, read_ea
 
 _AT_ONCE = 500
 """Jobs on one command line."""
+LISTED = "--format=%F|%o|%Z|%k"
+"""Has squeue print a job's number and the text of a `Listed`."""
 _NO_ACCOUNTING: set[str] = set()
 """Clusters, by SLURM_CONF, whose sacct said that there is none: they are not asked again."""
 
@@ -102,7 +104,7 @@ def list_queue(clusters: str | None) -> list[Listed] | None:
 
     None where it did not answer.
     """
-    answer = run(["squeue", *on(clusters), "--states=all", "--format=%F|%o|%Z|%k"])
+    answer = run(["squeue", *on(clusters), "--states=all", LISTED])
     if answer.returncode != 0:
         return None
     jobs, cluster = [], None

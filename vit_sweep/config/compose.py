@@ -125,10 +125,16 @@ def single(config: DictConfig) -> Plain:
         raise UserError(f"grid={name}: a named grid has several cells and needs -m: python -m vit_sweep -m grid={name}")
     columns([], read_zips(values["zip"]))
     if HydraConfig.initialized():
-        words = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-        given = (str(override).partition("=") for override in words or ())
+        given = (override.partition("=") for override in words_of_command())
         _one_word_for_the_stage({key.lstrip("+") for key, _, value in given if value != "null"})
     return values
+
+
+def words_of_command() -> list[str]:
+    """The overrides that Hydra was given, as they were typed: `${oc.env:NAME}` stays so."""
+    words = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(words, list)
+    return [str(word) for word in words]
 
 
 def _one_word_for_the_stage(given: Collection[str]) -> None:

@@ -33,7 +33,7 @@ _TICK_S = 1.0
 _STANDSTILL_S = 2.5 * _TICK_S
 """A gap between two ticks from which on the process may have been stopped."""
 _TOGETHER_S = 0.2
-"""Signals that come within 20 ms of each other are of one event."""
+"""How long after SIGTERM a SIGUSR2 may come and be of the same event."""
 _LAST_WRITE_S = 30
 
 

@@ -11,6 +11,7 @@ from statistics import NormalDist, median, variance
 
 from launchers.checked import checked
 from launchers.profile import Count, Positive
+from launchers.text import plural
 
 LEAST_RUNS = 2
 """One run says nothing of its spread."""
@@ -111,7 +112,7 @@ def advise(cells: int, runs: int, *, seen: SeenSpread | None, wanted: float = WA
     if runs >= repeats:
         return Advice(repeats=repeats, sentence="")
     basis = (
-        f"runs differ by {seen.deviation:.1%} so far ({seen.freedom} degree{'s' * (seen.freedom > 1)} of freedom)"
+        f"runs differ by {seen.deviation:.1%} so far ({plural(seen.freedom, 'degree')} of freedom)"
         if seen is not None
         else f"if runs differ by {USUAL:.0%}, which nobody has seen yet"
     )

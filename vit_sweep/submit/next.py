@@ -61,7 +61,7 @@ def write(study: Study, todo: Mapping[str, Todo], code: Snapshot, *, max_gpus: i
 
     Raises `UserError` for a profile that this user has not let run here, or whose variables this user does not have.
     """
-    profiles = [item.planned.profile for item in todo.values()]
+    profiles = list({id(item.planned.profile): item.planned.profile for item in todo.values()}.values())
     trust.require(study.folder, profiles)
     _require_variables(profiles)
     rendered = render(study, todo, code, max_gpus=max_gpus)
@@ -73,7 +73,7 @@ def write(study: Study, todo: Mapping[str, Todo], code: Snapshot, *, max_gpus: i
 def _require_variables(profiles: Iterable[PartitionProfile]) -> None:
     """Raise `UserError` where a profile takes a variable from whoever submits, who has none."""
     there = clean_environment(os.environ)
-    for profile in {id(profile): profile for profile in profiles}.values():
+    for profile in profiles:
         absent = sorted(references(profile.environment.values()) - there.keys())
         if absent:
             raise UserError(

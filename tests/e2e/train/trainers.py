@@ -74,8 +74,8 @@ def _rank(folder, rank, cell, delay, *given):
     sys.exit(0)
 
 
-def trainer_of(cell, rank, **options):
-    """A trainer and its engine; the process group is there."""
+def trainer_of(cell, rank, *, engine=None, **options):
+    """A trainer and its engine, DeepSpeed's unless another is given; the process group is there."""
     from pathlib import Path
 
     import torch
@@ -88,7 +88,7 @@ def trainer_of(cell, rank, **options):
     device = torch.device("cpu")
     train, test = load(cell.data, Path("/nowhere"))
     pipeline = pipeline_of(cell, train=train, device=device, dtype=DTYPES[cell.precision], rank=rank)
-    engine = engine_of(cell)
+    engine = engine_of(cell) if engine is None else engine
     trainer = Trainer(
         cell=cell,
         engine=engine,

@@ -9,12 +9,9 @@ import torch
 import torch.distributed as dist
 
 from tests.e2e.train.ranks import small_cell
-from vit_sweep.job.train.images.data import load
-from vit_sweep.job.train.images.pipeline import pipeline_of
-from vit_sweep.job.train.loop import Trainer
+from tests.e2e.train.trainers import trainer_of
 
 pytestmark = pytest.mark.train
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
@@ -63,18 +60,7 @@ class Engine:
 
 def trainer(engine, **changes):
     """Of six steps an epoch."""
-    cell = small_cell(**changes)
-    train, test = load(cell.data, None)
-    pipeline = pipeline_of(cell, train=train, device=CPU, dtype=torch.float32, rank=0)
-    return Trainer(
-        cell=cell,
-        engine=engine,
-        pipeline=pipeline,
-        test=test,
-        device=CPU,
-        enter=lambda: None,
-        beat=lambda *where: None,
-    )
+    return trainer_of(small_cell(**changes), 0, engine=engine)[0]
 
 
 def test_steps_that_the_engine_skipped_are_noted_by_their_number_in_their_epoch():

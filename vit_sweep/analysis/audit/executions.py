@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from math import expm1, log, sqrt
 from statistics import fmean, median
 
-from launchers.text import some
+from launchers.text import plural, some
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, with_apart
 from vit_sweep.analysis.series.contention import is_contended
 from vit_sweep.analysis.series.series import SeriesPoint
@@ -58,7 +58,7 @@ def few_repeats(evidence: Evidence) -> Iterator[Finding]:
             rule="few repeats",
             claims=(Claim.SMALL_DIFFERENCES, Claim.THROUGHPUT),
             where=series.label,
-            sentence=f"how far repeats lie from each other rests on {degrees} degree{'s' * (degrees > 1)} of freedom: "
+            sentence=f"how far repeats lie from each other rests on {plural(degrees, 'degree')} of freedom: "
             f"{some(gaps)}; by chance they may lie several times closer than further ones would",
             advice=f"repeat until the runs beyond the first of each cell are {ENOUGH_DEGREES} or more in all",
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
 
+from launchers.text import plural
 from vit_sweep.analysis.audit.finding import Evidence
 from vit_sweep.analysis.series.series import SeriesPoint
 from vit_sweep.plan.repeats import USUAL, seen_spread, t_quantile
@@ -39,7 +40,7 @@ class Spread:
         """Where the threshold comes from."""
         if not self.degrees:
             return f"no cell was repeated, so repeats are taken to differ by {USUAL:.0%}"
-        return f"repeats differ by {self.deviation:.1%}, {self.degrees} degree{'s' * (self.degrees > 1)} of freedom"
+        return f"repeats differ by {self.deviation:.1%}, {plural(self.degrees, 'degree')} of freedom"
 
 
 def spread_of(evidence: Evidence) -> Spread:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from launchers.checked import checked
+from launchers.text import plural
 from vit_sweep.analysis.laws.crossing import Layout, layout_of
 from vit_sweep.analysis.laws.fitted import REACH
 from vit_sweep.analysis.laws.further import further, may_run, missing
@@ -189,7 +190,7 @@ _WORDS = {
 
 def _verdict(known: Sequence[int], laws: Sequence[Law], carries: Sequence[Law], *, room: bool) -> str:
     listed = f" ({', '.join(map(str, known))})" if known else ""
-    what = f"{len(known)} GPU count{'s' if len(known) != 1 else ''}{listed}"
+    what = f"{plural(len(known), 'GPU count')}{listed}"
     # The plain latency-bandwidth model carries everything that the one with a measured link does, and is harder.
     both = Law.LATENCY_BANDWIDTH in carries
     fitted = [_WORDS[law] for law in carries if not (both and law is Law.MEASURED_LINK)]

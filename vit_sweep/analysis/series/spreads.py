@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import exp, inf, log
 from statistics import median
 
+from launchers.text import plural
 from vit_sweep.analysis.series.contention import contention, workload_of
 from vit_sweep.analysis.series.pooling import DAYS, Floats, Spread, half_width, layout_of, p_value, spread_of
 from vit_sweep.analysis.series.series import Estimate
@@ -224,5 +225,5 @@ def _days(pool: Pool) -> str:
         )
     return (
         f"{pool.sessions} sessions ({when}) differ by {100 * float(spread.session_variance) ** 0.5:.2g} % beyond what "
-        f"their runs do ({freedom} degree{'s' * (freedom > 1)} of freedom); the intervals hold it"
+        f"their runs do ({plural(freedom, 'degree')} of freedom); the intervals hold it"
     )

@@ -9,7 +9,7 @@ from functools import lru_cache
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-from vit_sweep.analysis.series.series import Estimate, ScalingSeries
+from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.report.tables.columns import WHAT
 from vit_sweep.report.tables.table import BEHIND, HIGH, LOW, Cells
 from vit_sweep.runs.run import Run
@@ -162,9 +162,9 @@ def names_of(runs: Collection[Run]) -> Cells:
     }
 
 
-def flags_of(runs: Iterable[Run]) -> str | None:
-    """Every flag of any of the runs once."""
-    return "; ".join(dict.fromkeys(flag for run in runs for flag in run.flags)) or None
+def flags_of(flagged: Iterable[Run | SeriesPoint]) -> str | None:
+    """Every flag of any of the runs, or of a point of them, once."""
+    return "; ".join(dict.fromkeys(flag for each in flagged for flag in each.flags)) or None
 
 
 def middle(values: Iterable[float | None]) -> float | None:

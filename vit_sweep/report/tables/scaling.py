@@ -140,7 +140,7 @@ def _point(curve: ScalingSeries, point: SeriesPoint, variants: Variants) -> Cell
         **estimate("serial_fraction", point.serial_fraction),
         "baseline_gpus": curve.baseline_gpus if point.speedup is not None else None,
         **last_accuracies(point.runs),
-        "flags": "; ".join(dict.fromkeys((*point.flags, *(flag for run in point.runs for flag in run.flags)))) or None,
+        "flags": flags_of((point, *point.runs)),
         BEHIND: point.runs,
     }
 
