@@ -45,6 +45,8 @@ HostList = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._,\
 """Hosts as Slurm lists them: `node[01-02,07]`."""
 Quantity = Annotated[float, Ge(0), Le(1e18)]
 """Seconds, bytes, watts: a sum of as many as a study can hold is still a number."""
+Signed = Annotated[float, Ge(-1e18), Le(1e18)]
+"""A difference, or a temperature."""
 Whole = Annotated[int, Ge(0), Le(2**63 - 1)]
 Part = Annotated[float, Ge(0), Le(1)]
 Loss = Annotated[float, Field(allow_inf_nan=True)]

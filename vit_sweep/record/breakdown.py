@@ -9,7 +9,7 @@ from math import comb
 from operator import attrgetter
 from statistics import median
 
-from launchers.checked import Quantity, Whole, checked
+from launchers.checked import Quantity, Signed, Whole, checked
 from launchers.profile import Count
 from vit_sweep.plan import ring
 from vit_sweep.plan.point import ModelSpec
@@ -123,7 +123,7 @@ class Exposed:
     """Likewise of the blocks without collectives."""
     rounds: Count
     block_steps: Count
-    differences_ms: tuple[float, ...] = ()
+    differences_ms: tuple[Signed, ...] = ()
     """By round: (first + second) / 2 - without. What drifts over the rounds drops out. Empty in old records."""
 
     @property
@@ -218,7 +218,7 @@ class CountedFlop:
     """Its multiply-adds."""
     formula_flop: Quantity
     """`vit.forward_flop` x images: what MFU rests on."""
-    flop_ratio: float
+    flop_ratio: Quantity
     """flop / formula_flop."""
     parameters: Whole
     """Those that the profiler saw on rank 0: with ZeRO 3 the part that this rank holds outside of a forward."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from enum import StrEnum
 from statistics import median
 
-from launchers.checked import Quantity, Whole, checked
+from launchers.checked import Part, Quantity, Signed, Whole, checked
 from launchers.text import some
 from vit_sweep.plan import ring
 
@@ -31,7 +31,7 @@ class Gpu:
     """The most that GPU and slot can do together: an idle link rests at a lower one."""
     pcie_width: Whole | None = None
     """Lanes in use."""
-    numa_node: int | None = None
+    numa_node: Whole | None = None
     sm_clock_mhz: Whole | None = None
     """At the start of the job, before any work."""
     max_sm_clock_mhz: Whole | None = None
@@ -144,9 +144,9 @@ class EnergySource(StrEnum):
 class Spread:
     """A sampled quantity."""
 
-    min: float
-    median: float
-    max: float
+    min: Signed
+    median: Signed
+    max: Signed
 
 
 @checked
@@ -184,7 +184,7 @@ class HostTime:
     """How long its main thread could run and had no core: somebody else had it. None where the kernel does not say."""
     switches: Whole = 0
     """How often the kernel took a core away from it (involuntary context switches)."""
-    pressure: float | None = None
+    pressure: Part | None = None
     """Part of the time in which some task of the host, of whomever, waited for a core (PSI)."""
     load: Quantity | None = None
     """Load average of the host over the last minute, at the end."""

@@ -124,7 +124,7 @@ class EpochReport:
 class Record:
     """One finished run. It exists only when every epoch was run and what ran is what was asked."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Whole = SCHEMA_VERSION
     cell_id: Name
     requested: Cell
     resolved: Resolved
