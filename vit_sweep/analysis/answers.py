@@ -1,8 +1,8 @@
 """Answers to what one asks of a scaling curve, a sentence each: measured or predicted, how sure, or why not. Pure.
 
 Before one count is called the fastest or the cheapest, a test over all pairs must tell it from the others; those it
-cannot be told from are named (`estimates.alike`). Where a count has a single run, and so no interval, it is taken to
-have the usual spread, and the sentence says so.
+cannot be told from are named, with what hides a large difference (`estimates.difference`). Where a count has a single
+run, and so no interval, a spread is assumed, and the sentence says so.
 Which cell to run next is chosen in `design`.
 """
 
@@ -17,10 +17,18 @@ from vit_sweep.analysis.laws.design import next_cell
 from vit_sweep.analysis.laws.fitted import Fit, Parameter
 from vit_sweep.analysis.laws.predicting import Prediction, Refusal, plausible, predict
 from vit_sweep.analysis.series.contention import contention
-from vit_sweep.analysis.series.estimates import alike, interval, number, percent, place, scaled
+from vit_sweep.analysis.series.estimates import (
+    difference,
+    doubt_of,
+    interval,
+    number,
+    percent,
+    place,
+    scaled,
+    single_spread,
+)
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
-from vit_sweep.plan.repeats import USUAL
 
 THRESHOLD = 0.8
 
@@ -109,12 +117,12 @@ def _efficient(series: ScalingSeries, fits: Sequence[Fit], laws: Sequence[Fit], 
     else:
         text = f"{point.gpus}, measured ({value.value:.0%}, {interval(value, percent)})"
         if value.low is not None and value.low < threshold:
-            text += f", which cannot be told apart from {threshold:.0%}"
+            text += _near(value, threshold)
     if higher:
         other, e = min(higher, key=lambda pair: pair[0].gpus)
         text += f"; at {place(other, series)} it is {e.value:.0%} ({interval(e, percent)})"
         if e.high is not None and e.high >= threshold:
-            text += f", which cannot be told apart from {threshold:.0%}"
+            text += _near(e, threshold)
     if lower:
         text += f"; though it is {', '.join(f'{e.value:.0%} at {place(other, series)}' for other, e in lower)}"
     beyond, gpus = _predicted_efficient(laws, fits, threshold, point.gpus)
@@ -125,6 +133,14 @@ def _efficient(series: ScalingSeries, fits: Sequence[Fit], laws: Sequence[Fit], 
         sentence=f"{heading}: {text}; {beyond}",
         gpus=gpus if predicted else point.gpus,
         predicted=predicted,
+    )
+
+
+def _near(efficiency: Estimate, threshold: float) -> str:
+    """That its interval reaches the threshold; and why, where it lies far from it."""
+    doubt = doubt_of(efficiency, threshold)
+    return (
+        f", {doubt} to tell it from {threshold:.0%}" if doubt else f", which cannot be told apart from {threshold:.0%}"
     )
 
 
@@ -186,16 +202,16 @@ def _cheapest(series: ScalingSeries, price: float | None) -> Answer:
     text = f"{place(point, series)}, measured: {number(cost.value)} {unit} ({interval(cost, number)})"
     if price is not None:
         text += f", {cost.value / 3600 * price:.3g} at {price:g} per GPU-hour"
-    ties = _ties(point, cost, costs)
-    text += _rank_text(ties, cost, costs, series)
+    ties, words = _ties(point, cost, costs, series)
+    text += words
     last, most = max(costs, key=lambda pair: pair[0].gpus)
-    if last is not point and not alike(cost, most, among=len(costs)):
+    if last not in (point, *ties):
         text += f"; at {place(last, series)} {most.value / cost.value - 1:+.0%}"
     return Answer(
         question=Question.CHEAPEST,
         sentence=f"{heading}: {text}",
         gpus=point.gpus,
-        ties=tuple(p.gpus for p, _ in ties),
+        ties=tuple(tie.gpus for tie in ties),
         assumed=_assumed(costs),
     )
 
@@ -211,13 +227,13 @@ def _fastest(series: ScalingSeries, laws: Sequence[Fit]) -> Answer:
     point, time = min(times, key=lambda pair: (pair[1].value, pair[0].gpus))
     own = point.time_s or time
     text = f"{place(point, series)}, measured: {number(own.value)} s an epoch ({interval(own, number)})"
-    ties = _ties(point, time, times)
-    text += _rank_text(ties, time, times, series) + (f"; {_ahead(time, laws, strong=strong)}" if laws else "")
+    ties, words = _ties(point, time, times, series)
+    text += words + (f"; {_ahead(time, laws, strong=strong)}" if laws else "")
     return Answer(
         question=Question.FASTEST,
         sentence=f"{heading}: {text}",
         gpus=point.gpus,
-        ties=tuple(p.gpus for p, _ in ties),
+        ties=tuple(tie.gpus for tie in ties),
         assumed=_assumed(times),
     )
 
@@ -231,35 +247,37 @@ def _ahead(time: Estimate, laws: Sequence[Fit], *, strong: bool) -> str:
         return f"beyond {max(law.counts)} nothing is predicted: {why}" if why else f"{law.name} sees none faster"
     time_s = ahead.time_s
     text = f"{law.name} predicts {number(time_s.value)} s ({interval(time_s, number)}) on {ahead.gpus} GPUs"
-    if alike(time, scaled(time_s, 1 if strong else 1 / ahead.gpus)):
+    if not difference(time, scaled(time_s, 1 if strong else 1 / ahead.gpus)).clear:
         return f"{text}, which cannot be told apart from it"
     return f"{text}, as far as it may be asked" if ahead.gpus == predictions[-1].gpus else text
 
 
 def _ties(
-    chosen: SeriesPoint, value: Estimate, others: Sequence[tuple[SeriesPoint, Estimate]]
-) -> list[tuple[SeriesPoint, Estimate]]:
-    """The points that a test over all pairs cannot tell from the chosen one."""
-    return [(p, other) for p, other in others if p is not chosen and alike(value, other, among=len(others))]
+    chosen: SeriesPoint,
+    value: Estimate,
+    others: Sequence[tuple[SeriesPoint, Estimate]],
+    series: ScalingSeries,
+) -> tuple[list[SeriesPoint], str]:
+    """The points that a test over all pairs cannot tell from the chosen one; and in words, why, and what is assumed."""
+    numbers = [number for _, number in others]
+    ties: list[SeriesPoint] = []
+    listed: dict[str, list[str]] = {}
+    for point, other in others:
+        if point is not chosen and not (gap := difference(value, other, numbers)).clear:
+            ties.append(point)
+            listed.setdefault(gap.doubt, []).append(f"{place(point, series)} ({other.value / value.value - 1:+.1%})")
+    words = [
+        f"{doubt} to tell it from {', '.join(points)}" if doubt else f"cannot be told apart from {', '.join(points)}"
+        for doubt, points in sorted(listed.items())
+    ]
+    if _assumed(others):
+        words.append(f"single runs being taken to differ by {single_spread(numbers):.0%}, an assumption")
+    return ties, "".join(f"; {clause}" for clause in words)
 
 
 def _assumed(compared: Sequence[tuple[SeriesPoint, Estimate]]) -> bool:
     """Whether a single run is among several that are ranked."""
     return len(compared) > 1 and not all(value.known for _, value in compared)
-
-
-def _rank_text(
-    ties: Sequence[tuple[SeriesPoint, Estimate]],
-    value: Estimate,
-    others: Sequence[tuple[SeriesPoint, Estimate]],
-    series: ScalingSeries,
-) -> str:
-    """The ties; and, with single runs among what was compared, that the order stands on an assumed spread."""
-    listed = ", ".join(f"{place(point, series)} ({other.value / value.value - 1:+.1%})" for point, other in ties)
-    text = f"; cannot be told apart from {listed}" if ties else ""
-    if _assumed(others):
-        text += f"{', ' if ties else '; '}single runs being taken to differ by {USUAL:.0%}, an assumption"
-    return text
 
 
 # --- what to run next ----------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from statistics import median
 from launchers.checked import checked
 from vit_sweep.analysis.pairing import Cells, Unpaired, differing, pair, words_of
 from vit_sweep.analysis.series.contention import contention
+from vit_sweep.analysis.series.estimates import doubt_of
 from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.series import Estimate
@@ -71,7 +72,7 @@ class Pair(Compared):
         low, high = self.ratio.low, self.ratio.high
         if low is not None and high is not None:
             if low <= 1 <= high:
-                return "the interval contains 1"
+                return doubt_of(self.ratio, 1.0) or "the interval contains 1"
             return f"among so many comparisons it may be chance (adjusted p = {self.adjusted_p:.2f})"
         if self.ratio.n > 1:
             return "the runs are equal to the last digit, which says nothing of their spread"

@@ -37,6 +37,13 @@ def test_seeds_are_not_paired_for_the_same_seed_shares_no_node_and_no_hour():
     assert (pair.verdict, pair.reason) == (SAME, "the interval contains 1")
 
 
+def test_a_ratio_far_from_1_is_not_called_alike_for_few_runs():
+    a, b = ([run(1, (seconds,), run_id=f"{seconds}") for seconds in side] for side in ((10.0, 11.0), (14.0, 18.0)))
+    (made,) = compare(a, b).pairs
+    assert made.verdict == SAME and made.ratio.low < 1 < made.ratio.high
+    assert made.reason == "too few runs (they differ by 14%, with 2 degrees of freedom; repeats=6 would give 10)"
+
+
 def test_a_ratio_is_welchs_on_logarithms_with_the_spread_of_all_cells():
     """By hand: logs of a are 0 and 0.02 twice, of b as much higher by 0.1 and 0; s^2 = 0.0002 with 4 degrees."""
     times = {"a": {1: (0.0, 0.02), 2: (0.0, 0.02)}, "b": {1: (0.1, 0.12), 2: (0.0, 0.02)}}

@@ -89,6 +89,6 @@ def test_holm_lies_between_no_adjustment_and_bonferroni(p_values):
     assert all(p <= a <= min(1, len(p_values) * p) + 1e-12 for p, a in zip(p_values, adjusted, strict=True))
 
 
-@given(st.integers(3, 500))
-def test_the_planners_t_needs_no_scipy(freedom):
-    assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=0.01)
+@given(st.floats(1, 500), st.sampled_from([0.9, 0.975, 0.999]))
+def test_the_planners_t_needs_no_scipy(freedom, probability):
+    assert t_quantile(freedom, probability) == pytest.approx(stats.t.ppf(probability, freedom), rel=0.04)

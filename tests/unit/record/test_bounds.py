@@ -29,4 +29,6 @@ def test_each_number_of_a_record_has_a_least_and_a_most():
     boundless = {path for path, number in made if not (LEAST & number.keys() and MOST & number.keys())}
     assert {path for path in boundless if not UNBOUNDED & set(path)} == set()
     assert {name for path in boundless for name in path} >= UNBOUNDED
-    assert {"memory_gb_per_s", "graphs", "breaks", "gpus", "differences_ms"} <= {name for path, _ in made for name in path}
+    assert {"memory_gb_per_s", "graphs", "breaks", "gpus", "differences_ms"} <= {
+        name for path, _ in made for name in path
+    }
