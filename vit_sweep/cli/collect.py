@@ -190,7 +190,9 @@ def _put(gathered: "Gathered", folder: Path, console: Console, *, what: str, for
     if formats(os.environ):
         from vit_sweep.report import figures
 
-        drawn = figures.draw_all(gathered.strong, gathered.weak, gathered.runs, folder / "figures")
+        drawn = figures.draw_all(
+            gathered.strong, gathered.weak, gathered.runs, folder / "figures", ratio=gathered.ratio
+        )
         written += [path for figure in drawn for path in figure.paths.values()]
     if forms:
         from vit_sweep.report.exports import export

@@ -6,7 +6,7 @@ of all cells that are pooled. Looking again after each run stops too early where
 """
 
 from collections.abc import Iterable, Sequence
-from math import ceil, log, pi, sqrt, tan
+from math import ceil, exp, log, pi, sqrt, tan
 from statistics import NormalDist, median, variance
 
 from launchers.checked import checked
@@ -87,7 +87,8 @@ def t_quantile(freedom: float, probability: float = 0.975) -> float:
         exact = (tan(pi * (probability - 0.5)), (2 * probability - 1) / sqrt(2 * probability * (1 - probability)))
         fewer = 1 if freedom < 2 else 2
         first, second = exact[fewer - 1], exact[1] if fewer == 1 else t_quantile(3, probability)
-        return first * (second / first) ** ((1 / fewer - 1 / freedom) * fewer * (fewer + 1))
+        part = (1 / fewer - 1 / freedom) * fewer * (fewer + 1)
+        return exp((1 - part) * log(first) + part * log(second))
     z = NormalDist().inv_cdf(probability)
     terms = (
         (z**3 + z) / 4,

@@ -108,7 +108,7 @@ def _contended(record: Record) -> list[str]:
 def _compiled(record: Record) -> list[str]:
     """Epochs that count in which torch.compile compiled: their steps hold its seconds."""
     graphs = {epoch.epoch: max((c.graphs for c in epoch.compiled_by_rank), default=0) for epoch in counted(record)}
-    return [f"epoch {epoch} ({count} graph{'s' * (count > 1)})" for epoch, count in graphs.items() if count]
+    return [f"epoch {epoch} ({plural(count, 'graph')})" for epoch, count in graphs.items() if count]
 
 
 def _suspended(record: Record) -> list[str]:

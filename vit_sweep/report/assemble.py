@@ -13,6 +13,7 @@ from pydantic_core import from_json
 
 from launchers.atomic import read
 from launchers.errors import UserError
+from launchers.text import plural
 from vit_sweep.analysis.audit import judge
 from vit_sweep.analysis.laws.fits import fit
 from vit_sweep.analysis.series.grouping import group
@@ -141,7 +142,12 @@ def _content(material: Material, wishes: Wishes, published: Reference | None) ->
     series = (*gathered.strong, *gathered.weak)
     fits = [(curve, fit(curve)) for curve in series]
     drawn = figures.draw_all(
-        gathered.strong, gathered.weak, gathered.runs, folder / "figures", predictions=pictures.fitted_lines(fits)
+        gathered.strong,
+        gathered.weak,
+        gathered.runs,
+        folder / "figures",
+        ratio=gathered.ratio,
+        predictions=pictures.fitted_lines(fits),
     )
     made = pictures.made(drawn)
     verdict = judge.audit(gathered.runs)
@@ -224,7 +230,7 @@ def _subtitle(runs: Iterable[Run]) -> str:
     conditions = [", ".join(sorted({run.condition(name) for run in timed} - {""})) for name in names]
     model, data, *others = conditions
     gpus = sorted({run.gpus for run in timed})
-    span = f"{gpus[0]} to {gpus[-1]} GPUs" if len(gpus) > 1 else f"{gpus[0]} GPU{'s' if gpus[0] > 1 else ''}"
+    span = f"{gpus[0]} to {gpus[-1]} GPUs" if len(gpus) > 1 else plural(gpus[0], "GPU")
     return ", ".join(filter(None, [f"{model} on {data}" if data else model, *dict.fromkeys(others), span]))
 
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from vit_sweep.analysis.series.grouping import group
-from vit_sweep.analysis.series.intervals import with_all_intervals
+from vit_sweep.analysis.series.intervals import measured, with_all_intervals
 from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.analysis.series.spreads import RatioOf
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.plan_file import strangers
 from vit_sweep.plan.point import Scaling
@@ -25,6 +26,8 @@ class Gathered(NamedTuple):
     strong: list[ScalingSeries]
     weak: list[ScalingSeries]
     tables: list[Table]
+    ratio: RatioOf
+    """Of the cells of all series, with its interval: as the tables have it."""
     problems: tuple[str, ...]
     """Files that were passed over, and why."""
 
@@ -74,7 +77,10 @@ def _gathered(
     reached: dict[str, tuple[float, Reached]],
     problems: Sequence[str],
 ) -> Gathered:
-    series = with_all_intervals(curve for mode in Scaling for curve in group(runs, mode))
+    grouped = [curve for mode in Scaling for curve in group(runs, mode)]
+    spread = measured(grouped)
+    series = with_all_intervals(grouped, spread)
     strong, weak = ([curve for curve in series if curve.key.scaling is mode] for mode in Scaling)
-    tables = tables_of(runs, [*strong, *weak], rows, points=points, reached=reached)
-    return Gathered(runs=runs, strong=strong, weak=weak, tables=tables, problems=tuple(problems))
+    tables = tables_of(runs, [*strong, *weak], rows, points=points, reached=reached, spread=spread)
+    ratio = spread.times.ratio
+    return Gathered(runs=runs, strong=strong, weak=weak, tables=tables, ratio=ratio, problems=tuple(problems))

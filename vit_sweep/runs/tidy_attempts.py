@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from launchers.text import some
+from launchers.text import plural, some
 from vit_sweep.runs.tidy_columns import TidyRow, scaling_of
 
 
@@ -69,5 +69,5 @@ def _name(row: TidyRow) -> str:
     """`weak, batch 16, 2 GPUs`."""
     gpus = int(row.values["gpus"])
     batch = row.integer("batch")
-    words = [scaling_of(row).value, f"batch {batch}" if batch else "", f"{gpus} GPU{'s' * (gpus != 1)}"]
+    words = [scaling_of(row).value, f"batch {batch}" if batch else "", plural(gpus, "GPU")]
     return ", ".join(filter(None, words))

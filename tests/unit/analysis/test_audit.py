@@ -250,6 +250,16 @@ def test_single_runs_cannot_carry_small_differences():
     assert "1 of 2 points rest on one run (2 GPUs)" in finding.sentence
 
 
+def test_a_repeat_that_stands_apart_is_no_point_that_rests_on_one_run_or_seed():
+    """Three repeats of each count are pooled; a fourth of 4 GPUs on other GPUs is in no mean."""
+    odd = replace(sound(4, 7, 2.0), devices=("NVIDIA A40",) * 4)
+    assert only([*sound_study(), odd], "unlike GPUs")
+    assert not found([*sound_study(), odd], "single runs") and not found([*sound_study(), odd], "one seed")
+    alone = [*(a_run for a_run in sound_study() if a_run.gpus < 4), odd]
+    assert "1 of 3 points rest on one run (4 GPUs)" in only(alone, "single runs").sentence
+    assert "of 1 of 3 points rests on one seed (4 GPUs)" in only(alone, "one seed").sentence
+
+
 def test_single_runs_leave_no_claim_that_holds():
     runs = [a_run for a_run in sound_study() if a_run.seed == 0]
     stands = {judgement.claim: judgement.standing for judgement in audit(runs).claims}

@@ -15,6 +15,7 @@ from launchers.errors import UserError
 from tests.unit.analysis.builders import run
 from tests.unit.builders import cell, point, record, series
 from vit_sweep.__main__ import main
+from vit_sweep.analysis.series.spreads import Spreads
 from vit_sweep.cli.collect import collect_runs, collect_study
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.plan.cell import CellFile, JobOptions
@@ -49,6 +50,11 @@ def study(tmp_path):
 def finish(study, planned, seconds=(9.0, 4.0, 4.0), **changes):
     text = to_json(record(planned, seconds, **changes))
     (study.cell_dir(planned.cell_id) / "record.json").write_text(text)
+
+
+def made_of(study):
+    """All but the function that gives ratios, which equals no other."""
+    return gather(Study(study.folder))._replace(ratio=None)
 
 
 def report_text(study, **options):
@@ -177,15 +183,15 @@ def test_a_time_that_is_not_a_number_is_no_time(study):
 
 
 def test_helpers_read_the_same_as_one_process(study, monkeypatch):
-    alone = gather(Study(study.folder))
+    alone = made_of(study)
     (study.cell_dir(CELLS[3].cell_id) / "record.json").write_text("{")
-    partly = gather(Study(study.folder))
+    partly = made_of(study)
     monkeypatch.setattr(reading, "_SHARE_FROM", 1)
     monkeypatch.setattr(reading, "_CHUNK", 1)
     monkeypatch.setattr(reading.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    assert gather(Study(study.folder)) == partly
+    assert made_of(study) == partly
     finish(study, CELLS[3], (9.0, 2.1, 2.0))
-    assert gather(Study(study.folder)) == alone
+    assert made_of(study) == alone
 
 
 def die(start):
@@ -196,12 +202,22 @@ def die(start):
 
 
 def test_a_helper_that_dies_costs_no_record(study, monkeypatch):
-    alone = gather(Study(study.folder))
+    alone = made_of(study)
     monkeypatch.setattr(reading, "_SHARE_FROM", 1)
     monkeypatch.setattr(reading, "_CHUNK", 1)
     monkeypatch.setattr(reading, "_chunk", die)
     monkeypatch.setattr(reading.os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
-    assert gather(Study(study.folder)) == alone
+    assert made_of(study) == alone
+
+
+def test_tables_and_figures_learn_the_spread_between_runs_once(study, monkeypatch):
+    learnt, given = [], []
+    learn = Spreads.__init__
+    monkeypatch.setattr(Spreads, "__init__", lambda self, *a, **k: (learnt.append(self), learn(self, *a, **k))[1])
+    monkeypatch.setattr(figures, "draw_all", lambda *_, ratio, **__: given.append(ratio) or [])
+    report_text(study)
+    assert len(learnt) == 2, "of times and of steps"
+    assert given[0].__self__ is learnt[0]
 
 
 def test_runs_from_elsewhere_become_the_same_tables(tmp_path):

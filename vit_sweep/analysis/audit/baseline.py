@@ -5,8 +5,8 @@ from dataclasses import replace
 from math import ceil, expm1, log
 from statistics import median
 
-from launchers.text import some
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of
+from launchers.text import plural, some
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity
 from vit_sweep.analysis.audit.spread import Spread, spread_of
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesKey, SeriesPoint
 from vit_sweep.runs.run import Origin, Run
@@ -19,7 +19,7 @@ def superlinear(evidence: Evidence) -> Iterator[Finding]:
     """Efficiency above 1 by more than repeats differ: as a rule the baseline is slow."""
     for series, base, points, spread in _beyond_chance(evidence, _above_ideal):
         too_fast = [
-            f"{point.efficiency.value:.1%} at {gpus_of(point.gpus)} ({base.time_s.value:.3g} s -> "
+            f"{point.efficiency.value:.1%} at {plural(point.gpus, 'GPU')} ({base.time_s.value:.3g} s -> "
             f"{point.time_s.value:.3g} s)"
             for point in points
             if point.efficiency is not None and point.time_s is not None and base.time_s is not None
@@ -30,7 +30,7 @@ def superlinear(evidence: Evidence) -> Iterator[Finding]:
             where=series.label,
             sentence=f"more than ideal, by more than repeats differ: {some(too_fast)} ({spread.words}); a slow "
             "baseline raises every efficiency of its series as much",
-            advice=f"repeat the {gpus_of(base.gpus)} run on a cool, exclusive node and compare its clocks",
+            advice=f"repeat the {plural(base.gpus, 'GPU')} run on a cool, exclusive node and compare its clocks",
         )
 
 
@@ -38,7 +38,7 @@ def negative_serial_fraction(evidence: Evidence) -> Iterator[Finding]:
     """Karp and Flatt's fraction (1/S - 1/q)/(1 - 1/q) below 0: no program has less than no serial part."""
     for series, _, points, _ in _beyond_chance(evidence, _above_ideal):
         fractions = [
-            f"{point.serial_fraction.value:.4f} at {gpus_of(point.gpus)}"
+            f"{point.serial_fraction.value:.4f} at {plural(point.gpus, 'GPU')}"
             for point in points
             if point.serial_fraction is not None  # of strong scaling only
         ]
@@ -56,13 +56,13 @@ def slower_with_more(evidence: Evidence) -> Iterator[Finding]:
     """Speedup below 1 by more than repeats differ: Karp and Flatt's serial fraction is then above 1."""
     for series, base, points, spread in _beyond_chance(evidence, _below_baseline):
         slower = [
-            f"{point.speedup.value:.2f} on {gpus_of(point.gpus)}" for point in points if point.speedup is not None
+            f"{point.speedup.value:.2f} on {plural(point.gpus, 'GPU')}" for point in points if point.speedup is not None
         ]
         yield Finding(
             rule="speedup below 1",
             claims=(Claim.THROUGHPUT,),
             where=series.label,
-            sentence=f"more GPUs do less work a second than {gpus_of(base.gpus)}, by more than repeats differ: "
+            sentence=f"more GPUs do less work a second than {plural(base.gpus, 'GPU')}, by more than repeats differ: "
             f"{some(slower)} ({spread.words}); no serial part explains that",
             advice="look for a busy host, a slow link or ranks that share cores, and measure again",
         )
@@ -118,8 +118,8 @@ def slow_clock(evidence: Evidence) -> Iterator[Finding]:
             severity=Severity.FALLS,
             claims=(Claim.THROUGHPUT,),
             where=series.label,
-            sentence=f"the GPUs of the {gpus_of(base.gpus)} run, by which all are judged, ran at {clock:.0f} MHz, "
-            f"those of all others at {min(known):.0f} MHz or more",
+            sentence=f"the GPUs of the {plural(base.gpus, 'GPU')} run, by which all are judged, ran at {clock:.0f} "
+            f"MHz, those of all others at {min(known):.0f} MHz or more",
             advice="repeat the baseline on a GPU that keeps its clock; the speedups are too high till then",
         )
 
@@ -141,7 +141,7 @@ def throttled_baseline(evidence: Evidence) -> Iterator[Finding]:
                 severity=Severity.FALLS,
                 claims=(Claim.THROUGHPUT,),
                 where=series.label,
-                sentence=f"the {gpus_of(base.gpus)} run, by which all are judged, was held back: {some(flags)}",
+                sentence=f"the {plural(base.gpus, 'GPU')} run, by which all are judged, was held back: {some(flags)}",
                 advice="repeat the baseline on a node that keeps its clock; the speedups are too high till then",
             )
 
@@ -160,10 +160,10 @@ def borrowed_baseline(evidence: Evidence) -> Iterator[Finding]:
                 severity=Severity.WEAKENS if nodes else Severity.FALLS,
                 claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
                 where=series.label,
-                sentence=f"placement={series.key.placement} has no {gpus_of(base.gpus)} run of its own; its "
+                sentence=f"placement={series.key.placement} has no {plural(base.gpus, 'GPU')} run of its own; its "
                 f"baseline is that of placement={', '.join(whose)}"
                 + (f", {nodes}" if nodes else ", and nothing says that it ran on the same machines"),
-                advice=f"run {gpus_of(base.gpus)} on the nodes of this series too",
+                advice=f"run {plural(base.gpus, 'GPU')} on the nodes of this series too",
             )
     yield from _other_conditions(evidence)
 
@@ -208,9 +208,9 @@ def _late_start(series: ScalingSeries, start: int, sister: ScalingSeries, first:
         rule="baseline of something else",
         claims=(Claim.THROUGHPUT,),
         where=series.label,
-        sentence=f"it starts at {gpus_of(start)}; only {name}={other} has {gpus_of(first)}, this is {name}={own}: "
-        f"speedups count from {gpus_of(start)} and nothing is borrowed",
-        advice=f"run {gpus_of(first)} with {name}={own}",
+        sentence=f"it starts at {plural(start, 'GPU')}; only {name}={other} has {plural(first, 'GPU')}, this is "
+        f"{name}={own}: speedups count from {plural(start, 'GPU')} and nothing is borrowed",
+        advice=f"run {plural(first, 'GPU')} with {name}={own}",
     )
 
 
@@ -244,8 +244,8 @@ def unequal_baselines(evidence: Evidence) -> Iterator[Finding]:
                 rule="unequal baselines",
                 claims=(Claim.THROUGHPUT,),
                 where=slow,
-                sentence=f"the same step of {gpus_of(int(str(gpus)))} with {micro} images each takes {high:.3g} s "
-                f"in one series ({slow}) and {low:.3g} s in the other ({fast}), {high / low - 1:.0%} apart",
+                sentence=f"the same step of {plural(int(str(gpus)), 'GPU')} with {micro} images each takes {high:.3g} "
+                f"s in one series ({slow}) and {low:.3g} s in the other ({fast}), {high / low - 1:.0%} apart",
                 advice="time both series from one baseline, repeated on several nodes",
             )
 

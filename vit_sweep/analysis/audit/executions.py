@@ -5,7 +5,7 @@ from math import expm1, log, sqrt
 from statistics import fmean, median
 
 from launchers.text import plural, some
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, with_apart
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, points_shown, with_apart
 from vit_sweep.analysis.series.contention import is_contended
 from vit_sweep.analysis.series.series import SeriesPoint
 from vit_sweep.runs.run import Run
@@ -27,7 +27,7 @@ _TWO_EPOCHS = 0.1
 def single_runs(evidence: Evidence) -> Iterator[Finding]:
     """Points that rest on one run: nobody knows how far a repeat would lie from it."""
     for series in evidence.series:
-        points = with_apart(series)
+        points = points_shown(series)
         single = [point for point in points if len(point.runs) == 1]
         if not single:
             continue
@@ -39,7 +39,7 @@ def single_runs(evidence: Evidence) -> Iterator[Finding]:
             weakens=(Claim.THROUGHPUT, Claim.FIXED_PROBLEM, Claim.TIME_TO_ACCURACY, Claim.COMMUNICATION),
             where=series.label,
             sentence=f"{len(single)} of {len(points)} points rest on one run"
-            + ("" if all_single else f" ({some(gpus_of(point.gpus) for point in single)})")
+            + ("" if all_single else f" ({some(plural(point.gpus, 'GPU') for point in single)})")
             + f", so how far a repeat would lie from them is not known; {REPEATS_DIFFER}",
             advice="repeat each cell with other seeds on other nodes, as often as the wanted precision needs (the plan "
             "says how often); claim nothing smaller",
@@ -53,7 +53,7 @@ def few_repeats(evidence: Evidence) -> Iterator[Finding]:
         degrees = sum(len(point.runs) - 1 for point in repeated)
         if not 0 < degrees < ENOUGH_DEGREES:
             continue
-        gaps = [f"{_range(point):.1%} at {gpus_of(point.gpus)} ({len(point.runs)} runs)" for point in repeated]
+        gaps = [f"{_range(point):.1%} at {plural(point.gpus, 'GPU')} ({len(point.runs)} runs)" for point in repeated]
         yield Finding(
             rule="few repeats",
             claims=(Claim.SMALL_DIFFERENCES, Claim.THROUGHPUT),
@@ -69,7 +69,7 @@ def repeats_differ(evidence: Evidence) -> Iterator[Finding]:
     for series in evidence.series:
         far = [point for point in series.timed if len(point.runs) > 1 and _range(point) > APART]
         gaps = [
-            f"{_range(point):.0%} at {gpus_of(point.gpus)} "
+            f"{_range(point):.0%} at {plural(point.gpus, 'GPU')} "
             f"({some(f'{median(run.epoch_s):.4g} s' for run in point.runs)})"
             for point in far
         ]
@@ -186,7 +186,7 @@ def warm_up_included(evidence: Evidence) -> Iterator[Finding]:
     )
     if moved:
         examples = some(
-            f"{gpus_of(gpus)} {whole:.3g} s against {warm:.3g} s without it ({whole / warm - 1:+.1%})"
+            f"{plural(gpus, 'GPU')} {whole:.3g} s against {warm:.3g} s without it ({whole / warm - 1:+.1%})"
             for whole, warm, gpus in moved[:3]
         )
         yield _warm_up(
@@ -221,4 +221,4 @@ def _warm_up(sentence: str, advice: str) -> Finding:
 def _of(run: Run, evidence: Evidence) -> str:
     """`strong, 2 GPUs`, or `2 GPUs (cell)`."""
     name = evidence.name(run)
-    return name if gpus_of(run.gpus) in name else f"{gpus_of(run.gpus)} ({name})"
+    return name if plural(run.gpus, "GPU") in name else f"{plural(run.gpus, 'GPU')} ({name})"

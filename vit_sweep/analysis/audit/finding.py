@@ -172,7 +172,7 @@ def _names(series: Sequence[ScalingSeries]) -> dict[str, str]:
                 words = [
                     mode.value,
                     one_series.label if several else "",
-                    gpus_of(point.gpus),
+                    plural(point.gpus, "GPU"),
                     f"{point.nodes} nodes" if sum(p.gpus == point.gpus for p in one_series.points) > 1 else "",
                     repeat if len(point.runs) > 1 else "",
                 ]
@@ -201,6 +201,8 @@ def with_apart(series: ScalingSeries) -> tuple[SeriesPoint, ...]:
     return tuple(sorted((*series.timed, *alone), key=lambda point: (point.gpus, point.nodes or 0)))
 
 
-def gpus_of(count: int) -> str:
-    """`1 GPU`, `2 GPUs`."""
-    return plural(count, "GPU")
+def points_shown(series: ScalingSeries) -> tuple[SeriesPoint, ...]:
+    """`with_apart`, less what stands apart where the series has a point of its own: no figure of that rests on it."""
+    own = {(point.gpus, point.nodes) for point in series.timed}
+    kept = set(map(id, series.timed))
+    return tuple(p for p in with_apart(series) if id(p) in kept or (p.gpus, p.nodes) not in own)

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from statistics import median
 
-from launchers.text import some
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, gpus_of
+from launchers.text import plural, some
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
 from vit_sweep.runs.run import Origin, Run
@@ -52,7 +52,7 @@ def steps_tell(series: ScalingSeries) -> str:
     images x step / epoch = images of an optimizer step: of one GPU times GPUs if `batch` is per GPU.
     """
     per_step = [
-        f"{implied:.0f} images a step on {gpus_of(run.gpus)}, where `batch` says {run.micro_batch * run.accum}"
+        f"{implied:.0f} images a step on {plural(run.gpus, 'GPU')}, where `batch` says {run.micro_batch * run.accum}"
         for point in series.timed
         for run in point.runs
         if run.gpus > 1 and run.micro_batch and run.accum and "batch_per" in run.assumed
@@ -86,7 +86,7 @@ def weak_rows_called_strong(evidence: Evidence) -> Iterator[Finding]:
         times = {p.gpus: p.time_s.value / base.time_s.value for p in series.timed if p.time_s is not None}
         if max(times) >= 4 * base.gpus and all(_FLAT[0] <= ratio <= _FLAT[1] for ratio in times.values()):
             yield _weak(
-                f"an epoch takes as long on {gpus_of(max(times))} as on {gpus_of(base.gpus)} "
+                f"an epoch takes as long on {plural(max(times), 'GPU')} as on {plural(base.gpus, 'GPU')} "
                 f"({times[max(times)]:.2f} times), as in weak scaling, and no column `images` says otherwise",
                 series.label,
             )
@@ -170,4 +170,4 @@ def _in_proportion(pairs: Iterable[tuple[int, int | None]]) -> Mapping[int, int]
 
 
 def _pairs(values: Mapping[int, int]) -> str:
-    return some(f"{value:,} on {gpus_of(gpus)}" for gpus, value in values.items())
+    return some(f"{value:,} on {plural(gpus, 'GPU')}" for gpus, value in values.items())

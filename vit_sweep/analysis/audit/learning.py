@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from launchers.text import some
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, with_apart
+from launchers.text import plural, some
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, points_shown, with_apart
 from vit_sweep.analysis.audit.labels import steps_tell
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.cell import PADDING_WORTH_SAYING
@@ -67,7 +67,7 @@ def training_accuracy(evidence: Evidence) -> Iterator[Finding]:
 def one_seed(evidence: Evidence) -> Iterator[Finding]:
     """Accuracies that rest on one seed: another start of the weights ends elsewhere."""
     for series in evidence.series:
-        points = [point for point in with_apart(series) if any(_has_accuracy(run) for run in point.runs)]
+        points = [point for point in points_shown(series) if any(_has_accuracy(run) for run in point.runs)]
         alone = [point for point in points if _seeds(point.runs) < 2]
         if alone:
             yield Finding(
@@ -75,7 +75,8 @@ def one_seed(evidence: Evidence) -> Iterator[Finding]:
                 claims=(Claim.ACCURACY, Claim.TIME_TO_ACCURACY),
                 where=series.label,
                 sentence=f"the accuracy of {len(alone)} of {len(points)} points rests on one seed "
-                f"({some(gpus_of(point.gpus) for point in alone)}): how far another seed ends from it is not known",
+                f"({some(plural(point.gpus, 'GPU') for point in alone)}): how far another seed ends from it is not "
+                "known",
                 advice="train each with several seeds, and give the interval over them",
             )
 
@@ -96,7 +97,7 @@ def padded_images(evidence: Evidence) -> Iterator[Finding]:
         padding = {point.gpus: max(map(_padding, point.runs)) for point in series.timed}
         high = {gpus: part for gpus, part in padding.items() if part > PADDING_WORTH_SAYING}
         if high:
-            parts = some(f"{part:.0%} at {gpus_of(gpus)}" for gpus, part in sorted(high.items()))
+            parts = some(f"{part:.0%} at {plural(gpus, 'GPU')}" for gpus, part in sorted(high.items()))
             yield Finding(
                 rule="padded images",
                 claims=(Claim.THROUGHPUT, Claim.ACCURACY),

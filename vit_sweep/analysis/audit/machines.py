@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from launchers.text import some
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, gpus_of, with_apart
+from launchers.text import plural, some
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, with_apart
 from vit_sweep.analysis.series.series import Apart
 from vit_sweep.record.machine import unlike_gpus as differences_of
 
@@ -24,7 +24,7 @@ def another_node(evidence: Evidence) -> Iterator[Finding]:
                 rule="baseline on another node",
                 claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
                 where=series.label,
-                sentence=f"the {gpus_of(base.gpus)} run used {some(sorted(own))}, the others "
+                sentence=f"the {plural(base.gpus, 'GPU')} run used {some(sorted(own))}, the others "
                 f"{some(sorted(others))}: a slow node would look like a law of scaling (identical steps differed "
                 "by 15 % between nodes of one partition in the logs of arXiv:2602.21081)",
                 advice="repeat the baseline on nodes of the other runs",

@@ -12,8 +12,8 @@ from math import ceil
 from statistics import median
 from typing import NamedTuple
 
-from launchers.text import some
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, gpus_of, with_apart
+from launchers.text import plural, some
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, with_apart
 from vit_sweep.analysis.laws.link import step_bytes
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.plan import ring
@@ -65,7 +65,7 @@ def _one_rank(series: ScalingSeries) -> tuple[Severity, str] | None:
         return None
     rank_0 = all("communication" in " ".join(run.rank_0_only) for point in points for run in point.runs)
     return Severity.FALLS, (
-        f"communication of {len(points)} point(s) ({some(gpus_of(point.gpus) for point in points)}) is "
+        f"communication of {len(points)} point(s) ({some(plural(point.gpus, 'GPU') for point in points)}) is "
         f"{'known of rank 0 alone' if rank_0 else 'not known for every rank'}: what one rank spends in a collective is "
         "transfer and waiting for the slowest rank together"
     )
@@ -80,7 +80,7 @@ def _waits(series: ScalingSeries) -> tuple[Severity, str] | None:
             if (wait := _wait(run)) and (pure := _communication(run)) is not None
         ]
         if shares and median(shares) > WAITING:
-            waiting.append(f"{median(shares):.0%} at {gpus_of(point.gpus)}")
+            waiting.append(f"{median(shares):.0%} at {plural(point.gpus, 'GPU')}")
     if not waiting:
         return None
     return Severity.WEAKENS, (
@@ -106,8 +106,8 @@ def _shrinks(series: ScalingSeries) -> tuple[Severity, str] | None:
         return None
     _, few, many = max(pairs)
     return Severity.FALLS, (
-        f"reducing the same gradient takes {few[1]:.0f} ms a step over {gpus_of(few[0])} and {many[1]:.0f} ms over "
-        f"{gpus_of(many[0])}: what shrinks with more ranks is waiting or another node, not transfer"
+        f"reducing the same gradient takes {few[1]:.0f} ms a step over {plural(few[0], 'GPU')} and {many[1]:.0f} ms "
+        f"over {plural(many[0], 'GPU')}: what shrinks with more ranks is waiting or another node, not transfer"
     )
 
 
@@ -163,9 +163,9 @@ def slow_link(evidence: Evidence) -> Iterator[Finding]:
                 rule="slow link",
                 claims=(Claim.COMMUNICATION, Claim.THROUGHPUT),
                 where=series.label,
-                sentence=f"at {gpus_of(gpus)} {whole:.0f} MB in {rate.time_ms:.0f} ms are "
-                f"{rate.bus_gb_per_s:.3f} GB/s, against {best.bus_gb_per_s:.3g} GB/s at {gpus_of(best.point.gpus)}: "
-                f"what {name} carries. {_computing(with_apart(series), rate.point)}",
+                sentence=f"at {plural(gpus, 'GPU')} {whole:.0f} MB in {rate.time_ms:.0f} ms are "
+                f"{rate.bus_gb_per_s:.3f} GB/s, against {best.bus_gb_per_s:.3g} GB/s at "
+                f"{plural(best.point.gpus, 'GPU')}: what {name} carries. {_computing(with_apart(series), rate.point)}",
                 advice="look at the links of the nodes that this GPU count adds (`ethtool`, preflight) and leave "
                 "the slow one out",
             )
@@ -200,8 +200,8 @@ def saturated_link(evidence: Evidence) -> Iterator[Finding]:
             rule="saturated link",
             claims=(Claim.COMMUNICATION, Claim.THROUGHPUT),
             where=series.label,
-            sentence=f"at {some(gpus_of(rate.point.gpus) for rate in across)} {words}, and {most.share:.0%} of a step "
-            f"at {gpus_of(most.point.gpus)} is spent in collectives: the curve is that of the link",
+            sentence=f"at {some(plural(rate.point.gpus, 'GPU') for rate in across)} {words}, and {most.share:.0%} of a "
+            f"step at {plural(most.point.gpus, 'GPU')} is spent in collectives: the curve is that of the link",
             advice="name the network beside the curve; a faster one, larger batches or accumulation move it",
         )
 

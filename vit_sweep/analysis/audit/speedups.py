@@ -14,8 +14,8 @@ from dataclasses import replace
 from statistics import median
 
 from launchers.checked import checked
-from launchers.text import some
-from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, gpus_of
+from launchers.text import plural, some
+from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding
 from vit_sweep.analysis.audit.reaching import Bracket, Curve, best_of, curves_of, last_of, reached, together
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
@@ -104,7 +104,7 @@ def _lost(row: Speedups) -> Finding:
         rule="throughput is not learning",
         claims=(Claim.TIME_TO_ACCURACY,),
         where=row.where,
-        sentence=f"{gpus_of(row.gpus)} have {row.throughput:.1f} times the throughput, but {reach} "
+        sentence=f"{plural(row.gpus, 'GPU')} have {row.throughput:.1f} times the throughput, but {reach} "
         f"{row.target:.1%} {'training' if row.of_training else 'test'} accuracy {times_to_accuracy(row)}"
         f" ({'' if row.interpolated else 'by '}{_seconds(row.baseline_s)} -> {_seconds(row.seconds)})",
         advice="give the time to an accuracy beside every speedup, with the accuracy after every epoch",
@@ -157,7 +157,7 @@ def _with_fixed_batch(
     key = (point.gpus, wanted, base.runs[0].work, series.key.conditions)
     like = [run for run in same_batch.get(key, ()) if _same_place(run, series)]
     if not like or base.time_s is None:
-        return replace(row, fixed_batch_why=f"no run on {gpus_of(point.gpus)} with a global batch of {wanted}")
+        return replace(row, fixed_batch_why=f"no run on {plural(point.gpus, 'GPU')} with a global batch of {wanted}")
     return replace(row, fixed_batch=base.time_s.value / median([median(run.epoch_s) for run in like]))
 
 
@@ -182,8 +182,8 @@ def _with_accuracy(row: Speedups, base: SeriesPoint, point: SeriesPoint) -> Spee
         ends = [median(last_of(curve) for _, curve in curves) for curves in (before, after)]
         return replace(
             row,
-            to_accuracy_why=f"too few accuracies are known, or none is common: {gpus_of(row.baseline_gpus)} ends at "
-            f"{ends[0]:.1%}, {gpus_of(row.gpus)} at {ends[1]:.1%}",
+            to_accuracy_why=f"too few accuracies are known, or none is common: {plural(row.baseline_gpus, 'GPU')} ends "
+            f"at {ends[0]:.1%}, {plural(row.gpus, 'GPU')} at {ends[1]:.1%}",
         )
     return _at(row, before, after, target)
 

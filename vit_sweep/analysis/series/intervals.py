@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 from vit_sweep.analysis.series.grouping import ratios, serial_fraction
 from vit_sweep.analysis.series.pooling import holm
@@ -37,12 +38,24 @@ def with_intervals(
     return replace(series, points=tuple(flagged))
 
 
-def with_all_intervals(series: Iterable[ScalingSeries]) -> list[ScalingSeries]:
-    """Series with intervals from the spread of all their cells, so that equal runs have equal intervals in all."""
+class Measured(NamedTuple):
+    """The spread between runs of the cells of several series."""
+
+    times: Spreads
+    steps: Spreads
+
+
+def measured(series: Iterable[ScalingSeries]) -> Measured:
+    """Learn it from all their cells, so that equal runs have equal intervals in whatever is made of them."""
+    cells = cells_of(series)
+    return Measured(Spreads(cells), Spreads(cells, step_ms))
+
+
+def with_all_intervals(series: Iterable[ScalingSeries], known: Measured | None = None) -> list[ScalingSeries]:
+    """Series with intervals from the spread of all their cells; `known`: `measured` of them."""
     curves = list(series)
-    cells = cells_of(curves)
-    times, steps = Spreads(cells), Spreads(cells, step_ms)
-    return [with_intervals(curve, times=times, steps=steps) for curve in curves]
+    known = known or measured(curves)
+    return [with_intervals(curve, times=known.times, steps=known.steps) for curve in curves]
 
 
 def cells_of(series: Iterable[ScalingSeries]) -> list[tuple[Run, ...]]:

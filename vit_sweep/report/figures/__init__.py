@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from launchers.atomic import remove
-from vit_sweep.analysis.series.intervals import cells_of
+from vit_sweep.analysis.series.intervals import measured
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.analysis.series.spreads import Spreads
+from vit_sweep.analysis.series.spreads import RatioOf
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import FORMATS, Figure, Skipped
 from vit_sweep.report.figures.cost import draw_cost
@@ -40,17 +40,18 @@ def draw_all(
     runs: Sequence[Run],
     folder: Path,
     *,
+    ratio: RatioOf | None = None,
     reference: Sequence[ScalingSeries] = (),
     predictions: Sequence[Overlay] = (),
 ) -> list[Figure | Skipped]:
     """Draw every figure that the data carry into `folder`, and give the reason for each that they do not.
 
-    `runs`: all of them, for accuracy, memory, ranks and the roofline. `reference`: published series, drawn dashed and
-    grey beside those of the same scaling mode. `predictions`: fitted lines are drawn over the measured counts,
-    simulated ones in a figure of their own.
+    `runs`: all of them, for accuracy, memory, ranks and the roofline. `ratio`: of the cells of all series, as the
+    tables have it. `reference`: published series, drawn dashed and grey beside those of the same scaling mode.
+    `predictions`: fitted lines are drawn over the measured counts, simulated ones in a figure of their own.
     """
     runs = sorted(runs, key=lambda run: run.run_id)
-    ratio = Spreads(cells_of((*strong, *weak))).ratio  # as the tables have it
+    ratio = ratio or measured((*strong, *weak)).times.ratio
     drawers: list[Callable[[], Figure | Skipped]] = []
     for mode, series in ((Scaling.STRONG, strong), (Scaling.WEAK, weak)):
         published = [curve for curve in reference if curve.key.scaling is mode]

@@ -3,9 +3,8 @@
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from vit_sweep.analysis.isoefficiency import planes
-from vit_sweep.analysis.series.intervals import cells_of
+from vit_sweep.analysis.series.intervals import Measured, measured
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.analysis.series.spreads import Spreads, step_ms
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.point import Scaling
 from vit_sweep.record.learning import Reached
@@ -34,16 +33,18 @@ def tables_of(
     *,
     points: Sequence[PlannedPoint] = (),
     reached: Mapping[str, tuple[float, Reached]] | None = None,
+    spread: Measured | None = None,
 ) -> list[Table]:
     """The tables that have something in them. `rows`: those of the tidy table, see `runs`.
 
-    `series`: of both scaling modes; `reached`: target accuracy and when it was reached, by run.
+    `series`: of both scaling modes; `reached`: target accuracy and when it was reached, by run; `spread`: `measured` of
+    the series.
     """
     fair = comparable(runs, series)
     ordered = sorted({run.run_id: run for run in runs}.values(), key=lambda run: run.run_id)
     timed = [run for run in ordered if run.timed]
     pooled = [*pools(fair, by_configuration), *pools(fair, _layout), *pools(timed, by_configuration)]
-    times = times_of(pooled, series)
+    times = times_of(pooled, series, spread or measured(series))
     made = [
         *(scaling_table(series, points, mode, notes=times.notes) for mode in Scaling),
         batch_table(fair, times),
@@ -60,23 +61,20 @@ def tables_of(
     return [table for table in made if table is not None]
 
 
-def times_of(groups: Iterable[Sequence[Run]], series: Iterable[ScalingSeries]) -> Times:
+def times_of(groups: Iterable[Sequence[Run]], series: Iterable[ScalingSeries], spread: Measured) -> Times:
     """The times of each pool, worked out once, so that equal runs have equal intervals in every table.
 
     What a series says of the same runs counts; the spread between runs is learnt from the cells of all series.
     """
-    curves = list(series)
-    points, cells = [point for curve in curves for point in curve.points], cells_of(curves)
-    spread, steps = Spreads(cells), Spreads(cells, step_ms)
     times: dict[tuple[str, ...], PoolTimes] = {}
-    for point in points:
+    for point in (point for curve in series for point in curve.points):
         if point.time_s is not None:
             times.setdefault(ids_of(point.runs), PoolTimes(point.time_s, point.step_ms))
     for runs in groups:
         if ids_of(runs) not in times:
             known = any(run.step_ms for run in runs)
-            times[ids_of(runs)] = PoolTimes(spread.estimate(runs), steps.estimate(runs) if known else None)
-    return Times(times, spread.ratio, spread.notes())
+            times[ids_of(runs)] = PoolTimes(spread.times.estimate(runs), spread.steps.estimate(runs) if known else None)
+    return Times(times, spread.times.ratio, spread.times.notes())
 
 
 def _layout(run: Run) -> tuple[Hashable, ...]:
