@@ -26,10 +26,11 @@ from benchmarks.provenance import report
 from benchmarks.step_report import interval
 from launchers.profile import Device
 from vit_sweep.job.train.clock import marks_of, phases_of_step
+from vit_sweep.job.train.engines.build import engine_of
 from vit_sweep.job.train.images.data import load
 from vit_sweep.job.train.images.pipeline import pipeline_of
 from vit_sweep.job.train.loop import Trainer
-from vit_sweep.job.train.model import DTYPES, engine_of
+from vit_sweep.job.train.model import DTYPES
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import DataSource, DataSpec, EngineSpec, ModelSpec, OptimizerKind, OptimizerSpec, Precision
 
@@ -98,7 +99,7 @@ def measure(cell: Cell, rounds: int) -> tuple[Seconds, Seconds]:
     order = random.Random(0)
     for number in range(rounds + 1):
         for kind in order.sample(KINDS, len(KINDS)):
-            engine.enable_backward_allreduce = kind != "clocked"
+            engine.exchange_apart(kind == "clocked")
             begun = time.process_time()
             epoch = trainers[kind].epoch()
             used = time.process_time() - begun

@@ -16,10 +16,11 @@ from benchmarks.paper import WORKERS, PlainLoop
 from benchmarks.step_report import Block, Variant
 from launchers.checked import to_plain
 from launchers.profile import Device
+from vit_sweep.job.train.engines.build import engine_of
 from vit_sweep.job.train.images.data import load
 from vit_sweep.job.train.images.pipeline import pipeline_of
 from vit_sweep.job.train.loop import Trainer
-from vit_sweep.job.train.model import DTYPES, engine_of, multiply_in, vision_transformer
+from vit_sweep.job.train.model import DTYPES, multiply_in, vision_transformer
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import (
     DataSource,

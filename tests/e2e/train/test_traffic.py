@@ -97,7 +97,7 @@ def _collectives(case, rank):
     ds_config.REUSE_DISTANCE, ds_config.BUCKET_ELEMENTS = case.reuse_distance, case.bucket
     cell = measured_cell(gpus=2, zero=case.stage, accum=case.accum, precision=case.precision, model=WIDE)
     trainer, engine = trainer_of(cell, rank)
-    engine.train()
+    engine.module.train()
     batches = trainer._pipeline.epoch(1)
 
     def step():

@@ -80,10 +80,11 @@ def trainer_of(cell, rank, *, engine=None, **options):
 
     import torch
 
+    from vit_sweep.job.train.engines.build import engine_of
     from vit_sweep.job.train.images.data import load
     from vit_sweep.job.train.images.pipeline import pipeline_of
     from vit_sweep.job.train.loop import Trainer
-    from vit_sweep.job.train.model import DTYPES, engine_of
+    from vit_sweep.job.train.model import DTYPES
 
     device = torch.device("cpu")
     train, test = load(cell.data, Path("/nowhere"))

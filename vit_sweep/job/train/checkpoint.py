@@ -1,46 +1,28 @@
 """Checkpoints: written aside by all ranks, renamed when whole, two kept. `cells/<id>/checkpoint/e0003-s000017/`.
 
-In each folder lie DeepSpeed's files (weights, optimizer, loss scale) and `position.json`, written last.
+In each folder lie the engine's files (weights, optimizer, loss scale) and `position.json`, written last.
 """
 
 import os
-import pickle
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from enum import Enum
 from pathlib import Path
-from typing import Any
 
-import torch
 import torch.distributed as dist
-from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
-from deepspeed.runtime.zero.config import ZeroStageEnum
-from deepspeed.utils.tensor_fragment import fragment_address
 
 from launchers.atomic import make_folder, read, remove, rename, write
 from launchers.checked import parse_json, to_json
 from launchers.errors import UserError
 from vit_sweep.job.rank_log import say
+from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, cause_of
 from vit_sweep.record.position import Position, refusal
 
-_TAG = "state"
 _POSITION = "position.json"
 _MADE = r"e\d+-s\d+|\.partial-\d+(\.\d+)?"
 """Names of the folders that this module makes."""
-
-
-def _member(of: Any, name: str) -> Enum:
-    """What a checkpoint may ask `getattr` for: a member of an enumeration, which some Pythons pickle by its name."""
-    if isinstance(of, type) and issubclass(of, Enum) and name in of.__members__:
-        return of[name]
-    raise pickle.UnpicklingError(f"{name} of {of} is no member of an enumeration")
-
-
-_OURS = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address, (_member, "builtins.getattr")]
 
 
 class Checkpoints:
@@ -51,7 +33,7 @@ class Checkpoints:
         self._folder, self._attempt = folder, attempt
         self._newest: str | None = None
 
-    def load(self, engine: Any, *, cell_id: str, world_size: int, zero_stage: int) -> Position | None:
+    def load(self, engine: Engine, *, cell_id: str, world_size: int, zero_stage: int) -> Position | None:
         """Load the newest sound checkpoint into a fresh engine; None: there is none. Damaged ones are passed over.
 
         Rank 0 chooses for all: ranks on other hosts may see a shared folder a moment later. Raises `JobError` for
@@ -66,8 +48,7 @@ class Checkpoints:
         position = parse_json(Position, chosen[0], what=_POSITION)
         folder = self._folder / position.name
         try:
-            with _tensors_only():
-                engine.load_checkpoint(str(folder), tag=_TAG)
+            engine.load(folder)
         except Exception as error:  # pickle, zipfile and torch each have their own
             if cause_of(error) is not Cause.BUG:
                 raise
@@ -80,7 +61,7 @@ class Checkpoints:
         self._newest = position.name
         return position
 
-    def save(self, engine: Any, position: Position) -> None:
+    def save(self, engine: Engine, position: Position) -> None:
         """Save the engine at `position` (whose `files` are filled in here), unless that is the newest one already.
 
         Raises `OSError`, or torch's own error, when it cannot be written; the earlier ones are then still whole.
@@ -91,8 +72,8 @@ class Checkpoints:
         if dist.get_rank() == 0:
             remove(partial, made=_MADE)
             make_folder(partial)
-        # It begins with a barrier, behind which the folder is there for all.
-        engine.save_checkpoint(str(partial), tag=_TAG, save_latest=False)
+        dist.barrier()  # behind which the folder is there for all
+        engine.save(partial)
         dist.barrier()
         if dist.get_rank() == 0:
             self._publish(partial, position)
@@ -136,25 +117,6 @@ class Checkpoints:
                 return text
             say(f"checkpoint {folder.name} is passed over: {reason}")
         return None
-
-
-@contextmanager
-def _tensors_only() -> Iterator[None]:
-    """Within it torch unpickles tensors and the few classes of DeepSpeed that a checkpoint of ours holds.
-
-    DeepSpeed asks for all of pickle, which runs whatever the file names: `torch.load` is held to the safe part.
-    """
-    everything = torch.load
-
-    def load(*words: Any, **how: Any) -> Any:
-        return everything(*words, **(how | {"weights_only": True}))
-
-    torch.load = load
-    try:
-        with torch.serialization.safe_globals(_OURS):
-            yield
-    finally:
-        torch.load = everything
 
 
 def _progress(folder: Path) -> tuple[int, ...]:

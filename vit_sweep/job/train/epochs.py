@@ -1,9 +1,8 @@
 """All epochs of a run: from the newest checkpoint to the last one, with checkpoints on the way."""
 
-from typing import Any
-
 from vit_sweep.job.rank_log import peak_host_mib, say
 from vit_sweep.job.train.checkpoint import Checkpoints
+from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.loop import Trainer
 from vit_sweep.job.train.measure.readback import peaks_of
@@ -19,7 +18,7 @@ class Epochs:
     """A trainer with its past: the finished epochs, the attempts that ran them, and the checkpoints."""
 
     def __init__(
-        self, execution: Execution, *, engine: Any, trainer: Trainer, stopper: Stopper, trackers: Trackers
+        self, execution: Execution, *, engine: Engine, trainer: Trainer, stopper: Stopper, trackers: Trackers
     ) -> None:
         """Begin at the first epoch of the cell."""
         self.execution, self.trackers = execution, trackers
@@ -71,7 +70,7 @@ class Epochs:
 
     def _memory(self) -> dict[str, float]:
         """The most memory of this rank so far, MiB."""
-        allocated = peaks_of(self._engine.device).allocated_mib
+        allocated = peaks_of(self._trainer.device).allocated_mib
         return {"memory/host_mib": peak_host_mib()} | ({} if allocated is None else {"memory/device_mib": allocated})
 
     def _save(self) -> None:

@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from vit_sweep.job.host_time import between, moment
 from vit_sweep.job.train.clock import NoMarks, StepClock, marks_of, phases_of_step
+from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.images.data import Split, prepare, test_batches
 from vit_sweep.job.train.images.pipeline import Pipeline, Raw
 from vit_sweep.job.train.measure.after_training import measure_all
@@ -42,7 +43,7 @@ class Trainer:
         self,
         *,
         cell: Cell,
-        engine: Any,
+        engine: Engine,
         pipeline: Pipeline,
         test: Split,
         device: torch.device,
@@ -58,17 +59,16 @@ class Trainer:
         long the process stood still so far; `data_opened` is the monotonic time just before the data set was opened.
         Without `instrumented` no times are taken but the epoch's: for the benchmark that says what taking them costs.
         """
-        self._cell, self._engine, self._device = cell, engine, device
+        self._cell, self._engine = cell, engine
+        self.device = device
+        """Where this rank computes."""
         self._pipeline, self._test = pipeline, test
         self._enter, self._beat, self._stopped_s = enter, beat, stopped_s
         self._data_opened = data_opened
-        self._schedule = Schedule(engine, cell)
+        self._schedule = Schedule(engine.optimizer, cell)
         self._rank = dist.get_rank()
-        # ZeRO 1 to 3 reduce in hooks of the backward pass. For ZeRO 0 DeepSpeed calls this very method at the end of
-        # `engine.backward`, so calling it ourselves changes nothing but that its time can be told apart.
-        self._reduces = instrumented and engine.zero_optimization_stage() == 0
-        engine.enable_backward_allreduce = not self._reduces
-        step = phases_of_step(cell.accum, communication=self._reduces)
+        self._exchanges = engine.exchange_apart(instrumented)
+        step = phases_of_step(cell.accum, communication=self._exchanges)
         self._clock = StepClock(marks_of(device) if instrumented else NoMarks(), step)
         self._dtype = DTYPES[cell.precision]
         self._cold = True
@@ -81,8 +81,8 @@ class Trainer:
         self.step = 0
         """Finished optimizer steps of it."""
         self._interrupted = False
-        self._totals = torch.zeros(2, dtype=torch.float64, device=self._device)  # summed loss, right answers
-        self._newest_loss = torch.zeros((), device=self._device)
+        self._totals = torch.zeros(2, dtype=torch.float64, device=self.device)  # summed loss, right answers
+        self._newest_loss = torch.zeros((), device=self.device)
         self._seconds = 0.0
         self._step_ms: list[float] = []
         self._phases: RankPhases | None = None
@@ -169,11 +169,11 @@ class Trainer:
         Files lie beside `trace`.
         """
         bench = self._bench()
-        with at_rest(self._engine):
+        with at_rest(self._engine.optimizer):
             return measure_all(
                 bench,
                 cell=self._cell,
-                engine=self._engine,
+                model=self._engine.module,
                 usual_step_s=self._usual_step_s if exposed else None,
                 profile_steps=profile_steps,
                 trace=trace,
@@ -183,7 +183,7 @@ class Trainer:
     def _bench(self) -> Bench:
         """The steps of an epoch with one constant batch, without marks."""
         batch = list(itertools.islice(self._pipeline.epoch(self._cell.epochs + 1), self._cell.accum))
-        self._engine.train()
+        self._engine.module.train()
         self._clock = StepClock(NoMarks(), ())
 
         def step() -> None:
@@ -196,21 +196,23 @@ class Trainer:
         def forward() -> None:
             self._beat("measuring", self._cell.epochs, 0)
             images, _ = self._pipeline.ready(batch[0])
-            self._engine(images)
+            self._engine.evaluate(images)
 
         return Bench(
             ranks=self._cell.gpus,
             rank=self._rank,
-            device=self._device,
+            device=self.device,
             step=step,
             forward=forward,
             enter=self._enter,
             barrier=self._barrier,
+            silenced=self._engine.silenced,
+            counted=self._engine.counted,
         )
 
     def _train_steps(self) -> None:
         batches = self._pipeline.epoch(self.number, start=self.step)
-        self._engine.train()
+        self._engine.module.train()
         _set_garbage_apart()
         skipped = self._engine.skipped_steps
         host_before, compiled_before = moment(self._stopped_s()), compilations()
@@ -224,7 +226,7 @@ class Trainer:
                 for micro in range(self._cell.accum):
                     self._beat("training", self.number, self.step)
                     self._micro_step(batches, boundary=micro == self._cell.accum - 1)
-                if self._engine.skipped_steps != skipped:  # fp16: DeepSpeed has read the overflow already
+                if self._engine.skipped_steps != skipped:
                     skipped = self._engine.skipped_steps
                     self._skipped.append(self.step)
                 self.step += 1
@@ -237,7 +239,7 @@ class Trainer:
         except Exception as error:
             self._name_divergence(error)
             raise
-        if self._device.type == "cuda":
+        if self.device.type == "cuda":
             torch.cuda.synchronize()
         self._seconds += time.perf_counter() - begun
         self._barrier()
@@ -253,16 +255,16 @@ class Trainer:
         mark()
         images, labels = self._pipeline.ready(raw)  # (micro batch, 3, side, side), (micro batch,)
         mark()
-        logits = self._engine(images).float()  # (micro batch, classes)
+        logits = self._engine.forward(images, boundary=boundary).float()  # (micro batch, classes)
         loss = cross_entropy(logits, labels)  # (), the mean
         self._newest_loss = loss.detach()
         mark()
-        self._engine.backward(loss)
+        self._engine.backward(loss, boundary=boundary)
         mark()
-        if boundary and self._reduces:
-            self._engine.allreduce_gradients()
+        if boundary and self._exchanges:
+            self._engine.exchange()
             mark()
-        self._engine.step()  # DeepSpeed updates at the boundary of the accumulation only, and counts before it
+        self._engine.step(boundary=boundary)
         if boundary:
             mark()
         # Kept on the device: reading a number here would make every step wait for it.
@@ -284,13 +286,14 @@ class Trainer:
     @torch.no_grad()
     def _evaluate(self) -> tuple[float, float]:
         """Summed loss and right answers over the whole test split, over all ranks."""
-        self._engine.eval()
-        totals = torch.zeros(2, dtype=torch.float64, device=self._device)
-        for images, labels, counts in test_batches(self._test, self._cell, self._rank, self._device):
+        self._engine.module.eval()
+        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
+        for images, labels, counts in test_batches(self._test, self._cell, self._rank, self.device):
             self._enter()
             self._beat("evaluating", self.number, self.step)
             # images: (n, 3, height, width) uint8, labels: (n,); the first `counts` of them count.
-            logits = self._engine(prepare(images, self._cell.model.image_size, self._dtype)).float()  # (n, classes)
+            ready = prepare(images, self._cell.model.image_size, self._dtype)
+            logits = self._engine.evaluate(ready).float()  # (n, classes)
             totals[0] += cross_entropy(logits[:counts], labels[:counts], reduction="sum") if counts else 0.0
             totals[1] += (logits[:counts].argmax(dim=1) == labels[:counts]).sum()
         loss, right = self._sum(totals).tolist()
@@ -301,8 +304,8 @@ class Trainer:
         return totals
 
     def _barrier(self) -> None:
-        if self._device.type == "cuda":
-            dist.barrier(device_ids=[self._device.index])
+        if self.device.type == "cuda":
+            dist.barrier(device_ids=[self.device.index])
         else:
             dist.barrier()
 

@@ -1,23 +1,19 @@
-"""The model and its engine: torchvision's VisionTransformer under DeepSpeed, built from a cell."""
+"""The model and its optimizer: torchvision's VisionTransformer, built from a cell."""
 
 import sys
 from collections.abc import Callable
-from typing import Any
 
-import deepspeed
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.models.vision_transformer import VisionTransformer
 
 from launchers.profile import Device
-from vit_sweep.job.train.half_step import lean
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.ds_config import ds_config
 from vit_sweep.plan.point import OptimizerKind, Precision
-from vit_sweep.record.record import BatchTriple, Compilations
+from vit_sweep.record.record import Compilations
 
 DTYPES = {
     Precision.FP32: torch.float32,
@@ -114,39 +110,3 @@ def multiply_in(precision: Precision) -> None:
     """Let fp32 products be fp32, or TF32 where asked: cuDNN's convolutions would take TF32 by default."""
     torch.backends.cuda.matmul.allow_tf32 = precision is Precision.TF32
     torch.backends.cudnn.allow_tf32 = precision is Precision.TF32
-
-
-def engine_of(cell: Cell) -> Any:
-    """Wrap model and optimizer in a DeepSpeed engine with the cell's configuration.
-
-    Raises `JobError` for a number format that the device does not have.
-    """
-    require_precision(cell)
-    multiply_in(cell.precision)
-    # Building this op takes a compiler and 50 s; without it, gloo does the same work.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    deepspeed.init_distributed(
-        dist_backend="gloo" if cell.device is Device.CPU else "nccl", auto_mpi_discovery=False, verbose=False
-    )
-    model = vision_transformer(cell)
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer(cell, model), config=ds_config(cell))
-    lean(engine.optimizer)
-    return engine
-
-
-def resolved_batch(engine: Any) -> BatchTriple:
-    """What DeepSpeed itself says of its batch."""
-    return BatchTriple(
-        micro_batch=engine.train_micro_batch_size_per_gpu(),
-        accum=engine.gradient_accumulation_steps(),
-        global_batch=engine.train_batch_size(),
-    )
-
-
-def resolved_precision(engine: Any) -> str:
-    """What DeepSpeed itself says of its number format, and torch of its fp32 products."""
-    if engine.bfloat16_enabled():
-        return Precision.BF16.value
-    if engine.fp16_enabled():
-        return Precision.FP16.value
-    return Precision.TF32.value if torch.backends.cuda.matmul.allow_tf32 else Precision.FP32.value

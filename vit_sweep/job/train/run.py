@@ -2,13 +2,14 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
 
 from launchers.identity import RankIdentity
 from vit_sweep.job.guardian import Guardian
+from vit_sweep.job.train.engines.build import engine_of
+from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.epochs import Epochs
 from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.finish import OfRank, finish
@@ -19,7 +20,7 @@ from vit_sweep.job.train.machine.fingerprint import fingerprint
 from vit_sweep.job.train.machine.sampler import Sampler
 from vit_sweep.job.train.measure.preflight import preflight
 from vit_sweep.job.train.measure.readback import gathered, peaks_of, rank_report, resolved_of
-from vit_sweep.job.train.model import DTYPES, engine_of
+from vit_sweep.job.train.model import DTYPES
 from vit_sweep.job.train.rendezvous import connect, pick_device
 from vit_sweep.job.train.stopping import Stopper
 from vit_sweep.job.train.trackers.figures import EPOCH_NAMES, parameters
@@ -92,7 +93,7 @@ def train(
 
 def _trainer(
     execution: Execution,
-    engine: Any,
+    engine: Engine,
     splits: tuple[Split, Split],
     device: torch.device,
     stopper: Stopper,
@@ -133,7 +134,7 @@ def _measured(execution: Execution, trainer: Trainer) -> Breakdown:
     )
 
 
-def _checked_resolved(cell: Cell, engine: Any, me: RankIdentity) -> Resolved:
+def _checked_resolved(cell: Cell, engine: Engine, me: RankIdentity) -> Resolved:
     """What runs, as the engine and the ranks say; a collective. Raises `JobError` if it is not what was asked."""
     resolved = resolved_of(cell, engine, me)
     wrong = mismatches(cell, resolved)

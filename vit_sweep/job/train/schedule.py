@@ -1,7 +1,6 @@
-"""The learning rate of the cell, set in the engine before each optimizer step."""
+"""The learning rate of the cell, set in the optimizer before each optimizer step."""
 
-from typing import Any
-
+from vit_sweep.job.train.engines.engine import Optimizer
 from vit_sweep.plan.cell import Cell
 from vit_sweep.record.learning import lr_at
 
@@ -9,9 +8,9 @@ from vit_sweep.record.learning import lr_at
 class Schedule:
     """Sets `learning.lr_at` in all parameter groups. It has no state worth saving: the rate is the step's."""
 
-    def __init__(self, engine: Any, cell: Cell) -> None:
-        """`engine` is DeepSpeed's; whatever rate a loaded checkpoint left in it is overwritten before its next step."""
-        self._engine, self._cell = engine, cell
+    def __init__(self, optimizer: Optimizer, cell: Cell) -> None:
+        """Whatever rate a loaded checkpoint left in the optimizer is overwritten before its next step."""
+        self._optimizer, self._cell = optimizer, cell
         self._set: float | None = None
 
     def before_step(self, epoch: int, step: int) -> None:
@@ -22,6 +21,6 @@ class Schedule:
         rate = lr_at(self._cell, (epoch - 1) * self._cell.steps_per_epoch + step)
         if rate == self._set:
             return
-        for group in self._engine.optimizer.param_groups:
+        for group in self._optimizer.param_groups:
             group["lr"] = rate
         self._set = rate

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from torch import nn
 
 from vit_sweep.job.train.measure.bench import Bench
 from vit_sweep.job.train.measure.deepspeed_profilers import count_flop, log_collectives
@@ -18,7 +19,7 @@ def measure_all(
     bench: Bench,
     *,
     cell: Cell,
-    engine: Any,
+    model: nn.Module,
     usual_step_s: float | None,
     profile_steps: int,
     trace: Path,
@@ -41,7 +42,7 @@ def measure_all(
             notes += more
         # Last: a forward that breaks off leaves the engine in its middle.
         if DeepSpeedProfiler.FLOPS in profilers:
-            flop, more = count_flop(bench, engine=engine, cell=cell, file=trace.with_name("flops_profile.txt"))
+            flop, more = count_flop(bench, model=model, cell=cell, file=trace.with_name("flops_profile.txt"))
             notes += more
     except StopAgreed as stop:
         notes += (f"measuring was cut short: {stop.request.message}",)

@@ -1,11 +1,12 @@
 """What measuring after the training needs: the steps of an engine whose weights stay."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+
+from vit_sweep.job.train.engines.engine import Counts, Optimizer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +23,10 @@ class Bench:
     enter: Callable[[], None]
     """Before each unit of work; raises `StopAgreed` if all ranks stop before it."""
     barrier: Callable[[], None]
+    silenced: Callable[[], AbstractContextManager[None]]
+    """Within it steps communicate nothing."""
+    counted: Callable[[], AbstractContextManager[Counts]]
+    """Within it the collectives of steps are counted."""
 
     def settle(self) -> None:
         """Wait for the device. Not for timed training; between blocks of a measurement it is right."""
@@ -30,16 +35,14 @@ class Bench:
 
 
 @contextmanager
-def at_rest(engine: Any) -> Iterator[None]:
-    """Let the optimizer do all of its work and change no weight: learning rate zero, and no schedule that sets it."""
-    groups, schedule = engine.optimizer.param_groups, engine.lr_scheduler
+def at_rest(optimizer: Optimizer) -> Iterator[None]:
+    """Let the optimizer do all of its work and change no weight: learning rate zero."""
+    groups = optimizer.param_groups
     rates = [group["lr"] for group in groups]
-    engine.lr_scheduler = None
     for group in groups:
         group["lr"] = 0.0
     try:
         yield
     finally:
-        engine.lr_scheduler = schedule
         for group, rate in zip(groups, rates, strict=True):
             group["lr"] = rate

@@ -12,6 +12,7 @@ import deepspeed.comm as communication
 import deepspeed.comm.comm
 import torch
 from deepspeed.profiling.flops_profiler.profiler import FlopsProfiler
+from torch import nn
 
 from launchers.atomic import write
 from vit_sweep.job.train.measure.bench import Bench
@@ -50,7 +51,7 @@ def log_collectives(bench: Bench, *, file: Path) -> tuple[str | None, Notes]:
     return (None if notes else file.name), notes
 
 
-def count_flop(bench: Bench, *, engine: Any, cell: Cell, file: Path) -> tuple[CountedFlop | None, Notes]:
+def count_flop(bench: Bench, *, model: nn.Module, cell: Cell, file: Path) -> tuple[CountedFlop | None, Notes]:
     """Count one forward of a micro batch with DeepSpeed's profiler; a collective, and the engine's last use.
 
     It counts by replacing torch's functions while it is on. Every rank runs it, so that one that fails does not leave
@@ -58,7 +59,7 @@ def count_flop(bench: Bench, *, engine: Any, cell: Cell, file: Path) -> tuple[Co
     """
     bench.enter()
     bench.barrier()
-    profiler = FlopsProfiler(engine.module, engine)
+    profiler = FlopsProfiler(model)
     counts: list[CountedFlop] = []
 
     def count() -> None:
@@ -70,14 +71,14 @@ def count_flop(bench: Bench, *, engine: Any, cell: Cell, file: Path) -> tuple[Co
             bench.forward()
             text = io.StringIO()
             with redirect_stdout(text):
-                profiler.print_model_profile(profile_step=engine.global_steps)
+                profiler.print_model_profile(profile_step=cell.epochs * cell.steps_per_epoch)
             counted = counted_flop(
                 cell.model,
                 cell.data.classes,
                 images=cell.micro_batch,
                 flop=float(profiler.get_total_flops()),
                 macs=float(profiler.get_total_macs()),
-                parameters=int(engine.module.__params__),
+                parameters=int(profiler.get_total_params()),
                 file=file.name,
             )
         _keep(bench, file, f"{text.getvalue()}\n{counted.sentence}\n")

@@ -9,7 +9,6 @@ from typing import Any
 import torch.distributed as dist
 
 from vit_sweep.job.train.measure.bench import Bench
-from vit_sweep.job.train.measure.collectives import silenced
 from vit_sweep.plan.measuring import rounds_and_steps
 from vit_sweep.record.breakdown import Exposed, exposed
 
@@ -41,7 +40,7 @@ def _block_ms(bench: Bench, kind: _Kind, steps: int) -> float:
     bench.enter()
     bench.barrier()
     bench.settle()
-    with silenced() if kind is _Kind.WITHOUT else nullcontext():
+    with bench.silenced() if kind is _Kind.WITHOUT else nullcontext():
         begun = time.perf_counter()
         for _ in range(steps):
             bench.step()

@@ -8,8 +8,8 @@ import torch.distributed as dist
 
 from launchers.identity import RankIdentity
 from vit_sweep.job.rank_log import peak_host_mib
+from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.machine.fingerprint import processor
-from vit_sweep.job.train.model import resolved_batch, resolved_precision
 from vit_sweep.plan.cell import Cell
 from vit_sweep.record.record import RankReport, Resolved
 
@@ -32,21 +32,19 @@ def gathered(own: Any) -> list[Any]:
     return everyone
 
 
-def resolved_of(cell: Cell, engine: Any, me: RankIdentity) -> Resolved:
+def resolved_of(cell: Cell, engine: Engine, me: RankIdentity) -> Resolved:
     """What runs, as the engine and the ranks say; a collective."""
     hosts = gathered(me.node_name)
-    batch = resolved_batch(engine)
-    # ZeRO-3 keeps a shard of each parameter; `ds_numel` is the whole one's size.
-    parameters = sum(getattr(p, "ds_numel", p.numel()) for p in engine.module.parameters())
+    report = engine.report()
     return Resolved(
         gpus=dist.get_world_size(),
         nodes=len(set(hosts)),
         hosts=tuple(dict.fromkeys(hosts)),
-        batch=batch,
-        zero_stage=engine.zero_optimization_stage(),
-        precision=resolved_precision(engine),
-        steps_per_epoch=-(-cell.train_images // batch.global_batch),
-        parameters=parameters,
+        batch=report.batch,
+        zero_stage=report.zero_stage,
+        precision=report.precision,
+        steps_per_epoch=-(-cell.train_images // report.batch.global_batch),
+        parameters=report.parameters,
     )
 
 

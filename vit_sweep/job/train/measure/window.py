@@ -11,7 +11,6 @@ from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, record_function
 
 from vit_sweep.job.train.measure.bench import Bench
-from vit_sweep.job.train.measure.collectives import counted
 from vit_sweep.outcome.failure import one_line
 from vit_sweep.record.breakdown import Collective, collective
 
@@ -29,7 +28,7 @@ def profile_window(bench: Bench, *, steps: int, trace: Path) -> tuple[Collective
     profiler, failure = _started(bench.device)
     bench.barrier()
     bench.settle()
-    with counted() as counts, record_function(_WINDOW):
+    with bench.counted() as counts, record_function(_WINDOW):
         for _ in range(steps):
             bench.step()
         bench.settle()

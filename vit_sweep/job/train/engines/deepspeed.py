@@ -1,0 +1,163 @@
+"""DeepSpeed, with ZeRO stage 0 to 3."""
+
+import pickle
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+from deepspeed.runtime.zero.config import ZeroStageEnum
+from deepspeed.utils.tensor_fragment import fragment_address
+from torch import Tensor, nn
+
+from launchers.profile import Device
+from vit_sweep.job.train.engines.engine import EngineReport
+from vit_sweep.job.train.half_step import lean
+from vit_sweep.job.train.measure.collectives import Counted, counted, silenced
+from vit_sweep.job.train.model import optimizer
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.ds_config import ds_config
+from vit_sweep.plan.point import Precision
+from vit_sweep.record.record import BatchTriple
+
+_TAG = "state"
+
+
+def build(cell: Cell, model: nn.Module) -> "DeepSpeed":
+    """Wrap the model and torch's optimizer with the configuration of `ds_config`."""
+    # Building this op takes a compiler and 50 s; without it, gloo does the same work.
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(
+        dist_backend="gloo" if cell.device is Device.CPU else "nccl", auto_mpi_discovery=False, verbose=False
+    )
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer(cell, model), config=ds_config(cell))
+    lean(engine.optimizer)
+    return DeepSpeed(engine)
+
+
+class DeepSpeed:
+    """DeepSpeed's engine behind the Protocol."""
+
+    def __init__(self, engine: Any) -> None:
+        """`engine`: what `deepspeed.initialize` returned."""
+        self._engine = engine
+
+    @property
+    def module(self) -> nn.Module:
+        """The model; ZeRO 3 keeps a part of each parameter, as `ds_tensor`."""
+        model: nn.Module = self._engine.module
+        return model
+
+    @property
+    def optimizer(self) -> Any:
+        """DeepSpeed's wrapper of torch's, if the stage or the number format has one."""
+        return self._engine.optimizer
+
+    @property
+    def skipped_steps(self) -> int:
+        """Steps that fp16's loss scaling threw away: DeepSpeed has read the overflow already."""
+        return int(self._engine.skipped_steps)
+
+    def exchange_apart(self, wanted: bool) -> bool:
+        """ZeRO 1 to 3 reduce in hooks of the backward pass.
+
+        For ZeRO 0 DeepSpeed calls the method of `exchange` at the end of its backward, so calling it ourselves changes
+        nothing but that its time can be told apart.
+        """
+        apart = wanted and self._engine.zero_optimization_stage() == 0
+        self._engine.enable_backward_allreduce = not apart
+        return apart
+
+    def forward(self, images: Tensor, *, boundary: bool) -> Tensor:  # noqa: ARG002 - DeepSpeed counts micro steps
+        """Logits of a micro step."""
+        return self.evaluate(images)
+
+    def backward(self, loss: Tensor, *, boundary: bool) -> None:  # noqa: ARG002 - as above
+        """DeepSpeed divides by the accumulation itself."""
+        self._engine.backward(loss)
+
+    def exchange(self) -> None:
+        """The one all-reduce of ZeRO 0."""
+        self._engine.allreduce_gradients()
+
+    def step(self, *, boundary: bool) -> None:  # noqa: ARG002 - as above
+        """DeepSpeed updates at the boundary of the accumulation only, and counts before it."""
+        self._engine.step()
+
+    def evaluate(self, images: Tensor) -> Tensor:
+        """Logits of whatever images."""
+        logits: Tensor = self._engine(images)
+        return logits
+
+    def silenced(self) -> AbstractContextManager[None]:
+        """Turn off what goes through DeepSpeed's backend."""
+        return silenced()
+
+    def counted(self) -> AbstractContextManager[Counted]:
+        """Count what goes through DeepSpeed's backend."""
+        return counted()
+
+    def save(self, folder: Path) -> None:
+        """DeepSpeed's own files."""
+        self._engine.save_checkpoint(str(folder), tag=_TAG, save_latest=False)
+
+    def load(self, folder: Path) -> None:
+        """Read them, held to what is safe."""
+        with _tensors_only():
+            self._engine.load_checkpoint(str(folder), tag=_TAG)
+
+    def report(self) -> EngineReport:
+        """What DeepSpeed itself says, and torch of its fp32 products."""
+        engine = self._engine
+        return EngineReport(
+            batch=BatchTriple(
+                micro_batch=engine.train_micro_batch_size_per_gpu(),
+                accum=engine.gradient_accumulation_steps(),
+                global_batch=engine.train_batch_size(),
+            ),
+            zero_stage=engine.zero_optimization_stage(),
+            precision=_precision(engine),
+            # ZeRO-3 keeps a shard of each parameter; `ds_numel` is the whole one's size.
+            parameters=sum(getattr(p, "ds_numel", p.numel()) for p in engine.module.parameters()),
+        )
+
+
+def _precision(engine: Any) -> str:
+    if engine.bfloat16_enabled():
+        return Precision.BF16.value
+    if engine.fp16_enabled():
+        return Precision.FP16.value
+    return Precision.TF32.value if torch.backends.cuda.matmul.allow_tf32 else Precision.FP32.value
+
+
+def _member(of: Any, name: str) -> Enum:
+    """What a checkpoint may ask `getattr` for: a member of an enumeration, which some Pythons pickle by its name."""
+    if isinstance(of, type) and issubclass(of, Enum) and name in of.__members__:
+        return of[name]
+    raise pickle.UnpicklingError(f"{name} of {of} is no member of an enumeration")
+
+
+_OURS = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address, (_member, "builtins.getattr")]
+
+
+@contextmanager
+def _tensors_only() -> Iterator[None]:
+    """Within it torch unpickles tensors and the few classes of DeepSpeed that a checkpoint of ours holds.
+
+    DeepSpeed asks for all of pickle, which runs whatever the file names: `torch.load` is held to the safe part.
+    """
+    everything = torch.load
+
+    def load(*words: Any, **how: Any) -> Any:
+        return everything(*words, **(how | {"weights_only": True}))
+
+    torch.load = load
+    try:
+        with torch.serialization.safe_globals(_OURS):
+            yield
+    finally:
+        torch.load = everything

@@ -1,0 +1,93 @@
+"""What an engine must do. Everything else (loop, clock, data, seeds, stopping, measuring) is the same for all of them.
+
+A module that holds an engine has a function `build(cell, model) -> Engine`; the process group is there when it is
+called, and every rank calls it with the same weights.
+"""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from vit_sweep.record.breakdown import CollectiveKind
+from vit_sweep.record.record import BatchTriple
+
+
+class EngineReport(NamedTuple):
+    """What an engine says of itself: read from what it made, never from what was asked."""
+
+    batch: BatchTriple
+    zero_stage: int
+    precision: str
+    parameters: int
+    """Of the whole model."""
+
+
+class Counts(Protocol):
+    """Collectives of this rank that went by."""
+
+    def kinds(self, steps: int) -> Sequence[CollectiveKind]:
+        """Per step, over `steps` steps."""
+
+
+class Optimizer(Protocol):
+    """What updates the weights."""
+
+    param_groups: list[dict[str, Any]]
+    """The learning rate is set here, as `lr`, before each update."""
+    step: Any
+    """Called by the engine."""
+
+
+class Engine(Protocol):
+    """One rank's side of an engine. `boundary`: the micro step is the last one of its optimizer step."""
+
+    @property
+    def module(self) -> nn.Module:
+        """The model, with its own names of parameters; an engine may keep a part of each only."""
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """What updates the weights."""
+
+    @property
+    def skipped_steps(self) -> int:
+        """Optimizer steps so far that were left out because a gradient was not finite."""
+
+    def exchange_apart(self, wanted: bool) -> bool:
+        """Leave the exchange of gradients to `exchange`, so that its time shows, or do it within the other calls.
+
+        Returns whether the loop must call `exchange`: an engine that exchanges during backward says no.
+        """
+
+    def forward(self, images: Tensor, *, boundary: bool) -> Tensor:
+        """Logits (micro batch, classes) of a micro step in training."""
+
+    def backward(self, loss: Tensor, *, boundary: bool) -> None:
+        """Add the gradients of `loss` / accum, averaged over the ranks, to those of the optimizer step."""
+
+    def exchange(self) -> None:
+        """Average the gradients over the ranks; at a boundary, and where `exchange_apart` said so only."""
+
+    def step(self, *, boundary: bool) -> None:
+        """End a micro step: at a boundary update the weights, and forget the gradients."""
+
+    def evaluate(self, images: Tensor) -> Tensor:
+        """Logits (images, classes) without gradients; all ranks call it equally often."""
+
+    def silenced(self) -> AbstractContextManager[None]:
+        """Within it steps communicate nothing: their results are wrong, their times those of computation alone."""
+
+    def counted(self) -> AbstractContextManager[Counts]:
+        """Within it the collectives of steps are counted."""
+
+    def save(self, folder: Path) -> None:
+        """Write all that `load` needs below `folder`, which is there; a collective."""
+
+    def load(self, folder: Path) -> None:
+        """Become what was saved, bit by bit; a collective. Unpickles nothing but tensors and plain values."""
+
+    def report(self) -> EngineReport:
+        """Say what it is."""
