@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from launchers.errors import UserError
-from vit_sweep.analysis.laws.simulate import IMBALANCE, MARK, MOST_GPUS, OVERLAP, counts_to
+from vit_sweep.analysis.laws.simulate import IMBALANCE, MARK, MOST_GPUS, counts_to
 from vit_sweep.analysis.laws.simulate import simulate as simulate_curve
 from vit_sweep.analysis.laws.simulated import Simulation
 from vit_sweep.analysis.series.series import Estimate
@@ -36,8 +36,9 @@ def simulate(
     max_gpus: Annotated[int, typer.Option(min=1, help="Doublings up to here, where no gpus=... is given.")] = MOST_GPUS,
     imbalance: Annotated[float, typer.Option(min=0, help="Spread of the ranks' computation, as a part.")] = IMBALANCE,
     overlap: Annotated[
-        float, typer.Option(min=0, max=1, help="Part of the communication that can hide behind computation and does.")
-    ] = OVERLAP,
+        float | None,
+        typer.Option(min=0, max=1, help="Part of what can hide behind computation and does; else as the engine does."),
+    ] = None,
     study: Annotated[str | None, typer.Option(help="A study whose finished runs say how fast an image is.")] = None,
     figure: Annotated[bool, typer.Option("--figure/--no-figure", help="Draw it, where the extra is there.")] = True,
     output: Annotated[Path, typer.Option(help="Folder of the figure.")] = Path("outputs/simulated"),

@@ -6,6 +6,7 @@ from enum import StrEnum
 from launchers.checked import Name, checked
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.engines import sharding
 
 SCHEMA_VERSION = 1
 
@@ -140,7 +141,7 @@ def _at_least_as_big(cell: Cell, other: Cell) -> bool:
         return False
     if cell.micro_batch == other.micro_batch:
         return cell.gpus == other.gpus and cell.accum == other.accum
-    return cell.gpus <= other.gpus if cell.engine.zero_stage else cell.gpus >= other.gpus
+    return cell.gpus <= other.gpus if sharding(cell.engine) else cell.gpus >= other.gpus
 
 
 def _kind(cell: Cell) -> tuple[object, ...]:

@@ -1,7 +1,7 @@
 """Predicted time and GPU-hours of a cell, always with the basis of the estimate. Pure.
 
     step = accum x micro batch x FLOP per image / (fraction x peak)  +  communication
-    communication = what the ZeRO stage moves (`traffic`) over the partition's links (`ring`), nothing of it hidden
+    communication = what the engine moves (`traffic`) over the links (`ring`), less what it hides (`engines`)
     run  = start-up + preflight + epochs x (steps x step + test) + what is measured after the last epoch
 
 Where runs of the same model on the same GPU model have finished, their throughput replaces the first term.
@@ -14,6 +14,7 @@ from launchers.hosts import choose_hosts
 from launchers.profile import Network, PartitionProfile, Positive
 from vit_sweep.plan import measuring, ring, traffic
 from vit_sweep.plan.cell import Cell, JobOptions
+from vit_sweep.plan.engines import hides
 from vit_sweep.plan.point import Precision
 from vit_sweep.plan.vit import parameters, train_flop
 
@@ -59,11 +60,11 @@ def predict(
     `options` say what the job measures beside its training, which takes up to about 70 s.
     """
     alike = [run for run in finished if _alike(run.cell, cell)]
-    communication_s = communicates_s(cell, profile)
+    whole_s = communicates_s(cell, profile)
     if alike:
         nearest = min(alike, key=lambda run: _distance(run.cell, cell))
         old, rate = nearest.cell, nearest.images_per_s
-        per_image_s = max(1 / rate - communicates_s(old, profile) / (old.micro_batch * old.accum), 0.1 / rate)
+        per_image_s = max(_computes_s(old, profile, 1 / rate), 0.1 / rate)
         basis = f"{len(alike)} finished run(s), nearest {old.cell_id}"
     else:
         peak = _peak_tflops(cell, profile)
@@ -73,12 +74,22 @@ def predict(
         again = RECOMPUTATION if cell.activation_checkpointing else 1
         per_image_s = again * train_flop(cell.model, cell.data.classes) / (fraction * peak * 1e12)
         recomputed = " + recomputation" if cell.activation_checkpointing else ""
-        basis = f"{fraction:.0%} of {peak:g} TFLOP/s{recomputed}" + (" + communication" if communication_s else "")
-    step_s = cell.accum * cell.micro_batch * per_image_s + communication_s
+        basis = f"{fraction:.0%} of {peak:g} TFLOP/s{recomputed}" + (" + communication" if whole_s else "")
+    computes_s = cell.accum * cell.micro_batch * per_image_s
+    step_s = computes_s + max(0.0, whole_s - hides(cell) * computes_s)
     test_s = cell.data.test_images / cell.gpus * per_image_s * TEST_SHARE
     seconds = STARTUP_S + cell.epochs * (cell.steps_per_epoch * step_s + test_s)
     seconds += _measuring_s(cell, profile.network, step_s, options)
     return TimeEstimate(seconds=seconds, step_ms=1000 * step_s, basis=basis, measured=bool(alike))
+
+
+def _computes_s(cell: Cell, profile: PartitionProfile, image_s: float) -> float:
+    """Seconds of computation of an image, where it took `image_s` with all that was not hidden.
+
+    A step of computation c that hides h c of communication T takes c + T - h c, or c where all of T is hidden.
+    """
+    whole_s = communicates_s(cell, profile) / (cell.micro_batch * cell.accum)
+    return min(image_s, (image_s - whole_s) / (1 - hides(cell)))
 
 
 def _measuring_s(cell: Cell, network: Network | None, step_s: float, options: JobOptions) -> float:
@@ -100,7 +111,8 @@ def _measuring_s(cell: Cell, network: Network | None, step_s: float, options: Jo
 
 
 def communicates_s(cell: Cell, profile: PartitionProfile) -> float:
-    """Seconds of a step's collectives over the partition's links; 0 on one GPU, and where no link is known."""
+    """Seconds of a step's collectives over the partition's links, hidden ones included; 0 on one GPU, and where no link
+    is known."""
     if profile.network is None:
         return 0.0
     moved = traffic_of(cell)
@@ -111,7 +123,7 @@ def communicates_s(cell: Cell, profile: PartitionProfile) -> float:
 
 def traffic_of(cell: Cell) -> traffic.Traffic:
     """What a step of the cell communicates."""
-    return traffic.of_step(cell.engine.zero_stage, cell.accum, parameters(cell.model, cell.data.classes))
+    return traffic.of_step(cell.engine, cell.accum, parameters(cell.model, cell.data.classes), blocks=cell.model.layers)
 
 
 def gradient_bytes(cell: Cell) -> int:

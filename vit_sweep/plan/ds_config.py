@@ -9,6 +9,7 @@ from typing import Any
 
 from launchers.errors import UserError, closest
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.engines import sharding
 from vit_sweep.plan.point import Precision
 
 KNOWN_KEYS = frozenset({
@@ -44,7 +45,7 @@ def ds_config(cell: Cell) -> dict[str, Any]:
         "gradient_accumulation_steps": cell.accum,
         "gradient_clipping": 0.0,
         "prescale_gradients": False,
-        "zero_optimization": _zero(cell.engine.zero_stage),
+        "zero_optimization": _zero(sharding(cell.engine)),
         # Our optimizer is torch's own, handed in ready: the named ones would be compiled in the job.
         "zero_allow_untested_optimizer": True,
         "bf16": {"enabled": cell.precision is Precision.BF16},

@@ -2,17 +2,19 @@
 
     total = states + temporaries + 1.105 x activations + data + context
 
-States by ZeRO stage: Rajbhandari et al. 2020 (arXiv:1910.02054), section 3, with DeepSpeed's fp32 master copy of a
-shard. Activations: `vit.activation_bytes`. The factor 1.105 (allocator and short-lived buffers), the 16 bytes per
-parameter of temporaries at stage 0 (flat gradient bucket, foreach optimizer) and the 0.45 GB of context fit the
-memory that nvidia-smi showed in the logs of arXiv:2602.21081: T4, ViT-B/16, 224 px, fp32: 5077 MiB at micro batch
-16 and 11,055 MiB at 64; this model says 5063 and 11,041. Data: the uint8 images of `data.pipeline=device`.
+States by ZeRO stage, and of other engines by the stage that shards alike: Rajbhandari et al. 2020 (arXiv:1910.02054),
+section 3, with DeepSpeed's fp32 master copy of a shard. Activations: `vit.activation_bytes`. The factor 1.105
+(allocator and short-lived buffers), the 16 bytes per parameter of temporaries at stage 0 (flat gradient bucket, foreach
+optimizer) and the 0.45 GB of context fit the memory that nvidia-smi showed in the logs of arXiv:2602.21081: T4,
+ViT-B/16, 224 px, fp32: 5077 MiB at micro batch 16 and 11,055 MiB at 64; this model says 5063 and 11,041. Data: the
+uint8 images of `data.pipeline=device`.
 """
 
 from launchers.checked import checked
 from launchers.profile import Device
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.ds_config import BUCKET_ELEMENTS
+from vit_sweep.plan.engines import DDP, FSDP2, sharding
 from vit_sweep.plan.point import ModelSpec, OptimizerKind, Pipeline, Precision
 from vit_sweep.plan.vit import activation_bytes, parameters, tokens
 
@@ -114,12 +116,13 @@ def _activations(cell: Cell) -> float:
 def _state_bytes(cell: Cell, count: int) -> float:
     """Bytes of parameters, gradients and optimizer states on one GPU."""
     moments = 8 if cell.optimizer.kind is OptimizerKind.ADAMW else 4
-    ranks, stage = cell.gpus, cell.engine.zero_stage
+    # What FSDP2 keeps whole for a while is no state.
+    ranks, stage = cell.gpus, 3 if cell.engine.kind == FSDP2 else sharding(cell.engine)
     weight = cell.precision.bytes
     wide = weight == 4
-    # Stage 0 in fp32 updates the weights in place; every other case keeps an fp32 master copy, and 16-bit stage 0
-    # an fp32 copy of the gradients too.
-    master = 0 if wide and stage == 0 else 4
+    # Stage 0 in fp32, DDP and FSDP2 update the weights in place; every other case keeps an fp32 master copy, and
+    # 16-bit stage 0 an fp32 copy of the gradients too.
+    master = 0 if wide and (stage == 0 or cell.engine.kind == FSDP2) else 4
     extra = 4 if not wide and stage == 0 else 0
     whole = {0: 2 * weight + extra + master + moments, 1: 2 * weight, 2: weight, 3: 0}[stage]
     shared = {0: 0, 1: master + moments, 2: weight + master + moments, 3: 2 * weight + master + moments}[stage]
@@ -128,13 +131,21 @@ def _state_bytes(cell: Cell, count: int) -> float:
 
 def _temporary_bytes(cell: Cell, count: int) -> float:
     """Bytes of buffers that live for a part of the step."""
-    weight = cell.precision.bytes
-    if cell.engine.zero_stage == 0:
+    weight, stage = cell.precision.bytes, sharding(cell.engine)
+    if cell.engine.kind == DDP:
+        return count * weight  # its buckets hold the gradients; after the first step it builds them anew
+    if cell.engine.kind == FSDP2:
+        # Whole weights of two blocks, or of all; whole gradients of two, twice while they are scattered, or, while they
+        # are accumulated, of all.
+        part = min(1.0, 2 / (cell.model.layers + 1))
+        weights, gradients = (1 if stage == 2 else part), (1 if cell.accum > 1 else 0) + 2 * part
+        return count * weight * (weights + gradients)
+    if stage == 0:
         return count * 4 * weight
     buckets = 2 * min(count, BUCKET_ELEMENTS) * weight
     optimizer = 12 * count / cell.gpus
     # Stage 3 may hold every gathered parameter at once: its limit of 1e9 is above any ViT here.
-    gathered = count * weight if cell.engine.zero_stage == 3 else 0
+    gathered = count * weight if stage == 3 else 0
     return buckets + optimizer + gathered
 
 

@@ -108,6 +108,8 @@ class OptimizerKind(StrEnum):
     SGD = "sgd"
 
 
+DEEPSPEED = "deepspeed"
+"""The kind of engine that cells had before there were others."""
 _ALWAYS_IN_IDENTITY = frozenset({"beta1", "beta2", "files"})
 """Fields with a default that were in the identity before the rule of `identity` was made."""
 
@@ -169,10 +171,15 @@ class DataSpec:
 
 @checked
 class EngineSpec:
-    """How DeepSpeed shards its states: ZeRO stage 0 (plain data parallel) to 3."""
+    """What spreads the training over the ranks, and how; `engines` says what is known of each kind."""
 
     name: Name
-    zero_stage: Annotated[int, Ge(0), Le(3)]
+    zero_stage: Annotated[int, Ge(0), Le(3)] | None
+    """DeepSpeed's: 0 (plain data parallel) to 3; None for engines that have no such stages."""
+    kind: Name = DEEPSPEED
+    """deepspeed, ddp, fsdp2, or a module of somebody's own, with a dot in its name."""
+    reshard_after_forward: bool | None = None
+    """FSDP2: whether a block's weights are let go between its forward and its backward; None for other engines."""
 
 
 @checked

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from launchers.hosts import model_of
 from launchers.profile import Device, Host, Scheduler, Spawner
+from vit_sweep.plan.engines import half_precision_without_masters, key_of_another_engine, unknown_engine
 from vit_sweep.plan.point import Allocation, BatchPer, EngineSpec, Placement, Point, Precision, Scaling
 
 
@@ -173,10 +174,9 @@ def _batch_beyond_an_epoch(point: Point, derived: Derived) -> str | None:
 def _two_zero_stages(point: Point, derived: Derived) -> str | None:
     if derived.engine is not None:
         return None
-    return (
-        f"zero={point.zero} engine={point.engine.name}: this engine's ZeRO stage is {point.engine.zero_stage}; "
-        "use one of the two words"
-    )
+    own = point.engine.zero_stage
+    stage = "this engine has no ZeRO stages" if own is None else f"this engine's ZeRO stage is {own}"
+    return f"zero={point.zero} engine={point.engine.name}: {stage}; use one of the two words"
 
 
 def _precision_that_the_gpus_lack(point: Point, derived: Derived) -> str | None:
@@ -270,6 +270,9 @@ RULES: tuple[Rule, ...] = (
     _model_that_does_not_divide,
     _compiled_on_a_cpu,
     _compiled_under_zero_3,
+    unknown_engine,
+    key_of_another_engine,
+    half_precision_without_masters,
     _shared_without_srun,
     _warm_up_beyond_the_run,
 )

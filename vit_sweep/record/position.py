@@ -33,7 +33,7 @@ class Position:
     code: Line
     """Digest of the code that wrote this."""
     world_size: Whole
-    zero_stage: Whole
+    zero_stage: Whole | None
     epoch: Whole
     """The epoch to go on with, from 1."""
     step: Whole
@@ -58,7 +58,7 @@ def checkpoint_name(epoch: int, step: int) -> str:
 
 
 def refusal(
-    position: Position, *, cell_id: str, world_size: int, zero_stage: int, sizes: Mapping[str, int]
+    position: Position, *, cell_id: str, world_size: int, zero_stage: int | None, sizes: Mapping[str, int]
 ) -> str | None:
     """Say why a run of this cell cannot go on from there, or None; `sizes`: bytes of the files that are there."""
     wanted = {"cell": cell_id, "ranks": world_size, "zero_stage": zero_stage}

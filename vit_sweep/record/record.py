@@ -9,6 +9,7 @@ from annotated_types import Gt, MinLen
 
 from launchers.checked import AttemptName, Instant, Loss, Name, Part, Quantity, Whole, checked
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.point import DEEPSPEED
 from vit_sweep.record.breakdown import Breakdown, RankPhases
 from vit_sweep.record.machine import Fingerprint, HostTime, Preflight, Samples
 
@@ -34,11 +35,15 @@ class Resolved:
     """Distinct node names over the ranks."""
     hosts: tuple[str, ...]
     batch: BatchTriple
-    zero_stage: Whole
+    zero_stage: Whole | None
     precision: str
     steps_per_epoch: Whole
     parameters: Whole
     """Trainable parameters of the whole model."""
+    engine: str = DEEPSPEED
+    """Kind of engine, by what its classes are."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes that wrap the model and update it; empty in old records."""
 
 
 @checked
@@ -164,6 +169,7 @@ def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:
         "micro batch": requested.micro_batch,
         "accum": requested.accum,
         "global batch": requested.global_batch,
+        "engine": requested.engine.kind,
         "zero_stage": requested.engine.zero_stage,
         "precision": requested.precision.value,
         "steps per epoch": requested.steps_per_epoch,
@@ -174,6 +180,7 @@ def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:
         "micro batch": resolved.batch.micro_batch,
         "accum": resolved.batch.accum,
         "global batch": resolved.batch.global_batch,
+        "engine": resolved.engine,
         "zero_stage": resolved.zero_stage,
         "precision": resolved.precision,
         "steps per epoch": resolved.steps_per_epoch,

@@ -109,7 +109,8 @@ def weights(engine):
 
     digest = hashlib.sha256()
     for parameter in engine.module.parameters():
-        digest.update(getattr(parameter, "ds_tensor", parameter).detach().float().numpy().tobytes())
+        own = getattr(parameter, "ds_tensor", getattr(parameter, "_local_tensor", parameter))
+        digest.update(own.detach().float().clone().numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -46,6 +46,8 @@ CHANGES = {
     "data.files": [{"path": "a", "md5": "b"}],
     "engine.name": "other",
     "engine.zero_stage": 1,
+    "engine.kind": "ddp",
+    "engine.reshard_after_forward": True,
     "optimizer.name": "other",
     "optimizer.kind": "sgd",
     "optimizer.learning_rate": 0.0011,

@@ -260,6 +260,18 @@ def test_engines_are_compared_with_the_lowest_zero_stage():
     ]  # fmt: skip
 
 
+def test_ddp_is_the_control_that_every_stage_and_fsdp2_are_compared_with():
+    kinds = [("fsdp2", "None"), ("deepspeed", "1"), ("ddp", "None")]
+    engines = [
+        run(2, (10.0 + n,), run_id=kind, conditions={"engine": kind, "engine.kind": kind, "engine.zero_stage": stage})
+        for n, (kind, stage) in enumerate(kinds)
+    ]  # fmt: skip
+    rows = tables(engines)["engines"].rows
+    assert [(row["engine"], row["zero_stage"], row["reference"]) for row in rows] == [
+        ("ddp", None, None), ("deepspeed", 1, "ddp"), ("fsdp2", None, "ddp"),
+    ]  # fmt: skip
+
+
 def test_memory_stands_beside_what_was_predicted_context_included():
     one = run(2, memory_mib=3000.0, memory_predicted_mib=4000.0)
     (row,) = tables([one, without_time(4, status="out_of_memory", memory_predicted_mib=9000.0)])["memory"].rows[:1]

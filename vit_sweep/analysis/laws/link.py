@@ -5,7 +5,7 @@ from statistics import median
 from vit_sweep.analysis.laws.laws import MeasuredLink
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan import ring, traffic
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.point import DEEPSPEED, EngineSpec, Precision
 from vit_sweep.runs.run import Run
 
 _LEAST_PART = 0.1
@@ -24,8 +24,7 @@ def step_bytes(series: ScalingSeries) -> float | None:
     parameters = _parameters(runs)
     if parameters is None:
         return None
-    stage = series.key.condition("engine.zero_stage")
-    moved = traffic.of_step(int(stage) if stage.isdigit() else 0, series.key.accum or 1, parameters)
+    moved = traffic.of_step(_engine(series), series.key.accum or 1, parameters)
     return moved.all_reduces * parameters * _bytes_each(series)
 
 
@@ -49,6 +48,17 @@ def measured_link(series: ScalingSeries) -> MeasuredLink | None:
         latency_s=latency,
         seconds_per_byte=tuple((gpus, median(per_byte[gpus])) for gpus in sorted(per_byte)),
         inside_up_to=max((run.gpus for run in all_runs if run.nodes == 1), default=0),
+    )
+
+
+def _engine(series: ScalingSeries) -> EngineSpec:
+    """As its conditions say; without ZeRO where they say nothing."""
+    stage, kind = series.key.condition("engine.zero_stage"), series.key.condition("engine.kind")
+    return EngineSpec(
+        name="engine",
+        zero_stage=int(stage) if stage.isdigit() else 0,
+        kind=kind or DEEPSPEED,
+        reshard_after_forward=series.key.condition("engine.reshard_after_forward") == "True",
     )
 
 

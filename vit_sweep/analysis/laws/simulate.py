@@ -27,6 +27,7 @@ from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.plan import cost, memory
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.engines import hidden_part
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.overlap import exposed_s
 from vit_sweep.plan.point import BatchPer, Placement, Point, Scaling
@@ -35,8 +36,6 @@ MARK = "SIMULATED"
 MOST_GPUS = 1024
 IMBALANCE = 0.01
 """Standard deviation of a rank's computation as a part of it, where nobody says another."""
-OVERLAP = 0.0
-"""Part of what can be hidden that is, where nobody says another: as the engines run here (`overlap_comm` is off)."""
 _IDEAL = Estimate(value=1.0, low=1.0, high=1.0)
 
 
@@ -51,14 +50,17 @@ def simulate(
     *,
     finished: Sequence[cost.Throughput] = (),
     imbalance: float = IMBALANCE,
-    overlap: float = OVERLAP,
+    overlap: float | None = None,
 ) -> Simulation:
     """Simulate the curve of `point` over GPU counts; its own `gpus` is not looked at.
 
-    `finished`: of finished runs, instead of the estimate from FLOPs. Raises `UserError` where the profile has no
-    link speeds, nothing says how fast an image is, or the combination itself cannot be.
+    `finished`: of finished runs, instead of the estimate from FLOPs. `overlap`: part of what can be hidden that is;
+    None: as the engine is taken to do. Raises `UserError` where the profile has no link speeds, nothing says how fast
+    an image is, or the combination itself cannot be.
     """
     counts = sorted(set(counts))
+    usual = hidden_part(point.engine)
+    overlap = usual if overlap is None else overlap
     _require(point, counts, imbalance, overlap)
     cell, load = _one_gpu(point, counts[0])
     time = cost.predict(cell, point.partition, finished)
@@ -97,7 +99,7 @@ def simulate(
             Input(
                 name="overlap",
                 value=f"{overlap:.0%} of what can be hidden",
-                source="as the engines run here" if overlap == OVERLAP else "assumed",
+                source="as the engine runs here" if overlap == usual else "assumed",
                 guess=True,
             ),
         ),
@@ -216,7 +218,7 @@ def _communication(point: Point, cell: Cell, most: int) -> list[Input]:
     assert network is not None
     size, several, moved = cost.gradient_bytes(cell), _nodes(point, most) > 1, cost.traffic_of(cell)
     source = f"partition {profile.name}, as its file says"
-    stage = f" x {moved.all_reduces:g} (ZeRO {cell.engine.zero_stage}, as counted)" if moved.all_reduces != 1 else ""
+    stage = f" x {moved.all_reduces:g} ({cell.engine.name}, as counted)" if moved.all_reduces != 1 else ""
     inputs = [
         Input(
             name="all-reduced in a step",

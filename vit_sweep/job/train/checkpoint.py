@@ -33,7 +33,7 @@ class Checkpoints:
         self._folder, self._attempt = folder, attempt
         self._newest: str | None = None
 
-    def load(self, engine: Engine, *, cell_id: str, world_size: int, zero_stage: int) -> Position | None:
+    def load(self, engine: Engine, *, cell_id: str, world_size: int, zero_stage: int | None) -> Position | None:
         """Load the newest sound checkpoint into a fresh engine; None: there is none. Damaged ones are passed over.
 
         Rank 0 chooses for all: ranks on other hosts may see a shared folder a moment later. Raises `JobError` for
@@ -100,7 +100,7 @@ class Checkpoints:
             if other.name not in (position.name, self._newest):
                 remove(other, made=_MADE)
 
-    def _choose(self, cell_id: str, world_size: int, zero_stage: int) -> str | None:
+    def _choose(self, cell_id: str, world_size: int, zero_stage: int | None) -> str | None:
         """The text of the newest position whose checkpoint is whole and of this cell."""
         for folder in sorted(self._folder.glob("e*-s*"), key=_progress, reverse=True):
             try:

@@ -72,6 +72,11 @@ def _computed_again(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], T
     return forward_again
 
 
+def device_of(cell: Cell) -> torch.device:
+    """Where this rank computes."""
+    return torch.device("cuda", torch.cuda.current_device()) if cell.device is Device.CUDA else torch.device("cpu")
+
+
 def optimizer(cell: Cell, model: nn.Module) -> torch.optim.Optimizer:
     """torch's own optimizer: DeepSpeed's named ones are compiled in the job, which costs minutes."""
     spec = cell.optimizer

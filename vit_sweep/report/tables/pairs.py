@@ -6,6 +6,7 @@ from functools import lru_cache
 from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.spreads import Ratio
+from vit_sweep.plan.engines import FSDP2
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
 from vit_sweep.report.tables.parts import (
     Conditions,
@@ -70,7 +71,7 @@ def placement_table(runs: Iterable[Run], times: Times) -> Table | None:
 
 
 def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
-    """Engines and ZeRO stages on the same work; the reference is the lowest stage. None with one engine only."""
+    """Engines and ZeRO stages on the same work; the reference is DDP, or the lowest stage. None for one engine."""
     groups = pools(
         runs,
         lambda run: (
@@ -113,7 +114,7 @@ def _of_engine(runs: Sequence[Run], variants: Variants, times: Times) -> Cells:
     stage, name, _ = _engine(runs[0].conditions)
     return (
         variants.what(without(runs[0].conditions, "engine"))
-        | {"engine": name, "zero_stage": runs[0].condition("engine.zero_stage") and stage, "work": runs[0].work}
+        | {"engine": name, "zero_stage": stage if stage in range(4) else None, "work": runs[0].work}
         | pooled(runs, times)
     )
 
@@ -128,4 +129,6 @@ def _engine(conditions: Conditions) -> tuple[int, str, Conditions]:
     known = dict(conditions)
     stage = known.get("engine.zero_stage", "")
     values = tuple((name, value) for name, value in conditions if name.split(".", 1)[0] == "engine")
-    return (int(stage) if stage.isdigit() else -1, known.get("engine", ""), values)
+    # DDP is the control; FSDP2 has no stage, and shards more than most.
+    order = int(stage) if stage.isdigit() else 4 if known.get("engine.kind") == FSDP2 else -1
+    return (order, known.get("engine", ""), values)

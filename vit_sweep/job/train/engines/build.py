@@ -1,16 +1,39 @@
 """From a cell to its engine."""
 
-from vit_sweep.job.train.engines import deepspeed
-from vit_sweep.job.train.engines.engine import Engine
+from importlib import import_module
+
+from vit_sweep.job.train.engines import ddp, deepspeed, fsdp2
+from vit_sweep.job.train.engines.engine import Build, Engine
 from vit_sweep.job.train.model import multiply_in, require_precision, vision_transformer
+from vit_sweep.outcome.ending import Cause
+from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.engines import DDP, FSDP2
+from vit_sweep.plan.point import DEEPSPEED
+
+_BUILD: dict[str, Build] = {DEEPSPEED: deepspeed.build, DDP: ddp.build, FSDP2: fsdp2.build}
 
 
 def engine_of(cell: Cell) -> Engine:
     """Build the cell's model, from its seed, in the cell's engine; the process group is there.
 
-    Raises `JobError` for a number format that the device does not have.
+    Raises `JobError` for a number format that the device does not have, and an engine that cannot be imported.
     """
     require_precision(cell)
     multiply_in(cell.precision)
-    return deepspeed.build(cell, vision_transformer(cell))
+    kind = cell.engine.kind
+    build = _BUILD[kind] if kind in _BUILD else _of_module(kind)
+    return build(cell, vision_transformer(cell))
+
+
+def _of_module(name: str) -> Build:
+    """The function of somebody's own engine."""
+    try:
+        build: Build = import_module(name).build
+    except Exception as error:  # a module of somebody's own may raise whatever it likes
+        raise JobError(
+            Cause.CONFIGURATION,
+            f"engine.kind={name}: no engine can be had from this module ({one_line(error)}); it must be on PYTHONPATH "
+            "and have a function build(cell, model)",
+        ) from error
+    return build

@@ -9,6 +9,7 @@ from typing import Any
 
 import deepspeed
 import torch
+from deepspeed.runtime.engine import DeepSpeedEngine
 from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
 from deepspeed.runtime.zero.config import ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
@@ -21,7 +22,7 @@ from vit_sweep.job.train.measure.collectives import Counted, counted, silenced
 from vit_sweep.job.train.model import optimizer
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.ds_config import ds_config
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.point import DEEPSPEED, Precision
 from vit_sweep.record.record import BatchTriple
 
 _TAG = "state"
@@ -114,6 +115,8 @@ class DeepSpeed:
         """What DeepSpeed itself says, and torch of its fp32 products."""
         engine = self._engine
         return EngineReport(
+            kind=DEEPSPEED if isinstance(engine, DeepSpeedEngine) else type(engine).__name__,
+            classes=(type(engine).__name__, type(engine.optimizer).__name__),
             batch=BatchTriple(
                 micro_batch=engine.train_micro_batch_size_per_gpu(),
                 accum=engine.gradient_accumulation_steps(),

@@ -4,13 +4,14 @@ A module that holds an engine has a function `build(cell, model) -> Engine`; the
 called, and every rank calls it with the same weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from vit_sweep.plan.cell import Cell
 from vit_sweep.record.breakdown import CollectiveKind
 from vit_sweep.record.record import BatchTriple
 
@@ -18,8 +19,12 @@ from vit_sweep.record.record import BatchTriple
 class EngineReport(NamedTuple):
     """What an engine says of itself: read from what it made, never from what was asked."""
 
+    kind: str
+    """Which engine it is, by its classes."""
+    classes: tuple[str, ...]
+    """Names of the classes that wrap the model and update it."""
     batch: BatchTriple
-    zero_stage: int
+    zero_stage: int | None
     precision: str
     parameters: int
     """Of the whole model."""
@@ -36,9 +41,7 @@ class Optimizer(Protocol):
     """What updates the weights."""
 
     param_groups: list[dict[str, Any]]
-    """The learning rate is set here, as `lr`, before each update."""
-    step: Any
-    """Called by the engine."""
+    """The learning rate is set here, as `lr`, before each update; the engine calls its `step`."""
 
 
 class Engine(Protocol):
@@ -91,3 +94,7 @@ class Engine(Protocol):
 
     def report(self) -> EngineReport:
         """Say what it is."""
+
+
+Build = Callable[[Cell, nn.Module], Engine]
+"""What a module that holds an engine has as `build`."""

@@ -78,7 +78,7 @@ def silenced() -> Iterator[None]:
     this rank's own part, so that no rank computes with whatever was there before. Results are wrong, times are those of
     a step without communication.
     """
-    with _replaced(lambda kind, _: lambda *args, **kwargs: _alone(kind, [*args, *kwargs.values()])):
+    with _replaced(lambda kind, _: lambda *args, **kwargs: alone(kind, [*args, *kwargs.values()])):
         yield
 
 
@@ -101,7 +101,8 @@ def _bytes(kind: str, given: Sequence[Any]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in (whole if isinstance(whole, list) else [whole]))
 
 
-def _alone(kind: str, given: Sequence[Any]) -> _Done:
+def alone(kind: str, given: Sequence[Any]) -> _Done:
+    """Fill the outputs of a collective with this rank's own part; `given`: its arguments in torch's order."""
     match kind:
         case "all_gather":
             for part in given[0]:

@@ -45,6 +45,8 @@ def resolved_of(cell: Cell, engine: Engine, me: RankIdentity) -> Resolved:
         precision=report.precision,
         steps_per_epoch=-(-cell.train_images // report.batch.global_batch),
         parameters=report.parameters,
+        engine=report.kind,
+        classes=report.classes,
     )
 
 

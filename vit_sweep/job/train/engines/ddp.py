@@ -1,0 +1,57 @@
+"""torch's DistributedDataParallel: whole states on every rank, gradients all-reduced while backward makes others."""
+
+from contextlib import nullcontext
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from launchers.profile import Device
+from vit_sweep.job.train.engines.engine import EngineReport
+from vit_sweep.job.train.engines.plain_torch import PlainTorch
+from vit_sweep.job.train.model import device_of, optimizer
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.engines import DDP, DDP_BUCKET_BYTES
+
+
+def build(cell: Cell, model: nn.Module) -> "Ddp":
+    """Wrap the model; its gradients lie in the buckets that are reduced."""
+    return Ddp(cell, model.to(device_of(cell)))
+
+
+class Ddp(PlainTorch):
+    """DDP behind the Protocol."""
+
+    def __init__(self, cell: Cell, model: nn.Module) -> None:
+        """`model` lies on the rank's device."""
+        self._ddp = DistributedDataParallel(
+            model,
+            device_ids=[device_of(cell)] if cell.device is Device.CUDA else None,
+            bucket_cap_mb=DDP_BUCKET_BYTES / 2**20,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,
+            # With accumulation the first backward is one without exchange, from which a static graph cannot be learnt.
+            static_graph=cell.accum == 1,
+        )
+        super().__init__(cell, model, optimizer(cell, model), kind=DDP)
+
+    def forward(self, images: Tensor, *, boundary: bool) -> Tensor:
+        """Logits of a micro step; whether its backward exchanges is settled here."""
+        exchanges = boundary and not self._silent
+        if exchanges and self._counts is not None:
+            for size_bytes in self._buckets():
+                self._counts.add("all_reduce", size_bytes)
+        with nullcontext() if exchanges else self._ddp.no_sync():
+            logits: Tensor = self._ddp(images)
+        return logits
+
+    def _buckets(self) -> list[int]:
+        """Bytes of each bucket, as DDP built them after its first step."""
+        built: dict[str, Any] = self._ddp._get_ddp_logging_data()  # type: ignore[no-untyped-call]  # torch's own gap
+        sizes = built.get("rebuilt_bucket_sizes") or built["bucket_sizes"]
+        return [int(size) for size in str(sizes).split(",")]
+
+    def report(self) -> EngineReport:
+        """Of the wrapper: it is what runs."""
+        report = super().report()
+        return report._replace(classes=(type(self._ddp).__name__, *report.classes[1:]))

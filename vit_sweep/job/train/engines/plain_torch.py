@@ -1,0 +1,143 @@
+"""What engines have in common that leave the model and the optimizer to torch; a new one may begin here."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from vit_sweep.job.train.engines.engine import EngineReport
+from vit_sweep.job.train.measure.collectives import Counted
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.point import Precision
+from vit_sweep.record.record import BatchTriple
+
+_STATE = "state.pt"
+
+
+class PlainTorch:
+    """Gradients of the model, then its optimizer, and nothing between them: right on one rank only."""
+
+    def __init__(self, cell: Cell, model: nn.Module, optimizer: torch.optim.Optimizer, *, kind: str) -> None:
+        """`kind`: what this engine is, by the classes that it is made of."""
+        self._cell, self._model, self._optimizer, self._kind = cell, model, optimizer, kind
+        self._silent = False
+        self._counts: Counted | None = None
+
+    @property
+    def module(self) -> nn.Module:
+        """The model."""
+        return self._model
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """torch's own."""
+        return self._optimizer
+
+    @property
+    def skipped_steps(self) -> int:
+        """No loss is scaled, and so no step left out."""
+        return 0
+
+    def exchange_apart(self, wanted: bool) -> bool:  # noqa: ARG002 - for engines that can
+        """Gradients are exchanged during backward."""
+        return False
+
+    def exchange(self) -> None:
+        """Never called."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor, *, boundary: bool) -> Tensor:  # noqa: ARG002 - for engines that exchange
+        """Logits of a micro step."""
+        return self.evaluate(images)
+
+    def backward(self, loss: Tensor, *, boundary: bool) -> None:  # noqa: ARG002 - as above
+        """Add to the gradients."""
+        (loss / self._cell.accum).backward()  # type: ignore[no-untyped-call]  # torch's own gap
+
+    def step(self, *, boundary: bool) -> None:
+        """Update at a boundary."""
+        if boundary:
+            self._optimizer.step()
+            self._optimizer.zero_grad()
+
+    def evaluate(self, images: Tensor) -> Tensor:
+        """Logits of whatever images."""
+        logits: Tensor = self._model(images)
+        return logits
+
+    @contextmanager
+    def silenced(self) -> Iterator[None]:
+        """Let `carries` say no."""
+        self._silent = True
+        try:
+            yield
+        finally:
+            self._silent = False
+
+    @contextmanager
+    def counted(self) -> Iterator[Counted]:
+        """Count what `carries` is asked about."""
+        self._counts = counts = Counted()
+        try:
+            yield counts
+        finally:
+            self._counts = None
+
+    def carries(self, name: str, size_bytes: int) -> bool:
+        """To be asked before each collective of a step: counts it, and returns whether it is to be done at all."""
+        if self._silent:
+            return False
+        if self._counts is not None:
+            self._counts.add(name, size_bytes)
+        return True
+
+    def save(self, folder: Path) -> None:
+        """One file of whole tensors by the model's own names, the same whatever engine wrote it."""
+        from torch.distributed.checkpoint.state_dict import get_state_dict
+
+        weights, moments = get_state_dict(self._model, self._optimizer, options=_whole())
+        if dist.get_rank() == 0:
+            torch.save({"model": weights, "optimizer": moments}, folder / _STATE)
+
+    def load(self, folder: Path) -> None:
+        """Each rank reads the file, and takes its part."""
+        from torch.distributed.checkpoint.state_dict import set_state_dict
+
+        state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+        set_state_dict(
+            self._model,
+            self._optimizer,
+            model_state_dict=state["model"],
+            optim_state_dict=state["optimizer"],
+            options=_whole(),
+        )
+
+    def report(self) -> EngineReport:
+        """What torch says; nobody but the cell knows of the micro batch."""
+        micro, accum = self._cell.micro_batch, self._cell.accum
+        return EngineReport(
+            kind=self._kind,
+            classes=(type(self._model).__name__, type(self._optimizer).__name__),
+            batch=BatchTriple(micro_batch=micro, accum=accum, global_batch=micro * accum * dist.get_world_size()),
+            zero_stage=None,
+            precision=_precision(self._model),
+            parameters=sum(parameter.numel() for parameter in self._model.parameters()),
+        )
+
+
+def _whole() -> Any:
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
+
+    return StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+def _precision(model: nn.Module) -> str:
+    """Of the weights, which say themselves what they are, and of fp32 products."""
+    (dtype,) = {parameter.dtype for parameter in model.parameters()}
+    if dtype != torch.float32:
+        return {torch.bfloat16: Precision.BF16.value, torch.float16: Precision.FP16.value}.get(dtype, str(dtype))
+    return Precision.TF32.value if torch.backends.cuda.matmul.allow_tf32 else Precision.FP32.value

@@ -1,0 +1,80 @@
+"""What the plan knows of each engine: which ZeRO stage shards alike, and what it hides. Pure.
+
+| engine | states | communication |
+|---|---|---|
+| deepspeed | ZeRO stage 0 to 3 | as shipped, and as configured here (`overlap_comm` off), nothing of it is hidden |
+| ddp | whole on every rank, as ZeRO 0 | gradients all-reduced in buckets, while backward makes the next ones |
+| fsdp2 | as ZeRO 3; as ZeRO 2 with reshard_after_forward=false | weights gathered a block ahead, gradients behind |
+"""
+
+from launchers.errors import closest
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.point import DEEPSPEED, EngineSpec, Point
+
+DDP, FSDP2 = "ddp", "fsdp2"
+KINDS = (DEEPSPEED, DDP, FSDP2)
+DDP_BUCKET_BYTES = 25 * 2**20
+"""Gradients that DDP reduces at a time; torch's default."""
+_HIDDEN = {DDP: 0.9, FSDP2: 0.9}
+"""Part of a pass that hides communication beside it: the first gradients must be there before anything is sent, and
+the last bucket has nothing to hide behind."""
+
+
+def sharding(engine: EngineSpec) -> int:
+    """The ZeRO stage that shards as the engine does; an engine of somebody's own is taken to shard nothing."""
+    if engine.kind == FSDP2:
+        return 3 if engine.reshard_after_forward else 2
+    return engine.zero_stage or 0
+
+
+def hidden_part(engine: EngineSpec) -> float:
+    """The part of what can be hidden that is."""
+    return _HIDDEN.get(engine.kind, 0.0)
+
+
+def hides(cell: Cell) -> float:
+    """The part of a rank's computation in a step that the engine's communication can hide behind, 0 to below 1."""
+    backward = 3 / 4 if cell.activation_checkpointing else 2 / 3
+    return hidden_part(cell.engine) * (backward / cell.accum if cell.engine.kind == DDP else 1)
+
+
+def unknown_engine(point: Point, _: object) -> str | None:
+    """An engine that nobody has: a name without a dot is one of `KINDS`."""
+    kind = point.engine.kind
+    if kind in KINDS or "." in kind:
+        return None
+    return (
+        f"engine.kind={kind}: there is no such engine – {closest(kind, KINDS)}; an engine of your own is a module, "
+        "written with a dot: engine.kind=my_package.my_engine"
+    )
+
+
+def key_of_another_engine(point: Point, _: object) -> str | None:
+    """A key that says nothing to this engine, or one that it needs."""
+    engine = point.engine
+    if (engine.zero_stage is None) == (engine.kind == DEEPSPEED):
+        return f"engine={engine.name} engine.zero_stage={_word(engine.zero_stage)}: " + (
+            "DeepSpeed needs its ZeRO stage; use 0, 1, 2 or 3" if engine.kind == DEEPSPEED else _NO_STAGE
+        )
+    if (engine.reshard_after_forward is None) == (engine.kind == FSDP2):
+        return f"engine={engine.name} engine.reshard_after_forward={_word(engine.reshard_after_forward)}: " + (
+            "FSDP2 needs it; use true or false" if engine.kind == FSDP2 else "only fsdp2 has it; use engine=fsdp2"
+        )
+    return None
+
+
+def half_precision_without_masters(point: Point, _: object) -> str | None:
+    """16-bit weights need an fp32 copy for their updates, which DeepSpeed keeps."""
+    if point.engine.kind not in (DDP, FSDP2) or point.precision.bytes == 4:
+        return None
+    return (
+        f"engine={point.engine.name} precision={point.precision.value}: this engine keeps no fp32 copy of 16-bit "
+        "weights, so their updates would be lost in rounding; use precision=fp32 or tf32, or engine=zero0 to zero3"
+    )
+
+
+def _word(value: int | bool | None) -> str:
+    return "null" if value is None else str(value).lower()
+
+
+_NO_STAGE = "only DeepSpeed has ZeRO stages; use null, or engine=zero0 to zero3"
