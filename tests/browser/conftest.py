@@ -4,7 +4,7 @@ import pytest
 
 from tests.browser import browser as browsers
 from tests.unit.report.contents import full
-from vit_sweep.report.render import write_page
+from vit_sweep.report.render import page
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +21,6 @@ def browser():
 def report(tmp_path_factory):
     """A full report on disk."""
     folder = tmp_path_factory.mktemp("report")
-    return write_page(full(folder), folder / "report.html")
+    path = folder / "report.html"
+    path.write_text(page(full(folder)))
+    return path

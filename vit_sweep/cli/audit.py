@@ -20,7 +20,8 @@ from vit_sweep.analysis.audit.judge import Audit, Judged
 from vit_sweep.analysis.audit.judge import audit as judge
 from vit_sweep.analysis.audit.speedups import Speedups, bracket
 from vit_sweep.cli import show
-from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading
+from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet
+from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import Source, source_of
 
 _STYLES = {
@@ -48,7 +49,9 @@ def audit(
     if output is not None and output.suffix != ".json":
         raise UserError(f"output={output}: write FILE.json")
     console = show.console()
-    source = source_of(study=study, csv=csv, reference=reference, reading=reading(columns, constants, decimal, sheet))
+    source = source_of(
+        study=study, csv=csv, reference=reference, reading=reading_of(columns, constants, decimal=decimal, sheet=sheet)
+    )
     print_notes(console, source)
     if not source.timed:
         console.print(f"{source.name}: no run has a time yet, so there is nothing to audit")

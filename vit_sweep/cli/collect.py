@@ -15,9 +15,10 @@ from launchers.atomic import owner_of
 from launchers.errors import UserError
 from vit_sweep.cli import show
 from vit_sweep.cli.audit import print_notes
-from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading, words_of
+from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, words_of
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import formats
+from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.run import Run
 from vit_sweep.runs.sources import Source, source_of
 from vit_sweep.study.provenance import require_extra
@@ -58,7 +59,7 @@ def collect(
     forms = export or []
     _check(forms)
     if study is None or csv or reference:
-        read_as = reading(columns, constants, decimal, sheet)
+        read_as = reading_of(columns, constants, decimal=decimal, sheet=sheet)
         source = source_of(study=study, csv=csv, reference=reference, reading=read_as)
         files = words_of(csv or (), read_as, reference)
         if not _of_tables(source, files, output, console=show.console(), target=target, forms=forms):
@@ -153,14 +154,13 @@ def collect_runs(
     folder: Path,
     console: Console,
     *,
-    problems: Sequence[str] = (),
     target: float | None = None,
     forms: Sequence[str] = (),
 ) -> list[Path]:
     """The same of runs from elsewhere, into `folder`."""
     from vit_sweep.report.gather import gather_runs
 
-    return _put(gather_runs(runs, problems=problems, target=target), folder, console, what=str(folder), forms=forms)
+    return _put(gather_runs(runs, target=target), folder, console, what=str(folder), forms=forms)
 
 
 def _with_bar(console: Console, records: "Iterable[Read]", total: int) -> "Iterable[Read]":

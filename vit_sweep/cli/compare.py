@@ -2,6 +2,7 @@
 
 import csv as csv_module
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +14,9 @@ from rich.text import Text
 from launchers.atomic import write
 from launchers.errors import UserError
 from vit_sweep.cli import show
-from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, is_table, reading
+from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, is_table
 from vit_sweep.report.tables.text import csv_field, markdown, pipe_table
+from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import Source, from_csv, from_study, source_of
 
 if TYPE_CHECKING:
@@ -22,22 +24,22 @@ if TYPE_CHECKING:
     from vit_sweep.analysis.compare import Comparison, Pair
     from vit_sweep.analysis.series.series import Estimate
 
-_COLUMNS = (
-    "gpus",
-    "nodes",
-    "cell",
-    "a_epoch_s",
-    "b_epoch_s",
-    "ratio",
-    "ratio_low",
-    "ratio_high",
-    "a_runs",
-    "b_runs",
-    "freedom",
-    "adjusted_p",
-    "verdict",
-    "reason",
-)
+_COLUMNS: "dict[str, Callable[[Pair], object]]" = {
+    "gpus": lambda pair: pair.gpus,
+    "nodes": lambda pair: pair.nodes,
+    "cell": lambda pair: pair.label,
+    "a_epoch_s": lambda pair: pair.a_s,
+    "b_epoch_s": lambda pair: pair.b_s,
+    "ratio": lambda pair: pair.ratio.value,
+    "ratio_low": lambda pair: pair.ratio.low,
+    "ratio_high": lambda pair: pair.ratio.high,
+    "a_runs": lambda pair: pair.a_runs,
+    "b_runs": lambda pair: pair.b_runs,
+    "freedom": lambda pair: pair.ratio.freedom,
+    "adjusted_p": lambda pair: pair.adjusted_p if pair.ratio.known else None,
+    "verdict": lambda pair: pair.verdict,
+    "reason": lambda pair: pair.reason,
+}
 
 
 def compare(
@@ -58,7 +60,7 @@ def compare(
     """Say cell by cell whether b is faster than a: ratios with intervals. Exit 1 if no cell could be paired."""
     if output is not None and output.suffix not in (".csv", ".md"):
         raise UserError(f"output={output}: write FILE.csv or FILE.md")
-    read_as = reading(columns, constants, decimal, sheet)
+    read_as = reading_of(columns, constants, decimal=decimal, sheet=sheet)
     tables = [*([study_b] if study_b and is_table(study_b) else []), *(csv or [])]
     a = from_csv([study_a], read_as) if is_table(study_a) else from_study(study_a)
     b = source_of(study=None if study_b in tables else study_b, csv=tables, reference=reference, reading=read_as)
@@ -145,23 +147,8 @@ def _or_dash(value: object) -> str:
     return "–" if value in (None, "") else str(value)
 
 
-def _row(pair: "Pair") -> tuple[object, ...]:
-    return (
-        pair.gpus,
-        pair.nodes,
-        pair.label,
-        pair.a_s,
-        pair.b_s,
-        pair.ratio.value,
-        pair.ratio.low,
-        pair.ratio.high,
-        pair.a_runs,
-        pair.b_runs,
-        pair.ratio.freedom,
-        pair.adjusted_p if pair.ratio.known else None,
-        pair.verdict,
-        pair.reason,
-    )
+def _row(pair: "Pair") -> list[object]:
+    return [value(pair) for value in _COLUMNS.values()]
 
 
 def _csv(comparison: "Comparison") -> str:
@@ -178,4 +165,4 @@ def _markdown(comparison: "Comparison") -> str:
         for pair in comparison.pairs
     ]
     notes = ["", *(f"- {markdown(note)}" for note in comparison.notes)] if comparison.notes else []
-    return "\n".join([*pipe_table(_COLUMNS, rows), "", summary(comparison), *notes]) + "\n"
+    return "\n".join([*pipe_table(list(_COLUMNS), rows), "", summary(comparison), *notes]) + "\n"

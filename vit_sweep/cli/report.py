@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from launchers.atomic import write
 from launchers.errors import UserError
 from vit_sweep.cli import show
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.collect import folder_of, place_for
-from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, reading, words_of
+from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, words_of
+from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import Source, source_of
 from vit_sweep.study.provenance import require_extra
 from vit_sweep.study.store import open_study
@@ -47,7 +49,7 @@ def report(
     from vit_sweep.report.page.proposal_text import markdown
 
     alone = study is None and not csv
-    read_as = reading(columns, constants, decimal, sheet)
+    read_as = reading_of(columns, constants, decimal=decimal, sheet=sheet)
     tables = (
         None
         if study and not csv
@@ -55,7 +57,7 @@ def report(
     )
     require_extra("report")
     from vit_sweep.report.assemble import Wishes
-    from vit_sweep.report.render import write_page
+    from vit_sweep.report.render import page
 
     console = show.console()
     wishes = Wishes(reference=None if alone else reference, proposal=proposal, threshold=threshold, target=target)
@@ -64,10 +66,9 @@ def report(
         content, path = _of_tables(tables, words, output, wishes, console)
     else:
         content, path = _of_study(str(study), output, wishes, console)
-    console.print(str(write_page(content, path)), soft_wrap=True)
+    write(path, page(content))
+    console.print(str(path), soft_wrap=True)
     if content.proposal is not None:
-        from launchers.atomic import write
-
         figure = content.proposal.figure
         text = path.with_name("proposal.md")
         picture = figure.paths.get(".png", figure.paths[".svg"]) if figure is not None else None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from vit_sweep.runs.reshaping import Reading, reading_of
+from vit_sweep.runs.reshaping import Reading
 
 Csv = Annotated[
     list[str] | None,
@@ -31,13 +31,6 @@ Decimal = Annotated[
 Sheet = Annotated[str | None, typer.Option("--sheet", metavar="NAME", help="Of a workbook with several.")]
 
 _SUFFIXES = {".csv", ".tsv", ".txt", ".gz", ".xlsx", ".log"}
-
-
-def reading(
-    columns: Sequence[str] | None, constants: Sequence[str] | None, decimal: str | None, sheet: str | None
-) -> Reading:
-    """What the options say; raises `UserError` with what is wrong about one."""
-    return reading_of(columns or (), constants or (), decimal=decimal, sheet=sheet)
 
 
 def words_of(csv: Sequence[str], reading: Reading, reference: str | None = None) -> str:

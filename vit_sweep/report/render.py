@@ -10,13 +10,11 @@ import re
 import struct
 from functools import partial
 from importlib.resources import files
-from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from launchers.atomic import write
 from vit_sweep.analysis.audit.finding import by_rule
 from vit_sweep.analysis.laws.predicting import best
 from vit_sweep.report.figure import Figure
@@ -39,12 +37,6 @@ class Picture(NamedTuple):
     width: int
     """Pixels of the page; 0: not known, the page's width then."""
     height: int
-
-
-def write_page(content: ReportContent, path: Path) -> Path:
-    """Render `content` and write it to `path` (aside and renamed); returns the path."""
-    write(path, page(content))
-    return path
 
 
 def page(content: ReportContent) -> str:

@@ -3,17 +3,17 @@
 import gc
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from launchers.profile import PartitionProfile
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.result import Result
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan_file import PlanFile
-from vit_sweep.plan.point import Precision
 from vit_sweep.record.learning import Reached, time_to_accuracy
 from vit_sweep.runs.of_study import run_of, submissions
 from vit_sweep.runs.run import Run
@@ -48,7 +48,11 @@ class Reader:
     ) -> None:
         """Read what all records share: the journal and the plan. `target` replaces the study's own."""
         self.study, self.files = study, study.cell_files()
-        self._target, self._row_of, self._profiles = target, row_of, Profiles(plan)
+        self._target, self._row_of = target, row_of
+        self._profiles: dict[str, PartitionProfile] = {}
+        if plan is not None:
+            known = (cell for cell in plan.cells if cell.profile_index < len(plan.profiles))
+            self._profiles = {cell.cell_id: plan.profiles[cell.profile_index] for cell in known}
         journal = study.jobs()
         self._sent, self._submitted = latest_attempts(journal), submissions(journal)
 
@@ -88,12 +92,13 @@ class Reader:
 
     def _cell(self, result: Result) -> Read:
         name = result.file.cell_id
-        peak = self._profiles.peak(name, result.file.cell.precision)
+        profile = self._profiles.get(name)
+        peak = profile.peak_tflops.get(result.file.cell.precision.value) if profile is not None else None
         run = run_of(
             result,
             peaks={} if peak is None else {name: peak},
             submitted=self._submitted,
-            node_gpus=self._profiles.node_gpus(name),
+            node_gpus=profile.gpus_per_node if profile is not None else None,
         )
         wanted = self._target if self._target is not None else result.file.options.target_accuracy
         reached = None
@@ -104,30 +109,6 @@ class Reader:
             reached = (wanted, Reached(seconds=None, epoch=None, reason="diverged", diverged=True))
         row = self._row_of(run, result, reached) if self._row_of is not None else {}
         return Read(run=run, row=row, reached=reached)
-
-
-class Profiles:
-    """What the profile of each cell says of its GPUs."""
-
-    def __init__(self, plan: PlanFile | None) -> None:
-        """Look the profiles up."""
-        profiles: Sequence[object] = plan.profiles if plan is not None else ()
-        cells = plan.cells if plan is not None else ()
-        self._profiles = {
-            cell.cell_id: plan.profiles[cell.profile_index]
-            for cell in cells
-            if plan is not None and cell.profile_index < len(profiles)
-        }
-
-    def peak(self, cell_id: str, precision: Precision) -> float | None:
-        """10^12 operations a second; None where nobody said."""
-        profile = self._profiles.get(cell_id)
-        return None if profile is None else profile.peak_tflops.get(precision.value)
-
-    def node_gpus(self, cell_id: str) -> int | None:
-        """GPUs of a node; None where nobody said."""
-        profile = self._profiles.get(cell_id)
-        return None if profile is None else profile.gpus_per_node
 
 
 @contextmanager

@@ -38,14 +38,18 @@ class Reading:
 
 
 def reading_of(
-    maps: Iterable[str] = (), constants: Iterable[str] = (), *, decimal: str | None = None, sheet: str | None = None
+    maps: Iterable[str] | None = None,
+    constants: Iterable[str] | None = None,
+    *,
+    decimal: str | None = None,
+    sheet: str | None = None,
 ) -> Reading:
     """Of the words `gpus=num_gpus` and `data=cifar10`; raises `UserError` with what is wrong about one."""
     if decimal is not None and decimal not in DECIMALS:
         raise UserError(f"decimal={decimal}: {closest(decimal, DECIMALS)}")
     return Reading(
-        columns=tuple((ours, theirs.lower()) for ours, theirs in (_pair("map", pair) for pair in maps)),
-        constants=tuple(_constant(*_pair("set", pair)) for pair in constants),
+        columns=tuple((ours, theirs.lower()) for ours, theirs in (_pair("map", pair) for pair in maps or ())),
+        constants=tuple(_constant(*_pair("set", pair)) for pair in constants or ()),
         decimal=decimal,
         sheet=sheet,
     )

@@ -23,39 +23,25 @@ class Column(NamedTuple):
     meaning: str
 
 
-def _count(text: str) -> int:
-    value = float(text) if is_number(text) else math.nan
-    if not (math.isfinite(value) and value == int(value) and value >= 1):
-        raise ValueError("must be a whole number from 1")
-    return int(value)
+def _number(rule: str, holds: Callable[[float], bool]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = float(text) if is_number(text) else math.nan
+        if not (math.isfinite(value) and holds(value)):
+            raise ValueError(f"must {rule}")
+        return value
+
+    return read
 
 
-def _index(text: str) -> int:
-    value = float(text) if is_number(text) else math.nan
-    if not (math.isfinite(value) and value == int(value) and value >= 0):
-        raise ValueError("must be a whole number from 0")
-    return int(value)
+def _whole_from(least: int) -> Callable[[str], int]:
+    read = _number(f"be a whole number from {least}", lambda value: value == int(value) and value >= least)
+    return lambda text: int(read(text))
 
 
-def _positive(text: str) -> float:
-    value = float(text) if is_number(text) else math.nan
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError("must be a number above 0")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    value = float(text) if is_number(text) else math.nan
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError("must be a number from 0")
-    return value
-
-
-def _part(text: str) -> float:
-    value = float(text) if is_number(text) else math.nan
-    if not 0 <= value <= 1:
-        raise ValueError("must lie between 0 and 1 (a percentage divided by 100)")
-    return value
+_count, _index = _whole_from(1), _whole_from(0)
+_positive = _number("be a number above 0", lambda value: value > 0)
+_not_negative = _number("be a number from 0", lambda value: value >= 0)
+_part = _number("lie between 0 and 1 (a percentage divided by 100)", lambda value: 0 <= value <= 1)
 
 
 def _word(*menu: str) -> Callable[[str], str]:

@@ -8,10 +8,10 @@ from matplotlib.lines import Line2D
 
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
-from vit_sweep.report.figures.curves import Curves, draw_failures, draw_reference, finish_gpu_axes, legend
+from vit_sweep.report.figures.curves import Curves, draw_failures, draw_reference, legend
 from vit_sweep.report.figures.overlay import Overlay, Quantity, draw_overlay, fitted, overlay_handles
 from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.sheet.style import CurveStyle
+from vit_sweep.report.figures.sheet.style import CurveStyle, gpu_axis
 
 PanelCurves = Sequence[tuple[ScalingSeries, CurveStyle]]
 
@@ -42,6 +42,7 @@ def draw_panels(
         for order, line in enumerate(fits):
             draw_overlay(panel_axes, line, order)
         title_panel(panel_axes, panel.title, width)
-    finish_gpu_axes(axes, curves.gpus, width)
+    for panel_axes in axes:
+        gpu_axis(panel_axes, curves.gpus, width_in=width, label="")
     label_panels(axes, x="GPUs", y=label, columns=columns_of(len(panels)))
     return sheet, axes

@@ -13,7 +13,7 @@ from launchers.text import plural
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.outcome.result import Status
 from vit_sweep.report.figures.sheet.panels import Arrangement, Panel, arrange, series_traits
-from vit_sweep.report.figures.sheet.style import QUIET, CurveStyle, curve_handles, curve_styles, gpu_axis
+from vit_sweep.report.figures.sheet.style import QUIET, CurveStyle, curve_handles, curve_styles
 
 FAILED = frozenset({Status.OUT_OF_MEMORY, Status.FAILED, Status.CANCELLED})
 NOT_COMPARABLE = ("model", "data", "work", "epochs")
@@ -81,7 +81,7 @@ def draw_series(axes: Axes, series: ScalingSeries, style: CurveStyle, quantity: 
             axes.errorbar(
                 [p.gpus * shift for p in points],
                 [_value(p, quantity) for p in points],
-                yerr=_whiskers([value_of(p, quantity) for p in points]),
+                yerr=whiskers([value_of(p, quantity) for p in points]),
                 linestyle=line,
                 color=style.color,
                 marker=style.marker,
@@ -101,7 +101,7 @@ def draw_estimates(axes: Axes, x: Sequence[float], estimates: Sequence[Estimate]
     axes.errorbar(
         x,
         [estimate.value for estimate in estimates],
-        yerr=_whiskers(estimates),
+        yerr=whiskers(estimates),
         color=style.color,
         marker=style.marker,
         linestyle=style.dash,
@@ -180,12 +180,6 @@ def apart_handle() -> Line2D:
     return Line2D([], [], linestyle="none", marker="x", ms=4, mew=1.0, color=QUIET, label="run kept apart")
 
 
-def finish_gpu_axes(axes: Sequence[Axes], gpus: Sequence[int], width_in: float) -> None:
-    """One scale of GPU counts on all panels."""
-    for panel in axes:
-        gpu_axis(panel, gpus, width_in=width_in, label="")
-
-
 def failed(point: SeriesPoint) -> bool:
     """Whether a count was tried and gave nothing."""
     return not point.runs and any(run.status in FAILED for run in point.without)
@@ -223,7 +217,7 @@ def _value(point: SeriesPoint, quantity: str) -> float:
     return estimate.value
 
 
-def _whiskers(estimates: Sequence[Estimate | None]) -> list[list[float]] | None:
+def whiskers(estimates: Sequence[Estimate | None]) -> list[list[float]] | None:
     """Distances down and up; None where no point has an interval."""
     if not any(e is not None and e.known for e in estimates):
         return None

@@ -9,6 +9,7 @@ from matplotlib.patches import Patch
 
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.record.stats import StepParts
+from vit_sweep.report.figures.curves import whiskers
 from vit_sweep.runs.run import Run
 
 
@@ -79,7 +80,7 @@ def draw_bars(axes: Axes, bars: Sequence[Bar], *, share: bool = False) -> None:
                 axes.errorbar(
                     [x],
                     [bar.time_s.value],
-                    yerr=_reach(bar.time_s),
+                    yerr=whiskers([bar.time_s]),
                     color="0.05",
                     marker="D",
                     ms=3,
@@ -116,12 +117,6 @@ def _boxes(axes: Axes, boxes: Sequence[tuple[int, float]], bottoms: Sequence[flo
             lw=0.4,
             zorder=3,
         )
-
-
-def _reach(estimate: Estimate) -> list[list[float]] | None:
-    if estimate.low is None or estimate.high is None:
-        return None
-    return [[max(0.0, estimate.value - estimate.low)], [max(0.0, estimate.high - estimate.value)]]
 
 
 def _of_a_step(parts: StepParts) -> Mapping[str, float | None]:

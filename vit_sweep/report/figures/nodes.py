@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
 from vit_sweep.report.figure import Figure, Skipped
-from vit_sweep.report.figures.curves import intervals_text
+from vit_sweep.report.figures.curves import intervals_text, whiskers
 from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS, without_placement
 from vit_sweep.report.figures.sheet.save import save
@@ -95,22 +95,13 @@ def _draw_node_bars(
             axes.bar(
                 [at], [time.value], width=0.94 * width, color=fill[0], hatch=fill[1], edgecolor="0.15", lw=0.4, zorder=3
             )
-            top = time.value
-            if time.low is not None and time.high is not None:
-                axes.errorbar(
-                    [at],
-                    [time.value],
-                    yerr=[[time.value - time.low], [time.high - time.value]],
-                    color="0.05",
-                    elinewidth=0.9,
-                    linestyle="none",
-                    zorder=5,
-                )
-                top = time.high
+            if time.known:
+                yerr = whiskers([time])
+                axes.errorbar([at], [time.value], yerr=yerr, color="0.05", elinewidth=0.9, linestyle="none", zorder=5)
             if order and first and upright:
                 axes.annotate(
                     _change(time.value / first.value),
-                    (at, top),
+                    (at, time.high or time.value),
                     xytext=(0, 2.5),
                     ha="center",
                     textcoords="offset points",
