@@ -13,6 +13,8 @@ from tests.unit.analysis.builders import run, without_time
 from tests.unit.builders import cell, point, record, result, series
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_intervals
+from vit_sweep.analysis.series.series import Estimate
+from vit_sweep.analysis.series.spreads import Ratio
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.memory import CONTEXT_GIB
 from vit_sweep.plan.plan import make_plan
@@ -20,7 +22,7 @@ from vit_sweep.plan.point import Scaling
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.all_tables import NAMES, tables_of
 from vit_sweep.report.tables.columns import COLUMNS
-from vit_sweep.report.tables.pairs import SAME, UNKNOWN
+from vit_sweep.report.tables.pairs import SAME, UNKNOWN, verdicts
 from vit_sweep.report.tables.runs import imported_row, run_row
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
 from vit_sweep.report.tables.scaling import SCALING_COLUMNS, scaling_table
@@ -242,6 +244,14 @@ def test_placements_are_paired_at_equal_work_with_the_ratio_of_a_pencil():
 def test_placements_that_cannot_be_told_apart_are_called_so(packed, spread, verdict):
     (row,) = tables(placed("packed", 1, packed) + placed("spread", 4, spread))["placement"].rows
     assert row["verdict"] == verdict
+
+
+def test_what_alone_is_a_verdict_may_be_chance_among_many():
+    """Holm: the smallest of 12 p values counts twelve times."""
+    found, others = (Ratio(estimate=Estimate(value=1.1, low=1.01, high=1.2, n=3), p_value=p) for p in (0.02, 0.5))
+    assert verdicts([found]) == ["slower"]
+    assert verdicts([found, *[others] * 11]) == [SAME] * 12
+    assert verdicts([replace(found, p_value=0.004), *[others] * 11])[0] == "slower"
 
 
 def test_placements_of_other_work_or_gpus_are_no_pair():
