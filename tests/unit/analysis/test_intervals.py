@@ -136,7 +136,7 @@ def test_a_point_whose_interval_reaches_down_to_ideal_is_not_called_superlinear(
 
 
 def test_among_many_points_one_that_stands_out_by_chance_is_not_called_superlinear():
-    """22 degrees of freedom, a ratio of two points is known to 1.6 %: 4.2 % above ideal are p = 0.02, 7 % are 0.0003."""
+    """22 degrees of freedom, ratios known to 1.6 %: 4.2 % above ideal are p = 0.02, 7 % are 0.0003."""
 
     def flags(efficiency):
         ideal = {2**k: [(100 / 2**k * w,) for w in (0.98, 1.0, 1.02)] for k in range(11)}
