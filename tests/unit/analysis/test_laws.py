@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.analysis.builders import series_from
 from vit_sweep.analysis.laws.laws import (
     COEFFICIENTS,
     Law,
@@ -21,6 +22,7 @@ from vit_sweep.analysis.laws.laws import (
     usl_peak,
     usl_speedup,
 )
+from vit_sweep.analysis.laws.link import step_bytes
 from vit_sweep.plan.point import Scaling
 
 STRONG = Workload(scaling=Scaling.STRONG, batch_per="gpu", batch=64, accum=1, work=50_000)
@@ -105,3 +107,16 @@ def test_a_workload_that_is_not_said_is_not_guessed():
     assert not load.known
     with pytest.raises(ValueError, match="not known"):
         load.steps(2)
+
+
+@pytest.mark.parametrize(
+    ("stage", "accum", "whole"), [("0", 4, 1.0), ("1", 4, 1.5), ("2", 1, 1.5), ("2", 4, 4.5), ("3", 4, 4.0)]
+)
+def test_without_a_profiled_window_the_bytes_of_a_step_are_those_of_its_zero_stage(stage, accum, whole):
+    """A million weights, 4 bytes each and 2 in bf16; in all-reduces of the whole gradient, as DeepSpeed was counted."""
+    conditions = {"engine.zero_stage": stage}
+    known = {"parameters": 10**6, "accum": accum}
+    full = series_from({1: (10.0,), 2: (6.0,)}, conditions=conditions, **known)
+    half = series_from({1: (10.0,), 2: (6.0,)}, conditions=conditions | {"precision": "bf16"}, **known)
+    assert (step_bytes(full), step_bytes(half)) == (pytest.approx(4e6 * whole), pytest.approx(2e6 * whole))
+    assert step_bytes(series_from({1: (10.0,), 2: (6.0,)}, bytes_per_step=7e6, **known)) == 7e6

@@ -68,3 +68,13 @@ def test_more_bytes_more_calls_and_more_nodes_never_take_less(nodes, local, size
     assert here <= seconds(nodes, 2 * size, calls)
     assert here <= seconds(nodes, size, calls + 1)
     assert here <= seconds(2 * nodes, size, calls)
+
+
+def test_ports_that_carry_more_than_the_links_inside_are_as_fast_as_these():
+    """8 ports of 45 GB/s beside 100 GB/s inside; with one GPU on each node nothing goes over the links inside."""
+    slow = Network(inside=Link(gb_per_s=100, latency_us=1), between=Link(gb_per_s=45, latency_us=1, ports=8))
+    assert ring.over_nodes_s(slow, gpus=16, nodes=2, size_bytes=1e12) == pytest.approx(
+        ring.traffic(16) * 1e12 / 100e9, rel=1e-3
+    )
+    narrow = Network(inside=Link(gb_per_s=10, latency_us=1), between=slow.between)
+    assert ring.over_nodes_s(narrow, gpus=2, nodes=2, size_bytes=1e12) == pytest.approx(1e12 / 45e9, rel=1e-3)

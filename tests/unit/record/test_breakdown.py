@@ -175,6 +175,8 @@ def test_a_drift_over_the_rounds_drops_out():
     rounds = [20.0 + 5 * number for number in range(9)]
     seen = exposed([ms + 3.0 for ms in rounds], [ms + 3.0 for ms in rounds], rounds, block_steps=3)
     assert seen.interval_ms == (3.0, 3.0)
+    jumps = exposed([23.0, 103.0, 50.0], [23.0, 103.0, 50.0], [20.0, 100.0, 30.0], block_steps=3)
+    assert jumps.exposed_ms == 3.0, "of each round, not of medians that are of other rounds: 50 - 30"
 
 
 @pytest.mark.parametrize("rounds", range(LEAST_ROUNDS, ROUNDS + 1))

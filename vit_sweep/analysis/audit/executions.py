@@ -58,8 +58,8 @@ def few_repeats(evidence: Evidence) -> Iterator[Finding]:
             rule="few repeats",
             claims=(Claim.SMALL_DIFFERENCES, Claim.THROUGHPUT),
             where=series.label,
-            sentence=f"how far repeats lie from each other rests on {plural(degrees, 'degree')} of freedom: "
-            f"{some(gaps)}; by chance they may lie several times closer than further ones would",
+            sentence=f"how far repeats of this series lie from each other rests on {plural(degrees, 'degree')} of "
+            f"freedom: {some(gaps)}; by chance they may lie several times closer than further ones would",
             advice=f"repeat until the runs beyond the first of each cell are {ENOUGH_DEGREES} or more in all",
         )
 

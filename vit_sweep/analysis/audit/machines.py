@@ -105,6 +105,7 @@ def disturbed_runs(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             rule="disturbed runs",
             claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
+            weakens=(Claim.FIXED_PROBLEM, Claim.TIME_TO_ACCURACY, Claim.COMMUNICATION),  # they are of times too
             sentence=f"{len(disturbed)} run(s) distrust their own times: {some(disturbed, 3, separator='; ')}",
             advice="repeat them on other nodes (exclude the named ones), or when nobody else uses these",
         )

@@ -104,7 +104,7 @@ def _lost(row: Speedups) -> Finding:
         rule="throughput is not learning",
         claims=(Claim.TIME_TO_ACCURACY,),
         where=row.where,
-        sentence=f"{plural(row.gpus, 'GPU')} have {row.throughput:.1f} times the throughput, but {reach} "
+        sentence=f"{plural(row.gpus, 'GPU')} have {times(row.throughput)} times the throughput, but {reach} "
         f"{row.target:.1%} {'training' if row.of_training else 'test'} accuracy {times_to_accuracy(row)}"
         f" ({'' if row.interpolated else 'by '}{_seconds(row.baseline_s)} -> {_seconds(row.seconds)})",
         advice="give the time to an accuracy beside every speedup, with the accuracy after every epoch",
@@ -116,20 +116,25 @@ def times_to_accuracy(row: Speedups) -> str:
     if row.to_accuracy is None:
         return ""
     ends = bracket(row)
-    seeds = some((f"{value:.1f}" for _, value in row.by_seed), 5)
-    both = f"{row.to_accuracy:.1f} times as fast" + (f" ({ends})" if ends else "")
+    seeds = some((times(value) for _, value in row.by_seed), 5)
+    both = f"{times(row.to_accuracy)} times as fast" + (f" ({ends})" if ends else "")
     alone = ends and not row.interpolated  # the bracket is all that is known
     return (f"{ends} times as fast" if alone else both) + (f"; by seed {seeds}" if seeds else "")
+
+
+def times(value: float | None) -> str:
+    """A speedup as sentences say it: `11.8`, `0.54`; empty of none."""
+    return "" if value is None else f"{value:.{2 if value < 1 else 1}f}"
 
 
 def bracket(row: Speedups) -> str:
     """`5.9 to 11.8`, or `at least 5.9`; empty where the epochs leave nothing open."""
     if row.to_accuracy is None or row.to_accuracy_low is None:
         return ""
-    low = f"{row.to_accuracy_low:.1f}"
+    low = times(row.to_accuracy_low)
     if row.to_accuracy_high is None:
         return f"at least {low}"
-    high = f"{row.to_accuracy_high:.1f}"
+    high = times(row.to_accuracy_high)
     return f"{low} to {high}" if low != high else ""
 
 

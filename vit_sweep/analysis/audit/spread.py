@@ -2,11 +2,12 @@
 
 The logarithms of run medians are pooled over all cells with repeats: s^2 = sum over cells of sum (x - mean)^2 / f, with
 f = sum (n - 1) degrees of freedom. Few repeats say little, so s^2 is moderated by what is usual (Smyth 2004, limma):
-(f0 s0^2 + f s^2) / (f0 + f). A ratio of two points with n and m runs then has the standard error s sqrt(1/n + 1/m).
+(f0 s0^2 + f s^2) / (f0 + f), unless they differ by more than the usual allows (chi-squared test, 5 %). A ratio of two
+points with n and m runs then has the standard error s sqrt(1/n + 1/m).
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import inf, sqrt
 from statistics import NormalDist
 
 from launchers.text import plural
@@ -26,21 +27,16 @@ class Spread:
     """Of the logarithms of run medians between repeats."""
 
     deviation: float
-    degrees: int
-    """Of freedom that were measured; 0: `deviation` is what is usual."""
+    freedom: float
+    """Degrees of freedom of it; infinite where it is what is usual."""
+    words: str
+    """Where the threshold comes from."""
 
     def margin(self, point: SeriesPoint, other: SeriesPoint, *, tests: int) -> float:
         """The part by which `point` must differ from `other` before the difference is no chance, one-sided, where
         `tests` points are looked at in all (Bonferroni)."""
         error = self.deviation * sqrt(1 / len(point.runs) + 1 / len(other.runs))
-        return quantile(1 - FALSE_ALARMS / max(1, tests), self.degrees) * error
-
-    @property
-    def words(self) -> str:
-        """Where the threshold comes from."""
-        if not self.degrees:
-            return f"no cell was repeated, so repeats are taken to differ by {USUAL:.0%}"
-        return f"repeats differ by {self.deviation:.1%}, {plural(self.degrees, 'degree')} of freedom"
+        return t_quantile(self.freedom, 1 - FALSE_ALARMS / max(1, tests)) * error
 
 
 def spread_of(evidence: Evidence) -> Spread:
@@ -52,11 +48,20 @@ def spread_of(evidence: Evidence) -> Spread:
     }
     seen = seen_spread(cells.values())
     if seen is None:
-        return Spread(deviation=USUAL, degrees=0)
-    squares, freedom = seen.freedom * seen.deviation**2, seen.freedom
-    return Spread(deviation=sqrt((_WEIGHT * USUAL**2 + squares) / (_WEIGHT + freedom)), degrees=freedom)
+        words = f"no cell was repeated, so repeats are taken to differ by {USUAL:.0%}"
+        return Spread(deviation=USUAL, freedom=inf, words=words)
+    words = f"repeats differ by {seen.deviation:.1%}, {plural(seen.freedom, 'degree')} of freedom"
+    if seen.freedom * (seen.deviation / USUAL) ** 2 > chi_squared(seen.freedom):
+        return Spread(deviation=seen.deviation, freedom=seen.freedom, words=words)
+    squares = _WEIGHT * USUAL**2 + seen.freedom * seen.deviation**2
+    freedom = _WEIGHT + seen.freedom
+    deviation = sqrt(squares / freedom)
+    return Spread(
+        deviation=deviation, freedom=freedom, words=f"{words}, taken as {deviation:.1%} beside the usual {USUAL:.0%}"
+    )
 
 
-def quantile(probability: float, degrees: int) -> float:
-    """Of Student's t with `_WEIGHT` and the measured degrees of freedom; of the normal law without measured ones."""
-    return t_quantile(degrees + _WEIGHT, probability) if degrees else NormalDist().inv_cdf(probability)
+def chi_squared(freedom: int) -> float:
+    """What chi-squared exceeds in 5 % of cases, to 2 % (Wilson and Hilferty 1931)."""
+    part = 2 / (9 * freedom)
+    return float(freedom * (1 - part + NormalDist().inv_cdf(0.95) * sqrt(part)) ** 3)

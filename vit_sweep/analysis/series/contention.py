@@ -1,4 +1,4 @@
-"""Runs of contended hosts among quiet ones: the one sentence of tables, fits, answers and comparisons. Pure."""
+"""Runs of contended hosts: the one sentence of tables, fits, answers and comparisons. Pure."""
 
 from collections.abc import Callable, Iterable
 
@@ -16,7 +16,7 @@ def workload_of(run: Run) -> str:
 
 
 def contention(runs: Iterable[Run], *, alike: Callable[[Run], str] = workload_of) -> tuple[str, ...]:
-    """Name the runs that waited for a core and stand among runs that did not, for each workload; empty if none does.
+    """Name the runs that waited for a core, and how many did not, for each workload; empty if none waited.
 
     `runs`: all whose times are pooled or compared, any number of times. `alike`: what only those share.
     """
@@ -28,13 +28,16 @@ def contention(runs: Iterable[Run], *, alike: Callable[[Run], str] = workload_of
     for name in sorted(groups):
         contended = sorted(run.run_id for run in groups[name].values() if is_contended(run))
         quiet = len(groups[name]) - len(contended)
-        if contended and quiet:
-            where = f" ({name})" if len(groups) > 1 else ""
-            notes.append(
-                f"{CONTENDED_HOST}{where}: {some(contended)} waited for cores that others had; pooled or compared with "
-                f"{plural(quiet, 'run')} without this flag: repeat {'them' if len(contended) > 1 else 'it'} "
-                "on a quiet host"
-            )
+        if not contended:
+            continue
+        where = f" ({name})" if len(groups) > 1 else ""
+        among = (
+            f"; pooled or compared with {plural(quiet, 'run')} without this flag" if quiet else ", all that are here"
+        )
+        notes.append(
+            f"{CONTENDED_HOST}{where}: {some(contended)} waited for cores that others had{among}: repeat "
+            f"{'them' if len(contended) > 1 else 'it'} on a quiet host"
+        )
     return tuple(notes)
 
 

@@ -63,7 +63,7 @@ def _doubt(deviation: float, freedom: float, runs: float) -> str:
     known = plural(round(freedom), "degree")
     return (
         f"too few runs (they differ by {deviation:.0%}, with {known} of freedom; repeats={repeats} would give "
-        f"{LEAST_FREEDOM})"
+        f"{LEAST_FREEDOM} or more)"
     )
 
 
