@@ -68,6 +68,7 @@ _GLOSSES = (
     ("JobHeldUser", "held by its user: scontrol release"),
     ("JobHeldAdmin", "held by an administrator"),
     ("JobHoldMaxRequeue", "held: Slurm failed to start it too often; scontrol release"),
+    ("launch failed requeued held", "held: Slurm failed to start it; scontrol release"),
     ("ReqNodeNotAvail", "the nodes it needs are down, drained or reserved, often for maintenance"),
     ("Nodes required for job are DOWN", "the nodes it needs are down, drained or reserved"),
     ("Reservation", "waits for its reservation"),
@@ -121,7 +122,8 @@ def status_of(printed: str, *, hosts: str = "", reason: str = "") -> TaskStatus:
         case TaskState.RUNNING | TaskState.SUSPENDED:
             detail = hosts if name == "RUNNING" else f"{name} on {hosts or '?'}"
         case TaskState.QUEUED:
-            detail = explained(reason) if name == "PENDING" and reason else ": ".join(filter(None, [name, reason]))
+            words = [explained(reason)] if name == "PENDING" and reason else [name, explained(reason)]
+            detail = ": ".join(filter(None, words))
         case _:
             detail = f"Slurm says {printed}" if name in STATES else f"Slurm says {printed!r}, which we do not know"
     return TaskStatus(state=state, detail=detail, ended=ended, hosts=hosts)

@@ -1,11 +1,11 @@
-"""A seeded monkey: it kills clients, queues and ranks of a study and fills its disk, and watches its records.
+"""A seeded monkey: it disturbs a study of trivial cells in every way that its world has, and watches its records.
 
-The seed fixes what it does and how long it waits in between; what a kill meets is the machine's own affair.
+The seed fixes what it does, to which of those that are there, and how long it waits in between; who is there when it
+does so is the machine's own affair.
 """
 
 import hashlib
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -25,22 +25,31 @@ _END_S = 300
 
 
 class Monkey:
-    """One study and its tormentor."""
+    """One study and its tormentor; `tests/chaos/local.py` and `slurm.py` say in which world."""
 
-    def __init__(self, seed, folder, *, small_disk):
-        self.random = random.Random(seed)
+    words: tuple[str, ...] = ()
+    """Of the sweep: where it runs."""
+
+    def __init__(self, seed, folder, beside, *, small_disk):
+        """Torment a study in `folder`; what no full disk may lose lies in `beside`."""
+        self.seed, self.random = seed, random.Random(seed)
         self.folder, self.study, self.small_disk = folder, folder / "outputs" / "s", small_disk
-        self.runtime = folder.parent / "runtime"
-        self.runtime.mkdir(mode=0o700)
+        self.locks, self.log = beside / "locks", beside / "clients.log"
+        self.locks.mkdir()
         self.acts, self.seen = [], {}
-        self.log = folder.parent / "clients.log"
+
+    def environment(self):
+        """Variables of the clients, beside `TRIVIAL_LOCKS`."""
+        return {}
+
+    def kinds(self):
+        """The acts to choose from."""
+        return [self.kill_client, *([self.fill_disk] if self.small_disk else [])]
 
     def torment(self):
         """Do all acts, each after a while, with a client to look on whenever one was killed or has ended."""
-        kinds = [self.kill_client, self.kill_queue, self.kill_rank, self.pause_rank]
-        kinds += [self.fill_disk] if self.small_disk else []
         client = self.sweep()
-        for act in self.random.choices(kinds, k=ACTS):
+        for act in self.random.choices(self.kinds(), k=ACTS):
             self.wait(self.random.uniform(0.1, 2.5))
             self.acts.append(act.__name__)
             act(client)
@@ -50,34 +59,45 @@ class Monkey:
 
     def settle(self, client):
         """Let the client end and give commands, as a person would, until all is done; the codes of all of them."""
-        codes = [client.wait(timeout=_END_S)]
+        codes = [self.end_of(client)]
         while codes[-1] != 0 and len(codes) < _TRIES:
-            codes.append(self.command("resume", str(self.study), "--retry", "failed").wait(timeout=_END_S))
-            self.look()
+            codes.append(self.end_of(self.command("resume", str(self.study), "--retry", "failed")))
         # The last client may itself have been at the end of a study that others left things in.
-        codes.append(self.sweep().wait(timeout=_END_S))
+        return [*codes, self.end_of(self.sweep())]
+
+    def end_of(self, client):
+        """Wait for a client, while somebody tends its world; returns its code."""
+        end = time.monotonic() + _END_S
+        while client.poll() is None:
+            assert time.monotonic() < end, f"{self.story()}: a client never ends; left: {self.left()}\n{self.tail()}"
+            self.wait(1)
+            self.tend()
         self.look()
-        return codes
+        return client.returncode
+
+    def tend(self):
+        """Mend what only an administrator would."""
+
+    def story(self):
+        """What was done, and how to do it again."""
+        return f"VIT_SWEEP_CHAOS_SEED={self.seed}: {' '.join(self.acts)}{'' if self.small_disk else ' (no small disk)'}"
+
+    def tail(self):
+        """What the clients printed last."""
+        return self.log.read_text()[-6000:]
 
     def sweep(self):
         """The study's command."""
-        words = ["partition=local", "partition.exclusive=false", "model=vit_test", "data=quick", "epochs=2", "batch=8"]
-        return self.command("-m", f"--config-dir={TEST_CONF}", *words, f"seed=range({CELLS})", "study=s")
+        workload = ["model=vit_test", "data=quick", "epochs=2", "batch=8", f"seed=range({CELLS})", "study=s"]
+        return self.command("-m", f"--config-dir={TEST_CONF}", *self.words, *workload)
 
     def command(self, *words):
         """A client that runs beside the monkey."""
-        own = {
-            "PYTHONPATH": f"{ROOT}:{ROOT}/tests/chaos/site",
-            "CHAOS_CELL_S": "0.3",
-            # Slots of its own: nothing else on this machine is waited for or held up.
-            "XDG_RUNTIME_DIR": str(self.runtime),
-            "TMPDIR": str(self.runtime),
-        }
+        environment = clean_environment() | {"PYTHONPATH": str(ROOT), "TRIVIAL_LOCKS": str(self.locks)}
+        environment |= self.environment()
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "vit_sweep", *words]
-            return subprocess.Popen(
-                command, cwd=self.folder, env=clean_environment() | own, stdout=log, stderr=subprocess.STDOUT
-            )
+            return subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=subprocess.STDOUT)
 
     def wait(self, seconds):
         """Look at the records meanwhile."""
@@ -91,28 +111,18 @@ class Monkey:
         for path in self.study.glob("cells/*/record.json"):
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             first = self.seen.setdefault(path.parent.name, digest)
-            assert digest == first, f"{path} has changed after {self.acts}"
+            assert digest == first, f"{path} has changed after {self.story()}"
 
-    # -- acts ------------------------------------------------------------------------------------
+    def left(self):
+        """What is still at work or waits, as words; empty when all is over."""
+        return [f"process {process.pid}" for process in self.processes("")]
+
+    # -- acts of every world ---------------------------------------------------------------------
 
     def kill_client(self, client):
         """As a lost connection or the kernel would."""
         client.kill()
         client.wait()
-
-    def kill_queue(self, _client):
-        """One of the study's queues."""
-        self._signal(self.processes("-m launchers.local.queue"), signal.SIGKILL)
-
-    def kill_rank(self, _client):
-        """A rank, or the server that forks them."""
-        self._signal(self.processes("forkserver"), signal.SIGKILL)
-
-    def pause_rank(self, _client):
-        """Suspend for a while what another act may kill."""
-        paused = self._signal(self.processes("forkserver"), signal.SIGSTOP)
-        self.wait(self.random.uniform(0.1, 1.0))
-        self._signal([paused] if paused else [], signal.SIGCONT)
 
     def fill_disk(self, _client):
         """Leave no room for another byte, for a while."""
@@ -123,6 +133,21 @@ class Monkey:
         self.wait(self.random.uniform(0.1, 2.0))
         filler.unlink()
 
+    # -- choosing --------------------------------------------------------------------------------
+
+    def one_of(self, items):
+        """One of them, or None; a number is drawn also where there is none, so that later draws stay the same."""
+        place = self.random.random()
+        return items[int(place * len(items))] if items else None
+
+    def signal(self, processes, number):
+        """Send it to one of them; returns that one."""
+        chosen = self.one_of(processes)
+        if chosen is not None:
+            with suppress(psutil.Error):
+                chosen.send_signal(number)
+        return chosen
+
     def processes(self, words):
         """The study's processes whose command has these words, oldest first."""
         ours = []
@@ -132,13 +157,3 @@ class Monkey:
                 if words in line and f"{self.study}/.code/" in process.environ().get("PYTHONPATH", ""):
                     ours.append((process.create_time(), process.pid, process))
         return [process for *_, process in sorted(ours, key=lambda item: item[:2])]
-
-    def _signal(self, processes, number):
-        """Send it to one of them; which one is drawn also where there is none, so that later draws stay the same."""
-        place = self.random.random()
-        if not processes:
-            return None
-        chosen = processes[int(place * len(processes))]
-        with suppress(psutil.Error):
-            chosen.send_signal(number)
-        return chosen

@@ -1,17 +1,24 @@
 """Twenty trivial cells under a seeded monkey; afterwards `check` and the journal must find every cell done once.
 
-Minutes each, so behind a switch: VIT_SWEEP_CHAOS_MINUTES=M goes on with the next seed until M minutes are over,
-VIT_SWEEP_LONG_TESTS=1 for an hour; VIT_SWEEP_CHAOS_SEED=N gives the first one.
+On the local queue a study takes minutes, so it stands behind a switch; on Slurm one seed always runs.
+VIT_SWEEP_CHAOS_MINUTES=M goes on with the next seed until M minutes are over, VIT_SWEEP_LONG_TESTS=1 for an hour;
+VIT_SWEEP_CHAOS_SEED=N gives the first one.
 """
 
 import os
+import shutil
 import subprocess
 import time
+from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
-from tests.chaos.monkey import CELLS, Monkey
+from tests.chaos.local import LocalMonkey
+from tests.chaos.monkey import CELLS
+from tests.chaos.slurm import SlurmMonkey
 from tests.conftest import LONG, wait_for
+from tests.slurm.conftest import running_cluster
 from vit_sweep.study.check import check
 from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
@@ -19,45 +26,66 @@ from vit_sweep.study.store import Study
 FIRST_SEED = int(os.environ.get("VIT_SWEEP_CHAOS_SEED", "1"))
 MINUTES = float(os.environ.get("VIT_SWEEP_CHAOS_MINUTES", "60" if LONG else "0"))
 
-pytestmark = pytest.mark.skipif(not MINUTES, reason="minutes each: set VIT_SWEEP_CHAOS_MINUTES")
 
-
+@pytest.mark.skipif(not MINUTES, reason="minutes each: set VIT_SWEEP_CHAOS_MINUTES")
 def test_every_cell_is_done_once_whatever_the_monkey_does(tmp_path):
+    with small_disk(tmp_path / "disk") as disk:
+        run_seeds(tmp_path, disk, LocalMonkey)
+
+
+@pytest.mark.slurm
+def test_every_cell_is_done_once_whatever_the_monkey_does_to_slurm(tmp_path):
+    # Mounted before the cluster starts: its nodes see what was mounted then.
+    with small_disk(tmp_path / "disk") as disk, running_cluster(tmp_path / "c") as cluster:
+        run_seeds(tmp_path, disk, partial(SlurmMonkey, cluster=cluster))
+
+
+@contextmanager
+def small_disk(folder):
+    """A disk of 24 MiB, or None where none can be mounted."""
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(folder)]
+    mounted = os.geteuid() == 0 and subprocess.run(words, capture_output=True).returncode == 0
+    try:
+        yield folder if mounted else None
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def run_seeds(folder, disk, kind):
+    """One study after another until time is over, each with the next seed."""
     end, seed = time.monotonic() + 60 * MINUTES, FIRST_SEED
     while True:
-        one_study(tmp_path / str(seed), seed)
+        beside = folder / str(seed)
+        beside.mkdir()
+        place = (disk or beside) / "p"
+        place.mkdir()
+        one_study(kind(seed, place, beside, small_disk=disk is not None))
+        shutil.rmtree(place)
         seed += 1
         if time.monotonic() >= end:
             return
 
 
-def one_study(folder, seed):
-    """Torment a study with this seed, let it end, and hold it against what is promised."""
-    disk = folder / "disk"
-    disk.mkdir(parents=True)
-    small = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)]
-    mounted = os.geteuid() == 0 and subprocess.run(small, capture_output=True).returncode == 0
+def one_study(monkey):
+    """Torment a study, let it end, and hold it against what is promised."""
     begun = time.monotonic()
-    monkey = Monkey(seed, disk, small_disk=mounted)
     try:
         codes = monkey.settle(monkey.torment())
-        print(
-            f"seed {seed} after {time.monotonic() - begun:.0f} s: {' '.join(monkey.acts)}; codes {codes}"
-            + ("" if mounted else "; no disk was filled")
-        )
-        judge(monkey, codes, f"seed {seed}: {monkey.acts}; {codes}\n{monkey.log.read_text()[-6000:]}")
+        story = f"{monkey.story()}; codes {codes}"
+        print(f"{story} after {time.monotonic() - begun:.0f} s")
+        judge(monkey, codes, f"{story}\n{monkey.tail()}")
     finally:
         for process in monkey.processes(""):
             process.kill()
-        if mounted:
-            subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def judge(monkey, codes, story):
     """What is promised, whatever was done."""
     assert codes[-1] == 0, story
     assert "Traceback" not in monkey.log.read_text(), story
-    wait_for(lambda: not monkey.processes(""), what=f"a process was left\n{story}")
+    wait_for(lambda: not monkey.left(), what=lambda: f"left: {monkey.left()}\n{story}")
     study = Study(monkey.study)
     seen = check(study)
     assert (seen.wrong, seen.notes, seen.cells, seen.records) == ((), (), CELLS, CELLS), story
@@ -65,3 +93,5 @@ def judge(monkey, codes, story):
     recorded = {record.cell_id: int(record.attempt.split(".")[0]) for record in study.records()}
     assert recorded == last, f"a finished cell was submitted again\n{story}"
     assert monkey.seen.keys() == recorded.keys()
+    twice = monkey.locks / "twice"
+    assert not twice.exists(), f"{twice.read_text()}\n{story}"

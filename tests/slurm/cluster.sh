@@ -3,7 +3,8 @@
 # which nothing stands. Needs root, and CAP_SYS_ADMIN for a host name per node.
 #
 #   tests/slurm/cluster.sh start|stop|status|env                R=folder for everything   BASE=first port
-#   tests/slurm/cluster.sh controller-stop|controller-start     a controller that is away while jobs run
+#   tests/slurm/cluster.sh controller-stop|controller-kill|controller-start    a controller that is away while jobs run
+#   tests/slurm/cluster.sh node-kill|node-start NODE                           the same for a node's slurmd
 #
 #   LOW=1  two more partitions on the nodes of `vector`, whose jobs a job in `vector` puts out and Slurm requeues:
 #          vector-low at once (GraceTime=0), vector-grace half a minute after a warning (GraceTime=30).
@@ -150,6 +151,12 @@ start_controller() {
   waitfor 300 sh -c 'scontrol ping | grep -q UP'
 }
 
+start_node() {
+  mkdir -p "$R/spool/$1" "$R/tmp/$1"
+  # A private host name and /etc/hosts: inside a job, every node's name resolves as on a real cluster.
+  unshare --uts --mount sh -ec "hostname $1; mount --bind '$R/etc/hosts' /etc/hosts; exec slurmd -N $1 -f '$SLURM_CONF'"
+}
+
 start() {
   if [ -s "$R/run/munged.pid" ] && alive "$(cat "$R/run/munged.pid")"; then echo "already started in $R" >&2; exit 1; fi
   configure
@@ -157,13 +164,12 @@ start() {
     --log-file "$R/log/munged.log" --seed-file "$R/run/munged.seed"
   [ "$DB" != 1 ] || start_database
   start_controller
-  for n in $NODES; do
-    mkdir -p "$R/spool/$n" "$R/tmp/$n"
-    # A private host name and /etc/hosts: inside a job, every node's name resolves as on a real cluster.
-    unshare --uts --mount sh -ec "hostname $n; mount --bind '$R/etc/hosts' /etc/hosts; exec slurmd -N $n -f '$SLURM_CONF'"
-  done
+  for n in $NODES; do start_node "$n"; done
   waitfor 300 sh -c '[ -n "$(sinfo -h)" ] && ! sinfo -h -N -o %t | grep -vqE "^(idle|mix|alloc|comp)$"'
 }
+
+# Without a chance to save or say anything.
+end_hard() { local pid; pid=$(cat "$1"); kill -9 "$pid"; waitfor 300 sh -c "[ ! -e /proc/$pid ] || grep -q ') Z' /proc/$pid/stat"; rm -f "$1"; }
 
 end() {
   local i pid
@@ -190,8 +196,11 @@ case ${1:-} in
   start) start; echo "export SLURM_CONF=$SLURM_CONF" ;;
   stop) stop; rm -rf "$R"/{state,spool,log,run,tmp,db} ;;
   controller-stop) end "$R/run/slurmctld.pid" ;;
+  controller-kill) end_hard "$R/run/slurmctld.pid" ;;
   controller-start) start_controller ;;
+  node-kill) end_hard "$R/run/slurmd-$2.pid" ;;
+  node-start) start_node "$2" ;;
   status) scontrol ping; sinfo -N -l ;;
   env) echo "export SLURM_CONF=$SLURM_CONF" ;;
-  *) sed -n '2,17p' "$0"; exit 2 ;;
+  *) sed -n '2,18p' "$0"; exit 2 ;;
 esac

@@ -28,9 +28,9 @@ class Cluster:
         self.environment = {"SLURM_CONF": str(folder / "etc" / "slurm.conf")}
         self._script = os.environ | {"R": str(folder), "BASE": str(base)} | options
 
-    def call(self, verb):
-        """`cluster.sh VERB`."""
-        subprocess.run([SCRIPT, verb], env=self._script, check=True, timeout=900, stdout=subprocess.DEVNULL)
+    def call(self, verb, *words):
+        """`cluster.sh VERB WORDS`."""
+        subprocess.run([SCRIPT, verb, *words], env=self._script, check=True, timeout=900, stdout=subprocess.DEVNULL)
 
     def ask(self, *words):
         """What one of Slurm's own programs says."""

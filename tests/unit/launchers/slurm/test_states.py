@@ -116,6 +116,7 @@ def test_a_word_that_says_nothing_of_the_task_is_kept():
         ("AssocGrpGRESMinutes", "your group has used up its hours"),
         ("ReqNodeNotAvail, UnavailableNodes:n[1-2]", "down, drained or reserved"),
         ("JobHeldUser", "scontrol release"),
+        ("launch failed requeued held", "scontrol release"),
     ],
 )
 def test_a_reason_begins_with_slurms_own_word_and_says_what_it_means(reason, gloss):
@@ -130,7 +131,7 @@ def test_a_reason_that_we_do_not_know_is_kept_to_the_letter():
 
 def test_a_waiting_task_that_is_not_simply_pending_says_so():
     assert status_of("REQUEUE_HOLD", reason="launch failed requeued held").detail == (
-        "REQUEUE_HOLD: launch failed requeued held"
+        "REQUEUE_HOLD: launch failed requeued held (held: Slurm failed to start it; scontrol release)"
     )
     assert status_of("PENDING", reason="").detail == "PENDING"
 
