@@ -119,7 +119,7 @@ def test_repeated_images_above_a_tenth_are_told():
 
 
 def test_among_repeats_that_differ_by_far_more_than_usual_no_rule_of_the_baseline_speaks_by_chance():
-    """Ideal curves, two runs a count that differ by 10 %: beside the usual 2 %, one study in five was accused."""
+    """Ideal curves, two runs a count that differ by 10 %: beside the usual 2 %, one study in ten was accused."""
     draw, studies, accused = random.Random(5), 150, 0
     rules = {"efficiency above 1", "negative Karp-Flatt", "speedup below 1"}
     for _ in range(studies):
