@@ -128,7 +128,12 @@ def test_unlike_gpus_and_flags_are_said():
 
 def test_without_any_machine_it_is_said_how_many_are_unknown():
     assert machines.machines([run(1)]) == ()
-    assert machines.remarks([run(1)]) == ("1 of 1 runs recorded no machine: g1-s0.",)
+    assert machines.remarks([run(1)]) == (), "the empty table says it"
+    unknown = [run(1, seed=seed) for seed in range(7)]
+    known = run(1, run_id="known", machine=(Fingerprint(rank=0, host="a"),))
+    assert machines.remarks([*unknown, known]) == (
+        "7 of 8 runs recorded no machine: g1-s0, g1-s1, g1-s2, g1-s3, g1-s4 and 2 more.",
+    )
 
 
 # --- what was asked --------------------------------------------------------------------------------------
@@ -209,6 +214,9 @@ def test_words_to_type_keep_their_small_letters():
 def test_the_methods_say_what_was_set():
     lead = methods.lead([run(1, conditions={"warmup_steps": "5"}), run(4, seed=1)], versions=(("torch", "2.11"),))
     assert lead[0] == "2 runs with a time, on 1 to 4 GPUs, with 2 epochs each that count."
+    mean = run(2, (10.0,), published_s=11.0)
+    assert methods.lead([mean])[0].endswith("on 2 GPUs; of each the source gives the mean of its epochs only.")
+    assert "2 epochs each that count; of 1 the source gives the mean" in methods.lead([mean, run(1)])[0]
     assert "Seeds: 0, 1." in lead[1] and lead[2].endswith(": 5.") and lead[3] == "Versions: torch 2.11."
     assert "No run has a time" in methods.lead([])[0]
 

@@ -18,8 +18,9 @@ from vit_sweep.analysis.series.spreads import Ratio
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.memory import CONTEXT_GIB
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.point import Precision, Scaling
 from vit_sweep.record.learning import Reached
+from vit_sweep.record.record import Compilations
 from vit_sweep.report.tables.all_tables import NAMES, tables_of
 from vit_sweep.report.tables.columns import COLUMNS
 from vit_sweep.report.tables.pairs import SAME, UNKNOWN, verdicts
@@ -396,3 +397,15 @@ def test_every_table_and_column_is_in_the_docs():
 def test_what_is_under_way_has_not_failed(status):
     found = tables([run(1, (10.0,)), without_time(2, status=status)])
     assert "failures" not in found
+
+
+def test_a_runs_row_has_the_tail_of_its_steps_what_loss_scaling_lost_and_what_was_compiled():
+    """101 steps after one of warm-up; two of them, of 50 and 100 ms among 5,151 + 9 ms, were thrown away."""
+    asked = cell(epochs=2, warmup_steps=1, precision=Precision.FP16)
+    made = record(asked, (1.0, 1.0), step_ms=((9.0,), [float(ms) for ms in range(101, 0, -1)]))
+    compiled = (Compilations(graphs=2, breaks=1), Compilations(graphs=3, breaks=0))
+    last = replace(made.epochs[1], skipped_steps=(1, 51), compiled_by_rank=compiled)
+    (row,) = of_results([result(asked, record=replace(made, epochs=(made.epochs[0], last)))])["runs"].rows
+    assert (row["step_ms"], row["step_p95_ms"], row["step_p99_ms"]) == (51.0, 96.0, 100.0)
+    assert (row["skipped_steps"], row["skipped_share"]) == (2, pytest.approx(150 / 5160))
+    assert (row["compiled_graphs"], row["graph_breaks"]) == (3, 1), "of each the most over ranks"

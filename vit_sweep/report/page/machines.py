@@ -65,13 +65,13 @@ def remarks(runs: Iterable[Run]) -> tuple[str, ...]:
     unlike = unlike_gpus(rank for run in timed for rank in run.machine)
     clauses = [f"Not all GPUs are alike: {clause}." for clause in unlike]
     unknown = [run.run_id for run in timed if not run.machine]
-    if unknown:
-        clauses.append(f"{len(unknown)} of {len(timed)} runs recorded no machine: {', '.join(unknown[:5])}.")
-    elif timed and not unlike:
+    if len(unknown) < len(timed) and unknown:  # of none at all the empty table says so
+        clauses.append(f"{len(unknown)} of {len(timed)} runs recorded no machine: {some(unknown, 5)}.")
+    elif timed and not unknown and not unlike:
         clauses.append(
             "As far as it was recorded, all ranks had equal GPUs." if _gpus(timed) else "Ranks ran on processors."
         )
-    clauses += [f"{flag}: {', '.join(ids[:5])}{' and others' if len(ids) > 5 else ''}." for flag, ids in _flags(timed)]
+    clauses += [f"{flag}: {some(ids, 5)}." for flag, ids in _flags(timed)]
     return tuple(clauses)
 
 

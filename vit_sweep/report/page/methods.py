@@ -207,15 +207,26 @@ METHODS: tuple[Formula, ...] = (
 )
 
 
+def _is_mean(run: Run) -> bool:
+    return run.published_s is not None and len(run.epoch_s) == 1
+
+
 def lead(runs: Iterable[Run], *, versions: Sequence[tuple[str, str]] = ()) -> tuple[str, ...]:
     """What holds for this study: how many runs, repeats, seeds, epochs, warm-up steps, versions."""
     timed = [run for run in runs if run.timed]
     if not timed:
         return ("No run has a time yet; the definitions below are those that its tables will follow.",)
-    epochs, seeds = _range(len(run.epoch_s) for run in timed), _list(run.seed for run in timed)
+    seeds, means = _list(run.seed for run in timed), [run for run in timed if _is_mean(run)]
+    epochs = _range(len(run.epoch_s) for run in timed if run not in means)
     sentences = [
-        f"{plural(len(timed), 'run')} with a time, on {_range(run.gpus for run in timed)} GPUs, "
-        f"with {epochs} {'epoch each that counts' if epochs == '1' else 'epochs each that count'}.",
+        f"{plural(len(timed), 'run')} with a time, on {_range(run.gpus for run in timed)} GPUs"
+        + (
+            f", with {epochs} {'epoch each that counts' if epochs == '1' else 'epochs each that count'}"
+            if epochs
+            else ""
+        )
+        + (f"; of {'each' if not epochs else len(means)} the source gives the mean of its epochs only" if means else "")
+        + ".",
         f"Seeds: {seeds or 'not recorded'}. A configuration that ran with one seed has n = 1 and no interval.",
     ]
     warm = _list(run.condition("warmup_steps") or None for run in timed)
@@ -228,7 +239,7 @@ def lead(runs: Iterable[Run], *, versions: Sequence[tuple[str, str]] = ()) -> tu
 
 def _range(values: Iterable[int]) -> str:
     ordered = sorted(set(values))
-    return str(ordered[0]) if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
+    return "" if not ordered else str(ordered[0]) if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
 
 
 def _list(values: Iterable[object]) -> str:

@@ -54,7 +54,7 @@ COLUMNS = _by_name(
     *with_bounds("epoch_s", "epoch s", "s", f"Median over runs, {_RUNS}, of each run's median epoch that counts."),
     _column("n", "n", "", "Runs that are pooled."),
     _column("freedom", "d.f.", "", "Degrees of freedom of the interval on epoch_s, of all cells that are pooled."),
-    _column("epochs_counted", "epochs counted", "", "Epochs behind them, over all runs."),
+    _column("epochs_counted", "epochs counted", "", "Epochs behind them, over all runs; a mean counts as one."),
     _column("within", "within", "", "Spread inside runs: median over runs of (max - min) / median of its epochs.",
             percent=True),
     _column("between", "between", "", "Spread between runs: (max - min) / median of their medians.", percent=True),
