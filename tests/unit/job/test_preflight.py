@@ -62,6 +62,24 @@ def test_matrix_products_are_large_enough_for_the_16_bit_units_of_a_gpu():
     assert preflight._matmul_size(gpu, torch.float32) < 8192
 
 
+def test_a_probe_is_timed_in_batches_of_calls_between_marks_of_its_own_device(monkeypatch):
+    """Each batch takes 8 ms and has 4 calls; the first of 6 only raises the clock."""
+    calls, marked = [], []
+
+    class Marks:
+        def mark(self):
+            marked.append(len(calls))
+
+        def gaps_ms(self):
+            return [8.0]
+
+    devices = []
+    monkeypatch.setattr(preflight, "marks_of", lambda device: devices.append(device) or Marks())
+    assert preflight._device_ms(lambda: calls.append(0), torch.device("cuda")) == 2.0
+    assert marked == [0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24]
+    assert devices == [torch.device("cuda")]
+
+
 def test_one_rank_has_nobody_to_talk_to():
     measured = probe()
     assert measured.all_reduce == ()
