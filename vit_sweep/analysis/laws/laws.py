@@ -72,26 +72,6 @@ def counts_needed(law: Law) -> int:
 # --- the laws --------------------------------------------------------------------------------------------
 
 
-def amdahl_speedup(gpus: float, serial: float) -> float:
-    """1/(s + (1-s)/p): its limit for many GPUs is 1/s."""
-    return 1 / (serial + (1 - serial) / gpus)
-
-
-def gustafson_speedup(gpus: float, serial: float) -> float:
-    """p - s (p-1): the scaled speedup, whose limit is (1-s) p."""
-    return gpus - serial * (gpus - 1)
-
-
-def usl_speedup(gpus: float, contention: float, coherence: float) -> float:
-    """p/(1 + a (p-1) + b p (p-1)); with b = 0 it is Amdahl's law of s = a."""
-    return gpus / (1 + contention * (gpus - 1) + coherence * gpus * (gpus - 1))
-
-
-def usl_peak(contention: float, coherence: float) -> float | None:
-    """Where USL's speedup is largest: sqrt((1-a)/b) GPUs; None without coherence costs (it never falls)."""
-    return math.sqrt(max(0.0, 1 - contention) / coherence) if coherence > 0 else None
-
-
 def slowest_of(gpus: int) -> float:
     """sqrt(2 ln p): how many standard deviations the slowest of p ranks is above their mean; 0 for one."""
     return math.sqrt(2 * math.log(gpus))
