@@ -146,7 +146,7 @@ def _near(efficiency: Estimate, threshold: float) -> str:
 
 def _predicted_efficient(
     laws: Sequence[Fit], fits: Sequence[Fit], threshold: float, measured: int
-) -> tuple[str, int | None]:  # fmt: skip
+) -> tuple[str, int | None]:
     """What the best law says of the threshold, and the largest count that it calls efficient."""
     if not laws:
         return f"no prediction: {_why_no_law(fits)}", None

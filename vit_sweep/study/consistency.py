@@ -86,7 +86,7 @@ def of_journal(entries: Sequence[JobEntry]) -> Iterator[str]:
 
 def of_attempts(
     cell: str, attempts: Sequence[str], sent: Collection[tuple[str, int]], *, recorded: str | None
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """What is wrong with a cell's attempts: those that nobody submitted, and a record of an attempt that never was.
 
     `sent`: cell and attempt of everything in the journal.

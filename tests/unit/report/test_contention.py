@@ -31,7 +31,7 @@ EVERYTHING = [
     *(run(gpus, (11.0,), scaling=Scaling.WEAK, work=1600 * gpus, run_id=f"weak-{gpus}") for gpus in (1, 2)),
     run(1, (12.0,), conditions={"engine": "zero1", "engine.zero_stage": "1"}, run_id="zero1"),
     without_time(4, run_id="lost"),
-]  # fmt: skip
+]
 TIMED = [one.run_id for one in EVERYTHING if one.timed]
 OF_INTERVALS = (LOW, HIGH, "freedom", "verdict", "flags", "between")
 

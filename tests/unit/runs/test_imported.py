@@ -260,8 +260,10 @@ def test_a_byte_order_mark_and_capital_letters_do_no_harm(tmp_path):
 
 LINES = st.lists(
     st.tuples(st.sampled_from([1, 2, 4]), st.integers(0, 2), st.integers(1, 4), st.integers(0, 3)),
-    min_size=1, max_size=24, unique=True,
-).map(lambda rows: [row for row in rows if row[3] < row[0]] or [(1, 0, 1, 0)])  # fmt: skip
+    min_size=1,
+    max_size=24,
+    unique=True,
+).map(lambda rows: [row for row in rows if row[3] < row[0]] or [(1, 0, 1, 0)])
 
 
 def made_of(lines):

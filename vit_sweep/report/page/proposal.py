@@ -48,7 +48,7 @@ def propose(
         figure=figure,
         storage=_storage(runs, study_bytes),
         caveats=_caveats(series, chosen, threshold),
-    )  # fmt: skip
+    )
 
 
 def choose(series: ScalingSeries, threshold: float) -> SeriesPoint | None:
@@ -197,11 +197,11 @@ def _storage(runs: Sequence[Run], study_bytes: int | None) -> tuple[tuple[str, s
     sizes = {run.parameters * BYTES_PER_PARAMETER.get(run.condition("optimizer"), 12) for run in runs if run.parameters}
     if sizes:
         each = max(sizes)
-        stored.append((
-            "checkpoints of a running cell",
+        kept = (
             f"{_size(each * KEPT_CHECKPOINTS)}: the {KEPT_CHECKPOINTS} newest of {_size(each)}, computed from the "
-            "parameters in fp32 and the optimizer's state; gone once the cell is done",
-        ))  # fmt: skip
+            "parameters in fp32 and the optimizer's state; gone once the cell is done"
+        )
+        stored.append(("checkpoints of a running cell", kept))
     return tuple(stored)
 
 
