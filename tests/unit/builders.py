@@ -5,6 +5,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from launchers.batch import Batch, Shape, Task
 from launchers.profile import Device, PartitionProfile, Scheduler
 from vit_sweep.outcome.result import Result, Status
-from vit_sweep.plan.cell import Cell, CellFile, Series
+from vit_sweep.plan.cell import Cell, CellFile, JobOptions, Series
+from vit_sweep.plan.plan import Plan, make_plan
 from vit_sweep.plan.point import (
     BatchPer,
     DataSource,
@@ -28,6 +30,7 @@ from vit_sweep.plan.point import (
 )
 from vit_sweep.record.record import BatchTriple, EpochReport, RankReport, Record, Resolved
 from vit_sweep.study.journal import Event, JobEntry
+from vit_sweep.study.store import Study
 
 MODEL = ModelSpec(name="vit_test", image_size=32, patch_size=8, layers=2, heads=2, width=64, mlp_width=128)
 DATA = DataSpec(name="made_up", source=DataSource.SYNTHETIC, train_images=1600, test_images=100, classes=10)
@@ -182,6 +185,14 @@ def result(cell: Cell, *curves: Series, record: Record | None = None, status: An
     """A cell and its run: done with `record`, else missing; on the packed strong curve unless told."""
     file = CellFile(cell_id=cell.cell_id, cell=cell, series=curves or (series(),), data_root="/data")
     return Result(file=file, record=record, status=Status(status or ("done" if record else "missing")), detail=detail)
+
+
+def planned_study(folder: Path, *points: Point, **options: Any) -> tuple[Study, Plan]:
+    """A study that plans `points`, of which nothing is submitted; `options`: of its jobs."""
+    study, plan = Study.create_or_resume(folder), make_plan(points)
+    study.write_command(["-m", "gpus=1,2"], ["gpus=1,2"], code="abc")
+    study.write_plan(plan, data_root="data", options=JobOptions(**options))
+    return study, plan
 
 
 def batch(**changes: Any) -> Batch:

@@ -8,10 +8,7 @@ import pytest
 from filelock import FileLock
 
 MISTAKES = {
-    "an unknown partition shows the menu": (
-        ["partition=nope"],
-        ["no such partition", "local", "vector_t4v2"],
-    ),
+    "an unknown partition shows the menu": (["partition=nope"], ["no such partition", "local", "vector_t4v2"]),
     "an unknown model shows the menu": (["model=vit_x"], ["no such model", "vit_b_16", "vit_tiny_32"]),
     "an unknown data set shows the menu": (["data=mnist"], ["no such data", "cifar100", "digits"]),
     "gpus=0": (["gpus=0"], ["gpus=0", "at least 1"]),
@@ -26,10 +23,7 @@ MISTAKES = {
     ),
     "more GPUs than the partition has": (["gpus=9"], ["gpus=9", "1 node(s) x 8 GPU(s) = 8"]),
     "GPUs that do not divide over nodes": (["nodes=3", "gpus=4"], ["nodes=3 gpus=4", "do not divide"]),
-    "weak scaling of a global batch": (
-        ["scaling=weak", "batch_per=global"],
-        ["means nothing", "batch_per=gpu"],
-    ),
+    "weak scaling of a global batch": (["scaling=weak", "batch_per=global"], ["means nothing", "batch_per=gpu"]),
     "a misspelt scaling mode": (["scaling=stong"], ["scaling=stong", "'strong' or 'weak'"]),
     "an empty value": (["-m", "gpus="], ["gpus=", "whole number"]),
     "an empty grid": (["-m", "gpus=range(1,1)"], ["grid is empty"]),
@@ -73,6 +67,16 @@ MISTAKES = {
     "an augmentation that is no yes or no": (["data.augment=x"], ["data.augment=x", "true or false"]),
     "a pipeline without its group": (["pipeline=loader"], ["did you mean data.pipeline"]),
     "an interval of nothing": (["repeat_until=0"], ["repeat_until=0", "above 0"]),
+    "an exclusion by no axis": (["-m", "gpus=1,2", 'exclude=["gpu==2"]'], ["there is no axis gpu"]),
+    "an exclusion without quotes": (["-m", "gpus=1,2", "exclude=[gpus==2]"], ["quoted inside the shell's quotes"]),
+    "a zip of what is not swept": (["-m", "gpus=1,2", "zip=[[gpus,batch]]"], ["batch is not swept"]),
+    "a zip of nothing swept": (["zip=[[gpus,batch]]"], ["nothing is swept"]),
+    "repeats of swept seeds": (["-m", "seed=0,1", "repeats=2"], ["repeats=2 seed=0,1"]),
+    "no repeat": (["repeats=0"], ["repeats=0"]),
+    "an order that there is not": (["order=biggest"], ["'largest_first'"]),
+    "a swept order": (["-m", "order=random,as_given"], ["order cannot be swept"]),
+    "a named grid without -m": (["grid=paper_fig8"], ["needs -m: python -m vit_sweep -m grid=paper_fig8"]),
+    "a misspelt grid": (["-m", "grid=paper_fig88"], ["did you mean paper_fig8"]),
     "broken grammar": (["gpus=[1,"], ["at input '[1,'"]),
 }
 

@@ -3,20 +3,14 @@
 import shutil
 
 from launchers.backend import TaskState, TaskStatus
-from tests.unit.builders import entry, point, profile
+from tests.unit.builders import entry, planned_study, point
 from vit_sweep.__main__ import main
-from vit_sweep.plan.cell import JobOptions
-from vit_sweep.plan.plan import make_plan
 from vit_sweep.study import status
 from vit_sweep.study.journal import Event
-from vit_sweep.study.store import Study
 
 
 def test_a_study_that_is_deleted_while_one_waits_for_it_is_a_sentence_and_no_success(tmp_path, monkeypatch, capsys):
-    study = Study.create_or_resume(tmp_path / "s")
-    plan = make_plan([point(partition=profile())])
-    study.write_command([], [], code="1")
-    study.write_plan(plan, data_root="data", options=JobOptions())
+    study, plan = planned_study(tmp_path / "s", point())
     (cell_id,) = plan.cells
     study.journal(entry(Event.SUBMITTED, "b", (cell_id, 1), handle="17"))
 

@@ -242,30 +242,6 @@ def test_random_orders_differ_by_seed_and_hold_every_cell():
 # --- as a user gives the command --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["-m", "gpus=1,2", 'exclude=["gpu==2"]'], "there is no axis gpu"),
-        (["-m", "gpus=1,2", "exclude=[gpus==2]"], "quoted inside the shell's quotes"),
-        (["-m", "gpus=1,2", "zip=[[gpus,batch]]"], "batch is not swept"),
-        (["zip=[[gpus,batch]]"], "nothing is swept"),
-        (["-m", "seed=0,1", "repeats=2"], "repeats=2 seed=0,1"),
-        (["repeats=0"], "repeats=0"),
-        (["order=biggest"], "'largest_first'"),
-        (["-m", "order=random,as_given"], "order cannot be swept"),
-        (["grid=paper_fig8"], "needs -m: python -m vit_sweep -m grid=paper_fig8"),
-        (["-m", "grid=paper_fig88"], "did you mean paper_fig8"),
-    ],
-)
-def test_a_mistake_in_the_algebra_exits_2_with_one_sentence(sweep, tmp_path, words, message):
-    answer = sweep(*words)
-    assert answer.returncode == 2, answer.stdout + answer.stderr
-    assert answer.stderr.startswith("error: ")
-    assert "Traceback" not in answer.stderr
-    assert message in answer.stderr
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_the_whole_algebra_in_one_command(sweep, tmp_path):
     answer = sweep(
         "-m",

@@ -1,8 +1,7 @@
 """The fast composition equals Hydra's own, override for override."""
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -38,12 +37,6 @@ AXES = {
 grids = st.dictionaries(st.sampled_from(sorted(AXES)), st.integers(0, 4), max_size=4).map(
     lambda picks: [f"{key}={AXES[key][i % len(AXES[key])]}" for key, i in picks.items()]
 )
-
-
-@pytest.fixture(scope="module")
-def hydra():
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        yield GlobalHydra.instance().hydra
 
 
 def fast(hydra, overrides):

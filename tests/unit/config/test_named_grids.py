@@ -1,15 +1,12 @@
 """Named grids: the paper's figures, and what a grid of a user's own may say."""
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from launchers.errors import UserError
 from vit_sweep.config.algebra import GridSpec, select
-from vit_sweep.config.compose import expand, grid_words
+from vit_sweep.config.compose import grid_words
 from vit_sweep.config.folders import conf_dir
-from vit_sweep.config.settings import read
 from vit_sweep.plan.plan import Knowledge, make_plan
 
 SHIPPED = sorted(path.stem for path in (conf_dir() / "grid").glob("*.yaml") if path.stem != "none")
@@ -32,16 +29,15 @@ SIZES = {
 }
 
 
-@pytest.fixture(scope="module")
-def loader():
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        yield GlobalHydra.instance().hydra.config_loader
+@pytest.fixture
+def points_of(ask):
+    """Points of a sweep with these words, after its own exclusions and repeats, and its settings."""
 
+    def points(*words):
+        requested, settings = ask(*words)
+        return select(requested, exclude=settings.exclude, repeats=settings.repeats).points, settings
 
-def points_of(loader, *overrides):
-    master = compose("config", return_hydra_config=True)
-    points, settings = read(expand(list(overrides), loader=loader, master=master))
-    return select(points, exclude=settings.exclude, repeats=settings.repeats).points, settings
+    return points
 
 
 def test_every_figure_of_the_paper_that_has_a_grid_is_shipped():
@@ -49,8 +45,8 @@ def test_every_figure_of_the_paper_that_has_a_grid_is_shipped():
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_grid_plans_against_its_partition_without_a_skipped_point(loader, name):
-    points, settings = points_of(loader, f"grid={name}")
+def test_a_shipped_grid_plans_against_its_partition_without_a_skipped_point(points_of, name):
+    points, settings = points_of(f"grid={name}")
     assert settings.grid.name == name
     assert "Fig. " + name.removeprefix("paper_fig") + ":" in settings.grid.source
     plan = make_plan(points, Knowledge(memory_check=settings.memory_check))
@@ -59,42 +55,42 @@ def test_a_shipped_grid_plans_against_its_partition_without_a_skipped_point(load
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_every_cell_of_the_paper_can_be_stated_and_planned_on_imagenet_100_too(loader, name):
+def test_every_cell_of_the_paper_can_be_stated_and_planned_on_imagenet_100_too(points_of, name):
     """Its text names that data set, its figures and code do not. 25.9 GB of images are no T4's to hold."""
-    points, _ = points_of(loader, f"grid={name}", "data=imagenet100", "data.pipeline=loader", "minutes=100000")
+    points, _ = points_of(f"grid={name}", "data=imagenet100", "data.pipeline=loader", "minutes=100000")
     plan = make_plan(points, Knowledge(minutes=100_000))
     assert [reason for p in plan.infeasible for reason in p.reasons if "needs about" not in reason] == []
     assert {(p.data.classes, p.model.name) for p in points} == {(100, "vit_b_16")}
 
 
 @pytest.mark.parametrize("words", [["zero=0,1"], ["zero=2"]])
-def test_a_zero_stage_by_number_replaces_the_grids_engine(loader, words):
-    points, _ = points_of(loader, "grid=paper_fig8", *words)
+def test_a_zero_stage_by_number_replaces_the_grids_engine(points_of, words):
+    points, _ = points_of("grid=paper_fig8", *words)
     stages = {planned.cell.engine.zero_stage for planned in make_plan(points).cells.values()}
     assert stages == {int(stage) for stage in words[0].removeprefix("zero=").split(",")}
 
 
-def test_figure_8_is_what_the_paper_ran(loader):
-    points, _ = points_of(loader, "grid=paper_fig8")
+def test_figure_8_is_what_the_paper_ran(points_of):
+    points, _ = points_of("grid=paper_fig8")
     ran = {(p.partition.name, p.model.name, p.data.name, p.precision.value, p.batch, p.epochs) for p in points}
     assert ran == {("vector_t4v2", "vit_b_16", "cifar10", "fp32", 64, 5)}
     assert [p.gpus for p in points] == list(range(1, 9))
 
 
-def test_a_word_of_the_command_line_replaces_the_grids_own(loader):
-    points, settings = points_of(loader, "grid=paper_fig8", "gpus=1,8", "epochs=2", "partition=vector_a40")
+def test_a_word_of_the_command_line_replaces_the_grids_own(points_of):
+    points, settings = points_of("grid=paper_fig8", "gpus=1,8", "epochs=2", "partition=vector_a40")
     axes = [(p.gpus, p.epochs, p.partition.name, p.batch) for p in points]
     assert axes == [(1, 2, "vector_a40", 64), (8, 2, "vector_a40", 64)]
     assert settings.grid.name == "paper_fig8"
 
 
-def test_a_further_axis_multiplies_with_the_grids(loader):
-    points, _ = points_of(loader, "grid=paper_fig8", "engine=zero0,zero1")
+def test_a_further_axis_multiplies_with_the_grids(points_of):
+    points, _ = points_of("grid=paper_fig8", "engine=zero0,zero1")
     assert sorted((p.gpus, p.engine.zero_stage) for p in points) == [(g, z) for g in range(1, 9) for z in (0, 1)]
 
 
-def test_the_grids_own_exclusion_can_be_replaced(loader):
-    assert len(points_of(loader, "grid=paper_fig14", "exclude=[]")[0]) == 20
+def test_the_grids_own_exclusion_can_be_replaced(points_of):
+    assert len(points_of("grid=paper_fig14", "exclude=[]")[0]) == 20
 
 
 @pytest.mark.parametrize(
@@ -105,13 +101,13 @@ def test_the_grids_own_exclusion_can_be_replaced(loader):
         (["grid=nope"], "there is no such grid"),
     ],
 )
-def test_a_wrong_word_about_a_grid_is_told(loader, words, message):
+def test_a_wrong_word_about_a_grid_is_told(points_of, words, message):
     with pytest.raises(UserError) as error:
-        points_of(loader, *words)
+        points_of(*words)
     assert message in str(error.value)
 
 
-def test_a_grids_words_survive_hydras_grammar(loader):
+def test_a_grids_words_survive_hydras_grammar():
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     values = {

@@ -3,26 +3,14 @@
 from dataclasses import fields
 
 import pytest
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose
 
 from launchers.errors import UserError
-from vit_sweep.config.compose import expand, plain
-from vit_sweep.config.folders import conf_dir
+from vit_sweep.config.compose import plain
 from vit_sweep.config.settings import Settings, read
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.point import Point
-
-
-@pytest.fixture(scope="module")
-def ask():
-    """Points and settings of a sweep with these words."""
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        loader = GlobalHydra.instance().hydra.config_loader
-        master = compose("config", return_hydra_config=True)
-        yield lambda *words: read(expand(list(words), loader=loader, master=master))
-
 
 WORDS = {
     "zero": ("2", 2),

@@ -3,11 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from vit_sweep.config.compose import plain
 from vit_sweep.config.folders import conf_dir
-from vit_sweep.config.settings import read
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.vit import parameters, tokens
 
@@ -16,10 +13,8 @@ SHIPPED = [(group, path.stem) for group in GROUPS for path in sorted((conf_dir()
 
 
 @pytest.mark.parametrize(("group", "name"), SHIPPED, ids=lambda part: part)
-def test_a_shipped_option_parses_and_one_cell_of_it_plans(group, name):
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        config = plain(compose("config", overrides=[f"{group}={name}"]))
-    points, _ = read([config])
+def test_a_shipped_option_parses_and_one_cell_of_it_plans(ask, group, name):
+    points, _ = ask(f"{group}={name}")
     assert getattr(points[0], group).name == name
     plan = make_plan(points)
     assert not plan.infeasible
@@ -43,19 +38,18 @@ PUBLISHED = {
 """Parameters with a head of 1000 classes."""
 
 
-def model_of(words):
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        points, _ = read([plain(compose("config", overrides=f"model={words}".split()))])
-    return points[0].model
+@pytest.fixture
+def model_of(ask):
+    return lambda words: ask(*f"model={words}".split())[0][0].model
 
 
 @pytest.mark.parametrize(("words", "count"), PUBLISHED.items())
-def test_a_model_has_its_published_number_of_parameters(words, count):
+def test_a_model_has_its_published_number_of_parameters(model_of, words, count):
     assert parameters(model_of(words), 1000) == count
 
 
 @pytest.mark.parametrize("size", ["ti", "s", "b"])
-def test_a_form_for_small_images_is_its_model_with_patches_of_4(size):
+def test_a_form_for_small_images_is_its_model_with_patches_of_4(model_of, size):
     """65 tokens instead of 197, and everything else the same."""
     small = model_of(f"vit_{size}_4_32")
     assert tokens(small) == 65

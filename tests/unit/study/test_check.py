@@ -11,10 +11,8 @@ import pytest
 
 from launchers.checked import to_json
 from tests.conftest import OLD_STUDY
-from tests.unit.builders import cell, entry, point, profile, record
+from tests.unit.builders import cell, entry, planned_study, point, record
 from vit_sweep.outcome.ending import Cause, Exit
-from vit_sweep.plan.cell import JobOptions
-from vit_sweep.plan.plan import make_plan
 from vit_sweep.study.check import check, remove_leftovers
 from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
@@ -23,10 +21,7 @@ from vit_sweep.study.store import Study
 @pytest.fixture
 def study(tmp_path):
     """Two cells that are done: `g1` and `g2` by their GPUs."""
-    made = Study.create_or_resume(tmp_path / "s")
-    plan = make_plan([point(partition=profile()), point(partition=profile(), gpus=2)])
-    made.write_command(["-m", "gpus=1,2"], ["gpus=1,2"], code="abc")
-    made.write_plan(plan, data_root="data", options=JobOptions())
+    made, plan = planned_study(tmp_path / "s", point(), point(gpus=2))
     for name, planned in plan.cells.items():
         send(made, name, 1)
         made.write_exit(name, "1", Exit(cause=Cause.DONE, message=""))

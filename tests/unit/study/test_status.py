@@ -60,6 +60,14 @@ def submit(study, planned, attempt=1, event=Event.SUBMITTED, handle="7", **field
     study.journal(entry(event, f"b{attempt}", task, handle=handle, **fields))
 
 
+@pytest.fixture
+def sent(study):
+    """The folder of a cell that was submitted."""
+    folder = plan(study, cell())
+    submit(study, cell())
+    return folder
+
+
 def only(study):
     (result,) = settled_results(study)
     return result.status, result.detail
@@ -75,22 +83,18 @@ def test_a_cell_that_nobody_submitted_is_missing(study):
     assert only(study) == ("missing", "never submitted")
 
 
-def test_a_record_is_done_whatever_the_scheduler_says(study, slurm_says):
+def test_a_record_is_done_whatever_the_scheduler_says(study, sent, slurm_says):
     slurm_says(TaskState.UNKNOWN)
-    folder = plan(study, cell())
-    submit(study, cell())
-    (folder / "record.json").write_text(to_json(record(cell())))
+    (sent / "record.json").write_text(to_json(record(cell())))
     assert only(study) == ("done", "")
 
 
-def test_a_run_that_was_not_what_was_asked_is_an_error_and_no_row(study, slurm_says):
+def test_a_run_that_was_not_what_was_asked_is_an_error_and_no_row(study, sent, slurm_says):
     """The paper's 8 x 6 that was logged as 8 x 16."""
     slurm_says(TaskState.ENDED)
-    folder = plan(study, cell())
-    submit(study, cell())
     sound = record(cell())
     resolved = replace(sound.resolved, batch=BatchTriple(micro_batch=6, accum=1, global_batch=6))
-    (folder / "record.json").write_text(to_json(replace(sound, resolved=resolved)))
+    (sent / "record.json").write_text(to_json(replace(sound, resolved=resolved)))
     state, detail = only(study)
     assert state == "failed"
     assert "what ran is not what was asked: micro batch: asked 16, ran 6" in detail
@@ -105,86 +109,70 @@ def test_a_foreign_record_is_named_and_the_cell_stays_missing(study):
     assert "belongs to another cell" in only(study)[1]
 
 
-def test_the_jobs_own_word_names_the_failure(study, slurm_says):
+def test_the_jobs_own_word_names_the_failure(study, sent, slurm_says):
     slurm_says(TaskState.ENDED, "Slurm says FAILED on vector01")
-    folder = plan(study, cell())
-    submit(study, cell())
-    leave(folder, "1", "exit.json", Exit(cause=Cause.DATA, message="train is damaged", rank=2, host="vector01"))
+    leave(sent, "1", "exit.json", Exit(cause=Cause.DATA, message="train is damaged", rank=2, host="vector01"))
     assert only(study) == ("failed", "data: train is damaged (rank 2 on vector01)")
 
 
-def test_an_earlier_attempts_failure_says_nothing_of_the_running_one(study, slurm_says):
+def test_an_earlier_attempts_failure_says_nothing_of_the_running_one(study, sent, slurm_says):
     slurm_says(TaskState.RUNNING, "vector02")
-    folder = plan(study, cell())
-    submit(study, cell())
-    leave(folder, "1", "exit.json", Exit(cause=Cause.BUG, message="boom", rank=0, host="vector01"))
-    leave(folder, "2", "progress.json", Progress(phase="training", epoch=2, epochs=3, host="vector02"))
+    leave(sent, "1", "exit.json", Exit(cause=Cause.BUG, message="boom", rank=0, host="vector01"))
+    leave(sent, "2", "progress.json", Progress(phase="training", epoch=2, epochs=3, host="vector02"))
     submit(study, cell(), attempt=2)
     (result,) = settled_results(study)
     assert (result.status, result.detail, result.attempt) == ("running", "training", "2")
     assert (result.progress.epoch, result.progress.host) == (2, "vector02")
 
 
-def test_a_requeued_attempt_is_read_in_the_order_of_its_restarts(study, slurm_says):
+def test_a_requeued_attempt_is_read_in_the_order_of_its_restarts(study, sent, slurm_says):
     slurm_says(TaskState.RUNNING)
-    folder = plan(study, cell())
-    submit(study, cell())
     for restart in ("1", "1.2", "1.10"):
         if restart != "1.10":
-            leave(folder, restart, "exit.json", Exit(cause=Cause.TERMINATED, message="SIGTERM"))
-        leave(folder, restart, "progress.json", Progress(phase="training", epoch=1, epochs=3, host=f"host{restart}"))
+            leave(sent, restart, "exit.json", Exit(cause=Cause.TERMINATED, message="SIGTERM"))
+        leave(sent, restart, "progress.json", Progress(phase="training", epoch=1, epochs=3, host=f"host{restart}"))
     (result,) = settled_results(study)
     assert result.progress.host == "host1.10"
     assert result.detail == "training; again after requeued x 2"
 
 
 @pytest.mark.parametrize("is_done", [True, False])
-def test_why_a_job_was_started_again_is_asked_and_kept(study, slurm_says, is_done):
+def test_why_a_job_was_started_again_is_asked_and_kept(study, sent, slurm_says, is_done):
     slurm_says(TaskState.RUNNING, earlier=(Ended.PREEMPTED,))
-    folder = plan(study, cell())
-    submit(study, cell())
-    leave(folder, "1", "exit.json", Exit(cause=Cause.TERMINATED, message="SIGTERM"))
-    leave(folder, "1.1", "progress.json", Progress(phase="training", epoch=1, epochs=3, host="vector01"))
+    leave(sent, "1", "exit.json", Exit(cause=Cause.TERMINATED, message="SIGTERM"))
+    leave(sent, "1.1", "progress.json", Progress(phase="training", epoch=1, epochs=3, host="vector01"))
     if is_done:
-        (folder / "record.json").write_text(to_json(record(cell(), attempt="1.1")))
+        (sent / "record.json").write_text(to_json(record(cell(), attempt="1.1")))
     assert settled_results(study)[0].story == "preempted"
     slurm_says(TaskState.RUNNING)  # it has forgotten
     assert settled_results(study)[0].story == "preempted"
 
 
-def test_a_job_that_waits_to_be_started_again_says_after_what(study, slurm_says):
+def test_a_job_that_waits_to_be_started_again_says_after_what(study, sent, slurm_says):
     slurm_says(TaskState.QUEUED, "BeginTime")
-    folder = plan(study, cell())
-    submit(study, cell())
-    leave(folder, "1", "exit.json", Exit(cause=Cause.TIME_LIMIT, message="warned", again=True))
+    leave(sent, "1", "exit.json", Exit(cause=Cause.TIME_LIMIT, message="warned", again=True))
     assert only(study) == ("queued", "BeginTime; again after time_limit")
 
 
-def test_a_suspended_job_is_not_called_running_and_is_waited_for(study, slurm_says):
+def test_a_suspended_job_is_not_called_running_and_is_waited_for(study, sent, slurm_says):
     slurm_says(TaskState.SUSPENDED, "SUSPENDED on vector01")
-    folder = plan(study, cell())
-    submit(study, cell())
-    leave(folder, "1", "progress.json", Progress(phase="training", epoch=1, epochs=3, host="vector01"))
+    leave(sent, "1", "progress.json", Progress(phase="training", epoch=1, epochs=3, host="vector01"))
     assert only(study) == ("suspended", "SUSPENDED on vector01")
     assert settled_results(study)[0].status.under_way
 
 
-def test_a_node_that_failed_is_retried_elsewhere(study, slurm_says):
+def test_a_node_that_failed_is_retried_elsewhere(study, sent, slurm_says):
     slurm_says(TaskState.ENDED, "Slurm says NODE_FAIL on vector03", Ended.NODE_FAILURE)
-    folder = plan(study, cell())
-    submit(study, cell())
-    leave(folder, "1", "rank0.json", rank(0, world=1))
+    leave(sent, "1", "rank0.json", rank(0, world=1))
     (result,) = settled_results(study)
     assert (result.status, result.exclude) == ("retry", ("node0",))
     assert "node_failure: Slurm says NODE_FAIL on vector03" in result.detail
 
 
 def test_a_job_that_died_without_a_word_is_retried_once_and_then_a_failure_with_the_schedulers_reason(
-    study, slurm_says
+    study, sent, slurm_says
 ):
     slurm_says(TaskState.ENDED, "Slurm says FAILED", Ended.FAILED)
-    plan(study, cell())
-    submit(study, cell())
     assert only(study)[0] == "retry"
     submit(study, cell(), attempt=2, event=Event.SUBMITTING, asked=False)
     submit(study, cell(), attempt=2, asked=False)
@@ -193,38 +181,32 @@ def test_a_job_that_died_without_a_word_is_retried_once_and_then_a_failure_with_
     assert detail.startswith("lost: Slurm says FAILED")
 
 
-def test_a_verdict_that_a_client_gave_is_kept_for_those_who_look_after_the_scheduler_has_forgotten(study, slurm_says):
+def test_a_verdict_that_a_client_gave_is_kept_after_the_scheduler_has_forgotten(study, sent, slurm_says):
     slurm_says(TaskState.ENDED, "Slurm says TIMEOUT on vector03", Ended.TIME_LIMIT)
-    folder = plan(study, cell())
-    submit(study, cell())
-    leave(folder, "1", "exit.json", Exit(cause=Cause.TERMINATED, message="SIGTERM", rank=0, host="vector03"))
+    leave(sent, "1", "exit.json", Exit(cause=Cause.TERMINATED, message="SIGTERM", rank=0, host="vector03"))
     only(study)
     slurm_says(TaskState.ENDED, "no longer known to squeue")
     assert only(study)[0] == "retry"
     assert "time_limit" in only(study)[1]
 
 
-def test_out_of_memory_is_a_row_with_its_figures(study, slurm_says):
+def test_out_of_memory_is_a_row_with_its_figures(study, sent, slurm_says):
     slurm_says(TaskState.ENDED)
-    folder = plan(study, cell())
-    submit(study, cell())
     memory = DeviceMemory(allocated_mib=14000.0, reserved_mib=14800.0, free_mib=100.0, total_mib=15000.0)
     full = Exit(cause=Cause.OUT_OF_MEMORY, message="tried 56 MiB", rank=1, host="vector01", device_memory=memory)
-    leave(folder, "1", "exit.json", full)
+    leave(sent, "1", "exit.json", full)
     state, detail = only(study)
     assert state == "out_of_memory"
     assert "tried 56 MiB (rank 1 on vector01); 14000 MiB allocated, 14800 reserved, 100 of others, of 15000" in detail
 
 
-def test_a_finished_cell_that_runs_again_is_active_and_keeps_its_record_if_that_fails(study, slurm_says):
-    folder = plan(study, cell())
-    submit(study, cell())
-    (folder / "record.json").write_text(to_json(record(cell())))
+def test_a_finished_cell_that_runs_again_is_active_and_keeps_its_record_if_that_fails(study, sent, slurm_says):
+    (sent / "record.json").write_text(to_json(record(cell())))
     submit(study, cell(), attempt=2)
     slurm_says(TaskState.RUNNING)
     assert only(study)[0] == "running"
     slurm_says(TaskState.ENDED)
-    leave(folder, "2", "exit.json", Exit(cause=Cause.BUG, message="boom", rank=0, host="vector01"))
+    leave(sent, "2", "exit.json", Exit(cause=Cause.BUG, message="boom", rank=0, host="vector01"))
     (result,) = settled_results(study)
     assert result.status == "done"
     assert "the later attempt 2 gave nothing: bug: boom" in result.detail
@@ -252,49 +234,41 @@ def test_a_job_that_began_and_that_slurm_has_forgotten_is_lost_and_was_not_cance
 
 
 @pytest.mark.parametrize("ended", [Ended.UNREPORTED, Ended.FAILED])
-def test_an_attempt_that_found_a_full_disk_is_no_cancelled_one(study, slurm_says, monkeypatch, ended):
+def test_an_attempt_that_found_a_full_disk_is_no_cancelled_one(study, sent, slurm_says, monkeypatch, ended):
     full = SimpleNamespace(f_bavail=0, f_files=0, f_favail=0)
     monkeypatch.setattr(status.os, "statvfs", lambda folder: full)
     slurm_says(TaskState.ENDED, "the local queue is gone", ended)
-    plan(study, cell())
-    submit(study, cell())
     state, detail = only(study)
     assert (state, detail.split(": ")[:2]) == ("failed", ["storage", "it left no file"])
     assert f"the disk of {study.folder} is full (the local queue is gone)" in detail
 
 
-def test_what_has_ended_for_good_is_read_once(study, slurm_says, monkeypatch):
+def test_what_has_ended_for_good_is_read_once(study, sent, slurm_says, monkeypatch):
     slurm_says(TaskState.ENDED)
-    folder = plan(study, cell())
-    submit(study, cell())
-    leave(folder, "1", "exit.json", Exit(cause=Cause.BUG, message="boom", rank=0, host="vector01"))
+    leave(sent, "1", "exit.json", Exit(cause=Cause.BUG, message="boom", rank=0, host="vector01"))
     watcher = status.Watcher(study)
     first = watcher.results()
     monkeypatch.setattr(study, "attempts", None)
     assert watcher.results() == first
 
 
-def test_an_ending_is_believed_at_the_second_look_only(study, slurm_says):
+def test_an_ending_is_believed_at_the_second_look_only(study, sent, slurm_says):
     """The scheduler may know of the end before a shared file system shows the record."""
     slurm_says(TaskState.ENDED)
-    folder = plan(study, cell())
-    submit(study, cell())
     watcher = status.Watcher(study)
     assert watcher.results()[0].status == "running"
-    (folder / "record.json").write_text(to_json(record(cell())))
+    (sent / "record.json").write_text(to_json(record(cell())))
     assert watcher.results()[0].status == "done"
 
 
 @pytest.mark.parametrize("state", [TaskState.ENDED, TaskState.UNKNOWN])
-def test_a_job_that_ends_while_the_scheduler_is_asked_has_all_that_it_left(study, monkeypatch, state):
+def test_a_job_that_ends_while_the_scheduler_is_asked_has_all_that_it_left(study, sent, monkeypatch, state):
     """A squeue that takes its time: the record is there when it answers, and was not when it was asked."""
-    folder = plan(study, cell())
-    submit(study, cell())
 
     class Slow:
         def states(self, submissions):
-            (folder / "record.json").write_text(to_json(record(cell())))
-            leave(folder, "1", "exit.json", Exit(cause=Cause.DONE, message=""))
+            (sent / "record.json").write_text(to_json(record(cell())))
+            leave(sent, "1", "exit.json", Exit(cause=Cause.DONE, message=""))
             ended = Ended.UNREPORTED if state is TaskState.ENDED else None
             return {(s.batch_name, 0): TaskStatus(state=state, ended=ended) for s in submissions}
 
@@ -303,38 +277,30 @@ def test_a_job_that_ends_while_the_scheduler_is_asked_has_all_that_it_left(study
     assert result.status == "done"
 
 
-def test_a_record_that_a_file_system_shows_late_is_not_missed_at_the_first_look(study, slurm_says):
+def test_a_record_that_a_file_system_shows_late_is_not_missed_at_the_first_look(study, sent, slurm_says):
     slurm_says(TaskState.ENDED)
-    folder = plan(study, cell())
-    submit(study, cell())
-    leave(folder, "1", "exit.json", Exit(cause=Cause.DONE, message=""))
+    leave(sent, "1", "exit.json", Exit(cause=Cause.DONE, message=""))
     watcher = status.Watcher(study)
     (first,) = watcher.results()
     assert (first.status, first.detail) == ("running", status.ENDING)
-    (folder / "record.json").write_text(to_json(record(cell())))
+    (sent / "record.json").write_text(to_json(record(cell())))
     (second,) = watcher.results()
     assert second.status == "done"
 
 
-def test_a_cancelled_cell_is_said_to_be_cancelled(study, slurm_says):
+def test_a_cancelled_cell_is_said_to_be_cancelled(study, sent, slurm_says):
     slurm_says(TaskState.ENDED, "cancelled")
-    plan(study, cell())
-    submit(study, cell())
     submit(study, cell(), event=Event.CANCELLED)
     assert only(study)[0] == "cancelled"
 
 
-def test_a_scheduler_that_does_not_answer_leaves_the_state_unknown(study, slurm_says):
+def test_a_scheduler_that_does_not_answer_leaves_the_state_unknown(study, sent, slurm_says):
     slurm_says(TaskState.UNKNOWN, "no squeue on this machine")
-    plan(study, cell())
-    submit(study, cell())
     assert only(study) == ("unknown", "no squeue on this machine")
 
 
-def test_a_journal_line_cut_off_by_a_crash_is_named_and_the_others_count(study, slurm_says):
+def test_a_journal_line_cut_off_by_a_crash_is_named_and_the_others_count(study, sent, slurm_says):
     slurm_says(TaskState.QUEUED, "Priority")
-    plan(study, cell())
-    submit(study, cell())
     with (study.folder / "jobs.jsonl").open("a") as journal:
         journal.write('{"at": "now", "event": "subm')
     assert only(study) == ("queued", "Priority")

@@ -7,13 +7,11 @@ import pytest
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.checked import to_json
-from tests.unit.builders import cell, entry, point, profile, record
+from tests.unit.builders import cell, entry, planned_study, point, record
 from tests.unit.outcome.test_verdict import rank
 from vit_sweep.outcome.ending import Cause, Exit, Progress
 from vit_sweep.outcome.policy import Stop
 from vit_sweep.outcome.selection import select
-from vit_sweep.plan.cell import JobOptions
-from vit_sweep.plan.plan import make_plan
 from vit_sweep.study import status
 from vit_sweep.study.journal import Event
 from vit_sweep.study.status import settled_results
@@ -22,10 +20,7 @@ from vit_sweep.study.store import Study
 
 def fill(folder, monkeypatch):
     """Two cells: the first done at its second attempt, the second ended by a bug."""
-    study = Study.create_or_resume(folder)
-    plan = make_plan([point(partition=profile()), point(partition=profile(), gpus=2)])
-    study.write_command(["-m", "gpus=1,2"], ["gpus=1,2"], code="abc")
-    study.write_plan(plan, data_root="data", options=JobOptions())
+    study, plan = planned_study(folder, point(), point(gpus=2))
     done, failed = plan.cells
     for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, "17")):
         for attempt in (1, 2):

@@ -7,9 +7,7 @@ import pytest
 
 from launchers.checked import to_json
 from launchers.errors import UserError
-from tests.unit.builders import point, profile
-from vit_sweep.plan.cell import JobOptions
-from vit_sweep.plan.plan import make_plan
+from tests.unit.builders import planned_study, point, profile
 from vit_sweep.study import trust
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study
@@ -32,9 +30,7 @@ def forget(monkeypatch):
 
 @pytest.fixture
 def study(tmp_path):
-    study = Study.create_or_resume(tmp_path / "s")
-    study.write_plan(make_plan([point(partition=profile())]), data_root="data", options=JobOptions())
-    return study
+    return planned_study(tmp_path / "s", point())[0]
 
 
 def run(study):
@@ -95,9 +91,8 @@ def test_a_folder_of_consents_that_others_may_write_is_not_believed(study, state
 
 
 def test_variables_that_whoever_submits_lacks_are_named_before_anything_is_submitted(tmp_path, monkeypatch):
-    study = Study.create_or_resume(tmp_path / "s")
     taking = point(partition=profile(environment={"A": "${oc.env:PLANTED_TOKEN}"}))
-    study.write_plan(make_plan([taking]), data_root="data", options=JobOptions())
+    study, _ = planned_study(tmp_path / "s", taking)
     monkeypatch.delenv("PLANTED_TOKEN", raising=False)
     with pytest.raises(UserError, match="export PLANTED_TOKEN"):
         run(study)

@@ -11,20 +11,17 @@ import pytest
 
 from launchers.backend import TaskState, TaskStatus
 from tests.conftest import wait_for
-from tests.unit.builders import point, profile
+from tests.unit.builders import planned_study, point
 from tests.unit.submit.test_submission import Slurm, sent
 from vit_sweep.__main__ import _command, main
 from vit_sweep.cli import progress, show
 from vit_sweep.cli import sweep as launch
-from vit_sweep.plan.cell import JobOptions
-from vit_sweep.plan.plan import make_plan
 from vit_sweep.study import status
 from vit_sweep.study.journal import in_doubt
 from vit_sweep.study.snapshot import take
-from vit_sweep.study.store import Study
 from vit_sweep.submit import batches, interrupt, submission
 
-CELLS = [point(partition=profile(), gpus=gpus) for gpus in (1, 2, 4)]
+CELLS = [point(gpus=gpus) for gpus in (1, 2, 4)]
 """Three batches: each shape is an array of its own."""
 
 
@@ -51,10 +48,7 @@ def planned(tmp_path, monkeypatch):
     """Make a planned study of which nothing is submitted."""
 
     def make(name):
-        study = Study.create_or_resume(tmp_path / name)
-        study.write_plan(make_plan(CELLS), data_root="data", options=JobOptions())
-        study.write_command([], [], code="")
-        waiting = Waiting(study)
+        waiting = Waiting(planned_study(tmp_path / name, *CELLS)[0])
         for module in (status, submission, batches):
             monkeypatch.setattr(module, "launcher_of", lambda scheduler: waiting)
         return waiting

@@ -7,7 +7,7 @@ from filelock import FileLock
 
 from launchers.backend import Ended, SubmitProblem, TaskState, TaskStatus
 from launchers.checked import to_json
-from tests.unit.builders import entry, point, profile, record
+from tests.unit.builders import entry, planned_study, point, record
 from tests.unit.submit.test_submission import Slurm
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.plan.cell import JobOptions
@@ -16,7 +16,6 @@ from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.study import status
 from vit_sweep.study.journal import Event, latest_attempts
 from vit_sweep.study.status import settled_results
-from vit_sweep.study.store import Study
 from vit_sweep.submit import batches, submission
 from vit_sweep.submit import keeper as keeper_module
 from vit_sweep.submit.keeper import Keeper
@@ -25,9 +24,7 @@ from vit_sweep.submit.keeper import Keeper
 @pytest.fixture
 def slurm(tmp_path, monkeypatch):
     """Two cells, sent as attempt 1; the job of both has ended, and the first lost its node."""
-    study = Study.create_or_resume(tmp_path / "s")
-    plan = make_plan([point(partition=profile()), point(partition=profile(), seed=1)])
-    study.write_plan(plan, data_root="data", options=JobOptions())
+    study, plan = planned_study(tmp_path / "s", point(), point(seed=1))
     tasks = tuple((cell, 1) for cell in plan.cells)
     for event, handle in ((Event.SUBMITTING, ""), (Event.SUBMITTED, "17")):
         study.journal(entry(event, "b", *tasks, handle=handle))
@@ -96,7 +93,7 @@ def test_a_retry_that_the_scheduler_refuses_is_given_up_with_its_reason(slurm):
 def repeated(slurm):
     """The first cell is done with three repeats of unlike times; its study wants +- 2 %, six runs at most."""
     for seed, seconds in ((0, 1.0), (1, 1.4), (2, 0.7)):
-        plan = make_plan([point(partition=profile(), seed=seed)])
+        plan = make_plan([point(seed=seed)])
         slurm.study.write_plan(plan, data_root="data", options=JobOptions(), repeat=RepeatRule(half_width=0.02, most=6))
         (made,) = plan.cells.values()
         finished = record(made.cell, epoch_seconds=(2.0, seconds, seconds))
