@@ -3,24 +3,16 @@
 import csv
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from launchers.checked import to_json
-from tests.conftest import ROOT
-from tests.unit.builders import point, profile, record
-from tests.warm import clean_environment
+from tests.unit.builders import planned_study, point, record
 from vit_sweep.__main__ import main
-from vit_sweep.plan.cell import JobOptions
-from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.point import BatchPer, Precision
 from vit_sweep.report.figure import SWITCH
-from vit_sweep.study.store import Study
 
-HEAVY = ("torch", "numpy", "scipy", "pandas", "matplotlib")
 TIMES = {1: 4.0, 2: 2.1, 4: 1.2}
 
 
@@ -33,11 +25,8 @@ def here(tmp_path, monkeypatch):
 
 def write_study(name, factor=1.0, gpus=(1, 2, 4), seeds=(0, 1, 2), **changes):
     """A study below outputs/ whose every cell has a record, without a word in its journal."""
-    study = Study.create_or_resume(Path("outputs").absolute() / name)
-    points = [point(partition=profile(), gpus=n, seed=seed, **changes) for n in gpus for seed in seeds]
-    plan = make_plan(points)
-    study.write_command([], [], code="abc")
-    study.write_plan(plan, data_root="data", options=JobOptions())
+    points = [point(gpus=n, seed=seed, **changes) for n in gpus for seed in seeds]
+    study, plan = planned_study(Path("outputs").absolute() / name, *points)
     for cell_id, planned in plan.cells.items():
         seconds = factor * TIMES[planned.cell.gpus] * (1 + 0.002 * planned.cell.seed)
         finished = record(planned.cell, epoch_seconds=(2 * seconds, seconds, seconds))
@@ -197,18 +186,6 @@ def test_compare_with_a_file(here, capsys):
     assert "geometric mean 2.000" in output
     assert "b is slower" in output
     assert "said by one side only, so not compared:" in output
-
-
-@pytest.mark.parametrize("verb", ["audit", "compare", "collect"])
-def test_help_has_an_example_and_imports_nothing_heavy(verb):
-    code = (
-        f"import sys; from vit_sweep.__main__ import main; main(['{verb}', '--help']); "
-        f"print('HEAVY', *[name for name in {HEAVY!r} if name in sys.modules])"
-    )
-    environment = clean_environment() | {"PYTHONPATH": str(ROOT)}
-    answer = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert answer.stdout.splitlines()[-1].split() == ["HEAVY"], answer.stdout + answer.stderr
-    assert "Example" in answer.stdout
 
 
 def test_collect_writes_the_tables_of_a_file_and_never_into_a_study(here, capsys):

@@ -27,6 +27,7 @@ def heavy_imports(words, cwd, before=""):
     # Hydra ends `--help` and `--cfg` by itself; the probe's line is then missing and so is the proof.
     line = next((part for part in answer.stdout.splitlines() if part.startswith("HEAVY")), None)
     assert line is not None, answer.stdout + answer.stderr
+    assert "Example" in answer.stdout or words[1:] != ["--help"]
     return line.split()[1:]
 
 
@@ -36,8 +37,7 @@ def heavy_imports(words, cwd, before=""):
         ["-m", "gpus=1,2,4,8", "batch=16,64,128", "dry_run=true"],
         ["-m", "gpus=1,2,4,8", "batch=16,64,128", "partition=vector_t4v2", "dry_run=true"],
         ["--help"],
-        ["collect", "--help"],
-        ["status", "--help"],
+        *([verb, "--help"] for verb in ("audit", "collect", "compare", "status")),
         ["simulate", "partition=vector_t4v2", "gpus=1,2,4", "--no-figure"],
     ],
     ids=" ".join,

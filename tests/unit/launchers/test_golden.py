@@ -64,13 +64,3 @@ def test_the_same_command_renders_the_same_bytes(sweep, tmp_path):
     sweep(*words)
     assert {p: p.read_bytes() for p in tmp_path.rglob("job.sbatch")} == first
     assert first
-
-
-def test_a_local_dry_run_writes_a_script_that_a_shell_accepts(sweep, tmp_path):
-    import subprocess
-
-    sweep("-m", "gpus=1,2", "dry_run=true", "study=it")
-    scripts = list(tmp_path.rglob("job.sh"))
-    assert len(scripts) == 2
-    for script in scripts:
-        assert subprocess.run(["sh", "-n", script]).returncode == 0

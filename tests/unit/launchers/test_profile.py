@@ -6,7 +6,7 @@ import pytest
 
 from launchers.checked import field_names, parse, to_plain
 from launchers.errors import UserError
-from launchers.profile import GpuDialect, PartitionProfile
+from launchers.profile import PartitionProfile
 from tests.unit.builders import profile
 
 
@@ -43,14 +43,7 @@ def test_one_memory_policy_is_fine(key):
     assert getattr(read(**{key: 8}), key) == 8
 
 
-COUNTS = [
-    "nodes",
-    "gpus_per_node",
-    "cpus_per_gpu",
-    "default_minutes",
-    "max_minutes",
-    "max_array_size",
-]
+COUNTS = ["nodes", "gpus_per_node", "cpus_per_gpu", "default_minutes", "max_minutes", "max_array_size"]
 
 
 @pytest.mark.parametrize("key", COUNTS)
@@ -82,6 +75,8 @@ def test_gpu_memory_is_more_than_nothing(value):
         ({"gpu_type": "a100_1g.5gb"}, r"gpu_type=a100_1g.5gb is a slice .* set allowed_gpus: \[1\]"),
         ({"gpu_type": "3g20gb"}, "gpu_type=3g20gb is a slice"),
         ({"gpu_type": "a100-mig"}, "gpu_type=a100-mig is a slice"),
+        ({"gpu_dialect": "gress"}, "gpu_dialect=gress is not one of 'gres', 'gres_typed', 'gpus_per_node', "),
+        ({"gpu_dialect": "gres_typed"}, "partition lab: gpu_dialect=gres_typed needs gpu_type"),
         ({"gpu_dialect": "none"}, "gpu_dialect=none needs exclusive: true"),
         ({"gres": ["shard:4"]}, "gres=shard:4 – one resource beside the GPUs"),
         ({"gres": ["gpu:a100:4"]}, "gres=gpu:a100:4 – one resource beside the GPUs"),
@@ -106,20 +101,9 @@ def test_a_missing_key_is_named():
         parse(PartitionProfile, plain, what="partition lab")
 
 
-def test_a_wrong_word_shows_the_right_ones():
-    with pytest.raises(UserError, match="gpu_dialect=gress is not one of 'gres', 'gres_typed', 'gpus_per_node', "):
-        read(gpu_dialect="gress")
-
-
 def test_every_mistake_of_a_profile_is_said_at_once():
     with pytest.raises(UserError, match=r"nodes=0 .*; gpus_per_node=-1 .*; unknown key foo"):
         read(nodes=0, gpus_per_node=-1, foo=1)
-
-
-def test_typed_gpus_need_a_type():
-    with pytest.raises(UserError, match="partition lab: gpu_dialect=gres_typed needs gpu_type"):
-        read(gpu_dialect="gres_typed")
-    assert read(gpu_dialect="gres_typed", gpu_type="t4").gpu_dialect is GpuDialect.GRES_TYPED
 
 
 def test_the_default_time_is_not_above_the_longest():

@@ -33,26 +33,8 @@ COLUMNS = (
 
 def table(**changes):
     """Two points of one model."""
-    rows = (
-        {
-            "model": "b",
-            "gpus": 1,
-            "speedup": 1.0,
-            "speedup_low": None,
-            "speedup_high": None,
-            "efficiency": 1.0,
-            "note": None,
-        },
-        {
-            "model": "b",
-            "gpus": 2,
-            "speedup": 1.9,
-            "speedup_low": 1.8,
-            "speedup_high": 2.0,
-            "efficiency": 0.95,
-            "note": "",
-        },
-    )
+    values = (("b", 1, 1.0, None, None, 1.0, None), ("b", 2, 1.9, 1.8, 2.0, 0.95, ""))
+    rows = tuple(dict(zip((column.name for column in COLUMNS), row, strict=True)) for row in values)
     return replace(Table(name="strong", title="Strong", columns=COLUMNS, rows=rows), **changes)
 
 

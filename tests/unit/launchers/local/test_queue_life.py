@@ -17,11 +17,11 @@ from launchers.batch import RUN_AGAIN, Shape, Task
 from launchers.checked import to_json
 from launchers.errors import UserError
 from launchers.local.backend import LocalLauncher
-from launchers.profile import Device, Scheduler
 from launchers.queue.files import read_handle, read_states
 from launchers.queue.handle import handle_of, no_process, process_of
 from tests.conftest import ROOT, wait_for
-from tests.unit.builders import batch, profile
+from tests.unit.builders import batch
+from tests.unit.launchers.local.queue_run import cores
 from tests.unit.launchers.queue_at import set_clock
 from tests.unit.launchers.queue_probe import notes
 
@@ -38,9 +38,7 @@ def queue(tmp_path):
         for number, words in enumerate(orders):
             made = batch(
                 study_dir=str(tmp_path / str(number)),
-                profile=profile(
-                    name="here", scheduler=Scheduler.LOCAL, device=Device.CPU, gpus_per_node=64, cpus_per_gpu=1
-                ),
+                profile=cores(),
                 shape=Shape(nodes=1, gpus_per_node=ranks, minutes=1),
                 tasks=tuple(Task(name=f"c{number}-{i}", attempt=1) for i in range(len(words))),
                 **{

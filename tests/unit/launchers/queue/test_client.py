@@ -13,13 +13,13 @@ from launchers.backend import Ended, Rendered, Submission, SubmitError, SubmitPr
 from launchers.batch import Shape, Task
 from launchers.checked import to_json
 from launchers.local.backend import LocalLauncher
-from launchers.profile import Device, Scheduler
 from launchers.queue.client import start_queue
 from launchers.queue.files import read_handle, read_states, write_handle
 from launchers.queue.handle import no_process, process_of
 from launchers.submitting import under_way
 from tests.conftest import ROOT, wait_for
-from tests.unit.builders import batch, profile
+from tests.unit.builders import batch
+from tests.unit.launchers.local.queue_run import cores
 from tests.unit.launchers.queue_probe import notes
 
 POINTS = ("before", "locked", "forked", "started", "yielded")
@@ -34,9 +34,7 @@ def two(tmp_path, monkeypatch):
     for number in range(2):
         item = batch(
             study_dir=str(tmp_path),
-            profile=profile(
-                name="here", scheduler=Scheduler.LOCAL, device=Device.CPU, gpus_per_node=64, cpus_per_gpu=1
-            ),
+            profile=cores(),
             shape=Shape(nodes=1, gpus_per_node=1, minutes=5),
             tasks=(Task(name=f"c{number}", attempt=1),),
             module="tests.unit.launchers.queue_probe",

@@ -82,12 +82,6 @@ def test_releases_that_may_be_installed_are_bounded_to_those_that_were_tried():
     assert submitit.__version__.split(".")[:2] == ["1", "5"]
 
 
-def test_only_the_renderer_knows_submitit():
-    code = [path for room in ("launchers", "vit_sweep", "hydra_plugins") for path in (ROOT / room).rglob("*.py")]
-    users = [path.name for path in code if "from submitit" in path.read_text() or "import submitit" in path.read_text()]
-    assert users == ["renderer.py"]
-
-
 def test_the_warning_is_usr2_whatever_the_callers_environment_tells_submitit():
     code = """
 from launchers.slurm.sbatch import render

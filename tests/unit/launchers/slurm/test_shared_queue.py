@@ -106,6 +106,11 @@ class Job:
         path = self.folder / name
         return path.read_text().splitlines() if path.exists() else []
 
+    @property
+    def sent(self):
+        """Its batch as clients know it."""
+        return Submission(batch_name=self.at.name, folder=str(self.at), handle="9", tasks=3)
+
     def ended(self):
         return [task.ended for _, task in sorted(read_states(self.at).items())]
 
@@ -173,8 +178,7 @@ def test_a_task_is_warned_and_ended_at_its_own_limit_and_the_next_one_runs(job):
 def test_a_client_cancels_one_that_runs_and_one_that_waits(job):
     process = job.write().start(f'[ "$i" = 0 ] || exit 0; {UNTIL_TOLD.format(job.folder)}')
     wait_for((job.folder / "waits").exists)
-    sent = Submission(batch_name=job.at.name, folder=str(job.at), handle="9", tasks=3)
-    SlurmLauncher().cancel([(sent, [0, 2])])
+    SlurmLauncher().cancel([(job.sent, [0, 2])])
     assert process.wait(timeout=300) == 0
     assert job.lines("told") == ["0 TERM"]
     assert job.ended() == [Ended.CANCELLED, Ended.COMPLETED, Ended.CANCELLED]
@@ -184,7 +188,7 @@ def test_ranks_that_do_not_hear_are_killed_and_the_next_task_runs(job):
     deaf = f'[ "$i" = 0 ] || exit 0; trap "" TERM; touch {job.folder}/waits; while :; do sleep 0.05; done'
     process = job.write().start(deaf)
     wait_for((job.folder / "waits").exists)
-    SlurmLauncher().cancel([(Submission(batch_name=job.at.name, folder=str(job.at), handle="9", tasks=3), [0])])
+    SlurmLauncher().cancel([(job.sent, [0])])
     assert process.wait(timeout=300) == 0
     assert job.lines("scancels") == ["--signal=TERM 9.5", "--signal=KILL 9.5"]
     assert job.ended() == [Ended.CANCELLED, Ended.COMPLETED, Ended.COMPLETED]
@@ -284,8 +288,7 @@ def states_when(job, monkeypatch):
         (job.folder / "bin" / "sacct").chmod(0o755)
         monkeypatch.setenv("PATH", f"{job.folder}/bin:/usr/bin:/bin")
         monkeypatch.setenv("SLURM_CONF", str(job.folder))
-        sent = Submission(batch_name=job.at.name, folder=str(job.at), handle="9", tasks=3)
-        return [(task.state, task.ended) for _, task in sorted(SlurmLauncher().states([sent]).items())]
+        return [(task.state, task.ended) for _, task in sorted(SlurmLauncher().states([job.sent]).items())]
 
     return states
 
@@ -308,16 +311,15 @@ def test_one_job_stands_for_all_of_its_tasks(states_when, job):
 
 def test_the_job_itself_is_cancelled_when_nothing_would_be_left_of_it(states_when, job):
     states_when("9|N/A|PENDING||Priority\\n")
-    sent = Submission(batch_name=job.at.name, folder=str(job.at), handle="9", tasks=3)
     scancel = job.folder / "bin" / "scancel"
     scancel.write_text(f'#!/bin/bash\necho "$*" >> {job.folder}/scancels\n')
-    SlurmLauncher().cancel([(sent, [1])])
+    SlurmLauncher().cancel([(job.sent, [1])])
     assert job.lines("scancels") == []
     assert asked_to_cancel(job.at) == {1}
     assert states_when("9|N/A|PENDING||Priority\\n") == [QUEUED, (TaskState.ENDED, Ended.CANCELLED), QUEUED]
     scancel.write_text(f'#!/bin/bash\necho "$*" >> {job.folder}/scancels\n')
     (job.folder / "bin" / "squeue").write_text(f"#!/bin/bash\necho '9|{job.at}/job.sbatch|/|s'\n")
-    SlurmLauncher().cancel([(sent, [0, 2])])
+    SlurmLauncher().cancel([(job.sent, [0, 2])])
     assert job.lines("scancels") == ["9"]
 
 

@@ -195,10 +195,6 @@ def test_sacct_speaks_of_many_tasks_that_never_started_in_one_row():
     }
 
 
-def test_a_row_of_a_job_that_sacct_does_not_yet_know_as_an_array_is_no_answer():
-    assert ("4", 0) not in read_sacct(SACCT)
-
-
 RUNNING, QUEUED = TaskStatus(state=TaskState.RUNNING, hosts="n1"), TaskStatus(state=TaskState.QUEUED)
 DONE = TaskStatus(state=TaskState.ENDED, ended=Ended.COMPLETED, hosts="n1")
 
