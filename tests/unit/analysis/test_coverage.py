@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.analysis.builders import series_from, without_time
-from tests.unit.builders import cell, data, point, profile, series
+from tests.unit.builders import data, point, profile
 from vit_sweep.analysis.laws.coverage import coverage, of_plan, of_series, remarks
 from vit_sweep.analysis.laws.laws import Law, counts_needed
 from vit_sweep.analysis.series.grouping import group
@@ -171,13 +171,6 @@ def test_a_dry_run_says_it_before_anything_is_submitted(sweep):
     assert "gpus=1,2,4,8 repeats=5" in answer.stdout
     more = sweep("-m", "gpus=4", "batch=16", "dry_run=true", "study=s", "preflight=false")
     assert "3 GPU counts (1, 2, 4) support Amdahl" in more.stdout
-
-
-def test_cells_of_builders_belong_to_one_curve_whatever_their_count():
-    """The key of a curve ignores what changes along it, and nothing else."""
-    cells = [(cell(gpus=g, nodes=1, train_images=1600), (series(),)) for g in (1, 2, 4)]
-    ((covered, _),) = of_plan(make_plan([point(gpus=8)]), cells)
-    assert covered.counts == (1, 2, 4, 8)
 
 
 @pytest.mark.parametrize(
