@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from launchers.atomic import read
 from launchers.checked import checked
-from launchers.errors import UserError, closest
+from launchers.errors import UserError
 from vit_sweep.config.compose import Plain, explain, keep_references, single
 from vit_sweep.config.folders import conf_dir, site_dir
 
@@ -65,16 +65,6 @@ def _files(folder: Path) -> list[Path]:
         return sorted(path for path in folder.iterdir() if path.suffix == ".yaml") if folder.exists() else []
     except OSError as error:
         raise UserError(f"{folder} cannot be read: {error.strerror}; it must be a folder that you may list") from None
-
-
-def of_name(group: str, entries: Iterable[Entry], name: str) -> list[Entry]:
-    """Return the entry that a sweep would take, then those that it hides; raises `UserError` with the menu."""
-    entries = list(entries)
-    matching = [entry for entry in entries if entry.name == name]
-    names = {entry.name for entry in entries}
-    if not matching:
-        raise UserError(f"{name}: there is no such {_NOUNS[group]} – {closest(name, names)}")
-    return matching
 
 
 def keys_of(group: str, entry: Entry, others: Iterable[Entry] = ()) -> dict[str, Any]:

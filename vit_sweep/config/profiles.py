@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from launchers.atomic import write_first
 from launchers.checked import checked, field_names, parse
-from launchers.errors import UserError
+from launchers.errors import UserError, closest
 from launchers.profile import PartitionProfile, shown
 from launchers.slurm.discover import Cluster, GpuPartition
 from vit_sweep.config import groups
@@ -41,7 +41,11 @@ def catalog(config_dir: Path | None, environ: Mapping[str, str] = os.environ) ->
 
 def of_name(entries: Iterable[Entry], name: str) -> list[Entry]:
     """Return the entry that a sweep would take, then those that it hides; raises `UserError` with the menu."""
-    return groups.of_name(GROUP, entries, name)
+    entries = list(entries)
+    matching = [entry for entry in entries if entry.name == name]
+    if not matching:
+        raise UserError(f"{name}: there is no such profile – {closest(name, {entry.name for entry in entries})}")
+    return matching
 
 
 def load(entry: Entry, others: Iterable[Entry] = ()) -> tuple[PartitionProfile, set[str]]:
