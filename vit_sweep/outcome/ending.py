@@ -36,6 +36,8 @@ class Cause(StrEnum):
     CONFIGURATION = "configuration"
     MISMATCH = "mismatch"
     """What would have run is not what was asked."""
+    WRONG_GRADIENTS = "wrong_gradients"
+    """The engine does not compute the gradients of a single process."""
     DIVERGED = "diverged"
     """The loss is no number any more: the weights are lost, the last checkpoint is not."""
     STORAGE = "storage"

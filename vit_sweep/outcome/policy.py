@@ -54,6 +54,7 @@ POLICIES: dict[Cause, Policy] = {
     Cause.DATA: Policy(action=Action.WHEN_ASKED),
     Cause.CONFIGURATION: Policy(action=Action.NOTHING),
     Cause.MISMATCH: Policy(action=Action.NOTHING),
+    Cause.WRONG_GRADIENTS: Policy(action=Action.NOTHING),
     Cause.DIVERGED: Policy(action=Action.NOTHING),
     Cause.STORAGE: Policy(action=Action.WHEN_ASKED),
     Cause.BUG: Policy(action=Action.STOP_SERIES),

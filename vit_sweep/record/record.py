@@ -47,6 +47,19 @@ class Resolved:
 
 
 @checked
+class GradientCheck:
+    """What the guard saw before the training: gradients of a small copy of the model against those of one process."""
+
+    difference: Quantity
+    """The largest over all ranks and parameters, as a part of that parameter's gradient."""
+    parameter: str
+    """Where."""
+    parameters: Whole
+    """Tensors that were compared."""
+    tolerance: Quantity
+
+
+@checked
 class RankReport:
     """One rank: where it ran and what it used."""
 
@@ -157,6 +170,8 @@ class Record:
     """By rank, of the last attempt; so are the two below."""
     preflight: tuple[Preflight, ...] = ()
     samples: tuple[Samples, ...] = ()
+    gradients: GradientCheck | None = None
+    """None in old records."""
     allocated_gpus: Whole | None = None
     """GPUs of the allocation that it shared with the other cells of its curve; None: it had one of its own."""
 

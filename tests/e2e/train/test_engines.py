@@ -36,6 +36,13 @@ def zero0(tmp_path_factory):
     return learned(record)
 
 
+def write_example(folder):
+    """The engine that docs/engines.md shows, as a module below `folder`."""
+    (folder / "my_engines").mkdir()
+    text = re.search(r"```python\n(.*?)```", EXAMPLE.read_text(), re.DOTALL)[1]
+    (folder / "my_engines" / "by_hand.py").write_text(text)
+
+
 def learned(record):
     keys = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
     return [[epoch[key] for key in keys] for epoch in record["epochs"]]
@@ -50,6 +57,7 @@ def test_an_engine_that_was_stopped_learns_what_deepspeed_does_and_is_measured_a
     record = job.json("record.json")
     assert learned(record) == zero0
     assert record["restarts"] == 1
+    assert record["gradients"]["difference"] < record["gradients"]["tolerance"] / 10
     resolved, measured = record["resolved"], record["breakdown"]
     assert (resolved["engine"], resolved["classes"]) == (ENGINES[name].kind, CLASSES[name])
     assert (resolved["zero_stage"], resolved["precision"]) == (None, "fp32")
@@ -63,16 +71,39 @@ def test_an_engine_that_was_stopped_learns_what_deepspeed_does_and_is_measured_a
 
 
 def test_the_example_of_an_engine_of_ones_own_trains_and_learns_the_same(tmp_path, zero0):
-    (tmp_path / "my_engines.py").write_text(re.search(r"```python\n(.*?)```", EXAMPLE.read_text(), re.DOTALL)[1])
+    write_example(tmp_path)
     engine = EngineSpec(name="by_hand", zero_stage=None, kind="my_engines.by_hand")
-    (tmp_path / "my_engines").mkdir()
-    (tmp_path / "my_engines.py").rename(tmp_path / "my_engines" / "by_hand.py")
     job = Job(tmp_path / "study", small_cell(gpus=2, accum=2, engine=engine), exposed=True)
     assert job.run(probe=("import_from", str(tmp_path))) == [0, 0], job.log()
     record = job.json("record.json")
     assert learned(record) == zero0
     assert record["resolved"]["engine"] == "my_engines.by_hand"
     assert {phase["median_ms"]["communication"] is None for phase in record["epochs"][1]["phases_by_rank"]} == {False}
+
+
+DROPS = """
+from my_engines.by_hand import ByHand, device_of, optimizer
+
+def build(cell, model):
+    return Drops(cell, model.to(device_of(cell)), optimizer(cell, model), kind="my_engines.drops")
+
+class Drops(ByHand):
+    def carries(self, name, size_bytes):
+        return False
+"""
+
+
+def test_an_engine_that_drops_its_all_reduces_trains_nothing(tmp_path):
+    write_example(tmp_path)
+    (tmp_path / "my_engines" / "drops.py").write_text(DROPS)
+    engine = EngineSpec(name="drops", zero_stage=None, kind="my_engines.drops")
+    job = Job(tmp_path / "study", small_cell(gpus=2, engine=engine))
+    assert job.run(probe=("import_from", str(tmp_path))) == [1, 1]
+    for rank in range(2):
+        assert job.end(rank)["cause"] == "wrong_gradients"
+        assert "engine=drops: on rank" in job.end(rank)["message"]
+        assert "is not that of one process with all images" in job.end(rank)["message"]
+    assert not (job.dir / "record.json").exists()
 
 
 def test_an_engine_that_cannot_be_imported_is_one_sentence(tmp_path):

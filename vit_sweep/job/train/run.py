@@ -13,6 +13,7 @@ from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.epochs import Epochs
 from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.finish import OfRank, finish
+from vit_sweep.job.train.gradients import check_gradients
 from vit_sweep.job.train.images.data import Split, load
 from vit_sweep.job.train.images.pipeline import pipeline_of
 from vit_sweep.job.train.loop import Trainer
@@ -66,6 +67,8 @@ def train(
     guardian.stop_by(stopper.ask)
     trackers = _trackers(execution)
     try:
+        execution.tell("checking gradients")
+        gradients = check_gradients(cell, rank=me.rank, device=device)
         engine = engine_of(cell)
         resolved = _checked_resolved(cell, engine, me)
         peaks = peaks_of(device)
@@ -81,7 +84,7 @@ def train(
         breakdown = _measured(execution, trainer)
         ranks = gathered(OfRank(rank_report(me, device, peaks), machine, probed, sampler.samples))
         if me.rank == 0:
-            finish(run, resolved=resolved, ranks=ranks, breakdown=breakdown, startup_s=startup_s)
+            finish(run, resolved=resolved, gradients=gradients, ranks=ranks, breakdown=breakdown, startup_s=startup_s)
         dist.barrier()
     finally:
         guardian.stop_by(None)

@@ -2,6 +2,8 @@
 
 from importlib import import_module
 
+from torch import nn
+
 from vit_sweep.job.train.engines import ddp, deepspeed, fsdp2
 from vit_sweep.job.train.engines.engine import Build, Engine
 from vit_sweep.job.train.model import multiply_in, require_precision, vision_transformer
@@ -20,10 +22,15 @@ def engine_of(cell: Cell) -> Engine:
     Raises `JobError` for a number format that the device does not have, and an engine that cannot be imported.
     """
     require_precision(cell)
+    return wrapped(cell, vision_transformer(cell))
+
+
+def wrapped(cell: Cell, model: nn.Module) -> Engine:
+    """Build this model in the cell's engine, alike on all ranks."""
     multiply_in(cell.precision)
     kind = cell.engine.kind
     build = _BUILD[kind] if kind in _BUILD else _of_module(kind)
-    return build(cell, vision_transformer(cell))
+    return build(cell, model)
 
 
 def _of_module(name: str) -> Build:

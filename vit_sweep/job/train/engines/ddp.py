@@ -28,7 +28,6 @@ class Ddp(PlainTorch):
             model,
             device_ids=[device_of(cell)] if cell.device is Device.CUDA else None,
             bucket_cap_mb=DDP_BUCKET_BYTES / 2**20,
-            broadcast_buffers=False,
             gradient_as_bucket_view=True,
             # With accumulation the first backward is one without exchange, from which a static graph cannot be learnt.
             static_graph=cell.accum == 1,

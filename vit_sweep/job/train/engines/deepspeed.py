@@ -94,6 +94,14 @@ class DeepSpeed:
         logits: Tensor = self._engine(images)
         return logits
 
+    def weights(self) -> dict[str, Tensor]:
+        """ZeRO 3 gathers them for a moment."""
+        weights = dict(self.module.named_parameters())
+        with deepspeed.zero.GatheredParameters(
+            list(weights.values()), enabled=self._engine.zero_optimization_stage() == 3
+        ):
+            return {name: weight.detach().cpu().clone() for name, weight in weights.items()}
+
     def silenced(self) -> AbstractContextManager[None]:
         """Turn off what goes through DeepSpeed's backend."""
         return silenced()

@@ -80,6 +80,9 @@ class Engine(Protocol):
     def evaluate(self, images: Tensor) -> Tensor:
         """Logits (images, classes) without gradients; all ranks call it equally often."""
 
+    def weights(self) -> dict[str, Tensor]:
+        """Whole weights by the model's own names, on the host; a collective."""
+
     def silenced(self) -> AbstractContextManager[None]:
         """Within it steps communicate nothing: their results are wrong, their times those of computation alone."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.measure.collectives import Counted
@@ -68,6 +69,11 @@ class PlainTorch:
         """Logits of whatever images."""
         logits: Tensor = self._model(images)
         return logits
+
+    def weights(self) -> dict[str, Tensor]:
+        """A weight of which this rank keeps a part says itself what the whole is."""
+        own = ((name, weight.detach()) for name, weight in self._model.named_parameters())
+        return {name: (w.full_tensor() if isinstance(w, DTensor) else w).cpu() for name, w in own}
 
     @contextmanager
     def silenced(self) -> Iterator[None]:
