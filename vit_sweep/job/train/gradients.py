@@ -11,6 +11,7 @@ It is done in fp32 whatever the precision: what is checked is the engine, not a 
 import gc
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -18,7 +19,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from vit_sweep.job.train.engines.build import wrapped
-from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.measure.readback import gathered
 from vit_sweep.job.train.model import optimizer, vision_transformer
 from vit_sweep.outcome.ending import Cause
@@ -39,14 +39,11 @@ Batch = tuple[Tensor, Tensor]
 def check_gradients(cell: Cell, *, rank: int, device: torch.device) -> GradientCheck:
     """Check the cell's engine; a collective. Raises `JobError` on all ranks if it loses or changes a gradient."""
     copy = _small(cell)
-    before = {name: weight.detach().clone() for name, weight in _model(copy).named_parameters()}
-    engine = wrapped(copy, _model(copy))
-    _step(engine, copy, rank=rank, device=device)
-    moved, right = engine.weights(), _alone(copy, device)
-    worst = max(_differences(before, moved, right))
-    del engine
-    _forget(device)
-    ranks: list[tuple[float, str]] = gathered(worst)
+    with _without_a_trace(device):
+        before = {name: weight.detach().clone() for name, weight in _model(copy).named_parameters()}
+        right = _alone(copy, device)
+        differences = list(_differences(before, _moved(copy, rank=rank, device=device), right))
+    ranks: list[tuple[float, str]] = gathered(max(differences))
     difference, parameter = max(ranks)
     if not difference <= TOLERANCE:
         raise JobError(
@@ -55,7 +52,7 @@ def check_gradients(cell: Cell, *, rank: int, device: torch.device) -> GradientC
             f"not that of one process with all images: it differs by {difference:.2g} of it, allowed is {TOLERANCE:g}; "
             "nothing was trained, since what this engine trains would be something else",
         )
-    return GradientCheck(difference=difference, parameter=parameter, parameters=len(right), tolerance=TOLERANCE)
+    return GradientCheck(difference=difference, parameter=parameter, parameters=len(differences), tolerance=TOLERANCE)
 
 
 def _small(cell: Cell) -> Cell:
@@ -88,8 +85,9 @@ def _batches(cell: Cell, rank: int, device: torch.device) -> Iterator[Batch]:
         yield images.to(device), labels.to(device)
 
 
-def _step(engine: Engine, cell: Cell, *, rank: int, device: torch.device) -> None:
-    """One optimizer step, as the loop does it."""
+def _moved(cell: Cell, *, rank: int, device: torch.device) -> dict[str, Tensor]:
+    """The weights after one optimizer step of the engine, driven as the loop does it."""
+    engine = wrapped(cell, _model(cell))
     exchanges = engine.exchange_apart(True)
     engine.module.train()
     for micro, (images, labels) in enumerate(_batches(cell, rank, device), start=1):
@@ -98,6 +96,7 @@ def _step(engine: Engine, cell: Cell, *, rank: int, device: torch.device) -> Non
         if boundary and exchanges:
             engine.exchange()
         engine.step(boundary=boundary)
+    return engine.weights()
 
 
 def _alone(cell: Cell, device: torch.device) -> dict[str, Tensor]:
@@ -124,9 +123,18 @@ def _differences(
         yield (difference if math.isfinite(difference) else math.inf), name
 
 
-def _forget(device: torch.device) -> None:
-    """Let nothing of the copy stay, or be counted as the run's memory."""
-    gc.collect()
+@contextmanager
+def _without_a_trace(device: torch.device) -> Iterator[None]:
+    """Let nothing of the block stay, or be counted as the run's memory.
+
+    What was there before is not looked at for garbage meanwhile: among all that torch imports that takes a second.
+    """
+    gc.freeze()
+    try:
+        yield
+        gc.collect()
+    finally:
+        gc.unfreeze()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
