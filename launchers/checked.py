@@ -21,7 +21,10 @@ from launchers.errors import UserError, closest
 
 T = TypeVar("T")
 
-_STRICT = ConfigDict(strict=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+# Built when first used: a process starts with a hundred of these classes and uses a few.
+_STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+# Attribute docstrings are read while a class is built, and are lost when that is later.
+_DESCRIBED = _STRICT | ConfigDict(use_attribute_docstrings=True, defer_build=False)
 
 _LONGEST_NAME = 200
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=_LONGEST_NAME)]
@@ -68,7 +71,17 @@ Instant = Annotated[str, AfterValidator(_instant)]
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def checked(cls: type[T]) -> type[T]:
     """Make `cls` a frozen, slotted, keyword-only dataclass that validates its fields strictly."""
-    make: Callable[[type[T]], Any] = _pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
+    return _made(cls, _STRICT)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def described(cls: type[T]) -> type[T]:
+    """Make `cls` a checked class whose JSON schema has the words under its fields."""
+    return _made(cls, _DESCRIBED)
+
+
+def _made(cls: type[T], config: ConfigDict) -> type[T]:
+    make: Callable[[type[T]], Any] = _pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=config)
     made: type[T] = make(cls)
     return made
 

@@ -4,6 +4,7 @@ python tests/run.py            # all stages; goes on after a stage that failed, 
 python tests/run.py slurm      # some stages
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -63,8 +64,10 @@ def start(name: str, folder: Path, *, aside: bool = False) -> Started:
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", f"--junitxml={report}", *words]
     if not aside:
         _announce(name)
+    # Hundreds of processes import the same modules: whoever compiles one first does it for all.
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     with output.open("wb") if output is not None else nullcontext() as file:
-        process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, stdout=file, stderr=file)
+        process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, env=environment, stdout=file, stderr=file)
     return Started(name, process, report, output, time.monotonic())
 
 
