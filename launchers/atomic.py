@@ -180,7 +180,11 @@ def owner_of(path: Path) -> str:
     """Name of the user whom a file belongs to, or the folder that it would be in; `uid N` for one without a name."""
     while not os.access(path, os.F_OK) and path != path.parent:
         path = path.parent
-    uid = path.stat().st_uid
+    return name_of(path.stat().st_uid)
+
+
+def name_of(uid: int) -> str:
+    """Name of a user; `uid N` for one without."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

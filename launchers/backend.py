@@ -89,7 +89,7 @@ class Unconfirmed:
 
 
 class Launcher(Protocol):
-    """Six verbs; every one may be called again without harm, except `submit`."""
+    """Seven verbs; every one may be called again without harm, except `submit`."""
 
     def render(self, batch: Batch) -> Rendered:
         """Return the files of a batch, pure: nothing is written, nothing is looked up."""
@@ -111,6 +111,9 @@ class Launcher(Protocol):
 
     def earlier_starts(self, submission: Submission, index: int, /) -> tuple[Ended, ...]:
         """How a task's starts before its last one ended, oldest first; empty where the scheduler does not remember."""
+
+    def require_ours(self, submissions: Sequence[Submission], /) -> None:
+        """Raise `UserError` where this user may not end a job of these."""
 
     def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
         """End what has not ended: the given task indices of each submission, or all of them (None)."""

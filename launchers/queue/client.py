@@ -80,6 +80,9 @@ class QueueClient:
         """None: our queues start a task again only where its job asks for that, which its own files say."""
         return ()
 
+    def require_ours(self, submissions: Sequence[Submission], /) -> None:
+        """Whoever may write into the study asks its queue, which runs as whoever started it."""
+
     def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]], *, wait_s: float = _CANCEL_S) -> None:
         """Ask queues to end tasks, and wait until those have ended. A queue that is gone has none.
 

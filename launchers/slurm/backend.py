@@ -145,6 +145,12 @@ class SlurmLauncher:
             return ()
         return ask_earlier_starts(submission.handle, index if kind.array else WHOLE)
 
+    def require_ours(self, submissions: Sequence[Submission], /) -> None:
+        """Raises `UserError` where a job that waits or runs is another batch's or another user's."""
+        if submissions:
+            _need("squeue", "cancel on a login node")
+            proven(submissions)
+
     def cancel(self, targets: Iterable[tuple[Submission, Sequence[int] | None]]) -> None:
         """Cancel whole arrays or tasks of them; those that have ended are passed over. Raises `UserError`.
 

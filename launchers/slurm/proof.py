@@ -1,15 +1,17 @@
 """Which job is a batch's, and whose: proven by script, working directory and comment, never by a number. An edge."""
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from launchers.atomic import owner_of
+from launchers.atomic import name_of, owner_of
 from launchers.backend import Submission, Unconfirmed
 from launchers.errors import UserError
 from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
 from launchers.slurm.programs import run
-from launchers.slurm.queries import LISTED, Listed, chunks, shows_all_jobs
+from launchers.slurm.queries import Listed, chunks, shows_all_jobs
 from launchers.submitting import marker
 
 
@@ -43,25 +45,36 @@ def hidden_owner(folder: str, clusters: str | None) -> str | None:
 
 
 def proven(submissions: Sequence[Submission]) -> set[str]:
-    """The handles whose jobs wait or run and are these batches'; raises `UserError` for somebody else's job.
+    """The handles whose jobs wait or run and are these batches'; raises `UserError` for another job or another user's.
 
     By the script, or, where the study was moved since, by the comment and a script that is no more.
     """
-    listed: dict[str, str] = {}
+    listed: dict[str, _Job] = {}
     for cluster, numbers in by_cluster(submission.handle for submission in submissions).items():
         for some in chunks(numbers):
-            answer = run(["squeue", *on(cluster), "--noheader", LISTED, f"--jobs={','.join(some)}"])
+            answer = run(["squeue", *on(cluster), "--noheader", _OWNED, f"--jobs={','.join(some)}"])
             if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
                 raise UserError(f"squeue: {answer.stderr.strip()} – nothing was cancelled; give the same command again")
-            rows = (line.partition("|") for line in answer.stdout.splitlines())
-            listed |= {handle_of(number.strip(), cluster): text for number, _, text in rows}
+            rows = re.findall(r"^ *(\d+)\|(\d+)\|(.*)", answer.stdout, re.MULTILINE)
+            listed |= {handle_of(number, cluster): _Job(int(uid), text) for number, uid, text in rows}
     for submission in submissions:
         _refuse(submission, listed.get(submission.handle))
     return {submission.handle for submission in submissions if submission.handle in listed}
 
 
-def _refuse(submission: Submission, job: str | None) -> None:
-    """Raise `UserError` where a job is another batch's, or where nobody can say whether there is one."""
+_OWNED = "--format=%F|%U|%o|%Z|%k"
+
+
+class _Job(NamedTuple):
+    """A job as squeue prints it."""
+
+    uid: int
+    text: str
+    """Script, working directory and comment."""
+
+
+def _refuse(submission: Submission, job: _Job | None) -> None:
+    """Raise `UserError` where a job is another batch's or user's, or where nobody can say whether there is one."""
     number, cluster = parts_of(submission.handle)
     scancel = " ".join(["scancel", *on(cluster), number])
     if job is None and (owner := hidden_owner(submission.folder, cluster)):
@@ -69,10 +82,16 @@ def _refuse(submission: Submission, job: str | None) -> None:
             f"job {number} of {submission.folder} is {owner}'s, and this site shows nobody the jobs of others – "
             f"nothing was cancelled; {owner} can: {scancel}"
         )
-    if job is not None and not _is_ours(submission, job):
+    if job is not None and not _is_ours(submission, job.text):
         raise UserError(
-            f"job {number} is not the one of {submission.folder}: its script is {job.split('|')[0]!r} – "
+            f"job {number} is not the one of {submission.folder}: its script is {job.text.split('|')[0]!r} – "
             f"nothing was cancelled; if it is yours: {scancel}"
+        )
+    if job is not None and os.geteuid() not in (0, job.uid):
+        owner = name_of(job.uid)
+        raise UserError(
+            f"job {number} of {submission.folder} is {owner}'s – nothing was cancelled; --cells PATTERN ends cells "
+            f"whose jobs are your own, and {owner} or an operator of Slurm ends this one: {scancel}"
         )
 
 

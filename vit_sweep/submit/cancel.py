@@ -16,7 +16,7 @@ def cancel(study: Study, patterns: Sequence[str] | None = None) -> int:
     """End queued and running cells, those that match one of `patterns` or all; returns how many.
 
     The journal says so first: a cell that is ended on purpose is not taken for a failure. Raises `UserError` for a
-    pattern that fits no cell.
+    pattern that fits no cell, and before anything is ended or said for a job that is not this user's to end.
     """
     ids = [file.cell_id for file in study.cell_files()]
     for pattern in patterns or ():
@@ -27,6 +27,9 @@ def cancel(study: Study, patterns: Sequence[str] | None = None) -> int:
         active = [result.file.cell_id for result in settled_results(study) if result.status.under_way]
         chosen = {cell for cell in active if not patterns or any(fnmatchcase(cell, pattern) for pattern in patterns)}
         sent = {cell: a for cell, a in latest_attempts(study.jobs()).items() if cell in chosen and not a.in_doubt}
+        for scheduler in {attempt.scheduler for attempt in sent.values()}:
+            batches = {a.batch: study.submission(a) for a in sent.values() if a.scheduler == scheduler}
+            launcher_of(scheduler).require_ours(list(batches.values()))
         by_batch: dict[str, dict[str, Sent]] = {}
         for cell, attempt in sent.items():
             by_batch.setdefault(attempt.batch, {})[cell] = attempt

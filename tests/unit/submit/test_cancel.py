@@ -21,7 +21,11 @@ class Launcher:
     """Three tasks: two run, the third has ended by a bug."""
 
     def __init__(self):
-        self.cancelled = []
+        self.cancelled, self.refusal = [], None
+
+    def require_ours(self, submissions):
+        if self.refusal:
+            raise UserError(self.refusal)
 
     def states(self, submissions):
         running, failed = TaskStatus(state=TaskState.RUNNING), TaskStatus(state=TaskState.ENDED, ended=Ended.FAILED)
@@ -53,6 +57,14 @@ def test_all_that_is_active_is_cancelled_and_the_journal_says_so(launcher):
     assert launcher.cancelled == [("17", [0, 1])]
     sent = latest_attempts(launcher.study.jobs())
     assert [sent[planned.cell_id].cancelled for planned in CELLS] == [True, True, False]
+
+
+def test_what_is_another_users_stays_as_it_is_in_the_journal_too(launcher):
+    launcher.refusal = "job 17 is ada's"
+    before = launcher.study.jobs()
+    with pytest.raises(UserError, match="ada's"):
+        cancel(launcher.study)
+    assert (launcher.study.jobs(), launcher.cancelled) == (before, [])
 
 
 def test_one_cell_is_cancelled_by_its_name_or_a_pattern(launcher):

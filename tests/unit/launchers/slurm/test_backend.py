@@ -450,9 +450,10 @@ def test_slurms_programs_are_out_of_reach_of_the_ctrl_c_of_a_clients_terminal(pr
 # --- cancel -------------------------------------------------------------------------------------------
 
 
-def listed(*handles, script="/studies/s/jobs/wide/job.sbatch", comment="s/wide"):
-    """What squeue answers of jobs that wait or run: number, script, working directory, comment."""
-    return "\n".join(f"echo '{handle}|{script}|/studies/s|{comment}'" for handle in handles)
+def listed(*handles, script="/studies/s/jobs/wide/job.sbatch", comment="s/wide", uid=None):
+    """What squeue answers of jobs that wait or run: number, user, script, working directory, comment."""
+    uid = os.geteuid() if uid is None else uid
+    return "\n".join(f"echo '{handle}|{uid}|{script}|/studies/s|{comment}'" for handle in handles)
 
 
 def test_whole_arrays_and_single_tasks_are_cancelled_at_once(programs):
@@ -489,6 +490,19 @@ def test_a_number_in_a_journal_never_ends_a_job_that_is_not_of_this_batch(progra
     with pytest.raises(UserError, match="not the one of /studies/s/jobs/wide"):
         SlurmLauncher().cancel([(sent(), None)])
     assert programs.calls("scancel") == []
+
+
+def test_a_job_of_another_user_is_left_alone_and_whose_it_is_is_said(programs, monkeypatch):
+    """By the check that comes before the journal, and by cancelling itself; root may end anybody's."""
+    programs(scancel="true", squeue=listed(17, uid=65501))
+    monkeypatch.setattr(os, "geteuid", lambda: 65502)
+    for act in (lambda: SlurmLauncher().require_ours([sent()]), lambda: SlurmLauncher().cancel([(sent(), None)])):
+        with pytest.raises(UserError, match=r"job 17 of /studies/s/jobs/wide is uid 65501's – nothing was cancelled"):
+            act()
+    assert programs.calls("scancel") == []
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    SlurmLauncher().cancel([(sent(), None)])
+    assert programs.calls("scancel") == ["17"]
 
 
 def test_the_job_of_a_study_that_was_moved_is_known_by_its_comment(programs):
