@@ -6,13 +6,10 @@ Seeds reach the target after a lognormal number of epochs around 10, seen at the
 by 1 %. What judges is the product's own function (`spreads.values_interval`). docs/learning.md shows the table.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 
 from benchmarks.coverage import Table, percent
-from benchmarks.provenance import report
+from benchmarks.provenance import options, report
 from vit_sweep.analysis.series.spreads import values_interval
 
 EPOCHS, EPOCH_SPREAD = 10.0, 0.01
@@ -37,10 +34,9 @@ def held(seeds: int, apart: float, *, studies: int, seed: int, rounded: bool = T
 
 def main() -> None:
     """Simulate and print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     rows, figures = [], {}
     for apart in APART:

@@ -8,16 +8,14 @@ modes with a single run each of ideal scaling: the hardest case, as half of its 
 of which only the rules that say so may speak.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.planted_studies import FLAWS, Draw, Study, both_modes, sound
-from benchmarks.provenance import report
+from benchmarks.provenance import options, report
 
 EXPECTED_OF_SINGLE_RUNS = frozenset({"single runs", "one seed"})
 
@@ -72,9 +70,8 @@ def table(result: Mapping[str, Any]) -> list[str]:
 
 def main() -> int:
     """Print the table, and what made it."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
+    parser = options(__doc__)
     parser.add_argument("studies", nargs="?", type=int, default=200)
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     result = calibrate(given.studies)
     print("\n".join(table(result)))

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict
 
-from benchmarks.provenance import report
+from benchmarks.provenance import options, report
 from launchers.checked import to_json, to_plain
 from tests.unit.builders import MODEL, OPTIMIZER, data, entry, point, profile, record
 from vit_sweep.plan.cell import Cell, JobOptions
@@ -247,12 +247,11 @@ def _cpu() -> float:
 
 def main() -> None:
     """Measure and print."""
-    words = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    words = options(__doc__)
     words.add_argument("--records", type=int, default=10_000)
     words.add_argument("--rounds", type=int, default=3)
     words.add_argument("--study", type=Path)
     words.add_argument("--profile", action="store_true")
-    words.add_argument("--json", type=Path)
     words.add_argument("--once", help=argparse.SUPPRESS)
     given = words.parse_args()
     if given.once:

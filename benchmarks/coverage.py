@@ -7,16 +7,14 @@ unless a row says otherwise. What judges are the product's own functions (`analy
 `analysis.laws`), on many studies at once.
 """
 
-import argparse
 from collections.abc import Callable, Iterable, Sequence
 from math import exp
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.provenance import report
+from benchmarks.provenance import options, report
 from vit_sweep.analysis.laws.fits import fit_law
 from vit_sweep.analysis.laws.laws import Law
 from vit_sweep.analysis.series.grouping import group, serial_fraction
@@ -285,10 +283,9 @@ TABLES: Iterable[tuple[str, Callable[[Simulation], tuple[Table, dict]]]] = (  # 
 
 def main() -> None:
     """Simulate and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     figures = {}
     for name, make in TABLES:

@@ -11,7 +11,6 @@ plans its rounds by what the first blocks took and ends within `--seconds` of it
 that cannot be is a reason in the results, not an end. docs/performance.md says what the numbers mean.
 """
 
-import argparse
 import gc
 import os
 import random
@@ -29,7 +28,7 @@ import torch
 import torch.distributed as dist
 import yaml
 
-from benchmarks.provenance import report
+from benchmarks.provenance import options, report
 from benchmarks.step_report import Block, Variant, goals, peaks_of, rates, row, said_peaks, steps_for
 from benchmarks.step_variants import MODELS, PLAIN, Workshop, loader_workers, variants
 from launchers.checked import to_plain
@@ -217,7 +216,7 @@ def measured_matmul(device: torch.device) -> dict[str, float]:
 def main() -> int:
     """Read the command line, measure, write."""
     begun = time.perf_counter()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--seconds", type=float, default=450, help="of the whole run, after the imports")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--model", choices=tuple(MODELS), default="vit_b_16")
@@ -226,7 +225,6 @@ def main() -> int:
     parser.add_argument("--plain-batch", type=int, help="of the paper's loop: 64 on a GPU, 8 on a CPU")
     parser.add_argument("--workers", type=int, default=loader_workers(), help="processes of the loader pipeline")
     parser.add_argument("--peak-tflops", type=said_peaks, help="bf16=989,tf32=494.5,fp32=67; else by the GPU's name")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     cuda = given.device == "cuda"
     if cuda and not torch.cuda.is_available():

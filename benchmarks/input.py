@@ -10,12 +10,10 @@ the median of the rounds. `control` is the device way once more: how far two fig
 CUDA the host runs ahead of the device, so a turn of less than a second says little.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from sklearn.datasets import load_sample_images
@@ -23,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.paper import Paper
-from benchmarks.provenance import report
+from benchmarks.provenance import options, report
 from launchers.profile import Device
 from tests.unit.builders import DATA, MODEL, cell
 from vit_sweep.job.train.images.data import Split
@@ -100,11 +98,10 @@ def rate(epoch: Epoch, seconds: float, device: torch.device) -> float:
 
 def main() -> None:
     """Measure, print, and write JSON if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--cases", type=int, default=len(CASES), help="only so many of them, the small ones first")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32

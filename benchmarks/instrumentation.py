@@ -10,11 +10,11 @@ busy one look at the processor time of the same epochs (evaluation and reading t
 the marks alone, which is all that the loop does more.
 """
 
-import argparse
 import os
 import random
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,9 +22,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from benchmarks.provenance import report
+from benchmarks.provenance import options, report
 from benchmarks.step_report import interval
+from benchmarks.step_variants import MODELS
 from launchers.profile import Device
+from tests.unit import builders
 from vit_sweep.job.train.clock import marks_of, phases_of_step
 from vit_sweep.job.train.engines.build import engine_of
 from vit_sweep.job.train.images.data import load
@@ -32,14 +34,13 @@ from vit_sweep.job.train.images.pipeline import pipeline_of
 from vit_sweep.job.train.loop import Trainer
 from vit_sweep.job.train.model import DTYPES
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import DataSource, DataSpec, EngineSpec, ModelSpec, OptimizerKind, OptimizerSpec, Precision
+from vit_sweep.plan.point import ModelSpec, Precision
 
 GOAL = 1.02
 Seconds = dict[str, list[float]]
 """Of an epoch, by kind, one of each per round."""
 KINDS = ("plain", "again", "clocked")
 SMALL = ModelSpec(name="vit_small", image_size=32, patch_size=4, layers=4, heads=3, width=192, mlp_width=768)
-VIT_B_16 = ModelSpec(name="vit_b_16", image_size=224, patch_size=16, layers=12, heads=12, width=768, mlp_width=3072)
 
 
 def cell_of(steps: int, accum: int) -> Cell:
@@ -47,26 +48,17 @@ def cell_of(steps: int, accum: int) -> Cell:
     cuda = torch.cuda.is_available()
     micro_batch = 64 if cuda else 8
     images = steps * accum * micro_batch
-    return Cell(
-        gpus=1,
-        nodes=1,
+    return builders.cell(
+        device=Device.CUDA if cuda else Device.CPU,
         micro_batch=micro_batch,
         accum=accum,
         train_images=images,
         epochs=1,
         warmup_steps=0,
-        seed=0,
         precision=Precision.BF16 if cuda else Precision.FP32,
-        model=VIT_B_16 if cuda else SMALL,
-        data=DataSpec(
-            name="made_up", source=DataSource.SYNTHETIC, train_images=images, test_images=micro_batch, classes=10
-        ),
-        engine=EngineSpec(name="zero0", zero_stage=0),
-        optimizer=OptimizerSpec(name="adamw", kind=OptimizerKind.ADAMW, learning_rate=1e-4, weight_decay=0.01),
-        partition="benchmark",
-        device=Device.CUDA if cuda else Device.CPU,
-        gpu_model="",
-        cpus_per_gpu=1,
+        model=MODELS["vit_b_16"] if cuda else SMALL,
+        data=replace(builders.DATA, train_images=images, test_images=micro_batch),
+        optimizer=replace(builders.OPTIMIZER, learning_rate=1e-4),
     )
 
 
@@ -132,11 +124,10 @@ def ratios(seconds: Seconds, kind: str) -> dict[str, float]:
 
 def main() -> None:
     """Measure, print, and write JSON if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=80)
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--accum", type=int, default=1)
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
     os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")  # DeepSpeed asks for them

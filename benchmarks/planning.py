@@ -8,7 +8,6 @@ fresh process, imports included). Interleaved, the best of the rounds, so that a
 seconds stand beside wall time, since other work on the machine hurts them less.
 """
 
-import argparse
 import os
 import resource
 import subprocess
@@ -22,7 +21,7 @@ from typing import NamedTuple, TypeVar
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from benchmarks.provenance import report
+from benchmarks.provenance import options, report
 from vit_sweep.config.compose import expand, plain
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.settings import read
@@ -101,10 +100,9 @@ def dry_run() -> Took:
 
 def main() -> None:
     """Measure, print, and write JSON if asked."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("cells", type=int, nargs="?", default=240)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     fast, slow, plan = composed_and_planned(given.cells // 12, given.rounds)
     cells = len(plan.cells)

@@ -6,14 +6,12 @@ Prints the Markdown table of docs/models.md. Runs differ by 2 % (lognormal); ask
 count. What predicts are the product's own functions (`analysis.laws`).
 """
 
-import argparse
 import random
 from collections.abc import Sequence
 from math import exp
-from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.provenance import report
+from benchmarks.provenance import options, report
 from vit_sweep.analysis.laws.fits import fit
 from vit_sweep.analysis.laws.laws import Law, Workload, law_time_s
 from vit_sweep.analysis.laws.predicting import Refusal, plausible, predict
@@ -115,9 +113,8 @@ def outcome(planted: Planted, counts: Sequence[int], repeats: int, seeds: int) -
 
 def main() -> None:
     """Simulate and print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     together, figures = Outcome(), {}
     print("| planted | counts | runs each | predicted | held the truth | refused |\n|---|---|---|---|---|---|")

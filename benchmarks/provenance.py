@@ -1,5 +1,6 @@
 """What made a benchmark's figures, printed and written with them: date, commit, command, processor, load."""
 
+import argparse
 import json
 import os
 import platform
@@ -12,6 +13,13 @@ from pathlib import Path
 from typing import Any
 
 _LOAD_BEFORE = os.getloadavg()[0]
+
+
+def options(doc: str | None) -> argparse.ArgumentParser:
+    """A program's options, of which `--json` is everyone's; `doc` is its docstring."""
+    parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
+    parser.add_argument("--json", type=Path)
+    return parser
 
 
 def report(figures: Mapping[str, Any], file: Path | None) -> None:

@@ -16,22 +16,14 @@ from benchmarks.paper import WORKERS, PlainLoop
 from benchmarks.step_report import Block, Variant
 from launchers.checked import to_plain
 from launchers.profile import Device
+from tests.unit import builders
 from vit_sweep.job.train.engines.build import engine_of
 from vit_sweep.job.train.images.data import load
 from vit_sweep.job.train.images.pipeline import pipeline_of
 from vit_sweep.job.train.loop import Trainer
 from vit_sweep.job.train.model import DTYPES, multiply_in, vision_transformer
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import (
-    DataSource,
-    DataSpec,
-    EngineSpec,
-    ModelSpec,
-    OptimizerKind,
-    OptimizerSpec,
-    Pipeline,
-    Precision,
-)
+from vit_sweep.plan.point import ModelSpec, Pipeline, Precision
 
 FILL = 2
 """Steps at the start of a block that fill the pipeline and are not counted."""
@@ -72,15 +64,12 @@ class Workshop:
         micro_batch: int,
         plain_batch: int,
         workers: int,
-        seed: int = 0,
     ) -> None:
         self.device, self.workers = device, workers
-        self._micro_batch, self._plain_batch, self._seed = micro_batch, plain_batch, seed
+        self._micro_batch, self._plain_batch = micro_batch, plain_batch
         self._cuda = device.type == "cuda"
         images = 50_000 if self._cuda else 512  # CIFAR's number where they fit into a second's work
-        self.data = DataSpec(
-            name="made_up", source=DataSource.SYNTHETIC, train_images=images, test_images=micro_batch, classes=100
-        )
+        self.data = replace(builders.DATA, train_images=images, test_images=micro_batch, classes=100)
         self.model = model
         self._train, self._test = load(self.data, Path())
         self._engines: dict[tuple[Precision, bool], Any] = {}
@@ -91,24 +80,16 @@ class Workshop:
 
     def cell(self, variant: Variant, steps: int) -> Cell:
         """The cell of a variant whose epoch has so many steps."""
-        return Cell(
-            gpus=1,
-            nodes=1,
+        return builders.cell(
+            device=Device.CUDA if self._cuda else Device.CPU,
             micro_batch=self._micro_batch,
-            accum=1,
             train_images=steps * self._micro_batch,
             precision=variant.precision,
             epochs=1,
             warmup_steps=0,
-            seed=self._seed,
             model=self.model,
             data=self.data,
-            engine=EngineSpec(name="zero0", zero_stage=0),
-            optimizer=OptimizerSpec(name="adamw", kind=OptimizerKind.ADAMW, learning_rate=1e-4, weight_decay=0.01),
-            partition="benchmark",
-            device=Device.CUDA if self._cuda else Device.CPU,
-            gpu_model="",
-            cpus_per_gpu=1,
+            optimizer=replace(builders.OPTIMIZER, learning_rate=1e-4),
             pipeline=variant.pipeline,
             compile=variant.compile,
         )
