@@ -77,9 +77,7 @@ def _timed(point: SeriesPoint, times: Spreads, steps: Spreads) -> SeriesPoint:
 
 def _against(point: SeriesPoint, base: SeriesPoint, series: ScalingSeries, times: Spreads) -> tuple[SeriesPoint, float]:
     """The point with intervals on what compares it with the baseline, and the p value of its being ideal."""
-    if point.speedup is None or point.efficiency is None or base.time_s is None or point is base:
-        return point, 1.0
-    if point.gpus == base.gpus:
+    if point.speedup is None or point.efficiency is None or base.time_s is None or point.gpus == base.gpus:
         return point, 1.0
     factor = point.gpus / base.gpus
     scaling = series.key.scaling
