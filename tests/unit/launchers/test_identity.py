@@ -36,7 +36,7 @@ def test_a_rank_of_srun_knows_its_place():
 
 
 def test_a_rank_of_the_local_queue_knows_its_place_even_inside_an_allocation():
-    me = identify(SRUN | {"SLURM_GPUS_ON_NODE": "2"} | LOCAL, host="laptop")
+    me = identify(SRUN | LOCAL, host="laptop")
     assert (me.rank, me.world_size, me.local_rank, me.local_world_size) == (1, 2, 1, 2)
     assert (me.node_rank, me.nodes, me.node_name) == (0, 1, "laptop")
     assert (me.task_index, me.restart, me.job_id, me.visible_gpus) == (3, 0, "local-7-3", 2)
@@ -79,18 +79,9 @@ def test_our_own_word_of_task_and_restart_wins_over_slurms():
     assert identify(SRUN | own_variables, host="h").restart == 6
 
 
-def test_a_queue_inside_an_allocation_does_not_take_its_restarts_for_its_own():
-    assert place_of(SRUN | LOCAL).restart == 0
-    assert place_of(SRUN | LOCAL).job_id == "local-7-3"
-
-
 def test_a_process_of_no_job_has_no_place():
     with pytest.raises(UserError, match="belongs to no job: 'SLURM_ARRAY_TASK_ID' is not set"):
         place_of({"SLURM_JOB_ID": "1"})
-
-
-def test_a_rank_of_the_local_queue_counts_its_own_gpus_inside_an_allocation():
-    assert identify(LOCAL | {"SLURM_GPUS_ON_NODE": "8"}, host="laptop").visible_gpus == 2
 
 
 def test_a_node_without_gpus_shows_none():

@@ -38,11 +38,6 @@ def test_two_memory_policies_are_refused_by_name(keys, named):
         read(**keys)
 
 
-@pytest.mark.parametrize("key", ["mem_gib", "mem_per_cpu_gib", "mem_per_gpu_gib"])
-def test_one_memory_policy_is_fine(key):
-    assert getattr(read(**{key: 8}), key) == 8
-
-
 COUNTS = ["nodes", "gpus_per_node", "cpus_per_gpu", "default_minutes", "max_minutes", "max_array_size"]
 
 

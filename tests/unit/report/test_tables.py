@@ -143,13 +143,6 @@ def test_a_scaling_table_says_how_far_its_runs_differ_and_what_of_days():
     assert [note.split(":")[0] for note in notes] == ["95 % intervals", "day to day"]
 
 
-def test_the_tail_of_steps_is_in_the_row_of_its_run():
-    steps = [float(ms) for ms in range(1, 101)]
-    made = record(cell(epochs=2, warmup_steps=0), (1.0, 1.0), step_ms=(steps, steps))
-    (row,) = of_results([result(made.requested, record=made)])["runs"].rows
-    assert (row["step_p95_ms"], row["step_p99_ms"]) == (95.0, 99.0)
-
-
 def test_repeats_are_one_row_with_both_spreads_and_an_interval():
     times = [(9.0, 11.0), (10.0, 10.2), (12.0, 12.0)]
     row = tables([run(2, one, seed=seed) for seed, one in enumerate(times)])["strong"].rows[0]

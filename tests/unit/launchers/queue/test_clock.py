@@ -30,17 +30,6 @@ def test_a_running_task_is_warned_and_then_ended(now, owed):
     assert due(HOUR, now) is owed
 
 
-def test_a_warning_is_given_once():
-    assert due(replace(HOUR, warned=3610.0), 3650) is Due.NOTHING
-
-
-def test_a_task_that_was_told_to_end_is_killed_once_after_its_grace_and_never_told_again():
-    warned = replace(HOUR, terminated=3700.0)
-    assert due(warned, 3709.9) is Due.NOTHING
-    assert due(warned, 3710) is Due.KILL
-    assert due(replace(warned, killed=3710.0), 9999) is Due.NOTHING
-
-
 def test_the_rest_of_a_broken_task_is_ended_after_10_s_and_no_time_limit_covers_that_up():
     broken = replace(HOUR, broken=3695.0)
     assert due(broken, 3701) is Due.NOTHING
