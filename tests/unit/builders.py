@@ -195,6 +195,14 @@ def planned_study(folder: Path, *points: Point, **options: Any) -> tuple[Study, 
     return study, plan
 
 
+def put_programs(folder: Path, **bodies: str) -> None:
+    """Programs in bash by their names, in a folder that is made if it is not there."""
+    folder.mkdir(exist_ok=True)
+    for name, body in bodies.items():
+        (folder / name).write_text(f"#!/bin/bash\n{body}\n")
+        (folder / name).chmod(0o755)
+
+
 def batch(**changes: Any) -> Batch:
     """Two tasks on one node with two GPUs."""
     given: dict[str, Any] = {

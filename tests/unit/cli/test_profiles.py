@@ -10,7 +10,7 @@ import pytest
 from launchers.checked import field_names
 from launchers.profile import PartitionProfile
 from tests.conftest import ROOT
-from tests.unit.builders import profile
+from tests.unit.builders import profile, put_programs
 from vit_sweep.__main__ import main
 from vit_sweep.config import profile_check, profiles
 
@@ -298,10 +298,7 @@ def captured_slurm(tmp_path):
     texts.mkdir()
     for name, file in (("partition", "partitions"), ("node", "nodes"), ("config", "config")):
         (texts / name).write_text((ROOT / "tests/unit/launchers/slurm/captured/23.11" / f"{file}.txt").read_text())
-    for name, line in (("scontrol", f'cat "{texts}/$2"'), ("sinfo", "echo slurm 23.11.4")):
-        program = tmp_path / "bin" / name
-        program.write_text(f"#!/bin/sh\n{line}\n")
-        program.chmod(0o755)
+    put_programs(tmp_path / "bin", scontrol=f'cat "{texts}/$2"', sinfo="echo slurm 23.11.4")
     return texts
 
 
@@ -369,19 +366,15 @@ def test_every_verb_has_an_example_in_its_help(verb, name):
 
 def test_a_controller_that_does_not_answer_is_no_fault_of_the_profile(sweep, tmp_path):
     """Programs of Slurm without a Slurm behind them: what a login node looks like during maintenance."""
-    for program in ("sbatch", "scontrol", "sinfo"):
-        script = tmp_path / "bin" / program
-        script.write_text("#!/bin/sh\necho 'Unable to contact slurm controller' >&2\nexit 1\n")
-        script.chmod(0o755)
+    away = "echo 'Unable to contact slurm controller' >&2\nexit 1"
+    put_programs(tmp_path / "bin", sbatch=away, scontrol=away, sinfo=away)
     answer = sweep("profiles", "check", "vector_t4v2")
     assert answer.returncode == 0, answer.stdout
     assert "no Slurm controller answers here" in answer.stdout
 
 
 def test_a_profile_of_another_cluster_is_not_judged_by_this_one_unless_it_is_named(tmp_path, monkeypatch):
-    refusing = tmp_path / "sbatch"
-    refusing.write_text("#!/bin/sh\necho 'invalid partition specified: vector' >&2\nexit 1\n")
-    refusing.chmod(0o755)
+    put_programs(tmp_path, sbatch="echo 'invalid partition specified: vector' >&2\nexit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     west = profile(cluster="west", partition="vector")
     problems, remarks = [], []

@@ -16,7 +16,7 @@ from launchers.hostfile.queue import how_it_ended
 from launchers.hosts import choose_hosts
 from launchers.profile import Container, ContainerRuntime, Host, PartitionProfile, Scheduler
 from tests.conftest import ROOT
-from tests.unit.builders import batch, profile
+from tests.unit.builders import batch, profile, put_programs
 
 
 def partition(*hosts, **changes):
@@ -143,10 +143,7 @@ def test_pyxis_has_no_place_without_srun():
 def test_the_job_script_hands_hosts_shell_and_variables_to_mpirun_to_the_letter(tmp_path, folder):
     site = partition("a:2", "b:2", remote_shell="ssh -p 2222", environment={"NASTY": "it's $HOME"})
     item = rendered(site, study_dir=folder)
-    (tmp_path / "mpirun").write_text(
-        f'#!/bin/bash\nprintf "%s\\0" "$@" "$NASTY" "$VIT_SWEEP_TASK_INDEX" > {tmp_path}/w'
-    )
-    (tmp_path / "mpirun").chmod(0o755)
+    put_programs(tmp_path, mpirun=f'printf "%s\\0" "$@" "$NASTY" "$VIT_SWEEP_TASK_INDEX" > {tmp_path}/w')
     done = subprocess.run(
         ["bash", "-s", "1"], input=item.files["job.sh"], text=True, env={"PATH": f"{tmp_path}:/usr/bin:/bin"}
     )
@@ -166,8 +163,7 @@ def test_the_job_script_hands_hosts_shell_and_variables_to_mpirun_to_the_letter(
 def test_a_ranks_wrapper_sets_up_and_notes_a_bad_end_only(tmp_path, command, code):
     folder = tmp_path / "it's a study"
     folder.mkdir()
-    (tmp_path / "python").write_text(f'#!/bin/bash\necho "$SITE" > "{tmp_path}/site"\n{command}\n')
-    (tmp_path / "python").chmod(0o755)
+    put_programs(tmp_path, python=f'echo "$SITE" > "{tmp_path}/site"\n{command}')
     site = partition("a:2", "b:2", python=str(tmp_path / "python"), setup=("export SITE='it''s'",), teardown=("false",))
     text = rendered(site, study_dir=str(folder)).files["rank.sh"]
     environment = {"PATH": "/usr/bin:/bin", "VIT_SWEEP_TASK_INDEX": "1", "OMPI_COMM_WORLD_RANK": "5"}
@@ -182,10 +178,8 @@ def test_a_ranks_wrapper_sets_up_and_notes_a_bad_end_only(tmp_path, command, cod
 def test_a_ranks_wrapper_outlives_the_signals_that_the_rank_is_sent_and_notes_its_code(tmp_path, number):
     notes = tmp_path / "said"
     os.mkfifo(notes)
-    (tmp_path / "python").write_text(
-        f'#!/bin/bash\ntrap "echo told > {notes}; exit 7" TERM USR2\necho up > {notes}\nwhile :; do :; done\n'
-    )
-    (tmp_path / "python").chmod(0o755)
+    waiting = f'trap "echo told > {notes}; exit 7" TERM USR2\necho up > {notes}\nwhile :; do :; done'
+    put_programs(tmp_path, python=waiting)
     site = partition("a:2", "b:2", python=str(tmp_path / "python"))
     (tmp_path / "rank.sh").write_text(rendered(site, study_dir=str(tmp_path)).files["rank.sh"])
     environment = {"PATH": "/usr/bin:/bin", "VIT_SWEEP_TASK_INDEX": "1", "OMPI_COMM_WORLD_RANK": "5"}

@@ -16,6 +16,7 @@ from launchers.batch import RUN_AGAIN
 from launchers.hostfile.backend import HostfileLauncher
 from launchers.queue.files import read_handle, read_states
 from tests.conftest import ROOT, wait_for
+from tests.unit.builders import put_programs
 from tests.unit.launchers.hostfile.test_backend import rendered
 from tests.unit.launchers.queue_at import set_clock
 from tests.unit.launchers.queue_probe import notes
@@ -44,9 +45,7 @@ def queue(tmp_path):
         for name, text in item.files.items():
             (folder / name).write_text(text)
         (folder / "orders.json").write_text(json.dumps(orders or {}))
-        (tmp_path / "bin").mkdir()
-        (tmp_path / "bin/mpirun").write_text(f"#!/bin/bash\n{mpirun}\n")
-        (tmp_path / "bin/mpirun").chmod(0o755)
+        put_programs(tmp_path / "bin", mpirun=mpirun)
         process = subprocess.Popen(
             [sys.executable, "-m", *queue, str(folder)],
             cwd=ROOT,

@@ -15,7 +15,7 @@ from launchers.hostfile.backend import HostfileLauncher
 from launchers.profile import Device, Host, Scheduler
 from launchers.queue.files import read_states
 from tests.conftest import ROOT, wait_for
-from tests.unit.builders import batch, profile
+from tests.unit.builders import batch, profile, put_programs
 from tests.unit.launchers.local.queue_run import cores, work_off
 
 CORES = len(os.sched_getaffinity(0))
@@ -134,13 +134,11 @@ def test_every_task_has_a_hostfile_with_the_first_hosts_and_a_script_for_them(tm
 def test_all_hosts_are_held_from_the_first_task_to_the_last(tmp_path):
     made = over_hosts(tmp_path, (2, 1), (1, 2), (3, 1))
     folder = written(made, **HostfileLauncher().render(made).files)
-    (tmp_path / "bin").mkdir()
-    mpirun = tmp_path / "bin" / "mpirun"
-    mpirun.write_text(
-        f'#!/bin/bash\necho "$VIT_SWEEP_TASK_INDEX $VIT_SWEEP_NODES $VIT_SWEEP_ALLOCATED_GPUS" >> {tmp_path}/ran\n'
-        f"until [ -e {tmp_path}/go-$VIT_SWEEP_TASK_INDEX ]; do sleep 0.05; done\n"
+    mpirun = (
+        f'echo "$VIT_SWEEP_TASK_INDEX $VIT_SWEEP_NODES $VIT_SWEEP_ALLOCATED_GPUS" >> {tmp_path}/ran\n'
+        f"until [ -e {tmp_path}/go-$VIT_SWEEP_TASK_INDEX ]; do sleep 0.05; done"
     )
-    mpirun.chmod(0o755)
+    put_programs(tmp_path / "bin", mpirun=mpirun)
     process = subprocess.Popen(
         [sys.executable, "-m", "launchers.hostfile.queue", str(folder)],
         cwd=ROOT,

@@ -15,14 +15,13 @@ from launchers.slurm import queries
 from launchers.slurm.backend import SlurmLauncher
 from launchers.submitting import under_way, wait_until_settled
 from tests.conftest import wait_for
-from tests.unit.builders import batch, profile
+from tests.unit.builders import batch, profile, put_programs
 
 
 @pytest.fixture
 def programs(tmp_path, monkeypatch):
     """Put shell scripts on PATH in place of Slurm's programs; each notes its words in `<program>.calls`."""
     folder = tmp_path / "bin"
-    folder.mkdir()
     monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
     monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
 
@@ -30,8 +29,7 @@ def programs(tmp_path, monkeypatch):
         for name in ("sbatch", "squeue", "sacct", "scancel", "scontrol"):
             # Those of this machine must not answer in their place.
             body = bodies.get(name, "exit 1")
-            (folder / name).write_text(f'#!/bin/bash\necho "$*" >> {tmp_path}/{name}.calls\n{body}\n')
-            (folder / name).chmod(0o755)
+            put_programs(folder, **{name: f'echo "$*" >> {tmp_path}/{name}.calls\n{body}'})
 
     def calls(name):
         path = tmp_path / f"{name}.calls"

@@ -11,7 +11,7 @@ from launchers.batch import SETUP_FAILED, Shape
 from launchers.errors import UserError
 from launchers.profile import GpuDialect
 from launchers.slurm.sbatch import render
-from tests.unit.builders import batch, profile
+from tests.unit.builders import batch, profile, put_programs
 
 
 def script(python="/usr/bin/python3", **changes):
@@ -148,8 +148,7 @@ def test_setup_comes_before_the_ranks_and_teardown_after():
 )
 def test_a_setup_line_that_fails_ends_the_job_by_way_of_its_closing_module(tmp_path, changes, ran):
     """`ranks` and `closed` stand for what the script would start."""
-    (tmp_path / "site").write_text('#!/bin/bash\n[[ "$*" = *site.closing* ]] && echo "closed ${!#}"\nexit 0\n')
-    (tmp_path / "site").chmod(0o755)
+    put_programs(tmp_path, site='[[ "$*" = *site.closing* ]] && echo "closed ${!#}"\nexit 0')
     text = script(python=str(tmp_path / "site"), profile=profile(**changes), closing="site.closing")
     answer = bash("srun() { echo ranks; }\n" + text)
     assert answer.stdout == ran

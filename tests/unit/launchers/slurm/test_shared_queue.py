@@ -22,7 +22,7 @@ from launchers.slurm.backend import SlurmLauncher
 from launchers.slurm.sbatch import render
 from launchers.slurm.step import step_command
 from tests.conftest import ROOT, wait_for
-from tests.unit.builders import batch, profile
+from tests.unit.builders import batch, profile, put_programs
 from tests.unit.launchers.queue_at import set_clock
 
 QUEUE = """
@@ -77,10 +77,7 @@ class Job:
             "scancel": f'echo "$*" >> {self.folder}/scancels; kill -"${{1#--signal=}}" "$(cat {self.folder}/pid)"',
             "scontrol": '[ "$3" = "vector[01-04]" ] && printf "vector%s\\n" 01 02 03 04',
         }
-        (self.folder / "bin").mkdir(exist_ok=True)
-        for name, body in bodies.items():
-            (self.folder / "bin" / name).write_text(f"#!/bin/bash\n{body}\n")
-            (self.folder / "bin" / name).chmod(0o755)
+        put_programs(self.folder / "bin", **bodies)
 
     def start(self, srun="true", *, minutes_left=35.0, queue=("-c", QUEUE)):
         self.programs(srun)
@@ -283,9 +280,8 @@ def states_when(job, monkeypatch):
 
     def states(lines):
         job.programs("true")
-        (job.folder / "bin" / "squeue").write_text(f"#!/bin/bash\nprintf '{lines}'\n")
-        (job.folder / "bin" / "sacct").write_text("#!/bin/bash\necho 'accounting storage is disabled' >&2; exit 1\n")
-        (job.folder / "bin" / "sacct").chmod(0o755)
+        none = "echo 'accounting storage is disabled' >&2; exit 1"
+        put_programs(job.folder / "bin", squeue=f"printf '{lines}'", sacct=none)
         monkeypatch.setenv("PATH", f"{job.folder}/bin:/usr/bin:/bin")
         monkeypatch.setenv("SLURM_CONF", str(job.folder))
         return [(task.state, task.ended) for _, task in sorted(SlurmLauncher().states([job.sent]).items())]

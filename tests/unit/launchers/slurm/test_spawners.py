@@ -11,7 +11,7 @@ from launchers.batch import Shape
 from launchers.errors import UserError
 from launchers.profile import Container, ContainerRuntime, GpuDialect, Spawner
 from launchers.slurm.sbatch import render
-from tests.unit.builders import batch, profile
+from tests.unit.builders import batch, profile, put_programs
 
 TWO_BY_FOUR = Shape(nodes=2, gpus_per_node=4, minutes=60)
 NASTY_FOLDER = '/a b/it\'s "$HOME" `id`;x'
@@ -42,22 +42,30 @@ def flags(text):
     return dict(re.findall(r"^#SBATCH --([a-z-]+)(?:=(.*))?$", text, re.MULTILINE))
 
 
+def run(text, tmp_path, **environ):
+    """Run the script where the programs of `tmp_path` come first."""
+    environment = SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"} | environ
+    return subprocess.run(["bash"], input=text, text=True, capture_output=True, env=environment, timeout=300)
+
+
 def executed(text, tmp_path, **environ):
     """Run the script with programs that note their words: (words of srun, of mpirun)."""
-    for program in ("srun", "mpirun"):
-        path = tmp_path / program
-        path.write_text(f'#!/bin/bash\nprintf "%s\\0" "$@" > {tmp_path}/{program}.words\nenv -0 > {tmp_path}/env\n')
-        path.chmod(0o755)
-    (tmp_path / "scontrol").write_text('#!/bin/bash\n[ "$2" = hostnames ] && tr , "\\n" <<< "$3"\n')
-    (tmp_path / "scontrol").chmod(0o755)
-    environment = SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"} | environ
-    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, env=environment, timeout=300)
+    noting = {
+        name: f'printf "%s\\0" "$@" > {tmp_path}/{name}.words\nenv -0 > {tmp_path}/env' for name in ("srun", "mpirun")
+    }
+    put_programs(tmp_path, scontrol='[ "$2" = hostnames ] && tr , "\\n" <<< "$3"', **noting)
+    done = run(text, tmp_path, **environ)
     assert done.stderr == ""
     return next(
         (tmp_path / f"{p}.words").read_text().split("\0")[:-1]
         for p in ("srun", "mpirun")
         if (tmp_path / f"{p}.words").exists()
     )
+
+
+def seen_by_ranks(tmp_path):
+    """The variables of what `executed` ran."""
+    return dict(item.split("=", 1) for item in (tmp_path / "env").read_text().split("\0") if "=" in item)
 
 
 # --- torchrun -----------------------------------------------------------------------------------------
@@ -128,7 +136,7 @@ def test_mpirun_fills_node_after_node_from_the_batch_step_and_hands_every_variab
         "vit_sweep.job.task",
         batch(shape=TWO_BY_FOUR, study_dir=NASTY_FOLDER).folder,
     ]
-    seen = dict(item.split("=", 1) for item in (tmp_path / "env").read_text().split("\0") if item)
+    seen = seen_by_ranks(tmp_path)
     assert (seen["NASTY"], seen["VIT_SWEEP_NODES"], seen["VIT_SWEEP_TASK_INDEX"]) == ("it's $HOME", "2", "3")
 
 
@@ -140,23 +148,15 @@ def test_root_may_run_mpirun_only_where_the_profile_says_so():
 def test_the_batch_shell_gets_the_signal_and_hands_it_to_mpirun(tmp_path):
     text = script(Spawner.MPIRUN)
     assert flags(text)["signal"] == "B:USR2@90"
-    environment = SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"}
-    (tmp_path / "mpirun").write_text(
-        '#!/bin/bash\ntrap "exit 7" USR2\n'
-        # Until the shell catches USR2 (bit 12 of SigCgt) it would die of it.
-        "until grep -q '^SigCgt:.*[89a-f]..$' /proc/$PPID/status; do :; done\n"
-        "kill -USR2 $PPID\nwhile :; do :; done\n"
-    )
-    (tmp_path / "mpirun").chmod(0o755)
-    done = subprocess.run(["bash"], input=text, text=True, capture_output=True, env=environment, timeout=300)
-    assert done.returncode == 7
+    # Until the shell catches USR2 (bit 12 of SigCgt) it would die of it.
+    caught = "until grep -q '^SigCgt:.*[89a-f]..$' /proc/$PPID/status; do :; done"
+    put_programs(tmp_path, mpirun=f'trap "exit 7" USR2\n{caught}\nkill -USR2 $PPID\nwhile :; do :; done')
+    assert run(text, tmp_path).returncode == 7
 
 
 def test_the_end_of_mpirun_is_the_end_of_the_job(tmp_path):
-    (tmp_path / "mpirun").write_text("#!/bin/bash\nexit 5\n")
-    (tmp_path / "mpirun").chmod(0o755)
-    environment = SLURM | {"PATH": f"{tmp_path}:{SLURM['PATH']}"}
-    assert subprocess.run(["bash"], input=script(Spawner.MPIRUN), text=True, env=environment).returncode == 5
+    put_programs(tmp_path, mpirun="exit 5")
+    assert run(script(Spawner.MPIRUN), tmp_path).returncode == 5
 
 
 # --- containers ---------------------------------------------------------------------------------------
@@ -210,8 +210,7 @@ def test_the_snapshot_of_the_code_comes_first_for_every_spawner_also_inside_an_i
     start = words.index("apptainer")
     assert words[start + 8 : start + 11] == ["env", f"PYTHONPATH={code}:/mine", "python"]
     plain = executed(script(spawner, code=code), tmp_path)
-    seen = dict(item.split("=", 1) for item in (tmp_path / "env").read_text().split("\0") if "=" in item)
-    assert seen["PYTHONPATH"] == code
+    assert seen_by_ranks(tmp_path)["PYTHONPATH"] == code
     assert spawner is not Spawner.MPIRUN or "PYTHONPATH" in plain
 
 
@@ -243,24 +242,15 @@ def ended(tmp_path, spawner, code, *, closing=0, states=("RUNNING",), absent=Non
         "srun": f'case "$*" in *closing.module*) exec "${{@: -5}}";; esac; echo ranks >> {calls}; exit {code}',
         "mpirun": f"echo ranks >> {calls}; exit {code}",
     }
-    for name, body in programs.items():
-        (tmp_path / name).write_text(f"#!/bin/bash\n{body}\n")
-        (tmp_path / name).chmod(0o755)
-    path = f"{tmp_path}:{SLURM['PATH']}"
+    put_programs(tmp_path, **programs)
+    environ = {}
     if absent is not None:
         (tmp_path / absent).unlink()
         for name in ("bash", "date", "head", "sed"):
             (tmp_path / name).symlink_to(shutil.which(name))
-        path = str(tmp_path)
+        environ = {"PATH": str(tmp_path)}
     text = script(spawner, python=f"{tmp_path}/python", closing="closing.module", **changes)
-    done = subprocess.run(
-        ["bash"],
-        input=text,
-        text=True,
-        capture_output=True,
-        timeout=300,
-        env=SLURM | {"PATH": path},
-    )
+    done = run(text, tmp_path, **environ)
     assert done.stderr == "" or absent in done.stderr
     return done.returncode, calls.read_text().splitlines()
 
@@ -346,8 +336,7 @@ def test_the_closing_module_runs_in_the_ranks_image(tmp_path):
 def test_every_rank_knows_when_the_time_limit_ends_the_job(tmp_path, spawner):
     before = time.time()
     words = executed(script(spawner), tmp_path)
-    seen = dict(item.split("=", 1) for item in (tmp_path / "env").read_text().split("\0") if "=" in item)
-    assert int(before) + 3600 <= int(seen["VIT_SWEEP_JOB_ENDS"]) <= time.time() + 3600
+    assert int(before) + 3600 <= int(seen_by_ranks(tmp_path)["VIT_SWEEP_JOB_ENDS"]) <= time.time() + 3600
     assert spawner is not Spawner.MPIRUN or "VIT_SWEEP_JOB_ENDS" in words
 
 
