@@ -1,6 +1,7 @@
 """What a run's machine makes of its figures: flags, who was slow, joules. Pure."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from launchers.text import plural, some
@@ -140,7 +141,10 @@ def rank_times(record: Record, where: StepBreakdown | None = None) -> tuple[Rank
 
 def explanation(record: Record, where: StepBreakdown | None = None) -> Explanation | None:
     """What takes the steps beyond a typical rank's own work; None for one rank, and where it was not measured."""
-    return explain(rank_times(record, where)) if record.resolved.gpus > 1 else None
+    why = explain(rank_times(record, where)) if record.resolved.gpus > 1 else None
+    if why is None or not _contended(record):
+        return why
+    return replace(why, sentence=f"{why.sentence}; others used the host, and waiting for a core is in all of this")
 
 
 def joules_per_image(record: Record) -> float | None:

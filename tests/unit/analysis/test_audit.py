@@ -355,7 +355,10 @@ def talking(gpus, communication, *, wait=None, nodes=None, compute=None, origin=
 def test_communication_of_one_rank_contains_waiting():
     finding = only([talking(1, 6.5), talking(2, 100.0), talking(3, 110.0)], "straggler wait")
     assert finding.severity is Severity.FALLS
-    assert "2 point(s) (2 GPUs, 3 GPUs)" in finding.sentence
+    assert "2 point(s) (2 GPUs, 3 GPUs) is not known for every rank" in finding.sentence
+    of_rank_0 = {"rank_0_only": ("communication_ms",)}
+    runs = [talking(1, 6.5), talking(2, 100.0, **of_rank_0), talking(3, 110.0, **of_rank_0)]
+    assert "(2 GPUs, 3 GPUs) is known of rank 0 alone:" in only(runs, "straggler wait").sentence
 
 
 def test_a_studys_own_communication_is_the_least_over_ranks():

@@ -337,6 +337,12 @@ def test_a_slow_gpu_of_a_record_is_flagged_with_its_host():
     assert flags_of(made) == ("slow: rank 2 on node2 (1.5 x)",)
 
 
+def test_what_takes_the_steps_of_a_run_on_a_contended_host_is_said_with_that():
+    made = measured([phases(communication=40.0)] * 2)
+    quiet, busy = (explanation(on_host(made, waited_s=waited_s)).sentence for waited_s in (0.0, 0.6))
+    assert busy == f"{quiet}; others used the host, and waiting for a core is in all of this"
+
+
 def test_a_thin_link_of_a_record_is_flagged_with_its_host():
     ring = [1.0, 1.0, 0.118, 0.118, 1.0]
     probes = tuple(Preflight(rank=r, precision="fp32", seconds=1.0, to_next_gb_per_s=s) for r, s in enumerate(ring))

@@ -49,6 +49,18 @@ def test_an_epoch_is_as_long_as_its_slowest_rank():
     assert made.runs[0].flags == ()
 
 
+def test_what_only_rank_0_of_several_reports_is_named_and_its_computing_kept_apart():
+    names = "gpus epoch epoch_time_s rank communication_ms compute_ms"
+    full = ["2 1 9 0 5 40", "2 2 9 0 6 41", "2 3 9 0 7 43"]
+    others = [f"2 {epoch} 9 1" for epoch in (1, 2, 3)]
+    of_rank_0 = rows(*full, names=names) + rows(*others, names="gpus epoch epoch_time_s rank")
+    (run,) = tidy(of_rank_0, source="x").runs
+    assert run.rank_0_only == ("communication_ms", "compute_ms")
+    assert (run.rank_0_compute_ms, run.compute_ms_by_rank) == (42.0, ())
+    (both,) = tidy(rows(*full, *(line.replace(" 0 ", " 1 ") for line in full), names=names), source="x").runs
+    assert (both.rank_0_only, both.compute_ms_by_rank) == ((), (42.0, 42.0))
+
+
 def test_a_missing_rank_is_flagged_and_counted_and_the_run_is_kept():
     made = tidy(
         rows("3 1 10 0", "3 1 11 1", "3 1 9 2", "3 2 7 0", "3 2 5 2", names="gpus epoch epoch_time_s rank"), source="x"
