@@ -53,8 +53,10 @@ def test_gpus_in_flight_become_the_arrays_throttle(sweep, tmp_path):
     assert "--array=0-2%2" in texts["n1-g8"]
 
 
-def test_a_tiny_max_array_size_splits_the_arrays(sweep, tmp_path):
-    assert sweep(*B16, "gpus=1", "batch=16,32,64", "++partition.max_array_size=2").returncode == 0
+@pytest.mark.parametrize("limit", ["max_array_size", "max_submit"])
+def test_a_tiny_array_and_the_jobs_that_a_user_may_have_split_the_arrays(limit, sweep, tmp_path):
+    answer = sweep(*B16, "gpus=1", "batch=16,32,64", f"++partition.{limit}=2")
+    assert "2 arrays: n1-g1 x 2, n1-g1 x 1" in answer.stdout
     scripts = [p.read_text() for p in tmp_path.glob("outputs/s/jobs/*/job.sbatch")]
     assert sorted(line for text in scripts for line in text.splitlines() if "--array" in line) == [
         "#SBATCH --array=0-0%1",
@@ -96,12 +98,6 @@ def test_render_diff_of_two_revisions_leaves_no_worktree_behind(sweep):
     answer = sweep("render-diff", "HEAD", "HEAD", "-m", "gpus=1,2", "partition=vector_t4v2", cwd=ROOT)
     assert (answer.returncode, answer.stdout.strip()) == (0, "the scripts are the same"), answer.stderr
     assert subprocess.run(["git", "worktree", "list"], cwd=ROOT, capture_output=True, text=True).stdout == trees
-
-
-def test_the_jobs_that_a_user_may_have_split_the_arrays_too(sweep, tmp_path):
-    answer = sweep(*B16, "gpus=1", "batch=16,32,64", "++partition.max_submit=2")
-    assert "2 arrays: n1-g1 x 2, n1-g1 x 1" in answer.stdout
-    assert len(list(tmp_path.glob("outputs/s/jobs/*/job.sbatch"))) == 2
 
 
 def test_render_diff_of_what_is_neither_study_nor_revision_is_told(sweep):
