@@ -205,18 +205,15 @@ def test_a_measured_link_is_taken_as_measured_and_only_the_rest_is_fitted():
 def test_a_bandwidth_is_derived_where_the_gradient_is_known():
     """S = 346 MB and 100 ms of transfer are 3.46 GB/s."""
     times = curve(Law.LATENCY_BANDWIDTH, Scaling.STRONG, (0.01, 0.0, 0.0, 0.1))
-    made = series_of(times)
-    points = tuple(replace(p, runs=tuple(replace(r, bytes_per_step=346e6) for r in p.runs)) for p in made.points)
-    fitted = fit_law(replace(made, points=points), Law.LATENCY_BANDWIDTH)
+    fitted = fit_law(series_of(times, bytes_per_step=346e6), Law.LATENCY_BANDWIDTH)
     assert fitted.parameter("bus_gb_per_s").value == pytest.approx(3.46, rel=1e-3)
     assert fitted.parameter("bus_gb_per_s").how == "derived"
-    loose = series_of(noisy(curve(Law.LATENCY_BANDWIDTH, Scaling.STRONG, (0.05, 0.02, 0.0, 0.01)), 1, noise=0.05))
-    points = tuple(replace(p, runs=tuple(replace(r, bytes_per_step=346e6) for r in p.runs)) for p in loose.points)
-    fitted = fit_law(replace(loose, points=points), Law.LATENCY_BANDWIDTH)
+    loose = noisy(curve(Law.LATENCY_BANDWIDTH, Scaling.STRONG, (0.05, 0.02, 0.0, 0.01)), 1, noise=0.05)
+    fitted = fit_law(series_of(loose, bytes_per_step=346e6), Law.LATENCY_BANDWIDTH)
     transfer, bandwidth = fitted.parameter("transfer_ms"), fitted.parameter("bus_gb_per_s")
     assert transfer.low == 0 and bandwidth.high == inf and bandwidth.low > 0, "a transfer that may be none"
     with pytest.raises(KeyError):
-        fit_law(made, Law.LATENCY_BANDWIDTH).parameter("bus_gb_per_s")
+        fit_law(series_of(times), Law.LATENCY_BANDWIDTH).parameter("bus_gb_per_s")
 
 
 # --- refusals ------------------------------------------------------------------------------------------------
