@@ -3,9 +3,14 @@
 The ranks are `trivial` (tests/slurm/ranks): everything but torch is real. tests/slurm/FACTS.md says what Slurm does.
 """
 
+import os
+import re
+import signal
+import subprocess
+
 import pytest
 
-from tests.slurm.conftest import trivial
+from tests.slurm.conftest import trivial, wait_for
 from tests.slurm.curves import CURVE, Curve, planned_order
 from tests.slurm.studies import Lab
 
@@ -65,6 +70,55 @@ def test_a_node_that_goes_down_is_named_and_its_job_runs_elsewhere(lab, requeue)
         report = lab.read(1, "1", "exit.json")
         assert (report["cause"], report["host"]) == ("node_failure", node)
         assert f"--exclude={node}" in lab.scripts()[-1]
+
+
+def test_a_finished_cells_task_that_slurm_put_back_and_could_not_launch_is_taken_out_of_the_queue(lab):
+    """Slurm holds it, for ever."""
+    acts = trivial()
+    lab.start("seed=1", "partition.partition=nebula", "partition.gpu_type=rtx3090", acts=acts)
+    wait_for(lambda: "COMPLETED" in lab.cluster.ask("squeue", "--states=all", f"--jobs={lab.task(1)}", "--format=%T"))
+    spool = lab.cluster.folder / "spool" / "nebula01"
+    spool.rename(spool.with_name("aside"))
+    try:
+        lab.cluster.ask("scontrol", "requeue", lab.task(1))
+        wait_for(lambda: "held" in lab.cluster.ask("squeue", "--noheader", "--name=vit_sweep-s", "--format=%r"))
+    finally:
+        spool.with_name("aside").rename(spool)
+    assert "1 job(s) of finished cells still waited in the queue (launch failed" in " ".join(
+        lab.verb("status", "--watch", acts=acts).stdout.split()
+    )
+    assert lab.cluster.ask("squeue", "--noheader", "--name=vit_sweep-s") == ""
+    assert lab.attempts(1) == ["1"]
+
+
+def test_a_job_whose_cells_folder_lets_nobody_write_any_more_is_not_started_again(lab):
+    """Its verdict cannot be kept, and starts that nobody can count would never end; a client counts them."""
+    acts = trivial(s1="hold")
+    lab.start("seed=1", acts=acts)
+    node = lab.wait_until_running(1)["host"]
+    slurmd = (lab.cluster.folder / "run" / f"slurmd-{node}.pid").read_text().strip()
+    on_node = ["nsenter", f"--mount=/proc/{slurmd}/ns/mnt"]
+    cell = lab.cell(1)
+    subprocess.run([*on_node, "mount", "--bind", cell, cell], check=True)
+    try:
+        subprocess.run([*on_node, "mount", "-o", "remount,bind,ro", cell], check=True)
+        os.kill(lab.read(1, "1", "rank0.json")["pid"], signal.SIGKILL)
+        assert wait_for(lambda: end_of(lab, 1), what=lab.logs) == ("FAILED", "0"), lab.logs()
+    finally:
+        subprocess.run([*on_node, "umount", "--lazy", cell], check=True)
+    assert "this verdict is not kept" in lab.logs()
+    lab.release()
+    watched = lab.verb("status", "--watch", acts=acts)
+    assert watched.returncode == 0, watched.stdout + watched.stderr
+    assert lab.table() == {1: ("done", "", "rank_died")}
+    assert lab.attempts(1) == ["1", "2"]
+
+
+def end_of(lab, seed):
+    """State and restarts of a job that no longer runs, as Slurm has them; None before."""
+    job = lab.cluster.ask("scontrol", "show", "job", lab.task(seed))
+    state, restarts = re.search(r"JobState=(\S+)", job)[1], re.search(r"Restarts=(\d+)", job)[1]
+    return None if state in ("RUNNING", "COMPLETING") else (state, restarts)
 
 
 # --- one job for a whole curve -------------------------------------------------------------------------------
