@@ -27,7 +27,7 @@ def alone(tmp_path, monkeypatch):
     import deepspeed
 
     monkeypatch.setattr(deepspeed.utils.groups, "_WORLD_GROUP", None)  # else that of the test before
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.ops.__compatible_ops__ = {}
     dist.init_process_group("gloo", store=dist.FileStore(f"{tmp_path}/store", 1), rank=0, world_size=1)
     deepspeed.init_distributed(dist_backend="gloo", auto_mpi_discovery=False, verbose=False)
     yield

@@ -26,3 +26,20 @@ result = orthogonal(torch.eye(4), 5)
 print("torch._inductor.compile_fx" in sys.modules, torch.compile.__module__, tuple(result.shape))
 """
     assert ran(probe) == "True torch (4, 4)"
+
+
+def test_making_an_engine_starts_no_other_program():
+    """DeepSpeed would run a compiler in every rank, to see which of its own operations could be built."""
+    probe = """
+import os
+from tests.e2e.train.ranks import small_cell
+from vit_sweep.job.train.engines.build import wrapped
+from vit_sweep.job.train.model import vision_transformer
+os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+programs = []
+sys.addaudithook(lambda event, given: programs.append(given[0]) if event == "subprocess.Popen" else None)
+wrapped(small_cell(), vision_transformer(small_cell()))
+print(programs)
+"""
+    assert ran(probe) == "[]"

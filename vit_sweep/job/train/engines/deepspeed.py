@@ -30,8 +30,9 @@ _TAG = "state"
 
 def build(cell: Cell, model: nn.Module) -> "DeepSpeed":
     """Wrap the model and torch's optimizer with the configuration of `ds_config`."""
-    # Building this op takes a compiler and 50 s; without it, gloo does the same work.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    # Asked by one reader, whether to build an op that takes a compiler and 50 s and does what gloo does without it.
+    # Left to DeepSpeed, every rank would try out compilers to fill it.
+    deepspeed.ops.__compatible_ops__ = {}
     deepspeed.init_distributed(
         dist_backend="gloo" if cell.device is Device.CPU else "nccl", auto_mpi_discovery=False, verbose=False
     )
