@@ -14,7 +14,7 @@ from scipy import stats
 from tests.conftest import ROOT
 from tests.unit.analysis.builders import IMAGES, run, without_time
 from vit_sweep.analysis.audit import baseline, executions, labels, learning, machines, network, speedups
-from vit_sweep.analysis.audit.finding import Claim, Severity, Standing, evidence_of
+from vit_sweep.analysis.audit.finding import Claim, Finding, Severity, Standing, by_rule, evidence_of
 from vit_sweep.analysis.audit.judge import RULES, audit
 from vit_sweep.analysis.audit.network import link_of
 from vit_sweep.analysis.audit.reaching import Curve, reached
@@ -658,6 +658,20 @@ def test_the_page_names_every_rule():
     }
     assert len(named) >= len(RULES)
     assert named == rules_of_the_page()
+
+
+def test_findings_are_grouped_by_rule_what_makes_a_claim_fall_first_then_what_speaks_of_most_series():
+    def of(rule, where, severity=Severity.WEAKENS):
+        return Finding(
+            rule=rule, severity=severity, claims=(Claim.THROUGHPUT,), where=where, sentence=f"{rule} {where}", advice=""
+        )
+
+    groups = by_rule([of("few", "a"), of("often", "a"), of("often", "b"), of("fatal", "b", Severity.FALLS)])
+    assert [(group.rule, group.places) for group in groups] == [
+        ("fatal", ("b",)),
+        ("often", ("a", "b")),
+        ("few", ("a",)),
+    ]
 
 
 def test_a_speedup_below_1_has_two_digits():

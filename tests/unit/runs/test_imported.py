@@ -49,6 +49,17 @@ def test_an_epoch_is_as_long_as_its_slowest_rank():
     assert made.runs[0].flags == ()
 
 
+def test_ranks_that_count_from_1_are_read_as_from_0_and_that_is_said():
+    names, note = "gpus epoch epoch_time_s rank communication_ms", "ranks count from 1 here; they are read as from 0"
+    one, zero = (
+        tidy(rows(*(f"2 {e} {9 + r} {r + first} {5 - r}" for e in (1, 2) for r in (0, 1)), names=names), source="x")
+        for first in (1, 0)
+    )
+    assert note in one.notes and note not in zero.notes
+    assert one.runs == zero.runs, "rank 2 of 2 is no mistake, and the least over both is communication"
+    assert one.runs[0].parts.communication == 4.0 and not one.problems
+
+
 def test_what_only_rank_0_of_several_reports_is_named_and_its_computing_kept_apart():
     names = "gpus epoch epoch_time_s rank communication_ms compute_ms"
     full = ["2 1 9 0 5 40", "2 2 9 0 6 41", "2 3 9 0 7 43"]
