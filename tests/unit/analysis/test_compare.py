@@ -27,6 +27,11 @@ def study(factor=1.0, gpus=(1, 2), seeds=range(5), **changes):
     ]
 
 
+def at_noon(times):
+    """Runs of one day: the seconds of a count's repeats by GPU count."""
+    return [run(n, (s,), seed=seed, started_at=NOON) for n, repeats in times.items() for seed, s in enumerate(repeats)]
+
+
 def test_seeds_are_not_paired_for_the_same_seed_shares_no_node_and_no_hour():
     """Each seed of b takes 0.98 times what it takes in a: a difference below the spread between repeats."""
     other = [replace(a_run, seed=a_run.seed + 10) for a_run in study(0.98)]
@@ -49,14 +54,7 @@ def test_a_ratio_far_from_1_is_not_called_alike_for_few_runs():
 def test_a_ratio_is_welchs_on_logarithms_with_the_spread_of_all_cells():
     """By hand: logs of a are 0 and 0.02 twice, of b as much higher by 0.1 and 0; s^2 = 0.0002 with 4 degrees."""
     times = {"a": {1: (0.0, 0.02), 2: (0.0, 0.02)}, "b": {1: (0.1, 0.12), 2: (0.0, 0.02)}}
-    sides = [
-        [
-            run(gpus, (math.exp(x),), seed=seed, started_at=NOON)
-            for gpus, logs in cells.items()
-            for seed, x in enumerate(logs)
-        ]
-        for cells in times.values()
-    ]
+    sides = [at_noon({gpus: map(math.exp, logs) for gpus, logs in cells.items()}) for cells in times.values()]
     first = compare(*sides).pairs[0]
     assert first.ratio.freedom == pytest.approx(4)
     assert math.log(first.ratio.high) == pytest.approx(0.1 + 2.7764 * math.sqrt(0.0002 * (1 / 2 + 1 / 2)), rel=1e-4)
@@ -91,11 +89,7 @@ def test_what_days_usually_do_has_no_verdict_where_each_study_is_of_one_day():
 
 def test_among_many_cells_one_that_stands_out_by_chance_has_no_verdict():
     """Of 12 equal cells one pair differs by 2.3 standard errors: alone that is 5 %, among 13 ratios it is nothing."""
-    a = [
-        run(n, (math.exp(x),), seed=seed, started_at=NOON)
-        for n in range(1, 13)
-        for seed, x in enumerate((-0.02, 0.0, 0.02))
-    ]
+    a = at_noon({n: map(math.exp, (-0.02, 0.0, 0.02)) for n in range(1, 13)})
     b = [replace(a_run, epoch_s=(a_run.epoch_s[0] * (1.0376 if a_run.gpus == 1 else 1.0),)) for a_run in a]
     alone = compare([a_run for a_run in a if a_run.gpus == 1], [a_run for a_run in b if a_run.gpus == 1]).pairs[0]
     first = compare(a, b).pairs[0]
@@ -114,16 +108,7 @@ def test_studies_of_unlike_days_say_that_days_may_be_the_difference():
 
 def test_the_mean_is_geometric_and_of_these_cells():
     """sqrt(0.5 x 2) = 1; its interval is that of the runs, however unlike the cells."""
-    a = [
-        run(n, (t * (1 + 0.01 * seed),), seed=seed, started_at=NOON)
-        for n, t in ((1, 10.0), (2, 5.0))
-        for seed in range(2)
-    ]
-    b = [
-        run(n, (t * (1 + 0.01 * seed),), seed=seed, started_at=NOON)
-        for n, t in ((1, 5.0), (2, 10.0))
-        for seed in range(2)
-    ]
+    a, b = at_noon({1: (10.0, 10.1), 2: (5.0, 5.05)}), at_noon({1: (5.0, 5.05), 2: (10.0, 10.1)})
     mean = compare(a, b).mean
     assert mean.ratio.value == pytest.approx(1.0)
     assert 0.95 < mean.ratio.low < 1 < mean.ratio.high < 1.05

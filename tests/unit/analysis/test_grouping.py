@@ -134,15 +134,10 @@ def test_labels_name_just_what_differs():
 GPUS = st.lists(st.sampled_from([1, 2, 4, 8, 16]), min_size=1, max_size=5, unique=True)
 
 
-@given(GPUS, st.floats(0.1, 1e4))
-def test_ideal_strong_scaling_has_efficiency_one(gpus, seconds):
-    for point in series_from({g: (seconds / g,) for g in gpus}).points:
-        assert point.efficiency.value == pytest.approx(1.0)
-
-
-@given(GPUS, st.floats(0.1, 1e4))
-def test_ideal_weak_scaling_has_efficiency_one(gpus, seconds):
-    for point in series_from(dict.fromkeys(gpus, (seconds,)), scaling=Scaling.WEAK).points:
+@given(GPUS, st.floats(0.1, 1e4), st.sampled_from(Scaling))
+def test_ideal_scaling_has_efficiency_one(gpus, seconds, scaling):
+    times = {g: (seconds / g if scaling is Scaling.STRONG else seconds,) for g in gpus}
+    for point in series_from(times, scaling=scaling).points:
         assert point.efficiency.value == pytest.approx(1.0)
 
 
