@@ -1,5 +1,6 @@
 """The columns of the tidy table of runs: unit, meaning. docs/measuring.md and docs/machine.md have the formulas."""
 
+from vit_sweep.report.tables.columns import COLUMNS, WHAT
 from vit_sweep.report.tables.table import Column
 
 
@@ -15,17 +16,11 @@ RUN_COLUMNS = _columns(
     ("note", "", "What a reader of its times must know."),
     ("scaling", "", "What it was run for: strong, weak or both."),
     ("placement", "", "packed, spread, nodes=N: the curves that asked for it."),
-    ("model", "", "Name of the model's configuration."),
-    ("data", "", "Name of the data set."),
-    ("precision", "", "Number format of weights and activations."),
-    ("engine", "", "Name of the engine's configuration."),
-    ("optimizer", "", "Name of the optimizer's configuration."),
-    ("partition", "", "Name of the partition's profile."),
-    ("gpu_model", "", "The GPU that was asked for."),
-    ("gpus", "", "All GPUs of the run: ranks, world size."),
-    ("nodes", "", "Hosts that they are on."),
-    ("micro_batch", "images", "Images per GPU per forward."),
-    ("accum", "", "Micro steps per optimizer step."),
+    *(
+        (name, COLUMNS[name].unit, COLUMNS[name].meaning)
+        for name in (*WHAT, "gpus", "nodes", "micro_batch", "accum")
+        if name != "variant"
+    ),
     ("global_batch", "images", "micro_batch x accum x gpus."),
     ("train_images", "images", "Images that an epoch covers, repeated ones not counted."),
     ("epochs", "", "Epochs that were asked for."),
