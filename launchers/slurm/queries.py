@@ -3,11 +3,13 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
 from launchers.backend import Ended, TaskState, TaskStatus
+from launchers.checked import CLUSTER
 from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
 from launchers.slurm.programs import run
 from launchers.slurm.scontrol import config
@@ -46,13 +48,39 @@ def ask_squeue(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], dict[
                 left = numbers[numbers.index(some[0]) :]
                 unanswered |= dict.fromkeys((handle_of(number, cluster) for number in left), error)
                 break
-            elsewhere = {number for (number, _), status in rows.items() if status.state is TaskState.UNKNOWN}
-            if elsewhere and cluster is None:
-                # Of a federation, whose clusters share their numbers: its twin on another one knows more.
-                twins, _ = _squeue(sorted(elsewhere), ["--federation"])
-                rows |= {key: twin for key, twin in twins.items() if twin.state is not TaskState.UNKNOWN}
+            revoked = {key: status for key, status in rows.items() if status.state is TaskState.UNKNOWN}
+            rows |= _twins(revoked, cluster) if revoked else {}
             states |= {(handle_of(number, cluster), index): status for (number, index), status in rows.items()}
     return states, unanswered
+
+
+def _twins(revoked: Mapping[TaskKey, TaskStatus], cluster: str | None) -> dict[TaskKey, TaskStatus]:
+    """What other clusters of a federation, which share their numbers, say of jobs that this one gave up for a twin.
+
+    Of one that was given up on a named cluster, at least where it went.
+    """
+    numbers = sorted({number for number, _ in revoked})
+    if cluster is None:
+        twins, _ = _squeue(numbers, ["--federation"])
+        return {key: twin for key, twin in twins.items() if twin.state is not TaskState.UNKNOWN}
+    where = ["--Format=ArrayJobID:30,SiblingsActive:300", f"--jobs={','.join(numbers)}"]
+    answer = run(["squeue", *on(cluster), "--noheader", "--array", "--states=all", *where])
+    siblings = re.findall(rf"^ *(\d+) +({CLUSTER}(?:,{CLUSTER})*) *$", answer.stdout, re.MULTILINE)
+    states: dict[TaskKey, TaskStatus] = {}
+    for number, names in dict(siblings).items():
+        other = ",".join(name for name in names.split(",") if name not in (cluster, "NA"))
+        if not other:
+            continue
+        gone = f"cluster {cluster} gave it up for its twin on {other}"
+        silent = TaskStatus(
+            state=TaskState.UNKNOWN, detail=f"{gone}, of which nothing is known here: squeue -M {other} -j {number}"
+        )
+        twins, _ = _squeue([number], on(other))
+        for key in (key for key in revoked if key[0] == number):
+            twin = twins.get(key, silent)
+            known = twin.state is not TaskState.UNKNOWN
+            states[key] = replace(twin, detail=f"{twin.detail} ({gone})") if known else silent
+    return states
 
 
 def _squeue(numbers: Sequence[str], options: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], str | None]:

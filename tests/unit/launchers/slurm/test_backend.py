@@ -194,6 +194,36 @@ def test_a_job_that_runs_on_another_cluster_of_the_federation_has_its_state_ther
     assert SlurmLauncher().states([sent(tasks=1)])["wide", 0].state is TaskState.RUNNING
 
 
+GIVEN_UP = """case " $* " in
+ *" --clusters=b "*) {b} ;;
+ *SiblingsActive*) printf 'CLUSTER: a\\n17%8s{siblings}   \\n17%8s{siblings}   \\n' ;;
+ *) printf '17|0|REVOKED||None\\n17|1|REVOKED||None\\n' ;;
+esac"""
+
+
+@pytest.mark.parametrize(
+    ("siblings", "b", "state", "detail"),
+    [
+        ("b", "printf '17|0|RUNNING|w1|None\\n'", TaskState.RUNNING, "w1 (cluster a gave it up for its twin on b)"),
+        (
+            "a,b",
+            "exit 1",
+            TaskState.UNKNOWN,
+            "cluster a gave it up for its twin on b, of which nothing is known here: ",
+        ),
+        ("NA", "printf '17|0|RUNNING|w1|None\\n'", TaskState.UNKNOWN, "Slurm says REVOKED"),
+    ],
+)
+def test_a_job_that_its_named_cluster_gave_up_is_asked_for_where_its_twin_is(programs, siblings, b, state, detail):
+    """What b alone knows is believed of the tasks that b lists; the other is not called ended."""
+    programs(squeue=GIVEN_UP.format(b=b, siblings=siblings))
+    states = SlurmLauncher().states([sent("17;a")])
+    assert states["wide", 0].state is state
+    assert states["wide", 0].detail.startswith(detail)
+    assert states["wide", 1].state is TaskState.UNKNOWN
+    assert len(programs.calls("squeue")) <= 3
+
+
 @pytest.fixture
 def anothers(monkeypatch, tmp_path):
     """A batch that another user submitted."""
