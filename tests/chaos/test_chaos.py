@@ -34,9 +34,9 @@ def test_every_cell_is_done_once_whatever_the_monkey_does(tmp_path):
 
 
 @pytest.mark.slurm
-def test_every_cell_is_done_once_whatever_the_monkey_does_to_slurm(tmp_path):
+def test_every_cell_is_done_once_whatever_the_monkey_does_to_slurm(tmp_path, tmp_path_factory):
     # Mounted before the cluster starts: its nodes see what was mounted then.
-    with small_disk(tmp_path / "disk") as disk, running_cluster(tmp_path / "c") as cluster:
+    with small_disk(tmp_path / "disk") as disk, running_cluster(tmp_path_factory.mktemp("c")) as cluster:
         run_seeds(tmp_path, disk, partial(SlurmMonkey, cluster=cluster))
 
 
