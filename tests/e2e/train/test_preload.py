@@ -28,6 +28,10 @@ print("torch._inductor.compile_fx" in sys.modules, torch.compile.__module__, tup
     assert ran(probe) == "True torch (4, 4)"
 
 
+def test_what_is_imported_is_not_looked_at_for_garbage_again():
+    assert int(ran("import gc; print(gc.get_freeze_count() - len(gc.get_objects()))")) > 0
+
+
 def test_making_an_engine_starts_no_other_program():
     """DeepSpeed would run a compiler in every rank, to see which of its own operations could be built."""
     probe = """

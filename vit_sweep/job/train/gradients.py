@@ -125,16 +125,9 @@ def _differences(
 
 @contextmanager
 def _without_a_trace(device: torch.device) -> Iterator[None]:
-    """Let nothing of the block stay, or be counted as the run's memory.
-
-    What was there before is not looked at for garbage meanwhile: among all that torch imports that takes a second.
-    """
-    gc.freeze()
-    try:
-        yield
-        gc.collect()
-    finally:
-        gc.unfreeze()
+    """Let nothing of the block stay, or be counted as the run's memory."""
+    yield
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
