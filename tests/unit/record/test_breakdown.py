@@ -67,6 +67,7 @@ def test_the_slow_rank_shows_in_its_phase_and_the_others_wait():
     assert (where.most.forward, where.middle.forward) == (31.0, 1.0)
     assert (where.communication_ms, where.straggler_wait_ms) == (4.0, 30.0)
     assert where.compute_ms_by_rank == (6.0, 36.0, 6.0)
+    assert (where.slowest_rank, where.slowest.forward) == (1, 31.0)
     # The last rank to arrive waits for nobody: what it computes and what it communicates is the step.
     assert where.most.forward + where.communication_ms + 5 * 1.0 == 40.0
 

@@ -27,6 +27,7 @@ from vit_sweep.report.tables.pairs import SAME, UNKNOWN, verdicts
 from vit_sweep.report.tables.runs import imported_row, run_row
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
 from vit_sweep.report.tables.scaling import SCALING_COLUMNS, scaling_table
+from vit_sweep.report.tables.text import printed
 from vit_sweep.runs.of_study import runs_of
 
 BOTH = (series(), series(Scaling.WEAK))
@@ -406,3 +407,10 @@ def test_a_runs_row_has_the_tail_of_its_steps_what_loss_scaling_lost_and_what_wa
     assert (row["step_ms"], row["step_p95_ms"], row["step_p99_ms"]) == (51.0, 96.0, 100.0)
     assert (row["skipped_steps"], row["skipped_share"]) == (2, pytest.approx(150 / 5160))
     assert (row["compiled_graphs"], row["graph_breaks"]) == (3, 1), "of each the most over ranks"
+
+
+def test_the_images_of_an_epoch_stand_in_each_row_where_they_differ_and_once_where_they_do_not():
+    for scaling, columns_before in ((Scaling.STRONG, 0), (Scaling.WEAK, 1)):
+        made = tables([run(gpus, (10.0,), scaling=scaling) for gpus in (1, 2)])[scaling.value]
+        assert "work" in {column.name for column in printed(made)[columns_before]}
+        assert [row["work"] for row in made.rows] == [6400, 6400 if scaling is Scaling.STRONG else 12800]
