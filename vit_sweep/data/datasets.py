@@ -12,7 +12,9 @@ import os
 import re
 import shlex
 import sys
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,7 +28,8 @@ from vit_sweep.data.packed import Manifest, disagreement, folder_of, is_packed
 from vit_sweep.plan.point import DataSpec
 
 _COPY_WAIT_S = 600.0
-"""How long a rank waits for the one that copies; then it reads in place."""
+"""How long a rank waits for one that copies and makes no progress; then it reads in place."""
+_LOOK_S = 1.0
 _CHUNK = 1 << 20
 
 
@@ -107,11 +110,12 @@ def require(data: DataSpec, root: Path) -> None:
         raise UserError(f"{problem}; {way}: {prepare_command(data, root)}")
 
 
-def staged(data: DataSpec, root: Path, scratch: str | None) -> Path:
+def staged(data: DataSpec, root: Path, scratch: str | None, tell: Callable[[str], None] = lambda _: None) -> Path:
     """The folder to read `data` from: a node's copy below `scratch`, made by the first process that asks, or `root`.
 
     `scratch` may name variables of the job (`$SLURM_TMPDIR`). Staging is a convenience and never fails a job: where
-    it cannot be done the answer is `root`, and a line on stderr says why. Whether the files of the answer are whole
+    it cannot be done the answer is `root`, and a line on stderr says why; `tell` gets, again and again, what is copied
+    or waited for. Whether the files of the answer are whole
     is `problem_of`'s to say.
     """
     if scratch is None or not needs_files(data):
@@ -120,12 +124,12 @@ def staged(data: DataSpec, root: Path, scratch: str | None) -> Path:
         files = files_of(data, root)
         folder = _scratch_folder(data, files, scratch)
         if not _stamped(files, folder):
-            with FileLock(folder / ".lock", timeout=_COPY_WAIT_S):
+            with _alone(folder, data.name, tell):
                 for file in files:
-                    _copy_if_missing(file, root, folder)
+                    _copy_if_missing(file, root, folder, tell)
         return folder
     except Timeout:
-        reason = f"another process has been copying for {_COPY_WAIT_S / 60:g} minutes"
+        reason = f"another process that copies it has added nothing for {_COPY_WAIT_S / 60:g} minutes"
     except (_NotStaged, Unusable, OSError, NotImplementedError) as error:  # the last: a file system without locks
         reason = str(error)
     sys.stderr.write(f"data={data.name}: not copied to scratch={scratch} ({reason}); reading from {root}\n")
@@ -152,7 +156,36 @@ def _scratch_folder(data: DataSpec, files: tuple[Expected, ...], scratch: str) -
     return folder
 
 
-def _copy_if_missing(file: Expected, root: Path, folder: Path) -> None:
+@contextmanager
+def _alone(folder: Path, name: str, tell: Callable[[str], None]) -> Iterator[None]:
+    """Hold the folder's lock, after the process that copies, if any; raises `Timeout` once that makes no progress."""
+    lock, size, since = FileLock(folder / ".lock"), -1, time.monotonic()
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=_LOOK_S)
+        except Timeout:
+            before, size = size, _bytes_below(folder)
+            now = time.monotonic()
+            if size != before:
+                since = now
+            elif now - since >= _COPY_WAIT_S:
+                raise
+            tell(f"waiting for another process of this node to copy {name}")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _bytes_below(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(OSError):  # renamed meanwhile
+            total += path.lstat().st_size
+    return total
+
+
+def _copy_if_missing(file: Expected, root: Path, folder: Path, tell: Callable[[str], None]) -> None:
     """Copy one file aside, verify what was read, rename. The caller holds the lock."""
     target = folder / file.path
     with suppress(OSError):
@@ -164,6 +197,7 @@ def _copy_if_missing(file: Expected, root: Path, folder: Path) -> None:
         while chunk := source.read(_CHUNK):
             digest.update(chunk)
             copy.write(chunk)
+            tell(f"copying {file.path} to this node")
         if digest.hexdigest() != file.digest:
             raise _NotStaged(f"{root / file.path} is damaged")
     remember(target, file)

@@ -27,6 +27,11 @@ USR2_GRACE_S = 75.0
 START_S = 1200.0
 """How long a start, a checkpoint and any other work without steps may take at least. Longer than a rank waits for the
 one that copies the node's data, and for rank 0."""
+WAIT_S = 120.0
+"""How long a rank that starts may wait for another one, or for the network, without a sign."""
+_WAITING = "waiting for "
+_SIGN_S = 10.0
+"""Between two signs of life of a rank that starts."""
 _STEPPING = ("training", "evaluating")
 _NEAR, _NEARER = 0.85, 1.05
 _TICK_S = 1.0
@@ -70,6 +75,7 @@ class Guardian:
         self._seen, self._silent_s = self._beat, 0.0
         self._noted_mib = 0.0
         self._stopped_s = 0.0
+        self._sign_s = 0.0
         self._looked_at = time.monotonic(), time.process_time()
         self._lock = threading.Lock()
         self._ask: Callable[[StopRequest], None] | None = None
@@ -88,6 +94,14 @@ class Guardian:
     def beat(self, phase: str, epoch: int, step: int) -> None:
         """Say that work goes on: `step` optimizer steps of `epoch` are finished. One store, cheap in a timed loop."""
         self._beat = (phase, epoch, step)
+
+    def starting(self, doing: str) -> bool:
+        """Say what the rank does before its first step; returns whether that is new.
+
+        What begins `waiting for` is ended after `WAIT_S`, unless it is said again: by a loop that has a bound itself.
+        """
+        self.beat(doing or "starting", 0, 0)
+        return self._log.doing(doing)
 
     def watch(self, *, hang_minutes: float) -> None:
         """Set how long steps may make no progress."""
@@ -156,6 +170,7 @@ class Guardian:
             # A process that was itself stopped (SIGSTOP, a suspended job) has missed only one tick.
             passed, last = min(time.monotonic() - last, 2 * _TICK_S), time.monotonic()
             self._count_silence(passed)
+            self._give_sign(passed)
             self._count_grace(passed)
             self._look_at_memory()
 
@@ -191,18 +206,27 @@ class Guardian:
         self._silent_s = self._silent_s + passed if beat is self._seen else 0.0
         self._seen = beat
         phase, epoch, step = beat
-        limit_s = self._hang_s if phase in _STEPPING else max(self._hang_s, START_S)
+        waits = phase.startswith(_WAITING)
+        limit_s = WAIT_S if waits else self._hang_s if phase in _STEPPING else max(self._hang_s, START_S)
         if self._silent_s < limit_s or self._request is not None:
             return
         file = self._log.file
         where = f"{phase}, epoch {epoch}, step {step}" if phase in _STEPPING else phase
         message = f"no progress for {limit_s / 60:g} min in {where} (rank {file.rank} on {file.host})"
+        if waits:
+            message = f"rank {file.rank} on {file.host} was {phase} for {limit_s:g} s"
         # Where the file system itself hangs, the last write would wait for ever.
         faulthandler.dump_traceback_later(_LAST_WRITE_S, exit=True)
         say(message)
         faulthandler.dump_traceback()
-        self._log.end(self.end_of(Cause.HANG, message), last=True)
+        self._log.end(self.end_of(Cause.COMMUNICATION if waits else Cause.HANG, message), last=True)
         _leave()
+
+    def _give_sign(self, passed: float) -> None:
+        self._sign_s += passed
+        if self._sign_s >= _SIGN_S and self._beat[0] not in _STEPPING:
+            self._sign_s = 0.0
+            self._log.sign()
 
     def _look_at_memory(self) -> None:
         limit = self._memory_limit_mib

@@ -8,9 +8,11 @@ import os
 import resource
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from launchers.atomic import remove, write, write_bytes
 from launchers.checked import to_json
@@ -55,9 +57,24 @@ class RankLog:
 
     def near_limit(self, memory: HostMemory) -> None:
         """Note that host memory is nearly used up. Never raises."""
+        self._note(near_limit=memory)
+
+    def doing(self, what: str) -> bool:
+        """Note what a rank that starts does or waits for; returns whether that is new. Never raises."""
+        is_new = what != self._file.doing
+        if is_new:
+            self._note(doing=what)
+        return is_new
+
+    def sign(self) -> None:
+        """Give others a sign of life: a new time stamp of the file. Never raises."""
+        with suppress(OSError, NotImplementedError):
+            os.utime(self._path, follow_symlinks=False)
+
+    def _note(self, **changes: Any) -> None:
         with self._lock:
             if not self._closed:
-                self._file = replace(self._file, near_limit=memory)
+                self._file = replace(self._file, **changes)
                 try:
                     write(self._path, to_json(self._file))
                 except OSError as error:  # the reserve is for the end

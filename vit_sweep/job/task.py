@@ -21,6 +21,7 @@ from launchers.identity import RankIdentity, identify
 from vit_sweep.job.guardian import Guardian, block_signals
 from vit_sweep.job.host_memory import limit_mib
 from vit_sweep.job.rank_log import RankLog, now, say
+from vit_sweep.job.signs import IMPORTING
 from vit_sweep.outcome.ending import Cause, DeviceMemory, RankFile
 from vit_sweep.outcome.failure import Interrupted, JobError, cause_of, reached_limit
 from vit_sweep.outcome.policy import stopped_by
@@ -64,6 +65,7 @@ def main(arguments: list[str]) -> int:
             say("an earlier start of this attempt finished the run and was then started again: nothing is left to do")
         else:
             code = _wanted_code(study, file)
+            guardian.starting(IMPORTING)
             from vit_sweep.job.train.preload import train
 
             train(file, me, cell_dir=cell_dir, attempt=attempt, begun=begun, code=code, guardian=guardian)

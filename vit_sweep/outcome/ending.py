@@ -107,6 +107,8 @@ class RankFile:
     job_id: str
     started_at: Instant
     near_limit: HostMemory | None = None
+    doing: str = ""
+    """While it starts: what it does or waits for; empty from the first step on."""
     end: RankEnd | None = None
 
 

@@ -260,5 +260,12 @@ def _of_silent(
             cause=Cause.HANG,
             message=f"rank {rank.rank} on {rank.host} fell silent{others}; {heard.message}",
         )
+    patient = next((end for end in echoes if end.cause is Cause.COMMUNICATION), None)
+    if rank.doing and patient is not None:
+        return replace(
+            where,
+            cause=Cause.COMMUNICATION,
+            message=f"rank {rank.rank} on {rank.host} did not start, it was {rank.doing}{others}; {patient.message}",
+        )
     how = f"of signal {code - 128}" if code is not None and code > 128 else "without a word"
     return replace(where, message=f"rank {rank.rank} on {rank.host} died {how}{others}")

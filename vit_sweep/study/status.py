@@ -13,6 +13,7 @@ from launchers.slurm.handle import parts_of
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.outcome.policy import Action, Stop, decide, stopped_by
 from vit_sweep.outcome.result import Result, Status, story_of
+from vit_sweep.outcome.starting import of_start
 from vit_sweep.outcome.verdict import Attempt, is_unasked_restart, verdicts
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.record import Record
@@ -190,7 +191,9 @@ class Watcher:
         history = self._verdicts(result.file.cell_id, attempts) if attempts else ()
         detail = reported.detail
         if reported.state is TaskState.RUNNING:
-            detail = f"{last.progress.phase}" if last is not None and last.progress is not None else "starting"
+            detail = of_start(last.ranks) if last is not None else "starting"
+            if last is not None and last.progress is not None:
+                detail = last.progress.phase
         if history:
             detail = f"{detail}; again after {story_of(history)}"
         return replace(result, detail=detail, history=history)

@@ -100,26 +100,33 @@ def test_the_secret_of_the_ranks_is_for_their_user_alone(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "environ", dict(os.environ))  # which rank this is, no later test may inherit
     tmp_path.chmod(0o755)
-    meeting = connect(me(), Device.CPU, tmp_path, hang_minutes=1)
+    sentences: list[str] = []
+    meeting = connect(me(), Device.CPU, tmp_path, hang_minutes=1, tell=sentences.append)
     try:
         (path,) = tmp_path.glob("rendezvous-*.json")
         assert path.stat().st_mode & 0o777 == 0o600
         assert meeting.secret.hex() in path.read_text()
         assert meeting.secret.hex() not in repr(meeting)
+        assert sentences == [
+            "waiting for name service and network of its own node, here",
+            "waiting for itself to answer at 127.0.0.1",
+            "waiting for the connections between all 1 ranks (gloo)",
+            "",
+        ]
     finally:
         dist.destroy_process_group()
 
 
 def test_a_rank_whose_rank_zero_stays_away_says_so(tmp_path, monkeypatch):
-    from datetime import timedelta
-
+    from vit_sweep.job import signs
     from vit_sweep.job.train import rendezvous
     from vit_sweep.outcome.ending import Cause
     from vit_sweep.outcome.failure import JobError
 
-    monkeypatch.setattr(rendezvous, "CONNECT_TIMEOUT", timedelta(seconds=0))
-    with pytest.raises(JobError, match="waited 0 s for rank 0, which published no address") as failure:
-        rendezvous._join(tmp_path / "rendezvous.json", me(rank=1))
+    monkeypatch.setattr(signs, "WAIT_S", 0.0)
+    sentence = "rank 1 on here waited for rank 0 to publish its address: no sign of it in 0 s"
+    with pytest.raises(JobError, match=sentence) as failure:
+        rendezvous._join(tmp_path / "rendezvous.json", me(rank=1), print)
     assert failure.value.cause is Cause.COMMUNICATION
 
 
@@ -181,7 +188,7 @@ def test_a_rank_that_cannot_resolve_rank_zeros_name_calls_its_address(tmp_path):
     path = tmp_path / "rendezvous.json"
     where = {"host": "node.invalid", "address": "127.0.0.1", "port": store.port, "secret": "00"}
     path.write_text(json.dumps(where))
-    joined, _ = _join(path, me(rank=1, world_size=2))
+    joined, _ = _join(path, me(rank=1, world_size=2), print)
     joined.set("name", "rank 1")
     assert store.get("name") == b"rank 1"
 
@@ -202,7 +209,7 @@ def test_a_rank_zero_that_is_not_reached_is_named_within_bounds(tmp_path, monkey
         with pytest.raises(
             JobError, match=f"rank 1 on here did not reach rank 0 at 127.0.0.1, port {port}, within 1 s"
         ):
-            rendezvous._join(path, me(rank=1, world_size=2))
+            rendezvous._join(path, me(rank=1, world_size=2), print)
 
 
 def test_ranks_agree_where_to_stop_over_the_real_store_and_on_one_reason():
@@ -242,3 +249,28 @@ def test_a_cuda_partition_without_a_cuda_device_is_a_named_failure():
         pytest.skip("this machine has a CUDA device")
     with pytest.raises(JobError, match="no CUDA device on here"):
         pick_device(me(), Device.CUDA)
+
+
+def test_rank_zero_names_whom_it_waits_for_and_goes_on_once_all_are_there(tmp_path):
+    """The other rank comes when rank 0 has said that it waits; a word that no rank signed is no arrival."""
+    import threading
+
+    from vit_sweep.job.signs import Signs
+    from vit_sweep.job.train.rendezvous import Meeting, _bind, _gather
+
+    zero, one = me(world_size=2), me(rank=1, world_size=2)
+    store = _bind(zero, "127.0.0.1")
+    store.set("vit_sweep/here/1", "not signed")
+    client = Meeting(host="127.0.0.1", port=store.port, world_size=2, secret=b"secret").client()
+    sentences: list[str] = []
+    other = threading.Thread(target=_gather, args=(client, one, Signs(tmp_path, one), b"secret", print), daemon=True)
+
+    def tell(sentence):
+        if not sentences:
+            other.start()
+        sentences.append(sentence)
+
+    _gather(store, zero, Signs(tmp_path, zero), b"secret", tell)
+    other.join(300)
+    assert not other.is_alive()
+    assert set(sentences) == {"waiting for rank 1 to arrive"}

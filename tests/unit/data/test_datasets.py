@@ -1,14 +1,17 @@
 """Data files: read once for their checksum, copied once per node, and never a reason for a job to fail by itself."""
 
 import hashlib
+import itertools
 import os
 import shutil
 import signal
 import threading
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from filelock import FileLock, Timeout
 from typer.testing import CliRunner
 
 from launchers.errors import UserError
@@ -502,3 +505,22 @@ def test_a_data_set_that_builds_on_another_needs_nothing_of_the_sites_default_pa
     answer = run("prepare", "mine", "--config-dir", tmp_path / "own")
     assert answer.exit_code == 0, answer.exception
     assert "mine is ready: it needs no files" in answer.output
+
+
+def test_a_copy_by_another_process_is_waited_for_while_it_grows_and_said(tmp_path, monkeypatch):
+    """The other one is this test: it holds the lock, adds a byte each time that it is waited for, and then no more."""
+    monkeypatch.setattr(datasets, "_LOOK_S", 0.0)
+    monkeypatch.setattr(datasets, "_COPY_WAIT_S", 10.0)
+    clock = itertools.count(step=9.0)
+    monkeypatch.setattr(datasets, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    sentences = []
+
+    def tell(sentence):
+        sentences.append(sentence)
+        if len(sentences) < 50:
+            (tmp_path / "part").write_bytes(b"x" * len(sentences))
+
+    with FileLock(tmp_path / ".lock"), pytest.raises(Timeout), datasets._alone(tmp_path, "photos", tell):
+        pass
+    assert set(sentences) == {"waiting for another process of this node to copy photos"}
+    assert len(sentences) > 50

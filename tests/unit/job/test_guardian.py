@@ -1,6 +1,7 @@
 """The rank's second thread, without a trainer: in processes of their own, since signals and exits are a process's."""
 
 import faulthandler
+import os
 import signal
 import subprocess
 import sys
@@ -382,3 +383,36 @@ def test_the_older_cgroups_are_read_too(tmp_path):
 )
 def test_without_a_limit_there_is_none(tmp_path, environ):
     assert limit_mib(environ, local_world_size=2, membership="0::/nowhere\n", cgroups=tmp_path) is None
+
+
+def test_a_start_that_waits_without_end_is_ended_and_named_and_no_hang(child, tmp_path):
+    """The main thread is where no Python runs, as in a library that connects."""
+    text = """
+import hashlib
+g.WAIT_S = 0.1
+ready()
+guardian.starting("waiting for the connections between all 2 ranks (gloo)")
+hashlib.pbkdf2_hmac('sha256', b'x', b'y', 10**9)"""
+    ended(child(text), 1)
+    file = rank_file(tmp_path)
+    assert file.doing == "waiting for the connections between all 2 ranks (gloo)"
+    assert file.end.cause is Cause.COMMUNICATION
+    assert file.end.message == f"rank 1 on node7 was {file.doing} for 0.1 s"
+
+
+def test_a_rank_that_starts_gives_signs_of_life_and_one_that_trains_does_not(tmp_path):
+    log = RankLog(tmp_path, FILE)
+    log.begin()
+    guardian = Guardian(log)
+    path = tmp_path / "rank1.json"
+
+    def is_touched():
+        os.utime(path, ns=(1, 1))
+        guardian._give_sign(1000)
+        return path.stat().st_mtime_ns != 1
+
+    assert is_touched()
+    guardian.starting("copying")
+    assert is_touched()
+    guardian.beat("training", 1, 0)
+    assert not is_touched()

@@ -44,9 +44,17 @@ class Execution:
         """Seconds since the job's first line."""
         return time.monotonic() - self.begun
 
+    def starting(self, doing: str) -> None:
+        """Tell the watchdog, the rank's file and, on rank 0, whoever waits, what a rank that starts does now."""
+        if self.guardian.starting(doing):
+            self._write_progress(f"starting: {doing}" if doing else "starting", 0)
+
     def tell(self, phase: str, epoch: int = 0, step: int = 0) -> None:
         """Tell the watchdog, and on rank 0 whoever waits, where this rank is."""
         self.guardian.beat(phase, epoch, step)
+        self._write_progress(phase, epoch)
+
+    def _write_progress(self, phase: str, epoch: int) -> None:
         if self.me.rank == 0:
             progress = Progress(
                 phase=phase,

@@ -13,6 +13,7 @@ import secrets
 import socket
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -26,14 +27,15 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]  # re-expor
 from launchers.atomic import read, write
 from launchers.identity import FIRST_PORT, LAST_PORT, RankIdentity
 from launchers.profile import Device
+from vit_sweep.job.guardian import WAIT_S
 from vit_sweep.job.rank_log import say
+from vit_sweep.job.signs import Signs
+from vit_sweep.job.train.signing import signed, verified
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 
-CONNECT_TIMEOUT = timedelta(minutes=11)
-"""Data is staged before: one node may have to copy for minutes what another one has."""
-REACH_TIMEOUT = timedelta(minutes=2)
-"""How long rank 0 is called, by itself too, once it listens."""
+REACH_TIMEOUT = timedelta(seconds=WAIT_S - 10)
+"""How long rank 0 is called, by itself too, once it listens: the guardian, who gives up later, knows less of why."""
 _LOOPBACK = ("127.0.0.1", "::1")
 _FAR = ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1"))
 """Addresses kept free for documents: asking for the way there sends nothing, and says which interface it begins at."""
@@ -41,6 +43,8 @@ WATCHDOG_FIRST = timedelta(minutes=2)
 """How much longer than the watchdog a collective waits: the watchdog names the rank, the step and the place."""
 _PROBE_S = 10.0
 """How long a node may take to reach itself over its loopback device."""
+_POLL_S = 0.05
+_ALL_HERE = "vit_sweep/here"
 _TRIES = 64
 _BACKLOG = 4096
 """Ranks that may call at once."""
@@ -58,16 +62,20 @@ class Meeting:
 
     def client(self) -> TCPStore:
         """One more connection to the store, for a thread that must not wait for the others."""
-        return TCPStore(self.host, self.port, self.world_size, is_master=False, timeout=CONNECT_TIMEOUT)
+        return TCPStore(self.host, self.port, self.world_size, is_master=False, timeout=REACH_TIMEOUT)
 
 
-def connect(me: RankIdentity, device: Device, attempt: Path, *, hang_minutes: float) -> Meeting:
-    """Start the process group (gloo on CPU, NCCL on CUDA); raises `JobError` when ranks stay away.
+def connect(
+    me: RankIdentity, device: Device, attempt: Path, *, hang_minutes: float, tell: Callable[[str], None]
+) -> Meeting:
+    """Start the process group (gloo on CPU, NCCL on CUDA) once all ranks are there; raises `JobError` if not.
 
-    `hang_minutes`: how long the watchdog waits; collectives give up later than it does.
+    `hang_minutes`: how long the watchdog waits; collectives give up later than it does. `tell` gets, before each
+    wait and in its course, what is waited for.
     """
     # DeepSpeed insists on these and would else look for MPI.
     os.environ.update(RANK=str(me.rank), WORLD_SIZE=str(me.world_size), LOCAL_RANK=str(me.local_rank))
+    tell(f"waiting for name service and network of its own node, {me.node_name}")
     host = meeting_host(me)
     if host in _LOOPBACK and "lo" in dict(socket.if_nameindex()).values():
         for library in ("GLOO", "NCCL"):
@@ -75,15 +83,20 @@ def connect(me: RankIdentity, device: Device, attempt: Path, *, hang_minutes: fl
     # Named by the job: were two jobs ever to run one attempt, their ranks must not meet.
     path = attempt / f"rendezvous-{me.job_id}.{me.restart}.json"
     if me.rank == 0:
+        tell(f"waiting for itself to answer at {host}")
         store = _bind(me, host)
         secret = secrets.token_hex(32)
         where = {"host": host, "address": _address_for_others(host, me), "port": store.port, "secret": secret}
         write(path, json.dumps(where) + "\n", private=True)
     else:
-        store, secret = _join(path, me)
+        store, secret = _join(path, me, tell)
+    _gather(store, me, Signs(attempt, me), bytes.fromhex(secret), tell)
     backend = "gloo" if device is Device.CPU else "nccl"
     timeout = timedelta(minutes=hang_minutes) + WATCHDOG_FIRST
+    tell(f"waiting for the connections between all {me.world_size} ranks ({backend})")
     dist.init_process_group(backend, store=store, rank=me.rank, world_size=me.world_size, timeout=timeout)
+    dist.barrier()  # NCCL connects only when it must
+    tell("")
     return Meeting(host=store.host, port=store.port, world_size=me.world_size, secret=bytes.fromhex(secret))
 
 
@@ -177,18 +190,36 @@ def _listen(host: str, port: int, *, nodes: int) -> socket.socket:
     return socket.create_server(("", port), family=every, backlog=_BACKLOG, dualstack_ipv6=both)
 
 
-def _join(path: Path, me: RankIdentity) -> tuple[TCPStore, str]:
-    deadline = time.monotonic() + CONNECT_TIMEOUT.total_seconds()
+def _join(path: Path, me: RankIdentity, tell: Callable[[str], None]) -> tuple[TCPStore, str]:
+    signs = Signs(path.parent, me)
     while not path.exists():
-        if time.monotonic() > deadline:
-            raise JobError(
-                Cause.COMMUNICATION,
-                f"rank {me.rank} waited {CONNECT_TIMEOUT.total_seconds():g} s for rank 0, which published no address",
-            )
-        time.sleep(0.05)
+        tell(signs.look([0], "to publish its address"))
+        time.sleep(_POLL_S)
     where = json.loads(read(path))
+    tell(f"waiting for rank 0 to answer at {where['host']} ({where['address']}), port {where['port']}")
     host = where["host"] if _resolved(where["host"]) else where["address"]
     return _store(me, host, where["port"]), where["secret"]
+
+
+def _gather(store: TCPStore, me: RankIdentity, signs: Signs, secret: bytes, tell: Callable[[str], None]) -> None:
+    """Wait until every rank has reached the store: rank 0 for all of them, the others for its word."""
+
+    def is_there(key: str) -> bool:
+        return store.check([key]) and verified(secret, key, store.get(key)) is not None
+
+    keys = {rank: f"vit_sweep/here/{rank}" for rank in range(me.world_size)}
+    store.set(keys[me.rank], signed(secret, keys[me.rank], me.node_name))
+    absent = set(keys)
+    while me.rank == 0 and absent:
+        absent = {rank for rank in absent if not is_there(keys[rank])}
+        if absent:
+            tell(signs.look(absent, "to arrive"))
+            time.sleep(_POLL_S)
+    if me.rank == 0:
+        store.set(_ALL_HERE, signed(secret, _ALL_HERE, str(me.world_size)))
+    while not is_there(_ALL_HERE):
+        tell(signs.look([0], "to see all ranks arrive"))
+        time.sleep(_POLL_S)
 
 
 def _store(me: RankIdentity, host: str, port: int, **listening: Any) -> TCPStore:
@@ -201,7 +232,6 @@ def _store(me: RankIdentity, host: str, port: int, **listening: Any) -> TCPStore
             f"rank {me.rank} on {me.node_name} did not reach rank 0 at {host}, port {port}, within "
             f"{REACH_TIMEOUT.total_seconds():g} s: {str(error).splitlines()[0][:200]}",
         ) from None
-    store.set_timeout(CONNECT_TIMEOUT)
     return store
 
 

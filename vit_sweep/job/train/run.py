@@ -61,8 +61,10 @@ def train(
     machine, nvml = fingerprint(me, cell.device)
     device = pick_device(me, cell.device)
     data_opened = time.monotonic()
-    splits = load(cell.data, Path(file.data_root), file.options.scratch)
-    meeting = connect(me, cell.device, attempt, hang_minutes=file.options.hang_minutes)
+    execution.starting("opening the data")
+    splits = load(cell.data, Path(file.data_root), file.options.scratch, tell=execution.starting)
+    hang_minutes = file.options.hang_minutes
+    meeting = connect(me, cell.device, attempt, hang_minutes=hang_minutes, tell=execution.starting)
     stopper = Stopper(rank=me.rank, world_size=me.world_size, connect=meeting.client, secret=meeting.secret)
     guardian.stop_by(stopper.ask)
     trackers = _trackers(execution)

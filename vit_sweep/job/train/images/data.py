@@ -6,7 +6,7 @@ the same images in the same steps, however they are laid out.
 
 import importlib.util
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +42,15 @@ class Split:
         return Split(images=self.images.to(device), labels=self.labels.to(device))
 
 
-def load(spec: DataSpec, root: Path, scratch: str | None = None) -> tuple[Split, Split]:
+def load(
+    spec: DataSpec, root: Path, scratch: str | None = None, *, tell: Callable[[str], None] = lambda _: None
+) -> tuple[Split, Split]:
     """Return the training and the test split; raises `JobError` when files are missing or damaged.
 
-    With `scratch` (a folder of the node, which may name variables) the files are read from a copy there, one per node.
+    With `scratch` (a folder of the node, which may name variables) the files are read from a copy there, one per node;
+    `tell` gets what is waited for meanwhile.
     """
-    place = staged(spec, root, scratch)
+    place = staged(spec, root, scratch, tell)
     problem = problem_of(spec, place)
     if problem is not None:
         raise JobError(Cause.DATA, f"{problem}; run: {prepare_command(spec, root)}")
