@@ -31,13 +31,13 @@ def journal(study):
 
 @pytest.fixture(scope="module")
 def finished(cluster, tmp_path_factory):
-    """Eight cells: one node x 1, 2, 4 GPUs and two nodes x 1 GPU, two batch sizes each."""
+    """Six cells: one node x 1, 2 GPUs and two nodes x 1 GPU, two batch sizes each."""
     folder = tmp_path_factory.mktemp("sweep")
     # An outer job's variables must not bend the submission: these would ask for 7 nodes.
     environment = cluster | {"SBATCH_NODES": "7", "SLURM_NNODES": "7", "SBATCH_PARTITION": "x"}
     first, second = (
         warm.run("-m", *QUICK, "batch=8,16", *more, cwd=folder, env=environment)
-        for more in (["gpus=1,2,4"], ["gpus=2", "nodes=2"])
+        for more in (["gpus=1,2"], ["gpus=2", "nodes=2"])
     )
     return first, second, folder / "outputs" / "s"
 
@@ -46,7 +46,7 @@ def test_both_sweeps_end_well(finished):
     first, second, study = finished
     assert first.returncode == 0, first.stdout + first.stderr
     assert second.returncode == 0, second.stdout + second.stderr
-    assert len(records(study)) == 8
+    assert len(records(study)) == 6
 
 
 def test_every_job_saw_the_nodes_tasks_and_gpus_of_its_cell(finished):
@@ -61,7 +61,7 @@ def test_every_job_saw_the_nodes_tasks_and_gpus_of_its_cell(finished):
         assert all(re.fullmatch(r"vector0[1-4]", host) for host in ran["hosts"])
         assert {rank["visible_gpus"] for rank in record["ranks"]} == {per_node}
         shapes.add((cell["nodes"], per_node))
-    assert shapes == {(1, 1), (1, 2), (1, 4), (2, 1)}
+    assert shapes == {(1, 1), (1, 2), (2, 1)}
 
 
 def told_of_an_ended(job, ask):
@@ -72,7 +72,7 @@ def told_of_an_ended(job, ask):
 
 def test_slurm_itself_gave_each_array_its_shape(finished, ask):
     _, _, study = finished
-    assert len(journal(study)) == 4
+    assert len(journal(study)) == 3
     for entry in journal(study):
         nodes, gpus = (int(n) for n in re.match(r"n(\d+)-g(\d+)-", entry["batch"]).groups())
         # A record is there a moment before its job has ended.
@@ -122,17 +122,7 @@ def test_the_two_node_curve_starts_with_the_single_gpu_run(finished):
         ("2", "2", "done"),
     ]
     packed = [row["gpus"] for row in rows if row["placement"] == "packed" and row["batch"] == "8"]
-    assert packed == ["1", "2", "4"]
-
-
-def test_a_job_that_is_cancelled_by_slurm_is_named_and_the_sweep_goes_on(sweep, cluster, ask, tmp_path):
-    answer = sweep("-m", *QUICK, "batch=8", "epochs=100000", "seed=1,2", "wait=false", env=cluster)
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    handle = journal(tmp_path / "outputs" / "s")[0]["handle"]
-    ask("scancel", handle)
-    watched = sweep("status", "outputs/s", "--watch", env=cluster)
-    assert watched.returncode == 1
-    assert "CANCELLED" in watched.stdout or "the scheduler sent SIGTERM" in watched.stdout
+    assert packed == ["1", "2"]
 
 
 def test_sbatchs_own_words_reach_the_user_with_the_scripts_path(sweep, cluster, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import ROOT, TEST_CONF
 from tests.e2e.conftest import records
+from tests.slurm.conftest import trivial
 from tests.warm import clean_environment
 
 pytestmark = pytest.mark.slurm
@@ -19,7 +20,7 @@ def test_a_checkout_that_is_broken_while_a_job_is_held_changes_nothing(cluster, 
     checkout = tmp_path / "checkout"
     for package in ("vit_sweep", "launchers", "hydra_plugins", "conf"):
         shutil.copytree(ROOT / package, checkout / package, ignore=shutil.ignore_patterns("__pycache__"))
-    environment = clean_environment() | cluster | {"PYTHONPATH": str(checkout)}
+    environment = clean_environment() | cluster | trivial() | {"PYTHONPATH": str(checkout)}
 
     def sweep(*words):
         return subprocess.run(
@@ -31,18 +32,25 @@ def test_a_checkout_that_is_broken_while_a_job_is_held_changes_nothing(cluster, 
             timeout=300,
         )
 
-    words = [f"--config-dir={TEST_CONF}", "partition=lab_vector", "model=vit_test", "data=quick", "epochs=1", "study=s"]
+    words = [
+        f"--config-dir={TEST_CONF}",
+        "partition=lab_trivial",
+        "model=vit_test",
+        "data=quick",
+        "epochs=1",
+        "study=s",
+    ]
     held = sweep(*words, "+partition.sbatch.hold=true", "wait=false")
     assert held.returncode == 0, held.stdout + held.stderr
     study = tmp_path / "outputs" / "s"
     (snapshot,) = (study / ".code").iterdir()
-    broken = checkout / "vit_sweep" / "job" / "train" / "run.py"
+    broken = checkout / "vit_sweep" / "job" / "task.py"
     broken.write_text("raise RuntimeError('edited while the job was queued')\n")
     (sent,) = [line for line in map(json.loads, (study / "jobs.jsonl").read_text().splitlines()) if line["handle"]]
     ask("scontrol", "release", sent["handle"])
     watched = subprocess.run(
         [sys.executable, "-m", "vit_sweep", "status", str(study), "--watch"],
-        env=clean_environment() | cluster,
+        env=clean_environment() | cluster | trivial(),
         cwd=os.fspath(tmp_path),
         capture_output=True,
         text=True,
