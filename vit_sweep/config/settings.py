@@ -47,6 +47,8 @@ class Settings:
     """Part of the test images classified right whose time the tables report; null: no such column."""
     preflight: bool
     """Measure collectives and matrix products at the start of each job."""
+    certify: bool
+    """Compare 50 steps of the engine with one process before the training of each job."""
     exposed: bool
     """Measure after the timed epochs what communication no computation hides; of several ranks."""
     profile_steps: NotNegativeInt
@@ -100,6 +102,7 @@ class Settings:
             checkpoint_epochs=self.checkpoint_epochs,
             hang_minutes=self.hang_minutes,
             preflight=self.preflight,
+            certify=self.certify,
             exposed=self.exposed,
             profile_steps=self.profile_steps,
             deepspeed_profilers=self.deepspeed_profilers,
@@ -163,7 +166,7 @@ def _meant(given: Plain) -> Plain:
     for name in ("exclude", "deepspeed_profilers", "logging"):
         if isinstance(given.get(name), str):
             meant[name] = [given[name]]
-    for name in ("preflight", "exposed"):
+    for name in ("preflight", "certify", "exposed"):
         if given.get(name) in ("on", "off"):
             meant[name] = given[name] == "on"
     # An account may be a number.

@@ -152,6 +152,8 @@ class JobOptions:
     """How long a rank may make no progress before the watchdog ends it."""
     preflight: bool = True
     """Measure collectives and matrix products at the start of the job, before the training."""
+    certify: bool = False
+    """Before the training, compare 50 steps of the engine on a small copy of the model with those of one process."""
     exposed: bool = True
     """After the timed epochs, run steps with and without collectives: what communication no computation hides."""
     profile_steps: NotNegativeInt = 3

@@ -60,6 +60,27 @@ class GradientCheck:
 
 
 @checked
+class Certificate:
+    """Whether an engine trains what one process does: weights of a small copy of the model after the same steps."""
+
+    steps: Whole
+    difference: Quantity | None
+    """The largest over ranks and parameters, as a part of how far the parameter has moved; None: no number."""
+    absolute: Quantity | None
+    """The largest of a weight of that parameter."""
+    parameter: str
+    """Where."""
+    tolerance: Quantity
+    masked: str = ""
+    """What was left out, if anything."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the engine may be compared with others."""
+        return self.difference is not None and self.difference <= self.tolerance
+
+
+@checked
 class RankReport:
     """One rank: where it ran and what it used."""
 
@@ -172,6 +193,8 @@ class Record:
     samples: tuple[Samples, ...] = ()
     gradients: GradientCheck | None = None
     """None in old records."""
+    certificate: Certificate | None = None
+    """None where nobody asked for it."""
     allocated_gpus: Whole | None = None
     """GPUs of the allocation that it shared with the other cells of its curve; None: it had one of its own."""
 

@@ -22,6 +22,10 @@ CLASSES = {
 }
 STOPS = {"ddp": (2, 1), "fsdp2": (2, 1), "kept": (2, 0)}
 """Epoch and finished steps: inside an epoch, and at its border, where FSDP2 may hold whole weights of an evaluation."""
+MEASURED = {
+    "ddp": {"profile_steps": 1, "certify": True},
+    "fsdp2": {"profile_steps": 1, "exposed": True},
+}
 EXAMPLE = Path(__file__).parents[3] / "docs" / "engines.md"
 
 
@@ -50,7 +54,7 @@ def learned(record):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_that_was_stopped_learns_what_deepspeed_does_and_is_measured_alike(tmp_path, zero0, name):
-    measuring = {} if name == "kept" else {"exposed": True, "profile_steps": 1}
+    measuring = MEASURED.get(name, {})
     job = Job(tmp_path, small_cell(gpus=2, accum=2, engine=ENGINES[name]), **measuring)
     assert job.run(probe=("signal_at", 1, "SIGUSR2", *STOPS[name])) == [1, 1], job.log()
     assert job.run(attempt=2) == [0, 0], job.log(attempt=2)
@@ -65,7 +69,10 @@ def test_an_engine_that_was_stopped_learns_what_deepspeed_does_and_is_measured_a
     assert measured["notes"] == []
     if not measuring:
         return
-    assert measured["exposed"]["rounds"] > 0
+    certificate = record["certificate"]
+    assert (certificate is not None) == ("certify" in measuring)
+    assert certificate is None or certificate["difference"] <= certificate["tolerance"]
+    assert (measured["exposed"] is not None) == ("exposed" in measuring)
     kinds = {kind["name"] for kind in measured["collective"]["kinds"]}
     assert kinds == ({"all_reduce"} if name == "ddp" else {"all_gather_into_tensor", "reduce_scatter_tensor"})
 

@@ -49,13 +49,16 @@ def test_the_shipped_defaults_are_those_of_the_schema(ask):
 
 
 @pytest.mark.parametrize(("spelling", "meant"), [("off", False), ("on", True), ("false", False), ("true", True)])
-@pytest.mark.parametrize("name", ["preflight", "exposed"])
+@pytest.mark.parametrize("name", ["preflight", "certify", "exposed"])
 def test_a_measurement_is_switched_in_either_language(ask, name, spelling, meant):
     assert getattr(ask(f"{name}={spelling}")[1].job_options, name) is meant
 
 
 @pytest.mark.parametrize(
-    "name", sorted({f.name for f in fields(JobOptions)} & {f.name for f in fields(Settings)} - {"preflight", "exposed"})
+    "name",
+    sorted(
+        {f.name for f in fields(JobOptions)} & {f.name for f in fields(Settings)} - {"preflight", "certify", "exposed"}
+    ),
 )
 def test_every_setting_of_a_job_reaches_its_options(ask, name):
     spelling, value = {

@@ -5,7 +5,7 @@ import torch
 import torch.distributed as dist
 
 from tests.e2e.train.ranks import small_cell
-from vit_sweep.job.train import gradients
+from vit_sweep.job.train import gradients, rehearsal
 from vit_sweep.job.train.engines.plain_torch import PlainTorch
 from vit_sweep.job.train.model import optimizer
 from vit_sweep.outcome.ending import Cause
@@ -44,7 +44,7 @@ class Planted(PlainTorch):
 def check(monkeypatch, fault, **changes):
     monkeypatch.setattr(Planted, "fault", staticmethod(fault))
     monkeypatch.setattr(
-        gradients, "wrapped", lambda cell, model: Planted(cell, model, optimizer(cell, model), kind="planted")
+        rehearsal, "wrapped", lambda cell, model: Planted(cell, model, optimizer(cell, model), kind="planted")
     )
     return gradients.check_gradients(small_cell(**changes), rank=0, device=CPU)
 
@@ -57,7 +57,7 @@ def no_fault(_):
 def test_every_engine_passes_by_a_wide_margin(engine):
     checked = gradients.check_gradients(small_cell(engine=engine, accum=2), rank=0, device=CPU)
     assert checked.difference < checked.tolerance / 10
-    assert checked.parameters == len(list(gradients._model(gradients._small(small_cell())).parameters()))
+    assert checked.parameters == len(rehearsal.first_weights(small_cell()))
 
 
 @pytest.mark.parametrize("accum", [1, 2, 8])

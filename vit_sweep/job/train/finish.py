@@ -16,7 +16,7 @@ from vit_sweep.job.train.trackers.guarded import Trackers
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.record.breakdown import Breakdown
 from vit_sweep.record.machine import Fingerprint, Preflight, Samples
-from vit_sweep.record.record import GradientCheck, RankReport, Record, Resolved
+from vit_sweep.record.record import Certificate, GradientCheck, RankReport, Record, Resolved
 
 _PACKAGES = ("vit_sweep", "torch", "torchvision", "deepspeed")
 
@@ -35,6 +35,7 @@ def finish(
     *,
     resolved: Resolved,
     gradients: GradientCheck,
+    certificate: Certificate | None,
     ranks: Sequence[OfRank],
     breakdown: Breakdown | None,
     startup_s: float,
@@ -61,6 +62,7 @@ def finish(
         preflight=tuple(rank.preflight for rank in ranks if rank.preflight is not None),
         samples=tuple(rank.samples for rank in ranks if rank.samples is not None),
         gradients=gradients,
+        certificate=certificate,
         allocated_gpus=execution.me.allocated_gpus,
     )
     write(execution.cell_dir / "record.json", to_json(_tracked(record, run.trackers)))

@@ -8,6 +8,7 @@ import torch.distributed as dist
 
 from launchers.identity import RankIdentity
 from vit_sweep.job.guardian import Guardian
+from vit_sweep.job.train.certificate import certify
 from vit_sweep.job.train.engines.build import engine_of
 from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.epochs import Epochs
@@ -32,7 +33,7 @@ from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell, CellFile
 from vit_sweep.record.breakdown import Breakdown
 from vit_sweep.record.machine import Preflight
-from vit_sweep.record.record import Resolved, mismatches
+from vit_sweep.record.record import Certificate, Resolved, mismatches
 
 
 def train(
@@ -71,6 +72,7 @@ def train(
     try:
         execution.tell("checking gradients")
         gradients = check_gradients(cell, rank=me.rank, device=device)
+        certificate = _certificate(execution, device)
         engine = engine_of(cell)
         resolved = _checked_resolved(cell, engine, me)
         peaks = peaks_of(device)
@@ -86,7 +88,15 @@ def train(
         breakdown = _measured(execution, trainer)
         ranks = gathered(OfRank(rank_report(me, device, peaks), machine, probed, sampler.samples))
         if me.rank == 0:
-            finish(run, resolved=resolved, gradients=gradients, ranks=ranks, breakdown=breakdown, startup_s=startup_s)
+            finish(
+                run,
+                resolved=resolved,
+                gradients=gradients,
+                certificate=certificate,
+                ranks=ranks,
+                breakdown=breakdown,
+                startup_s=startup_s,
+            )
         dist.barrier()
     finally:
         guardian.stop_by(None)
@@ -146,6 +156,14 @@ def _checked_resolved(cell: Cell, engine: Engine, me: RankIdentity) -> Resolved:
     if wrong:
         raise JobError(Cause.MISMATCH, f"what would run is not what was asked: {'; '.join(wrong)}")
     return resolved
+
+
+def _certificate(execution: Execution, device: torch.device) -> Certificate | None:
+    """Whether the engine trains what one process does; a collective. None if nobody wants to know."""
+    if not execution.file.options.certify:
+        return None
+    execution.tell("comparing with one process")
+    return certify(execution.cell, rank=execution.me.rank, device=device)
 
 
 def _preflight(execution: Execution, resolved: Resolved, device: torch.device) -> Preflight | None:

@@ -1,0 +1,98 @@
+"""A small copy of a cell's model, trained by the cell's engine on all ranks, and by one process that knows no other.
+
+Both begin with the same weights and see the same images: noise, drawn anew for each step and rank. The engine's ranks
+each take their own; the one process takes those of all ranks one after another. So both must reach the same weights.
+It is done in fp32 whatever the precision: what is looked at is the engine, not a number format.
+"""
+
+import gc
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from vit_sweep.job.train.engines.build import wrapped
+from vit_sweep.job.train.model import optimizer, vision_transformer
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.point import OptimizerSpec, Precision
+
+_BLOCKS, _IMAGES, _MICRO_STEPS = 2, 2, 2
+Weights = dict[str, Tensor]
+
+
+def small(cell: Cell, updates: OptimizerSpec) -> Cell:
+    """A copy that every rank can hold twice."""
+    return replace(
+        cell,
+        model=replace(cell.model, layers=min(_BLOCKS, cell.model.layers)),
+        micro_batch=_IMAGES,
+        accum=min(_MICRO_STEPS, cell.accum),
+        precision=Precision.FP32,
+        optimizer=updates,
+        compile=False,
+    )
+
+
+def first_weights(copy: Cell) -> Weights:
+    """What both begin with."""
+    return {name: weight.detach().clone() for name, weight in _model(copy).named_parameters()}
+
+
+def by_engine(copy: Cell, *, steps: int, rank: int, device: torch.device) -> Weights:
+    """The weights after so many optimizer steps of the engine, driven as the loop does it; a collective."""
+    engine = wrapped(copy, _model(copy))
+    exchanges = engine.exchange_apart(True)
+    engine.module.train()
+    for step in range(steps):
+        for micro, (images, labels) in enumerate(_batches(copy, step, rank, device), start=1):
+            boundary = micro == copy.accum
+            engine.backward(cross_entropy(engine.forward(images, boundary=boundary), labels), boundary=boundary)
+            if boundary and exchanges:
+                engine.exchange()
+            engine.step(boundary=boundary)
+    return engine.weights()
+
+
+def alone(copy: Cell, *, steps: int, device: torch.device) -> Weights:
+    """The weights after the same steps of one process."""
+    model = _model(copy).to(device)
+    updates = optimizer(copy, model)
+    for step in range(steps):
+        for rank in range(copy.gpus):
+            for images, labels in _batches(copy, step, rank, device):
+                loss = cross_entropy(model(images), labels) / (copy.accum * copy.gpus)
+                loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
+        updates.step()
+        updates.zero_grad()
+    return {name: weight.detach().cpu() for name, weight in model.named_parameters()}
+
+
+@contextmanager
+def without_a_trace(device: torch.device) -> Iterator[None]:
+    """Let nothing of the block stay, or be counted as the run's memory."""
+    yield
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def _model(copy: Cell) -> nn.Module:
+    """As it is made, but for the head: that is zero, and would let no gradient through."""
+    model = vision_transformer(copy)
+    nn.init.trunc_normal_(model.get_parameter("heads.head.weight"), std=0.02)
+    return model
+
+
+def _batches(copy: Cell, step: int, rank: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Images (n, 3, side, side) and labels (n,) of a rank's micro steps."""
+    noise = torch.Generator().manual_seed(zlib.crc32(f"{copy.seed}/{step}/{rank}".encode()))
+    side = copy.model.image_size
+    for _ in range(copy.accum):
+        images = torch.randn(_IMAGES, 3, side, side, generator=noise)
+        labels = torch.randint(copy.data.classes, (_IMAGES,), generator=noise)
+        yield images.to(device), labels.to(device)
