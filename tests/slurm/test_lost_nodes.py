@@ -10,11 +10,16 @@ import subprocess
 
 import pytest
 
+from tests.conftest import LONG
 from tests.slurm.conftest import trivial, wait_for
 from tests.slurm.curves import CURVE, Curve, planned_order
 from tests.slurm.studies import Lab
 
 pytestmark = pytest.mark.slurm
+MINUTES = pytest.mark.skipif(
+    not LONG,
+    reason="test_shared.py has a curve that is warned or requeued, the tests above a node: VIT_SWEEP_LONG_TESTS=1",
+)
 
 
 @pytest.fixture
@@ -92,7 +97,7 @@ def test_a_finished_cells_task_that_slurm_put_back_and_could_not_launch_is_taken
 
 
 def test_a_job_whose_cells_folder_lets_nobody_write_any_more_is_not_started_again(lab):
-    """Its verdict cannot be kept, and starts that nobody can count would never end; a client counts them."""
+    """Its verdict cannot be kept, and starts that nobody can count would never end."""
     acts = trivial(s1="hold")
     lab.start("seed=1", acts=acts)
     node = lab.wait_until_running(1)["host"]
@@ -107,11 +112,6 @@ def test_a_job_whose_cells_folder_lets_nobody_write_any_more_is_not_started_agai
     finally:
         subprocess.run([*on_node, "umount", "--lazy", cell], check=True)
     assert "this verdict is not kept" in lab.logs()
-    lab.release()
-    watched = lab.verb("status", "--watch", acts=acts)
-    assert watched.returncode == 0, watched.stdout + watched.stderr
-    assert lab.table() == {1: ("done", "", "rank_died")}
-    assert lab.attempts(1) == ["1", "2"]
 
 
 def end_of(lab, seed):
@@ -132,6 +132,7 @@ def fragile(sweep, own_cluster, tmp_path):
     own_cluster.ask("scancel", "--name=vit_sweep-s")
 
 
+@MINUTES
 def test_a_curve_that_gives_way_to_a_more_important_job_goes_on_in_the_end(fragile, sweep, tmp_path):
     """Slurm warns the batch shell; the cell that runs stops in good order and the job asks to be requeued."""
     first, second, third = planned_order(sweep, tmp_path)
@@ -149,7 +150,7 @@ def test_a_curve_that_gives_way_to_a_more_important_job_goes_on_in_the_end(fragi
     assert fragile.by_gpus()[second] == ("done", "preempted")
 
 
-@pytest.mark.parametrize("requeue", [True, False])
+@pytest.mark.parametrize("requeue", [pytest.param(True, marks=MINUTES), False])
 def test_a_node_that_goes_down_takes_one_cell_with_it_and_the_rest_runs_elsewhere(fragile, sweep, tmp_path, requeue):
     """Slurm starts the job again, or the client sends what is left: never what is done."""
     first, second, third = planned_order(sweep, tmp_path)
