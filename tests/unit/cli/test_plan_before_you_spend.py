@@ -116,3 +116,12 @@ def test_a_sites_folder_adds_partitions_for_everybody(sweep, tmp_path):
     missing = sweep("dry_run=true", env={"VIT_SWEEP_CONF": "/nowhere"})
     assert missing.returncode == 2
     assert "VIT_SWEEP_CONF=/nowhere" in missing.stderr
+
+
+def test_deepspeeds_configuration_lies_beside_the_cells_that_deepspeed_trains(sweep, tmp_path):
+    assert sweep("-m", "engine=zero1,ddp", "dry_run=true", "study=s").returncode == 0
+    made = {
+        json.loads((folder / "cell.json").read_text())["cell"]["engine"]["name"]: (folder / "ds_config.json").exists()
+        for folder in (tmp_path / "outputs/s/cells").iterdir()
+    }
+    assert made == {"zero1": True, "ddp": False}
