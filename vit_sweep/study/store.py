@@ -31,8 +31,8 @@ from vit_sweep.outcome.verdict import Attempt
 from vit_sweep.plan.cell import CellFile, JobOptions
 from vit_sweep.plan.ds_config import ds_config
 from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_series
-from vit_sweep.plan.point import DEEPSPEED
 from vit_sweep.plan.plan_file import PlanFile, plan_file, planned_cells, with_cells
+from vit_sweep.plan.point import DEEPSPEED
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.record.record import Record, mismatches
 from vit_sweep.study.journal import Event, JobEntry, Sent, entry_of
