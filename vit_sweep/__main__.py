@@ -13,6 +13,7 @@ from pathlib import Path
 from launchers.atomic import NO_ROOM, owner_of
 from launchers.errors import ConsentError, UserError, closest
 from launchers.text import visible
+from vit_sweep import __version__
 from vit_sweep.submit import interrupt
 
 VERBS = (
@@ -38,6 +39,9 @@ _NOT_OURS = (errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (0 all done, 1 some cell failed, 2 user mistake)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if words == ["--version"]:
+        print(f"vit_sweep {__version__}")
+        return 0
     with interrupt.taken():
         return _reported(lambda: _command(words), words)
 

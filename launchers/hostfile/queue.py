@@ -17,6 +17,7 @@ from launchers.atomic import opened, read, remove
 from launchers.hostfile.backend import hosts_of
 from launchers.queue.exits import job_code, sentence, shell_code
 from launchers.queue.loop import run_queue
+from launchers.queue.signals import send
 from launchers.queue.slots import SharedSlots, Slots, slot_folder
 from launchers.queue.task import QueueTask, Run
 
@@ -104,8 +105,7 @@ class _Mpirun(Run):
 
     def send(self, number: signal.Signals) -> None:
         """Mpirun hands SIGUSR2 on; told to end it ends its ranks; killed, the daemons on the hosts end theirs."""
-        if self._process.poll() is None:
-            self._process.send_signal(number)
+        send(self._process, number)
 
     def give_back(self) -> None:
         self.over = True

@@ -26,6 +26,7 @@ from launchers.local.rank import run_rank
 from launchers.profile import Device
 from launchers.queue.exits import job_code, sentence, shell_code
 from launchers.queue.loop import run_queue
+from launchers.queue.signals import send
 from launchers.queue.slots import SharedSlots, Slots, slot_folder, slots_of
 from launchers.queue.task import QueueTask, Run, StartRanks
 from launchers.references import resolved
@@ -161,7 +162,7 @@ class _Ranks(Run):
         for process, proven in zip(self.processes, self._proven, strict=True):
             if process.exitcode is None and proven is not None:
                 with suppress(psutil.NoSuchProcess):
-                    proven.send_signal(number)  # only if pid and start time still are those of the rank
+                    send(proven, number)
 
     def sentinels(self) -> list[int]:
         return [process.sentinel for process in self.processes if process.exitcode is None]

@@ -17,6 +17,7 @@ from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.batch import RUN_AGAIN, Batch, Shape
 from launchers.environment import ALLOCATED_GPUS, JOB_ENDS, JOB_ID, RESTART, TASK_INDEX
 from launchers.queue.clock import Due, Moments, due
+from launchers.queue.signals import send
 from launchers.references import resolved
 
 CLOSING_LIMIT_S = 60.0
@@ -222,7 +223,7 @@ def _attend_closing(task: QueueTask, start: Start, closing: subprocess.Popen[byt
     if code is None:
         if now < start.closing_begun + CLOSING_LIMIT_S:
             return False
-        closing.kill()
+        send(closing, signal.SIGKILL)
         closing.wait()
         problem = f"its closing module took longer than {CLOSING_LIMIT_S:.0f} s and was killed"
     elif code not in (0, RUN_AGAIN):

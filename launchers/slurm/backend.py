@@ -27,7 +27,7 @@ from launchers.checked import to_json
 from launchers.errors import UserError
 from launchers.queue.files import ask_to_cancel, asked_to_cancel, read_states
 from launchers.slurm import sbatch
-from launchers.slurm.handle import by_cluster, handle_of, of_answer, on, parts_of, users_clusters
+from launchers.slurm.handle import CLUSTERS_VARIABLES, by_cluster, handle_of, of_answer, on, parts_of, users_clusters
 from launchers.slurm.programs import run
 from launchers.slurm.proof import hidden_owner, match, proven
 from launchers.slurm.queries import ask_earlier_starts, ask_sacct, ask_squeue, chunks, list_accounted, list_queue
@@ -195,7 +195,7 @@ def _clusters(batch: Batch) -> str | None:
     """
     named = batch.profile.cluster or users_clusters(os.environ)
     if named is not None and not CLUSTERS.fullmatch(named):
-        raise UserError(f"SLURM_CLUSTERS={named!r} names no clusters; write it as in --clusters=a,b")
+        raise UserError(f"{' or '.join(CLUSTERS_VARIABLES)}={named!r} names no clusters; write it as in --clusters=a,b")
     return named
 
 

@@ -18,6 +18,7 @@ from launchers.environment import JOB_ENDS
 from launchers.queue.exits import shell_code
 from launchers.queue.files import note_start, read_states, starts, write_states
 from launchers.queue.loop import read_batches, tasks_of, work_off
+from launchers.queue.signals import send
 from launchers.queue.task import QueueTask, Run
 from launchers.slurm.programs import run
 from launchers.slurm.states import status_of
@@ -155,7 +156,7 @@ class _Step(Run):
             when_over, self._when_over = self._when_over, None
             when_over()
         if code is None and self._killed_at is not None and time.monotonic() > self._killed_at + _LOST_S:
-            self._process.kill()
+            send(self._process, signal.SIGKILL)
         return None if code is None else shell_code(code)
 
     def how(self) -> str:
@@ -172,7 +173,7 @@ class _Step(Run):
         sent = step is not None and _succeeds(["scancel", f"--signal={number.name.removeprefix('SIG')}", step])
         if not sent and number is not signal.SIGUSR2:
             # No step yet, or no controller that knows it: srun gives up, and ends what it may have started.
-            self._process.terminate()
+            send(self._process, signal.SIGTERM)
 
     def give_back(self) -> None:
         """The job keeps its nodes."""

@@ -1,5 +1,6 @@
 """Every import contract can fail: an import planted in a copy of the tree makes lint-imports exit 1 and name it."""
 
+import ast
 import os
 import shutil
 import subprocess
@@ -79,3 +80,26 @@ def test_a_planted_import_breaks_its_contract(name, tree):
         planted.unlink()
     assert answer.returncode == 1
     assert f"{name} BROKEN" in " ".join(answer.stdout.split())
+
+
+SIGNALLING = {"kill", "killpg", "terminate", "send_signal", "pidfd_send_signal", "pthread_kill", "tgkill"}
+
+
+def signalling(source):
+    """The lines that may signal a process other than this one."""
+    return [
+        call.lineno
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call)
+        and isinstance(call.func, ast.Attribute)
+        and call.func.attr in SIGNALLING
+        and not (call.args and ast.unparse(call.args[0]) == "os.getpid()")
+    ]
+
+
+def test_signals_leave_by_one_function():
+    """Which sends them only to what is proven to be ours."""
+    assert signalling("import os\nos.kill(os.getpid(), 9)\nos.kill(17, 9)\nchild.terminate()") == [3, 4]
+    files = [path for folder in ("launchers", "vit_sweep", "hydra_plugins") for path in (ROOT / folder).rglob("*.py")]
+    places = {path.relative_to(ROOT).as_posix() for path in files if signalling(path.read_text())}
+    assert places == {"launchers/queue/signals.py"}

@@ -70,13 +70,17 @@ def what_runs(profile: PartitionProfile) -> Iterator[str]:
             yield f"  {key}: {value}"
 
 
+def each_once(profiles: Iterable[PartitionProfile]) -> list[PartitionProfile]:
+    """Without those that are the same object: the cells of a plan share a few, and to write one out takes time."""
+    return list({id(profile): profile for profile in profiles}.values())
+
+
 def _keys(study: Path, profiles: Iterable[PartitionProfile]) -> dict[str, PartitionProfile]:
     """What each profile in this study is remembered by; a key that a later version adds changes nothing of it."""
     place = str(study.resolve())
-    by_object = {id(profile): profile for profile in profiles}
     texts = {
         json.dumps([place, to_plain(profile, defaults=False)], sort_keys=True): profile
-        for profile in by_object.values()
+        for profile in each_once(profiles)
     }
     return {hashlib.sha256(text.encode()).hexdigest(): profile for text, profile in texts.items()}
 

@@ -61,7 +61,7 @@ def write(study: Study, todo: Mapping[str, Todo], code: Snapshot, *, max_gpus: i
 
     Raises `UserError` for a profile that this user has not let run here, or whose variables this user does not have.
     """
-    profiles = list({id(item.planned.profile): item.planned.profile for item in todo.values()}.values())
+    profiles = trust.each_once(item.planned.profile for item in todo.values())
     trust.require(study.folder, profiles)
     _require_variables(profiles)
     rendered = render(study, todo, code, max_gpus=max_gpus)

@@ -310,6 +310,82 @@ def test_grey_of_16_bits_keeps_its_shades(tmp_path, suffix):
     assert np.array_equal(np.asarray(read_image(str(path)))[..., 0], shades)
 
 
+@pytest.mark.parametrize(
+    ("name", "about"),
+    [
+        ("deep.png", "RGB of 16 bits"),
+        ("palette.png", "P"),
+        ("see_through_palette.png", "P, one colour transparent"),
+        ("alpha.png", "RGBA"),
+        ("grey_alpha.png", "LA"),
+        ("print.jpg", "CMYK"),
+        ("ink.png", "1"),
+        ("photo.jpg", "lies on its side, EXIF says so"),
+    ],
+)
+def test_every_kind_of_image_shows_what_it_shows(tmp_path, name, about):
+    """Red above black, or white above black where there are no colours; the file is of the kind that `about` says."""
+    import numpy as np
+    from PIL import Image
+
+    from vit_sweep.data.prepare.image_folder import read_image
+
+    grey = name in ("grey_alpha.png", "ink.png")
+    shown = np.zeros((16, 16, 3), dtype=np.uint8)
+    shown[:8] = (255, 255, 255) if grey else (255, 0, 0)
+    image, options, path = Image.fromarray(shown), {}, tmp_path / name
+    match name:
+        case "deep.png":
+            path.write_bytes(png_of_16_bits(shown.astype(">u2") * 257))
+        case "palette.png":
+            image = image.quantize(4)
+        case "see_through_palette.png":
+            image, options = image.quantize(4), {"transparency": 0}
+        case "alpha.png":
+            image = image.convert("RGBA")
+        case "grey_alpha.png":
+            image = image.convert("LA")
+        case "print.jpg":
+            image, options = image.convert("CMYK"), {"quality": 100, "subsampling": 0}
+        case "ink.png":
+            image = image.convert("1")
+        case "photo.jpg":
+            exif = Image.Exif()
+            exif[0x0112] = 6  # to be turned by a quarter clockwise
+            image, options = image.rotate(90), {"exif": exif, "quality": 100, "subsampling": 0}
+    if name != "deep.png":
+        image.save(path, **options)
+    pixels = np.asarray(read_image(str(path))).astype(int)
+    assert pixels.shape == (16, 16, 3), about
+    assert np.abs(pixels - shown).max() <= 8, about
+
+
+def png_of_16_bits(pixels):
+    """The bytes of a PNG that Pillow cannot write: (height, width, 3) of big-endian 16 bits."""
+    import zlib
+
+    def chunk(kind, content):
+        return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
+
+    height, width, _ = pixels.shape
+    head = width.to_bytes(4) + height.to_bytes(4) + bytes([16, 2, 0, 0, 0])
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "tif"])
+def test_several_pictures_in_a_file_are_refused_by_name(tmp_path, suffix):
+    from PIL import Image
+
+    from vit_sweep.data.prepare.image_folder import Reader
+
+    path = tmp_path / f"moves.{suffix}"
+    pictures = [Image.new("RGB", (16, 16), colour) for colour in ("red", "black")]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    told = Reader(side=16, as_is=True, workers=1).image(str(path))
+    assert told == f"{path} (it holds 2 pictures; keep the one that you mean)"
+
+
 def test_values_without_a_range_are_refused(tmp_path):
     import numpy as np
     from PIL import Image

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import folder as torchvision_folder
@@ -82,18 +82,22 @@ def check(data: DataSpec, sources: dict[str, Source]) -> None:
 
 
 def read_image(path: str) -> Image.Image:
-    """Read an image file as RGB of 8 bits; raises what decoders raise, and `ValueError` for values without a scale.
+    """Read an image file as RGB of 8 bits, upright; raises what decoders raise.
 
-    Pillow would cut grey values of 16 bits off at 255, which turns nearly all of them white.
+    Raises `ValueError` for values without a scale and for several pictures in a file. Pillow would cut grey values of
+    16 bits off at 255, which turns nearly all of them white.
     """
     with Image.open(path) as image:
+        pictures = getattr(image, "n_frames", 1)
+        if pictures > 1 and image.format != "MPO":  # a camera's: its first picture is the photo
+            raise ValueError(f"it holds {pictures} pictures; keep the one that you mean")
         # As Pillow's releases call the grey of such a PNG.
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
             grey = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
             return grey.convert("RGB")
         if image.mode in ("I", "F"):
             raise ValueError("its values have no known range; convert it to 8 bits")
-        return image.convert("RGB")
+        return ImageOps.exif_transpose(image).convert("RGB")
 
 
 def common_side(data: DataSpec, sources: dict[str, Source]) -> int:

@@ -397,6 +397,12 @@ def test_a_submission_names_its_job_and_its_cluster_however_sbatch_says_it(progr
     assert made == Submission(batch_name=rendered.batch.name, folder=rendered.batch.folder, handle=handle, tasks=2)
 
 
+def test_clusters_that_are_none_are_refused_by_the_variables_they_may_come_from(monkeypatch, tmp_path):
+    monkeypatch.setenv("SBATCH_CLUSTERS", "a b")
+    with pytest.raises(UserError, match=r"SBATCH_CLUSTERS or SLURM_CLUSTERS='a b' names no clusters"):
+        list(SlurmLauncher().submit([SlurmLauncher().render(batch(study_dir=str(tmp_path / "s")))]))
+
+
 @pytest.mark.parametrize("variable", ["SLURM_CLUSTERS", "SBATCH_CLUSTERS"])
 @pytest.mark.parametrize("own", [None, "east"])
 def test_a_profiles_cluster_or_else_the_users_is_said_to_sbatch_and_to_whoever_looks_the_job_up(
