@@ -48,8 +48,8 @@ class Closing:
     def poll(self):
         return self.ended
 
-    def kill(self):
-        self.killed = True
+    def send_signal(self, number):
+        self.killed = number is signal.SIGKILL
 
     def wait(self):
         pass
