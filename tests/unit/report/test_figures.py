@@ -530,6 +530,22 @@ def test_nothing_is_cut_and_nothing_overlaps(gpus, sheets, tmp_path):
                 assert set(gpus) <= {round(tick) for tick in axes.get_xticks()}, name
 
 
+@pytest.mark.parametrize(("counts", "written"), [(4, True), (16, False)])
+def test_per_cents_above_bars_do_not_cover_each_other_and_are_left_out_where_they_would(
+    counts, written, sheets, tmp_path
+):
+    runs = [
+        run(g, (100 / g * (1 + 0.001 * n),), nodes=n, placement=f"nodes={n}", run_id=f"{g}-{n}")
+        for g in range(8, 8 * counts + 8, 8)
+        for n in (1, 2, 4, 8)
+    ]
+    nodes.draw_nodes(series_of(runs, Scaling.STRONG), tmp_path)
+    (axes,) = sheets["nodes_time"].axes
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert bool(boxes) is written
+    assert not any(box.overlaps(other) for box, other in combinations(boxes, 2))
+
+
 def test_the_check_for_overlaps_can_fail(sheets, tmp_path):
     times.draw_time(Scaling.STRONG, [series_from({1: (10.0,), 2: (6.0,)})], tmp_path)
     sheet = sheets["strong_time"]
