@@ -313,3 +313,11 @@ def test_a_cell_added_by_another_sweep_is_seen_by_a_client_that_watches(study):
     assert len(watcher.results()) == 1
     plan(study, cell(seed=9))
     assert len(watcher.results()) == 2
+
+
+def test_a_job_that_still_starts_says_which_ranks_have_given_no_sign(study, sent, slurm_says):
+    slurm_says(TaskState.RUNNING)
+    assert only(study) == (status.Status.RUNNING, "starting")
+    for number in (0, 2):
+        leave(sent, "1", f"rank{number}.json", rank(number))
+    assert only(study) == (status.Status.RUNNING, "starting: no sign yet of 2 ranks of 4: 1, 3")
