@@ -11,7 +11,12 @@ from deepspeed.runtime.fp16.unfused_optimizer import FP16_UnfusedOptimizer
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from tests.e2e.train.ranks import small_cell
+from vit_sweep.job.train import half_step
+from vit_sweep.job.train.engines.build import wrapped
 from vit_sweep.job.train.half_step import lean
+from vit_sweep.job.train.model import vision_transformer
+from vit_sweep.plan.point import Precision
 
 pytestmark = pytest.mark.train
 
@@ -135,3 +140,9 @@ def test_an_optimizer_that_clips_is_left_alone():
     )
     lean(made)
     assert made.step.__func__ is FP16_UnfusedOptimizer.step
+
+
+def test_what_trains_a_cell_in_16_bits_updates_so():
+    made = small_cell(precision=Precision.BF16)
+    updates = wrapped(made, vision_transformer(made)).optimizer
+    assert updates.step.func is half_step._step

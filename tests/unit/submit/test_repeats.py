@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.analysis.builders import run
 from tests.unit.builders import cell, record, result
 from vit_sweep.analysis.series.spreads import Spreads
-from vit_sweep.plan.repeats import RepeatRule, least_runs
+from vit_sweep.plan.repeats import MOST_ADVISED, RepeatRule, SeenSpread, advise, half_width, least_runs
 from vit_sweep.runs.of_study import run_of
 from vit_sweep.submit.repeats import further, more
 
@@ -90,3 +90,11 @@ def test_repeats_count_the_epochs_that_the_tables_count():
         results.append(result(repeat, record=replace(made, epochs=(made.epochs[0], interrupted))))
     assert {run_of(r).epoch_s for r in results} == {(2.0,)}
     assert further(results, TWO_PERCENT) == {}
+
+
+@pytest.mark.parametrize("wanted", [0.05, 0.02, 0.01])
+def test_advice_gives_the_fewest_repeats_that_reach_the_wanted_precision(wanted):
+    """Eight cells whose runs differ by 2 %; t and the rest by `half_width`."""
+    made = advise(8, 1, seen=SeenSpread(deviation=0.02, freedom=20), wanted=wanted)
+    assert half_width(made.repeats, 8, 0.02) <= wanted or made.repeats == MOST_ADVISED
+    assert made.repeats == 2 or half_width(made.repeats - 1, 8, 0.02) > wanted
