@@ -7,6 +7,7 @@ inductor. MLflow is hidden meanwhile; what Muon compiles is compiled when Muon i
 Nothing here may start CUDA: a forked process could not use it.
 """
 
+import atexit
 import functools
 import gc
 import sys
@@ -59,7 +60,9 @@ with _hidden("mlflow"), _compiling_at_the_first_call():
 
     from vit_sweep.job.train.run import train
 
-# Hundreds of thousands of objects that stay: a look at them for garbage takes a third of a second each time.
+# Hundreds of thousands of objects that stay: a look at them for garbage takes a third of a second each time. At the end
+# of the process they are taken apart as ever, or libraries speak of leaks in the rank's log.
 gc.freeze()
+atexit.register(gc.unfreeze)
 
 __all__ = ["train"]
