@@ -4,9 +4,11 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 from launchers.batch import Batch, Shape, Task
 from launchers.checked import to_json
@@ -116,7 +118,6 @@ def server():
 
 def _rank(environment, folder, probe):
     import importlib
-    import sys
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.environ.update(environment)
@@ -149,6 +150,23 @@ def run_all(target, arguments, *, folder, seconds):
             rank.join(seconds)
         logs = "\n".join(path.read_text()[-3000:] for path in sorted(folder.glob("*.log")))
         assert [rank.exitcode for rank in ranks] == [0] * len(ranks), logs
+
+
+def be_one_of_two(folder, rank, work):
+    """Be a forked rank of two: never returns. What `work()` returns is left in `RANK.json`, what it prints in a log."""
+    log = os.open(f"{folder}/{rank}.log", os.O_WRONLY | os.O_CREAT)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+    (Path(folder) / f"{rank}.json").write_text(json.dumps(work()))
+    dist.barrier()
+    dist.destroy_process_group()
+    sys.exit(0)
 
 
 wait_for = partial(conftest.wait_for, interval_s=0.02)

@@ -1,12 +1,10 @@
 """Engines that train the same have a certificate, exact on two ranks; every planted difference has none."""
 
 import json
-import os
-import sys
 
 import pytest
 
-from tests.e2e.train.ranks import run_all, small_cell
+from tests.e2e.train.ranks import be_one_of_two, run_all, small_cell
 from vit_sweep.plan.point import EngineSpec
 
 pytestmark = pytest.mark.train
@@ -41,30 +39,23 @@ def test_an_engine_that_trains_the_same_is_certified_and_one_that_does_not_is_no
 
 
 def _rank(folder, rank):
-    log = os.open(f"{folder}/{rank}.log", os.O_WRONLY | os.O_CREAT)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
+    be_one_of_two(folder, rank, lambda: _certified(rank))
+
+
+def _certified(rank):
     import torch
-    import torch.distributed as dist
 
     from launchers.checked import to_plain
     from vit_sweep.job.train import certificate
 
-    torch.set_num_threads(1)
     certificate.STEPS = STEPS
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
     made = {}
     for name, (engine, difference) in CASES.items():
         with pytest.MonkeyPatch.context() as patch:
             PLANTED[difference](patch)
             made_here = certificate.certify(small_cell(gpus=2, engine=engine), rank=rank, device=torch.device("cpu"))
         made[name] = (made_here.holds, to_plain(made_here))
-    with open(f"{folder}/{rank}.json", "w") as file:  # noqa: PTH123 - in a forked rank, without the test's imports
-        json.dump(made, file)
-    dist.barrier()
-    dist.destroy_process_group()
-    sys.exit(0)
+    return made
 
 
 def _clip(patch):

@@ -1,15 +1,13 @@
 """What a step communicates under each engine and ZeRO stage, counted anew, is what the plan says."""
 
 import json
-import os
-import sys
 from collections import defaultdict
 from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
 
-from tests.e2e.train.ranks import run_all
+from tests.e2e.train.ranks import be_one_of_two, run_all
 from tests.e2e.train.trainers import measured_cell, trainer_of
 from tests.unit.builders import MODEL
 from vit_sweep.plan import ds_config, traffic
@@ -87,21 +85,7 @@ def test_every_engine_communicates_what_the_plan_says(tmp_path, monkeypatch):
 
 
 def _rank(folder, rank):
-    log = os.open(f"{folder}/{rank}.log", os.O_WRONLY | os.O_CREAT)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
-    import torch
-    import torch.distributed as dist
-
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-    counted = [_collectives(case, rank) for case in CASES]
-    with open(f"{folder}/{rank}.json", "w") as file:  # noqa: PTH123 - in a forked rank, without the test's imports
-        json.dump(counted, file)
-    dist.barrier()
-    dist.destroy_process_group()
-    sys.exit(0)
+    be_one_of_two(folder, rank, lambda: [_collectives(case, rank) for case in CASES])
 
 
 def _collectives(case, rank):

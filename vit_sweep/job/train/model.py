@@ -115,3 +115,8 @@ def multiply_in(precision: Precision) -> None:
     """Let fp32 products be fp32, or TF32 where asked: cuDNN's convolutions would take TF32 by default."""
     torch.backends.cuda.matmul.allow_tf32 = precision is Precision.TF32
     torch.backends.cudnn.allow_tf32 = precision is Precision.TF32
+
+
+def fp32_products() -> Precision:
+    """What products of fp32 weights are taken in now."""
+    return Precision.TF32 if torch.backends.cuda.matmul.allow_tf32 else Precision.FP32

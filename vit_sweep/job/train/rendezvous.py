@@ -8,6 +8,7 @@ only, lies the secret by which ranks know each other's messages: torch's store t
 import errno
 import ipaddress
 import json
+import math
 import os
 import secrets
 import socket
@@ -43,7 +44,7 @@ WATCHDOG_FIRST = timedelta(minutes=2)
 """How much longer than the watchdog a collective waits: the watchdog names the rank, the step and the place."""
 _PROBE_S = 10.0
 """How long a node may take to reach itself over its loopback device."""
-_POLL_S = 0.05
+_POLL_S, _LOOK_S = 0.05, 1.0
 _ALL_HERE = "vit_sweep/here"
 _TRIES = 64
 _BACKLOG = 4096
@@ -192,9 +193,7 @@ def _listen(host: str, port: int, *, nodes: int) -> socket.socket:
 
 def _join(path: Path, me: RankIdentity, tell: Callable[[str], None]) -> tuple[TCPStore, str]:
     signs = Signs(path.parent, me)
-    while not path.exists():
-        tell(signs.look([0], "to publish its address"))
-        time.sleep(_POLL_S)
+    _wait(path.exists, lambda: tell(signs.look([0], "to publish its address")))
     where = json.loads(read(path))
     tell(f"waiting for rank 0 to answer at {where['host']} ({where['address']}), port {where['port']}")
     host = where["host"] if _resolved(where["host"]) else where["address"]
@@ -207,18 +206,27 @@ def _gather(store: TCPStore, me: RankIdentity, signs: Signs, secret: bytes, tell
     def is_there(key: str) -> bool:
         return store.check([key]) and verified(secret, key, store.get(key)) is not None
 
-    keys = {rank: f"vit_sweep/here/{rank}" for rank in range(me.world_size)}
-    store.set(keys[me.rank], signed(secret, keys[me.rank], me.node_name))
+    keys = {rank: f"{_ALL_HERE}/{rank}" for rank in range(me.world_size)}
     absent = set(keys)
-    while me.rank == 0 and absent:
-        absent = {rank for rank in absent if not is_there(keys[rank])}
-        if absent:
-            tell(signs.look(absent, "to arrive"))
-            time.sleep(_POLL_S)
+
+    def are_all_here() -> bool:
+        absent.difference_update([rank for rank in absent if is_there(keys[rank])])
+        return not absent
+
+    store.set(keys[me.rank], signed(secret, keys[me.rank], me.node_name))
     if me.rank == 0:
+        _wait(are_all_here, lambda: tell(signs.look(absent, "to arrive")))
         store.set(_ALL_HERE, signed(secret, _ALL_HERE, str(me.world_size)))
-    while not is_there(_ALL_HERE):
-        tell(signs.look([0], "to see all ranks arrive"))
+    _wait(lambda: is_there(_ALL_HERE), lambda: tell(signs.look([0], "to see all ranks arrive")))
+
+
+def _wait(is_over: Callable[[], bool], look: Callable[[], None]) -> None:
+    """Ask often whether a wait is over, and `look` once in a while: that reads a file of each rank waited for."""
+    looked_at = -math.inf
+    while not is_over():
+        if time.monotonic() >= looked_at + _LOOK_S:
+            look()
+            looked_at = time.monotonic()
         time.sleep(_POLL_S)
 
 

@@ -19,7 +19,7 @@ from launchers.profile import Device
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.half_step import lean
 from vit_sweep.job.train.measure.collectives import Counted, counted, silenced
-from vit_sweep.job.train.model import optimizer
+from vit_sweep.job.train.model import fp32_products, optimizer
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.ds_config import ds_config
 from vit_sweep.plan.point import DEEPSPEED, Precision
@@ -143,7 +143,7 @@ def _precision(engine: Any) -> str:
         return Precision.BF16.value
     if engine.fp16_enabled():
         return Precision.FP16.value
-    return Precision.TF32.value if torch.backends.cuda.matmul.allow_tf32 else Precision.FP32.value
+    return fp32_products().value
 
 
 def _member(of: Any, name: str) -> Enum:

@@ -12,6 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.measure.collectives import Counted
+from vit_sweep.job.train.model import fp32_products
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import Precision
 from vit_sweep.record.record import BatchTriple
@@ -146,4 +147,4 @@ def _precision(model: nn.Module) -> str:
     (dtype,) = {parameter.dtype for parameter in model.parameters()}
     if dtype != torch.float32:
         return {torch.bfloat16: Precision.BF16.value, torch.float16: Precision.FP16.value}.get(dtype, str(dtype))
-    return Precision.TF32.value if torch.backends.cuda.matmul.allow_tf32 else Precision.FP32.value
+    return fp32_products().value
