@@ -3,7 +3,7 @@
     python benchmarks/accuracy_coverage.py [--studies 2000] [--seed 1] [--json FILE]
 
 Seeds reach the target after a lognormal number of epochs around 10, seen at the ends of epochs only; epoch times differ
-by 1 %. What judges is the product's own function (`spreads.values_interval`). docs/learning.md shows the table.
+by 1 %. What judges is the product's own function (`spreads.values_interval`). docs/study/learning.md shows the table.
 """
 
 import numpy as np

@@ -2,9 +2,9 @@
 
     python benchmarks/coverage.py [--studies 2000] [--seed 1] [--json FILE]
 
-Prints Markdown tables (docs/trust.md shows them). Runs of a cell differ by 2 % (lognormal), epochs of a run by 0.5 %,
-unless a row says otherwise. What judges are the product's own functions (`analysis.series.pooling`, `plan.repeats`,
-`analysis.laws`), on many studies at once.
+Prints Markdown tables (docs/results/trust.md shows them). Runs of a cell differ by 2 % (lognormal), epochs of a run by
+0.5 %, unless a row says otherwise. What judges are the product's own functions (`analysis.series.pooling`,
+`plan.repeats`, `analysis.laws`), on many studies at once.
 """
 
 from collections.abc import Callable, Iterable, Sequence

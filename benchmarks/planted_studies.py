@@ -392,4 +392,4 @@ FLAWS = (
     ),
     Planted("throughput is not learning", "accuracy of an epoch falls with GPUs ** 0.7", slow_learning),
 )
-"""Every rule of docs/audit.md, each with its flaw."""
+"""Every rule of docs/results/audit.md, each with its flaw."""

@@ -2,8 +2,8 @@
 
     python benchmarks/predictions.py [--seeds 50] [--json FILE]
 
-Prints the Markdown table of docs/models.md. Runs differ by 2 % (lognormal); asked are twice and four times the largest
-count. What predicts are the product's own functions (`analysis.laws`).
+Prints the Markdown table of docs/results/models.md. Runs differ by 2 % (lognormal); asked are twice and four times the
+largest count. What predicts are the product's own functions (`analysis.laws`).
 """
 
 import random

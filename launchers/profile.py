@@ -103,7 +103,7 @@ class Container:
 
 @checked
 class Link:
-    """One kind of connection between GPUs: what an all-reduce over it takes is in `vit_sweep/plan/ring.py`."""
+    """One kind of connection between GPUs: what an all-reduce over it takes is in `vit_sweep/plan/predict/ring.py`."""
 
     gb_per_s: Positive
     """Bus bandwidth of an all-reduce, 10^9 bytes per second, as nccl-tests print it; of one port, where a node has

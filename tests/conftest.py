@@ -24,7 +24,7 @@ _STATE = tempfile.TemporaryDirectory(prefix="vit_sweep-state-")
 os.environ["XDG_STATE_HOME"] = _STATE.name
 """What tests let studies run is nobody's consent."""
 LONG = os.environ.get("VIT_SWEEP_LONG_TESTS") == "1"
-"""Whether long proofs run whole (docs/reliability.md)."""
+"""Whether long proofs run whole (docs/study/reliability.md)."""
 # A loaded machine may be as slow as it likes.
 settings.register_profile("slow_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("slow_machine")

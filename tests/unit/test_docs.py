@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FILE = re.compile(r"`((?!tables/|doc/)[\w-]+/[\w./-]+\.(?:py|md|yml|sh|css|js))`")
 """Not those of a study, nor of NCCL."""
 LINK = re.compile(r"\]\(([\w./-]+)\)")

@@ -8,7 +8,7 @@ FLOP/s <= min(rate of matrix products, intensity x rate of memory).
 
 from launchers.checked import checked
 from vit_sweep.analysis.series.contention import is_contended
-from vit_sweep.plan import ring
+from vit_sweep.plan.predict import ring
 from vit_sweep.runs.run import Run
 
 

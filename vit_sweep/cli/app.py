@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 
-from vit_sweep.cli import show, show_status
 from vit_sweep.cli.audit import audit
 from vit_sweep.cli.check import check
 from vit_sweep.cli.collect import collect
@@ -15,6 +14,7 @@ from vit_sweep.cli.profiles import app as profiles_app
 from vit_sweep.cli.report import report
 from vit_sweep.cli.simulate import EPILOG as SIMULATE_EPILOG
 from vit_sweep.cli.simulate import simulate
+from vit_sweep.cli.terminal import show, show_status
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.study.store import open_study
 
@@ -74,8 +74,8 @@ def status(
 
     opened, console = open_study(study), show.console()
     if watch:
-        from vit_sweep.cli.consent import agree_to_tend
         from vit_sweep.cli.sweep import watch_and_collect
+        from vit_sweep.cli.terminal.consent import agree_to_tend
 
         agree_to_tend(opened, console, trust=trust)
         raise typer.Exit(watch_and_collect(opened, console))
@@ -146,7 +146,7 @@ def render_diff(
     """Show what a change does to the scripts: exit 0 if nothing, 1 with a diff. Revisions need the sweep's words."""
     from rich.syntax import Syntax
 
-    from vit_sweep.cli.render_diff import render_diff as compare
+    from vit_sweep.cli.terminal.render_diff import render_diff as compare
 
     text = compare(old, new, context.args)
     console = show.console()

@@ -19,8 +19,8 @@ from vit_sweep.analysis.audit.finding import RuleFindings, Severity, Standing, b
 from vit_sweep.analysis.audit.judge import Audit, Judged
 from vit_sweep.analysis.audit.judge import audit as judge
 from vit_sweep.analysis.audit.speedups import Speedups, bracket
-from vit_sweep.cli import show
-from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet
+from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import Source, source_of
 

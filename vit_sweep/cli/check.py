@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from launchers.text import plural
-from vit_sweep.cli import show
+from vit_sweep.cli.terminal import show
 from vit_sweep.study.check import check as examine
 from vit_sweep.study.store import open_study
 

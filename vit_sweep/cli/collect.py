@@ -13,9 +13,9 @@ from rich.progress import track
 
 from launchers.atomic import owner_of
 from launchers.errors import UserError
-from vit_sweep.cli import show
 from vit_sweep.cli.audit import print_notes
-from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, words_of
+from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet, words_of
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import formats
 from vit_sweep.runs.reshaping import reading_of

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from launchers.atomic import write
 from launchers.errors import UserError
-from vit_sweep.cli import show
-from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, is_table
+from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet, is_table
 from vit_sweep.report.tables.text import csv_field, markdown, pipe_table
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import Source, from_csv, from_study, source_of

@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from launchers.errors import UserError
-from vit_sweep.cli import show
+from vit_sweep.cli.terminal import show
 from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import SPLITS, is_packed

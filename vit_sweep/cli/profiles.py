@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launchers.errors import UserError
-from vit_sweep.cli import show
+from vit_sweep.cli.terminal import show
 from vit_sweep.config.folders import SITE_VARIABLE
 
 app = typer.Typer(no_args_is_help=True, help="Partition profiles: what a site says about its nodes and GPUs.")

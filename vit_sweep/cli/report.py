@@ -9,10 +9,10 @@ from rich.console import Console
 
 from launchers.atomic import write
 from launchers.errors import UserError
-from vit_sweep.cli import show
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.collect import folder_of, place_for
-from vit_sweep.cli.table_options import Csv, Decimal, Map, Set, Sheet, words_of
+from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet, words_of
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import Source, source_of
 from vit_sweep.study.provenance import require_extra

@@ -15,7 +15,7 @@ from vit_sweep.analysis.laws.simulate import IMBALANCE, MARK, MOST_GPUS, counts_
 from vit_sweep.analysis.laws.simulate import simulate as simulate_curve
 from vit_sweep.analysis.laws.simulated import Simulation
 from vit_sweep.analysis.series.series import Estimate
-from vit_sweep.cli import show
+from vit_sweep.cli.terminal import show
 from vit_sweep.plan.point import Point
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def draw(console: Console, made: Simulation) -> None:
         title=f"{MARK}, not measured: {made.scaling.value} scaling of {made.label}",
         title_justify="left",
         box=box.SIMPLE_HEAD,
-        caption=f"{MARK} by a model of links and overlap (docs/models.md); band: nothing hidden to all that can be",
+        caption=f"{MARK} by a model of links and overlap (docs/results/models.md); band: from nothing hidden to all",
         caption_justify="left",
     )
     for name in (

@@ -18,8 +18,8 @@ from launchers.errors import UserError
 from launchers.profile import Scheduler
 from launchers.text import plural
 from vit_sweep.analysis.laws import coverage
-from vit_sweep.cli import show
-from vit_sweep.cli.consent import agree
+from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.consent import agree
 from vit_sweep.config import algebra
 from vit_sweep.config.compose import Plain
 from vit_sweep.config.settings import Settings, read, study_folder
@@ -146,7 +146,7 @@ def watch_and_collect(
     require_extra("report")
     try:
         interrupt.hold()
-        from vit_sweep.cli import progress
+        from vit_sweep.cli.terminal import progress
 
         results = progress.watch(study, console, Keeper(study, say=console.print, waiting=submitter), only=only)
         interrupt.release()

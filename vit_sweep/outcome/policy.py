@@ -1,4 +1,4 @@
-"""What is done about each cause: once more, elsewhere, or never. Pure; docs/reliability.md promises this table."""
+"""What is done about each cause: once more, elsewhere, or never. Pure; docs/study/reliability.md promises it."""
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum

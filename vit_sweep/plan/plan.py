@@ -10,13 +10,13 @@ from launchers.checked import Name, checked, to_json
 from launchers.errors import UserError
 from launchers.hosts import choose_hosts
 from launchers.profile import PartitionProfile
-from vit_sweep.plan import cost, memory
 from vit_sweep.plan.cell import PADDING_WORTH_SAYING, Cell, JobOptions, Series, crowd, oversubscribed
-from vit_sweep.plan.cost import Throughput, TimeEstimate
 from vit_sweep.plan.curve_groups import Curve, Member, curves_of
 from vit_sweep.plan.grid import cell_of, series_of
-from vit_sweep.plan.memory import MemoryEstimate
 from vit_sweep.plan.point import Allocation, Point
+from vit_sweep.plan.predict import cost, memory
+from vit_sweep.plan.predict.cost import Throughput, TimeEstimate
+from vit_sweep.plan.predict.memory import MemoryEstimate
 
 SCHEMA_VERSION = 1
 MARGIN_MEASURED, MARGIN_GUESSED = 1.3, 2.0

@@ -1,6 +1,6 @@
 """Where the time of a step goes, and what communication costs: the types and their formulas. Pure.
 
-How each quantity is taken, and where it stops being true, is said in docs/measuring.md.
+How each quantity is taken, and where it stops being true, is said in docs/results/measuring.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,10 +11,10 @@ from statistics import median
 
 from launchers.checked import Quantity, Signed, Whole, checked
 from launchers.profile import Count
-from vit_sweep.plan import ring
 from vit_sweep.plan.point import ModelSpec
-from vit_sweep.plan.vit import forward_flop, train_flop
-from vit_sweep.plan.vit import parameters as model_parameters
+from vit_sweep.plan.predict import ring
+from vit_sweep.plan.predict.vit import forward_flop, train_flop
+from vit_sweep.plan.predict.vit import parameters as model_parameters
 
 Milliseconds = Quantity
 

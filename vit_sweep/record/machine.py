@@ -10,7 +10,7 @@ from statistics import median
 
 from launchers.checked import Part, Quantity, Signed, Whole, checked
 from launchers.text import some
-from vit_sweep.plan import ring
+from vit_sweep.plan.predict import ring
 
 
 @checked

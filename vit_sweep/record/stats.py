@@ -9,8 +9,8 @@ from operator import attrgetter
 from statistics import median
 
 from launchers.checked import checked
-from vit_sweep.plan.cost import Throughput
 from vit_sweep.plan.point import Precision
+from vit_sweep.plan.predict.cost import Throughput
 from vit_sweep.record.breakdown import StepBreakdown, step_breakdown
 from vit_sweep.record.record import Compilations, EpochReport, Record
 
@@ -180,7 +180,7 @@ SLOWEST_COLUMNS = ("slowest_rank", "slowest_step_ms", *(f"slowest_{name}_ms" for
 
 @checked
 class StepParts:
-    """Where a step of a run goes, in milliseconds of an optimizer step (docs/measuring.md).
+    """Where a step of a run goes, in milliseconds of an optimizer step (docs/results/measuring.md).
 
     Of several ranks each part is that of another rank: the most or the least. `slowest` is of one.
     """
@@ -232,7 +232,7 @@ _PART_COLUMNS = (
 )
 _PARTS = attrgetter(*(name.removesuffix("_ms") for name in _PART_COLUMNS))
 MEASURED_COLUMNS = (*_PART_COLUMNS, *SLOWEST_COLUMNS, "measuring_notes")
-"""In this order; docs/measuring.md has the formula of each."""
+"""In this order; docs/results/measuring.md has the formula of each."""
 
 
 def step_parts(record: Record, where: StepBreakdown | None) -> StepParts | None:

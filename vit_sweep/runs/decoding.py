@@ -61,5 +61,5 @@ def _decode(path: Path, data: bytes) -> tuple[str, str]:
     best = from_bytes(data).best()
     # Names of columns and numbers: whatever its language, most of a table is ASCII.
     if best is None or sum(letter.isascii() and letter != "\0" for letter in str(best)) < len(str(best)) / 2:
-        raise UserError(f"{path} is not a text; a CSV file or an .xlsx workbook is expected, see docs/import.md")
+        raise UserError(f"{path} is not a text; a CSV file or .xlsx workbook is expected, see docs/results/import.md")
     return str(best).removeprefix("\ufeff"), best.encoding

@@ -58,7 +58,7 @@ class TableRows(NamedTuple):
 
 
 def read_csv(path: Path, *, origin: Origin = Origin.IMPORTED, reading: Reading = Reading()) -> Imported:  # noqa: B008
-    """Read the runs of a table (docs/import.md).
+    """Read the runs of a table (docs/results/import.md).
 
     Raises `UserError` if there is no such file, no header, a required column is missing, or no row can be used.
     """
@@ -110,7 +110,7 @@ def read_rows(path: Path, reading: Reading) -> TableRows:
     if all(is_number(name) or not name for name in table.names):
         raise UserError(
             f"{path}: its first line is numbers, not the names of columns; write a header with "
-            f"{', '.join(REQUIRED)}, see docs/import.md"
+            f"{', '.join(REQUIRED)}, see docs/results/import.md"
         )
     frame = table.cells.set_axis(_unique(names), axis=1)
     frame, shape_notes = long(frame)
@@ -168,7 +168,7 @@ def _require_header(path: Path, names: list[str]) -> None:
         lacking = lacking.replace("Known:", "columns that are not understood:")
         raise UserError(
             f"{path}: {lacking}; name it with --map {missing[0]}=THEIRS or give it with --set {missing[0]}=VALUE, see "
-            "docs/import.md"
+            "docs/results/import.md"
         )
 
 
@@ -179,7 +179,9 @@ def _columns(names: list[str]) -> tuple[list[str], list[str]]:
         near = difflib.get_close_matches(name, [known for known in COLUMNS if known not in names], n=1)
         unused.append(name + (f" (did you mean {near[0]}?)" if near else ""))
     problems = (
-        [f"columns that are not understood and not used: {', '.join(unused)}; see docs/import.md"] if unused else []
+        [f"columns that are not understood and not used: {', '.join(unused)}; see docs/results/import.md"]
+        if unused
+        else []
     )
     notes = []
     if "scaling" not in names:

@@ -1,6 +1,6 @@
 """The columns of a tidy table of somebody's measurements, and how one line of it is read. Pure.
 
-docs/import.md describes them for people; a test holds that page to this list.
+docs/results/import.md describes them for people; a test holds that page to this list.
 """
 
 import math
@@ -106,7 +106,7 @@ COLUMNS: Mapping[str, Column] = {
     ),
     "note": Column(str, "what a reader of this run must know"),
 }
-"""In the order of docs/import.md."""
+"""In the order of docs/results/import.md."""
 
 DEFAULTS = {"scaling": Scaling.STRONG, "batch_per": BatchPer.GPU}
 """Columns that may be left open, and what is read then; `Run.assumed` names them."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vit_sweep.cli.render_diff import compare, scripts_of
+from vit_sweep.cli.terminal.render_diff import compare, scripts_of
 
 SCRIPT = """#!/bin/bash
 # vit_sweep study: {name}, batch n1-g1-{batch}

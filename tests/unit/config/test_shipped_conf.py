@@ -6,7 +6,7 @@ import pytest
 
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.vit import parameters, tokens
+from vit_sweep.plan.predict.vit import parameters, tokens
 
 GROUPS = ("partition", "model", "data", "engine", "optimizer")
 SHIPPED = [(group, path.stem) for group in GROUPS for path in sorted((conf_dir() / group).glob("*.yaml"))]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from launchers.errors import UserError
-from tests.e2e.train.image_folders import CLASSES, make, spec
+from tests.e2e.train.images.image_folders import CLASSES, make, spec
 from vit_sweep.data import datasets
 
 pytestmark = pytest.mark.train

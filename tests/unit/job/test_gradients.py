@@ -5,9 +5,9 @@ import torch
 import torch.distributed as dist
 
 from tests.e2e.train.ranks import small_cell
-from vit_sweep.job.train import gradients, rehearsal
 from vit_sweep.job.train.engines.plain_torch import PlainTorch
 from vit_sweep.job.train.model import optimizer
+from vit_sweep.job.train.proof import gradients, rehearsal
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.point import EngineSpec

@@ -13,8 +13,8 @@ from vit_sweep.job.train.trackers.figures import EPOCH_NAMES, epoch_figures, par
 from vit_sweep.job.train.trackers.guarded import Trackers
 from vit_sweep.job.train.trackers.tracker import TrackedRun
 from vit_sweep.plan.cell import JobOptions, Logger
-from vit_sweep.plan.vit import forward_flop
-from vit_sweep.plan.vit import parameters as model_parameters
+from vit_sweep.plan.predict.vit import forward_flop
+from vit_sweep.plan.predict.vit import parameters as model_parameters
 from vit_sweep.record.breakdown import Breakdown, counted_flop
 from vit_sweep.study.provenance import require_loggers
 

@@ -23,7 +23,7 @@ def stop(stopped, cause, code="abc"):
 
 def test_every_cause_has_a_policy_and_the_documentation_names_it():
     assert set(POLICIES) == set(Cause)
-    text = (ROOT / "docs" / "reliability.md").read_text()
+    text = (ROOT / "docs" / "study" / "reliability.md").read_text()
     for cause, policy in POLICIES.items():
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{cause.value}` ")]
         assert f"`{policy.action.value}`" in row

@@ -37,7 +37,7 @@ def test_nothing_that_synchronises_the_device_is_left_on():
     assert config["timers"] == {"throughput": {"enabled": False, "synchronized": False}}
     assert config["wall_clock_breakdown"] is False
     assert not config["flops_profiler"]["enabled"]
-    assert "comms_logger" not in config  # DeepSpeed heeds the key, not its "enabled": e2e/train/test_instruments.py
+    assert "comms_logger" not in config  # DeepSpeed heeds the key: e2e/train/measure/test_instruments.py
 
 
 @pytest.mark.parametrize("precision", Precision)

@@ -8,15 +8,15 @@ from hypothesis import strategies as st
 
 from launchers.profile import Device
 from tests.unit.builders import ENGINE, cell, point
-from tests.unit.plan.test_cost import T4
-from tests.unit.plan.test_memory import on_t4
-from vit_sweep.plan.cost import Throughput, communicates_s, predict
+from tests.unit.plan.predict.test_cost import T4
+from tests.unit.plan.predict.test_memory import on_t4
 from vit_sweep.plan.engines import DDP, FSDP2, hides, sharding
 from vit_sweep.plan.grid import cell_of
-from vit_sweep.plan.memory import predict as memory
-from vit_sweep.plan.overlap import exposed_s
 from vit_sweep.plan.point import EngineSpec, Precision
-from vit_sweep.plan.vit import parameters
+from vit_sweep.plan.predict.cost import Throughput, communicates_s, predict
+from vit_sweep.plan.predict.memory import predict as memory
+from vit_sweep.plan.predict.overlap import exposed_s
+from vit_sweep.plan.predict.vit import parameters
 
 ON_DDP = EngineSpec(name="ddp", zero_stage=None, kind=DDP)
 SHARDED = EngineSpec(name="fsdp2", zero_stage=None, kind=FSDP2, reshard_after_forward=True)

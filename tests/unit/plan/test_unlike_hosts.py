@@ -5,10 +5,10 @@ import pytest
 from launchers.profile import Device, Host, Scheduler
 from tests.unit.builders import point, profile
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.cost import predict
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.point import Precision
+from vit_sweep.plan.predict.cost import predict
 
 
 def tesla(**changes):
@@ -66,7 +66,7 @@ def test_the_smallest_chosen_memory_decides():
     from dataclasses import replace
 
     from tests.unit.builders import DATA
-    from tests.unit.plan.test_memory import VIT_B
+    from tests.unit.plan.predict.test_memory import VIT_B
 
     heavy = {"model": VIT_B, "data": replace(DATA, train_images=50_000), "batch": 16}  # about 5 GiB
     (fits,) = make_plan([point(gpus=3, partition=tesla(), **heavy)]).points

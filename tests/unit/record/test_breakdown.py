@@ -1,4 +1,4 @@
-"""The formulas of docs/measuring.md, on numbers small enough to check by hand."""
+"""The formulas of docs/results/measuring.md, on numbers small enough to check by hand."""
 
 from dataclasses import replace
 from random import Random
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.builders import MODEL, cell, record
-from vit_sweep.plan import ring
 from vit_sweep.plan.measuring import LEAST_ROUNDS, ROUNDS
+from vit_sweep.plan.predict import ring
 from vit_sweep.record.breakdown import (
     Breakdown,
     CollectiveKind,

@@ -305,7 +305,7 @@ def test_the_columns_are_all_there_for_every_record():
 
 
 def test_every_column_and_every_flag_is_explained():
-    page = (ROOT / "docs" / "machine.md").read_text()
+    page = (ROOT / "docs" / "results" / "machine.md").read_text()
     of_the_run = ("flags", "explanation", "memory_error", "joules_per_image")
     titles = ("unlike GPUs in one job", "other processes on the GPU", "throttled", "MIG", "slow", "slow link")
     titles += ("host contended", "suspended", "compiled in timed steps")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from launchers.text import visible
-from vit_sweep.cli import show
+from vit_sweep.cli.terminal import show
 from vit_sweep.report.tables.text import csv_field, latex, markdown
 
 LATEX = re.compile(

@@ -11,7 +11,7 @@ from rich.console import Console
 from tests.unit.analysis.builders import run, without_time
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_intervals
-from vit_sweep.cli import show
+from vit_sweep.cli.terminal import show
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.table_files import to_parquet, write_tables
 from vit_sweep.report.tables.scaling import scaling_table

@@ -16,9 +16,9 @@ from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.analysis.series.spreads import Ratio
 from vit_sweep.outcome.result import Status
-from vit_sweep.plan.memory import CONTEXT_GIB
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.point import Precision, Scaling
+from vit_sweep.plan.predict.memory import CONTEXT_GIB
 from vit_sweep.record.learning import Reached
 from vit_sweep.record.record import Compilations
 from vit_sweep.report.tables.all_tables import NAMES, tables_of
@@ -385,7 +385,7 @@ def test_neither_the_order_of_runs_nor_duplicates_matter(shuffled, again):
 
 
 def test_every_table_and_column_is_in_the_docs():
-    page = (ROOT / "docs" / "collecting.md").read_text()
+    page = (ROOT / "docs" / "results" / "collecting.md").read_text()
     unsaid = [name for name in (*COLUMNS, *RUN_COLUMNS) if f"`{name}`" not in page]
     assert [name for name in unsaid if "_low" not in name and "_high" not in name] == []
     assert [name for name in NAMES if f"`{name}`" not in page] == []

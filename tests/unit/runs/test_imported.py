@@ -269,7 +269,7 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path):
 def test_an_unknown_column_is_named_with_the_closest_known_and_ignored(tmp_path):
     table = read("1,16,1,strong,1,30,x", tmp_path, header=HEADER + ",precison")
     assert table.problems == (
-        "columns that are not understood and not used: precison (did you mean precision?); see docs/import.md",
+        "columns that are not understood and not used: precison (did you mean precision?); see docs/results/import.md",
     )
 
 
@@ -329,13 +329,13 @@ def test_what_is_no_epoch_is_refused(text):
 
 
 def test_the_page_describes_every_column_in_order():
-    page = (ROOT / "docs" / "import.md").read_text().partition("## Files as they are")[0]
+    page = (ROOT / "docs" / "results" / "import.md").read_text().partition("## Files as they are")[0]
     described = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
     assert described == list(COLUMNS)
 
 
 def test_the_example_of_the_page_is_read_without_a_problem(tmp_path):
-    page = (ROOT / "docs" / "import.md").read_text()
+    page = (ROOT / "docs" / "results" / "import.md").read_text()
     path = tmp_path / "example.csv"
     path.write_text(page.split("```csv\n")[1].split("```")[0])
     table = read_csv(path)

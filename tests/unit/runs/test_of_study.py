@@ -7,8 +7,8 @@ import pytest
 from launchers.profile import Device
 from tests.unit.builders import MODEL, batch, cell, record, result, series
 from vit_sweep.analysis.series.grouping import group
-from vit_sweep.plan.memory import memory_error, predict
 from vit_sweep.plan.point import Allocation, BatchPer, Pipeline, Precision, Scaling
+from vit_sweep.plan.predict.memory import memory_error, predict
 from vit_sweep.runs.of_study import conditions, run_of, runs_of, submissions
 from vit_sweep.study.journal import Event, entry_of
 

@@ -14,8 +14,8 @@ from tests.conftest import wait_for
 from tests.unit.builders import planned_study, point
 from tests.unit.submit.test_submission import Slurm, sent
 from vit_sweep.__main__ import _command, main
-from vit_sweep.cli import progress, show
 from vit_sweep.cli import sweep as launch
+from vit_sweep.cli.terminal import progress, show
 from vit_sweep.study import status
 from vit_sweep.study.journal import in_doubt
 from vit_sweep.study.snapshot import take

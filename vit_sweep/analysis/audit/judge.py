@@ -40,7 +40,7 @@ RULES: tuple[Rule, ...] = (
     machines.conditions_not_stated,
     machines.disturbed_runs,
 )
-"""In the order in which findings are said; each is described in docs/audit.md."""
+"""In the order in which findings are said; each is described in docs/results/audit.md."""
 
 
 @checked

@@ -16,7 +16,7 @@ from launchers.text import plural, some
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, with_apart
 from vit_sweep.analysis.laws.link import step_bytes
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
-from vit_sweep.plan import ring
+from vit_sweep.plan.predict import ring
 from vit_sweep.runs.run import Origin, Run
 
 WAITING = 0.25

@@ -26,8 +26,8 @@ from enum import StrEnum
 
 from launchers.checked import checked
 from vit_sweep.analysis.series.series import SeriesKey
-from vit_sweep.plan import ring
 from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.plan.predict import ring
 
 
 class Law(StrEnum):

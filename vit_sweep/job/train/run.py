@@ -8,13 +8,11 @@ import torch.distributed as dist
 
 from launchers.identity import RankIdentity
 from vit_sweep.job.guardian import Guardian
-from vit_sweep.job.train.certificate import certify
 from vit_sweep.job.train.engines.build import engine_of
 from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.epochs import Epochs
 from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.finish import OfRank, finish
-from vit_sweep.job.train.gradients import check_gradients
 from vit_sweep.job.train.images.data import Split, load
 from vit_sweep.job.train.images.pipeline import pipeline_of
 from vit_sweep.job.train.loop import Trainer
@@ -23,6 +21,8 @@ from vit_sweep.job.train.machine.sampler import Sampler
 from vit_sweep.job.train.measure.preflight import preflight
 from vit_sweep.job.train.measure.readback import gathered, peaks_of, rank_report, resolved_of
 from vit_sweep.job.train.model import DTYPES
+from vit_sweep.job.train.proof.certificate import certify
+from vit_sweep.job.train.proof.gradients import check_gradients
 from vit_sweep.job.train.rendezvous import connect, pick_device
 from vit_sweep.job.train.stopping import Stopper
 from vit_sweep.job.train.trackers.figures import EPOCH_NAMES, parameters

@@ -1,4 +1,4 @@
-"""Figures of a study: seaborn, print sizes, PNG, SVG and PDF. An edge; docs/figures.md shows them.
+"""Figures of a study: seaborn, print sizes, PNG, SVG and PDF. An edge; docs/results/figures.md shows them.
 
 The same runs draw the same bytes. Colours are colour-blind safe, and every curve has a marker and a dash, every fill a
 hatch, so that the figures read in grey too.

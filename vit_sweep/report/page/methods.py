@@ -87,7 +87,7 @@ METHODS: tuple[Formula, ...] = (
         "it there is no median, only a bound. Energy is the mean power of all GPUs in training times the training "
         "time; hosts and network are not counted.",
         source="MLPerf Training rules, Run Results and Benchmark Results; Sheppard, On the calculation of the most "
-        "probable values of frequency-constants, 1898; docs/learning.md",
+        "probable values of frequency-constants, 1898; docs/study/learning.md",
     ),
     Formula(
         term="Intervals",
@@ -106,7 +106,7 @@ METHODS: tuple[Formula, ...] = (
         "Images that went through the model in an epoch, of all GPUs; images repeated to fill the last step included.",
         row("X =", frac(words("images of an epoch"), "T(p)")),
         "X = images of an epoch / T(p)",
-        "docs/measuring.md",
+        "docs/results/measuring.md",
     ),
     _define(
         "Communication and straggler wait",
@@ -114,7 +114,7 @@ METHODS: tuple[Formula, ...] = (
         "ranks is communication alone, and what others need beyond it is waiting for a slower rank.",
         row(words("communication"), "=", _LEAST, ",", words("wait"), "=", over("max", "r", sub("c", "r")), "−", _LEAST),
         "communication = min over r of c_r, wait = max over r of c_r - min over r of c_r",
-        "docs/measuring.md",
+        "docs/results/measuring.md",
     ),
     _define(
         "Exposed communication",
@@ -123,7 +123,7 @@ METHODS: tuple[Formula, ...] = (
         "above zero.",
         row(words("exposed"), "=", sub(words("step"), words("with")), "−", sub(words("step"), words("without"))),
         "exposed = step with collectives - step without them",
-        "docs/measuring.md",
+        "docs/results/measuring.md",
     ),
     _define(
         "Bus bandwidth",
@@ -139,7 +139,7 @@ METHODS: tuple[Formula, ...] = (
         "precision.",
         row(words("MFU"), "=", frac(row(sub("F", words("train")), "⋅ X"), row("p ⋅", sub("F", words("peak"))))),
         "MFU = train FLOPs per image x X / (p x peak)",
-        "Chowdhery et al., PaLM, 2022, appendix B; vit_sweep/plan/vit.py",
+        "Chowdhery et al., PaLM, 2022, appendix B; vit_sweep/plan/predict/vit.py",
     ),
     _define(
         "GPU hours",

@@ -1,4 +1,4 @@
-"""Every column of every table: title, unit, meaning. The one place for these words; docs/collecting.md repeats them."""
+"""Every column of every table: title, unit, meaning. The place for them; docs/results/collecting.md repeats them."""
 
 from vit_sweep.report.tables.table import HIGH, LOW, Column
 
@@ -13,7 +13,7 @@ def with_bounds(
     name: str, title: str, unit: str = "", meaning: str = "", *, percent: bool = False
 ) -> tuple[Column, ...]:
     """A number and the two bounds of its 95 % interval."""
-    what = f"{name}: 95 % interval over runs (docs/trust.md); empty with one run"
+    what = f"{name}: 95 % interval over runs (docs/results/trust.md); empty with one run"
     return (
         _column(name, title, unit, meaning, percent=percent),
         Column(name=name + LOW, title=f"{title}, low", unit=unit, percent=percent, bound_of=name,

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from vit_sweep.plan.memory import memory_error, used_mib
 from vit_sweep.plan.plan import PlannedPoint
+from vit_sweep.plan.predict.memory import memory_error, used_mib
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
 from vit_sweep.report.tables.parts import Times, Variants, by_configuration, middle, names_of, pooled, pools
 from vit_sweep.report.tables.scaling import infeasible

@@ -9,8 +9,8 @@ from statistics import median
 
 from vit_sweep.analysis import bounds
 from vit_sweep.outcome.result import Result, story_of
-from vit_sweep.plan.memory import memory_error
 from vit_sweep.plan.plan import PlannedPoint
+from vit_sweep.plan.predict.memory import memory_error
 from vit_sweep.record.flags import machine_columns
 from vit_sweep.record.learning import Reached, peak_rate
 from vit_sweep.record.record import Record

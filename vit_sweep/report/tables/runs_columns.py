@@ -1,4 +1,4 @@
-"""The columns of the tidy table of runs: unit, meaning. docs/measuring.md and docs/machine.md have the formulas."""
+"""The columns of the tidy table of runs: unit, meaning. Formulas: measuring.md and machine.md in docs/results."""
 
 from vit_sweep.report.tables.columns import COLUMNS, WHAT
 from vit_sweep.report.tables.table import Column

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from launchers.profile import Device
 from vit_sweep.job.train.engines.engine import EngineReport
-from vit_sweep.job.train.half_step import lean
+from vit_sweep.job.train.engines.half_step import lean
 from vit_sweep.job.train.measure.collectives import Counted, counted, silenced
 from vit_sweep.job.train.model import fp32_products, optimizer
 from vit_sweep.plan.cell import Cell

@@ -1,0 +1,113 @@
+"""Engines that train the same have a certificate, exact on two ranks; every planted difference has none."""
+
+import json
+
+import pytest
+
+from tests.e2e.train.ranks import be_one_of_two, run_all, small_cell
+from vit_sweep.plan.point import EngineSpec
+
+pytestmark = pytest.mark.train
+
+DDP = EngineSpec(name="ddp", zero_stage=None, kind="ddp")
+FSDP2 = EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_forward=True)
+STAGES = [EngineSpec(name=f"zero{stage}", zero_stage=stage) for stage in range(4)]
+STEPS = 10
+"""Instead of 50: the differences that are planted show at once, and rounding grows with every step."""
+CASES = {
+    **{engine.name: (engine, "nothing") for engine in (DDP, FSDP2, *STAGES)},
+    "another clipping": (STAGES[0], "clip"),
+    "a dropped all-reduce": (DDP, "drop"),
+    "each rank alone": (DDP, "ignore"),
+    "an optimizer by layers, whole": (DDP, "by_layers"),
+    "an optimizer by layers, in flat shards": (STAGES[1], "by_layers"),
+}
+HELD = {DDP.name, FSDP2.name, *(stage.name for stage in STAGES), "an optimizer by layers, whole"}
+
+
+def test_an_engine_that_trains_the_same_is_certified_and_one_that_does_not_is_not(tmp_path):
+    """All in one pair of processes: DeepSpeed takes ten seconds to import."""
+    run_all(_rank, [(str(tmp_path), rank) for rank in range(2)], folder=tmp_path, seconds=300)
+    made = json.loads((tmp_path / "0.json").read_text())
+    assert made == json.loads((tmp_path / "1.json").read_text()), "all ranks say the same"
+    assert {name for name, (holds, *_) in made.items() if holds} == HELD, made
+    exact = {name for name, (_, certificate) in made.items() if certificate["absolute"] == 0}
+    assert exact >= {"ddp", "fsdp2", "zero0", "zero1", "zero2"}, made
+    assert made["zero3"][1]["absolute"] < 1e-4
+    assert made["zero3"][1]["masked"] == "the keys' part of in_proj_bias"
+    assert all(made[name][1]["difference"] > 0.01 for name in set(CASES) - HELD), made
+
+
+def _rank(folder, rank):
+    be_one_of_two(folder, rank, lambda: _certified(rank))
+
+
+def _certified(rank):
+    import torch
+
+    from launchers.checked import to_plain
+    from vit_sweep.job.train.proof import certificate
+
+    certificate.STEPS = STEPS
+    made = {}
+    for name, (engine, difference) in CASES.items():
+        with pytest.MonkeyPatch.context() as patch:
+            PLANTED[difference](patch)
+            made_here = certificate.certify(small_cell(gpus=2, engine=engine), rank=rank, device=torch.device("cpu"))
+        made[name] = (made_here.holds, to_plain(made_here))
+    return made
+
+
+def _clip(patch):
+    """DeepSpeed's default of a later release."""
+    from vit_sweep.job.train.engines import deepspeed
+
+    configured = deepspeed.ds_config
+    patch.setattr(deepspeed, "ds_config", lambda cell: configured(cell) | {"gradient_clipping": 1.0})
+
+
+def _drop(patch):
+    """Nothing is reduced from the second step on."""
+    from vit_sweep.job.train.engines.ddp import Ddp
+
+    forward = Ddp.forward
+
+    def dropping(self, images, *, boundary):
+        logits = forward(self, images, boundary=boundary)
+        self._silent = True
+        return logits
+
+    patch.setattr(Ddp, "forward", dropping)
+
+
+def _ignore(patch):
+    """As Accelerate without CUDA: what was asked for is not there, and each rank trains by itself."""
+    from vit_sweep.job.train.engines import build
+    from vit_sweep.job.train.engines.plain_torch import PlainTorch
+    from vit_sweep.job.train.model import optimizer
+
+    alone = {"ddp": lambda cell, model: PlainTorch(cell, model, optimizer(cell, model), kind="ddp")}
+    patch.setattr(build, "_BUILD", alone)
+
+
+def _by_layers(patch):
+    """Each tensor's update has the norm of the tensor, as in LAMB: a flat shard is another tensor."""
+    import torch
+
+    from vit_sweep.job.train.engines import ddp, deepspeed
+    from vit_sweep.job.train.proof import rehearsal
+
+    class ByLayers(torch.optim.SGD):
+        @torch.no_grad()
+        def step(self, closure=None):
+            for group in self.param_groups:
+                for weight in group["params"]:
+                    if weight.grad is not None:
+                        weight.grad *= (1 + weight.norm()) / (1e-6 + weight.grad.norm())
+            return super().step(closure)
+
+    for module in (rehearsal, ddp, deepspeed):
+        patch.setattr(module, "optimizer", lambda cell, model: ByLayers(model.parameters(), lr=1e-3))
+
+
+PLANTED = {"nothing": lambda patch: None, "clip": _clip, "drop": _drop, "ignore": _ignore, "by_layers": _by_layers}

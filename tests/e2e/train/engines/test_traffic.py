@@ -1,0 +1,109 @@
+"""What a step communicates under each engine and ZeRO stage, counted anew, is what the plan says."""
+
+import json
+from collections import defaultdict
+from dataclasses import replace
+from typing import NamedTuple
+
+import pytest
+
+from tests.e2e.train.ranks import be_one_of_two, run_all
+from tests.e2e.train.trainers import measured_cell, trainer_of
+from tests.unit.builders import MODEL
+from vit_sweep.plan import ds_config
+from vit_sweep.plan.point import EngineSpec, Precision
+from vit_sweep.plan.predict import traffic
+from vit_sweep.plan.predict.vit import parameters
+
+pytestmark = pytest.mark.train
+
+LAYERS = 4
+WIDE = replace(MODEL, image_size=16, patch_size=4, width=320, mlp_width=640, layers=LAYERS)
+"""Its matrices are above ZeRO 3's persistence threshold, as those of every real ViT are."""
+SIZE = parameters(WIDE, 4)
+
+
+DDP = EngineSpec(name="ddp", zero_stage=None, kind="ddp")
+FSDP2 = EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_forward=True)
+
+
+class Case(NamedTuple):
+    """One engine, and how often a step moves the whole gradient and all weights in it."""
+
+    stage: int
+    accum: int
+    all_reduces: float
+    """What issues and papers compare: in all-reduces of the gradient."""
+    precision: Precision = Precision.FP32
+    reuse_distance: int = ds_config.REUSE_DISTANCE
+    bucket: int = ds_config.BUCKET_ELEMENTS
+    engine: EngineSpec | None = None
+    """Another than DeepSpeed with that stage."""
+
+    @property
+    def spec(self):
+        return self.engine or EngineSpec(name=f"zero{self.stage}", zero_stage=self.stage)
+
+
+CASES = (
+    Case(0, 4, 1.0),
+    Case(1, 4, 1.5),
+    Case(2, 1, 1.5),
+    Case(2, 4, 4.5),
+    Case(3, 1, 1.0),
+    Case(3, 4, 4.0),
+    Case(0, 1, 1.0, Precision.BF16),
+    Case(1, 1, 1.5, Precision.BF16),
+    Case(3, 1, 1.0, Precision.BF16),
+    Case(3, 2, 2.5, reuse_distance=SIZE, bucket=100_000),
+    Case(3, 2, 3.0, reuse_distance=1, bucket=100_000),
+    Case(0, 1, 1.0, engine=DDP),
+    Case(0, 4, 1.0, engine=DDP),
+    Case(3, 1, 1.5, engine=FSDP2),
+    Case(3, 4, 4.5, engine=FSDP2),
+    Case(2, 4, 2.5, engine=replace(FSDP2, reshard_after_forward=False)),
+)
+"""All in one pair of processes: DeepSpeed takes ten seconds to import."""
+
+
+def test_every_engine_communicates_what_the_plan_says(tmp_path, monkeypatch):
+    """Within 4 %: that much of this small model is below the persistence threshold, and gathered once a step.
+
+    Where ZeRO 3 lets go of a part of the weights, it does so by whole layers.
+    """
+    run_all(_rank, [(str(tmp_path), rank) for rank in range(2)], folder=tmp_path, seconds=300)
+    counted = json.loads((tmp_path / "0.json").read_text())
+    for case, kinds in zip(CASES, counted, strict=True):
+        monkeypatch.setattr(traffic, "REUSE_DISTANCE", case.reuse_distance)
+        planned = traffic.of_step(case.spec, case.accum, SIZE, blocks=LAYERS)
+        assert planned.all_reduces == pytest.approx(case.all_reduces), case
+        whole = SIZE * case.precision.bytes
+        seen = defaultdict(float, {kind["name"]: kind["bytes"] / whole for kind in kinds})
+        assert seen["all_reduce"] == pytest.approx(planned.reduced, abs=0.01), case
+        assert seen["reduce_scatter_tensor"] == pytest.approx(planned.scattered, abs=0.01), case
+        layer = case.accum / LAYERS if case.reuse_distance == SIZE else 0.0
+        assert 0.96 * planned.gathered - layer <= seen["all_gather_into_tensor"] <= planned.gathered + 0.01, case
+
+
+def _rank(folder, rank):
+    be_one_of_two(folder, rank, lambda: [_collectives(case, rank) for case in CASES])
+
+
+def _collectives(case, rank):
+    """Kinds of collectives of a step, after a first one in which ZeRO 3 learns the order of its weights."""
+    from launchers.checked import to_plain
+
+    ds_config.REUSE_DISTANCE, ds_config.BUCKET_ELEMENTS = case.reuse_distance, case.bucket
+    cell = measured_cell(gpus=2, engine=case.spec, accum=case.accum, precision=case.precision, model=WIDE)
+    trainer, engine = trainer_of(cell, rank)
+    engine.module.train()
+    batches = trainer._pipeline.epoch(1)
+
+    def step():
+        for micro in range(case.accum):
+            trainer._micro_step(batches, boundary=micro == case.accum - 1)
+
+    step()
+    with engine.counted() as counts:
+        step()
+    return to_plain(counts.kinds(1))

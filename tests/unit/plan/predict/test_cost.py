@@ -1,0 +1,214 @@
+"""Predicted time, time limits, budgets and throttles."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launchers.batch import Batch, Shape, Task, throttle
+from launchers.errors import UserError
+from launchers.profile import Device, Link, Network
+from tests.unit.builders import cell, point, profile, record
+from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions
+from vit_sweep.plan.measuring import AT_MOST_S, DEVICE_S, ONE_S, PROFILER_S, after_s, preflight_s, sizes
+from vit_sweep.plan.plan import Knowledge, make_plan
+from vit_sweep.plan.plan_file import plan_file
+from vit_sweep.plan.point import EngineSpec, Precision
+from vit_sweep.plan.predict import ring
+from vit_sweep.plan.predict.cost import STARTUP_S, Throughput, communicates_s, gradient_bytes, predict
+from vit_sweep.record.stats import throughput
+
+T4 = profile(
+    device=Device.CUDA,
+    gpu_model="Tesla T4",
+    peak_tflops={"fp32": 8.1},
+    max_minutes=600,
+    default_minutes=60,
+    network=Network(inside=Link(gb_per_s=4.5), between=Link(gb_per_s=1.0)),
+)
+
+
+@pytest.mark.parametrize(
+    ("stage", "accum", "units"),
+    [(0, 1, 1), (0, 4, 1), (1, 1, 1.5), (1, 4, 1.5), (2, 1, 1.5), (2, 4, 4.5), (3, 1, 1), (3, 4, 4)],
+)
+def test_a_plan_knows_what_the_zero_stage_communicates(stage, accum, units):
+    """In all-reduces of the gradient, as counted on DeepSpeed 0.19.8 (`tests/e2e/train/engines/test_traffic.py`)."""
+    plain, staged = (
+        cell(gpus=8, nodes=1, device=Device.CUDA, accum=accum, engine=EngineSpec(name=f"zero{z}", zero_stage=z))
+        for z in (0, stage)
+    )
+    assert communicates_s(staged, T4) == pytest.approx(units * communicates_s(plain, T4))
+    computing_ms = predict(plain, T4, ()).step_ms - 1000 * communicates_s(plain, T4)
+    assert predict(staged, T4, ()).step_ms == pytest.approx(computing_ms + 1000 * communicates_s(staged, T4))
+
+
+def test_what_a_finished_run_communicated_is_taken_off_by_its_own_accumulation():
+    """A step of 100 ms: the rate of an image alone is what another GPU count is predicted from."""
+    spent = cell(gpus=8, nodes=1, device=Device.CUDA, engine=EngineSpec(name="zero2", zero_stage=2), accum=4)
+    step_s = 64 * 0.001 + communicates_s(spent, T4)
+    finished = (Throughput(cell=spent, images_per_s=64 / step_s),)
+    assert predict(replace(spent, gpus=1), T4, finished).step_ms == pytest.approx(64.0)
+    assert gradient_bytes(replace(spent, precision=Precision.FP16)) == gradient_bytes(spent) / 2
+
+
+def test_without_runs_the_estimate_is_a_stated_fraction_of_the_peak():
+    made = predict(cell(device=Device.CUDA), T4, ())
+    assert "30% of 8.1 TFLOP/s" in made.basis
+    assert not made.measured
+    assert made.seconds > STARTUP_S
+
+
+NOTHING_BESIDE = JobOptions(preflight=False, profile_steps=0)
+
+
+def test_what_a_job_measures_is_in_its_time_and_its_time_limit():
+    """One GPU: matrix products and a profile. Several: all-reduces and, whatever the options, blocks without them."""
+    for gpus in (1, 8):
+        wanted = cell(gpus=gpus, device=Device.CUDA)
+        bare, usual = (predict(wanted, T4, (), options) for options in (NOTHING_BESIDE, JobOptions()))
+        only_profile = predict(wanted, T4, (), JobOptions(preflight=False))
+        step_s = bare.step_ms / 1000
+        assert usual.step_ms == bare.step_ms
+        assert only_profile.seconds - bare.seconds == pytest.approx(PROFILER_S + 3 * step_s)
+        assert usual.seconds > only_profile.seconds + DEVICE_S
+        unmeasured_s = STARTUP_S + wanted.epochs * wanted.steps_per_epoch * step_s  # and the tests
+        assert bare.seconds >= unmeasured_s + after_s(step_s, ranks=gpus, profile_steps=0)
+    assert after_s(0.1, ranks=1, profile_steps=0) == 0
+    assert after_s(0.1, ranks=2, profile_steps=0, exposed=False) == 0
+    assert after_s(0.1, ranks=2, profile_steps=0) == pytest.approx((3 * 9 * 3 + 2) * 0.1), "blocks, and two to warm up"
+    more = after_s(0.1, ranks=1, profile_steps=0, profilers=tuple(DeepSpeedProfiler))
+    assert more == pytest.approx(0.1), "one rank has no collectives to log"
+    assert after_s(0.1, ranks=2, profile_steps=0, profilers=tuple(DeepSpeedProfiler)) > 7.4 + more
+    wanted = point(partition=T4, gpus=8)
+    limits = [make_plan([wanted], Knowledge(options=options)).cells for options in (NOTHING_BESIDE, JobOptions())]
+    (short_,), (usual_,) = (reasons.values() for reasons in limits)
+    assert usual_.shape.minutes >= short_.shape.minutes
+    assert usual_.time.seconds > short_.time.seconds
+
+
+@given(
+    step_s=st.floats(0.0001, 3.3),
+    ranks=st.integers(1, 64),
+    profile_steps=st.integers(0, 3),
+    bandwidth=st.floats(0.1, 500),
+    parameters=st.integers(1_000_000, 1_000_000_000),
+)
+def test_measuring_is_bounded_whatever_the_network(step_s, ranks, profile_steps, bandwidth, parameters):
+    """Of steps of up to 3.3 s the blocks keep to their minute; no message is sent that would take over ten seconds."""
+    blocks = after_s(step_s, ranks=ranks, profile_steps=0)
+    assert blocks <= AT_MOST_S + 2.01 * step_s
+    assert after_s(step_s, ranks=ranks, profile_steps=profile_steps) <= blocks + PROFILER_S + 3.01 * step_s
+    network = Network(inside=Link(gb_per_s=bandwidth, latency_us=20))
+    messages = sizes(4 * parameters) if ranks > 1 else []
+    times = [ring.over_nodes_s(network, gpus=ranks, nodes=1, size_bytes=size) for size in messages]
+    least = preflight_s([], 0)
+    assert least <= preflight_s(times, len(times)) <= least + 2 * ONE_S + sum(min(t, ONE_S) * 2 + 1 for t in times[:-1])
+
+
+def test_an_all_reduce_that_would_take_too_long_is_not_predicted_either():
+    assert preflight_s([0.1, ONE_S + 1], 2) == pytest.approx(preflight_s([0.1], 1))
+    assert preflight_s(None, 5) > preflight_s(None, 0)
+
+
+def test_recomputation_costs_a_third_more_time_and_no_model_flop():
+    plain, again = (predict(cell(device=Device.CUDA, activation_checkpointing=on), T4, ()) for on in (False, True))
+    assert again.step_ms == pytest.approx(plain.step_ms * 4 / 3)
+    assert "recomputation" in again.basis
+    assert "recomputation" not in plain.basis
+
+
+@pytest.mark.parametrize("other", [{"activation_checkpointing": True}, {"compile": True}])
+def test_a_run_that_computes_otherwise_says_nothing_of_the_time(other):
+    finished = cell(gpus=1, nodes=1)
+    assert predict(replace(finished, **other), profile(), (throughput(record(finished, (9.0, 2.0))),)) is None
+
+
+def test_tf32_without_a_peak_of_its_own_is_judged_by_fp32s():
+    assert "25% of 8.1 TFLOP/s" in predict(cell(device=Device.CUDA, precision=Precision.TF32), T4, ()).basis
+
+
+def test_crossing_nodes_costs_the_link_between_them():
+    near, far = (predict(cell(gpus=4, nodes=n, device=Device.CUDA), T4, ()).step_ms for n in (1, 4))
+    assert far > near
+
+
+def test_without_peak_and_runs_there_is_no_estimate():
+    assert predict(cell(), profile(), ()) is None
+
+
+def test_finished_runs_of_the_same_model_and_gpu_replace_the_formula():
+    finished = cell(gpus=1, nodes=1)
+    made = predict(replace(finished, epochs=7), profile(), (throughput(record(finished, (9.0, 2.0, 2.0))),))
+    assert made.measured
+    assert finished.cell_id in made.basis
+    step_s = 2.0 / finished.steps_per_epoch
+    assert made.step_ms == pytest.approx(1000 * step_s)
+    other = replace(finished, gpu_model="another GPU")
+    assert predict(other, profile(), (throughput(record(finished, (9.0, 2.0))),)) is None
+
+
+def test_the_time_limit_has_a_margin_and_stays_within_the_partitions():
+    (short,) = make_plan([point(partition=T4)]).cells.values()
+    assert short.shape.minutes * 60 > short.time.seconds
+    assert short.shape.minutes % 5 == 0
+    (given_,) = make_plan([point(partition=T4)], Knowledge(minutes=17)).cells.values()
+    assert given_.shape.minutes == 17
+    (unknown,) = make_plan([point()]).cells.values()
+    assert unknown.shape.minutes == unknown.profile.default_minutes
+
+
+def test_cells_of_one_shape_share_the_longest_limit_so_that_they_stay_one_array():
+    cells = make_plan([point(partition=T4, epochs=e) for e in (1, 100_000)]).cells.values()
+    assert len({c.shape for c in cells}) == 1
+
+
+def test_a_run_longer_than_the_partition_allows_is_refused_with_the_hours():
+    (refused,) = make_plan([point(partition=T4, epochs=10_000_000)]).points
+    assert refused.cell_id is None
+    assert "ends a job after 10 h" in refused.reasons[0]
+    assert refused.reasons[0].startswith("epochs=10000000")
+    (accepted,) = make_plan([point(partition=T4, epochs=10_000_000)], Knowledge(minutes=30)).points
+    assert accepted.cell_id is not None
+
+
+def test_the_plans_digest_depends_on_its_input_only():
+    grid = [point(), point(gpus=2), point(gpus=99)]
+    first, again, other = (plan_file(make_plan(g), None).digest for g in (grid, list(grid), grid[:2]))
+    assert first == again != other
+
+
+# --- throttle ------------------------------------------------------------------------------------------------
+
+
+def batches(shapes):
+    return [
+        Batch(
+            study="s",
+            study_dir="/s",
+            profile=profile(),
+            module="m",
+            shape=Shape(nodes=1, gpus_per_node=gpus, minutes=5),
+            tasks=tuple(Task(name=f"c{i}", attempt=1) for i in range(tasks)),
+        )
+        for gpus, tasks in shapes
+    ]
+
+
+@given(
+    shapes=st.lists(st.tuples(st.sampled_from([1, 2, 4, 8]), st.integers(1, 20)), min_size=1, max_size=5),
+    room=st.integers(0, 100),
+)
+def test_arrays_together_never_exceed_the_gpus_in_flight_and_waste_none(shapes, room):
+    most = sum(gpus for gpus, _ in shapes) + room
+    made = throttle(batches(shapes), most)
+    used = sum(batch.parallel * batch.shape.gpus for batch in made)
+    assert used <= most
+    waiting = [batch.shape.gpus for batch in made if batch.parallel < len(batch.tasks)]
+    assert all(used + gpus > most for gpus in waiting)
+
+
+def test_fewer_gpus_than_one_task_of_each_array_are_refused_with_the_sum():
+    with pytest.raises(UserError, match=r"max_gpus_in_flight=8: .* 1 \+ 8 = 9 GPUs; use 9 or more"):
+        throttle(batches([(1, 3), (8, 3)]), 8)

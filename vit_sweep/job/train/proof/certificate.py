@@ -1,0 +1,62 @@
+"""The equivalence certificate: an engine, with a cell's optimizer and number of ranks, trains what one process does.
+
+It is a rehearsal of `STEPS` optimizer steps; then each rank compares all weights of the engine with those of the one
+process, by how far they have moved. With AdamW the keys' part of the bias of attention is left out: its true gradient
+is zero, so Adam divides rounding by rounding there.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from vit_sweep.job.train.measure.readback import gathered
+from vit_sweep.job.train.proof.rehearsal import Weights, alone, by_engine, first_weights, small, without_a_trace
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.point import OptimizerKind
+from vit_sweep.record.record import Certificate
+
+STEPS = 50
+TOLERANCE = 1e-3
+"""Norm of the difference over the norm of the movement of a parameter."""
+_GENTLE = 1e-3
+"""Learning rate at most: noise cannot be learnt, and a rate that breaks the weights would compare rounding."""
+_KEYS = "in_proj_bias"
+
+
+def certify(cell: Cell, *, rank: int, device: torch.device) -> Certificate:
+    """Compare the cell's engine with one process; a collective. What does not agree is said, not raised."""
+    copy = small(cell, replace(cell.optimizer, learning_rate=min(_GENTLE, cell.optimizer.learning_rate)))
+    masked = _KEYS if cell.optimizer.kind is OptimizerKind.ADAMW else ""
+    with without_a_trace(device):
+        engine = by_engine(copy, steps=STEPS, rank=rank, device=device)
+        right = alone(copy, steps=STEPS, device=device)
+        own = max(_differences(first_weights(copy), engine, right, masked))
+    ranks: list[tuple[float, float, str]] = gathered(own)
+    difference, absolute, parameter = max(ranks)
+    return Certificate(
+        steps=STEPS,
+        difference=difference if math.isfinite(difference) else None,
+        absolute=absolute if math.isfinite(absolute) else None,
+        parameter=parameter,
+        tolerance=TOLERANCE,
+        masked=f"the keys' part of {masked}" if masked else "",
+    )
+
+
+def _differences(before: Weights, engine: Weights, right: Weights, masked: str) -> Iterator[tuple[float, float, str]]:
+    """Of each parameter: difference by movement, largest difference of a weight, name; no number counts as infinite."""
+    for name, weight in right.items():
+        difference, movement = engine[name] - weight, weight - before[name]
+        if masked and name.endswith(masked):
+            difference, movement = _without_keys(difference), _without_keys(movement)
+        part = float(difference.norm()) / max(float(movement.norm()), 1e-12)
+        yield (part if math.isfinite(part) else math.inf), float(difference.abs().max()), name
+
+
+def _without_keys(bias: Tensor) -> Tensor:
+    """The parts of queries and values of a bias (3 x width,)."""
+    queries, _, values = bias.chunk(3)
+    return torch.cat([queries, values])

@@ -1,0 +1,53 @@
+"""The gradient guard: before an engine trains, a small copy of the model shows that it loses no gradient.
+
+An engine that drops an all-reduce, or cuts autograd somewhere, trains on without a word. So a rehearsal takes one step
+of plain descent at learning rate 1: each weight then moves by its gradient. Each rank compares what it has.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+
+from vit_sweep.job.train.measure.readback import gathered
+from vit_sweep.job.train.proof.rehearsal import Weights, alone, by_engine, first_weights, small, without_a_trace
+from vit_sweep.outcome.ending import Cause
+from vit_sweep.outcome.failure import JobError
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.point import OptimizerKind, OptimizerSpec
+from vit_sweep.record.record import GradientCheck
+
+TOLERANCE = 1e-3
+"""Norm of the difference over the norm of the right gradient of a parameter. Rounding makes 1e-6 of it."""
+_SMALL = 1e-3
+"""Part of the norm of all gradients below which a parameter's own norm is not what its difference is compared with:
+such a gradient is rounding itself (keys of attention have a bias whose true gradient is zero)."""
+_DESCENT = OptimizerSpec(name="descent", kind=OptimizerKind.SGD, learning_rate=1.0, weight_decay=0.0, beta1=0.0)
+
+
+def check_gradients(cell: Cell, *, rank: int, device: torch.device) -> GradientCheck:
+    """Check the cell's engine; a collective. Raises `JobError` on all ranks if it loses or changes a gradient."""
+    copy = small(cell, _DESCENT)
+    with without_a_trace(device):
+        moved = by_engine(copy, steps=1, rank=rank, device=device)
+        differences = list(_differences(first_weights(copy), moved, alone(copy, steps=1, device=device)))
+    ranks: list[tuple[float, str]] = gathered(max(differences))
+    difference, parameter = max(ranks)
+    if not difference <= TOLERANCE:
+        raise JobError(
+            Cause.WRONG_GRADIENTS,
+            f"engine={cell.engine.name}: on rank {ranks.index((difference, parameter))} the gradient of {parameter} is "
+            f"not that of one process with all images: it differs by {difference:.2g} of it, allowed is {TOLERANCE:g}; "
+            "nothing was trained, since what this engine trains would be something else",
+        )
+    return GradientCheck(difference=difference, parameter=parameter, parameters=len(differences), tolerance=TOLERANCE)
+
+
+def _differences(before: Weights, moved: Weights, right: Weights) -> Iterator[tuple[float, str]]:
+    """How far each parameter's gradient is from the right one, and its name; what is no number is infinitely far."""
+    gradients = {name: before[name] - weight for name, weight in right.items()}
+    whole = float(torch.stack([gradient.norm() for gradient in gradients.values()]).norm())
+    for name, gradient in gradients.items():
+        own = before[name] - moved[name]
+        difference = float((own - gradient).norm()) / max(float(gradient.norm()), _SMALL * whole)
+        yield (difference if math.isfinite(difference) else math.inf), name

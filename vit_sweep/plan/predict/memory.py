@@ -1,0 +1,159 @@
+"""Predicted device memory of a cell, from formulas and one calibration. Pure.
+
+    total = states + temporaries + 1.105 x activations + data + context
+
+States by ZeRO stage, and of other engines by the stage that shards alike: Rajbhandari et al. 2020 (arXiv:1910.02054),
+section 3, with DeepSpeed's fp32 master copy of a shard. Activations: `vit.activation_bytes`. The factor 1.105
+(allocator and short-lived buffers), the 16 bytes per parameter of temporaries at stage 0 (flat gradient bucket, foreach
+optimizer) and the 0.45 GB of context fit the memory that nvidia-smi showed in the logs of arXiv:2602.21081: T4,
+ViT-B/16, 224 px, fp32: 5077 MiB at micro batch 16 and 11,055 MiB at 64; this model says 5063 and 11,041. Data: the
+uint8 images of `data.pipeline=device`.
+"""
+
+from launchers.checked import checked
+from launchers.profile import Device
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.ds_config import BUCKET_ELEMENTS
+from vit_sweep.plan.engines import DDP, FSDP2, sharding
+from vit_sweep.plan.point import ModelSpec, OptimizerKind, Pipeline, Precision
+from vit_sweep.plan.predict.vit import activation_bytes, parameters, tokens
+
+USABLE = 0.97
+"""Part of a GPU's memory that a job can really use."""
+_ALLOCATOR = 1.105
+CONTEXT_GIB = 0.45e9 / 2**30
+"""Of a process on a GPU, outside of what torch counts."""
+_DATA_WORTH_SAYING_GIB = 0.05
+_SIDE = 32
+"""Pixels of a side of the sets that come as they are: CIFAR; the digits are smaller."""
+
+
+@checked
+class MemoryEstimate:
+    """Predicted memory of one GPU, in GiB."""
+
+    states_gib: float
+    """Parameters, gradients, optimizer states."""
+    temporary_gib: float
+    activations_gib: float
+    context_gib: float
+    data_gib: float = 0.0
+    """Images that stay in device memory."""
+
+    @property
+    def total_gib(self) -> float:
+        """What the GPU must hold."""
+        return self.states_gib + self.temporary_gib + self.activations_gib + self.context_gib + self.data_gib
+
+
+def predict(cell: Cell) -> MemoryEstimate | None:
+    """Predict the peak of one GPU; None on a CPU device, where the host's memory is no such limit."""
+    if cell.device is Device.CPU:
+        return None
+    count = parameters(cell.model, cell.data.classes)
+    return MemoryEstimate(
+        states_gib=_state_bytes(cell, count) / 2**30,
+        temporary_gib=_temporary_bytes(cell, count) / 2**30,
+        activations_gib=_activations(cell) / 2**30,
+        context_gib=CONTEXT_GIB,
+        data_gib=data_bytes(cell) / 2**30,
+    )
+
+
+def kept_bytes(model: ModelSpec, precision: Precision, *, checkpointing: bool) -> float:
+    """Bytes of activations that one image keeps at the start of backward.
+
+    With checkpointing of each block only its input, L N D numbers, and the whole of the one block that is computed
+    again: fp32 4 LND + 64 ND (M = 4D).
+    """
+    whole = activation_bytes(model, precision)
+    if not checkpointing:
+        return whole
+    return precision.bytes * model.layers * tokens(model) * model.width + whole / model.layers
+
+
+def data_bytes(cell: Cell) -> int:
+    """Bytes of the uint8 images in device memory: with the loader the test images only, which it does not feed."""
+    count = cell.data.test_images + (cell.train_images if cell.pipeline is Pipeline.DEVICE else 0)
+    return count * 3 * (cell.data.side or _SIDE) ** 2
+
+
+def largest_micro_batch(cell: Cell, gpu_memory_gib: float) -> int:
+    """The largest micro batch that is predicted to fit; 0 when not even one image does."""
+    estimate = predict(cell)
+    if estimate is None:
+        return cell.micro_batch
+    free = USABLE * gpu_memory_gib - (estimate.total_gib - estimate.activations_gib)
+    return max(0, int(free / (estimate.activations_gib / cell.micro_batch)))
+
+
+def why_it_does_not_fit(cell: Cell, gpu_memory_gib: float) -> str | None:
+    """One sentence with the figures when the cell is predicted not to fit, else None."""
+    estimate = predict(cell)
+    if estimate is None or estimate.total_gib <= USABLE * gpu_memory_gib:
+        return None
+    largest = largest_micro_batch(cell, gpu_memory_gib)
+    advice = f"a micro batch of {largest} or less" if largest else "a smaller model or a higher ZeRO stage"
+    if not cell.activation_checkpointing:
+        advice += ", or activation_checkpointing=true"
+    if cell.pipeline is Pipeline.DEVICE and estimate.data_gib > _DATA_WORTH_SAYING_GIB:
+        advice += ", or data.pipeline=loader"
+    data = f" + images {estimate.data_gib:.1f}" if estimate.data_gib > _DATA_WORTH_SAYING_GIB else ""
+    return (
+        f"micro batch {cell.micro_batch} of {cell.model.name} at {cell.model.image_size} px in {cell.precision.value} "
+        f"needs about {estimate.total_gib:.1f} GiB a GPU (states {estimate.states_gib:.1f} + temporaries "
+        f"{estimate.temporary_gib:.1f} + activations {estimate.activations_gib:.1f} + context "
+        f"{estimate.context_gib:.1f}{data}), {cell.gpu_model} has {gpu_memory_gib:g} of which {USABLE:.0%} can be "
+        f"used; use {advice}, or memory_check=warn"
+    )
+
+
+def _activations(cell: Cell) -> float:
+    kept = kept_bytes(cell.model, cell.precision, checkpointing=cell.activation_checkpointing)
+    return _ALLOCATOR * cell.micro_batch * kept
+
+
+def _state_bytes(cell: Cell, count: int) -> float:
+    """Bytes of parameters, gradients and optimizer states on one GPU."""
+    moments = 8 if cell.optimizer.kind is OptimizerKind.ADAMW else 4
+    # What FSDP2 keeps whole for a while is no state.
+    ranks, stage = cell.gpus, 3 if cell.engine.kind == FSDP2 else sharding(cell.engine)
+    weight = cell.precision.bytes
+    wide = weight == 4
+    # Stage 0 in fp32, DDP and FSDP2 update the weights in place; every other case keeps an fp32 master copy, and
+    # 16-bit stage 0 an fp32 copy of the gradients too.
+    master = 0 if wide and (stage == 0 or cell.engine.kind == FSDP2) else 4
+    extra = 4 if not wide and stage == 0 else 0
+    whole = {0: 2 * weight + extra + master + moments, 1: 2 * weight, 2: weight, 3: 0}[stage]
+    shared = {0: 0, 1: master + moments, 2: weight + master + moments, 3: 2 * weight + master + moments}[stage]
+    return count * (whole + shared / ranks)
+
+
+def _temporary_bytes(cell: Cell, count: int) -> float:
+    """Bytes of buffers that live for a part of the step."""
+    weight, stage = cell.precision.bytes, sharding(cell.engine)
+    if cell.engine.kind == DDP:
+        return count * weight  # its buckets hold the gradients; after the first step it builds them anew
+    if cell.engine.kind == FSDP2:
+        # Whole weights of two blocks, or of all; whole gradients of two, twice while they are scattered, or, while they
+        # are accumulated, of all.
+        part = min(1.0, 2 / (cell.model.layers + 1))
+        weights, gradients = (1 if stage == 2 else part), (1 if cell.accum > 1 else 0) + 2 * part
+        return count * weight * (weights + gradients)
+    if stage == 0:
+        return count * 4 * weight
+    buckets = 2 * min(count, BUCKET_ELEMENTS) * weight
+    optimizer = 12 * count / cell.gpus
+    # Stage 3 may hold every gathered parameter at once: its limit of 1e9 is above any ViT here.
+    gathered = count * weight if stage == 3 else 0
+    return buckets + optimizer + gathered
+
+
+def used_mib(reserved_mib: float) -> float:
+    """What torch reserved of a GPU, and the CUDA context, which lies outside of it."""
+    return reserved_mib + 1024 * CONTEXT_GIB
+
+
+def memory_error(reserved_mib: float | None, predicted_mib: float | None) -> float | None:
+    """`used / predicted - 1`, above 0 where a cell needs more than the plan thinks; None on a CPU device."""
+    return used_mib(reserved_mib) / predicted_mib - 1 if reserved_mib is not None and predicted_mib else None
