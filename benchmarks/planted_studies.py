@@ -223,6 +223,16 @@ def slow_learning(draw: Draw) -> Study:
     return changed(per_gpu(sound(draw)), lambda row: {"test_accuracy": row["test_accuracy"] / row["gpus"] ** 0.7})
 
 
+def unlike_seeds(study: Study, draw: Draw, deviation: float) -> Study:
+    """The study with accuracies that differ between seeds by so much."""
+    runs = dict.fromkeys((row["gpus"], row["seed"]) for row in study.rows)
+    shifts = dict(zip(runs, draw.normal(0, deviation, len(runs)), strict=True))
+    return changed(
+        study,
+        lambda row: {"test_accuracy": float(np.clip(row["test_accuracy"] + shifts[row["gpus"], row["seed"]], 0, 1))},
+    )
+
+
 def two_placements(draw: Draw) -> Study:
     """A packed series, and a spread one that starts at two GPUs."""
     spread = only(sound(draw, placement="spread"), lambda row: not first(row))
@@ -286,6 +296,11 @@ FLAWS = (
         "one seed",
         "repeats with one seed",
         lambda draw: changed(sound(draw), lambda row: {"run": f"r{row['seed']}", "seed": 0}),
+    ),
+    Planted(
+        "seeds differ",
+        "two seeds of each count, 7 percentage points between seeds",
+        lambda draw: unlike_seeds(sound(draw), draw, 0.07),
     ),
     Planted(
         "padded images",

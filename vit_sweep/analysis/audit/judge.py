@@ -16,6 +16,7 @@ RULES: tuple[Rule, ...] = (
     learning.global_batch_grew,
     learning.training_accuracy,
     learning.one_seed,
+    learning.seeds_differ,
     learning.padded_images,
     baseline.throttled_baseline,
     baseline.borrowed_baseline,

@@ -1,13 +1,19 @@
 """Rules about what is learnt: the global batch, whose accuracy it is, repeated images. Pure."""
 
 from collections.abc import Iterator, Sequence
+from math import sqrt
+from statistics import fmean, variance
 
 from launchers.text import plural, some
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding, Severity, points_shown, with_apart
 from vit_sweep.analysis.audit.labels import steps_tell
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.cell import PADDING_WORTH_SAYING
+from vit_sweep.plan.repeats import t_quantile
 from vit_sweep.runs.run import Run
+
+KNOWN = 0.02
+"""An accuracy is known where the 95 % interval of its mean over seeds reaches no further to either side."""
 
 
 def global_batch_grew(evidence: Evidence) -> list[Finding]:
@@ -79,6 +85,40 @@ def one_seed(evidence: Evidence) -> Iterator[Finding]:
                 "known",
                 advice="train each with several seeds, and give the interval over them",
             )
+
+
+def seeds_differ(evidence: Evidence) -> Iterator[Finding]:
+    """Test accuracies whose mean over seeds is not known to `KNOWN`.
+
+    Student's t, with the variance between seeds pooled over the points of a series.
+    """
+    for series in evidence.series:
+        ends = [(point.gpus, values) for point in points_shown(series) if len(values := _ends_by_seed(point.runs)) > 1]
+        freedom = sum(len(values) - 1 for _, values in ends)
+        squares = sum((len(values) - 1) * variance(values) for _, values in ends)
+        widths = [t_quantile(freedom) * sqrt(squares / freedom / len(values)) for _, values in ends]
+        if max(widths, default=0.0) > KNOWN:
+            ranges = [
+                f"{min(values):.1%} to {max(values):.1%} at {plural(gpus, 'GPU')} ({plural(len(values), 'seed')})"
+                for gpus, values in ends
+            ]
+            yield Finding(
+                rule="seeds differ",
+                claims=(Claim.ACCURACY, Claim.TIME_TO_ACCURACY),
+                where=series.label,
+                sentence=f"the mean test accuracy over seeds is known to +- {100 * max(widths):.2g} percentage points "
+                f"(95 %, {plural(freedom, 'degree')} of freedom), not to {100 * KNOWN:g}: seeds end at {some(ranges)}",
+                advice="train with more seeds, or for longer where they still learn, and give the interval over them",
+            )
+
+
+def _ends_by_seed(runs: Sequence[Run]) -> list[float]:
+    """The last test accuracy of each seed, the mean of its runs; runs that do not state theirs have one each."""
+    ends: dict[object, list[float]] = {}
+    for run in runs:
+        if values := _known(run.test_accuracy):
+            ends.setdefault(run.run_id if run.seed is None else run.seed, []).append(values[-1])
+    return [fmean(values) for values in ends.values()]
 
 
 def _has_accuracy(run: Run) -> bool:

@@ -314,6 +314,41 @@ def test_accuracy_does_not_hold_with_one_seed():
     assert standing(runs, Claim.ACCURACY) is Standing.WEAKENED
 
 
+def ends_at(*accuracies, gpus=1):
+    """Runs of one count, a seed each, that end at these accuracies."""
+    return [
+        replace(sound(gpus, seed, 10.0 / gpus), test_accuracy=(0.1, 0.2, accuracy))
+        for seed, accuracy in enumerate(accuracies)
+    ]
+
+
+def test_accuracy_does_not_hold_where_seeds_end_far_apart():
+    """By hand: variance 0.14^2 / 2 with 1 degree of freedom, so the mean is known to 12.706 x 0.07."""
+    (finding,) = learning.seeds_differ(evidence_of(ends_at(0.51, 0.65)))
+    assert finding.sentence == (
+        "the mean test accuracy over seeds is known to +- 89 percentage points (95 %, 1 degree of freedom), not to 2: "
+        "seeds end at 51.0% to 65.0% at 1 GPU (2 seeds)"
+    )
+    assert standing(ends_at(0.51, 0.65), Claim.ACCURACY) is Standing.WEAKENED
+    # Six seeds that differ by 1 point, and a count whose two seeds agree and are judged by them too.
+    known = [*ends_at(0.61, 0.6, 0.62, 0.6, 0.61, 0.62), *ends_at(0.6, 0.601, gpus=2)]
+    assert standing(known, Claim.ACCURACY) is Standing.HOLDS
+    again = [replace(a_run, seed=0, run_id=f"again {a_run.run_id}") for a_run in ends_at(0.6, 0.6, 0.6)]
+    assert only([*again, *ends_at(0.6, 0.65)[1:]], "seeds differ"), "repeats of one seed are no further seeds"
+
+
+@pytest.mark.parametrize(("seeds", "deviation"), [(2, 0.002), (2, 0.02), (3, 0.02), (5, 0.02)])
+def test_an_accuracy_that_holds_lies_within_two_points_of_the_truth(seeds, deviation):
+    """Planted: 60 %, seeds differ by so much. Held wrongly in at most 5 % of studies, of which 300 may show 9 %."""
+    draw = random.Random(seeds)
+    wrong = 0
+    for _ in range(300):
+        accuracies = [draw.gauss(0.6, deviation) for _ in range(seeds)]
+        holds = not list(learning.seeds_differ(evidence_of(ends_at(*accuracies))))
+        wrong += holds and abs(sum(accuracies) / seeds - 0.6) > learning.KNOWN
+    assert wrong <= stats.binom.ppf(0.999, 300, 0.05)
+
+
 def test_a_baseline_that_drifts_within_its_run_is_found():
     runs = [run(1, (10.0, 10.5, 10.9, 11.4)), run(2, (5.0, 5.02, 4.99, 5.01))]
     finding = only(runs, "drift within a run")
