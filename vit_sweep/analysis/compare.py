@@ -16,6 +16,7 @@ from dataclasses import replace
 from statistics import median
 
 from launchers.checked import checked
+from launchers.text import plural
 from vit_sweep.analysis.pairing import Cells, Unpaired, differing, pair, words_of
 from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.estimates import doubt_of
@@ -121,13 +122,26 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
         one_sided=paired.one_sided,
         across=(),
         mean=Compared(ratio=mean.estimate, adjusted_p=adjusted_mean),
-        notes=(*spread.notes(), *contention((run for side in sides for run in side), alike=lambda _: "")),
+        notes=(*_shared(cells), *spread.notes(), *contention((run for side in sides for run in side), alike=lambda _: "")),
     )
 
 
 def _of_side(cells: Cells, side: str) -> list[Run]:
     """Runs that count, named so that a study can be compared with itself."""
     return [replace(run, run_id=f"{side} {run.run_id}") for run in cells.timed]
+
+
+def _shared(cells: Iterable[tuple[Sequence[Run], Sequence[Run]]]) -> tuple[str, ...]:
+    """That runs of a are those of b too, by cell and times; empty where each side has its own."""
+    times = [[{(run.run_id[1:], run.epoch_s) for run in side} for side in both] for both in cells]
+    shared = sum(len(a & b) for a, b in times)
+    if not shared:
+        return ()
+    runs = sum(len(a | b) for a, b in times)
+    return (
+        f"{shared} of the {plural(runs, 'run')} compared {'is' if shared == 1 else 'are'} of both sides (same cell, same "
+        "times) and counted twice: intervals and verdicts need runs of their own on each side",
+    )
 
 
 def _pair(x: Cells, y: Cells, label: str, ratio: Ratio, adjusted_p: float) -> Pair:

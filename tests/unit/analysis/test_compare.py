@@ -176,6 +176,17 @@ def test_a_study_is_not_apart_from_itself():
     assert not comparison.unpaired
 
 
+def test_runs_of_both_sides_are_said_to_be_counted_twice():
+    twice = "and counted twice: intervals and verdicts need runs of their own on each side"
+    (note,) = [text for text in compare(study(), study()).notes if twice in text]
+    assert note.startswith("10 of the 10 runs compared are of both sides")
+    (note,) = [text for text in compare(study(gpus=(1,)), [*study(gpus=(1,))[:1], run(1)]).notes if twice in text]
+    assert note.startswith("1 of the 6 runs compared is of both sides")
+    # Another study has the same cells, and so the same ids, but times of its own.
+    again = [replace(a_run, epoch_s=tuple(1.001 * s for s in a_run.epoch_s)) for a_run in study()]
+    assert not [text for text in compare(study(), again).notes if twice in text]
+
+
 @settings(max_examples=25)
 @given(st.randoms(use_true_random=False), st.floats(0.5, 2.0))
 def test_the_order_of_runs_and_repetitions_change_nothing(random, factor):
