@@ -108,6 +108,7 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
         )
     cells = [(_of_side(x, "a"), _of_side(y, "b")) for x, y in paired.pairs]
     sides = [side for both in cells for side in both]
+    contended = contention((run for side in sides for run in side), alike=lambda _: "")
     spread = Spreads(sides, alike=lambda _: "", undated=lambda run: run.run_id[:1])
     ratios = [spread.ratio(over, under) for under, over in cells]
     mean = spread.mean_ratio([(over, under) for under, over in cells])
@@ -122,7 +123,7 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
         one_sided=paired.one_sided,
         across=(),
         mean=Compared(ratio=mean.estimate, adjusted_p=adjusted_mean),
-        notes=(*_shared(cells), *spread.notes(), *contention((run for side in sides for run in side), alike=lambda _: "")),
+        notes=(*_shared(cells), *spread.notes(), *contended),
     )
 
 
@@ -139,8 +140,8 @@ def _shared(cells: Iterable[tuple[Sequence[Run], Sequence[Run]]]) -> tuple[str, 
         return ()
     runs = sum(len(a | b) for a, b in times)
     return (
-        f"{shared} of the {plural(runs, 'run')} compared {'is' if shared == 1 else 'are'} of both sides (same cell, same "
-        "times) and counted twice: intervals and verdicts need runs of their own on each side",
+        f"{shared} of the {plural(runs, 'run')} compared {'is' if shared == 1 else 'are'} of both sides (same cell, "
+        "same times) and counted twice: intervals and verdicts need runs of their own on each side",
     )
 
 
