@@ -262,7 +262,7 @@ def test_a_file_that_is_not_there_or_no_text_is_told(tmp_path):
     with pytest.raises(UserError, match="cannot read"):
         read_csv(tmp_path / "none.csv")
     (tmp_path / "picture.csv").write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(UserError, match="is not a text; a CSV file or an"):
+    with pytest.raises(UserError, match="is not a text; a CSV file or "):
         read_csv(tmp_path / "picture.csv")
 
 
