@@ -158,22 +158,22 @@ class SlurmLauncher:
         our script. Some tasks of a shared job are ended by its own queue, within a second or as soon as the job starts.
         """
         wanted: list[tuple[Submission, str]] = []
-        """Each with the array, or with a task of it."""
+        """Each with the number of the array, or of a task of it."""
         for submission, indices in targets:
-            number, cluster = parts_of(submission.handle)
+            number, _ = parts_of(submission.handle)
             if indices is None:
-                wanted.append((submission, submission.handle))
+                wanted.append((submission, number))
             elif _kind(submission.folder).array:
-                wanted += [(submission, handle_of(f"{number}_{index}", cluster)) for index in indices]
+                wanted += [(submission, f"{number}_{index}") for index in indices]
             elif not _kind(submission.folder).shared or _unfinished(submission) <= set(indices):
-                wanted.append((submission, submission.handle))  # nothing is left that it could run for
+                wanted.append((submission, number))  # nothing is left that it could run for
             else:
                 ask_to_cancel(Path(submission.folder), indices)
         if not wanted:
             return
         _need("squeue", "cancel on a login node")
         ours = proven([submission for submission, _ in wanted])
-        jobs = by_cluster(job for submission, job in wanted if submission.handle in ours)
+        jobs = by_cluster(handle_of(job, ours[s.handle]) for s, job in wanted if s.handle in ours)
         if jobs:
             _need("scancel", "cancel on a login node")
         for command in (["scancel", *on(cluster), *some] for cluster in jobs for some in chunks(jobs[cluster])):

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from launchers.atomic import name_of, owner_of
-from launchers.backend import Submission, Unconfirmed
+from launchers.backend import Submission, TaskState, Unconfirmed
 from launchers.errors import UserError
 from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
 from launchers.slurm.programs import run
-from launchers.slurm.queries import Listed, chunks, shows_all_jobs
+from launchers.slurm.queries import Listed, chunks, shows_all_jobs, siblings
+from launchers.slurm.states import status_of
 from launchers.submitting import marker
 
 
@@ -44,30 +45,59 @@ def hidden_owner(folder: str, clusters: str | None) -> str | None:
         return None
 
 
-def proven(submissions: Sequence[Submission]) -> set[str]:
-    """The handles whose jobs wait or run and are these batches'; raises `UserError` for another job or another user's.
+def proven(submissions: Sequence[Submission]) -> dict[str, str | None]:
+    """The handles whose jobs wait or run and are these batches', with the cluster that has each.
 
-    By the script, or, where the study was moved since, by the comment and a script that is no more.
+    By the script, or, where the study was moved since, by the comment and a script that is no more. Raises `UserError`
+    for another job or another user's.
     """
     listed: dict[str, _Job] = {}
     for cluster, numbers in by_cluster(submission.handle for submission in submissions).items():
         for some in chunks(numbers):
-            answer = run(["squeue", *on(cluster), "--noheader", _OWNED, f"--jobs={','.join(some)}"])
-            if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
-                raise UserError(f"squeue: {answer.stderr.strip()} – nothing was cancelled; give the same command again")
-            rows = re.findall(r"^ *(\d+)\|(\d+)\|(.*)", answer.stdout, re.MULTILINE)
-            listed |= {handle_of(number, cluster): _Job(int(uid), text) for number, uid, text in rows}
+            jobs = _alive(some, cluster)
+            listed |= {handle_of(number, cluster): job for number, job in jobs.items()}
     for submission in submissions:
         _refuse(submission, listed.get(submission.handle))
-    return {submission.handle for submission in submissions if submission.handle in listed}
+    return {s.handle: listed[s.handle].cluster for s in submissions if s.handle in listed}
 
 
-_OWNED = "--format=%F|%U|%o|%Z|%k"
+_OWNED = "--format=%F|%T|%U|%o|%Z|%k"
+
+
+def _alive(numbers: Sequence[str], cluster: str | None) -> dict[str, "_Job"]:
+    """The jobs that wait or run, where they do: a cluster may have given one up for its twin in the federation."""
+    listed = _list(numbers, on(cluster))
+    given_up = sorted({number for number, state, *_ in listed if state == _GIVEN_UP})
+    places = [(cluster, listed)]
+    if given_up and cluster is None:
+        # Whoever names no cluster has scancel find the twin.
+        places.append((None, _list(given_up, ["--federation"])))
+    elif given_up and cluster is not None:
+        places += [(other, _list([number], on(other))) for number, other in siblings(given_up, cluster).items()]
+    return {
+        number: _Job(place, int(uid), text)
+        for place, rows in places
+        for number, state, uid, text in rows
+        if state != _GIVEN_UP and status_of(state).state is not TaskState.ENDED
+    }
+
+
+_GIVEN_UP = "REVOKED"
+
+
+def _list(numbers: Sequence[str], where: Sequence[str]) -> list[tuple[str, str, str, str]]:
+    """Number, state, user and text of jobs; raises `UserError` where nobody can say."""
+    answer = run(["squeue", *where, "--noheader", "--states=all", _OWNED, f"--jobs={','.join(numbers)}"])
+    if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
+        raise UserError(f"squeue: {answer.stderr.strip()} – nothing was cancelled; give the same command again")
+    return re.findall(r"^ *(\d+)\|([^|]*)\|(\d+)\|(.*)", answer.stdout, re.MULTILINE)
 
 
 class _Job(NamedTuple):
     """A job as squeue prints it."""
 
+    cluster: str | None
+    """Which has it; None: the one that is asked by default."""
     uid: int
     text: str
     """Script, working directory and comment."""
@@ -76,7 +106,7 @@ class _Job(NamedTuple):
 def _refuse(submission: Submission, job: _Job | None) -> None:
     """Raise `UserError` where a job is another batch's or user's, or where nobody can say whether there is one."""
     number, cluster = parts_of(submission.handle)
-    scancel = " ".join(["scancel", *on(cluster), number])
+    scancel = " ".join(["scancel", *on(cluster if job is None else job.cluster), number])
     if job is None and (owner := hidden_owner(submission.folder, cluster)):
         raise UserError(
             f"job {number} of {submission.folder} is {owner}'s, and this site shows nobody the jobs of others – "

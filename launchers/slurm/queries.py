@@ -63,14 +63,8 @@ def _twins(revoked: Mapping[TaskKey, TaskStatus], cluster: str | None) -> dict[T
     if cluster is None:
         twins, _ = _squeue(numbers, ["--federation"])
         return {key: twin for key, twin in twins.items() if twin.state is not TaskState.UNKNOWN}
-    where = ["--Format=ArrayJobID:30,SiblingsActive:300", f"--jobs={','.join(numbers)}"]
-    answer = run(["squeue", *on(cluster), "--noheader", "--array", "--states=all", *where])
-    siblings = re.findall(rf"^ *(\d+) +({CLUSTER}(?:,{CLUSTER})*) *$", answer.stdout, re.MULTILINE)
     states: dict[TaskKey, TaskStatus] = {}
-    for number, names in dict(siblings).items():
-        other = ",".join(name for name in names.split(",") if name not in (cluster, "NA"))
-        if not other:
-            continue
+    for number, other in siblings(numbers, cluster).items():
         gone = f"cluster {cluster} gave it up for its twin on {other}"
         silent = TaskStatus(
             state=TaskState.UNKNOWN, detail=f"{gone}, of which nothing is known here: squeue -M {other} -j {number}"
@@ -81,6 +75,15 @@ def _twins(revoked: Mapping[TaskKey, TaskStatus], cluster: str | None) -> dict[T
             known = twin.state is not TaskState.UNKNOWN
             states[key] = replace(twin, detail=f"{twin.detail} ({gone})") if known else silent
     return states
+
+
+def siblings(numbers: Sequence[str], cluster: str) -> dict[str, str]:
+    """The other clusters, `a,b`, that have a twin of a job; jobs without one are left out."""
+    where = ["--Format=ArrayJobID:30,SiblingsActive:300", f"--jobs={','.join(numbers)}"]
+    answer = run(["squeue", *on(cluster), "--noheader", "--array", "--states=all", *where])
+    rows = re.findall(rf"^ *(\d+) +({CLUSTER}(?:,{CLUSTER})*) *$", answer.stdout, re.MULTILINE)
+    others = {number: [name for name in names.split(",") if name not in (cluster, "NA")] for number, names in rows}
+    return {number: ",".join(names) for number, names in others.items() if names}
 
 
 def _squeue(numbers: Sequence[str], options: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], str | None]:

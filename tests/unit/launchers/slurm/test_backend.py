@@ -484,10 +484,10 @@ def test_slurms_programs_are_out_of_reach_of_the_ctrl_c_of_a_clients_terminal(pr
 # --- cancel -------------------------------------------------------------------------------------------
 
 
-def listed(*handles, script="/studies/s/jobs/wide/job.sbatch", comment="s/wide", uid=None):
-    """What squeue answers of jobs that wait or run: number, user, script, working directory, comment."""
+def listed(*numbers, script="/studies/s/jobs/wide/job.sbatch", comment="s/wide", uid=None, state="RUNNING"):
+    """What squeue answers of jobs: number, state, user, script, working directory, comment."""
     uid = os.geteuid() if uid is None else uid
-    return "\n".join(f"echo '{handle}|{uid}|{script}|/studies/s|{comment}'" for handle in handles)
+    return "\n".join(f"echo '{number}|{state}|{uid}|{script}|/studies/s|{comment}'" for number in numbers)
 
 
 def test_whole_arrays_and_single_tasks_are_cancelled_at_once(programs):
@@ -507,11 +507,35 @@ def test_a_job_is_ended_on_its_own_cluster_and_one_of_its_number_elsewhere_is_le
         SlurmLauncher().cancel([(sent("17"), [1])])
 
 
+@pytest.mark.parametrize(
+    ("handle", "siblings", "call"),
+    [
+        ("17;a", "a,b", "--clusters=b 17_1"),
+        ("17;a", "b,c", "--clusters=b,c 17_1"),
+        ("17;a", "NA", None),
+        ("17", "", "17_1"),
+    ],
+)
+def test_a_job_that_its_cluster_gave_up_is_ended_where_its_twin_is(programs, handle, siblings, call):
+    programs(
+        scancel="true",
+        squeue=f"""case " $* " in
+ *SiblingsActive*) echo '17   {siblings}   ' ;;
+ *" --clusters=b"*|*" --federation "*) {listed(17)} ;;
+ *) {listed(17, state="REVOKED")} ;;
+esac""",
+    )
+    SlurmLauncher().cancel([(sent(handle), [1])])
+    assert programs.calls("scancel") == ([call] if call else [])
+
+
 def test_what_has_ended_need_not_be_cancelled(programs):
     gone = "echo 'scancel: error: Kill job error on job id 17: Invalid job id specified' >&2; exit 1"
     programs(scancel=gone, squeue=listed(17))
     SlurmLauncher().cancel([(sent(), None)])
     programs(scancel=gone, squeue="echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1")
+    SlurmLauncher().cancel([(sent(), None)])
+    programs(scancel=gone, squeue=listed(17, state="COMPLETED"))
     SlurmLauncher().cancel([(sent(), None)])
     assert len(programs.calls("scancel")) == 1
 
