@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from launchers.errors import UserError
 from launchers.slurm import backend as slurm
 from launchers.slurm import queries
 from launchers.slurm.backend import SlurmLauncher
+from launchers.slurm.handle import handle_of
 from launchers.submitting import under_way, wait_until_settled
 from tests.conftest import wait_for
 from tests.unit.builders import batch, profile, put_programs
@@ -241,10 +243,20 @@ PRIVATE = "echo 'PrivateData             = accounts,jobs'"
 
 
 @pytest.mark.parametrize(
-    ("config", "state"),
-    [(PRIVATE, "unknown"), ("echo 'PrivateData = none'", "ended"), ("exit 1", "unknown")],
+    ("config", "state", "cluster"),
+    [
+        (PRIVATE, "unknown", ""),
+        ("echo 'PrivateData = none'", "ended", ""),
+        ("exit 1", "unknown", ""),
+        (f"case $1 in --clusters=west) {PRIVATE} ;; *) echo 'PrivateData = none' ;; esac", "unknown", "west"),
+    ],
 )
-def test_where_jobs_of_others_are_hidden_one_that_is_not_listed_may_be_there(programs, anothers, config, state):
+def test_where_jobs_of_others_are_hidden_one_that_is_not_listed_may_be_there(
+    programs, anothers, config, state, cluster
+):
+    anothers = replace(anothers, handle=handle_of("17", cluster))
+    with under_way(Path(anothers.folder), clusters=cluster):
+        pass
     programs(squeue="true", sacct=NO_ACCOUNTING, scontrol=config)
     assert SlurmLauncher().states([anothers])["wide", 0].state is TaskState(state)
     doubt = Unconfirmed(batch_name="wide", folder=anothers.folder, study="s", tasks=1)
@@ -252,7 +264,8 @@ def test_where_jobs_of_others_are_hidden_one_that_is_not_listed_may_be_there(pro
     if state == "ended":
         SlurmLauncher().cancel([(anothers, None)])
     else:
-        with pytest.raises(UserError, match=r"nothing was cancelled; .* can: scancel 17"):
+        where = f"--clusters={cluster} " if cluster else ""
+        with pytest.raises(UserError, match=rf"nothing was cancelled; .* can: scancel {where}17"):
             SlurmLauncher().cancel([(anothers, None)])
 
 
@@ -326,6 +339,10 @@ def test_a_job_that_squeue_has_forgotten_is_found_in_sacct(programs, doubt, row)
     assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "31"
     (call,) = programs.calls("sacct")
     assert "--starttime=20" in call
+    with under_way(Path(doubt.folder), clusters="lab,west"):
+        pass
+    assert SlurmLauncher().find([doubt])["n1-g1-abc"].handle == "31;lab"
+    assert "--clusters=lab,west" in programs.calls("sacct")[1].split()
 
 
 def test_when_squeue_cannot_be_asked_nothing_is_said(programs, doubt, monkeypatch):

@@ -41,7 +41,7 @@ def keys(version):
         ("gpu:1080:4(S:0)", {"1080": 4}),
         ("gpu:2080:no_consume:2,gpu:1", {"2080": 2, None: 1}),
         ("gpu", {None: 1}),
-        ("gpu:a100:no_consume:2", {"a100": 2}),
+        ("gpu:a100:no_consume:2,gpu:no_consume:1", {"a100": 2, None: 1}),
         ("gpu:a100_1g.5gb:7(S:0),shard:a100:32", {"a100_1g.5gb": 7}),
         ("craynetwork:4,bandwidth:lustre:no_consume:4G", {}),
         ("gpu:t4:0", {}),

@@ -212,3 +212,10 @@ def test_arrays_together_never_exceed_the_gpus_in_flight_and_waste_none(shapes, 
 def test_fewer_gpus_than_one_task_of_each_array_are_refused_with_the_sum():
     with pytest.raises(UserError, match=r"max_gpus_in_flight=8: .* 1 \+ 8 = 9 GPUs; use 9 or more"):
         throttle(batches([(1, 3), (8, 3)]), 8)
+
+
+def test_a_task_on_whole_nodes_counts_with_all_their_gpus():
+    whole = profile(exclusive=True)
+    made = [replace(batch, profile=whole) for batch in batches([(1, 3)])]
+    most = 3 * whole.gpus_per_node - 1
+    assert [batch.parallel for batch in throttle(made, most)] == [2]
