@@ -126,7 +126,8 @@ def test_a_scheduler_that_is_away_for_an_hour_is_waited_for_and_nothing_is_decid
     assert (len(sent(slurm)), sending.waiting) == (5, ())
 
 
-def test_an_sbatch_that_answers_in_words_is_looked_up_each_time_however_many_arrays_there_are(slurm):
+def test_an_sbatch_that_answers_in_words_is_looked_up_each_time_however_many_arrays_there_are(slurm, monkeypatch):
+    monkeypatch.setattr(submission, "_AWAY_S", 10 * submission._FIRST_PAUSE_S)
     slurm.mute = [(True, SubmitProblem.BUSY)] * 30
     sending = submitter(slurm, *[1] * 30)
     sending.submit(alone=True)
