@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -264,6 +265,16 @@ print(guardian.stopped_s(), flush=True)
     tick_s = 0.02  # the child's; it stopped somewhere between two of them
     assert float(process.stdout.readline()) >= stopped_s - tick_s
     ended(process, 0)
+
+
+@pytest.mark.parametrize(("cpu_s", "stopped"), [(0.1, True), (30.0, False)])
+def test_a_process_that_was_frozen_without_a_signal_was_stopped(tmp_path, monkeypatch, cpu_s, stopped):
+    """By the freezer of its cgroup, say, or with its whole machine."""
+    clock = SimpleNamespace(monotonic=lambda: 0.0, process_time=lambda: 0.0)
+    monkeypatch.setattr("vit_sweep.job.guardian.time", clock)
+    watching = Guardian(RankLog(tmp_path, FILE))
+    clock.monotonic, clock.process_time = lambda: 60.0, lambda: cpu_s
+    assert (watching.stopped_s() > 55) == stopped
 
 
 @pytest.mark.parametrize(("share", "noted"), [(0.5, False), (2.0, True)])

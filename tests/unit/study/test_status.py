@@ -233,10 +233,15 @@ def test_a_job_that_began_and_that_slurm_has_forgotten_is_lost_and_was_not_cance
     assert "its job began and left no file (no longer known to squeue)" in detail
 
 
+@pytest.fixture(params=[{"f_bavail": 0, "f_files": 0}, {"f_bavail": 9, "f_files": 9}], ids=["bytes", "files"])
+def full_disk(request, monkeypatch):
+    """Full of bytes, on a file system that counts no files, or full of files."""
+    monkeypatch.setattr(status.os, "statvfs", lambda folder: SimpleNamespace(f_favail=0, **request.param))
+
+
+@pytest.mark.usefixtures("full_disk")
 @pytest.mark.parametrize("ended", [Ended.UNREPORTED, Ended.FAILED])
-def test_an_attempt_that_found_a_full_disk_is_no_cancelled_one(study, sent, slurm_says, monkeypatch, ended):
-    full = SimpleNamespace(f_bavail=0, f_files=0, f_favail=0)
-    monkeypatch.setattr(status.os, "statvfs", lambda folder: full)
+def test_an_attempt_that_found_a_full_disk_is_no_cancelled_one(study, sent, slurm_says, ended):
     slurm_says(TaskState.ENDED, "the local queue is gone", ended)
     state, detail = only(study)
     assert (state, detail.split(": ")[:2]) == ("failed", ["storage", "it left no file"])
