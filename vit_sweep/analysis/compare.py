@@ -17,6 +17,7 @@ from statistics import median
 
 from launchers.checked import checked
 from launchers.text import plural
+from vit_sweep.analysis.certificates import Certificates
 from vit_sweep.analysis.pairing import Cells, Unpaired, differing, pair, words_of
 from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.estimates import doubt_of
@@ -123,8 +124,18 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
         one_sided=paired.one_sided,
         across=(),
         mean=Compared(ratio=mean.estimate, adjusted_p=adjusted_mean),
-        notes=(*_shared(cells), *spread.notes(), *contended),
+        notes=(*_shared(cells), *spread.notes(), *contended, *_uncertified(cells)),
     )
+
+
+def _uncertified(cells: Sequence[tuple[list[Run], list[Run]]]) -> list[str]:
+    count = Certificates(run for pair in cells for side in pair for run in side).uncertified(cells)
+    if not count:
+        return []
+    return [
+        f"{count} of {len(cells)} cell(s) compare two engines, and no certificate says that both train the same; "
+        "certify=true at the sweep makes one"
+    ]
 
 
 def _of_side(cells: Cells, side: str) -> list[Run]:

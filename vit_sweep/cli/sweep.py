@@ -26,7 +26,8 @@ from vit_sweep.config.settings import Settings, read, study_folder
 from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.outcome.selection import Rerun, Retry
-from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.cell import Cell, JobOptions
+from vit_sweep.plan.engines import compares_engines
 from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan
 from vit_sweep.plan.repeats import seen_spread
 from vit_sweep.record.record import Record
@@ -79,11 +80,12 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         unclear = [] if settings.dry_run else resolve(study)
         study.write_command(arguments, overrides, code=code.digest)
         root = str(Path(settings.data_root).absolute())
-        study.write_plan(plan, data_root=root, options=settings.job_options, repeat=settings.repeat_rule)
+        options, certified = _options(settings, (*(file.cell for file in study.cell_files()), *_cells(plan)))
+        study.write_plan(plan, data_root=root, options=options, repeat=settings.repeat_rule)
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
         chosen = choose(study, plan.cells, code, retry=settings.retry, rerun=settings.rerun, arrange=arrange)
         show.plan(console, plan, study=study.name, todo=set(chosen.todo))
-        for remark in (*remarks, *_carries(plan, chosen.results, settings)):
+        for remark in (*remarks, *certified, *_carries(plan, chosen.results, settings)):
             console.print(remark, soft_wrap=True)
         show.selection(console, chosen.selection, unclear, rerun=settings.rerun)
         _check_budget(settings.budget_gpu_hours, [item.planned for item in chosen.todo.values()], finished)
@@ -192,6 +194,19 @@ def _follow(study: Study, console: Console, submitter: Submitter | None, *, wait
 def _detached(study: Study, console: Console, submitter: Submitter | None) -> int:
     show.detached(console, study.name, study.folder, waiting=len(submitter.waiting) if submitter else 0)
     return EXIT_DETACHED
+
+
+def _cells(plan: Plan) -> list[Cell]:
+    return [planned.cell for planned in plan.cells.values()]
+
+
+def _options(settings: Settings, cells: Iterable[Cell]) -> tuple[JobOptions, list[str]]:
+    """What jobs are told, and what a person must know of it: whoever compares engines gets certificates unasked."""
+    options = settings.job_options
+    if settings.certify is not None or not compares_engines(cells):
+        return options, []
+    remark = "engines are compared: each job certifies that its own trains what one process does (certify=false: none)"
+    return replace(options, certify=True), [remark]
 
 
 def _carries(plan: Plan, results: Iterable[Result], settings: Settings) -> list[str]:

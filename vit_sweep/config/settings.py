@@ -47,8 +47,8 @@ class Settings:
     """Part of the test images classified right whose time the tables report; null: no such column."""
     preflight: bool
     """Measure collectives and matrix products at the start of each job."""
-    certify: bool
-    """Compare 50 steps of the engine with one process before the training of each job."""
+    certify: bool | None
+    """Compare 50 steps of the engine with one process before the training of each job; null: where engines are compared."""
     exposed: bool
     """Measure after the timed epochs what communication no computation hides; of several ranks."""
     profile_steps: NotNegativeInt
@@ -102,7 +102,7 @@ class Settings:
             checkpoint_epochs=self.checkpoint_epochs,
             hang_minutes=self.hang_minutes,
             preflight=self.preflight,
-            certify=self.certify,
+            certify=bool(self.certify),
             exposed=self.exposed,
             profile_steps=self.profile_steps,
             deepspeed_profilers=self.deepspeed_profilers,

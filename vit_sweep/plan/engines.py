@@ -7,12 +7,16 @@
 | fsdp2 | as ZeRO 3; as ZeRO 2 with reshard_after_forward=false | weights gathered a block ahead, gradients behind |
 """
 
+from collections.abc import Iterable
+from dataclasses import replace
+
 from launchers.errors import closest
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import DEEPSPEED, EngineSpec, Point
 
 DDP, FSDP2 = "ddp", "fsdp2"
 KINDS = (DEEPSPEED, DDP, FSDP2)
+_ANY = EngineSpec(name="any", zero_stage=None)
 DDP_BUCKET_BYTES = 25 * 2**20
 """Gradients that DDP reduces at a time; torch's default."""
 _HIDDEN = {DDP: 0.9, FSDP2: 0.9}
@@ -30,6 +34,14 @@ def sharding(engine: EngineSpec) -> int:
 def hidden_part(engine: EngineSpec) -> float:
     """The part of what can be hidden that is."""
     return _HIDDEN.get(engine.kind, 0.0)
+
+
+def compares_engines(cells: Iterable[Cell]) -> bool:
+    """Whether some work is done by several engines: cells that differ in it, and in their seed at most."""
+    engines: dict[Cell, EngineSpec] = {}
+    return any(
+        engines.setdefault(replace(cell, engine=_ANY, seed=0), cell.engine) != cell.engine for cell in cells
+    )
 
 
 def hides(cell: Cell) -> float:

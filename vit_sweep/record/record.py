@@ -59,6 +59,10 @@ class GradientCheck:
     tolerance: Quantity
 
 
+CERTIFIED_WITHIN = 1e-3
+"""Norm of the difference over the norm of the movement of a parameter, at most."""
+
+
 @checked
 class Certificate:
     """Whether an engine trains what one process does: weights of a small copy of the model after the same steps."""
@@ -73,11 +77,17 @@ class Certificate:
     tolerance: Quantity
     masked: str = ""
     """What was left out, if anything."""
+    classes: tuple[str, ...] = ()
+    """Which wrapped the small copy and updated it."""
+    collectives: tuple[str, ...] = ()
+    """Which were seen in its last step."""
+    instead: str = ""
+    """The engine that ran, where it is not the one that was asked for."""
 
     @property
     def holds(self) -> bool:
         """Whether the engine may be compared with others."""
-        return self.difference is not None and self.difference <= self.tolerance
+        return not self.instead and self.difference is not None and self.difference <= self.tolerance
 
 
 @checked

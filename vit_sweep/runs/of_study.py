@@ -129,6 +129,8 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "job_s": record.job_s,
         "allocated_gpus": record.allocated_gpus,
         "started_at": record.started_at,
+        "software": (*sorted(record.versions.items()), ("code", record.code)),
+        "certificate": record.certificate,
     }
 
 

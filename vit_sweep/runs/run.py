@@ -11,6 +11,7 @@ from launchers.checked import checked
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.record.machine import Fingerprint
+from vit_sweep.record.record import Certificate
 from vit_sweep.record.stats import StepParts
 
 
@@ -133,6 +134,10 @@ class Run:
     """Wall time that the job's GPUs were held: start-up, epochs, evaluation; None where not known."""
     attempts: int | None = None
     started_at: str = ""
+    software: tuple[tuple[str, str], ...] = ()
+    """What trained it: each package with its version, and `code` with the digest of this one's own."""
+    certificate: Certificate | None = None
+    """Whether its engine trains what one process does; None where nobody looked."""
 
     def condition(self, name: str) -> str:
         """One condition by its name; empty where it is not said."""

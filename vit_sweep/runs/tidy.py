@@ -12,6 +12,7 @@ from launchers.checked import checked
 from launchers.text import some
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.point import BatchPer
+from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
 from vit_sweep.runs.run import Origin, Run
 from vit_sweep.runs.tidy_attempts import Attempt, attempt_that_counts, problems_of
 from vit_sweep.runs.tidy_columns import CONDITIONS, DEFAULTS, TidyRow, Wrong, first_rank, read_row, scaling_of
@@ -191,7 +192,15 @@ def _run(rows: list[TidyRow], source: str, origin: Origin) -> Run:
         flags=missing_ranks(rows, gpus),
         parameters=top.integer("parameters"),
         bytes_per_step=top.number("bytes_per_step"),
+        certificate=_certificate(top.number("certificate")),
     )
+
+
+def _certificate(difference: float | None) -> Certificate | None:
+    """What the source measured; where, and over how many steps, is not said."""
+    if difference is None:
+        return None
+    return Certificate(steps=0, difference=difference, absolute=None, parameter="a weight", tolerance=CERTIFIED_WITHIN)
 
 
 def nothing_to_compare(runs: Sequence[Run]) -> list[str]:

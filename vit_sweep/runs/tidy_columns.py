@@ -104,6 +104,10 @@ COLUMNS: Mapping[str, Column] = {
     "bytes_per_step": Column(
         _positive, "bytes that the collectives of a step reduce; all-gathers and reduce-scatters count half"
     ),
+    "certificate": Column(
+        _not_negative,
+        "how far the engine's weights are from one process's after the same steps, as a part of their movement",
+    ),
     "note": Column(str, "what a reader of this run must know"),
 }
 """In the order of docs/results/import.md."""
@@ -144,6 +148,7 @@ IDENTITY = (
     "epochs",
     "parameters",
     "bytes_per_step",
+    "certificate",
     *CONDITIONS,
 )
 """Rows that agree in all of these are of one run."""

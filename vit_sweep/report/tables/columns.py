@@ -81,6 +81,9 @@ COLUMNS = _by_name(
                   "images_per_s over that of the first row of its group (the smallest batch or accum)."),
     _column("held", "held equal", "", "What stays the same along the group: micro batch or global batch."),
     _column("memory_mib", "memory MiB", "MiB", "Most that torch reserved on one GPU, over ranks and runs."),
+    _column("certificate", "certificate", "",
+            "How far the engine's weights are from those of one process after the same steps, as a part of their "
+            "movement; without one that holds the row is compared with nothing."),
     _column("reference", "reference", "", "What the ratio divides by."),
     _column("reference_nodes", "its nodes", "", "Hosts of the reference."),
     *with_bounds("reference_epoch_s", "its epoch s", "s", "Like epoch_s, of the reference."),

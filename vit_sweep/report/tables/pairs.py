@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from vit_sweep.analysis.certificates import Certificates
 from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.spreads import Ratio
@@ -30,10 +31,14 @@ PLACEMENT_COLUMNS = bounded(
 )  # fmt: skip
 ENGINE_COLUMNS = bounded(
     *WHAT, "zero_stage", "epochs", "work", "gpus", "nodes", "micro_batch", "accum", "epoch_s", "n", "step_ms",
-    "images_per_s", "memory_mib", "reference", "time_ratio", "verdict", "train_accuracy", "test_accuracy", "flags",
-    "seeds", "cell_id",
+    "images_per_s", "memory_mib", "certificate", "reference", "time_ratio", "verdict", "train_accuracy",
+    "test_accuracy", "flags", "seeds", "cell_id",
 )  # fmt: skip
+APART = "apart, see certificate"
 SAME, UNKNOWN = "cannot tell apart", "cannot tell: an interval needs two runs on either side"
+_WHY_APART = (
+    "engines are compared only where a certificate says that they train what one process does; certify=true makes one"
+)
 
 
 def verdicts(ratios: Sequence[Ratio]) -> list[str]:
@@ -71,7 +76,12 @@ def placement_table(runs: Iterable[Run], times: Times) -> Table | None:
 
 
 def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
-    """Engines and ZeRO stages on the same work; the reference is DDP, or the lowest stage. None for one engine."""
+    """Engines and ZeRO stages on the same work; the reference is DDP, or the lowest stage. None for one engine.
+
+    Rows without a certificate that holds are compared with nothing.
+    """
+    runs = list(runs)
+    certificates = Certificates(runs)
     groups = pools(
         runs,
         lambda run: (
@@ -85,17 +95,25 @@ def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
     rows: list[Cells] = []
     compared: list[tuple[Cells, Ratio]] = []
     for group in telling:
-        first, *others = sorted(
-            pools(group, lambda run: _engine(run.conditions)), key=lambda runs: _engine(runs[0].conditions)
-        )
-        rows.append(_of_engine(first, variants, times))
-        for runs_of_engine in others:
-            rows.append(_of_engine(runs_of_engine, variants, times) | {"reference": _engine(first[0].conditions)[1]})
-            compared.append((rows[-1], times.ratio(runs_of_engine, first)))
+        first: list[Run] | None = None
+        for same in sorted(
+            pools(group, lambda run: _engine(run.conditions)), key=lambda same: _engine(same[0].conditions)
+        ):
+            certified, text = certificates.standing(same)
+            rows.append(_of_engine(same, variants, times) | {"certificate": text})
+            if not certified:
+                rows[-1]["verdict"] = APART
+            elif first is None:
+                first = same
+            else:
+                rows[-1]["reference"] = _engine(first[0].conditions)[1]
+                compared.append((rows[-1], times.ratio(same, first)))
     for (row, ratio), text in zip(compared, verdicts([ratio for _, ratio in compared]), strict=True):
         row.update(estimate("time_ratio", ratio.estimate) | {"verdict": text})
     title = "Engines and ZeRO stages on the same work"
-    return table("engines", title, ENGINE_COLUMNS, rows, known=COLUMNS)
+    apart = sum(row.get("verdict") == APART for row in rows)
+    note = f"{apart} of {len(rows)} row(s) stand apart: {_WHY_APART}" if apart else ""
+    return table("engines", title, ENGINE_COLUMNS, rows, known=COLUMNS, notes=[note])
 
 
 def _pair(fewest: Sequence[Run], other: Sequence[Run], variants: Variants, times: Times) -> Cells:

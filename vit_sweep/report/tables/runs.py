@@ -122,6 +122,7 @@ def _measured(run: Run) -> Cells:
         "tflops_per_gpu": under.tflops if under is not None else None,
         "roof_tflops": under.roof_tflops if under is not None else None,
         "flags": "; ".join(run.flags) or None,
+        "certificate": run.certificate.difference if run.certificate is not None else None,
         "explanation": run.explanation or None,
         "memory_predicted_mib": run.memory_predicted_mib,
         "memory_error": memory_error(run.memory_mib, run.memory_predicted_mib),

@@ -132,6 +132,11 @@ RUN_COLUMNS = _columns(
     ("roof_tflops", "TFLOP/s", "min(matmul_tflops, flop_per_byte x memory_gb_per_s)."),
     ("measuring_notes", "", "Why something of it is missing, or bounds nothing."),
     ("flags", "", "Reasons to distrust its times."),
+    (
+        "certificate",
+        "",
+        "How far the engine's weights are from one process's after the same steps, as a part of their movement.",
+    ),
     ("explanation", "", "What takes its steps beyond a typical rank's own work."),
     ("memory_error", "", "(measured + context) / predicted - 1."),
     ("joules_per_image", "J", "Energy of all GPUs in training; hosts and network left out."),

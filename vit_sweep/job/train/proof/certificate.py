@@ -12,15 +12,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.measure.readback import gathered
 from vit_sweep.job.train.proof.rehearsal import Weights, alone, by_engine, first_weights, small, without_a_trace
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import OptimizerKind
-from vit_sweep.record.record import Certificate
+from vit_sweep.plan.point import EngineSpec, OptimizerKind
+from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
 
 STEPS = 50
-TOLERANCE = 1e-3
-"""Norm of the difference over the norm of the movement of a parameter."""
 _GENTLE = 1e-3
 """Learning rate at most: noise cannot be learnt, and a rate that breaks the weights would compare rounding."""
 _KEYS = "in_proj_bias"
@@ -31,9 +30,9 @@ def certify(cell: Cell, *, rank: int, device: torch.device) -> Certificate:
     copy = small(cell, replace(cell.optimizer, learning_rate=min(_GENTLE, cell.optimizer.learning_rate)))
     masked = _KEYS if cell.optimizer.kind is OptimizerKind.ADAMW else ""
     with without_a_trace(device):
-        engine = by_engine(copy, steps=STEPS, rank=rank, device=device)
+        rehearsed = by_engine(copy, steps=STEPS, rank=rank, device=device)
         right = alone(copy, steps=STEPS, device=device)
-        own = max(_differences(first_weights(copy), engine, right, masked))
+        own = max(_differences(first_weights(copy), rehearsed.weights, right, masked))
     ranks: list[tuple[float, float, str]] = gathered(own)
     difference, absolute, parameter = max(ranks)
     return Certificate(
@@ -41,9 +40,18 @@ def certify(cell: Cell, *, rank: int, device: torch.device) -> Certificate:
         difference=difference if math.isfinite(difference) else None,
         absolute=absolute if math.isfinite(absolute) else None,
         parameter=parameter,
-        tolerance=TOLERANCE,
+        tolerance=CERTIFIED_WITHIN,
         masked=f"the keys' part of {masked}" if masked else "",
+        classes=rehearsed.engine.classes,
+        collectives=rehearsed.collectives,
+        instead=_instead(cell.engine, rehearsed.engine),
     )
+
+
+def _instead(asked: EngineSpec, ran: EngineReport) -> str:
+    if (ran.kind, ran.zero_stage) == (asked.kind, asked.zero_stage):
+        return ""
+    return ran.kind if ran.zero_stage is None else f"{ran.kind} with ZeRO {ran.zero_stage}"
 
 
 def _differences(before: Weights, engine: Weights, right: Weights, masked: str) -> Iterator[tuple[float, float, str]]:

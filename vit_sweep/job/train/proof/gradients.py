@@ -29,7 +29,7 @@ def check_gradients(cell: Cell, *, rank: int, device: torch.device) -> GradientC
     """Check the cell's engine; a collective. Raises `JobError` on all ranks if it loses or changes a gradient."""
     copy = small(cell, _DESCENT)
     with without_a_trace(device):
-        moved = by_engine(copy, steps=1, rank=rank, device=device)
+        moved = by_engine(copy, steps=1, rank=rank, device=device).weights
         differences = list(_differences(first_weights(copy), moved, alone(copy, steps=1, device=device)))
     ranks: list[tuple[float, str]] = gathered(max(differences))
     difference, parameter = max(ranks)

@@ -10,12 +10,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from vit_sweep.job.train.engines.build import wrapped
+from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.model import optimizer, vision_transformer
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import OptimizerSpec, Precision
@@ -42,19 +44,29 @@ def first_weights(copy: Cell) -> Weights:
     return {name: weight.detach().clone() for name, weight in _model(copy).named_parameters()}
 
 
-def by_engine(copy: Cell, *, steps: int, rank: int, device: torch.device) -> Weights:
-    """The weights after so many optimizer steps of the engine, driven as the loop does it; a collective."""
+class Rehearsed(NamedTuple):
+    """What an engine did with the small copy."""
+
+    weights: Weights
+    engine: EngineReport
+    collectives: tuple[str, ...]
+    """Kinds that were seen in the last step."""
+
+
+def by_engine(copy: Cell, *, steps: int, rank: int, device: torch.device) -> Rehearsed:
+    """Take so many optimizer steps of the engine, at least one, driven as the loop does it; a collective."""
     engine = wrapped(copy, _model(copy))
     exchanges = engine.exchange_apart(True)
     engine.module.train()
     for step in range(steps):
-        for micro, (images, labels) in enumerate(_batches(copy, step, rank, device), start=1):
-            boundary = micro == copy.accum
-            engine.backward(cross_entropy(engine.forward(images, boundary=boundary), labels), boundary=boundary)
-            if boundary and exchanges:
-                engine.exchange()
-            engine.step(boundary=boundary)
-    return engine.weights()
+        with engine.counted() as counts:
+            for micro, (images, labels) in enumerate(_batches(copy, step, rank, device), start=1):
+                boundary = micro == copy.accum
+                engine.backward(cross_entropy(engine.forward(images, boundary=boundary), labels), boundary=boundary)
+                if boundary and exchanges:
+                    engine.exchange()
+                engine.step(boundary=boundary)
+    return Rehearsed(engine.weights(), engine.report(), tuple(kind.name for kind in counts.kinds(1)))
 
 
 def alone(copy: Cell, *, steps: int, device: torch.device) -> Weights:
