@@ -12,9 +12,7 @@ from vit_sweep.runs.run import Run
 
 NO_CERTIFICATE = "no certificate"
 """Of runs that nobody asked for one: older ones, imported ones."""
-_GROUPS = frozenset(
-    {"engine", "model", "precision", "optimizer", "partition", "gpu_model", "activation_checkpointing"}
-)
+_GROUPS = frozenset({"engine", "model", "precision", "optimizer", "partition", "gpu_model", "activation_checkpointing"})
 
 
 class Standing(NamedTuple):

@@ -48,7 +48,7 @@ class Settings:
     preflight: bool
     """Measure collectives and matrix products at the start of each job."""
     certify: bool | None
-    """Compare 50 steps of the engine with one process before the training of each job; null: where engines are compared."""
+    """Compare 50 steps of the engine with one process before each training; null: where engines are compared."""
     exposed: bool
     """Measure after the timed epochs what communication no computation hides; of several ranks."""
     profile_steps: NotNegativeInt

@@ -39,9 +39,7 @@ def hidden_part(engine: EngineSpec) -> float:
 def compares_engines(cells: Iterable[Cell]) -> bool:
     """Whether some work is done by several engines: cells that differ in it, and in their seed at most."""
     engines: dict[Cell, EngineSpec] = {}
-    return any(
-        engines.setdefault(replace(cell, engine=_ANY, seed=0), cell.engine) != cell.engine for cell in cells
-    )
+    return any(engines.setdefault(replace(cell, engine=_ANY, seed=0), cell.engine) != cell.engine for cell in cells)
 
 
 def hides(cell: Cell) -> float:

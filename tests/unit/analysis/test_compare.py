@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.analysis.builders import run, without_time
 from vit_sweep.analysis.compare import SAME, compare
 from vit_sweep.analysis.pairing import pair
+from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
 from vit_sweep.runs.run import Origin
 
 A = {seed: (10.0 + 0.1 * seed, 10.05 + 0.1 * seed) for seed in range(5)}
@@ -137,7 +138,12 @@ def test_other_engines_are_compared_across_their_name_and_the_values_behind_it()
     assert not nothing.pairs
     assert nothing.mean is None
     assert nothing.across == ("engine",)
-    assert len(compare(a, b, across=["engine"]).pairs) == 1
+    made = compare(a, b, across=["engine"])
+    assert len(made.pairs) == 1
+    assert any(note.startswith("1 of 1 cell(s) compare two engines, and no certificate") for note in made.notes)
+    exact = Certificate(steps=50, difference=0.0, absolute=0.0, parameter="a", tolerance=CERTIFIED_WITHIN)
+    certified = ([replace(one, certificate=exact) for one in side] for side in (a, b))
+    assert not any("certificate" in note for note in compare(*certified, across=["engine"]).notes)
 
 
 def test_a_table_that_says_less_is_compared_in_what_both_say():

@@ -46,6 +46,20 @@ def test_gpus_that_wait_in_a_shared_allocation_are_in_the_plan_and_in_the_budget
     assert f"2 cell(s) need about {needed:.2f} GPU-hours" in refused.stderr
 
 
+def test_a_study_that_compares_engines_certifies_them_unless_told_otherwise(sweep, tmp_path):
+    """Also where the other engine came with an earlier sweep, and only then."""
+
+    def certifies(*words):
+        answer = sweep(*B16, "gpus=2", "batch=16", *words)
+        cells = map(json.loads, (path.read_text() for path in tmp_path.glob("outputs/*/cells/*/cell.json")))
+        certified = sorted(cell["options"]["certify"] for cell in cells)
+        return answer.returncode, "each job certifies" in answer.stdout, certified
+
+    assert certifies("zero=0") == (0, False, [False])
+    assert certifies("engine=ddp") == (0, True, [False, True])
+    assert certifies("zero=0,1", "certify=false", "study=t") == (0, False, [False, False, False, True])
+
+
 def test_gpus_in_flight_become_the_arrays_throttle(sweep, tmp_path):
     assert sweep(*B16, "gpus=1,8", "batch=16,32,64", "max_gpus_in_flight=18").returncode == 0
     texts = {p.parent.name[:5]: p.read_text() for p in tmp_path.glob("outputs/s/jobs/*/job.sbatch")}

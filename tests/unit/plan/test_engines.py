@@ -10,7 +10,7 @@ from launchers.profile import Device
 from tests.unit.builders import ENGINE, cell, point
 from tests.unit.plan.predict.test_cost import T4
 from tests.unit.plan.predict.test_memory import on_t4
-from vit_sweep.plan.engines import DDP, FSDP2, hides, sharding
+from vit_sweep.plan.engines import DDP, FSDP2, compares_engines, hides, sharding
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.point import EngineSpec, Precision
 from vit_sweep.plan.predict.cost import Throughput, communicates_s, predict
@@ -27,6 +27,13 @@ STAGES = [EngineSpec(name=f"zero{stage}", zero_stage=stage) for stage in range(4
 def test_cells_of_deepspeed_are_the_cells_that_they_were_before_there_were_other_engines():
     identities = [cell(engine=engine).cell_id.rpartition("-")[2] for engine in STAGES]
     assert identities == ["7591a241", "ba0600f8", "d3f3e6a2", "96120e0c"]
+
+
+def test_engines_are_compared_where_equal_work_is_done_by_several_and_seeds_are_no_other_work():
+    stages = [cell(engine=engine, seed=seed) for seed, engine in enumerate(STAGES)]
+    assert compares_engines(stages)
+    assert not compares_engines([cell(seed=0), cell(seed=1), cell(gpus=2)])
+    assert not compares_engines([stages[0], replace(stages[1], micro_batch=8)])
 
 
 @pytest.mark.parametrize(

@@ -20,10 +20,10 @@ from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.point import Precision, Scaling
 from vit_sweep.plan.predict.memory import CONTEXT_GIB
 from vit_sweep.record.learning import Reached
-from vit_sweep.record.record import Compilations
+from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate, Compilations
 from vit_sweep.report.tables.all_tables import NAMES, tables_of
 from vit_sweep.report.tables.columns import COLUMNS
-from vit_sweep.report.tables.pairs import SAME, UNKNOWN, verdicts
+from vit_sweep.report.tables.pairs import APART, SAME, UNKNOWN, verdicts
 from vit_sweep.report.tables.runs import imported_row, run_row
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
 from vit_sweep.report.tables.scaling import SCALING_COLUMNS, scaling_table
@@ -259,12 +259,18 @@ def test_placements_of_other_work_or_gpus_are_no_pair():
     assert "placement" not in tables(placed("packed", 1, (10.0,)) + other)
 
 
+EXACT = Certificate(steps=50, difference=0.0, absolute=0.0, parameter="a.bias", tolerance=CERTIFIED_WITHIN)
+
+
+def on_stage(n, seconds=10.0, *, run_id="", **changes):
+    """A run of DeepSpeed, certified unless `changes` say otherwise."""
+    conditions = {"engine": f"zero{n}", "engine.zero_stage": f"{n}"}
+    given = {"certificate": EXACT, "software": (("code", "c1"), ("torch", "2.8"))} | changes
+    return run(2, (seconds + n,), run_id=run_id or f"z{n}", conditions=conditions, **given)
+
+
 def test_engines_are_compared_with_the_lowest_zero_stage():
-    stages = [
-        run(2, (10.0 + n,), run_id=f"z{n}", conditions={"engine": f"zero{n}", "engine.zero_stage": f"{n}"})
-        for n in (3, 0)
-    ]
-    rows = tables(stages)["engines"].rows
+    rows = tables([on_stage(3), on_stage(0)])["engines"].rows
     assert [(row["engine"], row["zero_stage"], row["reference"], row["time_ratio"]) for row in rows] == [
         ("zero0", 0, None, None),
         ("zero3", 3, "zero0", pytest.approx(1.3)),
@@ -274,13 +280,57 @@ def test_engines_are_compared_with_the_lowest_zero_stage():
 def test_ddp_is_the_control_that_every_stage_and_fsdp2_are_compared_with():
     kinds = [("fsdp2", "None"), ("deepspeed", "1"), ("ddp", "None")]
     engines = [
-        run(2, (10.0 + n,), run_id=kind, conditions={"engine": kind, "engine.kind": kind, "engine.zero_stage": stage})
+        run(2, (10.0 + n,), run_id=kind, conditions={"engine": kind, "engine.kind": kind, "engine.zero_stage": stage},
+            certificate=EXACT)
         for n, (kind, stage) in enumerate(kinds)
     ]  # fmt: skip
     rows = tables(engines)["engines"].rows
     assert [(row["engine"], row["zero_stage"], row["reference"]) for row in rows] == [
         ("ddp", None, None), ("deepspeed", 1, "ddp"), ("fsdp2", None, "ddp"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"certificate": None}, "no certificate"),
+        ({"certificate": replace(EXACT, difference=0.7)}, "fails: a.bias differs by 7.0e-01, allowed is 0.001"),
+        ({"certificate": replace(EXACT, difference=None)}, "fails: a.bias is no number, allowed is 0.001"),
+        ({"certificate": replace(EXACT, instead="ddp")}, "fails: ddp ran"),
+    ],
+)
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_an_engine_without_a_certificate_that_holds_stands_apart_and_is_no_reference(stage, changes, text):
+    table = tables([on_stage(n, **(changes if n == stage else {})) for n in range(3)])["engines"]
+    certified = [n for n in range(3) if n != stage]
+    assert {row["zero_stage"]: (row["certificate"], row["reference"], row["verdict"]) for row in table.rows} == {
+        stage: (text, None, APART),
+        certified[0]: ("exact", None, None),
+        certified[1]: ("exact", f"zero{certified[0]}", UNKNOWN),
+    }
+    assert [row["time_ratio"] is None for row in table.rows].count(False) == 1
+    assert table.notes[0].startswith("1 of 3 row(s) stand apart: engines are compared only where a certificate says")
+
+
+def test_a_certificate_speaks_for_other_batches_and_repeats_of_its_version_only():
+    certified = on_stage(1, run_id="certified")
+    old = (("code", "c1"), ("torch", "2.7"))
+    runs = [
+        on_stage(0), certified,
+        on_stage(1, run_id="repeat", seed=1, certificate=None),
+        on_stage(0, run_id="batch", micro_batch=32, certificate=replace(EXACT, difference=2e-6, masked="keys")),
+        on_stage(1, run_id="of old", micro_batch=32, certificate=None, software=old),
+    ]  # fmt: skip
+    rows = tables(runs)["engines"].rows
+    assert {row["cell_id"]: row["certificate"] for row in rows} == {
+        "z0": "within 2.0e-06, keys left out",
+        "certified repeat": "exact",
+        "batch": "within 2.0e-06, keys left out",
+        "of old": "certificate of another version: torch 2.8, not 2.7",
+    }
+    failing = replace(certified, certificate=replace(EXACT, difference=0.5), run_id="z", seed=2)
+    rows = tables([*runs, failing])["engines"].rows
+    assert [row["verdict"] for row in rows if row["zero_stage"] == 1] == [APART, APART], "one failure is enough"
 
 
 def test_memory_stands_beside_what_was_predicted_context_included():

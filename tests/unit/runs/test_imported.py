@@ -49,6 +49,13 @@ def test_an_epoch_is_as_long_as_its_slowest_rank():
     assert made.runs[0].flags == ()
 
 
+def test_a_certificate_of_another_program_counts_and_without_one_there_is_none():
+    names = "gpus epoch epoch_time_s certificate"
+    held, failed, none = (tidy(rows(f"2 1 10 {text}", names=names), source="x").runs[0] for text in ("0", "0.5", "-"))
+    assert held.certificate.holds and not failed.certificate.holds
+    assert none.certificate is None
+
+
 def test_ranks_that_count_from_1_are_read_as_from_0_and_that_is_said():
     names, note = "gpus epoch epoch_time_s rank communication_ms", "ranks count from 1 here; they are read as from 0"
     one, zero = (
