@@ -2,11 +2,14 @@
 
 import random
 import re
+import zlib
 from dataclasses import replace
+from io import BytesIO
 from itertools import combinations, pairwise
 
 import matplotlib as mpl
 import pytest
+from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure as Sheet
 
 from tests.unit.analysis.builders import run, series_from, without_time
@@ -112,6 +115,17 @@ def test_a_pdf_embeds_truetype_fonts_only(drawn):
     pdf = drawn["strong_time"].paths[".pdf"].read_bytes()
     assert b"/FontFile2" in pdf
     assert b"/Type3" not in pdf
+
+
+def test_the_fonts_of_a_pdf_hold_what_draws_glyphs_and_no_rules_of_typesetting(drawn):
+    pdf = drawn["strong_time"].paths[".pdf"].read_bytes()
+    packed = re.findall(rb"/FlateDecode.*?stream\n(.*?)\nendstream", pdf, re.DOTALL)
+    streams = [zlib.decompress(part) for part in packed]
+    fonts = [set(TTFont(BytesIO(stream)).keys()) for stream in streams if stream.startswith(b"\0\1\0\0")]
+    assert fonts
+    for tables in fonts:
+        assert {"glyf", "loca", "hmtx", "fpgm"} <= tables
+        assert not tables & {"GDEF", "GPOS", "GSUB", "MATH", "kern"}
 
 
 def test_the_same_runs_in_any_order_draw_the_same_bytes(runs, drawn, tmp_path, monkeypatch):
