@@ -17,6 +17,7 @@ from vit_sweep.plan.point import (
     EngineSpec,
     Factor,
     LrScaling,
+    LrSchedule,
     ModelSpec,
     NotNegative,
     NotNegativeInt,
@@ -60,6 +61,7 @@ class Cell:
     cpus_per_gpu: Count
     pipeline: Pipeline = Pipeline.DEVICE
     lr_scaling: LrScaling = LrScaling.NONE
+    schedule: LrSchedule = LrSchedule.CONSTANT
     lr_warmup_epochs: NotNegative = 0.0
     activation_checkpointing: bool = False
     compile: bool = False

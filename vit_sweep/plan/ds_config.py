@@ -43,7 +43,7 @@ def ds_config(cell: Cell) -> dict[str, Any]:
         "train_batch_size": cell.global_batch,
         "train_micro_batch_size_per_gpu": cell.micro_batch,
         "gradient_accumulation_steps": cell.accum,
-        "gradient_clipping": 0.0,
+        "gradient_clipping": cell.optimizer.clip_norm,
         "prescale_gradients": False,
         "zero_optimization": _zero(sharding(cell.engine)),
         # Our optimizer is torch's own, handed in ready: the named ones would be compiled in the job.

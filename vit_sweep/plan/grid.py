@@ -41,6 +41,7 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
         cpus_per_gpu=point.partition.cpus_per_gpu,
         pipeline=point.pipeline,
         lr_scaling=point.lr_scaling,
+        schedule=point.schedule,
         lr_warmup_epochs=point.lr_warmup_epochs,
         activation_checkpointing=point.activation_checkpointing,
         compile=point.compile,

@@ -91,6 +91,16 @@ class LrScaling(StrEnum):
     """rate x sqrt(batch / base), which fits Adam's noise (Malladi et al. 2022, arXiv:2205.10287)."""
 
 
+class LrSchedule(StrEnum):
+    """How the learning rate goes on after the warm-up, to the end of the run."""
+
+    CONSTANT = "constant"
+    COSINE = "cosine"
+    """Half a cosine down to 0 (Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts)."""
+    LINEAR = "linear"
+    """A line down to 0."""
+
+
 class DataSource(StrEnum):
     """Which loader reads a data set."""
 
@@ -102,10 +112,21 @@ class DataSource(StrEnum):
 
 
 class OptimizerKind(StrEnum):
-    """Which of torch's optimizers; none of them compiles anything in the job."""
+    """Which optimizer, of torch or of timm; none of them compiles anything in the job."""
 
     ADAMW = "adamw"
     SGD = "sgd"
+    ADAM = "adam"
+    LION = "lion"
+    """Chen et al. 2023, arXiv:2302.06675."""
+    MUON = "muon"
+    """On the matrices of the blocks, with steps as long as AdamW's (Liu et al. 2025, arXiv:2502.16982); else AdamW."""
+    LAMB = "lamb"
+    """You et al. 2020, arXiv:1904.00962."""
+    LARS = "lars"
+    """You et al. 2017, arXiv:1708.03888."""
+    ADAFACTOR = "adafactor"
+    """Shazeer & Stern 2018, arXiv:1804.04235."""
 
 
 DEEPSPEED = "deepspeed"
@@ -184,17 +205,30 @@ class EngineSpec:
 
 @checked
 class OptimizerSpec:
-    """The optimizer and its constants. After the warm-up the learning rate is constant over the run."""
+    """The optimizer and its constants; `optimizers.CONSTANTS` says which kind has which."""
 
     name: Name
     kind: OptimizerKind
     learning_rate: Annotated[float, Gt(0), Le(100)]
     weight_decay: NotNegative
     beta1: Decay = 0.9
-    """First-moment decay (AdamW) or momentum (SGD)."""
+    """First-moment decay, or momentum (SGD, LARS)."""
     beta2: Decay = 0.999
     base_batch: Count = 256
     """Global batch that `learning_rate` is meant for; what `lr_scaling` scales from, unused without it."""
+    eps: Annotated[float, Gt(0), Le(1)] = 1e-8
+    """Added to the root of the second moment."""
+    momentum: Decay = 0.95
+    """Of Muon's matrices."""
+    trust_coefficient: Annotated[float, Gt(0), Le(1)] = 0.001
+    """LARS: a tensor's step relative to its norm."""
+    beta2_decay: Annotated[float, Lt(0), Ge(-1)] = -0.8
+    """Adafactor: the second moment of step t decays by 1 - t^beta2_decay."""
+    decay_all: bool = True
+    """Decay every weight; false: neither biases, norms, class token nor positions, to which LAMB and LARS then give no
+    step length of their own either."""
+    clip_norm: Annotated[float, Ge(0)] = 0.0
+    """Gradients of a larger norm, over all weights, are scaled down to it; 0: never."""
 
 
 @checked
@@ -228,6 +262,7 @@ class Point:
     """ZeRO stage by its number; None: the engine's own."""
     pipeline: Pipeline = Pipeline.DEVICE
     lr_scaling: LrScaling = LrScaling.NONE
+    schedule: LrSchedule = LrSchedule.CONSTANT
     lr_warmup_epochs: NotNegative = 0.0
     """Epochs over which the learning rate rises from 0, step by step."""
     activation_checkpointing: bool = False
@@ -267,6 +302,7 @@ class Point:
             "zero": self.zero,
             "pipeline": self.pipeline.value,
             "lr_scaling": self.lr_scaling.value,
+            "schedule": self.schedule.value,
             "lr_warmup_epochs": self.lr_warmup_epochs,
             "activation_checkpointing": str(self.activation_checkpointing).lower(),
             "compile": str(self.compile).lower(),

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from launchers.hosts import model_of
 from launchers.profile import Device, Host, Scheduler, Spawner
 from vit_sweep.plan.engines import half_precision_without_masters, key_of_another_engine, unknown_engine
+from vit_sweep.plan.optimizers import another_algorithm, constant_of_another_optimizer
 from vit_sweep.plan.point import Allocation, BatchPer, EngineSpec, Placement, Point, Precision, Scaling
 
 
@@ -236,6 +237,10 @@ def _compiled_under_zero_3(point: Point, derived: Derived) -> str | None:
     )
 
 
+def _optimizer_in_pieces(point: Point, derived: Derived) -> str | None:
+    return another_algorithm(point, derived.engine) if derived.engine is not None else None
+
+
 def _shared_without_srun(point: Point, _: Derived) -> str | None:
     profile = point.partition
     if point.allocation is not Allocation.SHARED:
@@ -273,6 +278,8 @@ RULES: tuple[Rule, ...] = (
     unknown_engine,
     key_of_another_engine,
     half_precision_without_masters,
+    constant_of_another_optimizer,
+    _optimizer_in_pieces,
     _shared_without_srun,
     _warm_up_beyond_the_run,
 )

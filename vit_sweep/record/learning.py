@@ -11,7 +11,7 @@ from itertools import accumulate
 
 from launchers.checked import checked
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import LrScaling
+from vit_sweep.plan.point import LrScaling, LrSchedule
 from vit_sweep.record.record import Record
 
 
@@ -56,11 +56,23 @@ def lr_at(cell: Cell, step: int) -> float:
     """The learning rate of an optimizer step, counted from 0 over the whole run.
 
     Warm-up over W = lr_warmup_epochs x steps per epoch: peak x (step + 1) / W, a line that starts at 0 before the
-    first step (whose own rate is not 0: it would be a step for nothing). Constant afterwards.
+    first step (whose own rate is not 0: it would be a step for nothing). Afterwards, of the S steps that are left, the
+    part t = (step - W) / S has gone by: peak, peak x (1 + cos pi t) / 2 or peak x (1 - t), which would be 0 in the step
+    behind the last one.
     """
     rising = cell.lr_warmup_epochs * cell.steps_per_epoch
     peak = peak_rate(cell)
-    return peak * min(1.0, (step + 1) / rising) if rising else peak
+    if step < rising:
+        return peak * min(1.0, (step + 1) / rising)
+    left = cell.epochs * cell.steps_per_epoch - rising
+    gone = min(1.0, (step - rising) / left) if left > 0 else 1.0
+    match cell.schedule:
+        case LrSchedule.CONSTANT:
+            return peak
+        case LrSchedule.COSINE:
+            return peak * (1 + math.cos(math.pi * gone)) / 2
+        case LrSchedule.LINEAR:
+            return peak * (1 - gone)
 
 
 def time_to_accuracy(record: Record, target: float) -> Reached:

@@ -164,6 +164,7 @@ def _conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
         "partition.cpus_per_gpu": str(cell.cpus_per_gpu),
         "data.pipeline": cell.pipeline.value,
         "lr_scaling": cell.lr_scaling.value,
+        "schedule": cell.schedule.value,
         "lr_warmup_epochs": f"{cell.lr_warmup_epochs:g}",
         "activation_checkpointing": str(cell.activation_checkpointing).lower(),
         "compile": str(cell.compile).lower(),

@@ -59,6 +59,8 @@ MISTAKES = {
     "compilation on a CPU": (["compile=true"], ["compile=true", "CPU partition"]),
     "TF32 on a CPU": (["precision=tf32"], ["precision=tf32", "use fp32 or bf16"]),
     "a rule that there is not": (["lr_scaling=cubic"], ["lr_scaling=cubic", "'none', 'linear' or 'sqrt'"]),
+    "a schedule that there is not": (["schedule=cubic"], ["schedule=cubic", "'constant', 'cosine' or 'linear'"]),
+    "an optimizer by layers in flat pieces": (["optimizer=lamb", "zero=1"], ["lamb looks at whole tensors"]),
     "a negative warm-up": (["lr_warmup_epochs=-1"], ["lr_warmup_epochs=-1", "at least 0"]),
     "a warm-up longer than the run": (["lr_warmup_epochs=9"], ["inside its warm-up"]),
     "an accuracy in percent": (["target_accuracy=90"], ["target_accuracy=90", "at most 1"]),

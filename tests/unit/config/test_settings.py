@@ -18,6 +18,7 @@ WORDS = {
     "compile": ("true", True),
     "lr_scaling": ("sqrt", "sqrt"),
     "lr_warmup_epochs": ("0.5", 0.5),
+    "schedule": ("cosine", "cosine"),
     "data.pipeline": ("loader", "loader"),
     "precision": ("tf32", "tf32"),
     "accum": ("8", 8),

@@ -55,10 +55,17 @@ CHANGES = {
     "optimizer.beta1": 0.8,
     "optimizer.beta2": 0.99,
     "optimizer.base_batch": 512,
+    "optimizer.eps": 1e-6,
+    "optimizer.momentum": 0.9,
+    "optimizer.trust_coefficient": 0.01,
+    "optimizer.beta2_decay": -0.5,
+    "optimizer.decay_all": False,
+    "optimizer.clip_norm": 1.0,
     "data.augment": True,
     "data.side": 64,
     "pipeline": "loader",
     "lr_scaling": "linear",
+    "schedule": "cosine",
     "lr_warmup_epochs": 0.5,
     "activation_checkpointing": True,
     "compile": True,
@@ -118,6 +125,7 @@ def test_a_field_at_its_default_is_not_in_the_identity_and_any_other_value_is():
         "zero",
         "pipeline",
         "lr_scaling",
+        "schedule",
         "lr_warmup_epochs",
         "activation_checkpointing",
         "compile",
@@ -128,7 +136,15 @@ def test_a_field_at_its_default_is_not_in_the_identity_and_any_other_value_is():
 def test_a_job_that_was_told_before_the_fields_existed_is_the_same_job():
     file = CellFile(cell_id=cell().cell_id, cell=cell(), series=(), data_root="/data")
     old = to_plain(file)
-    for name in ("pipeline", "lr_scaling", "lr_warmup_epochs", "activation_checkpointing", "compile", "allocation"):
+    for name in (
+        "pipeline",
+        "lr_scaling",
+        "schedule",
+        "lr_warmup_epochs",
+        "activation_checkpointing",
+        "compile",
+        "allocation",
+    ):
         del old["cell"][name]
     for name in ("preflight", "exposed", "profile_steps", "data_workers", "target_accuracy"):
         del old["options"][name]

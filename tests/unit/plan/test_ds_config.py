@@ -2,12 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 
 from launchers.errors import UserError
-from tests.unit.builders import cell, cells
+from tests.unit.builders import OPTIMIZER, cell, cells
 from vit_sweep.plan.ds_config import KNOWN_KEYS, check, ds_config
 from vit_sweep.plan.point import EngineSpec, Precision
 
@@ -28,8 +29,9 @@ def test_only_known_keys_are_written_and_json_keeps_them(made):
     assert json.loads(json.dumps(config)) == config
 
 
-def test_gradient_clipping_is_off_in_writing():
+def test_gradient_clipping_is_off_in_writing_unless_it_is_asked_for():
     assert ds_config(cell())["gradient_clipping"] == 0.0
+    assert ds_config(cell(optimizer=replace(OPTIMIZER, clip_norm=1.5)))["gradient_clipping"] == 1.5
 
 
 def test_nothing_that_synchronises_the_device_is_left_on():

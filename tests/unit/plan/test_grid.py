@@ -11,7 +11,7 @@ from launchers.profile import Device
 from tests.unit.builders import DATA, MODEL, OPTIMIZER, data, point, profile
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.grid import cell_of, series_of
-from vit_sweep.plan.point import BatchPer, EngineSpec, LrScaling, Pipeline, Placement, Precision, Scaling
+from vit_sweep.plan.point import BatchPer, EngineSpec, LrScaling, LrSchedule, Pipeline, Placement, Precision, Scaling
 
 PLENTY = data(1_000_000)
 WIDE = profile(gpus_per_node=32)
@@ -248,6 +248,7 @@ def test_every_new_axis_reaches_the_cell():
     wanted = {
         "pipeline": Pipeline.LOADER,
         "lr_scaling": LrScaling.LINEAR,
+        "schedule": LrSchedule.COSINE,
         "lr_warmup_epochs": 1.5,
         "activation_checkpointing": True,
         "compile": True,

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.builders import OPTIMIZER, cell, cells, record
-from vit_sweep.plan.point import LrScaling
+from vit_sweep.plan.point import LrScaling, LrSchedule
 from vit_sweep.record.learning import diverged, lr_at, peak_rate, time_to_accuracy, when_reached
 
 RATE = OPTIMIZER.learning_rate
@@ -84,6 +84,27 @@ def test_the_rate_never_falls_and_never_leaves_its_range(made, warmup, step):
 
 def test_a_warm_up_shorter_than_a_step_is_none():
     assert lr_at(cell(**RISING, lr_warmup_epochs=0.05), 0) == RATE
+
+
+@pytest.mark.parametrize(
+    ("schedule", "halfway"), [(LrSchedule.CONSTANT, 1.0), (LrSchedule.COSINE, 1 / 2), (LrSchedule.LINEAR, 1 / 2)]
+)
+def test_a_schedule_goes_from_the_peak_to_0_behind_the_last_step(schedule, halfway):
+    """Ten steps of warm-up, thirty that follow the schedule."""
+    made = cell(**RISING, lr_warmup_epochs=1.0, schedule=schedule)
+    rates = [lr_at(made, step) for step in range(40)]
+    assert rates[9] == rates[10] == RATE
+    assert rates[25] == pytest.approx(halfway * RATE)
+    assert 0 < rates[39] <= rates[25]
+    if schedule is not LrSchedule.CONSTANT:
+        assert lr_at(made, 40) == pytest.approx(0)
+        assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_the_cosine_is_half_of_one_and_the_line_is_straight():
+    cosine, line = (cell(**RISING, schedule=schedule) for schedule in (LrSchedule.COSINE, LrSchedule.LINEAR))
+    assert lr_at(cosine, 10) == pytest.approx(RATE * math.cos(math.pi / 8) ** 2)
+    assert [lr_at(line, step) for step in (0, 10, 30)] == pytest.approx([RATE, 0.75 * RATE, 0.25 * RATE])
 
 
 # --- time to accuracy --------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +11,9 @@ from torchvision.models.vision_transformer import VisionTransformer
 
 from launchers.profile import Device
 from vit_sweep.outcome.ending import Cause
-from vit_sweep.outcome.failure import JobError
+from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import OptimizerKind, Precision
+from vit_sweep.plan.point import OptimizerKind, OptimizerSpec, Precision
 from vit_sweep.record.record import Compilations
 
 DTYPES = {
@@ -78,19 +79,77 @@ def device_of(cell: Cell) -> torch.device:
 
 
 def optimizer(cell: Cell, model: nn.Module) -> torch.optim.Optimizer:
-    """torch's own optimizer: DeepSpeed's named ones are compiled in the job, which costs minutes."""
+    """torch's own optimizer, or timm's: DeepSpeed's named ones are compiled in the job, which costs minutes.
+
+    Raises `JobError` where timm is needed and not installed.
+    """
     spec = cell.optimizer
-    if spec.kind is OptimizerKind.ADAMW:
-        return torch.optim.AdamW(
-            model.parameters(),
-            lr=spec.learning_rate,
-            betas=(spec.beta1, spec.beta2),
-            weight_decay=spec.weight_decay,
-            fused=cell.device is Device.CUDA,
-        )
-    return torch.optim.SGD(
-        model.parameters(), lr=spec.learning_rate, momentum=spec.beta1, weight_decay=spec.weight_decay
-    )
+    weights, rate, decay = _groups(spec, model), spec.learning_rate, spec.weight_decay
+    match spec.kind:
+        case OptimizerKind.ADAMW | OptimizerKind.ADAM:
+            kind = torch.optim.AdamW if spec.kind is OptimizerKind.ADAMW else torch.optim.Adam
+            betas, fused = (spec.beta1, spec.beta2), cell.device is Device.CUDA
+            return kind(weights, lr=rate, betas=betas, eps=spec.eps, weight_decay=decay, fused=fused)
+        case OptimizerKind.SGD:
+            return torch.optim.SGD(weights, lr=rate, momentum=spec.beta1, weight_decay=decay)
+        case OptimizerKind.ADAFACTOR:
+            return torch.optim.Adafactor(weights, lr=rate, beta2_decay=spec.beta2_decay, weight_decay=decay)
+    return _optimizer_of_timm(spec, weights)
+
+
+def _optimizer_of_timm(spec: OptimizerSpec, weights: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    try:
+        from timm.optim import Lamb, Lars, Lion, Muon
+    except ImportError as error:
+        raise JobError(
+            Cause.CONFIGURATION,
+            f"optimizer.kind={spec.kind.value}: it is timm's, which cannot be imported ({one_line(error)}); "
+            "pip install 'vit_sweep[timm]', or use adamw, adam, sgd or adafactor",
+        ) from error
+    rates, betas = {"lr": spec.learning_rate, "weight_decay": spec.weight_decay}, (spec.beta1, spec.beta2)
+    made: torch.optim.Optimizer
+    match spec.kind:
+        case OptimizerKind.LION:
+            made = Lion(weights, betas=betas, **rates)
+        case OptimizerKind.MUON:
+            made = Muon(weights, momentum=spec.momentum, betas=betas, eps=spec.eps, **rates)
+        case OptimizerKind.LAMB:
+            # It would clip by itself, each rank by the norm of what it has.
+            made = Lamb(weights, betas=betas, eps=spec.eps, max_grad_norm=None, **rates)
+        case OptimizerKind.LARS:
+            made = Lars(weights, momentum=spec.beta1, trust_coeff=spec.trust_coefficient, **rates)
+    return made
+
+
+def clip(cell: Cell, model: nn.Module) -> None:
+    """Scale all gradients down together where their norm is more than the cell allows."""
+    if cell.optimizer.clip_norm:
+        nn.utils.clip_grad_norm_(model.parameters(), cell.optimizer.clip_norm)
+
+
+def _groups(spec: OptimizerSpec, model: nn.Module) -> list[dict[str, Any]]:
+    """The weights, by what the optimizer does to them.
+
+    A bias or a norm has one dimension, a class token or positions a first one of 1: (1, tokens, width).
+    """
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for name, weight in model.named_parameters():
+        decays = spec.decay_all or (weight.ndim > 1 and weight.shape[0] > 1)
+        orthogonal = weight.ndim == 2 and not name.startswith("head")
+        groups.setdefault((decays, orthogonal or spec.kind is not OptimizerKind.MUON), []).append(weight)
+    return [
+        {"params": weights, **_how(spec, decays=decays, orthogonal=orthogonal)}
+        for (decays, orthogonal), weights in groups.items()
+    ]
+
+
+def _how(spec: OptimizerSpec, *, decays: bool, orthogonal: bool) -> dict[str, Any]:
+    how: dict[str, Any] = {} if decays else {"weight_decay": 0.0}
+    if spec.kind in (OptimizerKind.LAMB, OptimizerKind.LARS):
+        how["always_adapt"] = decays  # else they would be Adam and SGD where the decay is 0
+    if spec.kind is OptimizerKind.MUON:
+        how["use_fallback"] = not orthogonal
+    return how
 
 
 def require_precision(cell: Cell) -> None:

@@ -15,7 +15,8 @@ from launchers.profile import Device
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.ds_config import BUCKET_ELEMENTS
 from vit_sweep.plan.engines import DDP, FSDP2, sharding
-from vit_sweep.plan.point import ModelSpec, OptimizerKind, Pipeline, Precision
+from vit_sweep.plan.optimizers import moment_bytes
+from vit_sweep.plan.point import ModelSpec, Pipeline, Precision
 from vit_sweep.plan.predict.vit import activation_bytes, parameters, tokens
 
 USABLE = 0.97
@@ -115,7 +116,7 @@ def _activations(cell: Cell) -> float:
 
 def _state_bytes(cell: Cell, count: int) -> float:
     """Bytes of parameters, gradients and optimizer states on one GPU."""
-    moments = 8 if cell.optimizer.kind is OptimizerKind.ADAMW else 4
+    moments = moment_bytes(cell.optimizer, cell.model, cell.data.classes) / count
     # What FSDP2 keeps whole for a while is no state.
     ranks, stage = cell.gpus, 3 if cell.engine.kind == FSDP2 else sharding(cell.engine)
     weight = cell.precision.bytes

@@ -4,6 +4,8 @@ Symbols: N tokens, D width, L layers, H heads, M MLP width, p patch size, C clas
 Multiply-add counts as two operations, so torchvision's "17.56 GFLOPs" (MACs) of ViT-B/16 are 35.1 GFLOP here.
 """
 
+import math
+
 from vit_sweep.plan.point import ModelSpec, Precision
 
 
@@ -14,13 +16,19 @@ def tokens(model: ModelSpec) -> int:
 
 def parameters(model: ModelSpec, classes: int) -> int:
     """Trainable parameters of torchvision's VisionTransformer (86,567,656 for ViT-B/16 and 1000 classes)."""
+    return sum(math.prod(shape) for shape in (*model.layers * block_shapes(model), *other_shapes(model, classes)))
+
+
+def block_shapes(model: ModelSpec) -> tuple[tuple[int, ...], ...]:
+    """Shapes of the parameters of an encoder block: attention, MLP, two norms."""
     d, m = model.width, model.mlp_width
-    attention = 4 * d * d + 4 * d
-    mlp = 2 * d * m + m + d
-    norms = 4 * d
-    patches = 3 * model.patch_size**2 * d + d
-    position_and_class = tokens(model) * d + d
-    return model.layers * (attention + mlp + norms) + patches + position_and_class + 2 * d + d * classes + classes
+    return (3 * d, d), (3 * d,), (d, d), (d,), (m, d), (m,), (d, m), (d,), (d,), (d,), (d,), (d,)
+
+
+def other_shapes(model: ModelSpec, classes: int) -> tuple[tuple[int, ...], ...]:
+    """Shapes of the parameters in no block: patches, class token, positions, last norm, head."""
+    d, p = model.width, model.patch_size
+    return (d, 3, p, p), (d,), (1, 1, d), (1, tokens(model), d), (d,), (d,), (classes, d), (classes,)
 
 
 def forward_flop(model: ModelSpec, classes: int) -> int:

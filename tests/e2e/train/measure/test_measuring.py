@@ -98,7 +98,7 @@ def test_what_cannot_be_taken_apart_is_left_out(tmp_path, zero):
     assert after.notes == ()
 
 
-@pytest.mark.parametrize("kind", OptimizerKind)
+@pytest.mark.parametrize("kind", [OptimizerKind.ADAMW, OptimizerKind.SGD])
 def test_measuring_leaves_the_weights_as_they_were_evaluated(tmp_path, kind):
     optimizer = replace(OPTIMIZER, name=kind.value, kind=kind, learning_rate=0.1)
     _, _, ranks = run(tmp_path / "run", measured_cell(gpus=2, optimizer=optimizer))

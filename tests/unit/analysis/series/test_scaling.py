@@ -9,7 +9,7 @@ from tests.unit.builders import DATA, ENGINE, MODEL, OPTIMIZER, cell, point, rec
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.outcome.result import note_of
 from vit_sweep.plan.grid import cell_of, series_of
-from vit_sweep.plan.point import BatchPer, LrScaling, Pipeline, Precision, Scaling
+from vit_sweep.plan.point import BatchPer, LrScaling, LrSchedule, Pipeline, Precision, Scaling
 from vit_sweep.record.record import BatchTriple, mismatches
 from vit_sweep.record.stats import epoch_time, step_ms
 from vit_sweep.runs.of_study import runs_of
@@ -100,6 +100,7 @@ SAME_NAME = {
     "pipeline": {"pipeline": Pipeline.LOADER},
     "rule of the learning rate": {"lr_scaling": LrScaling.LINEAR},
     "warm-up of the learning rate": {"lr_warmup_epochs": 1.0},
+    "schedule of the learning rate": {"schedule": LrSchedule.COSINE},
     "checkpointed blocks": {"activation_checkpointing": True},
     "compiled blocks": {"compile": True},
 }

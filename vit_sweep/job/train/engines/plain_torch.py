@@ -12,7 +12,7 @@ from torch.distributed.tensor import DTensor
 
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.measure.collectives import Counted
-from vit_sweep.job.train.model import fp32_products
+from vit_sweep.job.train.model import clip, fp32_products
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import Precision
 from vit_sweep.record.record import BatchTriple
@@ -63,6 +63,7 @@ class PlainTorch:
     def step(self, *, boundary: bool) -> None:
         """Update at a boundary."""
         if boundary:
+            clip(self._cell, self._model)
             self._optimizer.step()
             self._optimizer.zero_grad()
 

@@ -1,8 +1,8 @@
 """The equivalence certificate: an engine, with a cell's optimizer and number of ranks, trains what one process does.
 
 It is a rehearsal of `STEPS` optimizer steps; then each rank compares all weights of the engine with those of the one
-process, by how far they have moved. With AdamW the keys' part of the bias of attention is left out: its true gradient
-is zero, so Adam divides rounding by rounding there.
+process, by how far they have moved. But for SGD and LARS, the keys' part of the bias of attention is left out: its true
+gradient is zero, so Adam and its like divide rounding by rounding there.
 """
 
 import math
@@ -23,12 +23,17 @@ STEPS = 50
 _GENTLE = 1e-3
 """Learning rate at most: noise cannot be learnt, and a rate that breaks the weights would compare rounding."""
 _KEYS = "in_proj_bias"
+_AS_LONG_AS_THE_GRADIENT = (OptimizerKind.SGD, OptimizerKind.LARS)
+"""Optimizers that do not blow up a gradient of nothing but rounding."""
 
 
 def certify(cell: Cell, *, rank: int, device: torch.device) -> Certificate:
     """Compare the cell's engine with one process; a collective. What does not agree is said, not raised."""
-    copy = small(cell, replace(cell.optimizer, learning_rate=min(_GENTLE, cell.optimizer.learning_rate)))
-    masked = _KEYS if cell.optimizer.kind is OptimizerKind.ADAMW else ""
+    updates = cell.optimizer
+    # LARS measures its steps in parts of a tensor's norm.
+    gentle = _GENTLE / (updates.trust_coefficient if updates.kind is OptimizerKind.LARS else 1)
+    copy = small(cell, replace(updates, learning_rate=min(gentle, updates.learning_rate)))
+    masked = "" if updates.kind in _AS_LONG_AS_THE_GRADIENT else _KEYS
     with without_a_trace(device):
         rehearsed = by_engine(copy, steps=STEPS, rank=rank, device=device)
         right = alone(copy, steps=STEPS, device=device)

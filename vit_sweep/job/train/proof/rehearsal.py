@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from vit_sweep.job.train.engines.build import wrapped
 from vit_sweep.job.train.engines.engine import EngineReport
-from vit_sweep.job.train.model import optimizer, vision_transformer
+from vit_sweep.job.train.model import clip, optimizer, vision_transformer
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import OptimizerSpec, Precision
 
@@ -78,6 +78,7 @@ def alone(copy: Cell, *, steps: int, device: torch.device) -> Weights:
             for images, labels in _batches(copy, step, rank, device):
                 loss = cross_entropy(model(images), labels) / (copy.accum * copy.gpus)
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
+        clip(copy, model)
         updates.step()
         updates.zero_grad()
     return {name: weight.detach().cpu() for name, weight in model.named_parameters()}
