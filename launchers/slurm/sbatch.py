@@ -62,6 +62,10 @@ _SET_BY_OTHERS = {
 _OURS_TO_GIVE = ("comment",)
 """Flags that a site may have to itself: a job is found again by its script as well as by our comment."""
 
+_AGENTS_WAIT_S = 600
+"""How long agents of torchrun wait for each other. They import torch before they meet, from a slow file system perhaps,
+and give no sign of life meanwhile."""
+
 _EXPORT_ALL = "export SLURM_EXPORT_ENV=ALL"
 """Where a site or a user submits with --export=NONE, srun would keep what the script sets from the ranks."""
 
@@ -170,7 +174,9 @@ def _torchrun(batch: Batch, python: str) -> str:
     """One agent per node. It must outlive USR2, which Slurm sends to it as well as to its ranks."""
     shape = batch.shape
     layout = (f"--nnodes={shape.nodes}", f"--nproc-per-node={shape.gpus_per_node}")
-    agent = ("-m", "torch.distributed.run", *layout, "--max-restarts=0", "--rdzv-backend=c10d")
+    # read_timeout bounds the call for the first node's agent; by default those who come first give up after a minute.
+    waits = f"--rdzv-conf=join_timeout={_AGENTS_WAIT_S},read_timeout={_AGENTS_WAIT_S}"
+    agent = ("-m", "torch.distributed.run", *layout, "--max-restarts=0", "--rdzv-backend=c10d", waits)
     command = [
         "bash",
         "-c",

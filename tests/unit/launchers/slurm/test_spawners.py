@@ -87,6 +87,7 @@ def test_every_node_meets_at_the_first_one_on_a_port_of_the_jobs_own(tmp_path):
     words = executed(script(Spawner.TORCHRUN, study_dir=NASTY_FOLDER), tmp_path)
     assert words[-3:] == ["-m", "vit_sweep.job.task", batch(shape=TWO_BY_FOUR, study_dir=NASTY_FOLDER).folder]
     assert {"--nnodes=2", "--nproc-per-node=4", "--rdzv-backend=c10d", "--rdzv-id=4711_3_0"} <= set(words)
+    assert "--rdzv-conf=join_timeout=600,read_timeout=600" in words, "by default the first to come waits a minute"
     (endpoint,) = (argument for argument in words if argument.startswith("--rdzv-endpoint="))
     host, port = endpoint.removeprefix("--rdzv-endpoint=").split(":")
     assert host == "localhost"
