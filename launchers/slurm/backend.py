@@ -29,7 +29,7 @@ from launchers.queue.files import ask_to_cancel, asked_to_cancel, read_states
 from launchers.slurm import sbatch
 from launchers.slurm.handle import CLUSTERS_VARIABLES, by_cluster, handle_of, of_answer, on, parts_of, users_clusters
 from launchers.slurm.programs import run
-from launchers.slurm.proof import hidden_owner, match, proven
+from launchers.slurm.proof import hidden_owner, is_anothers, match, proven
 from launchers.slurm.queries import ask_earlier_starts, ask_sacct, ask_squeue, chunks, list_accounted, list_queue
 from launchers.slurm.refusals import problem_of, remedy_of
 from launchers.slurm.states import WHOLE, forgotten_status, shared_task_status
@@ -109,7 +109,11 @@ class SlurmLauncher:
         sacct learns of a job later than squeue does, and is never believed that a task still waits or runs.
         """
         submissions = list(submissions)
-        states, unanswered = ask_squeue(list(dict.fromkeys(s.handle for s in submissions)))
+        states, jobs, unanswered = ask_squeue(list(dict.fromkeys(s.handle for s in submissions)))
+        answer: dict[tuple[str, int], TaskStatus] = {}
+        for s in [s for s in submissions if is_anothers(s, jobs.get(s.handle, ""))]:
+            submissions.remove(s)
+            answer |= _replaced_states(s)
         # squeue's answer counts where a file system does not answer: what is no array is shared, or has one task.
         whole = {s.handle for s in submissions if (s.handle, WHOLE) in states or not _kind(s.folder).array}
         shared = {s.handle for s in submissions if s.handle in whole and (s.tasks > 1 or _kind(s.folder).shared)}
@@ -128,7 +132,6 @@ class SlurmLauncher:
         for key in keys:
             if key[0] in unanswered:
                 states[key] = TaskStatus(state=TaskState.UNKNOWN, detail=unanswered[key[0]])
-        answer: dict[tuple[str, int], TaskStatus] = {}
         for s in submissions:
             if s.handle in shared:
                 answer |= _shared_states(s, states[s.handle, WHOLE])
@@ -246,6 +249,15 @@ def _shared_states(submission: Submission, job: TaskStatus) -> dict[tuple[str, i
         (submission.batch_name, index): shared_task_status(job, written.get(index), cancelled=index in cancelled)
         for index in range(submission.tasks)
     }
+
+
+def _replaced_states(submission: Submission) -> dict[tuple[str, int], TaskStatus]:
+    """States of the tasks of a job whose number Slurm has given to another one."""
+    detail = f"Slurm has forgotten it, and its number, {parts_of(submission.handle)[0]}, is another job's"
+    gone = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED, detail=detail)
+    if _kind(submission.folder).shared:
+        return _shared_states(submission, gone)
+    return {(submission.batch_name, index): gone for index in range(submission.tasks)}
 
 
 def _unfinished(submission: Submission) -> set[int]:

@@ -36,22 +36,32 @@ def chunks(jobs: Sequence[str]) -> Iterator[Sequence[str]]:
     return (jobs[start : start + _AT_ONCE] for start in range(0, len(jobs), _AT_ONCE))
 
 
-def ask_squeue(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], dict[str, str]]:
-    """Ask for arrays; returns their tasks, and squeue's error for each array that it did not answer for."""
-    states: dict[TaskKey, TaskStatus] = {}
-    unanswered: dict[str, str] = {}
+class Queue(NamedTuple):
+    """What squeue says of jobs."""
+
+    states: dict[TaskKey, TaskStatus]
+    jobs: dict[str, str]
+    """Script, working directory and comment by handle, with | between."""
+    unanswered: dict[str, str]
+    """squeue's error for each handle that it did not answer for."""
+
+
+def ask_squeue(handles: Sequence[str]) -> Queue:
+    """Ask for arrays."""
+    queue = Queue({}, {}, {})
     for cluster, numbers in by_cluster(handles).items():
         for some in chunks(numbers):
-            rows, error = _squeue(some, on(cluster))
+            rows, jobs, error = _squeue(some, on(cluster))
             if error is not None:
                 # Not asked on: a controller that is away costs each question its whole patience.
                 left = numbers[numbers.index(some[0]) :]
-                unanswered |= dict.fromkeys((handle_of(number, cluster) for number in left), error)
+                queue.unanswered.update(dict.fromkeys((handle_of(number, cluster) for number in left), error))
                 break
             revoked = {key: status for key, status in rows.items() if status.state is TaskState.UNKNOWN}
             rows |= _twins(revoked, cluster) if revoked else {}
-            states |= {(handle_of(number, cluster), index): status for (number, index), status in rows.items()}
-    return states, unanswered
+            queue.states.update({(handle_of(number, cluster), index): row for (number, index), row in rows.items()})
+            queue.jobs.update({handle_of(number, cluster): job for number, job in jobs.items()})
+    return queue
 
 
 def _twins(revoked: Mapping[TaskKey, TaskStatus], cluster: str | None) -> dict[TaskKey, TaskStatus]:
@@ -61,7 +71,7 @@ def _twins(revoked: Mapping[TaskKey, TaskStatus], cluster: str | None) -> dict[T
     """
     numbers = sorted({number for number, _ in revoked})
     if cluster is None:
-        twins, _ = _squeue(numbers, ["--federation"])
+        twins, *_ = _squeue(numbers, ["--federation"])
         return {key: twin for key, twin in twins.items() if twin.state is not TaskState.UNKNOWN}
     states: dict[TaskKey, TaskStatus] = {}
     for number, other in siblings(numbers, cluster).items():
@@ -69,7 +79,7 @@ def _twins(revoked: Mapping[TaskKey, TaskStatus], cluster: str | None) -> dict[T
         silent = TaskStatus(
             state=TaskState.UNKNOWN, detail=f"{gone}, of which nothing is known here: squeue -M {other} -j {number}"
         )
-        twins, _ = _squeue([number], on(other))
+        twins, *_ = _squeue([number], on(other))
         for key in (key for key in revoked if key[0] == number):
             twin = twins.get(key, silent)
             known = twin.state is not TaskState.UNKNOWN
@@ -86,13 +96,19 @@ def siblings(numbers: Sequence[str], cluster: str) -> dict[str, str]:
     return {number: ",".join(names) for number, names in others.items() if names}
 
 
-def _squeue(numbers: Sequence[str], options: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], str | None]:
-    """Tasks by number and index, and squeue's words where it did not answer."""
+def _squeue(
+    numbers: Sequence[str], options: Sequence[str]
+) -> tuple[dict[TaskKey, TaskStatus], dict[str, str], str | None]:
+    """Tasks by number and index, jobs by number, and squeue's words where it did not answer."""
     command = ["squeue", *options, "--noheader", "--array", "--states=all", f"--format={SQUEUE_FORMAT}"]
     answer = run([*command, f"--jobs={','.join(numbers)}"])
     if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
-        return {}, answer.stderr.strip() or f"squeue ended with code {answer.returncode}"
-    return read_squeue(answer.stdout), None
+        return {}, {}, answer.stderr.strip() or f"squeue ended with code {answer.returncode}"
+    rows, jobs = read_squeue(answer.stdout)
+    strange = [line for line in answer.stdout.splitlines() if set(re.findall(r"\d+", line)) & set(numbers)]
+    if strange and not rows:
+        return {}, {}, f"squeue printed {strange[0][:80]!r} where it was asked for {SQUEUE_FORMAT}: is it wrapped here?"
+    return rows, jobs, None
 
 
 def ask_sacct(handles: Sequence[str]) -> tuple[dict[TaskKey, TaskStatus], str | None]:

@@ -10,8 +10,9 @@ TaskKey = tuple[str, int]
 WHOLE = -1
 """In place of an index: the whole of a job that is no array, or that sacct has not learnt to be one yet."""
 
-SQUEUE_FORMAT = "%F|%K|%T|%N|%r"
-"""Array, index, state, nodes, reason: the reason last, since it may hold anything."""
+_JOB = "|its job|"
+SQUEUE_FORMAT = f"%F|%K|%T|%N|%r{_JOB}%o|%Z|%k"
+"""Array, index, state, nodes, then what may hold anything: the reason; script, working directory and comment."""
 SACCT_FORMAT = "JobID,State,NodeList"
 
 _QUEUED = (TaskState.QUEUED, None)
@@ -129,15 +130,21 @@ def status_of(printed: str, *, hosts: str = "", reason: str = "") -> TaskStatus:
     return TaskStatus(state=state, detail=detail, ended=ended, hosts=hosts)
 
 
-def read_squeue(text: str) -> dict[TaskKey, TaskStatus]:
-    """Read `SQUEUE_FORMAT` lines; lines of another form, such as a site's wrapper prints, are passed over."""
+def read_squeue(text: str) -> tuple[dict[TaskKey, TaskStatus], dict[str, str]]:
+    """Read `SQUEUE_FORMAT` lines: statuses, and by job's number its script, working directory and comment.
+
+    Lines of another form, such as a site's wrapper prints, are passed over.
+    """
     statuses: dict[TaskKey, TaskStatus] = {}
+    jobs: dict[str, str] = {}
     for line in text.splitlines():
         fields = line.split("|", 4)
         if len(fields) == 5 and fields[0].isdigit() and (fields[1].isdigit() or fields[1] == "N/A"):
-            job, index, state, hosts, reason = fields
-            statuses[job, int(index) if index.isdigit() else WHOLE] = status_of(state, hosts=hosts, reason=reason)
-    return statuses
+            number, index, state, hosts, rest = fields
+            reason, _, jobs[number] = rest.partition(_JOB)
+            key = number, int(index) if index.isdigit() else WHOLE
+            statuses[key] = status_of(state, hosts=hosts, reason=reason)
+    return statuses, jobs
 
 
 def read_sacct(text: str) -> dict[TaskKey, TaskStatus]:

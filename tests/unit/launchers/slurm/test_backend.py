@@ -226,6 +226,38 @@ def test_a_job_that_its_named_cluster_gave_up_is_asked_for_where_its_twin_is(pro
     assert len(programs.calls("squeue")) <= 3
 
 
+@pytest.mark.parametrize(
+    ("job", "state"),
+    [
+        ("/home/other/thesis.sh|/home/other|thesis", TaskState.ENDED),
+        ("(null)|/studies/s|cost centre 7", TaskState.RUNNING),
+        ("/moved/s/jobs/wide/job.sbatch|/moved/s|cost centre 7", TaskState.RUNNING),
+        ("/tmp/copy.by.wrapper|/tmp|s/wide", TaskState.RUNNING),
+        ("/home/other/jobs/wider/job.sbatch|/studies/s/t|s/wide2", TaskState.ENDED),
+    ],
+)
+def test_a_number_that_slurm_has_given_to_another_job_says_nothing_of_ours(programs, job, state):
+    """A controller that lost its state begins again at small numbers."""
+    programs(squeue=f"echo '17|0|RUNNING|n1|None|its job|{job}'")
+    status = SlurmLauncher().states([sent(tasks=1)])["wide", 0]
+    assert status.state is state
+    assert (state is TaskState.ENDED) == ("its number, 17, is another job's" in status.detail)
+
+
+def test_two_batches_of_one_number_are_told_apart(programs):
+    programs(squeue="echo '17|0|RUNNING|n1|None|its job|/studies/s/jobs/new/job.sbatch|/elsewhere|'")
+    states = SlurmLauncher().states([sent(tasks=1), sent(tasks=1, name="new")])
+    assert [states[name, 0].state for name in ("wide", "new")] == [TaskState.ENDED, TaskState.RUNNING]
+
+
+@pytest.mark.parametrize("line", ["RUNNING 17_0 n1", "17;0;läuft;n1"])
+def test_an_answer_in_another_form_is_no_end(programs, line):
+    programs(squeue=f"echo '{line}'", sacct=NO_ACCOUNTING)
+    status = SlurmLauncher().states([sent(tasks=1)])["wide", 0]
+    assert status.state is TaskState.UNKNOWN
+    assert line in status.detail
+
+
 @pytest.fixture
 def anothers(monkeypatch, tmp_path):
     """A batch that another user submitted."""

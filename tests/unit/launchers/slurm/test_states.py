@@ -150,7 +150,7 @@ our site thanks you for using squeue
 
 
 def test_squeues_lines_become_states_and_other_lines_are_passed_over():
-    states = {key: (status.state, status.ended, status.hosts) for key, status in read_squeue(SQUEUE).items()}
+    states = {key: (status.state, status.ended, status.hosts) for key, status in read_squeue(SQUEUE)[0].items()}
     assert states == {
         ("17", 0): (TaskState.RUNNING, None, "node[01-02]"),
         ("17", 1): (TaskState.QUEUED, None, ""),
@@ -159,11 +159,11 @@ def test_squeues_lines_become_states_and_other_lines_are_passed_over():
         ("18", 0): (TaskState.QUEUED, None, ""),
         ("20", WHOLE): (TaskState.RUNNING, None, "node09"),
     }
-    assert "reserved | for jobs" in read_squeue(SQUEUE)["18", 0].detail
+    assert "reserved | for jobs" in read_squeue(SQUEUE)[0]["18", 0].detail
 
 
 def test_the_format_asks_for_what_is_read():
-    assert slurm_states.SQUEUE_FORMAT.split("|") == ["%F", "%K", "%T", "%N", "%r"]
+    assert slurm_states.SQUEUE_FORMAT.split("|") == ["%F", "%K", "%T", "%N", "%r", "its job", "%o", "%Z", "%k"]
     assert slurm_states.SACCT_FORMAT.split(",") == ["JobID", "State", "NodeList"]
 
 
