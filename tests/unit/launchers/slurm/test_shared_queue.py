@@ -314,7 +314,8 @@ def test_the_job_itself_is_cancelled_when_nothing_would_be_left_of_it(states_whe
     assert asked_to_cancel(job.at) == {1}
     assert states_when("9|N/A|PENDING||Priority\\n") == [QUEUED, (TaskState.ENDED, Ended.CANCELLED), QUEUED]
     scancel.write_text(f'#!/bin/bash\necho "$*" >> {job.folder}/scancels\n')
-    (job.folder / "bin" / "squeue").write_text(f"#!/bin/bash\necho '9|PENDING|{os.geteuid()}|{job.at}/job.sbatch|/|s'\n")
+    waits = f"9|PENDING|{os.geteuid()}|{job.at}/job.sbatch|/|s"
+    (job.folder / "bin" / "squeue").write_text(f"#!/bin/bash\necho '{waits}'\n")
     SlurmLauncher().cancel([(job.sent, [0, 2])])
     assert job.lines("scancels") == ["9"]
 
