@@ -23,6 +23,7 @@ import stat
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -138,12 +139,22 @@ def write_first(path: Path, text: str) -> bool:
     return True
 
 
-def read(path: Path, *, most: int = LARGEST) -> bytes:
-    """The content of a file that somebody else may have made; raises `OSError` for a pipe, a device, or too much."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        about = os.fstat(file.fileno())
-        if not stat.S_ISREG(about.st_mode):
+@contextmanager
+def reading(path: Path) -> Iterator[BufferedReader]:
+    """Open a file that somebody else may have made; raises `OSError` for a pipe or a device, which might never end."""
+    with open(path, "rb", opener=_at_once) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
+        yield file
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def read(path: Path, *, most: int = LARGEST) -> bytes:
+    """The content of such a file; raises `OSError` where it is too much, too."""
+    with reading(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"more than {most / 2**20:g} MiB, which no such file has", str(path))
@@ -192,17 +203,24 @@ def name_of(uid: int) -> str:
 
 
 def opened(path: Path, flags: int, mode: int = 0o666) -> int:
-    """Open a file that is written in place (a log, a journal, a lock); a pipe or a link in its stead is refused."""
+    """Open a file that is written in place (a log, a journal, a lock).
+
+    A pipe or a link in its stead is refused, a hard link too: what is written would be in another's file as well.
+    """
     with _placed(path) as (name, folder):
         try:
             # Without O_NONBLOCK a pipe would hold us until somebody reads it.
-            flags |= os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
-            descriptor = os.open(name, flags, mode, dir_fd=folder)
+            kept = flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+            descriptor = os.open(name, kept, mode, dir_fd=folder)
         except OSError as error:
             raise _of(error, path) from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    about = os.fstat(descriptor)
+    if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
+        problem = f"has {about.st_nlink} names (hard links)" if stat.S_ISREG(about.st_mode) else "not a regular file"
+        raise OSError(errno.EINVAL, problem, str(path))
+    if flags & os.O_TRUNC:
+        os.ftruncate(descriptor, 0)
     return descriptor
 
 

@@ -23,7 +23,7 @@ def plural(count: int, noun: str) -> str:
 
 
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
-_TURNED = [*range(0x80, 0xA0), *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
+_TURNED = [*range(0x80, 0xA0), 0x61C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)]
 _VISIBLE = _PICTURES | dict.fromkeys(_TURNED, 0xFFFD)
 
 

@@ -117,6 +117,7 @@ def start_queue(
     if code is not None:
         # The queue itself runs the code that its ranks will run.
         own["PYTHONPATH"] = ":".join(filter(None, [code, own.get("PYTHONPATH")]))
+    own["PYTHONSAFEPATH"] = "1"  # `python -m` would import from the study's folder, where it starts, before all else
     log = folders[0] / "queue.log"
     with ExitStack() as stack:
         # The queue inherits the locks and never closes them. It inherits nothing else of this process.

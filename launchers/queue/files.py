@@ -15,12 +15,21 @@ from pydantic_core import from_json
 
 from launchers.atomic import make_folder, opened, read, remove, write
 from launchers.backend import Ended, TaskState, TaskStatus
+from launchers.checked import Handle, checked, parse_json
+from launchers.errors import UserError
 from launchers.queue.handle import handle_of, host_of, no_process
 
 STATES = "states.json"
 _QUEUE = "queue.json"
 _CANCEL = "cancel"
 _STARTS = "starts"
+
+
+@checked
+class _QueueFile:
+    """`queue.json`."""
+
+    handle: Handle
 
 
 def write_handle(folders: Iterable[Path]) -> None:
@@ -36,12 +45,12 @@ def read_handle(folder: Path) -> str | None:
     Of a damaged file only its existence is known: the answer is then a handle of no process.
     """
     try:
-        handle = str(from_json(read(folder / _QUEUE))["handle"])
+        handle = parse_json(_QueueFile, read(folder / _QUEUE), what=_QUEUE).handle
         host_of(handle)
         return handle
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, UserError, ValueError):
         return no_process()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from launchers.atomic import opened, own_folder, read, replacing
+from launchers.atomic import own_folder, read, replacing
 from launchers.profile import Device, PartitionProfile
 from launchers.queue.task import QueueTask
 
@@ -82,9 +82,7 @@ class Slots:
                 break
             if name in self._held:
                 continue
-            path = self._folder / f"{name}.lock"
-            os.close(opened(path, os.O_RDWR | os.O_CREAT, 0o600))  # no link and no pipe
-            lock = FileLock(path)
+            lock = FileLock(self._folder / f"{name}.lock")
             try:
                 lock.acquire(timeout=0)
             except Timeout:

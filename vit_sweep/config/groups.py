@@ -93,8 +93,9 @@ def keys_of(group: str, entry: Entry, others: Iterable[Entry] = ()) -> dict[str,
 def _read(group: str, path: Path) -> dict[str, Any]:
     """Read a YAML file of keys; raises `UserError` that names the file and what is wrong."""
     try:
-        _refuse_bomb(path, read(path, most=_LONGEST).decode())
-        node = OmegaConf.load(path)
+        text = read(path, most=_LONGEST).decode()
+        _refuse_bomb(path, text)
+        node = OmegaConf.create(text)
         loaded: Any = OmegaConf.to_container(node, resolve=True)
         if group == "partition" and isinstance(loaded, dict):
             keep_references(loaded, node)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from launchers.atomic import own_folder, read, replacing, write
+from launchers.atomic import own_folder, read, reading, replacing, write
 from launchers.checked import parse_json
 from launchers.errors import UserError
 from vit_sweep.data.packed import Manifest, disagreement, folder_of, is_packed
@@ -193,7 +193,7 @@ def _copy_if_missing(file: Expected, root: Path, folder: Path, tell: Callable[[s
             return
     target.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.new(file.kind, usedforsecurity=False)
-    with (root / file.path).open("rb") as source, replacing(target, locked=True) as copy:
+    with reading(root / file.path) as source, replacing(target, locked=True) as copy:
         while chunk := source.read(_CHUNK):
             digest.update(chunk)
             copy.write(chunk)
@@ -227,7 +227,7 @@ def _digest(path: Path, file: Expected) -> str:
 @cache
 def _read_digest(path: Path, kind: str, *_what: int) -> str:
     """Read a file once per process, as long as it stays the same file."""
-    with path.open("rb") as handle:
+    with reading(path) as handle:
         return hashlib.file_digest(handle, kind).hexdigest()
 
 
@@ -258,7 +258,7 @@ def _stamp_text(about: os.stat_result, digest: str) -> str:
 
 def _manifest_text(data: DataSpec, path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read(path)
     except (FileNotFoundError, NotADirectoryError):
         raise Unusable(f"data={data.name}: {path} is missing: the images are not packed") from None
     except OSError as error:

@@ -5,7 +5,6 @@ whether the cell is still to be run, trains, and writes how it ended. torch is i
 """
 
 import faulthandler
-import json
 import os
 import socket
 import sys
@@ -15,14 +14,14 @@ from pathlib import Path
 
 from launchers.atomic import make_folder, opened, read, write_first
 from launchers.batch import Batch
-from launchers.checked import parse_json
+from launchers.checked import parse_json, to_json
 from launchers.environment import JOB_ENDS
 from launchers.identity import RankIdentity, identify
 from vit_sweep.job.guardian import Guardian, block_signals
 from vit_sweep.job.host_memory import limit_mib
 from vit_sweep.job.rank_log import RankLog, now, say
 from vit_sweep.job.signs import IMPORTING
-from vit_sweep.outcome.ending import Cause, DeviceMemory, RankFile
+from vit_sweep.outcome.ending import Cause, Claim, DeviceMemory, RankFile
 from vit_sweep.outcome.failure import Interrupted, JobError, cause_of, reached_limit
 from vit_sweep.outcome.policy import stopped_by
 from vit_sweep.plan.cell import CellFile
@@ -30,7 +29,6 @@ from vit_sweep.record.record import Record
 from vit_sweep.study.snapshot import running_digest
 from vit_sweep.study.store import Study, attempt_name
 
-SCHEMA_VERSION = 1
 _LEAVE_S = 20
 
 
@@ -93,9 +91,8 @@ def _wanted_code(study: Study, file: CellFile) -> str:
 def _claim(study: Study, cell_id: str, attempt: str, me: RankIdentity) -> str | None:
     """Take the attempt for this job, or say which job has it. Rank 0 takes it; others may come before it did."""
     path = study.cell_dir(cell_id) / "attempts" / attempt / "claim.json"
-    claim = json.dumps({"schema_version": SCHEMA_VERSION, "job_id": me.job_id}) + "\n"
     if me.rank == 0:
-        write_first(path, claim)
+        write_first(path, to_json(Claim(job_id=me.job_id)))
     owner = study.claim(cell_id, attempt)
     return owner if owner != me.job_id else None
 

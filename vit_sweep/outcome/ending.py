@@ -6,7 +6,7 @@ by its absence.
 
 from enum import StrEnum
 
-from launchers.checked import Instant, Quantity, Whole, checked
+from launchers.checked import Instant, Line, Quantity, Whole, checked
 
 SCHEMA_VERSION = 1
 
@@ -71,6 +71,14 @@ class HostMemory:
 
     resident_mib: Quantity
     limit_mib: Quantity
+
+
+@checked
+class Claim:
+    """`attempts/<n>/claim.json`: which job runs the attempt; its rank 0 writes it first."""
+
+    schema_version: int = SCHEMA_VERSION
+    job_id: Line
 
 
 @checked

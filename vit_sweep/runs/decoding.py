@@ -2,10 +2,14 @@
 
 import codecs
 import gzip
+import io
+import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from launchers.atomic import LARGEST, read
 from launchers.errors import UserError
 
 _GZIP, _ZIP, _OLE = b"\x1f\x8b", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
@@ -31,22 +35,32 @@ class Content(NamedTuple):
 def content_of(path: Path) -> Content:
     """Read a file; raises `UserError` where it is neither a text nor an .xlsx workbook."""
     try:
-        data = path.read_bytes()
+        data = read(path)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from None
     notes = []
     if data.startswith(_GZIP):
         try:
-            data = gzip.decompress(data)
+            with gzip.open(io.BytesIO(data)) as file:
+                data = file.read(LARGEST + 1)
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(f"{path}: its gzip data are damaged ({error}); compress it again") from None
+        _refuse_bomb(path, len(data))
         notes.append("read through gzip")
     if data.startswith(_ZIP):
+        with suppress(zipfile.BadZipFile):  # whoever reads it will say so
+            _refuse_bomb(path, sum(part.file_size for part in zipfile.ZipFile(io.BytesIO(data)).infolist()))
         return Content("", data, tuple(notes))
     if data.startswith(_OLE):
         raise UserError(f"{path}: a workbook of Excel before 2007; save it as .xlsx or as CSV")
     text, encoding = _decode(path, data)
     return Content(text, b"", (*notes, *([f"read as {encoding}, by detection"] if encoding else [])))
+
+
+def _refuse_bomb(path: Path, unpacked: int) -> None:
+    """Raise `UserError` for a few bytes that stand for more than memory holds."""
+    if unpacked > LARGEST:
+        raise UserError(f"{path}: unpacked it has more than {LARGEST / 2**20:g} MiB; cut it into several files")
 
 
 def _decode(path: Path, data: bytes) -> tuple[str, str]:

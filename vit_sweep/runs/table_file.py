@@ -5,6 +5,7 @@ pandas reads; here is decided what it is to read: the separator, the comment lin
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SPACES = r"\s+"
+_MOST_CELLS, _LONGEST_HEADER = 50_000_000, 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,10 +90,13 @@ def _of_text(path: Path, text: str, known: Sequence[str]) -> tuple["pd.DataFrame
     header = next((line for line in lines if line.strip()), "")
     if not header:
         return pd.DataFrame(), notes
+    if len(header) > _LONGEST_HEADER:
+        raise UserError(f"{path}: its first line has {len(header):,} characters, which no names of columns have")
     separator = separator or _separator(header, known)
     # A short row lacks its last fields; what is beyond the header belongs to no column.
     width = len(_fields(header, separator))
     widest = max((len(line.split(None if separator == _SPACES else separator)) for line in lines), default=width)
+    _refuse_too_large(path, len(lines), max(width, widest))
     if comments:
         notes.append(f"{len(comments)} comment line(s) are left out")
     if separator != ",":
@@ -134,6 +139,7 @@ def _fields(header: str, separator: str) -> list[str]:
 def _of_workbook(path: Path, data: bytes, known: Sequence[str], sheet: str | None) -> tuple["pd.DataFrame", list[str]]:
     import pandas as pd
 
+    _check_sheets(path, data)
     try:
         sheets = pd.read_excel(io.BytesIO(data), sheet_name=None, header=None, dtype=str, keep_default_na=False)
     except Exception as error:  # openpyxl names no error of its own for a file that is none
@@ -147,6 +153,25 @@ def _of_workbook(path: Path, data: bytes, known: Sequence[str], sheet: str | Non
         raise UserError(f"{path}: sheet={sheet}: there is none – {closest(sheet, list(sheets))}")
     frame = sheets[sheet]
     return _by_line(frame), [f"sheet {sheet} of a workbook"] if len(sheets) > 1 else []
+
+
+def _check_sheets(path: Path, data: bytes) -> None:
+    """Raise `UserError` for a sheet of a few cells that lie far apart: between them pandas would make the others."""
+    from openpyxl import load_workbook
+
+    sizes: list[tuple[int, int]] = []
+    with suppress(Exception):  # openpyxl names no error of its own; whoever reads it next says what is wrong
+        for sheet in load_workbook(io.BytesIO(data), read_only=True).worksheets:
+            sheet.reset_dimensions()
+            widths = [len(row) for row in sheet.iter_rows(values_only=True)]
+            sizes.append((len(widths), max(widths, default=0)))
+    for size in sizes:
+        _refuse_too_large(path, *size)
+
+
+def _refuse_too_large(path: Path, rows: int, columns: int) -> None:
+    if rows * columns > _MOST_CELLS:
+        raise UserError(f"{path}: {rows:,} rows of up to {columns:,} columns; cut out what is a table of runs")
 
 
 def _by_line(frame: "pd.DataFrame") -> "pd.DataFrame":

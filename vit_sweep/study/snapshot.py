@@ -2,8 +2,9 @@
 
 A job imports from the copy (PYTHONPATH), so editing the checkout while jobs are queued changes nothing. The digest
 depends on names and contents only: not on times, modes, caches, or on whether this is a checkout or an installed
-wheel. Python may keep its own caches inside a copy: it writes them aside and renames, and no digest counts them.
-(Compiling all of it here would save a job 15 ms of the 100 ms that our imports take, so it is not done.)
+wheel. Jobs may keep Python's caches inside a copy: they are written aside and renamed, no digest counts them, and the
+next client removes them, since nobody can say what code they hold. (Compiling all of it here would save a job 15 ms of
+the 100 ms that our imports take, so it is not done.)
 """
 
 import hashlib
@@ -14,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import launchers
 import vit_sweep
-from launchers.atomic import ThroughLinkError, guard, make_folder, remove, rename, replacing, temporary
+from launchers.atomic import ThroughLinkError, guard, make_folder, read, remove, rename, replacing, temporary
 from launchers.checked import checked
 from launchers.errors import UserError
 
@@ -121,25 +122,32 @@ def _create(folder: Path, wanted: Contents) -> None:
 
 
 def _mend(folder: Path, wanted: Contents) -> None:
-    """Make a copy equal to its name again; a sound one is only read."""
-    _remove_links(folder)
-    present: Contents = {}
-    for name in _PACKAGES:
-        if (folder / name).is_dir():
-            present |= contents_of(folder / name, name)
+    """Make a copy equal to its name again; what is sound is only read."""
+    _remove_strangers(folder, wanted)
     for path, content in wanted.items():
-        if present.get(path) != content:
+        if _content(folder / path) != content:
             _put(folder / path, content)
-    for path in present.keys() - wanted.keys():
-        remove(folder / path, made=".*")
 
 
-def _remove_links(folder: Path) -> None:
-    """Nothing that we copied is a symbolic link: what lies behind one is not ours to mend."""
+def _remove_strangers(folder: Path, wanted: Contents) -> None:
+    """Remove all that jobs would import beside what was copied, and links, behind which nothing is ours to mend.
+
+    Of a study from elsewhere that may be anything: a `torch.py`, or a cache of other code than its file's. Hidden files
+    are no module's; another client may be writing them.
+    """
+    holders = {str(above) for path in wanted for above in PurePosixPath(path).parents}
     for place, folders, files in os.walk(folder):
-        for path in (Path(place, name) for name in (*folders, *files)):
-            if path.is_symlink():
-                remove(path, made=".*")
+        for names, ours in ((folders, holders), (files, wanted)):
+            for path in (Path(place, name) for name in names if not name.startswith(".")):
+                if path.is_symlink() or str(path.relative_to(folder)) not in ours:
+                    remove(path, made=".*")
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return read(path)
+    except OSError:
+        return None
 
 
 def _put(path: Path, content: bytes) -> None:

@@ -24,7 +24,7 @@ from launchers.batch import Batch
 from launchers.checked import checked, parse_json, to_json, to_plain
 from launchers.errors import UserError, closest
 from launchers.references import masked
-from vit_sweep.outcome.ending import Exit, Progress, RankFile
+from vit_sweep.outcome.ending import Claim, Exit, Progress, RankFile
 from vit_sweep.outcome.policy import Stop
 from vit_sweep.outcome.result import Status
 from vit_sweep.outcome.verdict import Attempt
@@ -297,11 +297,8 @@ class Study:
 
     def claim(self, cell_id: str, attempt: str) -> str | None:
         """The job that runs, or ran, this attempt, by its own word; None where none has begun."""
-        try:
-            claim = from_json(read(self.cell_dir(cell_id) / "attempts" / attempt / "claim.json"))
-            return str(claim["job_id"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        claim = self._read(self.cell_dir(cell_id) / "attempts" / attempt / "claim.json", Claim)
+        return claim.job_id if claim else None
 
     def stops(self) -> tuple[Stop, ...]:
         """How cells ended that others need not repeat."""

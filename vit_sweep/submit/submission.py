@@ -1,5 +1,6 @@
 """From batches to jobs: journal first, never twice, and fed where the site sets limits. An edge."""
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -55,7 +56,7 @@ def _handle(study: Study, entry: JobEntry, handles: dict[str, Submission | None]
         return submission.handle
     # The scheduler may have forgotten a job that its own files remember.
     claims = [study.claim(cell, str(attempt)) for cell, attempt in entry.tasks]
-    jobs = {claim.rsplit("_", 1)[0] for claim in claims if claim}
+    jobs = {match[1] for claim in claims if claim and (match := re.fullmatch(r"([0-9]{1,20})_[0-9]+", claim))}
     if entry.scheduler != Scheduler.SLURM or len(jobs) != 1:
         return ""
     # Of several clusters that were named, nobody knows now which one took it.

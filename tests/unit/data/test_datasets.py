@@ -4,9 +4,6 @@ import hashlib
 import itertools
 import os
 import shutil
-import signal
-import threading
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,14 +30,14 @@ from vit_sweep.plan.point import DataSpec
 
 spec, root, scratch = parse_json(DataSpec, sys.argv[1], what="spec"), Path(sys.argv[2]), sys.argv[3]
 opened = Counter()
-real = Path.open
-def counted(path, *args, **kwargs):
-    opened["root"] += root in path.parents and args[:1] == ("rb",)
-    return real(path, *args, **kwargs)
-Path.open = counted
+real = datasets.reading
+def counted(path):
+    opened["root"] += root in path.parents
+    return real(path)
+datasets.reading = counted
 print("ready", flush=True)
 input()
-folder = datasets.staged(spec, root, scratch)
+folder = datasets.staged(spec, root, scratch, lambda _: input() if sys.argv[4:] else None)
 print(folder, opened["root"], datasets.problem_of(spec, folder))
 """
 
@@ -84,10 +81,13 @@ def reads(monkeypatch):
 
 @pytest.fixture
 def stage_process(start):
-    """Start `staged` in a process of its own: prints the folder, reads of the root, and what is wrong."""
+    """Start `staged` in a process of its own: prints the folder, reads of the root, and what is wrong.
+
+    With one more word it goes no further than a first piece.
+    """
     from launchers.checked import to_json
 
-    return lambda spec, root, scratch: start("-c", STAGE, to_json(spec), root, scratch)
+    return lambda spec, *words: start("-c", STAGE, to_json(spec), *words)
 
 
 def go(*processes):
@@ -111,6 +111,17 @@ def test_what_is_wrong_with_a_file_is_said(spec, root):
     (root / "set/test").mkdir()
     assert datasets.problem_of(spec, root).endswith("set/test is missing")
     assert datasets.problem_of(spec, root / "set/train").endswith("is missing")
+
+
+def test_a_pipe_in_place_of_a_file_is_said_and_not_waited_for(spec, root, scratch, capsys):
+    (root / "set/test").unlink()
+    os.mkfifo(root / "set/test")
+    assert datasets.problem_of(spec, root).endswith("set/test cannot be read (not a regular file)")
+    assert datasets.staged(spec, root, scratch) == root
+    assert "not a regular file" in capsys.readouterr().err
+    (root / "photos-packed-8").mkdir()
+    os.mkfifo(root / "photos-packed-8" / "manifest.json")
+    assert datasets.problem_of(PHOTOS, root).endswith("manifest.json cannot be read (not a regular file)")
 
 
 def test_the_words_of_a_missing_file_are_a_command_that_can_be_pasted(spec, tmp_path):
@@ -283,29 +294,15 @@ def test_ranks_that_start_at_once_make_one_copy(tmp_path, scratch, stage_process
 
 def test_a_copier_that_is_killed_leaves_its_work_to_the_one_that_waits(scratch, tmp_path, stage_process):
     contents = {"set/train": os.urandom(3 << 20)}
-    spec, source = spec_of(contents), tmp_path / "root/set/train"
-    source.parent.mkdir(parents=True)
-    os.mkfifo(source)  # so that the copier is caught in the middle, for certain
-    copier = stage_process(spec, tmp_path / "root", scratch)
+    put(tmp_path / "root", contents)
+    words = spec_of(contents), tmp_path / "root", scratch
+    copier = stage_process(*words, "held")
     go(copier)
-
-    def feed_half():
-        with suppress(BrokenPipeError), source.open("wb", buffering=0) as pipe:
-            pipe.write(contents["set/train"][: 2 << 20])
-            copier.wait()
-
-    feeder = threading.Thread(target=feed_half, daemon=True)
-    feeder.start()
-    try:
-        wait_for(lambda: any(p.stat().st_size >= 1 << 20 for p in Path(scratch).rglob(".train.tmp")))
-        waiting = stage_process(spec, tmp_path / "root", scratch)
-        go(waiting)
-    finally:
-        put(tmp_path / "whole", contents)  # and renamed: the one that waits must not see half a file
-        (tmp_path / "whole/set/train").replace(source)
-        copier.send_signal(signal.SIGKILL)
-        feeder.join(timeout=300)
-        copier.communicate()
+    wait_for(lambda: any(p.stat().st_size >= 1 << 20 for p in Path(scratch).rglob(".train.tmp")))
+    waiting = stage_process(*words)
+    go(waiting)
+    copier.kill()
+    copier.communicate()
     out, err = waiting.communicate(timeout=300)
     assert err == ""
     folder = Path(out.split()[0])

@@ -1,7 +1,10 @@
 """Packing image folders: the pixels, going on after a break, and a sentence for everything that can be wrong."""
 
 import json
+import os
 import shutil
+import struct
+import zlib
 from collections import namedtuple
 from dataclasses import replace
 
@@ -225,6 +228,19 @@ def test_files_that_are_no_images_are_named_and_counted(root, folder):
     shutil.copytree(folder, root / "photos")
     pack(root)
     assert datasets.problem_of(spec(), root) is None
+
+
+def test_a_pipe_and_a_few_bytes_that_unpack_to_gigabytes_are_named_like_them(root, folder):
+    """Of a PNG its head is enough: 50,000 x 50,000 pixels."""
+    pipe, bomb = sorted((root / "photos/train").rglob("*.*"))[:2]
+    pipe.unlink()
+    os.mkfifo(pipe)
+    chunks = [b"IHDR" + struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0), b"IDAT"]
+    framed = [struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks]
+    bomb.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(framed))
+    said = refusal(root)
+    assert f"{pipe} ([Errno 22] not a regular file" in said
+    assert f"{bomb} (Image size (2500000000 pixels) exceeds limit" in said
 
 
 def test_a_class_folder_without_images_is_named(root):

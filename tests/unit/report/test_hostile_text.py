@@ -53,8 +53,9 @@ def test_an_interval_keeps_its_brackets():
 
 
 @given(st.text())
+@example("\u061c\u200e\u200f\u202e\u2066")
 def test_no_control_character_reaches_the_terminal(text):
-    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", visible(text))
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", visible(text))
 
 
 def test_tables_and_lines_of_a_command_show_escapes_as_signs(capsys):

@@ -1,11 +1,15 @@
 """Tables as researchers have them are read where they are unambiguous, said aloud, else refused with the flag."""
 
 import gzip
+import os
+import zipfile
 
 import pandas as pd
 import pytest
+from openpyxl import Workbook
 
 from launchers.errors import UserError
+from vit_sweep.runs import decoding
 from vit_sweep.runs.imported import read_csv
 from vit_sweep.runs.reshaping import by_epoch, reading_of
 from vit_sweep.runs.sources import from_csv
@@ -161,3 +165,36 @@ def test_files_of_different_ranks_are_one_run_and_files_of_one_count_each_are_co
     source = from_csv([str(tmp_path / "on*.csv")])
     assert len(source.runs) == 2
     assert not any("there is no baseline" in note for note in source.notes)
+
+
+def far_apart(path):
+    """A workbook of two cells, between which lie 17 thousand million."""
+    book = Workbook()
+    for row, column in ((1_048_576, 1), (1, 16_384)):
+        book.active.cell(row, column, "gpus")
+    book.save(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "reason"),
+    [
+        ("x.csv", os.mkfifo, "cannot read .*: not a regular file"),
+        ("x.csv", lambda path: path.symlink_to("/dev/zero"), "cannot read .*: not a regular file"),
+        ("x.csv.gz", lambda path: path.write_bytes(gzip.compress(bytes(2 << 20))), "unpacked .* more than 1 MiB"),
+        ("x.xlsx", lambda path: zipped(path, bytes(2 << 20)), "unpacked .* more than 1 MiB"),
+        ("x.xlsx", far_apart, "1,048,576 rows of up to 16,384 columns"),
+        ("x.csv", lambda path: path.write_text("gpus\n1\n" * 6 + "," * 10**7), "13 rows of up to 10,000,001 columns"),
+        ("x.csv", lambda path: path.write_text("a," * 10**6 + "\n1\n"), "its first line has 2,000,000 ch"),
+    ],
+    ids=["a pipe", "a device", "gzip", "zip", "cells far apart", "one long row", "a million columns"],
+)
+def test_a_file_that_would_not_end_or_not_fit_is_a_sentence(tmp_path, name, make, reason, monkeypatch):
+    monkeypatch.setattr(decoding, "LARGEST", 1 << 20)
+    make(tmp_path / name)
+    with pytest.raises(UserError, match=reason):
+        read_csv(tmp_path / name)
+
+
+def zipped(path, content):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        file.writestr("xl/workbook.xml", content)

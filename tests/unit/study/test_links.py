@@ -113,3 +113,11 @@ def test_a_log_or_a_lock_that_is_no_regular_file_is_refused_at_once(tmp_path, ma
     make(tmp_path / "log")
     with pytest.raises(OSError, match="log"):
         opened(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+
+def test_what_is_written_in_place_is_written_into_no_file_of_another_name(tmp_path):
+    (tmp_path / "diary").write_text("not ours")
+    os.link(tmp_path / "diary", tmp_path / "log")
+    with pytest.raises(OSError, match=r"has 2 names \(hard links\).*log"):
+        opened(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    assert (tmp_path / "diary").read_text() == "not ours"

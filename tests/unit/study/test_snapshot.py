@@ -1,11 +1,13 @@
 """The copy of the code that jobs run: named by its content, safe to make twice, never changed by an edit."""
 
 import os
+import py_compile
 import shutil
 import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import cache_from_source
 from pathlib import Path
 
 import pytest
@@ -171,6 +173,27 @@ def test_a_damaged_copy_is_mended_file_by_file(tmp_path):
     assert snapshot.take(tmp_path / "study") == taken
     assert snapshot.digest_of(code_in(Path(taken.folder))) == taken.digest
     assert (package / "point.py").stat().st_ino == sound
+
+
+@pytest.mark.parametrize(
+    "planted", ["torch.py", "sitecustomize.pyc", "psutil/__init__.py", "vit_sweep/job/task.pyc", ""]
+)
+def test_what_lies_in_a_copy_beside_our_code_is_not_there_when_jobs_begin(tmp_path, planted):
+    """Of a study from elsewhere: jobs have the copy in front of their path, and import what they find there."""
+    folder = Path(snapshot.take(tmp_path / "study").folder)
+    module = folder / "launchers" / "text.py"
+    cache = planted or os.path.relpath(cache_from_source(str(module)), folder)
+    (folder / cache).parent.mkdir(exist_ok=True)
+    evil = tmp_path / "text.py"
+    evil.write_text("some = 'planted'")
+    # Python never compares this kind of cache with its source.
+    py_compile.compile(str(evil), str(folder / cache), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    tell = ["-c", "import launchers.text as text; print(text.some)"]
+    if not planted:
+        assert python(*tell, path=[folder], cwd=tmp_path) == "planted", "the attack works"
+    snapshot.take(tmp_path / "study")
+    assert not (folder / cache).exists()
+    assert {path.name for path in folder.iterdir()} == {"vit_sweep", "launchers"}
 
 
 def test_clients_that_take_a_copy_at_once_all_get_the_same_whole_one(tmp_path):

@@ -195,14 +195,26 @@ def test_a_client_that_went_away_before_the_answer_is_found_by_the_next_one(slur
 
 @pytest.mark.parametrize(("clusters", "handle"), [(None, "42"), ("west", "42;west"), ("west,north", "")])
 def test_a_job_that_the_scheduler_forgot_is_remembered_by_its_own_files(slurm, clusters, handle):
+    forgotten(slurm, claim="42_1", clusters=clusters)
+    assert latest_attempts(slurm.study.jobs())["c0"].handle == handle
+
+
+@pytest.mark.parametrize("claim", ["--me_1", "42;west_1", "4\\n2_1", "_1", "42"])
+def test_a_claim_that_no_job_of_ours_wrote_names_none(slurm, claim):
+    """In a study from elsewhere, where it would become a word of `scancel`."""
+    forgotten(slurm, claim=claim)
+    assert latest_attempts(slurm.study.jobs()) == {}
+
+
+def forgotten(slurm, *, claim, clusters=None):
+    """Look up a submission that only a job's claim tells of."""
     (first,) = items(slurm, 2)
     slurm.study.journal_batch(Event.SUBMITTING, first.batch)
     folder = slurm.study.cell_dir("c1") / "attempts" / "1"
     folder.mkdir(parents=True)
-    (folder / "claim.json").write_text('{"schema_version": 1, "job_id": "42_1"}')
+    (folder / "claim.json").write_text(f'{{"schema_version": 1, "job_id": "{claim}"}}')
     batch_dir = slurm.study.batch_dir(first.batch.name)
     batch_dir.mkdir(parents=True)
     with under_way(batch_dir, clusters=clusters):
         pass
     resolve(slurm.study)
-    assert latest_attempts(slurm.study.jobs())["c0"].handle == handle

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import folder as torchvision_folder
 from torchvision.transforms.v2 import functional as transforms
 
+from launchers.atomic import reading
 from launchers.errors import UserError
 from launchers.text import some
 from vit_sweep.data.packed import expected_images
@@ -87,7 +88,7 @@ def read_image(path: str) -> Image.Image:
     Raises `ValueError` for values without a scale and for several pictures in a file. Pillow would cut grey values of
     16 bits off at 255, which turns nearly all of them white.
     """
-    with Image.open(path) as image:
+    with reading(Path(path)) as file, Image.open(file) as image:
         pictures = getattr(image, "n_frames", 1)
         if pictures > 1 and image.format != "MPO":  # a camera's: its first picture is the photo
             raise ValueError(f"it holds {pictures} pictures; keep the one that you mean")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from launchers.atomic import write
+from launchers.atomic import read, write
 from launchers.checked import checked, parse_json, to_json
 from launchers.errors import UserError
 from launchers.text import some
@@ -138,7 +138,7 @@ def _write_split(
 def _done_before(source: Source, split: str, aside: Path, image_bytes: int) -> int:
     """Images of this very list that an earlier, broken off packing has left on disk."""
     try:
-        noted = parse_json(_Progress, _note(aside, split).read_bytes(), what="progress")
+        noted = parse_json(_Progress, read(_note(aside, split)), what="progress")
         size = (aside / images_file(split)).stat().st_size
     except (OSError, UserError):
         return 0

@@ -139,7 +139,14 @@ def test_of_a_submission_that_stays_under_way_nothing_is_said(tmp_path):
         assert LocalLauncher().find(doubt(tmp_path), wait_s=0.3)["b"].handle == read_handle(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", '{"hand', "[]", '{"handle": 3}', '{"handle": "words"}', '{"handle": null}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", '{"hand', "[]", '{"handle": 3}', '{"handle": "words"}', '{"handle": null}'),
+        # They would be lines of the journal, and words of advice: `kill -1`.
+        *('{"handle": "h/-1/1"}', '{"handle": "h/5/a\\nb"}', '{"handle": "a b/5/1"}', '{"handle": "--me"}'),
+    ],
+)
 def test_a_damaged_queue_file_means_a_queue_that_was_there_and_is_gone(tmp_path, text):
     (tmp_path / "queue.json").write_text(text)
     submitted = LocalLauncher().find(doubt(tmp_path))["b"]
@@ -173,7 +180,8 @@ def test_the_queue_holds_the_locks_as_long_as_it_lives_and_runs_the_batchs_code(
     Path(item.folder).mkdir(parents=True)
     go = tmp_path / "go"
     os.mkfifo(go)
-    script = f"import os; print('path', os.environ['PYTHONPATH'], flush=True); open({str(go)!r}).read()"
+    (tmp_path / "json.py").write_text("raise SystemExit('a module that lies in the study was imported')")
+    script = f"import os, json; print('path', os.environ['PYTHONPATH'], flush=True); open({str(go)!r}).read()"
     rendered = [Rendered(batch=item, files={}, script="job.sh")]
     (submission,) = start_queue(rendered, [sys.executable, "-c", script], name="the queue")
     assert LocalLauncher().find(doubts([item]), wait_s=0.2) == {}, "it lives and has said nothing"
