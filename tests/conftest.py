@@ -1,5 +1,7 @@
 """What all tests share: the installed command as a user runs it, and the golden files."""
 
+import atexit
+import gc
 import os
 import shutil
 import signal
@@ -31,6 +33,12 @@ settings.load_profile("slow_machine")
 
 # A shell has what it starts in the background ignore SIGINT, and so would every client that a test starts and presses.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish():
+    """What the tests have imported stays; a look through it all for garbage takes up to a second each time."""
+    gc.freeze()
+    atexit.register(gc.unfreeze)  # or libraries speak of leaks at the end
 
 
 def pytest_addoption(parser):

@@ -7,6 +7,7 @@ each command; the child has the caller's folder, environment and output, and fro
 import atexit
 import contextlib
 import functools
+import gc
 import importlib
 import io
 import json
@@ -171,6 +172,7 @@ def _import_everything() -> None:
         os.chdir(folder)
         assert main(["dry_run=true"]) == 0
         os.chdir(here)
+    gc.freeze()  # a look for garbage in a child would copy every page that it shares with this process
 
 
 if __name__ == "__main__":
