@@ -4,6 +4,7 @@ A user's mistake ends here: one sentence on stderr, exit code 2. Anything else i
 """
 
 import errno
+import io
 import os
 import shlex
 import sys
@@ -34,11 +35,17 @@ VERBS = (
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NOT_OURS = (errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
 """A file for a folder, a folder for a file; a pipe, a device, a link that leads back to itself."""
+_SHOWN = 100
+"""Characters of a name that is too long."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (0 all done, 1 some cell failed, 2 user mistake)."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal without our dashes, or a path that is no text, shall not end a command in the middle.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
     if words == ["--version"]:
         print(f"vit_sweep {__version__}")
         return 0
@@ -69,6 +76,8 @@ def _reported(command: Callable[[], int], words: Sequence[str]) -> int:
     except OSError as error:
         if error.errno in NO_ROOM:
             sentence = _no_room(error)
+        elif error.errno == errno.ENAMETOOLONG:
+            sentence = f"{str(error.filename)[:_SHOWN]}...: {error.strerror} – name a place with shorter names"
         elif error.errno in _NOT_ALLOWED and isinstance(error.filename, str):
             sentence = _not_allowed(error, words)
         elif error.errno in _NOT_OURS and error.filename:
@@ -167,5 +176,16 @@ def _refuse_unknown_verb(words: list[str]) -> None:
         )
 
 
+def in_utf8() -> None:
+    """Begin again where a locale has other letters than UTF-8 (ISO 8859-1): files and paths of a study are in UTF-8.
+
+    Queues and jobs inherit that.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and "PYTHONUTF8" not in os.environ:
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
 if __name__ == "__main__":
+    in_utf8()
     sys.exit(main())

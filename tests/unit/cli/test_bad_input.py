@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import sys
 
 import pytest
 from filelock import FileLock
@@ -208,3 +209,32 @@ def test_a_limit_of_the_system_is_a_sentence_and_no_traceback(monkeypatch, capsy
     monkeypatch.setattr("vit_sweep.__main__._command", command)
     assert main([]) == 2
     assert f"error: {error} – the system allows this user no more {of_what}: raise" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["status", "a" * 300], ["collect", "/a" * 3000], ["outputs=" + "/a" * 3000]])
+def test_names_that_are_too_long_are_a_sentence(sweep, words):
+    ended = sweep(*words)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+    assert "File name too long" in ended.stderr
+
+
+def test_a_terminal_without_our_letters_ends_no_command(sweep):
+    ended = sweep("profiles", "list", env={"PYTHONIOENCODING": "ascii"})
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_under_a_locale_with_other_letters_a_command_begins_again_in_utf8(monkeypatch):
+    """Else the bytes of a path would be other letters, and in a script other bytes."""
+    from vit_sweep import __main__ as command
+
+    begun = []
+    monkeypatch.setattr(os, "execv", lambda program, words: begun.append((program, words, os.environ["PYTHONUTF8"])))
+    monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "vit_sweep", "gpus=1"])
+    monkeypatch.setenv("PYTHONUTF8", "")
+    monkeypatch.delenv("PYTHONUTF8")
+    command.in_utf8()
+    assert begun == []
+    monkeypatch.setattr(sys, "getfilesystemencoding", lambda: "iso8859-1")
+    command.in_utf8()
+    command.in_utf8()
+    assert begun == [(sys.executable, [sys.executable, "-m", "vit_sweep", "gpus=1"], "1")]
