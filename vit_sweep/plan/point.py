@@ -227,7 +227,7 @@ class OptimizerSpec:
     decay_all: bool = True
     """Decay every weight; false: neither biases, norms, class token nor positions, to which LAMB and LARS then give no
     step length of their own either."""
-    clip_norm: Annotated[float, Ge(0)] = 0.0
+    clip_norm: Annotated[float, Ge(0), Le(10**6)] = 0.0
     """Gradients of a larger norm, over all weights, are scaled down to it; 0: never."""
 
 

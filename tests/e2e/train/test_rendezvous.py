@@ -102,7 +102,12 @@ def test_the_secret_of_the_ranks_is_for_their_user_alone(tmp_path, monkeypatch):
     tmp_path.chmod(0o755)
     sentences: list[str] = []
     meeting = connect(me(), Device.CPU, tmp_path, hang_minutes=1, tell=sentences.append)
+    dist.destroy_process_group()
+    first, sentences = meeting.secret, []
+    meeting = connect(me(), Device.CPU, tmp_path, hang_minutes=1, tell=sentences.append)
     try:
+        assert meeting.secret != first, "whoever knew it of an earlier start knows nothing"
+        assert [os.environ[f"{library}_SOCKET_IFNAME"] for library in ("GLOO", "NCCL")] == ["lo", "lo"]
         (path,) = tmp_path.glob("rendezvous-*.json")
         assert path.stat().st_mode & 0o777 == 0o600
         assert meeting.secret.hex() in path.read_text()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launchers.atomic import replacing, temporary, write, write_bytes, write_first, write_if_new
+from launchers.atomic import read, replacing, temporary, write, write_bytes, write_first, write_if_new
 from tests.conftest import ROOT
 
 OLD, NEW = b"old and whole", b"new and longer, and whole"
@@ -136,3 +136,20 @@ def test_what_found_no_room_is_named(tmp_path, monkeypatch):
         write(tmp_path / "plan.json", "text")
     assert error.value.filename == str(tmp_path / "plan.json")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_file_without_end_no_more_is_read_than_may_be(tmp_path):
+    path = tmp_path / "record.json"
+    path.touch()
+    os.truncate(path, 1 << 42)  # in holes, without a byte on disk
+    with pytest.raises(OSError, match="more than"):
+        read(path, most=1000)
+
+
+def test_a_link_with_the_name_of_the_file_aside_is_not_written_through(tmp_path):
+    """Who writes under a lock gives it always the same name."""
+    (tmp_path / "diary").write_text("not ours")
+    (tmp_path / ".x.tmp").symlink_to(tmp_path / "diary")
+    with pytest.raises(OSError, match="symbolic links"), replacing(tmp_path / "x", locked=True) as file:
+        file.write(b"x")
+    assert (tmp_path / "diary").read_text() == "not ours"

@@ -111,8 +111,9 @@ def test_only_what_has_a_name_of_ours_is_deleted(tmp_path):
 @pytest.mark.parametrize("make", [lambda path: path.symlink_to("/dev/zero"), os.mkfifo])
 def test_a_log_or_a_lock_that_is_no_regular_file_is_refused_at_once(tmp_path, make):
     make(tmp_path / "log")
-    with pytest.raises(OSError, match="log"):
-        opened(tmp_path / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for flags in (os.O_WRONLY | os.O_APPEND, os.O_RDWR):  # a pipe that is opened to read and write waits for nobody
+        with pytest.raises(OSError, match="log"):
+            opened(tmp_path / "log", flags | os.O_CREAT)
 
 
 def test_what_is_written_in_place_is_written_into_no_file_of_another_name(tmp_path):
