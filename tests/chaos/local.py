@@ -9,7 +9,11 @@ from tests.conftest import ROOT
 class LocalMonkey(Monkey):
     """Its world is this machine's local queue."""
 
-    words = ("partition=local", "partition.exclusive=false")
+    words = (
+        "partition=local",
+        "partition.exclusive=false",
+        f"++partition.environment.PYTHONPATH={ROOT}/tests/chaos/site",
+    )
 
     def __init__(self, seed, folder, beside, *, small_disk):
         super().__init__(seed, folder, beside, small_disk=small_disk)
@@ -19,7 +23,7 @@ class LocalMonkey(Monkey):
     def environment(self):
         """Every rank gets the trivial trainer, and slots of its own: nothing else here is waited for or held up."""
         return {
-            "PYTHONPATH": f"{ROOT}:{ROOT}/tests/chaos/site",
+            "PYTHONPATH": str(ROOT),
             "CHAOS_CELL_S": "0.3",
             "XDG_RUNTIME_DIR": str(self.runtime),
             "TMPDIR": str(self.runtime),

@@ -26,6 +26,17 @@ from tests.warm import clean_environment
 pytestmark = pytest.mark.train
 
 HOSTS = ROOT / "tests" / "e2e" / "hosts.sh"
+RANKS = ROOT / "tests" / "slurm" / "ranks"
+
+
+def trivial(acts=""):
+    """Words after which ranks do not train but do as `acts` says (tests/slurm/ranks): all else is the real thing."""
+    path = f"{RANKS}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return [
+        "++partition.python=trivial",
+        f"++partition.environment.PATH='{path}'",
+        f"++partition.environment.TRIVIAL_ACTS='{acts}'",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +80,11 @@ def settled(study):
     return states_of(study)
 
 
+def hosts_of_ranks(cell_dir):
+    """Where each rank says that it ran, in their order."""
+    return [json.loads(path.read_text())["host"] for path in sorted(cell_dir.glob("attempts/1/rank*.json"))]
+
+
 def training(study):
     return any('"training"' in path.read_text() for path in study.glob("cells/*/attempts/*/progress.json"))
 
@@ -87,16 +103,17 @@ def test_the_record_says_which_rank_ran_on_which_host(sweep, hosts, study):
 def test_a_curve_in_one_allocation_has_its_baseline_on_the_first_host_and_counts_the_one_that_waits(
     sweep, hosts, study
 ):
-    answer = sweep("-m", *QUICK, *hosts[:2], "gpus=1,2", "placement=spread", "allocation=shared")
+    answer = sweep("-m", *QUICK, *hosts[:2], *trivial(), "gpus=1,2", "placement=spread", "allocation=shared")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     ran = {record["requested"]["gpus"]: record for record in records(study).values()}
-    assert [ran[gpus]["resolved"]["hosts"] for gpus in (1, 2)] == [["hosta"], ["hosta", "hostb"]]
     assert {record["allocated_gpus"] for record in ran.values()} == {2}
+    hosts_of = {gpus: hosts_of_ranks(study / "cells" / record["cell_id"]) for gpus, record in ran.items()}
+    assert hosts_of == {1: ["hosta"], 2: ["hosta", "hostb"]}
     assert {task["ended"] for task in settled(study).values()} == {"completed"}
 
 
 def test_a_rank_that_dies_is_started_again_once_and_then_ends_the_task_and_is_named(sweep, hosts, study):
-    assert sweep(*QUICK, *hosts, "epochs=1000000", "wait=false").returncode == 0
+    assert sweep(*QUICK, *hosts, *trivial("g2=hold"), "wait=false").returncode == 0
     for attempt in ("1", "1.1"):
         progress = next(study.glob("cells/*")) / "attempts" / attempt / "progress.json"
         wait_for(lambda path=progress: path.exists() and '"training"' in path.read_text())
@@ -108,7 +125,7 @@ def test_a_rank_that_dies_is_started_again_once_and_then_ends_the_task_and_is_na
 
 
 def test_cancel_ends_the_ranks_on_every_host(sweep, hosts, study):
-    assert sweep(*QUICK, *hosts, "epochs=1000000", "wait=false").returncode == 0
+    assert sweep(*QUICK, *hosts, *trivial("g2=hold"), "wait=false").returncode == 0
     wait_for(lambda: training(study))
     assert sorted(ranks_of(study)) == [0, 1]
     assert sweep("cancel", "outputs/s").returncode == 0

@@ -21,7 +21,7 @@ from tests.warm import clean_environment
 pytestmark = pytest.mark.train
 
 
-HOLD = {"PYTHONPATH": f"{ROOT}:{ROOT}/tests/chaos/site", "CHAOS_CELL_S": "0", "TRIVIAL_ACTS": "g2=hold"}
+HOLD = (f"++partition.environment.PYTHONPATH={ROOT}/tests/chaos/site",)
 """Ranks on two GPUs go on until somebody ends them, without torch; all else is the real thing."""
 
 
@@ -29,9 +29,9 @@ HOLD = {"PYTHONPATH": f"{ROOT}:{ROOT}/tests/chaos/site", "CHAOS_CELL_S": "0", "T
 def client(request, tmp_path, study):
     """A sweep of one two-rank cell that goes on for a long time, seen training; for real where a test says so."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "vit_sweep", *QUICK, "gpus=2", "epochs=100000"],
+        [sys.executable, "-m", "vit_sweep", *QUICK, "gpus=2", "epochs=100000", *getattr(request, "param", HOLD)],
         cwd=tmp_path,
-        env=clean_environment() | getattr(request, "param", HOLD),
+        env=clean_environment() | {"CHAOS_CELL_S": "0", "TRIVIAL_ACTS": "g2=hold"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -62,7 +62,7 @@ def ranks(study):
     return by_rank
 
 
-@pytest.mark.parametrize("client", [{}], indirect=True, ids=["torch"])
+@pytest.mark.parametrize("client", [()], indirect=True, ids=["torch"])
 def test_a_killed_rank_is_named_its_siblings_are_ended_and_it_runs_once_more(client, study):
     first = ranks(study)
     first["1.log"].send_signal(signal.SIGKILL)
