@@ -28,6 +28,7 @@ from launchers.queue.exits import job_code, sentence, shell_code
 from launchers.queue.loop import run_queue
 from launchers.queue.signals import send
 from launchers.queue.slots import SharedSlots, Slots, slot_folder, slots_of
+from launchers.queue.sockets import make_room_for_sockets
 from launchers.queue.task import QueueTask, Run, StartRanks
 from launchers.references import resolved
 from launchers.text import some
@@ -37,6 +38,7 @@ _IMPORTS = ("launchers.queue.loop", "launchers.local.rank", "launchers.queue.slo
 
 def main(folders: list[str]) -> int:
     """Work off the batches in `folders`, widest first."""
+    make_room_for_sockets()
     return run_queue(folders, _starter, name=LOCAL_JOB)
 
 

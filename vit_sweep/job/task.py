@@ -17,6 +17,7 @@ from launchers.batch import Batch
 from launchers.checked import parse_json, to_json
 from launchers.environment import JOB_ENDS
 from launchers.identity import RankIdentity, identify
+from launchers.queue.sockets import make_room_for_sockets
 from vit_sweep.job.guardian import Guardian, block_signals
 from vit_sweep.job.host_memory import limit_mib
 from vit_sweep.job.rank_log import RankLog, now, say
@@ -63,6 +64,7 @@ def main(arguments: list[str]) -> int:
             say("an earlier start of this attempt finished the run and was then started again: nothing is left to do")
         else:
             code = _wanted_code(study, file)
+            make_room_for_sockets()  # of the loader's workers
             guardian.starting(IMPORTING)
             from vit_sweep.job.train.preload import train
 

@@ -40,12 +40,17 @@ def test_ranks_leave_a_record_of_their_own_attempt_alone(tmp_path, attempt, done
     made = batch(study_dir=str(tmp_path), tasks=(Task(name=ONE.cell_id, attempt=attempt),))
     Path(made.folder).mkdir(parents=True)
     (Path(made.folder) / "batch.json").write_text(to_json(made))
-    # No torch: whoever trains stops here.
-    (tmp_path / "torch.py").write_text("raise ImportError('torch was asked for')\n")
+    # No torch: whoever trains stops here, and says whether a loader's workers could have a socket.
+    (tmp_path / "torch.py").write_text(
+        "from multiprocessing.connection import Listener\nListener(family='AF_UNIX')\n"
+        "raise ImportError('torch was asked for')\n"
+    )
+    (tmp_path / ("t" * 120)).mkdir()
     environment = PLACE | {
         "VIT_SWEEP_RESTART": "1",
         "PYTHONPATH": f"{tmp_path}:{ROOT}",
         "PATH": os.environ["PATH"],
+        "TMPDIR": str(tmp_path / ("t" * 120)),
     }
     ended = subprocess.run([sys.executable, "-m", "vit_sweep.job.task", made.folder], env=environment, cwd=tmp_path)
     end = json.loads((folder / "attempts" / f"{attempt}.1" / "rank0.json").read_text())["end"]

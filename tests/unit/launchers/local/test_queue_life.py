@@ -33,7 +33,16 @@ def queue(tmp_path):
     """Write batches of the probe and start one queue for them; what is left of it is killed in the end."""
     processes = []
 
-    def start(*orders, queue=("-c", QUEUE), closing=None, ranks=1, PYTHONPATH="", closing_module="", **changes):  # noqa: N803
+    def start(
+        *orders,
+        queue=("-c", QUEUE),
+        closing=None,
+        ranks=1,
+        PYTHONPATH="",  # noqa: N803
+        TMPDIR=str(tmp_path),  # noqa: N803
+        closing_module="",
+        **changes,
+    ):
         folders = []
         for number, words in enumerate(orders):
             made = batch(
@@ -54,7 +63,7 @@ def queue(tmp_path):
             folders.append(folder)
         process = subprocess.Popen(
             [sys.executable, *queue, *map(str, folders)],
-            env=os.environ | {"PYTHONPATH": f"{PYTHONPATH}:{ROOT}", "TMPDIR": str(tmp_path)},
+            env=os.environ | {"PYTHONPATH": f"{PYTHONPATH}:{ROOT}", "TMPDIR": TMPDIR},
             cwd=ROOT,
         )
         processes.append(process)
@@ -208,6 +217,14 @@ def test_a_queue_hears_its_clients_while_it_imports_what_its_ranks_need(queue, t
         (tmp_path / "imports").write_text("")
     assert process.wait(timeout=300) == 0
     assert [note["VIT_SWEEP_TASK_INDEX"] for note in began(folder)] == ["1"]
+
+
+def test_a_temporary_folder_with_a_long_name_keeps_no_rank_from_starting(queue, tmp_path):
+    """Sockets have short paths only."""
+    (tmp_path / ("t" * 120)).mkdir()
+    process, (folder,) = queue(["done"], TMPDIR=str(tmp_path / ("t" * 120)))
+    assert process.wait(timeout=300) == 0
+    assert len(began(folder)) == 1
 
 
 def test_tasks_whose_ranks_cannot_be_started_end_with_the_reason(queue, tmp_path):
