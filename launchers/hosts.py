@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from launchers.profile import Host, PartitionProfile
+from launchers.text import plural
 
 
 def model_of(profile: PartitionProfile, host: Host) -> str:
@@ -31,9 +32,9 @@ def choose_hosts(
     if len(left) == nodes and {model_of(profile, host) for host in left} == models:
         return tuple(left)
     return (
-        f"nodes={nodes}: without {', '.join(sorted(without))}, on which a cell failed, {profile.name} has no {nodes} "
-        f"host(s) of {' + '.join(sorted(models))} with {gpus_per_node} GPU(s) or more; put the host right and run the "
-        "same command again, or use fewer nodes"
+        f"nodes={nodes}: without {', '.join(sorted(without))}, on which a cell failed, {profile.name} has no "
+        f"{plural(nodes, 'host')} of {' + '.join(sorted(models))} with {plural(gpus_per_node, 'GPU')} or more; put "
+        "the host right and run the same command again, or use fewer nodes"
     )
 
 
@@ -41,8 +42,8 @@ def _choose(profile: PartitionProfile, nodes: int, gpus_per_node: int) -> tuple[
     fitting = [host for host in profile.hosts if host.slots >= gpus_per_node]
     if len(fitting) < nodes:
         return (
-            f"nodes={nodes}: {profile.name} has {len(fitting)} of {len(profile.hosts)} host(s) with "
-            f"{gpus_per_node} GPU(s) or more; use nodes={len(fitting)} or fewer GPUs"
+            f"nodes={nodes}: {profile.name} has {len(fitting)} of {plural(len(profile.hosts), 'host')} with "
+            f"{plural(gpus_per_node, 'GPU')} or more; use nodes={len(fitting)} or fewer GPUs"
             if fitting
             else f"{gpus_per_node} GPUs a node: {profile.name} has no such host, the largest has "
             f"{max((host.slots for host in profile.hosts), default=0)}; use more nodes or fewer GPUs"

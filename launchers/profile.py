@@ -16,6 +16,7 @@ from annotated_types import Ge, Gt, Le
 from launchers.checked import CONTROLS, ClusterName, Name, checked, described, to_plain
 from launchers.errors import UserError
 from launchers.references import MASK, is_secret, masked, references
+from launchers.text import nodes_by_gpus
 
 Count = Annotated[int, Ge(1), Le(10**12)]
 """A whole number of at least one."""
@@ -286,7 +287,7 @@ class PartitionProfile:
         too_many = [g for g in self.allowed_gpus if g > self.nodes * self.gpus_per_node]
         if too_many:
             wrong.append(
-                f"allowed_gpus has {too_many[0]}, but {self.nodes} node(s) x {self.gpus_per_node} GPU(s) = "
+                f"allowed_gpus has {too_many[0]}, but {nodes_by_gpus(self.nodes, self.gpus_per_node)} = "
                 f"{self.nodes * self.gpus_per_node}"
             )
         if self.hosts and self.scheduler is not Scheduler.HOSTFILE:

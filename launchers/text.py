@@ -14,12 +14,22 @@ def some(words: Iterable[str], most: int = 4, *, separator: str = ", ") -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """A count with its noun.
+    """A count with its noun. `noun`: the singular, or both forms with what must agree with them.
 
-    >>> plural(1, "GPU"), plural(1024, "GPU")
-    ('1 GPU', '1,024 GPUs')
+    >>> plural(1, "GPU"), plural(1024, "GPU"), plural(2, "run has|runs have")
+    ('1 GPU', '1,024 GPUs', '2 runs have')
     """
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    single, _, several = noun.partition("|")
+    return f"{count:,} {single if count == 1 else several or f'{single}s'}"
+
+
+def nodes_by_gpus(nodes: int, gpus_per_node: int) -> str:
+    """What a job holds.
+
+    >>> nodes_by_gpus(2, 1)
+    '2 nodes x 1 GPU'
+    """
+    return f"{plural(nodes, 'node')} x {plural(gpus_per_node, 'GPU')}"
 
 
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}

@@ -28,6 +28,7 @@ from launchers.profile import Host
 from launchers.queue.client import QueueClient, start_queue
 from launchers.references import shell_word
 from launchers.script import mpirun_command, rank_command, refuse_pyxis, setup_lines
+from launchers.text import plural
 
 _KILL_AFTER_S = 10
 """How long ranks may go on writing after mpirun has told them to end."""
@@ -145,7 +146,8 @@ def _job_script(batch: Batch, hosts: tuple[Host, ...], shape: Shape, hostfile: s
     lines = [
         "#!/bin/bash",
         f"# vit_sweep study: {batch.study}",
-        f"# {shape.nodes} host(s) x {shape.gpus_per_node} rank(s): {' '.join(host.name for host in hosts)}",
+        f"# {plural(shape.nodes, 'host')} x {plural(shape.gpus_per_node, 'rank')}: "
+        + " ".join(host.name for host in hosts),
         "# bash job.sh INDEX runs one of:",
         *(f"#   {index}: {task.name} attempt {task.attempt}" for index, task in named),
         "set -eu",

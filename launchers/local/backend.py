@@ -8,6 +8,7 @@ from launchers.backend import Rendered, Submission
 from launchers.batch import Batch
 from launchers.checked import to_json
 from launchers.queue.client import QueueClient, start_queue
+from launchers.text import plural
 
 
 class LocalLauncher(QueueClient):
@@ -18,7 +19,7 @@ class LocalLauncher(QueueClient):
     def render(self, batch: Batch) -> Rendered:
         """Render the list of tasks and the command that works it off."""
         command = shlex.join([batch.profile.python or sys.executable, "-m", "launchers.local.queue", batch.folder])
-        script = f"#!/bin/sh\n# vit_sweep study: {batch.study}, {len(batch.tasks)} cell(s)\nexec {command}\n"
+        script = f"#!/bin/sh\n# vit_sweep study: {batch.study}, {plural(len(batch.tasks), 'cell')}\nexec {command}\n"
         return Rendered(batch=batch, files={"batch.json": to_json(batch), "job.sh": script}, script="job.sh")
 
     def submit(self, rendered: Sequence[Rendered]) -> Iterator[Submission]:

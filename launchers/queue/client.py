@@ -191,7 +191,7 @@ def _not_cancelled(submission: Submission, left: set[int], name: str, waited_s: 
     host, pid = submission.handle.split("/")[:2]
     tasks = ", ".join(map(str, sorted(left)))
     return UserError(
-        f"cancel: {name} (process {pid} on {host}) has not ended task(s) {tasks} of {submission.batch_name} within "
+        f"cancel: {name} (process {pid} on {host}) has not ended task {tasks} of {submission.batch_name} within "
         f"{waited_s:.0f} s – the request stays and is followed if the queue lives; look again with the same command, "
         f"read {submission.folder}/queue.log, or end the whole queue on {host} with: kill {pid}"
     )

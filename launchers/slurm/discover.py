@@ -26,6 +26,7 @@ from launchers.slurm.scontrol import (
     version,
     whole,
 )
+from launchers.text import plural
 
 PARTITIONS = ("scontrol", "show", "partition", "--oneliner")
 NODES = ("scontrol", "show", "node", "--oneliner")
@@ -208,7 +209,7 @@ def _describe(
     per_node = _best_count([count for _, count in members])
     usable = [node for node, count in members if count >= per_node]
     if len(usable) < len(members):
-        notes.append(f"{len(members) - len(usable)} node(s) with fewer than {per_node} GPUs are not counted")
+        notes.append(f"{plural(len(members) - len(usable), 'node')} with fewer than {per_node} GPUs not counted")
     keys = common | {
         "partition": name,
         "nodes": max(1, _at_most(len(usable), partition.get("MaxNodes", ""))),

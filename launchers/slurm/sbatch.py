@@ -25,6 +25,7 @@ from launchers.script import (
 )
 from launchers.slurm.renderer import make_script
 from launchers.slurm.step import gpu_flags
+from launchers.text import nodes_by_gpus, plural
 
 _JOB_OF_ARRAY = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 
@@ -296,8 +297,8 @@ def _with_header(script: str, batch: Batch) -> str:
     how = "one by one on the first of these nodes" if batch.shared else alone
     lines = [
         f"# vit_sweep study: {batch.study}, batch {batch.name}",
-        f"# shape: {batch.shape.nodes} node(s) x {batch.shape.gpus_per_node} GPU(s), {batch.shape.minutes} min",
-        f"# {len(batch.tasks)} cell(s), {how}:",
+        f"# shape: {nodes_by_gpus(batch.shape.nodes, batch.shape.gpus_per_node)}, {batch.shape.minutes} min",
+        f"# {plural(len(batch.tasks), 'cell')}, {how}:",
         *(f"#   {index}: {task.name} attempt {task.attempt}{_part(task)}" for index, task in enumerate(batch.tasks)),
     ]
     return "\n".join([first, *lines, rest])
@@ -306,7 +307,7 @@ def _with_header(script: str, batch: Batch) -> str:
 def _part(task: Task) -> str:
     if task.shape is None:
         return ""
-    return f", {task.shape.nodes} node(s) x {task.shape.gpus_per_node} GPU(s), {task.shape.minutes} min"
+    return f", {nodes_by_gpus(task.shape.nodes, task.shape.gpus_per_node)}, {task.shape.minutes} min"
 
 
 def stated(script: str) -> set[str]:

@@ -64,7 +64,7 @@ def test_tables_hold_times_speedup_and_the_infeasible_points(finished):
     assert strong["1"]["speedup"] == "1.0"
     assert float(strong["2"]["images_per_s"]) > 0
     assert strong["16"]["status"] == "infeasible"
-    assert "local has 1 node(s) x 8 GPU(s) = 8" in strong["16"]["note"]
+    assert "local has 1 node x 8 GPUs = 8" in strong["16"]["note"]
     assert "\\toprule" in (study / "tables/strong.tex").read_text()
     assert "infeasible" in (study / "tables/weak.md").read_text()
     assert {row["status"] for row in rows(study / "tables/runs.csv")} == {"done", "infeasible"}

@@ -191,7 +191,7 @@ def test_render_diff_reads_its_scripts(sweep, study, tmp_path):
 def test_cancel_finds_nothing_left_to_end(sweep, study):
     answer = sweep("cancel", "old")
     assert answer.returncode == 0, answer.stderr
-    assert "0 cell(s) of study old cancelled" in answer.stdout
+    assert "0 cells of study old cancelled" in answer.stdout
     assert states(sweep("status", "old").stdout) == STATES
 
 

@@ -5,7 +5,7 @@ ecetesla1 slots=1  # GeForce RTX 3070
 outputs/golden/jobs/n1-g1-eab97a45/job.sh
 #!/bin/bash
 # vit_sweep study: golden
-# 1 host(s) x 1 rank(s): ecetesla1
+# 1 host x 1 rank: ecetesla1
 # bash job.sh INDEX runs one of:
 #   0: n1-g1-mb16-ga1-8790e7ae attempt 1
 set -eu
@@ -41,7 +41,7 @@ ecetesla4 slots=1  # GeForce RTX 3070
 outputs/golden/jobs/n3-g3-d17b4580/job.sh
 #!/bin/bash
 # vit_sweep study: golden
-# 3 host(s) x 1 rank(s): ecetesla1 ecetesla2 ecetesla4
+# 3 hosts x 1 rank: ecetesla1 ecetesla2 ecetesla4
 # bash job.sh INDEX runs one of:
 #   0: n3-g3-mb16-ga1-a789815e attempt 1
 set -eu

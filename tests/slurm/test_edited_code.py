@@ -61,6 +61,6 @@ def test_a_checkout_that_is_broken_while_a_job_is_held_changes_nothing(cluster, 
     assert record["code"] == snapshot.name
     # The edited code is another one, and the finished cell is known to have run with the old one.
     again = sweep(*words, "dry_run=true")
-    assert "1 finished cell(s) ran with other code" in again.stdout
+    assert "1 finished cell ran with other code" in again.stdout
     assert "1 cell, 0 to run" in again.stdout
     assert "1 cell, 1 to run" in sweep(*words, "dry_run=true", "rerun=stale").stdout

@@ -12,6 +12,7 @@ from enum import StrEnum
 from operator import attrgetter
 
 from launchers.checked import checked
+from launchers.text import plural
 from vit_sweep.analysis.laws.coverage import of_series
 from vit_sweep.analysis.laws.design import next_cell
 from vit_sweep.analysis.laws.fitted import Fit, Parameter
@@ -246,7 +247,7 @@ def _ahead(time: Estimate, laws: Sequence[Fit], *, strong: bool) -> str:
     if ahead is None or ahead.gpus <= max(law.counts):
         return f"beyond {max(law.counts)} nothing is predicted: {why}" if why else f"{law.name} sees none faster"
     time_s = ahead.time_s
-    text = f"{law.name} predicts {number(time_s.value)} s ({interval(time_s, number)}) on {ahead.gpus} GPUs"
+    text = f"{law.name} predicts {number(time_s.value)} s ({interval(time_s, number)}) on {plural(ahead.gpus, 'GPU')}"
     if not difference(time, scaled(time_s, 1 if strong else 1 / ahead.gpus)).clear:
         return f"{text}, which cannot be told apart from it"
     return f"{text}, as far as it may be asked" if ahead.gpus == predictions[-1].gpus else text

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from launchers.checked import checked
-from launchers.text import some
+from launchers.text import plural, some
 from vit_sweep.runs.run import Run
 
 Words = tuple[tuple[str, str], ...]
@@ -131,7 +131,7 @@ def _problem(cells: Cells, candidates: Sequence[Cells], others: Sequence[Cells])
         return ""
     near = [other for other in others if other.gpus == cells.gpus]
     if not near:
-        return f"the other study has no run on {cells.gpus} GPU(s)"
+        return f"the other study has no run on {plural(cells.gpus, 'GPU')}"
     closest = min(near, key=lambda other: len(differing(cells.words, other.words)))
     names = differing(cells.words, closest.words)
     here, there = dict(cells.words), dict(closest.words)

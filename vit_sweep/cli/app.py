@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from launchers.text import plural
 from vit_sweep.cli.audit import audit
 from vit_sweep.cli.check import check
 from vit_sweep.cli.collect import collect
@@ -129,7 +130,7 @@ def cancel(
 
     opened = open_study(study)
     count = cancel_cells(opened, cells)
-    show.console().print(f"{count} cell(s) of study {opened.name} cancelled")
+    show.console().print(f"{plural(count, 'cell')} of study {opened.name} cancelled")
 
 
 @app.command(

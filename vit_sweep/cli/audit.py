@@ -14,7 +14,7 @@ from rich.text import Text
 from launchers.atomic import write
 from launchers.checked import to_json
 from launchers.errors import UserError
-from launchers.text import some
+from launchers.text import plural, some
 from vit_sweep.analysis.audit.finding import RuleFindings, Severity, Standing, by_rule
 from vit_sweep.analysis.audit.judge import Audit, Judged
 from vit_sweep.analysis.audit.judge import audit as judge
@@ -76,7 +76,7 @@ def draw(console: Console, name: str, verdict: Audit) -> None:
     console.print(_claims(name, verdict.claims))
     groups = by_rule(verdict.findings)
     if groups:
-        console.print(f"{len(groups)} rule(s) speak against them, the worst first:")
+        console.print(f"{plural(len(groups), 'rule speaks|rules speak')} against these claims, the worst first:")
     for group in groups:
         _rule(console, group)
     if verdict.speedups:

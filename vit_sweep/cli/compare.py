@@ -13,6 +13,7 @@ from rich.text import Text
 
 from launchers.atomic import write
 from launchers.errors import UserError
+from launchers.text import plural
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet, is_table
 from vit_sweep.report.tables.text import csv_field, markdown, pipe_table
@@ -69,7 +70,7 @@ def compare(
     console = show.console()
     comparison = compare_runs(a.runs, b.runs, across=across or ())
     for side, source in (("a", a), ("b", b)):
-        console.print(f"{side}: {source.name}, {len(source.timed)} of {len(source.runs)} run(s) with a time")
+        console.print(f"{side}: {source.name}, {len(source.timed)} of {plural(len(source.runs), 'run')} with a time")
         for note in source.notes:
             console.print(f"   {note}", soft_wrap=True)
         show.problems(console, source.problems)
@@ -92,7 +93,7 @@ def summary(comparison: "Comparison") -> str:
     ratio, decided = mean.ratio, sum(not pair.reason for pair in comparison.pairs)
     wide = f" (95 %: {ratio.low:.3f} to {ratio.high:.3f})" if ratio.low is not None and ratio.high is not None else ""
     return (
-        f"b / a over {ratio.n} cell(s), geometric mean {ratio.value:.3f}{wide}: {mean.verdict}; "
+        f"b / a over {plural(ratio.n, 'cell')}, geometric mean {ratio.value:.3f}{wide}: {mean.verdict}; "
         f"{decided} of {ratio.n} can be told apart (5 % for the whole comparison)"
     )
 

@@ -246,7 +246,8 @@ def _check_budget(budget: float | None, todo: Sequence[PlannedCell], finished: S
     if budget is not None and spent + wanted > budget:
         enough = math.ceil(100 * (spent + wanted)) / 100
         raise UserError(
-            f"budget_gpu_hours={budget:g}: {len(todo)} cell(s) need about {wanted:.2f} GPU-hours and the study has "
+            f"budget_gpu_hours={budget:g}: {plural(len(todo), 'cell needs|cells need')} about {wanted:.2f} "
+            f"GPU-hours and the study has "
             f"spent {spent:.2f}; nothing was submitted; use {enough:g} or more, or a smaller grid"
         )
 

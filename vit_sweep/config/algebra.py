@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from launchers.checked import checked
 from launchers.errors import UserError, closest
+from launchers.text import plural
 from vit_sweep.plan.plan import PlannedCell
 from vit_sweep.plan.point import Point
 
@@ -97,7 +98,8 @@ def _without(points: list[Point], exclude: Sequence[str]) -> Selection:
     counts = "; ".join(f"{p.text}: {sum(hit)}" for p, hit in zip(predicates, hits, strict=True))
     if all(out):
         raise UserError(
-            f"exclude: all {len(points)} point(s) of the grid are excluded ({counts}); loosen or leave out a predicate"
+            f"exclude: nothing is left of {plural(len(points), 'point')} of the grid ({counts}); loosen or leave out a "
+            "predicate"
         )
     remarks = [f"excluded {sum(out)} of {len(points)} points ({counts})"]
     for p, hit in zip(predicates, hits, strict=True):

@@ -14,6 +14,7 @@ from launchers.hosts import choose_hosts
 from launchers.profile import PartitionProfile, Scheduler
 from launchers.slurm.programs import run
 from launchers.slurm.scontrol import expected_start
+from launchers.text import nodes_by_gpus
 from vit_sweep.config.groups import Entry
 from vit_sweep.config.profiles import load
 
@@ -33,8 +34,8 @@ def shapes(profile: PartitionProfile) -> tuple[Shape, Shape]:
     fitting = [(gpus, nodes) for gpus in sorted(wanted) for nodes in _layouts(profile, gpus)[:1]]
     if not fitting:
         raise UserError(
-            f"allowed_gpus={list(profile.allowed_gpus)}: none lies evenly over {profile.nodes} node(s) x "
-            f"{profile.gpus_per_node} GPU(s); allow for example {profile.gpus_per_node}"
+            f"allowed_gpus={list(profile.allowed_gpus)}: none lies evenly over "
+            f"{nodes_by_gpus(profile.nodes, profile.gpus_per_node)}; allow for example {profile.gpus_per_node}"
         )
     ends = ((*fitting[0], profile.default_minutes), (*fitting[-1], profile.max_minutes))
     small, large = (Shape(nodes=n, gpus_per_node=gpus // n, minutes=minutes) for gpus, n, minutes in ends)
@@ -87,7 +88,7 @@ def _check_script(
     profile: PartitionProfile, shape: Shape, live: Iterable[str] | None, problems: list[str], remarks: list[str]
 ) -> None:
     """Let bash parse the script of one shape, and Slurm say when it would start."""
-    label = f"{shape.nodes} node(s) x {shape.gpus_per_node} GPU(s), {shape.minutes} min"
+    label = f"{nodes_by_gpus(shape.nodes, shape.gpus_per_node)}, {shape.minutes} min"
     with tempfile.TemporaryDirectory(prefix="vit_sweep-check-") as folder:
         script = Path(folder) / "job"
         script.write_text(smoke_script(profile, shape))

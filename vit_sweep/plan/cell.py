@@ -10,6 +10,7 @@ from annotated_types import Gt, Le
 
 from launchers.checked import Line, Name, checked
 from launchers.profile import Count, Device, Positive
+from launchers.text import plural
 from vit_sweep.plan.point import (
     Allocation,
     BatchPer,
@@ -109,7 +110,7 @@ def oversubscribed(cell: Cell, cores: int) -> bool:
 def crowd(cell: Cell, cores: int) -> str:
     """The words for an oversubscribed cell, the same in plan and tables."""
     threads = f" x {cell.cpus_per_gpu} threads" if cell.cpus_per_gpu > 1 else ""
-    return f"oversubscribed: {cell.gpus_per_node} ranks{threads} on {cores} core(s)"
+    return f"oversubscribed: {plural(cell.gpus_per_node, 'rank')}{threads} on {plural(cores, 'core')}"
 
 
 @checked

@@ -16,6 +16,7 @@ from launchers.batch import Shape
 from launchers.checked import to_json
 from launchers.hosts import choose_hosts, model_of
 from launchers.profile import PartitionProfile, Scheduler
+from launchers.text import nodes_by_gpus
 from vit_sweep.plan.cell import Cell, Series
 from vit_sweep.plan.point import BatchPer, Scaling, identity
 
@@ -97,7 +98,7 @@ def _why_not(cells: Sequence[Cell], job: Shape, profile: PartitionProfile) -> st
     """Say why no job of this shape can run these cells, which can all run by themselves; None if one can."""
     numbers = ",".join(str(gpus) for gpus in sorted({cell.gpus for cell in cells}))
     start = f"allocation=shared gpus={numbers}: their one job"
-    wanted = f"{job.nodes} node(s) x {job.gpus_per_node} GPU(s) = {job.gpus}"
+    wanted = f"{nodes_by_gpus(job.nodes, job.gpus_per_node)} = {job.gpus}"
     if profile.allowed_gpus and job.gpus not in profile.allowed_gpus:
         menu = " or ".join(map(str, profile.allowed_gpus))
         return (

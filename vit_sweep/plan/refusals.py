@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from launchers.hosts import model_of
 from launchers.profile import Device, Host, Scheduler, Spawner
+from launchers.text import nodes_by_gpus, plural
 from vit_sweep.plan.engines import half_precision_without_masters, key_of_another_engine, unknown_engine
 from vit_sweep.plan.optimizers import another_algorithm, constant_of_another_optimizer
 from vit_sweep.plan.point import Allocation, BatchPer, EngineSpec, Placement, Point, Precision, Scaling
@@ -69,7 +70,7 @@ def _more_gpus_than_there_are(point: Point, _: Derived) -> str | None:
     if gpus <= profile.nodes * profile.gpus_per_node:
         return None
     return (
-        f"gpus={gpus}: {profile.name} has {profile.nodes} node(s) x {profile.gpus_per_node} GPU(s) = "
+        f"gpus={gpus}: {profile.name} has {nodes_by_gpus(profile.nodes, profile.gpus_per_node)} = "
         f"{profile.nodes * profile.gpus_per_node}; use fewer GPUs or another partition"
     )
 
@@ -104,7 +105,9 @@ def _more_nodes_than_a_job_gets(point: Point, derived: Derived) -> str | None:
             g for g in range(1, gpus) if any(fits(g, n, profile.gpus_per_node) for n in range(1, profile.nodes + 1))
         ]
         advice = f"gpus={packable[-1]}"
-    return f"nodes={nodes} gpus={gpus}: {profile.name} gives a job {profile.nodes} node(s) at most; use {advice}"
+    return (
+        f"nodes={nodes} gpus={gpus}: {profile.name} gives a job {plural(profile.nodes, 'node')} at most; use {advice}"
+    )
 
 
 def _too_many_gpus_on_a_node(point: Point, derived: Derived) -> str | None:
@@ -136,7 +139,7 @@ def _global_batch(point: Point, _: Derived) -> str | None:
     menu = f"{lower} or {upper}" if lower else f"{upper}"
     return (
         f"batch={point.batch} accum={point.accum} gpus={point.gpus} batch_per=global: {point.batch} images "
-        f"do not divide over {point.gpus} ranks x {point.accum} micro step(s); use {menu}"
+        f"do not divide over {plural(point.gpus, 'rank')} x {plural(point.accum, 'micro step')}; use {menu}"
     )
 
 
@@ -146,8 +149,8 @@ def _weak_share(point: Point, derived: Derived) -> str | None:
         return None
     if derived.selected_images < point.gpus:
         return (
-            f"scaling=weak gpus={point.gpus}: {derived.selected_images} selected image(s) are fewer than the GPUs; "
-            "use a larger fraction, more data or fewer GPUs"
+            f"scaling=weak gpus={point.gpus}: {plural(derived.selected_images, 'selected image')}, fewer than the GPUs"
+            "; use a larger fraction, more data or fewer GPUs"
         )
     if derived.train_images <= derived.selected_images:
         return None
@@ -165,7 +168,7 @@ def _batch_beyond_an_epoch(point: Point, derived: Derived) -> str | None:
     return (
         f"batch={point.batch} accum={point.accum} gpus={point.gpus}: the global batch "
         f"{derived.micro_batch} x {point.accum} x {point.gpus} = {global_batch} is more than the "
-        f"{derived.train_images} image(s) of an epoch; use a smaller batch or accum, or more data"
+        f"{plural(derived.train_images, 'image')} of an epoch; use a smaller batch or accum, or more data"
     )
 
 

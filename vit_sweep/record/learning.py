@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 from launchers.checked import checked
+from launchers.text import plural
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import LrScaling, LrSchedule
 from vit_sweep.record.record import Record
@@ -103,7 +104,7 @@ def when_reached(accuracies: Sequence[float | None], seconds: Sequence[float], t
     first = next((n for n, accuracy in enumerate(accuracies, 1) if accuracy is not None and accuracy >= target), None)
     if first is None:
         count = len(accuracies)
-        reason = f"never reached {target:g} in {count} epoch(s); the best was {max(known):.3g}"
+        reason = f"never reached {target:g} in {plural(count, 'epoch')}; the best was {max(known):.3g}"
         return Reached(seconds=None, epoch=None, reason=reason, trained_s=ends[min(count, len(seconds))])
     if len(seconds) < first:
         reason = f"reached {target:g} in epoch {first}; its times are not known"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from launchers.checked import checked
 from launchers.errors import UserError
-from launchers.text import some
+from launchers.text import plural, some
 from vit_sweep.plan.plan_file import strangers
 from vit_sweep.runs.reshaping import Reading
 from vit_sweep.runs.run import Run
@@ -67,7 +67,7 @@ def from_study(name: str) -> Source:
 def _without_time(runs: Sequence[Run]) -> list[str]:
     """What became of the cells that gave no time, equal reasons counted."""
     reasons = Counter(f"{run.status}: {run.note}" if run.note else run.status for run in runs if not run.timed)
-    return [f"{count} cell(s) without a time – {reason}" for reason, count in reasons.most_common(5)]
+    return [f"{plural(count, 'cell')} without a time – {reason}" for reason, count in reasons.most_common(5)]
 
 
 def from_csv(words: Sequence[str], reading: Reading | None = None) -> Source:

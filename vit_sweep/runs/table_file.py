@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launchers.errors import UserError, closest
+from launchers.text import plural
 from vit_sweep.runs import deepspeed_log, mlperf_log
 from vit_sweep.runs.decoding import content_of
 from vit_sweep.runs.reshaping import Reading
@@ -98,7 +99,7 @@ def _of_text(path: Path, text: str, known: Sequence[str]) -> tuple["pd.DataFrame
     widest = max((len(line.split(None if separator == _SPACES else separator)) for line in lines), default=width)
     _refuse_too_large(path, len(lines), max(width, widest))
     if comments:
-        notes.append(f"{len(comments)} comment line(s) are left out")
+        notes.append(f"{plural(len(comments), 'comment line')} left out")
     if separator != ",":
         notes.append(f"columns are separated by {_SEPARATORS.get(separator, 'spaces')}")
     try:

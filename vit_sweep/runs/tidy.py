@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields, replace
 
 from launchers.checked import checked
-from launchers.text import some
+from launchers.text import plural, some
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.point import BatchPer
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
@@ -54,14 +54,17 @@ class ImportCounts:
     def sentence(self) -> str:
         """In one line for people; what is 0 is not said."""
         counts = {
-            "row(s) left out": self.bad_rows,
-            "repeated row(s) counted once": self.duplicates,
-            "earlier attempt(s) left out": self.attempts,
-            "run(s) with missing ranks": self.missing_ranks,
-            "partial run(s)": self.partial,
+            "row left out|rows left out": self.bad_rows,
+            "repeated row counted once|repeated rows counted once": self.duplicates,
+            "earlier attempt left out|earlier attempts left out": self.attempts,
+            "run with missing ranks|runs with missing ranks": self.missing_ranks,
+            "partial run": self.partial,
         }
         return ", ".join(
-            [f"{self.runs} run(s) of {self.rows} row(s)", *(f"{n} {name}" for name, n in counts.items() if n)]
+            [
+                f"{plural(self.runs, 'run')} of {plural(self.rows, 'row')}",
+                *(plural(n, name) for name, n in counts.items() if n),
+            ]
         )
 
 
@@ -121,7 +124,9 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
         {row.rank for row in attempt.rows} == {0} != set(range(run.gpus))
         for attempt, run in zip(attempts, runs, strict=True)
     )
-    notes += [f"{of_rank_0} run(s) have rows of rank 0 alone: their times are rank 0's"] if of_rank_0 else []
+    notes += (
+        [f"{plural(of_rank_0, 'run has|runs have')} rows of rank 0 alone: such times are rank 0's"] if of_rank_0 else []
+    )
     counts = ImportCounts(
         rows=len(table),
         runs=len(runs),
@@ -221,7 +226,7 @@ def _sentences(wrong: Sequence[Wrong]) -> list[str]:
         kinds.setdefault((mistake.column, mistake.rule, mistake.whole_row), []).append(mistake)
     return [
         f"{_lines([mistake.line for mistake in mistakes])}: {column}={mistakes[0].text} – {rule}; "
-        + (f"{len(mistakes)} row(s) left out" if whole else "the value is left out, the row is kept")
+        + (f"{plural(len(mistakes), 'row')} left out" if whole else "the value is left out, the row is kept")
         for (column, rule, whole), mistakes in kinds.items()
     ]
 

@@ -54,12 +54,12 @@ def problems_of(attempts: Iterable[Attempt]) -> list[str]:
     problems = []
     if restarts:
         problems.append(
-            f"{len(restarts)} run(s) begin again in this file: {some(restarts, 3)}; if these are repeats, tell them "
+            f"{plural(len(restarts), 'run begins|runs begin')} again in this file: {some(restarts, 3)}; tell repeats "
             "apart with seed or run"
         )
     if lines:
         problems.append(
-            f"{len(lines)} second mean(s) over the same epochs of the same run are left out (line "
+            f"{plural(len(lines), 'second mean')} over the same epochs of the same run left out (line "
             f"{some(map(str, lines), 5)}); tell repeats apart with seed or run"
         )
     return problems

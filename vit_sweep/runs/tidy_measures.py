@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import ceil
 from statistics import fmean, median
 
-from launchers.text import some
+from launchers.text import plural, some
 from vit_sweep.plan.point import BatchPer
 from vit_sweep.record.stats import StepParts
 from vit_sweep.runs.tidy_columns import TidyRow
@@ -128,7 +128,7 @@ def missing_ranks(rows: Sequence[TidyRow], gpus: int) -> tuple[str, ...]:
     short = {epoch: gpus - len(seen) for epoch, seen in sorted(ranks.items()) if len(seen) < gpus}
     if not short:
         return ()
-    lacking = some((f"{count} of {gpus} rank(s) in epoch {epoch}" for epoch, count in short.items()), 5)
+    lacking = some((f"{count} of {plural(gpus, 'rank')} in epoch {epoch}" for epoch, count in short.items()), 5)
     return (f"{MISSING}{lacking}; its epoch is the slowest of those that are there",)
 
 

@@ -8,6 +8,7 @@ from launchers.backend import TaskState
 from launchers.choose import launcher_of
 from launchers.errors import UserError
 from launchers.profile import Scheduler
+from launchers.text import plural
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell
 from vit_sweep.study.journal import latest_attempts, next_attempts
@@ -80,7 +81,9 @@ class Keeper:
         waiting = [a for a in sent if states[a.batch, a.index].state is TaskState.QUEUED]
         if waiting:
             why = states[waiting[0].batch, waiting[0].index].detail
-            self._say(f"{len(waiting)} job(s) of finished cells still waited in the queue ({why}) and are cancelled")
+            self._say(
+                f"{plural(len(waiting), 'job')} of finished cells still waited in the queue ({why}): now cancelled"
+            )
             try:
                 launcher.cancel([(submissions[attempt.batch], [attempt.index]) for attempt in waiting])
             except UserError as error:
@@ -117,7 +120,7 @@ class Keeper:
             if more:
                 self._study.add_cells(more, like=files[origin])
                 todo |= {cell_id: Todo(planned=cell, attempt=1, since=1) for cell_id, cell in more.items()}
-                self._say(f"{origin}: its interval is too wide, {len(more)} more repeat(s)")
+                self._say(f"{origin}: its interval is too wide, {plural(len(more), 'more repeat')}")
         self.added |= set(todo)
         self._submit(todo, asked=True)
 

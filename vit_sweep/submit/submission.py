@@ -11,6 +11,7 @@ from launchers.errors import UserError
 from launchers.profile import Scheduler
 from launchers.slurm.handle import handle_of
 from launchers.submitting import clusters_of
+from launchers.text import plural
 from vit_sweep.study.journal import Event, JobEntry, in_doubt
 from vit_sweep.study.lock import now
 from vit_sweep.study.store import Study
@@ -101,7 +102,7 @@ class Submitter:
                 case SubmitProblem.LIMIT if alone and len(item.batch.tasks) > 1 and not item.batch.shared:
                     self._halve(item)
                 case SubmitProblem.LIMIT:
-                    self._say(f"{len(self.waiting)} cell(s) wait for room in the queue: {error}")
+                    self._say(f"{plural(len(self.waiting), 'cell waits|cells wait')} for room in the queue: {error}")
                     self._next_try = time.monotonic() + self._longer_pause()
                     return
                 case SubmitProblem.BUSY:

@@ -89,7 +89,7 @@ def test_a_finished_cells_task_that_slurm_put_back_and_could_not_launch_is_taken
         wait_for(lambda: "held" in lab.cluster.ask("squeue", "--noheader", "--name=vit_sweep-s", "--format=%r"))
     finally:
         spool.with_name("aside").rename(spool)
-    assert "1 job(s) of finished cells still waited in the queue (launch failed" in " ".join(
+    assert "1 job of finished cells still waited in the queue (launch failed" in " ".join(
         lab.verb("status", "--watch", acts=acts).stdout.split()
     )
     assert lab.cluster.ask("squeue", "--noheader", "--name=vit_sweep-s") == ""

@@ -37,7 +37,7 @@ def test_every_partition_of_the_cluster_is_discovered_as_slurm_knows_it(discover
 
 
 def test_slurm_accepts_the_largest_job_of_every_discovered_profile_and_says_when_it_starts(discovered, sweep, cluster):
-    for name, largest in (("lab_vector", "4 node(s) x 8 GPU(s), 1440 min"), ("lab_nebula", "1 node(s) x 2 GPU(s)")):
+    for name, largest in (("lab_vector", "4 nodes x 8 GPUs, 1440 min"), ("lab_nebula", "1 node x 2 GPUs")):
         answer = sweep("profiles", "check", name, "--config-dir", str(discovered), env=cluster)
         assert answer.returncode == 0, answer.stdout + answer.stderr
         (line,) = [line for line in answer.stdout.splitlines() if largest in line]
@@ -87,7 +87,7 @@ def test_without_a_name_profiles_of_other_clusters_are_not_asked(sweep, cluster)
     answer = sweep("profiles", "check", "--config-dir", str(TEST_CONF), env=cluster)
     assert answer.returncode == 0, answer.stdout
     assert "this Slurm has no partition t4v2" in answer.stdout
-    assert "4 node(s) x 8 GPU(s), 1440 min: Slurm accepts it" in answer.stdout
+    assert "4 nodes x 8 GPUs, 1440 min: Slurm accepts it" in answer.stdout
 
 
 def test_asking_leaves_no_job_behind(discovered, sweep, cluster, ask):

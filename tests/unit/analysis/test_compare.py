@@ -125,9 +125,9 @@ def test_what_is_not_paired_is_named_with_its_reason():
     assert [row.gpus for row in comparison.pairs] == [1]
     reasons = {(cell.side, cell.cell.split()[0]): cell.reason for cell in comparison.unpaired}
     assert reasons["a", "gpus=2"] == "the nearest cell differs in precision (fp32 here, bf16 there)"
-    assert reasons["a", "gpus=4"] == "the other study has no run on 4 GPU(s)"
+    assert reasons["a", "gpus=4"] == "the other study has no run on 4 GPUs"
     assert reasons["a", "gpus=8"] == "lost has no time that counts: oom"
-    assert reasons["b", "gpus=16"] == "the other study has no run on 16 GPU(s)"
+    assert reasons["b", "gpus=16"] == "the other study has no run on 16 GPUs"
     assert ("b", "gpus=2") in reasons
 
 

@@ -22,7 +22,7 @@ MISTAKES = {
         ["batch=100", "gpus=8", "batch_per=global"],
         ["batch=100", "do not divide over 8 ranks", "use 96 or 104"],
     ),
-    "more GPUs than the partition has": (["gpus=9"], ["gpus=9", "1 node(s) x 8 GPU(s) = 8"]),
+    "more GPUs than the partition has": (["gpus=9"], ["gpus=9", "1 node x 8 GPUs = 8"]),
     "GPUs that do not divide over nodes": (["nodes=3", "gpus=4"], ["nodes=3 gpus=4", "do not divide"]),
     "weak scaling of a global batch": (["scaling=weak", "batch_per=global"], ["means nothing", "batch_per=gpu"]),
     "a misspelt scaling mode": (["scaling=stong"], ["scaling=stong", "'strong' or 'weak'"]),
@@ -47,11 +47,11 @@ MISTAKES = {
     "an unknown data set to prepare": (["data", "prepare", "cifar11"], ["did you mean cifar10"]),
     "fewer images than ranks": (
         ["gpus=8", "batch=1", "fraction=0.001"],
-        ["1 x 1 x 8 = 8 is more than the 1 image(s) of an epoch", "or more data"],
+        ["1 x 1 x 8 = 8 is more than the 1 image of an epoch", "or more data"],
     ),
     "fewer images than ranks, each with a share of its own": (
         ["gpus=8", "scaling=weak", "fraction=0.001"],
-        ["gpus=8: 1 selected image(s) are fewer than the GPUs", "fewer GPUs"],
+        ["gpus=8: 1 selected image, fewer than the GPUs", "fewer GPUs"],
     ),
     "a precision that the partition refuses": (["precision=fp16"], ["precision=fp16", "use fp32 or bf16"]),
     "a learning rate of nothing": (["optimizer.learning_rate=0"], ["learning_rate=0", "above 0"]),
@@ -98,7 +98,7 @@ def test_a_mistake_is_told_in_words_and_leaves_nothing_behind(sweep, tmp_path, w
 def test_some_infeasible_points_do_not_stop_the_others(sweep):
     answer = sweep("-m", "gpus=1,16", "dry_run=true")
     assert answer.returncode == 0
-    assert "skipped gpus=16: local has 1 node(s) x 8 GPU(s) = 8" in answer.stdout
+    assert "skipped gpus=16: local has 1 node x 8 GPUs = 8" in answer.stdout
 
 
 def test_a_damaged_data_file_is_named_with_both_checksums(sweep, tmp_path):

@@ -79,7 +79,7 @@ def test_audit_of_a_file_says_what_was_left_out(here, capsys):
     (here / "theirs.csv").write_text("\n".join([*lines, ""]))
     assert main(["audit", "--csv", "theirs.csv"]) == 1
     output = " ".join(capsys.readouterr().out.split())
-    assert "2 run(s) of 4 row(s), 1 row(s) left out" in output
+    assert "2 runs of 4 rows, 1 row left out" in output
     assert "line 4: epoch_time_s=nan" in output
     assert "nod (did you mean nodes?)" in output
     assert "no column scaling: every run is judged as strong scaling" in output
@@ -131,7 +131,7 @@ def test_a_study_without_a_time_is_said_to_have_none(capsys):
         (study.cell_dir(file.cell_id) / "record.json").unlink()
     assert main(["audit", "mine"]) == 1
     output = " ".join(capsys.readouterr().out.split())
-    assert "3 cell(s) without a time – missing: never submitted" in output
+    assert "3 cells without a time – missing: never submitted" in output
     assert "no run has a time yet" in output
 
 
@@ -196,7 +196,7 @@ def test_collect_writes_the_tables_of_a_file_and_never_into_a_study(here, capsys
     assert main(["collect", "--csv", "small.csv", "--output", "theirs"]) == 0
     rows = list(csv.DictReader((here / "theirs" / "tables" / "strong.csv").open()))
     assert [row["gpus"] for row in rows] == ["1", "2"]
-    assert "2 run(s) of 6 row(s)" in capsys.readouterr().out
+    assert "2 runs of 6 rows" in capsys.readouterr().out
     write_study("mine", gpus=(1,), seeds=(0,))
     assert main(["collect", "--csv", "small.csv", "--output", "outputs/mine"]) == 2
     assert "is the folder of a study" in capsys.readouterr().err
@@ -231,7 +231,7 @@ def test_files_and_patterns_are_repeats_of_each_other_even_with_equal_names(here
         write_table(here / f"run{seed}" / "metrics.csv", seeds=(seed,))
     assert main(["audit", "--csv", "run*/metrics.csv", "--output", "all.json"]) == 0
     screen = " ".join(capsys.readouterr().out.split())
-    assert "3 files: metrics.csv, metrics.csv, metrics.csv 6 run(s) of 18 row(s)" in screen
+    assert "3 files: metrics.csv, metrics.csv, metrics.csv 6 runs of 18 rows" in screen
     assert main(["audit", "--csv", "run0/metrics.csv", "--csv", "run1/metrics.csv"]) == 0
     assert main(["audit", "--csv", "nothing*.csv"]) == 2
     assert "no file matches this pattern" in capsys.readouterr().err

@@ -26,7 +26,7 @@ def test_the_plan_table_and_plan_json_show_memory_time_and_their_basis(sweep, tm
 def test_a_budget_too_small_stops_before_anything_is_submitted(sweep):
     answer = sweep(*B16, *PRICED, "gpus=1,8", "budget_gpu_hours=0.5")
     assert answer.returncode == 2
-    assert "budget_gpu_hours=0.5: 2 cell(s) need about" in answer.stderr
+    assert "budget_gpu_hours=0.5: 2 cells need about" in answer.stderr
     assert "nothing was submitted" in answer.stderr
     assert sweep(*B16, *PRICED, "gpus=1,8", "budget_gpu_hours=500").returncode == 0
 
@@ -43,7 +43,7 @@ def test_gpus_that_wait_in_a_shared_allocation_are_in_the_plan_and_in_the_budget
     assert {cell["allocated_gpus"] for cell in cells} == {8}
     refused = sweep(*B16, *PRICED, "gpus=1,8", "allocation=shared", f"budget_gpu_hours={0.9 * needed:.2f}")
     assert refused.returncode == 2
-    assert f"2 cell(s) need about {needed:.2f} GPU-hours" in refused.stderr
+    assert f"2 cells need about {needed:.2f} GPU-hours" in refused.stderr
 
 
 def test_a_study_that_compares_engines_certifies_them_unless_told_otherwise(sweep, tmp_path):

@@ -142,8 +142,8 @@ def test_the_smallest_and_the_largest_job_are_rendered(site):
     verdict = checked(LAB, site)
     assert verdict.problems == ()
     assert verdict.remarks == (
-        "1 node(s) x 1 GPU(s), 60 min: the script is well formed",
-        "4 node(s) x 8 GPU(s), 1440 min: the script is well formed",
+        "1 node x 1 GPU, 60 min: the script is well formed",
+        "4 nodes x 8 GPUs, 1440 min: the script is well formed",
     )
 
 
@@ -162,7 +162,7 @@ def test_hosts_of_unlike_gpus_bound_the_largest_job_unless_they_may_mix(site):
 
 def test_allowed_counts_that_fit_no_nodes_are_a_problem(site):
     verdict = checked(LAB + "allowed_gpus: [31]\n", site)
-    assert "none lies evenly over 4 node(s) x 8 GPU(s)" in verdict.problems[0]
+    assert "none lies evenly over 4 nodes x 8 GPUs" in verdict.problems[0]
 
 
 @pytest.mark.parametrize(

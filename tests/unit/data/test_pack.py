@@ -246,7 +246,7 @@ def test_a_pipe_and_a_few_bytes_that_unpack_to_gigabytes_are_named_like_them(roo
 def test_a_class_folder_without_images_is_named(root):
     for split in ("train", "val"):
         (root / "photos" / split / "goat").mkdir()
-    assert "no images in class folder(s) goat; fill or remove them" in refusal(root)
+    assert "no images in 1 class folder (goat); fill them or remove them" in refusal(root)
 
 
 def test_a_shard_without_images_is_named(root):
@@ -278,7 +278,7 @@ def test_other_numbers_than_the_yamls_are_said_before_any_work(root, decoded, ch
 
 def test_files_that_are_not_named_like_images_are_told(root):
     (root / "photos/train/china/README.txt").write_text("hello")
-    assert any("train: 1 file(s) that are not named like images are left out" in line for line in pack(root))
+    assert any("train: 1 file left out, not named like an image" in line for line in pack(root))
 
 
 def test_pictures_of_many_sizes_want_a_side(root):

@@ -178,7 +178,7 @@ def test_a_site_that_allows_the_cells_but_not_their_job_is_a_reason():
         ).cells.values()
     }
     one_curve = {cell_id: replace(planned, series=(series(),)) for cell_id, planned in cells.items()}
-    with pytest.raises(UserError, match=r"takes 4 node\(s\) x 2 GPU\(s\) = 8, but lab allows 1 or 2 or 4 GPUs only"):
+    with pytest.raises(UserError, match=r"takes 4 nodes x 2 GPUs = 8, but lab allows 1 or 2 or 4 GPUs only"):
         share(one_curve)
 
 
@@ -196,7 +196,7 @@ def test_hosts_that_hold_the_largest_cell_must_have_the_gpus_that_the_cells_were
     plan = plan_of(3, 4, partition=site)
     assert plan.cells == {}
     assert {reason for p in plan.infeasible for reason in p.reasons} == {
-        "allocation=shared gpus=3,4: their one job takes 3 node(s) x 2 GPU(s) = 6 on hosts with A40 + P4 + T4, but "
+        "allocation=shared gpus=3,4: their one job takes 3 nodes x 2 GPUs = 6 on hosts with A40 + P4 + T4, but "
         "alone the cells get P4 + T4; use gpus that fit on hosts of one kind, or allocation=per_cell"
     }
 

@@ -74,12 +74,12 @@ def test_a_given_node_count_is_a_curve_of_its_own():
 
 
 def test_more_gpus_than_the_partition_has_are_refused():
-    assert reason(gpus=33) == "gpus=33: lab has 4 node(s) x 8 GPU(s) = 32; use fewer GPUs or another partition"
+    assert reason(gpus=33) == "gpus=33: lab has 4 nodes x 8 GPUs = 32; use fewer GPUs or another partition"
 
 
 def test_a_million_gpus_are_refused_without_a_search_for_their_layout():
     """A prime just below the most that may be asked for."""
-    assert reason(gpus=999_983).startswith("gpus=999983: lab has 4 node(s)")
+    assert reason(gpus=999_983).startswith("gpus=999983: lab has 4 nodes")
 
 
 def test_gpus_that_do_not_divide_over_the_nodes_get_the_menu_that_does():
@@ -91,7 +91,7 @@ def test_too_many_gpus_on_a_node_are_refused():
 
 
 def test_more_nodes_than_a_job_may_have_are_refused():
-    assert "nodes=5 gpus=5: lab gives a job 4 node(s) at most" in reason(gpus=5, placement=Placement.SPREAD)
+    assert "nodes=5 gpus=5: lab gives a job 4 nodes at most" in reason(gpus=5, placement=Placement.SPREAD)
 
 
 def test_every_node_count_of_the_menu_can_be_chosen():
@@ -127,8 +127,7 @@ def test_a_batch_per_gpu_is_the_micro_batch_whatever_gpus_and_accum_are(gpus, ac
 
 def test_a_global_batch_that_does_not_divide_says_which_do():
     assert reason(gpus=8, batch=100, **GLOBAL) == (
-        "batch=100 accum=1 gpus=8 batch_per=global: 100 images do not divide over 8 ranks x 1 micro step(s); "
-        "use 96 or 104"
+        "batch=100 accum=1 gpus=8 batch_per=global: 100 images do not divide over 8 ranks x 1 micro step; use 96 or 104"
     )
 
 
@@ -138,7 +137,7 @@ def test_a_global_batch_smaller_than_the_ranks_is_never_advised_to_be_zero():
 
 def test_a_global_batch_larger_than_an_epoch_is_refused():
     words = reason(gpus=8, batch=256, accum=2)
-    assert "256 x 2 x 8 = 4096 is more than the 1600 image(s) of an epoch" in words
+    assert "256 x 2 x 8 = 4096 is more than the 1,600 images of an epoch" in words
     assert "use a smaller batch" in words
 
 

@@ -142,7 +142,7 @@ def remarks(wanted, cores=None):
 
 
 def test_more_ranks_than_cores_is_remarked():
-    assert remarks(point(gpus=4, partition=cpu()), cores=2) == ("oversubscribed: 4 ranks on 2 core(s)",)
+    assert remarks(point(gpus=4, partition=cpu()), cores=2) == ("oversubscribed: 4 ranks on 2 cores",)
 
 
 @pytest.mark.parametrize(

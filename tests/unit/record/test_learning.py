@@ -145,7 +145,7 @@ def test_an_accuracy_that_falls_again_was_reached_the_first_time():
 def test_a_run_that_never_reached_it_says_how_far_it_came():
     reached = time_to_accuracy(run((0.5, 0.7, 0.6)), 0.9)
     assert (reached.seconds, reached.epoch) == (None, None)
-    assert reached.reason == "never reached 0.9 in 3 epoch(s); the best was 0.7"
+    assert reached.reason == "never reached 0.9 in 3 epochs; the best was 0.7"
     assert (reached.never, reached.trained_s) == (True, 6.0)
 
 

@@ -184,7 +184,7 @@ def test_oversubscription_is_said_in_both_tables():
     found = of_results([result(crowded, record=record(crowded, host_cores=2))])
     for name in ("strong", "runs"):
         (row,) = found[name].rows
-        assert (row["oversubscribed"], row["note"]) == (True, "oversubscribed: 4 ranks on 2 core(s)")
+        assert (row["oversubscribed"], row["note"]) == (True, "oversubscribed: 4 ranks on 2 cores")
     assert "batch" not in found
 
 
@@ -362,7 +362,7 @@ def after(epochs, wall_s=None):
     return Reached(seconds=10.0 * epochs, epoch=epochs, below_s=10.0 * (epochs - 1), wall_s=wall_s)
 
 
-NEVER = Reached(seconds=None, epoch=None, reason="never reached 0.5 in 5 epoch(s); the best was 0.4", trained_s=50.0)
+NEVER = Reached(seconds=None, epoch=None, reason="never reached 0.5 in 5 epochs; the best was 0.4", trained_s=50.0)
 DIVERGED = Reached(seconds=None, epoch=None, reason="diverged", diverged=True)
 
 

@@ -84,7 +84,7 @@ def test_a_missing_rank_is_flagged_and_counted_and_the_run_is_kept():
         rows("3 1 10 0", "3 1 11 1", "3 1 9 2", "3 2 7 0", "3 2 5 2", names="gpus epoch epoch_time_s rank"), source="x"
     )
     (run,) = made.runs
-    assert run.flags == ("rows missing: 1 of 3 rank(s) in epoch 2; its epoch is the slowest of those that are there",)
+    assert run.flags == ("rows missing: 1 of 3 ranks in epoch 2; its epoch is the slowest of those that are there",)
     assert (run.epoch_s, made.counts.missing_ranks) == ((7.0,), 1)
 
 
@@ -103,8 +103,7 @@ def test_of_a_run_that_began_again_the_last_complete_attempt_is_kept():
     assert made.runs[0].epoch_all_s == (40.0, 41.0, 42.0, 43.0, 44.0)
     assert made.counts.attempts == 1
     assert (
-        "1 run(s) begin again in this file: strong, 1 GPU (attempts of 2, 5 epochs, number 2 counts)"
-        in made.problems[0]
+        "1 run begins again in this file: strong, 1 GPU (attempts of 2, 5 epochs, number 2 counts)" in made.problems[0]
     )
 
 
@@ -112,7 +111,7 @@ def test_runs_that_began_again_are_told_in_one_sentence():
     lines = [f"{gpus} {epoch} {10 + attempt}" for gpus in (1, 2, 3, 4) for attempt in (0, 1) for epoch in (1, 2)]
     made = tidy(rows(*lines), source="x")
     (problem,) = made.problems
-    assert problem.startswith("4 run(s) begin again in this file: strong, 1 GPU")
+    assert problem.startswith("4 runs begin again in this file: strong, 1 GPU")
     assert "and 1 more" in problem
 
 
@@ -151,14 +150,14 @@ def test_an_impossible_time_is_named_with_its_line_and_left_out(bad, tmp_path):
     table = read(f"2,16,1,strong,1,30 2,16,1,strong,2,{bad} 2,16,1,strong,3,10", tmp_path)
     assert table.runs[0].epoch_s == (10.0,)
     assert table.counts.bad_rows == 1
-    assert table.problems == (f"line 3: epoch_time_s={bad} – must be a number above 0; 1 row(s) left out",)
+    assert table.problems == (f"line 3: epoch_time_s={bad} – must be a number above 0; 1 row left out",)
 
 
 def test_many_bad_rows_are_one_sentence(tmp_path):
     text = " ".join(f"2,16,1,strong,{epoch},-1" for epoch in range(1, 9))
     table = read(f"{text} 2,16,1,strong,9,10", tmp_path)
     assert table.problems[0].startswith("lines 2, 3, 4, 5, 6 and 3 more: epoch_time_s=-1 ")
-    assert table.counts.sentence == "1 run(s) of 9 row(s), 8 row(s) left out, 1 partial run(s)"
+    assert table.counts.sentence == "1 run of 9 rows, 8 rows left out, 1 partial run"
 
 
 def test_a_wrong_accuracy_is_left_out_and_its_row_is_kept(tmp_path):

@@ -44,7 +44,7 @@ def semicolons(text):
         (PLAIN.replace(",", "\t").encode(), "columns are separated by tabs"),
         (PLAIN.replace(",", " , ").encode(), ""),
         (("sep=;\n" + semicolons(PLAIN)).encode("cp1252"), "columns are separated by semicolons"),
-        (("# by their script\n" + PLAIN.replace("2,16", "# 2 GPUs\n2,16", 1)).encode(), "2 comment line(s)"),
+        (("# by their script\n" + PLAIN.replace("2,16", "# 2 GPUs\n2,16", 1)).encode(), "2 comment lines"),
         (PLAIN.replace("\n", "\r\n").encode(), ""),
     ],
 )

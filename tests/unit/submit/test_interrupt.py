@@ -230,7 +230,7 @@ def test_a_second_press_leaves_a_scheduler_that_does_not_answer(slurm, capsys):
     slurm.submit = never_answers
     with interrupt.taken():
         assert launch.resume(slurm.study) == launch.EXIT_DETACHED
-    assert "3 cell(s) are not submitted yet" in capsys.readouterr().out
+    assert "3 cells are not submitted yet" in capsys.readouterr().out
     assert len(in_doubt(slurm.study.jobs())) == 1
 
 

@@ -124,6 +124,4 @@ def test_what_slurm_holds_for_a_cell_that_is_done_is_cancelled_and_said(slurm):
     slurm.cancel = cancelled.extend
     Keeper(slurm.study, say=said.append).end_needless(results)
     assert [(submission.handle, indices) for submission, indices in cancelled] == [("17", [0])]
-    assert said == [
-        "1 job(s) of finished cells still waited in the queue (launch failed requeued held) and are cancelled"
-    ]
+    assert said == ["1 job of finished cells still waited in the queue (launch failed requeued held): now cancelled"]

@@ -149,7 +149,7 @@ def partial_runs(evidence: Evidence) -> Iterator[Finding]:
     yield Finding(
         rule="partial runs",
         claims=(Claim.THROUGHPUT, Claim.ACCURACY),
-        sentence=f"{len(cut)} run(s) stopped early: {runs}; their accuracy is that of an earlier epoch",
+        sentence=f"{plural(len(cut), 'run')} stopped early: {runs}; such an accuracy is that of an earlier epoch",
         advice="run them again to the end, and compare accuracies of equal epochs only",
     )
 
@@ -167,7 +167,7 @@ def missing_ranks(evidence: Evidence) -> Iterator[Finding]:
     yield Finding(
         rule="missing ranks",
         claims=(Claim.THROUGHPUT,),
-        sentence=f"{len(lacking)} run(s) lack ranks, and the slowest may be among them: "
+        sentence=f"{plural(len(lacking), 'run lacks|runs lack')} ranks, and the slowest may be among these: "
         f"{some(lacking, 2, separator='; ')}",
         advice="let one process write the maximum over ranks instead of all appending to one file",
     )
@@ -196,14 +196,14 @@ def warm_up_included(evidence: Evidence) -> Iterator[Finding]:
     stuck = [run for run in evidence.runs if run.timed and run.published_s is not None and run.first_epoch_s is None]
     if stuck:
         yield _warm_up(
-            sentence=f"of {len(stuck)} run(s) only the mean from epoch 1 on is known, which cannot be taken out: "
-            f"{some((evidence.name(run) for run in stuck), separator='; ')}",
+            sentence=f"of {plural(len(stuck), 'run')} only the mean from epoch 1 on is known, which cannot be "
+            f"taken out: {some((evidence.name(run) for run in stuck), separator='; ')}",
             advice="publish every epoch, or the mean without the first beside it",
         )
     alone = [run for run in evidence.runs if run.timed and run.epochs_done == 1]
     if alone:
         yield _warm_up(
-            sentence=f"{len(alone)} run(s) have one epoch only, the cold one: "
+            sentence=f"{plural(len(alone), 'run has|runs have')} one epoch only, the cold one: "
             f"{some((evidence.name(run) for run in alone), separator='; ')}",
             advice="run three epochs or more",
         )

@@ -173,7 +173,9 @@ def _names(series: Sequence[ScalingSeries]) -> dict[str, str]:
                     mode.value,
                     one_series.label if several else "",
                     plural(point.gpus, "GPU"),
-                    f"{point.nodes} nodes" if sum(p.gpus == point.gpus for p in one_series.points) > 1 else "",
+                    plural(point.nodes or 0, "node")
+                    if sum(p.gpus == point.gpus for p in one_series.points) > 1
+                    else "",
                     repeat if len(point.runs) > 1 else "",
                 ]
                 if run.origin is not Origin.STUDY:

@@ -43,7 +43,7 @@ def unlike_gpus(evidence: Evidence) -> Iterator[Finding]:
         yield Finding(
             rule="unlike GPUs",
             claims=(Claim.THROUGHPUT, Claim.COMMUNICATION),
-            sentence=f"{len(mixed)} run(s) mix GPUs, and every step waits for the slowest: "
+            sentence=f"{plural(len(mixed), 'run mixes|runs mix')} GPUs, and every step waits for the slowest: "
             f"{some(mixed, 3, separator='; ')}",
             advice="compare runs on one kind of GPU, with a baseline of each kind",
         )
@@ -54,7 +54,7 @@ def unlike_gpus(evidence: Evidence) -> Iterator[Finding]:
                 rule="unlike GPUs",
                 claims=(Claim.THROUGHPUT,),
                 where=series.label,
-                sentence=f"{len(out)} run(s) are in no speedup: {_reasons_of(out, evidence)}",
+                sentence=f"{plural(len(out), 'run is|runs are')} in no speedup: {_reasons_of(out, evidence)}",
                 advice="run all GPU counts on one kind of GPU",
             )
 
@@ -68,7 +68,8 @@ def runs_apart(evidence: Evidence) -> Iterator[Finding]:
                 rule="runs apart",
                 claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
                 where=series.label,
-                sentence=f"{len(out)} run(s) are in no mean and no speedup: {_reasons_of(out, evidence)}",
+                sentence=f"{plural(len(out), 'run is|runs are')} in no mean and no speedup: "
+                f"{_reasons_of(out, evidence)}",
                 advice="repeat them on machines like the others'",
             )
 
@@ -106,14 +107,15 @@ def disturbed_runs(evidence: Evidence) -> Iterator[Finding]:
             rule="disturbed runs",
             claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
             weakens=(Claim.FIXED_PROBLEM, Claim.TIME_TO_ACCURACY, Claim.COMMUNICATION),  # they are of times too
-            sentence=f"{len(disturbed)} run(s) distrust their own times: {some(disturbed, 3, separator='; ')}",
+            sentence=f"{plural(len(disturbed), 'run says|runs say')} what disturbed the times: "
+            f"{some(disturbed, 3, separator='; ')}",
             advice="repeat them on other nodes (exclude the named ones), or when nobody else uses these",
         )
     if crowded:
         yield Finding(
             rule="more ranks than cores",
             claims=(Claim.THROUGHPUT,),
-            sentence=f"{len(crowded)} run(s) had fewer cores than ranks and are in no speedup: "
+            sentence=f"fewer cores than ranks, so in no speedup: {plural(len(crowded), 'run')}, "
             f"{some(crowded, separator='; ')}",
             advice="give every rank a core",
         )

@@ -65,7 +65,7 @@ def _one_rank(series: ScalingSeries) -> tuple[Severity, str] | None:
         return None
     rank_0 = all("communication" in " ".join(run.rank_0_only) for point in points for run in point.runs)
     return Severity.FALLS, (
-        f"communication of {len(points)} point(s) ({some(plural(point.gpus, 'GPU') for point in points)}) is "
+        f"communication of {plural(len(points), 'point')} ({some(plural(point.gpus, 'GPU') for point in points)}) is "
         f"{'known of rank 0 alone' if rank_0 else 'not known for every rank'}: what one rank spends in a collective is "
         "transfer and waiting for the slowest rank together"
     )

@@ -210,7 +210,7 @@ def _baseline(known: Sequence[int]) -> str:
         return "no baseline: nothing has a time yet"
     if known[0] == 1:
         return "the baseline is one GPU"
-    return f"the smallest count is {known[0]}: speedups are relative to {known[0]} GPUs, not to one"
+    return f"the smallest count is {known[0]}: speedups are relative to {plural(known[0], 'GPU')}, not to one"
 
 
 def _span(known: Sequence[int], carries: Sequence[Law], layout: Layout) -> str:
@@ -227,8 +227,8 @@ def _reach(known: Sequence[int], carries: Sequence[Law], layout: Layout) -> str:
     most = math.floor(REACH * known[-1])
     if layout.why_not(most):
         edge = max(known[-1], layout.node_gpus or 0)
-        return f"predictions reach to {edge} GPUs at most: no run crossed nodes"
-    return f"predictions reach to {most} GPUs at most"
+        return f"predictions reach to {plural(edge, 'GPU')} at most: no run crossed nodes"
+    return f"predictions reach to {plural(most, 'GPU')} at most"
 
 
 def _joined(names: Sequence[str]) -> str:

@@ -5,6 +5,7 @@ went over it. What was measured on one GPU alone crossed no link at all.
 """
 
 from launchers.checked import checked
+from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Placement
 
@@ -45,7 +46,8 @@ class Layout:
             return self._not_between(gpus, known=crosses is True)
         if crosses is False and gpus > 1 and self.across and not self.inside:
             return (
-                f"{gpus} GPUs fit into one node, and every count that was measured ({_listed(self.across)}) ran on "
+                f"{plural(gpus, 'GPU fits|GPUs fit')} into one node, and every count that was measured "
+                f"({_listed(self.across)}) ran on "
                 f"several: nothing is known of the link inside – measure it: gpus={gpus}"
             )
         return ""
@@ -54,7 +56,8 @@ class Layout:
         measured = f"every count that was measured ({_listed(self.inside)}) ran inside one"
         if not known:
             return (
-                f"whether {gpus} GPUs fit into one node is not known, and {measured}: if they do not, they cross a "
+                f"whether {plural(gpus, 'GPU fits|GPUs fit')} into one node is not known, and {measured}: if they "
+                "do not, they cross a "
                 f"link that nobody measured – measure it: gpus={gpus}"
             )
         size = self.node_gpus or max(self.inside)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from launchers.checked import checked
+from launchers.text import plural
 from vit_sweep.analysis.laws.fitted import HOLD_OUT_LIMIT, Fit
 from vit_sweep.plan.point import BatchPer
 
@@ -48,7 +49,7 @@ def next_cell(law: Fit) -> NextCell:
     gpus = max(worth, key=lambda count: (gains[count] / (count * law.time_s(count)), -count))
     narrower = 1 - math.sqrt(max(0.0, 1 - gains[gpus]))
     why = (
-        f"which would narrow the intervals of {law.name} over {min(law.counts)} to {region(law)[-1]} GPUs by "
+        f"which would narrow the intervals of {law.name} over {min(law.counts)} to {plural(region(law)[-1], 'GPU')} by "
         f"{narrower:.0%} for about {gpus * law.time_s(gpus) / 3600:.2g} GPU-hours an epoch"
     )
     return NextCell(gpus=gpus, why=why, gain=gains[gpus])

@@ -14,6 +14,7 @@ from statistics import median
 
 from scipy.special import stdtrit
 
+from launchers.text import plural
 from vit_sweep.analysis.laws.crossing import layout_of
 from vit_sweep.analysis.laws.fitted import Fit
 from vit_sweep.analysis.laws.laws import (
@@ -98,7 +99,8 @@ def _too_little(fit: Fit) -> str:
     needed, counts = counts_needed(fit.law), ", ".join(map(str, fit.counts)) or "none"
     if len(fit.counts) < needed:
         return (
-            f"needs {needed} GPU counts ({COEFFICIENTS[fit.law]} coefficients, and one count to hold out), this series "
+            f"needs {plural(needed, 'GPU count')} ({COEFFICIENTS[fit.law]} coefficients, and one count to hold "
+            "out), this series "
             f"has {len(fit.counts)} ({counts})"
         )
     if fit.law in (Law.LATENCY_BANDWIDTH, Law.MEASURED_LINK) and not fit.load.known:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from statistics import stdev
 
 from launchers.checked import checked
+from launchers.text import plural
 from vit_sweep.analysis.laws.fitted import HOLD_OUT_LIMIT, REACH, Fit
 from vit_sweep.analysis.laws.laws import COEFFICIENTS, Law, counts_needed
 from vit_sweep.analysis.series.estimates import scaled
@@ -184,8 +185,9 @@ def _why_not(fit: Fit, gpus: int) -> str:
         end = "largest" if gpus > large else "smallest"
         edge = fit.reach if gpus > large else math.ceil(small / REACH)
         return (
-            f"{gpus} GPUs are a factor {times:.3g} from the {end} measured count ({near}); a fit is trusted to a "
-            f"factor {REACH:g}, that is {edge} GPUs – measure nearer: gpus={edge}"
+            f"{plural(gpus, 'GPU is|GPUs are')} a factor {times:.3g} from the {end} measured count ({near}); a fit "
+            "is trusted to a "
+            f"factor {REACH:g}, that is {plural(edge, 'GPU')} – measure nearer: gpus={edge}"
         )
     crossing = fit.layout.why_not(gpus)
     if crossing:
@@ -194,24 +196,27 @@ def _why_not(fit: Fit, gpus: int) -> str:
         if len(fit.counts) < counts_needed(Law.USL) and fit.law is not Law.MEASURED_LINK:
             near = min(2 * large, gpus) if gpus > large else gpus
             return (
-                f"{gpus} GPUs lie outside the measured {small} to {large}, and {len(fit.counts)} GPU counts cannot "
+                f"{plural(gpus, 'GPU lies|GPUs lie')} outside the measured {small} to {large}, and "
+                f"{plural(len(fit.counts), 'GPU count')} cannot "
                 f"tell whether communication grows with the GPUs, which takes {counts_needed(Law.USL)} – measure it: "
                 f"gpus={near}"
             )
         for error, what in (
             (fit.loo_error, "the mean error of held-out GPU counts"),
-            (fit.largest_error, f"the error at {large} GPUs when that count is held out"),
+            (fit.largest_error, f"the error at {plural(large, 'GPU')} when that count is held out"),
         ):
             if error is None or error > HOLD_OUT_LIMIT:
                 size = "unknown" if error is None else f"{error:.0%}"
                 return (
-                    f"{gpus} GPUs lie outside the measured {small} to {large}, and {what} under {fit.name} is {size}, "
+                    f"{plural(gpus, 'GPU lies|GPUs lie')} outside the measured {small} to {large}, and {what} "
+                    f"under {fit.name} is {size}, "
                     f"above {HOLD_OUT_LIMIT:.0%}: no prediction – measure it: gpus={gpus}"
                 )
     load = fit.load
     if load.known and load.per_gpu(gpus) * gpus > load.images(gpus):
         return (
-            f"on {gpus} GPUs the global batch {load.per_gpu(gpus) * gpus:.0f} is more than the {load.images(gpus)} "
+            f"on {plural(gpus, 'GPU')} the global batch {load.per_gpu(gpus) * gpus:.0f} is more than the "
+            f"{load.images(gpus)} "
             "images of an epoch: there is no such run"
         )
     return ""
@@ -225,7 +230,8 @@ def _too_wide(fit: Fit, gpus: int, time: Estimate) -> str:
     repeats = advise(len(fit.counts), 1, seen=None).repeats
     again = f", or repeats={repeats}, since every count ran once" if single else ""
     return (
-        f"on {gpus} GPUs an epoch would take {time.low:.3g} to {time.high:.3g} s by the laws that fit, more than a "
+        f"on {plural(gpus, 'GPU')} an epoch would take {time.low:.3g} to {time.high:.3g} s by the laws that fit, "
+        "more than a "
         f"factor {WIDEST:g} apart: too wide to be of use – measure gpus={nearer}{again}"
     )
 

@@ -21,6 +21,7 @@ from dataclasses import replace
 
 from launchers.errors import UserError
 from launchers.profile import Link
+from launchers.text import nodes_by_gpus, plural
 from vit_sweep.analysis.laws.laws import Workload, slowest_of
 from vit_sweep.analysis.laws.simulated import Input, SimulatedPoint, Simulation
 from vit_sweep.analysis.series.estimates import scaled
@@ -156,7 +157,7 @@ def _one_gpu(point: Point, smallest: int) -> tuple[Cell, Workload]:
 def _impossible(gpus: int, load: Workload, accum: int) -> str:
     batch = round(load.per_gpu(gpus) * gpus)
     if load.batch_per == BatchPer.GLOBAL and batch % (gpus * accum):
-        return f"gpus={gpus}: {batch} images do not divide over {gpus} ranks x {accum} micro step(s)"
+        return f"gpus={gpus}: {batch} images do not divide over {plural(gpus, 'rank')} x {plural(accum, 'micro step')}"
     if batch > load.images(gpus):
         most = load.images(gpus) // (gpus * accum)
         advice = f"; use batch={most} or less" if load.batch_per == BatchPer.GPU and most else "; use fewer GPUs"
@@ -246,7 +247,7 @@ def _of_link(where: str, link: Link, source: str) -> Input:
 def _notes(point: Point, cell: Cell, load: Workload, points: Sequence[SimulatedPoint]) -> tuple[str, ...]:
     notes, profile = [], point.partition
     if any(simulated.beyond for simulated in points):
-        notes.append(f"* more than {profile.name} has: {profile.nodes} node(s) x {profile.gpus_per_node} GPU(s)")
+        notes.append(f"* more than {profile.name} has: {nodes_by_gpus(profile.nodes, profile.gpus_per_node)}")
     memory_gib = point.partition.gpu_memory_gib
     problem = memory.why_it_does_not_fit(cell, memory_gib) if memory_gib is not None else None
     if problem:

@@ -31,9 +31,7 @@ def contention(runs: Iterable[Run], *, alike: Callable[[Run], str] = workload_of
         if not contended:
             continue
         where = f" ({name})" if len(groups) > 1 else ""
-        among = (
-            f"; pooled or compared with {plural(quiet, 'run')} without this flag" if quiet else ", all that are here"
-        )
+        among = f"; pooled or compared with {plural(quiet, 'run')} without this flag" if quiet else " (every run here)"
         notes.append(
             f"{CONTENDED_HOST}{where}: {some(contended)} waited for cores that others had{among}: repeat "
             f"{'them' if len(contended) > 1 else 'it'} on a quiet host"

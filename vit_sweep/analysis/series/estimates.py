@@ -92,7 +92,7 @@ def place(point: SeriesPoint, series: ScalingSeries) -> str:
     """`8 GPUs`, with its nodes where another point has as many GPUs."""
     gpus = plural(point.gpus, "GPU")
     twins = [other for other in series.points if other.gpus == point.gpus]
-    return f"{gpus} on {point.nodes} node(s)" if len(twins) > 1 and point.nodes is not None else gpus
+    return f"{gpus} on {plural(point.nodes, 'node')}" if len(twins) > 1 and point.nodes is not None else gpus
 
 
 def number(value: float) -> str:

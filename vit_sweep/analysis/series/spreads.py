@@ -199,11 +199,12 @@ def _notes(pool: Pool) -> list[str]:
     where = f" ({pool.name})" if pool.name else ""
     own = int(spread.own.sum())
     apart = f"; {own} of them, whose runs differ by more, by {'its' if own == 1 else 'their'} own runs" if own else ""
+    freedom = f"{float(spread.pool_freedom):.3g}"
     busy = "; runs of contended hosts are among them" if contention(pool.runs, alike=lambda _: "") else ""
     lines = [
         f"95 % intervals{where}: Student's t on logarithms of run medians; runs of a cell differ by "
-        f"{100 * float(spread.pool_variance) ** 0.5:.2g} % (standard deviation, pooled over {repeated} "
-        f"cell{'s' if repeated > 1 else ''}, {float(spread.pool_freedom):.3g} degrees of freedom){apart}{busy}"
+        f"{100 * float(spread.pool_variance) ** 0.5:.2g} % (standard deviation, pooled over "
+        f"{plural(repeated, 'cell')}, {freedom} degree{'' if freedom == '1' else 's'} of freedom){apart}{busy}"
     ]
     return [*lines, f"day to day{where}: {_days(pool)}"]
 

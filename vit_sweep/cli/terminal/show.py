@@ -101,11 +101,12 @@ def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
     several = [name for name, forecast in plan.cells.items() if forecast.job and len(forecast.series) > 1]
     if several:
         console.print(
-            f"{len(several)} cell(s) belong to several curves and run in the allocation of one: {', '.join(several)}; "
+            f"in several curves, run in the allocation of one: {plural(len(several), 'cell')}, {', '.join(several)}; "
             "a study for each placement gives every curve its own"
         )
     if plan.duplicates:
-        console.print(f"{plan.duplicates} point(s) are the same run as another one and share its cell")
+        same = plural(plan.duplicates, "point is the same run|points are the same runs")
+        console.print(f"{same} as others and {'shares its cell' if plan.duplicates == 1 else 'share their cells'}")
     reasons = Counter(reason for point in plan.infeasible for reason in point.reasons)
     for reason, count in reasons.items():
         heading = "skipped" if count == 1 else f"skipped {count} points:"
@@ -143,7 +144,7 @@ def _total(console: Console, plan: Plan, todo: set[str]) -> None:
         total = sum(cell.gpu_hours for cell in timed)
         idle = sum(cell.idle_gpu_hours for cell in timed)
         waits = f", {idle:.2f} of them for idle GPUs of shared allocations and whole nodes" if idle else ""
-        console.print(f"estimate: {total:.2f} GPU-hours for {len(timed)} cell(s){waits}, from {bases}")
+        console.print(f"estimate: {total:.2f} GPU-hours for {plural(len(timed), 'cell')}{waits}, from {bases}")
 
 
 def scaling(table: Data, *, title: str = "") -> Table:
@@ -191,10 +192,8 @@ def batches(console: Console, planned: Sequence[Batch]) -> None:
             + (f" (at most {batch.parallel} at once)" if batch.parallel else "")
             for batch in planned
         )
-        noun = "array" if planned[0].profile.scheduler is Scheduler.SLURM else "batch"
-        console.print(
-            f"{len(planned)} {noun}{'' if len(planned) == 1 else 's' if noun == 'array' else 'es'}: {', '.join(parts)}"
-        )
+        noun = "array" if planned[0].profile.scheduler is Scheduler.SLURM else "batch|batches"
+        console.print(f"{plural(len(planned), noun)}: {', '.join(parts)}")
 
 
 def selection(console: Console, chosen: Selection, unclear: Sequence[str], *, rerun: Rerun | None) -> None:
@@ -204,12 +203,12 @@ def selection(console: Console, chosen: Selection, unclear: Sequence[str], *, re
         console.print(Text.assemble(("skipped", "yellow"), f" {subject}: {reason}"), soft_wrap=True)
     if chosen.stale and rerun is None:
         console.print(
-            f"{len(chosen.stale)} finished cell(s) ran with other code than today's, as their records say; "
+            f"{plural(len(chosen.stale), 'finished cell')} ran with other code than today's, as the records say; "
             "rerun=stale runs them again"
         )
     if unclear:
         console.print(
-            f"{len(unclear)} submission(s) of a client that went away are in doubt and the scheduler cannot say; "
+            f"in doubt, and the scheduler cannot say: {plural(len(unclear), 'submission')} of a client that went away; "
             "their cells wait: give the same command again later",
             style="yellow",
         )
@@ -226,7 +225,7 @@ def scripts(console: Console, paths: Sequence[Path], *, whole: bool) -> None:
     """Say where a dry run wrote its scripts; print them too if `whole`."""
     for path in paths if whole else ():
         console.print(masked(path.read_text()), soft_wrap=True)
-    console.print(f"dry run: {len(paths)} script(s) written, nothing submitted")
+    console.print(f"dry run: {plural(len(paths), 'script')} written, nothing submitted")
     for path in paths:
         console.print(f"  {path}", soft_wrap=True)
 
@@ -235,7 +234,7 @@ def detached(console: Console, name: str, folder: Path, *, waiting: int = 0) -> 
     """Say that the jobs go on, how to look again, and what is left to submit."""
     if waiting:
         console.print(
-            f"{waiting} cell(s) are not submitted yet; submit them later with: python -m vit_sweep resume {folder}",
+            f"{plural(waiting, 'cell is|cells are')} not submitted yet; later: python -m vit_sweep resume {folder}",
             soft_wrap=True,
         )
     console.print(

@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from launchers.atomic import reading
 from launchers.errors import UserError
-from launchers.text import some
+from launchers.text import plural, some
 from vit_sweep.data.packed import expected_images
 from vit_sweep.data.prepare.worker import begin_worker
 from vit_sweep.plan.point import DataSpec
@@ -55,10 +55,13 @@ def source_of(data: DataSpec, folder: Path, tell: Tell) -> Source:
     filled = {label for _, label in listing.samples}
     empty = [name for label, name in enumerate(listing.classes) if label not in filled]
     if empty:
-        raise UserError(f"{where}: no images in class folder(s) {some(empty, NAMED)}; fill or remove them")
+        raise UserError(
+            f"{where}: no images in {plural(len(empty), 'class folder')} ({some(empty, NAMED)}); fill them or "
+            "remove them"
+        )
     others = sum(len(names) for _, _, names in os.walk(folder)) - len(listing.samples)
     if others:
-        tell(f"{folder}: {others} file(s) that are not named like images are left out")
+        tell(f"{folder}: {plural(others, 'file')} left out, not named like an image")
     return Source(folder=folder, classes=tuple(listing.classes), samples=tuple(listing.samples))
 
 

@@ -7,6 +7,7 @@ import torch
 import torch.distributed as dist
 
 from launchers.identity import RankIdentity
+from launchers.text import plural
 from vit_sweep.job.guardian import Guardian
 from vit_sweep.job.train.engines.build import engine_of
 from vit_sweep.job.train.engines.engine import Engine
@@ -198,6 +199,6 @@ def _check_world(cell: Cell, me: RankIdentity) -> None:
     if (me.world_size, me.nodes) != (cell.gpus, cell.nodes):
         raise JobError(
             Cause.MISMATCH,
-            f"the launcher started {me.world_size} ranks on {me.nodes} node(s), "
+            f"the launcher started {plural(me.world_size, 'rank')} on {plural(me.nodes, 'node')}, "
             f"the cell asks for {cell.gpus} on {cell.nodes}",
         )

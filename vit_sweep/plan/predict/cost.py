@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from launchers.checked import checked
 from launchers.hosts import choose_hosts
 from launchers.profile import Network, PartitionProfile, Positive
+from launchers.text import plural
 from vit_sweep.plan import measuring
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.engines import hides
@@ -66,7 +67,7 @@ def predict(
         nearest = min(alike, key=lambda run: _distance(run.cell, cell))
         old, rate = nearest.cell, nearest.images_per_s
         per_image_s = max(_computes_s(old, profile, 1 / rate), 0.1 / rate)
-        basis = f"{len(alike)} finished run(s), nearest {old.cell_id}"
+        basis = f"{plural(len(alike), 'finished run')}, nearest {old.cell_id}"
     else:
         peak = _peak_tflops(cell, profile)
         if peak is None:

@@ -205,7 +205,8 @@ def _noun(label: str, noun: str) -> str:
     if noun != "GPU":
         return f"{noun} {label}".replace("\n", " ")
     gpus, _, place = label.partition("\n")
-    return f"{gpus} GPU{'' if gpus == '1' else 's'}" + (f" {place} nodes" if place else "")
+    nodes = int(place.removeprefix("on ") or 0)
+    return plural(int(gpus.replace(",", "")), "GPU") + (f" on {plural(nodes, 'node')}" if place else "")
 
 
 def _bar_text(bar: Bar) -> str:

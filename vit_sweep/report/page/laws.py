@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from launchers.text import some
+from launchers.text import plural, some
 from vit_sweep.analysis.answers import Answer, Question, answers
 from vit_sweep.analysis.laws.coverage import of_series
 from vit_sweep.analysis.laws.fitted import Fit, Parameter
@@ -116,9 +116,10 @@ def onward(fits: Sequence[Fit]) -> str:
     gpus = _ONWARD * max(laws[0].counts)
     predicted = predict(laws, gpus)
     if isinstance(predicted, Refusal):
-        return f"Not carried on to {gpus} GPUs: {sentence(predicted.reason)}"
+        return f"Not carried on to {plural(gpus, 'GPU')}: {sentence(predicted.reason)}"
     names = " and ".join(NAMES[law] for law in predicted.laws)
-    text = f"On {gpus} GPUs, which nobody measured, an epoch would take {estimate_text(predicted.time_s)} s by {names}"
+    where = f"On {plural(gpus, 'GPU')}, which nobody measured"
+    text = f"{where}, an epoch would take {estimate_text(predicted.time_s)} s by {names}"
     if predicted.efficiency is None:
         return text + "."
     return f"{text}, with an efficiency of {estimate_text(predicted.efficiency, percent=True)} %."

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from statistics import median
 
+from launchers.text import plural
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.predict.memory import memory_error, used_mib
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
@@ -79,7 +80,7 @@ def cost_table(runs: Iterable[Run], times: Times) -> Table | None:
     notes = []
     if hours:
         unknown = sum(run.job_s is None for run in timed)
-        left_out = f"; {unknown} run(s) did not record how long they held their GPUs" if unknown else ""
+        left_out = f"; {plural(unknown, 'run')} did not record for how long GPUs were held" if unknown else ""
         notes = [f"together {sum(hours):.3g} GPU-hours; attempts that gave no record are not counted{left_out}"]
     return table("cost", "What the runs cost", COST_COLUMNS, rows, known=COLUMNS, notes=notes)
 

@@ -372,8 +372,8 @@ def test_means_with_the_first_epoch_in_them_are_told():
 
 
 def test_missing_ranks_are_told():
-    assert found([run(2, flags=("rows missing: 1 of 2 rank(s) in epoch 2",))], "missing ranks")
-    assert not found([run(2, flags=("rows missing: 1 of 2 rank(s) in epoch 2",))], "disturbed runs")
+    assert found([run(2, flags=("rows missing: 1 of 2 ranks in epoch 2",))], "missing ranks")
+    assert not found([run(2, flags=("rows missing: 1 of 2 ranks in epoch 2",))], "disturbed runs")
 
 
 # -- communication ------------------------------------------------------------------------------------
@@ -390,7 +390,7 @@ def talking(gpus, communication, *, wait=None, nodes=None, compute=None, origin=
 def test_communication_of_one_rank_contains_waiting():
     finding = only([talking(1, 6.5), talking(2, 100.0), talking(3, 110.0)], "straggler wait")
     assert finding.severity is Severity.FALLS
-    assert "2 point(s) (2 GPUs, 3 GPUs) is not known for every rank" in finding.sentence
+    assert "2 points (2 GPUs, 3 GPUs) is not known for every rank" in finding.sentence
     of_rank_0 = {"rank_0_only": ("communication_ms",)}
     runs = [talking(1, 6.5), talking(2, 100.0, **of_rank_0), talking(3, 110.0, **of_rank_0)]
     assert "(2 GPUs, 3 GPUs) is known of rank 0 alone:" in only(runs, "straggler wait").sentence

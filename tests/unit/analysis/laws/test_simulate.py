@@ -105,7 +105,7 @@ def test_doublings_reach_1024():
         512,
         1024,
     }  # the lab has 4 x 8
-    assert "* more than lab has: 4 node(s) x 8 GPU(s)" in made.notes
+    assert "* more than lab has: 4 nodes x 8 GPUs" in made.notes
 
 
 def test_spread_placement_always_crosses_nodes():
@@ -130,7 +130,7 @@ def test_a_fixed_global_batch_shrinks_the_micro_batch():
     made = ask((1, 2, 4, 3, 256), batch=128, batch_per=BatchPer.GLOBAL)
     assert [(simulated.gpus, simulated.steps) for simulated in made.points] == [(1, 500), (2, 500), (4, 500)]
     assert made.points[2].compute_ms == pytest.approx(made.points[0].compute_ms / 4)
-    assert made.impossible[0] == "gpus=3: 128 images do not divide over 3 ranks x 1 micro step(s)"
+    assert made.impossible[0] == "gpus=3: 128 images do not divide over 3 ranks x 1 micro step"
     assert "gpus=256" in made.impossible[1]
 
 

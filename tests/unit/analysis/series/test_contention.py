@@ -37,14 +37,14 @@ def test_contended_runs_are_named_with_how_many_others_they_stand_among():
     )
     assert contention(QUIET) == ()
     (note,) = contention([BUSY])
-    assert note.endswith("waited for cores that others had, all that are here: repeat it on a quiet host")
+    assert note.endswith("waited for cores that others had (every run here): repeat it on a quiet host")
 
 
 def test_only_runs_of_one_workload_whose_times_count_stand_among_each_other():
     elsewhere = [replace(one, run_id=f"{one.run_id}b", conditions=(("model", "b"),)) for one in QUIET]
     crowded = replace(QUIET[0], oversubscribed=True)
     (note,) = contention([BUSY, *elsewhere, crowded, replace(QUIET[1], epoch_s=())])
-    assert ", all that are here:" in note
+    assert " (every run here):" in note
     (note,) = contention([BUSY, QUIET[0], *elsewhere])
     assert note.startswith("host contended (vit_b_16, cifar100, lab, Tesla T4): ")
     assert "with 1 run without" in note

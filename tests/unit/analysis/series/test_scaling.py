@@ -191,7 +191,7 @@ def test_an_oversubscribed_run_has_times_but_no_speedup():
     assert (first.oversubscribed, first.speedup.value) == (False, 1)
     assert (crowded.oversubscribed, crowded.speedup, crowded.efficiency) == (True, None, None)
     assert (crowded.time_s.value, crowded.images_per_s.value) == (8.0, 200)
-    assert crowded.runs[0].note == "oversubscribed: 4 ranks on 2 core(s)"
+    assert crowded.runs[0].note == "oversubscribed: 4 ranks on 2 cores"
 
 
 def test_an_oversubscribed_baseline_is_none():

@@ -81,7 +81,7 @@ def test_among_equally_frequent_models_the_profiles_order_counts_and_small_hosts
 
 def test_too_few_hosts_or_gpus_are_reasons_with_the_numbers():
     site = partition("a:2", "b:1")
-    assert chosen(site, nodes=2, gpus_per_node=2).startswith("nodes=2: lab has 1 of 2 host(s) with 2 GPU(s) or more")
+    assert chosen(site, nodes=2, gpus_per_node=2).startswith("nodes=2: lab has 1 of 2 hosts with 2 GPUs or more")
     assert chosen(site, nodes=1, gpus_per_node=3).startswith("3 GPUs a node: lab has no such host, the largest has 2")
 
 
@@ -92,12 +92,12 @@ def test_a_host_that_failed_is_passed_over_for_another_of_the_same_gpu():
 
 def test_without_another_host_of_the_same_gpu_the_cell_cannot_be_run_and_the_reason_names_the_hosts():
     assert chosen(TESLA, nodes=3, without=("ecetesla1",)) == (
-        "nodes=3: without ecetesla1, on which a cell failed, tesla has no 3 host(s) of GeForce RTX 3070 with 1 GPU(s) "
+        "nodes=3: without ecetesla1, on which a cell failed, tesla has no 3 hosts of GeForce RTX 3070 with 1 GPU "
         "or more; put the host right and run the same command again, or use fewer nodes"
     )
     mixed = partition("a:1:P4", "b:1:T4", "c:1:P4", mixed_hosts=True)
     assert chosen(mixed, nodes=2, without=("a",)) == ["b", "c"]
-    assert "has no 2 host(s) of P4 + T4" in chosen(mixed, nodes=2, without=("b",))
+    assert "has no 2 hosts of P4 + T4" in chosen(mixed, nodes=2, without=("b",))
 
 
 # --- what is rendered ---------------------------------------------------------------------------------

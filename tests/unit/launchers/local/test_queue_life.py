@@ -255,7 +255,7 @@ def test_cancelling_what_a_dead_queue_left_behind_is_no_error(tmp_path):
 
 def test_a_queue_that_does_not_answer_is_named_with_what_to_do(tmp_path):
     deaf = Submission(batch_name="b", folder=str(tmp_path), handle=handle_of(os.getpid()), tasks=2)
-    with pytest.raises(UserError, match=rf"process {os.getpid()} on .* task\(s\) 1 of b within 0 s .* kill"):
+    with pytest.raises(UserError, match=rf"process {os.getpid()} on .* task 1 of b within 0 s .* kill"):
         LocalLauncher().cancel([(deaf, [1])], wait_s=0.2)
 
 

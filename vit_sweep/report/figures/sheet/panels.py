@@ -106,7 +106,7 @@ def label_of(traits: Traits, names: Sequence[str]) -> str:
     for name in sorted(names, key=lambda n: (_RANK.get(n, 99), n)):
         value = traits.get(name, "")
         text = _WORDS.get(name, f"{name}={{}}").format(value) if value else f"{name} not stated"
-        words.append(text[:-1] if value == "1" and name in ("gpus", "nodes") else text)
+        words.append(text.removesuffix("s") if value == "1" else text)
     return ", ".join(words)
 
 
