@@ -133,8 +133,8 @@ def _uncertified(cells: Sequence[tuple[list[Run], list[Run]]]) -> list[str]:
     if not count:
         return []
     return [
-        f"{count} of {len(cells)} cell(s) compare two engines, and no certificate says that both train the same; "
-        "certify=true at the sweep makes one"
+        f"{count} of {plural(len(cells), 'pair')} of cells put one engine beside another, and no certificate says that "
+        "both train the same; certify=true at the sweep makes one"
     ]
 
 

@@ -140,7 +140,9 @@ def test_other_engines_are_compared_across_their_name_and_the_values_behind_it()
     assert nothing.across == ("engine",)
     made = compare(a, b, across=["engine"])
     assert len(made.pairs) == 1
-    assert any(note.startswith("1 of 1 cell(s) compare two engines, and no certificate") for note in made.notes)
+    assert any(
+        note.startswith("1 of 1 pair of cells put one engine beside another, and no certificate") for note in made.notes
+    )
     exact = Certificate(steps=50, difference=0.0, absolute=0.0, parameter="a", tolerance=CERTIFIED_WITHIN)
     certified = ([replace(one, certificate=exact) for one in side] for side in (a, b))
     assert not any("certificate" in note for note in compare(*certified, across=["engine"]).notes)

@@ -220,6 +220,12 @@ def test_parts_of_an_epoch_are_median_parts_of_a_step_times_its_steps():
     }
 
 
+def test_one_gpu_has_no_communication_in_its_bar():
+    """Reducing its own gradients is copying: nothing is sent."""
+    parts_ms = parts_of([run(1, parts=StepParts(forward=5.0, communication=4.0, other=1.0))])
+    assert (parts_ms["communication"], parts_ms["other"]) == (0.0, pytest.approx(2.0))
+
+
 def test_bars_are_of_the_one_slowest_rank_and_not_of_the_most_of_every_phase():
     own = {"data_wait": 0.0, "copy": 0.0, "forward": 5.0, "backward": 1.0, "communication": 2.0, "wait": 1.0}
     slowest = SlowestRank(rank=1, **own, optimizer=0.0, other=1.0)
@@ -257,7 +263,7 @@ def test_floors_are_drawn_where_they_were_measured_and_not_far_below(sheets, tmp
     known = {"step_flop": 64e9, "matmul_tflops": 1.0, "bytes_per_step": 1e9, "bus_gb_per_s": 1e6}
     runs = [run(1, (40.0,), **known), run(2, (24.0,), **known), run(4, (20.0,), step_ms=50.0, **known)]
     made = times.draw_time(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
-    assert "No bound by 1 run: " in made.caption, "a step of 50 ms is below the 64 ms of the preflight"
+    assert " 1 run gives no bound: " in made.caption, "a step of 50 ms is below the 64 ms of the preflight"
     (axes,) = sheets["strong_time"].axes
     dotted = [line for line in axes.get_lines() if list(line.get_xdata()) == [1, 2]]
     assert [list(line.get_ydata()) for line in dotted] == [pytest.approx([25.6, 12.8])]
@@ -663,6 +669,16 @@ def test_placement_and_isoefficiency_have_the_intervals_of_their_tables(tmp_path
     shown |= {tuple(row[f"batch_needed{end}"] for end in ("_low", "", "_high")) for row in rows["isoefficiency"]}
     assert {(estimate.low, estimate.value, estimate.high) for estimate in drawn} <= shown
     assert sum(estimate.known for estimate in drawn) > len(rows["placement"])
+
+
+def test_isoefficiency_names_only_what_it_shows(sheets, tmp_path):
+    """On one GPU 80 % lies between batches of 43 % and 100 %; two GPUs never reach it: no curve and no line."""
+    seconds = {(1, 16): 15.0, (1, 32): 6.4, (2, 16): 8.6, (2, 32): 8.4}
+    runs = [run(gpus, (s,), micro_batch=batch, run_id=f"{gpus}-{batch}") for (gpus, batch), s in seconds.items()]
+    made = isoefficiency.draw_isoefficiency(series_of(runs, Scaling.STRONG), tmp_path, Spreads([]).ratio)
+    words = legend_of(sheets["isoefficiency"])
+    assert words == ["efficiency 80 %", "efficiency 90 %", "measured: below 80 %", "measured: 90 % or more"]
+    assert "dotted" not in made.caption
 
 
 def test_drawing_leaves_the_readers_settings_alone():

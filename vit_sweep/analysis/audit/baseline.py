@@ -244,8 +244,9 @@ def unequal_baselines(evidence: Evidence) -> Iterator[Finding]:
                 rule="unequal baselines",
                 claims=(Claim.THROUGHPUT,),
                 where=slow,
-                sentence=f"the same step of {plural(int(str(gpus)), 'GPU')} with {micro} images each takes {high:.3g} "
-                f"s in one series ({slow}) and {low:.3g} s in the other ({fast}), {high / low - 1:.0%} apart",
+                sentence=f"the same step of {plural(int(str(gpus)), 'GPU')} with {micro} images per GPU takes "
+                f"{high:.3g} s in one series ({slow}) and {low:.3g} s in the other ({fast}), "
+                f"{high / low - 1:.0%} apart",
                 advice="time both series from one baseline, repeated on several nodes",
             )
 

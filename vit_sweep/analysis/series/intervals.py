@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import log, sqrt
+from statistics import NormalDist
 from typing import NamedTuple
 
 from vit_sweep.analysis.series.grouping import ratios, serial_fraction
@@ -9,6 +11,7 @@ from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint, point_flags
 from vit_sweep.analysis.series.spreads import Spreads, step_ms
 from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.repeats import USUAL
 from vit_sweep.runs.run import Run
 
 SIGNIFICANT = 0.05
@@ -75,6 +78,13 @@ def _timed(point: SeriesPoint, times: Spreads, steps: Spreads) -> SeriesPoint:
     return made
 
 
+def _by_usual_spread(point: SeriesPoint, base: SeriesPoint) -> float:
+    """p value of an efficiency of 1 where no repeats say how far runs differ: by what is usual."""
+    excess = log(point.efficiency.value) if point.efficiency is not None else 0.0
+    error = USUAL * sqrt(1 / len(point.runs) + 1 / len(base.runs))
+    return 2 * (1 - NormalDist().cdf(abs(excess) / error))
+
+
 def _against(point: SeriesPoint, base: SeriesPoint, series: ScalingSeries, times: Spreads) -> tuple[SeriesPoint, float]:
     """The point with intervals on what compares it with the baseline, and the p value of its being ideal."""
     if point.speedup is None or point.efficiency is None or base.time_s is None or point.gpus == base.gpus:
@@ -103,4 +113,4 @@ def _against(point: SeriesPoint, base: SeriesPoint, series: ScalingSeries, times
                 freedom=ratio.freedom,
             ),
         )
-    return made, gain.p_value
+    return made, gain.p_value if ratio.known else _by_usual_spread(point, base)

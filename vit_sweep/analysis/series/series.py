@@ -18,7 +18,7 @@ from vit_sweep.runs.run import Run
 SHARED = "shared"
 """`Allocation.SHARED` as a condition says it."""
 SUPERLINEAR = 1 + 2 * sqrt(2) * USUAL
-"""Efficiency from which on a point without an interval is called superlinear: two standard errors of a ratio of two
+"""Efficiency from which on a point that nobody has tested is called superlinear: two standard errors of a ratio of two
 single runs, each of which a repeat would differ from by what is usual."""
 
 
@@ -146,22 +146,22 @@ class ScalingSeries:
         return tuple(run for point in self.timed for run in point.runs)
 
 
-def point_flags(point: SeriesPoint, base: SeriesPoint, *, certain: bool = False) -> tuple[str, ...]:
+def point_flags(point: SeriesPoint, base: SeriesPoint, *, certain: bool | None = None) -> tuple[str, ...]:
     """Superlinear with its likely causes, partial runs, and what the runs' own flags say; each clause once.
 
-    `certain`: whether repeats show that its efficiency is not 1; of one with an interval nothing else counts.
+    `certain`: whether its efficiency is not 1, over all points that were looked at; None: nobody has tested that.
     """
     flags = [superlinear(point, base, certain=certain), _elsewhere(point, base), _partial(point)]
     flags += [flag for run in point.runs for flag in run.flags]
     return tuple(dict.fromkeys(filter(None, flags)))
 
 
-def superlinear(point: SeriesPoint, base: SeriesPoint, *, certain: bool = False) -> str:
+def superlinear(point: SeriesPoint, base: SeriesPoint, *, certain: bool | None = None) -> str:
     """Why a point that is faster than ideal may be; empty where it is not."""
     efficiency = point.efficiency
     if efficiency is None or point.gpus == base.gpus:
         return ""
-    if efficiency.value <= 1 or not (certain if efficiency.known else efficiency.value > SUPERLINEAR):
+    if efficiency.value <= 1 or not (efficiency.value > SUPERLINEAR if certain is None else certain):
         return ""
     causes = []
     if any("throttled" in flag for run in base.runs for flag in run.flags):

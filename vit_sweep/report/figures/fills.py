@@ -51,7 +51,9 @@ def parts_of(runs: Sequence[Run]) -> dict[str, float] | None:
 
     None where no run has parts or the number of its steps is not known.
     """
-    stepped = [(_of_a_step(run.parts), steps) for run in runs if run.parts and (steps := run.steps) is not None]
+    stepped = [
+        (_of_a_step(run.parts, run.gpus), steps) for run in runs if run.parts and (steps := run.steps) is not None
+    ]
     if not stepped:
         return None
     known = {fill.name: fmean(_sum(parts, fill) * steps / 1000 for parts, steps in stepped) for fill in FILLS}
@@ -119,12 +121,20 @@ def _boxes(axes: Axes, boxes: Sequence[tuple[int, float]], bottoms: Sequence[flo
         )
 
 
-def _of_a_step(parts: StepParts) -> Mapping[str, float | None]:
-    """Of one rank, so that they add up to its step; of an imported run the most and least over ranks that it has."""
+def _of_a_step(parts: StepParts, gpus: int) -> Mapping[str, float | None]:
+    """Of one rank, so that they add up to its step; of an imported run the most and least over ranks that it has.
+
+    One GPU sends nothing: what reducing its own gradients takes is copies, and counts as other.
+    """
     if parts.slowest is not None:
-        return parts.slowest.parts
-    names = [name for fill in FILLS for name in fill.fields if name != "wait"]
-    return {name: getattr(parts, name) for name in names} | {"wait": parts.straggler_wait}
+        known: Mapping[str, float | None] = parts.slowest.parts
+    else:
+        names = [name for fill in FILLS for name in fill.fields if name != "wait"]
+        known = {name: getattr(parts, name) for name in names} | {"wait": parts.straggler_wait}
+    copies = known.get("communication")
+    if gpus > 1 or copies is None:
+        return known
+    return {**known, "communication": None, "other": (known.get("other") or 0.0) + copies}
 
 
 def _sum(parts: Mapping[str, float | None], fill: Fill) -> float:

@@ -73,4 +73,5 @@ def no_bounds_text(series: Sequence[ScalingSeries]) -> str:
     unbound = sum(bool(no_bounds(run)) for curve in series for run in curve.timed_runs)
     if not unbound:
         return ""
-    return f" No bound by {plural(unbound, 'run')}: others used the host, or training was faster than the preflight."
+    runs = plural(unbound, "run gives|runs give")
+    return f" {runs} no bound: others used the host, or training was faster than the preflight."

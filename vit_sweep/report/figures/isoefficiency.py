@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from launchers.text import plural
-from vit_sweep.analysis.isoefficiency import TARGETS, Needed, Plane, planes
+from vit_sweep.analysis.isoefficiency import TARGETS, Measured, Needed, Plane, planes
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.analysis.series.spreads import RatioOf
 from vit_sweep.report.figure import Figure, Skipped
@@ -37,7 +37,8 @@ def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path, ratio: Rat
     layout = arrange([key_traits(plane.key) for plane in found], most=1)
     shown = [(panel.title, found[panel.curves[0][0]]) for panel in layout.panels]
     styles = curve_styles(_PERCENT)
-    sheet, axes = sheet_of(len(shown), _legend(styles))
+    lines = any(len(_known(plane, target)) > 1 for _, plane in shown for target in TARGETS)
+    sheet, axes = sheet_of(len(shown), _legend(styles, [plane for _, plane in shown]))
     for panel, (title, plane) in zip(axes, shown, strict=True):
         _draw_panel(panel, plane, styles)
         title_panel(panel, title, width_of(len(shown)))
@@ -50,8 +51,10 @@ def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path, ratio: Rat
         title="Isoefficiency",
         caption="The least images of an optimizer step at which GPUs reach an efficiency, by interpolation between the "
         "measured batches around it; nothing is extrapolated. Efficiency 1 is the time per image and GPU of the "
-        "largest batch on the fewest GPUs. A curve steeper than the dotted line needs a batch that grows faster than "
-        "the GPUs. " + _bars_text(plane for _, plane in shown) + (f" {layout.left_out}." if layout.left_out else ""),
+        "largest batch on the fewest GPUs. "
+        + ("A curve steeper than the dotted line needs a batch that grows faster than the GPUs. " if lines else "")
+        + _bars_text(plane for _, plane in shown)
+        + (f" {layout.left_out}." if layout.left_out else ""),
         pooled=[run for _, plane in shown for cell in plane.cells for run in cell.runs],
         alt=_alt(shown),
     )
@@ -65,21 +68,32 @@ def _bars_text(shown: Iterable[Plane]) -> str:
     return "; ".join([*words, rest] if without else words) + "."
 
 
-def _legend(styles: dict[str, Any]) -> list[Line2D]:
-    curves = curve_handles({f"efficiency {label}": style for label, style in styles.items()})
+def _legend(styles: dict[str, Any], shown: Sequence[Plane]) -> list[Line2D]:
+    """Of what is drawn: curves, the line of proportion, and the kinds of measured cells."""
+    points = {target: max(len(_known(plane, target)) for plane in shown) for target in TARGETS}
+    lines = max(points.values()) > 1
+    handles = curve_handles({f"efficiency {label}": style for label, style in styles.items()}, line=lines)
+    curves = [handle for handle, target in zip(handles, TARGETS, strict=True) if points[target]]
+    kinds = {_kind(cell) for plane in shown for cell in plane.cells}
+    ideal = [Line2D([], [], color=QUIET, linestyle=":", lw=1.0, label="in proportion to the GPUs")] if lines else []
     low, high = _PERCENT
     words = [f"below {low}", f"{low} to {high}", f"{high} or more"]
     cells = [
         Line2D([], [], linestyle="none", marker=".", ms=7, mfc=face, mec=QUIET, label=f"measured: {text}")
-        for face, text in zip(_FACES, words, strict=True)
+        for kind, (face, text) in enumerate(zip(_FACES, words, strict=True))
+        if kind in kinds
     ]
-    return [*curves, Line2D([], [], color=QUIET, linestyle=":", lw=1.0, label="in proportion to the GPUs"), *cells]
+    return [*curves, *ideal, *cells]
+
+
+def _kind(cell: Measured) -> int:
+    """How many of the efficiencies a cell reaches."""
+    return sum(cell.efficiency.value >= target for target in TARGETS)
 
 
 def _draw_panel(axes: Axes, plane: Plane, styles: dict[str, Any]) -> None:
     for cell in plane.cells:
-        face = _FACES[sum(cell.efficiency.value >= target for target in TARGETS)]
-        axes.plot([cell.gpus], [cell.images], ".", ms=7, mfc=face, mec=QUIET, mew=0.6, zorder=2)
+        axes.plot([cell.gpus], [cell.images], ".", ms=7, mfc=_FACES[_kind(cell)], mec=QUIET, mew=0.6, zorder=2)
     for target, style in zip(TARGETS, styles.values(), strict=True):
         points = _known(plane, target)
         if not points:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from launchers.text import plural
 from vit_sweep.analysis.certificates import Certificates
 from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import holm
@@ -112,7 +113,7 @@ def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
         row.update(estimate("time_ratio", ratio.estimate) | {"verdict": text})
     title = "Engines and ZeRO stages on the same work"
     apart = sum(row.get("verdict") == APART for row in rows)
-    note = f"{apart} of {len(rows)} row(s) stand apart: {_WHY_APART}" if apart else ""
+    note = f"apart: {apart} of {plural(len(rows), 'row')}, {_WHY_APART}" if apart else ""
     return table("engines", title, ENGINE_COLUMNS, rows, known=COLUMNS, notes=[note])
 
 

@@ -85,7 +85,11 @@ RUN_COLUMNS = _columns(
     ("copy_ms", "ms", "Per step: bringing it to the device and preparing it there; the most over ranks."),
     ("forward_ms", "ms", "Per step: the model and the loss; the most over ranks."),
     ("backward_ms", "ms", "Per step: the gradients; the most over ranks."),
-    ("communication_ms", "ms", "Per step: reducing the gradients; the least over ranks."),
+    (
+        "communication_ms",
+        "ms",
+        "Per step: reducing the gradients; the least over ranks. One rank sends nothing: its own copies.",
+    ),
     ("optimizer_ms", "ms", "Per step: the update; the most over ranks."),
     ("other_ms", "ms", "Per step: the loop's own bookkeeping; the most over ranks."),
     ("straggler_wait_ms", "ms", "Per step: what the first rank to arrive waits for the last."),

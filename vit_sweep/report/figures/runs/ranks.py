@@ -48,7 +48,7 @@ def draw_ranks(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
         annot=_printed(table) if most <= _MOST_TO_PRINT else False,
         fmt="",
         annot_kws={"fontsize": SMALL - 1},
-        cbar_kws={"label": "slower than the median rank (%)", "pad": 0.015, "aspect": 30, "shrink": 0.95},
+        cbar_kws={"label": "slower (%)", "pad": 0.015, "aspect": 30, "shrink": 0.95},
     )
     step = max(1, most // 16)
     axes.set_xticks([x + 0.5 for x in range(0, most, step)], [str(x) for x in range(0, most, step)], rotation=0)
