@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from launchers.atomic import opened
+from launchers.atomic import opened, read
 from launchers.backend import (
     Ended,
     Rendered,
@@ -138,7 +138,7 @@ def start_queue(
     try:
         handle = handle_of(process.pid)
     except psutil.NoSuchProcess:
-        raise SubmitError(f"{name} ended at once: {log.read_text()[-500:]}") from None
+        raise SubmitError(f"{name} ended at once: {read(log).decode(errors='replace')[-500:]}") from None
     for item in rendered:
         yield Submission(
             batch_name=item.batch.name, folder=item.batch.folder, handle=handle, tasks=len(item.batch.tasks)

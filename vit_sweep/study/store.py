@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from launchers.atomic import ThroughLinkError, guard, make_folder, opened, read, remove, write, write_if_new
 from launchers.backend import Rendered, Submission
 from launchers.batch import Batch
-from launchers.checked import checked, parse_json, to_json, to_plain
+from launchers.checked import CONTROLS, checked, parse_json, to_json, to_plain
 from launchers.errors import UserError, closest
 from launchers.references import masked
 from vit_sweep.outcome.ending import Claim, Exit, Progress, RankFile
@@ -63,7 +63,12 @@ class Study:
     """One folder of outputs. Holds no state but the path and the problems it met while reading."""
 
     def __init__(self, folder: Path) -> None:
-        """Name the folder; nothing is read or made yet."""
+        """Name the folder; nothing is read or made yet. Raises `UserError` for a path that no line can hold."""
+        place = str(folder.absolute())
+        if re.search(f"[{CONTROLS}]", place) or os.fsencode(place).decode(errors="replace") != place:
+            raise UserError(
+                f"{place!r}: a line break, a control character, or bytes that are no UTF-8; rename the folder"
+            )
         self.folder = folder
         guard(folder)
         self.problems: list[str] = []

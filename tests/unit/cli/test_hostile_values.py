@@ -180,6 +180,15 @@ def test_what_stands_in_place_of_a_part_of_a_study_is_a_sentence(words, part, ma
     assert str(study / part) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2Jb", "a\udcff"])
+@pytest.mark.parametrize("verb", ["status", "resume", "collect"])
+def test_a_study_in_a_folder_that_no_line_can_name_is_refused(name, verb, study, capsys):
+    """It would be lines of a script."""
+    odd = study.rename(study.with_name(name))
+    assert main([verb, str(odd)]) == 2
+    assert "rename the folder" in capsys.readouterr().err
+
+
 def test_the_digest_of_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.csv")
     assert assemble._sha256(tmp_path / "x.csv") == "gone"
