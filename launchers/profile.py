@@ -171,6 +171,8 @@ class PartitionProfile:
     """All-reduce bandwidth (gb_per_s) and latency (latency_us), inside a node and between nodes."""
     scratch: str | None = None
     """Fast storage of a node, for staging data; may name variables of the job (`$SLURM_TMPDIR`)."""
+    nvme: str | None = None
+    """Folder of a node's fast disk for states that are swapped out; may name variables of the job."""
     hosts: tuple[Host, ...] = ()
     """Hostfile profiles only, in the order in which a job takes them."""
     mixed_hosts: bool = False

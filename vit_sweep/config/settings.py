@@ -1,7 +1,8 @@
 """From a composed configuration to a checked point and the settings of the sweep. An edge: knows YAML's shape."""
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -148,7 +149,11 @@ def _paid(axes: Plain, settings: Settings) -> Plain:
 
 
 def _flat(given: Plain) -> Plain:
-    """Lift `data.pipeline` out of the data set: it says how images are read, not which."""
+    """Lift `data.pipeline` out of the data set: it says how images are read, not which; `engine.config` in words."""
+    engine = given.get("engine")
+    if isinstance(engine, dict) and isinstance(engine.get("config"), dict):
+        words = sorted(f"{key}={json.dumps(value)}" for key, value in _leaves(engine["config"]))
+        given = given | {"engine": engine | {"config": words}}
     data = given.get("data")
     if not isinstance(data, dict) or "pipeline" not in data:
         return given
@@ -158,6 +163,14 @@ def _flat(given: Plain) -> Plain:
         menu = " or ".join(f"'{pipeline}'" for pipeline in Pipeline)
         raise UserError(f"grid: data.pipeline={pipeline} is not one of {menu}")
     return given | {"data": {k: v for k, v in data.items() if k != "pipeline"}, "pipeline": pipeline}
+
+
+def _leaves(nested: Plain, path: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
 
 
 def _meant(given: Plain) -> Plain:

@@ -169,6 +169,8 @@ class JobOptions:
     """Processes per rank that read images for `pipeline=loader`."""
     target_accuracy: Annotated[float, Gt(0), Le(1)] | None = None
     """Part of the test images classified right whose time the tables report; the job itself trains on."""
+    nvme: Line | None = None
+    """Folder of a node's fast disk for states that are swapped out, as the partition's profile names it."""
     scratch: Line | None = None
     """Folder of a node's fast storage for the data files, which may name variables of the job; None: read in place."""
 

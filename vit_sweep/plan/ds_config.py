@@ -9,8 +9,9 @@ from typing import Any
 
 from launchers.errors import UserError, closest
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import sharding
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.deepspeed_keys import KEYS
+from vit_sweep.plan.knobs import changed, further
+from vit_sweep.plan.point import EngineSpec, Precision
 
 KNOWN_KEYS = frozenset({
     "train_batch_size",
@@ -20,6 +21,8 @@ KNOWN_KEYS = frozenset({
     "prescale_gradients",
     "zero_optimization",
     "zero_allow_untested_optimizer",
+    "zero_force_ds_cpu_optimizer",
+    "communication_data_type",
     "bf16",
     "fp16",
     "steps_per_print",
@@ -30,24 +33,22 @@ KNOWN_KEYS = frozenset({
     "flops_profiler",
 })  # fmt: skip
 
-BUCKET_ELEMENTS = 25_000_000
-"""Gradients or weights that ZeRO communicates at a time: small enough that reduction can overlap backward; DeepSpeed's
-5e8 exceeds a whole ViT-L."""
 REUSE_DISTANCE = 1_000_000_000
 """ZeRO 3 lets go of gathered weights that are not used again within so many others."""
 
 
 def ds_config(cell: Cell) -> dict[str, Any]:
     """Return the configuration; the product of its three batch keys is asserted."""
-    config = {
+    config: dict[str, Any] = {
         "train_batch_size": cell.global_batch,
         "train_micro_batch_size_per_gpu": cell.micro_batch,
         "gradient_accumulation_steps": cell.accum,
         "gradient_clipping": cell.optimizer.clip_norm,
         "prescale_gradients": False,
-        "zero_optimization": _zero(sharding(cell.engine)),
+        "zero_optimization": _zero(cell.engine),
         # Our optimizer is torch's own, handed in ready: the named ones would be compiled in the job.
         "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
         "bf16": {"enabled": cell.precision is Precision.BF16},
         "fp16": {"enabled": cell.precision is Precision.FP16},
         "steps_per_print": 2**31 - 1,
@@ -59,6 +60,14 @@ def ds_config(cell: Cell) -> dict[str, Any]:
         # synchronises the device after every collective. The trainer's profilers use it after the timed epochs.
         "flops_profiler": {"enabled": False},
     }
+    if cell.engine.communication_data_type is not None:
+        config["communication_data_type"] = cell.engine.communication_data_type.value
+    for key, value in further(cell.engine):
+        *sections, name = key.split(".")
+        place = config
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[name] = value
     check(config, gpus=cell.gpus)
     return config
 
@@ -66,7 +75,7 @@ def ds_config(cell: Cell) -> dict[str, Any]:
 def check(config: dict[str, Any], *, gpus: int) -> None:
     """Refuse unknown keys and a batch triple whose product is wrong; raises `UserError`."""
     for key in config:
-        if key not in KNOWN_KEYS:
+        if key not in KNOWN_KEYS | KEYS[""] | KEYS.keys():
             raise UserError(f"ds_config.json: unknown key {key} – {closest(key, KNOWN_KEYS)}")
     micro, accum = config["train_micro_batch_size_per_gpu"], config["gradient_accumulation_steps"]
     if config["train_batch_size"] != micro * accum * gpus:
@@ -76,17 +85,26 @@ def check(config: dict[str, Any], *, gpus: int) -> None:
         )
 
 
-def _zero(stage: int) -> dict[str, Any]:
+def _zero(engine: EngineSpec) -> dict[str, Any]:
+    stage = engine.zero_stage
     zero: dict[str, Any] = {"stage": stage}
     if stage:
-        zero |= {"overlap_comm": False, "reduce_bucket_size": BUCKET_ELEMENTS, "contiguous_gradients": True}
+        zero |= {"overlap_comm": engine.overlap_comm, "reduce_bucket_size": engine.reduce_bucket_size}
+        zero["contiguous_gradients"] = True
     if stage in (1, 2):
-        zero |= {"allgather_bucket_size": BUCKET_ELEMENTS, "round_robin_gradients": False}
+        zero |= {"allgather_bucket_size": engine.allgather_bucket_size, "round_robin_gradients": False}
     if stage == 3:
         zero |= {
-            "stage3_prefetch_bucket_size": BUCKET_ELEMENTS,
-            "stage3_param_persistence_threshold": 100_000,
+            "stage3_prefetch_bucket_size": engine.prefetch_bucket_size,
+            "stage3_param_persistence_threshold": engine.param_persistence_threshold,
             "stage3_max_live_parameters": REUSE_DISTANCE,
             "stage3_max_reuse_distance": REUSE_DISTANCE,
         }
+    for name in ("zero_hpz_partition_size", "zero_quantized_weights", "zero_quantized_gradients"):
+        if changed(engine, name):
+            zero[name] = getattr(engine, name)
+    for name in ("offload_optimizer", "offload_param"):
+        if changed(engine, name):
+            # Its path on NVMe is the node's, which the job knows.
+            zero[name] = {"device": getattr(engine, name).value}
     return zero

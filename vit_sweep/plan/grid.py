@@ -88,7 +88,7 @@ def _engine(point: Point) -> EngineSpec | None:
     if zero is None or zero == engine.zero_stage:
         return engine
     if engine.name == _PLAIN_ENGINE and engine.zero_stage == 0:
-        return EngineSpec(name=f"zero{zero}", zero_stage=zero)
+        return replace(engine, name=f"zero{zero}", zero_stage=zero)
     return None
 
 

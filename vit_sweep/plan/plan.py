@@ -13,7 +13,7 @@ from launchers.profile import PartitionProfile
 from vit_sweep.plan.cell import PADDING_WORTH_SAYING, Cell, JobOptions, Series, crowd, oversubscribed
 from vit_sweep.plan.curve_groups import Curve, Member, curves_of
 from vit_sweep.plan.grid import cell_of, series_of
-from vit_sweep.plan.point import Allocation, Point
+from vit_sweep.plan.point import Allocation, Offload, Point
 from vit_sweep.plan.predict import cost, memory
 from vit_sweep.plan.predict.cost import Throughput, TimeEstimate
 from vit_sweep.plan.predict.memory import MemoryEstimate
@@ -193,6 +193,7 @@ def _limits(cell: Cell, time: TimeEstimate | None, point: Point, known: Knowledg
     if known.memory_check is MemoryCheck.ERROR:
         problem = _memory_problem(cell, profile)
         reasons.append(f"batch={point.batch} precision={cell.precision.value}: {problem}" if problem else None)
+        reasons.append(_no_room_on_the_host(cell, profile))
     if time is not None and known.minutes is None and time.seconds > profile.max_minutes * 60:
         reasons.append(
             f"epochs={cell.epochs} gpus={cell.gpus} batch={point.batch}: about {time.seconds / 3600:.1f} h "
@@ -200,6 +201,16 @@ def _limits(cell: Cell, time: TimeEstimate | None, point: Point, known: Knowledg
             "or more GPUs, or minutes=LIMIT if you know better"
         )
     return tuple(filter(None, reasons))
+
+
+def _no_room_on_the_host(cell: Cell, profile: PartitionProfile) -> str | None:
+    """The figures of offloaded states that a node has no memory for, where the profile says what a job gets."""
+    ranks = cell.gpus_per_node
+    per_core = (profile.mem_per_cpu_gib or 0) * profile.cpus_per_gpu
+    room = profile.mem_gib or ranks * (profile.mem_per_gpu_gib or per_core)
+    if not room:
+        return None
+    return memory.too_little_room(cell, Offload.CPU, room_gib=room, ranks=ranks, whose=f"a job on {profile.name}")
 
 
 def _memory_problem(cell: Cell, profile: PartitionProfile) -> str | None:

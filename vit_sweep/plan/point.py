@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from launchers.checked import Below, Name, checked, to_plain
+from launchers.checked import Below, Line, Name, checked, to_plain
 from launchers.profile import Count, PartitionProfile
 
 Fraction = Annotated[float, Gt(0), Le(1)]
@@ -129,6 +129,27 @@ class OptimizerKind(StrEnum):
     """Shazeer & Stern 2018, arXiv:1804.04235."""
 
 
+class Offload(StrEnum):
+    """Where states lie that a GPU does not keep between steps."""
+
+    NONE = "none"
+    CPU = "cpu"
+    """Memory of the node."""
+    NVME = "nvme"
+    """Files on the node, below the partition's `nvme`."""
+
+
+class CommunicationType(StrEnum):
+    """Number format of reduced gradients, where it is not that of the weights."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+
+BUCKET_ELEMENTS = 25_000_000
+"""Gradients or weights that ZeRO communicates at a time: small enough that reduction can overlap backward; DeepSpeed's
+5e8 exceeds a whole ViT-L."""
 DEEPSPEED = "deepspeed"
 """The kind of engine that cells had before there were others."""
 _ALWAYS_IN_IDENTITY = frozenset({"beta1", "beta2", "files"})
@@ -201,6 +222,27 @@ class EngineSpec:
     """deepspeed, ddp, fsdp2, or a module of somebody's own, with a dot in its name."""
     reshard_after_forward: bool | None = None
     """FSDP2: whether a block's weights are let go between its forward and its backward; None for other engines."""
+    offload_optimizer: Offload = Offload.NONE
+    """DeepSpeed's, as all that follow; `knobs.STAGES` says which stages heed which."""
+    offload_param: Offload = Offload.NONE
+    overlap_comm: bool = False
+    reduce_bucket_size: Count = BUCKET_ELEMENTS
+    """Gradients."""
+    allgather_bucket_size: Count = BUCKET_ELEMENTS
+    """Weights."""
+    prefetch_bucket_size: NotNegativeInt = BUCKET_ELEMENTS
+    """Weights that are gathered ahead."""
+    param_persistence_threshold: NotNegativeInt = 100_000
+    """Parameters of fewer weights stay whole on each rank."""
+    zero_hpz_partition_size: Count = 1
+    """ZeRO++: ranks over which a second copy of the weights is sharded, for backward; 1: there is none."""
+    zero_quantized_weights: bool = False
+    """ZeRO++: weights are gathered in 8 bits."""
+    zero_quantized_gradients: bool = False
+    """ZeRO++: gradients are reduced in 4 bits."""
+    communication_data_type: CommunicationType | None = None
+    config: tuple[Line, ...] = ()
+    """Further keys of DeepSpeed's configuration, sorted, values in JSON: `zero_optimization.sub_group_size=1000000`."""
 
 
 @checked

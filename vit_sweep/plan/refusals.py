@@ -10,6 +10,7 @@ from launchers.hosts import model_of
 from launchers.profile import Device, Host, Scheduler, Spawner
 from launchers.text import nodes_by_gpus, plural
 from vit_sweep.plan.engines import half_precision_without_masters, key_of_another_engine, unknown_engine
+from vit_sweep.plan.knobs import OF_KNOBS
 from vit_sweep.plan.optimizers import another_algorithm, constant_of_another_optimizer
 from vit_sweep.plan.point import Allocation, BatchPer, EngineSpec, Placement, Point, Precision, Scaling
 
@@ -240,8 +241,9 @@ def _compiled_under_zero_3(point: Point, derived: Derived) -> str | None:
     )
 
 
-def _optimizer_in_pieces(point: Point, derived: Derived) -> str | None:
-    return another_algorithm(point, derived.engine) if derived.engine is not None else None
+def _of_the_engine(rule: Callable[[Point, EngineSpec], str | None]) -> Rule:
+    """A rule of a point and the engine that it gets."""
+    return lambda point, derived: rule(point, derived.engine) if derived.engine is not None else None
 
 
 def _shared_without_srun(point: Point, _: Derived) -> str | None:
@@ -282,7 +284,7 @@ RULES: tuple[Rule, ...] = (
     key_of_another_engine,
     half_precision_without_masters,
     constant_of_another_optimizer,
-    _optimizer_in_pieces,
+    *map(_of_the_engine, (another_algorithm, *OF_KNOBS)),
     _shared_without_srun,
     _warm_up_beyond_the_run,
 )

@@ -159,7 +159,7 @@ class Study:
         make_folder(folder / "attempts")
         known = self._read(folder / "cell.json", CellFile)
         series = merge_series(known.series if known else (), planned.series)
-        own_options = replace(options, scratch=planned.profile.scratch)
+        own_options = replace(options, scratch=planned.profile.scratch, nvme=planned.profile.nvme)
         file = CellFile(cell_id=cell_id, cell=planned.cell, series=series, data_root=data_root, options=own_options)
         if file != known:
             write(folder / "cell.json", to_json(file))

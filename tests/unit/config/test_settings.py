@@ -144,3 +144,12 @@ def test_image_and_patch_size_are_axes(ask):
     points, _ = ask("model.image_size=32,64", "model.patch_size=4,8")
     assert [(p.model.image_size, p.model.patch_size) for p in points] == [(32, 4), (32, 8), (64, 4), (64, 8)]
     assert len({cell_of(p).cell_id for p in points}) == 4
+
+
+def test_further_keys_of_deepspeed_are_swept_like_any_other(ask):
+    swept, _ = ask(
+        "zero=2", "++engine.config.zero_optimization.sub_group_size=1000,2000", "++engine.config.log_level=x"
+    )
+    assert [point.engine.config for point in swept] == [
+        ('log_level="x"', f"zero_optimization.sub_group_size={size}") for size in (1000, 2000)
+    ]

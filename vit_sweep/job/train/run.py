@@ -11,6 +11,7 @@ from launchers.text import plural
 from vit_sweep.job.guardian import Guardian
 from vit_sweep.job.train.engines.build import engine_of
 from vit_sweep.job.train.engines.engine import Engine
+from vit_sweep.job.train.engines.offload import require_room
 from vit_sweep.job.train.epochs import Epochs
 from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.finish import OfRank, finish
@@ -58,6 +59,7 @@ def train(
     )
     execution.tell("starting")
     _check_world(cell, me)
+    require_room(cell, me, file.options.nvme)
     torch.set_num_threads(cell.cpus_per_gpu)
     # Before the GPU is touched: from then on this process is one of those that use it.
     machine, nvml = fingerprint(me, cell.device)

@@ -13,10 +13,9 @@ uint8 images of `data.pipeline=device`.
 from launchers.checked import checked
 from launchers.profile import Device
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.ds_config import BUCKET_ELEMENTS
 from vit_sweep.plan.engines import DDP, FSDP2, sharding
 from vit_sweep.plan.optimizers import moment_bytes
-from vit_sweep.plan.point import ModelSpec, Pipeline, Precision
+from vit_sweep.plan.point import ModelSpec, Offload, Pipeline, Precision
 from vit_sweep.plan.predict.vit import activation_bytes, parameters, tokens
 
 USABLE = 0.97
@@ -25,6 +24,8 @@ _ALLOCATOR = 1.105
 CONTEXT_GIB = 0.45e9 / 2**30
 """Of a process on a GPU, outside of what torch counts."""
 _DATA_WORTH_SAYING_GIB = 0.05
+_SWAPPED_WEIGHTS = 5 * 100_000_000
+"""Of DeepSpeed's buffers in the memory of the node for weights that come from NVMe."""
 _SIDE = 32
 """Pixels of a side of the sets that come as they are: CIFAR; the digits are smaller."""
 
@@ -40,6 +41,10 @@ class MemoryEstimate:
     context_gib: float
     data_gib: float = 0.0
     """Images that stay in device memory."""
+    host_gib: float = 0.0
+    """Beside it: states in the memory of its node."""
+    nvme_gib: float = 0.0
+    """And on its disk."""
 
     @property
     def total_gib(self) -> float:
@@ -58,6 +63,37 @@ def predict(cell: Cell) -> MemoryEstimate | None:
         activations_gib=_activations(cell) / 2**30,
         context_gib=CONTEXT_GIB,
         data_gib=data_bytes(cell) / 2**30,
+        host_gib=offloaded_bytes(cell, Offload.CPU) / 2**30,
+        nvme_gib=offloaded_bytes(cell, Offload.NVME) / 2**30,
+    )
+
+
+def offloaded_bytes(cell: Cell, place: Offload) -> float:
+    """Bytes of a rank's states in that place, in the memory of the node those included that come and go to NVMe.
+
+    Of the optimizer: its fp32 copy of the weights, its fp32 gradients and its moments; the updates are made there.
+    """
+    engine, count, weight = cell.engine, parameters(cell.model, cell.data.classes), cell.precision.bytes
+    updates = 8 * count + moment_bytes(cell.optimizer, cell.model, cell.data.classes)
+    held = updates / cell.gpus if engine.offload_optimizer is place else 0.0
+    held += weight * count / cell.gpus if engine.offload_param is place else 0.0
+    if place is Offload.CPU and engine.offload_param is Offload.NVME:
+        held += weight * _SWAPPED_WEIGHTS
+    if place is Offload.CPU and engine.offload_optimizer is Offload.NVME:
+        held += updates / cell.gpus  # of a ViT all at once: DeepSpeed's sub groups of 1e9 weights are larger
+    return held
+
+
+def too_little_room(cell: Cell, place: Offload, *, room_gib: float, ranks: int, whose: str) -> str | None:
+    """One sentence where `ranks` of a node need more than there is for their offloaded states, else None."""
+    need = ranks * offloaded_bytes(cell, place) / 2**30
+    if need <= room_gib:
+        return None
+    names = [n for n in ("offload_optimizer", "offload_param") if getattr(cell.engine, n) is not Offload.NONE]
+    return (
+        f"engine.{names[0]}={getattr(cell.engine, names[0]).value}: the states of {ranks} rank(s) need about "
+        f"{need:.1f} GiB {'of memory' if place is Offload.CPU else 'on disk'} a node, {whose} has {room_gib:.1f}; use "
+        f"more nodes or a smaller model, or {names[0]}=none"
     )
 
 
@@ -94,7 +130,11 @@ def why_it_does_not_fit(cell: Cell, gpu_memory_gib: float) -> str | None:
     if estimate is None or estimate.total_gib <= USABLE * gpu_memory_gib:
         return None
     largest = largest_micro_batch(cell, gpu_memory_gib)
-    advice = f"a micro batch of {largest} or less" if largest else "a smaller model or a higher ZeRO stage"
+    advice = (
+        f"a micro batch of {largest} or less"
+        if largest
+        else "a smaller model, a higher ZeRO stage or engine.offload_optimizer=cpu"
+    )
     if not cell.activation_checkpointing:
         advice += ", or activation_checkpointing=true"
     if cell.pipeline is Pipeline.DEVICE and estimate.data_gib > _DATA_WORTH_SAYING_GIB:
@@ -125,8 +165,11 @@ def _state_bytes(cell: Cell, count: int) -> float:
     # 16-bit stage 0 an fp32 copy of the gradients too.
     master = 0 if wide and (stage == 0 or cell.engine.kind == FSDP2) else 4
     extra = 4 if not wide and stage == 0 else 0
+    if cell.engine.offload_optimizer is not Offload.NONE:
+        master = moments = 0
+    weights = weight if cell.engine.offload_param is Offload.NONE else 0
     whole = {0: 2 * weight + extra + master + moments, 1: 2 * weight, 2: weight, 3: 0}[stage]
-    shared = {0: 0, 1: master + moments, 2: weight + master + moments, 3: 2 * weight + master + moments}[stage]
+    shared = {0: 0, 1: master + moments, 2: weight + master + moments, 3: weights + weight + master + moments}[stage]
     return count * (whole + shared / ranks)
 
 
@@ -143,8 +186,8 @@ def _temporary_bytes(cell: Cell, count: int) -> float:
         return count * weight * (weights + gradients)
     if stage == 0:
         return count * 4 * weight
-    buckets = 2 * min(count, BUCKET_ELEMENTS) * weight
-    optimizer = 12 * count / cell.gpus
+    buckets = 2 * min(count, cell.engine.reduce_bucket_size) * weight
+    optimizer = 12 * count / cell.gpus if cell.engine.offload_optimizer is Offload.NONE else 0
     # Stage 3 may hold every gathered parameter at once: its limit of 1e9 is above any ViT here.
     gathered = count * weight if stage == 3 else 0
     return buckets + optimizer + gathered

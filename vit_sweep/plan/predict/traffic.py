@@ -23,7 +23,7 @@ says, since backward begins there: the smaller part of a ViT, taken to be gather
 import math
 from typing import NamedTuple
 
-from vit_sweep.plan.ds_config import BUCKET_ELEMENTS, REUSE_DISTANCE
+from vit_sweep.plan.ds_config import REUSE_DISTANCE
 from vit_sweep.plan.engines import DDP, DDP_BUCKET_BYTES, FSDP2, sharding
 from vit_sweep.plan.point import EngineSpec
 
@@ -67,7 +67,7 @@ def of_step(engine: EngineSpec, accum: int, parameters: int, *, blocks: int = 1)
     if engine.kind == DDP:
         return Traffic(reduced=1, scattered=0, gathered=0, buckets=math.ceil(4 * parameters / DDP_BUCKET_BYTES))
     stage = sharding(engine)
-    size = BUCKET_ELEMENTS if stage else _ONE_BUCKET
+    size = engine.reduce_bucket_size if stage else _ONE_BUCKET
     again = max(0.0, 1 - REUSE_DISTANCE / 2 / parameters)
     return Traffic(
         reduced=(0 if stage == 3 else accum if stage == 2 else 1),

@@ -5,17 +5,19 @@ import json
 import pytest
 
 from tests.e2e.train.ranks import be_one_of_two, run_all, small_cell
-from vit_sweep.plan.point import EngineSpec
+from vit_sweep.plan.point import EngineSpec, Offload
 
 pytestmark = pytest.mark.train
 
 DDP = EngineSpec(name="ddp", zero_stage=None, kind="ddp")
 FSDP2 = EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_forward=True)
 STAGES = [EngineSpec(name=f"zero{stage}", zero_stage=stage) for stage in range(4)]
+OFFLOADED = EngineSpec(name="zero3_offloaded", zero_stage=3, offload_optimizer=Offload.CPU, offload_param=Offload.CPU)
+KNOBS = EngineSpec(name="zero2_knobs", zero_stage=2, overlap_comm=True, reduce_bucket_size=1000)
 STEPS = 10
 """Instead of 50: the differences that are planted show at once, and rounding grows with every step."""
 CASES = {
-    **{engine.name: (engine, "nothing") for engine in (DDP, FSDP2, *STAGES)},
+    **{engine.name: (engine, "nothing") for engine in (DDP, FSDP2, *STAGES, OFFLOADED, KNOBS)},
     "another clipping": (STAGES[0], "clip"),
     "a dropped all-reduce": (DDP, "drop"),
     "each rank alone": (DDP, "ignore"),
@@ -23,7 +25,7 @@ CASES = {
     "an optimizer by layers, whole": (DDP, "by_layers"),
     "an optimizer by layers, in flat shards": (STAGES[1], "by_layers"),
 }
-HELD = {DDP.name, FSDP2.name, *(stage.name for stage in STAGES), "an optimizer by layers, whole"}
+HELD = {*(engine.name for engine in (DDP, FSDP2, *STAGES, OFFLOADED, KNOBS)), "an optimizer by layers, whole"}
 
 
 def test_an_engine_that_trains_the_same_is_certified_and_one_that_does_not_is_not(tmp_path):
@@ -33,7 +35,7 @@ def test_an_engine_that_trains_the_same_is_certified_and_one_that_does_not_is_no
     assert made == json.loads((tmp_path / "1.json").read_text()), "all ranks say the same"
     assert {name for name, (holds, *_) in made.items() if holds} == HELD, made
     exact = {name for name, (_, certificate) in made.items() if certificate["absolute"] == 0}
-    assert exact >= {"ddp", "fsdp2", "zero0", "zero1", "zero2"}, made
+    assert exact >= {"ddp", "fsdp2", "zero0", "zero1", "zero2", KNOBS.name}, made
     assert made["zero3"][1]["absolute"] < 1e-4
     assert made["zero3"][1]["masked"] == "the keys' part of in_proj_bias"
     assert made.pop("DDP instead of ZeRO 2")[1]["instead"] == "ddp", "its weights are right"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.e2e.train.ranks import Job, small_cell
-from vit_sweep.plan.point import EngineSpec
+from vit_sweep.plan.point import EngineSpec, Offload
 
 pytestmark = pytest.mark.train
 
@@ -14,13 +14,15 @@ ENGINES = {
     "ddp": EngineSpec(name="ddp", zero_stage=None, kind="ddp"),
     "fsdp2": EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_forward=True),
     "kept": EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_forward=False),
+    "offloaded": EngineSpec(name="zero2", zero_stage=2, offload_optimizer=Offload.CPU),
 }
 CLASSES = {
     "ddp": ["DistributedDataParallel", "AdamW"],
     "fsdp2": ["FSDPVisionTransformer", "AdamW"],
     "kept": ["FSDPVisionTransformer", "AdamW"],
+    "offloaded": ["DeepSpeedEngine", "DeepSpeedZeroOptimizer"],
 }
-STOPS = {"ddp": (2, 1), "fsdp2": (2, 1), "kept": (2, 0)}
+STOPS = {"ddp": (2, 1), "fsdp2": (2, 1), "kept": (2, 0), "offloaded": (2, 1)}
 """Epoch and finished steps: inside an epoch, and at its border, where FSDP2 may hold whole weights of an evaluation."""
 MEASURED = {
     "ddp": {"profile_steps": 1, "certify": True},
@@ -64,7 +66,7 @@ def test_an_engine_that_was_stopped_learns_what_deepspeed_does_and_is_measured_a
     assert record["gradients"]["difference"] < record["gradients"]["tolerance"] / 10
     resolved, measured = record["resolved"], record["breakdown"]
     assert (resolved["engine"], resolved["classes"]) == (ENGINES[name].kind, CLASSES[name])
-    assert (resolved["zero_stage"], resolved["precision"]) == (None, "fp32")
+    assert (resolved["zero_stage"], resolved["precision"]) == (ENGINES[name].zero_stage, "fp32")
     assert resolved["parameters"] == 19428
     assert measured["notes"] == []
     if not measuring:

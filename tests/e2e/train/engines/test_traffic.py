@@ -11,7 +11,7 @@ from tests.e2e.train.ranks import be_one_of_two, run_all
 from tests.e2e.train.trainers import measured_cell, trainer_of
 from tests.unit.builders import MODEL
 from vit_sweep.plan import ds_config
-from vit_sweep.plan.point import EngineSpec, Precision
+from vit_sweep.plan.point import BUCKET_ELEMENTS, EngineSpec, Precision
 from vit_sweep.plan.predict import traffic
 from vit_sweep.plan.predict.vit import parameters
 
@@ -36,13 +36,15 @@ class Case(NamedTuple):
     """What issues and papers compare: in all-reduces of the gradient."""
     precision: Precision = Precision.FP32
     reuse_distance: int = ds_config.REUSE_DISTANCE
-    bucket: int = ds_config.BUCKET_ELEMENTS
+    bucket: int = BUCKET_ELEMENTS
     engine: EngineSpec | None = None
     """Another than DeepSpeed with that stage."""
 
     @property
     def spec(self):
-        return self.engine or EngineSpec(name=f"zero{self.stage}", zero_stage=self.stage)
+        stage = EngineSpec(name=f"zero{self.stage}", zero_stage=self.stage)
+        buckets = ("reduce_bucket_size", "allgather_bucket_size", "prefetch_bucket_size")
+        return self.engine or replace(stage, **dict.fromkeys(buckets, self.bucket))
 
 
 CASES = (
@@ -93,7 +95,7 @@ def _collectives(case, rank):
     """Kinds of collectives of a step, after a first one in which ZeRO 3 learns the order of its weights."""
     from launchers.checked import to_plain
 
-    ds_config.REUSE_DISTANCE, ds_config.BUCKET_ELEMENTS = case.reuse_distance, case.bucket
+    ds_config.REUSE_DISTANCE = case.reuse_distance
     cell = measured_cell(gpus=2, engine=case.spec, accum=case.accum, precision=case.precision, model=WIDE)
     trainer, engine = trainer_of(cell, rank)
     engine.module.train()

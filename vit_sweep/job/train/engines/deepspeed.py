@@ -13,16 +13,22 @@ from deepspeed.runtime.engine import DeepSpeedEngine
 from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
 from deepspeed.runtime.zero.config import ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from launchers.profile import Device
+from vit_sweep.job.train.engines.deepspeed_schema import keys_read
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.engines.half_step import lean
+from vit_sweep.job.train.engines.offload import nvme_folder
 from vit_sweep.job.train.measure.collectives import Counted, counted, silenced
 from vit_sweep.job.train.model import fp32_products, optimizer
+from vit_sweep.outcome.ending import Cause
+from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.ds_config import ds_config
-from vit_sweep.plan.point import DEEPSPEED, Precision
+from vit_sweep.plan.knobs import further
+from vit_sweep.plan.point import DEEPSPEED, Offload, Precision
 from vit_sweep.record.record import BatchTriple
 
 _TAG = "state"
@@ -36,9 +42,37 @@ def build(cell: Cell, model: nn.Module) -> "DeepSpeed":
     deepspeed.init_distributed(
         dist_backend="gloo" if cell.device is Device.CPU else "nccl", auto_mpi_discovery=False, verbose=False
     )
-    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer(cell, model), config=ds_config(cell))
+    try:
+        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer(cell, model), config=_config(cell))
+    except ValidationError as error:
+        raise JobError(
+            Cause.CONFIGURATION, f"engine.config={list(cell.engine.config)}: DeepSpeed refuses it: {one_line(error)}"
+        ) from error
     lean(engine.optimizer)
     return DeepSpeed(engine)
+
+
+def _config(cell: Cell) -> dict[str, Any]:
+    """The cell's configuration, with this node's folder where states are swapped to files."""
+    config = ds_config(cell)
+    known = keys_read()
+    for key, _ in further(cell.engine):
+        section, _, name = key.rpartition(".")
+        if name not in known.get(section, ()):
+            raise JobError(
+                Cause.CONFIGURATION,
+                f"engine.config.{key}: DeepSpeed {deepspeed.__version__} here does not read it; leave it out",
+            )
+    for name in ("offload_optimizer", "offload_param"):
+        if getattr(cell.engine, name) is Offload.NVME:
+            config["zero_optimization"][name]["nvme_path"] = nvme_folder()
+            if not deepspeed.ops.op_builder.AsyncIOBuilder().is_compatible():
+                raise JobError(
+                    Cause.CONFIGURATION,
+                    f"engine.{name}=nvme: DeepSpeed cannot build what reads and writes its files (async_io), for which "
+                    f"the nodes need a C++ compiler and libaio's headers; install libaio-dev, or use {name}=cpu",
+                )
+    return config
 
 
 class DeepSpeed:

@@ -24,7 +24,8 @@ from torch import Tensor
 def lean(optimizer: Any) -> None:
     """Ask once a step; optimizers of full precision, and one without ZeRO that clips gradients, stay as they are."""
     if isinstance(optimizer, DeepSpeedZeroOptimizer | DeepSpeedZeroOptimizer_Stage3):
-        optimizer.check_overflow = _left_to_the_norm
+        if getattr(optimizer, "compute_grad_norm", True):
+            optimizer.check_overflow = _left_to_the_norm
     elif isinstance(optimizer, FP16_UnfusedOptimizer) and not optimizer.clip_grad:
         optimizer.step = partial(_step, optimizer)
 
