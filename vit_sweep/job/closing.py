@@ -108,11 +108,11 @@ def _warn(study: Study, cell_id: str, exit: Exit) -> None:
     try:
         path = study.cell_dir(cell_id) / "cell.json"
         file = parse_json(CellFile, read(path), what=str(path))
-    except (OSError, UserError):
-        return
-    study.write_stop(
-        Stop(cell_id=cell_id, cell=file.cell, cause=exit.cause, message=exit.message, code=running_digest())
-    )
+        study.write_stop(
+            Stop(cell_id=cell_id, cell=file.cell, cause=exit.cause, message=exit.message, code=running_digest())
+        )
+    except (OSError, UserError) as error:
+        _say(f"cells that have not begun are not warned: {error}")
 
 
 if __name__ == "__main__":

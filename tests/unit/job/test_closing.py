@@ -95,6 +95,13 @@ def test_a_bug_and_a_full_gpu_are_said_to_the_cells_that_have_not_begun(job, cau
     assert len(stop.code) == 12
 
 
+def test_where_a_warning_to_others_finds_no_room_the_verdict_is_kept(job, capsys):
+    (job.study.folder / "stops").write_text("in place of a folder")
+    assert job.end(0, rank(0, Cause.BUG)) == 0
+    assert job.exit("2")["cause"] == "bug"
+    assert "cells that have not begun are not warned" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("cause", [Cause.TERMINATED, Cause.DATA, Cause.STORAGE, Cause.SKIPPED])
 def test_what_needs_a_person_is_neither_repeated_nor_said_to_others(job, cause):
     assert job.end(0, rank(0, cause)) == 0
