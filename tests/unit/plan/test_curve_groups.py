@@ -140,6 +140,12 @@ def test_gpus_that_wait_are_counted_since_they_are_paid():
     assert sorted(p.idle_gpu_hours for p in plan.cells.values()) == [0.0, 1.5]
 
 
+def test_whole_nodes_are_paid_with_all_their_gpus():
+    whole = profile(exclusive=True)
+    (planned,) = make_plan([point(partition=whole)], Knowledge(minutes=30)).cells.values()
+    assert planned.gpu_hours == whole.gpus_per_node * 0.5
+
+
 def test_what_a_finished_run_has_spent_counts_the_gpus_that_waited():
     shared = cell(**SHARED)
     assert spent_gpu_hours(record(shared, allocated_gpus=4)) == 4 * spent_gpu_hours(record(shared))

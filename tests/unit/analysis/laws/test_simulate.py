@@ -93,6 +93,12 @@ def test_what_can_be_hidden_is_what_a_pass_of_the_right_micro_step_takes(stage, 
     assert most - least == pytest.approx(12.0 * hidden)
 
 
+def test_gpu_hours_on_whole_nodes_are_those_of_all_their_gpus():
+    given = ask((1,)).points[0]
+    whole = ask((1,), partition=replace(LAB, exclusive=True)).points[0]
+    assert whole.gpu_hours == pytest.approx(LAB.gpus_per_node * given.gpu_hours)
+
+
 def test_doublings_reach_1024():
     assert counts_to(1024) == (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
     assert counts_to(100)[-1] == 64
