@@ -4,7 +4,7 @@ The seed fixes what it does, to which of those that are there, and how long it w
 does so is the machine's own affair.
 """
 
-import hashlib
+import json
 import random
 import subprocess
 import sys
@@ -109,9 +109,19 @@ class Monkey:
     def look(self):
         """Hold every record against what it was when it was first seen."""
         for path in self.study.glob("cells/*/record.json"):
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            first = self.seen.setdefault(path.parent.name, digest)
-            assert digest == first, f"{path} has changed after {self.story()}"
+            text = path.read_text()
+            first = self.seen.setdefault(path.parent.name, text)
+            if text != first:
+                attempts = " to ".join(f"attempt {json.loads(it)['attempt']}" for it in (first, text))
+                raise AssertionError(
+                    f"{path} has changed from {attempts} after {self.story()}\n{self.trace(path.parent)}"
+                )
+
+    def trace(self, cell):
+        """When the files of a cell's attempts were written last, to the second, and what the last ones say."""
+        files = sorted(cell.glob("attempts/*/*.json"), key=lambda path: path.stat().st_mtime)
+        lines = (f"{path.stat().st_mtime:.1f} {path.relative_to(cell)}: {path.read_text()[:400]}" for path in files)
+        return "\n".join(lines)
 
     def left(self):
         """What is still at work or waits, as words; empty when all is over."""

@@ -57,7 +57,7 @@ def run_twice(idle, _, cell):
 def record_changed(_, study, cell):
     path = study.cell_dir(cell) / "record.json"
     path.write_text(path.read_text() + "\n")
-    return "record.json has changed"
+    return "record.json has changed from attempt 1 to attempt 1"
 
 
 def record_lost(_, study, cell):
