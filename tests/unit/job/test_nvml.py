@@ -174,6 +174,15 @@ def test_the_hosts_facts_come_from_the_kernels_files_and_none_has_to_be_there(tm
     assert host_facts(tmp_path)["network_gbit_per_s"] == 200.0
 
 
+@pytest.mark.train
+@pytest.mark.parametrize(("loaded", "modules"), [("gcc/12::cuda/12.4", ("gcc/12", "cuda/12.4")), ("", None)])
+def test_the_modules_that_a_job_has_loaded_are_kept(tmp_path, monkeypatch, loaded, modules):
+    from vit_sweep.job.train.machine.fingerprint import host_facts
+
+    monkeypatch.setenv("LOADEDMODULES", loaded)
+    assert host_facts(tmp_path)["modules"] == modules
+
+
 def sampled(readings, cold=None, **constant):
     """Ticks at given times: (seconds, epoch, answers)."""
     library = FakeNvml(**constant)

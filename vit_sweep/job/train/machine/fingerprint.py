@@ -39,20 +39,20 @@ def fingerprint(me: RankIdentity, device: Device) -> tuple[Fingerprint, NvmlGpu 
         python=platform.python_version(),
         torch=str(torch.__version__),
         deepspeed=_or_none(lambda: version("deepspeed")),
-        modules=tuple(filter(None, loaded.split(":"))) if (loaded := os.environ.get("LOADEDMODULES")) else None,
         cuda=torch.version.cuda if on_gpu else None,
         nccl=_or_none(_nccl) if on_gpu else None,
     ), nvml
 
 
 def host_facts(root: Path = _ROOT) -> dict[str, Any]:
-    """Fields of `Fingerprint` that the kernel knows; its files lie under `root`."""
+    """Fields of `Fingerprint` that kernel and job's environment know; the kernel's files lie under `root`."""
     return {
         "cpu": processor(root),
         "host_cores": os.cpu_count(),
         "host_memory_mib": _or_none(lambda: _memory_mib(root)),
         "network_gbit_per_s": max(_network_speeds(root), default=None),
         "kernel": platform.release() or None,
+        "modules": tuple(filter(None, loaded.split(":"))) if (loaded := os.environ.get("LOADEDMODULES")) else None,
     }
 
 
