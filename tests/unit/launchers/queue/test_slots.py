@@ -94,3 +94,8 @@ def test_who_waits_reads_whose_slots_are_missing_and_nobody_once_they_are_free(t
     slots.give_back(taken)
     assert other.take(2) == ["core-0", "core-1"]
     assert other.waits_for == ()
+
+
+def test_slots_are_taken_also_where_their_owners_name_finds_no_room(tmp_path):
+    (tmp_path / "core-0.owner").mkdir()
+    assert Slots(["core-0"], tmp_path).take(1, "study s") == ["core-0"]
