@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,6 +16,7 @@ from launchers.checked import to_json
 from launchers.profile import Device, Scheduler
 from tests import conftest
 from tests.unit.builders import DATA, ENGINE, MODEL, cell, profile, series
+from tests.warm import clean_environment
 from vit_sweep.plan.cell import CellFile, JobOptions
 
 SMALL = replace(MODEL, image_size=16, patch_size=4, width=32, mlp_width=64)
@@ -125,6 +127,48 @@ def _rank(environment, folder, probe):
         name, *arguments = probe
         getattr(importlib.import_module("tests.e2e.train.probes"), name)(*arguments)
     sys.exit(importlib.import_module("vit_sweep.job.task").main([folder]))
+
+
+class Program:
+    """A Python program in a forked process, as a user with a clean environment would start it; its imports are done."""
+
+    def __init__(self, folder, source, *words, **environment):
+        """`folder`: where its output goes."""
+        self._files = [Path(tempfile.mkstemp(dir=folder, suffix=suffix)[1]) for suffix in (".out", ".err")]
+        environment = clean_environment() | environment
+        given = (source, [str(word) for word in words], environment, *map(str, self._files))
+        self._process = server().Process(target=_program, args=given)
+        self._process.start()
+
+    def wait(self):
+        """Its exit code."""
+        self._process.join(300)
+        return self._process.exitcode
+
+    def kill(self):
+        """By SIGKILL; it is gone afterwards."""
+        self._process.kill()
+        self._process.join()
+
+    @property
+    def out(self):
+        """What it has printed."""
+        return self._files[0].read_text()
+
+    @property
+    def err(self):
+        """The same of its errors."""
+        return self._files[1].read_text()
+
+
+def _program(source, words, environment, out, err):
+    for number, path in enumerate((os.devnull, out, err)):
+        os.dup2(os.open(path, os.O_RDWR), number)
+    os.environ.clear()
+    os.environ.update(environment)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.argv = ["-c", *words]
+    exec(compile(source, "<program>", "exec"), {"__name__": "__main__"})
 
 
 @contextmanager

@@ -7,8 +7,6 @@ import pickle
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import tarfile
 import threading
 from pathlib import Path
@@ -19,7 +17,7 @@ from launchers.checked import to_json
 from tests.conftest import TEST_CONF, wait_for
 from tests.e2e.conftest import records
 from tests.e2e.train.images import image_folders
-from tests.warm import clean_environment
+from tests.e2e.train.ranks import Program
 from vit_sweep.plan.point import DataFile, DataSource, DataSpec
 
 pytestmark = pytest.mark.train
@@ -125,17 +123,22 @@ def server(archive):
 
 
 @pytest.fixture
-def prepare(spec, archive, tmp_path, start):
-    """Start `data prepare tiny --root ROOT` in a process of its own, with the archive at `url`."""
+def prepare(spec, archive, tmp_path):
+    """Start `data prepare tiny --root ROOT` in a process that ends with the test, with the archive at `url`."""
+    started = []
     (tmp_path / "conf" / "data").mkdir(parents=True)
     (tmp_path / "conf" / "data" / "tiny.yaml").write_text(to_json(spec))  # JSON is YAML
 
     def preparing(url):
         listed = " ".join(f"{file.path.split('/')[1]}={file.md5}" for file in spec.files)
         words = ["prepare", "tiny", "--root", tmp_path / "root", "--config-dir", tmp_path / "conf"]
-        return start("-c", PREPARE, url, hashlib.md5(archive).hexdigest(), listed, *words, no_proxy="*")
+        digest = hashlib.md5(archive).hexdigest()
+        started.append(Program(tmp_path, PREPARE, url, digest, listed, *words, no_proxy="*"))
+        return started[-1]
 
-    return preparing
+    yield preparing
+    for process in started:
+        process.kill()
 
 
 def names_in(folder):
@@ -152,19 +155,14 @@ def test_two_that_prepare_at_once_download_once_and_both_end_well(prepare, serve
     first = prepare(server.url)
     wait_for(lambda: server.downloads == 1)
     second = prepare(server.url)
-    lines = []
-    reader = threading.Thread(target=lambda: lines.extend(second.stdout))
-    reader.start()
-    wait_for(lambda: any("another process is fetching tiny; waiting" in line for line in lines))
+    wait_for(lambda: "another process is fetching tiny; waiting" in second.out)
     server.go_on.set()
-    out, err = first.communicate(timeout=300)
-    assert first.returncode == 0, out + err
-    assert "100%" in err, "a long download shows how far it is"
-    assert second.wait(timeout=300) == 0
-    reader.join()
+    assert first.wait() == 0, first.out + first.err
+    assert "100%" in first.err, "a long download shows how far it is"
+    assert second.wait() == 0
     assert server.downloads == 1
-    for text in (out, "".join(lines)):
-        assert "tiny is ready in" in text
+    for process in (first, second):
+        assert "tiny is ready in" in process.out
     assert names_in(tmp_path / "root") == WHOLE
 
 
@@ -173,11 +171,9 @@ def test_a_killed_download_leaves_nothing_that_the_next_one_trips_over(prepare, 
     first = prepare(server.url)
     wait_for(lambda: (tmp_path / "root/.tiny.partial").is_dir() and server.downloads == 1)
     first.kill()
-    first.communicate()
     server.go_on.set()
     second = prepare(server.url)
-    out, err = second.communicate(timeout=300)
-    assert second.returncode == 0, out + err
+    assert second.wait() == 0, second.out + second.err
     assert names_in(tmp_path / "root") == WHOLE
 
 
@@ -186,10 +182,10 @@ def test_files_that_are_whole_are_not_fetched_again_and_damaged_ones_are(prepare
         (tmp_path / "root" / FOLDER).mkdir(parents=True, exist_ok=True)
         (tmp_path / "root" / FOLDER / name).write_bytes(content)
     (tmp_path / "root" / FOLDER / "notes.txt").write_text("somebody's own")
-    assert prepare(server.url).wait(timeout=300) == 0
+    assert prepare(server.url).wait() == 0
     assert server.downloads == 0
     (tmp_path / "root" / FOLDER / "train").write_bytes(b"damaged")
-    assert prepare(server.url).wait(timeout=300) == 0
+    assert prepare(server.url).wait() == 0
     assert server.downloads == 1
     assert (tmp_path / "root" / FOLDER / "train").read_bytes() == files["train"]
     assert names_in(tmp_path / "root") == sorted([*WHOLE, f"{FOLDER}/notes.txt"])
@@ -198,20 +194,18 @@ def test_files_that_are_whole_are_not_fetched_again_and_damaged_ones_are(prepare
 def test_without_internet_the_words_say_what_to_copy_where(prepare, server, tmp_path):
     server.close()  # nobody listens there any more
     process = prepare(server.url)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 2, out + err
-    assert "Traceback" not in err
-    assert "data=tiny: the download failed" in err
-    assert f"copy its folder {FOLDER} (3 files) into {tmp_path}/root" in err
+    assert process.wait() == 2, process.out + process.err
+    assert "Traceback" not in process.err
+    assert "data=tiny: the download failed" in process.err
+    assert f"copy its folder {FOLDER} (3 files) into {tmp_path}/root" in process.err
     assert names_in(tmp_path / "root") == []
 
 
 def test_a_wrong_archive_is_not_put_in_place(prepare, server, tmp_path):
     server.archive = b"a page that says: please log in"
     process = prepare(server.url)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 2, out + err
-    assert "the download failed" in err
+    assert process.wait() == 2, process.out + process.err
+    assert "the download failed" in process.err
     assert names_in(tmp_path / "root") == []
 
 
@@ -365,16 +359,14 @@ app(sys.argv[2:])
 """
     trap = tmp_path / "trap"
     trap.write_text("")
-    words = [sys.executable, "-c", probe, str(trap), "prepare", "photos"]
-    given = {"env": clean_environment() | photos, "capture_output": True, "text": True, "timeout": 120}
-    first = subprocess.run(words, **given)
-    assert first.returncode == -signal.SIGKILL, first.stderr
+    first = Program(tmp_path, probe, trap, "prepare", "photos", **photos)
+    assert first.wait() == -signal.SIGKILL, first.err
     trap.unlink()
-    second = subprocess.run(words, **given)
-    assert second.returncode == 0, second.stdout + second.stderr
-    assert "photos is ready in" in second.stdout
+    second = Program(tmp_path, probe, trap, "prepare", "photos", **photos)
+    assert second.wait() == 0, second.out + second.err
+    assert "photos is ready in" in second.out
     # Two workers are at most four images ahead of what is written, and every fourth image is noted.
-    noted = re.search(r"train: (\d+) of 24 images are there from an earlier start", second.stdout)
+    noted = re.search(r"train: (\d+) of 24 images are there from an earlier start", second.out)
     assert 12 <= int(noted[1]) <= 20
     assert names_in(tmp_path / "data" / "photos-packed-16") == [
         "manifest.json",
