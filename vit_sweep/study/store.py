@@ -39,7 +39,7 @@ from vit_sweep.study.journal import Event, JobEntry, Sent, entry_of
 from vit_sweep.study.lock import changing, now
 from vit_sweep.study.provenance import git_commit, versions
 from vit_sweep.study.schema_file import read_file
-from vit_sweep.study.trust import remember
+from vit_sweep.study.trust import programs, remember
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
@@ -137,7 +137,8 @@ class Study:
         earlier = self._read(path, PlanFile)
         for planned in plan.cells.values():
             self._write_cell(planned, data_root, options)
-        remember(self.folder, (planned.profile for planned in plan.cells.values()))
+        cells = plan.cells.values()
+        remember(self.folder, programs((planned.profile for planned in cells), (planned.cell for planned in cells)))
         # Last: whoever watches this file then finds every cell that it names.
         self._write_plan_file(plan_file(plan, earlier, repeat=repeat))
 

@@ -1,4 +1,5 @@
-"""What a user lets a study run: its profiles name an interpreter, shell lines, variables, an image. An edge.
+"""What a user lets a study run: its profiles name an interpreter, shell lines, variables, an image, and its cells
+perhaps a module with an engine of somebody's own. An edge.
 
 It is remembered in the user's own state folder and never in the study, whose files may be of anybody: by the study's
 place and by all that would run, so that neither a copy nor a later change of the plan runs with an earlier consent.
@@ -17,7 +18,11 @@ from launchers.checked import to_plain
 from launchers.errors import UserError
 from launchers.profile import PartitionProfile, shown
 from launchers.text import some
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.engines import KINDS
 
+Program = PartitionProfile | str
+"""A profile, or the module of an engine."""
 _OF_THIS_PROCESS: set[str] = set()
 """Where no folder can be written, consent lasts as long as the command."""
 _DESCRIPTIONS = frozenset(
@@ -27,9 +32,14 @@ _DESCRIPTIONS = frozenset(
 """Keys that say what a partition is, not what is run there."""
 
 
-def remember(study: Path, profiles: Iterable[PartitionProfile]) -> None:
-    """Let this user's commands run these profiles in the study."""
-    for key in _keys(study, profiles):
+def programs(profiles: Iterable[PartitionProfile], cells: Iterable[Cell]) -> list[Program]:
+    """All that cells of these profiles run and that is not ours."""
+    return [*each_once(profiles), *sorted({cell.engine.kind for cell in cells} - set(KINDS))]
+
+
+def remember(study: Path, wanted: Iterable[Program]) -> None:
+    """Let this user's commands run these programs in the study."""
+    for key in _keys(study, wanted):
         _OF_THIS_PROCESS.add(key)
         with suppress(OSError, RuntimeError):
             path = own_folder(_state_folder()) / key
@@ -37,28 +47,33 @@ def remember(study: Path, profiles: Iterable[PartitionProfile]) -> None:
                 write(path, f"{study.resolve()}\n")
 
 
-def untrusted(study: Path, profiles: Iterable[PartitionProfile]) -> list[PartitionProfile]:
-    """Those of the profiles that this user has not let run in the study, each once."""
-    once = _keys(study, profiles)
-    return [profile for key, profile in once.items() if key not in _OF_THIS_PROCESS and not _is_remembered(key)]
+def untrusted(study: Path, wanted: Iterable[Program]) -> list[Program]:
+    """Those of the programs that this user has not let run in the study, each once."""
+    once = _keys(study, wanted)
+    return [program for key, program in once.items() if key not in _OF_THIS_PROCESS and not _is_remembered(key)]
 
 
-def require(study: Path, profiles: Iterable[PartitionProfile]) -> None:
-    """Raise `UserError` where a profile is not to be run by this user."""
-    unknown = untrusted(study, profiles)
+def require(study: Path, wanted: Iterable[Program]) -> None:
+    """Raise `UserError` where a program is not to be run by this user."""
+    unknown = untrusted(study, wanted)
     if unknown:
-        names = some(profile.name for profile in unknown)
+        names = some(
+            f"engine {program}" if isinstance(program, str) else f"partition {program.name}" for program in unknown
+        )
         raise UserError(
-            f"study {study.name}: you have not let it run what its plan names for partition {names}: another user "
+            f"study {study.name}: you have not let it run what its plan names for {names}: another user "
             f"planned it, or it was moved, or changed since; look at it and let it run by: "
             f"python -m vit_sweep resume {study} --trust"
         )
 
 
-def what_runs(profile: PartitionProfile) -> Iterator[str]:
-    """Say, line by line, what a profile would run; secrets are masked."""
-    given = shown(profile, defaults=False)
-    yield f"partition {profile.name}: Python {given.pop('python', None) or 'of this command'}"
+def what_runs(program: Program) -> Iterator[str]:
+    """Say, line by line, what a profile would run, or which module a rank would import; secrets are masked."""
+    if isinstance(program, str):
+        yield f"engine {program}: the Python module of that name, wherever jobs find it"
+        return
+    given = shown(program, defaults=False)
+    yield f"partition {program.name}: Python {given.pop('python', None) or 'of this command'}"
     for key, value in given.items():
         if key in _DESCRIPTIONS:
             continue
@@ -75,14 +90,17 @@ def each_once(profiles: Iterable[PartitionProfile]) -> list[PartitionProfile]:
     return list({id(profile): profile for profile in profiles}.values())
 
 
-def _keys(study: Path, profiles: Iterable[PartitionProfile]) -> dict[str, PartitionProfile]:
-    """What each profile in this study is remembered by; a key that a later version adds changes nothing of it."""
+def _keys(study: Path, wanted: Iterable[Program]) -> dict[str, Program]:
+    """What each program in this study is remembered by; a key that a later version adds changes nothing of it."""
     place = str(study.resolve())
     texts = {
-        json.dumps([place, to_plain(profile, defaults=False)], sort_keys=True): profile
-        for profile in each_once(profiles)
+        json.dumps(
+            [place, "engine", program] if isinstance(program, str) else [place, to_plain(program, defaults=False)],
+            sort_keys=True,
+        ): program
+        for program in wanted
     }
-    return {hashlib.sha256(text.encode()).hexdigest(): profile for text, profile in texts.items()}
+    return {hashlib.sha256(text.encode()).hexdigest(): program for text, program in texts.items()}
 
 
 def _is_remembered(key: str) -> bool:

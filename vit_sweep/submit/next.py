@@ -62,7 +62,7 @@ def write(study: Study, todo: Mapping[str, Todo], code: Snapshot, *, max_gpus: i
     Raises `UserError` for a profile that this user has not let run here, or whose variables this user does not have.
     """
     profiles = trust.each_once(item.planned.profile for item in todo.values())
-    trust.require(study.folder, profiles)
+    trust.require(study.folder, trust.programs(profiles, (item.planned.cell for item in todo.values())))
     _require_variables(profiles)
     rendered = render(study, todo, code, max_gpus=max_gpus)
     for item in rendered:

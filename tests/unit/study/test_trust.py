@@ -4,10 +4,12 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from launchers.checked import to_json
-from launchers.errors import UserError
-from tests.unit.builders import planned_study, point, profile
+from launchers.errors import ConsentError, UserError
+from tests.unit.builders import ENGINE, planned_study, point, profile
+from vit_sweep.cli.terminal.consent import agree
 from vit_sweep.study import trust
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study
@@ -70,6 +72,25 @@ def test_a_plan_that_was_changed_since_runs_only_after_consent_to_what_is_shown(
     with pytest.raises(UserError, match="changed since"):
         run(study)
     assert line in list(trust.what_runs(changed.profiles[0]))
+
+
+def test_an_engine_of_somebodys_own_in_a_copy_runs_only_after_consent_to_what_is_shown(tmp_path, monkeypatch):
+    """A job imports the module that a cell names."""
+    engine = replace(ENGINE, kind="their_package.engine", zero_stage=None)
+    study, _ = planned_study(tmp_path / "s", point(engine=engine))
+    forget(monkeypatch)
+    assert run(study), "its own user has planned it"
+    copy = Study(shutil.copytree(study.folder, tmp_path / "copy"))
+    trust.remember(copy.folder, copy.plan_file().profiles)
+    with pytest.raises(UserError, match=r"for engine their_package\.engine"):
+        run(copy)
+    console = Console(width=200)
+    with console.capture() as screen, pytest.raises(ConsentError):
+        agree(copy, console, trust=False)
+    assert "engine their_package.engine: the Python module" in screen.get()
+    agree(copy, console, trust=True)
+    forget(monkeypatch)
+    assert run(copy)
 
 
 def test_a_user_without_a_folder_for_it_consents_once_a_command(study, state, monkeypatch):

@@ -6,10 +6,9 @@ import sys
 from rich.console import Console
 
 from launchers.errors import ConsentError
-from launchers.profile import PartitionProfile
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
-from vit_sweep.study.trust import remember, untrusted, what_runs
+from vit_sweep.study.trust import Program, programs, remember, untrusted, what_runs
 
 
 def agree(study: Study, console: Console, *, trust: bool) -> None:
@@ -21,8 +20,8 @@ def agree(study: Study, console: Console, *, trust: bool) -> None:
     if not unknown or not os.access(study.folder, os.W_OK):  # who may not write it runs nothing of it
         return
     console.print(f"study {study.name} was not planned by you here, or was changed since; its jobs would run:")
-    for profile in unknown:
-        for line in what_runs(profile):
+    for program in unknown:
+        for line in what_runs(program):
             console.print(line, soft_wrap=True)
     if not trust and not _agreed(console):
         raise ConsentError(
@@ -41,9 +40,11 @@ def agree_to_tend(study: Study, console: Console, *, trust: bool) -> None:
         agree(study, console, trust=trust)
 
 
-def _unknown(study: Study) -> list[PartitionProfile]:
+def _unknown(study: Study) -> list[Program]:
     plan = study.plan_file()
-    return untrusted(study.folder, plan.profiles) if plan is not None else []
+    if plan is None:
+        return []
+    return untrusted(study.folder, programs(plan.profiles, (file.cell for file in study.cell_files())))
 
 
 def _agreed(console: Console) -> bool:
