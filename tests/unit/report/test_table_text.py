@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 from rich.console import Console
@@ -108,6 +109,19 @@ def test_the_terminal_shows_intervals_and_says_what_is_equal_once():
     text = console.export_text()
     assert "5.10 [4.97, 5.23]" in text
     assert text.count("vit_b_16") == 1
+
+
+def test_no_number_is_broken_on_a_terminal_of_80_characters():
+    """What says nothing row by row stands above; a note gives way first."""
+    runs = [run(gpus, (150.0 / gpus,), flags=("host contended: rank 0",)) for gpus in (1, 2, 4)]
+    console = Console(width=80, record=True, file=io.StringIO())
+    drawn = strong(*runs)
+    rows = tuple(row | {"note": "11% repeated images"} for row in drawn.rows)
+    console.print(show.scaling(replace(drawn, rows=rows)))
+    text = console.export_text()
+    assert text.count("n=1") == 1 and "[n=1]" not in text and "repeated" in text
+    for row in drawn.rows:
+        assert f" {row['images_per_s']:.4g} " in text and f" {row['epoch_s']:.4g} " in text
 
 
 def test_the_terminal_says_why_nothing_is_compared():

@@ -20,7 +20,7 @@ from vit_sweep.plan.plan import Plan, PlannedCell
 from vit_sweep.report.tables.rounding import field
 from vit_sweep.report.tables.table import Cells, Column
 from vit_sweep.report.tables.table import Table as Data
-from vit_sweep.report.tables.text import is_text, printed
+from vit_sweep.report.tables.text import equal_in_all_rows, is_text, printed
 
 _SHOWN = (
     "model",
@@ -49,6 +49,7 @@ _SHOWN = (
     "note",
 )
 """Of a scaling table on the terminal; the files have all of it."""
+_ONCE_HERE = ("n", "seeds", "status")
 _WITH_INTERVAL = ("epoch_s", "speedup", "efficiency")
 _NOTE_SHOWN = 120
 """Characters of a note on the terminal; the files hold it whole."""
@@ -150,14 +151,22 @@ def _total(console: Console, plan: Plan, todo: set[str]) -> None:
 def scaling(table: Data, *, title: str = "") -> Table:
     """Draw one scaling table; what is equal in every row is said once in the title."""
     same, columns = printed(table)
+    # A terminal of 80 characters has no room for what says nothing row by row.
+    same += [column for column in columns if column.name in _ONCE_HERE and equal_in_all_rows(table, column)]
     once = ", ".join(f"{column.name}={field(column, table.rows[0])}" for column in same if column.name in _SHOWN)
     heading = title or f"{table.name} scaling"
     drawn = Table(title=Text.assemble(f"{heading}\n", (once, "dim")), title_justify="left", box=box.SIMPLE_HEAD)
-    shown = [column for name in _SHOWN for column in columns if column.name == name]
+    shown = [column for name in _SHOWN for column in columns if column.name == name and column not in same]
+    single = all(row.get("n") == 1 for row in table.rows) and len(table.rows) > 1
     for column in shown:
-        drawn.add_column(column.title, justify="left" if is_text(table, column) else "right", overflow="fold")
+        words = is_text(table, column)
+        whole = not words and (single or column.name not in _WITH_INTERVAL)
+        # What does not wrap keeps its numbers whole on a narrow terminal; so its heading is broken by hand.
+        label = column.title.replace(" ", "\n").replace("/", "\n/") if whole else column.title
+        drawn.add_column(label, justify="left" if words else "right", overflow="fold", no_wrap=whole)
+    drawn.collapse_padding, drawn.pad_edge = True, False
     for row in table.rows:
-        drawn.add_row(*(_field(column, row) for column in shown), style=STYLES.get(row["status"], ""))
+        drawn.add_row(*(_field(column, row, single=single) for column in shown), style=STYLES.get(row["status"], ""))
     for note in table.notes:
         drawn.caption = f"{drawn.caption}\n{note}" if drawn.caption else note
         drawn.caption_justify = "left"
@@ -179,8 +188,10 @@ STYLES = {
 }
 
 
-def _field(column: Column, row: Cells) -> str:
-    text = field(column, row if column.name in _WITH_INTERVAL else {column.name: row[column.name]})
+def _field(column: Column, row: Cells, *, single: bool) -> str:
+    """A value with its interval; where every row is of a single run, which the title says, without that mark."""
+    with_interval = column.name in _WITH_INTERVAL and not single
+    text = field(column, row if with_interval else {column.name: row[column.name]})
     return f"{text[:_NOTE_SHOWN]}..." if column.name == "note" and len(text) > _NOTE_SHOWN else text
 
 

@@ -126,7 +126,7 @@ def printed(table: Table) -> tuple[list[Column], list[Column]]:
     """
     many = any(" " in str(row.get("cell_id")) for row in table.rows)
     shown = [c for c in table.filled if not c.bound_of and not (many and c.name in ("cell_id", "seeds"))]
-    same = [column for column in shown if column.name not in NEVER_SAID_ONCE and _equal(table, column)]
+    same = [column for column in shown if column.name not in NEVER_SAID_ONCE and equal_in_all_rows(table, column)]
     return same, [column for column in shown if column not in same]
 
 
@@ -135,6 +135,7 @@ def is_text(table: Table, column: Column) -> bool:
     return any(isinstance(row[column.name], str) for row in table.rows)
 
 
-def _equal(table: Table, column: Column) -> bool:
+def equal_in_all_rows(table: Table, column: Column) -> bool:
+    """Whether several rows say the same of a column."""
     values: Iterable[object] = (row[column.name] for row in table.rows)
     return len(table.rows) > 1 and len({str(value) for value in values}) == 1
