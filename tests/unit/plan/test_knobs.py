@@ -118,7 +118,7 @@ def test_a_plan_refuses_what_the_memory_of_a_job_does_not_hold():
     asked = {"engine": zero(2, offload_optimizer=Offload.CPU), "gpus": 4, "model": vit_b}
     (planned,) = make_plan([point(partition=profile(mem_gib=1.0), **asked)]).points
     assert planned.reasons == (
-        "engine.offload_optimizer=cpu: the states of 4 rank(s) need about 1.3 GiB of memory a node, a job on lab has "
+        "engine.offload_optimizer=cpu: the states of 4 ranks need about 1.3 GiB of memory a node, a job on lab has "
         "1.0; use more nodes or a smaller model, or offload_optimizer=none",
     )
     for site in (profile(mem_gib=2.0), profile(mem_per_gpu_gib=0.5), profile(mem_gib=0.0), profile()):

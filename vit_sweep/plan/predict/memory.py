@@ -12,6 +12,7 @@ uint8 images of `data.pipeline=device`.
 
 from launchers.checked import checked
 from launchers.profile import Device
+from launchers.text import plural
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.engines import DDP, FSDP2, sharding
 from vit_sweep.plan.optimizers import moment_bytes
@@ -91,7 +92,7 @@ def too_little_room(cell: Cell, place: Offload, *, room_gib: float, ranks: int, 
         return None
     names = [n for n in ("offload_optimizer", "offload_param") if getattr(cell.engine, n) is not Offload.NONE]
     return (
-        f"engine.{names[0]}={getattr(cell.engine, names[0]).value}: the states of {ranks} rank(s) need about "
+        f"engine.{names[0]}={getattr(cell.engine, names[0]).value}: the states of {plural(ranks, 'rank')} need about "
         f"{need:.1f} GiB {'of memory' if place is Offload.CPU else 'on disk'} a node, {whose} has {room_gib:.1f}; use "
         f"more nodes or a smaller model, or {names[0]}=none"
     )
