@@ -20,7 +20,7 @@ def built(kind, **changes):
 
     from vit_sweep.job.train import model
 
-    spec = replace(OPTIMIZER, name=str(kind), kind=OptimizerKind(kind), weight_decay=0.05, **changes)
+    spec = replace(OPTIMIZER, name=str(kind), kind=OptimizerKind(kind), **({"weight_decay": 0.05} | changes))
     cell = small_cell(optimizer=spec)
     network = model.vision_transformer(cell)
     torch.nn.init.trunc_normal_(network.get_parameter("heads.head.weight"), std=0.02)
@@ -59,6 +59,19 @@ def test_without_decay_of_all_neither_vectors_nor_tokens_are_pulled_to_zero(kind
     matrices = {name for name, weight in before.items() if weight.ndim in (2, 4)}
     assert moved == matrices
     assert {"class_token", "encoder.pos_embedding"} < set(before) - matrices
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.05])
+def test_lars_gives_matrices_a_step_length_of_their_own_whatever_their_decay_and_vectors_that_of_sgd(decay):
+    import torch
+
+    _, network, updates = built("lars", decay_all=False, learning_rate=0.1, weight_decay=decay)
+    network.get_parameter("class_token").data += 1
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    updates.step()
+    for name, weight in network.named_parameters():
+        step, descent = weight.detach() - before[name], -0.1 * weight.grad
+        assert torch.allclose(step, descent, atol=1e-6) == (weight.ndim not in (2, 4)), name
 
 
 def test_muon_takes_the_matrices_of_the_blocks_and_nothing_else():
