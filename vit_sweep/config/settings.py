@@ -29,8 +29,8 @@ class Settings:
 
     study: str | None
     """Name of the folder below `outputs`; null: made from model, data and partition."""
-    outputs: str
-    data_root: str
+    outputs: Line
+    data_root: Line
     """Folder of the data files, on the login node and on the compute nodes."""
     dry_run: bool | Literal["stdout"]
     """Write plan and scripts, submit nothing; `stdout` prints the scripts too."""

@@ -110,6 +110,13 @@ def test_a_misspelt_instrument_shows_the_menu(ask, override, menu):
         ask(override)
 
 
+@pytest.mark.parametrize("key", ["outputs", "data_root"])
+def test_a_folder_is_one_line(ask, key):
+    """It would be one of a script, or of a file that a job reads."""
+    with pytest.raises(UserError, match=f"{key}=a\n.*has characters that have no place there"):
+        ask(f"{key}='a\nb'")
+
+
 def test_loggers_are_no_part_of_a_cells_identity(ask):
     (with_them,), _ = ask("logging=[tensorboard,wandb,mlflow]", "deepspeed_profilers=[flops,comms]")
     (without,), _ = ask()
