@@ -35,11 +35,12 @@ def is_anothers(submission: Submission, job: str) -> bool:
     """Whether Slurm has given a batch's number to another job, of which it prints `job`.
 
     A controller that lost its state begins again at small numbers. Script, working directory and comment must all
-    differ: sites rewrite comments, wrappers send copies of scripts, and studies are moved.
+    differ: sites rewrite comments, wrappers send copies of scripts, and studies are moved. Without a script's path
+    nothing is said.
     """
     batch, study = submission.batch_name, Path(submission.folder).parent.parent
     marks = [f"/jobs/{batch}/job.sbatch|", f"/{batch}|", *(f"|{place}|" for place in (study, os.path.realpath(study)))]
-    return bool(job) and not any(mark in f"{job}|" for mark in marks)
+    return job.startswith("/") and not any(mark in f"{job}|" for mark in marks)
 
 
 def hidden_owner(folder: str, clusters: str | None) -> str | None:

@@ -230,7 +230,8 @@ def test_a_job_that_its_named_cluster_gave_up_is_asked_for_where_its_twin_is(pro
     ("job", "state"),
     [
         ("/home/other/thesis.sh|/home/other|thesis", TaskState.ENDED),
-        ("(null)|/studies/s|cost centre 7", TaskState.RUNNING),
+        ("(null)|/moved/s|cost centre 7", TaskState.RUNNING),
+        ("/sbin/wrapped|/studies/s|cost centre 7", TaskState.RUNNING),
         ("/moved/s/jobs/wide/job.sbatch|/moved/s|cost centre 7", TaskState.RUNNING),
         ("/tmp/copy.by.wrapper|/tmp|s/wide", TaskState.RUNNING),
         ("/home/other/jobs/wider/job.sbatch|/studies/s/t|s/wide2", TaskState.ENDED),
