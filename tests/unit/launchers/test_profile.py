@@ -83,6 +83,22 @@ def test_a_dialect_that_cannot_be_is_refused_in_one_sentence(keys, words):
         read(**keys)
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"environment": {"A": "b\nexport C"}},
+        {"hosts": [{"name": "a\nb"}], "scheduler": "hostfile", "nodes": 1, "gpus_per_node": 1},
+        {"container": {"runtime": "pyxis", "image": "x\x1b[2J"}},
+        {"srun_args": ["--x\u2028"]},
+        {"setup": ["echo \x00"]},
+    ],
+    ids=lambda keys: next(iter(keys)),
+)
+def test_no_text_of_a_profile_ends_its_line(keys):
+    with pytest.raises(UserError, match="a line break or another control character"):
+        read(**keys)
+
+
 def test_whole_nodes_of_slurm_are_held_with_all_their_gpus_and_others_are_not():
     assert read(exclusive=True).held_gpus(nodes=2, gpus=2) == 16
     assert read().held_gpus(nodes=2, gpus=2) == 2
