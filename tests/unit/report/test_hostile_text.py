@@ -11,7 +11,8 @@ from rich.table import Table
 
 from launchers.text import visible
 from vit_sweep.cli.terminal import show
-from vit_sweep.report.tables.text import csv_field, latex, markdown
+from vit_sweep.report.tables.table import Column, table
+from vit_sweep.report.tables.text import csv_field, latex, markdown, to_csv, to_latex, to_markdown
 
 LATEX = re.compile(
     r"""(?: \\text(?:backslash|asciitilde|asciicircum|less|greater|bar|mu)\{\} | \\[&%$\#_{}] | \{\}
@@ -45,6 +46,17 @@ def test_no_text_of_a_csv_file_is_a_formula(text):
 )
 def test_markdown_of_others_is_no_markup(text):
     assert not re.search(r"(?<!\\)[\[`<*]", markdown(text))
+
+
+def test_title_cells_and_notes_of_a_table_are_escaped_in_every_form():
+    evil = r"=1+1 [x](http://evil) \input{y}"
+    known = {name: Column(name=name) for name in ("run", "note")}
+    rows = [dict.fromkeys(known, evil), dict.fromkeys(known, "a")]
+    made = table("t", f"of {evil}", [*known], rows, known=known, notes=[evil])
+    assert list(csv.reader(io.StringIO(to_csv(made))))[1] == [f"'{evil}"] * 2
+    assert (to_markdown(made).count(r"\[x](http"), to_markdown(made).count("[x](http")) == (4, 4)
+    assert to_latex(made).count(r"\textbackslash{}input\{y\}") == 4
+    assert r"\input" not in to_latex(made)
 
 
 def test_an_interval_keeps_its_brackets():
