@@ -5,35 +5,53 @@
 | deepspeed | ZeRO stage 0 to 3 | as shipped, and as configured here (`overlap_comm` off), nothing of it is hidden |
 | ddp | whole on every rank, as ZeRO 0 | gradients all-reduced in buckets, while backward makes the next ones |
 | fsdp2 | as ZeRO 3; as ZeRO 2 with reshard_after_forward=false | weights gathered a block ahead, gradients behind |
+| accelerate | ddp; deepspeed where a ZeRO stage is asked for | likewise |
+| megatron | as ZeRO 0; as ZeRO 1 with distributed_optimizer=true | gradients reduced as DDP does, in larger buckets |
 """
 
 from collections.abc import Iterable
 from dataclasses import replace
 
 from launchers.errors import closest
+from launchers.profile import Device
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import DEEPSPEED, EngineSpec, Point
+from vit_sweep.plan.point import DEEPSPEED, EngineSpec, OptimizerKind, Point
 
-DDP, FSDP2 = "ddp", "fsdp2"
-KINDS = (DEEPSPEED, DDP, FSDP2)
+DDP, FSDP2, ACCELERATE, MEGATRON = "ddp", "fsdp2", "accelerate", "megatron"
+KINDS = (DEEPSPEED, DDP, FSDP2, ACCELERATE, MEGATRON)
+OPTIONAL = {ACCELERATE: ("accelerate", "transformers"), MEGATRON: ("megatron.core",)}
+"""Engines and the modules that they need beyond those of every training: `vit_sweep[engines]`."""
+MEGATRON_NEEDS_CUDA = "megatron-core keeps gradients in a buffer on a CUDA device"
+MEGATRON_BUCKET_ELEMENTS = 40_000_000
+"""Gradients that megatron-core reduces at a time, up to 40 ranks; its default."""
+_OF_MEGATRON = (OptimizerKind.ADAMW, OptimizerKind.ADAM, OptimizerKind.SGD)
 _ANY = EngineSpec(name="any", zero_stage=None)
 DDP_BUCKET_BYTES = 25 * 2**20
 """Gradients that DDP reduces at a time; torch's default."""
-_HIDDEN = {DDP: 0.9, FSDP2: 0.9}
+_HIDDEN = {DDP: 0.9, FSDP2: 0.9, MEGATRON: 0.9}
 """Part of a pass that hides communication beside it: the first gradients must be there before anything is sent, and
 the last bucket has nothing to hide behind."""
+
+
+def machinery(engine: EngineSpec) -> str:
+    """The kind of engine whose code keeps states and communicates: Accelerate leaves both to others."""
+    if engine.kind != ACCELERATE:
+        return engine.kind
+    return DDP if engine.zero_stage is None else DEEPSPEED
 
 
 def sharding(engine: EngineSpec) -> int:
     """The ZeRO stage that shards as the engine does; an engine of somebody's own is taken to shard nothing."""
     if engine.kind == FSDP2:
         return 3 if engine.reshard_after_forward else 2
+    if engine.kind == MEGATRON:
+        return 1 if engine.distributed_optimizer else 0
     return engine.zero_stage or 0
 
 
 def hidden_part(engine: EngineSpec) -> float:
     """The part of what can be hidden that is."""
-    return _HIDDEN.get(engine.kind, 0.0)
+    return _HIDDEN.get(machinery(engine), 0.0)
 
 
 def compares_engines(cells: Iterable[Cell]) -> bool:
@@ -45,7 +63,8 @@ def compares_engines(cells: Iterable[Cell]) -> bool:
 def hides(cell: Cell) -> float:
     """The part of a rank's computation in a step that the engine's communication can hide behind, 0 to below 1."""
     backward = 3 / 4 if cell.activation_checkpointing else 2 / 3
-    return hidden_part(cell.engine) * (backward / cell.accum if cell.engine.kind == DDP else 1)
+    in_last_backward = machinery(cell.engine) in (DDP, MEGATRON)
+    return hidden_part(cell.engine) * (backward / cell.accum if in_last_backward else 1)
 
 
 def unknown_engine(point: Point, _: object) -> str | None:
@@ -62,7 +81,7 @@ def unknown_engine(point: Point, _: object) -> str | None:
 def key_of_another_engine(point: Point, _: object) -> str | None:
     """A key that says nothing to this engine, or one that it needs."""
     engine = point.engine
-    if (engine.zero_stage is None) == (engine.kind == DEEPSPEED):
+    if engine.kind != ACCELERATE and (engine.zero_stage is None) == (engine.kind == DEEPSPEED):
         return f"engine={engine.name} engine.zero_stage={_word(engine.zero_stage)}: " + (
             "DeepSpeed needs its ZeRO stage; use 0, 1, 2 or 3" if engine.kind == DEEPSPEED else _NO_STAGE
         )
@@ -70,12 +89,40 @@ def key_of_another_engine(point: Point, _: object) -> str | None:
         return f"engine={engine.name} engine.reshard_after_forward={_word(engine.reshard_after_forward)}: " + (
             "FSDP2 needs it; use true or false" if engine.kind == FSDP2 else "only fsdp2 has it; use engine=fsdp2"
         )
+    if (engine.distributed_optimizer is None) == (engine.kind == MEGATRON):
+        return f"engine={engine.name} engine.distributed_optimizer={_word(engine.distributed_optimizer)}: " + (
+            "megatron needs it; use true or false"
+            if engine.kind == MEGATRON
+            else "only megatron has it; use engine=megatron"
+        )
     return None
+
+
+def megatron_without_cuda(point: Point, _: object) -> str | None:
+    """megatron-core makes its buffer on a CUDA device, whatever device the model is on."""
+    if point.engine.kind != MEGATRON or point.partition.device is not Device.CPU:
+        return None
+    return (
+        f"engine={point.engine.name}: {MEGATRON_NEEDS_CUDA}, and {point.partition.name} is a CPU partition; use "
+        "engine=ddp or zero=1, which shard alike, or a CUDA partition"
+    )
+
+
+def optimizer_that_megatron_lacks(point: Point, _: object) -> str | None:
+    """It brings optimizers of its own."""
+    spec = point.optimizer
+    if point.engine.kind != MEGATRON or (spec.kind in _OF_MEGATRON and spec.decay_all):
+        return None
+    what = f"optimizer={spec.name}" if spec.decay_all else "optimizer.decay_all=false"
+    return (
+        f"engine={point.engine.name} {what}: megatron-core updates by optimizers of its own, here "
+        f"{', '.join(_OF_MEGATRON)} with decay of all weights; use one of these, or another engine"
+    )
 
 
 def half_precision_without_masters(point: Point, _: object) -> str | None:
     """16-bit weights need an fp32 copy for their updates, which DeepSpeed keeps."""
-    if point.engine.kind not in (DDP, FSDP2) or point.precision.bytes == 4:
+    if machinery(point.engine) not in (DDP, FSDP2, MEGATRON) or point.precision.bytes == 4:
         return None
     return (
         f"engine={point.engine.name} precision={point.precision.value}: this engine keeps no fp32 copy of 16-bit "

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from launchers.hosts import choose_hosts
 from vit_sweep.plan.cell import Cell, Series
+from vit_sweep.plan.engines import ACCELERATE
 from vit_sweep.plan.point import BatchPer, EngineSpec, LrScaling, OptimizerSpec, Placement, Point, Scaling
 from vit_sweep.plan.refusals import Derived, fits, layout_refusal, refusals
 
@@ -83,12 +84,14 @@ def _nodes(point: Point) -> int:
 
 
 def _engine(point: Point) -> EngineSpec | None:
-    """The engine as named, or the plain one with the stage that `zero=` says; None where the two contradict."""
+    """The engine as named, or with the stage that `zero=` says if it has said none; None where the two contradict."""
     engine, zero = point.engine, point.zero
     if zero is None or zero == engine.zero_stage:
         return engine
     if engine.name == _PLAIN_ENGINE and engine.zero_stage == 0:
         return replace(engine, name=f"zero{zero}", zero_stage=zero)
+    if engine.kind == ACCELERATE and engine.zero_stage is None:
+        return replace(engine, name=f"{engine.name}_zero{zero}", zero_stage=zero)
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from launchers.errors import closest
 from launchers.profile import Device
 from vit_sweep.plan.deepspeed_keys import KEYS, VERSION
+from vit_sweep.plan.engines import machinery
 from vit_sweep.plan.point import DEEPSPEED, EngineSpec, Offload, Point
 
 STAGES: dict[str, tuple[int, ...]] = {
@@ -37,7 +38,7 @@ def knob_without_a_stage(_: Point, engine: EngineSpec) -> str | None:
             continue
         given = f"engine={engine.name} engine.{name}={_spelt(getattr(engine, name))}"
         use = f"zero={' or '.join(map(str, stages))}, or leave it out"
-        if engine.kind != DEEPSPEED:
+        if machinery(engine) != DEEPSPEED:
             return f"{given}: only DeepSpeed has this knob; use {use}"
         if engine.zero_stage not in stages:
             return f"{given}: ZeRO stage {engine.zero_stage} has nothing that it could change; use {use}"
@@ -102,7 +103,7 @@ def further_key_refused(_: Point, engine: EngineSpec) -> str | None:
     for key, value in further(engine):
         given = f"engine.config.{key}={_spelt(value)}"
         section, _dot, name = key.rpartition(".")
-        if engine.kind != DEEPSPEED:
+        if machinery(engine) != DEEPSPEED:
             return f"{given}: engine={engine.name} is not DeepSpeed; leave it out"
         if key in _AXES:
             return f"{given}: {_AXES[key]} says it; use {_AXES[key]}=..."

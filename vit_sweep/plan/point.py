@@ -219,9 +219,11 @@ class EngineSpec:
     zero_stage: Annotated[int, Ge(0), Le(3)] | None
     """DeepSpeed's: 0 (plain data parallel) to 3; None for engines that have no such stages."""
     kind: Name = DEEPSPEED
-    """deepspeed, ddp, fsdp2, or a module of somebody's own, with a dot in its name."""
+    """deepspeed, ddp, fsdp2, accelerate, megatron, or a module of somebody's own, with a dot in its name."""
     reshard_after_forward: bool | None = None
     """FSDP2: whether a block's weights are let go between its forward and its backward; None for other engines."""
+    distributed_optimizer: bool | None = None
+    """Megatron: whether each rank updates its part of the weights, as with ZeRO 1; None for other engines."""
     offload_optimizer: Offload = Offload.NONE
     """DeepSpeed's, as all that follow; `knobs.STAGES` says which stages heed which."""
     offload_param: Offload = Offload.NONE

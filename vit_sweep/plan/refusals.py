@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from launchers.hosts import model_of
 from launchers.profile import Device, Host, Scheduler, Spawner
 from launchers.text import nodes_by_gpus, plural
-from vit_sweep.plan.engines import half_precision_without_masters, key_of_another_engine, unknown_engine
+from vit_sweep.plan.engines import (
+    half_precision_without_masters,
+    key_of_another_engine,
+    megatron_without_cuda,
+    optimizer_that_megatron_lacks,
+    unknown_engine,
+)
 from vit_sweep.plan.knobs import OF_KNOBS
 from vit_sweep.plan.optimizers import another_algorithm, constant_of_another_optimizer
 from vit_sweep.plan.point import Allocation, BatchPer, EngineSpec, Placement, Point, Precision, Scaling
@@ -284,6 +290,8 @@ RULES: tuple[Rule, ...] = (
     key_of_another_engine,
     half_precision_without_masters,
     constant_of_another_optimizer,
+    megatron_without_cuda,
+    optimizer_that_megatron_lacks,
     *map(_of_the_engine, (another_algorithm, *OF_KNOBS)),
     _shared_without_srun,
     _warm_up_beyond_the_run,

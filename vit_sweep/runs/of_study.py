@@ -10,9 +10,11 @@ from functools import lru_cache
 from typing import Any
 
 from launchers.checked import to_plain
+from launchers.profile import PartitionProfile
 from vit_sweep.outcome.result import Result, is_oversubscribed, note_of
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import Allocation, DataSpec, EngineSpec, ModelSpec, OptimizerSpec
+from vit_sweep.plan.predict import cost
 from vit_sweep.plan.predict.memory import predict
 from vit_sweep.plan.predict.vit import train_flop
 from vit_sweep.record.breakdown import mfu
@@ -52,18 +54,19 @@ def run_of(
     *,
     peaks: Mapping[str, float] | None = None,
     submitted: Mapping[tuple[str, int], str] | None = None,
-    node_gpus: int | None = None,
+    profile: PartitionProfile | None = None,
 ) -> Run:
-    """The run of one cell; `node_gpus`: GPUs of a node of its partition."""
+    """The run of one cell; `profile`: its partition's, where that is known."""
     cell, record = result.file.cell, result.record
     predicted = predict(cell)
+    forecast = cost.predict(cell, profile, ()) if profile is not None else None
     # One construction: a run of many fields is checked as a whole each time.
     fields: dict[str, Any] = {
         "run_id": result.file.cell_id,
         "origin": Origin.STUDY,
         "gpus": cell.gpus,
         "nodes": cell.nodes,
-        "node_gpus": node_gpus,
+        "node_gpus": profile.gpus_per_node if profile is not None else None,
         "curves": result.file.series,
         "micro_batch": cell.micro_batch,
         "accum": cell.accum,
@@ -76,6 +79,7 @@ def run_of(
         "note": note_of(result),
         "epochs_asked": cell.epochs,
         "epochs_done": 0,
+        "step_predicted_ms": forecast.step_ms if forecast is not None else None,
         "memory_predicted_mib": predicted.total_gib * _MIB if predicted else None,
         "attempts": len(result.history) + (record is not None) or None,
     }

@@ -98,7 +98,7 @@ class Reader:
             result,
             peaks={} if peak is None else {name: peak},
             submitted=self._submitted,
-            node_gpus=profile.gpus_per_node if profile is not None else None,
+            profile=profile,
         )
         wanted = self._target if self._target is not None else result.file.options.target_accuracy
         reached = None

@@ -62,6 +62,8 @@ class Run:
     epochs_done: int | None = None
     step_ms: float | None = None
     """Median optimizer step after the warm-up, max over ranks."""
+    step_predicted_ms: float | None = None
+    """What the plan expects of a step by operations and links alone; None where it knows no peak of the GPU."""
     step_percentiles_ms: tuple[float, ...] = ()
     """From the shortest to the longest of these steps, 0 to 100 %; empty with fewer than 20."""
     parts: StepParts | None = None

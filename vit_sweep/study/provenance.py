@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from launchers.errors import UserError
+from vit_sweep.plan.engines import OPTIONAL
 
 _EXTRAS = {
     "train": ("torch", "torchvision", "deepspeed", "sklearn"),
@@ -47,6 +48,26 @@ def require_extra(extra: str) -> None:
     absent = [name for name in _EXTRAS[extra] if importlib.util.find_spec(name) is None]
     if absent:
         raise UserError(f"{', '.join(absent)} not installed here: pip install 'vit_sweep[{extra}]'")
+
+
+def absent_packages(engine: str) -> str:
+    """What an engine of this kind needs, is not installed here, and how it is; empty where nothing is missing."""
+    absent = [name for name in OPTIONAL.get(engine, ()) if _is_absent(name)]
+    return f"{', '.join(absent)} not installed: pip install 'vit_sweep[engines]', or another engine" if absent else ""
+
+
+def require_engines(kinds: Iterable[str]) -> None:
+    """Refuse, without importing anything, engines that jobs under this python could not load."""
+    for kind in sorted(set(kinds)):
+        if absent := absent_packages(kind):
+            raise UserError(f"engine={kind}: {absent}")
+
+
+def _is_absent(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is None
+    except ModuleNotFoundError:  # of what it is a part of
+        return True
 
 
 def require_loggers(loggers: Iterable[str]) -> None:

@@ -30,6 +30,7 @@ from vit_sweep.outcome.result import Status
 from vit_sweep.outcome.verdict import Attempt
 from vit_sweep.plan.cell import CellFile, JobOptions
 from vit_sweep.plan.ds_config import ds_config
+from vit_sweep.plan.engines import machinery
 from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_series
 from vit_sweep.plan.plan_file import PlanFile, plan_file, planned_cells, with_cells
 from vit_sweep.plan.point import DEEPSPEED
@@ -164,7 +165,7 @@ class Study:
         file = CellFile(cell_id=cell_id, cell=planned.cell, series=series, data_root=data_root, options=own_options)
         if file != known:
             write(folder / "cell.json", to_json(file))
-        if planned.cell.engine.kind == DEEPSPEED:
+        if machinery(planned.cell.engine) == DEEPSPEED:
             write_if_new(folder / "ds_config.json", json.dumps(ds_config(planned.cell), indent=1) + "\n")
 
     def write_rendered(self, rendered: Rendered) -> Path:

@@ -1,5 +1,7 @@
 """Named grids: the paper's figures, and what a grid of a user's own may say."""
 
+from dataclasses import replace
+
 import pytest
 from omegaconf import OmegaConf
 
@@ -7,9 +9,10 @@ from launchers.errors import UserError
 from vit_sweep.config.algebra import GridSpec, select
 from vit_sweep.config.compose import grid_words
 from vit_sweep.config.folders import conf_dir
+from vit_sweep.plan.engines import compares_engines
 from vit_sweep.plan.plan import Knowledge, make_plan
 
-SHIPPED = sorted(path.stem for path in (conf_dir() / "grid").glob("*.yaml") if path.stem != "none")
+SHIPPED = sorted(path.stem for path in (conf_dir() / "grid").glob("paper_*.yaml"))
 # Points, physical cells: one GPU has no placement, so figures 14 and 15 draw one cell in both curves.
 SIZES = {
     "paper_fig4": (5, 5),
@@ -61,6 +64,22 @@ def test_every_cell_of_the_paper_can_be_stated_and_planned_on_imagenet_100_too(p
     plan = make_plan(points, Knowledge(minutes=100_000))
     assert [reason for p in plan.infeasible for reason in p.reasons if "needs about" not in reason] == []
     assert {(p.data.classes, p.model.name) for p in points} == {(100, "vit_b_16")}
+
+
+@pytest.mark.parametrize(("name", "engines"), [("zero_stages", 5), ("frameworks", 9)])
+def test_a_grid_of_engines_compares_them_on_equal_work(points_of, name, engines):
+    """On a CPU partition too, a tiny model included, but for Megatron, and the plan says why."""
+    points, _ = points_of(f"grid={name}", "partition=vector_t4v2")
+    plan = make_plan(points)
+    assert not plan.infeasible
+    cells = [planned.cell for planned in plan.cells.values()]
+    assert len(cells) == engines * 3 * 3
+    assert all(compares_engines(cell for cell in cells if cell.gpus == gpus) for gpus in (2, 4, 8))
+    assert len({replace(cell, engine=cells[0].engine, gpus=1, nodes=1, seed=0) for cell in cells}) == 1
+    points, _ = points_of(f"grid={name}", "partition=local", "model=vit_tiny_32", "data=digits", "gpus=2", "repeats=1")
+    skipped = {p.axes["engine"]: p.reasons for p in make_plan(points).infeasible}
+    assert set(skipped) == ({"megatron"} if name == "frameworks" else set())
+    assert all("CUDA device, and local is a CPU partition" in reason for (reason,) in skipped.values())
 
 
 @pytest.mark.parametrize("words", [["zero=0,1"], ["zero=2"]])

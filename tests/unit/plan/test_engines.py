@@ -7,19 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchers.profile import Device
-from tests.unit.builders import ENGINE, cell, point
+from tests.unit.builders import ENGINE, OPTIMIZER, cell, point
 from tests.unit.plan.predict.test_cost import T4
 from tests.unit.plan.predict.test_memory import on_t4
-from vit_sweep.plan.engines import DDP, FSDP2, compares_engines, hides, sharding
+from vit_sweep.plan.engines import ACCELERATE, DDP, FSDP2, MEGATRON, compares_engines, hides, sharding
 from vit_sweep.plan.grid import cell_of
-from vit_sweep.plan.point import EngineSpec, Precision
-from vit_sweep.plan.predict.cost import Throughput, communicates_s, predict
+from vit_sweep.plan.point import EngineSpec, OptimizerKind, Precision
+from vit_sweep.plan.predict.cost import Throughput, communicates_s, predict, traffic_of
 from vit_sweep.plan.predict.memory import predict as memory
 from vit_sweep.plan.predict.overlap import exposed_s
 from vit_sweep.plan.predict.vit import parameters
 
 ON_DDP = EngineSpec(name="ddp", zero_stage=None, kind=DDP)
 SHARDED = EngineSpec(name="fsdp2", zero_stage=None, kind=FSDP2, reshard_after_forward=True)
+ON_MEGATRON = EngineSpec(name="megatron", zero_stage=None, kind=MEGATRON, distributed_optimizer=True)
+ACCELERATED = EngineSpec(name="accelerate", zero_stage=None, kind=ACCELERATE)
 KEPT = replace(SHARDED, reshard_after_forward=False)
 STAGES = [EngineSpec(name=f"zero{stage}", zero_stage=stage) for stage in range(4)]
 
@@ -41,8 +43,8 @@ def test_engines_are_compared_where_equal_work_is_done_by_several_and_seeds_are_
     [
         (
             replace(ON_DDP, kind="dpp"),
-            "engine.kind=dpp: there is no such engine – did you mean ddp? Known: ddp, deepspeed, fsdp2; an engine of "
-            "your own is a module, written with a dot: engine.kind=my_package.my_engine",
+            "engine.kind=dpp: there is no such engine – did you mean ddp? Known: accelerate, ddp, deepspeed, fsdp2, "
+            "megatron; an engine of your own is a module, written with a dot: engine.kind=my_package.my_engine",
         ),
         (
             replace(ON_DDP, zero_stage=2),
@@ -59,6 +61,14 @@ def test_engines_are_compared_where_equal_work_is_done_by_several_and_seeds_are_
         (
             replace(ON_DDP, reshard_after_forward=True),
             "engine=ddp engine.reshard_after_forward=true: only fsdp2 has it; use engine=fsdp2",
+        ),
+        (
+            replace(ON_MEGATRON, distributed_optimizer=None),
+            "engine=megatron engine.distributed_optimizer=null: megatron needs it; use true or false",
+        ),
+        (
+            replace(ON_DDP, distributed_optimizer=False),
+            "engine=ddp engine.distributed_optimizer=false: only megatron has it; use engine=megatron",
         ),
     ],
 )
@@ -146,3 +156,35 @@ def test_what_fsdp2_keeps_whole_is_counted():
 
 def test_ddp_needs_less_than_zero_0_which_flattens_its_gradients_anew():
     assert memory(on_t4(engine=ON_DDP)).total_gib < memory(on_t4()).total_gib
+
+
+def test_accelerate_is_planned_as_what_it_hands_the_work_to():
+    """Its DDP without a stage, DeepSpeed with one; `zero=` says the stage."""
+    for stage, plain in ((None, ON_DDP), (2, STAGES[2])):
+        made, other = (
+            cell_of(point(gpus=4, engine=engine, zero=zero)) for engine, zero in ((ACCELERATED, stage), (plain, None))
+        )
+        assert (made.engine.zero_stage, made.engine.name) == (
+            stage,
+            f"accelerate_zero{stage}" if stage else "accelerate",
+        )
+        assert memory(made) == memory(other)
+        assert (hides(made), traffic_of(made)) == (hides(other), traffic_of(other))
+
+
+def test_megatron_needs_cuda_and_shards_moments_with_its_distributed_optimizer():
+    refused = cell_of(point(engine=ON_MEGATRON, partition=replace(T4, device=Device.CPU)))
+    assert len(refused) == 1
+    assert "megatron-core keeps gradients in a buffer on a CUDA device, and" in refused[0]
+    for optimizer, name in (
+        (replace(OPTIMIZER, kind=OptimizerKind.LION), f"optimizer={OPTIMIZER.name}"),
+        (replace(OPTIMIZER, decay_all=False), "optimizer.decay_all=false"),
+    ):
+        (reason,) = cell_of(point(engine=ON_MEGATRON, optimizer=optimizer))
+        assert reason.startswith(f"engine=megatron {name}: megatron-core updates by optimizers of its own, here adamw,")
+    whole, parts = (
+        cell_of(point(gpus=4, engine=replace(ON_MEGATRON, distributed_optimizer=on))) for on in (False, True)
+    )
+    moments = 8 * parameters(parts.model, parts.data.classes) / 2**30
+    assert memory(whole).states_gib - memory(parts).states_gib == pytest.approx(moments * 3 / 4)
+    assert [traffic_of(made)[:3] for made in (whole, parts)] == [(1, 0, 0), (0, 1, 1)]

@@ -18,6 +18,7 @@ from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import cells_of, with_all_intervals, with_intervals
 from vit_sweep.analysis.series.spreads import Spreads
 from vit_sweep.plan.point import Scaling
+from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
 from vit_sweep.record.stats import SlowestRank, StepParts
 from vit_sweep.report import figures
 from vit_sweep.report.figure import FORMATS, SWITCH, Skipped
@@ -25,7 +26,7 @@ from vit_sweep.report.figures import cost, curves, isoefficiency, nodes, parts, 
 from vit_sweep.report.figures.fills import FILLS, UNKNOWN, parts_of
 from vit_sweep.report.figures.nodes import NODE_FILLS, node_fill
 from vit_sweep.report.figures.overlay import Quantity, draw_simulated
-from vit_sweep.report.figures.runs import memory, steps
+from vit_sweep.report.figures.runs import engines, memory, steps
 from vit_sweep.report.figures.sheet.panels import arrange
 from vit_sweep.report.figures.sheet.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
 from vit_sweep.report.tables.all_tables import tables_of
@@ -72,7 +73,9 @@ def runs():
 
 @pytest.fixture(scope="module")
 def drawn(runs, tmp_path_factory):
-    return draw(runs, tmp_path_factory.mktemp("figures"))
+    made = draw(runs, tmp_path_factory.mktemp("figures"))
+    assert "no work was done by several engines" in made.pop("engines").reason
+    return made
 
 
 @pytest.fixture
@@ -447,6 +450,24 @@ def test_without_a_baseline_there_is_no_curve_but_its_reason_inside_the_axes(she
     assert [1, 2] in drawn_x
     assert [2] not in drawn_x
     assert "batch 32: none, no baseline" in figure.alt
+
+
+def test_engines_are_drawn_by_memory_and_speed_and_the_front_is_of_certified_ones(unprinted, tmp_path):
+    """FSDP2 is smallest but has no certificate; zero1 is beaten in both by ddp."""
+    exact = Certificate(steps=50, difference=0.0, absolute=0.0, parameter="a", tolerance=CERTIFIED_WITHIN)
+    measured = {"ddp": (10.0, 6000.0, exact), "zero1": (11.0, 6500.0, exact), "zero2": (12.0, 5000.0, exact)}
+    runs = [
+        run(2, (seconds,), run_id=name, conditions={"engine": name}, memory_mib=memory, certificate=certificate)
+        for name, (seconds, memory, certificate) in (measured | {"fsdp2": (20.0, 3000.0, None)}).items()
+    ]
+    drawn = draw(runs, tmp_path)["engines"]
+    assert "Hollow: no certificate says" in drawn.caption
+    assert "Fastest is ddp with 640 images/s" in drawn.alt and "smallest fsdp2 with 320 images/s" in drawn.alt
+    points = [
+        engines.Engine(6400 / seconds, memory / 1024, name, certificate is not None)
+        for name, (seconds, memory, certificate) in (measured | {"fsdp2": (20.0, 3000.0, None)}).items()
+    ]
+    assert [engine.name for engine in engines.pareto(points)] == ["ddp", "zero2"]
 
 
 @pytest.mark.parametrize(

@@ -290,6 +290,18 @@ def test_ddp_is_the_control_that_every_stage_and_fsdp2_are_compared_with():
     ]  # fmt: skip
 
 
+def test_what_an_engine_saves_of_the_references_memory_and_pays_in_time_stands_beside_what_was_predicted():
+    whole = on_stage(0, memory_mib=8000.0, memory_predicted_mib=8000.0, step_predicted_ms=100.0)
+    parts = on_stage(3, memory_mib=3000.0, memory_predicted_mib=4000.0, step_predicted_ms=120.0)
+    reference, row = tables([whole, parts])["engines"].rows
+    context = 1024 * CONTEXT_GIB
+    assert row["memory_saved"] == pytest.approx(1 - (3000 + context) / (8000 + context))
+    assert (row["memory_saved_predicted"], row["time_ratio_predicted"]) == (0.5, pytest.approx(1.2))
+    assert reference["memory_saved"] is None
+    (_, unknown) = tables([replace(whole, memory_mib=None), replace(parts, certificate=EXACT)])["engines"].rows
+    assert (unknown["memory_saved"], unknown["memory_saved_predicted"]) == (None, 0.5)
+
+
 @pytest.mark.parametrize(
     ("changes", "text"),
     [

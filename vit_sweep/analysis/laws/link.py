@@ -59,6 +59,7 @@ def _engine(series: ScalingSeries) -> EngineSpec:
         zero_stage=int(stage) if stage.isdigit() else 0,
         kind=kind or DEEPSPEED,
         reshard_after_forward=series.key.condition("engine.reshard_after_forward") == "True",
+        distributed_optimizer=series.key.condition("engine.distributed_optimizer") == "True",
     )
 
 

@@ -14,6 +14,7 @@ from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.trackers.figures import run_figures
 from vit_sweep.job.train.trackers.guarded import Trackers
 from vit_sweep.outcome.ending import Cause, Exit
+from vit_sweep.plan.engines import OPTIONAL
 from vit_sweep.record.breakdown import Breakdown
 from vit_sweep.record.machine import Fingerprint, Preflight, Samples
 from vit_sweep.record.record import Certificate, GradientCheck, RankReport, Record, Resolved
@@ -53,7 +54,7 @@ def finish(
         started_at=execution.started_at,
         startup_s=round(startup_s, 3),
         job_s=round(execution.elapsed_s(), 3),
-        versions={"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        versions=_versions(execution.cell.engine.kind),
         code=execution.code,
         restarts=len(run.attempts) - 1,
         attempts=tuple(run.attempts),
@@ -68,6 +69,12 @@ def finish(
     write(execution.cell_dir / "record.json", to_json(_tracked(record, run.trackers)))
     run.delete_checkpoints()
     write(execution.attempt / "exit.json", to_json(_done(execution)))
+
+
+def _versions(engine: str) -> dict[str, str]:
+    """Of python and of every package that trains; a distribution is named as its module, with a dash for a dot."""
+    packages = (*_PACKAGES, *(name.replace(".", "-") for name in OPTIONAL.get(engine, ())))
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def _done(execution: Execution) -> Exit:

@@ -14,7 +14,7 @@ from launchers.checked import checked
 from launchers.profile import Device
 from launchers.text import plural
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import DDP, FSDP2, sharding
+from vit_sweep.plan.engines import DDP, FSDP2, MEGATRON, machinery, sharding
 from vit_sweep.plan.optimizers import moment_bytes
 from vit_sweep.plan.point import ModelSpec, Offload, Pipeline, Precision
 from vit_sweep.plan.predict.vit import activation_bytes, parameters, tokens
@@ -162,9 +162,9 @@ def _state_bytes(cell: Cell, count: int) -> float:
     ranks, stage = cell.gpus, 3 if cell.engine.kind == FSDP2 else sharding(cell.engine)
     weight = cell.precision.bytes
     wide = weight == 4
-    # Stage 0 in fp32, DDP and FSDP2 update the weights in place; every other case keeps an fp32 master copy, and
-    # 16-bit stage 0 an fp32 copy of the gradients too.
-    master = 0 if wide and (stage == 0 or cell.engine.kind == FSDP2) else 4
+    # Stage 0 in fp32, DDP, FSDP2 and Megatron update the weights in place; every other case keeps an fp32 master copy,
+    # and 16-bit stage 0 an fp32 copy of the gradients too.
+    master = 0 if wide and (stage == 0 or cell.engine.kind in (FSDP2, MEGATRON)) else 4
     extra = 4 if not wide and stage == 0 else 0
     if cell.engine.offload_optimizer is not Offload.NONE:
         master = moments = 0
@@ -177,7 +177,7 @@ def _state_bytes(cell: Cell, count: int) -> float:
 def _temporary_bytes(cell: Cell, count: int) -> float:
     """Bytes of buffers that live for a part of the step."""
     weight, stage = cell.precision.bytes, sharding(cell.engine)
-    if cell.engine.kind == DDP:
+    if machinery(cell.engine) in (DDP, MEGATRON):
         return count * weight  # its buckets hold the gradients; after the first step it builds them anew
     if cell.engine.kind == FSDP2:
         # Whole weights of two blocks, or of all; whole gradients of two, twice while they are scattered, or, while they

@@ -12,6 +12,8 @@ anew), in whole sets of gradients or weights, S = parameters x bytes of the numb
 
 | ddp | all-reduced once a step | each rank keeps its own |
 | fsdp2 | reduce-scattered once a step | all-gathered for every micro step, twice with reshard_after_forward |
+| megatron | all-reduced once a step | each rank keeps its own |
+| ... distributed_optimizer | reduce-scattered once a step | all-gathered once a step |
 
 Stages 1 and 2 reduce buckets by all-reduce, not by reduce-scatter. Stage 3 keeps gathered weights between forward and
 backward if at most `REUSE_DISTANCE` weights are used in between, so those among the last `REUSE_DISTANCE` / 2; what
@@ -24,7 +26,15 @@ import math
 from typing import NamedTuple
 
 from vit_sweep.plan.ds_config import REUSE_DISTANCE
-from vit_sweep.plan.engines import DDP, DDP_BUCKET_BYTES, FSDP2, sharding
+from vit_sweep.plan.engines import (
+    DDP,
+    DDP_BUCKET_BYTES,
+    FSDP2,
+    MEGATRON,
+    MEGATRON_BUCKET_ELEMENTS,
+    machinery,
+    sharding,
+)
 from vit_sweep.plan.point import EngineSpec
 
 _ONE_BUCKET = 500_000_000
@@ -64,8 +74,11 @@ def of_step(engine: EngineSpec, accum: int, parameters: int, *, blocks: int = 1)
     if engine.kind == FSDP2:
         gathers = accum * (2 if engine.reshard_after_forward else 1)
         return Traffic(reduced=0, scattered=1, gathered=gathers, buckets=blocks + 1)
-    if engine.kind == DDP:
+    if machinery(engine) == DDP:
         return Traffic(reduced=1, scattered=0, gathered=0, buckets=math.ceil(4 * parameters / DDP_BUCKET_BYTES))
+    if engine.kind == MEGATRON:
+        buckets, parts = math.ceil(parameters / MEGATRON_BUCKET_ELEMENTS), 1 if engine.distributed_optimizer else 0
+        return Traffic(reduced=1 - parts, scattered=parts, gathered=parts, buckets=buckets)
     stage = sharding(engine)
     size = engine.reduce_bucket_size if stage else _ONE_BUCKET
     again = max(0.0, 1 - REUSE_DISTANCE / 2 / parameters)

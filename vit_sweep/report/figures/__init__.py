@@ -22,6 +22,7 @@ from vit_sweep.report.figures.overlay import Kind, Overlay, Quantity, draw_simul
 from vit_sweep.report.figures.parts import draw_batches, draw_parts
 from vit_sweep.report.figures.placement import draw_placement
 from vit_sweep.report.figures.runs.accuracy import draw_accuracy_by_batch, draw_accuracy_by_epoch
+from vit_sweep.report.figures.runs.engines import draw_engines
 from vit_sweep.report.figures.runs.memory import draw_memory
 from vit_sweep.report.figures.runs.ranks import draw_ranks
 from vit_sweep.report.figures.runs.roofline import draw_roofline
@@ -71,6 +72,7 @@ def draw_all(
         partial(draw_placement, strong, folder, ratio),
         partial(draw_cost, strong, folder),
         partial(draw_isoefficiency, [*strong, *weak], folder, ratio),
+        partial(draw_engines, runs, folder),
         partial(draw_memory, runs, folder),
         partial(draw_ranks, runs, folder),
         partial(draw_steps, (*strong, *weak), folder),

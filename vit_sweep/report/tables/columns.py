@@ -89,6 +89,12 @@ COLUMNS = _by_name(
     *with_bounds("reference_epoch_s", "its epoch s", "s", "Like epoch_s, of the reference."),
     _column("reference_n", "its n", "", "Runs of the reference."),
     *with_bounds("time_ratio", "time ratio", "", "epoch_s / reference_epoch_s: above 1 is slower."),
+    _column("time_ratio_predicted", "predicted", "",
+            "The same ratio of step times as the plan expects them by operations and links alone."),
+    _column("memory_saved", "memory saved", "", "1 - memory_mib / that of the reference, each with the CUDA context; "
+            "below 0: more is needed.", percent=True),
+    _column("memory_saved_predicted", "predicted to save", "", "The same of what the plan expects.", percent=True),
+    _column("exposed_ms", "exposed ms", "ms", "Median over runs of communication per step that no computation hides."),
     _column("verdict", "verdict", "",
             "faster or slower where the ratio is not 1 (5 % for the whole table, Holm), else that they cannot be told "
             "apart."),

@@ -9,6 +9,7 @@ from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.spreads import Ratio
 from vit_sweep.plan.engines import FSDP2
+from vit_sweep.plan.predict.memory import used_mib
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
 from vit_sweep.report.tables.parts import (
     Conditions,
@@ -17,6 +18,7 @@ from vit_sweep.report.tables.parts import (
     behind,
     by_configuration,
     estimate,
+    middle,
     placement_of,
     pooled,
     pools,
@@ -32,8 +34,8 @@ PLACEMENT_COLUMNS = bounded(
 )  # fmt: skip
 ENGINE_COLUMNS = bounded(
     *WHAT, "zero_stage", "epochs", "work", "gpus", "nodes", "micro_batch", "accum", "epoch_s", "n", "step_ms",
-    "images_per_s", "memory_mib", "certificate", "reference", "time_ratio", "verdict", "train_accuracy",
-    "test_accuracy", "flags", "seeds", "cell_id",
+    "images_per_s", "exposed_ms", "memory_mib", "certificate", "reference", "time_ratio", "time_ratio_predicted",
+    "verdict", "memory_saved", "memory_saved_predicted", "train_accuracy", "test_accuracy", "flags", "seeds", "cell_id",
 )  # fmt: skip
 APART = "apart, see certificate"
 SAME, UNKNOWN = "cannot tell apart", "cannot tell: an interval needs two runs on either side"
@@ -107,7 +109,7 @@ def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
             elif first is None:
                 first = same
             else:
-                rows[-1]["reference"] = _engine(first[0].conditions)[1]
+                rows[-1] |= {"reference": _engine(first[0].conditions)[1], **_beside(same, first)}
                 compared.append((rows[-1], times.ratio(same, first)))
     for (row, ratio), text in zip(compared, verdicts([ratio for _, ratio in compared]), strict=True):
         row.update(estimate("time_ratio", ratio.estimate) | {"verdict": text})
@@ -134,8 +136,26 @@ def _of_engine(runs: Sequence[Run], variants: Variants, times: Times) -> Cells:
     return (
         variants.what(without(runs[0].conditions, "engine"))
         | {"engine": name, "zero_stage": stage if stage in range(4) else None, "work": runs[0].work}
+        | {"exposed_ms": middle(run.parts.exposed if run.parts else None for run in runs)}
         | pooled(runs, times)
     )
+
+
+def _beside(runs: Sequence[Run], reference: Sequence[Run]) -> Cells:
+    """What an engine saves of the reference's memory, and what the plan expected of memory and time."""
+    used, predicted, step = (
+        [max((value(run) or 0.0 for run in some), default=0.0) for some in (runs, reference)]
+        for value in (_used_mib, lambda run: run.memory_predicted_mib, lambda run: run.step_predicted_ms)
+    )
+    return {
+        "memory_saved": 1 - used[0] / used[1] if all(used) else None,
+        "memory_saved_predicted": 1 - predicted[0] / predicted[1] if all(predicted) else None,
+        "time_ratio_predicted": step[0] / step[1] if all(step) else None,
+    }
+
+
+def _used_mib(run: Run) -> float | None:
+    return used_mib(run.memory_mib) if run.memory_mib is not None else None
 
 
 def _layout(run: Run) -> tuple[int, str]:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.e2e.train.ranks import be_one_of_two, run_all, small_cell
+from vit_sweep.plan.engines import OPTIONAL
 from vit_sweep.plan.point import EngineSpec, Offload
 
 pytestmark = pytest.mark.train
@@ -14,10 +15,14 @@ FSDP2 = EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_fo
 STAGES = [EngineSpec(name=f"zero{stage}", zero_stage=stage) for stage in range(4)]
 OFFLOADED = EngineSpec(name="zero3_offloaded", zero_stage=3, offload_optimizer=Offload.CPU, offload_param=Offload.CPU)
 KNOBS = EngineSpec(name="zero2_knobs", zero_stage=2, overlap_comm=True, reduce_bucket_size=1000)
+ACCELERATE = EngineSpec(name="accelerate", zero_stage=None, kind="accelerate")
+PLUGIN = EngineSpec(name="accelerate_zero2", zero_stage=2, kind="accelerate")
+MEGATRON = EngineSpec(name="megatron", zero_stage=None, kind="megatron", distributed_optimizer=True)
+ENGINES = (DDP, FSDP2, *STAGES, OFFLOADED, KNOBS, ACCELERATE, PLUGIN)
 STEPS = 10
 """Instead of 50: the differences that are planted show at once, and rounding grows with every step."""
 CASES = {
-    **{engine.name: (engine, "nothing") for engine in (DDP, FSDP2, *STAGES, OFFLOADED, KNOBS)},
+    **{engine.name: (engine, "nothing") for engine in ENGINES},
     "another clipping": (STAGES[0], "clip"),
     "a dropped all-reduce": (DDP, "drop"),
     "each rank alone": (DDP, "ignore"),
@@ -25,17 +30,30 @@ CASES = {
     "an optimizer by layers, whole": (DDP, "by_layers"),
     "an optimizer by layers, in flat shards": (STAGES[1], "by_layers"),
 }
-HELD = {*(engine.name for engine in (DDP, FSDP2, *STAGES, OFFLOADED, KNOBS)), "an optimizer by layers, whole"}
+HELD = {*(engine.name for engine in ENGINES), "an optimizer by layers, whole"}
 
 
 def test_an_engine_that_trains_the_same_is_certified_and_one_that_does_not_is_not(tmp_path):
     """All in one pair of processes: DeepSpeed takes ten seconds to import."""
     run_all(_rank, [(str(tmp_path), rank) for rank in range(2)], folder=tmp_path, seconds=300)
-    made = json.loads((tmp_path / "0.json").read_text())
-    assert made == json.loads((tmp_path / "1.json").read_text()), "all ranks say the same"
+    made, others_made = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert made == others_made, "all ranks say the same"
+    by_itself, alone, *others = made.pop("refused")
+    assert others == [
+        "engine=megatron: megatron-core keeps gradients in a buffer on a CUDA device, and this rank has none; use "
+        "another engine",
+        "engine=accelerate: nowhere not installed: pip install 'vit_sweep[engines]', or another engine",
+    ]
+    asked = "DeepSpeedEngine was asked for on 2 rank(s), and Accelerate made"
+    assert (
+        f"engine=accelerate_zero2: {asked} DistributedDataParallel of the model (MULTI_CPU, 2 process(es))" in by_itself
+    )
+    assert "made VisionTransformer of the model (NO, 1 process(es)); nothing was trained" in alone
     assert {name for name, (holds, *_) in made.items() if holds} == HELD, made
     exact = {name for name, (_, certificate) in made.items() if certificate["absolute"] == 0}
-    assert exact >= {"ddp", "fsdp2", "zero0", "zero1", "zero2", KNOBS.name}, made
+    assert exact >= {"ddp", "fsdp2", "zero0", "zero1", "zero2", "accelerate", "accelerate_zero2", KNOBS.name}, made
+    assert made["accelerate"][1]["classes"] == ["DistributedDataParallel", "AdamW"]
+    assert made["accelerate_zero2"][1]["classes"] == ["DeepSpeedEngine", "DeepSpeedZeroOptimizer"]
     assert made["zero3"][1]["absolute"] < 1e-4
     assert made["zero3"][1]["masked"] == "the keys' part of in_proj_bias"
     assert made.pop("DDP instead of ZeRO 2")[1]["instead"] == "ddp", "its weights are right"
@@ -66,7 +84,34 @@ def _certified(rank):
             PLANTED[difference](patch)
             made_here = certificate.certify(small_cell(gpus=2, engine=engine), rank=rank, device=torch.device("cpu"))
         made[name] = (made_here.holds, to_plain(made_here))
-    return made
+    refused = [_passed_over(PLUGIN, cpu=True), _passed_over(ACCELERATE, cpu=False), _refused(MEGATRON)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(OPTIONAL, "accelerate", ("nowhere",))
+        return made | {"refused": [*refused, _refused(ACCELERATE)]}
+
+
+def _refused(engine):
+    from vit_sweep.job.train.engines.build import wrapped
+    from vit_sweep.job.train.model import vision_transformer
+    from vit_sweep.outcome.failure import JobError
+
+    cell = small_cell(gpus=2, engine=engine)
+    with pytest.raises(JobError) as refused:
+        wrapped(cell, vision_transformer(cell))
+    return str(refused.value)
+
+
+def _passed_over(engine, *, cpu):
+    """What is said where Accelerate is told `cpu` and takes it for a wish of its own."""
+    from vit_sweep.job.train.engines import accelerate
+
+    accelerator = accelerate.Accelerator
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accelerate, "Accelerator", lambda **given: accelerator(**(given | {"cpu": cpu})))
+        if cpu:  # nobody has said the backend before
+            unsaid = type("Unsaid", (accelerate.PartialState,), {"__init__": lambda self, **_: None})
+            patch.setattr(accelerate, "PartialState", unsaid)
+        return _refused(engine)
 
 
 def _clip(patch):

@@ -15,14 +15,16 @@ ENGINES = {
     "fsdp2": EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_forward=True),
     "kept": EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_forward=False),
     "offloaded": EngineSpec(name="zero2", zero_stage=2, offload_optimizer=Offload.CPU),
+    "accelerate": EngineSpec(name="accelerate", zero_stage=None, kind="accelerate"),
 }
 CLASSES = {
     "ddp": ["DistributedDataParallel", "AdamW"],
     "fsdp2": ["FSDPVisionTransformer", "AdamW"],
     "kept": ["FSDPVisionTransformer", "AdamW"],
     "offloaded": ["DeepSpeedEngine", "DeepSpeedZeroOptimizer"],
+    "accelerate": ["DistributedDataParallel", "AdamW"],
 }
-STOPS = {"ddp": (2, 1), "fsdp2": (2, 1), "kept": (2, 0), "offloaded": (2, 1)}
+STOPS = {"ddp": (2, 1), "fsdp2": (2, 1), "kept": (2, 0), "accelerate": (2, 1), "offloaded": (2, 1)}
 """Epoch and finished steps: inside an epoch, and at its border, where FSDP2 may hold whole weights of an evaluation."""
 MEASURED = {
     "ddp": {"profile_steps": 1, "certify": True},
@@ -77,6 +79,16 @@ def test_an_engine_that_was_stopped_learns_what_deepspeed_does_and_is_measured_a
     assert (measured["exposed"] is not None) == ("exposed" in measuring)
     kinds = {kind["name"] for kind in measured["collective"]["kinds"]}
     assert kinds == ({"all_reduce"} if name == "ddp" else {"all_gather_into_tensor", "reduce_scatter_tensor"})
+
+
+def test_accelerate_with_its_deepspeed_plugin_learns_the_same_and_says_its_version(tmp_path, zero0):
+    engine = EngineSpec(name="accelerate_zero1", zero_stage=1, kind="accelerate")
+    job = Job(tmp_path, small_cell(gpus=2, accum=2, engine=engine))
+    assert job.run() == [0, 0], job.log()
+    record = job.json("record.json")
+    assert learned(record) == zero0
+    assert (record["resolved"]["engine"], record["resolved"]["zero_stage"]) == ("accelerate", 1)
+    assert {"accelerate", "transformers"} <= set(record["versions"])
 
 
 def test_the_example_of_an_engine_of_ones_own_trains_and_learns_the_same(tmp_path, zero0):

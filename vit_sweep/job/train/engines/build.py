@@ -4,14 +4,16 @@ from importlib import import_module
 
 from torch import nn
 
+from launchers.profile import Device
 from vit_sweep.job.train.engines import ddp, deepspeed, fsdp2
 from vit_sweep.job.train.engines.engine import Build, Engine
 from vit_sweep.job.train.model import multiply_in, require_precision, vision_transformer
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import DDP, FSDP2
+from vit_sweep.plan.engines import DDP, FSDP2, MEGATRON, MEGATRON_NEEDS_CUDA, OPTIONAL
 from vit_sweep.plan.point import DEEPSPEED
+from vit_sweep.study.provenance import absent_packages
 
 _BUILD: dict[str, Build] = {DEEPSPEED: deepspeed.build, DDP: ddp.build, FSDP2: fsdp2.build}
 
@@ -29,8 +31,22 @@ def wrapped(cell: Cell, model: nn.Module) -> Engine:
     """Build this model in the cell's engine, alike on all ranks."""
     multiply_in(cell.precision)
     kind = cell.engine.kind
+    if kind in OPTIONAL:
+        return _optional(cell)(cell, model)
     build = _BUILD[kind] if kind in _BUILD else _of_module(kind)
     return build(cell, model)
+
+
+def _optional(cell: Cell) -> Build:
+    """The function of an engine whose packages are not everybody's, or that runs on some devices only."""
+    kind = cell.engine.kind
+    problem = absent_packages(kind)
+    if kind == MEGATRON and cell.device is not Device.CUDA:
+        problem = f"{MEGATRON_NEEDS_CUDA}, and this rank has none; use another engine"
+    if problem:
+        raise JobError(Cause.CONFIGURATION, f"engine={kind}: {problem}")
+    build: Build = import_module(f"vit_sweep.job.train.engines.{kind}").build
+    return build
 
 
 def _of_module(name: str) -> Build:

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -15,24 +16,32 @@ from vit_sweep.plan.engines import DDP, DDP_BUCKET_BYTES
 
 
 def build(cell: Cell, model: nn.Module) -> "Ddp":
-    """Wrap the model; its gradients lie in the buckets that are reduced."""
-    return Ddp(cell, model.to(device_of(cell)))
+    """Wrap the model."""
+    model.to(device_of(cell))
+    devices = [device_of(cell)] if cell.device is Device.CUDA else None
+    wrapped = DistributedDataParallel(model, device_ids=devices, **ddp_options(cell))
+    return Ddp(cell, wrapped, optimizer(cell, model), kind=DDP)
+
+
+def ddp_options(cell: Cell) -> dict[str, Any]:
+    """How the gradients are reduced: they lie in the buckets."""
+    return {
+        "bucket_cap_mb": DDP_BUCKET_BYTES // 2**20,
+        "gradient_as_bucket_view": True,
+        # With accumulation the first backward is one without exchange, from which a static graph cannot be learnt.
+        "static_graph": cell.accum == 1,
+    }
 
 
 class Ddp(PlainTorch):
     """DDP behind the Protocol."""
 
-    def __init__(self, cell: Cell, model: nn.Module) -> None:
-        """`model` lies on the rank's device."""
-        self._ddp = DistributedDataParallel(
-            model,
-            device_ids=[device_of(cell)] if cell.device is Device.CUDA else None,
-            bucket_cap_mb=DDP_BUCKET_BYTES / 2**20,
-            gradient_as_bucket_view=True,
-            # With accumulation the first backward is one without exchange, from which a static graph cannot be learnt.
-            static_graph=cell.accum == 1,
-        )
-        super().__init__(cell, model, optimizer(cell, model), kind=DDP)
+    def __init__(
+        self, cell: Cell, wrapped: DistributedDataParallel, optimizer: torch.optim.Optimizer, *, kind: str
+    ) -> None:
+        """`wrapped` holds the model, `optimizer` its weights."""
+        self._ddp = wrapped
+        super().__init__(cell, wrapped.module, optimizer, kind=kind)
 
     def forward(self, images: Tensor, *, boundary: bool) -> Tensor:
         """Logits of a micro step; whether its backward exchanges is settled here."""

@@ -36,14 +36,9 @@ _TAG = "state"
 
 def build(cell: Cell, model: nn.Module) -> "DeepSpeed":
     """Wrap the model and torch's optimizer with the configuration of `ds_config`."""
-    # Asked by one reader, whether to build an op that takes a compiler and 50 s and does what gloo does without it.
-    # Left to DeepSpeed, every rank would try out compilers to fill it.
-    deepspeed.ops.__compatible_ops__ = {}
-    deepspeed.init_distributed(
-        dist_backend="gloo" if cell.device is Device.CPU else "nccl", auto_mpi_discovery=False, verbose=False
-    )
+    start_deepspeed(cell)
     try:
-        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer(cell, model), config=_config(cell))
+        engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer(cell, model), config=configuration(cell))
     except ValidationError as error:
         raise JobError(
             Cause.CONFIGURATION, f"engine.config={list(cell.engine.config)}: DeepSpeed refuses it: {one_line(error)}"
@@ -52,7 +47,17 @@ def build(cell: Cell, model: nn.Module) -> "DeepSpeed":
     return DeepSpeed(engine)
 
 
-def _config(cell: Cell) -> dict[str, Any]:
+def start_deepspeed(cell: Cell) -> None:
+    """Let DeepSpeed communicate over the process group that is there."""
+    # Asked by one reader, whether to build an op that takes a compiler and 50 s and does what gloo does without it.
+    # Left to DeepSpeed, every rank would try out compilers to fill it.
+    deepspeed.ops.__compatible_ops__ = {}
+    deepspeed.init_distributed(
+        dist_backend="gloo" if cell.device is Device.CPU else "nccl", auto_mpi_discovery=False, verbose=False
+    )
+
+
+def configuration(cell: Cell) -> dict[str, Any]:
     """The cell's configuration, with this node's folder where states are swapped to files."""
     config = ds_config(cell)
     known = keys_read()

@@ -1,0 +1,144 @@
+"""Engines on the same work: memory of a GPU against images a second, and what none beats in both (Pareto). An edge."""
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from vit_sweep.analysis.certificates import Certificates
+from vit_sweep.plan.predict.memory import used_mib
+from vit_sweep.report.figure import Figure, Skipped
+from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.panels import MOST_PANELS, differing, label_of, run_traits
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import QUIET, CurveStyle, curve_handles, curve_styles, number
+from vit_sweep.runs.run import Run
+
+NAME = "engines"
+_GIB = 1024.0
+
+
+class Engine(NamedTuple):
+    """One engine on one work."""
+
+    images_per_s: float
+    memory_gib: float
+    name: str
+    certified: bool
+
+
+def draw_engines(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+    """Draw each engine of every work that several did, a panel for each; hollow without a certificate that holds."""
+    works: dict[Hashable, list[Run]] = {}
+    for run in runs:
+        if run.timed and run.memory_mib and run.images and not run.oversubscribed:
+            works.setdefault(_work(run), []).append(run)
+    telling = [some for some in works.values() if len({run.condition("engine") for run in some}) > 1][:MOST_PANELS]
+    if not telling:
+        return Skipped(name=NAME, reason="no work was done by several engines whose memory on a GPU is known")
+    certificates = Certificates(runs)
+    panels = [_engines(some, certificates) for some in telling]
+    styles = curve_styles(list(dict.fromkeys(engine.name for panel in panels for engine in panel)))
+    hollow = any(not engine.certified for panel in panels for engine in panel)
+    sheet, axes = sheet_of(len(panels), _legend(styles, hollow=hollow), share_x=False, share_y="none")
+    traits = [_without_engine(some[0]) for some in telling]
+    for panel_axes, panel, trait in zip(axes, panels, traits, strict=True):
+        _draw_panel(panel_axes, panel, styles)
+        title_panel(panel_axes, label_of(trait, differing(traits)), width_of(len(axes)))
+    label_panels(axes, x="images/s", y="memory of a GPU (GiB)", columns=columns_of(len(axes)))
+    apart = " Hollow: no certificate says that the engine trains what the others do." if hollow else ""
+    return save(
+        sheet,
+        folder,
+        NAME,
+        pooled=[run for some in telling for run in some],
+        title="Engines: memory against speed",
+        caption="Most memory used of a GPU, CUDA context included, against images of an epoch over its time; the best "
+        f"lie to the right and below. Line: certified engines that no other beats in both.{apart}",
+        alt=_alt(panels),
+    )
+
+
+def _work(run: Run) -> Hashable:
+    others = tuple(pair for pair in run.conditions if not _of_engine(pair[0]))
+    return (others, run.work, run.micro_batch, run.accum, run.gpus, run.nodes)
+
+
+def _of_engine(condition: str) -> bool:
+    return condition.split(".", 1)[0] == "engine"
+
+
+def _without_engine(run: Run) -> dict[str, str]:
+    return {name: value for name, value in run_traits(run).items() if not _of_engine(name)}
+
+
+def _engines(runs: Sequence[Run], certificates: Certificates) -> list[Engine]:
+    by_values: dict[Hashable, list[Run]] = {}
+    for run in runs:
+        by_values.setdefault(tuple(pair for pair in run.conditions if _of_engine(pair[0])), []).append(run)
+    return [
+        Engine(
+            images_per_s=median((run.images or 0) / median(run.epoch_s) for run in same),
+            memory_gib=used_mib(max(run.memory_mib or 0.0 for run in same)) / _GIB,
+            name=same[0].condition("engine"),
+            certified=certificates.standing(same).certified,
+        )
+        for same in by_values.values()
+    ]
+
+
+def pareto(engines: Sequence[Engine]) -> list[Engine]:
+    """The certified ones that no other beats or equals in both, fastest first."""
+    front: list[Engine] = []
+    for engine in sorted((e for e in engines if e.certified), key=lambda e: (-e.images_per_s, e.memory_gib)):
+        if not front or engine.memory_gib < front[-1].memory_gib:
+            front.append(engine)
+    return front
+
+
+def _draw_panel(axes: Axes, engines: Sequence[Engine], styles: dict[str, CurveStyle]) -> None:
+    front = pareto(engines)
+    axes.plot(
+        [e.images_per_s for e in front],
+        [e.memory_gib for e in front],
+        color=QUIET,
+        lw=1.0,
+        drawstyle="steps-post",
+        zorder=2,
+    )
+    for engine in engines:
+        style = styles[engine.name]
+        axes.plot(
+            [engine.images_per_s],
+            [engine.memory_gib],
+            linestyle="none",
+            marker=style.marker,
+            ms=5.5,
+            mec=style.color,
+            mfc=style.color if engine.certified else "white",
+            zorder=3,
+        )
+    axes.set_xlim(0, 1.08 * max(engine.images_per_s for engine in engines))
+    axes.set_ylim(0, 1.12 * max(engine.memory_gib for engine in engines))
+
+
+def _legend(styles: dict[str, CurveStyle], *, hollow: bool) -> list[Any]:
+    handles: list[Any] = [*curve_handles(styles, line=False)]
+    handles.append(Line2D([], [], color=QUIET, lw=1.0, label="none is faster and smaller"))
+    if hollow:
+        handles.append(Line2D([], [], linestyle="none", marker="o", mec=QUIET, mfc="white", label="not certified"))
+    return handles
+
+
+def _alt(panels: Sequence[Sequence[Engine]]) -> str:
+    clauses = []
+    for panel in panels[:3]:
+        fast, small = max(panel), min(panel, key=lambda engine: engine.memory_gib)
+        clauses.append(
+            f"Fastest is {fast.name} with {number(fast.images_per_s)} images/s and {number(fast.memory_gib)} GiB, "
+            f"smallest {small.name} with {number(small.images_per_s)} images/s and {number(small.memory_gib)} GiB."
+        )
+    return f"Scatter plot of GPU memory against images per second by engine, with the Pareto front. {' '.join(clauses)}"
