@@ -619,6 +619,17 @@ def test_the_job_of_a_study_that_was_moved_is_known_by_its_comment(programs):
     assert programs.calls("scancel") == ["17"]
 
 
+def test_the_job_of_a_study_that_was_copied_stays_that_of_the_first(programs, tmp_path):
+    """Comment and name of the batch are the same in both; of a moved study the script is gone."""
+    script = tmp_path / "jobs/wide/job.sbatch"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    programs(scancel="true", squeue=listed(17, script=str(script)))
+    with pytest.raises(UserError, match="not the one of /studies/s/jobs/wide"):
+        SlurmLauncher().cancel([(sent(), None)])
+    assert programs.calls("scancel") == []
+
+
 def test_nothing_is_cancelled_while_nobody_can_say_whose_job_it_is(programs):
     programs(scancel="true", squeue="echo 'Unable to contact slurm controller' >&2; exit 1")
     with pytest.raises(UserError, match="nothing was cancelled"):
