@@ -159,11 +159,8 @@ def scaling(table: Data, *, title: str = "") -> Table:
     shown = [column for name in _SHOWN for column in columns if column.name == name and column not in same]
     single = all(row.get("n") == 1 for row in table.rows) and len(table.rows) > 1
     for column in shown:
-        words = is_text(table, column)
-        whole = not words and (single or column.name not in _WITH_INTERVAL)
-        # What does not wrap keeps its numbers whole on a narrow terminal; so its heading is broken by hand.
-        label = column.title.replace(" ", "\n").replace("/", "\n/") if whole else column.title
-        drawn.add_column(label, justify="left" if words else "right", overflow="fold", no_wrap=whole)
+        label = column.title.replace("/", "\n/")
+        drawn.add_column(label, justify="left" if is_text(table, column) else "right", overflow="fold")
     drawn.collapse_padding, drawn.pad_edge = True, False
     for row in table.rows:
         drawn.add_row(*(_field(column, row, single=single) for column in shown), style=STYLES.get(row["status"], ""))
