@@ -6,48 +6,57 @@ import pickle
 
 import pytest
 
-from tests.e2e.conftest import QUICK, records
+from tests.e2e.conftest import records
+from tests.e2e.train.ranks import Job, small_cell
+from vit_sweep.plan.point import Precision
 
 pytestmark = pytest.mark.train
+
+
+def trained(folder, **changes):
+    """The record of a small cell."""
+    job = Job(folder, small_cell(**changes))
+    assert job.run() == [0] * job.cell.gpus, job.log()
+    return job.json("record.json")
 
 
 def losses(record):
     return [(epoch["train_loss"], epoch["test_loss"]) for epoch in record["epochs"]]
 
 
-def test_equal_global_batches_learn_the_same_however_they_are_laid_out(sweep, study):
+def test_equal_global_batches_learn_the_same_however_they_are_laid_out(tmp_path):
     """Sample order, loss scaling and reduction do not depend on ranks or accumulation."""
-    answer = sweep("-m", *QUICK, "batch=16", "batch_per=global", "gpus=1,2", "accum=1,2")
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    first, *others = records(study).values()
-    assert len(others) == 3
+    layouts = [
+        {"gpus": gpus, "accum": accum, "micro_batch": 16 // gpus // accum} for gpus in (1, 2) for accum in (1, 2)
+    ]
+    first, *others = (losses(trained(tmp_path / str(number), **given)) for number, given in enumerate(layouts))
     for other in others:
-        for actual, expected in zip(losses(first), losses(other), strict=True):
+        for actual, expected in zip(first, other, strict=True):
             assert actual == pytest.approx(expected, rel=1e-4)
 
 
-def test_every_zero_stage_and_bf16_train_on_two_ranks_to_the_same_loss(sweep, study):
-    answer = sweep("-m", *QUICK, "gpus=2", "engine=zero0,zero1,zero2,zero3", "precision=fp32,bf16", "accum=2")
-    assert answer.returncode == 0, answer.stdout + answer.stderr
-    by_cell = records(study)
-    by_engine = {(r["resolved"]["zero_stage"], r["resolved"]["precision"]): r for r in by_cell.values()}
-    assert set(by_engine) == {(stage, p) for stage in range(4) for p in ("fp32", "bf16")}
-    plain = losses(by_engine[0, "fp32"])
-    for (_, precision), record in by_engine.items():
+def test_every_zero_stage_and_bf16_train_on_two_ranks_to_the_same_loss(tmp_path):
+    by_engine = {
+        (stage, precision): trained(
+            tmp_path / f"{stage}{precision}", gpus=2, zero=stage, precision=precision, accum=2, epochs=2
+        )
+        for stage in range(4)
+        for precision in (Precision.FP32, Precision.BF16)
+    }
+    plain = losses(by_engine[0, Precision.FP32])
+    for (stage, precision), record in by_engine.items():
+        assert (record["resolved"]["zero_stage"], record["resolved"]["precision"]) == (stage, precision)
         assert record["gradients"]["difference"] < record["gradients"]["tolerance"] / 10
-        tolerance = 1e-3 if precision == "fp32" else 5e-2
+        tolerance = 1e-3 if precision is Precision.FP32 else 5e-2
         for actual, expected in zip(losses(record), plain, strict=True):
             assert actual == pytest.approx(expected, rel=tolerance)
-        assert record["resolved"]["parameters"] == by_engine[0, "fp32"]["resolved"]["parameters"]
+        assert record["resolved"]["parameters"] == by_engine[0, Precision.FP32]["resolved"]["parameters"]
 
 
-def test_a_seed_is_a_run_and_the_same_seed_is_the_same_run(sweep, study):
-    assert sweep("-m", *QUICK, "seed=1,2").returncode == 0
-    first, two = (next(r for r in records(study).values() if r["requested"]["seed"] == s) for s in (1, 2))
-    assert losses(first) != losses(two)
-    assert sweep("-m", *QUICK, "seed=1", "study=again").returncode == 0
-    again = next(iter(records(study.parent / "again").values()))
-    assert losses(again) == losses(first)
+def test_a_seed_is_a_run_and_the_same_seed_is_the_same_run(tmp_path):
+    first, other, again = (losses(trained(tmp_path / name, seed=int(name[0]))) for name in ("1", "2", "1 again"))
+    assert first != other
+    assert again == first
 
 
 @pytest.fixture
