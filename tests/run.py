@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+FILES = ("--dist", "loadfile", "--no-loadscope-reorder")
+"""Whole files, in their order: xdist's own keeps those of few tests for the end, and these are the longest."""
 STAGES = {
     "quick": (
         "planning, judging, drawing, queues, the report in a browser; no training, no Slurm",
         ["-m", "not train and not slurm"],
     ),
-    "slurm": ("sweeps on a real Slurm of virtual nodes", ["-m", "slurm", "--dist", "loadfile"]),
-    "train": ("sweeps that really train, on this machine", ["-m", "train and not slurm", "--dist", "loadfile"]),
+    "slurm": ("sweeps on a real Slurm of virtual nodes", ["-m", "slurm", *FILES]),
+    "train": ("sweeps that really train, on this machine", ["-m", "train and not slurm", *FILES]),
 }
 ASIDE = "slurm"
 """The stage that runs beside the others, since it mostly waits for Slurm; its output comes when it has ended."""
