@@ -44,11 +44,11 @@ def test_an_engine_that_trains_the_same_is_certified_and_one_that_does_not_is_no
         "another engine",
         "engine=accelerate: nowhere not installed: pip install 'vit_sweep[engines]', or another engine",
     ]
-    asked = "DeepSpeedEngine was asked for on 2 rank(s), and Accelerate made"
+    asked = "DeepSpeedEngine was asked for on 2 ranks, and Accelerate made"
     assert (
-        f"engine=accelerate_zero2: {asked} DistributedDataParallel of the model (MULTI_CPU, 2 process(es))" in by_itself
+        f"engine=accelerate_zero2: {asked} DistributedDataParallel of the model (MULTI_CPU, 2 processes)" in by_itself
     )
-    assert "made VisionTransformer of the model (NO, 1 process(es)); nothing was trained" in alone
+    assert "made VisionTransformer of the model (NO, 1 process); nothing was trained" in alone
     assert {name for name, (holds, *_) in made.items() if holds} == HELD, made
     exact = {name for name, (_, certificate) in made.items() if certificate["absolute"] == 0}
     assert exact >= {"ddp", "fsdp2", "zero0", "zero1", "zero2", "accelerate", "accelerate_zero2", KNOBS.name}, made

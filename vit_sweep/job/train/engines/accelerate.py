@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from launchers.profile import Device
+from launchers.text import plural
 from vit_sweep.job.train.engines.ddp import Ddp, ddp_options
 from vit_sweep.job.train.engines.deepspeed import DeepSpeed, configuration, start_deepspeed
 from vit_sweep.job.train.engines.engine import Engine, EngineReport
@@ -70,9 +71,9 @@ def _require(wanted: type, wrapped: nn.Module, accelerator: Accelerator, cell: C
         return
     raise JobError(
         Cause.MISMATCH,
-        f"engine={cell.engine.name}: {wanted.__name__} was asked for on {dist.get_world_size()} rank(s), and "
+        f"engine={cell.engine.name}: {wanted.__name__} was asked for on {plural(dist.get_world_size(), 'rank')}, and "
         f"Accelerate made {type(wrapped).__name__} of the model ({accelerator.distributed_type.value}, "
-        f"{accelerator.num_processes} process(es)); nothing was trained, since it would be something else",
+        f"{plural(accelerator.num_processes, 'process|processes')}); nothing was trained, since it would be something else",
     )
 
 
