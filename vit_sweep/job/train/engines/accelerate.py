@@ -73,7 +73,8 @@ def _require(wanted: type, wrapped: nn.Module, accelerator: Accelerator, cell: C
         Cause.MISMATCH,
         f"engine={cell.engine.name}: {wanted.__name__} was asked for on {plural(dist.get_world_size(), 'rank')}, and "
         f"Accelerate made {type(wrapped).__name__} of the model ({accelerator.distributed_type.value}, "
-        f"{plural(accelerator.num_processes, 'process|processes')}); nothing was trained, since it would be something else",
+        f"{plural(accelerator.num_processes, 'process|processes')}); nothing was trained, since it would be "
+        "something else",
     )
 
 
