@@ -135,6 +135,7 @@ def resume(
         for root, data in {(files[cell].data_root, planned[cell].cell.data) for cell in chosen.todo}:
             datasets.require(data, Path(root))
         console.print(f"study {study.name}: {plural(len(planned), 'cell')}, {len(chosen.todo)} to run")
+        show.problems(console, study.problems)
         show.selection(console, chosen.selection, unclear, rerun=rerun)
         rendered = write(study, chosen.todo, code)
         show.batches(console, [item.batch for item in rendered])

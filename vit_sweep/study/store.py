@@ -330,7 +330,14 @@ class Study:
     def planned(self) -> dict[str, PlannedCell]:
         """Every cell that a sweep planned, with what submitting it takes; without a sound `plan.json` none."""
         plan = self._read(self.folder / "plan.json", PlanFile)
-        return planned_cells(plan, {file.cell_id: file for file in self.cell_files()}) if plan else {}
+        files = {}
+        for file in self.cell_files():
+            digest = file.cell.cell_id
+            if digest == file.cell_id:
+                files[digest] = file
+            else:
+                self._problem(f"{self.cell_dir(file.cell_id)}/cell.json is that of {digest}; it is not run")
+        return planned_cells(plan, files) if plan else {}
 
     def jobs(self) -> list[JobEntry]:
         """The journal, line by line; a line cut off by a crash is named and passed over."""

@@ -168,10 +168,11 @@ def test_a_stamp_does_not_speak_for_another_checksum(spec, root):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 @pytest.mark.parametrize("planted", ["set/train", "set/train.md5ok"])
-def test_a_stamp_that_somebody_else_may_have_put_there_is_none(spec, root, reads, planted):
+@pytest.mark.parametrize("open_to", [lambda path: os.chown(path, 12345, -1), lambda path: path.chmod(0o664)])
+def test_a_stamp_that_somebody_else_may_have_put_there_is_none(spec, root, reads, planted, open_to):
     """A pickle of theirs, with a stamp of theirs that says that it is the published file."""
     assert datasets.problem_of(spec, root) is None
-    os.chown(root / planted, 12345, -1)
+    open_to(root / planted)
     reads.clear()
     datasets._read_digest.cache_clear()  # as another process has it
     assert datasets.problem_of(spec, root) is None

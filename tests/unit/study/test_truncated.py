@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from launchers.backend import Ended, TaskState, TaskStatus
-from launchers.checked import to_json
+from launchers.checked import to_json, to_plain
 from tests.unit.builders import cell, entry, planned_study, point, record
 from tests.unit.outcome.test_verdict import rank
 from vit_sweep.outcome.ending import Cause, Exit, Progress
@@ -101,3 +101,12 @@ def test_a_file_cut_off_is_named_and_takes_nothing_else_with_it(tmp_path, monkey
 def _is_read(name):
     """Ranks are read only where there is no verdict; attempts of before the user's last word are history."""
     return not (Path(name).name == "rank0.json" or ("/attempts/1/" in name and "FAILED" in name))
+
+
+def test_a_cell_that_is_not_what_its_name_says_is_named_and_not_run(tmp_path):
+    study, plan = planned_study(tmp_path / "s", point(), point(gpus=2))
+    name, other = plan.cells
+    path = study.cell_dir(name) / "cell.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"cell": to_plain(cell(seed=77))}))
+    assert list(study.planned()) == [other]
+    assert f"{path} is that of {cell(seed=77).cell_id}; it is not run" in study.problems
