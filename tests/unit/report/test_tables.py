@@ -278,7 +278,7 @@ def test_engines_are_compared_with_the_lowest_zero_stage():
 
 
 def test_ddp_is_the_control_that_every_stage_and_fsdp2_are_compared_with():
-    kinds = [("fsdp2", "None"), ("deepspeed", "1"), ("ddp", "None")]
+    kinds = [("fsdp2", "None"), ("deepspeed", "1"), ("ddp", "None"), ("accelerate", "None")]
     engines = [
         run(2, (10.0 + n,), run_id=kind, conditions={"engine": kind, "engine.kind": kind, "engine.zero_stage": stage},
             certificate=EXACT)
@@ -286,7 +286,7 @@ def test_ddp_is_the_control_that_every_stage_and_fsdp2_are_compared_with():
     ]  # fmt: skip
     rows = tables(engines)["engines"].rows
     assert [(row["engine"], row["zero_stage"], row["reference"]) for row in rows] == [
-        ("ddp", None, None), ("deepspeed", 1, "ddp"), ("fsdp2", None, "ddp"),
+        ("ddp", None, None), ("accelerate", None, "ddp"), ("deepspeed", 1, "ddp"), ("fsdp2", None, "ddp"),
     ]  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from vit_sweep.analysis.certificates import Certificates
 from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.spreads import Ratio
-from vit_sweep.plan.engines import FSDP2
+from vit_sweep.plan.engines import DDP, FSDP2
 from vit_sweep.plan.predict.memory import used_mib
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
 from vit_sweep.report.tables.parts import (
@@ -169,5 +169,6 @@ def _engine(conditions: Conditions) -> tuple[int, str, Conditions]:
     stage = known.get("engine.zero_stage", "")
     values = tuple((name, value) for name, value in conditions if name.split(".", 1)[0] == "engine")
     # DDP is the control; FSDP2 has no stage, and shards more than most.
-    order = int(stage) if stage.isdigit() else 4 if known.get("engine.kind") == FSDP2 else -1
+    kind = known.get("engine.kind") or known.get("engine", "")
+    order = int(stage) if stage.isdigit() else {DDP: -2, FSDP2: 4}.get(kind, -1)
     return (order, known.get("engine", ""), values)
