@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from launchers.text import visible
+from vit_sweep.__main__ import main
 from vit_sweep.cli.terminal import show
 from vit_sweep.report.tables.table import Column, table
 from vit_sweep.report.tables.text import csv_field, latex, markdown, to_csv, to_latex, to_markdown
@@ -68,6 +69,11 @@ def test_an_interval_keeps_its_brackets():
 @example("\u061c\u200e\u200f\u202e\u2066")
 def test_no_control_character_reaches_the_terminal(text):
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", visible(text))
+
+
+def test_the_words_of_an_error_show_escapes_as_signs(capsys):
+    assert main(["status", "no study \x1b[2J"]) == 2
+    assert "no study ␛[2J is not a study" in capsys.readouterr().err
 
 
 def test_tables_and_lines_of_a_command_show_escapes_as_signs(capsys):
