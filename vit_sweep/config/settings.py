@@ -151,7 +151,12 @@ def _paid(axes: Plain, settings: Settings) -> Plain:
 def _flat(given: Plain) -> Plain:
     """Lift `data.pipeline` out of the data set: it says how images are read, not which; `engine.config` in words."""
     engine = given.get("engine")
-    if isinstance(engine, dict) and isinstance(engine.get("config"), dict):
+    if isinstance(engine, dict) and "config" in engine:
+        if not isinstance(engine["config"], dict):
+            raise UserError(
+                f"engine.config={engine['config']}: keys of DeepSpeed's configuration belong below it; use "
+                "++engine.config.KEY=VALUE"
+            )
         words = sorted(f"{key}={json.dumps(value)}" for key, value in _leaves(engine["config"]))
         given = given | {"engine": engine | {"config": words}}
     data = given.get("data")

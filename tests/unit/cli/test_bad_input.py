@@ -60,6 +60,15 @@ MISTAKES = {
     "compilation on a CPU": (["compile=true"], ["compile=true", "CPU partition"]),
     "TF32 on a CPU": (["precision=tf32"], ["precision=tf32", "use fp32 or bf16"]),
     "a rule that there is not": (["lr_scaling=cubic"], ["lr_scaling=cubic", "'none', 'linear' or 'sqrt'"]),
+    "further keys that are none": (
+        ["zero=1", "++engine.config=[x]"],
+        ["engine.config=['x']", "++engine.config.KEY=VALUE"],
+    ),
+    "a further key that is unknown": (
+        ["zero=1", "++engine.config.gradient_clip=1"],
+        ["did you mean gradient_clipping"],
+    ),
+    "offload where nothing is sharded": (["engine.offload_optimizer=cpu"], ["use zero=1 or 2 or 3"]),
     "a schedule that there is not": (["schedule=cubic"], ["schedule=cubic", "'constant', 'cosine' or 'linear'"]),
     "an optimizer by layers in flat pieces": (["optimizer=lamb", "zero=1"], ["lamb looks at whole tensors"]),
     "a negative warm-up": (["lr_warmup_epochs=-1"], ["lr_warmup_epochs=-1", "at least 0"]),

@@ -1,10 +1,12 @@
 """Engines that train the same have a certificate, exact on two ranks; every planted difference has none."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from tests.e2e.train.ranks import be_one_of_two, run_all, small_cell
+from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.engines import OPTIONAL
 from vit_sweep.plan.point import EngineSpec, Offload
 
@@ -15,6 +17,7 @@ FSDP2 = EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_fo
 STAGES = [EngineSpec(name=f"zero{stage}", zero_stage=stage) for stage in range(4)]
 OFFLOADED = EngineSpec(name="zero3_offloaded", zero_stage=3, offload_optimizer=Offload.CPU, offload_param=Offload.CPU)
 KNOBS = EngineSpec(name="zero2_knobs", zero_stage=2, overlap_comm=True, reduce_bucket_size=1000)
+ILL_VALUED = replace(STAGES[2], config=('zero_optimization.sub_group_size="many"',))
 ACCELERATE = EngineSpec(name="accelerate", zero_stage=None, kind="accelerate")
 PLUGIN = EngineSpec(name="accelerate_zero2", zero_stage=2, kind="accelerate")
 MEGATRON = EngineSpec(name="megatron", zero_stage=None, kind="megatron", distributed_optimizer=True)
@@ -84,6 +87,11 @@ def _certified(rank):
             PLANTED[difference](patch)
             made_here = certificate.certify(small_cell(gpus=2, engine=engine), rank=rank, device=torch.device("cpu"))
         made[name] = (made_here.holds, to_plain(made_here))
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(JobError, match="offload_optimizer=cpu: DeepSpeed keeps"):
+        _keep(patch)
+        certificate.certify(small_cell(gpus=2, engine=OFFLOADED), rank=rank, device=torch.device("cpu"))
+    with pytest.raises(JobError, match=r"engine.config=.*: DeepSpeed refuses it: .*sub_group_size"):
+        certificate.certify(small_cell(gpus=2, engine=ILL_VALUED), rank=rank, device=torch.device("cpu"))
     refused = [_passed_over(PLUGIN, cpu=True), _passed_over(ACCELERATE, cpu=False), _refused(MEGATRON)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(OPTIONAL, "accelerate", ("nowhere",))
@@ -93,7 +101,6 @@ def _certified(rank):
 def _refused(engine):
     from vit_sweep.job.train.engines.build import wrapped
     from vit_sweep.job.train.model import vision_transformer
-    from vit_sweep.outcome.failure import JobError
 
     cell = small_cell(gpus=2, engine=engine)
     with pytest.raises(JobError) as refused:
@@ -112,6 +119,14 @@ def _passed_over(engine, *, cpu):
             unsaid = type("Unsaid", (accelerate.PartialState,), {"__init__": lambda self, **_: None})
             patch.setattr(accelerate, "PartialState", unsaid)
         return _refused(engine)
+
+
+def _keep(patch):
+    """What was to be offloaded stays."""
+    from vit_sweep.job.train.engines import deepspeed
+
+    configured = deepspeed.ds_config
+    patch.setattr(deepspeed, "ds_config", lambda cell: configured(cell) | {"zero_optimization": {"stage": 3}})
 
 
 def _clip(patch):

@@ -77,11 +77,11 @@ def _ask_deepspeed(folder):
     (Path(folder) / "keys.json").write_text(json.dumps([deepspeed.__version__, keys]))
     spec = EngineSpec(name="zero2", zero_stage=2, config=("zero_optimization.round_robin=true",))
     with pytest.raises(JobError, match=r"engine.config.zero_optimization.round_robin: DeepSpeed .* does not read it"):
-        engine._config(small_cell(engine=spec))
+        engine.configuration(small_cell(engine=spec))
     good = replace(spec, config=("zero_optimization.round_robin_gradients=true",))
-    assert engine._config(small_cell(engine=good))["zero_optimization"]["round_robin_gradients"] is True
+    assert engine.configuration(small_cell(engine=good))["zero_optimization"]["round_robin_gradients"] is True
     os.environ["VIT_SWEEP_NVME"] = folder
     deepspeed.ops.op_builder.AsyncIOBuilder.is_compatible = lambda self: False
     with pytest.raises(JobError, match=r"cannot build what reads and writes its files .* install libaio-dev, or use"):
-        engine._config(ON_DISK)
+        engine.configuration(ON_DISK)
     sys.exit(0)

@@ -24,7 +24,7 @@ from vit_sweep.job.train.engines.offload import nvme_folder
 from vit_sweep.job.train.measure.collectives import Counted, counted, silenced
 from vit_sweep.job.train.model import fp32_products, optimizer
 from vit_sweep.outcome.ending import Cause
-from vit_sweep.outcome.failure import JobError, one_line
+from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.ds_config import ds_config
 from vit_sweep.plan.knobs import further
@@ -40,11 +40,28 @@ def build(cell: Cell, model: nn.Module) -> "DeepSpeed":
     try:
         engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer(cell, model), config=configuration(cell))
     except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))} – {e['msg']}" for e in error.errors())
         raise JobError(
-            Cause.CONFIGURATION, f"engine.config={list(cell.engine.config)}: DeepSpeed refuses it: {one_line(error)}"
+            Cause.CONFIGURATION, f"engine.config={list(cell.engine.config)}: DeepSpeed refuses it: {wrong}"
         ) from error
+    _require_offload(cell, engine.optimizer)
     lean(engine.optimizer)
     return DeepSpeed(engine)
+
+
+def _require_offload(cell: Cell, optimizer: Any) -> None:
+    """Raise `JobError` where states lie elsewhere than was asked, as DeepSpeed's own optimizer says."""
+    offloads = {
+        "offload_optimizer": getattr(optimizer, "cpu_offload", False) or getattr(optimizer, "offload_optimizer", False),
+        "offload_param": getattr(optimizer, "offload_param", False),
+    }
+    for name, offloaded in offloads.items():
+        place = getattr(cell.engine, name)
+        if bool(offloaded) != (place is not Offload.NONE):
+            raise JobError(
+                Cause.MISMATCH,
+                f"engine.{name}={place.value}: DeepSpeed {'moves' if offloaded else 'keeps'} these states all the same",
+            )
 
 
 def start_deepspeed(cell: Cell) -> None:
@@ -60,7 +77,7 @@ def start_deepspeed(cell: Cell) -> None:
 def configuration(cell: Cell) -> dict[str, Any]:
     """The cell's configuration, with this node's folder where states are swapped to files."""
     config = ds_config(cell)
-    known = keys_read()
+    known = keys_read() if cell.engine.config else {}
     for key, _ in further(cell.engine):
         section, _, name = key.rpartition(".")
         if name not in known.get(section, ()):
