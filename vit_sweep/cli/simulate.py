@@ -63,6 +63,7 @@ def simulate(
 def read_words(words: Sequence[str]) -> tuple[Point, tuple[int, ...]]:
     """One point of a sweep's words, and its GPU counts; raises `UserError` for a wrong word."""
     from vit_sweep.config.groups import composed_words
+    from vit_sweep.config.models import counted
     from vit_sweep.config.settings import read
 
     counts: tuple[int, ...] = ()
@@ -77,7 +78,8 @@ def read_words(words: Sequence[str]) -> tuple[Point, tuple[int, ...]]:
         else:
             rest.append(override)
     points, _ = read([composed_words(rest)])
-    return points[0], counts
+    (point,) = counted(points, show.console().print)
+    return point, counts
 
 
 def _counts(override: str) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ from launchers.text import plural
 from vit_sweep.analysis.laws import coverage
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.consent import agree
-from vit_sweep.config import algebra
+from vit_sweep.config import algebra, models
 from vit_sweep.config.compose import Plain
 from vit_sweep.config.settings import Settings, read, study_folder
 from vit_sweep.data import datasets
@@ -54,6 +54,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
     """
     console = show.console()
     requested, settings = read(configs)
+    requested = models.counted(requested, console.print)
     points, remarks = algebra.select(requested, exclude=settings.exclude, repeats=settings.repeats)
     local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
     folder = study_folder(settings, points)

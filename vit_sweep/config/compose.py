@@ -222,6 +222,9 @@ def explain(error: Exception) -> str:
     ambiguous = re.match(r"Ambiguous value for argument '(.+?)'", text)
     if ambiguous:
         return f"{ambiguous[1]}: several values are a grid, and a grid needs -m: python -m vit_sweep -m {ambiguous[1]}"
+    missing = re.match(r"Missing mandatory value: \w+ full_key: ([\w.]+)", text)
+    if missing:
+        return f"{missing[1]}: it has no value of its own; give it: {missing[1]}=VALUE"
     unknown = re.match(r"(?:Could not override|Key '.+?' is not in struct full_key:) '?([\w.]+)", text)
     if unknown:
         group, _, key = unknown[1].rpartition(".")

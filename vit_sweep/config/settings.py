@@ -149,7 +149,7 @@ def _paid(axes: Plain, settings: Settings) -> Plain:
 
 
 def _flat(given: Plain) -> Plain:
-    """Lift `data.pipeline` out of the data set: it says how images are read, not which; `engine.config` in words."""
+    """Mappings as words or pairs in an order; `data.pipeline` out of the data set: how images are read."""
     engine = given.get("engine")
     if isinstance(engine, dict) and "config" in engine:
         if not isinstance(engine["config"], dict):
@@ -159,6 +159,9 @@ def _flat(given: Plain) -> Plain:
             )
         words = sorted(f"{key}={json.dumps(value)}" for key, value in _leaves(engine["config"]))
         given = given | {"engine": engine | {"config": words}}
+    model = given.get("model")
+    if isinstance(model, dict) and isinstance(model.get("arguments", ""), dict | None):
+        given = given | {"model": model | {"arguments": sorted((model["arguments"] or {}).items())}}
     data = given.get("data")
     if not isinstance(data, dict) or "pipeline" not in data:
         return given

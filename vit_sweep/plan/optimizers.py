@@ -11,7 +11,7 @@ from enum import StrEnum
 
 from vit_sweep.plan.engines import FSDP2, sharding
 from vit_sweep.plan.point import EngineSpec, ModelSpec, OptimizerKind, OptimizerSpec, Point
-from vit_sweep.plan.predict.vit import block_shapes, other_shapes
+from vit_sweep.plan.predict.vit import block_shapes, other_shapes, parameters
 
 _K = OptimizerKind
 CONSTANTS: dict[OptimizerKind, frozenset[str]] = {
@@ -87,9 +87,12 @@ def constant_of_another_optimizer(point: Point, _: object) -> str | None:
 
 
 def moment_bytes(spec: OptimizerSpec, model: ModelSpec, classes: int) -> int:
-    """Bytes of an optimizer's own fp32 states of the whole model; counted anew by a test."""
-    shapes = (*model.layers * block_shapes(model), *other_shapes(model, classes))
-    numbers = sum(math.prod(shape) for shape in shapes)
+    """Bytes of an optimizer's own fp32 states of the whole model; counted anew by a test.
+
+    Of a model that others build no shapes are known, so as if all its weights were vectors: at most that.
+    """
+    numbers = parameters(model, classes)
+    shapes = (*model.layers * block_shapes(model), *other_shapes(model, classes)) if model.layers else ((numbers,),)
     match spec.kind:
         case OptimizerKind.ADAMW | OptimizerKind.ADAM | OptimizerKind.LAMB:
             return 8 * numbers

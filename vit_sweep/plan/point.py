@@ -18,6 +18,8 @@ from launchers.profile import Count, PartitionProfile
 Fraction = Annotated[float, Gt(0), Le(1)]
 NotNegative = Annotated[float, Ge(0), Le(100)]
 Decay = Annotated[float, Ge(0), Lt(1)]
+Size = Annotated[int, Ge(0), Le(10**9)]
+Operations = Annotated[float, Gt(0), Le(1e18)]
 Factor = Annotated[int, Ge(1), Le(10**6)]
 """GPUs, micro batches: three of them multiplied still fit into 64 bits."""
 NotNegativeInt = Annotated[int, Ge(0), Le(2**63 - 1)]
@@ -154,6 +156,8 @@ DEEPSPEED = "deepspeed"
 """The kind of engine that cells had before there were others."""
 _ALWAYS_IN_IDENTITY = frozenset({"beta1", "beta2", "files"})
 """Fields with a default that were in the identity before the rule of `identity` was made."""
+_NEVER_IN_IDENTITY = frozenset({"counts"})
+"""What is known of a thing, not what it is: a later release of torch may count differently."""
 
 
 def identity(value: object) -> dict[str, Any]:
@@ -165,6 +169,8 @@ def identity(value: object) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field in fields(value):  # type: ignore[arg-type]  # a checked value is a dataclass instance
         own = getattr(value, field.name)
+        if field.name in _NEVER_IN_IDENTITY:
+            continue
         if field.default is not MISSING and own == field.default and field.name not in _ALWAYS_IN_IDENTITY:
             continue
         values[field.name] = identity(own) if is_dataclass(own) else plain[field.name]
@@ -172,18 +178,47 @@ def identity(value: object) -> dict[str, Any]:
 
 
 @checked
+class ModelCounts:
+    """What was counted of a model that no formula here describes, with a head for the data's classes."""
+
+    parameters: Count
+    """Trainable ones."""
+    flop_per_image: Operations
+    """Operations of one image's forward and backward, a multiply-add as two."""
+    forward_flop: Operations | None = None
+    """Of them the forward's; None: a third."""
+    kept_bytes_32: Operations | None = None
+    """Bytes that autograd keeps per image in fp32, with fused attention; None: not known, so no memory is predicted."""
+    kept_bytes_16: Operations | None = None
+    """The same with 16-bit weights and activations."""
+    scalars: tuple[Line, ...] = ()
+    """Parameters without a dimension."""
+
+
+Argument = tuple[Name, str | bool | int | float | None]
+
+
+@checked
 class ModelSpec:
-    """A Vision Transformer's shape (Dosovitskiy et al. 2021, table 1)."""
+    """A Vision Transformer: its shape (Dosovitskiy et al. 2021, table 1), or who builds it."""
 
     name: Name
     image_size: Count
     """Pixels of a side; images of another size are resized."""
-    patch_size: Count
-    layers: Count
-    heads: Count
-    width: Count
+    patch_size: Size = 0
+    """This and the four below are those of the models that are built here; 0 for all others."""
+    layers: Size = 0
+    heads: Size = 0
+    width: Size = 0
     """Hidden dimension D."""
-    mlp_width: Count
+    mlp_width: Size = 0
+    target: Line | None = None
+    """Who builds it: `timm` or `torchvision`, by `name`, or a function of somebody's own, `my_package.my_module:build`;
+    None: it is built here, from its shape."""
+    arguments: tuple[Argument, ...] = ()
+    """What that takes beside the name, the classes and the size of an image."""
+    counts: ModelCounts | None = None
+    """Of a model with a target."""
 
 
 @checked

@@ -17,6 +17,7 @@ from vit_sweep.plan.engines import (
     unknown_engine,
 )
 from vit_sweep.plan.knobs import OF_KNOBS
+from vit_sweep.plan.models import wrong_model
 from vit_sweep.plan.optimizers import another_algorithm, constant_of_another_optimizer
 from vit_sweep.plan.point import Allocation, BatchPer, EngineSpec, Placement, Point, Precision, Scaling
 
@@ -219,16 +220,6 @@ def _lacking(refused: tuple[str, ...], device: Device) -> set[str]:
     return lacking
 
 
-def _model_that_does_not_divide(point: Point, _: Derived) -> str | None:
-    model = point.model
-    if model.image_size % model.patch_size == 0 and model.width % model.heads == 0:
-        return None
-    return (
-        f"model={model.name}: image_size={model.image_size} must divide by "
-        f"patch_size={model.patch_size} and width={model.width} by heads={model.heads}"
-    )
-
-
 def _compiled_on_a_cpu(point: Point, _: Derived) -> str | None:
     if not point.compile or point.partition.device is not Device.CPU:
         return None
@@ -283,7 +274,7 @@ LAYOUT: tuple[Rule, ...] = (
 SHAPE: tuple[Rule, ...] = (layout_refusal, _global_batch, _weak_share, _two_zero_stages)
 RULES: tuple[Rule, ...] = (
     _precision_that_the_gpus_lack,
-    _model_that_does_not_divide,
+    wrong_model,
     _compiled_on_a_cpu,
     _compiled_under_zero_3,
     unknown_engine,

@@ -186,7 +186,7 @@ def _conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=512)
 def _values(spec: ModelSpec | DataSpec | EngineSpec | OptimizerSpec) -> tuple[tuple[str, str], ...]:
-    return tuple((name, str(value)) for name, value in to_plain(spec).items())
+    return tuple((name, str(value)) for name, value in to_plain(spec).items() if name != "counts")
 
 
 def _waited(record: Record, submitted: Mapping[tuple[str, int], str]) -> float | None:

@@ -20,9 +20,10 @@ from launchers.profile import PartitionProfile, shown
 from launchers.text import some
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.engines import KINDS
+from vit_sweep.plan.models import LIBRARIES
 
 Program = PartitionProfile | str
-"""A profile, or the module of an engine."""
+"""A profile, or the module of an engine or a model."""
 _OF_THIS_PROCESS: set[str] = set()
 """Where no folder can be written, consent lasts as long as the command."""
 _DESCRIPTIONS = frozenset(
@@ -34,7 +35,8 @@ _DESCRIPTIONS = frozenset(
 
 def programs(profiles: Iterable[PartitionProfile], cells: Iterable[Cell]) -> list[Program]:
     """All that cells of these profiles run and that is not ours."""
-    return [*each_once(profiles), *sorted({cell.engine.kind for cell in cells} - set(KINDS))]
+    modules = {name for cell in cells for name in (cell.engine.kind, cell.model.target) if name is not None}
+    return [*each_once(profiles), *sorted(modules - {*KINDS, *LIBRARIES})]
 
 
 def remember(study: Path, wanted: Iterable[Program]) -> None:
@@ -58,7 +60,7 @@ def require(study: Path, wanted: Iterable[Program]) -> None:
     unknown = untrusted(study, wanted)
     if unknown:
         names = some(
-            f"engine {program}" if isinstance(program, str) else f"partition {program.name}" for program in unknown
+            f"module {program}" if isinstance(program, str) else f"partition {program.name}" for program in unknown
         )
         raise UserError(
             f"study {study.name}: you have not let it run what its plan names for {names}: another user "
@@ -70,7 +72,7 @@ def require(study: Path, wanted: Iterable[Program]) -> None:
 def what_runs(program: Program) -> Iterator[str]:
     """Say, line by line, what a profile would run, or which module a rank would import; secrets are masked."""
     if isinstance(program, str):
-        yield f"engine {program}: the Python module of that name, wherever jobs find it"
+        yield f"module {program}: Python, wherever jobs find it"
         return
     given = shown(program, defaults=False)
     yield f"partition {program.name}: Python {given.pop('python', None) or 'of this command'}"

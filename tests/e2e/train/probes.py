@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 
@@ -171,4 +172,9 @@ def import_from(folder):
     """Let this rank import what lies in `folder`, as PYTHONPATH would."""
     import sys
 
+    sys.path.insert(0, folder)
+
+
+def on_path(folder):
+    """Find modules of somebody's own, as PYTHONPATH would have it."""
     sys.path.insert(0, folder)

@@ -9,16 +9,29 @@ from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.predict.vit import parameters, tokens
 
 GROUPS = ("partition", "model", "data", "engine", "optimizer")
+COUNTS = "model.counts={parameters: 1000, flop_per_image: 1e6}"
+WORDS = {
+    "timm": ["model.name=timm", COUNTS],
+    "torchvision": ["model.name=torchvision", COUNTS],
+    "own": ["model.name=own", "model.target=a.b:build", "model.arguments={width: 8, bias: true}", COUNTS],
+}
+"""What a user must say beside the option."""
 SHIPPED = [(group, path.stem) for group in GROUPS for path in sorted((conf_dir() / group).glob("*.yaml"))]
 
 
 @pytest.mark.parametrize(("group", "name"), SHIPPED, ids=lambda part: part)
 def test_a_shipped_option_parses_and_one_cell_of_it_plans(ask, group, name):
-    points, _ = ask(f"{group}={name}")
+    points, _ = ask(f"{group}={name}", *WORDS.get(name, []))
     assert getattr(points[0], group).name == name
     plan = make_plan(points)
     assert not plan.infeasible
     assert len(plan.cells) == 1
+
+
+def test_a_models_arguments_have_no_order(ask):
+    given = ("{width: 8, bias: true}", "{bias: true, width: 8}")
+    made = [ask("model=own", *WORDS["own"], f"model.arguments={words}")[0][0].model for words in given]
+    assert made[0].arguments == made[1].arguments == (("bias", True), ("width", 8))
 
 
 PUBLISHED = {

@@ -10,6 +10,7 @@ from launchers.checked import to_json
 from launchers.errors import ConsentError, UserError
 from tests.unit.builders import ENGINE, planned_study, point, profile
 from vit_sweep.cli.terminal.consent import agree
+from vit_sweep.plan.point import ModelCounts, ModelSpec
 from vit_sweep.study import trust
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study
@@ -74,20 +75,22 @@ def test_a_plan_that_was_changed_since_runs_only_after_consent_to_what_is_shown(
     assert line in list(trust.what_runs(changed.profiles[0]))
 
 
-def test_an_engine_of_somebodys_own_in_a_copy_runs_only_after_consent_to_what_is_shown(tmp_path, monkeypatch):
-    """A job imports the module that a cell names."""
+def test_modules_of_somebodys_own_in_a_copy_runs_only_after_consent_to_what_is_shown(tmp_path, monkeypatch):
+    """A job imports what a cell names for its engine and its model."""
     engine = replace(ENGINE, kind="their_package.engine", zero_stage=None)
-    study, _ = planned_study(tmp_path / "s", point(engine=engine))
+    counts = ModelCounts(parameters=1, flop_per_image=1.0)
+    model = ModelSpec(name="net", image_size=32, target="their_package.nets:build", counts=counts)
+    study, _ = planned_study(tmp_path / "s", point(engine=engine), point(model=model))
     forget(monkeypatch)
     assert run(study), "its own user has planned it"
     copy = Study(shutil.copytree(study.folder, tmp_path / "copy"))
     trust.remember(copy.folder, copy.plan_file().profiles)
-    with pytest.raises(UserError, match=r"for engine their_package\.engine"):
+    with pytest.raises(UserError, match=r"for module their_package\.engine, module their_package\.nets:build"):
         run(copy)
     console = Console(width=200)
     with console.capture() as screen, pytest.raises(ConsentError):
         agree(copy, console, trust=False)
-    assert "engine their_package.engine: the Python module" in screen.get()
+    assert "module their_package.engine: Python" in screen.get()
     agree(copy, console, trust=True)
     forget(monkeypatch)
     assert run(copy)

@@ -1,4 +1,4 @@
-"""The model and its optimizer: torchvision's VisionTransformer, built from a cell."""
+"""The model and its optimizer: torchvision's VisionTransformer, built from a cell, or what others build."""
 
 import sys
 from collections.abc import Callable
@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.models.vision_transformer import VisionTransformer
 
+from launchers.errors import UserError
 from launchers.profile import Device
+from vit_sweep.job.train.models.library import load
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import OptimizerKind, OptimizerSpec, Precision
+from vit_sweep.plan.point import ModelSpec, OptimizerKind, OptimizerSpec, Precision
 from vit_sweep.record.record import Compilations
 
 DTYPES = {
@@ -32,6 +34,8 @@ def vision_transformer(cell: Cell) -> nn.Module:
     """Build the model from the cell's seed; its head has one output per class of the data."""
     torch.manual_seed(cell.seed)
     spec = cell.model
+    if spec.target is not None:
+        return _of_others(spec, cell.data.classes)
     model: nn.Module = VisionTransformer(
         image_size=spec.image_size,
         patch_size=spec.patch_size,
@@ -48,6 +52,22 @@ def vision_transformer(cell: Cell) -> nn.Module:
         if cell.compile:
             # Two graphs, whatever the depth: the first block's input lies otherwise in memory than the others'.
             block.compile()
+    return model
+
+
+def _of_others(spec: ModelSpec, classes: int) -> nn.Module:
+    """The model that was planned; raises `JobError` where there is none, or another one, as of another release."""
+    try:
+        model = load(spec, classes)
+    except UserError as error:
+        raise JobError(Cause.CONFIGURATION, str(error)) from error
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    if spec.counts is not None and trained != spec.counts.parameters:
+        raise JobError(
+            Cause.CONFIGURATION,
+            f"model={spec.name} of {spec.target}: it has {trained:,} trainable parameters here and "
+            f"{spec.counts.parameters:,} where it was planned; use the same release in both places, or another name",
+        )
     return model
 
 

@@ -54,14 +54,16 @@ class MemoryEstimate:
 
 
 def predict(cell: Cell) -> MemoryEstimate | None:
-    """Predict the peak of one GPU; None on a CPU device, where the host's memory is no such limit."""
-    if cell.device is Device.CPU:
+    """Predict the peak of one GPU; None on a CPU device, where the host's memory is no such limit, and for a model of
+    whose activations nothing is known."""
+    kept = kept_bytes(cell.model, cell.precision, checkpointing=cell.activation_checkpointing)
+    if cell.device is Device.CPU or kept is None:
         return None
     count = parameters(cell.model, cell.data.classes)
     return MemoryEstimate(
         states_gib=_state_bytes(cell, count) / 2**30,
         temporary_gib=_temporary_bytes(cell, count) / 2**30,
-        activations_gib=_activations(cell) / 2**30,
+        activations_gib=_ALLOCATOR * cell.micro_batch * kept / 2**30,
         context_gib=CONTEXT_GIB,
         data_gib=data_bytes(cell) / 2**30,
         host_gib=offloaded_bytes(cell, Offload.CPU) / 2**30,
@@ -98,14 +100,14 @@ def too_little_room(cell: Cell, place: Offload, *, room_gib: float, ranks: int, 
     )
 
 
-def kept_bytes(model: ModelSpec, precision: Precision, *, checkpointing: bool) -> float:
-    """Bytes of activations that one image keeps at the start of backward.
+def kept_bytes(model: ModelSpec, precision: Precision, *, checkpointing: bool) -> float | None:
+    """Bytes of activations that one image keeps at the start of backward; None where nobody knows.
 
     With checkpointing of each block only its input, L N D numbers, and the whole of the one block that is computed
     again: fp32 4 LND + 64 ND (M = 4D).
     """
     whole = activation_bytes(model, precision)
-    if not checkpointing:
+    if not checkpointing or whole is None:
         return whole
     return precision.bytes * model.layers * tokens(model) * model.width + whole / model.layers
 
@@ -148,11 +150,6 @@ def why_it_does_not_fit(cell: Cell, gpu_memory_gib: float) -> str | None:
         f"{estimate.context_gib:.1f}{data}), {cell.gpu_model} has {gpu_memory_gib:g} of which {USABLE:.0%} can be "
         f"used; use {advice}, or memory_check=warn"
     )
-
-
-def _activations(cell: Cell) -> float:
-    kept = kept_bytes(cell.model, cell.precision, checkpointing=cell.activation_checkpointing)
-    return _ALLOCATOR * cell.micro_batch * kept
 
 
 def _state_bytes(cell: Cell, count: int) -> float:

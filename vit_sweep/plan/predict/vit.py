@@ -16,6 +16,8 @@ def tokens(model: ModelSpec) -> int:
 
 def parameters(model: ModelSpec, classes: int) -> int:
     """Trainable parameters of torchvision's VisionTransformer (86,567,656 for ViT-B/16 and 1000 classes)."""
+    if model.counts is not None:
+        return model.counts.parameters
     return sum(math.prod(shape) for shape in (*model.layers * block_shapes(model), *other_shapes(model, classes)))
 
 
@@ -31,30 +33,38 @@ def other_shapes(model: ModelSpec, classes: int) -> tuple[tuple[int, ...], ...]:
     return (d, 3, p, p), (d,), (1, 1, d), (1, tokens(model), d), (d,), (d,), (classes, d), (classes,)
 
 
-def forward_flop(model: ModelSpec, classes: int) -> int:
+def forward_flop(model: ModelSpec, classes: int) -> float:
     """Operations of one image's forward pass: 2(N-1)D 3p^2 + L(8ND^2 + 4NDM + 4N^2 D) + 2DC."""
+    if model.counts is not None:
+        return model.counts.forward_flop or model.counts.flop_per_image / 3
     n, d, m = tokens(model), model.width, model.mlp_width
     patches = 2 * (n - 1) * d * 3 * model.patch_size**2
     blocks = model.layers * (8 * n * d * d + 4 * n * d * m + 4 * n * n * d)
     return patches + blocks + 2 * d * classes
 
 
-def train_flop(model: ModelSpec, classes: int) -> int:
+def train_flop(model: ModelSpec, classes: int) -> float:
     """Operations of one image's forward and backward: three forwards, less the gradient of the pixels.
 
     Never more with recomputation: model FLOPs, as MFU counts them (PaLM, Chowdhery et al. 2022, appendix B).
     """
+    if model.counts is not None:
+        return model.counts.flop_per_image
     patches = 2 * (tokens(model) - 1) * model.width * 3 * model.patch_size**2
     return 3 * forward_flop(model, classes) - patches
 
 
-def activation_bytes(model: ModelSpec, precision: Precision) -> int:
+def activation_bytes(model: ModelSpec, precision: Precision) -> float | None:
     """Bytes that autograd keeps per image of a micro batch, with fused attention and without recomputation.
+
+    Counted of a model that is not built here; None where nobody counted it.
 
     fp32: 64 LND (M = 4D), counted exactly by saved-tensor hooks; torchvision's attention keeps 1.7 % more.
     16-bit weights and activations: 32 LND, and in fp32 the softmax statistics (4HN) and the norms' (16N).
     The part of the MLP (20 and 10 bytes per unit of its width and token) is kept apart, so M need not be 4D.
     """
+    if model.counts is not None:
+        return model.counts.kept_bytes_32 if precision.bytes == 4 else model.counts.kept_bytes_16
     n, d, m, layers = tokens(model), model.width, model.mlp_width, model.layers
     if precision.bytes == 4:
         return round(1.017 * layers * n * (32 * d + 8 * m))

@@ -20,7 +20,8 @@ def build(cell: Cell, model: nn.Module) -> "Fsdp2":
     """Shard each encoder block, then what is left."""
     mesh = init_device_mesh(cell.device.value, (cell.gpus,))
     model = model.to(device_of(cell))
-    for block in model.get_submodule("encoder.layers").children():
+    # Of a model that others build it is not known what the blocks are.
+    for block in model.get_submodule("encoder.layers").children() if cell.model.target is None else ():
         fully_shard(block, mesh=mesh, reshard_after_forward=bool(cell.engine.reshard_after_forward))
     # What is in no block (patches, head) is needed first in backward: kept meanwhile, as torch does by itself.
     return Fsdp2(cell, fully_shard(model, mesh=mesh, reshard_after_forward=False))

@@ -22,7 +22,8 @@ from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
 STEPS = 50
 _GENTLE = 1e-3
 """Learning rate at most: noise cannot be learnt, and a rate that breaks the weights would compare rounding."""
-_KEYS = "in_proj_bias"
+_KEYS = ("in_proj_bias", "qkv.bias")
+"""What torch and timm call that bias."""
 _AS_LONG_AS_THE_GRADIENT = (OptimizerKind.SGD, OptimizerKind.LARS)
 """Optimizers that do not blow up a gradient of nothing but rounding."""
 
@@ -33,7 +34,7 @@ def certify(cell: Cell, *, rank: int, device: torch.device) -> Certificate:
     # LARS measures its steps in parts of a tensor's norm.
     gentle = _GENTLE / (updates.trust_coefficient if updates.kind is OptimizerKind.LARS else 1)
     copy = small(cell, replace(updates, learning_rate=min(gentle, updates.learning_rate)))
-    masked = "" if updates.kind in _AS_LONG_AS_THE_GRADIENT else _KEYS
+    masked = () if updates.kind in _AS_LONG_AS_THE_GRADIENT else _KEYS
     with without_a_trace(device):
         rehearsed = by_engine(copy, steps=STEPS, rank=rank, device=device)
         right = alone(copy, steps=STEPS, device=device)
@@ -46,11 +47,16 @@ def certify(cell: Cell, *, rank: int, device: torch.device) -> Certificate:
         absolute=absolute if math.isfinite(absolute) else None,
         parameter=parameter,
         tolerance=CERTIFIED_WITHIN,
-        masked=f"the keys' part of {masked}" if masked else "",
+        masked=_masked_in(right, masked),
         classes=rehearsed.engine.classes,
         collectives=rehearsed.collectives,
         instead=_instead(cell.engine, rehearsed.engine),
     )
+
+
+def _masked_in(weights: Weights, masked: tuple[str, ...]) -> str:
+    there = [keys for keys in masked if any(name.endswith(keys) for name in weights)]
+    return f"the keys' part of {' and '.join(there)}" if there else ""
 
 
 def _instead(asked: EngineSpec, ran: EngineReport) -> str:
@@ -59,11 +65,13 @@ def _instead(asked: EngineSpec, ran: EngineReport) -> str:
     return ran.kind if ran.zero_stage is None else f"{ran.kind} with ZeRO {ran.zero_stage}"
 
 
-def _differences(before: Weights, engine: Weights, right: Weights, masked: str) -> Iterator[tuple[float, float, str]]:
+def _differences(
+    before: Weights, engine: Weights, right: Weights, masked: tuple[str, ...]
+) -> Iterator[tuple[float, float, str]]:
     """Of each parameter: difference by movement, largest difference of a weight, name; no number counts as infinite."""
     for name, weight in right.items():
         difference, movement = engine[name] - weight, weight - before[name]
-        if masked and name.endswith(masked):
+        if name.endswith(masked):
             difference, movement = _without_keys(difference), _without_keys(movement)
         part = float(difference.norm()) / max(float(movement.norm()), 1e-12)
         yield (part if math.isfinite(part) else math.inf), float(difference.abs().max()), name

@@ -23,6 +23,8 @@ from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import OptimizerSpec, Precision
 
 _BLOCKS, _IMAGES, _MICRO_STEPS = 2, 2, 2
+_DROPS = {"p", "drop_prob", "dropout"}
+"""What modules of torch and timm call the part that they drop by chance, which no two processes do alike."""
 Weights = dict[str, Tensor]
 
 
@@ -30,7 +32,7 @@ def small(cell: Cell, updates: OptimizerSpec) -> Cell:
     """A copy that every rank can hold twice."""
     return replace(
         cell,
-        model=replace(cell.model, layers=min(_BLOCKS, cell.model.layers)),
+        model=replace(cell.model, layers=min(_BLOCKS, cell.model.layers)),  # of others' models, the whole
         micro_batch=_IMAGES,
         accum=min(_MICRO_STEPS, cell.accum),
         precision=Precision.FP32,
@@ -95,9 +97,14 @@ def without_a_trace(device: torch.device) -> Iterator[None]:
 
 
 def _model(copy: Cell) -> nn.Module:
-    """As it is made, but for the head: that is zero, and would let no gradient through."""
+    """As it is made, but without chance, and but for the head: that is zero, and would let no gradient through."""
     model = vision_transformer(copy)
-    nn.init.trunc_normal_(model.get_parameter("heads.head.weight"), std=0.02)
+    for weight in model.parameters():
+        if weight.ndim == 2 and not weight.any():
+            nn.init.trunc_normal_(weight, std=0.02)
+    for part in model.modules():
+        for name in _DROPS & vars(part).keys():
+            setattr(part, name, 0.0)
     return model
 
 

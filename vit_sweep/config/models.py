@@ -1,0 +1,129 @@
+"""Models that others build are counted before they are planned, once, by a process of their own. An edge.
+
+That process may import torch and run the model's code; the planner does neither. The answer is kept in the user's cache
+folder, by what was asked, the library's version, and the source of a module of somebody's own.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from launchers.atomic import make_folder, read, write
+from launchers.checked import parse_json, to_json, to_plain
+from launchers.environment import clean_environment
+from launchers.errors import UserError
+from vit_sweep.plan.models import LIBRARIES, REFUSED, CountRequest
+from vit_sweep.plan.point import ModelCounts, ModelSpec, Point
+
+_PROGRAM = "vit_sweep.job.train.models.counting"
+_LIMIT_S = 300
+_MOST_SOURCES = 2000
+_GIVE_IT = "or give what is known: 'model.counts={parameters: 86567656, flop_per_image: 1.05e11}'"
+
+
+def counted(points: Iterable[Point], say: Callable[[str], None]) -> list[Point]:
+    """The points, their models counted where others build them; raises `UserError` where that cannot be done."""
+    known: dict[tuple[ModelSpec, int], ModelSpec] = {}
+    made = []
+    for point in points:
+        spec, classes = point.model, point.data.classes
+        if spec.target is not None and spec.counts is None:
+            if (spec, classes) not in known:
+                known[spec, classes] = replace(spec, counts=_counts(spec, classes, say))
+            point = replace(point, model=known[spec, classes])  # noqa: PLW2901
+        made.append(point)
+    return made
+
+
+def _counts(spec: ModelSpec, classes: int, say: Callable[[str], None]) -> ModelCounts:
+    request = CountRequest(model=spec, classes=classes)
+    kept = _kept_at(request)
+    if kept is not None and kept.is_file():
+        with suppress(UserError, OSError):
+            return parse_json(ModelCounts, read(kept), what=str(kept))
+    say(f"model {spec.name} of {spec.target}: its parameters and operations are counted, once")
+    counts = _asked(request)
+    if kept is not None:
+        with suppress(UserError, OSError):
+            make_folder(kept.parent)
+            write(kept, to_json(counts))
+    return counts
+
+
+def _asked(request: CountRequest) -> ModelCounts:
+    """What the counting program says."""
+    spec = request.model
+    package = str(Path(__file__).parents[2])
+    environment = clean_environment(os.environ) | {
+        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
+        "PYTHONSAFEPATH": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", _PROGRAM]
+    try:
+        answer = subprocess.run(
+            command,
+            input=to_json(request),
+            env=environment,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=_LIMIT_S,
+        )
+    except subprocess.TimeoutExpired:
+        raise UserError(f"model={spec.name}: it was not built and counted within {_LIMIT_S} s; {_GIVE_IT}") from None
+    if answer.returncode == 0:
+        return parse_json(ModelCounts, answer.stdout, what=f"counts of {spec.name}")
+    words = answer.stderr.strip().splitlines()[-1:] or [f"exit code {answer.returncode}"]
+    if answer.returncode == REFUSED:
+        raise UserError(words[0])
+    raise UserError(
+        f"model={spec.name}: its parameters and operations are not known, since nothing could be counted here "
+        f"({words[0]}); install vit_sweep[train] where you plan, {_GIVE_IT}"
+    )
+
+
+def _kept_at(request: CountRequest) -> Path | None:
+    """Where the answer is kept; None where a module's source or a folder for it cannot be found."""
+    target = str(request.model.target)
+    source = _version_of(target) if target in LIBRARIES else _digest_of_source(target.partition(":")[0])
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    with suppress(RuntimeError):  # a user without a home
+        folder = cache if cache.is_absolute() else Path.home() / ".cache"
+        if source is None:
+            return None
+        content = json.dumps([to_plain(request), source, _version_of("torch")], sort_keys=True)
+        return folder / "vit_sweep" / "models" / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.json"
+    return None
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _digest_of_source(module: str) -> str | None:
+    """Of all Python files of the module's package, which is not imported for it; None where it is not found."""
+    top = module.partition(".")[0]
+    for folder in map(Path, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))):
+        found = sorted((folder / top).rglob("*.py")) or [path for path in [folder / f"{top}.py"] if path.is_file()]
+        if found:
+            if len(found) > _MOST_SOURCES:
+                return None
+            digest = hashlib.sha256()
+            for path in found:
+                with suppress(OSError):
+                    digest.update(read(path))
+            return digest.hexdigest()
+    return None

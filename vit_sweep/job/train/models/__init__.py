@@ -1,0 +1,1 @@
+"""Models that others build: loaded, and counted for the plan."""

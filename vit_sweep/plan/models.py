@@ -1,0 +1,63 @@
+"""What the plan knows of models that others build, and refuses of them. Pure."""
+
+from launchers.checked import checked
+from launchers.profile import Count
+from vit_sweep.plan.point import DEEPSPEED, ModelSpec, Point
+
+TIMM, TORCHVISION = "timm", "torchvision"
+LIBRARIES = (TIMM, TORCHVISION)
+"""Whose models are found by their names."""
+REFUSED = 3
+"""Exit code of the counting program where the model is at fault."""
+_SHAPE = ("patch_size", "layers", "heads", "width", "mlp_width")
+
+
+@checked
+class CountRequest:
+    """Which model is to be counted."""
+
+    model: ModelSpec
+    classes: Count
+
+
+def wrong_model(point: Point, _: object) -> str | None:
+    """A shape that is no ViT's, and what only a model that is built here can do."""
+    model = point.model
+    if model.target is None:
+        return _wrong_shape(model)
+    given = [name for name in _SHAPE if getattr(model, name)]
+    if given:
+        return (
+            f"model={model.name}: model.{given[0]}={getattr(model, given[0])} is of models that are built here, and "
+            f"{model.target} builds this one; give what it takes by model.arguments, or leave model.target out"
+        )
+    if any(name == "pretrained" for name, _ in model.arguments):
+        return (
+            f"model={model.name}: model.arguments.pretrained would fetch weights, and nodes have no internet; a "
+            "study of scaling trains from weights drawn anew: leave it out"
+        )
+    for name in ("activation_checkpointing", "compile"):
+        if getattr(point, name):
+            return (
+                f"{name}=true: it works on encoder blocks, and which those are in {model.name} of {model.target} is "
+                f"not known; use {name}=false, or a model that is built here"
+            )
+    scalars = model.counts.scalars if model.counts is not None else ()
+    if scalars and point.engine.kind == DEEPSPEED:
+        return (
+            f"model={model.name}: its parameter {scalars[0]} has no dimension, which DeepSpeed refuses; give it the "
+            "shape (1,) in the model, or use engine=ddp"
+        )
+    return None
+
+
+def _wrong_shape(model: ModelSpec) -> str | None:
+    lacking = [name for name in _SHAPE if not getattr(model, name)]
+    if lacking:
+        return f"model={model.name}: model.{lacking[0]} must be at least 1, or model.target must say who builds it"
+    if model.image_size % model.patch_size == 0 and model.width % model.heads == 0:
+        return None
+    return (
+        f"model={model.name}: image_size={model.image_size} must divide by "
+        f"patch_size={model.patch_size} and width={model.width} by heads={model.heads}"
+    )
