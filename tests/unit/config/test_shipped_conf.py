@@ -11,6 +11,7 @@ from vit_sweep.plan.predict.vit import parameters, tokens
 GROUPS = ("partition", "model", "data", "engine", "optimizer")
 COUNTS = "model.counts={parameters: 1000, flop_per_image: 1e6}"
 WORDS = {
+    "megatron": ["partition=vector_t4v2"],
     "timm": ["model.name=timm", COUNTS],
     "torchvision": ["model.name=torchvision", COUNTS],
     "own": ["model.name=own", "model.target=a.b:build", "model.arguments={width: 8, bias: true}", COUNTS],

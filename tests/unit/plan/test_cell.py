@@ -50,6 +50,7 @@ CHANGES = {
     "engine.zero_stage": 1,
     "engine.kind": "ddp",
     "engine.reshard_after_forward": True,
+    "engine.distributed_optimizer": True,
     "engine.offload_optimizer": "cpu",
     "engine.offload_param": "cpu",
     "engine.overlap_comm": True,
