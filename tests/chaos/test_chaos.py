@@ -90,7 +90,7 @@ def judge(monkey, codes, story):
     seen = check(study)
     assert (seen.wrong, seen.notes, seen.cells, seen.records) == ((), (), CELLS, CELLS), story
     last = {cell: attempt for entry in study.jobs() if entry.event is Event.SUBMITTED for cell, attempt in entry.tasks}
-    recorded = {record.cell_id: int(record.attempt.split(".")[0]) for record in study.records()}
+    recorded = {record.cell_id: record.attempt_number for record in study.records()}
     assert recorded == last, f"a finished cell was submitted again\n{story}"
     assert monkey.seen.keys() == recorded.keys()
     twice = monkey.locks / "twice"

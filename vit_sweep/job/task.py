@@ -102,7 +102,7 @@ def _claim(study: Study, cell_id: str, attempt: str, me: RankIdentity) -> str | 
 def _is_done(study: Study, file: CellFile, attempt: int) -> bool:
     """Whether this very attempt has left its record: Slurm starts a job again whose last lines did not run."""
     record = study.record(file)
-    return isinstance(record, Record) and int(record.attempt.split(".", 1)[0]) == attempt
+    return isinstance(record, Record) and record.attempt_number == attempt
 
 
 def _rank_file(me: RankIdentity) -> RankFile:

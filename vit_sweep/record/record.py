@@ -208,6 +208,11 @@ class Record:
     allocated_gpus: Whole | None = None
     """GPUs of the allocation that it shared with the other cells of its curve; None: it had one of its own."""
 
+    @property
+    def attempt_number(self) -> int:
+        """The attempt that ran it, whichever of its starts."""
+        return int(self.attempt.partition(".")[0])
+
 
 def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:
     """Compare what ran with what was asked; one clause per difference, empty when they agree."""

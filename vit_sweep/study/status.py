@@ -271,7 +271,7 @@ def _of_silence(study: Study, attempt: Attempt, sent: Sent, reported: TaskStatus
 
 
 def _is_last(record: Record | RecordProblem | None, sent: Sent) -> bool:
-    return isinstance(record, Record) and int(record.attempt.split(".")[0]) >= sent.attempt
+    return isinstance(record, Record) and record.attempt_number >= sent.attempt
 
 
 def _words(end: Exit) -> str:

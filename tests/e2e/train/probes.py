@@ -178,3 +178,17 @@ def import_from(folder):
 def on_path(folder):
     """Find modules of somebody's own, as PYTHONPATH would have it."""
     sys.path.insert(0, folder)
+
+
+def another_start_ends_first(record):
+    """Leave the record of another start of the same attempt, just before this one writes its own."""
+    from vit_sweep.job.train import finish
+
+    names = vars(finish)
+    keep = names["keep"]
+
+    def second(mine, folder):
+        (folder / "record.json").write_text(record)
+        return keep(mine, folder)
+
+    names["keep"] = second

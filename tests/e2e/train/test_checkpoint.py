@@ -3,13 +3,16 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
 
+from launchers.checked import to_json
 from tests.e2e.train.ranks import Job, ended, small_cell, wait_for
+from tests.unit.builders import record
 from vit_sweep.plan.point import Precision
 from vit_sweep.record.position import Position
 
@@ -239,3 +242,11 @@ def test_a_study_that_was_moved_goes_on(tmp_path, undisturbed):
     moved = Job(tmp_path / "there", small_cell(gpus=2))
     assert moved.run(2) == [0, 0], moved.log(attempt=2)
     assert learned(moved) == undisturbed(gpus=2)
+
+
+def test_a_start_that_ends_after_another_of_its_attempt_leaves_the_others_record(tmp_path):
+    job = Job(tmp_path, small_cell(epochs=1))
+    others = to_json(replace(record(job.cell), attempt="1.1"))
+    assert job.run(probe=("another_start_ends_first", others)) == [0], job.log()
+    assert (job.dir / "record.json").read_text() == others
+    assert "another start of this attempt has left its record already" in job.log()

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from launchers.atomic import write
 from launchers.checked import to_json
-from vit_sweep.job.rank_log import now, peak_host_mib
+from vit_sweep.job.keeping import keep
+from vit_sweep.job.rank_log import now, peak_host_mib, say
 from vit_sweep.job.train.epochs import Epochs
 from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.trackers.figures import run_figures
@@ -66,7 +67,8 @@ def finish(
         certificate=certificate,
         allocated_gpus=execution.me.allocated_gpus,
     )
-    write(execution.cell_dir / "record.json", to_json(_tracked(record, run.trackers)))
+    if not keep(_tracked(record, run.trackers), execution.cell_dir):
+        say("another start of this attempt has left its record already: that one stays")
     run.delete_checkpoints()
     write(execution.attempt / "exit.json", to_json(_done(execution)))
 
