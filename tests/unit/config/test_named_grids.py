@@ -10,7 +10,9 @@ from vit_sweep.config.algebra import GridSpec, select
 from vit_sweep.config.compose import grid_words
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.plan.engines import compares_engines
-from vit_sweep.plan.plan import Knowledge, make_plan
+from vit_sweep.plan.optimizers import Pieces, pieces
+from vit_sweep.plan.plan import Knowledge, MemoryCheck, make_plan
+from vit_sweep.plan.point import OptimizerKind
 
 SHIPPED = sorted(path.stem for path in (conf_dir() / "grid").glob("paper_*.yaml"))
 # Points, physical cells: one GPU has no placement, so figures 14 and 15 draw one cell in both curves.
@@ -80,6 +82,30 @@ def test_a_grid_of_engines_compares_them_on_equal_work(points_of, name, engines)
     skipped = {p.axes["engine"]: p.reasons for p in make_plan(points).infeasible}
     assert set(skipped) == ({"megatron"} if name == "frameworks" else set())
     assert all("CUDA device, and local is a CPU partition" in reason for (reason,) in skipped.values())
+
+
+def test_the_grid_of_optimizers_compares_all_on_whole_tensors(points_of):
+    points, settings = points_of("grid=optimizers", "partition=vector_t4v2")
+    plan = make_plan(points, Knowledge(memory_check=settings.memory_check))
+    assert not plan.infeasible
+    cells = [planned.cell for planned in plan.cells.values()]
+    assert {cell.optimizer.kind for cell in cells} == set(OptimizerKind)
+    assert len(cells) == len(OptimizerKind) * 2 * 3
+    assert {(cell.optimizer.decay_all, cell.optimizer.clip_norm, pieces(cell.engine)) for cell in cells} == {
+        (False, 1.0, Pieces.WHOLE)
+    }
+    small = ("partition=local", "model=vit_tiny_32", "data=digits", "gpus=2", "repeats=1", "minutes=60")
+    assert not make_plan(points_of("grid=optimizers", *small)[0]).infeasible
+
+
+def test_the_grid_of_offload_runs_each_stage_both_ways(points_of):
+    points, _ = points_of("grid=offload", "partition=vector_a40")
+    cells = [p.cell for p in make_plan(points, Knowledge(memory_check=MemoryCheck.WARN)).cells.values()]
+    assert len(cells) == 3 * 2 * 3 * 3
+    assert {(cell.engine.zero_stage, cell.engine.offload_optimizer.value) for cell in cells} == {
+        (stage, where) for stage in (1, 2, 3) for where in ("none", "cpu")
+    }
+    assert compares_engines(cell for cell in cells if cell.gpus == 2)
 
 
 @pytest.mark.parametrize("words", [["zero=0,1"], ["zero=2"]])
