@@ -33,12 +33,13 @@ def build(cell: Cell, model: nn.Module) -> "Megatron":
 
 
 def _shape(cell: Cell) -> TransformerConfig:
+    """What it asks of its own models. Of one that others build nothing is known, and nothing hangs on it here."""
     model = cell.model
     return TransformerConfig(
-        num_layers=model.layers,
-        hidden_size=model.width,
-        num_attention_heads=model.heads,
-        ffn_hidden_size=model.mlp_width,
+        num_layers=model.layers or 1,
+        hidden_size=model.width or 1,
+        num_attention_heads=model.heads or 1,
+        ffn_hidden_size=model.mlp_width or 1,
     )
 
 
