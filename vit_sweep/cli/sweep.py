@@ -67,6 +67,9 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         options=settings.job_options,
     )
     plan = make_plan(points, known)
+    options, certified = _options(settings, (*(file.cell for file in Study(folder).cell_files()), *_cells(plan)))
+    if options != known.options:
+        plan = make_plan(points, replace(known, options=options))
     if not plan.cells:
         raise UserError("no cell can run:\n" + "\n".join(f"  {r}" for r in _all_reasons(plan)))
     if not settings.dry_run:
@@ -82,7 +85,6 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         unclear = [] if settings.dry_run else resolve(study)
         study.write_command(arguments, overrides, code=code.digest)
         root = str(Path(settings.data_root).absolute())
-        options, certified = _options(settings, (*(file.cell for file in study.cell_files()), *_cells(plan)))
         study.write_plan(plan, data_root=root, options=options, repeat=settings.repeat_rule)
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
         chosen = choose(study, plan.cells, code, retry=settings.retry, rerun=settings.rerun, arrange=arrange)

@@ -25,6 +25,13 @@ ALL_REDUCES, SIZE_S, ONE_S = 5, 1.0, 10.0
 """Timed all-reduces of a size at most; seconds that they may take together; seconds from which on none is tried."""
 _FIRST_BYTES, _GROWTH, _LAST_STEP = 4096, 16, 4
 
+CERTIFIED_STEPS = 50
+"""Optimizer steps of a certificate."""
+COPY_BLOCKS, COPY_IMAGES, COPY_MICRO_STEPS = 2, 2, 2
+"""Of the small copy that a certificate trains: encoder blocks at most, images of a micro step, micro steps at most."""
+_SMALL_STEP_S = 0.02
+"""Of a micro step that is so small that its calls take longer than its operations."""
+
 OPENING_S = 1.5
 """Of a preflight: the math library's and the first connections' start."""
 PROFILER_S = 10.0
@@ -65,6 +72,16 @@ def preflight_s(all_reduces_s: Sequence[float] | None, messages: int) -> float:
             break  # it is not even tried
         spent += one_s * (1 + repetitions(one_s))
     return spent
+
+
+def certificate_s(image_s: float, *, ranks: int, accum: int, blocks: int) -> float:
+    """Seconds of a certificate: each rank takes its steps in the engine, and then those of all ranks alone.
+
+    `image_s` is what an image takes in the whole model; of a model without known `blocks` the whole is trained.
+    """
+    part = min(1.0, COPY_BLOCKS / blocks) if blocks else 1.0
+    micro_step_s = max(_SMALL_STEP_S, COPY_IMAGES * part * image_s)
+    return CERTIFIED_STEPS * min(COPY_MICRO_STEPS, accum) * (1 + ranks) * micro_step_s
 
 
 def repetitions(first_s: float) -> int:

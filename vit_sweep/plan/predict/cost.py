@@ -95,7 +95,7 @@ def _computes_s(cell: Cell, profile: PartitionProfile, image_s: float) -> float:
 
 
 def _measuring_s(cell: Cell, network: Network | None, step_s: float, options: JobOptions) -> float:
-    """Seconds of the preflight and of what is measured after the training."""
+    """Seconds of certificate, preflight and what is measured after the training."""
     spent = measuring.after_s(
         step_s,
         ranks=cell.gpus,
@@ -103,6 +103,9 @@ def _measuring_s(cell: Cell, network: Network | None, step_s: float, options: Jo
         profile_steps=options.profile_steps,
         profilers=options.deepspeed_profilers,
     )
+    if options.certify:
+        image_s = step_s / (cell.micro_batch * cell.accum)
+        spent += measuring.certificate_s(image_s, ranks=cell.gpus, accum=cell.accum, blocks=cell.model.layers)
     if options.preflight:
         messages = measuring.sizes(gradient_bytes(cell)) if cell.gpus > 1 else []
         times = None

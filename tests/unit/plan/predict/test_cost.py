@@ -11,7 +11,7 @@ from launchers.errors import UserError
 from launchers.profile import Device, Link, Network
 from tests.unit.builders import cell, point, profile, record
 from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions
-from vit_sweep.plan.measuring import AT_MOST_S, DEVICE_S, ONE_S, PROFILER_S, after_s, preflight_s, sizes
+from vit_sweep.plan.measuring import AT_MOST_S, DEVICE_S, ONE_S, PROFILER_S, after_s, certificate_s, preflight_s, sizes
 from vit_sweep.plan.plan import Knowledge, make_plan
 from vit_sweep.plan.plan_file import plan_file
 from vit_sweep.plan.point import EngineSpec, Precision
@@ -78,6 +78,12 @@ def test_what_a_job_measures_is_in_its_time_and_its_time_limit():
     assert after_s(0.1, ranks=1, profile_steps=0) == 0
     assert after_s(0.1, ranks=2, profile_steps=0, exposed=False) == 0
     assert after_s(0.1, ranks=2, profile_steps=0) == pytest.approx((3 * 9 * 3 + 2) * 0.1), "blocks, and two to warm up"
+    certified = predict(cell(gpus=8, device=Device.CUDA), T4, (), replace(NOTHING_BESIDE, certify=True))
+    assert certified.seconds - bare.seconds == pytest.approx(50 * 9 * 0.02), "50 steps of its own, and those of 8 ranks"
+    assert certificate_s(0.3, ranks=8, accum=4, blocks=12) == pytest.approx(50 * 2 * 9 * 2 * 0.3 / 6)
+    assert certificate_s(0.3, ranks=8, accum=1, blocks=0) == pytest.approx(50 * 9 * 2 * 0.3), (
+        "of others' models the whole"
+    )
     more = after_s(0.1, ranks=1, profile_steps=0, profilers=tuple(DeepSpeedProfiler))
     assert more == pytest.approx(0.1), "one rank has no collectives to log"
     assert after_s(0.1, ranks=2, profile_steps=0, profilers=tuple(DeepSpeedProfiler)) > 7.4 + more

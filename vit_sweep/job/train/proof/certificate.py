@@ -16,10 +16,11 @@ from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.measure.readback import gathered
 from vit_sweep.job.train.proof.rehearsal import Weights, alone, by_engine, first_weights, small, without_a_trace
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.measuring import CERTIFIED_STEPS
 from vit_sweep.plan.point import EngineSpec, OptimizerKind
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
 
-STEPS = 50
+STEPS = CERTIFIED_STEPS
 _GENTLE = 1e-3
 """Learning rate at most: noise cannot be learnt, and a rate that breaks the weights would compare rounding."""
 _KEYS = ("in_proj_bias", "qkv.bias")

@@ -20,9 +20,9 @@ from vit_sweep.job.train.engines.build import wrapped
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.model import clip, optimizer, vision_transformer
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.measuring import COPY_BLOCKS, COPY_IMAGES, COPY_MICRO_STEPS
 from vit_sweep.plan.point import OptimizerSpec, Precision
 
-_BLOCKS, _IMAGES, _MICRO_STEPS = 2, 2, 2
 _DROPS = {"p", "drop_prob", "dropout"}
 """What modules of torch and timm call the part that they drop by chance, which no two processes do alike."""
 Weights = dict[str, Tensor]
@@ -32,9 +32,9 @@ def small(cell: Cell, updates: OptimizerSpec) -> Cell:
     """A copy that every rank can hold twice."""
     return replace(
         cell,
-        model=replace(cell.model, layers=min(_BLOCKS, cell.model.layers)),  # of others' models, the whole
-        micro_batch=_IMAGES,
-        accum=min(_MICRO_STEPS, cell.accum),
+        model=replace(cell.model, layers=min(COPY_BLOCKS, cell.model.layers)),  # of others' models, the whole
+        micro_batch=COPY_IMAGES,
+        accum=min(COPY_MICRO_STEPS, cell.accum),
         precision=Precision.FP32,
         optimizer=updates,
         compile=False,
@@ -113,6 +113,6 @@ def _batches(copy: Cell, step: int, rank: int, device: torch.device) -> Iterator
     noise = torch.Generator().manual_seed(zlib.crc32(f"{copy.seed}/{step}/{rank}".encode()))
     side = copy.model.image_size
     for _ in range(copy.accum):
-        images = torch.randn(_IMAGES, 3, side, side, generator=noise)
-        labels = torch.randint(copy.data.classes, (_IMAGES,), generator=noise)
+        images = torch.randn(COPY_IMAGES, 3, side, side, generator=noise)
+        labels = torch.randint(copy.data.classes, (COPY_IMAGES,), generator=noise)
         yield images.to(device), labels.to(device)
