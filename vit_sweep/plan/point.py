@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from launchers.checked import Below, Line, Name, checked, to_plain
+from launchers.checked import Below, Line, Name, Signed, checked, to_plain
 from launchers.profile import Count, PartitionProfile
 
 Fraction = Annotated[float, Gt(0), Le(1)]
@@ -195,7 +195,7 @@ class ModelCounts:
     """Parameters without a dimension."""
 
 
-Argument = tuple[Name, str | bool | int | float | None]
+Argument = tuple[Name, Line | bool | Annotated[int, Ge(-(10**12)), Le(10**12)] | Signed | None]
 
 
 @checked
