@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import field, replace
 
 from launchers.checked import HostList, Line, Name, checked
@@ -101,8 +102,7 @@ class Batch:
             return variables
         # The snapshot comes before the folders that the profile names, if it does; `python -m` would put the
         # folder that a job starts in before both.
-        folders = ":".join(filter(None, [self.code, variables.get("PYTHONPATH")]))
-        return variables | {"PYTHONPATH": folders, "PYTHONSAFEPATH": "1"}
+        return importing_from(self.code, variables)
 
     @property
     def name(self) -> str:
@@ -148,3 +148,9 @@ def throttle(batches: list[Batch], max_gpus: int) -> list[Batch]:
             if not batch.shared and parallel[i] < len(batch.tasks) and batch.held_gpus <= free:
                 parallel[i], free, growing = parallel[i] + 1, free - batch.held_gpus, True
     return [replace(batch, parallel=n) for batch, n in zip(batches, parallel, strict=True)]
+
+
+def importing_from(folder: str | None, variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a Python that imports from `folder` before its PYTHONPATH, and never from where it starts."""
+    folders = ":".join(filter(None, [folder, variables.get("PYTHONPATH")]))
+    return {**variables, **({"PYTHONPATH": folders} if folders else {}), "PYTHONSAFEPATH": "1"}

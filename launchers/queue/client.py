@@ -25,6 +25,7 @@ from launchers.backend import (
     TaskStatus,
     Unconfirmed,
 )
+from launchers.batch import importing_from
 from launchers.errors import UserError
 from launchers.queue.files import STATES, ask_to_cancel, forget, read_handle, read_states
 from launchers.queue.handle import handle_of, host_of, no_process, process_of
@@ -112,12 +113,8 @@ def start_queue(
     folders = [Path(item.batch.folder) for item in rendered]
     for folder in folders:
         _refuse_second_queue(folder, name)
-    code = rendered[0].batch.code
-    own = dict(os.environ if environment is None else environment)
-    if code is not None:
-        # The queue itself runs the code that its ranks will run.
-        own["PYTHONPATH"] = ":".join(filter(None, [code, own.get("PYTHONPATH")]))
-    own["PYTHONSAFEPATH"] = "1"  # `python -m` would import from the study's folder, where it starts, before all else
+    # The queue itself runs the code that its ranks will run; `python -m` would import from the study first.
+    own = importing_from(rendered[0].batch.code, os.environ if environment is None else environment)
     log = folders[0] / "queue.log"
     with ExitStack() as stack:
         # The queue inherits the locks and never closes them. It inherits nothing else of this process.

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 from vit_sweep.record.record import Certificate
-from vit_sweep.runs.run import Run
+from vit_sweep.runs.run import Run, within
 
 NO_CERTIFICATE = "no certificate"
 """Of runs that nobody asked for one: older ones, imported ones."""
@@ -54,11 +54,11 @@ class Certificates:
 
 
 def _engine(run: Run) -> Hashable:
-    return tuple(pair for pair in run.conditions if pair[0].split(".", 1)[0] == "engine")
+    return within(run.conditions, ("engine",))
 
 
 def _key(run: Run) -> Hashable:
-    return run.gpus, tuple(pair for pair in run.conditions if pair[0].split(".", 1)[0] in _GROUPS)
+    return run.gpus, within(run.conditions, _GROUPS)
 
 
 def _words(certificate: Certificate) -> Standing:

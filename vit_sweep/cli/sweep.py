@@ -67,7 +67,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         options=settings.job_options,
     )
     plan = make_plan(points, known)
-    options, certified = _options(settings, (*(file.cell for file in Study(folder).cell_files()), *_cells(plan)))
+    options, certified = _options(settings, plan, Study(folder))
     if options != known.options:
         plan = make_plan(points, replace(known, options=options))
     if not plan.cells:
@@ -201,14 +201,13 @@ def _detached(study: Study, console: Console, submitter: Submitter | None) -> in
     return EXIT_DETACHED
 
 
-def _cells(plan: Plan) -> list[Cell]:
-    return [planned.cell for planned in plan.cells.values()]
-
-
-def _options(settings: Settings, cells: Iterable[Cell]) -> tuple[JobOptions, list[str]]:
+def _options(settings: Settings, plan: Plan, study: Study) -> tuple[JobOptions, list[str]]:
     """What jobs are told, and what a person must know of it: whoever compares engines gets certificates unasked."""
     options = settings.job_options
-    if settings.certify is not None or not compares_engines(cells):
+    if settings.certify is not None:
+        return options, []
+    known = [file.cell for file in study.cell_files()]
+    if not compares_engines([*known, *(planned.cell for planned in plan.cells.values())]):
         return options, []
     remark = "engines are compared: each job certifies that its own trains what one process does (certify=false: none)"
     return replace(options, certify=True), [remark]

@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from launchers.atomic import make_folder, read, write
+from launchers.batch import importing_from
 from launchers.checked import parse_json, to_json, to_plain
 from launchers.environment import clean_environment
 from launchers.errors import UserError
@@ -45,7 +46,7 @@ def counted(points: Iterable[Point], say: Callable[[str], None]) -> list[Point]:
 def _counts(spec: ModelSpec, classes: int, say: Callable[[str], None]) -> ModelCounts:
     request = CountRequest(model=spec, classes=classes)
     kept = _kept_at(request)
-    if kept is not None and kept.is_file():
+    if kept is not None:
         with suppress(UserError, OSError):
             return parse_json(ModelCounts, read(kept), what=str(kept))
     say(f"model {spec.name} of {spec.target}: its parameters and operations are counted, once")
@@ -60,13 +61,8 @@ def _counts(spec: ModelSpec, classes: int, say: Callable[[str], None]) -> ModelC
 def _asked(request: CountRequest) -> ModelCounts:
     """What the counting program says."""
     spec = request.model
-    package = str(Path(__file__).parents[2])
-    environment = clean_environment(os.environ) | {
-        "PYTHONPATH": os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")])),
-        "PYTHONSAFEPATH": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "OMP_NUM_THREADS": "1",
-    }
+    variables = importing_from(str(Path(__file__).parents[2]), clean_environment(os.environ))
+    environment = variables | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", _PROGRAM]
     try:
         answer = subprocess.run(

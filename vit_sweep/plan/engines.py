@@ -67,6 +67,10 @@ def hides(cell: Cell) -> float:
     return hidden_part(cell.engine) * (backward / cell.accum if in_last_backward else 1)
 
 
+_OF_ONE_ENGINE = {"reshard_after_forward": (FSDP2, "FSDP2"), "distributed_optimizer": (MEGATRON, "megatron")}
+"""Keys that one kind of engine needs and no other has, and what that is called."""
+
+
 def unknown_engine(point: Point, _: object) -> str | None:
     """An engine that nobody has: a name without a dot is one of `KINDS`."""
     kind = point.engine.kind
@@ -85,16 +89,14 @@ def key_of_another_engine(point: Point, _: object) -> str | None:
         return f"engine={engine.name} engine.zero_stage={_word(engine.zero_stage)}: " + (
             "DeepSpeed needs its ZeRO stage; use 0, 1, 2 or 3" if engine.kind == DEEPSPEED else _NO_STAGE
         )
-    if (engine.reshard_after_forward is None) == (engine.kind == FSDP2):
-        return f"engine={engine.name} engine.reshard_after_forward={_word(engine.reshard_after_forward)}: " + (
-            "FSDP2 needs it; use true or false" if engine.kind == FSDP2 else "only fsdp2 has it; use engine=fsdp2"
-        )
-    if (engine.distributed_optimizer is None) == (engine.kind == MEGATRON):
-        return f"engine={engine.name} engine.distributed_optimizer={_word(engine.distributed_optimizer)}: " + (
-            "megatron needs it; use true or false"
-            if engine.kind == MEGATRON
-            else "only megatron has it; use engine=megatron"
-        )
+    for name, (kind, title) in _OF_ONE_ENGINE.items():
+        value = getattr(engine, name)
+        if (value is None) == (engine.kind == kind):
+            return f"engine={engine.name} engine.{name}={_word(value)}: " + (
+                f"{title} needs it; use true or false"
+                if engine.kind == kind
+                else f"only {kind} has it; use engine={kind}"
+            )
     return None
 
 

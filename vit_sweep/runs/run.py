@@ -4,6 +4,7 @@ A study's record, a line of somebody's CSV file and a published figure all becom
 them. What a source does not say is None, and no rule guesses it.
 """
 
+from collections.abc import Collection, Iterable
 from enum import StrEnum
 from statistics import median
 
@@ -184,3 +185,8 @@ class Run:
         if self.micro_batch is None or self.accum is None:
             return None
         return self.micro_batch * self.accum * self.gpus
+
+
+def within(conditions: Iterable[tuple[str, str]], groups: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """Conditions that are one of these names, or a value behind one: of `engine` also `engine.kind`."""
+    return tuple((name, value) for name, value in conditions if name.split(".", 1)[0] in groups)

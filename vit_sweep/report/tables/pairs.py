@@ -25,7 +25,7 @@ from vit_sweep.report.tables.parts import (
     without,
 )
 from vit_sweep.report.tables.table import Cells, Table, table
-from vit_sweep.runs.run import Run
+from vit_sweep.runs.run import Run, within
 
 PLACEMENT_COLUMNS = bounded(
     *WHAT, "epochs", "work", "micro_batch", "accum", "gpus", "placement", "nodes", "epoch_s", "n", "communication_ms",
@@ -167,8 +167,7 @@ def _layout(run: Run) -> tuple[int, str]:
 def _engine(conditions: Conditions) -> tuple[int, str, Conditions]:
     known = dict(conditions)
     stage = known.get("engine.zero_stage", "")
-    values = tuple((name, value) for name, value in conditions if name.split(".", 1)[0] == "engine")
     # DDP is the control; FSDP2 has no stage, and shards more than most.
     kind = known.get("engine.kind") or known.get("engine", "")
     order = int(stage) if stage.isdigit() else {DDP: -2, FSDP2: 4}.get(kind, -1)
-    return (order, known.get("engine", ""), values)
+    return (order, known.get("engine", ""), within(conditions, ("engine",)))

@@ -15,7 +15,8 @@ from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS, differing, label_of, run_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import QUIET, CurveStyle, curve_handles, curve_styles, number
-from vit_sweep.runs.run import Run
+from vit_sweep.report.tables.parts import without
+from vit_sweep.runs.run import Run, within
 
 NAME = "engines"
 _GIB = 1024.0
@@ -63,22 +64,17 @@ def draw_engines(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
 
 
 def _work(run: Run) -> Hashable:
-    others = tuple(pair for pair in run.conditions if not _of_engine(pair[0]))
-    return (others, run.work, run.micro_batch, run.accum, run.gpus, run.nodes)
-
-
-def _of_engine(condition: str) -> bool:
-    return condition.split(".", 1)[0] == "engine"
+    return (without(run.conditions, "engine"), run.work, run.micro_batch, run.accum, run.gpus, run.nodes)
 
 
 def _without_engine(run: Run) -> dict[str, str]:
-    return {name: value for name, value in run_traits(run).items() if not _of_engine(name)}
+    return dict(without(tuple(run_traits(run).items()), "engine"))
 
 
 def _engines(runs: Sequence[Run], certificates: Certificates) -> list[Engine]:
     by_values: dict[Hashable, list[Run]] = {}
     for run in runs:
-        by_values.setdefault(tuple(pair for pair in run.conditions if _of_engine(pair[0])), []).append(run)
+        by_values.setdefault(within(run.conditions, ("engine",)), []).append(run)
     return [
         Engine(
             images_per_s=median((run.images or 0) / median(run.epoch_s) for run in same),
