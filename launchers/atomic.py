@@ -155,8 +155,9 @@ def _at_once(path: str, flags: int) -> int:
 def read(path: Path, *, most: int = LARGEST) -> bytes:
     """The content of such a file; raises `OSError` where it is too much, too."""
     with reading(path) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
+        too_much = os.fstat(file.fileno()).st_size > most
+        content = b"" if too_much else file.read(most + 1)
+    if too_much or len(content) > most:
         raise OSError(errno.EFBIG, f"more than {most / 2**20:g} MiB, which no such file has", str(path))
     return content
 

@@ -25,10 +25,11 @@ from vit_sweep.job.signs import IMPORTING
 from vit_sweep.outcome.ending import Cause, Claim, DeviceMemory, RankFile
 from vit_sweep.outcome.failure import Interrupted, JobError, cause_of, reached_limit
 from vit_sweep.outcome.policy import stopped_by
+from vit_sweep.outcome.result import Status
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.record import Record
 from vit_sweep.study.snapshot import running_digest
-from vit_sweep.study.store import Study, attempt_name
+from vit_sweep.study.store import RecordProblem, Study, attempt_name
 
 _LEAVE_S = 20
 
@@ -100,8 +101,13 @@ def _claim(study: Study, cell_id: str, attempt: str, me: RankIdentity) -> str | 
 
 
 def _is_done(study: Study, file: CellFile, attempt: int) -> bool:
-    """Whether this very attempt has left its record: Slurm starts a job again whose last lines did not run."""
+    """Whether this very attempt has left its record: Slurm starts a job again whose last lines did not run.
+
+    Raises `JobError` where a record is there and cannot be read.
+    """
     record = study.record(file)
+    if isinstance(record, RecordProblem) and record.status is Status.UNREADABLE:
+        raise JobError(Cause.STORAGE, record.text)
     return isinstance(record, Record) and record.attempt_number == attempt
 
 

@@ -22,6 +22,8 @@ class Status(StrEnum):
     """Certain to fail as another cell did."""
     MISSING = "missing"
     """Never submitted, or its record is gone."""
+    UNREADABLE = "unreadable"
+    """A file that says what became of it is there and cannot be read: nobody knows, and it does not run again."""
     RETRY = "retry"
     """It ended and will run again."""
     RUNNING = "running"

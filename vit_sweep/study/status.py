@@ -23,6 +23,8 @@ from vit_sweep.study.store import RecordProblem, Study
 
 ENDING = "ending"
 """What is said of a job whose end is seen for the first time."""
+_MAY_CHANGE = (Status.MISSING, Status.UNREADABLE)
+"""Ends that are looked into each time."""
 RUNS_AGAIN = (Action.AGAIN, Action.ELSEWHERE)
 
 _STATUS = {
@@ -80,10 +82,16 @@ class Watcher:
         for file in files:
             if file.cell_id not in results:
                 result = self._result(file, records[file.cell_id], sent.get(file.cell_id), words, stops)
-                results[file.cell_id] = result
-                if not result.status.under_way and result.status is not Status.MISSING:
+                result = results[file.cell_id] = self._unless_unknown(result)
+                if not result.status.under_way and result.status not in _MAY_CHANGE:
                     self._settled[file.cell_id] = (sent.get(file.cell_id), result)
         return [results[file.cell_id] for file in files]
+
+    def _unless_unknown(self, result: Result) -> Result:
+        """No end is believed that rests on a file which is there and cannot be read."""
+        under_way = result.status.under_way and result.status is not Status.RETRY
+        reason = "" if under_way or result.status is Status.DONE else self._study.why_unknown(result.file.cell_id)
+        return replace(result, status=Status.UNREADABLE, detail=reason, exclude=()) if reason else result
 
     def _cell_files(self) -> list[CellFile]:
         """The planned cells, read again only after another sweep has changed the plan."""

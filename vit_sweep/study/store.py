@@ -4,7 +4,7 @@ Each file is written aside and renamed. A truncated or foreign file is named in 
 over, never fatal, never silently dropped.
 """
 
-import errno
+import fnmatch
 import json
 import os
 import re
@@ -39,11 +39,13 @@ from vit_sweep.record.record import Record, mismatches
 from vit_sweep.study.journal import Event, JobEntry, Sent, entry_of
 from vit_sweep.study.lock import changing, now
 from vit_sweep.study.provenance import git_commit, versions
-from vit_sweep.study.schema_file import read_file
+from vit_sweep.study.schema_file import LET_READ, Reader
 from vit_sweep.study.trust import programs, remember
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
+A_JOB = "?"
+"""Whoever has claimed an attempt in a file that makes no sense."""
 _ATTEMPT = re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*)?")
 
 
@@ -53,6 +55,22 @@ class RecordProblem:
 
     status: Status
     text: str
+
+
+def _is_cut_off(line: bytes) -> bool:
+    """Whether a line of the journal ends in the middle: its writer was killed, and did nothing of what it says.
+
+    >>> [_is_cut_off(line) for line in (b"", b'{"at": "2025', b'{"at": 7}', b"x")]
+    [True, True, False, False]
+    """
+    try:
+        from_json(line)
+    except ValueError:
+        with suppress(ValueError):
+            if line:
+                from_json(line, allow_partial=True)
+            return True
+    return False
 
 
 def _is_foreign(path: Path) -> bool:
@@ -72,7 +90,8 @@ class Study:
             )
         self.folder = folder
         guard(folder)
-        self.problems: list[str] = []
+        self._files = Reader()
+        self.problems = self._files.problems
 
     @property
     def name(self) -> str:
@@ -115,7 +134,7 @@ class Study:
         if path.is_file():
             try:
                 commands = list(from_json(read(path))["commands"])
-            except (OSError, ValueError, KeyError, TypeError):
+            except (ValueError, KeyError, TypeError):
                 self.problems.append(f"{path} was damaged; its list of commands begins anew")
         command = {
             "at": now(),
@@ -132,10 +151,8 @@ class Study:
     def write_plan(self, plan: Plan, *, data_root: str, options: JobOptions, repeat: RepeatRule | None = None) -> None:
         """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for."""
         path = self.folder / "plan.json"
-        if path.is_file() and not os.access(path, os.R_OK):
-            # What its owner keeps to themselves, because of a secret in it, is not to be lost either.
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        earlier = self._read(path, PlanFile)
+        # What its owner keeps to themselves, because of a secret in it, is not to be lost either.
+        earlier = self._files.known(path, PlanFile)
         for planned in plan.cells.values():
             self._write_cell(planned, data_root, options)
         cells = plan.cells.values()
@@ -149,7 +166,7 @@ class Study:
 
     def add_cells(self, more: Mapping[str, PlannedCell], *, like: CellFile) -> None:
         """Add repeats to a written plan; their jobs are told what the job of `like` was told."""
-        known = self._read(self.folder / "plan.json", PlanFile)
+        known = self._files.known(self.folder / "plan.json", PlanFile)
         if known is not None:
             for planned in more.values():
                 self._write_cell(planned, like.data_root, like.options)
@@ -159,7 +176,7 @@ class Study:
         cell_id = planned.cell.cell_id
         folder = self.cell_dir(cell_id)
         make_folder(folder / "attempts")
-        known = self._read(folder / "cell.json", CellFile)
+        known = self._files.known(folder / "cell.json", CellFile)
         series = merge_series(known.series if known else (), planned.series)
         own_options = replace(options, scratch=planned.profile.scratch, nvme=planned.profile.nvme)
         file = CellFile(cell_id=cell_id, cell=planned.cell, series=series, data_root=data_root, options=own_options)
@@ -177,7 +194,14 @@ class Study:
         return folder / rendered.script
 
     def journal_batch(self, event: Event, batch: Batch, handle: str = "", *, asked: bool = True) -> None:
-        """Note what is about to happen, or has happened, to a batch."""
+        """Note what is about to happen, or has happened, to a batch.
+
+        Raises `UserError` before a submission that may be the second one, for all that can be read.
+        """
+        if event is Event.SUBMITTING:
+            for task in batch.tasks:
+                if reason := self.why_unknown(task.name):
+                    raise UserError(f"{reason}; nothing is submitted that may have run, or may run now: {LET_READ}")
         self.journal(entry_of(batch, event, at=now(), handle=handle, asked=asked))
 
     def journal(self, entry: JobEntry) -> None:
@@ -185,8 +209,7 @@ class Study:
 
         A line that a crash cut off is closed first, so that it takes no other with it.
         """
-        path = self.folder / "jobs.jsonl"
-        with os.fdopen(opened(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b") as journal:
+        with os.fdopen(opened(self._journal, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b") as journal:
             if journal.tell() > 0:
                 journal.seek(-1, os.SEEK_END)
                 if journal.read(1) != b"\n":
@@ -196,8 +219,13 @@ class Study:
             os.fsync(journal.fileno())
 
     def write_exit(self, cell_id: str, attempt: str, exit: Exit) -> bool:
-        """Keep the verdict on an attempt; returns False where it cannot be written: the next client judges again."""
+        """Keep the verdict on an attempt; returns False where it cannot be written: the next client judges again.
+
+        Nor is one kept that rests on files which could not all be read.
+        """
         folder = self.cell_dir(cell_id) / "attempts" / attempt
+        if folder in self._files.unread or any(folder in path.parents for path in self._files.unread):
+            return False
         with suppress(OSError):
             make_folder(folder)
             write(folder / "exit.json", to_json(exit))
@@ -222,7 +250,7 @@ class Study:
 
     def plan_file(self) -> PlanFile | None:
         """The written plan: every point that this study was asked for, and its partitions; None without a sound one."""
-        return self._read(self.folder / "plan.json", PlanFile)
+        return self._files.read(self.folder / "plan.json", PlanFile)
 
     def points(self) -> tuple[PlannedPoint, ...]:
         """Every point that this study was asked for."""
@@ -240,39 +268,33 @@ class Study:
         """Every planned cell, smallest first."""
         files: dict[str, CellFile] = {}
         cells = self.folder / "cells"
-        for name in self._names_in(cells):
-            file = self._read(Path(f"{cells}/{name}/cell.json"), CellFile)
+        for name in self._files.names_in(cells):
+            file = self._files.read(Path(f"{cells}/{name}/cell.json"), CellFile)
             if file is not None and file.cell_id == name:
                 files[name] = file
             elif file is not None:
-                self._problem(f"{cells / name}/cell.json is of another cell, {file.cell_id}; it is passed over")
+                self._files.problem(f"{cells / name}/cell.json is of another cell, {file.cell_id}; it is passed over")
         return sorted(
             files.values(),
             key=lambda f: (f.cell.gpus, f.cell.nodes, f.cell.micro_batch, f.cell.accum, f.cell_id),
         )
 
-    def _names_in(self, folder: Path) -> list[str]:
-        try:
-            return sorted(entry.name for entry in os.scandir(folder))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            self._problem(f"{error}; this folder is passed over")
-            return []
-
     def record(self, file: CellFile) -> "Record | RecordProblem | None":
         """The cell's record, what is wrong with the file that is there, or None when there is no file."""
         path = Path(f"{self.folder}/cells/{file.cell_id}/record.json")
-        record, problem = read_file(path, Record)
+        record, problem = self._files.value(path, Record)
+        if path in self._files.unread:
+            return RecordProblem(status=Status.UNREADABLE, text=self._files.unread[path])
         if record is None and not problem:
             return None
         if record is None:
-            self._problem(problem)
             return RecordProblem(
                 status=Status.MISSING, text="its record.json cannot be read; the same command runs it again"
             )
         if record.cell_id != file.cell_id or record.requested != file.cell:
-            self._problem(f"{path} belongs to another cell, {record.cell_id}: two studies are mixed; it is passed over")
+            self._files.problem(
+                f"{path} belongs to another cell, {record.cell_id}: two studies are mixed; it is passed over"
+            )
             return RecordProblem(
                 status=Status.MISSING, text=f"its record.json belongs to another cell, {record.cell_id}"
             )
@@ -288,28 +310,34 @@ class Study:
 
     def attempts(self, cell_id: str, *, since: int = 1) -> list[Attempt]:
         """Attempts of a cell from number `since` on, oldest first; ranks are read where there is no verdict."""
-        folders = [f for f in self.cell_dir(cell_id).glob("attempts/*") if f.is_dir() and _ATTEMPT.fullmatch(f.name)]
+        above = self.cell_dir(cell_id) / "attempts"
+        folders = [above / name for name in self._files.names_in(above) if _ATTEMPT.fullmatch(name)]
         numbered = sorted((tuple(int(part) for part in f.name.split(".")), f) for f in folders)
-        return [self._attempt(folder) for number, folder in numbered if number[0] >= since]
+        return [self._attempt(folder) for number, folder in numbered if number[0] >= since and folder.is_dir()]
 
     def _attempt(self, folder: Path) -> Attempt:
-        exit = self._read(folder / "exit.json", Exit)
-        ranks = [] if exit else [self._read(path, RankFile) for path in folder.glob("rank*.json")]
+        exit = self._files.read(folder / "exit.json", Exit)
+        names = [] if exit else fnmatch.filter(self._files.names_in(folder), "rank*.json")
+        ranks = [self._files.read(folder / name, RankFile) for name in names]
         return Attempt(
             name=folder.name,
             exit=exit,
-            progress=self._read(folder / "progress.json", Progress),
+            progress=self._files.read(folder / "progress.json", Progress),
             ranks=tuple(sorted((rank for rank in ranks if rank), key=lambda rank: rank.rank)),
         )
 
     def claim(self, cell_id: str, attempt: str) -> str | None:
-        """The job that runs, or ran, this attempt, by its own word; None where none has begun."""
-        claim = self._read(self.cell_dir(cell_id) / "attempts" / attempt / "claim.json", Claim)
-        return claim.job_id if claim else None
+        """The job that runs, or ran, this attempt, by its own word; None where none has begun.
+
+        Of a file that makes no sense only its existence is known: `A_JOB`, which is no job's name.
+        """
+        path = self.cell_dir(cell_id) / "attempts" / attempt / "claim.json"
+        claim, problem = self._files.value(path, Claim)
+        return claim.job_id if claim else A_JOB if problem else None
 
     def stops(self) -> tuple[Stop, ...]:
         """How cells ended that others need not repeat."""
-        stops = (self._read(path, Stop) for path in sorted(self.folder.glob("stops/*.json")))
+        stops = (self._files.read(path, Stop) for path in sorted(self.folder.glob("stops/*.json")))
         return tuple(stop for stop in stops if stop is not None)
 
     def submission(self, sent: Sent) -> Submission:
@@ -324,48 +352,56 @@ class Study:
 
     def repeat_rule(self) -> RepeatRule | None:
         """When this study's cells have been repeated enough; None: as often as was planned."""
-        plan = self._read(self.folder / "plan.json", PlanFile)
+        plan = self._files.read(self.folder / "plan.json", PlanFile)
         return plan.repeat if plan else None
 
     def planned(self) -> dict[str, PlannedCell]:
         """Every cell that a sweep planned, with what submitting it takes; without a sound `plan.json` none."""
-        plan = self._read(self.folder / "plan.json", PlanFile)
+        plan = self._files.read(self.folder / "plan.json", PlanFile)
         files = {}
         for file in self.cell_files():
             digest = file.cell.cell_id
             if digest == file.cell_id:
                 files[digest] = file
             else:
-                self._problem(f"{self.cell_dir(file.cell_id)}/cell.json is that of {digest}; it is not run")
+                self._files.problem(f"{self.cell_dir(file.cell_id)}/cell.json is that of {digest}; it is not run")
         return planned_cells(plan, files) if plan else {}
 
     def jobs(self) -> list[JobEntry]:
-        """The journal, line by line; a line cut off by a crash is named and passed over."""
-        path = self.folder / "jobs.jsonl"
-        try:
+        """The journal, line by line; a line cut off by a crash is named and passed over.
+
+        What else is no line may have been any submission: then nothing is submitted, as where no line can be read.
+        """
+        path = self._journal
+        text, entries = b"", []
+        with self._files.noting(path):
             text = read(path)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            self._problem(f"{error}; this file is passed over")
-            return []
-        entries = []
         for number, line in enumerate(text.removesuffix(b"\n").split(b"\n") if text else (), start=1):
             try:
                 entries.append(parse_json(JobEntry, line, what=f"{path} line {number}"))
             except UserError as error:
-                self._problem(str(error))
+                self._files.problem(str(error))
+                if not _is_cut_off(line):
+                    self._files.unread[path] = str(error)
         return entries
 
-    def _read(self, path: Path, kind: type[T]) -> T | None:
-        parsed, problem = read_file(path, kind)
-        if problem:
-            self._problem(problem)
-        return parsed
+    @property
+    def _journal(self) -> Path:
+        return self.folder / "jobs.jsonl"
 
-    def _problem(self, text: str) -> None:
-        if text not in self.problems:
-            self.problems.append(text)
+    def require_journal(self) -> None:
+        """Raise `UserError` where the journal is there and cannot be read: nobody knows what was submitted."""
+        self.jobs()
+        if self._journal in self._files.unread:
+            raise UserError(f"{self._files.unread[self._journal]}; nothing is submitted or ended: {LET_READ}")
+
+    def why_unknown(self, cell_id: str) -> str:
+        """What is there and could not be read when it was last tried, so that a cell may have run; else empty.
+
+        The journal, or something in the cell's folder.
+        """
+        folder, unread = self.cell_dir(cell_id), self._files.unread
+        return next((why for path, why in unread.items() if path == self._journal or folder in path.parents), "")
 
 
 def attempt_name(attempt: int, restart: int) -> str:

@@ -14,7 +14,7 @@ from launchers.submitting import clusters_of
 from launchers.text import plural
 from vit_sweep.study.journal import Event, JobEntry, in_doubt
 from vit_sweep.study.lock import now
-from vit_sweep.study.store import Study
+from vit_sweep.study.store import A_JOB, Study
 from vit_sweep.submit import interrupt
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
@@ -27,8 +27,10 @@ Say = Callable[[str], None]
 def resolve(study: Study) -> list[str]:
     """Look up every submission that was begun and never confirmed; returns those of which nothing can be said yet.
 
-    Called under the study's lock, before anything else is submitted.
+    Called under the study's lock, before anything else is submitted or ended. Raises `UserError` where the journal
+    cannot be read.
     """
+    study.require_journal()
     doubts = in_doubt(study.jobs())
     unclear: list[str] = []
     for scheduler in {entry.scheduler for entry in doubts}:
@@ -57,6 +59,8 @@ def _handle(study: Study, entry: JobEntry, handles: dict[str, Submission | None]
         return submission.handle
     # The scheduler may have forgotten a job that its own files remember.
     claims = [study.claim(cell, str(attempt)) for cell, attempt in entry.tasks]
+    if A_JOB in claims:
+        return None
     jobs = {match[1] for claim in claims if claim and (match := re.fullmatch(r"([0-9]{1,20})_[0-9]+", claim))}
     if entry.scheduler != Scheduler.SLURM or len(jobs) != 1:
         return ""

@@ -7,6 +7,7 @@ import pytest
 from launchers.checked import to_json
 from tests.unit.builders import cell, record
 from vit_sweep.job.keeping import keep
+from vit_sweep.outcome.failure import JobError
 
 MINE = replace(record(cell()), attempt="2.1")
 
@@ -28,3 +29,10 @@ def test_what_is_no_record_of_the_cell_is_replaced(tmp_path, text):
     (tmp_path / "record.json").write_text(text)
     assert keep(MINE, tmp_path)
     assert (tmp_path / "record.json").read_text() == to_json(MINE)
+
+
+def test_what_cannot_be_read_is_not_replaced(tmp_path):
+    (tmp_path / "record.json").mkdir()
+    with pytest.raises(JobError, match=r"record\.json is there and cannot be read"):
+        keep(MINE, tmp_path)
+    assert (tmp_path / "record.json").is_dir()

@@ -176,6 +176,7 @@ STYLES = {
     "infeasible": "yellow",
     "apart": "yellow",
     "skipped": "yellow",
+    "unreadable": "red",
     "missing": "yellow",
     "retry": "yellow",
     "unknown": "magenta",
