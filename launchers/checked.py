@@ -8,8 +8,10 @@ becomes one sentence instead of a validation dump.
 """
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from itertools import groupby
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
 from annotated_types import Ge, Le
@@ -111,8 +113,7 @@ def parse_json(cls: type[T], text: str | bytes, *, what: str) -> T:
         parsed: T = _adapter(cls).validate_json(text)
         return parsed
     except ValidationError as error:
-        clauses = [_sentence(cls, detail) for detail in error.errors(include_url=False)]
-        raise UserError(f"{what}: {'; '.join(clauses)}") from None
+        raise UserError(f"{what}: {'; '.join(_sentences(cls, error.errors(include_url=False)))}") from None
 
 
 def to_plain(value: object, *, defaults: bool = True) -> Any:
@@ -123,6 +124,22 @@ def to_plain(value: object, *, defaults: bool = True) -> Any:
 def to_json(value: object) -> str:
     """Turn a checked value into indented JSON text that ends with a newline."""
     return json.dumps(to_plain(value), indent=1, sort_keys=True) + "\n"
+
+
+def _sentences(cls: type[Any], details: list[ErrorDetails]) -> Iterator[str]:
+    """A sentence for each wrong value; one for the forms that a value of several types could have."""
+    for where, group in groupby(details, key=lambda detail: _without_form(detail["loc"])):
+        forms = list(group)
+        if len(forms) == 1:
+            yield _sentence(cls, forms[0])
+        else:
+            rules = " or ".join(_rule(form) for form in forms).replace(" or must be ", " or ")
+            yield f"{'.'.join(map(str, where))}={_short(forms[0]['input'])} – {rules}"
+
+
+def _without_form(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """The place of a value, without the form that was tried where it may have several."""
+    return place[:-1] if re.fullmatch(r"bool|int|float|str|literal\[.*\]", "".join(map(str, place[-1:]))) else place
 
 
 def _sentence(cls: type[Any], detail: ErrorDetails) -> str:
@@ -155,6 +172,8 @@ def _rule(detail: ErrorDetails) -> str:
             return "must be text; write it in quotes"
         case "bool_type" | "bool_parsing":
             return "must be true or false"
+        case "literal_error":
+            return f"must be {limits['expected']}"
         case "string_pattern_mismatch" if limits["pattern"].startswith("^[A-Za-z0-9]"):
             return "must be letters, digits and . _ + - only, starting with a letter or digit"
         case "string_pattern_mismatch":

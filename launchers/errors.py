@@ -13,12 +13,20 @@ class ConsentError(UserError):
 
 
 def closest(name: str, known: Iterable[str]) -> str:
-    """Return the menu of right names, with the likeliest one in front when there is one.
+    """Return the likeliest right names, at most three, and the whole menu where it is short.
 
     >>> closest("lokal", ["tesla", "local"])
     'did you mean local? Known: local, tesla'
     """
     menu = sorted(known)
-    near = difflib.get_close_matches(name, menu, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"{hint}Known: {', '.join(menu)}"
+    by_case = {entry.lower(): entry for entry in menu}
+    same = by_case.get(name.lower())
+    near = [same] if same else [by_case[entry] for entry in difflib.get_close_matches(name.lower(), by_case, n=_NEAR)]
+    hint = f"did you mean {' or '.join(near)}?" if near else ""
+    if len(menu) <= _SHORT_MENU:
+        return f"{hint} Known: {', '.join(menu)}".strip()
+    return hint or f"Known: {', '.join(menu[:_SHORT_MENU])} and {len(menu) - _SHORT_MENU} more"
+
+
+_NEAR, _SHORT_MENU = 3, 15
+"""Names that are proposed at most; names that a sentence can list."""

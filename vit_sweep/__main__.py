@@ -6,6 +6,7 @@ A user's mistake ends here: one sentence on stderr, exit code 2. Anything else i
 import errno
 import io
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from launchers.atomic import NO_ROOM, owner_of
 from launchers.errors import ConsentError, UserError, closest
 from launchers.text import visible
 from vit_sweep import __version__
+from vit_sweep.config import spelling
 from vit_sweep.submit import interrupt
 
 VERBS = (
@@ -59,6 +61,7 @@ def _command(words: list[str]) -> int:
 
         return _code_of(app, words)
     _refuse_unknown_verb(words)
+    spelling.check(words, known_keys=_known_keys)
     return _hydra(words)
 
 
@@ -169,11 +172,18 @@ def _code_of(app: object, words: list[str]) -> int:
 
 def _refuse_unknown_verb(words: list[str]) -> None:
     first = words[0] if words else "-"
-    if first[0] not in "-+~" and "=" not in first:
+    if first.strip() and first[0] not in "-+~" and not re.search(r"[=:]", first) and words[1:2] != ["="]:
         raise UserError(
             f"{first}: neither a verb nor an override like gpus=1,2 – {closest(first, VERBS)}; "
             "see python -m vit_sweep --help"
         )
+
+
+def _known_keys() -> list[str]:
+    """The keys of a sweep; heavy, and only for a mistake."""
+    from vit_sweep.config.compose import known_keys
+
+    return known_keys()
 
 
 def in_utf8() -> None:

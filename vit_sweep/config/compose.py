@@ -25,6 +25,7 @@ from launchers.errors import UserError, closest
 from launchers.references import reference
 from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations, read_zips
 from vit_sweep.config.folders import conf_dir
+from vit_sweep.config.spelling import likely_key
 from vit_sweep.plan.point import Point
 
 Plain = dict[str, Any]
@@ -227,29 +228,33 @@ def explain(error: Exception) -> str:
         return f"{missing[1]}: it has no value of its own; give it: {missing[1]}=VALUE"
     unknown = re.match(r"(?:Could not override|Key '.+?' is not in struct full_key:) '?([\w.]+)", text)
     if unknown:
-        group, _, key = unknown[1].rpartition(".")
-        known = _known_keys(group)
-        if key in known:
-            return f"{unknown[1]}: this {group} does not set it; add it with ++{unknown[1]}=VALUE"
-        return f"{unknown[1]}: there is no such key – {closest(key, known)}"
+        key, group = unknown[1], unknown[1].rpartition(".")[0]
+        known = known_keys(group)
+        if group and key in known:
+            return f"{key}: this {group} does not set it; add it with ++{key}=VALUE"
+        return f"{key}: there is no such key – {likely_key(key, known)}"
     if "override_grammar" in text and "=' " in text:
         return f"{text}; a text with = , or spaces is quoted inside the shell's quotes: 'exclude=[\"gpus==8\"]'"
     return text
 
 
-def _known_keys(group: str) -> list[str]:
-    """The words that a command line may set: at the top, or in one group (`model.layers`)."""
+def known_keys(group: str = "") -> list[str]:
+    """The words that a command line may set, in full (`model.layers`): all of them, or those of one group."""
     shipped = OmegaConf.load(conf_dir() / "config.yaml")
     assert isinstance(shipped, DictConfig)
     config = plain(shipped, resolve=False)
-    if group:
-        spec = getattr(Point, "__dataclass_fields__", {}).get(group)
-        inside = config[group] if isinstance(config.get(group), dict) else {}
-        return [*(field_names(spec.type) if spec is not None else []), *inside]
     groups = [folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra"]
-    keys = [key for key in config if key not in {"defaults", "hydra", *groups}]
-    inside = [f"{group}.{key}" for group in groups if group in config for key in config[group]]
-    return [*groups, *keys, *inside]
+    inside = [f"{name}.{key}" for name in groups for key in _keys_of(name, config)]
+    if group:
+        return [key for key in inside if key.startswith(f"{group}.")]
+    return [*groups, *(key for key in config if key not in {"defaults", "hydra", *groups}), *inside]
+
+
+def _keys_of(group: str, config: Plain) -> list[str]:
+    """The keys of one group: those of its class, and those that `config` sets beside."""
+    field = getattr(Point, "__dataclass_fields__", {}).get(group)
+    beside = config[group] if isinstance(config.get(group), dict) else {}
+    return list(dict.fromkeys([*(field_names(field.type) if field is not None else []), *beside]))
 
 
 def plain(config: DictConfig, *, resolve: bool = True) -> Plain:

@@ -19,6 +19,9 @@ from vit_sweep.plan.plan import MemoryCheck
 from vit_sweep.plan.point import NotNegativeInt, Pipeline, Point
 from vit_sweep.plan.repeats import RepeatRule
 
+_YES_OR_NO = ("certify", "dry_run", "exposed", "preflight", "wait")
+_MEANING = {"on": True, "yes": True, "off": False, "no": False}
+"""Words that Hydra's grammar takes for text."""
 _PAYING = ("account", "qos", "reservation")
 """Who pays a job and from what: of the command, not of the cell."""
 
@@ -187,9 +190,9 @@ def _meant(given: Plain) -> Plain:
     for name in ("exclude", "deepspeed_profilers", "logging"):
         if isinstance(given.get(name), str):
             meant[name] = [given[name]]
-    for name in ("preflight", "certify", "exposed"):
-        if given.get(name) in ("on", "off"):
-            meant[name] = given[name] == "on"
+    for name in _YES_OR_NO:
+        if given.get(name) in _MEANING:
+            meant[name] = _MEANING[given[name]]
     # An account may be a number.
     return meant | {name: str(given[name]) for name in _PAYING if isinstance(given.get(name), int)}
 

@@ -1,0 +1,105 @@
+"""A slip in the words of a sweep is told in one sentence that holds the right spelling; right words pass."""
+
+import argparse
+
+import pytest
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from launchers.errors import UserError
+from vit_sweep.config.compose import known_keys
+from vit_sweep.config.spelling import FLAGS, VALUED, check, likely_key
+
+SLIPS = {
+    "a space between values": (["batch=64", "128", "gpus=2"], "batch=64 128: KEY=VALUE,VALUE", "batch=64,128"),
+    "a space behind a comma": (["gpus=1,", "2"], "gpus=1, 2", "without spaces: gpus=1,2"),
+    "a comma between spaces": (["gpus=1,", ",", "2"], "gpus=1, , 2", "without spaces: gpus=1,2"),
+    "spaces around the equals sign": (["gpus", "=", "2"], "gpus = 2", "without spaces: gpus=2"),
+    "a space before it": (["gpus", "=2", "batch=8"], "gpus =2", "without spaces: gpus=2"),
+    "a space behind it": (["gpus=", "2"], "gpus= 2", "without spaces: gpus=2"),
+    "a comma at the end": (["gpus=1,2,"], "a comma without a value", "write gpus=1,2"),
+    "two commas": (["gpus=1,,2"], "a comma without a value", "write gpus=1,2"),
+    "only a comma": (["gpus=,"], "a comma without a value", "write gpus=VALUE"),
+    "a colon": (["gpus:2"], "joined by an equals sign", "gpus=2"),
+    "two equals signs": (["gpus==2"], "one equals sign", "gpus=2"),
+    "an option": (["--gpus", "2"], "written without dashes", "gpus=2"),
+    "an option with its value": (["--gpus=1,2"], "written without dashes", "gpus=1,2"),
+    "an option before a word": (["--dry-run", "gpus=2"], "written without dashes", "dry_run=true"),
+    "an option before an option": (["--dry-run", "-m"], "written without dashes", "dry_run=true"),
+    "an option of another tool": (["--lr", "0.1"], "no such option", "did you mean optimizer.learning_rate?"),
+    "an option of Hydra, misspelt": (["--multi"], "no such option", "did you mean --multirun?"),
+    "an option of nobody": (["--frobnicate"], "no such option", "python -m vit_sweep --help"),
+    "an empty word": (["gpus=2", ""], "word 2 of the command is empty", "KEY=VALUE"),
+    "a predicate without the shell's quotes": (
+        ["exclude=[gpus==8", "and", "batch==128]", "gpus=8"],
+        "exclude=[gpus==8: a space has cut it",
+        "'exclude=[gpus==8 and batch==128]'",
+    ),
+    "a range with a space": (["gpus=range(1,", "3)"], "a space has cut it", "'gpus=range(1, 3)'"),
+    "a word alone": (["-m", "gpus"], "neither an option nor KEY=VALUE", "gpus=1,2,4"),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_slip_of_the_grammar_is_answered_with_the_right_spelling(slip: str) -> None:
+    words, *clauses = SLIPS[slip]
+    with pytest.raises(UserError) as error:
+        check(words, known_keys=known_keys)
+    for clause in clauses:
+        assert clause in str(error.value)
+
+
+RIGHT = [
+    *("gpus=1,2,4", "gpus=range(1,9)", "model.name=vit_base_patch16_224", 'exclude=["gpus==8 and batch==128"]'),
+    *("zip=[[gpus,batch]]", "++engine.config.zero_optimization.overlap_comm=true,false", "~partition.account", "~grid"),
+    *("+model.arguments={drop_rate:0.1}", "study='a, b'", "batch=64, 128", "gpus=", "optimizer.betas=[0.9,,0.99]"),
+    *("hydra/sweeper=vit_sweep", "+partition@other=local", "++partition.environment.TOK=${oc.env:TOK}", "+foo-bar=1"),
+]
+
+
+@pytest.mark.parametrize("word", RIGHT)
+def test_what_hydra_can_read_or_has_its_own_word_for_passes(word: str) -> None:
+    check(["-m", "--config-dir", "gpus", word, "--cfg", "job", "--info=all", word], known_keys=list)
+
+
+def test_the_shell_may_quote_a_space_away() -> None:
+    assert OverridesParser.create().parse_override("batch=64, 128").is_choice_sweep()
+
+
+def test_every_option_of_hydra_passes_and_takes_its_value() -> None:
+    theirs = {
+        option: action
+        for action in get_args_parser()._actions
+        for option in action.option_strings
+        if not isinstance(action, argparse._VersionAction)
+    }
+    assert {option for option, action in theirs.items() if action.nargs == 0} == FLAGS - {"--version"}
+    assert {option for option, action in theirs.items() if action.nargs != 0} == VALUED
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("lr", "optimizer.learning_rate"),
+        ("optimizer.lr", "optimizer.learning_rate"),
+        ("learning_rate", "optimizer.learning_rate"),
+        ("batch_size", "batch"),
+        ("dataset", "data"),
+        ("num_gpus", "gpus"),
+        ("GPUS", "gpus"),
+        ("resolution", "model.image_size"),
+    ],
+)
+def test_keys_of_other_tools_are_understood(theirs: str, ours: str) -> None:
+    assert ours in likely_key(theirs, known_keys())
+
+
+def test_every_meaning_is_one_of_our_keys() -> None:
+    from vit_sweep.config import spelling
+
+    assert set(spelling._MEANT.values()) <= {key.rpartition(".")[2] for key in known_keys()}
+
+
+def test_of_many_keys_three_are_proposed_and_none_listed() -> None:
+    assert likely_key("frobnicate", known_keys()) == "python -m vit_sweep --help lists all keys"
+    assert likely_key("gpuss", known_keys()).count(" or ") <= 2

@@ -1,0 +1,143 @@
+"""How the words of a sweep are spelt: a slip of the grammar, or a name that other tools use, gets the right spelling.
+
+Looked at before Hydra reads the command, whose own words on it are those of its grammar's tokens.
+"""
+
+import re
+from collections.abc import Callable, Collection, Sequence
+
+from launchers.errors import UserError, closest
+
+FLAGS = {
+    *("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"),
+    *("--shell-completion", "-sc"),
+}
+"""Hydra's options that stand alone."""
+VALUED = {
+    *("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd"),
+    *("--experimental-rerun", "--info", "-i"),
+}
+"""Hydra's options that a value follows."""
+_OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@:$-]*\s*=")
+_MEANT = {
+    "arch": "model",
+    "architecture": "model",
+    "batch_size": "batch",
+    "dataset": "data",
+    "devices": "gpus",
+    "dtype": "precision",
+    "epoch": "epochs",
+    "gradient_accumulation": "accum",
+    "gradient_accumulation_steps": "accum",
+    "lr": "learning_rate",
+    "max_epochs": "epochs",
+    "micro_batch": "batch",
+    "micro_batch_size": "batch",
+    "n_gpus": "gpus",
+    "name": "study",
+    "ngpus": "gpus",
+    "num_gpus": "gpus",
+    "num_nodes": "nodes",
+    "num_workers": "data_workers",
+    "output": "outputs",
+    "queue": "partition",
+    "resolution": "image_size",
+    "seeds": "repeats",
+    "stage": "zero",
+    "time": "minutes",
+    "time_limit": "minutes",
+    "warmup_epochs": "lr_warmup_epochs",
+    "warmup": "lr_warmup_epochs",
+    "wd": "weight_decay",
+    "workers": "data_workers",
+    "world_size": "gpus",
+    "zero_stage": "zero",
+}
+"""What other tools call our keys; the last part of a key with dots."""
+_MENU = 16
+"""Keys from which on a sentence does not list them."""
+
+
+def likely_key(key: str, known: Collection[str]) -> str:
+    """What somebody means by a key that there is not, by meaning first, then by its letters."""
+    group, _, last = key.rpartition(".")
+    ours = _MEANT.get(last.lower(), last.lower())
+    by_meaning = sorted((name for name in known if name.rpartition(".")[2] == ours), key=lambda name: name.count("."))
+    if by_meaning:
+        return f"did you mean {by_meaning[0]}?"
+    hint = closest(last, [name.removeprefix(f"{group}.") for name in known])
+    return hint if "did you" in hint or len(known) < _MENU else "python -m vit_sweep --help lists all keys"
+
+
+def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) -> None:
+    """Raise `UserError` for the first slip of the grammar, with the right spelling.
+
+    `known_keys` lists the keys of a command; it is asked only where a word looks like an option.
+    """
+    place = 0
+    while place < len(words):
+        word = words[place]
+        if word in VALUED:
+            place += 1
+        elif not word.strip():
+            raise UserError(
+                f"word {place + 1} of the command is empty – is a variable of the shell not set? Leave it out, or give "
+                "it as KEY=VALUE"
+            )
+        elif word.startswith("-"):
+            if word.partition("=")[0] not in FLAGS | VALUED:
+                raise UserError(_option(words, place, known_keys()))
+        elif not word.startswith("~"):
+            _check_override(words, place)
+        place += 1
+
+
+def _option(words: Sequence[str], place: int, known: Collection[str]) -> str:
+    """A key written as an option: `--gpus 2`, `--gpus=2`, `--dry-run`."""
+    word, no_dashes = words[place], "axes and settings are written without dashes"
+    name, given, value = word.lstrip("-").partition("=")
+    key, after = name.replace("-", "_"), words[place + 1 : place + 2]
+    if key in known:
+        if not given:
+            value = after[0] if after and not _OVERRIDE.match(after[0]) and after[0][:1] != "-" else "true"
+        return f"{word}: {no_dashes}: {key}={value}"
+    hint = likely_key(key, known) if key in _MEANT else closest(word.partition("=")[0], FLAGS | VALUED)
+    if "did you" not in hint:
+        hint = "python -m vit_sweep --help lists them"
+    return f"{word}: there is no such option, and {no_dashes} – {hint}"
+
+
+def _check_override(words: Sequence[str], place: int) -> None:
+    """Raise `UserError` unless the word at `place` is a whole KEY=VALUE, with no piece of it cut off behind it."""
+    word = words[place]
+    if named := re.fullmatch(r"([A-Za-z_][\w.]*):(.+)", word):
+        raise UserError(f"{word}: a key and its value are joined by an equals sign: {named[1]}={named[2]}")
+    pieces = [word]
+    for other in words[place + 1 :]:
+        if other[:1] in {"-", "~", ""} or (_OVERRIDE.match(other) and not _is_open(" ".join(pieces))):
+            break
+        pieces.append(other)
+    text = " ".join(pieces)
+    if len(pieces) > 1 and re.search(r"[\[{(]", text):
+        raise UserError(f"{word}: a space has cut it – put the whole between quotes of the shell: '{text}'")
+    whole = re.sub(r"\s+", ",", re.sub(r"\s*([=,])[\s,]*", r"\1", text)).rstrip(",")
+    if "=" not in whole:
+        raise UserError(f"{word}: neither an option nor KEY=VALUE – write for example gpus=1,2,4")
+    if len(pieces) > 1:
+        raise UserError(f"{text}: KEY=VALUE,VALUE is written without spaces: {whole}")
+    _check_values(word)
+
+
+def _is_open(text: str) -> bool:
+    return any(text.count(left) > text.count(right) for left, right in ("[]", "{}", "()"))
+
+
+def _check_values(word: str) -> None:
+    """Raise `UserError` for a doubled equals sign, or a comma without a value beside it."""
+    key, _, values = word.partition("=")
+    if values.startswith("="):
+        raise UserError(f"{word}: one equals sign joins a key and its value: {key}={values.lstrip('=')}")
+    parts = [part.strip() for part in values.split(",")]
+    if len(parts) > 1 and not all(parts) and not re.search(r"[\[{('\"]", values):
+        right = ",".join(filter(None, parts)) or "VALUE"
+        raise UserError(f"{word}: a comma without a value beside it – write {key}={right}")
