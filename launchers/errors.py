@@ -20,13 +20,15 @@ def closest(name: str, known: Iterable[str]) -> str:
     """
     menu = sorted(known)
     by_case = {entry.lower(): entry for entry in menu}
-    same = by_case.get(name.lower())
-    near = [same] if same else [by_case[entry] for entry in difflib.get_close_matches(name.lower(), by_case, n=_NEAR)]
+    near = difflib.get_close_matches(name.lower(), by_case, n=_NEAR)
+    likeness = {entry: difflib.SequenceMatcher(None, entry, name.lower()).ratio() for entry in near}
+    least = max(likeness.values(), default=0.0) - _AS_LIKELY
+    near = [by_case[entry] for entry in near if likeness[entry] >= (least if name.lower() not in near else 1)]
     hint = f"did you mean {' or '.join(near)}?" if near else ""
     if len(menu) <= _SHORT_MENU:
         return f"{hint} Known: {', '.join(menu)}".strip()
     return hint or f"Known: {', '.join(menu[:_SHORT_MENU])} and {len(menu) - _SHORT_MENU} more"
 
 
-_NEAR, _SHORT_MENU = 3, 15
-"""Names that are proposed at most; names that a sentence can list."""
+_NEAR, _AS_LIKELY, _SHORT_MENU = 3, 0.1, 15
+"""Names that are proposed at most; how much less like the first they may be; names that a sentence can list."""

@@ -155,10 +155,10 @@ def test_a_further_key_of_deepspeed_is_part_of_the_cell_and_of_its_configuration
         ),
         (
             "zero_optimization.subgroup_size=1",
-            "DeepSpeed 0.19.8 has no key subgroup_size in zero_optimization – did you mean sub_group_size? Known: ",
+            "DeepSpeed 0.19.8 has no key subgroup_size in zero_optimization – did you mean sub_group_size?",
         ),
         ("prescale_gradient=true", "DeepSpeed 0.19.8 has no key prescale_gradient – did you mean prescale_gradients?"),
-        ("zero_optimisation.stage=1", "has no such section – did you mean zero_optimization? Known: aio, bf16, fp16"),
+        ("zero_optimisation.stage=1", "has no such section – did you mean zero_optimization?"),
         (
             "zero_optimization.offload_param.pin_memory=false",
             "nothing is offloaded there; use engine.offload_param=cpu as well",
