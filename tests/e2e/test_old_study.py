@@ -91,7 +91,7 @@ def test_the_fixture_says_of_itself_what_this_test_expects():
 
 def test_status_says_of_every_cell_what_the_old_version_said(sweep, study):
     answer = sweep("status", "old")
-    assert answer.returncode == 0, answer.stderr
+    assert answer.returncode == 1, answer.stderr
     assert states(answer.stdout) == STATES
     output = " ".join(answer.stdout.split())
     assert "1 cancelled, 4 done, 2 failed, 1 missing, 1 out_of_memory, 1 skipped" in output
@@ -104,7 +104,7 @@ def test_status_says_of_every_cell_what_the_old_version_said(sweep, study):
 def test_the_words_of_old_ranks_are_judged_where_the_verdict_is_missing(sweep, study):
     attempt = study / "cells" / DIED / "attempts" / "1.1"
     assert not (attempt / "exit.json").exists()
-    assert sweep("status", "old").returncode == 0
+    assert sweep("status", "old").returncode == 1
     exit = json.loads((attempt / "exit.json").read_text())
     assert (exit["cause"], exit["rank"], exit["host"], exit["judged_by"]) == ("rank_died", 1, "node0", "client")
 

@@ -1,6 +1,5 @@
 """The verbs: look at a study, rebuild its tables, end its jobs, fetch data. An edge; typer reads the words."""
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -11,11 +10,14 @@ from vit_sweep.cli.check import check
 from vit_sweep.cli.collect import collect
 from vit_sweep.cli.compare import compare
 from vit_sweep.cli.data import app as data_app
+from vit_sweep.cli.doctor import doctor
 from vit_sweep.cli.profiles import app as profiles_app
 from vit_sweep.cli.report import report
 from vit_sweep.cli.simulate import EPILOG as SIMULATE_EPILOG
 from vit_sweep.cli.simulate import simulate
-from vit_sweep.cli.terminal import show, show_status
+from vit_sweep.cli.studies import list_studies, open_page, status
+from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.study_options import StudyName, Trust
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.study.store import open_study
 
@@ -48,43 +50,22 @@ app.command(
     "--reference paper_cifar100"
 )(report)
 app.command(epilog=SIMULATE_EPILOG)(simulate)
-
-Trust = Annotated[
-    bool,
-    typer.Option("--trust", help="Run what the study's plan names, though you did not plan it here; it is remembered."),
-]
-StudyName = Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/.")]
+app.command(
+    epilog="Examples: python -m vit_sweep status outputs/vit_tiny_32-digits-local --watch, or for a program: "
+    "status vit_tiny_32-digits-local --json"
+)(status)
+app.command("list", epilog="Examples: python -m vit_sweep list, or of another folder: list /scratch/me/outputs")(
+    list_studies
+)
+app.command("open", epilog="Examples: python -m vit_sweep open vit_tiny_32-digits-local, or only where it is: --path")(
+    open_page
+)
+app.command(epilog="Example: python -m vit_sweep doctor")(doctor)
 
 
 @app.callback()
 def _root() -> None:
     """Scaling studies of Vision Transformers."""
-
-
-@app.command(epilog="Example: python -m vit_sweep status outputs/vit_tiny_32-digits-local --watch")
-def status(
-    study: StudyName,
-    watch: Annotated[
-        bool,
-        typer.Option("--watch", help="Stay until every cell has ended, retry what is to be retried, then collect."),
-    ] = False,
-    trust: Trust = False,
-) -> None:
-    """Show what became of every cell: state, attempt, node, epoch, time, reason, and the tables so far."""
-    from vit_sweep.study.status import settled_results
-
-    opened, console = open_study(study), show.console()
-    if watch:
-        from vit_sweep.cli.sweep import watch_and_collect
-        from vit_sweep.cli.terminal.consent import agree_to_tend
-
-        agree_to_tend(opened, console, trust=trust)
-        raise typer.Exit(watch_and_collect(opened, console))
-    results = settled_results(opened)
-    console.print(show_status.status(opened.name, results, now=datetime.now(UTC)))
-    for table in show_status.filling(results):
-        console.print(table)
-    show.problems(console, opened.problems)
 
 
 def _retry(name: str) -> Retry:

@@ -1,16 +1,15 @@
 """The verb `check`: whether a study's folder is consistent. An edge."""
 
-from typing import Annotated
-
 import typer
 
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.study_options import StudyName
 from vit_sweep.study.check import check as examine
 from vit_sweep.study.store import open_study
 
 
-def check(study: Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/.")]) -> None:
+def check(study: StudyName) -> None:
     """Prove a study's folder consistent, or say what is wrong: exit 0 or 1. Reads only, and asks no scheduler."""
     opened, console = open_study(study), show.console()
     seen = examine(opened)

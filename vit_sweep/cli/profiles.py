@@ -5,7 +5,6 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -36,11 +35,11 @@ def list_profiles(config_dir: ConfigDir = None) -> None:
         try:
             profile, _ = profiles.load(entry, files)
         except UserError as error:
-            table.add_row(entry.name, "wrong", "", escape(str(error)), "", *map(escape, where), style="red")
+            table.add_row(entry.name, "wrong", "", str(error), "", *where, style="red")
             continue
         memory = "–" if profile.gpu_memory_gib is None else f"{profile.gpu_memory_gib:g}"
         size = f"{profile.nodes} x {profile.gpus_per_node}"
-        table.add_row(entry.name, profile.scheduler.value, size, escape(profile.gpu_model), memory, *map(escape, where))
+        table.add_row(entry.name, profile.scheduler.value, size, profile.gpu_model, memory, *where)
     show.console().print(table)
 
 
@@ -52,12 +51,12 @@ def show_profile(name: Name, config_dir: ConfigDir = None) -> None:
     files = profiles.catalog(config_dir)
     entry = profiles.of_name(files, name)[0]
     profile, given = profiles.load(entry, files)
-    table = Table(title=escape(f"{name}: {entry.path} ({entry.origin})"), title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(title=f"{name}: {entry.path} ({entry.origin})", title_justify="left", box=box.SIMPLE_HEAD)
     for title in ("key", "value", "", "meaning"):
         table.add_column(title, overflow="fold", no_wrap=title == "key")
     for row in profiles.rows(profile, given):
         origin = "given" if row.given else "default"
-        table.add_row(row.key, escape(row.value), origin, escape(row.meaning), style="" if row.given else "dim")
+        table.add_row(row.key, row.value, origin, row.meaning, style="" if row.given else "dim")
     show.console().print(table)
 
 

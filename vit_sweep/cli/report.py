@@ -1,6 +1,5 @@
 """The verb `report`: one HTML page with all that a study says. An edge."""
 
-import webbrowser
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,8 +73,8 @@ def report(
         picture = figure.paths.get(".png", figure.paths[".svg"]) if figure is not None else None
         write(text, markdown(content, figure=_from(picture, text.parent) if picture is not None else ""))
         console.print(str(text), soft_wrap=True)
-    if open_page and not webbrowser.open(path.as_uri()):
-        console.print("no browser was found on this machine; open the file by hand")
+    if open_page:
+        show.page(console, path)
 
 
 def _from(path: Path, folder: Path) -> str:

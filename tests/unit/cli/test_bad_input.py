@@ -163,7 +163,7 @@ def test_a_damaged_study_file_is_named_and_passed_over(sweep, tmp_path):
     for path in [*folder.glob("cells/*/cell.json"), folder / "plan.json", folder / "study.json"]:
         path.write_text(path.read_text()[:40])
     answer = sweep("status", "outputs/s")
-    assert answer.returncode == 0
+    assert answer.returncode == 3
     assert "passed over" in answer.stdout
     assert "cell.json" in answer.stdout
     again = sweep("dry_run=true", "study=s")

@@ -1,6 +1,9 @@
 """What a person sees: the plan, the tables, where things are. An edge; rich draws."""
 
+import os
 import re
+import sys
+import webbrowser
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -269,3 +272,10 @@ def problems(console: Console, texts: Sequence[str]) -> None:
     """Name the files that were passed over."""
     for problem in texts:
         console.print(Text.assemble(("passed over", "yellow"), f" {problem}"), soft_wrap=True)
+
+
+def page(console: Console, path: Path) -> None:
+    """Show a page in a browser with windows; on a machine without a screen say what to do instead."""
+    has_screen = sys.platform == "darwin" or not {"DISPLAY", "WAYLAND_DISPLAY"}.isdisjoint(os.environ)
+    if not has_screen or not webbrowser.open(path.as_uri()):
+        console.print("no browser with windows here: copy the file to a machine that has one; it needs no network")

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.table import Table
 
@@ -25,6 +26,28 @@ def status(name: str, results: Sequence[Result], *, now: datetime) -> Table:
     for result in results:
         table.add_row(*_fields(result, now), style=show.STYLES.get(result.status, ""))
     return table
+
+
+def as_data(name: str, results: Sequence[Result], problems: Sequence[str]) -> dict[str, Any]:
+    """The same for programs: counts by state, and an object for each cell; null where something is not known."""
+    return {
+        "study": name,
+        "counts": dict(Counter(str(result.status) for result in results)),
+        "cells": [
+            {
+                "cell": result.file.cell_id,
+                "state": str(result.status),
+                "attempt": result.attempt or None,
+                "hosts": list(result.record.resolved.hosts) if result.record else [],
+                "epoch": result.progress.epoch if result.progress else None,
+                "epochs": result.progress.epochs if result.progress else None,
+                "started_at": (result.progress.started_at if result.progress else "") or None,
+                "detail": result.detail,
+            }
+            for result in results
+        ],
+        "problems": list(problems),
+    }
 
 
 def running(results: Sequence[Result], *, rows: int) -> Table:

@@ -1,0 +1,119 @@
+"""`list`, `status` and `open`: what a person and a program learn of the studies that lie here."""
+
+import json
+import os
+
+import pytest
+
+from launchers.atomic import write
+from launchers.checked import to_json
+from tests.unit.builders import entry, planned_study, point, record
+from vit_sweep.__main__ import main
+from vit_sweep.cli.studies import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
+from vit_sweep.outcome.ending import Cause, Exit
+from vit_sweep.study.journal import Event
+
+
+@pytest.fixture
+def two_cells(tmp_path):
+    """A study of two cells below `outputs`, none of which has run."""
+    return planned_study(tmp_path / "outputs" / "mine", point(gpus=1), point(gpus=2))
+
+
+def finish(study, cell):
+    write(study.cell_dir(cell.cell_id) / "record.json", to_json(record(cell)))
+
+
+def fail(study, cell):
+    study.journal(entry(Event.SUBMITTED, "b", (cell.cell_id, 1), handle="17"))
+    folder = study.cell_dir(cell.cell_id) / "attempts" / "1"
+    folder.mkdir(parents=True)
+    write(folder / "exit.json", to_json(Exit(cause=Cause.BUG, message="it broke")))
+
+
+def state(study, capsys):
+    code = main(["status", str(study.folder), "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_the_exit_code_of_status_says_whether_all_are_done_one_failed_or_some_are_open(two_cells, capsys):
+    study, plan = two_cells
+    first, second = (planned.cell for planned in plan.cells.values())
+    assert state(study, capsys)[0] == EXIT_UNDER_WAY
+    finish(study, first)
+    code, told = state(study, capsys)
+    assert code == EXIT_UNDER_WAY
+    assert told["counts"] == {"done": 1, "missing": 1}
+    assert {cell["cell"]: cell["state"] for cell in told["cells"]} == {
+        first.cell_id: "done",
+        second.cell_id: "missing",
+    }
+    finish(study, second)
+    assert state(study, capsys)[0] == EXIT_DONE
+
+
+def test_a_failed_cell_is_one_for_programs_too(two_cells, capsys):
+    study, plan = two_cells
+    first, second = (planned.cell for planned in plan.cells.values())
+    finish(study, first)
+    fail(study, second)
+    code, told = state(study, capsys)
+    assert code == EXIT_FAILED
+    assert "it broke" in next(cell["detail"] for cell in told["cells"] if cell["cell"] == second.cell_id)
+    assert main(["status", str(study.folder)]) == EXIT_FAILED
+
+
+def test_one_stays_or_prints_for_a_program(two_cells, capsys):
+    assert main(["status", str(two_cells[0].folder), "--json", "--watch"]) == 2
+    assert "leave one out" in capsys.readouterr().err
+
+
+def test_studies_are_listed_with_the_one_that_changed_last_first(tmp_path, monkeypatch, capsys, two_cells):
+    other, plan = planned_study(tmp_path / "outputs" / "older", point())
+    finish(other, *(planned.cell for planned in plan.cells.values()))
+    for path in (other.folder, *other.folder.rglob("*")):
+        os.utime(path, (0, 0))
+    monkeypatch.chdir(tmp_path)
+    assert main(["list"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "mine" in line or "older" in line]
+    assert lines[0][:4] == ["mine", "2", "2", "missing"]
+    assert lines[1][:4] == ["older", "1", "1", "done"]
+    assert lines[1][-2:] == ["days", "ago"]
+
+
+def test_a_study_with_a_damaged_file_is_listed_and_says_so(tmp_path, monkeypatch, capsys, two_cells):
+    study, plan = two_cells
+    (study.cell_dir(next(iter(plan.cells))) / "cell.json").write_text("{")
+    monkeypatch.chdir(tmp_path)
+    assert main(["list"]) == 0
+    assert "1 file cannot be read" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_folder_without_studies_is_a_sentence(tmp_path, capsys):
+    assert main(["list", str(tmp_path)]) == 2
+    assert f"there is no study in {tmp_path}" in capsys.readouterr().err
+
+
+def test_open_writes_the_page_where_it_is_missing_or_old_and_says_what_to_do_without_a_screen(
+    two_cells, monkeypatch, capsys
+):
+    study, plan = two_cells
+    page, opened = study.folder / "report.html", []
+    for planned in plan.cells.values():
+        finish(study, planned.cell)
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
+    for screen in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(screen, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    written = []
+    monkeypatch.setattr("vit_sweep.cli.report.report", lambda name: (written.append(name), page.write_text("page")))
+    assert main(["open", str(study.folder)]) == 0
+    assert "copy the file" in capsys.readouterr().out
+    assert (len(written), opened) == (1, [])
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert main(["open", str(study.folder)]) == 0
+    assert str(page) in capsys.readouterr().out.replace("\n", "")
+    assert (len(written), opened) == (1, [page.as_uri()])
+    os.utime(page, (0, 0))
+    assert main(["open", str(study.folder), "--path"]) == 0
+    assert (len(written), len(opened)) == (2, 1)

@@ -1,0 +1,135 @@
+"""The verbs that look at studies: `list`, `status`, `open`. An edge."""
+
+import json
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich import box
+from rich.table import Table
+
+from launchers.errors import UserError
+from launchers.text import plural
+from vit_sweep.cli.terminal import show, show_status
+from vit_sweep.cli.terminal.study_options import StudyName, Trust
+from vit_sweep.outcome.result import Result, Status
+from vit_sweep.study.store import Study, open_study
+
+EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY = 0, 1, 3
+"""Of `status`: all cells are done; a cell has ended otherwise; the rest is under way or has not begun."""
+
+
+def status(
+    study: StudyName,
+    *,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Stay until every cell has ended, retry what is to be retried, then collect."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False,
+    trust: Trust = False,
+) -> None:
+    """Show what became of every cell: state, attempt, node, epoch, time, reason, and the tables so far.
+
+    Exit code: 0 all cells are done, 1 a cell has failed, 3 some are under way or have not begun.
+    """
+    from vit_sweep.study.status import settled_results
+
+    opened, console = open_study(study), show.console()
+    if watch and as_json:
+        raise UserError("--watch and --json: one stays, the other prints once; leave one out")
+    if watch:
+        from vit_sweep.cli.sweep import watch_and_collect
+        from vit_sweep.cli.terminal.consent import agree_to_tend
+
+        agree_to_tend(opened, console, trust=trust)
+        raise typer.Exit(watch_and_collect(opened, console))
+    results = settled_results(opened)
+    if as_json:
+        typer.echo(json.dumps(show_status.as_data(opened.name, results, opened.problems), indent=1))
+    else:
+        console.print(show_status.status(opened.name, results, now=datetime.now(UTC)))
+        for table in show_status.filling(results):
+            console.print(table)
+        show.problems(console, opened.problems)
+    raise typer.Exit(exit_code(results))
+
+
+def exit_code(results: Sequence[Result]) -> int:
+    """What `status` ends with."""
+    states = {result.status for result in results}
+    if states == {Status.DONE}:
+        return EXIT_DONE
+    return EXIT_FAILED if states - {Status.DONE} - _UNFINISHED else EXIT_UNDER_WAY
+
+
+_UNFINISHED = {status for status in Status if status.under_way} | {Status.MISSING, Status.RETRY}
+
+
+def list_studies(
+    folder: Annotated[Path, typer.Argument(help="Where the studies lie.")] = Path("outputs"),
+) -> None:
+    """Show the studies of a folder: what became of their cells, and when something last changed; the latest first."""
+    from vit_sweep.study.status import settled_results
+
+    console = show.console()
+    studies = sorted((Study(path.parent.absolute()) for path in folder.glob("*/study.json")), key=_changed_at)
+    if not studies:
+        raise UserError(f"there is no study in {folder} – a sweep makes one: python -m vit_sweep -m gpus=1,2")
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("study", "cells", "state", "last change"):
+        table.add_column(title, overflow="fold", justify="right" if title == "cells" else "left")
+    for study in reversed(studies):
+        results = settled_results(study)
+        counts = Counter(result.status for result in results)
+        state = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        noted = f" ({plural(len(study.problems), 'file')} cannot be read)" if study.problems else ""
+        age = datetime.now(UTC).timestamp() - _changed_at(study)
+        table.add_row(study.name, str(len(results)), f"{state}{noted}", f"{ago(age)} ago")
+    console.print(table)
+    latest = studies[-1].name if folder == Path("outputs") else shlex.quote(str(folder / studies[-1].name))
+    console.print(f"python -m vit_sweep status {latest} says more of the latest", soft_wrap=True)
+
+
+def _changed_at(study: Study) -> float:
+    """When a study last changed (seconds since 1970): its plan, its journal, its tables, or a cell's folder."""
+    names = ("study.json", "plan.json", "jobs.jsonl", "cells")
+    cells = (study.folder / "cells").glob("*/")
+    paths = [*(study.folder / name for name in names), *cells]
+    return max((path.lstat().st_mtime for path in paths if path.exists()), default=0.0)
+
+
+def ago(seconds: float) -> str:
+    """An age in its largest unit.
+
+    >>> ago(59), ago(3600 * 30), ago(3600 * 24 * 20)
+    ('1 minute', '30 hours', '20 days')
+    """
+    for size, unit, until in ((60, "minute", 90), (3600, "hour", 48), (86400, "day", float("inf"))):
+        count = max(1, round(seconds / size))
+        if count < until:
+            return plural(count, unit)
+    raise AssertionError(seconds)
+
+
+def open_page(
+    study: StudyName,
+    *,
+    path_only: Annotated[bool, typer.Option("--path", help="Print where it is, open nothing.")] = False,
+) -> None:
+    """Show a study's report in the browser of this machine, or say where it is; it is written when it is not there or
+    older than a record."""
+    from vit_sweep.cli.report import report
+
+    opened, console = open_study(study), show.console()
+    page = opened.folder / "report.html"
+    if not page.is_file() or page.stat().st_mtime < _changed_at(opened):
+        report(study)
+    else:
+        console.print(str(page), soft_wrap=True)
+    if not path_only:
+        show.page(console, page)

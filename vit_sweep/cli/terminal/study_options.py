@@ -1,0 +1,11 @@
+"""Words that several verbs take."""
+
+from typing import Annotated
+
+import typer
+
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run what the study's plan names, though you did not plan it here; it is remembered."),
+]
+StudyName = Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/.")]
