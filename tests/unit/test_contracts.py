@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -103,3 +104,25 @@ def test_signals_leave_by_one_function():
     files = [path for folder in ("launchers", "vit_sweep", "hydra_plugins") for path in (ROOT / folder).rglob("*.py")]
     places = {path.relative_to(ROOT).as_posix() for path in files if signalling(path.read_text())}
     assert places == {"launchers/queue/signals.py"}
+
+
+def unpickling(source):
+    """The lines that may run what a file names: `weights_only=True` is tensors only."""
+    return [
+        call.lineno
+        for call in ast.walk(ast.parse(source))
+        if isinstance(call, ast.Call)
+        and re.fullmatch(
+            r"(torch|c?[Pp]ickle|dill|joblib|marshal|pandas|shelve)\.(loads?|read_pickle|Unpickler|open)",
+            ast.unparse(call.func),
+        )
+        and "weights_only=True" not in [f"{word.arg}={ast.unparse(word.value)}" for word in call.keywords]
+    ]
+
+
+def test_nothing_of_a_file_is_unpickled_but_tensors():
+    """DeepSpeed unpickles within a guard of its own, torchvision only what has the published checksum."""
+    source = "torch.load(x)\ntorch.load(x, weights_only=True)\ntorch.load(x, weights_only=False)\npickle.loads(y)"
+    assert unpickling(source) == [1, 3, 4]
+    files = [path for folder in ("launchers", "vit_sweep", "hydra_plugins") for path in (ROOT / folder).rglob("*.py")]
+    assert {str(path) for path in files if unpickling(path.read_text())} == set()

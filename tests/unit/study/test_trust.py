@@ -75,6 +75,21 @@ def test_a_plan_that_was_changed_since_runs_only_after_consent_to_what_is_shown(
     assert line in list(trust.what_runs(changed.profiles[0]))
 
 
+def test_a_study_that_is_swapped_for_another_after_consent_does_not_run(study, tmp_path, monkeypatch):
+    """By whoever may write the folder above it, between the question and the answer's use."""
+    other, _ = planned_study(tmp_path / "o" / "s", point(partition=profile(setup=("touch /tmp/x",))))
+    agree(study, Console(), trust=True)
+    planned = study.planned()
+    study.folder.rename(tmp_path / "away")
+    other.folder.rename(study.folder)
+    forget(monkeypatch)
+    with pytest.raises(UserError, match="let it run"):
+        run(study)
+    # What was read before the swap is what was agreed to.
+    assert not any("touch" in line for item in planned.values() for line in item.profile.setup)
+    assert not any((study.folder / "jobs").iterdir())
+
+
 def test_modules_of_somebodys_own_in_a_copy_runs_only_after_consent_to_what_is_shown(tmp_path, monkeypatch):
     """A job imports what a cell names for its engine and its model."""
     engine = replace(ENGINE, kind="their_package.engine", zero_stage=None)
