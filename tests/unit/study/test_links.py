@@ -8,7 +8,9 @@ import pytest
 
 from launchers.atomic import ThroughLinkError, guard, make_folder, opened, remove, rename, write
 from launchers.backend import Rendered
+from launchers.checked import to_json
 from launchers.queue.files import ask_to_cancel, forget, note_start, write_handle
+from launchers.queue.loop import read_batches
 from launchers.submitting import under_way
 from tests.unit.builders import batch, cell
 from vit_sweep.outcome.ending import Cause, Exit
@@ -82,6 +84,18 @@ def test_a_link_that_leads_to_the_study_is_its_users_choice(tmp_path):
     (tmp_path / "study").symlink_to(tmp_path / "scratch")
     work(tmp_path / "study")
     assert (tmp_path / "scratch" / "study.json").is_file()
+
+
+def test_a_queue_writes_through_no_link_either(tmp_path):
+    """It has no `Study`: it knows the folders of its batches."""
+    jobs = tmp_path / "study" / "jobs" / "b"
+    jobs.mkdir(parents=True)
+    (jobs / "batch.json").write_text(to_json(batch()))
+    (jobs / "starts").symlink_to(tmp_path)
+    read_batches([str(jobs)])
+    with pytest.raises(ThroughLinkError):
+        note_start(jobs, 0, 1)
+    assert not (tmp_path / "0").exists()
 
 
 def test_what_lies_behind_a_link_is_neither_made_nor_deleted(tmp_path):
