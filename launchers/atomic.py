@@ -249,6 +249,37 @@ def rename(path: Path, name: str) -> None:
         os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
 
 
+def put(source: Path, path: Path) -> None:
+    """Give a file of the same file system the name `path`; folders above it are made."""
+    make_folder(path.parent)
+    with _placed(path) as (name, folder):
+        os.replace(source, name, dst_dir_fd=folder)
+
+
+@contextmanager
+def private_folder(path: Path) -> Iterator[Path]:
+    """A folder as `own_folder` makes it, by a path that leads to it whatever others put in its place meanwhile.
+
+    Raises `OSError` as that does, in the end too where it is no longer the folder of that name.
+    """
+    descriptor = os.open(own_folder(path), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    by_number = Path(f"/proc/self/fd/{descriptor}")
+    try:
+        about = os.fstat(descriptor)
+        swapped = PermissionError(errno.EPERM, "was swapped for another by somebody else", str(path))
+        if about.st_uid != os.geteuid() or about.st_mode & 0o022:
+            raise swapped
+        yield by_number
+        if not os.path.samestat(about, path.lstat()):
+            raise swapped
+    except OSError as error:
+        if isinstance(error.filename, str):  # for people
+            error.filename = error.filename.replace(str(by_number), str(path))
+        raise
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def _placed(path: Path, *, make: bool = False) -> Iterator[tuple[str, int | None]]:
     """What to call `path` and the open folder that it is in; without a guard its whole name, and none."""

@@ -69,6 +69,8 @@ def problem_of(stderr: str) -> SubmitProblem:
 
 
 _REMEDIES = {
+    "other parameter too long": "that is a script above max_script_size (4 MiB, unless SchedulerParameters in "
+    "`scontrol show config` says otherwise) or a comment above 1 KiB: shorten setup or sbatch.comment of the profile",
     "invalid account": "name one: account=NAME, or SBATCH_ACCOUNT for all your jobs",
     "invalid job array specification": "`scontrol show config` says MaxArraySize: ++partition.max_array_size=N",
 }

@@ -77,6 +77,32 @@ def test_a_node_that_goes_down_is_named_and_its_job_runs_elsewhere(lab, requeue)
         assert f"--exclude={node}" in lab.scripts()[-1]
 
 
+@pytest.mark.skipif(not LONG, reason="e2e/train/test_checkpoint.py has the same without Slurm: VIT_SWEEP_LONG_TESTS=1")
+def test_of_a_start_that_outlives_its_lost_node_and_the_next_one_the_record_that_came_first_stays(lab):
+    """Slurm starts a job again while ranks of its first start run on: their node's slurmd is gone, they are not."""
+    acts = trivial(s1="deaf")
+    lab.start("seed=1", acts=acts)
+    node = lab.wait_until_running(1)["host"]
+    lab.cluster.call("node-kill", node)
+    try:
+        lab.cluster.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        lab.wait_until_running(1, attempt="1.1")
+        second = lab.read(1, "1.1", "rank0.json")["pid"]
+        os.kill(second, signal.SIGSTOP)
+        try:
+            lab.release()
+            assert wait_for(lambda: lab.record(1), what=lab.logs)["attempt"] == "1"
+            first = (lab.cell(1) / "record.json").read_bytes()
+        finally:
+            os.kill(second, signal.SIGCONT)
+        assert wait_for(lambda: end_of(lab, 1), what=lab.logs) == ("COMPLETED", "1"), lab.logs()
+    finally:
+        lab.cluster.call("node-start", node)
+        lab.cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
+    assert lab.read(1, "1.1", "rank0.json")["end"]["cause"] == "done"
+    assert (lab.cell(1) / "record.json").read_bytes() == first
+
+
 def test_a_finished_cells_task_that_slurm_put_back_and_could_not_launch_is_taken_out_of_the_queue(lab):
     """Slurm holds it, for ever."""
     acts = trivial()

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -149,6 +150,17 @@ def test_compare_of_two_studies_prints_and_writes_the_pairs(here, capsys):
     assert main(["compare", "before", "after", "--output", "pairs.md"]) == 0
     assert (here / "pairs.md").read_text().startswith("| gpus | nodes |")
     assert "\n- day to day: " in (here / "pairs.md").read_text(), "with what must be read with it"
+
+
+def test_a_written_comparison_opens_as_no_formula():
+    from vit_sweep.cli.compare import _csv
+
+    ratio = SimpleNamespace(value=1.0, low=0.9, high=1.1, freedom=9, known=True)
+    numbers = {"gpus": 1, "nodes": 1, "a_s": 1.0, "b_s": 1.0, "a_runs": 3, "b_runs": 3, "adjusted_p": 0.5}
+    pair = SimpleNamespace(label='=HYPERLINK("x")', verdict="@x", reason="\x1b[2J", ratio=ratio, **numbers)
+    (row,) = csv.DictReader(_csv(SimpleNamespace(pairs=[pair])).splitlines())
+    assert (row["cell"], row["verdict"]) == ('\'=HYPERLINK("x")', "'@x")
+    assert "\x1b" not in row["reason"]
 
 
 def test_compare_of_single_runs_cannot_tell_them_apart(capsys):

@@ -1,5 +1,6 @@
 """Packing image folders: the pixels, going on after a break, and a sentence for everything that can be wrong."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -411,3 +412,56 @@ def test_values_without_a_range_are_refused(tmp_path):
     Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / "f.tif")
     with pytest.raises(ValueError, match="no known range; convert it to 8 bits"):
         read_image(str(tmp_path / "f.tif"))
+
+
+# -- where others may write into the data root ----------------------------------------------------------
+
+
+@pytest.fixture
+def diary(tmp_path):
+    """A folder of the user's own, with a file in it that has a name of packing's, and what was in it."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name in ("diary", "train.images.u8"):
+        (folder / name).write_text("not for packing")
+    return folder
+
+
+def require_untouched(folder):
+    assert {path.name: path.read_text() for path in folder.iterdir()} == dict.fromkeys(
+        ("diary", "train.images.u8"), "not for packing"
+    )
+
+
+@pytest.mark.parametrize(("name", "target"), [(".photos.lock", "diary"), (f".{PLACE}.partial", "."), (PLACE, ".")])
+def test_a_link_that_somebody_has_put_there_is_not_followed(root, diary, name, target):
+    (root / name).symlink_to(diary / target)
+    if name == PLACE:
+        pack(root)  # the link goes
+        assert (root / PLACE / "manifest.json").is_file()
+    else:
+        assert "symbolic link" in refusal(root)
+    require_untouched(diary)
+
+
+def test_nor_is_one_that_is_put_there_meanwhile(root, diary, monkeypatch):
+    from vit_sweep.data.prepare.image_folder import Reader
+
+    partial, real = root / f".{PLACE}.partial", Reader.image
+
+    def image(self, path):
+        if not partial.is_symlink():
+            partial.rename(root / "aside")
+            partial.symlink_to(diary)
+        return real(self, path)
+
+    monkeypatch.setattr(Reader, "image", image)
+    with contextlib.suppress(UserError):
+        pack(root)
+    require_untouched(diary)
+
+
+def test_what_was_packed_may_be_read_by_whoever_may_read_the_data_root(root):
+    root.chmod(0o2775)
+    pack(root)
+    assert (root / PLACE).stat().st_mode & 0o7777 == 0o2775

@@ -1,7 +1,8 @@
 """Fetching a data set by torchvision's own download: aside, verified, then moved into place file by file."""
 
 import errno
-import shutil
+import os
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 import torchvision
 from filelock import FileLock, Timeout
 
+from launchers.atomic import guard, opened, private_folder, put, remove
 from launchers.errors import UserError
 from vit_sweep.data.datasets import problem_of
 from vit_sweep.plan.point import DataSource, DataSpec
@@ -27,10 +29,11 @@ def download(data: DataSpec, root: Path, tell: Callable[[str], None] = lambda _:
     """Put the files of `data` below `root`; `tell` gets a line for whoever waits.
 
     Of several at once one downloads, and the others find its files. Raises `UserError`, with nothing left behind,
-    when it cannot; what a killed download left behind is removed by the next one.
+    when it cannot, or where what it would write through is a link; what a killed download left behind is removed by
+    the next one.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_root(root)
         with alone(root / f".{data.name}.lock", lambda: tell(f"another process is fetching {data.name}; waiting")):
             if problem_of(data, root) is not None:
                 tell(f"fetching {data.name} to {root}")
@@ -41,9 +44,16 @@ def download(data: DataSpec, root: Path, tell: Callable[[str], None] = lambda _:
         ) from None
 
 
+def make_root(root: Path) -> None:
+    """Make the folder of all data, in which nothing is written through a link: others may be able to put one there."""
+    root.mkdir(parents=True, exist_ok=True)
+    guard(root)
+
+
 @contextmanager
 def alone(lock: Path, when_waiting: Callable[[], None]) -> Iterator[None]:
     """Hold `lock`; of several that prepare a data set at once the others wait, and say so."""
+    os.close(opened(lock, os.O_RDWR | os.O_CREAT))  # no link and no pipe
     held = FileLock(lock)
     try:
         held.acquire(timeout=0)
@@ -58,9 +68,16 @@ def alone(lock: Path, when_waiting: Callable[[], None]) -> Iterator[None]:
 
 def _fetch(data: DataSpec, root: Path) -> None:
     """Download, verify, move. The caller holds the lock, so what lies aside is nobody's."""
-    aside = root / f".{data.name}.partial"
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir()
+    place = root / f".{data.name}.partial"
+    remove(place, made=re.escape(place.name))
+    try:
+        with private_folder(place) as aside:
+            _fetch_aside(data, root, aside)
+    finally:
+        remove(place, made=re.escape(place.name))
+
+
+def _fetch_aside(data: DataSpec, root: Path, aside: Path) -> None:
     try:
         with _impatient():
             _KINDS[data.source](aside, download=True)
@@ -68,15 +85,12 @@ def _fetch(data: DataSpec, root: Path) -> None:
         if isinstance(error, OSError) and error.errno in _FULL:
             raise
         raise UserError(_no_download(data, root, error)) from None
-    else:
-        problem = problem_of(data, aside)
-        if problem is not None:
-            raise UserError(f"{problem}; the download was discarded, try again")
-        for file in data.files:
-            (root / file.path).parent.mkdir(parents=True, exist_ok=True)
-            (aside / file.path).replace(root / file.path)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    problem = problem_of(data, aside)
+    if problem is not None:
+        sentence = problem.replace(f"{aside}/", "")
+        raise UserError(f"{sentence}; the download was discarded, try again")
+    for file in data.files:
+        put(aside / file.path, root / file.path)
 
 
 @contextmanager

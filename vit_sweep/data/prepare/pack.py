@@ -6,19 +6,21 @@ block, with a digest of the list of images it was made from.
 
 import hashlib
 import os
+import re
 import shutil
+import stat
 import time
 from pathlib import Path
 
 import numpy as np
 
-from launchers.atomic import read, write
+from launchers.atomic import private_folder, read, remove, rename, write
 from launchers.checked import checked, parse_json, to_json
 from launchers.errors import UserError
 from launchers.text import some
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import SPLITS, Manifest, PackedFile, folder_of, images_file, labels_file
-from vit_sweep.data.prepare.download import alone
+from vit_sweep.data.prepare.download import alone, make_root
 from vit_sweep.data.prepare.image_folder import NAMED, Reader, Source, Tell, check, common_side, source_of
 from vit_sweep.plan.point import DataSpec
 
@@ -44,7 +46,7 @@ def pack(data: DataSpec, root: Path, tell: Tell = lambda _: None, *, workers: in
     cores, 8 at most.
     """
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_root(root)
         with alone(root / f".{data.name}.lock", lambda: tell(f"another process is packing {data.name}; waiting")):
             if datasets.problem_of(data, root) is not None:
                 cores = len(os.sched_getaffinity(0))
@@ -57,14 +59,24 @@ def pack(data: DataSpec, root: Path, tell: Tell = lambda _: None, *, workers: in
 def _pack(data: DataSpec, root: Path, tell: Tell, workers: int) -> None:
     sources = {split: source_of(data, root / data.name / folder, tell) for split, folder in SPLITS.items()}
     check(data, sources)
-    aside, place = root / f".{folder_of(data)}.partial", root / folder_of(data)
-    aside.mkdir(exist_ok=True)
-    side = data.side or common_side(data, sources)
-    _check_room(data, sources, side, aside)
+    partial, place = root / f".{folder_of(data)}.partial", root / folder_of(data)
+    with private_folder(partial) as aside:
+        side = data.side or common_side(data, sources)
+        _check_room(data, sources, side, aside, root)
+        reader = Reader(side=side, as_is=data.side is None, workers=workers)
+        _write_all(data, sources, reader, aside, tell)
+        # Until now it was this user's alone; who may read the data root may read what is in it.
+        aside.chmod(stat.S_IMODE(root.stat().st_mode))
+    remove(place, made=re.escape(place.name))  # what is there is not whole, or is of other images
+    rename(partial, place.name)
+    for file in datasets.files_of(data, root):
+        datasets.remember(root / file.path, file)
+
+
+def _write_all(data: DataSpec, sources: dict[str, Source], reader: Reader, aside: Path, tell: Tell) -> None:
     unreadable: list[str] = []
     files: list[PackedFile] = []
     for split, source in sources.items():
-        reader = Reader(side=side, as_is=data.side is None, workers=workers)
         files += _write_split(source, split, reader, aside, tell=tell, unreadable=unreadable)
     if unreadable:
         total = sum(len(source.samples) for source in sources.values())
@@ -74,29 +86,25 @@ def _pack(data: DataSpec, root: Path, tell: Tell, workers: int) -> None:
         )
     manifest = Manifest(
         data=data.name,
-        side=side,
+        side=reader.side,
         train_images=len(sources["train"].samples),
         test_images=len(sources["test"].samples),
         classes=sources["train"].classes,
         files=tuple(files),
     )
     write(aside / "manifest.json", to_json(manifest))
-    shutil.rmtree(place, ignore_errors=True)  # what is there is not whole, or is of other images
-    aside.rename(place)
     for split in sources:
-        _note(place, split).unlink()
-    for file in datasets.files_of(data, root):
-        datasets.remember(root / file.path, file)
+        _note(aside, split).unlink()
 
 
-def _check_room(data: DataSpec, sources: dict[str, Source], side: int, aside: Path) -> None:
+def _check_room(data: DataSpec, sources: dict[str, Source], side: int, aside: Path, root: Path) -> None:
     images = sum(len(source.samples) for source in sources.values())
     wanted = images * (3 * side * side + 8)
     there = sum(path.stat().st_size for path in aside.iterdir())
     free = shutil.disk_usage(aside).free
     if wanted - there > free:
         raise UserError(
-            f"data={data.name}: {images} images of {side} x {side} pixels take {wanted / 1e9:.1f} GB, {aside.parent} "
+            f"data={data.name}: {images} images of {side} x {side} pixels take {wanted / 1e9:.1f} GB, {root} "
             f"has {free / 1e9:.1f} GB free; use another --root or a smaller side"
         )
 

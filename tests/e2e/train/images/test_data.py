@@ -177,6 +177,22 @@ def test_a_killed_download_leaves_nothing_that_the_next_one_trips_over(prepare, 
     assert names_in(tmp_path / "root") == WHOLE
 
 
+@pytest.mark.parametrize("name", [".tiny.lock", ".tiny.partial", FOLDER, f"{FOLDER}/train"])
+def test_a_link_that_somebody_has_put_into_the_data_root_is_not_followed(prepare, server, tmp_path, name):
+    """A lock would empty what it leads to, a folder would get files."""
+    target = tmp_path / "own"
+    target.mkdir()
+    (target / "diary").write_text("not for downloads")
+    link = tmp_path / "root" / name
+    link.parent.mkdir(parents=True)
+    link.symlink_to(target if name in {".tiny.partial", FOLDER} else target / "diary")
+    ended = prepare(server.url)
+    refused = name in {".tiny.lock", FOLDER}
+    assert ended.wait() == (2 if refused else 0), ended.out + ended.err
+    assert ("symbolic link" in ended.err) is refused
+    assert {path.name: path.read_text() for path in target.iterdir()} == {"diary": "not for downloads"}
+
+
 def test_files_that_are_whole_are_not_fetched_again_and_damaged_ones_are(prepare, server, files, tmp_path):
     for name, content in files.items():
         (tmp_path / "root" / FOLDER).mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 import pytest
 
 from launchers.backend import SubmitProblem
-from launchers.slurm.refusals import problem_of
+from launchers.slurm.refusals import problem_of, remedy_of
 
 FAILED = "sbatch: error: Batch job submission failed: "
 POLICY = f"{FAILED}Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
@@ -93,6 +93,7 @@ def test_what_sbatch_says_before_it_is_ended_counts_too(words):
         "Memory required by task is not available",
         "Node count specification invalid",
         "Invalid job array specification",
+        "Pathname of a file, directory or other parameter too long",
         "Access/permission denied",
         "Unspecified error",
     ],
@@ -111,3 +112,9 @@ def test_the_last_word_decides_where_sbatch_tried_again_by_itself():
     assert problem_of(f"{first}{FAILED}Invalid qos specification") is SubmitProblem.REFUSED
     assert problem_of(f"{first}{POLICY}") is SubmitProblem.LIMIT
     assert problem_of(f"{first}{FAILED}Resource temporarily unavailable") is SubmitProblem.BUSY
+
+
+def test_what_is_too_long_is_named_where_slurm_does_not():
+    """As 22.05 answers to a script of 5 MiB, and to a comment of 10,000 characters."""
+    assert "max_script_size" in remedy_of(f"{FAILED}Pathname of a file, directory or other parameter too long")
+    assert remedy_of(f"{FAILED}Unspecified error") == ""
