@@ -461,6 +461,26 @@ def test_nor_is_one_that_is_put_there_meanwhile(root, diary, monkeypatch):
     require_untouched(diary)
 
 
+def test_a_download_writes_into_the_folder_that_it_made_whatever_has_its_name(tmp_path, diary, monkeypatch):
+    """torchvision is told a path, and asks no questions about it."""
+    from tests.unit.data.test_datasets import spec_of
+    from vit_sweep.data.prepare import download
+
+    data = spec_of({"train": b"pixels"})
+    partial = tmp_path / "root" / f".{data.name}.partial"
+
+    def fetch(aside, download):
+        partial.rename(tmp_path / "root" / "aside")
+        partial.symlink_to(diary)
+        (aside / "train.images.u8").write_text("pixels")
+
+    monkeypatch.setitem(download._KINDS, data.source, fetch)
+    with pytest.raises(UserError):
+        download.download(data, tmp_path / "root")
+    require_untouched(diary)
+    assert (tmp_path / "root" / "aside" / "train.images.u8").read_text() == "pixels"
+
+
 def test_what_was_packed_may_be_read_by_whoever_may_read_the_data_root(root):
     root.chmod(0o2775)
     pack(root)
