@@ -43,7 +43,7 @@ class ThroughLinkError(UserError, OSError):
     def __init__(self, path: Path) -> None:
         """`path` is the link."""
         self.sentence = (
-            f"{path} is a symbolic link inside a study, and nothing is written or deleted through one; put what it "
+            f"{path} is a symbolic link, and nothing is written or deleted through one here; put what it "
             "leads to in its place"
         )
         super().__init__(errno.ELOOP, self.sentence, str(path))

@@ -38,9 +38,18 @@ _TEXTS: tuple[tuple[Cause, str], ...] = (
     ),
 )
 """What RuntimeErrors of torch, CUDA, NCCL and gloo say; the first that fits names the failure."""
+_NO_MORE = "the system allows this user no more {}: raise that limit, or start less at once"
 _LIMITS = (
-    (r"Too many open files", "open files (ulimit -n)"),
-    (r"can't start new thread|Resource temporarily unavailable", "processes and threads (ulimit -u)"),
+    (r"Too many open files", _NO_MORE.format("open files (ulimit -n)")),
+    (
+        r"can't start new thread|Resource temporarily unavailable",
+        _NO_MORE.format("processes and threads (ulimit -u)"),
+    ),
+    (
+        r"failed to map segment from shared object",
+        "it lies on a file system from which nothing may be executed (noexec): set TMPDIR, or what names that folder, "
+        "to another place (jobs take it from the profile's environment)",
+    ),
 )
 
 
@@ -88,17 +97,14 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def reached_limit(error: BaseException) -> str | None:
-    """Say what the system allows its user no more of; None for any other failure.
+    """Say which limit of the system is in the way, and what to do; None for any other failure.
 
     >>> reached_limit(RuntimeError("can't start new thread"))
     'the system allows this user no more processes and threads (ulimit -u): raise that limit, or start less at once'
     """
-    if not isinstance(error, OSError | RuntimeError):
+    if not isinstance(error, OSError | RuntimeError | ImportError):
         return None
-    for pattern, of_what in _LIMITS:
-        if re.search(pattern, str(error)):
-            return f"the system allows this user no more {of_what}: raise that limit, or start less at once"
-    return None
+    return next((sentence for pattern, sentence in _LIMITS if re.search(pattern, str(error))), None)
 
 
 def _own_cause(error: BaseException) -> Cause:

@@ -440,7 +440,7 @@ def test_a_link_that_somebody_has_put_there_is_not_followed(root, diary, name, t
         pack(root)  # the link goes
         assert (root / PLACE / "manifest.json").is_file()
     else:
-        assert "symbolic link" in refusal(root)
+        assert "is a symbolic link" in refusal(root)
     require_untouched(diary)
 
 

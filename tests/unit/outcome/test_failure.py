@@ -6,7 +6,7 @@ import pytest
 
 from launchers.errors import UserError
 from vit_sweep.outcome.ending import Cause
-from vit_sweep.outcome.failure import Interrupted, JobError, StopRequest, cause_of
+from vit_sweep.outcome.failure import Interrupted, JobError, StopRequest, cause_of, reached_limit
 
 
 class DistError(RuntimeError):
@@ -28,6 +28,8 @@ class AcceleratorError(RuntimeError):
 NCCL = "NCCL error in: ProcessGroupNCCL.cpp:3690, unhandled cuda error, NCCL version 2.29.7\n"
 WORD = StopRequest(cause=Cause.PREEMPTED, message="told", signal="SIGUSR2")
 
+NOT_EXECUTABLE = "/tmp/torchinductor_u/x.so: failed to map segment from shared object"
+"""As glibc says of a library on a file system that is mounted noexec; torch's inductor raises it on as its own."""
 CASES = [
     (JobError(Cause.DATA, "missing"), Cause.DATA),
     (UserError("x"), Cause.CONFIGURATION),
@@ -69,6 +71,8 @@ CASES = [
     (OSError(errno.EMFILE, "Too many open files"), Cause.CONFIGURATION),
     (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), Cause.CONFIGURATION),
     (RuntimeError("can't start new thread"), Cause.CONFIGURATION),
+    (ImportError(NOT_EXECUTABLE), Cause.CONFIGURATION),
+    (RuntimeError(f"ImportError: {NOT_EXECUTABLE}"), Cause.CONFIGURATION),
     (DistBackendError(NCCL + "Call to accept failed: Resource temporarily unavailable"), Cause.COMMUNICATION),
     (ValueError("CUDA out of memory"), Cause.BUG),
     (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), Cause.BUG),
@@ -93,3 +97,7 @@ def test_an_error_raised_from_another_takes_its_name_only_if_it_has_none():
 def test_the_word_of_a_stop_says_more_when_more_is_known():
     assert str(Interrupted(WORD)) == "told"
     assert str(Interrupted(WORD, "told; saved")) == "told; saved"
+
+
+def test_what_was_compiled_where_nothing_may_be_executed_is_told_with_what_to_do():
+    assert "noexec): set TMPDIR" in reached_limit(ImportError(NOT_EXECUTABLE))
