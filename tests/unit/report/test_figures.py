@@ -6,11 +6,13 @@ import zlib
 from dataclasses import replace
 from io import BytesIO
 from itertools import combinations, pairwise
+from xml.etree import ElementTree
 
 import matplotlib as mpl
 import pytest
 from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure as Sheet
+from PIL import Image
 
 from tests.unit.analysis.builders import run, series_from, without_time
 from tests.unit.report.figure_study import series_of, study
@@ -112,6 +114,13 @@ def test_a_whole_study_gives_every_kind_of_figure_in_three_formats(drawn):
         assert pdf.startswith(b"%PDF")
         assert figure.caption.endswith(".")
         assert figure.alt.endswith(".")
+
+
+def test_a_png_has_300_dots_an_inch_whatever_was_drawn_before_it(drawn):
+    figure = drawn["strong_time"]
+    points = ElementTree.parse(figure.paths[".svg"]).getroot().get("width")
+    with Image.open(figure.paths[".png"]) as picture:
+        assert picture.width == pytest.approx(float(points.removesuffix("pt")) * 300 / 72, abs=1)
 
 
 def test_a_pdf_embeds_truetype_fonts_only(drawn):

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure as Sheet
 from launchers.atomic import make_folder, replacing
 from vit_sweep.analysis.series.contention import contention
 from vit_sweep.report.figure import FORMATS, Figure, formats
+from vit_sweep.report.figures.sheet.style import PNG_DPI
 from vit_sweep.runs.run import Run
 
 _TYPESETTING = ["GDEF", "GPOS", "GSUB", "MATH", "kern"]
@@ -47,6 +48,7 @@ def save(sheet: Sheet, folder: Path, name: str, *, title: str, caption: str, alt
 
 def _print(sheet: Sheet, suffix: str, file: BinaryIO, metadata: dict[str, Any]) -> None:
     """Draw once into one format; `Figure.savefig` draws twice, the first time for nothing."""
+    sheet.set_dpi(PNG_DPI)  # SVG and PDF leave theirs behind, 72
     match suffix:
         case ".png":
             FigureCanvasAgg(sheet).print_png(file, metadata=metadata)  # type: ignore[no-untyped-call]
