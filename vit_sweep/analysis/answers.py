@@ -66,6 +66,8 @@ class Answer:
     """Whether this count was not measured."""
     words: str = ""
     """What to type, where the answer is something to run."""
+    notes: tuple[str, ...] = ()
+    """Contended hosts among the runs that it rests on."""
 
 
 def answers(
@@ -94,7 +96,7 @@ def answers(
     return tuple(
         answer
         if answer.question in (Question.NEXT, Question.SUPPORT)  # what to run rests on no single time
-        else replace(answer, sentence="; ".join((answer.sentence, *notes)))
+        else replace(answer, notes=notes)
         for answer in made
     )
 
@@ -227,7 +229,11 @@ def _fastest(series: ScalingSeries, laws: Sequence[Fit]) -> Answer:
         return Answer(question=Question.FASTEST, sentence=f"{heading}: not known – no run has a time")
     point, time = min(times, key=lambda pair: (pair[1].value, pair[0].gpus))
     own = point.time_s or time
-    text = f"{place(point, series)}, measured: {number(own.value)} s an epoch ({interval(own, number)})"
+    rate = None if strong else point.images_per_s
+    measured = f"{number(own.value)} s an epoch ({interval(own, number)})"
+    if rate is not None:  # its epoch is longer than that of fewer GPUs
+        measured = f"{number(rate.value)} images/s ({interval(rate, number)}), {number(own.value)} s an epoch"
+    text = f"{place(point, series)}, measured: {measured}"
     ties, words = _ties(point, time, times, series)
     text += words + (f"; {_ahead(time, laws, strong=strong)}" if laws else "")
     return Answer(

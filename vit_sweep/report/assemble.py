@@ -16,6 +16,7 @@ from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.analysis.audit import judge
 from vit_sweep.analysis.laws.fits import fit
+from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_all_intervals
 from vit_sweep.analysis.series.series import ScalingSeries
@@ -164,6 +165,7 @@ def _content(material: Material, wishes: Wishes, published: Reference | None) ->
             for answer in laws.answers_of(curve, laid, threshold=wishes.threshold, alone=len(series) == 1)
         ),
         answers_table=laws.answers_table(fits, threshold=wishes.threshold),
+        contended=contention(gathered.runs),
         headline=pictures.headline(made),
         requested=material.requested,
         requested_tables=request.points_table(material.points, gathered.runs),

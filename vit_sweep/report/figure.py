@@ -42,6 +42,8 @@ class Figure:
     """What is seen, with its numbers, for those who do not see it."""
     paths: dict[str, Path]
     """By suffix."""
+    notes: tuple[str, ...] = ()
+    """Sentences on contended hosts among the runs that it pools; the page names those once in each section."""
 
 
 @checked

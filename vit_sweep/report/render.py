@@ -19,6 +19,7 @@ from vit_sweep.analysis.audit.finding import by_rule
 from vit_sweep.analysis.laws.predicting import best
 from vit_sweep.report.figure import Figure
 from vit_sweep.report.page import laws
+from vit_sweep.report.page.audit import merged
 from vit_sweep.report.page.content import ReportContent
 from vit_sweep.report.page.layout import compact, head, heading, numeric, shown, whole
 from vit_sweep.report.tables.rounding import plain
@@ -50,6 +51,8 @@ def page(content: ReportContent) -> str:
         "sentence": laws.sentence,
         "by_question": laws.by_question,
         "by_rule": by_rule,
+        "merged": merged,
+        "by_outcome": laws.by_outcome,
         "reply": laws.reply,
         "refusal": laws.refusal,
         "parameter": laws.parameter,

@@ -265,9 +265,9 @@ def test_only_what_is_flagged_as_superlinear_is_called_above_the_ideal(sheets, t
 
 
 def test_every_figure_that_pools_times_names_the_contended_runs_among_quiet_ones(drawn):
-    noted = {name for name, figure in drawn.items() if "Host contended" in getattr(figure, "caption", "")}
+    noted = {name for name, figure in drawn.items() if "Host contended" in " ".join(getattr(figure, "notes", ()))}
     assert noted == KINDS - POOL_NO_TIMES
-    assert "strong-g2-b16-packed-zero0-r0" in drawn["placement"].caption
+    assert "strong-g2-b16-packed-zero0-r0" in drawn["placement"].notes[0]
 
 
 def test_floors_are_drawn_where_they_were_measured_and_not_far_below(sheets, tmp_path):
@@ -333,6 +333,43 @@ def test_captions_say_n_and_what_the_bars_are(sheets, tmp_path):
     strong = series_of(repeated, Scaling.STRONG)
     ratio = speedup.draw_against_ideal(Quantity.SPEEDUP, Scaling.STRONG, strong, tmp_path)
     assert "over 3 runs a point." in ratio.caption, "a baseline is 1 by definition, whatever its n"
+
+
+def test_bars_say_whose_parts_they_are_and_what_hides_communication_only_where_it_is_hidden(sheets, tmp_path):
+    own = dict.fromkeys(("data_wait", "copy", "forward", "backward", "wait", "optimizer", "other"), 1.0)
+
+    def caption(**known):
+        runs = [run(gpus, parts=StepParts(forward=5.0, **known)) for gpus in (1, 2)]
+        return parts.draw_parts(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path).caption
+
+    measured = caption(slowest=SlowestRank(rank=0, communication=1.0, **own))
+    assert "of the rank that computes longest" in measured
+    assert "hides" not in measured, "one GPU has no communication, but none is hidden"
+    assert "hides" in caption(slowest=SlowestRank(rank=0, communication=None, **own))
+    assert "as their source has them" in caption(communication=1.0)
+
+
+def test_the_roof_that_a_point_is_held_against_in_words_is_that_of_its_own_preflight(unprinted, tmp_path):
+    runs = [
+        run(gpus, step_ms=step_ms, step_flop=1e12, moved_bytes=1e10, matmul_tflops=50.0, memory_gb_per_s=memory)
+        for gpus, step_ms, memory in ((1, 50.0, 1000.0), (2, 40.0, 300.0))
+    ]
+    figure = draw(runs, tmp_path)["roofline"]
+    assert "Nearest to the roof of its own preflight is one on 2 GPUs: 25.0 of 30.0 TFLOP/s" in figure.alt
+
+
+def test_accuracies_of_runs_that_stopped_early_join_no_median_of_whole_ones(unprinted, tmp_path):
+    runs = [
+        run(1, seed=0, epochs_asked=2, epochs_done=2, test_accuracy=(0.1, 0.2)),
+        run(2, seed=0, epochs_asked=2, epochs_done=2, test_accuracy=(0.1, 0.4)),
+        run(2, seed=1, epochs_asked=2, epochs_done=1, test_accuracy=(0.1,)),
+    ]
+    made = draw(runs, tmp_path)
+    for name in ("accuracy_batch", "accuracy_epoch"):
+        assert "40.0 % at" in made[name].alt
+        assert made[name].caption.endswith("Without 1 run that stopped early.")
+    alone = draw([runs[0], runs[2]], tmp_path)["accuracy_epoch"]
+    assert "2 GPUs: 10.0 % at epoch 1." in alone.alt and "early" not in alone.caption
 
 
 def test_neighbouring_fills_and_colours_differ_in_lightness():

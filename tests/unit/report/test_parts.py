@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.analysis.builders import run, series_from, without_time
+from tests.unit.report import contents
 from tests.unit.report.contents import HOSTILE, empty, proposal
 from vit_sweep.analysis.laws.fits import fit
 from vit_sweep.analysis.series.intervals import with_intervals
@@ -176,6 +177,34 @@ def test_answers_are_split_into_question_and_sentence():
     question, ((about, answer),) = grouped[0]
     assert (question, about) == ("Largest GPU count with an efficiency of 80% or more", "")
     assert laws.reply(answer).startswith("4, measured") and laws.reply(answer).endswith(".")
+
+
+def test_what_is_equal_of_several_series_is_said_once():
+    two = [(f"batch {batch}", series_from({1: (10.0,), 2: (6.0,)})) for batch in (16, 32)]
+    fitted = [(name, fit(series)) for name, series in two]
+    text = render.page(
+        replace(
+            empty(),
+            fits=tuple(fitted),
+            answers=tuple(
+                (name, answer)
+                for (name, series), (_, fits) in zip(two, fitted, strict=True)
+                for _, answer in laws.answers_of(series, fits, threshold=0.8, alone=False)
+            ),
+            findings=tuple(
+                finding for name, _ in two for finding in (contents.finding("one seed", "of 2 points", where=name),)
+            ),
+        )
+    )
+    assert text.count("No law is fitted yet") == text.count("Needs 4 GPU counts") == text.count("Of 2 points") == 1
+    assert text.count("batch 16; batch 32") == 6, "each of four answers, the laws, the finding"
+    fitted[1] = ("batch 32", fit(amdahl(0.05)))
+    assert [name for name, _ in laws.by_outcome(fitted)] == ["batch 16", "batch 32"]
+
+
+def test_laws_that_agree_are_listed_as_one_lists_things():
+    text = laws.onward(fit(amdahl(0.05, counts=(1, 2, 4, 8, 16))))
+    assert re.search(r"s by [^.]* and \w+, with an efficiency", text) and text.count(" and ") == 1
 
 
 def test_many_series_become_a_table():

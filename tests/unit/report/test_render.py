@@ -71,6 +71,28 @@ def test_every_part_says_in_words_that_it_is_empty():
         assert 'class="empty"' in body, f"{name} has nothing and does not say so"
 
 
+def test_contended_hosts_are_named_once_in_each_section_that_rests_on_times(tmp_path):
+    note = "host contended: n1-g2 waited for cores that others had; pooled or compared with 7 runs"
+    content = full(tmp_path)
+    text = render.page(
+        replace(
+            content,
+            contended=(note,),
+            answers=tuple((about, replace(answer, notes=(note,))) for about, answer in content.answers),
+            tables=tuple(replace(table, notes=(note, "of the table alone")) for table in content.tables),
+            figures=tuple(replace(figure, notes=(note,)) for figure in content.figures),
+        )
+    )
+    said = {
+        name: re.search(rf'<section id="{name}".*?\n</section>\n\n', text, flags=re.DOTALL)
+        .group()
+        .count("n1-g2 waited")
+        for name in ("summary", "proposal", "tables", "figures", "models", "reference", "audit", "failures", "methods")
+    }
+    assert [name for name, times in said.items() if times == 1] == list(said)[:6]
+    assert set(said.values()) == {0, 1} and text.count("of the table alone") == 3
+
+
 def test_a_table_without_rows_says_why(tmp_path):
     text = render.page(full(tmp_path))
     assert '<p class="empty">No pair.</p>' in text

@@ -20,6 +20,13 @@ from vit_sweep.report.tables.table import Column, table
 from vit_sweep.report.tables.text import latex, to_csv, to_latex, to_markdown
 
 
+def printed(*runs, width=160):
+    """What a terminal shows of them."""
+    console = Console(file=io.StringIO(), width=width)
+    console.print(show.scaling(strong(*runs)))
+    return console.file.getvalue()
+
+
 def strong(*runs):
     """The strong table of these runs, intervals included."""
     return scaling_table([with_intervals(curve) for curve in group(runs, Scaling.STRONG)], (), Scaling.STRONG)
@@ -140,3 +147,12 @@ def test_the_terminal_says_why_nothing_is_compared():
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(show.scaling(strong(without_time(1), run(2, (5.0,)))))
     assert "no baseline: gpus=1" in console.export_text()
+
+
+def test_a_terminal_marks_rows_by_the_names_of_their_flags():
+    """Efficiency 125 %: far beyond what repeats differ by."""
+    flags = ("host contended: rank 0 on node0 (no core for 23% of the time, load 13.0 on 8 cores)",)
+    text = printed(run(1, (10.0,)), run(2, (4.0,), note="11% repeated images"), run(4, (3.0,), flags=flags))
+    assert "superlinear; 11% repeated images" in text and "23%" not in text
+    assert re.search(r"4 .* host contended", text)
+    assert "img/s" in printed(run(1, (10.0,)), run(2, (4.0,)), width=80)

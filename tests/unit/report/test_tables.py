@@ -206,6 +206,18 @@ def test_the_batch_effect_is_shown_at_equal_gpus_only():
     assert rows[0]["images_per_s"] == 6400 / 10
 
 
+def test_a_batch_that_gains_by_repeated_images_says_so():
+    """160 images in the time of 144 are no faster training."""
+    padded = run(1, (10.0,), micro_batch=32, work=144, images=160, note="11% repeated images", run_id="b")
+    rows = tables([run(1, (10.0,), work=144), padded])["batch"].rows
+    assert [row["note"] or "" for row in rows] == ["", "11% repeated images"]
+
+
+def test_one_epoch_or_mean_has_no_spread():
+    of_one, of_two = tables([run(1, (10.0,)), run(2, (10.0, 12.0))])["runs"].rows
+    assert (of_one["spread_s"], of_two["spread_s"]) == (None, 2.0)
+
+
 def test_accumulation_is_compared_once_at_equal_micro_and_once_at_equal_global_batch():
     runs = [
         run(2, (10.0,), micro_batch=16, accum=1, run_id="a"),

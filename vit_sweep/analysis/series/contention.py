@@ -39,6 +39,11 @@ def contention(runs: Iterable[Run], *, alike: Callable[[Run], str] = workload_of
     return tuple(notes)
 
 
+def is_contention(note: str) -> bool:
+    """Whether it is what `contention` says."""
+    return note.startswith(CONTENDED_HOST)
+
+
 def is_contended(run: Run) -> bool:
     """Whether its ranks waited for cores that others had."""
     return any(flag.startswith(CONTENDED_HOST) for flag in run.flags)

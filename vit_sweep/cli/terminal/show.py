@@ -6,6 +6,7 @@ import sys
 import webbrowser
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich import box
@@ -54,6 +55,7 @@ _SHOWN = (
 """Of a scaling table on the terminal; the files have all of it."""
 _ONCE_HERE = ("n", "seeds", "status")
 _WITH_INTERVAL = ("epoch_s", "speedup", "efficiency")
+_SHORT = {"images_per_s": "img/s"}
 _NOTE_SHOWN = 120
 """Characters of a note on the terminal; the files hold it whole."""
 _PLAIN_WIDTH = 160
@@ -153,6 +155,7 @@ def _total(console: Console, plan: Plan, todo: set[str]) -> None:
 
 def scaling(table: Data, *, title: str = "") -> Table:
     """Draw one scaling table; what is equal in every row is said once in the title."""
+    table = replace(table, rows=tuple(row | {"note": _marked(row)} for row in table.rows))
     same, columns = printed(table)
     # A terminal of 80 characters has no room for what says nothing row by row.
     same += [column for column in columns if column.name in _ONCE_HERE and equal_in_all_rows(table, column)]
@@ -162,8 +165,11 @@ def scaling(table: Data, *, title: str = "") -> Table:
     shown = [column for name in _SHOWN for column in columns if column.name == name and column not in same]
     single = all(row.get("n") == 1 for row in table.rows) and len(table.rows) > 1
     for column in shown:
-        label = column.title.replace("/", "\n/")
-        drawn.add_column(label, justify="left" if is_text(table, column) else "right", overflow="fold")
+        drawn.add_column(
+            _SHORT.get(column.name, column.title),
+            justify="left" if is_text(table, column) else "right",
+            overflow="fold",
+        )
     drawn.collapse_padding, drawn.pad_edge = True, False
     for row in table.rows:
         drawn.add_row(*(_field(column, row, single=single) for column in shown), style=STYLES.get(row["status"], ""))
@@ -187,6 +193,12 @@ STYLES = {
     "suspended": "magenta",
     "queued": "dim",
 }
+
+
+def _marked(row: Cells) -> str:
+    """Its note, with the names of its flags before it; the files have what these say."""
+    names = dict.fromkeys(re.findall(r"(?:^|; )([a-z][a-z ]*):", row.get("flags") or ""))
+    return "; ".join(filter(None, [*names, row.get("note")]))
 
 
 def _field(column: Column, row: Cells, *, single: bool) -> str:

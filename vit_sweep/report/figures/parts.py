@@ -9,6 +9,7 @@ from matplotlib.ticker import PercentFormatter
 from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.point import Scaling
+from vit_sweep.record.stats import SlowestRank
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_text
 from vit_sweep.report.figures.fills import UNKNOWN, Bar, draw_bars, fill_handles, parts_of
@@ -144,27 +145,32 @@ def _draw(
         )
         for panel in row_axes:
             panel.tick_params(labelbottom=True)
-    caption = _caption(bars, kinds, noun, left_out)
+    pooled = list(pooled)
+    caption = _caption(bars, kinds, noun, left_out, pooled)
     return save(sheet, folder, name, title=title, caption=caption, alt=_alt(titled, noun), pooled=pooled)
 
 
-def _caption(bars: Sequence[Bar], kinds: Sequence[bool], noun: str, left_out: str) -> str:
+def _caption(bars: Sequence[Bar], kinds: Sequence[bool], noun: str, left_out: str, pooled: Sequence[Run]) -> str:
     """What must be known to read the bars; `kinds` says of each row whether it shows shares."""
-    known = any(bar.parts for bar in bars)
+    known = [run for run in pooled if run.parts is not None]
+    whose = "of the rank that computes longest" if all(_slowest(run) for run in known) else "as their source has them"
     sentences = [
-        "Parts of a step of the rank that computes longest, times the steps of an epoch; means over runs."
-        if known
-        else "",
+        f"Parts of a step {whose}, times the steps of an epoch; means over runs." if known else "",
         "Shares of a step, in per cent." if kinds == [True] else "",
         intervals_text([bar.time_s for bar in bars]) if False in kinds else "",
         "Below a count of GPUs: on so many nodes." if noun == "GPU" and any("\n" in bar.label for bar in bars) else "",
         "White: not measured." if any(b.parts[UNKNOWN.name] if b.parts else b.time_s for b in bars) else "",
         "No communication where the engine hides it in other phases (ZeRO 1 to 3)."
-        if any(b.parts is not None and not b.parts["communication"] for b in bars) and known
+        if any(slowest.communication is None for run in known if run.gpus > 1 and (slowest := _slowest(run)))
         else "",
         f"{left_out}." if left_out else "",
     ]
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _slowest(run: Run) -> SlowestRank | None:
+    """The parts of its one slowest rank; None where only figures over ranks are known."""
+    return run.parts.slowest if run.parts is not None else None
 
 
 def _bars(series: ScalingSeries) -> list[Bar]:

@@ -1,9 +1,9 @@
 """The audit's tables: how each claim stands, the three speedups side by side. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from launchers.text import some
-from vit_sweep.analysis.audit.finding import IN_WORDS
+from vit_sweep.analysis.audit.finding import IN_WORDS, Finding
 from vit_sweep.analysis.audit.judge import Audit
 from vit_sweep.analysis.audit.speedups import Speedups, bracket
 from vit_sweep.report.page.layout import table_of
@@ -32,6 +32,14 @@ def tables_of(audit: Audit, *, prefix: str = "") -> tuple[Table, ...]:
         ],
     )
     return (claims, *([_speedups(audit.speedups, prefix)] if audit.speedups else []))
+
+
+def merged(findings: Iterable[Finding]) -> list[tuple[str, str]]:
+    """The series, and what is said of them: equal sentences once."""
+    places: dict[str, list[str]] = {}
+    for finding in findings:
+        places.setdefault(finding.sentence, []).append(finding.where)
+    return [("; ".join(filter(None, where)), sentence) for sentence, where in places.items()]
 
 
 def _speedups(rows: Sequence[Speedups], prefix: str) -> Table:

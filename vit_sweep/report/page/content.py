@@ -105,6 +105,8 @@ class ReportContent:
     """With the series that each is about; empty where there is one only."""
     answers_table: Table | None = None
     """The same in numbers, one row per series, where there are many series."""
+    contended: tuple[str, ...] = ()
+    """Runs of contended hosts, said once in each section that pools or compares times."""
     headline: Figure | None = None
     requested: tuple[tuple[str, str], ...] = ()
     """Axis or setting, values."""

@@ -80,11 +80,24 @@ def _brief(answer: Answer) -> str | int | None:
 
 
 def by_question(given: Iterable[tuple[str, Answer]]) -> list[tuple[str, list[tuple[str, Answer]]]]:
-    """Each question, the part of a sentence before its colon, with the answers of all series."""
-    groups: dict[str, list[tuple[str, Answer]]] = {}
+    """Each question, the part of a sentence before its colon, with the answers of all series; equal ones once."""
+    questions: dict[str, dict[str, list[tuple[str, Answer]]]] = {}
     for about, answer in given:
-        groups.setdefault(capital(answer.sentence.partition(": ")[0]), []).append((about, answer))
-    return list(groups.items())
+        alike = questions.setdefault(capital(answer.sentence.partition(": ")[0]), {})
+        alike.setdefault(answer.sentence, []).append((about, answer))
+    return [
+        (question, [("; ".join(about for about, _ in equal), equal[0][1]) for equal in alike.values()])
+        for question, alike in questions.items()
+    ]
+
+
+def by_outcome(given: Iterable[tuple[str, tuple[Fit, ...]]]) -> list[tuple[str, tuple[Fit, ...]]]:
+    """Series with their fits; those whose laws are all refused, and for the same reasons, once."""
+    groups: dict[tuple[str, ...], list[tuple[str, tuple[Fit, ...]]]] = {}
+    for name, fits in given:
+        refusals = tuple(fit.refusal for fit in fits)
+        groups.setdefault(refusals if all(refusals) else (name,), []).append((name, fits))
+    return [("; ".join(name for name, _ in equal), equal[0][1]) for equal in groups.values()]
 
 
 def reply(answer: Answer) -> str:
@@ -116,8 +129,9 @@ def onward(fits: Sequence[Fit]) -> str:
     gpus = _ONWARD * max(laws[0].counts)
     predicted = predict(laws, gpus)
     if isinstance(predicted, Refusal):
-        return f"Not carried on to {plural(gpus, 'GPU')}: {sentence(predicted.reason)}"
-    names = " and ".join(NAMES[law] for law in predicted.laws)
+        return f"Not carried on to {plural(gpus, 'GPU')}: {predicted.reason.rstrip('.')}."
+    *others, last = (NAMES[law] for law in predicted.laws)
+    names = f"{', '.join(others)} and {last}" if others else last
     where = f"On {plural(gpus, 'GPU')}, which nobody measured"
     text = f"{where}, an epoch would take {estimate_text(predicted.time_s)} s by {names}"
     if predicted.efficiency is None:

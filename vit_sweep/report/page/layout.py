@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from vit_sweep.analysis.series.contention import is_contention
 from vit_sweep.report.tables.rounding import is_number, plain, with_interval
 from vit_sweep.report.tables.table import HIGH, LOW, Cells, Column, Table, contended
 
@@ -68,7 +69,7 @@ class Field(NamedTuple):
 def whole(table: Table, *, fold: bool = False) -> Layout:
     """All of a table that was made for the page."""
     columns = [column for column in table.columns if not column.bound_of]
-    return Layout(columns, table.rows, [], table.notes, folded=fold and len(table.rows) > _FOLDED_FROM)
+    return Layout(columns, table.rows, [], _notes(table), folded=fold and len(table.rows) > _FOLDED_FROM)
 
 
 def compact(table: Table) -> Layout:
@@ -84,7 +85,7 @@ def compact(table: Table) -> Layout:
         columns=[column for column in columns if column not in once] or columns[:1],
         rows=table.rows[:MOST_ROWS],
         said_once=once,
-        notes=(*cut(len(table.rows), f"tables/{table.name}.csv"), *table.notes),
+        notes=(*cut(len(table.rows), f"tables/{table.name}.csv"), *_notes(table)),
         folded=runs or len(table.rows) > _FOLDED_FROM,
     )
 
@@ -148,6 +149,11 @@ def numeric(rows: Iterable[Cells], column: Column) -> bool:
 def cut(rows: int, file: str) -> tuple[str, ...]:
     """What is said of a table that is longer than the page shows; nothing of a shorter one."""
     return (f"The first {MOST_ROWS:,} of {rows:,} rows; {file} has all.",) if rows > MOST_ROWS else ()
+
+
+def _notes(table: Table) -> tuple[str, ...]:
+    """Without contended hosts, which the page names once in each section."""
+    return tuple(note for note in table.notes if not is_contention(note))
 
 
 def _measured(table: Table) -> set[str]:

@@ -34,9 +34,9 @@ METHODS: tuple[Formula, ...] = (
     ),
     Formula(
         term="Warm-up",
-        text="The first epoch of a process is cold: it is reported apart and joins no other time. The median step "
-        "leaves out the warm-up steps as well. An epoch that a restart interrupted never counts, nor does the first "
-        "whole one after it.",
+        text="The first epoch of a process is cold: its time is reported apart and joins no other. Statistics of steps "
+        "leave out the warm-up steps at its beginning; its other steps are in them. Neither has an epoch that a "
+        "restart interrupted, nor the first whole one after it.",
         source="vit_sweep/record/stats.py",
     ),
     _define(
@@ -231,7 +231,7 @@ def lead(runs: Iterable[Run], *, versions: Sequence[tuple[str, str]] = ()) -> tu
     ]
     warm = _list(run.condition("warmup_steps") or None for run in timed)
     if warm:
-        sentences.append(f"Warm-up steps that the median step leaves out: {warm}.")
+        sentences.append(f"Steps at the beginning that statistics of steps leave out as warm-up: {warm}.")
     if versions:
         sentences.append(f"Versions: {', '.join(f'{name} {version}' for name, version in versions)}.")
     return tuple(sentences)

@@ -28,6 +28,7 @@ def markdown(content: ReportContent, *, figure: str = "") -> str:
     parts += [*_table(proposal.resources), *_table(proposal.evidence)]
     if figure and proposal.figure is not None:
         parts += [f"![{_words(proposal.figure.alt)}]({figure.replace(' ', '%20')})", _words(proposal.figure.caption)]
+        parts += map(_words, proposal.figure.notes)
     storage = "\n".join(f"- {_words(name)}: {_words(value)}" for name, value in proposal.storage)
     parts += ["## Storage", storage or "Nothing is known of its storage."]
     caveats = "\n".join(f"- {_words(caveat)}" for caveat in proposal.caveats)

@@ -60,8 +60,11 @@ COLUMNS = _by_name(
     _column("between", "between", "", "Spread between runs: (max - min) / median of their medians.", percent=True),
     _column("first_epoch_s", "first epoch s", "s", "Median over runs of the cold first epoch, which is nowhere else."),
     *with_bounds("step_ms", "step ms", "ms",
-                  "Median over runs of the median optimizer step after the warm-up, max over ranks."),
-    *with_bounds("images_per_s", "images/s", "images/s", "Images of an epoch / epoch time, over all GPUs."),
+                  "Median over runs of the median optimizer step, max over ranks; the run's first warmup_steps are "
+                  "left out."),
+    *with_bounds("images_per_s", "images/s", "images/s",
+                  "Images through the model in an epoch, those repeated to fill its last step included / epoch "
+                  "time."),
     *with_bounds("speedup", "speedup", "", "Strong: T(p0)/T(p). Weak: efficiency x p/p0 (scaled speedup)."),
     *with_bounds("efficiency", "eff.", "", "Strong: speedup / (p/p0). Weak: T(p0)/T(p).", percent=True),
     *with_bounds("serial_fraction", "serial fraction", "",
@@ -98,7 +101,8 @@ COLUMNS = _by_name(
     _column("verdict", "verdict", "",
             "faster or slower where the ratio is not 1 (5 % for the whole table, Holm), else that they cannot be told "
             "apart."),
-    _column("communication_ms", "comm. ms", "ms", "Median over runs of communication per step, the least over ranks."),
+    _column("communication_ms", "comm. ms", "ms", "Median over runs of communication per step, the least over ranks; "
+            "of imported runs as their source has it."),
     _column("reference_communication_ms", "its comm. ms", "ms", "Like communication_ms, of the reference."),
     _column("predicted_mib", "predicted MiB", "MiB", "What the plan expects one GPU to need, CUDA context included."),
     _column("measured_mib", "measured MiB", "MiB", "memory_mib + the CUDA context, which torch does not count."),

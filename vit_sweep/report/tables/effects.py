@@ -11,7 +11,8 @@ from vit_sweep.runs.run import Run
 
 _EFFECT = bounded(
     *WHAT, "epochs", "work", "gpus", "nodes", "micro_batch", "accum", "global_batch", "epoch_s", "n", "step_ms",
-    "images_per_s", "throughput_ratio", "train_accuracy", "test_accuracy", "memory_mib", "flags", "seeds", "cell_id",
+    "images_per_s", "throughput_ratio", "train_accuracy", "test_accuracy", "memory_mib", "note", "flags", "seeds",
+    "cell_id",
 )  # fmt: skip
 BATCH_COLUMNS = _EFFECT
 ACCUM_COLUMNS = (*_EFFECT[: _EFFECT.index("gpus")], "held", *_EFFECT[_EFFECT.index("gpus") :])
@@ -69,6 +70,7 @@ def _rows(groups: Sequence[Sequence[Run]], by: Callable[[Run], int], times: Time
                 variants.what(some[0].conditions)
                 | {"work": some[0].work}
                 | pooled(some, times)
+                | {"note": "; ".join(dict.fromkeys(run.note for run in some if run.note))}
                 | estimate("throughput_ratio", ratio)
             )
     return rows

@@ -97,7 +97,7 @@ def _measured(run: Run) -> Cells:
     time, parts, under = median(run.epoch_s), run.parts, bounds.roofline(run)
     row: Cells = {
         "epoch_s": time,
-        "spread_s": max(run.epoch_s) - min(run.epoch_s),
+        "spread_s": max(run.epoch_s) - min(run.epoch_s) if len(run.epoch_s) > 1 else None,
         "n": len(run.epoch_s),
         "first_epoch_s": run.first_epoch_s,
         "step_ms": run.step_ms,

@@ -4,6 +4,7 @@ Accuracy on the whole test split. Where no run has one, the accuracy on training
 so.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def draw_accuracy_by_batch(runs: Sequence[Run], folder: Path) -> Figure | Skippe
         return Skipped(name=name, reason="no finished run has an accuracy and a known batch")
     if len({run.global_batch for run in with_batch}) < 2:
         return Skipped(name=name, reason=f"one batch only, {with_batch[0].global_batch} images per step")
-    items = by_mode(with_batch)
+    items, stopped = _whole(by_mode(with_batch))
     # A curve runs along the batch at one GPU count; where a count has one batch only, along the GPU counts.
     along = "batch" if _several_batches(with_batch) else "gpus"
     layout = arrange(_traits(items, without=(along, "nodes")), apart=_NEVER_TOGETHER, together=("gpus",))
@@ -54,7 +55,7 @@ def draw_accuracy_by_batch(runs: Sequence[Run], folder: Path) -> Figure | Skippe
         name,
         pooled=(),
         title="Accuracy against batch",
-        caption=_caption(items, which, layout),
+        caption=_caption(items, which, layout, stopped),
         alt=f"Line chart of {which} accuracy after the last epoch by images per step. {_values_text(best, 'batch')}",
     )
 
@@ -67,7 +68,7 @@ def draw_accuracy_by_epoch(runs: Sequence[Run], folder: Path) -> Figure | Skippe
         return Skipped(name=name, reason="no finished run has an accuracy")
     if max(len(_of(run, which)) for run in with_accuracy) < 2:
         return Skipped(name=name, reason="no run has an accuracy after more than one epoch")
-    items = by_mode(with_accuracy)
+    items, stopped = _whole(by_mode(with_accuracy))
     layout = arrange(_traits(items, without=("nodes",)), apart=_NEVER_TOGETHER, together=("gpus",))
     frame = _frame(items, layout, lambda run: list(enumerate(_of(run, which), start=1)))
     sheet, axes = _draw(frame, layout, ordinal=_only_gpus(layout))
@@ -86,7 +87,7 @@ def draw_accuracy_by_epoch(runs: Sequence[Run], folder: Path) -> Figure | Skippe
         name,
         pooled=(),
         title="Accuracy by epoch",
-        caption=_caption(items, which, layout),
+        caption=_caption(items, which, layout, stopped),
         alt=f"Line chart of {which} accuracy after every epoch. {_values_text(last, 'epoch')}",
     )
 
@@ -106,6 +107,18 @@ def _with_accuracy(runs: Sequence[Run]) -> tuple[str, list[Run]]:
         if known_runs:
             return which, known_runs
     return "test", []
+
+
+def _whole(items: Sequence[Item]) -> tuple[list[Item], int]:
+    """Without runs that stopped early beside some that did not, and how many these are: no median is over both."""
+    whole = {_configuration(item) for item in items if not item[0].partial}
+    kept = [item for item in items if not item[0].partial or _configuration(item) not in whole]
+    return kept, len({run.run_id for run, _ in items} - {run.run_id for run, _ in kept})
+
+
+def _configuration(item: Item) -> tuple[tuple[str, str], ...]:
+    """What repeats share."""
+    return tuple(sorted((run_traits(*item) | {"nodes": ""}).items()))
 
 
 def _of(run: Run, which: str) -> tuple[float | None, ...]:
@@ -180,15 +193,12 @@ def _label(which: str) -> str:
     return "test accuracy" if which == "test" else "TRAINING accuracy"
 
 
-def _caption(items: Sequence[Item], which: str, layout: Arrangement) -> str:
-    repeats: dict[tuple[Any, ...], int] = {}
-    for run, mode in items:
-        same = tuple(sorted((run_traits(run, mode) | {"nodes": ""}).items()))
-        repeats[same] = repeats.get(same, 0) + 1
-    most = max(repeats.values())
+def _caption(items: Sequence[Item], which: str, layout: Arrangement, stopped: int) -> str:
+    most = max(Counter(map(_configuration, items)).values())
     parts = [
         "Whole test split." if which == "test" else "Accuracy on training images: no run says how it does on others.",
         f"Lines: medians; bands: range over up to {most} runs." if most > 1 else "n=1: one run a point, so no range.",
+        f"Without {plural(stopped, 'run')} that stopped early." if stopped else "",
         f"{layout.left_out}." if layout.left_out else "",
     ]
     return " ".join(part for part in parts if part)

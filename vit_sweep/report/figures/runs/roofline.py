@@ -84,6 +84,7 @@ def _draw_roof(axes: Axes, matmul_tflops: float, memory_gb_per_s: float, points:
 def _alt(points: Sequence[tuple[Run, Roofline]]) -> str:
     run, best = max(points, key=lambda point: point[1].tflops / point[1].roof_tflops)
     return (
-        f"Roofline of {plural(len(points), 'run')}. Nearest to its roof is one on {plural(run.gpus, 'GPU')}: "
+        f"Roofline of {plural(len(points), 'run')}. Nearest to the roof of its own preflight is one on "
+        f"{plural(run.gpus, 'GPU')}: "
         f"{number(best.tflops)} of {number(best.roof_tflops)} TFLOP/s at {number(best.flop_per_byte)} FLOP per byte."
     )

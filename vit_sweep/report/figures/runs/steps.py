@@ -51,7 +51,8 @@ def draw_steps(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skippe
         folder,
         NAME,
         title="Distribution of steps",
-        caption="Steps of the epochs that count after the warm-up, each the slowest rank's; of repeats the mean. "
+        caption="Optimizer steps after the warm-up, those of the first epoch too, each the slowest rank's; of repeats "
+        "the mean. "
         "Marks: half, "
         + " and ".join(f"{100 * quantile:.0f} %" for quantile in TAIL)
         + " of the steps take no longer; the line goes to the longest."

@@ -26,7 +26,7 @@ _TYPESETTING = ["GDEF", "GPOS", "GSUB", "MATH", "kern"]
 def save(sheet: Sheet, folder: Path, name: str, *, title: str, caption: str, alt: str, pooled: Iterable[Run]) -> Figure:
     """Write `sheet` in the formats that are wanted, all of them where none is; to be called inside `style.theme`.
 
-    `pooled`: the runs whose times it pools or compares; the caption names those of contended hosts among quiet ones.
+    `pooled`: the runs whose times it pools or compares; the notes name those of contended hosts among quiet ones.
 
     The same data give the same bytes: no dates, fixed names inside the SVG. Every file is written aside and renamed,
     since several clients may draw the same study at once.
@@ -42,8 +42,8 @@ def save(sheet: Sheet, folder: Path, name: str, *, title: str, caption: str, alt
         with replacing(path, durable=False) as file:
             _print(sheet, suffix, file, _metadata(suffix, title, alt))
         paths[suffix] = path
-    notes = [f"{note[:1].upper()}{note[1:]}." for note in contention(pooled)]
-    return Figure(name=name, title=title, caption=" ".join([caption, *notes]), alt=alt, paths=paths)
+    notes = tuple(f"{note[:1].upper()}{note[1:]}." for note in contention(pooled))
+    return Figure(name=name, title=title, caption=caption, alt=alt, paths=paths, notes=notes)
 
 
 def _print(sheet: Sheet, suffix: str, file: BinaryIO, metadata: dict[str, Any]) -> None:
