@@ -20,8 +20,10 @@ from vit_sweep.cli.collect import collect_runs, collect_study
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.report import figures
+from vit_sweep.report.assemble import content_of_tables
 from vit_sweep.report.gather import gather
 from vit_sweep.runs import reading
+from vit_sweep.runs.sources import Source
 from vit_sweep.study.store import Study
 
 CELLS = [cell(gpus=gpus, nodes=1, seed=seed) for gpus in (1, 2) for seed in (0, 1)]
@@ -210,3 +212,10 @@ def test_runs_from_elsewhere_become_the_same_tables(tmp_path):
     paths = collect_runs([run(1, (10.0,)), run(2, (5.0,))], tmp_path / "out", console)
     assert (tmp_path / "out/tables/strong.csv") in paths
     assert collect_runs([], tmp_path / "none", console) == []
+
+
+def test_a_report_of_any_runs_names_those_of_contended_hosts(tmp_path):
+    flag = "host contended: rank 0 on node0 (no core for 23% of the time, load 13.0 on 8 cores)"
+    source = Source(name="theirs", runs=(run(1), run(2, (6.0,), flags=(flag,))))
+    (note,) = content_of_tables(source, tmp_path, command="report").contended
+    assert note.startswith("host contended: g2-s0 waited") and "with 1 run without" in note
