@@ -69,6 +69,14 @@ def test_a_rank_that_gives_signs_is_waited_for_as_long_as_it_does(wait):
         wait.look(99 * (WAIT_S - 1) + WAIT_S)
 
 
+def test_a_rank_whose_clock_is_behind_or_jumps_back_gives_signs_all_the_same(wait):
+    """Stamps are told apart, never compared with this node's time."""
+    for turn, stamp in enumerate((10**18, 4_000, 3_000, 2_000)):
+        wait.stamp = stamp
+        wait.sign()
+        assert "waiting for rank 0 on n7" in wait.look(turn * (WAIT_S - 1))
+
+
 def test_a_rank_that_imports_may_be_silent_for_longer(wait):
     wait.sign(doing=IMPORTING)
     for at in (0, IMPORT_S - 1):
