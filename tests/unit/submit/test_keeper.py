@@ -89,6 +89,22 @@ def test_a_retry_that_the_scheduler_refuses_is_given_up_with_its_reason(slurm):
     assert slurm.jobs == {}
 
 
+def test_a_retry_waits_for_a_controller_that_is_away_and_is_not_given_up(slurm, monkeypatch):
+    slurm.mute, slurm.finds, waited_s = [(False, SubmitProblem.BUSY)], False, []
+
+    def pause(seconds):
+        waited_s.append(seconds)
+        slurm.finds = sum(waited_s) > 3600
+
+    monkeypatch.setattr(submission.interrupt, "pause", pause)
+    tended = keeper(slurm)
+    tended.tend(settled_results(slurm.study))
+    tended.tend(settled_results(slurm.study))
+    assert tended.given_up == {}
+    assert [task.name for tasks in slurm.jobs.values() for task in tasks] == [slurm.first]
+    assert sum(waited_s) > 3600
+
+
 @pytest.fixture
 def repeated(slurm):
     """The first cell is done with three repeats of unlike times; its study wants +- 2 %, six runs at most."""
