@@ -55,7 +55,8 @@ def check(study: Study) -> Consistency:
         sound = isinstance(record, Record)
         records += sound
         recorded = record.attempt if isinstance(record, Record) else None
-        wrong += of_attempts(file.cell_id, [a.name for a in attempts], sent, recorded=recorded)
+        if not study.journal_problem:  # which is said, and nothing contradicts what nobody can read
+            wrong += of_attempts(file.cell_id, [a.name for a in attempts], sent, recorded=recorded)
         busy |= bool(attempts and attempts[-1].exit is None and not sound)
     known, unknown = _processes(study, entries)
     wrong += [

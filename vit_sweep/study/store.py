@@ -382,18 +382,23 @@ class Study:
             except UserError as error:
                 self._files.problem(str(error))
                 if not _is_cut_off(line):
-                    self._files.unread[path] = str(error)
+                    self._files.unread[path] = f"{error} – if none of its jobs waits or runs, delete that line"
         return entries
 
     @property
     def _journal(self) -> Path:
         return self.folder / "jobs.jsonl"
 
+    @property
+    def journal_problem(self) -> str:
+        """Why the journal, when it was last read, did not say what was submitted; else empty."""
+        return self._files.unread.get(self._journal, "")
+
     def require_journal(self) -> None:
         """Raise `UserError` where the journal is there and cannot be read: nobody knows what was submitted."""
         self.jobs()
-        if self._journal in self._files.unread:
-            raise UserError(f"{self._files.unread[self._journal]}; nothing is submitted or ended: {LET_READ}")
+        if self.journal_problem:
+            raise UserError(f"{self.journal_problem}; nothing is submitted or ended: {LET_READ}")
 
     def why_unknown(self, cell_id: str) -> str:
         """What is there and could not be read when it was last tried, so that a cell may have run; else empty.

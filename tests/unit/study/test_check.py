@@ -146,6 +146,13 @@ def test_what_is_planted_is_named(study, plant):
     assert [sentence for sentence in check(study).wrong if words in sentence], check(study).wrong
 
 
+def test_a_journal_that_cannot_be_read_is_named_and_nothing_contradicts_it(study):
+    (study.folder / "jobs.jsonl").unlink()
+    (study.folder / "jobs.jsonl").mkdir()
+    (sentence,) = check(study).wrong
+    assert "Is a directory" in sentence
+
+
 def test_a_process_that_runs_the_studys_code_and_belongs_to_nobody_is_named(study):
     environment = os.environ | {"PYTHONPATH": f"{study.folder}/.code/0123456789ab"}
     with subprocess.Popen([sys.executable, "-c", "input()"], env=environment, stdin=subprocess.PIPE) as process:
