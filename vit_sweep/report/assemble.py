@@ -174,7 +174,7 @@ def _content(material: Material, wishes: Wishes, published: Reference | None) ->
         tables=tuple(table for table in gathered.tables if table.name != "failures"),
         figures=made,
         not_drawn=pictures.skipped(drawn),
-        fits=tuple((laws.capital(laws.name_of(curve)), laid) for curve, laid in fits),
+        fits=tuple((laws.name_of(curve), laid) for curve, laid in fits),
         fit_remarks=laws.remarks(series),
         reference=_reference(gathered, published, folder) if published is not None else None,
         findings=verdict.findings,

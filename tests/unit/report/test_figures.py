@@ -338,15 +338,16 @@ def test_captions_say_n_and_what_the_bars_are(sheets, tmp_path):
 def test_bars_say_whose_parts_they_are_and_what_hides_communication_only_where_it_is_hidden(sheets, tmp_path):
     own = dict.fromkeys(("data_wait", "copy", "forward", "backward", "wait", "optimizer", "other"), 1.0)
 
-    def caption(**known):
-        runs = [run(gpus, parts=StepParts(forward=5.0, **known)) for gpus in (1, 2)]
+    def caption(*known):
+        runs = [run(gpus, parts=StepParts(forward=5.0, **parts)) for gpus, parts in zip((1, 2), known, strict=True)]
         return parts.draw_parts(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path).caption
 
-    measured = caption(slowest=SlowestRank(rank=0, communication=1.0, **own))
+    none, some = ({"slowest": SlowestRank(rank=0, communication=ms, **own)} for ms in (None, 1.0))
+    measured = caption(none, some)
     assert "of the rank that computes longest" in measured
     assert "hides" not in measured, "one GPU has no communication, but none is hidden"
-    assert "hides" in caption(slowest=SlowestRank(rank=0, communication=None, **own))
-    assert "as their source has them" in caption(communication=1.0)
+    assert "hides" in caption(some, none)
+    assert "as their source has them" in caption(some, {"communication": 1.0})
 
 
 def test_the_roof_that_a_point_is_held_against_in_words_is_that_of_its_own_preflight(unprinted, tmp_path):

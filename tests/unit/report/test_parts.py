@@ -10,8 +10,10 @@ from tests.unit.analysis.builders import run, series_from, without_time
 from tests.unit.report import contents
 from tests.unit.report.contents import HOSTILE, empty, proposal
 from vit_sweep.analysis.laws.fits import fit
+from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.plan.plan import PlannedPoint
+from vit_sweep.plan.point import Scaling
 from vit_sweep.record.machine import Fingerprint, Gpu
 from vit_sweep.report import render
 from vit_sweep.report.page import audit, laws, machines, methods, request
@@ -20,6 +22,7 @@ from vit_sweep.report.page.methods import METHODS
 from vit_sweep.report.page.proposal import choose, propose, run_hours
 from vit_sweep.report.page.proposal_text import markdown
 from vit_sweep.report.tables.table import Column, Table
+from vit_sweep.runs.imported import load_reference
 
 COLUMNS = (
     Column(name="model", title="model", meaning="."),
@@ -197,14 +200,18 @@ def test_what_is_equal_of_several_series_is_said_once():
         )
     )
     assert text.count("No law is fitted yet") == text.count("Needs 4 GPU counts") == text.count("Of 2 points") == 1
-    assert text.count("batch 16; batch 32") == 6, "each of four answers, the laws, the finding"
+    assert text.lower().count("batch 16; batch 32") == 6, "each of four answers, the laws, the finding"
     fitted[1] = ("batch 32", fit(amdahl(0.05)))
     assert [name for name, _ in laws.by_outcome(fitted)] == ["batch 16", "batch 32"]
 
 
 def test_laws_that_agree_are_listed_as_one_lists_things():
-    text = laws.onward(fit(amdahl(0.05, counts=(1, 2, 4, 8, 16))))
-    assert re.search(r"s by [^.]* and \w+, with an efficiency", text) and text.count(" and ") == 1
+    (spread,) = [
+        curve
+        for curve in group(load_reference("paper_cifar100").imported.runs, Scaling.STRONG)
+        if curve.key.placement == "spread"
+    ]
+    assert "s by the latency-bandwidth model, Amdahl and USL, with an efficiency" in laws.onward(fit(spread))
 
 
 def test_many_series_become_a_table():

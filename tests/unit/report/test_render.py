@@ -93,6 +93,11 @@ def test_contended_hosts_are_named_once_in_each_section_that_rests_on_times(tmp_
     assert set(said.values()) == {0, 1} and text.count("of the table alone") == 3
 
 
+def test_a_page_of_a_table_says_how_to_make_it_and_nothing_of_commands_that_it_cannot_have(tmp_path):
+    text = render.page(replace(full(tmp_path), commands=()))
+    assert "gpus=1,2" in text and "Commands of this study" not in text and "No command is recorded" not in text
+
+
 def test_a_table_without_rows_says_why(tmp_path):
     text = render.page(full(tmp_path))
     assert '<p class="empty">No pair.</p>' in text
