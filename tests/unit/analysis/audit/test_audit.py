@@ -333,8 +333,14 @@ def test_accuracy_does_not_hold_where_seeds_end_far_apart():
     # Six seeds that differ by 1 point, and a count whose two seeds agree and are judged by them too.
     known = [*ends_at(0.61, 0.6, 0.62, 0.6, 0.61, 0.62), *ends_at(0.6, 0.601, gpus=2)]
     assert standing(known, Claim.ACCURACY) is Standing.HOLDS
+    # Five seeds: 2.776 sqrt(0.0003625 / 5) is 2.4 points, and with four fifths of these distances 1.9.
+    assert only(ends_at(0.575, 0.59, 0.6, 0.61, 0.625), "seeds differ")
+    assert not found(ends_at(0.58, 0.592, 0.6, 0.608, 0.62), "seeds differ")
     again = [replace(a_run, seed=0, run_id=f"again {a_run.run_id}") for a_run in ends_at(0.6, 0.6, 0.6)]
-    assert only([*again, *ends_at(0.6, 0.65)[1:]], "seeds differ"), "repeats of one seed are no further seeds"
+    repeated = only([*again, *ends_at(0.6, 0.65)[1:]], "seeds differ").sentence
+    assert "1 degree of freedom" in repeated, "repeats of one seed are no further seeds"
+    # Pooled with the six (variance 0.00008), two of variance 0.0002 are known to 2.447 sqrt(0.0001 / 2): 1.7 points.
+    assert not found([*known[:6], *ends_at(0.595, 0.615, gpus=2)], "seeds differ")
 
 
 @pytest.mark.parametrize(("seeds", "deviation"), [(2, 0.002), (2, 0.02), (3, 0.02), (5, 0.02)])
