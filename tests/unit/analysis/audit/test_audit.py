@@ -158,6 +158,9 @@ def test_efficiency_above_1_and_a_negative_serial_fraction_accuse_the_baseline()
 def test_single_runs_just_above_1_are_not_accused():
     """A single run of each lies 2.8 % from the truth by chance alone."""
     assert not found([run(1, (10.0,)), run(2, (4.85,))], "efficiency above 1")
+    # One in 33 ideal studies is accused, whatever their counts: 6 % above is enough for one, not for one of three.
+    assert found([run(1, (10.0,)), run(2, (5 / 1.06,))], "efficiency above 1")
+    assert not found([run(1, (10.0,)), run(2, (5 / 1.06,)), run(4, (2.5,)), run(8, (1.25,))], "efficiency above 1")
 
 
 def test_an_interval_that_contains_1_is_not_superlinear():
