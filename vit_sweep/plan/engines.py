@@ -15,7 +15,7 @@ from dataclasses import replace
 from launchers.errors import closest
 from launchers.profile import Device
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import DEEPSPEED, EngineSpec, OptimizerKind, Point
+from vit_sweep.plan.point import DEEPSPEED, EngineSpec, OptimizerKind, Point, Precision
 
 DDP, FSDP2, ACCELERATE, MEGATRON = "ddp", "fsdp2", "accelerate", "megatron"
 KINDS = (DEEPSPEED, DDP, FSDP2, ACCELERATE, MEGATRON)
@@ -122,13 +122,24 @@ def optimizer_that_megatron_lacks(point: Point, _: object) -> str | None:
     )
 
 
+def scaled_loss_that_megatron_lacks(point: Point, _: object) -> str | None:
+    """Its optimizers of fp32 weights scale no loss, and have no place to divide by a scale."""
+    if point.engine.kind != MEGATRON or point.precision is not Precision.FP16_AMP:
+        return None
+    return (
+        f"engine={point.engine.name} precision=fp16_amp: megatron-core scales the loss for 16-bit weights only, and "
+        "fp16 loses small gradients without; use precision=bf16_amp, or another engine"
+    )
+
+
 def half_precision_without_masters(point: Point, _: object) -> str | None:
     """16-bit weights need an fp32 copy for their updates, which DeepSpeed keeps."""
     if machinery(point.engine) not in (DDP, FSDP2, MEGATRON) or point.precision.bytes == 4:
         return None
     return (
         f"engine={point.engine.name} precision={point.precision.value}: this engine keeps no fp32 copy of 16-bit "
-        "weights, so their updates would be lost in rounding; use precision=fp32 or tf32, or engine=zero0 to zero3"
+        f"weights, so their updates would be lost in rounding; use precision={point.precision.value}_amp, which casts "
+        "fp32 weights, or engine=zero0 to zero3"
     )
 
 

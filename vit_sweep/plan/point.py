@@ -60,18 +60,32 @@ class Allocation(StrEnum):
 
 
 class Precision(StrEnum):
-    """Number format of weights and activations in forward and backward."""
+    """Number format of weights and products in forward and backward."""
 
     FP32 = "fp32"
     TF32 = "tf32"
     """fp32 weights and activations, whose matrix products keep 10 bits of the mantissa (NVIDIA, from sm80 on)."""
     BF16 = "bf16"
+    """16-bit weights and activations, updated by an fp32 copy of the weights; as `FP16`."""
     FP16 = "fp16"
+    BF16_AMP = "bf16_amp"
+    """fp32 weights and gradients, 16-bit products: torch's autocast; as `FP16_AMP`."""
+    FP16_AMP = "fp16_amp"
 
     @property
     def bytes(self) -> int:
-        """Of a weight or an activation."""
-        return 4 if self in (Precision.FP32, Precision.TF32) else 2
+        """Of a weight or a gradient."""
+        return 2 if self in (Precision.BF16, Precision.FP16) else 4
+
+    @property
+    def products(self) -> "Precision":
+        """What matrix products are taken in: another format than that of the weights under autocast only."""
+        return {Precision.BF16_AMP: Precision.BF16, Precision.FP16_AMP: Precision.FP16}.get(self, self)
+
+    @property
+    def autocast(self) -> bool:
+        """Whether weights are cast for each product."""
+        return self.products is not self
 
 
 class Pipeline(StrEnum):

@@ -14,6 +14,7 @@ from vit_sweep.plan.engines import (
     key_of_another_engine,
     megatron_without_cuda,
     optimizer_that_megatron_lacks,
+    scaled_loss_that_megatron_lacks,
     unknown_engine,
 )
 from vit_sweep.plan.knobs import OF_KNOBS
@@ -200,24 +201,26 @@ def _precision_that_the_gpus_lack(point: Point, derived: Derived) -> str | None:
     if who is None:
         return None
     # Not tf32: it is fp32 with coarser products, no answer to a format that is missing.
-    others = [p.value for p in Precision if p is not Precision.TF32 and not any(p in some for some in lacking.values())]
+    others = [p for p in Precision if p is not Precision.TF32 and not any(p in some for some in lacking.values())]
+    plain = [p.value for p in others if not p.autocast]
     return (
         f"precision={point.precision}: {who} ({derived.gpu_model(point)}) refuses it; "
-        f"use {' or '.join(others) or 'another partition'}"
+        f"use {' or '.join(plain) or 'another partition'}"
     )
 
 
 def _lacking(refused: tuple[str, ...], device: Device) -> set[str]:
     """Number formats that a profile refuses, and those that its device cannot have.
 
-    A processor has neither fp16 nor tf32 to train in; tf32 came with the same GPUs as native bf16 (sm80).
+    A processor has neither fp16 nor tf32 to train in; tf32 came with the same GPUs as native bf16 (sm80). Autocast
+    takes products in the format that it casts to.
     """
     lacking = {*refused}
     if device is Device.CPU:
         lacking |= {Precision.FP16, Precision.TF32}
     if Precision.BF16 in refused:
         lacking.add(Precision.TF32)
-    return lacking
+    return lacking | {precision for precision in Precision if precision.products in lacking}
 
 
 def _compiled_on_a_cpu(point: Point, _: Derived) -> str | None:
@@ -280,6 +283,7 @@ RULES: tuple[Rule, ...] = (
     unknown_engine,
     key_of_another_engine,
     half_precision_without_masters,
+    scaled_loss_that_megatron_lacks,
     constant_of_another_optimizer,
     megatron_without_cuda,
     optimizer_that_megatron_lacks,

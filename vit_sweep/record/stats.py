@@ -90,7 +90,7 @@ def step_percentiles_ms(record: Record) -> tuple[float, ...]:
 
 def skipped(record: Record) -> tuple[int, float] | None:
     """How many optimizer steps fp16's loss scaling threw away, and their part of the time of all; None but for fp16."""
-    if record.requested.precision is not Precision.FP16:
+    if record.requested.precision.products is not Precision.FP16:
         return None
     lost_ms = [epoch.step_ms[step] for epoch in record.epochs for step in epoch.skipped_steps]
     total_ms = sum(ms for epoch in record.epochs for ms in epoch.step_ms)

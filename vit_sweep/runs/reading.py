@@ -93,7 +93,7 @@ class Reader:
     def _cell(self, result: Result) -> Read:
         name = result.file.cell_id
         profile = self._profiles.get(name)
-        peak = profile.peak_tflops.get(result.file.cell.precision.value) if profile is not None else None
+        peak = profile.peak_tflops.get(result.file.cell.precision.products.value) if profile is not None else None
         run = run_of(
             result,
             peaks={} if peak is None else {name: peak},

@@ -233,7 +233,7 @@ def gate(monkeypatch):
 T4, A100 = {"native_bf16": False, "capability": (7, 5)}, {"native_bf16": True, "capability": (8, 0)}
 
 
-@pytest.mark.parametrize("precision", [Precision.BF16, Precision.TF32])
+@pytest.mark.parametrize("precision", [Precision.BF16, Precision.BF16_AMP, Precision.TF32])
 def test_a_gpu_that_only_emulates_a_number_format_is_refused_in_words(gate, precision):
     from vit_sweep.outcome.failure import JobError
 
@@ -247,7 +247,7 @@ def test_a_gpu_that_only_emulates_a_number_format_is_refused_in_words(gate, prec
 @pytest.mark.parametrize("precision", Precision)
 def test_a_gpu_that_has_a_number_format_is_let_through(gate, precision):
     gate(precision, **A100)
-    if precision in (Precision.FP32, Precision.FP16):
+    if precision.products in (Precision.FP32, Precision.FP16):
         gate(precision, **T4)
 
 

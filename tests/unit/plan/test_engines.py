@@ -10,6 +10,7 @@ from launchers.profile import Device
 from tests.unit.builders import ENGINE, OPTIMIZER, cell, point
 from tests.unit.plan.predict.test_cost import T4
 from tests.unit.plan.predict.test_memory import on_t4
+from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.engines import ACCELERATE, DDP, FSDP2, MEGATRON, compares_engines, hides, sharding
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.point import EngineSpec, OptimizerKind, Precision
@@ -91,6 +92,8 @@ def test_a_stage_by_number_is_refused_where_the_engine_has_none():
 def test_16_bit_weights_without_a_copy_of_full_precision_are_refused(engine, precision):
     (reason,) = cell_of(point(engine=engine, precision=precision, partition=T4))
     assert reason.startswith(f"engine={engine.name} precision={precision.value}: this engine keeps no fp32 copy")
+    assert f"use precision={precision.value}_amp" in reason
+    assert isinstance(cell_of(point(engine=engine, precision=Precision(f"{precision}_amp"), partition=T4)), Cell)
 
 
 def test_ddp_takes_no_time_for_what_it_hides_behind_the_last_backward_pass():

@@ -221,12 +221,13 @@ def test_compiling_goes_with_every_zero_stage_but_the_third(stage):
     assert isinstance(made, Cell) or "ZeRO stage 3 gathers the weights" in made[0]
 
 
-@pytest.mark.parametrize("precision", [Precision.FP16, Precision.TF32])
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.FP16_AMP, Precision.TF32])
 def test_a_processor_refuses_what_it_does_not_have_whether_its_profile_says_so_or_not(precision):
     assert f"precision={precision}" in reason(precision=precision, partition=profile(device=Device.CPU))
 
 
-def test_a_gpu_without_native_bf16_has_no_tf32_either():
+def test_a_gpu_without_native_bf16_has_neither_its_autocast_nor_tf32():
+    assert "precision=bf16_amp" in reason(precision=Precision.BF16_AMP, partition=profile(refused_precisions=("bf16",)))
     assert "precision=tf32" in reason(precision=Precision.TF32, partition=profile(refused_precisions=("bf16",)))
     assert isinstance(cell_of(point(precision=Precision.TF32)), Cell)
 

@@ -22,7 +22,8 @@ DDP = EngineSpec(name="ddp", kind="ddp", zero_stage=None)
 def test_a_plan_takes_the_counts_for_the_formulas():
     assert (parameters(OTHERS, 10), train_flop(OTHERS, 10), forward_flop(OTHERS, 10)) == (1000, 9e6, 3e6)
     assert forward_flop(replace(OTHERS, counts=replace(COUNTS, forward_flop=4e6)), 10) == 4e6
-    assert [activation_bytes(OTHERS, precision) for precision in (Precision.TF32, Precision.BF16)] == [2e6, 1e6]
+    kept = [activation_bytes(OTHERS, precision) for precision in (Precision.TF32, Precision.BF16, Precision.BF16_AMP)]
+    assert kept == [2e6, 1e6, 1.125e6]
     assert moment_bytes(OPTIMIZER, OTHERS, 10) == 8 * 1000
 
 

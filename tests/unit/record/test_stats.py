@@ -66,8 +66,9 @@ def test_percentiles_are_steps_that_were_measured():
     assert step_percentiles_ms(with_steps([1.0] * 19)) == ()
 
 
-def test_steps_that_loss_scaling_threw_away_are_counted_with_their_part_of_the_time():
-    made = with_steps([25.0, 50.0, 25.0], precision=Precision.FP16)
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.FP16_AMP])
+def test_steps_that_loss_scaling_threw_away_are_counted_with_their_part_of_the_time(precision):
+    made = with_steps([25.0, 50.0, 25.0], precision=precision)
     epochs = (replace(made.epochs[0], skipped_steps=(0,)), replace(made.epochs[1], skipped_steps=(1,)))
     assert skipped(replace(made, epochs=epochs)) == (2, 0.95)
     assert skipped(made) == (0, 0.0)

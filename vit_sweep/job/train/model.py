@@ -23,8 +23,10 @@ DTYPES = {
     Precision.TF32: torch.float32,
     Precision.BF16: torch.bfloat16,
     Precision.FP16: torch.float16,
+    Precision.BF16_AMP: torch.float32,
+    Precision.FP16_AMP: torch.float32,
 }
-"""Of weights and activations."""
+"""Of weights and images."""
 _TF32_SINCE = (8, 0)
 """Compute capability of the first GPUs whose tensor cores multiply in TF32."""
 _TELL_THE_PLAN = "use fp32 or fp16, and add bf16 to the partition's refused_precisions, so that the plan refuses both"
@@ -178,7 +180,7 @@ def require_precision(cell: Cell) -> None:
     The plan refuses what the partition's profile says; this asks the device itself. `is_bf16_supported` alone says
     yes on a T4, which converts to fp32 and back and is slower than fp32.
     """
-    precision, problem = cell.precision, None
+    precision, problem = cell.precision.products, None
     if cell.device is Device.CPU:
         if precision in (Precision.FP16, Precision.TF32):
             problem = "a processor does not train in it; use fp32"
@@ -187,7 +189,7 @@ def require_precision(cell: Cell) -> None:
     elif precision is Precision.TF32 and torch.cuda.get_device_capability() < _TF32_SINCE:
         problem = f"{torch.cuda.get_device_name()} has no such products; {_TELL_THE_PLAN}"
     if problem:
-        raise JobError(Cause.CONFIGURATION, f"precision={precision.value}: {problem}")
+        raise JobError(Cause.CONFIGURATION, f"precision={cell.precision.value}: {problem}")
 
 
 def multiply_in(precision: Precision) -> None:

@@ -72,7 +72,7 @@ def predict(
         peak = _peak_tflops(cell, profile)
         if peak is None:
             return None
-        fraction = FRACTION_OF_PEAK[cell.precision]
+        fraction = FRACTION_OF_PEAK[cell.precision.products]
         again = RECOMPUTATION if cell.activation_checkpointing else 1
         per_image_s = again * train_flop(cell.model, cell.data.classes) / (fraction * peak * 1e12)
         recomputed = " + recomputation" if cell.activation_checkpointing else ""
@@ -132,7 +132,7 @@ def traffic_of(cell: Cell) -> traffic.Traffic:
 
 
 def gradient_bytes(cell: Cell) -> int:
-    """Bytes of the whole gradient, and of the weights: both are communicated in the cell's number format."""
+    """Bytes of the whole gradient, and of the weights: both are communicated in the number format of the weights."""
     return parameters(cell.model, cell.data.classes) * cell.precision.bytes
 
 
@@ -153,10 +153,10 @@ def _distance(cell: Cell, other: Cell) -> tuple[bool, float, float]:
 
 
 def _peak_tflops(cell: Cell, profile: PartitionProfile) -> float | None:
-    """Peak of the cell's GPUs in its precision; on hosts that differ, of the weakest that says."""
+    """Peak of the cell's GPUs in what its products are taken in; on hosts that differ, of the weakest that says."""
     hosts = choose_hosts(profile, cell.nodes, cell.gpus_per_node) if profile.hosts else ()
     tables = [host.peak_tflops or profile.peak_tflops for host in hosts if not isinstance(host, str)]
-    names = [cell.precision.value]
+    names = [cell.precision.products.value]
     if cell.precision is Precision.TF32:
         names.append(Precision.FP32.value)  # where the profile does not say it, it is at least as fast as fp32
     known = [next((t[name] for name in names if name in t), None) for t in tables or [profile.peak_tflops]]

@@ -7,7 +7,8 @@ section 3, with DeepSpeed's fp32 master copy of a shard. Activations: `vit.activ
 (allocator and short-lived buffers), the 16 bytes per parameter of temporaries at stage 0 (flat gradient bucket, foreach
 optimizer) and the 0.45 GB of context fit the memory that nvidia-smi showed in the logs of arXiv:2602.21081: T4,
 ViT-B/16, 224 px, fp32: 5077 MiB at micro batch 16 and 11,055 MiB at 64; this model says 5063 and 11,041. Data: the
-uint8 images of `data.pipeline=device`.
+uint8 images of `data.pipeline=device`. Autocast keeps fp32 weights, as fp32 does, and a 16-bit cast of each from
+forward to backward, whole on every rank: what FSDP2 and ZeRO 3 let go of is the fp32 weight.
 """
 
 from launchers.checked import checked
@@ -62,7 +63,7 @@ def predict(cell: Cell) -> MemoryEstimate | None:
     count = parameters(cell.model, cell.data.classes)
     return MemoryEstimate(
         states_gib=_state_bytes(cell, count) / 2**30,
-        temporary_gib=_temporary_bytes(cell, count) / 2**30,
+        temporary_gib=(_buffer_bytes(cell, count) + cast_bytes(cell, count)) / 2**30,
         activations_gib=_ALLOCATOR * cell.micro_batch * kept / 2**30,
         context_gib=CONTEXT_GIB,
         data_gib=data_bytes(cell) / 2**30,
@@ -171,7 +172,12 @@ def _state_bytes(cell: Cell, count: int) -> float:
     return count * (whole + shared / ranks)
 
 
-def _temporary_bytes(cell: Cell, count: int) -> float:
+def cast_bytes(cell: Cell, count: int) -> int:
+    """Bytes of the weights' casts, which autocast keeps from the forward pass to the backward one, on every rank."""
+    return cell.precision.products.bytes * count if cell.precision.autocast else 0
+
+
+def _buffer_bytes(cell: Cell, count: int) -> float:
     """Bytes of buffers that live for a part of the step."""
     weight, stage = cell.precision.bytes, sharding(cell.engine)
     if machinery(cell.engine) in (DDP, MEGATRON):

@@ -8,6 +8,9 @@ import math
 
 from vit_sweep.plan.point import ModelSpec, Precision
 
+_AUTOCAST = 36 / 32
+"""Activations that autocast keeps against 16-bit weights, where M = 4D: of others' models only those are counted."""
+
 
 def tokens(model: ModelSpec) -> int:
     """Patches and the class token: (image / patch)^2 + 1."""
@@ -61,11 +64,15 @@ def activation_bytes(model: ModelSpec, precision: Precision) -> float | None:
 
     fp32: 64 LND (M = 4D), counted exactly by saved-tensor hooks; torchvision's attention keeps 1.7 % more.
     16-bit weights and activations: 32 LND, and in fp32 the softmax statistics (4HN) and the norms' (16N).
+    Autocast: 36 LND and those statistics, since what the norms read stays fp32. Its casts of the weights, which do not
+    grow with the batch, are `memory`'s.
     The part of the MLP (20 and 10 bytes per unit of its width and token) is kept apart, so M need not be 4D.
     """
+    halves = precision.products in (Precision.BF16, Precision.FP16)
     if model.counts is not None:
-        return model.counts.kept_bytes_32 if precision.bytes == 4 else model.counts.kept_bytes_16
+        kept = model.counts.kept_bytes_16 if halves else model.counts.kept_bytes_32
+        return kept * _AUTOCAST if kept is not None and precision.autocast else kept
     n, d, m, layers = tokens(model), model.width, model.mlp_width, model.layers
-    if precision.bytes == 4:
+    if not halves:
         return round(1.017 * layers * n * (32 * d + 8 * m))
-    return layers * n * (16 * d + 4 * m + 4 * model.heads + 16)
+    return layers * n * ((20 if precision.autocast else 16) * d + 4 * m + 4 * model.heads + 16)

@@ -24,6 +24,7 @@ SIZE = parameters(WIDE, 4)
 
 
 DDP = EngineSpec(name="ddp", zero_stage=None, kind="ddp")
+ACCELERATE = EngineSpec(name="accelerate", zero_stage=None, kind="accelerate")
 FSDP2 = EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_forward=True)
 
 
@@ -57,6 +58,8 @@ CASES = (
     Case(0, 1, 1.0, Precision.BF16),
     Case(1, 1, 1.5, Precision.BF16),
     Case(3, 1, 1.0, Precision.BF16),
+    Case(3, 1, 1.0, Precision.BF16_AMP),
+    Case(3, 1, 1.5, Precision.BF16_AMP, engine=FSDP2),
     Case(3, 2, 2.5, reuse_distance=SIZE, bucket=100_000),
     Case(3, 2, 3.0, reuse_distance=1, bucket=100_000),
     Case(0, 1, 1.0, engine=DDP),
@@ -64,6 +67,9 @@ CASES = (
     Case(3, 1, 1.5, engine=FSDP2),
     Case(3, 4, 4.5, engine=FSDP2),
     Case(2, 4, 2.5, engine=replace(FSDP2, reshard_after_forward=False)),
+    Case(0, 4, 1.0, engine=ACCELERATE),
+    Case(2, 2, 2.5, engine=replace(ACCELERATE, zero_stage=2)),
+    Case(3, 2, 2.0, engine=replace(ACCELERATE, zero_stage=3)),
 )
 """All in one pair of processes: DeepSpeed takes ten seconds to import."""
 

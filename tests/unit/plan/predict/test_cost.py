@@ -53,6 +53,14 @@ def test_what_a_finished_run_communicated_is_taken_off_by_its_own_accumulation()
     assert gradient_bytes(replace(spent, precision=Precision.FP16)) == gradient_bytes(spent) / 2
 
 
+def test_autocast_computes_as_16_bits_do_and_communicates_as_fp32_does():
+    plain = cell(gpus=1, nodes=1, device=Device.CUDA)
+    wide, cast, half = (replace(plain, precision=p) for p in (Precision.FP32, Precision.FP16_AMP, Precision.FP16))
+    fast = replace(T4, peak_tflops=T4.peak_tflops | {"fp16": 65.0})
+    assert predict(cast, fast, ()).step_ms == predict(half, fast, ()).step_ms < predict(wide, fast, ()).step_ms
+    assert gradient_bytes(cast) == gradient_bytes(wide)
+
+
 def test_without_runs_the_estimate_is_a_stated_fraction_of_the_peak():
     made = predict(cell(device=Device.CUDA), T4, ())
     assert "30% of 8.1 TFLOP/s" in made.basis

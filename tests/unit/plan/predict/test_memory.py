@@ -117,6 +117,16 @@ def test_tf32_is_stored_as_fp32():
     assert predict(on_t4(precision=Precision.TF32)) == predict(on_t4())
 
 
+def test_autocast_keeps_fp32_states_and_a_cast_of_each_weight_beside_fewer_activations():
+    count, tokens = parameters(VIT_B, 1000), 12 * 197
+    wide, cast, half = (predict(on_t4(precision=p)) for p in (Precision.FP32, Precision.BF16_AMP, Precision.BF16))
+    assert cast.states_gib == wide.states_gib
+    assert (cast.temporary_gib - wide.temporary_gib) * 2**30 == pytest.approx(2 * count)
+    assert half.activations_gib < cast.activations_gib < 0.62 * wide.activations_gib
+    more = activation_bytes(VIT_B, Precision.BF16_AMP) - activation_bytes(VIT_B, Precision.BF16)
+    assert more == 4 * tokens * 768, "what the two norms of a block read"
+
+
 IMAGENET_100 = replace(DATA, train_images=126_689, test_images=5000, classes=100, side=256)
 
 

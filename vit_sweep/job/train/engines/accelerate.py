@@ -22,10 +22,10 @@ from torch.nn.parallel import DistributedDataParallel
 from launchers.profile import Device
 from launchers.text import plural
 from vit_sweep.job.train.engines.ddp import Ddp, ddp_options
-from vit_sweep.job.train.engines.deepspeed import DeepSpeed, configuration, start_deepspeed
+from vit_sweep.job.train.engines.deepspeed import DeepSpeed, configuration, scale_loss, start_deepspeed
 from vit_sweep.job.train.engines.engine import Engine, EngineReport
 from vit_sweep.job.train.engines.plain_torch import PlainTorch
-from vit_sweep.job.train.model import clip, device_of, optimizer
+from vit_sweep.job.train.model import device_of, optimizer
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
@@ -44,6 +44,7 @@ def build(cell: Cell, model: nn.Module) -> Engine:
 def _ddp(cell: Cell, model: nn.Module) -> Engine:
     accelerator = Accelerator(
         cpu=cell.device is Device.CPU,
+        mixed_precision=cell.precision.products.value if cell.precision.autocast else "no",
         gradient_accumulation_steps=cell.accum,
         kwargs_handlers=[DistributedDataParallelKwargs(**ddp_options(cell))],
     )
@@ -63,6 +64,7 @@ def _deepspeed(cell: Cell, model: nn.Module) -> "_DeepSpeed":
     accelerator = Accelerator(deepspeed_plugin=plugin, gradient_accumulation_steps=cell.accum)
     engine, _ = accelerator.prepare(model, optimizer(cell, model))
     _require(DeepSpeedEngine, engine, accelerator, cell)
+    scale_loss(cell, engine)
     return _DeepSpeed(accelerator, engine)
 
 
@@ -106,12 +108,21 @@ class _Driven(PlainTorch):
         self._accelerator.sync_gradients = boundary
         self._accelerator.backward(loss)
 
-    def step(self, *, boundary: bool) -> None:
-        """Update at a boundary, which `backward` has told it."""
-        if boundary:
-            clip(self._cell, self._model)
+    def _drive(self, accelerator: Accelerator, stepped: AcceleratedOptimizer) -> None:
+        """Take what scales the loss from it; it does so itself."""
+        self._accelerator, self._stepped = accelerator, stepped
+        self._scaler = accelerator.scaler or self._scaler
+
+    def _update(self) -> None:
+        """The Accelerator's part of a boundary, which `backward` has told it."""
         self._stepped.step()
         self._stepped.zero_grad()
+
+    def report(self) -> EngineReport:
+        """Its casting too, which it lays around the model's forward."""
+        report = super().report()
+        casts = self._accelerator.native_amp and hasattr(self._model, "_original_forward")
+        return report._replace(precision=f"{self._accelerator.mixed_precision}_amp") if casts else report
 
 
 class _Alone(_Driven):
@@ -119,7 +130,7 @@ class _Alone(_Driven):
 
     def __init__(self, cell: Cell, model: nn.Module, accelerator: Accelerator, stepped: AcceleratedOptimizer) -> None:
         super().__init__(cell, model, stepped.optimizer, kind=ACCELERATE)
-        self._accelerator, self._stepped = accelerator, stepped
+        self._drive(accelerator, stepped)
 
 
 class _Ddp(_Driven, Ddp):
@@ -129,7 +140,7 @@ class _Ddp(_Driven, Ddp):
         self, cell: Cell, wrapped: DistributedDataParallel, accelerator: Accelerator, stepped: AcceleratedOptimizer
     ) -> None:
         Ddp.__init__(self, cell, wrapped, stepped.optimizer, kind=ACCELERATE)
-        self._accelerator, self._stepped = accelerator, stepped
+        self._drive(accelerator, stepped)
 
 
 class _DeepSpeed(DeepSpeed):
@@ -146,7 +157,8 @@ class _DeepSpeed(DeepSpeed):
     def backward(self, loss: Tensor, *, boundary: bool) -> None:
         """Backward, and at a boundary the update too: so does Accelerate."""
         self._accelerator.sync_gradients = boundary
-        self._accelerator.backward(loss)
+        with self._watched_scale():
+            self._accelerator.backward(loss)
 
     def step(self, *, boundary: bool) -> None:
         """Nothing is left."""

@@ -6,12 +6,13 @@ from torch import nn
 
 from launchers.profile import Device
 from vit_sweep.job.train.engines import ddp, deepspeed, fsdp2
+from vit_sweep.job.train.engines.autocast import under_autocast
 from vit_sweep.job.train.engines.engine import Build, Engine
 from vit_sweep.job.train.model import multiply_in, require_precision, vision_transformer
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import DDP, FSDP2, MEGATRON, MEGATRON_NEEDS_CUDA, OPTIONAL
+from vit_sweep.plan.engines import ACCELERATE, DDP, FSDP2, MEGATRON, MEGATRON_NEEDS_CUDA, OPTIONAL, machinery
 from vit_sweep.plan.point import DEEPSPEED
 from vit_sweep.study.provenance import absent_packages
 
@@ -31,6 +32,8 @@ def wrapped(cell: Cell, model: nn.Module) -> Engine:
     """Build this model in the cell's engine, alike on all ranks."""
     multiply_in(cell.precision)
     kind = cell.engine.kind
+    if not (kind == ACCELERATE and machinery(cell.engine) == DDP):  # an Accelerator casts by itself
+        under_autocast(cell, model)
     if kind in OPTIONAL:
         return _optional(cell)(cell, model)
     build = _BUILD[kind] if kind in _BUILD else _of_module(kind)

@@ -17,12 +17,13 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from launchers.profile import Device
+from vit_sweep.job.train.engines.autocast import precision_of, scaler_of
 from vit_sweep.job.train.engines.deepspeed_schema import keys_read
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.engines.half_step import lean
 from vit_sweep.job.train.engines.offload import nvme_folder
 from vit_sweep.job.train.measure.collectives import Counted, counted, silenced
-from vit_sweep.job.train.model import fp32_products, optimizer
+from vit_sweep.job.train.model import optimizer
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
@@ -46,7 +47,32 @@ def build(cell: Cell, model: nn.Module) -> "DeepSpeed":
         ) from error
     _require_offload(cell, engine.optimizer)
     lean(engine.optimizer)
+    scale_loss(cell, engine)
     return DeepSpeed(engine)
+
+
+def scale_loss(cell: Cell, engine: Any) -> None:
+    """Where fp16 is autocast's: DeepSpeed's own scaling of 16-bit weights, which all ranks decide together.
+
+    Without ZeRO that of torch, which DeepSpeed drives if it is there.
+    """
+    if cell.precision is not Precision.FP16_AMP:
+        return
+    if engine.zero_optimization_stage():
+        engine.optimizer.loss_scaler = DynamicLossScaler(**_SCALES)
+        engine.optimizer.dynamic_loss_scale = True
+    else:
+        engine.torch_autocast_z0_gradscaler = scaler_of(cell)
+
+
+_SCALES = {
+    "init_scale": 2.0**16,
+    "scale_window": 1000,
+    "min_scale": 1.0,
+    "delayed_shift": 2,
+    "consecutive_hysteresis": False,
+}
+"""DeepSpeed's defaults for 16-bit weights."""
 
 
 def _require_offload(cell: Cell, optimizer: Any) -> None:
@@ -103,6 +129,13 @@ class DeepSpeed:
     def __init__(self, engine: Any) -> None:
         """`engine`: what `deepspeed.initialize` returned."""
         self._engine = engine
+        self._skipped = 0
+
+    @property
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """torch's, which scales the loss of fp16 products without ZeRO."""
+        scaler: torch.amp.GradScaler | None = self._engine.torch_autocast_z0_gradscaler
+        return scaler
 
     @property
     def module(self) -> nn.Module:
@@ -117,8 +150,8 @@ class DeepSpeed:
 
     @property
     def skipped_steps(self) -> int:
-        """Steps that fp16's loss scaling threw away: DeepSpeed has read the overflow already."""
-        return int(self._engine.skipped_steps)
+        """Steps that fp16's loss scaling threw away, as DeepSpeed has read already, or torch's scaler has shown."""
+        return int(self._engine.skipped_steps) + self._skipped
 
     def exchange_apart(self, wanted: bool) -> bool:
         """ZeRO 1 to 3 reduce in hooks of the backward pass.
@@ -144,7 +177,15 @@ class DeepSpeed:
 
     def step(self, *, boundary: bool) -> None:  # noqa: ARG002 - as above
         """DeepSpeed updates at the boundary of the accumulation only, and counts before it."""
-        self._engine.step()
+        with self._watched_scale():
+            self._engine.step()
+
+    @contextmanager
+    def _watched_scale(self) -> Iterator[None]:
+        """Count an update within it that torch's scaler left out: it makes its scale smaller then."""
+        before = self._scaler.get_scale() if self._scaler is not None else 0.0
+        yield
+        self._skipped += self._scaler is not None and self._scaler.get_scale() < before
 
     def evaluate(self, images: Tensor) -> Tensor:
         """Logits of whatever images."""
@@ -169,12 +210,15 @@ class DeepSpeed:
 
     def save(self, folder: Path) -> None:
         """DeepSpeed's own files."""
-        self._engine.save_checkpoint(str(folder), tag=_TAG, save_latest=False)
+        scaler = {} if self._scaler is None else {"scaler": self._scaler.state_dict()}
+        self._engine.save_checkpoint(str(folder), client_state=scaler, tag=_TAG, save_latest=False)
 
     def load(self, folder: Path) -> None:
         """Read them, held to what is safe."""
         with _tensors_only():
-            self._engine.load_checkpoint(str(folder), tag=_TAG)
+            _, ours = self._engine.load_checkpoint(str(folder), tag=_TAG)
+        if self._scaler is not None:
+            self._scaler.load_state_dict(ours["scaler"])
 
     def report(self) -> EngineReport:
         """What DeepSpeed itself says, and torch of its fp32 products."""
@@ -199,7 +243,7 @@ def _precision(engine: Any) -> str:
         return Precision.BF16.value
     if engine.fp16_enabled():
         return Precision.FP16.value
-    return fp32_products().value
+    return precision_of(engine.module)
 
 
 def _member(of: Any, name: str) -> Enum:

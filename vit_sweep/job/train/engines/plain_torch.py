@@ -10,11 +10,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from vit_sweep.job.train.engines.autocast import precision_of, scaler_of
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.measure.collectives import Counted
-from vit_sweep.job.train.model import clip, fp32_products
+from vit_sweep.job.train.model import clip
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import Precision
 from vit_sweep.record.record import BatchTriple
 
 _STATE = "state.pt"
@@ -26,6 +26,8 @@ class PlainTorch:
     def __init__(self, cell: Cell, model: nn.Module, optimizer: torch.optim.Optimizer, *, kind: str) -> None:
         """`kind`: what this engine is, by the classes that it is made of."""
         self._cell, self._model, self._optimizer, self._kind = cell, model, optimizer, kind
+        self._scaler = scaler_of(cell)
+        self._skipped = 0
         self._silent = False
         self._counts: Counted | None = None
 
@@ -41,8 +43,8 @@ class PlainTorch:
 
     @property
     def skipped_steps(self) -> int:
-        """No loss is scaled, and so no step left out."""
-        return 0
+        """Steps that the scaling of fp16's loss threw away."""
+        return self._skipped
 
     def exchange_apart(self, wanted: bool) -> bool:  # noqa: ARG002 - for engines that can
         """Gradients are exchanged during backward."""
@@ -58,14 +60,23 @@ class PlainTorch:
 
     def backward(self, loss: Tensor, *, boundary: bool) -> None:  # noqa: ARG002 - as above
         """Add to the gradients."""
-        (loss / self._cell.accum).backward()  # type: ignore[no-untyped-call]  # torch's own gap
+        self._scaler.scale(loss / self._cell.accum).backward()  # type: ignore[no-untyped-call]  # torch's own gap
 
     def step(self, *, boundary: bool) -> None:
         """Update at a boundary."""
         if boundary:
-            clip(self._cell, self._model)
-            self._optimizer.step()
-            self._optimizer.zero_grad()
+            scale = self._scaler.get_scale()
+            if self._cell.optimizer.clip_norm:
+                self._scaler.unscale_(self._optimizer)
+                clip(self._cell, self._model)
+            self._update()
+            self._skipped += self._scaler.get_scale() < scale
+
+    def _update(self) -> None:
+        """Change the weights, and forget the gradients."""
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        self._optimizer.zero_grad()
 
     def evaluate(self, images: Tensor) -> Tensor:
         """Logits of whatever images."""
@@ -109,7 +120,8 @@ class PlainTorch:
 
         weights, moments = get_state_dict(self._model, self._optimizer, options=_whole())
         if dist.get_rank() == 0:
-            torch.save({"model": weights, "optimizer": moments}, folder / _STATE)
+            state = {"model": weights, "optimizer": moments, "scaler": self._scaler.state_dict()}
+            torch.save(state, folder / _STATE)
 
     def load(self, folder: Path) -> None:
         """Each rank reads the file, and takes its part."""
@@ -123,6 +135,8 @@ class PlainTorch:
             optim_state_dict=state["optimizer"],
             options=_whole(),
         )
+        if state.get("scaler"):
+            self._scaler.load_state_dict(state["scaler"])
 
     def report(self) -> EngineReport:
         """What torch says; nobody but the cell knows of the micro batch."""
@@ -132,7 +146,7 @@ class PlainTorch:
             classes=(type(self._model).__name__, type(self._optimizer).__name__),
             batch=BatchTriple(micro_batch=micro, accum=accum, global_batch=micro * accum * dist.get_world_size()),
             zero_stage=None,
-            precision=_precision(self._model),
+            precision=precision_of(self._model),
             parameters=sum(parameter.numel() for parameter in self._model.parameters()),
         )
 
@@ -141,11 +155,3 @@ def _whole() -> Any:
     from torch.distributed.checkpoint.state_dict import StateDictOptions
 
     return StateDictOptions(full_state_dict=True, cpu_offload=True)
-
-
-def _precision(model: nn.Module) -> str:
-    """Of the weights, which say themselves what they are, and of fp32 products."""
-    (dtype,) = {parameter.dtype for parameter in model.parameters()}
-    if dtype != torch.float32:
-        return {torch.bfloat16: Precision.BF16.value, torch.float16: Precision.FP16.value}.get(dtype, str(dtype))
-    return fp32_products().value

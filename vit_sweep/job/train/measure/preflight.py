@@ -33,11 +33,11 @@ def preflight(
 ) -> Preflight:
     """Measure in the number format in which `parameters` are trained; a collective. `beat` says that work goes on."""
     begun = time.perf_counter()
-    dtype = DTYPES[precision]
+    product, gradient = DTYPES[precision.products], DTYPES[precision]
     notes: list[str] = []
-    size, tflops = _matmul_size(device, dtype), None
+    size, tflops = _matmul_size(device, product), None
     try:
-        tflops = matmul_tflops(size, device, dtype)
+        tflops = matmul_tflops(size, device, product)
     except RuntimeError as error:  # no memory left, or a number format that this device cannot multiply
         notes.append(f"no matrix product: {str(error).splitlines()[0]}")
     copied = memory_gb_per_s(_COPY_BYTES[device.type], device)
@@ -45,7 +45,7 @@ def preflight(
     to_next = None
     if ranks > 1:
         _slowest(0.0, device)  # opens the connections
-        reductions = _all_reduces(sizes(parameters * dtype.itemsize), dtype, device, beat, notes)
+        reductions = _all_reduces(sizes(parameters * gradient.itemsize), gradient, device, beat, notes)
         beat()
         to_next = _to_next(rank, ranks, device)
     if device.type == "cuda":

@@ -2,7 +2,7 @@
 
 Both begin with the same weights and see the same images: noise, drawn anew for each step and rank. The engine's ranks
 each take their own; the one process takes those of all ranks one after another. So both must reach the same weights.
-It is done in fp32 whatever the precision: what is looked at is the engine, not a number format.
+It is done in fp32 unless said otherwise: what is looked at is the engine, not a number format.
 """
 
 import gc
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from vit_sweep.job.train.engines.autocast import under_autocast
 from vit_sweep.job.train.engines.build import wrapped
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.model import clip, optimizer, vision_transformer
@@ -28,14 +29,14 @@ _DROPS = {"p", "drop_prob", "dropout"}
 Weights = dict[str, Tensor]
 
 
-def small(cell: Cell, updates: OptimizerSpec) -> Cell:
+def small(cell: Cell, updates: OptimizerSpec, precision: Precision = Precision.FP32) -> Cell:
     """A copy that every rank can hold twice."""
     return replace(
         cell,
         model=replace(cell.model, layers=min(COPY_BLOCKS, cell.model.layers)),  # of others' models, the whole
         micro_batch=COPY_IMAGES,
         accum=min(COPY_MICRO_STEPS, cell.accum),
-        precision=Precision.FP32,
+        precision=precision,
         optimizer=updates,
         compile=False,
     )
@@ -64,7 +65,8 @@ def by_engine(copy: Cell, *, steps: int, rank: int, device: torch.device) -> Reh
         with engine.counted() as counts:
             for micro, (images, labels) in enumerate(_batches(copy, step, rank, device), start=1):
                 boundary = micro == copy.accum
-                engine.backward(cross_entropy(engine.forward(images, boundary=boundary), labels), boundary=boundary)
+                logits = engine.forward(images, boundary=boundary).float()  # as the loop does
+                engine.backward(cross_entropy(logits, labels), boundary=boundary)
                 if boundary and exchanges:
                     engine.exchange()
                 engine.step(boundary=boundary)
@@ -73,12 +75,12 @@ def by_engine(copy: Cell, *, steps: int, rank: int, device: torch.device) -> Reh
 
 def alone(copy: Cell, *, steps: int, device: torch.device) -> Weights:
     """The weights after the same steps of one process."""
-    model = _model(copy).to(device)
+    model = under_autocast(copy, _model(copy)).to(device)
     updates = optimizer(copy, model)
     for step in range(steps):
         for rank in range(copy.gpus):
             for images, labels in _batches(copy, step, rank, device):
-                loss = cross_entropy(model(images), labels) / (copy.accum * copy.gpus)
+                loss = cross_entropy(model(images).float(), labels) / (copy.accum * copy.gpus)
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
         clip(copy, model)
         updates.step()
