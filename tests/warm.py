@@ -94,9 +94,20 @@ def run(*words, cwd, env, timeout=900):
 
 
 def clean_environment():
-    """The environment of a user who has set nothing of ours; figures are drawn only where a test wants them."""
+    """The environment of a user who has set nothing of ours; figures are drawn only where a test wants them.
+
+    The temporary folder is of this process of pytest: locks of cores and hosts lie there, and would else make its
+    sweeps wait for those of whoever tests on this machine as well.
+    """
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("VIT_SWEEP_", "SLURM_", "HYDRA_"))}
-    return kept | {"VIT_SWEEP_FIGURES": "off"}
+    return kept | {"VIT_SWEEP_FIGURES": "off", "TMPDIR": _temporary_folder().name}
+
+
+@functools.cache
+def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
+    folder = tempfile.TemporaryDirectory(prefix="t-", ignore_cleanup_errors=True)
+    Path(folder.name).chmod(0o1777)  # as every user's is
+    return folder
 
 
 def serve(address: str) -> None:

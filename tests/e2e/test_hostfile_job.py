@@ -74,6 +74,11 @@ def states_of(study):
     return states
 
 
+def logs_of(study):
+    """What its queue and mpirun said, for a wait in vain."""
+    return "\n".join(path.read_text() for path in study.glob("jobs/*/*.log"))
+
+
 def settled(study):
     """The same once its queue has ended all tasks: the record, which a client waits for, comes before that."""
     wait_for(lambda: all(task["state"] == "ended" for task in states_of(study).values()))
@@ -91,8 +96,7 @@ def training(study):
 
 def test_the_record_says_which_rank_ran_on_which_host(sweep, hosts, study):
     answer = sweep(*QUICK, *hosts)
-    logs = "\n".join(p.read_text() for p in study.glob("jobs/*/*.log"))
-    assert answer.returncode == 0, answer.stdout + answer.stderr + logs
+    assert answer.returncode == 0, answer.stdout + answer.stderr + logs_of(study)
     (record,) = records(study).values()
     assert [(r["rank"], r["host"], r["local_rank"]) for r in record["ranks"]] == [(0, "hosta", 0), (1, "hostb", 0)]
     assert record["resolved"]["hosts"] == ["hosta", "hostb"]
@@ -115,9 +119,10 @@ def test_a_curve_in_one_allocation_has_its_baseline_on_the_first_host_and_counts
 def test_a_rank_that_dies_is_started_again_once_and_then_ends_the_task_and_is_named(sweep, hosts, study):
     assert sweep(*QUICK, *hosts, *trivial("g2=hold"), "wait=false").returncode == 0
     for attempt in ("1", "1.1"):
-        progress = next(study.glob("cells/*")) / "attempts" / attempt / "progress.json"
-        wait_for(lambda path=progress: path.exists() and '"training"' in path.read_text())
-        ranks_of(study)[1].send_signal(signal.SIGKILL)
+        folder = next(study.glob("cells/*")) / "attempts" / attempt
+        files = [folder / "progress.json", rank := folder / "rank1.json"]
+        wait_for(lambda files=files: all(file.exists() for file in files), what=lambda: logs_of(study))
+        os.kill(json.loads(rank.read_text())["pid"], signal.SIGKILL)
     wait_for(lambda: states_of(study)["0"]["state"] == "ended")
     assert states_of(study)["0"]["detail"] == "rank 1 died of signal SIGKILL"
     assert not ranks_of(study)

@@ -46,7 +46,8 @@ def two(tmp_path, monkeypatch):
     yield made
     for process in queues_of(tmp_path):
         process.terminate()
-        process.wait(timeout=300)
+    # Not by waiting for the processes: whoever adopts an orphan may never take its exit code, and it stays a zombie.
+    wait_for(lambda: not queues_of(tmp_path))
 
 
 def queues_of(folder):
