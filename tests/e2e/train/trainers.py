@@ -1,6 +1,7 @@
 """Trainers without a job around them: forked ranks that run epochs, measure, and say what they found as JSON.
 
-Delays are injected by name, in the rank itself, where a real one would lie: see `DELAYS`.
+Delays are injected by name, in the rank itself, where a real one would lie: see `DELAYS`. They take no time: the clocks
+that the trainer reads are made up (`Clock`), so a busy machine changes no figure.
 """
 
 import json
@@ -8,6 +9,8 @@ import os
 import sys
 import time
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 from launchers.checked import parse, to_plain
 from tests.e2e.train.ranks import run_all, small_cell
@@ -16,6 +19,8 @@ from vit_sweep.record.breakdown import Breakdown
 from vit_sweep.record.record import EpochReport
 
 STEPS = 8
+PROFILED_DELAY_S = 1.0
+"""Of every delay while torch's profiler runs."""
 
 
 def measured_cell(**changes):
@@ -31,10 +36,13 @@ def measured_cell(**changes):
     return small_cell(**(given | changes))
 
 
-def run(folder, cell, *, delay=None, probe=None, measure=True, **options):
-    """Run the cell's ranks; returns their epochs, their breakdown and what each found of the weights."""
+def run(folder, cell, *, delays=(), probe=None, measure=True, **options):
+    """Run the cell's ranks; returns their epochs, their breakdown and what each found of the weights.
+
+    `delays`: names of `DELAYS`, with the rank that has it (None: all) and its seconds.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    given = [(str(folder), rank, cell, delay, probe, measure, options) for rank in range(cell.gpus)]
+    given = [(str(folder), rank, cell, delays, probe, measure, options) for rank in range(cell.gpus)]
     run_all(_rank, given, folder=folder, seconds=300)
     ranks = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(cell.gpus)]
     epochs = [parse(EpochReport, epoch, what="epoch") for epoch in ranks[0]["epochs"]]
@@ -42,7 +50,7 @@ def run(folder, cell, *, delay=None, probe=None, measure=True, **options):
     return epochs, breakdown, ranks
 
 
-def _rank(folder, rank, cell, delay, *given):
+def _rank(folder, rank, cell, delays, *given):
     probe, measure, options = given
     log = os.open(f"{folder}/{rank}.log", os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
@@ -56,10 +64,11 @@ def _rank(folder, rank, cell, delay, *given):
     trainer, engine = trainer_of(cell, rank, **options)
     if probe is not None:
         PROBES[probe](trainer, rank)
-    if delay is not None:
-        name, who, seconds = delay
-        if who in (None, rank):
-            DELAYS[name](trainer, engine, seconds)
+    if delays:
+        clock = Clock()
+        for name, who, seconds in delays:
+            if who in (None, rank):
+                DELAYS[name](trainer, engine, partial(clock.pass_by, seconds))
     epochs = [to_plain(trainer.epoch()) for _ in range(cell.epochs)]
     written = {"epochs": epochs, "before": weights(engine)}
     if measure:
@@ -114,40 +123,88 @@ def weights(engine):
     return digest.hexdigest()
 
 
-def _in_forward(_trainer, engine, seconds):
+class Clock:
+    """A rank's time: it goes on by injected delays alone, and by those that others had where ranks meet.
+
+    While torch's profiler runs time is real, since the profiler's own is; a delay is then far above what a busy machine
+    adds.
+    """
+
+    def __init__(self):
+        import torch.distributed as dist
+
+        from vit_sweep.job.train import clock
+        from vit_sweep.job.train.measure import exposed
+
+        self.seconds = 0.0
+        self._reduce = dist.all_reduce
+        for module in (clock, exposed):
+            vars(module)["time"] = SimpleNamespace(perf_counter=lambda: self.seconds)
+        dist.all_reduce, dist.barrier = self._meeting(dist.all_reduce), self._meeting(dist.barrier)
+
+    def pass_by(self, seconds):
+        """So much later."""
+        if _is_profiled():
+            time.sleep(PROFILED_DELAY_S)
+        self.seconds += seconds
+
+    def _meeting(self, collective):
+        """Whoever comes early has waited for the last."""
+
+        def meet(*given, **options):
+            import torch
+            import torch.distributed as dist
+
+            outcome = collective(*given, **options)
+            if not _is_profiled():
+                latest = torch.tensor([self.seconds], dtype=torch.float64)
+                self._reduce(latest, op=dist.ReduceOp.MAX)
+                self.seconds = latest.item()
+            return outcome
+
+        return meet
+
+
+def _is_profiled():
+    import torch
+
+    return torch._C._autograd._profiler_enabled()
+
+
+def _in_forward(_trainer, engine, delay):
     """The model takes longer, whether it trains or is tested."""
-    engine.module.register_forward_pre_hook(lambda *_: time.sleep(seconds))
+    engine.module.register_forward_pre_hook(lambda *_: delay())
 
 
-def _in_data(trainer, _engine, seconds):
+def _in_data(trainer, _engine, delay):
     """Each batch comes late."""
     epoch = trainer._pipeline.epoch
 
     def late(*given, **options):
         for raw in epoch(*given, **options):
-            time.sleep(seconds)
+            delay()
             yield raw
 
     trainer._pipeline.epoch = late
 
 
-def _in_copy(trainer, _engine, seconds):
+def _in_copy(trainer, _engine, delay):
     """Getting a batch ready takes longer."""
     ready = trainer._pipeline.ready
 
     def slow(raw):
-        time.sleep(seconds)
+        delay()
         return ready(raw)
 
     trainer._pipeline.ready = slow
 
 
-def _in_backward(_trainer, engine, seconds):
+def _in_backward(_trainer, engine, delay):
     """The gradients take longer: once per backward, at the last layer."""
-    engine.module.heads.register_full_backward_hook(lambda *_: time.sleep(seconds))
+    engine.module.heads.register_full_backward_hook(lambda *_: delay())
 
 
-def _in_all_reduce(_trainer, _engine, seconds):
+def _in_all_reduce(_trainer, _engine, delay):
     """The network is slow: every all-reduce of DeepSpeed's takes longer on all ranks."""
     import torch.distributed as dist
 
@@ -155,18 +212,18 @@ def _in_all_reduce(_trainer, _engine, seconds):
 
     def throttled(tensor, *given, **options):
         if tensor.numel() > 2:  # not the loop's own sums
-            time.sleep(seconds)
+            delay()
         return reduce(tensor, *given, **options)
 
     dist.all_reduce = throttled
 
 
-def _in_optimizer(_trainer, engine, seconds):
+def _in_optimizer(_trainer, engine, delay):
     """The update takes longer."""
     step = engine.optimizer.step
 
     def slow(*given, **options):
-        time.sleep(seconds)
+        delay()
         return step(*given, **options)
 
     engine.optimizer.step = slow

@@ -1,8 +1,7 @@
 """An injected delay shows in its column and in no other; measuring changes nothing that is learned.
 
-Tolerance: a delay of 150 ms per step must land within 30 % (45 ms) in its column, and below that in all others.
-Undelayed phases of this model take 1 to 3 ms; the rest is room for a busy machine, on which four ranks that wait for
-one another take tens.
+A delay of 150 ms per step lands whole in its column: time is made up (`trainers.Clock`), but for torch's profiler, for
+which a delay takes a second: what it sees is held to 30 % of that.
 """
 
 import gzip
@@ -12,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from tests.e2e.train.ranks import Job, small_cell
-from tests.e2e.train.trainers import measured_cell, run
+from tests.e2e.train.trainers import PROFILED_DELAY_S, measured_cell, run
 from tests.unit.builders import OPTIMIZER
 from vit_sweep.plan.point import OptimizerKind, Precision
 from vit_sweep.record.breakdown import Phase, step_breakdown
@@ -20,47 +19,41 @@ from vit_sweep.record.breakdown import Phase, step_breakdown
 pytestmark = pytest.mark.train
 
 DELAY_MS = 150.0
-SLACK_MS = 0.3 * DELAY_MS
 
 
 def phases_of(tmp_path, delay, ranks=None, **changes):
     """The median phases of every rank in the second epoch, in milliseconds, with a delay on one rank (None: all)."""
-    epochs, _, _ = run(tmp_path / "run", measured_cell(**changes), delay=(delay, ranks, DELAY_MS / 1000), measure=False)
+    delays = [(delay, ranks, DELAY_MS / 1000)]
+    epochs, _, _ = run(tmp_path / "run", measured_cell(**changes), delays=delays, measure=False)
     return step_breakdown([epochs[-1].phases_by_rank])
 
 
 def is_delayed(phases):
-    """Names of the phases that hold the delay; none of them may be in between."""
-    delayed = set()
-    for phase in Phase:
-        ms = getattr(phases, phase) or 0.0
-        # A rank that comes late to a wait waits less than the delay.
-        delay = abs(ms - DELAY_MS) < SLACK_MS
-        assert ms < SLACK_MS or delay, (phase, phases)
-        if delay:
-            delayed.add(phase.value)
-    return delayed
+    """Names of the phases that hold the delay; the others hold nothing."""
+    taken = {phase.value: ms for phase in Phase if (ms := getattr(phases, phase))}
+    assert all(ms == pytest.approx(DELAY_MS) for ms in taken.values()), phases
+    return set(taken)
 
 
 def test_a_rank_that_sleeps_in_forward_shows_there_and_as_the_others_wait(tmp_path):
     where = phases_of(tmp_path, "forward", ranks=1, gpus=4)
     for rank, phases in enumerate(where.by_rank):
         assert is_delayed(phases) == ({"forward"} if rank == 1 else {"communication"})
-    assert where.communication_ms < SLACK_MS
-    assert where.straggler_wait_ms == pytest.approx(DELAY_MS, abs=SLACK_MS)
+    assert where.communication_ms == 0
+    assert where.straggler_wait_ms == pytest.approx(DELAY_MS)
 
 
 def test_a_slow_pipeline_is_data_wait_and_nothing_else(tmp_path):
     where = phases_of(tmp_path, "data", gpus=2)
     assert all(is_delayed(phases) == {"data_wait"} for phases in where.by_rank)
-    assert where.straggler_wait_ms < SLACK_MS
+    assert where.straggler_wait_ms == 0
 
 
 def test_a_throttled_all_reduce_is_communication_and_nothing_else(tmp_path):
     where = phases_of(tmp_path, "all_reduce", gpus=2)
     assert all(is_delayed(phases) == {"communication"} for phases in where.by_rank)
-    assert where.communication_ms == pytest.approx(DELAY_MS, abs=SLACK_MS)
-    assert where.straggler_wait_ms < SLACK_MS
+    assert where.communication_ms == pytest.approx(DELAY_MS)
+    assert where.straggler_wait_ms == 0
 
 
 @pytest.mark.parametrize("phase", ["copy", "backward", "optimizer"])
@@ -75,8 +68,12 @@ def test_a_slow_loader_of_one_rank_makes_the_others_wait(tmp_path):
 
 
 def test_accumulation_pays_for_data_per_micro_step_and_for_communication_once(tmp_path):
-    where = phases_of(tmp_path, "all_reduce", gpus=2, accum=4)
-    assert all(is_delayed(phases) == {"communication"} for phases in where.by_rank)
+    for slow, times in {"data": 4, "all_reduce": 1}.items():
+        where = phases_of(tmp_path / slow, slow, gpus=2, accum=4)
+        column = "data_wait" if slow == "data" else "communication"
+        for phases in where.by_rank:
+            taken = {phase.value: ms for phase in Phase if (ms := getattr(phases, phase))}
+            assert taken == {column: pytest.approx(times * DELAY_MS)}
 
 
 def test_phases_add_up_to_the_steps(tmp_path):
@@ -120,14 +117,14 @@ def test_taking_the_reduction_apart_changes_no_bit(tmp_path, changes):
 
 def test_exposed_communication_is_what_the_network_takes(tmp_path):
     """The collectives are not turned off for a rank that only computes longer: that is no communication."""
-    delay = ("all_reduce", None, DELAY_MS / 1000)
-    _, after, _ = run(tmp_path / "network", measured_cell(gpus=2, accum=2), delay=delay)
-    assert after.exposed.exposed_ms == pytest.approx(DELAY_MS, abs=SLACK_MS)
-    assert after.exposed.interval_ms[0] > 0
-    _, after, _ = run(tmp_path / "compute", measured_cell(gpus=2), delay=("forward", 1, DELAY_MS / 1000))
-    assert after.exposed.exposed_ms < SLACK_MS
-    assert after.collective.pure_ms < SLACK_MS
-    assert after.collective.straggler_wait_ms == pytest.approx(DELAY_MS, abs=SLACK_MS)
+    delays = [("all_reduce", None, DELAY_MS / 1000)]
+    _, after, _ = run(tmp_path / "network", measured_cell(gpus=2, accum=2), delays=delays)
+    assert after.exposed.exposed_ms == pytest.approx(DELAY_MS)
+    assert after.exposed.interval_ms == pytest.approx((DELAY_MS, DELAY_MS))
+    _, after, _ = run(tmp_path / "compute", measured_cell(gpus=2), delays=[("forward", 1, DELAY_MS / 1000)])
+    assert after.exposed.exposed_ms == pytest.approx(0)
+    assert after.collective.pure_ms < 0.3 * PROFILED_DELAY_S * 1000
+    assert after.collective.straggler_wait_ms == pytest.approx(PROFILED_DELAY_S * 1000, rel=0.3)
 
 
 def test_the_profiled_window_counts_bytes_and_leaves_a_trace(tmp_path):
