@@ -21,6 +21,8 @@ CURVE = [
     "placement=spread",
     "allocation=shared",
     "minutes=5",
+    "preflight=off",
+    "exposed=off",
     "profile_steps=0",
     "study=s",
 ]
