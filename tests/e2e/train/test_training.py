@@ -106,6 +106,8 @@ WORDS = [
     "model.layers=1",
     "model.width=24",
     "model.mlp_width=24",
+    "preflight=off",
+    "profile_steps=0",
 ]
 
 

@@ -325,7 +325,9 @@ SMALL = [
     "batch=4",
     "epochs=2",
     "study=s",
-    "preflight=false",
+    "preflight=off",
+    "exposed=off",
+    "profile_steps=0",
 ]
 
 
