@@ -357,6 +357,17 @@ def test_a_certificate_speaks_for_other_batches_and_repeats_of_its_version_only(
     assert [row["verdict"] for row in rows if row["zero_stage"] == 1] == [APART, APART], "one failure is enough"
 
 
+def test_a_row_is_certified_as_its_worst_run_is_and_only_for_as_many_ranks():
+    old = on_stage(1, run_id="old", seed=1, certificate=None, software=(("code", "c1"), ("torch", "2.7")))
+    rows = tables([on_stage(0), on_stage(1), old])["engines"].rows
+    assert [row["certificate"] for row in rows if row["zero_stage"] == 1] == [
+        "certificate of another version: torch 2.8, not 2.7"
+    ]
+    more = [replace(on_stage(n, run_id=f"four {n}", certificate=None), gpus=4) for n in (0, 1)]
+    rows = tables([on_stage(0), on_stage(1), *more])["engines"].rows
+    assert {row["certificate"] for row in rows if row["gpus"] == 4} == {"no certificate"}
+
+
 def test_memory_stands_beside_what_was_predicted_context_included():
     one = run(2, memory_mib=3000.0, memory_predicted_mib=4000.0)
     (row,) = tables([one, without_time(4, status="out_of_memory", memory_predicted_mib=9000.0)])["memory"].rows[:1]
