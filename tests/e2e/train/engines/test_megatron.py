@@ -7,11 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.e2e.train.engines.test_traffic import SIZE, WIDE
 from tests.e2e.train.ranks import be_one_of_two, run_all, small_cell
 from vit_sweep.plan.point import EngineSpec
+from vit_sweep.plan.predict import traffic
 
 pytestmark = pytest.mark.train
 
+ACCUM = 2
 ENGINES = [
     EngineSpec(name="megatron", zero_stage=None, kind="megatron", distributed_optimizer=distributed)
     for distributed in (False, True)
@@ -25,6 +28,17 @@ def test_it_trains_the_same_and_comes_back_where_what_it_asks_of_cuda_lies_on_th
     """Buffer, scale and the name of a tensor's type; all else, gloo's collectives too, is the real one."""
     run_all(_rank, [(str(tmp_path), rank) for rank in range(2)], folder=tmp_path, seconds=300)
     whole, parts = json.loads((tmp_path / "0.json").read_text())
+    for engine, made in zip(ENGINES, (whole, parts), strict=True):
+        planned, seen, counted = traffic.of_step(engine, ACCUM, SIZE), *made.pop("bytes")
+        wanted = {
+            "all_reduce": planned.reduced,
+            "reduce_scatter_tensor": planned.scattered,
+            "all_gather_into_tensor": planned.gathered,
+        }
+        assert counted == seen, "what the engine says of itself is what went by"
+        assert {name: size / (4 * SIZE) for name, size in seen.items()} == pytest.approx(
+            {name: times for name, times in wanted.items() if times}, rel=0.03
+        ), "Megatron fills up its buffer to even parts"
     assert (whole["absolute"], parts["absolute"]) == (0, 0)
     assert whole["classes"] == ["megatron DistributedDataParallel", "FP32Optimizer"]
     assert parts["classes"] == ["megatron DistributedDataParallel", "DistributedOptimizer"]
@@ -63,6 +77,7 @@ def _on_a_processor(folder, rank):
         with WithoutCuda():
             made.append(to_plain(certificate.certify(cell, rank=rank, device=torch.device("cpu"))))
             _comes_back(rehearsal.small(cell, cell.optimizer), folder)
+            made[-1]["bytes"] = _moved(small_cell(gpus=2, accum=ACCUM, engine=engine, model=WIDE))
     return made
 
 
@@ -86,6 +101,38 @@ def _comes_back(cell, folder):
     dist.barrier()
 
 
-def _step(engine, images):
-    engine.backward((engine.forward(images, boundary=True) + 1).square().sum(), boundary=True)
-    engine.step(boundary=True)
+def _step(engine, images, accum=1):
+    for micro in range(accum):
+        boundary = micro == accum - 1
+        engine.backward((engine.forward(images, boundary=boundary) + 1).square().sum(), boundary=boundary)
+        engine.step(boundary=boundary)
+
+
+def _moved(cell):
+    """Bytes of a step by collective: as they went by in torch's, and as the engine counts them itself."""
+    import torch
+    from megatron.core.distributed import param_and_grad_buffer as buffers
+
+    from vit_sweep.job.train.engines.build import wrapped
+    from vit_sweep.job.train.model import vision_transformer
+
+    engine = wrapped(cell, vision_transformer(cell))
+    images = torch.randn(2, 3, cell.model.image_size, cell.model.image_size)
+    _step(engine, images, ACCUM)
+    seen = {}
+
+    def noting(collective, whole):
+        def call(*tensors, **options):
+            size = (tensors or [options.get("tensor")])[whole].nbytes
+            if size > 1000:  # not its norms
+                seen[collective.__name__] = seen.get(collective.__name__, 0) + size
+            return collective(*tensors, **options)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch, engine.counted() as counts:
+        patch.setattr(torch.distributed, "all_reduce", noting(torch.distributed.all_reduce, 0))
+        patch.setattr(buffers, "dist_reduce_scatter_func", noting(buffers.dist_reduce_scatter_func, 1))
+        patch.setattr(buffers, "dist_all_gather_func", noting(buffers.dist_all_gather_func, 0))
+        _step(engine, images, ACCUM)
+    return seen, {kind.name: kind.bytes for kind in counts.kinds(1)}
