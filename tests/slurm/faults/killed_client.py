@@ -3,7 +3,7 @@
 A step is anything that the rest of the world can see: a file renamed, linked, removed or opened for writing and a
 folder made in the study, or a program started; Python's own audit events tell of each just before it happens. A program
 counts twice: killed before it starts, and while it runs. For N = 1, 1 + STRIDE, ... a client of the study
-FOLDER/outputs/kN kills itself at its Nth step, and then the same command is given again, until a first client ends
+FOLDER/outputs/killN kills itself at its Nth step, and then the same command is given again, until a first client ends
 unharmed. Clients are forked, since importing what they need takes ten times as long as all that they do.
 """
 
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from vit_sweep.__main__ import main
 
-SNAPSHOT_STRIDE = 40
-"""Only every 40th change below the code snapshot is a step: its files are all alike."""
+SNAPSHOT_STRIDE = 150
+"""Only every 150th change below the code snapshot is a step: its files are all alike."""
 IN_FLIGHT_S = 0.15
 """When a client is killed whose program runs; the test's sbatch takes longer while the file `slow` is there."""
 
@@ -107,7 +107,7 @@ def run(folder, stride, words):
     """Kill and repeat until nothing is left to be killed."""
     warm_up(folder, [*words, "study=warm", "dry_run=true"])
     for last in range(1, 1000, stride):
-        name = f"k{last}"
+        name = f"kill{last}"
         steps = Steps(folder / "outputs" / name, folder / "slow")
         first = client([*words, f"study={name}"], folder, steps, last)
         (folder / "slow").unlink(missing_ok=True)

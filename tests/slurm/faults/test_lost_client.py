@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections import Counter
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,9 @@ pytestmark = pytest.mark.slurm
 
 
 def test_a_client_killed_at_any_step_of_submission_loses_nothing_and_submits_nothing_twice(shared_cluster, tmp_path):
-    """Two arrays; killed before and after every third file and program, and while sbatch runs.
+    """Two arrays that Slurm holds; killed before and after every third file and program, and while sbatch runs.
 
+    Whenever it was, cells and jobs are those of a client that nobody killed; the jobs of every third study run.
     With VIT_SWEEP_LONG_TESTS=1 at every step.
     """
     stride = 1 if LONG else 3
@@ -26,7 +27,7 @@ def test_a_client_killed_at_any_step_of_submission_loses_nothing_and_submits_not
     slow = program(tmp_path / "bin", "sbatch", before=f"[ ! -e {tmp_path}/slow ] || sleep 0.5")
     environment = clean_environment() | shared_cluster.environment | acts
     environment |= {"PATH": f"{slow}:{acts['PATH']}", "PYTHONPATH": str(ROOT)}
-    words = ["-m", *LAB, "seed=1,2", "++partition.max_array_size=1", "wait=false"]
+    words = ["-m", *LAB, "seed=1,2", "++partition.max_array_size=1", "++partition.sbatch.hold=true", "wait=false"]
     driver = Path(__file__).with_name("killed_client.py")
     command = [sys.executable, driver, tmp_path, str(stride), *words]
     answer = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
@@ -36,18 +37,38 @@ def test_a_client_killed_at_any_step_of_submission_loses_nothing_and_submits_not
     assert [step["first"] for step in steps] == [-9] * (len(steps) - 1) + [0]
     assert len(steps) > 30 / stride, "the hook sees no steps"
     assert {step["second"] for step in steps} == {0}, log
-    wait_for(lambda: shared_cluster.ask("squeue", "--noheader", "--name=" + names(steps)) == "")
-    jobs = Counter(
-        line.split("/")[0]
-        for line in shared_cluster.ask("squeue", "--noheader", "--array", "--states=all", "--format=%k").split()
-    )
-    for step in steps:
-        study = tmp_path / "outputs" / step["study"]
-        assert len(list(study.glob("cells/*/record.json"))) == 2, step
-        assert len(list(study.glob("cells/*/attempts/*"))) == 2, step
-        assert jobs[step["study"]] == 2, step
+    studies = [tmp_path / "outputs" / step["study"] for step in steps]
+    jobs = held(shared_cluster, studies)
+    unharmed = cells(studies[-1])
+    for study in studies:
+        assert cells(study) == unharmed, study
+        assert sorted(submitted(study)) == sorted(path.name for path in study.glob("cells/*")), study
+        assert len(jobs[study.name]) == 2, study
+    run, left = studies[::3], [job for study in studies for job in jobs[study.name] if study not in studies[::3]]
+    shared_cluster.ask("scancel", *left)
+    shared_cluster.ask("scontrol", "release", ",".join(job for study in run for job in jobs[study.name]))
+    wait_for(lambda: not held(shared_cluster, studies))
+    for study in run:
+        assert len(list(study.glob("cells/*/record.json"))) == 2, study
+        assert len(list(study.glob("cells/*/attempts/*"))) == 2, study
 
 
-def names(steps):
-    """Job names of all studies."""
-    return ",".join(f"vit_sweep-{step['study']}" for step in steps)
+def cells(study):
+    """What is written for its cells."""
+    return {str(path.relative_to(study)): path.read_text() for path in study.glob("cells/*/*.json")}
+
+
+def submitted(study):
+    """The cells of the batches that its journal says were submitted."""
+    journal = [json.loads(line) for line in (study / "jobs.jsonl").read_text().splitlines()]
+    return [cell for entry in journal if entry["event"] == "submitted" for cell, _ in entry["tasks"]]
+
+
+def held(cluster, studies):
+    """Jobs of each study that have not ended; their comments begin with its name."""
+    names = ",".join(f"vit_sweep-{study.name}" for study in studies)
+    jobs = defaultdict(list)
+    for line in cluster.ask("squeue", "--noheader", "--array", f"--name={names}", "--format=%A %k").splitlines():
+        job, comment = line.split(maxsplit=1)
+        jobs[comment.split("/")[0]].append(job)
+    return jobs
