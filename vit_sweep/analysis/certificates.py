@@ -12,7 +12,8 @@ from vit_sweep.runs.run import Run, within
 
 NO_CERTIFICATE = "no certificate"
 """Of runs that nobody asked for one: older ones, imported ones."""
-_GROUPS = frozenset({"engine", "model", "precision", "optimizer", "partition", "gpu_model", "activation_checkpointing"})
+_OF_THE_STEP = ("activation_checkpointing", "sequence", "sequence_method", "attention")
+_GROUPS = frozenset({"engine", "model", "precision", "optimizer", "partition", "gpu_model", *_OF_THE_STEP})
 
 
 class Standing(NamedTuple):

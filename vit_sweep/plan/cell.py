@@ -13,6 +13,7 @@ from launchers.profile import Count, Device, Positive
 from launchers.text import plural
 from vit_sweep.plan.point import (
     Allocation,
+    Attention,
     BatchPer,
     DataSpec,
     EngineSpec,
@@ -26,6 +27,7 @@ from vit_sweep.plan.point import (
     Pipeline,
     Precision,
     Scaling,
+    SequenceMethod,
     identity,
 )
 
@@ -44,7 +46,7 @@ class Cell:
     gpus: Factor
     nodes: Factor
     micro_batch: Factor
-    """Images per GPU per forward."""
+    """Images per GPU per forward; those of a sequence group are the same ones."""
     accum: Factor
     train_images: Count
     """Images that one epoch covers, before the last step is filled up."""
@@ -68,6 +70,22 @@ class Cell:
     compile: bool = False
     allocation: Allocation = Allocation.PER_CELL
     """Part of what a run is: its times are comparable along a curve in another way."""
+    sequence: Factor = 1
+    """Ranks, next to each other, that share the tokens of the same images."""
+    sequence_method: SequenceMethod = SequenceMethod.ULYSSES
+    attention: Attention = Attention.SDPA
+
+    @property
+    def data_ranks(self) -> int:
+        """Groups of ranks that see images of their own."""
+        return self.gpus // self.sequence
+
+    @property
+    def sequence_nodes(self) -> int:
+        """Nodes that the ranks of a sequence group lie on, at most."""
+        node = self.gpus_per_node
+        groups = range(0, self.gpus, self.sequence)
+        return max((first + self.sequence - 1) // node - first // node + 1 for first in groups)
 
     @property
     def gpus_per_node(self) -> int:
@@ -76,8 +94,8 @@ class Cell:
 
     @property
     def global_batch(self) -> int:
-        """Images per optimizer step: micro batch x accum x GPUs (DeepSpeed's `train_batch_size`)."""
-        return self.micro_batch * self.accum * self.gpus
+        """Images per optimizer step: micro batch x accum x data-parallel ranks."""
+        return self.micro_batch * self.accum * self.data_ranks
 
     @property
     def steps_per_epoch(self) -> int:

@@ -40,7 +40,8 @@ REUSE_DISTANCE = 1_000_000_000
 def ds_config(cell: Cell) -> dict[str, Any]:
     """Return the configuration; the product of its three batch keys is asserted."""
     config: dict[str, Any] = {
-        "train_batch_size": cell.global_batch,
+        # DeepSpeed knows of no sequence groups: it counts the images of every rank.
+        "train_batch_size": cell.global_batch * cell.sequence,
         "train_micro_batch_size_per_gpu": cell.micro_batch,
         "gradient_accumulation_steps": cell.accum,
         "gradient_clipping": cell.optimizer.clip_norm,

@@ -9,7 +9,16 @@ from dataclasses import replace
 from launchers.hosts import choose_hosts
 from vit_sweep.plan.cell import Cell, Series
 from vit_sweep.plan.engines import ACCELERATE
-from vit_sweep.plan.point import BatchPer, EngineSpec, LrScaling, OptimizerSpec, Placement, Point, Scaling
+from vit_sweep.plan.point import (
+    BatchPer,
+    EngineSpec,
+    LrScaling,
+    OptimizerSpec,
+    Placement,
+    Point,
+    Scaling,
+    SequenceMethod,
+)
 from vit_sweep.plan.refusals import Derived, fits, layout_refusal, refusals
 
 _PLAIN_ENGINE = "zero0"
@@ -47,6 +56,10 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
         activation_checkpointing=point.activation_checkpointing,
         compile=point.compile,
         allocation=point.allocation,
+        sequence=point.sequence,
+        # Of ranks that share no tokens there is no method.
+        sequence_method=point.sequence_method if point.sequence > 1 else SequenceMethod.ULYSSES,
+        attention=point.attention,
     )
 
 
@@ -59,7 +72,7 @@ def series_of(point: Point) -> Series:
 def _derive(point: Point) -> Derived:
     selected = max(1, _part(point.data.train_images, point.fraction))
     weak_share = max(1, _part(selected, point.weak_fraction))
-    ways = 1 if point.batch_per is BatchPer.GPU else point.gpus * point.accum
+    ways = 1 if point.batch_per is BatchPer.GPU else max(1, point.gpus // point.sequence) * point.accum
     derived = Derived(
         nodes=_nodes(point),
         micro_batch=point.batch // ways,

@@ -29,6 +29,8 @@ CERTIFIED_STEPS = 50
 """Optimizer steps of a certificate."""
 COPY_BLOCKS, COPY_IMAGES, COPY_MICRO_STEPS = 2, 2, 2
 """Of the small copy that a certificate trains: encoder blocks at most, images of a micro step, micro steps at most."""
+COPY_SIDE = 16
+"""Patches of a side, about at most, of the images of a small copy whose tokens lie on several ranks."""
 _SMALL_STEP_S = 0.02
 """Of a micro step that is so small that its calls take longer than its operations."""
 

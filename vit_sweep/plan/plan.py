@@ -10,6 +10,7 @@ from launchers.checked import Name, checked, to_json
 from launchers.errors import UserError
 from launchers.hosts import choose_hosts
 from launchers.profile import PartitionProfile
+from launchers.text import plural
 from vit_sweep.plan.cell import PADDING_WORTH_SAYING, Cell, JobOptions, Series, crowd, oversubscribed
 from vit_sweep.plan.curve_groups import Curve, Member, curves_of
 from vit_sweep.plan.grid import cell_of, series_of
@@ -284,6 +285,11 @@ def _remarks(cell: Cell, point: Point, known: Knowledge) -> tuple[str, ...]:
     problem = _memory_problem(cell, point.partition) if known.memory_check is MemoryCheck.WARN else None
     if problem:
         remarks.append(f"may not fit: {problem}")
+    if cell.sequence > 1 and cell.sequence_nodes > 1:
+        remarks.append(
+            f"a sequence group of {cell.sequence} ranks lies on {cell.sequence_nodes} nodes of "
+            f"{plural(cell.gpus_per_node, 'GPU')} each: its exchanges, in every block, cross the network"
+        )
     if cell.padding > PADDING_WORTH_SAYING:
         remarks.append(f"the last step repeats {cell.images_per_epoch - cell.train_images} images ({cell.padding:.0%})")
     return tuple(remarks)

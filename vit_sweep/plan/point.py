@@ -88,6 +88,37 @@ class Precision(StrEnum):
         return self.products is not self
 
 
+class SequenceMethod(StrEnum):
+    """How attention sees the tokens of other ranks."""
+
+    ULYSSES = "ulysses"
+    """All-to-alls that hand every rank all tokens of a part of the heads (Jacobs et al. 2023, arXiv:2309.14509)."""
+    RING = "ring"
+    """Keys and values go round the ranks, which keep their queries (Liu et al. 2023, arXiv:2310.01889)."""
+
+
+class Attention(StrEnum):
+    """Which kernel computes attention."""
+
+    SDPA = "sdpa"
+    """The one that torch's `scaled_dot_product_attention` chooses."""
+    MATH = "math"
+    """Products that keep all N x N weights."""
+    FLASH = "flash"
+    """Dao et al. 2022, arXiv:2205.14135."""
+    EFFICIENT = "efficient"
+    """Rabe and Staats 2021, arXiv:2112.05682."""
+
+
+class Pool(StrEnum):
+    """What of the tokens the head sees."""
+
+    CLASS = "class"
+    """A class token beside the patches."""
+    MEAN = "mean"
+    """The mean of the patches; there is no class token."""
+
+
 class Pipeline(StrEnum):
     """How images get from the data set to the model."""
 
@@ -233,6 +264,8 @@ class ModelSpec:
     """What that takes beside the name, the classes and the size of an image."""
     counts: ModelCounts | None = None
     """Of a model with a target."""
+    pool: Pool = Pool.CLASS
+    """Of a model that is built here."""
 
 
 @checked
@@ -363,6 +396,10 @@ class Point:
     compile: bool = False
     """torch.compile of each encoder block."""
     allocation: Allocation = Allocation.PER_CELL
+    sequence: Factor = 1
+    """Ranks that share the tokens of the same images; `gpus` = data-parallel ranks x these."""
+    sequence_method: SequenceMethod = SequenceMethod.ULYSSES
+    attention: Attention = Attention.SDPA
 
     @property
     def point_id(self) -> str:
@@ -400,4 +437,7 @@ class Point:
             "activation_checkpointing": str(self.activation_checkpointing).lower(),
             "compile": str(self.compile).lower(),
             "allocation": self.allocation.value,
+            "sequence": self.sequence,
+            "sequence_method": self.sequence_method.value,
+            "attention": self.attention.value,
         }

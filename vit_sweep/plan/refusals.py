@@ -21,6 +21,7 @@ from vit_sweep.plan.knobs import OF_KNOBS
 from vit_sweep.plan.models import wrong_model
 from vit_sweep.plan.optimizers import another_algorithm, constant_of_another_optimizer
 from vit_sweep.plan.point import Allocation, BatchPer, EngineSpec, Placement, Point, Precision, Scaling
+from vit_sweep.plan.predict.sequence import OF_SEQUENCE, sequence_that_does_not_divide
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,14 +142,16 @@ def _global_batch(point: Point, _: Derived) -> str | None:
             "batch_per=global scaling=weak means nothing: weak scaling keeps the work of each GPU, a global "
             "batch shrinks it; use batch_per=gpu, or scaling=strong"
         )
-    ways = point.gpus * point.accum
+    ranks = max(1, point.gpus // point.sequence)
+    ways = ranks * point.accum
     if point.batch % ways == 0:
         return None
     lower, upper = point.batch // ways * ways, (point.batch // ways + 1) * ways
     menu = f"{lower} or {upper}" if lower else f"{upper}"
     return (
         f"batch={point.batch} accum={point.accum} gpus={point.gpus} batch_per=global: {point.batch} images "
-        f"do not divide over {plural(point.gpus, 'rank')} x {plural(point.accum, 'micro step')}; use {menu}"
+        f"do not divide over {plural(ranks, 'rank' if point.sequence == 1 else 'sequence group')} x "
+        f"{plural(point.accum, 'micro step')}; use {menu}"
     )
 
 
@@ -171,12 +174,13 @@ def _weak_share(point: Point, derived: Derived) -> str | None:
 
 
 def _batch_beyond_an_epoch(point: Point, derived: Derived) -> str | None:
-    global_batch = derived.micro_batch * point.accum * point.gpus
+    ranks = point.gpus // point.sequence
+    global_batch = derived.micro_batch * point.accum * ranks
     if global_batch <= derived.train_images:
         return None
     return (
         f"batch={point.batch} accum={point.accum} gpus={point.gpus}: the global batch "
-        f"{derived.micro_batch} x {point.accum} x {point.gpus} = {global_batch} is more than the "
+        f"{derived.micro_batch} x {point.accum} x {ranks} = {global_batch} is more than the "
         f"{plural(derived.train_images, 'image')} of an epoch; use a smaller batch or accum, or more data"
     )
 
@@ -274,10 +278,11 @@ LAYOUT: tuple[Rule, ...] = (
     _more_nodes_than_a_job_gets,
     _too_many_gpus_on_a_node,
 )
-SHAPE: tuple[Rule, ...] = (layout_refusal, _global_batch, _weak_share, _two_zero_stages)
+SHAPE: tuple[Rule, ...] = (layout_refusal, sequence_that_does_not_divide, _global_batch, _weak_share, _two_zero_stages)
 RULES: tuple[Rule, ...] = (
     _precision_that_the_gpus_lack,
     wrong_model,
+    *OF_SEQUENCE,
     _compiled_on_a_cpu,
     _compiled_under_zero_3,
     unknown_engine,

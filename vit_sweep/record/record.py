@@ -40,6 +40,8 @@ class Resolved:
     steps_per_epoch: Whole
     parameters: Whole
     """Trainable parameters of the whole model."""
+    sequence: Whole = 1
+    """Ranks that share the tokens of an image, as the model says."""
     engine: str = DEEPSPEED
     """Kind of engine, by what its classes are."""
     classes: tuple[str, ...] = ()
@@ -57,6 +59,8 @@ class GradientCheck:
     parameters: Whole
     """Tensors that were compared."""
     tolerance: Quantity
+    loss: Quantity | None = None
+    """The largest difference of a rank's loss, as a part of it; None in old records."""
 
 
 CERTIFIED_WITHIN = 1e-3
@@ -225,6 +229,7 @@ def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:
         "engine": requested.engine.kind,
         "zero_stage": requested.engine.zero_stage,
         "precision": requested.precision.value,
+        "sequence": requested.sequence,
         "steps per epoch": requested.steps_per_epoch,
     }
     ran = {
@@ -236,6 +241,7 @@ def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:
         "engine": resolved.engine,
         "zero_stage": resolved.zero_stage,
         "precision": resolved.precision,
+        "sequence": resolved.sequence,
         "steps per epoch": resolved.steps_per_epoch,
     }
     return tuple(f"{key}: asked {wanted[key]}, ran {ran[key]}" for key in wanted if wanted[key] != ran[key])

@@ -41,6 +41,8 @@ class Run:
     """What it was run for: scaling mode, what `batch` counts, placement (empty: not known)."""
     micro_batch: int | None = None
     accum: int | None = None
+    sequence: int = 1
+    """Ranks that share the tokens of the same images."""
     work: int | None = None
     """Images that an epoch covers, repeated ones not counted."""
     images: int | None = None
@@ -184,7 +186,7 @@ class Run:
         """Images per optimizer step; None where a factor is not known."""
         if self.micro_batch is None or self.accum is None:
             return None
-        return self.micro_batch * self.accum * self.gpus
+        return self.micro_batch * self.accum * self.gpus // self.sequence
 
 
 def within(conditions: Iterable[tuple[str, str]], groups: Collection[str]) -> tuple[tuple[str, str], ...]:

@@ -108,6 +108,21 @@ def test_the_grid_of_offload_runs_each_stage_both_ways(points_of):
     assert compares_engines(cell for cell in cells if cell.gpus == 2)
 
 
+def test_the_grid_of_long_sequences_shares_tokens_from_one_gpu_to_eight(points_of):
+    """What does not fit is told the degree that does."""
+    points, settings = points_of("grid=long_sequence", "partition=vector_a40", "minutes=100000")
+    plan = make_plan(points, Knowledge(minutes=100_000, memory_check=MemoryCheck.OFF))
+    assert not plan.infeasible
+    cells = [planned.cell for planned in plan.cells.values()]
+    assert len(cells) == 7 * (1 + 2 + 3 + 4)
+    assert {(cell.gpus, cell.sequence) for cell in cells} == {
+        (g, s) for g in (1, 2, 4, 8) for s in (1, 2, 4, 8) if s <= g
+    }
+    full = make_plan(points, Knowledge(minutes=100_000, memory_check=settings.memory_check)).infeasible
+    reasons = [reason for point in full for reason in point.reasons]
+    assert any("or sequence=2 on gpus=2, from which on 2048 px fits" in reason for reason in reasons), reasons
+
+
 @pytest.mark.parametrize("words", [["zero=0,1"], ["zero=2"]])
 def test_a_zero_stage_by_number_replaces_the_grids_engine(points_of, words):
     points, _ = points_of("grid=paper_fig8", *words)

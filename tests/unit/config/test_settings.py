@@ -22,6 +22,9 @@ WORDS = {
     "data.pipeline": ("loader", "loader"),
     "precision": ("tf32", "tf32"),
     "accum": ("8", 8),
+    "sequence": ("2", 2),
+    "sequence_method": ("ring", "ring"),
+    "attention": ("math", "math"),
 }
 
 

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 from tests.unit.builders import DATA, ENGINE, MODEL, cell, cells
 from vit_sweep.outcome.ending import Cause, DeviceMemory, Exit
 from vit_sweep.outcome.policy import POLICIES, Action, Stop, decide, makes_stop, stopped_by
-from vit_sweep.plan.point import Pipeline
+from vit_sweep.plan.point import Attention, Pipeline
 
 
 def end(cause, **fields):
@@ -87,6 +87,8 @@ def test_a_larger_micro_batch_of_the_same_kind_is_skipped_after_out_of_memory():
         {"gpu_model": "H100"},
         {"activation_checkpointing": True},
         {"compile": True},
+        {"sequence": 2},
+        {"attention": Attention.MATH},
         {"pipeline": Pipeline.LOADER},
     ],
 )

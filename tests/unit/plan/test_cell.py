@@ -85,6 +85,10 @@ CHANGES = {
     "activation_checkpointing": True,
     "compile": True,
     "allocation": "shared",
+    "sequence": 2,
+    "sequence_method": "ring",
+    "attention": "math",
+    "model.pool": "mean",
 }
 
 
@@ -146,6 +150,9 @@ def test_a_field_at_its_default_is_not_in_the_identity_and_any_other_value_is():
         "activation_checkpointing",
         "compile",
         "allocation",
+        "sequence",
+        "sequence_method",
+        "attention",
     }
 
 
@@ -160,6 +167,9 @@ def test_a_job_that_was_told_before_the_fields_existed_is_the_same_job():
         "activation_checkpointing",
         "compile",
         "allocation",
+        "sequence",
+        "sequence_method",
+        "attention",
     ):
         del old["cell"][name]
     for name in ("preflight", "exposed", "profile_steps", "data_workers", "target_accuracy"):
@@ -204,8 +214,16 @@ def test_the_builders_make_the_cell_of_their_point():
 
 
 @given(cells())
-def test_the_global_batch_is_micro_batch_times_accum_times_gpus(made):
+def test_the_global_batch_is_micro_batch_times_accum_times_data_parallel_ranks(made):
     assert made.global_batch == made.micro_batch * made.accum * made.nodes * made.gpus_per_node
+    assert replace(made, sequence=made.gpus).global_batch == made.micro_batch * made.accum
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nodes", "sequence", "crossed"), [(8, 2, 4, 1), (8, 2, 8, 2), (6, 2, 2, 2), (4, 4, 2, 2)]
+)
+def test_a_sequence_group_lies_on_as_many_nodes_as_its_ranks_next_to_each_other_do(gpus, nodes, sequence, crossed):
+    assert cell(gpus=gpus, nodes=nodes, sequence=sequence).sequence_nodes == crossed
 
 
 @given(cells())

@@ -16,6 +16,7 @@ from PIL import Image
 
 from tests.unit.analysis.builders import run, series_from, without_time
 from tests.unit.report.figure_study import series_of, study
+from tests.unit.report.test_tables import SIZED, sized
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import cells_of, with_all_intervals, with_intervals
 from vit_sweep.analysis.series.spreads import Spreads
@@ -28,7 +29,7 @@ from vit_sweep.report.figures import cost, curves, isoefficiency, nodes, parts, 
 from vit_sweep.report.figures.fills import FILLS, UNKNOWN, parts_of
 from vit_sweep.report.figures.nodes import NODE_FILLS, node_fill
 from vit_sweep.report.figures.overlay import Quantity, draw_simulated
-from vit_sweep.report.figures.runs import engines, memory, steps
+from vit_sweep.report.figures.runs import engines, memory, resolutions, steps
 from vit_sweep.report.figures.sheet.panels import arrange
 from vit_sweep.report.figures.sheet.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
 from vit_sweep.report.tables.all_tables import tables_of
@@ -77,6 +78,7 @@ def runs():
 def drawn(runs, tmp_path_factory):
     made = draw(runs, tmp_path_factory.mktemp("figures"))
     assert "no work was done by several engines" in made.pop("engines").reason
+    assert "no two image sizes" in made.pop("resolutions").reason
     return made
 
 
@@ -98,7 +100,7 @@ def sheets(monkeypatch):
         caught[name] = sheet
         return figures.Figure(name=name, title=title, caption=caption, alt=alt, paths={})
 
-    for module in (times, speedup, parts, nodes, placement, cost, isoefficiency, memory, steps):
+    for module in (times, speedup, parts, nodes, placement, cost, isoefficiency, memory, resolutions, steps):
         monkeypatch.setattr(module, "save", save)
     with theme():
         yield caught
@@ -517,9 +519,21 @@ def test_engines_are_drawn_by_memory_and_speed_and_the_front_is_of_certified_one
     assert [engine.name for engine in engines.pareto(points)] == ["ddp", "zero2"]
 
 
+def test_larger_images_are_drawn_by_speed_memory_and_the_largest_that_was_trained(sheets, tmp_path):
+    drawn = draw(SIZED, tmp_path)["resolutions"]
+    assert "gpus=1, sequence=1: up to 512 px at 160 images/s; gpus=2, sequence=2: up to 1,024 px at 80.0" in drawn.alt
+    speed, memory, largest = sheets["resolutions"].axes
+    assert [list(line.get_xdata()) for line in speed.get_lines()] == [[224, 512], [512, 1024]]
+    assert [[round(y * 1024) for y in line.get_ydata()] for line in memory.get_lines()] == [
+        [9000], [9500, 20_000], [9900], [],
+    ]  # fmt: skip
+    assert [list(line.get_ydata()) for line in largest.get_lines()] == [[512], [1024]]
+
+
 @pytest.mark.parametrize(
     ("runs", "name", "reason"),
     [
+        ([sized(224), sized(512, gpus=2)], "resolutions", "no two image sizes were run on equal GPUs"),
         ([], "weak_time", "no run was for weak scaling"),
         ([without_time(1)], "strong_time", "no run of strong scaling has a time"),
         ([run(1)], "strong_speedup", "one GPU count only"),

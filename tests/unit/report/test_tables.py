@@ -271,6 +271,32 @@ def test_placements_of_other_work_or_gpus_are_no_pair():
     assert "placement" not in tables(placed("packed", 1, (10.0,)) + other)
 
 
+def sized(side, gpus=1, sequence=1, **changes):
+    """A run of images of `side` pixels."""
+    conditions = {"model.image_size": str(side), "sequence": str(sequence)}
+    make = without_time if "status" in changes else run
+    name = f"{side}-{gpus}-{sequence}"
+    return make(gpus, run_id=name, conditions=conditions, sequence=sequence, **changes)
+
+
+SIZED = [
+    sized(224),
+    sized(512, epoch_s=(40.0, 40.0), memory_mib=9000.0, memory_predicted_mib=9500.0),
+    sized(768, status="out_of_memory", memory_predicted_mib=20_000.0),
+    sized(512, gpus=2, sequence=2),
+    sized(1024, gpus=2, sequence=2, epoch_s=(80.0, 80.0), memory_mib=9900.0),
+]
+
+
+def test_the_largest_image_is_found_for_each_degree_on_equal_gpus():
+    alone, shared = tables([*SIZED, sized(2048, gpus=4)])["resolutions"].rows
+    keys = ("gpus", "sequence", "smallest_px", "largest_px", "too_large_px", "images_per_s", "memory_mib")
+    assert [alone[key] for key in keys] == [1, 1, 224, 512, 768, 6400 / 40, 9000.0]
+    assert [shared[key] for key in keys] == [2, 2, 512, 1024, None, 6400 / 80, 9900.0]
+    assert alone["predicted_mib"] == 9500.0
+    assert alone["cell_id"] == "512-1-1"
+
+
 EXACT = Certificate(steps=50, difference=0.0, absolute=0.0, parameter="a.bias", tolerance=CERTIFIED_WITHIN)
 
 

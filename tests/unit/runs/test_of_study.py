@@ -7,7 +7,7 @@ import pytest
 from launchers.profile import Device
 from tests.unit.builders import MODEL, batch, cell, record, result, series
 from vit_sweep.analysis.series.grouping import group
-from vit_sweep.plan.point import Allocation, BatchPer, Pipeline, Precision, Scaling
+from vit_sweep.plan.point import Allocation, Attention, BatchPer, Pipeline, Precision, Scaling
 from vit_sweep.plan.predict.memory import memory_error, predict
 from vit_sweep.runs.of_study import conditions, run_of, runs_of, submissions
 from vit_sweep.study.journal import Event, entry_of
@@ -47,6 +47,8 @@ def test_a_cell_without_a_record_is_a_run_without_a_time():
         {"gpu_model": "A40"},
         {"cpus_per_gpu": 2},
         {"compile": True},
+        {"sequence": 2},
+        {"attention": Attention.MATH},
         {"allocation": Allocation.SHARED},
         {"activation_checkpointing": True},
         {"lr_warmup_epochs": 1.0},

@@ -91,6 +91,8 @@ class Workload:
     accum: int | None = None
     work: int | None = None
     """Images of an epoch (strong), or of an epoch and GPU (weak)."""
+    sequence: int = 1
+    """GPUs that share the tokens of the same images."""
 
     @property
     def known(self) -> bool:
@@ -104,10 +106,10 @@ class Workload:
         return self.work if self.scaling is Scaling.STRONG else self.work * gpus
 
     def per_gpu(self, gpus: int) -> float:
-        """Images of a GPU in an optimizer step."""
+        """Images of a GPU in an optimizer step; of one that GPUs share each has its part."""
         if self.batch is None or self.accum is None:
             raise ValueError("the batch is not known")
-        return self.batch * self.accum if self.batch_per == BatchPer.GPU else self.batch / gpus
+        return self.batch * self.accum / self.sequence if self.batch_per == BatchPer.GPU else self.batch / gpus
 
     def steps(self, gpus: int) -> int:
         """Optimizer steps of an epoch: ceil(images / global batch)."""
@@ -117,7 +119,14 @@ class Workload:
 
 def workload_of(key: SeriesKey) -> Workload:
     """What a series says of its work."""
-    return Workload(scaling=key.scaling, batch_per=key.batch_per, batch=key.batch, accum=key.accum, work=key.work)
+    return Workload(
+        scaling=key.scaling,
+        batch_per=key.batch_per,
+        batch=key.batch,
+        accum=key.accum,
+        work=key.work,
+        sequence=int(dict(key.conditions).get("sequence", 1)),
+    )
 
 
 @checked

@@ -32,6 +32,7 @@ from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.point import BatchPer, Placement, Point, Scaling
 from vit_sweep.plan.predict import cost, memory
 from vit_sweep.plan.predict.overlap import exposed_s
+from vit_sweep.plan.predict.sequence import exchange
 
 MARK = "SIMULATED"
 MOST_GPUS = 1024
@@ -63,15 +64,15 @@ def simulate(
     usual = hidden_part(point.engine)
     overlap = usual if overlap is None else overlap
     _require(point, counts, imbalance, overlap)
-    cell, load = _one_gpu(point, counts[0])
-    time = cost.predict(cell, point.partition, finished)
-    if time is None:
+    cell, load = _one_group(point, counts[0])
+    computation = cost.computes(cell, point.partition, finished)
+    if computation is None:
         raise UserError(
             f"partition={point.partition.name} precision={cell.precision.value}: nobody knows how fast an image is; "
             f"add peak_tflops to the profile, or here '++partition.peak_tflops={{{cell.precision.value}: 10}}', or "
             "take finished runs of the same model and GPUs with --study"
         )
-    per_image_s = time.step_ms / 1000 / (cell.micro_batch * cell.accum)
+    per_image_s = computation.image_s
     points: list[SimulatedPoint] = []
     impossible: list[str] = []
     for gpus in counts:
@@ -82,11 +83,11 @@ def simulate(
         simulated = _point(point, cell, load, gpus, (per_image_s, imbalance, overlap))
         points.append(_compared(simulated, points[0] if points else simulated, point.scaling))
     names = (cell.model.name, cell.data.name, point.partition.name, cell.precision.value)
-    computation = Input(
+    of_image = Input(
         name="computation of an image",
         value=f"{1000 * per_image_s:.3g} ms",
-        source=time.basis,
-        guess=not time.measured,
+        source=computation.basis,
+        guess=not computation.measured,
     )
     return Simulation(
         label=f"{', '.join(names)}, batch {point.batch}" + (" global" if point.batch_per is BatchPer.GLOBAL else ""),
@@ -94,7 +95,7 @@ def simulate(
         points=tuple(points),
         impossible=tuple(impossible),
         inputs=(
-            computation,
+            of_image,
             *_communication(point, cell, max(counts)),
             Input(name="imbalance", value=f"{imbalance:.1%} of the computation", source="assumed", guess=True),
             Input(
@@ -124,13 +125,15 @@ def _require(point: Point, counts: Sequence[int], imbalance: float, overlap: flo
         )
 
 
-def _one_gpu(point: Point, smallest: int) -> tuple[Cell, Workload]:
-    """The cell of the curve on one GPU, with the micro batch of the smallest count, and the work of an epoch."""
-    micro = point.batch if point.batch_per is BatchPer.GPU else max(1, point.batch // (smallest * point.accum))
+def _one_group(point: Point, smallest: int) -> tuple[Cell, Workload]:
+    """The cell of the curve on one GPU, or one sequence group, with the micro batch of the smallest count, and the work
+    of an epoch."""
+    groups = max(1, smallest // point.sequence)
+    micro = point.batch if point.batch_per is BatchPer.GPU else max(1, point.batch // (groups * point.accum))
     # Which counts a site allows, and whether one GPU is among them, is no matter here.
     alone = replace(
         point,
-        gpus=1,
+        gpus=point.sequence,
         nodes=None,
         batch=micro,
         batch_per=BatchPer.GPU,
@@ -149,17 +152,22 @@ def _one_gpu(point: Point, smallest: int) -> tuple[Cell, Workload]:
         batch_per=point.batch_per.value,
         batch=point.batch,
         accum=point.accum,
-        work=cell.train_images,
+        work=cell.train_images if point.scaling is Scaling.STRONG else cell.train_images // point.sequence,
+        sequence=point.sequence,
     )
     return cell, load
 
 
 def _impossible(gpus: int, load: Workload, accum: int) -> str:
+    groups, rest = divmod(gpus, load.sequence)
+    if rest:
+        return f"gpus={gpus}: not a multiple of sequence={load.sequence}"
     batch = round(load.per_gpu(gpus) * gpus)
-    if load.batch_per == BatchPer.GLOBAL and batch % (gpus * accum):
-        return f"gpus={gpus}: {batch} images do not divide over {plural(gpus, 'rank')} x {plural(accum, 'micro step')}"
+    if load.batch_per == BatchPer.GLOBAL and batch % (groups * accum):
+        ranks = plural(groups, "rank" if load.sequence == 1 else "sequence group")
+        return f"gpus={gpus}: {batch} images do not divide over {ranks} x {plural(accum, 'micro step')}"
     if batch > load.images(gpus):
-        most = load.images(gpus) // (gpus * accum)
+        most = load.images(gpus) // (groups * accum)
         advice = f"; use batch={most} or less" if load.batch_per == BatchPer.GPU and most else "; use fewer GPUs"
         return (
             f"gpus={gpus}: the global batch of {batch} is more than the {load.images(gpus)} images of an epoch{advice}"
@@ -228,6 +236,15 @@ def _communication(point: Point, cell: Cell, most: int) -> list[Input]:
             guess=False,
         )
     ]
+    if cell.sequence > 1:
+        inputs.append(
+            Input(
+                name="exchanged by attention in a step",
+                value=f"{exchange(cell).size_bytes / 1e6:.1f} MB a GPU",
+                source=f"{cell.sequence_method.value} over {cell.sequence} GPUs",
+                guess=False,
+            )
+        )
     if _nodes(point, 2) == 1 or not several:
         inputs.append(_of_link("inside a node", network.inside, source))
     if several and network.between is not None:

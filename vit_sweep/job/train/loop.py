@@ -300,8 +300,9 @@ class Trainer:
         return loss, right
 
     def _sum(self, totals: Tensor) -> Tensor:
+        """Over all images: each rank of a sequence group has counted the same ones."""
         dist.all_reduce(totals)
-        return totals
+        return totals / self._cell.sequence
 
     def _barrier(self) -> None:
         if self.device.type == "cuda":

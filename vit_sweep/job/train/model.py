@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,10 +13,11 @@ from torchvision.models.vision_transformer import VisionTransformer
 from launchers.errors import UserError
 from launchers.profile import Device
 from vit_sweep.job.train.models.library import load
+from vit_sweep.job.train.models.sequence import TokenTransformer, in_kernel
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import ModelSpec, OptimizerKind, OptimizerSpec, Precision
+from vit_sweep.plan.point import ModelSpec, OptimizerKind, OptimizerSpec, Pool, Precision
 from vit_sweep.record.record import Compilations
 
 DTYPES = {
@@ -38,7 +40,9 @@ def vision_transformer(cell: Cell) -> nn.Module:
     spec = cell.model
     if spec.target is not None:
         return _of_others(spec, cell.data.classes)
-    model: nn.Module = VisionTransformer(
+    plain = cell.sequence == 1 and spec.pool is Pool.CLASS
+    build = VisionTransformer if plain else partial(TokenTransformer, cell)
+    model: nn.Module = build(
         image_size=spec.image_size,
         patch_size=spec.patch_size,
         num_layers=spec.layers,
@@ -48,7 +52,9 @@ def vision_transformer(cell: Cell) -> nn.Module:
         num_classes=cell.data.classes,
     )
     for block in model.get_submodule("encoder.layers").children():
-        # Both in place, so that the weights keep their names.
+        attention = block.get_submodule("self_attention")
+        attention.forward = in_kernel(attention.forward, cell.attention)
+        # All in place, so that the weights keep their names.
         if cell.activation_checkpointing:
             block.forward = _computed_again(block.forward)
         if cell.compile:

@@ -1,7 +1,8 @@
 """Predicted time and GPU-hours of a cell, always with the basis of the estimate. Pure.
 
-    step = accum x micro batch x FLOP per image / (fraction x peak)  +  communication
+    step = accum x micro batch x FLOP per image / (sequence x fraction x peak)  +  communication  +  exchange
     communication = what the engine moves (`traffic`) over the links (`ring`), less what it hides (`engines`)
+    exchange = what attention moves within a sequence group (`sequence`): nothing hides it
     run  = start-up + preflight + epochs x (steps x step + test) + what is measured after the last epoch
 
 Where runs of the same model on the same GPU model have finished, their throughput replaces the first term.
@@ -16,8 +17,9 @@ from launchers.text import plural
 from vit_sweep.plan import measuring
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.engines import hides
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.point import Precision, SequenceMethod
 from vit_sweep.plan.predict import ring, traffic
+from vit_sweep.plan.predict.sequence import exchange
 from vit_sweep.plan.predict.vit import parameters, train_flop
 
 FRACTION_OF_PEAK = {Precision.FP32: 0.30, Precision.TF32: 0.25, Precision.BF16: 0.25, Precision.FP16: 0.20}
@@ -43,6 +45,16 @@ class Throughput:
 
 
 @checked
+class Computation:
+    """How long one GPU would compute for an image, in training."""
+
+    image_s: float
+    basis: str
+    measured: bool
+    """Whether finished runs are behind it."""
+
+
+@checked
 class TimeEstimate:
     """Predicted time of one run. Not a promise: `basis` says where it comes from."""
 
@@ -61,36 +73,52 @@ def predict(
 
     `options` say what the job measures beside its training, which takes up to about 70 s.
     """
+    computation = computes(cell, profile, finished)
+    if computation is None:
+        return None
+    whole_s, basis = communicates_s(cell, profile), computation.basis
+    computes_s = cell.accum * cell.micro_batch * computation.image_s / cell.sequence
+    step_s = computes_s + max(0.0, whole_s - hides(cell) * computes_s) + exchanges_s(cell, profile.network)
+    test_s = cell.data.test_images / cell.gpus * computation.image_s * TEST_SHARE
+    seconds = STARTUP_S + cell.epochs * (cell.steps_per_epoch * step_s + test_s)
+    seconds += _measuring_s(cell, profile.network, step_s, options)
+    if whole_s and not computation.measured:
+        basis += " + communication"
+    return TimeEstimate(seconds=seconds, step_ms=1000 * step_s, basis=basis, measured=computation.measured)
+
+
+def computes(cell: Cell, profile: PartitionProfile, finished: Sequence[Throughput]) -> Computation | None:
+    """Of an image, communication left out; None when neither runs nor the peak are known."""
     alike = [run for run in finished if _alike(run.cell, cell)]
-    whole_s = communicates_s(cell, profile)
     if alike:
         nearest = min(alike, key=lambda run: _distance(run.cell, cell))
         old, rate = nearest.cell, nearest.images_per_s
-        per_image_s = max(_computes_s(old, profile, 1 / rate), 0.1 / rate)
-        basis = f"{plural(len(alike), 'finished run')}, nearest {old.cell_id}"
-    else:
-        peak = _peak_tflops(cell, profile)
-        if peak is None:
-            return None
-        fraction = FRACTION_OF_PEAK[cell.precision.products]
-        again = RECOMPUTATION if cell.activation_checkpointing else 1
-        per_image_s = again * train_flop(cell.model, cell.data.classes) / (fraction * peak * 1e12)
-        recomputed = " + recomputation" if cell.activation_checkpointing else ""
-        basis = f"{fraction:.0%} of {peak:g} TFLOP/s{recomputed}" + (" + communication" if whole_s else "")
-    computes_s = cell.accum * cell.micro_batch * per_image_s
-    step_s = computes_s + max(0.0, whole_s - hides(cell) * computes_s)
-    test_s = cell.data.test_images / cell.gpus * per_image_s * TEST_SHARE
-    seconds = STARTUP_S + cell.epochs * (cell.steps_per_epoch * step_s + test_s)
-    seconds += _measuring_s(cell, profile.network, step_s, options)
-    return TimeEstimate(seconds=seconds, step_ms=1000 * step_s, basis=basis, measured=bool(alike))
+        image_s = max(_computes_s(old, profile, 1 / rate), 0.1 / rate)
+        return Computation(
+            image_s=image_s, basis=f"{plural(len(alike), 'finished run')}, nearest {old.cell_id}", measured=True
+        )
+    peak = _peak_tflops(cell, profile)
+    if peak is None:
+        return None
+    fraction = FRACTION_OF_PEAK[cell.precision.products]
+    again = RECOMPUTATION if cell.activation_checkpointing else 1
+    recomputed = " + recomputation" if cell.activation_checkpointing else ""
+    return Computation(
+        image_s=again * train_flop(cell.model, cell.data.classes) / (fraction * peak * 1e12),
+        basis=f"{fraction:.0%} of {peak:g} TFLOP/s{recomputed}",
+        measured=False,
+    )
 
 
 def _computes_s(cell: Cell, profile: PartitionProfile, image_s: float) -> float:
-    """Seconds of computation of an image, where it took `image_s` with all that was not hidden.
+    """Seconds of computation of an image, where it took `image_s` of GPUs with all that was not hidden.
 
-    A step of computation c that hides h c of communication T takes c + T - h c, or c where all of T is hidden.
+    A step of computation c that hides h c of communication T takes c + T - h c, or c where all of T is hidden; what a
+    sequence group exchanges comes on top.
     """
-    whole_s = communicates_s(cell, profile) / (cell.micro_batch * cell.accum)
+    images = cell.micro_batch * cell.accum / cell.sequence
+    image_s -= exchanges_s(cell, profile.network) / images
+    whole_s = communicates_s(cell, profile) / images
     return min(image_s, (image_s - whole_s) / (1 - hides(cell)))
 
 
@@ -126,6 +154,16 @@ def communicates_s(cell: Cell, profile: PartitionProfile) -> float:
     )
 
 
+def exchanges_s(cell: Cell, network: Network | None) -> float:
+    """Seconds of a step's exchanges within a sequence group; 0 without one, and where no link is known."""
+    if network is None or cell.sequence == 1:
+        return 0.0
+    moved, nodes = exchange(cell), cell.sequence_nodes
+    if cell.sequence_method is SequenceMethod.RING:
+        return ring.pass_on_s(network, nodes=nodes, size_bytes=moved.size_bytes, calls=moved.calls)
+    return ring.all_to_all_s(network, ranks=cell.sequence, nodes=nodes, size_bytes=moved.size_bytes, calls=moved.calls)
+
+
 def traffic_of(cell: Cell) -> traffic.Traffic:
     """What a step of the cell communicates."""
     return traffic.of_step(cell.engine, cell.accum, parameters(cell.model, cell.data.classes), blocks=cell.model.layers)
@@ -140,7 +178,7 @@ def _alike(cell: Cell, other: Cell) -> bool:
     """Whether the throughput of one says something about the other."""
     keys = (
         "model", "precision", "engine", "gpu_model", "device", "cpus_per_gpu", "partition", "pipeline",
-        "activation_checkpointing", "compile",
+        "activation_checkpointing", "compile", "sequence", "sequence_method", "attention",
     )  # fmt: skip
     return all(getattr(cell, key) == getattr(other, key) for key in keys)
 

@@ -11,14 +11,16 @@ uint8 images of `data.pipeline=device`. Autocast keeps fp32 weights, as fp32 doe
 forward to backward, whole on every rank: what FSDP2 and ZeRO 3 let go of is the fp32 weight.
 """
 
+from dataclasses import replace
+
 from launchers.checked import checked
 from launchers.profile import Device
 from launchers.text import plural
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.engines import DDP, FSDP2, MEGATRON, machinery, sharding
 from vit_sweep.plan.optimizers import moment_bytes
-from vit_sweep.plan.point import ModelSpec, Offload, Pipeline, Precision
-from vit_sweep.plan.predict.vit import activation_bytes, parameters, tokens
+from vit_sweep.plan.point import Attention, ModelSpec, Offload, Pipeline, Precision, SequenceMethod
+from vit_sweep.plan.predict.vit import activation_bytes, local_tokens, parameters, tokens
 
 USABLE = 0.97
 """Part of a GPU's memory that a job can really use."""
@@ -57,13 +59,19 @@ class MemoryEstimate:
 def predict(cell: Cell) -> MemoryEstimate | None:
     """Predict the peak of one GPU; None on a CPU device, where the host's memory is no such limit, and for a model of
     whose activations nothing is known."""
-    kept = kept_bytes(cell.model, cell.precision, checkpointing=cell.activation_checkpointing)
+    kept = kept_bytes(
+        cell.model,
+        cell.precision,
+        checkpointing=cell.activation_checkpointing,
+        sequence=cell.sequence,
+        attention=cell.attention,
+    )
     if cell.device is Device.CPU or kept is None:
         return None
     count = parameters(cell.model, cell.data.classes)
     return MemoryEstimate(
         states_gib=_state_bytes(cell, count) / 2**30,
-        temporary_gib=(_buffer_bytes(cell, count) + cast_bytes(cell, count)) / 2**30,
+        temporary_gib=(_buffer_bytes(cell, count) + cast_bytes(cell, count) + _exchanged_bytes(cell)) / 2**30,
         activations_gib=_ALLOCATOR * cell.micro_batch * kept / 2**30,
         context_gib=CONTEXT_GIB,
         data_gib=data_bytes(cell) / 2**30,
@@ -101,16 +109,24 @@ def too_little_room(cell: Cell, place: Offload, *, room_gib: float, ranks: int, 
     )
 
 
-def kept_bytes(model: ModelSpec, precision: Precision, *, checkpointing: bool) -> float | None:
-    """Bytes of activations that one image keeps at the start of backward; None where nobody knows.
+def kept_bytes(
+    model: ModelSpec,
+    precision: Precision,
+    *,
+    checkpointing: bool,
+    sequence: int = 1,
+    attention: Attention = Attention.SDPA,
+) -> float | None:
+    """Bytes of activations that one image keeps on a rank at the start of backward; None where nobody knows.
 
     With checkpointing of each block only its input, L N D numbers, and the whole of the one block that is computed
     again: fp32 4 LND + 64 ND (M = 4D).
     """
-    whole = activation_bytes(model, precision)
+    whole = activation_bytes(model, precision, sequence=sequence, attention=attention)
     if not checkpointing or whole is None:
         return whole
-    return precision.bytes * model.layers * tokens(model) * model.width + whole / model.layers
+    own = local_tokens(tokens(model), sequence)
+    return precision.bytes * model.layers * own * model.width + whole / model.layers
 
 
 def data_bytes(cell: Cell) -> int:
@@ -128,6 +144,23 @@ def largest_micro_batch(cell: Cell, gpu_memory_gib: float) -> int:
     return max(0, int(free / (estimate.activations_gib / cell.micro_batch)))
 
 
+def smallest_sequence(cell: Cell, gpu_memory_gib: float) -> Cell | None:
+    """The cell with the fewest ranks a sequence group that is predicted to fit, on no fewer GPUs; None if there is
+    none, or if its model cannot share tokens at all."""
+    model = cell.model
+    if model.target is not None or cell.compile or cell.precision.autocast or cell.engine.kind == MEGATRON:
+        return None
+    for sequence in range(cell.sequence + 1, model.heads + 1):
+        if model.heads % sequence or tokens(model) <= sequence:
+            continue
+        gpus = -(-cell.gpus // sequence) * sequence
+        shared = replace(cell, gpus=gpus, sequence=sequence, sequence_method=SequenceMethod.ULYSSES)
+        estimate = predict(shared)
+        if estimate is not None and estimate.total_gib <= USABLE * gpu_memory_gib:
+            return shared
+    return None
+
+
 def why_it_does_not_fit(cell: Cell, gpu_memory_gib: float) -> str | None:
     """One sentence with the figures when the cell is predicted not to fit, else None."""
     estimate = predict(cell)
@@ -139,6 +172,10 @@ def why_it_does_not_fit(cell: Cell, gpu_memory_gib: float) -> str | None:
         if largest
         else "a smaller model, a higher ZeRO stage or engine.offload_optimizer=cpu"
     )
+    degree = smallest_sequence(cell, gpu_memory_gib)
+    if degree is not None:
+        on = f" on gpus={degree.gpus}" if degree.gpus != cell.gpus else ""
+        advice += f", or sequence={degree.sequence}{on}, from which on {cell.model.image_size} px fits"
     if not cell.activation_checkpointing:
         advice += ", or activation_checkpointing=true"
     if cell.pipeline is Pipeline.DEVICE and estimate.data_gib > _DATA_WORTH_SAYING_GIB:
@@ -195,6 +232,14 @@ def _buffer_bytes(cell: Cell, count: int) -> float:
     # Stage 3 may hold every gathered parameter at once: its limit of 1e9 is above any ViT here.
     gathered = count * weight if stage == 3 else 0
     return buckets + optimizer + gathered
+
+
+def _exchanged_bytes(cell: Cell) -> int:
+    """Of ranks that share tokens: three copies of a tensor on its way, and the whole pixels that each rank has."""
+    if cell.sequence == 1:
+        return 0
+    own = local_tokens(tokens(cell.model), cell.sequence) * cell.model.width
+    return cell.micro_batch * cell.precision.bytes * (3 * own + 3 * cell.model.image_size**2)
 
 
 def used_mib(reserved_mib: float) -> float:

@@ -44,6 +44,28 @@ def allreduce_s(ranks: int, *, size_bytes: float, latency_s: float, seconds_per_
     return messages(ranks) * latency_s + traffic(ranks) * size_bytes * seconds_per_byte
 
 
+def all_to_all_s(network: Network, *, ranks: int, nodes: int, size_bytes: float, calls: int) -> float:
+    """Seconds of `calls` all-to-alls of `size_bytes` together, over `ranks` of `nodes` nodes; 0 on one rank.
+
+    Of its tensor a rank keeps a part and sends one to every other, all at once: those of a node share its ports.
+    """
+    if ranks == 1:
+        return 0.0
+    inside, between = network.inside, network.between or network.inside
+    if nodes == 1:
+        speed, sent = _bytes_per_s(inside, 1), (ranks - 1) / ranks
+        return calls * _latency_s(inside, ranks - 1) + sent * size_bytes / speed
+    local = ranks / nodes
+    speed, sent = _bytes_per_s(between, min(between.ports, local)) / local, (ranks - local) / ranks
+    return calls * _latency_s(between, ranks - 1) + sent * size_bytes / speed
+
+
+def pass_on_s(network: Network, *, nodes: int, size_bytes: float, calls: int) -> float:
+    """Seconds in which every rank hands `size_bytes` to the next one in `calls` messages, over the slowest link."""
+    link = network.inside if nodes == 1 else network.between or network.inside
+    return calls * _latency_s(link, 1) + size_bytes / _bytes_per_s(link, 1)
+
+
 def over_nodes_s(network: Network, *, gpus: int, nodes: int, size_bytes: float, calls: int = 1) -> float:
     """Seconds of `calls` all-reduces of `size_bytes` together, by the faster of ring and tree; 0 on one GPU.
 

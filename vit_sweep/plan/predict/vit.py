@@ -6,15 +6,25 @@ Multiply-add counts as two operations, so torchvision's "17.56 GFLOPs" (MACs) of
 
 import math
 
-from vit_sweep.plan.point import ModelSpec, Precision
+from vit_sweep.plan.point import Attention, ModelSpec, Pool, Precision
 
 _AUTOCAST = 36 / 32
 """Activations that autocast keeps against 16-bit weights, where M = 4D: of others' models only those are counted."""
 
 
 def tokens(model: ModelSpec) -> int:
-    """Patches and the class token: (image / patch)^2 + 1."""
-    return (model.image_size // model.patch_size) ** 2 + 1
+    """Patches, and the class token where there is one: (image / patch)^2 + 1."""
+    return patches(model) + (model.pool is Pool.CLASS)
+
+
+def patches(model: ModelSpec) -> int:
+    """Patches of an image: (image / patch)^2."""
+    return (model.image_size // model.patch_size) ** 2
+
+
+def local_tokens(count: int, sequence: int) -> int:
+    """Of `count` tokens those of each rank of a sequence group, padding included: ceil(N / s)."""
+    return -(-count // sequence)
 
 
 def parameters(model: ModelSpec, classes: int) -> int:
@@ -33,17 +43,17 @@ def block_shapes(model: ModelSpec) -> tuple[tuple[int, ...], ...]:
 def other_shapes(model: ModelSpec, classes: int) -> tuple[tuple[int, ...], ...]:
     """Shapes of the parameters in no block: patches, class token, positions, last norm, head."""
     d, p = model.width, model.patch_size
-    return (d, 3, p, p), (d,), (1, 1, d), (1, tokens(model), d), (d,), (d,), (classes, d), (classes,)
+    class_token = ((1, 1, d),) if model.pool is Pool.CLASS else ()
+    return (d, 3, p, p), (d,), *class_token, (1, tokens(model), d), (d,), (d,), (classes, d), (classes,)
 
 
 def forward_flop(model: ModelSpec, classes: int) -> float:
-    """Operations of one image's forward pass: 2(N-1)D 3p^2 + L(8ND^2 + 4NDM + 4N^2 D) + 2DC."""
+    """Operations of one image's forward pass, of P patches: 2PD 3p^2 + L(8ND^2 + 4NDM + 4N^2 D) + 2DC."""
     if model.counts is not None:
         return model.counts.forward_flop or model.counts.flop_per_image / 3
     n, d, m = tokens(model), model.width, model.mlp_width
-    patches = 2 * (n - 1) * d * 3 * model.patch_size**2
     blocks = model.layers * (8 * n * d * d + 4 * n * d * m + 4 * n * n * d)
-    return patches + blocks + 2 * d * classes
+    return _patch_flop(model) + blocks + 2 * d * classes
 
 
 def train_flop(model: ModelSpec, classes: int) -> float:
@@ -53,26 +63,44 @@ def train_flop(model: ModelSpec, classes: int) -> float:
     """
     if model.counts is not None:
         return model.counts.flop_per_image
-    patches = 2 * (tokens(model) - 1) * model.width * 3 * model.patch_size**2
-    return 3 * forward_flop(model, classes) - patches
+    return 3 * forward_flop(model, classes) - _patch_flop(model)
 
 
-def activation_bytes(model: ModelSpec, precision: Precision) -> float | None:
-    """Bytes that autograd keeps per image of a micro batch, with fused attention and without recomputation.
+def _patch_flop(model: ModelSpec) -> int:
+    return 2 * patches(model) * model.width * 3 * model.patch_size**2
+
+
+def activation_bytes(
+    model: ModelSpec, precision: Precision, *, sequence: int = 1, attention: Attention = Attention.SDPA
+) -> float | None:
+    """Bytes that autograd keeps on a rank per image of a micro batch, without recomputation.
 
     Counted of a model that is not built here; None where nobody counted it.
 
-    fp32: 64 LND (M = 4D), counted exactly by saved-tensor hooks; torchvision's attention keeps 1.7 % more.
+    Of one rank with fused attention, fp32: 64 LND (M = 4D), counted exactly by saved-tensor hooks; torchvision's
+    attention keeps 1.7 % more.
     16-bit weights and activations: 32 LND, and in fp32 the softmax statistics (4HN) and the norms' (16N).
     Autocast: 36 LND and those statistics, since what the norms read stays fp32. Its casts of the weights, which do not
     grow with the batch, are `memory`'s.
     The part of the MLP (20 and 10 bytes per unit of its width and token) is kept apart, so M need not be 4D.
+
+    `attention=math` keeps all weights, 4HN bytes a token, and queries, keys and values once more, both always in fp32.
+    Of ranks that share tokens, of n each: 5D + 2M numbers a token and block, and what attention keeps: 4D numbers and
+    the softmax statistics, or 3D and the weights; once the pixels of its patches, and 2D around the last norm. Counted
+    by hooks on gloo, `tests/e2e/train/test_sequence.py` counts anew.
     """
     halves = precision.products in (Precision.BF16, Precision.FP16)
     if model.counts is not None:
         kept = model.counts.kept_bytes_16 if halves else model.counts.kept_bytes_32
         return kept * _AUTOCAST if kept is not None and precision.autocast else kept
-    n, d, m, layers = tokens(model), model.width, model.mlp_width, model.layers
+    n, d, m, layers, heads = tokens(model), model.width, model.mlp_width, model.layers, model.heads
+    size, math_weights = precision.bytes, 4 * heads * n if attention is Attention.MATH else 0
+    if sequence > 1:
+        attended = 12 * d + math_weights if math_weights else 4 * d * size + 4 * heads
+        block = (5 * d + 2 * m) * size + attended + 16
+        once = (3 * model.patch_size**2 + 2 * d) * size
+        return local_tokens(n, sequence) * (layers * block + once)
+    again = (6 if halves else 8) * d if math_weights else 0
     if not halves:
-        return round(1.017 * layers * n * (32 * d + 8 * m))
-    return layers * n * ((20 if precision.autocast else 16) * d + 4 * m + 4 * model.heads + 16)
+        return round(layers * n * (1.017 * (32 * d + 8 * m) + again + math_weights))
+    return layers * n * ((20 if precision.autocast else 16) * d + 4 * m + (again + math_weights or 4 * heads) + 16)

@@ -25,6 +25,7 @@ from vit_sweep.report.figures.runs.accuracy import draw_accuracy_by_batch, draw_
 from vit_sweep.report.figures.runs.engines import draw_engines
 from vit_sweep.report.figures.runs.memory import draw_memory
 from vit_sweep.report.figures.runs.ranks import draw_ranks
+from vit_sweep.report.figures.runs.resolutions import draw_resolutions
 from vit_sweep.report.figures.runs.roofline import draw_roofline
 from vit_sweep.report.figures.runs.steps import draw_steps
 from vit_sweep.report.figures.sheet.style import theme
@@ -74,6 +75,7 @@ def draw_all(
         partial(draw_isoefficiency, [*strong, *weak], folder, ratio),
         partial(draw_engines, runs, folder),
         partial(draw_memory, runs, folder),
+        partial(draw_resolutions, runs, folder),
         partial(draw_ranks, runs, folder),
         partial(draw_steps, (*strong, *weak), folder),
         partial(draw_roofline, runs, folder),

@@ -14,14 +14,15 @@ from vit_sweep.report.tables.effects import accum_table, batch_table
 from vit_sweep.report.tables.isoefficiency import isoefficiency_table
 from vit_sweep.report.tables.pairs import engine_table, placement_table
 from vit_sweep.report.tables.parts import PoolTimes, Times, by_configuration, comparable, ids_of, placement_of, pools
+from vit_sweep.report.tables.resolutions import resolution_table
 from vit_sweep.report.tables.runs import runs_table
 from vit_sweep.report.tables.scaling import scaling_table
 from vit_sweep.report.tables.table import Cells, Table
 from vit_sweep.runs.run import Run
 
 NAMES = (
-    "strong", "weak", "batch", "accumulation", "placement", "engines", "memory", "failures", "cost", "isoefficiency",
-    "accuracy", "runs",
+    "strong", "weak", "batch", "accumulation", "placement", "engines", "memory", "resolutions", "failures", "cost",
+    "isoefficiency", "accuracy", "runs",
 )  # fmt: skip
 """Every table that there can be."""
 
@@ -52,6 +53,7 @@ def tables_of(
         placement_table(fair, times),
         engine_table(fair, times),
         memory_table(ordered),
+        resolution_table(ordered, times),
         failure_table(ordered, points),
         cost_table(ordered, times),
         isoefficiency_table(planes(series, times.ratio)),

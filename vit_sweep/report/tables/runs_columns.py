@@ -21,7 +21,7 @@ RUN_COLUMNS = _columns(
         for name in (*WHAT, "gpus", "nodes", "micro_batch", "accum")
         if name != "variant"
     ),
-    ("global_batch", "images", "micro_batch x accum x gpus."),
+    ("global_batch", "images", "micro_batch x accum x gpus / sequence."),
     ("train_images", "images", "Images that an epoch covers, repeated ones not counted."),
     ("epochs", "", "Epochs that were asked for."),
     ("epochs_done", "", "Epochs that it ran."),
@@ -35,6 +35,9 @@ RUN_COLUMNS = _columns(
     ("activation_checkpointing", "", "Whether activations are computed again in backward."),
     ("compile", "", "Whether encoder blocks are compiled."),
     ("allocation", "", "per_cell: a job of its own; shared: one job for its whole curve."),
+    ("sequence", "", "Ranks that share the tokens of the same images."),
+    ("sequence_method", "", "How attention sees the tokens of other ranks: ulysses or ring."),
+    ("attention", "", "The kernel of attention: sdpa (torch's choice), math, flash or efficient."),
     ("padding", "", "Repeated images of an epoch as a part of train_images."),
     ("attempt", "", "The attempt that gave the record: 2.1 is the second, started again once."),
     ("ended_before", "", "How earlier attempts ended."),

@@ -20,6 +20,7 @@ from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.point import BatchPer, EngineSpec, Placement, Precision, Scaling
 from vit_sweep.plan.predict.cost import Throughput
 from vit_sweep.plan.predict.overlap import exposed_s
+from vit_sweep.plan.predict.sequence import exchange
 from vit_sweep.plan.predict.vit import parameters, train_flop
 from vit_sweep.record.stats import throughput
 from vit_sweep.runs.sources import from_reference
@@ -91,6 +92,18 @@ def test_what_can_be_hidden_is_what_a_pass_of_the_right_micro_step_takes(stage, 
         compute_s=12.0,
     )
     assert most - least == pytest.approx(12.0 * hidden)
+
+
+def test_gpus_that_share_tokens_have_their_part_of_the_work_and_wait_for_each_other():
+    made = ask((1, 2, 8), sequence=2)
+    assert made.impossible == ("gpus=1: not a multiple of sequence=2",)
+    two, eight = made.points
+    moved = exchange(cell(gpus=2, sequence=2))
+    waits_ms = 1000 * (moved.size_bytes / 2 / 4e9 + moved.calls * 20e-6)
+    assert (two.global_batch, eight.global_batch, eight.steps) == (16, 64, 1000)
+    assert two.compute_ms == pytest.approx(1000 * 8 * PER_IMAGE_S)
+    assert eight.communication_ms == pytest.approx(1000 * (14 * 20e-6 + 14 / 8 * SIZE / 4e9) + waits_ms)
+    assert any(given.name == "exchanged by attention in a step" for given in made.inputs)
 
 
 def test_gpu_hours_on_whole_nodes_are_those_of_all_their_gpus():

@@ -14,9 +14,10 @@ from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions
 from vit_sweep.plan.measuring import AT_MOST_S, DEVICE_S, ONE_S, PROFILER_S, after_s, certificate_s, preflight_s, sizes
 from vit_sweep.plan.plan import Knowledge, make_plan
 from vit_sweep.plan.plan_file import plan_file
-from vit_sweep.plan.point import EngineSpec, Precision
+from vit_sweep.plan.point import EngineSpec, Precision, SequenceMethod
 from vit_sweep.plan.predict import ring
 from vit_sweep.plan.predict.cost import STARTUP_S, Throughput, communicates_s, gradient_bytes, predict
+from vit_sweep.plan.predict.sequence import exchange
 from vit_sweep.record.stats import throughput
 
 T4 = profile(
@@ -233,3 +234,47 @@ def test_a_task_on_whole_nodes_counts_with_all_their_gpus():
     made = [replace(batch, profile=whole) for batch in batches([(1, 3)])]
     most = 3 * whole.gpus_per_node - 1
     assert [batch.parallel for batch in throttle(made, most)] == [2]
+
+
+# --- tokens over several ranks -----------------------------------------------------------------------------
+
+
+def shared(**changes):
+    """8 GPUs in groups of 2 on one node; 9 of 17 tokens each."""
+    return cell(**({"gpus": 8, "nodes": 1, "sequence": 2, "device": Device.CUDA} | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "calls", "tensors"),
+    [
+        ({}, 16, 16),
+        ({"accum": 3}, 48, 48),
+        ({"activation_checkpointing": True}, 24, 24),
+        ({"sequence_method": SequenceMethod.RING}, 2 * (1 + 1 + 2), 2 * 2 * (1 + 1 + 2)),
+        ({"sequence": 1}, 0, 0),
+    ],
+)
+def test_what_attention_exchanges_is_counted_by_blocks_passes_and_micro_steps(changes, calls, tensors):
+    made = exchange(shared(**changes))
+    assert (made.calls, made.size_bytes) == (calls, tensors * 16 * 9 * 64 * 4)
+
+
+def test_a_step_of_a_group_computes_its_part_and_waits_for_its_exchanges():
+    """Half of each tensor goes to the other rank: over the links inside a node, or through the ports of two."""
+    made, plain = shared(), shared(sequence=1)
+    moved, links = exchange(made), (4.5e9, 1.0e9)
+    waits = [ring.all_to_all_s(T4.network, ranks=2, nodes=n, size_bytes=8e9, calls=0) for n in (1, 2)]
+    assert waits == pytest.approx([8e9 / 2 / speed for speed in links])
+    step_s = predict(made, T4, ()).step_ms / 1000
+    computes_s = predict(plain, T4, ()).step_ms / 1000 - communicates_s(plain, T4)
+    exchanged_s = moved.size_bytes / 2 / 4.5e9 + moved.calls * 1e-6 * T4.network.inside.latency_us
+    assert step_s == pytest.approx(computes_s / 2 + communicates_s(made, T4) + exchanged_s)
+    assert predict(replace(made, nodes=8), T4, ()).step_ms > predict(made, T4, ()).step_ms
+
+
+def test_a_finished_run_of_a_group_says_how_long_an_image_takes_and_only_to_its_like():
+    made = shared(accum=2, micro_batch=4096)  # so that it computes longer than it waits
+    rate = made.global_batch / (predict(made, T4, ()).step_ms / 1000)
+    finished = (Throughput(cell=made, images_per_s=rate / 8),)
+    assert predict(made, T4, finished).step_ms == pytest.approx(predict(made, T4, ()).step_ms)
+    assert not predict(replace(made, sequence=1), T4, finished).measured

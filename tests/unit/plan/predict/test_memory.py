@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from launchers.profile import Device
 from tests.unit.builders import DATA, ENGINE, OPTIMIZER, cell, point, profile
 from vit_sweep.plan.plan import Knowledge, MemoryCheck, make_plan
-from vit_sweep.plan.point import EngineSpec, ModelSpec, OptimizerKind, Pipeline, Precision
+from vit_sweep.plan.point import Attention, EngineSpec, ModelSpec, OptimizerKind, Pipeline, Precision
 from vit_sweep.plan.predict.memory import kept_bytes, largest_micro_batch, predict, why_it_does_not_fit
 from vit_sweep.plan.predict.vit import activation_bytes, forward_flop, parameters, train_flop
 
@@ -169,3 +169,43 @@ def test_memory_check_warn_runs_it_with_a_remark_and_off_says_nothing():
     assert "may not fit" in warned.remarks[0]
     (silent,) = make_plan([asked()], Knowledge(memory_check=MemoryCheck.OFF)).points
     assert silent.remarks == ()
+
+
+# --- tokens over several ranks -----------------------------------------------------------------------------
+
+
+def large(**changes):
+    """ViT-B of 1,536 px images, 9,217 tokens each."""
+    return on_t4(**({"model": replace(VIT_B, image_size=1536), "micro_batch": 4} | changes))
+
+
+def test_the_smallest_degree_that_fits_is_proposed():
+    """12 heads: of the degrees above 1 it may be 2, 3, 4, 6 or 12."""
+    degrees = {n: predict(large(gpus=n, sequence=n)).total_gib for n in (1, 2, 3, 4, 6, 12)}
+    room_gib = degrees[4] / 0.96
+    assert degrees[3] > room_gib
+    assert ", or sequence=4, from which on 1536 px fits, " in why_it_does_not_fit(large(gpus=8), room_gib)
+    assert ", or sequence=4 on gpus=8, from which on" in why_it_does_not_fit(large(gpus=6, sequence=3), room_gib)
+    assert why_it_does_not_fit(large(gpus=8, sequence=4), room_gib) is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"compile": True}, {"engine": EngineSpec(name="m", zero_stage=None, kind="megatron")}]
+)
+def test_no_degree_is_proposed_to_what_cannot_share_tokens(changes):
+    assert "sequence=" in why_it_does_not_fit(large(gpus=2), 20)
+    assert "sequence=" not in why_it_does_not_fit(large(gpus=2, **changes), 20)
+
+
+@given(sequence=st.sampled_from([2, 3, 4, 6]), precision=st.sampled_from(list(Precision)), again=st.booleans())
+def test_twice_the_ranks_keep_half_of_the_activations(sequence, precision, again):
+    one, twice = (
+        predict(large(gpus=12, sequence=s, precision=precision, activation_checkpointing=again)).activations_gib
+        for s in (sequence, 2 * sequence)
+    )
+    assert one / twice == pytest.approx(2, rel=0.01)
+
+
+def test_products_keep_all_weights_of_attention():
+    more = predict(large(attention=Attention.MATH)).activations_gib - predict(large()).activations_gib
+    assert more * 2**30 > 4 * 12 * 4 * 12 * 9217**2  # images x blocks x bytes x heads x tokens squared

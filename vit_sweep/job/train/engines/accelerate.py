@@ -22,9 +22,10 @@ from torch.nn.parallel import DistributedDataParallel
 from launchers.profile import Device
 from launchers.text import plural
 from vit_sweep.job.train.engines.ddp import Ddp, ddp_options
-from vit_sweep.job.train.engines.deepspeed import DeepSpeed, configuration, scale_loss, start_deepspeed
+from vit_sweep.job.train.engines.deepspeed import DeepSpeed, configuration, scale_loss
 from vit_sweep.job.train.engines.engine import Engine, EngineReport
 from vit_sweep.job.train.engines.plain_torch import PlainTorch
+from vit_sweep.job.train.measure.collectives import start_deepspeed
 from vit_sweep.job.train.model import device_of, optimizer
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError

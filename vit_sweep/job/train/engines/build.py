@@ -8,7 +8,8 @@ from launchers.profile import Device
 from vit_sweep.job.train.engines import ddp, deepspeed, fsdp2
 from vit_sweep.job.train.engines.autocast import under_autocast
 from vit_sweep.job.train.engines.engine import Build, Engine
-from vit_sweep.job.train.model import multiply_in, require_precision, vision_transformer
+from vit_sweep.job.train.model import DTYPES, device_of, multiply_in, require_precision, vision_transformer
+from vit_sweep.job.train.models.sequence import require_kernel
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
@@ -22,9 +23,10 @@ _BUILD: dict[str, Build] = {DEEPSPEED: deepspeed.build, DDP: ddp.build, FSDP2: f
 def engine_of(cell: Cell) -> Engine:
     """Build the cell's model, from its seed, in the cell's engine; the process group is there.
 
-    Raises `JobError` for a number format that the device does not have, and an engine that cannot be imported.
+    Raises `JobError` for a number format or a kernel that the device lacks, and an engine that cannot be imported.
     """
     require_precision(cell)
+    require_kernel(cell, device_of(cell), DTYPES[cell.precision.products])
     return wrapped(cell, vision_transformer(cell))
 
 

@@ -16,14 +16,14 @@ from deepspeed.utils.tensor_fragment import fragment_address
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from launchers.profile import Device
 from vit_sweep.job.train.engines.autocast import precision_of, scaler_of
 from vit_sweep.job.train.engines.deepspeed_schema import keys_read
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.engines.half_step import lean
 from vit_sweep.job.train.engines.offload import nvme_folder
-from vit_sweep.job.train.measure.collectives import Counted, counted, silenced
+from vit_sweep.job.train.measure.collectives import Counted, counted, silenced, start_deepspeed
 from vit_sweep.job.train.model import optimizer
+from vit_sweep.job.train.models.sequence import sequence_ranks
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
@@ -88,16 +88,6 @@ def _require_offload(cell: Cell, optimizer: Any) -> None:
                 Cause.MISMATCH,
                 f"engine.{name}={place.value}: DeepSpeed {'moves' if offloaded else 'keeps'} these states all the same",
             )
-
-
-def start_deepspeed(cell: Cell) -> None:
-    """Let DeepSpeed communicate over the process group that is there."""
-    # Asked by one reader, whether to build an op that takes a compiler and 50 s and does what gloo does without it.
-    # Left to DeepSpeed, every rank would try out compilers to fill it.
-    deepspeed.ops.__compatible_ops__ = {}
-    deepspeed.init_distributed(
-        dist_backend="gloo" if cell.device is Device.CPU else "nccl", auto_mpi_discovery=False, verbose=False
-    )
 
 
 def configuration(cell: Cell) -> dict[str, Any]:
@@ -229,7 +219,7 @@ class DeepSpeed:
             batch=BatchTriple(
                 micro_batch=engine.train_micro_batch_size_per_gpu(),
                 accum=engine.gradient_accumulation_steps(),
-                global_batch=engine.train_batch_size(),
+                global_batch=engine.train_batch_size() // sequence_ranks(engine.module),
             ),
             zero_stage=engine.zero_optimization_stage(),
             precision=_precision(engine),

@@ -12,8 +12,9 @@ from torch.distributed.tensor import DTensor
 
 from vit_sweep.job.train.engines.autocast import precision_of, scaler_of
 from vit_sweep.job.train.engines.engine import EngineReport
-from vit_sweep.job.train.measure.collectives import Counted
+from vit_sweep.job.train.measure.collectives import Counted, counted, silenced
 from vit_sweep.job.train.model import clip
+from vit_sweep.job.train.models.sequence import data_ranks
 from vit_sweep.plan.cell import Cell
 from vit_sweep.record.record import BatchTriple
 
@@ -90,19 +91,20 @@ class PlainTorch:
 
     @contextmanager
     def silenced(self) -> Iterator[None]:
-        """Let `carries` say no."""
+        """Let `carries` say no, and a sequence group exchange nothing."""
         self._silent = True
         try:
-            yield
+            with silenced():
+                yield
         finally:
             self._silent = False
 
     @contextmanager
     def counted(self) -> Iterator[Counted]:
-        """Count what `carries` is asked about."""
-        self._counts = counts = Counted()
+        """Count what `carries` is asked about, and what a sequence group exchanges."""
         try:
-            yield counts
+            with counted() as self._counts:
+                yield self._counts
         finally:
             self._counts = None
 
@@ -144,7 +146,7 @@ class PlainTorch:
         return EngineReport(
             kind=self._kind,
             classes=(type(self._model).__name__, type(self._optimizer).__name__),
-            batch=BatchTriple(micro_batch=micro, accum=accum, global_batch=micro * accum * dist.get_world_size()),
+            batch=BatchTriple(micro_batch=micro, accum=accum, global_batch=micro * accum * data_ranks(self._model)),
             zero_stage=None,
             precision=precision_of(self._model),
             parameters=sum(parameter.numel() for parameter in self._model.parameters()),

@@ -78,12 +78,12 @@ def selected(cell: Cell) -> Tensor:
 
 
 def epoch_order(cell: Cell, chosen: Tensor, epoch: int) -> Tensor:
-    """Image indices of one epoch, (steps, accum, ranks, micro batch); repeats fill up the last step."""
+    """Image indices of one epoch, (steps, accum, data-parallel ranks, micro batch); repeats fill up the last step."""
     generator = torch.Generator().manual_seed(cell.seed * 1_000_003 + epoch)
     order = chosen[torch.randperm(len(chosen), generator=generator)]
     repeats = -(-cell.images_per_epoch // len(order))
     filled = order.repeat(repeats)[: cell.images_per_epoch]
-    return filled.view(cell.steps_per_epoch, cell.accum, cell.gpus, cell.micro_batch)
+    return filled.view(cell.steps_per_epoch, cell.accum, cell.data_ranks, cell.micro_batch)
 
 
 def prepare(images: Tensor, side: int, dtype: torch.dtype) -> Tensor:
@@ -109,10 +109,12 @@ def test_batches(
 ) -> Iterator[tuple[Tensor, Tensor, int]]:
     """Yield this rank's share as (images, labels, how many of them count), on `device` (None: where the split is).
 
+    Ranks of one sequence group get the same one.
     Every rank gets equally many batches, since with ZeRO-3 a forward is a collective; what fills up the
     last ones does not count.
     """
-    total, ranks, size = len(split.labels), cell.gpus, cell.micro_batch
+    total, ranks, size = len(split.labels), cell.data_ranks, cell.micro_batch
+    rank //= cell.sequence
     rounds = -(-total // (ranks * size))
     for i in range(rounds):
         start = (i * ranks + rank) * size

@@ -44,7 +44,7 @@ def pipeline_of(
     cell: Cell, *, train: Split, device: torch.device, dtype: torch.dtype, rank: int, workers: int = 0
 ) -> Pipeline:
     """The pipeline that the cell asks for; `train` is the split in host memory, `workers` are for the loader."""
-    plan = _Plan(cell=cell, chosen=selected(cell), rank=rank, source_side=train.images.shape[-1])
+    plan = _Plan(cell=cell, chosen=selected(cell), rank=rank // cell.sequence, source_side=train.images.shape[-1])
     if cell.pipeline is point.Pipeline.LOADER:
         return LoaderPipeline(plan, train=train, device=device, dtype=dtype, workers=workers)
     return DevicePipeline(plan, train=train, device=device, dtype=dtype)
@@ -57,6 +57,7 @@ class _Plan:
     cell: Cell
     chosen: Tensor
     rank: int
+    """Among the data-parallel ones: those of a sequence group see the same images."""
     source_side: int
 
     @property

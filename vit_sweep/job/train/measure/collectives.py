@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import deepspeed.comm.comm
+import deepspeed
 import torch.distributed as dist
 from torch import Tensor
 
+from launchers.profile import Device
+from vit_sweep.plan.cell import Cell
 from vit_sweep.record.breakdown import CollectiveKind
 
 _KINDS = (
@@ -24,6 +26,16 @@ _KINDS = (
     "all_to_all_single",
 )
 Call = Callable[..., Any]
+
+
+def start_deepspeed(cell: Cell) -> None:
+    """Let DeepSpeed communicate over the process group that is there."""
+    # Asked by one reader, whether to build an op that takes a compiler and 50 s and does what gloo does without it.
+    # Left to DeepSpeed, every rank would try out compilers to fill it.
+    deepspeed.ops.__compatible_ops__ = {}
+    deepspeed.init_distributed(
+        dist_backend="gloo" if cell.device is Device.CPU else "nccl", auto_mpi_discovery=False, verbose=False
+    )
 
 
 class _Done:
@@ -84,7 +96,7 @@ def silenced() -> Iterator[None]:
 
 @contextmanager
 def _replaced(make: Callable[[str, Call], Call]) -> Iterator[None]:
-    backend = deepspeed.comm.comm.cdb
+    backend = deepspeed.comm.comm.cdb  # None where nothing goes through it
     kinds = [kind for kind in _KINDS if hasattr(backend, kind)]
     for kind in kinds:
         setattr(backend, kind, make(kind, getattr(backend, kind)))

@@ -10,6 +10,7 @@ from launchers.identity import RankIdentity
 from vit_sweep.job.rank_log import peak_host_mib
 from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.machine.fingerprint import processor
+from vit_sweep.job.train.models.sequence import sequence_ranks
 from vit_sweep.plan.cell import Cell
 from vit_sweep.record.record import RankReport, Resolved
 
@@ -45,6 +46,7 @@ def resolved_of(cell: Cell, engine: Engine, me: RankIdentity) -> Resolved:
         precision=report.precision,
         steps_per_epoch=-(-cell.train_images // report.batch.global_batch),
         parameters=report.parameters,
+        sequence=sequence_ranks(engine.module),
         engine=report.kind,
         classes=report.classes,
     )

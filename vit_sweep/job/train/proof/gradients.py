@@ -10,7 +10,15 @@ from collections.abc import Iterator
 import torch
 
 from vit_sweep.job.train.measure.readback import gathered
-from vit_sweep.job.train.proof.rehearsal import Weights, alone, by_engine, first_weights, small, without_a_trace
+from vit_sweep.job.train.proof.rehearsal import (
+    Weights,
+    alone,
+    by_engine,
+    first_loss,
+    first_weights,
+    small,
+    without_a_trace,
+)
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
@@ -36,18 +44,40 @@ def check_gradients(cell: Cell, *, rank: int, device: torch.device) -> GradientC
     copy = small(cell, _DESCENT, cell.precision if casts else Precision.FP32)
     tolerance = AUTOCAST_TOLERANCE if casts else TOLERANCE
     with without_a_trace(device):
-        moved = by_engine(copy, steps=1, rank=rank, device=device).weights
-        differences = list(_differences(first_weights(copy), moved, alone(copy, steps=1, device=device)))
+        rehearsed = by_engine(copy, steps=1, rank=rank, device=device)
+        right = alone(copy, steps=1, device=device)
+        differences = list(_differences(first_weights(copy), rehearsed.weights, right))
+        right_loss = first_loss(copy, rank=rank, device=device)
+    off = abs(rehearsed.loss - right_loss) / right_loss
+    losses: list[float] = gathered(off if math.isfinite(off) else math.inf)
+    if not max(losses) <= tolerance:
+        raise JobError(
+            Cause.WRONG_GRADIENTS,
+            f"{_named(cell)}: on rank {losses.index(max(losses))} the loss is not that of one process with the same "
+            f"images: it differs by {max(losses):.2g} of it, allowed is {tolerance:g}; nothing was trained, since what "
+            "is trained here would be something else",
+        )
     ranks: list[tuple[float, str]] = gathered(max(differences))
     difference, parameter = max(ranks)
     if not difference <= tolerance:
         raise JobError(
             Cause.WRONG_GRADIENTS,
-            f"engine={cell.engine.name}: on rank {ranks.index((difference, parameter))} the gradient of {parameter} is "
+            f"{_named(cell)}: on rank {ranks.index((difference, parameter))} the gradient of {parameter} is "
             f"not that of one process with all images: it differs by {difference:.2g} of it, allowed is {tolerance:g}; "
             "nothing was trained, since what this engine trains would be something else",
         )
-    return GradientCheck(difference=difference, parameter=parameter, parameters=len(differences), tolerance=tolerance)
+    return GradientCheck(
+        difference=difference,
+        parameter=parameter,
+        parameters=len(differences),
+        tolerance=tolerance,
+        loss=max(losses),
+    )
+
+
+def _named(cell: Cell) -> str:
+    shared = f" sequence={cell.sequence} sequence_method={cell.sequence_method.value}" if cell.sequence > 1 else ""
+    return f"engine={cell.engine.name}{shared}"
 
 
 def _differences(before: Weights, moved: Weights, right: Weights) -> Iterator[tuple[float, str]]:

@@ -21,8 +21,8 @@ from vit_sweep.job.train.engines.build import wrapped
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.model import clip, optimizer, vision_transformer
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.measuring import COPY_BLOCKS, COPY_IMAGES, COPY_MICRO_STEPS
-from vit_sweep.plan.point import OptimizerSpec, Precision
+from vit_sweep.plan.measuring import COPY_BLOCKS, COPY_IMAGES, COPY_MICRO_STEPS, COPY_SIDE
+from vit_sweep.plan.point import Attention, OptimizerSpec, Precision
 
 _DROPS = {"p", "drop_prob", "dropout"}
 """What modules of torch and timm call the part that they drop by chance, which no two processes do alike."""
@@ -33,18 +33,39 @@ def small(cell: Cell, updates: OptimizerSpec, precision: Precision = Precision.F
     """A copy that every rank can hold twice."""
     return replace(
         cell,
-        model=replace(cell.model, layers=min(COPY_BLOCKS, cell.model.layers)),  # of others' models, the whole
+        model=replace(
+            cell.model,
+            layers=min(COPY_BLOCKS, cell.model.layers),  # of others' models, the whole
+            image_size=_side(cell) if cell.sequence > 1 else cell.model.image_size,
+        ),
         micro_batch=COPY_IMAGES,
         accum=min(COPY_MICRO_STEPS, cell.accum),
         precision=precision,
         optimizer=updates,
         compile=False,
+        # On a GPU it takes 16-bit numbers only.
+        attention=Attention.SDPA if cell.attention is Attention.FLASH else cell.attention,
     )
+
+
+def _side(cell: Cell) -> int:
+    """Pixels of a side: at most some patches more than `COPY_SIDE`, with as much padding in the last rank's tokens.
+
+    The one process must hold all tokens, of which the cell's image may have too many.
+    """
+    own, degree = cell.model.image_size // cell.model.patch_size, cell.sequence
+    fewer = max(0, own - COPY_SIDE) // degree * degree
+    return (own - fewer) * cell.model.patch_size
 
 
 def first_weights(copy: Cell) -> Weights:
     """What both begin with."""
-    return {name: weight.detach().clone() for name, weight in _model(copy).named_parameters()}
+    return {name: weight.detach().clone() for name, weight in _model(_unshared(copy)).named_parameters()}
+
+
+def _unshared(copy: Cell) -> Cell:
+    """The same with all tokens on each rank, and the kernel that torch chooses."""
+    return replace(copy, sequence=1, attention=Attention.SDPA)
 
 
 class Rehearsed(NamedTuple):
@@ -54,6 +75,8 @@ class Rehearsed(NamedTuple):
     engine: EngineReport
     collectives: tuple[str, ...]
     """Kinds that were seen in the last step."""
+    loss: float
+    """Of the first step's first micro step on this rank."""
 
 
 def by_engine(copy: Cell, *, steps: int, rank: int, device: torch.device) -> Rehearsed:
@@ -61,26 +84,38 @@ def by_engine(copy: Cell, *, steps: int, rank: int, device: torch.device) -> Reh
     engine = wrapped(copy, _model(copy))
     exchanges = engine.exchange_apart(True)
     engine.module.train()
+    losses: list[Tensor] = []
     for step in range(steps):
         with engine.counted() as counts:
-            for micro, (images, labels) in enumerate(_batches(copy, step, rank, device), start=1):
+            for micro, (images, labels) in enumerate(_batches(copy, step, rank // copy.sequence, device), start=1):
                 boundary = micro == copy.accum
                 logits = engine.forward(images, boundary=boundary).float()  # as the loop does
-                engine.backward(cross_entropy(logits, labels), boundary=boundary)
+                loss = cross_entropy(logits, labels)
+                losses.append(loss.detach())
+                engine.backward(loss, boundary=boundary)
                 if boundary and exchanges:
                     engine.exchange()
                 engine.step(boundary=boundary)
-    return Rehearsed(engine.weights(), engine.report(), tuple(kind.name for kind in counts.kinds(1)))
+    kinds = tuple(kind.name for kind in counts.kinds(1))
+    return Rehearsed(engine.weights(), engine.report(), kinds, loss=float(losses[0]))
+
+
+def first_loss(copy: Cell, *, rank: int, device: torch.device) -> float:
+    """The loss of one process with all tokens of the images of this rank's first micro step."""
+    images, labels = next(_batches(copy, 0, rank // copy.sequence, device))
+    with torch.no_grad():
+        model = under_autocast(copy, _model(_unshared(copy))).to(device).train()
+        return float(cross_entropy(model(images).float(), labels))
 
 
 def alone(copy: Cell, *, steps: int, device: torch.device) -> Weights:
     """The weights after the same steps of one process."""
-    model = under_autocast(copy, _model(copy)).to(device)
+    model = under_autocast(copy, _model(_unshared(copy))).to(device)
     updates = optimizer(copy, model)
     for step in range(steps):
-        for rank in range(copy.gpus):
+        for rank in range(copy.data_ranks):
             for images, labels in _batches(copy, step, rank, device):
-                loss = cross_entropy(model(images).float(), labels) / (copy.accum * copy.gpus)
+                loss = cross_entropy(model(images).float(), labels) / (copy.accum * copy.data_ranks)
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
         clip(copy, model)
         updates.step()
@@ -111,7 +146,7 @@ def _model(copy: Cell) -> nn.Module:
 
 
 def _batches(copy: Cell, step: int, rank: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images (n, 3, side, side) and labels (n,) of a rank's micro steps."""
+    """Images (n, 3, side, side) and labels (n,) of the micro steps of a data-parallel rank."""
     noise = torch.Generator().manual_seed(zlib.crc32(f"{copy.seed}/{step}/{rank}".encode()))
     side = copy.model.image_size
     for _ in range(copy.accum):

@@ -1,0 +1,176 @@
+"""Tokens of an image over several ranks: who has how many, what they exchange, and which degrees cannot be. Pure.
+
+Symbols of `vit`, and s ranks of a sequence group, n = ceil(N / s) tokens of each, b images of a micro batch.
+Ulysses (Jacobs et al. 2023, arXiv:2309.14509): in every block queries, keys, values and what attention makes of them
+each go through one all-to-all of b n D numbers, and their gradients through one more: of these, (s - 1) / s go to
+other ranks.
+"""
+
+from typing import NamedTuple
+
+from launchers.profile import Device
+from launchers.text import plural
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.engines import MEGATRON
+from vit_sweep.plan.point import Attention, Point, Pool, Precision, SequenceMethod
+from vit_sweep.plan.predict.vit import local_tokens, tokens
+
+_EXCHANGED = 4
+"""Queries, keys, values, and what attention makes of them."""
+
+
+class Exchange(NamedTuple):
+    """All-to-alls of one rank in an optimizer step."""
+
+    calls: int
+    size_bytes: int
+    """Of the tensors of all calls together; the part that a rank keeps for itself included."""
+
+
+def exchange(cell: Cell) -> Exchange:
+    """What attention exchanges; with Ulysses counted on gloo by a test.
+
+    Of a ring, keys and values go round s - 1 times in forward and again in backward, their gradients s times.
+    """
+    one = cell.micro_batch * local_tokens(tokens(cell.model), cell.sequence) * cell.model.width * cell.precision.bytes
+    forwards = 2 if cell.activation_checkpointing else 1
+    if cell.sequence == 1:
+        passes, tensors = 0, 0
+    elif cell.sequence_method is SequenceMethod.ULYSSES:
+        passes = tensors = _EXCHANGED * (forwards + 1)
+    else:
+        passes = (forwards + 1) * (cell.sequence - 1) + cell.sequence
+        tensors = 2 * passes
+    blocks = cell.accum * cell.model.layers
+    return Exchange(calls=blocks * passes, size_bytes=blocks * tensors * one)
+
+
+def sequence_that_does_not_divide(point: Point, _: object) -> str | None:
+    """A sequence group of some ranks that leaves others over."""
+    if point.gpus % point.sequence == 0:
+        return None
+    return (
+        f"sequence={point.sequence} gpus={point.gpus}: {plural(point.gpus, 'GPU')} cannot be cut into groups of "
+        f"{point.sequence} ranks; use {_menu(_divisors(point.gpus))}"
+    )
+
+
+def _shared_tokens_of_others(point: Point, _: object) -> str | None:
+    """What works on the blocks of a model that is built here."""
+    model = point.model
+    if model.target is None:
+        return None
+    given = [
+        word
+        for word, changed in (
+            (f"sequence={point.sequence}", point.sequence > 1),
+            (f"attention={point.attention.value}", point.attention is not Attention.SDPA),
+            (f"model.pool={model.pool.value}", model.pool is not Pool.CLASS),
+        )
+        if changed
+    ]
+    if not given:
+        return None
+    return (
+        f"{given[0]} model={model.name}: it works on encoder blocks, and which those are in {model.name} of "
+        f"{model.target} is not known; leave it out, or use a model that is built here"
+    )
+
+
+def _shared_tokens_that_nobody_tried(point: Point, _: object) -> str | None:
+    """Engines and compilers that know of no sequence groups."""
+    if point.sequence == 1:
+        return None
+    if point.engine.kind == MEGATRON:
+        return (
+            f"sequence={point.sequence} engine={point.engine.name}: megatron-core has sequence groups of its own, "
+            "which are not used here; use engine=zero0 to zero3, ddp, fsdp2 or accelerate"
+        )
+    if point.precision.autocast:
+        return (
+            f"sequence={point.sequence} precision={point.precision.value}: what autocast makes of exchanged tokens was "
+            "not looked at yet; use precision=fp32, bf16 or fp16"
+        )
+    if point.compile:
+        return (
+            f"sequence={point.sequence} compile=true: the exchanges of attention break the graph of a block; use "
+            "compile=false"
+        )
+    return None
+
+
+def _tokens_that_cannot_be_shared(point: Point, _: object) -> str | None:
+    """A degree that the model's heads or tokens do not allow."""
+    model, degree = point.model, point.sequence
+    known = model.target is None and model.patch_size and model.heads
+    if degree == 1 or point.gpus % degree or not known:
+        return None
+    count, given = tokens(model), f"sequence={degree} sequence_method={point.sequence_method.value}"
+    if count <= degree:
+        return (
+            f"{given}: an image of {model.image_size} px has {count} tokens, no more than the {degree} ranks that "
+            "would share them; use a smaller sequence"
+        )
+    if point.sequence_method is SequenceMethod.ULYSSES:
+        if model.heads % degree == 0:
+            return None
+        use = [d for d in _divisors(point.gpus) if model.heads % d == 0]
+        return (
+            f"{given}: {model.heads} heads of {model.name} do not divide over {degree} ranks; use {_menu(use)}, or "
+            "sequence_method=ring"
+        )
+    if count % degree:
+        use = [d for d in _divisors(point.gpus) if count % d == 0]
+        mean = ", or model.pool=mean" if model.pool is Pool.CLASS else ""
+        return (
+            f"{given}: {count} tokens of an image do not divide over {degree} ranks, and torch's ring masks no "
+            f"padding; use {_menu(use)}, sequence_method=ulysses{mean}"
+        )
+    return _ring_without_a_kernel(point)
+
+
+def _ring_without_a_kernel(point: Point) -> str | None:
+    on_cpu, kernel = point.partition.device is Device.CPU, point.attention
+    if on_cpu == (kernel is Attention.MATH):
+        return None
+    use = "attention=math" if on_cpu else "attention=sdpa, flash or efficient"
+    return (
+        f"sequence_method=ring attention={kernel.value}: torch has no ring of this kernel on a "
+        f"{'processor' if on_cpu else 'GPU'}; use {use}, or sequence_method=ulysses"
+    )
+
+
+def _kernel_that_the_device_lacks(point: Point, _: object) -> str | None:
+    """An attention kernel that torch does not have there."""
+    profile, kernel = point.partition, point.attention
+    if kernel is Attention.EFFICIENT and profile.device is Device.CPU:
+        return f"attention=efficient: {profile.name} is a CPU partition, where torch has sdpa, math and flash; use one"
+    if kernel is not Attention.FLASH or profile.device is Device.CPU:
+        return None
+    if point.precision.products in (Precision.FP32, Precision.TF32):
+        return (
+            f"attention=flash precision={point.precision.value}: on a GPU this kernel takes 16-bit numbers only; use "
+            "precision=bf16 or fp16, or attention=efficient"
+        )
+    if Precision.BF16 in profile.refused_precisions:
+        return (
+            f"attention=flash: {profile.name} ({profile.gpu_model}) refuses bf16, so its GPUs are older than those "
+            "that have this kernel (sm80); use attention=efficient"
+        )
+    return None
+
+
+def _divisors(number: int) -> list[int]:
+    return [d for d in range(1, number + 1) if number % d == 0]
+
+
+def _menu(degrees: list[int]) -> str:
+    return f"sequence={' or '.join(map(str, degrees))}"
+
+
+OF_SEQUENCE = (
+    _shared_tokens_of_others,
+    _shared_tokens_that_nobody_tried,
+    _tokens_that_cannot_be_shared,
+    _kernel_that_the_device_lacks,
+)
