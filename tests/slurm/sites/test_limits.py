@@ -20,8 +20,8 @@ def study(tmp_path):
 
 
 def test_many_cells_run_once_each_in_arrays_of_a_part_of_them(sweep, shared_cluster, study):
-    """60 cells in arrays of 20; with VIT_SWEEP_LONG_TESTS=1 300 in arrays of 100, which takes minutes."""
-    part = 100 if LONG else 20
+    """24 cells in arrays of 8; with VIT_SWEEP_LONG_TESTS=1 300 in arrays of 100, which takes minutes."""
+    part = 100 if LONG else 8
     lab = Lab(sweep, shared_cluster, study)
     answer = lab.run(f"seed=range({3 * part})", f"++partition.max_array_size={part}", acts=trivial(), timeout=1800)
     assert answer.returncode == 0, answer.stdout[-2000:] + answer.stderr
