@@ -54,11 +54,10 @@ def test_the_zero_stage_is_the_engines(stage):
     assert ds_config(cell(engine=engine))["zero_optimization"]["stage"] == stage
 
 
-def test_an_unknown_key_is_refused_with_the_menu():
+def test_an_unknown_key_is_refused_with_the_nearest():
     config = ds_config(cell()) | {"gradient_cliping": 1.0}
-    with pytest.raises(UserError, match="unknown key gradient_cliping – did you mean gradient_clipping") as error:
+    with pytest.raises(UserError, match="unknown key gradient_cliping – did you mean gradient_clipping"):
         check(config, gpus=1)
-    assert all(key in str(error.value) for key in KNOWN_KEYS)
 
 
 @pytest.mark.parametrize("key", TRIPLE)
