@@ -125,6 +125,26 @@ class Network:
 
 
 @checked
+class OffloadLinks:
+    """What offloaded states go through, in 10^9 bytes per second. Only times are predicted from it.
+
+    As by itself: PCIe 3.0 x16 (15.8 by its standard) halved, since DeepSpeed copies from memory that is not pinned; six
+    channels of DDR4-2933 (141); what a core of such a socket reaches alone; a disk on PCIe 3.0 x4 (3.9).
+    """
+
+    gpu_gb_per_s: Positive = 6.0
+    """Between a GPU and the memory of its node, each GPU for itself."""
+    memory_gb_per_s: Positive = 100.0
+    """Of the memory of a node, which its ranks share."""
+    core_gb_per_s: Positive = 10.0
+    """Of the same, what one core can use: a rank has `cpus_per_gpu` of them."""
+    read_gb_per_s: Positive = 3.0
+    """From the disk of `nvme`, which the ranks of a node share."""
+    write_gb_per_s: Positive = 1.5
+    """To it."""
+
+
+@checked
 class Host:
     """A host of a hostfile profile; what is not given is the profile's."""
 
@@ -173,6 +193,8 @@ class PartitionProfile:
     """Fast storage of a node, for staging data; may name variables of the job (`$SLURM_TMPDIR`)."""
     nvme: str | None = None
     """Folder of a node's fast disk for states that are swapped out; may name variables of the job."""
+    offload: OffloadLinks = OffloadLinks()
+    """Bandwidths that states outside of a GPU go through, for predicted times: gpu_gb_per_s, memory_gb_per_s, ..."""
     hosts: tuple[Host, ...] = ()
     """Hostfile profiles only, in the order in which a job takes them."""
     mixed_hosts: bool = False

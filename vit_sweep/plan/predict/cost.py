@@ -1,6 +1,7 @@
 """Predicted time and GPU-hours of a cell, always with the basis of the estimate. Pure.
 
     step = accum x micro batch x FLOP per image / (sequence x fraction x peak)  +  communication  +  exchange
+         +  states outside of the GPU (`offload`)
     communication = what the engine moves (`traffic`) over the links (`ring`), less what it hides (`engines`)
     exchange = what attention moves within a sequence group (`sequence`): nothing hides it
     run  = start-up + preflight + epochs x (steps x step + test) + what is measured after the last epoch
@@ -18,7 +19,7 @@ from vit_sweep.plan import measuring
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.engines import hides
 from vit_sweep.plan.point import Precision, SequenceMethod
-from vit_sweep.plan.predict import ring, traffic
+from vit_sweep.plan.predict import offload, ring, traffic
 from vit_sweep.plan.predict.sequence import exchange
 from vit_sweep.plan.predict.vit import parameters, train_flop
 
@@ -79,11 +80,15 @@ def predict(
     whole_s, basis = communicates_s(cell, profile), computation.basis
     computes_s = cell.accum * cell.micro_batch * computation.image_s / cell.sequence
     step_s = computes_s + max(0.0, whole_s - hides(cell) * computes_s) + exchanges_s(cell, profile.network)
+    offload_s = offload.step_s(cell, profile.offload)
+    step_s += offload_s
     test_s = cell.data.test_images / cell.gpus * computation.image_s * TEST_SHARE
     seconds = STARTUP_S + cell.epochs * (cell.steps_per_epoch * step_s + test_s)
     seconds += _measuring_s(cell, profile.network, step_s, options)
     if whole_s and not computation.measured:
         basis += " + communication"
+    if offload_s and not computation.measured:
+        basis += " + offload"
     return TimeEstimate(seconds=seconds, step_ms=1000 * step_s, basis=basis, measured=computation.measured)
 
 
@@ -114,10 +119,10 @@ def _computes_s(cell: Cell, profile: PartitionProfile, image_s: float) -> float:
     """Seconds of computation of an image, where it took `image_s` of GPUs with all that was not hidden.
 
     A step of computation c that hides h c of communication T takes c + T - h c, or c where all of T is hidden; what a
-    sequence group exchanges comes on top.
+    sequence group exchanges and what offloaded states take comes on top.
     """
     images = cell.micro_batch * cell.accum / cell.sequence
-    image_s -= exchanges_s(cell, profile.network) / images
+    image_s -= (exchanges_s(cell, profile.network) + offload.step_s(cell, profile.offload)) / images
     whole_s = communicates_s(cell, profile) / images
     return min(image_s, (image_s - whole_s) / (1 - hides(cell)))
 

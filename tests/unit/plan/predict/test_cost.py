@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 
 from launchers.batch import Batch, Shape, Task, throttle
 from launchers.errors import UserError
-from launchers.profile import Device, Link, Network
-from tests.unit.builders import cell, point, profile, record
+from launchers.profile import Device, Link, Network, OffloadLinks
+from tests.unit.builders import MODEL, cell, point, profile, record
 from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions
 from vit_sweep.plan.measuring import AT_MOST_S, DEVICE_S, ONE_S, PROFILER_S, after_s, certificate_s, preflight_s, sizes
 from vit_sweep.plan.plan import Knowledge, make_plan
 from vit_sweep.plan.plan_file import plan_file
-from vit_sweep.plan.point import EngineSpec, Precision, SequenceMethod
-from vit_sweep.plan.predict import ring
+from vit_sweep.plan.point import EngineSpec, ModelCounts, Offload, Precision, SequenceMethod
+from vit_sweep.plan.predict import offload, ring
 from vit_sweep.plan.predict.cost import STARTUP_S, Throughput, communicates_s, gradient_bytes, predict
 from vit_sweep.plan.predict.sequence import exchange
 from vit_sweep.record.stats import throughput
@@ -278,3 +278,57 @@ def test_a_finished_run_of_a_group_says_how_long_an_image_takes_and_only_to_its_
     finished = (Throughput(cell=made, images_per_s=rate / 8),)
     assert predict(made, T4, finished).step_ms == pytest.approx(predict(made, T4, ()).step_ms)
     assert not predict(replace(made, sequence=1), T4, finished).measured
+
+
+# --- states outside of the GPU ------------------------------------------------------------------------------
+
+
+COUNTS = ModelCounts(parameters=2_000_000, flop_per_image=1e11)
+
+
+def offloaded(stage, **places):
+    return EngineSpec(name=f"zero{stage}", zero_stage=stage, **places)
+
+
+def test_offloaded_states_take_their_copies_their_update_and_their_files():
+    """ZeRO 3, a million weights a rank of fp16, two micro steps; every link 1 GB/s, shared by two ranks."""
+    links = OffloadLinks(gpu_gb_per_s=1, memory_gb_per_s=2, core_gb_per_s=10, read_gb_per_s=1, write_gb_per_s=1)
+    slow = replace(T4, offload=links)
+    of_others = replace(MODEL, layers=0, counts=COUNTS)
+    shape = {"gpus": 2, "nodes": 1, "device": Device.CUDA, "accum": 2, "model": of_others}
+
+    def offload_ms(**places):
+        made = cell(**shape, precision=Precision.FP16, engine=offloaded(3, **places))
+        plain = replace(made, engine=offloaded(3))
+        with_fp16 = replace(slow, peak_tflops={"fp16": 65.0})
+        ms = predict(made, with_fp16, ()).step_ms - predict(plain, with_fp16, ()).step_ms
+        # From a finished run it is the same: what its own states took is taken off first.
+        step_s = predict(made, with_fp16, ()).step_ms / 1000
+        ran = Throughput(cell=made, images_per_s=made.micro_batch * made.accum / step_s)
+        assert predict(made, with_fp16, (ran,)).step_ms == pytest.approx(1000 * step_s)
+        return pytest.approx(ms)
+
+    on_host, both = {"offload_optimizer": Offload.CPU}, {"offload_param": Offload.CPU}
+    update = 28 + 4 + 2
+    assert offload_ms(**on_host) == (4 + 2 * 2) + (2 * 2 + 2) + update
+    assert offload_ms(**on_host, **both) == (4 + 2 * 2) + (2 * 2 + 2 * 2) + update
+    assert offload_ms(**both) == 2 + 2 * 2
+    states = 8 + 8  # weights, gradients, two moments
+    in_files = offload_ms(offload_optimizer=Offload.NVME)
+    assert in_files == (4 + 2 * 2) + (2 * 2 + 2) + update + 2 * (states + states)
+    assert offload_ms(offload_param=Offload.NVME) == 2 + 2 * 2 + 2 * (2 * 2 + 2)
+
+
+def test_an_estimate_says_that_offload_is_in_it_and_a_cpu_partition_offloads_to_itself():
+    engine = offloaded(2, offload_optimizer=Offload.CPU)
+    made = cell(gpus=2, device=Device.CUDA, engine=engine)
+    assert predict(made, T4, ()).basis.endswith("+ offload")
+    assert predict(replace(made, engine=offloaded(2)), T4, ()).basis.endswith("+ communication")
+    assert offload.step_s(replace(made, device=Device.CPU), T4.offload) == 0
+
+
+def test_few_cores_slow_an_update_down_until_the_nodes_memory_is_full():
+    engine = offloaded(2, offload_optimizer=Offload.CPU)
+    cores = [cell(gpus=1, device=Device.CUDA, engine=engine, cpus_per_gpu=n) for n in (1, 2, 10, 20)]
+    alone, two, full, more = (offload.step_s(each, T4.offload) for each in cores)
+    assert alone > two > full == more
