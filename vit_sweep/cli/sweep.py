@@ -18,7 +18,7 @@ from launchers.errors import UserError
 from launchers.profile import Scheduler
 from launchers.text import plural
 from vit_sweep.analysis.laws import coverage
-from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal import show, show_plan
 from vit_sweep.cli.terminal.consent import agree
 from vit_sweep.config import algebra, models
 from vit_sweep.config.compose import Plain
@@ -88,7 +88,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         study.write_plan(plan, data_root=root, options=options, repeat=settings.repeat_rule)
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
         chosen = choose(study, plan.cells, code, retry=settings.retry, rerun=settings.rerun, arrange=arrange)
-        show.plan(console, plan, study=study.name, todo=set(chosen.todo))
+        show_plan.plan(console, plan, study=study.name, todo=set(chosen.todo))
         for remark in (*remarks, *certified, *_carries(plan, chosen.results, settings)):
             console.print(remark, soft_wrap=True)
         show.selection(console, chosen.selection, unclear, rerun=settings.rerun)

@@ -1,11 +1,10 @@
-"""What a person sees: the plan, the tables, where things are. An edge; rich draws."""
+"""What a person sees: the tables, where things are. An edge; rich draws."""
 
 import os
 import re
 import sys
 import webbrowser
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from launchers.profile import Scheduler
 from launchers.references import masked
 from launchers.text import plural, visible
 from vit_sweep.outcome.selection import Rerun, Selection
-from vit_sweep.plan.plan import Plan, PlannedCell
 from vit_sweep.report.tables.rounding import field
 from vit_sweep.report.tables.table import Cells, Column
 from vit_sweep.report.tables.table import Table as Data
@@ -74,83 +72,6 @@ def console() -> Console:
     # No markup: paths and the words of failures have square brackets of their own.
     terminal = _Console(markup=False, highlight=False)
     return terminal if terminal.is_terminal else _Console(markup=False, highlight=False, width=_PLAIN_WIDTH)
-
-
-def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
-    """Print the cells, what they amount to, and the points that cannot run."""
-    title = f"study {study}: {plural(len(plan.points), 'point')}, {plural(len(plan.cells), 'cell')}, {len(todo)} to run"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("cell", no_wrap=True)
-    for name in ("nodes x GPUs", "micro", "accum", "global batch", "steps/epoch"):
-        table.add_column(name, justify="right")
-    table.add_column("scaling")
-    columns = _forecast_columns(plan)
-    for name in columns:
-        table.add_column(name, justify="right")
-    table.add_column("remarks", overflow="fold")
-    remarks = {point.cell_id: point.remarks for point in plan.points}
-    for cell_id, planned in plan.cells.items():
-        cell = planned.cell
-        table.add_row(
-            cell_id,
-            f"{cell.nodes} x {cell.gpus_per_node}",
-            str(cell.micro_batch),
-            str(cell.accum),
-            str(cell.global_batch),
-            str(cell.steps_per_epoch),
-            " ".join(sorted({series.scaling.value for series in planned.series})),
-            *(columns[name](planned) for name in columns),
-            "; ".join([*([] if cell_id in todo else ["not run again"]), *_shared(planned), *remarks[cell_id]]),
-        )
-    console.print(table)
-    _total(console, plan, todo)
-    several = [name for name, forecast in plan.cells.items() if forecast.job and len(forecast.series) > 1]
-    if several:
-        console.print(
-            f"in several curves, run in the allocation of one: {plural(len(several), 'cell')}, {', '.join(several)}; "
-            "a study for each placement gives every curve its own"
-        )
-    if plan.duplicates:
-        same = plural(plan.duplicates, "point is the same run|points are the same runs")
-        console.print(f"{same} as others and {'shares its cell' if plan.duplicates == 1 else 'share their cells'}")
-    reasons = Counter(reason for point in plan.infeasible for reason in point.reasons)
-    for reason, count in reasons.items():
-        heading = "skipped" if count == 1 else f"skipped {count} points:"
-        console.print(Text.assemble((heading, "yellow"), f" {reason}"))
-
-
-def _shared(planned: PlannedCell) -> list[str]:
-    """What a person should know of a cell that shares its allocation: the GPUs that are paid while it runs."""
-    job = planned.job
-    if job is None:
-        return []
-    limit = f", {job.minutes} min" if planned.profile.scheduler is Scheduler.SLURM else ""
-    return [f"on the first of {job.nodes} x {job.gpus_per_node} GPUs{limit}"]
-
-
-def _forecast_columns(plan: Plan) -> dict[str, Callable[[PlannedCell], str]]:
-    """Columns of what is expected, as far as anything is known of it."""
-    cells = plan.cells.values()
-    columns: dict[str, Callable[[PlannedCell], str]] = {}
-    if any(cell.profile.scheduler is Scheduler.SLURM for cell in cells):
-        columns["limit min"] = lambda cell: str(cell.shape.minutes)
-    if any(cell.memory for cell in cells):
-        columns["GiB/GPU"] = lambda cell: f"{cell.memory.total_gib:.1f}" if cell.memory else "–"
-    if any(cell.time for cell in cells):
-        columns["step ms"] = lambda cell: f"{cell.time.step_ms:.0f}" if cell.time else "–"
-        columns["GPU-h"] = lambda cell: f"{cell.gpu_hours:.2f}"
-    return columns
-
-
-def _total(console: Console, plan: Plan, todo: set[str]) -> None:
-    """Say what the cells to run are expected to cost, and what that estimate rests on."""
-    timed = [cell for cell_id, cell in plan.cells.items() if cell_id in todo and cell.time]
-    if timed:
-        bases = "; ".join(sorted({re.sub(r", nearest .*", "", cell.time.basis) for cell in timed if cell.time}))
-        total = sum(cell.gpu_hours for cell in timed)
-        idle = sum(cell.idle_gpu_hours for cell in timed)
-        waits = f", {idle:.2f} of them for idle GPUs of shared allocations and whole nodes" if idle else ""
-        console.print(f"estimate: {total:.2f} GPU-hours for {plural(len(timed), 'cell')}{waits}, from {bases}")
 
 
 def scaling(table: Data, *, title: str = "") -> Table:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.report.tables.columns import WHAT
 from vit_sweep.report.tables.table import BEHIND, HIGH, LOW, Cells
-from vit_sweep.runs.run import Run
+from vit_sweep.runs.run import Run, within
 
 if TYPE_CHECKING:
     # It imports numpy.
@@ -99,6 +99,8 @@ class Variants:
                 if name not in WHAT and name != "epochs":
                     values.setdefault(name, {}).setdefault(names, set()).add(value)
         telling = sorted(name for name, by_names in values.items() if any(len(some) > 1 for some in by_names.values()))
+        self.keys = tuple(telling)
+        """What tells them from each other, by name."""
         for conditions, stated in plain.items():
             self._by_conditions[conditions] = ", ".join(f"{name}={stated.get(name, '')}" for name in telling)
 
@@ -107,6 +109,20 @@ class Variants:
         stated = dict(conditions)
         text = self._by_conditions.get(conditions, "")
         return {name: stated.get(name) for name in WHAT} | {"variant": text, "epochs": _whole(stated.get("epochs"))}
+
+
+def engine_labels(all_conditions: Iterable[Conditions]) -> dict[Conditions, str]:
+    """Each engine's name, with the keys that tell it from others of that name: `zero2 overlap_comm=True`."""
+    engines = {within(conditions, ("engine",)) for conditions in all_conditions}
+    by_name: dict[str, set[Conditions]] = {}
+    for engine in engines:
+        by_name.setdefault(dict(engine).get("engine", ""), set()).add(engine)
+    labels = {}
+    for name, some in by_name.items():
+        for engine in some:
+            telling = [value for value in engine if not all(value in other for other in some)]
+            labels[engine] = " ".join([name, *(f"{key.partition('.')[2]}={value}" for key, value in telling)])
+    return labels
 
 
 def _whole(text: str | None) -> int | str | None:

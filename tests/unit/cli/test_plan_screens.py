@@ -1,0 +1,66 @@
+"""What a plan looks like on terminals of two widths: a column for each axis that varies, the rest said once."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+from rich.console import Console
+
+from tests.conftest import ROOT
+from tests.unit.builders import ENGINE, OPTIMIZER, point, profile
+from vit_sweep.cli.terminal.show_plan import plan
+from vit_sweep.plan.plan import make_plan
+from vit_sweep.plan.point import EngineSpec, Offload, OptimizerKind, OptimizerSpec, Precision, Scaling
+
+GOLDEN = ROOT / "tests" / "golden"
+SITE = profile(nodes=2, gpus_per_node=4, peak_tflops={"fp32": 8.1, "fp16": 65.0}, gpu_memory_gib=15.0)
+
+OTHER = replace(SITE, name="other")
+
+
+def optimizers():
+    """As `grid=optimizers`: equal rows but for the optimizer and the seed."""
+    kinds = (OptimizerSpec(name="lamb", kind=OptimizerKind.LAMB, learning_rate=1e-3, weight_decay=0.01), OPTIMIZER)
+    for optimizer, gpus, seed in product(kinds, (1, 4), (0, 1)):
+        yield point(optimizer=optimizer, gpus=gpus, seed=seed, partition=SITE)
+
+
+def offload():
+    """As `grid=offload`: a value behind a name that all share."""
+    for stage, place, gpus in product((1, 2), (Offload.NONE, Offload.CPU), (2, 8)):
+        engine = EngineSpec(name=f"zero{stage}", zero_stage=stage, offload_optimizer=place)
+        yield point(engine=engine, gpus=gpus, partition=SITE)
+
+
+def scaling():
+    """The paper's own axes, and three precisions of which one cannot run."""
+    for gpus, batch, precision in product((1, 8), (16, 32), (Precision.FP32, Precision.FP16)):
+        yield point(gpus=gpus, batch=batch, precision=precision, partition=SITE, scaling=Scaling.WEAK)
+
+
+def alone():
+    """One cell."""
+    yield point(gpus=4, engine=ENGINE, partition=SITE)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("points", [optimizers, offload, scaling, alone])
+def test_a_plan_shows_the_axes_that_vary_and_says_the_others_once(points, width, request):
+    made = make_plan(points())
+    console = Console(width=width, record=True, markup=False, highlight=False)
+    plan(console, made, study="s", todo=set(made.cells))
+    screen = "\n".join(line.rstrip() for line in console.export_text().splitlines()) + "\n"
+    golden = GOLDEN / "plans" / f"{points.__name__}_{width}.txt"
+    if request.config.getoption("--renew-golden"):
+        golden.write_text(screen)
+    assert screen == golden.read_text(), "--renew-golden writes it anew"
+    assert max(map(len, screen.splitlines())) <= width
+
+
+@pytest.mark.parametrize("changes", [{"compile": True}, {"seed": 1}, {"lr_warmup_epochs": 2.0}, {"partition": OTHER}])
+def test_whatever_the_axis_two_rows_of_a_plan_differ_beside_their_cell(changes):
+    made = make_plan([point(partition=SITE), point(**({"partition": SITE} | changes))])
+    console = Console(width=200, record=True, markup=False, highlight=False)
+    plan(console, made, study="s", todo=set(made.cells))
+    first, second = (line.split()[1:] for line in console.export_text().splitlines() if line.startswith("n1-"))
+    assert first != second

@@ -1,0 +1,149 @@
+"""The plan as a person sees it: a column for what varies, the rest said once above. An edge; rich draws."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from launchers.profile import Scheduler
+from launchers.text import plural
+from vit_sweep.plan.plan import Plan, PlannedCell
+from vit_sweep.report.tables.columns import WHAT
+from vit_sweep.report.tables.parts import Variants
+from vit_sweep.runs.of_study import conditions
+
+_WIDE = 120
+"""Characters from which headings need no second line."""
+_ALWAYS = ("step ms", "GPU-h")
+"""Also where they are equal: what a person looks for."""
+
+
+class Field(NamedTuple):
+    """Something that is said of every cell."""
+
+    heading: str
+    values: tuple[str, ...]
+    """Of the cells in their order."""
+    is_text: bool = False
+
+    @property
+    def varies(self) -> bool:
+        """Whether it tells cells from each other."""
+        return len(set(self.values)) > 1
+
+
+def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
+    """Print the cells, what they amount to, and the points that cannot run."""
+    title = f"study {study}: {plural(len(plan.points), 'point')}, {plural(len(plan.cells), 'cell')}, {len(todo)} to run"
+    cells = list(plan.cells.values())
+    fields = [*_shape(cells), *_asked(cells), *_forecast(cells)]
+    shown = [field for field in fields if field.varies or field.heading in _ALWAYS]
+    once = [f"{field.heading} {field.values[0]}" for field in fields if field not in shown and field.values[0]]
+    remarks = _remarks(plan, todo)
+    console.print(title)
+    console.print(Text(", ".join(once), "dim"), end="\n\n")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
+    table.collapse_padding, table.pad_edge = True, False
+    table.add_column("cell", no_wrap=True)
+    columns = [*shown, *([remarks] if any(remarks.values) else [])]
+    for field in columns:
+        heading = re.sub(r"(?<!x) |(?=/)|(?<=_)", "\n", field.heading) if console.width < _WIDE else field.heading
+        justify: Literal["left", "right"] = "left" if field.is_text else "right"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=not field.is_text)
+    for cell_id, *values in zip(plan.cells, *(field.values for field in columns), strict=True):
+        table.add_row(cell_id, *values)
+    console.print(table)
+    console.print()
+    _total(console, plan, todo)
+    several = [name for name, forecast in plan.cells.items() if forecast.job and len(forecast.series) > 1]
+    if several:
+        console.print(
+            f"in several curves, run in the allocation of one: {plural(len(several), 'cell')}, {', '.join(several)}; "
+            "a study for each placement gives every curve its own"
+        )
+    if plan.duplicates:
+        same = plural(plan.duplicates, "point is the same run|points are the same runs")
+        console.print(f"{same} as others and {'shares its cell' if plan.duplicates == 1 else 'share their cells'}")
+    reasons = Counter(reason for point in plan.infeasible for reason in point.reasons)
+    for reason, count in reasons.items():
+        heading = "skipped" if count == 1 else f"skipped {count} points:"
+        console.print(Text.assemble((heading, "yellow"), f" {reason}"))
+
+
+def _of(heading: str, cells: Iterable[PlannedCell], text: Callable[[PlannedCell], object], **how: bool) -> Field:
+    return Field(heading, tuple(str(text(planned)) for planned in cells), **how)
+
+
+def _shape(cells: Sequence[PlannedCell]) -> list[Field]:
+    """Ranks, batch and steps."""
+    return [
+        _of("nodes x GPUs", cells, lambda planned: f"{planned.cell.nodes} x {planned.cell.gpus_per_node}"),
+        _of("micro", cells, lambda planned: planned.cell.micro_batch),
+        _of("accum", cells, lambda planned: planned.cell.accum),
+        _of("global batch", cells, lambda planned: planned.cell.global_batch),
+        _of("steps/epoch", cells, lambda planned: planned.cell.steps_per_epoch),
+        _of(
+            "scaling", cells, lambda planned: " ".join(sorted({s.scaling.value for s in planned.series})), is_text=True
+        ),
+    ]
+
+
+def _asked(cells: Sequence[PlannedCell]) -> list[Field]:
+    """Everything else that cells may differ in: the axes with a name, and values behind these where they vary."""
+    stated = [dict(conditions(planned.cell)) for planned in cells]
+    names = [name for name in WHAT if name in stated[0]]
+    keys = Variants(conditions(planned.cell) for planned in cells).keys
+    seeds = _of("seed", cells, lambda planned: planned.cell.seed)
+    fields = [
+        Field(name.partition(".")[2] or name, tuple(values.get(name, "") for values in stated), is_text=True)
+        for name in (*names, "epochs", *(key for key in keys if key not in names))
+    ]
+    return [*fields, seeds]
+
+
+def _forecast(cells: Sequence[PlannedCell]) -> list[Field]:
+    """What the cells are given and will take, as far as anything is known of it."""
+    fields = []
+    if any(cell.profile.scheduler is Scheduler.SLURM for cell in cells):
+        fields.append(_of("limit min", cells, lambda cell: cell.shape.minutes))
+    if any(cell.memory for cell in cells):
+        fields.append(_of("GiB/GPU", cells, lambda cell: f"{cell.memory.total_gib:.1f}" if cell.memory else "–"))
+    if any(cell.time for cell in cells):
+        fields.append(_of("step ms", cells, lambda cell: f"{cell.time.step_ms:.0f}" if cell.time else "–"))
+        fields.append(_of("GPU-h", cells, lambda cell: f"{cell.gpu_hours:.2f}"))
+    return fields
+
+
+def _remarks(plan: Plan, todo: set[str]) -> Field:
+    """What a person should know of a cell."""
+    of_points = {point.cell_id: point.remarks for point in plan.points}
+    texts = (
+        "; ".join([*([] if cell_id in todo else ["not run again"]), *_shared(planned), *of_points[cell_id]])
+        for cell_id, planned in plan.cells.items()
+    )
+    return Field("remarks", tuple(texts), is_text=True)
+
+
+def _shared(planned: PlannedCell) -> list[str]:
+    """What a person should know of a cell that shares its allocation: the GPUs that are paid while it runs."""
+    job = planned.job
+    if job is None:
+        return []
+    limit = f", {job.minutes} min" if planned.profile.scheduler is Scheduler.SLURM else ""
+    return [f"on the first of {job.nodes} x {job.gpus_per_node} GPUs{limit}"]
+
+
+def _total(console: Console, plan: Plan, todo: set[str]) -> None:
+    """Say what the cells to run are expected to cost, and what that estimate rests on."""
+    timed = [cell for cell_id, cell in plan.cells.items() if cell_id in todo and cell.time]
+    if timed:
+        bases = "; ".join(sorted({re.sub(r", nearest .*", "", cell.time.basis) for cell in timed if cell.time}))
+        total = sum(cell.gpu_hours for cell in timed)
+        idle = sum(cell.idle_gpu_hours for cell in timed)
+        waits = f", {idle:.2f} of them for idle GPUs of shared allocations and whole nodes" if idle else ""
+        console.print(f"estimate: {total:.2f} GPU-hours for {plural(len(timed), 'cell')}{waits}, from {bases}")
