@@ -1,17 +1,20 @@
 """Which runs may stand in one comparison of engines: those whose engine trains what one process does. Pure.
 
 A certificate speaks for runs of equal engine, model, precision, optimizer, ranks, machine and versions, whatever their
-batch or data: a repeat or another batch of a certified cell needs none of its own.
+batch or data: a repeat or another batch of a certified cell needs none of its own. Nor does another schedule of the
+engine's exchange, and runs that differ in nothing else of their engine may be compared without one.
 """
 
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
+from vit_sweep.plan.engines import SCHEDULE
 from vit_sweep.record.record import Certificate
 from vit_sweep.runs.run import Run, within
 
 NO_CERTIFICATE = "no certificate"
 """Of runs that nobody asked for one: older ones, imported ones."""
+_SCHEDULE = frozenset(f"engine.{name}" for name in SCHEDULE)
 _OF_THE_STEP = ("activation_checkpointing", "sequence", "sequence_method", "attention")
 _GROUPS = frozenset({"engine", "model", "precision", "optimizer", "partition", "gpu_model", *_OF_THE_STEP})
 
@@ -49,17 +52,22 @@ class Certificates:
     def uncertified(self, pairs: Iterable[tuple[Sequence[Run], Sequence[Run]]]) -> int:
         """How many of these comparisons are between engines that are not both certified."""
         return sum(
-            _engine(a[0]) != _engine(b[0]) and not (self.standing(a).certified and self.standing(b).certified)
+            algorithm(a[0]) != algorithm(b[0]) and not (self.standing(a).certified and self.standing(b).certified)
             for a, b in pairs
         )
 
 
-def _engine(run: Run) -> Hashable:
-    return within(run.conditions, ("engine",))
+def algorithm(run: Run) -> Hashable:
+    """What the run's engine computes: all that is said of it but the schedule of its exchange."""
+    return _unscheduled(within(run.conditions, ("engine",)))
 
 
 def _key(run: Run) -> Hashable:
-    return run.gpus, within(run.conditions, _GROUPS)
+    return run.gpus, _unscheduled(within(run.conditions, _GROUPS))
+
+
+def _unscheduled(conditions: tuple[tuple[str, str], ...]) -> Hashable:
+    return tuple((name, value) for name, value in conditions if name not in _SCHEDULE)
 
 
 def _words(certificate: Certificate) -> Standing:

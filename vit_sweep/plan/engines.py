@@ -32,6 +32,21 @@ _HIDDEN = {DDP: 0.9, FSDP2: 0.9, MEGATRON: 0.9}
 """Part of a pass that hides communication beside it: the first gradients must be there before anything is sent, and
 the last bucket has nothing to hide behind."""
 
+SCHEDULE = (
+    "overlap_comm",
+    "reduce_bucket_size",
+    "allgather_bucket_size",
+    "prefetch_bucket_size",
+    "param_persistence_threshold",
+)
+"""Keys that say when and in which portions something is exchanged, and change nothing of what is computed: one
+certificate speaks for all their values, and the gradient guard of each job looks at its own."""
+
+
+def algorithm(engine: EngineSpec) -> EngineSpec:
+    """What is computed: the engine without its schedule."""
+    return replace(engine, **{name: getattr(_ANY, name) for name in SCHEDULE})
+
 
 def machinery(engine: EngineSpec) -> str:
     """The kind of engine whose code keeps states and communicates: Accelerate leaves both to others."""
@@ -55,9 +70,12 @@ def hidden_part(engine: EngineSpec) -> float:
 
 
 def compares_engines(cells: Iterable[Cell]) -> bool:
-    """Whether some work is done by several engines: cells that differ in it, and in their seed at most."""
+    """Whether some work is done by several engines, schedules aside: cells that differ in it and their seed at most."""
     engines: dict[Cell, EngineSpec] = {}
-    return any(engines.setdefault(replace(cell, engine=_ANY, seed=0), cell.engine) != cell.engine for cell in cells)
+    return any(
+        engines.setdefault(replace(cell, engine=_ANY, seed=0), algorithm(cell.engine)) != algorithm(cell.engine)
+        for cell in cells
+    )
 
 
 def hides(cell: Cell) -> float:

@@ -13,7 +13,8 @@ from tests.unit.plan.predict.test_memory import on_t4
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.engines import ACCELERATE, DDP, FSDP2, MEGATRON, compares_engines, hides, sharding
 from vit_sweep.plan.grid import cell_of
-from vit_sweep.plan.point import EngineSpec, OptimizerKind, Precision
+from vit_sweep.plan.knobs import STAGES as STAGES_OF_KNOBS
+from vit_sweep.plan.point import CommunicationType, EngineSpec, Offload, OptimizerKind, Precision
 from vit_sweep.plan.predict.cost import Throughput, communicates_s, predict, traffic_of
 from vit_sweep.plan.predict.memory import predict as memory
 from vit_sweep.plan.predict.overlap import exposed_s
@@ -37,6 +38,15 @@ def test_engines_are_compared_where_equal_work_is_done_by_several_and_seeds_are_
     assert compares_engines(stages)
     assert not compares_engines([cell(seed=0), cell(seed=1), cell(gpus=2)])
     assert not compares_engines([stages[0], replace(stages[1], micro_batch=8)])
+
+
+@pytest.mark.parametrize("knob", STAGES_OF_KNOBS)
+def test_a_sweep_over_a_schedule_compares_no_engines_and_one_over_what_is_computed_does(knob):
+    plain = getattr(STAGES[3], knob)
+    values = {bool: True, int: 7, type(None): CommunicationType.BF16, Offload: Offload.CPU}
+    cells = [cell(engine=replace(STAGES[3], **{knob: value})) for value in (plain, values[type(plain)])]
+    schedule = {name for name in STAGES_OF_KNOBS if "bucket" in name or "persistence" in name} | {"overlap_comm"}
+    assert compares_engines(cells) == (knob not in schedule)
 
 
 @pytest.mark.parametrize(

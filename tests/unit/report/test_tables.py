@@ -23,7 +23,7 @@ from vit_sweep.record.learning import Reached
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate, Compilations
 from vit_sweep.report.tables.all_tables import NAMES, tables_of
 from vit_sweep.report.tables.columns import COLUMNS
-from vit_sweep.report.tables.pairs import APART, SAME, UNKNOWN, verdicts
+from vit_sweep.report.tables.pairs import APART, NOT_NEEDED, SAME, UNKNOWN, verdicts
 from vit_sweep.report.tables.runs import imported_row, run_row
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
 from vit_sweep.report.tables.scaling import SCALING_COLUMNS, scaling_table
@@ -392,6 +392,40 @@ def test_a_row_is_certified_as_its_worst_run_is_and_only_for_as_many_ranks():
     more = [replace(on_stage(n, run_id=f"four {n}", certificate=None), gpus=4) for n in (0, 1)]
     rows = tables([on_stage(0), on_stage(1), *more])["engines"].rows
     assert {row["certificate"] for row in rows if row["gpus"] == 4} == {"no certificate"}
+
+
+KNOBS = {"engine.overlap_comm": "False", "engine.offload_optimizer": "none", "engine.communication_data_type": "None"}
+
+
+def with_knob(name, value, seconds=10.0, **changes):
+    knobs = {"engine": "zero2", "engine.zero_stage": "2"} | KNOBS | {f"engine.{name}": value}
+    return run(2, (seconds,), run_id=f"{name}={value}", conditions=knobs, software=(("code", "c1"),), **changes)
+
+
+def test_schedules_of_one_engine_are_compared_without_certificates_and_share_one():
+    bare = [with_knob("overlap_comm", "True"), with_knob("overlap_comm", "False", 12.0)]
+    table = tables(bare)["engines"]
+    assert [(row["engine"], row["certificate"], row["reference"]) for row in table.rows] == [
+        ("zero2 overlap_comm=False", NOT_NEEDED, None),
+        ("zero2 overlap_comm=True", NOT_NEEDED, "zero2 overlap_comm=False"),
+    ]
+    assert table.rows[1]["time_ratio"] == pytest.approx(10 / 12)
+    assert table.notes == ()
+    shared = tables([replace(bare[0], certificate=EXACT), bare[1], on_stage(0, software=(("code", "c1"),))])["engines"]
+    assert {row["certificate"] for row in shared.rows} == {"exact"}
+    failing = [replace(bare[0], certificate=replace(EXACT, difference=0.5)), bare[1]]
+    assert {row["verdict"] for row in tables(failing)["engines"].rows} == {APART}
+
+
+@pytest.mark.parametrize(("knob", "value"), [("offload_optimizer", "cpu"), ("communication_data_type", "bf16")])
+def test_knobs_that_compute_something_else_need_certificates_of_their_own_and_are_no_reference(knob, value):
+    plain = with_knob("overlap_comm", "False", certificate=EXACT)
+    rows = tables([with_knob(knob, value), plain])["engines"].rows
+    assert [(row["engine"], row["verdict"]) for row in rows] == [
+        (f"zero2 {knob}={KNOBS[f'engine.{knob}']}", None), (f"zero2 {knob}={value}", APART),
+    ]  # fmt: skip
+    reference, other = tables([with_knob(knob, value, certificate=EXACT), plain])["engines"].rows
+    assert (reference["reference"], other["reference"]) == (None, f"zero2 {knob}={KNOBS[f'engine.{knob}']}")
 
 
 def test_memory_stands_beside_what_was_predicted_context_included():

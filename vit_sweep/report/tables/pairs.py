@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
+from launchers.checked import to_plain
 from launchers.text import plural
-from vit_sweep.analysis.certificates import Certificates
+from vit_sweep.analysis.certificates import NO_CERTIFICATE, Certificates, algorithm
 from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.spreads import Ratio
 from vit_sweep.plan.engines import DDP, FSDP2
+from vit_sweep.plan.point import EngineSpec
 from vit_sweep.plan.predict.memory import used_mib
 from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
 from vit_sweep.report.tables.parts import (
@@ -17,6 +19,7 @@ from vit_sweep.report.tables.parts import (
     Variants,
     behind,
     by_configuration,
+    engine_labels,
     estimate,
     middle,
     placement_of,
@@ -37,7 +40,13 @@ ENGINE_COLUMNS = bounded(
     "images_per_s", "exposed_ms", "memory_mib", "certificate", "reference", "time_ratio", "time_ratio_predicted",
     "verdict", "memory_saved", "memory_saved_predicted", "train_accuracy", "test_accuracy", "flags", "seeds", "cell_id",
 )  # fmt: skip
+_BY_ITSELF = tuple(
+    (f"engine.{name}", str(value))
+    for name, value in to_plain(EngineSpec(name="any", zero_stage=None)).items()
+    if name not in ("name", "zero_stage", "kind", "reshard_after_forward", "distributed_optimizer")
+)
 APART = "apart, see certificate"
+NOT_NEEDED = "not needed: the same is computed, in another schedule"
 SAME, UNKNOWN = "cannot tell apart", "cannot tell: an interval needs two runs on either side"
 _WHY_APART = (
     "engines are compared only where a certificate says that they train what one process does; certify=true makes one"
@@ -81,7 +90,7 @@ def placement_table(runs: Iterable[Run], times: Times) -> Table | None:
 def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
     """Engines and ZeRO stages on the same work; the reference is DDP, or the lowest stage. None for one engine.
 
-    Rows without a certificate that holds are compared with nothing.
+    Rows without a certificate that holds are compared with nothing, unless all of them compute the same.
     """
     runs = list(runs)
     certificates = Certificates(runs)
@@ -95,21 +104,26 @@ def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
     telling = [group for group in groups if len({_engine(run.conditions) for run in group}) > 1]
     telling.sort(key=lambda group: by_configuration(group[0]))
     variants = Variants(without(group[0].conditions, "engine") for group in telling)
+    labels = engine_labels(run.conditions for group in telling for run in group)
     rows: list[Cells] = []
     compared: list[tuple[Cells, Ratio]] = []
     for group in telling:
         first: list[Run] | None = None
+        one_algorithm = len({algorithm(run) for run in group}) == 1
         for same in sorted(
             pools(group, lambda run: _engine(run.conditions)), key=lambda same: _engine(same[0].conditions)
         ):
             certified, text = certificates.standing(same)
-            rows.append(_of_engine(same, variants, times) | {"certificate": text})
+            label = labels[within(same[0].conditions, ("engine",))]
+            rows.append(_of_engine(same, variants, times) | {"engine": label, "certificate": text})
+            if one_algorithm and text == NO_CERTIFICATE:
+                certified, rows[-1]["certificate"] = True, NOT_NEEDED
             if not certified:
                 rows[-1]["verdict"] = APART
             elif first is None:
                 first = same
             else:
-                rows[-1] |= {"reference": _engine(first[0].conditions)[1], **_beside(same, first)}
+                rows[-1] |= {"reference": labels[within(first[0].conditions, ("engine",))], **_beside(same, first)}
                 compared.append((rows[-1], times.ratio(same, first)))
     for (row, ratio), text in zip(compared, verdicts([ratio for _, ratio in compared]), strict=True):
         row.update(estimate("time_ratio", ratio.estimate) | {"verdict": text})
@@ -132,10 +146,10 @@ def _pair(fewest: Sequence[Run], other: Sequence[Run], variants: Variants, times
 
 
 def _of_engine(runs: Sequence[Run], variants: Variants, times: Times) -> Cells:
-    stage, name, _ = _engine(runs[0].conditions)
+    stage, *_ = _engine(runs[0].conditions)
     return (
         variants.what(without(runs[0].conditions, "engine"))
-        | {"engine": name, "zero_stage": stage if stage in range(4) else None, "work": runs[0].work}
+        | {"zero_stage": stage if stage in range(4) else None, "work": runs[0].work}
         | {"exposed_ms": middle(run.parts.exposed if run.parts else None for run in runs)}
         | pooled(runs, times)
     )
@@ -164,10 +178,12 @@ def _layout(run: Run) -> tuple[int, str]:
 
 
 @lru_cache(maxsize=4096)
-def _engine(conditions: Conditions) -> tuple[int, str, Conditions]:
+def _engine(conditions: Conditions) -> tuple[int, str, int, Conditions]:
+    """What sorts engines: the reference first; of equal names, by how many keys are not as by themselves."""
     known = dict(conditions)
     stage = known.get("engine.zero_stage", "")
     # DDP is the control; FSDP2 has no stage, and shards more than most.
     kind = known.get("engine.kind") or known.get("engine", "")
     order = int(stage) if stage.isdigit() else {DDP: -2, FSDP2: 4}.get(kind, -1)
-    return (order, known.get("engine", ""), within(conditions, ("engine",)))
+    changed = sum(known.get(name, value) != value for name, value in _BY_ITSELF)
+    return (order, known.get("engine", ""), changed, within(conditions, ("engine",)))

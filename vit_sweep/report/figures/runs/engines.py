@@ -1,6 +1,6 @@
 """Engines on the same work: memory of a GPU against images a second, and what none beats in both (Pareto). An edge."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS, differing, label_of, run_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import QUIET, CurveStyle, curve_handles, curve_styles, number
-from vit_sweep.report.tables.parts import without
+from vit_sweep.report.tables.parts import Conditions, engine_labels, without
 from vit_sweep.runs.run import Run, within
 
 NAME = "engines"
@@ -37,11 +37,14 @@ def draw_engines(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
     for run in runs:
         if run.timed and run.memory_mib and run.images and not run.oversubscribed:
             works.setdefault(_work(run), []).append(run)
-    telling = [some for some in works.values() if len({run.condition("engine") for run in some}) > 1][:MOST_PANELS]
+    telling = [some for some in works.values() if len({within(run.conditions, ("engine",)) for run in some}) > 1][
+        :MOST_PANELS
+    ]
     if not telling:
         return Skipped(name=NAME, reason="no work was done by several engines whose memory on a GPU is known")
     certificates = Certificates(runs)
-    panels = [_engines(some, certificates) for some in telling]
+    labels = engine_labels(run.conditions for some in telling for run in some)
+    panels = [_engines(some, certificates, labels) for some in telling]
     styles = curve_styles(list(dict.fromkeys(engine.name for panel in panels for engine in panel)))
     hollow = any(not engine.certified for panel in panels for engine in panel)
     sheet, axes = sheet_of(len(panels), _legend(styles, hollow=hollow), share_x=False, share_y="none")
@@ -71,18 +74,18 @@ def _without_engine(run: Run) -> dict[str, str]:
     return dict(without(tuple(run_traits(run).items()), "engine"))
 
 
-def _engines(runs: Sequence[Run], certificates: Certificates) -> list[Engine]:
-    by_values: dict[Hashable, list[Run]] = {}
+def _engines(runs: Sequence[Run], certificates: Certificates, labels: Mapping[Conditions, str]) -> list[Engine]:
+    by_values: dict[Conditions, list[Run]] = {}
     for run in runs:
         by_values.setdefault(within(run.conditions, ("engine",)), []).append(run)
     return [
         Engine(
             images_per_s=median((run.images or 0) / median(run.epoch_s) for run in same),
             memory_gib=used_mib(max(run.memory_mib or 0.0 for run in same)) / _GIB,
-            name=same[0].condition("engine"),
+            name=labels[engine],
             certified=certificates.standing(same).certified,
         )
-        for same in by_values.values()
+        for engine, same in by_values.items()
     ]
 
 
