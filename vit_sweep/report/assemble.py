@@ -149,6 +149,7 @@ def _content(material: Material, wishes: Wishes, published: Reference | None) ->
         folder / "figures",
         ratio=gathered.ratio,
         predictions=pictures.fitted_lines(fits),
+        accuracies=[row for table in gathered.tables if table.name == "accuracy" for row in table.rows],
     )
     made = pictures.made(drawn)
     verdict = judge.audit(gathered.runs)

@@ -21,6 +21,7 @@ from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import cells_of, with_all_intervals, with_intervals
 from vit_sweep.analysis.series.spreads import Spreads
 from vit_sweep.plan.point import Scaling
+from vit_sweep.record.learning import Reached
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
 from vit_sweep.record.stats import SlowestRank, StepParts
 from vit_sweep.report import figures
@@ -29,9 +30,10 @@ from vit_sweep.report.figures import cost, curves, isoefficiency, nodes, parts, 
 from vit_sweep.report.figures.fills import FILLS, UNKNOWN, parts_of
 from vit_sweep.report.figures.nodes import NODE_FILLS, node_fill
 from vit_sweep.report.figures.overlay import Quantity, draw_simulated
-from vit_sweep.report.figures.runs import engines, memory, resolutions, steps
+from vit_sweep.report.figures.runs import engines, memory, optimizers, resolutions, steps
 from vit_sweep.report.figures.sheet.panels import arrange
 from vit_sweep.report.figures.sheet.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
+from vit_sweep.report.tables.accuracy import accuracy_table
 from vit_sweep.report.tables.all_tables import tables_of
 
 POOL_NO_TIMES = {"accuracy_batch", "accuracy_epoch", "memory", "ranks", "roofline"}
@@ -79,6 +81,7 @@ def drawn(runs, tmp_path_factory):
     made = draw(runs, tmp_path_factory.mktemp("figures"))
     assert "no work was done by several engines" in made.pop("engines").reason
     assert "no two image sizes" in made.pop("resolutions").reason
+    assert "no work was done by several optimizers" in made.pop("optimizers").reason
     return made
 
 
@@ -100,7 +103,8 @@ def sheets(monkeypatch):
         caught[name] = sheet
         return figures.Figure(name=name, title=title, caption=caption, alt=alt, paths={})
 
-    for module in (times, speedup, parts, nodes, placement, cost, isoefficiency, memory, resolutions, steps):
+    drawers = (times, speedup, parts, nodes, placement, cost, isoefficiency, memory, optimizers, resolutions, steps)
+    for module in drawers:
         monkeypatch.setattr(module, "save", save)
     with theme():
         yield caught
@@ -813,3 +817,42 @@ def assert_tidy(sheet, name=""):
             inside = [box for box in shown if box.width and axes.bbox.padded(4).overlaps(box.padded(6))]
             for box, other in pairwise(inside):
                 assert not box.overlaps(other), name
+
+
+# --- optimizers --------------------------------------------------------------------------------------------
+
+
+def accuracy_rows(epochs_by_optimizer, *, gpus=2):
+    """Rows of the table of seeds that reach the target after so many epochs of 10 s; None: never, in 50 s."""
+    runs, reached = [], {}
+    for optimizer, ends in epochs_by_optimizer.items():
+        for seed, epochs in enumerate(ends):
+            named = {"run_id": f"{optimizer}{seed}{gpus}", "seed": seed, "conditions": {"optimizer": optimizer}}
+            runs.append(run(gpus, (10.0,), test_accuracy=(0.4,), **named))
+            end = Reached(seconds=None, epoch=None, reason="never", trained_s=50.0)
+            if epochs is not None:
+                end = Reached(seconds=10.0 * epochs, epoch=epochs, below_s=10.0 * (epochs - 1))
+            reached[runs[-1].run_id] = (0.5, end)
+    return accuracy_table(runs, reached).rows
+
+
+def test_optimizers_are_drawn_by_their_time_to_accuracy_and_one_that_never_gets_there_as_longer(sheets, tmp_path):
+    seeds = {"sgd": (4, 5, 5), "adamw": (2, 3, 3), "lamb": (3, None, None)}
+    made = optimizers.draw_optimizers(accuracy_rows(seeds), [], tmp_path)
+    (axes,) = sheets["optimizers"].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["adamw", "sgd", "lamb"]
+    (adamw, sgd), (lamb,) = (axes.containers, [line for line in axes.lines if line.get_marker() == ">"])
+    assert [bar.lines[0].get_xdata()[0] for bar in (adamw, sgd)] == [30.0, 50.0]
+    assert list(lamb.get_xdata()) == [50.0]
+    assert axes.get_ylim()[0] > axes.get_ylim()[1], "the soonest is on top"
+    assert "Bars: 95 % intervals over 3 runs a point." in made.caption
+    assert "An arrow stands where" in made.caption
+    assert "adamw 30.0 s, sgd 50.0 s, lamb more than 50.0 s, 1 of 3 got there." in made.alt
+
+
+def test_optimizers_of_other_work_stand_in_other_panels_and_one_alone_is_no_figure(sheets, tmp_path):
+    seeds = {"sgd": (4, 5), "adamw": (2, 3)}
+    optimizers.draw_optimizers([*accuracy_rows(seeds), *accuracy_rows(seeds, gpus=4)], [], tmp_path)
+    assert [axes.get_title() for axes in sheets["optimizers"].axes] == ["2 GPUs", "4 GPUs"]
+    alone = optimizers.draw_optimizers(accuracy_rows({"sgd": (4, 5)}), [], tmp_path)
+    assert "no work was done by several optimizers" in alone.reason

@@ -24,6 +24,7 @@ from vit_sweep.report.figures.placement import draw_placement
 from vit_sweep.report.figures.runs.accuracy import draw_accuracy_by_batch, draw_accuracy_by_epoch
 from vit_sweep.report.figures.runs.engines import draw_engines
 from vit_sweep.report.figures.runs.memory import draw_memory
+from vit_sweep.report.figures.runs.optimizers import draw_optimizers
 from vit_sweep.report.figures.runs.ranks import draw_ranks
 from vit_sweep.report.figures.runs.resolutions import draw_resolutions
 from vit_sweep.report.figures.runs.roofline import draw_roofline
@@ -31,6 +32,7 @@ from vit_sweep.report.figures.runs.steps import draw_steps
 from vit_sweep.report.figures.sheet.style import theme
 from vit_sweep.report.figures.speedup import draw_against_ideal, ratios_of
 from vit_sweep.report.figures.times import draw_time
+from vit_sweep.report.tables.table import Cells
 from vit_sweep.runs.run import Run
 
 __all__ = ["Figure", "Kind", "Overlay", "Quantity", "Skipped", "draw_all", "draw_simulated"]
@@ -45,12 +47,14 @@ def draw_all(
     ratio: RatioOf | None = None,
     reference: Sequence[ScalingSeries] = (),
     predictions: Sequence[Overlay] = (),
+    accuracies: Sequence[Cells] = (),
 ) -> list[Figure | Skipped]:
     """Draw every figure that the data carry into `folder`, and give the reason for each that they do not.
 
     `runs`: all of them, for accuracy, memory, ranks and the roofline. `ratio`: of the cells of all series, as the
     tables have it. `reference`: published series, drawn dashed and grey beside those of the same scaling mode.
     `predictions`: fitted lines are drawn over the measured counts, simulated ones in a figure of their own.
+    `accuracies`: rows of the table **accuracy**.
     """
     runs = sorted(runs, key=lambda run: run.run_id)
     ratio = ratio or measured((*strong, *weak)).times.ratio
@@ -74,6 +78,7 @@ def draw_all(
         partial(draw_cost, strong, folder),
         partial(draw_isoefficiency, [*strong, *weak], folder, ratio),
         partial(draw_engines, runs, folder),
+        partial(draw_optimizers, accuracies, runs, folder),
         partial(draw_memory, runs, folder),
         partial(draw_resolutions, runs, folder),
         partial(draw_ranks, runs, folder),

@@ -1,0 +1,143 @@
+"""Optimizers on the same work: time to an accuracy, with intervals over seeds. An edge."""
+
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from launchers.text import plural
+from vit_sweep.analysis.series.series import Estimate
+from vit_sweep.report.figure import Figure, Skipped
+from vit_sweep.report.figures.curves import intervals_text, whiskers
+from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
+from vit_sweep.report.figures.sheet.panels import MOST_PANELS, differing, label_of
+from vit_sweep.report.figures.sheet.save import save
+from vit_sweep.report.figures.sheet.style import COLORS, QUIET, number
+from vit_sweep.report.tables.columns import WHAT
+from vit_sweep.report.tables.table import HIGH, LOW, Cells
+from vit_sweep.runs.run import Run
+
+NAME = "optimizers"
+_TIME, _EXCEEDS = "time_to_accuracy_s", "to_accuracy_exceeds_s"
+_WORK = (*(name for name in WHAT if name not in ("optimizer", "variant")), "epochs", "work", "nodes", "target_accuracy")
+
+
+class Optimizer(NamedTuple):
+    """One optimizer on one work."""
+
+    name: str
+    time_s: Estimate | None
+    """None where a seed never reached the target."""
+    exceeds_s: float
+    """What the time is above, where it is not known; else the time."""
+    reached: int
+    runs: int
+
+
+def draw_optimizers(rows: Sequence[Cells], runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+    """Draw the time to accuracy of each optimizer of every work that several did, a panel for each, soonest on top.
+
+    `rows`: of the table **accuracy**, of these runs.
+    """
+    works: dict[Hashable, list[Cells]] = {}
+    for row in rows:
+        if row.get(_TIME) is not None or row.get(_EXCEEDS) is not None:
+            works.setdefault(tuple(_traits(row).items()), []).append(row)
+    several = [some for some in works.values() if len({row["optimizer"] for row in some}) > 1]
+    if not several:
+        return Skipped(name=NAME, reason="no work was done by several optimizers until a target accuracy")
+    telling = several[:MOST_PANELS]
+    panels = [sorted(map(_optimizer, some), key=lambda each: (each.time_s is None, each.exceeds_s)) for some in telling]
+    never = any(each.time_s is None for panel in panels for each in panel)
+    sheet, axes = sheet_of(len(panels), _legend() if never else (), share_x=False, share_y="none")
+    traits = [_traits(some[0]) for some in telling]
+    titles = [label_of(trait, differing(traits)) for trait in traits]
+    for panel_axes, panel, title in zip(axes, panels, titles, strict=True):
+        _draw_panel(panel_axes, panel)
+        title_panel(panel_axes, title, width_of(len(axes)))
+    targets = sorted({row["target_accuracy"] for some in telling for row in some})
+    label_panels(axes, x=f"time to {_percent(targets)} test accuracy (s)", y="", columns=columns_of(len(axes)))
+    shown = {name for some in telling for row in some for name in row["cell_id"].split()}
+    left = len(several) - len(telling)
+    return save(
+        sheet,
+        folder,
+        NAME,
+        pooled=[run for run in runs if run.run_id in shown],
+        title="Optimizers: time to accuracy",
+        caption=_caption(panels, targets) + (f" {plural(left, 'further panel')} not drawn." if left else ""),
+        alt=_alt(panels, titles, targets),
+    )
+
+
+def _traits(row: Cells) -> dict[str, str]:
+    """What is equal for optimizers that are compared, as words."""
+    others = [text for text in (row.get("variant") or "").split(", ") if text and not text.startswith("optimizer.")]
+    values = {name: row.get(name) for name in _WORK} | {
+        "gpus": row["gpus"], "batch": row.get("micro_batch"), "accum": row.get("accum")
+    }  # fmt: skip
+    return {name: "" if value is None else str(value) for name, value in values.items()} | dict(
+        text.partition("=")[::2] for text in others
+    )
+
+
+def _optimizer(row: Cells) -> Optimizer:
+    variant = (row.get("variant") or "").split(", ")
+    keys = [text.removeprefix("optimizer.") for text in variant if text.startswith("optimizer.")]
+    value = row.get(_TIME)
+    time = None if value is None else Estimate(value=value, low=row[_TIME + LOW], high=row[_TIME + HIGH], n=row["n"])
+    least = row[_EXCEEDS] if value is None else value
+    return Optimizer(" ".join([row["optimizer"], *keys]), time, least, row["reached"], row["n"])
+
+
+def _draw_panel(axes: Axes, optimizers: Sequence[Optimizer]) -> None:
+    for height, each in enumerate(optimizers):
+        if each.time_s is None:
+            axes.plot([each.exceeds_s], [height], linestyle="none", marker=">", mec=COLORS[0], mfc="white")
+        else:
+            bar = whiskers([each.time_s])
+            axes.errorbar(
+                [each.time_s.value], [height], xerr=bar, color=COLORS[0], marker="o", linestyle="none", elinewidth=0.9
+            )
+    axes.set_yticks(range(len(optimizers)), [each.name for each in optimizers])
+    axes.set_ylim(len(optimizers) - 0.5, -0.5)
+    ends = [end for each in optimizers for end in (each.exceeds_s, each.time_s.high if each.time_s else None) if end]
+    axes.set_xlim(0, 1.08 * max(ends))
+
+
+def _legend() -> list[Any]:
+    return [
+        Line2D([], [], linestyle="none", marker=">", mec=QUIET, mfc="white", label="longer: a seed never got there")
+    ]
+
+
+def _percent(targets: Sequence[float]) -> str:
+    return " and ".join(f"{100 * target:g} %" for target in targets)
+
+
+def _caption(panels: Sequence[Sequence[Optimizer]], targets: Sequence[float]) -> str:
+    every = [each for panel in panels for each in panel]
+    never = [each for each in every if each.time_s is None]
+    parts = [
+        f"Time of all epochs until the test accuracy is {_percent(targets)} or more, test passes apart, rounded up to "
+        "the end of an epoch; each with its own learning rate.",
+        intervals_text([each.time_s for each in every]),
+        "An arrow stands where the median must exceed it, since a seed never got there." if never else "",
+    ]
+    return " ".join(filter(None, parts))
+
+
+def _alt(panels: Sequence[Sequence[Optimizer]], titles: Sequence[str], targets: Sequence[float]) -> str:
+    clauses = [
+        f"{title + ': ' if title else ''}{', '.join(map(_words, panel))}."
+        for panel, title in zip(panels[:3], titles, strict=False)
+    ]
+    return f"Dot plot of the seconds to {_percent(targets)} test accuracy by optimizer. {' '.join(clauses)}"
+
+
+def _words(each: Optimizer) -> str:
+    if each.time_s is not None:
+        return f"{each.name} {number(each.time_s.value)} s"
+    return f"{each.name} more than {number(each.exceeds_s)} s, {each.reached} of {each.runs} got there"
