@@ -3,7 +3,8 @@
 An optimizer that looks at whole tensors (norms, rows, singular values) is another algorithm where it is given something
 else: DeepSpeed's ZeRO 1 to 3 update one flat piece of all weights on each rank, FSDP2 some rows of each weight.
 `DIFFERENT` was measured on two ranks in fp32 against one process, with weight decay (without it timm's LARS is SGD);
-`tests/e2e/train/engines/test_optimizers.py` measures it anew.
+`tests/e2e/train/engines/test_optimizers.py` measures it anew, all of it with
+`VIT_SWEEP_LONG_TESTS=1` (last run on 2026-11-29).
 """
 
 import math
