@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from launchers.checked import field_names, parse, to_plain
+from launchers.checked import parse, to_plain
 from launchers.errors import UserError
 from launchers.profile import PartitionProfile
 from tests.unit.builders import profile
@@ -19,10 +19,9 @@ def test_a_profile_survives_the_way_through_plain_data():
     assert read() == profile()
 
 
-def test_a_misspelt_key_shows_the_menu():
-    with pytest.raises(UserError, match="partition lab: unknown key gpus_per_nod – did you mean") as error:
+def test_a_misspelt_key_shows_the_right_one():
+    with pytest.raises(UserError, match=r"partition lab: unknown key gpus_per_nod – did you mean gpus_per_node\?"):
         read(gpus_per_nod=4)
-    assert all(name in str(error.value) for name in field_names(PartitionProfile))
 
 
 @pytest.mark.parametrize(
