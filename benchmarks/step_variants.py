@@ -109,7 +109,7 @@ class Workshop:
         loop = PlainLoop(
             model,
             self._train,
-            side=self.model.image_size,
+            side=self.model.image_shape[0],
             batch=self._plain_batch,
             device=self.device,
             workers=min(WORKERS, self.workers),

@@ -63,7 +63,10 @@ def _command(words: list[str]) -> int:
         from vit_sweep.cli.app import app
 
         return _code_of(app, words)
+    from vit_sweep.config.data_catalog import spelled_out
+
     _refuse_unknown_verb(words)
+    words = spelled_out(words)
     spelling.check(words, known_keys=_known_keys)
     return _hydra(words)
 

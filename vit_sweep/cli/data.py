@@ -8,10 +8,12 @@ from rich import box
 from rich.table import Table
 
 from launchers.errors import UserError
+from launchers.text import plural
 from vit_sweep.cli.terminal import show
 from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import SPLITS, is_packed
+from vit_sweep.data.request import Request
 from vit_sweep.plan.point import DataSpec
 
 app = typer.Typer(no_args_is_help=True, help="Data sets on disk.")
@@ -39,38 +41,60 @@ def list_data(root: Root = Path("data"), config_dir: ConfigDir = None) -> None:
         except UserError as error:
             table.add_row(entry.name, "", "", "", "", f"wrong: {error}", entry.path, style="red")
             continue
-        ready, state = _state(spec, root)
-        counts = (f"{count:,}" for count in (spec.train_images, spec.test_images, spec.classes))
-        table.add_row(entry.name, *counts, _size(spec, root), state, entry.path, style="green" if ready else "")
+        if isinstance(spec, Request):
+            table.add_row(entry.name, "", "", "", "", "yours: add data.path=DIR", entry.path)
+        else:
+            _add(table, spec, root, entry.path)
+    for request in datasets.packed_requests(root):
+        _add(table, datasets.known(request, root), root, request.path)
     show.console().print(table)
 
 
-@app.command("prepare", epilog="Example: python -m vit_sweep data prepare cifar100 --root data")
+def _add(table: Table, spec: DataSpec, root: Path, file: str) -> None:
+    ready, state = _state(spec, root)
+    counts = (f"{count:,}" for count in (spec.train_images, spec.test_images, spec.classes))
+    table.add_row(spec.name, *counts, _size(spec, root), state, file, style="green" if ready else "")
+
+
+@app.command("prepare", epilog="Example: python -m vit_sweep data prepare photos/leaves data.side=64 --root data")
 def prepare(
-    name: Annotated[str, typer.Argument(help="The data set: the word after data=.")],
+    name: Annotated[str, typer.Argument(help="The data set: the word after data=, or a path.")],
+    words: Annotated[list[str] | None, typer.Argument(help="The sweep's other words of data: data.side=64.")] = None,
     root: Root = Path("data"),
     config_dir: ConfigDir = None,
 ) -> None:
-    """Download and verify a data set, on a machine with internet; or pack the images of a folder."""
+    """Download and verify a data set, on a machine with internet; or pack images of your own."""
     from vit_sweep.config import data_catalog
 
     console = show.console()
-    spec = data_catalog.load(name, data_catalog.catalog(config_dir))
-    if not datasets.needs_files(spec):
+    data = data_catalog.load(name, data_catalog.catalog(config_dir), words or ())
+    if isinstance(data, DataSpec) and not datasets.needs_files(data):
         console.print(f"{name} is ready: it needs no files")
         return
-    if datasets.problem_of(spec, root) is not None:
+    if isinstance(data, Request) or datasets.problem_of(data, root) is not None:
         from vit_sweep.study.provenance import require_extra
 
         require_extra("train")
         from vit_sweep.data.prepare.download import download
         from vit_sweep.data.prepare.pack import pack
 
-        fetch = pack if is_packed(spec) else download
-        fetch(spec, root, lambda line: console.print(line, soft_wrap=True))
-        datasets.require(spec, root)
+        def tell(line: str) -> None:
+            console.print(line, soft_wrap=True)
+
+        if isinstance(data, Request) or is_packed(data):
+            pack(data, root, tell)
+        else:
+            download(data, root, tell)
+    spec = datasets.known(data, root) if isinstance(data, Request) else data
+    datasets.require(spec, root)
     count = len(datasets.files_of(spec, root))
-    console.print(f"{name} is ready in {root}: {count} files, {_size(spec, root)} MiB", soft_wrap=True)
+    console.print(f"{spec.name} is ready in {root}: {count} files, {_size(spec, root)} MiB", soft_wrap=True)
+    if isinstance(data, Request):
+        console.print(
+            f"{plural(spec.train_images, 'training image')}, {spec.test_images:,} to test with, "
+            f"{plural(spec.classes, 'class|classes')}, {plural(spec.channels, 'channel')}",
+            soft_wrap=True,
+        )
 
 
 def _state(spec: DataSpec, root: Path) -> tuple[bool, str]:

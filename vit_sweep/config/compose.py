@@ -194,10 +194,17 @@ def _word(value: Any) -> str:
             return f"[{','.join(_word(part) for part in value)}]"
         case dict():
             return f"{{{','.join(f'{key}:{_word(part)}' for key, part in value.items())}}}"
-        case str() if not _NAME.fullmatch(value) or value.lower() in _RESERVED:
-            return QuotedString(text=value, quote=Quote.single).with_quotes()
+        case str():
+            return quoted(value)
         case _:
             return str(value)
+
+
+def quoted(text: str) -> str:
+    """Text in Hydra's grammar: in quotes unless it is a plain name."""
+    if _NAME.fullmatch(text) and text.lower() not in _RESERVED:
+        return text
+    return QuotedString(text=text, quote=Quote.single).with_quotes()
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

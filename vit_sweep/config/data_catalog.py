@@ -1,14 +1,16 @@
 """Data sets as files: which there are, and what one says. An edge: reads YAML."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from launchers.checked import parse
 from launchers.errors import UserError, closest
 from vit_sweep.config import groups
+from vit_sweep.config.compose import quoted
 from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.config.groups import Entry
+from vit_sweep.data.request import Request, is_request, kind_of, request_of
 from vit_sweep.plan.point import DataSpec
 
 GROUP = "data"
@@ -20,14 +22,40 @@ def catalog(config_dir: Path | None, environ: Mapping[str, str] = os.environ) ->
     return sorted((entry for entry in entries if entry.hidden_by is None), key=lambda entry: entry.name)
 
 
-def load(name: str, entries: Sequence[Entry]) -> DataSpec:
-    """Read one data set as a sweep would; raises `UserError` with the menu, or with what is wrong in its file."""
+def load(name: str, entries: Sequence[Entry], words: Sequence[str] = ()) -> DataSpec | Request:
+    """Read one data set as a sweep would, by its name or its path, and the words after it (`data.side=64`).
+
+    Raises `UserError` with the menu, or with what is wrong in its file or with a word.
+    """
+    name, words = _by_path(name, words)
     entry = next((entry for entry in entries if entry.name == name), None)
     if entry is None:
         raise UserError(
             f"data={name}: there is no such data set – {closest(name, [entry.name for entry in entries])}; a site's "
             f"own ones are found with --config-dir FOLDER or {SITE_VARIABLE}"
         )
-    given = groups.keys_of(GROUP, entry, entries)
+    given = groups.keys_of(GROUP, entry, entries, words)
     given.pop("pipeline", None)  # how a cell reads the images is the sweep's word, not the data set's
-    return parse(DataSpec, given, what=f"data {name}")
+    if not is_request(given):
+        return parse(DataSpec, given, what=f"data {name}")
+    given.pop("augment", None)  # likewise
+    return request_of(given)
+
+
+def spelled_out(words: Iterable[str]) -> list[str]:
+    """The words of a sweep, `data=photos/leaves` as the two words that it stands for."""
+    spelled: list[str] = []
+    for word in words:
+        key, _, value = word.partition("=")
+        paths = value.split(",")
+        if key == GROUP and all("/" in path for path in paths):
+            spelled += [f"{GROUP}={kind_of(paths[0])}", f"{GROUP}.path={','.join(map(quoted, paths))}"]
+        else:
+            spelled.append(word)
+    return spelled
+
+
+def _by_path(name: str, words: Sequence[str]) -> tuple[str, list[str]]:
+    if "/" not in name and not Path(name).exists():
+        return name, list(words)
+    return kind_of(name), [f"{GROUP}.path={quoted(name)}", *words]

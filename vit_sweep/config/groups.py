@@ -67,26 +67,28 @@ def _files(folder: Path) -> list[Path]:
         raise UserError(f"{folder} cannot be read: {error.strerror}; it must be a folder that you may list") from None
 
 
-def keys_of(group: str, entry: Entry, others: Iterable[Entry] = ()) -> dict[str, Any]:
+def keys_of(group: str, entry: Entry, others: Iterable[Entry] = (), changes: Sequence[str] = ()) -> dict[str, Any]:
     """The keys that a file gives; one that builds on others by a `defaults` list is composed by Hydra.
+
+    So is one with `changes`, override words of this group.
 
     Raises `UserError` that names the file and what is wrong.
     """
     given = _read(group, Path(entry.path))
-    if "defaults" not in given:
+    if "defaults" not in given and not changes:
         return given
     folders = dict.fromkeys(
         str(Path(e.path).parent.parent.absolute()) for e in (*others, entry) if e.origin != "shipped"
     )
     search = ",".join(f"'{folder}'" for folder in folders)
-    words = [f"{group}={entry.name}", f"hydra.searchpath=[{search}]"]
+    words = [f"{group}={entry.name}", f"hydra.searchpath=[{search}]", *changes]
     if group != "partition":
         # The site's default partition need not lie in these folders; one that is shipped is always there.
         words.append("partition=local")
     try:
         composed: dict[str, Any] = composed_words(words)[group]
     except UserError as error:
-        raise UserError(f"{entry.path}: {error}") from None
+        raise UserError(str(error) if changes else f"{entry.path}: {error}") from None
     return composed
 
 

@@ -8,11 +8,13 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from launchers.checked import Line, checked, field_names, parse
+from launchers.checked import Line, checked, field_names, parse, to_plain
 from launchers.errors import UserError
 from launchers.profile import Count, Positive, Scheduler
 from vit_sweep.config.algebra import GridSpec, Order
 from vit_sweep.config.compose import Plain
+from vit_sweep.data.datasets import known
+from vit_sweep.data.request import is_request, request_of
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions, Logger
 from vit_sweep.plan.plan import MemoryCheck
@@ -122,6 +124,7 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
     settings: Settings | None = None
     first: Plain = {}
     names = field_names(Settings)
+    packed: dict[str, Plain] = {}
     for config in configs:
         own = {k: v for k, v in config.items() if k in names}
         if settings is None:
@@ -130,6 +133,8 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
             swept = next(name for name in names if own.get(name) != first.get(name))
             raise UserError(f"{swept} cannot be swept: it holds for the whole sweep; give it one value")
         axes = _flat({k: v for k, v in config.items() if k not in names})
+        axes = axes | {"data": _known(axes.get("data"), settings.data_root, packed)}
+        axes = axes | {"model": _fed(axes.get("model"), axes["data"])}
         points.append(parse(Point, _paid(axes, settings), what="grid"))
     if settings is None:
         raise UserError("the grid is empty: no combination is left; give each axis at least one value")
@@ -140,6 +145,25 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
             f"{given[0]}={getattr(settings, given[0])}: partition {partitions} is not Slurm's; leave it out"
         )
     return points, settings
+
+
+def _known(data: object, root: str, packed: dict[str, Plain]) -> object:
+    """Put what was packed in place of a data set's `path`; `packed` remembers what was looked up."""
+    if not isinstance(data, dict) or not is_request(data):
+        return data
+    key = json.dumps(data, sort_keys=True)
+    if key not in packed:
+        request = request_of({name: value for name, value in data.items() if name != "augment"})
+        packed[key] = to_plain(known(request, Path(root))) | {"augment": data.get("augment", False)}
+    return packed[key]
+
+
+def _fed(model: object, data: object) -> object:
+    """Give the model as many channels as the data has, unless the command says how many."""
+    if not isinstance(model, dict) or not isinstance(data, dict) or model.get("channels") is not None:
+        return model
+    kept = {name: value for name, value in model.items() if name != "channels"}
+    return kept | ({"channels": data["channels"]} if "channels" in data else {})
 
 
 def _paid(axes: Plain, settings: Settings) -> Plain:

@@ -24,8 +24,9 @@ from filelock import FileLock, Timeout
 from launchers.atomic import own_folder, read, reading, replacing, write
 from launchers.checked import parse_json
 from launchers.errors import UserError
-from vit_sweep.data.packed import Manifest, disagreement, folder_of, is_packed
-from vit_sweep.plan.point import DataSpec
+from vit_sweep.data.packed import Manifest, disagreement, folder_of, is_packed, spec_of
+from vit_sweep.data.request import Request, changed_words, command_of
+from vit_sweep.plan.point import DataSource, DataSpec
 
 _COPY_WAIT_S = 600.0
 """How long a rank waits for one that copies and makes no progress; then it reads in place."""
@@ -72,6 +73,37 @@ def manifest_of(data: DataSpec, root: Path) -> Manifest:
     return _manifest(data, path, _manifest_text(data, path))
 
 
+def known(request: Request, root: Path) -> DataSpec:
+    """What the packed form of somebody's own data says of it.
+
+    Raises `UserError` with the command that packs it, where it is not packed, or in another way.
+    """
+    path = root / folder_of(request) / "manifest.json"
+    try:
+        manifest = parse_json(Manifest, _manifest_text(request, path), what=f"data={request.name}: {path}")
+    except Unusable as reason:
+        raise UserError(f"{reason}; pack them: {command_of(request, root)}") from None
+    if manifest.request is None:
+        raise UserError(f"data={request.name}: {path.parent} is of a YAML's data set; give another data.name")
+    if changed := changed_words(manifest.request, request):
+        raise UserError(
+            f"data={request.name}: it was packed with {', '.join(changed)}; pack it anew: {command_of(request, root)}, "
+            "or give another data.name"
+        )
+    return spec_of(manifest, request)
+
+
+def packed_requests(root: Path) -> list[Request]:
+    """What was packed below `root` from paths, by name; a manifest that cannot be read is passed over."""
+    requests = []
+    for path in sorted(root.glob("[!.]*-packed-*/manifest.json")):
+        with suppress(UserError, OSError):
+            manifest = parse_json(Manifest, read(path), what=str(path))
+            if manifest.request is not None and folder_of(manifest.request) == path.parent.name:
+                requests.append(manifest.request)
+    return requests
+
+
 def problem_of(data: DataSpec, root: Path) -> str | None:
     """Say what is wrong with the files of `data` below `root`, or None when they are whole."""
     try:
@@ -99,6 +131,8 @@ def remember(path: Path, file: Expected) -> None:
 
 def prepare_command(data: DataSpec, root: Path) -> str:
     """The command that fetches or packs `data`, and verifies it."""
+    if data.source is DataSource.PACKED:
+        return f"python -m vit_sweep data prepare DATA --root {shlex.quote(str(root))}, with its sweep's words of data"
     return f"python -m vit_sweep data prepare {shlex.quote(data.name)} --root {shlex.quote(str(root))}"
 
 
@@ -256,7 +290,7 @@ def _stamp_text(about: os.stat_result, digest: str) -> str:
     return f"{digest} size={about.st_size} mtime_ns={about.st_mtime_ns} inode={about.st_ino}\n"
 
 
-def _manifest_text(data: DataSpec, path: Path) -> bytes:
+def _manifest_text(data: DataSpec | Request, path: Path) -> bytes:
     try:
         return read(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -1,17 +1,19 @@
 """The packed form of an image folder: raw uint8 pixels that a job maps into memory, and a manifest. Pure.
 
-ROOT/NAME/train/CLASS/*.jpg, ROOT/NAME/val/CLASS/*.jpg      what a person puts there
+ROOT/NAME/train/CLASS/*.jpg, ROOT/NAME/val/CLASS/*.jpg      what a person puts there, or anything that `data.path` names
 ROOT/NAME-packed-SIDE/manifest.json                         what `data prepare NAME` makes of it
-                      train.images.u8  train.labels.i64     images x 3 x side x side bytes; 8 bytes a label
+                      train.images.u8  train.labels.i64     images x channels x rows x columns bytes; 8 bytes a label
                       test.images.u8   test.labels.i64
 """
 
+import hashlib
 from typing import Annotated
 
 from annotated_types import Ge
 
-from launchers.checked import checked
+from launchers.checked import Whole, checked
 from launchers.profile import Count
+from vit_sweep.data.request import Request
 from vit_sweep.plan.point import DataSource, DataSpec
 
 SCHEMA_VERSION = 1
@@ -36,26 +38,67 @@ class Manifest:
     data: str
     side: Count
     """Pixels of a side: the shorter side was resized to it, then the centre was cut out."""
+    columns: Count | None = None
+    """Pixels of a row, where images that were packed as they are, `side` pixels high, are no squares."""
+    channels: Count = 3
     train_images: Count
     test_images: Count
     classes: tuple[str, ...]
     """Names of the class folders; a label is a place in this list."""
     class_order: str = "sorted folder names"
     files: tuple[PackedFile, ...]
+    request: Request | None = None
+    """What was asked for by `data.path`; None where a YAML says what there is."""
+    listed: str | None = None
+    """Digest of the list of the sources (names, sizes, times): whether they have changed since."""
+    left_out: Whole = 0
+    """Images that cannot be read."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of an image: channels, rows, columns."""
+        return self.channels, self.side, self.columns or self.side
+
+    @property
+    def image_bytes(self) -> int:
+        """Of an image."""
+        channels, rows, columns = self.shape
+        return channels * rows * columns
+
+    @property
+    def content(self) -> str:
+        """Digest of what a job reads."""
+        lines = (f"{file.name} {file.sha256}\n" for file in self.files)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()[:8]
 
 
 def is_packed(data: DataSpec) -> bool:
     """Whether jobs read this data set from its packed form."""
-    return data.source is DataSource.IMAGEFOLDER
+    return data.source in (DataSource.IMAGEFOLDER, DataSource.PACKED)
 
 
-def folder_of(data: DataSpec) -> str:
+def spec_of(manifest: Manifest, request: Request) -> DataSpec:
+    """What the plan is told of data that `request` has packed."""
+    return DataSpec(
+        name=request.name,
+        source=DataSource.PACKED,
+        train_images=manifest.train_images,
+        test_images=manifest.test_images,
+        classes=len(manifest.classes),
+        side=request.side,
+        channels=manifest.channels,
+        image_bytes=manifest.image_bytes,
+        content=manifest.content,
+    )
+
+
+def folder_of(data: DataSpec | Request) -> str:
     """Folder of the packed form below the data root. Another side is another folder."""
     return f"{data.name}-packed-{data.side or 'as_is'}"
 
 
 def images_file(split: str) -> str:
-    """Name of a split's pixels: uint8, (images, 3, side, side)."""
+    """Name of a split's pixels: uint8, (images, channels, rows, columns)."""
     return f"{split}.images.u8"
 
 
@@ -70,12 +113,15 @@ def expected_images(data: DataSpec, split: str) -> int:
 
 
 def disagreement(data: DataSpec, manifest: Manifest) -> str | None:
-    """Say in which numbers a manifest is not what the data set's YAML says, or None."""
+    """Say in which numbers a manifest is not what the data set's YAML, or the plan, says, or None."""
     pairs = {
         "train_images": (manifest.train_images, data.train_images),
         "test_images": (manifest.test_images, data.test_images),
         "classes": (len(manifest.classes), data.classes),
+        "channels": (manifest.channels, data.channels),
         "side": (manifest.side, data.side or manifest.side),
+        "content": (manifest.content, data.content or manifest.content),
     }
-    wrong = [f"{key} {a}, the YAML says {expected}" for key, (a, expected) in pairs.items() if a != expected]
+    who = "the YAML" if data.content is None else "the plan"
+    wrong = [f"{key} {a}, {who} says {expected}" for key, (a, expected) in pairs.items() if a != expected]
     return f"the packed images are not those of data={data.name}: {'; '.join(wrong)}" if wrong else None

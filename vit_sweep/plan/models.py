@@ -2,7 +2,7 @@
 
 from launchers.checked import checked
 from launchers.profile import Count
-from vit_sweep.plan.point import DEEPSPEED, ModelSpec, Point
+from vit_sweep.plan.point import DEEPSPEED, DataSource, ModelSpec, Point
 
 TIMM, TORCHVISION = "timm", "torchvision"
 LIBRARIES = (TIMM, TORCHVISION)
@@ -22,9 +22,21 @@ class CountRequest:
 
 def wrong_model(point: Point, _: object) -> str | None:
     """A shape that is no ViT's, and what only a model that is built here can do."""
-    model = point.model
+    model, data = point.model, point.data
+    if data.source in (DataSource.CIFAR10, DataSource.CIFAR100) and data.channels != 3:
+        return f"data.channels={data.channels}: the images of {data.name} have 3; use data.channels=3"
+    if model.channels != data.channels:
+        return (
+            f"model.channels={model.channels}: the images of data={data.name} have {data.channels}; use "
+            f"model.channels={data.channels}, or leave it out"
+        )
     if model.target is None:
         return _wrong_shape(model)
+    if model.target == TORCHVISION and (model.channels != 3 or isinstance(model.image_size, tuple)):
+        return (
+            f"model={model.name} model.channels={model.channels} image_size={model.image_text}: torchvision's models "
+            "take squares of 3 channels; use a model that is built here, or one of timm"
+        )
     given = [name for name in _SHAPE if getattr(model, name)]
     if given:
         return (
@@ -55,9 +67,9 @@ def _wrong_shape(model: ModelSpec) -> str | None:
     lacking = [name for name in _SHAPE if not getattr(model, name)]
     if lacking:
         return f"model={model.name}: model.{lacking[0]} must be at least 1, or model.target must say who builds it"
-    if model.image_size % model.patch_size == 0 and model.width % model.heads == 0:
+    if not any(length % model.patch_size for length in model.image_shape) and model.width % model.heads == 0:
         return None
     return (
-        f"model={model.name}: image_size={model.image_size} must divide by "
+        f"model={model.name}: image_size={model.image_text} must divide by "
         f"patch_size={model.patch_size} and width={model.width} by heads={model.heads}"
     )

@@ -156,6 +156,8 @@ class DataSource(StrEnum):
     CIFAR100 = "cifar100"
     SYNTHETIC = "synthetic"
     IMAGEFOLDER = "imagefolder"
+    PACKED = "packed"
+    """Somebody's own, named by `data.path` and packed by `data prepare`."""
 
 
 class OptimizerKind(StrEnum):
@@ -248,8 +250,8 @@ class ModelSpec:
     """A Vision Transformer: its shape (Dosovitskiy et al. 2021, table 1), or who builds it."""
 
     name: Name
-    image_size: Count
-    """Pixels of a side; images of another size are resized."""
+    image_size: Count | tuple[Count, Count]
+    """Pixels of a side, or rows and columns; images of another size are resized."""
     patch_size: Size = 0
     """This and the four below are those of the models that are built here; 0 for all others."""
     layers: Size = 0
@@ -266,6 +268,19 @@ class ModelSpec:
     """Of a model with a target."""
     pool: Pool = Pool.CLASS
     """Of a model that is built here."""
+    channels: Count = 3
+    """Of the images that it takes."""
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Rows and columns of an image."""
+        size = self.image_size
+        return size if isinstance(size, tuple) else (size, size)
+
+    @property
+    def image_text(self) -> str:
+        """The size of an image in a sentence: 224, or 224 x 160."""
+        return " x ".join(map(str, self.image_shape[: 1 + isinstance(self.image_size, tuple)]))
 
 
 @checked
@@ -291,6 +306,11 @@ class DataSpec:
     """Random crop with padding (32 px sets) or random resized crop, and flips, per image."""
     side: Count | None = None
     """Pixels of a side of the packed images; None: as the source has them."""
+    channels: Count = 3
+    image_bytes: Count | None = None
+    """Of one packed image; None: 8 bits a channel and pixel of a square."""
+    content: Name | None = None
+    """Digest of what was packed from `data.path`; None where a YAML says what there is."""
 
 
 @checked

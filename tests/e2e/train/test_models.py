@@ -78,6 +78,21 @@ def test_what_is_counted_of_timms_vit_is_what_the_formulas_say_of_ours():
     assert counts.kept_bytes_16 == pytest.approx(activation_bytes(OURS, Precision.BF16), rel=0.05)
 
 
+def test_what_the_formulas_say_of_other_images_is_what_ours_has():
+    """Five channels and a rectangle: its parameters, its tokens, its operations."""
+    import torch
+
+    from vit_sweep.job.train.models.counting import _operations
+    from vit_sweep.job.train.models.vit import built
+
+    spec = replace(OURS, image_size=(32, 16), channels=5)
+    with torch.device("meta"):
+        model = built(spec, CLASSES)
+        assert sum(weight.numel() for weight in model.parameters()) == parameters(spec, CLASSES)
+        assert _operations(model, (2, 5, 32, 16))[0] == forward_flop(spec, CLASSES)
+    assert built(spec, 10)(torch.zeros(2, 5, 32, 16)).shape == (2, 10)
+
+
 @pytest.mark.parametrize(
     ("target", "changes", "sentence"),
     [

@@ -17,7 +17,12 @@ WORDS = {
     "own": ["model.name=own", "model.target=a.b:build", "model.arguments={width: 8, bias: true}", COUNTS],
 }
 """What a user must say beside the option."""
-SHIPPED = [(group, path.stem) for group in GROUPS for path in sorted((conf_dir() / group).glob("*.yaml"))]
+SHIPPED = [
+    (group, path.stem)
+    for group in GROUPS
+    for path in sorted((conf_dir() / group).glob("*.yaml"))
+    if "\npath: ???" not in path.read_text()  # somebody's own data: planned once it is packed
+]
 
 
 @pytest.mark.parametrize(("group", "name"), SHIPPED, ids=lambda part: part)

@@ -56,6 +56,9 @@ def test_a_cell_is_the_same_whatever_was_counted_of_its_model():
             {"model": replace(OTHERS, counts=replace(COUNTS, scalars=("scale",)))},
             "its parameter scale has no dimension",
         ),
+        ({"model": replace(MODEL, channels=1)}, "model.channels=1: the images of data=made_up have 3; use"),
+        ({"model": replace(OTHERS, image_size=(64, 32))}, "image_size=64 x 32: torchvision's models take squares"),
+        ({"model": replace(MODEL, image_size=(32, 20))}, "image_size=32 x 20 must divide by patch_size=8"),
     ],
 )
 def test_what_a_model_cannot_is_refused(changes, sentence):

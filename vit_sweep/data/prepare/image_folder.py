@@ -1,46 +1,56 @@
-"""An image folder before it is packed: its list, what must be right with it, and its images one by one."""
+"""An image folder before it is packed: its list, what must be right with it, and how a file is read."""
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageOps
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 from torchvision.datasets import folder as torchvision_folder
-from torchvision.transforms.v2 import functional as transforms
 
 from launchers.atomic import reading
 from launchers.errors import UserError
 from launchers.text import plural, some
-from vit_sweep.data.packed import expected_images
-from vit_sweep.data.prepare.worker import begin_worker
+from vit_sweep.data.packed import SPLITS, expected_images
+from vit_sweep.data.prepare.source import NAMED, Source, Sources, Tell, divided
+from vit_sweep.data.request import Request
 from vit_sweep.plan.point import DataSpec
 
-Tell = Callable[[str], None]
-
-NAMED = 5
-"""How many of many are named in a sentence."""
+_TEST_FOLDERS = ("val", "test")
+"""Where people put images to test with, the usual one first."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Source:
-    """The images of one split in the order of their labels: sorted class folders, sorted paths in each."""
-
-    folder: Path
-    classes: tuple[str, ...]
-    samples: tuple[tuple[str, int], ...]
-
-    def line(self, number: int) -> bytes:
-        """What an image is known by, without reading it: its place, size, time and label."""
-        path, label = self.samples[number]
-        about = Path(path).stat()
-        return f"{Path(path).relative_to(self.folder)} {about.st_size} {about.st_mtime_ns} {label}\n".encode()
+def described(data: DataSpec, root: Path, tell: Tell) -> Sources:
+    """The folder that a YAML describes, ROOT/NAME; raises `UserError` where it is another one."""
+    splits = {split: source_of(data, root / data.name / folder, tell) for split, folder in SPLITS.items()}
+    check(data, splits)
+    return Sources(splits=splits, read=_reader(data.channels))
 
 
-def source_of(data: DataSpec, folder: Path, tell: Tell) -> Source:
+def requested(request: Request, tell: Tell) -> Sources:
+    """The folder that `data.path` names, split where nobody has put test images apart; raises `UserError`."""
+    path = Path(request.path)
+    if not path.is_dir():
+        raise UserError(
+            f"data={request.name}: {path} is no folder; data.path names a folder of class folders of images"
+        )
+    train = path / "train" if (path / "train").is_dir() else path
+    test = next((path / name for name in _TEST_FOLDERS if train != path and (path / name).is_dir()), None)
+    whole = source_of(request, train, tell)
+    if len(whole.classes) == 1:
+        raise UserError(
+            f"data={request.name}: {train} has one class folder only ({whole.classes[0]}), and one class is nothing to "
+            "learn; put the images of each class into a folder of its own"
+        )
+    if test is None:
+        splits = divided(whole, request.split, request.split_seed)
+        tell(f"{train}: {plural(len(splits['test'].samples), 'image')} of {len(whole.samples)} are put apart for tests")
+    else:
+        splits = {"train": whole, "test": source_of(request, test, tell)}
+        _same_classes(request, splits)
+    return Sources(splits=splits, read=_reader(request.channels))
+
+
+def source_of(data: DataSpec | Request, folder: Path, tell: Tell) -> Source:
     """List a split; every class folder must hold an image."""
     where = f"data={data.name}: {folder}"
     if not folder.is_dir():
@@ -67,14 +77,8 @@ def source_of(data: DataSpec, folder: Path, tell: Tell) -> Source:
 
 def check(data: DataSpec, sources: dict[str, Source]) -> None:
     """Before hours of work: the same classes in both splits, and the numbers of the YAML."""
-    train, test = sources["train"], sources["test"]
-    if train.classes != test.classes:
-        apart = sorted(set(train.classes) ^ set(test.classes))
-        raise UserError(
-            f"data={data.name}: {len(train.classes)} class folders in {train.folder} and {len(test.classes)} in "
-            f"{test.folder}; only one of them has {some(apart, NAMED)}"
-        )
-    wrong = []
+    _same_classes(data, sources)
+    train, wrong = sources["train"], []
     if len(train.classes) != data.classes:
         wrong.append(f"{len(train.classes)} class folders, the YAML says classes: {data.classes}")
     for split, source in sources.items():
@@ -83,6 +87,30 @@ def check(data: DataSpec, sources: dict[str, Source]) -> None:
             wrong.append(f"{actual} images in {source.folder}, the YAML says {split}_images: {expected}")
     if wrong:
         raise UserError(f"data={data.name}: {'; '.join(wrong)}; mend the folder, or the YAML if this is what you mean")
+
+
+def _same_classes(data: DataSpec | Request, sources: dict[str, Source]) -> None:
+    train, test = sources["train"], sources["test"]
+    if train.classes != test.classes:
+        apart = sorted(set(train.classes) ^ set(test.classes))
+        raise UserError(
+            f"data={data.name}: {len(train.classes)} class folders in {train.folder} and {len(test.classes)} in "
+            f"{test.folder}; only one of them has {some(apart, NAMED)}"
+        )
+
+
+def _reader(channels: int) -> Callable[[Path, str], Image.Image]:
+    mode = {1: "L", 3: "RGB"}.get(channels)
+    if mode is None:
+        raise UserError(f"data.channels={channels}: an image file has colours (3) or is grey (1)")
+
+    def read(folder: Path, path: str) -> Image.Image:
+        if not Path(path).resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"a link that leads out of {folder}")
+        image = read_image(path)
+        return image if mode == "RGB" else image.convert(mode)
+
+    return read
 
 
 def read_image(path: str) -> Image.Image:
@@ -102,62 +130,3 @@ def read_image(path: str) -> Image.Image:
         if image.mode in ("I", "F"):
             raise ValueError("its values have no known range; convert it to 8 bits")
         return ImageOps.exif_transpose(image).convert("RGB")
-
-
-def common_side(data: DataSpec, sources: dict[str, Source]) -> int:
-    """Without `side` the images are packed as they are, so they must be squares of one size."""
-    path, _ = sources["train"].samples[0]
-    try:
-        width, height = read_image(path).size
-    except Exception as error:
-        raise UserError(f"data={data.name}: {path} cannot be read as an image ({error}); replace it") from None
-    if height != width:
-        raise UserError(
-            f"data={data.name}: {path} is {width} x {height} pixels, no square; give the data set a `side:`"
-        )
-    return int(height)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Reader:
-    """Reads image files as they are packed."""
-
-    side: int
-    as_is: bool
-    """Refuse what has another size, instead of resizing it."""
-    workers: int
-
-    def images(self, samples: tuple[tuple[str, int], ...]) -> Iterator[Tensor | str]:
-        """Every image as uint8 (3, side, side), in order, or a sentence that names the file and says why not."""
-        options: dict[str, Any] = {}
-        if self.workers > 1 and len(samples) > 1:
-            options = {"num_workers": self.workers, "multiprocessing_context": "fork", "worker_init_fn": begin_worker}
-        yield from DataLoader(_Files([path for path, _ in samples], self), batch_size=None, **options)
-
-    def image(self, path: str) -> Tensor | str:
-        """RGB, the shorter side resized, the centre cut out."""
-        try:
-            image = read_image(path)
-            if image.size != (self.side, self.side):
-                if self.as_is:
-                    return (
-                        f"{path} (not {self.side} x {self.side} pixels as the first one; give the data set a `side:`)"
-                    )
-                image = transforms.center_crop(transforms.resize(image, [self.side], antialias=True), [self.side])
-            pixels: Tensor = transforms.pil_to_tensor(image)
-            return pixels
-        except Exception as error:  # what decoders raise is listed nowhere
-            return f"{path} ({' '.join(str(error).replace(path, 'it').split())})"
-
-
-class _Files(Dataset[Tensor | str]):
-    """Image files by number."""
-
-    def __init__(self, paths: list[str], reader: Reader) -> None:
-        self._paths, self._reader = paths, reader
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, number: int) -> Tensor | str:
-        return self._reader.image(self._paths[number])

@@ -5,23 +5,27 @@ block, with a digest of the list of images it was made from.
 """
 
 import hashlib
+import math
 import os
 import re
 import shutil
 import stat
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from launchers.atomic import private_folder, read, remove, rename, write
+from launchers.atomic import NO_ROOM, private_folder, read, remove, rename, write
 from launchers.checked import checked, parse_json, to_json
 from launchers.errors import UserError
 from launchers.text import some
 from vit_sweep.data import datasets
-from vit_sweep.data.packed import SPLITS, Manifest, PackedFile, folder_of, images_file, labels_file
+from vit_sweep.data.packed import Manifest, PackedFile, folder_of, images_file, labels_file
+from vit_sweep.data.prepare import image_folder
 from vit_sweep.data.prepare.download import alone, make_root
-from vit_sweep.data.prepare.image_folder import NAMED, Reader, Source, Tell, check, common_side, source_of
+from vit_sweep.data.prepare.source import NAMED, Reader, Source, Sources, Tell, shape_of
+from vit_sweep.data.request import Corrupt, Request
 from vit_sweep.plan.point import DataSpec
 
 BLOCK_IMAGES = 256
@@ -36,130 +40,188 @@ class _Progress:
 
     done: int
     listed: str
+    left_out: tuple[tuple[int, str], ...] = ()
+    """Numbers of images that could not be read, and why."""
 
 
-def pack(data: DataSpec, root: Path, tell: Tell = lambda _: None, *, workers: int | None = None) -> None:
-    """Make the packed form of ROOT/NAME below `root`; `tell` gets lines for whoever waits.
+def pack(data: DataSpec | Request, root: Path, tell: Tell = lambda _: None, *, workers: int | None = None) -> None:
+    """Make the packed form of ROOT/NAME, or of what a request names, below `root`; `tell` gets lines for whoever waits.
 
     Of several at once one packs. Raises `UserError`, with nothing put in place, for what a person has to mend: folders
-    that are not there, numbers that are not the YAML's, files that are no images. `workers`: None: the
+    that are not there, numbers that are not the YAML's, files that are no images, a full disk. `workers`: None: the
     cores, 8 at most.
     """
     try:
         make_root(root)
         with alone(root / f".{data.name}.lock", lambda: tell(f"another process is packing {data.name}; waiting")):
-            if datasets.problem_of(data, root) is not None:
+            sources = _to_pack(data, root, tell)
+            if sources is not None:
                 cores = len(os.sched_getaffinity(0))
-                _pack(data, root, tell, min(cores, _MOST_WORKERS) if workers is None else workers)
+                _pack(data, sources, root, tell, min(cores, _MOST_WORKERS) if workers is None else workers)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        raise UserError(f"data={data.name}: packing in {root} failed: {error.strerror or error}{where}") from None
+        advice = "; free some room and give the command again, it goes on where it was" if _is_full(error) else ""
+        raise UserError(
+            f"data={data.name}: packing in {root} failed: {error.strerror or error}{where}{advice}"
+        ) from None
 
 
-def _pack(data: DataSpec, root: Path, tell: Tell, workers: int) -> None:
-    sources = {split: source_of(data, root / data.name / folder, tell) for split, folder in SPLITS.items()}
-    check(data, sources)
+def _is_full(error: OSError) -> bool:
+    return error.errno in NO_ROOM
+
+
+def _to_pack(data: DataSpec | Request, root: Path, tell: Tell) -> Sources | None:
+    """What is to be packed; None where it is packed already, and whole."""
+    if isinstance(data, DataSpec):
+        return None if datasets.problem_of(data, root) is None else image_folder.described(data, root, tell)
+    sources = image_folder.requested(data, tell)
+    try:
+        spec = datasets.known(data, root)
+    except UserError:  # not packed, or otherwise
+        return sources
+    whole = datasets.problem_of(spec, root) is None
+    return None if whole and datasets.manifest_of(spec, root).listed == sources.listed() else sources
+
+
+def _pack(data: DataSpec | Request, sources: Sources, root: Path, tell: Tell, workers: int) -> None:
     partial, place = root / f".{folder_of(data)}.partial", root / folder_of(data)
     with private_folder(partial) as aside:
-        side = data.side or common_side(data, sources)
-        _check_room(data, sources, side, aside, root)
-        reader = Reader(side=side, as_is=data.side is None, workers=workers)
-        _write_all(data, sources, reader, aside, tell)
+        shape = shape_of(data, sources)
+        _check_room(data, sources, shape, aside, root)
+        _write_all(data, sources, shape, aside, tell=tell, workers=workers)
         # Until now it was this user's alone; who may read the data root may read what is in it.
         aside.chmod(stat.S_IMODE(root.stat().st_mode))
     remove(place, made=re.escape(place.name))  # what is there is not whole, or is of other images
     rename(partial, place.name)
-    for file in datasets.files_of(data, root):
+    spec = data if isinstance(data, DataSpec) else datasets.known(data, root)
+    for file in datasets.files_of(spec, root):
         datasets.remember(root / file.path, file)
 
 
-def _write_all(data: DataSpec, sources: dict[str, Source], reader: Reader, aside: Path, tell: Tell) -> None:
-    unreadable: list[str] = []
-    files: list[PackedFile] = []
-    for split, source in sources.items():
-        files += _write_split(source, split, reader, aside, tell=tell, unreadable=unreadable)
-    if unreadable:
-        total = sum(len(source.samples) for source in sources.values())
-        raise UserError(
-            f"data={data.name}: {len(unreadable)} of {total} files cannot be packed: "
-            f"{some(unreadable, NAMED, separator='; ')}; replace them and give the command again"
-        )
+def _write_all(
+    data: DataSpec | Request, sources: Sources, shape: tuple[int, int, int], aside: Path, *, tell: Tell, workers: int
+) -> None:
+    refuse = isinstance(data, DataSpec) or data.corrupt is Corrupt.REFUSE
+    parts = {}
+    for split, source in sources.splits.items():
+        reader = Reader(folder=source.folder, read=sources.read, shape=shape, as_is=data.side is None, workers=workers)
+        parts[split] = _write_split(source, split, reader, aside, tell=tell, refuse=refuse)
+    _judge(data, sources, parts, tell, refuse=refuse)
+    channels, rows, columns = shape
     manifest = Manifest(
         data=data.name,
-        side=reader.side,
-        train_images=len(sources["train"].samples),
-        test_images=len(sources["test"].samples),
-        classes=sources["train"].classes,
-        files=tuple(files),
+        side=rows,
+        columns=None if columns == rows else columns,
+        channels=channels,
+        train_images=parts["train"].images,
+        test_images=parts["test"].images,
+        classes=sources.splits["train"].classes,
+        files=(*parts["train"].files, *parts["test"].files),
+        request=None if isinstance(data, DataSpec) else data,
+        listed=None if isinstance(data, DataSpec) else sources.listed(),
+        left_out=sum(len(part.unreadable) for part in parts.values()),
     )
     write(aside / "manifest.json", to_json(manifest))
-    for split in sources:
+    for split in sources.splits:
         _note(aside, split).unlink()
 
 
-def _check_room(data: DataSpec, sources: dict[str, Source], side: int, aside: Path, root: Path) -> None:
-    images = sum(len(source.samples) for source in sources.values())
-    wanted = images * (3 * side * side + 8)
+def _judge(data: DataSpec | Request, sources: Sources, parts: "dict[str, _Part]", tell: Tell, *, refuse: bool) -> None:
+    """Say what could not be read; raises `UserError` where nothing may be left out, or not so much."""
+    unreadable = [sentence for part in parts.values() for sentence in part.unreadable]
+    if not unreadable:
+        return
+    total = sum(len(source.samples) for source in sources.splits.values())
+    named = f"{len(unreadable)} of {total} files cannot be packed: {some(unreadable, NAMED, separator='; ')}"
+    if refuse:
+        skip = "" if isinstance(data, DataSpec) else ", or leave them out with data.corrupt=skip"
+        raise UserError(f"data={data.name}: {named}; replace them and give the command again{skip}")
+    classes = sources.splits["train"].classes
+    empty = [name for label, name in enumerate(classes) if label not in parts["train"].labels]
+    if empty or not parts["test"].images:
+        what = f"of {some(empty, NAMED)} none is left" if empty else "no test image is left"
+        raise UserError(f"data={data.name}: {named}; {what}, so replace them and give the command again")
+    tell(f"left out: {named}")
+
+
+def _check_room(
+    data: DataSpec | Request, sources: Sources, shape: tuple[int, int, int], aside: Path, root: Path
+) -> None:
+    images = sum(len(source.samples) for source in sources.splits.values())
+    channels, rows, columns = shape
+    wanted = images * (channels * rows * columns + 8)
     there = sum(path.stat().st_size for path in aside.iterdir())
     free = shutil.disk_usage(aside).free
     if wanted - there > free:
         raise UserError(
-            f"data={data.name}: {images} images of {side} x {side} pixels take {wanted / 1e9:.1f} GB, {root} "
-            f"has {free / 1e9:.1f} GB free; use another --root or a smaller side"
+            f"data={data.name}: {images} images of {columns} x {rows} pixels take {wanted / 1e9:.1f} GB, "
+            f"{root} has {free / 1e9:.1f} GB free; use another --root or a smaller side"
         )
 
 
-def _write_split(
-    source: Source, split: str, reader: Reader, aside: Path, *, tell: Tell, unreadable: list[str]
-) -> list[PackedFile]:
-    """Write pixels and labels of a split; what cannot be read goes to `unreadable`, and from then on nothing counts."""
-    labels = np.array([label for _, label in source.samples], dtype="<i8").tobytes()
-    (aside / labels_file(split)).write_bytes(labels)
-    path, image_bytes, total = aside / images_file(split), 3 * reader.side**2, len(source.samples)
-    done = _done_before(source, split, aside, image_bytes)
-    digest, listed, progress = hashlib.sha256(), _listed(source, done), _Told(tell, split, total, done)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Part:
+    """What was written of a split."""
+
+    images: int
+    labels: frozenset[int]
+    files: tuple[PackedFile, ...]
+    unreadable: tuple[str, ...]
+    """Sentences; where nothing may be left out, the files are not whole then."""
+
+
+def _write_split(source: Source, split: str, reader: Reader, aside: Path, *, tell: Tell, refuse: bool) -> _Part:
+    """Write pixels and labels of a split. With `refuse` nothing is written any more once an image cannot be read."""
+    path, image_bytes, total = aside / images_file(split), math.prod(reader.shape), len(source.samples)
+    before = _done_before(source, split, aside, image_bytes)
+    done, unreadable = before.done, dict(before.left_out)
+    digest, listed, progress = hashlib.sha256(), source.listed(done), _Told(tell, split, total, done)
     with path.open("r+b" if path.exists() else "x+b") as out:
-        out.truncate(done * image_bytes)
+        out.truncate((done - len(unreadable)) * image_bytes)
         while chunk := out.read(1 << 20):
             digest.update(chunk)
-        failed = False
         for number, image in enumerate(reader.images(source.samples[done:]), start=done + 1):
             if isinstance(image, str):
-                unreadable.append(image)
-                failed = True
-            elif not failed:
+                unreadable[number - 1] = image
+            elif not (refuse and unreadable):
                 pixels = image.numpy().tobytes()
                 digest.update(pixels)
                 out.write(pixels)
+            if not (refuse and unreadable):
                 listed.update(source.line(number - 1))
                 if number % BLOCK_IMAGES == 0 or number == total:
                     out.flush()
                     os.fsync(out.fileno())
-                    write(_note(aside, split), to_json(_Progress(done=number, listed=listed.hexdigest())))
+                    note = _Progress(done=number, listed=listed.hexdigest(), left_out=tuple(unreadable.items()))
+                    write(_note(aside, split), to_json(note))
             progress.at(number)
-    return [
-        PackedFile(name=path.name, bytes=max(1, path.stat().st_size), sha256=digest.hexdigest()),
-        PackedFile(name=labels_file(split), bytes=len(labels), sha256=hashlib.sha256(labels).hexdigest()),
-    ]
+    labels = [label for number, (_, label) in enumerate(source.samples) if number not in unreadable]
+    label_bytes = np.array(labels, dtype="<i8").tobytes()
+    (aside / labels_file(split)).write_bytes(label_bytes)
+    return _Part(
+        images=len(labels),
+        labels=frozenset(labels),
+        files=(
+            PackedFile(name=path.name, bytes=max(1, path.stat().st_size), sha256=digest.hexdigest()),
+            PackedFile(
+                name=labels_file(split), bytes=max(1, len(label_bytes)), sha256=hashlib.sha256(label_bytes).hexdigest()
+            ),
+        ),
+        unreadable=tuple(unreadable.values()),
+    )
 
 
-def _done_before(source: Source, split: str, aside: Path, image_bytes: int) -> int:
+def _done_before(source: Source, split: str, aside: Path, image_bytes: int) -> "_Progress":
     """Images of this very list that an earlier, broken off packing has left on disk."""
+    nothing = _Progress(done=0, listed="")
     try:
         noted = parse_json(_Progress, read(_note(aside, split)), what="progress")
         size = (aside / images_file(split)).stat().st_size
     except (OSError, UserError):
-        return 0
-    fits = noted.done <= len(source.samples) and size >= noted.done * image_bytes
-    return noted.done if fits and _listed(source, noted.done).hexdigest() == noted.listed else 0
-
-
-def _listed(source: Source, count: int) -> "hashlib._Hash":
-    """A digest of the first `count` images of the list."""
-    digest = hashlib.sha256()
-    for number in range(count):
-        digest.update(source.line(number))
-    return digest
+        return nothing
+    written = noted.done - len(noted.left_out)
+    fits = noted.done <= len(source.samples) and size >= written * image_bytes >= 0
+    return noted if fits and source.listed(noted.done).hexdigest() == noted.listed else nothing
 
 
 def _note(aside: Path, split: str) -> Path:

@@ -253,7 +253,7 @@ class Trainer:
         mark = self._clock.mark
         raw = next(batches)
         mark()
-        images, labels = self._pipeline.ready(raw)  # (micro batch, 3, side, side), (micro batch,)
+        images, labels = self._pipeline.ready(raw)  # (micro batch, channels, rows, columns), (micro batch,)
         mark()
         logits = self._engine.forward(images, boundary=boundary).float()  # (micro batch, classes)
         loss = cross_entropy(logits, labels)  # (), the mean
@@ -291,8 +291,8 @@ class Trainer:
         for images, labels, counts in test_batches(self._test, self._cell, self._rank, self.device):
             self._enter()
             self._beat("evaluating", self.number, self.step)
-            # images: (n, 3, height, width) uint8, labels: (n,); the first `counts` of them count.
-            ready = prepare(images, self._cell.model.image_size, self._dtype)
+            # images: (n, channels, height, width) uint8, labels: (n,); the first `counts` of them count.
+            ready = prepare(images, self._cell.model.image_shape, self._dtype)
             logits = self._engine.evaluate(ready).float()  # (n, classes)
             totals[0] += cross_entropy(logits[:counts], labels[:counts], reduction="sum") if counts else 0.0
             totals[1] += (logits[:counts].argmax(dim=1) == labels[:counts]).sum()

@@ -2,18 +2,17 @@
 
 import sys
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from torchvision.models.vision_transformer import VisionTransformer
 
 from launchers.errors import UserError
 from launchers.profile import Device
 from vit_sweep.job.train.models.library import load
 from vit_sweep.job.train.models.sequence import TokenTransformer, in_kernel
+from vit_sweep.job.train.models.vit import built
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
@@ -41,16 +40,7 @@ def vision_transformer(cell: Cell) -> nn.Module:
     if spec.target is not None:
         return _of_others(spec, cell.data.classes)
     plain = cell.sequence == 1 and spec.pool is Pool.CLASS
-    build = VisionTransformer if plain else partial(TokenTransformer, cell)
-    model: nn.Module = build(
-        image_size=spec.image_size,
-        patch_size=spec.patch_size,
-        num_layers=spec.layers,
-        num_heads=spec.heads,
-        hidden_dim=spec.width,
-        mlp_dim=spec.mlp_width,
-        num_classes=cell.data.classes,
-    )
+    model: nn.Module = built(spec, cell.data.classes) if plain else TokenTransformer(cell)
     for block in model.get_submodule("encoder.layers").children():
         attention = block.get_submodule("self_attention")
         attention.forward = in_kernel(attention.forward, cell.attention)

@@ -11,6 +11,7 @@ uint8 images of `data.pipeline=device`. Autocast keeps fp32 weights, as fp32 doe
 forward to backward, whole on every rank: what FSDP2 and ZeRO 3 let go of is the fp32 weight.
 """
 
+import math
 from dataclasses import replace
 
 from launchers.checked import checked
@@ -132,7 +133,7 @@ def kept_bytes(
 def data_bytes(cell: Cell) -> int:
     """Bytes of the uint8 images in device memory: with the loader the test images only, which it does not feed."""
     count = cell.data.test_images + (cell.train_images if cell.pipeline is Pipeline.DEVICE else 0)
-    return count * 3 * (cell.data.side or _SIDE) ** 2
+    return count * (cell.data.image_bytes or cell.data.channels * (cell.data.side or _SIDE) ** 2)
 
 
 def largest_micro_batch(cell: Cell, gpu_memory_gib: float) -> int:
@@ -175,14 +176,14 @@ def why_it_does_not_fit(cell: Cell, gpu_memory_gib: float) -> str | None:
     degree = smallest_sequence(cell, gpu_memory_gib)
     if degree is not None:
         on = f" on gpus={degree.gpus}" if degree.gpus != cell.gpus else ""
-        advice += f", or sequence={degree.sequence}{on}, from which on {cell.model.image_size} px fits"
+        advice += f", or sequence={degree.sequence}{on}, from which on {cell.model.image_text} px fits"
     if not cell.activation_checkpointing:
         advice += ", or activation_checkpointing=true"
     if cell.pipeline is Pipeline.DEVICE and estimate.data_gib > _DATA_WORTH_SAYING_GIB:
         advice += ", or data.pipeline=loader"
     data = f" + images {estimate.data_gib:.1f}" if estimate.data_gib > _DATA_WORTH_SAYING_GIB else ""
     return (
-        f"micro batch {cell.micro_batch} of {cell.model.name} at {cell.model.image_size} px in {cell.precision.value} "
+        f"micro batch {cell.micro_batch} of {cell.model.name} at {cell.model.image_text} px in {cell.precision.value} "
         f"needs about {estimate.total_gib:.1f} GiB a GPU (states {estimate.states_gib:.1f} + temporaries "
         f"{estimate.temporary_gib:.1f} + activations {estimate.activations_gib:.1f} + context "
         f"{estimate.context_gib:.1f}{data}), {cell.gpu_model} has {gpu_memory_gib:g} of which {USABLE:.0%} can be "
@@ -239,7 +240,7 @@ def _exchanged_bytes(cell: Cell) -> int:
     if cell.sequence == 1:
         return 0
     own = local_tokens(tokens(cell.model), cell.sequence) * cell.model.width
-    return cell.micro_batch * cell.precision.bytes * (3 * own + 3 * cell.model.image_size**2)
+    return cell.micro_batch * cell.precision.bytes * (3 * own + cell.model.channels * math.prod(cell.model.image_shape))
 
 
 def used_mib(reserved_mib: float) -> float:

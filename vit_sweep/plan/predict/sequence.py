@@ -108,7 +108,7 @@ def _tokens_that_cannot_be_shared(point: Point, _: object) -> str | None:
     count, given = tokens(model), f"sequence={degree} sequence_method={point.sequence_method.value}"
     if count <= degree:
         return (
-            f"{given}: an image of {model.image_size} px has {count} tokens, no more than the {degree} ranks that "
+            f"{given}: an image of {model.image_text} px has {count} tokens, no more than the {degree} ranks that "
             "would share them; use a smaller sequence"
         )
     if point.sequence_method is SequenceMethod.ULYSSES:

@@ -1,6 +1,6 @@
 """Arithmetic of a Vision Transformer: tokens, parameters, FLOPs, saved activations. Pure.
 
-Symbols: N tokens, D width, L layers, H heads, M MLP width, p patch size, C classes.
+Symbols: N tokens, D width, L layers, H heads, M MLP width, p patch size, c channels, C classes.
 Multiply-add counts as two operations, so torchvision's "17.56 GFLOPs" (MACs) of ViT-B/16 are 35.1 GFLOP here.
 """
 
@@ -13,13 +13,14 @@ _AUTOCAST = 36 / 32
 
 
 def tokens(model: ModelSpec) -> int:
-    """Patches, and the class token where there is one: (image / patch)^2 + 1."""
+    """Patches, and the class token where there is one: rows / patch x columns / patch + 1."""
     return patches(model) + (model.pool is Pool.CLASS)
 
 
 def patches(model: ModelSpec) -> int:
-    """Patches of an image: (image / patch)^2."""
-    return (model.image_size // model.patch_size) ** 2
+    """Patches of an image: rows / patch x columns / patch."""
+    rows, columns = model.image_shape
+    return (rows // model.patch_size) * (columns // model.patch_size)
 
 
 def local_tokens(count: int, sequence: int) -> int:
@@ -44,11 +45,11 @@ def other_shapes(model: ModelSpec, classes: int) -> tuple[tuple[int, ...], ...]:
     """Shapes of the parameters in no block: patches, class token, positions, last norm, head."""
     d, p = model.width, model.patch_size
     class_token = ((1, 1, d),) if model.pool is Pool.CLASS else ()
-    return (d, 3, p, p), (d,), *class_token, (1, tokens(model), d), (d,), (d,), (classes, d), (classes,)
+    return (d, model.channels, p, p), (d,), *class_token, (1, tokens(model), d), (d,), (d,), (classes, d), (classes,)
 
 
 def forward_flop(model: ModelSpec, classes: int) -> float:
-    """Operations of one image's forward pass, of P patches: 2PD 3p^2 + L(8ND^2 + 4NDM + 4N^2 D) + 2DC."""
+    """Operations of one image's forward pass, of P patches: 2PD cp^2 + L(8ND^2 + 4NDM + 4N^2 D) + 2DC."""
     if model.counts is not None:
         return model.counts.forward_flop or model.counts.flop_per_image / 3
     n, d, m = tokens(model), model.width, model.mlp_width
@@ -67,7 +68,7 @@ def train_flop(model: ModelSpec, classes: int) -> float:
 
 
 def _patch_flop(model: ModelSpec) -> int:
-    return 2 * patches(model) * model.width * 3 * model.patch_size**2
+    return 2 * patches(model) * model.width * model.channels * model.patch_size**2
 
 
 def activation_bytes(

@@ -101,6 +101,27 @@ def test_with_augmentation_too(*, split, side, model, levels, way):
     assert grey_levels_apart(device, plain) > 20, "it is augmented at all"
 
 
+@pytest.mark.parametrize(("rows", "columns", "levels"), [(24, 40, 0), (64, 96, 1)])
+def test_rectangles_of_five_channels_come_out_alike_too(rows, columns, levels):
+    """Small ones are cropped with padding, large ones to a part of their area; both fill what the model wants."""
+    import torch
+
+    from vit_sweep.job.train.images.data import Split
+
+    noise = torch.Generator().manual_seed(0)
+    coarse = torch.rand((IMAGES, 5, rows // 8, columns // 8), generator=noise) * 255  # an image, not only noise
+    images = torch.nn.functional.interpolate(coarse, size=(rows, columns), mode="bilinear").to(torch.uint8)
+    train = Split(images=images, labels=torch.arange(IMAGES))
+    given = {
+        "augment": True,
+        "model": (48, 32),
+        "data": replace(DATA, train_images=IMAGES, augment=True, channels=5),
+    }
+    device, loader = (batches(pipeline(made(kind, **given), train)) for kind in Pipeline)
+    assert all(pixels.shape[1:] == (5, 48, 32) for pixels, _ in device)
+    assert grey_levels_apart(device, loader) < levels + 0.01  # of a level: fp32 rounds -1 to 1
+
+
 def test_the_pixels_are_those_of_the_papers_transforms(split):
     import torch
     from torchvision.transforms import v2
@@ -233,7 +254,7 @@ def test_every_image_has_its_own_crop_and_every_epoch_another_one():
     from vit_sweep.job.train.images.augment import boxes_of
 
     index = torch.arange(4000)
-    first, two = (boxes_of(index, seed=0, epoch=epoch, side=32) for epoch in (1, 2))
+    first, two = (boxes_of(index, seed=0, epoch=epoch, size=(32, 32)) for epoch in (1, 2))
     top, left, height, width, flip = first.unbind(-1)
     assert (top.min(), top.max(), left.min(), left.max()) == (-4, 4, -4, 4)
     assert set(height.tolist()) == set(width.tolist()) == {32}
@@ -243,8 +264,8 @@ def test_every_image_has_its_own_crop_and_every_epoch_another_one():
         counts = torch.bincount(column + 4, minlength=9).float()
         assert counts.min() > 4000 / 9 * 0.7
     assert (first != two).any(dim=1).float().mean() > 0.9
-    assert torch.equal(first[index % 7 == 0], boxes_of(index[index % 7 == 0], seed=0, epoch=1, side=32))
-    assert not torch.equal(first, boxes_of(index, seed=1, epoch=1, side=32))
+    assert torch.equal(first[index % 7 == 0], boxes_of(index[index % 7 == 0], seed=0, epoch=1, size=(32, 32)))
+    assert not torch.equal(first, boxes_of(index, seed=1, epoch=1, size=(32, 32)))
 
 
 def test_a_large_image_is_cropped_to_a_random_part_as_torchvision_does():
@@ -255,7 +276,7 @@ def test_a_large_image_is_cropped_to_a_random_part_as_torchvision_does():
     from vit_sweep.job.train.images.augment import boxes_of
 
     count, side = 4000, 256
-    top, left, height, width, _ = boxes_of(torch.arange(count), seed=0, epoch=1, side=side).unbind(-1)
+    top, left, height, width, _ = boxes_of(torch.arange(count), seed=0, epoch=1, size=(side, side)).unbind(-1)
     assert ((top >= 0) & (left >= 0) & (top + height <= side) & (left + width <= side)).all()
     torch.manual_seed(0)
     crop, image = v2.RandomResizedCrop(224), torch.empty(3, side, side)

@@ -17,6 +17,9 @@ from torchvision.transforms.v2 import functional as transforms
 
 Reals = NDArray[np.floating[Any]]
 
+Size = tuple[int, int]
+"""Rows and columns."""
+
 SMALL_SIDE = 64
 """Images below this many pixels of a side are cropped with padding, larger ones to a random part of their area."""
 _PADDING = 8
@@ -27,25 +30,34 @@ _ATTEMPTS = 10
 """As torchvision's RandomResizedCrop: part of the area, width over height, tries before the whole image is taken."""
 
 
-def boxes_of(index: Tensor, *, seed: int, epoch: int, side: int) -> Tensor:
+def is_small(size: Size) -> bool:
+    """Whether images of this size are cropped with padding."""
+    return min(size) < SMALL_SIDE
+
+
+def boxes_of(index: Tensor, *, seed: int, epoch: int, size: Size) -> Tensor:
     """Draw for each image of `index` (any shape) its (top, left, height, width, flip) in pixels of the source.
+
+    `size`: rows and columns of the source.
 
     int64, (*index.shape, 5), on the host. A box of a small image keeps its size and may reach over the edge.
     """
     image = index.reshape(-1).cpu().numpy()
     flip = _uniform(image, seed, epoch, 0) < 0.5
-    if side < SMALL_SIDE:
-        pad = side // _PADDING
-        top, left = (np.floor(_uniform(image, seed, epoch, k) * (2 * pad + 1)) - pad for k in (1, 2))
-        height = width = np.full(len(image), side)
+    if is_small(size):
+        pads = [length // _PADDING for length in size]
+        top, left = (
+            np.floor(_uniform(image, seed, epoch, k) * (2 * pad + 1)) - pad for k, pad in enumerate(pads, start=1)
+        )
+        height, width = (np.full(len(image), length) for length in size)
     else:
-        top, left, height, width = _parts(image, seed, epoch, side)
+        top, left, height, width = _parts(image, seed, epoch, size)
     drawn = np.stack([top, left, height, width, flip], axis=-1).astype(np.int64)
     return torch.from_numpy(drawn).view(*index.shape, 5)
 
 
 def cropped(images: Tensor, index: Tensor, boxes: Tensor) -> Tensor:
-    """Gather, crop with zeros beyond the edge, and flip: uint8 (n, 3, h, w) of the whole set, on its device."""
+    """Gather, crop with zeros beyond the edge, and flip: uint8 (n, channels, h, w) of the whole set, on its device."""
     height, width = images.shape[-2:]
     top, left, _, _, flip = boxes.unbind(-1)  # (n,) each
     rows = top[:, None] + torch.arange(height, device=images.device)  # (n, height)
@@ -58,32 +70,32 @@ def cropped(images: Tensor, index: Tensor, boxes: Tensor) -> Tensor:
         rows.clamp(0, height - 1)[:, None, :, None],
         columns.clamp(0, width - 1)[:, None, None, :],
     ]
-    return pixels * inside[:, None]  # (n, 3, height, width) * (n, 1, height, width)
+    return pixels * inside[:, None]  # (n, channels, height, width) * (n, 1, height, width)
 
 
-def resized_crops(images: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """Each image's own box at (side, side) by antialiased bilinear weights, flipped where drawn.
+def resized_crops(images: Tensor, boxes: Tensor, size: Size) -> Tensor:
+    """Each image's own box at `size` by antialiased bilinear weights, flipped where drawn.
 
-    uint8 (n, 3, h, w) becomes whole numbers 0 to 255 as floats. A resize is linear and separable: it is one small
-    matrix for the rows and one for the columns of each image, so a batch of unlike boxes is two batched products.
+    uint8 (n, channels, h, w) becomes whole numbers 0 to 255 as floats. A resize is linear and separable: it is one
+    small matrix for the rows and one for the columns of each image, so a batch of unlike boxes is two batched products.
     """
     # Half precision is exact for 0 to 255 and wrong by at most 1/16 afterwards; on a CPU it would be slow.
     dtype = torch.float16 if images.is_cuda else torch.float32
     top, left, height, width, flip = boxes.unbind(-1)
-    down = _weights(top, height, images.shape[-2], side).to(dtype)  # (n, side, h)
-    across = _weights(left, width, images.shape[-1], side)  # (n, side, w)
+    down = _weights(top, height, images.shape[-2], size[0]).to(dtype)  # (n, rows, h)
+    across = _weights(left, width, images.shape[-1], size[1])  # (n, columns, w)
     across = torch.where(flip[:, None, None] == 1, across.flip(1), across).to(dtype)
-    narrow = torch.einsum("nchw,nsw->nchs", images.to(dtype), across)  # (n, 3, h, side)
+    narrow = torch.einsum("nchw,nsw->nchs", images.to(dtype), across)  # (n, channels, h, columns)
     return torch.einsum("nth,nchs->ncts", down, narrow).round_()
 
 
-def augmented_on_host(image: Tensor, box: Tensor, side: int) -> Tensor:
-    """The same for one uint8 image (3, h, w) by torchvision's functions; a small image keeps its size."""
+def augmented_on_host(image: Tensor, box: Tensor, size: Size) -> Tensor:
+    """The same for one uint8 image (channels, h, w) by torchvision's functions; a small image keeps its size."""
     top, left, height, width, flip = box.tolist()
-    if image.shape[-1] < SMALL_SIDE:
+    if is_small((image.shape[-2], image.shape[-1])):
         image = transforms.crop(image, top, left, height, width)
     else:
-        image = transforms.resized_crop(image, top, left, height, width, [side, side], antialias=True)
+        image = transforms.resized_crop(image, top, left, height, width, [*size], antialias=True)
     return transforms.horizontal_flip(image) if flip else image
 
 
@@ -102,21 +114,21 @@ def _weights(start: Tensor, length: Tensor, size: int, side: int) -> Tensor:
     return weights / weights.sum(dim=-1, keepdim=True)
 
 
-def _parts(image: NDArray[np.int64], seed: int, epoch: int, side: int) -> tuple[Reals, ...]:
-    """Boxes of torchvision's RandomResizedCrop for square images: the first of ten tries that fits."""
-    top, left = np.zeros(len(image)), np.zeros(len(image))
-    height, width = np.full(len(image), float(side)), np.full(len(image), float(side))
+def _parts(image: NDArray[np.int64], seed: int, epoch: int, size: Size) -> tuple[Reals, ...]:
+    """Boxes of torchvision's RandomResizedCrop: the first of ten tries that fits, else the whole image."""
+    rows, columns = size
+    height, width = np.full(len(image), float(rows)), np.full(len(image), float(columns))
     open_ = np.ones(len(image), dtype=bool)
     for attempt in range(_ATTEMPTS):
         u, v = (_uniform(image, seed, epoch, 3 + 2 * attempt + k) for k in (0, 1))
-        area = side * side * (_AREA[0] + u * (_AREA[1] - _AREA[0]))
+        area = rows * columns * (_AREA[0] + u * (_AREA[1] - _AREA[0]))
         ratio = np.exp(math.log(_RATIO[0]) + v * math.log(_RATIO[1] / _RATIO[0]))
         w, h = np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))
-        fits = open_ & (w >= 1) & (h >= 1) & (w <= side) & (h <= side)
+        fits = open_ & (w >= 1) & (h >= 1) & (w <= columns) & (h <= rows)
         height, width = np.where(fits, h, height), np.where(fits, w, width)
         open_ &= ~fits
-    top = np.floor(_uniform(image, seed, epoch, 1) * (side - height + 1))
-    left = np.floor(_uniform(image, seed, epoch, 2) * (side - width + 1))
+    top = np.floor(_uniform(image, seed, epoch, 1) * (rows - height + 1))
+    left = np.floor(_uniform(image, seed, epoch, 2) * (columns - width + 1))
     return top, left, height, width
 
 

@@ -19,6 +19,7 @@ from torchvision.transforms.v2 import functional as transforms
 
 from vit_sweep.data.datasets import manifest_of, prepare_command, problem_of, staged
 from vit_sweep.data.packed import folder_of, images_file, labels_file
+from vit_sweep.job.train.images.augment import Size
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
@@ -33,7 +34,7 @@ class Split:
     """Images and labels of one split."""
 
     images: Tensor
-    """uint8, (images, 3, height, width). Never written to: a packed set is a read-only map of its file."""
+    """uint8, (images, channels, height, width). Never written to: a packed set is a read-only map of its file."""
     labels: Tensor
     """int64, (images,)."""
 
@@ -63,7 +64,7 @@ def load(
             train, test = _cifar(spec, place, torchvision.datasets.CIFAR10)
         case DataSource.CIFAR100:
             train, test = _cifar(spec, place, torchvision.datasets.CIFAR100)
-        case DataSource.IMAGEFOLDER:
+        case DataSource.IMAGEFOLDER | DataSource.PACKED:
             train, test = _packed(spec, place)
     for name, split, wanted in (("train", train, spec.train_images), ("test", test, spec.test_images)):
         if len(split.labels) != wanted:
@@ -86,16 +87,16 @@ def epoch_order(cell: Cell, chosen: Tensor, epoch: int) -> Tensor:
     return filled.view(cell.steps_per_epoch, cell.accum, cell.data_ranks, cell.micro_batch)
 
 
-def prepare(images: Tensor, side: int, dtype: torch.dtype) -> Tensor:
-    """Turn (n, 3, h, w) of 0 to 255 into normalised `dtype` (n, 3, side, side), in one batch on its device."""
-    return normalised(resized(images, side), dtype)
+def prepare(images: Tensor, size: Size, dtype: torch.dtype) -> Tensor:
+    """Turn (n, channels, h, w) of 0 to 255 into normalised `dtype` (n, channels, *size), in one batch on its device."""
+    return normalised(resized(images, size), dtype)
 
 
-def resized(images: Tensor, side: int) -> Tensor:
-    """The whole of each image at (side, side); a number type stays what it was."""
-    if images.shape[-1] == side and images.shape[-2] == side:
+def resized(images: Tensor, size: Size) -> Tensor:
+    """The whole of each image at `size` (rows, columns); a number type stays what it was."""
+    if tuple(images.shape[-2:]) == size:
         return images
-    whole: Tensor = transforms.resize(images, [side, side], interpolation=InterpolationMode.BILINEAR, antialias=True)
+    whole: Tensor = transforms.resize(images, [*size], interpolation=InterpolationMode.BILINEAR, antialias=True)
     return whole
 
 
@@ -121,7 +122,7 @@ def test_batches(
         index = torch.arange(start, start + size, device=split.labels.device)
         counts = max(0, min(size, total - start))
         index = index.clamp(max=total - 1)
-        yield split.images[index].to(device), split.labels[index].to(device), counts  # (size, 3, h, w), (size,)
+        yield split.images[index].to(device), split.labels[index].to(device), counts  # (size, channels, h, w), (size,)
 
 
 def _digits(spec: DataSpec) -> tuple[Split, Split]:
@@ -133,7 +134,7 @@ def _digits(spec: DataSpec) -> tuple[Split, Split]:
     file = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
     table = np.loadtxt(file, delimiter=",", dtype=np.int64)  # (images, 65): the pixels row by row, then the label
     grey = torch.from_numpy(table[:, :64]).reshape(-1, 8, 8).mul(255 / 16).round().to(torch.uint8)  # (images, 8, 8)
-    images = grey.unsqueeze(1).expand(-1, 3, -1, -1).contiguous()  # (images, 3, 8, 8)
+    images = grey.unsqueeze(1).expand(-1, spec.channels, -1, -1).contiguous()  # (images, channels, 8, 8)
     labels = torch.from_numpy(table[:, 64])
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(_SPLIT_SEED))
     train, test = order[: spec.train_images], order[spec.train_images :]
@@ -143,8 +144,8 @@ def _digits(spec: DataSpec) -> tuple[Split, Split]:
 def _synthetic(spec: DataSpec) -> tuple[Split, Split]:
     """Seeded and learnable: a random picture per class under heavy noise."""
     generator = torch.Generator().manual_seed(_SPLIT_SEED)
-    shape = (spec.classes, 3, _SYNTHETIC_SIDE, _SYNTHETIC_SIDE)
-    pictures = torch.rand(shape, generator=generator)  # (classes, 3, side, side)
+    shape = (spec.classes, spec.channels, _SYNTHETIC_SIDE, _SYNTHETIC_SIDE)
+    pictures = torch.rand(shape, generator=generator)  # (classes, channels, side, side)
 
     def split(count: int) -> Split:
         labels = torch.arange(count) % spec.classes
@@ -180,7 +181,7 @@ def _packed(spec: DataSpec, root: Path) -> tuple[Split, Split]:
     manifest, folder = manifest_of(spec, root), root / folder_of(spec)
 
     def split(name: str, count: int) -> Split:
-        shape = (count, 3, manifest.side, manifest.side)
+        shape = (count, *manifest.shape)
         # Read-only and shared: the ranks of a node use the same pages, which the kernel may drop and read again.
         mapped = np.memmap(folder / images_file(name), dtype=np.uint8, mode="r", shape=shape)
         labels = np.fromfile(folder / labels_file(name), dtype="<i8").astype(np.int64)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from vit_sweep.data.prepare.worker import begin_worker
-from vit_sweep.job.train.images.augment import SMALL_SIDE, augmented_on_host, boxes_of, cropped, resized_crops
+from vit_sweep.job.train.images.augment import Size, augmented_on_host, boxes_of, cropped, is_small, resized_crops
 from vit_sweep.job.train.images.data import Split, epoch_order, normalised, prepare, resized, selected
 from vit_sweep.plan import point
 from vit_sweep.plan.cell import Cell
@@ -37,14 +37,19 @@ class Pipeline(Protocol):
         """
 
     def ready(self, raw: Raw) -> tuple[Tensor, Tensor]:
-        """Turn one into normalised images (n, 3, side, side) in the model's dtype and labels (n,), on the device."""
+        """Turn one into normalised images (n, channels, rows, columns) of the model's dtype and labels (n,)."""
 
 
 def pipeline_of(
     cell: Cell, *, train: Split, device: torch.device, dtype: torch.dtype, rank: int, workers: int = 0
 ) -> Pipeline:
     """The pipeline that the cell asks for; `train` is the split in host memory, `workers` are for the loader."""
-    plan = _Plan(cell=cell, chosen=selected(cell), rank=rank // cell.sequence, source_side=train.images.shape[-1])
+    plan = _Plan(
+        cell=cell,
+        chosen=selected(cell),
+        rank=rank // cell.sequence,
+        source_size=(train.images.shape[-2], train.images.shape[-1]),
+    )
     if cell.pipeline is point.Pipeline.LOADER:
         return LoaderPipeline(plan, train=train, device=device, dtype=dtype, workers=workers)
     return DevicePipeline(plan, train=train, device=device, dtype=dtype)
@@ -58,12 +63,12 @@ class _Plan:
     chosen: Tensor
     rank: int
     """Among the data-parallel ones: those of a sequence group see the same images."""
-    source_side: int
+    source_size: Size
 
     @property
-    def side(self) -> int:
-        """Pixels of a side that the model wants."""
-        return self.cell.model.image_size
+    def size(self) -> Size:
+        """What the model wants."""
+        return self.cell.model.image_shape
 
     def order(self, number: int, start: int) -> Tensor:
         """Image indices from step `start` on: (micro batches, micro batch)."""
@@ -73,7 +78,7 @@ class _Plan:
         """Crops of these images, None without augmentation."""
         if not self.cell.data.augment:
             return None
-        return boxes_of(index, seed=self.cell.seed, epoch=number, side=self.source_side)
+        return boxes_of(index, seed=self.cell.seed, epoch=number, size=self.source_size)
 
 
 class DevicePipeline:
@@ -106,12 +111,12 @@ class DevicePipeline:
         """See `Pipeline`."""
         index, *boxes = raw  # (n,), (n, 5)
         images = self._images(index, boxes[0]) if boxes else self._train.images[index]  # (n, 3, height, width)
-        return prepare(images, self._plan.side, self._dtype), self._train.labels[index]
+        return prepare(images, self._plan.size, self._dtype), self._train.labels[index]
 
     def _images(self, index: Tensor, boxes: Tensor) -> Tensor:
-        if self._plan.source_side < SMALL_SIDE:
+        if is_small(self._plan.source_size):
             return cropped(self._train.images, index, boxes)
-        return resized_crops(self._train.images[index], boxes, self._plan.side)
+        return resized_crops(self._train.images[index], boxes, self._plan.size)
 
 
 def _part(split: Split, kept: Tensor, device: torch.device) -> Split:
@@ -156,7 +161,9 @@ class LoaderPipeline:
 
     def ready(self, raw: Raw) -> tuple[Tensor, Tensor]:
         """See `Pipeline`."""
-        images, labels = (part.to(self._device, non_blocking=True) for part in raw)  # (n, 3, side, side) uint8, (n,)
+        images, labels = (
+            part.to(self._device, non_blocking=True) for part in raw
+        )  # (n, channels, rows, columns) uint8, (n,)
         return normalised(images, self._dtype), labels
 
 
@@ -201,10 +208,10 @@ class _Images(Dataset[Raw]):
         number, index = item[0], torch.tensor(item[1])
         boxes = self._plan.boxes(index, number)
         images = [self._image(i, None if boxes is None else boxes[k]) for k, i in enumerate(item[1])]
-        return torch.stack(images), self._train.labels[index]  # (n, 3, side, side), (n,)
+        return torch.stack(images), self._train.labels[index]  # (n, channels, rows, columns), (n,)
 
     def _image(self, index: int, box: Tensor | None) -> Tensor:
         image = self._train.images[index]
         if box is not None:
-            image = augmented_on_host(image, box, self._plan.side)
-        return resized(image, self._plan.side)
+            image = augmented_on_host(image, box, self._plan.size)
+        return resized(image, self._plan.size)

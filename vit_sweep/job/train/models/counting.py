@@ -30,14 +30,12 @@ _IMAGES = 2
 
 def count(request: CountRequest) -> ModelCounts:
     """Count the model; raises `UserError` for one that cannot be built, or not without computing."""
+    shape = (_IMAGES, request.model.channels, *request.model.image_shape)
     try:
         with torch.device("meta"):
             model = load(request.model, request.classes)
-            forward, whole = _operations(model, request.model.image_size)
-            kept = [
-                _kept_bytes(model.to(dtype), request.model.image_size, dtype)
-                for dtype in (torch.float32, torch.bfloat16)
-            ]
+            forward, whole = _operations(model, shape)
+            kept = [_kept_bytes(model.to(dtype), shape, dtype) for dtype in (torch.float32, torch.bfloat16)]
     except NotImplementedError as error:
         raise UserError(f"it cannot be counted without computing: {one_line(error)}") from error
     return ModelCounts(
@@ -50,17 +48,17 @@ def count(request: CountRequest) -> ModelCounts:
     )
 
 
-def _operations(model: nn.Module, side: int) -> tuple[float, float]:
+def _operations(model: nn.Module, shape: tuple[int, ...]) -> tuple[float, float]:
     """Of one image: those of forward, and of forward and backward."""
     with FlopCounterMode(display=False) as forward:
-        logits = model(torch.zeros(_IMAGES, 3, side, side))
+        logits = model(torch.zeros(shape))
     with FlopCounterMode(display=False) as backward:
         logits.sum().backward()
     one_way = forward.get_total_flops() / _IMAGES
     return one_way, one_way + backward.get_total_flops() / _IMAGES
 
 
-def _kept_bytes(model: nn.Module, side: int, dtype: torch.dtype) -> float:
+def _kept_bytes(model: nn.Module, shape: tuple[int, ...], dtype: torch.dtype) -> float:
     """Bytes per image that forward leaves for backward, where attention is fused, as on a device."""
     own = {weight.untyped_storage()._cdata for weight in model.parameters()}
     saved: dict[int, Tensor] = {}
@@ -74,7 +72,7 @@ def _kept_bytes(model: nn.Module, side: int, dtype: torch.dtype) -> float:
     as_built, functional.scaled_dot_product_attention = functional.scaled_dot_product_attention, _fused
     try:
         with saved_tensors_hooks(note, lambda tensor: tensor):
-            model(torch.zeros(_IMAGES, 3, side, side, dtype=dtype))
+            model(torch.zeros(shape, dtype=dtype))
     finally:
         functional.scaled_dot_product_attention = as_built
     return sum(tensor.untyped_storage().nbytes() for tensor in saved.values()) / _IMAGES

@@ -18,8 +18,8 @@ _USUAL_SIDE = 224
 def load(spec: ModelSpec, classes: int) -> nn.Module:
     """Build the model, with weights drawn anew and a head of one output per class, on torch's current device.
 
-    Raises `UserError` for one that cannot be built, and one that does not answer images (n, 3, side, side) with logits
-    (n, classes).
+    Raises `UserError` for one that cannot be built, and one that does not answer images (n, channels, rows, columns)
+    with logits (n, classes).
     """
     try:
         model = _built(spec, classes)
@@ -36,9 +36,11 @@ def _built(spec: ModelSpec, classes: int) -> Any:
     if spec.target == TIMM:
         import timm
 
-        usual = getattr(timm.get_pretrained_cfg(spec.name), "input_size", None) or (3, _USUAL_SIDE)
-        if usual[-1] != spec.image_size:
+        usual = getattr(timm.get_pretrained_cfg(spec.name), "input_size", None) or (3, _USUAL_SIDE, _USUAL_SIDE)
+        if tuple(usual[-2:]) != spec.image_shape:
             arguments["img_size"] = spec.image_size
+        if spec.channels != usual[0]:
+            arguments["in_chans"] = spec.channels
         return timm.create_model(spec.name, num_classes=classes, **arguments)
     if spec.target in LIBRARIES:
         from torchvision.models import get_model
@@ -48,17 +50,19 @@ def _built(spec: ModelSpec, classes: int) -> Any:
         return get_model(spec.name, weights=None, num_classes=classes, **arguments)
     module, _, function = str(spec.target).partition(":")
     build = getattr(import_module(module), function)
+    if spec.channels != 3:
+        arguments["channels"] = spec.channels
     return build(num_classes=classes, image_size=spec.image_size, **arguments)
 
 
 def _require_logits(spec: ModelSpec, model: nn.Module, classes: int) -> None:
-    side, training = spec.image_size, model.training
+    shape_in, training = (1, spec.channels, *spec.image_shape), model.training
     try:
         with torch.no_grad():
-            answer = model.eval()(torch.zeros(1, 3, side, side))
+            answer = model.eval()(torch.zeros(shape_in))
     except Exception as error:  # whatever somebody's module raises
         raise UserError(
-            f"{_named(spec)}: it does not take images of (n, 3, {side}, {side}): {one_line(error)}"
+            f"{_named(spec)}: it does not take images of (n, {', '.join(map(str, shape_in[1:]))}): {one_line(error)}"
         ) from error
     model.train(training)
     shape = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__

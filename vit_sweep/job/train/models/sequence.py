@@ -21,10 +21,10 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torchvision.models.vision_transformer import VisionTransformer
 
 from launchers.profile import Device
 from vit_sweep.job.train.measure.collectives import start_deepspeed
+from vit_sweep.job.train.models.vit import AnyImages
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
@@ -50,12 +50,13 @@ def data_ranks(model: nn.Module) -> int:
     return dist.get_world_size() // sequence_ranks(model)
 
 
-class TokenTransformer(VisionTransformer):  # type: ignore[misc]  # torchvision ships no types
+class TokenTransformer(AnyImages):
     """A rank's part of it; with one rank, the whole with another pooling than torchvision's."""
 
-    def __init__(self, cell: Cell, **shape: Any) -> None:
-        """`shape`: what torchvision takes; the process group is there if tokens are shared."""
-        super().__init__(**shape)
+    def __init__(self, cell: Cell) -> None:
+        """The process group is there if tokens are shared."""
+        super().__init__(cell.model, cell.data.classes)
+        self._columns = cell.model.image_shape[1]
         self.sequence, self._rank, self._sum = cell.sequence, 0, _nothing_to_add
         self._pool, self._patches, self._tokens = cell.model.pool, patches(cell.model), tokens(cell.model)
         if self._pool is Pool.MEAN:
@@ -72,7 +73,7 @@ class TokenTransformer(VisionTransformer):  # type: ignore[misc]  # torchvision 
         self.encoder.forward = self._encode
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (images, classes), the same on all ranks of the group, of (images, 3, side, side)."""
+        """Logits (images, classes), the same on all ranks of the group, of (images, channels, rows, columns)."""
         embedded = self._embedded(images)
         if self._pool is Pool.CLASS:
             if self._rank == 0:
@@ -88,11 +89,12 @@ class TokenTransformer(VisionTransformer):  # type: ignore[misc]  # torchvision 
         first = max(0, self._rank * self._own - before)
         count = self._own - (before if self._rank == 0 else 0)
         last = min(first + count, self._patches)
-        size, side = self.patch_size, self.image_size // self.patch_size
+        size, side = self.patch_size, self._columns // self.patch_size  # patches of a row
         top, bottom = first // side, -(-last // side)
         rows = images[:, :, top * size : max(top, bottom) * size]
-        # (images, 3, size, patches of these rows x size)
-        strip = rows.reshape(len(rows), 3, max(top, bottom) - top, size, self.image_size).transpose(2, 3).flatten(3)
+        # (images, channels, size, patches of these rows x size)
+        parted = rows.reshape(*rows.shape[:2], max(top, bottom) - top, size, self._columns)
+        strip = parted.transpose(2, 3).flatten(3)
         strip = strip[..., (first - top * side) * size : max(first, last) * size - top * side * size]
         strip = functional.pad(strip, (0, count * size - strip.shape[-1]))
         embedded: Tensor = self.conv_proj(strip).squeeze(2).transpose(1, 2)

@@ -48,14 +48,18 @@ def small(cell: Cell, updates: OptimizerSpec, precision: Precision = Precision.F
     )
 
 
-def _side(cell: Cell) -> int:
-    """Pixels of a side: at most some patches more than `COPY_SIDE`, with as much padding in the last rank's tokens.
+def _side(cell: Cell) -> int | tuple[int, int]:
+    """Pixels of a side, or rows and columns: at most some patches more than `COPY_SIDE`, with as much padding in the
+    last rank's tokens.
 
     The one process must hold all tokens, of which the cell's image may have too many.
     """
-    own, degree = cell.model.image_size // cell.model.patch_size, cell.sequence
-    fewer = max(0, own - COPY_SIDE) // degree * degree
-    return (own - fewer) * cell.model.patch_size
+    patch, degree = cell.model.patch_size, cell.sequence
+    rows, columns = (
+        (own - max(0, own - COPY_SIDE) // degree * degree) * patch
+        for own in (length // patch for length in cell.model.image_shape)
+    )
+    return (rows, columns) if isinstance(cell.model.image_size, tuple) else rows
 
 
 def first_weights(copy: Cell) -> Weights:
@@ -146,10 +150,10 @@ def _model(copy: Cell) -> nn.Module:
 
 
 def _batches(copy: Cell, step: int, rank: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images (n, 3, side, side) and labels (n,) of the micro steps of a data-parallel rank."""
+    """Images (n, channels, rows, columns) and labels (n,) of the micro steps of a data-parallel rank."""
     noise = torch.Generator().manual_seed(zlib.crc32(f"{copy.seed}/{step}/{rank}".encode()))
-    side = copy.model.image_size
+    shape = (COPY_IMAGES, copy.model.channels, *copy.model.image_shape)
     for _ in range(copy.accum):
-        images = torch.randn(COPY_IMAGES, 3, side, side, generator=noise)
+        images = torch.randn(shape, generator=noise)
         labels = torch.randint(copy.data.classes, (COPY_IMAGES,), generator=noise)
         yield images.to(device), labels.to(device)

@@ -1,0 +1,167 @@
+"""Folders of somebody's own, named by a path: counted, split, packed, and known to the plan without any YAML."""
+
+import errno
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launchers.errors import UserError
+from tests.e2e.train.images.image_folders import CLASSES, make
+from vit_sweep.data import datasets
+from vit_sweep.data.request import Corrupt, command_of, request_of
+
+pytestmark = pytest.mark.train
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Class folders without a split: 12 images in each."""
+    return make(tmp_path_factory.mktemp("own"), train_images=24, test_images=0) / "train"
+
+
+@pytest.fixture
+def folder(pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "my leaves")
+    return tmp_path / "my leaves"
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "root"
+
+
+def request(folder, **changes):
+    return replace(request_of({"source": "imagefolder", "path": str(folder), "side": 16}), **changes)
+
+
+def pack(asked, root):
+    from vit_sweep.data.prepare.pack import pack
+
+    lines = []
+    pack(asked, root, lines.append, workers=0)
+    return lines
+
+
+def labels(root, split):
+    import numpy as np
+
+    place = next(root.glob("[!.]*-packed-*"))
+    return np.fromfile(place / f"{split}.labels.i64", dtype="<i8").tolist()
+
+
+def test_a_folder_is_counted_split_and_packed_and_the_plan_knows_it(folder, root):
+    asked = request(folder, split=0.25)
+    assert any("6 images of 24 are put apart for tests" in line for line in pack(asked, root))
+    known = datasets.known(asked, root)
+    assert (known.name, known.train_images, known.test_images, known.classes) == ("my_leaves", 18, 6, 2)
+    assert (known.channels, known.image_bytes) == (3, 3 * 16 * 16)
+    assert sorted(labels(root, "test")) == [0, 0, 0, 1, 1, 1]
+    assert datasets.problem_of(known, root) is None
+
+
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_images_that_were_put_apart_are_not_split_again(folder, root, tmp_path, name):
+    whole = tmp_path / "whole"
+    shutil.copytree(folder, whole / "train")
+    shutil.copytree(folder / CLASSES[0], whole / name / CLASSES[0])
+    shutil.copytree(folder / CLASSES[1], whole / name / CLASSES[1])
+    pack(request(whole, channels=1), root)
+    known = datasets.known(request(whole, channels=1), root)
+    assert (known.train_images, known.test_images, known.channels, known.image_bytes) == (24, 24, 1, 16 * 16)
+
+
+def test_the_split_is_of_each_image_alone(folder):
+    """More images change nothing of those that were there; another seed draws others."""
+    from vit_sweep.data.prepare.image_folder import source_of
+    from vit_sweep.data.prepare.source import divided
+
+    def apart(seed):
+        source = source_of(request(folder), folder, lambda _: None)
+        return {path for path, _ in divided(source, 0.5, seed)["test"].samples}
+
+    before = apart(0)
+    assert len(before) == 12
+    assert apart(1) != before
+    for number in range(6):
+        shutil.copy(next((folder / CLASSES[0]).iterdir()), folder / CLASSES[0] / f"new_{number}.png")
+    assert len({Path(path).name for path in apart(0) ^ before} - {f"new_{n}.png" for n in range(6)}) <= 6
+    lonely = folder / "goat" / "only.png"
+    lonely.parent.mkdir()
+    shutil.copy(next((folder / CLASSES[0]).iterdir()), lonely)
+    assert str(lonely) not in apart(0)
+
+
+def test_images_that_cannot_be_read_are_left_out_by_name_with_their_labels(folder, root):
+    bad = sorted((folder / CLASSES[0]).iterdir())[::4]
+    for path in bad:
+        path.write_bytes(b"a page that says: please log in")
+    with pytest.raises(UserError, match=r"3 of 24 files cannot be packed: .*leave them out with data.corrupt=skip"):
+        pack(request(folder), root)
+    assert not list(root.glob("[!.]*-packed-*"))
+    asked = request(folder, corrupt=Corrupt.SKIP)
+    lines = pack(asked, root)
+    assert all(str(path) in lines[-1] for path in bad)
+    known = datasets.known(asked, root)
+    assert known.train_images + known.test_images == 21
+    assert sorted(labels(root, "train") + labels(root, "test")) == [0] * 9 + [1] * 12
+    assert datasets.manifest_of(known, root).left_out == 3
+    for path in (folder / CLASSES[0]).iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match=f"of {CLASSES[0]} none is left"):
+        pack(asked, root)
+
+
+def test_a_changed_folder_is_packed_anew_and_an_unchanged_one_is_not(folder, root):
+    pack(request(folder), root)
+    first = datasets.known(request(folder), root)
+    assert not any("images/s" in line for line in pack(request(folder), root))
+    shutil.copy(next((folder / CLASSES[1]).iterdir()), folder / CLASSES[1] / "one_more.png")
+    assert any("images/s" in line for line in pack(request(folder), root))
+    second = datasets.known(request(folder), root)
+    assert second.content != first.content
+    assert "content" in datasets.problem_of(first, root)  # a cell that was planned with other images
+
+
+def test_one_class_an_empty_folder_and_a_file_are_sentences(folder, root, tmp_path):
+    with pytest.raises(UserError, match="is no folder"):
+        pack(request(next((folder / CLASSES[0]).iterdir())), root)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no class folders"):
+        pack(request(tmp_path / "empty"), root)
+    shutil.rmtree(folder / CLASSES[1])
+    with pytest.raises(UserError, match=f"one class folder only .{CLASSES[0]}., and one class is nothing to learn"):
+        pack(request(folder), root)
+
+
+def test_a_link_that_leads_out_of_the_folder_is_not_followed(folder, root, tmp_path):
+    path = next((folder / CLASSES[0]).iterdir())
+    shutil.move(path, tmp_path / path.name)
+    path.symlink_to(tmp_path / path.name)
+    with pytest.raises(UserError, match="a link that leads out of"):
+        pack(request(folder), root)
+
+
+def test_a_disk_that_fills_while_packing_leaves_nothing_in_place(folder, root, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(UserError, match=r"No space left on device.*it goes on where it was"):
+            pack(request(folder), root)
+    assert not list(root.glob("[!.]*-packed-*"))
+    pack(request(folder), root)
+    assert datasets.known(request(folder), root).train_images == 22
+
+
+def test_what_is_not_packed_or_otherwise_comes_with_the_command_that_helps(folder, root):
+    command = command_of(request(folder, split=0.25), root)
+    assert command.startswith(f"python -m vit_sweep data prepare imagefolder 'data.path={folder}' data.side=16")
+    with pytest.raises(UserError, match="the images are not packed; pack them: python -m vit_sweep data prepare"):
+        datasets.known(request(folder), root)
+    pack(request(folder), root)
+    with pytest.raises(UserError, match=r"packed with data.split=0.1, not 0.25; pack it anew"):
+        datasets.known(request(folder, split=0.25), root)

@@ -1,0 +1,81 @@
+"""Data of somebody's own: the words of a command or of a preset that name it, before `data prepare` packs it."""
+
+import re
+import shlex
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from annotated_types import Gt, Lt
+
+from launchers.checked import Line, Name, checked, parse, to_plain
+from launchers.profile import Count
+from vit_sweep.plan.point import NotNegativeInt
+
+
+class Kind(StrEnum):
+    """What lies at the path."""
+
+    IMAGEFOLDER = "imagefolder"
+
+
+class Corrupt(StrEnum):
+    """What is done about images that cannot be read."""
+
+    REFUSE = "refuse"
+    """They are named and counted, and nothing is packed."""
+    SKIP = "skip"
+    """They are named and counted, and left out."""
+
+
+@checked
+class Request:
+    """What is to be packed, and how."""
+
+    source: Kind
+    path: Line
+    """Absolute."""
+    name: Name
+    """What tables call the data set."""
+    side: Count | None = None
+    """Pixels of a side of the packed images; None: they are packed as they are, all of one size."""
+    channels: Count = 3
+    """3: colours, 1: grey."""
+    split: Annotated[float, Gt(0), Lt(1)] = 0.1
+    """Part of each class that becomes the test images, where nobody has put them apart."""
+    split_seed: NotNegativeInt = 0
+    corrupt: Corrupt = Corrupt.REFUSE
+
+
+def kind_of(_path: str) -> Kind:
+    """What lies at a path, where only the path is given."""
+    return Kind.IMAGEFOLDER
+
+
+def is_request(given: Mapping[str, Any]) -> bool:
+    """Whether a data set's keys name data of somebody's own."""
+    return "path" in given
+
+
+def request_of(given: Mapping[str, Any]) -> Request:
+    """Check the keys of a data set that has a `path`; raises `UserError`. Its name is the folder's, unless given."""
+    path = Path(str(given["path"])).expanduser().absolute()
+    name = given.get("name") or re.sub(r"[^A-Za-z0-9._+-]", "_", path.stem).lstrip("._+-") or "data"
+    return parse(Request, {**given, "path": str(path), "name": name}, what="data")
+
+
+def command_of(request: Request, root: Path) -> str:
+    """The command that packs it."""
+    given = to_plain(request, defaults=False)
+    words = [f"data.{key}={value}" for key, value in given.items() if key not in ("source", "path", "name")]
+    if request.name != request_of({"source": request.source, "path": request.path}).name:
+        words.insert(0, f"data.name={request.name}")
+    words.insert(0, f"data.path={request.path}")
+    return f"python -m vit_sweep data prepare {shlex.join([request.source, *words])} --root {shlex.quote(str(root))}"
+
+
+def changed_words(packed: Request, wanted: Request) -> list[str]:
+    """In which words two requests of one packed form differ: `data.split=0.1, not 0.2`."""
+    before, now = to_plain(packed), to_plain(wanted)
+    return [f"data.{key}={before[key]}, not {now[key]}" for key in now if before[key] != now[key]]

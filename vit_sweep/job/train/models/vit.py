@@ -1,0 +1,57 @@
+"""The Vision Transformer that is built here: torchvision's, for images of any rectangle and number of channels."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.vision_transformer import VisionTransformer
+
+from vit_sweep.plan.point import ModelSpec
+from vit_sweep.plan.predict.vit import patches
+
+_CHANNELS = 3
+"""Of torchvision's own, whose images are squares too."""
+
+
+def built(spec: ModelSpec, classes: int) -> VisionTransformer:
+    """The model of this shape with weights drawn anew; images are (n, channels, rows, columns)."""
+    if _is_usual(spec):
+        return VisionTransformer(image_size=spec.image_shape[0], **_shape(spec, classes))
+    return AnyImages(spec, classes)
+
+
+def _is_usual(spec: ModelSpec) -> bool:
+    rows, columns = spec.image_shape
+    return spec.channels == _CHANNELS and rows == columns
+
+
+def _shape(spec: ModelSpec, classes: int) -> dict[str, int]:
+    return {
+        "patch_size": spec.patch_size,
+        "num_layers": spec.layers,
+        "num_heads": spec.heads,
+        "hidden_dim": spec.width,
+        "mlp_dim": spec.mlp_width,
+        "num_classes": classes,
+    }
+
+
+class AnyImages(VisionTransformer):  # type: ignore[misc]  # torchvision ships no types
+    """Of images that are not torchvision's, its own patches and positions, drawn as torchvision draws them."""
+
+    def __init__(self, spec: ModelSpec, classes: int) -> None:
+        patch, usual = spec.patch_size, _is_usual(spec)
+        super().__init__(image_size=spec.image_shape[0] if usual else patch, **_shape(spec, classes))
+        if usual:
+            return
+        self.conv_proj = nn.Conv2d(spec.channels, spec.width, kernel_size=patch, stride=patch)
+        nn.init.trunc_normal_(self.conv_proj.weight, std=math.sqrt(1 / (spec.channels * patch * patch)))
+        assert self.conv_proj.bias is not None
+        nn.init.zeros_(self.conv_proj.bias)
+        self.seq_length = patches(spec) + 1
+        self.encoder.pos_embedding = nn.Parameter(torch.empty(1, self.seq_length, spec.width).normal_(std=0.02))
+
+    def _process_input(self, x: Tensor) -> Tensor:
+        """(n, channels, rows, columns) as (n, patches, width)."""
+        embedded: Tensor = self.conv_proj(x)  # (n, width, rows / patch, columns / patch)
+        return embedded.flatten(2).transpose(1, 2)
