@@ -30,5 +30,5 @@ def closest(name: str, known: Iterable[str]) -> str:
     return hint or f"Known: {', '.join(menu[:_SHORT_MENU])} and {len(menu) - _SHORT_MENU} more"
 
 
-_NEAR, _AS_LIKELY, _SHORT_MENU = 3, 0.1, 15
+_NEAR, _AS_LIKELY, _SHORT_MENU = 3, 0.05, 15
 """Names that are proposed at most; how much less like the first they may be; names that a sentence can list."""

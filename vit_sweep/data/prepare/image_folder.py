@@ -104,9 +104,7 @@ def _reader(channels: int) -> Callable[[Path, str], Image.Image]:
     if mode is None:
         raise UserError(f"data.channels={channels}: an image file has colours (3) or is grey (1)")
 
-    def read(folder: Path, path: str) -> Image.Image:
-        if not Path(path).resolve().is_relative_to(folder.resolve()):
-            raise ValueError(f"a link that leads out of {folder}")
+    def read(_folder: Path, path: str) -> Image.Image:
         image = read_image(path)
         return image if mode == "RGB" else image.convert(mode)
 
