@@ -274,8 +274,9 @@ def test_a_table_is_mapped_set_and_reported_on_one_page(here, capsys):
     assert "2 things are named" in capsys.readouterr().err
 
 
-def test_a_published_study_has_tables_and_a_page_of_its_own(here, capsys):
+def test_a_published_study_has_tables_and_a_page_of_its_own(here, capsys, monkeypatch):
     pytest.importorskip("pandas")
+    monkeypatch.setenv(SWITCH, "off")
     assert main(["collect", "--reference", "paper_cifar100"]) == 0
     screen = " ".join(capsys.readouterr().out.split())
     assert "python -m vit_sweep report --reference paper_cifar100" in screen

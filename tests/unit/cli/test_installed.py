@@ -1,5 +1,6 @@
 """The built wheel works alone: plugin, configurations and command are inside it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -32,32 +33,36 @@ def test_the_wheel_holds_packages_and_configurations_only(wheel):
     assert "hydra_plugins/__init__.py" not in names
 
 
-def installed(site, cwd, *words):
-    """Run the command of the package in `site`, which says first where it was imported from."""
-    code = (
-        "import vit_sweep, sys; print(vit_sweep.__file__); "
-        "from vit_sweep.__main__ import main; sys.exit(main(sys.argv[1:]))"
-    )
-    environment = clean_environment() | {"PYTHONPATH": os.fspath(site)}
+COMMANDS = """
+import json, sys, vit_sweep
+from vit_sweep.__main__ import main
+print(vit_sweep.__file__)
+for words, code in json.loads(sys.argv[1]):
+    print(">", *words, flush=True)
+    ended = main(words)
+    assert ended == code, (words, ended)
+"""
+
+
+def installed(python, cwd, commands, **environment):
+    """Run commands of the installed package, which must end with the code beside them; it says first where it is."""
     return subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=cwd, env=environment, capture_output=True, text=True
+        [python, "-c", COMMANDS, json.dumps(commands)],
+        cwd=cwd,
+        env=clean_environment() | environment,
+        capture_output=True,
+        text=True,
     )
 
 
-def test_the_installed_command_plans_away_from_the_checkout(wheel, tmp_path):
+def test_the_installed_command_plans_and_knows_the_published_figures_away_from_the_checkout(wheel, tmp_path):
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
-    answer = installed(site, tmp_path, "-m", "gpus=1,2", "dry_run=true")
-    assert answer.returncode == 0, answer.stderr
+    commands = [(["-m", "gpus=1,2", "dry_run=true"], 0), (["audit", "--reference", "paper_cifar100"], 1)]
+    answer = installed(sys.executable, tmp_path, commands, PYTHONPATH=os.fspath(site))
+    assert answer.returncode == 0, answer.stdout + answer.stderr
     assert answer.stdout.startswith(str(site))
     assert "2 points, 2 cells" in answer.stdout
-
-
-def test_the_installed_command_knows_the_published_figures(wheel, tmp_path):
-    site = tmp_path / "site"
-    zipfile.ZipFile(wheel).extractall(site)
-    answer = installed(site, tmp_path, "audit", "--reference", "paper_cifar100")
-    assert answer.returncode == 1, answer.stderr
     assert "claims that fall: throughput, fixed problem, accuracy" in answer.stdout
 
 
@@ -73,28 +78,14 @@ def test_the_core_alone_plans_renders_and_looks(wheel, tmp_path):
     subprocess.run(install, check=True, timeout=900)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "bash").symlink_to("/bin/bash")  # and nothing else: no Slurm, no git
-    for words in (
-        ["-m", "gpus=1,2", "partition=vector_t4v2", "dry_run=true", "study=s"],
-        ["status", "outputs/s"],
-        ["profiles", "list"],
-        ["profiles", "check", "vector_t4v2"],
-        ["cancel", "outputs/s"],
-    ):
-        answer = subprocess.run(
-            [python, "-m", "vit_sweep", *words],
-            cwd=tmp_path,
-            env=clean_environment() | {"PATH": str(tmp_path / "bin")},
-            capture_output=True,
-            text=True,
-        )
-        expected = 3 if words[0] == "status" else 0
-        assert answer.returncode == expected, (words, answer.stdout, answer.stderr)
-    collect = subprocess.run(
-        [python, "-m", "vit_sweep", "collect", "outputs/s"],
-        cwd=tmp_path,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-    )
-    assert collect.returncode == 2
-    assert "pip install 'vit_sweep[report]'" in collect.stderr
+    commands = [
+        (["-m", "gpus=1,2", "partition=vector_t4v2", "dry_run=true", "study=s"], 0),
+        (["status", "outputs/s"], 3),
+        (["profiles", "list"], 0),
+        (["profiles", "check", "vector_t4v2"], 0),
+        (["cancel", "outputs/s"], 0),
+        (["collect", "outputs/s"], 2),
+    ]
+    answer = installed(python, tmp_path, commands, PATH=str(tmp_path / "bin"), PYTHONPATH="")
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "pip install 'vit_sweep[report]'" in answer.stderr

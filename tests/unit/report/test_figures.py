@@ -38,8 +38,6 @@ from vit_sweep.report.tables.all_tables import tables_of
 
 POOL_NO_TIMES = {"accuracy_batch", "accuracy_epoch", "memory", "ranks", "roofline"}
 """Of accuracy and memory, or one place for each run."""
-TABLED = ("draw_placement", "draw_isoefficiency")
-"""Figures with intervals of their own."""
 KINDS = {
     "strong_time",
     "strong_parts",
@@ -86,8 +84,20 @@ def drawn(runs, tmp_path_factory):
 
 
 @pytest.fixture
+def only(monkeypatch):
+    """Of all figures draw those alone that a test looks at, by the names of their functions."""
+
+    def choose(*drawers):
+        for name in {name for name in vars(figures) if name.startswith("draw_")} - {"draw_all", *drawers}:
+            monkeypatch.setattr(figures, name, lambda *_, **__: Skipped(name="none", reason="not looked at"))
+
+    return choose
+
+
+@pytest.fixture
 def unprinted(monkeypatch):
-    """Figures are drawn and described, but their files stay empty: much faster."""
+    """Figures are described, but nobody lays them out and their files stay empty: much faster."""
+    monkeypatch.setattr(Sheet, "get_layout_engine", lambda sheet: None)
     monkeypatch.setattr(
         "vit_sweep.report.figures.sheet.save._print", lambda sheet, suffix, file, metadata: file.write(b"")
     )
@@ -95,11 +105,10 @@ def unprinted(monkeypatch):
 
 @pytest.fixture
 def sheets(monkeypatch):
-    """The sheets that a test draws, caught before they are written, with the layout found."""
+    """The sheets that a test draws, caught before they are written; who measures on one draws it first."""
     caught: dict[str, Sheet] = {}
 
     def save(sheet, folder, name, *, title, caption, alt, pooled):
-        sheet.draw_without_rendering()
         caught[name] = sheet
         return figures.Figure(name=name, title=title, caption=caption, alt=alt, paths={})
 
@@ -154,13 +163,14 @@ def test_the_same_runs_in_any_order_draw_the_same_bytes(runs, drawn, tmp_path, m
 
 
 def test_all_formats_have_the_same_bytes_again(tmp_path):
-    runs = [run(1), run(2, (6.0,))]
-    once, again = (draw(runs, tmp_path / name)["strong_speedup"].paths for name in ("once", "again"))
+    strong = series_of([run(1), run(2, (6.0,))], Scaling.STRONG)
+    with theme():
+        once, again = (times.draw_time(Scaling.STRONG, strong, tmp_path / name).paths for name in ("once", "again"))
     for suffix in FORMATS:
         assert once[suffix].read_bytes() == again[suffix].read_bytes(), suffix
 
 
-def test_formats_that_are_not_wanted_are_neither_drawn_nor_left_out_of_date(tmp_path, monkeypatch):
+def test_formats_that_are_not_wanted_are_neither_drawn_nor_left_out_of_date(unprinted, tmp_path, monkeypatch):
     runs = [run(1), run(2, (6.0,))]
     draw(runs, tmp_path)
     monkeypatch.setenv(SWITCH, "pdf")
@@ -176,7 +186,9 @@ def test_no_file_holds_a_date(drawn):
 
 
 def test_a_failure_while_writing_leaves_the_old_file_and_no_part_of_a_new_one(tmp_path, monkeypatch):
-    first = draw([run(1), run(2, (6.0,))], tmp_path)["strong_time"].paths[".svg"]
+    once, again = (series_of([run(1), run(2, (seconds,))], Scaling.STRONG) for seconds in (6.0, 7.0))
+    with theme():
+        first = times.draw_time(Scaling.STRONG, once, tmp_path).paths[".svg"]
     before = first.read_bytes()
 
     def broken(sheet, suffix, file, metadata):
@@ -184,8 +196,8 @@ def test_a_failure_while_writing_leaves_the_old_file_and_no_part_of_a_new_one(tm
         raise OSError("disk full")
 
     monkeypatch.setattr("vit_sweep.report.figures.sheet.save._print", broken)
-    with pytest.raises(OSError, match="disk full"):
-        draw([run(1), run(2, (7.0,))], tmp_path)
+    with theme(), pytest.raises(OSError, match="disk full"):
+        times.draw_time(Scaling.STRONG, again, tmp_path)
     assert first.read_bytes() == before
     assert not list(tmp_path.glob(".*"))
 
@@ -259,7 +271,7 @@ def test_bars_of_one_count_on_different_nodes_are_not_batches_and_say_their_node
     assert "2 GPUs on 2 nodes" in figure.alt
 
 
-def test_only_what_is_flagged_as_superlinear_is_called_above_the_ideal(sheets, tmp_path):
+def test_only_what_is_flagged_as_superlinear_is_called_above_the_ideal(unprinted, tmp_path):
     """Efficiencies of 101 % lie within what repeats differ by, 125 % beyond it."""
     captions = {}
     for second in (4.95, 4.0):
@@ -646,6 +658,7 @@ def test_per_cents_above_bars_do_not_cover_each_other_and_are_left_out_where_the
         for n in (1, 2, 4, 8)
     ]
     nodes.draw_nodes(series_of(runs, Scaling.STRONG), tmp_path)
+    sheets["nodes_time"].draw_without_rendering()
     (axes,) = sheets["nodes_time"].axes
     boxes = [text.get_window_extent() for text in axes.texts]
     assert bool(boxes) is written
@@ -739,13 +752,12 @@ def test_one_gpu_has_no_placement_and_makes_no_pair(sheets, tmp_path):
     assert re.findall(r"on (\d+) GPU", figure.alt) == ["2", "4"]
 
 
-def test_placement_and_isoefficiency_have_the_intervals_of_their_tables(tmp_path, monkeypatch):
+def test_placement_and_isoefficiency_have_the_intervals_of_their_tables(only, tmp_path, monkeypatch):
     """Both from the spread of all cells: weak runs that lie far apart make those of strong ones wider."""
     drawn = []
     for room in (placement, isoefficiency):
         monkeypatch.setattr(room, "draw_estimates", lambda axes, x, estimates, style: drawn.extend(estimates))
-    for name in {name for name in vars(figures) if name.startswith("draw_")} - {"draw_all", *TABLED}:
-        monkeypatch.setattr(figures, name, lambda *_, **__: Skipped(name="none", reason="not looked at"))
+    only("draw_placement", "draw_isoefficiency")
     runs = study(gpus=(1, 2, 4), batches=(4, 16, 64), repeats=2, epochs=2, troubles=False)
     series = with_all_intervals(curve for mode in Scaling for curve in group(runs, mode))
     strong, weak = ([curve for curve in series if curve.key.scaling is mode] for mode in Scaling)
@@ -774,7 +786,8 @@ def test_drawing_leaves_the_readers_settings_alone():
     assert dict(mpl.rcParams) == before
 
 
-def test_a_readers_own_settings_do_not_change_a_figure(tmp_path, monkeypatch):
+def test_a_readers_own_settings_do_not_change_a_figure(only, tmp_path, monkeypatch):
+    only("draw_time")
     monkeypatch.setenv(SWITCH, "svg")
     runs = [run(1), run(2, (6.0,))]
     plain = draw(runs, tmp_path / "plain")["strong_time"].paths[".svg"].read_bytes()
@@ -797,6 +810,7 @@ def legend_of(sheet):
 
 def assert_tidy(sheet, name=""):
     """Nothing lies outside the sheet, the legend covers no axes, no tick label its neighbour, no panel another."""
+    sheet.draw_without_rendering()
     width, height = sheet.bbox.width, sheet.bbox.height
     boxes = [axes.get_tightbbox() for axes in sheet.axes]
     legends = [legend.get_window_extent() for legend in sheet.legends]
