@@ -140,6 +140,7 @@ def test_autocast_keeps_the_activations_and_casts_that_the_plan_knows():
 
     spec = replace(MODEL, image_size=64, patch_size=8, layers=4, width=128, heads=4, mlp_width=512)
     cell = small_cell(precision=BF16, model=spec)
-    kept = _kept_bytes(under_autocast(cell, vision_transformer(cell)), spec.image_size, torch.float32)
+    shape = (_IMAGES, 3, spec.image_size, spec.image_size)
+    kept = _kept_bytes(under_autocast(cell, vision_transformer(cell)), shape, torch.float32)
     casts = cast_bytes(cell, parameters(spec, 4)) / _IMAGES
     assert kept == pytest.approx(activation_bytes(spec, BF16) + casts, rel=0.05)

@@ -364,14 +364,14 @@ def test_a_packing_that_is_killed_goes_on_where_it_was(photos, tmp_path):
     """By SIGKILL at the 21st of 24 images: what was noted before stays."""
     probe = """
 import os, signal, sys
-from vit_sweep.data.prepare import image_folder, pack
+from vit_sweep.data.prepare import pack, source
 pack.BLOCK_IMAGES = 4
-main, real = os.getpid(), image_folder.Reader.image
+main, real = os.getpid(), source.Reader.image
 def image(self, path):
     if os.path.exists(sys.argv[1]) and path.endswith("train_017.JPEG"):
         os.kill(main, signal.SIGKILL)
     return real(self, path)
-image_folder.Reader.image = image
+source.Reader.image = image
 from vit_sweep.cli.data import app
 app(sys.argv[2:])
 """
