@@ -544,6 +544,7 @@ def test_larger_images_are_drawn_by_speed_memory_and_the_largest_that_was_traine
         [9000], [9500, 20_000], [9900], [],
     ]  # fmt: skip
     assert [list(line.get_ydata()) for line in largest.get_lines()] == [[512], [1024]]
+    assert_tidy(sheets["resolutions"])
 
 
 @pytest.mark.parametrize(
@@ -809,7 +810,8 @@ def legend_of(sheet):
 
 
 def assert_tidy(sheet, name=""):
-    """Nothing lies outside the sheet, the legend covers no axes, no tick label its neighbour, no panel another."""
+    """Nothing lies outside the sheet; a legend covers no axes, a tick label not its neighbour, a panel no other, and
+    words in a panel not the name of its axis."""
     sheet.draw_without_rendering()
     width, height = sheet.bbox.width, sheet.bbox.height
     boxes = [axes.get_tightbbox() for axes in sheet.axes]
@@ -831,6 +833,8 @@ def assert_tidy(sheet, name=""):
             inside = [box for box in shown if box.width and axes.bbox.padded(4).overlaps(box.padded(6))]
             for box, other in pairwise(inside):
                 assert not box.overlaps(other), name
+        named = axes.yaxis.label.get_window_extent()
+        assert not any(named.width and text.get_window_extent().overlaps(named) for text in axes.texts), name
 
 
 # --- optimizers --------------------------------------------------------------------------------------------

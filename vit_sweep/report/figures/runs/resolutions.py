@@ -122,9 +122,11 @@ def _largest(axes: Axes, groups: Sequence[Resolutions]) -> None:
         points = sorted((g.first.gpus, max(g.trained)) for g, own in zip(groups, labels, strict=True) if own == label)
         axes.plot([x for x, _ in points], [y for _, y in points], color=QUIET, marker="o", ms=3, lw=0.8)
         named.setdefault(points[-1], []).append(label)
+    fewest = min(group.first.gpus for group in groups)
     for point, same in named.items():
-        text = "\n".join(same)
-        axes.annotate(text, point, xytext=(-2, 3), textcoords="offset points", ha="right", fontsize=6)
+        # Into the panel: left of the first mark lie the numbers of the axis.
+        away, side = (2, "left") if point[0] == fewest else (-2, "right")
+        axes.annotate("\n".join(same), point, xytext=(away, 3), textcoords="offset points", ha=side, fontsize=6)
     gpu_axis(axes, [group.first.gpus for group in groups], width_in=width_of(3))
     value_axis(axes, [float(max(group.trained)) for group in groups], log=False)
     axes.set_ylabel("largest image (px)")
