@@ -7,6 +7,7 @@ import yaml
 
 from vit_sweep.__main__ import VERBS
 from vit_sweep.cli.app import app
+from vit_sweep.config.compose import known_keys
 from vit_sweep.config.folders import conf_dir
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "verbs.txt"
@@ -34,3 +35,10 @@ def test_help_names_every_verb():
     (file,) = (conf_dir() / "hydra" / "help").glob("*.yaml")
     verbs = yaml.safe_load(file.read_text())["template"].partition("Verbs (")[2].partition("Exit codes")[0]
     assert {*VERBS} <= {*verbs.replace(",", " ").split()}
+
+
+def test_help_names_every_key_that_is_no_group():
+    (file,) = (conf_dir() / "hydra" / "help").glob("*.yaml")
+    listed = yaml.safe_load(file.read_text())["template"].partition("== Axes and settings")[2]
+    keys = {key for key in known_keys() if "." not in key} - {path.name for path in conf_dir().iterdir()}
+    assert keys - {*listed.replace(",", " ").split()} == set()
