@@ -19,16 +19,30 @@ def closest(name: str, known: Iterable[str]) -> str:
     'did you mean local? Known: local, tesla'
     """
     menu = sorted(known)
-    by_case = {entry.lower(): entry for entry in menu}
-    near = difflib.get_close_matches(name.lower(), by_case, n=_NEAR)
-    likeness = {entry: difflib.SequenceMatcher(None, entry, name.lower()).ratio() for entry in near}
-    least = max(likeness.values(), default=0.0) - _AS_LIKELY
-    near = [by_case[entry] for entry in near if likeness[entry] >= (least if name.lower() not in near else 1)]
+    near = nearest(name, menu)
     hint = f"did you mean {' or '.join(near)}?" if near else ""
-    if len(menu) <= _SHORT_MENU:
+    if len(menu) <= SHORT_MENU:
         return f"{hint} Known: {', '.join(menu)}".strip()
-    return hint or f"Known: {', '.join(menu[:_SHORT_MENU])} and {len(menu) - _SHORT_MENU} more"
+    return hint or f"Known: {', '.join(menu[:SHORT_MENU])} and {len(menu) - SHORT_MENU} more"
 
 
-_NEAR, _AS_LIKELY, _SHORT_MENU = 3, 0.05, 15
-"""Names that are proposed at most; how much less like the first they may be; names that a sentence can list."""
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """The likeliest right names, likeliest first; the only one where no more than the case differs.
+
+    >>> nearest("Local", ["local", "locale"])
+    ['local']
+    """
+    by_case = {entry.lower(): entry for entry in sorted(known)}
+    likeness = {
+        by_case[entry]: difflib.SequenceMatcher(None, entry, name.lower()).ratio()
+        for entry in difflib.get_close_matches(name.lower(), by_case, n=_NEAR)
+    }
+    best = max(likeness.values(), default=0.0)
+    least = best if best == 1 else best - _AS_LIKELY
+    return [entry for entry, ratio in likeness.items() if ratio >= least]
+
+
+SHORT_MENU = 15
+"""Names that a sentence can list."""
+_NEAR, _AS_LIKELY = 3, 0.05
+"""Names that are proposed at most; how much less like the first they may be."""

@@ -63,10 +63,7 @@ def _command(words: list[str]) -> int:
         from vit_sweep.cli.app import app
 
         return _code_of(app, words)
-    from vit_sweep.config.data_catalog import spelled_out
-
     _refuse_unknown_verb(words)
-    words = spelled_out(words)
     spelling.check(words, known_keys=_known_keys)
     return _hydra(words)
 
@@ -143,8 +140,10 @@ def _hydra(words: list[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     from vit_sweep.config.compose import explain
+    from vit_sweep.config.data_catalog import spelled_out
     from vit_sweep.config.folders import conf_dir, site_dir
 
+    words = spelled_out(words)
     site_dir(os.environ)
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")

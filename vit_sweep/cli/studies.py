@@ -2,9 +2,9 @@
 
 import json
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -15,12 +15,10 @@ from rich.table import Table
 from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.cli.terminal import show, show_status
+from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
 from vit_sweep.cli.terminal.study_options import StudyName, Trust
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.study.store import Study, open_study
-
-EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY = 0, 1, 3
-"""Of `status`: all cells are done; a cell has ended otherwise; the rest is under way or has not begun."""
 
 
 def status(
@@ -67,7 +65,7 @@ def exit_code(results: Sequence[Result]) -> int:
     return EXIT_FAILED if states - {Status.DONE} - _UNFINISHED else EXIT_UNDER_WAY
 
 
-_UNFINISHED = {status for status in Status if status.under_way} | {Status.MISSING, Status.RETRY}
+_UNFINISHED = {status for status in Status if status.under_way} | {Status.MISSING}
 
 
 def list_studies(
@@ -77,26 +75,26 @@ def list_studies(
     from vit_sweep.study.status import settled_results
 
     console = show.console()
-    studies = sorted((Study(path.parent.absolute()) for path in folder.glob("*/study.json")), key=_changed_at)
+    listed = [Study(path.parent.absolute()) for path in folder.glob("*/study.json")]
+    studies = sorted(((_changed_at(study), study) for study in listed), key=itemgetter(0), reverse=True)
     if not studies:
         raise UserError(f"there is no study in {folder} – a sweep makes one: python -m vit_sweep -m gpus=1,2")
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("study", "cells", "state", "last change"):
         table.add_column(title, overflow="fold", justify="right" if title == "cells" else "left")
-    for study in reversed(studies):
+    for changed_at, study in studies:
         results = settled_results(study)
-        counts = Counter(result.status for result in results)
-        state = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
         noted = f" ({plural(len(study.problems), 'file')} cannot be read)" if study.problems else ""
-        age = datetime.now(UTC).timestamp() - _changed_at(study)
-        table.add_row(study.name, str(len(results)), f"{state}{noted}", f"{ago(age)} ago")
+        age = datetime.now(UTC).timestamp() - changed_at
+        table.add_row(study.name, str(len(results)), f"{show_status.counted(results)}{noted}", f"{ago(age)} ago")
     console.print(table)
-    latest = studies[-1].name if folder == Path("outputs") else shlex.quote(str(folder / studies[-1].name))
+    name = studies[0][1].name
+    latest = name if folder == Path("outputs") else shlex.quote(str(folder / name))
     console.print(f"python -m vit_sweep status {latest} says more of the latest", soft_wrap=True)
 
 
 def _changed_at(study: Study) -> float:
-    """When a study last changed (seconds since 1970): its plan, its journal, its tables, or a cell's folder."""
+    """When a study last changed (seconds since 1970): its plan, its journal, or a cell's folder."""
     names = ("study.json", "plan.json", "jobs.jsonl", "cells")
     cells = (study.folder / "cells").glob("*/")
     paths = [*(study.folder / name for name in names), *cells]

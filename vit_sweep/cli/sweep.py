@@ -20,6 +20,7 @@ from launchers.text import plural
 from vit_sweep.analysis.laws import coverage
 from vit_sweep.cli.terminal import show, show_plan
 from vit_sweep.cli.terminal.consent import agree
+from vit_sweep.cli.terminal.exit_codes import EXIT_DETACHED, EXIT_DONE, EXIT_FAILED
 from vit_sweep.config import algebra, models
 from vit_sweep.config.compose import Plain
 from vit_sweep.config.settings import Settings, read, study_folder
@@ -42,8 +43,6 @@ from vit_sweep.submit.keeper import Keeper
 from vit_sweep.submit.next import Next, choose, write
 from vit_sweep.submit.submission import Submitter, resolve
 
-EXIT_DONE, EXIT_FAILED = 0, 1
-EXIT_DETACHED = 130
 _FEED_PERIOD_S = 2.0
 
 

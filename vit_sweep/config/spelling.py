@@ -6,7 +6,7 @@ Looked at before Hydra reads the command, whose own words on it are those of its
 import re
 from collections.abc import Callable, Collection, Sequence
 
-from launchers.errors import UserError, closest
+from launchers.errors import SHORT_MENU, UserError, closest, nearest
 
 FLAGS = {
     *("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"),
@@ -54,8 +54,6 @@ _MEANT = {
     "zero_stage": "zero",
 }
 """What other tools call our keys; the last part of a key with dots."""
-_MENU = 16
-"""Keys from which on a sentence does not list them."""
 
 
 def likely_key(key: str, known: Collection[str]) -> str:
@@ -65,8 +63,10 @@ def likely_key(key: str, known: Collection[str]) -> str:
     by_meaning = sorted((name for name in known if name.rpartition(".")[2] == ours), key=lambda name: name.count("."))
     if by_meaning:
         return f"did you mean {by_meaning[0]}?"
-    hint = closest(last, [name.removeprefix(f"{group}.") for name in known])
-    return hint if "did you" in hint or len(known) < _MENU else "python -m vit_sweep --help lists all keys"
+    names = [name.removeprefix(f"{group}.") for name in known]
+    if nearest(last, names) or len(names) <= SHORT_MENU:
+        return closest(last, names)
+    return "python -m vit_sweep --help lists all keys"
 
 
 def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) -> None:
@@ -101,9 +101,11 @@ def _option(words: Sequence[str], place: int, known: Collection[str]) -> str:
         if not given:
             value = after[0] if after and not _OVERRIDE.match(after[0]) and after[0][:1] != "-" else "true"
         return f"{word}: {no_dashes}: {key}={value}"
-    hint = likely_key(key, known) if key in _MEANT else closest(word.partition("=")[0], FLAGS | VALUED)
-    if "did you" not in hint:
-        hint = "python -m vit_sweep --help lists them"
+    option, theirs = word.partition("=")[0], FLAGS | VALUED
+    if key in _MEANT:
+        hint = likely_key(key, known)
+    else:
+        hint = closest(option, theirs) if nearest(option, theirs) else "python -m vit_sweep --help lists them"
     return f"{word}: there is no such option, and {no_dashes} – {hint}"
 
 

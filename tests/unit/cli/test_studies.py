@@ -9,7 +9,7 @@ from launchers.atomic import write
 from launchers.checked import to_json
 from tests.unit.builders import entry, planned_study, point, record
 from vit_sweep.__main__ import main
-from vit_sweep.cli.studies import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
+from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.study.journal import Event
 

@@ -21,11 +21,16 @@ _COLUMNS = ("cell", "state", "attempt", "node", "epoch", "elapsed", "")
 
 def status(name: str, results: Sequence[Result], *, now: datetime) -> Table:
     """Every cell: state, attempt, node, epoch, time since the attempt began, and why it waits or how it ended."""
-    counts = Counter(result.status for result in results)
-    table = _table(f"study {name}: " + ", ".join(f"{n} {state}" for state, n in sorted(counts.items())))
+    table = _table(f"study {name}: {counted(results)}")
     for result in results:
         table.add_row(*_fields(result, now), style=show.STYLES.get(result.status, ""))
     return table
+
+
+def counted(results: Sequence[Result]) -> str:
+    """How many cells are in each state: `7 done, 1 failed`."""
+    counts = Counter(result.status for result in results)
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
 
 
 def as_data(name: str, results: Sequence[Result], problems: Sequence[str]) -> dict[str, Any]:
