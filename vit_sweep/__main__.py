@@ -9,7 +9,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from launchers.atomic import NO_ROOM, owner_of
@@ -144,7 +145,7 @@ def _hydra(words: list[str]) -> int:
     from vit_sweep.config.folders import conf_dir, site_dir
 
     words = spelled_out(words)
-    site_dir(os.environ)
+    own_files = site_dir(os.environ) is not None
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
     def one_cell(config: DictConfig) -> None:
@@ -157,12 +158,30 @@ def _hydra(words: list[str]) -> int:
 
     sys.argv = [sys.argv[0], *words]
     try:
-        one_cell()
+        with _mode_by_flag_alone(words, own_files=own_files):
+            one_cell()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from None
     return 0
+
+
+@contextmanager
+def _mode_by_flag_alone(words: Sequence[str], *, own_files: bool) -> Iterator[None]:
+    """Spare Hydra the composition that only asks for `hydra.mode`, where neither a word nor a user's file can say it.
+
+    It composes everything a second time for that, which is a third of a dry run once Python has started.
+    """
+    from hydra._internal.hydra import Hydra
+
+    asked = Hydra.get_mode
+    if not own_files and not any("hydra" in word or word.startswith(("-c", "--config")) for word in words):
+        Hydra.get_mode = lambda *_args, **_words: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Hydra.get_mode = asked  # type: ignore[method-assign]
 
 
 def _code_of(app: object, words: list[str]) -> int:

@@ -1,8 +1,9 @@
 """From override strings to plain configurations: Hydra's grammar, composed once per choice of groups. An edge.
 
 Stock Hydra composes every cell twice at 0.1-0.25 s. Here a combination of config-group choices, and of overrides
-beyond plain values (`+`, `++`, `~`, packages), is composed once and the plain values are applied to a copy. The result
-equals Hydra's own, which a property test holds; where both kinds touch one key, their order counts and Hydra composes.
+beyond plain values (`+`, `++`, `~`, packages), is composed once and the plain values are applied to a copy; a command
+with one such choice needs no more than what Hydra composed for the command itself. The result equals Hydra's own, which
+a property test holds; where both kinds touch one key, their order counts and Hydra composes.
 A named grid (`grid=NAME`) becomes words of the same grammar; zipped axes advance together instead of multiplying.
 """
 
@@ -39,8 +40,9 @@ def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) ->
     """
     composer = _Composer(loader, master)
     parsed = composer.parser.parse_overrides(overrides)
+    composer.take_from_master(parsed)
     try:
-        words = _words_of_grid(parsed, composer.base)
+        words = _words_of_grid(parsed, composer.grid)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from None
     _one_word_for_the_stage({override.key_or_group for override in parsed if override.value() is not None})
@@ -49,7 +51,7 @@ def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) ->
     for override, choices in zip(parsed, lists, strict=True):
         if not choices:
             raise UserError(f"{override.input_line}: the grid is empty – no value is left; give at least one")
-    composed = [_is_group(override, loader) or not _is_simple(override) for override in parsed]
+    composed = [composer.is_composed(override) for override in parsed]
     apart = _are_apart(parsed, composed)
     counts = [(override.key_or_group, len(choices)) for override, choices in zip(parsed, lists, strict=True)]
     for combination in combinations(lists, columns(counts, _zips(parsed))):
@@ -68,6 +70,27 @@ class _Composer:
         self._loader, self._master = loader, master
         # Remembered by this composer and not by the class: nothing outlives the grid.
         self.base, self._resolved, self._change = cache(self._compose), cache(self._resolve), cache(self._parse)
+        self._of_master: tuple[str, ...] | None = None
+
+    def is_composed(self, override: Override) -> bool:
+        """Whether it takes a composition: a group's choice, and what is more than a new value."""
+        group = any(source.is_group(override.key_or_group) for source in self._loader.get_sources())
+        return group or not _is_simple(override)
+
+    def take_from_master(self, parsed: Sequence[Override]) -> None:
+        """Keep which of these words took a composition in the master, unless that knows others or left a group open."""
+        hydra = self._master.hydra
+        if set(hydra.overrides.task) <= {override.input_line for override in parsed}:
+            stated = [o for o in parsed if o.input_line in hydra.overrides.task and not o.is_sweep_override()]
+            words = tuple(text for override in stated if self.is_composed(override) for text in _choices(override))
+            self._of_master = None if OmegaConf.missing_keys(hydra.runtime.choices) else words
+
+    def grid(self, name: str) -> DictConfig:
+        """The named grid of this name."""
+        known = self._master.hydra.runtime.choices.get("grid") == name
+        grid = (self._master if known else self.base((f"grid={name}",))).grid
+        assert isinstance(grid, DictConfig)
+        return grid
 
     def values(self, combination: Sequence[str], composed: Sequence[bool]) -> Plain:
         """The configuration of these words; those that are not `composed` change one value each."""
@@ -83,7 +106,10 @@ class _Composer:
         return plain(config)
 
     def _compose(self, chosen: tuple[str, ...]) -> DictConfig:
-        config = self._loader.load_sweep_config(self._master, list(chosen))
+        if chosen == self._of_master:
+            config = copy.deepcopy(self._master)
+        else:
+            config = self._loader.load_sweep_config(self._master, list(chosen))
         with open_dict(config):
             del config["hydra"]
         return config
@@ -145,7 +171,7 @@ def _one_word_for_the_stage(given: Collection[str]) -> None:
         raise UserError(f"zero and {engine} both say the ZeRO stage; give one of them, for example zero=0,1,2,3")
 
 
-def _words_of_grid(parsed: list[Override], base: Callable[[tuple[str, ...]], DictConfig]) -> list[str]:
+def _words_of_grid(parsed: list[Override], grid: Callable[[str], DictConfig]) -> list[str]:
     """The overrides that a named grid stands for, without the keys that the command line gives itself."""
     inside = next((o for o in parsed if o.key_or_group.startswith("grid.")), None)
     if inside is not None:
@@ -159,7 +185,7 @@ def _words_of_grid(parsed: list[Override], base: Callable[[tuple[str, ...]], Dic
     if chosen.is_sweep_override():
         raise UserError(f"{chosen.input_line}: one command runs one named grid; give a command for each")
     name = str(chosen.value())
-    spec = parse(GridSpec, plain(base((f"grid={name}",)))["grid"], what=f"grid {name}")
+    spec = parse(GridSpec, plain(grid(name)), what=f"grid {name}")
     given = {override.key_or_group for override in parsed}
     # The same stage by its other word: the command line's wins here too.
     if "zero" in given:
@@ -303,10 +329,6 @@ def _choices(override: Override) -> list[str]:
             f"write for example {key}=1,2,4 or {key}=range(1,9)"
         )
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
-
-
-def _is_group(override: Override, loader: ConfigLoader) -> bool:
-    return bool(loader.get_group_options(override.key_or_group))
 
 
 def _is_simple(override: Override) -> bool:

@@ -2,6 +2,7 @@
 
 import pytest
 from hydra import compose
+from hydra.types import RunMode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -40,7 +41,8 @@ grids = st.dictionaries(st.sampled_from(sorted(AXES)), st.integers(0, 4), max_si
 
 
 def fast(hydra, overrides):
-    master = compose("config", return_hydra_config=True)
+    """As a command does it: Hydra composes once for all of its words."""
+    master = hydra.compose_config("config", list(overrides), run_mode=RunMode.MULTIRUN)
     return list(expand(overrides, loader=hydra.config_loader, master=master))
 
 
