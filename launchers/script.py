@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain
 
 from launchers.batch import SETUP_FAILED, Batch, Shape
 from launchers.environment import ALLOCATED_GPUS, JOB_ENDS
@@ -107,15 +108,26 @@ def export_lines(batch: Batch) -> list[str]:
 def setup_lines(profile: PartitionProfile, *, end: Iterable[str]) -> list[str]:
     """Return a profile's setup, in which a line that fails is named on stderr and ends the job by the lines `end`.
 
-    These find `SETUP_FAILED` in `$ended`.
+    These find `SETUP_FAILED` in `$ended`. So does a line end that ends the script itself: `exit`, what fails under
+    `set -e`, a here-document without an end, what is no Bash.
     """
+    # Our own lines are written for a shell that goes on.
+    after = ["set +eu"] if profile.setup else []
     if not profile.setup or profile.setup_may_fail:
-        return [*profile.setup]
-    say = 'echo "vit_sweep: setup line ended with code $1: $2" >&2'
-    function = ["setup_failed() {", *(f"  {line}" for line in (say, f"ended={SETUP_FAILED}", *end)), "}"]
-    # On a line of its own, which a comment at the end of the line before does not swallow.
-    checks = [f"code=$?; [ $code = 0 ] || setup_failed $code {shlex.quote(masked(line))}" for line in profile.setup]
-    return [*function, *(line for pair in zip(profile.setup, checks, strict=True) for line in pair)]
+        return [*profile.setup, *after]
+    before = [
+        "setup_failed() {",
+        '  echo "vit_sweep: setup line ended $1: $setup_line" >&2',
+        *(f"  {line}" for line in ("setup_line=", *after, f"ended={SETUP_FAILED}", *end)),
+        "}",
+        """trap 'code=$?; [ -z "$setup_line" ] || setup_failed "the script with code $code"' EXIT""",
+    ]
+    # On lines of their own, which a comment at the end of the line before does not swallow.
+    lines = [
+        [f"setup_line={shlex.quote(masked(line))}", line, 'code=$?; [ $code = 0 ] || setup_failed "with code $code"']
+        for line in profile.setup
+    ]
+    return [*before, *chain.from_iterable(lines), "setup_line=", *after]
 
 
 def background_lines(name: str, command: str, *, signals: tuple[str, ...]) -> list[str]:

@@ -91,6 +91,20 @@ def why_no_real_hosts(programs, what, path=None):
     return f"no private host names here: {probe.stderr.strip()}" if probe.returncode else None
 
 
+@pytest.fixture
+def bounded():
+    """A test that waits for what never comes, as who opens a pipe without a writer does, fails instead of hanging."""
+
+    def give_up(*_):
+        pytest.fail("waited in vain for five minutes")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(300)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 def wait_for(condition, what="waited in vain", interval_s=0.05):
     """Ask every so many seconds until `condition()` is true, and return what it said; `what` is said of a vain wait.
 

@@ -119,7 +119,7 @@ def _script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
     tasks = 1 if profile.spawner is Spawner.TORCHRUN else shape.gpus_per_node
     cpus = profile.cpus_per_gpu * shape.gpus_per_node // tasks
     # A setup line that fails ends the job by way of its closing module.
-    site = setup_lines(profile, end=[*_closing(batch, python), 'exit "$ended"'])
+    site = _setup_lines(profile, end=[*_closing(batch, python), 'exit "$ended"'])
     setup = [*_job_lines(batch), *export_lines(batch), *site, *_survive(batch)]
     # Slurm >= 22.05 no longer hands --cpus-per-task from sbatch to srun; one dead rank ends the step.
     srun_args = [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=1", *container_flags(batch), *profile.srun_args]
@@ -135,12 +135,11 @@ def _script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
     in_batch_step = profile.spawner is Spawner.MPIRUN
     return make_script(
         batch,
-        # Not on a line of its own: a profile's `set -e` would end the script before it.
         command if in_batch_step else f"{command} || ended=$?",
         tasks_per_node=tasks,
         cpus_per_task=cpus,
         setup=[*setup, "ended=0"],
-        teardown=[*profile.teardown, *_closing(batch, python), 'exit "$ended"', ""],
+        teardown=[*_teardown_lines(profile), *_closing(batch, python), 'exit "$ended"', ""],
         flags=flags,
         srun_args=None if in_batch_step else srun_args,
     )
@@ -161,14 +160,28 @@ def _shared_script(batch: Batch, python: str, flags: dict[str, Any]) -> str:
         setup=[
             _EXPORT_ALL,
             *export_lines(batch),
-            *setup_lines(profile, end=['exit "$ended"']),
+            *_setup_lines(profile, end=['exit "$ended"']),
             "trap : TERM USR2",
             "ended=0",
         ],
-        teardown=[*profile.teardown, *(again if profile.requeue else []), 'exit "$ended"', ""],
+        teardown=[*_teardown_lines(profile), *(again if profile.requeue else []), 'exit "$ended"', ""],
         flags=flags,
         srun_args=None,
     )
+
+
+def _setup_lines(profile: PartitionProfile, *, end: list[str]) -> list[str]:
+    """The profile's setup. A job that Slurm ends meanwhile was not ended by a line of it."""
+    lines = setup_lines(profile, end=end)
+    if not lines or profile.setup_may_fail:
+        return lines
+    signals = 'for signal in TERM USR2; do trap "trap - EXIT $signal; kill -$signal \\$\\$" $signal; done'
+    return [signals, *lines]
+
+
+def _teardown_lines(profile: PartitionProfile) -> list[str]:
+    """The profile's teardown in a shell of its own, which may `exit`: the job's end is still to be judged."""
+    return ["(", *profile.teardown, ")"] if profile.teardown else []
 
 
 def _torchrun(batch: Batch, python: str) -> str:

@@ -12,7 +12,9 @@ Fields = dict[str, str]
 
 # A key stands at the start or after a blank; a value may hold blanks (`OS=Linux 6.1 #1 SMP`, `Reason=...`).
 _KEY = re.compile(r"(?:^|(?<=\s))([A-Za-z][\w:/]*)=")
-_TIME = re.compile(r"(?:(\d+)-)?(\d+):(\d{2})(?::(\d{2}))?")
+_TIME = re.compile(r"(?:(\d+)-(?=\d+:\d+:))?(\d+):(\d{2})(?::(\d{2}))?", re.ASCII)
+_COUNT = re.compile(r"[0-9]{1,6}")
+_TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
 _NO_LIMIT = ("UNLIMITED", "INFINITE", "NONE", "N/A", "")
 
 
@@ -93,7 +95,7 @@ def minutes(text: str) -> int | None:
 
 
 def gpus(gres: str) -> dict[str | None, int]:
-    """Count a node's GPUs by Slurm's type name (None: no type) as Gres= prints them.
+    """Count a node's GPUs by Slurm's type name (None: no type) as Gres= prints them; raises `UserError`.
 
     >>> gpus("gpu:a100:4(S:0-1),gpu:a100_1g.5gb:7(S:0,1),shard:8"), gpus("gpu:2,gpu:1080:4"), gpus("(null)")
     ({'a100': 4, 'a100_1g.5gb': 7}, {None: 2, '1080': 4}, {})
@@ -103,8 +105,10 @@ def gpus(gres: str) -> dict[str | None, int]:
         if name != "gpu":
             continue
         # The last number is the count: one before it is a type's name.
-        count = int(fields.pop()) if fields and fields[-1].isdigit() else 1
-        kind = fields[0] if fields else None
+        count = int(fields.pop()) if fields and _COUNT.fullmatch(fields[-1]) else 1
+        kind = fields.pop() if fields and _TYPE.fullmatch(fields[-1]) else None
+        if fields:
+            raise UserError(f"Gres={gres} is none as Slurm prints it (gpu:type:count); nothing was written")
         counts[kind] = counts.get(kind, 0) + count
     return {kind: count for kind, count in counts.items() if count}
 
@@ -115,12 +119,13 @@ def beside_gpus(gres: str) -> list[str]:
     >>> beside_gpus("gpu:a100:4(S:0-1),shard:8,nvme:no_consume:2"), beside_gpus("(null)")
     (['shard', 'nvme'], [])
     """
-    return [name for name, *_ in _resources(gres) if name not in ("gpu", "")]
+    return [name for name, *_ in _resources(gres) if name != "gpu"]
 
 
 def _resources(gres: str) -> list[list[str]]:
     parts = re.sub(r"\([^)]*\)", "", gres).split(",")
-    return [[field for field in part.strip().split(":") if field != "no_consume"] for part in parts]
+    named = [[field for field in part.strip().split(":") if field not in ("", "no_consume")] for part in parts]
+    return [fields for fields in named if fields]
 
 
 def version(text: str) -> tuple[int, int, int]:

@@ -143,6 +143,7 @@ WHOLE = {
 }
 
 
+@pytest.mark.usefixtures("bounded")
 @pytest.mark.parametrize("how", WHOLE)
 def test_every_file_may_be_no_file_of_ours(study, how, capsys):
     one_of_each = {file.name: file for file in JSON_FILES}
@@ -159,6 +160,7 @@ def test_every_file_may_be_no_file_of_ours(study, how, capsys):
         shutil.rmtree(copy)
 
 
+@pytest.mark.usefixtures("bounded")
 @pytest.mark.parametrize(
     ("words", "part", "make"),
     [
@@ -189,6 +191,7 @@ def test_a_study_in_a_folder_that_no_line_can_name_is_refused(name, verb, study,
     assert "rename the folder" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("bounded")
 def test_the_digest_of_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.csv")
     assert assemble._sha256(tmp_path / "x.csv") == "gone"

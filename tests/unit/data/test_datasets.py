@@ -113,6 +113,7 @@ def test_what_is_wrong_with_a_file_is_said(spec, root):
     assert datasets.problem_of(spec, root / "set/train").endswith("is missing")
 
 
+@pytest.mark.usefixtures("bounded")
 def test_a_pipe_in_place_of_a_file_is_said_and_not_waited_for(spec, root, scratch, capsys):
     (root / "set/test").unlink()
     os.mkfifo(root / "set/test")

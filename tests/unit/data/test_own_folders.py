@@ -136,6 +136,7 @@ def test_one_class_an_empty_folder_and_a_file_are_sentences(folder, root, tmp_pa
         pack(request(folder), root)
 
 
+@pytest.mark.usefixtures("bounded")
 def test_a_subset_made_of_links_is_packed_and_a_link_to_a_pipe_is_refused(folder, root, tmp_path):
     """Subsets of large sets are mostly made so. Links are read through, never written through."""
     path = next((folder / CLASSES[0]).iterdir())

@@ -234,6 +234,7 @@ def test_files_that_are_no_images_are_named_and_counted(root, folder):
     assert datasets.problem_of(spec(), root) is None
 
 
+@pytest.mark.usefixtures("bounded")
 def test_a_pipe_and_a_few_bytes_that_unpack_to_gigabytes_are_named_like_them(root, folder):
     """Of a PNG its head is enough: 50,000 x 50,000 pixels."""
     pipe, bomb = sorted((root / "photos/train").rglob("*.*"))[:2]

@@ -188,6 +188,7 @@ def far_apart(path):
     ],
     ids=["a pipe", "a device", "gzip", "zip", "cells far apart", "one long row", "a million columns"],
 )
+@pytest.mark.usefixtures("bounded")
 def test_a_file_that_would_not_end_or_not_fit_is_a_sentence(tmp_path, name, make, reason, monkeypatch):
     monkeypatch.setattr(decoding, "LARGEST", 1 << 20)
     make(tmp_path / name)

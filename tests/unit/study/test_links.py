@@ -123,6 +123,7 @@ def test_only_what_has_a_name_of_ours_is_deleted(tmp_path):
 
 
 @pytest.mark.parametrize("make", [lambda path: path.symlink_to("/dev/zero"), os.mkfifo])
+@pytest.mark.usefixtures("bounded")
 def test_a_log_or_a_lock_that_is_no_regular_file_is_refused_at_once(tmp_path, make):
     make(tmp_path / "log")
     for flags in (os.O_WRONLY | os.O_APPEND, os.O_RDWR):  # a pipe that is opened to read and write waits for nobody

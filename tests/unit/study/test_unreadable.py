@@ -45,6 +45,7 @@ def a_socket(path):
         end.bind(str(path.relative_to(Path.cwd())))
 
 
+pytestmark = pytest.mark.usefixtures("bounded")
 WAYS = pytest.mark.parametrize("spoil", [too_large, a_folder, a_pipe, a_socket])
 
 

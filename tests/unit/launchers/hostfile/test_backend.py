@@ -164,7 +164,9 @@ def test_a_ranks_wrapper_sets_up_and_notes_a_bad_end_only(tmp_path, command, cod
     folder = tmp_path / "it's a study"
     folder.mkdir()
     put_programs(tmp_path, python=f'echo "$SITE" > "{tmp_path}/site"\n{command}')
-    site = partition("a:2", "b:2", python=str(tmp_path / "python"), setup=("export SITE='it''s'",), teardown=("false",))
+    site = partition(
+        "a:2", "b:2", python=str(tmp_path / "python"), setup=("set -e", "export SITE='it''s'"), teardown=("false",)
+    )
     text = rendered(site, study_dir=str(folder)).files["rank.sh"]
     environment = {"PATH": "/usr/bin:/bin", "VIT_SWEEP_TASK_INDEX": "1", "OMPI_COMM_WORLD_RANK": "5"}
     done = subprocess.run(["bash"], input=text, text=True, env=environment, capture_output=True)

@@ -3,6 +3,7 @@
 `captured/22.05` is a real cluster's output; the others are cut down to what differs in their versions.
 """
 
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,8 @@ def keys(version):
         ("gpu", {None: 1}),
         ("gpu:a100:no_consume:2,gpu:no_consume:1", {"a100": 2, None: 1}),
         ("gpu:a100_1g.5gb:7(S:0),shard:a100:32", {"a100_1g.5gb": 7}),
+        ("gpu:(null):2(S:0-1),gpu:v100s-32:2(CNT:2)", {None: 2, "v100s-32": 2}),
+        ("mps:a100:400,gpu:nvidia_h100_80gb_hbm3:7(IDX:0-6),nic:ib:2(S:0)", {"nvidia_h100_80gb_hbm3": 7}),
         ("craynetwork:4,bandwidth:lustre:no_consume:4G", {}),
         ("gpu:t4:0", {}),
         ("(null)", {}),
@@ -51,6 +54,12 @@ def keys(version):
 )
 def test_gpus_are_counted_by_type_in_every_spelling_of_gres(text, expected):
     assert scontrol.gpus(text) == expected
+
+
+@pytest.mark.parametrize("text", ["gpu:a100:four", "gpu:-1", "gpu:a100:4K", "gpu:7(S:0", "gpu:a100=4", "gpu:a:b:2"])
+def test_gpus_that_nobody_can_count_are_not_guessed(text):
+    with pytest.raises(UserError, match=f"Gres={re.escape(text)} is none as Slurm prints it"):
+        scontrol.gpus(text)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +80,10 @@ def test_a_time_limit_is_whole_minutes_or_none(text, expected):
     assert scontrol.minutes(text) == expected
 
 
-def test_a_time_that_is_none_is_refused_with_its_text():
-    with pytest.raises(UserError, match="'two days' is no time as Slurm prints it"):
-        scontrol.minutes("two days")
+@pytest.mark.parametrize("text", ["two days", "1-12:30", "1-00", "60", "-1", "Partition_Limit"])
+def test_a_time_that_is_none_is_refused_with_its_text(text):
+    with pytest.raises(UserError, match=f"'{text}' is no time as Slurm prints it"):
+        scontrol.minutes(text)
 
 
 def test_a_value_may_hold_blanks_and_a_reason_cannot_change_an_earlier_key():

@@ -1,6 +1,7 @@
 """A batch's sbatch script: its flags, its quoting, and what it never depends on."""
 
 import re
+import signal
 import subprocess
 
 import pytest
@@ -155,6 +156,54 @@ def test_a_setup_line_that_fails_ends_the_job_by_way_of_its_closing_module(tmp_p
     failed = b"closed" in ran
     assert answer.returncode == (SETUP_FAILED if failed else 0)
     assert (b"vit_sweep: setup line ended with code 127: nomodule load cuda" in answer.stderr) == failed
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        (("exit 0",), 0),
+        (("set -e", "false"), 1),
+        (("set -euo pipefail", "true", "echo $UNHEARD_OF"), 1),
+        ((": ${PROJECT:?is not set}",), 1),
+        (("cat > /dev/null <<EOF",), 0),
+        (("if true",), 2),
+        (("conda activate {",), 127),
+        (("(",), 2),
+        (("fi",), 2),
+        (("set -o posix", ". /nonexistent/activate"), 1),
+        (("source /nonexistent/activate",), 1),
+        (("return 4",), 2),
+        (("cd /nonexistent",), 1),
+        (("false | true", "set -o pipefail", "false | true"), 1),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, tuple) else None,
+)
+def test_a_setup_line_that_ends_the_script_itself_does_so_too(tmp_path, lines, code):
+    """Whatever Bash makes of it, the ranks are not started, and the closing module hears of it."""
+    put_programs(tmp_path, site='[[ "$*" = *site.closing* ]] && echo "closed ${!#}"\nexit 0')
+    text = script(python=str(tmp_path / "site"), profile=profile(setup=lines), closing="site.closing")
+    answer = bash("srun() { echo ranks; }\n" + text)
+    assert (answer.stdout, answer.returncode) == (b"closed 78\n", SETUP_FAILED)
+    assert answer.stderr.decode().splitlines()[-1] in (
+        f"vit_sweep: setup line ended with code {code}: {lines[-1]}",
+        f"vit_sweep: setup line ended the script with code {code}: {lines[-1]}",
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2])
+def test_a_job_that_slurm_ends_in_its_setup_was_not_ended_by_a_line_of_it(number):
+    lines = (f"kill -{number:d} $$", "sleep 60")
+    answer = bash("srun() { echo ranks; }\n" + script(profile=profile(setup=lines), closing="site.closing"))
+    assert answer.returncode == -number
+    assert b"setup line" not in answer.stderr
+
+
+def test_what_a_setup_sets_for_itself_does_not_end_our_lines_and_its_own_traps_stay():
+    lines = ("set -eu", "trap 'echo cleaned' EXIT")
+    answer = bash("srun() { false; echo ranks $-; }\n" + script(profile=profile(setup=lines)))
+    ranks, cleaned = answer.stdout.decode().splitlines()
+    assert cleaned == "cleaned"
+    assert not {"e", "u"} & set(ranks.removeprefix("ranks "))
 
 
 nasty = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30) | st.sampled_from(

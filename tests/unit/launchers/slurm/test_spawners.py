@@ -316,6 +316,8 @@ def test_teardown_does_not_change_how_the_job_ended_and_comes_before_the_closing
     code, calls = ended(tmp_path, Spawner.SRUN, 9, teardown=(f"echo torn >> {tmp_path}/calls",))
     assert (code, calls[:2]) == (9, ["ranks", "torn"])
     assert calls[2].startswith("closing ")
+    code, calls = ended(tmp_path, Spawner.SRUN, 9, teardown=("set -e", "exit 0"))
+    assert (code, calls[1].partition(" ")[0]) == (9, "closing")
 
 
 def test_the_closing_module_runs_in_the_ranks_image(tmp_path):
