@@ -152,7 +152,8 @@ def _predicted_efficient(
 ) -> tuple[str, int | None]:
     """What the best law says of the threshold, and the largest count that it calls efficient."""
     if not laws:
-        return f"no prediction: {_why_no_law(fits)}", None
+        missing = "is fitted" if all(fit.refusal for fit in fits) else "could be held out"
+        return f"nothing is predicted, as no law {missing}", None
     law, made = laws[0], list(_predictions(laws))
     worst, value, best_case = (
         max((p.gpus for p in made if p.efficiency is not None and pick(p.efficiency) >= threshold), default=None)

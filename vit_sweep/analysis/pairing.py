@@ -149,6 +149,6 @@ def _title(cells: Cells) -> str:
     known = dict(cells.words)
     words = [
         f"gpus={cells.gpus}",
-        *(f"{name}={known[name]}" for name in ("nodes", "placement", "batch", "accum") if name in known),
+        *(f"{name}={known[name]}" for name in ("nodes", "placement", "batch", "accum", "images") if name in known),
     ]
     return " ".join(words)

@@ -149,6 +149,6 @@ def _to_accuracy(row: Speedups) -> str:
         return "–"
     kind = "training" if row.of_training else "test"
     ends = bracket(row)
-    value = f"{row.to_accuracy:.2f}" + (f" ({ends})" if ends else "") if row.interpolated or not ends else ends
+    value = f"{row.to_accuracy:.2f}x" + (f" ({ends})" if ends else "") if row.interpolated or not ends else f"{ends}x"
     seeds = some((f"{one_seed:.2f}" for _, one_seed in row.by_seed), 5)
-    return f"{value}x to {row.target:.1%} {kind} accuracy" + (f"; by seed {seeds}" if seeds else "")
+    return f"{value} to {row.target:.1%} {kind} accuracy" + (f"; by seed {seeds}" if seeds else "")

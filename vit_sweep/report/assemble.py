@@ -31,7 +31,7 @@ from vit_sweep.report.page.proposal import propose
 from vit_sweep.report.page.published import both
 from vit_sweep.report.table_files import write_tables
 from vit_sweep.report.tables.table import Table
-from vit_sweep.runs.imported import Reference, load_reference
+from vit_sweep.runs.imported import Reference, load_reference, short_names
 from vit_sweep.runs.run import Run
 from vit_sweep.runs.sources import Source
 from vit_sweep.study.provenance import versions
@@ -120,9 +120,12 @@ def content_of_tables(
         name=source.name,
         folder=folder,
         gathered=gathered,
-        requested=(("imported from", source.name), *(("as read", note) for note in source.notes)),
+        requested=(("imported from", source.name), *(("notes", note) for note in source.notes)),
         reproduce=(command,),
-        digests=tuple((f"{path}, sha256", _sha256(path)) for path in source.files),
+        digests=tuple(
+            (f"{name}, sha256", _sha256(path))
+            for path, name in zip(source.files, short_names(source.files), strict=True)
+        ),
     )
     return _content(material, wishes, published)
 

@@ -1,6 +1,7 @@
 """Others' results: tables in files, and the published figures that come with this package, as runs. An edge."""
 
 import difflib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -74,16 +75,29 @@ def read_tables(paths: Sequence[Path], reading: Reading) -> dict[str, Imported]:
     folders: dict[Path, dict[Path, TableRows]] = {}
     for path in paths:
         folders.setdefault(path.parent, {})[path] = read_rows(path, reading)
+    names = dict(zip(paths, short_names(paths), strict=True))
     made: dict[str, Imported] = {}
     for folder, tables in folders.items():
         ranks = [table.ranks for table in tables.values()]
         if len(tables) > 1 and all(ranks) and sum(map(len, ranks)) == len(frozenset().union(*ranks)):
-            together = _runs_of(folder, list(tables.values()), str(folder), Origin.IMPORTED)
+            name = Path(names[next(iter(tables))]).parent.as_posix() if len(folders) > 1 else folder.absolute().name
+            together = _runs_of(folder, list(tables.values()), name, Origin.IMPORTED)
             note = f"{len(tables)} files of different ranks are read as one table, its lines counted through"
-            made[str(folder)] = replace(together, notes=(note, *together.notes))
+            made[name] = replace(together, notes=(note, *together.notes))
         else:
-            made |= {str(path): _runs_of(path, [table], str(path), Origin.IMPORTED) for path, table in tables.items()}
+            made |= {
+                names[path]: _runs_of(path, [table], names[path], Origin.IMPORTED) for path, table in tables.items()
+            }
     return made
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """What tells files apart, without the folders that all of them lie in."""
+    whole = [path.absolute() for path in paths]
+    if not whole:
+        return []
+    folder = os.path.commonpath([path.parent for path in whole])
+    return [path.relative_to(folder).as_posix() for path in whole]
 
 
 def _runs_of(path: Path, tables: Sequence[TableRows], source: str, origin: Origin) -> Imported:

@@ -51,10 +51,16 @@ def source_of(
 
 def from_study(name: str) -> Source:
     """The runs of a study, now; what its folder holds of other versions or other studies is named and left out."""
+    from vit_sweep.runs.imported import reference_names
     from vit_sweep.runs.reading import Reader, uncollected
     from vit_sweep.study.store import open_study
 
-    study = open_study(name)
+    try:
+        study = open_study(name)
+    except UserError as error:
+        if name not in reference_names():
+            raise
+        raise UserError(f"{name} is a published study, not one of yours: write --reference {name}") from error
     plan = study.plan_file()
     with uncollected():
         reader = Reader(study, plan)
@@ -76,7 +82,7 @@ def from_csv(words: Sequence[str], reading: Reading | None = None) -> Source:
 
     Raises `UserError` where a pattern matches nothing, or a file cannot be read.
     """
-    from vit_sweep.runs.imported import read_csv, read_tables
+    from vit_sweep.runs.imported import read_csv, read_tables, short_names
 
     paths, read_as = _files_of(words), reading or Reading()
     several = len(paths) > 1
@@ -86,7 +92,7 @@ def from_csv(words: Sequence[str], reading: Reading | None = None) -> Source:
     notes = [counts.sentence, *_once({name: table.notes for name, table in tables.items()})]
     if several:
         notes += nothing_to_compare(runs)
-        notes.insert(0, f"{len(paths)} files: {some((path.name for path in paths), 3)}")
+        notes.insert(0, f"{len(paths)} files: {some(short_names(paths), 3)}")
     return Source(
         name=paths[0].name + (f" and {len(paths) - 1} more" if several else ""),
         runs=runs,

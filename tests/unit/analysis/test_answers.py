@@ -45,6 +45,12 @@ def test_every_question_is_answered_in_one_sentence():
         assert all(answer.sentence and "\n" not in answer.sentence for answer in made.values())
 
 
+def test_why_no_law_is_fitted_stands_with_the_laws_and_not_in_every_answer():
+    made = ask({1: (10.0,), 2: (5.0,)})
+    assert made[Question.EFFICIENT].sentence.endswith("; nothing is predicted, as no law is fitted")
+    assert "needs 3 GPU counts" in made[Question.LAW].sentence
+
+
 # --- efficiency ----------------------------------------------------------------------------------------------
 
 

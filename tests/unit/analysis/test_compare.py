@@ -131,6 +131,12 @@ def test_what_is_not_paired_is_named_with_its_reason():
     assert ("b", "gpus=2") in reasons
 
 
+def test_cells_that_are_not_paired_are_told_apart_by_their_images():
+    comparison = compare([run(2, work=100, run_id="x"), run(2, work=200, run_id="y")], [run(4, run_id="z")])
+    titles = [cell.cell for cell in comparison.unpaired if cell.side == "a"]
+    assert len(set(titles)) == 2 and "images=100" in " ".join(titles)
+
+
 def test_other_engines_are_compared_across_their_name_and_the_values_behind_it():
     a = [run(1, conditions={"engine": "zero0", "engine.zero_stage": "0"})]
     b = [run(1, (9.0,), conditions={"engine": "zero1", "engine.zero_stage": "1"})]

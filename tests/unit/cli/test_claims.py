@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,6 +97,7 @@ def test_audit_of_a_file_says_what_was_left_out(here, capsys):
         (["audit", "--reference", "paper_cifar10"], "there is no such published study – did you mean paper_cifar100?"),
         (["compare", "mine"], "nothing is named"),
         (["compare", "mine", "nothere"], "(no study.json in it) – Known: mine"),
+        (["compare", "mine", "paper_cifar100"], "is a published study, not one of yours: write --reference paper_"),
         (["compare", "mine", "mine", "--output", "x.xls"], "output=x.xls: write FILE.csv or FILE.md"),
         (["collect"], "nothing is named; name one of: a study, --csv FILE, --reference NAME"),
         (["collect", "mine", "--csv", "x.csv"], "2 things are named"),
@@ -243,7 +245,7 @@ def test_files_and_patterns_are_repeats_of_each_other_even_with_equal_names(here
         write_table(here / f"run{seed}" / "metrics.csv", seeds=(seed,))
     assert main(["audit", "--csv", "run*/metrics.csv", "--output", "all.json"]) == 0
     screen = " ".join(capsys.readouterr().out.split())
-    assert "3 files: metrics.csv, metrics.csv, metrics.csv 6 runs of 18 rows" in screen
+    assert "3 files: run0/metrics.csv, run1/metrics.csv, run2/metrics.csv 6 runs of 18 rows" in screen
     assert main(["audit", "--csv", "run0/metrics.csv", "--csv", "run1/metrics.csv"]) == 0
     assert main(["audit", "--csv", "nothing*.csv"]) == 2
     assert "no file matches this pattern" in capsys.readouterr().err
@@ -272,6 +274,20 @@ def test_a_table_is_mapped_set_and_reported_on_one_page(here, capsys):
     )
     assert main(["report", "mine", *words]) == 2
     assert "2 things are named" in capsys.readouterr().err
+
+
+def test_a_page_of_files_says_what_was_read_once_and_names_no_folder_of_this_machine(here, capsys, monkeypatch):
+    pytest.importorskip("pandas")
+    monkeypatch.setenv(SWITCH, "off")
+    for seed in (0, 1):
+        write_table(here / f"run{seed}" / "metrics.csv", seeds=(seed,))
+    assert main(["report", "--csv", f"{here}/run*/metrics.csv"]) == 0
+    page = next((here / "outputs").glob("*/report.html")).read_text()
+    assert re.findall(r"<div><dt>notes</dt>((?:<dd>.*?</dd>)+)</div>", page)[0].count("<dd>") > 1
+    assert page.count("<dt>notes</dt>") == 1
+    assert "<dt>run0/metrics.csv, sha256</dt>" in page
+    # The command to type is as it was typed.
+    assert str(here) not in page.replace(f"&#39;{here}/run*/metrics.csv&#39;", "")
 
 
 def test_a_published_study_has_tables_and_a_page_of_its_own(here, capsys, monkeypatch):

@@ -310,6 +310,13 @@ def test_the_request_is_a_run_at_the_chosen_count_times_its_repeats():
     assert any("the global batch grows" in caveat for caveat in made.caveats)
 
 
+def test_single_runs_are_named_as_one_lists_things():
+    for times, words in (({1: [9.0]}, "1 GPU ran"), ({1: [9.0], 2: [5.0]}, "1 and 2 GPUs ran")):
+        series = series_from(times)
+        made = propose((series,), [r for p in series.points for r in p.runs], threshold=0.8)
+        assert any(f"{words} once" in caveat for caveat in made.caveats)
+
+
 def test_a_series_without_a_baseline_asks_for_nothing_and_says_why():
     from vit_sweep.analysis.series.grouping import group
     from vit_sweep.plan.point import Scaling

@@ -112,8 +112,12 @@ def test_only_what_ended_without_a_time_is_a_failure():
 
 
 def test_a_scaling_row_holds_the_measured_numbers():
-    (row,) = strong([result(cell(), record=record(cell(), (9.0, 2.0, 4.0)))])
+    tables = of_results([result(cell(), record=record(cell(), (9.0, 2.0, 4.0)))])
+    (row,) = tables["strong"].rows
     assert (row["epoch_s"], row["n"], row["epochs_counted"], row["first_epoch_s"]) == (3.0, 1, 2, 9.0)
+    # `n` counts runs wherever it stands; a row that is one run has none.
+    (run,) = tables["runs"].rows
+    assert (run["epochs_counted"], run.get("n")) == (2, None)
     assert row["within"] == pytest.approx((4 - 2) / 3)
     assert (row["between"], row["epoch_s_low"], row["epoch_s_high"]) == (None, None, None)
     assert (row["speedup"], row["efficiency"], row["batch"], row["placement"]) == (1, 1, 16, "packed")

@@ -175,7 +175,8 @@ def _of_series(series: ScalingSeries, chosen: SeriesPoint | None, threshold: flo
     caveats = []
     single = sorted({point.gpus for point in series.timed if len(point.runs) == 1})
     if single:
-        counts = f"{', '.join(map(str, single))} GPUs" if single != [1] else "1 GPU"
+        *others, last = map(str, single)
+        counts = f"{', '.join(others)} and {last} GPUs" if others else plural(single[0], "GPU")
         caveats.append(f"{counts} ran once each, so nothing is known of the spread between runs")
     if series.key.scaling is Scaling.STRONG and series.key.batch_per == "gpu" and len(series.timed) > 1:
         caveats.append(

@@ -101,7 +101,7 @@ def _measured(run: Run) -> Cells:
     row: Cells = {
         "epoch_s": time,
         "spread_s": max(run.epoch_s) - min(run.epoch_s) if len(run.epoch_s) > 1 else None,
-        "n": len(run.epoch_s),
+        "epochs_counted": len(run.epoch_s),
         "first_epoch_s": run.first_epoch_s,
         "step_ms": run.step_ms,
         "images_per_s": run.images / time if run.images is not None else None,

@@ -43,7 +43,7 @@ RUN_COLUMNS = _columns(
     ("ended_before", "", "How earlier attempts ended."),
     ("epoch_s", "s", "Median over the epochs that count, each the max over ranks."),
     ("spread_s", "s", "Largest minus smallest of these epochs; empty for one."),
-    ("n", "", "Epochs that count."),
+    ("epochs_counted", "", "Epochs that epoch_s is the median of; a mean counts as one."),
     ("first_epoch_s", "s", "The cold first epoch."),
     ("step_ms", "ms", "Median optimizer step, max over ranks; the run's first warmup_steps are left out."),
     ("step_p95_ms", "ms", "The step that 95 % of these do not exceed; empty for fewer than 20."),
