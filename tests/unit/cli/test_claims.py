@@ -180,7 +180,8 @@ def test_compare_without_a_pair_exits_1_and_says_what_differs(capsys):
     assert main(["compare", "mine", "bf16"]) == 1
     output = " ".join(capsys.readouterr().out.split())
     assert "no cell of mine could be paired with one of bf16" in output
-    assert "not paired, a: gpus=1 nodes=1 batch=16 accum=1 – the nearest cell differs in precision (fp32 here" in output
+    assert "not paired, a: gpus=1 nodes=1 batch=16 accum=1 images=" in output
+    assert "– the nearest cell differs in precision (fp32 here" in output
     assert output.endswith("to compare across what differs, add: --across precision")
     assert main(["compare", "mine", "bf16", "--across", "precision"]) == 0
 
