@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from launchers.atomic import LARGEST, read
 from launchers.errors import UserError
+from launchers.text import some
 
 _GZIP, _ZIP, _OLE = b"\x1f\x8b", b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 _MARKS = {
@@ -49,7 +50,10 @@ def content_of(path: Path) -> Content:
         notes.append("read through gzip")
     if data.startswith(_ZIP):
         with suppress(zipfile.BadZipFile):  # whoever reads it will say so
-            _refuse_bomb(path, sum(part.file_size for part in zipfile.ZipFile(io.BytesIO(data)).infolist()))
+            parts = zipfile.ZipFile(io.BytesIO(data)).infolist()
+            _refuse_bomb(path, sum(part.file_size for part in parts))
+            if not any(part.filename.startswith("xl/") for part in parts):
+                raise UserError(f"{path}: an archive of {some(part.filename for part in parts)}; unpack it first")
         return Content("", data, tuple(notes))
     if data.startswith(_OLE):
         raise UserError(f"{path}: a workbook of Excel before 2007; save it as .xlsx or as CSV")
@@ -66,6 +70,12 @@ def _refuse_bomb(path: Path, unpacked: int) -> None:
 def _decode(path: Path, data: bytes) -> tuple[str, str]:
     """The text, and its encoding where that had to be guessed."""
     mark = next((mark for mark in _MARKS if data.startswith(mark)), None)
+    if mark is None and b"\0" in data:
+        # Letters of two bytes: of names and numbers one of both is zero.
+        for encoding, letters, zeros in (("utf-16-le", data[::2], data[1::2]), ("utf-16-be", data[1::2], data[::2])):
+            if 0 not in letters and zeros.count(0) > len(zeros) / 2:
+                with suppress(UnicodeDecodeError):
+                    return data.decode(encoding), encoding
     try:
         return data.decode(_MARKS[mark] if mark is not None else "utf-8"), ""
     except UnicodeDecodeError:

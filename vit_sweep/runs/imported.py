@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import Any, NamedTuple
 
 from launchers.checked import checked, parse
 from launchers.errors import UserError, closest
+from launchers.text import some
 from vit_sweep.runs.decoding import content_of
-from vit_sweep.runs.reshaping import Reading, long, renamed, with_points
+from vit_sweep.runs.reshaping import Reading, long, renamed, scaled, spelled_plainly, understood, with_points
 from vit_sweep.runs.run import Origin
 from vit_sweep.runs.table_file import read_table
 from vit_sweep.runs.tidy import Imported, nothing_to_compare, tidy
@@ -117,7 +119,7 @@ def read_rows(path: Path, reading: Reading) -> TableRows:
     """The rows of a file; raises `UserError` as `read_csv` does."""
     require_extra("report")
     table = read_table(path, reading)
-    names = renamed(table.names, reading, source=str(path))
+    names, factors, name_notes = understood(renamed(table.names, reading, source=str(path)))
     twice = sorted({name for name in names if names.count(name) > 1 and name in COLUMNS})
     if twice:
         raise UserError(f"{path}: the column {', '.join(twice)} comes twice; which one is meant?")
@@ -132,13 +134,20 @@ def read_rows(path: Path, reading: Reading) -> TableRows:
         frame[name] = value
     names = [str(name) for name in frame.columns]
     _require_header(path, names)
+    frame, spelling_notes = spelled_plainly(frame)
     frame, number_notes = with_points(frame, reading, source=str(path))
+    frame, unit_notes = scaled(frame, factors)
     problems, notes = _columns(names)
     rows = [
         (line, {str(name): str(cell) for name, cell in row.items()})
         for line, row in zip(frame.index.tolist(), frame.to_dict("records"), strict=True)
     ]
-    return TableRows(rows, (*table.notes, *shape_notes, *number_notes, *notes), tuple(problems))
+    said = (*name_notes, *shape_notes, *spelling_notes, *number_notes, *unit_notes)
+    return TableRows(rows, (*table.notes, *said, *notes), tuple(problems))
+
+
+_UNNAMED = re.compile(r" ?(\(\d+\))?")
+"""A column whose name is empty: the index that pandas writes."""
 
 
 def _unique(names: Sequence[str]) -> list[str]:
@@ -176,10 +185,12 @@ def load_reference(name: str) -> Reference:
 def _require_header(path: Path, names: list[str]) -> None:
     missing = [name for name in REQUIRED if name not in names]
     if missing:
-        others = [name for name in names if name not in COLUMNS]
-        hints = [closest(name, others) if others else "no other column is left to be it" for name in missing]
-        lacking = "; ".join(f"no column {name} ({hint})" for name, hint in zip(missing, hints, strict=True))
-        lacking = lacking.replace("Known:", "columns that are not understood:")
+        others = [name for name in names if name not in COLUMNS and not _UNNAMED.fullmatch(name)]
+        near = {name: difflib.get_close_matches(name, others, n=1) for name in missing}
+        lacking = "; ".join(
+            f"no column {name}" + (f" (did you mean {close[0]}?)" if close else "") for name, close in near.items()
+        )
+        lacking += f" – not understood: {some(others, 8)}" if others else " – no other column is left to be it"
         raise UserError(
             f"{path}: {lacking}; name it with --map {missing[0]}=THEIRS or give it with --set {missing[0]}=VALUE, see "
             "docs/results/import.md"
@@ -189,7 +200,7 @@ def _require_header(path: Path, names: list[str]) -> None:
 def _columns(names: list[str]) -> tuple[list[str], list[str]]:
     """What is said of columns that are not used, and of those that are not there."""
     unused = []
-    for name in (name for name in names if name and name not in COLUMNS):
+    for name in (name for name in names if name not in COLUMNS and not _UNNAMED.fullmatch(name)):
         near = difflib.get_close_matches(name, [known for known in COLUMNS if known not in names], n=1)
         unused.append(name + (f" (did you mean {near[0]}?)" if near else ""))
     problems = (

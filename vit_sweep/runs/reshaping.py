@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from launchers.checked import checked
 from launchers.errors import UserError, closest
 from launchers.text import some
-from vit_sweep.runs.tidy_columns import COLUMNS, NUMBERS
+from vit_sweep.runs.tidy_columns import COLUMNS, NUMBERS, PARTS, is_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,8 +85,38 @@ def renamed(names: Sequence[str], reading: Reading, *, source: str) -> list[str]
     return made
 
 
+_SECONDS = {
+    **dict.fromkeys(("s", "sec", "seconds"), 1.0),
+    **dict.fromkeys(("ms", "milliseconds"), 0.001),
+    **dict.fromkeys(("min", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hours"), 3600.0),
+}
+
+
+def understood(names: Sequence[str]) -> tuple[list[str], dict[str, float], list[str]]:
+    """Names in another dress by those that are understood: `epoch time (s)`, `epoch_time_ms`.
+
+    Also what the numbers of such a column are to be multiplied with, and what is to be said of it.
+    """
+    made, factors, notes = list(names), dict[str, float](), list[str]()
+    for place, name in enumerate(names):
+        if name in COLUMNS:
+            continue
+        ours, factor = re.sub(r"[^a-z0-9]+", "_", name).strip("_"), 1.0
+        stem, _, unit = ours.rpartition("_")
+        if ours not in COLUMNS and unit in _SECONDS:
+            own = next((own for own in ("s", "ms") if f"{stem}_{own}" in COLUMNS), "")
+            ours, factor = f"{stem}_{own}", _SECONDS[unit] / _SECONDS.get(own, 1.0)
+        if ours in COLUMNS and ours not in made:
+            made[place] = ours
+            factors |= {} if factor == 1 else {ours: factor}
+            notes.append(f"{name} is read as {ours}" + ("" if factor == 1 else f", its numbers times {factor:g}"))
+    return made, factors, notes
+
+
 _EPOCH = re.compile(
-    r"(?:(?P<measure>.+?)[ _-]+)??(?:epoch|ep|e)?[ _-]*(?P<number>\d+)(?P<unit>[ _-]*(?:s|sec|seconds))?"
+    r"(?:(?P<measure>.+?)[ _-]+)??(?:epoch|ep|e)?[ _-]*(?P<number>\d+)(?:[ _-]*time)?"
+    r"(?P<unit>[ _(\[-]*(?:s|sec|seconds)[)\]]?)?"
 )
 _BY_EPOCH = ("epoch_time_s", "test_accuracy", "train_accuracy", "accuracy", "step_ms", "communication_ms", "compute_ms")
 
@@ -123,6 +153,50 @@ def long(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
     made["epoch"] = made["epoch"].astype(str)
     last = max(number for _, number in columns.values())
     return made, [f"one column per epoch: {some(columns, 3)} are read as epochs up to {last}"]
+
+
+_GROUPED = re.compile(r"(?<=\d)['’\u00a0\u202f\u2009 ](?=\d{3}(?!\d))")
+
+
+def spelled_plainly(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
+    """Numbers without their unit (`20.5 s`) and without the marks of thousands that nothing else can be (`1'234`)."""
+    made, examples = frame.copy(), dict[str, str]()
+    for name in frame.columns:
+        if name not in NUMBERS:
+            continue
+        own = str(name).rpartition("_")[2]
+        spellings = "|".join(word for word, seconds in _SECONDS.items() if seconds == _SECONDS.get(own))
+        unit = re.compile(rf"(?<=\d)\s*(?:{spellings})$") if spellings else None
+        texts = [str(text).strip() for text in frame[name]]
+        plain = [_GROUPED.sub("", text) for text in texts]
+        made[name] = [unit.sub("", text) for text in plain] if unit else plain
+        examples |= {text: new for text, new in zip(texts, made[name], strict=True) if text != new}
+    return made, [f"numbers are read without unit and marks of thousands: {_first(examples)}"] if examples else []
+
+
+_PERCENT_SHARE, _PERCENT_TOP = 0.75, 5.0
+"""Accuracies of which so many are above 1, and one above this, are percentages; a few are mistakes."""
+
+
+def scaled(frame: "pd.DataFrame", factors: Mapping[str, float]) -> tuple["pd.DataFrame", list[str]]:
+    """Numbers in the unit of their column: times `factors`, and percentages of images as parts."""
+    made, notes = frame.copy(), []
+    for name in frame.columns:
+        texts = [str(text).strip() for text in frame[name]]
+        values = [float(text.removesuffix("%")) for text in texts if is_number(text.removesuffix("%"))]
+        factor = factors.get(name, 1.0)
+        if name in PARTS and values and max(values) <= 100:
+            signs = sum(text.endswith("%") for text in texts) == len(values)
+            above = sum(value > 1 for value in values) >= _PERCENT_SHARE * len(values)
+            if signs or (above and max(values) > _PERCENT_TOP):
+                factor = 0.01
+                notes.append(f"{name} is read as percentages, up to {max(values):g} %")
+        if factor != 1:
+            made[name] = [
+                repr(factor * float(text.removesuffix("%"))) if is_number(text.removesuffix("%")) else text
+                for text in texts
+            ]
+    return made, notes
 
 
 _COMMA = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})*,\d+|[+-]?\d+,\d+(?:[eE][+-]?\d+)?")

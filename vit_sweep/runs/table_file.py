@@ -14,7 +14,7 @@ from launchers.errors import UserError, closest
 from launchers.text import plural
 from vit_sweep.runs import deepspeed_log, mlperf_log
 from vit_sweep.runs.decoding import content_of
-from vit_sweep.runs.reshaping import Reading
+from vit_sweep.runs.reshaping import Reading, understood
 from vit_sweep.runs.tidy_columns import REQUIRED, LogError
 
 if TYPE_CHECKING:
@@ -53,6 +53,13 @@ def read_table(path: Path, reading: Reading) -> TableFile:
     frame = frame.fillna("")
     if not frame.empty:
         frame = frame[frame.apply(lambda row: any(str(cell).strip() for cell in row), axis=1)]
+    if content.workbook and not frame.empty:
+        rows = [[str(cell).strip().lower() for cell in row] for row in frame.head(_FAR_DOWN).to_numpy().tolist()]
+        counts = [sum(name in reading.known for name in understood(names)[0]) for names in rows]
+        if not counts[0] and max(counts) > 1:
+            first = next(place for place, count in enumerate(counts) if count > 1)
+            frame = frame.iloc[first:]
+            notes = [*notes, f"{plural(first, 'line')} above the names of the columns left out"]
     if frame.empty:
         raise UserError(f"{path} is empty; its first line names the columns: {', '.join(REQUIRED)}, ...")
     names = [str(name).strip().lower() for name in frame.iloc[0]]
@@ -88,9 +95,17 @@ def _of_text(path: Path, text: str, known: Sequence[str]) -> tuple["pd.DataFrame
     for place in comments:
         # Blank, not gone: the others keep their numbers.
         lines[place] = ""
-    header = next((line for line in lines if line.strip()), "")
-    if not header:
+    first = _header_place(lines, known)
+    above = [place for place in range(first) if lines[place].strip()]
+    for place in above:
+        lines[place] = ""
+    if above:
+        notes.append(f"{plural(len(above), 'line')} above the names of the columns left out")
+    header = lines[first] if lines else ""
+    if not header.strip():
         return pd.DataFrame(), notes
+    if header.lstrip().startswith(("{", "[")):
+        raise UserError(f"{path}: JSON, not a table; write it as CSV, with pandas for example: read_json, to_csv")
     if len(header) > _LONGEST_HEADER:
         raise UserError(f"{path}: its first line has {len(header):,} characters, which no names of columns have")
     separator = separator or _separator(header, known)
@@ -117,6 +132,27 @@ def _of_text(path: Path, text: str, known: Sequence[str]) -> tuple["pd.DataFrame
     except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
         raise UserError(f"{path}: not CSV – {error}") from None
     return _by_line(frame.iloc[:, :width]), notes
+
+
+_FAR_DOWN = 20
+"""Lines among which the names of the columns are looked for."""
+
+
+def _header_place(lines: Sequence[str], known: Sequence[str]) -> int:
+    """Which line names the columns: the first one, unless it names none that is known and another names several."""
+    filled = [place for place, line in enumerate(lines) if line.strip()][:_FAR_DOWN]
+    if any(len(lines[place]) > _LONGEST_HEADER for place in filled):
+        return filled[0]
+    counts = {place: _known_names(lines[place], known) for place in filled}
+    if filled and not counts[filled[0]]:
+        return next((place for place, count in counts.items() if count > 1), filled[0])
+    return filled[0] if filled else 0
+
+
+def _known_names(line: str, known: Sequence[str]) -> int:
+    """How many names of columns a line has, by the separator that finds most."""
+    split = ([name.strip().lower() for name in _fields(line, separator)] for separator in (*_SEPARATORS, _SPACES))
+    return max(sum(name in known for name in understood(names)[0]) for names in split)
 
 
 def _separator(header: str, known: Sequence[str]) -> str:

@@ -120,6 +120,8 @@ NUMBERS = frozenset(
     if column.read in (_count, _index, _positive, _not_negative, _part, _number_as_text)
 )
 """Columns of numbers."""
+PARTS = frozenset(name for name, column in COLUMNS.items() if column.read is _part)
+"""Columns of parts of images, 0 to 1."""
 REQUIRED = ("gpus", "epoch", "epoch_time_s")
 CONDITIONS = {
     "model": "model",

@@ -140,6 +140,8 @@ def test_a_table_with_one_column_per_epoch_becomes_one_row_per_epoch(tmp_path):
     ("names", "wide"),
     [
         (["gpus", "1", "2"], True),
+        (["gpus", "epoch 1 (s)", "epoch 2 (s)"], True),
+        (["gpus", "epoch1_time_s", "epoch2_time_s"], True),
         (["gpus", "e1", "e2"], True),
         (["gpus", "epoch_time_s_1", "epoch_time_s_2"], True),
         (["gpus", "epoch", "1", "2"], False),
@@ -199,3 +201,88 @@ def test_a_file_that_would_not_end_or_not_fit_is_a_sentence(tmp_path, name, make
 def zipped(path, content):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
         file.writestr("xl/workbook.xml", content)
+
+
+DRESSES = {
+    "no byte order mark": (PLAIN.replace("é", "").encode("utf-16-le"), "read as utf-16-le, by detection"),
+    "big endian without one": (PLAIN.replace("é", "").encode("utf-16-be"), "read as utf-16-be, by detection"),
+    "returns alone": (PLAIN.replace("\n", "\r").encode(), ""),
+    "a title": (("Results of spring\n\n// run by me\n" + PLAIN).encode(), "2 lines above the names of the columns"),
+    "names as people write them": (
+        PLAIN.replace("gpus,batch,accum,epoch,epoch_time_s", "GPUs,Batch,Accum,Epoch,Epoch time [s]").encode(),
+        "epoch time [s] is read as epoch_time_s",
+    ),
+    "units behind numbers": (
+        PLAIN.replace("30.5", "30.5 s").replace("20.25", "20.25s").encode(),
+        "numbers are read without unit and marks of thousands: 20.25s",
+    ),
+    "milliseconds": (
+        PLAIN.replace("epoch_time_s", "epoch_time_ms")
+        .replace("30.5", "30500")
+        .replace("20.25", "20250")
+        .replace("15.5", "15500")
+        .replace("10.5", "10500")
+        .encode(),
+        "epoch_time_ms is read as epoch_time_s, its numbers times 0.001",
+    ),
+    "an index without a name": (
+        "\n".join(f"{i or ''},{line}" for i, line in enumerate(PLAIN.splitlines())).encode(),
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(("data", "note"), DRESSES.values(), ids=DRESSES.keys())
+def test_more_dresses_of_the_same_table_are_the_same_table(tmp_path, data, note):
+    imported = read(tmp_path, data)
+    assert times(imported) == [pytest.approx(seconds) for seconds in TIMES]
+    assert not imported.problems
+    assert note in "; ".join(imported.notes)
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("1'234.5", 1234.5), ("1 234.5", 1234.5), ("1\u202f234,5", 1234.5)])
+def test_marks_of_thousands_that_are_nothing_else_are_left_out_and_that_is_said(tmp_path, text, seconds):
+    imported = read(tmp_path, f"gpus;epoch;epoch_time_s\n1;1;{text}\n1;2;{text}\n")
+    assert times(imported) == [(seconds, seconds)]
+    assert any("marks of thousands" in note for note in imported.notes)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "parts"),
+    [
+        (("0.9", "20", "57.5", "61"), (0.009, 0.2, 0.575, 0.61)),
+        (("0.9%", "1.5%", "2 %", "3%"), (0.009, 0.015, 0.02, 0.03)),
+        (("0.2", "0.3", "57.5", "0.6"), (0.2, 0.3, None, 0.6)),
+        (("1.1", "1.2", "1.3", "1.4"), (None, None, None, None)),
+    ],
+)
+def test_accuracies_in_percent_are_read_as_parts_where_nothing_else_can_be_meant(tmp_path, accuracies, parts):
+    rows = "".join(f"1,{epoch},20,{value}\n" for epoch, value in enumerate(accuracies, 1))
+    imported = read(tmp_path, f"gpus,epoch,epoch_time_s,test_accuracy\n{rows}")
+    read_as = imported.runs[0].test_accuracy or (None,) * 4
+    assert [value is None for value in read_as] == [value is None for value in parts]
+    assert [v for v in read_as if v is not None] == pytest.approx([v for v in parts if v is not None])
+    assert any("percentages" in note for note in imported.notes) is (parts[0] == 0.009)
+
+
+def test_a_workbook_with_a_title_is_read_below_it(tmp_path):
+    book = Workbook()
+    for row in (["Spring"], [], ["GPUs", "Epoch", "Epoch time (s)"], [1, 1, 30], [1, 2, 20]):
+        book.active.append(row)
+    book.save(tmp_path / "x.xlsx")
+    imported = read_csv(tmp_path / "x.xlsx")
+    assert times(imported) == [(30.0, 20.0)]
+    assert any("1 line above the names of the columns left out" in note for note in imported.notes)
+
+
+def test_what_is_no_table_is_named_as_what_it_is(tmp_path):
+    with pytest.raises(UserError, match=r"JSON, not a table; write it as CSV"):
+        read(tmp_path, '{"gpus": 1, "epoch": 1}\n')
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as file:
+        file.writestr("theirs.csv", PLAIN)
+    with pytest.raises(UserError, match=r"an archive of .*; unpack it first"):
+        read_csv(tmp_path / "x.zip")
+    # What is not understood is listed once, however many columns are missing.
+    with pytest.raises(UserError) as caught:
+        read(tmp_path, "a,b\n1,2\n")
+    assert str(caught.value).count("a, b") == 1

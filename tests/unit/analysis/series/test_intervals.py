@@ -81,6 +81,14 @@ def test_a_time_has_students_interval_with_the_degrees_of_freedom_of_all_cells()
     assert math.log(ratio.high / ratio.low) == pytest.approx(2 * 4.3027 * math.sqrt(0.0002), rel=1e-4)
 
 
+def test_a_run_is_its_median_epoch_and_an_epoch_far_off_moves_no_interval():
+    quiet = Spreads([[run(1, (10.0, 10.0, 10.0)), run(1, (10.4, 10.4, 10.4), seed=1)]])
+    spiked_runs = [run(1, (4.0, 10.0, 30.0)), run(1, (9.0, 10.4, 50.0), seed=1)]
+    spiked = Spreads([spiked_runs])
+    cell = [run(1, (10.0, 10.0, 10.0)), run(1, (10.4, 10.4, 10.4), seed=1)]
+    assert spiked.estimate(spiked_runs) == quiet.estimate(cell)
+
+
 def test_a_cell_whose_runs_differ_by_more_is_judged_by_its_own():
     times = {g: [(10.0,), (10.1,), (10.05,)] for g in (1, 2, 4, 8)} | {16: [(10.0,), (14.0,), (8.0,)]}
     series = series_from(times)
