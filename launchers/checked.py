@@ -20,6 +20,7 @@ from pydantic.dataclasses import dataclass as _pydantic_dataclass
 from pydantic_core import ErrorDetails
 
 from launchers.errors import UserError, closest
+from launchers.text import short
 
 T = TypeVar("T")
 
@@ -134,7 +135,7 @@ def _sentences(cls: type[Any], details: list[ErrorDetails]) -> Iterator[str]:
             yield _sentence(cls, forms[0])
         else:
             rules = " or ".join(_rule(form) for form in forms).replace(" or must be ", " or ")
-            yield f"{'.'.join(map(str, where))}={_short(forms[0]['input'])} – {rules}"
+            yield f"{'.'.join(map(str, where))}={short(forms[0]['input'])} – {rules}"
 
 
 def _without_form(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
@@ -157,7 +158,7 @@ def _sentence(cls: type[Any], detail: ErrorDetails) -> str:
             menu = str(detail.get("ctx", {}).get("expected", ""))
             return f"{where}={given} is not one of {menu}"
         case _:
-            return f"{where}={_short(given)} – {_rule(detail)}"
+            return f"{where}={short(given)} – {_rule(detail)}"
 
 
 def _rule(detail: ErrorDetails) -> str:
@@ -188,11 +189,6 @@ def _rule(detail: ErrorDetails) -> str:
             return f"must be at most {limits['le']}"
         case _:
             return f"{detail['msg'][0].lower()}{detail['msg'][1:]}"
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def field_names(cls: type[Any]) -> list[str]:

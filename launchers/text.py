@@ -1,4 +1,4 @@
-"""Lists and counts in sentences."""
+"""Lists, counts and others' words in sentences."""
 
 from collections.abc import Iterable
 
@@ -11,6 +11,16 @@ def some(words: Iterable[str], most: int = 4, *, separator: str = ", ") -> str:
     """
     items = list(words)
     return separator.join(items[:most]) + (f" and {len(items) - most} more" if len(items) > most else "")
+
+
+def short(value: object, most: int = 60) -> str:
+    """What somebody wrote, as a sentence can hold it.
+
+    >>> short("abcdefghij", 6)
+    'abc...'
+    """
+    text = str(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def plural(count: int, noun: str) -> str:

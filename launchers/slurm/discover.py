@@ -300,7 +300,7 @@ def _processor_and_memory(partition: Fields, nodes: list[Fields]) -> dict[str, i
 
 
 def _at_most(value: int, limit: str) -> int:
-    return min(value, int(limit)) if limit.isdigit() else value
+    return min(value, int(limit)) if limit.isdecimal() else value
 
 
 def _who_may(partition: Fields, qos_limits: dict[str, int], notes: list[str]) -> dict[str, Any]:

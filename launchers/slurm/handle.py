@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from launchers.checked import CLUSTER
 
 _ANSWERS = (
-    re.compile(rf"(\d+)(?:;({CLUSTER}))?"),
-    re.compile(rf"Submitted batch job (\d+)(?: on cluster ({CLUSTER}))?"),
+    re.compile(rf"([0-9]{{1,20}})(?:;({CLUSTER}))?"),
+    re.compile(rf"Submitted batch job ([0-9]{{1,20}})(?: on cluster ({CLUSTER}))?"),
 )
 CLUSTERS_VARIABLES = ("SBATCH_CLUSTERS", "SLURM_CLUSTERS")
 """Where users say to which clusters all their jobs go: sbatch's own variables."""

@@ -160,7 +160,7 @@ def list_queue(clusters: str | None) -> list[Listed] | None:
         number, _, text = line.partition("|")
         if heading:
             cluster = heading[1]
-        elif number.isdigit():
+        elif number.isdecimal():
             jobs.append(Listed(handle_of(number, cluster if clusters else None), text))
     return jobs
 
@@ -174,7 +174,7 @@ def list_accounted(clusters: str | None, *, since: str) -> list[Listed]:
     return [
         Listed(handle_of(number, cluster if clusters else None), rest)
         for number, cluster, rest in numbers
-        if number.isdigit()
+        if number.isdecimal()
     ]
 
 

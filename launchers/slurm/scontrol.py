@@ -70,7 +70,7 @@ def need(fields: Fields, key: str, *, command: str) -> str:
 def whole(fields: Fields, key: str, *, command: str) -> int:
     """Return a key that must be there and be a whole number; raises `UserError` that names it."""
     value = need(fields, key, command=command)
-    if not value.isdigit():
+    if not value.isdecimal():
         raise UserError(f"{command} printed {key}={value}, which is no whole number; nothing was written")
     return int(value)
 
@@ -143,7 +143,7 @@ def version(text: str) -> tuple[int, int, int]:
 def qos_submit_limits(text: str) -> dict[str, int]:
     """Read `sacctmgr -n -P show qos format=Name,MaxSubmitPU`: jobs of one user, by QOS."""
     rows = (line.split("|") for line in text.splitlines() if line.count("|") >= 1)
-    return {row[0]: int(row[1]) for row in rows if row[1].isdigit()}
+    return {row[0]: int(row[1]) for row in rows if row[1].isdecimal()}
 
 
 def expected_start(text: str) -> str | None:

@@ -141,10 +141,10 @@ def read_squeue(text: str) -> tuple[dict[TaskKey, TaskStatus], dict[str, str]]:
     jobs: dict[str, str] = {}
     for line in text.splitlines():
         fields = line.split("|", 4)
-        if len(fields) == 5 and fields[0].isdigit() and (fields[1].isdigit() or fields[1] == "N/A"):
+        if len(fields) == 5 and fields[0].isdecimal() and (fields[1].isdecimal() or fields[1] == "N/A"):
             number, index, state, hosts, rest = fields
             reason, _, jobs[number] = rest.partition(_JOB)
-            key = number, int(index) if index.isdigit() else WHOLE
+            key = number, int(index) if index.isdecimal() else WHOLE
             statuses[key] = status_of(state, hosts=hosts, reason=reason)
     return statuses, jobs
 
@@ -158,7 +158,7 @@ def read_sacct(text: str) -> dict[TaskKey, TaskStatus]:
     for line in text.splitlines():
         fields = line.split("|", 2)
         job, _, indices = fields[0].partition("_")
-        if len(fields) != 3 or not job.isdigit():
+        if len(fields) != 3 or not job.isdecimal():
             continue
         for index in _indices(indices) or ([] if indices else [WHOLE]):
             statuses[job, index] = status_of(fields[1], hosts=fields[2])

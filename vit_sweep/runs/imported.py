@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from launchers.checked import checked, parse
 from launchers.errors import UserError, closest
-from launchers.text import some
+from launchers.text import short, some
 from vit_sweep.runs.decoding import content_of
 from vit_sweep.runs.reshaping import Reading, long, renamed, scaled, spelled_plainly, understood, with_points
 from vit_sweep.runs.run import Origin
@@ -202,7 +202,7 @@ def _columns(names: list[str]) -> tuple[list[str], list[str]]:
     unused = []
     for name in (name for name in names if name not in COLUMNS and not _UNNAMED.fullmatch(name)):
         near = difflib.get_close_matches(name, [known for known in COLUMNS if known not in names], n=1)
-        unused.append(name + (f" (did you mean {near[0]}?)" if near else ""))
+        unused.append(short(name) + (f" (did you mean {near[0]}?)" if near else ""))
     problems = (
         [f"columns that are not understood and not used: {', '.join(unused)}; see docs/results/import.md"]
         if unused

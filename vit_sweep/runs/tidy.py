@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields, replace
 
 from launchers.checked import checked
-from launchers.text import plural, some
+from launchers.text import plural, short, some
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.point import BatchPer
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
@@ -225,7 +225,7 @@ def _sentences(wrong: Sequence[Wrong]) -> list[str]:
     for mistake in wrong:
         kinds.setdefault((mistake.column, mistake.rule, mistake.whole_row), []).append(mistake)
     return [
-        f"{_lines([mistake.line for mistake in mistakes])}: {column}={mistakes[0].text} – {rule}; "
+        f"{_lines([mistake.line for mistake in mistakes])}: {column}={short(mistakes[0].text)} – {rule}; "
         + (f"{plural(len(mistakes), 'row')} left out" if whole else "the value is left out, the row is kept")
         for (column, rule, whole), mistakes in kinds.items()
     ]

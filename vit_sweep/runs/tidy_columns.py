@@ -23,22 +23,40 @@ class Column(NamedTuple):
     meaning: str
 
 
-def _number(rule: str, holds: Callable[[float], bool]) -> Callable[[str], float]:
+_MOST = 1e18
+"""As of what stands in a record: a sum of as many is still a number."""
+_MOST_EPOCHS = 10_000
+"""In one row: each becomes a number in memory."""
+_LONGEST = 1000
+"""Characters of a text."""
+
+
+def _number(rule: str, holds: Callable[[float], bool], *, most: float = _MOST) -> Callable[[str], float]:
     def read(text: str) -> float:
         value = float(text) if is_number(text) else math.nan
         if not (math.isfinite(value) and holds(value)):
             raise ValueError(f"must {rule}")
+        if value > most:
+            raise ValueError(f"must be at most {most:g}")
         return value
 
     return read
 
 
-def _whole_from(least: int) -> Callable[[str], int]:
-    read = _number(f"be a whole number from {least}", lambda value: value == int(value) and value >= least)
+def _whole_from(least: int, *, most: float = _MOST) -> Callable[[str], int]:
+    read = _number(f"be a whole number from {least}", lambda value: value == int(value) and value >= least, most=most)
     return lambda text: int(read(text))
 
 
-_count, _index = _whole_from(1), _whole_from(0)
+def _text(text: str) -> str:
+    if len(text) > _LONGEST:
+        raise ValueError(f"must have at most {_LONGEST} characters, and has {len(text):,}")
+    return text
+
+
+# What is multiplied with its like has a product that is still a number of 64 bits.
+_few, _index = _whole_from(1, most=1e6), _whole_from(0)
+_count = _whole_from(1)
 _positive = _number("be a number above 0", lambda value: value > 0)
 _not_negative = _number("be a number from 0", lambda value: value >= 0)
 _part = _number("lie between 0 and 1 (a percentage divided by 100)", lambda value: 0 <= value <= 1)
@@ -64,30 +82,30 @@ def _epoch(text: str) -> str:
 
 
 COLUMNS: Mapping[str, Column] = {
-    "gpus": Column(_count, "all GPUs of the run; required"),
+    "gpus": Column(_few, "all GPUs of the run; required"),
     "epoch": Column(_epoch, "its number, from 1; `2-5`: the row is the mean over these; required"),
     "epoch_time_s": Column(_positive, "seconds that this epoch took (of this rank); required"),
-    "nodes": Column(_count, "machines that the GPUs are in"),
-    "batch": Column(_count, "images per GPU and forward, or what `batch_per` says"),
+    "nodes": Column(_few, "machines that the GPUs are in"),
+    "batch": Column(_few, "images per GPU and forward, or what `batch_per` says"),
     "batch_per": Column(_word(*BatchPer), "what `batch` counts: gpu (default) or global (a whole optimizer step)"),
-    "accum": Column(_count, "forwards per optimizer step; 1 without gradient accumulation"),
+    "accum": Column(_few, "forwards per optimizer step; 1 without gradient accumulation"),
     "scaling": Column(_word(*Scaling), "strong (default): every epoch covers the same images; weak: images grow"),
-    "placement": Column(str, "packed (few machines), spread (one GPU a machine), or a word of yours"),
+    "placement": Column(_text, "packed (few machines), spread (one GPU a machine), or a word of yours"),
     "images": Column(_count, "images of one epoch, over all GPUs"),
-    "epochs": Column(_count, "epochs that were asked for; fewer rows make the run partial"),
+    "epochs": Column(_few, "epochs that were asked for; fewer rows make the run partial"),
     "seed": Column(_index, "tells repeats apart"),
-    "run": Column(str, "a name that tells repeats apart, where there are no seeds"),
+    "run": Column(_text, "a name that tells repeats apart, where there are no seeds"),
     "rank": Column(_index, "the process that this row is of, from 0; the epoch is as long as its slowest rank"),
-    "model": Column(str, "condition: the network"),
-    "data": Column(str, "condition: the data set"),
-    "precision": Column(str, "condition: fp32, bf16, fp16 ..."),
-    "engine": Column(str, "condition: ddp, zero0, zero1 ..."),
-    "optimizer": Column(str, "condition: adamw ..."),
+    "model": Column(_text, "condition: the network"),
+    "data": Column(_text, "condition: the data set"),
+    "precision": Column(_text, "condition: fp32, bf16, fp16 ..."),
+    "engine": Column(_text, "condition: ddp, zero0, zero1 ..."),
+    "optimizer": Column(_text, "condition: adamw ..."),
     "learning_rate": Column(_number_as_text, "condition: before any rule of scaling"),
-    "lr_scaling": Column(str, "condition: none, linear or sqrt in the global batch"),
-    "partition": Column(str, "condition: the cluster or its partition"),
-    "gpu_model": Column(str, "condition: the kind of GPU that was asked for"),
-    "pipeline": Column(str, "condition: how images reach the GPU"),
+    "lr_scaling": Column(_text, "condition: none, linear or sqrt in the global batch"),
+    "partition": Column(_text, "condition: the cluster or its partition"),
+    "gpu_model": Column(_text, "condition: the kind of GPU that was asked for"),
+    "pipeline": Column(_text, "condition: how images reach the GPU"),
     "warm_epoch_time_s": Column(_positive, "of a row that is a mean from epoch 1: the mean without epoch 1"),
     "epoch_time_sd_s": Column(_not_negative, "of a row that is a mean: the standard deviation over its epochs"),
     "test_accuracy": Column(_part, "after this epoch, of images that are not trained on, 0 to 1"),
@@ -98,8 +116,8 @@ COLUMNS: Mapping[str, Column] = {
     "communication_s": Column(_not_negative, "the same per epoch; needs images, batch and accum"),
     "compute_ms": Column(_positive, "optimizer step of this rank without its collectives"),
     "data_wait_ms": Column(_not_negative, "waiting for images per optimizer step"),
-    "host": Column(str, "the machine of this rank"),
-    "device": Column(str, "the GPU of this rank, as it ran"),
+    "host": Column(_text, "the machine of this rank"),
+    "device": Column(_text, "the GPU of this rank, as it ran"),
     "parameters": Column(_count, "trainable parameters of the model"),
     "bytes_per_step": Column(
         _positive, "bytes that the collectives of a step reduce; all-gathers and reduce-scatters count half"
@@ -108,7 +126,7 @@ COLUMNS: Mapping[str, Column] = {
         _not_negative,
         "how far the engine's weights are from one process's after the same steps, as a part of their movement",
     ),
-    "note": Column(str, "what a reader of this run must know"),
+    "note": Column(_text, "what a reader of this run must know"),
 }
 """In the order of docs/results/import.md."""
 
@@ -117,7 +135,7 @@ DEFAULTS = {"scaling": Scaling.STRONG, "batch_per": BatchPer.GPU}
 NUMBERS = frozenset(
     name
     for name, column in COLUMNS.items()
-    if column.read in (_count, _index, _positive, _not_negative, _part, _number_as_text)
+    if column.read in (_few, _count, _index, _positive, _not_negative, _part, _number_as_text)
 )
 """Columns of numbers."""
 PARTS = frozenset(name for name, column in COLUMNS.items() if column.read is _part)
@@ -236,10 +254,12 @@ class Wrong(NamedTuple):
 
 def epoch_range(text: str) -> tuple[int, int]:
     """`3` is (3, 3), `1-5` is (1, 5). Raises `ValueError` with the rule."""
-    match = re.fullmatch(r"(\d+)(?:\.0*)?(?:\s*-\s*(\d+))?", text)
+    match = re.fullmatch(r"(\d{1,9})(?:\.0*)?(?:\s*-\s*(\d{1,9}))?", text)
     first, last = (int(match[1]), int(match[2] or match[1])) if match else (-1, -1)
     if first < 0 or last < first:
         raise ValueError("must be a whole number from 1, or a range like 2-5")
+    if last - first >= _MOST_EPOCHS:
+        raise ValueError(f"must be a range of at most {_MOST_EPOCHS:,} epochs")
     return first, last
 
 

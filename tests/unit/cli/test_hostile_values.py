@@ -4,10 +4,12 @@ A study may come from anybody. Every leaf of every JSON of it, and every file as
 of that is always looked at, all of it with VIT_SWEEP_LONG_TESTS=1.
 """
 
+import io
 import json
 import os
 import random
 import shutil
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -180,6 +182,16 @@ def test_what_stands_in_place_of_a_part_of_a_study_is_a_sentence(words, part, ma
     make(study / part)
     assert main(words) == 2
     assert str(study / part) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_a_terminal_that_knows_ascii_only_shows_a_study_all_the_same(errors, study, monkeypatch):
+    """`surrogateescape` is Python's choice where the locale says nothing."""
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors=errors)
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert main(["status", str(study)]) == 1
+    screen.flush()
+    assert b"n1-g1-mb16-ga1-206c45b2" in screen.buffer.getvalue()
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[2Jb", "a\udcff"])

@@ -46,6 +46,12 @@ def test_hostile_words_stay_words(tmp_path):
     assert any(image["alt"] == HOSTILE for image in page.of("img"))
 
 
+def test_no_name_turns_the_writing_of_the_page(tmp_path):
+    text = render.page(replace(full(tmp_path), contended=("host contended: vit\u202etxt.exe\u2066 \x1b[2J",)))
+    assert "vit\ufffdtxt.exe\ufffd \u241b[2J" in text
+    assert not re.search("[\x00-\x08\x0b-\x1f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]", text)
+
+
 def test_no_element_has_a_style_or_a_handler_of_its_own(tmp_path):
     page = Page(render.page(full(tmp_path)))
     assert [a for _, a in page.elements if "style" in a or any(name.startswith("on") for name in a)] == []

@@ -11,10 +11,12 @@ from launchers.errors import UserError
 from tests.conftest import ROOT
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.plan.point import Scaling
+from vit_sweep.report.gather import gather_runs
+from vit_sweep.report.table_files import to_parquet
 from vit_sweep.runs.imported import load_reference, read_csv, reference_dir, reference_names
 from vit_sweep.runs.run import Origin
 from vit_sweep.runs.tidy import tidy
-from vit_sweep.runs.tidy_columns import COLUMNS, epoch_range
+from vit_sweep.runs.tidy_columns import COLUMNS, NUMBERS, epoch_range
 
 HEADER = "gpus,batch,accum,scaling,epoch,epoch_time_s"
 
@@ -151,6 +153,45 @@ def test_an_impossible_time_is_named_with_its_line_and_left_out(bad, tmp_path):
     assert table.runs[0].epoch_s == (10.0,)
     assert table.counts.bad_rows == 1
     assert table.problems == (f"line 3: epoch_time_s={bad} – must be a number above 0; 1 row left out",)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("batch", "1000001", "must be at most 1e+06"),
+        ("images", "1e19", "must be at most 1e+18"),
+        ("seed", "9" * 5000, "must be a whole number from 0"),
+        ("certificate", "1e19", "must be at most 1e+18"),
+        ("note", "x" * 1001, "must have at most 1000 characters, and has 1,001"),
+    ],
+)
+def test_what_no_table_could_hold_is_named_and_left_out(name, value, rule):
+    lines = [f"2 1 30 {value}", "2 2 10 1"]
+    (problem,) = tidy(rows(*lines, names=f"gpus epoch epoch_time_s {name}"), source="x").problems
+    assert problem.startswith(f"line 2: {name}={value[:57]}")
+    assert rule in problem
+    assert len(problem) < 200
+
+
+def test_a_mean_over_more_epochs_than_memory_holds_is_no_row():
+    made = tidy(rows("1 1-99999999 12", "1 9999999999999999 12", "1 3 12"), source="x")
+    assert len(made.runs[0].epoch_all_s) == 1
+    assert made.counts.bad_rows == 2
+    assert any("must be a range of at most 10,000 epochs" in problem for problem in made.problems)
+
+
+def test_the_largest_values_of_all_columns_are_a_table(tmp_path):
+    """Their products, too, are numbers of 64 bits."""
+    names = [name for name in COLUMNS if name not in ("epoch", "rank", "scaling", "batch_per")]
+    most = {name: "1e18" if name in NUMBERS else "x" * 1000 for name in names}
+    most |= dict.fromkeys(("test_accuracy", "train_accuracy", "accuracy"), "1")
+    most |= dict.fromkeys(("gpus", "nodes", "batch", "accum", "epochs"), "1e6")
+    lines = [f"{epoch},{','.join(most.values())}" for epoch in (1, 2)]
+    (tmp_path / "most.csv").write_text(f"epoch,{','.join(names)}\n" + "\n".join(lines))
+    made = read_csv(tmp_path / "most.csv")
+    assert made.problems == ()
+    for table in gather_runs(made.runs).tables:
+        assert to_parquet(table)
 
 
 def test_many_bad_rows_are_one_sentence(tmp_path):

@@ -14,7 +14,7 @@ from launchers.errors import UserError
 from launchers.slurm import backend as slurm
 from launchers.slurm import queries
 from launchers.slurm.backend import SlurmLauncher
-from launchers.slurm.handle import handle_of
+from launchers.slurm.handle import handle_of, of_answer
 from launchers.submitting import under_way, wait_until_settled
 from tests.conftest import wait_for
 from tests.unit.builders import batch, profile, put_programs
@@ -62,6 +62,16 @@ def test_one_squeue_answers_for_all_and_sacct_is_not_asked_for_what_squeue_knows
     (call,) = programs.calls("squeue")
     assert "--jobs=17,18" in call.split()
     assert programs.calls("sacct") == []
+
+
+def test_digits_of_other_kinds_are_no_numbers(programs):
+    """Python's `isdigit` holds for a power, which `int` refuses."""
+    programs(
+        squeue="printf '17|\u00b2|RUNNING|n1|None\n\u00b2|0|RUNNING|n1|None\n17|0|RUNNING|n1|None\n'",
+        sacct=NO_ACCOUNTING,
+    )
+    assert SlurmLauncher().states([sent(tasks=1)])["wide", 0].state is TaskState.RUNNING
+    assert [of_answer(text) for text in ("\u0661\u0667", "\u00b2", "1" * 21, "17")] == [None, None, None, "17"]
 
 
 def alone(tmp_path):
