@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -47,9 +48,24 @@ def slots_of(profile: PartitionProfile) -> list[str]:
     """Names of the slots that a profile's ranks take: GPUs, or the cores that this process may use."""
     if profile.device is Device.CUDA:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-        ids = map(str, range(profile.gpus_per_node)) if visible is None else visible.split(",")
+        ids = _installed_gpus(profile.gpus_per_node) if visible is None else visible.split(",")
         return [f"gpu-{i}" for i in ids if i]
     return [f"core-{i}" for i in sorted(os.sched_getaffinity(0))]
+
+
+def _installed_gpus(most: int) -> list[str]:
+    """Numbers of this machine's GPUs, at most so many; of so many where `nvidia-smi` cannot say."""
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return [str(i) for i in range(most)]
+    return answer.stdout.split()[:most]
 
 
 class Slots:

@@ -131,7 +131,14 @@ def megatron_without_cuda(point: Point, _: object) -> str | None:
 def optimizer_that_megatron_lacks(point: Point, _: object) -> str | None:
     """It brings optimizers of its own."""
     spec = point.optimizer
-    if point.engine.kind != MEGATRON or (spec.kind in _OF_MEGATRON and spec.decay_all):
+    if point.engine.kind != MEGATRON:
+        return None
+    if point.engine.distributed_optimizer and spec.kind in _OF_MEGATRON and spec.kind is not OptimizerKind.ADAMW:
+        return (
+            f"engine={point.engine.name} optimizer={spec.name}: megatron-core's distributed optimizer updates by "
+            "AdamW only; use optimizer=adamw, or engine.distributed_optimizer=false"
+        )
+    if spec.kind in _OF_MEGATRON and spec.decay_all:
         return None
     what = f"optimizer={spec.name}" if spec.decay_all else "optimizer.decay_all=false"
     return (

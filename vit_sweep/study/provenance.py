@@ -6,27 +6,33 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from launchers.errors import UserError
+from vit_sweep import __version__
 from vit_sweep.plan.engines import OPTIONAL
 
 _EXTRAS = {
     "train": ("torch", "torchvision", "deepspeed", "sklearn"),
     "report": ("pandas", "scipy", "seaborn", "matplotlib", "jinja2", "pyarrow", "charset_normalizer", "openpyxl"),
 }
-_PACKAGES = ("vit_sweep", "hydra-core", "omegaconf", "submitit", "torch", "torchvision", "deepspeed")
+_PACKAGES = ("hydra-core", "omegaconf", "submitit", "torch", "torchvision", "deepspeed")
 
 
 def versions() -> dict[str, str]:
     """Versions of python and of every package that shapes a study, as far as they are installed here."""
-    installed = {"python": platform.python_version(), "platform": sys.platform}
-    for name in _PACKAGES:
-        try:
+    python = {"python": platform.python_version(), "platform": sys.platform, "vit_sweep": __version__}
+    return python | installed_versions(_PACKAGES)
+
+
+def installed_versions(packages: Iterable[str]) -> dict[str, str]:
+    """Version of each of these distributions that is installed here."""
+    installed = {}
+    for name in packages:
+        with suppress(PackageNotFoundError):
             installed[name] = version(name)
-        except PackageNotFoundError:
-            continue
     return installed
 
 

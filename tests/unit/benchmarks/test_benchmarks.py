@@ -19,9 +19,10 @@ SMALLEST = {
     "collecting": ["--records=20", "--rounds=1"],
     "input": ["--seconds=0", "--rounds=1", "--cases=1"],
     "instrumentation": ["--rounds=1", "--steps=1"],
+    "engines": ["--engines=ddp", "--rounds=1", "--steps=1"],
 }
-WITH_TORCH = {"input", "instrumentation"}
-RUN_ELSEWHERE = {"gpu_step"}  # test_gpu_step.py
+WITH_TORCH = {"input", "instrumentation", "engines"}
+RUN_ELSEWHERE = {"gpu_step", "gpu_memory"}  # test_gpu_step.py, and on a GPU alone
 
 
 def numbers(tree):

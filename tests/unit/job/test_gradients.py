@@ -65,6 +65,15 @@ def test_one_process_is_itself(monkeypatch, accum):
     assert check(monkeypatch, no_fault, accum=accum).difference < 1e-5
 
 
+@pytest.mark.parametrize("fault", ["lose", "halve"])
+def test_what_knows_adamw_alone_shows_its_gradients_too(monkeypatch, fault):
+    """Megatron's distributed optimizer; another engine stands in, which takes whatever rule it is given."""
+    engine = EngineSpec(name="megatron", zero_stage=None, kind="megatron", distributed_optimizer=True)
+    assert check(monkeypatch, no_fault, engine=engine, accum=2).difference < 1e-5
+    with pytest.raises(JobError, match=NAME):
+        check(monkeypatch, globals()[fault], engine=engine, accum=2)
+
+
 NAME = "encoder.layers.encoder_layer_1.mlp.0.weight"
 
 

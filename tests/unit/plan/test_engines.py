@@ -195,6 +195,10 @@ def test_megatron_needs_cuda_and_shards_moments_with_its_distributed_optimizer()
     ):
         (reason,) = cell_of(point(engine=ON_MEGATRON, optimizer=optimizer))
         assert reason.startswith(f"engine=megatron {name}: megatron-core updates by optimizers of its own, here adamw,")
+    on_sgd = replace(OPTIMIZER, kind=OptimizerKind.SGD)
+    (reason,) = cell_of(point(engine=ON_MEGATRON, optimizer=on_sgd))
+    assert "distributed optimizer updates by AdamW only" in reason
+    assert memory(cell_of(point(engine=replace(ON_MEGATRON, distributed_optimizer=False), optimizer=on_sgd)))
     whole, parts = (
         cell_of(point(gpus=4, engine=replace(ON_MEGATRON, distributed_optimizer=on))) for on in (False, True)
     )

@@ -3,11 +3,11 @@
 import platform
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from typing import NamedTuple
 
 from launchers.atomic import write
 from launchers.checked import to_json
+from vit_sweep import __version__
 from vit_sweep.job.keeping import keep
 from vit_sweep.job.rank_log import now, peak_host_mib, say
 from vit_sweep.job.train.epochs import Epochs
@@ -19,8 +19,9 @@ from vit_sweep.plan.engines import OPTIONAL
 from vit_sweep.record.breakdown import Breakdown
 from vit_sweep.record.machine import Fingerprint, Preflight, Samples
 from vit_sweep.record.record import Certificate, GradientCheck, RankReport, Record, Resolved
+from vit_sweep.study.provenance import installed_versions
 
-_PACKAGES = ("vit_sweep", "torch", "torchvision", "deepspeed")
+_PACKAGES = ("torch", "torchvision", "deepspeed")
 
 
 class OfRank(NamedTuple):
@@ -74,9 +75,12 @@ def finish(
 
 
 def _versions(engine: str) -> dict[str, str]:
-    """Of python and of every package that trains; a distribution is named as its module, with a dash for a dot."""
+    """Of python and of every package that trains; a distribution is named as its module, with a dash for a dot.
+
+    Our own code may be a checkout on PYTHONPATH, which no package manager knows.
+    """
     packages = (*_PACKAGES, *(name.replace(".", "-") for name in OPTIONAL.get(engine, ())))
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    return {"python": platform.python_version(), "vit_sweep": __version__} | installed_versions(packages)
 
 
 def _done(execution: Execution) -> Exit:

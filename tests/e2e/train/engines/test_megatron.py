@@ -57,7 +57,7 @@ def _on_a_processor(folder, rank):
     from launchers.checked import to_plain
     from launchers.profile import Device
     from vit_sweep.job.train.engines import build
-    from vit_sweep.job.train.proof import certificate, rehearsal
+    from vit_sweep.job.train.proof import certificate, gradients, rehearsal
 
     class WithoutCuda(TorchFunctionMode):
         def __torch_function__(self, func, types, args=(), kwargs=None):
@@ -75,6 +75,8 @@ def _on_a_processor(folder, rank):
     for engine in ENGINES:
         cell = small_cell(gpus=2, engine=engine)
         with WithoutCuda():
+            guarded = gradients.check_gradients(cell, rank=rank, device=torch.device("cpu"))
+            assert guarded.difference < guarded.tolerance / 10
             made.append(to_plain(certificate.certify(cell, rank=rank, device=torch.device("cpu"))))
             _comes_back(rehearsal.small(cell, cell.optimizer), folder)
             made[-1]["bytes"] = _moved(small_cell(gpus=2, accum=ACCUM, engine=engine, model=WIDE))

@@ -4,7 +4,9 @@ import os
 
 import pytest
 
-from launchers.queue.slots import Slots, slot_folder
+from launchers.profile import Device
+from launchers.queue.slots import Slots, slot_folder, slots_of
+from tests.unit.builders import profile
 
 NAMES = ["core-0", "core-1", "core-2"]
 
@@ -36,6 +38,27 @@ def test_more_than_there_are_means_all_of_them(tmp_path):
     slots = Slots(NAMES, tmp_path)
     assert slots.take(8) == NAMES
     assert len(slots) == 3
+
+
+@pytest.mark.parametrize(
+    ("script", "gpus"),
+    [
+        ("printf '0\\n1\\n'", ["gpu-0", "gpu-1"]),
+        ("printf '0\\n1\\n2\\n3\\n4\\n'", ["gpu-0", "gpu-1", "gpu-2", "gpu-3"]),
+        ("echo no devices were found; exit 6", ["gpu-0", "gpu-1", "gpu-2", "gpu-3"]),
+    ],
+    ids=["fewer than the profile's", "more", "it cannot say"],
+)
+def test_gpus_are_those_of_this_machine_up_to_the_profiles_number(*, tmp_path, monkeypatch, script, gpus):
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    on_gpus = profile(device=Device.CUDA, gpus_per_node=4)
+    assert slots_of(on_gpus) == gpus
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    assert slots_of(on_gpus) == ["gpu-5", "gpu-7"]
 
 
 @pytest.fixture

@@ -2,10 +2,14 @@
 
 An engine that drops an all-reduce, or cuts autograd somewhere, trains on without a word. So a rehearsal takes one step
 of plain descent at learning rate 1: each weight then moves by its gradient. Each rank compares what it has.
+
+Megatron's distributed optimizer knows no other rule than AdamW's. Without memory (betas of 0) and with an eps of 1 a
+weight moves by g / (|g| + 1), which shows its gradient g as well.
 """
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 
@@ -33,6 +37,7 @@ _SMALL = 1e-3
 """Part of the norm of all gradients below which a parameter's own norm is not what its difference is compared with:
 such a gradient is rounding itself (keys of attention have a bias whose true gradient is zero)."""
 _DESCENT = OptimizerSpec(name="descent", kind=OptimizerKind.SGD, learning_rate=1.0, weight_decay=0.0, beta1=0.0)
+_DESCENT_BY_ADAMW = replace(_DESCENT, kind=OptimizerKind.ADAMW, beta2=0.0, eps=1.0)
 
 
 def check_gradients(cell: Cell, *, rank: int, device: torch.device) -> GradientCheck:
@@ -41,7 +46,8 @@ def check_gradients(cell: Cell, *, rank: int, device: torch.device) -> GradientC
     In fp32, but where bf16 is autocast's in that: the casts of its weights may be where an engine loses gradients.
     """
     casts = cell.precision is Precision.BF16_AMP
-    copy = small(cell, _DESCENT, cell.precision if casts else Precision.FP32)
+    descent = _DESCENT_BY_ADAMW if cell.engine.distributed_optimizer else _DESCENT
+    copy = small(cell, descent, cell.precision if casts else Precision.FP32)
     tolerance = AUTOCAST_TOLERANCE if casts else TOLERANCE
     with without_a_trace(device):
         rehearsed = by_engine(copy, steps=1, rank=rank, device=device)

@@ -1,0 +1,288 @@
+"""The trainer's tax for each engine, and the engines beside one another: all interleaved in one run, on one rank.
+
+    python benchmarks/engines.py [--engines ddp,zero0] [--rounds 8] [--steps 8] [--precision bf16_amp] [--json FILE]
+
+For each engine three kinds: `bare` (the loop as the library's documentation writes it: batch, forward, loss, backward,
+step, and no number taken), `again` (the same: the A/A control) and `trainer` (the loop that studies run, with its
+clock, its sums of loss and accuracy and its schedule). A round runs one block of each kind of each engine, in an order
+drawn anew. Tax = trainer / bare, paired within a round, goal at most 1.02; images/s of the trainer over those of DDP's,
+paired too; intervals hold the median with 95 % (order statistics). An engine that cannot be here is a reason. With one
+rank nothing is exchanged: this is what each library's own machinery costs. The GPU if there is one, else one core.
+"""
+
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from benchmarks.instrumentation import SMALL
+from benchmarks.provenance import options, report
+from benchmarks.step_report import interval
+from benchmarks.step_variants import MODELS
+from launchers.profile import Device
+from tests.unit import builders
+from vit_sweep.job.train.engines.autocast import under_autocast
+from vit_sweep.job.train.engines.build import engine_of
+from vit_sweep.job.train.images.data import Split, load
+from vit_sweep.job.train.images.pipeline import Pipeline, pipeline_of
+from vit_sweep.job.train.loop import Trainer
+from vit_sweep.job.train.model import DTYPES, device_of, optimizer, vision_transformer
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.ds_config import ds_config
+from vit_sweep.plan.point import EngineSpec, Precision
+
+GOAL = 1.02
+KINDS = ("bare", "again", "trainer")
+Step = Callable[[Tensor, Tensor], None]
+"""One step of images (n, channels, rows, columns) and labels (n,)."""
+Block = Callable[[], float]
+"""Seconds of some steps."""
+ENGINES = {
+    "ddp": EngineSpec(name="ddp", zero_stage=None, kind="ddp"),
+    "fsdp2": EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_forward=True),
+    "accelerate": EngineSpec(name="accelerate", zero_stage=None, kind="accelerate"),
+    "megatron": EngineSpec(name="megatron", zero_stage=None, kind="megatron", distributed_optimizer=True),
+} | {f"zero{stage}": EngineSpec(name=f"zero{stage}", zero_stage=stage) for stage in range(4)}
+
+
+def cell_of(engine: EngineSpec, precision: Precision, steps: int) -> Cell:
+    """ViT-B/16 at 224 px on a GPU, four thin layers on a core."""
+    cuda = torch.cuda.is_available()
+    micro_batch = 128 if cuda else 8
+    return builders.cell(
+        device=Device.CUDA if cuda else Device.CPU,
+        micro_batch=micro_batch,
+        train_images=steps * micro_batch,
+        epochs=1,
+        warmup_steps=0,
+        precision=precision,
+        engine=engine,
+        model=MODELS["vit_b_16"] if cuda else SMALL,
+        data=replace(builders.DATA, train_images=steps * micro_batch, test_images=micro_batch),
+        optimizer=replace(builders.OPTIMIZER, learning_rate=1e-4),
+    )
+
+
+def bare_step(cell: Cell) -> Step:
+    """A step of the library alone, its model and optimizer made as our engine makes them."""
+    model = vision_transformer(cell).to(device_of(cell))
+    return {"deepspeed": _deepspeed, "ddp": _ddp, "fsdp2": _fsdp2, "accelerate": _accelerate, "megatron": _megatron}[
+        cell.engine.kind
+    ](cell, model)
+
+
+def _plain(model: nn.Module, updates: torch.optim.Optimizer) -> Step:
+    def step(images: Tensor, labels: Tensor) -> None:
+        updates.zero_grad()
+        cross_entropy(model(images).float(), labels).backward()  # type: ignore[no-untyped-call]  # torch's own gap
+        updates.step()
+
+    return step
+
+
+def _ddp(cell: Cell, model: nn.Module) -> Step:
+    from torch.nn.parallel import DistributedDataParallel
+
+    under_autocast(cell, model)
+    devices = [0] if cell.device is Device.CUDA else None
+    wrapped = DistributedDataParallel(model, device_ids=devices, gradient_as_bucket_view=True, static_graph=True)
+    return _plain(wrapped, optimizer(cell, model))
+
+
+def _fsdp2(cell: Cell, model: nn.Module) -> Step:
+    from torch.distributed.fsdp import fully_shard
+
+    under_autocast(cell, model)
+    for block in model.get_submodule("encoder.layers").children():
+        fully_shard(block)
+    fully_shard(model)
+    return _plain(model, optimizer(cell, model))
+
+
+def _deepspeed(cell: Cell, model: nn.Module) -> Step:
+    import deepspeed
+
+    under_autocast(cell, model)
+    engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer(cell, model), config=ds_config(cell))
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        engine.backward(cross_entropy(engine(images).float(), labels))
+        engine.step()
+
+    return step
+
+
+def _accelerate(cell: Cell, model: nn.Module) -> Step:
+    from accelerate import Accelerator
+
+    from vit_sweep.job.train.engines.accelerate import _environment
+
+    with _environment(cell, ACCELERATE_USE_DEEPSPEED="false"):
+        mixed = cell.precision.products.value if cell.precision.autocast else "no"
+        accelerator = Accelerator(cpu=cell.device is Device.CPU, mixed_precision=mixed)
+        model, updates = accelerator.prepare(model, optimizer(cell, model))
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        updates.zero_grad()
+        accelerator.backward(cross_entropy(model(images).float(), labels))
+        updates.step()
+
+    return step
+
+
+def _megatron(cell: Cell, model: nn.Module) -> Step:
+    from megatron.core import parallel_state
+    from megatron.core.distributed import DistributedDataParallel
+
+    from vit_sweep.job.train.engines import megatron
+
+    if not parallel_state.is_initialized():
+        parallel_state.initialize_model_parallel(create_gloo_process_groups=False)
+    under_autocast(cell, model)
+    wrapped = DistributedDataParallel(megatron._shape(cell), megatron._communication(cell), model)
+    updates = megatron._optimizer(cell, wrapped)
+
+    def step(images: Tensor, labels: Tensor) -> None:
+        wrapped.zero_grad_buffer()
+        updates.zero_grad()
+        cross_entropy(wrapped(images).float(), labels).backward()  # type: ignore[no-untyped-call]  # torch's own gap
+        wrapped.finish_grad_sync()
+        updates.step()
+
+    return step
+
+
+def bare(cell: Cell, step: Step, pipeline: Pipeline) -> Block:
+    """An epoch of the bare loop, the GPU's work included."""
+
+    def block() -> float:
+        batches = pipeline.epoch(1)
+        _settle(cell)
+        begun = time.perf_counter()
+        for raw in batches:
+            step(*pipeline.ready(raw))
+        _settle(cell)
+        return time.perf_counter() - begun
+
+    return block
+
+
+def _settle(cell: Cell) -> None:
+    if cell.device is Device.CUDA:
+        torch.cuda.synchronize()
+
+
+def blocks_of(cell: Cell, train: Split, test: Split) -> dict[str, Block]:
+    """A block of each kind."""
+    device = device_of(cell)
+    pipeline = pipeline_of(cell, train=train, device=device, dtype=DTYPES[cell.precision], rank=0)
+    trainer = Trainer(
+        cell=cell,
+        engine=engine_of(cell),
+        pipeline=pipeline,
+        test=test.to(device),
+        device=device,
+        enter=lambda: None,
+        beat=lambda *_: None,
+    )
+    alone = bare(cell, bare_step(cell), pipeline)
+    return {"bare": alone, "again": alone, "trainer": lambda: trainer.epoch().seconds}
+
+
+def measure(cells: dict[str, Cell], rounds: int) -> tuple[dict[str, dict[str, list[float]]], dict[str, str]]:
+    """Seconds of every block by engine and kind, and why an engine is left out."""
+    blocks: dict[str, dict[str, Block]] = {}
+    absent: dict[str, str] = {}
+    train, test = load(next(iter(cells.values())).data, Path())
+    for name, cell in cells.items():
+        try:
+            blocks[name] = blocks_of(cell, train, test)
+            for block in blocks[name].values():  # warm: kernels are chosen, buckets built
+                block()
+        except Exception as error:  # whatever a library says of this machine: the others go on
+            absent[name] = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
+            blocks.pop(name, None)
+        print(f"{name}: {absent.get(name, 'ready')}", flush=True)
+    seconds: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in KINDS} for name in blocks}
+    order, turns = random.Random(0), [(name, kind) for name in blocks for kind in KINDS]
+    for _ in range(rounds):
+        for name, kind in order.sample(turns, len(turns)):
+            seconds[name][kind].append(blocks[name][kind]())
+    return seconds, absent
+
+
+def paired(of: list[float], to: list[float]) -> dict[str, float]:
+    """Median of the ratios within a round, and its interval."""
+    ratios = [a / b for a, b in zip(of, to, strict=True)]
+    low, high = interval(ratios)
+    return {"ratio": round(median(ratios), 4), "low": round(low, 4), "high": round(high, 4)}
+
+
+def rows_of(seconds: dict[str, dict[str, list[float]]], images: int) -> dict[str, dict[str, Any]]:
+    """Of each engine: images/s, tax, A/A control, and its rate over DDP's."""
+    control = seconds.get("ddp")
+    return {
+        name: {
+            "images_per_s": round(images / median(of["trainer"]), 1),
+            "bare_images_per_s": round(images / median(of["bare"]), 1),
+            "tax": paired(of["trainer"], of["bare"]),
+            "again": paired(of["again"], of["bare"]),
+            "rate_over_ddp": paired(control["trainer"], of["trainer"]) if control else None,
+        }
+        for name, of in seconds.items()
+    }
+
+
+def main() -> int:
+    """Measure, print, and write JSON if asked."""
+    parser = options(__doc__)
+    parser.add_argument("--engines", default=",".join(ENGINES), help="some of them, with commas")
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=8, help="of a block")
+    parser.add_argument("--precision", type=Precision, choices=tuple(Precision))
+    given = parser.parse_args()
+    cuda = torch.cuda.is_available()
+    if not cuda:
+        torch.set_num_threads(1)
+    precision = given.precision or (Precision.BF16_AMP if cuda else Precision.FP32)
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1")  # libraries ask for them
+    cells = {name: cell_of(ENGINES[name], precision, given.steps) for name in given.engines.split(",")}
+    with tempfile.TemporaryDirectory() as folder:
+        dist.init_process_group("nccl" if cuda else "gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
+        seconds, absent = measure(cells, given.rounds)
+        dist.destroy_process_group()
+    first = next(iter(cells.values()))
+    rows = rows_of(seconds, first.train_images)
+    for name, row in rows.items():
+        tax, again, over = row["tax"], row["again"], row["rate_over_ddp"]
+        print(
+            f"{name:<12}{row['images_per_s']:>9,.1f} images/s, tax {tax['ratio']:.4f} ({tax['low']:.4f} to "
+            f"{tax['high']:.4f}), A/A {again['ratio']:.4f}" + (f", x DDP {over['ratio']:.3f}" if over else "")
+        )
+    head = {
+        "schema_version": 1,
+        "device": torch.cuda.get_device_name() if cuda else "one core",
+        "model": first.model.name,
+        "precision": precision.value,
+        "micro_batch": first.micro_batch,
+        "rounds": given.rounds,
+        "steps": given.steps,
+        "goal": GOAL,
+    }
+    report(head | {"engines": rows, "absent": absent}, given.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
