@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,7 @@ VERBS = (
 _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NOT_OURS = (errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
 """A file for a folder, a folder for a file; a pipe, a device, a link that leads back to itself."""
+_OURS = ("vit_sweep", "launchers")
 _SHOWN = 100
 """Characters of a name that is too long."""
 
@@ -164,6 +166,16 @@ def _hydra(words: list[str]) -> int:
         return end.code if isinstance(end.code, int) else 0
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error)) from None
+    except RecursionError as error:
+        packages = [
+            frame.f_globals["__name__"].partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)
+        ]
+        if [name for name in packages if name in (*_OURS, "yaml", "omegaconf", "hydra", "antlr4")][-1] in _OURS:
+            raise
+        raise UserError(
+            "a word or a configuration file has values too deep inside each other, or one inside itself; a partition's "
+            "is named by: python -m vit_sweep profiles check, with the same --config-dir"
+        ) from None
     return 0
 
 

@@ -113,12 +113,23 @@ def _read(group: str, path: Path) -> dict[str, Any]:
 
 
 def _refuse_bomb(path: Path, text: str) -> None:
-    """Raise `UserError` for a file that grows without bound when it is read: by aliases of aliases, or by depth."""
-    aliases = depth = 0
+    """Raise `UserError` for a file that grows without bound when it is read: by aliases of aliases, or by depth.
+
+    Within itself an alias is as deep as one likes.
+    """
+    aliases = 0
+    within: list[str | None] = []
+    """The anchors of the values that are open."""
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        aliases += isinstance(event, yaml.AliasEvent)
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if aliases > _MOST_ALIASES or depth > _DEEPEST:
+        if isinstance(event, yaml.CollectionStartEvent):
+            within.append(event.anchor)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            within.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            aliases += 1
+            if event.anchor in within:
+                raise UserError(f"{path}: the value &{event.anchor} has itself inside; write out what is meant")
+        if aliases > _MOST_ALIASES or len(within) > _DEEPEST:
             raise UserError(
                 f"{path}: more than {_MOST_ALIASES} aliases or {_DEEPEST} levels, which no file of keys needs; "
                 "write the values out"

@@ -104,6 +104,25 @@ def test_a_mistake_is_told_in_words_and_leaves_nothing_behind(sweep, tmp_path, w
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("words", [[], ["-m"]], ids=["one cell", "a grid"])
+@pytest.mark.parametrize("setup", ["&a [*a]", "[" * 3000 + "]" * 3000], ids=["inside itself", "deep"])
+def test_a_profile_that_no_stack_holds_is_a_sentence(sweep, tmp_path, words, setup):
+    site = tmp_path / "site" / "partition"
+    site.mkdir(parents=True)
+    (site / "lab.yaml").write_text(f"name: lab\nscheduler: local\nnodes: 1\ngpus_per_node: 1\nsetup: {setup}\n")
+    answer = sweep(
+        *words, f"--config-dir={site.parent}", "partition=lab", "dry_run=true", f"seed={'1,2' if words else 1}"
+    )
+    assert answer.returncode == 2, answer.stderr[-500:]
+    assert answer.stderr.startswith("error: a word or a configuration file has values too deep inside each other")
+
+
+def test_a_word_that_no_stack_holds_is_a_sentence(sweep):
+    answer = sweep(f"++partition.setup={'[' * 3000}{']' * 3000}")
+    assert answer.returncode == 2, answer.stderr[-500:]
+    assert answer.stderr.startswith("error: a word or a configuration file has values too deep")
+
+
 def test_some_infeasible_points_do_not_stop_the_others(sweep):
     answer = sweep("-m", "gpus=1,16", "dry_run=true")
     assert answer.returncode == 0

@@ -176,6 +176,7 @@ def test_allowed_counts_that_fit_no_nodes_are_a_problem(site):
         (LAB + "environment: {'X=1; touch y': '1'}\n", "environment.X=1; touch y is no name of a variable"),
         (LAB.replace("Tesla T4", '"T4\\nevil slots=1"'), "a line break or another control character"),
         ("a: &a [1]\n" + "".join(f"{b}: &{b} [*{a},*{a},*{a}]\n" for a, b in pairwise("abcdefghi")), "aliases or"),
+        ("a: &a [1, {b: *a}]\n", "the value &a has itself inside"),
         ("a: " + "[" * 5000 + "]" * 5000 + "\n", "levels, which no file of keys needs"),
         (LAB + "# " + "x" * 2**18 + "\n", "more than 0.25 MiB"),
         (LAB.replace("name: lab", "name: other"), "name=other, but the file is lab.yaml; they must agree"),
