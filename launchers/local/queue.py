@@ -48,9 +48,10 @@ def _starter(batches: list[tuple[Path, Batch]], shared_slots: SharedSlots) -> St
     os.environ.update(resolved(first.rank_environment, os.environ))
     if first.code is not None:
         sys.path.insert(0, first.code)  # the fork server's as well: PYTHONPATH alone would come after it
+    preload = dict.fromkeys(module for _, batch in batches for module in batch.preload)
     context = multiprocessing.get_context("forkserver")
     # A forked rank runs this module again for its names, and shall find its imports done.
-    context.set_forkserver_preload([*_IMPORTS, *first.preload])
+    context.set_forkserver_preload([*_IMPORTS, *preload])
     return _Machine(Slots(slots_of(first.profile), slot_folder()), shared_slots, context).start_ranks
 
 

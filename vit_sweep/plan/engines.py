@@ -55,6 +55,11 @@ def machinery(engine: EngineSpec) -> str:
     return DDP if engine.zero_stage is None else DEEPSPEED
 
 
+def uses_deepspeed(cell: Cell) -> bool:
+    """Whether the cell's ranks need DeepSpeed: for their engine, or for what a sequence group exchanges."""
+    return cell.engine.kind in (DEEPSPEED, ACCELERATE) or cell.sequence > 1
+
+
 def sharding(engine: EngineSpec) -> int:
     """The ZeRO stage that shards as the engine does; an engine of somebody's own is taken to shard nothing."""
     if engine.kind == FSDP2:

@@ -8,6 +8,7 @@ from launchers.batch import Batch, Shape, Task, split, throttle
 from launchers.checked import checked
 from launchers.choose import launcher_of
 from launchers.profile import Device, PartitionProfile
+from vit_sweep.plan.engines import uses_deepspeed
 from vit_sweep.plan.plan import PlannedCell, by_shape, curves, share
 from vit_sweep.plan.point import Allocation
 from vit_sweep.study.snapshot import Snapshot
@@ -15,7 +16,7 @@ from vit_sweep.study.store import Study
 
 TASK_MODULE = "vit_sweep.job.task"
 CLOSING_MODULE = "vit_sweep.job.closing"
-PRELOAD = ("vit_sweep.job.train.preload",)
+PRELOAD, WITH_DEEPSPEED = "vit_sweep.job.train.preload", "vit_sweep.job.train.with_deepspeed"
 
 
 @checked
@@ -55,12 +56,17 @@ def render(study: Study, todo: Mapping[str, Todo], code: Snapshot, *, max_gpus: 
             # DeepSpeed picks its accelerator when it is imported; a virtual node's GPU is no device.
             environment={"DS_ACCELERATOR": "cpu" if on_cpu else "cuda"},
             # A process that has touched CUDA cannot fork, and imports may touch it.
-            preload=PRELOAD if on_cpu else (),
+            preload=_preload(group.items) if on_cpu else (),
         )
         batches += split(batch)
     if max_gpus is not None:
         batches = throttle(batches, max_gpus)
     return [launcher_of(batch.profile.scheduler).render(batch) for batch in batches]
+
+
+def _preload(items: Sequence[Todo]) -> tuple[str, ...]:
+    """What the ranks of these cells import; the queue's server does it for all."""
+    return (PRELOAD, WITH_DEEPSPEED) if any(uses_deepspeed(item.planned.cell) for item in items) else (PRELOAD,)
 
 
 class _Group(NamedTuple):

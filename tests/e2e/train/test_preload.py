@@ -11,19 +11,39 @@ pytestmark = pytest.mark.train
 
 PROBE = """
 import gc, json, os, sys
+from dataclasses import replace
+from pathlib import Path
 import torch
 import vit_sweep.job.train.preload
+from tests.e2e.train.ranks import Job, small_cell
+from vit_sweep.job.task import main
+
+os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+
+def loads_deepspeed(**engine):
+    cell = small_cell(epochs=1)
+    folder = Job(Path(sys.argv[1], engine["kind"]), replace(cell, engine=replace(cell.engine, **engine))).batch(1)
+    rank = os.fork()
+    if rank == 0:
+        os.environ |= {"VIT_SWEEP_TASK_INDEX": "0", "VIT_SWEEP_JOB_ID": "local-1-1", "LOCAL_WORLD_SIZE": "1"}
+        failed = main([str(folder)])
+        os._exit(1 if failed else 10 + ("deepspeed" in sys.modules))
+    return os.waitstatus_to_exitcode(os.waitpid(rank, 0)[1]) - 10
+
+engines = [{"kind": "ddp", "zero_stage": None}, {"kind": "fsdp2", "zero_stage": None, "reshard_after_forward": True}]
+loads = [loads_deepspeed(**engine) for engine in [*engines, {"kind": "deepspeed"}]]
+
+import vit_sweep.job.train.with_deepspeed
 heavy = ("mlflow", "pandas", "scipy", "sklearn", "tensorboard", "wandb", "torch._inductor.compile_fx")
 seen = {
+    "deepspeed": loads,
     "heavy": [module for module in heavy if module in sys.modules],
     "frozen": gc.get_freeze_count(),
     "looked at": len(gc.get_objects()),
 }
 
-from tests.e2e.train.ranks import small_cell
 from vit_sweep.job.train.engines.build import wrapped
 from vit_sweep.job.train.model import vision_transformer
-os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
 torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
 programs = seen["programs"] = []
 sys.addaudithook(lambda event, given: programs.append(given[0]) if event == "subprocess.Popen" else None)
@@ -39,14 +59,20 @@ print(json.dumps(seen))
 
 
 @pytest.fixture(scope="module")
-def seen():
+def seen(tmp_path_factory):
     """What a fresh process says of itself, one thing after the other."""
-    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
+    folder = tmp_path_factory.mktemp("ranks")
+    done = subprocess.run([sys.executable, "-c", PROBE, folder], capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def test_a_rank_imports_nothing_that_only_others_need(seen):
     assert seen["heavy"] == []
+
+
+def test_only_ranks_of_cells_that_use_deepspeed_load_it(seen):
+    """Of DDP, FSDP2 and DeepSpeed."""
+    assert seen["deepspeed"] == [False, False, True]
 
 
 def test_what_deepspeed_compiles_at_import_is_compiled_when_it_is_called(seen):

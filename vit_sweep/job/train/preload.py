@@ -1,64 +1,14 @@
-"""Everything a rank imports, DeepSpeed first; a launcher may import it once and fork (`launchers.local.queue`).
+"""Everything a rank imports, whatever its engine; a launcher may import it once and fork (`launchers.local.queue`).
 
-Two things that DeepSpeed does while it is imported cost every rank seconds and serve no run of ours: its autotuner
-imports MLflow where that is installed, and its Muon optimizer, imported by every ZeRO engine, loads all of torch's
-inductor. MLflow is hidden meanwhile; what Muon compiles is compiled when Muon is first called.
+DeepSpeed is not among it: `with_deepspeed` has that, for the cells that use it.
 
 Nothing here may start CUDA: a forked process could not use it.
 """
 
 import atexit
-import functools
 import gc
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
 
-import torch
-
-
-@contextmanager
-def _hidden(module: str) -> Iterator[None]:
-    """Let `import module` fail meanwhile, as if it were not installed, unless it is imported already."""
-    if module in sys.modules:
-        yield
-        return
-    sys.modules[module] = None  # type: ignore[assignment]  # Python's own mark of a module that cannot be imported
-    try:
-        yield
-    finally:
-        del sys.modules[module]
-
-
-@contextmanager
-def _compiling_at_the_first_call() -> Iterator[None]:
-    """Let `torch.compile` return at once meanwhile: what it returns loads the compiler when it is first called."""
-    real = torch.compile
-
-    def later(model: Callable[..., Any] | None = None, **options: Any) -> Callable[..., Any]:
-        if model is None:
-            return functools.partial(later, **options)
-        compiled = functools.cache(lambda: real(model, **options))
-
-        @functools.wraps(model)
-        def at_the_first_call(*inputs: Any, **named: Any) -> Any:
-            return compiled()(*inputs, **named)
-
-        return at_the_first_call
-
-    torch.compile = later
-    try:
-        yield
-    finally:
-        torch.compile = real
-
-
-with _hidden("mlflow"), _compiling_at_the_first_call():
-    with suppress(ImportError):  # DeepSpeed has had it here since 0.17
-        import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
-
-    from vit_sweep.job.train.run import train
+from vit_sweep.job.train.run import train
 
 # Hundreds of thousands of objects that stay: a look at them for garbage takes a third of a second each time. At the end
 # of the process they are taken apart as ever, or libraries speak of leaks in the rank's log.

@@ -33,6 +33,7 @@ from vit_sweep.job.train.trackers.tracker import TrackedRun
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell, CellFile
+from vit_sweep.plan.engines import uses_deepspeed
 from vit_sweep.record.breakdown import Breakdown
 from vit_sweep.record.machine import Preflight
 from vit_sweep.record.record import Certificate, Resolved, mismatches
@@ -59,6 +60,8 @@ def train(
     )
     execution.tell("starting")
     _check_world(cell, me)
+    if uses_deepspeed(cell):
+        import vit_sweep.job.train.with_deepspeed  # noqa: F401
     require_room(cell, me, file.options.nvme)
     torch.set_num_threads(cell.cpus_per_gpu)
     # Before the GPU is touched: from then on this process is one of those that use it.

@@ -5,7 +5,7 @@ from importlib import import_module
 from torch import nn
 
 from launchers.profile import Device
-from vit_sweep.job.train.engines import ddp, deepspeed, fsdp2
+from vit_sweep.job.train.engines import ddp, fsdp2
 from vit_sweep.job.train.engines.autocast import under_autocast
 from vit_sweep.job.train.engines.engine import Build, Engine
 from vit_sweep.job.train.model import DTYPES, device_of, multiply_in, require_precision, vision_transformer
@@ -17,7 +17,15 @@ from vit_sweep.plan.engines import ACCELERATE, DDP, FSDP2, MEGATRON, MEGATRON_NE
 from vit_sweep.plan.point import DEEPSPEED
 from vit_sweep.study.provenance import absent_packages
 
-_BUILD: dict[str, Build] = {DEEPSPEED: deepspeed.build, DDP: ddp.build, FSDP2: fsdp2.build}
+
+def _deepspeed(cell: Cell, model: nn.Module) -> Engine:
+    import vit_sweep.job.train.with_deepspeed  # noqa: F401
+    from vit_sweep.job.train.engines import deepspeed
+
+    return deepspeed.build(cell, model)
+
+
+_BUILD: dict[str, Build] = {DEEPSPEED: _deepspeed, DDP: ddp.build, FSDP2: fsdp2.build}
 
 
 def engine_of(cell: Cell) -> Engine:

@@ -6,7 +6,6 @@ from pathlib import Path
 from torch import nn
 
 from vit_sweep.job.train.measure.bench import Bench
-from vit_sweep.job.train.measure.deepspeed_profilers import count_flop, log_collectives
 from vit_sweep.job.train.measure.exposed import measure_exposed
 from vit_sweep.job.train.measure.memory_traffic import count_moved
 from vit_sweep.job.train.measure.window import profile_window
@@ -37,6 +36,9 @@ def measure_all(
         if profile_steps:
             collective, name, notes = profile_window(bench, steps=profile_steps, trace=trace)
             moved = count_moved(bench)
+        if profilers:
+            import vit_sweep.job.train.with_deepspeed  # noqa: F401
+            from vit_sweep.job.train.measure.deepspeed_profilers import count_flop, log_collectives
         if DeepSpeedProfiler.COMMS in profilers and bench.ranks > 1:
             comms, more = log_collectives(bench, file=trace.with_name("comms.txt"))
             notes += more

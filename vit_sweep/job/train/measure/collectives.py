@@ -1,11 +1,11 @@
 """DeepSpeed's collectives, counted or turned off for a while. All of them go through one backend object."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import deepspeed
 import torch.distributed as dist
 from torch import Tensor
 
@@ -30,6 +30,8 @@ Call = Callable[..., Any]
 
 def start_deepspeed(cell: Cell) -> None:
     """Let DeepSpeed communicate over the process group that is there."""
+    import deepspeed
+
     # Asked by one reader, whether to build an op that takes a compiler and 50 s and does what gloo does without it.
     # Left to DeepSpeed, every rank would try out compilers to fill it.
     deepspeed.ops.__compatible_ops__ = {}
@@ -96,7 +98,8 @@ def silenced() -> Iterator[None]:
 
 @contextmanager
 def _replaced(make: Callable[[str, Call], Call]) -> Iterator[None]:
-    backend = deepspeed.comm.comm.cdb  # None where nothing goes through it
+    # There is none where DeepSpeed is not imported, or nothing goes through it.
+    backend = getattr(sys.modules.get("deepspeed.comm.comm"), "cdb", None)
     kinds = [kind for kind in _KINDS if hasattr(backend, kind)]
     for kind in kinds:
         setattr(backend, kind, make(kind, getattr(backend, kind)))
