@@ -188,6 +188,15 @@ def own_folder(path: Path) -> Path:
     raise PermissionError(f"{path} {problem}, so it is not a folder that only you can write")
 
 
+def user_folder(variable: str, otherwise: str) -> Path:
+    """Where this user keeps one sort of file: as `XDG_..._HOME` says, or `otherwise` in the home.
+
+    Raises `RuntimeError` for a user without a home.
+    """
+    folder = Path(os.environ.get(variable, ""))  # what is not absolute counts as not said
+    return folder if folder.is_absolute() else Path.home() / otherwise
+
+
 def owner_of(path: Path) -> str:
     """Name of the user whom a file belongs to, or the folder that it would be in; `uid N` for one without a name."""
     while not os.access(path, os.F_OK) and path != path.parent:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from launchers.atomic import make_folder, read, write
+from launchers.atomic import make_folder, read, user_folder, write
 from launchers.batch import importing_from
 from launchers.checked import parse_json, to_json, to_plain
 from launchers.environment import clean_environment
@@ -92,9 +92,8 @@ def _kept_at(request: CountRequest) -> Path | None:
     """Where the answer is kept; None where a module's source or a folder for it cannot be found."""
     target = str(request.model.target)
     source = _version_of(target) if target in LIBRARIES else _digest_of_source(target.partition(":")[0])
-    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
     with suppress(RuntimeError):  # a user without a home
-        folder = cache if cache.is_absolute() else Path.home() / ".cache"
+        folder = user_folder("XDG_CACHE_HOME", ".cache")
         if source is None:
             return None
         content = json.dumps([to_plain(request), source, _version_of("torch")], sort_keys=True)

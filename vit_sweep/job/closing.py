@@ -19,9 +19,10 @@ from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.outcome.policy import Action, Stop, decide, makes_stop
 from vit_sweep.outcome.verdict import Attempt, judge, verdicts
 from vit_sweep.plan.cell import CellFile
+from vit_sweep.record.attempt import attempt_name
 from vit_sweep.study.lock import now
 from vit_sweep.study.snapshot import running_digest
-from vit_sweep.study.store import Study, attempt_name
+from vit_sweep.study.store import Study
 
 _LAST_LINES = 12
 _READABLE = (Cause.RANK_DIED, Cause.HANG, Cause.BUG, Cause.COMMUNICATION, Cause.HOST_OUT_OF_MEMORY)

@@ -27,9 +27,10 @@ from vit_sweep.outcome.failure import Interrupted, JobError, cause_of, reached_l
 from vit_sweep.outcome.policy import stopped_by
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.cell import CellFile
+from vit_sweep.record.attempt import attempt_name
 from vit_sweep.record.record import Record
 from vit_sweep.study.snapshot import running_digest
-from vit_sweep.study.store import RecordProblem, Study, attempt_name
+from vit_sweep.study.store import RecordProblem, Study
 
 _LEAVE_S = 20
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.checked import checked
 from vit_sweep.outcome.ending import Cause, Exit, Progress, RankEnd, RankFile
+from vit_sweep.record.attempt import attempt_of, restart_of
 
 NEVER_BEGAN = "no rank began"
 
@@ -46,12 +47,12 @@ class Attempt:
     @property
     def number(self) -> int:
         """The attempt without its restart."""
-        return int(self.name.split(".", 1)[0])
+        return attempt_of(self.name)
 
     @property
     def restart(self) -> int:
         """How often the scheduler had started this attempt's job again."""
-        return int(self.name.split(".", 1)[1]) if "." in self.name else 0
+        return restart_of(self.name)
 
     @property
     def exit_is_open(self) -> bool:

@@ -10,6 +10,7 @@ from annotated_types import Gt, MinLen
 from launchers.checked import AttemptName, Instant, Loss, Name, Part, Quantity, Whole, checked
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import DEEPSPEED
+from vit_sweep.record.attempt import attempt_of
 from vit_sweep.record.breakdown import Breakdown, RankPhases
 from vit_sweep.record.machine import Fingerprint, HostTime, Preflight, Samples
 
@@ -215,7 +216,7 @@ class Record:
     @property
     def attempt_number(self) -> int:
         """The attempt that ran it, whichever of its starts."""
-        return int(self.attempt.partition(".")[0])
+        return attempt_of(self.attempt)
 
 
 def mismatches(requested: Cell, resolved: Resolved) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 
+from vit_sweep.record.attempt import attempt_of
 from vit_sweep.study.journal import Event, JobEntry
 
 LEFTOVER = r"\..*\.tmp|\.reserve-rank\d+"
@@ -92,9 +93,9 @@ def of_attempts(
     `sent`: cell and attempt of everything in the journal.
     """
     wrong = [
-        f"cells/{cell}/attempts/{name}: jobs.jsonl knows no attempt {name.split('.', 1)[0]} of this cell"
+        f"cells/{cell}/attempts/{name}: jobs.jsonl knows no attempt {attempt_of(name)} of this cell"
         for name in attempts
-        if (cell, int(name.split(".", 1)[0])) not in sent
+        if (cell, attempt_of(name)) not in sent
     ]
     if recorded is not None and recorded not in attempts:
         wrong.append(f"cells/{cell}/record.json is of attempt {recorded}, which has no folder")

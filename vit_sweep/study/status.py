@@ -16,6 +16,7 @@ from vit_sweep.outcome.result import Result, Status, story_of
 from vit_sweep.outcome.starting import of_start
 from vit_sweep.outcome.verdict import Attempt, is_unasked_restart, verdicts
 from vit_sweep.plan.cell import CellFile
+from vit_sweep.record.attempt import attempt_name
 from vit_sweep.record.record import Record
 from vit_sweep.study.journal import Sent, latest_attempts
 from vit_sweep.study.lock import now
@@ -195,7 +196,7 @@ class Watcher:
     def _alive(self, result: Result, attempts: list[Attempt], last: Attempt | None, reported: TaskStatus) -> Result:
         """Queued, running or unknown; perhaps for another time."""
         if last and reported.state is TaskState.QUEUED and last.has_ended:
-            attempts = [*attempts, Attempt(name=f"{last.number}.{last.restart + 1}")]
+            attempts = [*attempts, Attempt(name=attempt_name(last.number, last.restart + 1))]
         history = self._verdicts(result.file.cell_id, attempts) if attempts else ()
         detail = reported.detail
         if reported.state is TaskState.RUNNING:

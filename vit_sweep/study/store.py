@@ -409,11 +409,6 @@ class Study:
         return next((why for path, why in unread.items() if path == self._journal or folder in path.parents), "")
 
 
-def attempt_name(attempt: int, restart: int) -> str:
-    """`2`, or `2.1` after the scheduler started the second attempt's job again."""
-    return f"{attempt}.{restart}" if restart else str(attempt)
-
-
 def open_study(study: str) -> Study:
     """Find a study by folder or by name; raises `UserError` with the menu of studies."""
     for folder in (Path(study), Path("outputs") / study):

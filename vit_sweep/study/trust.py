@@ -8,12 +8,11 @@ What a user's own sweep plans, it may run.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from launchers.atomic import own_folder, write
+from launchers.atomic import own_folder, user_folder, write
 from launchers.checked import to_plain
 from launchers.errors import UserError
 from launchers.profile import PartitionProfile, shown
@@ -114,5 +113,4 @@ def _is_remembered(key: str) -> bool:
 
 def _state_folder() -> Path:
     """Raises `RuntimeError` for a user without a home."""
-    state = Path(os.environ.get("XDG_STATE_HOME", ""))
-    return (state if state.is_absolute() else Path.home() / ".local" / "state") / "vit_sweep" / "trusted"
+    return user_folder("XDG_STATE_HOME", ".local/state") / "vit_sweep" / "trusted"

@@ -11,6 +11,7 @@ from launchers.profile import Scheduler
 from launchers.text import plural
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell
+from vit_sweep.record.attempt import attempt_of
 from vit_sweep.study.journal import latest_attempts, next_attempts
 from vit_sweep.study.lock import BusyError
 from vit_sweep.study.snapshot import take
@@ -101,7 +102,7 @@ class Keeper:
             if before is None or before.cancelled or cell_id not in planned:
                 continue
             # Somebody else may have been faster between our look and our lock.
-            if str(before.attempt) != result.attempt.split(".")[0]:
+            if before.attempt != attempt_of(result.attempt):
                 continue
             todo[cell_id] = Todo(
                 planned=planned[cell_id], attempt=free[cell_id], since=before.since, exclude=result.exclude
