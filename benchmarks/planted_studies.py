@@ -280,6 +280,21 @@ FLAWS = (
         lambda draw: changed(weak(sound(draw)), lambda _: {"scaling": "strong"}),
     ),
     Planted(
+        "strong rows called weak",
+        "rows of strong scaling, with equal images, called weak",
+        lambda draw: changed(per_gpu(sound(draw)), lambda _: {"scaling": "weak"}),
+    ),
+    Planted(
+        "strong rows called weak",
+        "weak rows with the images of one GPU",
+        lambda draw: changed(weak(sound(draw)), lambda _: {"images": IMAGES}),
+    ),
+    Planted(
+        "GPUs of one node",
+        "`gpus` is 1 on 1, 2, 4 and 8 nodes",
+        lambda draw: changed(sound(draw), lambda row: {"nodes": row["gpus"], "gpus": 1}),
+    ),
+    Planted(
         "names alike",
         "`T4` in one row, `Tesla T4` in the others",
         lambda draw: changed(sound(draw), lambda row: {"gpu_model": "T4" if last(row) else "Tesla T4"}),

@@ -12,6 +12,8 @@ from vit_sweep.runs.run import Run
 RULES: tuple[Rule, ...] = (
     labels.global_batch_column,
     labels.weak_rows_called_strong,
+    labels.strong_rows_called_weak,
+    labels.gpus_of_one_node,
     labels.names_alike,
     learning.global_batch_grew,
     learning.training_accuracy,

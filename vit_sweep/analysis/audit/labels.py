@@ -102,6 +102,90 @@ def _weak(reason: str, where: str = "") -> Finding:
     )
 
 
+def strong_rows_called_weak(evidence: Evidence) -> Iterator[Finding]:
+    """Rows of weak scaling whose `images` do not grow, or, without images, whose times shrink with the GPUs."""
+    weak = [run for run in _imported(evidence) if run.curves[0].scaling is Scaling.WEAK]
+    for runs in _alike([run for run in weak if run.work], lambda run: (run.conditions, run.accum, run.micro_batch)):
+        counts = sorted({run.gpus for run in runs})
+        if len(counts) > 1 and len({run.work for run in runs}) == 1:
+            gain = _time_on(runs, counts[0]) / _time_on(runs, counts[-1])
+            same = f"`images` is {runs[0].work:,} on {some(map(str, counts))} GPUs, where it grows in weak scaling"
+            if gain > _SHRINKS * counts[-1] / counts[0]:
+                yield _not_weak(f"{same}, and an epoch takes {1 / gain:.2f} times as long on the last: strong scaling")
+            else:
+                yield _not_weak(
+                    f"{same}, and an epoch takes {1 / gain:.2f} times as long on the last: as where it counts the "
+                    "images of one GPU",
+                    advice="`images` counts those of all GPUs: multiply it by gpus",
+                )
+    for series in evidence.weak:
+        base = series.baseline
+        if base is None or base.time_s is None or series.key.work is not None or base.runs[0].origin is Origin.STUDY:
+            continue
+        last = max(series.timed, key=lambda point: point.gpus)
+        if last.time_s is None or last.gpus == base.gpus:
+            continue
+        gain = base.time_s.value / last.time_s.value
+        if gain > _SHRINKS * last.gpus / base.gpus and gain > 1 / _FLAT[0]:
+            yield _not_weak(
+                f"an epoch takes {1 / gain:.2f} times as long on {plural(last.gpus, 'GPU')} as on "
+                f"{plural(base.gpus, 'GPU')}, as in strong scaling, and no column `images` says otherwise",
+                series.label,
+            )
+
+
+_SHRINKS = 0.5
+"""Part of ideal strong scaling from which on times shrink as they do there."""
+
+
+def _not_weak(
+    reason: str,
+    where: str = "",
+    *,
+    advice: str = "write strong in the column scaling (or --set scaling=strong), and the images of all GPUs in images",
+) -> Finding:
+    return Finding(
+        rule="strong rows called weak", claims=(Claim.THROUGHPUT,), where=where, sentence=reason, advice=advice
+    )
+
+
+def gpus_of_one_node(evidence: Evidence) -> Iterator[Finding]:
+    """A `gpus` that counts those of one node: fewer than there are nodes, or the same on more and more of them."""
+    imported = [run for run in _imported(evidence) if run.nodes]
+    reasons = []
+    few = sorted({(run.gpus, run.nodes) for run in imported if run.nodes and run.gpus < run.nodes})
+    if few:
+        places = some(f"{plural(gpus, 'GPU')} on {nodes} nodes" for gpus, nodes in few)
+        reasons.append(f"{places}: fewer than one a node")
+    for runs in _alike(imported, lambda run: (run.conditions, run.accum, run.micro_batch, run.curves[0].scaling)):
+        by_nodes = {nodes: [run for run in runs if run.nodes == nodes] for nodes in {run.nodes or 0 for run in runs}}
+        least, most = min(by_nodes), max(by_nodes)
+        if least == most or len({run.gpus for run in runs}) > 1:
+            continue
+        gain = _time(by_nodes[least]) / _time(by_nodes[most])
+        # The same GPUs on more nodes are a little slower, never so many times as fast.
+        if gain > _SHRINKS * most / least and gain > 1 / _FLAT[0]:
+            reasons.append(
+                f"`gpus` is {runs[0].gpus} on {some(map(str, sorted(by_nodes)))} nodes, yet an epoch on {most} is "
+                f"{gain:.1f} times as fast as on {least}"
+            )
+    if reasons:
+        yield Finding(
+            rule="GPUs of one node",
+            claims=(Claim.THROUGHPUT, Claim.SMALL_DIFFERENCES),
+            sentence=f"`gpus` seems to count those of one node: {some(reasons, 2, separator='; ')}",
+            advice="`gpus` counts all GPUs of a run: multiply it by nodes, or correct nodes",
+        )
+
+
+def _time(runs: Iterable[Run]) -> float:
+    return median(median(run.epoch_s) for run in runs)
+
+
+def _time_on(runs: Iterable[Run], gpus: int) -> float:
+    return _time(run for run in runs if run.gpus == gpus)
+
+
 def names_alike(evidence: Evidence) -> Iterator[Finding]:
     """One thing written in two ways, which makes two series of it: `T4` beside `Tesla T4`."""
     columns: dict[str, set[str]] = {}
@@ -128,6 +212,7 @@ def names_alike(evidence: Evidence) -> Iterator[Finding]:
 
 _MAKERS = frozenset({"nvidia", "tesla", "geforce", "amd", "instinct", "gpu"})
 _SPELLINGS = {"float32": "fp32", "single": "fp32", "float16": "fp16", "half": "fp16", "bfloat16": "bf16"}
+_SPELLINGS |= {"32true": "fp32", "16mixed": "fp16", "bf16mixed": "bf16"}  # as Lightning writes them
 
 
 def _same_name(short: str, long: str) -> bool:

@@ -529,9 +529,37 @@ def test_weak_rows_called_strong_are_known_by_their_images_or_their_flat_times()
     assert not found([theirs(gpus, 10.0 / gpus) for gpus in (1, 2, 4)], "weak rows called strong")
 
 
+def test_strong_rows_called_weak_are_known_by_their_equal_images_or_their_shrinking_times():
+    weak = (Membership(scaling=Scaling.WEAK, batch_per=BatchPer.GPU, placement="packed"),)
+    equal = [theirs(gpus, 10.0 / gpus, curves=weak) for gpus in (1, 2, 4)]
+    assert "0.25 times as long on the last: strong scaling" in only(equal, "strong rows called weak").sentence
+    of_one = [theirs(gpus, 10.0, curves=weak) for gpus in (1, 2, 4)]
+    assert "multiply it by gpus" in only(of_one, "strong rows called weak").advice
+    unsaid = [theirs(gpus, 10.0 / gpus, work=None, images=None, curves=weak) for gpus in (1, 2, 4)]
+    assert "0.25 times as long on 4 GPUs as on 1 GPU" in only(unsaid, "strong rows called weak").sentence
+    grown = [theirs(gpus, 10.0 + 0.1 * gpus, work=IMAGES * gpus, curves=weak) for gpus in (1, 2, 4)]
+    assert not found(grown, "strong rows called weak")
+
+
+def test_gpus_of_one_node_are_known_by_their_times_and_by_nodes_without_one():
+    times = {1: 10.0, 2: 5.1, 4: 2.7}
+    runs = [theirs(8, seconds, nodes=nodes, run_id=f"on {nodes}") for nodes, seconds in times.items()]
+    assert (
+        "`gpus` is 8 on 1, 2, 4 nodes, yet an epoch on 4 is 3.7 times as fast"
+        in only(runs, "GPUs of one node").sentence
+    )
+    assert "4 GPUs on 8 nodes: fewer than one a node" in only([theirs(4, 5.0, nodes=8)], "GPUs of one node").sentence
+    # Packed and spread runs of equal GPUs are no such thing, however unlike their times are.
+    spread = [theirs(8, 10.0, nodes=1, run_id="a"), theirs(8, 16.0, nodes=8, run_id="b")]
+    assert not found(spread, "GPUs of one node") and not found(
+        [replace(r, epoch_s=(s,)) for r, s in zip(spread, (16.0, 10.0), strict=True)], "GPUs of one node"
+    )
+
+
 @pytest.mark.parametrize(
     ("a", "b", "alike"),
     [
+        ("bf16", "bf16-mixed", True),
         ("T4", "Tesla T4", True),
         ("ViT-B/16", "vit_b_16", True),
         ("fp32", "float32", True),
