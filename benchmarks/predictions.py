@@ -7,8 +7,8 @@ largest count. What predicts are the product's own functions (`analysis.laws`).
 """
 
 import random
-from collections.abc import Sequence
-from math import exp
+from collections.abc import Callable, Sequence
+from math import ceil, exp, log2, sqrt
 from typing import NamedTuple
 
 from benchmarks.provenance import options, report
@@ -31,26 +31,35 @@ FURTHER = (2, 4)
 
 
 class Planted(NamedTuple):
-    """A law with its coefficients, as `laws.terms` orders them."""
+    """A curve."""
 
     name: str
-    law: Law
     scaling: Scaling
-    coefficients: tuple[float, ...]
-
-    def time_s(self, gpus: int) -> float:
-        """Seconds of an epoch in truth."""
-        load = Workload(scaling=self.scaling, batch_per="gpu", batch=MICRO_BATCH, accum=1, work=IMAGES)
-        return law_time_s(self.law, gpus, load, self.coefficients)
+    time_s: Callable[[int], float]
+    """Seconds of an epoch on so many GPUs, in truth."""
 
 
+def of_law(name: str, law: Law, scaling: Scaling, coefficients: tuple[float, ...]) -> Planted:
+    """A law with its coefficients, as `laws.terms` orders them."""
+    load = Workload(scaling=scaling, batch_per="gpu", batch=MICRO_BATCH, accum=1, work=IMAGES)
+    return Planted(name, scaling, lambda gpus: law_time_s(law, gpus, load, coefficients))
+
+
+OF_NO_LAW = (
+    Planted("no law: 100/p + log2 p", Scaling.STRONG, lambda p: 100 / p + log2(p)),
+    Planted("no law: 100/p + 0.8 sqrt p", Scaling.STRONG, lambda p: 100 / p + 0.8 * (sqrt(p) - 1)),
+    Planted("no law: 100/p^0.9", Scaling.STRONG, lambda p: 100 / p**0.9),
+    Planted("no law: 100/p^0.8", Scaling.STRONG, lambda p: 100 / p**0.8),
+    Planted("no law: 98 whole blocks", Scaling.STRONG, lambda p: 100 * ceil(98 / p) / 98),
+)
+"""Smooth curves, or nearly so, that none of the laws fitted here can follow."""
 PLANTED = (
-    Planted("Amdahl, s = 2 %", Law.AMDAHL, Scaling.STRONG, (2.0, 98.0)),
-    Planted("USL, a = 3 %, b = 0.05 %", Law.USL, Scaling.STRONG, (100.0, 3.0, 0.05)),
-    Planted("USL, a = 2 %, b = 0.2 %", Law.USL, Scaling.STRONG, (100.0, 2.0, 0.2)),
-    Planted("USL, weak, a = 3 %, b = 0.1 %", Law.USL, Scaling.WEAK, (10.0, 0.3, 0.01)),
-    Planted("Gustafson, s = 5 %", Law.GUSTAFSON, Scaling.WEAK, (0.005, 0.095)),
-    Planted("latency-bandwidth", Law.LATENCY_BANDWIDTH, Scaling.STRONG, (0.01, 0.0003, 0.0004, 0.01)),
+    of_law("Amdahl, s = 2 %", Law.AMDAHL, Scaling.STRONG, (2.0, 98.0)),
+    of_law("USL, a = 3 %, b = 0.05 %", Law.USL, Scaling.STRONG, (100.0, 3.0, 0.05)),
+    of_law("USL, a = 2 %, b = 0.2 %", Law.USL, Scaling.STRONG, (100.0, 2.0, 0.2)),
+    of_law("USL, weak, a = 3 %, b = 0.1 %", Law.USL, Scaling.WEAK, (10.0, 0.3, 0.01)),
+    of_law("Gustafson, s = 5 %", Law.GUSTAFSON, Scaling.WEAK, (0.005, 0.095)),
+    of_law("latency-bandwidth", Law.LATENCY_BANDWIDTH, Scaling.STRONG, (0.01, 0.0003, 0.0004, 0.01)),
 )
 
 
@@ -116,16 +125,18 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--seeds", type=int, default=50)
     given = parser.parse_args()
-    together, figures = Outcome(), {}
+    figures = {}
     print("| planted | counts | runs each | predicted | held the truth | refused |\n|---|---|---|---|---|---|")
-    for planted in PLANTED:
-        for counts in COUNTS:
-            for repeats in REPEATS:
-                row = outcome(planted, counts, repeats, given.seeds)
-                together = together.plus(row)
-                figures[f"{planted.name}, 1 to {max(counts)}, {repeats}"] = list(row)
-                print(f"| {planted.name} | 1 to {max(counts)} | {repeats} | {row.words} |")
-    print(f"| together | | | {together.words} |")
+    for name, curves in (("together", PLANTED), ("no law, together", OF_NO_LAW)):
+        together = Outcome()
+        for planted in curves:
+            for counts in COUNTS:
+                for repeats in REPEATS:
+                    row = outcome(planted, counts, repeats, given.seeds)
+                    together = together.plus(row)
+                    figures[f"{planted.name}, 1 to {max(counts)}, {repeats}"] = list(row)
+                    print(f"| {planted.name} | 1 to {max(counts)} | {repeats} | {row.words} |")
+        print(f"| {name} | | | {together.words} |")
     report(figures, given.json)
 
 

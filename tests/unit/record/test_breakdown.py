@@ -172,6 +172,11 @@ def test_exposed_communication_is_the_median_of_the_rounds_with_their_interval()
     assert of_rounds([-10.0 - number for number in range(9)]).is_nothing, "no communication takes less than no time"
 
 
+def test_both_blocks_of_a_round_count_alike():
+    seen = exposed([23.0] * 9, [27.0] * 9, [20.0] * 9, block_steps=3)
+    assert seen.interval_ms == (5.0, 5.0)
+
+
 def test_a_drift_over_the_rounds_drops_out():
     rounds = [20.0 + 5 * number for number in range(9)]
     seen = exposed([ms + 3.0 for ms in rounds], [ms + 3.0 for ms in rounds], rounds, block_steps=3)

@@ -7,6 +7,7 @@ from math import exp, sqrt
 
 import pytest
 
+from benchmarks.predictions import OF_NO_LAW
 from tests.unit.analysis.builders import run
 from tests.unit.analysis.laws import nvidia
 from tests.unit.analysis.laws.planted import NOISE, curve, load, noisy, series_of
@@ -128,6 +129,21 @@ def test_intervals_hold_planted_truths_whichever_law_wins(repeats):
     assert ratios_held >= 0.93 * predicted, (ratios_held, predicted)
 
 
+def test_intervals_hold_curves_that_follow_none_of_the_laws():
+    """Nothing tells the fit that the truth is none of its laws; with noise alone in the interval 2 of 8 were held."""
+    held = predicted = 0
+    for planted in OF_NO_LAW:
+        for counts in ((1, 2, 4, 8), (1, 2, 4, 8, 16)):
+            for seed in range(4):
+                laws = plausible(fit(series_of(noisy({p: planted.time_s(p) for p in counts}, seed))))
+                gpus = 2 * max(counts)
+                if laws and isinstance(made := predict(laws, gpus), Prediction):
+                    predicted += 1
+                    held += made.time_s.low <= planted.time_s(gpus) <= made.time_s.high
+    assert predicted >= 15, "or the test says nothing"
+    assert held >= 0.9 * predicted, (held, predicted)
+
+
 def trials(law, scaling, coefficients, counts, repeats, *, seeds=12):
     """What is said of twice and four times the largest count; time and speedup there in truth, and one more run."""
     times = curve(law, scaling, coefficients, counts)
@@ -201,7 +217,7 @@ def test_laws_of_one_node_say_nothing_of_several_and_name_the_cell_that_would_un
     assert "every count that was measured (2, 4, 8) ran inside one" in reason
     assert "the link between nodes was not measured – gpus=16 would unlock it" in reason
     blind = predict([replace(law, layout=Layout()) for law in laws], gpus)
-    assert isinstance(blind, Refusal) or blind.time_s.high < 0.85 * truth_s(gpus)
+    assert isinstance(blind, Refusal) or blind.time_s.high < 0.9 * truth_s(gpus)
     assert isinstance(predict(laws, 6), Prediction)
 
 
