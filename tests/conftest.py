@@ -3,6 +3,7 @@
 import atexit
 import gc
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -35,8 +36,21 @@ settings.load_profile("slow_machine")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_finish():
+def pytest_ignore_collect(collection_path, config):
+    """A file of tests that `-m` leaves out as a whole (`not train`) is not imported: with torch that takes seconds."""
+    left_out = [mark for mark in ("train", "slurm") if f"not {mark}" in config.option.markexpr]
+    if not left_out or collection_path.suffix != ".py":
+        return None
+    marked = rf"^pytestmark = (\[[^]]*)?\bpytest\.mark\.({'|'.join(left_out)})\b"
+    return bool(re.search(marked, collection_path.read_text(), re.MULTILINE)) or None
+
+
+def pytest_collection_finish(session):
     """What the tests have imported stays; a look through it all for garbage takes up to a second each time."""
+    trains = "not train" not in session.config.option.markexpr
+    assert trains or "torch" not in sys.modules, (
+        "tests that do not train import torch: mark their file, or import it later"
+    )
     gc.freeze()
     atexit.register(gc.unfreeze)  # or libraries speak of leaks at the end
 

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import pkgutil
+import selectors
 import signal
 import socket
 import subprocess
@@ -111,35 +112,49 @@ def _temporary_folder() -> "tempfile.TemporaryDirectory[str]":
 
 
 def serve(address: str) -> None:
-    """Fork for every connection until told to end."""
+    """Fork for every connection until told to end; once, since a fork copies what a quarter of a gigabyte takes."""
     _import_everything()
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listener.bind(address)
     listener.listen()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks for the attendants' codes
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    while True:
-        connection, _ = listener.accept()
-        if os.fork() == 0:
-            listener.close()
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            _attend(connection)
-            os._exit(0)
-        connection.close()
+    with selectors.DefaultSelector() as news:
+        news.register(listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in news.select():
+                if key.fileobj is listener:
+                    _begin(listener.accept()[0], news)
+                else:
+                    news.unregister(key.fileobj)
+                    os.close(key.fd)
+                    _end(*key.data)
 
 
-def _attend(connection: socket.socket) -> None:
-    """Run one command in a child of this process, and say its pid and its code."""
+def _begin(connection: socket.socket, news: selectors.BaseSelector) -> None:
+    """Run one command in a child of this process, and say its pid."""
     request, descriptors, _, _ = socket.recv_fds(connection, _MESSAGE, _DESCRIPTORS)
     child = os.fork()
     if child == 0:
+        # What the server watches is no business of a command's, nor of what that starts.
+        for key in news.get_map().values():
+            os.close(key.fd)
+            if key.data is not None:
+                key.data[0].close()
+        news.close()
         connection.close()
         os._exit(_command(json.loads(request), descriptors))
     for descriptor in descriptors:
         os.close(descriptor)
+    news.register(os.pidfd_open(child), selectors.EVENT_READ, (connection, child))
     connection.send(str(child).encode())
-    connection.send(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+
+
+def _end(connection: socket.socket, child: int) -> None:
+    """Say the code of a command that has ended."""
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with connection, contextlib.suppress(ConnectionError):  # who asked may have been killed
+        connection.send(str(code).encode())
 
 
 def _command(request: dict[str, Any], descriptors: list[int]) -> int:

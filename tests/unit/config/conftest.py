@@ -1,5 +1,8 @@
 """Hydra over the shipped configurations, started once for each module."""
 
+import copy
+from functools import cache
+
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -18,6 +21,9 @@ def hydra():
 
 @pytest.fixture(scope="module")
 def ask(hydra):
-    """Points and settings of a sweep with these words."""
+    """Points and settings of a sweep with these words; the same choice of groups is composed once for all tests."""
     master = compose("config", return_hydra_config=True)
-    return lambda *words: read(expand(list(words), loader=hydra.config_loader, master=master))
+    composed = cache(lambda chosen: hydra.config_loader.load_sweep_config(master, list(chosen)))
+    loader = copy.copy(hydra.config_loader)
+    loader.load_sweep_config = lambda _, chosen: copy.deepcopy(composed(tuple(chosen)))
+    return lambda *words: read(expand(list(words), loader=loader, master=master))
