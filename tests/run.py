@@ -16,11 +16,13 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 FILES = ("--dist", "loadfile", "--no-loadscope-reorder")
-"""Whole files, in their order: xdist's own keeps those of few tests for the end, and these are the longest."""
+"""Whole files, so that what the tests of one share is made once, in their order: xdist's own keeps those of few tests
+for the end, and these are the longest.
+"""
 STAGES = {
     "quick": (
         "planning, judging, drawing, queues, the report in a browser; no training, no Slurm",
-        ["-m", "not train and not slurm"],
+        ["-m", "not train and not slurm", *FILES],
     ),
     "slurm": ("sweeps on a real Slurm of virtual nodes", ["-m", "slurm", *FILES]),
     "train": ("sweeps that really train, on this machine", ["-m", "train and not slurm", *FILES]),
