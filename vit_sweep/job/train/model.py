@@ -12,7 +12,7 @@ from launchers.errors import UserError
 from launchers.profile import Device
 from vit_sweep.job.train.models.library import load
 from vit_sweep.job.train.models.sequence import TokenTransformer, in_kernel
-from vit_sweep.job.train.models.vit import built
+from vit_sweep.job.train.models.vit import attend_by, built, over_own_tokens
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
@@ -42,8 +42,8 @@ def vision_transformer(cell: Cell) -> nn.Module:
     plain = cell.sequence == 1 and spec.pool is Pool.CLASS
     model: nn.Module = built(spec, cell.data.classes) if plain else TokenTransformer(cell)
     for block in model.get_submodule("encoder.layers").children():
-        attention = block.get_submodule("self_attention")
-        attention.forward = in_kernel(attention.forward, cell.attention)
+        if cell.sequence == 1:
+            attend_by(block.get_submodule("self_attention"), in_kernel(over_own_tokens, cell.attention))
         # All in place, so that the weights keep their names.
         if cell.activation_checkpointing:
             block.forward = _computed_again(block.forward)

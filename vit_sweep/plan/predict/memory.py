@@ -4,11 +4,12 @@
 
 States by ZeRO stage, and of other engines by the stage that shards alike: Rajbhandari et al. 2020 (arXiv:1910.02054),
 section 3, with DeepSpeed's fp32 master copy of a shard. Activations: `vit.activation_bytes`. The factor 1.105
-(allocator and short-lived buffers), the 16 bytes per parameter of temporaries at stage 0 (flat gradient bucket, foreach
-optimizer) and the 0.45 GB of context fit the memory that nvidia-smi showed in the logs of arXiv:2602.21081: T4,
-ViT-B/16, 224 px, fp32: 5077 MiB at micro batch 16 and 11,055 MiB at 64; this model says 5063 and 11,041. Data: the
-uint8 images of `data.pipeline=device`. Autocast keeps fp32 weights, as fp32 does, and a 16-bit cast of each from
-forward to backward, whole on every rank: what FSDP2 and ZeRO 3 let go of is the fp32 weight.
+(allocator and short-lived buffers), the temporaries and the context fit what torch reserved of an H200 for 52 shapes,
+`benchmarks/gpu_memory.py`: all within 10 %, `tests/unit/plan/predict/test_memory_on_a_gpu.py` holds it. The logs of
+arXiv:2602.21081 (nvidia-smi on a T4, ViT-B/16, 224 px, fp32) show 5077 MiB at micro batch 16 and 11,055 MiB at 64; this
+model says 4892 and 10,869. Data: the uint8 images of `data.pipeline=device`. Autocast keeps fp32 weights, as fp32 does,
+and a 16-bit cast of each from forward to backward, whole on every rank: what FSDP2 and ZeRO 3 let go of is the fp32
+weight.
 """
 
 import math
@@ -26,8 +27,9 @@ from vit_sweep.plan.predict.vit import activation_bytes, local_tokens, parameter
 USABLE = 0.97
 """Part of a GPU's memory that a job can really use."""
 _ALLOCATOR = 1.105
-CONTEXT_GIB = 0.45e9 / 2**30
-"""Of a process on a GPU, outside of what torch counts."""
+CONTEXT_GIB = 1243 / 1024
+"""Of a process on a GPU, outside of what torch counts; seen on an H200: 619 MiB at first, 685 after a product, 1243
+after NCCL's first collective."""
 _DATA_WORTH_SAYING_GIB = 0.05
 _SWAPPED_WEIGHTS = 5 * 100_000_000
 """Of DeepSpeed's buffers in the memory of the node for weights that come from NVMe."""
@@ -69,6 +71,9 @@ def predict(cell: Cell) -> MemoryEstimate | None:
     )
     if cell.device is Device.CPU or kept is None:
         return None
+    if cell.activation_checkpointing:
+        # Gradients of the block that is computed again: about half of what it keeps.
+        kept += (kept - _block_inputs(cell.model, cell.precision, cell.sequence)) / 2
     count = parameters(cell.model, cell.data.classes)
     return MemoryEstimate(
         states_gib=_state_bytes(cell, count) / 2**30,
@@ -126,8 +131,12 @@ def kept_bytes(
     whole = activation_bytes(model, precision, sequence=sequence, attention=attention)
     if not checkpointing or whole is None:
         return whole
-    own = local_tokens(tokens(model), sequence)
-    return precision.bytes * model.layers * own * model.width + whole / model.layers
+    return _block_inputs(model, precision, sequence) + whole / model.layers
+
+
+def _block_inputs(model: ModelSpec, precision: Precision, sequence: int) -> int:
+    """Bytes of one image's inputs of all blocks."""
+    return precision.bytes * model.layers * local_tokens(tokens(model), sequence) * model.width
 
 
 def data_bytes(cell: Cell) -> int:
@@ -218,8 +227,10 @@ def cast_bytes(cell: Cell, count: int) -> int:
 def _buffer_bytes(cell: Cell, count: int) -> float:
     """Bytes of buffers that live for a part of the step."""
     weight, stage = cell.precision.bytes, sharding(cell.engine)
-    if machinery(cell.engine) in (DDP, MEGATRON):
-        return count * weight  # its buckets hold the gradients; after the first step it builds them anew
+    if machinery(cell.engine) == DDP:
+        return 2 * count * weight  # its buckets hold the gradients; after the first step it builds them anew
+    if cell.engine.kind == MEGATRON:
+        return count * weight
     if cell.engine.kind == FSDP2:
         # Whole weights of two blocks, or of all; whole gradients of two, twice while they are scattered, or, while they
         # are accumulated, of all.
@@ -227,7 +238,7 @@ def _buffer_bytes(cell: Cell, count: int) -> float:
         weights, gradients = (1 if stage == 2 else part), (1 if cell.accum > 1 else 0) + 2 * part
         return count * weight * (weights + gradients)
     if stage == 0:
-        return count * 4 * weight
+        return count * weight  # the gradients once more, flat
     buckets = 2 * min(count, cell.engine.reduce_bucket_size) * weight
     optimizer = 12 * count / cell.gpus if cell.engine.offload_optimizer is Offload.NONE else 0
     # Stage 3 may hold every gathered parameter at once: its limit of 1e9 is above any ViT here.

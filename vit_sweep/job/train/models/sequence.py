@@ -23,7 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from launchers.profile import Device
 from vit_sweep.job.train.measure.collectives import start_deepspeed
-from vit_sweep.job.train.models.vit import AnyImages
+from vit_sweep.job.train.models.vit import Across, AnyImages, attend_by
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
@@ -35,8 +35,6 @@ _BACKENDS = {
     Attention.FLASH: SDPBackend.FLASH_ATTENTION,
     Attention.EFFICIENT: SDPBackend.EFFICIENT_ATTENTION,
 }
-Across = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Attention of this rank's queries over the tokens of all ranks, all (images, local tokens, heads, width of a head)."""
 
 
 def sequence_ranks(model: nn.Module) -> int:
@@ -64,9 +62,9 @@ class TokenTransformer(AnyImages):
         if self.sequence > 1:
             mesh = _mesh(cell)
             self._rank, self._sum = mesh.get_local_rank(), partial(_Sum.apply, mesh.get_group())
-            across = _across(cell, mesh, self._tokens)
+            across = in_kernel(_across(cell, mesh, self._tokens), cell.attention)
             for block in self.encoder.layers.children():
-                block.self_attention.forward = partial(_attend, block.self_attention, across)
+                attend_by(block.self_attention, across)
         self._own = local_tokens(self._tokens, self.sequence)
         # Within its own forward, where ZeRO 3 has gathered its positions.
         self.encoder.forward = self._encode
@@ -155,13 +153,6 @@ def _mesh(cell: Cell) -> DeviceMesh:
     """This rank's sequence group."""
     start_deepspeed(cell)
     return _groups(cell.device, cell.data_ranks, cell.sequence)["sequence"]
-
-
-def _attend(attention: nn.MultiheadAttention, across: Across, own: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:
-    """What torch's module does, over the tokens of all ranks: (images, local tokens, width)."""
-    packed = functional.linear(own, attention.in_proj_weight, attention.in_proj_bias)
-    queries, keys, values = packed.view(*own.shape[:2], 3, attention.num_heads, -1).unbind(-3)
-    return attention.out_proj(across(queries, keys, values).flatten(2)), None
 
 
 def _across(cell: Cell, mesh: DeviceMesh, count: int) -> Across:

@@ -1,14 +1,23 @@
-"""The Vision Transformer that is built here: torchvision's, for images of any rectangle and number of channels."""
+"""The Vision Transformer that is built here: torchvision's, for images of any rectangle and number of channels.
+
+Attention is computed here, from the weights of torch's module. That copies queries, keys and values, adds their bias
+apart, and puts their gradients together by zeros and sums: of what a block moves besides its products about a half.
+"""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.vision_transformer import VisionTransformer
 
 from vit_sweep.plan.point import ModelSpec
 from vit_sweep.plan.predict.vit import patches
 
+Across = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Attention of this rank's queries over all tokens, all (images, local tokens, heads, width of a head)."""
 _CHANNELS = 3
 """Of torchvision's own, whose images are squares too."""
 
@@ -55,3 +64,22 @@ class AnyImages(VisionTransformer):  # type: ignore[misc]  # torchvision ships n
         """(n, channels, rows, columns) as (n, patches, width)."""
         embedded: Tensor = self.conv_proj(x)  # (n, width, rows / patch, columns / patch)
         return embedded.flatten(2).transpose(1, 2)
+
+
+def attend_by(attention: nn.Module, across: Across) -> None:
+    """Let torch's attention in a block attend so: queries, keys and values are parts of one product, none is copied."""
+    assert isinstance(attention, nn.MultiheadAttention)
+
+    # A function and not a partial, which torch.compile passes over without a word.
+    def forward(tokens: Tensor, *_: Any, **__: Any) -> tuple[Tensor, None]:  # (images, local tokens, width)
+        packed = functional.linear(tokens, attention.in_proj_weight, attention.in_proj_bias)
+        queries, keys, values = packed.view(*tokens.shape[:2], 3, attention.num_heads, -1).unbind(-3)
+        return attention.out_proj(across(queries, keys, values).flatten(2)), None
+
+    attention.forward = forward  # type: ignore[assignment]
+
+
+def over_own_tokens(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """`Across` where this rank has all tokens."""
+    queries, keys, values = (part.transpose(1, 2) for part in (queries, keys, values))
+    return functional.scaled_dot_product_attention(queries, keys, values).transpose(1, 2)

@@ -3,6 +3,9 @@
 It is a rehearsal of `STEPS` optimizer steps; then each rank compares all weights of the engine with those of the one
 process, by how far they have moved. But for SGD and LARS, the keys' part of the bias of attention is left out: its true
 gradient is zero, so Adam and its like divide rounding by rounding there.
+
+What the number format itself loses is no difference: a weight is decayed and moved in one kernel or in several, and
+each rounds it to its own last bit. So the learning rate is one at which weights of 1, those of norms, move by far more.
 """
 
 import math
@@ -21,8 +24,11 @@ from vit_sweep.plan.point import EngineSpec, OptimizerKind
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
 
 STEPS = CERTIFIED_STEPS
-_GENTLE = 1e-3
-"""Learning rate at most: noise cannot be learnt, and a rate that breaks the weights would compare rounding."""
+_RATE = 1e-3
+"""Learning rate, whatever the cell's: noise cannot be learnt, a rate that breaks the weights would compare rounding,
+and so would one of 1e-5, at which a norm's weight moves by a hundred last bits a step and loses up to two."""
+_ROUNDING = 1.5 * torch.finfo(torch.float32).eps
+"""Of a weight, in a step: one kernel rounds the sum, several the decayed weight too, each by half a last bit."""
 _KEYS = ("in_proj_bias", "qkv.bias")
 """What torch and timm call that bias."""
 _AS_LONG_AS_THE_GRADIENT = (OptimizerKind.SGD, OptimizerKind.LARS)
@@ -33,8 +39,8 @@ def certify(cell: Cell, *, rank: int, device: torch.device) -> Certificate:
     """Compare the cell's engine with one process; a collective. What does not agree is said, not raised."""
     updates = cell.optimizer
     # LARS measures its steps in parts of a tensor's norm.
-    gentle = _GENTLE / (updates.trust_coefficient if updates.kind is OptimizerKind.LARS else 1)
-    copy = small(cell, replace(updates, learning_rate=min(gentle, updates.learning_rate)))
+    rate = _RATE / (updates.trust_coefficient if updates.kind is OptimizerKind.LARS else 1)
+    copy = small(cell, replace(updates, learning_rate=rate))
     masked = () if updates.kind in _AS_LONG_AS_THE_GRADIENT else _KEYS
     with without_a_trace(device):
         rehearsed = by_engine(copy, steps=STEPS, rank=rank, device=device)
@@ -71,11 +77,12 @@ def _differences(
 ) -> Iterator[tuple[float, float, str]]:
     """Of each parameter: difference by movement, largest difference of a weight, name; no number counts as infinite."""
     for name, weight in right.items():
-        difference, movement = engine[name] - weight, weight - before[name]
+        difference, movement = (engine[name] - weight).abs(), weight - before[name]
+        rounding = STEPS * _ROUNDING * weight.abs()
         if name.endswith(masked):
-            difference, movement = _without_keys(difference), _without_keys(movement)
-        part = float(difference.norm()) / max(float(movement.norm()), 1e-12)
-        yield (part if math.isfinite(part) else math.inf), float(difference.abs().max()), name
+            difference, movement, rounding = map(_without_keys, (difference, movement, rounding))
+        part = float((difference - rounding).clamp(min=0).norm()) / max(float(movement.norm()), 1e-12)
+        yield (part if math.isfinite(part) else math.inf), float(difference.max()), name
 
 
 def _without_keys(bias: Tensor) -> Tensor:
