@@ -15,7 +15,7 @@ from vit_sweep.runs.run import Run, within
 NO_CERTIFICATE = "no certificate"
 """Of runs that nobody asked for one: older ones, imported ones."""
 _SCHEDULE = frozenset(f"engine.{name}" for name in SCHEDULE)
-_OF_THE_STEP = ("activation_checkpointing", "sequence", "sequence_method", "attention")
+_OF_THE_STEP = ("activation_checkpointing", "sequence", "sequence_method", "attention", "task")
 _GROUPS = frozenset({"engine", "model", "precision", "optimizer", "partition", "gpu_model", *_OF_THE_STEP})
 
 

@@ -34,7 +34,7 @@ from vit_sweep.plan.repeats import seen_spread
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import epoch_time, spent_gpu_hours, throughput
 from vit_sweep.study.check import remove_leftovers
-from vit_sweep.study.provenance import require_engines, require_extra, require_loggers
+from vit_sweep.study.provenance import require_engines, require_extra, require_loggers, require_metrics
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
@@ -76,6 +76,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         if here := [planned for planned in plan.cells.values() if _same_python(planned)]:
             require_loggers(settings.logging)
             require_engines(planned.cell.engine.kind for planned in here)
+            require_metrics(planned.cell.task for planned in here)
         for data in {cell.cell.data for cell in plan.cells.values()}:
             datasets.require(data, Path(settings.data_root))
     study = Study.create_or_resume(folder)

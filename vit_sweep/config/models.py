@@ -34,7 +34,7 @@ def counted(points: Iterable[Point], say: Callable[[str], None]) -> list[Point]:
     known: dict[tuple[ModelSpec, int], ModelSpec] = {}
     made = []
     for point in points:
-        spec, classes = point.model, point.data.classes
+        spec, classes = point.model, point.data.outputs(point.task)
         if spec.target is not None and spec.counts is None:
             if (spec, classes) not in known:
                 known[spec, classes] = replace(spec, counts=_counts(spec, classes, say))

@@ -18,7 +18,7 @@ from vit_sweep.data.request import is_request, request_of
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions, Logger
 from vit_sweep.plan.plan import MemoryCheck
-from vit_sweep.plan.point import NotNegativeInt, Pipeline, Point
+from vit_sweep.plan.point import NotNegativeInt, Pipeline, Point, Task
 from vit_sweep.plan.repeats import RepeatRule
 
 _YES_OR_NO = ("certify", "dry_run", "exposed", "preflight", "wait")
@@ -144,6 +144,13 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
         raise UserError(
             f"{given[0]}={getattr(settings, given[0])}: partition {partitions} is not Slurm's; leave it out"
         )
+    if settings.target_accuracy is not None:
+        without = next((point for point in points if point.task is not Task.CLASSIFICATION), None)
+        if without is not None:
+            raise UserError(
+                f"target_accuracy={settings.target_accuracy:g} task={without.task.value}: only a classification has an "
+                "accuracy to reach; leave it out, or use task=classification"
+            )
     return points, settings
 
 

@@ -158,6 +158,7 @@ def _kind(cell: Cell) -> tuple[object, ...]:
         cell.sequence,
         cell.sequence_method,
         cell.attention,
+        cell.task,
         cell.partition,
         cell.device,
         cell.gpu_model,

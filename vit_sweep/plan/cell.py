@@ -28,6 +28,7 @@ from vit_sweep.plan.point import (
     Precision,
     Scaling,
     SequenceMethod,
+    Task,
     identity,
 )
 
@@ -74,6 +75,12 @@ class Cell:
     """Ranks, next to each other, that share the tokens of the same images."""
     sequence_method: SequenceMethod = SequenceMethod.ULYSSES
     attention: Attention = Attention.SDPA
+    task: Task = Task.CLASSIFICATION
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the model says of an image: its head's width."""
+        return self.data.outputs(self.task)
 
     @property
     def data_ranks(self) -> int:

@@ -60,6 +60,7 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
         # Of ranks that share no tokens there is no method.
         sequence_method=point.sequence_method if point.sequence > 1 else SequenceMethod.ULYSSES,
         attention=point.attention,
+        task=point.task,
     )
 
 

@@ -20,6 +20,17 @@ class CountRequest:
     classes: Count
 
 
+def task_without_targets(point: Point, _: object) -> str | None:
+    """A task that the data set's labels are not made for."""
+    data, task = point.data, point.task
+    if task in data.tasks:
+        return None
+    return (
+        f"task={task.value} data={data.name}: its images are labelled for {' or '.join(data.tasks)}; use "
+        f"task={' or '.join(data.tasks)}, or other data"
+    )
+
+
 def wrong_model(point: Point, _: object) -> str | None:
     """A shape that is no ViT's, and what only a model that is built here can do."""
     model, data = point.model, point.data

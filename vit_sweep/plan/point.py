@@ -148,6 +148,17 @@ class LrSchedule(StrEnum):
     """A line down to 0."""
 
 
+class Task(StrEnum):
+    """What a model learns to say of an image."""
+
+    CLASSIFICATION = "classification"
+    """Its class, one of several."""
+    MULTILABEL = "multilabel"
+    """Which of several labels it has, any number of them."""
+    REGRESSION = "regression"
+    """Numbers."""
+
+
 class DataSource(StrEnum):
     """Which loader reads a data set."""
 
@@ -158,6 +169,10 @@ class DataSource(StrEnum):
     IMAGEFOLDER = "imagefolder"
     PACKED = "packed"
     """Somebody's own, named by `data.path` and packed by `data prepare`."""
+
+
+_MADE = {DataSource.DIGITS: (Task.CLASSIFICATION, Task.REGRESSION), DataSource.SYNTHETIC: tuple(Task)}
+"""Data that is made here, and that several tasks can be told of."""
 
 
 class OptimizerKind(StrEnum):
@@ -300,6 +315,7 @@ class DataSpec:
     train_images: Count
     test_images: Count
     classes: Count
+    """Or labels, or numbers, where its `targets` are those."""
     files: tuple[DataFile, ...] = ()
     """Empty for data that needs no file."""
     augment: bool = False
@@ -311,6 +327,17 @@ class DataSpec:
     """Of one packed image; None: 8 bits a channel and pixel of a square."""
     content: Name | None = None
     """Digest of what was packed from `data.path`; None where a YAML says what there is."""
+    targets: Task = Task.CLASSIFICATION
+    """What its images are labelled for."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """What a model can learn from it."""
+        return _MADE.get(self.source, (self.targets,))
+
+    def outputs(self, task: Task) -> int:
+        """Numbers that a model says of an image."""
+        return 1 if task is Task.REGRESSION and self.targets is not task else self.classes
 
 
 @checked
@@ -420,6 +447,7 @@ class Point:
     """Ranks that share the tokens of the same images; `gpus` = data-parallel ranks x these."""
     sequence_method: SequenceMethod = SequenceMethod.ULYSSES
     attention: Attention = Attention.SDPA
+    task: Task = Task.CLASSIFICATION
 
     @property
     def point_id(self) -> str:
@@ -460,4 +488,5 @@ class Point:
             "sequence": self.sequence,
             "sequence_method": self.sequence_method.value,
             "attention": self.attention.value,
+            "task": self.task.value,
         }

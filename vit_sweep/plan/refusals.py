@@ -18,7 +18,7 @@ from vit_sweep.plan.engines import (
     unknown_engine,
 )
 from vit_sweep.plan.knobs import OF_KNOBS
-from vit_sweep.plan.models import wrong_model
+from vit_sweep.plan.models import task_without_targets, wrong_model
 from vit_sweep.plan.optimizers import another_algorithm, constant_of_another_optimizer
 from vit_sweep.plan.point import Allocation, BatchPer, EngineSpec, Placement, Point, Precision, Scaling
 from vit_sweep.plan.predict.sequence import OF_SEQUENCE, sequence_that_does_not_divide
@@ -281,6 +281,7 @@ LAYOUT: tuple[Rule, ...] = (
 SHAPE: tuple[Rule, ...] = (layout_refusal, sequence_that_does_not_divide, _global_batch, _weak_share, _two_zero_stages)
 RULES: tuple[Rule, ...] = (
     _precision_that_the_gpus_lack,
+    task_without_targets,
     wrong_model,
     *OF_SEQUENCE,
     _compiled_on_a_cpu,

@@ -3,11 +3,12 @@
 Nothing ever parses a log for a number: these schemas are the only way from a job to a table.
 """
 
+from dataclasses import field
 from typing import Annotated
 
 from annotated_types import Gt, MinLen
 
-from launchers.checked import AttemptName, Instant, Loss, Name, Part, Quantity, Whole, checked
+from launchers.checked import AttemptName, Instant, Loss, Name, Part, Quantity, Signed, Whole, checked
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import DEEPSPEED
 from vit_sweep.record.attempt import attempt_of
@@ -152,11 +153,13 @@ class EpochReport:
     """Images that went through the model, over all ranks, repeated ones included."""
     train_loss: Loss
     """Mean over `images`, while the weights changed."""
-    train_accuracy: Part
-    """Part of `images` classified right, while the weights changed."""
+    train_accuracy: Part | None
+    """Part of `images` classified right, while the weights changed; None for other tasks, as the one below."""
     test_loss: Loss
-    test_accuracy: Part
+    test_accuracy: Part | None
     """Part of the whole test split, after the epoch."""
+    test_metrics: dict[Name, Signed] = field(default_factory=dict)
+    """How other tasks are learnt, by `metrics.METRICS`: of the whole test split, after the epoch."""
     cold: bool = False
     """The first epoch of a process: of the run, and after every restart."""
     interrupted: bool = False

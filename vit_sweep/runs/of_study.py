@@ -13,12 +13,13 @@ from launchers.checked import to_plain
 from launchers.profile import PartitionProfile
 from vit_sweep.outcome.result import Result, is_oversubscribed, note_of
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import Allocation, DataSpec, EngineSpec, ModelSpec, OptimizerSpec
+from vit_sweep.plan.point import Allocation, DataSpec, EngineSpec, ModelSpec, OptimizerSpec, Task
 from vit_sweep.plan.predict import cost
 from vit_sweep.plan.predict.memory import predict
 from vit_sweep.plan.predict.vit import train_flop
 from vit_sweep.record.breakdown import mfu
 from vit_sweep.record.flags import explanation, flags_of, joules_per_image, least, slowest_clock_mhz
+from vit_sweep.record.metrics import metrics_of
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import (
     breakdown,
@@ -95,6 +96,7 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
     reserved = [rank.peak_reserved_mib for rank in record.ranks if rank.peak_reserved_mib is not None]
     alone = [rank.largest.bus_gb_per_s(record.resolved.gpus) for rank in record.preflight if rank.largest]
     latency = [rank.latency_ms for rank in record.preflight if rank.latency_ms is not None]
+    classifies = cell.task is Task.CLASSIFICATION
     window = record.breakdown.collective if record.breakdown is not None else None
     return {
         "oversubscribed": is_oversubscribed(cell, record),
@@ -106,8 +108,12 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "parts": step_parts(record, where),
         "compute_ms_by_rank": where.compute_ms_by_rank if where is not None else (),
         "step_ms_by_rank": rank_step_ms(record),
-        "test_accuracy": tuple(epoch.test_accuracy for epoch in record.epochs),
-        "train_accuracy": tuple(epoch.train_accuracy for epoch in record.epochs),
+        "test_accuracy": tuple(epoch.test_accuracy for epoch in record.epochs) if classifies else (),
+        "train_accuracy": tuple(epoch.train_accuracy for epoch in record.epochs) if classifies else (),
+        "test_metrics": tuple(
+            (metric.name, tuple(epoch.test_metrics.get(metric.name) for epoch in record.epochs))
+            for metric in metrics_of(cell.task)
+        ),
         "epoch_all_s": tuple(epoch.seconds for epoch in record.epochs),
         "interrupted": tuple(epoch.epoch for epoch in record.epochs if epoch.interrupted),
         "hosts": record.resolved.hosts,
@@ -122,8 +128,8 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "bus_gb_per_s": min(alone, default=None),
         "bus_bytes": min((rank.largest.size_bytes for rank in record.preflight if rank.largest), default=None),
         "latency_us": 1000 * max(latency) if latency else None,
-        "mfu": mfu(cell.model, cell.data.classes, images_per_s=images_per_s(record), gpus=cell.gpus, peak_tflops=peak),
-        "step_flop": train_flop(cell.model, cell.data.classes) * cell.micro_batch * cell.accum / cell.sequence,
+        "mfu": mfu(cell.model, cell.outputs, images_per_s=images_per_s(record), gpus=cell.gpus, peak_tflops=peak),
+        "step_flop": train_flop(cell.model, cell.outputs) * cell.micro_batch * cell.accum / cell.sequence,
         "moved_bytes": record.breakdown.moved_bytes if record.breakdown is not None else None,
         "matmul_tflops": least(record, "matmul_tflops"),
         "memory_gb_per_s": least(record, "memory_gb_per_s"),
@@ -177,6 +183,7 @@ def _conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
         "sequence": str(cell.sequence),
         "sequence_method": cell.sequence_method.value,
         "attention": cell.attention.value,
+        "task": cell.task.value,
     }
     for group, spec in {
         "model": cell.model,

@@ -85,6 +85,8 @@ class Run:
     test_accuracy: tuple[float | None, ...] = ()
     """After each epoch, of the whole test split."""
     train_accuracy: tuple[float | None, ...] = ()
+    test_metrics: tuple[tuple[str, tuple[float | None, ...]], ...] = ()
+    """Measures of other tasks (`metrics.METRICS`), each after each epoch."""
     epoch_all_s: tuple[float, ...] = ()
     """Every epoch in its order, cold and disturbed ones too: what a person waits for."""
     interrupted: tuple[int, ...] = ()

@@ -13,6 +13,7 @@ from pathlib import Path
 from launchers.errors import UserError
 from vit_sweep import __version__
 from vit_sweep.plan.engines import OPTIONAL
+from vit_sweep.plan.point import Task
 
 _EXTRAS = {
     "train": ("torch", "torchvision", "deepspeed", "sklearn"),
@@ -67,6 +68,13 @@ def require_engines(kinds: Iterable[str]) -> None:
     for kind in sorted(set(kinds)):
         if absent := absent_packages(kind):
             raise UserError(f"engine={kind}: {absent}")
+
+
+def require_metrics(tasks: Iterable[Task]) -> None:
+    """Refuse, without importing anything, tasks that jobs under this python could not measure."""
+    for task in sorted(set(tasks) - {Task.CLASSIFICATION}):
+        if _is_absent("torchmetrics"):
+            raise UserError(f"task={task.value}: torchmetrics not installed here: pip install 'vit_sweep[tasks]'")
 
 
 def _is_absent(name: str) -> bool:

@@ -25,6 +25,7 @@ WORDS = {
     "sequence": ("2", 2),
     "sequence_method": ("ring", "ring"),
     "attention": ("math", "math"),
+    "task": ("regression", "regression"),
 }
 
 

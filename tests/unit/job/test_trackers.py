@@ -9,10 +9,11 @@ import pytest
 from launchers.checked import to_plain
 from launchers.errors import UserError
 from tests.unit.builders import cell, record
-from vit_sweep.job.train.trackers.figures import EPOCH_NAMES, epoch_figures, parameters, run_figures
+from vit_sweep.job.train.trackers.figures import epoch_figures, epoch_names, parameters, run_figures
 from vit_sweep.job.train.trackers.guarded import Trackers
 from vit_sweep.job.train.trackers.tracker import TrackedRun
 from vit_sweep.plan.cell import JobOptions, Logger
+from vit_sweep.plan.point import Task
 from vit_sweep.plan.predict.vit import forward_flop
 from vit_sweep.plan.predict.vit import parameters as model_parameters
 from vit_sweep.record.breakdown import Breakdown, counted_flop
@@ -57,7 +58,13 @@ def trackers(tmp_path, monkeypatch):
             module = ModuleType(name)
             module.start = fake.start
             monkeypatch.setitem(sys.modules, f"vit_sweep.job.train.trackers.{name}", module)
-        run = TrackedRun(study=tmp_path, cell_dir=tmp_path, cell_id="cell", parameters={}, epoch_names=EPOCH_NAMES)
+        run = TrackedRun(
+            study=tmp_path,
+            cell_dir=tmp_path,
+            cell_id="cell",
+            parameters={},
+            epoch_names=epoch_names(Task.CLASSIFICATION),
+        )
         return Trackers(tuple(Logger(name) for name in fakes), run)
 
     return make
@@ -135,7 +142,7 @@ def test_a_sweep_with_a_missing_library_submits_nothing(sweep, tmp_path):
 def test_an_epoch_is_told_as_the_record_has_it():
     made = record(cell())
     logged = epoch_figures(made.requested, made.epochs[1])
-    assert tuple(logged) == EPOCH_NAMES
+    assert set(logged) == set(epoch_names(Task.CLASSIFICATION))
     assert (logged["train/loss"], logged["test/accuracy"], logged["epoch/seconds"]) == (2.0, 0.125, 1.0)
     assert logged["epoch/images_per_s"] == made.epochs[1].images / 1.0
     assert logged["epoch/learning_rate"] == made.requested.optimizer.learning_rate

@@ -92,6 +92,8 @@ CHANGES = {
     "sequence": 2,
     "sequence_method": "ring",
     "attention": "math",
+    "task": "regression",
+    "data.targets": "regression",
     "model.pool": "mean",
 }
 
@@ -107,6 +109,7 @@ LATER = (
     "sequence",
     "sequence_method",
     "attention",
+    "task",
 )
 """Fields that cells of earlier versions had not."""
 

@@ -735,6 +735,21 @@ def test_training_accuracy_is_never_called_test_accuracy(unprinted, tmp_path):
     assert made["accuracy_batch"].caption.startswith("Accuracy on training images")
 
 
+def test_an_error_is_drawn_under_its_name_in_its_units_and_never_as_an_accuracy(unprinted, tmp_path):
+    runs = [
+        run(g, (10.0 / g,), test_metrics=(("mae", (7.5, 250.0 / g)), ("r2", (0.1, 0.2))), micro_batch=16)
+        for g in (1, 2)
+    ]
+    made = draw(runs, tmp_path)
+    for name in ("mae_epoch", "mae_batch"):
+        figure = made[name]
+        assert "mean absolute error" in figure.alt and figure.title.startswith("Mean absolute error")
+        assert "accuracy" not in f"{figure.alt} {figure.title} {figure.caption}".lower() and "%" not in figure.alt
+    assert "250 at epoch 2" in made["mae_epoch"].alt
+    assert "r2_epoch" not in made
+    assert made["accuracy_epoch"].reason == "no finished run has an accuracy"
+
+
 def test_the_pareto_front_holds_what_nobody_beats_in_both():
     offers = [
         cost.Offer(10.0, 5.0, 4, "a"),

@@ -17,7 +17,7 @@ from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.analysis.series.spreads import Ratio
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.point import Precision, Scaling
+from vit_sweep.plan.point import Precision, Scaling, Task
 from vit_sweep.plan.predict.memory import CONTEXT_GIB
 from vit_sweep.record.learning import Reached
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate, Compilations
@@ -122,6 +122,22 @@ def test_a_scaling_row_holds_the_measured_numbers():
     assert (row["between"], row["epoch_s_low"], row["epoch_s_high"]) == (None, None, None)
     assert (row["speedup"], row["efficiency"], row["batch"], row["placement"]) == (1, 1, 16, "packed")
     assert (row["train_accuracy"], row["test_accuracy"]) == (0.25, 0.125)
+
+
+def test_a_task_is_told_by_its_own_measures_and_by_no_accuracy():
+    made = cell(task=Task.REGRESSION)
+    done = record(made)
+    learnt = [{"mae": 3.0, "rmse": 4.0, "r2": -0.5}, {"mae": 2.0, "rmse": 3.0, "r2": 0.5}, {"mae": 1.5, "rmse": 2.0}]
+    epochs = [
+        replace(epoch, train_accuracy=None, test_accuracy=None, test_metrics=values)
+        for epoch, values in zip(done.epochs, learnt, strict=True)
+    ]
+    (row,) = strong([result(made, record=replace(done, epochs=tuple(epochs)))])
+    assert (row["test_mae"], row["test_rmse"], row["test_r2"], row["test_map"]) == (1.5, 2.0, None, None)
+    assert (row["train_accuracy"], row["test_accuracy"]) == (None, None)
+    found = tables(runs_of([result(made, record=replace(done, epochs=tuple(epochs)))]))["runs"]
+    assert {column.name for column in found.filled} >= {"test_mae", "test_rmse"}
+    assert not any("accuracy" in column.name for column in found.filled)
 
 
 def test_speedup_efficiency_and_serial_fraction_are_those_of_a_pencil():

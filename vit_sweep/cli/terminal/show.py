@@ -19,6 +19,7 @@ from launchers.profile import Scheduler
 from launchers.references import masked
 from launchers.text import plural, visible
 from vit_sweep.outcome.selection import Rerun, Selection
+from vit_sweep.report.tables.columns import LEARNT
 from vit_sweep.report.tables.rounding import field
 from vit_sweep.report.tables.table import Cells, Column
 from vit_sweep.report.tables.table import Table as Data
@@ -47,6 +48,7 @@ _SHOWN = (
     "efficiency",
     "train_accuracy",
     "test_accuracy",
+    *LEARNT,
     "status",
     "note",
 )

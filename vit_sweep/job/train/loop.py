@@ -11,7 +11,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from vit_sweep.job.host_time import between, moment
 from vit_sweep.job.train.clock import NoMarks, StepClock, marks_of, phases_of_step
@@ -21,11 +20,13 @@ from vit_sweep.job.train.images.pipeline import Pipeline, Raw
 from vit_sweep.job.train.measure.after_training import measure_all
 from vit_sweep.job.train.measure.bench import Bench, at_rest
 from vit_sweep.job.train.model import DTYPES, compilations
+from vit_sweep.job.train.objective import loss_of, right_of, scores
 from vit_sweep.job.train.schedule import Schedule
 from vit_sweep.job.train.stopping import StopAgreed
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, cause_of
 from vit_sweep.plan.cell import Cell, DeepSpeedProfiler
+from vit_sweep.plan.point import Task
 from vit_sweep.record.breakdown import Breakdown, RankPhases
 from vit_sweep.record.learning import diverged
 from vit_sweep.record.machine import HostTime
@@ -125,7 +126,7 @@ class Trainer:
         # Into a copy: a stop during the evaluation saves the sums of this rank.
         loss, right = self._sum(self._totals.clone()).tolist()
         _require_finite(loss)
-        test_loss, test_right = self._evaluate()
+        test_loss, test_right, metrics = self._evaluate()
         _require_finite(loss, test_loss)
         ranks: list[Any] = [None] * self._cell.gpus
         wall_s = None if self._data_opened is None else round(time.monotonic() - self._data_opened, 6)
@@ -134,6 +135,7 @@ class Trainer:
         seconds, step_ms, phases, hosts, compiled, walls = zip(*ranks, strict=True)
         interrupted = self._interrupted or any(host.stopped_s for host in hosts)
         images, count = self._cell.images_per_epoch, self._cell.data.test_images
+        classifies = self._cell.task is Task.CLASSIFICATION
         report = EpochReport(
             epoch=self.number,
             seconds=max(seconds),
@@ -142,9 +144,10 @@ class Trainer:
             step_ms_by_rank=tuple(tuple(steps) for steps in step_ms),
             images=images,
             train_loss=loss / images,
-            train_accuracy=right / images,
+            train_accuracy=right / images if classifies else None,
             test_loss=test_loss / count,
-            test_accuracy=test_right / count,
+            test_accuracy=test_right / count if classifies else None,
+            test_metrics=metrics,
             cold=self._cold,
             interrupted=interrupted,
             phases_by_rank=() if interrupted or None in phases else phases,
@@ -253,10 +256,10 @@ class Trainer:
         mark = self._clock.mark
         raw = next(batches)
         mark()
-        images, labels = self._pipeline.ready(raw)  # (micro batch, channels, rows, columns), (micro batch,)
+        images, labels = self._pipeline.ready(raw)  # (micro batch, channels, rows, columns), (micro batch, ...)
         mark()
-        logits = self._engine.forward(images, boundary=boundary).float()  # (micro batch, classes)
-        loss = cross_entropy(logits, labels)  # (), the mean
+        logits = self._engine.forward(images, boundary=boundary).float()  # (micro batch, outputs)
+        loss = loss_of(self._cell.task, logits, labels)  # (), the mean
         self._newest_loss = loss.detach()
         mark()
         self._engine.backward(loss, boundary=boundary)
@@ -269,7 +272,7 @@ class Trainer:
             mark()
         # Kept on the device: reading a number here would make every step wait for it.
         self._totals[0] += self._newest_loss * len(labels)
-        self._totals[1] += (logits.detach().argmax(dim=1) == labels).sum()
+        self._totals[1] += right_of(self._cell.task, logits.detach(), labels)
         mark()
 
     def _name_divergence(self, error: Exception) -> None:
@@ -284,20 +287,37 @@ class Trainer:
             raise JobError(Cause.DIVERGED, problem) from error
 
     @torch.no_grad()
-    def _evaluate(self) -> tuple[float, float]:
-        """Summed loss and right answers over the whole test split, over all ranks."""
+    def _evaluate(self) -> tuple[float, float, dict[str, float]]:
+        """Summed loss, right answers and the task's metrics over the whole test split, over all ranks."""
         self._engine.module.eval()
+        task, kept = self._cell.task, list[Tensor]()
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
         for images, labels, counts in test_batches(self._test, self._cell, self._rank, self.device):
             self._enter()
             self._beat("evaluating", self.number, self.step)
-            # images: (n, channels, height, width) uint8, labels: (n,); the first `counts` of them count.
+            # images: (n, channels, height, width) uint8, labels: (n, ...); the first `counts` of them count.
             ready = prepare(images, self._cell.model.image_shape, self._dtype)
-            logits = self._engine.evaluate(ready).float()  # (n, classes)
-            totals[0] += cross_entropy(logits[:counts], labels[:counts], reduction="sum") if counts else 0.0
-            totals[1] += (logits[:counts].argmax(dim=1) == labels[:counts]).sum()
+            logits = self._engine.evaluate(ready).float()  # (n, outputs)
+            totals[0] += loss_of(task, logits[:counts], labels[:counts], summed=True) if counts else 0.0
+            totals[1] += right_of(task, logits[:counts], labels[:counts])
+            if task is not Task.CLASSIFICATION:
+                count = (torch.arange(len(labels), device=self.device) < counts).float()
+                kept.append(torch.cat([logits, labels, count[:, None]], dim=1))  # (n, 2 x outputs + 1)
         loss, right = self._sum(totals).tolist()
-        return loss, right
+        return loss, right, scores(task, *self._answers(kept), self._test.units) if kept else {}
+
+    def _answers(self, kept: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Answers and targets of the whole test split (images, outputs), from those of each rank; a collective.
+
+        `kept`: this rank's, equally many on all, whose last column says whether an image counts.
+        """
+        own = torch.cat(kept)
+        ranks = [torch.empty_like(own) for _ in range(self._cell.gpus)]
+        dist.all_gather(ranks, own)
+        # Those of a sequence group have the same ones.
+        whole = torch.cat(ranks[:: self._cell.sequence])
+        answers, targets = whole[whole[:, -1] > 0, :-1].chunk(2, dim=1)
+        return answers, targets
 
     def _sum(self, totals: Tensor) -> Tensor:
         """Over all images: each rank of a sequence group has counted the same ones."""

@@ -38,9 +38,9 @@ def vision_transformer(cell: Cell) -> nn.Module:
     torch.manual_seed(cell.seed)
     spec = cell.model
     if spec.target is not None:
-        return _of_others(spec, cell.data.classes)
+        return _of_others(spec, cell.outputs)
     plain = cell.sequence == 1 and spec.pool is Pool.CLASS
-    model: nn.Module = built(spec, cell.data.classes) if plain else TokenTransformer(cell)
+    model: nn.Module = built(spec, cell.outputs) if plain else TokenTransformer(cell)
     for block in model.get_submodule("encoder.layers").children():
         if cell.sequence == 1:
             attend_by(block.get_submodule("self_attention"), in_kernel(over_own_tokens, cell.attention))

@@ -23,11 +23,12 @@ from vit_sweep.job.train.machine.sampler import Sampler
 from vit_sweep.job.train.measure.preflight import preflight
 from vit_sweep.job.train.measure.readback import gathered, peaks_of, rank_report, resolved_of
 from vit_sweep.job.train.model import DTYPES
+from vit_sweep.job.train.objective import require_metrics
 from vit_sweep.job.train.proof.certificate import certify
 from vit_sweep.job.train.proof.gradients import check_gradients
 from vit_sweep.job.train.rendezvous import connect, pick_device
 from vit_sweep.job.train.stopping import Stopper
-from vit_sweep.job.train.trackers.figures import EPOCH_NAMES, parameters
+from vit_sweep.job.train.trackers.figures import epoch_names, parameters
 from vit_sweep.job.train.trackers.guarded import Trackers
 from vit_sweep.job.train.trackers.tracker import TrackedRun
 from vit_sweep.outcome.ending import Cause
@@ -69,7 +70,8 @@ def train(
     device = pick_device(me, cell.device)
     data_opened = time.monotonic()
     execution.starting("opening the data")
-    splits = load(cell.data, Path(file.data_root), file.options.scratch, tell=execution.starting)
+    require_metrics(cell.task)
+    splits = load(cell.data, Path(file.data_root), file.options.scratch, task=cell.task, tell=execution.starting)
     hang_minutes = file.options.hang_minutes
     meeting = connect(me, cell.device, attempt, hang_minutes=hang_minutes, tell=execution.starting)
     stopper = Stopper(rank=me.rank, world_size=me.world_size, connect=meeting.client, secret=meeting.secret)
@@ -194,7 +196,7 @@ def _trackers(execution: Execution) -> Trackers:
         cell_dir=execution.cell_dir,
         cell_id=execution.file.cell_id,
         parameters=parameters(execution.cell),
-        epoch_names=EPOCH_NAMES,
+        epoch_names=epoch_names(execution.cell.task),
     )
     return Trackers(execution.file.options.logging if execution.me.rank == 0 else (), run)
 

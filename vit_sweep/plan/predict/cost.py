@@ -109,7 +109,7 @@ def computes(cell: Cell, profile: PartitionProfile, finished: Sequence[Throughpu
     again = RECOMPUTATION if cell.activation_checkpointing else 1
     recomputed = " + recomputation" if cell.activation_checkpointing else ""
     return Computation(
-        image_s=again * train_flop(cell.model, cell.data.classes) / (fraction * peak * 1e12),
+        image_s=again * train_flop(cell.model, cell.outputs) / (fraction * peak * 1e12),
         basis=f"{fraction:.0%} of {peak:g} TFLOP/s{recomputed}",
         measured=False,
     )
@@ -171,12 +171,12 @@ def exchanges_s(cell: Cell, network: Network | None) -> float:
 
 def traffic_of(cell: Cell) -> traffic.Traffic:
     """What a step of the cell communicates."""
-    return traffic.of_step(cell.engine, cell.accum, parameters(cell.model, cell.data.classes), blocks=cell.model.layers)
+    return traffic.of_step(cell.engine, cell.accum, parameters(cell.model, cell.outputs), blocks=cell.model.layers)
 
 
 def gradient_bytes(cell: Cell) -> int:
     """Bytes of the whole gradient, and of the weights: both are communicated in the number format of the weights."""
-    return parameters(cell.model, cell.data.classes) * cell.precision.bytes
+    return parameters(cell.model, cell.outputs) * cell.precision.bytes
 
 
 def _alike(cell: Cell, other: Cell) -> bool:

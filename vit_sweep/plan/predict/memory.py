@@ -74,7 +74,7 @@ def predict(cell: Cell) -> MemoryEstimate | None:
     if cell.activation_checkpointing:
         # Gradients of the block that is computed again: about half of what it keeps.
         kept += (kept - _block_inputs(cell.model, cell.precision, cell.sequence)) / 2
-    count = parameters(cell.model, cell.data.classes)
+    count = parameters(cell.model, cell.outputs)
     return MemoryEstimate(
         states_gib=_state_bytes(cell, count) / 2**30,
         temporary_gib=(_buffer_bytes(cell, count) + cast_bytes(cell, count) + _exchanged_bytes(cell)) / 2**30,
@@ -91,8 +91,8 @@ def offloaded_bytes(cell: Cell, place: Offload) -> float:
 
     Of the optimizer: its fp32 copy of the weights, its fp32 gradients and its moments; the updates are made there.
     """
-    engine, count, weight = cell.engine, parameters(cell.model, cell.data.classes), cell.precision.bytes
-    updates = 8 * count + moment_bytes(cell.optimizer, cell.model, cell.data.classes)
+    engine, count, weight = cell.engine, parameters(cell.model, cell.outputs), cell.precision.bytes
+    updates = 8 * count + moment_bytes(cell.optimizer, cell.model, cell.outputs)
     held = updates / cell.gpus if engine.offload_optimizer is place else 0.0
     held += weight * count / cell.gpus if engine.offload_param is place else 0.0
     if place is Offload.CPU and engine.offload_param is Offload.NVME:
@@ -202,7 +202,7 @@ def why_it_does_not_fit(cell: Cell, gpu_memory_gib: float) -> str | None:
 
 def _state_bytes(cell: Cell, count: int) -> float:
     """Bytes of parameters, gradients and optimizer states on one GPU."""
-    moments = moment_bytes(cell.optimizer, cell.model, cell.data.classes) / count
+    moments = moment_bytes(cell.optimizer, cell.model, cell.outputs) / count
     # What FSDP2 keeps whole for a while is no state.
     ranks, stage = cell.gpus, 3 if cell.engine.kind == FSDP2 else sharding(cell.engine)
     weight = cell.precision.bytes

@@ -42,7 +42,7 @@ class Moved(NamedTuple):
 def of_step(cell: Cell) -> Moved:
     """What a step of the cell moves for its offloaded states; nothing where there are none."""
     engine, accum, weight = cell.engine, cell.accum, cell.precision.bytes
-    count = parameters(cell.model, cell.data.classes)
+    count = parameters(cell.model, cell.outputs)
     shard = count / cell.gpus
     optimizer, weights = engine.offload_optimizer is not Offload.NONE, engine.offload_param is not Offload.NONE
     from_gpu = to_gpu = updated = read = written = 0.0
@@ -58,7 +58,7 @@ def of_step(cell: Cell) -> Moved:
         if engine.offload_param is Offload.NVME:
             read, written = weight * gathered, weight
     if engine.offload_optimizer is Offload.NVME:
-        states = 8 + moment_bytes(cell.optimizer, cell.model, cell.data.classes) / count
+        states = 8 + moment_bytes(cell.optimizer, cell.model, cell.outputs) / count
         read, written = read + states, written + states
     return Moved(*(shard * each for each in (from_gpu, to_gpu, updated, read, written)))
 

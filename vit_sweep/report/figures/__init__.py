@@ -21,7 +21,7 @@ from vit_sweep.report.figures.nodes import draw_nodes
 from vit_sweep.report.figures.overlay import Kind, Overlay, Quantity, draw_simulated
 from vit_sweep.report.figures.parts import draw_batches, draw_parts
 from vit_sweep.report.figures.placement import draw_placement
-from vit_sweep.report.figures.runs.accuracy import draw_accuracy_by_batch, draw_accuracy_by_epoch
+from vit_sweep.report.figures.runs.accuracy import draw_accuracy_by_batch, draw_accuracy_by_epoch, drawers_of_metrics
 from vit_sweep.report.figures.runs.engines import draw_engines
 from vit_sweep.report.figures.runs.memory import draw_memory
 from vit_sweep.report.figures.runs.optimizers import draw_optimizers
@@ -73,6 +73,7 @@ def draw_all(
         partial(draw_batches, strong, folder),
         partial(draw_accuracy_by_batch, runs, folder),
         partial(draw_accuracy_by_epoch, runs, folder),
+        *drawers_of_metrics(runs, folder),
         partial(draw_nodes, strong, folder),
         partial(draw_placement, strong, folder, ratio),
         partial(draw_cost, strong, folder),

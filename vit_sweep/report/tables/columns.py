@@ -1,5 +1,6 @@
 """Every column of every table: title, unit, meaning. The place for them; docs/results/collecting.md repeats them."""
 
+from vit_sweep.record.metrics import METRICS
 from vit_sweep.report.tables.table import HIGH, LOW, Column
 
 _RUNS = "of the runs that are pooled here"
@@ -30,6 +31,9 @@ def _by_name(*columns: Column | tuple[Column, ...]) -> dict[str, Column]:
 
 WHAT = ("model", "data", "precision", "engine", "optimizer", "partition", "gpu_model", "variant")
 """What every row says of its configuration; what is equal in all rows is said once above a printed table."""
+
+LEARNT = tuple(metric.column for metric in METRICS)
+"""How well tasks are learnt that have no accuracy."""
 
 COLUMNS = _by_name(
     _column("model", "model", "", "Name of the model's configuration."),
@@ -74,6 +78,11 @@ COLUMNS = _by_name(
             percent=True),
     _column("test_accuracy", "test acc.", "", "Median over runs, after the last epoch, of the whole test split.",
             percent=True),
+    *(
+        _column(metric.column, metric.title, "", f"Median over runs, after the last epoch. {metric.meaning}",
+                percent=metric.of_one)
+        for metric in METRICS
+    ),
     _column("oversubscribed", "oversubscribed", "", "More ranks than cores: its times say nothing about scaling."),
     _column("status", "status", "", "done, or what became of it; apart: it may not be pooled, see note."),
     _column("note", "note", "", "What a reader of the row must know."),

@@ -4,15 +4,15 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate
-from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.columns import COLUMNS, LEARNT, WHAT, bounded
 from vit_sweep.report.tables.parts import Times, Variants, estimate, pooled, pools
 from vit_sweep.report.tables.table import Cells, Table, table
 from vit_sweep.runs.run import Run
 
 _EFFECT = bounded(
     *WHAT, "epochs", "work", "gpus", "nodes", "micro_batch", "accum", "global_batch", "epoch_s", "n", "step_ms",
-    "images_per_s", "throughput_ratio", "train_accuracy", "test_accuracy", "memory_mib", "note", "flags", "seeds",
-    "cell_id",
+    "images_per_s", "throughput_ratio", "train_accuracy", "test_accuracy", *LEARNT, "memory_mib", "note",
+    "flags", "seeds", "cell_id",
 )  # fmt: skip
 BATCH_COLUMNS = _EFFECT
 ACCUM_COLUMNS = (*_EFFECT[: _EFFECT.index("gpus")], "held", *_EFFECT[_EFFECT.index("gpus") :])

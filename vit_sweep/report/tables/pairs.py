@@ -12,7 +12,7 @@ from vit_sweep.analysis.series.spreads import Ratio
 from vit_sweep.plan.engines import DDP, FSDP2
 from vit_sweep.plan.point import EngineSpec
 from vit_sweep.plan.predict.memory import used_mib
-from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.columns import COLUMNS, LEARNT, WHAT, bounded
 from vit_sweep.report.tables.parts import (
     Conditions,
     Times,
@@ -38,7 +38,8 @@ PLACEMENT_COLUMNS = bounded(
 ENGINE_COLUMNS = bounded(
     *WHAT, "zero_stage", "epochs", "work", "gpus", "nodes", "micro_batch", "accum", "epoch_s", "n", "step_ms",
     "images_per_s", "exposed_ms", "memory_mib", "certificate", "reference", "time_ratio", "time_ratio_predicted",
-    "verdict", "memory_saved", "memory_saved_predicted", "train_accuracy", "test_accuracy", "flags", "seeds", "cell_id",
+    "verdict", "memory_saved", "memory_saved_predicted", "train_accuracy", "test_accuracy", *LEARNT,
+    "flags", "seeds", "cell_id",
 )  # fmt: skip
 _BY_ITSELF = tuple(
     (f"engine.{name}", str(value))

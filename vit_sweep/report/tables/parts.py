@@ -10,6 +10,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
+from vit_sweep.record.metrics import METRICS
 from vit_sweep.report.tables.columns import WHAT
 from vit_sweep.report.tables.table import BEHIND, HIGH, LOW, Cells
 from vit_sweep.runs.run import Run, within
@@ -145,19 +146,25 @@ def pooled(runs: Sequence[Run], times: Times) -> Cells:
         "n": len(runs),
         **estimate("step_ms", step),
         **estimate("images_per_s", rate),
-        **last_accuracies(runs),
+        **last_learnt(runs),
         "memory_mib": max((run.memory_mib for run in runs if run.memory_mib is not None), default=None),
         "communication_ms": middle(run.parts.communication if run.parts else None for run in runs),
         **behind(runs),
     }
 
 
-def last_accuracies(runs: Iterable[Run]) -> Cells:
-    """Median over runs of what they classify right after their last epoch."""
+def last_learnt(runs: Iterable[Run]) -> Cells:
+    """Median over runs of how well they do after their last epoch, by the measures of their task."""
     all_runs = list(runs)
     return {
         "train_accuracy": middle(run.train_accuracy[-1] for run in all_runs if run.train_accuracy),
         "test_accuracy": middle(run.test_accuracy[-1] for run in all_runs if run.test_accuracy),
+        **{
+            metric.column: middle(
+                values[-1] for run in all_runs for name, values in run.test_metrics if name == metric.name
+            )
+            for metric in METRICS
+        },
     }
 
 

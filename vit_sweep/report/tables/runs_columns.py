@@ -1,6 +1,6 @@
 """The columns of the tidy table of runs: unit, meaning. Formulas: measuring.md and machine.md in docs/results."""
 
-from vit_sweep.report.tables.columns import COLUMNS, WHAT
+from vit_sweep.report.tables.columns import COLUMNS, LEARNT, WHAT
 from vit_sweep.report.tables.table import Column
 
 
@@ -38,6 +38,7 @@ RUN_COLUMNS = _columns(
     ("sequence", "", "Ranks that share the tokens of the same images."),
     ("sequence_method", "", "How attention sees the tokens of other ranks: ulysses or ring."),
     ("attention", "", "The kernel of attention: sdpa (torch's choice), math, flash or efficient."),
+    ("task", "", "What the model learns: classification, multilabel or regression."),
     ("padding", "", "Repeated images of an epoch as a part of train_images."),
     ("attempt", "", "The attempt that gave the record: 2.1 is the second, started again once."),
     ("ended_before", "", "How earlier attempts ended."),
@@ -57,6 +58,7 @@ RUN_COLUMNS = _columns(
     ("train_accuracy", "", "Part of the last epoch's images classified right, while the weights changed."),
     ("test_loss", "", "After the last epoch."),
     ("test_accuracy", "", "Part of the whole test split classified right, after the last epoch."),
+    *((name, "", COLUMNS[name].meaning) for name in LEARNT),
     ("parameters", "", "Trainable parameters of the model."),
     ("peak_memory_mib", "MiB", "Most device memory allocated at once, over ranks."),
     ("peak_reserved_mib", "MiB", "Most that torch reserved of a GPU, over ranks."),

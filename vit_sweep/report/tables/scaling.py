@@ -6,8 +6,8 @@ from statistics import median
 from vit_sweep.analysis.series.series import Apart, ScalingSeries, SeriesKey, SeriesPoint
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.point import Scaling
-from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
-from vit_sweep.report.tables.parts import Variants, estimate, flags_of, last_accuracies, names_of
+from vit_sweep.report.tables.columns import COLUMNS, LEARNT, WHAT, bounded
+from vit_sweep.report.tables.parts import Variants, estimate, flags_of, last_learnt, names_of
 from vit_sweep.report.tables.table import BEHIND, Cells, Table, table
 from vit_sweep.runs.run import Run
 
@@ -36,6 +36,7 @@ SCALING_COLUMNS = bounded(
     "baseline_gpus",
     "train_accuracy",
     "test_accuracy",
+    *LEARNT,
     "oversubscribed",
     "status",
     "note",
@@ -139,7 +140,7 @@ def _point(curve: ScalingSeries, point: SeriesPoint, variants: Variants) -> Cell
         **estimate("efficiency", point.efficiency),
         **estimate("serial_fraction", point.serial_fraction),
         "baseline_gpus": curve.baseline_gpus if point.speedup is not None else None,
-        **last_accuracies(point.runs),
+        **last_learnt(point.runs),
         "flags": flags_of((point, *point.runs)),
         BEHIND: point.runs,
     }
@@ -177,7 +178,7 @@ def _apart(key: SeriesKey, out: Apart, variants: Variants) -> Cells:
         "first_epoch_s": run.first_epoch_s,
         "step_ms": run.step_ms,
         "images_per_s": run.images / time if run.images is not None and time else None,
-        **last_accuracies([run]),
+        **last_learnt([run]),
         "oversubscribed": run.oversubscribed,
         "status": "apart",
         "note": "; ".join(filter(None, [out.reason, run.note])),

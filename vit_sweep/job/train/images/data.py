@@ -7,7 +7,7 @@ the same images in the same steps, however they are laid out.
 import importlib.util
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +20,11 @@ from torchvision.transforms.v2 import functional as transforms
 from vit_sweep.data.datasets import manifest_of, prepare_command, problem_of, staged
 from vit_sweep.data.packed import folder_of, images_file, labels_file
 from vit_sweep.job.train.images.augment import Size
+from vit_sweep.job.train.objective import Units, standardised, units_of
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import DataSource, DataSpec
+from vit_sweep.plan.point import DataSource, DataSpec, Task
 
 _SPLIT_SEED = 0
 _SYNTHETIC_SIDE = 32
@@ -36,17 +37,24 @@ class Split:
     images: Tensor
     """uint8, (images, channels, height, width). Never written to: a packed set is a read-only map of its file."""
     labels: Tensor
-    """int64, (images,)."""
+    """(images, ...): targets of the task, see `objective`."""
+    units: Units | None = None
+    """Of regression."""
 
     def to(self, device: torch.device) -> "Split":
         """The same split in device memory."""
-        return Split(images=self.images.to(device), labels=self.labels.to(device))
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
 def load(
-    spec: DataSpec, root: Path, scratch: str | None = None, *, tell: Callable[[str], None] = lambda _: None
+    spec: DataSpec,
+    root: Path,
+    scratch: str | None = None,
+    *,
+    task: Task = Task.CLASSIFICATION,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[Split, Split]:
-    """Return the training and the test split; raises `JobError` when files are missing or damaged.
+    """Return the training and the test split, labelled for `task`; raises `JobError` for files missing or damaged.
 
     With `scratch` (a folder of the node, which may name variables) the files are read from a copy there, one per node;
     `tell` gets what is waited for meanwhile.
@@ -59,7 +67,7 @@ def load(
         case DataSource.DIGITS:
             train, test = _digits(spec)
         case DataSource.SYNTHETIC:
-            train, test = _synthetic(spec)
+            train, test = _synthetic(spec, task)
         case DataSource.CIFAR10:
             train, test = _cifar(spec, place, torchvision.datasets.CIFAR10)
         case DataSource.CIFAR100:
@@ -69,7 +77,17 @@ def load(
     for name, split, wanted in (("train", train, spec.train_images), ("test", test, spec.test_images)):
         if len(split.labels) != wanted:
             raise JobError(Cause.DATA, f"data={spec.name}: {len(split.labels)} {name} images, expected {wanted}")
+    if task is Task.REGRESSION:
+        train, test = _standardised(train, test)
     return train, test
+
+
+def _standardised(train: Split, test: Split) -> tuple[Split, Split]:
+    """Numbers of any size as ones that a model learns, by those of the training images alone."""
+    whole = [split.labels.reshape(len(split.labels), -1) for split in (train, test)]  # (images, numbers)
+    units = units_of(whole[0])
+    both = (replace(s, labels=standardised(n, units), units=units) for s, n in zip((train, test), whole, strict=True))
+    return next(both), next(both)
 
 
 def selected(cell: Cell) -> Tensor:
@@ -141,16 +159,32 @@ def _digits(spec: DataSpec) -> tuple[Split, Split]:
     return Split(images=images[train], labels=labels[train]), Split(images=images[test], labels=labels[test])
 
 
-def _synthetic(spec: DataSpec) -> tuple[Split, Split]:
-    """Seeded and learnable: a random picture per class under heavy noise."""
+def _synthetic(spec: DataSpec, task: Task) -> tuple[Split, Split]:
+    """Seeded and learnable: a random picture per class under heavy noise.
+
+    Multilabel: the mean of the pictures of all labels. Regression: how much of the first picture is in its mixture
+    with the last.
+    """
     generator = torch.Generator().manual_seed(_SPLIT_SEED)
     shape = (spec.classes, spec.channels, _SYNTHETIC_SIDE, _SYNTHETIC_SIDE)
     pictures = torch.rand(shape, generator=generator)  # (classes, channels, side, side)
 
+    def drawn(count: int) -> tuple[Tensor, Tensor]:
+        """Labels, and the pictures that show them (count, channels, side, side)."""
+        if task is Task.CLASSIFICATION:
+            labels = torch.arange(count) % spec.classes
+            return labels, pictures[labels]
+        if task is Task.MULTILABEL:
+            labels = torch.randint(2, (count, spec.classes), generator=generator).float()
+            parts = labels / labels.sum(dim=1, keepdim=True).clamp(min=1)
+            return labels, torch.einsum("nk,kchw->nchw", parts, pictures)
+        labels = torch.rand(count, generator=generator)
+        return labels, torch.lerp(pictures[-1], pictures[0], labels[:, None, None, None])
+
     def split(count: int) -> Split:
-        labels = torch.arange(count) % spec.classes
+        labels, shown = drawn(count)
         noise = torch.rand((count, *shape[1:]), generator=generator)
-        images = (pictures[labels] * 0.4 + noise * 0.6).mul(255).to(torch.uint8)
+        images = (shown * 0.4 + noise * 0.6).mul(255).to(torch.uint8)
         return Split(images=images, labels=labels)
 
     return split(spec.train_images), split(spec.test_images)

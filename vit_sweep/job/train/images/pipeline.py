@@ -7,7 +7,7 @@ for raw in batches:                   # the next() is the wait for data
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -37,7 +37,7 @@ class Pipeline(Protocol):
         """
 
     def ready(self, raw: Raw) -> tuple[Tensor, Tensor]:
-        """Turn one into normalised images (n, channels, rows, columns) of the model's dtype and labels (n,)."""
+        """Turn one into normalised images (n, channels, rows, columns) of the model's dtype and targets (n, ...)."""
 
 
 def pipeline_of(
@@ -124,7 +124,7 @@ def _part(split: Split, kept: Tensor, device: torch.device) -> Split:
     images = torch.empty((len(kept), *split.images.shape[1:]), dtype=torch.uint8, device=device)
     for first in range(0, len(kept), _BLOCK):
         images[first : first + _BLOCK] = split.images[kept[first : first + _BLOCK]]
-    return Split(images=images, labels=split.labels[kept].to(device))
+    return replace(split, images=images, labels=split.labels[kept].to(device))
 
 
 class LoaderPipeline:
@@ -163,7 +163,7 @@ class LoaderPipeline:
         """See `Pipeline`."""
         images, labels = (
             part.to(self._device, non_blocking=True) for part in raw
-        )  # (n, channels, rows, columns) uint8, (n,)
+        )  # (n, channels, rows, columns) uint8, (n, ...)
         return normalised(images, self._dtype), labels
 
 
@@ -208,7 +208,7 @@ class _Images(Dataset[Raw]):
         number, index = item[0], torch.tensor(item[1])
         boxes = self._plan.boxes(index, number)
         images = [self._image(i, None if boxes is None else boxes[k]) for k, i in enumerate(item[1])]
-        return torch.stack(images), self._train.labels[index]  # (n, channels, rows, columns), (n,)
+        return torch.stack(images), self._train.labels[index]  # (n, channels, rows, columns), (n, ...)
 
     def _image(self, index: int, box: Tensor | None) -> Tensor:
         image = self._train.images[index]

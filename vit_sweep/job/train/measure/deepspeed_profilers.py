@@ -74,7 +74,7 @@ def count_flop(bench: Bench, *, model: nn.Module, cell: Cell, file: Path) -> tup
                 profiler.print_model_profile(profile_step=cell.epochs * cell.steps_per_epoch)
             counted = counted_flop(
                 cell.model,
-                cell.data.classes,
+                cell.outputs,
                 images=cell.micro_batch,
                 flop=float(profiler.get_total_flops()),
                 macs=float(profiler.get_total_macs()),

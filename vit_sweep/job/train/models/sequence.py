@@ -52,7 +52,7 @@ class TokenTransformer(AnyImages):
 
     def __init__(self, cell: Cell) -> None:
         """The process group is there if tokens are shared."""
-        super().__init__(cell.model, cell.data.classes)
+        super().__init__(cell.model, cell.outputs)
         self._columns = cell.model.image_shape[1]
         self.sequence, self._rank, self._sum = cell.sequence, 0, _nothing_to_add
         self._pool, self._patches, self._tokens = cell.model.pool, patches(cell.model), tokens(cell.model)

@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from vit_sweep.job.train.engines.autocast import under_autocast
 from vit_sweep.job.train.engines.build import wrapped
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.model import clip, optimizer, vision_transformer
+from vit_sweep.job.train.objective import drawn, loss_of
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.measuring import COPY_BLOCKS, COPY_IMAGES, COPY_MICRO_STEPS, COPY_SIDE
 from vit_sweep.plan.point import Attention, OptimizerSpec, Precision
@@ -94,7 +94,7 @@ def by_engine(copy: Cell, *, steps: int, rank: int, device: torch.device) -> Reh
             for micro, (images, labels) in enumerate(_batches(copy, step, rank // copy.sequence, device), start=1):
                 boundary = micro == copy.accum
                 logits = engine.forward(images, boundary=boundary).float()  # as the loop does
-                loss = cross_entropy(logits, labels)
+                loss = loss_of(copy.task, logits, labels)
                 losses.append(loss.detach())
                 engine.backward(loss, boundary=boundary)
                 if boundary and exchanges:
@@ -109,7 +109,7 @@ def first_loss(copy: Cell, *, rank: int, device: torch.device) -> float:
     images, labels = next(_batches(copy, 0, rank // copy.sequence, device))
     with torch.no_grad():
         model = under_autocast(copy, _model(_unshared(copy))).to(device).train()
-        return float(cross_entropy(model(images).float(), labels))
+        return float(loss_of(copy.task, model(images).float(), labels))
 
 
 def alone(copy: Cell, *, steps: int, device: torch.device) -> Weights:
@@ -119,7 +119,7 @@ def alone(copy: Cell, *, steps: int, device: torch.device) -> Weights:
     for step in range(steps):
         for rank in range(copy.data_ranks):
             for images, labels in _batches(copy, step, rank, device):
-                loss = cross_entropy(model(images).float(), labels) / (copy.accum * copy.data_ranks)
+                loss = loss_of(copy.task, model(images).float(), labels) / (copy.accum * copy.data_ranks)
                 loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
         clip(copy, model)
         updates.step()
@@ -150,10 +150,10 @@ def _model(copy: Cell) -> nn.Module:
 
 
 def _batches(copy: Cell, step: int, rank: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """Images (n, channels, rows, columns) and labels (n,) of the micro steps of a data-parallel rank."""
+    """Images (n, channels, rows, columns) and targets (n, ...) of the micro steps of a data-parallel rank."""
     noise = torch.Generator().manual_seed(zlib.crc32(f"{copy.seed}/{step}/{rank}".encode()))
     shape = (COPY_IMAGES, copy.model.channels, *copy.model.image_shape)
     for _ in range(copy.accum):
         images = torch.randn(shape, generator=noise)
-        labels = torch.randint(copy.data.classes, (COPY_IMAGES,), generator=noise)
+        labels = drawn(copy.task, copy.outputs, COPY_IMAGES, noise)
         yield images.to(device), labels.to(device)

@@ -6,20 +6,20 @@ from typing import Any
 from launchers.checked import to_plain
 from vit_sweep.job.train.trackers.tracker import Parameter
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.point import Task
 from vit_sweep.record.learning import lr_at
+from vit_sweep.record.metrics import metrics_of
 from vit_sweep.record.record import EpochReport, Record
 from vit_sweep.record.stats import epoch_time, images_per_s, measured_columns
 
-EPOCH_NAMES = (
-    "train/loss",
-    "train/accuracy",
-    "test/loss",
-    "test/accuracy",
-    "epoch/seconds",
-    "epoch/images_per_s",
-    "epoch/learning_rate",
-)
-"""What every epoch has; memory comes beside, for the epochs that this process ran."""
+
+def epoch_names(task: Task) -> tuple[str, ...]:
+    """What every epoch of a task has; memory comes beside, for the epochs that this process ran."""
+    learnt = ("train/accuracy", "test/accuracy", *(f"test/{metric.name}" for metric in metrics_of(task)))
+    first = 0 if task is Task.CLASSIFICATION else 2
+    return (
+        "train/loss", "test/loss", *learnt[first:], "epoch/seconds", "epoch/images_per_s", "epoch/learning_rate",
+    )  # fmt: skip
 
 
 def parameters(cell: Cell) -> dict[str, Parameter]:
@@ -29,16 +29,17 @@ def parameters(cell: Cell) -> dict[str, Parameter]:
 
 def epoch_figures(cell: Cell, report: EpochReport) -> dict[str, float]:
     """An epoch as the record has it. The learning rate is that of its last step."""
-    values = (
-        report.train_loss,
-        report.train_accuracy,
-        report.test_loss,
-        report.test_accuracy,
-        report.seconds,
-        report.images / report.seconds,
-        lr_at(cell, report.epoch * cell.steps_per_epoch - 1),
-    )
-    return dict(zip(EPOCH_NAMES, values, strict=True))
+    known: dict[str, float | None] = {
+        "train/loss": report.train_loss,
+        "test/loss": report.test_loss,
+        "train/accuracy": report.train_accuracy,
+        "test/accuracy": report.test_accuracy,
+        **{f"test/{name}": value for name, value in report.test_metrics.items()},
+        "epoch/seconds": report.seconds,
+        "epoch/images_per_s": report.images / report.seconds,
+        "epoch/learning_rate": lr_at(cell, report.epoch * cell.steps_per_epoch - 1),
+    }
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def run_figures(record: Record) -> dict[str, float]:

@@ -1,4 +1,6 @@
-"""Accuracy against batch and by epoch (figures 7, 10, 11 of the paper). An edge.
+"""What is learnt against batch and by epoch: accuracy (figures 7, 10, 11 of the paper), or a task's own measure.
+
+An edge.
 
 Accuracy on the whole test split. Where no run has one, the accuracy on training images is drawn, and every label says
 so.
@@ -6,8 +8,9 @@ so.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import seaborn as sns
@@ -16,7 +19,8 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from launchers.text import plural
 from vit_sweep.outcome.result import Status
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.point import Scaling, Task
+from vit_sweep.record.metrics import metrics_of
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
 from vit_sweep.report.figures.sheet.panels import Arrangement, arrange, by_mode, run_traits
@@ -24,57 +28,113 @@ from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import CurveStyle, curve_handles, curve_styles, gpu_axis, number
 from vit_sweep.runs.run import Run
 
-_NEVER_TOGETHER = ("model", "data", "epochs", "scaling")
+_NEVER_TOGETHER = ("model", "data", "task", "epochs", "scaling")
 
 Item = tuple[Run, Scaling | None]
 """A run, and one of the modes that asked for it."""
 
 
+class _Measure(NamedTuple):
+    """What is drawn of a run."""
+
+    name: str
+    """In the names of files."""
+    title: str
+    words: str
+    """Of the axis."""
+    caption: str
+    of_one: bool
+    """A part of 1, which is shown in percent."""
+    values: Callable[[Run], Sequence[float | None]]
+    """After each epoch."""
+
+
+_TEST = _Measure("accuracy", "Accuracy", "test accuracy", "Whole test split.", True, lambda run: run.test_accuracy)
+_TRAINING = _Measure(
+    "accuracy",
+    "Accuracy",
+    "TRAINING accuracy",
+    "Accuracy on training images: no run says how it does on others.",
+    True,
+    lambda run: run.train_accuracy,
+)
+
+
 def draw_accuracy_by_batch(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
     """Draw the last epoch's accuracy against images per step, a curve for each GPU count (or each micro batch)."""
-    name = "accuracy_batch"
-    which, with_batch = _with_accuracy(runs)
-    with_batch = [run for run in with_batch if run.global_batch is not None]
+    return _draw_by_batch(_accuracy_of(runs), runs, folder)
+
+
+def draw_accuracy_by_epoch(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+    """Draw accuracy after every epoch, a curve for each configuration; repeats are a band."""
+    return _draw_by_epoch(_accuracy_of(runs), runs, folder)
+
+
+def drawers_of_metrics(runs: Sequence[Run], folder: Path) -> list[Callable[[], Figure | Skipped]]:
+    """The same two figures of each other task that runs were trained for, in the first of its measures."""
+    there = {name for run in runs for name, _ in run.test_metrics}
+    first = [metrics_of(task)[0] for task in Task if metrics_of(task) and metrics_of(task)[0].name in there]
+    drawers: list[Callable[[], Figure | Skipped]] = []
+    for metric in first:
+        measure = _Measure(
+            metric.name,
+            metric.title[0].upper() + metric.title[1:],
+            metric.title,
+            f"Whole test split. {metric.meaning}",
+            metric.of_one,
+            partial(_metric_of, metric.name),
+        )
+        drawers += [partial(draw, measure, runs, folder) for draw in (_draw_by_batch, _draw_by_epoch)]
+    return drawers
+
+
+def _metric_of(name: str, run: Run) -> Sequence[float | None]:
+    return dict(run.test_metrics).get(name, ())
+
+
+def _draw_by_batch(measure: _Measure, runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+    name, what = f"{measure.name}_batch", measure.title.lower()
+    with_batch = [run for run in _having(measure, runs) if run.global_batch is not None]
     if not with_batch:
-        return Skipped(name=name, reason="no finished run has an accuracy and a known batch")
+        return Skipped(name=name, reason=f"no finished run has {_a(what)} and a known batch")
     if len({run.global_batch for run in with_batch}) < 2:
         return Skipped(name=name, reason=f"one batch only, {with_batch[0].global_batch} images per step")
     items, stopped = _whole(by_mode(with_batch))
     # A curve runs along the batch at one GPU count; where a count has one batch only, along the GPU counts.
     along = "batch" if _several_batches(with_batch) else "gpus"
     layout = arrange(_traits(items, without=(along, "nodes")), apart=_NEVER_TOGETHER, together=("gpus",))
-    frame = _frame(items, layout, lambda run: [(run.global_batch, _last(_of(run, which)))])
-    sheet, axes = _draw(frame, layout, ordinal=_only_gpus(layout))
+    frame = _frame(items, layout, lambda run: [(run.global_batch, _last(measure.values(run)))])
+    sheet, axes = _draw(frame, layout, measure, ordinal=_only_gpus(layout))
     for panel in axes:
         gpu_axis(panel, sorted({run.global_batch or 0 for run in with_batch}), label="", width_in=width_of(len(axes)))
-    label_panels(axes, x="images per step (global batch)", y=_label(which), columns=columns_of(len(axes)))
+    label_panels(axes, x="images per step (global batch)", y=measure.words, columns=columns_of(len(axes)))
     best = frame.groupby(["panel", "title", "curve", "x"], sort=False)["y"].median().reset_index()
     return save(
         sheet,
         folder,
         name,
         pooled=(),
-        title="Accuracy against batch",
-        caption=_caption(items, which, layout, stopped),
-        alt=f"Line chart of {which} accuracy after the last epoch by images per step. {_values_text(best, 'batch')}",
+        title=f"{measure.title} against batch",
+        caption=_caption(items, measure, layout, stopped),
+        alt=f"Line chart of {measure.words.lower()} after the last epoch by images per step. "
+        f"{_values_text(best, 'batch', measure)}",
     )
 
 
-def draw_accuracy_by_epoch(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
-    """Draw accuracy after every epoch, a curve for each configuration; repeats are a band."""
-    name = "accuracy_epoch"
-    which, with_accuracy = _with_accuracy(runs)
-    if not with_accuracy:
-        return Skipped(name=name, reason="no finished run has an accuracy")
-    if max(len(_of(run, which)) for run in with_accuracy) < 2:
-        return Skipped(name=name, reason="no run has an accuracy after more than one epoch")
-    items, stopped = _whole(by_mode(with_accuracy))
+def _draw_by_epoch(measure: _Measure, runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+    name, what = f"{measure.name}_epoch", measure.title.lower()
+    having = _having(measure, runs)
+    if not having:
+        return Skipped(name=name, reason=f"no finished run has {_a(what)}")
+    if max(len(measure.values(run)) for run in having) < 2:
+        return Skipped(name=name, reason=f"no run has {_a(what)} after more than one epoch")
+    items, stopped = _whole(by_mode(having))
     layout = arrange(_traits(items, without=("nodes",)), apart=_NEVER_TOGETHER, together=("gpus",))
-    frame = _frame(items, layout, lambda run: list(enumerate(_of(run, which), start=1)))
-    sheet, axes = _draw(frame, layout, ordinal=_only_gpus(layout))
+    frame = _frame(items, layout, lambda run: list(enumerate(measure.values(run), start=1)))
+    sheet, axes = _draw(frame, layout, measure, ordinal=_only_gpus(layout))
     for panel in axes:
         panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    label_panels(axes, x="epoch", y=_label(which), columns=columns_of(len(axes)))
+    label_panels(axes, x="epoch", y=measure.words, columns=columns_of(len(axes)))
     last = (
         frame.sort_values("x", kind="stable")
         .groupby(["panel", "title", "curve", "x"], sort=False)["y"]
@@ -86,9 +146,9 @@ def draw_accuracy_by_epoch(runs: Sequence[Run], folder: Path) -> Figure | Skippe
         folder,
         name,
         pooled=(),
-        title="Accuracy by epoch",
-        caption=_caption(items, which, layout, stopped),
-        alt=f"Line chart of {which} accuracy after every epoch. {_values_text(last, 'epoch')}",
+        title=f"{measure.title} by epoch",
+        caption=_caption(items, measure, layout, stopped),
+        alt=f"Line chart of {measure.words.lower()} after every epoch. {_values_text(last, 'epoch', measure)}",
     )
 
 
@@ -100,13 +160,17 @@ def _several_batches(runs: Sequence[Run]) -> bool:
     return any(len(batches) > 1 for batches in by_count.values())
 
 
-def _with_accuracy(runs: Sequence[Run]) -> tuple[str, list[Run]]:
-    """What is drawn, and the runs that have it."""
-    for which in ("test", "training"):
-        known_runs = [run for run in runs if run.status is Status.DONE and any(v is not None for v in _of(run, which))]
-        if known_runs:
-            return which, known_runs
-    return "test", []
+def _accuracy_of(runs: Sequence[Run]) -> _Measure:
+    """Of test images, if any run has it."""
+    return next((measure for measure in (_TEST, _TRAINING) if _having(measure, runs)), _TEST)
+
+
+def _having(measure: _Measure, runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.status is Status.DONE and any(v is not None for v in measure.values(run))]
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def _whole(items: Sequence[Item]) -> tuple[list[Item], int]:
@@ -119,10 +183,6 @@ def _whole(items: Sequence[Item]) -> tuple[list[Item], int]:
 def _configuration(item: Item) -> tuple[tuple[str, str], ...]:
     """What repeats share."""
     return tuple(sorted((run_traits(*item) | {"nodes": ""}).items()))
-
-
-def _of(run: Run, which: str) -> tuple[float | None, ...]:
-    return run.test_accuracy if which == "test" else run.train_accuracy
 
 
 def _last(values: Sequence[float | None]) -> float | None:
@@ -147,7 +207,7 @@ def _frame(
     return pd.DataFrame(rows)
 
 
-def _draw(frame: pd.DataFrame, layout: Arrangement, *, ordinal: bool) -> tuple[Any, list[Axes]]:
+def _draw(frame: pd.DataFrame, layout: Arrangement, measure: _Measure, *, ordinal: bool) -> tuple[Any, list[Axes]]:
     """Medians over repeats as lines, their range as a band or bar; one scale for all panels."""
     styles = curve_styles(layout.labels, ordinal=ordinal)
     sheet, axes = sheet_of(len(layout.panels), curve_handles(styles))
@@ -157,12 +217,13 @@ def _draw(frame: pd.DataFrame, layout: Arrangement, *, ordinal: bool) -> tuple[A
             if len(curve_points):
                 _curve(panel_axes, curve_points, styles[label])
         title_panel(panel_axes, panel.title, width_of(len(axes)))
-        panel_axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        if measure.of_one:
+            panel_axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         panel_axes.yaxis.set_major_locator(MaxNLocator(nbins=6))
     low, high = float(frame["y"].min()), float(frame["y"].max())
-    room = max(0.02, 0.08 * (high - low))
+    room = max(0.02 if measure.of_one else 0.05 * abs(high), 0.08 * (high - low))
     for panel_axes in axes:
-        panel_axes.set_ylim(max(0.0, low - room), min(1.0, high + room))
+        panel_axes.set_ylim(max(0.0, low - room), min(1.0, high + room) if measure.of_one else high + room or 1.0)
     return sheet, axes
 
 
@@ -189,14 +250,10 @@ def _only_gpus(layout: Arrangement) -> bool:
     return len(layout.labels) > 2 and all(label.split(" ")[-1] in ("GPU", "GPUs") for label in layout.labels)
 
 
-def _label(which: str) -> str:
-    return "test accuracy" if which == "test" else "TRAINING accuracy"
-
-
-def _caption(items: Sequence[Item], which: str, layout: Arrangement, stopped: int) -> str:
+def _caption(items: Sequence[Item], measure: _Measure, layout: Arrangement, stopped: int) -> str:
     most = max(Counter(map(_configuration, items)).values())
     parts = [
-        "Whole test split." if which == "test" else "Accuracy on training images: no run says how it does on others.",
+        measure.caption,
         f"Lines: medians; bands: range over up to {most} runs." if most > 1 else "n=1: one run a point, so no range.",
         f"Without {plural(stopped, 'run')} that stopped early." if stopped else "",
         f"{layout.left_out}." if layout.left_out else "",
@@ -204,7 +261,7 @@ def _caption(items: Sequence[Item], which: str, layout: Arrangement, stopped: in
     return " ".join(part for part in parts if part)
 
 
-def _values_text(points: pd.DataFrame, what: str, *, most: int = 8) -> str:
+def _values_text(points: pd.DataFrame, what: str, measure: _Measure, *, most: int = 8) -> str:
     """Each curve's first and last value."""
     clauses = []
     groups = list(points.groupby(["title", "curve"], sort=False))
@@ -212,7 +269,8 @@ def _values_text(points: pd.DataFrame, what: str, *, most: int = 8) -> str:
         ordered = curve_points.sort_values("x")
         (x0, y0), (x1, y1) = ((r["x"], r["y"]) for _, r in ordered.iloc[[0, -1]].iterrows())
         name = f"{', '.join(part for part in (str(title), str(curve)) if part)}: " if title or curve else ""
-        until = f", {number(100 * y1)} % at {what} {x1:,}" if x1 != x0 else ""
-        clauses.append(f"{name}{number(100 * y0)} % at {what} {x0:,}{until}.")
+        first, last = (f"{number(100 * y)} %" if measure.of_one else number(y) for y in (y0, y1))
+        until = f", {last} at {what} {x1:,}" if x1 != x0 else ""
+        clauses.append(f"{name}{first} at {what} {x0:,}{until}.")
     more = f" And {plural(len(groups) - most, 'further curve')}." if len(groups) > most else ""
     return " ".join(clauses) + more

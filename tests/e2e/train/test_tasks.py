@@ -1,0 +1,128 @@
+"""What is learnt beside classes: labels and numbers. Metrics against values worked out by hand, and trained."""
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from tests.e2e.train.ranks import Job, small_cell
+from tests.unit.builders import DATA
+from vit_sweep.plan.point import Pipeline, Task
+from vit_sweep.record.metrics import METRICS, metrics_of
+
+pytestmark = pytest.mark.train
+
+OTHERS = (Task.MULTILABEL, Task.REGRESSION)
+
+
+def trained(folder, **changes):
+    """The record of a small cell."""
+    job = Job(folder, small_cell(**changes))
+    assert job.run() == [0] * job.cell.gpus, job.log()
+    return job.json("record.json")
+
+
+def in_python(body):
+    """What a process of its own prints, which may import torch."""
+    given = "import json, torch\nfrom vit_sweep.job.train.objective import *\nfrom vit_sweep.plan.point import Task\n"
+    answer = subprocess.run([sys.executable, "-c", given + body], capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    return json.loads(answer.stdout)
+
+
+def test_metrics_are_those_of_the_definitions():
+    """Three labels of four images, of which the last label is on none; numbers in units of their own."""
+    answers = [[2.0, -1.0, -3.0], [1.0, 1.0, -3.0], [-1.0, 2.0, -3.0], [0.5, -2.0, 4.0]]
+    there = [[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 0]]
+    numbers, wanted = [[1.0], [2.0], [3.0], [6.0]], [[1.5], [2.0], [2.5], [7.0]]
+    found = in_python(f"""
+answers, there = torch.tensor({answers}), torch.tensor({there}).float()
+numbers, wanted = torch.tensor({numbers}), torch.tensor({wanted})
+units = units_of(wanted)
+standard = lambda values: standardised(values, units)
+print(json.dumps([
+    scores(Task.MULTILABEL, answers, there, None),
+    scores(Task.REGRESSION, standard(numbers), standard(wanted), units),
+    scores(Task.REGRESSION, standard(numbers[:1]), standard(wanted[:1]), units),
+    scores(Task.MULTILABEL, answers, torch.zeros(4, 3), None),
+    scores(Task.CLASSIFICATION, answers, torch.tensor([0, 1, 1, 2]), None),
+    [float(loss_of(Task.MULTILABEL, answers, there)), float(loss_of(Task.REGRESSION, numbers, wanted))],
+    [float(loss_of(Task.MULTILABEL, answers, there, summed=True)), float(right_of(Task.REGRESSION, numbers, wanted))],
+]))
+""")
+    labels, values, of_one, of_none, of_classes, means, sums = found
+    # Label 1 is found first and fourth, at precision 1 and 2/4; label 2 at 1 and 2/2.
+    assert labels["map"] == pytest.approx(((1 + 2 / 4) / 2 + 1) / 2)
+    assert labels["f1"] == pytest.approx(2 * 3 / (2 * 3 + 3 + 1))
+    error = [0.5, 0.0, 0.5, 1.0]
+    assert values["mae"] == pytest.approx(sum(error) / 4, rel=1e-5)
+    assert values["rmse"] == pytest.approx(math.sqrt(sum(e * e for e in error) / 4), rel=1e-5)
+    mean = sum(w for (w,) in wanted) / 4
+    spread = sum((w - mean) ** 2 for (w,) in wanted)
+    assert values["r2"] == pytest.approx(1 - sum(e * e for e in error) / spread, rel=1e-5)
+    assert (set(of_one), "map" in of_none, of_classes) == ({"mae", "rmse"}, False, {})
+    entropy = [
+        math.log1p(math.exp(-x if y else x)) for row, labels_ in zip(answers, there, strict=True)
+        for x, y in zip(row, labels_, strict=True)
+    ]  # fmt: skip
+    assert means == pytest.approx([sum(entropy) / 12, sum(e * e for e in error) / 4], rel=1e-5)
+    assert sums == pytest.approx([sum(entropy) / 3, 0], rel=1e-5)
+
+
+@pytest.mark.parametrize("task", OTHERS)
+def test_a_task_is_learnt_alike_on_any_number_of_ranks_and_told_by_its_own_metrics(task, tmp_path):
+    """Layouts of one global batch, a sequence group among them; 20 test images do not divide over the ranks."""
+    changes = {"task": task, "epochs": 2}
+    alone = trained(tmp_path / "1", **changes)
+    others = [
+        trained(tmp_path / "2", gpus=2, **changes),
+        trained(tmp_path / "shared", gpus=2, sequence=2, micro_batch=8, **changes),
+        trained(tmp_path / "zero3", gpus=2, zero=3, pipeline=Pipeline.LOADER, **changes),
+    ]
+    names = {metric.name for metric in metrics_of(task)}
+    for epoch in alone["epochs"]:
+        assert set(epoch["test_metrics"]) == names
+        assert (epoch["train_accuracy"], epoch["test_accuracy"]) == (None, None)
+    for other in others:
+        for one, two in zip(alone["epochs"], other["epochs"], strict=True):
+            for name in ("train_loss", "test_loss"):
+                assert two[name] == pytest.approx(one[name], rel=1e-4)
+            assert two["test_metrics"] == pytest.approx(one["test_metrics"], rel=1e-3, abs=1e-3)
+    assert alone["gradients"]["difference"] < 1e-4
+
+
+@pytest.mark.parametrize("task", OTHERS)
+def test_what_can_be_learnt_is_learnt(task, tmp_path):
+    """Made-up images that show their targets under noise: precision far above chance, errors below the mean's."""
+    data = replace(DATA, train_images=2048, test_images=256, classes=4)
+    made = small_cell(
+        task=task, epochs=6, micro_batch=32, train_images=2048, data=data,
+        optimizer=replace(small_cell().optimizer, learning_rate=2e-3),
+    )  # fmt: skip
+    job = Job(tmp_path, made)
+    assert job.run() == [0], job.log()
+    last = job.json("record.json")["epochs"][-1]["test_metrics"]
+    if task is Task.MULTILABEL:
+        assert last["map"] > 0.9 and last["f1"] > 0.8, last  # by chance: half
+    else:
+        # A number between 0 and 1: the mean of all is off by a quarter.
+        assert last["r2"] > 0.8 and last["mae"] < 0.12 and last["rmse"] >= last["mae"], last
+
+
+@pytest.mark.parametrize("task", OTHERS)
+def test_a_run_goes_on_as_if_it_had_never_stopped(task, tmp_path):
+    whole = trained(tmp_path / "whole", task=task)
+    job = Job(tmp_path / "cut", small_cell(task=task))
+    assert job.run(probe=("signal_at", 0, "SIGUSR2", 2, 3)) == [1], job.log()
+    assert job.run(attempt=2) == [0], job.log(attempt=2)
+    keys = ("train_loss", "test_loss", "test_metrics")
+    again = job.json("record.json")
+    assert [[e[k] for k in keys] for e in again["epochs"]] == [[e[k] for k in keys] for e in whole["epochs"]]
+
+
+def test_every_metric_has_a_column_of_its_own_name():
+    assert len({metric.column for metric in METRICS}) == len(METRICS)
+    assert not any("accuracy" in f"{metric.name} {metric.title}".lower() for metric in METRICS)

@@ -1,0 +1,112 @@
+"""What a task trains for: its loss, its targets, and what the answers on the test split are worth.
+
+| task | targets of n images | loss of an image |
+|---|---|---|
+| classification | int64 (n,), the class | cross entropy |
+| multilabel | float32 (n, labels), 0 or 1 | binary cross entropy, the mean over labels |
+| regression | float32 (n, numbers), standardised by the training images | squared error, the mean over numbers |
+"""
+
+import math
+import warnings
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
+
+from vit_sweep.outcome.ending import Cause
+from vit_sweep.outcome.failure import JobError, one_line
+from vit_sweep.plan.point import Task
+
+
+class Units(NamedTuple):
+    """How standardised numbers become the data's own again: x scale + offset."""
+
+    offset: Tensor
+    """float64 (numbers,): the mean of the training images."""
+    scale: Tensor
+    """float64 (numbers,): their standard deviation, 1 where they are all alike."""
+
+
+def units_of(numbers: Tensor) -> Units:
+    """Of all training images: (n, numbers)."""
+    numbers = numbers.double()
+    scale = numbers.std(dim=0, correction=0)
+    return Units(numbers.mean(dim=0), torch.where(scale > 0, scale, 1.0))
+
+
+def standardised(numbers: Tensor, units: Units) -> Tensor:
+    """float32 (n, numbers) of mean 0 and deviation 1 over the training images."""
+    return ((numbers.double() - units.offset) / units.scale).float()
+
+
+def loss_of(task: Task, answers: Tensor, targets: Tensor, *, summed: bool = False) -> Tensor:
+    """The mean over images, or their sum, of (n, outputs) in fp32."""
+    if task is Task.CLASSIFICATION:
+        return cross_entropy(answers, targets, reduction="sum" if summed else "mean")
+    loss = binary_cross_entropy_with_logits if task is Task.MULTILABEL else mse_loss
+    each = loss(answers, targets, reduction="none").mean(dim=1)  # (n,)
+    return each.sum() if summed else each.mean()
+
+
+def right_of(task: Task, answers: Tensor, targets: Tensor) -> Tensor:
+    """How many images are classified right; 0 where the task knows no right and wrong of an image."""
+    if task is not Task.CLASSIFICATION:
+        return answers.new_zeros(())
+    return (answers.argmax(dim=1) == targets).sum()
+
+
+def drawn(task: Task, outputs: int, count: int, noise: torch.Generator) -> Tensor:
+    """Targets of no meaning, for images of noise."""
+    match task:
+        case Task.CLASSIFICATION:
+            return torch.randint(outputs, (count,), generator=noise)
+        case Task.MULTILABEL:
+            return torch.randint(2, (count, outputs), generator=noise).float()
+        case Task.REGRESSION:
+            return torch.randn((count, outputs), generator=noise)
+
+
+def scores(task: Task, answers: Tensor, targets: Tensor, units: Units | None) -> dict[str, float]:
+    """The task's metrics over a whole split, (n, outputs) each; `units`: of regression.
+
+    One that has no value (R² of one image, precision where no image has any label) is left out.
+    """
+    if task is Task.CLASSIFICATION:
+        return {}
+    from torchmetrics.functional import classification as labels
+    from torchmetrics.functional import regression as numbers
+
+    answers, targets = answers.double().cpu(), targets.double().cpu()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of metrics without a value, which are left out
+        if task is Task.MULTILABEL:
+            likely, there, count = answers.sigmoid(), targets.long(), targets.shape[1]
+            values = {
+                "map": labels.multilabel_average_precision(likely, there, num_labels=count),
+                "f1": labels.multilabel_f1_score(likely, there, num_labels=count, average="micro"),
+            }
+        else:
+            if units is not None:
+                answers, targets = (part * units.scale + units.offset for part in (answers, targets))
+            values = {
+                "mae": numbers.mean_absolute_error(answers, targets),
+                "rmse": numbers.mean_squared_error(answers.flatten(), targets.flatten(), squared=False),
+            }
+            if len(targets) > 1:
+                values["r2"] = numbers.r2_score(answers, targets)
+    return {name: float(value) for name, value in values.items() if math.isfinite(float(value))}
+
+
+def require_metrics(task: Task) -> None:
+    """Refuse before the training what could not be measured after it; raises `JobError`."""
+    if task is Task.CLASSIFICATION:
+        return
+    try:
+        import torchmetrics  # noqa: F401
+    except ImportError as error:
+        raise JobError(
+            Cause.CONFIGURATION,
+            f"task={task.value}: torchmetrics cannot be imported ({one_line(error)}); pip install 'vit_sweep[tasks]'",
+        ) from error
