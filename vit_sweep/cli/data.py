@@ -14,7 +14,13 @@ from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import SPLITS, is_packed
 from vit_sweep.data.request import Request
-from vit_sweep.plan.point import DataSpec
+from vit_sweep.plan.point import DataSpec, Task
+
+_OUTPUTS = {
+    Task.CLASSIFICATION: "class|classes",
+    Task.MULTILABEL: "label",
+    Task.REGRESSION: "number to learn|numbers to learn",
+}
 
 app = typer.Typer(no_args_is_help=True, help="Data sets on disk.")
 
@@ -92,7 +98,7 @@ def prepare(
     if isinstance(data, Request):
         console.print(
             f"{plural(spec.train_images, 'training image')}, {spec.test_images:,} to test with, "
-            f"{plural(spec.classes, 'class|classes')}, {plural(spec.channels, 'channel')}",
+            f"{plural(spec.classes, _OUTPUTS[spec.targets])}, {plural(spec.channels, 'channel')}",
             soft_wrap=True,
         )
 

@@ -1,24 +1,40 @@
-"""The packed form of an image folder: raw uint8 pixels that a job maps into memory, and a manifest. Pure.
+"""The packed form of images: raw pixels that a job maps into memory, and a manifest. Pure.
 
 ROOT/NAME/train/CLASS/*.jpg, ROOT/NAME/val/CLASS/*.jpg      what a person puts there, or anything that `data.path` names
 ROOT/NAME-packed-SIDE/manifest.json                         what `data prepare NAME` makes of it
                       train.images.u8  train.labels.i64     images x channels x rows x columns bytes; 8 bytes a label
                       test.images.u8   test.labels.i64
+Images of more than 8 bits: *.images.f32. Labels that are no classes: *.labels.f64, images x outputs.
 """
 
 import hashlib
+from enum import StrEnum
 from typing import Annotated
 
 from annotated_types import Ge
 
-from launchers.checked import Whole, checked
+from launchers.checked import Quantity, Signed, Whole, checked
 from launchers.profile import Count
 from vit_sweep.data.request import Request
-from vit_sweep.plan.point import DataSource, DataSpec
+from vit_sweep.plan.point import DataSource, DataSpec, Task
 
 SCHEMA_VERSION = 1
 SPLITS = {"train": "train", "test": "val"}
 """The name of each split, and of its folder in the source."""
+
+
+class Pixels(StrEnum):
+    """Numbers of a packed image; little-endian."""
+
+    U8 = "u8"
+    """0 to 255, which a model sees as -1 to 1."""
+    F32 = "f32"
+    """As they were, which a model sees by mean and deviation of the training images."""
+
+    @property
+    def bytes(self) -> int:
+        """Of a number."""
+        return 1 if self is Pixels.U8 else 4
 
 
 @checked
@@ -53,6 +69,12 @@ class Manifest:
     """Digest of the list of the sources (names, sizes, times): whether they have changed since."""
     left_out: Whole = 0
     """Images that cannot be read."""
+    pixels: Pixels = Pixels.U8
+    mean: tuple[Signed, ...] = ()
+    """Of f32: of each channel over the training images."""
+    deviation: tuple[Quantity, ...] = ()
+    """Standard deviation, likewise; 1 where all are alike."""
+    targets: Task = Task.CLASSIFICATION
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -63,7 +85,7 @@ class Manifest:
     def image_bytes(self) -> int:
         """Of an image."""
         channels, rows, columns = self.shape
-        return channels * rows * columns
+        return channels * rows * columns * self.pixels.bytes
 
     @property
     def content(self) -> str:
@@ -89,6 +111,7 @@ def spec_of(manifest: Manifest, request: Request) -> DataSpec:
         channels=manifest.channels,
         image_bytes=manifest.image_bytes,
         content=manifest.content,
+        targets=manifest.targets,
     )
 
 
@@ -97,14 +120,14 @@ def folder_of(data: DataSpec | Request) -> str:
     return f"{data.name}-packed-{data.side or 'as_is'}"
 
 
-def images_file(split: str) -> str:
-    """Name of a split's pixels: uint8, (images, channels, rows, columns)."""
-    return f"{split}.images.u8"
+def images_file(split: str, pixels: Pixels = Pixels.U8) -> str:
+    """Name of a split's pixels: (images, channels, rows, columns)."""
+    return f"{split}.images.{pixels.value}"
 
 
-def labels_file(split: str) -> str:
-    """Name of a split's labels: little-endian int64, (images,)."""
-    return f"{split}.labels.i64"
+def labels_file(split: str, targets: Task = Task.CLASSIFICATION) -> str:
+    """Name of a split's labels: little-endian int64 (images,), or float64 (images, outputs) for other tasks."""
+    return f"{split}.labels.{'i64' if targets is Task.CLASSIFICATION else 'f64'}"
 
 
 def expected_images(data: DataSpec, split: str) -> int:

@@ -10,14 +10,18 @@ from typing import Annotated, Any
 from annotated_types import Gt, Lt
 
 from launchers.checked import Line, Name, checked, parse, to_plain
+from launchers.errors import UserError
 from launchers.profile import Count
-from vit_sweep.plan.point import NotNegativeInt
+from vit_sweep.plan.point import NotNegativeInt, Task
+
+HDF5_SUFFIXES = (".h5", ".hdf5", ".h5f", ".he5")
 
 
 class Kind(StrEnum):
     """What lies at the path."""
 
     IMAGEFOLDER = "imagefolder"
+    HDF5 = "hdf5"
 
 
 class Corrupt(StrEnum):
@@ -40,17 +44,31 @@ class Request:
     """What tables call the data set."""
     side: Count | None = None
     """Pixels of a side of the packed images; None: they are packed as they are, all of one size."""
-    channels: Count = 3
-    """3: colours, 1: grey."""
+    channels: Count | None = 3
+    """Of files of images 3: colours, 1: grey. None: as many as the first image has."""
     split: Annotated[float, Gt(0), Lt(1)] = 0.1
     """Part of each class that becomes the test images, where nobody has put them apart."""
     split_seed: NotNegativeInt = 0
     corrupt: Corrupt = Corrupt.REFUSE
+    images: Line = "images"
+    """HDF5: the dataset of images."""
+    labels: Line = "labels"
+    """HDF5: the dataset of their labels, or an attribute."""
+    targets: Task | None = None
+    """HDF5: what the labels are for; None: by their type."""
+    classes: Count | None = None
+    """HDF5: how many classes the labels number; None: as many as there are."""
 
 
-def kind_of(_path: str) -> Kind:
+MISSING = "???"
+"""A value that a preset leaves to the command."""
+
+
+def kind_of(path: str) -> Kind:
     """What lies at a path, where only the path is given."""
-    return Kind.IMAGEFOLDER
+    place = Path(path).expanduser()
+    files = [place, *place.glob("*"), *place.glob("*/*.h*")] if place.is_dir() else [place]
+    return Kind.HDF5 if any(file.suffix in HDF5_SUFFIXES for file in files) else Kind.IMAGEFOLDER
 
 
 def is_request(given: Mapping[str, Any]) -> bool:
@@ -60,6 +78,8 @@ def is_request(given: Mapping[str, Any]) -> bool:
 
 def request_of(given: Mapping[str, Any]) -> Request:
     """Check the keys of a data set that has a `path`; raises `UserError`. Its name is the folder's, unless given."""
+    if given["path"] == MISSING:
+        raise UserError(f"data={given['name'] or given['source']}: where the images lie is not said; add data.path=DIR")
     path = Path(str(given["path"])).expanduser().absolute()
     name = given.get("name") or re.sub(r"[^A-Za-z0-9._+-]", "_", path.stem).lstrip("._+-") or "data"
     return parse(Request, {**given, "path": str(path), "name": name}, what="data")
@@ -68,7 +88,11 @@ def request_of(given: Mapping[str, Any]) -> Request:
 def command_of(request: Request, root: Path) -> str:
     """The command that packs it."""
     given = to_plain(request, defaults=False)
-    words = [f"data.{key}={value}" for key, value in given.items() if key not in ("source", "path", "name")]
+    words = [
+        f"data.{key}={'null' if value is None else value}"
+        for key, value in given.items()
+        if key not in ("source", "path", "name")
+    ]
     if request.name != request_of({"source": request.source, "path": request.path}).name:
         words.insert(0, f"data.name={request.name}")
     words.insert(0, f"data.path={request.path}")

@@ -80,7 +80,7 @@ def test_the_split_is_of_each_image_alone(folder):
 
     def apart(seed):
         source = source_of(request(folder), folder, lambda _: None)
-        return {path for path, _ in divided(source, 0.5, seed)["test"].samples}
+        return {sample.path for sample in divided(source, 0.5, seed)["test"].samples}
 
     before = apart(0)
     assert len(before) == 12

@@ -38,9 +38,9 @@ def decoded(monkeypatch):
 
     decoded_files, real = [], Reader.image
 
-    def image(self, path):
-        decoded_files.append(path.rsplit("/", 1)[1])
-        return real(self, path)
+    def image(self, sample):
+        decoded_files.append(sample.path.rsplit("/", 1)[1])
+        return real(self, sample)
 
     monkeypatch.setattr(Reader, "image", image)
     return decoded_files
@@ -397,14 +397,16 @@ def png_of_16_bits(pixels):
 def test_several_pictures_in_a_file_are_refused_by_name(tmp_path, suffix):
     from PIL import Image
 
+    from vit_sweep.data.packed import Pixels
     from vit_sweep.data.prepare.image_folder import read_image
-    from vit_sweep.data.prepare.source import Reader
+    from vit_sweep.data.prepare.source import Reader, Sample
 
     path = tmp_path / f"moves.{suffix}"
     pictures = [Image.new("RGB", (16, 16), colour) for colour in ("red", "black")]
     pictures[0].save(path, save_all=True, append_images=pictures[1:])
-    read = lambda folder, path: read_image(path)  # noqa: E731
-    told = Reader(folder=tmp_path, read=read, shape=(3, 16, 16), as_is=True, workers=1).image(str(path))
+    read = lambda sample: read_image(sample.path)  # noqa: E731
+    reader = Reader(read=read, pixels=Pixels.U8, shape=(3, 16, 16), as_is=True, workers=1)
+    told = reader.image(Sample(str(path), 0))
     assert told == f"{path} (it holds 2 pictures; keep the one that you mean)"
 
 

@@ -11,7 +11,7 @@ from launchers.atomic import reading
 from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.data.packed import SPLITS, expected_images
-from vit_sweep.data.prepare.source import NAMED, Source, Sources, Tell, divided
+from vit_sweep.data.prepare.source import NAMED, Sample, Source, Sources, Tell, divided
 from vit_sweep.data.request import Request
 from vit_sweep.plan.point import DataSpec
 
@@ -72,7 +72,11 @@ def source_of(data: DataSpec | Request, folder: Path, tell: Tell) -> Source:
     others = sum(len(names) for _, _, names in os.walk(folder)) - len(listing.samples)
     if others:
         tell(f"{folder}: {plural(others, 'file')} left out, not named like an image")
-    return Source(folder=folder, classes=tuple(listing.classes), samples=tuple(listing.samples))
+    return Source(
+        folder=folder,
+        classes=tuple(listing.classes),
+        samples=tuple(Sample(path, label) for path, label in listing.samples),
+    )
 
 
 def check(data: DataSpec, sources: dict[str, Source]) -> None:
@@ -99,13 +103,13 @@ def _same_classes(data: DataSpec | Request, sources: dict[str, Source]) -> None:
         )
 
 
-def _reader(channels: int) -> Callable[[Path, str], Image.Image]:
-    mode = {1: "L", 3: "RGB"}.get(channels)
+def _reader(channels: int | None) -> Callable[[Sample], Image.Image]:
+    mode = {1: "L", 3: "RGB", None: "RGB"}.get(channels)
     if mode is None:
         raise UserError(f"data.channels={channels}: an image file has colours (3) or is grey (1)")
 
-    def read(_folder: Path, path: str) -> Image.Image:
-        image = read_image(path)
+    def read(sample: Sample) -> Image.Image:
+        image = read_image(sample.path)
         return image if mode == "RGB" else image.convert(mode)
 
     return read

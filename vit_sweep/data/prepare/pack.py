@@ -21,12 +21,12 @@ from launchers.checked import checked, parse_json, to_json
 from launchers.errors import UserError
 from launchers.text import some
 from vit_sweep.data import datasets
-from vit_sweep.data.packed import Manifest, PackedFile, folder_of, images_file, labels_file
+from vit_sweep.data.packed import Manifest, PackedFile, Pixels, folder_of, images_file, labels_file
 from vit_sweep.data.prepare import image_folder
 from vit_sweep.data.prepare.download import alone, make_root
-from vit_sweep.data.prepare.source import NAMED, Reader, Source, Sources, Tell, shape_of
-from vit_sweep.data.request import Corrupt, Request
-from vit_sweep.plan.point import DataSpec
+from vit_sweep.data.prepare.source import NAMED, Reader, Source, Sources, Target, Tell, shape_of
+from vit_sweep.data.request import Corrupt, Kind, Request
+from vit_sweep.plan.point import DataSpec, Task
 
 BLOCK_IMAGES = 256
 """Images between two notes of how far it is."""
@@ -74,13 +74,25 @@ def _to_pack(data: DataSpec | Request, root: Path, tell: Tell) -> Sources | None
     """What is to be packed; None where it is packed already, and whole."""
     if isinstance(data, DataSpec):
         return None if datasets.problem_of(data, root) is None else image_folder.described(data, root, tell)
-    sources = image_folder.requested(data, tell)
+    sources = _requested(data, tell)
     try:
         spec = datasets.known(data, root)
     except UserError:  # not packed, or otherwise
         return sources
     whole = datasets.problem_of(spec, root) is None
     return None if whole and datasets.manifest_of(spec, root).listed == sources.listed() else sources
+
+
+def _requested(request: Request, tell: Tell) -> Sources:
+    if request.source is Kind.HDF5:
+        try:
+            from vit_sweep.data.prepare import hdf5
+        except ImportError:
+            raise UserError(
+                f"data={request.name}: h5py, which reads HDF5, is not installed here: pip install 'vit_sweep[data]'"
+            ) from None
+        return hdf5.requested(request, tell)
+    return image_folder.requested(request, tell)
 
 
 def _pack(data: DataSpec | Request, sources: Sources, root: Path, tell: Tell, workers: int) -> None:
@@ -104,10 +116,11 @@ def _write_all(
     refuse = isinstance(data, DataSpec) or data.corrupt is Corrupt.REFUSE
     parts = {}
     for split, source in sources.splits.items():
-        reader = Reader(folder=source.folder, read=sources.read, shape=shape, as_is=data.side is None, workers=workers)
-        parts[split] = _write_split(source, split, reader, aside, tell=tell, refuse=refuse)
+        reader = Reader(read=sources.read, pixels=sources.pixels, shape=shape, as_is=data.side is None, workers=workers)
+        parts[split] = _write_split(source, split, reader, aside, targets=sources.targets, tell=tell, refuse=refuse)
     _judge(data, sources, parts, tell, refuse=refuse)
     channels, rows, columns = shape
+    levels = _levels(aside / images_file("train", sources.pixels), shape) if sources.pixels is Pixels.F32 else ((), ())
     manifest = Manifest(
         data=data.name,
         side=rows,
@@ -120,6 +133,10 @@ def _write_all(
         request=None if isinstance(data, DataSpec) else data,
         listed=None if isinstance(data, DataSpec) else sources.listed(),
         left_out=sum(len(part.unreadable) for part in parts.values()),
+        pixels=sources.pixels,
+        mean=levels[0],
+        deviation=levels[1],
+        targets=sources.targets,
     )
     write(aside / "manifest.json", to_json(manifest))
     for split in sources.splits:
@@ -136,7 +153,7 @@ def _judge(data: DataSpec | Request, sources: Sources, parts: "dict[str, _Part]"
     if refuse:
         skip = "" if isinstance(data, DataSpec) else ", or leave them out with data.corrupt=skip"
         raise UserError(f"data={data.name}: {named}; replace them and give the command again{skip}")
-    classes = sources.splits["train"].classes
+    classes = sources.splits["train"].classes if sources.targets is Task.CLASSIFICATION else ()
     empty = [name for label, name in enumerate(classes) if label not in parts["train"].labels]
     if empty or not parts["test"].images:
         what = f"of {some(empty, NAMED)} none is left" if empty else "no test image is left"
@@ -149,7 +166,7 @@ def _check_room(
 ) -> None:
     images = sum(len(source.samples) for source in sources.splits.values())
     channels, rows, columns = shape
-    wanted = images * (channels * rows * columns + 8)
+    wanted = images * (channels * rows * columns * sources.pixels.bytes + 8)
     there = sum(path.stat().st_size for path in aside.iterdir())
     free = shutil.disk_usage(aside).free
     if wanted - there > free:
@@ -164,16 +181,30 @@ class _Part:
     """What was written of a split."""
 
     images: int
-    labels: frozenset[int]
+    labels: frozenset[Target]
     files: tuple[PackedFile, ...]
     unreadable: tuple[str, ...]
     """Sentences; where nothing may be left out, the files are not whole then."""
 
 
-def _write_split(source: Source, split: str, reader: Reader, aside: Path, *, tell: Tell, refuse: bool) -> _Part:
+def _levels(path: Path, shape: tuple[int, int, int]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel of float32 images on disk."""
+    images = np.memmap(path, dtype="<f4", mode="r").reshape(-1, *shape)
+    blocks = [images[first : first + BLOCK_IMAGES] for first in range(0, len(images), BLOCK_IMAGES)]
+    pixels = len(images) * shape[1] * shape[2]
+    mean = sum(block.sum(axis=(0, 2, 3), dtype=np.float64) for block in blocks) / pixels  # (channels,)
+    around = (((block - mean[:, None, None]) ** 2).sum(axis=(0, 2, 3), dtype=np.float64) for block in blocks)
+    deviation = np.sqrt(sum(around) / pixels)
+    return tuple(map(float, mean)), tuple(float(value) or 1.0 for value in deviation)
+
+
+def _write_split(
+    source: Source, split: str, reader: Reader, aside: Path, *, targets: Task, tell: Tell, refuse: bool
+) -> _Part:
     """Write pixels and labels of a split. With `refuse` nothing is written any more once an image cannot be read."""
-    path, image_bytes, total = aside / images_file(split), math.prod(reader.shape), len(source.samples)
-    before = _done_before(source, split, aside, image_bytes)
+    path, total = aside / images_file(split, reader.pixels), len(source.samples)
+    image_bytes = math.prod(reader.shape) * reader.pixels.bytes
+    before = _done_before(source, split, path, image_bytes)
     done, unreadable = before.done, dict(before.left_out)
     digest, listed, progress = hashlib.sha256(), source.listed(done), _Told(tell, split, total, done)
     with path.open("r+b" if path.exists() else "x+b") as out:
@@ -195,28 +226,27 @@ def _write_split(source: Source, split: str, reader: Reader, aside: Path, *, tel
                     note = _Progress(done=number, listed=listed.hexdigest(), left_out=tuple(unreadable.items()))
                     write(_note(aside, split), to_json(note))
             progress.at(number)
-    labels = [label for number, (_, label) in enumerate(source.samples) if number not in unreadable]
-    label_bytes = np.array(labels, dtype="<i8").tobytes()
-    (aside / labels_file(split)).write_bytes(label_bytes)
+    labels = [sample.target for number, sample in enumerate(source.samples) if number not in unreadable]
+    label_bytes = np.array(labels, dtype="<i8" if targets is Task.CLASSIFICATION else "<f8").tobytes()
+    label_file = labels_file(split, targets)
+    (aside / label_file).write_bytes(label_bytes)
     return _Part(
         images=len(labels),
         labels=frozenset(labels),
         files=(
             PackedFile(name=path.name, bytes=max(1, path.stat().st_size), sha256=digest.hexdigest()),
-            PackedFile(
-                name=labels_file(split), bytes=max(1, len(label_bytes)), sha256=hashlib.sha256(label_bytes).hexdigest()
-            ),
+            PackedFile(name=label_file, bytes=max(1, len(label_bytes)), sha256=hashlib.sha256(label_bytes).hexdigest()),
         ),
         unreadable=tuple(unreadable.values()),
     )
 
 
-def _done_before(source: Source, split: str, aside: Path, image_bytes: int) -> "_Progress":
+def _done_before(source: Source, split: str, images: Path, image_bytes: int) -> "_Progress":
     """Images of this very list that an earlier, broken off packing has left on disk."""
     nothing = _Progress(done=0, listed="")
     try:
-        noted = parse_json(_Progress, read(_note(aside, split)), what="progress")
-        size = (aside / images_file(split)).stat().st_size
+        noted = parse_json(_Progress, read(_note(images.parent, split)), what="progress")
+        size = images.stat().st_size
     except (OSError, UserError):
         return nothing
     written = noted.done - len(noted.left_out)

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image
 from torch import Tensor
@@ -12,15 +12,35 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import functional as transforms
 
 from launchers.errors import UserError
+from launchers.text import plural
+from vit_sweep.data.packed import Pixels
 from vit_sweep.data.prepare.worker import begin_worker
 from vit_sweep.data.request import Request
-from vit_sweep.plan.point import DataSpec
+from vit_sweep.plan.point import DataSpec, Task
 
 Tell = Callable[[str], None]
 Picture = Image.Image | Tensor
 """As it was read: one of Pillow, or numbers (channels, rows, columns)."""
-Read = Callable[[Path, str], Picture]
-"""Reads the image of a name in a folder; raises what decoders raise."""
+Target = int | tuple[float, ...]
+"""A class by its place in the list of names, or labels, or numbers."""
+
+
+class Sample(NamedTuple):
+    """An image before it is read."""
+
+    path: str
+    target: Target
+    place: int | None = None
+    """In a file of many images."""
+
+    @property
+    def name(self) -> str:
+        """For people: the file, and which of its images."""
+        return self.path if self.place is None else f"{self.path}[{self.place}]"
+
+
+Read = Callable[[Sample], Picture]
+"""Raises what decoders raise."""
 
 NAMED = 5
 """How many of many are named in a sentence."""
@@ -28,17 +48,21 @@ NAMED = 5
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
-    """The images of one split in the order of their labels: sorted class folders, sorted paths in each."""
+    """The images of one split in a fixed order: of folders sorted class folders, sorted paths in each."""
 
     folder: Path
     classes: tuple[str, ...]
-    samples: tuple[tuple[str, int], ...]
+    samples: tuple[Sample, ...]
 
     def line(self, number: int) -> bytes:
         """What an image is known by, without reading it: its place, size, time and label."""
-        path, label = self.samples[number]
-        about = Path(path).stat()
-        return f"{Path(path).relative_to(self.folder)} {about.st_size} {about.st_mtime_ns} {label}\n".encode()
+        sample = self.samples[number]
+        about = Path(sample.path).stat()
+        return f"{self.short(sample)} {about.st_size} {about.st_mtime_ns} {sample.target}\n".encode()
+
+    def short(self, sample: Sample) -> str:
+        """What an image is called within the folder."""
+        return str(Path(sample.path).relative_to(self.folder)) + ("" if sample.place is None else f"[{sample.place}]")
 
     def listed(self, count: int | None = None) -> "hashlib._Hash":
         """A digest of the first `count` images of the list; None: of all."""
@@ -54,26 +78,34 @@ class Sources:
 
     splits: dict[str, Source]
     read: Read
+    pixels: Pixels = Pixels.U8
+    targets: Task = Task.CLASSIFICATION
 
     def listed(self) -> str:
         """A digest of both lists."""
         return hashlib.sha256("".join(s.listed().hexdigest() for s in self.splits.values()).encode()).hexdigest()
 
 
-def divided(source: Source, part: float, seed: int) -> dict[str, Source]:
-    """Put `part` of each class apart as test images, at least one of two.
+def divided(source: Source, part: float, seed: int, *, by_file: bool = False) -> dict[str, Source]:
+    """Put `part` of each class apart as test images, at least one of two; without classes, of all.
 
     Which ones depends on the seed and on each image's name alone, neither on the machine nor on other images' sizes.
+    `by_file`: the images of a file, which may be slices of one volume, stay together; its class is its first image's.
     """
-    by_label: dict[int, list[tuple[str, int]]] = {}
+    by_label: dict[int | None, dict[str, None]] = {}
+    seen: set[str] = set()
     for sample in source.samples:
-        by_label.setdefault(sample[1], []).append(sample)
-    test: set[tuple[str, int]] = set()
-    for samples in by_label.values():
-        drawn = sorted(samples, key=lambda s: _draw(str(Path(s[0]).relative_to(source.folder)), seed))
-        test.update(drawn[: min(len(samples) - 1, max(1, round(part * len(samples))))])
-    kept = tuple(sample for sample in source.samples if sample not in test)
-    apart = tuple(sample for sample in source.samples if sample in test)
+        name = sample.path if by_file else source.short(sample)
+        if name not in seen:
+            seen.add(name)
+            by_label.setdefault(sample.target if isinstance(sample.target, int) else None, {})[name] = None
+    test: set[str] = set()
+    for names in by_label.values():
+        drawn = sorted(names, key=lambda name: _draw(Path(name).name if by_file else name, seed))
+        test.update(drawn[: min(len(names) - 1, max(1, round(part * len(names))))])
+    named = [(sample, sample.path if by_file else source.short(sample)) for sample in source.samples]
+    kept = tuple(sample for sample, name in named if name not in test)
+    apart = tuple(sample for sample, name in named if name in test)
     return {"train": replace(source, samples=kept), "test": replace(source, samples=apart)}
 
 
@@ -83,61 +115,68 @@ def _draw(name: str, seed: int) -> bytes:
 
 def shape_of(data: DataSpec | Request, sources: Sources) -> tuple[int, int, int]:
     """Channels, rows and columns of the packed images. Without a `side` they are the first image's, any rectangle."""
-    if data.side is not None:
+    if data.side is not None and data.channels is not None:
         return data.channels, data.side, data.side
-    source = sources.splits["train"]
-    path, _ = source.samples[0]
+    first = sources.splits["train"].samples[0]
     try:
-        rows, columns = transforms.get_size(sources.read(source.folder, path))
+        picture = sources.read(first)
+        rows, columns = transforms.get_size(picture)
+        channels = data.channels or transforms.get_dimensions(picture)[0]
     except Exception as error:
-        raise UserError(f"data={data.name}: {path} cannot be read as an image ({error}); replace it") from None
-    return data.channels, rows, columns
+        raise UserError(f"data={data.name}: {first.name} cannot be read as an image ({error}); replace it") from None
+    return channels, data.side or rows, data.side or columns
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reader:
     """Reads images as they are packed."""
 
-    folder: Path
     read: Read
+    pixels: Pixels
     shape: tuple[int, int, int]
     as_is: bool
     """Refuse what has another size, instead of resizing it."""
     workers: int
 
-    def images(self, samples: tuple[tuple[str, int], ...]) -> Iterator[Tensor | str]:
-        """Every image as uint8 of `shape`, in order, or a sentence that names the file and says why not."""
+    def images(self, samples: tuple[Sample, ...]) -> Iterator[Tensor | str]:
+        """Every image as `pixels` of `shape`, in order, or a sentence that names the file and says why not."""
         options: dict[str, Any] = {}
         if self.workers > 1 and len(samples) > 1:
             options = {"num_workers": self.workers, "multiprocessing_context": "fork", "worker_init_fn": begin_worker}
-        yield from DataLoader(_Files([path for path, _ in samples], self), batch_size=None, **options)
+        yield from DataLoader(_Files(samples, self), batch_size=None, **options)
 
-    def image(self, path: str) -> Tensor | str:
+    def image(self, sample: Sample) -> Tensor | str:
         """The shorter side resized, the centre cut out."""
         try:
-            image = self.read(self.folder, path)
+            image = self.read(sample)
+            if self.pixels is Pixels.F32:
+                image = (transforms.pil_to_tensor(image) if isinstance(image, Image.Image) else image).float()
+            channels = transforms.get_dimensions(image)[0]
+            if channels != self.shape[0]:
+                return f"{sample.name} ({plural(channels, 'channel')}, not {self.shape[0]})"
             size = list(self.shape[1:])
             if transforms.get_size(image) != size:
                 if self.as_is:
                     rows, columns = size
                     return (
-                        f"{path} (not {columns} x {rows} pixels as the first one; give the data set a side: data.side)"
+                        f"{sample.name} (not {columns} x {rows} pixels as the first one; give the data set a side: "
+                        "data.side)"
                     )
                 image = transforms.center_crop(transforms.resize(image, [min(size)], antialias=True), size)
             pixels: Tensor = transforms.pil_to_tensor(image) if isinstance(image, Image.Image) else image
             return pixels
         except Exception as error:  # what decoders raise is listed nowhere
-            return f"{path} ({' '.join(str(error).replace(path, 'it').split())})"
+            return f"{sample.name} ({' '.join(str(error).replace(sample.path, 'it').split())})"
 
 
 class _Files(Dataset[Tensor | str]):
     """Images by number."""
 
-    def __init__(self, paths: list[str], reader: Reader) -> None:
-        self._paths, self._reader = paths, reader
+    def __init__(self, samples: tuple[Sample, ...], reader: Reader) -> None:
+        self._samples, self._reader = samples, reader
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._samples)
 
     def __getitem__(self, number: int) -> Tensor | str:
-        return self._reader.image(self._paths[number])
+        return self._reader.image(self._samples[number])

@@ -295,8 +295,8 @@ class Trainer:
         for images, labels, counts in test_batches(self._test, self._cell, self._rank, self.device):
             self._enter()
             self._beat("evaluating", self.number, self.step)
-            # images: (n, channels, height, width) uint8, labels: (n, ...); the first `counts` of them count.
-            ready = prepare(images, self._cell.model.image_shape, self._dtype)
+            # images: (n, channels, height, width), labels: (n, ...); the first `counts` of them count.
+            ready = prepare(images, self._cell.model.image_shape, self._dtype, self._test.levels)
             logits = self._engine.evaluate(ready).float()  # (n, outputs)
             totals[0] += loss_of(task, logits[:counts], labels[:counts], summed=True) if counts else 0.0
             totals[1] += right_of(task, logits[:counts], labels[:counts])

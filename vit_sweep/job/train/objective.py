@@ -83,8 +83,10 @@ def scores(task: Task, answers: Tensor, targets: Tensor, units: Units | None) ->
         warnings.simplefilter("ignore")  # of metrics without a value, which are left out
         if task is Task.MULTILABEL:
             likely, there, count = answers.sigmoid(), targets.long(), targets.shape[1]
+            each = labels.multilabel_average_precision(likely, there, num_labels=count, average="none")
             values = {
-                "map": labels.multilabel_average_precision(likely, there, num_labels=count),
+                # It gives 0 to a label that no image has, which would count against the model.
+                "map": each[there.any(dim=0)].mean(),
                 "f1": labels.multilabel_f1_score(likely, there, num_labels=count, average="micro"),
             }
         else:

@@ -76,17 +76,20 @@ def cropped(images: Tensor, index: Tensor, boxes: Tensor) -> Tensor:
 def resized_crops(images: Tensor, boxes: Tensor, size: Size) -> Tensor:
     """Each image's own box at `size` by antialiased bilinear weights, flipped where drawn.
 
-    uint8 (n, channels, h, w) becomes whole numbers 0 to 255 as floats. A resize is linear and separable: it is one
-    small matrix for the rows and one for the columns of each image, so a batch of unlike boxes is two batched products.
+    uint8 (n, channels, h, w) becomes whole numbers 0 to 255 as floats, float32 stays what it is. A resize is linear and
+    separable: it is one small matrix for the rows and one for the columns of each image, so a batch of unlike boxes is
+    two batched products.
     """
     # Half precision is exact for 0 to 255 and wrong by at most 1/16 afterwards; on a CPU it would be slow.
-    dtype = torch.float16 if images.is_cuda else torch.float32
+    whole = not images.is_floating_point()
+    dtype = torch.float16 if images.is_cuda and whole else torch.float32
     top, left, height, width, flip = boxes.unbind(-1)
     down = _weights(top, height, images.shape[-2], size[0]).to(dtype)  # (n, rows, h)
     across = _weights(left, width, images.shape[-1], size[1])  # (n, columns, w)
     across = torch.where(flip[:, None, None] == 1, across.flip(1), across).to(dtype)
     narrow = torch.einsum("nchw,nsw->nchs", images.to(dtype), across)  # (n, channels, h, columns)
-    return torch.einsum("nth,nchs->ncts", down, narrow).round_()
+    resized = torch.einsum("nth,nchs->ncts", down, narrow)
+    return resized.round_() if whole else resized
 
 
 def augmented_on_host(image: Tensor, box: Tensor, size: Size) -> Tensor:

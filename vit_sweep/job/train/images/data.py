@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from vit_sweep.data.datasets import manifest_of, prepare_command, problem_of, staged
-from vit_sweep.data.packed import folder_of, images_file, labels_file
+from vit_sweep.data.packed import Manifest, Pixels, folder_of, images_file, labels_file
 from vit_sweep.job.train.images.augment import Size
 from vit_sweep.job.train.objective import Units, standardised, units_of
 from vit_sweep.outcome.ending import Cause
@@ -30,16 +31,26 @@ _SPLIT_SEED = 0
 _SYNTHETIC_SIDE = 32
 
 
+class Levels(NamedTuple):
+    """What of an image's numbers is 0 for a model, and what 1 away from it."""
+
+    mean: tuple[float, ...]
+    """Of each channel."""
+    deviation: tuple[float, ...]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
     """Images and labels of one split."""
 
     images: Tensor
-    """uint8, (images, channels, height, width). Never written to: a packed set is a read-only map of its file."""
+    """uint8 or float32, (images, channels, height, width). Never written to: a packed set is a read-only map."""
     labels: Tensor
     """(images, ...): targets of the task, see `objective`."""
     units: Units | None = None
     """Of regression."""
+    levels: Levels | None = None
+    """Of float32 images; None: uint8, 0 to 255."""
 
     def to(self, device: torch.device) -> "Split":
         """The same split in device memory."""
@@ -105,9 +116,9 @@ def epoch_order(cell: Cell, chosen: Tensor, epoch: int) -> Tensor:
     return filled.view(cell.steps_per_epoch, cell.accum, cell.data_ranks, cell.micro_batch)
 
 
-def prepare(images: Tensor, size: Size, dtype: torch.dtype) -> Tensor:
-    """Turn (n, channels, h, w) of 0 to 255 into normalised `dtype` (n, channels, *size), in one batch on its device."""
-    return normalised(resized(images, size), dtype)
+def prepare(images: Tensor, size: Size, dtype: torch.dtype, levels: Levels | None = None) -> Tensor:
+    """Turn (n, channels, h, w) into normalised `dtype` (n, channels, *size), in one batch on its device."""
+    return normalised(resized(images, size), dtype, levels)
 
 
 def resized(images: Tensor, size: Size) -> Tensor:
@@ -118,9 +129,13 @@ def resized(images: Tensor, size: Size) -> Tensor:
     return whole
 
 
-def normalised(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """0 to 255 as -1 to 1: ToTensor and Normalize((0.5,), (0.5,)) of the paper."""
-    return images.to(dtype).div_(127.5).sub_(1.0)
+def normalised(images: Tensor, dtype: torch.dtype, levels: Levels | None = None) -> Tensor:
+    """0 to 255 as -1 to 1: ToTensor and Normalize((0.5,), (0.5,)) of the paper; numbers of other `levels` by these."""
+    if levels is None:
+        return images.to(dtype).div_(127.5).sub_(1.0)
+    # In fp32 before they are cast: numbers as small as 1e-5 are nothing in 16 bits.
+    mean, deviation = (images.new_tensor(values)[:, None, None] for values in levels)  # (channels, 1, 1)
+    return ((images - mean) / deviation).to(dtype)
 
 
 def test_batches(
@@ -213,14 +228,24 @@ def _cifar(spec: DataSpec, root: Path, kind: type[torchvision.datasets.CIFAR10])
 def _packed(spec: DataSpec, root: Path) -> tuple[Split, Split]:
     """An image folder in its packed form; `load` has verified the files. Pixels are read when they are asked for."""
     manifest, folder = manifest_of(spec, root), root / folder_of(spec)
+    levels = Levels(manifest.mean, manifest.deviation) if manifest.pixels is Pixels.F32 else None
 
     def split(name: str, count: int) -> Split:
         shape = (count, *manifest.shape)
+        dtype = np.uint8 if levels is None else np.dtype("<f4")
         # Read-only and shared: the ranks of a node use the same pages, which the kernel may drop and read again.
-        mapped = np.memmap(folder / images_file(name), dtype=np.uint8, mode="r", shape=shape)
-        labels = np.fromfile(folder / labels_file(name), dtype="<i8").astype(np.int64)
+        mapped = np.memmap(folder / images_file(name, manifest.pixels), dtype=dtype, mode="r", shape=shape)
+        labels = _labels(folder / labels_file(name, manifest.targets), manifest)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            return Split(images=torch.from_numpy(mapped), labels=torch.from_numpy(labels))
+            return Split(images=torch.from_numpy(mapped), labels=labels, levels=levels)
 
     return split("train", manifest.train_images), split("test", manifest.test_images)
+
+
+def _labels(path: Path, manifest: Manifest) -> Tensor:
+    """int64 (images,) of classes, float32 (images, labels) of labels, float64 (images, numbers) of numbers."""
+    if manifest.targets is Task.CLASSIFICATION:
+        return torch.from_numpy(np.fromfile(path, dtype="<i8").astype(np.int64))
+    labels = torch.from_numpy(np.fromfile(path, dtype="<f8").astype(np.float64)).view(-1, len(manifest.classes))
+    return labels.float() if manifest.targets is Task.MULTILABEL else labels

@@ -82,7 +82,7 @@ class _Plan:
 
 
 class DevicePipeline:
-    """The whole split as uint8 in device memory; gathered, augmented, resized and normalised there, in batches."""
+    """The whole split in device memory, as it is packed; gathered, augmented, resized, normalised there, in batches."""
 
     def __init__(self, plan: _Plan, *, train: Split, device: torch.device, dtype: torch.dtype) -> None:
         """Of `train` what the cell may see is copied to `device`; on the host a whole split stays where it is."""
@@ -111,7 +111,7 @@ class DevicePipeline:
         """See `Pipeline`."""
         index, *boxes = raw  # (n,), (n, 5)
         images = self._images(index, boxes[0]) if boxes else self._train.images[index]  # (n, 3, height, width)
-        return prepare(images, self._plan.size, self._dtype), self._train.labels[index]
+        return prepare(images, self._plan.size, self._dtype, self._train.levels), self._train.labels[index]
 
     def _images(self, index: Tensor, boxes: Tensor) -> Tensor:
         if is_small(self._plan.source_size):
@@ -121,7 +121,7 @@ class DevicePipeline:
 
 def _part(split: Split, kept: Tensor, device: torch.device) -> Split:
     """Some images of a split on `device`, without a second copy of them on the host."""
-    images = torch.empty((len(kept), *split.images.shape[1:]), dtype=torch.uint8, device=device)
+    images = torch.empty((len(kept), *split.images.shape[1:]), dtype=split.images.dtype, device=device)
     for first in range(0, len(kept), _BLOCK):
         images[first : first + _BLOCK] = split.images[kept[first : first + _BLOCK]]
     return replace(split, images=images, labels=split.labels[kept].to(device))
@@ -136,7 +136,7 @@ class LoaderPipeline:
     def __init__(self, plan: _Plan, *, train: Split, device: torch.device, dtype: torch.dtype, workers: int) -> None:
         """`train` lies in host memory; 0 workers: images are prepared in this process."""
         self._plan, self._device, self._dtype = plan, device, dtype
-        self._batches = _Batches()
+        self._batches, self._levels = _Batches(), train.levels
         options: dict[str, Any] = {}
         if workers:
             # Forked: no second import of torch, and the images are shared. A worker never touches CUDA.
@@ -164,7 +164,7 @@ class LoaderPipeline:
         images, labels = (
             part.to(self._device, non_blocking=True) for part in raw
         )  # (n, channels, rows, columns) uint8, (n, ...)
-        return normalised(images, self._dtype), labels
+        return normalised(images, self._dtype, self._levels), labels
 
 
 @contextmanager
