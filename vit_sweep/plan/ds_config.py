@@ -11,7 +11,7 @@ from launchers.errors import UserError, closest
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.deepspeed_keys import KEYS
 from vit_sweep.plan.knobs import changed, further
-from vit_sweep.plan.point import EngineSpec, Precision
+from vit_sweep.plan.point import EngineSpec, Offload, Precision
 
 KNOWN_KEYS = frozenset({
     "train_batch_size",
@@ -108,4 +108,7 @@ def _zero(engine: EngineSpec) -> dict[str, Any]:
         if changed(engine, name):
             # Its path on NVMe is the node's, which the job knows.
             zero[name] = {"device": getattr(engine, name).value}
+    if engine.offload_param is Offload.NVME:
+        # By default a thousand million weights stay in memory, so that those of a ViT would never reach the disk.
+        zero["offload_param"]["max_in_cpu"] = 0
     return zero

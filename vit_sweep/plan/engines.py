@@ -143,12 +143,11 @@ def optimizer_that_megatron_lacks(point: Point, _: object) -> str | None:
             f"engine={point.engine.name} optimizer={spec.name}: megatron-core's distributed optimizer updates by "
             "AdamW only; use optimizer=adamw, or engine.distributed_optimizer=false"
         )
-    if spec.kind in _OF_MEGATRON and spec.decay_all:
+    if spec.kind in _OF_MEGATRON:
         return None
-    what = f"optimizer={spec.name}" if spec.decay_all else "optimizer.decay_all=false"
     return (
-        f"engine={point.engine.name} {what}: megatron-core updates by optimizers of its own, here "
-        f"{', '.join(_OF_MEGATRON)} with decay of all weights; use one of these, or another engine"
+        f"engine={point.engine.name} optimizer={spec.name}: megatron-core updates by optimizers of its own, here "
+        f"{', '.join(_OF_MEGATRON)}; use one of these, or another engine"
     )
 
 

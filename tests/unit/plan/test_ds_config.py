@@ -10,7 +10,7 @@ from hypothesis import given
 from launchers.errors import UserError
 from tests.unit.builders import OPTIMIZER, cell, cells
 from vit_sweep.plan.ds_config import KNOWN_KEYS, check, ds_config
-from vit_sweep.plan.point import EngineSpec, Precision
+from vit_sweep.plan.point import EngineSpec, Offload, Precision
 
 TRIPLE = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 
@@ -52,6 +52,16 @@ def test_exactly_the_asked_number_format_is_on(precision):
 def test_the_zero_stage_is_the_engines(stage):
     engine = EngineSpec(name="any", zero_stage=stage)
     assert ds_config(cell(engine=engine))["zero_optimization"]["stage"] == stage
+
+
+def test_weights_that_are_swapped_to_files_do_not_stay_in_memory():
+    """DeepSpeed keeps a thousand million of them there where nobody says otherwise."""
+    on_disk, in_memory = (
+        ds_config(cell(engine=EngineSpec(name="any", zero_stage=3, offload_param=place)))["zero_optimization"]
+        for place in (Offload.NVME, Offload.CPU)
+    )
+    assert on_disk["offload_param"] == {"device": "nvme", "max_in_cpu": 0}
+    assert in_memory["offload_param"] == {"device": "cpu"}
 
 
 def test_an_unknown_key_is_refused_with_the_nearest():

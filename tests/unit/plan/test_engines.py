@@ -189,12 +189,10 @@ def test_megatron_needs_cuda_and_shards_moments_with_its_distributed_optimizer()
     refused = cell_of(point(engine=ON_MEGATRON, partition=replace(T4, device=Device.CPU)))
     assert len(refused) == 1
     assert "megatron-core keeps gradients in a buffer on a CUDA device, and" in refused[0]
-    for optimizer, name in (
-        (replace(OPTIMIZER, kind=OptimizerKind.LION), f"optimizer={OPTIMIZER.name}"),
-        (replace(OPTIMIZER, decay_all=False), "optimizer.decay_all=false"),
-    ):
-        (reason,) = cell_of(point(engine=ON_MEGATRON, optimizer=optimizer))
-        assert reason.startswith(f"engine=megatron {name}: megatron-core updates by optimizers of its own, here adamw,")
+    (reason,) = cell_of(point(engine=ON_MEGATRON, optimizer=replace(OPTIMIZER, kind=OptimizerKind.LION)))
+    said = f"engine=megatron optimizer={OPTIMIZER.name}: megatron-core updates by optimizers of its own, here adamw,"
+    assert reason.startswith(said)
+    assert memory(cell_of(point(engine=ON_MEGATRON, optimizer=replace(OPTIMIZER, decay_all=False))))
     on_sgd = replace(OPTIMIZER, kind=OptimizerKind.SGD)
     (reason,) = cell_of(point(engine=ON_MEGATRON, optimizer=on_sgd))
     assert "distributed optimizer updates by AdamW only" in reason

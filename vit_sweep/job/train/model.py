@@ -145,26 +145,30 @@ def clip(cell: Cell, model: nn.Module) -> None:
         nn.utils.clip_grad_norm_(model.parameters(), cell.optimizer.clip_norm)
 
 
-def _groups(spec: OptimizerSpec, model: nn.Module) -> list[dict[str, Any]]:
-    """The weights, by what the optimizer does to them.
+def decays(spec: OptimizerSpec, weight: Tensor) -> bool:
+    """Whether the optimizer makes a weight, given whole, smaller in every step.
 
     A bias or a norm has one dimension, a class token or positions a first one of 1: (1, tokens, width).
     """
+    return spec.decay_all or (weight.ndim > 1 and weight.shape[0] > 1)
+
+
+def _groups(spec: OptimizerSpec, model: nn.Module) -> list[dict[str, Any]]:
+    """The weights, by what the optimizer does to them."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, weight in model.named_parameters():
-        decays = spec.decay_all or (weight.ndim > 1 and weight.shape[0] > 1)
         orthogonal = weight.ndim == 2 and not name.startswith("head")
-        groups.setdefault((decays, orthogonal or spec.kind is not OptimizerKind.MUON), []).append(weight)
+        groups.setdefault((decays(spec, weight), orthogonal or spec.kind is not OptimizerKind.MUON), []).append(weight)
     return [
-        {"params": weights, **_how(spec, decays=decays, orthogonal=orthogonal)}
-        for (decays, orthogonal), weights in groups.items()
+        {"params": weights, **_how(spec, decaying=decaying, orthogonal=orthogonal)}
+        for (decaying, orthogonal), weights in groups.items()
     ]
 
 
-def _how(spec: OptimizerSpec, *, decays: bool, orthogonal: bool) -> dict[str, Any]:
-    how: dict[str, Any] = {} if decays else {"weight_decay": 0.0}
+def _how(spec: OptimizerSpec, *, decaying: bool, orthogonal: bool) -> dict[str, Any]:
+    how: dict[str, Any] = {} if decaying else {"weight_decay": 0.0}
     if spec.kind in (OptimizerKind.LAMB, OptimizerKind.LARS):
-        how["always_adapt"] = decays  # else they would be Adam and SGD where the decay is 0
+        how["always_adapt"] = decaying  # else they would be Adam and SGD where the decay is 0
     if spec.kind is OptimizerKind.MUON:
         how["use_fallback"] = not orthogonal
     return how

@@ -27,6 +27,8 @@ CASES = [
     *((name, FP16) for name in ("zero0", "zero1", "zero3", "ddp", "fsdp2", "accelerate_zero1")),
 ]
 """An Accelerator's own takes fp16 for a CUDA device's only."""
+CLIP_NORM = 0.1
+HEAD = "heads.head.weight"
 SPOILT = 1
 """Step whose loss is made infinite on one rank."""
 
@@ -41,6 +43,8 @@ def test_every_engine_trains_as_one_process_leaves_out_what_is_not_finite_and_co
             assert (made["precision"], made["weights"]) == (precision, ["torch.float32"]), case
             allowed = 2e-3 if precision is FP16 else 2e-2 if case[0] == "zero3" else 1e-5
             assert made["difference"] <= allowed, case
+            assert made["clipped"] <= allowed, f"{case}: its gradients are clipped by another norm, as by a scaled one"
+            assert made["shorter"] < 0.5, "there was nothing to clip"
             assert made["from_fp32"] > 1e-3, f"{case}: nothing was cast"
             assert made["left_out"] == ([SPOILT] if precision is FP16 else []), case
             assert made["comes_back"], case
@@ -64,12 +68,17 @@ def _made(name, precision, folder, rank):
     trained = rehearsal.by_engine(copy, steps=1, rank=rank, device=device)
     right = rehearsal.alone(copy, steps=1, device=device)
     wide = rehearsal.alone(replace(copy, precision=Precision.FP32), steps=1, device=device)
+    clipped = replace(copy, optimizer=replace(descent, clip_norm=CLIP_NORM))
+    by_engine = rehearsal.by_engine(clipped, steps=1, rank=rank, device=device).weights
+    by_one = rehearsal.alone(clipped, steps=1, device=device)
     left_out, comes_back, weights = _comes_back(copy, folder, rank)
     dist.barrier()
     return {
         "precision": trained.engine.precision,
         "weights": sorted({str(weight.dtype) for weight in weights}),
         "difference": _apart(before, trained.weights, right),
+        "clipped": _apart(before, by_engine, by_one),
+        "shorter": float((by_one[HEAD] - before[HEAD]).norm() / (right[HEAD] - before[HEAD]).norm()),
         "from_fp32": _apart(before, wide, right),
         "left_out": left_out,
         "comes_back": comes_back,

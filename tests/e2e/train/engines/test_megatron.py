@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -78,9 +79,35 @@ def _on_a_processor(folder, rank):
             guarded = gradients.check_gradients(cell, rank=rank, device=torch.device("cpu"))
             assert guarded.difference < guarded.tolerance / 10
             made.append(to_plain(certificate.certify(cell, rank=rank, device=torch.device("cpu"))))
+            _decays_as_torch_does(cell)
             _comes_back(rehearsal.small(cell, cell.optimizer), folder)
             made[-1]["bytes"] = _moved(small_cell(gpus=2, accum=ACCUM, engine=engine, model=WIDE))
     return made
+
+
+def _decays_as_torch_does(cell):
+    """Ten steps of a strong decay of some weights only; 0 would be that nobody looks at it."""
+    import torch
+    import torch.distributed as dist
+
+    from vit_sweep.job.train.engines.build import wrapped
+    from vit_sweep.job.train.model import decays, optimizer, vision_transformer
+
+    spec = replace(cell.optimizer, decay_all=False, weight_decay=0.5, learning_rate=0.01)
+    cell = replace(cell, optimizer=spec)
+    plain, engine = vision_transformer(cell), wrapped(cell, vision_transformer(cell))
+    steps, groups = optimizer(cell, plain), [part.optimizer.param_groups for part in engine._parts()]
+    assert sorted(group["weight_decay"] for part in groups for group in part) == [0, 0.5]
+    images = torch.randn(2, 3, cell.model.image_size, cell.model.image_size, generator=torch.Generator().manual_seed(2))
+    for _ in range(10):
+        _step(engine, images)
+        (plain(images) + 1).square().sum().backward()
+        steps.step()
+        steps.zero_grad()
+    assert {decays(spec, weight) for weight in plain.parameters()} == {True, False}
+    for name, weight in engine.weights().items():
+        torch.testing.assert_close(weight, plain.state_dict()[name], rtol=1e-4, atol=1e-5)
+    dist.barrier()
 
 
 def _comes_back(cell, folder):

@@ -12,13 +12,15 @@ import torch
 import torch.distributed as dist
 from megatron.core import parallel_state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
-from megatron.core.optimizer import OptimizerConfig, get_megatron_optimizer
+from megatron.core.optimizer import OptimizerConfig, ParamKey, get_megatron_optimizer
+from megatron.core.optimizer.optimizer_config import ParamPredicate
+from megatron.core.optimizer_param_scheduler import ParamGroupOverride
 from megatron.core.transformer import TransformerConfig
 from torch import Tensor, nn
 
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.engines.plain_torch import PlainTorch
-from vit_sweep.job.train.model import device_of
+from vit_sweep.job.train.model import decays, device_of
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.engines import MEGATRON, MEGATRON_BUCKET_ELEMENTS
 from vit_sweep.plan.point import OptimizerKind
@@ -66,7 +68,14 @@ def _optimizer(cell: Cell, wrapped: DistributedDataParallel) -> Any:
         clip_grad=spec.clip_norm,
         use_distributed_optimizer=bool(cell.engine.distributed_optimizer),
     )
-    return get_megatron_optimizer(config, [wrapped], config_overrides={}, use_gloo_process_groups=False)
+    undecayed = ParamKey(predicate=ParamPredicate("undecayed", lambda weight: not decays(spec, weight)))
+    # None would stand for Megatron's own rule.
+    overrides = {} if spec.decay_all else {undecayed: ParamGroupOverride(wd_mult=0.0)}
+    made = get_megatron_optimizer(config, [wrapped], config_overrides=overrides, use_gloo_process_groups=False)
+    # Megatron does this in its schedule, which is not used here.
+    for group in made.param_groups:
+        group["weight_decay"] *= group["wd_mult"]
+    return made
 
 
 class Megatron(PlainTorch):
