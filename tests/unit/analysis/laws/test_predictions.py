@@ -110,8 +110,8 @@ PLANTED = {
 def test_intervals_hold_planted_truths_whichever_law_wins(repeats):
     """Six laws over 4 and 5 counts, 2 % noise, twice the largest count and four times it: 93 % hold the curve.
 
-    As many hold the next run there, and the speedup. Amdahl's law alone, which wins most hold-outs of the first USL over 4
-    counts, would hold half of what it predicts at 32 GPUs.
+    As many hold the next run there, and the speedup. Amdahl's law alone, which wins most hold-outs of the first USL
+    over 4 counts, would hold half of what it predicts at 32 GPUs.
     """
     held = runs_held = ratios_held = predicted = 0
     for planted in PLANTED.values():
