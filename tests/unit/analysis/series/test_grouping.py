@@ -177,3 +177,7 @@ def test_a_label_says_what_is_not_stated_instead_of_none_or_nothing():
     labels = {series.label for series in group([run(1), silent], Scaling.STRONG)}
     assert labels == {"Tesla T4, batch 16", "gpu_model not stated, batch not stated"}
     assert [series.label for series in group([silent], Scaling.STRONG)] == ["all runs"]
+    unplaced = tuple(replace(curve, placement="") for curve in stated.curves)
+    nowhere = replace(stated, curves=unplaced, work=None, run_id="nowhere")
+    labels = {series.label for series in group([run(1), nowhere], Scaling.STRONG)}
+    assert labels == {"packed, 6400 images", "placement not stated, images not stated"}
