@@ -33,13 +33,14 @@ def journal(study):
 
 @pytest.fixture(scope="module")
 def finished(cluster, tmp_path_factory):
-    """Five cells: one node x 1, 2 GPUs with two batch sizes each, and two nodes x 1 GPU."""
+    """Four cells: one node x 1 GPU with two batch sizes, one node x 2 GPUs, and two nodes x 1 GPU."""
     folder = tmp_path_factory.mktemp("sweep")
     # An outer job's variables must not bend the submission: these would ask for 7 nodes.
     environment = cluster | {"SBATCH_NODES": "7", "SLURM_NNODES": "7", "SBATCH_PARTITION": "x"}
+    grid = ["batch=8,16", "gpus=1,2", 'exclude=["gpus==2 and batch==16"]']
     first, second = (
         warm.run("-m", *QUICK, *more, cwd=folder, env=environment)
-        for more in (["batch=8,16", "gpus=1,2"], ["batch=8", "gpus=2", "nodes=2"])
+        for more in (grid, ["batch=8", "gpus=2", "nodes=2"])
     )
     return first, second, folder / "outputs" / "s"
 
@@ -48,7 +49,7 @@ def test_both_sweeps_end_well(finished):
     first, second, study = finished
     assert first.returncode == 0, first.stdout + first.stderr
     assert second.returncode == 0, second.stdout + second.stderr
-    assert len(records(study)) == 5
+    assert len(records(study)) == 4
 
 
 def test_every_job_saw_the_nodes_tasks_and_gpus_of_its_cell(finished):
@@ -79,7 +80,7 @@ def test_slurm_itself_gave_each_array_its_shape(finished, ask):
         nodes, gpus = (int(n) for n in re.match(r"n(\d+)-g(\d+)-", entry["batch"]).groups())
         # A record is there a moment before its job has ended.
         job_text = wait_for(lambda job=entry["handle"]: told_of_an_ended(job, ask))
-        assert len(re.findall(r"ArrayTaskId=\d+ ", job_text)) == len(entry["tasks"]) == (2 if nodes == 1 else 1)
+        assert len(re.findall(r"ArrayTaskId=\d+ ", job_text)) == len(entry["tasks"]) == (2 if (nodes, gpus) == (1, 1) else 1)
         assert set(re.findall(r"NumNodes=(\d+)", job_text)) == {str(nodes)}
         assert set(re.findall(r"NumTasks=(\d+)", job_text)) == {str(gpus)}
         assert set(re.findall(r"TresPerNode=(\S+)", job_text)) == {f"gres:gpu:t4:{gpus // nodes}"}
