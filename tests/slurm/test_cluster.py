@@ -39,8 +39,7 @@ def finished(cluster, tmp_path_factory):
     environment = cluster | {"SBATCH_NODES": "7", "SLURM_NNODES": "7", "SBATCH_PARTITION": "x"}
     grid = ["batch=8,16", "gpus=1,2", 'exclude=["gpus==2 and batch==16"]']
     first, second = (
-        warm.run("-m", *QUICK, *more, cwd=folder, env=environment)
-        for more in (grid, ["batch=8", "gpus=2", "nodes=2"])
+        warm.run("-m", *QUICK, *more, cwd=folder, env=environment) for more in (grid, ["batch=8", "gpus=2", "nodes=2"])
     )
     return first, second, folder / "outputs" / "s"
 
@@ -80,7 +79,11 @@ def test_slurm_itself_gave_each_array_its_shape(finished, ask):
         nodes, gpus = (int(n) for n in re.match(r"n(\d+)-g(\d+)-", entry["batch"]).groups())
         # A record is there a moment before its job has ended.
         job_text = wait_for(lambda job=entry["handle"]: told_of_an_ended(job, ask))
-        assert len(re.findall(r"ArrayTaskId=\d+ ", job_text)) == len(entry["tasks"]) == (2 if (nodes, gpus) == (1, 1) else 1)
+        assert (
+            len(re.findall(r"ArrayTaskId=\d+ ", job_text))
+            == len(entry["tasks"])
+            == (2 if (nodes, gpus) == (1, 1) else 1)
+        )
         assert set(re.findall(r"NumNodes=(\d+)", job_text)) == {str(nodes)}
         assert set(re.findall(r"NumTasks=(\d+)", job_text)) == {str(gpus)}
         assert set(re.findall(r"TresPerNode=(\S+)", job_text)) == {f"gres:gpu:t4:{gpus // nodes}"}

@@ -5,15 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from tests.e2e.train.engines.test_traffic import SIZE, WIDE
 from tests.e2e.train.ranks import be_one_of_two, run_all, small_cell
 from tests.e2e.train.trainers import measured_cell, trainer_of
+from tests.unit.builders import MODEL
 from vit_sweep.plan.optimizers import UPDATE_BYTES
 from vit_sweep.plan.point import EngineSpec, Offload, Precision
 from vit_sweep.plan.predict import offload
+from vit_sweep.plan.predict.vit import parameters
 
 pytestmark = pytest.mark.train
 
+WIDE = replace(MODEL, image_size=16, patch_size=4, width=320, mlp_width=640, layers=4)
+"""Its matrices are above ZeRO 3's persistence threshold, as those of every real ViT are."""
+SIZE = parameters(WIDE, 4)
 OPTIMIZER, WEIGHTS = {"offload_optimizer": Offload.CPU}, {"offload_param": Offload.CPU}
 
 

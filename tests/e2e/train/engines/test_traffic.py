@@ -18,9 +18,10 @@ from vit_sweep.plan.predict.vit import parameters
 pytestmark = pytest.mark.train
 
 LAYERS = 4
-WIDE = replace(MODEL, image_size=16, patch_size=4, width=320, mlp_width=640, layers=LAYERS)
-"""Its matrices are above ZeRO 3's persistence threshold, as those of every real ViT are."""
+WIDE = replace(MODEL, image_size=8, patch_size=4, width=128, mlp_width=256, layers=LAYERS)
 SIZE = parameters(WIDE, 4)
+THRESHOLD = 1000
+"""Elements from which on ZeRO 3 shards a tensor: all matrices, as those of every real ViT are at its own threshold."""
 
 
 DDP = EngineSpec(name="ddp", zero_stage=None, kind="ddp")
@@ -45,7 +46,8 @@ class Case(NamedTuple):
     def spec(self):
         stage = EngineSpec(name=f"zero{self.stage}", zero_stage=self.stage)
         buckets = ("reduce_bucket_size", "allgather_bucket_size", "prefetch_bucket_size")
-        return self.engine or replace(stage, **dict.fromkeys(buckets, self.bucket))
+        spec = self.engine or replace(stage, **dict.fromkeys(buckets, self.bucket))
+        return replace(spec, param_persistence_threshold=THRESHOLD) if spec.zero_stage == 3 else spec
 
 
 CASES = (
@@ -60,8 +62,8 @@ CASES = (
     Case(3, 1, 1.0, Precision.BF16),
     Case(3, 1, 1.0, Precision.BF16_AMP),
     Case(3, 1, 1.5, Precision.BF16_AMP, engine=FSDP2),
-    Case(3, 2, 2.5, reuse_distance=SIZE, bucket=100_000),
-    Case(3, 2, 3.0, reuse_distance=1, bucket=100_000),
+    Case(3, 2, 2.5, reuse_distance=SIZE, bucket=16_000),
+    Case(3, 2, 3.0, reuse_distance=1, bucket=16_000),
     Case(0, 1, 1.0, engine=DDP),
     Case(0, 4, 1.0, engine=DDP),
     Case(3, 1, 1.5, engine=FSDP2),
@@ -84,7 +86,7 @@ def test_every_engine_communicates_what_the_plan_says(tmp_path, monkeypatch):
     for case, kinds in zip(CASES, counted, strict=True):
         monkeypatch.setattr(traffic, "REUSE_DISTANCE", case.reuse_distance)
         planned = traffic.of_step(case.spec, case.accum, SIZE, blocks=LAYERS)
-        assert planned.all_reduces == pytest.approx(case.all_reduces), case
+        assert planned.all_reduces == pytest.approx(case.all_reduces, rel=1e-4), case
         whole = SIZE * case.precision.bytes
         seen = defaultdict(float, {kind["name"]: kind["bytes"] / whole for kind in kinds})
         assert seen["all_reduce"] == pytest.approx(planned.reduced, abs=0.01), case

@@ -31,7 +31,7 @@ def noted(tmp_path, ranks_of_batches, exclusive=False, tasks=3, **environment):
             profile=cores(exclusive=exclusive, **environment),
             shape=Shape(nodes=1, gpus_per_node=ranks, minutes=1),
             tasks=tuple(Task(name=f"c{i}", attempt=1) for i in range(tasks)),
-            module="tests.unit.launchers.local_probe",
+            module="tests.unit.launchers.local.local_probe",
         )
         Path(batch.folder).mkdir(parents=True)
         Path(batch.folder, "batch.json").write_text(to_json(batch))
@@ -87,7 +87,7 @@ def test_a_task_that_waits_for_another_studys_cores_says_whose_they_are_and_sinc
         profile=cores(),
         shape=Shape(nodes=1, gpus_per_node=2, minutes=1),
         tasks=(Task(name="c", attempt=1),),
-        module="tests.unit.launchers.local_probe",
+        module="tests.unit.launchers.local.local_probe",
     )
     task = QueueTask(batch=own, folder=tmp_path, index=0, limit_s=60.0)
     assert [begin(task, machine.start_ranks, "local-1", 0.0) for _ in range(3)] == [True, False, False]

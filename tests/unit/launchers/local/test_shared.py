@@ -52,7 +52,7 @@ def locked(folder, name):
 def here(tmp_path, *sizes, exclusive=False, **environment):
     return batch(
         study_dir=str(tmp_path),
-        module="tests.unit.launchers.local_probe",
+        module="tests.unit.launchers.local.local_probe",
         shared=True,
         profile=cores(exclusive=exclusive, **environment),
         shape=Shape(nodes=1, gpus_per_node=max(sizes), minutes=5),
