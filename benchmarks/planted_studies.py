@@ -285,9 +285,14 @@ FLAWS = (
         lambda draw: changed(per_gpu(sound(draw)), lambda _: {"scaling": "weak"}),
     ),
     Planted(
-        "strong rows called weak",
+        "images of one GPU",
         "weak rows with the images of one GPU",
         lambda draw: changed(weak(sound(draw)), lambda _: {"images": IMAGES}),
+    ),
+    Planted(
+        "images of one GPU",
+        "the same in strong rows",
+        lambda draw: changed(sound(draw), lambda row: {"images": IMAGES // row["gpus"]}),
     ),
     Planted(
         "GPUs of one node",

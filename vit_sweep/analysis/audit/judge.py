@@ -13,6 +13,7 @@ RULES: tuple[Rule, ...] = (
     labels.global_batch_column,
     labels.weak_rows_called_strong,
     labels.strong_rows_called_weak,
+    labels.images_of_one_gpu,
     labels.gpus_of_one_node,
     labels.names_alike,
     learning.global_batch_grew,

@@ -103,21 +103,13 @@ def _weak(reason: str, where: str = "") -> Finding:
 
 
 def strong_rows_called_weak(evidence: Evidence) -> Iterator[Finding]:
-    """Rows of weak scaling whose `images` do not grow, or, without images, whose times shrink with the GPUs."""
-    weak = [run for run in _imported(evidence) if run.curves[0].scaling is Scaling.WEAK]
-    for runs in _alike([run for run in weak if run.work], lambda run: (run.conditions, run.accum, run.micro_batch)):
-        counts = sorted({run.gpus for run in runs})
-        if len(counts) > 1 and len({run.work for run in runs}) == 1:
-            gain = _time_on(runs, counts[0]) / _time_on(runs, counts[-1])
-            same = f"`images` is {runs[0].work:,} on {some(map(str, counts))} GPUs, where it grows in weak scaling"
-            if gain > _SHRINKS * counts[-1] / counts[0]:
-                yield _not_weak(f"{same}, and an epoch takes {1 / gain:.2f} times as long on the last: strong scaling")
-            else:
-                yield _not_weak(
-                    f"{same}, and an epoch takes {1 / gain:.2f} times as long on the last: as where it counts the "
-                    "images of one GPU",
-                    advice="`images` counts those of all GPUs: multiply it by gpus",
-                )
+    """Rows of weak scaling whose `images` do not grow, or are not there, and whose times shrink with the GPUs."""
+    for runs, gain, ideal in _weak_with_equal_images(evidence):
+        if gain > _SHRINKS * ideal:
+            yield _not_weak(
+                f"`images` is {runs[0].work:,} on {_counts(runs)} GPUs, where it grows in weak scaling, and an epoch "
+                f"takes {1 / gain:.2f} times as long on the last"
+            )
     for series in evidence.weak:
         base = series.baseline
         if base is None or base.time_s is None or series.key.work is not None or base.runs[0].origin is Origin.STUDY:
@@ -138,15 +130,51 @@ _SHRINKS = 0.5
 """Part of ideal strong scaling from which on times shrink as they do there."""
 
 
-def _not_weak(
-    reason: str,
-    where: str = "",
-    *,
-    advice: str = "write strong in the column scaling (or --set scaling=strong), and the images of all GPUs in images",
-) -> Finding:
+def _not_weak(reason: str, where: str = "") -> Finding:
     return Finding(
-        rule="strong rows called weak", claims=(Claim.THROUGHPUT,), where=where, sentence=reason, advice=advice
+        rule="strong rows called weak",
+        claims=(Claim.THROUGHPUT,),
+        where=where,
+        sentence=reason,
+        advice="write strong in the column scaling (or --set scaling=strong), and the images of all GPUs in images",
     )
+
+
+def images_of_one_gpu(evidence: Evidence) -> Iterator[Finding]:
+    """`images` that counts those of one GPU: in proportion to 1 / gpus (strong), or equal beside equal times (weak)."""
+    reasons = [
+        f"in rows of weak scaling it is {runs[0].work:,} on {_counts(runs)} GPUs, while an epoch takes as "
+        f"long, within {abs(1 / gain - 1):.0%}"
+        for runs, gain, _ in _weak_with_equal_images(evidence)
+        if _FLAT[0] <= 1 / gain <= _FLAT[1]
+    ]
+    strong = [run for run in _imported(evidence) if run.curves[0].scaling is Scaling.STRONG and run.work]
+    for runs in _alike(strong, lambda run: (run.conditions, run.accum, run.curves[0].placement)):
+        own = {run.gpus: run.work or 0 for run in runs}
+        totals = [gpus * images for gpus, images in own.items()]
+        if len(own) > 1 and max(totals) <= (1 + _LIKE) * min(totals):
+            reasons.append(f"in rows of strong scaling it shrinks with the GPUs ({_pairs(dict(sorted(own.items())))})")
+    if reasons:
+        yield Finding(
+            rule="images of one GPU",
+            claims=(Claim.THROUGHPUT,),
+            sentence=f"`images` seems to count those of one GPU: {some(reasons, 2, separator='; ')}",
+            advice="`images` counts those of all GPUs in an epoch: multiply it by gpus",
+        )
+
+
+def _weak_with_equal_images(evidence: Evidence) -> Iterator[tuple[list[Run], float, float]]:
+    """Alike runs of weak scaling on several GPU counts, all with the same images; how many times as fast the largest
+    count is as the smallest, and how many times as many GPUs it has."""
+    weak = [run for run in _imported(evidence) if run.curves[0].scaling is Scaling.WEAK and run.work]
+    for runs in _alike(weak, lambda run: (run.conditions, run.accum, run.micro_batch)):
+        counts = sorted({run.gpus for run in runs})
+        if len(counts) > 1 and len({run.work for run in runs}) == 1:
+            yield runs, _time_on(runs, counts[0]) / _time_on(runs, counts[-1]), counts[-1] / counts[0]
+
+
+def _counts(runs: Iterable[Run]) -> str:
+    return some(map(str, sorted({run.gpus for run in runs})))
 
 
 def gpus_of_one_node(evidence: Evidence) -> Iterator[Finding]:
