@@ -21,7 +21,7 @@ import re
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -166,6 +166,27 @@ def make_folder(path: Path) -> None:
     """Make a folder and those above it, unless they are there."""
     with _placed(path / "in it", make=True):
         pass
+
+
+def fill(folder: Path, contents: Mapping[str, bytes], *, mode: int) -> None:
+    """Write files into a new folder, by their paths in it, that becomes whole by being renamed: none is written aside.
+
+    Each folder is opened once for all of its files, not once for each.
+    """
+    by_place: dict[Path, list[tuple[str, bytes]]] = {}
+    for file_path, content in contents.items():
+        by_place.setdefault((folder / file_path).parent, []).append((Path(file_path).name, content))
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    for place, files in by_place.items():
+        with _placed(place / "in it", make=True) as (inside, descriptor):
+            for name, content in files:
+                try:
+                    made = os.open(Path(inside).with_name(name), flags, dir_fd=descriptor)
+                    with os.fdopen(made, "wb") as file:
+                        file.write(content)
+                        os.fchmod(made, mode)
+                except OSError as error:
+                    raise _of(error, place / name) from None
 
 
 def own_folder(path: Path) -> Path:

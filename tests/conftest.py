@@ -26,6 +26,10 @@ OLD_STUDY = ROOT / "tests" / "old_study" / "old"
 _STATE = tempfile.TemporaryDirectory(prefix="vit_sweep-state-")
 os.environ["XDG_STATE_HOME"] = _STATE.name
 """What tests let studies run is nobody's consent."""
+_RUNTIME = tempfile.TemporaryDirectory(prefix="run-")
+os.environ["XDG_RUNTIME_DIR"] = _RUNTIME.name
+"""Where a queue has its locks of cores if the path of its temporary folder is too long for a socket: else they would be
+those of all queues of this machine, and a test would wait for whoever holds them."""
 LONG = os.environ.get("VIT_SWEEP_LONG_TESTS") == "1"
 """Whether long proofs run whole (docs/study/reliability.md)."""
 # A loaded machine may be as slow as it likes.
@@ -57,14 +61,6 @@ def pytest_collection_finish(session):
 
 def pytest_addoption(parser):
     parser.addoption("--renew-golden", action="store_true", help="write the golden files anew; read the diff")
-
-
-@pytest.fixture
-def tmp_path(request, tmp_path_factory):
-    """As pytest's, with a shorter name: a queue of ours whose temporary folder has a path too long for a socket puts
-    its locks of cores where all queues of this machine have them, and would wait for those of other tests.
-    """
-    return tmp_path_factory.mktemp(re.sub(r"\W", "_", request.node.name.removeprefix("test_"))[:12])
 
 
 @pytest.fixture

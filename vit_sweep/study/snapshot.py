@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 import launchers
 import vit_sweep
-from launchers.atomic import ThroughLinkError, guard, make_folder, read, remove, rename, replacing, temporary
+from launchers.atomic import ThroughLinkError, fill, guard, make_folder, read, remove, rename, replacing, temporary
 from launchers.checked import checked
 from launchers.errors import UserError
 
@@ -51,9 +51,8 @@ def take(study_folder: Path) -> Snapshot:
     folder = study_folder.absolute() / ".code" / digest
     guard(study_folder)
     try:
-        if not folder.is_dir():
-            _create(folder, wanted)
-        _mend(folder, wanted)
+        if folder.is_dir() or not _create(folder, wanted):
+            _mend(folder, wanted)
     except ThroughLinkError:
         raise
     except OSError as error:
@@ -107,16 +106,17 @@ def _running() -> Contents:
     return contents
 
 
-def _create(folder: Path, wanted: Contents) -> None:
-    """Write the whole copy aside and rename it; whoever else was faster has written the same."""
+def _create(folder: Path, wanted: Contents) -> bool:
+    """Write the whole copy aside and rename it; False: somebody else was faster, and should have written the same."""
     aside = temporary(folder)
     try:
-        for path, content in wanted.items():
-            _put(aside / path, content)
+        fill(aside, wanted, mode=_READ_ONLY)
         rename(aside, folder.name)
+        return True
     except OSError:
         if not folder.is_dir():
             raise
+        return False
     finally:
         remove(aside, made=r"\.[0-9a-f]{12}\..*\.tmp")
 
