@@ -23,6 +23,7 @@ from vit_sweep.cli.terminal.consent import agree
 from vit_sweep.cli.terminal.exit_codes import EXIT_DETACHED, EXIT_DONE, EXIT_FAILED
 from vit_sweep.config import algebra, models
 from vit_sweep.config.compose import Plain
+from vit_sweep.config.init import begun
 from vit_sweep.config.settings import Settings, read, study_folder
 from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result, Status
@@ -53,7 +54,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
     """
     console = show.console()
     requested, settings = read(configs)
-    requested = models.counted(requested, console.print)
+    requested = begun(models.counted(requested, console.print))
     points, remarks = algebra.select(requested, exclude=settings.exclude, repeats=settings.repeats)
     local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
     folder = study_folder(settings, points)

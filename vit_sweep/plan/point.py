@@ -218,8 +218,8 @@ DEEPSPEED = "deepspeed"
 """The kind of engine that cells had before there were others."""
 _ALWAYS_IN_IDENTITY = frozenset({"beta1", "beta2", "files"})
 """Fields with a default that were in the identity before the rule of `identity` was made."""
-_NEVER_IN_IDENTITY = frozenset({"counts"})
-"""What is known of a thing, not what it is: a later release of torch may count differently."""
+_NEVER_IN_IDENTITY = frozenset({"counts", "init"})
+"""What is known of a thing, not what it is: a later release of torch may count differently, a file lie elsewhere."""
 
 
 def identity(value: object) -> dict[str, Any]:
@@ -285,6 +285,10 @@ class ModelSpec:
     """Of a model that is built here."""
     channels: Count = 3
     """Of the images that it takes."""
+    init: Line | None = None
+    """A safetensors file that a model which is built here begins with; None: weights drawn anew."""
+    init_content: Name | None = None
+    """Its digest."""
 
     @property
     def image_shape(self) -> tuple[int, int]:

@@ -95,6 +95,7 @@ CHANGES = {
     "task": "regression",
     "data.targets": "regression",
     "model.pool": "mean",
+    "model.init_content": "0123abcd",
 }
 
 
@@ -135,7 +136,7 @@ def changed(path, value):
 
 def test_the_list_of_changes_covers_every_physical_field():
     # What was counted of a model is not what it is.
-    assert {*CHANGES, "model.counts"} == set(leaves(to_plain(cell())))
+    assert {*CHANGES, "model.counts", "model.init"} == set(leaves(to_plain(cell())))
 
 
 @pytest.mark.parametrize(("path", "value"), CHANGES.items())

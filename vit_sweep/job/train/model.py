@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from launchers.errors import UserError
 from launchers.profile import Device
+from vit_sweep.job.train.models.init import begin
 from vit_sweep.job.train.models.library import load
 from vit_sweep.job.train.models.sequence import TokenTransformer, in_kernel
 from vit_sweep.job.train.models.vit import attend_by, built, over_own_tokens
@@ -41,6 +42,8 @@ def vision_transformer(cell: Cell) -> nn.Module:
         return _of_others(spec, cell.outputs)
     plain = cell.sequence == 1 and spec.pool is Pool.CLASS
     model: nn.Module = built(spec, cell.outputs) if plain else TokenTransformer(cell)
+    if spec.init is not None:
+        begin(model, spec)
     for block in model.get_submodule("encoder.layers").children():
         if cell.sequence == 1:
             attend_by(block.get_submodule("self_attention"), in_kernel(over_own_tokens, cell.attention))

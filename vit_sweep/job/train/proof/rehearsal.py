@@ -35,6 +35,7 @@ def small(cell: Cell, updates: OptimizerSpec, precision: Precision = Precision.F
         cell,
         model=replace(
             cell.model,
+            init=None,  # of another size
             layers=min(COPY_BLOCKS, cell.model.layers),  # of others' models, the whole
             image_size=_side(cell) if cell.sequence > 1 else cell.model.image_size,
         ),

@@ -1,0 +1,52 @@
+"""Files of weights that models begin with, read for shapes and digest before anything is planned. An edge."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from launchers.atomic import reading
+from launchers.errors import UserError
+from vit_sweep.plan.init import Shape, unlike
+from vit_sweep.plan.point import Point
+
+Known = tuple[dict[str, Shape], str]
+"""Shapes by name, and the digest of the file."""
+
+
+def begun(points: Iterable[Point]) -> list[Point]:
+    """The points, whose `model.init` fits and has its digest; raises `UserError` where one does not."""
+    files: dict[str, Known] = {}
+    made = []
+    for point in points:
+        if point.model.init is not None:
+            path = str(Path(point.model.init).expanduser().absolute())
+            if path not in files:
+                files[path] = _looked_at(path)
+            shapes, digest = files[path]
+            problem = unlike(point.model, shapes)
+            if problem:
+                raise UserError(problem)
+            point = replace(point, model=replace(point.model, init=path, init_content=digest))  # noqa: PLW2901
+        made.append(point)
+    return made
+
+
+def _looked_at(path: str) -> Known:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise UserError(
+            f"model.init={path}: safetensors is not installed here: pip install 'vit_sweep[train]', or leave it out"
+        ) from None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
+        with reading(Path(path)) as whole:
+            return shapes, hashlib.file_digest(whole, "sha256").hexdigest()[:16]
+    except OSError as error:
+        raise UserError(
+            f"model.init={path}: it cannot be read ({error.strerror or error}); give another file"
+        ) from None
+    except SafetensorError as error:
+        raise UserError(f"model.init={path}: it is no whole safetensors file ({error}); give another file") from None

@@ -1,0 +1,97 @@
+"""Weights that a model begins with instead of ones drawn anew: which file fits which shape. Pure.
+
+Files name weights as torchvision does, or as timm: both write the same model.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+
+from vit_sweep.plan.point import ModelSpec, Pool
+from vit_sweep.plan.predict.vit import patches
+
+POSITIONS, CLASS_TOKEN, PATCHES = "encoder.pos_embedding", "class_token", "conv_proj.weight"
+HEAD = "heads."
+"""What the names of the head's weights begin with: it is drawn anew where the file's is of other outputs."""
+_TIMM = (
+    (r"^conv_proj\.", "patch_embed.proj."),
+    (r"^class_token$", "cls_token"),
+    (r"^encoder\.pos_embedding$", "pos_embed"),
+    (r"^encoder\.layers\.encoder_layer_(\d+)\.", r"blocks.\1."),
+    (r"\.ln_(\d)\.", r".norm\1."),
+    (r"\.self_attention\.in_proj_", ".attn.qkv."),
+    (r"\.self_attention\.out_proj\.", ".attn.proj."),
+    (r"\.mlp\.0\.", ".mlp.fc1."),
+    (r"\.mlp\.3\.", ".mlp.fc2."),
+    (r"^encoder\.ln\.", "norm."),
+    (r"^heads\.head\.", "head."),
+)
+Shape = tuple[int, ...]
+Grid = tuple[int, int]
+"""Rows and columns of patches."""
+
+
+def in_file(name: str, names: Mapping[str, object]) -> str:
+    """What a weight of ours is called in a file of these names."""
+    if name in names or not any(other.startswith("blocks.") for other in names):
+        return name
+    for ours, theirs in _TIMM:
+        name = re.sub(ours, theirs, name)
+    return name
+
+
+def grid_of(model: ModelSpec) -> Grid:
+    """Of the model's own image."""
+    rows, columns = model.image_shape
+    return rows // model.patch_size, columns // model.patch_size
+
+
+def grid_in_file(model: ModelSpec, shapes: Mapping[str, Shape]) -> Grid | None:
+    """Of the images that the file's positions are for: as here, or a square; None where it is neither."""
+    count = shapes[in_file(POSITIONS, shapes)][1] - (in_file(CLASS_TOKEN, shapes) in shapes)
+    side = math.isqrt(count)
+    if count == patches(model):
+        return grid_of(model)
+    return (side, side) if side * side == count else None
+
+
+def unlike(model: ModelSpec, shapes: Mapping[str, Shape]) -> str | None:
+    """Say why weights of these shapes are not those of the model, or None."""
+    given = f"model={model.name} model.init={model.init}"
+    if model.target is not None:
+        return f"{given}: {model.target} builds this model, and only one that is built here takes a file; leave it out"
+    d, m, p = model.width, model.mlp_width, model.patch_size
+    block = {"self_attention.in_proj_weight": (3 * d, d), "mlp.0.weight": (m, d)}
+    wanted: dict[str, Shape] = {PATCHES: (d, model.channels, p, p)} | {
+        f"encoder.layers.encoder_layer_{layer}.{name}": shape
+        for layer in range(model.layers)
+        for name, shape in block.items()
+    }
+    absent = [name for name in (*wanted, POSITIONS) if in_file(name, shapes) not in shapes]
+    if len(absent) == len(wanted) + 1:
+        return f"{given}: its weights are named neither as torchvision's nor as timm's; convert it to one of these"
+    layers = {match[1] for name in shapes if (match := re.search(r"(?:encoder_layer_|^blocks\.)(\d+)\.", name))}
+    if absent or len(layers) != model.layers:
+        return (
+            f"{given}: it has {len(layers)} encoder blocks, this model {model.layers}; use model.layers={len(layers)}"
+        )
+    for name, shape in wanted.items():
+        there = shapes[in_file(name, shapes)]
+        if there != shape:
+            return (
+                f"{given}: {in_file(name, shapes)} is {_text(there)} there and {_text(shape)} here; use a model of "
+                "that width, patch size and number of channels"
+            )
+    if model.pool is Pool.CLASS and in_file(CLASS_TOKEN, shapes) not in shapes:
+        return f"{given}: it has no class token; use model.pool=mean"
+    if grid_in_file(model, shapes) is None:
+        count = shapes[in_file(POSITIONS, shapes)][1] - (in_file(CLASS_TOKEN, shapes) in shapes)
+        return (
+            f"{given}: its {count} patches are neither those of {model.image_text} px nor of any square, so where they "
+            "lie is not known; use an image_size of as many patches"
+        )
+    return None
+
+
+def _text(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
