@@ -1,4 +1,6 @@
-"""Every engine trains the same thing as DeepSpeed's ZeRO 0 bit by bit, also after a stop; docs/engines.md is true."""
+"""Every engine trains what DeepSpeed's ZeRO 0 does, also after a stop, bit by bit but for an offloaded one;
+docs/engines.md is true.
+"""
 
 import re
 
@@ -63,7 +65,9 @@ def test_an_engine_that_was_stopped_learns_what_deepspeed_does_and_is_measured_a
     assert job.run(probe=("signal_at", 1, "SIGUSR2", *STOPS[name])) == [1, 1], job.log()
     assert job.run(attempt=2) == [0, 0], job.log(attempt=2)
     record = job.json("record.json")
-    assert learned(record) == zero0
+    # With an offloaded optimizer the last bits depend on the processor: alike on Intel's, not on AMD's (2026-11-29).
+    expected = [pytest.approx(epoch, rel=1e-6) for epoch in zero0] if name == "offloaded" else zero0
+    assert learned(record) == expected
     assert record["restarts"] == 1
     assert record["gradients"]["difference"] < record["gradients"]["tolerance"] / 10
     resolved, measured = record["resolved"], record["breakdown"]
