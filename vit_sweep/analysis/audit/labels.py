@@ -141,12 +141,12 @@ def _not_weak(reason: str, where: str = "") -> Finding:
 
 
 def images_of_one_gpu(evidence: Evidence) -> Iterator[Finding]:
-    """`images` that counts those of one GPU: in proportion to 1 / gpus (strong), or equal beside equal times (weak)."""
+    """`images` that counts those of one GPU: in proportion to 1 / gpus (strong), or equal where no time shrinks (weak)."""
     reasons = [
-        f"in rows of weak scaling it is {runs[0].work:,} on {_counts(runs)} GPUs, while an epoch takes as "
-        f"long, within {abs(1 / gain - 1):.0%}"
-        for runs, gain, _ in _weak_with_equal_images(evidence)
-        if _FLAT[0] <= 1 / gain <= _FLAT[1]
+        f"in rows of weak scaling it is {runs[0].work:,} on {_counts(runs)} GPUs, while an epoch takes "
+        f"{1 / gain:.2f} times as long on the last"
+        for runs, gain, ideal in _weak_with_equal_images(evidence)
+        if gain <= _SHRINKS * ideal
     ]
     strong = [run for run in _imported(evidence) if run.curves[0].scaling is Scaling.STRONG and run.work]
     for runs in _alike(strong, lambda run: (run.conditions, run.accum, run.curves[0].placement)):

@@ -144,6 +144,15 @@ def test_intervals_hold_curves_that_follow_none_of_the_laws():
     assert held >= 0.9 * predicted, (held, predicted)
 
 
+def test_beyond_the_counts_the_hold_out_error_grows_with_the_distance_and_is_added_to_the_noise():
+    exact = replace(amdahl(), loo_error=0.0, largest_error=0.0)
+    held_out = replace(exact, loo_error=0.01, largest_error=0.02)
+    for times_largest in (2, 4):
+        gpus = times_largest * max(exact.counts)
+        noise, both = alone(exact, gpus).time_s, alone(held_out, gpus).time_s
+        assert (both.high - noise.high) / both.value == pytest.approx(0.02 * times_largest**1.5)
+
+
 def trials(law, scaling, coefficients, counts, repeats, *, seeds=12):
     """What is said of twice and four times the largest count; time and speedup there in truth, and one more run."""
     times = curve(law, scaling, coefficients, counts)
