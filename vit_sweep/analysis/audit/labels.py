@@ -141,7 +141,7 @@ def _not_weak(reason: str, where: str = "") -> Finding:
 
 
 def images_of_one_gpu(evidence: Evidence) -> Iterator[Finding]:
-    """`images` that counts those of one GPU: in proportion to 1 / gpus (strong), or equal and no time shrinks (weak)."""
+    """`images` that counts those of one GPU: in proportion to 1 / gpus (strong), or equal, with no gain (weak)."""
     reasons = [
         f"in rows of weak scaling it is {runs[0].work:,} on {_counts(runs)} GPUs, while an epoch takes "
         f"{1 / gain:.2f} times as long on the last"
