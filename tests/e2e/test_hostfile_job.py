@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from socket import create_server
 
 import psutil
 import pytest
@@ -29,14 +32,27 @@ HOSTS = ROOT / "tests" / "e2e" / "hosts.sh"
 RANKS = ROOT / "tests" / "slurm" / "ranks"
 
 
-def trivial(acts=""):
+def trivial(acts="", before=""):
     """Words after which ranks do not train but do as `acts` says (tests/slurm/ranks): all else is the real thing."""
-    path = f"{RANKS}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{before}{RANKS}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     return [
         "++partition.python=trivial",
         f"++partition.environment.PATH='{path}'",
         f"++partition.environment.TRIVIAL_ACTS='{acts}'",
     ]
+
+
+def impatient(folder):
+    """A folder for PATH whose mpirun does not wait for ranks that it has told to end: it would, to the last second."""
+    program = folder / "impatient" / "mpirun"
+    program.parent.mkdir()
+    # Of all its words, the seconds alone are "10".
+    program.write_text(
+        '#!/bin/bash\nfor word; do [ "$word" != 10 ] || word=1; words+=("$word"); done\n'
+        f'exec {shutil.which("mpirun")} "${{words[@]}}"\n'
+    )
+    program.chmod(0o755)
+    return program.parent
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +62,19 @@ def hosts(tmp_path_factory):
     if reason:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("ssh")
-    port = 21000 + os.getpid() % 5000 * 2
     try:
-        subprocess.run([HOSTS, "start", folder, str(port)], check=True, timeout=300)
+        subprocess.run([HOSTS, "start", folder, str(free_port())], check=True, timeout=300)
         yield ["partition=lab_hosts", f"partition.remote_shell='ssh -F {folder}/ssh_config'", "gpus=2", "nodes=2"]
     finally:
         subprocess.run([HOSTS, "stop", folder], timeout=300)
+
+
+def free_port():
+    """The first of two that nobody has, below those where ranks meet."""
+    for port in range(12000 + os.getpid() % 1000 * 2, 15000, 2):
+        with suppress(OSError), create_server(("127.0.0.1", port)), create_server(("127.0.0.1", port + 1)):
+            return port
+    return pytest.fail("no free ports from 12000 to 15000")
 
 
 def ranks_of(study):
@@ -129,8 +152,9 @@ def test_a_rank_that_dies_is_started_again_once_and_then_ends_the_task_and_is_na
     assert "rank 1" in " ".join(sweep("status", "outputs/s").stdout.split())
 
 
-def test_cancel_ends_the_ranks_on_every_host(sweep, hosts, study):
-    assert sweep(*QUICK, *hosts, *trivial("g2=hold"), "wait=false").returncode == 0
+def test_cancel_ends_the_ranks_on_every_host(sweep, hosts, study, tmp_path):
+    words = trivial("g2=hold", before=f"{impatient(tmp_path)}:")
+    assert sweep(*QUICK, *hosts, *words, "wait=false").returncode == 0
     wait_for(lambda: training(study))
     assert sorted(ranks_of(study)) == [0, 1]
     assert sweep("cancel", "outputs/s").returncode == 0
