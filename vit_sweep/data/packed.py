@@ -8,33 +8,18 @@ Images of more than 8 bits: *.images.f32. Labels that are no classes: *.labels.f
 """
 
 import hashlib
-from enum import StrEnum
 from typing import Annotated
 
 from annotated_types import Ge
 
 from launchers.checked import Quantity, Signed, Whole, checked
 from launchers.profile import Count
-from vit_sweep.data.request import Request
+from vit_sweep.data.request import Pixels, Request
 from vit_sweep.plan.point import DataSource, DataSpec, Task
 
 SCHEMA_VERSION = 1
 SPLITS = {"train": "train", "test": "val"}
 """The name of each split, and of its folder in the source."""
-
-
-class Pixels(StrEnum):
-    """Numbers of a packed image; little-endian."""
-
-    U8 = "u8"
-    """0 to 255, which a model sees as -1 to 1."""
-    F32 = "f32"
-    """As they were, which a model sees by mean and deviation of the training images."""
-
-    @property
-    def bytes(self) -> int:
-        """Of a number."""
-        return 1 if self is Pixels.U8 else 4
 
 
 @checked

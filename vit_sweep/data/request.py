@@ -24,6 +24,20 @@ class Kind(StrEnum):
     HDF5 = "hdf5"
 
 
+class Pixels(StrEnum):
+    """Numbers of a packed image; little-endian."""
+
+    U8 = "u8"
+    """0 to 255, which a model sees as -1 to 1."""
+    F32 = "f32"
+    """As they were, which a model sees by mean and deviation of the training images."""
+
+    @property
+    def bytes(self) -> int:
+        """Of a number."""
+        return 1 if self is Pixels.U8 else 4
+
+
 class Corrupt(StrEnum):
     """What is done about images that cannot be read."""
 
@@ -50,6 +64,8 @@ class Request:
     """Part of each class that becomes the test images, where nobody has put them apart."""
     split_seed: NotNegativeInt = 0
     corrupt: Corrupt = Corrupt.REFUSE
+    pixels: Pixels = Pixels.U8
+    """Folders: f32 keeps what 8 bits would not, of arrays and of grey images."""
     images: Line = "images"
     """HDF5: the dataset of images."""
     labels: Line = "labels"

@@ -204,7 +204,7 @@ def test_a_picture_that_is_damaged_or_holds_no_numbers_is_named_by_its_place(tmp
     images = GREY.astype(np.float32)
     images[7, 2, 3] = np.nan
     path = write(tmp_path / "set.h5", images=images, labels=LABELS)
-    assert f"{path}[7] (1 value that is no finite number)" in refusal(request(path), root)
+    assert f"{path}[7] (not finite: 1 value)" in refusal(request(path), root)
     lines = pack(request(path, corrupt="skip"), root)
     assert any("left out" in line and f"{path}[7]" in line for line in lines)
 

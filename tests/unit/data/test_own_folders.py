@@ -11,7 +11,7 @@ import pytest
 from launchers.errors import UserError
 from tests.e2e.train.images.image_folders import CLASSES, make
 from vit_sweep.data import datasets
-from vit_sweep.data.request import Corrupt, command_of, request_of
+from vit_sweep.data.request import Corrupt, Pixels, command_of, request_of
 
 pytestmark = pytest.mark.train
 
@@ -171,3 +171,112 @@ def test_what_is_not_packed_or_otherwise_comes_with_the_command_that_helps(folde
     pack(request(folder), root)
     with pytest.raises(UserError, match=r"packed with data.split=0.1, not 0.25; pack it anew"):
         datasets.known(request(folder, split=0.25), root)
+
+
+# --- numbers of more than 8 bits ------------------------------------------------------------------------------
+
+
+def of_arrays(folder, arrays, write):
+    """Class folders of these arrays by class."""
+    for name, values in arrays.items():
+        (folder / name).mkdir(parents=True)
+        for number, value in enumerate(values):
+            write(folder / name / f"{number}", value)
+    return folder
+
+
+def loaded(asked, root):
+    from vit_sweep.job.train.images.data import load
+
+    return load(datasets.known(asked, root), root)
+
+
+def as_npy(path, value):
+    import numpy as np
+
+    np.save(path.with_suffix(".npy"), value)
+
+
+def as_tiff(path, value):
+    from PIL import Image
+
+    Image.fromarray(value).save(path.with_suffix(".tif"))
+
+
+def as_png(path, value):
+    from PIL import Image
+
+    Image.fromarray(value).save(path.with_suffix(".png"))
+
+
+@pytest.mark.parametrize(
+    ("write", "dtype", "shape"),
+    [
+        (as_npy, "float64", (5, 8, 8)),
+        (as_npy, "int16", (8, 8)),
+        (as_tiff, "uint16", (8, 8)),
+        (as_tiff, "float32", (8, 8)),
+        (as_png, "uint16", (8, 8)),
+    ],
+)
+def test_numbers_beyond_8_bits_reach_the_packed_form_as_they_are(tmp_path, root, write, dtype, shape):
+    import numpy as np
+
+    channels = 1 if len(shape) == 2 else shape[0]
+
+    noise = np.random.default_rng(0)
+    arrays = {
+        name: [noise.integers(0, 30_000, shape).astype(dtype) * (1 if dtype != "float64" else 1e-7) for _ in range(4)]
+        for name in CLASSES
+    }
+    folder = of_arrays(tmp_path / "fields", arrays, write)
+    asked = request(folder, side=None, channels=channels, pixels=Pixels.F32, split=0.25)
+    pack(asked, root)
+    train, test = loaded(asked, root)
+    planes = [np.concatenate([split.images.numpy() for split in (train, test)])]
+    found = sorted(image.tobytes() for image in planes[0])
+    wanted = [np.asarray(value, dtype=np.float32).reshape(channels, 8, 8) for some in arrays.values() for value in some]
+    assert found == sorted(image.tobytes() for image in wanted)
+    assert datasets.known(asked, root).image_bytes == 4 * channels * 8 * 8
+
+
+def test_an_array_that_8_bits_cannot_hold_or_that_is_none_is_named(tmp_path, root):
+    import numpy as np
+
+    good = np.zeros((3, 8, 8), dtype=np.uint8)
+    bad = {
+        "wide": np.zeros((3, 8, 8)),
+        "lost": np.full((3, 8, 8), np.nan),
+        "flat": np.zeros(8),
+        "object": np.array([{"a": 1}]),
+    }
+    words = {
+        "wide": "data.pixels=f32",
+        "lost": "not finite: 192 values",
+        "flat": "[8], not numbers [rows, columns]",
+        "object": "allow_pickle",
+    }
+    for name, array in bad.items():
+        folder = of_arrays(tmp_path / name, {CLASSES[0]: [good, good, array], CLASSES[1]: [good, good]}, as_npy)
+        with pytest.raises(UserError) as told:
+            pack(request(folder, side=None), root)
+        assert f"1 of 5 files cannot be packed: {folder / CLASSES[0] / '2.npy'} (" in str(told.value)
+        assert words[name] in str(told.value)
+    pack(request(of_arrays(tmp_path / "good", {name: [good, good] for name in CLASSES}, as_npy), side=None), root)
+
+
+def test_colours_are_no_grey_values(folder, root, tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    def as_palette(path, value):
+        Image.fromarray(value).convert("P").save(path.with_suffix(".png"))
+
+    palettes = {name: [np.full((8, 8, 3), shade, dtype=np.uint8) for shade in (9, 200)] for name in CLASSES}
+    painted = of_arrays(tmp_path / "painted", palettes, as_palette)
+    with pytest.raises(UserError, match=r"P is no grey"):
+        pack(request(painted, channels=1, pixels=Pixels.F32), root)
+    with pytest.raises(UserError, match=r"RGB is no grey; convert it, or leave data.pixels=f32 out"):
+        pack(request(folder, channels=1, pixels=Pixels.F32), root)
+    with pytest.raises(UserError, match=r"data.channels=2: an image file has colours"):
+        pack(request(folder, channels=2), root)

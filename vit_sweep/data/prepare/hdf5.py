@@ -7,7 +7,6 @@ coils' inverse transforms, as fastMRI's own reconstructions are (Zbontar et al. 
 """
 
 import io
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,18 +15,15 @@ from typing import Any
 
 import h5py
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from launchers.errors import UserError
 from launchers.text import plural, some
-from vit_sweep.data.packed import Pixels
-from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Source, Sources, Target, Tell, divided
+from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Source, Sources, Target, Tell, divided, planes_of
 from vit_sweep.data.request import HDF5_SUFFIXES as SUFFIXES
-from vit_sweep.data.request import Corrupt, Request
+from vit_sweep.data.request import Corrupt, Pixels, Request
 from vit_sweep.plan.point import Task
 
 _SPLITS = {"train": ("train",), "test": ("val", "test")}
@@ -342,7 +338,7 @@ class _Reading:
         values = images[sample.place]
         if values.dtype.kind == "c":
             values = _from_k_space(values)
-        return _planes(values)
+        return planes_of(values)
 
 
 @lru_cache(maxsize=_OPEN_FILES)
@@ -355,18 +351,3 @@ def _from_k_space(values: NDArray[Any]) -> NDArray[Any]:
     shifted = np.fft.ifftshift(values, axes=(-2, -1))
     coils = np.abs(np.fft.fftshift(np.fft.ifft2(shifted, norm="ortho"), axes=(-2, -1)))
     return np.sqrt((coils**2).sum(axis=0)) if coils.ndim == 3 else coils
-
-
-def _planes(values: NDArray[Any]) -> Tensor:
-    """(channels, rows, columns), uint8 or float32; raises `ValueError` for values that are no numbers."""
-    if values.ndim == 2:
-        values = values[None]
-    elif values.shape[-1] <= 4 < values.shape[0]:
-        values = values.transpose(2, 0, 1)
-    if values.dtype == np.uint8:
-        return torch.from_numpy(np.ascontiguousarray(values))
-    planes = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
-    if not bool(torch.isfinite(planes).all()):
-        lost = math.prod(planes.shape) - int(torch.isfinite(planes).sum())
-        raise ValueError(f"{plural(lost, 'value')} that is no finite number")
-    return planes

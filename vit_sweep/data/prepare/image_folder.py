@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageOps
 from torchvision.datasets import folder as torchvision_folder
 
@@ -11,10 +12,12 @@ from launchers.atomic import reading
 from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.data.packed import SPLITS, expected_images
-from vit_sweep.data.prepare.source import NAMED, Sample, Source, Sources, Tell, divided
-from vit_sweep.data.request import Request
+from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Source, Sources, Tell, divided, planes_of
+from vit_sweep.data.request import Pixels, Request
 from vit_sweep.plan.point import DataSpec
 
+_ARRAY = ".npy"
+_EXTENSIONS = (*torchvision_folder.IMG_EXTENSIONS, _ARRAY)
 _TEST_FOLDERS = ("val", "test")
 """Where people put images to test with, the usual one first."""
 
@@ -23,7 +26,7 @@ def described(data: DataSpec, root: Path, tell: Tell) -> Sources:
     """The folder that a YAML describes, ROOT/NAME; raises `UserError` where it is another one."""
     splits = {split: source_of(data, root / data.name / folder, tell) for split, folder in SPLITS.items()}
     check(data, splits)
-    return Sources(splits=splits, read=_reader(data.channels))
+    return Sources(splits=splits, read=_reader(data.channels, splits))
 
 
 def requested(request: Request, tell: Tell) -> Sources:
@@ -47,7 +50,7 @@ def requested(request: Request, tell: Tell) -> Sources:
     else:
         splits = {"train": whole, "test": source_of(request, test, tell)}
         _same_classes(request, splits)
-    return Sources(splits=splits, read=_reader(request.channels))
+    return Sources(splits=splits, read=_reader(request.channels, splits, request.pixels), pixels=request.pixels)
 
 
 def source_of(data: DataSpec | Request, folder: Path, tell: Tell) -> Source:
@@ -61,7 +64,7 @@ def source_of(data: DataSpec | Request, folder: Path, tell: Tell) -> Source:
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     if not names:
         raise UserError(f"{where} holds no class folders; images lie at {folder}/CLASS/*.jpg")
-    listing = torchvision_folder.ImageFolder(folder, allow_empty=True)
+    listing = torchvision_folder.DatasetFolder(folder, read_image, _EXTENSIONS, allow_empty=True)
     filled = {label for _, label in listing.samples}
     empty = [name for label, name in enumerate(listing.classes) if label not in filled]
     if empty:
@@ -103,16 +106,39 @@ def _same_classes(data: DataSpec | Request, sources: dict[str, Source]) -> None:
         )
 
 
-def _reader(channels: int | None) -> Callable[[Sample], Image.Image]:
-    mode = {1: "L", 3: "RGB", None: "RGB"}.get(channels)
-    if mode is None:
+def _reader(channels: int | None, splits: dict[str, Source], pixels: Pixels = Pixels.U8) -> Callable[[Sample], Picture]:
+    arrays = any(sample.path.endswith(_ARRAY) for source in splits.values() for sample in source.samples)
+    if channels not in (1, 3, None) and not arrays:
         raise UserError(f"data.channels={channels}: an image file has colours (3) or is grey (1)")
 
-    def read(sample: Sample) -> Image.Image:
+    def read(sample: Sample) -> Picture:
+        if sample.path.endswith(_ARRAY):
+            with reading(Path(sample.path)) as file:
+                planes = planes_of(np.load(file, allow_pickle=False))
+            if pixels is Pixels.U8 and planes.is_floating_point():
+                raise ValueError("more than 8 bits a number; keep them with data.pixels=f32")
+            return planes
+        if pixels is Pixels.F32 and channels == 1:
+            return _grey(sample.path)
         image = read_image(sample.path)
-        return image if mode == "RGB" else image.convert(mode)
+        return image.convert("L") if channels == 1 else image
 
     return read
+
+
+def _grey(path: str) -> Picture:
+    """Grey values as they are, (1, rows, columns); a coloured image is no such one."""
+    with reading(Path(path)) as file, Image.open(file) as image:
+        _require_one(image)
+        if image.mode not in ("1", "L", "I", "F") and not image.mode.startswith("I;16"):
+            raise ValueError(f"{image.mode} is no grey; convert it, or leave data.pixels=f32 out")
+        return planes_of(np.array(ImageOps.exif_transpose(image)))
+
+
+def _require_one(image: Image.Image) -> None:
+    pictures = getattr(image, "n_frames", 1)
+    if pictures > 1 and image.format != "MPO":  # a camera's: its first picture is the photo
+        raise ValueError(f"it holds {pictures} pictures; keep the one that you mean")
 
 
 def read_image(path: str) -> Image.Image:
@@ -122,9 +148,7 @@ def read_image(path: str) -> Image.Image:
     16 bits off at 255, which turns nearly all of them white.
     """
     with reading(Path(path)) as file, Image.open(file) as image:
-        pictures = getattr(image, "n_frames", 1)
-        if pictures > 1 and image.format != "MPO":  # a camera's: its first picture is the photo
-            raise ValueError(f"it holds {pictures} pictures; keep the one that you mean")
+        _require_one(image)
         # As Pillow's releases call the grey of such a PNG.
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
             grey = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")

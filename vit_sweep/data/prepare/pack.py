@@ -21,11 +21,11 @@ from launchers.checked import checked, parse_json, to_json
 from launchers.errors import UserError
 from launchers.text import some
 from vit_sweep.data import datasets
-from vit_sweep.data.packed import Manifest, PackedFile, Pixels, folder_of, images_file, labels_file
+from vit_sweep.data.packed import Manifest, PackedFile, folder_of, images_file, labels_file
 from vit_sweep.data.prepare import image_folder
 from vit_sweep.data.prepare.download import alone, make_root
 from vit_sweep.data.prepare.source import NAMED, Reader, Source, Sources, Target, Tell, shape_of
-from vit_sweep.data.request import Corrupt, Kind, Request
+from vit_sweep.data.request import Corrupt, Kind, Pixels, Request
 from vit_sweep.plan.point import DataSpec, Task
 
 BLOCK_IMAGES = 256

@@ -1,11 +1,15 @@
 """What is to be packed, whatever it comes from: lists of images with labels, and a reader that workers share."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -13,9 +17,8 @@ from torchvision.transforms.v2 import functional as transforms
 
 from launchers.errors import UserError
 from launchers.text import plural
-from vit_sweep.data.packed import Pixels
 from vit_sweep.data.prepare.worker import begin_worker
-from vit_sweep.data.request import Request
+from vit_sweep.data.request import Pixels, Request
 from vit_sweep.plan.point import DataSpec, Task
 
 Tell = Callable[[str], None]
@@ -180,3 +183,25 @@ class _Files(Dataset[Tensor | str]):
 
     def __getitem__(self, number: int) -> Tensor | str:
         return self._reader.image(self._samples[number])
+
+
+def planes_of(values: NDArray[Any]) -> Tensor:
+    """(channels, rows, columns) of an array, uint8 or float32; channels of 4 at most may be its last axis.
+
+    Raises `ValueError` for values that are no finite numbers, and for another number of axes.
+    """
+    if values.ndim not in (2, 3) or values.dtype.kind not in "buif":
+        raise ValueError(
+            f"{values.dtype} {list(values.shape)}, not numbers [rows, columns] or [channels, rows, columns]"
+        )
+    if values.ndim == 2:
+        values = values[None]
+    elif values.shape[-1] <= 4 < values.shape[0]:
+        values = values.transpose(2, 0, 1)
+    if values.dtype == np.uint8:
+        return torch.from_numpy(np.ascontiguousarray(values))
+    planes = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    if not bool(torch.isfinite(planes).all()):
+        lost = math.prod(planes.shape) - int(torch.isfinite(planes).sum())
+        raise ValueError(f"not finite: {plural(lost, 'value')}")
+    return planes

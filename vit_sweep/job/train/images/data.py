@@ -19,7 +19,8 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from vit_sweep.data.datasets import manifest_of, prepare_command, problem_of, staged
-from vit_sweep.data.packed import Manifest, Pixels, folder_of, images_file, labels_file
+from vit_sweep.data.packed import Manifest, folder_of, images_file, labels_file
+from vit_sweep.data.request import Pixels
 from vit_sweep.job.train.images.augment import Size
 from vit_sweep.job.train.objective import Units, standardised, units_of
 from vit_sweep.outcome.ending import Cause
