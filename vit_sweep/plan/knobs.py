@@ -8,7 +8,7 @@ from launchers.errors import closest
 from launchers.profile import Device
 from vit_sweep.plan.deepspeed_keys import KEYS, VERSION
 from vit_sweep.plan.engines import machinery
-from vit_sweep.plan.point import DEEPSPEED, EngineSpec, Offload, Point, Precision
+from vit_sweep.plan.point import DEEPSPEED, EngineSpec, Offload, Point
 
 STAGES: dict[str, tuple[int, ...]] = {
     "offload_optimizer": (1, 2, 3),
@@ -72,11 +72,10 @@ def offload_without_a_place(point: Point, engine: EngineSpec) -> str | None:
             f"{given}: {point.partition.name} names no folder on NVMe; write it into the profile (nvme: /local/nvme), "
             f"say +partition.nvme=FOLDER, or use {names[0]}=cpu"
         )
-    if "offload_param" in names and point.partition.device is Device.CPU and point.precision is not Precision.BF16:
+    if "offload_param" in names and point.partition.device is Device.CPU:
         return (
-            f"engine={engine.name} engine.offload_param=nvme precision={point.precision.value}: without a GPU "
-            f"DeepSpeed {VERSION} reads weights back as bf16, whatever they were; use precision=bf16, or "
-            "offload_param=cpu"
+            f"engine={engine.name} engine.offload_param=nvme: without a GPU DeepSpeed {VERSION} reads weights back as "
+            "bf16, whatever they were, and some twice, which ends the job; use offload_param=cpu"
         )
     return None
 

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from tests.e2e.train.ranks import run_all, small_cell
+from tests.conftest import LONG
+from tests.e2e.train.ranks import SMALL, be_one_of_two, run_all, small_cell
 from vit_sweep.job.train.engines import offload
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan import deepspeed_keys
@@ -46,6 +47,46 @@ def test_a_folder_for_swapping_must_be_there_and_have_room(tmp_path, monkeypatch
     monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
     with pytest.raises(JobError, match=r"GiB on disk a node, .* now has 0\.0"):
         offload.require_room(ON_DISK, ME, str(tmp_path))
+
+
+@pytest.mark.skipif(not LONG, reason="DeepSpeed first compiles what reads and writes files: VIT_SWEEP_LONG_TESTS=1")
+def test_states_in_files_train_bit_for_bit_as_those_in_memory(tmp_path):
+    run_all(_swap, [(str(tmp_path), rank) for rank in range(2)], folder=tmp_path, seconds=1800)
+    for rank in range(2):
+        made = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert made["same"]
+        assert made["moved"], "nothing was trained"
+        assert made["files"]["cpu"] == []
+        assert {"exp_avg", "exp_avg_sq"} <= {name.partition("-")[0] for name in made["files"]["nvme"]}
+
+
+def _swap(folder, rank):
+    be_one_of_two(folder, rank, lambda: _swapped(Path(folder), rank))
+
+
+def _swapped(folder, rank):
+    """A model of which each rank has a part that DeepSpeed takes for large enough to be written, 1 MiB."""
+    import torch
+
+    from vit_sweep.job.train.proof import rehearsal
+
+    weights, files = {}, {}
+    for place in (Offload.CPU, Offload.NVME):
+        swap = folder / place / str(rank)
+        swap.mkdir(parents=True)
+        os.environ["VIT_SWEEP_NVME"] = str(swap)
+        spec = EngineSpec(name="zero3", zero_stage=3, offload_optimizer=place)
+        cell = small_cell(gpus=2, engine=spec, model=replace(SMALL, width=512, mlp_width=1024, heads=4))
+        copy = rehearsal.small(cell, cell.optimizer)
+        before = rehearsal.first_weights(copy)
+        weights[place] = rehearsal.by_engine(copy, steps=3, rank=rank, device=torch.device("cpu")).weights
+        files[place] = [path.name for path in swap.rglob("*.swp") if path.stat().st_size >= 2**20]
+    one, other = weights.values()
+    return {
+        "same": all(torch.equal(one[name], other[name]) for name in one),
+        "moved": any(not torch.equal(one[name], before[name]) for name in one),
+        "files": files,
+    }
 
 
 TABLE = Path(deepspeed_keys.__file__)
