@@ -73,7 +73,7 @@ def test_slices_are_packed_as_they_are_with_their_labels(tmp_path, root, workers
         (GREY.astype(np.float32)[:, None].repeat(5, 1), 5),
         (GREY[..., None].repeat(3, 3), 3),
         (GREY.astype(np.uint16) * 200, 1),
-        (GREY.astype(np.float64) * 1e-6 - 3e-5, 1),
+        (GREY.astype(np.float64) * 1e-10 - 3e-9, 1),
     ],
 )
 def test_any_numbers_and_channels_reach_the_model_with_mean_0_and_deviation_1(tmp_path, root, images, channels):
@@ -95,7 +95,7 @@ def test_any_numbers_and_channels_reach_the_model_with_mean_0_and_deviation_1(tm
     assert np.isin(train.images.numpy(), images.astype(np.float32)).all()
     assert ready.mean((0, 2, 3)).numpy() == pytest.approx(np.zeros(channels), abs=1e-5)
     assert ready.std((0, 2, 3), correction=0).numpy() == pytest.approx(np.ones(channels), abs=1e-4)
-    # Numbers of 1e-5 do not vanish where weights have 16 bits.
+    # Small numbers do not vanish where weights have 16 bits.
     assert prepare(train.images, (8, 8), torch.float16, train.levels).float().std() == pytest.approx(1, abs=1e-2)
 
 
@@ -148,12 +148,19 @@ def test_frames_that_are_jpegs_are_decoded(tmp_path, root):
 
 def test_a_volume_is_one_patient_and_stays_on_one_side(tmp_path, root):
     """Without files put apart whole volumes are, some of each contrast; slices of one volume are alike."""
+    import h5py
+
     folder = fastmri(tmp_path / "multicoil_train", train=8, val=0) / "multicoil_train"
     asked = fast(folder, split=0.25)
     pack(asked, root)
     train, test = loaded(asked, root)
     assert (len(train.labels), len(test.labels)) == (6 * 6, 2 * 6)
     assert sorted(test.labels.tolist()) == [0] * 6 + [1] * 6
+    apart = {image.numpy().tobytes() for image in test.images}
+    for volume in folder.glob("*.h5"):
+        with h5py.File(volume) as file:
+            slices = {picture.tobytes() for picture in file["reconstruction_rss"][()]}
+        assert slices <= apart or not slices & apart
     spec = datasets.known(asked, root)
     assert tuple(datasets.manifest_of(spec, root).classes) == tuple(sorted(ACQUISITIONS))
 

@@ -134,7 +134,7 @@ def normalised(images: Tensor, dtype: torch.dtype, levels: Levels | None = None)
     """0 to 255 as -1 to 1: ToTensor and Normalize((0.5,), (0.5,)) of the paper; numbers of other `levels` by these."""
     if levels is None:
         return images.to(dtype).div_(127.5).sub_(1.0)
-    # In fp32 before they are cast: numbers as small as 1e-5 are nothing in 16 bits.
+    # In fp32 before they are cast: small numbers are nothing in 16 bits.
     mean, deviation = (images.new_tensor(values)[:, None, None] for values in levels)  # (channels, 1, 1)
     return ((images - mean) / deviation).to(dtype)
 
