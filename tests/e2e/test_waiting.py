@@ -66,7 +66,8 @@ def ranks(study):
 def test_a_killed_rank_is_named_its_siblings_are_ended_and_it_runs_once_more(client, study):
     first = ranks(study)
     first["1.log"].send_signal(signal.SIGKILL)
-    wait_until(lambda: list(study.glob("cells/*/attempts/1.1/progress.json")))
+    # Before it trains, a rank's end may be known from the other's.
+    wait_until(lambda: any('"training"' in p.read_text() for p in study.glob("cells/*/attempts/1.1/progress.json")))
     psutil.wait_procs(first.values(), timeout=300)
     wait_until(lambda: len(ranks(study)) == 2)
     second = ranks(study)
