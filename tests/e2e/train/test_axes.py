@@ -188,8 +188,8 @@ def test_a_run_that_goes_on_inside_its_warm_up_has_the_rates_of_an_undisturbed_o
 
 # --- a loss that is none -----------------------------------------------------------------------------------
 
-EXPLODING = replace(OPTIMIZER, name="sgd", kind=OptimizerKind.SGD, learning_rate=0.03, weight_decay=100.0, beta1=0.0)
-"""Each step about doubles every weight: finite for the six steps of an epoch, no number within twelve."""
+EXPLODING = replace(OPTIMIZER, name="sgd", kind=OptimizerKind.SGD, learning_rate=0.04, weight_decay=100.0, beta1=0.0)
+"""Each step makes every weight three times as large: finite for the six steps of an epoch, no number within twelve."""
 
 
 @pytest.mark.parametrize("changes", [{"gpus": 1}, {"gpus": 2, "zero": 3}], ids=str)

@@ -34,6 +34,10 @@ GUARDED = {
 FAULTS = ("an all-to-all is dropped", "the sum is not derived", "attention is local", "positions are those of rank 0")
 
 
+ONE_IMAGE = 0.051
+"""Of 20: what rounding may turn over."""
+
+
 def shared_cell(**changes):
     """`gpus` ranks in groups of as many, unless `sequence` says fewer; 17 tokens, or 16 without a class token."""
     pool, size = changes.pop("pool", Pool.CLASS), changes.pop("image_size", 16)
@@ -216,7 +220,7 @@ def test_two_ranks_that_share_tokens_learn_what_one_rank_does_and_exchange_as_pl
     epochs, breakdown, ranks = run(tmp_path / "shared", cell)
     alone, _, _ = run(tmp_path / "alone", replace(cell, gpus=1, nodes=1, sequence=1), measure=False)
     for own, right in zip(learned(epochs), learned(alone), strict=True):
-        assert own == pytest.approx(right, rel=within, abs=0.03 if within > 1e-3 else 0)
+        assert own == pytest.approx(right, rel=within, abs=ONE_IMAGE if within > 1e-3 else 0)
     assert ranks[0]["before"] == ranks[0]["after"], "measuring changes no weight"
     kinds = {kind.name: kind for kind in breakdown.collective.kinds}
     planned = exchange(cell)

@@ -30,7 +30,7 @@ from vit_sweep.report.figures import cost, curves, isoefficiency, nodes, parts, 
 from vit_sweep.report.figures.fills import FILLS, UNKNOWN, parts_of
 from vit_sweep.report.figures.nodes import NODE_FILLS, node_fill
 from vit_sweep.report.figures.overlay import Quantity, draw_simulated
-from vit_sweep.report.figures.runs import engines, memory, optimizers, resolutions, steps
+from vit_sweep.report.figures.runs import engines, memory, optimizers, resolutions, roofline, steps
 from vit_sweep.report.figures.sheet.panels import arrange
 from vit_sweep.report.figures.sheet.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
 from vit_sweep.report.tables.accuracy import accuracy_table
@@ -375,6 +375,15 @@ def test_the_roof_that_a_point_is_held_against_in_words_is_that_of_its_own_prefl
     ]
     figure = draw(runs, tmp_path)["roofline"]
     assert "Nearest to the roof of its own preflight is one on 2 GPUs: 25.0 of 30.0 TFLOP/s" in figure.alt
+
+
+def test_each_precision_has_the_roof_of_its_own_products():
+    """Products of fp32 do not reach what those of 16 bits do; two lines where only one would be seen are one."""
+    rates = {"fp32": (45.0, 51.0), "tf32": (386.0,), "bf16": (780.0,), "fp16": (720.0,)}
+    runs = [run(1, conditions={"precision": name}, matmul_tflops=rate) for name, many in rates.items() for rate in many]
+    roofs = roofline._roofs(runs)
+    assert roofs == {"fp32": 51.0, "tf32": 386.0, "bf16": 780.0, "fp16": 720.0}
+    assert roofline._alike(roofs) == [["bf16", "fp16"], ["tf32"], ["fp32"]]
 
 
 def test_accuracies_of_runs_that_stopped_early_join_no_median_of_whole_ones(unprinted, tmp_path):

@@ -12,7 +12,8 @@ from vit_sweep.job.train.measure.bench import Bench
 
 _OVERWRITE = frozenset({"copy_", "fill_", "zero_", "_foreach_copy_", "_foreach_zero_"})
 """These write their first argument without reading it."""
-_UNWRITTEN = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"})
+_UNWRITTEN = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"})
+"""Of these nothing is read or written; the last is a view that torch does not call one."""
 
 
 class MovedBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
