@@ -167,8 +167,10 @@ def test_what_fsdp2_keeps_whole_is_counted():
     assert whole(SHARDED, 4) - whole(SHARDED, 1) == pytest.approx(4)
 
 
-def test_ddp_needs_less_than_zero_0_which_flattens_its_gradients_anew():
-    assert memory(on_t4(engine=ON_DDP)).total_gib < memory(on_t4()).total_gib
+def test_ddp_needs_more_than_zero_0_since_its_gradients_stay_in_their_buckets():
+    """As an H200 showed: 334 MiB more in fp32, one copy of the gradients."""
+    more = memory(on_t4(engine=ON_DDP)).total_gib - memory(on_t4()).total_gib
+    assert more * 2**30 == pytest.approx(4 * parameters(on_t4().model, 1000))
 
 
 def test_accelerate_is_planned_as_what_it_hands_the_work_to():
