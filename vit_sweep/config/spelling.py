@@ -56,6 +56,12 @@ _MEANT = {
 """What other tools call our keys; the last part of a key with dots."""
 
 
+GROUPS = frozenset({"data", "engine", "grid", "model", "optimizer", "partition"})
+"""Keys whose values are names of files: folders of conf/."""
+_NO_NAME = re.compile(r"null|true|false|[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?|inf|nan", re.IGNORECASE)
+"""What Hydra reads as another value than a text."""
+
+
 def likely_key(key: str, known: Collection[str]) -> str:
     """What somebody means by a key that there is not, by meaning first, then by its letters."""
     group, _, last = key.rpartition(".")
@@ -139,7 +145,24 @@ def _check_values(word: str) -> None:
     key, _, values = word.partition("=")
     if values.startswith("="):
         raise UserError(f"{word}: one equals sign joins a key and its value: {key}={values.lstrip('=')}")
+    if key.lstrip("+") in GROUPS or "/" in key:
+        _check_names(word, key, values)
     parts = [part.strip() for part in values.split(",")]
     if len(parts) > 1 and not all(parts) and not re.search(r"[\[{('\"]", values):
         right = ",".join(filter(None, parts)) or "VALUE"
         raise UserError(f"{word}: a comma without a value beside it – write {key}={right}")
+
+
+def _check_names(word: str, key: str, values: str) -> None:
+    """Raise `UserError` where a group is given something else than names."""
+    inside = values.strip("[]{} ")
+    if values[:1] in {"[", "{"}:
+        names = inside if re.fullmatch(r"[\w., -]+", inside) else "NAME"
+        raise UserError(
+            f"{word}: {key} is said by a name, several of them with -m and commas: {key}={names.replace(' ', '')}"
+        )
+    if wrong := next((part for part in map(str.strip, values.split(",")) if _NO_NAME.fullmatch(part)), None):
+        raise UserError(
+            f"{word}: {key} is said by the name of a file in conf/{key.lstrip('+')}/, and {wrong} is none – leave it "
+            "out for the usual one"
+        )

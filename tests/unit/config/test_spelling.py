@@ -8,7 +8,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from launchers.errors import UserError
 from vit_sweep.config.compose import known_keys
-from vit_sweep.config.spelling import FLAGS, VALUED, check, likely_key
+from vit_sweep.config.folders import conf_dir
+from vit_sweep.config.spelling import FLAGS, GROUPS, VALUED, check, likely_key
 
 SLIPS = {
     "a space between values": (["batch=64", "128", "gpus=2"], "batch=64 128: KEY=VALUE,VALUE", "batch=64,128"),
@@ -36,6 +37,11 @@ SLIPS = {
         "'exclude=[gpus==8 and batch==128]'",
     ),
     "a range with a space": (["gpus=range(1,", "3)"], "a space has cut it", "'gpus=range(1, 3)'"),
+    "no grid": (["grid=null"], "the name of a file in conf/grid/", "leave it out"),
+    "a number for a name": (["partition=local,3"], "conf/partition/, and 3 is none", "leave it out"),
+    "names in a list": (["optimizer=[adamw, sgd]"], "optimizer is said by a name", "optimizer=adamw,sgd"),
+    "keys for a name": (["model={width: 3}"], "model is said by a name", "model=NAME"),
+    "no launcher": (["hydra/launcher=null"], "conf/hydra/launcher/", "leave it out"),
     "a word alone": (["-m", "gpus"], "neither an option nor KEY=VALUE", "gpus=1,2,4"),
 }
 
@@ -53,6 +59,7 @@ RIGHT = [
     *("gpus=1,2,4", "gpus=range(1,9)", "model.name=vit_base_patch16_224", 'exclude=["gpus==8 and batch==128"]'),
     *("zip=[[gpus,batch]]", "++engine.config.zero_optimization.overlap_comm=true,false", "~partition.account", "~grid"),
     *("+model.arguments={drop_rate:0.1}", "study='a, b'", "batch=64, 128", "gpus=", "optimizer.betas=[0.9,,0.99]"),
+    *("data=path/to/images,4x", "model=vit_b_16,vit_s_16", "partition=3a", "zero=null", "model.init=null"),
     *("hydra/sweeper=vit_sweep", "+partition@other=local", "++partition.environment.TOK=${oc.env:TOK}", "+foo-bar=1"),
 ]
 
@@ -60,6 +67,10 @@ RIGHT = [
 @pytest.mark.parametrize("word", RIGHT)
 def test_what_hydra_can_read_or_has_its_own_word_for_passes(word: str) -> None:
     check(["-m", "--config-dir", "gpus", word, "--cfg", "job", "--info=all", word], known_keys=list)
+
+
+def test_groups_are_the_folders_of_conf() -> None:
+    assert {folder.name for folder in conf_dir().iterdir() if folder.is_dir()} - {"hydra"} == GROUPS
 
 
 def test_the_shell_may_quote_a_space_away() -> None:
