@@ -39,7 +39,7 @@ app.command(
 )(check)
 app.command(
     epilog="Examples: python -m vit_sweep collect outputs/vit_tiny_32-digits-local, or of somebody else's figures: "
-    "collect --csv results.csv --output outputs/theirs"
+    "collect --csv results.csv --output outputs/theirs, or for a program: collect vit_tiny_32-digits-local --json"
 )(collect)
 app.command(
     epilog="Examples: python -m vit_sweep compare outputs/before outputs/after, or with "

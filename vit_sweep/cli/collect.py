@@ -1,11 +1,12 @@
 """The verb `collect`: tables and figures of a study, or of somebody else's figures. An edge."""
 
+import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
@@ -18,6 +19,7 @@ from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet, words_of
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import formats
+from vit_sweep.report.tables.text import to_data
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.run import Run
 from vit_sweep.runs.sources import Source, source_of
@@ -31,6 +33,37 @@ if TYPE_CHECKING:
 
 _BAR_FROM = 500
 """Runs from which on reading them takes long enough for a progress bar."""
+
+
+class Collected(NamedTuple):
+    """What was gathered and written."""
+
+    name: str
+    """Of the study, or the folder of imported runs."""
+    gathered: "Gathered"
+    written: list[Path]
+    """Every file, in the order of writing."""
+
+    @property
+    def timed(self) -> bool:
+        """Whether any run has a time: without one nothing can be compared."""
+        return self.gathered.timed
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Runs by what became of them."""
+        return Counter(str(run.status) for run in self.gathered.runs)
+
+    def as_data(self, source: Source | None = None) -> dict[str, Any]:
+        """All of it for programs; `source`: where imported runs come from, whose notes and problems are added."""
+        return {
+            "name": self.name,
+            "counts": dict(self.counts),
+            "tables": {table.name: to_data(table) for table in self.gathered.tables},
+            "notes": list(source.notes) if source else [],
+            "files": [str(path) for path in self.written],
+            "problems": [*(source.problems if source else ()), *self.gathered.problems],
+        }
 
 
 def collect(
@@ -50,6 +83,9 @@ def collect(
             "--export", metavar="FORM", help="Also write it for another tool: extra-p, mlperf; several times."
         ),
     ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all tables as one JSON object for programs, the rest on stderr.")
+    ] = False,
     columns: Map = None,
     constants: Set = None,
     decimal: Decimal = None,
@@ -58,16 +94,19 @@ def collect(
     """Rebuild tables and figures from the records: at any time, from any machine that sees the folder."""
     forms = export or []
     _check(forms)
+    console, source = show.console(stderr=as_json), None
     if study is None or csv or reference:
         read_as = reading_of(columns, constants, decimal=decimal, sheet=sheet)
         source = source_of(study=study, csv=csv, reference=reference, reading=read_as)
         files = words_of(csv or (), read_as, reference)
-        if not _of_tables(source, files, output, console=show.console(), target=target, forms=forms):
-            raise typer.Exit(1)
-        return
-    opened = open_study(study)
-    require_extra("report")
-    if not collect_study(opened, show.console(), output=output, target=target, forms=forms):
+        done = _of_tables(source, files, output, console=console, target=target, forms=forms, draw=not as_json)
+    else:
+        opened = open_study(study)
+        require_extra("report")
+        done = collect_study(opened, console, output=output, target=target, forms=forms, draw=not as_json)
+    if as_json:
+        typer.echo(json.dumps(done.as_data(source), indent=1, allow_nan=False))
+    if not done.timed:
         raise typer.Exit(1)
 
 
@@ -87,19 +126,20 @@ def _of_tables(
     console: Console,
     target: float | None,
     forms: Sequence[str],
-) -> list[Path]:
-    """Write tables and figures of imported runs into `output`; returns the files, none if no run has a time.
+    draw: bool,
+) -> Collected:
+    """Write tables and figures of imported runs into `output`.
 
     `words`: the options that read them. Raises `UserError` where `output` belongs to a study.
     """
     require_extra("report")
     folder = folder_of(source, output)
     print_notes(console, source)
-    written = collect_runs(source.runs, folder.absolute(), console, target=target, forms=forms)
-    if written:
+    done = collect_runs(source.runs, folder.absolute(), console, target=target, forms=forms, draw=draw)
+    if done.timed:
         console.print(f"  which claims they can carry: python -m vit_sweep audit {words}", soft_wrap=True)
         console.print(f"  all of it on one page: python -m vit_sweep report {words}", soft_wrap=True)
-    return written
+    return done
 
 
 def folder_of(source: Source, output: Path | None) -> Path:
@@ -131,11 +171,12 @@ def collect_study(
     output: Path | None = None,
     target: float | None = None,
     forms: Sequence[str] = (),
-) -> list[Path]:
+    draw: bool = True,
+) -> Collected:
     """Rebuild every table and figure of `study` from its records and print them; needs the extra `report`.
 
-    Returns the files written; none, after a sentence that says so, where no run has a time yet (tables of what became
-    of the cells are written all the same). `target`: test accuracy whose time is reported, in place of the studies'.
+    A sentence says so where no run has a time yet; tables of what became of the cells are written all the same.
+    `target`: test accuracy whose time is reported, in place of the studies'. `draw`: print the scaling tables.
     """
     from vit_sweep.report.gather import gather
 
@@ -143,10 +184,10 @@ def collect_study(
     folder = output.absolute() if output is not None else place_for(study, console, output=None)
     if folder != study.folder and (folder / "study.json").exists():
         raise UserError(f"{folder} is the folder of another study; name another one with --output FOLDER")
-    written = _put(gathered, folder, console, what=f"study {study.name}", forms=forms)
-    if written:
+    done = _put(gathered, folder, console, name=study.name, what=f"study {study.name}", forms=forms, draw=draw)
+    if done.timed:
         console.print(f"  all of it on one page: python -m vit_sweep report {study.folder}", soft_wrap=True)
-    return written
+    return done
 
 
 def collect_runs(
@@ -156,11 +197,13 @@ def collect_runs(
     *,
     target: float | None = None,
     forms: Sequence[str] = (),
-) -> list[Path]:
+    draw: bool = True,
+) -> Collected:
     """The same of runs from elsewhere, into `folder`."""
     from vit_sweep.report.gather import gather_runs
 
-    return _put(gather_runs(runs, target=target), folder, console, what=str(folder), forms=forms)
+    name = str(folder)
+    return _put(gather_runs(runs, target=target), folder, console, name=name, what=name, forms=forms, draw=draw)
 
 
 def _with_bar(console: Console, records: "Iterable[Read]", total: int) -> "Iterable[Read]":
@@ -169,34 +212,42 @@ def _with_bar(console: Console, records: "Iterable[Read]", total: int) -> "Itera
     return track(records, "reading records", total=total, console=console, transient=True)
 
 
-def _put(gathered: "Gathered", folder: Path, console: Console, *, what: str, forms: Sequence[str] = ()) -> list[Path]:
+def _put(
+    gathered: "Gathered",
+    folder: Path,
+    console: Console,
+    *,
+    name: str,
+    what: str,
+    forms: Sequence[str],
+    draw: bool,
+) -> Collected:
     """Write and print; without any time a sentence says so and no file is named."""
     from vit_sweep.report.table_files import write_tables
 
-    written = write_tables(gathered.tables, folder / "tables")
-    for table in gathered.tables:
+    done = Collected(name=name, gathered=gathered, written=write_tables(gathered.tables, folder / "tables"))
+    for table in gathered.tables if draw else ():
         if table.name in [mode.value for mode in Scaling]:
             console.print(show.scaling(table))
     show.problems(console, gathered.problems)
-    if not gathered.timed:
-        counts = Counter(run.status for run in gathered.runs)
-        states = ", ".join(f"{count} {state}" for state, count in sorted(counts.items())) or "none was ever planned"
+    if not done.timed:
+        states = ", ".join(f"{count} {state}" for state, count in sorted(done.counts.items()))
         console.print(
-            f"no run of {what} has a time ({states}), so nothing can be compared; what became of each is in "
-            f"{folder / 'tables'}",
+            f"no run of {what} has a time ({states or 'none was ever planned'}), so nothing can be compared; what "
+            f"became of each is in {folder / 'tables'}",
             soft_wrap=True,
         )
-        return []
+        return done
     if formats(os.environ):
         from vit_sweep.report import figures
 
         drawn = figures.draw_all(
             gathered.strong, gathered.weak, gathered.runs, folder / "figures", ratio=gathered.ratio
         )
-        written += [path for figure in drawn for path in figure.paths.values()]
+        done.written.extend(path for figure in drawn for path in figure.paths.values())
     if forms:
         from vit_sweep.report.exports import export
 
-        written += export(forms, gathered, folder)
-    show.files(console, written)
-    return written
+        done.written.extend(export(forms, gathered, folder))
+    show.files(console, done.written)
+    return done

@@ -58,8 +58,8 @@ def made_of(study):
 
 def report_text(study, **options):
     console = Console(file=io.StringIO(), width=250, markup=False)
-    paths = collect_study(Study(study.folder), console, **options)
-    return paths, console.file.getvalue()
+    done = collect_study(Study(study.folder), console, **options)
+    return done.written, console.file.getvalue()
 
 
 def rows(study, name):
@@ -113,8 +113,9 @@ def test_a_seed_that_diverged_counts_among_those_that_never_reached_the_target(s
 def test_no_finished_run_is_a_sentence_and_exit_1(study, capsys):
     for path in study.folder.glob("cells/*/record.json"):
         path.unlink()
-    paths, text = report_text(study)
-    assert paths == []
+    console = Console(file=io.StringIO(), width=250, markup=False)
+    assert not collect_study(Study(study.folder), console).timed
+    text = console.file.getvalue()
     assert "no run of study s has a time (4 missing), so nothing can be compared" in text
     assert len(rows(study, "failures")) == 4
     assert main(["collect", str(study.folder)]) == 1
@@ -209,9 +210,10 @@ def test_tables_and_figures_learn_the_spread_between_runs_once(study, monkeypatc
 
 def test_runs_from_elsewhere_become_the_same_tables(tmp_path):
     console = Console(file=io.StringIO(), width=250, markup=False)
-    paths = collect_runs([run(1, (10.0,)), run(2, (5.0,))], tmp_path / "out", console)
-    assert (tmp_path / "out/tables/strong.csv") in paths
-    assert collect_runs([], tmp_path / "none", console) == []
+    done = collect_runs([run(1, (10.0,)), run(2, (5.0,))], tmp_path / "out", console)
+    assert done.timed
+    assert (tmp_path / "out/tables/strong.csv") in done.written
+    assert not collect_runs([], tmp_path / "none", console).timed
 
 
 def test_a_report_of_any_runs_names_those_of_contended_hosts(tmp_path):

@@ -235,7 +235,7 @@ def test_a_second_press_leaves_a_scheduler_that_does_not_answer(slurm, capsys):
 
 
 def test_a_press_while_the_tables_are_made_ends_it_at_once(slurm, monkeypatch, capsys):
-    def collect(study, console):
+    def collect(study, console, **_):
         press()
         raise Lost
 

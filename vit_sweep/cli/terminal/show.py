@@ -6,6 +6,7 @@ import sys
 import webbrowser
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich import box
@@ -69,11 +70,15 @@ class _Console(Console):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
-def console() -> Console:
-    """The console of every command: a log has no width of its own, so it gets enough for a table."""
+def console(*, stderr: bool = False) -> Console:
+    """The console of every command: a log has no width of its own, so it gets enough for a table.
+
+    `stderr`: where stdout holds an object for programs and nothing else.
+    """
     # No markup: paths and the words of failures have square brackets of their own.
-    terminal = _Console(markup=False, highlight=False)
-    return terminal if terminal.is_terminal else _Console(markup=False, highlight=False, width=_PLAIN_WIDTH)
+    make = partial(_Console, markup=False, highlight=False, stderr=stderr)
+    terminal = make()
+    return terminal if terminal.is_terminal else make(width=_PLAIN_WIDTH)
 
 
 def scaling(table: Data, *, title: str = "") -> Table:

@@ -1,13 +1,14 @@
-"""Tables as CSV, Markdown and LaTeX. Pure: text in, nothing written.
+"""Tables as CSV, plain data, Markdown and LaTeX. Pure: text in, nothing written.
 
-CSV holds every column in full precision. Markdown and LaTeX are for people: columns with nothing in them are left
-out, those that are equal in all rows are said once above, numbers are rounded by the width of their interval.
+CSV and data hold every column in full precision. Markdown and LaTeX are for people: columns with nothing in them are
+left out, those that are equal in all rows are said once above, numbers are rounded by the width of their interval.
 """
 
 import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from launchers.text import visible
 from vit_sweep.report.tables.rounding import field
@@ -44,6 +45,23 @@ def csv_field(value: object) -> object:
         return value
     text = visible(value)
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
+
+
+def to_data(table: Table) -> dict[str, Any]:
+    """What JSON can hold: `title`, `columns` (name, title, unit, meaning), `rows` by name, `notes`; null: not known."""
+    return {
+        "title": table.title,
+        "columns": [
+            {"name": column.name, "title": column.title, "unit": column.unit, "meaning": column.meaning}
+            for column in table.columns
+        ],
+        "rows": [{column.name: _plain(row[column.name]) for column in table.columns} for row in table.rows],
+        "notes": list(table.notes),
+    }
+
+
+def _plain(value: object) -> object:
+    return value if value is None or isinstance(value, int | float) else str(value)
 
 
 def to_markdown(table: Table) -> str:

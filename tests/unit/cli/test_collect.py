@@ -1,0 +1,86 @@
+"""`collect --json`: what a program learns of the tables."""
+
+import csv
+import json
+
+import pytest
+
+from launchers.atomic import write
+from launchers.checked import to_json
+from tests.unit.builders import planned_study, point, record
+from vit_sweep.__main__ import main
+
+pytest.importorskip("pyarrow")
+
+
+@pytest.fixture
+def timed(tmp_path, monkeypatch):
+    """A study of two cells with different times, each with a record."""
+    monkeypatch.setenv("VIT_SWEEP_FIGURES", "off")
+    study, plan = planned_study(tmp_path / "outputs" / "mine", point(gpus=1), point(gpus=2))
+    for planned in plan.cells.values():
+        seconds = 7.1 / planned.cell.gpus
+        text = to_json(record(planned.cell, (9.0, seconds, seconds)))
+        write(study.cell_dir(planned.cell.cell_id) / "record.json", text)
+    return study
+
+
+def collected(study, capsys):
+    code = main(["collect", str(study.folder), "--json"])
+    streams = capsys.readouterr()
+    return code, json.loads(streams.out), streams.err
+
+
+def test_every_table_has_the_numbers_of_its_csv_file(timed, capsys):
+    code, told, _ = collected(timed, capsys)
+    assert code == 0
+    assert {path.stem for path in (timed.folder / "tables").glob("*.csv")} == {*told["tables"]}
+    for name, table in told["tables"].items():
+        with (timed.folder / "tables" / f"{name}.csv").open() as file:
+            written = list(csv.DictReader(file))
+        assert [[*row] for row in table["rows"]] == [[column["name"] for column in table["columns"]]] * len(written)
+        for row, line in zip(table["rows"], written, strict=True):
+            assert {key: "" if value is None else str(value).lstrip("'") for key, value in row.items()} == {
+                key: text.lstrip("'") for key, text in line.items()
+            }
+    strong = told["tables"]["strong"]
+    assert [row["epoch_s"] for row in strong["rows"]] == [7.1, 3.55]
+    assert next(column["unit"] for column in strong["columns"] if column["name"] == "epoch_s") == "s"
+
+
+def test_it_names_the_files_that_it_wrote_and_what_became_of_the_runs(timed, capsys):
+    _, told, _ = collected(timed, capsys)
+    assert {str(path) for path in (timed.folder / "tables").iterdir()} == {*told["files"]}
+    assert (told["name"], told["counts"], told["problems"]) == ("mine", {"done": 2}, [])
+
+
+def test_what_a_person_would_read_goes_to_stderr(timed, capsys):
+    _, _, err = collected(timed, capsys)
+    assert "all of it on one page" in err
+
+
+def test_a_file_that_is_passed_over_is_a_problem_for_programs_too(timed, capsys):
+    cell = next((timed.folder / "cells").iterdir())
+    write(cell / "record.json", "{")
+    _, told, _ = collected(timed, capsys)
+    assert [cell.name in problem for problem in told["problems"]] == [True]
+
+
+def test_a_study_without_a_time_is_an_object_and_exit_code_one(tmp_path, capsys):
+    study, _ = planned_study(tmp_path / "outputs" / "mine", point())
+    code, told, err = collected(study, capsys)
+    assert code == 1
+    assert told["counts"] == {"missing": 1}
+    assert "nothing can be compared" in err
+
+
+def test_imported_runs_bring_their_notes(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("VIT_SWEEP_FIGURES", "off")
+    lines = [f"{n},8,1,strong,64,{epoch},{9 / n + 1 / epoch}\n" for n in (1, 2) for epoch in (1, 2, 3)]
+    (tmp_path / "small.csv").write_text("".join(["gpus,batch,accum,scaling,images,epoch,epoch_time_s\n", *lines]))
+    assert main(["collect", "--csv", "small.csv", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert any("2 runs of 6 rows" in note for note in told["notes"])
+    assert [row["gpus"] for row in told["tables"]["strong"]["rows"]] == [1, 2]
