@@ -44,8 +44,10 @@ def test_it_is_what_torchs_module_computes():
         torch.testing.assert_close(weight.grad, right[name].grad, rtol=1e-3, atol=1e-5, msg=name)
 
 
-def test_a_block_moves_two_thirds_of_the_bytes():
+def test_a_block_moves_two_thirds_of_the_bytes(monkeypatch):
     """Units of tokens x width of one block and image, forward and backward: `docs/performance.md` reckons with them."""
+    # DeepSpeed's ZeRO 3, of some other test of this process, puts one of its own in the place of torch's.
+    monkeypatch.setattr(torch.nn.functional, "linear", torch._C._nn.linear)
 
     def moved(model, images):
         model.zero_grad()

@@ -367,10 +367,10 @@ import os, signal, sys
 from vit_sweep.data.prepare import pack, source
 pack.BLOCK_IMAGES = 4
 main, real = os.getpid(), source.Reader.image
-def image(self, path):
-    if os.path.exists(sys.argv[1]) and path.endswith("train_017.JPEG"):
+def image(self, sample):
+    if os.path.exists(sys.argv[1]) and sample.path.endswith("train_017.JPEG"):
         os.kill(main, signal.SIGKILL)
-    return real(self, path)
+    return real(self, sample)
 source.Reader.image = image
 from vit_sweep.cli.data import app
 app(sys.argv[2:])
