@@ -275,6 +275,16 @@ class PartitionProfile:
         if wrong:
             raise UserError(f"partition {self.name}: {'; '.join(wrong)}")
 
+    def most_gpus(self, cores: int | None = None) -> int:
+        """GPUs of the largest job that this partition can run.
+
+        `cores`: of a node, where they are known: a rank on a CPU has `cpus_per_gpu` of them to itself.
+        """
+        per_node = self.gpus_per_node
+        if self.device is Device.CPU and cores is not None:
+            per_node = min(per_node, max(1, cores // self.cpus_per_gpu))
+        return min(self.nodes * per_node, max(self.allowed_gpus, default=self.nodes * per_node))
+
     def held_gpus(self, nodes: int, gpus: int) -> int:
         """GPUs that a job of so many nodes and GPUs holds and pays: on whole nodes of Slurm, all that these have."""
         whole_nodes = self.exclusive and self.scheduler is Scheduler.SLURM

@@ -90,7 +90,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
         chosen = choose(study, plan.cells, code, retry=settings.retry, rerun=settings.rerun, arrange=arrange)
         show_plan.plan(console, plan, study=study.name, todo=set(chosen.todo))
-        for remark in (*remarks, *certified, *_carries(plan, chosen.results, settings)):
+        for remark in (*remarks, *certified, *_carries(plan, chosen.results, settings, known.cores)):
             console.print(remark, soft_wrap=True)
         show.selection(console, chosen.selection, unclear, rerun=settings.rerun)
         _check_budget(settings.budget_gpu_hours, [item.planned for item in chosen.todo.values()], finished)
@@ -214,12 +214,13 @@ def _options(settings: Settings, plan: Plan, study: Study) -> tuple[JobOptions, 
     return replace(options, certify=True), [remark]
 
 
-def _carries(plan: Plan, results: Iterable[Result], settings: Settings) -> list[str]:
+def _carries(plan: Plan, results: Iterable[Result], settings: Settings, cores: int | None) -> list[str]:
     """What fits the curves of this sweep will carry, with what the study has already."""
     done = list(results)
     return coverage.remarks(
         plan,
         ((result.file.cell, result.file.series) for result in done),
+        cores=cores,
         preflight=settings.preflight,
         repeats_follow=settings.repeat_rule is not None,
         seen=seen_spread(_epochs(done).values()),

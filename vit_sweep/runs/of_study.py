@@ -68,6 +68,7 @@ def run_of(
         "gpus": cell.gpus,
         "nodes": cell.nodes,
         "node_gpus": profile.gpus_per_node if profile is not None else None,
+        "most_gpus": profile.most_gpus(_host_cores(record)) if profile is not None else None,
         "curves": result.file.series,
         "micro_batch": cell.micro_batch,
         "accum": cell.accum,
@@ -88,6 +89,12 @@ def run_of(
     if record is not None:
         fields |= _of_record(record, (peaks or {}).get(result.file.cell_id), submitted or {})
     return Run(**fields)
+
+
+def _host_cores(record: Record | None) -> int | None:
+    """Cores of the smallest host that a cell ran on; None where nobody looked."""
+    cores = [machine.host_cores for machine in record.machine if machine.host_cores] if record is not None else []
+    return min(cores, default=None)
 
 
 def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str, int], str]) -> dict[str, Any]:

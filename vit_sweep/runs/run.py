@@ -37,6 +37,8 @@ class Run:
     nodes: int | None = None
     node_gpus: int | None = None
     """GPUs of a node of its partition, used or not; None where nobody said."""
+    most_gpus: int | None = None
+    """GPUs of the largest job that its partition can run, on a CPU no more than the cores of its hosts allow."""
     curves: tuple[Membership, ...] = ()
     """What it was run for: scaling mode, what `batch` counts, placement (empty: not known)."""
     micro_batch: int | None = None

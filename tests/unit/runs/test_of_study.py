@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from launchers.profile import Device
-from tests.unit.builders import MODEL, batch, cell, record, result, series
+from launchers.profile import Device, Scheduler
+from tests.unit.builders import MODEL, batch, cell, profile, record, result, series
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.plan.point import Allocation, Attention, BatchPer, Pipeline, Precision, Scaling
 from vit_sweep.plan.predict.memory import memory_error, predict
+from vit_sweep.record.machine import Fingerprint
 from vit_sweep.runs.of_study import conditions, run_of, runs_of, submissions
 from vit_sweep.study.journal import Event, entry_of
 
@@ -126,3 +127,12 @@ def test_the_peak_of_its_gpu_makes_the_mfu_of_a_run():
     planned = cell()
     assert run_of(result(planned, record=record(planned)), peaks={planned.cell_id: 1.0}).mfu > 0
     assert run_of(result(planned, record=record(planned))).mfu is None
+
+
+def test_a_run_on_cpus_knows_how_many_ranks_the_cores_of_its_host_allow():
+    here = profile(scheduler=Scheduler.LOCAL, device=Device.CPU, nodes=1, gpus_per_node=8, cpus_per_gpu=1)
+    ran = cell(device=Device.CPU)
+    looked = record(ran, machine=(Fingerprint(rank=0, host="a", host_cores=2),))
+    assert run_of(result(ran, record=looked), profile=here).most_gpus == 2
+    assert run_of(result(ran), profile=here).most_gpus == 8
+    assert run_of(result(ran)).most_gpus is None

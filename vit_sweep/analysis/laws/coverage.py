@@ -6,7 +6,7 @@ with them runs only what has not run yet.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 from launchers.checked import checked
@@ -59,6 +59,7 @@ def coverage(
     scaling: Scaling,
     *,
     link: bool = False,
+    asked: Collection[int] = (),
     layout: Layout = Layout(),  # noqa: B008  # frozen
     baseline: str = "",
     possible: Callable[[int], bool] = lambda _: True,
@@ -69,27 +70,30 @@ def coverage(
 ) -> Coverage:
     """Judge GPU counts (runs by count).
 
-    `link`: whether runs measure latency and bandwidth, which spares two coefficients. `layout`: which links they
-    crossed. `baseline`: why there is none.
+    `link`: whether runs measure latency and bandwidth, which spares two coefficients. `asked`: counts of the grid that
+    is spoken of, where a study has others too; empty: all of them. `layout`: which links they crossed. `baseline`: why
+    there is none.
     `possible`, `most`: which further counts could run, and up to where; without `most`, to the reach of predictions.
     `repeats_follow`: whoever watches adds repeats by itself. `seen`: how far runs lie apart, `wanted`: the half-width
     that their intervals are to have.
     """
-    known, runs = tuple(sorted(counts)), min(counts.values(), default=0)
+    known = tuple(sorted(counts))
+    own = tuple(gpus for gpus in known if gpus in asked) or known
+    runs = min((counts[gpus] for gpus in own), default=0)
     laws = [law for law in OF_SCALING[scaling] if link or law is not Law.MEASURED_LINK]
     carries = tuple(law for law in laws if len(known) >= counts_needed(law))
     short = missing(known, laws)
     more = further(known, possible, most, wanted=short)
     advice = advise(len(known) + len(more), runs, seen=seen, wanted=wanted)
     short_of_runs = bool(advice.sentence and known and not repeats_follow)
-    words = [f"gpus={','.join(map(str, sorted({*known, *more})))}"] if more else []
+    words = [f"gpus={','.join(map(str, sorted({*own, *more})))}"] if more else []
     words += [f"repeats={advice.repeats}"] if short_of_runs else []
     return Coverage(
         scaling=scaling,
         counts=known,
         runs=runs,
         carries=carries,
-        verdict=_verdict(known, laws, carries, room=len(more) >= short or not known),
+        verdict=_verdict(own, known, laws, carries, room=len(more) >= short or not known),
         baseline=baseline or _baseline(known),
         span=_span(known, carries, layout),
         repeats=advice.sentence if short_of_runs else "",
@@ -103,9 +107,15 @@ def of_series(series: ScalingSeries) -> Coverage:
     for point in series.timed:
         counts[point.gpus] = counts.get(point.gpus, 0) + len(point.runs)
     link = any(run.bus_gb_per_s and run.latency_us for point in series.timed for run in point.runs)
-    seen = seen_spread([run.epoch_s for run in point.runs] for point in series.timed)
+    seen, layout = seen_spread([run.epoch_s for run in point.runs] for point in series.timed), layout_of(series)
     return coverage(
-        counts, series.key.scaling, link=link, layout=layout_of(series), baseline=series.no_baseline, seen=seen
+        counts,
+        series.key.scaling,
+        link=link,
+        layout=layout,
+        baseline=series.no_baseline,
+        most=layout.most,
+        seen=seen,
     )
 
 
@@ -113,6 +123,7 @@ def of_plan(
     plan: Plan,
     others: Iterable[tuple[Cell, tuple[Series, ...]]] = (),
     *,
+    cores: int | None = None,
     preflight: bool = True,
     repeats_follow: bool = False,
     seen: SeenSpread | None = None,
@@ -120,6 +131,7 @@ def of_plan(
     """Judge the curves of a plan, with the cells that the study has already; equal verdicts are counted.
 
     `others`: cells of the study and the curves that asked for them; those of other curves are passed over.
+    `cores`: of this machine, where it is the one that runs.
     """
     planned: dict[tuple[object, ...], list[PlannedCell]] = {}
     for cell in plan.cells.values():
@@ -134,6 +146,7 @@ def of_plan(
             if (key := _curve(other, series)) in seeds:
                 seeds[key].setdefault(other.gpus, set()).add(other.seed)
     singles = {_unplaced(key): by_gpus[1] for key, by_gpus in seeds.items() if 1 in by_gpus}
+    starts = {_unplaced(key) for key, cells in planned.items() if any(cell.cell.gpus == 1 for cell in cells)}
     curves: dict[Coverage, int] = {}
     for key, by_gpus in seeds.items():
         if _unplaced(key) in singles:  # one GPU has no placement: the same run starts every curve
@@ -144,8 +157,9 @@ def of_plan(
             {gpus: len(known) for gpus, known in by_gpus.items()},
             series.scaling,
             link=preflight,
+            asked={cell.cell.gpus for cell in planned[key]} | ({1} if _unplaced(key) in starts else set()),
             possible=partial(may_run, example, series),
-            most=example.profile.nodes * example.profile.gpus_per_node,
+            most=example.profile.most_gpus(cores),
             repeats_follow=repeats_follow,
             seen=seen,
         )
@@ -157,17 +171,21 @@ def remarks(
     plan: Plan,
     others: Iterable[tuple[Cell, tuple[Series, ...]]] = (),
     *,
+    cores: int | None = None,
     preflight: bool = True,
     repeats_follow: bool = False,
     seen: SeenSpread | None = None,
 ) -> list[str]:
     """What a planner says of its curves, one line each kind; nothing of a sweep that asks for one GPU count.
 
-    `seen`: how far runs of the study's cells lie from each other so far.
+    `seen`: how far runs of the study's cells lie from each other so far; `cores`: of this
+    machine, where it is the one that runs.
     """
     counts = {point.axes["gpus"] for point in plan.points}
     lines = []
-    for curve, alike in of_plan(plan, others, preflight=preflight, repeats_follow=repeats_follow, seen=seen):
+    for curve, alike in of_plan(
+        plan, others, cores=cores, preflight=preflight, repeats_follow=repeats_follow, seen=seen
+    ):
         if len(counts) > 1 or len(curve.counts) > 1:
             which = "this grid" if alike == 1 else f"{alike} curves of this grid"
             repeats = f"; {curve.repeats}" if curve.repeats else ""
@@ -188,9 +206,12 @@ _WORDS = {
 }
 
 
-def _verdict(known: Sequence[int], laws: Sequence[Law], carries: Sequence[Law], *, room: bool) -> str:
-    listed = f" ({', '.join(map(str, known))})" if known else ""
-    what = f"{plural(len(known), 'GPU count')}{listed}"
+def _verdict(
+    own: Sequence[int], known: Sequence[int], laws: Sequence[Law], carries: Sequence[Law], *, room: bool
+) -> str:
+    listed = f" ({', '.join(map(str, own))})" if own else ""
+    others = ", ".join(str(gpus) for gpus in known if gpus not in own)
+    what = f"{plural(len(own), 'GPU count')}{listed}" + (f" and the study's {others}" if others else "")
     # The plain latency-bandwidth model carries everything that the one with a measured link does, and is harder.
     both = Law.LATENCY_BANDWIDTH in carries
     fitted = [_WORDS[law] for law in carries if not (both and law is Law.MEASURED_LINK)]

@@ -24,6 +24,14 @@ class Layout:
     """GPU counts, above one, that ran inside one node."""
     across: tuple[int, ...] = ()
     """GPU counts that ran on several."""
+    most: int | None = None
+    """The largest count that its partition can run; None where nobody said."""
+
+    def measure(self, gpus: int, how: str = "measure it: gpus={}") -> str:
+        """The end of a refusal: the cell to run, or that its partition has none that large."""
+        if self.most is None or gpus <= self.most:
+            return how.format(gpus)
+        return f"gpus={gpus} would tell, but {plural(self.most, 'GPU is|GPUs are')} the most that can run there"
 
     def crosses(self, gpus: int) -> bool | None:
         """Whether so many GPUs are on several nodes; None where their nodes cannot be told."""
@@ -48,7 +56,7 @@ class Layout:
             return (
                 f"{plural(gpus, 'GPU fits|GPUs fit')} into one node, and every count that was measured "
                 f"({_listed(self.across)}) ran on "
-                f"several: nothing is known of the link inside – measure it: gpus={gpus}"
+                f"several: nothing is known of the link inside – {self.measure(gpus)}"
             )
         return ""
 
@@ -58,24 +66,26 @@ class Layout:
             return (
                 f"whether {plural(gpus, 'GPU fits|GPUs fit')} into one node is not known, and {measured}: if they "
                 "do not, they cross a "
-                f"link that nobody measured – measure it: gpus={gpus}"
+                f"link that nobody measured – {self.measure(gpus)}"
             )
         size = self.node_gpus or max(self.inside)
         return (
             f"{gpus} GPUs do not fit into one node of {size}, and {measured}: the link between nodes was not "
-            f"measured – gpus={2 * size} would unlock it"
+            f"measured – {self.measure(2 * size, 'gpus={} would unlock it')}"
         )
 
 
 def layout_of(series: ScalingSeries) -> Layout:
     """What the points with a time say of their nodes."""
     many = [point for point in series.timed if point.gpus > 1 and point.nodes is not None]
-    sizes = [run.node_gpus for point in series.timed for run in point.runs if run.node_gpus is not None]
+    sizes = [run.node_gpus for run in series.timed_runs if run.node_gpus is not None]
+    limits = [run.most_gpus for run in series.timed_runs if run.most_gpus is not None]
     return Layout(
         placement=series.key.placement,
         node_gpus=max(sizes, default=None),
         inside=tuple(sorted({point.gpus for point in many if point.nodes == 1})),
         across=tuple(sorted({point.gpus for point in many if point.nodes != 1})),
+        most=max(limits, default=None),
     )
 
 

@@ -59,7 +59,8 @@ def candidates(law: Fit) -> list[int]:
     """GPU counts to choose from: those that the batch and the images of an epoch allow."""
     counts, load = law.counts, law.load
     between = [round(math.sqrt(a * b)) for a, b in pairwise(counts)]
-    further = () if law.layout.why_not(2 * max(counts)) else (2 * max(counts),)
+    double, most = 2 * max(counts), law.layout.most
+    further = () if law.layout.why_not(double) or (most is not None and double > most) else (double,)
     possible = sorted({*counts, *between, *further})
     if not load.known:
         return possible

@@ -201,7 +201,7 @@ def _why_not(fit: Fit, gpus: int) -> str:
         return (
             f"{plural(gpus, 'GPU is|GPUs are')} a factor {times:.3g} from the {end} measured count ({near}); a fit "
             "is trusted to a "
-            f"factor {REACH:g}, that is {plural(edge, 'GPU')} – measure nearer: gpus={edge}"
+            f"factor {REACH:g}, that is {plural(edge, 'GPU')} – {fit.layout.measure(edge, 'measure nearer: gpus={}')}"
         )
     crossing = fit.layout.why_not(gpus)
     if crossing:
@@ -212,8 +212,8 @@ def _why_not(fit: Fit, gpus: int) -> str:
             return (
                 f"{plural(gpus, 'GPU lies|GPUs lie')} outside the measured {small} to {large}, and "
                 f"{plural(len(fit.counts), 'GPU count')} cannot "
-                f"tell whether communication grows with the GPUs, which takes {counts_needed(Law.USL)} – measure it: "
-                f"gpus={near}"
+                f"tell whether communication grows with the GPUs, which takes {counts_needed(Law.USL)} – "
+                f"{fit.layout.measure(near)}"
             )
         for error, what in (
             (fit.loo_error, "the mean error of held-out GPU counts"),
@@ -224,7 +224,7 @@ def _why_not(fit: Fit, gpus: int) -> str:
                 return (
                     f"{plural(gpus, 'GPU lies|GPUs lie')} outside the measured {small} to {large}, and {what} "
                     f"under {fit.name} is {size}, "
-                    f"above {HOLD_OUT_LIMIT:.0%}: no prediction – measure it: gpus={gpus}"
+                    f"above {HOLD_OUT_LIMIT:.0%}: no prediction – {fit.layout.measure(gpus)}"
                 )
     load = fit.load
     if load.known and load.per_gpu(gpus) * gpus > load.images(gpus):
@@ -242,11 +242,12 @@ def _too_wide(fit: Fit, gpus: int, time: Estimate) -> str:
     nearer = min(gpus, 2 * large) if gpus > large else gpus
     single = fit.runs == len(fit.counts)
     repeats = advise(len(fit.counts), 1, seen=None).repeats
-    again = f", or repeats={repeats}, since every count ran once" if single else ""
+    fewer = ", or" if fit.layout.most is None or nearer <= fit.layout.most else "; what helps:"
+    again = f"{fewer} repeats={repeats}, since every count ran once" if single else ""
     return (
         f"on {plural(gpus, 'GPU')} an epoch would take {time.low:.3g} to {time.high:.3g} s by the laws that fit, "
         "more than a "
-        f"factor {WIDEST:g} apart: too wide to be of use – measure gpus={nearer}{again}"
+        f"factor {WIDEST:g} apart: too wide to be of use – {fit.layout.measure(nearer, 'measure gpus={}')}{again}"
     )
 
 

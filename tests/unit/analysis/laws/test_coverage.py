@@ -1,9 +1,13 @@
 """A grid says which fits it will carry, before anything is submitted, and what to add; one cell alone says nothing."""
 
+import os
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from launchers.profile import Device, Scheduler
 from tests.unit.analysis.builders import series_from, without_time
 from tests.unit.builders import data, point, profile
 from vit_sweep.analysis.laws.coverage import coverage, of_plan, of_series, remarks
@@ -55,11 +59,12 @@ def test_a_sweep_of_one_gpu_count_is_not_annoyed(gpus):
     assert remarks(plan(gpus)) == []
 
 
-def test_the_studys_earlier_cells_count():
+def test_the_studys_earlier_cells_count_and_are_told_from_those_of_this_grid():
     """gpus=8 alone is no curve; beside 1, 2 and 4 of an earlier sweep it is one of four counts."""
     earlier = [(c.cell, c.series) for c in plan([1, 2, 4]).cells.values()]
     (line,) = remarks(plan([8]), earlier)
-    assert "4 GPU counts (1, 2, 4, 8) support Amdahl, USL and" in line
+    assert "1 GPU count (8) and the study's 1, 2, 4 support Amdahl, USL and" in line
+    assert line.endswith("; for more: gpus=8,16 repeats=5"), "what the study has is not asked for once more"
     foreign = [(c.cell, c.series) for c in plan([1, 2, 4], batch=32).cells.values()]
     assert remarks(plan([8]), foreign) == []
 
@@ -95,6 +100,31 @@ def test_only_counts_that_can_run_are_proposed():
     allowed = profile(nodes=4, allowed_gpus=(1, 2, 8, 32))
     assert "gpus=1,2,8,32" in said([1, 2], partition=allowed)
     assert "gpus=1,2,3,4" in said([1, 2], partition=profile(nodes=1, gpus_per_node=4))
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "words"),
+    [
+        (None, 1, "; for more: gpus=1,2,4,8 repeats=5"),
+        (8, 1, "; for more: gpus=1,2,4,8 repeats=5"),
+        (8, 2, "; for more: gpus=1,2,3,4 repeats=5"),
+        (3, 1, "; for more: gpus=1,2,3 repeats=5"),
+        (2, 1, "; for more: repeats=6"),
+    ],
+)
+def test_a_local_grid_is_told_to_run_no_more_ranks_than_there_are_cores(cores, threads, words):
+    here = profile(scheduler=Scheduler.LOCAL, device=Device.CPU, nodes=1, gpus_per_node=8, cpus_per_gpu=threads)
+    (line,) = remarks(plan([1, 2], partition=here), cores=cores, preflight=False)
+    assert line.endswith(words)
+    assert ("no further count can run there" in line) == (cores in (2, 3))
+
+
+@pytest.mark.parametrize(
+    ("most", "words"), [(None, "gpus=1,2,4,8 repeats=5"), (4, "gpus=1,2,3,4 repeats=5"), (2, "repeats=6")]
+)
+def test_a_measured_series_asks_for_no_count_that_its_partition_cannot_run(most, words):
+    series = series_from({1: (8.0,), 2: (4.0,)}, most_gpus=most)
+    assert of_series(series).add == words
 
 
 def test_a_global_batch_is_only_divided_evenly():
@@ -168,9 +198,10 @@ def test_a_dry_run_says_it_before_anything_is_submitted(sweep):
     answer = sweep("-m", "gpus=1,2", "batch=16", "dry_run=true", "study=s", "preflight=false")
     assert answer.returncode == 0, answer.stderr
     assert "2 GPU counts (1, 2) support no scaling fit (Amdahl needs 3" in answer.stdout
-    assert "gpus=1,2,4,8 repeats=5" in answer.stdout
+    (proposed,) = re.findall(r"for more: (?:gpus=(\S+) )?repeats=\d", answer.stdout)
+    assert all(int(count) <= len(os.sched_getaffinity(0)) for count in filter(None, proposed.split(",")))
     more = sweep("-m", "gpus=4", "batch=16", "dry_run=true", "study=s", "preflight=false")
-    assert "3 GPU counts (1, 2, 4) support Amdahl" in more.stdout
+    assert "1 GPU count (4) and the study's 1, 2 support Amdahl" in more.stdout
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from tests.unit.analysis.builders import run
 from tests.unit.analysis.laws import nvidia
 from tests.unit.analysis.laws.planted import NOISE, curve, load, noisy, series_of
 from vit_sweep.analysis.laws.crossing import Layout
+from vit_sweep.analysis.laws.design import candidates
 from vit_sweep.analysis.laws.fits import fit, fit_law
 from vit_sweep.analysis.laws.fitted import HOLD_OUT_LIMIT, REACH
 from vit_sweep.analysis.laws.laws import Law, law_time_s
@@ -318,3 +319,30 @@ def test_repeats_narrow_the_interval_with_their_square_root():
     )
     ratio = (few.covariance[0][0] / many.covariance[0][0]) ** 0.5
     assert ratio == pytest.approx(sqrt(64 / 4), rel=0.5)
+
+
+@pytest.mark.parametrize(
+    ("most", "words"),
+    [
+        (None, "– measure it: gpus=16"),
+        (16, "– measure it: gpus=16"),
+        (8, "– gpus=16 would tell, but 8 GPUs are the most that can run there"),
+    ],
+)
+def test_a_refusal_names_a_cell_only_where_its_partition_can_run_it(most, words):
+    layout = Layout(placement="packed", inside=(2, 4), most=most)
+    assert layout.why_not(16).endswith(words)
+
+
+@pytest.mark.parametrize(("most", "further"), [(None, {16}), (16, {16}), (8, set())])
+def test_the_next_cell_is_one_that_the_partition_can_run(most, further):
+    law = replace(amdahl(), layout=Layout(placement="packed", node_gpus=16, inside=(2, 4, 8), most=most))
+    assert {gpus for gpus in candidates(law) if gpus > 8} == further
+
+
+@pytest.mark.parametrize(("most", "words"), [(None, "measure nearer: gpus=32"), (8, "but 8 GPUs are the most")])
+def test_far_beyond_the_measured_counts_the_cell_to_run_is_one_that_the_partition_has(most, words):
+    law = amdahl()
+    refused = alone(replace(law, layout=replace(law.layout, most=most)), 1000)
+    assert isinstance(refused, Refusal)
+    assert words in refused.reason
