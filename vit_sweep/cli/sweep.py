@@ -3,6 +3,7 @@
 Rendering returns values; what is written for `dry_run=true` is what a submission sends.
 """
 
+import json
 import math
 import os
 import sys
@@ -52,8 +53,8 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
 
     Raises `UserError` for a user's mistake, before anything is submitted.
     """
-    console = show.console()
     requested, settings = read(configs)
+    console = show.console(stderr=settings.dry_run == "json")
     requested = begun(models.counted(requested, console.print))
     points, remarks = algebra.select(requested, exclude=settings.exclude, repeats=settings.repeats)
     local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
@@ -89,13 +90,19 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         study.write_plan(plan, data_root=root, options=options, repeat=settings.repeat_rule)
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
         chosen = choose(study, plan.cells, code, retry=settings.retry, rerun=settings.rerun, arrange=arrange)
-        show_plan.plan(console, plan, study=study.name, todo=set(chosen.todo))
-        for remark in (*remarks, *certified, *_carries(plan, chosen.results, settings, known.cores)):
+        if settings.dry_run != "json":
+            show_plan.plan(console, plan, study=study.name, todo=set(chosen.todo))
+        remarks = [*remarks, *certified, *_carries(plan, chosen.results, settings, known.cores)]
+        for remark in remarks:
             console.print(remark, soft_wrap=True)
         show.selection(console, chosen.selection, unclear, rerun=settings.rerun)
         _check_budget(settings.budget_gpu_hours, [item.planned for item in chosen.todo.values()], finished)
         rendered = write(study, chosen.todo, code, max_gpus=settings.max_gpus_in_flight)
         show.batches(console, [item.batch for item in rendered])
+        if settings.dry_run == "json":
+            told = show_plan.as_data(plan, study, chosen, rendered, remarks)
+            sys.stdout.write(f"{json.dumps(told, indent=1, allow_nan=False)}\n")
+            return EXIT_DONE
         if settings.dry_run:
             scripts = [Path(item.batch.folder) / item.script for item in rendered]
             show.scripts(console, scripts, whole=settings.dry_run == "stdout")

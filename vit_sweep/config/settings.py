@@ -37,8 +37,8 @@ class Settings:
     outputs: Line
     data_root: Line
     """Folder of the data files, on the login node and on the compute nodes."""
-    dry_run: bool | Literal["stdout"]
-    """Write plan and scripts, submit nothing; `stdout` prints the scripts too."""
+    dry_run: bool | Literal["stdout", "json"]
+    """Write plan and scripts, submit nothing; `stdout` prints the scripts too, `json` the plan as an object."""
     wait: bool
     """Watch until all cells have ended; false: submit and return."""
     retry: Retry | None

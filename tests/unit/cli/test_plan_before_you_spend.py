@@ -84,6 +84,36 @@ def test_dry_run_stdout_prints_the_very_scripts(sweep, tmp_path):
         assert script.read_text().rstrip() in answer.stdout
 
 
+def test_dry_run_json_prints_the_plan_of_this_grid_as_one_object_and_submits_nothing(sweep, tmp_path):
+    grid = [*B16[:-2], "study=s", *PRICED, "gpus=1,8", "batch=16,512"]
+    earlier = sweep(*grid[:-2], "gpus=2", "batch=16", "dry_run=true")
+    assert earlier.returncode == 0, earlier.stderr
+    answer = sweep(*grid, "dry_run=json")
+    assert answer.returncode == 0, answer.stderr
+    told = json.loads(answer.stdout)
+    known = {c["cell_id"]: c for c in json.loads((tmp_path / "outputs/s/plan.json").read_text())["cells"]}
+    assert [point["axes"]["batch"] for point in told["points"] if point["cell"] is None] == [512, 512]
+    assert all("GiB" in " ".join(point["reasons"]) for point in told["points"] if point["cell"] is None)
+    assert [(cell["gpus"], cell["global_batch"], cell["to_run"]) for cell in told["cells"]] == [
+        (1, 16, True),
+        (8, 128, True),
+    ]
+    for cell in told["cells"]:
+        for ours, theirs in (("limit_minutes", "minutes"), ("memory_gib",) * 2, ("seconds",) * 2, ("step_ms",) * 2):
+            assert cell[ours] == known[cell["cell"]][theirs]
+    assert told["gpu_hours"] == sum(cell["gpu_hours"] for cell in told["cells"])
+    assert [batch["cells"] for batch in told["batches"]] == [[cell["cell"]] for cell in told["cells"]]
+    assert all("#SBATCH" in (tmp_path / batch["script"]).read_text() for batch in told["batches"])
+    assert any("2 GPU counts (1, 8)" in remark for remark in told["remarks"])
+    assert not (tmp_path / "outputs/s/jobs.jsonl").exists()
+
+
+def test_a_grid_where_no_cell_fits_is_a_sentence_for_programs_too(sweep):
+    answer = sweep(*B16[:-2], "study=s", "gpus=1", "batch=512", "partition.gpu_memory_gib=15", "dry_run=json")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert "no cell can run" in answer.stderr
+
+
 def test_a_grid_where_no_cell_fits_tells_every_reason(sweep, tmp_path):
     answer = sweep(*B16, "gpus=1,2", "batch=512", "precision=fp32,bf16", "partition.gpu_memory_gib=15")
     assert answer.returncode == 2

@@ -3,19 +3,23 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from launchers.backend import Rendered
 from launchers.profile import Scheduler
 from launchers.text import plural
 from vit_sweep.plan.plan import Plan, PlannedCell
 from vit_sweep.report.tables.columns import WHAT
 from vit_sweep.report.tables.parts import Variants
 from vit_sweep.runs.of_study import conditions
+from vit_sweep.study.store import Study
+from vit_sweep.submit.next import Next
 
 _WIDE = 120
 """Characters from which headings need no second line."""
@@ -73,6 +77,68 @@ def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
     for reason, count in reasons.items():
         heading = "skipped" if count == 1 else f"skipped {count} points:"
         console.print(Text.assemble((heading, "yellow"), f" {reason}"))
+
+
+def as_data(
+    plan: Plan, study: Study, chosen: Next, rendered: Sequence[Rendered], remarks: Sequence[str]
+) -> dict[str, Any]:
+    """The plan of a grid for programs, with what would be submitted; null where nothing is known."""
+    return {
+        "study": study.name,
+        "folder": str(study.folder),
+        "points": [
+            {
+                "axes": point.axes,
+                "cell": point.cell_id,
+                "reasons": list(point.reasons),
+                "remarks": list(point.remarks),
+            }
+            for point in plan.points
+        ],
+        "cells": [
+            _cell_data(planned) | {"to_run": cell_id in chosen.todo, "skipped": chosen.selection.skipped.get(cell_id)}
+            for cell_id, planned in plan.cells.items()
+        ],
+        "batches": [
+            {
+                "partition": item.batch.profile.name,
+                "nodes": item.batch.shape.nodes,
+                "gpus_per_node": item.batch.shape.gpus_per_node,
+                "limit_minutes": item.batch.shape.minutes,
+                "shared": item.batch.shared,
+                "parallel": item.batch.parallel,
+                "cells": [task.name for task in item.batch.tasks],
+                "script": str(Path(item.batch.folder) / item.script),
+            }
+            for item in rendered
+        ],
+        "gpu_hours": sum(item.planned.gpu_hours for item in chosen.todo.values()),
+        "remarks": list(remarks),
+    }
+
+
+def _cell_data(planned: PlannedCell) -> dict[str, Any]:
+    cell, time = planned.cell, planned.time
+    return {
+        "cell": cell.cell_id,
+        "partition": planned.profile.name,
+        "gpus": cell.gpus,
+        "nodes": cell.nodes,
+        "gpus_per_node": cell.gpus_per_node,
+        "micro_batch": cell.micro_batch,
+        "accum": cell.accum,
+        "global_batch": cell.global_batch,
+        "steps_per_epoch": cell.steps_per_epoch,
+        "epochs": cell.epochs,
+        "seed": cell.seed,
+        "scaling": sorted({series.scaling.value for series in planned.series}),
+        "limit_minutes": planned.shape.minutes,
+        "memory_gib": planned.memory.total_gib if planned.memory else None,
+        "step_ms": time.step_ms if time else None,
+        "seconds": time.seconds if time else None,
+        "basis": time.basis if time else None,
+        "gpu_hours": planned.gpu_hours,
+    }
 
 
 def _of(heading: str, cells: Iterable[PlannedCell], text: Callable[[PlannedCell], object], **how: bool) -> Field:
