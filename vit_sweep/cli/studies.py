@@ -31,7 +31,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False,
     trust: Trust = False,
 ) -> None:
-    """Show what became of every cell: state, attempt, node, epoch, time, reason, and the tables so far.
+    """Show what became of every cell: state, attempt, node, epoch, time, time left, reason, and the tables so far.
 
     Exit code: 0 all cells are done, 1 a cell has failed, 3 some are under way or have not begun.
     """
@@ -46,11 +46,12 @@ def status(
 
         agree_to_tend(opened, console, trust=trust)
         raise typer.Exit(watch_and_collect(opened, console))
-    results = settled_results(opened)
+    results, now = settled_results(opened), datetime.now(UTC)
+    expected = show_status.forecast(results, opened.plan_file(), now=now)
     if as_json:
-        typer.echo(json.dumps(show_status.as_data(opened.name, results, opened.problems), indent=1))
+        typer.echo(json.dumps(show_status.as_data(opened.name, results, expected, opened.problems, now=now), indent=1))
     else:
-        console.print(show_status.status(opened.name, results, now=datetime.now(UTC)))
+        console.print(show_status.status(opened.name, results, expected, now=now))
         for table in show_status.filling(results):
             console.print(table)
         show.problems(console, opened.problems)

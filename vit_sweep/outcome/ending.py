@@ -161,3 +161,11 @@ class Progress:
     host: str
     started_at: Instant = ""
     """When the attempt began (UTC, ISO 8601)."""
+    at: Instant = ""
+    """When the attempt was last seen to train; the three below are of that moment. Empty in old files."""
+    steps: Whole = 0
+    """Optimizer steps of the whole run that were done."""
+    trained_steps: Whole = 0
+    """Of these, steps of this attempt."""
+    trained_s: Quantity = 0.0
+    """Since the attempt's first step; tests and checkpoints are in it."""

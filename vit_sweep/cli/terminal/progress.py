@@ -2,8 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -12,7 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from launchers.errors import UserError
 from launchers.profile import Scheduler
 from vit_sweep.cli.terminal import show_status
+from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
+from vit_sweep.plan.plan_file import PlanFile
 from vit_sweep.study.status import ENDING, Watcher
 from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
@@ -24,6 +27,9 @@ _SLURM_LONGEST_S = 25.0
 """Twice this, and a job that died without a word has a name: an end is believed at the second look."""
 _ROWS_SHOWN = 12
 _NO_ROOM = "not submitted yet: it waits for room in the queue"
+
+_Ahead = Callable[[Sequence[Result], datetime], Forecast]
+"""What is left of results at a time."""
 
 
 def watch(study: Study, console: Console, keeper: Keeper, *, only: set[str] | None = None) -> list[Result]:
@@ -51,9 +57,25 @@ def watch(study: Study, console: Console, keeper: Keeper, *, only: set[str] | No
         results_shown = (r for r in results if only is None or r.file.cell_id in only | waiting | keeper.added)
         return [_as_kept(r, keeper, waiting) for r in results_shown]
 
-    results = (_live if console.is_terminal else _lines)(look, console, slurm)
+    plans = _Plans(study)
+    results = (_live if console.is_terminal else _lines)(look, plans.forecast, console, slurm)
     keeper.end_needless(results)
     return results
+
+
+class _Plans:
+    """The study's plan, read again only after another sweep, or a repeat, has changed it."""
+
+    def __init__(self, study: Study) -> None:
+        self._study, self._read_at = study, -1
+        self._plan: PlanFile | None = None
+
+    def forecast(self, results: Sequence[Result], now: datetime) -> Forecast:
+        """What is left of `results`, from the plan and what was measured since."""
+        planned_at = self._study.planned_at()
+        if planned_at != self._read_at:
+            self._plan, self._read_at = self._study.plan_file(), planned_at
+        return show_status.forecast(results, self._plan, now=now)
 
 
 def _as_kept(result: Result, keeper: Keeper, waiting: frozenset[str]) -> Result:
@@ -80,21 +102,25 @@ def _pause(slurm: bool, quiet_rounds: int) -> None:
     interrupt.pause(min(_SLURM_LONGEST_S, _SLURM_PERIOD_S * 1.2**quiet_rounds) if slurm else _LOCAL_PERIOD_S)
 
 
-def _lines(look: Callable[[], list[Result]], console: Console, slurm: bool) -> list[Result]:
-    """One line per change of state: for logs and CI."""
+def _lines(look: Callable[[], list[Result]], ahead: _Ahead, console: Console, slurm: bool) -> list[Result]:
+    """One line per change of state, the last of a look with what is left: for logs and CI."""
     begun, last_status, quiet = time.monotonic(), dict[str, str](), 0
     while True:
         results = look()
         if not last_status and _busy(results):
             console.print("waiting for the cells to start (imports take a while) ...")
         changes = [r for r in results if last_status.get(r.file.cell_id) != r.status]
-        for result in changes:
-            last_status[result.file.cell_id] = result.status
-            if result.status != Status.QUEUED:
-                done = sum(not r.status.under_way for r in results)
+        last_status |= {result.file.cell_id: result.status for result in changes}
+        shown = [result for result in changes if result.status != Status.QUEUED]
+        if shown:
+            now, done = datetime.now(UTC), sum(not result.status.under_way for result in results)
+            left = show_status.left(ahead(results, now), now=now)
+            for result in shown:
                 console.print(
                     f"[{time.monotonic() - begun:6.1f} s] {done}/{len(results)} ended | "
-                    f"{result.file.cell_id} {result.status}" + (f": {result.detail}" if result.detail else ""),
+                    f"{result.file.cell_id} {result.status}"
+                    + (f": {result.detail}" if result.detail else "")
+                    + (f" | {left}" if left and result is shown[-1] else ""),
                     highlight=False,
                     soft_wrap=True,
                     markup=False,
@@ -105,7 +131,7 @@ def _lines(look: Callable[[], list[Result]], console: Console, slurm: bool) -> l
         _pause(slurm, quiet)
 
 
-def _live(look: Callable[[], list[Result]], console: Console, slurm: bool) -> list[Result]:
+def _live(look: Callable[[], list[Result]], ahead: _Ahead, console: Console, slurm: bool) -> list[Result]:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -125,11 +151,9 @@ def _live(look: Callable[[], list[Result]], console: Console, slurm: bool) -> li
                 completed=sum(not r.status.under_way for r in results),
                 description="  ".join(f"{state} {n}" for state, n in sorted(counts.items())),
             )
-            live.update(
-                Group(
-                    bar, show_status.running(results, rows=_ROWS_SHOWN), *show_status.filling(results, rows=_ROWS_SHOWN)
-                )
-            )
+            time_now = datetime.now(UTC)
+            at_work = show_status.running(results, ahead(results, time_now), rows=_ROWS_SHOWN, now=time_now)
+            live.update(Group(bar, at_work, *show_status.filling(results, rows=_ROWS_SHOWN)))
             if not _busy(results):
                 return results
             now = {r.file.cell_id: r.status + r.detail for r in results}

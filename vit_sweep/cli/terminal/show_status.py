@@ -3,28 +3,53 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.cli.terminal import show
+from vit_sweep.outcome import eta
+from vit_sweep.outcome.eta import Forecast, Left
 from vit_sweep.outcome.result import Result, Status
+from vit_sweep.plan.plan_file import PlanFile
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.tables.scaling import scaling_table
 from vit_sweep.runs.of_study import runs_of
 
 _WORKING = (Status.RUNNING, Status.SUSPENDED, Status.RETRY, Status.UNKNOWN, Status.QUEUED)
-_COLUMNS = ("cell", "state", "attempt", "node", "epoch", "elapsed", "")
+_COLUMNS = ("cell", "state", "attempt", "node", "epoch", "elapsed", "left", "")
+_LONG = ("node", "")
+"""Columns whose values may be broken over lines."""
 
 
-def status(name: str, results: Sequence[Result], *, now: datetime) -> Table:
-    """Every cell: state, attempt, node, epoch, time since the attempt began, and why it waits or how it ended."""
+def forecast(results: Sequence[Result], plan: PlanFile | None, *, now: datetime) -> Forecast:
+    """What is left of the cells, by what `plan` expected of them and what has been measured since."""
+    return eta.forecast(eta.jobs_of(results, plan), now.timestamp())
+
+
+def status(name: str, results: Sequence[Result], expected: Forecast, *, now: datetime) -> RenderableType:
+    """Every cell: state, attempt, node, epoch, time since the attempt began, time that is left, and why it waits or how
+    it ended; below, what is left of them all."""
     table = _table(f"study {name}: {counted(results)}")
     for result in results:
-        table.add_row(*_fields(result, now), style=show.STYLES.get(result.status, ""))
-    return table
+        table.add_row(*_fields(result, expected, now), style=show.STYLES.get(result.status, ""))
+    return _above(table, left(expected, now=now))
+
+
+def left(expected: Forecast, *, now: datetime) -> str:
+    """What is left of the sweep, when that is over by this machine's clock, and what says so; empty where nothing does.
+
+    A day is named where it is not today's.
+    """
+    if expected.sweep is None:
+        return ""
+    end = (now + timedelta(seconds=expected.sweep.seconds)).astimezone()
+    day = "" if end.date() == now.astimezone().date() else f"{end:%Y-%m-%d} "
+    return f"about {_clock(expected.sweep.seconds)} left, until {day}{end:%H:%M}: {expected.sweep.basis}"
 
 
 def counted(results: Sequence[Result]) -> str:
@@ -33,10 +58,14 @@ def counted(results: Sequence[Result]) -> str:
     return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
 
 
-def as_data(name: str, results: Sequence[Result], problems: Sequence[str]) -> dict[str, Any]:
-    """The same for programs: counts by state, and an object for each cell; null where something is not known."""
+def as_data(
+    name: str, results: Sequence[Result], expected: Forecast, problems: Sequence[str], *, now: datetime
+) -> dict[str, Any]:
+    """The same for programs: counts by state, what is left (seconds, and the end in UTC), and an object for each cell;
+    null where something is not known."""
     return {
         "study": name,
+        **_left_as_data(expected.sweep, now),
         "counts": dict(Counter(str(result.status) for result in results)),
         "cells": [
             {
@@ -47,6 +76,7 @@ def as_data(name: str, results: Sequence[Result], problems: Sequence[str]) -> di
                 "epoch": result.progress.epoch if result.progress else None,
                 "epochs": result.progress.epochs if result.progress else None,
                 "started_at": (result.progress.started_at if result.progress else "") or None,
+                **_left_as_data(expected.cells.get(result.file.cell_id), now),
                 "detail": result.detail,
             }
             for result in results
@@ -55,15 +85,22 @@ def as_data(name: str, results: Sequence[Result], problems: Sequence[str]) -> di
     }
 
 
-def running(results: Sequence[Result], *, rows: int) -> Table:
-    """The first `rows` cells at work, and why the first queued ones wait."""
-    table, now = _table(None), datetime.now(UTC)
+def _left_as_data(left: Left | None, now: datetime) -> dict[str, Any]:
+    if left is None:
+        return {"seconds_left": None, "eta": None, "basis": None}
+    end = (now + timedelta(seconds=left.seconds)).astimezone(UTC)
+    return {"seconds_left": round(left.seconds, 1), "eta": end.isoformat(timespec="seconds"), "basis": left.basis}
+
+
+def running(results: Sequence[Result], expected: Forecast, *, rows: int, now: datetime) -> RenderableType:
+    """The first `rows` cells at work, and why the first queued ones wait; below, what is left of them all."""
+    table = _table(None)
     ordered = [r for state in _WORKING for r in results if r.status == state]
     for result in ordered[:rows]:
-        table.add_row(*_fields(result, now), style=show.STYLES.get(result.status, ""))
+        table.add_row(*_fields(result, expected, now), style=show.STYLES.get(result.status, ""))
     if len(ordered) > rows:
         table.add_row(f"... and {len(ordered) - rows} more")
-    return table
+    return _above(table, left(expected, now=now))
 
 
 def filling(results: Sequence[Result], *, rows: int | None = None) -> list[Table]:
@@ -78,18 +115,23 @@ def filling(results: Sequence[Result], *, rows: int | None = None) -> list[Table
     return tables
 
 
+def _above(table: Table, line: str) -> RenderableType:
+    return Group(table, Text(line)) if line else table
+
+
 def _table(title: str | None) -> Table:
-    table = Table(title=title, title_justify="left", box=None)
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, collapse_padding=True)
     for name in _COLUMNS:
-        table.add_column(name, overflow="fold", no_wrap=name == "cell")
+        table.add_column(name, overflow="fold", no_wrap=name not in _LONG)
     return table
 
 
-def _fields(result: Result, now: datetime) -> tuple[str, ...]:
+def _fields(result: Result, expected: Forecast, now: datetime) -> tuple[str, ...]:
     at = result.progress
     alive = result.status in (Status.RUNNING, Status.SUSPENDED) and at is not None
     last = result.history[-1] if result.history and result.record is None else None
     node = at.host if alive and at else (last.host if last else _hosts(result))
+    rest = expected.cells.get(result.file.cell_id)
     epoch = f"{at.epoch}/{at.epochs}" if alive and at else (str(last.epoch) if last and last.epoch else "")
     return (
         result.file.cell_id,
@@ -98,6 +140,7 @@ def _fields(result: Result, now: datetime) -> tuple[str, ...]:
         node,
         epoch,
         _since(at.started_at, now) if alive and at else "",
+        _clock(rest.seconds) if rest else "",
         result.detail,
     )
 
@@ -110,5 +153,10 @@ def _since(started_at: str, now: datetime) -> str:
     """Time since then as h:mm:ss; empty where nobody noted it."""
     if not started_at:
         return ""
-    seconds = max(0, int((now - datetime.fromisoformat(started_at)).total_seconds()))
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+    return _clock((now - datetime.fromisoformat(started_at)).total_seconds())
+
+
+def _clock(seconds: float) -> str:
+    """A length of time as h:mm:ss, never below 0."""
+    whole = max(0, int(seconds))
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -29,6 +29,8 @@ class Execution:
     guardian: Guardian
     started_at: str = field(init=False)
     """UTC, ISO 8601: `begun` by the calendar."""
+    _trained: list[tuple[float, str, int]] = field(init=False, default_factory=list)
+    """First and last time that it was told to train: clock, calendar, steps of the whole run until then."""
 
     def __post_init__(self) -> None:
         """Read the calendar once: every file names the same start."""
@@ -52,15 +54,24 @@ class Execution:
     def tell(self, phase: str, epoch: int = 0, step: int = 0) -> None:
         """Tell the watchdog, and on rank 0 whoever waits, where this rank is."""
         self.guardian.beat(phase, epoch, step)
+        if phase == "training":
+            steps = (epoch - 1) * self.cell.steps_per_epoch + step
+            self._trained[1:] = [(time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds"), steps)]
         self._write_progress(phase, epoch)
 
     def _write_progress(self, phase: str, epoch: int) -> None:
         if self.me.rank == 0:
+            trained = self._trained or [(0.0, "", 0)]
+            (first_s, _, first), (last_s, at, last) = trained[0], trained[-1]
             progress = Progress(
                 phase=phase,
                 epoch=epoch,
                 epochs=self.cell.epochs,
                 host=self.me.node_name,
                 started_at=self.started_at,
+                at=at,
+                steps=last,
+                trained_steps=last - first,
+                trained_s=round(last_s - first_s, 3),
             )
             write(self.attempt / "progress.json", to_json(progress))

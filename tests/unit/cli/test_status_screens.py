@@ -1,0 +1,97 @@
+"""What a sweep under way looks like on two terminals, in a log and to a program: what is left, and what says so."""
+
+import io
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from tests.conftest import ROOT
+from tests.unit.builders import cell, record, result
+from vit_sweep.cli.terminal import progress, show_status
+from vit_sweep.outcome.ending import Progress
+
+GOLDEN = ROOT / "tests" / "golden" / "status"
+NOW = datetime(2025, 1, 1, 0, 4, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch):
+    """The hour of the end is that of the reader's clock."""
+    monkeypatch.setattr(show_status, "datetime", _Utc)
+
+
+class _Utc(datetime):
+    def astimezone(self, tz=UTC):
+        return super().astimezone(tz)
+
+
+def clock(now, seconds):
+    return (now - timedelta(seconds=seconds)).isoformat(timespec="milliseconds")
+
+
+def study(now=NOW):
+    """One cell done, one in its second epoch, one that has just begun, two that wait."""
+    done, trains, begins, *wait = (cell(seed=seed, epochs=4) for seed in range(5))
+    trained = {"at": clock(now, 10), "steps": 100, "trained_steps": 100, "trained_s": 20.0}
+    at = Progress(phase="training", epoch=2, epochs=4, host="n1", started_at=clock(now, 33), **trained)
+    new = Progress(phase="starting", epoch=0, epochs=4, host="n2", started_at=clock(now, 3))
+    return [
+        result(done, record=record(done, started_at=clock(now, 103), job_s=83.0)),
+        replace(result(trains, status="running", detail="training"), attempt="1", progress=at),
+        replace(result(begins, status="running", detail="starting"), attempt="1", progress=new),
+        *(result(waits, status="queued") for waits in wait),
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("view", ["status", "running"])
+def test_a_screen_says_what_is_left_of_each_running_cell_and_of_all_and_from_what(view, width, request):
+    results = study()
+    expected = show_status.forecast(results, None, now=NOW)
+    console = Console(width=width, record=True, markup=False, highlight=False, file=io.StringIO())
+    if view == "status":
+        console.print(show_status.status("s", results, expected, now=NOW))
+    else:
+        console.print(show_status.running(results, expected, rows=2, now=NOW))
+    screen = "\n".join(line.rstrip() for line in console.export_text().splitlines()) + "\n"
+    golden = GOLDEN / f"{view}_{width}.txt"
+    if request.config.getoption("--renew-golden"):
+        golden.write_text(screen)
+    assert screen == golden.read_text(), "--renew-golden writes it anew"
+    assert max(map(len, screen.splitlines())) <= width
+
+
+def test_where_nothing_is_known_no_screen_says_anything_of_it():
+    results = [result(cell(), status="queued")]
+    expected = show_status.forecast(results, None, now=NOW)
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(show_status.status("s", results, expected, now=NOW))
+    assert " left, " not in console.export_text()
+
+
+def test_a_program_reads_what_is_left_and_the_end_in_utc():
+    results = study()
+    told = show_status.as_data("s", results, show_status.forecast(results, None, now=NOW), [], now=NOW)
+    runs = next(one for one in told["cells"] if one["epoch"] == 2)
+    assert (runs["seconds_left"], runs["eta"]) == (50.0, "2025-01-01T00:04:50+00:00")
+    assert runs["basis"] == "from its own epochs"
+    assert (told["seconds_left"], told["eta"]) == (80.0 + 83.0, "2025-01-01T00:06:43+00:00")
+    waits = told["cells"][-1]
+    assert (waits["seconds_left"], waits["eta"], waits["basis"]) == (None, None, None)
+
+
+def test_a_log_says_it_once_a_look_and_in_no_line_of_its_own(monkeypatch):
+    monkeypatch.setattr(progress.interrupt, "pause", lambda _: None)
+    going = study(datetime.now(UTC))
+    over = [result(r.file.cell, record=record(r.file.cell, job_s=83.0)) for r in going]
+    looks = iter([going, going, over])
+    out = io.StringIO()
+    console = Console(file=out, width=160, markup=False)
+    progress._lines(lambda: next(looks), lambda seen, now: show_status.forecast(seen, None, now=now), console, False)
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 1 + 3 + 4
+    said = [line for line in lines if " left, until " in line]
+    assert said == [lines[3]]
+    assert "from the running cells' own epochs and 1 cell that ended" in said[0]

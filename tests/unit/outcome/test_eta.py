@@ -1,0 +1,186 @@
+"""Time that is left, against simulated queues of known truth: halfway within a quarter of it, and never invented."""
+
+import heapq
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from tests.unit.builders import cell, planned_study, point, profile, record, result
+from vit_sweep.outcome.ending import Progress
+from vit_sweep.outcome.eta import OWN, Job, Left, Training, forecast, jobs_of
+
+STARTUP_S = 5.0
+EPOCHS = 10
+CLOSE = 0.25
+UNLIKE = [60.0, 20.0, 40.0, 10.0, 80.0, 30.0, 20.0, 60.0, 10.0, 40.0, 30.0, 20.0]
+"""Work of cells, in seconds of training."""
+
+
+class Queue:
+    """Cells that take the first free place, in their order: when each begins and ends."""
+
+    def __init__(self, works, places):
+        free = [0.0] * places
+        self.works, self.spans = works, []
+        for work in works:
+            begin = heapq.heappop(free)
+            self.spans.append((begin, begin + STARTUP_S + work))
+            heapq.heappush(free, begin + STARTUP_S + work)
+        self.end = max(end for _, end in self.spans)
+
+    def seen_at(self, now, *, epochs=True, **all_jobs):
+        """What a client sees then; of a running cell the start of its present epoch, if `epochs`."""
+        for number, (work, (begin, end)) in enumerate(zip(self.works, self.spans, strict=True)):
+            job = Job(name=str(number), kinds=("alike",), work=7 * work, **all_jobs)
+            if end <= now:
+                yield job._replace(began_s=begin, took_s=end - begin, startup_s=STARTUP_S)
+            elif begin <= now:
+                passed = int((now - begin - STARTUP_S) / (work / EPOCHS)) if epochs else 0
+                trained_s = passed * work / EPOCHS
+                seen = Training(begin + STARTUP_S + trained_s, trained_s, passed, EPOCHS - passed, EPOCHS)
+                yield job._replace(runs=True, began_s=begin, training=seen if passed > 0 else None)
+            else:
+                yield job
+
+
+def waiting(name="w", **known):
+    return Job(name=name, kinds=("alike",), work=10.0, **known)
+
+
+@pytest.mark.parametrize(("places", "order", "epochs"), list(product([1, 2, 4], [1, -1], [True, False])))
+def test_halfway_the_promise_for_unlike_cells_is_within_a_quarter_of_the_truth(places, order, epochs):
+    queue = Queue(UNLIKE[::order], places)
+    said = forecast(list(queue.seen_at(queue.end / 2, epochs=epochs)), queue.end / 2).sweep
+    assert said.seconds == pytest.approx(queue.end / 2, rel=CLOSE)
+    assert "ended" in said.basis
+    assert ("one after another" if places == 1 else "side by side") in said.basis
+
+
+@pytest.mark.parametrize("places", [1, 2, 4])
+def test_a_running_cell_is_told_its_own_rest_and_the_sweep_never_less(places):
+    queue = Queue(UNLIKE, places)
+    for percent in range(5, 100, 5):
+        now = queue.end * percent / 100
+        said = forecast(list(queue.seen_at(now)), now)
+        for name, left in said.cells.items():
+            if left.basis == f"from {OWN}":
+                assert left.seconds == pytest.approx(queue.spans[int(name)][1] - now)
+        assert said.sweep.seconds >= max((left.seconds for left in said.cells.values()), default=0.0)
+
+
+def test_the_last_long_cell_is_not_divided_by_the_places_that_were_busy():
+    queue = Queue([10.0, 10.0, 10.0, 400.0], 4)
+    said = forecast(list(queue.seen_at(100.0)), 100.0)
+    assert said.sweep.seconds == pytest.approx(queue.end - 100.0) == said.cells["3"].seconds
+
+
+def test_a_pause_between_two_sittings_does_not_count_as_slowness():
+    """Two at a time, a night without any, two at a time; now none runs."""
+    night = 40_000.0
+    begins = [0.0, 0.0, 20.0, 20.0, night, night]
+    done = [waiting(str(number), began_s=begin, took_s=20.0) for number, begin in enumerate(begins)]
+    said = forecast([*done, *(waiting(name) for name in "abcd")], night + 30.0).sweep
+    assert said == Left(seconds=40.0, basis="from 6 cells that ended, 2 side by side")
+
+
+def test_more_at_once_than_ever_before_is_the_rate_from_now_on():
+    done = [waiting(str(number), began_s=20.0 * number, took_s=20.0) for number in range(3)]
+    runs = [waiting(name, runs=True, began_s=60.0) for name in "abcd"]
+    said = forecast([*done, *runs, *(waiting(name) for name in "efgh")], 60.0).sweep
+    assert said == Left(seconds=40.0, basis="from 3 cells that ended, 4 side by side")
+
+
+@pytest.mark.parametrize("jobs", [[], [waiting()], [waiting(runs=True, began_s=0.0)]])
+def test_nothing_is_said_of_what_nothing_is_known_of(jobs):
+    said = forecast(jobs, 9.0)
+    assert said.cells == {}
+    assert said.sweep is None
+
+
+def test_nothing_is_said_of_a_sweep_one_of_whose_cells_nothing_is_known_of():
+    stranger = Job(name="s", kinds=("another machine",), work=10.0)
+    assert forecast([waiting(planned_s=70.0), stranger], 0.0).sweep is None
+
+
+def test_when_everything_has_ended_nothing_is_left():
+    queue = Queue(UNLIKE, 2)
+    assert forecast(list(queue.seen_at(queue.end)), queue.end).sweep is None
+
+
+def test_before_anything_ran_the_plan_speaks():
+    said = forecast([waiting("a", planned_s=70.0), waiting("b", planned_s=30.0)], 0.0)
+    assert said.sweep == Left(seconds=100.0, basis="from the plan's estimate, one after another")
+    running = forecast([waiting(planned_s=70.0, runs=True, began_s=0.0)], 20.0)
+    assert running.cells["w"] == Left(seconds=50.0, basis="from the plan's estimate")
+
+
+def test_what_was_measured_outweighs_the_plan():
+    done = waiting("a", planned_s=700.0, began_s=0.0, took_s=25.0, startup_s=5.0)
+    said = forecast([done, waiting("b", planned_s=700.0)], 25.0)
+    assert said.sweep == Left(seconds=25.0, basis="from 1 cell that ended")
+
+
+def test_a_cell_without_a_plan_is_known_by_the_epochs_of_another():
+    training = Training(at_s=9.0, trained_s=4.0, steps=2, steps_left=8, steps_in_all=10)
+    runs = waiting("a", runs=True, began_s=0.0, training=training)
+    said = forecast([runs, waiting("b")], 9.0)
+    assert said.cells["a"] == Left(seconds=16.0, basis="from its own epochs")
+    assert said.sweep.seconds == pytest.approx(16.0 + 25.0)
+    assert said.sweep.basis == "from the running cells' own epochs and 1 cell's epochs, one after another"
+
+
+def test_the_closest_kin_speaks_where_it_has_ended():
+    other = Job(name="x", kinds=("b", "alike"), work=10.0, began_s=0.0, took_s=300.0)
+    own = Job(name="y", kinds=("a", "alike"), work=10.0, began_s=300.0, took_s=30.0)
+    assert forecast([other, own, Job(name="z", kinds=("a", "alike"), work=10.0)], 330.0).sweep.seconds == 30.0
+
+
+def test_a_cell_that_takes_longer_than_anything_says_is_promised_no_end():
+    late = waiting(planned_s=70.0, runs=True, began_s=0.0)
+    assert forecast([late], 100.0).cells == {}
+    assert forecast([late], 100.0).sweep is None
+    others = forecast([late, waiting("b", planned_s=30.0)], 100.0).sweep
+    assert others.seconds == 30.0
+
+
+def test_the_rest_of_an_attempt_that_began_at_a_checkpoint_is_not_measured_by_all_its_steps():
+    training = Training(at_s=20.0, trained_s=10.0, steps=2, steps_left=3, steps_in_all=10)
+    assert forecast([waiting(runs=True, began_s=0.0, training=training)], 20.0).cells["w"].seconds == 15.0
+
+
+def test_the_time_of_an_attempt_that_only_went_on_says_nothing_of_whole_cells():
+    whole = record(cell(), job_s=60.0)
+    rest = replace(record(cell(seed=1), job_s=9.0), restarts=1)
+    results = [result(cell(), record=whole), result(cell(seed=1), record=rest), result(cell(seed=2), status="retry")]
+    assert forecast(jobs_of(results, None), 1e9).sweep.seconds == 60.0
+    assert forecast(jobs_of(results[1:], None), 1e9).sweep is None
+
+
+def test_cells_that_failed_or_were_never_sent_are_no_part_of_what_is_left():
+    results = [result(cell(), record=record(cell(), job_s=60.0))]
+    results += [result(cell(seed=seed), status=status) for seed, status in enumerate(("failed", "missing"), start=1)]
+    assert forecast(jobs_of(results, None), 1e9).sweep is None
+
+
+def test_work_is_training_per_gpu_where_no_plan_tells_times():
+    results = [result(cell(), record=record(cell(), job_s=63.0)), result(cell(gpus=4), status="queued")]
+    assert forecast(jobs_of(results, None), 1e9).sweep.seconds == pytest.approx(3.0 + 60.0 / 4)
+    longer = [results[0], result(cell(epochs=6), status="queued")]
+    assert forecast(jobs_of(longer, None), 1e9).sweep.seconds == pytest.approx(3.0 + 60.0 * 2)
+
+
+def test_a_sweep_on_slurm_is_forecast_by_its_plan_and_without_its_queue(tmp_path):
+    site = profile(peak_tflops={"fp32": 8.1})
+    study, plan = planned_study(tmp_path / "s", point(partition=site), point(partition=site, gpus=2))
+    results = [result(planned.cell, status="queued") for planned in plan.cells.values()]
+    said = forecast(jobs_of(results, study.plan_file()), 0.0).sweep
+    assert said.seconds == pytest.approx(sum(planned.time.seconds for planned in plan.cells.values()))
+    assert said.basis == "from the plan's estimate, one after another, without waiting in the queue"
+
+
+def test_an_old_progress_file_says_nothing_of_its_epochs():
+    at = Progress(phase="training", epoch=2, epochs=3, host="n1", started_at="2025-01-01T00:00:00+00:00")
+    (job,) = jobs_of([replace(result(cell(), status="running"), progress=at)], None)
+    assert job.runs
+    assert job.training is None

@@ -1,0 +1,259 @@
+"""How long cells under way will take yet, and all of them together, with what says so. Pure.
+
+    a cell    = start-up + rate x work, of cells alike that ended, else of those that train; else what the plan says
+    its rest  = its own seconds a step x its steps that are left; in its first epoch: such a whole less its age
+    the sweep = cells that wait put one by one on as many places as there were side by side so far
+
+Nothing is said of what nothing is known of. Waiting in a queue is left out: nobody can promise it.
+"""
+
+import heapq
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from statistics import fmean
+from typing import NamedTuple
+
+from launchers.checked import Quantity, checked
+from launchers.profile import Scheduler
+from launchers.text import plural
+from vit_sweep.outcome.result import Result, Status
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.plan_file import CellForecast, PlanFile
+from vit_sweep.plan.predict.vit import train_flop
+
+PLANNED = "the plan's estimate"
+OWN = "its own epochs"
+_OWN_OF_ALL = "the running cells' own epochs"
+
+
+@checked
+class Left:
+    """Time that is left."""
+
+    seconds: Quantity
+    basis: str
+    """What says so: `from 3 cells that ended, 2 side by side`."""
+
+
+@checked
+class Forecast:
+    """What is left of the cells that run, as far as something says it, and of all that are under way."""
+
+    cells: dict[str, Left]
+    """By cell id."""
+    sweep: Left | None
+    """None where nothing is under way, or nothing says how long it takes."""
+
+
+class Training(NamedTuple):
+    """How far an attempt came when it last said so."""
+
+    at_s: float
+    """When, by the clock of `now_s`."""
+    trained_s: float
+    """From its first step until then."""
+    steps: int
+    """Of this attempt in that time."""
+    steps_left: int
+    """Of the whole run."""
+    steps_in_all: int
+
+
+class Job(NamedTuple):
+    """A cell that runs, waits or is done. All times in seconds, all clocks that of `now_s`."""
+
+    name: str
+    kinds: tuple[Hashable, ...]
+    """What it shares with cells that say something about it, the closest kin first."""
+    work: float
+    """In any unit that all jobs share."""
+    planned_s: float | None = None
+    runs: bool = False
+    began_s: float | None = None
+    took_s: float | None = None
+    """From first line to record, of one that is done."""
+    whole: bool = True
+    """Of one that is done: whether that time holds all of its work, not only what followed a checkpoint."""
+    startup_s: float = 0.0
+    """Of that time, before the first step."""
+    after_s: float = 0.0
+    """Of that time, after the last epoch."""
+    training: Training | None = None
+    """Of one that runs and has finished an epoch."""
+    queues: bool = False
+    """Whether it may wait in a queue that others fill too."""
+
+
+class _Sample(NamedTuple):
+    kinds: tuple[Hashable, ...]
+    work: float
+    startup_s: float
+    rest_s: float
+    after_s: float
+
+
+def forecast(jobs: Sequence[Job], now_s: float) -> Forecast:
+    """Say what is left of the jobs; those that ended otherwise than well are not among them."""
+    done = [
+        _Sample(job.kinds, job.work, job.startup_s, max(0.0, job.took_s - job.startup_s), job.after_s)
+        for job in jobs
+        if job.took_s is not None and job.whole
+    ]
+    trained = [_sample(job, job.training) for job in jobs if job.training is not None]
+    cells: dict[str, Left] = {}
+    busy_s: list[float] = []
+    queue_s: list[float] = []
+    bases: list[str] = []
+    unknown = False
+    for job in jobs:
+        if job.took_s is not None:
+            continue
+        whole = _whole(job, done, trained)
+        left = _left_of_running(job, whole, done, now_s) if job.runs else whole
+        if left is None:
+            unknown = True
+        elif left.seconds <= 0:
+            busy_s.append(0.0)  # overdue: it says nothing of itself, and holds up nobody's forecast
+        else:
+            (busy_s if job.runs else queue_s).append(left.seconds)
+            bases.append(_OWN_OF_ALL if left.basis == OWN else left.basis)
+            if job.runs:
+                cells[job.name] = replace(left, basis=f"from {left.basis}")
+    if unknown or not any((*busy_s, *queue_s)):
+        return Forecast(cells=cells, sweep=None)
+    places = _side_by_side(jobs, now_s)
+    seconds = _makespan(busy_s, queue_s, places or 1.0)
+    basis = "from " + " and ".join(dict.fromkeys(bases))
+    if len(queue_s) + len(busy_s) > 1:
+        shown = f"{places:.2g} side by side" if places and places > 1.05 else "one after another"
+        basis += f", {shown}" if queue_s else ""
+    if any(job.queues and not job.runs and job.took_s is None for job in jobs):
+        basis += ", without waiting in the queue"
+    return Forecast(cells=cells, sweep=Left(seconds=seconds, basis=basis))
+
+
+def _sample(job: Job, training: Training) -> _Sample:
+    """What a job that still trains says of others: as if it had ended."""
+    step_s = training.trained_s / training.steps
+    startup_s = training.at_s - training.trained_s - job.began_s if job.began_s is not None else 0.0
+    return _Sample(job.kinds, job.work, max(0.0, startup_s), step_s * training.steps_in_all, 0.0)
+
+
+def _kin(job: Job, samples: Sequence[_Sample]) -> list[_Sample]:
+    """Those of its closest kin."""
+    for kind in job.kinds:
+        alike = [sample for sample in samples if kind in sample.kinds]
+        if alike:
+            return alike
+    return []
+
+
+def _whole(job: Job, done: Sequence[_Sample], trained: Sequence[_Sample]) -> Left | None:
+    """How long the whole job takes, from its first line to its last."""
+    for samples, noun in ((done, "cell that ended|cells that ended"), (trained, "cell's epochs|cells' epochs")):
+        kin = _kin(job, samples)
+        if kin:
+            rate = sum(sample.rest_s for sample in kin) / sum(sample.work for sample in kin)
+            seconds = fmean(sample.startup_s for sample in kin) + rate * job.work
+            return Left(seconds=seconds, basis=plural(len(kin), noun))
+    return None if job.planned_s is None else Left(seconds=job.planned_s, basis=PLANNED)
+
+
+def _left_of_running(job: Job, whole: Left | None, done: Sequence[_Sample], now_s: float) -> Left | None:
+    """What is left of a job that runs; 0 seconds: it takes longer than anything says."""
+    if job.training is not None:
+        at = job.training
+        after_s = fmean(sample.after_s for sample in kin) if (kin := _kin(job, done)) else 0.0
+        seconds = at.steps_left * at.trained_s / at.steps + after_s - (now_s - at.at_s)
+        return Left(seconds=max(0.0, seconds), basis=OWN)
+    if whole is None or job.began_s is None:
+        return whole
+    return replace(whole, seconds=max(0.0, whole.seconds - (now_s - job.began_s)))
+
+
+def _side_by_side(jobs: Sequence[Job], now_s: float) -> float | None:
+    """How many jobs ran at a time while any ran, or run now, if those are more; None if none ever did.
+
+    Times without any job are a pause or a queue, and say nothing.
+    """
+    spans = [
+        (job.began_s, now_s if job.took_s is None else job.began_s + job.took_s)
+        for job in jobs
+        if job.began_s is not None and (job.runs or job.took_s is not None)
+    ]
+    work_s = wall_s = 0.0
+    until = -math.inf
+    for begin, end in sorted(spans):
+        work_s += max(0.0, end - begin)
+        wall_s += max(0.0, end - max(begin, until))
+        until = max(until, end)
+    now = sum(job.runs for job in jobs)
+    average = work_s / wall_s if wall_s else 0.0
+    return max(average, now) or None
+
+
+def _makespan(busy_s: Sequence[float], queue_s: Sequence[float], places: float) -> float:
+    """When the last job ends, if each that waits takes the first place that becomes free, in their order.
+
+    At least what all of it takes at the rate so far, which need not be that of a whole number of places.
+    """
+    free_s = [*busy_s, *[0.0] * (max(1, math.ceil(places - 0.05)) - len(busy_s))]
+    heapq.heapify(free_s)
+    for seconds in queue_s:
+        heapq.heapreplace(free_s, free_s[0] + seconds)
+    return max(*free_s, (sum(busy_s) + sum(queue_s)) / places)
+
+
+def jobs_of(results: Sequence[Result], plan: PlanFile | None) -> list[Job]:
+    """The cells that are done or under way, and what the plan says of them."""
+    open_or_done = [r for r in results if r.status.under_way or r.status is Status.DONE]
+    planned = {cell.cell_id: cell for cell in plan.cells} if plan else {}
+    queues = {i for i, profile in enumerate(plan.profiles) if profile.scheduler is Scheduler.SLURM} if plan else set()
+    timed = all(_step_ms(planned, result) is not None for result in open_or_done)
+    return [_job(r, planned, queues, timed=timed) for r in open_or_done]
+
+
+def _job(result: Result, planned: Mapping[str, CellForecast], queues: set[int], *, timed: bool) -> Job:
+    cell, record, at = result.file.cell, result.record, result.progress
+    known = planned.get(result.file.cell_id)
+    step_ms = _step_ms(planned, result) if timed else None
+    steps = cell.steps_per_epoch * cell.epochs
+    job = Job(
+        name=result.file.cell_id,
+        kinds=(replace(cell, seed=0), (cell.partition, cell.device, cell.gpu_model, cell.precision)),
+        work=steps * step_ms if step_ms else _flop(cell),
+        planned_s=known.seconds if known else None,
+        queues=known is not None and known.profile_index in queues,
+    )
+    if result.status is Status.DONE and record is not None:
+        took_s, trained_s = record.job_s, record.epochs[-1].wall_s
+        return job._replace(
+            began_s=_clock(record.started_at),
+            took_s=took_s if took_s is not None else 0.0,
+            whole=took_s is not None and record.restarts == 0,
+            startup_s=record.startup_s,
+            after_s=max(0.0, took_s - record.startup_s - trained_s) if took_s and trained_s else 0.0,
+        )
+    if result.status is not Status.RUNNING:
+        return job
+    training = None
+    if at is not None and at.at and at.trained_s and at.trained_steps:
+        training = Training(_clock(at.at), at.trained_s, at.trained_steps, max(0, steps - at.steps), steps)
+    began = at.started_at if at is not None else ""
+    return job._replace(runs=True, began_s=_clock(began) if began else None, training=training)
+
+
+def _step_ms(planned: Mapping[str, CellForecast], result: Result) -> float | None:
+    known = planned.get(result.file.cell_id)
+    return known.step_ms if known else None
+
+
+def _flop(cell: Cell) -> float:
+    """Operations of each GPU in the whole run."""
+    return train_flop(cell.model, cell.outputs) * cell.images_per_epoch * cell.epochs / cell.gpus
+
+
+def _clock(instant: str) -> float:
+    return datetime.fromisoformat(instant).timestamp()
