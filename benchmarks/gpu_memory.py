@@ -12,8 +12,9 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,6 +22,7 @@ from statistics import median
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from benchmarks.provenance import options, report
 from benchmarks.step_variants import MODELS
@@ -125,7 +127,6 @@ def measured(cell: Cell) -> dict[str, float]:
 
 def context(*_: object) -> dict[str, float]:
     """MiB that a process takes of its GPU beside torch's allocator: at first, after a product, after an all-reduce."""
-    import torch.distributed as dist
 
     def beside() -> float:
         torch.cuda.synchronize()
@@ -142,23 +143,16 @@ def context(*_: object) -> dict[str, float]:
         return sizes | {"after_a_collective_mib": beside()}
 
 
-def _process_group() -> Any:
-    from contextlib import contextmanager
-
-    import torch.distributed as dist
-
-    @contextmanager
-    def group() -> Any:
-        os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1")  # DeepSpeed asks for them
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            os.environ["MASTER_PORT"] = str(free.getsockname()[1])
-        with tempfile.TemporaryDirectory() as folder:
-            dist.init_process_group("nccl", init_method=f"file://{folder}/store", rank=0, world_size=1)
-            yield
-            dist.destroy_process_group()
-
-    return group()
+@contextmanager
+def _process_group() -> Iterator[None]:
+    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1")  # DeepSpeed asks for them
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        os.environ["MASTER_PORT"] = str(free.getsockname()[1])
+    with tempfile.TemporaryDirectory() as folder:
+        dist.init_process_group("nccl", init_method=f"file://{folder}/store", rank=0, world_size=1)
+        yield
+        dist.destroy_process_group()
 
 
 def row(cell: Cell, sizes: dict[str, float]) -> dict[str, Any]:
