@@ -295,11 +295,12 @@ def _next(series: ScalingSeries, law: Fit | None) -> Answer:
     heading = "next most informative cell"
     if law is None:
         add = of_series(series).add
-        text = (
-            f"{heading}: no law is fitted yet; {add} would allow it"
-            if add
-            else f"{heading}: none, no law can be fitted"
-        )
+        if "gpus=" in add:
+            text = f"{heading}: no law is fitted yet; {add} would allow it"
+        elif add:
+            text = f"{heading}: none, as no law is fitted; {add} gives times an interval"
+        else:
+            text = f"{heading}: none, no law can be fitted"
         return Answer(question=Question.NEXT, sentence=text, words=add)
     runs = {point.gpus: 0 for point in series.timed}
     for point in series.timed:

@@ -250,6 +250,14 @@ def test_without_a_law_the_next_cells_are_those_that_allow_one():
     assert "best law: none – Amdahl: needs 3 GPU counts" in made[Question.LAW].sentence
 
 
+def test_repeats_alone_allow_no_law():
+    """On a machine of two GPUs both counts have run: more runs of them narrow their times, and no more."""
+    series = series_from({1: (10.0,), 2: (5.5,)}, most_gpus=2)
+    made = {answer.question: answer for answer in answers(series, fit(series))}[Question.NEXT]
+    assert made.words.startswith("repeats=")
+    assert made.sentence.endswith(f"none, as no law is fitted; {made.words} gives times an interval")
+
+
 def test_the_next_cell_is_a_word_to_type_and_narrows_what_is_unknown():
     made = ask(repeated(amdahl(0.02)))[Question.NEXT]
     assert (made.gpus, made.words, made.predicted) == (16, "gpus=16", True)
