@@ -66,6 +66,7 @@ def _command(words: list[str]) -> int:
         from vit_sweep.cli.app import app
 
         return _code_of(app, words)
+    words = ["quiet=true" if word == "--quiet" else word for word in words]  # Hydra knows its own options only
     _refuse_unknown_verb(words)
     spelling.check(words, known_keys=_known_keys)
     return _hydra(words)

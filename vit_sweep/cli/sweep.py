@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from launchers.backend import Rendered
 from launchers.errors import UserError
 from launchers.profile import Scheduler
-from launchers.text import plural
+from launchers.text import plural, visible
 from vit_sweep.analysis.laws import coverage
 from vit_sweep.cli.terminal import show, show_plan
 from vit_sweep.cli.terminal.consent import agree
@@ -45,6 +46,10 @@ from vit_sweep.submit.keeper import Keeper
 from vit_sweep.submit.next import Next, choose, write
 from vit_sweep.submit.submission import Submitter, resolve
 
+if TYPE_CHECKING:
+    # It imports numpy and more, which a dry run does not need.
+    from vit_sweep.cli.collect import Collected
+
 _FEED_PERIOD_S = 2.0
 
 
@@ -54,7 +59,9 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
     Raises `UserError` for a user's mistake, before anything is submitted.
     """
     requested, settings = read(configs)
-    console = show.console(stderr=settings.dry_run == "json")
+    if settings.quiet and settings.dry_run == "stdout":
+        raise UserError("quiet=true dry_run=stdout: one prints nothing, the other the scripts; leave one out")
+    console = show.console(stderr=settings.dry_run == "json", quiet=settings.quiet)
     requested = begun(models.counted(requested, console.print))
     points, remarks = algebra.select(requested, exclude=settings.exclude, repeats=settings.repeats)
     local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
@@ -167,10 +174,22 @@ def watch_and_collect(
         interrupt.release()
         from vit_sweep.cli.collect import collect_study
 
-        collect_study(study, console)
+        collected = collect_study(study, console)
     except KeyboardInterrupt:
         return _detached(study, console, submitter)
+    if console.quiet:
+        _print_results(results, collected)
     return EXIT_DONE if all(result.status is Status.DONE for result in results) else EXIT_FAILED
+
+
+def _print_results(results: Iterable[Result], collected: "Collected") -> None:
+    """What is left to say to somebody who wants quiet: where the tables are, and on stderr what went wrong."""
+    errors = [f"{r.file.cell_id}: {r.status}: {r.detail}" for r in results if r.status is not Status.DONE]
+    for text in (*errors, *(f"passed over {problem}" for problem in collected.gathered.problems)):
+        sys.stderr.write(f"error: {visible(text)}\n")
+    for path in collected.written:
+        if path.suffix == ".csv":
+            sys.stdout.write(f"{path}\n")
 
 
 def _submitted(study: Study, console: Console, chosen: Next, rendered: Sequence[Rendered]) -> Submitter | None:

@@ -21,7 +21,7 @@ from vit_sweep.plan.plan import MemoryCheck
 from vit_sweep.plan.point import NotNegativeInt, Pipeline, Point, Task
 from vit_sweep.plan.repeats import RepeatRule
 
-_YES_OR_NO = ("certify", "dry_run", "exposed", "preflight", "wait")
+_YES_OR_NO = ("certify", "dry_run", "exposed", "preflight", "quiet", "wait")
 _MEANING = {"on": True, "yes": True, "off": False, "no": False}
 """Words that Hydra's grammar takes for text."""
 _PAYING = ("account", "qos", "reservation")
@@ -39,6 +39,8 @@ class Settings:
     """Folder of the data files, on the login node and on the compute nodes."""
     dry_run: bool | Literal["stdout", "json"]
     """Write plan and scripts, submit nothing; `stdout` prints the scripts too, `json` the plan as an object."""
+    quiet: bool
+    """Print the paths of the result tables and what went wrong, nothing else."""
     wait: bool
     """Watch until all cells have ended; false: submit and return."""
     retry: Retry | None

@@ -70,13 +70,13 @@ class _Console(Console):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
-def console(*, stderr: bool = False) -> Console:
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     """The console of every command: a log has no width of its own, so it gets enough for a table.
 
-    `stderr`: where stdout holds an object for programs and nothing else.
+    `stderr`: where stdout holds an object for programs and nothing else. `quiet`: it prints nothing.
     """
     # No markup: paths and the words of failures have square brackets of their own.
-    make = partial(_Console, markup=False, highlight=False, stderr=stderr)
+    make = partial(_Console, markup=False, highlight=False, stderr=stderr, quiet=quiet)
     terminal = make()
     return terminal if terminal.is_terminal else make(width=_PLAIN_WIDTH)
 
