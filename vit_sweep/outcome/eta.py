@@ -152,12 +152,12 @@ def _kin(job: Job, samples: Sequence[_Sample]) -> list[_Sample]:
 
 def _whole(job: Job, done: Sequence[_Sample], trained: Sequence[_Sample]) -> Left | None:
     """How long the whole job takes, from its first line to its last."""
-    for samples, noun in ((done, "cell that ended|cells that ended"), (trained, "cell's epochs|cells' epochs")):
+    for samples, basis in ((done, ""), (trained, _OWN_OF_ALL)):
         kin = _kin(job, samples)
         if kin:
             rate = sum(sample.rest_s for sample in kin) / sum(sample.work for sample in kin)
             seconds = fmean(sample.startup_s for sample in kin) + rate * job.work
-            return Left(seconds=seconds, basis=plural(len(kin), noun))
+            return Left(seconds=seconds, basis=basis or plural(len(kin), "cell that ended|cells that ended"))
     return None if job.planned_s is None else Left(seconds=job.planned_s, basis=PLANNED)
 
 

@@ -127,7 +127,7 @@ def test_a_cell_without_a_plan_is_known_by_the_epochs_of_another():
     said = forecast([runs, waiting("b")], 9.0)
     assert said.cells["a"] == Left(seconds=16.0, basis="from its own epochs")
     assert said.sweep.seconds == pytest.approx(16.0 + 25.0)
-    assert said.sweep.basis == "from the running cells' own epochs and 1 cell's epochs, one after another"
+    assert said.sweep.basis == "from the running cells' own epochs, one after another"
 
 
 def test_the_closest_kin_speaks_where_it_has_ended():
