@@ -9,7 +9,7 @@ Nothing is said of what nothing is known of. Waiting in a queue is left out: nob
 
 import heapq
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from statistics import fmean
@@ -87,21 +87,24 @@ class Job(NamedTuple):
 
 
 class _Sample(NamedTuple):
-    kinds: tuple[Hashable, ...]
     work: float
     startup_s: float
     rest_s: float
     after_s: float
 
 
+_Samples = Mapping[Hashable, Sequence[_Sample]]
+"""By what they share with others."""
+
+
 def forecast(jobs: Sequence[Job], now_s: float) -> Forecast:
     """Say what is left of the jobs; those that ended otherwise than well are not among them."""
-    done = [
-        _Sample(job.kinds, job.work, job.startup_s, max(0.0, job.took_s - job.startup_s), job.after_s)
+    done = _by_kind(
+        (job, _Sample(job.work, job.startup_s, max(0.0, job.took_s - job.startup_s), job.after_s))
         for job in jobs
         if job.took_s is not None and job.whole
-    ]
-    trained = [_sample(job, job.training) for job in jobs if job.training is not None]
+    )
+    trained = _by_kind((job, _sample(job, job.training)) for job in jobs if job.training is not None)
     cells: dict[str, Left] = {}
     busy_s: list[float] = []
     queue_s: list[float] = []
@@ -138,19 +141,23 @@ def _sample(job: Job, training: Training) -> _Sample:
     """What a job that still trains says of others: as if it had ended."""
     step_s = training.trained_s / training.steps
     startup_s = training.at_s - training.trained_s - job.began_s if job.began_s is not None else 0.0
-    return _Sample(job.kinds, job.work, max(0.0, startup_s), step_s * training.steps_in_all, 0.0)
+    return _Sample(job.work, max(0.0, startup_s), step_s * training.steps_in_all, 0.0)
 
 
-def _kin(job: Job, samples: Sequence[_Sample]) -> list[_Sample]:
+def _by_kind(made: Iterable[tuple[Job, _Sample]]) -> _Samples:
+    samples: dict[Hashable, list[_Sample]] = {}
+    for job, sample in made:
+        for kind in job.kinds:
+            samples.setdefault(kind, []).append(sample)
+    return samples
+
+
+def _kin(job: Job, samples: _Samples) -> Sequence[_Sample]:
     """Those of its closest kin."""
-    for kind in job.kinds:
-        alike = [sample for sample in samples if kind in sample.kinds]
-        if alike:
-            return alike
-    return []
+    return next((samples[kind] for kind in job.kinds if kind in samples), ())
 
 
-def _whole(job: Job, done: Sequence[_Sample], trained: Sequence[_Sample]) -> Left | None:
+def _whole(job: Job, done: _Samples, trained: _Samples) -> Left | None:
     """How long the whole job takes, from its first line to its last."""
     for samples, basis in ((done, ""), (trained, _OWN_OF_ALL)):
         kin = _kin(job, samples)
@@ -161,7 +168,7 @@ def _whole(job: Job, done: Sequence[_Sample], trained: Sequence[_Sample]) -> Lef
     return None if job.planned_s is None else Left(seconds=job.planned_s, basis=PLANNED)
 
 
-def _left_of_running(job: Job, whole: Left | None, done: Sequence[_Sample], now_s: float) -> Left | None:
+def _left_of_running(job: Job, whole: Left | None, done: _Samples, now_s: float) -> Left | None:
     """What is left of a job that runs; 0 seconds: it takes longer than anything says."""
     if job.training is not None:
         at = job.training

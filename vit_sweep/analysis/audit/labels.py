@@ -5,6 +5,7 @@ They judge imported tables only; in a study the same settings made the runs and 
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from statistics import median
 
 from launchers.text import plural, some
@@ -75,69 +76,64 @@ def weak_rows_called_strong(evidence: Evidence) -> Iterator[Finding]:
     for runs in _alike(with_images, lambda run: (run.conditions, run.accum, run.micro_batch)):
         grown = _in_proportion((run.gpus, run.work) for run in runs)
         if grown:
-            yield _weak(
-                f"`images` grows with the GPUs ({_pairs(grown)}), so each count is a series of its own with 100 % "
-                "efficiency, or none: rows of weak scaling"
+            yield _weak_called_strong(
+                sentence=f"`images` grows with the GPUs ({_pairs(grown)}), so each count is a series of its own with "
+                "100 % efficiency, or none: rows of weak scaling",
             )
-    for series in evidence.strong:
+    for series, first, last, times in _without_images(evidence.strong):
+        if last >= 4 * first and all(_FLAT[0] <= ratio <= _FLAT[1] for ratio in times.values()):
+            yield _weak_called_strong(
+                sentence=f"an epoch takes as long on {plural(last, 'GPU')} as on {plural(first, 'GPU')} "
+                f"({times[last]:.2f} times), as in weak scaling, and no column `images` says otherwise",
+                where=series.label,
+            )
+
+
+_weak_called_strong = partial(
+    Finding,
+    rule="weak rows called strong",
+    claims=(Claim.THROUGHPUT,),
+    advice="add a column scaling with weak (or --set scaling=weak), and a column images",
+)
+_strong_called_weak = partial(
+    Finding,
+    rule="strong rows called weak",
+    claims=(Claim.THROUGHPUT,),
+    advice="write strong in the column scaling (or --set scaling=strong), and the images of all GPUs in images",
+)
+
+
+def _without_images(curves: Iterable[ScalingSeries]) -> Iterator[tuple[ScalingSeries, int, int, dict[int, float]]]:
+    """Imported series with a baseline, whose images are not known: GPUs of the baseline, the most GPUs, and by count
+    the time over that of the baseline."""
+    for series in curves:
         base = series.baseline
         if base is None or base.time_s is None or series.key.work is not None or base.runs[0].origin is Origin.STUDY:
             continue
         times = {p.gpus: p.time_s.value / base.time_s.value for p in series.timed if p.time_s is not None}
-        if max(times) >= 4 * base.gpus and all(_FLAT[0] <= ratio <= _FLAT[1] for ratio in times.values()):
-            yield _weak(
-                f"an epoch takes as long on {plural(max(times), 'GPU')} as on {plural(base.gpus, 'GPU')} "
-                f"({times[max(times)]:.2f} times), as in weak scaling, and no column `images` says otherwise",
-                series.label,
-            )
-
-
-def _weak(reason: str, where: str = "") -> Finding:
-    return Finding(
-        rule="weak rows called strong",
-        claims=(Claim.THROUGHPUT,),
-        where=where,
-        sentence=reason,
-        advice="add a column scaling with weak (or --set scaling=weak), and a column images",
-    )
+        yield series, base.gpus, max(times), times
 
 
 def strong_rows_called_weak(evidence: Evidence) -> Iterator[Finding]:
     """Rows of weak scaling whose `images` do not grow, or are not there, and whose times shrink with the GPUs."""
     for runs, gain, ideal in _weak_with_equal_images(evidence):
         if gain > _SHRINKS * ideal:
-            yield _not_weak(
-                f"`images` is {runs[0].work:,} on {_counts(runs)} GPUs, where it grows in weak scaling, and an epoch "
-                f"takes {1 / gain:.2f} times as long on the last"
+            yield _strong_called_weak(
+                sentence=f"`images` is {runs[0].work:,} on {_counts(runs)} GPUs, where it grows in weak scaling, and "
+                f"an epoch takes {1 / gain:.2f} times as long on the last",
             )
-    for series in evidence.weak:
-        base = series.baseline
-        if base is None or base.time_s is None or series.key.work is not None or base.runs[0].origin is Origin.STUDY:
-            continue
-        last = max(series.timed, key=lambda point: point.gpus)
-        if last.time_s is None or last.gpus == base.gpus:
-            continue
-        gain = base.time_s.value / last.time_s.value
-        if gain > _SHRINKS * last.gpus / base.gpus and gain > 1 / _FLAT[0]:
-            yield _not_weak(
-                f"an epoch takes {1 / gain:.2f} times as long on {plural(last.gpus, 'GPU')} as on "
-                f"{plural(base.gpus, 'GPU')}, as in strong scaling, and no column `images` says otherwise",
-                series.label,
+    for series, first, last, times in _without_images(evidence.weak):
+        gain = 1 / times[last]
+        if last > first and gain > _SHRINKS * last / first and gain > 1 / _FLAT[0]:
+            yield _strong_called_weak(
+                sentence=f"an epoch takes {1 / gain:.2f} times as long on {plural(last, 'GPU')} as on "
+                f"{plural(first, 'GPU')}, as in strong scaling, and no column `images` says otherwise",
+                where=series.label,
             )
 
 
 _SHRINKS = 0.5
 """Part of ideal strong scaling from which on times shrink as they do there."""
-
-
-def _not_weak(reason: str, where: str = "") -> Finding:
-    return Finding(
-        rule="strong rows called weak",
-        claims=(Claim.THROUGHPUT,),
-        where=where,
-        sentence=reason,
-        advice="write strong in the column scaling (or --set scaling=strong), and the images of all GPUs in images",
-    )
 
 
 def images_of_one_gpu(evidence: Evidence) -> Iterator[Finding]:
