@@ -10,33 +10,27 @@ paired too; intervals hold the median with 95 % (order statistics). An engine th
 rank nothing is exchanged: this is what each library's own machinery costs. The GPU if there is one, else one core.
 """
 
-import os
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.instrumentation import SMALL
+from benchmarks.instrumentation import cell_of
+from benchmarks.one_rank import one_rank, trainer_of
 from benchmarks.provenance import options, report
-from benchmarks.step_report import interval
-from benchmarks.step_variants import MODELS
+from benchmarks.step_report import paired
 from launchers.profile import Device
-from tests.unit import builders
 from vit_sweep.job.train.engines.autocast import under_autocast
 from vit_sweep.job.train.engines.build import engine_of
 from vit_sweep.job.train.images.data import Split, load
 from vit_sweep.job.train.images.pipeline import Pipeline, pipeline_of
-from vit_sweep.job.train.loop import Trainer
 from vit_sweep.job.train.model import DTYPES, device_of, optimizer, vision_transformer
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.ds_config import ds_config
@@ -54,24 +48,6 @@ ENGINES = {
     "accelerate": EngineSpec(name="accelerate", zero_stage=None, kind="accelerate"),
     "megatron": EngineSpec(name="megatron", zero_stage=None, kind="megatron", distributed_optimizer=True),
 } | {f"zero{stage}": EngineSpec(name=f"zero{stage}", zero_stage=stage) for stage in range(4)}
-
-
-def cell_of(engine: EngineSpec, precision: Precision, steps: int) -> Cell:
-    """ViT-B/16 at 224 px on a GPU, four thin layers on a core."""
-    cuda = torch.cuda.is_available()
-    micro_batch = 128 if cuda else 8
-    return builders.cell(
-        device=Device.CUDA if cuda else Device.CPU,
-        micro_batch=micro_batch,
-        train_images=steps * micro_batch,
-        epochs=1,
-        warmup_steps=0,
-        precision=precision,
-        engine=engine,
-        model=MODELS["vit_b_16"] if cuda else SMALL,
-        data=replace(builders.DATA, train_images=steps * micro_batch, test_images=micro_batch),
-        optimizer=replace(builders.OPTIMIZER, learning_rate=1e-4),
-    )
 
 
 def bare_step(cell: Cell) -> Step:
@@ -187,15 +163,7 @@ def blocks_of(cell: Cell, train: Split, test: Split) -> dict[str, Block]:
     """A block of each kind."""
     device = device_of(cell)
     pipeline = pipeline_of(cell, train=train, device=device, dtype=DTYPES[cell.precision], rank=0)
-    trainer = Trainer(
-        cell=cell,
-        engine=engine_of(cell),
-        pipeline=pipeline,
-        test=test.to(device),
-        device=device,
-        enter=lambda: None,
-        beat=lambda *_: None,
-    )
+    trainer = trainer_of(cell, engine_of(cell), pipeline, test)
     alone = bare(cell, bare_step(cell), pipeline)
     return {"bare": alone, "again": alone, "trainer": lambda: trainer.epoch().seconds}
 
@@ -220,13 +188,6 @@ def measure(cells: dict[str, Cell], rounds: int) -> tuple[dict[str, dict[str, li
         for name, kind in order.sample(turns, len(turns)):
             seconds[name][kind].append(blocks[name][kind]())
     return seconds, absent
-
-
-def paired(of: list[float], to: list[float]) -> dict[str, float]:
-    """Median of the ratios within a round, and its interval."""
-    ratios = [a / b for a, b in zip(of, to, strict=True)]
-    low, high = interval(ratios)
-    return {"ratio": round(median(ratios), 4), "low": round(low, 4), "high": round(high, 4)}
 
 
 def rows_of(seconds: dict[str, dict[str, list[float]]], images: int) -> dict[str, dict[str, Any]]:
@@ -256,12 +217,12 @@ def main() -> int:
     if not cuda:
         torch.set_num_threads(1)
     precision = given.precision or (Precision.BF16_AMP if cuda else Precision.FP32)
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1")  # libraries ask for them
-    cells = {name: cell_of(ENGINES[name], precision, given.steps) for name in given.engines.split(",")}
-    with tempfile.TemporaryDirectory() as folder:
-        dist.init_process_group("nccl" if cuda else "gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
+    cells = {
+        name: cell_of(given.steps, 1, gpu_batch=128, engine=ENGINES[name], precision=precision)
+        for name in given.engines.split(",")
+    }
+    with one_rank(cuda=cuda):
         seconds, absent = measure(cells, given.rounds)
-        dist.destroy_process_group()
     first = next(iter(cells.values()))
     rows = rows_of(seconds, first.train_images)
     for name, row in rows.items():

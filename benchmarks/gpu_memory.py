@@ -8,13 +8,9 @@ lies outside of torch's. The context is measured too, alone, before and after a 
 nothing is measured, and a sentence says so.
 """
 
-import os
-import socket
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,6 +20,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from benchmarks.engines import ENGINES as ENGINES_OF_ALL
+from benchmarks.one_rank import one_rank, trainer_of
 from benchmarks.provenance import options, report
 from benchmarks.step_variants import MODELS
 from tests.unit import builders
@@ -36,13 +34,9 @@ B16 = MODELS["vit_b_16"]
 L16 = ModelSpec(name="vit_l_16", image_size=224, patch_size=16, layers=24, heads=16, width=1024, mlp_width=4096)
 H14 = ModelSpec(name="vit_h_14", image_size=224, patch_size=14, layers=32, heads=16, width=1280, mlp_width=5120)
 S16 = ModelSpec(name="vit_s_16", image_size=224, patch_size=16, layers=12, heads=6, width=384, mlp_width=1536)
-ENGINES = {
-    "ddp": EngineSpec(name="ddp", zero_stage=None, kind="ddp"),
-    "fsdp2": EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_forward=True),
-    "accelerate": EngineSpec(name="accelerate", zero_stage=None, kind="accelerate"),
-    "megatron": EngineSpec(name="megatron", zero_stage=None, kind="megatron", distributed_optimizer=True),
+ENGINES = ENGINES_OF_ALL | {
     "megatron_whole": EngineSpec(name="megatron", zero_stage=None, kind="megatron", distributed_optimizer=False),
-} | {f"zero{stage}": EngineSpec(name=f"zero{stage}", zero_stage=stage) for stage in range(4)}
+}
 OFFLOADED = replace(ENGINES["zero2"], offload_optimizer=Offload.CPU)
 
 
@@ -106,18 +100,14 @@ def measured(cell: Cell) -> dict[str, float]:
     from vit_sweep.job.train.engines.build import engine_of
     from vit_sweep.job.train.images.data import load
     from vit_sweep.job.train.images.pipeline import pipeline_of
-    from vit_sweep.job.train.loop import Trainer
     from vit_sweep.job.train.model import DTYPES
 
     device = torch.device("cuda", 0)
-    with _process_group():
+    with one_rank(cuda=True):
         train, test = load(cell.data, Path())
         engine = engine_of(cell)
         pipeline = pipeline_of(cell, train=train, device=device, dtype=DTYPES[cell.precision], rank=0)
-        Trainer(
-            cell=cell, engine=engine, pipeline=pipeline, test=test.to(device), device=device,
-            enter=lambda: None, beat=lambda *_: None,
-        ).epoch()  # fmt: skip
+        trainer_of(cell, engine, pipeline, test).epoch()
         torch.cuda.synchronize()
         return {
             "allocated_mib": torch.cuda.max_memory_allocated() / 2**20,
@@ -133,7 +123,7 @@ def context(*_: object) -> dict[str, float]:
         free, total = torch.cuda.mem_get_info()
         return float((total - free - torch.cuda.memory_reserved()) / 2**20)
 
-    with _process_group():
+    with one_rank(cuda=True):
         torch.zeros(1, device="cuda")
         sizes = {"context_mib": beside()}
         square = torch.ones(1024, 1024, device="cuda")
@@ -141,18 +131,6 @@ def context(*_: object) -> dict[str, float]:
         sizes["after_a_product_mib"] = beside()
         dist.all_reduce(square)
         return sizes | {"after_a_collective_mib": beside()}
-
-
-@contextmanager
-def _process_group() -> Iterator[None]:
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1")  # DeepSpeed asks for them
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        os.environ["MASTER_PORT"] = str(free.getsockname()[1])
-    with tempfile.TemporaryDirectory() as folder:
-        dist.init_process_group("nccl", init_method=f"file://{folder}/store", rank=0, world_size=1)
-        yield
-        dist.destroy_process_group()
 
 
 def row(cell: Cell, sizes: dict[str, float]) -> dict[str, Any]:

@@ -16,7 +16,6 @@ import os
 import random
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -25,9 +24,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import torch.distributed as dist
 import yaml
 
+from benchmarks.one_rank import one_rank
 from benchmarks.provenance import options, report
 from benchmarks.step_report import Block, Variant, goals, peaks_of, rates, row, said_peaks, steps_for
 from benchmarks.step_variants import MODELS, PLAIN, Workshop, loader_workers, variants
@@ -254,9 +253,7 @@ def main() -> int:
     peak, source = peaks_of(gpu, profiles)
     if given.peak_tflops:
         peak, source = given.peak_tflops, "--peak-tflops"
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")  # DeepSpeed asks for them
-    with tempfile.TemporaryDirectory() as folder:
-        dist.init_process_group("nccl" if cuda else "gloo", init_method=f"file://{folder}/store", rank=0, world_size=1)
+    with one_rank(cuda=cuda):
         workshop = Workshop(
             device=device,
             model=model,
@@ -282,7 +279,6 @@ def main() -> int:
         run.go()
         watch.cancel()
         run.write()
-        dist.destroy_process_group()
     return 0
 
 

@@ -10,9 +10,7 @@ busy one look at the processor time of the same epochs (evaluation and reading t
 the marks alone, which is all that the loop does more.
 """
 
-import os
 import random
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +18,10 @@ from statistics import median
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
+from benchmarks.one_rank import one_rank, trainer_of
 from benchmarks.provenance import options, report
-from benchmarks.step_report import interval
+from benchmarks.step_report import paired
 from benchmarks.step_variants import MODELS
 from launchers.profile import Device
 from tests.unit import builders
@@ -32,7 +30,7 @@ from vit_sweep.job.train.engines.build import engine_of
 from vit_sweep.job.train.images.data import load
 from vit_sweep.job.train.images.pipeline import pipeline_of
 from vit_sweep.job.train.loop import Trainer
-from vit_sweep.job.train.model import DTYPES
+from vit_sweep.job.train.model import DTYPES, device_of
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import ModelSpec, Precision
 
@@ -43,44 +41,33 @@ KINDS = ("plain", "again", "clocked")
 SMALL = ModelSpec(name="vit_small", image_size=32, patch_size=4, layers=4, heads=3, width=192, mlp_width=768)
 
 
-def cell_of(steps: int, accum: int) -> Cell:
-    """ViT-B/16 in bf16 on a GPU, four thin layers on a core: steps of 50 to 100 ms either way."""
+def cell_of(steps: int, accum: int, *, gpu_batch: int = 64, **changes: Any) -> Cell:
+    """ViT-B/16 in bf16 on a GPU, four thin layers on a core: steps of 50 to 100 ms either way; but for `changes`."""
     cuda = torch.cuda.is_available()
-    micro_batch = 64 if cuda else 8
+    micro_batch = gpu_batch if cuda else 8
     images = steps * accum * micro_batch
-    return builders.cell(
-        device=Device.CUDA if cuda else Device.CPU,
-        micro_batch=micro_batch,
-        accum=accum,
-        train_images=images,
-        epochs=1,
-        warmup_steps=0,
-        precision=Precision.BF16 if cuda else Precision.FP32,
-        model=MODELS["vit_b_16"] if cuda else SMALL,
-        data=replace(builders.DATA, train_images=images, test_images=micro_batch),
-        optimizer=replace(builders.OPTIMIZER, learning_rate=1e-4),
-    )
+    given: dict[str, Any] = {
+        "device": Device.CUDA if cuda else Device.CPU,
+        "micro_batch": micro_batch,
+        "accum": accum,
+        "train_images": images,
+        "epochs": 1,
+        "warmup_steps": 0,
+        "precision": Precision.BF16 if cuda else Precision.FP32,
+        "model": MODELS["vit_b_16"] if cuda else SMALL,
+        "data": replace(builders.DATA, train_images=images, test_images=micro_batch),
+        "optimizer": replace(builders.OPTIMIZER, learning_rate=1e-4),
+    }
+    return builders.cell(**(given | changes))
 
 
 def trainers_of(cell: Cell) -> tuple[Any, dict[str, Trainer]]:
     """A trainer of each kind, all with one engine."""
-    device = torch.device("cuda", 0) if cell.device is Device.CUDA else torch.device("cpu")
+    device = device_of(cell)
     train, test = load(cell.data, Path())
     engine = engine_of(cell)
     pipeline = pipeline_of(cell, train=train, device=device, dtype=DTYPES[cell.precision], rank=0)
-    return engine, {
-        kind: Trainer(
-            cell=cell,
-            engine=engine,
-            pipeline=pipeline,
-            test=test.to(device),
-            device=device,
-            enter=lambda: None,
-            beat=lambda *_: None,
-            instrumented=kind == "clocked",
-        )
-        for kind in KINDS
-    }
+    return engine, {kind: trainer_of(cell, engine, pipeline, test, instrumented=kind == "clocked") for kind in KINDS}
 
 
 def measure(cell: Cell, rounds: int) -> tuple[Seconds, Seconds]:
@@ -104,8 +91,7 @@ def measure(cell: Cell, rounds: int) -> tuple[Seconds, Seconds]:
 
 def marks_us(cell: Cell, times: int = 10_000) -> float:
     """Microseconds of the host for the marks of one step."""
-    device = torch.device("cuda", 0) if cell.device is Device.CUDA else torch.device("cpu")
-    marks, each = marks_of(device), len(phases_of_step(cell.accum, communication=True))
+    marks, each = marks_of(device_of(cell)), len(phases_of_step(cell.accum, communication=True))
     for _ in range(2):  # the first time makes the events
         begun = time.perf_counter()
         for _ in range(times):
@@ -113,13 +99,6 @@ def marks_us(cell: Cell, times: int = 10_000) -> float:
         spent = time.perf_counter() - begun
         marks.gaps_ms()
     return 1e6 * spent / times * each
-
-
-def ratios(seconds: Seconds, kind: str) -> dict[str, float]:
-    """Paired ratios to `plain`: their median and its interval."""
-    pairs = [instrumented / plain for instrumented, plain in zip(seconds[kind], seconds["plain"], strict=True)]
-    low, high = interval(pairs)
-    return {"ratio": round(median(pairs), 4), "low": round(low, 4), "high": round(high, 4)}
 
 
 def main() -> None:
@@ -130,14 +109,10 @@ def main() -> None:
     parser.add_argument("--accum", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    os.environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1")  # DeepSpeed asks for them
     begun = time.perf_counter()
     cell = cell_of(given.steps, given.accum)
-    with tempfile.TemporaryDirectory() as folder:
-        backend = "nccl" if cell.device is Device.CUDA else "gloo"
-        dist.init_process_group(backend, init_method=f"file://{folder}/store", rank=0, world_size=1)
+    with one_rank(cuda=cell.device is Device.CUDA):
         wall, cpu = measure(cell, given.rounds)
-        dist.destroy_process_group()
     step_ms = 1000 * median(wall["plain"]) / given.steps
     marks = marks_us(cell)
     results = {
@@ -150,8 +125,8 @@ def main() -> None:
         "goal": GOAL,
         "marks_us": round(marks, 2),
         "marks": round(marks / 1000 / step_ms, 6),
-        "wall": {kind: ratios(wall, kind) for kind in KINDS[1:]},
-        "processor": {kind: ratios(cpu, kind) for kind in KINDS[1:]},
+        "wall": {kind: paired(wall[kind], wall["plain"]) for kind in KINDS[1:]},
+        "processor": {kind: paired(cpu[kind], cpu["plain"]) for kind in KINDS[1:]},
     }
     print(
         f"{results['model']} on {results['device']}, accum {given.accum}: {step_ms:.2f} ms a step, "

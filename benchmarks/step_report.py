@@ -45,6 +45,13 @@ def interval(values: Iterable[float]) -> tuple[float, float]:
     return ordered[max(0, int(half - reach))], ordered[min(len(ordered) - 1, int(half + reach))]
 
 
+def paired(of: Iterable[float], to: Iterable[float]) -> dict[str, float]:
+    """Median of the ratios within a round, and its interval."""
+    ratios = [a / b for a, b in zip(of, to, strict=True)]
+    low, high = interval(ratios)
+    return {"ratio": round(median(ratios), 4), "low": round(low, 4), "high": round(high, 4)}
+
+
 def spread(values: Sequence[float], digits: int) -> dict[str, float]:
     """Median and interval, rounded."""
     low, high = interval(values)

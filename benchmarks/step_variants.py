@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.one_rank import trainer_of
 from benchmarks.paper import WORKERS, PlainLoop
 from benchmarks.step_report import Block, Variant
 from launchers.checked import to_plain
@@ -20,7 +21,6 @@ from tests.unit import builders
 from vit_sweep.job.train.engines.build import engine_of
 from vit_sweep.job.train.images.data import load
 from vit_sweep.job.train.images.pipeline import pipeline_of
-from vit_sweep.job.train.loop import Trainer
 from vit_sweep.job.train.model import DTYPES, multiply_in, vision_transformer
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import ModelSpec, Pipeline, Precision
@@ -124,15 +124,7 @@ class Workshop:
         pipeline = pipeline_of(
             cell, train=self._train, device=self.device, dtype=DTYPES[cell.precision], rank=0, workers=self.workers
         )
-        trainer = Trainer(
-            cell=cell,
-            engine=self._engines[key],
-            pipeline=pipeline,
-            test=self._test.to(self.device),
-            device=self.device,
-            enter=lambda: None,
-            beat=lambda *_: None,
-        )
+        trainer = trainer_of(cell, self._engines[key], pipeline, self._test)
 
         def block() -> tuple[Sequence[float], dict[str, float | None]]:
             multiply_in(cell.precision)  # the engines of one process share this switch
