@@ -1,13 +1,12 @@
 """Files of weights that models begin with, read for shapes and digest before anything is planned. An edge."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from launchers.atomic import reading
 from launchers.errors import UserError
-from vit_sweep.plan.init import Shape, unlike
+from vit_sweep.plan.init import Shape, digest, unlike
 from vit_sweep.plan.point import Point
 
 Known = tuple[dict[str, Shape], str]
@@ -43,7 +42,7 @@ def _looked_at(path: str) -> Known:
         with safe_open(path, framework="numpy") as file:
             shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - no mapping
         with reading(Path(path)) as whole:
-            return shapes, hashlib.file_digest(whole, "sha256").hexdigest()[:16]
+            return shapes, digest(whole)
     except OSError as error:
         raise UserError(
             f"model.init={path}: it cannot be read ({error.strerror or error}); give another file"

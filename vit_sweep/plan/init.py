@@ -3,9 +3,11 @@
 Files name weights as torchvision does, or as timm: both write the same model.
 """
 
+import hashlib
 import math
 import re
 from collections.abc import Mapping
+from io import BufferedReader, BytesIO
 
 from vit_sweep.plan.point import ModelSpec, Pool
 from vit_sweep.plan.predict.vit import patches
@@ -29,6 +31,11 @@ _TIMM = (
 Shape = tuple[int, ...]
 Grid = tuple[int, int]
 """Rows and columns of patches."""
+
+
+def digest(file: BufferedReader | BytesIO) -> str:
+    """What a file of weights is known by in a cell's identity: of its content, not of its place."""
+    return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def in_file(name: str, names: Mapping[str, object]) -> str:

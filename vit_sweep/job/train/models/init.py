@@ -1,6 +1,6 @@
 """Weights from a file in a model that is built here; positions of another image size are resampled."""
 
-import hashlib
+from io import BytesIO
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from launchers.atomic import reading
 from vit_sweep.job.rank_log import say
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
-from vit_sweep.plan.init import CLASS_TOKEN, HEAD, POSITIONS, Grid, grid_in_file, grid_of, in_file, unlike
+from vit_sweep.plan.init import CLASS_TOKEN, HEAD, POSITIONS, Grid, digest, grid_in_file, grid_of, in_file, unlike
 from vit_sweep.plan.point import ModelSpec, Pool
 
 
@@ -66,7 +66,7 @@ def _read(spec: ModelSpec) -> dict[str, Tensor]:
             content = file.read()
     except (ImportError, OSError) as error:
         raise JobError(Cause.CONFIGURATION, f"{given}: {one_line(error)}; it must be there on every node") from error
-    if hashlib.sha256(content).hexdigest()[:16] != spec.init_content:
+    if digest(BytesIO(content)) != spec.init_content:
         raise JobError(
             Cause.CONFIGURATION, f"{given}: it is not the file that was planned; give the sweep's command again"
         )
