@@ -34,11 +34,13 @@ def report(figures: Mapping[str, Any], file: Path | None) -> None:
 def made_by() -> dict[str, str | float]:
     """The facts without which a figure cannot be taken again."""
     here = Path(__file__).parent
+    program = Path(sys.argv[0]).resolve()
+    name = program.relative_to(here.parent) if program.is_relative_to(here) else program.name
     commit = ["git", "-C", str(here), "describe", "--always", "--dirty", "--exclude=*", "--abbrev=12"]
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": subprocess.run(commit, capture_output=True, text=True, check=False).stdout.strip() or "unknown",
-        "command": shlex.join(["python", f"{here.name}/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": shlex.join(["python", str(name), *sys.argv[1:]]),
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
         "load_before": round(_LOAD_BEFORE, 1),

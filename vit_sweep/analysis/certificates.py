@@ -8,7 +8,7 @@ engine's exchange, and runs that differ in nothing else of their engine may be c
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
 
-from vit_sweep.plan.engines import SCHEDULE
+from vit_sweep.plan.engine.kinds import SCHEDULE
 from vit_sweep.record.record import Certificate
 from vit_sweep.runs.run import Run, within
 

@@ -19,7 +19,7 @@ from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet, words_of
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import formats
-from vit_sweep.report.tables.text import to_data
+from vit_sweep.report.tables.form.text import to_data
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.run import Run
 from vit_sweep.runs.sources import Source, source_of

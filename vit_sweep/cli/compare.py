@@ -16,7 +16,7 @@ from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet, is_table
-from vit_sweep.report.tables.text import csv_field, markdown, pipe_table
+from vit_sweep.report.tables.form.text import csv_field, markdown, pipe_table
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import Source, from_csv, from_study, source_of
 

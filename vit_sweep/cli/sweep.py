@@ -31,7 +31,7 @@ from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.plan.cell import Cell, JobOptions
-from vit_sweep.plan.engines import compares_engines
+from vit_sweep.plan.engine.kinds import compares_engines
 from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan
 from vit_sweep.plan.repeats import seen_spread
 from vit_sweep.record.record import Record

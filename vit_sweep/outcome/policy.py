@@ -6,7 +6,7 @@ from enum import StrEnum
 from launchers.checked import Name, checked
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import sharding
+from vit_sweep.plan.engine.kinds import sharding
 
 SCHEMA_VERSION = 1
 

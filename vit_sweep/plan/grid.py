@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from launchers.hosts import choose_hosts
 from vit_sweep.plan.cell import Cell, Series
-from vit_sweep.plan.engines import ACCELERATE
+from vit_sweep.plan.engine.kinds import ACCELERATE
 from vit_sweep.plan.point import (
     BatchPer,
     EngineSpec,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from launchers.hosts import model_of
 from launchers.profile import Device, Host, Scheduler, Spawner
 from launchers.text import nodes_by_gpus, plural
-from vit_sweep.plan.engines import (
+from vit_sweep.plan.engine.kinds import (
     half_precision_without_masters,
     key_of_another_engine,
     megatron_without_cuda,
@@ -17,7 +17,7 @@ from vit_sweep.plan.engines import (
     scaled_loss_that_megatron_lacks,
     unknown_engine,
 )
-from vit_sweep.plan.knobs import OF_KNOBS
+from vit_sweep.plan.engine.knobs import OF_KNOBS
 from vit_sweep.plan.models import task_without_targets, wrong_model
 from vit_sweep.plan.optimizers import another_algorithm, constant_of_another_optimizer
 from vit_sweep.plan.point import Allocation, BatchPer, EngineSpec, Placement, Point, Precision, Scaling

@@ -2,7 +2,7 @@
 
 The half-width of a time's interval is t(f) x spread / sqrt(runs) (`analysis.series.pooling`), f the degrees of freedom
 of all cells that are pooled. Looking again after each run stops too early where f is small, by luck: from
-`LEAST_FREEDOM` on the interval covers at least 93 % (benchmarks/coverage.py, docs/results/trust.md).
+`LEAST_FREEDOM` on the interval covers at least 93 % (benchmarks/judging/coverage.py, docs/results/trust.md).
 """
 
 from collections.abc import Iterable, Sequence

@@ -30,7 +30,7 @@ from vit_sweep.report.page.content import Command, Proposal, ReportContent, Sect
 from vit_sweep.report.page.proposal import propose
 from vit_sweep.report.page.published import both
 from vit_sweep.report.table_files import write_tables
-from vit_sweep.report.tables.table import Table
+from vit_sweep.report.tables.form.table import Table
 from vit_sweep.runs.imported import Reference, load_reference, short_names
 from vit_sweep.runs.run import Run
 from vit_sweep.runs.sources import Source

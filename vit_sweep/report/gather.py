@@ -12,8 +12,8 @@ from vit_sweep.plan.plan_file import strangers
 from vit_sweep.plan.point import Scaling
 from vit_sweep.record.learning import Reached, when_reached
 from vit_sweep.report.tables.all_tables import tables_of
+from vit_sweep.report.tables.form.table import Cells, Table
 from vit_sweep.report.tables.runs import imported_row, run_row
-from vit_sweep.report.tables.table import Cells, Table
 from vit_sweep.runs.reading import Read, Reader, uncollected
 from vit_sweep.runs.run import Run
 from vit_sweep.study.store import Study

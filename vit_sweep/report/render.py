@@ -23,7 +23,7 @@ from vit_sweep.report.page import laws
 from vit_sweep.report.page.audit import merged
 from vit_sweep.report.page.content import ReportContent
 from vit_sweep.report.page.layout import compact, head, heading, numeric, shown, whole
-from vit_sweep.report.tables.rounding import plain
+from vit_sweep.report.tables.form.rounding import plain
 
 LARGEST_SVG = 200_000
 """Bytes. A larger drawing is put in as PNG where there is one: it has more points than anybody sees."""

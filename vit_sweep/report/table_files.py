@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from launchers.atomic import make_folder, remove, write, write_bytes
 from vit_sweep.report.tables.all_tables import NAMES
-from vit_sweep.report.tables.table import Column, Table
-from vit_sweep.report.tables.text import to_csv, to_latex, to_markdown
+from vit_sweep.report.tables.form.table import Column, Table
+from vit_sweep.report.tables.form.text import to_csv, to_latex, to_markdown
 
 _FOR_PRINT = {".md": to_markdown, ".tex": to_latex}
 SUFFIXES = (".csv", ".parquet", *_FOR_PRINT)

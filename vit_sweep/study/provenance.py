@@ -12,7 +12,7 @@ from pathlib import Path
 
 from launchers.errors import UserError
 from vit_sweep import __version__
-from vit_sweep.plan.engines import OPTIONAL
+from vit_sweep.plan.engine.kinds import OPTIONAL
 from vit_sweep.plan.point import Task
 
 _EXTRAS = {

@@ -29,8 +29,8 @@ from vit_sweep.outcome.policy import Stop
 from vit_sweep.outcome.result import Status
 from vit_sweep.outcome.verdict import Attempt
 from vit_sweep.plan.cell import CellFile, JobOptions
-from vit_sweep.plan.ds_config import ds_config
-from vit_sweep.plan.engines import machinery
+from vit_sweep.plan.engine.ds_config import ds_config
+from vit_sweep.plan.engine.kinds import machinery
 from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_series
 from vit_sweep.plan.plan_file import PlanFile, plan_file, planned_cells, with_cells
 from vit_sweep.plan.point import DEEPSPEED

@@ -18,7 +18,7 @@ from launchers.errors import UserError
 from launchers.profile import PartitionProfile, shown
 from launchers.text import some
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import KINDS
+from vit_sweep.plan.engine.kinds import KINDS
 from vit_sweep.plan.models import LIBRARIES
 
 Program = PartitionProfile | str

@@ -11,18 +11,18 @@ from tests.conftest import ROOT
 from tests.warm import clean_environment
 
 SMALLEST = {
-    "accuracy_coverage": ["--studies=20"],
-    "audit_calibration": ["1"],
-    "planning": ["12", "--rounds=1"],
-    "coverage": ["--studies=3"],
-    "predictions": ["--seeds=1"],
-    "collecting": ["--records=20", "--rounds=1"],
-    "input": ["--seconds=0", "--rounds=1", "--cases=1"],
-    "instrumentation": ["--rounds=1", "--steps=1"],
-    "engines": ["--engines=ddp", "--rounds=1", "--steps=1"],
+    "judging/accuracy_coverage": ["--studies=20"],
+    "judging/audit_calibration": ["1"],
+    "orchestrator/planning": ["12", "--rounds=1"],
+    "judging/coverage": ["--studies=3"],
+    "judging/predictions": ["--seeds=1"],
+    "orchestrator/collecting": ["--records=20", "--rounds=1"],
+    "trainer/input": ["--seconds=0", "--rounds=1", "--cases=1"],
+    "trainer/instrumentation": ["--rounds=1", "--steps=1"],
+    "trainer/engines": ["--engines=ddp", "--rounds=1", "--steps=1"],
 }
-WITH_TORCH = {"input", "instrumentation", "engines"}
-RUN_ELSEWHERE = {"gpu_step", "gpu_memory"}  # test_gpu_step.py, and on a GPU alone
+WITH_TORCH = {"trainer/input", "trainer/instrumentation", "trainer/engines"}
+RUN_ELSEWHERE = {"trainer/gpu_step", "trainer/gpu_memory"}  # test_gpu_step.py, and on a GPU alone
 
 
 def numbers(tree):
@@ -33,7 +33,12 @@ def numbers(tree):
 
 
 def test_no_program_is_without_a_run_at_its_smallest_size():
-    programs = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text()}
+    folder = ROOT / "benchmarks"
+    programs = {
+        path.relative_to(folder).with_suffix("").as_posix()
+        for path in folder.rglob("*.py")
+        if "__main__" in path.read_text()
+    }
     assert programs == SMALLEST.keys() | RUN_ELSEWHERE
 
 

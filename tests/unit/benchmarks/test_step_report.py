@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from benchmarks.step_report import goals, interval, peaks_of, row, said_peaks, steps_for
+from benchmarks.trainer.step_report import goals, interval, peaks_of, row, said_peaks, steps_for
 from tests.conftest import ROOT
 from vit_sweep.plan.point import ModelSpec, Pipeline, Precision
 

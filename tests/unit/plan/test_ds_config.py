@@ -9,7 +9,7 @@ from hypothesis import given
 
 from launchers.errors import UserError
 from tests.unit.builders import OPTIMIZER, cell, cells
-from vit_sweep.plan.ds_config import KNOWN_KEYS, check, ds_config
+from vit_sweep.plan.engine.ds_config import KNOWN_KEYS, check, ds_config
 from vit_sweep.plan.point import EngineSpec, Offload, Precision
 
 TRIPLE = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")

@@ -12,9 +12,9 @@ from vit_sweep.report.figure import Figure
 from vit_sweep.report.page.content import Command, Failure, Proposal, ReportContent, Section, StudyFile
 from vit_sweep.report.page.layout import table_of
 from vit_sweep.report.page.methods import METHODS
-from vit_sweep.report.tables.columns import with_bounds
+from vit_sweep.report.tables.form.columns import with_bounds
+from vit_sweep.report.tables.form.table import Cells, Column
 from vit_sweep.report.tables.parts import estimate
-from vit_sweep.report.tables.table import Cells, Column
 
 HOSTILE = "<script>document.title='owned'</script>\"'><img src=x onerror=alert(1)> & {{ 7 * 7 }}"
 

@@ -16,7 +16,7 @@ from vit_sweep.report.page.laws import answers_table
 from vit_sweep.report.page.proposal import propose
 from vit_sweep.report.page.published import both
 from vit_sweep.report.tables.all_tables import NAMES
-from vit_sweep.report.tables.table import HIGH, LOW
+from vit_sweep.report.tables.form.table import HIGH, LOW
 
 FLAG = "host contended: rank 0 on node0 (no core for 23% of the time, load 13.0 on 8 cores)"
 EVERYTHING = [

@@ -12,8 +12,8 @@ from rich.table import Table
 from launchers.text import visible
 from vit_sweep.__main__ import main
 from vit_sweep.cli.terminal import show
-from vit_sweep.report.tables.table import Column, table
-from vit_sweep.report.tables.text import csv_field, latex, markdown, to_csv, to_latex, to_markdown
+from vit_sweep.report.tables.form.table import Column, table
+from vit_sweep.report.tables.form.text import csv_field, latex, markdown, to_csv, to_latex, to_markdown
 
 LATEX = re.compile(
     r"""(?: \\text(?:backslash|asciitilde|asciicircum|less|greater|bar|mu)\{\} | \\[&%$\#_{}] | \{\}

@@ -6,8 +6,8 @@ import subprocess
 
 import pytest
 
-from vit_sweep.report.tables.table import Column, table
-from vit_sweep.report.tables.text import to_latex
+from vit_sweep.report.tables.form.table import Column, table
+from vit_sweep.report.tables.form.text import to_latex
 
 HOSTILE = [
     *(

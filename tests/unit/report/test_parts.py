@@ -21,7 +21,7 @@ from vit_sweep.report.page.layout import MOST_ROWS, compact, exact, head, headin
 from vit_sweep.report.page.methods import METHODS
 from vit_sweep.report.page.proposal import choose, propose, run_hours
 from vit_sweep.report.page.proposal_text import markdown
-from vit_sweep.report.tables.table import Column, Table
+from vit_sweep.report.tables.form.table import Column, Table
 from vit_sweep.runs.imported import load_reference
 
 COLUMNS = (

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vit_sweep.report.tables.columns import COLUMNS
-from vit_sweep.report.tables.rounding import field, plain, with_interval
-from vit_sweep.report.tables.text import latex
+from vit_sweep.report.tables.form.columns import COLUMNS
+from vit_sweep.report.tables.form.rounding import field, plain, with_interval
+from vit_sweep.report.tables.form.text import latex
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False, allow_subnormal=False, min_value=-1e300, max_value=1e300)
 

@@ -15,9 +15,9 @@ from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.cli.terminal import show
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.table_files import to_parquet, write_tables
+from vit_sweep.report.tables.form.table import Column, table
+from vit_sweep.report.tables.form.text import latex, to_csv, to_latex, to_markdown
 from vit_sweep.report.tables.scaling import scaling_table
-from vit_sweep.report.tables.table import Column, table
-from vit_sweep.report.tables.text import latex, to_csv, to_latex, to_markdown
 
 
 def printed(*runs, width=160):

@@ -22,12 +22,12 @@ from vit_sweep.plan.predict.memory import CONTEXT_GIB
 from vit_sweep.record.learning import Reached
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate, Compilations
 from vit_sweep.report.tables.all_tables import NAMES, tables_of
-from vit_sweep.report.tables.columns import COLUMNS
+from vit_sweep.report.tables.form.columns import COLUMNS
+from vit_sweep.report.tables.form.text import printed
 from vit_sweep.report.tables.pairs import APART, NOT_NEEDED, SAME, UNKNOWN, verdicts
 from vit_sweep.report.tables.runs import imported_row, run_row
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
 from vit_sweep.report.tables.scaling import SCALING_COLUMNS, scaling_table
-from vit_sweep.report.tables.text import printed
 from vit_sweep.runs.of_study import runs_of
 
 BOTH = (series(), series(Scaling.WEAK))

@@ -31,7 +31,7 @@ WIDEST = 2.0
 """Upper over lower end of an interval up to which it is of use."""
 _FARTHER = 1.5
 """Power of the distance with which the error of a law grows: with 1 the intervals held 90 % of the curves that follow
-none of the laws, at twice the largest count; with 1.5 they hold 94 % (`benchmarks/predictions.py`)."""
+none of the laws, at twice the largest count; with 1.5 they hold 94 % (`benchmarks/judging/predictions.py`)."""
 _NEVER_S = 1e-12
 """The lower end of a time of which nothing is known."""
 _SAME_ERROR = 3

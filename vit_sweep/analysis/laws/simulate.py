@@ -27,7 +27,7 @@ from vit_sweep.analysis.laws.simulated import Input, SimulatedPoint, Simulation
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import hidden_part
+from vit_sweep.plan.engine.kinds import hidden_part
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.point import BatchPer, Placement, Point, Scaling
 from vit_sweep.plan.predict import cost, memory

@@ -20,11 +20,11 @@ from launchers.profile import Scheduler
 from launchers.references import masked
 from launchers.text import plural, visible
 from vit_sweep.outcome.selection import Rerun, Selection
-from vit_sweep.report.tables.columns import LEARNT
-from vit_sweep.report.tables.rounding import field
-from vit_sweep.report.tables.table import Cells, Column
-from vit_sweep.report.tables.table import Table as Data
-from vit_sweep.report.tables.text import equal_in_all_rows, is_text, printed
+from vit_sweep.report.tables.form.columns import LEARNT
+from vit_sweep.report.tables.form.rounding import field
+from vit_sweep.report.tables.form.table import Cells, Column
+from vit_sweep.report.tables.form.table import Table as Data
+from vit_sweep.report.tables.form.text import equal_in_all_rows, is_text, printed
 
 _SHOWN = (
     "model",

@@ -15,7 +15,7 @@ from launchers.backend import Rendered
 from launchers.profile import Scheduler
 from launchers.text import plural
 from vit_sweep.plan.plan import Plan, PlannedCell
-from vit_sweep.report.tables.columns import WHAT
+from vit_sweep.report.tables.form.columns import WHAT
 from vit_sweep.report.tables.parts import Variants
 from vit_sweep.runs.of_study import conditions
 from vit_sweep.study.store import Study

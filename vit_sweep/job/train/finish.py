@@ -15,7 +15,7 @@ from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.trackers.figures import run_figures
 from vit_sweep.job.train.trackers.guarded import Trackers
 from vit_sweep.outcome.ending import Cause, Exit
-from vit_sweep.plan.engines import OPTIONAL
+from vit_sweep.plan.engine.kinds import OPTIONAL
 from vit_sweep.record.breakdown import Breakdown
 from vit_sweep.record.machine import Fingerprint, Preflight, Samples
 from vit_sweep.record.record import Certificate, GradientCheck, RankReport, Record, Resolved

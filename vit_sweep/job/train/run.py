@@ -34,7 +34,7 @@ from vit_sweep.job.train.trackers.tracker import TrackedRun
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell, CellFile
-from vit_sweep.plan.engines import uses_deepspeed
+from vit_sweep.plan.engine.kinds import uses_deepspeed
 from vit_sweep.record.breakdown import Breakdown
 from vit_sweep.record.machine import Preflight
 from vit_sweep.record.record import Certificate, Resolved, mismatches

@@ -5,7 +5,7 @@
 States by ZeRO stage, and of other engines by the stage that shards alike: Rajbhandari et al. 2020 (arXiv:1910.02054),
 section 3, with DeepSpeed's fp32 master copy of a shard. Activations: `vit.activation_bytes`. The factor 1.105
 (allocator and short-lived buffers), the temporaries and the context fit what torch reserved of an H200 for 52 shapes,
-`benchmarks/gpu_memory.py`: all within 10 %, `tests/unit/plan/predict/test_memory_on_a_gpu.py` holds it. The logs of
+`benchmarks/trainer/gpu_memory.py`: all within 10 %, `tests/unit/plan/predict/test_memory_on_a_gpu.py` holds it. Logs of
 arXiv:2602.21081 (nvidia-smi on a T4, ViT-B/16, 224 px, fp32) show 5077 MiB at micro batch 16 and 11,055 MiB at 64; this
 model says 4892 and 10,869. Data: the uint8 images of `data.pipeline=device`. Autocast keeps fp32 weights, as fp32 does,
 and a 16-bit cast of each from forward to backward, whole on every rank: what FSDP2 and ZeRO 3 let go of is the fp32
@@ -19,7 +19,7 @@ from launchers.checked import checked
 from launchers.profile import Device
 from launchers.text import plural
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import DDP, FSDP2, MEGATRON, machinery, sharding
+from vit_sweep.plan.engine.kinds import DDP, FSDP2, MEGATRON, machinery, sharding
 from vit_sweep.plan.optimizers import moment_bytes
 from vit_sweep.plan.point import Attention, ModelSpec, Offload, Pipeline, Precision, SequenceMethod
 from vit_sweep.plan.predict.vit import activation_bytes, local_tokens, parameters, tokens

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from launchers.profile import Network
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import FSDP2, sharding
+from vit_sweep.plan.engine.kinds import FSDP2, sharding
 from vit_sweep.plan.predict import cost, ring
 
 

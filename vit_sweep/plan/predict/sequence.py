@@ -11,7 +11,7 @@ from typing import NamedTuple
 from launchers.profile import Device
 from launchers.text import plural
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import MEGATRON
+from vit_sweep.plan.engine.kinds import MEGATRON
 from vit_sweep.plan.point import Attention, Point, Pool, Precision, SequenceMethod
 from vit_sweep.plan.predict.vit import local_tokens, tokens
 

@@ -25,8 +25,8 @@ says, since backward begins there: the smaller part of a ViT, taken to be gather
 import math
 from typing import NamedTuple
 
-from vit_sweep.plan.ds_config import REUSE_DISTANCE
-from vit_sweep.plan.engines import (
+from vit_sweep.plan.engine.ds_config import REUSE_DISTANCE
+from vit_sweep.plan.engine.kinds import (
     DDP,
     DDP_BUCKET_BYTES,
     FSDP2,

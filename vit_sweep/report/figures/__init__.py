@@ -32,7 +32,7 @@ from vit_sweep.report.figures.runs.steps import draw_steps
 from vit_sweep.report.figures.sheet.style import theme
 from vit_sweep.report.figures.speedup import draw_against_ideal, ratios_of
 from vit_sweep.report.figures.times import draw_time
-from vit_sweep.report.tables.table import Cells
+from vit_sweep.report.tables.form.table import Cells
 from vit_sweep.runs.run import Run
 
 __all__ = ["Figure", "Kind", "Overlay", "Quantity", "Skipped", "draw_all", "draw_simulated"]

@@ -7,7 +7,7 @@ from vit_sweep.analysis.audit.finding import IN_WORDS, Finding
 from vit_sweep.analysis.audit.judge import Audit
 from vit_sweep.analysis.audit.speedups import Speedups, bracket
 from vit_sweep.report.page.layout import table_of
-from vit_sweep.report.tables.table import Column, Table
+from vit_sweep.report.tables.form.table import Column, Table
 
 
 def tables_of(audit: Audit, *, prefix: str = "") -> tuple[Table, ...]:

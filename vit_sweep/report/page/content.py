@@ -8,7 +8,7 @@ from vit_sweep.analysis.answers import Answer
 from vit_sweep.analysis.audit.finding import Finding
 from vit_sweep.analysis.laws.fitted import Fit
 from vit_sweep.report.figure import Figure
-from vit_sweep.report.tables.table import Table
+from vit_sweep.report.tables.form.table import Table
 
 
 @checked

@@ -10,8 +10,8 @@ from vit_sweep.analysis.laws.laws import NAMES
 from vit_sweep.analysis.laws.predicting import Refusal, plausible, predict
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries
 from vit_sweep.report.page.layout import table_of
-from vit_sweep.report.tables.rounding import estimate_text
-from vit_sweep.report.tables.table import BEHIND, Cells, Column, Table
+from vit_sweep.report.tables.form.rounding import estimate_text
+from vit_sweep.report.tables.form.table import BEHIND, Cells, Column, Table
 
 _PARAMETERS = {
     "one_gpu_s": "epoch on one GPU",

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vit_sweep.analysis.series.contention import is_contention
-from vit_sweep.report.tables.rounding import is_number, plain, with_interval
-from vit_sweep.report.tables.table import HIGH, LOW, Cells, Column, Table, contended
+from vit_sweep.report.tables.form.rounding import is_number, plain, with_interval
+from vit_sweep.report.tables.form.table import HIGH, LOW, Cells, Column, Table, contended
 
 MOST_ROWS = 1000
 """Rows that the page shows of one table; its CSV file has all."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from launchers.text import some
 from vit_sweep.record.machine import FACTS, Fingerprint, unlike_gpus
 from vit_sweep.report.page.layout import table_of
-from vit_sweep.report.tables.table import Cells, Column, Table
+from vit_sweep.report.tables.form.table import Cells, Column, Table
 from vit_sweep.runs.run import Run
 
 _DIGITS = 32

@@ -18,10 +18,10 @@ from vit_sweep.report.page.content import Proposal
 from vit_sweep.report.page.laws import capital, name_of
 from vit_sweep.report.page.layout import table_of
 from vit_sweep.report.page.published import MEASURED, measured
-from vit_sweep.report.tables.columns import with_bounds
+from vit_sweep.report.tables.form.columns import with_bounds
+from vit_sweep.report.tables.form.rounding import estimate_text
+from vit_sweep.report.tables.form.table import BEHIND, Column, Table
 from vit_sweep.report.tables.parts import estimate
-from vit_sweep.report.tables.rounding import estimate_text
-from vit_sweep.report.tables.table import BEHIND, Column, Table
 from vit_sweep.runs.run import Run
 
 KEPT_CHECKPOINTS = 2

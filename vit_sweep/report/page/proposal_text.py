@@ -4,9 +4,9 @@ import re
 
 from vit_sweep.report.page.content import Formula, ReportContent
 from vit_sweep.report.page.layout import head, heading, shown, whole
-from vit_sweep.report.tables.rounding import is_number
-from vit_sweep.report.tables.table import Table
-from vit_sweep.report.tables.text import pipe_table
+from vit_sweep.report.tables.form.rounding import is_number
+from vit_sweep.report.tables.form.table import Table
+from vit_sweep.report.tables.form.text import pipe_table
 
 _TERMS = (
     "Epoch time", "Speedup, strong scaling", "Efficiency, strong scaling",

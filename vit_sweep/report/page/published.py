@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.report.page.laws import name_of
 from vit_sweep.report.page.layout import table_of
-from vit_sweep.report.tables.columns import with_bounds
+from vit_sweep.report.tables.form.columns import with_bounds
+from vit_sweep.report.tables.form.table import BEHIND, Cells, Column, Table
 from vit_sweep.report.tables.parts import estimate
-from vit_sweep.report.tables.table import BEHIND, Cells, Column, Table
 
 MEASURED = (
     Column(name="series"),

@@ -10,7 +10,7 @@ from vit_sweep.outcome.result import Status
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.report.page.content import Command, Failure
 from vit_sweep.report.page.layout import MOST_ROWS, cut, table_of
-from vit_sweep.report.tables.table import Column, Table
+from vit_sweep.report.tables.form.table import Column, Table
 from vit_sweep.runs.run import Run
 
 _UNDER_WAY = {

@@ -11,9 +11,9 @@ from statistics import fmean, median
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.analysis.series.spreads import values_interval
 from vit_sweep.record.learning import Reached
-from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.form.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.form.table import Cells, Table, table
 from vit_sweep.report.tables.parts import Variants, behind, by_configuration, estimate, middle, pools
-from vit_sweep.report.tables.table import Cells, Table, table
 from vit_sweep.runs.run import Run
 
 ACCURACY_COLUMNS = bounded(

@@ -11,13 +11,13 @@ from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.accuracy import accuracy_table
 from vit_sweep.report.tables.costs import cost_table, failure_table, memory_table
 from vit_sweep.report.tables.effects import accum_table, batch_table
+from vit_sweep.report.tables.form.table import Cells, Table
 from vit_sweep.report.tables.isoefficiency import isoefficiency_table
 from vit_sweep.report.tables.pairs import engine_table, placement_table
 from vit_sweep.report.tables.parts import PoolTimes, Times, by_configuration, comparable, ids_of, placement_of, pools
 from vit_sweep.report.tables.resolutions import resolution_table
 from vit_sweep.report.tables.runs import runs_table
 from vit_sweep.report.tables.scaling import scaling_table
-from vit_sweep.report.tables.table import Cells, Table
 from vit_sweep.runs.run import Run
 
 NAMES = (

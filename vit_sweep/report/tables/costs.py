@@ -6,10 +6,10 @@ from statistics import median
 from launchers.text import plural
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.predict.memory import memory_error, used_mib
-from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.form.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.form.table import Cells, Table, table
 from vit_sweep.report.tables.parts import Times, Variants, by_configuration, middle, names_of, pooled, pools
 from vit_sweep.report.tables.scaling import infeasible
-from vit_sweep.report.tables.table import Cells, Table, table
 from vit_sweep.runs.run import Run
 
 MEMORY_COLUMNS = (

@@ -4,9 +4,9 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate
-from vit_sweep.report.tables.columns import COLUMNS, LEARNT, WHAT, bounded
+from vit_sweep.report.tables.form.columns import COLUMNS, LEARNT, WHAT, bounded
+from vit_sweep.report.tables.form.table import Cells, Table, table
 from vit_sweep.report.tables.parts import Times, Variants, estimate, pooled, pools
-from vit_sweep.report.tables.table import Cells, Table, table
 from vit_sweep.runs.run import Run
 
 _EFFECT = bounded(

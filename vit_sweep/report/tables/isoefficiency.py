@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from launchers.text import plural
 from vit_sweep.analysis.isoefficiency import Measured, Needed, Plane
-from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.form.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.form.table import Cells, Table, table
 from vit_sweep.report.tables.parts import Variants, behind, estimate
-from vit_sweep.report.tables.table import Cells, Table, table
 
 ISOEFFICIENCY_COLUMNS = bounded(
     *WHAT, "epochs", "work", "placement", "accum", "target_efficiency", "gpus", "nodes", "batch_needed", "n",

@@ -9,10 +9,11 @@ from vit_sweep.analysis.certificates import NO_CERTIFICATE, Certificates, algori
 from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.spreads import Ratio
-from vit_sweep.plan.engines import DDP, FSDP2
+from vit_sweep.plan.engine.kinds import DDP, FSDP2
 from vit_sweep.plan.point import EngineSpec
 from vit_sweep.plan.predict.memory import used_mib
-from vit_sweep.report.tables.columns import COLUMNS, LEARNT, WHAT, bounded
+from vit_sweep.report.tables.form.columns import COLUMNS, LEARNT, WHAT, bounded
+from vit_sweep.report.tables.form.table import Cells, Table, table
 from vit_sweep.report.tables.parts import (
     Conditions,
     Times,
@@ -27,7 +28,6 @@ from vit_sweep.report.tables.parts import (
     pools,
     without,
 )
-from vit_sweep.report.tables.table import Cells, Table, table
 from vit_sweep.runs.run import Run, within
 
 PLACEMENT_COLUMNS = bounded(

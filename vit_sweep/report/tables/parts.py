@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.record.metrics import METRICS
-from vit_sweep.report.tables.columns import WHAT
-from vit_sweep.report.tables.table import BEHIND, HIGH, LOW, Cells
+from vit_sweep.report.tables.form.columns import WHAT
+from vit_sweep.report.tables.form.table import BEHIND, HIGH, LOW, Cells
 from vit_sweep.runs.run import Run, within
 
 if TYPE_CHECKING:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from vit_sweep.analysis.resolutions import Resolutions, resolutions
-from vit_sweep.report.tables.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.form.columns import COLUMNS, WHAT, bounded
+from vit_sweep.report.tables.form.table import Cells, Table, table
 from vit_sweep.report.tables.parts import Times, Variants, pooled
-from vit_sweep.report.tables.table import Cells, Table, table
 from vit_sweep.runs.run import Run
 
 RESOLUTION_COLUMNS = bounded(

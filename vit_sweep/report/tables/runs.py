@@ -16,8 +16,8 @@ from vit_sweep.record.learning import Reached, peak_rate
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import compiled, measuring_notes, skipped, step_tail_ms
 from vit_sweep.report.tables.accuracy import energy_to_accuracy_j
+from vit_sweep.report.tables.form.table import Cells, Column, Table, table
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
-from vit_sweep.report.tables.table import Cells, Column, Table, table
 from vit_sweep.runs.run import Run
 
 _VERSION = "version_"

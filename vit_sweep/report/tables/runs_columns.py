@@ -1,7 +1,7 @@
 """The columns of the tidy table of runs: unit, meaning. Formulas: measuring.md and machine.md in docs/results."""
 
-from vit_sweep.report.tables.columns import COLUMNS, LEARNT, WHAT
-from vit_sweep.report.tables.table import Column
+from vit_sweep.report.tables.form.columns import COLUMNS, LEARNT, WHAT
+from vit_sweep.report.tables.form.table import Column
 
 
 def _columns(*given: tuple[str, str, str]) -> dict[str, Column]:

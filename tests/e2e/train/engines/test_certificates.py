@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.train.ranks import be_one_of_two, run_all, small_cell
 from vit_sweep.outcome.failure import JobError
-from vit_sweep.plan.engines import OPTIONAL
+from vit_sweep.plan.engine.kinds import OPTIONAL
 from vit_sweep.plan.point import EngineSpec, Offload
 
 pytestmark = pytest.mark.train

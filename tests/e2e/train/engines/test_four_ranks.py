@@ -5,7 +5,7 @@ import pytest
 from tests.conftest import LONG
 from tests.e2e.train.engines.test_engines import ENGINES, learned
 from tests.e2e.train.ranks import Job, small_cell
-from vit_sweep.plan.engines import DDP, machinery
+from vit_sweep.plan.engine.kinds import DDP, machinery
 from vit_sweep.plan.point import EngineSpec
 
 pytestmark = [

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from benchmarks import gpu_step
-from benchmarks.step_variants import PLAIN, Block, variants
+from benchmarks.trainer import gpu_step
+from benchmarks.trainer.step_variants import PLAIN, Block, variants
 from tests.e2e.train.ranks import Program
 from tests.unit.builders import DATA, MODEL
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.train
 
 ONE_ROUND = """
 import sys
-from benchmarks import gpu_step
+from benchmarks.trainer import gpu_step
 gpu_step.MOST_ROUNDS, gpu_step.LONGEST_BLOCK_S = 1, 0.0
 sys.argv[0] = gpu_step.__file__
 sys.exit(gpu_step.main())
@@ -50,7 +50,7 @@ def test_on_a_core_every_variant_is_measured_or_has_a_reason(tmp_path):
     assert report["goals"]["times_paper"]["best"] > 0
     assert report["fingerprint"]["torch"] == torch.__version__
     assert report["matmul_tflops"]["fp32"] > 0
-    assert report["made_by"]["command"].startswith("python benchmarks/gpu_step.py --device cpu")
+    assert report["made_by"]["command"].startswith("python benchmarks/trainer/gpu_step.py --device cpu")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -142,7 +142,7 @@ def _rank_with_a_gpu_to_sample(environment, folder, _probe):
     """
     from types import SimpleNamespace
 
-    from tests.unit.job.test_nvml import FakeNvml
+    from tests.unit.job.train.test_nvml import FakeNvml
     from vit_sweep.job.train import run
     from vit_sweep.job.train.machine import sampler
     from vit_sweep.job.train.machine.nvml import NvmlGpu

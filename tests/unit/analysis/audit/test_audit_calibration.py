@@ -3,8 +3,8 @@
 import pytest
 from scipy.stats import binom
 
-from benchmarks.audit_calibration import EXPECTED_OF_SINGLE_RUNS, calibrate
-from benchmarks.planted_studies import FLAWS
+from benchmarks.judging.audit_calibration import EXPECTED_OF_SINGLE_RUNS, calibrate
+from benchmarks.judging.planted_studies import FLAWS
 from tests.conftest import LONG
 from tests.unit.analysis.audit.test_audit import rules_of_the_page
 

@@ -7,7 +7,7 @@ from math import exp, sqrt
 
 import pytest
 
-from benchmarks.predictions import OF_NO_LAW
+from benchmarks.judging.predictions import OF_NO_LAW
 from tests.unit.analysis.builders import run
 from tests.unit.analysis.laws import nvidia
 from tests.unit.analysis.laws.planted import NOISE, curve, load, noisy, series_of

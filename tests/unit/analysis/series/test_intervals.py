@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from benchmarks.accuracy_coverage import SEEDS, held
+from benchmarks.judging.accuracy_coverage import SEEDS, held
 from tests.unit.analysis.builders import run, series_from
 from vit_sweep.analysis.series.grouping import serial_fraction
 from vit_sweep.analysis.series.intervals import with_all_intervals, with_intervals

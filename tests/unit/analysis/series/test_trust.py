@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from benchmarks.coverage import CELLS, REPEATS, Simulation
+from benchmarks.judging.coverage import CELLS, REPEATS, Simulation
 from tests.conftest import LONG
 from tests.unit.analysis.builders import run
 from vit_sweep.analysis.compare import SAME, compare

@@ -5,7 +5,7 @@ from statistics import median
 
 import pytest
 
-from benchmarks.gpu_memory import ENGINES, shapes
+from benchmarks.trainer.gpu_memory import ENGINES, shapes
 from vit_sweep.plan.point import Attention, EngineSpec, Offload, Precision
 from vit_sweep.plan.predict.memory import memory_error, predict
 
@@ -65,7 +65,7 @@ RESERVED_MIB = {
     "lamb, L/16, fp32": 10_324,
 }
 """Of one NVIDIA H200 (driver 580.159.04, torch 2.11.0+cu130, DeepSpeed 0.19.8, megatron-core 0.16.1), 2026-11-29, by
-`python benchmarks/gpu_memory.py --workers 5`, which had no time left for six more shapes."""
+`python benchmarks/trainer/gpu_memory.py --workers 5`, which had no time left for six more shapes."""
 
 
 ENGINES_OF_JOBS = ENGINES | {

@@ -30,7 +30,7 @@ from vit_sweep.job.train.model import device_of, optimizer
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import ACCELERATE
+from vit_sweep.plan.engine.kinds import ACCELERATE
 
 
 def build(cell: Cell, model: nn.Module) -> Engine:

@@ -12,7 +12,7 @@ from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.engines.plain_torch import PlainTorch
 from vit_sweep.job.train.model import device_of, optimizer
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import DDP, DDP_BUCKET_BYTES
+from vit_sweep.plan.engine.kinds import DDP, DDP_BUCKET_BYTES
 
 
 def build(cell: Cell, model: nn.Module) -> "Ddp":

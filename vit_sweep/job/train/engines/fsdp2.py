@@ -13,7 +13,7 @@ from vit_sweep.job.train.engines.plain_torch import PlainTorch
 from vit_sweep.job.train.measure.collectives import alone
 from vit_sweep.job.train.model import device_of, optimizer
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import FSDP2
+from vit_sweep.plan.engine.kinds import FSDP2
 
 
 def build(cell: Cell, model: nn.Module) -> "Fsdp2":

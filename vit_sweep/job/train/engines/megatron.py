@@ -22,7 +22,7 @@ from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.engines.plain_torch import PlainTorch
 from vit_sweep.job.train.model import decays, device_of
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.engines import MEGATRON, MEGATRON_BUCKET_ELEMENTS
+from vit_sweep.plan.engine.kinds import MEGATRON, MEGATRON_BUCKET_ELEMENTS
 from vit_sweep.plan.point import OptimizerKind
 
 

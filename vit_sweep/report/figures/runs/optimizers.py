@@ -15,8 +15,8 @@ from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS, differing, label_of
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import COLORS, QUIET, number
-from vit_sweep.report.tables.columns import WHAT
-from vit_sweep.report.tables.table import HIGH, LOW, Cells
+from vit_sweep.report.tables.form.columns import WHAT
+from vit_sweep.report.tables.form.table import HIGH, LOW, Cells
 from vit_sweep.runs.run import Run
 
 NAME = "optimizers"

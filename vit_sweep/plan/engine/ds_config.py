@@ -9,8 +9,8 @@ from typing import Any
 
 from launchers.errors import UserError, closest
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.deepspeed_keys import KEYS
-from vit_sweep.plan.knobs import changed, further
+from vit_sweep.plan.engine.deepspeed_keys import KEYS
+from vit_sweep.plan.engine.knobs import changed, further
 from vit_sweep.plan.point import EngineSpec, Offload, Precision
 
 KNOWN_KEYS = frozenset({

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from launchers.text import visible
-from vit_sweep.report.tables.rounding import field
-from vit_sweep.report.tables.table import Column, Table
+from vit_sweep.report.tables.form.rounding import field
+from vit_sweep.report.tables.form.table import Column, Table
 
 NEVER_SAID_ONCE = frozenset(
     {"gpus", "status", "note", "sentence", "epoch_s", "n", "speedup", "efficiency", "flags", "seeds", "cell_id",

@@ -1,6 +1,6 @@
 """How often predictions beyond the measured counts hold planted laws, and how often they are refused: simulated curves.
 
-    python benchmarks/predictions.py [--seeds 50] [--json FILE]
+    python benchmarks/judging/predictions.py [--seeds 50] [--json FILE]
 
 Prints the Markdown table of docs/results/models.md. Runs differ by 2 % (lognormal); asked are twice and four times the
 largest count. What predicts are the product's own functions (`analysis.laws`).

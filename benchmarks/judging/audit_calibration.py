@@ -1,6 +1,6 @@
 """How often each rule of the audit speaks of a sound study, and how often it finds the flaw that it is named after.
 
-    python benchmarks/audit_calibration.py [STUDIES] [--json FILE]      200 studies of each kind unless told
+    python benchmarks/judging/audit_calibration.py [STUDIES] [--json FILE]      200 studies of each kind unless told
 
 Prints a Markdown table. Studies (`planted_studies`) take the way of a user's CSV file: rows, `runs.tidy`,
 `audit.judge`. Sound ones are of strong and weak scaling with three seeds; strong with rows of every rank; and both
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.planted_studies import FLAWS, Draw, Study, both_modes, sound
+from benchmarks.judging.planted_studies import FLAWS, Draw, Study, both_modes, sound
 from benchmarks.provenance import options, report
 
 EXPECTED_OF_SINGLE_RUNS = frozenset({"single runs", "one seed"})

@@ -1,7 +1,7 @@
 """Every column of every table: title, unit, meaning. The place for them; docs/results/collecting.md repeats them."""
 
 from vit_sweep.record.metrics import METRICS
-from vit_sweep.report.tables.table import HIGH, LOW, Column
+from vit_sweep.report.tables.form.table import HIGH, LOW, Column
 
 _RUNS = "of the runs that are pooled here"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from launchers.errors import closest
 from launchers.profile import Device
-from vit_sweep.plan.deepspeed_keys import KEYS, VERSION
-from vit_sweep.plan.engines import machinery
+from vit_sweep.plan.engine.deepspeed_keys import KEYS, VERSION
+from vit_sweep.plan.engine.kinds import machinery
 from vit_sweep.plan.point import DEEPSPEED, EngineSpec, Offload, Point
 
 STAGES: dict[str, tuple[int, ...]] = {

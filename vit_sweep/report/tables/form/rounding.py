@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from vit_sweep.analysis.series.series import Estimate
-from vit_sweep.report.tables.table import HIGH, LOW, Column
+from vit_sweep.report.tables.form.table import HIGH, LOW, Column
 
 EMPTY = "–"
 _DIGITS = 4

@@ -1,6 +1,6 @@
 """How fast the records of a study become tables, against only reading and JSON-parsing the same bytes, in one run.
 
-    python benchmarks/collecting.py [--records 10000] [--rounds 3] [--study FOLDER] [--profile] [--json FILE]
+    python benchmarks/orchestrator/collecting.py [--records 10000] [--study FOLDER] [--profile] [--json FILE]
 
 Makes a study of synthetic but complete records (on average 4 ranks, 3 epochs, tens of steps, phases, machines,
 preflight and samples of every rank; 5 seeds of each configuration), with its real plan and journal. Then, in turns:

@@ -1,6 +1,6 @@
 """How often the interval of a time to accuracy holds the truth: simulated studies.
 
-    python benchmarks/accuracy_coverage.py [--studies 2000] [--seed 1] [--json FILE]
+    python benchmarks/judging/accuracy_coverage.py [--studies 2000] [--seed 1] [--json FILE]
 
 Seeds reach the target after a lognormal number of epochs around 10, seen at the ends of epochs only; epoch times differ
 by 1 %. What judges is the product's own function (`spreads.values_interval`). docs/study/learning.md shows the table.
@@ -8,7 +8,7 @@ by 1 %. What judges is the product's own function (`spreads.values_interval`). d
 
 import numpy as np
 
-from benchmarks.coverage import Table, percent
+from benchmarks.judging.coverage import Table, percent
 from benchmarks.provenance import options, report
 from vit_sweep.analysis.series.spreads import values_interval
 

@@ -1,6 +1,6 @@
 """Images/s of the input pipelines beside the paper's, interleaved in one run; no model behind them.
 
-    python benchmarks/input.py [--seconds 1.0] [--rounds 3] [--cases 6] [--json FILE]
+    python benchmarks/trainer/input.py [--seconds 1.0] [--rounds 3] [--cases 6] [--json FILE]
 
 Ways: `device` (uint8 in device memory), `loader` with 0 and 2 workers, and the paper's PIL Resize + ToTensor +
 Normalize in a DataLoader with 0 and 2 workers. Cases: CIFAR's 32 px at 32 and at 224, and packed 256 px at 224, each
@@ -20,8 +20,8 @@ from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmarks.paper import Paper
 from benchmarks.provenance import options, report
+from benchmarks.trainer.paper import Paper
 from launchers.profile import Device
 from tests.unit.builders import DATA, MODEL, cell
 from vit_sweep.job.train.images.data import Split

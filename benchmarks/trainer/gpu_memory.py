@@ -1,6 +1,6 @@
 """Predicted against allocated memory of one GPU, for models, number formats, engines, optimizers and kernels.
 
-    python benchmarks/gpu_memory.py [--workers 4] [--json FILE]
+    python benchmarks/trainer/gpu_memory.py [--workers 4] [--json FILE]
 
 Every shape is a process of its own: it builds the engine that a job would, trains four steps on made-up pictures and
 says what torch's allocator held at most. `used` is what the plan predicts: reserved memory and the CUDA context, which
@@ -20,10 +20,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from benchmarks.engines import ENGINES as ENGINES_OF_ALL
-from benchmarks.one_rank import one_rank, trainer_of
 from benchmarks.provenance import options, report
-from benchmarks.step_variants import MODELS
+from benchmarks.trainer.engines import ENGINES as ENGINES_OF_ALL
+from benchmarks.trainer.one_rank import one_rank, trainer_of
+from benchmarks.trainer.step_variants import MODELS
 from tests.unit import builders
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import Attention, EngineSpec, ModelSpec, Offload, OptimizerKind, Precision

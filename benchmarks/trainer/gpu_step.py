@@ -1,7 +1,7 @@
 """Images/s and MFU of the trainer on one GPU, beside the paper's protocol: all variants interleaved in one run.
 
-    python benchmarks/gpu_step.py [--seconds 450] [--micro-batch 256] [--peak-tflops bf16=989,...] [--json FILE]
-    python benchmarks/gpu_step.py --device cpu --model tiny --image-size 32 --seconds 20
+    python benchmarks/trainer/gpu_step.py [--seconds 450] [--micro-batch 256] [--peak-tflops bf16=989,...] [--json FILE]
+    python benchmarks/trainer/gpu_step.py --device cpu --model tiny --image-size 32 --seconds 20
 
 Variants: fp32, TF32, bf16, bf16 + compile, each with the `device` and the `loader` pipeline; a plain fp32 loop with
 PIL, 2 workers and `.item()` in every step (batches of 64, the paper's largest on a T4); and one variant once more, as
@@ -26,10 +26,10 @@ from typing import Any, TypeVar
 import torch
 import yaml
 
-from benchmarks.one_rank import one_rank
 from benchmarks.provenance import options, report
-from benchmarks.step_report import Block, Variant, goals, peaks_of, rates, row, said_peaks, steps_for
-from benchmarks.step_variants import MODELS, PLAIN, Workshop, loader_workers, variants
+from benchmarks.trainer.one_rank import one_rank
+from benchmarks.trainer.step_report import Block, Variant, goals, peaks_of, rates, row, said_peaks, steps_for
+from benchmarks.trainer.step_variants import MODELS, PLAIN, Workshop, loader_workers, variants
 from launchers.checked import to_plain
 from launchers.identity import RankIdentity
 from launchers.profile import Device
@@ -45,7 +45,7 @@ SETUP_SHARE = 0.6
 OVERTIME_S = 20
 """How far behind the plan a stuck variant may bring the run before it is cut, with what was found until then."""
 MATMUL_SIZE = {"cuda": 8192, "cpu": 256}
-PROFILES = Path(__file__).parent.parent / "conf" / "partition"
+PROFILES = Path(__file__).parents[2] / "conf" / "partition"
 
 T = TypeVar("T")
 

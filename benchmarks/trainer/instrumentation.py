@@ -1,6 +1,6 @@
 """What taking the times costs: the training loop with its clock against the same loop without, in one run.
 
-    python benchmarks/instrumentation.py [--rounds 80] [--steps 4] [--accum 1] [--json FILE]
+    python benchmarks/trainer/instrumentation.py [--rounds 80] [--steps 4] [--accum 1] [--json FILE]
 
 Every round runs one epoch of each of three kinds, in an order drawn anew: `plain` (no marks, and DeepSpeed reduces by
 itself), `again` (the same: the A/A control) and `clocked` (the loop that studies run). One engine, one process, one
@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.one_rank import one_rank, trainer_of
 from benchmarks.provenance import options, report
-from benchmarks.step_report import paired
-from benchmarks.step_variants import MODELS
+from benchmarks.trainer.one_rank import one_rank, trainer_of
+from benchmarks.trainer.step_report import paired
+from benchmarks.trainer.step_variants import MODELS
 from launchers.profile import Device
 from tests.unit import builders
 from vit_sweep.job.train.clock import marks_of, phases_of_step

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.one_rank import trainer_of
-from benchmarks.paper import WORKERS, PlainLoop
-from benchmarks.step_report import Block, Variant
+from benchmarks.trainer.one_rank import trainer_of
+from benchmarks.trainer.paper import WORKERS, PlainLoop
+from benchmarks.trainer.step_report import Block, Variant
 from launchers.checked import to_plain
 from launchers.profile import Device
 from tests.unit import builders

@@ -1,6 +1,6 @@
 """The trainer's tax for each engine, and the engines beside one another: all interleaved in one run, on one rank.
 
-    python benchmarks/engines.py [--engines ddp,zero0] [--rounds 8] [--steps 8] [--precision bf16_amp] [--json FILE]
+    python benchmarks/trainer/engines.py [--engines ddp,zero0] [--rounds 8] [--steps 8] [--precision bf16_amp]
 
 For each engine three kinds: `bare` (the loop as the library's documentation writes it: batch, forward, loss, backward,
 step, and no number taken), `again` (the same: the A/A control) and `trainer` (the loop that studies run, with its
@@ -22,10 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmarks.instrumentation import cell_of
-from benchmarks.one_rank import one_rank, trainer_of
 from benchmarks.provenance import options, report
-from benchmarks.step_report import paired
+from benchmarks.trainer.instrumentation import cell_of
+from benchmarks.trainer.one_rank import one_rank, trainer_of
+from benchmarks.trainer.step_report import paired
 from launchers.profile import Device
 from vit_sweep.job.train.engines.autocast import under_autocast
 from vit_sweep.job.train.engines.build import engine_of
@@ -33,7 +33,7 @@ from vit_sweep.job.train.images.data import Split, load
 from vit_sweep.job.train.images.pipeline import Pipeline, pipeline_of
 from vit_sweep.job.train.model import DTYPES, device_of, optimizer, vision_transformer
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.ds_config import ds_config
+from vit_sweep.plan.engine.ds_config import ds_config
 from vit_sweep.plan.point import EngineSpec, Precision
 
 GOAL = 1.02

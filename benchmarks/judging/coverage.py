@@ -1,6 +1,6 @@
 """How often intervals hold the truth, verdicts are false, and the stopping rule keeps its word: simulated studies.
 
-    python benchmarks/coverage.py [--studies 2000] [--seed 1] [--json FILE]
+    python benchmarks/judging/coverage.py [--studies 2000] [--seed 1] [--json FILE]
 
 Prints Markdown tables (docs/results/trust.md shows them). Runs of a cell differ by 2 % (lognormal), epochs of a run by
 0.5 %, unless a row says otherwise. What judges are the product's own functions (`analysis.series.pooling`,

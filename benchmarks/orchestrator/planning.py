@@ -1,6 +1,6 @@
 """How fast a grid is composed, planned and rendered, against stock Hydra, in one run.
 
-    python benchmarks/planning.py [CELLS] [--rounds 3] [--json FILE]      240 cells unless told; a multiple of 12
+    python benchmarks/orchestrator/planning.py [CELLS] [--rounds 3] [--json FILE]      240 cells unless told, in twelves
 
 Prints seconds for both ways over the same cells (stock Hydra on at most 240 of them, scaled), their ratio, the
 seconds to render and write the scripts, the peak memory, and the wall time of the 12-cell example's whole dry run (a

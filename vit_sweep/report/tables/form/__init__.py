@@ -1,0 +1,1 @@
+"""What every table is made of: columns with units and meanings, rows, rounding, and a table as text."""
