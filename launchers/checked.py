@@ -161,34 +161,44 @@ def _sentence(cls: type[Any], detail: ErrorDetails) -> str:
             return f"{where}={short(given)} – {_rule(detail)}"
 
 
+_RULES = {
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "string_type": "must be text; write it in quotes",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "dict_type": "must be keys with values; write {KEY: VALUE}",
+    "dataclass_type": "must be keys with values; write {KEY: VALUE}",
+}
+_LIMITS = {
+    "greater_than_equal": ("ge", "must be at least"),
+    "greater_than": ("gt", "must be above"),
+    "less_than": ("lt", "must be below"),
+    "less_than_equal": ("le", "must be at most"),
+    "literal_error": ("expected", "must be"),
+}
+
+
 def _rule(detail: ErrorDetails) -> str:
     """Say the rule that a value breaks in plain words; pydantic's for the rare ones."""
-    limits = detail.get("ctx", {})
-    match detail["type"]:
-        case "int_type" | "int_parsing" | "int_from_float":
-            return "must be a whole number"
-        case "float_type" | "float_parsing":
-            return "must be a number"
-        case "string_type":
-            return "must be text; write it in quotes"
-        case "bool_type" | "bool_parsing":
-            return "must be true or false"
-        case "literal_error":
-            return f"must be {limits['expected']}"
+    kind, limits = detail["type"], detail.get("ctx", {})
+    if kind in _LIMITS:
+        name, words = _LIMITS[kind]
+        return f"{words} {limits[name]}"
+    match kind:
+        case "string_type" if isinstance(detail["input"], bool):
+            return f"{_RULES[kind]}, or YAML reads no and off as false, yes and on as true"
+        case "tuple_type" | "list_type":
+            return f"must be a list; write [{short(detail['input'])}]"
         case "string_pattern_mismatch" if limits["pattern"].startswith("^[A-Za-z0-9]"):
             return "must be letters, digits and . _ + - only, starting with a letter or digit"
         case "string_pattern_mismatch":
             return "has characters that have no place there"
-        case "greater_than_equal":
-            return f"must be at least {limits['ge']}"
-        case "greater_than":
-            return f"must be above {limits['gt']}"
-        case "less_than":
-            return f"must be below {limits['lt']}"
-        case "less_than_equal":
-            return f"must be at most {limits['le']}"
         case _:
-            return f"{detail['msg'][0].lower()}{detail['msg'][1:]}"
+            return _RULES.get(kind, f"{detail['msg'][0].lower()}{detail['msg'][1:]}")
 
 
 def field_names(cls: type[Any]) -> list[str]:

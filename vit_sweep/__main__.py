@@ -139,11 +139,9 @@ def _hydra(words: list[str]) -> int:
     # With it Hydra hands its exceptions on, so that we can tell a user's mistake from a bug.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     import hydra
-    from hydra.errors import HydraException
     from omegaconf import DictConfig
-    from omegaconf.errors import OmegaConfBaseException
 
-    from vit_sweep.config.compose import explain
+    from vit_sweep.config.compose import told
     from vit_sweep.config.data_catalog import spelled_out
     from vit_sweep.config.folders import conf_dir, site_dir
 
@@ -161,12 +159,10 @@ def _hydra(words: list[str]) -> int:
 
     sys.argv = [sys.argv[0], *words]
     try:
-        with _mode_by_flag_alone(words, own_files=own_files):
+        with told(), _mode_by_flag_alone(words, own_files=own_files):
             one_cell()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(explain(error)) from None
     except RecursionError as error:
         packages = [
             frame.f_globals["__name__"].partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)

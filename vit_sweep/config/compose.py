@@ -10,6 +10,7 @@ A named grid (`grid=NAME`) becomes words of the same grammar; zipped axes advanc
 import copy
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -20,6 +21,7 @@ from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict, resolvers
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from launchers.checked import field_names, parse
 from launchers.errors import UserError, closest
@@ -27,9 +29,12 @@ from launchers.references import reference
 from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations, read_zips
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.spelling import likely_key
+from vit_sweep.config.yaml_numbers import read_digits_alone
 from vit_sweep.plan.point import Point
 
 Plain = dict[str, Any]
+
+read_digits_alone()
 
 
 def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) -> Iterator[Plain]:
@@ -41,10 +46,8 @@ def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) ->
     composer = _Composer(loader, master)
     parsed = composer.parser.parse_overrides(overrides)
     composer.take_from_master(parsed)
-    try:
+    with told():
         words = _words_of_grid(parsed, composer.grid)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(explain(error)) from None
     _one_word_for_the_stage({override.key_or_group for override in parsed if override.value() is not None})
     parsed = [*composer.parser.parse_overrides(words), *parsed]
     lists = [_choices(override) for override in parsed]
@@ -55,10 +58,8 @@ def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) ->
     apart = _are_apart(parsed, composed)
     counts = [(override.key_or_group, len(choices)) for override, choices in zip(parsed, lists, strict=True)]
     for combination in combinations(lists, columns(counts, _zips(parsed))):
-        try:
+        with told():
             values = composer.values(combination, composed) if apart else plain(composer.base(combination))
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(explain(error)) from None
         yield values
 
 
@@ -247,12 +248,33 @@ def _zips(parsed: list[Override]) -> list[list[str]]:
     return read_zips(zips[-1].value())
 
 
+@contextmanager
+def told() -> Iterator[None]:
+    """Hydra's and YAML's words on a mistake of a person, raised as `UserError`."""
+    try:
+        yield
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error)) from None
+    except YAMLError as error:
+        raise UserError(f"a configuration file is not valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:
+        if wrong := re.match(r"Invalid defaults list in '(.+?)', defaults must be a list \(got", str(error)):
+            raise UserError(f"{wrong[1]}: what it builds on is a list: write defaults: [NAME]") from None
+        raise
+
+
 def explain(error: Exception) -> str:
     """Make one sentence of Hydra's words; a misspelt name gets the menu of right ones."""
     text = " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
         group, _, name = error.missing_cfg_file.rpartition("/")
         return f"{group}={name}: there is no such {group} – {closest(name, error.options)}"
+    base = re.match(r"In '(\w+)/([^']+)': Could not load '\w+/([^']+)'", text)
+    if base:
+        shipped = [path.stem for path in (conf_dir() / base[1]).glob("*.yaml")]
+        return (
+            f"{base[1]} {base[2]}: it builds on {base[3]} (defaults:), which is not there – {closest(base[3], shipped)}"
+        )
     ambiguous = re.match(r"Ambiguous value for argument '(.+?)'", text)
     if ambiguous:
         return f"{ambiguous[1]}: several values are a grid, and a grid needs -m: python -m vit_sweep -m {ambiguous[1]}"

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from launchers.atomic import read
 from launchers.checked import checked
 from launchers.errors import UserError
-from vit_sweep.config.compose import Plain, explain, keep_references, single
+from vit_sweep.config.compose import Plain, keep_references, single, told
 from vit_sweep.config.folders import conf_dir, site_dir
 
 _LONGEST, _MOST_ALIASES, _DEEPEST = 256 * 1024, 20, 20
@@ -139,10 +139,9 @@ def _refuse_bomb(path: Path, text: str) -> None:
 def composed_words(words: Sequence[str]) -> Plain:
     """One configuration from override words, outside of a sweep; raises `UserError` for a wrong word."""
     from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
 
     try:
-        with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+        with told(), initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
             return single(compose("config", overrides=list(words)))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(explain(error)) from None
+    except RecursionError:
+        raise UserError("what its defaults: name builds on it in turn; name a file that stands for itself") from None

@@ -15,6 +15,7 @@ from launchers.profile import PartitionProfile, shown
 from launchers.slurm.discover import Cluster, GpuPartition
 from vit_sweep.config import groups
 from vit_sweep.config.groups import Entry
+from vit_sweep.config.profile_words import meant
 
 GROUP = "partition"
 
@@ -50,7 +51,7 @@ def of_name(entries: Iterable[Entry], name: str) -> list[Entry]:
 
 def load(entry: Entry, others: Iterable[Entry] = ()) -> tuple[PartitionProfile, set[str]]:
     """Read and check a profile; also returns the keys that its file gives. Raises `UserError`."""
-    given = groups.keys_of(GROUP, entry, others)
+    given = meant(groups.keys_of(GROUP, entry, others))
     return parse(PartitionProfile, given, what=f"partition {entry.name}"), set(given)
 
 

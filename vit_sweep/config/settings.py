@@ -13,6 +13,7 @@ from launchers.errors import UserError
 from launchers.profile import Count, Positive, Scheduler
 from vit_sweep.config.algebra import GridSpec, Order
 from vit_sweep.config.compose import Plain
+from vit_sweep.config.profile_words import meant, meant_minutes
 from vit_sweep.data.datasets import known
 from vit_sweep.data.request import is_request, request_of
 from vit_sweep.outcome.selection import Rerun, Retry
@@ -130,13 +131,15 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
     for config in configs:
         own = {k: v for k, v in config.items() if k in names}
         if settings is None:
-            settings, first = parse(Settings, _meant(own), what="settings"), own
+            settings, first = parse(Settings, _as_meant(own), what="settings"), own
         elif own != first:
             swept = next(name for name in names if own.get(name) != first.get(name))
             raise UserError(f"{swept} cannot be swept: it holds for the whole sweep; give it one value")
         axes = _flat({k: v for k, v in config.items() if k not in names})
         axes = axes | {"data": _known(axes.get("data"), settings.data_root, packed)}
         axes = axes | {"model": _fed(axes.get("model"), axes["data"])}
+        if isinstance(axes.get("partition"), dict):
+            axes = axes | {"partition": meant(axes["partition"])}
         points.append(parse(Point, _paid(axes, settings), what="grid"))
     if settings is None:
         raise UserError("the grid is empty: no combination is left; give each axis at least one value")
@@ -217,17 +220,19 @@ def _leaves(nested: Plain, path: str = "") -> Iterator[tuple[str, object]]:
             yield f"{path}{name}", value
 
 
-def _meant(given: Plain) -> Plain:
+def _as_meant(given: Plain) -> Plain:
     """Take what says clearly what is meant: `logging=wandb` for a list of one, `preflight=off` for false."""
-    meant = dict(given)
+    read = dict(given)
     for name in ("exclude", "deepspeed_profilers", "logging"):
         if isinstance(given.get(name), str):
-            meant[name] = [given[name]]
+            read[name] = [given[name]]
     for name in _YES_OR_NO:
         if given.get(name) in _MEANING:
-            meant[name] = _MEANING[given[name]]
+            read[name] = _MEANING[given[name]]
+    if isinstance(given.get("minutes"), str):
+        read["minutes"] = meant_minutes("minutes", given["minutes"])
     # An account may be a number.
-    return meant | {name: str(given[name]) for name in _PAYING if isinstance(given.get(name), int)}
+    return read | {name: str(given[name]) for name in _PAYING if isinstance(given.get(name), int)}
 
 
 def study_folder(settings: Settings, points: Iterable[Point]) -> Path:
