@@ -19,7 +19,7 @@ from vit_sweep.cli.terminal import progress, show
 from vit_sweep.study import status
 from vit_sweep.study.journal import in_doubt
 from vit_sweep.study.snapshot import take
-from vit_sweep.submit import batches, interrupt, submission
+from vit_sweep.submit import batches, interrupt, submission, watching
 
 CELLS = [point(gpus=gpus) for gpus in (1, 2, 4)]
 """Three batches: each shape is an array of its own."""
@@ -177,7 +177,7 @@ def test_one_press_detaches_whatever_python_is_doing(slurm, tmp_path, monkeypatc
 
 def test_a_press_ends_a_wait_at_once(slurm, monkeypatch):
     launch.resume(slurm.study, wait=False)
-    monkeypatch.setattr(progress, "_SLURM_PERIOD_S", 600.0)
+    monkeypatch.setattr(watching, "_SLURM_PERIOD_S", 600.0)
     waits = threading.get_ident()
 
     def press_it_while_it_waits():

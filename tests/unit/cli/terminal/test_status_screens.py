@@ -82,14 +82,13 @@ def test_a_program_reads_what_is_left_and_the_end_in_utc():
     assert (waits["seconds_left"], waits["eta"], waits["basis"]) == (None, None, None)
 
 
-def test_a_log_says_it_once_a_look_and_in_no_line_of_its_own(monkeypatch):
-    monkeypatch.setattr(progress.interrupt, "pause", lambda _: None)
+def test_a_log_says_it_once_a_look_and_in_no_line_of_its_own():
     going = study(datetime.now(UTC))
     over = [result(r.file.cell, record=record(r.file.cell, job_s=83.0)) for r in going]
-    looks = iter([going, going, over])
     out = io.StringIO()
     console = Console(file=out, width=160, markup=False)
-    progress._lines(lambda: next(looks), lambda seen, now: show_status.forecast(seen, None, now=now), console, False)
+    looks = [going, going, over]
+    progress._lines(looks, lambda seen, now: show_status.forecast(seen, None, now=now), console)
     lines = out.getvalue().splitlines()
     assert len(lines) == 1 + 3 + 4
     said = [line for line in lines if " left, until " in line]

@@ -1,0 +1,204 @@
+"""A sweep from its points to what is handed over: planned, chosen, written. An edge that prints nothing.
+
+The command and the Python API stand on it. Rendering returns values; what a dry run writes is what is submitted.
+"""
+
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from launchers.backend import Rendered
+from launchers.errors import UserError
+from launchers.profile import Scheduler
+from launchers.text import plural
+from vit_sweep.analysis.laws import coverage
+from vit_sweep.config import algebra, models
+from vit_sweep.config.init import begun
+from vit_sweep.config.settings import Settings, study_folder
+from vit_sweep.data import datasets
+from vit_sweep.outcome.result import Result
+from vit_sweep.plan.cell import Cell, JobOptions
+from vit_sweep.plan.engine.kinds import compares_engines
+from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan
+from vit_sweep.plan.point import Point
+from vit_sweep.plan.repeats import seen_spread
+from vit_sweep.record.record import Record
+from vit_sweep.record.stats import epoch_time, spent_gpu_hours, throughput
+from vit_sweep.study.check import remove_leftovers
+from vit_sweep.study.provenance import require_engines, require_extra, require_loggers, require_metrics
+from vit_sweep.study.snapshot import Snapshot, take
+from vit_sweep.study.status import settled_results
+from vit_sweep.study.store import Study
+from vit_sweep.submit import interrupt
+from vit_sweep.submit.next import Next, choose, write
+from vit_sweep.submit.submission import Say, Submitter, resolve
+
+_FEED_PERIOD_S = 2.0
+
+
+class Ready(NamedTuple):
+    """A sweep whose plan is written and of which nothing is submitted; good under the lock of its study."""
+
+    study: Study
+    plan: Plan
+    chosen: Next
+    remarks: tuple[str, ...]
+    """What a person must know of it: points left out, certificates, what its curves will carry."""
+    unclear: tuple[str, ...]
+    """Batches of which nobody can say whether they were submitted."""
+    settings: Settings
+    code: Snapshot
+    finished: tuple[Record, ...]
+    """Records of the study so far."""
+
+    def write(self) -> list[Rendered]:
+        """Render and write the scripts of the chosen cells.
+
+        Raises `UserError` above the budget, and where `next.write` does.
+        """
+        _check_budget(
+            self.settings.budget_gpu_hours, [item.planned for item in self.chosen.todo.values()], self.finished
+        )
+        return write(self.study, self.chosen.todo, self.code, max_gpus=self.settings.max_gpus_in_flight)
+
+
+@contextmanager
+def planned(
+    requested: list[Point], settings: Settings, *, arguments: Sequence[str], overrides: Sequence[str], say: Say
+) -> Iterator[Ready]:
+    """Plan a grid, write its plan into its study, choose what runs, and hold the study's lock meanwhile.
+
+    `arguments`: the command as it is typed; `overrides`: its words alone; `say` tells a person what takes long. Raises
+    `UserError` for a user's mistake.
+    """
+    requested = begun(models.counted(requested, say))
+    points, remarks = algebra.select(requested, exclude=settings.exclude, repeats=settings.repeats)
+    local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
+    folder = study_folder(settings, points)
+    finished = Study(folder).records()
+    known = Knowledge(
+        cores=len(os.sched_getaffinity(0)) if local else None,
+        memory_check=settings.memory_check,
+        minutes=settings.minutes,
+        finished=tuple(map(throughput, finished)),
+        options=settings.job_options,
+    )
+    plan = make_plan(points, known)
+    options, certified = _options(settings, plan, Study(folder))
+    if options != known.options:
+        plan = make_plan(points, replace(known, options=options))
+    if not plan.cells:
+        raise UserError("no cell can run:\n" + "\n".join(f"  {r}" for r in _all_reasons(plan)))
+    if not settings.dry_run:
+        _require_what_jobs_need(plan, settings)
+    study = Study.create_or_resume(folder)
+    with study.changing():
+        code = take(folder)
+        unclear = [] if settings.dry_run else resolve(study)
+        study.write_command(arguments, overrides, code=code.digest)
+        root = str(Path(settings.data_root).absolute())
+        study.write_plan(plan, data_root=root, options=options, repeat=settings.repeat_rule)
+        arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
+        chosen = choose(study, plan.cells, code, retry=settings.retry, rerun=settings.rerun, arrange=arrange)
+        yield Ready(
+            study=study,
+            plan=plan,
+            chosen=chosen,
+            remarks=(*remarks, *certified, *_carries(plan, chosen.results, settings, known.cores)),
+            unclear=tuple(unclear),
+            settings=settings,
+            code=code,
+            finished=tuple(finished),
+        )
+
+
+def submitter_of(study: Study, chosen: Next, rendered: Sequence[Rendered], *, say: Say) -> Submitter:
+    """What hands `rendered` over, under the study's lock; what earlier runs of these cells left behind is cleared."""
+    study.clear_stops(chosen.todo)
+    if alone(chosen.results):
+        remove_leftovers(study)
+    return Submitter(study, rendered, say=say)
+
+
+def feed(study: Study, submitter: Submitter) -> None:
+    """Stay until the scheduler has taken the rest. Ctrl-C ends it as `KeyboardInterrupt`, between two submissions."""
+    while submitter.waiting:
+        interrupt.pause(_FEED_PERIOD_S)
+        with study.changing():
+            submitter.submit(alone=alone(settled_results(study)))
+
+
+def alone(results: Iterable[Result]) -> bool:
+    """Whether no job of the study is queued or running."""
+    return not any(result.status.under_way for result in results)
+
+
+def same_python(cell: PlannedCell) -> bool:
+    """Whether its job runs under the interpreter that submits: what another one has installed only the job can see."""
+    return cell.profile.python is None and cell.profile.container is None
+
+
+def _require_what_jobs_need(plan: Plan, settings: Settings) -> None:
+    """Raise `UserError` for a package or a data set that is not there."""
+    require_extra("train")
+    if here := [cell for cell in plan.cells.values() if same_python(cell)]:
+        require_loggers(settings.logging)
+        require_engines(cell.cell.engine.kind for cell in here)
+        require_metrics(cell.cell.task for cell in here)
+    for data in {cell.cell.data for cell in plan.cells.values()}:
+        datasets.require(data, Path(settings.data_root))
+
+
+def _options(settings: Settings, plan: Plan, study: Study) -> tuple[JobOptions, list[str]]:
+    """What jobs are told, and what a person must know of it: whoever compares engines gets certificates unasked."""
+    options = settings.job_options
+    if settings.certify is not None:
+        return options, []
+    known = [file.cell for file in study.cell_files()]
+    if not compares_engines([*known, *(planned.cell for planned in plan.cells.values())]):
+        return options, []
+    remark = "engines are compared: each job certifies that its own trains what one process does (certify=false: none)"
+    return replace(options, certify=True), [remark]
+
+
+def _carries(plan: Plan, results: Iterable[Result], settings: Settings, cores: int | None) -> list[str]:
+    """What fits the curves of this sweep will carry, with what the study has already."""
+    done = list(results)
+    return coverage.remarks(
+        plan,
+        ((result.file.cell, result.file.series) for result in done),
+        cores=cores,
+        preflight=settings.preflight,
+        repeats_follow=settings.repeat_rule is not None,
+        seen=seen_spread(_epochs(done).values()),
+    )
+
+
+def _epochs(results: Iterable[Result]) -> dict[Cell, list[tuple[float, ...]]]:
+    """Epoch times of the runs of each cell; repeats differ in their seed."""
+    epochs: dict[Cell, list[tuple[float, ...]]] = {}
+    for result in results:
+        if result.record is not None:
+            epochs.setdefault(replace(result.file.cell, seed=0), []).append(epoch_time(result.record).values_s)
+    return epochs
+
+
+def _check_budget(budget: float | None, todo: Sequence[PlannedCell], finished: Sequence[Record]) -> None:
+    """Stop before anything is submitted that would take the study above its budget."""
+    spent, wanted = sum(spent_gpu_hours(record) for record in finished), sum(cell.gpu_hours for cell in todo)
+    if budget is not None and spent + wanted > budget:
+        enough = math.ceil(100 * (spent + wanted)) / 100
+        raise UserError(
+            f"budget_gpu_hours={budget:g}: {plural(len(todo), 'cell needs|cells need')} about {wanted:.2f} "
+            f"GPU-hours and the study has "
+            f"spent {spent:.2f}; nothing was submitted; use {enough:g} or more, or a smaller grid"
+        )
+
+
+def _all_reasons(plan: Plan) -> list[str]:
+    return list(dict.fromkeys(reason for point in plan.infeasible for reason in point.reasons))

@@ -1,0 +1,68 @@
+"""Looking at a study until its cells have ended, and tending it meanwhile. An edge that prints nothing."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from launchers.errors import UserError
+from launchers.profile import Scheduler
+from vit_sweep.outcome.result import Result, Status
+from vit_sweep.study.status import ENDING, Watcher
+from vit_sweep.study.store import Study
+from vit_sweep.submit import interrupt
+from vit_sweep.submit.keeper import Keeper
+
+_LOCAL_PERIOD_S = 0.5
+_SLURM_PERIOD_S = 2.0
+_SLURM_LONGEST_S = 25.0
+"""Twice this, and a job that died without a word has a name: an end is believed at the second look."""
+_NO_ROOM = "not submitted yet: it waits for room in the queue"
+
+
+def looks(study: Study, keeper: Keeper, *, only: set[str] | None = None) -> Iterator[list[Result]]:
+    """Yield, look by look, what became of the cells (of `only`, if given), until none is queued or running any more.
+
+    `keeper` acts on each look. A busy controller is asked less and less while nothing changes. Ctrl-C ends it as
+    `KeyboardInterrupt`, between two looks; the jobs do not notice. Raises `UserError` once the study is gone.
+    """
+    watcher = Watcher(study)
+    slurm = any(entry.scheduler == Scheduler.SLURM for entry in study.jobs())
+    quiet, before = 0, dict[str, str]()
+    while True:
+        results = _look(study, watcher, keeper, only)
+        yield results
+        if not any(result.status.under_way for result in results):
+            break
+        now = {result.file.cell_id: result.status + result.detail for result in results}
+        # An end that is seen and not believed yet is looked at again soon.
+        stirs = now != before or any(result.detail == ENDING for result in results)
+        quiet, before = 0 if stirs else quiet + 1, now
+        interrupt.pause(min(_SLURM_LONGEST_S, _SLURM_PERIOD_S * 1.2**quiet) if slurm else _LOCAL_PERIOD_S)
+    keeper.end_needless(results)
+
+
+def _look(study: Study, watcher: Watcher, keeper: Keeper, only: set[str] | None) -> list[Result]:
+    if not (study.folder / "study.json").is_file():
+        raise UserError(
+            f"{study.folder} is no study any more: it was deleted or moved while this command waited – its jobs "
+            f"may go on; a moved study: python -m vit_sweep status NEW_FOLDER; a deleted one on Slurm: "
+            f"scancel --me --name=vit_sweep-{study.name}"
+        )
+    results = watcher.results()
+    # What is handed over now was not yet the scheduler's when it was asked.
+    waited, added = keeper.waiting, len(keeper.added)
+    keeper.tend(results)
+    if len(keeper.added) > added:
+        results = watcher.results()
+    waiting = waited | keeper.waiting
+    results_shown = (r for r in results if only is None or r.file.cell_id in only | waiting | keeper.added)
+    return [_as_kept(r, keeper, waiting) for r in results_shown]
+
+
+def _as_kept(result: Result, keeper: Keeper, waiting: frozenset[str]) -> Result:
+    """What this client knows better than the study's files: what it has not submitted yet, or cannot."""
+    cell = result.file.cell_id
+    if cell in waiting:
+        return replace(result, status=Status.QUEUED, detail=_NO_ROOM)
+    if result.status == Status.RETRY and cell in keeper.given_up:
+        return replace(result, status=Status.FAILED, detail=f"{result.detail}; but {keeper.given_up[cell]}")
+    return result
