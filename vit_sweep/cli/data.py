@@ -13,13 +13,13 @@ from vit_sweep.cli.terminal import show
 from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import SPLITS, is_packed
-from vit_sweep.data.request import Request
+from vit_sweep.data.request import PathMissingError, Request
 from vit_sweep.plan.point import DataSpec, Task
 
 _OUTPUTS = {
     Task.CLASSIFICATION: "class|classes",
     Task.MULTILABEL: "label",
-    Task.REGRESSION: "number to learn|numbers to learn",
+    Task.REGRESSION: "number",
 }
 
 app = typer.Typer(no_args_is_help=True, help="Data sets on disk.")
@@ -38,18 +38,19 @@ def list_data(root: Root = Path("data"), config_dir: ConfigDir = None) -> None:
 
     entries = data_catalog.catalog(config_dir)
     table = Table(box=box.SIMPLE_HEAD, title=f"files in {root.absolute()}", title_justify="left")
-    for title in ("data", "training", "test", "classes", "MiB", "state", "file"):
-        right = title in {"training", "test", "classes", "MiB"}
+    for title in ("data", "training", "test", "to learn", "MiB", "state", "file"):
+        right = title in {"training", "test", "to learn", "MiB"}
         table.add_column(title, justify="right" if right else "left", overflow="fold", no_wrap=title == "data")
     for entry in entries:
         try:
             spec = data_catalog.load(entry.name, entries)
+        except PathMissingError:
+            table.add_row(entry.name, "", "", "", "", "yours: add data.path=DIR", entry.path)
+            continue
         except UserError as error:
             table.add_row(entry.name, "", "", "", "", f"wrong: {error}", entry.path, style="red")
             continue
-        if isinstance(spec, Request):
-            table.add_row(entry.name, "", "", "", "", "yours: add data.path=DIR", entry.path)
-        else:
+        if isinstance(spec, DataSpec):
             _add(table, spec, root, entry.path)
     for request in datasets.packed_requests(root):
         _add(table, datasets.known(request, root), root, request.path)
@@ -58,8 +59,16 @@ def list_data(root: Root = Path("data"), config_dir: ConfigDir = None) -> None:
 
 def _add(table: Table, spec: DataSpec, root: Path, file: str) -> None:
     ready, state = _state(spec, root)
-    counts = (f"{count:,}" for count in (spec.train_images, spec.test_images, spec.classes))
-    table.add_row(spec.name, *counts, _size(spec, root), state, file, style="green" if ready else "")
+    counts = (f"{count:,}" for count in (spec.train_images, spec.test_images))
+    table.add_row(
+        spec.name,
+        *counts,
+        plural(spec.classes, _OUTPUTS[spec.targets]),
+        _size(spec, root),
+        state,
+        file,
+        style="green" if ready else "",
+    )
 
 
 @app.command("prepare", epilog="Example: python -m vit_sweep data prepare photos/leaves data.side=64 --root data")

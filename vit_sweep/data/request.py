@@ -15,6 +15,7 @@ from launchers.profile import Count
 from vit_sweep.plan.point import NotNegativeInt, Task
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".h5f", ".he5")
+SHARD_SUFFIXES = (".tar",)
 
 
 class Kind(StrEnum):
@@ -22,6 +23,8 @@ class Kind(StrEnum):
 
     IMAGEFOLDER = "imagefolder"
     HDF5 = "hdf5"
+    WEBDATASET = "webdataset"
+    """Shards: tar files of samples, each some files of one name."""
 
 
 class Pixels(StrEnum):
@@ -65,15 +68,24 @@ class Request:
     split_seed: NotNegativeInt = 0
     corrupt: Corrupt = Corrupt.REFUSE
     pixels: Pixels = Pixels.U8
-    """Folders: f32 keeps what 8 bits would not, of arrays and of grey images."""
+    """Of files of images: f32 keeps what 8 bits would not. HDF5: numbers of more than 8 bits are always kept."""
     images: Line = "images"
-    """HDF5: the dataset of images."""
+    """Of several images a file, where they are: HDF5's dataset, the suffixes of a shard's images."""
     labels: Line = "labels"
-    """HDF5: the dataset of their labels, or an attribute."""
+    """Likewise where their labels are: a dataset or an attribute, a suffix."""
     targets: Task | None = None
-    """HDF5: what the labels are for; None: by their type."""
+    """What the labels are for; None: by their type."""
     classes: Count | None = None
-    """HDF5: how many classes the labels number; None: as many as there are."""
+    """How many classes the labels number; None: as many as there are."""
+    names: Line | None = None
+    """HDF5: the dataset of the classes' names, in the order of their numbers."""
+
+
+_SUFFIXES = {Kind.HDF5: HDF5_SUFFIXES, Kind.WEBDATASET: SHARD_SUFFIXES}
+
+
+class PathMissingError(UserError):
+    """A preset that reads what a command names was given no path."""
 
 
 MISSING = "???"
@@ -83,8 +95,11 @@ MISSING = "???"
 def kind_of(path: str) -> Kind:
     """What lies at a path, where only the path is given."""
     place = Path(path).expanduser()
-    files = [place, *place.glob("*"), *place.glob("*/*.h*")] if place.is_dir() else [place]
-    return Kind.HDF5 if any(file.suffix in HDF5_SUFFIXES for file in files) else Kind.IMAGEFOLDER
+    files = [place, *place.glob("*"), *place.glob("*/*.h*"), *place.glob("*/*.tar")] if place.is_dir() else [place]
+    for kind, suffixes in _SUFFIXES.items():
+        if any(file.suffix in suffixes for file in files):
+            return kind
+    return Kind.IMAGEFOLDER
 
 
 def is_request(given: Mapping[str, Any]) -> bool:
@@ -95,7 +110,9 @@ def is_request(given: Mapping[str, Any]) -> bool:
 def request_of(given: Mapping[str, Any]) -> Request:
     """Check the keys of a data set that has a `path`; raises `UserError`. Its name is the folder's, unless given."""
     if given["path"] == MISSING:
-        raise UserError(f"data={given['name'] or given['source']}: where the images lie is not said; add data.path=DIR")
+        raise PathMissingError(
+            f"data={given['name'] or given['source']}: where the images lie is not said; add data.path=DIR"
+        )
     path = Path(str(given["path"])).expanduser().absolute()
     name = given.get("name") or re.sub(r"[^A-Za-z0-9._+-]", "_", path.stem).lstrip("._+-") or "data"
     return parse(Request, {**given, "path": str(path), "name": name}, what="data")

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections import namedtuple
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -317,17 +318,23 @@ def test_a_job_on_images_that_are_not_packed_says_which_command_to_run(root):
     assert raised.value.cause is Cause.DATA
 
 
+def seen(path):
+    """The file's colours of 8 bits."""
+    from vit_sweep.data.prepare.decode import colours_of
+
+    with Path(path).open("rb") as file:
+        return colours_of(file)
+
+
 @pytest.mark.parametrize("suffix", ["png", "tif"])
 def test_grey_of_16_bits_keeps_its_shades(tmp_path, suffix):
     import numpy as np
     from PIL import Image
 
-    from vit_sweep.data.prepare.image_folder import read_image
-
     path = tmp_path / f"scan.{suffix}"
     shades = np.arange(256, dtype=np.uint16).reshape(16, 16)
     Image.fromarray(shades * 257).save(path)
-    assert np.array_equal(np.asarray(read_image(str(path)))[..., 0], shades)
+    assert np.array_equal(np.asarray(seen(path))[..., 0], shades)
 
 
 @pytest.mark.parametrize(
@@ -347,8 +354,6 @@ def test_every_kind_of_image_shows_what_it_shows(tmp_path, name, about):
     """Red above black, or white above black where there are no colours; the file is of the kind that `about` says."""
     import numpy as np
     from PIL import Image
-
-    from vit_sweep.data.prepare.image_folder import read_image
 
     grey = name in ("grey_alpha.png", "ink.png")
     shown = np.zeros((16, 16, 3), dtype=np.uint8)
@@ -375,7 +380,7 @@ def test_every_kind_of_image_shows_what_it_shows(tmp_path, name, about):
             image, options = image.rotate(90), {"exif": exif, "quality": 100, "subsampling": 0}
     if name != "deep.png":
         image.save(path, **options)
-    pixels = np.asarray(read_image(str(path))).astype(int)
+    pixels = np.asarray(seen(path)).astype(int)
     assert pixels.shape == (16, 16, 3), about
     assert np.abs(pixels - shown).max() <= 8, about
 
@@ -398,13 +403,12 @@ def test_several_pictures_in_a_file_are_refused_by_name(tmp_path, suffix):
     from PIL import Image
 
     from vit_sweep.data.packed import Pixels
-    from vit_sweep.data.prepare.image_folder import read_image
     from vit_sweep.data.prepare.source import Reader, Sample
 
     path = tmp_path / f"moves.{suffix}"
     pictures = [Image.new("RGB", (16, 16), colour) for colour in ("red", "black")]
     pictures[0].save(path, save_all=True, append_images=pictures[1:])
-    read = lambda sample: read_image(sample.path)  # noqa: E731
+    read = lambda sample: seen(sample.path)  # noqa: E731
     reader = Reader(read=read, pixels=Pixels.U8, shape=(3, 16, 16), as_is=True, workers=1)
     told = reader.image(Sample(str(path), 0))
     assert told == f"{path} (it holds 2 pictures; keep the one that you mean)"
@@ -414,11 +418,9 @@ def test_values_without_a_range_are_refused(tmp_path):
     import numpy as np
     from PIL import Image
 
-    from vit_sweep.data.prepare.image_folder import read_image
-
     Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(tmp_path / "f.tif")
     with pytest.raises(ValueError, match="no known range; convert it to 8 bits"):
-        read_image(str(tmp_path / "f.tif"))
+        seen(tmp_path / "f.tif")
 
 
 # -- where others may write into the data root ----------------------------------------------------------

@@ -2,22 +2,21 @@
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
 from torchvision.datasets import folder as torchvision_folder
 
 from launchers.atomic import reading
 from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.data.packed import SPLITS, expected_images
-from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Source, Sources, Tell, divided, planes_of
+from vit_sweep.data.prepare.decode import ARRAY, TIFF, deep, picture_of
+from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Source, Sources, Tell, divided
 from vit_sweep.data.request import Pixels, Request
 from vit_sweep.plan.point import DataSpec
 
-_ARRAY = ".npy"
-_EXTENSIONS = (*torchvision_folder.IMG_EXTENSIONS, _ARRAY)
+_EXTENSIONS = (*torchvision_folder.IMG_EXTENSIONS, ARRAY)
 _TEST_FOLDERS = ("val", "test")
 """Where people put images to test with, the usual one first."""
 
@@ -44,6 +43,8 @@ def requested(request: Request, tell: Tell) -> Sources:
             f"data={request.name}: {train} has one class folder only ({whole.classes[0]}), and one class is nothing to "
             "learn; put the images of each class into a folder of its own"
         )
+    if request.pixels is Pixels.U8:
+        _tell_of_depth(whole, tell)
     if test is None:
         splits = divided(whole, request.split, request.split_seed)
         tell(f"{train}: {plural(len(splits['test'].samples), 'image')} of {len(whole.samples)} are put apart for tests")
@@ -64,7 +65,7 @@ def source_of(data: DataSpec | Request, folder: Path, tell: Tell) -> Source:
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
     if not names:
         raise UserError(f"{where} holds no class folders; images lie at {folder}/CLASS/*.jpg")
-    listing = torchvision_folder.DatasetFolder(folder, read_image, _EXTENSIONS, allow_empty=True)
+    listing = torchvision_folder.DatasetFolder(folder, lambda path: path, _EXTENSIONS, allow_empty=True)
     filled = {label for _, label in listing.samples}
     empty = [name for label, name in enumerate(listing.classes) if label not in filled]
     if empty:
@@ -107,52 +108,22 @@ def _same_classes(data: DataSpec | Request, sources: dict[str, Source]) -> None:
 
 
 def _reader(channels: int | None, splits: dict[str, Source], pixels: Pixels = Pixels.U8) -> Callable[[Sample], Picture]:
-    arrays = any(sample.path.endswith(_ARRAY) for source in splits.values() for sample in source.samples)
-    if channels not in (1, 3, None) and not arrays:
+    arrays = any(sample.path.endswith(ARRAY) for source in splits.values() for sample in source.samples)
+    if channels not in (1, 3, None) and not arrays and pixels is Pixels.U8:
         raise UserError(f"data.channels={channels}: an image file has colours (3) or is grey (1)")
 
     def read(sample: Sample) -> Picture:
-        if sample.path.endswith(_ARRAY):
-            with reading(Path(sample.path)) as file:
-                planes = planes_of(np.load(file, allow_pickle=False))
-            if pixels is Pixels.U8 and planes.is_floating_point():
-                raise ValueError("more than 8 bits a number; keep them with data.pixels=f32")
-            return planes
-        if pixels is Pixels.F32 and channels == 1:
-            return _grey(sample.path)
-        image = read_image(sample.path)
-        return image.convert("L") if channels == 1 else image
+        with reading(Path(sample.path)) as file:
+            return picture_of(file, sample.path, channels=channels, pixels=pixels)
 
     return read
 
 
-def _grey(path: str) -> Picture:
-    """Grey values as they are, (1, rows, columns); a coloured image is no such one."""
-    with reading(Path(path)) as file, Image.open(file) as image:
-        _require_one(image)
-        if image.mode not in ("1", "L", "I", "F") and not image.mode.startswith("I;16"):
-            raise ValueError(f"{image.mode} is no grey; convert it, or leave data.pixels=f32 out")
-        return planes_of(np.array(ImageOps.exif_transpose(image)))
-
-
-def _require_one(image: Image.Image) -> None:
-    pictures = getattr(image, "n_frames", 1)
-    if pictures > 1 and image.format != "MPO":  # a camera's: its first picture is the photo
-        raise ValueError(f"it holds {pictures} pictures; keep the one that you mean")
-
-
-def read_image(path: str) -> Image.Image:
-    """Read an image file as RGB of 8 bits, upright; raises what decoders raise.
-
-    Raises `ValueError` for values without a scale and for several pictures in a file. Pillow would cut grey values of
-    16 bits off at 255, which turns nearly all of them white.
-    """
-    with reading(Path(path)) as file, Image.open(file) as image:
-        _require_one(image)
-        # As Pillow's releases call the grey of such a PNG.
-        if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-            grey = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-            return grey.convert("RGB")
-        if image.mode in ("I", "F"):
-            raise ValueError("its values have no known range; convert it to 8 bits")
-        return ImageOps.exif_transpose(image).convert("RGB")
+def _tell_of_depth(source: Source, tell: Tell) -> None:
+    """Say, by the first image of each class, that numbers of more than 8 bits are brought to 8."""
+    firsts = {sample.target: sample.path for sample in reversed(source.samples)}
+    for path in filter(lambda path: path.lower().endswith((".png", *TIFF)), firsts.values()):
+        with suppress(OSError), reading(Path(path)) as file:
+            if deep(file):
+                tell(f"{path} has more than 8 bits a number, which are brought to 8; data.pixels=f32 keeps them")
+                return

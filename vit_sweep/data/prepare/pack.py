@@ -24,8 +24,9 @@ from vit_sweep.data import datasets
 from vit_sweep.data.packed import Manifest, PackedFile, folder_of, images_file, labels_file
 from vit_sweep.data.prepare import image_folder
 from vit_sweep.data.prepare.download import alone, make_root
+from vit_sweep.data.prepare.readers import requested
 from vit_sweep.data.prepare.source import NAMED, Reader, Source, Sources, Target, Tell, shape_of
-from vit_sweep.data.request import Corrupt, Kind, Pixels, Request
+from vit_sweep.data.request import Corrupt, Pixels, Request
 from vit_sweep.plan.point import DataSpec, Task
 
 BLOCK_IMAGES = 256
@@ -74,25 +75,13 @@ def _to_pack(data: DataSpec | Request, root: Path, tell: Tell) -> Sources | None
     """What is to be packed; None where it is packed already, and whole."""
     if isinstance(data, DataSpec):
         return None if datasets.problem_of(data, root) is None else image_folder.described(data, root, tell)
-    sources = _requested(data, tell)
+    sources = requested(data, tell)
     try:
         spec = datasets.known(data, root)
     except UserError:  # not packed, or otherwise
         return sources
     whole = datasets.problem_of(spec, root) is None
     return None if whole and datasets.manifest_of(spec, root).listed == sources.listed() else sources
-
-
-def _requested(request: Request, tell: Tell) -> Sources:
-    if request.source is Kind.HDF5:
-        try:
-            from vit_sweep.data.prepare import hdf5
-        except ImportError:
-            raise UserError(
-                f"data={request.name}: h5py, which reads HDF5, is not installed here: pip install 'vit_sweep[data]'"
-            ) from None
-        return hdf5.requested(request, tell)
-    return image_folder.requested(request, tell)
 
 
 def _pack(data: DataSpec | Request, sources: Sources, root: Path, tell: Tell, workers: int) -> None:

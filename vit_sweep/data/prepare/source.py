@@ -185,8 +185,10 @@ class _Files(Dataset[Tensor | str]):
         return self._reader.image(self._samples[number])
 
 
-def planes_of(values: NDArray[Any]) -> Tensor:
-    """(channels, rows, columns) of an array, uint8 or float32; channels of 4 at most may be its last axis.
+def planes_of(values: NDArray[Any], *, channels_first: bool = False) -> Tensor:
+    """(channels, rows, columns) of an array, uint8 or float32.
+
+    Channels of 4 at most may be its last axis, unless it is known that they are its first.
 
     Raises `ValueError` for values that are no finite numbers, and for another number of axes.
     """
@@ -196,7 +198,7 @@ def planes_of(values: NDArray[Any]) -> Tensor:
         )
     if values.ndim == 2:
         values = values[None]
-    elif values.shape[-1] <= 4 < values.shape[0]:
+    elif values.shape[-1] <= 4 < values.shape[0] and not channels_first:
         values = values.transpose(2, 0, 1)
     if values.dtype == np.uint8:
         return torch.from_numpy(np.ascontiguousarray(values))

@@ -1,0 +1,220 @@
+"""Labels of images that lie together in files, whatever the format: looked at, checked, and made targets of a task."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from launchers.errors import UserError
+from launchers.text import plural, some
+from vit_sweep.data.prepare.source import NAMED, Read, Sample, Source, Sources, Target, Tell, divided
+from vit_sweep.data.request import Corrupt, Pixels, Request
+from vit_sweep.plan.point import Task
+
+_MOST_CLASSES = 100_000
+_NUMBERS = "biuf"
+"""Kinds of numpy's types."""
+
+
+class WrongFile(Exception):  # noqa: N818 - a sentence for people
+    """Why a file cannot be used."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labelled:
+    """A file of images with their labels, before any image is read."""
+
+    path: Path
+    images: int
+    labels: NDArray[Any]
+    """(images,) or (images, k), words or numbers; or one for all images of the file, ()."""
+    pixels: Pixels = Pixels.U8
+    names: tuple[str, ...] = ()
+    """Of the classes in the order of their numbers, where the file says them."""
+
+    @property
+    def of_all(self) -> bool:
+        """Whether there is one label for all."""
+        return self.labels.ndim == 0
+
+
+def looked_at(request: Request, paths: Sequence[Path], look: Callable[[Path], Labelled], tell: Tell) -> list[Labelled]:
+    """What each file holds; those for which `look` raises `WrongFile` are refused, or left out and told."""
+    found, wrong = [], dict[str, list[str]]()
+    for path in paths:
+        try:
+            found.append(look(path))
+        except WrongFile as error:
+            wrong.setdefault(str(error), []).append(str(path))
+    if wrong:
+        count = len(paths) - len(found)
+        named = f"{count} of {plural(len(paths), 'file')} cannot be used: {by_reason(wrong)}"
+        if request.corrupt is Corrupt.REFUSE or not found:
+            skip = ", or leave them out with data.corrupt=skip" if found else ""
+            raise UserError(f"data={request.name}: {named}; mend or replace them and give the command again{skip}")
+        tell(f"left out: {named}")
+    return found
+
+
+def by_reason(wrong: dict[str, list[str]]) -> str:
+    """What cannot be used, and why: `a, b (it is cut short); c (it is empty)`."""
+    return some([f"{some(names, NAMED)} ({why})" for why, names in wrong.items()], NAMED, separator="; ")
+
+
+def sources_of(
+    request: Request, files: dict[str, list[Labelled]], read: Read, tell: Tell, *, whole_files: bool
+) -> Sources:
+    """Both splits with their targets; raises `UserError`.
+
+    Without files to test with some images are put apart: with `whole_files` all of a file, since they are alike.
+    """
+    path = Path(request.path)
+    every = [file for some_files in files.values() for file in some_files]
+    task = request.targets or _task_of(every)
+    classes = _classes_of(request, task, every)
+    folder = path if path.is_dir() else path.parent
+    made = {
+        split: Source(folder=folder, classes=classes, samples=tuple(_samples(task, classes, files[split])))
+        for split in files
+    }
+    if not files["test"]:
+        together = whole_files and len(files["train"]) > 1
+        made = divided(made["train"], request.split, request.split_seed, by_file=together)
+        what = "images of whole files" if together else "images"
+        tell(f"{path}: {len(made['test'].samples):,} of {sum(file.images for file in every):,} {what} are put apart")
+    _check_splits(request, task, made)
+    eight_bits = all(file.pixels is Pixels.U8 for file in every)
+    return Sources(splits=made, read=read, pixels=Pixels.U8 if eight_bits else Pixels.F32, targets=task)
+
+
+def require_labels(labels: NDArray[Any], images: int, name: str, of: str) -> None:
+    """Raise `WrongFile` for what are no labels, or not as many as there are images `of` something."""
+    if labels.dtype.kind not in f"{_NUMBERS}U" or labels.ndim > 2 or (labels.ndim == 2 and labels.dtype.kind == "U"):
+        raise WrongFile(f"{name} is {labels.dtype} {list(labels.shape)}; labels are words or numbers, [n] or [n, k]")
+    if labels.ndim and len(labels) != images:
+        raise WrongFile(f"{name} has {plural(len(labels), 'label')} for {plural(images, 'image')} of {of}")
+
+
+def array_of(values: Sequence[Any], name: str) -> NDArray[Any]:
+    """Labels that were read one by one: (n,) or (n, k); raises `WrongFile` where they are not of one kind."""
+    kinds = {"word" if isinstance(value, str) else "list" if np.ndim(value) else "number" for value in values}
+    widths = {np.shape(value) for value in values}
+    if len(kinds) > 1 or len(widths) > 1:
+        different = kinds if len(kinds) > 1 else {f"{list(width)}" for width in widths}
+        raise WrongFile(f"{name} is unlike between its images: {some(sorted(different), NAMED)}")
+    return np.asarray(values)
+
+
+def _task_of(files: Iterable[Labelled]) -> Task:
+    """By the type of the labels: words and whole numbers are classes, several whole ones labels, others numbers."""
+    first = next(iter(files)).labels
+    if first.dtype.kind == "f":
+        return Task.REGRESSION
+    return Task.MULTILABEL if first.ndim == 2 else Task.CLASSIFICATION
+
+
+def _classes_of(request: Request, task: Task, files: Sequence[Labelled]) -> tuple[str, ...]:
+    """Names of classes, labels or numbers; raises `UserError` where files disagree, or a value is none of these."""
+    widths = {file.labels.shape[1] if file.labels.ndim == 2 else 1 for file in files}
+    kinds = {file.labels.dtype.kind == "U" for file in files}
+    names = _names_of(request, files)
+    if len(widths) > 1 or len(kinds) > 1:
+        raise UserError(
+            f"data={request.name}: {request.labels} is unlike between files: "
+            f"{some(sorted({f'{f.labels.dtype} {list(f.labels.shape[1:])}' for f in files}), NAMED)}; use one kind"
+        )
+    for file in files:
+        _check_labels(request, task, file, len(names) or request.classes)
+    if task is not Task.CLASSIFICATION:
+        width = widths.pop()
+        return names if len(names) == width else tuple(f"{request.labels}[{k}]" for k in range(width))
+    values = sorted({value for file in files for value in np.unique(file.labels).tolist()})
+    if kinds.pop():
+        return tuple(values)
+    if names:
+        return names
+    count = request.classes or int(values[-1]) + 1
+    if request.classes is None and count > len(values):
+        raise UserError(
+            f"data={request.name}: {request.labels} goes from {values[0]:g} to {values[-1]:g}, but has {len(values)} "
+            f"values only; number classes from 0 without gaps, or give data.classes={count} if some have no image here"
+        )
+    return tuple(map(str, range(count)))
+
+
+def _names_of(request: Request, files: Sequence[Labelled]) -> tuple[str, ...]:
+    """Names of the classes, if the files have any; raises `UserError` where they have others."""
+    names = {file.names for file in files}
+    if len(names) > 1:
+        one, other = sorted(names)[:2]
+        raise UserError(
+            f"data={request.name}: the files name their classes differently: {some(one, NAMED) or 'not at all'}, and "
+            f"{some(other, NAMED)}; use files of one kind"
+        )
+    return names.pop() if names else ()
+
+
+def _check_labels(request: Request, task: Task, file: Labelled, classes: int | None) -> None:
+    """Every label within what its task allows."""
+    labels, rule = file.labels, ""
+    if labels.dtype.kind == "U":
+        bad = np.zeros(labels.shape, dtype=bool)
+        rule = "" if task is Task.CLASSIFICATION else "words are classes"
+        bad[...] = bool(rule)
+    elif task is Task.CLASSIFICATION:
+        most = (classes or _MOST_CLASSES) - 1
+        bad = ~((labels >= 0) & (labels <= most) & (labels == np.floor(labels)))
+        rule = f"classes are whole numbers from 0 to {most}"
+        if labels.ndim == 2:
+            bad, rule = np.ones(labels.shape, dtype=bool), "an image has one class"
+    elif task is Task.MULTILABEL:
+        bad, rule = ~((labels == 0) | (labels == 1)), "labels are 0 or 1"
+    else:
+        bad, rule = ~np.isfinite(labels.astype(float)), "numbers are finite"
+    if bad.any():
+        where = tuple(int(i) for i in np.argwhere(bad)[0])
+        at = f"{request.labels}{list(where) if where else ''}"
+        raise UserError(
+            f"data={request.name}: {file.path}: {at} is {labels[where]}, and {rule} (data.targets="
+            f"{task.value}); {plural(int(bad.sum()), 'label')} of {labels.size:,} so: mend the file, or give another "
+            "data.labels, data.targets or data.classes"
+        )
+
+
+def _samples(task: Task, classes: tuple[str, ...], files: Iterable[Labelled]) -> Iterable[Sample]:
+    places = {name: place for place, name in enumerate(classes)}
+    for file in files:
+        each = np.broadcast_to(file.labels, (file.images,)) if file.of_all else file.labels
+        for index in range(file.images):
+            yield Sample(str(file.path), _target(task, each[index], places), index)
+
+
+def _target(task: Task, label: Any, places: dict[str, int]) -> Target:
+    if task is Task.CLASSIFICATION:
+        return places[str(label)] if isinstance(label, str) else int(label)
+    return tuple(float(value) for value in np.atleast_1d(label))
+
+
+def _check_splits(request: Request, task: Task, splits: dict[str, Source]) -> None:
+    where = f"data={request.name}: {request.path}"
+    if not splits["test"].samples:
+        raise UserError(
+            f"{where}: too few to put some apart for tests; put files into train/ and val/, or add more of each class"
+        )
+    if task is not Task.CLASSIFICATION:
+        return
+    if len(splits["train"].classes) == 1:
+        raise UserError(
+            f"{where}: {request.labels} is {splits['train'].classes[0]} for all images, and one class is nothing "
+            "to learn"
+        )
+    names = splits["train"].classes
+    trained, tested = ({sample.target for sample in splits[split].samples} for split in ("train", "test"))
+    unknown = [names[int(label)] for label in sorted(tested - trained) if isinstance(label, int)]
+    if unknown:
+        raise UserError(
+            f"{where}: {some(unknown, NAMED)} of {request.labels} only among the test images; train on them"
+        )

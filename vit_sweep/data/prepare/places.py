@@ -1,0 +1,66 @@
+"""Where the images of somebody's own data lie: which files are for training, and which for tests."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from launchers.errors import UserError
+from launchers.text import some
+from vit_sweep.data.prepare.source import NAMED
+from vit_sweep.data.request import Request
+
+_SPLITS = {"train": ("train",), "test": ("val", "validation", "valid", "test")}
+"""Words that say it, the usual one first."""
+_NUMBERED = re.compile(r"[-_.]?\d+([-_]of[-_]\d+)?$")
+"""What a file of several has at the end of its name: -000017, -00017-of-00032."""
+
+
+def places(request: Request, suffixes: Sequence[str], what: str) -> tuple[list[Path], list[Path]]:
+    """Files to train with, and to test with; none of these where nobody has put some apart.
+
+    A file, a folder of them, or a folder in which `train` and `val` are folders or (numbered) files; something may
+    stand before the word: multicoil_train/, imagenet-train-000000.tar. Raises `UserError`.
+    """
+    path = Path(request.path)
+    where = f"data={request.name}: {path}"
+    if path.is_file():
+        return [path], []
+    if not path.is_dir():
+        raise UserError(f"{where} is not there; data.path names {what} or a folder of them")
+    parts = {}
+    for split, words in _SPLITS.items():
+        for word in words:
+            found = [entry for entry in sorted(path.iterdir()) if _says(entry, word, suffixes)]
+            several = sorted({_kind_of(entry, suffixes) for entry in found})
+            if len(several) > 1:
+                raise UserError(
+                    f"{where} has {some(several, NAMED)}: which of them is the {split} split "
+                    "is not known; name a folder that has one of them"
+                )
+            if found:
+                parts[split] = [file for entry in found for file in files_in(entry, suffixes)]
+                break
+    listed = (parts["train"], parts.get("test", [])) if "train" in parts else (files_in(path, suffixes), [])
+    if not listed[0]:
+        raise UserError(f"{where} holds no {what.split(' ', 1)[1]} ({', '.join(suffixes)})")
+    return listed
+
+
+def files_in(place: Path, suffixes: Sequence[str]) -> list[Path]:
+    """A file itself, or those of a folder, sorted."""
+    if place.is_file():
+        return [place]
+    return sorted(entry for entry in place.iterdir() if entry.suffix in suffixes and entry.is_file())
+
+
+def _says(entry: Path, word: str, suffixes: Sequence[str]) -> bool:
+    """Whether a folder or a file is a split: train, multicoil_train, train.h5, imagenet-train-000000.tar."""
+    stem = _kind_of(entry, suffixes).removesuffix(entry.suffix if entry.suffix in suffixes else "")
+    return bool(re.search(rf"(^|[-_.]){word}$", stem)) and (entry.is_dir() or entry.suffix in suffixes)
+
+
+def _kind_of(entry: Path, suffixes: Sequence[str]) -> str:
+    """The name without the number that a file of several has."""
+    if entry.suffix in suffixes and not entry.is_dir():
+        return _NUMBERED.sub("", entry.stem) + entry.suffix
+    return entry.name

@@ -1,0 +1,205 @@
+"""WebDataset before it is packed: which samples its shards hold, and how an image of one is read.
+
+A shard is a tar file; files in it of one name up to the first dot are a sample, and what follows the dot is a field:
+`dog/0017.jpg`, `dog/0017.cls`. Samples are grouped and fields decoded by webdataset itself. Of the tar only the heads
+are read before, so that an image is then read where it lies, by any process, in any order.
+"""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from braceexpand import braceexpand
+from numpy.typing import NDArray
+from webdataset.autodecode import basichandlers
+from webdataset.tariterators import group_by_keys
+
+from launchers.atomic import reading
+from launchers.text import plural, some
+from vit_sweep.data.prepare.decode import picture_of
+from vit_sweep.data.prepare.labels import (
+    Labelled,
+    WrongFile,
+    array_of,
+    by_reason,
+    looked_at,
+    require_labels,
+    sources_of,
+)
+from vit_sweep.data.prepare.places import places
+from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Sources, Tell
+from vit_sweep.data.request import SHARD_SUFFIXES, Corrupt, Pixels, Request
+
+_WORDS = ("txt", "text", "transcript")
+_OBJECTS = ("json", "jsn")
+_FIELDS = ("cls", "cls2", "index", "inx", "id", *_WORDS, *_OBJECTS, "npy")
+"""What labels are read from. Not from a pickle: it runs what whoever wrote it likes."""
+_END = bytes(512)
+
+Extent = tuple[int, int]
+"""Where a field's bytes begin in its shard, and how many there are."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ShardSample:
+    """A sample: its name, and where its fields lie."""
+
+    key: str
+    fields: dict[str, Extent]
+
+
+def requested(request: Request, tell: Tell) -> Sources:
+    """The images that `data.path` names, split where nobody has put some apart; raises `UserError`."""
+    images: dict[str, list[tuple[str, Extent]]] = {}
+
+    def look(path: Path) -> Labelled:
+        samples, labels = labelled(request, path, tell)
+        images[str(path)] = [image_of(request, sample) for sample in samples]
+        return Labelled(path=path, images=len(samples), labels=labels, pixels=request.pixels)
+
+    files = {
+        split: looked_at(request, paths, look, tell)
+        for split, paths in zip(("train", "test"), shard_paths(request), strict=True)
+    }
+    if request.labels in _WORDS:
+        files = _numbers_of_words(files)
+    return sources_of(request, files, _Reading(images, request.channels, request.pixels), tell, whole_files=False)
+
+
+def shard_paths(request: Request) -> tuple[list[Path], list[Path]]:
+    """Shards to train with, and to test with: of a file, a folder, or a name with braces; raises `UserError`."""
+    if "{" not in request.path:
+        return places(request, SHARD_SUFFIXES, "a tar file")
+    each = [places(replace(request, path=path), SHARD_SUFFIXES, "a tar file") for path in braceexpand(request.path)]
+    return [path for train, _ in each for path in train], [path for _, test in each for path in test]
+
+
+def labelled(request: Request, path: Path, tell: Tell) -> tuple[list[ShardSample], NDArray[Any]]:
+    """Samples of a shard that have an image, and their labels (`request.labels`: classes, numbers, or captions).
+
+    Those that lack one are refused by name, or left out and told. Raises `WrongFile`.
+    """
+    kept, values, wrong = [], [], dict[str, list[str]]()
+    found = samples_of(path)
+    with reading(path) as file:
+        for sample in found:
+            try:
+                image_of(request, sample)
+                values.append(value_of(sample, request.labels, file))
+                kept.append(sample)
+            except WrongFile as error:
+                wrong.setdefault(str(error), []).append(sample.key)
+    if wrong:
+        named = f"{len(found) - len(kept)} of {plural(len(found), 'sample')} cannot be used: {by_reason(wrong)}"
+        if request.corrupt is Corrupt.REFUSE or not kept:
+            # What is wrong with all of them is wrong with the shard.
+            raise WrongFile(next(iter(wrong)) if not kept and len(wrong) == 1 else named)
+        tell(f"left out: {path}: {named}")
+    labels = array_of(values, request.labels)
+    require_labels(labels, len(kept), request.labels, str(path))
+    return kept, labels
+
+
+def samples_of(path: Path) -> list[ShardSample]:
+    """A shard by the heads of its tar alone; raises `WrongFile` where it is cut short or none."""
+    try:
+        grouped = list(group_by_keys(_members(path)))
+    except (tarfile.TarError, OSError, ValueError) as error:
+        why = str(error.args[0] if error.args else error)
+        raise WrongFile(" ".join(why.split())) from None
+    if not grouped:
+        raise WrongFile("it holds no sample: no file with a dot in its name")
+    return [
+        ShardSample(key=each["__key__"], fields={k: v for k, v in each.items() if not k.startswith("__")})
+        for each in grouped
+    ]
+
+
+def _members(path: Path) -> Iterator[dict[str, Any]]:
+    """Files of a tar as webdataset groups them, with extents instead of bytes."""
+    with reading(path) as file:
+        try:
+            tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 - what follows closes it
+        except tarfile.ReadError:
+            raise WrongFile("it is no tar file, or a compressed one; unpack it to a plain .tar") from None
+        with tar:
+            for member in tar:
+                # As webdataset does: a name in underscores is of the shard, not of a sample.
+                if member.isreg() and not member.name.startswith("__"):
+                    yield {"fname": member.name, "data": (member.offset_data, member.size), "__url__": str(path)}
+            file.seek(tar.offset)
+            if file.read(len(_END)) != _END:
+                raise WrongFile("it is cut short or damaged: the archive has no end")
+
+
+def image_of(request: Request, sample: ShardSample) -> tuple[str, Extent]:
+    """The name and the place of a sample's image: the first of `data.images` that it has; raises `WrongFile`."""
+    for field in request.images.split(";"):
+        if field in sample.fields:
+            return f"{sample.key}.{field}", sample.fields[field]
+    raise WrongFile(f"no image; it has {some(sample.fields, NAMED)}: name one with data.images")
+
+
+def value_of(sample: ShardSample, name: str, file: BinaryIO) -> Any:
+    """A sample's field, decoded: a number, text, or a key of an object (`json.caption`); raises `WrongFile`."""
+    field, keys = name, list[str]()
+    if name not in sample.fields:
+        field, *keys = name.split(".")
+    if field not in sample.fields:
+        raise WrongFile(f"no {name}; it has {some(sample.fields, NAMED)}: name one with data.labels")
+    if field not in _FIELDS:
+        raise WrongFile(f"{field} holds no label that is read here; {', '.join(_FIELDS)} do")
+    offset, size = sample.fields[field]
+    file.seek(offset)
+    content = file.read(size)
+    try:
+        value = json.loads(content) if field in _OBJECTS else basichandlers(field, content)
+    except ValueError as error:
+        raise WrongFile(f"{field}: {error}") from None
+    for key in keys:
+        if not isinstance(value, dict) or key not in value:
+            has = f"it has {some(value, NAMED)}" if isinstance(value, dict) else f"it is {type(value).__name__}"
+            raise WrongFile(f"{field} has no {key}; {has}")
+        value = value[key]
+    if value is None or isinstance(value, dict):
+        keyed = f"; name one of its keys, data.labels={name}.KEY: {some(value, NAMED)}" if value else ""
+        raise WrongFile(f"{name} is {'an object' if keyed else 'empty'}{keyed}")
+    return value.strip() if isinstance(value, str) else value
+
+
+def _numbers_of_words(files: dict[str, list[Labelled]]) -> dict[str, list[Labelled]]:
+    """Text that is numbers throughout as numbers: whole ones if all are."""
+    for kind in (np.int64, np.float64):
+        try:
+            return {
+                s: [replace(file, labels=file.labels.astype(kind)) for file in some_files]
+                for s, some_files in files.items()
+            }
+        except ValueError:
+            continue
+    return files
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """Reads an image where it lies in its shard."""
+
+    images: dict[str, list[tuple[str, Extent]]]
+    """Name and extent of each, by shard."""
+    channels: int | None
+    pixels: Pixels
+
+    def __call__(self, sample: Sample) -> Picture:
+        name, (offset, size) = self.images[sample.path][sample.place or 0]
+        with reading(Path(sample.path)) as file:
+            file.seek(offset)
+            content = io.BytesIO(file.read(size))
+        try:
+            return picture_of(content, name, channels=self.channels, pixels=self.pixels)
+        except Exception as error:  # what decoders raise is listed nowhere
+            raise ValueError(f"{name}: {error}") from None
