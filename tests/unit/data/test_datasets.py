@@ -431,8 +431,10 @@ def test_the_list_says_what_is_ready_and_what_is_not(run, root, tmp_path, monkey
     assert answer.exit_code == 0, answer.output
     assert "ready: needs no files" in line_of(answer, "digits")
     assert "50,000" in line_of(answer, "cifar100")
+    assert "100 classes" in line_of(answer, "cifar100")
+    assert "yours: add data.path=DIR" in line_of(answer, "webdataset")
     assert "not here: data prepare cifar100" in line_of(answer, "cifar100")
-    assert line_of(answer, "tiny").split()[5] == "ready"
+    assert line_of(answer, "tiny").split()[6] == "ready"
     (root / "set/meta").write_bytes(b"x")
     assert "damaged" in run("list", "--root", root, "--config-dir", conf).stdout
 
@@ -451,7 +453,7 @@ def test_a_packed_set_is_ready_and_its_yaml_may_say_how_it_is_read(run, root, pa
     text = to_json(PHOTOS).replace("{", '{"pipeline": "loader", ', 1)
     (tmp_path / "conf/data/photos.yaml").write_text(text)
     words = ("--root", root, "--config-dir", tmp_path / "conf")
-    assert line_of(run("list", *words), "photos").split()[5] == "ready"
+    assert line_of(run("list", *words), "photos").split()[6] == "ready"
     assert "photos is ready in" in run("prepare", "photos", *words).stdout
 
 

@@ -280,10 +280,3 @@ def test_colours_are_no_grey_values(folder, root, tmp_path):
         pack(request(folder, channels=1, pixels=Pixels.F32), root)
     with pytest.raises(UserError, match=r"data.channels=2: an image file has colours"):
         pack(request(folder, channels=2), root)
-
-
-def test_the_list_says_what_there_is_to_learn_and_what_is_yours(sweep, folder, root):
-    pack(request(folder), root)
-    listed = sweep("data", "list", "--root", str(root), env={"COLUMNS": "200"}).stdout
-    assert "2 classes" in next(line for line in listed.splitlines() if line.startswith("  my_leaves"))
-    assert "yours: add data.path=DIR" in next(line for line in listed.splitlines() if line.startswith("  webdataset"))
