@@ -30,6 +30,12 @@ from vit_sweep.runs.run import Run
 SAME = "cannot tell apart"
 _LOOKED_AT = 200
 """Runs of each side that are looked at for a hint."""
+_WAYS = frozenset(
+    {"engine", "optimizer", "partition", "gpu_model", "partition.cpus_per_gpu", "precision", "compile", "attention"}
+    | {"activation_checkpointing", "allocation", "sequence", "sequence_method", "data.pipeline", "nodes", "placement"}
+    | {"host", "epochs", "warmup_steps", "schedule", "lr_scaling", "lr_warmup_epochs"}
+)
+"""What may differ between two runs whose epochs are the same work: the same images through the same model."""
 _KIN = 3
 """Things that may differ for a hint to make sense."""
 
@@ -124,7 +130,7 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
         one_sided=paired.one_sided,
         across=(),
         mean=Compared(ratio=mean.estimate, adjusted_p=adjusted_mean),
-        notes=(*_shared(cells), *spread.notes(), *contended, *_uncertified(cells)),
+        notes=(*_shared(cells), *_unlike_work(cells), *spread.notes(), *contended, *_uncertified(cells)),
     )
 
 
@@ -135,6 +141,16 @@ def _uncertified(cells: Sequence[tuple[list[Run], list[Run]]]) -> list[str]:
     return [
         f"{count} of {plural(len(cells), 'pair')} of cells put one engine beside another, and no certificate says that "
         "both train the same; certify=true at the sweep makes one"
+    ]
+
+
+def _unlike_work(cells: Sequence[tuple[list[Run], list[Run]]]) -> list[str]:
+    count = sum(a[0].work != b[0].work and None not in (a[0].work, b[0].work) for a, b in cells)
+    if not count:
+        return []
+    return [
+        f"{count} of {plural(len(cells), 'pair')} of cells cover unlike numbers of images in an epoch: their ratio is "
+        "one of work, not of speed"
     ]
 
 
@@ -182,7 +198,11 @@ def _labels(cells: Sequence[Cells]) -> list[str]:
 
 
 def _hint(a: Sequence[Run], b: Sequence[Run], across: Sequence[str]) -> tuple[str, ...]:
-    """What the nearest cells differ in, for `across`; empty where that is nothing or so much that they have no kin."""
+    """What the nearest cells differ in, for `across`: ways to do the same work, by which cells then do pair.
+
+    Empty where they differ in the work itself, whose times say nothing of each other, or in so much that they have no
+    kin.
+    """
     near = [
         differing(words_of(run, across), words_of(other, across))
         for run in a[:_LOOKED_AT]
@@ -190,5 +210,7 @@ def _hint(a: Sequence[Run], b: Sequence[Run], across: Sequence[str]) -> tuple[st
         if run.gpus == other.gpus and run.timed and other.timed
     ]
     fewest = min(near, key=len, default=[])
-    names = tuple(dict.fromkeys(name.split(".", 1)[0] for name in fewest))
-    return names if len(names) <= _KIN else ()
+    names = tuple(dict.fromkeys(name if name in _WAYS else name.split(".", 1)[0] for name in fewest))
+    if len(names) > _KIN or not set(names) <= _WAYS:
+        return ()
+    return names if pair(a, b, across=[*across, *names]).pairs else ()

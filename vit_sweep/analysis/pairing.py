@@ -28,6 +28,8 @@ class Cells:
     words: Words
     """Everything that must be equal, as far as it is known: nodes, batch, accumulation, images, conditions."""
     runs: tuple[Run, ...]
+    unlike: str = ""
+    """What some of its runs differ in that was let differ between the studies: they are no repeats of each other."""
 
     @property
     def timed(self) -> tuple[Run, ...]:
@@ -51,7 +53,8 @@ _SEVERAL = "several cells of the first study agree with one of the second in all
 def pair(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -> Pairing:
     """Pair cells of `a` and `b` that agree in all that both know; conditions named in `across` may differ.
 
-    `engine` in `across` stands for `engine.stage` and all other values behind the name, too.
+    `engine` in `across` stands for `engine.stage` and all other values behind the name, too. Runs of one side that
+    differ in it are not pooled: nobody can say which of them is meant.
     """
     cells_a, cells_b = _cells(a, across), _cells(b, across)
     both = _names(cells_a) & _names(cells_b)
@@ -87,7 +90,24 @@ def _cells(runs: Iterable[Run], across: Sequence[str]) -> list[Cells]:
     groups: dict[tuple[int, Words], dict[str, Run]] = {}
     for run in runs:
         groups.setdefault((run.gpus, words_of(run, across)), {})[run.run_id] = run
-    return [Cells(gpus=key[0], words=key[1], runs=tuple(by_id.values())) for key, by_id in sorted(groups.items())]
+    return [
+        Cells(gpus=key[0], words=key[1], runs=tuple(by_id.values()), unlike=_unlike(by_id.values(), across))
+        for key, by_id in sorted(groups.items())
+    ]
+
+
+def _unlike(runs: Iterable[Run], across: Sequence[str]) -> str:
+    """What runs that agree in all else differ in, of what is named in `across`: `images (1347, 134)`."""
+    if not across:
+        return ""
+    values: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for name, value in words_of(run):
+            values.setdefault(name, {})[value] = None
+    several = {name: list(known) for name, known in values.items() if len(known) > 1}
+    # `engine.zero_stage` says nothing new beside `engine`.
+    names = [name for name in several if "." not in name or name.split(".", 1)[0] not in several]
+    return "; ".join(f"{name} ({some(several[name], 3)})" for name in names)
 
 
 def words_of(run: Run, across: Sequence[str] = ()) -> Words:
@@ -124,6 +144,9 @@ def _problem(cells: Cells, candidates: Sequence[Cells], others: Sequence[Cells])
     if len(candidates) > 1:
         return f"{len(candidates)} cells of the other study agree with it in all that both say"
     for cell in (cells, *candidates):
+        if cell.unlike:
+            whose = "its" if cell is cells else "the other study's"
+            return f"{whose} runs differ in {cell.unlike}, so they are no repeats of each other; compare one at a time"
         if not cell.timed:
             first = cell.runs[0]
             return f"{first.run_id} has no time that counts: {first.cause or first.status}"

@@ -154,6 +154,56 @@ def test_other_engines_are_compared_across_their_name_and_the_values_behind_it()
     assert not any("certificate" in note for note in compare(*certified, across=["engine"]).notes)
 
 
+def strong_and_weak(seconds=1.0, **conditions):
+    """Two GPUs on half the images each, and on as many as one has."""
+    return [
+        run(2, (seconds * work / 6400,), work=work, run_id=f"{seconds}-{work}-{seed}", seed=seed, conditions=conditions)
+        for work in (6400, 12800)
+        for seed in range(2)
+    ]
+
+
+@pytest.mark.parametrize("across", [["images"], ["epochs", "images"], ["images", "engine"]])
+def test_strong_and_weak_runs_are_never_pooled_as_repeats_whatever_is_let_differ(across):
+    made = compare(strong_and_weak(epochs="3"), strong_and_weak(2.0, epochs="5"), across=across)
+    assert not made.pairs
+    assert any(
+        "its runs differ in images (6400, 12800), so they are no repeats" in cell.reason for cell in made.unpaired
+    )
+
+
+def test_what_is_proposed_leaves_strong_and_weak_apart_and_pairs_each_with_its_own():
+    a, b = strong_and_weak(epochs="3"), strong_and_weak(2.0, epochs="5")
+    proposed = compare(a, b).across
+    assert proposed == ("epochs",)
+    made = compare(a, b, across=proposed)
+    assert [pair.ratio.value for pair in made.pairs] == pytest.approx([2.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        ({"work": 6400}, {"work": 12800}),
+        ({"micro_batch": 16}, {"micro_batch": 32}),
+        ({"conditions": {"model": "vit_b_16"}}, {"conditions": {"model": "vit_l_16"}}),
+        ({"conditions": {"data": "cifar10"}}, {"conditions": {"data": "cifar100"}}),
+    ],
+)
+def test_other_work_is_never_proposed_for_comparison(ours, theirs):
+    assert compare([run(2, **ours)], [run(2, (9.0,), **theirs)]).across == ()
+
+
+def test_nothing_is_proposed_that_would_not_pair():
+    """Both engines on one side: `--across engine` could not say which of them is meant."""
+    a = [run(1, conditions={"engine": name}, run_id=name) for name in ("zero0", "zero1")]
+    assert compare(a, [run(1, conditions={"engine": "ddp"})]).across == ()
+
+
+def test_epochs_of_unlike_numbers_of_images_are_said_to_be_other_work():
+    made = compare([run(2, work=6400)], [run(2, (9.0,), work=12800)], across=["images"])
+    assert any("1 of 1 pair of cells cover unlike numbers of images" in note for note in made.notes)
+
+
 def test_a_table_that_says_less_is_compared_in_what_both_say():
     theirs = replace(
         run(2, (6.0,), origin=Origin.IMPORTED), conditions=(("data", "cifar100"), ("node", "x")), nodes=None
