@@ -29,7 +29,6 @@ VERBS = (
     "compare",
     "data",
     "doctor",
-    "drop",
     "list",
     "open",
     "profiles",

@@ -10,8 +10,7 @@ TEXT, EDGE = 4.5, 3.0
 PAIRS = [
     *((ink, ground, TEXT) for ink in ("ink", "quiet", "link", "accent", "good", "bad") for ground in ("paper",)),
     *((ink, ground, TEXT) for ink in ("ink", "quiet") for ground in ("ground", "hover")),
-    ("ink", "bad-ground", TEXT),
-    ("link", "bad-ground", TEXT),
+    *((f"series-{number}", "paper", EDGE) for number in range(6)),
     ("edge", "paper", EDGE),
     ("accent", "paper", EDGE),
 ]
@@ -20,7 +19,7 @@ PAIRS = [
 def schemes():
     """The colours of each `:root` block: light, dark over light, print over light."""
     blocks = re.findall(r":root\s*{([^}]*)}", asset("style.css"))
-    palettes = [dict(re.findall(r"--([a-z-]+):\s*(#[0-9a-f]{6})", block)) for block in blocks]
+    palettes = [dict(re.findall(r"--([a-z0-9-]+):\s*(#[0-9a-f]{6})", block)) for block in blocks]
     return {"light": palettes[0], "dark": palettes[0] | palettes[1], "print": palettes[0] | palettes[2]}
 
 

@@ -52,7 +52,10 @@ def test_a_browser_shows_it_all_without_a_complaint_or_a_network(browser, study,
 
 def test_the_summary_answers_with_measured_counts(page):
     section = words(page, "summary")
-    assert "12 of 12 cells are done." in section
+    assert "12 of 12 cells are done." in page
+    assert re.search(r"Which GPU count\? 8 GPUs", section) and re.search(r"How sure\? ±\d\.\d%", section)
+    assert re.search(r"What does it cost\? 0\.03\d+ GPU-hours An epoch on 8 GPUs, which takes 15\.", section)
+    assert "1 claim falls Not to be claimed: fixed problem (global batch grew)" in section
     assert re.search(r"Largest GPU count with an efficiency of 80% or more 8", section)
     assert 'alt="Line chart of speedup' in page
 

@@ -27,8 +27,10 @@ from vit_sweep.report.figure import Figure
 from vit_sweep.report.gather import Gathered, gather, gather_runs
 from vit_sweep.report.page import audit, laws, machines, methods, request
 from vit_sweep.report.page.content import Command, Proposal, ReportContent, Section, StudyFile
+from vit_sweep.report.page.curves import curve_of
 from vit_sweep.report.page.proposal import propose
 from vit_sweep.report.page.published import both
+from vit_sweep.report.page.verdict import cards_of
 from vit_sweep.report.table_files import write_tables
 from vit_sweep.report.tables.form.table import Table
 from vit_sweep.runs.imported import Reference, load_reference, short_names
@@ -158,17 +160,16 @@ def _content(material: Material, wishes: Wishes, published: Reference | None) ->
     verdict = judge.audit(gathered.runs)
     write_tables(gathered.tables, folder / "tables")
     failures = request.failures(material.points, gathered.runs)
+    asked = laws.asked_of(fits, threshold=wishes.threshold)
     return ReportContent(
         study=material.name,
         subtitle=_subtitle(gathered.runs),
         generated_by=f"vit_sweep {versions().get('vit_sweep', '')}".strip(),
         status=request.status_line(material.points, gathered.runs),
-        answers=tuple(
-            answer
-            for curve, laid in fits
-            for answer in laws.answers_of(curve, laid, threshold=wishes.threshold, alone=len(series) == 1)
-        ),
-        answers_table=laws.answers_table(fits, threshold=wishes.threshold),
+        cards=cards_of(asked, gathered.runs, verdict, threshold=wishes.threshold, failures=len(failures)),
+        curves=tuple(curve_of(curve, laid) for curve, laid in fits if curve.timed),
+        answers=laws.answers_of(asked),
+        answers_table=laws.answers_table(asked, threshold=wishes.threshold),
         contended=contention(gathered.runs),
         headline=pictures.headline(made),
         requested=material.requested,

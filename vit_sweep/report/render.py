@@ -12,19 +12,23 @@ from functools import partial
 from importlib.resources import files
 from typing import NamedTuple
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from launchers.text import visible
+from launchers.text import plural, visible
 from vit_sweep.analysis.audit.finding import by_rule
 from vit_sweep.analysis.laws.predicting import best
 from vit_sweep.report.figure import Figure
 from vit_sweep.report.page import laws
 from vit_sweep.report.page.audit import merged
 from vit_sweep.report.page.content import ReportContent
+from vit_sweep.report.page.curves import data_of
 from vit_sweep.report.page.layout import compact, head, heading, numeric, shown, whole
 from vit_sweep.report.tables.form.rounding import plain
 
+STYLES = ("style.css", "chart.css")
+SCRIPTS = ("tables.js", "chart.js", "whatif.js", "page.js")
+"""Put together in this order."""
 LARGEST_SVG = 200_000
 """Bytes. A larger drawing is put in as PNG where there is one: it has more points than anybody sees."""
 _PIXELS_PER_POINT = 1.7
@@ -43,8 +47,10 @@ class Picture(NamedTuple):
 
 def page(content: ReportContent) -> str:
     """The page as text; reads the files of its figures. Raises FileNotFoundError where one is gone."""
-    style, script = asset("style.css"), asset("tables.js")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    style, script = "\n".join(map(asset, STYLES)), "\n".join(map(asset, SCRIPTS))
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, loader=FunctionLoader(asset)
+    )
     environment.filters |= {
         "anchor": anchor,
         "mathml": Markup,  # from `mathml`, which escapes its words
@@ -61,6 +67,8 @@ def page(content: ReportContent) -> str:
         "percent": partial(plain, percent=True),
         "heading": heading,
         "head": head,
+        "assumptions": laws.assumptions,
+        "data": lambda curves: Markup(data_of(curves)),  # which escapes what could end its element
     }
     environment.globals |= {
         "picture": picture,
@@ -69,8 +77,9 @@ def page(content: ReportContent) -> str:
         "whole": whole,
         "compact": compact,
         "best": best,
+        "plural": plural,
     }
-    text = environment.from_string(asset("report.html.j2")).render(
+    text = environment.get_template("report.html.j2").render(
         content=content, style=Markup(style), script=Markup(script), policy=policy(style, script)
     )
     # A browser would let a name from somebody's file turn the writing of what follows it.
@@ -78,8 +87,8 @@ def page(content: ReportContent) -> str:
 
 
 def asset(name: str) -> str:
-    """One of the files that lie beside this module."""
-    return files("vit_sweep.report.page").joinpath(name).read_text(encoding="utf-8")
+    """One of the templates, styles and scripts of the page."""
+    return files("vit_sweep.report.page").joinpath("assets", name).read_text(encoding="utf-8")
 
 
 def policy(style: str, script: str) -> str:

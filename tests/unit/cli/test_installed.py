@@ -27,8 +27,8 @@ def test_the_wheel_holds_packages_and_configurations_only(wheel):
     assert tops == {"vit_sweep", "launchers", "hydra_plugins"}
     assert "vit_sweep/conf/partition/local.yaml" in names
     assert "vit_sweep/conf/config.yaml" in names
-    for name in ("report.html.j2", "style.css", "tables.js"):
-        assert f"vit_sweep/report/page/{name}" in names
+    for name in ("report.html.j2", "macros.html.j2", "style.css", "tables.js", "whatif.js"):
+        assert f"vit_sweep/report/page/assets/{name}" in names
     assert {"vit_sweep/reference/paper_cifar100.csv", "vit_sweep/reference/paper_cifar100.yaml"} <= set(names)
     assert "hydra_plugins/__init__.py" not in names
 

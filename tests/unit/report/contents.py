@@ -7,11 +7,14 @@ from tests.unit.analysis.builders import series_from
 from vit_sweep.analysis.answers import Answer, Question
 from vit_sweep.analysis.audit.finding import Claim, Finding, Severity
 from vit_sweep.analysis.laws.fits import fit
+from vit_sweep.analysis.series.intervals import with_all_intervals
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.report.figure import Figure
 from vit_sweep.report.page.content import Command, Failure, Proposal, ReportContent, Section, StudyFile
+from vit_sweep.report.page.curves import curve_of
 from vit_sweep.report.page.layout import table_of
 from vit_sweep.report.page.methods import METHODS
+from vit_sweep.report.page.verdict import Card
 from vit_sweep.report.tables.form.columns import with_bounds
 from vit_sweep.report.tables.form.table import Cells, Column
 from vit_sweep.report.tables.parts import estimate
@@ -127,6 +130,19 @@ def finding(rule, sentence, *, severity=Severity.FALLS, where=""):
     )
 
 
+def curves():
+    """Two series of three runs a point, one batch apart: one has a law, the other has two counts and none."""
+    times = {n: tuple((wiggle * (3 + 97 / n),) for wiggle in (0.99, 1.0, 1.01)) for n in (1, 2, 4, 8, 16)}
+    made = [
+        replace(curve, label=f"batch {batch}")
+        for batch, counts in ((16, (1, 2, 4, 8, 16)), (64, (1, 2)))
+        for curve in with_all_intervals(
+            [series_from({n: times[n] for n in counts}, micro_batch=batch, hosts=("node0", HOSTILE))]
+        )
+    ]
+    return [(series, tuple(fit(series))) for series in made]
+
+
 def full(folder):
     """Something in every part, hostile words in every text that a study can bring."""
     return ReportContent(
@@ -145,6 +161,11 @@ def full(folder):
             ),
             ("batch 64", Answer(question=Question.NEXT, sentence=f"most informative next cell: {HOSTILE}")),
         ),
+        cards=(
+            Card(question="Which GPU count?", lead="16 GPUs", lines=("The largest count.", HOSTILE)),
+            Card(question="What is wrong?", lead=HOSTILE, bad=True, link="audit", link_words="claims and findings"),
+        ),
+        curves=tuple(curve_of(series, fits) for series, fits in curves()),
         headline=figure(folder, "headline"),
         requested=(("gpus", "1, 2, 4, 16, 32"), ("note", HOSTILE)),
         requested_tables=(scaling_table(name="points", title="Points"),),

@@ -12,7 +12,7 @@ from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_all_intervals
 from vit_sweep.plan.point import Scaling
 from vit_sweep.record.learning import Reached
-from vit_sweep.report.page.laws import answers_table
+from vit_sweep.report.page.laws import answers_table, asked_of
 from vit_sweep.report.page.proposal import propose
 from vit_sweep.report.page.published import both
 from vit_sweep.report.tables.all_tables import NAMES
@@ -65,7 +65,10 @@ def of_page(runs):
     series = with_all_intervals(curve for mode in Scaling for curve in group(runs, mode))
     proposal = propose(series, runs, threshold=0.4)
     made = [both(series, [], "nobody"), proposal.resources, proposal.evidence]
-    return {table.name: table for table in [*made, answers_table([(one, fit(one)) for one in series], threshold=0.4)]}
+    return {
+        table.name: table
+        for table in [*made, answers_table(asked_of([(one, fit(one)) for one in series], threshold=0.4), threshold=0.4)]
+    }
 
 
 def values(table):

@@ -170,13 +170,13 @@ def test_the_law_that_predicts_best_is_marked_and_goes_one_step_on():
     text = render.page(replace(empty(), fits=(("batch 16", fit(series)),)))
     (chosen,) = [item for item in re.findall(r"<li class=\"fitted\">.*?</li>\n", text, re.DOTALL) if "best" in item]
     assert "<strong>Amdahl</strong>" in chosen and "On 16 GPUs, which nobody measured, an epoch would take " in chosen
-    assert float(re.search(r"Leave-one-out error: ([\d.]+) %", chosen)[1]) < 1
+    assert float(re.search(r"Leave-one-out error: ([\d.]+)%", chosen)[1]) < 1
     assert re.search(r'<p class="refusal">Needs 5 GPU counts', text)
 
 
 def test_answers_are_split_into_question_and_sentence():
     series = amdahl(0.05)
-    grouped = laws.by_question(laws.answers_of(series, fit(series), threshold=0.8, alone=True))
+    grouped = laws.by_question(laws.answers_of(laws.asked_of([(series, fit(series))], threshold=0.8)))
     question, ((about, answer),) = grouped[0]
     assert (question, about) == ("Largest GPU count with an efficiency of 80% or more", "")
     assert laws.reply(answer).startswith("4, measured") and laws.reply(answer).endswith(".")
@@ -185,15 +185,16 @@ def test_answers_are_split_into_question_and_sentence():
 def test_what_is_equal_of_several_series_is_said_once():
     two = [(f"batch {batch}", series_from({1: (10.0,), 2: (6.0,)})) for batch in (16, 32)]
     fitted = [(name, fit(series)) for name, series in two]
+    asked = [
+        replace(one, name=name)
+        for (name, series), (_, fits) in zip(two, fitted, strict=True)
+        for one in laws.asked_of([(series, fits)], threshold=0.8)
+    ]
     text = render.page(
         replace(
             empty(),
             fits=tuple(fitted),
-            answers=tuple(
-                (name, answer)
-                for (name, series), (_, fits) in zip(two, fitted, strict=True)
-                for _, answer in laws.answers_of(series, fits, threshold=0.8, alone=False)
-            ),
+            answers=laws.answers_of(asked),
             findings=tuple(
                 finding for name, _ in two for finding in (contents.finding("one seed", "of 2 points", where=name),)
             ),
@@ -216,9 +217,20 @@ def test_laws_that_agree_are_listed_as_one_lists_things():
 
 def test_many_series_become_a_table():
     fitted = [(amdahl(s), fit(amdahl(s))) for s in (0.01, 0.05)]
-    assert laws.answers_table(fitted, threshold=0.8) is None
-    made = laws.answers_table([*fitted, fitted[0]], threshold=0.8)
-    assert made.rows[1]["efficient"] == 4 and len(made.rows) == 3
+    assert laws.answers_table(laws.asked_of(fitted[:1], threshold=0.8), threshold=0.8) is None
+    made = laws.answers_table(laws.asked_of(fitted, threshold=0.8), threshold=0.8)
+    assert made.rows[1]["efficient"] == 4 and len(made.rows) == 2
+    assert made.rows[1]["epoch_s"] == pytest.approx(100 * (0.05 + 0.95 / 4), rel=0.01)
+    assert not made.notes
+
+
+def test_single_runs_are_remarked_on_once():
+    fitted = [(series_from({1: (10.0,), 2: (6.0 + batch,)}), ()) for batch in (0, 1)]
+    asked = laws.asked_of(fitted, threshold=0.8)
+    assert laws.assumptions(laws.answers_of(asked)) == ("single runs are taken to differ by 2%, an assumption",)
+    assert laws.answers_table(asked, threshold=0.8).notes == ("* ranked by single runs",)
+    text = render.page(replace(empty(), answers=laws.answers_of(asked)))
+    assert text.count("taken to differ by 2%") == 1
 
 
 def test_words_to_type_keep_their_small_letters():

@@ -8,6 +8,8 @@ from vit_sweep.analysis.answers import Answer
 from vit_sweep.analysis.audit.finding import Finding
 from vit_sweep.analysis.laws.fitted import Fit
 from vit_sweep.report.figure import Figure
+from vit_sweep.report.page.curves import Curve
+from vit_sweep.report.page.verdict import Card
 from vit_sweep.report.tables.form.table import Table
 
 
@@ -101,10 +103,14 @@ class ReportContent:
     """Tool and version; no clock: the same records make the same report."""
     status: str
     """How many runs are done, in one sentence."""
+    cards: tuple[Card, ...] = ()
+    """The first screen: a few questions and their answers in a line."""
+    curves: tuple[Curve, ...] = ()
+    """What the reader may ask with pointer and sliders."""
     answers: tuple[tuple[str, Answer], ...] = ()
     """With the series that each is about; empty where there is one only."""
     answers_table: Table | None = None
-    """The same in numbers, one row per series, where there are many series."""
+    """The same in numbers, one row per series, where there are several."""
     contended: tuple[str, ...] = ()
     """Runs of contended hosts, said once in each section that pools or compares times."""
     headline: Figure | None = None

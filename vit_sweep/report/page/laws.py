@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 
+from launchers.checked import checked
 from launchers.text import plural, some
 from vit_sweep.analysis.answers import Answer, Question, answers
 from vit_sweep.analysis.laws.coverage import of_series
 from vit_sweep.analysis.laws.fitted import Fit, Parameter
 from vit_sweep.analysis.laws.laws import NAMES
 from vit_sweep.analysis.laws.predicting import Refusal, plausible, predict
-from vit_sweep.analysis.series.series import Estimate, ScalingSeries
+from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.report.page.layout import table_of
+from vit_sweep.report.tables.form.columns import with_bounds
 from vit_sweep.report.tables.form.rounding import estimate_text
 from vit_sweep.report.tables.form.table import BEHIND, Cells, Column, Table
+from vit_sweep.report.tables.parts import estimate
 
 _PARAMETERS = {
     "one_gpu_s": "epoch on one GPU",
@@ -27,7 +30,7 @@ _PARAMETERS = {
 _UNITS = {"us": "µs"}
 _SUMMARY = (Question.EFFICIENT, Question.FASTEST, Question.CHEAPEST, Question.NEXT)
 """What the summary answers; laws and what the grid supports have a part of their own."""
-_TABLE_FROM = 3
+_TABLE_FROM = 2
 """Series from which on the summary is a table with the sentences behind it."""
 _ONWARD = 2
 """The page also says what the chosen law predicts for this multiple of the largest count, or why it does not."""
@@ -38,45 +41,92 @@ def name_of(series: ScalingSeries) -> str:
     return f"{series.key.scaling.value} scaling, {series.label}"
 
 
-def answers_of(
-    series: ScalingSeries, fits: Sequence[Fit], *, threshold: float, alone: bool
-) -> tuple[tuple[str, Answer], ...]:
-    """The answers of the summary for one series; `alone`: there is no other, so it need not be named."""
-    about = "" if alone else name_of(series)
-    given = answers(series, fits, threshold=threshold)
-    return tuple((about, answer) for answer in given if answer.question in _SUMMARY)
+@checked
+class Asked:
+    """A series with its fits and what was answered of it."""
+
+    name: str
+    """Empty where there is no other."""
+    series: ScalingSeries
+    fits: tuple[Fit, ...]
+    answers: tuple[Answer, ...]
+
+    def answer(self, question: Question) -> Answer:
+        """The answer to one question."""
+        return next(answer for answer in self.answers if answer.question is question)
+
+    @property
+    def chosen(self) -> SeriesPoint | None:
+        """The measured point with the largest efficient count; None where that is predicted or not known."""
+        answer = self.answer(Question.EFFICIENT)
+        found = [point for point in self.series.timed if point.gpus == answer.gpus and not answer.predicted]
+        return max(found, key=lambda point: point.efficiency.value if point.efficiency else 0.0, default=None)
 
 
-def answers_table(fitted: Sequence[tuple[ScalingSeries, Sequence[Fit]]], *, threshold: float) -> Table | None:
-    """The same in numbers, one row per series; None where sentences are short enough."""
-    if len(fitted) < _TABLE_FROM:
+def asked_of(fitted: Sequence[tuple[ScalingSeries, Sequence[Fit]]], *, threshold: float) -> tuple[Asked, ...]:
+    """Every series with its answers; one alone need not be named."""
+    return tuple(
+        Asked(
+            name=name_of(series) if len(fitted) > 1 else "",
+            series=series,
+            fits=tuple(fits),
+            answers=answers(series, fits, threshold=threshold),
+        )
+        for series, fits in fitted
+    )
+
+
+def answers_of(asked: Iterable[Asked]) -> tuple[tuple[str, Answer], ...]:
+    """The answers of the summary, series by series."""
+    return tuple((one.name, answer) for one in asked for answer in one.answers if answer.question in _SUMMARY)
+
+
+def assumptions(given: Iterable[tuple[str, Answer]]) -> tuple[str, ...]:
+    """What answers assume of single runs, each once, with the series where they do not all assume the same."""
+    given = [(about, answer) for about, answer in given if answer.assumption]
+    by_clause: dict[str, dict[str, None]] = {}
+    for about, answer in given:
+        by_clause.setdefault(answer.assumption, {})[about] = None
+    if len(by_clause) == 1:
+        return tuple(by_clause)
+    return tuple(f"{some(names, _TABLE_FROM, separator='; ')}: {clause}" for clause, names in by_clause.items())
+
+
+def answers_table(asked: Sequence[Asked], *, threshold: float) -> Table | None:
+    """The same in numbers, one row per series; None where the cards say it all."""
+    if len(asked) < _TABLE_FROM:
         return None
-    rows = []
-    for series, fits in fitted:
-        by_question = {answer.question: answer for answer in answers(series, fits, threshold=threshold)}
-        briefly: Cells = {name.value: _brief(by_question[name]) for name in _SUMMARY}
-        rows.append(briefly | {"series": name_of(series), BEHIND: series.timed_runs})
+    rows: list[Cells] = []
+    for one in asked:
+        time = one.chosen.time_s if one.chosen is not None else None
+        numbers = estimate("epoch_s", time) | estimate("efficiency", one.chosen.efficiency if one.chosen else None)
+        briefly: Cells = {name.value: _brief(one.answer(name)) for name in _SUMMARY}
+        rows.append(numbers | briefly | {"series": one.name, BEHIND: one.series.timed_runs})
+    single = any(one.answer(name).assumption for one in asked for name in _SUMMARY)
     return table_of(
         "answers",
-        "Which GPU count",
+        "Series by series",
         (
             Column(name="series"),
-            Column(name="efficient", title=f"largest with {threshold:.0%} efficiency"),
+            Column(name="efficient", title=f"largest with {threshold:.0%}"),
+            with_bounds("efficiency", "efficiency there", percent=True),
+            with_bounds("epoch_s", "epoch there", "s"),
             Column(name="fastest"),
             Column(name="cheapest"),
             Column(name="next", title="to run next"),
         ),
         rows,
+        notes=("* ranked by single runs",) if single else (),
     )
 
 
 def _brief(answer: Answer) -> str | int | None:
     if answer.question is Question.NEXT:
         return answer.words or answer.gpus
-    words = f"{answer.gpus} or {some(map(str, answer.ties), 3)}" if answer.ties else ""
-    if answer.assumed:
-        return f"{words or answer.gpus}, by single runs"
-    return words or (f"{answer.gpus}, predicted" if answer.predicted else answer.gpus)
+    words: str | int | None = f"{answer.gpus} or {some(map(str, answer.ties), 3)}" if answer.ties else answer.gpus
+    if answer.assumption:
+        return f"{words}*"
+    return f"{words}, predicted" if answer.predicted else words
 
 
 def by_question(given: Iterable[tuple[str, Answer]]) -> list[tuple[str, list[tuple[str, Answer]]]]:
@@ -136,7 +186,7 @@ def onward(fits: Sequence[Fit]) -> str:
     text = f"{where}, an epoch would take {estimate_text(predicted.time_s)} s by {names}"
     if predicted.efficiency is None:
         return text + "."
-    return f"{text}, with an efficiency of {estimate_text(predicted.efficiency, percent=True)} %."
+    return f"{text}, with an efficiency of {estimate_text(predicted.efficiency, percent=True)}%."
 
 
 def sentence(text: str) -> str:

@@ -16,6 +16,12 @@ MOST_ROWS = 1000
 """Rows that the page shows of one table; its CSV file has all."""
 _FOLDED_FROM = 24
 """Rows beyond which a table is closed until its reader opens it."""
+_PAGE = 880
+"""Pixels beside the contents on a desk of 1280."""
+_CHARACTER, _PADDING = 8.6, 25
+"""Of a table's text, pixels."""
+_MOST_TEXT, _FIRST_TEXT = 24, 34
+"""Characters of a line of text in a field, and in the first one of a row."""
 _FIRST = (
     "variant",
     "batch",
@@ -49,6 +55,8 @@ class Layout(NamedTuple):
     """Columns that are equal in all rows."""
     notes: tuple[str, ...]
     folded: bool = False
+    more: frozenset[str] = frozenset()
+    """Names of the columns that do not fit a desk's page beside the others; shown when asked for."""
 
 
 class Field(NamedTuple):
@@ -69,7 +77,8 @@ class Field(NamedTuple):
 def whole(table: Table, *, fold: bool = False) -> Layout:
     """All of a table that was made for the page."""
     columns = [column for column in table.columns if not column.bound_of]
-    return Layout(columns, table.rows, [], _notes(table), folded=fold and len(table.rows) > _FOLDED_FROM)
+    folded = fold and len(table.rows) > _FOLDED_FROM
+    return Layout(columns, table.rows, [], _notes(table), folded=folded, more=_beyond(columns, table.rows))
 
 
 def compact(table: Table) -> Layout:
@@ -81,9 +90,11 @@ def compact(table: Table) -> Layout:
     columns = [column for column in table.filled if not column.bound_of]
     columns.sort(key=lambda column: first.index(column.name) if column.name in first else len(first))
     once = [column for column in columns if _equal(table, column) and column.name not in keep]
+    left = [column for column in columns if column not in once] or columns[:1]
     return Layout(
-        columns=[column for column in columns if column not in once] or columns[:1],
+        columns=left,
         rows=table.rows[:MOST_ROWS],
+        more=_beyond(left, table.rows[:MOST_ROWS]),
         said_once=once,
         notes=(*cut(len(table.rows), f"tables/{table.name}.csv"), *_notes(table)),
         folded=runs or len(table.rows) > _FOLDED_FROM,
@@ -149,6 +160,33 @@ def numeric(rows: Iterable[Cells], column: Column) -> bool:
 def cut(rows: int, file: str) -> tuple[str, ...]:
     """What is said of a table that is longer than the page shows; nothing of a shorter one."""
     return (f"The first {MOST_ROWS:,} of {rows:,} rows; {file} has all.",) if rows > MOST_ROWS else ()
+
+
+def width_of(column: Column, rows: Iterable[Cells], *, first: bool) -> int:
+    """Pixels that a column takes, about: its longest word that does not break, or as much as a text is given."""
+    longest = max(map(len, (word for part in head(column) for word in part.split())), default=0)
+    numeric_width = text_width = 0
+    for row in rows:
+        field = shown(column, row)
+        if is_number(row[column.name]) or not field.number.strip():
+            # An interval stands below its number.
+            numeric_width = max(numeric_width, len(field.number), len(field.interval))
+        else:
+            text_width = max(text_width, len(field.number))
+    text = min(text_width, _FIRST_TEXT if first else _MOST_TEXT)
+    return _PADDING + round(_CHARACTER * max(longest + 2, numeric_width, text))
+
+
+def _beyond(columns: Sequence[Column], rows: Sequence[Cells]) -> frozenset[str]:
+    """The columns that do not fit, the last first; long names and remarks give way to numbers, a short one fills up."""
+    taken, more = 0, set()
+    for index, column in enumerate(columns):
+        width = width_of(column, rows, first=index == 0)
+        if index and taken + width > _PAGE:
+            more.add(column.name)
+        else:
+            taken += width
+    return frozenset(more)
 
 
 def _notes(table: Table) -> tuple[str, ...]:

@@ -125,10 +125,23 @@ function makeControls(table, box) {
     show();
   });
 
+  // What is beyond a page's width is there when it is asked for.
+  const beyond = heads.filter((head) => head.classList.contains("more")).length;
+  const all = document.createElement("button");
+  all.type = "button";
+  all.className = "choice";
+  function brief(few) {
+    table.classList.toggle("brief", few);
+    all.setAttribute("aria-pressed", String(!few));
+    all.textContent = few ? "All " + heads.length + " columns" : "Fewer columns";
+  }
+  brief(beyond > 0);
+  all.addEventListener("click", () => brief(!table.classList.contains("brief")));
+
   // What is seen at a glance need not be filtered.
   if (rows.length > 5) box.append(labelled("Find", search));
   if (rows.length > 5 && column.options.length > 1) box.append(labelled("Only", column), value);
-  box.append(count, download);
+  box.append(count, ...(beyond > 0 ? [all] : []), download);
   box.hidden = false;
   show();
 }
@@ -168,30 +181,3 @@ function save(table, heads) {
 for (const table of document.querySelectorAll("table[data-name]")) {
   makeControls(table, document.querySelector('.controls[data-for="' + table.dataset.name + '"]'));
 }
-
-// What is folded is opened for printing, and when a link leads into it.
-addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
-addEventListener("hashchange", () => {
-  const target = location.hash && document.getElementById(location.hash.slice(1));
-  if (target) target.querySelectorAll("details.fold").forEach((part) => { part.open = true; });
-});
-
-// On a narrow screen the contents are closed at first: the summary is what a reader came for.
-const contents = document.querySelector(".contents details");
-if (matchMedia("(max-width: 63.99rem)").matches) contents.open = false;
-matchMedia("(min-width: 64rem)").addEventListener("change", (wide) => { if (wide.matches) contents.open = true; });
-
-// The table of contents marks where the reader is.
-const links = new Map(Array.from(document.querySelectorAll(".contents a"), (link) => [link.hash.slice(1), link]));
-const watcher = new IntersectionObserver((entries) => {
-  for (const entry of entries) {
-    if (!entry.isIntersecting) continue;
-    links.forEach((link) => link.removeAttribute("aria-current"));
-    const link = links.get(entry.target.id);
-    if (link) link.setAttribute("aria-current", "true");
-  }
-}, { rootMargin: "0px 0px -75% 0px" });
-links.forEach((_, id) => {
-  const target = document.getElementById(id);
-  if (target) watcher.observe(target);
-});

@@ -1,0 +1,206 @@
+"""The first screen: four questions that a reader comes with, each with an answer in a line. Pure."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from launchers.checked import checked
+from launchers.text import plural, some
+from vit_sweep.analysis.answers import Question
+from vit_sweep.analysis.audit.finding import Claim, Severity, Standing
+from vit_sweep.analysis.audit.judge import Audit
+from vit_sweep.analysis.laws.predicting import best
+from vit_sweep.analysis.series.contention import is_contended
+from vit_sweep.analysis.series.estimates import scaled, single_spread
+from vit_sweep.analysis.series.series import Estimate, SeriesPoint
+from vit_sweep.report.page.laws import Asked, capital
+from vit_sweep.report.tables.form.rounding import plain, with_interval
+from vit_sweep.runs.run import Run
+
+_LISTED = 3
+"""Series, reasons and claims that are named; the rest is counted."""
+
+
+@checked
+class Card:
+    """One question with its answer."""
+
+    question: str
+    lead: str
+    """A few words."""
+    lines: tuple[str, ...] = ()
+    bad: bool = False
+    """Whether it warns."""
+    link: str = ""
+    """Id of the section that says more."""
+    link_words: str = ""
+
+
+def cards_of(
+    asked: Sequence[Asked], runs: Sequence[Run], audit: Audit, *, threshold: float, failures: int
+) -> tuple[Card, ...]:
+    """Which GPU count, how sure, what it costs, what is wrong; none where no series has a time."""
+    if not any(one.series.timed for one in asked):
+        return ()
+    return (_which(asked, threshold), _sure(asked), _cost(asked, runs), _wrong(runs, audit, failures))
+
+
+def _which(asked: Sequence[Asked], threshold: float) -> Card:
+    """The largest efficient count of each series, those with the same one together."""
+    by_count: dict[tuple[int, bool], list[str]] = {}
+    unknown = []
+    for one in asked:
+        answer = one.answer(Question.EFFICIENT)
+        if answer.gpus is None:
+            unknown.append(one.name)
+        else:
+            by_count.setdefault((answer.gpus, answer.predicted), []).append(one.name)
+    largest = f"the largest count with an efficiency of {threshold:.0%} or more"
+    question = "Which GPU count?"
+    if not by_count:
+        return Card(question=question, lead="Not known", lines=(f"No series has an efficiency: {largest} needs one.",))
+    lines = [] if len(by_count) == 1 and not unknown else _by_series(by_count, unknown)
+    counts = sorted({gpus for gpus, _ in by_count})
+    lead = plural(counts[0], "GPU") if len(counts) == 1 else f"{counts[0]} to {plural(counts[-1], 'GPU')}, by series"
+    if len(by_count) == 1 and next(iter(by_count))[1]:
+        lead += ", predicted"
+    where = f", in all {len(asked)} series" if len(asked) > 1 and len(by_count) == 1 and not unknown else ""
+    return Card(question=question, lead=lead, lines=(f"{capital(largest)}{where}.", *lines, *_fastest(asked)))
+
+
+def _by_series(by_count: dict[tuple[int, bool], list[str]], unknown: Sequence[str]) -> list[str]:
+    said = [
+        f"{plural(gpus, 'GPU')}{', predicted' if predicted else ''}: {some(names, _LISTED, separator='; ')}."
+        for (gpus, predicted), names in sorted(by_count.items())
+    ]
+    if unknown:
+        said.append(f"Not known: {some(unknown, _LISTED, separator='; ')}.")
+    return said if len(said) <= _LISTED else [*said[:_LISTED], "The table below has the rest."]
+
+
+def _fastest(asked: Sequence[Asked]) -> list[str]:
+    """Of one series only: of several the table has it."""
+    if len(asked) > 1:
+        return []
+    answer = asked[0].answer(Question.FASTEST)
+    if answer.gpus is None:
+        return []
+    ties = f" or {some(map(str, answer.ties), _LISTED)}, which cannot be told apart" if answer.ties else ""
+    return [f"Fastest: {plural(answer.gpus, 'GPU')}{ties}."]
+
+
+def _sure(asked: Sequence[Asked]) -> Card:
+    """How wide intervals are, how many points have none, and whether a law is fitted."""
+    points = [point for one in asked for point in one.series.timed]
+    times = [point.time_s for point in points if point.time_s is not None]
+    halves = [half for half in map(_half, times) if half is not None]
+    single = len(times) - len(halves)
+    lines, question = [], "How sure?"
+    if halves:
+        lead = f"±{plain(median(halves), percent=True)}%"
+        runs = sorted({time.n for time in times if time.known})
+        each = plural(runs[0], "run") if len(runs) == 1 else f"{runs[0]} to {runs[-1]} runs"
+        lines.append(f"Half of a 95% interval of an epoch's time, median over points; {each} a point.")
+    else:
+        lead = "Not known: single runs"
+    if single:
+        lines.append(_single(single, len(times), times))
+    advice = dict.fromkeys(words for one in asked if "repeats=" in (words := one.answer(Question.NEXT).words))
+    if single and advice:
+        lines.append(f"To run next: {some(advice, 2, separator=', or ')}.")
+    lines.append(_laws(asked))
+    return Card(
+        question=question, lead=lead, lines=tuple(lines), bad=not halves, link="models", link_words="models and limits"
+    )
+
+
+def _single(single: int, points: int, times: Sequence[Estimate]) -> str:
+    which = "Every point rests" if single == points else f"{single} of {plural(points, 'point rests|points rest')}"
+    return f"{which} on a single run; such runs are taken to differ by {single_spread(times):.0%}, an assumption."
+
+
+def _laws(asked: Sequence[Asked]) -> str:
+    chosen = [law for one in asked if (law := best(one.fits)) is not None]
+    if not chosen:
+        reasons = [fit.refusal for one in asked for fit in one.fits if fit.refusal]
+        return f"No law is fitted: {reasons[0].rstrip('.')}." if reasons else "No law is fitted."
+    errors = [law.loo_error for law in chosen if law.loo_error is not None]
+    names = some(dict.fromkeys(capital(law.name) for law in chosen), 2)
+    where = "" if len(chosen) == len(asked) else f", in {len(chosen)} of {len(asked)} series"
+    return f"{names}: held-out GPU counts are predicted within {max(errors):.1%}{where}."
+
+
+def _cost(asked: Sequence[Asked], runs: Sequence[Run]) -> Card:
+    """GPU-hours of an epoch at the chosen counts, the cheapest one, and what the study took."""
+    chosen = [(one, point) for one in asked if (point := one.chosen) is not None and point.time_s is not None]
+    spent = [run.gpu_hours for run in runs if run.gpu_hours is not None]
+    lines = []
+    costs = [_hours(point) for _, point in chosen]
+    if len(chosen) == 1:
+        (_, point), (cost,) = chosen[0], costs
+        lead = f"{_shortly(cost.value)} GPU-hours"
+        lines.append(f"An epoch on {plural(point.gpus, 'GPU')}, which takes {_seconds(point.time_s)}.")
+    elif costs:
+        values = dict.fromkeys(_shortly(value) for value in (min(c.value for c in costs), max(c.value for c in costs)))
+        lead = f"{'–'.join(values)} GPU-hours"
+        lines.append("An epoch at these GPU counts, by series.")
+    else:
+        lead = "Not known"
+    if len(asked) == 1 and (gpus := asked[0].answer(Question.CHEAPEST).gpus) is not None:
+        lines.append(f"Cheapest: {plural(gpus, 'GPU')}.")
+    if spent:
+        lines.append(f"The study itself took {_shortly(sum(spent))} GPU-hours.")
+    return Card(question="What does it cost?", lead=lead, lines=tuple(lines))
+
+
+def _wrong(runs: Sequence[Run], audit: Audit, failures: int) -> Card:
+    """Claims that fall, cells without a time, disturbed runs."""
+    lines, timed = [], [run for run in runs if run.timed]
+    contended = sum(is_contended(run) for run in timed)
+    if contended:
+        lines.append(f"{contended} of {plural(len(timed), 'run')} waited for cores that others had.")
+    if failures:
+        lines.append(f"{plural(failures, 'cell or combination has|cells or combinations have')} no time.")
+    falls = [judged for judged in audit.claims if judged.standing is Standing.FALLS]
+    if falls:
+        named = some((f"{one.claim.value} ({_reasons(one.claim, audit)})" for one in falls), _LISTED, separator="; ")
+        lines.append(f"Not to be claimed: {named}.")
+    fatal = {finding.rule for finding in audit.findings if finding.severity is Severity.FALLS}
+    doubts = dict.fromkeys(finding.rule for finding in audit.findings if finding.rule not in fatal)
+    if doubts:
+        lines.append(f"Doubts: {some(doubts, _LISTED)}.")
+    lead = plural(len(falls), "claim falls|claims fall") if falls else ("Some doubts" if lines else "Nothing found")
+    if not lines:
+        lines.append("No rule of the audit speaks against any claim, and every cell has its time.")
+    return Card(
+        question="What is wrong?", lead=lead, lines=tuple(lines), bad=bool(falls or failures),
+        link="audit", link_words="claims and findings",
+    )  # fmt: skip
+
+
+def _reasons(claim: Claim, audit: Audit) -> str:
+    """The rules that make a claim fall."""
+    rules = dict.fromkeys(one.rule for one in audit.findings if one.weight(claim) is Severity.FALLS)
+    return some(rules, 2)
+
+
+def _shortly(value: float) -> str:
+    """Three digits; the tables have more."""
+    return plain(float(f"{value:.3g}"))
+
+
+def _seconds(time: Estimate | None) -> str:
+    if time is None:
+        return "a time that is not known"
+    value, interval = with_interval(time.value, time.low, time.high)
+    return " ".join(filter(None, (f"{value} s", interval)))
+
+
+def _half(estimate: Estimate) -> float | None:
+    if estimate.low is None or estimate.high is None:
+        return None
+    return (estimate.high - estimate.low) / 2 / estimate.value
+
+
+def _hours(point: SeriesPoint) -> Estimate:
+    assert point.time_s is not None
+    return scaled(point.time_s, point.runs[0].paid_gpus / 3600)
