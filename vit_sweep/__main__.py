@@ -29,6 +29,7 @@ VERBS = (
     "compare",
     "data",
     "doctor",
+    "drop",
     "list",
     "open",
     "profiles",

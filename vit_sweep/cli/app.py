@@ -12,6 +12,7 @@ from vit_sweep.cli.compare import compare
 from vit_sweep.cli.data import app as data_app
 from vit_sweep.cli.doctor import doctor
 from vit_sweep.cli.profiles import app as profiles_app
+from vit_sweep.cli.render_diff import render_diff
 from vit_sweep.cli.report import report
 from vit_sweep.cli.simulate import EPILOG as SIMULATE_EPILOG
 from vit_sweep.cli.simulate import simulate
@@ -115,27 +116,30 @@ def cancel(
 
 
 @app.command(
+    epilog="Examples: python -m vit_sweep drop vit_tiny_32-digits-local 'gpus==8', or several: 'gpus==8 and "
+    "batch==128' 'scaling==weak'"
+)
+def drop(
+    study: StudyName,
+    where: Annotated[list[str], typer.Argument(help="Conditions over axes, as exclude= takes them: 'gpus==8'.")],
+) -> None:
+    """Take points out of a study: its tables and resume know them no more. Records and journal stay; the sweep's own
+    command brings them back."""
+    from vit_sweep.submit.dropping import drop as drop_points
+
+    opened = open_study(study)
+    gone = drop_points(opened, where)
+    kept = f", {gone.records} of them with a record, which its folder keeps" if gone.records else ""
+    show.console().print(
+        f"taken out of study {opened.name}: {plural(gone.points, 'point')}, {plural(gone.cells, 'cell')}{kept}",
+        soft_wrap=True,
+    )
+
+
+app.command(
     "render-diff",
     epilog="Examples: python -m vit_sweep render-diff outputs/before outputs/after, or, of two git revisions: "
-    "python -m vit_sweep render-diff main HEAD -m gpus=1,8 partition=vector_t4v2",
+    "python -m vit_sweep render-diff main HEAD -m gpus=1,8 partition=vector_t4v2, or of all their partitions: "
+    "render-diff main HEAD --partitions -m gpus=1,8",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def render_diff(
-    context: typer.Context,
-    old: Annotated[str, typer.Argument(help="A study, or a git revision of this checkout.")],
-    new: Annotated[str, typer.Argument(help="The other one.")],
-) -> None:
-    """Show what a change does to the scripts: exit 0 if nothing, 1 with a diff. Revisions need the sweep's words."""
-    from rich.syntax import Syntax
-
-    from vit_sweep.cli.terminal.render_diff import render_diff as compare
-
-    text = compare(old, new, context.args)
-    console = show.console()
-    if text and console.is_terminal:
-        console.print(Syntax(text, "diff", background_color="default"))
-    elif text:
-        console.print(text, soft_wrap=True)
-    else:
-        console.print("the scripts are the same")
-    raise typer.Exit(1 if text else 0)
+)(render_diff)

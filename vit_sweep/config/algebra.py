@@ -25,7 +25,7 @@ Axes = Mapping[str, Value]
 NO_GRID = "none"
 _LONGEST = 1000
 """Characters of a predicate: far above what a person writes, far below what exhausts Python's parser."""
-_HOW = 'compare axes with == != < <= > >= or in [...], join with and, or, not: exclude=["gpus==8 and batch==128"]'
+_HOW = "compare axes with == != < <= > >= or in [...], join with and, or, not: 'gpus==8 and batch==128'"
 
 
 class Order(StrEnum):
@@ -114,17 +114,18 @@ def _values(axis: str, rows: Iterable[Axes]) -> str:
     return " or ".join("null" if v is None else str(v) for v in dict.fromkeys(row[axis] for row in rows))
 
 
-def predicate(text: str, known: Collection[str]) -> Predicate:
-    """Read one predicate, without running any of it; raises `UserError` for what is no comparison of known axes."""
+def predicate(text: str, known: Collection[str], *, of: str = "exclude") -> Predicate:
+    """Read one predicate of the word `of`, without running any of it; raises `UserError` for what is no comparison of
+    known axes."""
     try:
         if len(text) > _LONGEST:
             raise ValueError
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         shown = text if len(text) < 80 else text[:77] + "..."
-        raise UserError(f'exclude "{shown}": cannot be read – {_HOW}') from None
+        raise UserError(f'{of} "{shown}": cannot be read – {_HOW}') from None
     named = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in known]
-    return Predicate(text.strip(), tuple(dict.fromkeys(named)), _Reader(text.strip(), known).condition(tree))
+    return Predicate(text.strip(), tuple(dict.fromkeys(named)), _Reader(text.strip(), known, of).condition(tree))
 
 
 _EQUALITY: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
@@ -148,6 +149,8 @@ class _Reader:
 
     text: str
     known: Collection[str]
+    of: str
+    """The word that it is a value of."""
 
     def condition(self, node: ast.expr) -> Callable[[Axes], bool]:
         match node:
@@ -217,7 +220,7 @@ class _Reader:
         return test
 
     def _mistake(self, why: str) -> UserError:
-        return UserError(f'exclude "{self.text}": {why}')
+        return UserError(f'{self.of} "{self.text}": {why}')
 
 
 # --- zipped axes ------------------------------------------------------------------------------------

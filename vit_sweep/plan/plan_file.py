@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import AliasChoices, Field
@@ -61,14 +61,13 @@ class PlanFile:
 
 def plan_file(plan: Plan, known: PlanFile | None, *, repeat: RepeatRule | None = None) -> PlanFile:
     """What is written of a plan, joined with the points and cells of earlier sweeps."""
-    content = [[p.point_id, p.cell_id, list(p.reasons)] for p in plan.points]
     profiles = _Profiles()
     cells = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in plan.cells.items()]
     for cell in known.cells if known else ():
         if known and known.profiles and cell.cell_id not in plan.cells:
             cells.append(replace(cell, profile_index=profiles.place(known.profiles[cell.profile_index])))
     return PlanFile(
-        digest=hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8],
+        digest=_digest(plan.points),
         points=merge_points(known.points if known else (), plan.points),
         cells=tuple(cells),
         profiles=tuple(profiles.listed),
@@ -81,6 +80,21 @@ def with_cells(known: PlanFile, more: Mapping[str, PlannedCell]) -> PlanFile:
     profiles = _Profiles(known.profiles)
     added = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in more.items()]
     return replace(known, cells=(*known.cells, *added), profiles=tuple(profiles.listed))
+
+
+def without(plan: PlanFile, points: Sequence[PlannedPoint], gone: Collection[str]) -> PlanFile:
+    """The same plan with these of its points, and without the cells that are `gone`."""
+    return replace(
+        plan,
+        digest=_digest(points),
+        points=tuple(points),
+        cells=tuple(cell for cell in plan.cells if cell.cell_id not in gone),
+    )
+
+
+def _digest(points: Sequence[PlannedPoint]) -> str:
+    content = [[point.point_id, point.cell_id, list(point.reasons)] for point in points]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:8]
 
 
 def planned_cells(plan: PlanFile, files: Mapping[str, CellFile]) -> dict[str, PlannedCell]:

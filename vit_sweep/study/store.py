@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from vit_sweep.outcome.ending import Claim, Exit, Progress, RankFile
 from vit_sweep.outcome.policy import Stop
 from vit_sweep.outcome.result import Status
 from vit_sweep.outcome.verdict import Attempt
-from vit_sweep.plan.cell import CellFile, JobOptions
+from vit_sweep.plan.cell import CellFile, JobOptions, Series
 from vit_sweep.plan.engine.ds_config import ds_config
 from vit_sweep.plan.engine.kinds import machinery
 from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_series
@@ -44,6 +44,8 @@ from vit_sweep.study.trust import programs, remember
 
 T = TypeVar("T")
 SCHEMA_VERSION = 1
+DROPPED = "dropped.json"
+"""Of a cell that was taken out of its study; the same sweep's command brings it back, with all that it has."""
 A_JOB = "?"
 """Whoever has claimed an attempt in a file that makes no sense."""
 _ATTEMPT = re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*)?")
@@ -71,6 +73,17 @@ def _is_cut_off(line: bytes) -> bool:
                 from_json(line, allow_partial=True)
             return True
     return False
+
+
+def cell_file(planned: PlannedCell, known: CellFile | None, *, data_root: str, options: JobOptions) -> CellFile:
+    """What a job is told of a cell; `known`: what an earlier sweep had for it, whose curves it keeps."""
+    return CellFile(
+        cell_id=planned.cell.cell_id,
+        cell=planned.cell,
+        series=merge_series(known.series if known else (), planned.series),
+        data_root=data_root,
+        options=replace(options, scratch=planned.profile.scratch, nvme=planned.profile.nvme),
+    )
 
 
 def _is_foreign(path: Path) -> bool:
@@ -127,15 +140,14 @@ class Study:
 
     # -- writing ---------------------------------------------------------------------------------
 
-    def write_command(self, arguments: Sequence[str], overrides: Sequence[str], *, code: str) -> None:
+    def write_command(
+        self, arguments: Sequence[str], overrides: Sequence[str], *, code: str, dry_run: bool = False
+    ) -> None:
         """Add this command to `study.json`."""
         path = self.folder / "study.json"
-        commands: list[Any] = []
-        if path.is_file():
-            try:
-                commands = list(from_json(read(path))["commands"])
-            except (ValueError, KeyError, TypeError):
-                self.problems.append(f"{path} was damaged; its list of commands begins anew")
+        commands = self._commands()
+        if commands is None:
+            self.problems.append(f"{path} was damaged; its list of commands begins anew")
         command = {
             "at": now(),
             "arguments": list(map(masked, arguments)),
@@ -144,21 +156,61 @@ class Study:
             "git_commit": git_commit(),
             "code": code,
             "versions": versions(),
-        }
-        content = {"schema_version": SCHEMA_VERSION, "name": self.name, "commands": [*commands, command]}
+        } | ({"dry_run": True} if dry_run else {})
+        content = {"schema_version": SCHEMA_VERSION, "name": self.name, "commands": [*(commands or []), command]}
         write(path, json.dumps(content, indent=1) + "\n")
 
-    def write_plan(self, plan: Plan, *, data_root: str, options: JobOptions, repeat: RepeatRule | None = None) -> None:
-        """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for."""
+    def write_plan(
+        self,
+        plan: Plan,
+        *,
+        data_root: str,
+        options: JobOptions,
+        repeat: RepeatRule | None = None,
+        anew: bool = False,
+    ) -> None:
+        """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for.
+
+        `anew`: nobody has asked for what is there, dry runs have only looked at it; this plan takes its place.
+        """
         path = self.folder / "plan.json"
         # What its owner keeps to themselves, because of a secret in it, is not to be lost either.
-        earlier = self._files.known(path, PlanFile)
+        earlier = None if anew else self._files.known(path, PlanFile)
+        if anew:
+            self._forget_cells_but(plan.cells)
         for planned in plan.cells.values():
             self._write_cell(planned, data_root, options)
-        cells = plan.cells.values()
-        remember(self.folder, programs((planned.profile for planned in cells), (planned.cell for planned in cells)))
+        self.let_run(plan)
         # Last: whoever watches this file then finds every cell that it names.
         self._write_plan_file(plan_file(plan, earlier, repeat=repeat))
+
+    def let_run(self, plan: Plan) -> None:
+        """Let this user's own commands run in this study what `plan` names."""
+        cells = plan.cells.values()
+        remember(self.folder, programs((planned.profile for planned in cells), (planned.cell for planned in cells)))
+
+    def _forget_cells_but(self, wanted: Collection[str]) -> None:
+        """Delete the folders of cells that only dry runs looked at; what has more in it than they write stays."""
+        cells = self.folder / "cells"
+        for name in set(self._files.names_in(cells)) - set(wanted):
+            inside = self._files.names_in(cells / name)
+            if set(inside) <= {"cell.json", "ds_config.json", "attempts"} and not self.attempts(name):
+                remove(cells / name, made=r"n\d.*")
+
+    def drop_cells(self, cell_ids: Iterable[str], why: Sequence[str]) -> None:
+        """Take cells out; their folders stay as they are, with a note in them."""
+        for cell_id in cell_ids:
+            note = {"schema_version": SCHEMA_VERSION, "at": now(), "where": list(why)}
+            write(self.cell_dir(cell_id) / DROPPED, json.dumps(note, indent=1) + "\n")
+
+    def rewrite_series(self, file: CellFile, series: tuple[Series, ...]) -> None:
+        """Let a cell belong to these curves and no others."""
+        if series != file.series:
+            write(self.cell_dir(file.cell_id) / "cell.json", to_json(replace(file, series=series)))
+
+    def rewrite_plan(self, plan: PlanFile) -> None:
+        """Put a plan in the place of the written one."""
+        self._write_plan_file(plan)
 
     def _write_plan_file(self, plan: PlanFile) -> None:
         private = any(profile.holds_secret for profile in plan.profiles)
@@ -176,10 +228,9 @@ class Study:
         cell_id = planned.cell.cell_id
         folder = self.cell_dir(cell_id)
         make_folder(folder / "attempts")
+        remove(folder / DROPPED, made=re.escape(DROPPED))
         known = self._files.known(folder / "cell.json", CellFile)
-        series = merge_series(known.series if known else (), planned.series)
-        own_options = replace(options, scratch=planned.profile.scratch, nvme=planned.profile.nvme)
-        file = CellFile(cell_id=cell_id, cell=planned.cell, series=series, data_root=data_root, options=own_options)
+        file = cell_file(planned, known, data_root=data_root, options=options)
         if file != known:
             write(folder / "cell.json", to_json(file))
         if machinery(planned.cell.engine) == DEEPSPEED:
@@ -244,6 +295,22 @@ class Study:
 
     # -- reading ---------------------------------------------------------------------------------
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether somebody has asked for what is in it: else dry runs have only looked, or nothing is there yet."""
+        commands = self._commands()
+        return commands is None or any(not command.get("dry_run") for command in commands) or bool(self.jobs())
+
+    def _commands(self) -> list[dict[str, Any]] | None:
+        """Every command given so far; None where the file is damaged."""
+        path = self.folder / "study.json"
+        if not path.is_file():
+            return []
+        try:
+            return [dict(command) for command in from_json(read(path))["commands"]]
+        except (ValueError, KeyError, TypeError):
+            return None
+
     def cell_dir(self, cell_id: str) -> Path:
         """Folder of one cell."""
         return self.folder / "cells" / cell_id
@@ -269,6 +336,8 @@ class Study:
         files: dict[str, CellFile] = {}
         cells = self.folder / "cells"
         for name in self._files.names_in(cells):
+            if Path(f"{cells}/{name}/{DROPPED}").exists():
+                continue
             file = self._files.read(Path(f"{cells}/{name}/cell.json"), CellFile)
             if file is not None and file.cell_id == name:
                 files[name] = file

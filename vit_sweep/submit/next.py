@@ -1,7 +1,7 @@
 """What a study runs next: chosen by content, numbered, rendered, written. An edge, called under the study's lock."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from launchers.backend import Rendered
@@ -12,6 +12,7 @@ from launchers.references import references
 from launchers.text import some
 from vit_sweep.outcome.result import Result
 from vit_sweep.outcome.selection import Rerun, Retry, Selection, select
+from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan import PlannedCell, share
 from vit_sweep.study import trust
 from vit_sweep.study.journal import next_attempts
@@ -39,9 +40,13 @@ def choose(
     retry: Retry | None,
     rerun: Rerun | None,
     arrange: Callable[[Iterable[PlannedCell]], Iterable[PlannedCell]] = iter,
+    looked_at: Sequence[CellFile] = (),
 ) -> Next:
-    """Choose among `planned` what is missing and what was asked for again; `arrange` puts the choice into order."""
-    results = settled_results(study)
+    """Choose among `planned` what is missing and what was asked for again; `arrange` puts the choice into order.
+
+    `looked_at`: cells that the study does not have, and is not to have.
+    """
+    results = settled_results(study, [*study.cell_files(), *looked_at] if looked_at else None)
     candidates = (result for result in results if result.file.cell_id in planned)
     selection = select(candidates, code=code.digest, stops=study.stops(), retry=retry, rerun=rerun)
     # What is left of a curve may take a smaller job than the whole of it.

@@ -22,7 +22,7 @@ from vit_sweep.config.init import begun
 from vit_sweep.config.settings import Settings, study_folder
 from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result
-from vit_sweep.plan.cell import Cell, JobOptions
+from vit_sweep.plan.cell import Cell, CellFile, JobOptions
 from vit_sweep.plan.engine.kinds import compares_engines
 from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan
 from vit_sweep.plan.point import Point
@@ -33,7 +33,7 @@ from vit_sweep.study.check import remove_leftovers
 from vit_sweep.study.provenance import require_engines, require_extra, require_loggers, require_metrics
 from vit_sweep.study.snapshot import Snapshot, take
 from vit_sweep.study.status import settled_results
-from vit_sweep.study.store import Study
+from vit_sweep.study.store import Study, cell_file
 from vit_sweep.submit import interrupt
 from vit_sweep.submit.next import Next, choose, write
 from vit_sweep.submit.submission import Say, Submitter, resolve
@@ -100,21 +100,58 @@ def planned(
     with study.changing():
         code = take(folder)
         unclear = [] if settings.dry_run else resolve(study)
-        study.write_command(arguments, overrides, code=code.digest)
         root = str(Path(settings.data_root).absolute())
-        study.write_plan(plan, data_root=root, options=options, repeat=settings.repeat_rule)
+        looked_at, asked_for = list[CellFile](), study.is_asked_for
+        if settings.dry_run and asked_for:
+            study.let_run(plan)
+            looked_at = _not_in(study, plan, root, options)
+        else:
+            study.write_command(arguments, overrides, code=code.digest, dry_run=bool(settings.dry_run))
+            study.write_plan(plan, data_root=root, options=options, repeat=settings.repeat_rule, anew=not asked_for)
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
-        chosen = choose(study, plan.cells, code, retry=settings.retry, rerun=settings.rerun, arrange=arrange)
+        chosen = choose(
+            study,
+            plan.cells,
+            code,
+            retry=settings.retry,
+            rerun=settings.rerun,
+            arrange=arrange,
+            looked_at=looked_at,
+        )
         yield Ready(
             study=study,
             plan=plan,
             chosen=chosen,
-            remarks=(*remarks, *certified, *_carries(plan, chosen.results, settings, known.cores)),
+            remarks=(
+                *remarks,
+                *certified,
+                *_carries(plan, chosen.results, settings, known.cores),
+                *_only_looked_at(study, looked_at),
+            ),
             unclear=tuple(unclear),
             settings=settings,
             code=code,
             finished=tuple(finished),
         )
+
+
+def _not_in(study: Study, plan: Plan, data_root: str, options: JobOptions) -> list[CellFile]:
+    """The files that cells of `plan` would have which the study lacks."""
+    there = {file.cell_id for file in study.cell_files()}
+    return [
+        cell_file(cell, None, data_root=data_root, options=options)
+        for cell_id, cell in plan.cells.items()
+        if cell_id not in there
+    ]
+
+
+def _only_looked_at(study: Study, files: Sequence[CellFile]) -> list[str]:
+    if not files:
+        return []
+    return [
+        f"{plural(len(files), 'cell is|cells are')} not in study {study.name}, and a dry run adds none; the same "
+        "command without dry_run does"
+    ]
 
 
 def submitter_of(study: Study, chosen: Next, rendered: Sequence[Rendered], *, say: Say) -> Submitter:

@@ -1,21 +1,41 @@
 """What a change of a profile does to the scripts: two dry runs, compared. An edge: reads studies, may ask git."""
 
 import difflib
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from launchers.atomic import read
 from launchers.errors import UserError
 from launchers.references import masked
 
 _STUDY = "render-diff"
+_AT_ONCE = 2
+"""Dry runs: one of each revision."""
+_SHOWN = 2000
+"""Characters of what a dry run that failed says, from its beginning: there the mistake is named."""
+
+
+class Change(NamedTuple):
+    """What became of the scripts of one partition."""
+
+    partition: str
+    what: str
+    """`new`, `removed`, `changed`, `the same`, or `cannot be rendered`."""
+    diff: str
+    """Unified; empty where nothing changed."""
+    problem: str = ""
+    """Why the new revision renders none of its scripts."""
 
 
 def render_diff(old: str, new: str, words: Sequence[str]) -> str:
@@ -25,6 +45,27 @@ def render_diff(old: str, new: str, words: Sequence[str]) -> str:
     """
     with _rendered(old, words) as before, _rendered(new, words) as after:
         return compare(scripts_of(before), scripts_of(after), names=(old, new))
+
+
+def render_diff_of_each(old: str, new: str, words: Sequence[str]) -> list[Change]:
+    """The same of `words` with every partition that either git revision has, those of `--config-dir` included.
+
+    A partition of one revision alone is a whole addition or removal. Raises `UserError` for what is no revision.
+    """
+    with _checkout(old) as before, _checkout(new) as after, ThreadPoolExecutor(_AT_ONCE) as pool:
+        earlier, later = pool.map(lambda tree: _by_partition(tree, words), (before, after))
+    return [_change(name, earlier.get(name), later.get(name), names=(old, new)) for name in sorted({*earlier, *later})]
+
+
+def _change(name: str, before: "_Scripts | None", after: "_Scripts | None", *, names: tuple[str, str]) -> Change:
+    if after is not None and after.problem:
+        return Change(name, "cannot be rendered", "", after.problem)
+    diff = compare(before.texts if before else {}, after.texts if after else {}, names=names)
+    if before is None or before.problem:
+        what = "new" if before is None else "could not be rendered before"
+    else:
+        what = "removed" if after is None else "changed" if diff else "the same"
+    return Change(name, what, diff)
 
 
 def compare(before: dict[str, str], after: dict[str, str], *, names: tuple[str, str]) -> str:
@@ -40,11 +81,14 @@ def compare(before: dict[str, str], after: dict[str, str], *, names: tuple[str, 
     return "".join(parts)
 
 
-def scripts_of(study: Path) -> dict[str, str]:
-    """Scripts by shape (`n1-g4`, then `n1-g4#2`); the study's place and name, code and interpreter left out."""
+def scripts_of(study: Path, partition: str | None = None) -> dict[str, str]:
+    """Scripts by shape (`n1-g4`, then `n1-g4#2`), of one partition or of all; the study's place and name, code and
+    interpreter left out."""
     scripts: dict[str, str] = {}
     seen: Counter[str] = Counter()
     for script in sorted([*study.glob("jobs/*/job.sbatch"), *study.glob("jobs/*/job.sh")]):
+        if partition is not None and _partition_of(script) != partition:
+            continue
         shape = "-".join(script.parent.name.split("-")[:2])
         seen[shape] += 1
         text = masked(read(script).decode(errors="replace")).replace(str(study), "STUDY")
@@ -59,6 +103,59 @@ def scripts_of(study: Path) -> dict[str, str]:
     return scripts
 
 
+def _partition_of(script: Path) -> str:
+    return str(json.loads(read(script.parent / "batch.json"))["profile"]["name"])
+
+
+class _Scripts(NamedTuple):
+    """The scripts of a partition, or why there are none."""
+
+    texts: dict[str, str]
+    problem: str = ""
+
+
+class _Tree(NamedTuple):
+    """A revision, checked out beside an empty folder for studies."""
+
+    revision: str
+    tree: Path
+    outputs: Path
+
+
+def _by_partition(place: _Tree, words: Sequence[str]) -> dict[str, _Scripts]:
+    """The scripts of every partition: all by one dry run, or, where that fails, by one for each to see which it is."""
+    names = _partitions(place.tree, words)
+    try:
+        study = _dry_run(place, "all", [*words, f"partition={','.join(names)}"])
+    except UserError:
+        return {name: _alone(place, name, words) for name in names}
+    return {name: _Scripts(scripts_of(study, name)) for name in names}
+
+
+def _alone(place: _Tree, name: str, words: Sequence[str]) -> _Scripts:
+    try:
+        return _Scripts(scripts_of(_dry_run(place, name, [*words, f"partition={name}"]), name))
+    except UserError as error:
+        return _Scripts({}, str(error))
+
+
+def _partitions(tree: Path, words: Sequence[str]) -> list[str]:
+    """Names of the partitions of a checkout; raises `UserError` for one without any."""
+    folders = ["conf", *_values_of(words, "--config-dir", "-cd")]
+    names = {path.stem for folder in folders for path in (tree / folder / "partition").glob("*.yaml")}
+    if not names:
+        raise UserError(f"{tree.name}: no partition in {' or '.join(f'{folder}/partition/' for folder in folders)}")
+    return sorted(names)
+
+
+def _values_of(words: Sequence[str], *options: str) -> Iterable[str]:
+    """What follows an option, or stands behind its equals sign."""
+    for place, word in enumerate(words):
+        name, given, value = word.partition("=")
+        if name in options:
+            yield value if given else "".join(words[place + 1 : place + 2])
+
+
 @contextmanager
 def _rendered(name: str, words: Sequence[str]) -> Iterator[Path]:
     """The folder of a study: an existing one, or a revision's dry run that is removed afterwards."""
@@ -66,27 +163,41 @@ def _rendered(name: str, words: Sequence[str]) -> Iterator[Path]:
         if (folder / "study.json").is_file():
             yield folder.absolute()
             return
+    with _checkout(name, or_study=True) as place:
+        yield _dry_run(place, _STUDY, words)
+
+
+@contextmanager
+def _checkout(name: str, *, or_study: bool = False) -> Iterator[_Tree]:
+    """A git revision in a folder of its own, which is removed afterwards."""
     commit = _git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}")
     if commit.returncode != 0:
-        raise UserError(f"{name} is neither a study (a folder with study.json) nor a git revision of this checkout")
+        neither = "neither a study (a folder with study.json) nor a" if or_study else "no"
+        raise UserError(f"{name} is {neither} git revision of this checkout")
     with tempfile.TemporaryDirectory(prefix="vit_sweep-") as aside:
         tree = Path(aside) / "tree"
         added = _git("worktree", "add", "--detach", str(tree), commit.stdout.strip())
         if added.returncode != 0:
             raise UserError(f"git cannot check out {name}: {added.stderr.strip()}")
         try:
-            yield _dry_run(tree, Path(aside) / "outputs", name, words)
+            yield _Tree(name, tree, Path(aside) / "outputs")
         finally:
             _git("worktree", "remove", "--force", str(tree))
 
 
-def _dry_run(tree: Path, outputs: Path, name: str, words: Sequence[str]) -> Path:
-    command = [sys.executable, "-m", "vit_sweep", *words, "dry_run=true", f"outputs={outputs}", f"study={_STUDY}"]
-    environment = os.environ | {"PYTHONPATH": str(tree)}
-    answer = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+def _dry_run(place: _Tree, study: str, words: Sequence[str]) -> Path:
+    """The folder of a dry run by the code of a revision; raises `UserError` with the beginning of what it says."""
+    command = [sys.executable, "-m", "vit_sweep", *words, "dry_run=true", f"outputs={place.outputs}", f"study={study}"]
+    environment = os.environ | {"PYTHONPATH": str(place.tree)}
+    answer = subprocess.run(command, cwd=place.tree, env=environment, capture_output=True, text=True, check=False)
     if answer.returncode != 0:
-        raise UserError(f"the dry run of {name} failed: {(answer.stderr or answer.stdout).strip()[-500:]}")
-    return outputs / _STUDY
+        said = (answer.stderr or answer.stdout).strip()
+        rest = f"\n... and {len(said) - _SHOWN} more characters" if len(said) > _SHOWN else ""
+        raise UserError(
+            f"the dry run of {place.revision} failed ({shlex.join(words)}): "
+            f"{said[:_SHOWN].replace(str(place.tree), '.')}{rest}"
+        )
+    return place.outputs / study
 
 
 def _git(*words: str) -> subprocess.CompletedProcess[str]:

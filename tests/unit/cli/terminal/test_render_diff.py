@@ -1,7 +1,12 @@
 """What render-diff leaves out, so that two dry runs of the same request are the same."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
+from launchers.errors import UserError
+from vit_sweep.cli.terminal import render_diff
 from vit_sweep.cli.terminal.render_diff import compare, scripts_of
 
 SCRIPT = """#!/bin/bash
@@ -50,3 +55,28 @@ def test_the_name_of_a_study_never_alters_another_word(tmp_path, name):
     new = scripts_of(study_with(tmp_path / name, digest="0123456789ab"))
     assert compare(old, new, names=("old", "new")) == ""
     assert "#SBATCH --time=30" in new["n1-g1"]
+
+
+def test_what_a_dry_run_says_is_shown_from_its_beginning(monkeypatch):
+    said = "error: the mistake" + "." * 5000
+    failed = subprocess.CompletedProcess([], 2, stdout="", stderr=said)
+    monkeypatch.setattr(render_diff.subprocess, "run", lambda *_, **__: failed)
+    place = render_diff._Tree("HEAD", Path("tree"), Path("outputs"))
+    with pytest.raises(
+        UserError, match=r"the dry run of HEAD failed \(gpus=1\): error: the mistake\.+\n\.\.\. and 3018 more"
+    ):
+        render_diff._dry_run(place, "s", ["gpus=1"])
+
+
+def test_all_partitions_take_one_dry_run_of_each_revision(tmp_path, monkeypatch):
+    """A start of Python for each would take longer than the reader of a request waits."""
+    tree = tmp_path / "tree"
+    for folder in ("conf", "site"):
+        (tree / folder / "partition").mkdir(parents=True)
+        for number in range(4):
+            (tree / folder / "partition" / f"{folder}{number}.yaml").touch()
+    runs = []
+    monkeypatch.setattr(render_diff, "_dry_run", lambda place, study, words: runs.append(words) or tmp_path)
+    found = render_diff._by_partition(render_diff._Tree("HEAD", tree, tmp_path), ["--config-dir=site", "gpus=1"])
+    assert len(found) == 8
+    assert runs == [["--config-dir=site", "gpus=1", f"partition={','.join(sorted(found))}"]]

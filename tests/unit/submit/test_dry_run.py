@@ -1,0 +1,76 @@
+"""What a dry run has only looked at never becomes part of a study: no later `resume` or sweep runs it."""
+
+import json
+
+import pytest
+
+from vit_sweep.__main__ import main
+from vit_sweep.study.check import check
+from vit_sweep.study.store import Study
+
+POINTS = ["data=synthetic", "study=s"]
+
+
+@pytest.fixture
+def looked(tmp_path, monkeypatch):
+    """Give a dry run of some gpus; returns the study."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(gpus, *more):
+        assert main(["-m", f"gpus={gpus}", *POINTS, "dry_run=true", *more]) == 0
+        return Study(tmp_path / "outputs" / "s")
+
+    return run
+
+
+def asked_for(study):
+    """As if the same had been asked for without `dry_run`."""
+    path = study.folder / "study.json"
+    content = json.loads(path.read_text())
+    for command in content["commands"]:
+        del command["dry_run"]
+    path.write_text(json.dumps(content))
+
+
+def gpus(study):
+    return sorted(file.cell.gpus for file in study.cell_files())
+
+
+def test_a_second_look_takes_the_place_of_the_first(looked):
+    looked("1,2,4")
+    study = looked("1,2")
+    assert gpus(study) == [1, 2]
+    assert {point.axes["gpus"] for point in study.points()} == {1, 2}
+    assert check(study).wrong == ()
+
+
+def test_a_look_adds_nothing_to_a_study_that_somebody_asked_for(looked, capsys):
+    study = looked("1,2")
+    asked_for(study)
+    kept = {path: path.read_bytes() for path in study.folder.rglob("*.json") if "jobs" not in path.parts}
+    capsys.readouterr()
+    study = looked("1,2,4", "epochs=5")
+    assert "3 cells are not in study s, and a dry run adds none" in capsys.readouterr().out.replace("\n", " ")
+    assert {path: path.read_bytes() for path in study.folder.rglob("*.json") if "jobs" not in path.parts} == kept
+    assert len(list(study.folder.glob("jobs/*/job.sh"))) == 2 + 3
+    assert check(study).wrong == ()
+
+
+def test_a_look_at_what_a_study_has_says_nothing_of_that(looked, capsys):
+    asked_for(looked("1,2"))
+    capsys.readouterr()
+    assert gpus(looked("2")) == [1, 2]
+    assert "a dry run adds none" not in capsys.readouterr().out
+
+
+def test_a_cell_in_which_something_lies_is_not_forgotten(looked):
+    study = looked("1,2")
+    cell = next(file.cell_id for file in study.cell_files() if file.cell.gpus == 2)
+    (study.cell_dir(cell) / "attempts" / "1").mkdir()
+    assert gpus(looked("1")) == [1, 2]
+
+
+def test_where_nobody_can_say_what_was_asked_for_a_look_changes_nothing(looked):
+    study = looked("1,2")
+    (study.folder / "study.json").write_text("{")
+    assert gpus(looked("1")) == [1, 2]

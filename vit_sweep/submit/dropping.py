@@ -1,0 +1,115 @@
+"""Taking points out of a study: nothing is deleted, and the same sweep's command brings them back. An edge."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from launchers.errors import UserError
+from launchers.text import plural, some
+from vit_sweep.config.algebra import Predicate, predicate
+from vit_sweep.outcome.result import Result
+from vit_sweep.plan.cell import Cell, CellFile, Series
+from vit_sweep.plan.plan import PlannedPoint
+from vit_sweep.plan.plan_file import without
+from vit_sweep.study.status import settled_results
+from vit_sweep.study.store import Study
+
+
+class Dropped(NamedTuple):
+    """What was taken out."""
+
+    points: int
+    cells: int
+    records: int
+    """Of these cells, those that had finished; their records stay in their folders."""
+
+
+def drop(study: Study, conditions: Sequence[str]) -> Dropped:
+    """Take out the points for which one of `conditions` holds, and the cells that no other point asks for.
+
+    Journal, attempts and records stay. Raises `UserError` for a condition that is none, or holds nowhere or
+    everywhere, and for cells that are queued or running.
+    """
+    with study.changing():
+        plan = study.plan_file()
+        if plan is None or not plan.points:
+            raise UserError(f"{study.folder / 'plan.json'} names no point of this study, so none can be taken out")
+        gone = _where(plan.points, conditions)
+        left = [point for point in plan.points if point not in gone]
+        if not left:
+            raise UserError(
+                f"{' or '.join(conditions)}: all {plural(len(gone), 'point')} of study {study.name} would go; to be "
+                "rid of the whole study delete its folder"
+            )
+        results = settled_results(study)
+        cells = _unasked({r.file.cell_id: r.file.cell for r in results}, plan.points, left)
+        _refuse_those_under_way(study, [r for r in results if r.file.cell_id in cells])
+        study.drop_cells(cells, conditions)
+        for result in results:
+            if result.file.cell_id not in cells:
+                study.rewrite_series(result.file, _asked_curves(result.file, plan.points, left))
+        study.rewrite_plan(without(plan, left, cells))
+    done = sum(result.record is not None for result in results if result.file.cell_id in cells)
+    return Dropped(points=len(gone), cells=len(cells), records=done)
+
+
+def _where(points: Sequence[PlannedPoint], conditions: Sequence[str]) -> list[PlannedPoint]:
+    """The points for which a condition holds; raises `UserError` for one that holds nowhere."""
+    known = points[0].axes
+    read: list[Predicate] = [predicate(text, known, of="drop") for text in conditions]
+    for each in read:
+        if not any(each.holds(_all_axes(point, known)) for point in points):
+            here = "; ".join(f"{axis} is {some(_values(points, axis), 6, separator=' or ')}" for axis in each.axes)
+            raise UserError(f"{each.text}: no point of this study has it – {here}")
+    return [point for point in points if any(each.holds(_all_axes(point, known)) for each in read)]
+
+
+def _all_axes(point: PlannedPoint, known: Mapping[str, object]) -> dict[str, str | int | float | None]:
+    """Its axes, and nothing for those that a version before did not have."""
+    return dict.fromkeys(known) | dict(point.axes)
+
+
+def _values(points: Sequence[PlannedPoint], axis: str) -> list[str]:
+    return list(dict.fromkeys(str(point.axes.get(axis)) for point in points))
+
+
+def _unasked(cells: Mapping[str, Cell], before: Sequence[PlannedPoint], left: Sequence[PlannedPoint]) -> set[str]:
+    """The cells that points asked for and none does now, and the repeats of these that a rule has added."""
+    asked_before, asked_now = ({point.cell_id for point in points} for points in (before, left))
+    alike: dict[Cell, list[str]] = {}
+    for cell_id, cell in cells.items():
+        alike.setdefault(replace(cell, seed=0), []).append(cell_id)
+    gone = set[str]()
+    for ids in alike.values():
+        gone |= {cell_id for cell_id in ids if cell_id in asked_before and cell_id not in asked_now}
+        if not any(cell_id in asked_now for cell_id in ids) and any(cell_id in asked_before for cell_id in ids):
+            gone |= set(ids)
+    return gone
+
+
+def _refuse_those_under_way(study: Study, results: Sequence[Result]) -> None:
+    alive = [result.file.cell_id for result in results if result.status.under_way]
+    if alive:
+        raise UserError(
+            f"{plural(len(alive), 'cell is|cells are')} queued or running: {some(alive, 3)} – end them first: "
+            f"python -m vit_sweep cancel {study.name} --cells '{alive[0]}', or wait"
+        )
+
+
+def _asked_curves(file: CellFile, before: Sequence[PlannedPoint], left: Sequence[PlannedPoint]) -> tuple[Series, ...]:
+    """The curves of a cell without those that only points asked for which have gone."""
+    old, new = (
+        {_curve(point) for point in points if point.cell_id == file.cell_id} for points in (before, left)
+    )  # fmt: skip
+    return tuple(
+        series
+        for series in file.series
+        if (key := (series.scaling.value, series.batch_per.value, series.placement)) in new or key not in old
+    )
+
+
+def _curve(point: PlannedPoint) -> tuple[object, object, object]:
+    """As `plan.grid.series_of` has it."""
+    nodes = point.axes.get("nodes")
+    placement = point.axes.get("placement") if nodes is None else f"nodes={nodes}"
+    return (point.axes.get("scaling"), point.axes.get("batch_per"), placement)
