@@ -11,7 +11,7 @@ help:
 	@echo "make test    install what the tests need (a real Slurm included), lint, run all tests"
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "python tests/run.py quick|slurm|train    one stage of the tests, in the environment of make env-dev"
-	@echo "make golden  renew the golden sbatch scripts after a wanted change; read the diff"
+	@echo "make golden  renew the golden sbatch scripts and the generated parts of the docs after a wanted change; read the diff"
 
 $(VENV)/.uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; set PYTHON=..."; exit 2; }
@@ -45,7 +45,7 @@ test: lint
 	$(BIN)/python tests/run.py
 
 golden: $(VENV)/.dev
-	$(BIN)/python -m pytest -q tests/unit/launchers/test_golden.py --renew-golden
+	$(BIN)/python -m pytest -q tests/unit/launchers/test_golden.py tests/unit/docs/test_generated.py --renew-golden
 
 constraints: $(VENV)/.uv
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --no-header --no-annotate --no-emit-index-url -o constraints.txt

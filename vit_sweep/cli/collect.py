@@ -16,13 +16,14 @@ from launchers.atomic import owner_of
 from launchers.errors import UserError
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet, words_of
+from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import formats
+from vit_sweep.report.places import folder_of, place_for
 from vit_sweep.report.tables.form.text import to_data
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.run import Run
-from vit_sweep.runs.sources import Source, source_of
+from vit_sweep.runs.sources import Source, source_of, words_of
 from vit_sweep.study.provenance import require_extra
 from vit_sweep.study.store import Study, open_study
 
@@ -142,20 +143,10 @@ def _of_tables(
     return done
 
 
-def folder_of(source: Source, output: Path | None) -> Path:
-    """Where the tables of imported runs lie; raises `UserError` for the folder of a study."""
-    folder = output or Path("outputs") / (source.files[0].name.partition(".")[0] or "imported")
-    if (folder / "study.json").exists():
-        raise UserError(f"{folder} is the folder of a study; name another one with --output FOLDER")
-    return folder
-
-
-def place_for(study: Study, console: Console, *, output: Path | None) -> Path:
-    """Where what is made of a study goes: its own folder; where that may not be written `output`, or a folder here."""
-    if os.access(study.folder, os.W_OK):
-        return study.folder
-    folder = (output or Path(f"{study.name}-tables")).absolute()
-    if output is None:
+def place_said(study: Study, console: Console, *, output: Path | None) -> Path:
+    """Where what is made of a study goes; said where it is not the study's own folder and nobody named it."""
+    folder = place_for(study, output=output)
+    if folder != study.folder and output is None:
         console.print(
             f"{study.folder} is {owner_of(study.folder)}'s and yours to read only, so this goes to {folder} (or to "
             "--output)",
@@ -181,7 +172,7 @@ def collect_study(
     from vit_sweep.report.gather import gather
 
     gathered = gather(study, target=target, watched=partial(_with_bar, console))
-    folder = output.absolute() if output is not None else place_for(study, console, output=None)
+    folder = output.absolute() if output is not None else place_said(study, console, output=None)
     if folder != study.folder and (folder / "study.json").exists():
         raise UserError(f"{folder} is the folder of another study; name another one with --output FOLDER")
     done = _put(gathered, folder, console, name=study.name, what=f"study {study.name}", forms=forms, draw=draw)

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from launchers.atomic import write
-from launchers.errors import UserError
 from vit_sweep.cli.audit import print_notes
-from vit_sweep.cli.collect import folder_of, place_for
+from vit_sweep.cli.collect import place_said
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet, words_of
+from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet
+from vit_sweep.report.places import folder_of, page_path
 from vit_sweep.runs.reshaping import reading_of
-from vit_sweep.runs.sources import Source, source_of
+from vit_sweep.runs.sources import Source, source_of, words_of
 from vit_sweep.study.provenance import require_extra
 from vit_sweep.study.store import open_study
 
@@ -45,8 +44,6 @@ def report(
 ) -> None:
     """Write one HTML page of a study or a CSV file: answers, tables, figures, fits, audit, methods; it needs no
     network."""
-    from vit_sweep.report.page.proposal_text import markdown
-
     alone = study is None and not csv
     read_as = reading_of(columns, constants, decimal=decimal, sheet=sheet)
     tables = (
@@ -56,7 +53,7 @@ def report(
     )
     require_extra("report")
     from vit_sweep.report.assemble import Wishes
-    from vit_sweep.report.render import page
+    from vit_sweep.report.render import write_report
 
     console = show.console()
     wishes = Wishes(reference=None if alone else reference, proposal=proposal, threshold=threshold, target=target)
@@ -65,29 +62,18 @@ def report(
         content, path = _of_tables(tables, words, output, wishes, console)
     else:
         content, path = _of_study(str(study), output, wishes, console)
-    write(path, page(content))
-    console.print(str(path), soft_wrap=True)
-    if content.proposal is not None:
-        figure = content.proposal.figure
-        text = path.with_name("proposal.md")
-        picture = figure.paths.get(".png", figure.paths[".svg"]) if figure is not None else None
-        write(text, markdown(content, figure=_from(picture, text.parent) if picture is not None else ""))
-        console.print(str(text), soft_wrap=True)
+    for written in write_report(content, path):
+        console.print(str(written), soft_wrap=True)
     if open_page:
         show.page(console, path)
-
-
-def _from(path: Path, folder: Path) -> str:
-    """A file's path as a text in `folder` names it; whole where the file lies elsewhere."""
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def _of_study(name: str, output: Path | None, wishes: "Wishes", console: Console) -> "tuple[ReportContent, Path]":
     from vit_sweep.report.assemble import content_of
 
     opened = open_study(name)
-    folder = place_for(opened, console, output=output.parent if output is not None else None)
-    path = _page_path(output, folder)
+    folder = place_said(opened, console, output=output.parent if output is not None else None)
+    path = page_path(output, folder)
     content = content_of(opened, wishes, folder=folder)
     show.problems(console, opened.problems)
     if content is None:
@@ -109,16 +95,9 @@ def _of_tables(
     folder = folder_of(source, output.parent if output is not None else None).absolute()
     print_notes(console, source)
     folder.mkdir(parents=True, exist_ok=True)
-    path = _page_path(output, folder)
+    path = page_path(output, folder)
     content = content_of_tables(source, folder, command=f"python -m vit_sweep report {words}", wishes=wishes)
     if content is None:
         console.print(f"no run of {source.name} has a time, so there is nothing to report", soft_wrap=True)
         raise typer.Exit(1)
     return content, path
-
-
-def _page_path(output: Path | None, folder: Path) -> Path:
-    path = output.absolute() if output is not None else folder / "report.html"
-    if path.is_dir() or not path.parent.is_dir():
-        raise UserError(f"output={output}: name a file in a folder that there is, for example --output report.html")
-    return path

@@ -1,7 +1,5 @@
 """The verb `simulate`: a scaling curve from a profile and a model's arithmetic alone, marked as SIMULATED. An edge."""
 
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,15 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from launchers.errors import UserError
-from vit_sweep.analysis.laws.simulate import IMBALANCE, MARK, MOST_GPUS, counts_to
-from vit_sweep.analysis.laws.simulate import simulate as simulate_curve
+from vit_sweep.analysis.laws.simulate import IMBALANCE, MARK, MOST_GPUS
 from vit_sweep.analysis.laws.simulated import Simulation
 from vit_sweep.analysis.series.series import Estimate
+from vit_sweep.api.simulating import Simulated, read_words, simulated
 from vit_sweep.cli.terminal import show
-from vit_sweep.plan.point import Point
 
 if TYPE_CHECKING:
-    from vit_sweep.report.figures import Overlay
+    pass
 
 EPILOG = (
     "Examples: python -m vit_sweep simulate partition=vector_t4v2 model=vit_b_16 data=cifar100 batch=64, or with "
@@ -44,49 +41,14 @@ def simulate(
     output: Annotated[Path, typer.Option(help="Folder of the figure.")] = Path("outputs/simulated"),
 ) -> None:
     """Draw a scaling curve that nobody measured, from a profile's link speeds. Never evidence."""
-    point, counts = read_words(words or [])
-    finished = []
-    if study is not None:
-        from vit_sweep.record.stats import throughput
-        from vit_sweep.study.store import open_study
-
-        finished = [throughput(record) for record in open_study(study).records()]
-    made = simulate_curve(point, counts or counts_to(max_gpus), finished=finished, imbalance=imbalance, overlap=overlap)
     console = show.console()
-    draw(console, made)
-    if figure and len(made.points) > 1:
-        name = f"simulated-{point.model.name}-{point.data.name}-{point.partition.name}-{made.scaling.value}"
-        _figure(console, made, output, name)
-    raise typer.Exit(0 if made.points else 1)
-
-
-def read_words(words: Sequence[str]) -> tuple[Point, tuple[int, ...]]:
-    """One point of a sweep's words, and its GPU counts; raises `UserError` for a wrong word."""
-    from vit_sweep.config.groups import composed_words
-    from vit_sweep.config.models import counted
-    from vit_sweep.config.settings import read
-
-    counts: tuple[int, ...] = ()
-    rest = []
-    for override in words:
-        if override.startswith("gpus="):
-            counts = _counts(override)
-        elif re.match(r"nodes=(?!null$)", override):
-            raise UserError(f"{override}: a curve has many node counts; use placement=packed or placement=spread")
-        elif re.fullmatch(r"[+~]*[\w./@]+=[^\[{'\"]*,.*", override):
-            raise UserError(f"{override}: one curve is simulated at a time; give one value (gpus alone takes several)")
-        else:
-            rest.append(override)
-    points, _ = read([composed_words(rest)])
-    (point,) = counted(points, show.console().print)
-    return point, counts
-
-
-def _counts(override: str) -> tuple[int, ...]:
-    counts = override.removeprefix("gpus=").split(",")
-    if not all(re.fullmatch(r"[1-9]\d{0,6}", count) for count in counts):
-        raise UserError(f"{override}: GPU counts are whole numbers of one or more; write for example gpus=1,2,4,8")
-    return tuple(map(int, counts))
+    made = simulated(
+        *read_words(words or [], console.print), study=study, most=max_gpus, imbalance=imbalance, overlap=overlap
+    )
+    draw(console, made.curve)
+    if figure and len(made.curve.points) > 1:
+        _figure(console, made, output)
+    raise typer.Exit(0 if made.curve.points else 1)
 
 
 def draw(console: Console, made: Simulation) -> None:
@@ -148,7 +110,7 @@ def _band(efficiency: Estimate) -> str:
     return f"{high}%" if low == high else f"{low}-{high}%"
 
 
-def _figure(console: Console, made: Simulation, folder: Path, name: str) -> None:
+def _figure(console: Console, made: Simulated, folder: Path) -> None:
     from vit_sweep.study.provenance import require_extra
 
     try:
@@ -156,33 +118,5 @@ def _figure(console: Console, made: Simulation, folder: Path, name: str) -> None
     except UserError as error:
         console.print(f"no figure: {error}", soft_wrap=True)
         return
-    from vit_sweep.report.figures import draw_simulated
-
-    basis = "; ".join(f"{assumption.name}: {assumption.value} ({assumption.source})" for assumption in made.inputs)
-    drawn = draw_simulated(overlays(made), folder, name=name, basis=basis)
-    for path in drawn.paths.values():
+    for path in made.drawn(folder).paths.values():
         console.print(f"{MARK}: {path}", soft_wrap=True)
-
-
-def overlays(made: Simulation) -> "list[Overlay]":
-    """The lines of a simulation, as figures draw them. Needs the report extra."""
-    from vit_sweep.report.figures import Kind, Overlay, Quantity
-
-    bands = {
-        Quantity.TIME: [Estimate(value=p.epoch_s, low=p.fast_s, high=p.slow_s) for p in made.points],
-        Quantity.SPEEDUP: [point.speedup for point in made.points],
-        Quantity.EFFICIENCY: [point.efficiency for point in made.points],
-    }
-    return [
-        Overlay(
-            kind=Kind.SIMULATED,
-            label=made.label,
-            scaling=made.scaling,
-            quantity=quantity,
-            gpus=tuple(float(point.gpus) for point in made.points),
-            values=tuple(estimate.value for estimate in band),
-            low=tuple(estimate.low for estimate in band if estimate.low is not None),
-            high=tuple(estimate.high for estimate in band if estimate.high is not None),
-        )
-        for quantity, band in bands.items()
-    ]

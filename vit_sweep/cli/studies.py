@@ -18,6 +18,7 @@ from vit_sweep.cli.terminal import show, show_status
 from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
 from vit_sweep.cli.terminal.study_options import StudyName, Trust
 from vit_sweep.outcome.result import Result, Status
+from vit_sweep.report.tables.status import counted, forecast
 from vit_sweep.study.store import Study, open_study
 
 
@@ -47,7 +48,7 @@ def status(
         agree_to_tend(opened, console, trust=trust)
         raise typer.Exit(watch_and_collect(opened, console))
     results, now = settled_results(opened), datetime.now(UTC)
-    expected = show_status.forecast(results, opened.plan_file(), now=now)
+    expected = forecast(results, opened.plan_file(), now=now)
     if as_json:
         typer.echo(json.dumps(show_status.as_data(opened.name, results, expected, opened.problems, now=now), indent=1))
     else:
@@ -87,7 +88,7 @@ def list_studies(
         results = settled_results(study)
         noted = f" ({plural(len(study.problems), 'file')} cannot be read)" if study.problems else ""
         age = datetime.now(UTC).timestamp() - changed_at
-        table.add_row(study.name, str(len(results)), f"{show_status.counted(results)}{noted}", f"{ago(age)} ago")
+        table.add_row(study.name, str(len(results)), f"{counted(results)}{noted}", f"{ago(age)} ago")
     console.print(table)
     name = studies[0][1].name
     latest = name if folder == Path("outputs") else shlex.quote(str(folder / name))

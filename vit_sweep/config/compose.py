@@ -205,12 +205,12 @@ def grid_words(spec: GridSpec, given: Collection[str]) -> list[str]:
             raise UserError(f"grid {spec.name}: {key} names a grid inside a grid; write its axes out")
         if key in spec.axes and not spec.axes[key]:
             raise UserError(f"grid {spec.name}: axes.{key} has no value; give at least one")
-    axes = {key: ",".join(_word(value) for value in values) for key, values in spec.axes.items()}
-    fixed = {key: _word(value) for key, value in spec.set.items()}
+    axes = {key: ",".join(word(value) for value in values) for key, values in spec.axes.items()}
+    fixed = {key: word(value) for key, value in spec.set.items()}
     return [f"{key}={words}" for key, words in (axes | fixed).items() if key.lstrip("+") not in given]
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
     """A YAML value in Hydra's grammar; text that is no plain name is quoted."""
     match value:
         case None:
@@ -218,9 +218,9 @@ def _word(value: Any) -> str:
         case bool():
             return str(value).lower()
         case list() | tuple():
-            return f"[{','.join(_word(part) for part in value)}]"
+            return f"[{','.join(word(part) for part in value)}]"
         case dict():
-            return f"{{{','.join(f'{key}:{_word(part)}' for key, part in value.items())}}}"
+            return f"{{{','.join(f'{key}:{word(part)}' for key, part in value.items())}}}"
         case str():
             return quoted(value)
         case _:

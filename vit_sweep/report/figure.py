@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from launchers.checked import checked
 from launchers.errors import UserError
@@ -44,6 +45,8 @@ class Figure:
     """By suffix."""
     notes: tuple[str, ...] = ()
     """Sentences on contended hosts among the runs that it pools; the page names those once in each section."""
+    sheet: Any = None
+    """matplotlib's own figure, of one that is in no file."""
 
 
 @checked

@@ -10,11 +10,13 @@ import re
 import struct
 from functools import partial
 from importlib.resources import files
+from pathlib import Path
 from typing import NamedTuple
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from launchers.atomic import write
 from launchers.text import plural, visible
 from vit_sweep.analysis.audit.finding import by_rule
 from vit_sweep.analysis.laws.predicting import best
@@ -24,6 +26,7 @@ from vit_sweep.report.page.audit import merged
 from vit_sweep.report.page.content import ReportContent
 from vit_sweep.report.page.curves import data_of
 from vit_sweep.report.page.layout import compact, head, heading, numeric, shown, whole
+from vit_sweep.report.page.proposal_text import markdown
 from vit_sweep.report.tables.form.rounding import plain
 
 STYLES = ("style.css", "chart.css")
@@ -84,6 +87,22 @@ def page(content: ReportContent) -> str:
     )
     # A browser would let a name from somebody's file turn the writing of what follows it.
     return visible(text)
+
+
+def write_report(content: ReportContent, path: Path) -> list[Path]:
+    """Write the page, and `proposal.md` beside it where there is a proposal; returns the files."""
+    write(path, page(content))
+    if content.proposal is None:
+        return [path]
+    figure, text = content.proposal.figure, path.with_name("proposal.md")
+    drawn = figure.paths.get(".png", figure.paths[".svg"]) if figure is not None else None
+    write(text, markdown(content, figure=_seen_from(drawn, text.parent) if drawn is not None else ""))
+    return [path, text]
+
+
+def _seen_from(path: Path, folder: Path) -> str:
+    """A file's path as a text in `folder` names it; whole where the file lies elsewhere."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
 
 
 def asset(name: str) -> str:

@@ -18,6 +18,7 @@ _FOR_PRINT = {".md": to_markdown, ".tex": to_latex}
 SUFFIXES = (".csv", ".parquet", *_FOR_PRINT)
 _NOT_PRINTED = ("runs",)
 """Tables too wide for paper."""
+_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
@@ -42,7 +43,7 @@ def to_parquet(table: Table) -> bytes:
     fields, arrays = [], []
     for column in table.columns:
         values = [row[column.name] for row in table.rows]
-        kind = _type_of(values)
+        kind = _TYPES[kind_of(values)]
         plain = [None if value is None else str(value) for value in values] if kind == pa.string() else values
         arrays.append(pa.array(plain, type=kind))
         fields.append(pa.field(column.name, kind, metadata=_about(column)))
@@ -57,11 +58,10 @@ def _about(column: Column) -> dict[str, str]:
     return {"unit": column.unit, "meaning": column.meaning, "title": column.title}
 
 
-def _type_of(values: Sequence[Any]) -> pa.DataType:
-    """The narrowest type that holds all values of a column; text where they are of several kinds, or none is known."""
+def kind_of(values: Sequence[Any]) -> type:
+    """The narrowest of bool, int, float and str that holds all values of a column; text where they are of several
+    kinds, or none is known."""
     kinds = {type(value) for value in values if value is not None}
-    if kinds == {bool}:
-        return pa.bool_()
-    if kinds == {int}:
-        return pa.int64()
-    return pa.float64() if kinds and kinds <= {int, float} else pa.string()
+    if kinds in ({bool}, {int}):
+        return kinds.pop()
+    return float if kinds and kinds <= {int, float} else str

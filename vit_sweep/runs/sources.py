@@ -1,5 +1,6 @@
 """Where runs come from: a study's folder, a CSV file, a published study. An edge."""
 
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -100,6 +101,20 @@ def from_csv(words: Sequence[str], reading: Reading | None = None) -> Source:
         problems=tuple(_once({name: table.problems for name, table in tables.items()})),
         files=tuple(paths),
     )
+
+
+def words_of(csv: Sequence[str], reading: Reading, reference: str | None = None) -> str:
+    """The same options as one types them again; `reference`: a published study in place of files."""
+    words = [part for name in csv for part in ("--csv", name)] or ["--reference", str(reference)]
+    words += [part for ours, theirs in reading.columns for part in ("--map", f"{ours}={theirs}")]
+    words += [part for name, value in reading.constants for part in ("--set", f"{name}={value}")]
+    words += [
+        part
+        for option in ("decimal", "sheet")
+        if (value := getattr(reading, option))
+        for part in (f"--{option}", value)
+    ]
+    return shlex.join(words)
 
 
 def _files_of(words: Sequence[str]) -> list[Path]:

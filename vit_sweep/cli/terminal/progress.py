@@ -13,6 +13,8 @@ from vit_sweep.cli.terminal import show_status
 from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.plan_file import PlanFile
+from vit_sweep.report.tables.status import forecast
+from vit_sweep.report.tables.status import left as show_left
 from vit_sweep.study.store import Study
 from vit_sweep.submit.keeper import Keeper
 from vit_sweep.submit.watching import looks
@@ -41,7 +43,7 @@ class _Plans:
         planned_at = self._study.planned_at()
         if planned_at != self._read_at:
             self._plan, self._read_at = self._study.plan_file(), planned_at
-        return show_status.forecast(results, self._plan, now=now)
+        return forecast(results, self._plan, now=now)
 
 
 def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> list[Result]:
@@ -55,7 +57,7 @@ def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> l
         shown = [result for result in changes if result.status != Status.QUEUED]
         if shown:
             now, done = datetime.now(UTC), sum(not result.status.under_way for result in results)
-            left = show_status.left(ahead(results, now), now=now)
+            left = show_left(ahead(results, now), now=now)
             for result in shown:
                 console.print(
                     f"[{time.monotonic() - begun:6.1f} s] {done}/{len(results)} ended | "

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -12,23 +12,17 @@ from rich.text import Text
 
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.cli.terminal import show
-from vit_sweep.outcome import eta
-from vit_sweep.outcome.eta import Forecast, Left
+from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
-from vit_sweep.plan.plan_file import PlanFile
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.tables.scaling import scaling_table
+from vit_sweep.report.tables.status import clock, counted, left, left_row, status_row
 from vit_sweep.runs.of_study import runs_of
 
 _WORKING = (Status.RUNNING, Status.SUSPENDED, Status.RETRY, Status.UNKNOWN, Status.QUEUED)
 _COLUMNS = ("cell", "state", "attempt", "node", "epoch", "elapsed", "left", "")
 _LONG = ("node", "")
 """Columns whose values may be broken over lines."""
-
-
-def forecast(results: Sequence[Result], plan: PlanFile | None, *, now: datetime) -> Forecast:
-    """What is left of the cells, by what `plan` expected of them and what has been measured since."""
-    return eta.forecast(eta.jobs_of(results, plan), now.timestamp())
 
 
 def status(name: str, results: Sequence[Result], expected: Forecast, *, now: datetime) -> RenderableType:
@@ -40,24 +34,6 @@ def status(name: str, results: Sequence[Result], expected: Forecast, *, now: dat
     return _above(table, left(expected, now=now))
 
 
-def left(expected: Forecast, *, now: datetime) -> str:
-    """What is left of the sweep, when that is over by this machine's clock, and what says so; empty where nothing does.
-
-    A day is named where it is not today's.
-    """
-    if expected.sweep is None:
-        return ""
-    end = (now + timedelta(seconds=expected.sweep.seconds)).astimezone()
-    day = "" if end.date() == now.astimezone().date() else f"{end:%Y-%m-%d} "
-    return f"about {_clock(expected.sweep.seconds)} left, until {day}{end:%H:%M}: {expected.sweep.basis}"
-
-
-def counted(results: Sequence[Result]) -> str:
-    """How many cells are in each state: `7 done, 1 failed`."""
-    counts = Counter(result.status for result in results)
-    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
-
-
 def as_data(
     name: str, results: Sequence[Result], expected: Forecast, problems: Sequence[str], *, now: datetime
 ) -> dict[str, Any]:
@@ -65,31 +41,11 @@ def as_data(
     null where something is not known."""
     return {
         "study": name,
-        **_left_as_data(expected.sweep, now),
+        **left_row(expected.sweep, now),
         "counts": dict(Counter(str(result.status) for result in results)),
-        "cells": [
-            {
-                "cell": result.file.cell_id,
-                "state": str(result.status),
-                "attempt": result.attempt or None,
-                "hosts": list(result.record.resolved.hosts) if result.record else [],
-                "epoch": result.progress.epoch if result.progress else None,
-                "epochs": result.progress.epochs if result.progress else None,
-                "started_at": (result.progress.started_at if result.progress else "") or None,
-                **_left_as_data(expected.cells.get(result.file.cell_id), now),
-                "detail": result.detail,
-            }
-            for result in results
-        ],
+        "cells": [status_row(result, expected.cells.get(result.file.cell_id), now=now) for result in results],
         "problems": list(problems),
     }
-
-
-def _left_as_data(left: Left | None, now: datetime) -> dict[str, Any]:
-    if left is None:
-        return {"seconds_left": None, "eta": None, "basis": None}
-    end = (now + timedelta(seconds=left.seconds)).astimezone(UTC)
-    return {"seconds_left": round(left.seconds, 1), "eta": end.isoformat(timespec="seconds"), "basis": left.basis}
 
 
 def running(results: Sequence[Result], expected: Forecast, *, rows: int, now: datetime) -> RenderableType:
@@ -140,7 +96,7 @@ def _fields(result: Result, expected: Forecast, now: datetime) -> tuple[str, ...
         node,
         epoch,
         _since(at.started_at, now) if alive and at else "",
-        _clock(rest.seconds) if rest else "",
+        clock(rest.seconds) if rest else "",
         result.detail,
     )
 
@@ -153,10 +109,4 @@ def _since(started_at: str, now: datetime) -> str:
     """Time since then as h:mm:ss; empty where nobody noted it."""
     if not started_at:
         return ""
-    return _clock((now - datetime.fromisoformat(started_at)).total_seconds())
-
-
-def _clock(seconds: float) -> str:
-    """A length of time as h:mm:ss, never below 0."""
-    whole = max(0, int(seconds))
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
+    return clock((now - datetime.fromisoformat(started_at)).total_seconds())

@@ -1,13 +1,9 @@
 """The options by which verbs take somebody's tables: files, names of columns, what the files leave open. An edge."""
 
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from vit_sweep.runs.reshaping import Reading
 
 Csv = Annotated[
     list[str] | None,
@@ -31,20 +27,6 @@ Decimal = Annotated[
 Sheet = Annotated[str | None, typer.Option("--sheet", metavar="NAME", help="Of a workbook with several.")]
 
 _SUFFIXES = {".csv", ".tsv", ".txt", ".gz", ".xlsx", ".log"}
-
-
-def words_of(csv: Sequence[str], reading: Reading, reference: str | None = None) -> str:
-    """The same options as one types them again; `reference`: a published study in place of files."""
-    words = [part for name in csv for part in ("--csv", name)] or ["--reference", str(reference)]
-    words += [part for ours, theirs in reading.columns for part in ("--map", f"{ours}={theirs}")]
-    words += [part for name, value in reading.constants for part in ("--set", f"{name}={value}")]
-    words += [
-        part
-        for option in ("decimal", "sheet")
-        if (value := getattr(reading, option))
-        for part in (f"--{option}", value)
-    ]
-    return shlex.join(words)
 
 
 def is_table(argument: str) -> bool:

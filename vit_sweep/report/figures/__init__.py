@@ -35,7 +35,10 @@ from vit_sweep.report.figures.times import draw_time
 from vit_sweep.report.tables.form.table import Cells
 from vit_sweep.runs.run import Run
 
-__all__ = ["Figure", "Kind", "Overlay", "Quantity", "Skipped", "draw_all", "draw_simulated"]
+__all__ = ["Figure", "Kind", "Overlay", "Quantity", "Skipped", "draw_all", "draw_simulated", "drawers", "theme"]
+
+
+Drawer = Callable[[], Figure | Skipped]
 
 
 def draw_all(
@@ -51,48 +54,67 @@ def draw_all(
 ) -> list[Figure | Skipped]:
     """Draw every figure that the data carry into `folder`, and give the reason for each that they do not.
 
-    `runs`: all of them, for accuracy, memory, ranks and the roofline. `ratio`: of the cells of all series, as the
-    tables have it. `reference`: published series, drawn dashed and grey beside those of the same scaling mode.
-    `predictions`: fitted lines are drawn over the measured counts, simulated ones in a figure of their own.
-    `accuracies`: rows of the table **accuracy**.
+    The rest as of `drawers`.
     """
-    runs = sorted(runs, key=lambda run: run.run_id)
-    ratio = ratio or measured((*strong, *weak)).times.ratio
-    drawers: list[Callable[[], Figure | Skipped]] = []
-    for mode, series in ((Scaling.STRONG, strong), (Scaling.WEAK, weak)):
-        published = [curve for curve in reference if curve.key.scaling is mode]
-        drawers += [
-            partial(draw_time, mode, series, folder, reference=published, overlays=predictions),
-            partial(draw_parts, mode, series, folder),
-        ]
-        for quantity in ratios_of(mode):
-            drawers.append(
-                partial(draw_against_ideal, quantity, mode, series, folder, reference=published, overlays=predictions)
-            )
-    drawers += [
-        partial(draw_batches, strong, folder),
-        partial(draw_accuracy_by_batch, runs, folder),
-        partial(draw_accuracy_by_epoch, runs, folder),
-        *drawers_of_metrics(runs, folder),
-        partial(draw_nodes, strong, folder),
-        partial(draw_placement, strong, folder, ratio),
-        partial(draw_cost, strong, folder),
-        partial(draw_isoefficiency, [*strong, *weak], folder, ratio),
-        partial(draw_engines, runs, folder),
-        partial(draw_optimizers, accuracies, runs, folder),
-        partial(draw_memory, runs, folder),
-        partial(draw_resolutions, runs, folder),
-        partial(draw_ranks, runs, folder),
-        partial(draw_steps, (*strong, *weak), folder),
-        partial(draw_roofline, runs, folder),
-    ]
-    simulated = [line for line in predictions if line.kind is Kind.SIMULATED]
-    if simulated:
-        drawers.append(partial(draw_simulated, simulated, folder))
+    known = drawers(
+        strong, weak, runs, folder, ratio=ratio, reference=reference, predictions=predictions, accuracies=accuracies
+    )
     with theme():
-        made = [draw() for draw in drawers]
+        made = [draw() for draw in known.values()]
     for drawn in made:
         # What an earlier look at the study drew and this one did not: of data that have gone since, or out of date.
         for suffix in set(FORMATS) - set(drawn.paths):
             remove((folder / drawn.name).with_suffix(suffix), made=rf"{re.escape(drawn.name)}\.\w+")
     return made
+
+
+def drawers(
+    strong: Sequence[ScalingSeries],
+    weak: Sequence[ScalingSeries],
+    runs: Sequence[Run],
+    folder: Path | None,
+    *,
+    ratio: RatioOf | None = None,
+    reference: Sequence[ScalingSeries] = (),
+    predictions: Sequence[Overlay] = (),
+    accuracies: Sequence[Cells] = (),
+) -> dict[str, Drawer]:
+    """What draws each figure, by its name, in the order of a report; to be called inside `theme`.
+
+    `folder`: None: nothing is written. `runs`: all of them, for accuracy, memory, ranks and the roofline. `ratio`: of
+    the cells of all series, as the tables have it. `reference`: published series, drawn dashed and grey beside those of
+    the same scaling mode. `predictions`: fitted lines are drawn over the measured counts, simulated ones in a figure of
+    their own. `accuracies`: rows of the table **accuracy**.
+    """
+    runs = sorted(runs, key=lambda run: run.run_id)
+    ratio = ratio or measured((*strong, *weak)).times.ratio
+    known: dict[str, Drawer] = {}
+    for mode, series in ((Scaling.STRONG, strong), (Scaling.WEAK, weak)):
+        published = [curve for curve in reference if curve.key.scaling is mode]
+        known[f"{mode}_time"] = partial(draw_time, mode, series, folder, reference=published, overlays=predictions)
+        known[f"{mode}_parts"] = partial(draw_parts, mode, series, folder)
+        for quantity in ratios_of(mode):
+            known[f"{mode}_{quantity.value}"] = partial(
+                draw_against_ideal, quantity, mode, series, folder, reference=published, overlays=predictions
+            )
+    known |= {
+        "batch_time": partial(draw_batches, strong, folder),
+        "accuracy_batch": partial(draw_accuracy_by_batch, runs, folder),
+        "accuracy_epoch": partial(draw_accuracy_by_epoch, runs, folder),
+        **drawers_of_metrics(runs, folder),
+        "nodes_time": partial(draw_nodes, strong, folder),
+        "placement": partial(draw_placement, strong, folder, ratio),
+        "cost_time": partial(draw_cost, strong, folder),
+        "isoefficiency": partial(draw_isoefficiency, [*strong, *weak], folder, ratio),
+        "engines": partial(draw_engines, runs, folder),
+        "optimizers": partial(draw_optimizers, accuracies, runs, folder),
+        "memory": partial(draw_memory, runs, folder),
+        "resolutions": partial(draw_resolutions, runs, folder),
+        "ranks": partial(draw_ranks, runs, folder),
+        "steps": partial(draw_steps, (*strong, *weak), folder),
+        "roofline": partial(draw_roofline, runs, folder),
+    }
+    simulated = [line for line in predictions if line.kind is Kind.SIMULATED]
+    if simulated:
+        known["simulated"] = partial(draw_simulated, simulated, folder)
+    return known

@@ -27,7 +27,7 @@ class Offer(NamedTuple):
     label: str
 
 
-def draw_cost(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
+def draw_cost(series: Sequence[ScalingSeries], folder: Path | None) -> Figure | Skipped:
     """Draw every timed count of the strong series; panels keep apart what is not the same work."""
     timed = [s for s in series if s.timed]
     if not timed:

@@ -25,7 +25,7 @@ _FACES = ("white", "0.75", "0.2")
 """Of a measured batch that reaches none, one or both of the targets."""
 
 
-def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path, ratio: RatioOf) -> Figure | Skipped:
+def draw_isoefficiency(series: Sequence[ScalingSeries], folder: Path | None, ratio: RatioOf) -> Figure | Skipped:
     """Draw measured batches, and between them those at which each GPU count reaches the targets.
 
     `ratio`: see `planes`.

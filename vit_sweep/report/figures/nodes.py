@@ -36,7 +36,7 @@ def node_fill(order: int) -> tuple[str, str]:
     return NODE_FILLS[place][0], NODE_FILLS[(place + turns) % len(NODE_FILLS)][1]
 
 
-def draw_nodes(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
+def draw_nodes(series: Sequence[ScalingSeries], folder: Path | None) -> Figure | Skipped:
     """Draw the time of an epoch by GPUs and nodes as bars side by side."""
     name = "nodes_time"
     timed = [s for s in series if any(p.nodes for p in s.timed)]

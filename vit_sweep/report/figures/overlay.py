@@ -114,7 +114,9 @@ _BAND_ALPHA = 0.15
 _AXES = {Quantity.TIME: "time of an epoch (s)", Quantity.SPEEDUP: "speedup", Quantity.EFFICIENCY: "efficiency"}
 
 
-def draw_simulated(lines: Sequence[Overlay], folder: Path, *, name: str = "simulated", basis: str = "") -> Figure:
+def draw_simulated(
+    lines: Sequence[Overlay], folder: Path | None, *, name: str = "simulated", basis: str = ""
+) -> Figure:
     """Draw simulated curves alone, one panel a quantity, the word SIMULATED across each.
 
     `basis`: what the simulation rests on (the profile, the calibration), for the caption. Raises ValueError without

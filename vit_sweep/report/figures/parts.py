@@ -24,7 +24,7 @@ _FEW = 4
 """Panels that have room for a second row with shares."""
 
 
-def draw_parts(scaling: Scaling, series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
+def draw_parts(scaling: Scaling, series: Sequence[ScalingSeries], folder: Path | None) -> Figure | Skipped:
     """Draw a panel for each series: seconds of an epoch by part, and the shares below where few panels leave room.
 
     Many strong series get shares only, since a long first bar would hide the rest; their seconds are in the other
@@ -53,7 +53,7 @@ def draw_parts(scaling: Scaling, series: Sequence[ScalingSeries], folder: Path) 
     )
 
 
-def draw_batches(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
+def draw_batches(series: Sequence[ScalingSeries], folder: Path | None) -> Figure | Skipped:
     """Draw a panel for each GPU count: time of an epoch by batch, in parts where they are known."""
     name = "batch_time"
     traits = series_traits(series)
@@ -98,7 +98,7 @@ def draw_batches(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skip
 
 def _draw(
     titled: Sequence[tuple[str, list[Bar]]],
-    folder: Path,
+    folder: Path | None,
     name: str,
     *,
     x: str,

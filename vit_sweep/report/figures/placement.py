@@ -30,7 +30,7 @@ _SPREAD_DASH: Any = (0, (4, 1.5))
 Pair = tuple[SeriesPoint, SeriesPoint]
 
 
-def draw_placement(series: Sequence[ScalingSeries], folder: Path, ratio: RatioOf) -> Figure | Skipped:
+def draw_placement(series: Sequence[ScalingSeries], folder: Path | None, ratio: RatioOf) -> Figure | Skipped:
     """Draw packed against spread: times as curves where few enough, and their ratio at each count.
 
     `ratio`: from the spread of all cells of the study.

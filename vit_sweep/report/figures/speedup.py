@@ -40,7 +40,7 @@ def draw_against_ideal(
     quantity: Quantity,
     scaling: Scaling,
     series: Sequence[ScalingSeries],
-    folder: Path,
+    folder: Path | None,
     *,
     reference: Sequence[ScalingSeries] = (),
     overlays: Sequence[Overlay] = (),

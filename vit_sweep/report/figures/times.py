@@ -25,7 +25,7 @@ _TIME = Quantity.TIME.value
 def draw_time(
     scaling: Scaling,
     series: Sequence[ScalingSeries],
-    folder: Path,
+    folder: Path | None,
     *,
     reference: Sequence[ScalingSeries] = (),
     overlays: Sequence[Overlay] = (),

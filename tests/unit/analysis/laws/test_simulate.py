@@ -15,7 +15,7 @@ from tests.unit.builders import MODEL, cell, data, point, profile, record
 from vit_sweep.__main__ import main
 from vit_sweep.analysis.laws.simulate import IMBALANCE, counts_to, simulate
 from vit_sweep.analysis.series.grouping import group
-from vit_sweep.cli.simulate import read_words
+from vit_sweep.api.simulating import read_words
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.point import BatchPer, EngineSpec, Placement, Precision, Scaling
 from vit_sweep.plan.predict.cost import Throughput
@@ -284,7 +284,8 @@ def test_the_papers_curves_lie_in_the_band(placement):
             "data=cifar100",
             "batch=64",
             f"placement={placement}",
-        ]
+        ],
+        print,
     )
     alone = cell_of(replace(given_point, gpus=1))
     finished = (Throughput(cell=alone, images_per_s=alone.images_per_epoch / published.points[0].time_s.value),)
@@ -357,7 +358,7 @@ def test_the_verbs_figures_are_marked_and_name_what_they_rest_on(tmp_path, monke
 )
 def test_a_wrong_word_is_the_users_mistake(words, reason):
     with pytest.raises(UserError, match=re.escape(reason)):
-        read_point, counts = read_words(words)
+        read_point, counts = read_words(words, print)
         simulate(read_point, counts or (1, 2))
 
 

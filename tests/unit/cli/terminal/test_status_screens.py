@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 from tests.unit.builders import cell, record, result
 from vit_sweep.cli.terminal import progress, show_status
 from vit_sweep.outcome.ending import Progress
+from vit_sweep.report.tables.status import forecast
 
 GOLDEN = ROOT / "tests" / "golden" / "status"
 NOW = datetime(2025, 1, 1, 0, 4, tzinfo=UTC)
@@ -49,7 +50,7 @@ def study(now=NOW):
 @pytest.mark.parametrize("view", ["status", "running"])
 def test_a_screen_says_what_is_left_of_each_running_cell_and_of_all_and_from_what(view, width, request):
     results = study()
-    expected = show_status.forecast(results, None, now=NOW)
+    expected = forecast(results, None, now=NOW)
     console = Console(width=width, record=True, markup=False, highlight=False, file=io.StringIO())
     if view == "status":
         console.print(show_status.status("s", results, expected, now=NOW))
@@ -65,7 +66,7 @@ def test_a_screen_says_what_is_left_of_each_running_cell_and_of_all_and_from_wha
 
 def test_where_nothing_is_known_no_screen_says_anything_of_it():
     results = [result(cell(), status="queued")]
-    expected = show_status.forecast(results, None, now=NOW)
+    expected = forecast(results, None, now=NOW)
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(show_status.status("s", results, expected, now=NOW))
     assert " left, " not in console.export_text()
@@ -73,7 +74,7 @@ def test_where_nothing_is_known_no_screen_says_anything_of_it():
 
 def test_a_program_reads_what_is_left_and_the_end_in_utc():
     results = study()
-    told = show_status.as_data("s", results, show_status.forecast(results, None, now=NOW), [], now=NOW)
+    told = show_status.as_data("s", results, forecast(results, None, now=NOW), [], now=NOW)
     runs = next(one for one in told["cells"] if one["epoch"] == 2)
     assert (runs["seconds_left"], runs["eta"]) == (50.0, "2025-01-01T00:04:50+00:00")
     assert runs["basis"] == "from its own epochs"
@@ -88,7 +89,7 @@ def test_a_log_says_it_once_a_look_and_in_no_line_of_its_own():
     out = io.StringIO()
     console = Console(file=out, width=160, markup=False)
     looks = [going, going, over]
-    progress._lines(looks, lambda seen, now: show_status.forecast(seen, None, now=now), console)
+    progress._lines(looks, lambda seen, now: forecast(seen, None, now=now), console)
     lines = out.getvalue().splitlines()
     assert len(lines) == 1 + 3 + 4
     said = [line for line in lines if " left, until " in line]

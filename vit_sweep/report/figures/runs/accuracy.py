@@ -60,21 +60,21 @@ _TRAINING = _Measure(
 )
 
 
-def draw_accuracy_by_batch(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+def draw_accuracy_by_batch(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     """Draw the last epoch's accuracy against images per step, a curve for each GPU count (or each micro batch)."""
     return _draw_by_batch(_accuracy_of(runs), runs, folder)
 
 
-def draw_accuracy_by_epoch(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+def draw_accuracy_by_epoch(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     """Draw accuracy after every epoch, a curve for each configuration; repeats are a band."""
     return _draw_by_epoch(_accuracy_of(runs), runs, folder)
 
 
-def drawers_of_metrics(runs: Sequence[Run], folder: Path) -> list[Callable[[], Figure | Skipped]]:
-    """The same two figures of each other task that runs were trained for, in the first of its measures."""
+def drawers_of_metrics(runs: Sequence[Run], folder: Path | None) -> dict[str, Callable[[], Figure | Skipped]]:
+    """The same two figures of each other task that runs were trained for, in the first of its measures; by name."""
     there = {name for run in runs for name, _ in run.test_metrics}
     first = [metrics_of(task)[0] for task in Task if metrics_of(task) and metrics_of(task)[0].name in there]
-    drawers: list[Callable[[], Figure | Skipped]] = []
+    drawers: dict[str, Callable[[], Figure | Skipped]] = {}
     for metric in first:
         measure = _Measure(
             metric.name,
@@ -84,7 +84,8 @@ def drawers_of_metrics(runs: Sequence[Run], folder: Path) -> list[Callable[[], F
             metric.of_one,
             partial(_metric_of, metric.name),
         )
-        drawers += [partial(draw, measure, runs, folder) for draw in (_draw_by_batch, _draw_by_epoch)]
+        drawers[f"{metric.name}_batch"] = partial(_draw_by_batch, measure, runs, folder)
+        drawers[f"{metric.name}_epoch"] = partial(_draw_by_epoch, measure, runs, folder)
     return drawers
 
 
@@ -92,7 +93,7 @@ def _metric_of(name: str, run: Run) -> Sequence[float | None]:
     return dict(run.test_metrics).get(name, ())
 
 
-def _draw_by_batch(measure: _Measure, runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+def _draw_by_batch(measure: _Measure, runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     name, what = f"{measure.name}_batch", measure.title.lower()
     with_batch = [run for run in _having(measure, runs) if run.global_batch is not None]
     if not with_batch:
@@ -121,7 +122,7 @@ def _draw_by_batch(measure: _Measure, runs: Sequence[Run], folder: Path) -> Figu
     )
 
 
-def _draw_by_epoch(measure: _Measure, runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+def _draw_by_epoch(measure: _Measure, runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     name, what = f"{measure.name}_epoch", measure.title.lower()
     having = _having(measure, runs)
     if not having:

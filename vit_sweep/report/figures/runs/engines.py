@@ -31,7 +31,7 @@ class Engine(NamedTuple):
     certified: bool
 
 
-def draw_engines(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+def draw_engines(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     """Draw each engine of every work that several did, a panel for each; hollow without a certificate that holds."""
     works: dict[Hashable, list[Run]] = {}
     for run in runs:

@@ -25,7 +25,7 @@ _BAND = 0.1
 """Part by which a prediction may be wrong and still be called good; the band of the figure."""
 
 
-def draw_memory(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+def draw_memory(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     """Draw the most memory reserved on a GPU against the micro batch, and against its prediction where there is one."""
     measured = [run for run in runs if run.memory_mib and run.micro_batch]
     if not measured:

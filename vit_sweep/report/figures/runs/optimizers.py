@@ -36,7 +36,7 @@ class Optimizer(NamedTuple):
     runs: int
 
 
-def draw_optimizers(rows: Sequence[Cells], runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+def draw_optimizers(rows: Sequence[Cells], runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     """Draw the time to accuracy of each optimizer of every work that several did, a panel for each, soonest on top.
 
     `rows`: of the table **accuracy**, of these runs.

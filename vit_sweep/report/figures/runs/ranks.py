@@ -22,7 +22,7 @@ _MOST_TO_PRINT = 16
 """Ranks whose numbers have room in their fields."""
 
 
-def draw_ranks(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+def draw_ranks(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     """Draw how much slower than its run's median rank each rank is, in per cent; the most uneven runs if many."""
     timed = [(run, times) for run in runs if (times := _times(run)) and len(times) > 1 and min(times) > 0]
     if not timed:

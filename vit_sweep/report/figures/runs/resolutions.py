@@ -28,7 +28,7 @@ _GIB = 1024.0
 _OF_EACH = ("gpus", "nodes", "model.image_size", "work")
 
 
-def draw_resolutions(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+def draw_resolutions(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     """Draw images a second and memory against the size of an image, and the largest size that was trained against GPUs.
 
     Of more groups than there are styles, those on the most GPUs of each degree.

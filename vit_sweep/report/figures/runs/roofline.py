@@ -23,7 +23,7 @@ _ONE_LINE = 0.7
 """Of a roof another one, from which on the label of the lower would lie on the upper."""
 
 
-def draw_roofline(runs: Sequence[Run], folder: Path) -> Figure | Skipped:
+def draw_roofline(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     """Draw each run's step as a point under the rates of products and of copies that the preflights reached."""
     ordered = sorted(runs, key=lambda run: (run.gpus, run.run_id))
     points = [(run, under) for run in ordered if not run.oversubscribed and (under := roofline(run)) is not None]

@@ -23,7 +23,7 @@ _MARKED = (0.5, *TAIL)
 _NEVER_TOGETHER = ("model", "data", "scaling")
 
 
-def draw_steps(series: Sequence[ScalingSeries], folder: Path) -> Figure | Skipped:
+def draw_steps(series: Sequence[ScalingSeries], folder: Path | None) -> Figure | Skipped:
     """Draw the distribution of steps, a curve for each point of a series; of repeats the mean of each percentile."""
     curves = [
         (traits | {"scaling": of.key.scaling.value, "gpus": str(point.gpus), "nodes": str(point.nodes or "")}, ladders)

@@ -1,16 +1,29 @@
 """Axes of panels in print sizes, and one legend below them."""
 
+import io
 import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Sheet
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from vit_sweep.report.figures.sheet.style import ONE_COLUMN, SMALL, TWO_COLUMNS, wrap
 
 _LINE_IN = 0.145
 """Height of a line of the legend."""
+_SHOWN_PER_IN = 130
+"""Pixels of a notebook in which an inch of print is shown."""
+
+
+class Sheet(Figure):
+    """A figure that a notebook shows; matplotlib's own is shown only where pyplot has been told to."""
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        page, (width, height) = io.BytesIO(), self.get_size_inches()
+        FigureCanvasAgg(self).print_png(page)  # type: ignore[no-untyped-call]
+        return page.getvalue(), {"width": round(width * _SHOWN_PER_IN), "height": round(height * _SHOWN_PER_IN)}
 
 
 def columns_of(panels: int) -> int:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,27 +24,34 @@ _TYPESETTING = ["GDEF", "GPOS", "GSUB", "MATH", "kern"]
 """Tables of OpenType for who turns text into glyphs."""
 
 
-def save(sheet: Sheet, folder: Path, name: str, *, title: str, caption: str, alt: str, pooled: Iterable[Run]) -> Figure:
+def save(
+    sheet: Sheet, folder: Path | None, name: str, *, title: str, caption: str, alt: str, pooled: Iterable[Run]
+) -> Figure:
     """Write `sheet` in the formats that are wanted, all of them where none is; to be called inside `style.theme`.
+
+    `folder`: None: nothing is written, the figure has matplotlib's own sheet.
 
     `pooled`: the runs whose times it pools or compares; the notes name those of contended hosts among quiet ones.
 
     The same data give the same bytes: no dates, fixed names inside the SVG. Every file is written aside and renamed,
     since several clients may draw the same study at once.
     """
-    make_folder(folder)
     # The layout is found once, not once per format.
     if (engine := sheet.get_layout_engine()) is not None:
         engine.execute(sheet)
     sheet.set_layout_engine("none")
+    notes = tuple(f"{note[:1].upper()}{note[1:]}." for note in contention(pooled))
+    figure = Figure(name=name, title=title, caption=caption, alt=alt, paths={}, notes=notes, sheet=sheet)
+    if folder is None:
+        return figure
+    make_folder(folder)
     paths: dict[str, Path] = {}
     for suffix in formats(os.environ) or FORMATS:
         path = folder / f"{name}{suffix}"
         with replacing(path, durable=False) as file:
             _print(sheet, suffix, file, _metadata(suffix, title, alt))
         paths[suffix] = path
-    notes = tuple(f"{note[:1].upper()}{note[1:]}." for note in contention(pooled))
-    return Figure(name=name, title=title, caption=caption, alt=alt, paths=paths, notes=notes)
+    return replace(figure, paths=paths, sheet=None)
 
 
 def _print(sheet: Sheet, suffix: str, file: BinaryIO, metadata: dict[str, Any]) -> None:

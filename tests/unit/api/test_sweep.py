@@ -1,0 +1,153 @@
+"""A sweep from Python is the sweep of the command: the same words, plan and scripts, and the same study."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import vit_sweep as vs
+from tests.unit.submit.test_submission import Slurm
+from vit_sweep.__main__ import main
+from vit_sweep.config.in_python import words_of
+from vit_sweep.study import status
+from vit_sweep.study.store import Study
+from vit_sweep.submit import batches, submission
+
+TEXTS = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
+NESTED = st.lists(PLAIN, max_size=3) | st.dictionaries(st.from_regex(r"[a-z]{1,8}", fullmatch=True), PLAIN, max_size=3)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@settings(deadline=None)
+@given(st.lists(PLAIN | NESTED, min_size=1, max_size=3))
+def test_a_word_says_to_hydra_what_the_value_is(values):
+    (word,) = words_of({"model.arguments": values})
+    parsed = OverridesParser.create().parse_override(word)
+    choices = list(parsed.sweep_iterator()) if parsed.is_sweep_override() else [parsed.value()]
+    again = OverridesParser.create()
+    read = [again.parse_override(f"x={each}").value() for each in parsed.sweep_string_iterator()] if len(
+        choices
+    ) > 1 else choices  # fmt: skip
+    assert [_bare(value) for value in read] == [_bare(value) for value in values]
+
+
+def _bare(value):
+    if isinstance(value, dict):
+        return {str(key): _bare(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_bare(part) for part in value]
+    return getattr(value, "text", value)
+
+
+@pytest.mark.parametrize(
+    ("given_value", "word"),
+    [
+        (range(1, 9, 3), "1,4,7"),
+        ((1, 2), "1,2"),
+        (np.array([1, 2]), "1,2"),
+        (np.int64(4), "4"),
+        ([np.int64(1), np.float32(0.5), np.bool_(True)], "1,0.5,true"),
+        (pd.Series([8, 16]), "8,16"),
+        (True, "true"),
+        (None, "null"),
+        (1e-5, "1e-05"),
+        ("vit_b_16", "vit_b_16"),
+        (["a", "b c"], "a,'b c'"),
+        ([[1, 2], [3]], "[1,2],[3]"),
+    ],
+    ids=str,
+)
+def test_values_of_numpy_and_pandas_are_taken_for_what_they_hold(given_value, word):
+    assert words_of({"gpus": given_value}) == [f"gpus={word}"]
+
+
+def test_a_list_is_the_value_of_a_key_that_takes_a_list():
+    words = words_of({"exclude": ["gpus==8"], "zip": [["gpus", "batch"]], "logging": ("wandb",)})
+    assert words == ["exclude=['gpus==8']", "zip=[[gpus,batch]]", "logging=[wandb]"]
+
+
+def test_a_path_is_a_data_set_of_ones_own(here):
+    (here / "photos").mkdir()
+    assert words_of({"data": Path("photos")}) == ["data=imagefolder", "data.path='./photos'"]
+    assert words_of({"outputs": here}) == [f"outputs='{here}'"]
+
+
+@pytest.mark.parametrize("value", [{1, 2}, b"1", object(), 1j], ids=lambda value: type(value).__name__)
+def test_what_is_no_value_of_a_sweep_is_said_to_be_none(value):
+    with pytest.raises(vs.UserError, match="gpus="):
+        words_of({"gpus": value})
+
+
+@pytest.mark.parametrize("key", ["a b", "gpus=1,batch", "", "gpus,"])
+def test_what_is_no_key_is_said_to_be_none(key):
+    with pytest.raises(vs.UserError, match="there is no such key"):
+        words_of({key: 1})
+
+
+def files_of(folder):
+    """What a sweep leaves, but for the time of the command and its own words."""
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if name not in ("study.json", ".lock.owner")}
+
+
+def test_a_dry_run_writes_what_the_command_writes_and_prints_nothing(here, capsys):
+    words = ["gpus=1,2", "batch=16", "partition=vector_t4v2", "study=s", "optimizer.learning_rate=0.001"]
+    study = vs.sweep(
+        gpus=range(1, 3), batch=[16], partition="vector_t4v2", study="s", dry_run=True,
+        **{"optimizer.learning_rate": 1e-3},
+    )  # fmt: skip
+    assert capsys.readouterr() == ("", "")
+    assert study.folder == here / "outputs" / "s"
+    assert set(study.status().state) == {"missing"}
+    ours = files_of(study.folder)
+    (command,) = json.loads((study.folder / "study.json").read_text())["commands"]
+    assert command["arguments"] == ["-m", *command["overrides"]]
+    study.folder.rename(here / "kept")
+    assert main(["-m", *words, "dry_run=true"]) == 0
+    theirs = files_of(here / "outputs" / "s")
+    assert [name for name in ours if "/job.sbatch" in name]
+    assert ours == theirs
+
+
+def test_a_sites_own_folder_is_looked_into(here):
+    (here / "conf" / "partition").mkdir(parents=True)
+    (here / "conf" / "partition" / "mine.yaml").write_text("defaults: [local]\nname: mine\n")
+    study = vs.sweep(partition="mine", config_dir=here / "conf", dry_run=True)
+    assert study.name == "vit_tiny_32-digits-mine"
+    (command,) = json.loads((study.folder / "study.json").read_text())["commands"]
+    assert command["arguments"][1] == f"--config-dir={here / 'conf'}"
+    with pytest.raises(vs.UserError, match="config_dir=nowhere: there is no such folder"):
+        vs.sweep(config_dir="nowhere")
+
+
+def test_a_program_that_uses_hydra_itself_keeps_it(here):
+    from hydra import initialize
+    from hydra.core.global_hydra import GlobalHydra
+
+    with initialize(version_base="1.3", config_path=None):
+        before = GlobalHydra.instance().hydra
+        vs.sweep(dry_run=True)
+        assert GlobalHydra.instance().hydra is before
+
+
+def test_a_sweep_that_does_not_wait_is_submitted_once(here, monkeypatch, capsys):
+    slurm = Slurm(Study(here / "outputs" / "s"))
+    for module in (status, submission, batches):
+        monkeypatch.setattr(module, "launcher_of", lambda scheduler: slurm)
+    slurm.states = lambda submissions: pytest.fail("nothing has run, so nobody is asked")
+    grid = {"gpus": [1, 2], "partition": "vector_t4v2", "study": "s"}
+    study = vs.sweep(**grid, wait=False)
+    assert sum(len(tasks) for tasks in slurm.jobs.values()) == 2
+    assert len({entry.batch for entry in Study(study.folder).jobs()}) == 2
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,51 @@
+"""A sweep from Python: planned and submitted as the command does it. An edge."""
+
+import logging
+from os import PathLike, fspath
+from pathlib import Path
+
+from vit_sweep.api.study import Study
+from vit_sweep.config.in_python import grid, words_of
+from vit_sweep.config.settings import read
+from vit_sweep.study.store import Study as Store
+from vit_sweep.submit.keeper import Keeper
+from vit_sweep.submit.submission import Submitter
+from vit_sweep.submit.sweep import alone, feed, planned, submitter_of
+from vit_sweep.submit.watching import looks
+
+_log = logging.getLogger("vit_sweep")
+
+
+def sweep(*, config_dir: str | PathLike[str] | None = None, **words: object) -> Study:
+    """Plan, submit and, unless `wait=False`, watch a grid: `sweep(gpus=[1, 2], batch=[16, 32], partition="local")`.
+
+    `words`: the keys of a command; a list, a range or an array is swept, a key with dots is given as
+    **{"optimizer.learning_rate": 0.001}. `config_dir`: a folder of one's own partitions and data sets. The same words
+    again run only what is missing. `dry_run=True` writes plan and scripts and submits nothing. What the command would
+    remark is logged, as `vit_sweep` at INFO. Raises `UserError` for a user's mistake, before anything is submitted; an
+    interrupt ends the waiting, not the jobs.
+    """
+    own = Path(fspath(config_dir)) if config_dir is not None else None
+    overrides = words_of(words)
+    requested, settings = read(grid(overrides, config_dir=own))
+    arguments = ["-m", *([f"--config-dir={own}"] if own is not None else []), *overrides]
+    with planned(requested, settings, arguments=arguments, overrides=overrides, say=_log.info) as ready:
+        study, chosen = ready.study, ready.chosen
+        for remark in (*ready.remarks, *chosen.selection.skipped.values()):
+            _log.info("%s", remark)
+        rendered = ready.write()
+        if settings.dry_run:
+            return Study(study.folder)
+        submitter = submitter_of(study, chosen, rendered, say=_log.info)
+        submitter.submit(alone=alone(chosen.results))
+    if settings.wait:
+        watched(study, only=set(ready.plan.cells), submitter=submitter)
+    else:
+        feed(study, submitter)
+    return Study(study.folder)
+
+
+def watched(study: Store, *, only: set[str] | None = None, submitter: Submitter | None = None) -> None:
+    """Stay until no cell (of `only`, if given) is queued or running, and tend the study meanwhile."""
+    for _ in looks(study, Keeper(study, say=_log.info, waiting=submitter), only=only):
+        pass

@@ -1,0 +1,90 @@
+"""A sweep said in Python: values to the words of a command, and these composed to the grid that they span. An edge."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Number
+from pathlib import Path
+from typing import Any, get_origin
+
+from launchers.errors import UserError
+from vit_sweep.config.compose import Plain, expand, told, word
+from vit_sweep.config.data_catalog import GROUP as DATA
+from vit_sweep.config.data_catalog import spelled_out
+from vit_sweep.config.folders import conf_dir
+from vit_sweep.config.settings import Settings
+
+_KEY = re.compile(r"(\+\+?)?[\w.]+")
+
+
+def words_of(values: Mapping[str, object]) -> list[str]:
+    """`gpus=[1, 2]` as the word `gpus=1,2`: a list is swept, but where the key takes a list; a list in it is a value.
+
+    Numbers of numpy, ranges, arrays and paths are taken for what they hold. Raises `UserError` for anything else that
+    is no number, text, mapping or list.
+    """
+    for key in values:
+        if not _KEY.fullmatch(key):
+            raise UserError(f"{key!r}: there is no such key; a key is like optimizer.learning_rate")
+    return spelled_out([_word_of(key, _plain(key, value)) for key, value in values.items()])
+
+
+def grid(words: Sequence[str], *, config_dir: Path | None = None) -> list[Plain]:
+    """Every configuration of a grid, as `-m` with these words has them; leaves a program's own Hydra alone.
+
+    `config_dir`: a folder of one's own groups, as `--config-dir`. Raises `UserError` for a wrong word.
+    """
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from hydra._internal.utils import create_config_search_path
+    from hydra.core.config_search_path import SearchPathQuery
+    from hydra.types import RunMode
+
+    places = create_config_search_path(search_path_dir=str(conf_dir()))
+    if config_dir is not None:
+        if not config_dir.is_dir():
+            raise UserError(f"config_dir={config_dir}: there is no such folder; it holds groups such as partition/")
+        places.prepend("command-line", f"file://{config_dir.absolute()}", SearchPathQuery(provider="schema"))
+    with told():
+        loader = ConfigLoaderImpl(config_search_path=places)
+        master = loader.load_configuration("config", overrides=list(words), run_mode=RunMode.MULTIRUN, from_shell=False)
+        return list(expand(list(words), loader=loader, master=master))
+
+
+def _word_of(key: str, value: object) -> str:
+    listed = isinstance(value, list) and not _takes_a_list(key)
+    if listed and not value:
+        raise UserError(f"{key}=[]: an axis without a value spans no grid; give at least one")
+    values = value if listed and isinstance(value, list) else [value]
+    if key == DATA and all(isinstance(path, str) and "/" in path for path in values):
+        return f"{key}={','.join(map(str, values))}"
+    return f"{key}={','.join(word(each) for each in values)}"
+
+
+def _takes_a_list(key: str) -> bool:
+    field: Any = getattr(Settings, "__dataclass_fields__", {}).get(key.lstrip("+"))
+    return field is not None and get_origin(field.type) is tuple
+
+
+def _plain(key: str, value: object) -> object:
+    """Python's own numbers, texts, lists and mappings in place of numpy's, pandas', ranges and paths."""
+    own = getattr(value, "tolist", None)
+    if callable(own):
+        value = own()
+    match value:
+        case os.PathLike():
+            path = os.fsdecode(value)
+            return path if "/" in path or key != DATA else f"./{path}"
+        case None | bool() | str():
+            return value
+        case Number() if not isinstance(value, complex):
+            return value
+        case Mapping():
+            return {str(name): _plain(key, part) for name, part in value.items()}
+        case set() | frozenset():
+            raise UserError(f"{key}={value}: a set has no order; give a list")
+        case Iterable() if not isinstance(value, bytes):
+            return [_plain(key, part) for part in value]
+        case _:
+            raise UserError(
+                f"{key}={value!r}: {type(value).__name__} is no value of a sweep; give a number, a text or a list"
+            )

@@ -1,0 +1,92 @@
+"""What became of every cell of a study, cells under way included: a row each. Pure."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from vit_sweep.outcome import eta
+from vit_sweep.outcome.eta import Forecast, Left
+from vit_sweep.outcome.result import Result
+from vit_sweep.plan.plan_file import PlanFile
+from vit_sweep.report.tables.form.table import Cells, Column, Table
+
+STATUS_COLUMNS = tuple(
+    Column(name=name, title=name, unit=unit, meaning=meaning)
+    for name, unit, meaning in (
+        ("cell", "", "Id of the cell."),
+        ("state", "", "done, running, queued, missing (never submitted), or how it ended."),
+        ("attempt", "", "The attempt that this is said of: 2.1 is the second, started again once."),
+        ("hosts", "", "Where it ran; empty before it has a record."),
+        ("epoch", "", "Epochs that it has finished, of one that runs."),
+        ("epochs", "", "Epochs that it was asked for, of one that runs."),
+        ("started_at", "", "When the attempt began (UTC)."),
+        ("seconds_left", "s", "Time until it ends, as far as something says it."),
+        ("eta", "", "When that is over (UTC)."),
+        ("basis", "", "What says so: the plan's estimate, its own epochs, cells that ended."),
+        ("detail", "", "Why it waits, what it does, or how it ended."),
+    )
+)
+
+
+def status_row(result: Result, left: Left | None, *, now: datetime) -> Cells:
+    """One cell, by the names of `STATUS_COLUMNS`, its hosts as a list; None where something is not known."""
+    return {
+        "cell": result.file.cell_id,
+        "state": str(result.status),
+        "attempt": result.attempt or None,
+        "hosts": list(result.record.resolved.hosts) if result.record else [],
+        "epoch": result.progress.epoch if result.progress else None,
+        "epochs": result.progress.epochs if result.progress else None,
+        "started_at": (result.progress.started_at if result.progress else "") or None,
+        **left_row(left, now),
+        "detail": result.detail,
+    }
+
+
+def left_row(left: Left | None, now: datetime) -> dict[str, Any]:
+    """The seconds that are left, the end in UTC, and what says so."""
+    if left is None:
+        return {"seconds_left": None, "eta": None, "basis": None}
+    end = (now + timedelta(seconds=left.seconds)).astimezone(UTC)
+    return {"seconds_left": round(left.seconds, 1), "eta": end.isoformat(timespec="seconds"), "basis": left.basis}
+
+
+def status_table(results: Sequence[Result], expected: Forecast, *, now: datetime) -> Table:
+    """The same of all cells, their hosts as words; it may be empty."""
+    rows = [status_row(result, expected.cells.get(result.file.cell_id), now=now) for result in results]
+    return Table(
+        name="status",
+        title="What became of every cell",
+        columns=STATUS_COLUMNS,
+        rows=tuple(row | {"hosts": " ".join(row["hosts"])} for row in rows),
+    )
+
+
+def forecast(results: Sequence[Result], plan: PlanFile | None, *, now: datetime) -> Forecast:
+    """What is left of the cells, by what `plan` expected of them and what has been measured since."""
+    return eta.forecast(eta.jobs_of(results, plan), now.timestamp())
+
+
+def left(expected: Forecast, *, now: datetime) -> str:
+    """What is left of the sweep, when that is over by this machine's clock, and what says so; empty where nothing does.
+
+    A day is named where it is not today's.
+    """
+    if expected.sweep is None:
+        return ""
+    end = (now + timedelta(seconds=expected.sweep.seconds)).astimezone()
+    day = "" if end.date() == now.astimezone().date() else f"{end:%Y-%m-%d} "
+    return f"about {clock(expected.sweep.seconds)} left, until {day}{end:%H:%M}: {expected.sweep.basis}"
+
+
+def counted(results: Sequence[Result]) -> str:
+    """How many cells are in each state: `7 done, 1 failed`."""
+    counts = Counter(result.status for result in results)
+    return ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+
+
+def clock(seconds: float) -> str:
+    """A length of time as h:mm:ss, never below 0."""
+    whole = max(0, int(seconds))
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
