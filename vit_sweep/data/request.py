@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,9 @@ from vit_sweep.plan.point import NotNegativeInt, Task
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".h5f", ".he5")
 SHARD_SUFFIXES = (".tar",)
+TABLE_SUFFIXES = (".parquet", ".arrow")
+_LOOKED_AT = 32
+"""Entries of each folder by which a path's kind is known: a class folder may have a million."""
 
 
 class Kind(StrEnum):
@@ -25,6 +29,8 @@ class Kind(StrEnum):
     HDF5 = "hdf5"
     WEBDATASET = "webdataset"
     """Shards: tar files of samples, each some files of one name."""
+    HUGGINGFACE = "huggingface"
+    """Tables: what datasets' `save_to_disk` wrote, or Parquet files."""
 
 
 class Pixels(StrEnum):
@@ -70,9 +76,9 @@ class Request:
     pixels: Pixels = Pixels.U8
     """Of files of images: f32 keeps what 8 bits would not. HDF5: numbers of more than 8 bits are always kept."""
     images: Line = "images"
-    """Of several images a file, where they are: HDF5's dataset, the suffixes of a shard's images."""
+    """Of several images a file, where they are: HDF5's dataset, the suffixes of a shard's images, a table's column."""
     labels: Line = "labels"
-    """Likewise where their labels are: a dataset or an attribute, a suffix."""
+    """Likewise where their labels are: a dataset or an attribute, a suffix, a column."""
     targets: Task | None = None
     """What the labels are for; None: by their type."""
     classes: Count | None = None
@@ -81,7 +87,7 @@ class Request:
     """HDF5: the dataset of the classes' names, in the order of their numbers."""
 
 
-_SUFFIXES = {Kind.HDF5: HDF5_SUFFIXES, Kind.WEBDATASET: SHARD_SUFFIXES}
+_SUFFIXES = {Kind.HDF5: HDF5_SUFFIXES, Kind.WEBDATASET: SHARD_SUFFIXES, Kind.HUGGINGFACE: TABLE_SUFFIXES}
 
 
 class PathMissingError(UserError):
@@ -95,7 +101,10 @@ MISSING = "???"
 def kind_of(path: str) -> Kind:
     """What lies at a path, where only the path is given."""
     place = Path(path).expanduser()
-    files = [place, *place.glob("*"), *place.glob("*/*.h*"), *place.glob("*/*.tar")] if place.is_dir() else [place]
+    files = [place]
+    if place.is_dir():
+        files += place.iterdir()
+        files += [file for folder in files[1:] if folder.is_dir() for file in islice(folder.iterdir(), _LOOKED_AT)]
     for kind, suffixes in _SUFFIXES.items():
         if any(file.suffix in suffixes for file in files):
             return kind

@@ -9,19 +9,23 @@ from launchers.text import some
 from vit_sweep.data.prepare.source import NAMED
 from vit_sweep.data.request import Request
 
-_SPLITS = {"train": ("train",), "test": ("val", "validation", "valid", "test")}
-"""Words that say it, the usual one first."""
+TEST_WORDS = ("val", "validation", "valid", "test")
+"""Words that say that images are for tests, the usual one first."""
+_SPLITS = {"train": ("train",), "test": TEST_WORDS}
 _NUMBERED = re.compile(r"[-_.]?\d+([-_]of[-_]\d+)?$")
 """What a file of several has at the end of its name: -000017, -00017-of-00032."""
 
 
-def places(request: Request, suffixes: Sequence[str], what: str) -> tuple[list[Path], list[Path]]:
+def places(
+    request: Request, suffixes: Sequence[str], what: str, path: Path | None = None
+) -> tuple[list[Path], list[Path]]:
     """Files to train with, and to test with; none of these where nobody has put some apart.
 
     A file, a folder of them, or a folder in which `train` and `val` are folders or (numbered) files; something may
-    stand before the word: multicoil_train/, imagenet-train-000000.tar. Raises `UserError`.
+    stand before the word: multicoil_train/, imagenet-train-000000.tar. `path`: another than the request's. Raises
+    `UserError`.
     """
-    path = Path(request.path)
+    path = path or Path(request.path)
     where = f"data={request.name}: {path}"
     if path.is_file():
         return [path], []

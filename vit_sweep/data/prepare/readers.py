@@ -10,6 +10,7 @@ _MODULES = {
     Kind.IMAGEFOLDER: "image_folder",
     Kind.HDF5: "hdf5",
     Kind.WEBDATASET: "shards",
+    Kind.HUGGINGFACE: "arrow",
 }
 
 
