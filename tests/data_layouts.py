@@ -94,3 +94,79 @@ def tables(folder, *, saved=True, train=24, test=8, **columns):
             part = split.shard(2, shard, contiguous=True)
             part.to_parquet(str(folder / "data" / f"{name}-{shard:05}-of-00002.parquet"), batch_size=5)
     return folder
+
+
+def idx(values):
+    """Bytes in the format of MNIST's files, compressed as they are published."""
+    import gzip
+    import struct
+
+    head = struct.pack(">BBBB", 0, 0, 8, values.ndim) + struct.pack(f">{values.ndim}i", *values.shape)
+    return gzip.compress(head + values.astype(np.uint8).tobytes())
+
+
+def medmnist(path, *, train=24, test=8, labels=None, side=28, colours=1, **changes):
+    """A file of MedMNIST: `savez` of images and labels by split; `labels`: function of the number."""
+    made = {}
+    for split, first, count in (("train", 0, train), ("val", 900, 4), ("test", train, test)):
+        numbers = range(first, first + count)
+        images = np.array([picture(n % 2, number=n, side=side, colours=colours) for n in numbers], dtype=np.uint8)
+        made[f"{split}_images"] = images[..., 0] if colours == 1 else images
+        made[f"{split}_labels"] = np.array([labels(n) if labels else [n % 2] for n in numbers], dtype=np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, **{name: value for name, value in (made | changes).items() if value is not None})
+    return path
+
+
+ACTIONS = ("grab_blue", "place_blue_on_red", "move_to_home")
+
+
+def costar_film(path, *, number=0, frames=6, **changes):
+    """A film of CoSTAR's as its collector writes it: a list of JPEGs, depths as PNGs, actions and poses."""
+    import h5py
+
+    actions = np.arange(frames) % len(ACTIONS)
+    pictures = [picture(n % 2, number=100 * number + n) for n in range(frames)]
+    made = {
+        "image": np.array([encoded(each) for each in pictures]),
+        "depth_image": np.array([encoded(each, "PNG") for each in pictures]),
+        "label": actions,
+        "labels_to_name": np.array([name.encode() for name in ACTIONS]),
+        "gripper": np.linspace(0.055, 0.6, frames),
+        "pose": np.random.default_rng(number).normal(size=(frames, 7)),
+        "nsecs": np.zeros(frames),
+    } | changes
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for name, values in made.items():
+            file.create_dataset(name, data=values)
+    return path
+
+
+def costar(folder, films=6):
+    """So many films, the last one without a frame, as it happens after an error."""
+    for number in range(films):
+        costar_film(folder / f"2018-05-29-15-00-{number:02}_example{number:06}.success.h5f", number=number)
+    empty = {name: np.zeros(0, dtype="S1") for name in ("image", "depth_image")} | {"label": np.zeros(0, dtype=int)}
+    costar_film(folder / "2018-06-04-10-01-33_example000001.error.failure.h5f", frames=1, **empty)
+    return folder
+
+
+def gtdb(folder, articles=4, pages=3, size=(60, 80)):
+    """Articles of GTDB and the scans of their pages: the more mathematics, the darker."""
+    from PIL import Image
+
+    width, height = size
+    for article in range(articles):
+        name = f"AIF_19{70 + article}_20_493"
+        lines = ["Infty GT-Data Format Ver.1.1"]
+        for page in range(1, pages + 1):
+            math, text = article + page, 4
+            lines += [f"Sheet,{page},{name}_{page}.png,-1", f"Text,1,6,8,{width - 6},{height - 8}", "Line,1,6,8,50,12"]
+            lines += [
+                f"Chardata,{n},{6 + n},8,{8 + n},12,{int(n > text)},0,{n - 1},0141" for n in range(1, 1 + text + math)
+            ]
+            (folder / "images" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("L", size, 250 - 20 * math).save(folder / "images" / name / f"{name}_{page}.png")
+        (folder / f"{name}.csv").write_text("\r\n".join(lines) + "\r\n")
+    return folder

@@ -17,6 +17,7 @@ from vit_sweep.plan.point import NotNegativeInt, Task
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".h5f", ".he5")
 SHARD_SUFFIXES = (".tar",)
+MEDMNIST_SUFFIXES = (".npz",)
 TABLE_SUFFIXES = (".parquet", ".arrow")
 _LOOKED_AT = 32
 """Entries of each folder by which a path's kind is known: a class folder may have a million."""
@@ -29,6 +30,10 @@ class Kind(StrEnum):
     HDF5 = "hdf5"
     WEBDATASET = "webdataset"
     """Shards: tar files of samples, each some files of one name."""
+    MEDMNIST = "medmnist"
+    """One of its .npz files."""
+    GTDB = "gtdb"
+    """Pages of articles, with a CSV of what is printed on them."""
     HUGGINGFACE = "huggingface"
     """Tables: what datasets' `save_to_disk` wrote, or Parquet files."""
 
@@ -45,6 +50,15 @@ class Pixels(StrEnum):
     def bytes(self) -> int:
         """Of a number."""
         return 1 if self is Pixels.U8 else 4
+
+
+class Fit(StrEnum):
+    """How an image becomes a square of `side` pixels."""
+
+    CROP = "crop"
+    """The shorter side is resized to it, the centre cut out."""
+    WHOLE = "whole"
+    """All of it is resized to it, whatever its shape: nothing is cut off."""
 
 
 class Corrupt(StrEnum):
@@ -85,9 +99,17 @@ class Request:
     """How many classes the labels number; None: as many as there are."""
     names: Line | None = None
     """HDF5: the dataset of the classes' names, in the order of their numbers."""
+    subset: Name | None = None
+    """MedMNIST: which of its sets, where the path is a folder."""
+    fit: Fit = Fit.CROP
 
 
-_SUFFIXES = {Kind.HDF5: HDF5_SUFFIXES, Kind.WEBDATASET: SHARD_SUFFIXES, Kind.HUGGINGFACE: TABLE_SUFFIXES}
+_SUFFIXES = {
+    Kind.HDF5: HDF5_SUFFIXES,
+    Kind.WEBDATASET: SHARD_SUFFIXES,
+    Kind.HUGGINGFACE: TABLE_SUFFIXES,
+    Kind.MEDMNIST: MEDMNIST_SUFFIXES,
+}
 
 
 class PathMissingError(UserError):
@@ -123,7 +145,9 @@ def request_of(given: Mapping[str, Any]) -> Request:
             f"data={given['name'] or given['source']}: where the images lie is not said; add data.path=DIR"
         )
     path = Path(str(given["path"])).expanduser().absolute()
-    name = given.get("name") or re.sub(r"[^A-Za-z0-9._+-]", "_", path.stem).lstrip("._+-") or "data"
+    name = (
+        given.get("name") or given.get("subset") or re.sub(r"[^A-Za-z0-9._+-]", "_", path.stem).lstrip("._+-") or "data"
+    )
     return parse(Request, {**given, "path": str(path), "name": name}, what="data")
 
 

@@ -34,7 +34,7 @@ def task_without_targets(point: Point, _: object) -> str | None:
 def wrong_model(point: Point, _: object) -> str | None:
     """A shape that is no ViT's, and what only a model that is built here can do."""
     model, data = point.model, point.data
-    if data.source in (DataSource.CIFAR10, DataSource.CIFAR100) and data.channels != 3:
+    if data.source in (DataSource.CIFAR10, DataSource.CIFAR100, DataSource.STL10) and data.channels != 3:
         return f"data.channels={data.channels}: the images of {data.name} have 3; use data.channels=3"
     if model.channels != data.channels:
         return (

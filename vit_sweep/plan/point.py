@@ -165,6 +165,8 @@ class DataSource(StrEnum):
     DIGITS = "digits"
     CIFAR10 = "cifar10"
     CIFAR100 = "cifar100"
+    FASHION_MNIST = "fashion_mnist"
+    STL10 = "stl10"
     SYNTHETIC = "synthetic"
     IMAGEFOLDER = "imagefolder"
     PACKED = "packed"
@@ -325,7 +327,7 @@ class DataSpec:
     augment: bool = False
     """Random crop with padding (32 px sets) or random resized crop, and flips, per image."""
     side: Count | None = None
-    """Pixels of a side of the packed images; None: as the source has them."""
+    """Pixels of a side of the packed images, or of a published set's; None: as the source has them."""
     channels: Count = 3
     image_bytes: Count | None = None
     """Of one packed image; None: 8 bits a channel and pixel of a square."""

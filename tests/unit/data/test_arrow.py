@@ -103,13 +103,14 @@ def test_rows_without_a_picture_are_named_and_counted(tmp_path, root):
     bad = {3: b"please log in", 5: None}
 
     def image(number, kind):
-        return {"bytes": bad.get(number, encoded(picture(kind, number=number))), "path": None}
+        found = bad.get(number, encoded(picture(kind, number=number)))
+        return found and {"bytes": found, "path": None}
 
     folder = tables(tmp_path / "shapes", image=image)
     told = refusal(request(folder), root)
     assert "2 of 32 files cannot be packed" in told
     assert "data-00000-of-00002.arrow[3] (cannot identify image file" in told
-    assert "data-00000-of-00002.arrow[5] (the row has no bytes)" in told
+    assert "data-00000-of-00002.arrow[5] (the row has no image)" in told
     asked = request(folder, corrupt="skip")
     pack(asked, root)
     assert loaded(asked, root)[0].labels.tolist() == [n % 2 for n in range(24) if n not in bad]

@@ -40,7 +40,7 @@ def requested(request: Request, tell: Tell) -> Sources:
         for split, paths in zip(("train", "test"), _table_files(request), strict=True)
     }
     read_one = _Reading(request.images, request.channels, request.pixels)
-    return sources_of(request, files, read_one, tell, whole_files=False)
+    return sources_of(request, files, read_one, tell, group=None)
 
 
 # --- files -----------------------------------------------------------------------------------------------------

@@ -19,6 +19,8 @@ from vit_sweep.plan.point import DataSource, DataSpec
 _KINDS = {
     DataSource.CIFAR10: torchvision.datasets.CIFAR10,
     DataSource.CIFAR100: torchvision.datasets.CIFAR100,
+    DataSource.FASHION_MNIST: torchvision.datasets.FashionMNIST,
+    DataSource.STL10: torchvision.datasets.STL10,
 }
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _SILENCE_S = 30.0
@@ -79,7 +81,7 @@ def _fetch(data: DataSpec, root: Path) -> None:
 
 def _fetch_aside(data: DataSpec, root: Path, aside: Path) -> None:
     try:
-        with _impatient():
+        with impatient():
             _KINDS[data.source](aside, download=True)
     except Exception as error:  # torchvision raises whatever its transport raised
         if isinstance(error, OSError) and error.errno in _FULL:
@@ -94,7 +96,7 @@ def _fetch_aside(data: DataSpec, root: Path, aside: Path) -> None:
 
 
 @contextmanager
-def _impatient() -> Iterator[None]:
+def impatient() -> Iterator[None]:
     """Give up on a silent connection: torchvision sets no time-out of its own."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_SILENCE_S)

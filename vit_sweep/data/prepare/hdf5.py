@@ -36,7 +36,7 @@ def requested(request: Request, tell: Tell) -> Sources:
         for split, paths in zip(("train", "test"), places(request, SUFFIXES, "an HDF5 file"), strict=True)
     }
     # Of several files whole ones are put apart: slices of one volume, frames of one film are alike.
-    return sources_of(request, files, _Reading(request.images), tell, whole_files=True)
+    return sources_of(request, files, _Reading(request.images), tell, group=lambda sample: sample.path)
 
 
 def _looked_at(request: Request, path: Path) -> Labelled:

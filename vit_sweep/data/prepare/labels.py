@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ _NUMBERS = "biuf"
 """Kinds of numpy's types."""
 
 
+Found = TypeVar("Found")
+
+
 class WrongFile(Exception):  # noqa: N818 - a sentence for people
     """Why a file cannot be used."""
 
@@ -32,6 +35,10 @@ class Labelled:
     labels: NDArray[Any]
     """(images,) or (images, k), words or numbers; or one for all images of the file, ()."""
     pixels: Pixels = Pixels.U8
+    first: int = 0
+    """The place of its first image in the file."""
+    is_image: bool = False
+    """Whether the file is the image itself."""
     names: tuple[str, ...] = ()
     """Of the classes in the order of their numbers, where the file says them."""
 
@@ -41,7 +48,7 @@ class Labelled:
         return self.labels.ndim == 0
 
 
-def looked_at(request: Request, paths: Sequence[Path], look: Callable[[Path], Labelled], tell: Tell) -> list[Labelled]:
+def looked_at(request: Request, paths: Sequence[Path], look: Callable[[Path], Found], tell: Tell) -> list[Found]:
     """What each file holds; those for which `look` raises `WrongFile` are refused, or left out and told."""
     found, wrong = [], dict[str, list[str]]()
     for path in paths:
@@ -65,11 +72,17 @@ def by_reason(wrong: dict[str, list[str]]) -> str:
 
 
 def sources_of(
-    request: Request, files: dict[str, list[Labelled]], read: Read, tell: Tell, *, whole_files: bool
+    request: Request,
+    files: dict[str, list[Labelled]],
+    read: Read,
+    tell: Tell,
+    *,
+    group: Callable[[Sample], str] | None,
 ) -> Sources:
     """Both splits with their targets; raises `UserError`.
 
-    Without files to test with some images are put apart: with `whole_files` all of a file, since they are alike.
+    Without files to test with some images are put apart: whole groups (slices of a volume, pages of an article), whose
+    images are alike; None: image by image.
     """
     path = Path(request.path)
     every = [file for some_files in files.values() for file in some_files]
@@ -81,9 +94,9 @@ def sources_of(
         for split in files
     }
     if not files["test"]:
-        together = whole_files and len(files["train"]) > 1
-        made = divided(made["train"], request.split, request.split_seed, by_file=together)
-        what = "images of whole files" if together else "images"
+        several = group is not None and len({group(sample) for sample in made["train"].samples}) > 1
+        made = divided(made["train"], request.split, request.split_seed, group=group if several else None)
+        what = "images of whole files" if several else "images"
         tell(f"{path}: {len(made['test'].samples):,} of {sum(file.images for file in every):,} {what} are put apart")
     _check_splits(request, task, made)
     eight_bits = all(file.pixels is Pixels.U8 for file in every)
@@ -189,7 +202,8 @@ def _samples(task: Task, classes: tuple[str, ...], files: Iterable[Labelled]) ->
     for file in files:
         each = np.broadcast_to(file.labels, (file.images,)) if file.of_all else file.labels
         for index in range(file.images):
-            yield Sample(str(file.path), _target(task, each[index], places), index)
+            place = None if file.is_image else file.first + index
+            yield Sample(str(file.path), _target(task, each[index], places), place)
 
 
 def _target(task: Task, label: Any, places: dict[str, int]) -> Target:

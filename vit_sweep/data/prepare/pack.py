@@ -26,7 +26,7 @@ from vit_sweep.data.prepare import image_folder
 from vit_sweep.data.prepare.download import alone, make_root
 from vit_sweep.data.prepare.readers import requested
 from vit_sweep.data.prepare.source import NAMED, Reader, Source, Sources, Target, Tell, shape_of
-from vit_sweep.data.request import Corrupt, Pixels, Request
+from vit_sweep.data.request import Corrupt, Fit, Pixels, Request
 from vit_sweep.plan.point import DataSpec, Task
 
 BLOCK_IMAGES = 256
@@ -105,7 +105,14 @@ def _write_all(
     refuse = isinstance(data, DataSpec) or data.corrupt is Corrupt.REFUSE
     parts = {}
     for split, source in sources.splits.items():
-        reader = Reader(read=sources.read, pixels=sources.pixels, shape=shape, as_is=data.side is None, workers=workers)
+        reader = Reader(
+            read=sources.read,
+            pixels=sources.pixels,
+            shape=shape,
+            as_is=data.side is None,
+            workers=workers,
+            fit=Fit.CROP if isinstance(data, DataSpec) else data.fit,
+        )
         parts[split] = _write_split(source, split, reader, aside, targets=sources.targets, tell=tell, refuse=refuse)
     _judge(data, sources, parts, tell, refuse=refuse)
     channels, rows, columns = shape

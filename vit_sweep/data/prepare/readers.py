@@ -11,6 +11,8 @@ _MODULES = {
     Kind.HDF5: "hdf5",
     Kind.WEBDATASET: "shards",
     Kind.HUGGINGFACE: "arrow",
+    Kind.MEDMNIST: "medical",
+    Kind.GTDB: "pages",
 }
 
 

@@ -68,7 +68,7 @@ def requested(request: Request, tell: Tell) -> Sources:
     }
     if request.labels in _WORDS:
         files = _numbers_of_words(files)
-    return sources_of(request, files, _Reading(images, request.channels, request.pixels), tell, whole_files=False)
+    return sources_of(request, files, _Reading(images, request.channels, request.pixels), tell, group=None)
 
 
 def shard_paths(request: Request) -> tuple[list[Path], list[Path]]:

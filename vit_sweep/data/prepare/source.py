@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as transforms
 from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.data.prepare.worker import begin_worker
-from vit_sweep.data.request import Pixels, Request
+from vit_sweep.data.request import Fit, Pixels, Request
 from vit_sweep.plan.point import DataSpec, Task
 
 Tell = Callable[[str], None]
@@ -89,24 +89,26 @@ class Sources:
         return hashlib.sha256("".join(s.listed().hexdigest() for s in self.splits.values()).encode()).hexdigest()
 
 
-def divided(source: Source, part: float, seed: int, *, by_file: bool = False) -> dict[str, Source]:
+def divided(
+    source: Source, part: float, seed: int, *, group: Callable[[Sample], str] | None = None
+) -> dict[str, Source]:
     """Put `part` of each class apart as test images, at least one of two; without classes, of all.
 
     Which ones depends on the seed and on each image's name alone, neither on the machine nor on other images' sizes.
-    `by_file`: the images of a file, which may be slices of one volume, stay together; its class is its first image's.
+    `group`: the path of what images belong to that stay together; its class is its first image's.
     """
+    name_of = group or source.short
     by_label: dict[int | None, dict[str, None]] = {}
     seen: set[str] = set()
-    for sample in source.samples:
-        name = sample.path if by_file else source.short(sample)
+    named = [(sample, name_of(sample)) for sample in source.samples]
+    for sample, name in named:
         if name not in seen:
             seen.add(name)
             by_label.setdefault(sample.target if isinstance(sample.target, int) else None, {})[name] = None
     test: set[str] = set()
     for names in by_label.values():
-        drawn = sorted(names, key=lambda name: _draw(Path(name).name if by_file else name, seed))
+        drawn = sorted(names, key=lambda name: _draw(Path(name).name if group else name, seed))
         test.update(drawn[: min(len(names) - 1, max(1, round(part * len(names))))])
-    named = [(sample, sample.path if by_file else source.short(sample)) for sample in source.samples]
     kept = tuple(sample for sample, name in named if name not in test)
     apart = tuple(sample for sample, name in named if name in test)
     return {"train": replace(source, samples=kept), "test": replace(source, samples=apart)}
@@ -140,6 +142,7 @@ class Reader:
     as_is: bool
     """Refuse what has another size, instead of resizing it."""
     workers: int
+    fit: Fit = Fit.CROP
 
     def images(self, samples: tuple[Sample, ...]) -> Iterator[Tensor | str]:
         """Every image as `pixels` of `shape`, in order, or a sentence that names the file and says why not."""
@@ -165,7 +168,9 @@ class Reader:
                         f"{sample.name} (not {columns} x {rows} pixels as the first one; give the data set a side: "
                         "data.side)"
                     )
-                image = transforms.center_crop(transforms.resize(image, [min(size)], antialias=True), size)
+                whole = self.fit is Fit.WHOLE
+                image = transforms.resize(image, size if whole else [min(size)], antialias=True)
+                image = transforms.center_crop(image, size)
             pixels: Tensor = transforms.pil_to_tensor(image) if isinstance(image, Image.Image) else image
             return pixels
         except Exception as error:  # what decoders raise is listed nowhere

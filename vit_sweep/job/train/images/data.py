@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torchvision
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
@@ -21,6 +20,7 @@ from torchvision.transforms.v2 import functional as transforms
 from vit_sweep.data.datasets import manifest_of, prepare_command, problem_of, staged
 from vit_sweep.data.packed import Manifest, folder_of, images_file, labels_file
 from vit_sweep.data.request import Pixels
+from vit_sweep.job.train.images import published
 from vit_sweep.job.train.images.augment import Size
 from vit_sweep.job.train.objective import Units, standardised, units_of
 from vit_sweep.outcome.ending import Cause
@@ -80,10 +80,10 @@ def load(
             train, test = _digits(spec)
         case DataSource.SYNTHETIC:
             train, test = _synthetic(spec, task)
-        case DataSource.CIFAR10:
-            train, test = _cifar(spec, place, torchvision.datasets.CIFAR10)
-        case DataSource.CIFAR100:
-            train, test = _cifar(spec, place, torchvision.datasets.CIFAR100)
+        case DataSource.CIFAR10 | DataSource.CIFAR100 | DataSource.FASHION_MNIST | DataSource.STL10:
+            train, test = (
+                Split(images=images, labels=labels) for images, labels in published.READERS[spec.source](spec, place)
+            )
         case DataSource.IMAGEFOLDER | DataSource.PACKED:
             train, test = _packed(spec, place)
     for name, split, wanted in (("train", train, spec.train_images), ("test", test, spec.test_images)):
@@ -204,26 +204,6 @@ def _synthetic(spec: DataSpec, task: Task) -> tuple[Split, Split]:
         return Split(images=images, labels=labels)
 
     return split(spec.train_images), split(spec.test_images)
-
-
-def _cifar(spec: DataSpec, root: Path, kind: type[torchvision.datasets.CIFAR10]) -> tuple[Split, Split]:
-    """CIFAR by torchvision's own reader, with the file list of the data's YAML; `load` has verified the files."""
-    names = [file.path.split("/", 1)[1] for file in spec.files]
-    meta = kind.meta["filename"]
-
-    class Files(kind):  # type: ignore[misc]  # torchvision ships no types
-        base_folder = spec.files[0].path.split("/", 1)[0]
-        # Without an md5 torchvision asks only whether a file is there, and does not read everything twice more.
-        train_list = [[n, None] for n in names if not n.startswith("test") and n != meta]  # noqa: RUF012
-        test_list = [[n, None] for n in names if n.startswith("test")]  # noqa: RUF012
-        meta = kind.meta | {"md5": None}
-
-    def split(train: bool) -> Split:
-        files = Files(str(root), train=train, download=False)
-        images = torch.from_numpy(files.data).permute(0, 3, 1, 2).contiguous()  # (images, 32, 32, 3) to 3 in front
-        return Split(images=images, labels=torch.tensor(files.targets))
-
-    return split(True), split(False)
 
 
 def _packed(spec: DataSpec, root: Path) -> tuple[Split, Split]:
