@@ -115,7 +115,7 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
         )
     cells = [(_of_side(x, "a"), _of_side(y, "b")) for x, y in paired.pairs]
     sides = [side for both in cells for side in both]
-    contended = contention((run for side in sides for run in side), alike=lambda _: "")
+    contended = contention((_in_words(run) for side in sides for run in side), alike=lambda _: "")
     spread = Spreads(sides, alike=lambda _: "", undated=lambda run: run.run_id[:1])
     ratios = [spread.ratio(over, under) for under, over in cells]
     mean = spread.mean_ratio([(over, under) for under, over in cells])
@@ -132,6 +132,12 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
         mean=Compared(ratio=mean.estimate, adjusted_p=adjusted_mean),
         notes=(*_shared(cells), *_unlike_work(cells), *spread.notes(), *contended, *_uncertified(cells)),
     )
+
+
+def _in_words(run: Run) -> Run:
+    """A run of `_of_side` as a sentence names it."""
+    side, _, name = run.run_id.partition(" ")
+    return replace(run, run_id=f"{name} of {side}")
 
 
 def _uncertified(cells: Sequence[tuple[list[Run], list[Run]]]) -> list[str]:

@@ -73,9 +73,9 @@ def _table(comparison: "Comparison") -> Table:
         table.add_column(title, justify="right")
     if labelled:
         table.add_column("cell", overflow="fold")
-    for title in ("a s", "b s", "b / a", "95 %", "runs"):
+    for title in ("a s", "b s", "b / a", "95%", "runs"):
         table.add_column(title, justify="right")
-    table.add_column("so", overflow="fold")
+    table.add_column("verdict", overflow="fold")
     for pair in comparison.pairs:
         style = {"b is faster": "green", "b is slower": "red"}.get(pair.verdict, "dim")
         table.add_row(

@@ -84,7 +84,7 @@ def _of_setup(logs: Path, job_id: str) -> Exit:
             texts.append(read(path).decode(errors="replace"))
     lines = _last_lines("\n".join(texts))
     message = (
-        f"a setup line of the profile failed: {' / '.join(lines[-2:]) or 'see the logs of the batch'}; mend it (or say "
+        f"a setup line of the profile failed: {' / '.join(lines[-2:]) or 'see the logs of the batch'}; fix it (or say "
         "setup_may_fail: true), then retry=failed"
     )
     return Exit(cause=Cause.CONFIGURATION, message=message, at=now(), last_lines=lines)

@@ -51,7 +51,7 @@ DIFFERENT: dict[Pieces, dict[OptimizerKind, str]] = {
         _K.ADAFACTOR: "finds no rows and columns and keeps whole moments",
     },
     Pieces.ROWS: {
-        _K.MUON: "orthogonalises in bf16 in another order, 9 % off after ten steps",
+        _K.MUON: "orthogonalises in bf16 in another order, 9% off after ten steps",
         _K.ADAFACTOR: "ends with an error of torch's",
     },
 }

@@ -136,10 +136,10 @@ def _checked(wishes: Wishes) -> Reference | None:
     """The published study to draw beside; raises `UserError` for wishes that cannot be met."""
     if not 0 < wishes.threshold <= 1:
         raise UserError(
-            f"threshold={wishes.threshold:g}: an efficiency is above 0 and at most 1; for 80 % write --threshold 0.8"
+            f"threshold={wishes.threshold:g}: an efficiency is above 0 and at most 1; for 80% write --threshold 0.8"
         )
     if wishes.target is not None and not 0 < wishes.target <= 1:
-        raise UserError(f"target={wishes.target:g}: an accuracy is above 0 and at most 1; for 50 % write --target 0.5")
+        raise UserError(f"target={wishes.target:g}: an accuracy is above 0 and at most 1; for 50% write --target 0.5")
     return load_reference(wishes.reference) if wishes.reference else None
 
 

@@ -190,7 +190,7 @@ def scaled(frame: "pd.DataFrame", factors: Mapping[str, float]) -> tuple["pd.Dat
             above = sum(value > 1 for value in values) >= _PERCENT_SHARE * len(values)
             if signs or (above and max(values) > _PERCENT_TOP):
                 factor = 0.01
-                notes.append(f"{name} is read as percentages, up to {max(values):g} %")
+                notes.append(f"{name} is read as percentages, up to {max(values):g}%")
         if factor != 1:
             made[name] = [
                 repr(factor * float(text.removesuffix("%"))) if is_number(text.removesuffix("%")) else text

@@ -113,7 +113,7 @@ class Submitter:
                     self._settle(item, error)
                 case _:
                     raise UserError(
-                        f"{error}; what was submitted before goes on; mend it and give the same command again "
+                        f"{error}; what was submitted before goes on; put that right and give the same command again "
                         "for the rest"
                     )
 

@@ -156,7 +156,7 @@ def full(folder):
                 Answer(
                     question=Question.EFFICIENT,
                     gpus=16,
-                    sentence="largest GPU count with an efficiency above 80 %: 16 GPUs, 92.3 % [90.1, 94.0]",
+                    sentence="largest GPU count with an efficiency above 80%: 16 GPUs, 92.3% [90.1, 94.0]",
                 ),
             ),
             ("batch 64", Answer(question=Question.NEXT, sentence=f"most informative next cell: {HOSTILE}")),

@@ -206,7 +206,7 @@ def test_alt_texts_say_the_numbers(unprinted, tmp_path):
     series = series_from({1: (100.0,), 2: (52.0,), 4: (30.0,)})
     made = {figure.name: figure for figure in figures.draw_all([series], [], [], tmp_path)}
     assert "100 s on 1 GPU, 30.0 s on 4 GPUs" in made["strong_time"].alt
-    assert "speedup 3.33, efficiency 83.3 % on 4 GPUs" in made["strong_speedup"].alt
+    assert "speedup 3.33, efficiency 83.3% on 4 GPUs" in made["strong_speedup"].alt
     # 4 GPUs x 30 s = 0.0333 GPU-hours, 100 s on one 0.0278.
     assert "fastest 4 GPUs with 30.0 s and 0.0333 GPU-hours" in made["cost_time"].alt
     assert "cheapest 1 GPU with 100 s and 0.0278 GPU-hours" in made["cost_time"].alt
@@ -227,11 +227,11 @@ def test_alt_texts_of_memory_parts_and_ranks_say_the_numbers(unprinted, tmp_path
         ),
     ]
     made = draw(runs, tmp_path)
-    assert "compute 80 %, communication 20 %" in made["strong_parts"].alt
+    assert "compute 80%, communication 20%" in made["strong_parts"].alt
     assert "2.00 GiB at 16 images per GPU; 4.00 GiB" in made["memory"].alt
-    assert "+0 % to +2 % over 2 runs" in made["memory"].alt
+    assert "+0% to +2% over 2 runs" in made["memory"].alt
     # Against the median of 100 and 150.
-    assert "rank 1 of a run on 2 GPUs: 150 ms against 125 ms, 20 % more" in made["ranks"].alt
+    assert "rank 1 of a run on 2 GPUs: 150 ms against 125 ms, 20% more" in made["ranks"].alt
 
 
 def test_parts_of_an_epoch_are_median_parts_of_a_step_times_its_steps():
@@ -271,6 +271,31 @@ def test_bars_of_one_count_on_different_nodes_are_not_batches_and_say_their_node
     assert "2 GPUs on 2 nodes" in figure.alt
 
 
+def test_titles_name_an_engine_and_not_all_that_its_name_says(sheets, tmp_path):
+    """Twelve panels whose titles list every switch of an engine lie over each other's axes."""
+    runs = [
+        run(
+            gpus,
+            (10.0 / gpus,),
+            micro_batch=batch,
+            run_id=f"{stage}-{gpus}-{batch}",
+            conditions={"engine": f"zero{stage}", "engine.zero_stage": f"{stage}", "engine.bucket": f"{stage}00000"},
+        )
+        for stage in (1, 2)
+        for gpus in (1, 2)
+        for batch in (16, 32)
+    ]
+    parts.draw_batches(series_of(runs, Scaling.STRONG), tmp_path)
+    titles = [axes.get_title() for axes in sheets["batch_time"].axes]
+    assert titles == ["zero1, 1 GPU", "zero1, 2 GPUs", "zero2, 1 GPU", "zero2, 2 GPUs"]
+
+
+def test_costs_are_compared_from_zero(sheets, tmp_path):
+    cost.draw_cost(series_of([run(1, (10.0,)), run(2, (5.1,)), run(4, (2.6,))], Scaling.STRONG), tmp_path)
+    bottom, top = sheets["cost_time"].axes[0].get_ylim()
+    assert bottom == 0 and 10.4 / 3600 < top < 13 / 3600
+
+
 def test_only_what_is_flagged_as_superlinear_is_called_above_the_ideal(unprinted, tmp_path):
     """Efficiencies of 101 % lie within what repeats differ by, 125 % beyond it."""
     captions = {}
@@ -279,7 +304,7 @@ def test_only_what_is_flagged_as_superlinear_is_called_above_the_ideal(unprinted
         drawn = figures.draw_all(curves, [], [], tmp_path)
         captions[second] = " ".join(getattr(figure, "caption", "") for figure in drawn)
     assert "Above the ideal" not in captions[4.95]
-    assert "2 GPUs (125 %: superlinear" in captions[4.0]
+    assert "2 GPUs (125%: superlinear" in captions[4.0]
 
 
 def test_every_figure_that_pools_times_names_the_contended_runs_among_quiet_ones(drawn):
@@ -347,7 +372,7 @@ def test_captions_say_n_and_what_the_bars_are(sheets, tmp_path):
     assert "n=1: one run a point, so no interval" in single.caption
     repeated = [run(g, (t + s, t - s / 2), seed=s) for g, t in ((1, 10.0), (2, 6.0)) for s in range(3)]
     several = times.draw_time(Scaling.STRONG, series_of(repeated, Scaling.STRONG), tmp_path)
-    assert "Bars: 95 % intervals over 3 runs a point" in several.caption
+    assert "Bars: 95% intervals over 3 runs a point" in several.caption
     strong = series_of(repeated, Scaling.STRONG)
     ratio = speedup.draw_against_ideal(Quantity.SPEEDUP, Scaling.STRONG, strong, tmp_path)
     assert "over 3 runs a point." in ratio.caption, "a baseline is 1 by definition, whatever its n"
@@ -394,10 +419,10 @@ def test_accuracies_of_runs_that_stopped_early_join_no_median_of_whole_ones(unpr
     ]
     made = draw(runs, tmp_path)
     for name in ("accuracy_batch", "accuracy_epoch"):
-        assert "40.0 % at" in made[name].alt
+        assert "40.0% at" in made[name].alt
         assert made[name].caption.endswith("Without 1 run that stopped early.")
     alone = draw([runs[0], runs[2]], tmp_path)["accuracy_epoch"]
-    assert "2 GPUs: 10.0 % at epoch 1." in alone.alt and "early" not in alone.caption
+    assert "2 GPUs: 10.0% at epoch 1." in alone.alt and "early" not in alone.caption
 
 
 def test_neighbouring_fills_and_colours_differ_in_lightness():
@@ -485,7 +510,7 @@ def test_what_nobody_measured_is_drawn_as_unknown_not_as_communication(sheets, t
     assert parts_of(runs[1:])["communication"] == pytest.approx(2.0)
     assert parts_of(runs[1:])[UNKNOWN.name] == pytest.approx(3.0)
     figure = parts.draw_parts(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
-    assert "communication 40 %, not measured 60 %" in figure.alt
+    assert "communication 40%, not measured 60%" in figure.alt
     assert UNKNOWN.name in legend_of(sheets["strong_parts"])
 
 
@@ -800,7 +825,7 @@ def test_isoefficiency_names_only_what_it_shows(sheets, tmp_path):
     runs = [run(gpus, (s,), micro_batch=batch, run_id=f"{gpus}-{batch}") for (gpus, batch), s in seconds.items()]
     made = isoefficiency.draw_isoefficiency(series_of(runs, Scaling.STRONG), tmp_path, Spreads([]).ratio)
     words = legend_of(sheets["isoefficiency"])
-    assert words == ["efficiency 80 %", "efficiency 90 %", "measured: below 80 %", "measured: 90 % or more"]
+    assert words == ["efficiency 80%", "efficiency 90%", "measured: below 80%", "measured: 90% or more"]
     assert "dotted" not in made.caption
 
 
@@ -824,7 +849,7 @@ def test_a_readers_own_settings_do_not_change_a_figure(only, tmp_path, monkeypat
 def test_intervals_of_several_kinds_are_one_sentence():
     known, single = (curves.Estimate(value=1.0, low=0.9, high=1.1, n=3), curves.Estimate(value=1.0))
     assert curves.intervals_text([known, single, None]) == (
-        "Bars: 95 % intervals over 3 runs a point; 1 point with n=1 and no bar."
+        "Bars: 95% intervals over 3 runs a point; 1 point with n=1 and no bar."
     )
     assert curves.intervals_text([None]) == ""
 
@@ -887,7 +912,7 @@ def test_optimizers_are_drawn_by_their_time_to_accuracy_and_one_that_never_gets_
     assert [bar.lines[0].get_xdata()[0] for bar in (adamw, sgd)] == [30.0, 50.0]
     assert list(lamb.get_xdata()) == [50.0]
     assert axes.get_ylim()[0] > axes.get_ylim()[1], "the soonest is on top"
-    assert "Bars: 95 % intervals over 3 runs a point." in made.caption
+    assert "Bars: 95% intervals over 3 runs a point." in made.caption
     assert "An arrow stands where" in made.caption
     assert "adamw 30.0 s, sgd 50.0 s, lamb more than 50.0 s, 1 of 3 got there." in made.alt
 

@@ -52,8 +52,8 @@ def test_a_number_has_the_digits_that_its_interval_supports(value, low, high, te
 
 
 def test_percent_is_rounded_by_its_interval_too():
-    assert shown("efficiency", 0.8734, 0.861, 0.879) == "87.3 % [86.1, 87.9]"
-    assert shown("efficiency", -0.5) == "−50.0 %"
+    assert shown("efficiency", 0.8734, 0.861, 0.879) == "87.3% [86.1, 87.9]"
+    assert shown("efficiency", -0.5) == "−50.0%"
 
 
 def test_one_run_says_n_1_and_the_baseline_does_not():

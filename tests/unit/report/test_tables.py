@@ -161,7 +161,7 @@ def test_accuracies_of_models_that_saw_unlike_numbers_of_images_are_remarked_on(
 
 def test_a_scaling_table_says_how_far_its_runs_differ_and_what_of_days():
     notes = tables([run(1, (10.0,), seed=0), run(1, (10.2,), seed=1)])["strong"].notes
-    assert [note.split(":")[0] for note in notes] == ["95 % intervals", "day to day"]
+    assert [note.split(":")[0] for note in notes] == ["95% intervals", "day to day"]
 
 
 def test_repeats_are_one_row_with_both_spreads_and_an_interval():

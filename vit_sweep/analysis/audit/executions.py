@@ -10,7 +10,7 @@ from vit_sweep.analysis.series.contention import is_contended
 from vit_sweep.analysis.series.series import SeriesPoint
 from vit_sweep.runs.run import Run
 
-REPEATS_DIFFER = "repeats of such runs differ by 0.5 to 5 %, weak ones by up to 19 % (logs of arXiv:2602.21081)"
+REPEATS_DIFFER = "repeats of such runs differ by 0.5 to 5%, weak ones by up to 19% (logs of arXiv:2602.21081)"
 ENOUGH_DEGREES = 4
 """Degrees of freedom from which on a spread between repeats is known: the 95 % interval is then 1.4 times as wide as
 with many, against 6.5 times with one."""
@@ -38,7 +38,8 @@ def single_runs(evidence: Evidence) -> Iterator[Finding]:
             claims=(Claim.SMALL_DIFFERENCES,),
             weakens=(Claim.THROUGHPUT, Claim.FIXED_PROBLEM, Claim.TIME_TO_ACCURACY, Claim.COMMUNICATION),
             where=series.label,
-            sentence=f"{len(single)} of {len(points)} points rest on one run"
+            sentence=f"{len(single)} of {plural(len(points), 'point')} "
+            f"{'rests' if len(single) == 1 else 'rest'} on one run"
             + ("" if all_single else f" ({some(plural(point.gpus, 'GPU') for point in single)})")
             + f", so how far a repeat would lie from them is not known; {REPEATS_DIFFER}",
             advice="repeat each cell with other seeds on other nodes, as often as the wanted precision needs (the plan "

@@ -19,11 +19,11 @@ class Claim(StrEnum):
     THROUGHPUT = "throughput"
     """So many GPUs pass images through the model so many times faster."""
     FIXED_PROBLEM = "fixed problem"
-    """The same training (equal global batch, equal steps) is done so many times sooner."""
+    """The same training (equal global batch, equal steps) takes so much less time."""
     ACCURACY = "accuracy"
     """The model classifies new images so well."""
     TIME_TO_ACCURACY = "time to accuracy"
-    """An equal accuracy is reached so many times sooner."""
+    """An equal accuracy is reached in so much less time."""
     COMMUNICATION = "communication"
     """Exchanging gradients takes such a part of a step."""
     SMALL_DIFFERENCES = "small differences"
@@ -31,12 +31,12 @@ class Claim(StrEnum):
 
 
 IN_WORDS = {
-    Claim.THROUGHPUT: "more GPUs pass images through the model so many times faster",
-    Claim.FIXED_PROBLEM: "the same training, with the same global batch, is done so many times sooner",
-    Claim.ACCURACY: "the model classifies new images so well",
-    Claim.TIME_TO_ACCURACY: "an equal accuracy is reached so many times sooner",
-    Claim.COMMUNICATION: "exchanging gradients takes such a part of a step",
-    Claim.SMALL_DIFFERENCES: "this cell is some percent better than that one, or is not",
+    Claim.THROUGHPUT: "more GPUs pass so many times as many images a second through the model",
+    Claim.FIXED_PROBLEM: "the same training, with the same global batch, takes so much less time",
+    Claim.ACCURACY: "the model classifies new images with this accuracy",
+    Claim.TIME_TO_ACCURACY: "an equal accuracy is reached in so much less time",
+    Claim.COMMUNICATION: "exchanging gradients takes this part of a step",
+    Claim.SMALL_DIFFERENCES: "one cell is a few percent better than another, or is not",
 }
 """Each claim as a study would put it."""
 

@@ -78,7 +78,7 @@ def weak_rows_called_strong(evidence: Evidence) -> Iterator[Finding]:
         if grown:
             yield _weak_called_strong(
                 sentence=f"`images` grows with the GPUs ({_pairs(grown)}), so each count is a series of its own with "
-                "100 % efficiency, or none: rows of weak scaling",
+                "100% efficiency, or none: rows of weak scaling",
             )
     for series, first, last, times in _without_images(evidence.strong):
         if last >= 4 * first and all(_FLAT[0] <= ratio <= _FLAT[1] for ratio in times.values()):

@@ -45,8 +45,9 @@ def _grew(series: ScalingSeries) -> Finding | None:
         claims=(Claim.FIXED_PROBLEM,),
         where=series.label,
         sentence=("if `batch` counts one GPU (no column batch_per says): " if open_question else "")
-        + f"called strong scaling, but the global batch grows {high / low:.3g} times, from {low} to {high} images, and "
-        f"{learning_rate}: each GPU count trains another problem, the last with {low / high:.1%} of the steps",
+        + f"called strong scaling, but the global batch grows by a factor of {high / low:.3g}, from {low} to {high} "
+        f"images, and {learning_rate}: each GPU count trains another problem, the last with "
+        f"{low / high:.1%} of the steps",
         advice=("add a column batch_per (gpu or global), which settles it; if it grew, " if open_question else "")
         + "call it the throughput of an epoch, or run it with batch_per=global",
     )
@@ -80,7 +81,7 @@ def one_seed(evidence: Evidence) -> Iterator[Finding]:
                 rule="one seed",
                 claims=(Claim.ACCURACY, Claim.TIME_TO_ACCURACY),
                 where=series.label,
-                sentence=f"the accuracy of {len(alone)} of {len(points)} points rests on one seed "
+                sentence=f"the accuracy of {len(alone)} of {plural(len(points), 'point')} rests on one seed "
                 f"({some(plural(point.gpus, 'GPU') for point in alone)}): how far another seed ends from it is not "
                 "known",
                 advice="train each with several seeds, and give the interval over them",
@@ -107,7 +108,7 @@ def seeds_differ(evidence: Evidence) -> Iterator[Finding]:
                 claims=(Claim.ACCURACY, Claim.TIME_TO_ACCURACY),
                 where=series.label,
                 sentence=f"the mean test accuracy over seeds is known to +- {100 * max(widths):.2g} percentage points "
-                f"(95 %, {plural(freedom, 'degree')} of freedom), not to {100 * KNOWN:g}: seeds end at {some(ranges)}",
+                f"(95%, {plural(freedom, 'degree')} of freedom), not to {100 * KNOWN:g}: seeds end at {some(ranges)}",
                 advice="train with more seeds, or for longer where they still learn, and give the interval over them",
             )
 

@@ -26,7 +26,7 @@ def another_node(evidence: Evidence) -> Iterator[Finding]:
                 where=series.label,
                 sentence=f"the {plural(base.gpus, 'GPU')} run used {some(sorted(own))}, the others "
                 f"{some(sorted(others))}: a slow node would look like a law of scaling (identical steps differed "
-                "by 15 % between nodes of one partition in the logs of arXiv:2602.21081)",
+                "by 15% between nodes of one partition in the logs of arXiv:2602.21081)",
                 advice="repeat the baseline on nodes of the other runs",
             )
 

@@ -131,7 +131,7 @@ def _contradiction(fit: Fit, solution: Solution) -> str:
         reach = t * float(variance) ** 0.5
         if (value + reach) * share < -_VISIBLE:
             return (
-                f"{name} would be {value * share:.1%} of an epoch (99 % interval {(value - reach) * share:.1%} to "
+                f"{name} would be {value * share:.1%} of an epoch (99% interval {(value - reach) * share:.1%} to "
                 f"{(value + reach) * share:.1%}), below its bound, zero: these times contradict the law – a likely "
                 "cause is a slow smallest count (throttled, cold, another node)"
             )

@@ -202,7 +202,7 @@ def _notes(pool: Pool) -> list[str]:
     freedom = f"{float(spread.pool_freedom):.3g}"
     busy = "; runs of contended hosts are among them" if contention(pool.runs, alike=lambda _: "") else ""
     lines = [
-        f"95 % intervals{where}: Student's t on logarithms of run medians; runs of a cell differ by "
+        f"95% intervals{where}: Student's t on logarithms of run medians; runs of a cell differ by "
         f"{100 * float(spread.pool_variance) ** 0.5:.2g} % (standard deviation, pooled over "
         f"{plural(repeated, 'cell')}, {freedom} degree{'' if freedom == '1' else 's'} of freedom){apart}{busy}"
     ]
@@ -225,6 +225,6 @@ def _days(pool: Pool) -> str:
             "another day and it will be"
         )
     return (
-        f"{pool.sessions} sessions ({when}) differ by {100 * float(spread.session_variance) ** 0.5:.2g} % beyond what "
+        f"{pool.sessions} sessions ({when}) differ by {100 * float(spread.session_variance) ** 0.5:.2g}% beyond what "
         f"their runs do ({plural(freedom, 'degree')} of freedom); the intervals hold it"
     )

@@ -94,7 +94,9 @@ def check(data: DataSpec, sources: dict[str, Source]) -> None:
         if actual != expected:
             wrong.append(f"{actual} images in {source.folder}, the YAML says {split}_images: {expected}")
     if wrong:
-        raise UserError(f"data={data.name}: {'; '.join(wrong)}; mend the folder, or the YAML if this is what you mean")
+        raise UserError(
+            f"data={data.name}: {'; '.join(wrong)}; correct the folder, or the YAML if this is what you mean"
+        )
 
 
 def _same_classes(data: DataSpec | Request, sources: dict[str, Source]) -> None:

@@ -61,7 +61,7 @@ def looked_at(request: Request, paths: Sequence[Path], look: Callable[[Path], Fo
         named = f"{count} of {plural(len(paths), 'file')} cannot be used: {by_reason(wrong)}"
         if request.corrupt is Corrupt.REFUSE or not found:
             skip = ", or leave them out with data.corrupt=skip" if found else ""
-            raise UserError(f"data={request.name}: {named}; mend or replace them and give the command again{skip}")
+            raise UserError(f"data={request.name}: {named}; repair or replace them and give the command again{skip}")
         tell(f"left out: {named}")
     return found
 
@@ -192,8 +192,8 @@ def _check_labels(request: Request, task: Task, file: Labelled, classes: int | N
         at = f"{request.labels}{list(where) if where else ''}"
         raise UserError(
             f"data={request.name}: {file.path}: {at} is {labels[where]}, and {rule} (data.targets="
-            f"{task.value}); {plural(int(bad.sum()), 'label')} of {labels.size:,} so: mend the file, or give another "
-            "data.labels, data.targets or data.classes"
+            f"{task.value}); {plural(int(bad.sum()), 'label')} of {labels.size:,} are so: fix the file, or give "
+            "another data.labels, data.targets or data.classes"
         )
 
 

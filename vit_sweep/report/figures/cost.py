@@ -90,7 +90,7 @@ def _draw_panel(axes: Axes, curves: Curves, panel: int, front: Sequence[Offer]) 
 
 
 def _scales(axes: Sequence[Axes], offers: Sequence[Offer]) -> None:
-    """Time on a log scale where it spans more than a factor of three; cost from its least, since it varies little."""
+    """Time on a log scale where it spans more than a factor of three; cost from 0: its amounts are compared."""
     times, costs = [o.time_s for o in offers], [o.gpu_hours for o in offers]
     for panel in axes:
         if max(times) > 3 * min(times):
@@ -99,8 +99,7 @@ def _scales(axes: Sequence[Axes], offers: Sequence[Offer]) -> None:
             plain_log(panel.xaxis, 1.0)
         else:
             panel.set_xlim(0, max(times) * 1.1)
-        room = max(0.12 * (max(costs) - min(costs)), 0.02 * max(costs))
-        panel.set_ylim(max(0.0, min(costs) - 1.6 * room), max(costs) + room)
+        panel.set_ylim(0, 1.12 * max(costs))
 
 
 def _name_counts(axes: Axes, front: Sequence[Offer]) -> None:

@@ -193,7 +193,7 @@ def failures_text(points: Sequence[SeriesPoint]) -> str:
     return ", ".join(f"{count} {cause}" for cause, count in causes.most_common())
 
 
-def intervals_text(estimates: Sequence[Estimate | None], *, what: str = "95 % intervals") -> str:
+def intervals_text(estimates: Sequence[Estimate | None], *, what: str = "95% intervals") -> str:
     """One sentence on spread: what the bars are, how many runs are behind a point, where there is no bar."""
     known = [e for e in estimates if e is not None and e.known]
     single = [e for e in estimates if e is not None and not e.known and e.n == 1]

@@ -20,7 +20,7 @@ from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import QUIET, curve_handles, curve_styles, gpu_axis, number, plain_log
 
 NAME = "isoefficiency"
-_PERCENT = [f"{100 * target:g} %" for target in TARGETS]
+_PERCENT = [f"{100 * target:g}%" for target in TARGETS]
 _FACES = ("white", "0.75", "0.2")
 """Of a measured batch that reaches none, one or both of the targets."""
 
@@ -64,7 +64,7 @@ def _bars_text(shown: Iterable[Plane]) -> str:
     needed = [each.images for plane in shown for each in plane.needed if each.images is not None]
     without = sum(not images.known for images in needed)
     rest = f"{plural(without, 'point')} without an interval: of a single run, or it reaches beyond the batches measured"
-    words = ["Bars: 95 % intervals"] if without < len(needed) else []
+    words = ["Bars: 95% intervals"] if without < len(needed) else []
     return "; ".join([*words, rest] if without else words) + "."
 
 

@@ -117,8 +117,8 @@ def _draw_node_bars(
 
 def _change(ratio: float) -> str:
     """In per cent, with its sign; nothing has none."""
-    text = f"{100 * (ratio - 1):+.0f} %"
-    return "0 %" if text in ("+0 %", "-0 %") else text
+    text = f"{100 * (ratio - 1):+.0f}%"
+    return "0%" if text in ("+0%", "-0%") else text
 
 
 def _nodes_text(titled: Sequence[tuple[str, dict[tuple[int, int], SeriesPoint]]]) -> str:

@@ -14,7 +14,7 @@ from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_text
 from vit_sweep.report.figures.fills import UNKNOWN, Bar, draw_bars, fill_handles, parts_of
 from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of
-from vit_sweep.report.figures.sheet.panels import arrange, label_of, series_traits
+from vit_sweep.report.figures.sheet.panels import arrange, differing, label_of, series_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import number, value_axis
 from vit_sweep.report.figures.times import no_time
@@ -56,10 +56,11 @@ def draw_parts(scaling: Scaling, series: Sequence[ScalingSeries], folder: Path |
 def draw_batches(series: Sequence[ScalingSeries], folder: Path | None) -> Figure | Skipped:
     """Draw a panel for each GPU count: time of an epoch by batch, in parts where they are known."""
     name = "batch_time"
+    series = [curve for curve in series if any(point.time_s for point in curve.points)]
     traits = series_traits(series)
     groups: dict[str, list[int]] = {}
-    telling = sorted({n for t in traits for n in t if n not in ("batch", "accum")})
-    differ = [n for n in telling if len({t.get(n, "") for t in traits}) > 1]
+    # An engine's name says its switches: a title has no room for what others in it tell already.
+    differ = differing([{n: v for n, v in trait.items() if n not in ("batch", "accum")} for trait in traits])
     for index, trait in enumerate(traits):
         groups.setdefault(label_of(trait, differ), []).append(index)
     titled: list[tuple[str, list[Bar]]] = []
@@ -220,7 +221,7 @@ def _bar_text(bar: Bar) -> str:
     if not bar.parts or not sum(bar.parts.values()):
         return time
     whole = sum(bar.parts.values())
-    shares = [f"{name} {100 * part / whole:.0f} %" for name, part in bar.parts.items() if part / whole >= 0.005]
+    shares = [f"{name} {100 * part / whole:.0f}%" for name, part in bar.parts.items() if part / whole >= 0.005]
     return f"{time} ({', '.join(shares)})"
 
 

@@ -27,7 +27,7 @@ _USUAL_LIMIT = 0.8
 """An efficiency below which more GPUs are often called a waste; a thin line to read by."""
 _HOW_TO_READ = {
     Quantity.SPEEDUP: "T(p0) / T(p); p0: the smallest count of a series.",
-    Quantity.EFFICIENCY: f"Dashed: 100 %; dotted: {100 * _USUAL_LIMIT:.0f} %, to read by.",
+    Quantity.EFFICIENCY: f"Dashed: 100%; dotted: {100 * _USUAL_LIMIT:.0f}%, as a guide.",
 }
 
 
@@ -173,7 +173,7 @@ def _say_no_baseline(axes: Axes, series: Sequence[ScalingSeries], quantity: Quan
 def _superlinear(series: Sequence[ScalingSeries]) -> str:
     """The points that are called superlinear, with what is remarkable about them."""
     above = [
-        f"{s.label + ', ' if s.label else ''}{plural(p.gpus, 'GPU')} ({number(100 * p.efficiency.value)} %: "
+        f"{s.label + ', ' if s.label else ''}{plural(p.gpus, 'GPU')} ({number(100 * p.efficiency.value)}%: "
         f"{'; '.join(p.flags)})"
         for s in series
         for p in s.points
@@ -197,9 +197,9 @@ def _values_text(series: Sequence[ScalingSeries], what: str, *, most: int = 8) -
         assert estimate is not None
         interval = ""
         if estimate.low is not None and estimate.high is not None:
-            scale, unit = (100, " %") if what == Quantity.EFFICIENCY.value else (1, "")
+            scale, unit = (100, "%") if what == Quantity.EFFICIENCY.value else (1, "")
             interval = f", interval {number(scale * estimate.low)}{unit} to {number(scale * estimate.high)}{unit}"
         values = [f"speedup {number(speedup.value)}"] if speedup else []
-        values += [f"efficiency {number(100 * efficiency.value)} %"] if efficiency else []
+        values += [f"efficiency {number(100 * efficiency.value)}%"] if efficiency else []
         clauses.append(f"{name}: {', '.join(values)} on {plural(last.gpus, 'GPU')}{interval}.")
     return " ".join(clauses) + (f" And {plural(len(series) - most, 'further curve')}." if len(series) > most else "")

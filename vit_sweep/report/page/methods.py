@@ -91,10 +91,10 @@ METHODS: tuple[Formula, ...] = (
     ),
     Formula(
         term="Intervals",
-        text="95 %, from Student's t on the logarithms of run medians; of speedup, efficiency and serial fraction "
+        text="95%, from Student's t on the logarithms of run medians; of speedup, efficiency and serial fraction "
         "Welch's. Runs count and not epochs, because epochs of one run share their nodes, clocks and luck. The spread "
         "between runs is pooled over the cells that share model, data set, partition and GPU; a cell whose runs differ "
-        "by more (F test, 10 %) is judged by its own. What sessions on several days differ by is estimated and "
+        "by more (F test, 10%) is judged by its own. What sessions on several days differ by is estimated and "
         "counted. The note under a table says how far runs differ and on how many degrees of freedom that rests. One "
         "run says nothing of its own spread and has no interval.",
         source="Student, The probable error of a mean, 1908; Welch, The generalization of Student's problem, 1947; "
@@ -187,7 +187,7 @@ METHODS: tuple[Formula, ...] = (
     Formula(
         term="Fitting",
         text="Robust least squares on relative residuals, one observation a run. Coefficients are times and cannot be "
-        "negative; one that would be negative by more than its 99 % interval contradicts the law, which is then "
+        "negative; one that would be negative by more than its 99% interval contradicts the law, which is then "
         "refused. Intervals are Student's t on the covariance of the fit without that bound.",
         source="scipy.optimize.least_squares with soft_l1; Lawson and Hanson, Solving least squares problems, 1974; "
         "vit_sweep/analysis/laws/fits.py",
@@ -196,7 +196,7 @@ METHODS: tuple[Formula, ...] = (
         term="Comparing laws, predicting",
         text="Each GPU count in turn is held out, the law is fitted to the others and predicts it; the law with the "
         "smallest mean relative error is preferred. A law needs one GPU count more than it has coefficients. A "
-        "prediction is for one more run, in the envelope of the 95 % intervals of all laws within one standard error "
+        "prediction is for one more run, in the envelope of the 95% intervals of all laws within one standard error "
         "of the preferred one, and of the universal scalability law. Beyond the measured range it goes to "
         f"{REACH:g} times the largest count, from four counts on, only while the held-out errors are within "
         f"{HOLD_OUT_LIMIT:.0%}, and never over a link that no run crossed; an interval wider than a factor {WIDEST:g} "

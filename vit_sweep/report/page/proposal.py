@@ -139,7 +139,7 @@ def _resources(known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint 
 def _summary(
     known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint | None], threshold: float
 ) -> tuple[str, ...]:
-    sentences = [f"A GPU count is chosen if its measured parallel efficiency is at least {100 * threshold:g} %."]
+    sentences = [f"A GPU count is chosen if its measured parallel efficiency is at least {100 * threshold:g}%."]
     for curve in known:
         point = chosen[name_of(curve)]
         largest = max((p.gpus for p in curve.timed), default=0)
@@ -154,7 +154,7 @@ def _summary(
         edge = ", the largest that was measured" if point.gpus == largest else ""
         sentences.append(
             f"{capital(name_of(curve))}: {plural(point.gpus, 'GPU')}{edge}, with an efficiency of "
-            f"{estimate_text(point.efficiency, percent=True)} %{cost}."
+            f"{estimate_text(point.efficiency, percent=True)}%{cost}."
         )
     return tuple(sentences)
 
@@ -186,7 +186,7 @@ def _of_series(series: ScalingSeries, chosen: SeriesPoint | None, threshold: flo
     if chosen is not None and chosen is not series.baseline and chosen.efficiency and chosen.efficiency.low is None:
         caveats.append(
             f"the efficiency at {plural(chosen.gpus, 'GPU')} has no interval; it is compared with "
-            f"{100 * threshold:g} % as it is"
+            f"{100 * threshold:g}% as it is"
         )
     return caveats + [f"{plural(point.gpus, 'GPU')}: {flag}" for point in series.timed for flag in point.flags]
 

@@ -19,7 +19,7 @@ _COLUMNS = tuple(
         ("b_runs", "runs of b", "", "Runs that are pooled."),
         ("freedom", "d.f.", "", "Degrees of freedom of the interval."),
         ("adjusted_p", "p", "", "p value of a ratio of 1, adjusted for the whole comparison (Holm)."),
-        ("verdict", "verdict", "", "b is faster, b is slower, or cannot tell apart (5 % for the whole comparison)."),
+        ("verdict", "verdict", "", "b is faster, b is slower, or cannot tell apart (5% for the whole comparison)."),
         ("reason", "because", "", "Why nobody can tell; empty where one can."),
     )
 )
@@ -61,10 +61,10 @@ def summary(comparison: Comparison) -> str:
     if mean is None:
         return "nothing was compared"
     ratio, decided = mean.ratio, sum(not pair.reason for pair in comparison.pairs)
-    wide = f" (95 %: {ratio.low:.3f} to {ratio.high:.3f})" if ratio.low is not None and ratio.high is not None else ""
+    wide = f" (95%: {ratio.low:.3f} to {ratio.high:.3f})" if ratio.low is not None and ratio.high is not None else ""
     return (
         f"b / a over {plural(ratio.n, 'cell')}, geometric mean {ratio.value:.3f}{wide}: {mean.verdict}; "
-        f"{decided} of {ratio.n} can be told apart (5 % for the whole comparison)"
+        f"{decided} of {ratio.n} can be told apart (5% for the whole comparison)"
     )
 
 

@@ -80,7 +80,7 @@ def test_nothing_at_all_is_audited_without_a_word():
 
 def test_strong_scaling_with_a_fixed_micro_batch_is_another_problem_at_every_count():
     finding = only([run(1, (10.0,)), run(4, (2.6,))], "global batch grew")
-    assert "grows 4 times, from 16 to 64 images" in finding.sentence
+    assert "grows by a factor of 4, from 16 to 64 images" in finding.sentence
     assert "25.0% of the steps" in finding.sentence
     assert finding.severity is Severity.FALLS
     assert standing([run(1), run(4)], Claim.FIXED_PROBLEM) is Standing.FALLS
@@ -282,7 +282,7 @@ def test_single_runs_cannot_carry_small_differences():
     some = [run(1, seed=0), run(1, seed=1), run(2)]
     finding = only(some, "single runs")
     assert finding.severity is Severity.WEAKENS
-    assert "1 of 2 points rest on one run (2 GPUs)" in finding.sentence
+    assert "1 of 2 points rests on one run (2 GPUs)" in finding.sentence
 
 
 def test_a_repeat_that_stands_apart_is_no_point_that_rests_on_one_run_or_seed():
@@ -291,7 +291,7 @@ def test_a_repeat_that_stands_apart_is_no_point_that_rests_on_one_run_or_seed():
     assert only([*sound_study(), odd], "unlike GPUs")
     assert not found([*sound_study(), odd], "single runs") and not found([*sound_study(), odd], "one seed")
     alone = [*(a_run for a_run in sound_study() if a_run.gpus < 4), odd]
-    assert "1 of 3 points rest on one run (4 GPUs)" in only(alone, "single runs").sentence
+    assert "1 of 3 points rests on one run (4 GPUs)" in only(alone, "single runs").sentence
     assert "of 1 of 3 points rests on one seed (4 GPUs)" in only(alone, "one seed").sentence
 
 
@@ -329,7 +329,7 @@ def test_accuracy_does_not_hold_where_seeds_end_far_apart():
     """By hand: variance 0.14^2 / 2 with 1 degree of freedom, so the mean is known to 12.706 x 0.07."""
     (finding,) = learning.seeds_differ(evidence_of(ends_at(0.51, 0.65)))
     assert finding.sentence == (
-        "the mean test accuracy over seeds is known to +- 89 percentage points (95 %, 1 degree of freedom), not to 2: "
+        "the mean test accuracy over seeds is known to +- 89 percentage points (95%, 1 degree of freedom), not to 2: "
         "seeds end at 51.0% to 65.0% at 1 GPU (2 seeds)"
     )
     assert standing(ends_at(0.51, 0.65), Claim.ACCURACY) is Standing.WEAKENED

@@ -74,7 +74,7 @@ def test_every_answer_that_rests_on_times_says_so(question):
 
 def test_a_comparison_says_on_which_side_a_host_was_contended():
     notes = compare([*QUIET, BUSY], QUIET).notes
-    assert any(f"host contended: a {BUSY.run_id} waited" in note and "with 4 runs" in note for note in notes)
+    assert any(f"host contended: {BUSY.run_id} of a waited" in note and "with 4 runs" in note for note in notes)
 
 
 def test_intervals_say_that_their_spread_is_partly_that_of_contended_hosts():

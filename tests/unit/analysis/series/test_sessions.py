@@ -45,7 +45,7 @@ TWO = "2 sessions (2026-03-02 to 2026-03-04)"
         ),
         (
             [at(0), at(1, seconds=10.1), at(30, seconds=11.0), at(31, seconds=11.1)],
-            f"{TWO} differ by 6.7 % beyond what",
+            f"{TWO} differ by 6.7% beyond what",
         ),
     ],
 )

@@ -270,7 +270,7 @@ def _values_text(points: pd.DataFrame, what: str, measure: _Measure, *, most: in
         ordered = curve_points.sort_values("x")
         (x0, y0), (x1, y1) = ((r["x"], r["y"]) for _, r in ordered.iloc[[0, -1]].iterrows())
         name = f"{', '.join(part for part in (str(title), str(curve)) if part)}: " if title or curve else ""
-        first, last = (f"{number(100 * y)} %" if measure.of_one else number(y) for y in (y0, y1))
+        first, last = (f"{number(100 * y)}%" if measure.of_one else number(y) for y in (y0, y1))
         until = f", {last} at {what} {x1:,}" if x1 != x0 else ""
         clauses.append(f"{name}{first} at {what} {x0:,}{until}.")
     more = f" And {plural(len(groups) - most, 'further curve')}." if len(groups) > most else ""

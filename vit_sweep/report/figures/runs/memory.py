@@ -143,12 +143,12 @@ def _full_text(full: Sequence[Run]) -> str:
 def _band_text(errors: Sequence[float]) -> str:
     if not errors:
         return " No prediction is known."
-    return f" Band: prediction {100 * _BAND:.0f} % off. {_errors_text(errors)}"
+    return f" Band: prediction {100 * _BAND:.0f}% off. {_errors_text(errors)}"
 
 
 def _errors_text(errors: Sequence[float]) -> str:
     low, high = 100 * min(errors), 100 * max(errors)
-    return f"Measured against predicted: {low:+.0f} % to {high:+.0f} % over {plural(len(errors), 'run')}."
+    return f"Measured against predicted: {low:+.0f}% to {high:+.0f}% over {plural(len(errors), 'run')}."
 
 
 def _alt(measured: Sequence[Run], full: Sequence[Run], errors: Sequence[float]) -> str:

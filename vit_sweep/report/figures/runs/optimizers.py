@@ -114,7 +114,7 @@ def _legend() -> list[Any]:
 
 
 def _percent(targets: Sequence[float]) -> str:
-    return " and ".join(f"{100 * target:g} %" for target in targets)
+    return " and ".join(f"{100 * target:g}%" for target in targets)
 
 
 def _caption(panels: Sequence[Sequence[Optimizer]], targets: Sequence[float]) -> str:

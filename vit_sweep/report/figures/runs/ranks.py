@@ -119,6 +119,6 @@ def _values_text(kept: Sequence[tuple[Run, tuple[float, ...]]]) -> str:
     usual = sum(_worst(t) < 5 for _, t in kept)
     return (
         f"The slowest rank beside its run's median is rank {slow} of a run on {plural(len(times), 'GPU')}: "
-        f"{number(times[slow])} ms against {number(median(times))} ms, {_worst(times):.0f} % more. "
-        f"In {usual} of {plural(len(kept), 'run')} no rank is 5 % slower than the median."
+        f"{number(times[slow])} ms against {number(median(times))} ms, {_worst(times):.0f}% more. "
+        f"In {usual} of {plural(len(kept), 'run')} no rank is 5% slower than the median."
     )

@@ -54,7 +54,7 @@ def draw_steps(series: Sequence[ScalingSeries], folder: Path | None) -> Figure |
         caption="Optimizer steps after the warm-up, those of the first epoch too, each the slowest rank's; of repeats "
         "the mean. "
         "Marks: half, "
-        + " and ".join(f"{100 * quantile:.0f} %" for quantile in TAIL)
+        + " and ".join(f"{100 * quantile:.0f}%" for quantile in TAIL)
         + " of the steps take no longer; the line goes to the longest."
         + (f" {layout.left_out}." if layout.left_out else ""),
         pooled=runs.values(),
@@ -98,5 +98,5 @@ def _widest(runs: Sequence[Run]) -> str:
     run = max(runs, key=stretch)
     return (
         f"Farthest from its median is a run on {plural(run.gpus, 'GPU')}: half of its steps take at most "
-        f"{number(run.step_percentiles_ms[50])} ms, 95 % at most {number(run.step_percentiles_ms[95])} ms."
+        f"{number(run.step_percentiles_ms[50])} ms, 95% at most {number(run.step_percentiles_ms[95])} ms."
     )

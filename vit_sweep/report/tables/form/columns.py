@@ -14,7 +14,7 @@ def with_bounds(
     name: str, title: str, unit: str = "", meaning: str = "", *, percent: bool = False
 ) -> tuple[Column, ...]:
     """A number and the two bounds of its 95 % interval."""
-    what = f"{name}: 95 % interval over runs (docs/results/trust.md); empty with one run"
+    what = f"{name}: 95% interval over runs (docs/results/trust.md); empty with one run"
     return (
         _column(name, title, unit, meaning, percent=percent),
         Column(name=name + LOW, title=f"{title}, low", unit=unit, percent=percent, bound_of=name,
@@ -67,8 +67,8 @@ COLUMNS = _by_name(
                   "Median over runs of the median optimizer step, max over ranks; the run's first warmup_steps are "
                   "left out."),
     *with_bounds("images_per_s", "images/s", "images/s",
-                  "Images through the model in an epoch, those repeated to fill its last step included / epoch "
-                  "time."),
+                  "Images through the model in an epoch, with those repeated to fill its last step, over the "
+                  "epoch time."),
     *with_bounds("speedup", "speedup", "", "Strong: T(p0)/T(p). Weak: efficiency x p/p0 (scaled speedup)."),
     *with_bounds("efficiency", "eff.", "", "Strong: speedup / (p/p0). Weak: T(p0)/T(p).", percent=True),
     *with_bounds("serial_fraction", "serial fraction", "",
@@ -108,7 +108,7 @@ COLUMNS = _by_name(
     _column("memory_saved_predicted", "predicted to save", "", "The same of what the plan expects.", percent=True),
     _column("exposed_ms", "exposed ms", "ms", "Median over runs of communication per step that no computation hides."),
     _column("verdict", "verdict", "",
-            "faster or slower where the ratio is not 1 (5 % for the whole table, Holm), else that they cannot be told "
+            "faster or slower where the ratio is not 1 (5% for the whole table, Holm), else that they cannot be told "
             "apart."),
     _column("communication_ms", "comm. ms", "ms", "Median over runs of communication per step, the least over ranks; "
             "of imported runs as their source has it."),

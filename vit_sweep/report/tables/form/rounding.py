@@ -19,14 +19,14 @@ _SMALL, _LARGE = -4, 9
 
 
 def field(column: Column, row: Mapping[str, Any]) -> str:
-    """One value as text, with its interval where the column has one: `12.34 [12.11, 12.56]`, `12.34 [n=1]`."""
+    """One value as text, with its interval where the column has one: `12.34 [12.11, 12.56]`, `98.2% [n=1]`."""
     value, low, high = (row.get(column.name + end) for end in ("", LOW, HIGH))
     if isinstance(value, bool) or not isinstance(value, int | float):
         return plain(value)
     number, interval = with_interval(value, low, high, percent=column.percent)
     if not interval and column.name + LOW in row and _single(column, row):
         interval = "[n=1]"
-    return " ".join(filter(None, [number, "%" if column.percent else "", interval]))
+    return " ".join(filter(None, [f"{number}%" if column.percent else number, interval]))
 
 
 def plain(value: object, *, percent: bool = False) -> str:
