@@ -14,6 +14,7 @@ from vit_sweep.analysis.laws.fitted import Fit
 from vit_sweep.analysis.series.estimates import difference, interval, number, place, scaled, single_spread
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
 from vit_sweep.plan.point import Scaling
+from vit_sweep.runs.run import counted
 
 
 def cheapest(series: ScalingSeries, price: float | None) -> Answer:
@@ -55,7 +56,8 @@ def fastest(series: ScalingSeries, laws: Sequence[Fit]) -> Answer:
     rate = None if strong else point.images_per_s
     measured = f"{number(own.value)} s an epoch ({interval(own, number)})"
     if rate is not None:  # its epoch is longer than that of fewer GPUs
-        measured = f"{number(rate.value)} images/s ({interval(rate, number)}), {number(own.value)} s an epoch"
+        speed = f"{number(rate.value)} {counted(point.runs)}/s"
+        measured = f"{speed} ({interval(rate, number)}), {number(own.value)} s an epoch"
     text = f"{place(point, series)}, measured: {measured}"
     ties, words = _ties(point, time, times, series)
     text += words + (f"; {_ahead(time, laws, strong=strong)}" if laws else "")

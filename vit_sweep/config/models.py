@@ -31,14 +31,14 @@ _GIVE_IT = "or give what is known: 'model.counts={parameters: 86567656, flop_per
 
 def counted(points: Iterable[Point], say: Callable[[str], None]) -> list[Point]:
     """The points, their models counted where others build them; raises `UserError` where that cannot be done."""
-    known: dict[tuple[ModelSpec, int], ModelSpec] = {}
+    known: dict[tuple[ModelSpec, int], ModelCounts] = {}
     made = []
     for point in points:
-        spec, classes = point.model, point.data.outputs(point.task)
+        spec, classes = replace(point.model, text=None), point.model.outputs(point.data, point.task)
         if spec.target is not None and spec.counts is None:
             if (spec, classes) not in known:
-                known[spec, classes] = replace(spec, counts=_counts(spec, classes, say))
-            point = replace(point, model=known[spec, classes])  # noqa: PLW2901
+                known[spec, classes] = _counts(spec, classes, say)
+            point = replace(point, model=replace(point.model, counts=known[spec, classes]))  # noqa: PLW2901
         made.append(point)
     return made
 

@@ -137,7 +137,7 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
             raise UserError(f"{swept} cannot be swept: it holds for the whole sweep; give it one value")
         axes = _flat({k: v for k, v in config.items() if k not in names})
         axes = axes | {"data": _known(axes.get("data"), settings.data_root, packed)}
-        axes = axes | {"model": _fed(axes.get("model"), axes["data"])}
+        axes = axes | {"model": _beside(_fed(axes.get("model"), axes["data"]), axes.get("task"))}
         if isinstance(axes.get("partition"), dict):
             axes = axes | {"partition": meant(axes["partition"])}
         points.append(parse(Point, _paid(axes, settings), what="grid"))
@@ -176,6 +176,13 @@ def _fed(model: object, data: object) -> object:
         return model
     kept = {name: value for name, value in model.items() if name != "channels"}
     return kept | ({"channels": data["channels"]} if "channels" in data else {})
+
+
+def _beside(model: object, task: object) -> object:
+    """Leave out the text tower where there are no captions: then it is no part of what runs."""
+    if not isinstance(model, dict) or task == Task.CONTRASTIVE:
+        return model
+    return {name: value for name, value in model.items() if name != "text"}
 
 
 def _paid(axes: Plain, settings: Settings) -> Plain:

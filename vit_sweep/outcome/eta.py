@@ -21,6 +21,7 @@ from launchers.text import plural
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.plan_file import CellForecast, PlanFile
+from vit_sweep.plan.predict.pairs import loss_flop
 from vit_sweep.plan.predict.vit import train_flop
 
 PLANNED = "the plan's estimate"
@@ -259,7 +260,7 @@ def _step_ms(planned: Mapping[str, CellForecast], result: Result) -> float | Non
 
 def _flop(cell: Cell) -> float:
     """Operations of each GPU in the whole run."""
-    return train_flop(cell.model, cell.outputs) * cell.images_per_epoch * cell.epochs / cell.gpus
+    return (train_flop(cell.model, cell.outputs) + loss_flop(cell)) * cell.images_per_epoch * cell.epochs / cell.gpus
 
 
 def _clock(instant: str) -> float:

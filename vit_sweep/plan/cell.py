@@ -80,7 +80,12 @@ class Cell:
     @property
     def outputs(self) -> int:
         """Numbers that the model says of an image: its head's width."""
-        return self.data.outputs(self.task)
+        return self.model.outputs(self.data, self.task)
+
+    @property
+    def compared(self) -> int:
+        """Pairs that are compared with each other in a micro step, over all ranks: of `task=contrastive`."""
+        return self.micro_batch * self.data_ranks
 
     @property
     def data_ranks(self) -> int:

@@ -18,7 +18,7 @@ from launchers.hosts import choose_hosts, model_of
 from launchers.profile import PartitionProfile, Scheduler
 from launchers.text import nodes_by_gpus
 from vit_sweep.plan.cell import Cell, Series
-from vit_sweep.plan.point import BatchPer, Scaling, identity
+from vit_sweep.plan.point import BatchPer, Scaling, Task, identity
 
 SPARE_MINUTES = 5
 """For what lies between two cells: their time limits alone make up the rest of a job's."""
@@ -130,4 +130,6 @@ def _curve(cell: Cell, series: Series) -> str:
     work = cell.train_images if series.scaling is Scaling.STRONG else cell.train_images // cell.gpus
     same = replace(cell, gpus=1, nodes=1, micro_batch=batch, train_images=work)
     content = json.dumps(identity(same), sort_keys=True)
+    if cell.task is Task.CONTRASTIVE and series.scaling is Scaling.STRONG:
+        content += f" {cell.compared}"  # another number of compared pairs is another loss
     return f"{' '.join(series.sort_key)} {hashlib.sha256(content.encode()).hexdigest()}"

@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from vit_sweep.plan.engine.kinds import FSDP2, sharding
 from vit_sweep.plan.point import EngineSpec, ModelSpec, OptimizerKind, OptimizerSpec, Point
+from vit_sweep.plan.predict import text
 from vit_sweep.plan.predict.vit import block_shapes, other_shapes, parameters
 
 _K = OptimizerKind
@@ -97,7 +98,12 @@ def moment_bytes(spec: OptimizerSpec, model: ModelSpec, classes: int) -> int:
     Of a model that others build no shapes are known, so as if all its weights were vectors: at most that.
     """
     numbers = parameters(model, classes)
-    shapes = (*model.layers * block_shapes(model), *other_shapes(model, classes)) if model.layers else ((numbers,),)
+    blocks, others = list(model.layers * block_shapes(model)), list(other_shapes(model, classes))
+    beside = model.text
+    if beside is not None:
+        blocks += beside.layers * text.block_shapes(beside)
+        others += [*text.other_shapes(beside), (1,)]
+    shapes = [*blocks, *others] if model.layers else [(numbers,)]
     match spec.kind:
         case OptimizerKind.ADAMW | OptimizerKind.ADAM | OptimizerKind.LAMB:
             return 8 * numbers
@@ -106,7 +112,7 @@ def moment_bytes(spec: OptimizerSpec, model: ModelSpec, classes: int) -> int:
         case OptimizerKind.SGD | OptimizerKind.LARS:
             return 4 * numbers if spec.beta1 else 0
         case OptimizerKind.MUON:
-            orthogonal = model.layers * sum(math.prod(shape) for shape in block_shapes(model) if len(shape) == 2)
+            orthogonal = sum(math.prod(shape) for shape in blocks if len(shape) == 2) if model.layers else 0
             return 8 * numbers - 4 * orthogonal
         case OptimizerKind.ADAFACTOR:
             return 4 * sum(_factored(shape) for shape in shapes)

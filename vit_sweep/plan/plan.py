@@ -14,6 +14,7 @@ from launchers.text import plural
 from vit_sweep.plan.cell import PADDING_WORTH_SAYING, Cell, JobOptions, Series, crowd, oversubscribed
 from vit_sweep.plan.curve_groups import Curve, Member, curves_of
 from vit_sweep.plan.grid import cell_of, series_of
+from vit_sweep.plan.pairs.refusals import remarks_on_pairs
 from vit_sweep.plan.point import Allocation, Offload, Point
 from vit_sweep.plan.predict import cost, memory
 from vit_sweep.plan.predict.cost import Throughput, TimeEstimate
@@ -292,4 +293,4 @@ def _remarks(cell: Cell, point: Point, known: Knowledge) -> tuple[str, ...]:
         )
     if cell.padding > PADDING_WORTH_SAYING:
         remarks.append(f"the last step repeats {cell.images_per_epoch - cell.train_images} images ({cell.padding:.0%})")
-    return tuple(remarks)
+    return (*remarks, *remarks_on_pairs(cell, point))

@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from launchers.checked import Below, Line, Name, Signed, checked, to_plain
 from launchers.profile import Count, PartitionProfile
+from vit_sweep.plan.pairs.text import TextSpec
 
 Fraction = Annotated[float, Gt(0), Le(1)]
 NotNegative = Annotated[float, Ge(0), Le(100)]
@@ -157,6 +158,8 @@ class Task(StrEnum):
     """Which of several labels it has, any number of them."""
     REGRESSION = "regression"
     """Numbers."""
+    CONTRASTIVE = "contrastive"
+    """Which caption it has, beside a text tower that learns the reverse."""
 
 
 class DataSource(StrEnum):
@@ -173,7 +176,10 @@ class DataSource(StrEnum):
     """Somebody's own, named by `data.path` and packed by `data prepare`."""
 
 
-_MADE = {DataSource.DIGITS: (Task.CLASSIFICATION, Task.REGRESSION), DataSource.SYNTHETIC: tuple(Task)}
+_MADE = {
+    DataSource.DIGITS: (Task.CLASSIFICATION, Task.REGRESSION, Task.CONTRASTIVE),
+    DataSource.SYNTHETIC: tuple(Task),
+}
 """Data that is made here, and that several tasks can be told of."""
 
 
@@ -291,6 +297,12 @@ class ModelSpec:
     """A safetensors file that a model which is built here begins with; None: weights drawn anew."""
     init_content: Name | None = None
     """Its digest."""
+    text: TextSpec | None = None
+    """The text tower beside it; of `task=contrastive`."""
+
+    def outputs(self, data: "DataSpec", task: Task) -> int:
+        """Numbers that it says of an image."""
+        return self.text.embedding if self.text is not None else data.outputs(task)
 
     @property
     def image_shape(self) -> tuple[int, int]:

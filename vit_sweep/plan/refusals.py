@@ -20,6 +20,7 @@ from vit_sweep.plan.engine.kinds import (
 from vit_sweep.plan.engine.knobs import OF_KNOBS
 from vit_sweep.plan.models import task_without_targets, wrong_model
 from vit_sweep.plan.optimizers import another_algorithm, constant_of_another_optimizer
+from vit_sweep.plan.pairs.refusals import refused_pairs
 from vit_sweep.plan.point import Allocation, BatchPer, EngineSpec, Placement, Point, Precision, Scaling
 from vit_sweep.plan.predict.sequence import OF_SEQUENCE, sequence_that_does_not_divide
 
@@ -283,6 +284,7 @@ RULES: tuple[Rule, ...] = (
     _precision_that_the_gpus_lack,
     task_without_targets,
     wrong_model,
+    lambda point, derived: refused_pairs(point, micro_batch=derived.micro_batch),
     *OF_SEQUENCE,
     _compiled_on_a_cpu,
     _compiled_under_zero_3,

@@ -40,6 +40,20 @@ METRICS = (
         "1 - squared error over that of the test split's own mean; of several numbers their mean. 1 is perfect, 0 no "
         "better than that mean.",
     ),
+    Metric(
+        "image_to_text",
+        "image to text R@1",
+        Task.CONTRASTIVE,
+        "Recall at 1: test images whose nearest caption, of all distinct ones of the test split, is their own.",
+        of_one=True,
+    ),
+    Metric(
+        "text_to_image",
+        "text to image R@1",
+        Task.CONTRASTIVE,
+        "Recall at 1: distinct captions of the test split whose nearest test image has them.",
+        of_one=True,
+    ),
 )
 """Those of one task in the order in which they tell; figures show the first."""
 

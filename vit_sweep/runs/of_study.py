@@ -16,6 +16,7 @@ from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.point import Allocation, DataSpec, EngineSpec, ModelSpec, OptimizerSpec, Task
 from vit_sweep.plan.predict import cost
 from vit_sweep.plan.predict.memory import predict
+from vit_sweep.plan.predict.pairs import loss_flop
 from vit_sweep.plan.predict.vit import train_flop
 from vit_sweep.record.breakdown import mfu
 from vit_sweep.record.flags import explanation, flags_of, joules_per_image, least, slowest_clock_mhz
@@ -136,7 +137,8 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "bus_bytes": min((rank.largest.size_bytes for rank in record.preflight if rank.largest), default=None),
         "latency_us": 1000 * max(latency) if latency else None,
         "mfu": mfu(cell.model, cell.outputs, images_per_s=images_per_s(record), gpus=cell.gpus, peak_tflops=peak),
-        "step_flop": train_flop(cell.model, cell.outputs) * cell.micro_batch * cell.accum / cell.sequence,
+        "step_flop": (train_flop(cell.model, cell.outputs) + loss_flop(cell))
+        * (cell.micro_batch * cell.accum / cell.sequence),
         "moved_bytes": record.breakdown.moved_bytes if record.breakdown is not None else None,
         "matmul_tflops": least(record, "matmul_tflops"),
         "memory_gb_per_s": least(record, "memory_gb_per_s"),

@@ -11,6 +11,7 @@ from statistics import median
 from launchers.checked import checked
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.cell import Series as Membership
+from vit_sweep.plan.point import Task
 from vit_sweep.record.machine import Fingerprint
 from vit_sweep.record.record import Certificate
 from vit_sweep.record.stats import StepParts
@@ -186,11 +187,24 @@ class Run:
         return self.joules_per_image * self.images / median(self.epoch_s)
 
     @property
+    def compared(self) -> int | None:
+        """Pairs that are compared with each other in a micro step, over all ranks; None of other tasks."""
+        if self.condition("task") != Task.CONTRASTIVE or self.global_batch is None or self.accum is None:
+            return None
+        return self.global_batch // self.accum
+
+    @property
     def global_batch(self) -> int | None:
         """Images per optimizer step; None where a factor is not known."""
         if self.micro_batch is None or self.accum is None:
             return None
         return self.micro_batch * self.accum * self.gpus // self.sequence
+
+
+def counted(runs: Iterable[Run]) -> str:
+    """What the runs count: images, or pairs where all of them learn from pairs."""
+    tasks = {run.condition("task") for run in runs}
+    return "pairs" if tasks == {Task.CONTRASTIVE.value} else "images"
 
 
 def within(conditions: Iterable[tuple[str, str]], groups: Collection[str]) -> tuple[tuple[str, str], ...]:

@@ -71,10 +71,11 @@ def require_engines(kinds: Iterable[str]) -> None:
 
 
 def require_metrics(tasks: Iterable[Task]) -> None:
-    """Refuse, without importing anything, tasks that jobs under this python could not measure."""
+    """Refuse, without importing anything, tasks that jobs under this python could not train or measure."""
     for task in sorted(set(tasks) - {Task.CLASSIFICATION}):
-        if _is_absent("torchmetrics"):
-            raise UserError(f"task={task.value}: torchmetrics not installed here: pip install 'vit_sweep[tasks]'")
+        name, extra = ("transformers", "contrastive") if task is Task.CONTRASTIVE else ("torchmetrics", "tasks")
+        if _is_absent(name):
+            raise UserError(f"task={task.value}: {name} not installed here: pip install 'vit_sweep[{extra}]'")
 
 
 def _is_absent(name: str) -> bool:

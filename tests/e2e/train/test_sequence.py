@@ -1,15 +1,12 @@
 """Ranks that share the tokens of an image train what one rank with all tokens does, or nothing."""
 
-import json
-import os
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import LONG
-from tests.e2e.train.ranks import run_all, small_cell
+from tests.e2e.train.guards import guarded
+from tests.e2e.train.ranks import small_cell
 from tests.e2e.train.trainers import run
 from vit_sweep.plan.point import Attention, EngineSpec, Pool, Precision, SequenceMethod
 from vit_sweep.plan.predict.sequence import exchange
@@ -49,46 +46,8 @@ def shared_cell(**changes):
 # --- the guard ---------------------------------------------------------------------------------------------
 
 
-def guarded(folder, cells, faults=(), shapes=()):
-    """What the guard says of each cell, then of the first one with each fault; on forked ranks.
-
-    `shapes`: further cells, of which the bytes are counted that an image leaves for backward.
-    """
-    ranks = range(next(iter(cells.values())).gpus)
-    run_all(_guard, [(str(folder), rank, cells, faults, shapes) for rank in ranks], folder=folder, seconds=300)
-    return [json.loads((folder / f"{rank}.json").read_text()) for rank in ranks]
-
-
-def _guard(folder, rank, cells, faults, shapes):
-    log = os.open(f"{folder}/{rank}.log", os.O_WRONLY | os.O_CREAT)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    first = next(iter(cells.values()))
-    os.environ.update(RANK=str(rank), WORLD_SIZE=str(first.gpus), LOCAL_RANK=str(rank))
-    import torch
-    import torch.distributed as dist
-
-    from vit_sweep.job.train.proof.gradients import check_gradients
-    from vit_sweep.outcome.failure import JobError
-
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=first.gpus)
-    verdicts = {}
-    for name, cell in cells.items():
-        checked = check_gradients(cell, rank=rank, device=torch.device("cpu"))
-        verdicts[name] = (checked.difference, checked.loss)
-    for fault in faults:
-        with pytest.MonkeyPatch.context() as patch:
-            _plant(patch, fault)
-            try:
-                check_gradients(first, rank=rank, device=torch.device("cpu"))
-            except JobError as error:
-                verdicts[fault] = (error.cause.value, str(error))
-    verdicts["kept"] = [_kept_bytes(cell) for cell in shapes]
-    (Path(folder) / f"{rank}.json").write_text(json.dumps(verdicts))
-    dist.barrier()
-    dist.destroy_process_group()
-    sys.exit(0)
+def _kept():
+    return [_kept_bytes(cell) for cell in SHAPES]
 
 
 def _kept_bytes(cell):
@@ -167,12 +126,12 @@ SHAPES = (
 
 def test_every_engine_passes_the_guard_every_fault_is_caught_on_all_ranks_and_memory_is_as_predicted(tmp_path):
     cells = {name: shared_cell(**changes) for name, changes in GUARDED.items()}
-    for verdicts in guarded(tmp_path, cells, FAULTS, SHAPES):
+    for verdicts in guarded(tmp_path, cells, FAULTS, _plant, _kept):
         predicted = [
             activation_bytes(cell.model, cell.precision, sequence=cell.sequence, attention=cell.attention)
             for cell in SHAPES
         ]
-        assert verdicts["kept"] == pytest.approx(predicted, rel=0.1)
+        assert verdicts["measured"] == pytest.approx(predicted, rel=0.1)
         for name in GUARDED:
             difference, loss = verdicts[name]
             assert (difference < 1e-4, loss < 1e-6) == (True, True), (name, difference, loss)

@@ -96,7 +96,7 @@ def trainer_of(cell, rank, *, engine=None, **options):
     from vit_sweep.job.train.model import DTYPES
 
     device = torch.device("cpu")
-    train, test = load(cell.data, Path("/nowhere"), task=cell.task)
+    train, test = load(cell.data, Path("/nowhere"), task=cell.task, text=cell.model.text)
     pipeline = pipeline_of(cell, train=train, device=device, dtype=DTYPES[cell.precision], rank=rank)
     engine = engine_of(cell) if engine is None else engine
     trainer = Trainer(

@@ -96,6 +96,7 @@ CHANGES = {
     "data.targets": "regression",
     "model.pool": "mean",
     "model.init_content": "0123abcd",
+    "model.text": {"layers": 3},
 }
 
 

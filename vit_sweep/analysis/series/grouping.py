@@ -35,6 +35,10 @@ def key_of(run: Run, membership: Membership) -> SeriesKey:
     work = run.work
     if membership.scaling is Scaling.WEAK and work is not None:
         work = work // run.gpus
+    conditions = run.conditions
+    if membership.scaling is Scaling.STRONG and run.compared is not None:
+        # Another number of compared pairs is another loss, not less or more of the same work.
+        conditions = tuple(sorted((*conditions, ("compared_pairs", str(run.compared)))))
     return SeriesKey(
         scaling=membership.scaling,
         batch_per=membership.batch_per.value,
@@ -42,7 +46,7 @@ def key_of(run: Run, membership: Membership) -> SeriesKey:
         accum=run.accum,
         placement=membership.placement,
         work=work,
-        conditions=run.conditions,
+        conditions=conditions,
     )
 
 

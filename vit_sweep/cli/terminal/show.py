@@ -56,7 +56,7 @@ _SHOWN = (
 """Of a scaling table on the terminal; the files have all of it."""
 _ONCE_HERE = ("n", "seeds", "status")
 _WITH_INTERVAL = ("epoch_s", "speedup", "efficiency")
-_SHORT = {"images_per_s": "img/s"}
+_SHORT = {"images/s": "img/s"}
 _NOTE_SHOWN = 120
 """Characters of a note on the terminal; the files hold it whole."""
 _PLAIN_WIDTH = 160
@@ -94,7 +94,7 @@ def scaling(table: Data, *, title: str = "") -> Table:
     single = all(row.get("n") == 1 for row in table.rows) and len(table.rows) > 1
     for column in shown:
         drawn.add_column(
-            _SHORT.get(column.name, column.title),
+            _SHORT.get(column.title, column.title),
             justify="left" if is_text(table, column) else "right",
             overflow="fold",
         )

@@ -15,6 +15,7 @@ from vit_sweep.cli.terminal import show
 from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.point import Scaling
+from vit_sweep.report.tables.form.counting import in_pairs
 from vit_sweep.report.tables.scaling import scaling_table
 from vit_sweep.report.tables.status import clock, counted, left, left_row, status_row
 from vit_sweep.runs.of_study import runs_of
@@ -66,6 +67,7 @@ def filling(results: Sequence[Result], *, rows: int | None = None) -> list[Table
     for mode in Scaling:
         table = scaling_table(group(runs, mode), (), mode, timed_only=True)
         if table is not None:
+            table = in_pairs(table, runs)
             some = replace(table, rows=table.rows[-rows:] if rows else table.rows)
             tables.append(show.scaling(some, title=f"{mode.value} scaling so far"))
     return tables

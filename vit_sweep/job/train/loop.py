@@ -20,7 +20,8 @@ from vit_sweep.job.train.images.pipeline import Pipeline, Raw
 from vit_sweep.job.train.measure.after_training import measure_all
 from vit_sweep.job.train.measure.bench import Bench, at_rest
 from vit_sweep.job.train.model import DTYPES, compilations
-from vit_sweep.job.train.objective import loss_of, right_of, scores
+from vit_sweep.job.train.objective import inputs_of, loss_of, right_of, scores
+from vit_sweep.job.train.pairs.retrieval import summed_loss
 from vit_sweep.job.train.schedule import Schedule
 from vit_sweep.job.train.stopping import StopAgreed
 from vit_sweep.outcome.ending import Cause
@@ -198,8 +199,7 @@ class Trainer:
         @torch.no_grad()
         def forward() -> None:
             self._beat("measuring", self._cell.epochs, 0)
-            images, _ = self._pipeline.ready(batch[0])
-            self._engine.evaluate(images)
+            self._engine.evaluate(inputs_of(self._cell.task, *self._pipeline.ready(batch[0])))
 
         return Bench(
             ranks=self._cell.gpus,
@@ -258,7 +258,8 @@ class Trainer:
         mark()
         images, labels = self._pipeline.ready(raw)  # (micro batch, channels, rows, columns), (micro batch, ...)
         mark()
-        logits = self._engine.forward(images, boundary=boundary).float()  # (micro batch, outputs)
+        inputs = inputs_of(self._cell.task, images, labels)
+        logits = self._engine.forward(inputs, boundary=boundary).float()  # (micro batch, outputs)
         loss = loss_of(self._cell.task, logits, labels)  # (), the mean
         self._newest_loss = loss.detach()
         mark()
@@ -297,27 +298,33 @@ class Trainer:
             self._beat("evaluating", self.number, self.step)
             # images: (n, channels, height, width), labels: (n, ...); the first `counts` of them count.
             ready = prepare(images, self._cell.model.image_shape, self._dtype, self._test.levels)
-            logits = self._engine.evaluate(ready).float()  # (n, outputs)
-            totals[0] += loss_of(task, logits[:counts], labels[:counts], summed=True) if counts else 0.0
+            logits = self._engine.evaluate(inputs_of(task, ready, labels)).float()  # (n, outputs)
+            if task is not Task.CONTRASTIVE:
+                totals[0] += loss_of(task, logits[:counts], labels[:counts], summed=True) if counts else 0.0
             totals[1] += right_of(task, logits[:counts], labels[:counts])
             if task is not Task.CLASSIFICATION:
                 count = (torch.arange(len(labels), device=self.device) < counts).float()
-                kept.append(torch.cat([logits, labels, count[:, None]], dim=1))  # (n, 2 x outputs + 1)
+                kept.append(torch.cat([logits, labels, count[:, None]], dim=1))  # (n, outputs + targets + 1)
         loss, right = self._sum(totals).tolist()
-        return loss, right, scores(task, *self._answers(kept), self._test.units) if kept else {}
+        if not kept:
+            return loss, right, {}
+        answers, targets = self._answers(kept, logits.shape[1])
+        if task is Task.CONTRASTIVE:
+            loss = summed_loss(answers, self._cell.compared)
+        return loss, right, scores(task, answers, targets, self._test.units)
 
-    def _answers(self, kept: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Answers and targets of the whole test split (images, outputs), from those of each rank; a collective.
+    def _answers(self, kept: list[Tensor], outputs: int) -> tuple[Tensor, Tensor]:
+        """Answers (images, outputs) and targets (images, ...) of the whole test split in its order; a collective.
 
-        `kept`: this rank's, equally many on all, whose last column says whether an image counts.
+        `kept`: this rank's batches, equally many on all, whose last column says whether an image counts.
         """
-        own = torch.cat(kept)
+        own = torch.stack(kept)  # (batches, n, outputs + targets + 1)
         ranks = [torch.empty_like(own) for _ in range(self._cell.gpus)]
         dist.all_gather(ranks, own)
-        # Those of a sequence group have the same ones.
-        whole = torch.cat(ranks[:: self._cell.sequence])
-        answers, targets = whole[whole[:, -1] > 0, :-1].chunk(2, dim=1)
-        return answers, targets
+        # Those of a sequence group have the same ones; batches go round the others.
+        whole = torch.stack(ranks[:: self._cell.sequence], dim=1).flatten(0, 2)
+        whole = whole[whole[:, -1] > 0, :-1]
+        return whole[:, :outputs], whole[:, outputs:]
 
     def _sum(self, totals: Tensor) -> Tensor:
         """Over all images: each rank of a sequence group has counted the same ones."""

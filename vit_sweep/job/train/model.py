@@ -1,5 +1,6 @@
 """The model and its optimizer: torchvision's VisionTransformer, built from a cell, or what others build."""
 
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +15,7 @@ from vit_sweep.job.train.models.init import begin
 from vit_sweep.job.train.models.library import load
 from vit_sweep.job.train.models.sequence import TokenTransformer, in_kernel
 from vit_sweep.job.train.models.vit import attend_by, built, over_own_tokens
+from vit_sweep.job.train.pairs.towers import beside, text_blocks
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
@@ -35,8 +37,19 @@ _TELL_THE_PLAN = "use fp32 or fp16, and add bf16 to the partition's refused_prec
 
 
 def vision_transformer(cell: Cell) -> nn.Module:
-    """Build the model from the cell's seed; its head has one output per class of the data."""
+    """Build the model from the cell's seed; its head has one output per class of the data. Of pairs, both towers."""
     torch.manual_seed(cell.seed)
+    spec = cell.model
+    image = _image_tower(cell)
+    if spec.text is None:
+        return image
+    towers = beside(image, spec.text)
+    for block in text_blocks(towers) if cell.activation_checkpointing else ():
+        block.forward = _computed_again(block.forward)
+    return towers
+
+
+def _image_tower(cell: Cell) -> nn.Module:
     spec = cell.model
     if spec.target is not None:
         return _of_others(spec, cell.outputs)
@@ -82,13 +95,13 @@ def compilations() -> Compilations:
     )
 
 
-def _computed_again(forward: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def _computed_again(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Keep only the input of `forward`; backward runs it a second time."""
 
     # A function and not a partial, which torch.compile passes over without a word.
-    def forward_again(tokens: Tensor) -> Tensor:  # (batch, 1 + patches, width)
+    def forward_again(tokens: Tensor, *given: Any, **options: Any) -> Tensor:  # (batch, tokens, width)
         # Nothing in a block is random (no dropout): there is no state of generators to keep for backward.
-        output: Tensor = checkpoint(forward, tokens, use_reentrant=False, preserve_rng_state=False)
+        output: Tensor = checkpoint(forward, tokens, *given, use_reentrant=False, preserve_rng_state=False, **options)
         return output
 
     return forward_again
@@ -148,6 +161,10 @@ def clip(cell: Cell, model: nn.Module) -> None:
         nn.utils.clip_grad_norm_(model.parameters(), cell.optimizer.clip_norm)
 
 
+_OUTSIDE = re.compile(r"^(image\.)?head|embedding\.|projection\.")
+"""Matrices in no block."""
+
+
 def decays(spec: OptimizerSpec, weight: Tensor) -> bool:
     """Whether the optimizer makes a weight, given whole, smaller in every step.
 
@@ -160,7 +177,7 @@ def _groups(spec: OptimizerSpec, model: nn.Module) -> list[dict[str, Any]]:
     """The weights, by what the optimizer does to them."""
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, weight in model.named_parameters():
-        orthogonal = weight.ndim == 2 and not name.startswith("head")
+        orthogonal = weight.ndim == 2 and not _OUTSIDE.search(name)
         groups.setdefault((decays(spec, weight), orthogonal or spec.kind is not OptimizerKind.MUON), []).append(weight)
     return [
         {"params": weights, **_how(spec, decaying=decaying, orthogonal=orthogonal)}

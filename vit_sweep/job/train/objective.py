@@ -5,6 +5,7 @@
 | classification | int64 (n,), the class | cross entropy |
 | multilabel | float32 (n, labels), 0 or 1 | binary cross entropy, the mean over labels |
 | regression | float32 (n, numbers), standardised by the training images | squared error, the mean over numbers |
+| contrastive | int64 (n, length), its caption | cross entropy of which caption it has and of the reverse, halved |
 """
 
 import math
@@ -15,8 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, mse_loss
 
+from vit_sweep.job.train.engines.engine import Inputs
+from vit_sweep.job.train.pairs.loss import gathered_loss
+from vit_sweep.job.train.pairs.retrieval import recalls
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
+from vit_sweep.plan.pairs.text import BEGIN, END
 from vit_sweep.plan.point import Task
 
 
@@ -41,8 +46,15 @@ def standardised(numbers: Tensor, units: Units) -> Tensor:
     return ((numbers.double() - units.offset) / units.scale).float()
 
 
+def inputs_of(task: Task, images: Tensor, targets: Tensor) -> Inputs:
+    """What the task's model sees of images and their targets."""
+    return (images, targets) if task is Task.CONTRASTIVE else images
+
+
 def loss_of(task: Task, answers: Tensor, targets: Tensor, *, summed: bool = False) -> Tensor:
-    """The mean over images, or their sum, of (n, outputs) in fp32."""
+    """The mean over images, or their sum, of (n, outputs) in fp32; of pairs the mean, over all ranks: a collective."""
+    if task is Task.CONTRASTIVE:
+        return gathered_loss(answers)
     if task is Task.CLASSIFICATION:
         return cross_entropy(answers, targets, reduction="sum" if summed else "mean")
     loss = binary_cross_entropy_with_logits if task is Task.MULTILABEL else mse_loss
@@ -58,8 +70,12 @@ def right_of(task: Task, answers: Tensor, targets: Tensor) -> Tensor:
 
 
 def drawn(task: Task, outputs: int, count: int, noise: torch.Generator) -> Tensor:
-    """Targets of no meaning, for images of noise."""
+    """Targets of no meaning, for images of noise; of pairs `outputs` is the length of a caption."""
     match task:
+        case Task.CONTRASTIVE:
+            tokens = torch.randint(BEGIN, (count, outputs), generator=noise)  # bytes
+            tokens[:, 0], tokens[:, -1] = BEGIN, END
+            return tokens
         case Task.CLASSIFICATION:
             return torch.randint(outputs, (count,), generator=noise)
         case Task.MULTILABEL:
@@ -75,6 +91,8 @@ def scores(task: Task, answers: Tensor, targets: Tensor, units: Units | None) ->
     """
     if task is Task.CLASSIFICATION:
         return {}
+    if task is Task.CONTRASTIVE:
+        return recalls(answers, targets)
     from torchmetrics.functional import classification as labels
     from torchmetrics.functional import regression as numbers
 
@@ -103,7 +121,7 @@ def scores(task: Task, answers: Tensor, targets: Tensor, units: Units | None) ->
 
 def require_metrics(task: Task) -> None:
     """Refuse before the training what could not be measured after it; raises `JobError`."""
-    if task is Task.CLASSIFICATION:
+    if task in (Task.CLASSIFICATION, Task.CONTRASTIVE):
         return
     try:
         import torchmetrics  # noqa: F401

@@ -71,7 +71,14 @@ def train(
     data_opened = time.monotonic()
     execution.starting("opening the data")
     require_metrics(cell.task)
-    splits = load(cell.data, Path(file.data_root), file.options.scratch, task=cell.task, tell=execution.starting)
+    splits = load(
+        cell.data,
+        Path(file.data_root),
+        file.options.scratch,
+        task=cell.task,
+        text=cell.model.text,
+        tell=execution.starting,
+    )
     hang_minutes = file.options.hang_minutes
     meeting = connect(me, cell.device, attempt, hang_minutes=hang_minutes, tell=execution.starting)
     stopper = Stopper(rank=me.rank, world_size=me.world_size, connect=meeting.client, secret=meeting.secret)

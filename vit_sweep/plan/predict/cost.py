@@ -3,7 +3,8 @@
     step = accum x micro batch x FLOP per image / (sequence x fraction x peak)  +  communication  +  exchange
          +  states outside of the GPU (`offload`)
     communication = what the engine moves (`traffic`) over the links (`ring`), less what it hides (`engines`)
-    exchange = what attention moves within a sequence group (`sequence`): nothing hides it
+    exchange = what attention moves within a sequence group (`sequence`), or a loss over all pairs (`pairs`): nothing
+               hides it
     run  = start-up + preflight + epochs x (steps x step + test) + what is measured after the last epoch
 
 Where runs of the same model on the same GPU model have finished, their throughput replaces the first term.
@@ -19,7 +20,7 @@ from vit_sweep.plan import measuring
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.engine.kinds import hides
 from vit_sweep.plan.point import Precision, SequenceMethod
-from vit_sweep.plan.predict import offload, ring, traffic
+from vit_sweep.plan.predict import offload, pairs, ring, traffic
 from vit_sweep.plan.predict.sequence import exchange
 from vit_sweep.plan.predict.vit import parameters, train_flop
 
@@ -109,7 +110,7 @@ def computes(cell: Cell, profile: PartitionProfile, finished: Sequence[Throughpu
     again = RECOMPUTATION if cell.activation_checkpointing else 1
     recomputed = " + recomputation" if cell.activation_checkpointing else ""
     return Computation(
-        image_s=again * train_flop(cell.model, cell.outputs) / (fraction * peak * 1e12),
+        image_s=(again * train_flop(cell.model, cell.outputs) + pairs.loss_flop(cell)) / (fraction * peak * 1e12),
         basis=f"{fraction:.0%} of {peak:g} TFLOP/s{recomputed}",
         measured=False,
     )
@@ -160,7 +161,11 @@ def communicates_s(cell: Cell, profile: PartitionProfile) -> float:
 
 
 def exchanges_s(cell: Cell, network: Network | None) -> float:
-    """Seconds of a step's exchanges within a sequence group; 0 without one, and where no link is known."""
+    """Seconds of a step's exchanges within a sequence group, or of all pairs; 0 without, and where no link is known."""
+    gathered = pairs.gathering(cell)
+    if network is not None and gathered.calls:
+        size, calls = gathered.size_bytes, gathered.calls
+        return ring.over_nodes_s(network, gpus=cell.gpus, nodes=cell.nodes, size_bytes=size, calls=calls)
     if network is None or cell.sequence == 1:
         return 0.0
     moved, nodes = exchange(cell), cell.sequence_nodes
@@ -171,7 +176,8 @@ def exchanges_s(cell: Cell, network: Network | None) -> float:
 
 def traffic_of(cell: Cell) -> traffic.Traffic:
     """What a step of the cell communicates."""
-    return traffic.of_step(cell.engine, cell.accum, parameters(cell.model, cell.outputs), blocks=cell.model.layers)
+    blocks = cell.model.layers + (cell.model.text.layers if cell.model.text is not None else 0)
+    return traffic.of_step(cell.engine, cell.accum, parameters(cell.model, cell.outputs), blocks=blocks)
 
 
 def gradient_bytes(cell: Cell) -> int:

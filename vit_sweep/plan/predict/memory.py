@@ -22,6 +22,7 @@ from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.engine.kinds import DDP, FSDP2, MEGATRON, machinery, sharding
 from vit_sweep.plan.optimizers import moment_bytes
 from vit_sweep.plan.point import Attention, ModelSpec, Offload, Pipeline, Precision, SequenceMethod
+from vit_sweep.plan.predict import pairs, text
 from vit_sweep.plan.predict.vit import activation_bytes, local_tokens, parameters, tokens
 
 USABLE = 0.97
@@ -33,6 +34,8 @@ after NCCL's first collective."""
 _DATA_WORTH_SAYING_GIB = 0.05
 _SWAPPED_WEIGHTS = 5 * 100_000_000
 """Of DeepSpeed's buffers in the memory of the node for weights that come from NVMe."""
+_TOKEN = 8
+"""Bytes."""
 _SIDE = 32
 """Pixels of a side of the sets that come as they are: CIFAR; the digits are smaller."""
 
@@ -74,10 +77,15 @@ def predict(cell: Cell) -> MemoryEstimate | None:
     if cell.activation_checkpointing:
         # Gradients of the block that is computed again: about half of what it keeps.
         kept += (kept - _block_inputs(cell.model, cell.precision, cell.sequence)) / 2
+    if cell.model.text is not None:
+        kept += text.kept_bytes(cell.model.text, cell.precision, checkpointing=cell.activation_checkpointing)
     count = parameters(cell.model, cell.outputs)
     return MemoryEstimate(
         states_gib=_state_bytes(cell, count) / 2**30,
-        temporary_gib=(_buffer_bytes(cell, count) + cast_bytes(cell, count) + _exchanged_bytes(cell)) / 2**30,
+        temporary_gib=(
+            _buffer_bytes(cell, count) + cast_bytes(cell, count) + _exchanged_bytes(cell) + pairs.loss_bytes(cell)
+        )
+        / 2**30,
         activations_gib=_ALLOCATOR * cell.micro_batch * kept / 2**30,
         context_gib=CONTEXT_GIB,
         data_gib=data_bytes(cell) / 2**30,
@@ -140,9 +148,11 @@ def _block_inputs(model: ModelSpec, precision: Precision, sequence: int) -> int:
 
 
 def data_bytes(cell: Cell) -> int:
-    """Bytes of the uint8 images in device memory: with the loader the test images only, which it does not feed."""
+    """Bytes of the uint8 images and their captions in device memory: with the loader those of the test alone, which it
+    does not feed."""
     count = cell.data.test_images + (cell.train_images if cell.pipeline is Pipeline.DEVICE else 0)
-    return count * (cell.data.image_bytes or cell.data.channels * (cell.data.side or _SIDE) ** 2)
+    caption = _TOKEN * cell.model.text.length if cell.model.text is not None else 0
+    return count * ((cell.data.image_bytes or cell.data.channels * (cell.data.side or _SIDE) ** 2) + caption)
 
 
 def largest_micro_batch(cell: Cell, gpu_memory_gib: float) -> int:
@@ -158,7 +168,13 @@ def smallest_sequence(cell: Cell, gpu_memory_gib: float) -> Cell | None:
     """The cell with the fewest ranks a sequence group that is predicted to fit, on no fewer GPUs; None if there is
     none, or if its model cannot share tokens at all."""
     model = cell.model
-    if model.target is not None or cell.compile or cell.precision.autocast or cell.engine.kind == MEGATRON:
+    if (
+        model.target is not None
+        or model.text is not None
+        or cell.compile
+        or cell.precision.autocast
+        or cell.engine.kind == MEGATRON
+    ):
         return None
     for sequence in range(cell.sequence + 1, model.heads + 1):
         if model.heads % sequence or tokens(model) <= sequence:

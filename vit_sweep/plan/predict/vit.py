@@ -1,5 +1,6 @@
 """Arithmetic of a Vision Transformer: tokens, parameters, FLOPs, saved activations. Pure.
 
+A text tower beside it (`ModelSpec.text`) is part of the model: what is said of an image is then said of a pair.
 Symbols: N tokens, D width, L layers, H heads, M MLP width, p patch size, c channels, C classes.
 Multiply-add counts as two operations, so torchvision's "17.56 GFLOPs" (MACs) of ViT-B/16 are 35.1 GFLOP here.
 """
@@ -7,6 +8,7 @@ Multiply-add counts as two operations, so torchvision's "17.56 GFLOPs" (MACs) of
 import math
 
 from vit_sweep.plan.point import Attention, ModelSpec, Pool, Precision
+from vit_sweep.plan.predict import text
 
 _AUTOCAST = 36 / 32
 """Activations that autocast keeps against 16-bit weights, where M = 4D: of others' models only those are counted."""
@@ -29,10 +31,15 @@ def local_tokens(count: int, sequence: int) -> int:
 
 
 def parameters(model: ModelSpec, classes: int) -> int:
-    """Trainable parameters of torchvision's VisionTransformer (86,567,656 for ViT-B/16 and 1000 classes)."""
+    """Trainable parameters of torchvision's VisionTransformer (86,567,656 for ViT-B/16 and 1000 classes).
+
+    Of two towers both, and the scale of their products.
+    """
+    beside = text.parameters(model.text) + 1 if model.text is not None else 0
     if model.counts is not None:
-        return model.counts.parameters
-    return sum(math.prod(shape) for shape in (*model.layers * block_shapes(model), *other_shapes(model, classes)))
+        return model.counts.parameters + beside
+    shapes = (*model.layers * block_shapes(model), *other_shapes(model, classes))
+    return sum(math.prod(shape) for shape in shapes) + beside
 
 
 def block_shapes(model: ModelSpec) -> tuple[tuple[int, ...], ...]:
@@ -50,11 +57,12 @@ def other_shapes(model: ModelSpec, classes: int) -> tuple[tuple[int, ...], ...]:
 
 def forward_flop(model: ModelSpec, classes: int) -> float:
     """Operations of one image's forward pass, of P patches: 2PD cp^2 + L(8ND^2 + 4NDM + 4N^2 D) + 2DC."""
+    beside = text.forward_flop(model.text) if model.text is not None else 0
     if model.counts is not None:
-        return model.counts.forward_flop or model.counts.flop_per_image / 3
+        return (model.counts.forward_flop or model.counts.flop_per_image / 3) + beside
     n, d, m = tokens(model), model.width, model.mlp_width
     blocks = model.layers * (8 * n * d * d + 4 * n * d * m + 4 * n * n * d)
-    return _patch_flop(model) + blocks + 2 * d * classes
+    return _patch_flop(model) + blocks + 2 * d * classes + beside
 
 
 def train_flop(model: ModelSpec, classes: int) -> float:
@@ -63,7 +71,7 @@ def train_flop(model: ModelSpec, classes: int) -> float:
     Never more with recomputation: model FLOPs, as MFU counts them (PaLM, Chowdhery et al. 2022, appendix B).
     """
     if model.counts is not None:
-        return model.counts.flop_per_image
+        return model.counts.flop_per_image + (3 * text.forward_flop(model.text) if model.text is not None else 0)
     return 3 * forward_flop(model, classes) - _patch_flop(model)
 
 
@@ -74,7 +82,7 @@ def _patch_flop(model: ModelSpec) -> int:
 def activation_bytes(
     model: ModelSpec, precision: Precision, *, sequence: int = 1, attention: Attention = Attention.SDPA
 ) -> float | None:
-    """Bytes that autograd keeps on a rank per image of a micro batch, without recomputation.
+    """Bytes that autograd keeps on a rank per image of a micro batch, without recomputation; a text tower left out.
 
     Counted of a model that is not built here; None where nobody counted it.
 

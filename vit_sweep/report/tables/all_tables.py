@@ -11,6 +11,7 @@ from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.accuracy import accuracy_table
 from vit_sweep.report.tables.costs import cost_table, failure_table, memory_table
 from vit_sweep.report.tables.effects import accum_table, batch_table
+from vit_sweep.report.tables.form.counting import in_pairs
 from vit_sweep.report.tables.form.table import Cells, Table
 from vit_sweep.report.tables.isoefficiency import isoefficiency_table
 from vit_sweep.report.tables.pairs import engine_table, placement_table
@@ -60,7 +61,7 @@ def tables_of(
         accuracy_table(ordered, reached or {}),
         runs_table(rows, points),
     ]
-    return [table for table in made if table is not None]
+    return [in_pairs(table, ordered) for table in made if table is not None]
 
 
 def times_of(groups: Iterable[Sequence[Run]], series: Iterable[ScalingSeries], spread: Measured) -> Times:

@@ -38,7 +38,7 @@ RUN_COLUMNS = _columns(
     ("sequence", "", "Ranks that share the tokens of the same images."),
     ("sequence_method", "", "How attention sees the tokens of other ranks: ulysses or ring."),
     ("attention", "", "The kernel of attention: sdpa (torch's choice), math, flash or efficient."),
-    ("task", "", "What the model learns: classification, multilabel or regression."),
+    ("task", "", "What the model learns: classification, multilabel, regression or contrastive."),
     ("padding", "", "Repeated images of an epoch as a part of train_images."),
     ("attempt", "", "The attempt that gave the record: 2.1 is the second, started again once."),
     ("ended_before", "", "How earlier attempts ended."),

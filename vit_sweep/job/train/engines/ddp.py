@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from launchers.profile import Device
-from vit_sweep.job.train.engines.engine import EngineReport
+from vit_sweep.job.train.engines.engine import EngineReport, Inputs
 from vit_sweep.job.train.engines.plain_torch import PlainTorch
 from vit_sweep.job.train.model import device_of, optimizer
 from vit_sweep.plan.cell import Cell
@@ -43,14 +43,14 @@ class Ddp(PlainTorch):
         self._ddp = wrapped
         super().__init__(cell, wrapped.module, optimizer, kind=kind)
 
-    def forward(self, images: Tensor, *, boundary: bool) -> Tensor:
+    def forward(self, inputs: Inputs, *, boundary: bool) -> Tensor:
         """Logits of a micro step; whether its backward exchanges is settled here."""
         exchanges = boundary and not self._silent
         if exchanges and self._counts is not None:
             for size_bytes in self._buckets():
                 self._counts.add("all_reduce", size_bytes)
         with nullcontext() if exchanges else self._ddp.no_sync():
-            logits: Tensor = self._ddp(images)
+            logits: Tensor = self._ddp(inputs)
         return logits
 
     def _buckets(self) -> list[int]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vit_sweep.job.train.engines.autocast import precision_of, scaler_of
 from vit_sweep.job.train.engines.deepspeed_schema import keys_read
-from vit_sweep.job.train.engines.engine import EngineReport
+from vit_sweep.job.train.engines.engine import EngineReport, Inputs
 from vit_sweep.job.train.engines.half_step import lean
 from vit_sweep.job.train.engines.offload import nvme_folder
 from vit_sweep.job.train.measure.collectives import Counted, counted, silenced, start_deepspeed
@@ -153,9 +153,9 @@ class DeepSpeed:
         self._engine.enable_backward_allreduce = not apart
         return apart
 
-    def forward(self, images: Tensor, *, boundary: bool) -> Tensor:  # noqa: ARG002 - DeepSpeed counts micro steps
+    def forward(self, inputs: Inputs, *, boundary: bool) -> Tensor:  # noqa: ARG002 - DeepSpeed counts micro steps
         """Logits of a micro step."""
-        return self.evaluate(images)
+        return self.evaluate(inputs)
 
     def backward(self, loss: Tensor, *, boundary: bool) -> None:  # noqa: ARG002 - as above
         """DeepSpeed divides by the accumulation itself."""
@@ -177,9 +177,9 @@ class DeepSpeed:
         yield
         self._skipped += self._scaler is not None and self._scaler.get_scale() < before
 
-    def evaluate(self, images: Tensor) -> Tensor:
-        """Logits of whatever images."""
-        logits: Tensor = self._engine(images)
+    def evaluate(self, inputs: Inputs) -> Tensor:
+        """Logits of whatever images or pairs."""
+        logits: Tensor = self._engine(inputs)
         return logits
 
     def weights(self) -> dict[str, Tensor]:

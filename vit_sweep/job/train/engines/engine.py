@@ -15,6 +15,9 @@ from vit_sweep.plan.cell import Cell
 from vit_sweep.record.breakdown import CollectiveKind
 from vit_sweep.record.record import BatchTriple
 
+Inputs = Tensor | tuple[Tensor, Tensor]
+"""What a model is given: images (n, channels, rows, columns), or these and the tokens (n, length) of their captions."""
+
 
 class EngineReport(NamedTuple):
     """What an engine says of itself: read from what it made, never from what was asked."""
@@ -65,8 +68,8 @@ class Engine(Protocol):
         Returns whether the loop must call `exchange`: an engine that exchanges during backward says no.
         """
 
-    def forward(self, images: Tensor, *, boundary: bool) -> Tensor:
-        """Logits (micro batch, classes) of a micro step in training."""
+    def forward(self, inputs: Inputs, *, boundary: bool) -> Tensor:
+        """Logits (micro batch, outputs) of a micro step in training."""
 
     def backward(self, loss: Tensor, *, boundary: bool) -> None:
         """Add the gradients of `loss` / accum, averaged over the ranks, to those of the optimizer step."""
@@ -77,8 +80,8 @@ class Engine(Protocol):
     def step(self, *, boundary: bool) -> None:
         """End a micro step: at a boundary update the weights, and forget the gradients."""
 
-    def evaluate(self, images: Tensor) -> Tensor:
-        """Logits (images, classes) without gradients; all ranks call it equally often."""
+    def evaluate(self, inputs: Inputs) -> Tensor:
+        """Logits (images, outputs) without gradients; all ranks call it equally often."""
 
     def weights(self) -> dict[str, Tensor]:
         """Whole weights by the model's own names, on the host; a collective."""

@@ -8,10 +8,11 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.fsdp._fully_shard._fsdp_collectives import DefaultAllGather, DefaultReduceScatter
 from torch.distributed.tensor import DTensor
 
-from vit_sweep.job.train.engines.engine import EngineReport
+from vit_sweep.job.train.engines.engine import EngineReport, Inputs
 from vit_sweep.job.train.engines.plain_torch import PlainTorch
 from vit_sweep.job.train.measure.collectives import alone
 from vit_sweep.job.train.model import device_of, optimizer
+from vit_sweep.job.train.pairs.towers import blocks_of
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.engine.kinds import FSDP2
 
@@ -21,7 +22,7 @@ def build(cell: Cell, model: nn.Module) -> "Fsdp2":
     mesh = init_device_mesh(cell.device.value, (cell.gpus,))
     model = model.to(device_of(cell))
     # Of a model that others build it is not known what the blocks are.
-    for block in model.get_submodule("encoder.layers").children() if cell.model.target is None else ():
+    for block in blocks_of(model) if cell.model.target is None else ():
         fully_shard(block, mesh=mesh, reshard_after_forward=bool(cell.engine.reshard_after_forward))
     # What is in no block (patches, head) is needed first in backward: kept meanwhile, as torch does by itself.
     return Fsdp2(cell, fully_shard(model, mesh=mesh, reshard_after_forward=False))
@@ -41,10 +42,10 @@ class Fsdp2(PlainTorch):
                 part.set_custom_all_gather(_Gather(self))
                 part.set_custom_reduce_scatter(_Scatter(self))
 
-    def forward(self, images: Tensor, *, boundary: bool) -> Tensor:
+    def forward(self, inputs: Inputs, *, boundary: bool) -> Tensor:
         """Logits of a micro step; its backward scatters gradients at a boundary only."""
         self._sharded.set_requires_gradient_sync(boundary)
-        return self.evaluate(images)
+        return self.evaluate(inputs)
 
     def report(self) -> EngineReport:
         """It is FSDP2 if every weight is one of which each rank keeps a part."""

@@ -18,7 +18,7 @@ from megatron.core.optimizer_param_scheduler import ParamGroupOverride
 from megatron.core.transformer import TransformerConfig
 from torch import Tensor, nn
 
-from vit_sweep.job.train.engines.engine import EngineReport
+from vit_sweep.job.train.engines.engine import EngineReport, Inputs
 from vit_sweep.job.train.engines.plain_torch import PlainTorch
 from vit_sweep.job.train.model import decays, device_of
 from vit_sweep.plan.cell import Cell
@@ -87,9 +87,9 @@ class Megatron(PlainTorch):
         self._wrapped = wrapped
         wrapped.zero_grad_buffer()
 
-    def forward(self, images: Tensor, *, boundary: bool) -> Tensor:  # noqa: ARG002 - backward exchanges
+    def forward(self, inputs: Inputs, *, boundary: bool) -> Tensor:  # noqa: ARG002 - backward exchanges
         """Logits of a micro step."""
-        logits: Tensor = self._wrapped(images)
+        logits: Tensor = self._wrapped(inputs)
         return logits
 
     def backward(self, loss: Tensor, *, boundary: bool) -> None:

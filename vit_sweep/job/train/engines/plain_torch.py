@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from vit_sweep.job.train.engines.autocast import precision_of, scaler_of
-from vit_sweep.job.train.engines.engine import EngineReport
+from vit_sweep.job.train.engines.engine import EngineReport, Inputs
 from vit_sweep.job.train.measure.collectives import Counted, counted, silenced
 from vit_sweep.job.train.model import clip
 from vit_sweep.job.train.models.sequence import data_ranks
@@ -55,9 +55,9 @@ class PlainTorch:
         """Never called."""
         raise NotImplementedError
 
-    def forward(self, images: Tensor, *, boundary: bool) -> Tensor:  # noqa: ARG002 - for engines that exchange
+    def forward(self, inputs: Inputs, *, boundary: bool) -> Tensor:  # noqa: ARG002 - for engines that exchange
         """Logits of a micro step."""
-        return self.evaluate(images)
+        return self.evaluate(inputs)
 
     def backward(self, loss: Tensor, *, boundary: bool) -> None:  # noqa: ARG002 - as above
         """Add to the gradients."""
@@ -79,9 +79,9 @@ class PlainTorch:
         self._scaler.update()
         self._optimizer.zero_grad()
 
-    def evaluate(self, images: Tensor) -> Tensor:
-        """Logits of whatever images."""
-        logits: Tensor = self._model(images)
+    def evaluate(self, inputs: Inputs) -> Tensor:
+        """Logits of whatever images or pairs."""
+        logits: Tensor = self._model(inputs)
         return logits
 
     def weights(self) -> dict[str, Tensor]:

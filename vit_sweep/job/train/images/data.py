@@ -23,9 +23,11 @@ from vit_sweep.data.request import Pixels
 from vit_sweep.job.train.images import published
 from vit_sweep.job.train.images.augment import Size
 from vit_sweep.job.train.objective import Units, standardised, units_of
+from vit_sweep.job.train.pairs.captions import of_digits, of_pictures, tokens_of
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.pairs.text import TextSpec
 from vit_sweep.plan.point import DataSource, DataSpec, Task
 
 _SPLIT_SEED = 0
@@ -64,9 +66,12 @@ def load(
     scratch: str | None = None,
     *,
     task: Task = Task.CLASSIFICATION,
+    text: TextSpec | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[Split, Split]:
     """Return the training and the test split, labelled for `task`; raises `JobError` for files missing or damaged.
+
+    `text`: what reads its captions.
 
     With `scratch` (a folder of the node, which may name variables) the files are read from a copy there, one per node;
     `tell` gets what is waited for meanwhile.
@@ -91,6 +96,8 @@ def load(
             raise JobError(Cause.DATA, f"data={spec.name}: {len(split.labels)} {name} images, expected {wanted}")
     if task is Task.REGRESSION:
         train, test = _standardised(train, test)
+    if text is not None:
+        train, test = _captioned(spec, train, test, text.length)
     return train, test
 
 
@@ -100,6 +107,14 @@ def _standardised(train: Split, test: Split) -> tuple[Split, Split]:
     units = units_of(whole[0])
     both = (replace(s, labels=standardised(n, units), units=units) for s, n in zip((train, test), whole, strict=True))
     return next(both), next(both)
+
+
+def _captioned(spec: DataSpec, train: Split, test: Split, length: int) -> tuple[Split, Split]:
+    """Captions as tokens (images, length); of sets that have none, made from what is known of the images."""
+    images, labels = (torch.cat([getattr(s, name) for s in (train, test)]) for name in ("images", "labels"))
+    captions = of_digits(images, labels) if spec.source is DataSource.DIGITS else of_pictures(labels)
+    first, second = torch.split(tokens_of(captions, length), [len(train.labels), len(test.labels)])
+    return replace(train, labels=first), replace(test, labels=second)
 
 
 def selected(cell: Cell) -> Tensor:
@@ -187,7 +202,7 @@ def _synthetic(spec: DataSpec, task: Task) -> tuple[Split, Split]:
 
     def drawn(count: int) -> tuple[Tensor, Tensor]:
         """Labels, and the pictures that show them (count, channels, side, side)."""
-        if task is Task.CLASSIFICATION:
+        if task in (Task.CLASSIFICATION, Task.CONTRASTIVE):
             labels = torch.arange(count) % spec.classes
             return labels, pictures[labels]
         if task is Task.MULTILABEL:

@@ -1,4 +1,4 @@
-"""DeepSpeed's collectives, counted or turned off for a while. All of them go through one backend object."""
+"""Collectives of DeepSpeed and of a loss, counted or turned off for a while: those of each go through one object."""
 
 import sys
 from collections import Counter
@@ -38,6 +38,21 @@ def start_deepspeed(cell: Cell) -> None:
     deepspeed.init_distributed(
         dist_backend="gloo" if cell.device is Device.CPU else "nccl", auto_mpi_discovery=False, verbose=False
     )
+
+
+class Direct:
+    """torch's collectives for whoever communicates beside an engine."""
+
+    def all_gather_into_tensor(self, whole: Tensor, own: Tensor) -> None:
+        """Put the `own` of all ranks into `whole`, in their order."""
+        dist.all_gather_into_tensor(whole, own)
+
+    def reduce_scatter_tensor(self, own: Tensor, whole: Tensor) -> None:
+        """Put the sum over ranks of this rank's part of `whole` into `own`."""
+        dist.reduce_scatter_tensor(own, whole)
+
+
+DIRECT = Direct()
 
 
 class _Done:
@@ -98,15 +113,15 @@ def silenced() -> Iterator[None]:
 
 @contextmanager
 def _replaced(make: Callable[[str, Call], Call]) -> Iterator[None]:
-    # There is none where DeepSpeed is not imported, or nothing goes through it.
-    backend = getattr(sys.modules.get("deepspeed.comm.comm"), "cdb", None)
-    kinds = [kind for kind in _KINDS if hasattr(backend, kind)]
-    for kind in kinds:
+    # DeepSpeed's is not there where it is not imported, or nothing goes through it.
+    backends = (DIRECT, getattr(sys.modules.get("deepspeed.comm.comm"), "cdb", None))
+    replaced = [(backend, kind) for backend in backends for kind in _KINDS if hasattr(backend, kind)]
+    for backend, kind in replaced:
         setattr(backend, kind, make(kind, getattr(backend, kind)))
     try:
         yield
     finally:
-        for kind in kinds:
+        for backend, kind in replaced:
             delattr(backend, kind)  # the class's own method shows again
 
 

@@ -31,6 +31,8 @@ _ROUNDING = 1.5 * torch.finfo(torch.float32).eps
 """Of a weight, in a step: one kernel rounds the sum, several the decayed weight too, each by half a last bit."""
 _KEYS = ("in_proj_bias", "qkv.bias")
 """What torch and timm call that bias."""
+_KEYS_ALONE = "k_proj.bias"
+"""What transformers calls its keys' part, which it keeps apart."""
 _AS_LONG_AS_THE_GRADIENT = (OptimizerKind.SGD, OptimizerKind.LARS)
 """Optimizers that do not blow up a gradient of nothing but rounding."""
 
@@ -62,8 +64,10 @@ def certify(cell: Cell, *, rank: int, device: torch.device) -> Certificate:
 
 
 def _masked_in(weights: Weights, masked: tuple[str, ...]) -> str:
-    there = [keys for keys in masked if any(name.endswith(keys) for name in weights)]
-    return f"the keys' part of {' and '.join(there)}" if there else ""
+    if not masked:
+        return ""
+    there = [f"the keys' part of {keys}" for keys in masked if any(name.endswith(keys) for name in weights)]
+    return " and ".join(there + [_KEYS_ALONE] * any(name.endswith(_KEYS_ALONE) for name in weights))
 
 
 def _instead(asked: EngineSpec, ran: EngineReport) -> str:
@@ -79,6 +83,8 @@ def _differences(
     for name, weight in right.items():
         difference, movement = (engine[name] - weight).abs(), weight - before[name]
         rounding = STEPS * _ROUNDING * weight.abs()
+        if masked and name.endswith(_KEYS_ALONE):
+            continue
         if name.endswith(masked):
             difference, movement, rounding = map(_without_keys, (difference, movement, rounding))
         part = float((difference - rounding).clamp(min=0).norm()) / max(float(movement.norm()), 1e-12)

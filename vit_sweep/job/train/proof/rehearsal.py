@@ -19,10 +19,11 @@ from vit_sweep.job.train.engines.autocast import under_autocast
 from vit_sweep.job.train.engines.build import wrapped
 from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.model import clip, optimizer, vision_transformer
-from vit_sweep.job.train.objective import drawn, loss_of
+from vit_sweep.job.train.objective import drawn, inputs_of, loss_of
+from vit_sweep.job.train.pairs.loss import own_loss
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.measuring import COPY_BLOCKS, COPY_IMAGES, COPY_MICRO_STEPS, COPY_SIDE
-from vit_sweep.plan.point import Attention, OptimizerSpec, Precision
+from vit_sweep.plan.point import Attention, OptimizerSpec, Precision, Task
 
 _DROPS = {"p", "drop_prob", "dropout"}
 """What modules of torch and timm call the part that they drop by chance, which no two processes do alike."""
@@ -31,12 +32,14 @@ Weights = dict[str, Tensor]
 
 def small(cell: Cell, updates: OptimizerSpec, precision: Precision = Precision.FP32) -> Cell:
     """A copy that every rank can hold twice."""
+    text = cell.model.text
     return replace(
         cell,
         model=replace(
             cell.model,
             init=None,  # of another size
             layers=min(COPY_BLOCKS, cell.model.layers),  # of others' models, the whole
+            text=text and replace(text, layers=min(COPY_BLOCKS, text.layers)),
             image_size=_side(cell) if cell.sequence > 1 else cell.model.image_size,
         ),
         micro_batch=COPY_IMAGES,
@@ -94,7 +97,8 @@ def by_engine(copy: Cell, *, steps: int, rank: int, device: torch.device) -> Reh
         with engine.counted() as counts:
             for micro, (images, labels) in enumerate(_batches(copy, step, rank // copy.sequence, device), start=1):
                 boundary = micro == copy.accum
-                logits = engine.forward(images, boundary=boundary).float()  # as the loop does
+                inputs = inputs_of(copy.task, images, labels)
+                logits = engine.forward(inputs, boundary=boundary).float()  # as the loop does
                 loss = loss_of(copy.task, logits, labels)
                 losses.append(loss.detach())
                 engine.backward(loss, boundary=boundary)
@@ -107,9 +111,13 @@ def by_engine(copy: Cell, *, steps: int, rank: int, device: torch.device) -> Reh
 
 def first_loss(copy: Cell, *, rank: int, device: torch.device) -> float:
     """The loss of one process with all tokens of the images of this rank's first micro step."""
-    images, labels = next(_batches(copy, 0, rank // copy.sequence, device))
     with torch.no_grad():
         model = under_autocast(copy, _model(_unshared(copy))).to(device).train()
+        if copy.task is Task.CONTRASTIVE:
+            whole = model(next(_micro_steps_of_pairs(copy, 0, device))).float()
+            own = rank * COPY_IMAGES
+            return float(own_loss(whole[own : own + COPY_IMAGES], whole, first=own))
+        images, labels = next(_batches(copy, 0, rank // copy.sequence, device))
         return float(loss_of(copy.task, model(images).float(), labels))
 
 
@@ -118,14 +126,32 @@ def alone(copy: Cell, *, steps: int, device: torch.device) -> Weights:
     model = under_autocast(copy, _model(_unshared(copy))).to(device)
     updates = optimizer(copy, model)
     for step in range(steps):
-        for rank in range(copy.data_ranks):
-            for images, labels in _batches(copy, step, rank, device):
-                loss = loss_of(copy.task, model(images).float(), labels) / (copy.accum * copy.data_ranks)
-                loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
+        for loss in _losses(copy, model, step, device):
+            loss.backward()  # type: ignore[no-untyped-call]  # torch's own gap
         clip(copy, model)
         updates.step()
         updates.zero_grad()
     return {name: weight.detach().cpu() for name, weight in model.named_parameters()}
+
+
+def _losses(copy: Cell, model: nn.Module, step: int, device: torch.device) -> Iterator[Tensor]:
+    """What one process derives in a step, whose sum is the loss over the images of all ranks."""
+    if copy.task is Task.CONTRASTIVE:
+        for pairs in _micro_steps_of_pairs(copy, step, device):
+            answers = model(pairs).float()
+            yield own_loss(answers, answers, first=0) / copy.accum
+        return
+    for rank in range(copy.data_ranks):
+        for images, labels in _batches(copy, step, rank, device):
+            yield loss_of(copy.task, model(images).float(), labels) / (copy.accum * copy.data_ranks)
+
+
+def _micro_steps_of_pairs(copy: Cell, step: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs of all ranks together, micro step by micro step: these are compared with each other."""
+    ranks = [_batches(copy, step, rank, device) for rank in range(copy.data_ranks)]
+    for batches in zip(*ranks, strict=True):
+        images, tokens = zip(*batches, strict=True)
+        yield torch.cat(images), torch.cat(tokens)
 
 
 @contextmanager
@@ -156,5 +182,6 @@ def _batches(copy: Cell, step: int, rank: int, device: torch.device) -> Iterator
     shape = (COPY_IMAGES, copy.model.channels, *copy.model.image_shape)
     for _ in range(copy.accum):
         images = torch.randn(shape, generator=noise)
-        labels = drawn(copy.task, copy.outputs, COPY_IMAGES, noise)
+        width = copy.model.text.length if copy.model.text is not None else copy.outputs
+        labels = drawn(copy.task, width, COPY_IMAGES, noise)
         yield images.to(device), labels.to(device)

@@ -26,7 +26,7 @@ from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_
 from vit_sweep.report.figures.sheet.panels import Arrangement, arrange, by_mode, run_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import CurveStyle, curve_handles, curve_styles, gpu_axis, number
-from vit_sweep.runs.run import Run
+from vit_sweep.runs.run import Run, counted
 
 _NEVER_TOGETHER = ("model", "data", "task", "epochs", "scaling")
 
@@ -99,7 +99,7 @@ def _draw_by_batch(measure: _Measure, runs: Sequence[Run], folder: Path | None) 
     if not with_batch:
         return Skipped(name=name, reason=f"no finished run has {_a(what)} and a known batch")
     if len({run.global_batch for run in with_batch}) < 2:
-        return Skipped(name=name, reason=f"one batch only, {with_batch[0].global_batch} images per step")
+        return Skipped(name=name, reason=f"one batch only, {with_batch[0].global_batch} {counted(with_batch)} per step")
     items, stopped = _whole(by_mode(with_batch))
     # A curve runs along the batch at one GPU count; where a count has one batch only, along the GPU counts.
     along = "batch" if _several_batches(with_batch) else "gpus"
@@ -108,7 +108,9 @@ def _draw_by_batch(measure: _Measure, runs: Sequence[Run], folder: Path | None) 
     sheet, axes = _draw(frame, layout, measure, ordinal=_only_gpus(layout))
     for panel in axes:
         gpu_axis(panel, sorted({run.global_batch or 0 for run in with_batch}), label="", width_in=width_of(len(axes)))
-    label_panels(axes, x="images per step (global batch)", y=measure.words, columns=columns_of(len(axes)))
+    label_panels(
+        axes, x=f"{counted(with_batch)} per step (global batch)", y=measure.words, columns=columns_of(len(axes))
+    )
     best = frame.groupby(["panel", "title", "curve", "x"], sort=False)["y"].median().reset_index()
     return save(
         sheet,
@@ -117,7 +119,7 @@ def _draw_by_batch(measure: _Measure, runs: Sequence[Run], folder: Path | None) 
         pooled=(),
         title=f"{measure.title} against batch",
         caption=_caption(items, measure, layout, stopped),
-        alt=f"Line chart of {measure.words.lower()} after the last epoch by images per step. "
+        alt=f"Line chart of {measure.words.lower()} after the last epoch by {counted(with_batch)} per step. "
         f"{_values_text(best, 'batch', measure)}",
     )
 

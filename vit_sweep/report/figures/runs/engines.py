@@ -16,7 +16,7 @@ from vit_sweep.report.figures.sheet.panels import MOST_PANELS, differing, label_
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import QUIET, CurveStyle, curve_handles, curve_styles, number
 from vit_sweep.report.tables.parts import Conditions, engine_labels, without
-from vit_sweep.runs.run import Run, within
+from vit_sweep.runs.run import Run, counted, within
 
 NAME = "engines"
 _GIB = 1024.0
@@ -52,7 +52,8 @@ def draw_engines(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     for panel_axes, panel, trait in zip(axes, panels, traits, strict=True):
         _draw_panel(panel_axes, panel, styles)
         title_panel(panel_axes, label_of(trait, differing(traits)), width_of(len(axes)))
-    label_panels(axes, x="images/s", y="memory of a GPU (GiB)", columns=columns_of(len(axes)))
+    what = counted(run for some in telling for run in some)
+    label_panels(axes, x=f"{what}/s", y="memory of a GPU (GiB)", columns=columns_of(len(axes)))
     apart = " Hollow: no certificate says that the engine trains what the others do." if hollow else ""
     return save(
         sheet,
@@ -60,9 +61,9 @@ def draw_engines(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
         NAME,
         pooled=[run for some in telling for run in some],
         title="Engines: memory against speed",
-        caption="Most memory used of a GPU, CUDA context included, against images of an epoch over its time; the best "
+        caption=f"Most memory used of a GPU, CUDA context included, against {what} of an epoch over its time; the best "
         f"lie to the right and below. Line: certified engines that no other beats in both.{apart}",
-        alt=_alt(panels),
+        alt=_alt(panels, what),
     )
 
 
@@ -132,12 +133,12 @@ def _legend(styles: dict[str, CurveStyle], *, hollow: bool) -> list[Any]:
     return handles
 
 
-def _alt(panels: Sequence[Sequence[Engine]]) -> str:
+def _alt(panels: Sequence[Sequence[Engine]], what: str) -> str:
     clauses = []
     for panel in panels[:3]:
         fast, small = max(panel), min(panel, key=lambda engine: engine.memory_gib)
         clauses.append(
-            f"Fastest is {fast.name} with {number(fast.images_per_s)} images/s and {number(fast.memory_gib)} GiB, "
+            f"Fastest is {fast.name} with {number(fast.images_per_s)} {what}/s and {number(fast.memory_gib)} GiB, "
             f"smallest {small.name} with {number(small.images_per_s)} images/s and {number(small.memory_gib)} GiB."
         )
-    return f"Scatter plot of GPU memory against images per second by engine, with the Pareto front. {' '.join(clauses)}"
+    return f"Scatter plot of GPU memory against {what} per second by engine, with the Pareto front. {' '.join(clauses)}"

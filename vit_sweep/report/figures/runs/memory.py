@@ -17,7 +17,7 @@ from vit_sweep.report.figures.sheet.axes import sheet_of
 from vit_sweep.report.figures.sheet.panels import Arrangement, arrange, run_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import QUIET, CurveStyle, curve_handles, curve_styles, gpu_axis, number
-from vit_sweep.runs.run import Run
+from vit_sweep.runs.run import Run, counted
 
 NAME = "memory"
 _GIB = 1024.0
@@ -102,7 +102,11 @@ def _against_batch(axes: Axes, runs: Sequence[Run], labels: Sequence[str], style
     for order, (x, label) in enumerate(failed):
         mark_failed(axes, x, 0.985 - 0.05 * (order % 3), styles[label].color)
     axes.set_ylim(0, top * 1.18)
-    gpu_axis(axes, sorted({x for x, _, _ in measured} | {x for x, _ in failed}), label="images per GPU and micro step")
+    gpu_axis(
+        axes,
+        sorted({x for x, _, _ in measured} | {x for x, _ in failed}),
+        label=f"{counted(runs)} per GPU and micro step",
+    )
     axes.set_ylabel("memory of a GPU (GiB)")
 
 
@@ -137,7 +141,7 @@ def _full_text(full: Sequence[Run]) -> str:
     if not full:
         return ""
     batches = ", ".join(f"{batch:,}" for batch in sorted({run.micro_batch or 0 for run in full}))
-    return f" Out of memory: {plural(len(full), 'run')}, at {batches} images per GPU."
+    return f" Out of memory: {plural(len(full), 'run')}, at {batches} {counted(full)} per GPU."
 
 
 def _band_text(errors: Sequence[float]) -> str:
@@ -154,7 +158,8 @@ def _errors_text(errors: Sequence[float]) -> str:
 def _alt(measured: Sequence[Run], full: Sequence[Run], errors: Sequence[float]) -> str:
     least, most = (pick(measured, key=lambda run: run.memory_mib or 0.0) for pick in (min, max))
     summary = "; ".join(
-        f"{number((run.memory_mib or 0.0) / _GIB)} GiB at {run.micro_batch} images per GPU" for run in (least, most)
+        f"{number((run.memory_mib or 0.0) / _GIB)} GiB at {run.micro_batch} {counted([run])} per GPU"
+        for run in (least, most)
     )
     kind = "Line chart of measured GPU memory against batch"
     kind += ", and scatter plot against the prediction" if errors else ""

@@ -21,7 +21,7 @@ from vit_sweep.report.figures.sheet.style import (
     number,
     value_axis,
 )
-from vit_sweep.runs.run import Run
+from vit_sweep.runs.run import Run, counted
 
 NAME = "resolutions"
 _GIB = 1024.0
@@ -45,7 +45,7 @@ def draw_resolutions(runs: Sequence[Run], folder: Path | None) -> Figure | Skipp
         _curve(axes[0], [(size, rate) for size, rate in rates if rate], style)
         if memory:
             _memory(axes[1], group, style)
-    _sizes(axes[0], drawn, "images/s")
+    _sizes(axes[0], drawn, f"{counted(run for group in groups for runs in group.trained.values() for run in runs)}/s")
     if memory:
         _sizes(axes[1], drawn, "memory of a GPU (GiB)")
     _largest(axes[-1], groups)

@@ -1,0 +1,1 @@
+"""Image-caption pairs: the text tower, what of it can be planned, and what cannot. Pure."""

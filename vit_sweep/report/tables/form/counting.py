@@ -1,0 +1,39 @@
+"""Tables of runs that learn from image-caption pairs count these, where others count images. Pure."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from vit_sweep.plan.point import Task
+from vit_sweep.report.tables.form.table import Column, Table
+from vit_sweep.runs.run import Run, counted
+
+_COUNTS = frozenset(
+    {"batch", "micro_batch", "global_batch", "work", "train_images", "images_per_s", "joules_per_image",
+     "joules_per_epoch", "images_per_joule", "batch_needed", "below_batch", "reached_batch"}
+)  # fmt: skip
+"""Columns, with those of their bounds, that count what goes through the model."""
+_SOME = "rows of task=contrastive count image-caption pairs where columns say images"
+
+
+def in_pairs(table: Table, runs: Sequence[Run]) -> Table:
+    """The same table in words of what its runs count; names of columns stay, for programs.
+
+    Where only some learn from pairs, a note says so.
+    """
+    if counted(runs) == "pairs":
+        return replace(table, title=_pairs(table.title), columns=tuple(map(_counting, table.columns)))
+    some = any(run.condition("task") == Task.CONTRASTIVE for run in runs)
+    counts = any(column.name in _COUNTS for column in table.filled)
+    return replace(table, notes=(*table.notes, _SOME)) if some and counts else table
+
+
+def _counting(column: Column) -> Column:
+    if (column.bound_of or column.name) not in _COUNTS:
+        return column
+    title, unit, meaning = map(_pairs, (column.title, column.unit, column.meaning))
+    return replace(column, title=title, unit=unit, meaning=meaning)
+
+
+def _pairs(text: str) -> str:
+    return re.sub(r"\b([Ii])mage(s?)\b", lambda found: ("P" if found[1] == "I" else "p") + "air" + found[2], text)
