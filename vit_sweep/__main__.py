@@ -32,6 +32,7 @@ VERBS = (
     "drop",
     "list",
     "open",
+    "plan",
     "profiles",
     "render-diff",
     "report",
@@ -44,6 +45,8 @@ _NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _NOT_OURS = (errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
 """A file for a folder, a folder for a file; a pipe, a device, a link that leads back to itself."""
 _OURS = ("vit_sweep", "launchers")
+_AS_KEYS = {"--quiet": "quiet=true", "--all": "plan=all"}
+"""Options of a sweep that people expect; Hydra knows its own ones only."""
 _SHOWN = 100
 """Characters of a name that is too long."""
 
@@ -67,7 +70,12 @@ def _command(words: list[str]) -> int:
         from vit_sweep.cli.app import app
 
         return _code_of(app, words)
-    words = ["quiet=true" if word == "--quiet" else word for word in words]  # Hydra knows its own options only
+    return _sweep(words)
+
+
+def _sweep(words: list[str]) -> int:
+    """Run a grid, or one cell."""
+    words = [_AS_KEYS.get(word, word) for word in words]
     _refuse_unknown_verb(words)
     spelling.check(words, known_keys=_known_keys)
     return _hydra(words)
@@ -198,7 +206,7 @@ def _code_of(app: object, words: list[str]) -> int:
     """Run the typer app; its exit code comes back as SystemExit."""
     assert callable(app)
     try:
-        app(args=words, prog_name="python -m vit_sweep")
+        app(args=words, prog_name="python -m vit_sweep", obj=_sweep)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0

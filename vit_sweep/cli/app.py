@@ -69,6 +69,22 @@ def _root() -> None:
     """Scaling studies of Vision Transformers."""
 
 
+@app.command(
+    epilog="Examples: python -m vit_sweep plan -m gpus=1,2,4 batch=16,32 partition=vector_t4v2, or for a program: "
+    "plan -m gpus=1,2 --json",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def plan(
+    context: typer.Context,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs: dry_run=json.")] = False,
+    whole: Annotated[bool, typer.Option("--all", help="A row for each cell of a long grid too: plan=all.")] = False,
+) -> None:
+    """Show what a sweep would do: its words follow, and nothing is submitted. The same as dry_run=true among them."""
+    words = [*context.args, f"dry_run={'json' if as_json else 'true'}", *(["plan=all"] if whole else [])]
+    raise typer.Exit(context.obj(words))
+
+
 def _retry(name: str) -> Retry:
     """Not typer's own choice of an enum, which would refuse the words of earlier versions."""
     try:

@@ -8,7 +8,6 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.padding import Padding
-from rich.table import Table
 from rich.text import Text
 
 from launchers.atomic import write
@@ -20,6 +19,7 @@ from vit_sweep.analysis.audit.judge import Audit, Judged
 from vit_sweep.analysis.audit.judge import audit as judge
 from vit_sweep.analysis.audit.speedups import Speedups, bracket
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import Source, source_of
@@ -85,14 +85,20 @@ def draw(console: Console, name: str, verdict: Audit) -> None:
     console.print(f"claims that fall: {falls}" if falls else "no claim falls")
 
 
-def _claims(name: str, claims: Sequence[Judged]) -> Table:
-    table = Table(title=f"what {name} can carry", title_justify="left", box=box.SIMPLE_HEAD)
-    for title in ("claim", "stands", "because of"):
-        table.add_column(title, overflow="fold", no_wrap=title in ("claim", "stands"))
-    for judgement in claims:
-        standing = Text(judgement.standing.value, style=_STYLES[judgement.standing])
-        table.add_row(judgement.claim.value, standing, ", ".join(judgement.reasons))
-    return table
+def _claims(name: str, claims: Sequence[Judged]) -> Fitted:
+    rows = [(judged.claim.value, judged.standing.value, ", ".join(judged.reasons)) for judged in claims]
+    columns = (
+        Column("claim", role=Role.KEY, is_text=True),
+        Column("stands", role=Role.KEY, is_text=True),
+        Column("because of", role=Role.REMARK),
+    )
+    return Fitted(
+        columns_of(columns, rows),
+        title=f"what {name} can carry",
+        styles=tuple(_STYLES[judged.standing] for judged in claims),
+        frame=box.SIMPLE_HEAD,
+        stacks=True,
+    )
 
 
 def _rule(console: Console, group: RuleFindings) -> None:
@@ -114,30 +120,41 @@ _ROWS = 12
 """Rows of speedups from which on only the largest GPU count of each series is shown, and so many series at most."""
 
 
-def _speedups(rows: Sequence[Speedups]) -> Table:
-    table = Table(title="three speedups", title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("series", overflow="fold")
-    for title in ("GPUs", "throughput", "fixed batch", "time to equal accuracy"):
-        table.add_column(title, justify="right", overflow="fold")
+def _speedups(rows: Sequence[Speedups]) -> Fitted:
+    title = "three speedups"
     shown = rows
     if len(rows) > _ROWS:
         shown = list({(row.scaling, row.where): row for row in sorted(rows, key=lambda row: row.gpus)}.values())
-        table.title = (
+        title = (
             f"three speedups at the largest GPU count of {min(len(shown), _ROWS)} of {len(shown)} series; --output "
             "FILE.json has all"
         )
-    for row in shown[:_ROWS]:
-        table.add_row(
+    texts = [
+        (
             row.where,
             f"{row.gpus} against {row.baseline_gpus}",
             _times(row.throughput),
             _times(row.fixed_batch),
             _to_accuracy(row),
         )
+        for row in shown[:_ROWS]
+    ]
     reasons = (why for row in shown for why in (row.fixed_batch_why, row.to_accuracy_why) if why)
-    table.caption = some(dict.fromkeys(f"no number: {why}" for why in reasons), 4, separator="\n")
-    table.caption_justify = "left"
-    return table
+    notes = some(dict.fromkeys(f"no number: {why}" for why in reasons), 4, separator="\n")
+    columns = (
+        Column("series", role=Role.CONDITION, is_text=True),
+        Column("GPUs", role=Role.KEY),
+        Column("throughput"),
+        Column("fixed batch"),
+        Column("time to equal accuracy", role=Role.REMARK),
+    )
+    return Fitted(
+        columns_of(columns, texts),
+        title=title,
+        notes=(notes,) if notes else (),
+        frame=box.SIMPLE_HEAD,
+        heading_of=lambda said: said[0][1],
+    )
 
 
 def _times(value: float | None) -> str:

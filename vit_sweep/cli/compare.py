@@ -1,17 +1,18 @@
 """The verb `compare`: two studies, paired by cell. An edge."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from launchers.atomic import write
 from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.fitted import Column, Fitted, Role
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet, is_table
 from vit_sweep.report.tables.form.text import to_csv, to_markdown
 from vit_sweep.runs.reshaping import reading_of
@@ -19,7 +20,7 @@ from vit_sweep.runs.sources import from_csv, from_study, source_of
 
 if TYPE_CHECKING:
     # It imports numpy, which `--help` does not need.
-    from vit_sweep.analysis.compare import Comparison
+    from vit_sweep.analysis.compare import Comparison, Pair
     from vit_sweep.analysis.series.series import Estimate
 
 
@@ -66,30 +67,43 @@ def compare(
     raise typer.Exit(0 if comparison.pairs else 1)
 
 
-def _table(comparison: "Comparison") -> Table:
-    labelled = any(pair.label for pair in comparison.pairs)
-    table = Table(title="b against a (ratio of epoch times)", title_justify="left", box=box.SIMPLE_HEAD)
-    for title in ("GPUs", "nodes"):
-        table.add_column(title, justify="right")
-    if labelled:
-        table.add_column("cell", overflow="fold")
-    for title in ("a s", "b s", "b / a", "95%", "runs"):
-        table.add_column(title, justify="right")
-    table.add_column("verdict", overflow="fold")
-    for pair in comparison.pairs:
-        style = {"b is faster": "green", "b is slower": "red"}.get(pair.verdict, "dim")
-        table.add_row(
-            str(pair.gpus),
-            _or_dash(pair.nodes),
-            *([pair.label] if labelled else []),
-            f"{pair.a_s:.4g}",
-            f"{pair.b_s:.4g}",
-            f"{pair.ratio.value:.3f}",
-            _interval(pair.ratio),
-            f"{pair.a_runs}, {pair.b_runs}",
-            Text(pair.verdict + (f": {pair.reason}" if pair.reason else ""), style=style),
-        )
-    return table
+def _table(comparison: "Comparison") -> Fitted:
+    pairs = sorted(comparison.pairs, key=lambda pair: (pair.label, pair.gpus))
+    nodes = {pair.nodes for pair in pairs}
+    runs = {f"{pair.a_runs}, {pair.b_runs}" for pair in pairs}
+
+    def column(heading: str, text: "Callable[[Pair], object]", role: Role = Role.KEY, **how: Any) -> Column:
+        return Column(heading, tuple(str(text(pair)) for pair in pairs), role, **how)
+
+    columns = [
+        column("GPUs", lambda pair: pair.gpus),
+        *([column("nodes", lambda pair: _or_dash(pair.nodes), Role.MEASURE, rank=4)] if len(nodes) > 1 else []),
+        *(
+            [column("cell", lambda pair: pair.label, Role.CONDITION, is_text=True)]
+            if any(pair.label for pair in pairs)
+            else []
+        ),
+        column("a s", lambda pair: f"{pair.a_s:.4g}", Role.MEASURE, rank=1),
+        column("b s", lambda pair: f"{pair.b_s:.4g}", Role.MEASURE, rank=1),
+        column("b/a", lambda pair: f"{pair.ratio.value:.3f}"),
+        column("95% interval", lambda pair: _interval(pair.ratio), Role.MEASURE, rank=2),
+        *(
+            [column("runs", lambda pair: f"{pair.a_runs}, {pair.b_runs}", Role.MEASURE, rank=3)]
+            if len(runs) > 1
+            else []
+        ),
+        column("verdict", lambda pair: pair.verdict + (f": {pair.reason}" if pair.reason else ""), Role.REMARK),
+    ]
+    once = [f"{min(runs)} runs of a, b in each cell"] if len(runs) == 1 else []
+    once += [f"nodes {_or_dash(*nodes)}"] if len(nodes) == 1 else []
+    return Fitted(
+        tuple(columns),
+        title=Text.assemble("b against a (ratio of epoch times)\n", (", ".join(once), "dim")),
+        styles=tuple({"b is faster": "green", "b is slower": "red"}.get(pair.verdict, "dim") for pair in pairs),
+        frame=box.SIMPLE_HEAD,
+        left_out="a wider terminal, or --output pairs.csv, shows {}",
+        heading_of=lambda shown: shown[0][1],
+    )
 
 
 def _interval(ratio: "Estimate") -> str:

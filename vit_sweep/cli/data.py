@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.table import Table
 
 from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
 from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import SPLITS, is_packed
@@ -37,38 +37,48 @@ def list_data(root: Root = Path("data"), config_dir: ConfigDir = None) -> None:
     from vit_sweep.config import data_catalog
 
     entries = data_catalog.catalog(config_dir)
-    table = Table(box=box.SIMPLE_HEAD, title=f"files in {root.absolute()}", title_justify="left")
-    for title in ("data", "training", "test", "to learn", "MiB", "state", "file"):
-        right = title in {"training", "test", "to learn", "MiB"}
-        table.add_column(title, justify="right" if right else "left", overflow="fold", no_wrap=title == "data")
+    rows: list[tuple[str, ...]] = []
+    styles: list[str] = []
+    row: tuple[str, ...]
     for entry in entries:
         try:
             spec = data_catalog.load(entry.name, entries)
         except PathMissingError:
-            table.add_row(entry.name, "", "", "", "", "yours: add data.path=DIR", entry.path)
-            continue
+            row, style = (entry.name, "", "", "", "", "yours: add data.path=DIR", entry.path), ""
         except UserError as error:
-            table.add_row(entry.name, "", "", "", "", f"wrong: {error}", entry.path, style="red")
-            continue
-        if isinstance(spec, DataSpec):
-            _add(table, spec, root, entry.path)
+            row, style = (entry.name, "", "", "", "", f"wrong: {error}", entry.path), "red"
+        else:
+            if not isinstance(spec, DataSpec):
+                continue
+            row, style = _row(spec, root, entry.path)
+        rows.append(row)
+        styles.append(style)
     for request in datasets.packed_requests(root):
-        _add(table, datasets.known(request, root), root, request.path)
+        row, style = _row(datasets.known(request, root), root, request.path)
+        rows.append(row)
+        styles.append(style)
+    title = f"files in {root.absolute()}"
+    table = Fitted(columns_of(_LISTED, rows), title, styles=tuple(styles), frame=box.SIMPLE_HEAD)
     show.console().print(table)
 
 
-def _add(table: Table, spec: DataSpec, root: Path, file: str) -> None:
+_LISTED = (
+    Column("data", role=Role.KEY, is_text=True),
+    Column("training", rank=1),
+    Column("test", rank=2),
+    Column("to learn"),
+    Column("MiB", rank=3),
+    Column("state", role=Role.REMARK),
+    Column("file", is_text=True, rank=4),
+)
+
+
+def _row(spec: DataSpec, root: Path, file: str) -> tuple[tuple[str, ...], str]:
+    """The row of a data set, and its style."""
     ready, state = _state(spec, root)
     counts = (f"{count:,}" for count in (spec.train_images, spec.test_images))
-    table.add_row(
-        spec.name,
-        *counts,
-        plural(spec.classes, _OUTPUTS[spec.targets]),
-        _size(spec, root),
-        state,
-        file,
-        style="green" if ready else "",
-    )
+    learns = plural(spec.classes, _OUTPUTS[spec.targets])
+    return (spec.name, *counts, learns, _size(spec, root), state, file), "green" if ready else ""
 
 
 @app.command("prepare", epilog="Example: python -m vit_sweep data prepare photos/leaves data.side=64 --root data")

@@ -16,11 +16,11 @@ from typing import Annotated, NamedTuple
 
 import typer
 from rich import box
-from rich.table import Table
 
 from launchers.errors import UserError
 from launchers.slurm import programs
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
 from vit_sweep.study.provenance import require_extra
 
 
@@ -50,15 +50,19 @@ def doctor(
 ) -> None:
     """Look at Python, packages, Slurm, GPUs, data, disk, permissions and clocks: exit 1 when a sweep would fail."""
     root = data_root or Path(os.environ.get("VIT_SWEEP_DATA", "data"))
-    table, console = Table(box=box.SIMPLE_HEAD), show.console()
-    for title in ("", "what", "seen", "what to do"):
-        table.add_column(title, overflow="fold")
     findings = [*_software(), *_scheduler(), *_devices(), *_places(outputs, root), *_limits()]
-    for finding in findings:
-        style = {"wrong": "red", "note": "yellow"}.get(finding.state, "")
-        table.add_row(*finding, style=style)
-    console.print(table)
+    styles = tuple({"wrong": "red", "note": "yellow"}.get(finding.state, "") for finding in findings)
+    table = Fitted(columns_of(_COLUMNS, findings), styles=styles, frame=box.SIMPLE_HEAD, stacks=True)
+    show.console().print(table)
     raise typer.Exit(1 if any(finding.state == "wrong" for finding in findings) else 0)
+
+
+_COLUMNS = (
+    Column("", role=Role.KEY, is_text=True),
+    Column("what", role=Role.KEY, is_text=True),
+    Column("seen", role=Role.REMARK),
+    Column("what to do", role=Role.REMARK),
+)
 
 
 def _software() -> Iterator[Finding]:

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.table import Table
 from rich.text import Text
 
 from launchers.errors import UserError
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
 from vit_sweep.config.folders import SITE_VARIABLE
 
 app = typer.Typer(no_args_is_help=True, help="Partition profiles: what a site says about its nodes and GPUs.")
@@ -27,20 +27,32 @@ def list_profiles(config_dir: ConfigDir = None) -> None:
     from vit_sweep.config import profiles
 
     files = profiles.catalog(config_dir)
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("name", "scheduler", "nodes x GPUs", "GPU", "GiB", "from", "file"):
-        table.add_column(title, overflow="fold")
+    rows, styles = [], []
     for entry in files:
         where = (entry.origin, entry.path if entry.hidden_by is None else f"{entry.path} (hidden by {entry.hidden_by})")
         try:
             profile, _ = profiles.load(entry, files)
         except UserError as error:
-            table.add_row(entry.name, "wrong", "", str(error), "", *where, style="red")
+            rows.append((entry.name, "wrong", "", str(error), "", *where))
+            styles.append("red")
             continue
         memory = "–" if profile.gpu_memory_gib is None else f"{profile.gpu_memory_gib:g}"
         size = f"{profile.nodes} x {profile.gpus_per_node}"
-        table.add_row(entry.name, profile.scheduler.value, size, profile.gpu_model, memory, *where)
+        rows.append((entry.name, profile.scheduler.value, size, profile.gpu_model, memory, *where))
+        styles.append("")
+    table = Fitted(columns_of(_LISTED, rows), styles=tuple(styles), frame=box.SIMPLE_HEAD)
     show.console().print(table)
+
+
+_LISTED = (
+    Column("name", role=Role.KEY, is_text=True),
+    Column("scheduler", is_text=True, rank=1),
+    Column("nodes x GPUs"),
+    Column("GPU", role=Role.REMARK),
+    Column("GiB", rank=2),
+    Column("from", is_text=True, rank=3),
+    Column("file", is_text=True, rank=4),
+)
 
 
 @app.command("show", epilog="Example: python -m vit_sweep profiles show vector_t4v2")
@@ -51,13 +63,23 @@ def show_profile(name: Name, config_dir: ConfigDir = None) -> None:
     files = profiles.catalog(config_dir)
     entry = profiles.of_name(files, name)[0]
     profile, given = profiles.load(entry, files)
-    table = Table(title=f"{name}: {entry.path} ({entry.origin})", title_justify="left", box=box.SIMPLE_HEAD)
-    for title in ("key", "value", "", "meaning"):
-        table.add_column(title, overflow="fold", no_wrap=title == "key")
-    for row in profiles.rows(profile, given):
-        origin = "given" if row.given else "default"
-        table.add_row(row.key, row.value, origin, row.meaning, style="" if row.given else "dim")
+    listed = profiles.rows(profile, given)
+    table = Fitted(
+        columns_of(_KEYS, [(row.key, row.value, "given" if row.given else "default", row.meaning) for row in listed]),
+        title=f"{name}: {entry.path} ({entry.origin})",
+        styles=tuple("" if row.given else "dim" for row in listed),
+        frame=box.SIMPLE_HEAD,
+        stacks=True,
+    )
     show.console().print(table)
+
+
+_KEYS = (
+    Column("key", role=Role.KEY, is_text=True),
+    Column("value", role=Role.REMARK),
+    Column("", is_text=True),
+    Column("meaning", role=Role.REMARK),
+)
 
 
 @app.command("check", epilog="Example: python -m vit_sweep profiles check vector_t4v2")

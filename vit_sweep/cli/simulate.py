@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from launchers.errors import UserError
 from vit_sweep.analysis.laws.simulate import IMBALANCE, MARK, MOST_GPUS
@@ -14,6 +13,7 @@ from vit_sweep.analysis.laws.simulated import Simulation
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.api.simulating import Simulated, read_words, simulated
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
 
 if TYPE_CHECKING:
     pass
@@ -53,55 +53,60 @@ def simulate(
 
 def draw(console: Console, made: Simulation) -> None:
     """Print a simulated curve, its inputs and its notes; every block says what it is."""
-    table = Table(
-        title=f"{MARK}, not measured: {made.scaling.value} scaling of {made.label}",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        caption=f"{MARK} by a model of links and overlap (docs/results/models.md); band: from nothing hidden to all",
-        caption_justify="left",
-    )
-    for name in (
-        "GPUs",
-        "nodes",
-        "global batch",
-        "steps/epoch",
-        "compute ms",
-        "comm. ms",
-        "imbalance ms",
-        "step ms",
-        "epoch s",
-        "images/s",
-        "speedup",
-        "eff.",
-        "eff., band",
-        "GPU-h/epoch",
-    ):
-        table.add_column(name, justify="right")
+    rows = []
     for point in made.points:
         times = (point.compute_ms, point.communication_ms, point.imbalance_ms, point.step_ms)
-        cells = [
-            f"{'*' if point.beyond else ''}{point.gpus}",
-            *(str(number) for number in (point.nodes, point.global_batch, point.steps)),
-            *(f"{value:.1f}" for value in times),
-            f"{point.epoch_s:.3g}" if point.epoch_s < 100 else f"{point.epoch_s:.1f}",
-            f"{point.images_per_s:.0f}",
-            f"{point.speedup.value:.3g}",
-            f"{point.efficiency.value:.1%}",
-            _band(point.efficiency),
-            f"{point.gpu_hours:.3g}",
-        ]
-        table.add_row(*cells)
+        rows.append(
+            (
+                f"{'*' if point.beyond else ''}{point.gpus}",
+                *(str(number) for number in (point.nodes, point.global_batch, point.steps)),
+                *(f"{value:.1f}" for value in times),
+                f"{point.epoch_s:.3g}" if point.epoch_s < 100 else f"{point.epoch_s:.1f}",
+                f"{point.images_per_s:.0f}",
+                f"{point.speedup.value:.3g}",
+                f"{point.efficiency.value:.1%}",
+                _band(point.efficiency),
+                f"{point.gpu_hours:.3g}",
+            )
+        )
+    table = Fitted(
+        columns_of(_POINTS, rows),
+        title=f"{MARK}, not measured: {made.scaling.value} scaling of {made.label}",
+        notes=(f"{MARK} by a model of links and overlap (docs/results/models.md); band: from nothing hidden to all",),
+        frame=box.SIMPLE_HEAD,
+    )
     console.print(table)
     for reason in made.impossible:
         console.print(f"cannot be: {reason}", soft_wrap=True)
     for note in made.notes:
         console.print(note, soft_wrap=True)
-    inputs = Table(title=f"what this is {MARK} from", title_justify="left", box=box.SIMPLE_HEAD)
-    for name in ("input", "value", "from", "measured for this case?"):
-        inputs.add_column(name, overflow="fold")
-    for assumption in made.inputs:
-        inputs.add_row(assumption.name, assumption.value, assumption.source, "a guess" if assumption.guess else "known")
+    known = [(a.name, a.value, a.source, "a guess" if a.guess else "known") for a in made.inputs]
+    inputs = Fitted(columns_of(_INPUTS, known), title=f"what this is {MARK} from", frame=box.SIMPLE_HEAD, stacks=True)
     console.print(inputs)
+
+
+_POINTS = (
+    Column("GPUs", role=Role.KEY),
+    Column("nodes", rank=8),
+    Column("global batch", rank=6),
+    Column("steps/epoch", rank=7),
+    Column("compute ms", rank=3),
+    Column("comm. ms", rank=3),
+    Column("imbalance ms", rank=5),
+    Column("step ms", rank=2),
+    Column("epoch s", role=Role.KEY),
+    Column("images/s", rank=4),
+    Column("speedup"),
+    Column("eff.", role=Role.KEY),
+    Column("eff., band", rank=1),
+    Column("GPU-h/epoch", rank=2),
+)
+_INPUTS = (
+    Column("input", role=Role.KEY, is_text=True),
+    Column("value", is_text=True),
+    Column("from", role=Role.REMARK),
+    Column("measured for this case?", is_text=True),
+)
 
 
 def _band(efficiency: Estimate) -> str:

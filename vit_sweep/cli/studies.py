@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 from rich import box
-from rich.table import Table
 
 from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.cli.terminal import show, show_status
 from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
+from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
 from vit_sweep.cli.terminal.study_options import StudyName, Trust
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.report.tables.status import counted, forecast
@@ -81,18 +81,24 @@ def list_studies(
     studies = sorted(((_changed_at(study), study) for study in listed), key=itemgetter(0), reverse=True)
     if not studies:
         raise UserError(f"there is no study in {folder} – a sweep makes one: python -m vit_sweep -m gpus=1,2")
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("study", "cells", "state", "last change"):
-        table.add_column(title, overflow="fold", justify="right" if title == "cells" else "left")
+    rows = []
     for changed_at, study in studies:
         results = settled_results(study)
         noted = f" ({plural(len(study.problems), 'file')} cannot be read)" if study.problems else ""
         age = datetime.now(UTC).timestamp() - changed_at
-        table.add_row(study.name, str(len(results)), f"{counted(results)}{noted}", f"{ago(age)} ago")
-    console.print(table)
+        rows.append((study.name, len(results), f"{counted(results)}{noted}", f"{ago(age)} ago"))
+    console.print(Fitted(columns_of(_LISTED, rows), frame=box.SIMPLE_HEAD, stacks=True))
     name = studies[0][1].name
     latest = name if folder == Path("outputs") else shlex.quote(str(folder / name))
     console.print(f"python -m vit_sweep status {latest} says more of the latest", soft_wrap=True)
+
+
+_LISTED = (
+    Column("study", role=Role.KEY, is_text=True),
+    Column("cells"),
+    Column("state", role=Role.REMARK),
+    Column("last change", is_text=True),
+)
 
 
 def _changed_at(study: Study) -> float:

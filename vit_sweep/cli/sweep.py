@@ -45,7 +45,8 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
     with planned(requested, settings, arguments=arguments, overrides=overrides, say=console.print) as ready:
         study, plan, chosen = ready.study, ready.plan, ready.chosen
         if settings.dry_run != "json":
-            show_plan.plan(console, plan, study=study.name, todo=set(chosen.todo))
+            whole = settings.plan == "all"
+            show_plan.plan(console, plan, study=study.name, todo=set(chosen.todo), whole=whole)
         for remark in ready.remarks:
             console.print(remark, soft_wrap=True)
         show.selection(console, chosen.selection, ready.unclear, rerun=settings.rerun)

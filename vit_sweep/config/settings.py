@@ -40,6 +40,8 @@ class Settings:
     """Folder of the data files, on the login node and on the compute nodes."""
     dry_run: bool | Literal["stdout", "json"]
     """Write plan and scripts, submit nothing; `stdout` prints the scripts too, `json` the plan as an object."""
+    plan: Literal["short", "all"]
+    """How the plan of a long grid is shown: by its axes, or with a row for each cell."""
     quiet: bool
     """Print the paths of the result tables and what went wrong, nothing else."""
     wait: bool

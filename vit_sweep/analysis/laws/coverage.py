@@ -16,7 +16,7 @@ from vit_sweep.analysis.laws.fitted import REACH
 from vit_sweep.analysis.laws.further import further, may_run, missing
 from vit_sweep.analysis.laws.laws import OF_SCALING, Law, counts_needed
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.plan.cell import Cell, Series
+from vit_sweep.plan.cell import Cell, Series, oversubscribed
 from vit_sweep.plan.plan import Plan, PlannedCell
 from vit_sweep.plan.point import BatchPer, Scaling
 from vit_sweep.plan.repeats import WANTED, SeenSpread, advise, seen_spread
@@ -60,6 +60,7 @@ def coverage(
     *,
     link: bool = False,
     asked: Collection[int] = (),
+    crowded: Collection[int] = (),
     layout: Layout = Layout(),  # noqa: B008  # frozen
     baseline: str = "",
     possible: Callable[[int], bool] = lambda _: True,
@@ -71,7 +72,8 @@ def coverage(
     """Judge GPU counts (runs by count).
 
     `link`: whether runs measure latency and bandwidth, which spares two coefficients. `asked`: counts of the grid that
-    is spoken of, where a study has others too; empty: all of them. `layout`: which links they crossed. `baseline`: why
+    is spoken of, where a study has others too; empty: all of them. `crowded`: counts beside `counts` whose ranks have
+    no core each, so that their times carry nothing. `layout`: which links they crossed. `baseline`: why
     there is none.
     `possible`, `most`: which further counts could run, and up to where; without `most`, to the reach of predictions.
     `repeats_follow`: whoever watches adds repeats by itself. `seen`: how far runs lie apart, `wanted`: the half-width
@@ -93,7 +95,7 @@ def coverage(
         counts=known,
         runs=runs,
         carries=carries,
-        verdict=_verdict(own, known, laws, carries, room=len(more) >= short or not known),
+        verdict=_verdict(own, known, laws, carries, room=len(more) >= short or not known) + _not_counted(crowded),
         baseline=baseline or _baseline(known),
         span=_span(known, carries, layout),
         repeats=advice.sentence if short_of_runs else "",
@@ -133,17 +135,21 @@ def of_plan(
     `others`: cells of the study and the curves that asked for them; those of other curves are passed over.
     `cores`: of this machine, where it is the one that runs.
     """
+    crowd = partial(_is_crowded, cores=cores)
     planned: dict[tuple[object, ...], list[PlannedCell]] = {}
+    crowded: dict[tuple[object, ...], set[int]] = {}
     for cell in plan.cells.values():
         for series in cell.series:
             planned.setdefault(_curve(cell.cell, series), []).append(cell)
     seeds: dict[tuple[object, ...], dict[int, set[int]]] = {key: {} for key in planned}
     for key, cells in planned.items():
+        crowded[key] = {cell.cell.gpus for cell in cells if crowd(cell.cell)}
         for cell in cells:
-            seeds[key].setdefault(cell.cell.gpus, set()).add(cell.cell.seed)
+            if not crowd(cell.cell):
+                seeds[key].setdefault(cell.cell.gpus, set()).add(cell.cell.seed)
     for other, memberships in others:
         for series in memberships:
-            if (key := _curve(other, series)) in seeds:
+            if (key := _curve(other, series)) in seeds and not crowd(other):
                 seeds[key].setdefault(other.gpus, set()).add(other.seed)
     singles = {_unplaced(key): by_gpus[1] for key, by_gpus in seeds.items() if 1 in by_gpus}
     starts = {_unplaced(key) for key, cells in planned.items() if any(cell.cell.gpus == 1 for cell in cells)}
@@ -158,6 +164,7 @@ def of_plan(
             series.scaling,
             link=preflight,
             asked={cell.cell.gpus for cell in planned[key]} | ({1} if _unplaced(key) in starts else set()),
+            crowded=sorted(crowded[key]),
             possible=partial(may_run, example, series),
             most=example.profile.most_gpus(cores),
             repeats_follow=repeats_follow,
@@ -226,6 +233,12 @@ def _verdict(
     return f"{what} support {_joined(fitted)}" + (f"; {needs}" if needs else "") + end
 
 
+def _not_counted(crowded: Collection[int]) -> str:
+    if not crowded:
+        return ""
+    return f"; {', '.join(map(str, crowded))} not counted: more ranks than this machine has cores for"
+
+
 def _baseline(known: Sequence[int]) -> str:
     if not known:
         return "no baseline: nothing has a time yet"
@@ -269,6 +282,10 @@ def _curve(cell: Cell, series: Series) -> tuple[object, ...]:
     batch = cell.micro_batch if series.batch_per is BatchPer.GPU else cell.global_batch
     work = cell.train_images if series.scaling is Scaling.STRONG else cell.train_images // cell.gpus
     return (series.placement, series.scaling, series.batch_per, batch, work, *(getattr(cell, name) for name in _SAME))
+
+
+def _is_crowded(cell: Cell, *, cores: int | None) -> bool:
+    return cores is not None and oversubscribed(cell, cores)
 
 
 def _unplaced(key: tuple[object, ...]) -> tuple[object, ...]:

@@ -1,11 +1,12 @@
 """Watching a sweep: a live view on a terminal, plain lines elsewhere. An edge."""
 
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -18,8 +19,6 @@ from vit_sweep.report.tables.status import left as show_left
 from vit_sweep.study.store import Study
 from vit_sweep.submit.keeper import Keeper
 from vit_sweep.submit.watching import looks
-
-_ROWS_SHOWN = 12
 
 _Ahead = Callable[[Sequence[Result], datetime], Forecast]
 """What is left of results at a time."""
@@ -90,6 +89,39 @@ def _live(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> li
                 description="  ".join(f"{state} {n}" for state, n in sorted(counts.items())),
             )
             now = datetime.now(UTC)
-            at_work = show_status.running(results, ahead(results, now), rows=_ROWS_SHOWN, now=now)
-            live.update(Group(bar, at_work, *show_status.filling(results, rows=_ROWS_SHOWN)))
+            live.update(Screen(results, ahead(results, now), above=bar, now=now))
     return results
+
+
+class Screen:
+    """A sweep under way, with as many rows as the terminal has room for: none is cut off below."""
+
+    def __init__(self, results: Sequence[Result], expected: Forecast, *, above: RenderableType, now: datetime) -> None:
+        """Make the tables, which takes longer than drawing them."""
+        self._results, self._expected, self._above, self._now = results, expected, above, now
+        self._tables = show_status.filled(results)
+        self._fitting: tuple[tuple[int, int], RenderableType] | None = None
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw; what there is room for is found once a size."""
+        size = (options.max_width, console.size.height)
+        if self._fitting is None or self._fitting[0] != size:
+            options = options.update(height=None)
+            self._fitting = (size, self._fitted(console, options) or self._fitted(console, options, tables=False) or "")
+        yield self._fitting[1]
+
+    def _fitted(self, console: Console, options: ConsoleOptions, *, tables: bool = True) -> RenderableType | None:
+        """The screen with the most rows that fit; None where not even one of each does."""
+
+        def height(rows: int) -> int:
+            return len(console.render_lines(self._group(rows, tables=tables), options, pad=False))
+
+        most = max([len(self._results), *(len(table.rows) for table in self._tables if tables)])
+        # One line stays free, or the terminal scrolls and the next frame begins a line too low.
+        fit = bisect_right(range(1, most + 1), console.size.height - 1, key=height)
+        return self._group(fit, tables=tables) if fit else None
+
+    def _group(self, rows: int, *, tables: bool) -> RenderableType:
+        at_work = show_status.running(self._results, self._expected, rows=rows, now=self._now)
+        filling = [show_status.so_far(table, rows=rows) for table in self._tables] if tables else []
+        return Group(self._above, at_work, *filling)

@@ -12,48 +12,28 @@ from pathlib import Path
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
-from rich.table import Table
 from rich.text import Text
 
 from launchers.batch import Batch
 from launchers.profile import Scheduler
 from launchers.references import masked
 from launchers.text import plural, visible
+from vit_sweep.cli.terminal.fitted import Column as Drawn
+from vit_sweep.cli.terminal.fitted import Fitted, Role
 from vit_sweep.outcome.selection import Rerun, Selection
-from vit_sweep.report.tables.form.columns import LEARNT
+from vit_sweep.report.tables.form.columns import LEARNT, WHAT
 from vit_sweep.report.tables.form.rounding import field
-from vit_sweep.report.tables.form.table import Cells, Column
+from vit_sweep.report.tables.form.table import LOW, Cells, Column
 from vit_sweep.report.tables.form.table import Table as Data
 from vit_sweep.report.tables.form.text import equal_in_all_rows, is_text, printed
 
-_SHOWN = (
-    "model",
-    "data",
-    "precision",
-    "engine",
-    "optimizer",
-    "partition",
-    "variant",
-    "placement",
-    "batch_per",
-    "batch",
-    "accum",
-    "work",
-    "seeds",
-    "gpus",
-    "nodes",
-    "epoch_s",
-    "n",
-    "images_per_s",
-    "speedup",
-    "efficiency",
-    "train_accuracy",
-    "test_accuracy",
-    *LEARNT,
-    "status",
-    "note",
-)
-"""Of a scaling table on the terminal; the files have all of it."""
+_CONDITIONS = (*WHAT, "placement", "batch_per", "batch", "accum", "work", "seeds")
+_MEASURES = {
+    "gpus": 0, "nodes": 6, "epoch_s": 0, "n": 8, "images_per_s": 5, "speedup": 1, "efficiency": 2, "train_accuracy": 4,
+    "test_accuracy": 3, **dict.fromkeys(LEARNT, 7), "status": 0,
+}  # fmt: skip
+"""Of a scaling table on the terminal; the files have all of it. 0 always stays, the highest leaves first."""
+_SHOWN = (*_CONDITIONS, *_MEASURES, "note")
 _ONCE_HERE = ("n", "seeds", "status")
 _WITH_INTERVAL = ("epoch_s", "speedup", "efficiency")
 _SHORT = {"images/s": "img/s"}
@@ -81,30 +61,38 @@ def console(*, stderr: bool = False, quiet: bool = False) -> Console:
     return terminal if terminal.is_terminal else make(width=_PLAIN_WIDTH)
 
 
-def scaling(table: Data, *, title: str = "") -> Table:
+def scaling(table: Data, *, title: str = "") -> Fitted:
     """Draw one scaling table; what is equal in every row is said once in the title."""
     table = replace(table, rows=tuple(row | {"note": _marked(row)} for row in table.rows))
     same, columns = printed(table)
     # A terminal of 80 characters has no room for what says nothing row by row.
     same += [column for column in columns if column.name in _ONCE_HERE and equal_in_all_rows(table, column)]
     once = ", ".join(f"{column.name}={field(column, table.rows[0])}" for column in same if column.name in _SHOWN)
-    heading = title or f"{table.name} scaling"
-    drawn = Table(title=Text.assemble(f"{heading}\n", (once, "dim")), title_justify="left", box=box.SIMPLE_HEAD)
     shown = [column for name in _SHOWN for column in columns if column.name == name and column not in same]
-    single = all(row.get("n") == 1 for row in table.rows) and len(table.rows) > 1
-    for column in shown:
-        drawn.add_column(
-            _SHORT.get(column.title, column.title),
-            justify="left" if is_text(table, column) else "right",
-            overflow="fold",
-        )
-    drawn.collapse_padding, drawn.pad_edge = True, False
-    for row in table.rows:
-        drawn.add_row(*(_field(column, row, single=single) for column in shown), style=STYLES.get(row["status"], ""))
-    for note in table.notes:
-        drawn.caption = f"{drawn.caption}\n{note}" if drawn.caption else note
-        drawn.caption_justify = "left"
-    return drawn
+    return Fitted(
+        columns=tuple(_drawn(table, column) for column in shown),
+        title=Text("\n").join(
+            Text(*part) for part in ((title or f"{table.name} scaling", ""), (once, "dim")) if part[0]
+        ),
+        notes=table.notes,
+        styles=tuple(STYLES.get(row["status"], "") for row in table.rows),
+        frame=box.SIMPLE_HEAD,
+        left_out=f"a wider terminal, or tables/{table.name}.csv, shows {{}}",
+    )
+
+
+def _drawn(table: Data, column: Column) -> Drawn:
+    role = Role.REMARK if column.name == "note" else Role.CONDITION if column.name in _CONDITIONS else Role.MEASURE
+    rank = _MEASURES.get(column.name, 0)
+    short = tuple(_field(column, row, interval=False) for row in table.rows)
+    return Drawn(
+        heading=_SHORT.get(column.title, column.title),
+        values=tuple(_field(column, row, interval=column.name in _WITH_INTERVAL) for row in table.rows),
+        short=short if column.name in _WITH_INTERVAL else (),
+        role=Role.KEY if role is Role.MEASURE and rank == 0 else role,
+        is_text=is_text(table, column),
+        rank=rank,
+    )
 
 
 STYLES = {
@@ -129,11 +117,13 @@ def _marked(row: Cells) -> str:
     return "; ".join(filter(None, [*names, row.get("note")]))
 
 
-def _field(column: Column, row: Cells, *, single: bool) -> str:
-    """A value with its interval; where every row is of a single run, which the title says, without that mark."""
-    with_interval = column.name in _WITH_INTERVAL and not single
-    text = field(column, row if with_interval else {column.name: row[column.name]})
-    return f"{text[:_NOTE_SHOWN]}..." if column.name == "note" and len(text) > _NOTE_SHOWN else text
+def _field(column: Column, row: Cells, *, interval: bool) -> str:
+    """A value, perhaps with its interval; how many runs it is of another column or the title says."""
+    has_interval = interval and row.get(f"{column.name}{LOW}") is not None
+    text = field(column, row if has_interval else {column.name: row[column.name]})
+    if column.name == "note":
+        return "" if row["note"] in (None, "") else f"{text[:_NOTE_SHOWN]}..." if len(text) > _NOTE_SHOWN else text
+    return text
 
 
 def batches(console: Console, planned: Sequence[Batch]) -> None:

@@ -4,16 +4,16 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from launchers.backend import Rendered
 from launchers.profile import Scheduler
 from launchers.text import plural
+from vit_sweep.cli.terminal.fitted import Column, Fitted, Role
 from vit_sweep.plan.plan import Plan, PlannedCell
 from vit_sweep.report.tables.form.columns import WHAT
 from vit_sweep.report.tables.parts import Variants
@@ -21,8 +21,12 @@ from vit_sweep.runs.of_study import conditions
 from vit_sweep.study.store import Study
 from vit_sweep.submit.next import Next
 
-_WIDE = 120
-"""Characters from which headings need no second line."""
+_FOLDED = 50
+"""Cells from which on a plan says what varies, and has no row for each."""
+_VALUES = 8
+"""Values of an axis that are listed."""
+_RANKS = {"steps/epoch": 8, "global batch": 7, "nodes x GPUs": 6, "accum": 5, "micro": 4, "scaling": 3, "limit min": 2}
+"""What leaves a narrow plan first: a cell's id has nodes, GPUs, micro batch and accumulation in it."""
 _ALWAYS = ("step ms", "GPU-h")
 """Also where they are equal: what a person looks for."""
 
@@ -41,8 +45,11 @@ class Field(NamedTuple):
         return len(set(self.values)) > 1
 
 
-def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
-    """Print the cells, what they amount to, and the points that cannot run."""
+def plan(console: Console, plan: Plan, *, study: str, todo: set[str], whole: bool = False) -> None:
+    """Print the cells, what they amount to, and the points that cannot run.
+
+    A long grid is shown by its axes, unless it is wanted `whole`.
+    """
     title = f"study {study}: {plural(len(plan.points), 'point')}, {plural(len(plan.cells), 'cell')}, {len(todo)} to run"
     cells = list(plan.cells.values())
     fields = [*_shape(cells), *_asked(cells), *_forecast(cells)]
@@ -51,18 +58,11 @@ def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
     remarks = _remarks(plan, todo)
     console.print(title)
     console.print(Text(", ".join(once), "dim"), end="\n\n")
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False)
-    table.collapse_padding, table.pad_edge = True, False
-    table.add_column("cell", no_wrap=True)
-    columns = [*shown, *([remarks] if any(remarks.values) else [])]
-    for field in columns:
-        heading = re.sub(r"(?<!x) |(?=/)|(?<=_)", "\n", field.heading) if console.width < _WIDE else field.heading
-        justify: Literal["left", "right"] = "left" if field.is_text else "right"
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=not field.is_text)
-    for cell_id, *values in zip(plan.cells, *(field.values for field in columns), strict=True):
-        table.add_row(cell_id, *values)
-    console.print(table)
+    folded = len(cells) >= _FOLDED and not whole
+    console.print(_summary(shown, remarks) if folded else _rows(list(plan.cells), shown, remarks))
     console.print()
+    if folded:
+        console.print(f"{len(cells)} cells in short; --all (plan=all) shows a row for each")
     _total(console, plan, todo)
     several = [name for name, forecast in plan.cells.items() if forecast.job and len(forecast.series) > 1]
     if several:
@@ -77,6 +77,46 @@ def plan(console: Console, plan: Plan, *, study: str, todo: set[str]) -> None:
     for reason, count in reasons.items():
         heading = "skipped" if count == 1 else f"skipped {count} points:"
         console.print(Text.assemble((heading, "yellow"), f" {reason}"))
+
+
+def _rows(cell_ids: Sequence[str], shown: Sequence[Field], remarks: Field) -> Fitted:
+    """A row for each cell."""
+    columns = [Column("cell", tuple(cell_ids), Role.KEY, is_text=True)]
+    for field in shown:
+        role = Role.MEASURE if not field.is_text or field.heading in _RANKS else Role.KEY
+        rank = _RANKS.get(field.heading, 0)
+        columns.append(Column(field.heading, field.values, role, is_text=field.is_text, rank=rank))
+    if any(remarks.values):
+        columns.append(Column(remarks.heading, remarks.values, Role.REMARK))
+    return Fitted(tuple(columns), frame=box.SIMPLE_HEAD)
+
+
+def _summary(shown: Sequence[Field], remarks: Field) -> Fitted:
+    """A row for each thing that varies: its values, or how far they reach; and what is remarked of how many cells."""
+    names = [field.heading for field in shown]
+    values = [_reach(list(dict.fromkeys(field.values))) for field in shown]
+    for text, count in Counter(filter(None, remarks.values)).items():
+        names.append(plural(count, "cell"))
+        values.append(text)
+    return Fitted(
+        (Column("", tuple(names), Role.KEY, is_text=True), Column("values", tuple(values), Role.REMARK)),
+        frame=box.SIMPLE_HEAD,
+    )
+
+
+def _reach(values: Sequence[str]) -> str:
+    """All values, or the ends of many numbers.
+
+    >>> _reach(["1", "2"]), _reach([str(seed) for seed in range(100)])
+    ('1, 2', '0 to 99 (100 values)')
+    """
+    if len(values) <= _VALUES:
+        return ", ".join(values)
+    try:
+        numbers = sorted(values, key=float)
+    except ValueError:
+        return f"{', '.join(values[:_VALUES])} ... ({len(values)} values)"
+    return f"{numbers[0]} to {numbers[-1]} ({len(values)} values)"
 
 
 def as_data(

@@ -7,31 +7,38 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
 from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.tables.form.counting import in_pairs
+from vit_sweep.report.tables.form.table import Table as Data
 from vit_sweep.report.tables.scaling import scaling_table
 from vit_sweep.report.tables.status import clock, counted, left, left_row, status_row
 from vit_sweep.runs.of_study import runs_of
 
 _WORKING = (Status.RUNNING, Status.SUSPENDED, Status.RETRY, Status.UNKNOWN, Status.QUEUED)
-_COLUMNS = ("cell", "state", "attempt", "node", "epoch", "elapsed", "left", "")
-_LONG = ("node", "")
-"""Columns whose values may be broken over lines."""
+_COLUMNS = (
+    Column("cell", (), Role.KEY, is_text=True),
+    Column("state", (), Role.KEY, is_text=True),
+    Column("attempt", (), rank=3, is_text=True),
+    Column("node", (), rank=4, is_text=True),
+    Column("epoch", (), rank=2),
+    Column("elapsed", (), rank=1),
+    Column("left", ()),
+    Column("", (), Role.REMARK),
+)
+"""An attempt is named from the second on."""
 
 
 def status(name: str, results: Sequence[Result], expected: Forecast, *, now: datetime) -> RenderableType:
     """Every cell: state, attempt, node, epoch, time since the attempt began, time that is left, and why it waits or how
     it ended; below, what is left of them all."""
-    table = _table(f"study {name}: {counted(results)}")
-    for result in results:
-        table.add_row(*_fields(result, expected, now), style=show.STYLES.get(result.status, ""))
+    table = _table(results, expected, now, title=f"study {name}: {counted(results)}")
     return _above(table, left(expected, now=now))
 
 
@@ -50,38 +57,52 @@ def as_data(
 
 
 def running(results: Sequence[Result], expected: Forecast, *, rows: int, now: datetime) -> RenderableType:
-    """The first `rows` cells at work, and why the first queued ones wait; below, what is left of them all."""
-    table = _table(None)
+    """The first `rows` cells: those at work, the first queued ones and why they wait, those that have ended, the last
+    first; below, what is left of them all."""
     ordered = [r for state in _WORKING for r in results if r.status == state]
-    for result in ordered[:rows]:
-        table.add_row(*_fields(result, expected, now), style=show.STYLES.get(result.status, ""))
-    if len(ordered) > rows:
-        table.add_row(f"... and {len(ordered) - rows} more")
-    return _above(table, left(expected, now=now))
+    ended = [r for r in results if r.status not in _WORKING]
+    ordered += sorted(ended, key=_ended_at, reverse=True)
+    table = _table(ordered[:rows], expected, now)
+    more = f"... and {len(ordered) - rows} more" if len(ordered) > rows else ""
+    return _above(table, "\n".join(filter(None, [more, left(expected, now=now)])))
 
 
-def filling(results: Sequence[Result], *, rows: int | None = None) -> list[Table]:
-    """The scaling tables so far, their last `rows`: what has a time, against the baseline that was planned."""
+def _ended_at(result: Result) -> float:
+    """When its job ended, as far as its record says it (seconds since 1970)."""
+    record = result.record
+    if record is None or not record.started_at:
+        return 0.0
+    return datetime.fromisoformat(record.started_at).timestamp() + (record.job_s or 0.0)
+
+
+def filling(results: Sequence[Result]) -> list[Fitted]:
+    """The scaling tables so far: what has a time, against the baseline that was planned."""
+    return [so_far(table) for table in filled(results)]
+
+
+def filled(results: Sequence[Result]) -> list[Data]:
+    """The same as tables that nobody has drawn."""
     runs = runs_of(results)
-    tables = []
-    for mode in Scaling:
-        table = scaling_table(group(runs, mode), (), mode, timed_only=True)
-        if table is not None:
-            table = in_pairs(table, runs)
-            some = replace(table, rows=table.rows[-rows:] if rows else table.rows)
-            tables.append(show.scaling(some, title=f"{mode.value} scaling so far"))
-    return tables
+    made = (scaling_table(group(runs, mode), (), mode, timed_only=True) for mode in Scaling)
+    return [in_pairs(table, runs) for table in made if table is not None]
 
 
-def _above(table: Table, line: str) -> RenderableType:
+def so_far(table: Data, *, rows: int | None = None) -> Fitted:
+    """A scaling table that fills, its last `rows`."""
+    some = replace(table, rows=table.rows[-rows:]) if rows else table
+    return show.scaling(some, title=f"{table.name} scaling so far")
+
+
+def _above(table: RenderableType, line: str) -> RenderableType:
     return Group(table, Text(line)) if line else table
 
 
-def _table(title: str | None) -> Table:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, collapse_padding=True)
-    for name in _COLUMNS:
-        table.add_column(name, overflow="fold", no_wrap=name not in _LONG)
-    return table
+def _table(results: Sequence[Result], expected: Forecast, now: datetime, *, title: str = "") -> Fitted:
+    rows = [_fields(result, expected, now) for result in results]
+    said = [c for c in columns_of(_COLUMNS, rows) if c.role is not Role.MEASURE or any(c.values)]
+    return Fitted(
+        columns=tuple(said), title=title, styles=tuple(show.STYLES.get(result.status, "") for result in results)
+    )
 
 
 def _fields(result: Result, expected: Forecast, now: datetime) -> tuple[str, ...]:
@@ -94,13 +115,19 @@ def _fields(result: Result, expected: Forecast, now: datetime) -> tuple[str, ...
     return (
         result.file.cell_id,
         result.status,
-        result.attempt,
+        result.attempt if result.attempt != "1" else "",
         node,
         epoch,
-        _since(at.started_at, now) if alive and at else "",
+        _since(at.started_at, now) if alive and at else _took(result),
         clock(rest.seconds) if rest else "",
         result.detail,
     )
+
+
+def _took(result: Result) -> str:
+    """How long a job took that is done, from its first line to its last."""
+    record = result.record
+    return clock(record.job_s) if record is not None and record.job_s is not None else ""
 
 
 def _hosts(result: Result) -> str:

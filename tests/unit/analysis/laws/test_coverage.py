@@ -200,8 +200,22 @@ def test_a_dry_run_says_it_before_anything_is_submitted(sweep):
     assert "2 GPU counts (1, 2) support no scaling fit (Amdahl needs 3" in answer.stdout
     (proposed,) = re.findall(r"for more: (?:gpus=(\S+) )?repeats=\d", answer.stdout)
     assert all(int(count) <= len(os.sched_getaffinity(0)) for count in filter(None, proposed.split(",")))
-    more = sweep("-m", "gpus=4", "batch=16", "dry_run=true", "study=s", "preflight=false")
-    assert "1 GPU count (4) and the study's 1, 2 support Amdahl" in more.stdout
+
+
+@pytest.mark.parametrize(
+    ("gpus", "said"),
+    [
+        ([1, 2, 4], "2 GPU counts (1, 2) support no scaling fit (.*; 4 not counted: more ranks than this machine has"),
+        ([4, 8], "0 GPU counts support no scaling fit (.*; 4, 8 not counted"),
+        ([1, 2], "2 GPU counts (1, 2) support no scaling fit ("),
+    ],
+)
+def test_a_count_with_more_ranks_than_cores_carries_nothing(gpus, said):
+    here = profile(scheduler=Scheduler.LOCAL, device=Device.CPU, nodes=1, gpus_per_node=8)
+    (line,) = remarks(plan(gpus, partition=here), cores=2, preflight=False)
+    first, _, rest = said.partition("(.*")
+    assert first in line and rest in line
+    assert ("not counted" in line) == (max(gpus) > 2)
 
 
 @pytest.mark.parametrize(

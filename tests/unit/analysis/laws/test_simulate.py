@@ -331,7 +331,7 @@ def test_the_verb_prints_a_marked_table_and_the_inputs(tmp_path, monkeypatch, ca
     assert main([*T4, "--max-gpus", "512", "--no-figure"]) == 0
     answer = capsys.readouterr().out
     assert answer.count("SIMULATED") >= 3
-    assert re.search(r"^ +\*512 +64 +32768 +2 ", answer, re.MULTILINE)
+    assert re.search(r"^ *\*512 +64 +32768 +2 ", answer, re.MULTILINE)
     assert "a guess" in answer
     assert list(tmp_path.iterdir()) == []
 

@@ -38,13 +38,19 @@ def scaling():
         yield point(gpus=gpus, batch=batch, precision=precision, partition=SITE, scaling=Scaling.WEAK)
 
 
+def long():
+    """Two hundred cells."""
+    for seed, gpus in product(range(100), (1, 4)):
+        yield point(seed=seed, gpus=gpus, partition=SITE)
+
+
 def alone():
     """One cell."""
     yield point(gpus=4, engine=ENGINE, partition=SITE)
 
 
-@pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("points", [optimizers, offload, scaling, alone])
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+@pytest.mark.parametrize("points", [optimizers, offload, scaling, alone, long])
 def test_a_plan_shows_the_axes_that_vary_and_says_the_others_once(points, width, request):
     made = make_plan(points())
     console = Console(width=width, record=True, markup=False, highlight=False)
@@ -55,6 +61,15 @@ def test_a_plan_shows_the_axes_that_vary_and_says_the_others_once(points, width,
         golden.write_text(screen)
     assert screen == golden.read_text(), "--renew-golden writes it anew"
     assert max(map(len, screen.splitlines())) <= width
+
+
+def test_a_long_plan_has_a_row_for_each_cell_where_it_is_wanted_whole():
+    made = make_plan(long())
+    console = Console(width=100, record=True, markup=False, highlight=False)
+    plan(console, made, study="s", todo=set(made.cells), whole=True)
+    lines = console.export_text().splitlines()
+    assert sum(line.startswith("n1-g") for line in lines) == 200
+    assert not any("in short" in line for line in lines)
 
 
 @pytest.mark.parametrize("changes", [{"compile": True}, {"seed": 1}, {"lr_warmup_epochs": 2.0}, {"partition": OTHER}])

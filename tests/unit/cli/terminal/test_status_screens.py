@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from tests.conftest import ROOT
 from tests.unit.builders import cell, record, result
@@ -46,7 +47,7 @@ def study(now=NOW):
     ]
 
 
-@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
 @pytest.mark.parametrize("view", ["status", "running"])
 def test_a_screen_says_what_is_left_of_each_running_cell_and_of_all_and_from_what(view, width, request):
     results = study()
@@ -62,6 +63,33 @@ def test_a_screen_says_what_is_left_of_each_running_cell_and_of_all_and_from_wha
         golden.write_text(screen)
     assert screen == golden.read_text(), "--renew-golden writes it anew"
     assert max(map(len, screen.splitlines())) <= width
+
+
+@pytest.mark.parametrize(("width", "height"), [(60, 10), (80, 24), (200, 50)])
+def test_the_live_view_has_as_many_rows_as_its_terminal_has_room_for_and_no_more(width, height, request):
+    """Forty cells that wait, and those of a study under way: some of them have ended, with the time that they took."""
+    results = [*study(), *(result(cell(seed=seed), status="queued") for seed in range(10, 50))]
+    expected = show_status.forecast(results, None, now=NOW)
+    screen = progress.Screen(results, expected, above=Text("cells 1/45"), now=NOW)
+    console = Console(width=width, height=height, record=True, markup=False, highlight=False, file=io.StringIO())
+    console.print(screen)
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    assert height - 4 < len(lines) < height
+    golden = GOLDEN / f"live_{width}x{height}.txt"
+    if request.config.getoption("--renew-golden"):
+        golden.write_text("\n".join(lines) + "\n")
+    assert lines == golden.read_text().splitlines(), "--renew-golden writes it anew"
+
+
+def test_the_live_view_shows_all_there_is_where_there_is_room():
+    results = study()
+    screen = progress.Screen(results, show_status.forecast(results, None, now=NOW), above=Text("cells"), now=NOW)
+    console = Console(width=100, height=60, record=True, file=io.StringIO())
+    console.print(screen)
+    text = console.export_text()
+    assert all(one.file.cell_id in text for one in results)
+    assert "strong scaling so far" in text
+    assert "more" not in text
 
 
 def test_where_nothing_is_known_no_screen_says_anything_of_it():

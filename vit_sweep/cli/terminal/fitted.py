@@ -1,0 +1,226 @@
+"""Tables that fit their terminal: no number, no word and no row is broken over lines. An edge; rich draws.
+
+What has no room leaves in this order, and only as much as must: headings in one line; intervals; long remarks, which
+become notes below;
+conditions, which become headings above their rows; then the columns that say least, which are named below.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from itertools import groupby
+from typing import Literal
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+_REMARK = 24
+"""Characters that a column of remarks needs, or its longest one if that is shorter."""
+_UNLIMITED = 10_000
+
+
+class Role(Enum):
+    """What a column is for, and so how it makes room."""
+
+    KEY = "key"
+    """Names the row: it always stays."""
+    CONDITION = "condition"
+    """Equal along some rows: it may become a heading above them."""
+    MEASURE = "measure"
+    """It may be left out."""
+    REMARK = "remark"
+    """Sentences, which may be broken between words, or become notes below."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column as text."""
+
+    heading: str
+    values: tuple[str, ...] = ()
+    role: Role = Role.MEASURE
+    is_text: bool = False
+    """Whether it is set to the left."""
+    short: tuple[str, ...] = ()
+    """The values without what may be left out first."""
+    rank: int = 0
+    """Of those that may be left out, the highest go first."""
+
+
+def columns_of(named: Sequence[Column], rows: Sequence[Sequence[object]]) -> tuple[Column, ...]:
+    """The same columns with the values of `rows`."""
+    return tuple(replace(column, values=tuple(str(row[place]) for row in rows)) for place, column in enumerate(named))
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A table that looks at the width that it gets."""
+
+    columns: tuple[Column, ...]
+    title: Text | str = ""
+    notes: tuple[str, ...] = ()
+    """Sentences below."""
+    styles: tuple[str, ...] = ()
+    """Of each row."""
+    frame: box.Box | None = None
+    stacks: bool = False
+    """Whether a row without room becomes a block of lines: of tables of sentences."""
+    left_out: str = "a wider terminal shows {}"
+    """What is said of columns without room."""
+    heading_of: Callable[[Sequence[tuple[str, str]]], str] = field(
+        default=lambda pairs: ", ".join(f"{name} {value}" for name, value in pairs)
+    )
+    """The heading above rows that agree in these conditions: pairs of column and value."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw the first form that fits; the last one where none does."""
+        forms = list(_forms(self.columns))[: 3 if self.stacks else None]
+        fitting = (form for form in forms if _width(self._tables(form), console) <= options.max_width)
+        drawn = next(fitting, forms[-1])
+        if self.title:
+            yield self.title if isinstance(self.title, Text) else Text(self.title)
+        if self.stacks and _width(self._tables(drawn), console) > options.max_width:
+            yield from self._stacked()
+            yield from map(Text, self.notes)
+            return
+        headings = self._headings(drawn)
+        for table, heading in zip(self._tables(drawn), headings, strict=True):
+            if heading:
+                yield Text(heading, "italic")
+            yield table
+        for number, text in enumerate(drawn.remarks, start=1):
+            yield Text(f"{number}) {text}")
+        if drawn.gone:
+            yield Text(self.left_out.format(_listed(drawn.gone)), "dim")
+        yield from map(Text, self.notes)
+
+    def _stacked(self) -> Iterator[RenderableType]:
+        """A block for each row: what names it, and below that the rest, each behind its heading."""
+        for row in range(len(self.columns[0].values)):
+            style = self.styles[row] if self.styles else ""
+            keys = [column.values[row] for column in self.columns if column.role is Role.KEY]
+            yield Text("  ".join(filter(None, keys)), style)
+            for column in self.columns:
+                if column.role is not Role.KEY and column.values[row]:
+                    heading = f"{column.heading}: " if column.heading else ""
+                    yield Padding(Text(f"{heading}{column.values[row]}", style), (0, 0, 0, 4))
+
+    def _blocks(self, form: "_Form") -> list[list[int]]:
+        """Rows that stand under one heading."""
+        rows = range(len(self.columns[0].values) if self.columns else 0)
+        if not form.headings:
+            return [list(rows)]
+        return [list(some) for _, some in groupby(rows, lambda row: [column.values[row] for column in form.headings])]
+
+    def _headings(self, form: "_Form") -> list[str]:
+        if not form.headings:
+            return [""]
+        return [
+            self.heading_of([(column.heading, column.values[rows[0]]) for column in form.headings])
+            for rows in self._blocks(form)
+        ]
+
+    def _tables(self, form: "_Form") -> list[Table]:
+        tables = []
+        for place, rows in enumerate(self._blocks(form)):
+            table = Table(box=self.frame, pad_edge=False, show_edge=False, show_header=place == 0)
+            table.collapse_padding = True
+            for column in form.columns:
+                heading = _broken(column.heading) if form.broken else column.heading
+                least = max(_longest(heading.split("\n")), _longest(column.values))
+                remark = column.role is Role.REMARK
+                justify: Literal["left", "right"] = "left" if column.is_text or remark else "right"
+                table.add_column(
+                    heading,
+                    justify=justify,
+                    no_wrap=not remark,
+                    # Equal in all tables of a form, so that their columns stand below each other.
+                    min_width=max(min(least, _REMARK), _longest_word(column.values)) if remark else least,
+                    max_width=None if remark else least,
+                )
+            for row in rows:
+                style = self.styles[row] if self.styles else ""
+                table.add_row(*(column.values[row] for column in form.columns), style=style)
+            tables.append(table)
+        return tables
+
+
+@dataclass(frozen=True)
+class _Form:
+    """One way to draw a table."""
+
+    columns: tuple[Column, ...]
+    broken: bool = True
+    """Whether the headings of columns are broken between their words."""
+    headings: tuple[Column, ...] = ()
+    """Conditions that stand above their rows."""
+    remarks: tuple[str, ...] = ()
+    """What the numbers in the table say below it."""
+    gone: tuple[str, ...] = ()
+    """Headings of columns that are left out."""
+
+
+def _forms(columns: Sequence[Column]) -> Iterator[_Form]:
+    """All forms, the fullest first."""
+    form = _Form(tuple(columns))
+    yield replace(form, broken=False)
+    yield form
+    form = replace(form, columns=tuple(replace(c, values=c.short) if c.short else c for c in form.columns))
+    yield form
+    form = _noted(form)
+    yield form
+    conditions = tuple(column for column in form.columns if column.role is Role.CONDITION)
+    if conditions:
+        form = replace(form, columns=tuple(c for c in form.columns if c not in conditions), headings=conditions)
+        yield form
+    for column in sorted(
+        (column for column in form.columns if column.role is Role.MEASURE), key=lambda column: -column.rank
+    ):
+        kept = tuple(other for other in form.columns if other is not column)
+        form = replace(form, columns=kept, gone=(*form.gone, column.heading))
+        yield form
+
+
+def _noted(form: _Form) -> _Form:
+    """With numbers in place of remarks, which stand below, each once."""
+    texts: dict[str, int] = {}
+    columns = []
+    for column in form.columns:
+        if column.role is Role.REMARK and _longest(column.values) > len("note 9"):
+            numbers = tuple(f"{texts.setdefault(text, len(texts) + 1)})" if text else "" for text in column.values)
+            columns.append(replace(column, heading=column.heading and "note", values=numbers, role=Role.KEY))
+        else:
+            columns.append(column)
+    return replace(form, columns=tuple(columns), remarks=tuple(texts))
+
+
+def _broken(heading: str) -> str:
+    """A heading in lines, none of them with a part of a word.
+
+    >>> _broken("steps/epoch"), _broken("nodes x GPUs"), _broken("img/s")
+    ('steps\\n/epoch', 'nodes\\nx GPUs', 'img/s')
+    """
+    return re.sub(r"(?<!x) |(?<=\w)(?=/\w{3})|(?<=_)", "\n", heading)
+
+
+def _longest(texts: Sequence[str]) -> int:
+    return max(map(cell_len, texts), default=0)
+
+
+def _longest_word(texts: Sequence[str]) -> int:
+    return max((_longest(text.split()) for text in texts), default=0)
+
+
+def _width(tables: Sequence[Table], console: Console) -> int:
+    wide = console.options.update_width(_UNLIMITED)
+    return max((Measurement.get(console, wide, table).minimum for table in tables), default=0)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
