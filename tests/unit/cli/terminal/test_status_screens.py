@@ -69,7 +69,7 @@ def test_a_screen_says_what_is_left_of_each_running_cell_and_of_all_and_from_wha
 def test_the_live_view_has_as_many_rows_as_its_terminal_has_room_for_and_no_more(width, height, request):
     """Forty cells that wait, and those of a study under way: some of them have ended, with the time that they took."""
     results = [*study(), *(result(cell(seed=seed), status="queued") for seed in range(10, 50))]
-    expected = show_status.forecast(results, None, now=NOW)
+    expected = forecast(results, None, now=NOW)
     screen = progress.Screen(results, expected, above=Text("cells 1/45"), now=NOW)
     console = Console(width=width, height=height, record=True, markup=False, highlight=False, file=io.StringIO())
     console.print(screen)
@@ -83,7 +83,7 @@ def test_the_live_view_has_as_many_rows_as_its_terminal_has_room_for_and_no_more
 
 def test_the_live_view_shows_all_there_is_where_there_is_room():
     results = study()
-    screen = progress.Screen(results, show_status.forecast(results, None, now=NOW), above=Text("cells"), now=NOW)
+    screen = progress.Screen(results, forecast(results, None, now=NOW), above=Text("cells"), now=NOW)
     console = Console(width=100, height=60, record=True, file=io.StringIO())
     console.print(screen)
     text = console.export_text()
