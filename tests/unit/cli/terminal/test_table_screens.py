@@ -52,7 +52,9 @@ def pairs(console):
 
 
 def claims(console):
-    audit_verb.draw(console, "mine", audit(study()))
+    verdict = audit(study())
+    console.print(audit_verb._claims("mine", verdict.claims))
+    console.print(audit_verb._speedups(verdict.speedups))
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
