@@ -33,6 +33,8 @@ class Answer:
     """Counts that cannot be told from it."""
     assumption: str = ""
     """A clause: by which spread, which nobody has seen, single runs were ranked; empty where none were."""
+    measured: int | None = None
+    """The largest efficient count that was measured, where one was asked for and `gpus` may be predicted."""
     predicted: bool = False
     """Whether this count was not measured."""
     words: str = ""

@@ -41,6 +41,7 @@ def efficient(series: ScalingSeries, fits: Sequence[Fit], laws: Sequence[Fit], t
         question=Question.EFFICIENT,
         sentence=f"{heading}: {text}; {beyond}",
         gpus=gpus if predicted else point.gpus,
+        measured=point.gpus,
         predicted=predicted,
     )
 

@@ -30,6 +30,7 @@ from vit_sweep.report.page.content import Command, Proposal, ReportContent, Sect
 from vit_sweep.report.page.curves import curve_of
 from vit_sweep.report.page.proposal import propose
 from vit_sweep.report.page.published import both
+from vit_sweep.report.page.request import PARTIAL
 from vit_sweep.report.page.verdict import cards_of
 from vit_sweep.report.table_files import write_tables
 from vit_sweep.report.tables.form.table import Table
@@ -160,13 +161,14 @@ def _content(material: Material, wishes: Wishes, published: Reference | None) ->
     verdict = judge.audit(gathered.runs)
     write_tables(gathered.tables, folder / "tables")
     failures = request.failures(material.points, gathered.runs)
+    untimed = sum(failure.status != PARTIAL for failure in failures)
     asked = laws.asked_of(fits, threshold=wishes.threshold)
     return ReportContent(
         study=material.name,
         subtitle=_subtitle(gathered.runs),
         generated_by=f"vit_sweep {versions().get('vit_sweep', '')}".strip(),
         status=request.status_line(material.points, gathered.runs),
-        cards=cards_of(asked, gathered.runs, verdict, threshold=wishes.threshold, failures=len(failures)),
+        cards=cards_of(asked, gathered.runs, verdict, threshold=wishes.threshold, untimed=untimed),
         curves=tuple(curve_of(curve, laid) for curve, laid in fits if curve.timed),
         answers=laws.answers_of(asked),
         answers_table=laws.answers_table(asked, threshold=wishes.threshold),

@@ -10,13 +10,13 @@ from vit_sweep.report.page.laws import asked_of
 from vit_sweep.report.page.verdict import cards_of
 
 
-def cards(*times, failures=0, labels=(), **changes):
+def cards(*times, untimed=0, labels=(), **changes):
     """The four cards of some series."""
     made = [series_from(one, **changes) for one in times]
     made = with_all_intervals([replace(one, label=label) for one, label in zip(made, labels or [""], strict=False)])
     runs = [run for one in made for run in one.timed_runs]
     asked = asked_of([(one, tuple(fit(one))) for one in made], threshold=0.8)
-    return cards_of(asked, runs, judge.audit(runs), threshold=0.8, failures=failures)
+    return cards_of(asked, runs, judge.audit(runs), threshold=0.8, untimed=untimed)
 
 
 def amdahl(serial, counts=(1, 2, 4, 8)):
@@ -35,7 +35,7 @@ def test_one_series_is_answered_with_its_count_interval_cost_and_faults():
 
 
 def test_single_runs_are_not_sure_and_say_what_to_repeat():
-    _, sure, _, wrong = cards({1: (100.0,), 2: (60.0,)}, failures=1)
+    _, sure, _, wrong = cards({1: (100.0,), 2: (60.0,)}, untimed=1)
     assert sure.lead == "Not known: single runs" and sure.bad
     assert "taken to differ by 2%, an assumption" in sure.lines[0]
     assert any(line.startswith("To run next: ") and "repeats=" in line for line in sure.lines)
@@ -47,9 +47,16 @@ def test_several_series_are_answered_together_where_they_agree_and_one_by_one_wh
     assert which.lead == "4 GPUs" and which.lines[0].endswith(", in all 2 series.")
     which, _, cost, _ = cards(amdahl(0.05), amdahl(0.03, (1, 2, 4, 8, 16)), labels=("batch 16", "batch 32"))
     assert which.lead == "4 to 8 GPUs, by series"
+    assert not any(line.startswith("Predicted") for line in which.lines)
     assert "4 GPUs: strong scaling, batch 16." in which.lines and "8 GPUs: strong scaling, batch 32." in which.lines
     assert cost.lead == "0.0319–0.0336 GPU-hours"
 
 
+def test_what_is_predicted_is_said_apart_from_what_was_measured():
+    which, _, cost, _ = cards(amdahl(0.01))
+    assert which.lead == "8 GPUs" and which.lines[1].startswith("Predicted to stay so up to 2")
+    assert cost.lines[0].startswith("An epoch on 8 GPUs")
+
+
 def test_without_any_time_there_is_no_card():
-    assert cards_of((), [], judge.audit([]), threshold=0.8, failures=0) == ()
+    assert cards_of((), [], judge.audit([]), threshold=0.8, untimed=0) == ()

@@ -57,9 +57,9 @@ class Asked:
 
     @property
     def chosen(self) -> SeriesPoint | None:
-        """The measured point with the largest efficient count; None where that is predicted or not known."""
-        answer = self.answer(Question.EFFICIENT)
-        found = [point for point in self.series.timed if point.gpus == answer.gpus and not answer.predicted]
+        """The measured point with the largest efficient count; None where there is none."""
+        measured = self.answer(Question.EFFICIENT).measured
+        found = [point for point in self.series.timed if point.gpus == measured]
         return max(found, key=lambda point: point.efficiency.value if point.efficiency else 0.0, default=None)
 
 
@@ -109,8 +109,8 @@ def answers_table(asked: Sequence[Asked], *, threshold: float) -> Table | None:
         (
             Column(name="series"),
             Column(name="efficient", title=f"largest with {threshold:.0%}"),
-            with_bounds("efficiency", "efficiency there", percent=True),
-            with_bounds("epoch_s", "epoch there", "s"),
+            with_bounds("efficiency", "efficiency", percent=True),
+            with_bounds("epoch_s", "epoch", "s"),
             Column(name="fastest"),
             Column(name="cheapest"),
             Column(name="next", title="to run next"),

@@ -13,6 +13,8 @@ from vit_sweep.report.page.layout import MOST_ROWS, cut, table_of
 from vit_sweep.report.tables.form.table import Column, Table
 from vit_sweep.runs.run import Run
 
+PARTIAL = "partial"
+"""What a run is called that has a time and not all of its epochs."""
 _UNDER_WAY = {
     Status.RUNNING: "It is running.",
     Status.SUSPENDED: "Its scheduler has suspended it.",
@@ -81,7 +83,7 @@ def failures(points: Iterable[PlannedPoint], runs: Sequence[Run]) -> tuple[Failu
     failed += [
         Failure(
             what=run.run_id,
-            status="partial",
+            status=PARTIAL,
             cause="",
             sentence=f"It ended after {run.epochs_done} of {run.epochs_asked} epochs; the tables have its time.",
         )

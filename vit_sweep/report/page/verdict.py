@@ -36,45 +36,47 @@ class Card:
 
 
 def cards_of(
-    asked: Sequence[Asked], runs: Sequence[Run], audit: Audit, *, threshold: float, failures: int
+    asked: Sequence[Asked], runs: Sequence[Run], audit: Audit, *, threshold: float, untimed: int
 ) -> tuple[Card, ...]:
-    """Which GPU count, how sure, what it costs, what is wrong; none where no series has a time."""
+    """Which GPU count, how sure, what it costs, what is wrong; none where no series has a time.
+
+    `untimed`: cells and combinations that were asked for and have no time.
+    """
     if not any(one.series.timed for one in asked):
         return ()
-    return (_which(asked, threshold), _sure(asked), _cost(asked, runs), _wrong(runs, audit, failures))
+    return (_which(asked, threshold), _sure(asked), _cost(asked, runs), _wrong(runs, audit, untimed))
 
 
 def _which(asked: Sequence[Asked], threshold: float) -> Card:
-    """The largest efficient count of each series, those with the same one together."""
-    by_count: dict[tuple[int, bool], list[str]] = {}
-    unknown = []
+    """The largest efficient count of each series, those with the same one together; predictions apart."""
+    by_count: dict[int | None, list[str]] = {}
+    predicted: dict[int | None, list[str]] = {}
     for one in asked:
         answer = one.answer(Question.EFFICIENT)
-        if answer.gpus is None:
-            unknown.append(one.name)
-        else:
-            by_count.setdefault((answer.gpus, answer.predicted), []).append(one.name)
-    largest = f"the largest count with an efficiency of {threshold:.0%} or more"
+        by_count.setdefault(answer.measured, []).append(one.name)
+        if answer.predicted:
+            predicted.setdefault(answer.gpus, []).append(one.name)
+    counts = sorted(gpus for gpus in by_count if gpus is not None)
+    largest = f"the largest measured count with an efficiency of {threshold:.0%} or more"
     question = "Which GPU count?"
-    if not by_count:
+    if not counts:
         return Card(question=question, lead="Not known", lines=(f"No series has an efficiency: {largest} needs one.",))
-    lines = [] if len(by_count) == 1 and not unknown else _by_series(by_count, unknown)
-    counts = sorted({gpus for gpus, _ in by_count})
     lead = plural(counts[0], "GPU") if len(counts) == 1 else f"{counts[0]} to {plural(counts[-1], 'GPU')}, by series"
-    if len(by_count) == 1 and next(iter(by_count))[1]:
-        lead += ", predicted"
-    where = f", in all {len(asked)} series" if len(asked) > 1 and len(by_count) == 1 and not unknown else ""
-    return Card(question=question, lead=lead, lines=(f"{capital(largest)}{where}.", *lines, *_fastest(asked)))
+    alike = len(by_count) == 1
+    where = f", in all {len(asked)} series" if alike and len(asked) > 1 else ""
+    lines = [f"{capital(largest)}{where}."]
+    if not alike:
+        said = [f"{plural(gpus, 'GPU')}: {_names(by_count[gpus])}." for gpus in counts]
+        said += [f"Not known: {_names(by_count[None])}."] if None in by_count else []
+        lines += said if len(said) <= _LISTED else ["The table below has each."]
+    for gpus, names in sorted(predicted.items(), key=lambda item: item[0] or 0)[:1]:
+        series = f", in {plural(len(names), 'series|series')}" if len(asked) > 1 else ""
+        lines.append(f"Predicted to stay so up to {plural(gpus or 0, 'GPU')}{series}.")
+    return Card(question=question, lead=lead, lines=(*lines, *_fastest(asked)))
 
 
-def _by_series(by_count: dict[tuple[int, bool], list[str]], unknown: Sequence[str]) -> list[str]:
-    said = [
-        f"{plural(gpus, 'GPU')}{', predicted' if predicted else ''}: {some(names, _LISTED, separator='; ')}."
-        for (gpus, predicted), names in sorted(by_count.items())
-    ]
-    if unknown:
-        said.append(f"Not known: {some(unknown, _LISTED, separator='; ')}.")
-    return said if len(said) <= _LISTED else [*said[:_LISTED], "The table below has the rest."]
+def _names(names: Sequence[str]) -> str:
+    return some(names, 1 if len(names) > 2 else 2, separator="; ")
 
 
 def _fastest(asked: Sequence[Asked]) -> list[str]:
@@ -124,7 +126,7 @@ def _laws(asked: Sequence[Asked]) -> str:
         reasons = [fit.refusal for one in asked for fit in one.fits if fit.refusal]
         return f"No law is fitted: {reasons[0].rstrip('.')}." if reasons else "No law is fitted."
     errors = [law.loo_error for law in chosen if law.loo_error is not None]
-    names = some(dict.fromkeys(capital(law.name) for law in chosen), 2)
+    names = capital(some(dict.fromkeys(law.name for law in chosen), 2))
     where = "" if len(chosen) == len(asked) else f", in {len(chosen)} of {len(asked)} series"
     return f"{names}: held-out GPU counts are predicted within {max(errors):.1%}{where}."
 
@@ -152,14 +154,14 @@ def _cost(asked: Sequence[Asked], runs: Sequence[Run]) -> Card:
     return Card(question="What does it cost?", lead=lead, lines=tuple(lines))
 
 
-def _wrong(runs: Sequence[Run], audit: Audit, failures: int) -> Card:
+def _wrong(runs: Sequence[Run], audit: Audit, untimed: int) -> Card:
     """Claims that fall, cells without a time, disturbed runs."""
     lines, timed = [], [run for run in runs if run.timed]
     contended = sum(is_contended(run) for run in timed)
     if contended:
         lines.append(f"{contended} of {plural(len(timed), 'run')} waited for cores that others had.")
-    if failures:
-        lines.append(f"{plural(failures, 'cell or combination has|cells or combinations have')} no time.")
+    if untimed:
+        lines.append(f"{plural(untimed, 'cell or combination has|cells or combinations have')} no time.")
     falls = [judged for judged in audit.claims if judged.standing is Standing.FALLS]
     if falls:
         named = some((f"{one.claim.value} ({_reasons(one.claim, audit)})" for one in falls), _LISTED, separator="; ")
@@ -172,7 +174,7 @@ def _wrong(runs: Sequence[Run], audit: Audit, failures: int) -> Card:
     if not lines:
         lines.append("No rule of the audit speaks against any claim, and every cell has its time.")
     return Card(
-        question="What is wrong?", lead=lead, lines=tuple(lines), bad=bool(falls or failures),
+        question="What is wrong?", lead=lead, lines=tuple(lines), bad=bool(falls or untimed),
         link="audit", link_words="claims and findings",
     )  # fmt: skip
 

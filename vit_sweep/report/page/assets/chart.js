@@ -14,7 +14,8 @@ const MARKS = [
   "M0 -5.8L5.2 0L0 5.8L-5.2 0Z", "M0 5.5L5.2 -4.2H-5.2Z",
 ];
 const COLOURS = 6;
-const TOP = 14, RIGHT = 18, BOTTOM = 52, LEFT = 70;
+const TOP = 14, RIGHT = 18, BOTTOM = 52;
+const DIGIT = 9.5, LABEL = 40; // pixels of a digit of a tick, and of the axis' own label
 
 function svg(name, attributes, ...children) {
   const made = document.createElementNS(SVG, name);
@@ -104,13 +105,15 @@ class Chart {
     if (state.quantity === "efficiency") ends.push(100);
     if (state.quantity === "speedup") ends.push(1);
     const most = Math.max(...ends, 0) * 1.08 || 1, least = Math.min(...ends.filter((end) => end > 0), most) / 1.2;
+    const marks = ticks(least, most, state.logarithmic);
+    const left = LABEL + DIGIT * Math.max(...marks.map((value) => short(value).length));
     const first = Math.log2(Math.min(...counts)), last = Math.max(Math.log2(Math.max(...counts)), first + 0.5);
-    const x = (gpus) => LEFT + 12 + (width - LEFT - RIGHT - 24) * ((Math.log2(gpus) - first) / (last - first));
+    const x = (gpus) => left + 12 + (width - left - RIGHT - 24) * ((Math.log2(gpus) - first) / (last - first));
     const up = (value) => (state.logarithmic ? Math.log(value / least) / Math.log(most / least) : value / most);
     const y = (value) => TOP + (height - TOP - BOTTOM) * (1 - Math.max(0, Math.min(1, up(value))));
     const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" });
-    this.axes(root, { x, y, width, height, least, most, counts });
-    if (state.quantity === "efficiency") root.append(svg("path", { class: "ideal", d: `M${LEFT} ${y(100)}H${width - RIGHT}` }));
+    this.axes(root, { x, y, left, width, height, marks, counts });
+    if (state.quantity === "efficiency") root.append(svg("path", { class: "ideal", d: `M${left} ${y(100)}H${width - RIGHT}` }));
     this.fit(root, line, x, y);
     this.points = [];
     for (const curve of shown) this.curve(root, curve, x, y);
@@ -120,11 +123,11 @@ class Chart {
     this.show(-1);
   }
 
-  axes(root, { x, y, width, height, least, most, counts }) {
-    for (const value of ticks(least, most, this.state.logarithmic)) {
+  axes(root, { x, y, left, width, height, marks, counts }) {
+    for (const value of marks) {
       root.append(
-        svg("path", { class: "grid", d: `M${LEFT} ${y(value)}H${width - RIGHT}` }),
-        svg("text", { x: LEFT - 8, y: y(value) + 5, "text-anchor": "end" }, short(value)),
+        svg("path", { class: "grid", d: `M${left} ${y(value)}H${width - RIGHT}` }),
+        svg("text", { x: left - 8, y: y(value) + 5, "text-anchor": "end" }, short(value)),
       );
     }
     let right = -Infinity;
@@ -136,8 +139,8 @@ class Chart {
     }
     const middle = (TOP + height - BOTTOM) / 2;
     root.append(
-      svg("path", { class: "axis", d: `M${LEFT} ${TOP}V${height - BOTTOM}H${width - RIGHT}` }),
-      svg("text", { x: (LEFT + width - RIGHT) / 2, y: height - 6, "text-anchor": "middle" }, "GPUs"),
+      svg("path", { class: "axis", d: `M${left} ${TOP}V${height - BOTTOM}H${width - RIGHT}` }),
+      svg("text", { x: (left + width - RIGHT) / 2, y: height - 6, "text-anchor": "middle" }, "GPUs"),
       svg("text", { transform: `translate(16 ${middle}) rotate(-90)`, "text-anchor": "middle" }, QUANTITIES[this.state.quantity].axis),
     );
   }

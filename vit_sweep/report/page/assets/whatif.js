@@ -44,6 +44,11 @@ function batches(family) {
   return Array.from(stops).sort((a, b) => a - b);
 }
 
+/** A label among those of one scaling mode. */
+function withoutMode(label) {
+  return label.replace(/^(strong|weak) scaling(, )?/, "");
+}
+
 class WhatIf {
   constructor(curves, state, redraw) {
     this.curves = curves;
@@ -69,7 +74,7 @@ class WhatIf {
     const families = Array.from(new Set(curves.map((one) => one.family)));
     this.family = html("select");
     this.family.dataset.ask = "family";
-    this.family.append(...families.map((family) => option(family, family)));
+    this.family.append(...families.map((family) => option(family, withoutMode(family) || family)));
     this.family.value = curve.family;
     this.family.addEventListener("change", () => {
       const first = this.mine.find((one) => one.family === this.family.value);
@@ -173,7 +178,7 @@ function ask(curves, place) {
   for (const mode of modes) {
     curves.filter((curve) => curve.scaling === mode).forEach((curve, index) => {
       Object.assign(curve, { tone: index % COLOURS, shape: (index + Math.floor(index / COLOURS)) % MARKS.length });
-      curve.short = curve.label.replace(/^(strong|weak) scaling(, )?/, "") || curve.label;
+      curve.short = withoutMode(curve.label) || curve.label;
     });
   }
   const mine = () => curves.filter((curve) => curve.scaling === state.mode);
