@@ -18,7 +18,7 @@ from vit_sweep.cli.simulate import EPILOG as SIMULATE_EPILOG
 from vit_sweep.cli.simulate import simulate
 from vit_sweep.cli.studies import list_studies, open_page, status
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.study_options import StudyName, Trust
+from vit_sweep.cli.terminal.study_options import Quiet, StudyName, Trust
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.study.store import open_study
 
@@ -107,13 +107,15 @@ def resume(
     rerun: Annotated[Rerun | None, typer.Option(help="Finished cells that run again too.")] = None,
     minutes: Annotated[int | None, typer.Option(min=1, help="Time limit of the new jobs.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until all cells have ended.")] = True,
+    quiet: Quiet = False,
     trust: Trust = False,
 ) -> None:
     """Run what a study still lacks, from its own files: nothing that is done or under way runs twice."""
     from vit_sweep.cli.sweep import resume as resume_study
 
     opened = open_study(study)
-    raise typer.Exit(resume_study(opened, retry=retry, rerun=rerun, minutes=minutes, wait=wait, trust=trust))
+    code = resume_study(opened, retry=retry, rerun=rerun, minutes=minutes, wait=wait, quiet=quiet, trust=trust)
+    raise typer.Exit(code)
 
 
 @app.command(epilog="Example: python -m vit_sweep cancel outputs/vit_tiny_32-digits-local --cells 'n1-g2-*'")

@@ -9,6 +9,7 @@ from rich.console import Console
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.collect import place_said
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.study_options import Quiet
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.report.places import folder_of, page_path
 from vit_sweep.runs.reshaping import reading_of
@@ -37,6 +38,7 @@ def report(
     target: Annotated[float | None, typer.Option(help="Test accuracy whose time is reported, 0 to 1.")] = None,
     output: Annotated[Path | None, typer.Option(help="The page; default: report.html in the study's folder.")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser of this machine.")] = False,
+    quiet: Quiet = False,
     columns: Map = None,
     constants: Set = None,
     decimal: Decimal = None,
@@ -55,7 +57,7 @@ def report(
     from vit_sweep.report.assemble import Wishes
     from vit_sweep.report.render import write_report
 
-    console = show.console()
+    console = show.console(quiet=quiet)
     wishes = Wishes(reference=None if alone else reference, proposal=proposal, threshold=threshold, target=target)
     if tables is not None:
         words = words_of(csv or (), read_as, reference)
@@ -63,9 +65,9 @@ def report(
     else:
         content, path = _of_study(str(study), output, wishes, console)
     for written in write_report(content, path):
-        console.print(str(written), soft_wrap=True)
+        show.console().print(str(written), soft_wrap=True)
     if open_page:
-        show.page(console, path)
+        show.page(show.console(), path)
 
 
 def _of_study(name: str, output: Path | None, wishes: "Wishes", console: Console) -> "tuple[ReportContent, Path]":
@@ -76,8 +78,10 @@ def _of_study(name: str, output: Path | None, wishes: "Wishes", console: Console
     path = page_path(output, folder)
     content = content_of(opened, wishes, folder=folder)
     show.problems(console, opened.problems)
+    if console.quiet:
+        show.errors((), opened.problems)
     if content is None:
-        console.print(
+        show.console(stderr=console.quiet).print(
             f"no run of study {opened.name} has a time yet, so there is nothing to report; "
             f"python -m vit_sweep status {name} says what became of each",
             soft_wrap=True,
@@ -97,7 +101,11 @@ def _of_tables(
     folder.mkdir(parents=True, exist_ok=True)
     path = page_path(output, folder)
     content = content_of_tables(source, folder, command=f"python -m vit_sweep report {words}", wishes=wishes)
+    if console.quiet:
+        show.errors((), source.problems)
     if content is None:
-        console.print(f"no run of {source.name} has a time, so there is nothing to report", soft_wrap=True)
+        show.console(stderr=console.quiet).print(
+            f"no run of {source.name} has a time, so there is nothing to report", soft_wrap=True
+        )
         raise typer.Exit(1)
     return content, path

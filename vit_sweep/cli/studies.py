@@ -16,7 +16,7 @@ from launchers.text import plural
 from vit_sweep.cli.terminal import show, show_status
 from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
 from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
-from vit_sweep.cli.terminal.study_options import StudyName, Trust
+from vit_sweep.cli.terminal.study_options import Quiet, StudyName, Trust
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.report.tables.status import counted, forecast
 from vit_sweep.study.store import Study, open_study
@@ -30,6 +30,7 @@ def status(
         typer.Option("--watch", help="Stay until every cell has ended, retry what is to be retried, then collect."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False,
+    quiet: Quiet = False,
     trust: Trust = False,
 ) -> None:
     """Show what became of every cell: state, attempt, node, epoch, time, time left, reason, and the tables so far.
@@ -38,14 +39,16 @@ def status(
     """
     from vit_sweep.study.status import settled_results
 
-    opened, console = open_study(study), show.console()
+    opened, console = open_study(study), show.console(quiet=quiet)
+    if quiet and as_json:
+        raise UserError("--quiet and --json: one prints nothing, the other an object; leave one out")
     if watch and as_json:
         raise UserError("--watch and --json: one stays, the other prints once; leave one out")
     if watch:
         from vit_sweep.cli.sweep import watch_and_collect
         from vit_sweep.cli.terminal.consent import agree_to_tend
 
-        agree_to_tend(opened, console, trust=trust)
+        agree_to_tend(opened, show.console(stderr=quiet), trust=trust)
         raise typer.Exit(watch_and_collect(opened, console))
     results, now = settled_results(opened), datetime.now(UTC)
     expected = forecast(results, opened.plan_file(), now=now)
@@ -56,6 +59,8 @@ def status(
         for table in show_status.filling(results):
             console.print(table)
         show.problems(console, opened.problems)
+    if quiet:
+        show.errors(_gone_wrong(results), opened.problems)
     raise typer.Exit(exit_code(results))
 
 
@@ -65,6 +70,10 @@ def exit_code(results: Sequence[Result]) -> int:
     if states == {Status.DONE}:
         return EXIT_DONE
     return EXIT_FAILED if states - {Status.DONE} - _UNFINISHED else EXIT_UNDER_WAY
+
+
+def _gone_wrong(results: Sequence[Result]) -> list[Result]:
+    return [result for result in results if result.status not in {Status.DONE, *_UNFINISHED}]
 
 
 _UNFINISHED = {status for status in Status if status.under_way} | {Status.MISSING}

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from launchers.backend import Rendered
 from launchers.errors import UserError
-from launchers.text import plural, visible
+from launchers.text import plural
 from vit_sweep.cli.terminal import show, show_plan
 from vit_sweep.cli.terminal.consent import agree
 from vit_sweep.cli.terminal.exit_codes import EXIT_DETACHED, EXIT_DONE, EXIT_FAILED
@@ -71,15 +71,17 @@ def resume(
     rerun: Rerun | None = None,
     minutes: int | None = None,
     wait: bool = True,
+    quiet: bool = False,
     trust: bool = False,
 ) -> int:
     """Run what a study still lacks, from its own files alone; returns the command's exit code.
 
-    `minutes`: time limit of the new jobs; None: as planned. `trust`: its user lets it run what its plan names. Raises
+    `minutes`: time limit of the new jobs; None: as planned. `quiet`: print where the tables are and what went wrong,
+    nothing else. `trust`: its user lets it run what its plan names. Raises
     `UserError` where the study's plan cannot be read, or is not to be run.
     """
-    console = show.console()
-    agree(study, console, trust=trust)
+    console = show.console(quiet=quiet)
+    agree(study, show.console(stderr=quiet), trust=trust)
     require_extra("train")
     cells = study.planned()
     if not cells:
@@ -130,9 +132,7 @@ def watch_and_collect(
 
 def _print_results(results: Iterable[Result], collected: "Collected") -> None:
     """What is left to say to somebody who wants quiet: where the tables are, and on stderr what went wrong."""
-    errors = [f"{r.file.cell_id}: {r.status}: {r.detail}" for r in results if r.status is not Status.DONE]
-    for text in (*errors, *(f"passed over {problem}" for problem in collected.gathered.problems)):
-        sys.stderr.write(f"error: {visible(text)}\n")
+    show.errors((result for result in results if result.status is not Status.DONE), collected.gathered.problems)
     for path in collected.written:
         if path.suffix == ".csv":
             sys.stdout.write(f"{path}\n")

@@ -25,8 +25,8 @@ from vit_sweep.plan.predict.pairs import loss_flop
 from vit_sweep.plan.predict.vit import train_flop
 
 PLANNED = "the plan's estimate"
-OWN = "its own epochs"
-_OWN_OF_ALL = "the running cells' own epochs"
+OWN, FIRST = "its own epochs", "its own first steps"
+_OF_ALL = {OWN: "the running cells' own epochs", FIRST: "the running cells' own first steps"}
 
 
 @checked
@@ -60,6 +60,13 @@ class Training(NamedTuple):
     steps_left: int
     """Of the whole run."""
     steps_in_all: int
+    whole_epoch: bool = True
+    """Whether it has finished an epoch; before that its first steps are all there is, which are slower than others."""
+
+    @property
+    def basis(self) -> str:
+        """What its times are."""
+        return OWN if self.whole_epoch else FIRST
 
 
 class Job(NamedTuple):
@@ -82,7 +89,7 @@ class Job(NamedTuple):
     after_s: float = 0.0
     """Of that time, after the last epoch."""
     training: Training | None = None
-    """Of one that runs and has finished an epoch."""
+    """Of one that runs and trains."""
     queues: bool = False
     """Whether it may wait in a queue that others fill too."""
 
@@ -92,6 +99,8 @@ class _Sample(NamedTuple):
     startup_s: float
     rest_s: float
     after_s: float
+    basis: str = ""
+    """Of one that still trains: what its times are."""
 
 
 _Samples = Mapping[Hashable, Sequence[_Sample]]
@@ -122,7 +131,7 @@ def forecast(jobs: Sequence[Job], now_s: float) -> Forecast:
             busy_s.append(0.0)  # overdue: it says nothing of itself, and holds up nobody's forecast
         else:
             (busy_s if job.runs else queue_s).append(left.seconds)
-            bases.append(_OWN_OF_ALL if left.basis == OWN else left.basis)
+            bases.append(_OF_ALL.get(left.basis, left.basis))
             if job.runs:
                 cells[job.name] = replace(left, basis=f"from {left.basis}")
     if unknown or not any((*busy_s, *queue_s)):
@@ -142,7 +151,7 @@ def _sample(job: Job, training: Training) -> _Sample:
     """What a job that still trains says of others: as if it had ended."""
     step_s = training.trained_s / training.steps
     startup_s = training.at_s - training.trained_s - job.began_s if job.began_s is not None else 0.0
-    return _Sample(job.work, max(0.0, startup_s), step_s * training.steps_in_all, 0.0)
+    return _Sample(job.work, max(0.0, startup_s), step_s * training.steps_in_all, 0.0, _OF_ALL[training.basis])
 
 
 def _by_kind(made: Iterable[tuple[Job, _Sample]]) -> _Samples:
@@ -160,11 +169,13 @@ def _kin(job: Job, samples: _Samples) -> Sequence[_Sample]:
 
 def _whole(job: Job, done: _Samples, trained: _Samples) -> Left | None:
     """How long the whole job takes, from its first line to its last."""
-    for samples, basis in ((done, ""), (trained, _OWN_OF_ALL)):
+    for samples in (done, trained):
         kin = _kin(job, samples)
         if kin:
             rate = sum(sample.rest_s for sample in kin) / sum(sample.work for sample in kin)
             seconds = fmean(sample.startup_s for sample in kin) + rate * job.work
+            # One that knows its first steps alone says so of all.
+            basis = max(sample.basis for sample in kin)
             return Left(seconds=seconds, basis=basis or plural(len(kin), "cell that ended|cells that ended"))
     return None if job.planned_s is None else Left(seconds=job.planned_s, basis=PLANNED)
 
@@ -175,7 +186,7 @@ def _left_of_running(job: Job, whole: Left | None, done: _Samples, now_s: float)
         at = job.training
         after_s = fmean(sample.after_s for sample in kin) if (kin := _kin(job, done)) else 0.0
         seconds = at.steps_left * at.trained_s / at.steps + after_s - (now_s - at.at_s)
-        return Left(seconds=max(0.0, seconds), basis=OWN)
+        return Left(seconds=max(0.0, seconds), basis=at.basis)
     if whole is None or job.began_s is None:
         return whole
     return replace(whole, seconds=max(0.0, whole.seconds - (now_s - job.began_s)))
@@ -248,7 +259,14 @@ def _job(result: Result, planned: Mapping[str, CellForecast], queues: set[int], 
         return job
     training = None
     if at is not None and at.at and at.trained_s and at.trained_steps:
-        training = Training(_clock(at.at), at.trained_s, at.trained_steps, max(0, steps - at.steps), steps)
+        training = Training(
+            _clock(at.at),
+            at.trained_s,
+            at.trained_steps,
+            max(0, steps - at.steps),
+            steps,
+            whole_epoch=at.trained_steps >= min(cell.steps_per_epoch, steps) or at.steps % cell.steps_per_epoch == 0,
+        )
     began = at.started_at if at is not None else ""
     return job._replace(runs=True, began_s=_clock(began) if began else None, training=training)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.unit.builders import cell, planned_study, point, profile, record, result
 from vit_sweep.outcome.ending import Progress
-from vit_sweep.outcome.eta import OWN, Job, Left, Training, forecast, jobs_of
+from vit_sweep.outcome.eta import FIRST, OWN, Job, Left, Training, forecast, jobs_of
 
 STARTUP_S = 5.0
 EPOCHS = 10
@@ -184,3 +184,24 @@ def test_an_old_progress_file_says_nothing_of_its_epochs():
     (job,) = jobs_of([replace(result(cell(), status="running"), progress=at)], None)
     assert job.runs
     assert job.training is None
+
+
+def test_before_the_first_epoch_ends_a_cell_and_those_that_wait_are_told_by_its_first_steps():
+    """Without an estimate of the plan, as on a local machine: 20 of 100 steps in 10 s after 5 s of start-up."""
+    runs = waiting("r", runs=True, began_s=0.0, training=Training(15.0, 10.0, 20, 80, 100, whole_epoch=False))
+    told = forecast([runs, waiting()], 15.0)
+    assert told.cells["r"] == Left(seconds=40.0, basis=f"from {FIRST}")
+    assert told.sweep.seconds == pytest.approx(40.0 + 5.0 + 50.0)
+    assert told.sweep.basis == "from the running cells' own first steps, one after another"
+
+
+def test_a_cell_that_trains_in_its_first_epoch_is_known_by_its_first_steps():
+    trains = cell(epochs=4)
+    at = Progress(phase="training", epoch=1, epochs=4, host="n", started_at="2025-01-01T00:00:00+00:00",
+                  at="2025-01-01T00:00:15+00:00", steps=20, trained_steps=20, trained_s=10.0)  # fmt: skip
+    (job,) = jobs_of([replace(result(trains, status="running"), attempt="1", progress=at)], None)
+    assert trains.steps_per_epoch > 20
+    assert (job.training.whole_epoch, job.training.steps_left) == (False, 4 * trains.steps_per_epoch - 20)
+    ended = replace(at, steps=trains.steps_per_epoch, trained_steps=trains.steps_per_epoch)
+    (job,) = jobs_of([replace(result(trains, status="running"), attempt="1", progress=ended)], None)
+    assert job.training.whole_epoch

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import webbrowser
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from launchers.references import masked
 from launchers.text import plural, visible
 from vit_sweep.cli.terminal.fitted import Column as Drawn
 from vit_sweep.cli.terminal.fitted import Fitted, Role
+from vit_sweep.outcome.result import Result
 from vit_sweep.outcome.selection import Rerun, Selection
 from vit_sweep.report.tables.form.columns import LEARNT, WHAT
 from vit_sweep.report.tables.form.rounding import field
@@ -202,6 +203,13 @@ def problems(console: Console, texts: Sequence[str]) -> None:
     """Name the files that were passed over."""
     for problem in texts:
         console.print(Text.assemble(("passed over", "yellow"), f" {problem}"), soft_wrap=True)
+
+
+def errors(results: Iterable[Result], problems: Iterable[str]) -> None:
+    """Say on stderr what went wrong, a line each: for somebody who wants quiet."""
+    texts = [f"{result.file.cell_id}: {result.status}: {result.detail}" for result in results]
+    for text in (*texts, *(f"passed over {problem}" for problem in problems)):
+        sys.stderr.write(f"error: {visible(text)}\n")
 
 
 def page(console: Console, path: Path) -> None:

@@ -9,3 +9,4 @@ Trust = Annotated[
     typer.Option("--trust", help="Run what the study's plan names, though you did not plan it here; it is remembered."),
 ]
 StudyName = Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print where the results are and what went wrong, nothing else.")]

@@ -12,6 +12,9 @@ from vit_sweep.job.guardian import Guardian
 from vit_sweep.outcome.ending import Progress
 from vit_sweep.plan.cell import Cell, CellFile
 
+_EACH_S = 2.0
+"""Seconds between two words on a first epoch."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
@@ -58,6 +61,19 @@ class Execution:
             steps = (epoch - 1) * self.cell.steps_per_epoch + step
             self._trained[1:] = [(time.monotonic(), datetime.now(UTC).isoformat(timespec="milliseconds"), steps)]
         self._write_progress(phase, epoch)
+
+    def step(self, phase: str, epoch: int, step: int) -> None:
+        """Tell the watchdog that a step begins; in the attempt's first epoch now and then also whoever waits.
+
+        That epoch's time counts for nothing, so a file that is written meanwhile distorts no measurement.
+        """
+        self.guardian.beat(phase, epoch, step)
+        if phase == "training" and self.me.rank == 0 and self._trained:
+            told_s, _, told = self._trained[-1]
+            first_epoch = self._trained[0][2] // self.cell.steps_per_epoch + 1
+            steps = (epoch - 1) * self.cell.steps_per_epoch + step
+            if epoch == first_epoch and steps > told and time.monotonic() - told_s >= _EACH_S:
+                self.tell(phase, epoch, step)
 
     def _write_progress(self, phase: str, epoch: int) -> None:
         if self.me.rank == 0:

@@ -146,7 +146,7 @@ def _trainer(
         test=test_split.to(device),
         device=device,
         enter=stopper.enter,
-        beat=execution.guardian.beat,
+        beat=execution.step,
         stopped_s=execution.guardian.stopped_s,
         data_opened=data_opened,
     )

@@ -8,7 +8,7 @@ import pytest
 from launchers.atomic import write
 from launchers.checked import to_json
 from tests.unit.builders import entry, record
-from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED
+from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
@@ -55,6 +55,44 @@ def test_a_quiet_sweep_says_on_stderr_what_failed(sweep, planned):
     assert line.startswith(f"error: {second.cell_id}: failed: ")
     assert "it broke" in line
     assert all(line.endswith(".csv") for line in answer.stdout.splitlines())
+
+
+def test_a_quiet_resume_of_what_is_done_prints_the_paths_of_its_tables_alone(sweep, planned):
+    study, files = planned
+    for file in files:
+        finish(study, file)
+    answer = sweep("resume", "s", "--quiet")
+    assert (answer.returncode, answer.stderr) == (EXIT_DONE, "")
+    assert {Path(line) for line in answer.stdout.splitlines()} == {*(study.folder / "tables").glob("*.csv")}
+    watched = sweep("status", "s", "--watch", "--quiet")
+    assert (watched.returncode, watched.stdout, watched.stderr) == (EXIT_DONE, answer.stdout, "")
+
+
+def test_a_quiet_status_says_by_its_code_what_became_of_the_cells_and_on_stderr_what_failed(sweep, planned):
+    study, (first, second) = planned
+    finish(study, first)
+    fine = sweep("status", "s", "--quiet")
+    assert (fine.returncode, fine.stdout, fine.stderr) == (EXIT_UNDER_WAY, "", "")
+    study.journal(entry(Event.SUBMITTED, "b", (second.cell_id, 1), handle="17"))
+    folder = study.cell_dir(second.cell_id) / "attempts" / "1"
+    folder.mkdir(parents=True)
+    write(folder / "exit.json", to_json(Exit(cause=Cause.BUG, message="it broke")))
+    answer = sweep("status", "s", "--quiet")
+    assert (answer.returncode, answer.stdout) == (EXIT_FAILED, "")
+    (line,) = answer.stderr.splitlines()
+    assert line.startswith(f"error: {second.cell_id}: failed: ")
+    assert "leave one out" in sweep("status", "s", "--quiet", "--json").stderr
+
+
+def test_a_quiet_report_prints_the_path_of_its_page_alone(sweep, planned):
+    study, files = planned
+    nothing = sweep("report", "s", "--quiet")
+    assert (nothing.returncode, nothing.stdout) == (1, "")
+    assert "nothing to report" in nothing.stderr
+    for file in files:
+        finish(study, file)
+    answer = sweep("report", "s", "--quiet")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, f"{study.folder / 'report.html'}\n", "")
 
 
 def test_a_quiet_dry_run_prints_nothing_unless_it_is_for_programs(sweep):

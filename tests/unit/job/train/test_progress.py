@@ -25,24 +25,52 @@ class Clock:
         return self.now
 
 
-def test_steps_and_seconds_are_those_of_this_attempt_and_only_of_its_training(tmp_path, monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(module, "time", clock)
-    trains = cell(epochs=4)
+def execution_of(trains, folder, clock):
     me = RankIdentity(
         task_index=0, restart=0, job_id="17_0", rank=0, world_size=1, local_rank=0, local_world_size=1, node_rank=0,
         nodes=1, node_name="n1", visible_gpus=1,
     )  # fmt: skip
     file = CellFile(cell_id=trains.cell_id, cell=trains, series=(series(),), data_root="/data")
-    execution = Execution(
-        file=file, me=me, cell_dir=tmp_path, attempt=tmp_path, begun=clock.now, code="c", guardian=Deaf()
-    )
+    return Execution(file=file, me=me, cell_dir=folder, attempt=folder, begun=clock.now, code="c", guardian=Deaf())
+
+
+def said(folder):
+    return parse_json(Progress, (folder / "progress.json").read_text(), what="progress")
+
+
+def test_only_in_its_first_epoch_is_an_attempt_written_of_in_the_middle_and_not_at_every_step(tmp_path, monkeypatch):
+    """Later epochs are timed."""
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    trains = cell(epochs=4)
+    execution = execution_of(trains, tmp_path, clock)
+    execution.tell("training", 1, 0)
+    written = []
+    for step in range(trains.steps_per_epoch):
+        clock.now += 0.5
+        execution.step("training", 1, step)
+        written.append(said(tmp_path).steps)
+    assert written[:9] == [0, 0, 0, 3, 3, 3, 3, 7, 7]
+    assert (said(tmp_path).trained_steps, said(tmp_path).trained_s) == (written[-1], (written[-1] + 1) / 2)
+    execution.tell("training", 2, 0)
+    before = said(tmp_path)
+    for step in range(trains.steps_per_epoch):
+        clock.now += 5
+        execution.step("training", 2, step)
+    assert said(tmp_path) == before
+
+
+def test_steps_and_seconds_are_those_of_this_attempt_and_only_of_its_training(tmp_path, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    trains = cell(epochs=4)
+    execution = execution_of(trains, tmp_path, clock)
 
     def told(after_s, *where):
         clock.now += after_s
         execution.tell(*where)
-        said = parse_json(Progress, (tmp_path / "progress.json").read_text(), what="progress")
-        return said.steps, said.trained_steps, said.trained_s, bool(said.at)
+        now = said(tmp_path)
+        return now.steps, now.trained_steps, now.trained_s, bool(now.at)
 
     steps = trains.steps_per_epoch
     assert told(7, "preflight") == (0, 0, 0.0, False)
