@@ -63,7 +63,7 @@ def _next(series: ScalingSeries, law: Fit | None) -> Answer:
         elif add:
             text = f"{heading}: none, as no law is fitted; {add} gives times an interval"
         else:
-            text = f"{heading}: none, no law can be fitted"
+            text = f"{heading}: none, as no law can be fitted"
         return Answer(question=Question.NEXT, sentence=text, words=add)
     runs = {point.gpus: 0 for point in series.timed}
     for point in series.timed:

@@ -105,7 +105,7 @@ def proposal(folder):
     resources = table_of(
         "resources",
         "Requested resources",
-        (Column(name="campaign"), Column(name="gpus", title="GPUs"), with_bounds("gpu_hours", "GPU hours", "h")),
+        (Column(name="campaign"), Column(name="gpus", title="GPUs"), with_bounds("gpu_hours", "GPU-hours", "h")),
         [
             {"campaign": "strong scaling, batch 64", "gpus": 8}
             | estimate("gpu_hours", Estimate(value=5.4, low=5.2, high=5.9))
@@ -114,7 +114,7 @@ def proposal(folder):
     evidence = scaling_table(name="evidence", title="Scalability")
     return Proposal(
         threshold=0.8,
-        summary=("We ask for 5.4 GPU hours.",),
+        summary=("We ask for 5.4 GPU-hours.",),
         resources=resources,
         evidence=evidence,
         figure=figure(folder, "evidence"),

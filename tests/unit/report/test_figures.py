@@ -518,7 +518,7 @@ def test_a_count_that_only_waits_is_no_failure(sheets, tmp_path):
     runs = [run(1, (10.0,)), run(2, (6.0,)), without_time(4, "queued")]
     figure = times.draw_time(Scaling.STRONG, series_of(runs, Scaling.STRONG), tmp_path)
     assert not [line for line in sheets["strong_time"].axes[0].get_lines() if line.get_marker() == "X"]
-    assert "1 point not run or not finished" in figure.caption
+    assert "1 point was not run or not finished" in figure.caption
 
 
 def test_a_speedup_below_one_and_its_interval_lie_inside_the_axes(sheets, tmp_path):

@@ -264,7 +264,7 @@ def test_every_column_of_the_scaling_tables_that_is_a_formula_has_its_definition
         "throughput",
         "bus bandwidth",
         "straggler",
-        "gpu hours",
+        "gpu-hours",
         "held out",
     ):
         assert term in text, term

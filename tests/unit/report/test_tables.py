@@ -379,7 +379,7 @@ def test_an_engine_without_a_certificate_that_holds_stands_apart_and_is_no_refer
         certified[1]: ("exact", f"zero{certified[0]}", UNKNOWN),
     }
     assert [row["time_ratio"] is None for row in table.rows].count(False) == 1
-    assert table.notes[0].startswith("apart: 1 of 3 rows, engines are compared only where a certificate says")
+    assert table.notes[0].startswith("apart: 1 of 3 rows: engines are compared only where a certificate says")
 
 
 def test_a_certificate_speaks_for_other_batches_and_repeats_of_its_version_only():

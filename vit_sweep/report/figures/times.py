@@ -101,7 +101,7 @@ def caption(curves: Curves, quantity: str, first: str) -> str:
         parts.append(f"Crossed marks at the axis have no time: {failures_text(points)}.")
     missing = sum(not p.runs and not failed(p) for p in points)
     if missing:
-        parts.append(f"{plural(missing, 'point')} not run or not finished.")
+        parts.append(f"{plural(missing, 'point was|points were')} not run or not finished.")
     if curves.reference:
         parts.append(f"Grey, dashed: published ({'; '.join(curve.label for curve in curves.reference)}).")
     if curves.layout.left_out:

@@ -213,11 +213,4 @@ def _number(estimate: Estimate | None, *, percent: bool = False) -> list[float |
         return None
     if estimate.high is not None and not math.isfinite(estimate.high):
         estimate = replace(estimate, low=None, high=None)
-    text = estimate_text(estimate, percent=percent)
-    return [estimate.value, estimate.low, estimate.high, _with_sign(text) if percent else text]
-
-
-def _with_sign(text: str) -> str:
-    """`82.6 [81.5, 83.8]` as `82.6% [81.5, 83.8]`."""
-    number, *interval = text.split(" ", 1)
-    return " ".join((f"{number}%", *interval))
+    return [estimate.value, estimate.low, estimate.high, estimate_text(estimate, percent=percent)]

@@ -179,14 +179,14 @@ def onward(fits: Sequence[Fit]) -> str:
     gpus = _ONWARD * max(laws[0].counts)
     predicted = predict(laws, gpus)
     if isinstance(predicted, Refusal):
-        return f"Not carried on to {plural(gpus, 'GPU')}: {predicted.reason.rstrip('.')}."
+        return f"No prediction for {plural(gpus, 'GPU')}: {predicted.reason.rstrip('.')}."
     *others, last = (NAMES[law] for law in predicted.laws)
     names = f"{', '.join(others)} and {last}" if others else last
     where = f"On {plural(gpus, 'GPU')}, which nobody measured"
     text = f"{where}, an epoch would take {estimate_text(predicted.time_s)} s by {names}"
     if predicted.efficiency is None:
         return text + "."
-    return f"{text}, with an efficiency of {estimate_text(predicted.efficiency, percent=True)}%."
+    return f"{text}, with an efficiency of {estimate_text(predicted.efficiency, percent=True)}."
 
 
 def sentence(text: str) -> str:

@@ -142,7 +142,7 @@ METHODS: tuple[Formula, ...] = (
         "Chowdhery et al., PaLM, 2022, appendix B; vit_sweep/plan/predict/vit.py",
     ),
     _define(
-        "GPU hours",
+        "GPU-hours",
         "What a run costs: all GPUs are held from its start to its end.",
         row("G = p ⋅", frac(words("wall time in s"), "3600")),
         "G = p x wall time / 3600 s",

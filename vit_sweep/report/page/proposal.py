@@ -93,7 +93,7 @@ def _evidence(known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint |
         (
             *MEASURED,
             Column(name="n", meaning="Runs that are pooled."),
-            with_bounds("gpu_hours", "GPU hours of a run"),
+            with_bounds("gpu_hours", "GPU-hours of a run"),
             Column(name="chosen"),
         ),
         [
@@ -126,12 +126,12 @@ def _resources(known: Sequence[ScalingSeries], chosen: Mapping[str, SeriesPoint 
             Column(name="gpus", title="GPUs of a job"),
             Column(name="nodes"),
             with_bounds("efficiency", "efficiency", percent=True),
-            with_bounds("gpu_hours_per_run", "GPU hours of a run"),
+            with_bounds("gpu_hours_per_run", "GPU-hours of a run"),
             Column(name="runs", meaning="As many as this study had at the chosen count."),
-            with_bounds("gpu_hours", "GPU hours"),
+            with_bounds("gpu_hours", "GPU-hours"),
         ),
         rows,
-        notes=(f"Together {estimate_text(_sum(costs))} GPU hours.",) if len(costs) > 1 else (),
+        notes=(f"Together {estimate_text(_sum(costs))} GPU-hours.",) if len(costs) > 1 else (),
         empty="No series keeps the efficiency beyond its baseline, or none has a time: nothing can be asked for.",
     )
 
@@ -147,14 +147,14 @@ def _summary(
             sentences.append(f"{capital(name_of(curve))}: no measured count keeps it.")
             continue
         each = run_hours(point)
-        cost = f"; a run takes {estimate_text(each)} GPU hours" if each is not None else ""
+        cost = f"; a run takes {estimate_text(each)} GPU-hours" if each is not None else ""
         if point is curve.baseline:
             sentences.append(f"{capital(name_of(curve))}: only its baseline, {plural(point.gpus, 'GPU')}{cost}.")
             continue
         edge = ", the largest that was measured" if point.gpus == largest else ""
         sentences.append(
             f"{capital(name_of(curve))}: {plural(point.gpus, 'GPU')}{edge}, with an efficiency of "
-            f"{estimate_text(point.efficiency, percent=True)}%{cost}."
+            f"{estimate_text(point.efficiency, percent=True)}{cost}."
         )
     return tuple(sentences)
 

@@ -10,7 +10,7 @@ from vit_sweep.report.tables.form.text import pipe_table
 
 _TERMS = (
     "Epoch time", "Speedup, strong scaling", "Efficiency, strong scaling",
-    "Efficiency and scaled speedup, weak scaling", "Intervals", "GPU hours",
+    "Efficiency and scaled speedup, weak scaling", "Intervals", "GPU-hours",
 )  # fmt: skip
 """The definitions that an application needs."""
 

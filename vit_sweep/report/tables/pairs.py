@@ -130,7 +130,7 @@ def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
         row.update(estimate("time_ratio", ratio.estimate) | {"verdict": text})
     title = "Engines and ZeRO stages on the same work"
     apart = sum(row.get("verdict") == APART for row in rows)
-    note = f"apart: {apart} of {plural(len(rows), 'row')}, {_WHY_APART}" if apart else ""
+    note = f"apart: {apart} of {plural(len(rows), 'row')}: {_WHY_APART}" if apart else ""
     return table("engines", title, ENGINE_COLUMNS, rows, known=COLUMNS, notes=[note])
 
 

@@ -67,8 +67,9 @@ def with_interval(value: float, low: float | None, high: float | None, *, percen
 
 
 def estimate_text(estimate: Estimate, *, percent: bool = False) -> str:
-    """A number of the analysis with its interval, if it has one."""
-    return " ".join(filter(None, with_interval(estimate.value, estimate.low, estimate.high, percent=percent)))
+    """A number of the analysis with its interval, if it has one: `15.2 [15.0, 15.4]`, `82.6% [81.5, 83.8]`."""
+    number, interval = with_interval(estimate.value, estimate.low, estimate.high, percent=percent)
+    return " ".join(filter(None, (f"{number}%" if percent else number, interval)))
 
 
 def is_number(value: object) -> bool:
