@@ -7,11 +7,14 @@ One decorator and two functions, so that YAML, JSON and our own code meet the sa
 becomes one sentence instead of a validation dump.
 """
 
+import ast
+import inspect
 import json
 import re
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
 from annotated_types import Ge, Le
@@ -26,8 +29,6 @@ T = TypeVar("T")
 
 # Built when first used: a process starts with a hundred of these classes and uses a few.
 _STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, defer_build=True)
-# Attribute docstrings are read while a class is built, and are lost when that is later.
-_DESCRIBED = _STRICT | ConfigDict(use_attribute_docstrings=True, defer_build=False)
 
 _LONGEST_NAME = 200
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=_LONGEST_NAME)]
@@ -74,22 +75,29 @@ Instant = Annotated[str, AfterValidator(_instant)]
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def checked(cls: type[T]) -> type[T]:
     """Make `cls` a frozen, slotted, keyword-only dataclass that validates its fields strictly."""
-    return _made(cls, _STRICT)
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True)
-def described(cls: type[T]) -> type[T]:
-    """Make `cls` a checked class whose JSON schema has the words under its fields."""
-    return _made(cls, _DESCRIBED)
-
-
-def _made(cls: type[T], config: ConfigDict) -> type[T]:
-    make: Callable[[type[T]], Any] = _pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=config)
+    make: Callable[[type[T]], Any] = _pydantic_dataclass(frozen=True, slots=True, kw_only=True, config=_STRICT)
     made: type[T] = make(cls)
     return made
 
 
+def words_under(cls: type[Any]) -> dict[str, str]:
+    """What the source says under each field of a class, or under each member of an enumeration; read when asked."""
+    if cls not in _WORDS:
+        _WORDS[cls] = dict(_words_of(cls))
+    return _WORDS[cls]
+
+
+def _words_of(cls: type[Any]) -> Iterator[tuple[str, str]]:
+    tree = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    for field, below in pairwise(tree.body):
+        names = field.targets if isinstance(field, ast.Assign) else [getattr(field, "target", None)]
+        if isinstance(names[0], ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            yield names[0].id, inspect.cleandoc(str(below.value.value))
+
+
 _ADAPTERS: dict[type[Any], TypeAdapter[Any]] = {}
+_WORDS: dict[type[Any], dict[str, str]] = {}
 
 
 def _adapter(cls: type[Any]) -> TypeAdapter[Any]:

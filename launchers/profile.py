@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le
 
-from launchers.checked import CONTROLS, ClusterName, Name, checked, described, to_plain
+from launchers.checked import CONTROLS, ClusterName, Name, checked, to_plain
 from launchers.errors import UserError
 from launchers.references import MASK, is_secret, masked, references
 from launchers.text import nodes_by_gpus
@@ -157,7 +157,7 @@ class Host:
     refused_precisions: tuple[str, ...] = ()
 
 
-@described
+@checked
 class PartitionProfile:
     """One partition, or machines that stand for one. Not a request: it says what is possible, never what is wanted."""
 

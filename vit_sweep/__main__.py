@@ -30,6 +30,7 @@ VERBS = (
     "data",
     "doctor",
     "drop",
+    "explain",
     "list",
     "open",
     "plan",

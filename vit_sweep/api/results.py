@@ -76,10 +76,10 @@ class Results(ABC):
 
         What is not known is missing. Raises `UserError` without the extra `report`.
         """
+        tables = self._tables()
         from vit_sweep.report.frames import frame
         from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
 
-        tables = self._tables()
         empty = Table(name="runs", title="Runs: one row each", columns=tuple(RUN_COLUMNS.values()), rows=())
         return frame(tables.get("runs", empty))
 
@@ -104,10 +104,10 @@ class Results(ABC):
         `attrs` has its `title`, its `notes`, and by column `units` and `meanings`. Raises `UserError` with the
         likeliest names for another one.
         """
+        tables = self._tables()
         from vit_sweep.report.frames import frame
         from vit_sweep.report.tables.all_tables import NAMES
 
-        tables = self._tables()
         if name in tables:
             return frame(tables[name])
         if name in NAMES:

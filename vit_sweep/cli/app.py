@@ -11,6 +11,8 @@ from vit_sweep.cli.collect import collect
 from vit_sweep.cli.compare import compare
 from vit_sweep.cli.data import app as data_app
 from vit_sweep.cli.doctor import doctor
+from vit_sweep.cli.explain import EPILOG as EXPLAIN_EPILOG
+from vit_sweep.cli.explain import explain
 from vit_sweep.cli.profiles import app as profiles_app
 from vit_sweep.cli.render_diff import render_diff
 from vit_sweep.cli.report import report
@@ -51,6 +53,7 @@ app.command(
     "--reference paper_cifar100"
 )(report)
 app.command(epilog=SIMULATE_EPILOG)(simulate)
+app.command(epilog=EXPLAIN_EPILOG)(explain)
 app.command(
     epilog="Examples: python -m vit_sweep status outputs/vit_tiny_32-digits-local --watch, or for a program: "
     "status vit_tiny_32-digits-local --json"

@@ -30,6 +30,7 @@ from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations, r
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.spelling import likely_key
 from vit_sweep.config.yaml_numbers import read_digits_alone
+from vit_sweep.data.request import Request
 from vit_sweep.plan.point import Point
 
 Plain = dict[str, Any]
@@ -308,8 +309,13 @@ def known_keys(group: str = "") -> list[str]:
 def _keys_of(group: str, config: Plain) -> list[str]:
     """The keys of one group: those of its class, and those that `config` sets beside."""
     field = getattr(Point, "__dataclass_fields__", {}).get(group)
-    beside = config[group] if isinstance(config.get(group), dict) else {}
+    beside = [*(config[group] if isinstance(config.get(group), dict) else ()), *_of_own(group)]
     return list(dict.fromkeys([*(field_names(field.type) if field is not None else []), *beside]))
+
+
+def _of_own(group: str) -> list[str]:
+    """The keys of data of somebody's own, which become a data set's."""
+    return field_names(Request) if group == "data" else []
 
 
 def plain(config: DictConfig, *, resolve: bool = True) -> Plain:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import yaml
 from omegaconf import OmegaConf
-from pydantic import TypeAdapter
 
 from launchers.atomic import write_first
 from launchers.checked import checked, field_names, parse
@@ -14,6 +13,7 @@ from launchers.errors import UserError, closest
 from launchers.profile import PartitionProfile, shown
 from launchers.slurm.discover import Cluster, GpuPartition
 from vit_sweep.config import groups
+from vit_sweep.config.explain import explain
 from vit_sweep.config.groups import Entry
 from vit_sweep.config.profile_words import meant
 
@@ -65,16 +65,10 @@ def rows(profile: PartitionProfile, given: set[str]) -> list[Row]:
 
 
 def meanings() -> dict[str, str]:
-    """What each key of a profile means: the schema's own words, with the menu of values where there is one."""
-    schema = TypeAdapter(PartitionProfile).json_schema()
-    words: dict[str, str] = {}
-    for key, about in schema["properties"].items():
-        referred = schema["$defs"].get(str(about.get("$ref", "")).rpartition("/")[2], {})
-        # Where a key's words are its type's own, the schema says them once, at the type.
-        text = " ".join(str(about.get("description") or referred["description"]).split())
-        menu = referred.get("enum")
-        words[key] = f"{text} One of: {', '.join(menu)}." if menu else text
-    return words
+    """What each key of a profile means, with the menu of values where there is one."""
+    keys = {key: explain(f"partition.{key}") for key in field_names(PartitionProfile)}
+    menus = {key: ", ".join(value for value, _ in told.values) for key, told in keys.items()}
+    return {key: told.meaning + (f" One of: {menus[key]}." if menus[key] else "") for key, told in keys.items()}
 
 
 def _shown(value: object) -> str:

@@ -36,6 +36,7 @@ class Settings:
     study: str | None
     """Name of the folder below `outputs`; null: made from model, data and partition."""
     outputs: Line
+    """Folder that studies lie in."""
     data_root: Line
     """Folder of the data files, on the login node and on the compute nodes."""
     dry_run: bool | Literal["stdout", "json"]
@@ -85,7 +86,7 @@ class Settings:
     max_gpus_in_flight: Count | None
     """GPUs that this sweep's arrays may use at once."""
     grid: GridSpec
-    """The named grid whose words were used; `none` for a grid of the command line alone."""
+    """A named grid, whose axes a command may replace one by one; `none`: the grid of the command line alone."""
     exclude: tuple[str, ...]
     """Predicates over the axes of a point; where one holds, the point is left out."""
     zip: tuple[tuple[str, ...], ...]
@@ -98,6 +99,7 @@ class Settings:
     """Runs of one cell at most, with `repeat_until`."""
     order: Order
     order_seed: NotNegativeInt
+    """Of `order=random`."""
 
     @property
     def repeat_rule(self) -> RepeatRule | None:

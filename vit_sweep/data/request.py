@@ -76,7 +76,7 @@ class Request:
 
     source: Kind
     path: Line
-    """Absolute."""
+    """A folder of images, a file or a folder of shards of one's own; kept as an absolute path."""
     name: Name
     """What tables call the data set."""
     side: Count | None = None
@@ -86,6 +86,7 @@ class Request:
     split: Annotated[float, Gt(0), Lt(1)] = 0.1
     """Part of each class that becomes the test images, where nobody has put them apart."""
     split_seed: NotNegativeInt = 0
+    """Of that split."""
     corrupt: Corrupt = Corrupt.REFUSE
     pixels: Pixels = Pixels.U8
     """Of files of images: f32 keeps what 8 bits would not. HDF5: numbers of more than 8 bits are always kept."""

@@ -82,7 +82,9 @@ class MemoryCheck(StrEnum):
     ERROR = "error"
     """It is skipped, with the figures."""
     WARN = "warn"
+    """It runs, and that is said."""
     OFF = "off"
+    """Nobody looks."""
 
 
 @checked

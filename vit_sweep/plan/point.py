@@ -48,7 +48,9 @@ class Placement(StrEnum):
     """How GPUs are laid over nodes when `nodes` is not given."""
 
     PACKED = "packed"
+    """As few nodes as the partition allows."""
     SPREAD = "spread"
+    """One GPU of each node."""
 
 
 class Allocation(StrEnum):
@@ -64,14 +66,17 @@ class Precision(StrEnum):
     """Number format of weights and products in forward and backward."""
 
     FP32 = "fp32"
+    """32 bits throughout."""
     TF32 = "tf32"
     """fp32 weights and activations, whose matrix products keep 10 bits of the mantissa (NVIDIA, from sm80 on)."""
     BF16 = "bf16"
-    """16-bit weights and activations, updated by an fp32 copy of the weights; as `FP16`."""
+    """16-bit weights and activations, updated by an fp32 copy of the weights."""
     FP16 = "fp16"
+    """Likewise, with a scaled loss."""
     BF16_AMP = "bf16_amp"
-    """fp32 weights and gradients, 16-bit products: torch's autocast; as `FP16_AMP`."""
+    """fp32 weights and gradients, 16-bit products: torch's autocast."""
     FP16_AMP = "fp16_amp"
+    """Likewise, with a scaled loss."""
 
     @property
     def bytes(self) -> int:
@@ -133,6 +138,7 @@ class LrScaling(StrEnum):
     """How the learning rate follows the global batch, relative to `optimizer.base_batch`."""
 
     NONE = "none"
+    """It does not."""
     LINEAR = "linear"
     """rate x batch / base (Goyal et al. 2017, arXiv:1706.02677)."""
     SQRT = "sqrt"
@@ -143,6 +149,7 @@ class LrSchedule(StrEnum):
     """How the learning rate goes on after the warm-up, to the end of the run."""
 
     CONSTANT = "constant"
+    """As it is."""
     COSINE = "cosine"
     """Half a cosine down to 0 (Loshchilov & Hutter 2017, arXiv:1608.03983, without restarts)."""
     LINEAR = "linear"
@@ -205,6 +212,7 @@ class Offload(StrEnum):
     """Where states lie that a GPU does not keep between steps."""
 
     NONE = "none"
+    """On the GPU."""
     CPU = "cpu"
     """Memory of the node."""
     NVME = "nvme"
@@ -273,30 +281,34 @@ class ModelSpec:
     """A Vision Transformer: its shape (Dosovitskiy et al. 2021, table 1), or who builds it."""
 
     name: Name
+    """What tables call it; with a `target` what that knows it by."""
     image_size: Count | tuple[Count, Count]
     """Pixels of a side, or rows and columns; images of another size are resized."""
     patch_size: Size = 0
-    """This and the four below are those of the models that are built here; 0 for all others."""
+    """Pixels of a side of a patch. This and the four below are of models that are built here; 0 for all others."""
     layers: Size = 0
+    """Encoder blocks."""
     heads: Size = 0
+    """Attention heads of a block; they divide `width`."""
     width: Size = 0
     """Hidden dimension D."""
     mlp_width: Size = 0
+    """Hidden dimension of a block's MLP."""
     target: Line | None = None
     """Who builds it: `timm` or `torchvision`, by `name`, or a function of somebody's own, `my_package.my_module:build`;
     None: it is built here, from its shape."""
     arguments: tuple[Argument, ...] = ()
     """What that takes beside the name, the classes and the size of an image."""
     counts: ModelCounts | None = None
-    """Of a model with a target."""
+    """What was counted of a model with a target; not for a command to say."""
     pool: Pool = Pool.CLASS
-    """Of a model that is built here."""
+    """What the head sees, of a model that is built here."""
     channels: Count = 3
-    """Of the images that it takes."""
+    """Colours of the images that it takes; None: as the data has."""
     init: Line | None = None
     """A safetensors file that a model which is built here begins with; None: weights drawn anew."""
     init_content: Name | None = None
-    """Its digest."""
+    """Digest of the file of `init`; not for a command to say."""
     text: TextSpec | None = None
     """The text tower beside it; of `task=contrastive`."""
 
@@ -329,20 +341,24 @@ class DataSpec:
     """A labelled set of images with a training and a test split."""
 
     name: Name
+    """What tables call it."""
     source: DataSource
     train_images: Count
+    """Images of the training split."""
     test_images: Count
+    """Images of the test split."""
     classes: Count
-    """Or labels, or numbers, where its `targets` are those."""
+    """Classes, or labels, or numbers, where its `targets` are those."""
     files: tuple[DataFile, ...] = ()
-    """Empty for data that needs no file."""
+    """Files that must be there, with their digests; empty for data that needs none."""
     augment: bool = False
     """Random crop with padding (32 px sets) or random resized crop, and flips, per image."""
     side: Count | None = None
     """Pixels of a side of the packed images, or of a published set's; None: as the source has them."""
     channels: Count = 3
+    """Colours of an image: 3, or 1 for grey."""
     image_bytes: Count | None = None
-    """Of one packed image; None: 8 bits a channel and pixel of a square."""
+    """Size of one packed image; None: 8 bits a channel and pixel of a square."""
     content: Name | None = None
     """Digest of what was packed from `data.path`; None where a YAML says what there is."""
     targets: Task = Task.CLASSIFICATION
@@ -360,9 +376,10 @@ class DataSpec:
 
 @checked
 class EngineSpec:
-    """What spreads the training over the ranks, and how; `engines` says what is known of each kind."""
+    """What spreads the training over the ranks, and how; each kind heeds some of these keys (docs/engines.md)."""
 
     name: Name
+    """What tables call it."""
     zero_stage: Annotated[int, Ge(0), Le(3)] | None
     """DeepSpeed's: 0 (plain data parallel) to 3; None for engines that have no such stages."""
     kind: Name = DEEPSPEED
@@ -372,13 +389,15 @@ class EngineSpec:
     distributed_optimizer: bool | None = None
     """Megatron: whether each rank updates its part of the weights, as with ZeRO 1; None for other engines."""
     offload_optimizer: Offload = Offload.NONE
-    """DeepSpeed's, as all that follow; `knobs.STAGES` says which stages heed which."""
+    """Where the fp32 weights and moments lie, and their update is made; DeepSpeed's, as all that follow (`knobs`)."""
     offload_param: Offload = Offload.NONE
+    """Where weights lie between their uses."""
     overlap_comm: bool = False
+    """Reduce gradients beside the backward."""
     reduce_bucket_size: Count = BUCKET_ELEMENTS
-    """Gradients."""
+    """Gradients that are reduced at a time."""
     allgather_bucket_size: Count = BUCKET_ELEMENTS
-    """Weights."""
+    """Weights that are gathered at a time."""
     prefetch_bucket_size: NotNegativeInt = BUCKET_ELEMENTS
     """Weights that are gathered ahead."""
     param_persistence_threshold: NotNegativeInt = 100_000
@@ -396,21 +415,25 @@ class EngineSpec:
 
 @checked
 class OptimizerSpec:
-    """The optimizer and its constants; `optimizers.CONSTANTS` says which kind has which."""
+    """The optimizer and its constants, of which each kind has some (`optimizers`)."""
 
     name: Name
+    """What tables call it."""
     kind: OptimizerKind
     learning_rate: Annotated[float, Gt(0), Le(100)]
+    """Step length after the warm-up, before `lr_scaling`."""
     weight_decay: NotNegative
+    """Part by which weights shrink in a step of learning rate 1."""
     beta1: Decay = 0.9
     """First-moment decay, or momentum (SGD, LARS)."""
     beta2: Decay = 0.999
+    """Second-moment decay."""
     base_batch: Count = 256
     """Global batch that `learning_rate` is meant for; what `lr_scaling` scales from, unused without it."""
     eps: Annotated[float, Gt(0), Le(1)] = 1e-8
     """Added to the root of the second moment."""
     momentum: Decay = 0.95
-    """Of Muon's matrices."""
+    """Muon: momentum of its matrices."""
     trust_coefficient: Annotated[float, Gt(0), Le(1)] = 0.001
     """LARS: a tensor's step relative to its norm."""
     beta2_decay: Annotated[float, Lt(0), Ge(-1)] = -0.8
@@ -429,17 +452,21 @@ class Point:
     gpus: Factor
     """TOTAL GPUs = ranks = world size."""
     nodes: Factor | None
+    """Hosts; None: as `placement` says."""
     placement: Placement
     batch: Factor
+    """Images per GPU and forward (the micro batch), or what `batch_per` says."""
     batch_per: BatchPer
     accum: Factor
     """Micro steps per optimizer step."""
     scaling: Scaling
     precision: Precision
     epochs: Count
+    """How often the training goes through its images; the first time is cold and kept apart."""
     warmup_steps: NotNegativeInt
     """Optimizer steps at the start of the first epoch that no step statistic counts."""
     seed: NotNegativeInt
+    """Of weights, the order of images and their augmentation; runs that differ in it alone are repeats."""
     fraction: Fraction
     """Part of the training images that is selected at all (seeded, the same for every cell)."""
     weak_fraction: Fraction

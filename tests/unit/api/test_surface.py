@@ -10,6 +10,7 @@ import pytest
 
 import vit_sweep as vs
 from tests.conftest import ROOT
+from tests.unit.cli.input.test_claims import write_study
 
 GOLDEN = ROOT / "tests" / "golden" / "api.txt"
 HEAVY = ("torch", "pandas", "numpy", "scipy", "matplotlib", "seaborn", "pyarrow", "hydra", "rich", "typer")
@@ -78,6 +79,29 @@ def loaded(program):
 def test_importing_it_imports_nothing_else_and_the_probe_can_fail():
     assert loaded("import vit_sweep\nassert not [m for m in sys.modules if m.startswith('vit_sweep.')]") == []
     assert loaded("import numpy") == ["numpy"]
+
+
+def test_without_the_extra_for_tables_a_sentence_names_it(tmp_path):
+    study = write_study(tmp_path / "mine", gpus=(1,), seeds=(0,))
+    program = """
+import sys
+for name in ("pandas", "scipy", "matplotlib", "seaborn", "pyarrow", "jinja2"):
+    sys.modules[name] = None
+import vit_sweep as vs
+study = vs.open(sys.argv[1])
+curve = vs.simulate(partition="vector_t4v2", gpus=[1, 2])
+asks = [lambda: study.runs, lambda: study.table("strong"), lambda: study.figure("strong_time"), study.fit, study.status,
+        study.report, lambda: vs.compare(study, study), lambda: vs.read_csv("x.csv"), lambda: curve.table, curve.figure]
+for ask in asks:
+    try:
+        ask()
+    except vs.UserError as error:
+        print(error)
+"""
+    answer = subprocess.run([sys.executable, "-c", program, study.folder], capture_output=True, text=True, check=True)
+    sentences = answer.stdout.splitlines()
+    assert len(sentences) == 10
+    assert {sentence.partition(": ")[2] for sentence in sentences} == {"pip install 'vit_sweep[report]'"}
 
 
 def test_opening_a_study_needs_neither_pandas_nor_hydra():

@@ -4,3 +4,12 @@ EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY = 0, 1, 3
 """All cells are done; a cell has ended otherwise; the rest is under way or has not begun."""
 EXIT_DETACHED = 130
 """Ctrl-C: the jobs go on."""
+CODES = {
+    EXIT_DONE: "all cells are done; of a verb that judges: nothing speaks against it",
+    EXIT_FAILED: "a cell has ended otherwise; audit: a claim falls; compare: no cell could be paired; collect, report: "
+    "no run has a time yet; render-diff: the scripts differ; check, doctor: something is wrong",
+    2: "a mistake in the command: one sentence says which, and nothing was submitted",
+    EXIT_UNDER_WAY: "status: cells are under way or have not begun",
+    EXIT_DETACHED: "Ctrl-C: the jobs go on",
+}
+"""What each code of a command says."""

@@ -4,7 +4,7 @@ from launchers.text import plural
 from vit_sweep.analysis.compare import Comparison
 from vit_sweep.report.tables.form.table import Column, Table
 
-_COLUMNS = tuple(
+COMPARED_COLUMNS = tuple(
     Column(name=name, title=title, unit=unit, meaning=meaning)
     for name, title, unit, meaning in (
         ("gpus", "GPUs", "", "All GPUs of the cell."),
@@ -49,7 +49,7 @@ def compared_table(comparison: Comparison) -> Table:
     return Table(
         name="compared",
         title="b against a (ratio of epoch times)",
-        columns=_COLUMNS,
+        columns=COMPARED_COLUMNS,
         rows=tuple(rows),
         notes=(summary(comparison), *comparison.notes),
     )

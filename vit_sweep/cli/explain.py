@@ -1,0 +1,49 @@
+"""The verb `explain`: what a key of a command means. An edge."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from vit_sweep.cli.terminal import show
+
+if TYPE_CHECKING:
+    # It imports Hydra, which other verbs do not need.
+    from vit_sweep.config.explain import Key
+
+EPILOG = "Examples: python -m vit_sweep explain batch_per, of several: explain zero engine, or of all: explain"
+
+
+def explain(
+    keys: Annotated[list[str] | None, typer.Argument(help="Keys: gpus, model.layers, partition. Default: all.")] = None,
+) -> None:
+    """Say what a key means, what it takes, its default and its unit; without one, a line for each key."""
+    from vit_sweep.config.explain import all_keys
+    from vit_sweep.config.explain import explain as explain_key
+
+    console = show.console()
+    if not keys:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for key in all_keys():
+            table.add_row(key.name, key.meaning)
+        console.print(table)
+        return
+    for told in [explain_key(name) for name in keys]:
+        console.print(Text.assemble((told.name, "bold"), f"  {told.meaning}"))
+        console.print(_facts(told))
+        console.print()
+
+
+def _facts(told: "Key") -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold")
+    for value, meaning in told.values:
+        table.add_row(value, meaning)
+    for title, text in (("takes", "" if told.values else told.takes), ("unit", told.unit), ("default", told.default)):
+        if text:
+            table.add_row(title, text)
+    return table

@@ -1,0 +1,183 @@
+"""Every key of a command with its meaning, what it takes, its default and its unit. An edge: reads the shipped files.
+
+Meanings are the words under the fields of the classes that check the values: there is no other place for them.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from omegaconf import OmegaConf
+from pydantic import TypeAdapter
+
+from launchers.checked import checked, words_under
+from launchers.errors import UserError
+from vit_sweep.config.compose import Plain, known_keys, word
+from vit_sweep.config.folders import conf_dir
+from vit_sweep.config.settings import Settings
+from vit_sweep.config.spelling import likely_key
+from vit_sweep.data.request import Request
+from vit_sweep.plan.point import Point
+
+_UNITS = {
+    "gpus": "GPUs", "nodes": "hosts", "batch": "images", "epochs": "epochs", "warmup_steps": "steps",
+    "lr_warmup_epochs": "epochs", "sequence": "ranks", "minutes": "min", "hang_minutes": "min",
+    "budget_gpu_hours": "GPU-hours", "max_gpus_in_flight": "GPUs", "checkpoint_epochs": "epochs",
+    "profile_steps": "steps", "data_workers": "processes", "repeats": "runs", "max_repeats": "runs",
+    "model.image_size": "px", "model.patch_size": "px", "data.side": "px", "data.image_bytes": "bytes",
+    "data.train_images": "images", "data.test_images": "images", "optimizer.base_batch": "images",
+    "partition.nodes": "hosts", "partition.gpus_per_node": "GPUs", "partition.max_submit": "jobs",
+    "partition.max_array_size": "jobs", "partition.cpus_per_gpu": "cores", "partition.peak_tflops": "TFLOP/s",
+    "partition.default_minutes": "min", "partition.max_minutes": "min",
+}  # fmt: skip
+"""Of keys that are amounts; the rest are names, switches, numbers of things, and parts of 1."""
+_ELSEWHERE = {"data.pipeline": "pipeline"}
+"""A key, and the field of a point that it becomes."""
+
+
+@checked
+class Key:
+    """One word that a command may set."""
+
+    name: str
+    meaning: str
+    takes: str
+    """In words: `whole number, at least 1`; `packed, spread`."""
+    default: str
+    """In a command's grammar, as the shipped files have it; empty: it must be given, or the group's file says."""
+    unit: str = ""
+    values: tuple[tuple[str, str], ...] = ()
+    """Of a word out of a menu: each, and what it means where that is said."""
+
+
+def explain(name: str) -> Key:
+    """One key; raises `UserError` with the likeliest ones for a name that is none."""
+    known = known_keys()
+    if name not in known:
+        raise UserError(f"{name}: there is no such key – {likely_key(name, known)}")
+    return _key(name, _defaults())
+
+
+def all_keys() -> Iterator[Key]:
+    """Every key, groups first, in the order of `known_keys`."""
+    defaults = _defaults()
+    return (_key(name, defaults) for name in known_keys())
+
+
+def _key(name: str, defaults: Mapping[str, object]) -> Key:
+    owner, field = _field(name)
+    default = defaults.get(name, "")
+    text = default if isinstance(default, str) else word(default)
+    if field is None:
+        return Key(name=name, meaning="A value of the chosen file of this group.", takes="", default=text)
+    own = words_under(owner).get(field.name, "")
+    kind = _enum_of(field.type)
+    if "." not in name and (conf_dir() / name).is_dir():
+        files = sorted(path.stem for path in (conf_dir() / name).glob("*.yaml"))
+        return Key(name=name, meaning=_line(own or _first_words(field.type)), takes=", ".join(files), default=text)
+    words = words_under(kind) if kind else {}
+    values = tuple((str(member.value), _line(words.get(member.name, ""))) for member in kind or ())
+    schema = _schema(owner)
+    return Key(
+        name=name,
+        meaning=_line(own or (_first_words(kind) if kind else _first_words(field.type))),
+        takes=_takes(schema["properties"][field.name], schema.get("$defs", {})),
+        default=text,
+        unit=_UNITS.get(name, ""),
+        values=values,
+    )
+
+
+def _field(name: str) -> tuple[type[Any], Any]:
+    """The class that checks a key, and its field there; None where a file of the group alone has it."""
+    group, _, last = _ELSEWHERE.get(name, name).rpartition(".")
+    for owner in (Settings, Point) if not group else (_fields(Point)[group].type, Request):
+        if last in _fields(owner):
+            return owner, _fields(owner)[last]
+    return Point, None
+
+
+_SCHEMAS: dict[type[Any], Plain] = {}
+
+
+def _schema(owner: type[Any]) -> Plain:
+    """Made once: it takes a while."""
+    if owner not in _SCHEMAS:
+        _SCHEMAS[owner] = TypeAdapter(owner).json_schema()
+    return _SCHEMAS[owner]
+
+
+def _fields(owner: type[Any]) -> dict[str, Any]:
+    return getattr(owner, "__dataclass_fields__", {})
+
+
+def _enum_of(kind: Any) -> type[StrEnum] | None:
+    """The menu of a type, that of `Menu | None` too."""
+    options = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    return next((one for one in options if isinstance(one, type) and issubclass(one, StrEnum)), None)
+
+
+def _first_words(kind: Any) -> str:
+    """Of a class of ours, what it says of itself."""
+    ours = isinstance(kind, type) and kind.__module__.startswith(("vit_sweep", "launchers"))
+    return str(kind.__doc__ or "").partition("\n\n")[0] if ours else ""
+
+
+def _line(text: str) -> str:
+    """In the words of a command, whose `null` is Python's None."""
+    return " ".join(re.sub(r"\bNone\b", "null", text).split())
+
+
+def _takes(schema: Plain, known: Plain) -> str:
+    """A JSON schema in words."""
+    if reference := schema.get("$ref"):
+        return _takes(known[reference.rpartition("/")[2]], known)
+    if forms := schema.get("anyOf"):
+        return " or ".join(dict.fromkeys(_takes(form, known) for form in forms))
+    if "enum" in schema or "const" in schema:
+        return ", ".join(map(str, schema.get("enum", [schema.get("const")])))
+    match schema.get("type"):
+        case "array":
+            parts = schema.get("items", {})
+            return f"list of: {_takes(parts, known)}" if parts else "list"
+        case "integer" | "number" as kind:
+            given = {name: schema[name] for name in _BOUNDS if abs(schema.get(name, _TECHNICAL)) < _TECHNICAL}
+            bounds = [f"{_BOUNDS[name]} {bound:,.15g}" for name, bound in given.items()]
+            return ", ".join(["whole number" if kind == "integer" else "number", *bounds])
+        case kind:
+            return _KINDS.get(str(kind), str(kind))
+
+
+_BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+_TECHNICAL = 1e9
+"""From here on a bound is there to keep sums finite, and no user's business."""
+_KINDS = {"boolean": "true, false", "string": "text", "null": "null", "object": "keys with values", "None": "a value"}
+
+
+def _defaults() -> dict[str, object]:
+    """By key what the shipped files say: those of `config.yaml`, and of each group the file that it chooses."""
+    config: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / "config.yaml"), resolve=False)
+    chosen = [next(iter(one.items())) for one in config.pop("defaults") if isinstance(one, dict)]
+    groups = {str(group): _plainly(name) for group, name in chosen if " " not in str(group)}
+    found: dict[str, object] = {key: value for key, value in config.items() if not isinstance(value, dict)}
+    for group, name in groups.items():
+        file: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{name.split(',')[0]}.yaml"))
+        inside = {f.name: f.default for f in _fields(_fields(Point)[group].type).values()} if group != "grid" else {}
+        of_config = config.get(group) or {}
+        found |= {group: name} | {f"{group}.{key}": value for key, value in (inside | file | of_config).items()}
+    return {key: _plainly(value) for key, value in found.items() if not _is_open(value)}
+
+
+def _is_open(value: object) -> bool:
+    """Whether a dataclass has no default, or one that is made anew each time, or an object of its own."""
+    return not isinstance(value, str | int | float | bool | list | tuple | dict | None)
+
+
+def _plainly(value: Any) -> Any:
+    """A default that an environment variable may give, in words: `local (VIT_SWEEP_PARTITION)`."""
+    found = re.fullmatch(r"\$\{oc\.env:(\w+),(.*)\}", value) if isinstance(value, str) else None
+    if found:
+        return f"{found[2]}, or what {found[1]} says"
+    return value if not isinstance(value, StrEnum) else value.value
