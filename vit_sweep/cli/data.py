@@ -20,6 +20,7 @@ _OUTPUTS = {
     Task.CLASSIFICATION: "class|classes",
     Task.MULTILABEL: "label",
     Task.REGRESSION: "number",
+    Task.CONTRASTIVE: "caption",
 }
 
 app = typer.Typer(no_args_is_help=True, help="Data sets on disk.")

@@ -4,7 +4,8 @@ ROOT/NAME/train/CLASS/*.jpg, ROOT/NAME/val/CLASS/*.jpg      what a person puts t
 ROOT/NAME-packed-SIDE/manifest.json                         what `data prepare NAME` makes of it
                       train.images.u8  train.labels.i64     images x channels x rows x columns bytes; 8 bytes a label
                       test.images.u8   test.labels.i64
-Images of more than 8 bits: *.images.f32. Labels that are no classes: *.labels.f64, images x outputs.
+Images of more than 8 bits: *.images.f32. Labels that are no classes: *.labels.f64, images x outputs; captions:
+*.labels.txt, a line each.
 """
 
 import hashlib
@@ -111,8 +112,10 @@ def images_file(split: str, pixels: Pixels = Pixels.U8) -> str:
 
 
 def labels_file(split: str, targets: Task = Task.CLASSIFICATION) -> str:
-    """Name of a split's labels: little-endian int64 (images,), or float64 (images, outputs) for other tasks."""
-    return f"{split}.labels.{'i64' if targets is Task.CLASSIFICATION else 'f64'}"
+    """Name of a split's labels: little-endian int64 (images,), or float64 (images, outputs) for other tasks; of
+    captions UTF-8, a line each."""
+    suffix = {Task.CLASSIFICATION: "i64", Task.CONTRASTIVE: "txt"}.get(targets, "f64")
+    return f"{split}.labels.{suffix}"
 
 
 def expected_images(data: DataSpec, split: str) -> int:

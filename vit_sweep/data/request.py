@@ -21,6 +21,7 @@ MEDMNIST_SUFFIXES = (".npz",)
 TABLE_SUFFIXES = (".parquet", ".arrow")
 _LOOKED_AT = 32
 """Entries of each folder by which a path's kind is known: a class folder may have a million."""
+CAPTIONS_FILE = "captions.csv"
 
 
 class Kind(StrEnum):
@@ -36,6 +37,8 @@ class Kind(StrEnum):
     """Pages of articles, with a CSV of what is printed on them."""
     HUGGINGFACE = "huggingface"
     """Tables: what datasets' `save_to_disk` wrote, or Parquet files."""
+    CAPTIONS = "captions"
+    """A CSV file that names images and says the caption of each."""
 
 
 class Pixels(StrEnum):
@@ -92,6 +95,7 @@ class Request:
     """Of files of images: f32 keeps what 8 bits would not. HDF5: numbers of more than 8 bits are always kept."""
     images: Line = "images"
     """Of several images a file, where they are: HDF5's dataset, the suffixes of a shard's images, a table's column."""
+    """Of several images a file, where they are: HDF5's dataset, the suffixes of a shard's images; a CSV's column."""
     labels: Line = "labels"
     """Likewise where their labels are: a dataset or an attribute, a suffix, a column."""
     targets: Task | None = None
@@ -124,6 +128,8 @@ MISSING = "???"
 def kind_of(path: str) -> Kind:
     """What lies at a path, where only the path is given."""
     place = Path(path).expanduser()
+    if place.suffix == Path(CAPTIONS_FILE).suffix or (place / CAPTIONS_FILE).is_file():
+        return Kind.CAPTIONS
     files = [place]
     if place.is_dir():
         files += place.iterdir()
@@ -146,9 +152,9 @@ def request_of(given: Mapping[str, Any]) -> Request:
             f"data={given['name'] or given['source']}: where the images lie is not said; add data.path=DIR"
         )
     path = Path(str(given["path"])).expanduser().absolute()
-    name = (
-        given.get("name") or given.get("subset") or re.sub(r"[^A-Za-z0-9._+-]", "_", path.stem).lstrip("._+-") or "data"
-    )
+    called = path.parent.name if path.name == CAPTIONS_FILE else path.stem
+    called = re.sub(r"[^A-Za-z0-9._+-]", "_", called).lstrip("._+-")
+    name = given.get("name") or given.get("subset") or called or "data"
     return parse(Request, {**given, "path": str(path), "name": name}, what="data")
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from launchers.errors import UserError
 from launchers.text import plural, some
+from vit_sweep.data.prepare.captions import CLASSES, caption_of
 from vit_sweep.data.prepare.source import NAMED, Read, Sample, Source, Sources, Target, Tell, divided
 from vit_sweep.data.request import Corrupt, Pixels, Request
 from vit_sweep.plan.point import Task
@@ -141,6 +142,8 @@ def _classes_of(request: Request, task: Task, files: Sequence[Labelled]) -> tupl
         )
     for file in files:
         _check_labels(request, task, file, len(names) or request.classes)
+    if task is Task.CONTRASTIVE:
+        return CLASSES
     if task is not Task.CLASSIFICATION:
         width = widths.pop()
         return names if len(names) == width else tuple(f"{request.labels}[{k}]" for k in range(width))
@@ -175,8 +178,12 @@ def _check_labels(request: Request, task: Task, file: Labelled, classes: int | N
     labels, rule = file.labels, ""
     if labels.dtype.kind == "U":
         bad = np.zeros(labels.shape, dtype=bool)
-        rule = "" if task is Task.CLASSIFICATION else "words are classes"
+        rule = "" if task in (Task.CLASSIFICATION, Task.CONTRASTIVE) else "words are classes, or captions"
         bad[...] = bool(rule)
+        if task is Task.CONTRASTIVE:
+            bad, rule = np.char.str_len(np.char.strip(labels)) == 0, "a caption is not empty"
+    elif task is Task.CONTRASTIVE:
+        bad, rule = np.ones(labels.shape, dtype=bool), "captions are text"
     elif task is Task.CLASSIFICATION:
         most = (classes or _MOST_CLASSES) - 1
         bad = ~((labels >= 0) & (labels <= most) & (labels == np.floor(labels)))
@@ -207,6 +214,8 @@ def _samples(task: Task, classes: tuple[str, ...], files: Iterable[Labelled]) ->
 
 
 def _target(task: Task, label: Any, places: dict[str, int]) -> Target:
+    if task is Task.CONTRASTIVE:
+        return caption_of(str(label))
     if task is Task.CLASSIFICATION:
         return places[str(label)] if isinstance(label, str) else int(label)
     return tuple(float(value) for value in np.atleast_1d(label))

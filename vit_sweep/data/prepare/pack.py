@@ -11,6 +11,7 @@ import re
 import shutil
 import stat
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -223,7 +224,7 @@ def _write_split(
                     write(_note(aside, split), to_json(note))
             progress.at(number)
     labels = [sample.target for number, sample in enumerate(source.samples) if number not in unreadable]
-    label_bytes = np.array(labels, dtype="<i8" if targets is Task.CLASSIFICATION else "<f8").tobytes()
+    label_bytes = _as_bytes(targets, labels)
     label_file = labels_file(split, targets)
     (aside / label_file).write_bytes(label_bytes)
     return _Part(
@@ -235,6 +236,12 @@ def _write_split(
         ),
         unreadable=tuple(unreadable.values()),
     )
+
+
+def _as_bytes(targets: Task, labels: Sequence[Target]) -> bytes:
+    if targets is Task.CONTRASTIVE:
+        return "".join(f"{caption}\n" for caption in labels).encode()
+    return np.array(labels, dtype="<i8" if targets is Task.CLASSIFICATION else "<f8").tobytes()
 
 
 def _done_before(source: Source, split: str, images: Path, image_bytes: int) -> "_Progress":

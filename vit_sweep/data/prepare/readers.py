@@ -13,6 +13,7 @@ _MODULES = {
     Kind.HUGGINGFACE: "arrow",
     Kind.MEDMNIST: "medical",
     Kind.GTDB: "pages",
+    Kind.CAPTIONS: "captions",
 }
 
 

@@ -34,6 +34,7 @@ from vit_sweep.data.prepare.labels import (
 from vit_sweep.data.prepare.places import places
 from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Sources, Tell
 from vit_sweep.data.request import SHARD_SUFFIXES, Corrupt, Pixels, Request
+from vit_sweep.plan.point import Task
 
 _WORDS = ("txt", "text", "transcript")
 _OBJECTS = ("json", "jsn")
@@ -66,7 +67,7 @@ def requested(request: Request, tell: Tell) -> Sources:
         split: looked_at(request, paths, look, tell)
         for split, paths in zip(("train", "test"), shard_paths(request), strict=True)
     }
-    if request.labels in _WORDS:
+    if request.labels in _WORDS and request.targets is not Task.CONTRASTIVE:
         files = _numbers_of_words(files)
     return sources_of(request, files, _Reading(images, request.channels, request.pixels), tell, group=None)
 

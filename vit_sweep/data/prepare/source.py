@@ -24,8 +24,8 @@ from vit_sweep.plan.point import DataSpec, Task
 Tell = Callable[[str], None]
 Picture = Image.Image | Tensor
 """As it was read: one of Pillow, or numbers (channels, rows, columns)."""
-Target = int | tuple[float, ...]
-"""A class by its place in the list of names, or labels, or numbers."""
+Target = int | tuple[float, ...] | str
+"""A class by its place in the list of names, or labels, or numbers, or a caption on one line."""
 
 
 class Sample(NamedTuple):

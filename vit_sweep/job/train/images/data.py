@@ -90,13 +90,13 @@ def load(
                 Split(images=images, labels=labels) for images, labels in published.READERS[spec.source](spec, place)
             )
         case DataSource.IMAGEFOLDER | DataSource.PACKED:
-            train, test = _packed(spec, place)
+            train, test = _packed(spec, place, text)
     for name, split, wanted in (("train", train, spec.train_images), ("test", test, spec.test_images)):
         if len(split.labels) != wanted:
             raise JobError(Cause.DATA, f"data={spec.name}: {len(split.labels)} {name} images, expected {wanted}")
     if task is Task.REGRESSION:
         train, test = _standardised(train, test)
-    if text is not None:
+    if text is not None and spec.source in (DataSource.DIGITS, DataSource.SYNTHETIC):
         train, test = _captioned(spec, train, test, text.length)
     return train, test
 
@@ -221,7 +221,7 @@ def _synthetic(spec: DataSpec, task: Task) -> tuple[Split, Split]:
     return split(spec.train_images), split(spec.test_images)
 
 
-def _packed(spec: DataSpec, root: Path) -> tuple[Split, Split]:
+def _packed(spec: DataSpec, root: Path, text: TextSpec | None) -> tuple[Split, Split]:
     """An image folder in its packed form; `load` has verified the files. Pixels are read when they are asked for."""
     manifest, folder = manifest_of(spec, root), root / folder_of(spec)
     levels = Levels(manifest.mean, manifest.deviation) if manifest.pixels is Pixels.F32 else None
@@ -231,7 +231,7 @@ def _packed(spec: DataSpec, root: Path) -> tuple[Split, Split]:
         dtype = np.uint8 if levels is None else np.dtype("<f4")
         # Read-only and shared: the ranks of a node use the same pages, which the kernel may drop and read again.
         mapped = np.memmap(folder / images_file(name, manifest.pixels), dtype=dtype, mode="r", shape=shape)
-        labels = _labels(folder / labels_file(name, manifest.targets), manifest)
+        labels = _labels(folder / labels_file(name, manifest.targets), manifest, text)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             return Split(images=torch.from_numpy(mapped), labels=labels, levels=levels)
@@ -239,8 +239,11 @@ def _packed(spec: DataSpec, root: Path) -> tuple[Split, Split]:
     return split("train", manifest.train_images), split("test", manifest.test_images)
 
 
-def _labels(path: Path, manifest: Manifest) -> Tensor:
-    """int64 (images,) of classes, float32 (images, labels) of labels, float64 (images, numbers) of numbers."""
+def _labels(path: Path, manifest: Manifest, text: TextSpec | None) -> Tensor:
+    """int64 (images,) of classes, float32 (images, labels) of labels, float64 (images, numbers) of numbers, int64
+    (images, length) of captions."""
+    if text is not None and manifest.targets is Task.CONTRASTIVE:
+        return tokens_of(path.read_text(encoding="utf-8").split("\n")[:-1], text.length)
     if manifest.targets is Task.CLASSIFICATION:
         return torch.from_numpy(np.fromfile(path, dtype="<i8").astype(np.int64))
     labels = torch.from_numpy(np.fromfile(path, dtype="<f8").astype(np.float64)).view(-1, len(manifest.classes))
