@@ -19,7 +19,7 @@ from vit_sweep.config.in_python import words_of
 from vit_sweep.config.models import counted
 from vit_sweep.config.settings import read
 from vit_sweep.plan.point import Point
-from vit_sweep.record.stats import throughput
+from vit_sweep.record.stats import throughputs
 from vit_sweep.report.tables.simulated import simulated_table
 from vit_sweep.study.provenance import require_extra
 from vit_sweep.study.store import open_study
@@ -96,7 +96,7 @@ def simulated(
     point: Point, counts: Sequence[int], *, study: str | None, most: int, imbalance: float, overlap: float | None
 ) -> Simulated:
     """The same of a point that was read."""
-    finished = [throughput(record) for record in open_study(study).records()] if study is not None else []
+    finished = throughputs(open_study(study).records()) if study is not None else ()
     made = simulate_curve(point, counts or counts_to(most), finished=finished, imbalance=imbalance, overlap=overlap)
     name = f"simulated-{point.model.name}-{point.data.name}-{point.partition.name}-{made.scaling.value}"
     return Simulated(name=name, curve=made)

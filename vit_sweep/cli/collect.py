@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -17,6 +17,7 @@ from launchers.errors import UserError
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet
+from vit_sweep.outcome.result import Status
 from vit_sweep.plan.point import Scaling
 from vit_sweep.report.figure import formats
 from vit_sweep.report.places import folder_of, place_for
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
 _BAR_FROM = 500
 """Runs from which on reading them takes long enough for a progress bar."""
+_MOST_SAID = 6
+"""Sentences of one kind."""
 
 
 class Collected(NamedTuple):
@@ -203,6 +206,16 @@ def _with_bar(console: Console, records: "Iterable[Read]", total: int) -> "Itera
     return track(records, "reading records", total=total, console=console, transient=True)
 
 
+def _continued(runs: Iterable[Run]) -> Iterator[str]:
+    """What became of trainings that went on from another cell's checkpoint: no table above has them."""
+    done = [run for run in runs if run.continued_from and run.status is Status.DONE]
+    for run in done[:_MOST_SAID]:
+        learnt = f"; test accuracy {run.test_accuracy[-1]:.1%}" if run.test_accuracy and run.test_accuracy[-1] else ""
+        yield f"{run.run_id} {run.note}{learnt}"
+    if len(done) > _MOST_SAID:
+        yield f"{len(done) - _MOST_SAID} more in the table continued"
+
+
 def _put(
     gathered: "Gathered",
     folder: Path,
@@ -220,6 +233,8 @@ def _put(
     for table in gathered.tables if draw else ():
         if table.name in [mode.value for mode in Scaling]:
             console.print(show.scaling(table))
+    for sentence in _continued(gathered.runs) if draw else ():
+        console.print(sentence, soft_wrap=True)
     show.problems(console, gathered.problems)
     if not done.timed:
         states = ", ".join(f"{count} {state}" for state, count in sorted(done.counts.items()))

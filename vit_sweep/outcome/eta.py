@@ -238,7 +238,7 @@ def _job(result: Result, planned: Mapping[str, CellForecast], queues: set[int], 
     cell, record, at = result.file.cell, result.record, result.progress
     known = planned.get(result.file.cell_id)
     step_ms = _step_ms(planned, result) if timed else None
-    steps = cell.steps_per_epoch * cell.epochs
+    steps = cell.steps_per_epoch * cell.epochs_here
     job = Job(
         name=result.file.cell_id,
         kinds=(replace(cell, seed=0), (cell.partition, cell.device, cell.gpu_model, cell.precision)),
@@ -278,7 +278,8 @@ def _step_ms(planned: Mapping[str, CellForecast], result: Result) -> float | Non
 
 def _flop(cell: Cell) -> float:
     """Operations of each GPU in the whole run."""
-    return (train_flop(cell.model, cell.outputs) + loss_flop(cell)) * cell.images_per_epoch * cell.epochs / cell.gpus
+    flop = train_flop(cell.model, cell.outputs) + loss_flop(cell)
+    return flop * cell.images_per_epoch * cell.epochs_here / cell.gpus
 
 
 def _clock(instant: str) -> float:

@@ -81,7 +81,8 @@ def is_oversubscribed(cell: Cell, record: Record) -> bool:
 def note_of(result: Result) -> str:
     """What a reader of this run's times must know, in every table that shows them."""
     cell, record = result.file.cell, result.record
-    remarks = [result.detail] if result.detail else []
+    remarks = [cell.origin.sentence] if cell.origin is not None else []
+    remarks += [result.detail] if result.detail else []
     if record is not None and result.history:
         remarks.append(f"ended before by {result.story}")
     if record is not None and is_oversubscribed(cell, record):

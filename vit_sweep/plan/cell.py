@@ -11,6 +11,7 @@ from annotated_types import Gt, Le
 from launchers.checked import Line, Name, checked
 from launchers.profile import Count, Device, Positive
 from launchers.text import plural
+from vit_sweep.plan.continuing.origin import Origin
 from vit_sweep.plan.point import (
     Allocation,
     Attention,
@@ -76,6 +77,8 @@ class Cell:
     sequence_method: SequenceMethod = SequenceMethod.ULYSSES
     attention: Attention = Attention.SDPA
     task: Task = Task.CLASSIFICATION
+    origin: Origin | None = None
+    """The checkpoint of another cell that it goes on from; None: it begins anew."""
 
     @property
     def outputs(self) -> int:
@@ -118,6 +121,11 @@ class Cell:
     def images_per_epoch(self) -> int:
         """Images that really go through the model in an epoch, repeated ones included."""
         return self.steps_per_epoch * self.global_batch
+
+    @property
+    def epochs_here(self) -> int:
+        """Epochs that this cell runs itself, a part of one as a whole."""
+        return self.epochs - (self.origin.epoch - 1 if self.origin is not None else 0)
 
     @property
     def padding(self) -> float:

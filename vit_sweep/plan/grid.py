@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from launchers.hosts import choose_hosts
 from vit_sweep.plan.cell import Cell, Series
+from vit_sweep.plan.continuing.rules import refusals_of
 from vit_sweep.plan.engine.kinds import ACCELERATE
 from vit_sweep.plan.point import (
     BatchPer,
@@ -31,7 +32,7 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
     reasons = refusals(point, derived)
     if reasons or derived.engine is None:
         return reasons
-    return Cell(
+    cell = Cell(
         gpus=point.gpus,
         nodes=derived.nodes,
         micro_batch=derived.micro_batch,
@@ -61,7 +62,9 @@ def cell_of(point: Point) -> Cell | tuple[str, ...]:
         sequence_method=point.sequence_method if point.sequence > 1 else SequenceMethod.ULYSSES,
         attention=point.attention,
         task=point.task,
+        origin=point.origin,
     )
+    return refusals_of(point, cell) or cell
 
 
 def series_of(point: Point) -> Series:

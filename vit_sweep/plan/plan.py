@@ -142,7 +142,8 @@ def make_plan(points: Iterable[Point], known: Knowledge = NOTHING) -> Plan:
         others = cells[cell_id].series if cell_id in cells else ()
         candidate = PlannedCell(
             cell=cell,
-            series=merge_series(others, (series,)),
+            # Half of it ran elsewhere: its times belong to no curve.
+            series=merge_series(others, (series,) if cell.origin is None else ()),
             profile=point.partition,
             shape=Shape(
                 nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=_minutes(time, point.partition, known)
@@ -282,7 +283,7 @@ def by_shape(cells: Iterable[PlannedCell]) -> list[tuple[PartitionProfile, Shape
 
 
 def _remarks(cell: Cell, point: Point, known: Knowledge) -> tuple[str, ...]:
-    remarks = []
+    remarks = [cell.origin.sentence] if cell.origin is not None else []
     if known.cores is not None and oversubscribed(cell, known.cores):
         remarks.append(crowd(cell, known.cores))
     problem = _memory_problem(cell, point.partition) if known.memory_check is MemoryCheck.WARN else None

@@ -14,6 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from launchers.checked import Below, Line, Name, Signed, checked, to_plain
 from launchers.profile import Count, PartitionProfile
+from vit_sweep.plan.continuing.origin import Origin
 from vit_sweep.plan.pairs.text import TextSpec
 
 Fraction = Annotated[float, Gt(0), Le(1)]
@@ -234,7 +235,7 @@ DEEPSPEED = "deepspeed"
 """The kind of engine that cells had before there were others."""
 _ALWAYS_IN_IDENTITY = frozenset({"beta1", "beta2", "files"})
 """Fields with a default that were in the identity before the rule of `identity` was made."""
-_NEVER_IN_IDENTITY = frozenset({"counts", "init"})
+_NEVER_IN_IDENTITY = frozenset({"counts", "init", "continue_from", "folder", "training"})
 """What is known of a thing, not what it is: a later release of torch may count differently, a file lie elsewhere."""
 
 
@@ -493,6 +494,10 @@ class Point:
     sequence_method: SequenceMethod = SequenceMethod.ULYSSES
     attention: Attention = Attention.SDPA
     task: Task = Task.CLASSIFICATION
+    continue_from: Line | None = None
+    """STUDY/CELL whose newest checkpoint the training goes on from; None: it begins anew."""
+    origin: Origin | None = None
+    """That checkpoint, as it was found."""
 
     @property
     def point_id(self) -> str:
@@ -534,4 +539,5 @@ class Point:
             "sequence_method": self.sequence_method.value,
             "attention": self.attention.value,
             "task": self.task.value,
+            "continue_from": self.continue_from,
         }

@@ -79,10 +79,15 @@ def lr_at(cell: Cell, step: int) -> float:
 def time_to_accuracy(record: Record, target: float) -> Reached:
     """Sum the epochs up to and including the first whose test accuracy is at least `target`.
 
-    With a restart inside one of them there is no such time: what it lost is in no epoch.
+    With a restart inside one of them there is no such time: what it lost is in no epoch. Nor is there one of a training
+    that other GPUs began.
     """
-    epochs = record.epochs
+    epochs = record.training
     reached = when_reached([e.test_accuracy for e in epochs], [e.seconds for e in epochs], target)
+    if record.requested.origin is not None:
+        where = f"reached {target:g} in epoch {reached.epoch}" if reached.epoch else reached.reason
+        reason = f"{where}, but the training began on {plural(record.requested.origin.gpus, 'other GPU')}"
+        return Reached(seconds=None, epoch=reached.epoch, reason=reason)
     if reached.epoch is None:
         return reached
     cut = next((epoch.epoch for epoch in epochs[: reached.epoch] if epoch.interrupted), None)

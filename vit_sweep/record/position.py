@@ -5,6 +5,7 @@ depends on seed and epoch only, and nothing else in training is random.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from launchers.checked import AttemptName, Line, Loss, Name, Quantity, Whole, checked
 from vit_sweep.record.record import EpochReport
@@ -41,6 +42,8 @@ class Position:
     part: PartEpoch | None = None
     """None at the start of an epoch."""
     epochs: tuple[EpochReport, ...]
+    earlier: tuple[EpochReport, ...] = ()
+    """Those before, which other cells ran (`Cell.origin`)."""
     attempts: tuple[AttemptName, ...]
     """Names of the attempts that contributed, oldest first."""
     files: dict[str, Whole]
@@ -55,6 +58,32 @@ class Position:
 def checkpoint_name(epoch: int, step: int) -> str:
     """Name of a checkpoint's folder: `e0003-s000017`."""
     return f"e{epoch:04d}-s{step:06d}"
+
+
+def moved(position: Position, *, ranks: int, zero_stage: int | None, sequence: float) -> Position:
+    """The same place for another number of ranks, of which none has run an epoch.
+
+    Of an epoch that is not finished the sums stay what they were, and its times are those of the slowest rank; they
+    are in no statistic, since a restart lies inside. `sequence`: how many times as many ranks now count each image.
+    """
+    part = position.part
+    if part is not None:
+        loss, right = (sequence * sum(values) for values in zip(*part.totals_by_rank, strict=True))
+        steps = tuple(max(ms) for ms in zip(*part.step_ms_by_rank, strict=True))
+        part = PartEpoch(
+            totals_by_rank=((loss, right), *[(0.0, 0.0)] * (ranks - 1)),
+            seconds_by_rank=(max(part.seconds_by_rank),) * ranks,
+            step_ms_by_rank=(steps,) * ranks,
+        )
+    return replace(
+        position,
+        world_size=ranks,
+        zero_stage=zero_stage,
+        part=part,
+        epochs=(),
+        earlier=position.earlier + position.epochs,
+        attempts=(),
+    )
 
 
 def refusal(

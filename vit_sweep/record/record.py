@@ -213,8 +213,16 @@ class Record:
     """None in old records."""
     certificate: Certificate | None = None
     """None where nobody asked for it."""
+    earlier: tuple[EpochReport, ...] = ()
+    """Epochs that other cells had run before (`requested.origin`), on other ranks: for what was learnt, never for a
+    time."""
     allocated_gpus: Whole | None = None
     """GPUs of the allocation that it shared with the other cells of its curve; None: it had one of its own."""
+
+    @property
+    def training(self) -> tuple[EpochReport, ...]:
+        """Every epoch of the training, whoever ran it."""
+        return self.earlier + self.epochs
 
     @property
     def attempt_number(self) -> int:

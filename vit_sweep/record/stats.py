@@ -5,6 +5,7 @@ cold. The very first epoch of a run is cold too and kept apart.
 """
 
 import math
+from collections.abc import Iterable
 from operator import attrgetter
 from statistics import median
 
@@ -129,6 +130,11 @@ def images_per_s(record: Record) -> float:
 def throughput(record: Record) -> Throughput:
     """What a plan learns of a finished run."""
     return Throughput(cell=record.requested, images_per_s=images_per_s(record) / record.requested.gpus)
+
+
+def throughputs(records: Iterable[Record]) -> tuple[Throughput, ...]:
+    """The same of several; of one that goes on from another cell's checkpoint nothing."""
+    return tuple(throughput(record) for record in records if record.requested.origin is None)
 
 
 def spent_gpu_hours(record: Record) -> float:

@@ -89,7 +89,18 @@ def run_of(
     }
     if record is not None:
         fields |= _of_record(record, (peaks or {}).get(result.file.cell_id), submitted or {})
+    if cell.origin is not None:
+        fields = {name: value for name, value in fields.items() if name not in _TIMES}
+        fields |= {"curves": (), "continued_from": f"{cell.origin.cell_id}/{cell.origin.checkpoint}"}
     return Run(**fields)
+
+
+_TIMES = frozenset({
+    "epoch_s", "first_epoch_s", "step_ms", "step_predicted_ms", "step_percentiles_ms", "parts", "compute_ms_by_rank",
+    "step_ms_by_rank", "epoch_all_s", "interrupted", "explanation", "bytes_per_step", "collectives_per_step", "mfu",
+    "step_flop", "moved_bytes", "joules_per_image", "queue_wait_s",
+})  # fmt: skip
+"""What is left out of a run that goes on from another cell's checkpoint: nobody must compare it."""
 
 
 def _host_cores(record: Record | None) -> int | None:
@@ -110,16 +121,16 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "oversubscribed": is_oversubscribed(cell, record),
         "epoch_s": time.values_s,
         "first_epoch_s": time.first_s,
-        "epochs_done": len(record.epochs),
+        "epochs_done": len(record.training),
         "step_ms": step_ms(record),
         "step_percentiles_ms": step_percentiles_ms(record),
         "parts": step_parts(record, where),
         "compute_ms_by_rank": where.compute_ms_by_rank if where is not None else (),
         "step_ms_by_rank": rank_step_ms(record),
-        "test_accuracy": tuple(epoch.test_accuracy for epoch in record.epochs) if classifies else (),
-        "train_accuracy": tuple(epoch.train_accuracy for epoch in record.epochs) if classifies else (),
+        "test_accuracy": tuple(epoch.test_accuracy for epoch in record.training) if classifies else (),
+        "train_accuracy": tuple(epoch.train_accuracy for epoch in record.training) if classifies else (),
         "test_metrics": tuple(
-            (metric.name, tuple(epoch.test_metrics.get(metric.name) for epoch in record.epochs))
+            (metric.name, tuple(epoch.test_metrics.get(metric.name) for epoch in record.training))
             for metric in metrics_of(cell.task)
         ),
         "epoch_all_s": tuple(epoch.seconds for epoch in record.epochs),
@@ -194,6 +205,8 @@ def _conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
         "attention": cell.attention.value,
         "task": cell.task.value,
     }
+    if cell.origin is not None:
+        values["continued_from"] = f"{cell.origin.cell_id}/{cell.origin.checkpoint}"
     for group, spec in {
         "model": cell.model,
         "data": cell.data,

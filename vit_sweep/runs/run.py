@@ -59,6 +59,8 @@ class Run:
     """Why it has no times, in one word."""
     note: str = ""
     """What a reader of its times must know."""
+    continued_from: str = ""
+    """The checkpoint of another cell that it goes on from, `CELL/CHECKPOINT`: it is of no curve, and has no times."""
 
     epoch_s: tuple[float, ...] = ()
     """Epochs that count: whole and warm, each the max over ranks. Empty: nothing was measured."""

@@ -36,6 +36,8 @@ def further(results: Iterable[Result], rule: RepeatRule) -> Mapping[str, tuple[C
 
     groups: dict[Cell, list[Result]] = {}
     for result in results:
+        if result.file.cell.origin is not None:
+            continue  # finished for its own sake
         groups.setdefault(replace(result.file.cell, seed=0), []).append(result)
     complete = {
         cell: [run_of(member) for member in members]

@@ -28,8 +28,9 @@ from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan
 from vit_sweep.plan.point import Point
 from vit_sweep.plan.repeats import seen_spread
 from vit_sweep.record.record import Record
-from vit_sweep.record.stats import epoch_time, spent_gpu_hours, throughput
+from vit_sweep.record.stats import epoch_time, spent_gpu_hours, throughputs
 from vit_sweep.study.check import remove_leftovers
+from vit_sweep.study.continuing import continued
 from vit_sweep.study.provenance import require_engines, require_extra, require_loggers, require_metrics
 from vit_sweep.study.snapshot import Snapshot, take
 from vit_sweep.study.status import settled_results
@@ -76,7 +77,7 @@ def planned(
     `arguments`: the command as it is typed; `overrides`: its words alone; `say` tells a person what takes long. Raises
     `UserError` for a user's mistake.
     """
-    requested = begun(models.counted(requested, say))
+    requested = continued(begun(models.counted(requested, say)))
     points, remarks = algebra.select(requested, exclude=settings.exclude, repeats=settings.repeats)
     local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
     folder = study_folder(settings, points)
@@ -85,7 +86,7 @@ def planned(
         cores=len(os.sched_getaffinity(0)) if local else None,
         memory_check=settings.memory_check,
         minutes=settings.minutes,
-        finished=tuple(map(throughput, finished)),
+        finished=throughputs(finished),
         options=settings.job_options,
     )
     plan = make_plan(points, known)
@@ -220,7 +221,7 @@ def _epochs(results: Iterable[Result]) -> dict[Cell, list[tuple[float, ...]]]:
     """Epoch times of the runs of each cell; repeats differ in their seed."""
     epochs: dict[Cell, list[tuple[float, ...]]] = {}
     for result in results:
-        if result.record is not None:
+        if result.record is not None and result.file.cell.origin is None:
             epochs.setdefault(replace(result.file.cell, seed=0), []).append(epoch_time(result.record).values_s)
     return epochs
 

@@ -97,6 +97,10 @@ CHANGES = {
     "model.pool": "mean",
     "model.init_content": "0123abcd",
     "model.text": {"layers": 3},
+    "origin": {
+        **{"cell_id": "n1-g2", "checkpoint": "e0002-s000000", "content": "0123abcd", "folder": "/s", "gpus": 2},
+        **{"engine": "zero2", "machinery": "deepspeed", "zero_stage": 2, "epoch": 2, "step": 0, "training": []},
+    },
 }
 
 
@@ -112,6 +116,7 @@ LATER = (
     "sequence_method",
     "attention",
     "task",
+    "origin",
 )
 """Fields that cells of earlier versions had not."""
 
@@ -165,7 +170,7 @@ def test_a_field_at_its_default_is_not_in_the_identity_and_any_other_value_is():
     assert not {"pipeline", "lr_scaling", "compile"} & fields.keys()
     assert "base_batch" not in fields["optimizer"]
     assert identity(cell(compile=True)) == fields | {"compile": True}
-    assert identity(point()).keys() == set(to_plain(point())) - {"zero", *LATER}
+    assert identity(point()).keys() == set(to_plain(point())) - {"zero", "continue_from", *LATER}
 
 
 def test_a_job_that_was_told_before_the_fields_existed_is_the_same_job():

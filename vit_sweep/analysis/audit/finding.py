@@ -145,9 +145,10 @@ Rule = Callable[[Evidence], Iterable[Finding]]
 def evidence_of(runs: Iterable[Run]) -> Evidence:
     """Group runs into series.
 
-    A run that is given twice counts once, and the order in which runs are given means nothing.
+    A run that is given twice counts once, and the order in which runs are given means nothing. One that goes on from
+    another cell's checkpoint makes no claim.
     """
-    by_id = {run.run_id: run for run in runs}
+    by_id = {run.run_id: run for run in runs if not run.continued_from}
     ordered = tuple(sorted(by_id.values(), key=lambda run: (run.gpus, run.run_id)))
     strong, weak = (tuple(group(ordered, scaling)) for scaling in (Scaling.STRONG, Scaling.WEAK))
     names = _names((*strong, *weak))

@@ -4,23 +4,20 @@ In each folder lie the engine's files (weights, optimizer, loss scale) and `posi
 """
 
 import os
-import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import torch.distributed as dist
 
-from launchers.atomic import make_folder, read, remove, rename, write
+from launchers.atomic import make_folder, remove, rename, write
 from launchers.checked import parse_json, to_json
-from launchers.errors import UserError
 from vit_sweep.job.rank_log import say
 from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, cause_of
-from vit_sweep.record.position import Position, refusal
+from vit_sweep.record.position import Position
+from vit_sweep.study.checkpoints import POSITION, files_of, newest
 
-_POSITION = "position.json"
 _MADE = r"e\d+-s\d+|\.partial-\d+(\.\d+)?"
 """Names of the folders that this module makes."""
 
@@ -45,7 +42,7 @@ class Checkpoints:
         dist.broadcast_object_list(chosen, src=0)
         if chosen[0] is None:
             return None
-        position = parse_json(Position, chosen[0], what=_POSITION)
+        position = parse_json(Position, chosen[0], what=POSITION)
         folder = self._folder / position.name
         try:
             engine.load(folder)
@@ -85,11 +82,11 @@ class Checkpoints:
         remove(self._folder, made="checkpoint")
 
     def _publish(self, partial: Path, position: Position) -> None:
-        files = {str(path.relative_to(partial)): path.stat().st_size for path in _files(partial)}
+        files = {str(path.relative_to(partial)): path.stat().st_size for path in files_of(partial)}
         for name in files:
             _to_disk(partial / name)
-        write(partial / _POSITION, to_json(replace(position, files=files)))
-        for folder in {path.parent for path in _files(partial)}:
+        write(partial / POSITION, to_json(replace(position, files=files)))
+        for folder in {path.parent for path in files_of(partial)}:
             _to_disk(folder)
         target = self._folder / position.name
         # What is there of that name was passed over when this run began.
@@ -102,29 +99,16 @@ class Checkpoints:
 
     def _choose(self, cell_id: str, world_size: int, zero_stage: int | None) -> str | None:
         """The text of the newest position whose checkpoint is whole and of this cell."""
-        for folder in sorted(self._folder.glob("e*-s*"), key=_progress, reverse=True):
-            try:
-                text = read(folder / _POSITION).decode()
-                position = parse_json(Position, text, what=_POSITION)
-                sizes = {str(path.relative_to(folder)): path.stat().st_size for path in _files(folder)}
-                reason = refusal(position, cell_id=cell_id, world_size=world_size, zero_stage=zero_stage, sizes=sizes)
-                if reason is None and position.name != folder.name:
-                    reason = f"it says that it is {position.name}"
-            except (OSError, UserError, ValueError) as error:
-                reason = str(error)
-            if reason is None:
-                say(f"goes on from checkpoint {folder.name}")
-                return text
-            say(f"checkpoint {folder.name} is passed over: {reason}")
-        return None
-
-
-def _progress(folder: Path) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", folder.name))
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file())
+        text = newest(
+            self._folder,
+            cell_id=cell_id,
+            world_size=world_size,
+            zero_stage=zero_stage,
+            passed_over=lambda name, reason: say(f"checkpoint {name} is passed over: {reason}"),
+        )
+        if text is not None:
+            say(f"goes on from checkpoint {parse_json(Position, text, what=POSITION).name}")
+        return text
 
 
 def _to_disk(path: Path) -> None:

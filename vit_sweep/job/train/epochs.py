@@ -2,6 +2,7 @@
 
 from vit_sweep.job.rank_log import peak_host_mib, say
 from vit_sweep.job.train.checkpoint import Checkpoints
+from vit_sweep.job.train.continuing.begin import begin
 from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.loop import Trainer
@@ -25,13 +26,16 @@ class Epochs:
         self._engine, self._trainer, self._stopper = engine, trainer, stopper
         self._checkpoints = Checkpoints(execution.cell_dir / "checkpoint", attempt=execution.attempt.name)
         self.epochs: list[EpochReport] = []
+        self.earlier: tuple[EpochReport, ...] = ()
+        """What other cells had run before."""
         self.attempts = [execution.attempt.name]
 
     def begin(self) -> None:
         """Go on from the newest checkpoint, and tell the trackers what was done before."""
         self._go_on_from_checkpoint()
         cell = self.execution.cell
-        self.trackers.start({epoch.epoch: epoch_figures(cell, epoch) for epoch in self.epochs})
+        done = (*self.earlier, *self.epochs)
+        self.trackers.start({epoch.epoch: epoch_figures(cell, epoch) for epoch in done})
 
     def _go_on_from_checkpoint(self) -> None:
         execution, cell = self.execution, self.execution.cell
@@ -39,11 +43,15 @@ class Epochs:
         position = self._checkpoints.load(
             self._engine, cell_id=execution.file.cell_id, world_size=cell.gpus, zero_stage=cell.engine.zero_stage
         )
+        if position is None and cell.origin is not None:
+            execution.tell("loading another cell's checkpoint")
+            position = begin(cell, cell.origin, self._engine)
         if position is None:
             return
         if position.code != execution.code:
             say(f"the checkpoint was written by other code ({position.code}, now {execution.code})")
-        self.epochs, self.attempts = list(position.epochs), [*position.attempts, execution.attempt.name]
+        self.epochs, self.earlier = list(position.epochs), position.earlier
+        self.attempts = [*position.attempts, execution.attempt.name]
         self._trainer.resume(position.epoch, position.step, position.part)
 
     def training(self) -> int | None:
@@ -86,6 +94,7 @@ class Epochs:
             step=trainer.step,
             part=part,
             epochs=tuple(self.epochs),
+            earlier=self.earlier,
             attempts=tuple(self.attempts),
             files={},
         )

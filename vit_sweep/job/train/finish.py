@@ -51,6 +51,7 @@ def finish(
         resolved=resolved,
         ranks=tuple(rank.report for rank in ranks),
         epochs=tuple(run.epochs),
+        earlier=run.earlier,
         attempt=execution.attempt.name,
         job_id=execution.me.job_id,
         started_at=execution.started_at,

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -173,15 +173,27 @@ def decays(spec: OptimizerSpec, weight: Tensor) -> bool:
     return spec.decay_all or (weight.ndim > 1 and weight.shape[0] > 1)
 
 
+def order_of_updates(spec: OptimizerSpec, weights: Mapping[str, Tensor]) -> list[str]:
+    """Names of whole weights, as the optimizer of `optimizer` numbers them."""
+    return [name for names in _grouped(spec, weights).values() for name in names]
+
+
+def _grouped(spec: OptimizerSpec, weights: Mapping[str, Tensor]) -> dict[tuple[bool, bool], list[str]]:
+    """Names of weights by what the optimizer does to them: whether they decay, whether they are made orthogonal."""
+    groups: dict[tuple[bool, bool], list[str]] = {}
+    for name, weight in weights.items():
+        orthogonal = weight.ndim == 2 and not _OUTSIDE.search(name)
+        key = (decays(spec, weight), orthogonal or spec.kind is not OptimizerKind.MUON)
+        groups.setdefault(key, []).append(name)
+    return groups
+
+
 def _groups(spec: OptimizerSpec, model: nn.Module) -> list[dict[str, Any]]:
     """The weights, by what the optimizer does to them."""
-    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
-    for name, weight in model.named_parameters():
-        orthogonal = weight.ndim == 2 and not _OUTSIDE.search(name)
-        groups.setdefault((decays(spec, weight), orthogonal or spec.kind is not OptimizerKind.MUON), []).append(weight)
+    weights = dict(model.named_parameters())
     return [
-        {"params": weights, **_how(spec, decaying=decaying, orthogonal=orthogonal)}
-        for (decaying, orthogonal), weights in groups.items()
+        {"params": [weights[name] for name in names], **_how(spec, decaying=decaying, orthogonal=orthogonal)}
+        for (decaying, orthogonal), names in _grouped(spec, weights).items()
     ]
 
 

@@ -84,7 +84,7 @@ def predict(
     offload_s = offload.step_s(cell, profile.offload)
     step_s += offload_s
     test_s = cell.data.test_images / cell.gpus * computation.image_s * TEST_SHARE
-    seconds = STARTUP_S + cell.epochs * (cell.steps_per_epoch * step_s + test_s)
+    seconds = STARTUP_S + cell.epochs_here * (cell.steps_per_epoch * step_s + test_s)
     seconds += _measuring_s(cell, profile.network, step_s, options)
     if whole_s and not computation.measured:
         basis += " + communication"

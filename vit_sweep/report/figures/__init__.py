@@ -86,7 +86,9 @@ def drawers(
     the same scaling mode. `predictions`: fitted lines are drawn over the measured counts, simulated ones in a figure of
     their own. `accuracies`: rows of the table **accuracy**.
     """
-    runs = sorted(runs, key=lambda run: run.run_id)
+    everyone = sorted(runs, key=lambda run: run.run_id)
+    # One that goes on from another cell's checkpoint is compared with nobody; what it learnt is shown, and said.
+    runs = [run for run in everyone if not run.continued_from]
     ratio = ratio or measured((*strong, *weak)).times.ratio
     known: dict[str, Drawer] = {}
     for mode, series in ((Scaling.STRONG, strong), (Scaling.WEAK, weak)):
@@ -100,8 +102,8 @@ def drawers(
     known |= {
         "batch_time": partial(draw_batches, strong, folder),
         "accuracy_batch": partial(draw_accuracy_by_batch, runs, folder),
-        "accuracy_epoch": partial(draw_accuracy_by_epoch, runs, folder),
-        **drawers_of_metrics(runs, folder),
+        "accuracy_epoch": partial(draw_accuracy_by_epoch, everyone, folder),
+        **drawers_of_metrics(everyone, folder),
         "nodes_time": partial(draw_nodes, strong, folder),
         "placement": partial(draw_placement, strong, folder, ratio),
         "cost_time": partial(draw_cost, strong, folder),

@@ -78,7 +78,7 @@ def failures(points: Iterable[PlannedPoint], runs: Sequence[Run]) -> tuple[Failu
             sentence=run.note or _UNDER_WAY.get(run.status, "Nothing more is known of it."),
         )
         for run in runs
-        if not run.timed
+        if not run.timed and run.status is not Status.DONE
     ]
     failed += [
         Failure(
@@ -99,9 +99,10 @@ def failures(points: Iterable[PlannedPoint], runs: Sequence[Run]) -> tuple[Failu
 
 def status_line(points: Sequence[PlannedPoint], runs: Sequence[Run]) -> str:
     """How far the study is, in one sentence."""
-    states = Counter(run.status for run in runs if not run.timed)
+    done = sum(run.timed or run.status is Status.DONE for run in runs)
+    states = Counter(run.status for run in runs if not run.timed and run.status is not Status.DONE)
     infeasible = sum(point.cell_id is None for point in points)
-    parts = [f"{sum(run.timed for run in runs)} of {len(runs)} cells are done"]
+    parts = [f"{done} of {len(runs)} cells are done"]
     parts += [f"{count} {state}" for state, count in sorted(states.items())]
     if infeasible:
         parts.append(f"{infeasible} combinations cannot run" if infeasible > 1 else "1 combination cannot run")

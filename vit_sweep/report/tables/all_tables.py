@@ -9,6 +9,7 @@ from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.point import Scaling
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.accuracy import accuracy_table
+from vit_sweep.report.tables.continued import continued_table
 from vit_sweep.report.tables.costs import cost_table, failure_table, memory_table
 from vit_sweep.report.tables.effects import accum_table, batch_table
 from vit_sweep.report.tables.form.counting import in_pairs
@@ -23,7 +24,7 @@ from vit_sweep.runs.run import Run
 
 NAMES = (
     "strong", "weak", "batch", "accumulation", "placement", "engines", "memory", "resolutions", "failures", "cost",
-    "isoefficiency", "accuracy", "runs",
+    "isoefficiency", "accuracy", "continued", "runs",
 )  # fmt: skip
 """Every table that there can be."""
 
@@ -44,6 +45,7 @@ def tables_of(
     """
     fair = comparable(runs, series)
     ordered = sorted({run.run_id: run for run in runs}.values(), key=lambda run: run.run_id)
+    begun_here = [run for run in ordered if not run.continued_from]
     timed = [run for run in ordered if run.timed]
     pooled = [*pools(fair, by_configuration), *pools(fair, _layout), *pools(timed, by_configuration)]
     times = times_of(pooled, series, spread or measured(series))
@@ -53,12 +55,13 @@ def tables_of(
         accum_table(fair, times),
         placement_table(fair, times),
         engine_table(fair, times),
-        memory_table(ordered),
-        resolution_table(ordered, times),
+        memory_table(begun_here),
+        resolution_table(begun_here, times),
         failure_table(ordered, points),
         cost_table(ordered, times),
         isoefficiency_table(planes(series, times.ratio)),
         accuracy_table(ordered, reached or {}),
+        continued_table(ordered),
         runs_table(rows, points),
     ]
     return [in_pairs(table, ordered) for table in made if table is not None]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from launchers.text import plural
+from vit_sweep.outcome.result import Status
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.predict.memory import memory_error, used_mib
 from vit_sweep.report.tables.form.columns import COLUMNS, WHAT, bounded
@@ -54,7 +55,7 @@ def _memory(runs: Sequence[Run], variants: Variants) -> Cells:
 def failure_table(runs: Iterable[Run], points: Iterable[PlannedPoint]) -> Table | None:
     """Every run that ended without a time, and every point that could not be one; None if there is none."""
     failed = sorted(
-        (run for run in runs if not run.timed and not run.status.under_way),
+        (run for run in runs if not run.timed and not run.status.under_way and run.status is not Status.DONE),
         key=lambda run: (run.status, run.cause, run.gpus, run.run_id),
     )
     variants = Variants(run.conditions for run in failed)

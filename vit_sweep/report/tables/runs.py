@@ -80,6 +80,7 @@ def _of_run(run: Run) -> Cells:
         "status": run.status.value,
         "cause": run.cause,
         "note": run.note,
+        "continued_from": run.continued_from or None,
         "scaling": " ".join(sorted({curve.scaling.value for curve in run.curves})),
         "placement": " ".join(sorted({curve.placement for curve in run.curves if curve.placement})),
         **{name: conditions.get(name) for name in names},
@@ -94,18 +95,14 @@ def _of_run(run: Run) -> Cells:
         "seed": run.seed,
         "attempts": run.attempts,
     }
-    return row | _measured(run) if run.timed else row
+    if run.timed:
+        return row | _ran(run) | _measured(run)
+    return row | _ran(run) if run.continued_from and run.devices else row
 
 
-def _measured(run: Run) -> Cells:
-    time, parts, under = median(run.epoch_s), run.parts, bounds.roofline(run)
-    row: Cells = {
-        "epoch_s": time,
-        "spread_s": max(run.epoch_s) - min(run.epoch_s) if len(run.epoch_s) > 1 else None,
-        "epochs_counted": len(run.epoch_s),
-        "first_epoch_s": run.first_epoch_s,
-        "step_ms": run.step_ms,
-        "images_per_s": run.images / time if run.images is not None else None,
+def _ran(run: Run) -> Cells:
+    """What it learnt and where it ran."""
+    return {
         "train_accuracy": run.train_accuracy[-1] if run.train_accuracy else None,
         "test_accuracy": run.test_accuracy[-1] if run.test_accuracy else None,
         **{f"test_{name}": values[-1] for name, values in run.test_metrics},
@@ -118,6 +115,22 @@ def _measured(run: Run) -> Cells:
         "started_at": run.started_at,
         "job_s": run.job_s,
         "allocated_gpus": run.allocated_gpus or run.gpus,
+        "flags": "; ".join(run.flags) or None,
+        "certificate": run.certificate.difference if run.certificate is not None else None,
+        "memory_predicted_mib": run.memory_predicted_mib,
+        "memory_error": memory_error(run.memory_mib, run.memory_predicted_mib),
+    }
+
+
+def _measured(run: Run) -> Cells:
+    time, parts, under = median(run.epoch_s), run.parts, bounds.roofline(run)
+    row: Cells = {
+        "epoch_s": time,
+        "spread_s": max(run.epoch_s) - min(run.epoch_s) if len(run.epoch_s) > 1 else None,
+        "epochs_counted": len(run.epoch_s),
+        "first_epoch_s": run.first_epoch_s,
+        "step_ms": run.step_ms,
+        "images_per_s": run.images / time if run.images is not None else None,
         "queue_wait_s": run.queue_wait_s,
         "mfu": run.mfu,
         "compute_floor_ms": bounds.compute_floor_ms(run),
@@ -126,11 +139,7 @@ def _measured(run: Run) -> Cells:
         "flop_per_byte": under.flop_per_byte if under is not None else None,
         "tflops_per_gpu": under.tflops if under is not None else None,
         "roof_tflops": under.roof_tflops if under is not None else None,
-        "flags": "; ".join(run.flags) or None,
-        "certificate": run.certificate.difference if run.certificate is not None else None,
         "explanation": run.explanation or None,
-        "memory_predicted_mib": run.memory_predicted_mib,
-        "memory_error": memory_error(run.memory_mib, run.memory_predicted_mib),
         "joules_per_image": run.joules_per_image,
         "measuring_notes": "; ".join(bounds.no_bounds(run)) or None,
     }
@@ -139,7 +148,7 @@ def _measured(run: Run) -> Cells:
 
 def _of_record(record: Record) -> Cells:
     last = record.epochs[-1]
-    p95, p99 = step_tail_ms(record)
+    p95, p99 = step_tail_ms(record) if record.requested.origin is None else (None, None)
     steps_lost, time_lost = skipped(record) or (None, None)
     graphs = compiled(record)
     return {

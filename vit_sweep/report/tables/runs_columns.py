@@ -14,6 +14,11 @@ RUN_COLUMNS = _columns(
     ("status", "", "done, or what became of it."),
     ("cause", "", "Why it has no record, in one word."),
     ("note", "", "What a reader of its times must know."),
+    (
+        "continued_from",
+        "",
+        "The checkpoint of another cell, CELL/CHECKPOINT, that it goes on from; then it has no times.",
+    ),
     ("scaling", "", "What it was run for: strong, weak or both."),
     ("placement", "", "packed, spread, nodes=N: the curves that asked for it."),
     *(

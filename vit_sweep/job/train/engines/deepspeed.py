@@ -16,6 +16,8 @@ from deepspeed.utils.tensor_fragment import fragment_address
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from vit_sweep.job.train.continuing.deepspeed_states import take_over
+from vit_sweep.job.train.continuing.whole import Whole
 from vit_sweep.job.train.engines.autocast import precision_of, scaler_of
 from vit_sweep.job.train.engines.deepspeed_schema import keys_read
 from vit_sweep.job.train.engines.engine import EngineReport, Inputs
@@ -32,7 +34,8 @@ from vit_sweep.plan.engine.knobs import further
 from vit_sweep.plan.point import DEEPSPEED, Offload, Precision
 from vit_sweep.record.record import BatchTriple
 
-_TAG = "state"
+TAG = "state"
+"""Name of the folder of a checkpoint in which its files lie."""
 
 
 def build(cell: Cell, model: nn.Module) -> "DeepSpeed":
@@ -201,14 +204,20 @@ class DeepSpeed:
     def save(self, folder: Path) -> None:
         """DeepSpeed's own files."""
         scaler = {} if self._scaler is None else {"scaler": self._scaler.state_dict()}
-        self._engine.save_checkpoint(str(folder), client_state=scaler, tag=_TAG, save_latest=False)
+        self._engine.save_checkpoint(str(folder), client_state=scaler, tag=TAG, save_latest=False)
 
     def load(self, folder: Path) -> None:
         """Read them, held to what is safe."""
-        with _tensors_only():
-            _, ours = self._engine.load_checkpoint(str(folder), tag=_TAG)
+        with tensors_only():
+            _, ours = self._engine.load_checkpoint(str(folder), tag=TAG)
         if self._scaler is not None:
             self._scaler.load_state_dict(ours["scaler"])
+
+    def become(self, whole: Whole) -> None:
+        """Each rank takes its part of what others left."""
+        take_over(self._engine, whole)
+        if self._scaler is not None and whole.scale is not None:
+            self._scaler.load_state_dict(whole.scale.of_torch(self._scaler.state_dict()))
 
     def report(self) -> EngineReport:
         """What DeepSpeed itself says, and torch of its fp32 products."""
@@ -247,7 +256,7 @@ _OURS = [LossScaler, DynamicLossScaler, ZeroStageEnum, fragment_address, (_membe
 
 
 @contextmanager
-def _tensors_only() -> Iterator[None]:
+def tensors_only() -> Iterator[None]:
     """Within it torch unpickles tensors and the few classes of DeepSpeed that a checkpoint of ours holds.
 
     DeepSpeed asks for all of pickle, which runs whatever the file names: `torch.load` is held to the safe part.

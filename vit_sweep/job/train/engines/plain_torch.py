@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from vit_sweep.job.train.continuing.whole import Whole, copies
 from vit_sweep.job.train.engines.autocast import precision_of, scaler_of
 from vit_sweep.job.train.engines.engine import EngineReport, Inputs
 from vit_sweep.job.train.measure.collectives import Counted, counted, silenced
@@ -18,7 +19,8 @@ from vit_sweep.job.train.models.sequence import data_ranks
 from vit_sweep.plan.cell import Cell
 from vit_sweep.record.record import BatchTriple
 
-_STATE = "state.pt"
+STATE = "state.pt"
+"""Name of the file of a checkpoint."""
 
 
 class PlainTorch:
@@ -123,13 +125,13 @@ class PlainTorch:
         weights, moments = get_state_dict(self._model, self._optimizer, options=_whole())
         if dist.get_rank() == 0:
             state = {"model": weights, "optimizer": moments, "scaler": self._scaler.state_dict()}
-            torch.save(state, folder / _STATE)
+            torch.save(state, folder / STATE)
 
     def load(self, folder: Path) -> None:
         """Each rank reads the file, and takes its part."""
         from torch.distributed.checkpoint.state_dict import set_state_dict
 
-        state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
+        state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
         set_state_dict(
             self._model,
             self._optimizer,
@@ -139,6 +141,26 @@ class PlainTorch:
         )
         if state.get("scaler"):
             self._scaler.load_state_dict(state["scaler"])
+
+    def become(self, whole: Whole) -> None:
+        """Each rank takes its part of what others left."""
+        from torch.distributed.checkpoint.state_dict import get_state_dict, set_model_state_dict, set_state_dict
+
+        weights = copies(whole.weights)
+        if not whole.moments:  # before the first step
+            set_model_state_dict(self._model, weights, options=_whole())
+            return
+        _, own = get_state_dict(self._model, self._optimizer)  # for the names of its groups
+        moments: dict[str, Any] = {name: copies(states) for name, states in whole.moments.items()}
+        set_state_dict(
+            self._model,
+            self._optimizer,
+            model_state_dict=weights,
+            optim_state_dict={"state": moments, "param_groups": own["param_groups"]},
+            options=_whole(),
+        )
+        if whole.scale is not None:
+            self._scaler.load_state_dict(whole.scale.of_torch(self._scaler.state_dict()))
 
     def report(self) -> EngineReport:
         """What torch says; nobody but the cell knows of the micro batch."""

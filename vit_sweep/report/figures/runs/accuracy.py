@@ -17,7 +17,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from launchers.text import plural
+from launchers.text import plural, some
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.point import Scaling, Task
 from vit_sweep.record.metrics import metrics_of
@@ -95,7 +95,7 @@ def _metric_of(name: str, run: Run) -> Sequence[float | None]:
 
 def _draw_by_batch(measure: _Measure, runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     name, what = f"{measure.name}_batch", measure.title.lower()
-    with_batch = [run for run in _having(measure, runs) if run.global_batch is not None]
+    with_batch = [run for run in _having(measure, runs) if run.global_batch is not None and not run.continued_from]
     if not with_batch:
         return Skipped(name=name, reason=f"no finished run has {_a(what)} and a known batch")
     if len({run.global_batch for run in with_batch}) < 2:
@@ -260,8 +260,18 @@ def _caption(items: Sequence[Item], measure: _Measure, layout: Arrangement, stop
         f"Lines: medians; bands: range over up to {most} runs." if most > 1 else "n=1: one run a point, so no range.",
         f"Without {plural(stopped, 'run')} that stopped early." if stopped else "",
         f"{layout.left_out}." if layout.left_out else "",
+        _gone_on(items),
     ]
     return " ".join(part for part in parts if part)
+
+
+def _gone_on(items: Sequence[Item]) -> str:
+    """Which curves other GPUs began."""
+    origins = {run.run_id: run.continued_from for run, _ in items if run.continued_from}
+    if not origins:
+        return ""
+    which = some((f"{run} from {origin}" for run, origin in sorted(origins.items())), 3)
+    return f"Of these, begun on other GPUs or with another engine, with the epochs before: {which}."
 
 
 def _values_text(points: pd.DataFrame, what: str, measure: _Measure, *, most: int = 8) -> str:

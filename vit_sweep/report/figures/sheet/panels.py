@@ -106,6 +106,7 @@ def label_of(traits: Traits, names: Sequence[str]) -> str:
     for name in sorted(names, key=lambda n: (_RANK.get(n, 99), n)):
         value = traits.get(name, "")
         text = _WORDS.get(name, f"{name}={{}}").format(value) if value else f"{name} not stated"
+        text = value if value == _NO_SCALING else text
         words.append(text.removesuffix("s") if value == "1" else text)
     return ", ".join(words)
 
@@ -145,6 +146,10 @@ def by_mode(runs: Sequence[Run]) -> list[tuple[Run, Scaling | None]]:
     return doubled
 
 
+_NO_SCALING = "begun elsewhere"
+"""What a run is for that goes on from another cell's checkpoint."""
+
+
 def run_traits(run: Run, mode: Scaling | None = None) -> dict[str, str]:
     """All that may tell one run from another, but for its repeat and its placement."""
     work = run.work if mode is not Scaling.WEAK or run.work is None else run.work // run.gpus
@@ -154,7 +159,7 @@ def run_traits(run: Run, mode: Scaling | None = None) -> dict[str, str]:
         "accum": _text(run.accum),
         "nodes": _text(run.nodes),
         "work": f"{work:,}" if work else "",
-        "scaling": mode.value if mode else "",
+        "scaling": mode.value if mode else _NO_SCALING if run.continued_from else "",
     }
 
 

@@ -86,6 +86,7 @@ COLUMNS = _by_name(
     _column("oversubscribed", "oversubscribed", "", "More ranks than cores: its times say nothing about scaling."),
     _column("status", "status", "", "done, or what became of it; apart: it may not be pooled, see note."),
     _column("note", "note", "", "What a reader of the row must know."),
+    _column("continued_from", "goes on from", "", "The checkpoint of another cell, CELL/CHECKPOINT."),
     _column("flags", "flags", "", "Reasons to distrust its times."),
     _column("seeds", "seeds", "", "Seeds of the runs of this row."),
     _column("cell_id", "cells", "", "Ids of the runs of this row, those without a time included."),
