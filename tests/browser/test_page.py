@@ -287,6 +287,11 @@ def test_it_prints_without_controls(browser, report):
     browser._tell("Emulation.setEmulatedMedia", media="print")
     assert browser.ask("[...document.querySelectorAll('.controls, .contents')].every(c => !c.checkVisibility())")
     assert browser.ask("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    # A4 less its margins: what is wider would be cut off.
+    browser._tell("Emulation.setDeviceMetricsOverride", width=688, height=1000, deviceScaleFactor=1, mobile=False)
+    browser.ask("document.querySelectorAll('details').forEach(part => { part.open = true; })")
+    wide = "[...document.querySelectorAll('table')].filter(t => t.getBoundingClientRect().right > 689)"
+    assert browser.ask(f"{wide}.map(table => table.dataset.name)") == []
     printed = base64.b64decode(browser._tell("Page.printToPDF", printBackground=False, preferCSSPageSize=True)["data"])
     assert printed.startswith(b"%PDF")
     # What is folded is printed too: a page or two would hold the first screen alone.
