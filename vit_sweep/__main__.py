@@ -27,6 +27,7 @@ VERBS = (
     "check",
     "collect",
     "compare",
+    "completion",
     "data",
     "doctor",
     "drop",
@@ -48,6 +49,8 @@ _NOT_OURS = (errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO
 _OURS = ("vit_sweep", "launchers")
 _AS_KEYS = {"--quiet": "quiet=true", "--all": "plan=all"}
 """Options of a sweep that people expect; Hydra knows its own ones only."""
+COMPLETES = "_VIT_SWEEP_COMPLETE"
+"""Set by a shell whose user has pressed the tab key."""
 _SHOWN = 100
 """Characters of a name that is too long."""
 
@@ -59,6 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # A terminal without our dashes, or a path that is no text, shall not end a command in the middle.
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="replace")
+    if COMPLETES in os.environ:
+        from vit_sweep.cli.app import app
+        from vit_sweep.cli.terminal.completing import begin
+
+        begin()
+        return _code_of(app, [], "vit_sweep")
     if words == ["--version"]:
         print(f"vit_sweep {__version__}")
         return 0
@@ -203,11 +212,11 @@ def _mode_by_flag_alone(words: Sequence[str], *, own_files: bool) -> Iterator[No
         Hydra.get_mode = asked  # type: ignore[method-assign]
 
 
-def _code_of(app: object, words: list[str]) -> int:
+def _code_of(app: object, words: list[str], program: str = "python -m vit_sweep") -> int:
     """Run the typer app; its exit code comes back as SystemExit."""
     assert callable(app)
     try:
-        app(args=words, prog_name="python -m vit_sweep", obj=_sweep)
+        app(args=words, prog_name=program, obj=_sweep)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0

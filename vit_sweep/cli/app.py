@@ -9,6 +9,7 @@ from vit_sweep.cli.audit import audit
 from vit_sweep.cli.check import check
 from vit_sweep.cli.collect import collect
 from vit_sweep.cli.compare import compare
+from vit_sweep.cli.completion import app as completion_app
 from vit_sweep.cli.data import app as data_app
 from vit_sweep.cli.doctor import doctor
 from vit_sweep.cli.explain import EPILOG as EXPLAIN_EPILOG
@@ -20,16 +21,19 @@ from vit_sweep.cli.simulate import EPILOG as SIMULATE_EPILOG
 from vit_sweep.cli.simulate import simulate
 from vit_sweep.cli.studies import list_studies, open_page, status
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.completing import Root, sweep_words
 from vit_sweep.cli.terminal.study_options import Quiet, StudyName, Trust
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.study.store import open_study
 
 app = typer.Typer(
+    cls=Root,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="Scaling studies of Vision Transformers. A grid runs with: python -m vit_sweep -m gpus=1,2 batch=16,32",
 )
+app.add_typer(completion_app, name="completion")
 app.add_typer(data_app, name="data")
 app.add_typer(profiles_app, name="profiles")
 app.command(
@@ -79,12 +83,18 @@ def _root() -> None:
 )
 def plan(
     context: typer.Context,
+    words: Annotated[list[str] | None, typer.Argument(autocompletion=sweep_words, help="The sweep's words.")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs: dry_run=json.")] = False,
     whole: Annotated[bool, typer.Option("--all", help="A row for each cell of a long grid too: plan=all.")] = False,
 ) -> None:
     """Show what a sweep would do: its words follow, and nothing is submitted. The same as dry_run=true among them."""
-    words = [*context.args, f"dry_run={'json' if as_json else 'true'}", *(["plan=all"] if whole else [])]
+    words = [
+        *(words or ()),
+        *context.args,
+        f"dry_run={'json' if as_json else 'true'}",
+        *(["plan=all"] if whole else []),
+    ]
     raise typer.Exit(context.obj(words))
 
 

@@ -20,6 +20,7 @@ from vit_sweep.analysis.audit.judge import audit as judge
 from vit_sweep.analysis.audit.speedups import Speedups, bracket
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.study_options import MaybeStudy
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.runs.reshaping import reading_of
 from vit_sweep.runs.sources import Source, source_of
@@ -35,7 +36,7 @@ _STYLES = {
 
 
 def audit(
-    study: Annotated[str | None, typer.Argument(help="A study's folder, or its name below outputs/.")] = None,
+    study: MaybeStudy = None,
     *,
     csv: Csv = None,
     reference: Annotated[str | None, typer.Option(help="A published study: paper_cifar100.")] = None,

@@ -16,6 +16,7 @@ from launchers.atomic import owner_of
 from launchers.errors import UserError
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.study_options import MaybeStudy
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.point import Scaling
@@ -71,7 +72,7 @@ class Collected(NamedTuple):
 
 
 def collect(
-    study: Annotated[str | None, typer.Argument(help="A study's folder, or its name below outputs/.")] = None,
+    study: MaybeStudy = None,
     *,
     csv: Csv = None,
     reference: Annotated[str | None, typer.Option(help="A published study: paper_cifar100.")] = None,

@@ -12,6 +12,7 @@ from launchers.atomic import write
 from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.completing import studies
 from vit_sweep.cli.terminal.fitted import Column, Fitted, Role
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet, is_table
 from vit_sweep.report.tables.form.text import to_csv, to_markdown
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
 
 
 def compare(
-    study_a: Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/, or a table: a.")],
-    study_b: Annotated[str | None, typer.Argument(help="The study or table to compare it with: b.")] = None,
+    study_a: Annotated[
+        str, typer.Argument(help="A study's folder, or its name below outputs/, or a table: a.", autocompletion=studies)
+    ],
+    study_b: Annotated[
+        str | None, typer.Argument(help="The study or table to compare it with: b.", autocompletion=studies)
+    ] = None,
     *,
     csv: Csv = None,
     reference: Annotated[str | None, typer.Option(help="Instead of b: a published study, paper_cifar100.")] = None,

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from launchers.errors import UserError
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.completing import profiles as names
 from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
 from vit_sweep.config.folders import SITE_VARIABLE
 
@@ -18,7 +19,7 @@ ConfigDir = Annotated[
     Path | None,
     typer.Option("--config-dir", help=f"A folder with partition/*.yaml; {SITE_VARIABLE} names a site-wide one."),
 ]
-Name = Annotated[str, typer.Argument(help="A profile: the word after partition=.")]
+Name = Annotated[str, typer.Argument(help="A profile: the word after partition=.", autocompletion=names)]
 
 
 @app.command("list", epilog="Example: python -m vit_sweep profiles list --config-dir ~/site")
@@ -84,7 +85,9 @@ _KEYS = (
 
 @app.command("check", epilog="Example: python -m vit_sweep profiles check vector_t4v2")
 def check(
-    name: Annotated[str | None, typer.Argument(help="A profile; without it, all of them.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A profile; without it, all of them.", autocompletion=names)
+    ] = None,
     config_dir: ConfigDir = None,
 ) -> None:
     """Check keys, limits and contradictions, and let bash (and Slurm, where it is) look at two rendered jobs.

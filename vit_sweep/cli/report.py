@@ -9,7 +9,7 @@ from rich.console import Console
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.collect import place_said
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.study_options import Quiet
+from vit_sweep.cli.terminal.study_options import MaybeStudy, Quiet
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.report.places import folder_of, page_path
 from vit_sweep.runs.reshaping import reading_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def report(
-    study: Annotated[str | None, typer.Argument(help="A study's folder, or its name below outputs/.")] = None,
+    study: MaybeStudy = None,
     *,
     csv: Csv = None,
     reference: Annotated[

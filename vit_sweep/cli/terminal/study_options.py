@@ -4,9 +4,14 @@ from typing import Annotated
 
 import typer
 
+from vit_sweep.cli.terminal.completing import studies
+
 Trust = Annotated[
     bool,
     typer.Option("--trust", help="Run what the study's plan names, though you did not plan it here; it is remembered."),
 ]
-StudyName = Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/.")]
+StudyName = Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/.", autocompletion=studies)]
+MaybeStudy = Annotated[
+    str | None, typer.Argument(help="A study's folder, or its name below outputs/.", autocompletion=studies)
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print where the results are and what went wrong, nothing else.")]
