@@ -46,6 +46,11 @@ def test_a_point_says_its_cells_hosts_and_interval_and_no_text_ends_its_element(
     assert low < value < high and words.startswith("51.5") and "[" in words
 
 
+def test_no_host_turns_the_writing_of_the_page():
+    series = series_from({1: (10.0,), 2: (6.0,)}, hosts=("gpu\u202e01\x1b",))
+    assert json.loads(data_of([curve_of(series, ())]))[0]["measured"][0]["hosts"] == ["gpu\ufffd01\u241b"]
+
+
 def test_too_few_counts_for_a_law_are_refused_everywhere_in_its_words():
     _, short = data(curves())
     assert short["laws"] == [] and [said["gpus"] for said in short["measured"]] == [1, 2]
