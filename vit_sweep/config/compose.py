@@ -276,6 +276,10 @@ def explain(error: Exception) -> str:
         return (
             f"{base[1]} {base[2]}: it builds on {base[3]} (defaults:), which is not there – {closest(base[3], shipped)}"
         )
+    merging = re.match(r"(?:Error merging override |Cannot merge DictConfig .* full_key: )([\w.]+)", text)
+    if merging and (known := known_keys(merging[1])):
+        menu = ", ".join(f"{key}=VALUE" for key in known)
+        return f"{merging[1]}: it has keys of its own and is no list; set those: {menu}"
     ambiguous = re.match(r"Ambiguous value for argument '(.+?)'", text)
     if ambiguous:
         return f"{ambiguous[1]}: several values are a grid, and a grid needs -m: python -m vit_sweep -m {ambiguous[1]}"
@@ -288,7 +292,7 @@ def explain(error: Exception) -> str:
         known = known_keys(group)
         if group and key in known:
             return f"{key}: this {group} does not set it; add it with ++{key}=VALUE"
-        return f"{key}: there is no such key – {likely_key(key, known)}"
+        return f"{key}: there is no such key – {likely_key(key, known or known_keys())}"
     if "override_grammar" in text and "=' " in text:
         return f"{text}; a text with = , or spaces is quoted inside the shell's quotes: 'exclude=[\"gpus==8\"]'"
     return text
@@ -309,8 +313,10 @@ def known_keys(group: str = "") -> list[str]:
 def _keys_of(group: str, config: Plain) -> list[str]:
     """The keys of one group: those of its class, and those that `config` sets beside."""
     field = getattr(Point, "__dataclass_fields__", {}).get(group)
-    beside = [*(config[group] if isinstance(config.get(group), dict) else ()), *_of_own(group)]
-    return list(dict.fromkeys([*(field_names(field.type) if field is not None else []), *beside]))
+    set_here = config[group] if isinstance(config.get(group), dict) else {}
+    inside = [f"{key}.{name}" for key, value in set_here.items() if isinstance(value, dict) for name in value]
+    own = field_names(field.type) if field is not None else []
+    return list(dict.fromkeys([*own, *set_here, *_of_own(group), *inside]))
 
 
 def _of_own(group: str) -> list[str]:

@@ -28,6 +28,7 @@ _UNITS = {
     "profile_steps": "steps", "data_workers": "processes", "repeats": "runs", "max_repeats": "runs",
     "model.image_size": "px", "model.patch_size": "px", "data.side": "px", "data.image_bytes": "bytes",
     "data.train_images": "images", "data.test_images": "images", "optimizer.base_batch": "images",
+    "model.text.length": "tokens",
     "partition.nodes": "hosts", "partition.gpus_per_node": "GPUs", "partition.max_submit": "jobs",
     "partition.max_array_size": "jobs", "partition.cpus_per_gpu": "cores", "partition.peak_tflops": "TFLOP/s",
     "partition.default_minutes": "min", "partition.max_minutes": "min",
@@ -93,10 +94,19 @@ def _key(name: str, defaults: Mapping[str, object]) -> Key:
 def _field(name: str) -> tuple[type[Any], Any]:
     """The class that checks a key, and its field there; None where a file of the group alone has it."""
     group, _, last = _ELSEWHERE.get(name, name).rpartition(".")
-    for owner in (Settings, Point) if not group else (_fields(Point)[group].type, Request):
+    for owner in (Settings, Point) if not group else (_class_at(group), Request):
         if last in _fields(owner):
             return owner, _fields(owner)[last]
     return Point, None
+
+
+def _class_at(path: str) -> type[Any]:
+    """The class that checks what a point has there: of `model.text` that of the text tower."""
+    owner: type[Any] = Point
+    for part in path.split("."):
+        kind = _fields(owner)[part].type
+        owner = next((one for one in (kind, *get_args(kind)) if _fields(one)), owner)
+    return owner
 
 
 _SCHEMAS: dict[type[Any], Plain] = {}
@@ -167,6 +177,8 @@ def _defaults() -> dict[str, object]:
         inside = {f.name: f.default for f in _fields(_fields(Point)[group].type).values()} if group != "grid" else {}
         of_config = config.get(group) or {}
         found |= {group: name} | {f"{group}.{key}": value for key, value in (inside | file | of_config).items()}
+    nested = {key: value for key, value in found.items() if isinstance(value, dict) and "." in key}
+    found |= {f"{key}.{name}": value for key, values in nested.items() for name, value in values.items()}
     return {key: _plainly(value) for key, value in found.items() if not _is_open(value)}
 
 

@@ -31,7 +31,7 @@ def pipes(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def keys(group: str) -> str:
     """The keys of a group, or with an empty one those that are no group's."""
-    chosen = [key for key in all_keys() if key.name.rpartition(".")[0] == group]
+    chosen = [key for key in all_keys() if (key.name.partition(".")[0] if "." in key.name else "") == group]
     return pipes(
         ("key", "meaning", "takes", "default", "unit"),
         ((f"`{key.name}`", _with_values(key), key.takes, code(key.default), key.unit) for key in chosen),

@@ -18,9 +18,13 @@ class TextSpec:
     """A causal transformer as CLIP's (Radford et al. 2021, arXiv:2103.00020, section 2.4), read at a caption's end."""
 
     layers: Count = 2
+    """Blocks."""
     heads: Count = 4
+    """Attention heads of a block; they divide `width`."""
     width: Count = 128
+    """Hidden dimension."""
     mlp_width: Count = 512
+    """Hidden dimension of a block's MLP."""
     length: Annotated[int, Ge(3), Le(10**6)] = 32
     """Tokens of a caption, BEGIN and END among them; a longer one is cut."""
     embedding: Count = 64
