@@ -303,7 +303,7 @@ def known_keys(group: str = "") -> list[str]:
     shipped = OmegaConf.load(conf_dir() / "config.yaml")
     assert isinstance(shipped, DictConfig)
     config = plain(shipped, resolve=False)
-    groups = [folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra"]
+    groups = sorted(folder.name for folder in conf_dir().iterdir() if folder.is_dir() and folder.name != "hydra")
     inside = [f"{name}.{key}" for name in groups for key in _keys_of(name, config)]
     if group:
         return [key for key in inside if key.startswith(f"{group}.")]

@@ -34,7 +34,7 @@ class Settings:
     """What a sweep does with its cells. Not an axis: one value for the whole grid."""
 
     study: str | None
-    """Name of the folder below `outputs`; null: made from model, data and partition."""
+    """Name of the folder below `outputs`, the same name resumes it; null: MODEL-DATA-PARTITION."""
     outputs: Line
     """Folder that studies lie in."""
     data_root: Line
@@ -44,11 +44,11 @@ class Settings:
     plan: Literal["short", "all"]
     """How the plan of a long grid is shown: by its axes, or with a row for each cell."""
     quiet: bool
-    """Print the paths of the result tables and what went wrong, nothing else."""
+    """Print the paths of the result tables and what went wrong, nothing else; `--quiet` says the same."""
     wait: bool
     """Watch until all cells have ended; false: submit and return."""
     retry: Retry | None
-    """Ended cells that run again: failed, out_of_memory, time_limit, all."""
+    """Ended cells that run again, by how they ended."""
     rerun: Rerun | None
     """Finished cells that run again: stale, those that ran with other code."""
     checkpoint_epochs: NotNegativeInt
@@ -62,17 +62,17 @@ class Settings:
     certify: bool | None
     """Compare 50 steps of the engine with one process before each training; null: where engines are compared."""
     exposed: bool
-    """Measure after the timed epochs what communication no computation hides; of several ranks."""
+    """Measure after the timed epochs what communication no computation hides; of several ranks, a minute at most."""
     profile_steps: NotNegativeInt
     """Optimizer steps of the profiled window after the timed epochs; 0: none."""
     deepspeed_profilers: tuple[DeepSpeedProfiler, ...]
-    """DeepSpeed's own instruments that look at every run after its timed epochs: flops, comms."""
+    """DeepSpeed's own instruments that look at every run after its timed epochs (docs/results/measuring.md)."""
     logging: tuple[Logger, ...]
-    """Libraries that are told every epoch's figures: tensorboard, wandb, mlflow."""
+    """Libraries that are told every epoch's figures, wandb offline (docs/results/measuring.md)."""
     data_workers: NotNegativeInt
     """Processes per rank that read images for `data.pipeline=loader`."""
     account: Line | None
-    """Slurm account that is charged, in place of the profile's; null: the profile's own."""
+    """Slurm account that is charged, in place of the profile's; null: the profile's, or what SBATCH_ACCOUNT says."""
     qos: Line | None
     """Slurm QOS, likewise."""
     reservation: Line | None
@@ -82,19 +82,20 @@ class Settings:
     memory_check: MemoryCheck
     """What happens to cells that are predicted not to fit into a GPU's memory."""
     budget_gpu_hours: Annotated[float, Ge(0)] | None
-    """Nothing is submitted that would take the study above it, by prediction."""
+    """Nothing is submitted that would take the study above it, by prediction and what it has spent."""
     max_gpus_in_flight: Count | None
     """GPUs that this sweep's arrays may use at once."""
     grid: GridSpec
     """A named grid, whose axes a command may replace one by one; `none`: the grid of the command line alone."""
     exclude: tuple[str, ...]
-    """Predicates over the axes of a point; where one holds, the point is left out."""
+    """Predicates over the axes of a point, `gpus==8 and batch==128`; where one holds, the point is left out."""
     zip: tuple[tuple[str, ...], ...]
-    """Axes that advance together instead of multiplying."""
+    """Axes that advance together instead of multiplying: `[[gpus,batch]]`."""
     repeats: Annotated[int, Ge(1), Le(1000)]
     """Independent runs of every point, with seeds seed, seed + 1, ..."""
     repeat_until: Annotated[float, Gt(0), Le(1)] | None
-    """Relative half-width of the 95 % interval on a cell's median epoch time at which it has been repeated enough."""
+    """Relative half-width of the 95 % interval on a cell's median epoch time at which it has been repeated enough,
+    0.02; whoever watches adds the repeats."""
     max_repeats: Annotated[int, Ge(1), Le(1000)]
     """Runs of one cell at most, with `repeat_until`."""
     order: Order

@@ -478,16 +478,16 @@ class Point:
     optimizer: OptimizerSpec
     partition: PartitionProfile
     zero: Annotated[int, Ge(0), Le(3)] | None = None
-    """ZeRO stage by its number; None: the engine's own."""
+    """ZeRO stage by its number, zero=2 is engine=zero2; None: the engine's own."""
     pipeline: Pipeline = Pipeline.DEVICE
     lr_scaling: LrScaling = LrScaling.NONE
     schedule: LrSchedule = LrSchedule.CONSTANT
     lr_warmup_epochs: NotNegative = 0.0
     """Epochs over which the learning rate rises from 0, step by step."""
     activation_checkpointing: bool = False
-    """Keep only the input of each encoder block and compute the rest again in backward."""
+    """Keep only the input of each encoder block and compute the rest again in backward: less memory, more time."""
     compile: bool = False
-    """torch.compile of each encoder block."""
+    """torch.compile of each encoder block (CUDA only)."""
     allocation: Allocation = Allocation.PER_CELL
     sequence: Factor = 1
     """Ranks that share the tokens of the same images; `gpus` = data-parallel ranks x these."""
