@@ -65,7 +65,7 @@ def test_the_verb_says_it_and_lists_all(capsys):
 
 
 def test_every_variable_of_a_user_is_in_the_one_list():
-    """Those of a job are in `launchers/environment.py`; ranks, shells that complete and tests set one for themselves."""
+    """Those of a job are in `launchers/environment.py`; ranks, completing shells and tests set one for themselves."""
     tree = ast.parse((ROOT / "launchers" / "environment.py").read_text())
     of_jobs = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     files = [*(ROOT / "vit_sweep").rglob("*.py"), *(ROOT / "launchers").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml")]
