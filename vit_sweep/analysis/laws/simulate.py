@@ -29,7 +29,7 @@ from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.engine.kinds import hidden_part
 from vit_sweep.plan.grid import cell_of
-from vit_sweep.plan.point import BatchPer, Placement, Point, Scaling
+from vit_sweep.plan.point import BatchPer, Placement, Point, Scaling, Task
 from vit_sweep.plan.predict import cost, memory
 from vit_sweep.plan.predict.overlap import exposed_s
 from vit_sweep.plan.predict.sequence import exchange
@@ -117,6 +117,12 @@ def _require(point: Point, counts: Sequence[int], imbalance: float, overlap: flo
         raise UserError(f"imbalance={imbalance:g}: a standard deviation is zero or more; use for example 0.01")
     if not 0 <= overlap <= 1:
         raise UserError(f"overlap={overlap:g}: a part of what can be hidden is 0 to 1; use for example 0.5")
+    grows = point.scaling is Scaling.STRONG and point.batch_per is BatchPer.GPU
+    if point.task is Task.CONTRASTIVE and grows and len(counts) > 1:
+        raise UserError(
+            "task=contrastive batch_per=gpu: each number of GPUs compares another number of pairs, which is another "
+            f"loss and no curve; use batch_per=global, for example batch={point.batch * counts[-1]}"
+        )
     if point.partition.network is None:
         raise UserError(
             f"partition={point.partition.name}: its profile has no network, so nobody knows how long an all-reduce "
@@ -182,7 +188,10 @@ def _point(point: Point, cell: Cell, load: Workload, gpus: int, assumed: tuple[f
     images, steps = load.per_gpu(gpus), load.steps(gpus)
     compute_s, wait_s = images * per_image_s, images * per_image_s * imbalance * slowest_of(gpus)
     assert profile.network is not None
-    most_s, least_s = exposed_s(cell, profile.network, gpus=gpus, nodes=nodes, compute_s=compute_s)
+    # What is exchanged beside gradients grows and shrinks with the micro batch.
+    micro = max(1, round(images * cell.sequence / cell.accum))
+    placed = replace(cell, micro_batch=micro)
+    most_s, least_s = exposed_s(placed, profile.network, gpus=gpus, nodes=nodes, compute_s=compute_s)
     communication_s = most_s - overlap * (most_s - least_s)
     seconds = steps * (compute_s + wait_s + communication_s)
     return SimulatedPoint(
@@ -245,6 +254,15 @@ def _communication(point: Point, cell: Cell, most: int) -> list[Input]:
                 guess=False,
             )
         )
+    if cell.model.text is not None:
+        inputs.append(
+            Input(
+                name="gathered by the loss in a micro step",
+                value=f"{8 * cell.outputs} bytes a compared pair",
+                source="both points of a pair in fp32, and their gradients back",
+                guess=False,
+            )
+        )
     if _nodes(point, 2) == 1 or not several:
         inputs.append(_of_link("inside a node", network.inside, source))
     if several and network.between is not None:
@@ -263,6 +281,10 @@ def _of_link(where: str, link: Link, source: str) -> Input:
 
 def _notes(point: Point, cell: Cell, load: Workload, points: Sequence[SimulatedPoint]) -> tuple[str, ...]:
     notes, profile = [], point.partition
+    if point.task is Task.CONTRASTIVE:
+        notes.append("an image is an image-caption pair here")
+        if point.scaling is Scaling.WEAK:
+            notes.append("each number of GPUs compares another number of pairs: only times compare, not losses")
     if any(simulated.beyond for simulated in points):
         notes.append(f"* more than {profile.name} has: {nodes_by_gpus(profile.nodes, profile.gpus_per_node)}")
     memory_gib = point.partition.gpu_memory_gib

@@ -17,7 +17,8 @@ from vit_sweep.analysis.laws.simulate import IMBALANCE, counts_to, simulate
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.api.simulating import read_words
 from vit_sweep.plan.grid import cell_of
-from vit_sweep.plan.point import BatchPer, EngineSpec, Placement, Precision, Scaling
+from vit_sweep.plan.pairs.text import TextSpec
+from vit_sweep.plan.point import BatchPer, EngineSpec, Placement, Precision, Scaling, Task
 from vit_sweep.plan.predict.cost import Throughput
 from vit_sweep.plan.predict.overlap import exposed_s
 from vit_sweep.plan.predict.sequence import exchange
@@ -104,6 +105,25 @@ def test_gpus_that_share_tokens_have_their_part_of_the_work_and_wait_for_each_ot
     assert two.compute_ms == pytest.approx(1000 * 8 * PER_IMAGE_S)
     assert eight.communication_ms == pytest.approx(1000 * (14 * 20e-6 + 14 / 8 * SIZE / 4e9) + waits_ms)
     assert any(given.name == "exchanged by attention in a step" for given in made.inputs)
+
+
+def test_the_loss_of_pairs_gathers_all_of_one_micro_step_whatever_the_count():
+    """At one global batch each micro step compares 64 pairs, of 2 x 64 numbers each; nothing hides their gathering."""
+    words = {"task": Task.CONTRASTIVE, "model": replace(MODEL, text=TextSpec()), "accum": 2}
+    made = ask((2, 4, 8), batch=128, batch_per=BatchPer.GLOBAL, **words)
+    size = 4 * parameters(replace(MODEL, text=TextSpec()), 64)
+    for point_ in made.points:
+        n = point_.gpus
+        latency_s, part = 2 * (n - 1) * 20e-6, 2 * (n - 1) / n
+        gathered_s = 2 * (latency_s + part * 64 * 128 * 4 / 4e9)
+        assert point_.communication_ms == pytest.approx(1000 * (latency_s + part * size / 4e9 + gathered_s))
+    assert "an image is an image-caption pair here" in made.notes
+    assert any(given.value == "512 bytes a compared pair" for given in made.inputs)
+    with pytest.raises(UserError, match="another loss and no curve; use batch_per=global, for example batch=32"):
+        ask((1, 2), **words)
+    assert len(ask((2,), **words).points) == 1
+    weak = ask((1, 2), scaling=Scaling.WEAK, **words)
+    assert any("only times compare, not losses" in note for note in weak.notes)
 
 
 def test_gpu_hours_on_whole_nodes_are_those_of_all_their_gpus():
