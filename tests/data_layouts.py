@@ -1,6 +1,7 @@
 """Small data sets in the layouts that people publish, with planted truths: for tests of what reads them."""
 
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,22 @@ def encoded(pixels, kind="JPEG"):
     file = io.BytesIO()
     Image.fromarray(np.squeeze(pixels)).save(file, kind, **({"quality": 95} if kind == "JPEG" else {}))
     return file.getvalue()
+
+
+def deep_files(number, kind):
+    """A disc or a ring in the lower byte of 16 bits, which 8 bits would lose, in one of three kinds of files."""
+    values = 20_480 + picture(kind, number=number).astype(np.uint16)  # 80 x 256, and at most 240
+    match number // 2 % 3:
+        case 0:
+            return {"png": png_of_16_bits(values)}
+        case 1:
+            import tifffile
+
+            file = io.BytesIO()
+            tifffile.imwrite(file, values, photometric="rgb")
+            return {"tif": file.getvalue()}
+        case _:
+            return {"npy": values}
 
 
 def shards(folder, *, train=24, val=8, per_shard=8, **fields):
@@ -170,3 +187,15 @@ def gtdb(folder, articles=4, pages=3, size=(60, 80)):
             Image.new("L", size, 250 - 20 * math).save(folder / "images" / name / f"{name}_{page}.png")
         (folder / f"{name}.csv").write_text("\r\n".join(lines) + "\r\n")
     return folder
+
+
+def png_of_16_bits(pixels):
+    """The bytes of a PNG that Pillow cannot write: uint16 (height, width, 3)."""
+
+    def chunk(kind, content):
+        return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
+
+    height, width, _ = pixels.shape
+    head = width.to_bytes(4) + height.to_bytes(4) + bytes([16, 2, 0, 0, 0])
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")

@@ -18,10 +18,11 @@ SMALLEST = {
     "judging/predictions": ["--seeds=1"],
     "orchestrator/collecting": ["--records=20", "--rounds=1"],
     "trainer/input": ["--seconds=0", "--rounds=1", "--cases=1"],
+    "trainer/reading": ["--images=72", "--rounds=1", "--steps=2"],
     "trainer/instrumentation": ["--rounds=1", "--steps=1"],
     "trainer/engines": ["--engines=ddp", "--rounds=1", "--steps=1"],
 }
-WITH_TORCH = {"trainer/input", "trainer/instrumentation", "trainer/engines"}
+WITH_TORCH = {"trainer/input", "trainer/reading", "trainer/instrumentation", "trainer/engines"}
 RUN_ELSEWHERE = {"trainer/gpu_step", "trainer/gpu_memory"}  # test_gpu_step.py, and on a GPU alone
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from launchers.errors import UserError
+from tests.data_layouts import png_of_16_bits
 from tests.e2e.train.images.image_folders import CLASSES, make, spec
 from vit_sweep.data import datasets
 
@@ -361,7 +362,7 @@ def test_every_kind_of_image_shows_what_it_shows(tmp_path, name, about):
     image, options, path = Image.fromarray(shown), {}, tmp_path / name
     match name:
         case "deep.png":
-            path.write_bytes(png_of_16_bits(shown.astype(">u2") * 257))
+            path.write_bytes(png_of_16_bits(shown.astype(np.uint16) * 257))
         case "palette.png":
             image = image.quantize(4)
         case "see_through_palette.png":
@@ -383,19 +384,6 @@ def test_every_kind_of_image_shows_what_it_shows(tmp_path, name, about):
     pixels = np.asarray(seen(path)).astype(int)
     assert pixels.shape == (16, 16, 3), about
     assert np.abs(pixels - shown).max() <= 8, about
-
-
-def png_of_16_bits(pixels):
-    """The bytes of a PNG that Pillow cannot write: (height, width, 3) of big-endian 16 bits."""
-    import zlib
-
-    def chunk(kind, content):
-        return len(content).to_bytes(4) + kind + content + zlib.crc32(kind + content).to_bytes(4)
-
-    height, width, _ = pixels.shape
-    head = width.to_bytes(4) + height.to_bytes(4) + bytes([16, 2, 0, 0, 0])
-    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "tif"])

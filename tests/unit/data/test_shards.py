@@ -32,7 +32,7 @@ def root(tmp_path):
 
 
 def request(path, **changes):
-    return request_of({"source": "webdataset", "path": str(path), "images": "jpg;png", "labels": "cls"} | changes)
+    return request_of({"source": "webdataset", "path": str(path), "images": "jpg/png", "labels": "cls"} | changes)
 
 
 def pack(asked, root, workers=0):

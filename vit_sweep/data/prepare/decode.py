@@ -1,13 +1,12 @@
 """A file's bytes as a picture: colours of 8 bits, or numbers as they are."""
 
+import importlib
 from pathlib import PurePath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 
 from vit_sweep.data.prepare.source import Picture, planes_of
 from vit_sweep.data.request import Pixels
@@ -31,7 +30,7 @@ def picture_of(file: BinaryIO, name: str, *, channels: int | None, pixels: Pixel
         planes = planes_of(np.load(file, allow_pickle=False))
         if pixels is Pixels.U8 and planes.is_floating_point():
             raise ValueError("more than 8 bits a number; keep them with data.pixels=f32")
-        return planes
+        return planes.float() if pixels is Pixels.F32 else planes
     if pixels is Pixels.F32:
         return numbers_of(file, suffix, channels)
     image = colours_of(file)
@@ -71,7 +70,7 @@ def numbers_of(file: BinaryIO, suffix: str, channels: int | None) -> Tensor:
             raise
         return _tiff(file)  # of more bands than Pillow knows
     with image:
-        if image.format == "TIFF" and _tag(image, _SAMPLES) > 1 and channels != 1:
+        if image.format == "TIFF" and channels != 1 and (_tag(image, _SAMPLES) > 1 or image.n_frames > 1):  # type: ignore[attr-defined]
             return _tiff(file)
         if image.mode in ("1", "L", "I", "F") or image.mode.startswith("I;16"):
             _require_one(image)
@@ -82,21 +81,24 @@ def numbers_of(file: BinaryIO, suffix: str, channels: int | None) -> Tensor:
         if image.format != "PNG" or image.mode not in ("RGB", "RGBA"):
             return planes_of(np.array(ImageOps.exif_transpose(image).convert("RGB"))).float()
     file.seek(0)
-    content = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
-    planes: Tensor = decode_image(content, mode=ImageReadMode.RGB)
-    return planes.float()
+    values = _package("imagecodecs").png_decode(file.read())
+    return planes_of(values.transpose(2, 0, 1)[:3], channels_first=True).float()
+
+
+def _package(name: str) -> Any:
+    """What decodes more than 8 bits; raises `ValueError` where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ValueError(
+            f"Pillow would cut its numbers to 8 bits, and {name} is not installed: pip install 'vit_sweep[data]'"
+        ) from None
 
 
 def _tiff(file: BinaryIO) -> Tensor:
     """All channels of the one picture of a TIFF."""
-    try:
-        import tifffile
-    except ImportError:
-        raise ValueError(
-            "Pillow would cut its numbers to 8 bits, and tifffile is not installed: pip install 'vit_sweep[data]'"
-        ) from None
     file.seek(0)
-    with tifffile.TiffFile(file) as opened:
+    with _package("tifffile").TiffFile(file) as opened:
         series = opened.series[0]
         if len(opened.series) > 1 or series.axes not in _AXES:
             raise ValueError(f"its axes are {series.axes} {list(series.shape)}; keep the one picture that you mean")

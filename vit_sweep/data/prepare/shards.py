@@ -140,7 +140,7 @@ def _members(path: Path) -> Iterator[dict[str, Any]]:
 
 def image_of(request: Request, sample: ShardSample) -> tuple[str, Extent]:
     """The name and the place of a sample's image: the first of `data.images` that it has; raises `WrongFile`."""
-    for field in request.images.split(";"):
+    for field in request.images.split("/"):
         if field in sample.fields:
             return f"{sample.key}.{field}", sample.fields[field]
     raise WrongFile(f"no image; it has {some(sample.fields, NAMED)}: name one with data.images")

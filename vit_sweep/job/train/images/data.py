@@ -6,7 +6,7 @@ the same images in the same steps, however they are laid out.
 
 import importlib.util
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,7 @@ from vit_sweep.data.packed import Manifest, folder_of, images_file, labels_file
 from vit_sweep.data.request import Pixels
 from vit_sweep.job.train.images import published
 from vit_sweep.job.train.images.augment import Size
+from vit_sweep.job.train.images.mapped import MappedImages
 from vit_sweep.job.train.objective import Units, standardised, units_of
 from vit_sweep.job.train.pairs.captions import of_digits, of_pictures, tokens_of
 from vit_sweep.outcome.ending import Cause
@@ -54,10 +55,18 @@ class Split:
     """Of regression."""
     levels: Levels | None = None
     """Of float32 images; None: uint8, 0 to 255."""
+    ahead: Callable[[Iterable[int]], None] | None = None
+    """Asks for images of a file before they are touched; None where they are in memory."""
 
     def to(self, device: torch.device) -> "Split":
         """The same split in device memory."""
-        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+        images = self.images.to(device)
+        return replace(
+            self,
+            images=images,
+            labels=self.labels.to(device),
+            ahead=self.ahead if images is self.images else None,
+        )
 
 
 def load(
@@ -229,12 +238,12 @@ def _packed(spec: DataSpec, root: Path, text: TextSpec | None) -> tuple[Split, S
     def split(name: str, count: int) -> Split:
         shape = (count, *manifest.shape)
         dtype = np.uint8 if levels is None else np.dtype("<f4")
-        # Read-only and shared: the ranks of a node use the same pages, which the kernel may drop and read again.
-        mapped = np.memmap(folder / images_file(name, manifest.pixels), dtype=dtype, mode="r", shape=shape)
+        mapped = MappedImages(folder / images_file(name, manifest.pixels), shape, np.dtype(dtype))
         labels = _labels(folder / labels_file(name, manifest.targets), manifest, text)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            return Split(images=torch.from_numpy(mapped), labels=labels, levels=levels)
+            images = torch.from_numpy(mapped.array)
+            return Split(images=images, labels=labels, levels=levels, ahead=mapped.ahead)
 
     return split("train", manifest.train_images), split("test", manifest.test_images)
 

@@ -123,8 +123,10 @@ def _part(split: Split, kept: Tensor, device: torch.device) -> Split:
     """Some images of a split on `device`, without a second copy of them on the host."""
     images = torch.empty((len(kept), *split.images.shape[1:]), dtype=split.images.dtype, device=device)
     for first in range(0, len(kept), _BLOCK):
+        if split.ahead is not None:
+            split.ahead(kept[first : first + _BLOCK].tolist())
         images[first : first + _BLOCK] = split.images[kept[first : first + _BLOCK]]
-    return replace(split, images=images, labels=split.labels[kept].to(device))
+    return replace(split, images=images, labels=split.labels[kept].to(device), ahead=None)
 
 
 class LoaderPipeline:
@@ -206,6 +208,8 @@ class _Images(Dataset[Raw]):
 
     def __getitem__(self, item: Item) -> Raw:
         number, index = item[0], torch.tensor(item[1])
+        if self._train.ahead is not None:
+            self._train.ahead(item[1])
         boxes = self._plan.boxes(index, number)
         images = [self._image(i, None if boxes is None else boxes[k]) for k, i in enumerate(item[1])]
         return torch.stack(images), self._train.labels[index]  # (n, channels, rows, columns), (n, ...)
