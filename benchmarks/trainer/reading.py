@@ -214,7 +214,7 @@ def main() -> None:
             f"{ratio['ratio']:>6.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
         )
     print(
-        f"{GPU_IMAGES_PER_S:,} images/s, ViT-B/16 on an H200, take {GPU_IMAGES_PER_S / best['packed']:.1f} cores packed, "
+        f"{GPU_IMAGES_PER_S:,} images/s, of an H200, take {GPU_IMAGES_PER_S / best['packed']:.1f} cores packed, "
         f"{GPU_IMAGES_PER_S / best['disk']:.1f} from disk, {GPU_IMAGES_PER_S / best['folder']:.1f} from JPEGs"
     )
     print(
