@@ -236,7 +236,7 @@ def test_a_picture_that_is_damaged_or_holds_no_numbers_is_named_by_its_place(tmp
         ({"images": GREY[:0], "labels": LABELS[:0]}, {}, ["dataset images is empty"]),
         ({"images": GREY[0], "labels": LABELS}, {}, ["dataset images is uint8 [8, 8]", "[n, rows, columns]"]),
         ({"images": GREY, "labels": LABELS - 1}, {}, ["labels[0] is -1", "classes are whole numbers from 0"]),
-        ({"images": GREY, "labels": LABELS}, {"classes": 2}, ["labels[2] is 2", "from 0 to 1", "4 labels of 12 so"]),
+        ({"images": GREY, "labels": LABELS}, {"classes": 2}, ["labels[2] is 2", "4 labels of 12 are so"]),
         ({"images": GREY, "labels": LABELS * 85}, {}, ["goes from 0 to 170, but has 3 values", "data.classes=171"]),
         ({"images": GREY, "labels": LABELS * 0}, {}, ["labels is 0 for all images", "one class is nothing to learn"]),
         ({"images": GREY, "labels": np.stack([LABELS, LABELS], 1)}, {}, ["labels[2, 0] is 2", "labels are 0 or 1"]),
