@@ -1,6 +1,7 @@
 """What the page's curves and sliders hold: measured points with cells and hosts, and what `predict` says, no more."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -55,6 +56,14 @@ def test_too_few_counts_for_a_law_are_refused_everywhere_in_its_words():
     _, short = data(curves())
     assert short["laws"] == [] and [said["gpus"] for said in short["measured"]] == [1, 2]
     assert all("needs 3 GPU counts" in said["refusal"] for said in short["fitted"])
+
+
+def test_a_family_is_all_but_its_batch():
+    """`batch per global` says what a batch counts: the slider never goes from one kind to the other."""
+    series = replace(series_from({1: (10.0,), 2: (6.0,)}), label="zero1, batch 1,024, batch per global")
+    made = curve_of(series, ())
+    assert made.family == "strong scaling, zero1, batch per global"
+    assert made.label == "strong scaling, zero1, batch 1,024, batch per global"
 
 
 def test_a_thousand_gpus_are_asked_in_steps_that_a_slider_has():

@@ -6,6 +6,7 @@ its own, so it cannot say anything else than the analysis does.
 
 import json
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -75,7 +76,7 @@ def curve_of(series: ScalingSeries, fits: Sequence[Fit]) -> Curve:
     """A series with its points, and what its laws say of every count that a slider reaches."""
     laws = plausible(fits)
     parts = [part for part in series.label.split(", ") if part]
-    others = [part for part in parts if not part.startswith("batch ")]
+    others = [part for part in parts if not re.fullmatch(r"batch [\d,]+", part)]
     mode = f"{series.key.scaling.value} scaling"
     epochs = [run.epochs_asked for run in series.timed_runs if run.epochs_asked is not None]
     return Curve(

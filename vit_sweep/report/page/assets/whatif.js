@@ -126,7 +126,8 @@ class WhatIf {
   }
 
   verdict(curve, fit, found, gpus, batch) {
-    const by = curve?.laws.length ? "by " + curve.laws.join(", in a band with ") : "";
+    const [best, ...others] = curve?.laws || [];
+    const by = "by " + best + (others.length ? "; the band also holds " + others.join(" and ") : "");
     let text, kind = "within";
     if (!curve) {
       [text, kind] = [`No prediction: no series here ran with a batch of ${batch}, and no law is fitted over batches. To know: batch=${batch}`, "refused"];
