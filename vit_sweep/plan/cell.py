@@ -12,6 +12,7 @@ from launchers.checked import Line, Name, checked
 from launchers.profile import Count, Device, Positive
 from launchers.text import plural
 from vit_sweep.plan.continuing.origin import Origin
+from vit_sweep.plan.identity import identity
 from vit_sweep.plan.point import (
     Allocation,
     Attention,
@@ -30,7 +31,6 @@ from vit_sweep.plan.point import (
     Scaling,
     SequenceMethod,
     Task,
-    identity,
 )
 
 SCHEMA_VERSION = 1
@@ -134,7 +134,7 @@ class Cell:
 
     @property
     def cell_id(self) -> str:
-        """Readable prefix and 8 hex digits of sha256 over the sorted physical fields, see `point.identity`."""
+        """Readable prefix and 8 hex digits of sha256 over the sorted physical fields, see `identity`."""
         content = json.dumps(identity(self), sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(content.encode()).hexdigest()[:8]
         return f"n{self.nodes}-g{self.gpus}-mb{self.micro_batch}-ga{self.accum}-{digest}"

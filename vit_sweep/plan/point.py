@@ -6,15 +6,15 @@ does not becomes a reason, not an error.
 
 import hashlib
 import json
-from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from launchers.checked import Below, Line, Name, Signed, checked, to_plain
+from launchers.checked import Below, Line, Name, Signed, checked
 from launchers.profile import Count, PartitionProfile
 from vit_sweep.plan.continuing.origin import Origin
+from vit_sweep.plan.identity import identity
 from vit_sweep.plan.pairs.text import TextSpec
 
 Fraction = Annotated[float, Gt(0), Le(1)]
@@ -233,27 +233,6 @@ BUCKET_ELEMENTS = 25_000_000
 5e8 exceeds a whole ViT-L."""
 DEEPSPEED = "deepspeed"
 """The kind of engine that cells had before there were others."""
-_ALWAYS_IN_IDENTITY = frozenset({"beta1", "beta2", "files"})
-"""Fields with a default that were in the identity before the rule of `identity` was made."""
-_NEVER_IN_IDENTITY = frozenset({"counts", "init", "continue_from", "folder", "training"})
-"""What is known of a thing, not what it is: a later release of torch may count differently, a file lie elsewhere."""
-
-
-def identity(value: object) -> dict[str, Any]:
-    """Plain data of a checked value for a digest: a field at its default is left out, nested values alike.
-
-    So a field that is added later, with the old behaviour as its default, leaves every older identity as it was.
-    """
-    plain = to_plain(value)
-    values: dict[str, Any] = {}
-    for field in fields(value):  # type: ignore[arg-type]  # a checked value is a dataclass instance
-        own = getattr(value, field.name)
-        if field.name in _NEVER_IN_IDENTITY:
-            continue
-        if field.default is not MISSING and own == field.default and field.name not in _ALWAYS_IN_IDENTITY:
-            continue
-        values[field.name] = identity(own) if is_dataclass(own) else plain[field.name]
-    return values
 
 
 @checked

@@ -8,7 +8,8 @@ from launchers.checked import to_plain
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.continuing.origin import Origin
 from vit_sweep.plan.engine.kinds import DDP, FSDP2, machinery
-from vit_sweep.plan.point import DEEPSPEED, Allocation, LrSchedule, Offload, Point, Task, identity
+from vit_sweep.plan.identity import identity
+from vit_sweep.plan.point import DEEPSPEED, Allocation, LrSchedule, Offload, Point, Task
 
 MOVABLE = (DDP, FSDP2, DEEPSPEED)
 """Whose code keeps states that others can take over (Accelerate leaves both to these)."""
