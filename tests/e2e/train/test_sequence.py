@@ -27,6 +27,9 @@ GUARDED = {
     "ddp": {"engine": DDP},
     "fsdp2": {"engine": FSDP2, "accum": 2, "attention": Attention.MATH},
     "ring": RING,
+    "rectangle": {"image_size": (8, 28)},
+    "rectangle, ring": {"image_size": (16, 24), **RING},
+    "autocast": {"precision": Precision.BF16_AMP},
 }
 FAULTS = ("an all-to-all is dropped", "the sum is not derived", "attention is local", "positions are those of rank 0")
 
@@ -47,16 +50,18 @@ def shared_cell(**changes):
 
 
 def _kept():
-    return [_kept_bytes(cell) for cell in SHAPES]
+    """Of one image: what comes with two more, since casts of weights are kept once."""
+    return [(_kept_bytes(cell, 4) - _kept_bytes(cell, 2)) / 2 for cell in SHAPES]
 
 
-def _kept_bytes(cell):
+def _kept_bytes(cell, images):
     import torch
 
+    from vit_sweep.job.train.engines.autocast import under_autocast
     from vit_sweep.job.train.model import DTYPES, vision_transformer
 
-    dtype, side = DTYPES[cell.precision], cell.model.image_size
-    model, kept = vision_transformer(cell).to(dtype), {}
+    dtype = DTYPES[cell.precision]
+    model, kept = under_autocast(cell, vision_transformer(cell).to(dtype)), {}
     own = {weight.untyped_storage()._cdata for weight in model.parameters()}
 
     def keep(tensor):
@@ -66,8 +71,8 @@ def _kept_bytes(cell):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        model(torch.zeros(2, 3, side, side, dtype=dtype))
-    return sum(storage.nbytes() for storage in kept.values()) / 2
+        model(torch.zeros(images, 3, *cell.model.image_shape, dtype=dtype))
+    return sum(storage.nbytes() for storage in kept.values())
 
 
 def _plant(patch, fault):
@@ -121,6 +126,8 @@ SHAPES = (
     shape(64, 4, 4, 64, 256, sequence=1, attention=Attention.MATH, precision=Precision.BF16),
     shape(128, 2, 2, 64, 128, attention=Attention.FLASH),
     shape(32, 8, 8, 128, 512, precision=Precision.BF16),
+    shape((64, 96), 2, 4, 64, 512, precision=Precision.BF16_AMP),
+    shape(64, 4, 4, 64, 256, attention=Attention.MATH, precision=Precision.BF16_AMP),
 )
 
 
@@ -134,7 +141,8 @@ def test_every_engine_passes_the_guard_every_fault_is_caught_on_all_ranks_and_me
         assert verdicts["measured"] == pytest.approx(predicted, rel=0.1)
         for name in GUARDED:
             difference, loss = verdicts[name]
-            assert (difference < 1e-4, loss < 1e-6) == (True, True), (name, difference, loss)
+            most = 1e-2 if name == "autocast" else 1e-4  # products of 16 bits, whose rounding depends on their order
+            assert (difference < most, loss < most / 100) == (True, True), (name, difference, loss)
         for fault in FAULTS:
             cause, message = verdicts[fault]
             assert cause == "wrong_gradients", fault
@@ -171,8 +179,9 @@ def learned(epochs):
     [
         ({"zero": 2, "accum": 2}, 1e-5),
         ({"zero": 1, "precision": Precision.BF16, "activation_checkpointing": True}, 1e-2),
+        ({"engine": DDP, "precision": Precision.BF16_AMP, "image_size": (16, 24)}, 1e-2),
     ],
-    ids=["fp32", "bf16"],
+    ids=["fp32", "bf16", "autocast of rectangles"],
 )
 def test_two_ranks_that_share_tokens_learn_what_one_rank_does_and_exchange_as_planned(tmp_path, changes, within):
     cell = shared_cell(**changes)

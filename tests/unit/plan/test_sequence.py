@@ -48,9 +48,9 @@ REFUSED = {
     "another's tokens": ({"model": replace(OTHERS, pool=Pool.MEAN)}, "model.pool=mean model=x: it works on"),
     "megatron": ({"gpus": 2, "sequence": 2, "engine": MEGATRON}, "megatron-core has sequence groups of its own"),
     "compiled": ({"gpus": 2, "sequence": 2, "compile": True}, "use compile=false"),
-    "autocast": (
-        {"gpus": 2, "sequence": 2, "precision": Precision.BF16_AMP},
-        "use precision=fp32, bf16 or fp16",
+    "a ring under autocast": (
+        {"gpus": 4, "sequence": 4, "model": MEAN, "precision": Precision.BF16_AMP, **RING},
+        "use sequence_method=ulysses, or precision=fp32, bf16 or fp16",
     ),
     "efficient": ({"attention": Attention.EFFICIENT, "partition": HERE}, "torch has sdpa, math and flash"),
     "flash in fp32": ({"attention": Attention.FLASH}, "use precision=bf16 or fp16, or attention=efficient"),
@@ -80,6 +80,8 @@ def test_what_cannot_share_tokens_is_one_sentence_with_what_can(name):
     "changes",
     [
         {"gpus": 2, "sequence": 2},
+        {"gpus": 2, "sequence": 2, "precision": Precision.BF16_AMP},
+        {"gpus": 2, "sequence": 2, "model": replace(MODEL, image_size=(32, 24))},
         {"gpus": 4, "sequence": 4, "model": MEAN, **RING},
         {"gpus": 4, "sequence": 4, "model": MEAN, "partition": HERE, "attention": Attention.MATH, **RING},
         {"attention": Attention.FLASH, "partition": HERE},

@@ -168,13 +168,7 @@ def smallest_sequence(cell: Cell, gpu_memory_gib: float) -> Cell | None:
     """The cell with the fewest ranks a sequence group that is predicted to fit, on no fewer GPUs; None if there is
     none, or if its model cannot share tokens at all."""
     model = cell.model
-    if (
-        model.target is not None
-        or model.text is not None
-        or cell.compile
-        or cell.precision.autocast
-        or cell.engine.kind == MEGATRON
-    ):
+    if model.target is not None or model.text is not None or cell.compile or cell.engine.kind == MEGATRON:
         return None
     for sequence in range(cell.sequence + 1, model.heads + 1):
         if model.heads % sequence or tokens(model) <= sequence:

@@ -32,7 +32,8 @@ def exchange(cell: Cell) -> Exchange:
 
     Of a ring, keys and values go round s - 1 times in forward and again in backward, their gradients s times.
     """
-    one = cell.micro_batch * local_tokens(tokens(cell.model), cell.sequence) * cell.model.width * cell.precision.bytes
+    size = cell.precision.products.bytes  # under autocast too: queries, keys and values are products
+    one = cell.micro_batch * local_tokens(tokens(cell.model), cell.sequence) * cell.model.width * size
     forwards = 2 if cell.activation_checkpointing else 1
     if cell.sequence == 1:
         passes, tensors = 0, 0
@@ -86,10 +87,10 @@ def _shared_tokens_that_nobody_tried(point: Point, _: object) -> str | None:
             f"sequence={point.sequence} engine={point.engine.name}: megatron-core has sequence groups of its own, "
             "which are not used here; use engine=zero0 to zero3, ddp, fsdp2 or accelerate"
         )
-    if point.precision.autocast:
+    if point.precision.autocast and point.sequence_method is SequenceMethod.RING:
         return (
-            f"sequence={point.sequence} precision={point.precision.value}: what autocast makes of exchanged tokens was "
-            "not looked at yet; use precision=fp32, bf16 or fp16"
+            f"sequence_method=ring precision={point.precision.value}: what autocast makes of torch's ring was not "
+            "looked at yet; use sequence_method=ulysses, or precision=fp32, bf16 or fp16"
         )
     if point.compile:
         return (

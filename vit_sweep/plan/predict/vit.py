@@ -95,19 +95,21 @@ def activation_bytes(
 
     `attention=math` keeps all weights, 4HN bytes a token, and queries, keys and values once more, both always in fp32.
     Of ranks that share tokens, of n each: 5D + 2M numbers a token and block, and what attention keeps: 4D numbers and
-    the softmax statistics, or 3D and the weights; once the pixels of its patches, and 2D around the last norm. Counted
-    by hooks on gloo, `tests/e2e/train/test_sequence.py` counts anew.
+    the softmax statistics, or 3D and the weights; once the pixels of its patches, and 2D around the last norm. Autocast
+    keeps 4D bytes more, of what the norms read. Counted by hooks on gloo, `tests/e2e/train/test_sequence.py` counts
+    anew.
     """
     halves = precision.products in (Precision.BF16, Precision.FP16)
     if model.counts is not None:
         kept = model.counts.kept_bytes_16 if halves else model.counts.kept_bytes_32
         return kept * _AUTOCAST if kept is not None and precision.autocast else kept
     n, d, m, layers, heads = tokens(model), model.width, model.mlp_width, model.layers, model.heads
-    size, math_weights = precision.bytes, 4 * heads * n if attention is Attention.MATH else 0
+    math_weights = 4 * heads * n if attention is Attention.MATH else 0
     if sequence > 1:
+        size = precision.products.bytes
         attended = 12 * d + math_weights if math_weights else 4 * d * size + 4 * heads
-        block = (5 * d + 2 * m) * size + attended + 16
-        once = (3 * model.patch_size**2 + 2 * d) * size
+        block = (5 * d + 2 * m) * size + attended + 16 + (4 * d if precision.autocast else 0)
+        once = (model.channels * model.patch_size**2 + 2 * d) * size
         return local_tokens(n, sequence) * (layers * block + once)
     again = (6 if halves else 8) * d if math_weights else 0
     if not halves:
