@@ -3,6 +3,7 @@
 `test_cell` pins the identity of `cell()`: keep the defaults, or renew that literal on purpose.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -193,6 +194,15 @@ def planned_study(folder: Path, *points: Point, **options: Any) -> tuple[Study, 
     study.write_command(["-m", "gpus=1,2"], ["gpus=1,2"], code="abc")
     study.write_plan(plan, data_root="data", options=JobOptions(**options))
     return study, plan
+
+
+def asked_for(study: Path) -> None:
+    """As if what dry runs have looked at in a study had been asked for."""
+    path = study / "study.json"
+    content = json.loads(path.read_text())
+    for command in content["commands"]:
+        command.pop("dry_run", None)
+    path.write_text(json.dumps(content))
 
 
 def put_programs(folder: Path, **bodies: str) -> None:

@@ -68,7 +68,7 @@ def audit(
 def print_notes(console: Console, source: Source) -> None:
     """Print what a source says of itself and what of it was passed over."""
     for note in source.notes:
-        console.print(f"  {note}", soft_wrap=True)
+        console.print(f"  {note}", soft_wrap=not console.is_terminal)
     show.problems(console, source.problems)
 
 

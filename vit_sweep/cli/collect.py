@@ -235,7 +235,7 @@ def _put(
         if table.name in [mode.value for mode in Scaling]:
             console.print(show.scaling(table))
     for sentence in _continued(gathered.runs) if draw else ():
-        console.print(sentence, soft_wrap=True)
+        console.print(sentence, soft_wrap=not console.is_terminal)
     show.problems(console, gathered.problems)
     if not done.timed:
         states = ", ".join(f"{count} {state}" for state, count in sorted(done.counts.items()))

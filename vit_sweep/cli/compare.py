@@ -59,13 +59,13 @@ def compare(
     for side, source in (("a", a), ("b", b)):
         console.print(f"{side}: {source.name}, {len(source.timed)} of {plural(len(source.runs), 'run')} with a time")
         for note in source.notes:
-            console.print(f"   {note}", soft_wrap=True)
+            console.print(f"   {note}", soft_wrap=not console.is_terminal)
         show.problems(console, source.problems)
     if comparison.pairs:
         console.print(_table(comparison))
-        console.print(summary(comparison), soft_wrap=True)
+        console.print(summary(comparison), soft_wrap=not console.is_terminal)
     for text in remarks(comparison, a.name, b.name):
-        console.print(text, soft_wrap=True)
+        console.print(text, soft_wrap=not console.is_terminal)
     if output is not None and comparison.pairs:
         write(output, (to_markdown if output.suffix == ".md" else to_csv)(compared_table(comparison)))
         console.print(f"  {output}", soft_wrap=True)

@@ -77,9 +77,9 @@ def draw(console: Console, made: Simulation) -> None:
     )
     console.print(table)
     for reason in made.impossible:
-        console.print(f"cannot be: {reason}", soft_wrap=True)
+        console.print(f"cannot be: {reason}", soft_wrap=not console.is_terminal)
     for note in made.notes:
-        console.print(note, soft_wrap=True)
+        console.print(note, soft_wrap=not console.is_terminal)
     known = [(a.name, a.value, a.source, "a guess" if a.guess else "known") for a in made.inputs]
     inputs = Fitted(columns_of(_INPUTS, known), title=f"what this is {MARK} from", frame=box.SIMPLE_HEAD, stacks=True)
     console.print(inputs)

@@ -48,7 +48,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
             whole = settings.plan == "all"
             show_plan.plan(console, plan, study=study.name, todo=set(chosen.todo), whole=whole)
         for remark in ready.remarks:
-            console.print(remark, soft_wrap=True)
+            console.print(remark, soft_wrap=not console.is_terminal)
         show.selection(console, chosen.selection, ready.unclear, rerun=settings.rerun)
         rendered = ready.write()
         show.batches(console, [item.batch for item in rendered])

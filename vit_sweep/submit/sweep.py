@@ -197,7 +197,7 @@ def _options(settings: Settings, plan: Plan, study: Study) -> tuple[JobOptions, 
     options = settings.job_options
     if settings.certify is not None:
         return options, []
-    known = [file.cell for file in study.cell_files()]
+    known = [file.cell for file in study.cell_files()] if study.is_asked_for else []
     if not compares_engines([*known, *(planned.cell for planned in plan.cells.values())]):
         return options, []
     remark = "engines are compared: each job certifies that its own trains what one process does (certify=false: none)"

@@ -7,6 +7,7 @@ import subprocess
 import pytest
 
 from tests.conftest import ROOT
+from tests.unit.builders import asked_for
 
 B16 = ["-m", "model=vit_b_16", "data=cifar100", "partition=vector_t4v2", "dry_run=true", "study=s"]
 PRICED = ["++partition.peak_tflops={fp32: 8.1}"]
@@ -56,8 +57,11 @@ def test_a_study_that_compares_engines_certifies_them_unless_told_otherwise(swee
         return answer.returncode, "each job certifies" in answer.stdout, certified
 
     assert certifies("zero=0") == (0, False, [False])
-    assert certifies("engine=ddp") == (0, True, [False, True])
-    assert certifies("zero=0,1", "certify=false", "study=t") == (0, False, [False, False, False, True])
+    assert certifies("engine=ddp") == (0, False, [False]), "the first was only looked at"
+    asked_for(tmp_path / "outputs" / "s")
+    assert certifies("zero=0") == (0, True, [False])
+    assert certifies("zero=0,1", "study=u") == (0, True, [False, True, True])
+    assert certifies("zero=0,1", "certify=false", "study=t") == (0, False, [False, False, False, True, True])
 
 
 def test_gpus_in_flight_become_the_arrays_throttle(sweep, tmp_path):

@@ -1,9 +1,8 @@
 """What a dry run has only looked at never becomes part of a study: no later `resume` or sweep runs it."""
 
-import json
-
 import pytest
 
+from tests.unit.builders import asked_for
 from vit_sweep.__main__ import main
 from vit_sweep.study.check import check
 from vit_sweep.study.store import Study
@@ -23,15 +22,6 @@ def looked(tmp_path, monkeypatch):
     return run
 
 
-def asked_for(study):
-    """As if the same had been asked for without `dry_run`."""
-    path = study.folder / "study.json"
-    content = json.loads(path.read_text())
-    for command in content["commands"]:
-        del command["dry_run"]
-    path.write_text(json.dumps(content))
-
-
 def gpus(study):
     return sorted(file.cell.gpus for file in study.cell_files())
 
@@ -46,7 +36,7 @@ def test_a_second_look_takes_the_place_of_the_first(looked):
 
 def test_a_look_adds_nothing_to_a_study_that_somebody_asked_for(looked, capsys):
     study = looked("1,2")
-    asked_for(study)
+    asked_for(study.folder)
     kept = {path: path.read_bytes() for path in study.folder.rglob("*.json") if "jobs" not in path.parts}
     capsys.readouterr()
     study = looked("1,2,4", "epochs=5")
@@ -57,7 +47,7 @@ def test_a_look_adds_nothing_to_a_study_that_somebody_asked_for(looked, capsys):
 
 
 def test_a_look_at_what_a_study_has_says_nothing_of_that(looked, capsys):
-    asked_for(looked("1,2"))
+    asked_for(looked("1,2").folder)
     capsys.readouterr()
     assert gpus(looked("2")) == [1, 2]
     assert "a dry run adds none" not in capsys.readouterr().out

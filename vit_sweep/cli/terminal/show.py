@@ -143,7 +143,7 @@ def selection(console: Console, chosen: Selection, unclear: Sequence[str], *, re
     """Say which cells are left out, and what a reader of the tables should know of the finished ones."""
     for reason, cells in _by_reason(chosen.skipped).items():
         subject = cells[0] if len(cells) == 1 else f"{len(cells)} cells"
-        console.print(Text.assemble(("skipped", "yellow"), f" {subject}: {reason}"), soft_wrap=True)
+        console.print(Text.assemble(("skipped", "yellow"), f" {subject}: {reason}"), soft_wrap=not console.is_terminal)
     if chosen.stale and rerun is None:
         console.print(
             f"{plural(len(chosen.stale), 'finished cell')} ran with other code than today's, as the records say; "

@@ -182,14 +182,18 @@ def test_a_second_sweep_on_a_busy_study_is_refused_without_damage(sweep, tmp_pat
 def test_a_damaged_study_file_is_named_and_passed_over(sweep, tmp_path):
     assert sweep("dry_run=true", "study=s").returncode == 0
     folder = tmp_path / "outputs" / "s"
+    whole = (folder / "study.json").read_text()
     for path in [*folder.glob("cells/*/cell.json"), folder / "plan.json", folder / "study.json"]:
         path.write_text(path.read_text()[:40])
     answer = sweep("status", "outputs/s")
     assert answer.returncode == 3
     assert "passed over" in answer.stdout
     assert "cell.json" in answer.stdout
-    again = sweep("dry_run=true", "study=s")
-    assert again.returncode == 0
+    # Where nobody can read whether somebody has asked for the study, a dry run changes nothing in it.
+    assert sweep("dry_run=true", "study=s").returncode == 0
+    assert len((folder / "plan.json").read_text()) == 40
+    (folder / "study.json").write_text(whole)
+    assert sweep("dry_run=true", "study=s").returncode == 0
     assert json.loads((folder / "plan.json").read_text())["points"]
 
 
