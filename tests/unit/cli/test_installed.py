@@ -30,6 +30,7 @@ def test_the_wheel_holds_packages_and_configurations_only(wheel):
     for name in ("report.html.j2", "macros.html.j2", "style.css", "tables.js", "whatif.js"):
         assert f"vit_sweep/report/page/assets/{name}" in names
     assert {"vit_sweep/reference/paper_cifar100.csv", "vit_sweep/reference/paper_cifar100.yaml"} <= set(names)
+    assert {"vit_sweep/py.typed", "launchers/py.typed"} <= set(names)
     assert "hydra_plugins/__init__.py" not in names
 
 
@@ -83,9 +84,11 @@ def test_the_core_alone_plans_renders_and_looks(wheel, tmp_path):
         (["status", "outputs/s"], 3),
         (["profiles", "list"], 0),
         (["profiles", "check", "vector_t4v2"], 0),
+        (["explain", "batch_per"], 0),
         (["cancel", "outputs/s"], 0),
         (["collect", "outputs/s"], 2),
     ]
     answer = installed(python, tmp_path, commands, PATH=str(tmp_path / "bin"), PYTHONPATH="")
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert "pip install 'vit_sweep[report]'" in answer.stderr
+    assert "What `batch` counts." in answer.stdout
