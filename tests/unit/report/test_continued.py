@@ -9,6 +9,7 @@ from tests.unit.plan.test_continuing import origin
 from tests.unit.report.test_tables import of_results
 from vit_sweep.analysis.audit.judge import audit
 from vit_sweep.analysis.series.grouping import group
+from vit_sweep.job.train.trackers.figures import epoch_figures, learnt_figures, parameters, run_figures
 from vit_sweep.outcome.result import Result
 from vit_sweep.plan.point import Scaling
 from vit_sweep.plan.repeats import RepeatRule
@@ -81,3 +82,14 @@ def test_it_reaches_an_accuracy_in_an_epoch_of_the_whole_training_and_after_no_t
     assert "but the training began on 2 other GPUs" in reached.reason
     never = time_to_accuracy(finished(), 0.95)
     assert (never.epoch, never.seconds, never.never) == (None, None, False)
+
+
+def test_trackers_are_told_what_it_learnt_and_no_time_of_other_gpus():
+    made = finished()
+    assert {"epoch/seconds", "epoch/images_per_s"} == set(epoch_figures(ASKED, made.earlier[0])) - set(
+        learnt_figures(ASKED, made.earlier[0])
+    )
+    assert not {"final/epoch_s", "final/images_per_s", "final/forward_ms"} & run_figures(made).keys()
+    told = parameters(ASKED)
+    assert (told["origin.cell_id"], told["origin.gpus"]) == (BEGUN.cell_id, 2)
+    assert "origin.training" not in told

@@ -8,7 +8,7 @@ from vit_sweep.job.train.execution import Execution
 from vit_sweep.job.train.loop import Trainer
 from vit_sweep.job.train.measure.readback import peaks_of
 from vit_sweep.job.train.stopping import StopAgreed, Stopper
-from vit_sweep.job.train.trackers.figures import epoch_figures
+from vit_sweep.job.train.trackers.figures import epoch_figures, learnt_figures
 from vit_sweep.job.train.trackers.guarded import Trackers
 from vit_sweep.outcome.failure import Interrupted
 from vit_sweep.record.position import Position
@@ -34,8 +34,8 @@ class Epochs:
         """Go on from the newest checkpoint, and tell the trackers what was done before."""
         self._go_on_from_checkpoint()
         cell = self.execution.cell
-        done = (*self.earlier, *self.epochs)
-        self.trackers.start({epoch.epoch: epoch_figures(cell, epoch) for epoch in done})
+        earlier = {epoch.epoch: learnt_figures(cell, epoch) for epoch in self.earlier}
+        self.trackers.start(earlier | {epoch.epoch: epoch_figures(cell, epoch) for epoch in self.epochs})
 
     def _go_on_from_checkpoint(self) -> None:
         execution, cell = self.execution, self.execution.cell

@@ -5,6 +5,7 @@ checkpoint another goes on, on as many ranks and on others.
 """
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from tests.conftest import LONG
 from tests.e2e.train.moved import left_in, train
 from tests.e2e.train.ranks import small_cell
 from tests.unit.builders import OPTIMIZER
+from vit_sweep.job.train.continuing.whole import scale_of_deepspeed, scale_of_torch
 from vit_sweep.plan.point import EngineSpec, Precision
 
 pytestmark = pytest.mark.train
@@ -89,3 +91,17 @@ def test_on_other_ranks_it_reaches_the_same_weights_and_losses_to_rounding(truth
         if not rounded:
             far = {key: float((weights[key] - true).norm() / true.norm()) for key, true in true_weights.items()}
             assert max(part for key, part in far.items() if NOISE not in key) < WEIGHTS, (name, far)
+
+
+@pytest.mark.parametrize("clean_steps", [0, 7, 999])
+def test_the_scale_of_a_loss_goes_from_torchs_scaler_to_deepspeeds_and_back(clean_steps):
+    """Without a GPU nothing trains in fp16; what is handed over is arithmetic."""
+    torchs = {"scale": 2.0**12, "growth_factor": 2.0, "growth_interval": 2000, "_growth_tracker": clean_steps}
+    deepspeeds = SimpleNamespace(cur_scale=1.0, cur_iter=0, last_overflow_iter=5, scale_window=1000)
+    scale_of_torch(torchs).into_deepspeed(deepspeeds)
+    # It grows where this is a multiple of the window, and no step has been taken yet.
+    assert deepspeeds.cur_iter - deepspeeds.last_overflow_iter - 1 == clean_steps
+    there = scale_of_deepspeed(**vars(deepspeeds))
+    assert there.of_torch(torchs | {"scale": 1.0, "_growth_tracker": 3}) == torchs
+    assert scale_of_torch({}) is None
+    assert there.of_torch({}) == {}, "one that scales nothing stays so"

@@ -23,8 +23,20 @@ def epoch_names(task: Task) -> tuple[str, ...]:
 
 
 def parameters(cell: Cell) -> dict[str, Parameter]:
-    """Every field of the cell by dotted name (`model.layers`), without those that are null."""
-    return dict(_flat(to_plain(cell))) | {"global_batch": cell.global_batch, "steps_per_epoch": cell.steps_per_epoch}
+    """Every field of the cell by dotted name (`model.layers`), without those that are null.
+
+    Of a cell that goes on from another's checkpoint not all that stayed the same once more.
+    """
+    fields = {name: value for name, value in _flat(to_plain(cell)) if name != "origin.training"}
+    return fields | {"global_batch": cell.global_batch, "steps_per_epoch": cell.steps_per_epoch}
+
+
+def learnt_figures(cell: Cell, report: EpochReport) -> dict[str, float]:
+    """Of an epoch that another cell ran: no times, which are those of other GPUs."""
+    return {name: value for name, value in epoch_figures(cell, report).items() if name not in _TIMES}
+
+
+_TIMES = ("epoch/seconds", "epoch/images_per_s")
 
 
 def epoch_figures(cell: Cell, report: EpochReport) -> dict[str, float]:
@@ -44,16 +56,17 @@ def epoch_figures(cell: Cell, report: EpochReport) -> dict[str, float]:
 
 def run_figures(record: Record) -> dict[str, float]:
     """The numbers of the run's line in the tables, as `final/...`, and its peaks over all ranks in MiB."""
+    begun_here = record.requested.origin is None
     figures: dict[str, float | str | None] = {
-        "epoch_s": epoch_time(record).median_s,
-        "images_per_s": images_per_s(record),
+        "epoch_s": epoch_time(record).median_s if begun_here else None,
+        "images_per_s": images_per_s(record) if begun_here else None,
         "startup_s": record.startup_s,
         "peak_device_mib": max(
             (r.peak_memory_mib for r in record.ranks if r.peak_memory_mib is not None), default=None
         ),
         "peak_host_mib": max(rank.peak_host_mib for rank in record.ranks),
     }
-    figures |= measured_columns(record)
+    figures |= measured_columns(record) if begun_here else {}
     return {f"final/{name}": float(x) for name, x in figures.items() if x is not None and not isinstance(x, str)}
 
 
