@@ -11,12 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vit_sweep as vs
+from launchers.backend import TaskState, TaskStatus
+from launchers.checked import to_json
+from tests.unit.builders import record
 from tests.unit.submit.test_submission import Slurm
 from vit_sweep.__main__ import main
 from vit_sweep.config.in_python import words_of
 from vit_sweep.study import status
 from vit_sweep.study.store import Study
-from vit_sweep.submit import batches, submission
+from vit_sweep.submit import batches, keeper, submission
 
 TEXTS = st.text(st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=12)
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS
@@ -141,13 +144,67 @@ def test_a_program_that_uses_hydra_itself_keeps_it(here):
         assert GlobalHydra.instance().hydra is before
 
 
-def test_a_sweep_that_does_not_wait_is_submitted_once(here, monkeypatch, capsys):
-    slurm = Slurm(Study(here / "outputs" / "s"))
-    for module in (status, submission, batches):
-        monkeypatch.setattr(module, "launcher_of", lambda scheduler: slurm)
+class Instant(Slurm):
+    """Jobs that leave their record as soon as they are submitted."""
+
+    def submit(self, rendered):
+        files = {file.cell_id: file.cell for file in self.study.cell_files()}
+        for name in [task.name for item in rendered for task in item.batch.tasks]:
+            (self.study.cell_dir(name) / "record.json").write_text(to_json(record(files[name])))
+        yield from super().submit(rendered)
+
+
+GRID = {"gpus": [1, 2], "partition": "vector_t4v2", "study": "s"}
+
+
+@pytest.fixture
+def on(here, monkeypatch):
+    """Put a made-up scheduler in the place of Slurm."""
+
+    def choose(scheduler):
+        slurm = scheduler(Study(here / "outputs" / "s"))
+        for module in (status, submission, batches):
+            monkeypatch.setattr(module, "launcher_of", lambda _: slurm)
+        monkeypatch.setattr(keeper, "launcher_of", lambda _: slurm)
+        return slurm
+
+    return choose
+
+
+def test_a_sweep_that_does_not_wait_is_submitted_once(on, capsys):
+    slurm = on(Slurm)
     slurm.states = lambda submissions: pytest.fail("nothing has run, so nobody is asked")
-    grid = {"gpus": [1, 2], "partition": "vector_t4v2", "study": "s"}
-    study = vs.sweep(**grid, wait=False)
+    study = vs.sweep(**GRID, wait=False)
     assert sum(len(tasks) for tasks in slurm.jobs.values()) == 2
     assert len({entry.batch for entry in Study(study.folder).jobs()}) == 2
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_sweep_that_waits_comes_back_with_its_runs_and_runs_nothing_twice(on, capsys):
+    slurm = on(Instant)
+    slurm.states = lambda submissions: {
+        (s.batch_name, i): TaskStatus(state=TaskState.ENDED) for s in submissions for i in range(s.tasks)
+    }
+    study = vs.sweep(**GRID)
+    assert set(study.status().state) == {"done"}
+    assert sorted(study.runs.gpus) == [1, 2]
+    assert study.runs.epoch_s.notna().all()
+    vs.sweep(**GRID)
+    assert sum(len(tasks) for tasks in slurm.jobs.values()) == 2
+    assert capsys.readouterr() == ("", "")
+
+
+def test_an_interrupt_ends_the_waiting_and_not_the_jobs(on):
+    slurm = on(Slurm)
+
+    def interrupted(submissions):
+        raise KeyboardInterrupt
+
+    slurm.states = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        vs.sweep(**GRID)
+    slurm.states = lambda submissions: {
+        (s.batch_name, i): TaskStatus(state=TaskState.RUNNING) for s in submissions for i in range(s.tasks)
+    }
+    assert set(vs.open("s").status().state) == {"running"}
+    assert sum(len(tasks) for tasks in slurm.jobs.values()) == 2
