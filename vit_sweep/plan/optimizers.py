@@ -98,12 +98,14 @@ def moment_bytes(spec: OptimizerSpec, model: ModelSpec, classes: int) -> int:
     Of a model that others build no shapes are known, so as if all its weights were vectors: at most that.
     """
     numbers = parameters(model, classes)
-    blocks, others = list(model.layers * block_shapes(model)), list(other_shapes(model, classes))
     beside = model.text
-    if beside is not None:
-        blocks += beside.layers * text.block_shapes(beside)
-        others += [*text.other_shapes(beside), (1,)]
-    shapes = [*blocks, *others] if model.layers else [(numbers,)]
+    blocks = beside.layers * text.block_shapes(beside) if beside is not None else ()
+    others = (*text.other_shapes(beside), (1,)) if beside is not None else ()
+    if model.layers:
+        blocks = (*blocks, *model.layers * block_shapes(model))
+        others = (*others, *other_shapes(model, classes))
+    else:
+        others = (*others, (numbers - sum(math.prod(shape) for shape in (*blocks, *others)),))
     match spec.kind:
         case OptimizerKind.ADAMW | OptimizerKind.ADAM | OptimizerKind.LAMB:
             return 8 * numbers
@@ -112,10 +114,10 @@ def moment_bytes(spec: OptimizerSpec, model: ModelSpec, classes: int) -> int:
         case OptimizerKind.SGD | OptimizerKind.LARS:
             return 4 * numbers if spec.beta1 else 0
         case OptimizerKind.MUON:
-            orthogonal = sum(math.prod(shape) for shape in blocks if len(shape) == 2) if model.layers else 0
+            orthogonal = sum(math.prod(shape) for shape in blocks if len(shape) == 2)
             return 8 * numbers - 4 * orthogonal
         case OptimizerKind.ADAFACTOR:
-            return 4 * sum(_factored(shape) for shape in shapes)
+            return 4 * sum(_factored(shape) for shape in (*blocks, *others))
 
 
 def _factored(shape: tuple[int, ...]) -> int:

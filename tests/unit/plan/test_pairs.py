@@ -9,9 +9,20 @@ from tests.unit.builders import ENGINE, MODEL, point, profile
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.curve_groups import _curve
 from vit_sweep.plan.grid import cell_of, series_of
+from vit_sweep.plan.optimizers import moment_bytes
 from vit_sweep.plan.pairs.text import TextSpec
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.point import Attention, BatchPer, DataSource, EngineSpec, Scaling, Task
+from vit_sweep.plan.point import (
+    Attention,
+    BatchPer,
+    DataSource,
+    EngineSpec,
+    ModelCounts,
+    ModelSpec,
+    OptimizerKind,
+    Scaling,
+    Task,
+)
 from vit_sweep.plan.predict import text
 from vit_sweep.plan.predict.cost import exchanges_s
 from vit_sweep.plan.predict.memory import predict
@@ -20,6 +31,7 @@ from vit_sweep.plan.predict.vit import forward_flop, parameters, train_flop
 
 TEXT = TextSpec()
 TWO = replace(MODEL, text=TEXT)
+KINDS = (OptimizerKind.ADAMW, OptimizerKind.MUON)
 MEGATRON = EngineSpec(name="megatron", zero_stage=None, kind="megatron", distributed_optimizer=False)
 
 
@@ -71,7 +83,7 @@ def test_a_reader_is_told_what_the_number_of_compared_pairs_does_to_the_loss():
     (accumulated,) = remarks(accum=2, **whole)
     assert "compared with the 32 of its micro step on all ranks, not with the 64 of the optimizer step" in accumulated
     (grown,) = remarks(gpus=4)
-    assert "here 64, which is another loss: counts stand apart and have no speedup; use batch_per=global" in grown
+    assert "here 64, which is another loss: counts stand apart, each its own baseline; use batch_per=global" in grown
     (weak,) = remarks(gpus=4, scaling=Scaling.WEAK)
     assert "64 pairs are compared here, 16 on one GPU: another loss at each count" in weak
     cell = made(gpus=4, scaling=Scaling.WEAK)
@@ -133,3 +145,18 @@ def test_nothing_hides_what_the_loss_gathers_and_captions_take_memory():
 def test_cells_without_captions_keep_their_ids():
     assert cell_of(point()).cell_id == cell_of(replace(point(), model=replace(MODEL, text=None))).cell_id
     assert cell_of(point(engine=ENGINE)).cell_id != made().cell_id
+
+
+def test_a_model_of_others_has_a_text_tower_beside_it_too():
+    """Of which the shapes are known, where of the other only a number is."""
+    counts = ModelCounts(parameters=1000, flop_per_image=9e6, forward_flop=3e6, kept_bytes_32=500.0)
+    others = ModelSpec(name="x", image_size=32, target="timm", counts=counts, text=TEXT)
+    cell = made(model=others)
+    assert parameters(others, 64) == 1001 + text.parameters(TEXT)
+    assert train_flop(others, 64) == 9e6 + 3 * text.forward_flop(TEXT)
+    assert forward_flop(others, 64) == 3e6 + text.forward_flop(TEXT)
+    adamw, muon = (moment_bytes(replace(cell.optimizer, kind=kind), others, 64) for kind in KINDS)
+    d, m = TEXT.width, TEXT.mlp_width
+    assert adamw - muon == 4 * TEXT.layers * (4 * d * d + 2 * d * m)
+    assert moment_bytes(cell.optimizer, replace(others, text=None), 64) == 8000
+    assert predict(cell).total_gib > predict(replace(cell, model=replace(others, text=None))).total_gib

@@ -77,7 +77,7 @@ def remarks_on_pairs(cell: Cell, point: Point) -> list[str]:
     if cell.gpus > 1 and point.scaling is Scaling.STRONG and point.batch_per is BatchPer.GPU:
         remarks.append(
             f"each number of GPUs compares another number of pairs, here {cell.compared}, which is another loss: "
-            "counts stand apart and have no speedup; use batch_per=global for a curve"
+            "counts stand apart, each its own baseline; use batch_per=global for a curve"
         )
     if cell.gpus > 1 and point.scaling is Scaling.WEAK:
         pair = train_flop(cell.model, cell.outputs)
