@@ -16,6 +16,7 @@ from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.record.learning import time_to_accuracy
 from vit_sweep.record.stats import throughputs
 from vit_sweep.report.page.request import failures, status_line
+from vit_sweep.report.tables.status import detail_of
 from vit_sweep.runs.of_study import runs_of
 from vit_sweep.submit.repeats import further
 
@@ -93,3 +94,8 @@ def test_trackers_are_told_what_it_learnt_and_no_time_of_other_gpus():
     told = parameters(ASKED)
     assert (told["origin.cell_id"], told["origin.gpus"]) == (BEGUN.cell_id, 2)
     assert "origin.training" not in told
+
+
+def test_status_says_who_began_it(results):
+    assert [detail_of(one) for one in results] == ["", "", f"goes on from {BEGUN.cell_id}"]
+    assert detail_of(replace(results[-1], detail="it waits")) == f"it waits; goes on from {BEGUN.cell_id}"

@@ -18,7 +18,7 @@ from vit_sweep.plan.point import Scaling
 from vit_sweep.report.tables.form.counting import in_pairs
 from vit_sweep.report.tables.form.table import Table as Data
 from vit_sweep.report.tables.scaling import scaling_table
-from vit_sweep.report.tables.status import clock, counted, left, left_row, status_row
+from vit_sweep.report.tables.status import clock, counted, detail_of, left, left_row, status_row
 from vit_sweep.runs.of_study import runs_of
 
 _WORKING = (Status.RUNNING, Status.SUSPENDED, Status.RETRY, Status.UNKNOWN, Status.QUEUED)
@@ -120,7 +120,7 @@ def _fields(result: Result, expected: Forecast, now: datetime) -> tuple[str, ...
         epoch,
         _since(at.started_at, now) if alive and at else _took(result),
         clock(rest.seconds) if rest else "",
-        result.detail,
+        detail_of(result),
     )
 
 

@@ -40,8 +40,14 @@ def status_row(result: Result, left: Left | None, *, now: datetime) -> Cells:
         "epochs": result.progress.epochs if result.progress else None,
         "started_at": (result.progress.started_at if result.progress else "") or None,
         **left_row(left, now),
-        "detail": result.detail,
+        "detail": detail_of(result),
     }
+
+
+def detail_of(result: Result) -> str:
+    """What its user must know of it: also that another cell began it."""
+    origin = result.file.cell.origin
+    return "; ".join(filter(None, [result.detail, f"goes on from {origin.cell_id}" if origin is not None else ""]))
 
 
 def left_row(left: Left | None, now: datetime) -> dict[str, Any]:
