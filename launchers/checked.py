@@ -22,7 +22,7 @@ from pydantic import AfterValidator, ConfigDict, Field, StringConstraints, TypeA
 from pydantic.dataclasses import dataclass as _pydantic_dataclass
 from pydantic_core import ErrorDetails
 
-from launchers.errors import UserError, closest
+from launchers.errors import UserError, closest, nearest
 from launchers.text import short
 
 T = TypeVar("T")
@@ -164,7 +164,9 @@ def _sentence(cls: type[Any], detail: ErrorDetails) -> str:
             return f"{where} is missing"
         case "enum" | "literal_error":
             menu = str(detail.get("ctx", {}).get("expected", ""))
-            return f"{where}={given} is not one of {menu}"
+            near = nearest(str(given), re.findall(r"'([^']+)'", menu))
+            hint = f" – did you mean {near[0]}?" if near else ""
+            return f"{where}={given} is not one of {menu}{hint}"
         case _:
             return f"{where}={short(given)} – {_rule(detail)}"
 

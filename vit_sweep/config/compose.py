@@ -28,7 +28,7 @@ from launchers.errors import UserError, closest
 from launchers.references import reference
 from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations, read_zips
 from vit_sweep.config.folders import conf_dir
-from vit_sweep.config.spelling import likely_key
+from vit_sweep.config.spelling import GROUPS, likely_key, likely_name
 from vit_sweep.config.yaml_numbers import read_digits_alone
 from vit_sweep.data.request import Request
 from vit_sweep.plan.point import Point
@@ -268,8 +268,12 @@ def explain(error: Exception) -> str:
     """Make one sentence of Hydra's words; a misspelt name gets the menu of right ones."""
     text = " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
-        group, _, name = error.missing_cfg_file.rpartition("/")
-        return f"{group}={name}: there is no such {group} – {closest(name, error.options)}"
+        group, _, name = error.missing_cfg_file.partition("/")
+        if group not in GROUPS:
+            group, _, name = error.missing_cfg_file.rpartition("/")
+        return (
+            f"{group}={name}: there is no such {group} – {closest(name, error.options, meant=likely_name(group, name))}"
+        )
     base = re.match(r"In '(\w+)/([^']+)': Could not load '\w+/([^']+)'", text)
     if base:
         shipped = [path.stem for path in (conf_dir() / base[1]).glob("*.yaml")]

@@ -56,6 +56,34 @@ _MEANT = {
 """What other tools call our keys; the last part of a key with dots."""
 
 
+_SIZES = {"tiny": "ti_16", "small": "s_16", "base": "b_16", "large": "l_16", "huge": "h_14"}
+_NAMES = {
+    "engine": {
+        "deepspeed": "zero0", "fsdp": "fsdp2", "distributed": "ddp", "megatron_core": "megatron",
+        **{f"{word}{stage}": f"zero{stage}" for word in ("stage", "deepspeed", "ds") for stage in range(4)},
+    },
+    "model": {
+        f"{before}{size}{after}": f"vit_{ours}"
+        for size, ours in _SIZES.items() for before in ("", "vit") for after in ("", "16", "14", "patch16", "patch14")
+    },
+    "optimizer": {"momentum": "sgd"},
+    "partition": {"cpu": "local", "laptop": "local", "gpu": "local_gpu", "cuda": "local_gpu"},
+    "precision": {
+        "float32": "fp32", "single": "fp32", "float": "fp32", "32": "fp32", "float16": "fp16", "half": "fp16",
+        "16": "fp16", "bfloat16": "bf16", "bfloat": "bf16", "amp": "bf16_amp", "mixed": "bf16_amp",
+    },
+    "task": {"classify": "classification", "clip": "contrastive"},
+}  # fmt: skip
+"""What other tools and people call our names; without punctuation, in small letters."""
+
+
+def likely_name(group: str, name: str) -> str | None:
+    """The name that somebody means by another word for it; None where nobody knows."""
+    letters = "".join(filter(str.isalnum, name.lower()))
+    known = {"".join(filter(str.isalnum, other)): ours for other, ours in _NAMES.get(group, {}).items()}
+    return known.get(letters)
+
+
 GROUPS = frozenset({"data", "engine", "grid", "model", "optimizer", "partition"})
 """Keys whose values are names of files: folders of conf/."""
 _NO_NAME = re.compile(r"null|true|false|[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?|inf|nan", re.IGNORECASE)
@@ -148,6 +176,10 @@ def _check_values(word: str) -> None:
     if key.lstrip("+") in GROUPS or "/" in key:
         _check_names(word, key, values)
     parts = [part.strip() for part in values.split(",")]
+    if key in ("precision", "task"):  # of groups a site may have files with any name
+        for part in parts:
+            if meant := likely_name(key, part):
+                raise UserError(f"{word}: there is no {key} {part} – did you mean {meant}?")
     if len(parts) > 1 and not all(parts) and not re.search(r"[\[{('\"]", values):
         right = ",".join(filter(None, parts)) or "VALUE"
         raise UserError(f"{word}: a comma without a value beside it – write {key}={right}")

@@ -6,7 +6,8 @@ import pytest
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from launchers.errors import UserError
+from launchers.errors import UserError, nearest
+from vit_sweep.__main__ import main
 from vit_sweep.config.compose import known_keys
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.spelling import FLAGS, GROUPS, VALUED, check, likely_key
@@ -114,3 +115,34 @@ def test_every_meaning_is_one_of_our_keys() -> None:
 def test_of_many_keys_three_are_proposed_and_none_listed() -> None:
     assert likely_key("frobnicate", known_keys()) == "python -m vit_sweep --help lists all keys"
     assert likely_key("gpuss", known_keys()).count(" or ") <= 2
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("model=ViT_B_16", "model=ViT_B_16: there is no such model – did you mean vit_b_16?"),
+        ("model=ViT-B/16", "model=ViT-B/16: there is no such model – did you mean vit_b_16?"),
+        ("model=vit_large_patch16", "did you mean vit_l_16?"),
+        ("data=CIFAR-10", "did you mean cifar10?"),
+        ("data=CIFAR10", "did you mean cifar10?"),
+        ("partition=T4", "did you mean vector_t4v2? Known: "),
+        ("partition=cpu", "did you mean local?"),
+        ("engine=ZeRO-2", "did you mean zero2?"),
+        ("engine=stage2", "did you mean zero2?"),
+        ("engine=fsdp", "did you mean fsdp2?"),
+        ("grid=fig8", "did you mean paper_fig8?"),
+        ("precision=bfloat16", "there is no precision bfloat16 – did you mean bf16?"),
+        ("precision=FP16", "did you mean fp16?"),
+        ("scaling=Strong", "did you mean strong?"),
+        ("schedule=cos", "did you mean cosine?"),
+    ],
+)
+def test_a_name_in_other_letters_or_other_words_is_answered_with_ours(capsys, word, said):
+    assert main([word, "dry_run=true"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_no_more_than_three_names_are_proposed():
+    names = [f"grid_{number}" for number in range(50)]
+    assert len(nearest("grid_x", names)) <= 3
+    assert nearest("xyz", [f"my_xyz_grid_of_many_{number}" for number in range(50)]) == []

@@ -11,7 +11,7 @@ from filelock import FileLock
 MISTAKES = {
     "an unknown partition shows the menu": (["partition=nope"], ["no such partition", "local", "vector_t4v2"]),
     "an unknown model shows the menu": (["model=vit_x"], ["no such model", "vit_b_16", "vit_tiny_32"]),
-    "an unknown data set shows the menu": (["data=mnist"], ["no such data", "cifar100", "digits"]),
+    "an unknown data set shows the likeliest": (["data=mnist"], ["no such data", "did you mean medmnist?"]),
     "gpus=0": (["gpus=0"], ["gpus=0", "at least 1"]),
     "gpus=-1": (["gpus=-1"], ["gpus=-1", "at least 1"]),
     "gpus=1.5": (["gpus=1.5"], ["gpus=1.5", "whole number"]),
