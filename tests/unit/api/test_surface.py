@@ -3,6 +3,7 @@
 import ast
 import inspect
 import json
+import re
 import subprocess
 import sys
 
@@ -62,6 +63,17 @@ def test_what_type_checkers_are_told_is_what_is_imported():
     assert set(vs.__all__) < set(dir(vs))
     for package in ("vit_sweep", "launchers"):
         assert (ROOT / package / "py.typed").is_file()
+
+
+def test_the_page_of_it_names_every_function_and_every_attribute_and_no_other():
+    page = (ROOT / "docs" / "python.md").read_text()
+    functions = {name for name in vs.__all__ if not inspect.isclass(getattr(vs, name))}
+    assert {*re.findall(r"\bvs\.(\w+)", page)} == functions | {"UserError"}
+    table = page.partition("| attribute |")[2].partition("Every look")[0]
+    named = {*re.findall(r"`\.(\w+)", table)}
+    members = {name for name, _ in _members(vs.Study)} - {"_repr_html_", "name"}
+    assert named == members
+    assert {*re.findall(r"\bstudy\.(\w+)", page)} <= members
 
 
 def test_an_unknown_name_is_no_attribute():
