@@ -31,6 +31,7 @@ EVERYTHING = [
     *(run(gpus, (11.0,), scaling=Scaling.WEAK, work=1600 * gpus, run_id=f"weak-{gpus}") for gpus in (1, 2)),
     run(1, (12.0,), conditions={"engine": "zero1", "engine.zero_stage": "1"}, run_id="zero1"),
     *(run(1, (side / 10,), conditions={"model.image_size": str(side)}, run_id=f"px-{side}") for side in (224, 512)),
+    run(2, (7.0,), continued_from="outputs/s/g1-16-0", run_id="went-on", curves=()),
     without_time(4, run_id="lost"),
 ]
 TIMED = [one.run_id for one in EVERYTHING if one.timed]

@@ -43,10 +43,10 @@ def tables_of(
     `series`: of both scaling modes; `reached`: target accuracy and when it was reached, by run; `spread`: `measured` of
     the series.
     """
-    fair = comparable(runs, series)
     ordered = sorted({run.run_id: run for run in runs}.values(), key=lambda run: run.run_id)
     begun_here = [run for run in ordered if not run.continued_from]
-    timed = [run for run in ordered if run.timed]
+    fair = comparable(begun_here, series)
+    timed = [run for run in begun_here if run.timed]
     pooled = [*pools(fair, by_configuration), *pools(fair, _layout), *pools(timed, by_configuration)]
     times = times_of(pooled, series, spread or measured(series))
     made = [
@@ -58,7 +58,7 @@ def tables_of(
         memory_table(begun_here),
         resolution_table(begun_here, times),
         failure_table(ordered, points),
-        cost_table(ordered, times),
+        cost_table(begun_here, times),
         isoefficiency_table(planes(series, times.ratio)),
         accuracy_table(ordered, reached or {}),
         continued_table(ordered),

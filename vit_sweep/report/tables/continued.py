@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from vit_sweep.outcome.result import Status
 from vit_sweep.report.tables.form.columns import COLUMNS, WHAT
-from vit_sweep.report.tables.form.table import Table, table
+from vit_sweep.report.tables.form.table import BEHIND, Table, table
 from vit_sweep.report.tables.parts import Variants, last_learnt, names_of
 from vit_sweep.runs.run import Run
 
@@ -32,6 +32,7 @@ def continued_table(runs: Iterable[Run]) -> Table | None:
             "gpu_hours": run.gpu_hours,
             "note": run.note,
             **names_of([run]),
+            BEHIND: (run,),
         }
         for run in sorted(done, key=lambda run: (run.continued_from, run.gpus, run.run_id))
     ]
