@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from launchers.errors import UserError
 from tests.conftest import wait_for
 from vit_sweep.cli import data as data_cli
-from vit_sweep.data import datasets
+from vit_sweep.data import datasets, staging
 from vit_sweep.data.packed import Manifest, PackedFile
 from vit_sweep.plan.point import DataFile, DataSource, DataSpec
 
@@ -26,7 +26,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from launchers.checked import parse_json
-from vit_sweep.data import datasets
+from vit_sweep.data import datasets, staging
 from vit_sweep.plan.point import DataSpec
 
 spec, root, scratch = parse_json(DataSpec, sys.argv[1], what="spec"), Path(sys.argv[2]), sys.argv[3]
@@ -35,10 +35,10 @@ real = datasets.reading
 def counted(path):
     opened["root"] += root in path.parents
     return real(path)
-datasets.reading = counted
+datasets.reading = staging.reading = counted
 print("ready", flush=True)
 input()
-folder = datasets.staged(spec, root, scratch, lambda _: input() if sys.argv[4:] else None)
+folder = staging.staged(spec, root, scratch, lambda _: input() if sys.argv[4:] else None)
 print(folder, opened["root"], datasets.problem_of(spec, folder))
 """
 
@@ -119,7 +119,7 @@ def test_a_pipe_in_place_of_a_file_is_said_and_not_waited_for(spec, root, scratc
     (root / "set/test").unlink()
     os.mkfifo(root / "set/test")
     assert datasets.problem_of(spec, root).endswith("set/test cannot be read (not a regular file)")
-    assert datasets.staged(spec, root, scratch) == root
+    assert staging.staged(spec, root, scratch) == root
     assert "not a regular file" in capsys.readouterr().err
     (root / "photos-packed-8").mkdir()
     os.mkfifo(root / "photos-packed-8" / "manifest.json")
@@ -192,18 +192,18 @@ def test_a_damaged_stamp_is_no_stamp(spec, root, reads, stamp):
 
 
 def test_without_scratch_or_without_files_data_is_read_in_place(spec, root, scratch):
-    assert datasets.staged(spec, root, None) == root
-    assert datasets.staged(spec_of({}), root, scratch) == root
+    assert staging.staged(spec, root, None) == root
+    assert staging.staged(spec_of({}), root, scratch) == root
     assert list(Path(scratch).iterdir()) == []
 
 
 def test_a_node_gets_one_copy_that_later_jobs_neither_copy_nor_read(spec, root, scratch, reads, capsys):
-    folder = datasets.staged(spec, root, scratch)
+    folder = staging.staged(spec, root, scratch)
     assert folder.is_relative_to(scratch)
     assert {path: (folder / path).read_bytes() for path in CONTENTS} == CONTENTS
     shutil.rmtree(root)
     datasets._read_digest.cache_clear()
-    assert datasets.staged(spec, root, scratch) == folder
+    assert staging.staged(spec, root, scratch) == folder
     assert datasets.problem_of(spec, folder) is None
     assert reads == []
     assert capsys.readouterr().err == ""
@@ -211,8 +211,8 @@ def test_a_node_gets_one_copy_that_later_jobs_neither_copy_nor_read(spec, root, 
 
 def test_scratch_may_name_a_variable_of_the_job(spec, root, scratch, monkeypatch):
     monkeypatch.setenv("NODE_DISK", scratch)
-    assert datasets.staged(spec, root, "$NODE_DISK/a").is_relative_to(f"{scratch}/a")
-    assert datasets.staged(spec, root, "${NODE_DISK}/b").is_relative_to(f"{scratch}/b")
+    assert staging.staged(spec, root, "$NODE_DISK/a").is_relative_to(f"{scratch}/a")
+    assert staging.staged(spec, root, "${NODE_DISK}/b").is_relative_to(f"{scratch}/b")
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_scratch_that_cannot_be_used_is_told_and_the_root_is_read(
 ):
     monkeypatch.setenv("EMPTY", "")
     (tmp_path / "file").write_text("")
-    assert datasets.staged(spec, root, words.replace("FILE", str(tmp_path / "file"))) == root
+    assert staging.staged(spec, root, words.replace("FILE", str(tmp_path / "file"))) == root
     message = capsys.readouterr().err
     assert message.startswith("data=tiny: not copied to scratch=")
     assert reason in message
@@ -250,16 +250,16 @@ def test_a_folder_that_others_can_write_is_not_used(*, spec, root, scratch, tmp_
     else:
         own_folder.mkdir()
         own_folder.chmod(0o777)
-    assert datasets.staged(spec, root, scratch) == root
+    assert staging.staged(spec, root, scratch) == root
     assert "only you can write" in capsys.readouterr().err
 
 
 def test_a_missing_or_damaged_source_is_told_as_such_and_leaves_no_copy(spec, root, scratch, capsys):
     (root / "set/test").write_bytes(b"damaged")
-    assert datasets.staged(spec, root, scratch) == root
+    assert staging.staged(spec, root, scratch) == root
     assert "set/test is damaged" in capsys.readouterr().err
     (root / "set/test").unlink()
-    assert datasets.staged(spec, root, scratch) == root
+    assert staging.staged(spec, root, scratch) == root
     assert "No such file" in capsys.readouterr().err
     assert datasets.problem_of(spec, root).endswith("set/test is missing")
     names = {path.name for path in Path(scratch).rglob("*") if path.is_file()}
@@ -267,17 +267,17 @@ def test_a_missing_or_damaged_source_is_told_as_such_and_leaves_no_copy(spec, ro
 
 
 def test_a_copy_that_was_damaged_on_the_node_is_made_again(spec, root, scratch):
-    folder = datasets.staged(spec, root, scratch)
+    folder = staging.staged(spec, root, scratch)
     (folder / "set/train").write_bytes(b"cut off")
     (folder / "set/meta").unlink()
-    assert datasets.staged(spec, root, scratch) == folder
+    assert staging.staged(spec, root, scratch) == folder
     assert datasets.problem_of(spec, folder) is None
 
 
 def test_data_sets_with_files_of_the_same_names_do_not_meet(spec, root, scratch, tmp_path):
     other = CONTENTS | {"set/train": b"another version"}
     put(tmp_path / "other", other)
-    first, two = datasets.staged(spec, root, scratch), datasets.staged(spec_of(other), tmp_path / "other", scratch)
+    first, two = staging.staged(spec, root, scratch), staging.staged(spec_of(other), tmp_path / "other", scratch)
     assert first != two
     assert datasets.problem_of(spec, first) is datasets.problem_of(spec_of(other), two) is None
 
@@ -378,7 +378,7 @@ def test_images_that_are_not_packed_are_a_sentence_with_the_command(root):
 
 
 def test_the_packed_form_is_copied_to_the_node_whole(root, packed, scratch, reads, capsys):
-    folder = datasets.staged(PHOTOS, root, scratch)
+    folder = staging.staged(PHOTOS, root, scratch)
     assert folder.is_relative_to(scratch)
     assert datasets.problem_of(PHOTOS, folder) is None
     assert reads == [], "checksums are computed while copying"
@@ -389,13 +389,13 @@ def test_the_packed_form_is_copied_to_the_node_whole(root, packed, scratch, read
 
 
 def test_images_packed_anew_are_copied_anew(root, packed, scratch):
-    first = datasets.staged(PHOTOS, root, scratch)
+    first = staging.staged(PHOTOS, root, scratch)
     put_packed(root, classes=("cat", "goat"))
-    assert datasets.staged(PHOTOS, root, scratch) != first
+    assert staging.staged(PHOTOS, root, scratch) != first
 
 
 def test_what_is_not_packed_is_not_copied_and_that_is_told(root, scratch, capsys):
-    assert datasets.staged(PHOTOS, root, scratch) == root
+    assert staging.staged(PHOTOS, root, scratch) == root
     assert "the images are not packed" in capsys.readouterr().err
 
 
@@ -515,10 +515,10 @@ def test_a_data_set_that_builds_on_another_needs_nothing_of_the_sites_default_pa
 
 def test_a_copy_by_another_process_is_waited_for_while_it_grows_and_said(tmp_path, monkeypatch):
     """The other one is this test: it holds the lock, adds a byte each time that it is waited for, and then no more."""
-    monkeypatch.setattr(datasets, "_LOOK_S", 0.0)
-    monkeypatch.setattr(datasets, "_COPY_WAIT_S", 10.0)
+    monkeypatch.setattr(staging, "_LOOK_S", 0.0)
+    monkeypatch.setattr(staging, "_COPY_WAIT_S", 10.0)
     clock = itertools.count(step=9.0)
-    monkeypatch.setattr(datasets, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(staging, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     sentences = []
 
     def tell(sentence):
@@ -526,7 +526,7 @@ def test_a_copy_by_another_process_is_waited_for_while_it_grows_and_said(tmp_pat
         if len(sentences) < 50:
             (tmp_path / "part").write_bytes(b"x" * len(sentences))
 
-    with FileLock(tmp_path / ".lock"), pytest.raises(Timeout), datasets._alone(tmp_path, "photos", tell):
+    with FileLock(tmp_path / ".lock"), pytest.raises(Timeout), staging._alone(tmp_path, "photos", tell):
         pass
     assert set(sentences) == {"waiting for another process of this node to copy photos"}
     assert len(sentences) > 50

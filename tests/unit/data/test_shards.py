@@ -180,6 +180,22 @@ def test_a_pickle_is_not_opened(tmp_path, root):
     assert "pyd holds no label that is read here" in refusal(request(folder, labels="pyd"), root)
 
 
+PACKAGES = {"webdataset": ("shards", "webdataset"), "huggingface": ("arrow", "datasets"), "hdf5": ("hdf5", "h5py")}
+
+
+@pytest.mark.parametrize("kind", PACKAGES)
+def test_a_package_that_is_not_installed_is_named_with_its_extra(folder, root, monkeypatch, kind):
+    import sys
+
+    module, package = PACKAGES[kind]
+    for name in [name for name in sys.modules if name.split(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, f"vit_sweep.data.prepare.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    told = refusal(request(folder, source=kind), root)
+    assert f"{package}, which reads {kind}, is not installed here: pip install 'vit_sweep[data]'" in told
+
+
 def test_a_path_to_shards_is_known_by_its_suffix(folder):
     assert [kind_of(str(place)).value for place in (folder, folder / "val-000000.tar", folder.parent)] == [
         "webdataset"

@@ -17,9 +17,10 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
-from vit_sweep.data.datasets import manifest_of, prepare_command, problem_of, staged
+from vit_sweep.data.datasets import manifest_of, prepare_command, problem_of
 from vit_sweep.data.packed import Manifest, folder_of, images_file, labels_file
 from vit_sweep.data.request import Pixels
+from vit_sweep.data.staging import staged
 from vit_sweep.job.train.images import published
 from vit_sweep.job.train.images.augment import Size
 from vit_sweep.job.train.images.mapped import MappedImages
