@@ -22,9 +22,10 @@ def requested(request: Request, tell: Tell) -> Sources:
     try:
         module = importlib.import_module(f"vit_sweep.data.prepare.{_MODULES[request.source]}")
     except ModuleNotFoundError as error:
+        package = str(error.name).split(".")[0]
         raise UserError(
-            f"data={request.name}: {str(error.name).split('.')[0]}, which reads {request.source.value}, is not installed "
-            "here: pip install 'vit_sweep[data]'"
+            f"data={request.name}: {package}, which reads {request.source.value}, is not installed here: "
+            "pip install 'vit_sweep[data]'"
         ) from None
     sources: Sources = module.requested(request, tell)
     return sources
