@@ -212,9 +212,10 @@ def _mode_by_flag_alone(words: Sequence[str], *, own_files: bool) -> Iterator[No
         Hydra.get_mode = asked  # type: ignore[method-assign]
 
 
-def _code_of(app: object, words: list[str], program: str = "python -m vit_sweep") -> int:
-    """Run the typer app; its exit code comes back as SystemExit."""
+def _code_of(app: object, words: list[str], program: str = "") -> int:
+    """Run the typer app, which calls itself what was typed; its exit code comes back as SystemExit."""
     assert callable(app)
+    program = program or ("vit_sweep" if Path(sys.argv[0]).name == "vit_sweep" else "python -m vit_sweep")
     try:
         app(args=words, prog_name=program, obj=_sweep)
     except SystemExit as end:
@@ -248,6 +249,11 @@ def in_utf8() -> None:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
-if __name__ == "__main__":
+def script() -> None:
+    """What `vit_sweep` starts; `python -m vit_sweep` is the same."""
     in_utf8()
     sys.exit(main())
+
+
+if __name__ == "__main__":
+    script()

@@ -24,7 +24,7 @@ QUICK = ["preflight=off", "exposed=off", "profile_steps=0", "partition=local", "
 def commands():
     """Those of the docs, as lists of words, at a size that a processor trains in seconds."""
     page = (ROOT / "docs" / "study" / "formats.md").read_text()
-    lines = re.findall(r"^    python -m vit_sweep (.*fastmri.*)$", page, re.M)
+    lines = re.findall(r"^    vit_sweep (.*fastmri.*)$", page, re.M)
     words = [[SMALLER.get(word, word) for word in shlex.split(line)] for line in lines]
     return [[*some, *(QUICK if "-m" in some else []), "data.side=32"] for some in words]
 
