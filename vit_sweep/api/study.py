@@ -87,7 +87,6 @@ class Study(Results):
 
         store = self._store()
         folder = place_for(store, output=output.parent if output is not None else None)
-        folder.mkdir(parents=True, exist_ok=True)
         path = page_path(output, folder)
         return content_of(store, wishes, folder=folder), path
 

@@ -9,10 +9,14 @@ from vit_sweep.study.store import Study
 
 
 def place_for(study: Study, *, output: Path | None) -> Path:
-    """The study's own folder; where that may not be written `output`, or a folder here."""
+    """The study's own folder; where that may not be written `output`, or a folder that is made here."""
     if os.access(study.folder, os.W_OK):
         return study.folder
-    return (output or Path(f"{study.name}-tables")).absolute()
+    if output is not None:
+        return output.absolute()
+    folder = Path(f"{study.name}-tables").absolute()
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 def folder_of(source: Source, output: Path | None) -> Path:
