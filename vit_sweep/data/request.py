@@ -126,16 +126,19 @@ MISSING = "???"
 
 
 def kind_of(path: str) -> Kind:
-    """What lies at a path, where only the path is given."""
+    """What lies at a path, where only the path is given.
+
+    An archive or a table beside folders of something else is not what is meant: people keep the archive that they have
+    unpacked.
+    """
     place = Path(path).expanduser()
     if place.suffix == Path(CAPTIONS_FILE).suffix or (place / CAPTIONS_FILE).is_file():
         return Kind.CAPTIONS
-    files = [place]
-    if place.is_dir():
-        files += place.iterdir()
-        files += [file for folder in files[1:] if folder.is_dir() for file in islice(folder.iterdir(), _LOOKED_AT)]
+    beside = [entry for entry in place.iterdir() if not entry.name.startswith(".")] if place.is_dir() else []
+    within = [file for folder in beside if folder.is_dir() for file in islice(folder.iterdir(), _LOOKED_AT)]
     for kind, suffixes in _SUFFIXES.items():
-        if any(file.suffix in suffixes for file in files):
+        meant = [place, *within, *(beside if kind is Kind.HDF5 or not within else [])]
+        if any(file.suffix in suffixes for file in meant):
             return kind
     return Kind.IMAGEFOLDER
 

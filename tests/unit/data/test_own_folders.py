@@ -11,7 +11,7 @@ import pytest
 from launchers.errors import UserError
 from tests.e2e.train.images.image_folders import CLASSES, make
 from vit_sweep.data import datasets
-from vit_sweep.data.request import Corrupt, Pixels, command_of, request_of
+from vit_sweep.data.request import Corrupt, Kind, Pixels, command_of, kind_of, request_of
 
 pytestmark = pytest.mark.train
 
@@ -123,6 +123,18 @@ def test_a_changed_folder_is_packed_anew_and_an_unchanged_one_is_not(folder, roo
     second = datasets.known(request(folder), root)
     assert second.content != first.content
     assert "content" in datasets.problem_of(first, root)  # a cell that was planned with other images
+
+
+def test_an_archive_beside_its_folders_is_not_what_is_meant(folder, tmp_path):
+    for name in ("leaves.tar", "metadata.parquet", "features.npz"):
+        (folder / name).write_bytes(b"")
+        assert kind_of(str(folder)) is Kind.IMAGEFOLDER
+    split = tmp_path / "split"
+    shutil.copytree(folder, split / "train")
+    (split / "leaves.tar").write_bytes(b"")
+    for entry in split.glob("train/*.*"):
+        entry.unlink()
+    assert kind_of(str(split)) is Kind.IMAGEFOLDER
 
 
 def test_one_class_an_empty_folder_and_a_file_are_sentences(folder, root, tmp_path):

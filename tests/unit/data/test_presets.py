@@ -1,7 +1,9 @@
 """Published data sets, in files made in their authors' layouts: read as they are meant, refused in words of theirs."""
 
+import errno
 import hashlib
 import http.server
+import os
 import shutil
 import threading
 from dataclasses import replace
@@ -187,9 +189,16 @@ def test_medmnist_is_fetched_by_its_package_where_it_is_not_there(tmp_path, root
     shutil.rmtree(root)
     told = refusal(request, root)
     assert (
-        "the download of breastmnist.npz failed" in told and f"copy breastmnist.npz into {tmp_path / 'files'}" in told
+        "the download of breastmnist.npz failed (File not found or corrupted" in told
+        and f"copy breastmnist.npz into {tmp_path / 'files'}" in told
     )
     assert not [path for path in (tmp_path / "files").iterdir() if "partial" in path.name]
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("torchvision.datasets.utils._urlretrieve", full)
+    assert "No space left on device; free some room and give the command again" in refusal(request, root)
 
 
 @pytest.mark.parametrize(

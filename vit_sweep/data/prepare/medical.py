@@ -16,7 +16,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from launchers.atomic import private_folder, put, remove
+from launchers.atomic import NO_ROOM, private_folder, put, remove
 from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.data.prepare.download import alone, impatient, make_root
@@ -91,10 +91,13 @@ def _fetch(request: Request, file: Path, tell: Tell) -> None:
             with private_folder(partial) as aside, impatient():
                 getattr(medmnist, about["python_class"])(split="test", root=str(aside), size=side, download=True)
                 put(aside / file.name, file)
-        except RuntimeError:  # whatever it was, the package says this
+        except RuntimeError as error:  # whatever it was, the package says this
+            reason = error.__context__
+            if isinstance(reason, OSError) and reason.errno in NO_ROOM:
+                raise reason from None
             raise UserError(
-                f"data={request.name}: the download of {file.name} failed; without internet here, give this command on "
-                f"a machine that has it, and copy {file.name} into {file.parent.absolute()}"
+                f"data={request.name}: the download of {file.name} failed ({reason or error}); without internet here, "
+                f"give this command on a machine that has it, and copy {file.name} into {file.parent.absolute()}"
             ) from None
         finally:
             remove(partial, made=re.escape(partial.name))
