@@ -81,11 +81,11 @@ class Fitted:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the first form that fits; the last one where none does."""
         forms = list(_forms(self.columns))[: 3 if self.stacks else None]
-        fitting = (form for form in forms if _width(self._tables(form), console) <= options.max_width)
+        fitting = (form for form in forms if _width(self._table(form), console) <= options.max_width)
         drawn = next(fitting, forms[-1])
         if self.title:
             yield self.title if isinstance(self.title, Text) else Text(self.title)
-        if self.stacks and _width(self._tables(drawn), console) > options.max_width:
+        if self.stacks and _width(self._table(drawn), console) > options.max_width:
             yield from self._stacked()
             yield from map(Text, self.notes)
             return
@@ -127,28 +127,33 @@ class Fitted:
         ]
 
     def _tables(self, form: "_Form") -> list[Table]:
+        """A table for each block of rows; their columns stand below each other."""
         tables = []
         for place, rows in enumerate(self._blocks(form)):
-            table = Table(box=self.frame, pad_edge=False, show_edge=False, show_header=place == 0)
-            table.collapse_padding = True
-            for column in form.columns:
-                heading = _broken(column.heading) if form.broken else column.heading
-                least = max(_longest(heading.split("\n")), _longest(column.values))
-                remark = column.role is Role.REMARK
-                justify: Literal["left", "right"] = "left" if column.is_text or remark else "right"
-                table.add_column(
-                    heading,
-                    justify=justify,
-                    no_wrap=not remark,
-                    # Equal in all tables of a form, so that their columns stand below each other.
-                    min_width=max(min(least, _REMARK), _longest_word(column.values)) if remark else least,
-                    max_width=None if remark else least,
-                )
+            table = self._table(form, show_header=place == 0)
             for row in rows:
                 style = self.styles[row] if self.styles else ""
                 table.add_row(*(column.values[row] for column in form.columns), style=style)
             tables.append(table)
         return tables
+
+    def _table(self, form: "_Form", *, show_header: bool = True) -> Table:
+        """A table without rows, as wide as with all of them."""
+        table = Table(box=self.frame, pad_edge=False, show_edge=False, show_header=show_header)
+        table.collapse_padding = True
+        for column in form.columns:
+            heading = _broken(column.heading) if form.broken else column.heading
+            least = max(_longest(heading.split("\n")), _longest(column.values))
+            remark = column.role is Role.REMARK
+            justify: Literal["left", "right"] = "left" if column.is_text or remark else "right"
+            table.add_column(
+                heading,
+                justify=justify,
+                no_wrap=not remark,
+                min_width=max(min(least, _REMARK), _longest_word(column.values)) if remark else least,
+                max_width=None if remark else least,
+            )
+        return table
 
 
 @dataclass(frozen=True)
@@ -217,9 +222,8 @@ def _longest_word(texts: Sequence[str]) -> int:
     return max((_longest(text.split()) for text in texts), default=0)
 
 
-def _width(tables: Sequence[Table], console: Console) -> int:
-    wide = console.options.update_width(_UNLIMITED)
-    return max((Measurement.get(console, wide, table).minimum for table in tables), default=0)
+def _width(table: Table, console: Console) -> int:
+    return Measurement.get(console, console.options.update_width(_UNLIMITED), table).minimum
 
 
 def _listed(names: Sequence[str]) -> str:
