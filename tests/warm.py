@@ -100,7 +100,7 @@ def clean_environment():
     The temporary folder is of this process of pytest: locks of cores and hosts lie there, and would else make its
     sweeps wait for those of whoever tests on this machine as well.
     """
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("VIT_SWEEP_", "SLURM_", "HYDRA_"))}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("VIT_SWEEP_", "SLURM_", "HYDRA_", "COLUMNS"))}
     return kept | {"VIT_SWEEP_FIGURES": "off", "TMPDIR": _temporary_folder().name}
 
 

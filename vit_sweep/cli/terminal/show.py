@@ -52,14 +52,15 @@ class _Console(Console):
 
 
 def console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """The console of every command: a log has no width of its own, so it gets enough for a table.
+    """The console of every command: a log has the width that COLUMNS says, or else enough for a table.
 
     `stderr`: where stdout holds an object for programs and nothing else. `quiet`: it prints nothing.
     """
     # No markup: paths and the words of failures have square brackets of their own.
     make = partial(_Console, markup=False, highlight=False, stderr=stderr, quiet=quiet)
     terminal = make()
-    return terminal if terminal.is_terminal else make(width=_PLAIN_WIDTH)
+    has_width = terminal.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    return terminal if has_width else make(width=_PLAIN_WIDTH)
 
 
 def scaling(table: Data, *, title: str = "") -> Fitted:
