@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt
 
-.PHONY: help demo test lint env env-dev golden constraints clean
+.PHONY: help demo test lint env env-dev golden docs docs-serve constraints clean
 help:
 	@echo "make demo    build the environment, run a small study, show tables and figures"
 	@echo "make test    install what the tests need (a real Slurm included), lint, run all tests"
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "python tests/run.py quick|slurm|train    one stage of the tests, in the environment of make env-dev"
+	@echo "make docs    build the documentation site into site/, warnings are errors; make docs-serve shows it while you write"
 	@echo "make golden  renew the golden sbatch scripts and the generated parts of the docs after a wanted change; read the diff"
 
 $(VENV)/.uv:
@@ -45,7 +46,13 @@ test: lint
 	$(BIN)/python tests/run.py
 
 golden: $(VENV)/.dev
-	$(BIN)/python -m pytest -q tests/unit/launchers/test_golden.py tests/unit/docs/test_generated.py --renew-golden
+	$(BIN)/python -m pytest -q tests/unit/launchers/test_golden.py tests/docs/test_generated.py --renew-golden
+
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+docs-serve: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 constraints: $(VENV)/.uv
 	$(BIN)/uv pip compile -q pyproject.toml --all-extras --no-header --no-annotate --no-emit-index-url -o constraints.txt

@@ -61,6 +61,7 @@ def pytest_collection_finish(session):
 
 def pytest_addoption(parser):
     parser.addoption("--renew-golden", action="store_true", help="write the golden files anew; read the diff")
+    parser.addoption("--renew-docs", action="store_true", help="write the outputs of docs/ anew; read the diff")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conftest import ROOT
-from tests.unit.docs.generated import PARTS, filled
+from tests.docs.generated import PARTS, filled
 
 
 @pytest.mark.parametrize("name", PARTS)

@@ -1,0 +1,42 @@
+"""The documentation site in a browser: its search works, and it asks nobody else's network for anything."""
+
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.conftest import ROOT, wait_for
+
+pytest.importorskip("material")
+LINKS = "[...document.querySelectorAll('.md-search-result__link')].map(link => link.href).join(' ')"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """Serves files and writes no log."""
+
+    def log_message(self, format, *args):
+        pass
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The address of the built site, served on this machine."""
+    folder = tmp_path_factory.mktemp("site")
+    program = Path(sys.executable).parent / "mkdocs"
+    subprocess.run([program, "build", "--site-dir", folder], cwd=ROOT, capture_output=True, check=True)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_search_finds_a_page_by_a_word_and_nothing_is_fetched_from_elsewhere(site, browser):
+    browser.requests()
+    browser.driver.get(f"{site}/tutorials/laptop.html?q=preemption")
+    wait_for(lambda: "profiles.html" in browser.ask(LINKS))
+    assert [url for url in browser.requests() if urlsplit(url).netloc != urlsplit(site).netloc] == []

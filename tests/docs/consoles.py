@@ -1,0 +1,91 @@
+"""Consoles of the documentation: commands behind `$`, run in their order, and what they printed.
+
+    ```console
+    $ vit_sweep doctor
+    ...
+    ```
+
+A shown output may differ from the real one in numbers and paths, and lines may be left out where `...` stands alone.
+In a block ` ```console measured` only lines without numbers must come again: verdicts depend on what was measured.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.conftest import ROOT
+from tests.warm import clean_environment
+
+_BLOCK = re.compile(r"^```console( measured)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*|\b[0-9a-f]{8}\b")
+COLUMNS = 100
+"""Of the terminal that the documentation shows."""
+
+
+@dataclass(frozen=True)
+class Console:
+    """One block: its commands with what they printed, as the page shows it."""
+
+    start: int
+    """Where its text begins in the page, in characters."""
+    end: int
+    measured: bool
+    commands: list[tuple[str, str]]
+
+
+def consoles(text: str) -> Iterator[Console]:
+    """The consoles of a page, in their order."""
+    for block in _BLOCK.finditer(text):
+        parts = re.split(r"^\$ ", block[2], flags=re.MULTILINE)
+        assert not parts[0], f"a console begins with its command: {parts[0]!r}"
+        commands = [(command, output) for command, _, output in (part.partition("\n") for part in parts[1:])]
+        yield Console(block.start(2), block.end(2), bool(block[1]), commands)
+
+
+def run(command: str, folder: Path) -> str:
+    """What a shell in `folder` prints for one command, both streams as a terminal would; it must end well."""
+    bin = Path(sys.executable).parent
+    environment = clean_environment() | {
+        "PATH": f"{bin}:{os.environ['PATH']}",
+        "COLUMNS": str(COLUMNS),
+        "VIT_SWEEP_FIGURES": "on",
+    }
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, f"$ {command}\n{done.stdout}"
+    return done.stdout
+
+
+def shown(output: str, folder: Path) -> str:
+    """An output as a page shows it: this machine's folder is the reader's."""
+    text = output.replace(f"{folder}/", "").replace(f"{ROOT}/", "").replace(tempfile.gettempdir(), "/tmp")
+    return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n") + "\n" if text.strip() else ""
+
+
+def unlike(expected: str, output: str, *, measured: bool) -> list[str]:
+    """Lines that the page shows and the command did not print, in this order."""
+    missing, rest = [], iter([_plain(line) for line in output.splitlines()])
+    lines = [line for line in expected.splitlines() if line.strip() and line.strip() != "..."]
+    if measured:
+        have = set(rest)
+        return [line for line in lines if not _NUMBER.search(line) and _plain(line) not in have]
+    for line in lines:
+        if _plain(line) not in rest:
+            missing.append(line)
+            break
+    return missing
+
+
+def _plain(line: str) -> str:
+    return re.sub(r"[\s─]+", " ", _NUMBER.sub("0", line)).strip()

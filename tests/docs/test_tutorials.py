@@ -1,0 +1,50 @@
+"""Every command of a tutorial is run as shown, and prints what the page shows (`--renew-docs` writes it anew)."""
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.docs.consoles import consoles, run, shown, unlike
+
+TUTORIALS = ROOT / "docs" / "tutorials"
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory):
+    """The folder of the reader who begins with the first tutorial."""
+    return tmp_path_factory.mktemp("laptop")
+
+
+@pytest.mark.train
+@pytest.mark.parametrize("page", ["laptop", "compute_time"])  # in this order: the second goes on with the first's study
+def test_a_tutorial_that_trains_does_what_it_shows(page, laptop, request):
+    follow(TUTORIALS / f"{page}.md", laptop, renew=request.config.option.renew_docs)
+
+
+@pytest.mark.parametrize("page", ["cluster", "paper"])
+def test_a_tutorial_of_plans_does_what_it_shows(page, tmp_path, request):
+    pytest.importorskip("pyarrow")
+    follow(TUTORIALS / f"{page}.md", tmp_path, renew=request.config.option.renew_docs)
+
+
+def test_no_tutorial_is_left_out():
+    assert {path.stem for path in TUTORIALS.glob("*.md")} == {"laptop", "compute_time", "cluster", "paper"}
+
+
+def follow(page, folder, *, renew):
+    """Run the commands of a page in a folder, in their order, and compare what they print with what it shows."""
+    text = page.read_text()
+    answers = [
+        (console, [(command, output, shown(run(command, folder), folder)) for command, output in console.commands])
+        for console in consoles(text)
+    ]
+    assert answers, "a tutorial without a console"
+    if renew:
+        for console, commands in reversed(answers):
+            block = "".join(f"$ {command}\n{answer}" for command, _, answer in commands)
+            text = text[: console.start] + block + text[console.end :]
+        page.write_text(text)
+        return
+    for console, commands in answers:
+        for command, output, answer in commands:
+            assert output, f"no output is shown of: $ {command}"
+            assert unlike(output, answer, measured=console.measured) == [], f"$ {command}\n{answer}"
