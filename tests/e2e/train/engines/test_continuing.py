@@ -35,7 +35,8 @@ if not LONG:
         del FP32[name]
     for name in ("zero1_bf16", "zero3_bf16"):
         del BF16[name]
-ENGINES = FP32 | BF16
+SHARED = "shared_tokens"
+ENGINES = FP32 | BF16 | {SHARED: STAGES["zero2"]}
 WEIGHTS, LOSSES = 1e-5, 1e-6
 """Relative, in fp32, on another number of ranks: sums have another order there."""
 ROUNDED = 1e-2
@@ -47,8 +48,10 @@ NOISE = "in_proj_bias"
 def cell_on(ranks, name):
     """Two groups of weights, of which one does not decay."""
     precision = Precision.BF16 if name in BF16 else Precision.FP32
-    optimizer = replace(OPTIMIZER, decay_all=False)
-    return small_cell(gpus=ranks, engine=ENGINES[name], optimizer=optimizer, precision=precision)
+    given = {"gpus": ranks, "engine": ENGINES[name], "optimizer": replace(OPTIMIZER, decay_all=False)}
+    if name == SHARED and ranks > 1:
+        given |= {"sequence": 2, "micro_batch": 2 * 8 // ranks}
+    return small_cell(precision=precision, **given)
 
 
 def to_others(shift):
@@ -83,6 +86,7 @@ def test_on_as_many_ranks_any_engine_reaches_bit_by_bit_what_the_first_would_hav
 )
 def test_on_other_ranks_it_reaches_the_same_weights_and_losses_to_rounding(truth, tmp_path, ranks):
     pairs = [*to_others(0), *to_others(5)] if LONG else to_others(1)
+    pairs += [(SHARED, "ddp"), ("zero0", SHARED)]
     for name, ((losses, weights), (true_losses, true_weights), rounded) in gone_on(
         truth, tmp_path, ranks, pairs
     ).items():
