@@ -9,7 +9,7 @@ from rich import box
 from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.fitted import MINOR, Column, Fitted, Role, columns_of
 from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import SPLITS, is_packed
@@ -70,7 +70,7 @@ _LISTED = (
     Column("to learn"),
     Column("MiB", rank=3),
     Column("state", role=Role.REMARK),
-    Column("file", is_text=True, rank=4),
+    Column("file", is_text=True, rank=MINOR),
 )
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 from launchers.errors import UserError
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.completing import profiles as names
-from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.fitted import MINOR, Column, Fitted, Role, columns_of
 from vit_sweep.config.folders import SITE_VARIABLE
 
 app = typer.Typer(no_args_is_help=True, help="Partition profiles: what a site says about its nodes and GPUs.")
@@ -28,20 +28,21 @@ def list_profiles(config_dir: ConfigDir = None) -> None:
     from vit_sweep.config import profiles
 
     files = profiles.catalog(config_dir)
-    rows, styles = [], []
+    rows, styles, wrong = [], [], []
     for entry in files:
         where = (entry.origin, entry.path if entry.hidden_by is None else f"{entry.path} (hidden by {entry.hidden_by})")
         try:
             profile, _ = profiles.load(entry, files)
         except UserError as error:
-            rows.append((entry.name, "wrong", "", str(error), "", *where))
+            rows.append((entry.name, "wrong", "", "", "", *where))
+            wrong.append(f"{entry.name}: {error}")
             styles.append("red")
             continue
         memory = "–" if profile.gpu_memory_gib is None else f"{profile.gpu_memory_gib:g}"
         size = f"{profile.nodes} x {profile.gpus_per_node}"
         rows.append((entry.name, profile.scheduler.value, size, profile.gpu_model, memory, *where))
         styles.append("")
-    table = Fitted(columns_of(_LISTED, rows), styles=tuple(styles), frame=box.SIMPLE_HEAD)
+    table = Fitted(columns_of(_LISTED, rows), styles=tuple(styles), notes=tuple(wrong), frame=box.SIMPLE_HEAD)
     show.console().print(table)
 
 
@@ -49,10 +50,10 @@ _LISTED = (
     Column("name", role=Role.KEY, is_text=True),
     Column("scheduler", is_text=True, rank=1),
     Column("nodes x GPUs"),
-    Column("GPU", role=Role.REMARK),
+    Column("GPU", is_text=True),
     Column("GiB", rank=2),
     Column("from", is_text=True, rank=3),
-    Column("file", is_text=True, rank=4),
+    Column("file", is_text=True, rank=MINOR),
 )
 
 

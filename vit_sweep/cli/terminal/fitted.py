@@ -22,6 +22,8 @@ from rich.text import Text
 
 _REMARK = 24
 """Characters that a column of remarks needs, or its longest one if that is shorter."""
+MINOR = 9
+"""The rank of a column that leaves before anything else is given up for it: where a file is."""
 _UNLIMITED = 10_000
 
 
@@ -178,6 +180,9 @@ def _forms(columns: Sequence[Column]) -> Iterator[_Form]:
     yield form
     form = replace(form, columns=tuple(replace(c, values=c.short) if c.short else c for c in form.columns))
     yield form
+    for column in [column for column in form.columns if column.rank >= MINOR]:
+        form = _without(form, column)
+        yield form
     form = _noted(form)
     yield form
     conditions = tuple(column for column in form.columns if column.role is Role.CONDITION)
@@ -187,9 +192,13 @@ def _forms(columns: Sequence[Column]) -> Iterator[_Form]:
     for column in sorted(
         (column for column in form.columns if column.role is Role.MEASURE), key=lambda column: -column.rank
     ):
-        kept = tuple(other for other in form.columns if other is not column)
-        form = replace(form, columns=kept, gone=(*form.gone, column.heading))
+        form = _without(form, column)
         yield form
+
+
+def _without(form: _Form, column: Column) -> _Form:
+    kept = tuple(other for other in form.columns if other is not column)
+    return replace(form, columns=kept, gone=(*form.gone, column.heading))
 
 
 def _noted(form: _Form) -> _Form:
