@@ -29,8 +29,9 @@ from vit_sweep.outcome.result import Status
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.attempt import attempt_name
 from vit_sweep.record.record import Record
+from vit_sweep.study.reading import RecordProblem
 from vit_sweep.study.snapshot import running_digest
-from vit_sweep.study.store import RecordProblem, Study
+from vit_sweep.study.store import Study
 
 _LEAVE_S = 20
 

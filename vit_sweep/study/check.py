@@ -17,7 +17,8 @@ from launchers.slurm.handle import parts_of
 from vit_sweep.record.record import Record
 from vit_sweep.study.consistency import LEFTOVER, Kind, kind_of, of_attempts, of_cells, of_journal
 from vit_sweep.study.journal import JobEntry, in_doubt
-from vit_sweep.study.store import RecordProblem, Study
+from vit_sweep.study.reading import RecordProblem
+from vit_sweep.study.store import Study
 
 _NOT_ENTERED = re.compile(r"\.code/[^/]+|tables|figures|tensorboard|wandb|mlflow|cells/[^/]+/checkpoint")
 """Folders whose content has rules of its own."""

@@ -20,7 +20,8 @@ from vit_sweep.record.attempt import attempt_name
 from vit_sweep.record.record import Record
 from vit_sweep.study.journal import Sent, latest_attempts
 from vit_sweep.study.lock import now
-from vit_sweep.study.store import RecordProblem, Study
+from vit_sweep.study.reading import RecordProblem
+from vit_sweep.study.store import Study
 
 ENDING = "ending"
 """What is said of a job whose end is seen for the first time."""

@@ -1,10 +1,8 @@
-"""The study's folder: every file read and written in one place. An edge.
+"""The study's folder: every file written in one place. An edge.
 
-Each file is written aside and renamed. A truncated or foreign file is named in `problems` and passed
-over, never fatal, never silently dropped.
+Each file is written aside and renamed.
 """
 
-import fnmatch
 import json
 import os
 import re
@@ -14,65 +12,30 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
-from pydantic_core import from_json
-
-from launchers.atomic import ThroughLinkError, guard, make_folder, opened, read, remove, write, write_if_new
-from launchers.backend import Rendered, Submission
+from launchers.atomic import ThroughLinkError, make_folder, opened, remove, write, write_if_new
+from launchers.backend import Rendered
 from launchers.batch import Batch
-from launchers.checked import CONTROLS, checked, parse_json, to_json, to_plain
+from launchers.checked import to_json, to_plain
 from launchers.errors import UserError, closest
 from launchers.references import masked
-from vit_sweep.outcome.ending import Claim, Exit, Progress, RankFile
+from vit_sweep.outcome.ending import Exit
 from vit_sweep.outcome.policy import Stop
-from vit_sweep.outcome.result import Status
-from vit_sweep.outcome.verdict import Attempt
 from vit_sweep.plan.cell import CellFile, JobOptions, Series
 from vit_sweep.plan.engine.ds_config import ds_config
 from vit_sweep.plan.engine.kinds import machinery
-from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_series
-from vit_sweep.plan.plan_file import PlanFile, plan_file, planned_cells, with_cells
+from vit_sweep.plan.plan import Plan, PlannedCell, merge_series
+from vit_sweep.plan.plan_file import PlanFile, plan_file, with_cells
 from vit_sweep.plan.point import DEEPSPEED
 from vit_sweep.plan.repeats import RepeatRule
-from vit_sweep.record.record import Record, mismatches
-from vit_sweep.study.journal import Event, JobEntry, Sent, entry_of
+from vit_sweep.study.journal import Event, JobEntry, entry_of
 from vit_sweep.study.lock import changing, now
 from vit_sweep.study.provenance import git_commit, versions
-from vit_sweep.study.schema_file import LET_READ, Reader
+from vit_sweep.study.reading import DROPPED, StudyReader
+from vit_sweep.study.schema_file import LET_READ
 from vit_sweep.study.trust import programs, remember
 
-T = TypeVar("T")
 SCHEMA_VERSION = 1
-DROPPED = "dropped.json"
-"""Of a cell that was taken out of its study; the same sweep's command brings it back, with all that it has."""
-A_JOB = "?"
-"""Whoever has claimed an attempt in a file that makes no sense."""
-_ATTEMPT = re.compile(r"[1-9][0-9]*(\.[1-9][0-9]*)?")
-
-
-@checked
-class RecordProblem:
-    """A `record.json` that is no row: the status that its cell gets, and why."""
-
-    status: Status
-    text: str
-
-
-def _is_cut_off(line: bytes) -> bool:
-    """Whether a line of the journal ends in the middle: its writer was killed, and did nothing of what it says.
-
-    >>> [_is_cut_off(line) for line in (b"", b'{"at": "2025', b'{"at": 7}', b"x")]
-    [True, True, False, False]
-    """
-    try:
-        from_json(line)
-    except ValueError:
-        with suppress(ValueError):
-            if line:
-                from_json(line, allow_partial=True)
-            return True
-    return False
 
 
 def cell_file(planned: PlannedCell, known: CellFile | None, *, data_root: str, options: JobOptions) -> CellFile:
@@ -91,27 +54,8 @@ def _is_foreign(path: Path) -> bool:
     return path.name not in ("cells", "jobs", ".code", ".lock", ".lock.owner") and not path.name.endswith(".tmp")
 
 
-class Study:
-    """One folder of outputs. Holds no state but the path and the problems it met while reading."""
-
-    def __init__(self, folder: Path) -> None:
-        """Name the folder; nothing is read or made yet. Raises `UserError` for a path that no line can hold."""
-        place = str(folder.absolute())
-        if re.search(f"[{CONTROLS}]", place) or os.fsencode(place).decode(errors="replace") != place:
-            raise UserError(
-                f"{place!r}: a line break, a control character, or bytes that are no UTF-8; rename the folder"
-            )
-        self.folder = folder
-        guard(folder)
-        self._files = Reader()
-        self.problems = self._files.problems
-
-    @property
-    def name(self) -> str:
-        """The study's name is its folder's."""
-        return self.folder.name
-
-    # -- opening ---------------------------------------------------------------------------------
+class Study(StudyReader):
+    """One folder of outputs, read and written."""
 
     @classmethod
     def create_or_resume(cls, folder: Path) -> "Study":
@@ -137,8 +81,6 @@ class Study:
     def changing(self) -> AbstractContextManager[None]:
         """Hold the study while plan and jobs are written; raises `BusyError` if another process does."""
         return changing(self.folder)
-
-    # -- writing ---------------------------------------------------------------------------------
 
     def write_command(
         self, arguments: Sequence[str], overrides: Sequence[str], *, code: str, dry_run: bool = False
@@ -292,190 +234,6 @@ class Study:
         """Forget how these cells ended: they are run again."""
         for cell_id in cell_ids:
             remove(self.folder / "stops" / f"{cell_id}.json", made=r"n\d.*\.json")
-
-    # -- reading ---------------------------------------------------------------------------------
-
-    @property
-    def is_asked_for(self) -> bool:
-        """Whether somebody has asked for what is in it: else dry runs have only looked, or nothing is there yet."""
-        commands = self._commands()
-        return commands is None or any(not command.get("dry_run") for command in commands) or bool(self.jobs())
-
-    def _commands(self) -> list[dict[str, Any]] | None:
-        """Every command given so far; None where the file is damaged."""
-        path = self.folder / "study.json"
-        if not path.is_file():
-            return []
-        try:
-            return [dict(command) for command in from_json(read(path))["commands"]]
-        except (ValueError, KeyError, TypeError):
-            return None
-
-    def cell_dir(self, cell_id: str) -> Path:
-        """Folder of one cell."""
-        return self.folder / "cells" / cell_id
-
-    def plan_file(self) -> PlanFile | None:
-        """The written plan: every point that this study was asked for, and its partitions; None without a sound one."""
-        return self._files.read(self.folder / "plan.json", PlanFile)
-
-    def points(self) -> tuple[PlannedPoint, ...]:
-        """Every point that this study was asked for."""
-        plan = self.plan_file()
-        return plan.points if plan else ()
-
-    def planned_at(self) -> int:
-        """When the plan was last written (nanoseconds; 0 without a plan): changes when cells may have been added."""
-        try:
-            return (self.folder / "plan.json").stat().st_mtime_ns
-        except OSError:
-            return 0
-
-    def cell_files(self) -> list[CellFile]:
-        """Every planned cell, smallest first."""
-        files: dict[str, CellFile] = {}
-        cells = self.folder / "cells"
-        for name in self._files.names_in(cells):
-            if Path(f"{cells}/{name}/{DROPPED}").exists():
-                continue
-            file = self._files.read(Path(f"{cells}/{name}/cell.json"), CellFile)
-            if file is not None and file.cell_id == name:
-                files[name] = file
-            elif file is not None:
-                self._files.problem(f"{cells / name}/cell.json is of another cell, {file.cell_id}; it is passed over")
-        return sorted(
-            files.values(),
-            key=lambda f: (f.cell.gpus, f.cell.nodes, f.cell.micro_batch, f.cell.accum, f.cell_id),
-        )
-
-    def record(self, file: CellFile) -> "Record | RecordProblem | None":
-        """The cell's record, what is wrong with the file that is there, or None when there is no file."""
-        path = Path(f"{self.folder}/cells/{file.cell_id}/record.json")
-        record, problem = self._files.value(path, Record)
-        if path in self._files.unread:
-            return RecordProblem(status=Status.UNREADABLE, text=self._files.unread[path])
-        if record is None and not problem:
-            return None
-        if record is None:
-            return RecordProblem(
-                status=Status.MISSING, text="its record.json cannot be read; the same command runs it again"
-            )
-        if record.cell_id != file.cell_id or record.requested != file.cell:
-            self._files.problem(
-                f"{path} belongs to another cell, {record.cell_id}: two studies are mixed; it is passed over"
-            )
-            return RecordProblem(
-                status=Status.MISSING, text=f"its record.json belongs to another cell, {record.cell_id}"
-            )
-        wrong = mismatches(record.requested, record.resolved)
-        if wrong:
-            return RecordProblem(status=Status.FAILED, text=f"what ran is not what was asked: {'; '.join(wrong)}")
-        return record
-
-    def records(self) -> list[Record]:
-        """Every sound record of the study; none where there is no study yet."""
-        records = (self.record(file) for file in self.cell_files())
-        return [record for record in records if isinstance(record, Record)]
-
-    def attempts(self, cell_id: str, *, since: int = 1) -> list[Attempt]:
-        """Attempts of a cell from number `since` on, oldest first; ranks are read where there is no verdict."""
-        above = self.cell_dir(cell_id) / "attempts"
-        folders = [above / name for name in self._files.names_in(above) if _ATTEMPT.fullmatch(name)]
-        numbered = sorted((tuple(int(part) for part in f.name.split(".")), f) for f in folders)
-        return [self._attempt(folder) for number, folder in numbered if number[0] >= since and folder.is_dir()]
-
-    def _attempt(self, folder: Path) -> Attempt:
-        exit = self._files.read(folder / "exit.json", Exit)
-        names = [] if exit else fnmatch.filter(self._files.names_in(folder), "rank*.json")
-        ranks = [self._files.read(folder / name, RankFile) for name in names]
-        return Attempt(
-            name=folder.name,
-            exit=exit,
-            progress=self._files.read(folder / "progress.json", Progress),
-            ranks=tuple(sorted((rank for rank in ranks if rank), key=lambda rank: rank.rank)),
-        )
-
-    def claim(self, cell_id: str, attempt: str) -> str | None:
-        """The job that runs, or ran, this attempt, by its own word; None where none has begun.
-
-        Of a file that makes no sense only its existence is known: `A_JOB`, which is no job's name.
-        """
-        path = self.cell_dir(cell_id) / "attempts" / attempt / "claim.json"
-        claim, problem = self._files.value(path, Claim)
-        return claim.job_id if claim else A_JOB if problem else None
-
-    def stops(self) -> tuple[Stop, ...]:
-        """How cells ended that others need not repeat."""
-        stops = (self._files.read(path, Stop) for path in sorted(self.folder.glob("stops/*.json")))
-        return tuple(stop for stop in stops if stop is not None)
-
-    def submission(self, sent: Sent) -> Submission:
-        """A submission as its launcher knows it, with the folder where this client sees it."""
-        return Submission(
-            batch_name=sent.batch, folder=str(self.batch_dir(sent.batch)), handle=sent.handle, tasks=sent.tasks
-        )
-
-    def batch_dir(self, batch: str) -> Path:
-        """Folder of a batch of jobs."""
-        return self.folder / "jobs" / batch
-
-    def repeat_rule(self) -> RepeatRule | None:
-        """When this study's cells have been repeated enough; None: as often as was planned."""
-        plan = self._files.read(self.folder / "plan.json", PlanFile)
-        return plan.repeat if plan else None
-
-    def planned(self) -> dict[str, PlannedCell]:
-        """Every cell that a sweep planned, with what submitting it takes; without a sound `plan.json` none."""
-        plan = self._files.read(self.folder / "plan.json", PlanFile)
-        files = {}
-        for file in self.cell_files():
-            digest = file.cell.cell_id
-            if digest == file.cell_id:
-                files[digest] = file
-            else:
-                self._files.problem(f"{self.cell_dir(file.cell_id)}/cell.json is that of {digest}; it is not run")
-        return planned_cells(plan, files) if plan else {}
-
-    def jobs(self) -> list[JobEntry]:
-        """The journal, line by line; a line cut off by a crash is named and passed over.
-
-        What else is no line may have been any submission: then nothing is submitted, as where no line can be read.
-        """
-        path = self._journal
-        text, entries = b"", []
-        with self._files.noting(path):
-            text = read(path)
-        for number, line in enumerate(text.removesuffix(b"\n").split(b"\n") if text else (), start=1):
-            try:
-                entries.append(parse_json(JobEntry, line, what=f"{path} line {number}"))
-            except UserError as error:
-                self._files.problem(str(error))
-                if not _is_cut_off(line):
-                    self._files.unread[path] = f"{error} – if none of its jobs waits or runs, delete that line"
-        return entries
-
-    @property
-    def _journal(self) -> Path:
-        return self.folder / "jobs.jsonl"
-
-    @property
-    def journal_problem(self) -> str:
-        """Why the journal, when it was last read, did not say what was submitted; else empty."""
-        return self._files.unread.get(self._journal, "")
-
-    def require_journal(self) -> None:
-        """Raise `UserError` where the journal is there and cannot be read: nobody knows what was submitted."""
-        self.jobs()
-        if self.journal_problem:
-            raise UserError(f"{self.journal_problem}; nothing is submitted or ended: {LET_READ}")
-
-    def why_unknown(self, cell_id: str) -> str:
-        """What is there and could not be read when it was last tried, so that a cell may have run; else empty.
-
-        The journal, or something in the cell's folder.
-        """
-        folder, unread = self.cell_dir(cell_id), self._files.unread
-        return next((why for path, why in unread.items() if path == self._journal or folder in path.parents), "")
 
 
 def open_study(study: str) -> Study:

@@ -14,7 +14,8 @@ from launchers.submitting import clusters_of
 from launchers.text import plural
 from vit_sweep.study.journal import Event, JobEntry, in_doubt
 from vit_sweep.study.lock import now
-from vit_sweep.study.store import A_JOB, Study
+from vit_sweep.study.reading import A_JOB
+from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0

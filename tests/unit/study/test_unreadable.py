@@ -17,8 +17,9 @@ from vit_sweep.outcome.selection import Retry, select
 from vit_sweep.plan.cell import JobOptions
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.study.journal import Event
+from vit_sweep.study.reading import A_JOB
 from vit_sweep.study.status import Watcher, settled_results
-from vit_sweep.study.store import A_JOB, Study
+from vit_sweep.study.store import Study
 from vit_sweep.submit.cancel import cancel
 from vit_sweep.submit.submission import resolve
 

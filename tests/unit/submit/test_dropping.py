@@ -11,7 +11,8 @@ from tests.unit.builders import entry, planned_study, point, record
 from vit_sweep.plan.point import Placement, Scaling
 from vit_sweep.study.check import check
 from vit_sweep.study.journal import Event
-from vit_sweep.study.store import DROPPED, Study
+from vit_sweep.study.reading import DROPPED
+from vit_sweep.study.store import Study
 from vit_sweep.submit.dropping import drop
 
 
