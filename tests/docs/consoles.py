@@ -69,7 +69,10 @@ def run(command: str, folder: Path) -> str:
 
 def shown(output: str, folder: Path) -> str:
     """An output as a page shows it: this machine's folder is the reader's."""
-    text = output.replace(f"{folder}/", "").replace(f"{ROOT}/", "").replace(tempfile.gettempdir(), "/tmp")
+    places = {f"{folder}/": "", f"{sys.prefix}/": ".venv/", f"{ROOT}/": "", tempfile.gettempdir(): "/tmp"}
+    text = output
+    for place, words in places.items():
+        text = text.replace(place, words)
     return "\n".join(line.rstrip() for line in text.splitlines()).strip("\n") + "\n" if text.strip() else ""
 
 
