@@ -22,7 +22,7 @@ from tests.conftest import ROOT
 from tests.warm import clean_environment
 
 _BLOCK = re.compile(r"^```console( measured)?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_NUMBER = re.compile(r"\d+(?:[.,:]\d+)*|\b[0-9a-f]{8}\b")
+_NUMBER = re.compile(r"\b[0-9a-f]{8}\b|\b[0-9a-f]{12}\b|\d+(?:[.,:]\d+)*")
 COLUMNS = 100
 """Of the terminal that the documentation shows."""
 
