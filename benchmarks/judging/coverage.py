@@ -21,7 +21,7 @@ from vit_sweep.analysis.series.grouping import group, serial_fraction
 from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import Spread, half_width, holm, layout_of, p_value, spread_of
 from vit_sweep.plan.cell import Series
-from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.plan.repeats import RepeatRule, least_runs, runs_to_add
 from vit_sweep.runs.run import Origin, Run
 

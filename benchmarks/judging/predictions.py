@@ -18,7 +18,7 @@ from vit_sweep.analysis.laws.predicting import Refusal, plausible, predict
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.cell import Series
-from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.runs.run import Origin, Run
 
 SPREAD = 0.02

@@ -27,8 +27,9 @@ from benchmarks.provenance import options, report
 from launchers.checked import to_json, to_plain
 from tests.unit.builders import MODEL, OPTIMIZER, data, entry, point, profile, record
 from vit_sweep.plan.cell import Cell, JobOptions
+from vit_sweep.plan.choices import Placement, Precision
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.point import Placement, Point, Precision
+from vit_sweep.plan.point import Point
 from vit_sweep.record.breakdown import Breakdown, Collective, CollectiveKind, Exposed, Phases, RankPhases
 from vit_sweep.record.machine import AllReduce, EnergySource, Fingerprint, Gpu, Preflight, Samples, Spread
 from vit_sweep.record.record import EpochReport, Record

@@ -33,8 +33,9 @@ from vit_sweep.job.train.images.data import Split, load
 from vit_sweep.job.train.images.pipeline import Pipeline, pipeline_of
 from vit_sweep.job.train.model import DTYPES, device_of, optimizer, vision_transformer
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import Precision
 from vit_sweep.plan.engine.ds_config import ds_config
-from vit_sweep.plan.point import EngineSpec, Precision
+from vit_sweep.plan.specs import EngineSpec
 
 GOAL = 1.02
 KINDS = ("bare", "again", "trainer")

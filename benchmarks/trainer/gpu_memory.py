@@ -26,8 +26,9 @@ from benchmarks.trainer.one_rank import one_rank, trainer_of
 from benchmarks.trainer.step_variants import MODELS
 from tests.unit import builders
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import Attention, EngineSpec, ModelSpec, Offload, OptimizerKind, Precision
+from vit_sweep.plan.choices import Attention, Offload, OptimizerKind, Precision
 from vit_sweep.plan.predict import memory
+from vit_sweep.plan.specs import EngineSpec, ModelSpec
 
 STEPS = 4
 B16 = MODELS["vit_b_16"]

@@ -36,7 +36,7 @@ from launchers.profile import Device
 from vit_sweep.job.train.machine.fingerprint import fingerprint, processor
 from vit_sweep.job.train.measure.preflight import matmul_tflops
 from vit_sweep.job.train.model import DTYPES, multiply_in
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.choices import Precision
 
 ROUNDS, MOST_ROUNDS = 7, 40
 LONGEST_BLOCK_S, PROBE_STEPS = 4.0, 4

@@ -26,7 +26,7 @@ from launchers.profile import Device
 from tests.unit.builders import DATA, MODEL, cell
 from vit_sweep.job.train.images.data import Split
 from vit_sweep.job.train.images.pipeline import pipeline_of
-from vit_sweep.plan.point import Pipeline
+from vit_sweep.plan.choices import Pipeline
 
 BATCH = 64
 Epoch = Callable[[], Iterator[tuple[Tensor, ...]]]

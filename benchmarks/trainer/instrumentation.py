@@ -32,7 +32,8 @@ from vit_sweep.job.train.images.pipeline import pipeline_of
 from vit_sweep.job.train.loop import Trainer
 from vit_sweep.job.train.model import DTYPES, device_of
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import ModelSpec, Precision
+from vit_sweep.plan.choices import Precision
+from vit_sweep.plan.specs import ModelSpec
 
 GOAL = 1.02
 Seconds = dict[str, list[float]]

@@ -52,7 +52,8 @@ from vit_sweep.job.train.engines.build import engine_of
 from vit_sweep.job.train.images.data import Split, load
 from vit_sweep.job.train.images.pipeline import pipeline_of
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import ModelSpec, Pipeline
+from vit_sweep.plan.choices import Pipeline
+from vit_sweep.plan.specs import ModelSpec
 
 BATCH = 64
 SIDE, MODEL_SIDE = 256, 224

@@ -6,7 +6,8 @@ from math import sqrt
 from statistics import median
 from typing import Any
 
-from vit_sweep.plan.point import ModelSpec, Pipeline, Precision
+from vit_sweep.plan.choices import Pipeline, Precision
+from vit_sweep.plan.specs import ModelSpec
 from vit_sweep.record.breakdown import mfu
 
 GOAL_MFU, GOAL_TIMES_PAPER = 0.45, 8.0

@@ -23,7 +23,8 @@ from vit_sweep.job.train.images.data import load
 from vit_sweep.job.train.images.pipeline import pipeline_of
 from vit_sweep.job.train.model import DTYPES, multiply_in, vision_transformer
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import ModelSpec, Pipeline, Precision
+from vit_sweep.plan.choices import Pipeline, Precision
+from vit_sweep.plan.specs import ModelSpec
 
 FILL = 2
 """Steps at the start of a block that fill the pipeline and are not counted."""

@@ -15,20 +15,10 @@ from launchers.batch import Batch, Shape, Task
 from launchers.profile import Device, PartitionProfile, Scheduler
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell, CellFile, JobOptions, Series
+from vit_sweep.plan.choices import BatchPer, DataSource, OptimizerKind, Placement, Precision, Scaling
 from vit_sweep.plan.plan import Plan, make_plan
-from vit_sweep.plan.point import (
-    BatchPer,
-    DataSource,
-    DataSpec,
-    EngineSpec,
-    ModelSpec,
-    OptimizerKind,
-    OptimizerSpec,
-    Placement,
-    Point,
-    Precision,
-    Scaling,
-)
+from vit_sweep.plan.point import Point
+from vit_sweep.plan.specs import DataSpec, EngineSpec, ModelSpec, OptimizerSpec
 from vit_sweep.record.record import BatchTriple, EpochReport, RankReport, Record, Resolved
 from vit_sweep.study.journal import Event, JobEntry
 from vit_sweep.study.store import Study

@@ -15,7 +15,7 @@ from launchers.checked import checked
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesKey, SeriesPoint
 from vit_sweep.analysis.series.spreads import RatioOf
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.runs.run import Run
 
 TARGETS = (0.8, 0.9)

@@ -13,7 +13,7 @@ from vit_sweep.analysis.efficient import predictions, refusal_beyond
 from vit_sweep.analysis.laws.fitted import Fit
 from vit_sweep.analysis.series.estimates import difference, interval, number, place, scaled, single_spread
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.runs.run import counted
 
 

@@ -19,7 +19,7 @@ from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.study_options import MaybeStudy
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.outcome.result import Status
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figure import formats
 from vit_sweep.report.places import folder_of, place_for
 from vit_sweep.report.tables.form.text import to_data

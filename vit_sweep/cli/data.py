@@ -14,7 +14,8 @@ from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import SPLITS, is_packed
 from vit_sweep.data.request import PathMissingError, Request
-from vit_sweep.plan.point import DataSpec, Task
+from vit_sweep.plan.choices import Task
+from vit_sweep.plan.specs import DataSpec
 
 _OUTPUTS = {
     Task.CLASSIFICATION: "class|classes",

@@ -11,7 +11,7 @@ from vit_sweep.config.compose import quoted
 from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.config.groups import Entry
 from vit_sweep.data.request import Request, is_request, kind_of, request_of
-from vit_sweep.plan.point import DataSpec
+from vit_sweep.plan.specs import DataSpec
 
 GROUP = "data"
 

@@ -21,7 +21,8 @@ from launchers.checked import parse_json, to_json, to_plain
 from launchers.environment import clean_environment
 from launchers.errors import UserError
 from vit_sweep.plan.models import LIBRARIES, REFUSED, CountRequest
-from vit_sweep.plan.point import ModelCounts, ModelSpec, Point
+from vit_sweep.plan.point import Point
+from vit_sweep.plan.specs import ModelCounts, ModelSpec
 
 _PROGRAM = "vit_sweep.job.train.models.counting"
 _LIMIT_S = 300

@@ -18,8 +18,9 @@ from vit_sweep.data.datasets import known
 from vit_sweep.data.request import is_request, request_of
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions, Logger
+from vit_sweep.plan.choices import NotNegativeInt, Pipeline, Task
 from vit_sweep.plan.plan import MemoryCheck
-from vit_sweep.plan.point import NotNegativeInt, Pipeline, Point, Task
+from vit_sweep.plan.point import Point
 from vit_sweep.plan.repeats import RepeatRule
 
 _YES_OR_NO = ("certify", "dry_run", "exposed", "preflight", "quiet", "wait")

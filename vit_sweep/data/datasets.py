@@ -20,7 +20,8 @@ from launchers.checked import parse_json
 from launchers.errors import UserError
 from vit_sweep.data.packed import Manifest, disagreement, folder_of, is_packed, spec_of
 from vit_sweep.data.request import Request, changed_words, command_of
-from vit_sweep.plan.point import DataSource, DataSpec
+from vit_sweep.plan.choices import DataSource
+from vit_sweep.plan.specs import DataSpec
 
 
 class Unusable(Exception):  # noqa: N818 - a sentence for people, not a failure of ours

@@ -16,7 +16,8 @@ from annotated_types import Ge
 from launchers.checked import Quantity, Signed, Whole, checked
 from launchers.profile import Count
 from vit_sweep.data.request import Pixels, Request
-from vit_sweep.plan.point import DataSource, DataSpec, Task
+from vit_sweep.plan.choices import DataSource, Task
+from vit_sweep.plan.specs import DataSpec
 
 SCHEMA_VERSION = 1
 SPLITS = {"train": "train", "test": "val"}

@@ -13,7 +13,7 @@ from annotated_types import Gt, Lt
 from launchers.checked import Line, Name, checked, parse, to_plain
 from launchers.errors import UserError
 from launchers.profile import Count
-from vit_sweep.plan.point import NotNegativeInt, Task
+from vit_sweep.plan.choices import NotNegativeInt, Task
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".h5f", ".he5")
 SHARD_SUFFIXES = (".tar",)

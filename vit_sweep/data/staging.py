@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from launchers.atomic import own_folder, reading, replacing
 from vit_sweep.data.datasets import Expected, Unusable, digest_of, files_of, has_stamp, needs_files, remember
-from vit_sweep.plan.point import DataSpec
+from vit_sweep.plan.specs import DataSpec
 
 _COPY_WAIT_S = 600.0
 """How long a rank waits for one that copies and makes no progress; then it reads in place."""

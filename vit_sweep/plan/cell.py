@@ -11,27 +11,24 @@ from annotated_types import Gt, Le
 from launchers.checked import Line, Name, checked
 from launchers.profile import Count, Device, Positive
 from launchers.text import plural
-from vit_sweep.plan.continuing.origin import Origin
-from vit_sweep.plan.identity import identity
-from vit_sweep.plan.point import (
+from vit_sweep.plan.choices import (
     Allocation,
     Attention,
     BatchPer,
-    DataSpec,
-    EngineSpec,
     Factor,
     LrScaling,
     LrSchedule,
-    ModelSpec,
     NotNegative,
     NotNegativeInt,
-    OptimizerSpec,
     Pipeline,
     Precision,
     Scaling,
     SequenceMethod,
     Task,
 )
+from vit_sweep.plan.continuing.origin import Origin
+from vit_sweep.plan.identity import identity
+from vit_sweep.plan.specs import DataSpec, EngineSpec, ModelSpec, OptimizerSpec
 
 SCHEMA_VERSION = 1
 PADDING_WORTH_SAYING = 0.1

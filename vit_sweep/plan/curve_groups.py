@@ -18,8 +18,8 @@ from launchers.hosts import choose_hosts, model_of
 from launchers.profile import PartitionProfile, Scheduler
 from launchers.text import nodes_by_gpus
 from vit_sweep.plan.cell import Cell, Series
+from vit_sweep.plan.choices import BatchPer, Scaling, Task
 from vit_sweep.plan.identity import identity
-from vit_sweep.plan.point import BatchPer, Scaling, Task
 
 SPARE_MINUTES = 5
 """For what lies between two cells: their time limits alone make up the rest of a job's."""

@@ -8,19 +8,12 @@ from dataclasses import replace
 
 from launchers.hosts import choose_hosts
 from vit_sweep.plan.cell import Cell, Series
+from vit_sweep.plan.choices import BatchPer, LrScaling, Placement, Scaling, SequenceMethod
 from vit_sweep.plan.continuing.rules import refusals_of
 from vit_sweep.plan.engine.kinds import ACCELERATE
-from vit_sweep.plan.point import (
-    BatchPer,
-    EngineSpec,
-    LrScaling,
-    OptimizerSpec,
-    Placement,
-    Point,
-    Scaling,
-    SequenceMethod,
-)
+from vit_sweep.plan.point import Point
 from vit_sweep.plan.refusals import Derived, fits, layout_refusal, refusals
+from vit_sweep.plan.specs import EngineSpec, OptimizerSpec
 
 _PLAIN_ENGINE = "zero0"
 """The engine that `zero=` may give another stage; any other one has said its stage already."""

@@ -9,8 +9,9 @@ import re
 from collections.abc import Mapping
 from io import BufferedReader, BytesIO
 
-from vit_sweep.plan.point import ModelSpec, Pool
+from vit_sweep.plan.choices import Pool
 from vit_sweep.plan.predict.vit import patches
+from vit_sweep.plan.specs import ModelSpec
 
 POSITIONS, CLASS_TOKEN, PATCHES = "encoder.pos_embedding", "class_token", "conv_proj.weight"
 HEAD = "heads."

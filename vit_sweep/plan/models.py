@@ -2,7 +2,9 @@
 
 from launchers.checked import checked
 from launchers.profile import Count
-from vit_sweep.plan.point import DEEPSPEED, DataSource, ModelSpec, Point
+from vit_sweep.plan.choices import DataSource
+from vit_sweep.plan.point import Point
+from vit_sweep.plan.specs import DEEPSPEED, ModelSpec
 
 TIMM, TORCHVISION = "timm", "torchvision"
 LIBRARIES = (TIMM, TORCHVISION)

@@ -10,10 +10,12 @@ else: DeepSpeed's ZeRO 1 to 3 update one flat piece of all weights on each rank,
 import math
 from enum import StrEnum
 
+from vit_sweep.plan.choices import OptimizerKind
 from vit_sweep.plan.engine.kinds import FSDP2, sharding
-from vit_sweep.plan.point import EngineSpec, ModelSpec, OptimizerKind, OptimizerSpec, Point
+from vit_sweep.plan.point import Point
 from vit_sweep.plan.predict import text
 from vit_sweep.plan.predict.vit import block_shapes, other_shapes, parameters
+from vit_sweep.plan.specs import EngineSpec, ModelSpec, OptimizerSpec
 
 _K = OptimizerKind
 CONSTANTS: dict[OptimizerKind, frozenset[str]] = {

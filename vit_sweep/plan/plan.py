@@ -12,10 +12,11 @@ from launchers.hosts import choose_hosts
 from launchers.profile import PartitionProfile
 from launchers.text import plural
 from vit_sweep.plan.cell import PADDING_WORTH_SAYING, Cell, JobOptions, Series, crowd, oversubscribed
+from vit_sweep.plan.choices import Allocation, Offload
 from vit_sweep.plan.curve_groups import Curve, Member, curves_of
 from vit_sweep.plan.grid import cell_of, series_of
 from vit_sweep.plan.pairs.refusals import remarks_on_pairs
-from vit_sweep.plan.point import Allocation, Offload, Point
+from vit_sweep.plan.point import Point
 from vit_sweep.plan.predict import cost, memory
 from vit_sweep.plan.predict.cost import Throughput, TimeEstimate
 from vit_sweep.plan.predict.memory import MemoryEstimate

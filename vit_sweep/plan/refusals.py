@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from launchers.hosts import model_of
 from launchers.profile import Device, Host, Scheduler, Spawner
 from launchers.text import nodes_by_gpus, plural
+from vit_sweep.plan.choices import Allocation, BatchPer, Placement, Precision, Scaling
 from vit_sweep.plan.engine.kinds import (
     half_precision_without_masters,
     key_of_another_engine,
@@ -21,8 +22,9 @@ from vit_sweep.plan.engine.knobs import OF_KNOBS
 from vit_sweep.plan.models import task_without_targets, wrong_model
 from vit_sweep.plan.optimizers import another_algorithm, constant_of_another_optimizer
 from vit_sweep.plan.pairs.refusals import refused_pairs
-from vit_sweep.plan.point import Allocation, BatchPer, EngineSpec, Placement, Point, Precision, Scaling
+from vit_sweep.plan.point import Point
 from vit_sweep.plan.predict.sequence import OF_SEQUENCE, sequence_that_does_not_divide
+from vit_sweep.plan.specs import EngineSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

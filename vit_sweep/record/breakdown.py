@@ -11,10 +11,10 @@ from statistics import median
 
 from launchers.checked import Quantity, Signed, Whole, checked
 from launchers.profile import Count
-from vit_sweep.plan.point import ModelSpec
 from vit_sweep.plan.predict import ring
 from vit_sweep.plan.predict.vit import forward_flop, train_flop
 from vit_sweep.plan.predict.vit import parameters as model_parameters
+from vit_sweep.plan.specs import ModelSpec
 
 Milliseconds = Quantity
 

@@ -12,7 +12,7 @@ from itertools import accumulate
 from launchers.checked import checked
 from launchers.text import plural
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import LrScaling, LrSchedule
+from vit_sweep.plan.choices import LrScaling, LrSchedule
 from vit_sweep.record.record import Record
 
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from vit_sweep.plan.point import Task
+from vit_sweep.plan.choices import Task
 
 
 class Metric(NamedTuple):

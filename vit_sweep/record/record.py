@@ -10,7 +10,7 @@ from annotated_types import Gt, MinLen
 
 from launchers.checked import AttemptName, Instant, Loss, Name, Part, Quantity, Signed, Whole, checked
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import DEEPSPEED
+from vit_sweep.plan.specs import DEEPSPEED
 from vit_sweep.record.attempt import attempt_of
 from vit_sweep.record.breakdown import Breakdown, RankPhases
 from vit_sweep.record.machine import Fingerprint, HostTime, Preflight, Samples

@@ -10,7 +10,7 @@ from operator import attrgetter
 from statistics import median
 
 from launchers.checked import checked
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.choices import Precision
 from vit_sweep.plan.predict.cost import Throughput
 from vit_sweep.record.breakdown import StepBreakdown, step_breakdown
 from vit_sweep.record.record import Compilations, EpochReport, Record

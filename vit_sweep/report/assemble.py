@@ -20,8 +20,8 @@ from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_all_intervals
 from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.plan import PlannedPoint
-from vit_sweep.plan.point import Scaling
 from vit_sweep.report import figures, pictures
 from vit_sweep.report.figure import Figure
 from vit_sweep.report.gather import Gathered, gather, gather_runs

@@ -7,9 +7,9 @@ from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import measured, with_all_intervals
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.analysis.series.spreads import RatioOf
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.plan_file import strangers
-from vit_sweep.plan.point import Scaling
 from vit_sweep.record.learning import Reached, when_reached
 from vit_sweep.report.tables.all_tables import tables_of
 from vit_sweep.report.tables.form.table import Cells, Table

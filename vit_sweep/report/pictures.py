@@ -7,7 +7,7 @@ from pathlib import Path
 from vit_sweep.analysis.laws.fitted import Fit
 from vit_sweep.analysis.laws.predicting import best
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.overlay import Kind, Overlay, Quantity
 from vit_sweep.report.figures.sheet.style import theme

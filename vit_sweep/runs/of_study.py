@@ -13,11 +13,12 @@ from launchers.checked import to_plain
 from launchers.profile import PartitionProfile
 from vit_sweep.outcome.result import Result, is_oversubscribed, note_of
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import Allocation, DataSpec, EngineSpec, ModelSpec, OptimizerSpec, Task
+from vit_sweep.plan.choices import Allocation, Task
 from vit_sweep.plan.predict import cost
 from vit_sweep.plan.predict.memory import predict
 from vit_sweep.plan.predict.pairs import loss_flop
 from vit_sweep.plan.predict.vit import train_flop
+from vit_sweep.plan.specs import DataSpec, EngineSpec, ModelSpec, OptimizerSpec
 from vit_sweep.record.breakdown import mfu
 from vit_sweep.record.flags import explanation, flags_of, joules_per_image, least, slowest_clock_mhz
 from vit_sweep.record.metrics import metrics_of

@@ -11,7 +11,7 @@ from statistics import median
 from launchers.checked import checked
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.cell import Series as Membership
-from vit_sweep.plan.point import Task
+from vit_sweep.plan.choices import Task
 from vit_sweep.record.machine import Fingerprint
 from vit_sweep.record.record import Certificate
 from vit_sweep.record.stats import StepParts

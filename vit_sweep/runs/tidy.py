@@ -11,7 +11,7 @@ from dataclasses import astuple, fields, replace
 from launchers.checked import checked
 from launchers.text import plural, short, some
 from vit_sweep.plan.cell import Series as Membership
-from vit_sweep.plan.point import BatchPer
+from vit_sweep.plan.choices import BatchPer
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
 from vit_sweep.runs.run import Origin, Run
 from vit_sweep.runs.tidy_attempts import Attempt, attempt_that_counts, problems_of

@@ -5,7 +5,7 @@ from math import ceil
 from statistics import fmean, median
 
 from launchers.text import plural, some
-from vit_sweep.plan.point import BatchPer
+from vit_sweep.plan.choices import BatchPer
 from vit_sweep.record.stats import StepParts
 from vit_sweep.runs.tidy_columns import TidyRow
 

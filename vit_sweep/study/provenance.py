@@ -12,8 +12,8 @@ from pathlib import Path
 
 from launchers.errors import UserError
 from vit_sweep import __version__
+from vit_sweep.plan.choices import Task
 from vit_sweep.plan.engine.kinds import OPTIONAL
-from vit_sweep.plan.point import Task
 
 _EXTRAS = {
     "train": ("torch", "torchvision", "deepspeed", "sklearn"),

@@ -26,8 +26,8 @@ from vit_sweep.plan.engine.ds_config import ds_config
 from vit_sweep.plan.engine.kinds import machinery
 from vit_sweep.plan.plan import Plan, PlannedCell, merge_series
 from vit_sweep.plan.plan_file import PlanFile, plan_file, with_cells
-from vit_sweep.plan.point import DEEPSPEED
 from vit_sweep.plan.repeats import RepeatRule
+from vit_sweep.plan.specs import DEEPSPEED
 from vit_sweep.study.journal import Event, JobEntry, entry_of
 from vit_sweep.study.lock import changing, now
 from vit_sweep.study.provenance import git_commit, versions

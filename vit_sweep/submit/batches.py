@@ -8,9 +8,9 @@ from launchers.batch import Batch, Shape, Task, split, throttle
 from launchers.checked import checked
 from launchers.choose import launcher_of
 from launchers.profile import Device, PartitionProfile
+from vit_sweep.plan.choices import Allocation
 from vit_sweep.plan.engine.kinds import uses_deepspeed
 from vit_sweep.plan.plan import PlannedCell, by_shape, curves, share
-from vit_sweep.plan.point import Allocation
 from vit_sweep.study.snapshot import Snapshot
 from vit_sweep.study.store import Study
 

@@ -12,7 +12,7 @@ from launchers.profile import Device
 from tests.conftest import LONG
 from tests.e2e.train.ranks import Job, run_all, small_cell
 from tests.unit.builders import OPTIMIZER
-from vit_sweep.plan.point import LrScaling, OptimizerKind, Precision
+from vit_sweep.plan.choices import LrScaling, OptimizerKind, Precision
 from vit_sweep.record.learning import lr_at
 
 pytestmark = pytest.mark.train

@@ -13,7 +13,7 @@ import torch
 from launchers.checked import to_json
 from tests.e2e.train.ranks import Job, ended, small_cell, wait_for
 from tests.unit.builders import record
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.choices import Precision
 from vit_sweep.record.position import Position
 
 pytestmark = pytest.mark.train

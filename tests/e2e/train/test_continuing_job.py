@@ -10,7 +10,7 @@ from launchers.checked import parse_json
 from tests.e2e.train.ranks import Job, small_cell
 from tests.e2e.train.test_checkpoint import Planted, learned
 from vit_sweep.plan.continuing.rules import origin_of
-from vit_sweep.plan.point import EngineSpec
+from vit_sweep.plan.specs import EngineSpec
 from vit_sweep.record.position import Position
 from vit_sweep.study.checkpoints import content_of
 

@@ -8,7 +8,7 @@ from launchers.errors import UserError
 from tests.e2e.train.ranks import Job, small_cell
 from tests.unit.builders import point
 from vit_sweep.config.init import begun
-from vit_sweep.plan.point import Pool, Task
+from vit_sweep.plan.choices import Pool, Task
 
 pytestmark = pytest.mark.train
 

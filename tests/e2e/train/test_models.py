@@ -8,9 +8,10 @@ from launchers.errors import UserError
 from tests.e2e.train.ranks import Job, small_cell
 from tests.unit.builders import MODEL, point
 from vit_sweep.config import models
+from vit_sweep.plan.choices import Precision
 from vit_sweep.plan.models import CountRequest
-from vit_sweep.plan.point import EngineSpec, ModelSpec, Precision
 from vit_sweep.plan.predict.vit import activation_bytes, forward_flop, parameters, train_flop
+from vit_sweep.plan.specs import EngineSpec, ModelSpec
 
 pytestmark = pytest.mark.train
 

@@ -8,9 +8,10 @@ from tests.conftest import LONG
 from tests.e2e.train.guards import guarded
 from tests.e2e.train.ranks import small_cell
 from tests.e2e.train.trainers import run
-from vit_sweep.plan.point import Attention, EngineSpec, Pool, Precision, SequenceMethod
+from vit_sweep.plan.choices import Attention, Pool, Precision, SequenceMethod
 from vit_sweep.plan.predict.sequence import exchange
 from vit_sweep.plan.predict.vit import activation_bytes
+from vit_sweep.plan.specs import EngineSpec
 
 pytestmark = pytest.mark.train
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.train.ranks import Job, small_cell
 from tests.unit.builders import DATA
-from vit_sweep.plan.point import Pipeline, Task
+from vit_sweep.plan.choices import Pipeline, Task
 from vit_sweep.record.metrics import METRICS, metrics_of
 
 pytestmark = pytest.mark.train

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.conftest import records
 from tests.e2e.train.ranks import Job, small_cell
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.choices import Precision
 
 pytestmark = pytest.mark.train
 
@@ -137,7 +137,7 @@ def test_a_download_that_breaks_off_leaves_nothing_half_written(tmp_path, monkey
     from launchers.errors import UserError
     from vit_sweep.config.folders import conf_dir
     from vit_sweep.data.prepare import download
-    from vit_sweep.plan.point import DataSpec
+    from vit_sweep.plan.specs import DataSpec
 
     class BreaksOff:
         def __init__(self, root, download):

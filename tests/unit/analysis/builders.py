@@ -3,7 +3,7 @@
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.cell import Series as Membership
-from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.runs.run import Origin, Run
 
 CONDITIONS = {"model": "vit_b_16", "data": "cifar100", "precision": "fp32", "engine": "zero0", "optimizer": "adamw",

@@ -18,7 +18,7 @@ from vit_sweep.analysis.series.estimates import difference, scaled
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.analysis.series.series import Estimate
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 
 WIGGLE = (0.99, 1.0, 1.01)
 

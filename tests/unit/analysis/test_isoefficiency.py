@@ -11,7 +11,7 @@ from vit_sweep.analysis.isoefficiency import planes as planes_of
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import cells_of, with_all_intervals
 from vit_sweep.analysis.series.spreads import Spreads
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 
 T_C = 0.01
 BATCHES = (2, 8, 32, 128)

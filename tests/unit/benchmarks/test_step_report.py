@@ -7,7 +7,8 @@ import yaml
 
 from benchmarks.trainer.step_report import goals, interval, peaks_of, row, said_peaks, steps_for
 from tests.conftest import ROOT
-from vit_sweep.plan.point import ModelSpec, Pipeline, Precision
+from vit_sweep.plan.choices import Pipeline, Precision
+from vit_sweep.plan.specs import ModelSpec
 
 VIT_B = ModelSpec(name="b", image_size=224, patch_size=16, layers=12, heads=12, width=768, mlp_width=3072)
 BF16 = SimpleNamespace(precision=Precision.BF16, compile=False, pipeline=Pipeline.DEVICE)

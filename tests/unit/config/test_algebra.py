@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from launchers.errors import UserError
 from tests.unit.builders import point
 from vit_sweep.config.algebra import Order, columns, combinations, ordered, predicate, read_zips, select
+from vit_sweep.plan.choices import Placement, Scaling
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.point import Placement, Scaling
 
 GRID = [
     point(gpus=gpus, batch=batch, scaling=scaling)

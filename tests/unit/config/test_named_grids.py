@@ -9,10 +9,10 @@ from launchers.errors import UserError
 from vit_sweep.config.algebra import GridSpec, select
 from vit_sweep.config.compose import grid_words
 from vit_sweep.config.folders import conf_dir
+from vit_sweep.plan.choices import OptimizerKind
 from vit_sweep.plan.engine.kinds import compares_engines
 from vit_sweep.plan.optimizers import Pieces, pieces
 from vit_sweep.plan.plan import Knowledge, MemoryCheck, make_plan
-from vit_sweep.plan.point import OptimizerKind
 
 SHIPPED = sorted(path.stem for path in (conf_dir() / "grid").glob("paper_*.yaml"))
 # Points, physical cells: one GPU has no placement, so figures 14 and 15 draw one cell in both curves.

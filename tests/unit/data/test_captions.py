@@ -9,8 +9,8 @@ from launchers.errors import UserError
 from tests.data_layouts import encoded, picture, shards, tables
 from vit_sweep.data import datasets
 from vit_sweep.data.request import Kind, kind_of, request_of
+from vit_sweep.plan.choices import Task
 from vit_sweep.plan.pairs.text import BEGIN, END, TextSpec
-from vit_sweep.plan.point import Task
 
 pytestmark = pytest.mark.train
 

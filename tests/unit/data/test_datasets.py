@@ -17,7 +17,8 @@ from tests.conftest import wait_for
 from vit_sweep.cli import data as data_cli
 from vit_sweep.data import datasets, staging
 from vit_sweep.data.packed import Manifest, PackedFile
-from vit_sweep.plan.point import DataFile, DataSource, DataSpec
+from vit_sweep.plan.choices import DataSource
+from vit_sweep.plan.specs import DataFile, DataSpec
 
 CONTENTS = {"set/train": b"t" * 5000, "set/test": b"s" * 500, "set/meta": b"m"}
 
@@ -27,7 +28,7 @@ from collections import Counter
 from pathlib import Path
 from launchers.checked import parse_json
 from vit_sweep.data import datasets, staging
-from vit_sweep.plan.point import DataSpec
+from vit_sweep.plan.specs import DataSpec
 
 spec, root, scratch = parse_json(DataSpec, sys.argv[1], what="spec"), Path(sys.argv[2]), sys.argv[3]
 opened = Counter()

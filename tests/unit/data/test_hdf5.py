@@ -11,7 +11,7 @@ from launchers.errors import UserError
 from tests.hdf5_files import ACQUISITIONS, fastmri, write
 from vit_sweep.data import datasets
 from vit_sweep.data.request import Corrupt, command_of, kind_of, request_of
-from vit_sweep.plan.point import Task
+from vit_sweep.plan.choices import Task
 
 pytestmark = pytest.mark.train
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.builders import DATA
 from vit_sweep.data.packed import Manifest, PackedFile, disagreement, folder_of, is_packed
-from vit_sweep.plan.point import DataSource
+from vit_sweep.plan.choices import DataSource
 
 PHOTOS = replace(DATA, name="photos", source=DataSource.IMAGEFOLDER, train_images=4, test_images=2, classes=2, side=8)
 MANIFEST = Manifest(

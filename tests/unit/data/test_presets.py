@@ -17,7 +17,8 @@ from tests.data_layouts import ACTIONS, costar, costar_film, gtdb, idx, medmnist
 from vit_sweep.config import data_catalog
 from vit_sweep.data import datasets
 from vit_sweep.data.request import kind_of
-from vit_sweep.plan.point import DataFile, Task
+from vit_sweep.plan.choices import Task
+from vit_sweep.plan.specs import DataFile
 
 pytestmark = pytest.mark.train
 

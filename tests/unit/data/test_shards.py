@@ -10,7 +10,7 @@ from launchers.errors import UserError
 from tests.data_layouts import CLASSES, encoded, picture, shards
 from vit_sweep.data import datasets
 from vit_sweep.data.request import kind_of, request_of
-from vit_sweep.plan.point import Task
+from vit_sweep.plan.choices import Task
 
 pytestmark = pytest.mark.train
 

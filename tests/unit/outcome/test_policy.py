@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 from tests.unit.builders import DATA, ENGINE, MODEL, cell, cells
 from vit_sweep.outcome.ending import Cause, DeviceMemory, Exit
 from vit_sweep.outcome.policy import POLICIES, Action, Stop, decide, makes_stop, stopped_by
-from vit_sweep.plan.point import Attention, Pipeline
+from vit_sweep.plan.choices import Attention, Pipeline
 
 
 def end(cause, **fields):

@@ -13,9 +13,9 @@ from launchers.checked import parse, to_plain
 from launchers.profile import Device
 from tests.unit.builders import cell, cells, data, point
 from vit_sweep.plan.cell import Cell, CellFile, oversubscribed
+from vit_sweep.plan.choices import BatchPer, Placement, Scaling
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.identity import identity
-from vit_sweep.plan.point import BatchPer, Placement, Scaling
 
 # Another value for every physical field, nested ones by path.
 CHANGES = {

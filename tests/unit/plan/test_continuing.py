@@ -6,14 +6,10 @@ import pytest
 
 from tests.unit.builders import DATA, ENGINE, MODEL, OPTIMIZER, cell, point
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.continuing.rules import origin_of, training_of
-from vit_sweep.plan.grid import cell_of
-from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.point import (
+from vit_sweep.plan.choices import (
     Allocation,
     Attention,
     BatchPer,
-    EngineSpec,
     LrSchedule,
     Offload,
     Pipeline,
@@ -21,6 +17,10 @@ from vit_sweep.plan.point import (
     Scaling,
     Task,
 )
+from vit_sweep.plan.continuing.rules import origin_of, training_of
+from vit_sweep.plan.grid import cell_of
+from vit_sweep.plan.plan import make_plan
+from vit_sweep.plan.specs import EngineSpec
 
 DDP = EngineSpec(name="ddp", zero_stage=None, kind="ddp")
 

@@ -12,10 +12,10 @@ from launchers.errors import UserError
 from launchers.profile import Host, Scheduler, Spawner
 from tests.unit.builders import DATA, cell, point, profile, record, result, series
 from vit_sweep.analysis.series.grouping import group
+from vit_sweep.plan.choices import Allocation, BatchPer, Placement, Scaling
 from vit_sweep.plan.curve_groups import Member, curves_of, in_order
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.plan import Knowledge, curves, make_plan, share
-from vit_sweep.plan.point import Allocation, BatchPer, Placement, Scaling
 from vit_sweep.record.stats import spent_gpu_hours
 from vit_sweep.runs.of_study import runs_of
 

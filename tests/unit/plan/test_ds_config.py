@@ -9,8 +9,9 @@ from hypothesis import given
 
 from launchers.errors import UserError
 from tests.unit.builders import OPTIMIZER, cell, cells
+from vit_sweep.plan.choices import Offload, Precision
 from vit_sweep.plan.engine.ds_config import KNOWN_KEYS, check, ds_config
-from vit_sweep.plan.point import EngineSpec, Offload, Precision
+from vit_sweep.plan.specs import EngineSpec
 
 TRIPLE = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 

@@ -11,14 +11,15 @@ from tests.unit.builders import ENGINE, OPTIMIZER, cell, point
 from tests.unit.plan.predict.test_cost import T4
 from tests.unit.plan.predict.test_memory import on_t4
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import CommunicationType, Offload, OptimizerKind, Precision
 from vit_sweep.plan.engine.kinds import ACCELERATE, DDP, FSDP2, MEGATRON, compares_engines, hides, sharding
 from vit_sweep.plan.engine.knobs import STAGES as STAGES_OF_KNOBS
 from vit_sweep.plan.grid import cell_of
-from vit_sweep.plan.point import CommunicationType, EngineSpec, Offload, OptimizerKind, Precision
 from vit_sweep.plan.predict.cost import Throughput, communicates_s, predict, traffic_of
 from vit_sweep.plan.predict.memory import predict as memory
 from vit_sweep.plan.predict.overlap import exposed_s
 from vit_sweep.plan.predict.vit import parameters
+from vit_sweep.plan.specs import EngineSpec
 
 ON_DDP = EngineSpec(name="ddp", zero_stage=None, kind=DDP)
 SHARDED = EngineSpec(name="fsdp2", zero_stage=None, kind=FSDP2, reshard_after_forward=True)

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from launchers.profile import Device
 from tests.unit.builders import DATA, MODEL, OPTIMIZER, data, point, profile
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import BatchPer, LrScaling, LrSchedule, Pipeline, Placement, Precision, Scaling
 from vit_sweep.plan.grid import cell_of, series_of
-from vit_sweep.plan.point import BatchPer, EngineSpec, LrScaling, LrSchedule, Pipeline, Placement, Precision, Scaling
+from vit_sweep.plan.specs import EngineSpec
 
 PLENTY = data(1_000_000)
 WIDE = profile(gpus_per_node=32)

@@ -8,13 +8,14 @@ from launchers.profile import Device
 from tests.unit.builders import ENGINE, MODEL, cell, point, profile
 from tests.unit.plan.predict.test_memory import on_t4
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import CommunicationType, Offload, Precision
 from vit_sweep.plan.engine.ds_config import ds_config
 from vit_sweep.plan.engine.knobs import STAGES
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.plan import Knowledge, MemoryCheck, make_plan
-from vit_sweep.plan.point import CommunicationType, EngineSpec, Offload, Precision
 from vit_sweep.plan.predict.memory import offloaded_bytes, predict
 from vit_sweep.plan.predict.vit import parameters
+from vit_sweep.plan.specs import EngineSpec
 
 VALUES = {
     "offload_optimizer": Offload.CPU,

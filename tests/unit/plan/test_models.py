@@ -7,12 +7,13 @@ import pytest
 from launchers.profile import Device
 from tests.unit.builders import DATA, MODEL, OPTIMIZER, cell, point, profile
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import Precision
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.models import wrong_model
 from vit_sweep.plan.optimizers import moment_bytes
-from vit_sweep.plan.point import EngineSpec, ModelCounts, ModelSpec, Precision
 from vit_sweep.plan.predict.memory import predict
 from vit_sweep.plan.predict.vit import activation_bytes, forward_flop, parameters, train_flop
+from vit_sweep.plan.specs import EngineSpec, ModelCounts, ModelSpec
 
 COUNTS = ModelCounts(parameters=1000, flop_per_image=9e6, kept_bytes_32=2e6, kept_bytes_16=1e6)
 OTHERS = ModelSpec(name="swin_t", image_size=224, target="torchvision", counts=COUNTS)

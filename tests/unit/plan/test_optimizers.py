@@ -6,10 +6,11 @@ import pytest
 
 from tests.unit.builders import MODEL, OPTIMIZER, point
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import OptimizerKind
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.optimizers import moment_bytes
-from vit_sweep.plan.point import EngineSpec, OptimizerKind
 from vit_sweep.plan.predict.vit import parameters
+from vit_sweep.plan.specs import EngineSpec
 
 FSDP2 = EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_forward=True)
 ZERO2 = EngineSpec(name="zero2", zero_stage=2)

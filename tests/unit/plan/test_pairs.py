@@ -7,27 +7,18 @@ import pytest
 from launchers.profile import Link, Network
 from tests.unit.builders import ENGINE, MODEL, point, profile
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import Attention, BatchPer, DataSource, OptimizerKind, Scaling, Task
 from vit_sweep.plan.curve_groups import _curve
 from vit_sweep.plan.grid import cell_of, series_of
 from vit_sweep.plan.optimizers import moment_bytes
 from vit_sweep.plan.pairs.text import TextSpec
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.point import (
-    Attention,
-    BatchPer,
-    DataSource,
-    EngineSpec,
-    ModelCounts,
-    ModelSpec,
-    OptimizerKind,
-    Scaling,
-    Task,
-)
 from vit_sweep.plan.predict import text
 from vit_sweep.plan.predict.cost import exchanges_s
 from vit_sweep.plan.predict.memory import predict
 from vit_sweep.plan.predict.pairs import gathering, loss_flop
 from vit_sweep.plan.predict.vit import forward_flop, parameters, train_flop
+from vit_sweep.plan.specs import EngineSpec, ModelCounts, ModelSpec
 
 TEXT = TextSpec()
 TWO = replace(MODEL, text=TEXT)

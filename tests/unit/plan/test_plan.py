@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from launchers.checked import parse_json, to_json, to_plain
 from launchers.profile import Device
 from tests.unit.builders import OPTIMIZER, data, point, profile, series
+from vit_sweep.plan.choices import BatchPer, Placement, Scaling
 from vit_sweep.plan.plan import Knowledge, by_shape, make_plan, merge_points, merge_series
 from vit_sweep.plan.plan_file import plan_file
-from vit_sweep.plan.point import BatchPer, Placement, Scaling
 
 GRID = [
     point(gpus=gpus, batch=batch, scaling=scaling, weak_fraction=0.25, placement=placement)

@@ -7,20 +7,11 @@ import pytest
 from launchers.profile import Device
 from tests.unit.builders import ENGINE, MODEL, point, profile
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import Attention, BatchPer, Placement, Pool, Precision, SequenceMethod
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.point import (
-    Attention,
-    BatchPer,
-    EngineSpec,
-    ModelCounts,
-    ModelSpec,
-    Placement,
-    Pool,
-    Precision,
-    SequenceMethod,
-)
 from vit_sweep.plan.predict.vit import parameters, tokens
+from vit_sweep.plan.specs import EngineSpec, ModelCounts, ModelSpec
 
 RING = {"sequence_method": SequenceMethod.RING}
 HERE = profile(device=Device.CPU)

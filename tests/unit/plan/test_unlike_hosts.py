@@ -5,9 +5,9 @@ import pytest
 from launchers.profile import Device, Host, Scheduler
 from tests.unit.builders import point, profile
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import Precision
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.point import Precision
 from vit_sweep.plan.predict.cost import predict
 
 

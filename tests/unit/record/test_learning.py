@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.builders import OPTIMIZER, cell, cells, record
-from vit_sweep.plan.point import LrScaling, LrSchedule
+from vit_sweep.plan.choices import LrScaling, LrSchedule
 from vit_sweep.record.learning import diverged, lr_at, peak_rate, time_to_accuracy, when_reached
 
 RATE = OPTIMIZER.learning_rate

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.unit.builders import cell, record
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.choices import Precision
 from vit_sweep.record.stats import epoch_time, skipped, spent_gpu_hours, step_ms, step_percentiles_ms, step_tail_ms
 
 

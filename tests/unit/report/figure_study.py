@@ -11,7 +11,7 @@ from tests.unit.analysis.builders import run, without_time
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.plan.cell import Series as Membership
-from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.record.stats import StepParts
 
 IMAGES = 50_000

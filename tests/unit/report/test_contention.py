@@ -10,7 +10,7 @@ from tests.unit.report.test_tables import tables
 from vit_sweep.analysis.laws.fits import fit
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_all_intervals
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.page.laws import answers_table, asked_of
 from vit_sweep.report.page.proposal import propose

@@ -11,7 +11,7 @@ from vit_sweep.analysis.audit.judge import audit
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.job.train.trackers.figures import epoch_figures, learnt_figures, parameters, run_figures
 from vit_sweep.outcome.result import Result
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.record.learning import time_to_accuracy
 from vit_sweep.record.stats import throughputs

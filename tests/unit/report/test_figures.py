@@ -20,7 +20,7 @@ from tests.unit.report.test_tables import SIZED, sized
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import cells_of, with_all_intervals, with_intervals
 from vit_sweep.analysis.series.spreads import Spreads
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.record.learning import Reached
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
 from vit_sweep.record.stats import SlowestRank, StepParts

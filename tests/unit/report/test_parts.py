@@ -12,8 +12,8 @@ from tests.unit.report.contents import HOSTILE, empty, proposal
 from vit_sweep.analysis.laws.fits import fit
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_intervals
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.plan import PlannedPoint
-from vit_sweep.plan.point import Scaling
 from vit_sweep.record.machine import Fingerprint, Gpu
 from vit_sweep.report import render
 from vit_sweep.report.page import audit, laws, machines, methods, request
@@ -331,7 +331,7 @@ def test_single_runs_are_named_as_one_lists_things():
 
 def test_a_series_without_a_baseline_asks_for_nothing_and_says_why():
     from vit_sweep.analysis.series.grouping import group
-    from vit_sweep.plan.point import Scaling
+    from vit_sweep.plan.choices import Scaling
 
     (series,) = group([without_time(1), run(2, (50.0,))], Scaling.STRONG)
     made = propose((series,), [], threshold=0.8)

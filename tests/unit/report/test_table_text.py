@@ -13,7 +13,7 @@ from tests.unit.analysis.builders import run, without_time
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.cli.terminal import show
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.table_files import to_parquet, write_tables
 from vit_sweep.report.tables.form.table import Column, table
 from vit_sweep.report.tables.form.text import latex, to_csv, to_latex, to_markdown

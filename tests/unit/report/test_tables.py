@@ -16,8 +16,8 @@ from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.analysis.series.spreads import Ratio
 from vit_sweep.outcome.result import Status
+from vit_sweep.plan.choices import Precision, Scaling, Task
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.point import Precision, Scaling, Task
 from vit_sweep.plan.predict.memory import CONTEXT_GIB
 from vit_sweep.record.learning import Reached
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate, Compilations

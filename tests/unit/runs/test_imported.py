@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from launchers.errors import UserError
 from tests.conftest import ROOT
 from vit_sweep.analysis.series.grouping import group
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.gather import gather_runs
 from vit_sweep.report.table_files import to_parquet
 from vit_sweep.runs.imported import load_reference, read_csv, reference_dir, reference_names

@@ -7,7 +7,7 @@ import pytest
 from launchers.profile import Device, Scheduler
 from tests.unit.builders import MODEL, batch, cell, profile, record, result, series
 from vit_sweep.analysis.series.grouping import group
-from vit_sweep.plan.point import Allocation, Attention, BatchPer, Pipeline, Precision, Scaling
+from vit_sweep.plan.choices import Allocation, Attention, BatchPer, Pipeline, Precision, Scaling
 from vit_sweep.plan.predict.memory import memory_error, predict
 from vit_sweep.record.machine import Fingerprint
 from vit_sweep.runs.of_study import conditions, run_of, runs_of, submissions

@@ -10,7 +10,7 @@ from launchers.checked import to_json
 from launchers.errors import ConsentError, UserError
 from tests.unit.builders import ENGINE, planned_study, point, profile
 from vit_sweep.cli.terminal.consent import agree
-from vit_sweep.plan.point import ModelCounts, ModelSpec
+from vit_sweep.plan.specs import ModelCounts, ModelSpec
 from vit_sweep.study import trust
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study

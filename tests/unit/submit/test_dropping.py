@@ -8,7 +8,7 @@ from launchers.atomic import write
 from launchers.checked import to_json
 from launchers.errors import UserError
 from tests.unit.builders import entry, planned_study, point, record
-from vit_sweep.plan.point import Placement, Scaling
+from vit_sweep.plan.choices import Placement, Scaling
 from vit_sweep.study.check import check
 from vit_sweep.study.journal import Event
 from vit_sweep.study.reading import DROPPED

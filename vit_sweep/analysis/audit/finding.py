@@ -9,7 +9,7 @@ from launchers.checked import checked
 from launchers.text import plural
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.runs.run import Origin, Run
 
 

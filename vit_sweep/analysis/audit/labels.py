@@ -11,7 +11,7 @@ from statistics import median
 from launchers.text import plural, some
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.runs.run import Origin, Run
 
 _LIKE = 0.02

@@ -18,7 +18,7 @@ from launchers.text import plural, some
 from vit_sweep.analysis.audit.finding import Claim, Evidence, Finding
 from vit_sweep.analysis.audit.reaching import Bracket, Curve, best_of, curves_of, last_of, reached, together
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.runs.run import Run
 
 

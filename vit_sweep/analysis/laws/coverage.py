@@ -17,8 +17,8 @@ from vit_sweep.analysis.laws.further import further, may_run, missing
 from vit_sweep.analysis.laws.laws import OF_SCALING, Law, counts_needed
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.cell import Cell, Series, oversubscribed
+from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.plan.plan import Plan, PlannedCell
-from vit_sweep.plan.point import BatchPer, Scaling
 from vit_sweep.plan.repeats import WANTED, SeenSpread, advise, seen_spread
 
 Counts = Mapping[int, int]

@@ -7,7 +7,7 @@ went over it. What was measured on one GPU alone crossed no link at all.
 from launchers.checked import checked
 from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.plan.point import Placement
+from vit_sweep.plan.choices import Placement
 
 _FIXED = "nodes="
 

@@ -17,7 +17,7 @@ from itertools import pairwise
 from launchers.checked import checked
 from launchers.text import plural
 from vit_sweep.analysis.laws.fitted import HOLD_OUT_LIMIT, Fit
-from vit_sweep.plan.point import BatchPer
+from vit_sweep.plan.choices import BatchPer
 
 _WORTH = 0.5
 """Part of the best candidate's gain that a cheaper one must reach."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from vit_sweep.analysis.laws.fitted import REACH
 from vit_sweep.analysis.laws.laws import Law, counts_needed
 from vit_sweep.plan.cell import Series
+from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.plan.plan import PlannedCell
-from vit_sweep.plan.point import BatchPer, Scaling
 
 
 def missing(known: Sequence[int], laws: Sequence[Law]) -> int:

@@ -26,7 +26,7 @@ from enum import StrEnum
 
 from launchers.checked import checked
 from vit_sweep.analysis.series.series import SeriesKey
-from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.plan.predict import ring
 
 

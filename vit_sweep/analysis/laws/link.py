@@ -4,8 +4,9 @@ from statistics import median
 
 from vit_sweep.analysis.laws.laws import MeasuredLink
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.plan.point import DEEPSPEED, EngineSpec, Precision
+from vit_sweep.plan.choices import Precision
 from vit_sweep.plan.predict import ring, traffic
+from vit_sweep.plan.specs import DEEPSPEED, EngineSpec
 from vit_sweep.runs.run import Run
 
 _LEAST_PART = 0.1

@@ -24,7 +24,7 @@ from vit_sweep.analysis.laws.fitted import HOLD_OUT_LIMIT, REACH, Fit
 from vit_sweep.analysis.laws.laws import COEFFICIENTS, Law, counts_needed
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.repeats import advise
 
 WIDEST = 2.0

@@ -27,9 +27,10 @@ from vit_sweep.analysis.laws.simulated import Input, SimulatedPoint, Simulation
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import BatchPer, Placement, Scaling, Task
 from vit_sweep.plan.engine.kinds import hidden_part
 from vit_sweep.plan.grid import cell_of
-from vit_sweep.plan.point import BatchPer, Placement, Point, Scaling, Task
+from vit_sweep.plan.point import Point
 from vit_sweep.plan.predict import cost, memory
 from vit_sweep.plan.predict.overlap import exposed_s
 from vit_sweep.plan.predict.sequence import exchange

@@ -2,7 +2,7 @@
 
 from launchers.checked import checked
 from vit_sweep.analysis.series.series import Estimate
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 
 
 @checked

@@ -9,7 +9,7 @@ from statistics import median
 
 from vit_sweep.analysis.series.series import Apart, Estimate, ScalingSeries, SeriesKey, SeriesPoint, point_flags
 from vit_sweep.plan.cell import Series as Membership
-from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.record.machine import differences, facts_of, may_pool
 from vit_sweep.runs.run import Origin, Run
 

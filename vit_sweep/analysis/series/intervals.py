@@ -10,7 +10,7 @@ from vit_sweep.analysis.series.grouping import ratios, serial_fraction
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint, point_flags
 from vit_sweep.analysis.series.spreads import Spreads, step_ms
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.repeats import USUAL
 from vit_sweep.runs.run import Run
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from math import sqrt
 
 from launchers.checked import End, checked
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.repeats import USUAL
 from vit_sweep.runs.run import Run
 

@@ -14,7 +14,7 @@ from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
 from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.tables.form.counting import in_pairs
 from vit_sweep.report.tables.form.table import Table as Data
 from vit_sweep.report.tables.scaling import scaling_table

@@ -11,7 +11,7 @@ from launchers.text import plural, some
 from vit_sweep.data.prepare.decode import picture_of
 from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Source, Sources, Tell, divided
 from vit_sweep.data.request import CAPTIONS_FILE, Corrupt, Request
-from vit_sweep.plan.point import Task
+from vit_sweep.plan.choices import Task
 
 CLASSES = ("caption",)
 """What an image is labelled with: one caption."""

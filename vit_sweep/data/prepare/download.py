@@ -14,7 +14,8 @@ from filelock import FileLock, Timeout
 from launchers.atomic import guard, opened, private_folder, put, remove
 from launchers.errors import UserError
 from vit_sweep.data.datasets import problem_of
-from vit_sweep.plan.point import DataSource, DataSpec
+from vit_sweep.plan.choices import DataSource
+from vit_sweep.plan.specs import DataSpec
 
 _KINDS = {
     DataSource.CIFAR10: torchvision.datasets.CIFAR10,

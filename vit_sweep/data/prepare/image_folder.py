@@ -14,7 +14,7 @@ from vit_sweep.data.packed import SPLITS, expected_images
 from vit_sweep.data.prepare.decode import ARRAY, TIFF, deep, picture_of
 from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Source, Sources, Tell, divided
 from vit_sweep.data.request import Pixels, Request
-from vit_sweep.plan.point import DataSpec
+from vit_sweep.plan.specs import DataSpec
 
 _EXTENSIONS = (*torchvision_folder.IMG_EXTENSIONS, ARRAY)
 _TEST_FOLDERS = ("val", "test")

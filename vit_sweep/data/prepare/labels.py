@@ -13,7 +13,7 @@ from launchers.text import plural, some
 from vit_sweep.data.prepare.captions import CLASSES, caption_of
 from vit_sweep.data.prepare.source import NAMED, Read, Sample, Source, Sources, Target, Tell, divided
 from vit_sweep.data.request import Corrupt, Pixels, Request
-from vit_sweep.plan.point import Task
+from vit_sweep.plan.choices import Task
 
 _MOST_CLASSES = 100_000
 _NUMBERS = "biuf"

@@ -28,7 +28,8 @@ from vit_sweep.data.prepare.download import alone, make_root
 from vit_sweep.data.prepare.readers import requested
 from vit_sweep.data.prepare.source import NAMED, Reader, Source, Sources, Target, Tell, shape_of
 from vit_sweep.data.request import Corrupt, Fit, Pixels, Request
-from vit_sweep.plan.point import DataSpec, Task
+from vit_sweep.plan.choices import Task
+from vit_sweep.plan.specs import DataSpec
 
 BLOCK_IMAGES = 256
 """Images between two notes of how far it is."""

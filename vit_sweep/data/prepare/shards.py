@@ -34,7 +34,7 @@ from vit_sweep.data.prepare.labels import (
 from vit_sweep.data.prepare.places import places
 from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Sources, Tell
 from vit_sweep.data.request import SHARD_SUFFIXES, Corrupt, Pixels, Request
-from vit_sweep.plan.point import Task
+from vit_sweep.plan.choices import Task
 
 _WORDS = ("txt", "text", "transcript")
 _OBJECTS = ("json", "jsn")

@@ -19,7 +19,8 @@ from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.data.prepare.worker import begin_worker
 from vit_sweep.data.request import Fit, Pixels, Request
-from vit_sweep.plan.point import DataSpec, Task
+from vit_sweep.plan.choices import Task
+from vit_sweep.plan.specs import DataSpec
 
 Tell = Callable[[str], None]
 Picture = Image.Image | Tensor

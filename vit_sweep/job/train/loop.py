@@ -27,7 +27,7 @@ from vit_sweep.job.train.stopping import StopAgreed
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, cause_of
 from vit_sweep.plan.cell import Cell, DeepSpeedProfiler
-from vit_sweep.plan.point import Task
+from vit_sweep.plan.choices import Task
 from vit_sweep.record.breakdown import Breakdown, RankPhases
 from vit_sweep.record.learning import diverged
 from vit_sweep.record.machine import HostTime

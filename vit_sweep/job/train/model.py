@@ -19,7 +19,8 @@ from vit_sweep.job.train.pairs.towers import beside, text_blocks
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import ModelSpec, OptimizerKind, OptimizerSpec, Pool, Precision
+from vit_sweep.plan.choices import OptimizerKind, Pool, Precision
+from vit_sweep.plan.specs import ModelSpec, OptimizerSpec
 from vit_sweep.record.record import Compilations
 
 DTYPES = {

@@ -21,8 +21,8 @@ from vit_sweep.job.train.pairs.loss import gathered_loss
 from vit_sweep.job.train.pairs.retrieval import recalls
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
+from vit_sweep.plan.choices import Task
 from vit_sweep.plan.pairs.text import BEGIN, END
-from vit_sweep.plan.point import Task
 
 
 class Units(NamedTuple):

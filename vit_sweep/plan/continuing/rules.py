@@ -6,10 +6,12 @@ from typing import Any
 
 from launchers.checked import to_plain
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import Allocation, LrSchedule, Offload, Task
 from vit_sweep.plan.continuing.origin import Origin
 from vit_sweep.plan.engine.kinds import DDP, FSDP2, machinery
 from vit_sweep.plan.identity import identity
-from vit_sweep.plan.point import DEEPSPEED, Allocation, LrSchedule, Offload, Point, Task
+from vit_sweep.plan.point import Point
+from vit_sweep.plan.specs import DEEPSPEED
 
 MOVABLE = (DDP, FSDP2, DEEPSPEED)
 """Whose code keeps states that others can take over (Accelerate leaves both to these)."""

@@ -9,9 +9,10 @@ from typing import Any
 
 from launchers.errors import UserError, closest
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import Offload, Precision
 from vit_sweep.plan.engine.deepspeed_keys import KEYS
 from vit_sweep.plan.engine.knobs import changed, further
-from vit_sweep.plan.point import EngineSpec, Offload, Precision
+from vit_sweep.plan.specs import EngineSpec
 
 KNOWN_KEYS = frozenset({
     "train_batch_size",

@@ -15,7 +15,9 @@ from dataclasses import replace
 from launchers.errors import closest
 from launchers.profile import Device
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import DEEPSPEED, EngineSpec, OptimizerKind, Point, Precision
+from vit_sweep.plan.choices import OptimizerKind, Precision
+from vit_sweep.plan.point import Point
+from vit_sweep.plan.specs import DEEPSPEED, EngineSpec
 
 DDP, FSDP2, ACCELERATE, MEGATRON = "ddp", "fsdp2", "accelerate", "megatron"
 KINDS = (DEEPSPEED, DDP, FSDP2, ACCELERATE, MEGATRON)

@@ -6,9 +6,11 @@ from typing import Any
 
 from launchers.errors import closest
 from launchers.profile import Device
+from vit_sweep.plan.choices import Offload
 from vit_sweep.plan.engine.deepspeed_keys import KEYS, VERSION
 from vit_sweep.plan.engine.kinds import machinery
-from vit_sweep.plan.point import DEEPSPEED, EngineSpec, Offload, Point
+from vit_sweep.plan.point import Point
+from vit_sweep.plan.specs import DEEPSPEED, EngineSpec
 
 STAGES: dict[str, tuple[int, ...]] = {
     "offload_optimizer": (1, 2, 3),

@@ -1,8 +1,9 @@
 """What cannot be done with image-caption pairs, and what a reader of their runs should know. Pure."""
 
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import Attention, BatchPer, Scaling, Task
 from vit_sweep.plan.engine.kinds import MEGATRON
-from vit_sweep.plan.point import Attention, BatchPer, Point, Scaling, Task
+from vit_sweep.plan.point import Point
 from vit_sweep.plan.predict.pairs import loss_flop
 from vit_sweep.plan.predict.vit import train_flop
 

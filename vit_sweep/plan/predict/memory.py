@@ -19,11 +19,12 @@ from launchers.checked import checked
 from launchers.profile import Device
 from launchers.text import plural
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import Attention, Offload, Pipeline, Precision, SequenceMethod
 from vit_sweep.plan.engine.kinds import DDP, FSDP2, MEGATRON, machinery, sharding
 from vit_sweep.plan.optimizers import moment_bytes
-from vit_sweep.plan.point import Attention, ModelSpec, Offload, Pipeline, Precision, SequenceMethod
 from vit_sweep.plan.predict import pairs, text
 from vit_sweep.plan.predict.vit import activation_bytes, local_tokens, parameters, tokens
+from vit_sweep.plan.specs import ModelSpec
 
 USABLE = 0.97
 """Part of a GPU's memory that a job can really use."""

@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 from launchers.profile import Device, OffloadLinks
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import Offload
 from vit_sweep.plan.optimizers import UPDATE_BYTES, moment_bytes
-from vit_sweep.plan.point import Offload
 from vit_sweep.plan.predict import traffic
 from vit_sweep.plan.predict.vit import parameters
 

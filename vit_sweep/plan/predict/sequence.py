@@ -11,8 +11,9 @@ from typing import NamedTuple
 from launchers.profile import Device
 from launchers.text import plural
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import Attention, Pool, Precision, SequenceMethod
 from vit_sweep.plan.engine.kinds import MEGATRON
-from vit_sweep.plan.point import Attention, Point, Pool, Precision, SequenceMethod
+from vit_sweep.plan.point import Point
 from vit_sweep.plan.predict.vit import local_tokens, tokens
 
 _EXCHANGED = 4

@@ -6,8 +6,8 @@ point. Attention is causal, and counted whole, as is usual: a fused kernel skips
 
 import math
 
+from vit_sweep.plan.choices import Precision
 from vit_sweep.plan.pairs.text import VOCABULARY, TextSpec
-from vit_sweep.plan.point import Precision
 
 Shapes = tuple[tuple[int, ...], ...]
 

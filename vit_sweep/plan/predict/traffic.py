@@ -35,7 +35,7 @@ from vit_sweep.plan.engine.kinds import (
     machinery,
     sharding,
 )
-from vit_sweep.plan.point import EngineSpec
+from vit_sweep.plan.specs import EngineSpec
 
 _ONE_BUCKET = 500_000_000
 """Elements that DeepSpeed reduces at a time without ZeRO."""

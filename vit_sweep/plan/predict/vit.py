@@ -7,8 +7,9 @@ Multiply-add counts as two operations, so torchvision's "17.56 GFLOPs" (MACs) of
 
 import math
 
-from vit_sweep.plan.point import Attention, ModelSpec, Pool, Precision
+from vit_sweep.plan.choices import Attention, Pool, Precision
 from vit_sweep.plan.predict import text
+from vit_sweep.plan.specs import ModelSpec
 
 _AUTOCAST = 36 / 32
 """Activations that autocast keeps against 16-bit weights, where M = 4D: of others' models only those are counted."""

@@ -13,7 +13,7 @@ from launchers.atomic import remove
 from vit_sweep.analysis.series.intervals import measured
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.analysis.series.spreads import RatioOf
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figure import FORMATS, Figure, Skipped
 from vit_sweep.report.figures.cost import draw_cost
 from vit_sweep.report.figures.isoefficiency import draw_isoefficiency

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure as Sheet
 from matplotlib.lines import Line2D
 
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figures.curves import Curves, draw_failures, draw_reference, legend
 from vit_sweep.report.figures.overlay import Overlay, Quantity, draw_overlay, fitted, overlay_handles
 from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of

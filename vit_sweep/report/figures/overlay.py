@@ -13,7 +13,7 @@ from matplotlib.ticker import PercentFormatter
 
 from launchers.checked import checked
 from launchers.text import plural
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figure import Figure
 from vit_sweep.report.figures.sheet.axes import sheet_of
 from vit_sweep.report.figures.sheet.save import save

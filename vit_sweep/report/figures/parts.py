@@ -8,7 +8,7 @@ from matplotlib.ticker import PercentFormatter
 
 from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.record.stats import SlowestRank
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.curves import intervals_text

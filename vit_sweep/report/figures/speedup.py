@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator, PercentFormatter
 
 from launchers.text import plural, some
 from vit_sweep.analysis.series.series import ScalingSeries
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.against_gpus import PanelCurves, draw_panels
 from vit_sweep.report.figures.curves import Curves, draw_series, failed, lay_out, value_of

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 
 from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesPoint
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.against_gpus import PanelCurves, draw_panels
 from vit_sweep.report.figures.curves import Curves, draw_series, failed, failures_text, intervals_text, lay_out

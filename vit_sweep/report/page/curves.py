@@ -19,7 +19,7 @@ from vit_sweep.analysis.laws.laws import NAMES
 from vit_sweep.analysis.laws.predicting import Prediction, plausible, predict
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
-from vit_sweep.plan.point import Placement, Scaling
+from vit_sweep.plan.choices import Placement, Scaling
 from vit_sweep.report.tables.form.rounding import estimate_text
 
 _EVERY = 64

@@ -12,7 +12,7 @@ from statistics import median
 from launchers.text import plural
 from vit_sweep.analysis.series.estimates import scaled
 from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoint
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figure import Figure
 from vit_sweep.report.page.content import Proposal
 from vit_sweep.report.page.laws import capital, name_of

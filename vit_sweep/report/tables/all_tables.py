@@ -5,8 +5,8 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from vit_sweep.analysis.isoefficiency import planes
 from vit_sweep.analysis.series.intervals import Measured, measured
 from vit_sweep.analysis.series.series import ScalingSeries
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.plan import PlannedPoint
-from vit_sweep.plan.point import Scaling
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.accuracy import accuracy_table
 from vit_sweep.report.tables.continued import continued_table

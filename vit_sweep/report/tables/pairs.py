@@ -10,8 +10,8 @@ from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.spreads import Ratio
 from vit_sweep.plan.engine.kinds import DDP, FSDP2
-from vit_sweep.plan.point import EngineSpec
 from vit_sweep.plan.predict.memory import used_mib
+from vit_sweep.plan.specs import EngineSpec
 from vit_sweep.report.tables.form.columns import COLUMNS, LEARNT, WHAT, bounded
 from vit_sweep.report.tables.form.table import Cells, Table, table
 from vit_sweep.report.tables.parts import (

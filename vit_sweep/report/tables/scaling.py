@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from vit_sweep.analysis.series.series import Apart, ScalingSeries, SeriesKey, SeriesPoint
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.plan import PlannedPoint
-from vit_sweep.plan.point import Scaling
 from vit_sweep.report.tables.form.columns import COLUMNS, LEARNT, WHAT, bounded
 from vit_sweep.report.tables.form.table import BEHIND, Cells, Table, table
 from vit_sweep.report.tables.parts import Variants, estimate, flags_of, last_learnt, names_of

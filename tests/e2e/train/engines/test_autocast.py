@@ -8,9 +8,10 @@ import pytest
 
 from tests.e2e.train.ranks import be_one_of_two, run_all, small_cell
 from tests.unit.builders import MODEL, OPTIMIZER
-from vit_sweep.plan.point import EngineSpec, OptimizerKind, Precision
+from vit_sweep.plan.choices import OptimizerKind, Precision
 from vit_sweep.plan.predict.memory import cast_bytes
 from vit_sweep.plan.predict.vit import activation_bytes, parameters
+from vit_sweep.plan.specs import EngineSpec
 
 pytestmark = pytest.mark.train
 

@@ -7,8 +7,9 @@ import pytest
 
 from tests.e2e.train.ranks import be_one_of_two, run_all, small_cell
 from vit_sweep.outcome.failure import JobError
+from vit_sweep.plan.choices import Offload
 from vit_sweep.plan.engine.kinds import OPTIONAL
-from vit_sweep.plan.point import EngineSpec, Offload
+from vit_sweep.plan.specs import EngineSpec
 
 pytestmark = pytest.mark.train
 

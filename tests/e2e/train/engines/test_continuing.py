@@ -14,7 +14,8 @@ from tests.e2e.train.moved import left_in, train
 from tests.e2e.train.ranks import small_cell
 from tests.unit.builders import OPTIMIZER
 from vit_sweep.job.train.continuing.whole import scale_of_deepspeed, scale_of_torch
-from vit_sweep.plan.point import EngineSpec, Precision
+from vit_sweep.plan.choices import Precision
+from vit_sweep.plan.specs import EngineSpec
 
 pytestmark = pytest.mark.train
 

@@ -8,7 +8,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.e2e.train.ranks import Job, small_cell
-from vit_sweep.plan.point import EngineSpec, Offload
+from vit_sweep.plan.choices import Offload
+from vit_sweep.plan.specs import EngineSpec
 
 pytestmark = pytest.mark.train
 

@@ -6,7 +6,7 @@ from tests.conftest import LONG
 from tests.e2e.train.engines.test_engines import ENGINES, learned
 from tests.e2e.train.ranks import Job, small_cell
 from vit_sweep.plan.engine.kinds import DDP, machinery
-from vit_sweep.plan.point import EngineSpec
+from vit_sweep.plan.specs import EngineSpec
 
 pytestmark = [
     pytest.mark.train,

@@ -16,7 +16,7 @@ from vit_sweep.job.train.engines import half_step
 from vit_sweep.job.train.engines.build import wrapped
 from vit_sweep.job.train.engines.half_step import lean
 from vit_sweep.job.train.model import vision_transformer
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.choices import Precision
 
 pytestmark = pytest.mark.train
 

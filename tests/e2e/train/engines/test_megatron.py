@@ -10,8 +10,8 @@ import pytest
 
 from tests.e2e.train.engines.test_offloaded_bytes import SIZE, WIDE
 from tests.e2e.train.ranks import be_one_of_two, run_all, small_cell
-from vit_sweep.plan.point import EngineSpec
 from vit_sweep.plan.predict import traffic
+from vit_sweep.plan.specs import EngineSpec
 
 pytestmark = pytest.mark.train
 

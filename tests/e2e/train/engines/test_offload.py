@@ -14,8 +14,9 @@ from tests.conftest import LONG
 from tests.e2e.train.ranks import SMALL, be_one_of_two, run_all, small_cell
 from vit_sweep.job.train.engines import offload
 from vit_sweep.outcome.failure import JobError
+from vit_sweep.plan.choices import Offload
 from vit_sweep.plan.engine import deepspeed_keys
-from vit_sweep.plan.point import EngineSpec, Offload
+from vit_sweep.plan.specs import EngineSpec
 
 pytestmark = pytest.mark.train
 

@@ -8,10 +8,11 @@ import pytest
 from tests.e2e.train.ranks import be_one_of_two, run_all, small_cell
 from tests.e2e.train.trainers import measured_cell, trainer_of
 from tests.unit.builders import MODEL
+from vit_sweep.plan.choices import Offload, Precision
 from vit_sweep.plan.optimizers import UPDATE_BYTES
-from vit_sweep.plan.point import EngineSpec, Offload, Precision
 from vit_sweep.plan.predict import offload
 from vit_sweep.plan.predict.vit import parameters
+from vit_sweep.plan.specs import EngineSpec
 
 pytestmark = pytest.mark.train
 

@@ -8,8 +8,9 @@ import pytest
 
 from tests.e2e.train.ranks import be_one_of_two, run_all, small_cell
 from tests.unit.builders import OPTIMIZER
+from vit_sweep.plan.choices import OptimizerKind
 from vit_sweep.plan.optimizers import DIFFERENT, pieces
-from vit_sweep.plan.point import EngineSpec, OptimizerKind
+from vit_sweep.plan.specs import EngineSpec
 
 pytestmark = pytest.mark.train
 

@@ -10,10 +10,11 @@ import pytest
 from tests.e2e.train.ranks import be_one_of_two, run_all
 from tests.e2e.train.trainers import measured_cell, trainer_of
 from tests.unit.builders import MODEL
+from vit_sweep.plan.choices import Precision
 from vit_sweep.plan.engine import ds_config
-from vit_sweep.plan.point import BUCKET_ELEMENTS, EngineSpec, Precision
 from vit_sweep.plan.predict import traffic
 from vit_sweep.plan.predict.vit import parameters
+from vit_sweep.plan.specs import BUCKET_ELEMENTS, EngineSpec
 
 pytestmark = pytest.mark.train
 

@@ -8,8 +8,8 @@ import pytest
 from tests.e2e.train.ranks import small_cell
 from tests.unit.builders import OPTIMIZER
 from vit_sweep.outcome.failure import JobError
+from vit_sweep.plan.choices import OptimizerKind
 from vit_sweep.plan.optimizers import moment_bytes
-from vit_sweep.plan.point import OptimizerKind
 
 pytestmark = pytest.mark.train
 

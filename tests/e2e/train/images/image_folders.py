@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from tests.unit.builders import DATA
-from vit_sweep.plan.point import DataSource
+from vit_sweep.plan.choices import DataSource
 
 CLASSES = ("china", "flower")
 

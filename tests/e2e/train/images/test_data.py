@@ -18,7 +18,8 @@ from tests.conftest import TEST_CONF, wait_for
 from tests.e2e.conftest import records
 from tests.e2e.train.images import image_folders
 from tests.e2e.train.ranks import Program
-from vit_sweep.plan.point import DataFile, DataSource, DataSpec
+from vit_sweep.plan.choices import DataSource
+from vit_sweep.plan.specs import DataFile, DataSpec
 
 pytestmark = pytest.mark.train
 

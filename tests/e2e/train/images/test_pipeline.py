@@ -11,7 +11,7 @@ import pytest
 from launchers.profile import Device
 from tests.conftest import wait_for
 from tests.unit.builders import DATA, MODEL, cell
-from vit_sweep.plan.point import Pipeline
+from vit_sweep.plan.choices import Pipeline
 
 pytestmark = pytest.mark.train
 

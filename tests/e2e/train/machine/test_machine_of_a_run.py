@@ -16,7 +16,7 @@ from tests.e2e.train.trainers import run as measured
 from tests.unit.builders import DATA
 from tests.unit.builders import record as built
 from vit_sweep.job.train.measure.preflight import sizes
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.choices import Precision
 from vit_sweep.record.flags import MACHINE_COLUMNS, explanation, flags_of, joules_per_image, machine_columns
 from vit_sweep.record.machine import EnergySource, differences, may_pool
 from vit_sweep.record.record import Record

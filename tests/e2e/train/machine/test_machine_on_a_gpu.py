@@ -10,7 +10,7 @@ from launchers.profile import Device
 from vit_sweep.job.train.machine.fingerprint import fingerprint
 from vit_sweep.job.train.machine.sampler import Sampler
 from vit_sweep.job.train.measure.preflight import preflight
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.choices import Precision
 from vit_sweep.record.machine import Samples
 
 pytestmark = [

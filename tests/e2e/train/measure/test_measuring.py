@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.train.ranks import Job, small_cell
 from tests.e2e.train.trainers import PROFILED_DELAY_S, measured_cell, run
 from tests.unit.builders import OPTIMIZER
-from vit_sweep.plan.point import OptimizerKind, Precision
+from vit_sweep.plan.choices import OptimizerKind, Precision
 from vit_sweep.record.breakdown import Phase, step_breakdown
 
 pytestmark = pytest.mark.train

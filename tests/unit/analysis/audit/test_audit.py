@@ -21,7 +21,7 @@ from vit_sweep.analysis.audit.reaching import Curve, reached
 from vit_sweep.analysis.audit.speedups import times, times_to_accuracy
 from vit_sweep.analysis.audit.spread import chi_squared, spread_of
 from vit_sweep.plan.cell import Series as Membership
-from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.record.machine import Fingerprint, Gpu
 from vit_sweep.record.stats import StepParts
 from vit_sweep.runs.run import Origin

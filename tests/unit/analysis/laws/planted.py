@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.unit.analysis.builders import series_from
 from vit_sweep.analysis.laws.laws import Law, MeasuredLink, Workload, law_time_s
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 
 COUNTS = (1, 2, 4, 8, 16, 32)
 NOISE = 0.02

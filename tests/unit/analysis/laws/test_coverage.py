@@ -13,8 +13,8 @@ from tests.unit.builders import data, point, profile
 from vit_sweep.analysis.laws.coverage import coverage, of_plan, of_series, remarks
 from vit_sweep.analysis.laws.laws import Law, counts_needed
 from vit_sweep.analysis.series.grouping import group
+from vit_sweep.plan.choices import BatchPer, Placement, Scaling
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.point import BatchPer, Placement, Scaling
 from vit_sweep.plan.repeats import SeenSpread
 
 BIG = {"data": data(100_000), "partition": profile(nodes=4)}

@@ -17,7 +17,7 @@ from vit_sweep.analysis.laws.parameters import parameters
 from vit_sweep.analysis.laws.predicting import Refusal, best, predict
 from vit_sweep.analysis.laws.solving import Solution, solve
 from vit_sweep.analysis.series.grouping import group
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.record.machine import AllReduce, Preflight
 from vit_sweep.runs.of_study import runs_of
 

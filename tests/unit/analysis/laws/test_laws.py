@@ -19,7 +19,7 @@ from vit_sweep.analysis.laws.laws import (
     terms,
 )
 from vit_sweep.analysis.laws.link import step_bytes
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 
 STRONG = Workload(scaling=Scaling.STRONG, batch_per="gpu", batch=64, accum=1, work=50_000)
 WEAK = Workload(scaling=Scaling.WEAK, batch_per="gpu", batch=64, accum=2, work=1280)

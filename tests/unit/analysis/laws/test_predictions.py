@@ -18,7 +18,7 @@ from vit_sweep.analysis.laws.fitted import HOLD_OUT_LIMIT, REACH
 from vit_sweep.analysis.laws.laws import Law, law_time_s
 from vit_sweep.analysis.laws.predicting import WIDEST, Prediction, Refusal, best, plausible, predict
 from vit_sweep.analysis.series.grouping import group
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.runs.sources import from_reference
 
 

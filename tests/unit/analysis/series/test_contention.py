@@ -11,7 +11,7 @@ from vit_sweep.analysis.laws.fits import fit
 from vit_sweep.analysis.laws.laws import Law
 from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.spreads import Spreads
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 
 FLAG = "host contended: rank 0 on node0 (no core for 23% of the time, load 13.0 on 8 cores)"
 BUSY = run(2, seed=2, flags=("throttled: rank 0", FLAG))

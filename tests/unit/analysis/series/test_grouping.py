@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.unit.analysis.builders import run, series_from, without_time
 from vit_sweep.analysis.series.grouping import group, serial_fraction
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.record.machine import Fingerprint
 from vit_sweep.runs.run import Origin
 

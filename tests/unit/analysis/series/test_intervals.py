@@ -15,7 +15,7 @@ from vit_sweep.analysis.series.grouping import serial_fraction
 from vit_sweep.analysis.series.intervals import with_all_intervals, with_intervals
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.analysis.series.spreads import Spreads, values_interval
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 
 TIMES = st.lists(st.sampled_from([9.98, 10.0, 10.01, 10.3]) | st.floats(0.1, 100), min_size=1, max_size=4)
 CURVES = st.dictionaries(st.sampled_from([1, 2, 4, 8]), TIMES, min_size=2)

@@ -5,7 +5,7 @@ import pytest
 from tests.unit.analysis.builders import run
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.plan.cell import Series as Membership
-from vit_sweep.plan.point import BatchPer, Scaling
+from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.runs.run import counted
 
 PAIRS = {"task": "contrastive"}

@@ -8,8 +8,8 @@ from launchers.profile import Device
 from tests.unit.builders import DATA, ENGINE, MODEL, OPTIMIZER, cell, point, record, resolved, result, series
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.outcome.result import note_of
+from vit_sweep.plan.choices import BatchPer, LrScaling, LrSchedule, Pipeline, Precision, Scaling
 from vit_sweep.plan.grid import cell_of, series_of
-from vit_sweep.plan.point import BatchPer, LrScaling, LrSchedule, Pipeline, Precision, Scaling
 from vit_sweep.record.record import BatchTriple, mismatches
 from vit_sweep.record.stats import epoch_time, step_ms
 from vit_sweep.runs.of_study import runs_of

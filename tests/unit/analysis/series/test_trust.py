@@ -17,7 +17,7 @@ from tests.unit.analysis.builders import run
 from vit_sweep.analysis.compare import SAME, compare
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_intervals
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.repeats import RepeatRule
 
 STUDIES = 3000 if LONG else 300

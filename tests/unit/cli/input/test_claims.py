@@ -12,7 +12,7 @@ import pytest
 from launchers.checked import to_json
 from tests.unit.builders import planned_study, point, record
 from vit_sweep.__main__ import main
-from vit_sweep.plan.point import BatchPer, Precision
+from vit_sweep.plan.choices import BatchPer, Precision
 from vit_sweep.report.figure import SWITCH
 
 TIMES = {1: 4.0, 2: 2.1, 4: 1.2}

@@ -9,8 +9,9 @@ from rich.console import Console
 from tests.conftest import ROOT
 from tests.unit.builders import ENGINE, OPTIMIZER, point, profile
 from vit_sweep.cli.terminal.show_plan import plan
+from vit_sweep.plan.choices import Offload, OptimizerKind, Precision, Scaling
 from vit_sweep.plan.plan import make_plan
-from vit_sweep.plan.point import EngineSpec, Offload, OptimizerKind, OptimizerSpec, Precision, Scaling
+from vit_sweep.plan.specs import EngineSpec, OptimizerSpec
 
 GOLDEN = ROOT / "tests" / "golden"
 SITE = profile(nodes=2, gpus_per_node=4, peak_tflops={"fp32": 8.1, "fp16": 65.0}, gpu_memory_gib=15.0)

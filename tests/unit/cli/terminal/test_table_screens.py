@@ -14,7 +14,7 @@ from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.cli import audit as audit_verb
 from vit_sweep.cli import compare as compare_verb
 from vit_sweep.cli.terminal import show
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.tables.scaling import scaling_table
 
 GOLDEN = ROOT / "tests" / "golden" / "screens"

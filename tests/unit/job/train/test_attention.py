@@ -11,7 +11,7 @@ from tests.unit.builders import cell
 from vit_sweep.job.train.measure.memory_traffic import MovedBytes
 from vit_sweep.job.train.model import vision_transformer
 from vit_sweep.job.train.models.vit import built
-from vit_sweep.plan.point import ModelSpec
+from vit_sweep.plan.specs import ModelSpec
 
 pytestmark = pytest.mark.train
 

@@ -10,7 +10,7 @@ from vit_sweep.job.train.model import optimizer
 from vit_sweep.job.train.proof import gradients, rehearsal
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
-from vit_sweep.plan.point import EngineSpec
+from vit_sweep.plan.specs import EngineSpec
 
 pytestmark = pytest.mark.train
 

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from tests.e2e.train.ranks import small_cell
 from tests.e2e.train.trainers import trainer_of
 from vit_sweep.job.train.measure.exposed import measure_exposed
-from vit_sweep.plan.point import EngineSpec
+from vit_sweep.plan.specs import EngineSpec
 
 pytestmark = pytest.mark.train
 

@@ -13,7 +13,7 @@ from vit_sweep.job.train.trackers.figures import epoch_figures, epoch_names, par
 from vit_sweep.job.train.trackers.guarded import Trackers
 from vit_sweep.job.train.trackers.tracker import TrackedRun
 from vit_sweep.plan.cell import JobOptions, Logger
-from vit_sweep.plan.point import Task
+from vit_sweep.plan.choices import Task
 from vit_sweep.plan.predict.vit import forward_flop
 from vit_sweep.plan.predict.vit import parameters as model_parameters
 from vit_sweep.record.breakdown import Breakdown, counted_flop

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from launchers.profile import Device
 from tests.unit.builders import DATA, ENGINE, OPTIMIZER, cell, point, profile
+from vit_sweep.plan.choices import Attention, OptimizerKind, Pipeline, Precision
 from vit_sweep.plan.plan import Knowledge, MemoryCheck, make_plan
-from vit_sweep.plan.point import Attention, EngineSpec, ModelSpec, OptimizerKind, Pipeline, Precision
 from vit_sweep.plan.predict.memory import kept_bytes, largest_micro_batch, predict, why_it_does_not_fit
 from vit_sweep.plan.predict.vit import activation_bytes, forward_flop, parameters, train_flop
+from vit_sweep.plan.specs import EngineSpec, ModelSpec
 
 VIT_B = ModelSpec(name="vit_b_16", image_size=224, patch_size=16, layers=12, heads=12, width=768, mlp_width=3072)
 T4_GIB = 15

@@ -6,8 +6,9 @@ from statistics import median
 import pytest
 
 from benchmarks.trainer.gpu_memory import ENGINES, shapes
-from vit_sweep.plan.point import Attention, EngineSpec, Offload, Precision
+from vit_sweep.plan.choices import Attention, Offload, Precision
 from vit_sweep.plan.predict.memory import memory_error, predict
+from vit_sweep.plan.specs import EngineSpec
 
 pytestmark = pytest.mark.train  # torch comes with the benchmark
 

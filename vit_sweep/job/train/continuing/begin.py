@@ -17,7 +17,7 @@ from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, cause_of, one_line
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.continuing.origin import Origin
-from vit_sweep.plan.point import DEEPSPEED
+from vit_sweep.plan.specs import DEEPSPEED
 from vit_sweep.record.position import Position, moved, refusal
 from vit_sweep.study.checkpoints import POSITION, content_of, files_of, link_in
 

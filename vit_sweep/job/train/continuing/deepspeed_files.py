@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vit_sweep.job.train.continuing.whole import Scale, Whole, scale_of_deepspeed, scale_of_torch
 from vit_sweep.job.train.model import order_of_updates
-from vit_sweep.plan.point import OptimizerSpec
+from vit_sweep.plan.specs import OptimizerSpec
 
 Files = Mapping[str, Any]
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vit_sweep.job.train.model import DTYPES, device_of, fp32_products
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import Precision
+from vit_sweep.plan.choices import Precision
 
 _OF_PRODUCTS = {DTYPES[precision.products]: precision for precision in Precision if precision.autocast}
 

@@ -14,7 +14,7 @@ from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.engine.kinds import ACCELERATE, DDP, FSDP2, MEGATRON, MEGATRON_NEEDS_CUDA, OPTIONAL, machinery
-from vit_sweep.plan.point import DEEPSPEED
+from vit_sweep.plan.specs import DEEPSPEED
 from vit_sweep.study.provenance import absent_packages
 
 

@@ -29,9 +29,10 @@ from vit_sweep.job.train.models.sequence import sequence_ranks
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import Offload, Precision
 from vit_sweep.plan.engine.ds_config import ds_config
 from vit_sweep.plan.engine.knobs import further
-from vit_sweep.plan.point import DEEPSPEED, Offload, Precision
+from vit_sweep.plan.specs import DEEPSPEED
 from vit_sweep.record.record import BatchTriple
 
 TAG = "state"

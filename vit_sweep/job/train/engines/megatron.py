@@ -22,8 +22,8 @@ from vit_sweep.job.train.engines.engine import EngineReport, Inputs
 from vit_sweep.job.train.engines.plain_torch import PlainTorch
 from vit_sweep.job.train.model import decays, device_of
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import OptimizerKind
 from vit_sweep.plan.engine.kinds import MEGATRON, MEGATRON_BUCKET_ELEMENTS
-from vit_sweep.plan.point import OptimizerKind
 
 
 def build(cell: Cell, model: nn.Module) -> "Megatron":

@@ -16,7 +16,7 @@ from vit_sweep.job.host_memory import limit_mib
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import Offload
+from vit_sweep.plan.choices import Offload
 from vit_sweep.plan.predict.memory import offloaded_bytes, too_little_room
 
 _FOLDER = "VIT_SWEEP_NVME"

@@ -29,8 +29,9 @@ from vit_sweep.job.train.pairs.captions import of_digits, of_pictures, tokens_of
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import DataSource, Task
 from vit_sweep.plan.pairs.text import TextSpec
-from vit_sweep.plan.point import DataSource, DataSpec, Task
+from vit_sweep.plan.specs import DataSpec
 
 _SPLIT_SEED = 0
 _SYNTHETIC_SIDE = 32

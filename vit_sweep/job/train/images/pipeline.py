@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from vit_sweep.data.prepare.worker import begin_worker
 from vit_sweep.job.train.images.augment import Size, augmented_on_host, boxes_of, cropped, is_small, resized_crops
 from vit_sweep.job.train.images.data import Split, epoch_order, normalised, prepare, resized, selected
-from vit_sweep.plan import point
+from vit_sweep.plan import choices
 from vit_sweep.plan.cell import Cell
 
 Raw = tuple[Tensor, ...]
@@ -50,7 +50,7 @@ def pipeline_of(
         rank=rank // cell.sequence,
         source_size=(train.images.shape[-2], train.images.shape[-1]),
     )
-    if cell.pipeline is point.Pipeline.LOADER:
+    if cell.pipeline is choices.Pipeline.LOADER:
         return LoaderPipeline(plan, train=train, device=device, dtype=dtype, workers=workers)
     return DevicePipeline(plan, train=train, device=device, dtype=dtype)
 

@@ -11,7 +11,8 @@ import torch
 import torchvision
 from torch import Tensor
 
-from vit_sweep.plan.point import DataSource, DataSpec
+from vit_sweep.plan.choices import DataSource
+from vit_sweep.plan.specs import DataSpec
 
 _IDX_HEAD = 4
 

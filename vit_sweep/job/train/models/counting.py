@@ -23,7 +23,7 @@ from launchers.errors import UserError
 from vit_sweep.job.train.models.library import load
 from vit_sweep.outcome.failure import one_line
 from vit_sweep.plan.models import REFUSED, CountRequest
-from vit_sweep.plan.point import ModelCounts
+from vit_sweep.plan.specs import ModelCounts
 
 _IMAGES = 2
 

@@ -11,8 +11,9 @@ from launchers.atomic import reading
 from vit_sweep.job.rank_log import say
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
+from vit_sweep.plan.choices import Pool
 from vit_sweep.plan.init import CLASS_TOKEN, HEAD, POSITIONS, Grid, digest, grid_in_file, grid_of, in_file, unlike
-from vit_sweep.plan.point import ModelSpec, Pool
+from vit_sweep.plan.specs import ModelSpec
 
 
 @torch.no_grad()

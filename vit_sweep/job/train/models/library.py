@@ -9,7 +9,7 @@ from torch import nn
 from launchers.errors import UserError
 from vit_sweep.outcome.failure import one_line
 from vit_sweep.plan.models import LIBRARIES, TIMM
-from vit_sweep.plan.point import ModelSpec
+from vit_sweep.plan.specs import ModelSpec
 
 _USUAL_SIDE = 224
 """Pixels of a side that torchvision's models are made for, and timm's that do not say."""

@@ -27,7 +27,7 @@ from vit_sweep.job.train.models.vit import Across, AnyImages, attend_by
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import Attention, Pool, SequenceMethod
+from vit_sweep.plan.choices import Attention, Pool, SequenceMethod
 from vit_sweep.plan.predict.vit import local_tokens, patches, tokens
 
 _BACKENDS = {

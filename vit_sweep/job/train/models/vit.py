@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models.vision_transformer import VisionTransformer
 
-from vit_sweep.plan.point import ModelSpec
 from vit_sweep.plan.predict.vit import patches
+from vit_sweep.plan.specs import ModelSpec
 
 Across = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Attention of this rank's queries over all tokens, all (images, local tokens, heads, width of a head)."""

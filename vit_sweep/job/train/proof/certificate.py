@@ -19,8 +19,9 @@ from vit_sweep.job.train.engines.engine import EngineReport
 from vit_sweep.job.train.measure.readback import gathered
 from vit_sweep.job.train.proof.rehearsal import Weights, alone, by_engine, first_weights, small, without_a_trace
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import OptimizerKind
 from vit_sweep.plan.measuring import CERTIFIED_STEPS
-from vit_sweep.plan.point import EngineSpec, OptimizerKind
+from vit_sweep.plan.specs import EngineSpec
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
 
 STEPS = CERTIFIED_STEPS

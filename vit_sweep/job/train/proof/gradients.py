@@ -26,7 +26,8 @@ from vit_sweep.job.train.proof.rehearsal import (
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import OptimizerKind, OptimizerSpec, Precision
+from vit_sweep.plan.choices import OptimizerKind, Precision
+from vit_sweep.plan.specs import OptimizerSpec
 from vit_sweep.record.record import GradientCheck
 
 TOLERANCE = 1e-3

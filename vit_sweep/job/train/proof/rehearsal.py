@@ -22,8 +22,9 @@ from vit_sweep.job.train.model import clip, optimizer, vision_transformer
 from vit_sweep.job.train.objective import drawn, inputs_of, loss_of
 from vit_sweep.job.train.pairs.loss import own_loss
 from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import Attention, Precision, Task
 from vit_sweep.plan.measuring import COPY_BLOCKS, COPY_IMAGES, COPY_MICRO_STEPS, COPY_SIDE
-from vit_sweep.plan.point import Attention, OptimizerSpec, Precision, Task
+from vit_sweep.plan.specs import OptimizerSpec
 
 _DROPS = {"p", "drop_prob", "dropout"}
 """What modules of torch and timm call the part that they drop by chance, which no two processes do alike."""

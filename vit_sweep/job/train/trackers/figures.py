@@ -6,7 +6,7 @@ from typing import Any
 from launchers.checked import to_plain
 from vit_sweep.job.train.trackers.tracker import Parameter
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.point import Task
+from vit_sweep.plan.choices import Task
 from vit_sweep.record.learning import lr_at
 from vit_sweep.record.metrics import metrics_of
 from vit_sweep.record.record import EpochReport, Record

@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from launchers.text import plural, some
 from vit_sweep.outcome.result import Status
-from vit_sweep.plan.point import Scaling, Task
+from vit_sweep.plan.choices import Scaling, Task
 from vit_sweep.record.metrics import metrics_of
 from vit_sweep.report.figure import Figure, Skipped
 from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_of, title_panel, width_of

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from launchers.text import plural
 from vit_sweep.analysis.series.series import ScalingSeries, SeriesKey
-from vit_sweep.plan.point import Scaling
+from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.figures.sheet.style import MOST_STYLES
 from vit_sweep.runs.run import Run
 

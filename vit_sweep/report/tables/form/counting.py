@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vit_sweep.plan.point import Task
+from vit_sweep.plan.choices import Task
 from vit_sweep.report.tables.form.table import Column, Table
 from vit_sweep.runs.run import Run, counted
 
