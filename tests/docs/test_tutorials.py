@@ -1,8 +1,10 @@
 """Every command of a tutorial is run as shown, and prints what the page shows (`--renew-docs` writes it anew)."""
 
+import re
+
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import OLD_STUDY, ROOT
 from tests.docs.consoles import consoles, run, shown, unlike
 
 TUTORIALS = ROOT / "docs" / "tutorials"
@@ -18,6 +20,29 @@ def laptop(tmp_path_factory):
 @pytest.mark.parametrize("page", ["laptop", "compute_time"])  # in this order: the second goes on with the first's study
 def test_a_tutorial_that_trains_does_what_it_shows(page, laptop, request):
     follow(TUTORIALS / f"{page}.md", laptop, renew=request.config.option.renew_docs)
+    assert unnamed(laptop / "outputs" / "first") == []
+
+
+def test_every_file_of_an_old_study_has_its_place_in_the_reference():
+    assert unnamed(OLD_STUDY) == []
+
+
+def unnamed(study):
+    """Files of a study that docs/reference/files.md does not name; its words in capitals stand for any name."""
+    rows = [line.split("|")[1] for line in (ROOT / "docs/reference/files.md").read_text().splitlines() if "|" in line]
+    names = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    names += [f"tables/NAME{name}" for name in names if name.startswith(".")]
+    names += [f"figures/NAME{name}" for name in names if name.startswith(".")]
+    known = [
+        re.compile(
+            re.sub(r"[A-Z]+(?:-STEP)?", "[^/]+", re.escape(name).replace(r"\*", "[^/]*").replace(r"\-", "-"))
+            + (".*" if name.endswith("/") else "")
+        )
+        for name in names
+    ]
+    known += [re.compile(r"cells/[^/]+/attempts/[^/]+/rank\d+\.(json|log)")]
+    files = [path.relative_to(study).as_posix() for path in study.rglob("*") if path.is_file()]
+    return [file for file in files if not any(pattern.fullmatch(file) for pattern in known)]
 
 
 @pytest.mark.parametrize("page", ["cluster", "paper"])
