@@ -30,6 +30,8 @@ _RUNTIME = tempfile.TemporaryDirectory(prefix="run-")
 os.environ["XDG_RUNTIME_DIR"] = _RUNTIME.name
 """Where a queue has its locks of cores if the path of its temporary folder is too long for a socket: else they would be
 those of all queues of this machine, and a test would wait for whoever holds them."""
+for _size in ("COLUMNS", "LINES"):  # that readline hands to whatever a process starts, pytest's workers too
+    os.environ.pop(_size, None)
 LONG = os.environ.get("VIT_SWEEP_LONG_TESTS") == "1"
 """Whether long proofs run whole (docs/study/reliability.md)."""
 # A loaded machine may be as slow as it likes.
