@@ -129,7 +129,8 @@ def images_per_s(record: Record) -> float:
 
 def throughput(record: Record) -> Throughput:
     """What a plan learns of a finished run."""
-    return Throughput(cell=record.requested, images_per_s=images_per_s(record) / record.requested.gpus)
+    rate = images_per_s(record) / record.requested.gpus
+    return Throughput(cell=record.requested, images_per_s=rate, startup_s=record.startup_s)
 
 
 def throughputs(records: Iterable[Record]) -> tuple[Throughput, ...]:

@@ -7,12 +7,13 @@
                hides it
     run  = start-up + preflight + epochs x (steps x step + test) + what is measured after the last epoch
 
-Where runs of the same model on the same GPU model have finished, their throughput replaces the first term.
+Where runs of the same model on the same GPU model have finished, their throughput replaces the first term, and the
+longest start-up of those on at least as many nodes replaces the assumed one.
 """
 
 from collections.abc import Sequence
 
-from launchers.checked import checked
+from launchers.checked import Quantity, checked
 from launchers.hosts import choose_hosts
 from launchers.profile import Network, PartitionProfile, Positive
 from launchers.text import plural
@@ -30,7 +31,7 @@ RECOMPUTATION = 4 / 3
 """Operations of a step with every block's forward done twice: forward 1 + backward 2 + forward again 1, over 3.
 They cost time. They are no model FLOPs: MFU never counts them."""
 STARTUP_S = 90.0
-"""Imports, rendezvous, data and engine of a job."""
+"""Imports, rendezvous, data and engine of a job, until one has been seen."""
 TEST_SHARE = 1 / 3
 """Operations of an image in a test against one in training."""
 AS_USUAL = JobOptions()
@@ -44,6 +45,8 @@ class Throughput:
     """What it was measured on."""
     images_per_s: Positive
     """Of one GPU, in steady state."""
+    startup_s: Quantity | None = None
+    """From its job's first line to its first step, preflight included."""
 
 
 @checked
@@ -84,13 +87,18 @@ def predict(
     offload_s = offload.step_s(cell, profile.offload)
     step_s += offload_s
     test_s = cell.data.test_images / cell.gpus * computation.image_s * TEST_SHARE
-    seconds = STARTUP_S + cell.epochs_here * (cell.steps_per_epoch * step_s + test_s)
+    seconds = _startup_s(cell, finished) + cell.epochs_here * (cell.steps_per_epoch * step_s + test_s)
     seconds += _measuring_s(cell, profile.network, step_s, options)
     if whole_s and not computation.measured:
         basis += " + communication"
     if offload_s and not computation.measured:
         basis += " + offload"
     return TimeEstimate(seconds=seconds, step_ms=1000 * step_s, basis=basis, measured=computation.measured)
+
+
+def _startup_s(cell: Cell, finished: Sequence[Throughput]) -> float:
+    alike = (run for run in finished if _alike(run.cell, cell) and run.cell.nodes >= cell.nodes)
+    return max((run.startup_s for run in alike if run.startup_s is not None), default=STARTUP_S)
 
 
 def computes(cell: Cell, profile: PartitionProfile, finished: Sequence[Throughput]) -> Computation | None:

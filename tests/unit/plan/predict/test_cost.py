@@ -70,6 +70,16 @@ def test_without_runs_the_estimate_is_a_stated_fraction_of_the_peak():
     assert made.seconds > STARTUP_S
 
 
+def test_a_start_that_was_seen_replaces_the_assumed_one_on_no_more_nodes_than_it_was_seen_on():
+    one, two = (cell(gpus=8 * nodes, nodes=nodes, device=Device.CUDA) for nodes in (1, 2))
+    seen = [Throughput(cell=one, images_per_s=100, startup_s=startup_s) for startup_s in (7, 12, 9)]
+    unknown = [Throughput(cell=one, images_per_s=100)]
+    assert predict(one, T4, unknown).seconds - predict(one, T4, seen).seconds == pytest.approx(STARTUP_S - 12)
+    assert predict(two, T4, unknown).seconds == predict(two, T4, seen).seconds
+    slow = [Throughput(cell=two, images_per_s=100, startup_s=400)]
+    assert predict(one, T4, slow).seconds > predict(one, T4, unknown).seconds + 300
+
+
 NOTHING_BESIDE = JobOptions(preflight=False, profile_steps=0)
 
 
