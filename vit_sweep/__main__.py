@@ -163,8 +163,9 @@ def _hydra(words: list[str]) -> int:
     from vit_sweep.config.compose import told
     from vit_sweep.config.data_catalog import spelled_out
     from vit_sweep.config.folders import conf_dir, site_dir
+    from vit_sweep.config.spelling import options_first
 
-    words = spelled_out(words)
+    words = options_first(spelled_out(words))
     own_files = site_dir(os.environ) is not None
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")

@@ -103,6 +103,23 @@ def likely_key(key: str, known: Collection[str]) -> str:
     return "python -m vit_sweep --help lists all keys"
 
 
+def options_first(words: Sequence[str]) -> list[str]:
+    """The words with Hydra's options before all others, wherever they stood: argparse takes none between two overrides.
+
+    >>> options_first(["gpus=1", "--config-dir", "site", "batch=2", "-m"])
+    ['--config-dir', 'site', '-m', 'gpus=1', 'batch=2']
+    """
+    options: list[str] = []
+    others: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("-"):
+            options += [word, *([next(rest, "")] if word in VALUED else [])]
+        else:
+            others.append(word)
+    return [*filter(None, options), *others]
+
+
 def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) -> None:
     """Raise `UserError` for the first slip of the grammar, with the right spelling.
 

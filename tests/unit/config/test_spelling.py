@@ -5,12 +5,14 @@ import argparse
 import pytest
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import given
+from hypothesis import strategies as st
 
 from launchers.errors import UserError, nearest
 from vit_sweep.__main__ import main
 from vit_sweep.config.compose import known_keys
 from vit_sweep.config.folders import conf_dir
-from vit_sweep.config.spelling import FLAGS, GROUPS, VALUED, check, likely_key
+from vit_sweep.config.spelling import FLAGS, GROUPS, VALUED, check, likely_key, options_first
 
 SLIPS = {
     "a space between values": (["batch=64", "128", "gpus=2"], "batch=64 128: KEY=VALUE,VALUE", "batch=64,128"),
@@ -146,3 +148,11 @@ def test_no_more_than_three_names_are_proposed():
     names = [f"grid_{number}" for number in range(50)]
     assert len(nearest("grid_x", names)) <= 3
     assert nearest("xyz", [f"my_xyz_grid_of_many_{number}" for number in range(50)]) == []
+
+
+@given(st.permutations(["gpus=1,2", "batch=2", "-m", "--config-dir", "--cfg=job", "~zip", "study=-x"]))
+def test_an_option_may_stand_anywhere_among_the_words(words: list[str]) -> None:
+    words.insert(words.index("--config-dir") + 1, "site")
+    read = get_args_parser().parse_args(options_first(words))
+    assert (read.multirun, read.config_dir, read.cfg) == (True, "site", "job")
+    assert read.overrides == [word for word in words if word[0] != "-" and word != "site"]
