@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt
 
-.PHONY: help demo test lint env env-dev golden docs docs-serve constraints clean
+.PHONY: help demo test lint env env-dev golden docs docs-serve gallery constraints clean
 help:
 	@echo "make demo    build the environment, run a small study, show tables and figures"
 	@echo "make test    install what the tests need (a real Slurm included), lint, run all tests"
@@ -50,6 +50,9 @@ golden: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+gallery: $(VENV)/.dev
+	$(BIN)/python docs/record.py
 
 docs-serve: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "render-diff main": "needs a repository; tests/unit/cli/terminal/test_render_diff.py",
     "profiles discover": "needs a Slurm; tests/slurm/sites",
     "profiles check": "needs what discover wrote; tests/unit/cli/test_profiles.py",
+    "profiles show": "of a partition of one's own; tests/unit/cli/test_profiles.py",
     "profiles drift": "needs a Slurm; tests/slurm/sites",
     "data prepare": "downloads or packs; tests/unit/data",
     "resume ": "goes on with what its reader has let run; tests/e2e",

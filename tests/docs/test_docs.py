@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FILE = re.compile(r"`((?!tables/|doc/)[\w-]+/[\w./-]+\.(?:py|md|yml|sh|css|js))`")
+FILE = re.compile(r"`((?!tables/|jobs/|doc/)[\w-]+/[\w./-]+\.(?:py|md|yml|sh|css|js))`")
 """Not those of a study, nor of NCCL."""
 LINK = re.compile(r"\]\(([\w./-]+)\)")
 ROOTS = (ROOT, ROOT / "vit_sweep", ROOT / "tests")
