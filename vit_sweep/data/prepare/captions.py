@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from launchers.atomic import reading
 from launchers.errors import UserError
 from launchers.text import plural, some
-from vit_sweep.data.prepare.decode import picture_of
-from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Source, Sources, Tell, divided
+from vit_sweep.data.prepare.decode import reader_of_files
+from vit_sweep.data.prepare.places import TEST_WORDS
+from vit_sweep.data.prepare.source import NAMED, Sample, Source, Sources, Tell, divided
 from vit_sweep.data.request import CAPTIONS_FILE, Corrupt, Request
 from vit_sweep.plan.choices import Task
 
@@ -17,7 +17,7 @@ CLASSES = ("caption",)
 """What an image is labelled with: one caption."""
 _SPLIT = "split"
 """A column that says which images are for tests, where somebody has put some apart."""
-_TEST, _TRAIN = ("val", "validation", "valid", "test"), ("train",)
+_TRAIN = "train"
 
 
 class _Row(NamedTuple):
@@ -37,8 +37,8 @@ def requested(request: Request, tell: Tell) -> Sources:
         raise UserError(f"data={request.name}: {path} has {plural(len(samples), 'pair')}; give it more")
     whole = Source(folder=path.parent, classes=CLASSES, samples=tuple(samples.values()))
     if any(row.split for row in rows):
-        tests = tuple(sample for row, sample in samples.items() if row.split in _TEST)
-        trains = tuple(sample for row, sample in samples.items() if row.split not in _TEST)
+        tests = tuple(sample for row, sample in samples.items() if row.split in TEST_WORDS)
+        trains = tuple(sample for row, sample in samples.items() if row.split not in TEST_WORDS)
         splits = {
             name: Source(folder=path.parent, classes=CLASSES, samples=some_of)
             for name, some_of in (("train", trains), ("test", tests))
@@ -50,10 +50,7 @@ def requested(request: Request, tell: Tell) -> Sources:
         if not source.samples:
             raise UserError(f"data={request.name}: {path}: no pair is left for the {name} split; say some in its rows")
 
-    def read(sample: Sample) -> Picture:
-        with reading(Path(sample.path)) as file:
-            return picture_of(file, sample.path, channels=request.channels, pixels=request.pixels)
-
+    read = reader_of_files(channels=request.channels, pixels=request.pixels)
     return Sources(splits=splits, read=read, pixels=request.pixels, targets=Task.CONTRASTIVE)
 
 
@@ -100,8 +97,8 @@ def _row(request: Request, values: dict[str, str | None], line: int, where: str)
         raise UserError(f"{where}: line {line} has no {lacks}; every row names an image and says its caption")
     if Path(image).is_absolute() or ".." in Path(image).parts:
         raise UserError(f"{where}: line {line} names {image}; images lie below the folder of the file")
-    if split not in ("", *_TRAIN, *_TEST):
-        raise UserError(f"{where}: line {line} says {_SPLIT}={split}; say train, or {', '.join(_TEST)}")
+    if split not in ("", _TRAIN, *TEST_WORDS):
+        raise UserError(f"{where}: line {line} says {_SPLIT}={split}; say train, or {', '.join(TEST_WORDS)}")
     return _Row(line, image, caption, split)
 
 

@@ -1,14 +1,16 @@
 """A file's bytes as a picture: colours of 8 bits, or numbers as they are."""
 
 import importlib
-from pathlib import PurePath
+from collections.abc import Callable
+from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from vit_sweep.data.prepare.source import Picture, planes_of
+from launchers.atomic import reading
+from vit_sweep.data.prepare.source import Picture, Sample, planes_of
 from vit_sweep.data.request import Pixels
 
 ARRAY = ".npy"
@@ -17,6 +19,16 @@ _BITS, _SAMPLES = 258, 277
 """Tags of a TIFF: bits per sample, samples per pixel."""
 _AXES = {"YX": (), "YXS": (2, 0, 1), "SYX": (), "CYX": ()}
 """Axes of a TIFF that are one picture, as tifffile calls them, and the order that brings channels to the front."""
+
+
+def reader_of_files(*, channels: int | None, pixels: Pixels) -> Callable[[Sample], Picture]:
+    """What reads a sample that is a file of its own, as `picture_of` says."""
+
+    def read(sample: Sample) -> Picture:
+        with reading(Path(sample.path)) as file:
+            return picture_of(file, sample.path, channels=channels, pixels=pixels)
+
+    return read
 
 
 def picture_of(file: BinaryIO, name: str, *, channels: int | None, pixels: Pixels) -> Picture:

@@ -11,7 +11,7 @@ from launchers.atomic import reading
 from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.data.packed import SPLITS, expected_images
-from vit_sweep.data.prepare.decode import ARRAY, TIFF, deep, picture_of
+from vit_sweep.data.prepare.decode import ARRAY, TIFF, deep, reader_of_files
 from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Source, Sources, Tell, divided
 from vit_sweep.data.request import Pixels, Request
 from vit_sweep.plan.specs import DataSpec
@@ -114,11 +114,7 @@ def _reader(channels: int | None, splits: dict[str, Source], pixels: Pixels = Pi
     if channels not in (1, 3, None) and not arrays and pixels is Pixels.U8:
         raise UserError(f"data.channels={channels}: an image file has colours (3) or is grey (1)")
 
-    def read(sample: Sample) -> Picture:
-        with reading(Path(sample.path)) as file:
-            return picture_of(file, sample.path, channels=channels, pixels=pixels)
-
-    return read
+    return reader_of_files(channels=channels, pixels=pixels)
 
 
 def _tell_of_depth(source: Source, tell: Tell) -> None:

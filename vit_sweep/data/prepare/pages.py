@@ -21,10 +21,10 @@ from PIL import Image
 from launchers.atomic import reading
 from launchers.errors import UserError
 from launchers.text import plural, short
-from vit_sweep.data.prepare.decode import picture_of
+from vit_sweep.data.prepare.decode import reader_of_files
 from vit_sweep.data.prepare.labels import Labelled, WrongFile, by_reason, looked_at, sources_of
 from vit_sweep.data.prepare.places import places
-from vit_sweep.data.prepare.source import Picture, Sample, Sources, Tell
+from vit_sweep.data.prepare.source import Sources, Tell
 from vit_sweep.data.request import Corrupt, Request
 
 _HEAD = "Infty GT-Data Format"
@@ -83,10 +83,7 @@ def requested(request: Request, tell: Tell) -> Sources:
         for split, articles in zip(("train", "test"), places(request, _SUFFIXES, "a CSV file"), strict=True)
     }
 
-    def read(sample: Sample) -> Picture:
-        with reading(Path(sample.path)) as file:
-            return picture_of(file, sample.path, channels=request.channels, pixels=request.pixels)
-
+    read = reader_of_files(channels=request.channels, pixels=request.pixels)
     return sources_of(request, files, read, tell, group=lambda sample: article_of[sample.path])
 
 
