@@ -1,16 +1,14 @@
 """The documentation site in a browser: its search works, and it asks nobody else's network for anything."""
 
-import subprocess
-import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from tests.conftest import ROOT, wait_for
+from tests.docs.test_site import build
 
 pytest.importorskip("material")
 LINKS = "[...document.querySelectorAll('.md-search-result__link')].map(link => link.href).join(' ')"
@@ -27,8 +25,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def site(tmp_path_factory):
     """The address of the built site, served on this machine."""
     folder = tmp_path_factory.mktemp("site")
-    program = Path(sys.executable).parent / "mkdocs"
-    subprocess.run([program, "build", "--site-dir", folder], cwd=ROOT, capture_output=True, check=True)
+    assert build(ROOT, folder).returncode == 0
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=folder)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

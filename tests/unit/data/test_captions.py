@@ -5,8 +5,8 @@ import csv
 import numpy as np
 import pytest
 
-from launchers.errors import UserError
 from tests.data_layouts import encoded, picture, shards, tables
+from tests.unit.data.packing import pack, refusal
 from vit_sweep.data import datasets
 from vit_sweep.data.request import Kind, kind_of, request_of
 from vit_sweep.plan.choices import Task
@@ -48,14 +48,6 @@ def request(path, **changes):
     return request_of(given | changes)
 
 
-def pack(asked, root):
-    from vit_sweep.data.prepare.pack import pack
-
-    lines = []
-    pack(asked, root, lines.append, workers=0)
-    return lines
-
-
 def captions(asked, root):
     """What a job reads of both splits."""
     from vit_sweep.job.train.images.data import load
@@ -69,13 +61,6 @@ def captions(asked, root):
 def text_of(tokens):
     assert tokens[0] == BEGIN and END in tokens
     return bytes(tokens[1 : tokens.index(END)]).decode(errors="replace")
-
-
-def refusal(asked, root):
-    with pytest.raises(UserError) as told:
-        pack(asked, root)
-    assert not list(root.glob("[!.]*-packed-*")), "nothing half-written"
-    return str(told.value)
 
 
 def test_pairs_of_a_csv_are_packed_and_read_as_tokens(folder, tmp_path):

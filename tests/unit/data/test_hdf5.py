@@ -9,6 +9,7 @@ import pytest
 
 from launchers.errors import UserError
 from tests.hdf5_files import ACQUISITIONS, fastmri, write
+from tests.unit.data.packing import loaded, pack, refusal
 from vit_sweep.data import datasets
 from vit_sweep.data.request import Corrupt, command_of, kind_of, request_of
 from vit_sweep.plan.choices import Task
@@ -20,11 +21,6 @@ GREY = RNG.integers(0, 256, (12, 8, 8), dtype=np.uint8)
 LABELS = np.arange(12) % 3
 
 
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "root"
-
-
 def request(path, **changes):
     return request_of({"source": "hdf5", "path": str(path), "channels": None} | changes)
 
@@ -32,27 +28,6 @@ def request(path, **changes):
 def fast(path, **changes):
     given = {"images": "reconstruction_rss", "labels": "acquisition", "side": None, "name": "fastmri"}
     return request(path, **(given | changes))
-
-
-def pack(asked, root, workers=0):
-    from vit_sweep.data.prepare.pack import pack
-
-    lines = []
-    pack(asked, root, lines.append, workers=workers)
-    return lines
-
-
-def loaded(asked, root, task=Task.CLASSIFICATION):
-    from vit_sweep.job.train.images.data import load
-
-    return load(datasets.known(asked, root), root, task=task)
-
-
-def refusal(asked, root):
-    with pytest.raises(UserError) as told:
-        pack(asked, root)
-    assert not list(root.glob("[!.]*-packed-*")), "nothing half-written"
-    return str(told.value)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -10,6 +10,7 @@ import pytest
 
 from launchers.errors import UserError
 from tests.e2e.train.images.image_folders import CLASSES, make
+from tests.unit.data.packing import loaded, pack
 from vit_sweep.data import datasets
 from vit_sweep.data.request import Corrupt, Kind, Pixels, command_of, kind_of, request_of
 
@@ -28,21 +29,8 @@ def folder(pictures, tmp_path):
     return tmp_path / "my leaves"
 
 
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "root"
-
-
 def request(folder, **changes):
     return replace(request_of({"source": "imagefolder", "path": str(folder), "side": 16}), **changes)
-
-
-def pack(asked, root):
-    from vit_sweep.data.prepare.pack import pack
-
-    lines = []
-    pack(asked, root, lines.append, workers=0)
-    return lines
 
 
 def labels(root, split):
@@ -195,12 +183,6 @@ def of_arrays(folder, arrays, write):
         for number, value in enumerate(values):
             write(folder / name / f"{number}", value)
     return folder
-
-
-def loaded(asked, root):
-    from vit_sweep.job.train.images.data import load
-
-    return load(datasets.known(asked, root), root)
 
 
 def as_npy(path, value):

@@ -12,8 +12,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from launchers.errors import UserError
 from tests.data_layouts import ACTIONS, costar, costar_film, gtdb, idx, medmnist, picture
+from tests.unit.data.packing import loaded, pack, refusal
 from vit_sweep.config import data_catalog
 from vit_sweep.data import datasets
 from vit_sweep.data.request import kind_of
@@ -23,40 +23,14 @@ from vit_sweep.plan.specs import DataFile
 pytestmark = pytest.mark.train
 
 
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "root"
-
-
 def asked(name, *words):
     """What a preset and the words after it ask for."""
     return data_catalog.load(name, data_catalog.catalog(None), words)
 
 
-def pack(request, root, workers=0):
-    from vit_sweep.data.prepare.pack import pack
-
-    lines = []
-    pack(request, root, lines.append, workers=workers)
-    return lines
-
-
-def loaded(request, root, task=Task.CLASSIFICATION):
-    from vit_sweep.job.train.images.data import load
-
-    return load(datasets.known(request, root), root, task=task)
-
-
 def numbers_of(split):
     """The data's own numbers, (images, numbers)."""
     return (split.labels.double() * split.units.scale + split.units.offset).numpy()
-
-
-def refusal(request, root):
-    with pytest.raises(UserError) as told:
-        pack(request, root)
-    assert not list(root.glob("[!.]*-packed-*")), "nothing half-written"
-    return str(told.value)
 
 
 # --- torchvision's -----------------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from launchers.errors import UserError
 from tests.data_layouts import CLASSES, encoded, picture, shards
+from tests.unit.data.packing import loaded, pack, refusal
 from vit_sweep.data import datasets
 from vit_sweep.data.request import kind_of, request_of
 from vit_sweep.plan.choices import Task
@@ -26,34 +26,8 @@ def folder(made, tmp_path):
     return tmp_path / "shapes"
 
 
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "root"
-
-
 def request(path, **changes):
     return request_of({"source": "webdataset", "path": str(path), "images": "jpg/png", "labels": "cls"} | changes)
-
-
-def pack(asked, root, workers=0):
-    from vit_sweep.data.prepare.pack import pack
-
-    lines = []
-    pack(asked, root, lines.append, workers=workers)
-    return lines
-
-
-def loaded(asked, root, task=Task.CLASSIFICATION):
-    from vit_sweep.job.train.images.data import load
-
-    return load(datasets.known(asked, root), root, task=task)
-
-
-def refusal(asked, root):
-    with pytest.raises(UserError) as told:
-        pack(asked, root)
-    assert not list(root.glob("[!.]*-packed-*")), "nothing half-written"
-    return str(told.value)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
