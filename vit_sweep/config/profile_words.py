@@ -13,7 +13,9 @@ from launchers.slurm.scontrol import minutes
 
 Plain = dict[str, Any]
 
-_MEANING = {"on": True, "yes": True, "true": True, "off": False, "no": False, "false": False}
+ON_OFF = {"on": True, "yes": True, "off": False, "no": False}
+"""Words that YAML of today and Hydra's grammar take for text."""
+_MEANING = ON_OFF | {"true": True, "false": False}
 _MINUTES = ("default_minutes", "max_minutes")
 _OF_SLURM = re.compile(r"(\d+-)?\d+:\d\d:\d\d|\d+-\d+(:\d\d)?")
 """A time that Slurm and people read alike: hours:minutes:seconds, with or without days."""

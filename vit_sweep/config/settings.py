@@ -13,7 +13,7 @@ from launchers.errors import UserError
 from launchers.profile import Count, Positive, Scheduler
 from vit_sweep.config.algebra import GridSpec, Order
 from vit_sweep.config.compose import Plain
-from vit_sweep.config.profile_words import meant, meant_minutes
+from vit_sweep.config.profile_words import ON_OFF, meant, meant_minutes
 from vit_sweep.data.datasets import known
 from vit_sweep.data.request import is_request, request_of
 from vit_sweep.outcome.selection import Rerun, Retry
@@ -24,8 +24,6 @@ from vit_sweep.plan.point import Point
 from vit_sweep.plan.repeats import RepeatRule
 
 _YES_OR_NO = ("certify", "dry_run", "exposed", "preflight", "quiet", "wait")
-_MEANING = {"on": True, "yes": True, "off": False, "no": False}
-"""Words that Hydra's grammar takes for text."""
 _PAYING = ("account", "qos", "reservation")
 """Who pays a job and from what: of the command, not of the cell."""
 
@@ -240,8 +238,8 @@ def _as_meant(given: Plain) -> Plain:
         if isinstance(given.get(name), str):
             read[name] = [given[name]]
     for name in _YES_OR_NO:
-        if given.get(name) in _MEANING:
-            read[name] = _MEANING[given[name]]
+        if given.get(name) in ON_OFF:
+            read[name] = ON_OFF[given[name]]
     if isinstance(given.get("minutes"), str):
         read["minutes"] = meant_minutes("minutes", given["minutes"])
     # An account may be a number.
