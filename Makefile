@@ -5,12 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --constraint constraints.txt
 
-.PHONY: help demo test lint env env-dev golden docs docs-serve gallery constraints clean
+.PHONY: help demo bench test lint env env-dev golden docs docs-serve gallery constraints clean
 help:
 	@echo "make demo    build the environment, run a small study, show tables and figures"
 	@echo "make test    install what the tests need (a real Slurm included), lint, run all tests"
 	@echo "make lint    ruff, mypy --strict, import contracts"
 	@echo "python tests/run.py quick|slurm|train    one stage of the tests, in the environment of make env-dev"
+	@echo "make bench   run every benchmark that needs no GPU, under 15 minutes; JSON and tables below outputs/bench"
 	@echo "make docs    build the documentation site into site/, warnings are errors; make docs-serve shows it while you write"
 	@echo "make golden  renew the golden sbatch scripts and the generated parts of the docs after a wanted change; read the diff"
 
@@ -44,6 +45,9 @@ lint: $(VENV)/.dev
 test: lint
 	tests/install.sh
 	$(BIN)/python tests/run.py
+
+bench: $(VENV)/.dev
+	$(BIN)/python benchmarks/run.py
 
 golden: $(VENV)/.dev
 	$(BIN)/python -m pytest -q tests/unit/launchers/test_golden.py tests/docs/test_generated.py --renew-golden

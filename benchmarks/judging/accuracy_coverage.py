@@ -46,7 +46,7 @@ def main() -> None:
         figures[f"{apart:g}"] = shares
     columns = ("seeds differ by", *(f"{n} seeds" for n in SEEDS), f"{SEEDS[0]} seeds, as if not rounded")
     print(Table(f"Times to accuracy that are held, {given.studies} studies a row", columns, rows))
-    report(figures, given.json)
+    report(figures, given)
 
 
 if __name__ == "__main__":

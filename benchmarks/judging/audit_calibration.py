@@ -75,7 +75,7 @@ def main() -> int:
     given = parser.parse_args()
     result = calibrate(given.studies)
     print("\n".join(table(result)))
-    report(result, given.json)
+    report(result, given)
     return 0
 
 

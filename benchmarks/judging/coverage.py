@@ -291,7 +291,7 @@ def main() -> None:
     for name, make in TABLES:
         table, figures[name] = make(Simulation(given.studies, given.seed))
         print(table)
-    report(figures, given.json)
+    report(figures, given)
 
 
 if __name__ == "__main__":

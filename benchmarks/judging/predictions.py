@@ -137,7 +137,7 @@ def main() -> None:
                     figures[f"{planted.name}, 1 to {max(counts)}, {repeats}"] = list(row)
                     print(f"| {planted.name} | 1 to {max(counts)} | {repeats} | {row.words} |")
         print(f"| {name} | | | {together.words} |")
-    report(figures, given.json)
+    report(figures, given)
 
 
 if __name__ == "__main__":

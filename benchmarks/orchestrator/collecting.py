@@ -289,7 +289,7 @@ def main() -> None:
         f"helpers counted in full (goal {GOAL_MIB})"
     )
     results = {"records": rounds[0][2]["runs"], "bytes": size, "collected_s": best, "peak_mib": peak}
-    report(results | {"ratio": ratios[len(ratios) // 2], "cpu_ratio": work[len(work) // 2]}, given.json)
+    report(results | {"ratio": ratios[len(ratios) // 2], "cpu_ratio": work[len(work) // 2]}, given)
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def main() -> None:
     print(f"scripts rendered and written in {scripts}")
     print(f"peak memory {peak_mib:.0f} MiB")
     print(f"the 12-cell dry run as a whole process: {whole} (goal 1.5)")
-    report(results, given.json)
+    report(results, given)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.provenance import options, report
+from benchmarks.ratios import paired
 from benchmarks.trainer.instrumentation import cell_of
 from benchmarks.trainer.one_rank import one_rank, trainer_of
-from benchmarks.trainer.step_report import paired
 from launchers.profile import Device
 from vit_sweep.job.train.engines.autocast import under_autocast
 from vit_sweep.job.train.engines.build import engine_of
@@ -242,7 +242,7 @@ def main() -> int:
         "steps": given.steps,
         "goal": GOAL,
     }
-    report(head | {"engines": rows, "absent": absent}, given.json)
+    report(head | {"engines": rows, "absent": absent}, given)
     return 0
 
 

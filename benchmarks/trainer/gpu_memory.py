@@ -200,7 +200,7 @@ def main() -> int:
     }
     print(summary)
     head = {"schema_version": 1, "device": torch.cuda.get_device_name(), "torch": torch.__version__}
-    report(head | {"context": beside, "summary": summary, "rows": rows}, given.json)
+    report(head | {"context": beside, "summary": summary, "rows": rows}, given)
     return 0
 
 

@@ -11,6 +11,7 @@ plans its rounds by what the first blocks took and ends within `--seconds` of it
 that cannot be is a reason in the results, not an end. docs/performance.md says what the numbers mean.
 """
 
+import argparse
 import gc
 import os
 import random
@@ -62,10 +63,10 @@ class Run:
         peak: Mapping[str, float],
         matmul: Mapping[str, float],
         head: Mapping[str, Any],
-        file: Path | None,
+        given: argparse.Namespace,
     ) -> None:
         self._workshop, self._begun, self._seconds = workshop, begun, seconds
-        self._peak, self._matmul, self._head, self._file = peak, matmul, head, file
+        self._peak, self._matmul, self._head, self._given = peak, matmul, head, given
         self._all = variants()
         self._blocks: dict[str, list[Block]] = {variant.name: [] for variant in self._all}
         self._order: list[set[str]] = []  # names of each finished round, so that ratios are paired
@@ -181,7 +182,7 @@ class Run:
         for name, goal in outcomes["goals"].items():
             print(f"{name}: {goal['best']} (goal {goal['goal']})")
         print(f"{outcomes['rounds']} rounds, {outcomes['seconds']} s {note}", flush=True)
-        report(outcomes, self._file)
+        report(outcomes, self._given)
 
     def cut(self) -> None:
         """From the timer's thread: a variant hangs. Save what there is and leave."""
@@ -272,7 +273,7 @@ def main() -> int:
             "matmul_tflops": matmul,
             "fingerprint": to_plain(machine),
         }
-        run = Run(workshop, begun=begun, seconds=given.seconds, peak=peak, matmul=matmul, head=head, file=given.json)
+        run = Run(workshop, begun=begun, seconds=given.seconds, peak=peak, matmul=matmul, head=head, given=given)
         watch = threading.Timer(run.left_s() + OVERTIME_S, run.cut)
         watch.daemon = True
         watch.start()

@@ -122,7 +122,7 @@ def main() -> None:
         words = "  ".join(f"{name} {value:,}" for name, value in medians.items())
         print(f"{source:>3} -> {side:<3} {'augmented' if augment else 'plain':<9}  {words}")
         results.append({"source": source, "side": side, "augment": augment, "images_per_s": medians})
-    report({"device": what, "dtype": str(dtype), "batch": BATCH, "cases": results}, given.json)
+    report({"device": what, "dtype": str(dtype), "batch": BATCH, "cases": results}, given)
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from benchmarks.provenance import options, report
+from benchmarks.ratios import paired
 from benchmarks.trainer.one_rank import one_rank, trainer_of
-from benchmarks.trainer.step_report import paired
 from benchmarks.trainer.step_variants import MODELS
 from launchers.profile import Device
 from tests.unit import builders
@@ -138,7 +138,7 @@ def main() -> None:
             part = results[clock][kind]
             print(f"{clock} time, {what}: {part['ratio']:.4f} ({part['low']:.4f} to {part['high']:.4f})")
     print(f"the marks of a step alone: {marks:.1f} us, {results['marks']:.4%} of it")
-    report(results, given.json)
+    report(results, given)
 
 
 if __name__ == "__main__":

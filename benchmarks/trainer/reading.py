@@ -40,8 +40,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from benchmarks.provenance import options, report
+from benchmarks.ratios import paired, spread
 from benchmarks.trainer.one_rank import one_rank, trainer_of
-from benchmarks.trainer.step_report import paired, spread
 from launchers.profile import Device
 from tests.unit import builders
 from vit_sweep.data import datasets
@@ -225,7 +225,7 @@ def main() -> None:
         f"training from the dropped file, one worker: {waited['data_wait_ms']:.2f} ms of a step of "
         f"{waited['step_ms']:.0f} ms ({waited['batch']:.0f} images) are waiting for data"
     )
-    report({"ways": rows, "dropped": min([*gone, *gone_again]), "training": waited, "side": SIDE}, given.json)
+    report({"ways": rows, "dropped": min([*gone, *gone_again]), "training": waited, "side": SIDE}, given)
 
 
 def row_of(rates: Rates, folder: Rates) -> dict[str, dict[str, float]]:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from statistics import median
 from typing import Any
 
+from benchmarks.ratios import spread
 from vit_sweep.plan.choices import Pipeline, Precision
 from vit_sweep.plan.specs import ModelSpec
 from vit_sweep.record.breakdown import mfu
@@ -37,26 +37,6 @@ class Block:
     """The median step's phases; None for the plain loop."""
     peak_memory_mib: float | None
     """Most device memory above what lay there before: the weights of every variant lie there all the time."""
-
-
-def interval(values: Iterable[float]) -> tuple[float, float]:
-    """95 % interval of the median by order statistics: ranks n/2 -+ 0.98 sqrt(n); of few values it is all of them."""
-    ordered = sorted(values)
-    half, reach = len(ordered) / 2, 0.98 * sqrt(len(ordered))
-    return ordered[max(0, int(half - reach))], ordered[min(len(ordered) - 1, int(half + reach))]
-
-
-def paired(of: Iterable[float], to: Iterable[float]) -> dict[str, float]:
-    """Median of the ratios within a round, and its interval."""
-    ratios = [a / b for a, b in zip(of, to, strict=True)]
-    low, high = interval(ratios)
-    return {"ratio": round(median(ratios), 4), "low": round(low, 4), "high": round(high, 4)}
-
-
-def spread(values: Sequence[float], digits: int) -> dict[str, float]:
-    """Median and interval, rounded."""
-    low, high = interval(values)
-    return {"median": round(median(values), digits), "low": round(low, digits), "high": round(high, digits)}
 
 
 def peaks_of(gpu: str, profiles: Iterable[Mapping[str, Any]]) -> tuple[dict[str, float], str | None]:

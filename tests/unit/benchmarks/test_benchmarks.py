@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from benchmarks.run import SHORT
 from tests.conftest import ROOT
 from tests.warm import clean_environment
 
@@ -23,7 +24,7 @@ SMALLEST = {
     "trainer/engines": ["--engines=ddp", "--rounds=1", "--steps=1"],
 }
 WITH_TORCH = {"trainer/input", "trainer/reading", "trainer/instrumentation", "trainer/engines"}
-RUN_ELSEWHERE = {"trainer/gpu_step", "trainer/gpu_memory"}  # test_gpu_step.py, and on a GPU alone
+RUN_ELSEWHERE = {"trainer/gpu_step", "trainer/gpu_memory", "run"}  # test_gpu_step.py, on a GPU alone, test_run.py
 
 
 def numbers(tree):
@@ -43,13 +44,17 @@ def test_no_program_is_without_a_run_at_its_smallest_size():
     assert programs == SMALLEST.keys() | RUN_ELSEWHERE
 
 
+def test_make_bench_runs_every_program_of_the_orchestrator_and_the_trainer():
+    assert SHORT.keys() == {name for name in SMALLEST if not name.startswith("judging/")}
+
+
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=[pytest.mark.train] if name in WITH_TORCH else []) for name in SMALLEST]
 )
 def test_figures_are_finite_and_say_what_made_them(name, tmp_path):
-    file = tmp_path / "found.json"
+    file, tables = tmp_path / "found.json", tmp_path / "found.md"
     done = subprocess.run(
-        [sys.executable, ROOT / "benchmarks" / f"{name}.py", *SMALLEST[name], "--json", file],
+        [sys.executable, ROOT / "benchmarks" / f"{name}.py", *SMALLEST[name], "--json", file, "--markdown", tables],
         cwd=tmp_path,
         env=clean_environment() | {"CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
@@ -59,7 +64,9 @@ def test_figures_are_finite_and_say_what_made_them(name, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(file.read_text())
     made_by = report.pop("made_by")
-    assert made_by["command"].startswith(f"python benchmarks/{name}.py {' '.join(SMALLEST[name])}")
-    assert f"{made_by['date']}, commit {made_by['commit']}, `{made_by['command']}`" in done.stdout
+    assert made_by["command"] == f"python benchmarks/{name}.py {' '.join(SMALLEST[name])}"
+    made = f"{made_by['date']}, commit {made_by['commit']}, `{made_by['command']}`"
+    assert made in done.stdout
+    assert made in tables.read_text()
     assert numbers(report)
     assert all(math.isfinite(number) for number in numbers(report)), report

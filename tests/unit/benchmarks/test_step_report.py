@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from benchmarks.trainer.step_report import goals, interval, peaks_of, row, said_peaks, steps_for
+from benchmarks.ratios import interval
+from benchmarks.trainer.step_report import goals, peaks_of, row, said_peaks, steps_for
 from tests.conftest import ROOT
 from vit_sweep.plan.choices import Pipeline, Precision
 from vit_sweep.plan.specs import ModelSpec
