@@ -11,9 +11,7 @@ from dataclasses import field
 from enum import StrEnum
 from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le
-
-from launchers.checked import CONTROLS, ClusterName, Name, checked, to_plain
+from launchers.checked import CONTROLS, ClusterName, Ge, Gt, Le, Name, checked, to_plain
 from launchers.errors import UserError
 from launchers.references import MASK, is_secret, masked, references
 from launchers.text import nodes_by_gpus

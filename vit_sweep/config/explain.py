@@ -10,11 +10,11 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from omegaconf import OmegaConf
-from pydantic import TypeAdapter
 
 from launchers.checked import checked, words_under
+from launchers.checked.schema import Schema, schema_of
 from launchers.errors import UserError
-from vit_sweep.config.compose import Plain, known_keys, word
+from vit_sweep.config.compose import known_keys, word
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.settings import Settings
 from vit_sweep.config.spelling import likely_key
@@ -80,11 +80,10 @@ def _key(name: str, defaults: Mapping[str, object]) -> Key:
         return Key(name=name, meaning=_line(own or _first_words(field.type)), takes=", ".join(files), default=text)
     words = words_under(kind) if kind else {}
     values = tuple((str(member.value), _line(words.get(member.name, ""))) for member in kind or ())
-    schema = _schema(owner)
     return Key(
         name=name,
         meaning=_line(own or (_first_words(kind) if kind else _first_words(field.type))),
-        takes=_takes(schema["properties"][field.name], schema.get("$defs", {})),
+        takes=_takes(schema_of(field.type)),
         default=text,
         unit=_UNITS.get(name, ""),
         values=values,
@@ -109,16 +108,6 @@ def _class_at(path: str) -> type[Any]:
     return owner
 
 
-_SCHEMAS: dict[type[Any], Plain] = {}
-
-
-def _schema(owner: type[Any]) -> Plain:
-    """Made once: it takes a while."""
-    if owner not in _SCHEMAS:
-        _SCHEMAS[owner] = TypeAdapter(owner).json_schema()
-    return _SCHEMAS[owner]
-
-
 def _fields(owner: type[Any]) -> dict[str, Any]:
     return getattr(owner, "__dataclass_fields__", {})
 
@@ -140,30 +129,31 @@ def _line(text: str) -> str:
     return " ".join(re.sub(r"\bNone\b", "null", text).split())
 
 
-def _takes(schema: Plain, known: Plain) -> str:
-    """A JSON schema in words."""
-    if reference := schema.get("$ref"):
-        return _takes(known[reference.rpartition("/")[2]], known)
-    if forms := schema.get("anyOf"):
-        return " or ".join(dict.fromkeys(_takes(form, known) for form in forms))
-    if "enum" in schema or "const" in schema:
-        return ", ".join(map(str, schema.get("enum", [schema.get("const")])))
-    match schema.get("type"):
-        case "array":
-            parts = schema.get("items", {})
-            return f"list of: {_takes(parts, known)}" if parts else "list"
-        case "integer" | "number" as kind:
+def _takes(schema: Schema) -> str:
+    """The schema of a type in words."""
+    match schema["type"]:
+        case "nullable":
+            return f"{_takes(schema['schema'])} or null"
+        case "union":
+            return " or ".join(dict.fromkeys(_takes(form) for form in schema["choices"]))
+        case "enum" | "literal":
+            return ", ".join(map(str, schema.get("members") or schema["expected"]))
+        case "tuple":
+            return f"list of: {_takes(schema['items_schema'][0])}" if "variadic_item_index" in schema else "list"
+        case "int" | "float" as kind:
             given = {name: schema[name] for name in _BOUNDS if abs(schema.get(name, _TECHNICAL)) < _TECHNICAL}
             bounds = [f"{_BOUNDS[name]} {bound:,.15g}" for name, bound in given.items()]
-            return ", ".join(["whole number" if kind == "integer" else "number", *bounds])
+            return ", ".join(["whole number" if kind == "int" else "number", *bounds])
         case kind:
-            return _KINDS.get(str(kind), str(kind))
+            return _KINDS[kind]
 
 
-_BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
+_BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 _TECHNICAL = 1e9
 """From here on a bound is there to keep sums finite, and no user's business."""
-_KINDS = {"boolean": "true, false", "string": "text", "null": "null", "object": "keys with values", "None": "a value"}
+_KINDS = {
+    "bool": "true, false", "str": "text", "dict": "keys with values", "dataclass": "keys with values", "any": "a value",
+}  # fmt: skip
 
 
 def _defaults() -> dict[str, object]:

@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
-from annotated_types import Ge, Gt, Le
-
-from launchers.checked import Line, checked, field_names, parse, to_plain
+from launchers.checked import Ge, Gt, Le, Line, checked, field_names, parse, to_plain
 from launchers.errors import UserError
 from launchers.profile import Count, Positive, Scheduler
 from vit_sweep.config.algebra import GridSpec, Order

@@ -11,9 +11,7 @@ Images of more than 8 bits: *.images.f32. Labels that are no classes: *.labels.f
 import hashlib
 from typing import Annotated
 
-from annotated_types import Ge
-
-from launchers.checked import Quantity, Signed, Whole, checked
+from launchers.checked import Ge, Quantity, Signed, Whole, checked
 from launchers.profile import Count
 from vit_sweep.data.request import Pixels, Request
 from vit_sweep.plan.choices import DataSource, Task

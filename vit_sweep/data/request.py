@@ -8,9 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
-from annotated_types import Gt, Lt
-
-from launchers.checked import Line, Name, checked, parse, to_plain
+from launchers.checked import Gt, Line, Lt, Name, checked, parse, to_plain
 from launchers.errors import UserError
 from launchers.profile import Count
 from vit_sweep.plan.choices import NotNegativeInt, Task

@@ -6,9 +6,7 @@ import math
 from enum import StrEnum
 from typing import Annotated
 
-from annotated_types import Gt, Le
-
-from launchers.checked import Line, Name, checked
+from launchers.checked import Gt, Le, Line, Name, checked
 from launchers.profile import Count, Device, Positive
 from launchers.text import plural
 from vit_sweep.plan.choices import (

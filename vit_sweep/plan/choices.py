@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le, Lt
+from launchers.checked import Ge, Gt, Le, Lt
 
 Fraction = Annotated[float, Gt(0), Le(1)]
 NotNegative = Annotated[float, Ge(0), Le(100)]

@@ -4,11 +4,10 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-
-from pydantic import AliasChoices, Field
+from typing import Annotated
 
 from launchers.batch import Shape
-from launchers.checked import Name, Quantity, checked
+from launchers.checked import Ge, InFile, Name, Quantity, checked
 from launchers.profile import Count, PartitionProfile
 from launchers.text import some
 from vit_sweep.plan.cell import CellFile
@@ -27,9 +26,7 @@ class CellForecast:
     gpus_per_node: Count
     minutes: Count
     """Time limit of its job."""
-    profile_index: int = Field(
-        0, ge=0, validation_alias=AliasChoices("profile", "profile_index"), serialization_alias="profile"
-    )
+    profile_index: Annotated[int, Ge(0), InFile("profile")] = 0
     """Into the plan's profiles; `profile` in the file."""
     memory_gib: Quantity | None
     """Predicted peak of one GPU."""

@@ -8,9 +8,7 @@ import hashlib
 import json
 from typing import Annotated
 
-from annotated_types import Ge, Le
-
-from launchers.checked import Line, checked
+from launchers.checked import Ge, Le, Line, checked
 from launchers.profile import Count, PartitionProfile
 from vit_sweep.plan.choices import (
     Allocation,

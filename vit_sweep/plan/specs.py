@@ -2,9 +2,7 @@
 
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le, Lt
-
-from launchers.checked import Below, Line, Name, Signed, checked
+from launchers.checked import Below, Ge, Gt, Le, Line, Lt, Name, Signed, checked
 from launchers.profile import Count
 from vit_sweep.plan.choices import (
     MADE_HERE,

@@ -6,9 +6,7 @@ Nothing ever parses a log for a number: these schemas are the only way from a jo
 from dataclasses import field
 from typing import Annotated
 
-from annotated_types import Gt, MinLen
-
-from launchers.checked import AttemptName, Instant, Loss, Name, Part, Quantity, Signed, Whole, checked
+from launchers.checked import AttemptName, Gt, Instant, Loss, MinLen, Name, Part, Quantity, Signed, Whole, checked
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.specs import DEEPSPEED
 from vit_sweep.record.attempt import attempt_of

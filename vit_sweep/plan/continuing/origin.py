@@ -6,9 +6,7 @@ its identity.
 
 from typing import Annotated
 
-from annotated_types import Ge, Le
-
-from launchers.checked import Line, Name, Whole, checked
+from launchers.checked import Ge, Le, Line, Name, Whole, checked
 from launchers.profile import Count
 from launchers.text import plural
 

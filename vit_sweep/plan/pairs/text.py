@@ -2,9 +2,7 @@
 
 from typing import Annotated
 
-from annotated_types import Ge, Le
-
-from launchers.checked import checked
+from launchers.checked import Ge, Le, checked
 from launchers.profile import Count
 
 BEGIN, END = 256, 257
