@@ -170,7 +170,7 @@ class PartitionProfile:
     gpus_per_node: Count
     """GPUs of one node, and so the most ranks on it."""
     allowed_gpus: tuple[Count, ...] = ()
-    """Total GPU counts that the site allows; empty: any that fits."""
+    """Total GPU counts that the site allows, `[1, 2, 4, 8]`; empty: any that fits."""
     device: Device = Device.CUDA
     """What a GPU is here: a CUDA device, or one CPU process."""
     gpu_model: str
@@ -178,37 +178,44 @@ class PartitionProfile:
     gpu_vendor: GpuVendor = GpuVendor.NVIDIA
     """Whose GPUs they are: Apptainer hands them to a container by `--nv` (nvidia) or `--rocm` (amd)."""
     gpu_memory_gib: Positive | None = None
-    """Usable memory of one GPU, GiB; without it no cell is checked for fitting."""
+    """Usable memory of one GPU, GiB (15 of a T4's 16); without it no cell is checked for fitting."""
     peak_tflops: dict[str, float] = field(default_factory=dict)
-    """Dense peak of one GPU by precision (fp32, tf32, bf16, fp16), 10^12 operations per second."""
+    """Dense peak of one GPU by precision (fp32, tf32, bf16, fp16), 10^12 operations per second; without it no time
+    is predicted before a run."""
     refused_precisions: tuple[str, ...] = ()
-    """Precisions that the GPU cannot do, or only emulates."""
+    """Precisions that the GPU cannot do, or only emulates: `[bf16]` on a T4."""
     cpus_per_gpu: Count = 1
     """CPU cores (and on a CPU device: threads) for each rank."""
     network: Network | None = None
-    """All-reduce bandwidth (gb_per_s) and latency (latency_us), inside a node and between nodes."""
+    """Links `inside` a node and `between` nodes: `gb_per_s`, the bus bandwidth that nccl-tests print for an all-reduce
+    (10^9 bytes/s), `latency_us` of a message, `ports` of a node that work at the same time (then of one port)."""
     scratch: str | None = None
     """Fast storage of a node, for staging data; may name variables of the job (`$SLURM_TMPDIR`)."""
     nvme: str | None = None
-    """Folder of a node's fast disk for states that are swapped out; may name variables of the job."""
+    """Folder of a node's fast disk for `engine.offload_*=nvme`; may name variables of the job."""
     offload: OffloadLinks = OffloadLinks()
-    """Bandwidths that states outside of a GPU go through, for predicted times: gpu_gb_per_s, memory_gb_per_s, ..."""
+    """Bandwidths for predicted times of `engine.offload_*`, 10^9 bytes/s: `gpu_gb_per_s` between a GPU and its node's
+    memory (6), `memory_gb_per_s` of a node (100), `core_gb_per_s` of a core (10), `read_gb_per_s` (3) and
+    `write_gb_per_s` (1.5) of the disk."""
     hosts: tuple[Host, ...] = ()
-    """Hostfile profiles only, in the order in which a job takes them."""
+    """Hostfile profiles only, in the order in which a job takes them: `{name: node1, slots: 1}`, with `gpu_model`,
+    `gpu_memory_gib`, `peak_tflops` and `refused_precisions` where a host differs."""
     mixed_hosts: bool = False
     """Whether one job may span hosts of unlike GPUs: an explicit choice, since its times measure the weakest host."""
 
     # --- how to ask Slurm ------------------------------------------------------------------------
     cluster: ClusterName | None = None
-    """Slurm's name of the cluster (--clusters), where it is not the one that is asked by default."""
+    """Slurm's name of the cluster (--clusters), where it is not the one that is asked by default; without it the
+    user's `SLURM_CLUSTERS` or `SBATCH_CLUSTERS` holds."""
     partition: str | None = None
-    """Slurm's name of the partition, where it is not the default one."""
+    """Slurm's name of the partition, where it is not the default one; of several, `a,b`, the first to start a job."""
     account: str | None = None
-    """Slurm account that is charged (--account)."""
+    """Slurm account that is charged (--account); without it the user's `SBATCH_ACCOUNT` holds. `account=NAME` of a
+    command wins, and is no part of a cell."""
     qos: str | None = None
-    """Slurm QOS (--qos)."""
+    """Slurm QOS (--qos); `SBATCH_QOS` and `qos=NAME` as for the account."""
     reservation: str | None = None
-    """Slurm reservation (--reservation)."""
+    """Slurm reservation (--reservation); `SBATCH_RESERVATION` and `reservation=NAME` likewise."""
     constraint: str | None = None
     """Node features that a job needs (--constraint)."""
     nodelist: str | None = None
@@ -230,26 +237,30 @@ class PartitionProfile:
     max_minutes: Count = 1440
     """Longest time limit that the partition accepts."""
     gpu_type: str | None = None
-    """Slurm's type name for `gres_typed`: `t4`; one of digits alone in quotes: `"1080"`."""
+    """Slurm's type name for `gres_typed`, `t4` where `sinfo -o %G` prints `gpu:t4:8`; one of digits alone in quotes:
+    `"1080"`. A slice of a GPU (MIG) needs `allowed_gpus: [1]`."""
     gpu_dialect: GpuDialect = GpuDialect.GRES
     """How GPUs are asked for; sites accept one way and often refuse the others."""
     gres: tuple[str, ...] = ()
-    """Generic resources that a job needs on each node beside its GPUs: `nvme:1`, `craynetwork:1`."""
+    """Generic resources that a job needs on each node beside its GPUs: `nvme:1`, `craynetwork:1`. Shares of a
+    GPU (`shard`, `mps`) are refused: what others run beside is measured too."""
     max_array_size: Count = 1001
     """Tasks in one array (Slurm's MaxArraySize; its own default is 1001). 1: the site has no arrays, every cell is a
     job of its own."""
     max_submit: Count | None = None
     """Jobs that one user may have queued and running (a QOS's MaxSubmitJobsPerUser), counting array tasks."""
     requeue: bool = True
-    """Whether Slurm may start a job again (--requeue): after a preemption, the failure of a node, or when it asks."""
+    """Whether Slurm may start a job again (--requeue): after a preemption, the failure of a node, or when it asks.
+    Where the site forbids it, the client sends a new job instead."""
     sbatch: dict[str, str | int | bool] = field(default_factory=dict)
-    """Further sbatch flags by their long name (`mail-user: me@site`); refused where they contradict ours."""
+    """Further sbatch flags by their long name (`mail-user: me@site`); refused where they contradict ours (`time-min`).
+    `comment` replaces ours; `export: NONE` is for sites that demand it."""
 
     # --- how ranks start -------------------------------------------------------------------------
     spawner: Spawner = Spawner.SRUN
     """Who starts the ranks inside an allocation."""
     srun_args: tuple[str, ...] = ()
-    """Further arguments of srun."""
+    """Further arguments of srun; `--cpus-per-task` is always restated: Slurm 22.05 and newer do not hand it on."""
     mpirun_args: tuple[str, ...] = ()
     """Further arguments of mpirun."""
     remote_shell: str = "ssh"
@@ -257,15 +268,18 @@ class PartitionProfile:
     python: str | None = None
     """Interpreter of the jobs; default: the one that submits."""
     setup: tuple[str, ...] = ()
-    """Shell lines before the job: modules, conda, a virtual environment. One that fails ends the job."""
+    """Shell lines before the job: modules, conda, a virtual environment. One that fails, or ends the script
+    (`exit`, `set -e`), ends the job, with its words in `status`; each must be a command by itself."""
     setup_may_fail: bool = False
     """Whether the job goes on after a setup line that failed; also for lines that are one command only together."""
     teardown: tuple[str, ...] = ()
     """Shell lines after the job."""
     environment: dict[str, str] = field(default_factory=dict)
-    """Variables for every rank: NCCL_*, OMP_*, caches. `${oc.env:NAME}` stays so in files: the job resolves it."""
+    """Variables for every rank: NCCL_*, OMP_*, caches; numbers in quotes. `${oc.env:NAME}` stays so in files: the job
+    takes it from whoever submits, the way to hand on a token."""
     container: Container | None = None
-    """Image that every rank runs in: runtime, image, mounts, python."""
+    """Image that every rank runs in: `runtime` (apptainer or pyxis), `image`, `mounts` (a list of `from:to`), `python`
+    inside the image."""
 
     def __post_init__(self) -> None:
         """Refuse contradictions that no single key shows."""

@@ -13,16 +13,16 @@ SERIAL = 0.03
 """Part of the work that is serial in `made_up`."""
 
 
-def planned(folder, *words):
+def planned(folder, *words, name="made_up"):
     """A study that was planned and not run."""
-    answer = warm.run("-m", *words, "partition=vector_t4v2", "dry_run=true", "study=made_up", cwd=folder, env={})
+    answer = warm.run("-m", *words, "partition=vector_t4v2", "dry_run=true", f"study={name}", cwd=folder, env={})
     assert answer.returncode == 0, answer.stdout + answer.stderr
-    return Study(Path(folder) / "outputs" / "made_up")
+    return Study(Path(folder) / "outputs" / name)
 
 
-def made_up(folder, *words, without=()):
+def made_up(folder, *words, name="made_up", without=()):
     """Every cell ran but those whose id contains one of `without`: 100 s on a GPU, Amdahl's law, 1 % noise."""
-    study = planned(folder, *(words or ("gpus=1,2,4,8", "seed=0,1,2")))
+    study = planned(folder, *(words or ("gpus=1,2,4,8", "seed=0,1,2")), name=name)
     for file in study.cell_files():
         if any(part in file.cell_id for part in without):
             continue

@@ -26,6 +26,8 @@ _BLOCK = re.compile(r"^```console( measured)?\n(.*?)^```$", re.MULTILINE | re.DO
 _NUMBER = re.compile(r"\b[0-9a-f]{8}\b|\b[0-9a-f]{12}\b|\d+(?:[.,:]\d+)*")
 COLUMNS = 100
 """Of the terminal that the documentation shows."""
+CORES = 2
+"""Of the machine that it shows, at most; what a plan proposes depends on them."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +50,20 @@ def consoles(text: str) -> Iterator[Console]:
         yield Console(block.start(2), block.end(2), bool(block[1]), commands)
 
 
-def run(command: str, folder: Path) -> str:
-    """What a shell in `folder` prints for one command, both streams as a terminal would; it must end well."""
-    bin = Path(sys.executable).parent
+def run(command: str, folder: Path, bin: Path | None = None) -> str:
+    """What a shell in `folder` prints for one command, both streams as a terminal would; it must end well.
+
+    `bin`: of an installation that is not this one, whose programs are taken first.
+    """
+    mine = Path(sys.executable).parent
     environment = clean_environment() | {
-        "PATH": f"{bin}:{os.environ['PATH']}",
+        "PATH": ":".join(str(place) for place in (bin, mine, os.environ["PATH"]) if place),
         "COLUMNS": str(COLUMNS),
         "VIT_SWEEP_FIGURES": "on",
+        **{f"GIT_{who}_{what}": "you@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")},
     }
+    if bin:
+        environment.pop("PYTHONPATH", None)
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
@@ -63,9 +71,34 @@ def run(command: str, folder: Path) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=_few_cores,
     )
     assert done.returncode == 0, f"$ {command}\n{done.stdout}"
     return done.stdout
+
+
+def _few_cores() -> None:
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:CORES])
+
+
+def follow(page: Path, folder: Path, *, renew: bool, bin: Path | None = None) -> None:
+    """Run the commands of a page in a folder, in their order, and compare what they print with what it shows."""
+    text = page.read_text()
+    answers = [
+        (console, [(command, output, shown(run(command, folder, bin), folder)) for command, output in console.commands])
+        for console in consoles(text)
+    ]
+    assert answers, "a page without a console"
+    if renew:
+        for console, commands in reversed(answers):
+            block = "".join(f"$ {command}\n{answer}" for command, _, answer in commands)
+            text = text[: console.start] + block + text[console.end :]
+        page.write_text(text)
+        return
+    for console, commands in answers:
+        for command, output, answer in commands:
+            assert output or not answer, f"no output is shown of: $ {command}"
+            assert unlike(output, answer, measured=console.measured) == [], f"$ {command}\n{answer}"
 
 
 def shown(output: str, folder: Path) -> str:

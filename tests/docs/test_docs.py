@@ -5,8 +5,8 @@ import re
 import pytest
 
 from tests.conftest import ROOT
+from tests.docs.commands import PAGES
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 FILE = re.compile(r"`((?!tables/|jobs/|doc/)[\w-]+/[\w./-]+\.(?:py|md|yml|sh|css|js))`")
 """Not those of a study, nor of NCCL."""
 LINK = re.compile(r"\]\(([\w./-]+)\)")

@@ -1,11 +1,12 @@
-"""Every command of a tutorial is run as shown, and prints what the page shows (`--renew-docs` writes it anew)."""
+"""Every command of a console is run as shown, and prints what the page shows (`--renew-docs` writes it anew)."""
 
 import re
 
 import pytest
 
 from tests.conftest import OLD_STUDY, ROOT
-from tests.docs.consoles import consoles, run, shown, unlike
+from tests.docs.commands import PAGES
+from tests.docs.consoles import consoles, follow
 
 TUTORIALS = ROOT / "docs" / "tutorials"
 
@@ -45,31 +46,21 @@ def unnamed(study):
     return [file for file in files if not any(pattern.fullmatch(file) for pattern in known)]
 
 
-@pytest.mark.parametrize("page", ["cluster", "paper", "admin"])
+@pytest.mark.parametrize("page", ["cluster", "paper", "admin", "ci"])
 def test_a_tutorial_of_plans_does_what_it_shows(page, tmp_path, request):
     pytest.importorskip("pyarrow")
     follow(TUTORIALS / f"{page}.md", tmp_path, renew=request.config.option.renew_docs)
 
 
+OTHERS = [page for page in PAGES if page.parent != TUTORIALS and list(consoles(page.read_text()))]
+
+
+@pytest.mark.parametrize("page", OTHERS, ids=lambda page: page.stem)
+def test_any_other_page_shows_what_its_commands_print(page, tmp_path, request):
+    follow(page, tmp_path, renew=request.config.option.renew_docs)
+
+
 def test_no_tutorial_is_left_out():
-    assert {path.stem for path in TUTORIALS.glob("*.md")} == {"laptop", "compute_time", "cluster", "paper", "admin"}
-
-
-def follow(page, folder, *, renew):
-    """Run the commands of a page in a folder, in their order, and compare what they print with what it shows."""
-    text = page.read_text()
-    answers = [
-        (console, [(command, output, shown(run(command, folder), folder)) for command, output in console.commands])
-        for console in consoles(text)
-    ]
-    assert answers, "a tutorial without a console"
-    if renew:
-        for console, commands in reversed(answers):
-            block = "".join(f"$ {command}\n{answer}" for command, _, answer in commands)
-            text = text[: console.start] + block + text[console.end :]
-        page.write_text(text)
-        return
-    for console, commands in answers:
-        for command, output, answer in commands:
-            assert output or not answer, f"no output is shown of: $ {command}"
-            assert unlike(output, answer, measured=console.measured) == [], f"$ {command}\n{answer}"
+    """tests/unit/cli/test_installed.py follows the one of the wheel."""
+    known = {"laptop", "compute_time", "cluster", "paper", "admin", "ci", "wheel"}
+    assert {path.stem for path in TUTORIALS.glob("*.md")} == known

@@ -35,30 +35,36 @@ class Policy:
     action: Action
     times: int = 0
     """0: no bound, or none needed."""
+    then: str = ""
+    """What a person does about it; the reference shows it."""
 
 
+_REPAIRED = "the same command again, or `resume`"
+_FAILED = "`retry=failed`"
 POLICIES: dict[Cause, Policy] = {
     Cause.DONE: Policy(action=Action.NOTHING),
-    Cause.OUT_OF_MEMORY: Policy(action=Action.RESULT),
-    Cause.HOST_OUT_OF_MEMORY: Policy(action=Action.NOTHING),
-    Cause.TIME_LIMIT: Policy(action=Action.AGAIN, times=10),
-    Cause.PREEMPTED: Policy(action=Action.AGAIN, times=50),
-    Cause.REQUEUED: Policy(action=Action.AGAIN, times=50),
-    Cause.NODE_FAILURE: Policy(action=Action.ELSEWHERE, times=3),
-    Cause.COMMUNICATION: Policy(action=Action.AGAIN, times=1),
-    Cause.HANG: Policy(action=Action.AGAIN, times=1),
-    Cause.RANK_DIED: Policy(action=Action.AGAIN, times=1),
-    Cause.LOST: Policy(action=Action.AGAIN, times=1),
-    Cause.CANCELLED: Policy(action=Action.WHEN_ASKED),
-    Cause.TERMINATED: Policy(action=Action.WHEN_ASKED),
-    Cause.DATA: Policy(action=Action.WHEN_ASKED),
-    Cause.CONFIGURATION: Policy(action=Action.NOTHING),
-    Cause.MISMATCH: Policy(action=Action.NOTHING),
-    Cause.WRONG_GRADIENTS: Policy(action=Action.NOTHING),
-    Cause.DIVERGED: Policy(action=Action.NOTHING),
-    Cause.STORAGE: Policy(action=Action.WHEN_ASKED),
-    Cause.BUG: Policy(action=Action.STOP_SERIES),
-    Cause.SKIPPED: Policy(action=Action.NOTHING),
+    Cause.OUT_OF_MEMORY: Policy(action=Action.RESULT, then="`retry=out_of_memory`"),
+    Cause.HOST_OUT_OF_MEMORY: Policy(action=Action.NOTHING, then="`retry=out_of_memory`"),
+    Cause.TIME_LIMIT: Policy(action=Action.AGAIN, times=10, then="`retry=time_limit minutes=MORE`"),
+    Cause.PREEMPTED: Policy(action=Action.AGAIN, times=50, then=_FAILED),
+    Cause.REQUEUED: Policy(action=Action.AGAIN, times=50, then=_FAILED),
+    Cause.NODE_FAILURE: Policy(action=Action.ELSEWHERE, times=3, then=_FAILED),
+    Cause.COMMUNICATION: Policy(action=Action.AGAIN, times=1, then=_FAILED),
+    Cause.HANG: Policy(action=Action.AGAIN, times=1, then=_FAILED),
+    Cause.RANK_DIED: Policy(action=Action.AGAIN, times=1, then=_FAILED),
+    Cause.LOST: Policy(action=Action.AGAIN, times=1, then=_FAILED),
+    Cause.CANCELLED: Policy(action=Action.WHEN_ASKED, then=_REPAIRED),
+    Cause.TERMINATED: Policy(action=Action.WHEN_ASKED, then=_REPAIRED),
+    Cause.DATA: Policy(action=Action.WHEN_ASKED, then=f"repair the files, then {_REPAIRED}"),
+    Cause.CONFIGURATION: Policy(action=Action.NOTHING, then=_FAILED),
+    Cause.MISMATCH: Policy(action=Action.NOTHING, then=_FAILED),
+    Cause.WRONG_GRADIENTS: Policy(action=Action.NOTHING, then=f"repair the engine; {_FAILED}"),
+    Cause.DIVERGED: Policy(
+        action=Action.NOTHING, then=f"a smaller `optimizer.learning_rate`, or `lr_warmup_epochs`; {_FAILED}"
+    ),
+    Cause.STORAGE: Policy(action=Action.WHEN_ASKED, then=f"make room, then {_REPAIRED}"),
+    Cause.BUG: Policy(action=Action.STOP_SERIES, then=f"{_FAILED}, or repaired code"),
+    Cause.SKIPPED: Policy(action=Action.NOTHING, then="runs when that cell runs again"),
 }
 
 

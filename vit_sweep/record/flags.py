@@ -167,7 +167,7 @@ MACHINE_COLUMNS = (
     "all_reduce_bus_gb_per_s",
     "preflight_notes",
 )
-"""In this order; docs/results/machine.md has the formula of each."""
+"""In this order; docs/reference/columns.md has the meaning of each."""
 
 
 def least(record: Record, rate: str) -> float | None:

@@ -2,14 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.docs.consoles import follow
 from tests.warm import clean_environment
 
 
@@ -67,16 +68,21 @@ def test_the_installed_command_plans_and_knows_the_published_figures_away_from_t
     assert "claims that fall: throughput, fixed problem, accuracy" in answer.stdout
 
 
-def test_the_core_alone_plans_renders_and_looks(wheel, tmp_path):
+@pytest.fixture(scope="module")
+def reader(wheel, tmp_path_factory, request):
+    """The folder of the reader who has nothing but the wheel, after the first hour with it."""
+    folder = tmp_path_factory.mktemp("reader")
+    shutil.copy(wheel, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIP_CONSTRAINT", str(ROOT / "constraints.txt"))
+        page, renew = ROOT / "docs" / "tutorials" / "wheel.md", request.config.option.renew_docs
+        follow(page, folder, renew=renew, bin=folder / ".venv" / "bin")
+    return folder
+
+
+def test_the_core_alone_plans_renders_and_looks(reader, tmp_path):
     """What a login node or a CI job needs: no torch, no pandas, nothing of the other extras."""
-    uv = Path(sys.executable).with_name("uv")
-    if not uv.exists():
-        pytest.skip("uv is not beside this python: make env-dev puts it there")
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, tmp_path / "core"], check=True)
-    python = tmp_path / "core" / "bin" / "python"
-    constraints = ROOT / "constraints.txt"
-    install = [uv, "pip", "install", "--quiet", "--python", python, "--constraint", constraints, wheel]
-    subprocess.run(install, check=True, timeout=900)
+    python = reader / ".venv" / "bin" / "python"
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "bash").symlink_to("/bin/bash")  # and nothing else: no Slurm, no git
     commands = [
