@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+from launchers.calling import called
 from launchers.checked import checked
 from launchers.environment import ALLOCATED_GPUS, JOB_ID, LOCAL_JOB, NODES, RESTART, TASK_INDEX
 from launchers.errors import UserError
@@ -49,7 +50,7 @@ def place_of(environ: Mapping[str, str]) -> JobPlace:
     except KeyError as missing:
         raise UserError(
             f"this process belongs to no job: {missing} is not set – a batch's closing module is started by its job, "
-            "never by hand; submit it with python -m vit_sweep"
+            f"never by hand; submit it with {called()}"
         ) from None
 
 
@@ -66,7 +67,7 @@ def identify(environ: Mapping[str, str], *, host: str) -> RankIdentity:
     except KeyError as missing:
         raise UserError(
             f"this process has no rank: {missing} is not set – a job's module is started by the local queue, "
-            "or by srun, torchrun or mpirun inside a job, never by hand; submit it with python -m vit_sweep"
+            f"or by srun, torchrun or mpirun inside a job, never by hand; submit it with {called()}"
         ) from None
 
 

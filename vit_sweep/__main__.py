@@ -11,15 +11,21 @@ import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from shutil import get_terminal_size
+from typing import TYPE_CHECKING
 
 from launchers.atomic import NO_ROOM, owner_of
+from launchers.calling import SCRIPT, called
 from launchers.errors import ConsentError, UserError, closest
 from launchers.text import visible
 from vit_sweep import __version__
 from vit_sweep.config import spelling
 from vit_sweep.submit import interrupt
+
+if TYPE_CHECKING:
+    from typer import Typer
 
 VERBS = (
     "audit",
@@ -67,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from vit_sweep.cli.terminal.completing import begin
 
         begin()
-        return _code_of(app, [], "vit_sweep")
+        return _code_of(app, [], SCRIPT)
     if words == ["--version"]:
         print(f"vit_sweep {__version__}")
         return 0
@@ -97,7 +103,7 @@ def _reported(command: Callable[[], int], words: Sequence[str]) -> int:
         return command()
     except ConsentError as error:
         again = shlex.join([*words, "--trust"])
-        print(f"error: {visible(str(error))} python -m vit_sweep {again}", file=sys.stderr)
+        print(f"error: {visible(str(error))} {called()} {again}", file=sys.stderr)
         return 2
     except UserError as error:
         print(f"error: {visible(str(error))}", file=sys.stderr)
@@ -147,7 +153,7 @@ def _no_room(error: OSError) -> str:
 def _not_allowed(error: OSError, words: Sequence[str]) -> str:
     owner = owner_of(Path(error.filename).absolute())
     return (
-        f"{error.filename}: {error.strerror} – it is in the hands of {owner}, who would type: python -m vit_sweep "
+        f"{error.filename}: {error.strerror} – it is in the hands of {owner}, who would type: {called()} "
         f"{shlex.join(words)}; what only reads (status, audit, compare, collect --output FOLDER, report --output "
         "FILE.html) works for everybody who may read the study"
     )
@@ -179,7 +185,7 @@ def _hydra(words: list[str]) -> int:
 
     sys.argv = [sys.argv[0], *words]
     try:
-        with told(), _mode_by_flag_alone(words, own_files=own_files):
+        with told(), _mode_by_flag_alone(words, own_files=own_files), _help_for_people(words):
             one_cell()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
@@ -191,7 +197,7 @@ def _hydra(words: list[str]) -> int:
             raise
         raise UserError(
             "a word or a configuration file has values too deep inside each other, or one inside itself; a partition's "
-            "is named by: python -m vit_sweep profiles check, with the same --config-dir"
+            f"is named by: {called()} profiles check, with the same --config-dir"
         ) from None
     return 0
 
@@ -213,12 +219,30 @@ def _mode_by_flag_alone(words: Sequence[str], *, own_files: bool) -> Iterator[No
         Hydra.get_mode = asked  # type: ignore[method-assign]
 
 
-def _code_of(app: object, words: list[str], program: str = "") -> int:
-    """Run the typer app, which calls itself what was typed; its exit code comes back as SystemExit."""
-    assert callable(app)
-    program = program or ("vit_sweep" if Path(sys.argv[0]).name == "vit_sweep" else "python -m vit_sweep")
+@contextmanager
+def _help_for_people(words: Sequence[str]) -> Iterator[None]:
+    """Print Hydra's help in the words that called us, as wide as the terminal; other commands print as they go."""
+    if not {"--help", "-h"} & {*words}:
+        yield
+        return
+    from vit_sweep.cli.terminal.help_text import as_called, fitted
+
+    whole = io.StringIO()
     try:
-        app(args=words, prog_name=program, obj=_sweep)
+        with redirect_stdout(whole):
+            yield
+    finally:
+        width = get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else None
+        text = as_called(whole.getvalue())
+        sys.stdout.write(fitted(text, width) if width else text)
+
+
+def _code_of(app: "Typer", words: list[str], program: str = "") -> int:
+    """Run the typer app, which calls itself what was typed; its exit code comes back as SystemExit."""
+    from vit_sweep.cli.terminal.help_text import verbs_of
+
+    try:
+        verbs_of(app)(args=words, prog_name=program or called(), obj=_sweep)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     return 0
@@ -228,8 +252,7 @@ def _refuse_unknown_verb(words: list[str]) -> None:
     first = words[0] if words else "-"
     if first.strip() and first[0] not in "-+~" and not re.search(r"[=:]", first) and words[1:2] != ["="]:
         raise UserError(
-            f"{first}: neither a verb nor an override like gpus=1,2 – {closest(first, VERBS)}; "
-            "see python -m vit_sweep --help"
+            f"{first}: neither a verb nor an override like gpus=1,2 – {closest(first, VERBS)}; see {called()} --help"
         )
 
 

@@ -6,6 +6,7 @@ from os import PathLike, fsdecode
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launchers.calling import SCRIPT
 from launchers.errors import UserError
 from vit_sweep.api.results import Results
 from vit_sweep.runs.reshaping import reading_of
@@ -49,7 +50,7 @@ class Imported(Results):
         folder = folder_of(self._source, output.parent if output is not None else None).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         path = page_path(output, folder)
-        command = f"python -m vit_sweep report {self._words}"
+        command = f"{SCRIPT} report {self._words}"
         return content_of_tables(self._source, folder, command=command, wishes=wishes), path
 
 

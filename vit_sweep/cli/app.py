@@ -22,6 +22,7 @@ from vit_sweep.cli.simulate import simulate
 from vit_sweep.cli.studies import list_studies, open_page, status
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.completing import Root, sweep_words
+from vit_sweep.cli.terminal.help_text import examples
 from vit_sweep.cli.terminal.study_options import Quiet, StudyName, Trust
 from vit_sweep.outcome.selection import Rerun, Retry
 from vit_sweep.study.store import open_study
@@ -31,44 +32,53 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Scaling studies of Vision Transformers. A grid runs with: python -m vit_sweep -m gpus=1,2 batch=16,32",
+    help="Scaling studies of Vision Transformers. A grid runs with: vit_sweep -m gpus=1,2 batch=16,32",
 )
 app.add_typer(completion_app, name="completion")
 app.add_typer(data_app, name="data")
 app.add_typer(profiles_app, name="profiles")
 app.command(
-    epilog="Examples: python -m vit_sweep audit outputs/vit_b_16-cifar100-vector_t4v2, or of somebody else's figures: "
-    "audit --csv 'runs/*.csv' --map gpus=num_gpus, audit --reference paper_cifar100"
+    epilog=examples(
+        "audit outputs/vit_b_16-cifar100-vector_t4v2",
+        "audit --csv 'runs/*.csv' --map gpus=num_gpus",
+        "audit --reference paper_cifar100",
+    )
 )(audit)
 app.command(
-    epilog="Examples: python -m vit_sweep check outputs/vit_tiny_32-digits-local, or by name: check "
-    "vit_tiny_32-digits-local && tar -cf study.tar outputs/vit_tiny_32-digits-local"
+    epilog=examples(
+        "check outputs/vit_tiny_32-digits-local",
+        "check vit_tiny_32-digits-local && tar -cf study.tar outputs/vit_tiny_32-digits-local",
+    )
 )(check)
 app.command(
-    epilog="Examples: python -m vit_sweep collect outputs/vit_tiny_32-digits-local, or of somebody else's figures: "
-    "collect --csv results.csv --output outputs/theirs, or for a program: collect vit_tiny_32-digits-local --json"
+    epilog=examples(
+        "collect outputs/vit_tiny_32-digits-local",
+        "collect vit_tiny_32-digits-local --json",
+        "collect --csv results.csv --output outputs/theirs",
+    )
 )(collect)
 app.command(
-    epilog="Examples: python -m vit_sweep compare outputs/before outputs/after, or with "
-    "--across engine, or compare outputs/mine --reference paper_cifar100 --across partition"
+    epilog=examples(
+        "compare outputs/before outputs/after",
+        "compare outputs/ddp outputs/zero1 --across engine",
+        "compare outputs/mine --reference paper_cifar100 --across partition",
+    )
 )(compare)
 app.command(
-    epilog="Examples: python -m vit_sweep report outputs/vit_tiny_32-digits-local, or with --proposal, or with "
-    "--reference paper_cifar100"
+    epilog=examples(
+        "report outputs/vit_tiny_32-digits-local",
+        "report vit_tiny_32-digits-local --proposal",
+        "report vit_tiny_32-digits-local --reference paper_cifar100",
+    )
 )(report)
 app.command(epilog=SIMULATE_EPILOG)(simulate)
 app.command(epilog=EXPLAIN_EPILOG)(explain)
 app.command(
-    epilog="Examples: python -m vit_sweep status outputs/vit_tiny_32-digits-local --watch, or for a program: "
-    "status vit_tiny_32-digits-local --json"
+    epilog=examples("status outputs/vit_tiny_32-digits-local --watch", "status vit_tiny_32-digits-local --json")
 )(status)
-app.command("list", epilog="Examples: python -m vit_sweep list, or of another folder: list /scratch/me/outputs")(
-    list_studies
-)
-app.command("open", epilog="Examples: python -m vit_sweep open vit_tiny_32-digits-local, or only where it is: --path")(
-    open_page
-)
-app.command(epilog="Example: python -m vit_sweep doctor")(doctor)
+app.command("list", epilog=examples("list", "list /scratch/me/outputs"))(list_studies)
+app.command("open", epilog=examples("open vit_tiny_32-digits-local", "open vit_tiny_32-digits-local --path"))(open_page)
+app.command(epilog=examples("doctor"))(doctor)
 
 
 @app.callback()
@@ -77,8 +87,7 @@ def _root() -> None:
 
 
 @app.command(
-    epilog="Examples: python -m vit_sweep plan -m gpus=1,2,4 batch=16,32 partition=vector_t4v2, or for a program: "
-    "plan -m gpus=1,2 --json",
+    epilog=examples("plan -m gpus=1,2,4 batch=16,32 partition=vector_t4v2", "plan -m gpus=1,2 --json"),
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
 def plan(
@@ -107,8 +116,10 @@ def _retry(name: str) -> Retry:
 
 
 @app.command(
-    epilog="Examples: python -m vit_sweep resume outputs/vit_b_16-cifar100-vector_t4v2, or with "
-    "--retry time_limit --minutes 240"
+    epilog=examples(
+        "resume outputs/vit_b_16-cifar100-vector_t4v2",
+        "resume vit_b_16-cifar100-vector_t4v2 --retry time_limit --minutes 240",
+    )
 )
 def resume(
     study: StudyName,
@@ -131,7 +142,9 @@ def resume(
     raise typer.Exit(code)
 
 
-@app.command(epilog="Example: python -m vit_sweep cancel outputs/vit_tiny_32-digits-local --cells 'n1-g2-*'")
+@app.command(
+    epilog=examples("cancel vit_tiny_32-digits-local", "cancel outputs/vit_tiny_32-digits-local --cells 'n1-g2-*'")
+)
 def cancel(
     study: StudyName,
     cells: Annotated[
@@ -147,8 +160,10 @@ def cancel(
 
 
 @app.command(
-    epilog="Examples: python -m vit_sweep drop vit_tiny_32-digits-local 'gpus==8', or several: 'gpus==8 and "
-    "batch==128' 'scaling==weak'"
+    epilog=examples(
+        "drop vit_tiny_32-digits-local 'gpus==8'",
+        "drop vit_tiny_32-digits-local 'gpus==8 and batch==128' 'scaling==weak'",
+    )
 )
 def drop(
     study: StudyName,
@@ -169,8 +184,10 @@ def drop(
 
 app.command(
     "render-diff",
-    epilog="Examples: python -m vit_sweep render-diff outputs/before outputs/after, or, of two git revisions: "
-    "python -m vit_sweep render-diff main HEAD -m gpus=1,8 partition=vector_t4v2, or of all their partitions: "
-    "render-diff main HEAD --partitions -m gpus=1,8",
+    epilog=examples(
+        "render-diff outputs/before outputs/after",
+        "render-diff main HEAD -m gpus=1,8 partition=vector_t4v2",
+        "render-diff main HEAD --partitions -m gpus=1,8",
+    ),
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )(render_diff)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from launchers.atomic import owner_of
+from launchers.calling import called
 from launchers.errors import UserError
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.terminal import show
@@ -142,8 +143,8 @@ def _of_tables(
     print_notes(console, source)
     done = collect_runs(source.runs, folder.absolute(), console, target=target, forms=forms, draw=draw)
     if done.timed:
-        console.print(f"  which claims they can carry: python -m vit_sweep audit {words}", soft_wrap=True)
-        console.print(f"  all of it on one page: python -m vit_sweep report {words}", soft_wrap=True)
+        console.print(f"  which claims they can carry: {called()} audit {words}", soft_wrap=True)
+        console.print(f"  all of it on one page: {called()} report {words}", soft_wrap=True)
     return done
 
 
@@ -181,7 +182,7 @@ def collect_study(
         raise UserError(f"{folder} is the folder of another study; name another one with --output FOLDER")
     done = _put(gathered, folder, console, name=study.name, what=f"study {study.name}", forms=forms, draw=draw)
     if done.timed:
-        console.print(f"  all of it on one page: python -m vit_sweep report {study.folder}", soft_wrap=True)
+        console.print(f"  all of it on one page: {called()} report {study.folder}", soft_wrap=True)
     return done
 
 

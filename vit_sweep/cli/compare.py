@@ -112,7 +112,7 @@ def _table(comparison: "Comparison") -> Fitted:
 
 
 def _interval(ratio: "Estimate") -> str:
-    return f"{ratio.low:.3f} – {ratio.high:.3f}" if ratio.low is not None and ratio.high is not None else "–"
+    return f"[{ratio.low:.3f}, {ratio.high:.3f}]" if ratio.low is not None and ratio.high is not None else "–"
 
 
 def _or_dash(value: object) -> str:

@@ -11,6 +11,7 @@ from typer._completion_shared import install as install_for
 from launchers.errors import UserError
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.completing import VARIABLE
+from vit_sweep.cli.terminal.help_text import examples
 
 app = typer.Typer(no_args_is_help=True, help="The tab key completes verbs, studies, keys and the names of groups.")
 _OURS = (Shells.bash, Shells.zsh, Shells.fish)
@@ -26,7 +27,7 @@ _NO_BLANK = "    [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace\n    return 
 """After `gpus=` a value follows, no blank."""
 
 
-@app.command("install", epilog="Example: vit_sweep completion install")
+@app.command("install", epilog=examples("completion install"))
 def install(shell: Shell = None) -> None:
     """Let the tab key complete the words of `vit_sweep` in every shell that begins from now on."""
     chosen = _known(shell)
@@ -40,7 +41,7 @@ def install(shell: Shell = None) -> None:
     )
 
 
-@app.command("show", epilog="Example: vit_sweep completion show bash > /etc/bash_completion.d/vit_sweep")
+@app.command("show", epilog=examples("completion show bash > /etc/bash_completion.d/vit_sweep"))
 def show_script(shell: Shell = None) -> None:
     """Print what a shell has to read for that: for an admin, or for whoever keeps such files by hand."""
     typer.echo(_script(_known(shell)))

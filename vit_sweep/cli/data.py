@@ -10,6 +10,7 @@ from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.fitted import MINOR, Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.help_text import examples
 from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.data import datasets
 from vit_sweep.data.packed import SPLITS, is_packed
@@ -33,7 +34,7 @@ ConfigDir = Annotated[
 ]
 
 
-@app.command("list", epilog="Example: python -m vit_sweep data list --root data")
+@app.command("list", epilog=examples("data list --root data"))
 def list_data(root: Root = Path("data"), config_dir: ConfigDir = None) -> None:
     """Show every data set that a sweep can name, and whether its files are ready."""
     from vit_sweep.config import data_catalog
@@ -83,7 +84,7 @@ def _row(spec: DataSpec, root: Path, file: str) -> tuple[tuple[str, ...], str]:
     return (spec.name, *counts, learns, _size(spec, root), state, file), "green" if ready else ""
 
 
-@app.command("prepare", epilog="Example: python -m vit_sweep data prepare photos/leaves data.side=64 --root data")
+@app.command("prepare", epilog=examples("data prepare photos/leaves data.side=64 --root data"))
 def prepare(
     name: Annotated[str, typer.Argument(help="The data set: the word after data=, or a path.")],
     words: Annotated[list[str] | None, typer.Argument(help="The sweep's other words of data: data.side=64.")] = None,

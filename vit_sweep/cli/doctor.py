@@ -17,6 +17,7 @@ from typing import Annotated, NamedTuple
 import typer
 from rich import box
 
+from launchers.calling import called
 from launchers.errors import UserError
 from launchers.slurm import programs
 from vit_sweep.cli.terminal import show
@@ -114,7 +115,7 @@ def _places(outputs: Path, root: Path) -> Iterator[Finding]:
         advice = "" if readable else "ask its owner, or name another by VIT_SWEEP_DATA"
         yield Finding("ok" if readable else "wrong", "data", str(root.absolute()), advice)
     else:
-        yield Finding("note", "data", f"{root} is not there", "python -m vit_sweep data prepare cifar10 makes it")
+        yield Finding("note", "data", f"{root} is not there", f"{called()} data prepare cifar10 makes it")
     yield from _writable("temporary files", Path(tempfile.gettempdir()))
 
 

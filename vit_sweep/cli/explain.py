@@ -7,12 +7,13 @@ from rich.table import Table
 from rich.text import Text
 
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.help_text import examples
 
 if TYPE_CHECKING:
     # It imports Hydra, which other verbs do not need.
     from vit_sweep.config.explain import Key
 
-EPILOG = "Examples: python -m vit_sweep explain batch_per, of several: explain zero engine, or of all: explain"
+EPILOG = examples("explain batch_per", "explain zero engine", "explain")
 
 
 def explain(

@@ -11,6 +11,7 @@ from launchers.errors import UserError
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.completing import profiles as names
 from vit_sweep.cli.terminal.fitted import MINOR, Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.help_text import examples
 from vit_sweep.config.folders import SITE_VARIABLE
 
 app = typer.Typer(no_args_is_help=True, help="Partition profiles: what a site says about its nodes and GPUs.")
@@ -22,7 +23,7 @@ ConfigDir = Annotated[
 Name = Annotated[str, typer.Argument(help="A profile: the word after partition=.", autocompletion=names)]
 
 
-@app.command("list", epilog="Example: python -m vit_sweep profiles list --config-dir ~/site")
+@app.command("list", epilog=examples("profiles list --config-dir ~/site"))
 def list_profiles(config_dir: ConfigDir = None) -> None:
     """Show every profile that a sweep can name, and where its file is."""
     from vit_sweep.config import profiles
@@ -57,7 +58,7 @@ _LISTED = (
 )
 
 
-@app.command("show", epilog="Example: python -m vit_sweep profiles show vector_t4v2")
+@app.command("show", epilog=examples("profiles show vector_t4v2"))
 def show_profile(name: Name, config_dir: ConfigDir = None) -> None:
     """Show every key of a profile: its value, whether the file gives it, and what it means."""
     from vit_sweep.config import profiles
@@ -84,7 +85,7 @@ _KEYS = (
 )
 
 
-@app.command("check", epilog="Example: python -m vit_sweep profiles check vector_t4v2")
+@app.command("check", epilog=examples("profiles check vector_t4v2"))
 def check(
     name: Annotated[
         str | None, typer.Argument(help="A profile; without it, all of them.", autocompletion=names)
@@ -111,7 +112,7 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command("discover", epilog="Example: python -m vit_sweep profiles discover --write ~/site")
+@app.command("discover", epilog=examples("profiles discover --write ~/site"))
 def discover(
     write: Annotated[
         Path | None, typer.Option("--write", help="Write FOLDER/partition/*.yaml; existing files are left alone.")
@@ -141,7 +142,7 @@ def discover(
         console.print(message, soft_wrap=True)
 
 
-@app.command("drift", epilog="Example: python -m vit_sweep profiles drift vector_t4v2")
+@app.command("drift", epilog=examples("profiles drift vector_t4v2"))
 def drift(name: Name, config_dir: ConfigDir = None) -> None:
     """Compare a profile with the live cluster: exit 0 if they agree, 1 with the differences."""
     from launchers.profile import Scheduler

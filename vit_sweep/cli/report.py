@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from launchers.calling import SCRIPT, called
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.collect import place_said
 from vit_sweep.cli.terminal import show
@@ -83,7 +84,7 @@ def _of_study(name: str, output: Path | None, wishes: "Wishes", console: Console
     if content is None:
         show.console(stderr=console.quiet).print(
             f"no run of study {opened.name} has a time yet, so there is nothing to report; "
-            f"python -m vit_sweep status {name} says what became of each",
+            f"{called()} status {name} says what became of each",
             soft_wrap=True,
         )
         raise typer.Exit(1)
@@ -100,7 +101,7 @@ def _of_tables(
     print_notes(console, source)
     folder.mkdir(parents=True, exist_ok=True)
     path = page_path(output, folder)
-    content = content_of_tables(source, folder, command=f"python -m vit_sweep report {words}", wishes=wishes)
+    content = content_of_tables(source, folder, command=f"{SCRIPT} report {words}", wishes=wishes)
     if console.quiet:
         show.errors((), source.problems)
     if content is None:

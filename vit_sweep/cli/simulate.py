@@ -1,7 +1,7 @@
 """The verb `simulate`: a scaling curve from a profile and a model's arithmetic alone, marked as SIMULATED. An edge."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich import box
@@ -14,14 +14,12 @@ from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.api.simulating import Simulated, read_words, simulated
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
+from vit_sweep.cli.terminal.help_text import examples
 
-if TYPE_CHECKING:
-    pass
-
-EPILOG = (
-    "Examples: python -m vit_sweep simulate partition=vector_t4v2 model=vit_b_16 data=cifar100 batch=64, or with "
-    "gpus=1,8,64 scaling=weak, with half of what can be hidden hidden: --overlap 0.5, or calibrated by finished runs: "
-    "--study outputs/vit_b_16-cifar100-vector_t4v2"
+EPILOG = examples(
+    "simulate partition=vector_t4v2 model=vit_b_16 data=cifar100 batch=64",
+    "simulate partition=vector_t4v2 gpus=1,8,64 scaling=weak --overlap 0.5",
+    "simulate partition=vector_t4v2 --study outputs/vit_b_16-cifar100-vector_t4v2",
 )
 
 
@@ -110,9 +108,9 @@ _INPUTS = (
 
 
 def _band(efficiency: Estimate) -> str:
-    """`88-100%`; one number where both ends are equal to whole per cent."""
+    """`88 to 100%`; one number where both ends are equal to whole per cent."""
     low, high = (f"{100 * (efficiency.value if end is None else end):.0f}" for end in (efficiency.low, efficiency.high))
-    return f"{high}%" if low == high else f"{low}-{high}%"
+    return f"{high}%" if low == high else f"{low} to {high}%"
 
 
 def _figure(console: Console, made: Simulated, folder: Path) -> None:

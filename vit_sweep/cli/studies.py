@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich import box
 
+from launchers.calling import called
 from launchers.errors import UserError
 from launchers.text import plural
 from vit_sweep.cli.terminal import show, show_status
@@ -89,7 +90,7 @@ def list_studies(
     listed = [Study(path.parent.absolute()) for path in folder.glob("*/study.json")]
     studies = sorted(((_changed_at(study), study) for study in listed), key=itemgetter(0), reverse=True)
     if not studies:
-        raise UserError(f"there is no study in {folder} – a sweep makes one: python -m vit_sweep -m gpus=1,2")
+        raise UserError(f"there is no study in {folder} – a sweep makes one: {called()} -m gpus=1,2")
     rows = []
     for changed_at, study in studies:
         results = settled_results(study)
@@ -99,7 +100,7 @@ def list_studies(
     console.print(Fitted(columns_of(_LISTED, rows), frame=box.SIMPLE_HEAD, stacks=True))
     name = studies[0][1].name
     latest = name if folder == Path("outputs") else shlex.quote(str(folder / name))
-    console.print(f"python -m vit_sweep status {latest} says more of the latest", soft_wrap=True)
+    console.print(f"{called()} status {latest} says more of the latest", soft_wrap=True)
 
 
 _LISTED = (

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, resolvers
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from launchers.calling import called
 from launchers.checked import field_names, parse
 from launchers.errors import UserError, closest
 from launchers.references import reference
@@ -151,7 +152,7 @@ def single(config: DictConfig) -> Plain:
     values = plain(config)
     name = values["grid"]["name"]
     if name != NO_GRID:
-        raise UserError(f"grid={name}: a named grid has several cells and needs -m: python -m vit_sweep -m grid={name}")
+        raise UserError(f"grid={name}: a named grid has several cells and needs -m: {called()} -m grid={name}")
     columns([], read_zips(values["zip"]))
     if HydraConfig.initialized():
         given = (override.partition("=") for override in words_of_command())
@@ -286,7 +287,7 @@ def explain(error: Exception) -> str:
         return f"{merging[1]}: it has keys of its own and is no list; set those: {menu}"
     ambiguous = re.match(r"Ambiguous value for argument '(.+?)'", text)
     if ambiguous:
-        return f"{ambiguous[1]}: several values are a grid, and a grid needs -m: python -m vit_sweep -m {ambiguous[1]}"
+        return f"{ambiguous[1]}: several values are a grid, and a grid needs -m: {called()} -m {ambiguous[1]}"
     missing = re.match(r"Missing mandatory value: \w+ full_key: ([\w.]+)", text)
     if missing:
         return f"{missing[1]}: it has no value of its own; give it: {missing[1]}=VALUE"

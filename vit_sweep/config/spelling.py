@@ -6,6 +6,7 @@ Looked at before Hydra reads the command, whose own words on it are those of its
 import re
 from collections.abc import Callable, Collection, Sequence
 
+from launchers.calling import called
 from launchers.errors import SHORT_MENU, UserError, closest, nearest
 
 FLAGS = {
@@ -100,7 +101,7 @@ def likely_key(key: str, known: Collection[str]) -> str:
     names = [name.removeprefix(f"{group}.") for name in known]
     if nearest(last, names) or len(names) <= SHORT_MENU:
         return closest(last, names)
-    return "python -m vit_sweep --help lists all keys"
+    return f"{called()} --help lists all keys"
 
 
 def options_first(words: Sequence[str]) -> list[str]:
@@ -156,7 +157,7 @@ def _option(words: Sequence[str], place: int, known: Collection[str]) -> str:
     if key in _MEANT:
         hint = likely_key(key, known)
     else:
-        hint = closest(option, theirs) if nearest(option, theirs) else "python -m vit_sweep --help lists them"
+        hint = closest(option, theirs) if nearest(option, theirs) else f"{called()} --help lists them"
     return f"{word}: there is no such option, and {no_dashes} – {hint}"
 
 

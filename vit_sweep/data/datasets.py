@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from launchers.atomic import read, reading, write
+from launchers.calling import called
 from launchers.checked import parse_json
 from launchers.errors import UserError
 from vit_sweep.data.packed import Manifest, disagreement, folder_of, is_packed, spec_of
@@ -122,8 +123,8 @@ def remember(path: Path, file: Expected) -> None:
 def prepare_command(data: DataSpec, root: Path) -> str:
     """The command that fetches or packs `data`, and verifies it."""
     if data.source is DataSource.PACKED:
-        return f"python -m vit_sweep data prepare DATA --root {shlex.quote(str(root))}, with its sweep's words of data"
-    return f"python -m vit_sweep data prepare {shlex.quote(data.name)} --root {shlex.quote(str(root))}"
+        return f"{called()} data prepare DATA --root {shlex.quote(str(root))}, with its sweep's words of data"
+    return f"{called()} data prepare {shlex.quote(data.name)} --root {shlex.quote(str(root))}"
 
 
 def require(data: DataSpec, root: Path) -> None:

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
+from launchers.calling import called
 from launchers.checked import Gt, Line, Lt, Name, checked, parse, to_plain
 from launchers.errors import UserError
 from launchers.profile import Count
@@ -170,7 +171,7 @@ def command_of(request: Request, root: Path) -> str:
     if request.name != request_of({"source": request.source, "path": request.path}).name:
         words.insert(0, f"data.name={request.name}")
     words.insert(0, f"data.path={request.path}")
-    return f"python -m vit_sweep data prepare {shlex.join([request.source, *words])} --root {shlex.quote(str(root))}"
+    return f"{called()} data prepare {shlex.join([request.source, *words])} --root {shlex.quote(str(root))}"
 
 
 def changed_words(packed: Request, wanted: Request) -> list[str]:

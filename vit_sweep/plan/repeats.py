@@ -29,7 +29,7 @@ class RepeatRule:
     """When a cell has been repeated enough."""
 
     half_width: Positive
-    """Relative half-width of the interval on the median epoch time: 0.02 is +- 2 %."""
+    """Relative half-width of the interval on the median epoch time: 0.02 is ±2%."""
     most: Count
     """Runs of one cell at most."""
 
@@ -111,7 +111,7 @@ def seen_spread(cells: Iterable[Sequence[Sequence[float]]]) -> SeenSpread | None
 
 
 def advise(cells: int, runs: int, *, seen: SeenSpread | None, wanted: float = WANTED) -> Advice:
-    """How many runs each of `cells` cells needs for times to +- `wanted`; `runs`: of the cell that has the fewest."""
+    """How many runs each of `cells` cells needs for times to ±`wanted`; `runs`: of the cell that has the fewest."""
     deviation = seen.deviation if seen is not None else USUAL
     enough = range(LEAST_RUNS, MOST_ADVISED + 1)
     repeats = next((n for n in enough if half_width(n, cells, deviation) <= wanted), MOST_ADVISED)
@@ -125,5 +125,5 @@ def advise(cells: int, runs: int, *, seen: SeenSpread | None, wanted: float = WA
     few = "a single run of a count has no interval" if runs < LEAST_RUNS else f"{runs} runs of a count are few"
     reached = half_width(repeats, cells, deviation)
     return Advice(
-        repeats=repeats, sentence=f"{few}; {basis}, repeats={repeats} gives times to +- {max(reached, 0.001):.1%}"
+        repeats=repeats, sentence=f"{few}; {basis}, repeats={repeats} gives times to ±{max(reached, 0.001):.1%}"
     )

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from launchers.calling import called
 from launchers.checked import parse_json
 from launchers.errors import UserError, closest
 from vit_sweep.outcome.result import Status
@@ -99,5 +100,5 @@ def _require_at_rest(study: Study, file: CellFile, what: str) -> None:
         detail = f" ({result.detail})" if result.detail else ""
         raise UserError(
             f"{what}: it is {result.status.value}{detail}, and two trainings must not go on from one place; wait for "
-            f"its end, or: python -m vit_sweep cancel {study.name} first"
+            f"its end, or: {called()} cancel {study.name} first"
         )

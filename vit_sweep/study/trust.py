@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from launchers.atomic import own_folder, user_folder, write
+from launchers.calling import called
 from launchers.checked import to_plain
 from launchers.errors import UserError
 from launchers.profile import PartitionProfile, shown
@@ -64,7 +65,7 @@ def require(study: Path, wanted: Iterable[Program]) -> None:
         raise UserError(
             f"study {study.name}: you have not let it run what its plan names for {names}: another user "
             f"planned it, or it was moved, or changed since; look at it and let it run by: "
-            f"python -m vit_sweep resume {study} --trust"
+            f"{called()} resume {study} --trust"
         )
 
 

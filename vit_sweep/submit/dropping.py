@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from launchers.calling import called
 from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.config.algebra import Predicate, predicate
@@ -92,7 +93,7 @@ def _refuse_those_under_way(study: Study, results: Sequence[Result]) -> None:
     if alive:
         raise UserError(
             f"{plural(len(alive), 'cell is|cells are')} queued or running: {some(alive, 3)} – end them first: "
-            f"python -m vit_sweep cancel {study.name} --cells '{alive[0]}', or wait"
+            f"{called()} cancel {study.name} --cells '{alive[0]}', or wait"
         )
 
 

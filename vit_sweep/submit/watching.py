@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from launchers.calling import called
 from launchers.errors import UserError
 from launchers.profile import Scheduler
 from vit_sweep.outcome.result import Result, Status
@@ -44,7 +45,7 @@ def _look(study: Study, watcher: Watcher, keeper: Keeper, only: set[str] | None)
     if not (study.folder / "study.json").is_file():
         raise UserError(
             f"{study.folder} is no study any more: it was deleted or moved while this command waited – its jobs "
-            f"may go on; a moved study: python -m vit_sweep status NEW_FOLDER; a deleted one on Slurm: "
+            f"may go on; a moved study: {called()} status NEW_FOLDER; a deleted one on Slurm: "
             f"scancel --me --name=vit_sweep-{study.name}"
         )
     results = watcher.results()

@@ -358,7 +358,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(verb, captured_slurm, tmp
 def test_every_verb_has_an_example_in_its_help(verb, name):
     code, out, _ = verb(name, "--help")
     assert code == 0
-    assert f"Example: python -m vit_sweep profiles {name}" in " ".join(out.split())
+    assert f"Example: vit_sweep profiles {name}" in " ".join(out.split())
 
 
 def test_a_controller_that_does_not_answer_is_no_fault_of_the_profile(sweep, tmp_path):

@@ -32,7 +32,7 @@ SLIPS = {
     "an option before an option": (["--dry-run", "-m"], "written without dashes", "dry_run=true"),
     "an option of another tool": (["--lr", "0.1"], "no such option", "did you mean optimizer.learning_rate?"),
     "an option of Hydra, misspelt": (["--multi"], "no such option", "did you mean --multirun?"),
-    "an option of nobody": (["--frobnicate"], "no such option", "python -m vit_sweep --help"),
+    "an option of nobody": (["--frobnicate"], "no such option", "vit_sweep --help"),
     "an empty word": (["gpus=2", ""], "word 2 of the command is empty", "KEY=VALUE"),
     "a predicate without the shell's quotes": (
         ["exclude=[gpus==8", "and", "batch==128]", "gpus=8"],
@@ -115,7 +115,7 @@ def test_every_meaning_is_one_of_our_keys() -> None:
 
 
 def test_of_many_keys_three_are_proposed_and_none_listed() -> None:
-    assert likely_key("frobnicate", known_keys()) == "python -m vit_sweep --help lists all keys"
+    assert likely_key("frobnicate", known_keys()) == "vit_sweep --help lists all keys"
     assert likely_key("gpuss", known_keys()).count(" or ") <= 2
 
 

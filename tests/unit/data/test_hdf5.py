@@ -253,7 +253,7 @@ def test_the_command_that_packs_it_says_every_word(tmp_path, root):
     command = command_of(asked, root)
     for word in ("data prepare hdf5", "data.channels=null", "data.images=reconstruction_rss", "data.corrupt=skip"):
         assert word in command
-    with pytest.raises(UserError, match="pack them: python -m vit_sweep data prepare hdf5"):
+    with pytest.raises(UserError, match="pack them: vit_sweep data prepare hdf5"):
         datasets.known(asked, root)
 
 

@@ -165,8 +165,8 @@ def test_a_disk_that_fills_while_packing_leaves_nothing_in_place(folder, root, m
 
 def test_what_is_not_packed_or_otherwise_comes_with_the_command_that_helps(folder, root):
     command = command_of(request(folder, split=0.25), root)
-    assert command.startswith(f"python -m vit_sweep data prepare imagefolder 'data.path={folder}' data.side=16")
-    with pytest.raises(UserError, match="the images are not packed; pack them: python -m vit_sweep data prepare"):
+    assert command.startswith(f"vit_sweep data prepare imagefolder 'data.path={folder}' data.side=16")
+    with pytest.raises(UserError, match="the images are not packed; pack them: vit_sweep data prepare"):
         datasets.known(request(folder), root)
     pack(request(folder), root)
     with pytest.raises(UserError, match=r"packed with data.split=0.1, not 0.25; pack it anew"):

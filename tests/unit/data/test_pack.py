@@ -314,7 +314,7 @@ def test_a_job_on_images_that_are_not_packed_says_which_command_to_run(root):
     from vit_sweep.outcome.ending import Cause
     from vit_sweep.outcome.failure import JobError
 
-    with pytest.raises(JobError, match="the images are not packed; run: python -m vit_sweep data prepare") as raised:
+    with pytest.raises(JobError, match="the images are not packed; run: vit_sweep data prepare") as raised:
         load(replace(spec()), root)
     assert raised.value.cause is Cause.DATA
 

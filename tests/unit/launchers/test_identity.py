@@ -90,7 +90,7 @@ def test_a_node_without_gpus_shows_none():
 
 @pytest.mark.parametrize("missing", ["SLURM_PROCID", "SLURM_ARRAY_TASK_ID", "SLURM_NNODES"])
 def test_a_process_that_no_launcher_started_has_no_rank(missing):
-    with pytest.raises(UserError, match=f"no rank: '{missing}' is not set .* submit it with python -m vit_sweep"):
+    with pytest.raises(UserError, match=f"no rank: '{missing}' is not set .* submit it with vit_sweep"):
         identify({key: value for key, value in SRUN.items() if key != missing}, host="laptop")
 
 

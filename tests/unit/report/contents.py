@@ -207,7 +207,7 @@ def full(folder):
         methods_lead=("Five warm-up steps are left out.",),
         commands=(
             Command(
-                line=f"python -m vit_sweep -m gpus=1,2 {HOSTILE}",
+                line=f"vit_sweep -m gpus=1,2 {HOSTILE}",
                 at="2026-01-01T00:00:00+00:00",
                 host="login1",
                 commit="9fceb02d0ae598e95dc970b74767f19372d61af8",
@@ -215,7 +215,7 @@ def full(folder):
                 versions=(("torch", "2.11"),),
             ),
         ),
-        reproduce=("git checkout 9fceb02d0ae598e95dc970b74767f19372d61af8", "python -m vit_sweep -m gpus=1,2"),
+        reproduce=("git checkout 9fceb02d0ae598e95dc970b74767f19372d61af8", "vit_sweep -m gpus=1,2"),
         digests=(("records", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"),),
         files=(StudyFile(path="tables/a b.csv", what="the table", sha256="9f86d081884c7d65"),),
         proposal=proposal(folder),

@@ -149,8 +149,8 @@ def test_a_combination_that_cannot_run_is_a_failure_with_its_reason():
 def test_commands_are_quoted_and_foreign_entries_are_left_out():
     study = {"commands": [{"arguments": ["-m", "gpus=1,2", "name=a b"], "at": "t", "git_commit": None}, "damaged"]}
     (command,) = request.commands(study)
-    assert command.line == "python -m vit_sweep -m gpus=1,2 'name=a b'" and command.commit == ""
-    assert request.to_type((command,), "s") == (command.line, "python -m vit_sweep report s")
+    assert command.line == "vit_sweep -m gpus=1,2 'name=a b'" and command.commit == ""
+    assert request.to_type((command,), "s") == (command.line, "vit_sweep report s")
     assert request.commands({}) == () and request.to_type((), "s") == ()
 
 

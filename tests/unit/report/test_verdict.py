@@ -49,7 +49,7 @@ def test_several_series_are_answered_together_where_they_agree_and_one_by_one_wh
     assert which.lead == "4 to 8 GPUs, by series"
     assert not any(line.startswith("Predicted") for line in which.lines)
     assert "4 GPUs: strong scaling, batch 16." in which.lines and "8 GPUs: strong scaling, batch 32." in which.lines
-    assert cost.lead == "0.0319–0.0336 GPU-hours"
+    assert cost.lead == "0.0319 to 0.0336 GPU-hours"
 
 
 def test_what_is_predicted_is_said_apart_from_what_was_measured():
@@ -60,3 +60,11 @@ def test_what_is_predicted_is_said_apart_from_what_was_measured():
 
 def test_without_any_time_there_is_no_card():
     assert cards_of((), [], judge.audit([]), threshold=0.8, untimed=0) == ()
+
+
+def test_amounts_are_in_a_unit_that_needs_no_power_of_ten():
+    quick = {gpus: [(time / 1000,) for (time,) in times] for gpus, times in amdahl(0.05).items()}
+    cost = cards(quick)[2]
+    assert cost.lead == "0.115 GPU-seconds"
+    _, _, both, _ = cards(quick, amdahl(0.05), labels=("small", "large"))
+    assert both.lead == "0.115 to 115 GPU-seconds"

@@ -107,7 +107,7 @@ def seeds_differ(evidence: Evidence) -> Iterator[Finding]:
                 rule="seeds differ",
                 claims=(Claim.ACCURACY, Claim.TIME_TO_ACCURACY),
                 where=series.label,
-                sentence=f"the mean test accuracy over seeds is known to +- {100 * max(widths):.2g} percentage points "
+                sentence=f"the mean test accuracy over seeds is known to ±{100 * max(widths):.2g} percentage points "
                 f"(95%, {plural(freedom, 'degree')} of freedom), not to {100 * KNOWN:g}: seeds end at {some(ranges)}",
                 advice="train with more seeds, or for longer where they still learn, and give the interval over them",
             )

@@ -15,6 +15,7 @@ from rich.segment import Segment
 from rich.text import Text
 
 from launchers.batch import Batch
+from launchers.calling import called
 from launchers.profile import Scheduler
 from launchers.references import masked
 from launchers.text import plural, visible
@@ -178,14 +179,14 @@ def detached(console: Console, name: str, folder: Path, *, waiting: int = 0) -> 
     """Say that the jobs go on, how to look again, and what is left to submit."""
     if waiting:
         console.print(
-            f"{plural(waiting, 'cell is|cells are')} not submitted yet; later: python -m vit_sweep resume {folder}",
+            f"{plural(waiting, 'cell is|cells are')} not submitted yet; later: {called()} resume {folder}",
             soft_wrap=True,
         )
     console.print(
         f"detached: the jobs of study {name} go on without this command\n"
-        f"  look again:  python -m vit_sweep status {folder} --watch\n"
-        f"  tables now:  python -m vit_sweep collect {folder}\n"
-        f"  end them:    python -m vit_sweep cancel {folder}",
+        f"  look again:  {called()} status {folder} --watch\n"
+        f"  tables now:  {called()} collect {folder}\n"
+        f"  end them:    {called()} cancel {folder}",
         soft_wrap=True,
     )
 

@@ -202,6 +202,6 @@ def remarks(series: Iterable[ScalingSeries]) -> tuple[str, ...]:
     """What the grid can carry at all, series by series; equal verdicts are said once."""
     names_by_verdict: dict[str, list[str]] = {}
     for curve in series:
-        verdict = "; ".join(of_series(curve).sentences).replace("+- ", "±") + "."
+        verdict = "; ".join(of_series(curve).sentences) + "."
         names_by_verdict.setdefault(verdict, []).append(name_of(curve))
     return tuple(f"{capital('; '.join(names))}: {verdict}" for verdict, names in names_by_verdict.items())

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from launchers.calling import SCRIPT
 from launchers.references import masked
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.plan import PlannedPoint
@@ -119,7 +120,7 @@ def commands(study: Mapping[str, Any]) -> tuple[Command, ...]:
         versions = entry.get("versions") or {}
         rows.append(
             Command(
-                line=shlex.join(["python", "-m", "vit_sweep", *words]),
+                line=shlex.join([SCRIPT, *words]),
                 at=str(entry.get("at", "")),
                 host=str(entry.get("host") or ""),
                 commit=str(entry.get("git_commit") or ""),
@@ -138,7 +139,7 @@ def to_type(given: Sequence[Command], study: str) -> tuple[str, ...]:
     lines = [f"git checkout {newest.commit}"] if newest.commit else []
     # Where the packages come from is the reader's business; which versions they were is below.
     lines += list(dict.fromkeys(command.line for command in given))
-    return (*lines, shlex.join(["python", "-m", "vit_sweep", "report", study]))
+    return (*lines, shlex.join([SCRIPT, "report", study]))
 
 
 def _word(value: object) -> str:

@@ -20,6 +20,10 @@ _LISTED = 3
 """Series, reasons and claims that are named; the rest is counted."""
 
 
+_LEAST_HOURS = 0.01
+"""Amounts below this are said in seconds, where all are short."""
+
+
 @checked
 class Card:
     """One question with its answer."""
@@ -139,18 +143,17 @@ def _cost(asked: Sequence[Asked], runs: Sequence[Run]) -> Card:
     costs = [_hours(point) for _, point in chosen]
     if len(chosen) == 1:
         (_, point), (cost,) = chosen[0], costs
-        lead = f"{_shortly(cost.value)} GPU-hours"
+        lead = _gpu_time(cost.value)
         lines.append(f"An epoch on {plural(point.gpus, 'GPU')}, which takes {_seconds(point.time_s)}.")
     elif costs:
-        values = dict.fromkeys(_shortly(value) for value in (min(c.value for c in costs), max(c.value for c in costs)))
-        lead = f"{'–'.join(values)} GPU-hours"
+        lead = _gpu_time(min(cost.value for cost in costs), max(cost.value for cost in costs))
         lines.append("An epoch at these GPU counts, by series.")
     else:
         lead = "Not known"
     if len(asked) == 1 and (gpus := asked[0].answer(Question.CHEAPEST).gpus) is not None:
         lines.append(f"Cheapest: {plural(gpus, 'GPU')}.")
     if spent:
-        lines.append(f"The study itself took {_shortly(sum(spent))} GPU-hours.")
+        lines.append(f"The study itself took {_gpu_time(sum(spent))}.")
     return Card(question="What does it cost?", lead=lead, lines=tuple(lines))
 
 
@@ -185,8 +188,21 @@ def _reasons(claim: Claim, audit: Audit) -> str:
     return some(rules, 2)
 
 
+def _gpu_time(*hours: float) -> str:
+    """One amount, or the ends of several, in one unit that needs no power of ten; three digits, the tables have more.
+
+    >>> _gpu_time(0.0319), _gpu_time(3.73e-5, 4.04e-4), _gpu_time(3.73e-5, 12)
+    ('0.0319 GPU-hours', '0.134 to 1.45 GPU-seconds', 'under 0.01 to 12 GPU-hours')
+    """
+    in_seconds = min(hours) < _LEAST_HOURS and max(hours) < 1
+    texts = (
+        "under 0.01" if value < _LEAST_HOURS and not in_seconds else _shortly(value * (3600 if in_seconds else 1))
+        for value in hours
+    )
+    return f"{' to '.join(dict.fromkeys(texts))} {'GPU-seconds' if in_seconds else 'GPU-hours'}"
+
+
 def _shortly(value: float) -> str:
-    """Three digits; the tables have more."""
     return plain(float(f"{value:.3g}"))
 
 

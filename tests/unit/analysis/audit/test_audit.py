@@ -329,7 +329,7 @@ def test_accuracy_does_not_hold_where_seeds_end_far_apart():
     """By hand: variance 0.14^2 / 2 with 1 degree of freedom, so the mean is known to 12.706 x 0.07."""
     (finding,) = learning.seeds_differ(evidence_of(ends_at(0.51, 0.65)))
     assert finding.sentence == (
-        "the mean test accuracy over seeds is known to +- 89 percentage points (95%, 1 degree of freedom), not to 2: "
+        "the mean test accuracy over seeds is known to ±89 percentage points (95%, 1 degree of freedom), not to 2: "
         "seeds end at 51.0% to 65.0% at 1 GPU (2 seeds)"
     )
     assert standing(ends_at(0.51, 0.65), Claim.ACCURACY) is Standing.WEAKENED

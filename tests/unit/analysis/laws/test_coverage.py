@@ -87,7 +87,7 @@ def test_repeats_are_counted_by_seed_and_asked_for_by_the_spread_seen():
     assert (steady.add, steady.repeats) == ("", "")
     ((noisy, _),) = of_plan(make_plan(points), seen=SeenSpread(deviation=0.03, freedom=20))
     assert noisy.add == "repeats=10"
-    assert "runs differ by 3.0% so far (20 degrees of freedom), repeats=10 gives times to +- 1.9%" in noisy.repeats
+    assert "runs differ by 3.0% so far (20 degrees of freedom), repeats=10 gives times to ±1.9%" in noisy.repeats
     ((growing, _),) = of_plan(make_plan(points[:-1]), repeats_follow=True)
     assert growing.add == ""
 

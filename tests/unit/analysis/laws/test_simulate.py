@@ -389,4 +389,4 @@ def test_the_verb_ends_with_2_on_a_mistake_and_1_where_nothing_can_be(capsys):
     capsys.readouterr()
     assert main(["simulate", "--help"]) == 0
     helped = capsys.readouterr().out
-    assert "Examples: python -m vit_sweep simulate partition=vector_t4v2" in re.sub(r"\s+", " ", helped)
+    assert "Examples: vit_sweep simulate partition=vector_t4v2" in re.sub(r"\s+", " ", helped)

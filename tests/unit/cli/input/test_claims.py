@@ -273,7 +273,7 @@ def test_a_table_is_mapped_set_and_reported_on_one_page(here, capsys):
     assert "did you mean extra-p?" in capsys.readouterr().err
     assert main(["collect", *words]) == 0
     assert (
-        "python -m vit_sweep audit --csv theirs.csv --map gpus=num_gpus --set data=cifar10" in capsys.readouterr().out
+        "vit_sweep audit --csv theirs.csv --map gpus=num_gpus --set data=cifar10" in capsys.readouterr().out
     )
     assert main(["report", "mine", *words]) == 2
     assert "2 things are named" in capsys.readouterr().err
@@ -298,8 +298,8 @@ def test_a_published_study_has_tables_and_a_page_of_its_own(here, capsys, monkey
     monkeypatch.setenv(SWITCH, "off")
     assert main(["collect", "--reference", "paper_cifar100"]) == 0
     screen = " ".join(capsys.readouterr().out.split())
-    assert "python -m vit_sweep report --reference paper_cifar100" in screen
+    assert "vit_sweep report --reference paper_cifar100" in screen
     assert main(["report", "--reference", "paper_cifar100"]) == 0
     page = (here / "outputs" / "paper_cifar100" / "report.html").read_text()
-    assert "python -m vit_sweep report --reference paper_cifar100" in page
+    assert "vit_sweep report --reference paper_cifar100" in page
     assert "arXiv:2602.21081" in page
