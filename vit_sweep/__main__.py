@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from shutil import get_terminal_size
-from typing import TYPE_CHECKING
+from typing import Any
 
 from launchers.atomic import NO_ROOM, owner_of
 from launchers.calling import SCRIPT, called
@@ -23,9 +23,6 @@ from launchers.text import visible
 from vit_sweep import __version__
 from vit_sweep.config import spelling
 from vit_sweep.submit import interrupt
-
-if TYPE_CHECKING:
-    from typer import Typer
 
 VERBS = (
     "audit",
@@ -237,7 +234,7 @@ def _help_for_people(words: Sequence[str]) -> Iterator[None]:
         sys.stdout.write(fitted(text, width) if width else text)
 
 
-def _code_of(app: "Typer", words: list[str], program: str = "") -> int:
+def _code_of(app: Any, words: list[str], program: str = "") -> int:
     """Run the typer app, which calls itself what was typed; its exit code comes back as SystemExit."""
     from vit_sweep.cli.terminal.help_text import verbs_of
 

@@ -272,9 +272,7 @@ def test_a_table_is_mapped_set_and_reported_on_one_page(here, capsys):
     assert main(["collect", *words, "--export", "extrap"]) == 2
     assert "did you mean extra-p?" in capsys.readouterr().err
     assert main(["collect", *words]) == 0
-    assert (
-        "vit_sweep audit --csv theirs.csv --map gpus=num_gpus --set data=cifar10" in capsys.readouterr().out
-    )
+    assert "vit_sweep audit --csv theirs.csv --map gpus=num_gpus --set data=cifar10" in capsys.readouterr().out
     assert main(["report", "mine", *words]) == 2
     assert "2 things are named" in capsys.readouterr().err
 
