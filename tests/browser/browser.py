@@ -79,6 +79,12 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def until(self, expression):
+        """The value of an expression, once it is neither false nor null: a browser hands on a pointer frame by frame."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        return WebDriverWait(self.driver, timeout=120, poll_frequency=0.05).until(lambda _: self.ask(expression))
+
     def click(self, selector, number=0):
         """Click what a selector finds, as a person does."""
         element = self.driver.find_elements("css selector", selector)[number]
