@@ -80,7 +80,7 @@ class Browser:
         return answer["result"].get("value")
 
     def until(self, expression):
-        """The value of an expression, once it is neither false nor null: a browser hands on a pointer frame by frame."""
+        """The value of an expression, once it is true: a browser hands on a pointer frame by frame."""
         from selenium.webdriver.support.ui import WebDriverWait
 
         return WebDriverWait(self.driver, timeout=120, poll_frequency=0.05).until(lambda _: self.ask(expression))
