@@ -34,6 +34,12 @@ def columns(known: Iterable[Column]) -> str:
     )
 
 
+def _said_above(column: Column) -> bool:
+    """Whether another table has the same column with the same meaning."""
+    other = COLUMNS.get(column.name)
+    return other is not None and (other.unit, other.meaning) == (column.unit, column.meaning)
+
+
 def pipes(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; a bar in a text does not end its cell."""
     lines = [titles, ["---"] * len(titles), *rows]
@@ -44,8 +50,11 @@ def keys(group: str) -> str:
     """The keys of a group, or with an empty one those that are no group's."""
     chosen = [key for key in all_keys() if (key.name.partition(".")[0] if "." in key.name else "") == group]
     return pipes(
-        ("key", "meaning", "takes", "default", "unit"),
-        ((f"`{key.name}`", _with_values(key), key.takes, _default_of(key), key.unit) for key in chosen),
+        ("key", "meaning", "takes", "default"),
+        (
+            (f"`{key.name}`", _with_values(key), f"{key.takes}{f' ({key.unit})' if key.unit else ''}", _default_of(key))
+            for key in chosen
+        ),
     )
 
 
@@ -174,7 +183,7 @@ PARTS = {
     "reference/columns.md": {
         "tables": tables(),
         "columns": columns(column for column in COLUMNS.values() if not column.bound_of),
-        "runs": columns(RUN_COLUMNS.values()),
+        "runs": columns(column for column in RUN_COLUMNS.values() if not _said_above(column)),
         "status": columns(STATUS_COLUMNS),
         "compared": columns(column for column in COMPARED_COLUMNS if not column.bound_of),
     },
