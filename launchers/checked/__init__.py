@@ -83,6 +83,7 @@ __all__ = [
     "field_names",
     "parse",
     "parse_json",
+    "to_compact_json",
     "to_json",
     "to_plain",
     "words_under",
@@ -173,6 +174,14 @@ def parse_json(cls: type[T], text: str | bytes, *, what: str) -> T:
 def to_plain(value: object, *, defaults: bool = True) -> Any:
     """Turn a checked value into JSON-ready data: dicts, lists, strings, numbers; without `defaults` what differs."""
     return _serializer(type(value)).to_python(value, mode="json", by_alias=True, exclude_defaults=not defaults)
+
+
+def to_compact_json(value: object) -> bytes:
+    """Turn a checked value into JSON that only we read again: on one line, without what equals its default.
+
+    Numbers that are none become null: not for values with fields of `Loss` or `End`.
+    """
+    return _serializer(type(value)).to_json(value, by_alias=True, exclude_defaults=True)
 
 
 def to_json(value: object) -> str:

@@ -38,10 +38,10 @@ class Resolutions(NamedTuple):
 def resolutions(runs: Iterable[Run]) -> list[Resolutions]:
     """Groups with two sizes or more, of which one at least was trained, in an order of their own."""
     groups: dict[Hashable, list[Run]] = {}
-    for run in runs:
-        if run.condition(_SIZE).isdigit():
-            equal = (_but_size(run), run.work, run.micro_batch, run.accum, run.gpus, run.nodes)
-            groups.setdefault(equal, []).append(run)
+    sized = [run for run in runs if run.condition(_SIZE).isdigit()]
+    for run in sized if len({run.condition(_SIZE) for run in sized}) > 1 else ():
+        equal = (_but_size(run), run.work, run.micro_batch, run.accum, run.gpus, run.nodes)
+        groups.setdefault(equal, []).append(run)
     made = [_by_size(some) for some in groups.values()]
     telling = [group for group in made if len(group.by_size) > 1 and group.trained]
     return sorted(telling, key=lambda group: (group.conditions, group.first.gpus, group.first.nodes or 0))

@@ -33,7 +33,7 @@ from vit_sweep.study.store import Study, open_study
 if TYPE_CHECKING:
     # They import numpy and more, which `--help` does not need.
     from vit_sweep.report.gather import Gathered
-    from vit_sweep.runs.reading import Read
+    from vit_sweep.runs.kept import Read
 
 _BAR_FROM = 500
 """Runs from which on reading them takes long enough for a progress bar."""

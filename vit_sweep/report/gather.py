@@ -14,7 +14,8 @@ from vit_sweep.record.learning import Reached, when_reached
 from vit_sweep.report.tables.all_tables import tables_of
 from vit_sweep.report.tables.form.table import Cells, Table
 from vit_sweep.report.tables.runs import imported_row, run_row
-from vit_sweep.runs.reading import Read, Reader, uncollected
+from vit_sweep.runs.kept import Read
+from vit_sweep.runs.reading import Reader, in_order, uncollected
 from vit_sweep.runs.run import Run
 from vit_sweep.study.store import Study
 
@@ -51,11 +52,10 @@ def gather(
     plan = study.plan_file()
     with uncollected():
         reader = Reader(study, plan, target=target, row_of=run_row)
-        by_id = {watched_run.run.run_id: watched_run for watched_run in watched(reader.read(), len(reader.files))}
-        order = [file.cell_id for file in reader.files]
-        runs, rows = [by_id[name].run for name in order], [by_id[name].row for name in order]
-        reached = {name: watched_run.reached for name, watched_run in by_id.items() if watched_run.reached is not None}
-        problems = (*study.problems, *strangers(plan, order))
+        reads = in_order(watched(reader.read(), len(reader)))
+        runs, rows = [read.run for read in reads], [read.row for read in reads]
+        reached = {read.run.run_id: read.reached for read in reads if read.reached is not None}
+        problems = (*study.problems, *strangers(plan, [run.run_id for run in runs]))
         return _gathered(runs, rows, plan.points if plan is not None else (), reached, problems)
 
 

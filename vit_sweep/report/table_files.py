@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from launchers.atomic import make_folder, remove, write, write_bytes
 from vit_sweep.report.tables.all_tables import NAMES
 from vit_sweep.report.tables.form.table import Column, Table
-from vit_sweep.report.tables.form.text import to_csv, to_latex, to_markdown
+from vit_sweep.report.tables.form.text import laid_out, to_csv, to_latex, to_markdown
 
 _FOR_PRINT = {".md": to_markdown, ".tex": to_latex}
 SUFFIXES = (".csv", ".parquet", *_FOR_PRINT)
@@ -30,9 +30,11 @@ def write_tables(tables: Sequence[Table], folder: Path) -> list[Path]:
         write(stem.with_suffix(".csv"), to_csv(table))
         write_bytes(stem.with_suffix(".parquet"), to_parquet(table))
         written += [stem.with_suffix(".csv"), stem.with_suffix(".parquet")]
-        for suffix, text in _FOR_PRINT.items() if table.name not in _NOT_PRINTED else ():
-            write(stem.with_suffix(suffix), text(table))
-            written.append(stem.with_suffix(suffix))
+        if table.name not in _NOT_PRINTED:
+            made = laid_out(table)
+            for suffix, text in _FOR_PRINT.items():
+                write(stem.with_suffix(suffix), text(table, made))
+                written.append(stem.with_suffix(suffix))
     for old in {folder / f"{name}{suffix}" for name in NAMES for suffix in SUFFIXES} - set(written):
         remove(old, made=re.escape(old.name))
     return written

@@ -1,20 +1,26 @@
-"""Reading a study's records into runs, one record at a time, on two cores where there are many. An edge."""
+"""Reading a study's records into runs, one record at a time, on two cores where there are many. An edge.
+
+Runs of many cells are kept for the next time (`kept.py`): then only what has changed is read.
+"""
 
 import gc
+import hashlib
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from contextlib import contextmanager, suppress
+from typing import Any
 
+from launchers.checked import to_json
 from launchers.profile import PartitionProfile
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.result import Result
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan_file import PlanFile
 from vit_sweep.record.learning import Reached, time_to_accuracy
+from vit_sweep.runs.kept import YOUNG_NS, Kept, Read, clock_ns, key_of
 from vit_sweep.runs.of_study import run_of, submissions
 from vit_sweep.runs.run import Run
 from vit_sweep.study.journal import latest_attempts
@@ -25,19 +31,12 @@ _CHUNK = 250
 _SHARE_FROM = 2000
 """Cells from which on starting helpers pays."""
 _HELPERS = 2
+KEEP_FROM = 200
+"""Cells from which on their runs are kept for the next time."""
 
 Target = tuple[float, Reached]
 """A target accuracy, and when it was reached."""
 RowMaker = Callable[[Run, Result, Target | None], dict[str, Any]]
-
-
-class Read(NamedTuple):
-    """What is kept of one cell: its record is not."""
-
-    run: Run
-    row: dict[str, Any]
-    """What the row-maker made while the record was at hand; empty without one."""
-    reached: Target | None
 
 
 class Reader:
@@ -47,7 +46,7 @@ class Reader:
         self, study: Study, plan: PlanFile | None, *, target: float | None = None, row_of: RowMaker | None = None
     ) -> None:
         """Read what all records share: the journal and the plan. `target` replaces the study's own."""
-        self.study, self.files = study, study.cell_files()
+        self.study = study
         self._target, self._row_of = target, row_of
         self._profiles: dict[str, PartitionProfile] = {}
         if plan is not None:
@@ -55,30 +54,72 @@ class Reader:
             self._profiles = {cell.cell_id: plan.profiles[cell.profile_index] for cell in known}
         journal = study.jobs()
         self._sent, self._submitted = latest_attempts(journal), submissions(journal)
+        names = study.cell_names()
+        self._kept = Kept(study.folder, f"{target}") if len(names) >= KEEP_FROM else None
+        self._began_ns = clock_ns(study.folder) if self._kept is not None else None
+        self._keys = self._keys_of(names) if self._kept is not None else {}
+        known_keys = self._kept.keys if self._kept is not None else {}
+        self._again = {name: key for name, (key, _) in self._keys.items() if known_keys.get(name) == key}
+        self._files = study.cell_files(name for name in names if name not in self._again)
+
+    def __len__(self) -> int:
+        """How many cells there are."""
+        return len(self._again) + len(self._files)
+
+    def _keys_of(self, names: Iterable[str]) -> dict[str, tuple[str, int]]:
+        """Of each cell with a record the key of its run, and when its files last changed."""
+        keys: dict[str, tuple[str, int]] = {}
+        profiles = {id(profile): profile for profile in self._profiles.values()}
+        words = {known: _words_of(profile) for known, profile in profiles.items()}
+        for name in names:
+            sent, profile = self._sent.get(name), self._profiles.get(name)
+            also = f"{sent.attempt if sent else 0} {self._submitted.get((name, 1), '')} {words.get(id(profile), '')}"
+            with suppress(OSError):
+                keys[name] = key_of(f"{self.study.folder}/cells/{name}", also)
+        return keys
 
     def read(self) -> Iterator[Read]:
-        """Every cell once: those with a record first, in the order of the files, then the others."""
+        """Every cell once: those that were kept, those with a record, then the others."""
+        reads: dict[str, Read] = {}
+        for read in self._kept.read(self._again) if self._kept is not None else ():
+            reads[read.run.run_id] = read
+            yield read
+        lost = self._again.keys() - reads.keys()
+        if lost:
+            self._again = {name: key for name, key in self._again.items() if name not in lost}
+            self._files = self.study.cell_files([file.cell_id for file in self._files] + sorted(lost))
+        keep = dict(self._again)
+        for read, lasts in self._worked_out():
+            key, changed_ns = self._keys.get(read.run.run_id, ("", 0))
+            if lasts and key and self._began_ns is not None and changed_ns + YOUNG_NS < self._began_ns:
+                reads[read.run.run_id], keep[read.run.run_id] = read, key
+            yield read
+        if self._kept is not None and self._row_of is not None and self._began_ns is not None:
+            self._kept.write(reads, keep)
+
+    def _worked_out(self) -> Iterator[tuple[Read, bool]]:
+        """The cells that were not kept, each with whether its run will always be that."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        shared = len(self.files) >= _SHARE_FROM and cores >= _HELPERS
+        shared = len(self._files) >= _SHARE_FROM and cores >= _HELPERS
         left: list[CellFile] = []
         for done, open_cells, problems in self._by_helpers() if shared else map(self.chunk, self._starts()):
             yield from done
             left += open_cells
             self.study.problems += [text for text in problems if text not in self.study.problems]
         if left:
-            yield from map(self._cell, settled_results(self.study, left))
+            yield from ((self._cell(result), False) for result in settled_results(self.study, left))
 
-    def chunk(self, start: int) -> tuple[list[Read], list[CellFile], list[str]]:
+    def chunk(self, start: int) -> tuple[list[tuple[Read, bool]], list[CellFile], list[str]]:
         """Some cells: the finished ones read, those that are not, and the problems met."""
-        files = self.files[start : start + _CHUNK]
-        read = [self._cell(result) for result in finished(self.study, files, self._sent)]
-        done = {cell.run.run_id for cell in read}
+        files = self._files[start : start + _CHUNK]
+        read = [(self._cell(result), _lasts(result)) for result in finished(self.study, files, self._sent)]
+        done = {cell.run.run_id for cell, _ in read}
         return read, [file for file in files if file.cell_id not in done], self.study.problems
 
     def _starts(self) -> range:
-        return range(0, len(self.files), _CHUNK)
+        return range(0, len(self._files), _CHUNK)
 
-    def _by_helpers(self) -> Iterator[tuple[list[Read], list[CellFile], list[str]]]:
+    def _by_helpers(self) -> Iterator[tuple[list[tuple[Read, bool]], list[CellFile], list[str]]]:
         # Forked, so that helpers have files and journal already and import nothing.
         with ProcessPoolExecutor(_HELPERS, multiprocessing.get_context("fork"), _take, (self,)) as helpers:
             done = 0
@@ -111,6 +152,22 @@ class Reader:
         return Read(run=run, row=row, reached=reached)
 
 
+def in_order(reads: Iterable[Read]) -> list[Read]:
+    """Smallest first, as `Study.cell_files` has the cells."""
+    runs = ((read.run, read) for read in reads)
+    keyed = [((run.gpus, run.nodes or 0, run.micro_batch or 0, run.accum or 0, run.run_id), read) for run, read in runs]
+    return [read for _, read in sorted(keyed, key=lambda one: one[0])]
+
+
+def _lasts(result: Result) -> bool:
+    """Whether the run is made of the cell's two files, journal and plan alone: no earlier attempt is in it."""
+    return result.record is not None and result.record.attempt == "1" and not result.history
+
+
+def _words_of(profile: PartitionProfile) -> str:
+    return hashlib.sha256(to_json(profile).encode()).hexdigest()
+
+
 @contextmanager
 def uncollected() -> Iterator[None]:
     """Let Python's cycle collector rest: it walks all that is kept again and again, and there are no cycles in it."""
@@ -131,5 +188,5 @@ def _take(reader: Reader) -> None:
     _mine[:] = [reader]
 
 
-def _chunk(start: int) -> tuple[list[Read], list[CellFile], list[str]]:
+def _chunk(start: int) -> tuple[list[tuple[Read, bool]], list[CellFile], list[str]]:
     return _mine[0].chunk(start)

@@ -153,7 +153,10 @@ class Run:
 
     def condition(self, name: str) -> str:
         """One condition by its name; empty where it is not said."""
-        return dict(self.conditions).get(name, "")
+        for known, value in self.conditions:
+            if known == name:
+                return value
+        return ""
 
     @property
     def timed(self) -> bool:

@@ -6,6 +6,7 @@ A truncated or foreign file is named in `problems` and passed over, never fatal,
 import fnmatch
 import os
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -115,13 +116,16 @@ class StudyReader:
         except OSError:
             return 0
 
-    def cell_files(self) -> list[CellFile]:
-        """Every planned cell, smallest first."""
+    def cell_names(self) -> list[str]:
+        """Names of the folders of cells, but of those that were dropped; sorted."""
+        cells = self.folder / "cells"
+        return [name for name in self._files.names_in(cells) if not Path(f"{cells}/{name}/{DROPPED}").exists()]
+
+    def cell_files(self, names: Iterable[str] | None = None) -> list[CellFile]:
+        """Every planned cell, smallest first; of these names only, if they are given."""
         files: dict[str, CellFile] = {}
         cells = self.folder / "cells"
-        for name in self._files.names_in(cells):
-            if Path(f"{cells}/{name}/{DROPPED}").exists():
-                continue
+        for name in self.cell_names() if names is None else names:
             file = self._files.read(Path(f"{cells}/{name}/cell.json"), CellFile)
             if file is not None and file.cell_id == name:
                 files[name] = file

@@ -21,9 +21,9 @@ def contention(runs: Iterable[Run], *, alike: Callable[[Run], str] = workload_of
     `runs`: all whose times are pooled or compared, any number of times. `alike`: what only those share.
     """
     groups: dict[str, dict[str, Run]] = {}
-    for run in runs:
-        if run.timed and not run.oversubscribed:
-            groups.setdefault(alike(run), {})[run.run_id] = run
+    timed = [run for run in runs if run.timed and not run.oversubscribed]
+    for run in timed if any(is_contended(run) for run in timed) else ():
+        groups.setdefault(alike(run), {})[run.run_id] = run
     notes = []
     for name in sorted(groups):
         contended = sorted(run.run_id for run in groups[name].values() if is_contended(run))

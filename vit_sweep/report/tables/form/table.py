@@ -70,7 +70,13 @@ def table(
     rows = list(rows)
     blank: Cells = dict.fromkeys(columns)
     made = tuple(
-        blank | {name: value for name, value in row.items() if name in blank and _sound(value)} for row in rows
+        blank
+        | {
+            name: value
+            for name, value in row.items()
+            if name in blank and (type(value) is not float or -math.inf < value < math.inf)
+        }
+        for row in rows
     )
     if not made:
         return None
@@ -83,7 +89,3 @@ def table(
 def contended(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Notes of any table: which runs of contended hosts its rows pool or compare with quiet ones."""
     return contention(run for row in rows for run in row.get(BEHIND, ()))
-
-
-def _sound(value: Any) -> bool:
-    return type(value) is not float or -math.inf < value < math.inf

@@ -8,7 +8,8 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from launchers.text import visible
 from vit_sweep.report.tables.form.rounding import field
@@ -35,14 +36,18 @@ def to_csv(table: Table) -> str:
     names = [column.name for column in table.columns]
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(names)
-    lines.writerows([csv_field(row[name]) for name in names] for row in table.rows)
+    values = ((row[name] for name in names) for row in table.rows)
+    lines.writerows([_csv_text(value) if isinstance(value, str) else value for value in row] for row in values)
     return text.getvalue()
 
 
 def csv_field(value: object) -> object:
     """A value for a CSV file; a text that a spreadsheet would take for a formula begins with an apostrophe."""
-    if not isinstance(value, str):
-        return value
+    return _csv_text(value) if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=4096)
+def _csv_text(value: str) -> str:
     text = visible(value)
     return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
 
@@ -64,21 +69,41 @@ def _plain(value: object) -> object:
     return value if value is None or isinstance(value, int | float) else str(value)
 
 
-def to_markdown(table: Table) -> str:
-    """A heading, what is equal in all rows, a pipe table, the notes."""
+class Printed(NamedTuple):
+    """A table as people read it, in whatever form."""
+
+    same: list[tuple[Column, str]]
+    """What is said once, for all rows."""
+    columns: list[Column]
+    fields: list[list[str]]
+    """By row, in the order of `columns`."""
+    right: list[bool]
+    """Columns that are set to the right."""
+
+
+def laid_out(table: Table) -> Printed:
+    """Its values rounded, once for all forms."""
     same, columns = printed(table)
-    lines = [f"# {markdown(table.title)}", ""]
-    if same:
-        lines += [", ".join(f"{column.name}={_cell(field(column, table.rows[0]))}" for column in same), ""]
-    lines += pipe_table(
-        [column.title for column in columns],
-        [[field(column, row) for column in columns] for row in table.rows],
+    return Printed(
+        same=[(column, field(column, table.rows[0])) for column in same],
+        columns=columns,
+        fields=[[field(column, row) for column in columns] for row in table.rows],
         right=[not is_text(table, column) for column in columns],
     )
+
+
+def to_markdown(table: Table, made: Printed | None = None) -> str:
+    """A heading, what is equal in all rows, a pipe table, the notes."""
+    made = made or laid_out(table)
+    lines = [f"# {markdown(table.title)}", ""]
+    if made.same:
+        lines += [", ".join(f"{column.name}={_cell(text)}" for column, text in made.same), ""]
+    lines += pipe_table([column.title for column in made.columns], made.fields, right=made.right)
     lines += ["", *(f"- {markdown(note)}" for note in table.notes)] if table.notes else []
     return "\n".join(lines) + "\n"
 
 
+@lru_cache(maxsize=4096)
 def markdown(text: str) -> str:
     """Text for Markdown: it makes no link, no code, no tag, no emphasis. An interval keeps its brackets."""
     return _MARKS.sub(r"\\\g<0>", visible(" ".join(text.split())))
@@ -101,13 +126,13 @@ def pipe_table(
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def to_latex(table: Table) -> str:
+def to_latex(table: Table, made: Printed | None = None) -> str:
     """A `table` with caption, label `tab:NAME` and booktabs rules; the notes are comments and in the caption."""
-    same, columns = printed(table)
-    constants = ", ".join(f"{column.title or column.name}: {field(column, table.rows[0])}" for column in same)
+    made = made or laid_out(table)
+    constants = ", ".join(f"{column.title or column.name}: {text}" for column, text in made.same)
     sentences = [table.title, constants, *table.notes]
     caption = " ".join(f"{latex(text.rstrip('.'))}." for text in sentences if text)
-    form = "".join("l" if is_text(table, column) else "r" for column in columns)
+    form = "".join("r" if right else "l" for right in made.right)
     lines = [
         "% needs \\usepackage{booktabs} and \\usepackage{graphicx}",
         "\\begin{table}",
@@ -117,9 +142,9 @@ def to_latex(table: Table) -> str:
         "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%",
         f"\\begin{{tabular}}{{{form}}}",
         "\\toprule",
-        " & ".join(latex(column.title) for column in columns) + " \\\\",
+        " & ".join(latex(column.title) for column in made.columns) + " \\\\",
         "\\midrule",
-        *(" & ".join(latex(field(column, row)) for column in columns) + " \\\\" for row in table.rows),
+        *(" & ".join(map(latex, row)) + " \\\\" for row in made.fields),
         "\\bottomrule",
         "\\end{tabular}}",
         "\\end{table}",
@@ -127,6 +152,7 @@ def to_latex(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+@lru_cache(maxsize=4096)
 def latex(text: str) -> str:
     """Text for LaTeX: characters with a meaning of their own are escaped, line breaks become spaces.
 

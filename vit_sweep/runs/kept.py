@@ -1,0 +1,218 @@
+"""What was read of a study's records, kept beside them so that the next reading need not work it out again. An edge.
+
+Whoever reads a kept run gets what reading its record would give, or nothing:
+
+- A run is kept under a key: of its `cell.json` and `record.json` the size, inode, time of change and of status change
+  (which nobody can set back), and all else that it is made of. Another key is another run.
+- A file that was young when it was read may be changed once more within the same tick of its file system's clock, so
+  what rests on it is not kept. How young it is that clock says, not this machine's.
+- The code that made it is part of the file's key: another version, or a changed source file, keeps nothing.
+- Each part has its digest. A file that was cut off, is another user's or may be written by others is passed over.
+
+It is one file for each user, `.runs-UID`: JSON, in blocks of columns; never a pickle. It is written aside and renamed.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json
+
+from launchers.atomic import reading, remove, replacing, temporary
+from launchers.checked import checked, parse_json, to_compact_json
+from launchers.errors import UserError
+from vit_sweep.record.learning import Reached
+from vit_sweep.runs.run import Run
+
+BLOCK = 500
+"""Runs that are decoded at once."""
+YOUNG_NS = 2_000_000_000
+"""Age below which a file is not trusted: the coarsest clock of a file system ticks every two seconds."""
+_MOST_BYTES = 4 * 2**30
+_SCALARS = (str, int, float, bool, type(None))
+_Unlike = (OSError, ValueError, KeyError, TypeError, IndexError, UserError)
+"""What reading a file that is not as we wrote it raises."""
+
+
+class Read(NamedTuple):
+    """What is kept of one cell: its record is not."""
+
+    run: Run
+    row: dict[str, Any]
+    """What the row-maker made while the record was at hand; empty without one."""
+    reached: tuple[float, Reached] | None
+    """A target accuracy, and when it was reached."""
+
+
+@checked
+class _Block:
+    """Some runs, column by column."""
+
+    runs: tuple[Run, ...]
+    reached: tuple[tuple[float, Reached] | None, ...]
+
+
+class _Place(NamedTuple):
+    """Where a block lies."""
+
+    at: int
+    size: int
+    digest: str
+
+
+class Kept:
+    """The runs that were kept of one study, by cell."""
+
+    def __init__(self, folder: Path, stamp: str) -> None:
+        """Look what is there; `stamp`: all that every run of the study is made of."""
+        self._path = folder / f".runs-{os.geteuid()}"
+        self._stamp = _digest(f"{code_stamp()} {stamp}".encode())
+        self._places: list[_Place] = []
+        self._cells: list[list[tuple[str, str]]] = []
+        """Of each block the cells and their keys."""
+        self._senseless: set[int] = set()
+        """Blocks that could not be decoded."""
+        with suppress(*_Unlike):
+            self._look()
+        self.keys = {cell: key for block in self._cells for cell, key in block}
+
+    def _look(self) -> None:
+        with reading(self._path) as file:
+            about = os.fstat(file.fileno())
+            if about.st_uid != os.geteuid() or about.st_mode & 0o022 or about.st_size > _MOST_BYTES:
+                return
+            head = from_json(file.readline())
+            text = file.read(int(head["index_bytes"]))
+            if head["stamp"] != self._stamp or _digest(text) != head["index"]:
+                return
+            index, start = from_json(text), file.tell()
+        places = [_Place(start + int(at), int(size), str(digest)) for at, size, digest in index["places"]]
+        cells = [[(str(cell), str(key)) for cell, key in block] for block in index["cells"]]
+        if len(places) == len(cells):
+            self._places, self._cells = places, cells
+
+    def read(self, cells: Mapping[str, str]) -> Iterator[Read]:
+        """The runs of these cells that are kept under these keys; a block that makes no sense gives none."""
+        for number, (block, place) in enumerate(zip(self._cells, self._places, strict=True)):
+            wanted = [i for i, (cell, key) in enumerate(block) if cells.get(cell) == key]
+            made: list[Read] = []
+            if wanted:
+                with suppress(*_Unlike):
+                    made = _decoded(self._bytes(place), [cell for cell, _ in block])
+                if not made:
+                    self._senseless.add(number)
+            yield from (made[i] for i in wanted if made)
+
+    def _bytes(self, place: _Place) -> bytes:
+        with reading(self._path) as file:
+            file.seek(place.at)
+            text = file.read(place.size)
+        if _digest(text) != place.digest:
+            raise ValueError("cut off, or not ours")
+        return text
+
+    def write(self, reads: Mapping[str, Read], keys: Mapping[str, str]) -> None:
+        """Keep the runs of these cells under these keys, and nothing else. Nothing is written, and nothing said, where
+        the folder cannot be written."""
+        sound = (number for number in range(len(self._cells)) if number not in self._senseless)
+        still = [i for i in sound if all(keys.get(cell) == key for cell, key in self._cells[i])]
+        done = {cell for i in still for cell, _ in self._cells[i]}
+        if keys.keys() == done and len(still) == len(self._cells):
+            return
+        with suppress(OSError, ValueError):
+            blocks = [(self._cells[i], self._bytes(self._places[i])) for i in still]
+            new = iter(sorted(keys.keys() - done))
+            while some := list(islice(new, BLOCK)):
+                blocks.append(([(cell, keys[cell]) for cell in some], _encoded([reads[cell] for cell in some])))
+            self._replace(blocks)
+
+    def _replace(self, blocks: Sequence[tuple[list[tuple[str, str]], bytes]]) -> None:
+        ends, at = [], 0
+        for _, text in blocks:
+            ends.append((at, len(text), _digest(text)))
+            at += len(text)
+        index = json.dumps({"places": ends, "cells": [cells for cells, _ in blocks]}).encode()
+        head = {"stamp": self._stamp, "index_bytes": len(index), "index": _digest(index)}
+        with replacing(self._path, durable=False, private=True) as file:
+            file.write(json.dumps(head).encode() + b"\n" + index)
+            file.writelines(text for _, text in blocks)
+
+
+def key_of(folder: str, also: str) -> tuple[str, int]:
+    """The key of a cell's run: its two files, and `also` all else that it is made of; and when they last changed, in
+    nanoseconds of their file system's clock.
+
+    Raises `OSError` where one of them cannot be looked at.
+    """
+    # A path object for each of ten thousand cells would take longer than looking.
+    cell = os.stat(f"{folder}/cell.json")  # noqa: PTH116
+    record = os.stat(f"{folder}/record.json")  # noqa: PTH116
+    key = (
+        f"{cell.st_size} {cell.st_ino} {cell.st_mtime_ns} {cell.st_ctime_ns} "
+        f"{record.st_size} {record.st_ino} {record.st_mtime_ns} {record.st_ctime_ns} {also}"
+    )
+    return key, max(cell.st_mtime_ns, cell.st_ctime_ns, record.st_mtime_ns, record.st_ctime_ns)
+
+
+def clock_ns(folder: Path) -> int | None:
+    """What the clock of the folder's file system shows; None where nothing can be written there."""
+    probe = temporary(folder / f"runs-{os.geteuid()}")
+    try:
+        with os.fdopen(
+            os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        ) as file:
+            return os.fstat(file.fileno()).st_mtime_ns
+    except OSError:
+        return None
+    finally:
+        with suppress(OSError):
+            remove(probe, made=r"\..*\.tmp")
+
+
+@cache
+def code_stamp() -> str:
+    """What changes when the code or the Python does that turns a record into a run: sizes and times of its sources."""
+    root = Path(__file__).parents[2]
+    found = hashlib.sha256(sys.version.encode())
+    for package in ("launchers", "vit_sweep"):
+        for place, folders, files in os.walk(root / package):
+            folders.sort()
+            for name in sorted(name for name in files if name.endswith(".py")):
+                about = Path(place, name).stat()
+                found.update(f"{place}/{name} {about.st_size} {about.st_mtime_ns} {about.st_ino}\n".encode())
+    return found.hexdigest()
+
+
+def _digest(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
+
+
+def _encoded(reads: Sequence[Read]) -> bytes:
+    """A block: names of the rows' columns, their values, and the runs. NaN is a value of a row, never of a run."""
+    layouts: dict[tuple[str, ...], int] = {}
+    rows = [(layouts.setdefault(tuple(read.row), len(layouts)), *read.row.values()) for read in reads]
+    if not all(type(value) in _SCALARS for row in rows for value in row):
+        raise OSError("a row with what JSON cannot keep")
+    block = _Block(runs=tuple(read.run for read in reads), reached=tuple(read.reached for read in reads))
+    head = json.dumps({"layouts": list(layouts), "rows": rows}).encode()
+    return head + b"\n" + to_compact_json(block)
+
+
+def _decoded(text: bytes, cells: Sequence[str]) -> list[Read]:
+    head, _, body = text.partition(b"\n")
+    table, block = json.loads(head), parse_json(_Block, body, what="kept runs")
+    layouts, rows = [tuple(map(sys.intern, layout)) for layout in table["layouts"]], table["rows"]
+    reads = [
+        Read(run, dict(zip(layouts[row[0]], row[1:], strict=True)), reached)
+        for run, row, reached in zip(block.runs, rows, block.reached, strict=True)
+    ]
+    if [read.run.run_id for read in reads] != list(cells):
+        raise ValueError("other runs than the index says")
+    return reads
