@@ -22,6 +22,7 @@ HERE = Path(__file__).resolve().parent
 SHORT: dict[str, Sequence[str]] = {
     "orchestrator/planning": ("240", "--rounds=3"),
     "orchestrator/collecting": ("--records=2000", "--rounds=3"),
+    "orchestrator/waiting": ("--seconds=20",),
     "trainer/instrumentation": ("--rounds=20",),
     "trainer/engines": ("--rounds=4", "--steps=3"),
     "trainer/input": ("--seconds=0.5", "--rounds=3", "--cases=2"),

@@ -1,42 +1,64 @@
-"""Record what docs/gallery.md shows: a real sweep of this machine, its live view in a terminal, and its figures.
+"""Record what docs/gallery.md shows: a real sweep of this machine, its live view as a moving picture, and its figures.
 
     make gallery        about six minutes on two quiet cores; look at the pictures before you commit them
 
-The sweep runs in a terminal of 80 x 24 (a pseudo-terminal, read by pyte); the last frame with a cell under way is kept
-as SVG.
+The sweep runs in a terminal of 80 x 24 (a pseudo-terminal, read by pyte). What changes on the screen becomes an SVG
+that plays itself, in a browser and in a README, faster than it was; who wants nothing to move sees its last screen.
 """
 
-import io
 import os
 import pty
-import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import pyte
-from rich.console import Console
-from rich.text import Text
 
 COLUMNS, LINES = 80, 24
 WORDS = "-m gpus=1,2 batch=16,32 repeats=3 epochs=4 study=gallery"
-UNDER_WAY = re.compile(r" (?!12/)\d+/12 ")
-"""In the line of the live view that counts its cells."""
 IMAGES = Path(__file__).parent / "images" / "gallery"
 FIGURES = (
     "strong_time", "strong_efficiency", "strong_parts", "accuracy_epoch", "ranks", "steps", "roofline", "cost_time",
 )  # fmt: skip
 _DPI = 110
+SCREENS = 60
+"""Kept of a recording, at most, besides its last one."""
+_SHOWN_S, _LAST_S = 0.35, 6.0
+"""How long a screen is shown, and the last one."""
+_WIDTH, _HEIGHT, _SIZE, _EDGE, _BAR = 8.4, 18.0, 14, 12.0, 34.0
+"""Of a character and of a line in pixels; of its font; around the screen, and above it."""
+_COLOURS = {
+    "default": "#d6dae0", "black": "#5c6370", "red": "#e06c75", "green": "#98c379", "brown": "#e5c07b",
+    "blue": "#61afef", "magenta": "#c678dd", "cyan": "#56b6c2", "white": "#ffffff",
+}  # fmt: skip
+"""On a dark ground, by pyte's names; other colours are told as hexadecimal digits."""
+
+Run = tuple[str, str, bool]
+"""Characters next to each other that look alike: text, colour, whether it is bold."""
 
 
-def frames(command: list[str], folder: Path) -> Iterator[pyte.Screen]:
-    """The screen after each piece of output of a command in a terminal; raises `CalledProcessError` if it fails."""
-    screen = pyte.Screen(COLUMNS, LINES)
-    stream = pyte.ByteStream(screen)
+@dataclass(frozen=True)
+class Screen:
+    """What a person sees at one moment: its lines from the top, each as its runs."""
+
+    seconds: float
+    """Since the command began."""
+    lines: tuple[tuple[Run, ...], ...]
+
+
+def screens(command: Sequence[str], folder: Path) -> Iterator[Screen]:
+    """Each screen of a command in a terminal that differs from the one before; `CalledProcessError` if it fails."""
+    terminal = pyte.Screen(COLUMNS, LINES)
+    stream = pyte.ByteStream(terminal)
     ours, theirs = pty.openpty()
     size = {"COLUMNS": str(COLUMNS), "LINES": str(LINES), "TERM": "xterm-256color"}
+    begun, last = time.monotonic(), None
     with subprocess.Popen(
         command, cwd=folder, env=os.environ | size, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
     ) as process:
@@ -49,44 +71,107 @@ def frames(command: list[str], folder: Path) -> Iterator[pyte.Screen]:
             if not piece:
                 break
             stream.feed(piece)
-            yield screen
+            lines = tuple(_runs(terminal.buffer[number]) for number in range(terminal.lines))
+            if lines != last:
+                last = lines
+                yield Screen(time.monotonic() - begun, lines)
     os.close(ours)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+        raise subprocess.CalledProcessError(process.returncode, list(command))
 
 
-def picture(screen: pyte.Screen, title: str) -> str:
-    """A screen as SVG that asks nobody's network for a font."""
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
-    for number in range(screen.lines):
-        line = Text(no_wrap=True)
-        for column in range(screen.columns):
-            cell = screen.buffer[number][column]
-            line.append(cell.data, style=_style(cell))
-        console.print(line)
-    return re.sub(r"@font-face \{.*?\}\n", "", console.export_svg(title=title), flags=re.DOTALL)
+def _runs(line: "pyte.screens.StaticDefaultDict[int, pyte.screens.Char]") -> tuple[Run, ...]:
+    cells = [line[column] for column in range(COLUMNS)]
+    alike = groupby(cells, key=lambda cell: (_colour(cell.fg), bool(cell.bold)))
+    return tuple(("".join(cell.data for cell in some), colour, bold) for (colour, bold), some in alike)
 
 
-def _style(cell: pyte.screens.Char) -> str:
-    """What rich calls the look of a character."""
-    named = {"brown": "yellow"}.get(cell.fg, cell.fg)
-    colour = f"#{named}" if re.fullmatch(r"[0-9a-f]{6}", named) else named
-    words = [word for word in ("bold", "italics", "underscore", "reverse") if getattr(cell, word)]
-    said = {"italics": "italic", "underscore": "underline"}
-    return " ".join([*(said.get(word, word) for word in words), "" if colour == "default" else colour]).strip()
+def _colour(name: str) -> str:
+    return _COLOURS.get(name.removeprefix("bright"), f"#{name}" if len(name) == 6 else _COLOURS["default"])
+
+
+def thinned(shown: Sequence[Screen], most: int = SCREENS) -> list[Screen]:
+    """At most so many screens, evenly over the time of the recording, and always the last one."""
+    end = shown[-1].seconds or 1.0
+    kept = {int(most * screen.seconds / end): screen for screen in shown[:-1]}
+    return [*(kept[moment] for moment in sorted(kept)), shown[-1]]
+
+
+def moving(shown: Sequence[Screen], title: str) -> str:
+    """Screens as an SVG that plays for ever and asks nobody's network for anything.
+
+    A line that stays is written once, and is shown while it stays.
+    """
+    shown = [*shown]
+    starts = [number * _SHOWN_S for number in range(len(shown))]
+    whole = starts[-1] + _LAST_S
+    rules: dict[tuple[bool, ...], str] = {}
+    texts = []
+    for number in range(LINES):
+        seen = [screen.lines[number] if number < len(screen.lines) else () for screen in shown]
+        for line in dict.fromkeys(seen):
+            text = _text(line, _BAR + (number + 1) * _HEIGHT)
+            if text:
+                when = tuple(other == line for other in seen)
+                name = rules.setdefault(when, f"w{len(rules)}")
+                texts.append(f'<g class="{name}{"" if when[-1] else " off"}">{text}</g>')
+    width, height = COLUMNS * _WIDTH + 2 * _EDGE, LINES * _HEIGHT + _BAR + _EDGE
+    style = "\n".join(
+        f"@keyframes {name} {{{_moments(when, starts, whole)}}} "
+        f".{name} {{animation: {name} {whole:g}s step-end infinite}}"
+        for when, name in rules.items()
+        if not all(when)
+    )
+    box = f"0 0 {width:g} {height:g}"
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="{box}" role="img" xml:space="preserve">
+<title>{escape(title)}</title>
+<style>
+text {{font: {_SIZE}px ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; white-space: pre}}
+.bold {{font-weight: bold}} .off {{visibility: hidden}}
+@media (prefers-reduced-motion: no-preference) {{
+{style}
+}}
+</style>
+<rect width="100%" height="100%" rx="8" fill="#22262e"/>
+<text x="{width / 2:g}" y="22" fill="#9aa3af" text-anchor="middle">{escape(title)}</text>
+{chr(10).join(texts)}
+</svg>
+"""
+
+
+def _moments(when: Sequence[bool], starts: Sequence[float], whole: float) -> str:
+    """Key frames of what is shown at these screens: where it comes and where it goes."""
+    changes = [n for n in range(len(when)) if n == 0 or when[n] != when[n - 1]]
+    return " ".join(
+        f"{100 * starts[n] / whole:.2f}% {{visibility: {'visible' if when[n] else 'hidden'}}}" for n in changes
+    )
+
+
+def _text(line: Sequence[Run], y: float) -> str:
+    """A line, each run at its column and as wide as its characters, whatever the reader's font."""
+    parts, column = [], 0
+    for text, colour, bold in line:
+        words = text.strip()
+        if words:
+            x = _EDGE + (column + len(text) - len(text.lstrip())) * _WIDTH
+            parts.append(
+                f'<text x="{x:.1f}" y="{y:g}" fill="{colour}" textLength="{len(words) * _WIDTH:.1f}"'
+                f"{' class=' + chr(34) + 'bold' + chr(34) if bold else ''}>{escape(words)}</text>"
+            )
+        column += len(text)
+    return "".join(parts)
 
 
 def main() -> None:
-    """Run the sweep, and write the frames and figures."""
+    """Run the sweep, and write the recording and the figures."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     program = str(Path(sys.executable).parent / "vit_sweep")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        live = ""
-        for screen in frames([program, *WORDS.split()], folder):
-            if UNDER_WAY.search("\n".join(screen.display)):
-                live = picture(screen, f"vit_sweep {WORDS}")
-        (IMAGES / "live.svg").write_text(live)
+        shown = thinned(list(screens([program, *WORDS.split()], folder)))
+        minutes = shown[-1].seconds / 60
+        title = f"vit_sweep {WORDS} ({minutes:.1f} min in {len(shown) * _SHOWN_S:.0f} s)"
+        (IMAGES / "live.svg").write_text(moving(shown, title))
         _draw(folder / "outputs" / "gallery")
 
 

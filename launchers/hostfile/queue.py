@@ -10,11 +10,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from launchers.atomic import opened, read, remove
 from launchers.hostfile.backend import hosts_of
+from launchers.queue.bell import Bell
 from launchers.queue.exits import job_code, sentence, shell_code
 from launchers.queue.loop import run_queue
 from launchers.queue.signals import send
@@ -28,14 +30,16 @@ _PR_SET_PDEATHSIG = 1
 
 def main(folders: list[str]) -> int:
     """Work off the batches in `folders`, widest first."""
-    return run_queue(folders, lambda _, shared: _Hosts(shared).start_ranks, name="hostfile-")
+    return run_queue(folders, lambda _, shared, bell: _Hosts(shared, bell).start_ranks, name="hostfile-")
 
 
 class _Hosts:
     """All hosts of the profile, of which one task at a time takes some."""
 
-    def __init__(self, shared_slots: SharedSlots) -> None:
+    def __init__(self, shared_slots: SharedSlots, bell: Bell) -> None:
         self._shared_slots = shared_slots
+        with suppress(OSError):  # a full disk
+            bell.watch_file(Slots([], slot_folder()).returned())
         self._current: _Mpirun | None = None
         self._slots: dict[tuple[str, ...], Slots] = {}
         self._die_with_us = _death_signal()
@@ -46,7 +50,9 @@ class _Hosts:
             return None
         hosts = tuple(host.name for host in hosts_of(task.batch))
         locks = tuple(f"host-{quote(name, safe='')}" for name in hosts)
-        slots = self._slots.setdefault(locks, Slots(list(locks), slot_folder()))
+        if locks not in self._slots:
+            self._slots[locks] = Slots(list(locks), slot_folder())
+        slots = self._slots[locks]
         shared = task.batch.shared
 
         def take() -> list[str] | None:

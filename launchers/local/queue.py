@@ -24,6 +24,7 @@ from launchers.batch import Batch
 from launchers.environment import LOCAL_JOB
 from launchers.local.rank import run_rank
 from launchers.profile import Device
+from launchers.queue.bell import Bell
 from launchers.queue.exits import job_code, sentence, shell_code
 from launchers.queue.loop import run_queue
 from launchers.queue.signals import send
@@ -42,7 +43,7 @@ def main(folders: list[str]) -> int:
     return run_queue(folders, _starter, name=LOCAL_JOB)
 
 
-def _starter(batches: list[tuple[Path, Batch]], shared_slots: SharedSlots) -> StartRanks:
+def _starter(batches: list[tuple[Path, Batch]], shared_slots: SharedSlots, bell: Bell) -> StartRanks:
     first = batches[0][1]
     # The fork server inherits it; OpenMP reads it at import.
     os.environ.update(resolved(first.rank_environment, os.environ))
@@ -52,15 +53,18 @@ def _starter(batches: list[tuple[Path, Batch]], shared_slots: SharedSlots) -> St
     context = multiprocessing.get_context("forkserver")
     # A forked rank runs this module again for its names, and shall find its imports done.
     context.set_forkserver_preload([*_IMPORTS, *preload])
-    return _Machine(Slots(slots_of(first.profile), slot_folder()), shared_slots, context).start_ranks
+    slots = Slots(slots_of(first.profile), slot_folder())
+    with suppress(OSError):  # a full disk
+        bell.watch_file(slots.returned())
+    return _Machine(slots, shared_slots, context, bell).start_ranks
 
 
 class _Machine:
     """Cores or GPUs, and the server that forks ranks."""
 
-    def __init__(self, slots: Slots, shared_slots: SharedSlots, context: ForkServerContext) -> None:
+    def __init__(self, slots: Slots, shared_slots: SharedSlots, context: ForkServerContext, bell: Bell) -> None:
         self._slots, self._shared_slots = slots, shared_slots
-        self._context = context
+        self._context, self._bell = context, bell
         self._can_fork = threading.Event()
         # Apart, since whoever asks the server to fork waits until its imports are done, deaf to clients.
         threading.Thread(target=self._wait_for_the_server, daemon=True).start()
@@ -70,6 +74,7 @@ class _Machine:
             self._context.Process(target=os.getpid, daemon=True).start()
         finally:
             self._can_fork.set()  # if it cannot, the first task will say why
+            self._bell.ring()
 
     def start_ranks(self, task: QueueTask, place: dict[str, str]) -> "_Ranks | None":
         """Start all ranks of a task, if its slots are free. Raises `OSError` where no process can be started."""

@@ -45,6 +45,19 @@ def warn_after(limit_s: float) -> float:
     return max(limit_s - WARNING_S, limit_s / 2)
 
 
+def next_due(moments: Moments) -> float | None:
+    """Return when `due` will have an answer, if nothing happens before; None: never.
+
+    Whoever has done what is due, and noted it, can wait until then.
+    """
+    if moments.terminated is not None:
+        return moments.terminated + moments.grace_s if moments.killed is None else None
+    if moments.broken is not None:
+        return moments.broken + SIBLING_GRACE_S
+    limit = moments.begun + moments.limit_s
+    return limit if moments.warned is not None else min(limit, moments.begun + warn_after(moments.limit_s))
+
+
 def due(moments: Moments, now: float) -> Due:
     """Return what is due at `now`. Each answer but `nothing` holds until its moment has been noted."""
     if moments.terminated is not None:

@@ -68,9 +68,15 @@ def read_states(folder: Path) -> dict[int, TaskStatus]:
         return {}
 
 
+def cancel_folder(folder: Path) -> Path:
+    """The folder in which clients ask the queue of a batch to end tasks; made if it is not there."""
+    make_folder(folder / _CANCEL)
+    return folder / _CANCEL
+
+
 def ask_to_cancel(folder: Path, indices: Iterable[int]) -> None:
     """Ask the queue of a batch to end tasks; asking twice does no harm."""
-    make_folder(folder / _CANCEL)
+    cancel_folder(folder)
     for index in indices:
         os.close(opened(folder / _CANCEL / str(index), os.O_WRONLY | os.O_CREAT))
 

@@ -1,31 +1,39 @@
-"""The loop of our queues: starts tasks when there is room, attends to those that run, listens to clients."""
+"""The loop of our queues: starts tasks when there is room, attends to those that run, listens to clients.
+
+It sleeps until its bell rings or something is due, and looks by itself only for what no event tells.
+"""
 
 import os
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import wait
+from contextlib import suppress
 from pathlib import Path
 
 from launchers.atomic import NO_ROOM, guard, read
 from launchers.backend import TaskStatus
 from launchers.batch import Batch
 from launchers.checked import parse_json
-from launchers.queue.files import asked_to_cancel, write_handle, write_states
+from launchers.queue.bell import Bell
+from launchers.queue.clock import next_due
+from launchers.queue.files import asked_to_cancel, cancel_folder, write_handle, write_states
 from launchers.queue.slots import SharedSlots
-from launchers.queue.task import QueueTask, StartRanks, attend, begin, cancel
+from launchers.queue.task import CLOSING_LIMIT_S, QueueTask, Start, StartRanks, attend, begin, cancel
 
-_ROUND_S = 0.5
-"""Longest time between two looks at clients' wishes, time limits and slots that other queues give back."""
-_QUICK_ROUND_S = 0.1
-"""Where the end of a process does not wake the loop."""
+_LOOK_S = 1.0
+"""Longest time between two looks at clients' wishes: one on another machine makes no event here."""
+_TRY_S = 5.0
+"""Longest time between two tries to start what had no room: another queue may be killed before it can say anything."""
 _LAST_WRITE_S = 60.0
 """How long a queue whose disk is full goes on trying to write how its last tasks ended."""
 
 
-Starter = Callable[[list[tuple[Path, Batch]], SharedSlots], StartRanks]
-"""Makes a queue ready to start tasks of its batches; shared ones keep their slots in `SharedSlots`."""
+Starter = Callable[[list[tuple[Path, Batch]], SharedSlots, Bell], StartRanks]
+"""Makes a queue ready to start tasks of its batches; shared ones keep their slots in `SharedSlots`.
+
+It has the bell ring when there may be room where there was none.
+"""
 
 
 def run_queue(folders: Sequence[str], starter: Starter, *, name: str) -> int:
@@ -36,19 +44,21 @@ def run_queue(folders: Sequence[str], starter: Starter, *, name: str) -> int:
     signals: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: signals.append(number))
     batches = read_batches(folders)
-    while not _has_written_handle(folders):
-        if signals:
-            return 1
-        time.sleep(_ROUND_S)
-    tasks = tasks_of(batches)
-    shared_slots = SharedSlots(tasks)
-    work_off(
-        tasks,
-        starter(batches, shared_slots),
-        job_id=lambda task: f"{name}{os.getpid()}-{task.index}",
-        terminated=lambda: bool(signals),
-        tidy=shared_slots.tidy,
-    )
+    with Bell() as bell:
+        while not _has_written_handle(folders):
+            if signals:
+                return 1
+            bell.wait((), _LOOK_S)
+        tasks = tasks_of(batches)
+        shared_slots = SharedSlots(tasks)
+        work_off(
+            tasks,
+            starter(batches, shared_slots, bell),
+            job_id=lambda task: f"{name}{os.getpid()}-{task.index}",
+            bell=bell,
+            terminated=lambda: bool(signals),
+            tidy=shared_slots.tidy,
+        )
     return 0
 
 
@@ -89,6 +99,7 @@ def work_off(
     start_ranks: StartRanks,
     job_id: Callable[[QueueTask], str],
     *,
+    bell: Bell,
     terminated: Callable[[], bool] = lambda: False,
     leave: Callable[[], bool] = lambda: False,
     tidy: Callable[[], None] = lambda: None,
@@ -98,28 +109,41 @@ def work_off(
     `terminated` cancels all of them. `tidy` is called in every round, after starts.
     """
     unwritten = {folder for folder in {task.folder for task in tasks} if not _write(folder, tasks)}
+    for folder in {task.folder for task in tasks}:
+        with suppress(OSError):  # a full disk
+            bell.watch_folder(cancel_folder(folder))
     over_since: float | None = None
+    stirred, next_try = True, 0.0
     while True:
         now = time.monotonic()
-        to_cancel = {
-            folder: asked_to_cancel(folder) for folder in {task.folder for task in tasks if task.ended is None}
-        }
-        for task in tasks:
-            if task.ended is not None:
-                continue
-            changed = attend(task, now)
-            if terminated() or task.index in to_cancel[task.folder]:
-                changed |= cancel(task, now)
-            if changed:
-                unwritten.add(task.folder)
-        unwritten |= _start_what_fits(tasks, start_ranks, job_id, now)
+        changed = _attend_all(tasks, now, terminated=terminated())
+        unwritten |= changed
+        if stirred or changed or now >= next_try:
+            unwritten |= _start_what_fits(tasks, start_ranks, job_id, now)
+            next_try = now + _TRY_S
         tidy()
         unwritten = {folder for folder in unwritten if not _write(folder, tasks)}
         if all(task.ended is not None or (task.start is None and leave()) for task in tasks):
             over_since = over_since or now
             if not unwritten or now > over_since + _LAST_WRITE_S:
                 return
-        _wait(tasks)
+        starts = [task.start for task in tasks if task.start is not None]
+        sentinels = [sentinel for start in starts for sentinel in start.run.sentinels()]
+        stirred = bell.wait(sentinels, _patience_s(starts, now))
+
+
+def _attend_all(tasks: Sequence[QueueTask], now: float, *, terminated: bool) -> set[Path]:
+    """Do what is due for tasks that run, and what clients wish; returns the folders of batches with news for them."""
+    left = [task for task in tasks if task.ended is None]
+    to_cancel = {folder: asked_to_cancel(folder) for folder in {task.folder for task in left}}
+    changed = set()
+    for task in left:
+        news = attend(task, now)
+        if terminated or task.index in to_cancel[task.folder]:
+            news |= cancel(task, now)
+        if news:
+            changed.add(task.folder)
+    return changed
 
 
 def _start_what_fits(
@@ -127,18 +151,35 @@ def _start_what_fits(
 ) -> set[Path]:
     """Start tasks in their order; returns the folders of batches that clients should hear of.
 
-    In a shared batch nobody overtakes: it has one running task, and a task that has no room holds up those after it.
+    Where one task has no room, others of its batch, which want the same, are not tried. In a shared batch nobody
+    overtakes: it has one running task, and a task that has no room holds up those after it.
     """
     running = Counter(task.folder for task in tasks if task.start is not None)
+    without_room: dict[Path, tuple[str, str]] = {}
     changed = set()
     for task in tasks:
         most = 1 if task.batch.shared else task.batch.parallel
         if not task.queued or (most is not None and running[task.folder] >= most):
             continue
-        if begin(task, start_ranks, job_id(task), now):
+        before = task.detail
+        if task.folder in without_room:
+            # What was said of the one that was tried holds for those that said the same before.
+            said_before, said = without_room[task.folder]
+            task.detail = said if before == said_before else before
+        elif begin(task, start_ranks, job_id(task), now):
             changed.add(task.folder)
+        if task.queued:
+            without_room.setdefault(task.folder, (before, task.detail))
         running[task.folder] += task.start is not None or (task.batch.shared and task.queued)
     return changed
+
+
+def _patience_s(starts: Sequence[Start], now: float) -> float:
+    """How long a queue may wait for its bell: until something is due, at most until its next look."""
+    moments = [
+        next_due(start.moments) if start.closing is None else start.closing_begun + CLOSING_LIMIT_S for start in starts
+    ]
+    return max(0.0, min([_LOOK_S, *(moment - now for moment in moments if moment is not None)]))
 
 
 def _write(folder: Path, tasks: Sequence[QueueTask]) -> bool:
@@ -149,15 +190,3 @@ def _write(folder: Path, tasks: Sequence[QueueTask]) -> bool:
     except OSError:
         return False
     return True
-
-
-def _wait(tasks: Sequence[QueueTask]) -> None:
-    """Wait until a rank ends, or for the next round."""
-    starts = [task.start for task in tasks if task.start is not None]
-    sentinels = [sentinel for start in starts for sentinel in start.run.sentinels()]
-    silent = not sentinels or any(start.closing is not None for start in starts)
-    if sentinels:
-        wait(sentinels, timeout=_QUICK_ROUND_S if silent else _ROUND_S)
-    else:
-        # Where nothing runs, others have the slots: they are not asked for ten times a second.
-        time.sleep(_QUICK_ROUND_S if starts else _ROUND_S)

@@ -76,6 +76,7 @@ class Slots:
         self._names = names
         self._folder = folder
         self._held: dict[str, FileLock] = {}
+        self._open_until_the_end: int | None = None
         self.waits_for: tuple[str, ...] = ()
         """Who had slots that the last call of `take` would have needed: queues of other studies, one line each."""
 
@@ -112,6 +113,9 @@ class Slots:
             return None
         self.waits_for = ()
         with suppress(OSError):  # a full disk keeps nobody from working
+            if self._open_until_the_end is None:
+                # Closed by the kernel where this process is killed.
+                self._open_until_the_end = os.open(self.returned(), os.O_WRONLY | os.O_CLOEXEC)
             for name in taken:
                 # Words for people, of no use after a crash: no wait for the disk.
                 with replacing(self._owner_file(name), durable=False) as file:
@@ -130,6 +134,18 @@ class Slots:
         """Release slots."""
         for name in names:
             self._held.pop(name).release()
+        if names:
+            with suppress(OSError):
+                os.close(os.open(self.returned(), os.O_WRONLY | os.O_CLOEXEC))
+
+    def returned(self) -> Path:
+        """A file that whoever gives slots back, or is killed with some, closes after it: what others may watch.
+
+        The locks themselves would not do: whoever tries one in vain closes it too. Raises `OSError`.
+        """
+        path = self._folder / "returned"
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        return path
 
 
 class SharedSlots:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from launchers.backend import Ended, TaskState
 from launchers.batch import RUN_AGAIN
 from launchers.environment import JOB_ENDS
+from launchers.queue.bell import Bell
 from launchers.queue.exits import shell_code
 from launchers.queue.files import note_start, read_states, starts, write_states
 from launchers.queue.loop import read_batches, tasks_of, work_off
@@ -43,13 +44,15 @@ def main(folders: list[str]) -> int:
     for task in tasks:
         _restore(task)
         task.allocation_ends = allocation.ends
-    work_off(
-        tasks,
-        allocation.start_ranks,
-        job_id=lambda task: f"{allocation.job}_{task.index}",
-        leave=lambda: allocation.closed,
-        tidy=allocation.hand_on,
-    )
+    with Bell() as bell:
+        work_off(
+            tasks,
+            allocation.start_ranks,
+            job_id=lambda task: f"{allocation.job}_{task.index}",
+            bell=bell,
+            leave=lambda: allocation.closed,
+            tidy=allocation.hand_on,
+        )
     if allocation.gone:
         return _TERMINATED
     left = [task for task in tasks if task.ended is None]

@@ -54,13 +54,7 @@ class Browser:
 
     def open(self, path, *, size=DESKTOP, dark=False, script=True, fragment=""):
         """Open a file, at a size (width, height), in a colour scheme, with or without its script."""
-        self._tell(
-            "Emulation.setDeviceMetricsOverride",
-            width=size[0],
-            height=size[1],
-            deviceScaleFactor=1,
-            mobile=size == PHONE,
-        )
+        self.resize(*size, mobile=size == PHONE)
         self._tell(
             "Emulation.setEmulatedMedia",
             media="",
@@ -73,11 +67,22 @@ class Browser:
         self.driver.get(path.as_uri() + fragment)
         return self
 
+    def resize(self, width, height, *, mobile=False):
+        """Give the page a screen of so many pixels."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": mobile}
+        self._tell("Emulation.setDeviceMetricsOverride", **screen)
+
     def ask(self, expression):
         """Evaluate a JavaScript expression; works with the page's own script disabled too."""
         answer = self._tell("Runtime.evaluate", expression=expression, returnByValue=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def until(self, expression):
+        """The value of an expression, once it is true: a browser hands on a pointer frame by frame."""
+        from selenium.webdriver.support.ui import WebDriverWait
+
+        return WebDriverWait(self.driver, timeout=120, poll_frequency=0.05).until(lambda _: self.ask(expression))
 
     def click(self, selector, number=0):
         """Click what a selector finds, as a person does."""

@@ -13,6 +13,9 @@ from tests.docs.test_site import build
 pytest.importorskip("material")
 LINKS = "[...document.querySelectorAll('.md-search-result__link')].map(link => link.href).join(' ')"
 
+CUT = "[...document.querySelectorAll('pre > code')].filter(code => code.scrollWidth > code.clientWidth + 1).length"
+"""Blocks of code that do not show all of their columns."""
+
 
 class Quiet(SimpleHTTPRequestHandler):
     """Serves files and writes no log."""
@@ -34,6 +37,16 @@ def site(tmp_path_factory):
 
 def test_search_finds_a_page_by_a_word_and_nothing_is_fetched_from_elsewhere(site, browser):
     browser.requests()
-    browser.driver.get(f"{site}/tutorials/laptop.html?q=preemption")
-    wait_for(lambda: "profiles.html" in browser.ask(LINKS))
+    browser.driver.get(f"{site}/tutorials/laptop.html?q=isoefficiency")
+    wait_for(lambda: "results/measuring.html" in browser.ask(LINKS))
     assert [url for url in browser.requests() if urlsplit(url).netloc != urlsplit(site).netloc] == []
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1920])
+@pytest.mark.parametrize("page", ["index", "tutorials/laptop", "reference/keys", "results/audit", "gallery"])
+def test_no_page_is_wider_than_its_screen_and_on_a_desk_no_code_is_cut(site, browser, page, width):
+    browser.resize(width, 900)
+    browser.driver.get(f"{site}/{page}.html")
+    assert browser.ask("document.documentElement.scrollWidth") <= width
+    if width > 390:
+        assert browser.ask(CUT) == 0

@@ -1,6 +1,7 @@
 """The parts of the docs that are made from the code: each says what the code says."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING
 from pathlib import Path
@@ -16,7 +17,6 @@ from vit_sweep.config.explain import Key, all_keys
 from vit_sweep.config.folders import VARIABLES
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.policy import POLICIES, Action
-from vit_sweep.report.tables import accuracy, continued, costs, effects, isoefficiency, pairs, resolutions, scaling
 from vit_sweep.report.tables.compared import COMPARED_COLUMNS
 from vit_sweep.report.tables.form.columns import COLUMNS
 from vit_sweep.report.tables.form.table import Column
@@ -34,6 +34,12 @@ def columns(known: Iterable[Column]) -> str:
     )
 
 
+def _said_above(column: Column) -> bool:
+    """Whether another table has the same column with the same meaning."""
+    other = COLUMNS.get(column.name)
+    return other is not None and (other.unit, other.meaning) == (column.unit, column.meaning)
+
+
 def pipes(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A Markdown table; a bar in a text does not end its cell."""
     lines = [titles, ["---"] * len(titles), *rows]
@@ -44,8 +50,11 @@ def keys(group: str) -> str:
     """The keys of a group, or with an empty one those that are no group's."""
     chosen = [key for key in all_keys() if (key.name.partition(".")[0] if "." in key.name else "") == group]
     return pipes(
-        ("key", "meaning", "takes", "default", "unit"),
-        ((f"`{key.name}`", _with_values(key), key.takes, _default_of(key), key.unit) for key in chosen),
+        ("key", "meaning", "takes", "default"),
+        (
+            (f"`{key.name}`", _with_values(key), f"{key.takes}{f' ({key.unit})' if key.unit else ''}", _default_of(key))
+            for key in chosen
+        ),
     )
 
 
@@ -73,25 +82,37 @@ def code(text: str) -> str:
 
 
 def verbs() -> str:
-    """Every verb with its arguments and options."""
-    return "\n\n".join(_verbs(typer.main.get_command(app)))
+    """Every verb with its arguments and options; what several verbs have alike stands once, behind them."""
+    found = list(_verbs(typer.main.get_command(app)))
+    often = Counter(row for _, _, rows in found for row in rows)
+    shared = [row for row, count in often.items() if count >= SHARED]
+    parts = ["\n\n".join([f"### {name}", says, *_options(rows, shared)]) for name, says, rows in found]
+    return "\n\n".join([*parts, "### Options of several verbs", pipes(_HEADS, shared)])
 
 
-def _verbs(command: Any, name: str = "") -> Iterator[str]:
+SHARED = 3
+"""Verbs with an option from which on it is said once."""
+_HEADS = ("word", "meaning", "default")
+_Row = tuple[str, str, str]
+
+
+def _options(rows: Sequence[_Row], shared: Sequence[_Row]) -> list[str]:
+    own = [row for row in rows if row not in shared]
+    others = ", ".join(word for word, *_ in rows if (word, *_) in shared)
+    return [*([pipes(_HEADS, own)] if own else []), *([f"Also {others}."] if others else [])]
+
+
+def _verbs(command: Any, name: str = "") -> Iterator[tuple[str, str, list[_Row]]]:
     children = getattr(command, "commands", {})
     for verb, child in sorted(children.items()):
         yield from _verbs(child, f"{name} {verb}".strip())
     if not children:
-        options = [
-            (
-                code(" ".join(p.opts) if p.param_type_name == "option" else p.name.upper()),
-                _line(p.help or ""),
-                _default(p),
-            )
-            for p in command.params
+        words = (p.opts if p.param_type_name == "option" else [p.name.upper()] for p in command.params)
+        rows = [
+            (code(" ".join(said)), _line(p.help or ""), _default(p))
+            for said, p in zip(words, command.params, strict=True)
         ]
-        parts = [f"### {name}", _line(command.help)]
-        yield "\n\n".join([*parts, *([pipes(("word", "meaning", "default"), options)] if options else [])])
+        yield name, _line(command.help), rows
 
 
 def _line(text: str | None) -> str:
@@ -127,39 +148,6 @@ def actions() -> str:
     return pipes(("action", "says"), ((code(action.value), _line(words[action.name])) for action in Action))
 
 
-_TABLES = {
-    "strong, weak": scaling.SCALING_COLUMNS,
-    "batch": effects.BATCH_COLUMNS,
-    "accumulation": effects.ACCUM_COLUMNS,
-    "placement": pairs.PLACEMENT_COLUMNS,
-    "engines": pairs.ENGINE_COLUMNS,
-    "memory": costs.MEMORY_COLUMNS,
-    "resolutions": resolutions.RESOLUTION_COLUMNS,
-    "failures": costs.FAILURE_COLUMNS,
-    "cost": costs.COST_COLUMNS,
-    "isoefficiency": isoefficiency.ISOEFFICIENCY_COLUMNS,
-    "accuracy": accuracy.ACCURACY_COLUMNS,
-    "continued": continued.CONTINUED_COLUMNS,
-}
-_COMMON = ("model", "data", "precision", "engine", "optimizer", "partition", "gpu_model", "variant")
-
-
-def tables() -> str:
-    """The columns of each table, bounds of intervals and those that begin every table left out."""
-    bounds = {name for name, column in COLUMNS.items() if column.bound_of}
-    return pipes(
-        ("table", "columns"),
-        (
-            (", ".join(code(name) for name in names.split(", ")), _names(found, {*bounds, *_COMMON}))
-            for names, found in _TABLES.items()
-        ),
-    )
-
-
-def _names(found: Iterable[str], without: set[str]) -> str:
-    return ", ".join(code(name) for name in found if name not in without)
-
-
 PARTS = {
     "reference/keys.md": {
         "command": keys(""),
@@ -172,9 +160,8 @@ PARTS = {
     },
     "reference/causes.md": {"causes": causes(), "actions": actions()},
     "reference/columns.md": {
-        "tables": tables(),
         "columns": columns(column for column in COLUMNS.values() if not column.bound_of),
-        "runs": columns(RUN_COLUMNS.values()),
+        "runs": columns(column for column in RUN_COLUMNS.values() if not _said_above(column)),
         "status": columns(STATUS_COLUMNS),
         "compared": columns(column for column in COMPARED_COLUMNS if not column.bound_of),
     },

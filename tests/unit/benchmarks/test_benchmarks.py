@@ -18,6 +18,7 @@ SMALLEST = {
     "judging/coverage": ["--studies=3"],
     "judging/predictions": ["--seeds=1"],
     "orchestrator/collecting": ["--records=20", "--rounds=1"],
+    "orchestrator/waiting": ["--seconds=0.1", "--tasks=4"],
     "trainer/input": ["--seconds=0", "--rounds=1", "--cases=1"],
     "trainer/reading": ["--images=72", "--rounds=1", "--steps=2"],
     "trainer/instrumentation": ["--rounds=1", "--steps=1"],

@@ -280,7 +280,7 @@ def test_a_queue_lives_on_while_its_disk_is_full_and_speaks_when_there_is_room(q
     wait_for(lambda: began(folder) and read_states(folder)[0].state is TaskState.RUNNING)
     (folder / "states.json").unlink()
     (folder / "states.json").mkdir()  # as on a full disk, the queue cannot replace it
-    (folder / "cancel").mkdir()
+    (folder / "cancel").mkdir(exist_ok=True)
     (folder / "cancel/0").touch()
     wait_for(lambda: [n for n in notes(folder) if n["what"] == "closing"])
     room = threading.Timer(1.0, (folder / "states.json").rmdir)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launchers.queue.clock import Due, Moments, due, warn_after
+from launchers.queue.clock import Due, Moments, due, next_due, warn_after
 from launchers.queue.exits import job_code, sentence, shell_code
 
 HOUR = Moments(begun=100.0, limit_s=3600.0, grace_s=10.0)
@@ -28,6 +28,25 @@ def test_every_task_is_warned_before_its_limit_and_after_its_start(limit):
 )
 def test_a_running_task_is_warned_and_then_ended(now, owed):
     assert due(HOUR, now) is owed
+
+
+@given(
+    begun=st.floats(0, 1e6),
+    limit_s=st.floats(1, 1e6),
+    warned=st.none() | st.floats(0, 1e6),
+    broken=st.none() | st.floats(0, 1e6),
+    terminated=st.none() | st.floats(0, 1e6),
+    killed=st.none() | st.floats(0, 1e6),
+    early=st.floats(0.001, 1e6),
+)
+def test_nothing_is_due_before_the_moment_that_is_said_and_something_is_then(early, **moments):
+    moments = Moments(grace_s=10.0, **moments)
+    when = next_due(moments)
+    if when is None:
+        assert due(moments, 1e9) is Due.NOTHING
+    else:
+        assert due(moments, when) is not Due.NOTHING
+        assert due(moments, when - early) is Due.NOTHING
 
 
 def test_the_rest_of_a_broken_task_is_ended_after_10_s_and_no_time_limit_covers_that_up():
