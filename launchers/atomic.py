@@ -18,9 +18,7 @@ import errno
 import os
 import pwd
 import re
-import shutil
 import stat
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -63,7 +61,7 @@ def guard(root: Path) -> None:
 
 def temporary(path: Path) -> Path:
     """A name beside `path` that nobody else has, for what is to be renamed to `path`."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    return path.with_name(f".{path.name}.{os.urandom(16).hex()}.tmp")
 
 
 @contextmanager
@@ -265,6 +263,8 @@ def remove(path: Path, *, made: str) -> None:
     try:
         with _placed(path) as (name, folder):
             if stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                import shutil
+
                 shutil.rmtree(name, ignore_errors=True, dir_fd=folder)
             else:
                 os.unlink(name, dir_fd=folder)

@@ -26,6 +26,9 @@ OLD_STUDY = ROOT / "tests" / "old_study" / "old"
 _STATE = tempfile.TemporaryDirectory(prefix="vit_sweep-state-")
 os.environ["XDG_STATE_HOME"] = _STATE.name
 """What tests let studies run is nobody's consent."""
+_CACHE = tempfile.TemporaryDirectory(prefix="vit_sweep-cache-")
+os.environ["XDG_CACHE_HOME"] = _CACHE.name
+"""What tests compose is kept for none of their user's commands."""
 _RUNTIME = tempfile.TemporaryDirectory(prefix="run-")
 os.environ["XDG_RUNTIME_DIR"] = _RUNTIME.name
 """Where a queue has its locks of cores if the path of its temporary folder is too long for a socket: else they would be

@@ -4,6 +4,7 @@ A user's mistake ends here: one sentence on stderr, exit code 2. Anything else i
 """
 
 import errno
+import gc
 import io
 import os
 import re
@@ -91,7 +92,7 @@ def _sweep(words: list[str]) -> int:
     words = [_AS_KEYS.get(word, word) for word in words]
     _refuse_unknown_verb(words)
     spelling.check(words, known_keys=_known_keys)
-    return _hydra(words)
+    return _read(words)
 
 
 def _reported(command: Callable[[], int], words: Sequence[str]) -> int:
@@ -156,7 +157,30 @@ def _not_allowed(error: OSError, words: Sequence[str]) -> str:
     )
 
 
-def _hydra(words: list[str]) -> int:
+def _read(words: list[str]) -> int:
+    """Let the words of a sweep be read and run them; by Hydra, unless they and what it would compose are known."""
+    from vit_sweep.config.folders import conf_dir, site_dir
+    from vit_sweep.config.quick import quick
+    from vit_sweep.config.quick.kept import Kept
+
+    words = spelling.options_first(spelling.spelled_out(words))
+    site = site_dir(os.environ)
+    known = quick(words, Kept([conf_dir(), *([site] if site is not None else [])], os.environ), _composed_groups)
+    if known is None:
+        return _hydra(words, own_files=site is not None)
+    from vit_sweep.cli.sweep import run
+
+    sys.argv = [sys.argv[0], *words]
+    return run(known.configurations, overrides=known.overrides)
+
+
+def _composed_groups(chosen: Sequence[str]) -> dict[str, Any] | None:
+    from vit_sweep.config.compose import composed_groups
+
+    return composed_groups(chosen)
+
+
+def _hydra(words: list[str], *, own_files: bool) -> int:
     """Let Hydra read the command line; the sweep's exit code comes back as SystemExit."""
     # With it Hydra hands its exceptions on, so that we can tell a user's mistake from a bug.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -164,12 +188,7 @@ def _hydra(words: list[str]) -> int:
     from omegaconf import DictConfig
 
     from vit_sweep.config.compose import told
-    from vit_sweep.config.data_catalog import spelled_out
-    from vit_sweep.config.folders import conf_dir, site_dir
-    from vit_sweep.config.spelling import options_first
-
-    words = options_first(spelled_out(words))
-    own_files = site_dir(os.environ) is not None
+    from vit_sweep.config.folders import conf_dir
 
     @hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="config")
     def one_cell(config: DictConfig) -> None:
@@ -273,6 +292,8 @@ def in_utf8() -> None:
 def script() -> None:
     """What `vit_sweep` starts; `python -m vit_sweep` is the same."""
     in_utf8()
+    # What a command imports and plans is no garbage: to look through it a hundred times is a tenth of a dry run.
+    gc.set_threshold(50_000, 20, 20)
     sys.exit(main())
 
 

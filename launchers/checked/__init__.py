@@ -18,6 +18,7 @@ from typing import Any, TypeVar, dataclass_transform
 
 from pydantic_core import ArgsKwargs, SchemaSerializer, SchemaValidator, ValidationError
 
+from launchers.checked.frozen import freeze
 from launchers.checked.kinds import (
     ANY_FLOAT,
     CLUSTER,
@@ -98,7 +99,8 @@ def checked(cls: type[T]) -> type[T]:
 
     What validates is built when it is first used: a process starts with a hundred of these classes and uses a few.
     """
-    made: Any = dataclass(frozen=True, slots=True, kw_only=True, init=False)(cls)
+    made: Any = dataclass(init=False, repr=False, eq=False, slots=True, kw_only=True)(cls)
+    freeze(made)
     made.__init__ = _validated
     made.__get_pydantic_core_schema__ = classmethod(_as_pydantic_asks)
     result: type[T] = made

@@ -12,8 +12,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
-
 from launchers.atomic import opened, read
 from launchers.backend import (
     Ended,
@@ -132,6 +130,8 @@ def start_queue(
             env=own,
             pass_fds=locks,
         )
+    import psutil
+
     try:
         handle = handle_of(process.pid)
     except psutil.NoSuchProcess:

@@ -3,8 +3,10 @@
 import socket
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import psutil
+if TYPE_CHECKING:
+    import psutil  # only where a process is looked for: it takes long to import
 
 
 def handle_of(pid: int) -> str:
@@ -12,6 +14,8 @@ def handle_of(pid: int) -> str:
 
     Raises `psutil.NoSuchProcess`.
     """
+    import psutil
+
     return f"{socket.gethostname()}/{pid}/{_birth(psutil.Process(pid))}"
 
 
@@ -25,10 +29,12 @@ def host_of(handle: str) -> str:
     return _parts(handle)[0]
 
 
-def process_of(handle: str) -> psutil.Process | None:
+def process_of(handle: str) -> "psutil.Process | None":
     """The queue's process; None if it ended, if its number was given to another process, or on another host."""
     host, pid, birth = _parts(handle)
     if host == socket.gethostname():
+        import psutil
+
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             # Earlier versions wrote the time of birth.
@@ -44,7 +50,7 @@ def _parts(handle: str) -> tuple[str, int, str]:
     return host, int(pid), birth
 
 
-def _birth(process: psutil.Process) -> str:
+def _birth(process: "psutil.Process") -> str:
     """Clock ticks since the machine started. A time of day would change when the clock is put right."""
     try:
         after_name = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2]

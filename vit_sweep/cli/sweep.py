@@ -14,8 +14,8 @@ from launchers.text import plural
 from vit_sweep.cli.terminal import show, show_plan
 from vit_sweep.cli.terminal.consent import agree
 from vit_sweep.cli.terminal.exit_codes import EXIT_DETACHED, EXIT_DONE, EXIT_FAILED
-from vit_sweep.config.compose import Plain
 from vit_sweep.config.settings import read
+from vit_sweep.config.words import Plain
 from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.outcome.selection import Rerun, Retry

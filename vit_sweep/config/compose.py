@@ -9,15 +9,16 @@ A named grid (`grid=NAME`) becomes words of the same grammar; zipped axes advanc
 
 import copy
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf, open_dict, resolvers
 from omegaconf.errors import OmegaConfBaseException
@@ -30,11 +31,10 @@ from launchers.references import reference
 from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations, read_zips
 from vit_sweep.config.folders import conf_dir
 from vit_sweep.config.spelling import GROUPS, likely_key, likely_name
+from vit_sweep.config.words import Plain, grid_words, one_word_for_the_stage, replaced
 from vit_sweep.config.yaml_numbers import read_digits_alone
 from vit_sweep.data.request import Request
 from vit_sweep.plan.point import Point
-
-Plain = dict[str, Any]
 
 read_digits_alone()
 
@@ -50,7 +50,7 @@ def expand(overrides: list[str], *, loader: ConfigLoader, master: DictConfig) ->
     composer.take_from_master(parsed)
     with told():
         words = _words_of_grid(parsed, composer.grid)
-    _one_word_for_the_stage({override.key_or_group for override in parsed if override.value() is not None})
+    one_word_for_the_stage({override.key_or_group for override in parsed if override.value() is not None})
     parsed = [*composer.parser.parse_overrides(words), *parsed]
     lists = [_choices(override) for override in parsed]
     for override, choices in zip(parsed, lists, strict=True):
@@ -100,7 +100,7 @@ class _Composer:
         chosen = tuple(text for text, first in zip(combination, composed, strict=True) if first)
         changes = [self._change(text) for text, first in zip(combination, composed, strict=True) if not first]
         start = self._resolved(chosen)
-        values = _replaced(start, changes) if start is not None else None
+        values = replaced(start, changes) if start is not None else None
         if values is not None:
             return values
         config = copy.deepcopy(self.base(chosen))
@@ -118,33 +118,26 @@ class _Composer:
         return config
 
     def _resolve(self, chosen: tuple[str, ...]) -> Plain | None:
-        """The same as plain values, unless a value is missing or depends on another one."""
-        config = self.base(chosen)
-        raw = str(OmegaConf.to_container(config, resolve=False))
-        return None if "???" in raw or re.search(r"\$\{(?!oc\.env:)", raw) else plain(config)
+        return _independent(self.base(chosen))
 
     def _parse(self, text: str) -> tuple[str, Any]:
         override = self.parser.parse_override(text)
         return override.key_or_group, override.value()
 
 
-def _replaced(start: Plain, changes: list[tuple[str, Any]]) -> Plain | None:
-    """Set plain values in a copy of the touched branches; None where OmegaConf must judge (and word the error)."""
-    values = dict(start)
-    for key, value in changes:
-        *path, last = key.split(".")
-        if isinstance(value, dict) or "${" in str(value) or "???" in str(value) or not re.fullmatch(r"[\w.]+", key):
-            return None
-        node = values
-        for part in path:
-            if not isinstance(node.get(part), dict):
-                return None
-            node[part] = dict(node[part])
-            node = node[part]
-        if last not in node or isinstance(node[last], dict):
-            return None
-        node[last] = value
-    return values
+def composed_groups(chosen: Sequence[str]) -> Plain | None:
+    """The configuration of these groups alone; None where it takes more to compose it, or is a mistake."""
+    try:
+        with told(), initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+            return _independent(compose("config", overrides=list(chosen)))
+    except (UserError, RecursionError):
+        return None
+
+
+def _independent(config: DictConfig) -> Plain | None:
+    """The same as plain values, unless a value is missing or depends on another one."""
+    raw = str(OmegaConf.to_container(config, resolve=False))
+    return None if "???" in raw or re.search(r"\$\{(?!oc\.env:)", raw) else plain(config)
 
 
 def single(config: DictConfig) -> Plain:
@@ -156,7 +149,7 @@ def single(config: DictConfig) -> Plain:
     columns([], read_zips(values["zip"]))
     if HydraConfig.initialized():
         given = (override.partition("=") for override in words_of_command())
-        _one_word_for_the_stage({key.lstrip("+") for key, _, value in given if value != "null"})
+        one_word_for_the_stage({key.lstrip("+") for key, _, value in given if value != "null"})
     return values
 
 
@@ -165,13 +158,6 @@ def words_of_command() -> list[str]:
     words = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     assert isinstance(words, list)
     return [str(word) for word in words]
-
-
-def _one_word_for_the_stage(given: Collection[str]) -> None:
-    """`zero=2` and `engine=zero2` are two words for one thing; raises `UserError` where a command says both."""
-    engine = next((key for key in ("engine", "engine.zero_stage") if key in given), None)
-    if "zero" in given and engine is not None:
-        raise UserError(f"zero and {engine} both say the ZeRO stage; give one of them, for example zero=0,1,2,3")
 
 
 def _words_of_grid(parsed: list[Override], grid: Callable[[str], DictConfig]) -> list[str]:
@@ -189,55 +175,7 @@ def _words_of_grid(parsed: list[Override], grid: Callable[[str], DictConfig]) ->
         raise UserError(f"{chosen.input_line}: one command runs one named grid; give a command for each")
     name = str(chosen.value())
     spec = parse(GridSpec, plain(grid(name)), what=f"grid {name}")
-    given = {override.key_or_group for override in parsed}
-    # The same stage by its other word: the command line's wins here too.
-    if "zero" in given:
-        given.add("engine")
-    elif "engine" in given:
-        given.add("zero")
-    return grid_words(spec, given)
-
-
-def grid_words(spec: GridSpec, given: Collection[str]) -> list[str]:
-    """A named grid in Hydra's grammar; what is `given` elsewhere is left out. Raises `UserError` for an empty axis."""
-    if both := sorted(spec.axes.keys() & spec.set.keys()):
-        raise UserError(f"grid {spec.name}: {both[0]} is in axes and in set; keep one")
-    for key in (*spec.axes, *spec.set):
-        if key.lstrip("+").partition(".")[0] == "grid":
-            raise UserError(f"grid {spec.name}: {key} names a grid inside a grid; write its axes out")
-        if key in spec.axes and not spec.axes[key]:
-            raise UserError(f"grid {spec.name}: axes.{key} has no value; give at least one")
-    axes = {key: ",".join(word(value) for value in values) for key, values in spec.axes.items()}
-    fixed = {key: word(value) for key, value in spec.set.items()}
-    return [f"{key}={words}" for key, words in (axes | fixed).items() if key.lstrip("+") not in given]
-
-
-def word(value: Any) -> str:
-    """A YAML value in Hydra's grammar; text that is no plain name is quoted."""
-    match value:
-        case None:
-            return "null"
-        case bool():
-            return str(value).lower()
-        case list() | tuple():
-            return f"[{','.join(word(part) for part in value)}]"
-        case dict():
-            return f"{{{','.join(f'{key}:{word(part)}' for key, part in value.items())}}}"
-        case str():
-            return quoted(value)
-        case _:
-            return str(value)
-
-
-def quoted(text: str) -> str:
-    """Text in Hydra's grammar: in quotes unless it is a plain name."""
-    if _NAME.fullmatch(text) and text.lower() not in _RESERVED:
-        return text
-    return QuotedString(text=text, quote=Quote.single).with_quotes()
-
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_RESERVED = {"null", "true", "false", "nan", "inf"}
+    return grid_words(spec, {override.key_or_group for override in parsed})
 
 
 def _zips(parsed: list[Override]) -> list[list[str]]:

@@ -1,15 +1,15 @@
 """Data sets as files: which there are, and what one says. An edge: reads YAML."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from launchers.checked import parse
 from launchers.errors import UserError, closest
 from vit_sweep.config import groups
-from vit_sweep.config.compose import quoted
 from vit_sweep.config.folders import SITE_VARIABLE
 from vit_sweep.config.groups import Entry
+from vit_sweep.config.words import quoted
 from vit_sweep.data.request import Request, is_request, kind_of, request_of
 from vit_sweep.plan.specs import DataSpec
 
@@ -40,19 +40,6 @@ def load(name: str, entries: Sequence[Entry], words: Sequence[str] = ()) -> Data
         return parse(DataSpec, given, what=f"data {name}")
     given.pop("augment", None)  # likewise
     return request_of(given)
-
-
-def spelled_out(words: Iterable[str]) -> list[str]:
-    """The words of a sweep, `data=photos/leaves` as the two words that it stands for."""
-    spelled: list[str] = []
-    for word in words:
-        key, _, value = word.partition("=")
-        paths = value.split(",")
-        if key == GROUP and all("/" in path for path in paths):
-            spelled += [f"{GROUP}={kind_of(paths[0])}", f"{GROUP}.path={','.join(map(quoted, paths))}"]
-        else:
-            spelled.append(word)
-    return spelled
 
 
 def _by_path(name: str, words: Sequence[str]) -> tuple[str, list[str]]:

@@ -12,8 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 from launchers.atomic import read
 from launchers.checked import checked
 from launchers.errors import UserError
-from vit_sweep.config.compose import Plain, keep_references, single, told
+from vit_sweep.config.compose import keep_references, single, told
 from vit_sweep.config.folders import conf_dir, site_dir
+from vit_sweep.config.words import Plain
 
 _LONGEST, _MOST_ALIASES, _DEEPEST = 256 * 1024, 20, 20
 """Bytes of a file, aliases in it, and lists within lists."""

@@ -10,8 +10,8 @@ from launchers.checked import Ge, Gt, Le, Line, checked, field_names, parse, to_
 from launchers.errors import UserError
 from launchers.profile import Count, Positive, Scheduler
 from vit_sweep.config.algebra import GridSpec, Order
-from vit_sweep.config.compose import Plain
 from vit_sweep.config.profile_words import ON_OFF, meant, meant_minutes
+from vit_sweep.config.words import Plain
 from vit_sweep.data.datasets import known
 from vit_sweep.data.request import is_request, request_of
 from vit_sweep.outcome.selection import Rerun, Retry

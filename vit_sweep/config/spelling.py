@@ -4,10 +4,11 @@ Looked at before Hydra reads the command, whose own words on it are those of its
 """
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from launchers.calling import called
 from launchers.errors import SHORT_MENU, UserError, closest, nearest
+from vit_sweep.config.words import quoted
 
 FLAGS = {
     *("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m"),
@@ -102,6 +103,21 @@ def likely_key(key: str, known: Collection[str]) -> str:
     if nearest(last, names) or len(names) <= SHORT_MENU:
         return closest(last, names)
     return f"{called()} --help lists all keys"
+
+
+def spelled_out(words: Iterable[str]) -> list[str]:
+    """The words of a sweep, `data=photos/leaves` as the two words that it stands for."""
+    spelled: list[str] = []
+    for word in words:
+        key, _, value = word.partition("=")
+        paths = value.split(",")
+        if key == "data" and all("/" in path for path in paths):
+            from vit_sweep.data.request import kind_of
+
+            spelled += [f"data={kind_of(paths[0])}", f"data.path={','.join(map(quoted, paths))}"]
+        else:
+            spelled.append(word)
+    return spelled
 
 
 def options_first(words: Sequence[str]) -> list[str]:

@@ -5,8 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-
-import psutil
+from typing import TYPE_CHECKING
 
 from launchers.atomic import opened, remove
 from launchers.checked import checked
@@ -19,6 +18,9 @@ from vit_sweep.study.consistency import LEFTOVER, Kind, kind_of, of_attempts, of
 from vit_sweep.study.journal import JobEntry, in_doubt
 from vit_sweep.study.reading import RecordProblem
 from vit_sweep.study.store import Study
+
+if TYPE_CHECKING:
+    import psutil
 
 _NOT_ENTERED = re.compile(r"\.code/[^/]+|tables|figures|tensorboard|wandb|mlflow|cells/[^/]+/checkpoint")
 """Folders whose content has rules of its own."""
@@ -119,8 +121,10 @@ def _is_locked(study: Study) -> bool:
     return False
 
 
-def _processes(study: Study, entries: list[JobEntry]) -> tuple[list[psutil.Process], list[psutil.Process]]:
+def _processes(study: Study, entries: list[JobEntry]) -> "tuple[list[psutil.Process], list[psutil.Process]]":
     """This host's processes that run the study's code: those of living queues and jobs, and those of nobody."""
+    import psutil
+
     queues: set[int] = set()
     for folder in study.folder.glob("jobs/*"):
         handle = read_handle(folder)
@@ -141,7 +145,9 @@ def _processes(study: Study, entries: list[JobEntry]) -> tuple[list[psutil.Proce
     return known, unknown
 
 
-def _running(code: str) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
+def _running(code: str) -> "Iterator[tuple[psutil.Process, dict[str, str]]]":
+    import psutil
+
     for process in psutil.process_iter():
         try:
             environment = process.environ()

@@ -1,14 +1,14 @@
 """One process at a time changes a study: its plan, its journal, its jobs. An edge."""
 
+import errno
+import fcntl
 import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from launchers.atomic import opened, read, remove, write
 from launchers.errors import UserError
@@ -22,21 +22,36 @@ class BusyError(UserError):
 def changing(folder: Path) -> Iterator[None]:
     """Hold the study in `folder`; raises `BusyError`, with who has it, if another process does."""
     owner = folder / ".lock.owner"
-    os.close(opened(folder / ".lock", os.O_RDWR | os.O_CREAT))  # no link and no pipe
-    lock = FileLock(folder / ".lock")
+    with ExitStack() as held:
+        descriptor = opened(folder / ".lock", os.O_RDWR | os.O_CREAT)  # no link and no pipe
+        held.callback(os.close, descriptor)
+        if not _locked(descriptor, folder / ".lock", held):
+            who = read(owner, most=1000).decode(errors="replace").strip() if owner.is_file() else "another process"
+            raise BusyError(
+                f"study {folder.name} is being changed by {who}; wait until it has submitted, or use study=OTHER_NAME"
+            )
+        try:
+            write(owner, f"process {os.getpid()} on {socket.gethostname()} since {now()}\n")
+            yield
+        finally:
+            remove(owner, made=re.escape(owner.name))
+
+
+def _locked(descriptor: int, path: Path, held: ExitStack) -> bool:
+    """Take the lock, until the file is closed or `held` ends; False: another process has it."""
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        who = read(owner, most=1000).decode(errors="replace").strip() if owner.is_file() else "another process"
-        raise BusyError(
-            f"study {folder.name} is being changed by {who}; wait until it has submitted, or use study=OTHER_NAME"
-        ) from None
-    try:
-        write(owner, f"process {os.getpid()} on {socket.gethostname()} since {now()}\n")
-        yield
-    finally:
-        remove(owner, made=re.escape(owner.name))
-        lock.release()
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        # A file system without locks: filelock, which locks like this where it can, has another way there.
+        from filelock import FileLock, Timeout
+
+        try:
+            held.enter_context(FileLock(path).acquire(timeout=0))
+        except Timeout:
+            return False
+    return True
 
 
 def now() -> str:

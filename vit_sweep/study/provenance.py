@@ -1,13 +1,14 @@
 """Which code this is and what is installed beside it: versions and commit, for `study.json`. An edge."""
 
 import importlib.util
+import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from launchers.errors import UserError
@@ -30,11 +31,35 @@ def versions() -> dict[str, str]:
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:
     """Version of each of these distributions that is installed here."""
-    installed = {}
-    for name in packages:
-        with suppress(PackageNotFoundError):
-            installed[name] = version(name)
-    return installed
+    there = _noted()
+    wanted = {name: there.get(_plain_name(name)) or _asked_for(name) for name in packages}
+    return {name: version for name, version in wanted.items() if version is not None}
+
+
+def _noted() -> dict[str, str]:
+    """Version by name of every distribution that has a folder `NAME-VERSION.dist-info` where Python imports from."""
+    found: dict[str, str] = {}
+    for place in sys.path:
+        with suppress(OSError):
+            for file in os.listdir(place):  # noqa: PTH208 - a tenth of the time
+                name, given, version = file.removesuffix(".dist-info").partition("-")
+                if given and file.endswith(".dist-info"):
+                    found.setdefault(_plain_name(name), version)
+    return found
+
+
+def _plain_name(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "_", distribution).lower()
+
+
+def _asked_for(distribution: str) -> str | None:
+    """Its version where it is noted in another way; that takes 6 ms to import."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def git_commit() -> str | None:

@@ -7,15 +7,27 @@ next client removes them, since nobody can say what code they hold. (Compiling a
 the 100 ms that our imports take, so it is not done.)
 """
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import launchers
 import vit_sweep
-from launchers.atomic import ThroughLinkError, fill, guard, make_folder, read, remove, rename, replacing, temporary
+from launchers.atomic import (
+    LARGEST,
+    ThroughLinkError,
+    fill,
+    guard,
+    make_folder,
+    remove,
+    rename,
+    replacing,
+    temporary,
+)
 from launchers.checked import checked
 from launchers.errors import UserError
 
@@ -28,6 +40,7 @@ _NOT_CODE = ("vit_sweep/conf",)
 and a mended profile must not look like other code."""
 _LEFTOVERS = ("~", "#", ".pyc", ".pyo", ".swp", ".tmp", ".orig", ".rej", ".bak")
 _READ_ONLY = 0o444
+_PIECE = 2**20
 
 
 @checked
@@ -80,21 +93,36 @@ def digest_of(contents: Mapping[str, bytes]) -> str:
 
 def contents_of(folder: Path, package: str) -> Contents:
     """Everything of one package that is code or its data, read at once; `folder` is the package's own."""
-    return {str(path): (folder / path.relative_to(package)).read_bytes() for path in _files(folder, package)}
+    return {path: _read(place) for path, place in _files(str(folder), package)}
 
 
-def _files(folder: Path, relative: str) -> Iterator[PurePosixPath]:
-    """Paths of the files that count, each beginning with the package's name."""
+def _files(folder: str, relative: str) -> Iterator[tuple[str, str]]:
+    """The files that count, each by its path that begins with the package's name, and where it is."""
     with os.scandir(folder) as entries:
         listed = list(entries)
     for entry in listed:
-        path = PurePosixPath(relative, entry.name)
-        if entry.name.startswith(".") or entry.name == "__pycache__" or str(path) in _NOT_CODE:
+        path = f"{relative}/{entry.name}"
+        if entry.name.startswith(".") or entry.name == "__pycache__" or path in _NOT_CODE:
             continue
         if entry.is_dir():
-            yield from _files(folder / entry.name, str(path))
+            yield from _files(entry.path, path)
         elif entry.is_file() and not entry.name.endswith(_LEFTOVERS):
-            yield path
+            yield path, entry.path
+
+
+def _read(place: str) -> bytes:
+    """All of a file, in one call where it is not large: hundreds are read at each start."""
+    descriptor = os.open(place, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode) or about.st_size > LARGEST:
+            raise OSError(errno.EINVAL, "not a regular file of this size", place)
+        content = os.read(descriptor, about.st_size + 1)
+        while len(content) != about.st_size and (more := os.read(descriptor, _PIECE)):
+            content += more
+        return content
+    finally:
+        os.close(descriptor)
 
 
 def _running() -> Contents:
@@ -125,7 +153,7 @@ def _mend(folder: Path, wanted: Contents) -> None:
     """Make a copy equal to its name again; what is sound is only read."""
     _remove_strangers(folder, wanted)
     for path, content in wanted.items():
-        if _content(folder / path) != content:
+        if _content(f"{folder}/{path}") != content:
             _put(folder / path, content)
 
 
@@ -135,17 +163,30 @@ def _remove_strangers(folder: Path, wanted: Contents) -> None:
     Of a study from elsewhere that may be anything: a `torch.py`, or a cache of other code than its file's. Hidden files
     are no module's; another client may be writing them.
     """
-    holders = {str(above) for path in wanted for above in PurePosixPath(path).parents}
-    for place, folders, files in os.walk(folder):
-        for names, ours in ((folders, holders), (files, wanted)):
-            for path in (Path(place, name) for name in names if not name.startswith(".")):
-                if path.is_symlink() or str(path.relative_to(folder)) not in ours:
-                    remove(path, made=".*")
+    holders: set[str] = set()
+    for path in wanted:
+        above = path.rpartition("/")[0]
+        while above and above not in holders:
+            holders.add(above)
+            above = above.rpartition("/")[0]
+    _remove_from(str(folder), "", wanted, holders)
 
 
-def _content(path: Path) -> bytes | None:
+def _remove_from(folder: str, inside: str, wanted: Contents, holders: set[str]) -> None:
+    with os.scandir(folder) as entries:
+        listed = [entry for entry in entries if not entry.name.startswith(".")]
+    for entry in listed:
+        path = f"{inside}{entry.name}"
+        is_folder = entry.is_dir(follow_symlinks=False)
+        if entry.is_symlink() or path not in (holders if is_folder else wanted):
+            remove(Path(entry.path), made=".*")
+        elif is_folder:
+            _remove_from(entry.path, f"{path}/", wanted, holders)
+
+
+def _content(path: str) -> bytes | None:
     try:
-        return read(path)
+        return _read(path)
     except OSError:
         return None
 

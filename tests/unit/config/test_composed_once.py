@@ -1,9 +1,14 @@
-"""How often Hydra composes for one command: it takes most of a dry run once Python has started."""
+"""How often Hydra composes for one command: never for what is kept, and once for each choice of groups else."""
 
 import pytest
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 
 from vit_sweep.__main__ import main
+
+FIG8 = [
+    *("partition=vector_t4v2", "model=vit_b_16", "data=cifar10", "engine=zero0", "optimizer=adamw", "grid=paper_fig8"),
+]
+"""Groups of the grid of that name, and it."""
 
 
 @pytest.fixture
@@ -22,13 +27,13 @@ def compositions(monkeypatch):
 @pytest.mark.parametrize(
     ("words", "further"),
     [
-        (["model=vit_b_16", "partition=vector_t4v2"], []),
+        (["model=vit_b_16", "++seed=1", "partition=vector_t4v2"], []),
         (["-m", "gpus=1,2", "batch=16,32", "model=vit_b_16", "+partition.exclude='n1'", "partition=vector_t4v2"], []),
-        (["-m", "gpus=1,2", "engine=zero1,zero2"], [["engine=zero1"], ["engine=zero2"]]),
+        (["-m", "gpus=1,2", "engine=zero1,zero2", "zip=[]"], [["engine=zero1"], ["engine=zero2"]]),
         (["hydra.mode=MULTIRUN", "seed=1,2"], [["seed=1,2", "dry_run=true"]]),
     ],
 )
-def test_a_command_composes_once_and_once_more_for_each_swept_choice_of_groups(
+def test_a_command_that_hydra_reads_composes_once_and_once_more_for_each_swept_choice_of_groups(
     words, further, compositions, tmp_path, monkeypatch
 ):
     """Who sets `hydra.mode` has it composed for, as Hydra does for everybody."""
@@ -37,6 +42,27 @@ def test_a_command_composes_once_and_once_more_for_each_swept_choice_of_groups(
     assert main([*words, "dry_run=true"]) == 0
     task = [word for word in words if word != "-m" and not word.startswith("hydra.")]
     assert compositions == [[*task, "dry_run=true"], *further]
+
+
+@pytest.mark.parametrize(
+    ("words", "chosen"),
+    [
+        (["gpus=2"], [[]]),
+        (["-m", "gpus=1,2", "partition=vector_t4v2", "epochs=1"], [["partition=vector_t4v2"]]),
+        (["-m", "gpus=1,2", "engine=zero1,zero2"], [["engine=zero1"], ["engine=zero2"]]),
+        (["-m", "grid=paper_fig8", "gpus=1,2"], [["grid=paper_fig8"], FIG8]),
+    ],
+)
+def test_a_plain_command_composes_each_choice_of_groups_once_and_then_never(
+    words, chosen, compositions, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("sys.argv", ["vit_sweep"])
+    for made in (chosen, [], []):
+        compositions.clear()
+        assert main([*words, "dry_run=true", f"study=s{len(made)}"]) == 0
+        assert compositions == made
 
 
 def test_a_group_that_a_command_leaves_open_is_asked_for(sweep):

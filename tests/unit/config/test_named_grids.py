@@ -7,8 +7,8 @@ from omegaconf import OmegaConf
 
 from launchers.errors import UserError
 from vit_sweep.config.algebra import GridSpec, select
-from vit_sweep.config.compose import grid_words
 from vit_sweep.config.folders import conf_dir
+from vit_sweep.config.words import grid_words
 from vit_sweep.plan.choices import OptimizerKind
 from vit_sweep.plan.engine.kinds import compares_engines
 from vit_sweep.plan.optimizers import Pieces, pieces

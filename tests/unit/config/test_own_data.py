@@ -2,7 +2,8 @@
 
 import pytest
 
-from vit_sweep.config.data_catalog import catalog, load, spelled_out
+from vit_sweep.config.data_catalog import catalog, load
+from vit_sweep.config.spelling import spelled_out
 
 
 def test_a_path_after_data_is_two_words():

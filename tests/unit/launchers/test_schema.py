@@ -1,7 +1,9 @@
 """Checked classes mean what pydantic would make of the same types: its own schemas are the truth here."""
 
+import copy
 import dataclasses
 import importlib
+import pickle
 import pkgutil
 from enum import StrEnum
 from functools import reduce
@@ -178,12 +180,45 @@ def test_a_field_that_files_call_otherwise_is_written_so_and_read_by_both():
         parse_json(Ours, '{"name": "a", "further": 1}', what="it")
 
 
-def test_it_stays_what_it_is():
+@checked
+class Own:
+    count: int
+
+    def __repr__(self):
+        return "own"
+
+
+@checked
+class Empty:
+    pass
+
+
+@pytest.mark.parametrize(("one", "other"), [(Ours(name="a"), Ours(name="b")), (Own(count=1), Own(count=2))])
+def test_objects_are_compared_hashed_and_copied_by_their_fields(one, other):
+    again = dataclasses.replace(one)
+    assert one == again == pickle.loads(pickle.dumps(one)) == copy.deepcopy(one) != other
+    assert len({one, again, other}) == 2
+    assert dataclasses.replace(one, **{f.name: getattr(other, f.name) for f in dataclasses.fields(one)}) == other
+
+
+def test_objects_of_other_classes_and_of_no_fields_compare_too():
+    assert Ours(name="a") != Theirs(name="a")
+    assert Empty() == Empty() != Own(count=1)
+    assert hash(Empty()) == hash(Empty())
+
+
+def test_nothing_of_an_object_is_set_or_deleted():
     made = Ours(name="a")
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        made.name = "b"
-    assert dataclasses.replace(made, name="b") == Ours(name="b") != made
-    assert hash(made) == hash(Ours(name="a"))
+    for change in (lambda: setattr(made, "name", "b"), lambda: setattr(made, "odd", 1), lambda: delattr(made, "name")):
+        with pytest.raises(dataclasses.FrozenInstanceError, match=r"cannot (assign to|delete) field"):
+            change()
+    assert made == Ours(name="a")
+
+
+def test_an_object_is_shown_as_python_shows_a_dataclass_unless_it_says_how():
+    assert repr(Ours(name="a")) == repr(Theirs(name="a")).replace("Theirs", "Ours")
+    assert repr(Own(count=1)) == "own"
+    assert repr(Empty()) == "Empty()"
 
 
 @pytest.mark.parametrize("kind", [bytes, list[int], Annotated[int, "of no rule"], object])

@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-import webbrowser
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -217,5 +216,7 @@ def errors(results: Iterable[Result], problems: Iterable[str]) -> None:
 def page(console: Console, path: Path) -> None:
     """Show a page in a browser with windows; on a machine without a screen say what to do instead."""
     has_screen = sys.platform == "darwin" or not {"DISPLAY", "WAYLAND_DISPLAY"}.isdisjoint(os.environ)
+    import webbrowser
+
     if not has_screen or not webbrowser.open(path.as_uri()):
         console.print("no browser with windows here: copy the file to a machine that has one; it needs no network")

@@ -1,0 +1,112 @@
+"""A sweep's configurations without Hydra, where it has composed their groups before and its grammar has nothing to say.
+
+To import Hydra, to read its grammar and to compose took half of a dry run. Words are plain almost always (`gpus=1,2`,
+`partition=NAME`), and what they change is a value of a composition that depends on files alone: that one is kept.
+Whatever is not plain, and every mistake, goes the long way, through Hydra, whose answers these are: a property test
+holds both against each other.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from launchers.checked import parse
+from vit_sweep.config.algebra import NO_GRID, GridSpec, columns, combinations
+from vit_sweep.config.quick.kept import Kept
+from vit_sweep.config.quick.words import Word, plain_word
+from vit_sweep.config.words import Plain, grid_words, one_word_for_the_stage, replaced
+
+_GRID = "-m", "--multirun"
+Compose = Callable[[Sequence[str]], Plain | None]
+"""What composes groups that nobody has composed yet; None where it cannot be said apart from the command."""
+
+
+class Quick(NamedTuple):
+    """A sweep that needs no Hydra."""
+
+    configurations: Iterator[Plain]
+    overrides: list[str]
+    """The words of the command that are no options."""
+
+
+def quick(words: Sequence[str], kept: Kept, compose: Compose) -> Quick | None:
+    """The configurations of a command; None where Hydra must read it.
+
+    Raises `UserError` for two words that say one thing, and for a named grid that is none.
+    """
+    is_grid = any(word in _GRID for word in words)
+    given = [word for word in words if word not in _GRID]
+    parsed = [plain_word(word) for word in given]
+    read = [word for word in parsed if word is not None]
+    if not kept.known or len(read) < len(parsed) or not _say_each_key_once(read):
+        return None
+    one_word_for_the_stage({word.key for word in read if word.values != (None,)})
+    composed = _Composed(kept, compose)
+    found = composed.of_grid(read) if is_grid else composed.of_one(read)
+    return None if found is None else Quick(configurations=found, overrides=given)
+
+
+class _Composed:
+    """Configurations by the groups that they choose, each looked up once."""
+
+    def __init__(self, kept: Kept, compose: Compose) -> None:
+        self._kept, self._compose = kept, compose
+        self._found: dict[tuple[str, ...], Plain | None] = {}
+
+    def of_one(self, words: Sequence[Word]) -> Iterator[Plain] | None:
+        """The one configuration of a command that is no grid."""
+        if any(len(word.values) > 1 for word in words):
+            return None
+        values = self._values([(word.key, word.values[0], word.texts[0]) for word in words])
+        if values is None or values["grid"]["name"] != NO_GRID or values["zip"]:
+            return None
+        return iter([values])
+
+    def of_grid(self, words: Sequence[Word]) -> Iterator[Plain] | None:
+        """Those of all combinations, in their order."""
+        named = self._words_of_grid(words)
+        if named is None:
+            return None
+        words = [*named, *words]
+        if not _say_each_key_once(words):
+            return None
+        zips = columns([(word.key, len(word.values)) for word in words], [])
+        lists = [list(zip(word.values, word.texts, strict=True)) for word in words]
+        made = [
+            self._values([(word.key, *pair) for word, pair in zip(words, combination, strict=True)])
+            for combination in combinations(lists, zips)
+        ]
+        whole = [values for values in made if values is not None]
+        return iter(whole) if len(whole) == len(made) else None
+
+    def _words_of_grid(self, words: Sequence[Word]) -> list[Word] | None:
+        chosen = next((word for word in words if word.key == "grid"), None)
+        if chosen is None:
+            return []
+        base = self._base((f"grid={chosen.values[0]}",)) if len(chosen.values) == 1 else None
+        if base is None:
+            return None
+        spec = parse(GridSpec, base["grid"], what=f"grid {chosen.values[0]}")
+        read = [plain_word(word) for word in grid_words(spec, {word.key for word in words})]
+        return None if None in read else [word for word in read if word is not None]
+
+    def _values(self, stated: Sequence[tuple[str, object, str]]) -> Plain | None:
+        """The configuration of these words, each with its one value."""
+        groups = {key: value for key, value, _ in stated if self._kept.is_group(key)}
+        if not all(isinstance(value, str) for value in groups.values()):
+            return None
+        base = self._base(tuple(f"{key}={text}" for key, _, text in stated if key in groups))
+        changes = [(key, value) for key, value, _ in stated if key not in groups]
+        return replaced(base, changes) if base is not None else None
+
+    def _base(self, chosen: tuple[str, ...]) -> Plain | None:
+        if chosen not in self._found:
+            there = self._kept.read(chosen)
+            if there is None and (there := self._compose(chosen)) is not None:
+                self._kept.write(chosen, there)
+            self._found[chosen] = there
+        return self._found[chosen]
+
+
+def _say_each_key_once(words: Sequence[Word]) -> bool:
+    keys = [word.key for word in words]
+    return len(set(keys)) == len(keys)
