@@ -49,6 +49,7 @@ def pipes(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def keys(group: str) -> str:
     """The keys of a group, or with an empty one those that are no group's."""
     chosen = [key for key in all_keys() if (key.name.partition(".")[0] if "." in key.name else "") == group]
+    chosen = [key for key in chosen if "not for a command to say" not in key.meaning]
     return pipes(
         ("key", "meaning", "takes", "default"),
         (
