@@ -1,6 +1,7 @@
 """Record what docs/gallery.md shows: a real sweep of this machine, its live view as a moving picture, and its figures.
 
-    make gallery        about six minutes on two quiet cores; look at the pictures before you commit them
+    make gallery                   about eight minutes on two quiet cores; look at the pictures before you commit them
+    python docs/record.py live     the moving picture alone
 
 The sweep runs in a terminal of 80 x 24 (a pseudo-terminal, read by pyte). What changes on the screen becomes an SVG
 that plays itself, in a browser and in a README, faster than it was; who wants nothing to move sees its last screen.
@@ -21,7 +22,10 @@ from xml.sax.saxutils import escape
 import pyte
 
 COLUMNS, LINES = 80, 24
-WORDS = "-m gpus=1,2 batch=16,32 repeats=3 epochs=4 study=gallery"
+LIVE = "-m gpus=1,2 batch=16,32 epochs=4 study=live"
+"""The sweep whose live view is recorded."""
+GALLERY = "-m gpus=1,2 batch=16,32 repeats=3 epochs=4 study=gallery"
+"""The sweep whose figures are drawn."""
 IMAGES = Path(__file__).parent / "images" / "gallery"
 FIGURES = (
     "strong_time", "strong_efficiency", "strong_parts", "accuracy_epoch", "ranks", "steps", "roofline", "cost_time",
@@ -162,17 +166,19 @@ def _text(line: Sequence[Run], y: float) -> str:
     return "".join(parts)
 
 
-def main() -> None:
-    """Run the sweep, and write the recording and the figures."""
+def main(parts: Sequence[str]) -> None:
+    """Run the sweeps, and write the recording and the figures, or one of them."""
     IMAGES.mkdir(parents=True, exist_ok=True)
     program = str(Path(sys.executable).parent / "vit_sweep")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        shown = thinned(list(screens([program, *WORDS.split()], folder)))
-        minutes = shown[-1].seconds / 60
-        title = f"vit_sweep {WORDS} ({minutes:.1f} min in {len(shown) * _SHOWN_S:.0f} s)"
-        (IMAGES / "live.svg").write_text(moving(shown, title))
-        _draw(folder / "outputs" / "gallery")
+        if "live" in parts:
+            shown = thinned(list(screens([program, *LIVE.split()], folder)))
+            title = f"vit_sweep {LIVE}   ({shown[-1].seconds:.0f} s in {len(shown) * _SHOWN_S:.0f} s)"
+            (IMAGES / "live.svg").write_text(moving(shown, title))
+        if "figures" in parts:
+            subprocess.run([program, *GALLERY.split()], cwd=folder, check=True)
+            _draw(folder / "outputs" / "gallery")
 
 
 def _draw(study: Path) -> None:
@@ -184,4 +190,4 @@ def _draw(study: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or ("live", "figures"))
