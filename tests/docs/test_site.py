@@ -42,6 +42,7 @@ def test_the_site_builds_without_a_warning_and_every_page_is_in_it(tmp_path):
     pages = {page.with_name("index.html") if page.stem == "README" else page for page in pages}
     assert {page for page in pages if not (tmp_path / page).is_file()} == set()
     assert all((tmp_path / name).is_file() for name in ("index.html", "CHANGELOG.html", "CONTRIBUTING.html"))
+    assert [page for page in pages if "```" in (tmp_path / page).read_text()] == [], "a block that is none"
 
 
 @pytest.mark.parametrize("link", ["nowhere.md", "architecture.md#nowhere", "../nowhere.py"])
