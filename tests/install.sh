@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install what the tests meet for real, where that may be done: on Debian, as root. A Slurm with its database, Open MPI,
-# sshd, shellcheck; a headless Chromium for the report. Elsewhere say why not; the tests then skip with this reason.
+# sshd, shellcheck; zsh and fish for the tab key (1.9 MB to fetch); a headless Chromium for the report. Elsewhere say why
+# not; the tests then skip with this reason.
 # With VIT_SWEEP_LONG_TESTS=1 a LaTeX as well (15 MB to fetch, 151 MB on disk, 46 s), for what tables of hostile names do to it,
 # and the headers of libaio, with which DeepSpeed compiles what swaps to NVMe.
 set -eu
@@ -10,7 +11,7 @@ if [ "${VIT_SWEEP_LONG_TESTS:-}" = 1 ]; then
   latex=pdflatex
   if [ ! -e /usr/include/libaio.h ]; then missing=" libaio.h"; fi
 fi
-for program in slurmctld slurmd slurmdbd mariadbd munged srun mpirun sshd shellcheck chromium chromedriver $latex; do
+for program in slurmctld slurmd slurmdbd mariadbd munged srun mpirun sshd shellcheck zsh fish chromium chromedriver $latex; do
   PATH=$PATH:/usr/sbin command -v "$program" >/dev/null || missing="$missing $program"
 done
 if [ -z "$missing" ]; then exit 0; fi
@@ -30,5 +31,5 @@ fi
 # The browser needs a font of its own, or a bare machine draws boxes.
 apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge \
   slurmdbd mariadb-server-core mariadb-client-core \
-  openmpi-bin openssh-server openssh-client shellcheck \
+  openmpi-bin openssh-server openssh-client shellcheck zsh fish \
   chromium chromium-driver fonts-dejavu-core ${latex:+texlive-latex-base texlive-latex-recommended libaio-dev} >/dev/null

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -16,7 +17,7 @@ from launchers.atomic import owner_of
 from launchers.calling import called
 from launchers.errors import UserError
 from vit_sweep.cli.audit import print_notes
-from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal import asked_tables, show
 from vit_sweep.cli.terminal.study_options import MaybeStudy
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.outcome.result import Status
@@ -89,6 +90,15 @@ def collect(
             "--export", metavar="FORM", help="Also write it for another tool: extra-p, mlperf; several times."
         ),
     ] = None,
+    shown: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--table",
+            metavar="NAME",
+            help="Only print this table, and write nothing: engines, placement, cost, memory, all; several times.",
+            autocompletion=asked_tables.begun,
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print all tables as one JSON object for programs, the rest on stderr.")
     ] = False,
@@ -100,15 +110,22 @@ def collect(
     """Rebuild tables and figures from the records: at any time, from any machine that sees the folder."""
     forms = export or []
     _check(forms)
+    if shown:
+        asked_tables.check(shown, alone=not (forms or as_json or output))
     console, source = show.console(stderr=as_json), None
     if study is None or csv or reference:
         read_as = reading_of(columns, constants, decimal=decimal, sheet=sheet)
         source = source_of(study=study, csv=csv, reference=reference, reading=read_as)
+        if shown:
+            print_notes(console, source)
+            raise typer.Exit(asked_tables.print_them(shown, source.runs, console, name=source.name, target=target))
         files = words_of(csv or (), read_as, reference)
         done = _of_tables(source, files, output, console=console, target=target, forms=forms, draw=not as_json)
     else:
         opened = open_study(study)
         require_extra("report")
+        if shown:
+            raise typer.Exit(asked_tables.print_them(shown, opened, console, name=opened.name, target=target))
         done = collect_study(opened, console, output=output, target=target, forms=forms, draw=not as_json)
     if as_json:
         typer.echo(json.dumps(done.as_data(source), indent=1, allow_nan=False))
@@ -182,7 +199,8 @@ def collect_study(
         raise UserError(f"{folder} is the folder of another study; name another one with --output FOLDER")
     done = _put(gathered, folder, console, name=study.name, what=f"study {study.name}", forms=forms, draw=draw)
     if done.timed:
-        console.print(f"  all of it on one page: {called()} report {study.folder}", soft_wrap=True)
+        where = shlex.quote(show.shown_path(study.folder))
+        console.print(f"  all of it on one page: {called()} report {where}", soft_wrap=True)
     return done
 
 

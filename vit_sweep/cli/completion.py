@@ -25,6 +25,25 @@ Shell = Annotated[
 _PROGRAM = "vit_sweep"
 _NO_BLANK = "    [[ ${COMPREPLY[0]-} == *= ]] && compopt -o nospace\n    return 0"
 """After `gpus=` a value follows, no blank."""
+_ZSH = r"""#compdef %(program)s
+
+_%(program)s_completion() {
+  local -a found keys others
+  found=("${(@f)$(env _TYPER_COMPLETE_ARGS="${words[1,$CURRENT]}" _TYPER_COMPLETE_FISH_ACTION=get-args \
+    %(variable)s=complete_fish %(program)s)}")
+  keys=("${(@M)found:#*=}")
+  others=("${(@)found:#(|*=)}")
+  others=("${(@)${(@)others//:/\\:}/$'\t'/:}")
+  (( $#keys )) && compadd -S '' -a keys
+  (( $#others )) && _describe -t words 'word' others
+  (( $#keys + $#others )) || _files
+}
+
+compdef _%(program)s_completion %(program)s
+[[ ${funcstack[1]-} == _%(program)s ]] && _%(program)s_completion "$@"
+"""
+"""typer's own puts a blank behind `gpus=`, and completes nothing when the tab key is first pressed: zsh then loads the file
+by calling it."""
 
 
 @app.command("install", epilog=examples("completion install"))
@@ -32,7 +51,7 @@ def install(shell: Shell = None) -> None:
     """Let the tab key complete the words of `vit_sweep` in every shell that begins from now on."""
     chosen = _known(shell)
     _, path = install_for(chosen, _PROGRAM, VARIABLE)
-    if chosen == Shells.bash:
+    if chosen != Shells.fish:
         path.write_text(f"{_script(chosen)}\n")
     show.console().print(
         f"{chosen} completes the words of vit_sweep from its next start on: {path}; "
@@ -49,6 +68,8 @@ def show_script(shell: Shell = None) -> None:
 
 def _script(shell: str) -> str:
     script = get_completion_script(prog_name=_PROGRAM, complete_var=VARIABLE, shell=shell)
+    if shell == Shells.zsh:
+        return _ZSH % {"program": _PROGRAM, "variable": VARIABLE}
     return script.replace("    return 0", _NO_BLANK) if shell == Shells.bash else script
 
 

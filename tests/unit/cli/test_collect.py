@@ -1,14 +1,17 @@
 """`collect --json`: what a program learns of the tables."""
 
 import csv
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from launchers.atomic import write
 from launchers.checked import to_json
 from tests.unit.builders import planned_study, point, record
 from vit_sweep.__main__ import main
+from vit_sweep.cli.terminal import show
 
 pytest.importorskip("pyarrow")
 
@@ -84,3 +87,47 @@ def test_imported_runs_bring_their_notes(tmp_path, monkeypatch, capsys):
     told = json.loads(capsys.readouterr().out)
     assert any("2 runs of 6 rows" in note for note in told["notes"])
     assert [row["gpus"] for row in told["tables"]["strong"]["rows"]] == [1, 2]
+
+
+def test_a_table_that_is_asked_for_is_printed_and_nothing_is_written(timed, capsys):
+    assert main(["collect", str(timed.folder), "--table", "cost", "--table", "runs"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("What the runs cost") < out.index("Runs: one row each")
+    assert "strong scaling" not in out
+    assert not (timed.folder / "tables").exists()
+    assert main(["collect", str(timed.folder), "--table", "all"]) == 0
+    assert "strong scaling" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--table", "engines"], 1, "engines: mine has nothing for it; it has strong, "),
+        (["--table", "engine"], 2, "--table engine: there is no such table – did you mean engines?"),
+        (["--table", "Cost"], 2, "did you mean cost?"),
+        (["--table", ""], 2, "there is no such table"),
+        (["--table", "cost", "--json"], 2, "--table only prints"),
+        (["--table", "cost", "--output", "x"], 2, "--table only prints"),
+    ],
+)
+def test_a_table_that_cannot_be_shown_is_a_sentence(timed, capsys, words, code, said):
+    assert main(["collect", str(timed.folder), *words]) == code
+    streams = capsys.readouterr()
+    assert said in " ".join((streams.out + streams.err).split())
+
+
+def test_a_path_is_said_as_it_can_be_typed_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert show.shown_path(tmp_path / "outputs" / "mine") == "outputs/mine"
+    assert show.shown_path(tmp_path) == str(tmp_path)
+    assert show.shown_path(tmp_path.parent / "other") == str(tmp_path.parent / "other")
+
+
+def test_names_of_files_are_not_broken_where_a_terminal_ends(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = [tmp_path / "outputs" / "mine" / "figures" / f"strong_{number}.svg" for number in range(20)]
+    console = Console(width=60, force_terminal=True, color_system=None, file=io.StringIO())
+    show.files(console, made)
+    lines = console.file.getvalue().splitlines()
+    assert lines[0].strip() == "outputs/mine/figures/:" and max(map(len, lines)) <= 60
+    assert {path.stem for path in made} <= {*" ".join(lines).replace(",", " ").split()}

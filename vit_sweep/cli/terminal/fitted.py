@@ -6,7 +6,7 @@ conditions, which become headings above their rows; then the columns that say le
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import groupby
@@ -20,8 +20,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from launchers.text import some
+
 _REMARK = 24
 """Characters that a column of remarks needs, or its longest one if that is shorter."""
+_NAMED = 12
+"""Columns without room that are named; of more, the first."""
 MINOR = 9
 """The rank of a column that leaves before anything else is given up for it: where a file is."""
 _UNLIMITED = 10_000
@@ -92,7 +96,8 @@ class Fitted:
             yield from map(Text, self.notes)
             return
         headings = self._headings(drawn)
-        for table, heading in zip(self._tables(drawn), headings, strict=True):
+        widths = _remark_widths(drawn, options.max_width - _width(self._table(drawn), console))
+        for table, heading in zip(self._tables(drawn, widths), headings, strict=True):
             if heading:
                 yield Text(heading, "italic")
             yield table
@@ -128,32 +133,32 @@ class Fitted:
             for rows in self._blocks(form)
         ]
 
-    def _tables(self, form: "_Form") -> list[Table]:
+    def _tables(self, form: "_Form", widths: Mapping[int, int]) -> list[Table]:
         """A table for each block of rows; their columns stand below each other."""
         tables = []
         for place, rows in enumerate(self._blocks(form)):
-            table = self._table(form, show_header=place == 0)
+            table = self._table(form, widths, show_header=place == 0)
             for row in rows:
                 style = self.styles[row] if self.styles else ""
                 table.add_row(*(column.values[row] for column in form.columns), style=style)
             tables.append(table)
         return tables
 
-    def _table(self, form: "_Form", *, show_header: bool = True) -> Table:
-        """A table without rows, as wide as with all of them."""
+    def _table(self, form: "_Form", widths: Mapping[int, int] | None = None, *, show_header: bool = True) -> Table:
+        """A table without rows, as wide as with all of them; `widths` of remarks, by place, else their least ones."""
         table = Table(box=self.frame, pad_edge=False, show_edge=False, show_header=show_header)
         table.collapse_padding = True
-        for column in form.columns:
+        for place, column in enumerate(form.columns):
             heading = _broken(column.heading) if form.broken else column.heading
-            least = max(_longest(heading.split("\n")), _longest(column.values))
+            width = (widths or {}).get(place, _widths(column, heading)[0])
             remark = column.role is Role.REMARK
             justify: Literal["left", "right"] = "left" if column.is_text or remark else "right"
             table.add_column(
                 heading,
                 justify=justify,
                 no_wrap=not remark,
-                min_width=max(min(least, _REMARK), _longest_word(column.values)) if remark else least,
-                max_width=None if remark else least,
+                min_width=width,
+                max_width=width,
             )
         return table
 
@@ -171,6 +176,30 @@ class _Form:
     """What the numbers in the table say below it."""
     gone: tuple[str, ...] = ()
     """Headings of columns that are left out."""
+
+
+def _widths(column: Column, heading: str) -> tuple[int, int]:
+    """The least width of a column, and that in which nothing of it is broken."""
+    whole = max(_longest(heading.split("\n")), _longest(column.values))
+    return (max(min(whole, _REMARK), _longest_word(column.values)) if column.role is Role.REMARK else whole), whole
+
+
+def _remark_widths(form: _Form, spare: int) -> dict[int, int]:
+    """Widths of the columns of remarks, by place, if all of them share what is left of a line evenly.
+
+    rich gives remarks of unlike lengths more than a line has, and cuts the last.
+    """
+    remarks = {
+        place: _widths(column, column.heading)
+        for place, column in enumerate(form.columns)
+        if column.role is Role.REMARK
+    }
+    widths, left = dict[int, int](), max(0, spare)
+    for done, place in enumerate(sorted(remarks, key=lambda place: remarks[place][1] - remarks[place][0])):
+        least, whole = remarks[place]
+        widths[place] = min(whole, least + left // (len(remarks) - done))
+        left -= widths[place] - least
+    return widths
 
 
 def _forms(columns: Sequence[Column]) -> Iterator[_Form]:
@@ -236,4 +265,7 @@ def _width(table: Table, console: Console) -> int:
 
 
 def _listed(names: Sequence[str]) -> str:
+    """The names, the first ones of many."""
+    if len(names) > _NAMED:
+        return some(names, _NAMED - 1)
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.text import Text
 
@@ -30,14 +32,14 @@ from vit_sweep.report.tables.form.text import equal_in_all_rows, is_text, printe
 
 _CONDITIONS = (*WHAT, "placement", "batch_per", "batch", "accum", "work", "seeds")
 _MEASURES = {
-    "gpus": 0, "nodes": 6, "epoch_s": 0, "n": 8, "images_per_s": 5, "speedup": 1, "efficiency": 2, "train_accuracy": 4,
-    "test_accuracy": 3, **dict.fromkeys(LEARNT, 7), "status": 0,
+    "work": 6, "gpus": 0, "nodes": 6, "epoch_s": 0, "n": 8, "images_per_s": 5, "speedup": 1, "efficiency": 2,
+    "train_accuracy": 4, "test_accuracy": 3, **dict.fromkeys(LEARNT, 7), "status": 0,
 }  # fmt: skip
 """Of a scaling table on the terminal; the files have all of it. 0 always stays, the highest leaves first."""
-_SHOWN = (*_CONDITIONS, *_MEASURES, "note")
+_SHOWN = dict.fromkeys((*_CONDITIONS, *_MEASURES, "note"))
 _ONCE_HERE = ("n", "seeds", "status")
 _WITH_INTERVAL = ("epoch_s", "speedup", "efficiency")
-_SHORT = {"images/s": "img/s"}
+_SHORT = {"images/s": "img/s", "cell_id": "cell"}
 _NOTE_SHOWN = 120
 """Characters of a note on the terminal; the files hold it whole."""
 _PLAIN_WIDTH = 160
@@ -69,32 +71,64 @@ def scaling(table: Data, *, title: str = "") -> Fitted:
     same, columns = printed(table)
     # A terminal of 80 characters has no room for what says nothing row by row.
     same += [column for column in columns if column.name in _ONCE_HERE and equal_in_all_rows(table, column)]
-    once = ", ".join(f"{column.name}={field(column, table.rows[0])}" for column in same if column.name in _SHOWN)
+    if len(table.rows) == 1:
+        same = [column for column in columns if column.name in _CONDITIONS]
     shown = [column for name in _SHOWN for column in columns if column.name == name and column not in same]
+    return _table(
+        table,
+        [column for column in same if column.name in _SHOWN],
+        [_drawn(table, column) for column in shown],
+        title=title or f"{table.name} scaling",
+    )
+
+
+def whole(table: Data) -> Fitted:
+    """Draw any table, with all of its columns that have something in them; what has no room leaves from the right."""
+    same, columns = printed(table)
+    if len(table.rows) == 1:
+        same = [column for column in columns if column.name in _CONDITIONS]
+    kept = [column for column in columns if column not in same]
+    drawn = [_drawn(table, column, place=place) for place, column in enumerate(kept)]
+    return _table(table, same, drawn, title=table.title)
+
+
+def _table(table: Data, same: Sequence[Column], drawn: Sequence[Drawn], *, title: str) -> Fitted:
+    once = ", ".join(f"{column.name}={field(column, table.rows[0])}" for column in same)
     return Fitted(
-        columns=tuple(_drawn(table, column) for column in shown),
-        title=Text("\n").join(
-            Text(*part) for part in ((title or f"{table.name} scaling", ""), (once, "dim")) if part[0]
-        ),
+        columns=tuple(drawn),
+        title=Text("\n").join(Text(*part) for part in ((title, ""), (once, "dim")) if part[0]),
         notes=table.notes,
-        styles=tuple(STYLES.get(row["status"], "") for row in table.rows),
+        styles=tuple(STYLES.get(row.get("status", ""), "") for row in table.rows),
         frame=box.SIMPLE_HEAD,
         left_out=f"a wider terminal, or tables/{table.name}.csv, shows {{}}",
     )
 
 
-def _drawn(table: Data, column: Column) -> Drawn:
-    role = Role.REMARK if column.name == "note" else Role.CONDITION if column.name in _CONDITIONS else Role.MEASURE
-    rank = _MEASURES.get(column.name, 0)
-    short = tuple(_field(column, row, interval=False) for row in table.rows)
+_REMARKS = ("flags", "sentence", "verdict", "seeds", "cell_id", "certificate")
+"""Columns of any table that hold sentences, or lists."""
+
+
+def _drawn(table: Data, column: Column, *, place: int | None = None) -> Drawn:
+    """A column as text; `place`: of any table, where it stands, the first of which names the row."""
+    rank = _MEASURES.get(column.name, 0) if place is None else place
+    bounded = place is not None and column.name + LOW in table.rows[0]
+    with_interval = bounded or column.name in _WITH_INTERVAL
     return Drawn(
-        heading=_SHORT.get(column.title, column.title),
-        values=tuple(_field(column, row, interval=column.name in _WITH_INTERVAL) for row in table.rows),
-        short=short if column.name in _WITH_INTERVAL else (),
-        role=Role.KEY if role is Role.MEASURE and rank == 0 else role,
+        heading=_SHORT.get(column.title, column.title or column.name),
+        values=tuple(_field(column, row, interval=with_interval) for row in table.rows),
+        short=tuple(_field(column, row, interval=False) for row in table.rows) if with_interval else (),
+        role=_role(table, column, place),
         is_text=is_text(table, column),
         rank=rank,
     )
+
+
+def _role(table: Data, column: Column, place: int | None) -> Role:
+    if column.name == "note" or (place and column.name in _REMARKS):
+        return Role.REMARK
+    if column.name in _CONDITIONS and not (column.name == "work" and table.name == "weak"):
+        return Role.CONDITION  # under weak scaling, the work follows the GPUs and is no condition
+    return Role.MEASURE if (_MEASURES.get(column.name, 0) if place is None else place) else Role.KEY
 
 
 STYLES = {
@@ -171,33 +205,45 @@ def scripts(console: Console, paths: Sequence[Path], *, whole: bool) -> None:
         console.print(masked(path.read_text()), soft_wrap=True)
     console.print(f"dry run: {plural(len(paths), 'script')} written, nothing submitted")
     for path in paths:
-        console.print(f"  {path}", soft_wrap=True)
+        console.print(f"  {shown_path(path)}", soft_wrap=True)
 
 
 def detached(console: Console, name: str, folder: Path, *, waiting: int = 0) -> None:
     """Say that the jobs go on, how to look again, and what is left to submit."""
+    where = shlex.quote(shown_path(folder))
     if waiting:
         console.print(
-            f"{plural(waiting, 'cell is|cells are')} not submitted yet; later: {called()} resume {folder}",
+            f"{plural(waiting, 'cell is|cells are')} not submitted yet; later: {called()} resume {where}",
             soft_wrap=True,
         )
     console.print(
         f"detached: the jobs of study {name} go on without this command\n"
-        f"  look again:  {called()} status {folder} --watch\n"
-        f"  tables now:  {called()} collect {folder}\n"
-        f"  end them:    {called()} cancel {folder}",
+        f"  look again:  {called()} status {where} --watch\n"
+        f"  tables now:  {called()} collect {where}\n"
+        f"  end them:    {called()} cancel {where}",
         soft_wrap=True,
     )
 
 
 def files(console: Console, written: Sequence[Path]) -> None:
-    """Say where tables and figures lie: one line per folder, each name once."""
+    """Say where tables and figures lie: one line per folder, each name once; names are not broken, nor are paths."""
     by_folder: dict[Path, list[Path]] = {}
     for path in written:
         by_folder.setdefault(path.parent, []).append(path)
     for folder, paths in by_folder.items():
         stems, suffixes = dict.fromkeys(path.stem for path in paths), dict.fromkeys(path.suffix[1:] for path in paths)
-        console.print(f"  {folder}/: {', '.join(stems)} ({', '.join(suffixes)})", soft_wrap=True)
+        where, names = f"  {shown_path(folder)}/:", f"{', '.join(stems)} ({', '.join(suffixes)})"
+        if not console.is_terminal or len(where) + 1 + len(names) <= console.width:
+            console.print(f"{where} {names}", soft_wrap=True)
+        else:
+            console.print(where, soft_wrap=True)
+            console.print(Padding(Text(names), (0, 0, 0, 4)))
+
+
+def shown_path(path: Path) -> str:
+    """A path as short as it can be typed from here."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) and path != here else str(path)
 
 
 def problems(console: Console, texts: Sequence[str]) -> None:

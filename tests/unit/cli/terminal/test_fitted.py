@@ -33,8 +33,8 @@ def tables(draw):
         columns.append(Column(f"m{number} and unit", values(numbers), rank=number))
     for number in range(draw(st.integers(0, 2))):
         columns.append(Column(f"condition{number}", values(st.sampled_from(["x", "y"])), Role.CONDITION, is_text=True))
-    if draw(st.booleans()):
-        columns.append(Column("remarks", values(sentences), Role.REMARK))
+    for number in range(draw(st.integers(0, 2))):
+        columns.append(Column(f"remarks{number}", values(sentences), Role.REMARK))
     return columns
 
 
