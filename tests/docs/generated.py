@@ -41,9 +41,13 @@ def _said_above(column: Column) -> bool:
 
 
 def pipes(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; a bar in a text does not end its cell."""
+    """A Markdown table of a page in docs/reference/; a bar in a text does not end its cell, pages are links."""
     lines = [titles, ["---"] * len(titles), *rows]
-    return "\n".join(f"| {' | '.join(text.replace('|', '&#124;') for text in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(_cell(text) for text in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"docs/((?:\w+/)*(\w+))\.md", r"[\2](../\1.md)", text.replace("|", "&#124;"))
 
 
 def keys(group: str) -> str:

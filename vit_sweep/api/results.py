@@ -72,7 +72,7 @@ class Results(ABC):
 
     @property
     def runs(self) -> "DataFrame":
-        """One row per run, and per point that cannot run; columns and units as in docs/python.md, also in `attrs`.
+        """One row per run, and per point that cannot run; columns and units: docs/reference/columns.md, and `attrs`.
 
         What is not known is missing. Raises `UserError` without the extra `report`.
         """

@@ -48,8 +48,8 @@ class Study(Results):
     def status(self) -> "DataFrame":
         """One row per cell, cells under way included: state, attempt, epoch, `seconds_left`, detail, ...
 
-        Columns and units as in docs/python.md, also in `attrs`. The scheduler is asked. Raises `UserError` without the
-        extra `report`.
+        Columns and units as in docs/reference/columns.md, also in `attrs`. The scheduler is asked. Raises `UserError`
+        without the extra `report`.
         """
         require_extra("report")
         from vit_sweep.report.frames import frame

@@ -63,9 +63,9 @@ class Settings:
     profile_steps: NotNegativeInt
     """Optimizer steps of the profiled window after the timed epochs; 0: none."""
     deepspeed_profilers: tuple[DeepSpeedProfiler, ...]
-    """DeepSpeed's own instruments that look at every run after its timed epochs (docs/results/measuring.md)."""
+    """DeepSpeed's own instruments that look at every run after its timed epochs (docs/study/tracking.md)."""
     logging: tuple[Logger, ...]
-    """Libraries that are told every epoch's figures, wandb offline (docs/results/measuring.md)."""
+    """Libraries that are told every epoch's figures, wandb offline (docs/study/tracking.md)."""
     data_workers: NotNegativeInt
     """Processes per rank that read images for `data.pipeline=loader`."""
     account: Line | None

@@ -1,4 +1,4 @@
-"""What is done about each cause: once more, elsewhere, or never. Pure; docs/study/reliability.md promises it."""
+"""What is done about each cause: once more, elsewhere, or never. Pure; docs/reference/causes.md is made of it."""
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum

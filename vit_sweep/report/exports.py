@@ -10,7 +10,7 @@ from vit_sweep.report.gather import Gathered
 from vit_sweep.runs.mlperf_log import mlperf_log
 
 FORMS = ("extra-p", "mlperf")
-"""docs/results/collecting.md names the tool that reads each."""
+"""docs/results/import.md names the tool that reads each."""
 
 
 def check_forms(forms: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Every column of every table: title, unit, meaning. The place for them; docs/results/collecting.md repeats them."""
+"""Every column of every table: title, unit, meaning. The place for them; docs/reference/columns.md is made of them."""
 
 from vit_sweep.record.metrics import METRICS
 from vit_sweep.report.tables.form.table import HIGH, LOW, Column
