@@ -42,8 +42,8 @@ _%(program)s_completion() {
 compdef _%(program)s_completion %(program)s
 [[ ${funcstack[1]-} == _%(program)s ]] && _%(program)s_completion "$@"
 """
-"""typer's own puts a blank behind `gpus=`, and completes nothing when the tab key is first pressed: zsh then loads the file
-by calling it."""
+"""typer's own puts a blank behind `gpus=`, and completes nothing when the tab key is first pressed: zsh then loads the
+file by calling it."""
 
 
 @app.command("install", epilog=examples("completion install"))
