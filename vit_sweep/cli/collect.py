@@ -5,6 +5,7 @@ import os
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
@@ -34,12 +35,15 @@ from vit_sweep.study.store import Study, open_study
 if TYPE_CHECKING:
     # They import numpy and more, which `--help` does not need.
     from vit_sweep.report.gather import Gathered
+    from vit_sweep.report.tables.form.table import Table
     from vit_sweep.runs.kept import Read
 
 _BAR_FROM = 500
 """Runs from which on reading them takes long enough for a progress bar."""
 _MOST_SAID = 6
 """Sentences of one kind."""
+_MOST_ROWS = 200
+"""Of a table on a terminal; nobody reads more there, and laying them out takes seconds."""
 
 
 class Collected(NamedTuple):
@@ -126,6 +130,9 @@ def collect(
         require_extra("report")
         if shown:
             raise typer.Exit(asked_tables.print_them(shown, opened, console, name=opened.name, target=target))
+        if not forms and not as_json:
+            collect_again(opened, console, output=output, target=target)
+            return
         done = collect_study(opened, console, output=output, target=target, forms=forms, draw=not as_json)
     if as_json:
         typer.echo(json.dumps(done.as_data(source), indent=1, allow_nan=False))
@@ -193,15 +200,73 @@ def collect_study(
     """
     from vit_sweep.report.gather import gather
 
+    folder = _own_place(study, console, output)
     gathered = gather(study, target=target, watched=partial(_with_bar, console))
+    done = _put(gathered, folder, console, name=study.name, what=f"study {study.name}", forms=forms, draw=draw)
+    if done.timed:
+        _say_page(study, console)
+    return done
+
+
+def collect_again(study: Study, console: Console, *, output: Path | None = None, target: float | None = None) -> None:
+    """The same; where nothing has changed since the last time and all files are there, only say what was said then.
+
+    Raises `typer.Exit` where no run has a time yet.
+    """
+    from vit_sweep.report.gather import Records, gather
+    from vit_sweep.report.remembered import remember, remembered, stamp_of
+
+    folder = _own_place(study, console, output)
+    records = Records(study, target)
+    known = remembered(folder, stamp_of(records.stamp))
+    if known is not None:
+        _say(console, known.tables, known.sentences, known.problems)
+        show.files(console, [folder / name for name, _ in known.written])
+        _say_page(study, console)
+        return
+    gathered = gather(study, target=target, watched=partial(_with_bar, console), records=records)
+    done = _put(gathered, folder, console, name=study.name, what=f"study {study.name}", forms=(), draw=True)
+    if not done.timed:
+        raise typer.Exit(1)
+    _say_page(study, console)
+    remember(
+        folder,
+        stamp_of(records.stamp),
+        tables=_seen(gathered.tables),
+        sentences=[*_continued(gathered.runs)],
+        problems=gathered.problems,
+        written=done.written,
+    )
+
+
+def _own_place(study: Study, console: Console, output: Path | None) -> Path:
     folder = output.absolute() if output is not None else place_said(study, console, output=None)
     if folder != study.folder and (folder / "study.json").exists():
         raise UserError(f"{folder} is the folder of another study; name another one with --output FOLDER")
-    done = _put(gathered, folder, console, name=study.name, what=f"study {study.name}", forms=forms, draw=draw)
-    if done.timed:
-        where = shlex.quote(show.shown_path(study.folder))
-        console.print(f"  all of it on one page: {called()} report {where}", soft_wrap=True)
-    return done
+    return folder
+
+
+def _say_page(study: Study, console: Console) -> None:
+    where = shlex.quote(show.shown_path(study.folder))
+    console.print(f"  all of it on one page: {called()} report {where}", soft_wrap=True)
+
+
+def _seen(tables: "Iterable[Table]") -> "list[Table]":
+    """Those that the terminal shows."""
+    return [table for table in tables if table.name in [mode.value for mode in Scaling]]
+
+
+def _say(
+    console: Console, tables: "Iterable[Table]", sentences: Iterable[str], problems: Sequence[str], *, draw: bool = True
+) -> None:
+    for table in tables if draw else ():
+        more = len(table.rows) - _MOST_ROWS
+        console.print(show.scaling(replace(table, rows=table.rows[:_MOST_ROWS]) if more > 0 else table))
+        if more > 0:
+            console.print(f"  {more:,} more rows in the table {table.name}", soft_wrap=True)
+    for sentence in sentences if draw else ():
+        console.print(sentence, soft_wrap=not console.is_terminal)
+    show.problems(console, problems)
 
 
 def collect_runs(
@@ -250,12 +315,7 @@ def _put(
     from vit_sweep.report.table_files import write_tables
 
     done = Collected(name=name, gathered=gathered, written=write_tables(gathered.tables, folder / "tables"))
-    for table in gathered.tables if draw else ():
-        if table.name in [mode.value for mode in Scaling]:
-            console.print(show.scaling(table))
-    for sentence in _continued(gathered.runs) if draw else ():
-        console.print(sentence, soft_wrap=not console.is_terminal)
-    show.problems(console, gathered.problems)
+    _say(console, _seen(gathered.tables), _continued(gathered.runs), gathered.problems, draw=draw)
     if not done.timed:
         states = ", ".join(f"{count} {state}" for state, count in sorted(done.counts.items()))
         console.print(

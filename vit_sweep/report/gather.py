@@ -1,8 +1,10 @@
 """From records to series and tables: all that a study, or runs from elsewhere, amount to. An edge: it reads."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from launchers.checked import to_compact_json
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import measured, with_all_intervals
 from vit_sweep.analysis.series.series import ScalingSeries
@@ -38,20 +40,41 @@ class Gathered(NamedTuple):
         return any(run.timed for run in self.runs)
 
 
+class Records:
+    """The records of a study that are about to be read."""
+
+    def __init__(self, study: Study, target: float | None = None) -> None:
+        """Look which there are; `target`: test accuracy whose time is reported, in place of the studies'."""
+        self.study, self.plan = study, study.plan_file()
+        with uncollected():
+            self.reader = Reader(study, self.plan, target=target, row_of=run_row)
+
+    @property
+    def stamp(self) -> str | None:
+        """What is the same for as long as all tables are, where nothing is open or wrong; asked after `gather` it is of
+        what that has read."""
+        records = self.reader.stamp
+        if records is None or self.plan is None:
+            return None
+        return f"{records} {hashlib.sha256(to_compact_json(self.plan)).hexdigest()}"
+
+
 def gather(
     study: Study,
     *,
     target: float | None = None,
     watched: Callable[[Iterable[Read], int], Iterable[Read]] = lambda records, _: records,
+    records: Records | None = None,
 ) -> Gathered:
     """Read a study: its runs, their series with intervals, its tables. Holds one record at a time.
 
     `target`: test accuracy whose time is reported, in place of the studies'. `watched` passes the records on, of which
-    there are so many: a progress bar.
+    there are so many: a progress bar. `records`: those of the study, with that target, where they were looked at
+    before.
     """
-    plan = study.plan_file()
+    records = records or Records(study, target)
+    reader, plan = records.reader, records.plan
     with uncollected():
-        reader = Reader(study, plan, target=target, row_of=run_row)
         reads = in_order(watched(reader.read(), len(reader)))
         runs, rows = [read.run for read in reads], [read.row for read in reads]
         reached = {read.run.run_id: read.reached for read in reads if read.reached is not None}

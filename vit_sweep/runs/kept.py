@@ -70,10 +70,13 @@ class _Place(NamedTuple):
 class Kept:
     """The runs that were kept of one study, by cell."""
 
+    stamp: str
+    """Of the code and of all that every run of the study is made of."""
+
     def __init__(self, folder: Path, stamp: str) -> None:
         """Look what is there; `stamp`: all that every run of the study is made of."""
         self._path = folder / f".runs-{os.geteuid()}"
-        self._stamp = _digest(f"{code_stamp()} {stamp}".encode())
+        self.stamp = _digest(f"{code_stamp()} {stamp}".encode())
         self._places: list[_Place] = []
         self._cells: list[list[tuple[str, str]]] = []
         """Of each block the cells and their keys."""
@@ -90,7 +93,7 @@ class Kept:
                 return
             head = from_json(file.readline())
             text = file.read(int(head["index_bytes"]))
-            if head["stamp"] != self._stamp or _digest(text) != head["index"]:
+            if head["stamp"] != self.stamp or _digest(text) != head["index"]:
                 return
             index, start = from_json(text), file.tell()
         places = [_Place(start + int(at), int(size), str(digest)) for at, size, digest in index["places"]]
@@ -139,7 +142,7 @@ class Kept:
             ends.append((at, len(text), _digest(text)))
             at += len(text)
         index = json.dumps({"places": ends, "cells": [cells for cells, _ in blocks]}).encode()
-        head = {"stamp": self._stamp, "index_bytes": len(index), "index": _digest(index)}
+        head = {"stamp": self.stamp, "index_bytes": len(index), "index": _digest(index)}
         with replacing(self._path, durable=False, private=True) as file:
             file.write(json.dumps(head).encode() + b"\n" + index)
             file.writelines(text for _, text in blocks)

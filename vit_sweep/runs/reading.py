@@ -61,6 +61,8 @@ class Reader:
         known_keys = self._kept.keys if self._kept is not None else {}
         self._again = {name: key for name, (key, _) in self._keys.items() if known_keys.get(name) == key}
         self._files = study.cell_files(name for name in names if name not in self._again)
+        self._lasting = self._again
+        """Cells whose runs are kept, with their keys."""
 
     def __len__(self) -> int:
         """How many cells there are."""
@@ -96,6 +98,18 @@ class Reader:
             yield read
         if self._kept is not None and self._row_of is not None and self._began_ns is not None:
             self._kept.write(reads, keep)
+            self._lasting = keep
+
+    @property
+    def stamp(self) -> str | None:
+        """What is the same for as long as the runs are; None unless each of them is kept, and nothing was wrong.
+
+        Who asks after `read` is told of what was read then.
+        """
+        if self._kept is None or len(self._lasting) < len(self) or self.study.problems or not self._lasting:
+            return None
+        words = sorted(f"{name} {key}" for name, key in self._lasting.items())
+        return hashlib.sha256("\n".join([self._kept.stamp, *words]).encode()).hexdigest()
 
     def _worked_out(self) -> Iterator[tuple[Read, bool]]:
         """The cells that were not kept, each with whether its run will always be that."""
