@@ -22,7 +22,7 @@ from xml.sax.saxutils import escape
 import pyte
 
 COLUMNS, LINES = 80, 24
-LIVE = "-m gpus=1,2 batch=16,32 epochs=4 study=live"
+LIVE = "-m gpus=1,2 batch=16,32 epochs=2 study=live"
 """The sweep whose live view is recorded."""
 GALLERY = "-m gpus=1,2 batch=16,32 repeats=3 epochs=4 study=gallery"
 """The sweep whose figures are drawn."""
@@ -57,7 +57,7 @@ class Screen:
 
 
 def screens(command: Sequence[str], folder: Path) -> Iterator[Screen]:
-    """Each screen of a command in a terminal that differs from the one before; `CalledProcessError` if it fails."""
+    """Each screen of a command in a terminal that differs from the one before; `CalledProcessError`, with the last, if it fails."""
     terminal = pyte.Screen(COLUMNS, LINES)
     stream = pyte.ByteStream(terminal)
     ours, theirs = pty.openpty()
@@ -81,7 +81,7 @@ def screens(command: Sequence[str], folder: Path) -> Iterator[Screen]:
                 yield Screen(time.monotonic() - begun, lines)
     os.close(ours)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, list(command))
+        raise subprocess.CalledProcessError(process.returncode, list(command), "\n".join(terminal.display))
 
 
 def _runs(line: "pyte.screens.StaticDefaultDict[int, pyte.screens.Char]") -> tuple[Run, ...]:
