@@ -195,9 +195,14 @@ def _hydra(words: list[str], *, own_files: bool) -> int:
         from vit_sweep.cli.sweep import run
         from vit_sweep.config.compose import single, words_of_command
 
+        def sweep() -> int:
+            with told():
+                asked = single(config)
+            return run([asked], overrides=task)
+
         # Hydra would print a line of its own about an exception that leaves this function.
         task = words_of_command()
-        sys.exit(_reported(lambda: run([single(config)], overrides=task), words))
+        sys.exit(_reported(sweep, words))
 
     sys.argv = [sys.argv[0], *words]
     try:

@@ -26,7 +26,7 @@ def sweep(*, config_dir: str | PathLike[str] | None = None, **words: object) -> 
     interrupt ends the waiting, not the jobs.
     """
     own = Path(fspath(config_dir)) if config_dir is not None else None
-    overrides = words_of(words)
+    overrides = words_of(words, own)
     requested, settings = read(grid(overrides, config_dir=own))
     arguments = ["-m", *([f"--config-dir={own}"] if own is not None else []), *overrides]
     with planned(requested, settings, arguments=arguments, overrides=overrides, say=_log.info) as ready:

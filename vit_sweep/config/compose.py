@@ -210,9 +210,9 @@ def explain(error: Exception) -> str:
         group, _, name = error.missing_cfg_file.partition("/")
         if group not in GROUPS:
             group, _, name = error.missing_cfg_file.rpartition("/")
-        return (
-            f"{group}={name}: there is no such {group} – {closest(name, error.options, meant=likely_name(group, name))}"
-        )
+        menu = closest(name, error.options, meant=likely_name(group, name))
+        yours = "; yours is data=path/to/DIR" if group == "data" else ""
+        return f"{group}={name}: there is no such {group} – {menu}{yours}"
     base = re.match(r"In '(\w+)/([^']+)': Could not load '\w+/([^']+)'", text)
     if base:
         shipped = [path.stem for path in (conf_dir() / base[1]).glob("*.yaml")]

@@ -27,12 +27,12 @@ def load(name: str, entries: Sequence[Entry], words: Sequence[str] = ()) -> Data
 
     Raises `UserError` with the menu, or with what is wrong in its file or with a word.
     """
-    name, words = _by_path(name, words)
+    name, words = _by_path(name, words, entries)
     entry = next((entry for entry in entries if entry.name == name), None)
     if entry is None:
         raise UserError(
-            f"data={name}: there is no such data set – {closest(name, [entry.name for entry in entries])}; a site's "
-            f"own ones are found with --config-dir FOLDER or {SITE_VARIABLE}"
+            f"data={name}: there is no such data set, file or folder – {closest(name, [e.name for e in entries])}; "
+            f"yours is data=path/to/DIR, a site's are found with --config-dir FOLDER or {SITE_VARIABLE}"
         )
     given = groups.keys_of(GROUP, entry, entries, words)
     given.pop("pipeline", None)  # how a cell reads the images is the sweep's word, not the data set's
@@ -42,7 +42,8 @@ def load(name: str, entries: Sequence[Entry], words: Sequence[str] = ()) -> Data
     return request_of(given)
 
 
-def _by_path(name: str, words: Sequence[str]) -> tuple[str, list[str]]:
-    if "/" not in name and not Path(name).exists():
+def _by_path(name: str, words: Sequence[str], entries: Sequence[Entry]) -> tuple[str, list[str]]:
+    known = any(entry.name == name for entry in entries)
+    if "/" not in name and (known or not Path(name).exists()):
         return name, list(words)
     return kind_of(name), [f"{GROUP}.path={quoted(name)}", *words]

@@ -18,16 +18,16 @@ from vit_sweep.config.words import Plain, word
 _KEY = re.compile(r"(\+\+?)?[\w.]+")
 
 
-def words_of(values: Mapping[str, object]) -> list[str]:
+def words_of(values: Mapping[str, object], config_dir: Path | None = None) -> list[str]:
     """`gpus=[1, 2]` as the word `gpus=1,2`: a list is swept, but where the key takes a list; a list in it is a value.
 
-    Numbers of numpy, ranges, arrays and paths are taken for what they hold. Raises `UserError` for anything else that
-    is no number, text, mapping or list.
+    `config_dir`: a folder of one's own groups. Numbers of numpy, ranges, arrays and paths are taken for what they hold.
+    Raises `UserError` for anything else that is no number, text, mapping or list.
     """
     for key in values:
         if not _KEY.fullmatch(key):
             raise UserError(f"{key!r}: there is no such key; a key is like optimizer.learning_rate")
-    return spelled_out([_word_of(key, _plain(key, value)) for key, value in values.items()])
+    return spelled_out([_word_of(key, _plain(key, value)) for key, value in values.items()], config_dir)
 
 
 def grid(words: Sequence[str], *, config_dir: Path | None = None) -> list[Plain]:

@@ -3,11 +3,14 @@
 Looked at before Hydra reads the command, whose own words on it are those of its grammar's tokens.
 """
 
+import os
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from launchers.calling import called
 from launchers.errors import SHORT_MENU, UserError, closest, nearest
+from vit_sweep.config.folders import conf_dir, site_dir
 from vit_sweep.config.words import quoted
 
 FLAGS = {
@@ -20,6 +23,7 @@ VALUED = {
     *("--experimental-rerun", "--info", "-i"),
 }
 """Hydra's options that a value follows."""
+_CONFIG_DIR = ("--config-dir", "-cd")
 _OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@:$-]*\s*=")
 _MEANT = {
     "arch": "model",
@@ -105,19 +109,41 @@ def likely_key(key: str, known: Collection[str]) -> str:
     return f"{called()} --help lists all keys"
 
 
-def spelled_out(words: Iterable[str]) -> list[str]:
-    """The words of a sweep, `data=photos/leaves` as the two words that it stands for."""
+def spelled_out(words: Sequence[str], config_dir: Path | None = None) -> list[str]:
+    """The words of a sweep, `data=photos/leaves` as the two words that it stands for.
+
+    So is `data=photos` where such a folder or file is there and no data set is called so. `config_dir`: a folder of
+    one's own groups, which a command names by its option. Raises `UserError` for a site's folder that is not there.
+    """
+    own = config_dir or _config_dir(words)
     spelled: list[str] = []
     for word in words:
         key, _, value = word.partition("=")
         paths = value.split(",")
-        if key == "data" and all("/" in path for path in paths):
+        if key == "data" and all("/" in path or _is_path(path, own) for path in paths):
             from vit_sweep.data.request import kind_of
 
             spelled += [f"data={kind_of(paths[0])}", f"data.path={','.join(map(quoted, paths))}"]
         else:
             spelled.append(word)
     return spelled
+
+
+def _config_dir(words: Sequence[str]) -> Path | None:
+    """The folder that a command names as one of groups."""
+    for place, word in enumerate(words):
+        option, _, value = word.partition("=")
+        if option in _CONFIG_DIR and (folder := value or "".join(words[place + 1 : place + 2])):
+            return Path(folder)
+    return None
+
+
+def _is_path(name: str, config_dir: Path | None) -> bool:
+    """Whether a word without a slash is something in this folder; of a data set, its name goes first."""
+    if not name or not Path(name).exists():
+        return False
+    places = (conf_dir(), config_dir, site_dir(os.environ))
+    return not any((place / "data" / f"{name}.yaml").exists() for place in places if place is not None)
 
 
 def options_first(words: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from launchers.calling import called
 from launchers.checked import parse_json
 from launchers.errors import UserError
 from vit_sweep.data.packed import Manifest, disagreement, folder_of, is_packed, spec_of
-from vit_sweep.data.request import Request, changed_words, command_of
+from vit_sweep.data.request import Kind, Request, changed_words, command_of
 from vit_sweep.plan.choices import DataSource
 from vit_sweep.plan.specs import DataSpec
 
@@ -73,7 +73,7 @@ def known(request: Request, root: Path) -> DataSpec:
     try:
         manifest = parse_json(Manifest, _manifest_text(request, path), what=f"data={request.name}: {path}")
     except Unusable as reason:
-        raise UserError(f"{reason}; pack them: {command_of(request, root)}") from None
+        raise UserError(_not_packed(request, root, reason)) from None
     if manifest.request is None:
         raise UserError(f"data={request.name}: {path.parent} is of a YAML's data set; give another data.name")
     if changed := changed_words(manifest.request, request):
@@ -82,6 +82,20 @@ def known(request: Request, root: Path) -> DataSpec:
             "or give another data.name"
         )
     return spec_of(manifest, request)
+
+
+def _not_packed(request: Request, root: Path, reason: Unusable) -> str:
+    """What to do about it: another path, the words of a packed form that is there, or the command that packs it."""
+    # MedMNIST's are fetched into a folder, and names with braces stand for several.
+    if request.source is not Kind.MEDMNIST and "{" not in request.path and not Path(request.path).exists():
+        return (
+            f"data={request.name}: {request.path} is not there, and no {folder_of(request)} in {root}; data.path names "
+            "a file or a folder"
+        )
+    same = [other for other in packed_requests(root) if (other.name, other.path) == (request.name, request.path)]
+    sides = " or ".join(f"data.side={other.side or 'null'}" for other in same)
+    there = f" (with {sides} they are)" if sides else ""
+    return f"{reason}{there}; pack them: {command_of(request, root)}"
 
 
 def packed_requests(root: Path) -> list[Request]:

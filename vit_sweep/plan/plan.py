@@ -14,6 +14,7 @@ from launchers.text import plural
 from vit_sweep.plan.cell import PADDING_WORTH_SAYING, Cell, JobOptions, Series, crowd, oversubscribed
 from vit_sweep.plan.choices import Allocation, Offload
 from vit_sweep.plan.curve_groups import Curve, Member, curves_of
+from vit_sweep.plan.engine.kinds import sharding
 from vit_sweep.plan.grid import cell_of, series_of
 from vit_sweep.plan.pairs.refusals import remarks_on_pairs
 from vit_sweep.plan.point import Point
@@ -198,15 +199,27 @@ def _limits(cell: Cell, time: TimeEstimate | None, point: Point, known: Knowledg
     profile = point.partition
     if known.memory_check is MemoryCheck.ERROR:
         problem = _memory_problem(cell, profile)
-        reasons.append(f"batch={point.batch} precision={cell.precision.value}: {problem}" if problem else None)
+        given = f"{_ranks(cell)}batch={point.batch} precision={cell.precision.value}"
+        reasons.append(f"{given}: {problem}" if problem else None)
         reasons.append(_no_room_on_the_host(cell, profile))
     if time is not None and known.minutes is None and time.seconds > profile.max_minutes * 60:
         reasons.append(
-            f"epochs={cell.epochs} gpus={cell.gpus} batch={point.batch}: about {time.seconds / 3600:.1f} h "
-            f"({time.basis}), but {profile.name} ends a job after {profile.max_minutes / 60:g} h; use fewer epochs "
+            f"epochs={cell.epochs} gpus={cell.gpus} {_shared(cell)}batch={point.batch}: about "
+            f"{time.seconds / 3600:.1f} h ({time.basis}), but {profile.name} ends a job after "
+            f"{profile.max_minutes / 60:g} h; use fewer epochs "
             "or more GPUs, or minutes=LIMIT if you know better"
         )
     return tuple(filter(None, reasons))
+
+
+def _ranks(cell: Cell) -> str:
+    """What a GPU's memory depends on beside the batch: nothing, where every count of GPUs needs as much."""
+    gpus = f"gpus={cell.gpus} " if sharding(cell.engine) or cell.sequence > 1 else ""
+    return gpus + _shared(cell)
+
+
+def _shared(cell: Cell) -> str:
+    return f"sequence={cell.sequence} " if cell.sequence > 1 else ""
 
 
 def _no_room_on_the_host(cell: Cell, profile: PartitionProfile) -> str | None:

@@ -48,12 +48,14 @@ print(json.dumps([
     scores(Task.REGRESSION, standard(numbers), standard(wanted), units),
     scores(Task.REGRESSION, standard(numbers[:1]), standard(wanted[:1]), units),
     scores(Task.MULTILABEL, answers, torch.zeros(4, 3), None),
+    scores(Task.REGRESSION, numbers * 1e-5, wanted * 1e-5, None),
+    scores(Task.REGRESSION, numbers.repeat(1, 2), torch.cat([wanted, wanted * 0 + 0.1], dim=1), None),
     scores(Task.CLASSIFICATION, answers, torch.tensor([0, 1, 1, 2]), None),
     [float(loss_of(Task.MULTILABEL, answers, there)), float(loss_of(Task.REGRESSION, numbers, wanted))],
     [float(loss_of(Task.MULTILABEL, answers, there, summed=True)), float(right_of(Task.REGRESSION, numbers, wanted))],
 ]))
 """)
-    labels, values, of_one, of_none, of_classes, means, sums = found
+    labels, values, of_one, of_none, small, half_equal, of_classes, means, sums = found
     # Label 1 is found first and fourth, at precision 1 and 2/4; label 2 at 1 and 2/2.
     assert labels["map"] == pytest.approx(((1 + 2 / 4) / 2 + 1) / 2)
     assert labels["f1"] == pytest.approx(2 * 3 / (2 * 3 + 3 + 1))
@@ -63,6 +65,7 @@ print(json.dumps([
     mean = sum(w for (w,) in wanted) / 4
     spread = sum((w - mean) ** 2 for (w,) in wanted)
     assert values["r2"] == pytest.approx(1 - sum(e * e for e in error) / spread, rel=1e-5)
+    assert (small["r2"], half_equal["r2"]) == pytest.approx([values["r2"]] * 2), "in any unit; of what varies"
     assert (set(of_one), "map" in of_none, of_classes) == ({"mae", "rmse"}, False, {})
     entropy = [
         math.log1p(math.exp(-x if y else x)) for row, labels_ in zip(answers, there, strict=True)

@@ -16,6 +16,36 @@ def test_a_path_after_data_is_two_words():
     assert spelled_out(["data=digits,cifar10"]) == ["data=digits,cifar10"]
 
 
+def test_a_name_without_a_slash_is_a_folder_only_where_no_data_set_is_called_so(tmp_path, monkeypatch):
+    """Alike in a sweep and in `data prepare`, which has the packed folders and the sources of presets around it."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("leaves", "cifar10", "site"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "site/data").mkdir()
+    (tmp_path / "site/data/leaves.yaml").write_text("name: leaves\nsource: synthetic\n")
+    assert spelled_out(["data=leaves"]) == ["data=imagefolder", "data.path=leaves"]
+    assert spelled_out(["data=cifar10"]) == ["data=cifar10"]
+    for words in (["--config-dir=site"], ["--config-dir", "site"]):
+        assert spelled_out([*words, "data=leaves"]) == [*words, "data=leaves"]
+    assert load("leaves", catalog(None)).path == str(tmp_path / "leaves")
+    assert load("cifar10", catalog(None)).train_images == 50_000
+
+
+@pytest.mark.parametrize("several", ["-m", ""])
+def test_data_that_are_not_there_are_a_sentence_with_the_words_that_help(sweep, tmp_path, several):
+    words = [several] if several else []
+    answer = sweep(*words, "data=leaves", "dry_run=true")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("error: data=leaves: there is no such data – ")
+    assert answer.stderr.endswith("; yours is data=path/to/DIR\n")
+    answer = sweep(*words, "data=./leaves", "dry_run=true")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert f"data=leaves: {tmp_path}/leaves is not there, and no leaves-packed-256 in data;" in answer.stderr
+    answer = sweep(*words, "data=imagefolder", "dry_run=true")
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("error: data.path: it has no value of its own")
+
+
 def test_a_path_with_the_words_of_a_sweep_is_a_request(tmp_path):
     asked = load(str(tmp_path), catalog(None), ["data.side=32", "data.corrupt=skip"])
     assert (asked.path, asked.side, asked.corrupt, asked.split) == (str(tmp_path), 32, "skip", 0.1)

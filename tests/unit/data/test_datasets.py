@@ -483,7 +483,7 @@ def test_shipped_data_that_needs_no_files_is_ready_anywhere(run):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["prepare", "cifra100"], "data=cifra100: there is no such data set – did you mean cifar100?"),
+        (["prepare", "cifra100"], "data=cifra100: there is no such data set, file or folder – did you mean cifar100?"),
         (["prepare", "digits", "--config-dir", "nowhere"], "--config-dir=nowhere: there is no such folder"),
         (["prepare", "broken", "--config-dir", "conf"], "unknown key sorce – did you mean source?"),
     ],

@@ -86,6 +86,19 @@ def test_a_tiff_of_many_channels_keeps_them(options):
     assert np.array_equal(numbers(tiff(values, **options), ".tif", None), values)
 
 
+def test_a_tiff_of_many_channels_says_which_words_keep_them_and_an_empty_file_that_it_is():
+    from vit_sweep.data.prepare.decode import colours_of
+
+    many = tiff(np.zeros((5, 6, 7), np.uint16), photometric="minisblack", planarconfig="separate")
+    with pytest.raises(ValueError, match=r"these data\.channels=N data\.pixels=f32"):
+        colours_of(io.BytesIO(many))
+    for content, said in ((b"", "it is empty"), (b"<html>", "it is no image")):
+        with pytest.raises(ValueError, match=said):
+            colours_of(io.BytesIO(content))
+        with pytest.raises(ValueError, match=said):
+            numbers(content, ".png")
+
+
 def test_a_stack_of_times_and_pages_of_unlike_sizes_are_no_one_picture():
     times = tiff(np.zeros((4, 6, 7), np.uint16), imagej=True, metadata={"axes": "TYX"})
     pages = io.BytesIO()

@@ -206,7 +206,7 @@ def test_a_picture_that_is_damaged_or_holds_no_numbers_is_named_by_its_place(tmp
     ("made", "changes", "words"),
     [
         ({"pictures": GREY, "labels": LABELS}, {}, ["has no dataset images", "pictures uint8 [12, 8, 8]"]),
-        ({"images": GREY}, {}, ["neither a dataset nor an attribute labels", "images uint8 [12, 8, 8]"]),
+        ({"images": GREY}, {}, ["no dataset or attribute labels", "[12, 8, 8]: name one with data.labels"]),
         ({"images": GREY, "labels": LABELS[:5]}, {}, ["dataset labels has 5 labels for 12 images of dataset images"]),
         ({"images": GREY[:0], "labels": LABELS[:0]}, {}, ["dataset images is empty"]),
         ({"images": GREY[0], "labels": LABELS}, {}, ["dataset images is uint8 [8, 8]", "[n, rows, columns]"]),
@@ -253,6 +253,7 @@ def test_the_command_that_packs_it_says_every_word(tmp_path, root):
     command = command_of(asked, root)
     for word in ("data prepare hdf5", "data.channels=null", "data.images=reconstruction_rss", "data.corrupt=skip"):
         assert word in command
+    (tmp_path / "knees").mkdir()
     with pytest.raises(UserError, match="pack them: vit_sweep data prepare hdf5"):
         datasets.known(asked, root)
 

@@ -169,6 +169,8 @@ def test_what_is_not_packed_or_otherwise_comes_with_the_command_that_helps(folde
     with pytest.raises(UserError, match="the images are not packed; pack them: vit_sweep data prepare"):
         datasets.known(request(folder), root)
     pack(request(folder), root)
+    with pytest.raises(UserError, match=r"the images are not packed \(with data.side=16 they are\); pack them"):
+        datasets.known(request(folder, side=32), root)
     with pytest.raises(UserError, match=r"packed with data.split=0.1, not 0.25; pack it anew"):
         datasets.known(request(folder, split=0.25), root)
 

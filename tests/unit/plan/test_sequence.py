@@ -1,5 +1,6 @@
 """Tokens over several ranks: which degrees, methods and kernels can be, and what a reader of the plan is told."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -22,6 +23,18 @@ MEGATRON = EngineSpec(name="megatron", zero_stage=None, kind="megatron", distrib
 
 REFUSED = {
     "gpus": ({"gpus": 8, "sequence": 3}, "use sequence=1 or 2 or 4 or 8"),
+    "heads and tokens": (
+        {"gpus": 4, "sequence": 4, "model": replace(MODEL, image_size=24)},  # 9 patches
+        "2 heads of vit_test do not divide over 4 ranks; use sequence=1 or 2",
+    ),
+    "heads, but a ring": (
+        {"gpus": 4, "sequence": 4, "partition": HERE},
+        "use sequence=1 or 2, or sequence_method=ring model.pool=mean attention=math",
+    ),
+    "ring of heads that do not divide": (
+        {"gpus": 4, "sequence": 4, **RING},
+        "torch's ring masks no padding; use sequence=1, or model.pool=mean",
+    ),
     "more than gpus": ({"gpus": 2, "sequence": 4}, "use sequence=1 or 2"),
     "heads": ({"gpus": 4, "sequence": 4}, "2 heads of vit_test do not divide over 4 ranks; use sequence=1 or 2, or"),
     "few tokens": ({"gpus": 2, "sequence": 2, "model": replace(MEAN, patch_size=32)}, "no more than the 2 ranks"),
@@ -65,6 +78,40 @@ def test_what_cannot_share_tokens_is_one_sentence_with_what_can(name):
     changes, sentence = REFUSED[name]
     (reason,) = cell_of(point(**changes))
     assert sentence in reason
+
+
+def test_what_a_refusal_proposes_is_not_refused_in_turn():
+    """Of every degree, size, pooling, kernel and device; a method for another never proposes one that sends it back."""
+    seen = set()
+    for heads, size, pool, degree, kernel, device, method in itertools.product(
+        (3, 4, 8), (16, 24, 32), Pool, (2, 3, 4, 8), Attention, Device, SequenceMethod
+    ):
+        given = point(
+            gpus=degree, sequence=degree, sequence_method=method, attention=kernel, precision=Precision.BF16,
+            model=replace(MODEL, heads=heads, width=24 * heads, image_size=size, pool=pool),
+            partition=profile(device=device),
+        )  # fmt: skip
+        made = cell_of(given)
+        if isinstance(made, Cell) or not made[0].startswith(f"sequence={degree} sequence_method="):
+            continue
+        if made[0].endswith("; use a smaller sequence"):
+            continue
+        for proposal in made[0].rpartition("; use ")[2].replace(", flash", "").split(", or "):
+            words, tried = dict(word.split("=") for word in proposal.split(" or ")[0].split()), given
+            for key, value in words.items():
+                match key:
+                    case "sequence":
+                        tried = replace(tried, sequence=int(value))
+                    case "sequence_method":
+                        tried = replace(tried, sequence_method=SequenceMethod(value))
+                    case "attention":
+                        tried = replace(tried, attention=Attention(value))
+                    case "model.pool":
+                        tried = replace(tried, model=replace(tried.model, pool=Pool(value)))
+            seen |= set(words)
+            again = cell_of(tried)
+            assert isinstance(again, Cell) or not again[0].startswith("sequence="), (made, again)
+    assert {"sequence", "sequence_method", "model.pool"} <= seen
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """The plan as a person sees it: a column for what varies, the rest said once above. An edge; rich draws."""
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ from launchers.backend import Rendered
 from launchers.profile import Scheduler
 from launchers.text import plural
 from vit_sweep.cli.terminal.fitted import Column, Fitted, Role
+from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.plan import Plan, PlannedCell
 from vit_sweep.report.tables.form.columns import WHAT
 from vit_sweep.report.tables.parts import Variants
@@ -27,6 +30,10 @@ _VALUES = 8
 """Values of an axis that are listed."""
 _RANKS = {"steps/epoch": 8, "global batch": 7, "nodes x GPUs": 6, "accum": 5, "micro": 4, "scaling": 3, "limit min": 2}
 """What leaves a narrow plan first: a cell's id has nodes, GPUs, micro batch and accumulation in it."""
+_BY_THEMSELVES: dict[str, Any] = {
+    field.name: field.default for field in dataclasses.fields(Cell) if field.default is not dataclasses.MISSING
+}
+"""What a cell has where nothing is said."""
 _ALWAYS = ("step ms", "GPU-h")
 """Also where they are equal: what a person looks for."""
 
@@ -200,14 +207,17 @@ def _shape(cells: Sequence[PlannedCell]) -> list[Field]:
 
 
 def _asked(cells: Sequence[PlannedCell]) -> list[Field]:
-    """Everything else that cells may differ in: the axes with a name, and values behind these where they vary."""
+    """Everything else that cells may differ in: the axes with a name, values behind these where they vary, and keys of
+    a cell that have another value than they have by themselves."""
     stated = [dict(conditions(planned.cell)) for planned in cells]
-    names = [name for name in WHAT if name in stated[0]]
     keys = Variants(conditions(planned.cell) for planned in cells).keys
+    usual = dict(conditions(replace(cells[0].cell, **_BY_THEMSELVES)))
+    chosen = [name for name, value in stated[0].items() if "." not in name and value != usual.get(name)]
+    names = dict.fromkeys([*(name for name in WHAT if name in stated[0]), "epochs", *keys, *chosen])
     seeds = _of("seed", cells, lambda planned: planned.cell.seed)
     fields = [
         Field(name.partition(".")[2] or name, tuple(values.get(name, "") for values in stated), is_text=True)
-        for name in (*names, "epochs", *(key for key in keys if key not in names))
+        for name in names
     ]
     return [*fields, seeds]
 

@@ -15,6 +15,8 @@ from vit_sweep.data.request import Pixels
 
 ARRAY = ".npy"
 TIFF = (".tif", ".tiff")
+_TIFF_HEADS = (b"II*\0", b"MM\0*")
+"""Its first bytes, in either order."""
 _BITS, _SAMPLES = 258, 277
 """Tags of a TIFF: bits per sample, samples per pixel."""
 _AXES = {"YX": (), "YXS": (2, 0, 1), "SYX": (), "CYX": ()}
@@ -55,7 +57,7 @@ def colours_of(file: BinaryIO) -> Image.Image:
     Raises `ValueError` for values without a scale and for several pictures in a file. Of 16 bits the upper 8 are kept;
     Pillow would cut grey values off at 255, which turns nearly all of them white.
     """
-    with Image.open(file) as image:
+    with _opened(file) as image:
         _require_one(image)
         # As Pillow's releases call the grey of such a PNG.
         if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
@@ -70,6 +72,22 @@ def colours_of(file: BinaryIO) -> Image.Image:
         return ImageOps.exif_transpose(image).convert("RGB")
 
 
+def _opened(file: BinaryIO) -> Image.Image:
+    try:
+        return Image.open(file)
+    except UnidentifiedImageError:
+        raise ValueError(_what_it_is(file)) from None
+
+
+def _what_it_is(file: BinaryIO) -> str:
+    """Why Pillow knows no picture in it."""
+    file.seek(0)
+    head = file.read(len(_TIFF_HEADS[0]))
+    if head in _TIFF_HEADS:
+        return "a TIFF that is damaged, or whose channels are no colours: for these data.channels=N data.pixels=f32"
+    return "it is no image that can be decoded" if head else "it is empty"
+
+
 def numbers_of(file: BinaryIO, suffix: str, channels: int | None) -> Tensor:
     """Float32 (channels, rows, columns) of the values as they are.
 
@@ -79,7 +97,7 @@ def numbers_of(file: BinaryIO, suffix: str, channels: int | None) -> Tensor:
         image = Image.open(file)
     except UnidentifiedImageError:
         if suffix not in TIFF:
-            raise
+            raise ValueError(_what_it_is(file)) from None
         return _tiff(file)  # of more bands than Pillow knows
     with image:
         if image.format == "TIFF" and channels != 1 and (_tag(image, _SAMPLES) > 1 or image.n_frames > 1):  # type: ignore[attr-defined]
@@ -125,7 +143,7 @@ def deep(file: BinaryIO) -> bool:
     head = file.read(26)
     if head.startswith(b"\x89PNG"):
         return head[24:25] == b"\x10"  # IHDR's bit depth, after width and height
-    if head[:4] not in (b"II*\0", b"MM\0*"):
+    if head[:4] not in _TIFF_HEADS:
         return False
     file.seek(0)
     try:

@@ -46,21 +46,21 @@ def _looked_at(request: Request, path: Path) -> Labelled:
     except OSError as error:
         raise WrongFile(" ".join(str(error).split())) from None
     with file:
-        images = _dataset(file, request.images)
+        images = _dataset(file, request.images, "images")
         count, pixels = images.shape[0] if images.ndim else 0, _pixels_of(images)
         if not count:
             raise WrongFile(f"dataset {request.images} is empty")
         labels = _labels(file, images, request.labels)
-        names = _words(_dataset(file, request.names)[()]) if request.names else np.array([])
+        names = _words(_dataset(file, request.names, "names")[()]) if request.names else np.array([])
     kind = "" if labels.ndim == 0 else "dataset "
     require_labels(labels, count, f"{kind}{request.labels}", f"dataset {request.images}")
     return Labelled(path=path, images=count, pixels=pixels, labels=labels, names=tuple(map(str, names.ravel())))
 
 
-def _dataset(file: Any, name: str) -> Any:
+def _dataset(file: Any, name: str, key: str) -> Any:
     found = file.get(name)
     if not isinstance(found, h5py.Dataset):
-        raise WrongFile(f"it has no dataset {name}; {_contents(file)}")
+        raise WrongFile(f"it has no dataset {name}; {_contents(file)}: name one with data.{key}")
     return found
 
 
@@ -107,7 +107,7 @@ def _labels(file: Any, images: Any, name: str) -> NDArray[Any]:
         return _words(found[()])
     holder = next((holder for holder in (file, images) if name in holder.attrs), None)
     if holder is None:
-        raise WrongFile(f"neither a dataset nor an attribute {name} for labels; {_contents(file)}")
+        raise WrongFile(f"its labels are no dataset or attribute {name}; {_contents(file)}: name one with data.labels")
     return _words(holder.attrs[name])
 
 

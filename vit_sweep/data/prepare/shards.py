@@ -165,7 +165,7 @@ def value_of(sample: ShardSample, name: str, file: BinaryIO) -> Any:
     for key in keys:
         if not isinstance(value, dict) or key not in value:
             has = f"it has {some(value, NAMED)}" if isinstance(value, dict) else f"it is {type(value).__name__}"
-            raise WrongFile(f"{field} has no {key}; {has}")
+            raise WrongFile(f"{field} has no {key}; {has}: name one with data.labels")
         value = value[key]
     if value is None or isinstance(value, dict):
         keyed = f"; name one of its keys, data.labels={name}.KEY: {some(value, NAMED)}" if value else ""

@@ -87,7 +87,7 @@ def drawn(task: Task, outputs: int, count: int, noise: torch.Generator) -> Tenso
 def scores(task: Task, answers: Tensor, targets: Tensor, units: Units | None) -> dict[str, float]:
     """The task's metrics over a whole split, (n, outputs) each; `units`: of regression.
 
-    One that has no value (R² of one image, precision where no image has any label) is left out.
+    One that has no value (R² of one image or of equal ones, precision where no image has any label) is left out.
     """
     if task is Task.CLASSIFICATION:
         return {}
@@ -114,8 +114,12 @@ def scores(task: Task, answers: Tensor, targets: Tensor, units: Units | None) ->
                 "mae": numbers.mean_absolute_error(answers, targets),
                 "rmse": numbers.mean_squared_error(answers.flatten(), targets.flatten(), squared=False),
             }
-            if len(targets) > 1:
-                values["r2"] = numbers.r2_score(answers, targets)
+            # torchmetrics takes sums below 1e-4 for none, and calls R² 1 then, whatever the unit: so in deviations.
+            varies = targets.amax(dim=0) > targets.amin(dim=0)
+            if varies.any():
+                scale = targets.std(dim=0, correction=0)
+                own, right = ((part / scale)[:, varies] for part in (answers, targets))
+                values["r2"] = numbers.r2_score(own, right)
     return {name: float(value) for name, value in values.items() if math.isfinite(float(value))}
 
 

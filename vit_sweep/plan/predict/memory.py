@@ -166,12 +166,13 @@ def largest_micro_batch(cell: Cell, gpu_memory_gib: float) -> int:
 
 
 def smallest_sequence(cell: Cell, gpu_memory_gib: float) -> Cell | None:
-    """The cell with the fewest ranks a sequence group that is predicted to fit, on no fewer GPUs; None if there is
-    none, or if its model cannot share tokens at all."""
+    """The cell with the fewest ranks a sequence group that is predicted to fit, on as many GPUs if it can be, else on
+    more; None if there is none, or if its model cannot share tokens at all."""
     model = cell.model
     if model.target is not None or model.text is not None or cell.compile or cell.engine.kind == MEGATRON:
         return None
-    for sequence in range(cell.sequence + 1, model.heads + 1):
+    # First those that these GPUs can have.
+    for sequence in sorted(range(cell.sequence + 1, model.heads + 1), key=lambda degree: cell.gpus % degree > 0):
         if model.heads % sequence or tokens(model) <= sequence:
             continue
         gpus = -(-cell.gpus // sequence) * sequence

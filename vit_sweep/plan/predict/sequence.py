@@ -16,6 +16,7 @@ from vit_sweep.plan.engine.kinds import MEGATRON
 from vit_sweep.plan.point import Point
 from vit_sweep.plan.predict.vit import local_tokens, tokens
 
+_FP32 = 4
 _EXCHANGED = 4
 """Queries, keys, values, and what attention makes of them."""
 
@@ -29,22 +30,25 @@ class Exchange(NamedTuple):
 
 
 def exchange(cell: Cell) -> Exchange:
-    """What attention exchanges; with Ulysses counted on gloo by a test.
+    """What attention exchanges, counted on gloo by tests.
 
-    Of a ring, keys and values go round s - 1 times in forward and again in backward, their gradients s times.
+    Of a ring, keys and values go round s - 1 times in forward and again in backward, their gradients s times, and
+    those in fp32 (torch's `convert_to_f32`).
     """
     size = cell.precision.products.bytes  # under autocast too: queries, keys and values are products
-    one = cell.micro_batch * local_tokens(tokens(cell.model), cell.sequence) * cell.model.width * size
-    forwards = 2 if cell.activation_checkpointing else 1
+    numbers = cell.micro_batch * local_tokens(tokens(cell.model), cell.sequence) * cell.model.width
+    passes = 3 if cell.activation_checkpointing else 2
     if cell.sequence == 1:
-        passes, tensors = 0, 0
+        calls, number_bytes = 0, 0
     elif cell.sequence_method is SequenceMethod.ULYSSES:
-        passes = tensors = _EXCHANGED * (forwards + 1)
+        calls = _EXCHANGED * passes
+        number_bytes = calls * size
     else:
-        passes = (forwards + 1) * (cell.sequence - 1) + cell.sequence
-        tensors = 2 * passes
+        rounds = passes * (cell.sequence - 1)
+        calls = rounds + cell.sequence
+        number_bytes = 2 * (rounds * size + cell.sequence * _FP32)
     blocks = cell.accum * cell.model.layers
-    return Exchange(calls=blocks * passes, size_bytes=blocks * tensors * one)
+    return Exchange(calls=blocks * calls, size_bytes=blocks * number_bytes * numbers)
 
 
 def sequence_that_does_not_divide(point: Point, _: object) -> str | None:
@@ -117,18 +121,48 @@ def _tokens_that_cannot_be_shared(point: Point, _: object) -> str | None:
         if model.heads % degree == 0:
             return None
         use = [d for d in _divisors(point.gpus) if model.heads % d == 0]
+        ring = _words_of_a_ring(point)
         return (
-            f"{given}: {model.heads} heads of {model.name} do not divide over {degree} ranks; use {_menu(use)}, or "
-            "sequence_method=ring"
+            f"{given}: {model.heads} heads of {model.name} do not divide over {degree} ranks; use "
+            f"{_either(_menu(use), ring)}"
         )
     if count % degree:
         use = [d for d in _divisors(point.gpus) if count % d == 0]
-        mean = ", or model.pool=mean" if model.pool is Pool.CLASS else ""
+        ulysses = "sequence_method=ulysses" if model.heads % degree == 0 else None
+        mean = "model.pool=mean" if _patches_divide(point) else None
         return (
             f"{given}: {count} tokens of an image do not divide over {degree} ranks, and torch's ring masks no "
-            f"padding; use {_menu(use)}, sequence_method=ulysses{mean}"
+            f"padding; use {_either(_menu(use), ulysses, mean)}"
         )
     return _ring_without_a_kernel(point)
+
+
+def _patches_divide(point: Point) -> bool:
+    """Whether the ranks share the tokens evenly that are left without a class token."""
+    left = tokens(point.model) - 1
+    return point.model.pool is Pool.CLASS and left % point.sequence == 0 and left > point.sequence
+
+
+def _words_of_a_ring(point: Point) -> str | None:
+    """With what a ring would share these tokens; None where none can."""
+    model, words = point.model, ["sequence_method=ring"]
+    if tokens(model) % point.sequence:
+        if not _patches_divide(point):
+            return None
+        words.append("model.pool=mean")
+    on_cpu = point.partition.device is Device.CPU
+    if on_cpu != (point.attention is Attention.MATH):
+        words.append("attention=math" if on_cpu else "attention=sdpa")
+    return None if point.precision.autocast else " ".join(words)
+
+
+def _either(*words: str | None) -> str:
+    """What can be used instead.
+
+    >>> _either("sequence=1 or 2", None), _either("sequence=1", "model.pool=mean")
+    ('sequence=1 or 2', 'sequence=1, or model.pool=mean')
+    """
+    return ", or ".join(filter(None, words))
 
 
 def _ring_without_a_kernel(point: Point) -> str | None:
@@ -136,9 +170,10 @@ def _ring_without_a_kernel(point: Point) -> str | None:
     if on_cpu == (kernel is Attention.MATH):
         return None
     use = "attention=math" if on_cpu else "attention=sdpa, flash or efficient"
+    ulysses = "sequence_method=ulysses" if point.model.heads % point.sequence == 0 else None
     return (
         f"sequence_method=ring attention={kernel.value}: torch has no ring of this kernel on a "
-        f"{'processor' if on_cpu else 'GPU'}; use {use}, or sequence_method=ulysses"
+        f"{'processor' if on_cpu else 'GPU'}; use {_either(use, ulysses)}"
     )
 
 

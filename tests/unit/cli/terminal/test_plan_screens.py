@@ -80,3 +80,14 @@ def test_whatever_the_axis_two_rows_of_a_plan_differ_beside_their_cell(changes):
     plan(console, made, study="s", todo=set(made.cells))
     first, second = (line.split()[1:] for line in console.export_text().splitlines() if line.startswith("n1-"))
     assert first != second
+
+
+def test_what_has_another_value_than_by_itself_is_said_also_where_all_cells_have_it():
+    console = Console(width=400, record=True, markup=False, highlight=False)
+    for chosen in ({}, {"sequence": 2, "activation_checkpointing": True}):
+        made = make_plan([point(gpus=2, partition=SITE, **chosen)])
+        plan(console, made, study="s", todo=set(made.cells))
+    plain, shared = (line for line in console.export_text().splitlines() if line.startswith("nodes x GPUs"))
+    words = "activation_checkpointing true, sequence 2, "
+    assert words in shared
+    assert "sequence" not in plain

@@ -184,12 +184,13 @@ def large(**changes):
 
 
 def test_the_smallest_degree_that_fits_is_proposed():
-    """12 heads: of the degrees above 1 it may be 2, 3, 4, 6 or 12."""
+    """12 heads: of the degrees above 1 it may be 2, 3, 4, 6 or 12; those that divide the GPUs go first."""
     degrees = {n: predict(large(gpus=n, sequence=n)).total_gib for n in (1, 2, 3, 4, 6, 12)}
     room_gib = degrees[4] / 0.96
     assert degrees[3] > room_gib
     assert ", or sequence=4, from which on 1536 px fits, " in why_it_does_not_fit(large(gpus=8), room_gib)
-    assert ", or sequence=4 on gpus=8, from which on" in why_it_does_not_fit(large(gpus=6, sequence=3), room_gib)
+    assert ", or sequence=4 on gpus=4, from which on" in why_it_does_not_fit(large(gpus=2), room_gib)
+    assert ", or sequence=4, from which on" in why_it_does_not_fit(large(gpus=8), degrees[3] / 0.96), "not 3 on 9 GPUs"
     assert why_it_does_not_fit(large(gpus=8, sequence=4), room_gib) is None
 
 

@@ -182,9 +182,8 @@ def _ring(cell: Cell, mesh: DeviceMesh) -> Across:
     if cell.device is Device.CUDA:
         from torch.distributed.tensor.experimental import _attention
 
-        # For as long as the process lives, since backward needs it too. Nothing here is causal, so nothing is balanced.
-        _attention._cp_options.enable_load_balance = False
-        _attention.set_rotate_method("alltoall")
+        # For as long as the process lives, since backward needs it too.
+        send_round()
         _attention._enable_context_parallel_dispatcher()
 
     def across(*own: Tensor) -> Tensor:
@@ -197,6 +196,15 @@ def _ring(cell: Cell, mesh: DeviceMesh) -> Across:
         return local.transpose(1, 2)
 
     return across
+
+
+def send_round() -> None:
+    """Let torch's ring hand keys and values from rank to rank, rather than gather them; nothing here is causal, so
+    nothing is balanced."""
+    from torch.distributed.tensor.experimental import _attention
+
+    _attention._cp_options.enable_load_balance = False
+    _attention.set_rotate_method("alltoall")
 
 
 def _nothing_to_add(part: Tensor) -> Tensor:
