@@ -57,7 +57,10 @@ class Screen:
 
 
 def screens(command: Sequence[str], folder: Path) -> Iterator[Screen]:
-    """Each screen of a command in a terminal that differs from the one before; `CalledProcessError`, with the last, if it fails."""
+    """Each screen of a command in a terminal that differs from the one before.
+
+    Raises `CalledProcessError` with the last screen where the command fails.
+    """
     terminal = pyte.Screen(COLUMNS, LINES)
     stream = pyte.ByteStream(terminal)
     ours, theirs = pty.openpty()
