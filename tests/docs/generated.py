@@ -25,12 +25,14 @@ from vit_sweep.report.tables.status import STATUS_COLUMNS
 
 
 def columns(known: Iterable[Column]) -> str:
-    """A table of columns: name, unit, meaning; a star behind those whose interval stands in two more."""
-    known = list(known)
+    """A table of columns: name, unit and meaning; a star behind those whose interval stands in two more."""
     starred = {column.bound_of for column in (*COLUMNS.values(), *COMPARED_COLUMNS)}
     return pipes(
-        ("column", "unit", "meaning"),
-        ((f"`{one.name}`{' *' if one.name in starred else ''}", one.unit, one.meaning) for one in known),
+        ("column", "meaning"),
+        (
+            (f"`{one.name}`{f', {one.unit}' if one.unit else ''}{' *' if one.name in starred else ''}", one.meaning)
+            for one in known
+        ),
     )
 
 
