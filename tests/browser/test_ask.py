@@ -1,5 +1,7 @@
 """Curves and what-if in a real browser: they say what the analysis says, and refuse where it refuses."""
 
+import re
+
 import pytest
 
 from tests.browser.browser import PHONE
@@ -136,3 +138,15 @@ def test_on_a_phone_the_drawing_fits_and_the_still_picture_is_for_print(browser,
     browser._tell("Emulation.setEmulatedMedia", media="print")
     assert browser.ask("document.querySelector('#ask .still').checkVisibility()")
     assert not browser.ask("document.querySelector('#ask .live').checkVisibility()")
+
+
+def test_ends_of_an_interval_have_as_many_decimals_as_their_number(page):
+    """What the what-if works out itself, 3 and 1 epochs: rounded by its interval, as the tables are."""
+    for epochs in (3, 1):
+        move(page, "epochs", epochs)
+        shown = page.ask("document.querySelector('[data-told=training]').closest('tr').textContent")
+        assert ("1 epoch takes" if epochs == 1 else "3 epochs take") in shown
+        for number, low, high in re.findall(r"([\d.,]+) \w+\s*\[([\d.,]+), ([\d.,]+)\]", shown):
+            assert len({len(text.partition(".")[2]) for text in (number, low, high)}) == 1
+            assert low != high
+        assert "[" in shown

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launchers.errors import UserError
+from launchers.local.processor import core_flops
 from vit_sweep.api.results import Results, as_html
 from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result
@@ -74,7 +75,7 @@ class Study(Results):
     def _look(self) -> tuple[list[Result], Forecast, datetime]:
         store = self._store()
         results, now = settled_results(store), datetime.now(UTC)
-        return results, forecast(results, store.plan_file(), now=now), now
+        return results, forecast(results, store.plan_file(), now=now, core_flops=core_flops()), now
 
     def _gathered(self) -> "Gathered":
         from vit_sweep.report.gather import gather

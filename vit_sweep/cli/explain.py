@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 EPILOG = examples("explain batch_per", "explain zero engine", "explain")
 
+_NARROW = 80
+"""Characters of a terminal from which on a meaning has room beside its key."""
+
 
 def explain(
     keys: Annotated[list[str] | None, typer.Argument(help="Keys: gpus, model.layers, partition. Default: all.")] = None,
@@ -24,6 +28,10 @@ def explain(
     from vit_sweep.config.explain import explain as explain_key
 
     console = show.console()
+    if not keys and console.width < _NARROW:
+        for key in all_keys():
+            console.print(Text(key.name, "bold"), Padding(Text(key.meaning), (0, 0, 0, 4)), sep="\n")
+        return
     if not keys:
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(no_wrap=True)

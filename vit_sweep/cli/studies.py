@@ -13,6 +13,7 @@ from rich import box
 
 from launchers.calling import called
 from launchers.errors import UserError
+from launchers.local.processor import core_flops
 from launchers.text import plural
 from vit_sweep.cli.terminal import show, show_status
 from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
@@ -52,7 +53,7 @@ def status(
         agree_to_tend(opened, show.console(stderr=quiet), trust=trust)
         raise typer.Exit(watch_and_collect(opened, console))
     results, now = settled_results(opened), datetime.now(UTC)
-    expected = forecast(results, opened.plan_file(), now=now)
+    expected = forecast(results, opened.plan_file(), now=now, core_flops=core_flops())
     if as_json:
         typer.echo(json.dumps(show_status.as_data(opened.name, results, expected, opened.problems, now=now), indent=1))
     else:

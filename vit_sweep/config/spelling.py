@@ -5,8 +5,9 @@ Looked at before Hydra reads the command, whose own words on it are those of its
 
 import os
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from launchers.calling import called
 from launchers.errors import SHORT_MENU, UserError, closest, nearest
@@ -146,21 +147,31 @@ def _is_path(name: str, config_dir: Path | None) -> bool:
     return not any((place / "data" / f"{name}.yaml").exists() for place in places if place is not None)
 
 
+class _Part(NamedTuple):
+    """A word of a command, with the value that belongs to it."""
+
+    place: int
+    word: str
+    value: str | None
+    """Of an option that one follows; None: none does."""
+
+
+def _parts(words: Sequence[str]) -> Iterator[_Part]:
+    """The words in their order; the value of an option is no word of its own."""
+    rest = iter(enumerate(words))
+    for place, word in rest:
+        yield _Part(place, word, next(rest, (place, ""))[1] if word in VALUED else None)
+
+
 def options_first(words: Sequence[str]) -> list[str]:
     """The words with Hydra's options before all others, wherever they stood: argparse takes none between two overrides.
 
     >>> options_first(["gpus=1", "--config-dir", "site", "batch=2", "-m"])
     ['--config-dir', 'site', '-m', 'gpus=1', 'batch=2']
     """
-    options: list[str] = []
-    others: list[str] = []
-    rest = iter(words)
-    for word in rest:
-        if word.startswith("-"):
-            options += [word, *([next(rest, "")] if word in VALUED else [])]
-        else:
-            others.append(word)
-    return [*filter(None, options), *others]
+    parts = list(_parts(words))
+    options = [text for part in parts if part.word.startswith("-") for text in (part.word, part.value) if text]
+    return [*options, *(part.word for part in parts if not part.word.startswith("-"))]
 
 
 def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) -> None:
@@ -168,22 +179,17 @@ def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) ->
 
     `known_keys` lists the keys of a command; it is asked only where a word looks like an option.
     """
-    place = 0
-    while place < len(words):
-        word = words[place]
-        if word in VALUED:
-            place += 1
-        elif not word.strip():
+    for place, word, value in _parts(words):
+        if not word.strip():
             raise UserError(
                 f"word {place + 1} of the command is empty – is a variable of the shell not set? Leave it out, or give "
                 "it as KEY=VALUE"
             )
-        elif word.startswith("-"):
-            if word.partition("=")[0] not in FLAGS | VALUED:
+        if word.startswith("-"):
+            if value is None and word.partition("=")[0] not in FLAGS | VALUED:
                 raise UserError(_option(words, place, known_keys()))
         elif not word.startswith("~"):
             _check_override(words, place)
-        place += 1
 
 
 def _option(words: Sequence[str], place: int, known: Collection[str]) -> str:

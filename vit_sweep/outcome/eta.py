@@ -21,11 +21,15 @@ from launchers.text import plural
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.plan_file import CellForecast, PlanFile
+from vit_sweep.plan.predict.cost import FRACTION_OF_PEAK, TEST_SHARE
 from vit_sweep.plan.predict.pairs import loss_flop
 from vit_sweep.plan.predict.vit import train_flop
 
 PLANNED = "the plan's estimate"
+PROCESSOR = "the clock of this machine's processor"
 OWN, FIRST = "its own epochs", "its own first steps"
+LOCAL_STARTUP_S = 5.0
+"""Of a cell here: its ranks are forked from a process that has imported all."""
 _OF_ALL = {OWN: "the running cells' own epochs", FIRST: "the running cells' own first steps"}
 
 
@@ -78,6 +82,8 @@ class Job(NamedTuple):
     work: float
     """In any unit that all jobs share."""
     planned_s: float | None = None
+    basis: str = PLANNED
+    """What says so."""
     runs: bool = False
     began_s: float | None = None
     took_s: float | None = None
@@ -177,7 +183,7 @@ def _whole(job: Job, done: _Samples, trained: _Samples) -> Left | None:
             # One that knows its first steps alone says so of all.
             basis = max(sample.basis for sample in kin)
             return Left(seconds=seconds, basis=basis or plural(len(kin), "cell that ended|cells that ended"))
-    return None if job.planned_s is None else Left(seconds=job.planned_s, basis=PLANNED)
+    return None if job.planned_s is None else Left(seconds=job.planned_s, basis=job.basis)
 
 
 def _left_of_running(job: Job, whole: Left | None, done: _Samples, now_s: float) -> Left | None:
@@ -225,13 +231,33 @@ def _makespan(busy_s: Sequence[float], queue_s: Sequence[float], places: float) 
     return max(*free_s, (sum(busy_s) + sum(queue_s)) / places)
 
 
-def jobs_of(results: Sequence[Result], plan: PlanFile | None) -> list[Job]:
-    """The cells that are done or under way, and what the plan says of them."""
+def jobs_of(results: Sequence[Result], plan: PlanFile | None, *, core_flops: float | None = None) -> list[Job]:
+    """The cells that are done or under way, and what the plan says of them.
+
+    `core_flops`: operations a second of a core of this machine at its peak; where the plan has no estimate of a cell
+    that runs here on cores, its time is told from them.
+    """
     open_or_done = [r for r in results if r.status.under_way or r.status is Status.DONE]
     planned = {cell.cell_id: cell for cell in plan.cells} if plan else {}
     queues = {i for i, profile in enumerate(plan.profiles) if profile.scheduler is Scheduler.SLURM} if plan else set()
     timed = all(_step_ms(planned, result) is not None for result in open_or_done)
-    return [_job(r, planned, queues, timed=timed) for r in open_or_done]
+    here = {i for i, profile in enumerate(plan.profiles) if profile.scheduler is Scheduler.LOCAL} if plan else set()
+    jobs = [_job(r, planned, queues, timed=timed) for r in open_or_done]
+    if core_flops is None:
+        return jobs
+    return [_told_from_cores(job, r, planned, here, core_flops) for job, r in zip(jobs, open_or_done, strict=True)]
+
+
+def _told_from_cores(
+    job: Job, result: Result, planned: Mapping[str, CellForecast], here: set[int], core_flops: float
+) -> Job:
+    """The same job, with a time from this machine's cores where it will run on them and nothing else says one."""
+    cell, known = result.file.cell, planned.get(result.file.cell_id)
+    if known is None or known.seconds is not None or known.profile_index not in here or cell.device != "cpu":
+        return job
+    tests = cell.data.test_images / cell.images_per_epoch * TEST_SHARE
+    seconds = _flop(cell) * (1 + tests) / (FRACTION_OF_PEAK[cell.precision.products] * core_flops * cell.cpus_per_gpu)
+    return job._replace(planned_s=LOCAL_STARTUP_S + seconds, basis=PROCESSOR)
 
 
 def _job(result: Result, planned: Mapping[str, CellForecast], queues: set[int], *, timed: bool) -> Job:

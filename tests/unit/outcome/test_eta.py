@@ -6,9 +6,11 @@ from itertools import product
 
 import pytest
 
+from launchers.profile import Device, Scheduler
 from tests.unit.builders import cell, planned_study, point, profile, record, result
 from vit_sweep.outcome.ending import Progress
-from vit_sweep.outcome.eta import FIRST, OWN, Job, Left, Training, forecast, jobs_of
+from vit_sweep.outcome.eta import FIRST, LOCAL_STARTUP_S, OWN, Job, Left, Training, forecast, jobs_of
+from vit_sweep.outcome.result import Status
 
 STARTUP_S = 5.0
 EPOCHS = 10
@@ -205,3 +207,25 @@ def test_a_cell_that_trains_in_its_first_epoch_is_known_by_its_first_steps():
     ended = replace(at, steps=trains.steps_per_epoch, trained_steps=trains.steps_per_epoch)
     (job,) = jobs_of([replace(result(trains, status="running"), attempt="1", progress=ended)], None)
     assert job.training.whole_epoch
+
+
+def test_a_cell_here_that_nothing_was_ever_measured_of_is_told_from_the_clock_of_the_processor(tmp_path):
+    """Until it says its own first steps; work that no profile knows a peak for, on this machine's cores."""
+    here = profile(scheduler=Scheduler.LOCAL, device=Device.CPU, nodes=1)
+    study, plan = planned_study(tmp_path / "s", point(partition=here), point(partition=here, gpus=2))
+    results = [result(planned.cell, status="queued") for planned in plan.cells.values()]
+    assert forecast(jobs_of(results, study.plan_file()), 0.0).sweep is None
+    slow, fast = (forecast(jobs_of(results, study.plan_file(), core_flops=flops), 0.0).sweep for flops in (1e9, 1e11))
+    assert slow.basis == "from the clock of this machine's processor, one after another"
+    assert slow.seconds - 2 * LOCAL_STARTUP_S == pytest.approx(100 * (fast.seconds - 2 * LOCAL_STARTUP_S))
+    begun = Progress(phase="starting", epoch=0, epochs=2, host="n", started_at="1970-01-01T00:00:00+00:00")
+    running = [replace(results[0], status=Status.RUNNING, progress=begun), results[1]]
+    told = forecast(jobs_of(running, study.plan_file(), core_flops=1e9), 1.0)
+    assert told.cells[results[0].file.cell_id].basis == "from the clock of this machine's processor"
+
+
+def test_a_cell_elsewhere_is_not_told_from_this_machines_processor(tmp_path):
+    study, plan = planned_study(tmp_path / "s", point(partition=profile()))
+    results = [result(planned.cell, status="queued") for planned in plan.cells.values()]
+    assert all(planned.time is None for planned in plan.cells.values())
+    assert forecast(jobs_of(results, study.plan_file(), core_flops=1e9), 0.0).sweep is None

@@ -359,3 +359,25 @@ def test_a_very_long_table_is_cut_and_says_where_the_rest_is():
     made = compact(table(rows=rows))
     assert len(made.rows) == MOST_ROWS
     assert made.notes == (f"The first {MOST_ROWS:,} of {MOST_ROWS + 1:,} rows; tables/strong.csv has all.",)
+
+
+def test_what_tells_rows_apart_is_among_the_columns_that_a_desk_shows_at_once():
+    names = (
+        "engine",
+        "gpus",
+        "speedup",
+        "efficiency",
+        "epoch_s",
+        "images_per_s",
+        "serial_fraction",
+        "n",
+        "train_accuracy",
+    )
+    columns = tuple(Column(name=name, title=name, meaning=".") for name in (*names[1:], names[0]))
+    rows = tuple(
+        dict.fromkeys(names, 123456.7) | {"engine": engine, "gpus": gpus}
+        for engine in ("zero0", "zero2")
+        for gpus in (1, 2)
+    )
+    made = compact(replace(table(), columns=columns, rows=rows))
+    assert made.columns[0].name == "engine" and "engine" not in made.more

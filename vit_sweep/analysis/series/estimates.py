@@ -97,7 +97,7 @@ def place(point: SeriesPoint, series: ScalingSeries) -> str:
 
 def number(value: float) -> str:
     """Three digits, without an exponent for large ones."""
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:.3g}"
 
 
 def percent(value: float) -> str:
@@ -109,4 +109,17 @@ def interval(value: Estimate, form: Callable[[float], str]) -> str:
     """The 95 % interval in the given form, or that there is none."""
     if value.low is None or value.high is None:
         return f"n={value.n}, no interval"
-    return f"95% interval {form(value.low)} to {form(value.high)}"
+    low, high = _alike(form(value.low), form(value.high))
+    return f"95% interval {low} to {high}"
+
+
+def _alike(*ends: str) -> list[str]:
+    """Numbers with as many decimals as the one that has most; other texts as they are.
+
+    >>> _alike("9", "9.09"), _alike("8.4", "9.82"), _alike("69%", "70%")
+    (['9.00', '9.09'], ['8.40', '9.82'], ['69%', '70%'])
+    """
+    if not all(end.replace(".", "", 1).isdigit() for end in ends):
+        return list(ends)
+    decimals = max(len(end.partition(".")[2]) for end in ends)
+    return [f"{float(end):.{decimals}f}" for end in ends]

@@ -203,7 +203,7 @@ def _notes(pool: Pool) -> list[str]:
     busy = "; runs of contended hosts are among them" if contention(pool.runs, alike=lambda _: "") else ""
     lines = [
         f"95% intervals{where}: Student's t on logarithms of run medians; runs of a cell differ by "
-        f"{100 * float(spread.pool_variance) ** 0.5:.2g} % (standard deviation, pooled over "
+        f"{100 * float(spread.pool_variance) ** 0.5:.2g}% (standard deviation, pooled over "
         f"{plural(repeated, 'cell')}, {freedom} degree{'' if freedom == '1' else 's'} of freedom){apart}{busy}"
     ]
     return [*lines, f"day to day{where}: {_days(pool)}"]

@@ -10,6 +10,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from launchers.local.processor import core_flops
 from vit_sweep.cli.terminal import show_status
 from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
@@ -42,7 +43,7 @@ class _Plans:
         planned_at = self._study.planned_at()
         if planned_at != self._read_at:
             self._plan, self._read_at = self._study.plan_file(), planned_at
-        return forecast(results, self._plan, now=now)
+        return forecast(results, self._plan, now=now, core_flops=core_flops())
 
 
 def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> list[Result]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vit_sweep.analysis.series.contention import is_contention
+from vit_sweep.report.tables.form.columns import WHAT
 from vit_sweep.report.tables.form.rounding import is_number, plain, with_interval
 from vit_sweep.report.tables.form.table import HIGH, LOW, Cells, Column, Table, contended
 
@@ -23,7 +24,7 @@ _CHARACTER, _PADDING = 8.6, 25
 _MOST_TEXT, _FIRST_TEXT = 24, 34
 """Characters of a line of text in a field, and in the first one of a row."""
 _FIRST = (
-    "variant",
+    *WHAT,
     "batch",
     "accum",
     "placement",
@@ -43,7 +44,7 @@ _FIRST = (
     "time_ratio",
     "verdict",
 )
-"""Columns that a reader looks for first."""
+"""Columns that a reader looks for first: what tells rows apart, then their numbers."""
 
 
 class Layout(NamedTuple):

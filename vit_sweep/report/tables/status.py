@@ -69,9 +69,14 @@ def status_table(results: Sequence[Result], expected: Forecast, *, now: datetime
     )
 
 
-def forecast(results: Sequence[Result], plan: PlanFile | None, *, now: datetime) -> Forecast:
-    """What is left of the cells, by what `plan` expected of them and what has been measured since."""
-    return eta.forecast(eta.jobs_of(results, plan), now.timestamp())
+def forecast(
+    results: Sequence[Result], plan: PlanFile | None, *, now: datetime, core_flops: float | None = None
+) -> Forecast:
+    """What is left of the cells, by what `plan` expected of them and what has been measured since.
+
+    `core_flops`: of a core of this machine, for cells that run here and of which the plan has no estimate.
+    """
+    return eta.forecast(eta.jobs_of(results, plan, core_flops=core_flops), now.timestamp())
 
 
 def left(expected: Forecast, *, now: datetime) -> str:

@@ -95,7 +95,7 @@ def test_a_cell_whose_runs_differ_by_more_is_judged_by_its_own():
     freedoms = [point.time_s.freedom for point in with_intervals(series).points]
     assert freedoms == pytest.approx([8, 8, 8, 8, 2])
     (note, _) = Spreads([point.runs for point in series.points]).notes()
-    assert "0.5 % (standard deviation, pooled over 5 cells, 8 degrees of freedom); 1 of them" in note
+    assert "0.5% (standard deviation, pooled over 5 cells, 8 degrees of freedom); 1 of them" in note
 
 
 def test_one_run_has_no_interval_even_beside_cells_that_were_repeated():

@@ -7,19 +7,23 @@ function unitOf(seconds) {
   return seconds < 120 ? [1, " s"] : seconds < 7200 ? [60, " min"] : [3600, " h"];
 }
 
-function short3(value) {
-  return Number(value.toPrecision(3)).toLocaleString("en", { maximumFractionDigits: 10 });
-}
-
 /** What the tables say of a number: `15.2 s`, `[15.0, 15.4]`. */
 function told(number, unit = "") {
   const [text, ...interval] = number[3].split(" [");
   return { value: number[0], text: text + unit, interval: interval.length ? "[" + interval.join(" [") : "" };
 }
 
-/** A number and its ends, all times a factor, in three digits. */
+/** Decimals of a number as in the tables: two digits of its interval's width, else three of its own. */
+function decimalsOf(value, low, high) {
+  const [size, digits] = low !== null && high > low ? [high - low, 2] : [Math.abs(value), 3];
+  return size > 0 ? Math.min(12, Math.max(0, digits - 1 - Math.floor(Math.log10(size)))) : 0;
+}
+
+/** A number and its ends, all times a factor. */
 function times([value, low, high], factor, [size, unit] = [1, ""]) {
-  const said = (end) => short3(end * factor / size);
+  const scale = factor / size;
+  const digits = decimalsOf(value * scale, low === null ? null : low * scale, high * scale);
+  const said = (end) => (end * scale).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   return { value: value * factor, text: said(value) + unit, interval: low === null ? "" : `[${said(low)}, ${said(high)}]` };
 }
 
@@ -148,7 +152,7 @@ class WhatIf {
   fill(fit, found, price, epochs) {
     const lines = [
       ["time", "Time of an epoch", (said) => said.time && told(said.time, " s")],
-      ["training", plural(epochs, "epoch") + " take", (said) => said.time && times(said.time, epochs, unitOf(epochs * said.time[0]))],
+      ["training", plural(epochs, "epoch") + (epochs === 1 ? " takes" : " take"), (said) => said.time && times(said.time, epochs, unitOf(epochs * said.time[0]))],
       ["speedup", "Speedup", (said) => said.speedup && told(said.speedup)],
       ["efficiency", "Efficiency", (said) => said.efficiency && told(said.efficiency)],
       ["hours", "GPU-hours of an epoch", (said) => said.hours && told(said.hours)],
