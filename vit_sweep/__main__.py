@@ -163,7 +163,7 @@ def _read(words: list[str]) -> int:
     from vit_sweep.config.quick import quick
     from vit_sweep.config.quick.kept import Kept
 
-    words = spelling.options_first(spelling.spelled_out(words))
+    words = spelling.options_first(spelling.question_quoted(spelling.spelled_out(words)))
     site = site_dir(os.environ)
     known = quick(words, Kept([conf_dir(), *([site] if site is not None else [])], os.environ), _composed_groups)
     if known is None:

@@ -19,6 +19,7 @@ from vit_sweep.plan.cell import DeepSpeedProfiler, JobOptions, Logger
 from vit_sweep.plan.choices import NotNegativeInt, Pipeline, Task
 from vit_sweep.plan.plan import MemoryCheck
 from vit_sweep.plan.point import Point
+from vit_sweep.plan.question import EXAMPLES, DecideRule, Design, question_of
 from vit_sweep.plan.repeats import RepeatRule
 
 _YES_OR_NO = ("certify", "dry_run", "exposed", "preflight", "quiet", "wait")
@@ -94,7 +95,12 @@ class Settings:
     """Relative half-width of the 95 % interval on a cell's median epoch time at which it has been repeated enough,
     0.02; whoever watches adds the repeats."""
     max_repeats: Annotated[int, Ge(1), Le(1000)]
-    """Runs of one cell at most, with `repeat_until`."""
+    """Runs of one cell at most, with `repeat_until` or `design=adaptive`."""
+    design: Design
+    """Which cells of the grid run: all of them, or those that narrow the answer to `until` most for their GPU-hours."""
+    until: Line | None
+    """Of `design=adaptive`: the question about the curve, "efficiency(64) +- 3 %", "time(16) +- 2 %" or
+    "largest gpus with efficiency 80 % at 95 %" (docs/study/deciding.md)."""
     order: Order
     order_seed: NotNegativeInt
     """Of `order=random`."""
@@ -105,6 +111,32 @@ class Settings:
         if self.repeat_until is None:
             return None
         return RepeatRule(half_width=self.repeat_until, most=max(self.max_repeats, self.repeats))
+
+    @property
+    def decide_rule(self) -> DecideRule | None:
+        """The question that decides which cells run; None: all of them do. Raises `UserError` for half a question."""
+        if self.design is Design.GRID:
+            if self.until is not None:
+                raise UserError(
+                    f'until="{self.until}": the whole grid runs, whatever is asked; design=adaptive budget_gpu_hours=N '
+                    "runs what answers it"
+                )
+            return None
+        if self.until is None:
+            raise UserError(f"design=adaptive: until says what is to be known; give {EXAMPLES}")
+        question_of(self.until)
+        if not self.budget_gpu_hours:
+            raise UserError(
+                f'design=adaptive until="{self.until}": budget_gpu_hours says when it stops at the latest; give one, '
+                "for example budget_gpu_hours=50"
+            )
+        several = "repeats" if self.repeats > 1 else "repeat_until" if self.repeat_until is not None else ""
+        if several:
+            raise UserError(
+                f"design=adaptive {several}={getattr(self, several)}: a sweep that decides repeats where that narrows "
+                f"its answer, up to max_repeats={self.max_repeats} runs of a cell; leave {several} out"
+            )
+        return DecideRule(until=self.until, budget_gpu_hours=self.budget_gpu_hours, most=self.max_repeats)
 
     @property
     def job_options(self) -> JobOptions:

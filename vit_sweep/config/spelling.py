@@ -174,6 +174,24 @@ def options_first(words: Sequence[str]) -> list[str]:
     return [*options, *(part.word for part in parts if not part.word.startswith("-"))]
 
 
+def question_quoted(words: Sequence[str]) -> list[str]:
+    """The words with the question of `until=` between quotes, since brackets and signs are Hydra's grammar.
+
+    >>> question_quoted(["until=time(16) +- 2 %", "gpus=1,2"])
+    ["until='time(16) +- 2 %'", 'gpus=1,2']
+    """
+    return [_quoted(word) if word.startswith("until=") else word for word in words]
+
+
+def _quoted(word: str) -> str:
+    key, _, value = word.partition("=")
+    value = value.strip()
+    if value in ("", "null") or value[0] in "'\"":
+        return word
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
 def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) -> None:
     """Raise `UserError` for the first slip of the grammar, with the right spelling.
 
@@ -212,6 +230,9 @@ def _option(words: Sequence[str], place: int, known: Collection[str]) -> str:
 def _check_override(words: Sequence[str], place: int) -> None:
     """Raise `UserError` unless the word at `place` is a whole KEY=VALUE, with no piece of it cut off behind it."""
     word = words[place]
+    if word.startswith("until="):
+        _check_question(words, place)
+        return
     if named := re.fullmatch(r"([A-Za-z_][\w.]*):(.+)", word):
         raise UserError(f"{word}: a key and its value are joined by an equals sign: {named[1]}={named[2]}")
     pieces = [word]
@@ -228,6 +249,18 @@ def _check_override(words: Sequence[str], place: int) -> None:
     if len(pieces) > 1:
         raise UserError(f"{text}: KEY=VALUE,VALUE is written without spaces: {whole}")
     _check_values(word)
+
+
+def _check_question(words: Sequence[str], place: int) -> None:
+    """Raise `UserError` where the shell has cut a question into words."""
+    pieces = [words[place]]
+    for other in words[place + 1 :]:
+        if _OVERRIDE.match(other) or other in FLAGS | VALUED:
+            break
+        pieces.append(other)
+    if len(pieces) > 1:
+        question = " ".join(pieces).partition("=")[2]
+        raise UserError(f'{words[place]}: a space has cut it – put the question between quotes: until="{question}"')
 
 
 def _is_open(text: str) -> bool:

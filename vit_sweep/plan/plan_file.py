@@ -12,6 +12,7 @@ from launchers.profile import Count, PartitionProfile
 from launchers.text import some
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan import Plan, PlannedCell, PlannedPoint, merge_points
+from vit_sweep.plan.question import DecideRule
 from vit_sweep.plan.repeats import RepeatRule
 
 SCHEMA_VERSION = 1
@@ -54,9 +55,13 @@ class PlanFile:
     """The partitions of these cells as they were when they were planned: what running a cell again takes."""
     repeat: RepeatRule | None = None
     """When the latest sweep's cells have been repeated enough; None: as often as was planned."""
+    decide: DecideRule | None = None
+    """The question of the latest sweep, which decides what runs; None: all that was planned runs."""
 
 
-def plan_file(plan: Plan, known: PlanFile | None, *, repeat: RepeatRule | None = None) -> PlanFile:
+def plan_file(
+    plan: Plan, known: PlanFile | None, *, repeat: RepeatRule | None = None, decide: DecideRule | None = None
+) -> PlanFile:
     """What is written of a plan, joined with the points and cells of earlier sweeps."""
     profiles = _Profiles()
     cells = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in plan.cells.items()]
@@ -69,6 +74,7 @@ def plan_file(plan: Plan, known: PlanFile | None, *, repeat: RepeatRule | None =
         cells=tuple(cells),
         profiles=tuple(profiles.listed),
         repeat=repeat,
+        decide=decide,
     )
 
 

@@ -21,9 +21,12 @@ from vit_sweep.outcome.ending import Claim, Exit, Progress, RankFile
 from vit_sweep.outcome.policy import Stop
 from vit_sweep.outcome.result import Status
 from vit_sweep.outcome.verdict import Attempt
+from vit_sweep.plan.candidates_file import CandidatesFile
 from vit_sweep.plan.cell import CellFile
+from vit_sweep.plan.decision import DecisionEntry
 from vit_sweep.plan.plan import PlannedCell, PlannedPoint
 from vit_sweep.plan.plan_file import PlanFile, planned_cells
+from vit_sweep.plan.question import DecideRule
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.record.record import Record, mismatches
 from vit_sweep.study.journal import JobEntry, Sent
@@ -211,6 +214,34 @@ class StudyReader:
         """When this study's cells have been repeated enough; None: as often as was planned."""
         plan = self._files.read(self.folder / "plan.json", PlanFile)
         return plan.repeat if plan else None
+
+    def decide_rule(self) -> DecideRule | None:
+        """The question that decides what this study runs; None: all that was planned runs."""
+        plan = self._files.read(self.folder / "plan.json", PlanFile)
+        return plan.decide if plan else None
+
+    def candidates(self) -> CandidatesFile | None:
+        """What a study that decides may choose from."""
+        return self._files.read(self.folder / "deciding.json", CandidatesFile)
+
+    def decisions(self) -> list[DecisionEntry]:
+        """What it has decided so far. A last line that a crash cut off was never acted on, and is passed over.
+
+        Raises `UserError` for another line that makes no sense: what follows from it nobody knows.
+        """
+        lines = read(path).removesuffix(b"\n").split(b"\n") if (path := self._decisions).is_file() else []
+        entries = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                entries.append(parse_json(DecisionEntry, line, what=f"{path} line {number}"))
+            except UserError:
+                if not _is_cut_off(line):
+                    raise
+        return entries
+
+    @property
+    def _decisions(self) -> Path:
+        return self.folder / "decisions.jsonl"
 
     def planned(self) -> dict[str, PlannedCell]:
         """Every cell that a sweep planned, with what submitting it takes; without a sound `plan.json` none."""

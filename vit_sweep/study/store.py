@@ -21,11 +21,14 @@ from launchers.errors import UserError, closest
 from launchers.references import masked
 from vit_sweep.outcome.ending import Exit
 from vit_sweep.outcome.policy import Stop
+from vit_sweep.plan.candidates_file import CandidatesFile
 from vit_sweep.plan.cell import CellFile, JobOptions, Series
+from vit_sweep.plan.decision import DecisionEntry
 from vit_sweep.plan.engine.ds_config import ds_config
 from vit_sweep.plan.engine.kinds import machinery
 from vit_sweep.plan.plan import Plan, PlannedCell, merge_series
 from vit_sweep.plan.plan_file import PlanFile, plan_file, with_cells
+from vit_sweep.plan.question import DecideRule
 from vit_sweep.plan.repeats import RepeatRule
 from vit_sweep.plan.specs import DEEPSPEED
 from vit_sweep.study.journal import Event, JobEntry, entry_of
@@ -109,6 +112,7 @@ class Study(StudyReader):
         data_root: str,
         options: JobOptions,
         repeat: RepeatRule | None = None,
+        decide: DecideRule | None = None,
         anew: bool = False,
     ) -> None:
         """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for.
@@ -124,7 +128,7 @@ class Study(StudyReader):
             self._write_cell(planned, data_root, options)
         self.let_run(plan)
         # Last: whoever watches this file then finds every cell that it names.
-        self._write_plan_file(plan_file(plan, earlier, repeat=repeat))
+        self._write_plan_file(plan_file(plan, earlier, repeat=repeat, decide=decide))
 
     def let_run(self, plan: Plan) -> None:
         """Let this user's own commands run in this study what `plan` names."""
@@ -198,18 +202,17 @@ class Study(StudyReader):
         self.journal(entry_of(batch, event, at=now(), handle=handle, asked=asked))
 
     def journal(self, entry: JobEntry) -> None:
-        """Append one line to `jobs.jsonl` and make sure that it is on disk.
+        """Append one line to `jobs.jsonl` and make sure that it is on disk."""
+        _append(self._journal, to_plain(entry))
 
-        A line that a crash cut off is closed first, so that it takes no other with it.
-        """
-        with os.fdopen(opened(self._journal, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b") as journal:
-            if journal.tell() > 0:
-                journal.seek(-1, os.SEEK_END)
-                if journal.read(1) != b"\n":
-                    journal.write(b"\n")
-            journal.write(json.dumps(to_plain(entry)).encode() + b"\n")
-            journal.flush()
-            os.fsync(journal.fileno())
+    def write_candidates(self, candidates: CandidatesFile) -> None:
+        """Write what the study may choose from."""
+        private = any(profile.holds_secret for profile in candidates.profiles)
+        write(self.folder / "deciding.json", to_json(candidates), private=private)
+
+    def journal_decision(self, entry: DecisionEntry) -> None:
+        """Append one line to `decisions.jsonl` and make sure that it is on disk: before its cells are added."""
+        _append(self._decisions, to_plain(entry))
 
     def write_exit(self, cell_id: str, attempt: str, exit: Exit) -> bool:
         """Keep the verdict on an attempt; returns False where it cannot be written: the next client judges again.
@@ -234,6 +237,21 @@ class Study(StudyReader):
         """Forget how these cells ended: they are run again."""
         for cell_id in cell_ids:
             remove(self.folder / "stops" / f"{cell_id}.json", made=r"n\d.*\.json")
+
+
+def _append(path: Path, content: object) -> None:
+    """Append one line and make sure that it is on disk.
+
+    A line that a crash cut off is closed first, so that it takes no other with it.
+    """
+    with os.fdopen(opened(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b") as journal:
+        if journal.tell() > 0:
+            journal.seek(-1, os.SEEK_END)
+            if journal.read(1) != b"\n":
+                journal.write(b"\n")
+        journal.write(json.dumps(content).encode() + b"\n")
+        journal.flush()
+        os.fsync(journal.fileno())
 
 
 def open_study(study: str) -> Study:

@@ -10,13 +10,15 @@ from launchers.errors import UserError
 from launchers.profile import Scheduler
 from launchers.text import plural
 from vit_sweep.outcome.result import Result, Status
+from vit_sweep.plan.candidates_file import alike
 from vit_sweep.plan.cell import Cell
 from vit_sweep.record.attempt import attempt_of
 from vit_sweep.study.journal import latest_attempts, next_attempts
-from vit_sweep.study.lock import BusyError
+from vit_sweep.study.lock import BusyError, now
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo
+from vit_sweep.submit.deciding import look, reasons, sentence
 from vit_sweep.submit.next import write
 from vit_sweep.submit.repeats import further
 from vit_sweep.submit.submission import Say, Submitter, resolve
@@ -36,7 +38,9 @@ class Keeper:
         self.given_up: dict[str, str] = {}
         """Cells that cannot be retried, with the scheduler's reason: no other node is left, say."""
         self.added: set[str] = set()
-        """Repeats that this process has added."""
+        """Repeats, and cells that were decided, that this process has added."""
+        self._decided = -1
+        """Cells of the study when nothing more was to be decided."""
 
     @property
     def waiting(self) -> frozenset[str]:
@@ -49,7 +53,8 @@ class Keeper:
         doubts = any(result.status == Status.UNKNOWN for result in results) and time.monotonic() > self._next_lookup
         rule = self._study.repeat_rule() if not any(r.status.under_way for r in results) else None
         repeats = further(results, rule) if rule is not None else {}
-        if not again and not self._waiting and not doubts and not repeats:
+        asks = self._decides(results)
+        if not again and not self._waiting and not doubts and not repeats and not asks:
             return
         try:
             with self._study.changing():
@@ -58,6 +63,8 @@ class Keeper:
                     self._next_lookup = time.monotonic() + _LOOKUP_PERIOD_S
                 self._retry(again)
                 self._repeat(results, repeats)
+                if asks:
+                    self._decide(results)
                 alive = any(r.status.under_way and r.status is not Status.RETRY for r in results)
                 for submitter in self._waiting:
                     submitter.submit(alone=not alive)
@@ -124,6 +131,32 @@ class Keeper:
                 self._say(f"{origin}: its interval is too wide, {plural(len(more), 'more repeat')}")
         self.added |= set(todo)
         self._submit(todo, asked=True)
+
+    def _decides(self, results: Sequence[Result]) -> bool:
+        """Whether the study has a question, and all that was decided has ended since it was last looked at."""
+        if any(result.status.under_way for result in results) or len(results) == self._decided:
+            return False
+        return self._study.decide_rule() is not None
+
+    def _decide(self, results: Sequence[Result]) -> None:
+        """Look at what is known, write down what follows, and add its cells."""
+        rule, offered = self._study.decide_rule(), self._study.candidates()
+        if rule is None or offered is None:
+            return
+        candidates = offered.planned
+        made = look(rule, candidates, offered.hours, self._study.decisions(), results, at=now())
+        if made.new and made.entry is not None:
+            self._study.journal_decision(made.entry)
+        if made.entry is not None and (made.new or made.cells):
+            for line in (sentence(made.entry), *reasons(made.entry)):
+                self._say(line)
+        more = {cell_id: replace(candidates[cell.gpus], cell=cell) for cell_id, cell in made.cells.items()}
+        if more:
+            self._study.add_cells(more, like=next(r.file for r in results if alike(r.file.cell, candidates)))
+        else:
+            self._decided = len(results)
+        self.added |= set(more)
+        self._submit({cell_id: Todo(planned=cell, attempt=1, since=1) for cell_id, cell in more.items()}, asked=True)
 
     def _submit(self, todo: Mapping[str, Todo], *, asked: bool) -> None:
         if not todo:

@@ -5,7 +5,7 @@ The command and the Python API stand on it. Rendering returns values; what a dry
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,27 +15,33 @@ from typing import NamedTuple
 from launchers.backend import Rendered
 from launchers.errors import UserError
 from launchers.profile import Scheduler
-from launchers.text import plural
+from launchers.text import plural, some
 from vit_sweep.analysis.laws import coverage
 from vit_sweep.config import algebra, models
 from vit_sweep.config.init import begun
 from vit_sweep.config.settings import Settings, study_folder
 from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result
+from vit_sweep.plan.candidates_file import alike, candidates_file
 from vit_sweep.plan.cell import Cell, CellFile, JobOptions
+from vit_sweep.plan.decision import BUDGET
 from vit_sweep.plan.engine.kinds import compares_engines
+from vit_sweep.plan.one_curve import candidates_of
 from vit_sweep.plan.plan import Knowledge, Plan, PlannedCell, make_plan
 from vit_sweep.plan.point import Point
+from vit_sweep.plan.question import DecideRule, question_of
 from vit_sweep.plan.repeats import seen_spread
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import epoch_time, spent_gpu_hours, throughputs
 from vit_sweep.study.check import remove_leftovers
 from vit_sweep.study.continuing import continued
+from vit_sweep.study.lock import now
 from vit_sweep.study.provenance import require_engines, require_extra, require_loggers, require_metrics
 from vit_sweep.study.snapshot import Snapshot, take
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study, cell_file
 from vit_sweep.submit import interrupt
+from vit_sweep.submit.deciding import look, reasons, sentence
 from vit_sweep.submit.next import Next, choose, write
 from vit_sweep.submit.submission import Say, Submitter, resolve
 
@@ -62,9 +68,9 @@ class Ready(NamedTuple):
 
         Raises `UserError` above the budget, and where `next.write` does.
         """
-        _check_budget(
-            self.settings.budget_gpu_hours, [item.planned for item in self.chosen.todo.values()], self.finished
-        )
+        if self.settings.decide_rule is None:  # a sweep that decides keeps within it by itself
+            wanted = [item.planned for item in self.chosen.todo.values()]
+            _check_budget(self.settings.budget_gpu_hours, wanted, self.finished)
         return write(self.study, self.chosen.todo, self.code, max_gpus=self.settings.max_gpus_in_flight)
 
 
@@ -77,6 +83,7 @@ def planned(
     `arguments`: the command as it is typed; `overrides`: its words alone; `say` tells a person what takes long. Raises
     `UserError` for a user's mistake.
     """
+    rule = settings.decide_rule
     requested = continued(begun(models.counted(requested, say)))
     points, remarks = algebra.select(requested, exclude=settings.exclude, repeats=settings.repeats)
     local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
@@ -93,6 +100,7 @@ def planned(
     options, certified = _options(settings, plan, Study(folder))
     if options != known.options:
         plan = make_plan(points, replace(known, options=options))
+    offered = candidates_of(points, plan, question_of(rule.until), known.cores) if rule is not None else {}
     if not plan.cells:
         raise UserError("no cell can run:\n" + "\n".join(f"  {r}" for r in _all_reasons(plan)))
     if not settings.dry_run:
@@ -103,12 +111,17 @@ def planned(
         unclear = [] if settings.dry_run else resolve(study)
         root = str(Path(settings.data_root).absolute())
         looked_at, asked_for = list[CellFile](), study.is_asked_for
+        decided = list[str]()
+        if rule is not None:
+            plan, decided = _decided(study, rule, points, offered, known, dry_run=bool(settings.dry_run))
         if settings.dry_run and asked_for:
             study.let_run(plan)
             looked_at = _not_in(study, plan, root, options)
         else:
             study.write_command(arguments, overrides, code=code.digest, dry_run=bool(settings.dry_run))
-            study.write_plan(plan, data_root=root, options=options, repeat=settings.repeat_rule, anew=not asked_for)
+            study.write_plan(
+                plan, data_root=root, options=options, repeat=settings.repeat_rule, decide=rule, anew=not asked_for
+            )
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
         chosen = choose(
             study,
@@ -126,7 +139,7 @@ def planned(
             remarks=(
                 *remarks,
                 *certified,
-                *_carries(plan, chosen.results, settings, known.cores),
+                *(decided if rule is not None else _carries(plan, chosen.results, settings, known.cores)),
                 *_only_looked_at(study, looked_at),
             ),
             unclear=tuple(unclear),
@@ -134,6 +147,44 @@ def planned(
             code=code,
             finished=tuple(finished),
         )
+
+
+def _decided(
+    study: Study,
+    rule: DecideRule,
+    points: Sequence[Point],
+    offered: Mapping[int, PlannedCell],
+    known: Knowledge,
+    *,
+    dry_run: bool,
+) -> tuple[Plan, list[str]]:
+    """The plan of the cells that were decided so far, the next ones with them, and what a person must know of it.
+
+    Raises `UserError` for a budget that pays not even the first of them.
+    """
+    entries, results = study.decisions(), settled_results(study)
+    hours = {gpus: cell.gpu_hours for gpus, cell in offered.items()}
+    made = look(rule, offered, hours, entries, results, at=now())
+    if made.entry is not None and made.entry.decision.stop == BUDGET and not made.entry.runs:
+        guessed = any(cell.time is None for cell in offered.values())
+        limits = (
+            "; nothing says how long a run takes, so its time limit counts: minutes=LIMIT lowers it" if guessed else ""
+        )
+        raise UserError(f"{made.entry.decision.why}{limits}")
+    if not dry_run:
+        study.write_candidates(candidates_file(offered))
+        if made.new and made.entry is not None:
+            study.journal_decision(made.entry)
+    cells = [result.file.cell for result in results if alike(result.file.cell, offered)]
+    cells += made.cells.values()
+    places = {point.gpus: point for point in points}
+    wanted = sorted({(cell.gpus, cell.seed) for cell in cells})
+    plan = make_plan([replace(places[gpus], seed=seed) for gpus, seed in wanted], known)
+    counts = some(map(str, sorted(offered)), 8)
+    remarks = [f"asked: {rule.until}, of gpus={counts}, with {rule.budget_gpu_hours:g} GPU-hours"]
+    if made.entry is None:
+        return plan, [*remarks, "cells of the last decision have not ended: the next one follows them"]
+    return plan, [*remarks, sentence(made.entry), *reasons(made.entry)]
 
 
 def _not_in(study: Study, plan: Plan, data_root: str, options: JobOptions) -> list[CellFile]:

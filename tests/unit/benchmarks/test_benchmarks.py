@@ -17,6 +17,7 @@ SMALLEST = {
     "orchestrator/planning": ["12", "--rounds=1"],
     "judging/coverage": ["--studies=3"],
     "judging/predictions": ["--seeds=1"],
+    "judging/deciding": ["--laws=3", "--seeds=1"],
     "orchestrator/collecting": ["--records=20", "--rounds=1"],
     "orchestrator/waiting": ["--seconds=0.1", "--tasks=4"],
     "trainer/input": ["--seconds=0", "--rounds=1", "--cases=1"],

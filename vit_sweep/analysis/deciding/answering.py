@@ -1,0 +1,221 @@
+"""What the answer to a question is by now, and whether that is enough. Pure; numpy.
+
+Where the cells that a question is about have run, they answer it and no law is believed. A count that cannot run is
+answered by the candidate laws together (`candidates`), whose disagreement and doubt are in the interval.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import exp, log, sinh
+from typing import NamedTuple
+
+from scipy.special import stdtrit
+
+from launchers.text import plural
+from vit_sweep.analysis.deciding.candidates import Candidates
+from vit_sweep.analysis.deciding.evidence import Evidence, Value, Weights
+from vit_sweep.analysis.deciding.looks import confidence_of
+from vit_sweep.analysis.series.estimates import number
+from vit_sweep.plan.decision import Answer
+from vit_sweep.plan.question import Quantity, Question
+
+TIE = 0.01
+"""An efficiency whose interval lies within this part of a threshold is taken for equal to it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """What earlier looks at a threshold leave to the next one."""
+
+    looks: Mapping[int, int] = field(default_factory=dict)
+    """Rounds that were made to judge a count, by count: each is a look at it, also the one to come."""
+    above: frozenset[int] = frozenset()
+    """Counts that were surely efficient; what was sure stays so, since all looks hold together."""
+    below: frozenset[int] = frozenset()
+    judged: int | None = None
+    """The count that the last round was made for; no other is judged anew."""
+
+
+NOTHING_BEFORE = Before()
+
+
+def weights_of(question: Question, known: Evidence) -> Weights:
+    """The counts that a number is made of."""
+    assert question.gpus is not None
+    return {known.base: 1.0, question.gpus: -1.0} if question.quantity.compared else {question.gpus: 1.0}
+
+
+def half_width(value: Value, confidence: float) -> float:
+    """Half of an interval, as a part of the number."""
+    return min(1e9, sinh(min(50.0, t_of(value.freedom, confidence) * value.error)))
+
+
+def t_of(freedom: float, confidence: float) -> float:
+    """Quantile of Student's t of a two-sided interval."""
+    return float(stdtrit(freedom, (1 + confidence) / 2))
+
+
+def answer(question: Question, known: Evidence, before: Before = NOTHING_BEFORE) -> Answer:
+    """The answer by now."""
+    return _number(question, known) if question.gpus is not None else _largest(question, known, before)
+
+
+# --- a number ----------------------------------------------------------------------------------------------
+
+
+def _number(question: Question, known: Evidence) -> Answer:
+    weights = weights_of(question, known)
+    assert question.half_width is not None
+    if set(weights) <= set(known.measured):
+        found = known.value(weights)
+        reach = t_of(found.freedom, question.confidence) * found.error
+        mean, low, high, by_laws = found.mean, found.mean - reach, found.mean + reach, False
+        enough = min(known.n(gpus) for gpus in weights) > 1
+    else:
+        if not known.measured:
+            return Answer(sentence=f"{_name(question)}: nothing has run yet", done=False)
+        made = Candidates(known=known)
+        asked = made.ratio(question.gpus or 0) if question.quantity.compared else made.seconds(question.gpus or 0)
+        low, high = asked.interval(question.confidence)
+        mean, by_laws = (low + high) / 2, True
+        # What can run is not answered by laws.
+        enough = (question.gpus not in known.counts) and len(known.measured) > 2
+    scale, sign = _scale(question, known)
+    ends = sorted(scale * exp(sign * max(-50.0, min(50.0, end))) for end in (low, high))
+    value, width = scale * exp(sign * mean), min(1e9, sinh(min(50.0, (high - low) / 2)))
+    done = enough and width <= question.half_width
+    basis = ", by the candidate laws" if by_laws else ""
+    sentence = (
+        f"{_name(question)}: {_shown(question, value)} ({_shown(question, ends[0])} to {_shown(question, ends[1])}), "
+        f"+- {_percent(width)}{basis}"
+    )
+    return Answer(
+        sentence=sentence, done=done, value=value, low=ends[0], high=ends[1], half_width=width, by_laws=by_laws
+    )
+
+
+def _scale(question: Question, known: Evidence) -> tuple[float, float]:
+    """Factor and power that make the number of exp(a sum of logarithms of seconds)."""
+    gpus = question.gpus or 1
+    factor = gpus / known.base
+    match question.quantity:
+        case Quantity.EFFICIENCY:
+            return (1 / factor if known.strong else 1.0), 1.0
+        case Quantity.SPEEDUP:
+            return (1.0 if known.strong else factor), 1.0
+        case Quantity.TIME:
+            return 1.0, 1.0
+        case _:
+            images = known.load.images(gpus) if known.load.work is not None else 1
+            return float(images), -1.0
+
+
+def _name(question: Question) -> str:
+    return f"{question.quantity.value} on {plural(question.gpus or 0, 'GPU')}"
+
+
+def _shown(question: Question, value: float) -> str:
+    unit = {Quantity.TIME: " s", Quantity.THROUGHPUT: " images/s"}.get(question.quantity, "")
+    return f"{value:.1%}" if question.quantity is Quantity.EFFICIENCY else f"{number(value)}{unit}"
+
+
+def _percent(width: float) -> str:
+    return f"{width:.1%}" if width < 10 else "more than 1000%"
+
+
+# --- the largest efficient count ---------------------------------------------------------------------------
+
+
+class Standing(NamedTuple):
+    """How a count's efficiency stands to the threshold."""
+
+    gpus: int
+    off: float
+    """Logarithm of efficiency over threshold."""
+    reach: float
+    """Half of the interval of `off` at this look."""
+    above: bool
+    """Surely the threshold or more."""
+    below: bool
+    """Surely less."""
+
+    @property
+    def tied(self) -> bool:
+        """Not to be told from the threshold, and near enough not to matter."""
+        return not self.above and not self.below and abs(self.off) + self.reach <= log(1 + TIE)
+
+
+def ideal_off(question: Question, known: Evidence, gpus: int) -> float:
+    """What ln T(smallest)/T(gpus) is less of, to be `Standing.off`."""
+    assert question.threshold is not None
+    return log(question.threshold) + (log(gpus / known.base) if known.strong else 0.0)
+
+
+def standings(question: Question, known: Evidence, before: Before) -> dict[int, Standing]:
+    """Of every measured count but the smallest; empty without a run of that."""
+    if known.base not in known.measured:
+        return {}
+    found = {}
+    for gpus in known.measured:
+        if gpus == known.base:
+            continue
+        value = known.value({known.base: 1.0, gpus: -1.0})
+        off = value.mean - ideal_off(question, known, gpus)
+        confidence = confidence_of(before.looks.get(gpus, 1), question.confidence)
+        reach = t_of(value.freedom, confidence) * value.error
+        fresh = before.judged in (gpus, None) and gpus not in before.above | before.below
+        found[gpus] = Standing(
+            gpus=gpus,
+            off=off,
+            reach=reach,
+            above=gpus in before.above or (fresh and off - reach >= 0),
+            below=gpus in before.below or (fresh and off + reach < 0),
+        )
+    return found
+
+
+def undecided(known: Evidence, standing: Mapping[int, Standing]) -> tuple[int, tuple[int, ...]]:
+    """The largest count that is surely efficient, and those above it that may be the largest one.
+
+    Efficiency is taken to fall with the GPUs: nothing above a count that is surely less is looked at, unless a run
+    there says otherwise.
+    """
+    sure = max([known.base, *(s.gpus for s in standing.values() if s.above)])
+    less = min((s.gpus for s in standing.values() if s.below and s.gpus > sure), default=None)
+    failed = min((gpus for gpus in known.failed or {} if gpus > sure), default=None)
+    end = min((gpus for gpus in (less, failed) if gpus is not None), default=None)
+    return sure, tuple(gpus for gpus in known.counts if gpus > sure and (end is None or gpus < end))
+
+
+def _largest(question: Question, known: Evidence, before: Before) -> Answer:
+    standing = standings(question, known, before)
+    sure, open_ = undecided(known, standing)
+    what = f"the largest count with an efficiency of {question.threshold:.0%} or more"
+    if not standing:
+        return Answer(sentence=f"{what}: nothing is known yet", done=False, possible=known.counts)
+    tied = tuple(gpus for gpus in open_ if gpus in standing and standing[gpus].tied)
+    done = set(open_) == set(tied)
+    possible = (sure, *open_)
+    words = " or ".join(map(str, possible)) if len(possible) < 4 else f"{sure} to {possible[-1]}"
+    top = " (the largest count of the grid)" if possible == (known.counts[-1],) else ""
+    after = [gpus for gpus in known.counts if gpus > possible[-1]][:1]
+    near = [gpus for gpus in (sure, *after, *open_) if gpus in standing]
+    seen = ", ".join(_seen(question, standing[gpus]) for gpus in sorted(near)[:4])
+    if tied and done:
+        seen += f"; {', '.join(map(str, tied))}: not to be told from {question.threshold:.0%}"
+    return Answer(
+        sentence=f"{what} is {words}{top}" + (f": {seen}" if seen else ""),
+        done=done,
+        possible=possible,
+        above=tuple(s.gpus for s in standing.values() if s.above),
+        below=tuple(s.gpus for s in standing.values() if s.below),
+    )
+
+
+def _seen(question: Question, standing: Standing) -> str:
+    assert question.threshold is not None
+    value, low, high = (
+        question.threshold * exp(end)
+        for end in (standing.off, standing.off - standing.reach, standing.off + standing.reach)
+    )
+    return f"{value:.1%} on {standing.gpus} ({low:.1%} to {high:.1%})"

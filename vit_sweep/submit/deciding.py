@@ -1,0 +1,151 @@
+"""A study that decides: from its results and its earlier decisions to the next one. Pure.
+
+A decision rests on records, question and earlier decisions alone, and is written down before its cells are added: a
+client that is killed between the two leaves cells that whoever comes next adds, and decides nothing anew.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from launchers.text import plural
+from vit_sweep.outcome.result import Result, Status
+from vit_sweep.plan.candidates_file import alike
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.decision import Decision, DecisionEntry
+from vit_sweep.plan.plan import PlannedCell
+from vit_sweep.plan.question import DecideRule, question_of
+from vit_sweep.runs.of_study import run_of
+
+_ENDED = (Status.FAILED, Status.OUT_OF_MEMORY, Status.SKIPPED)
+"""Without a time, for good."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Next:
+    """What a look at a study that decides comes to."""
+
+    entry: DecisionEntry | None
+    """The decision that holds; None: cells of the last one have not ended."""
+    new: bool
+    """Whether it is to be written down."""
+    cells: Mapping[str, Cell]
+    """Cells that it wants and the study does not have, by their id."""
+
+
+def look(
+    rule: DecideRule,
+    candidates: Mapping[int, PlannedCell],
+    hours: Mapping[int, float],
+    entries: Sequence[DecisionEntry],
+    results: Iterable[Result],
+    *,
+    at: str,
+) -> Next:
+    """Decide, unless the last decision still holds. `at`: the time now, of a new entry; `hours`: of a run, as planned.
+
+    `entries`: all decisions of the study; those about other questions count for nothing.
+    """
+    mine = [result for result in results if alike(result.file.cell, candidates)]
+    there = {result.file.cell_id for result in mine}
+    before = [entry for entry in entries if entry.until == rule.until]
+    last = before[-1] if before else None
+    lacking = {cell_id: cell for cell_id, cell in decided(before, candidates).items() if cell_id not in there}
+    if lacking:
+        return Next(entry=last, new=False, cells=lacking)
+    if any(result.record is None and result.status not in _ENDED for result in mine):
+        return Next(entry=None, new=False, cells={})
+    decision, runs, spent = _decide(rule, candidates, hours, before, mine)
+    if last is not None and last.settled and _same(last, rule, runs):
+        return Next(entry=last, new=False, cells={})
+    used = {(result.file.cell.gpus, result.file.cell.seed) for result in mine}
+    used |= {pair for entry in before for pair in entry.cells}
+    pairs = _seeds(decision, candidates, used)
+    entry = DecisionEntry(
+        at=at,
+        until=rule.until,
+        budget_gpu_hours=rule.budget_gpu_hours,
+        most=rule.most,
+        runs=runs,
+        spent_gpu_hours=spent,
+        decision=decision,
+        cells=pairs,
+    )
+    return Next(entry=entry, new=True, cells=_cells(pairs, candidates))
+
+
+def decided(entries: Iterable[DecisionEntry], candidates: Mapping[int, PlannedCell]) -> dict[str, Cell]:
+    """Every cell that was decided so far, by its id."""
+    return _cells([pair for entry in entries for pair in entry.cells], candidates)
+
+
+def sentence(entry: DecisionEntry) -> str:
+    """A decision as one line: the answer by now, then what runs next, or why nothing does."""
+    made = entry.decision
+    begin = f"look {made.look}: {made.answer.sentence}"
+    if made.stop:
+        why = f"{made.stop}: {made.why}" if made.why else made.stop
+        return f"{begin} – {why} ({entry.spent_gpu_hours:.3g} GPU-hours, {plural(entry.runs, 'run')})"
+    wanted = ", ".join(f"gpus={c.gpus}{f' x {c.runs}' if c.runs > 1 else ''}" for c in made.choices)
+    return f"{begin} – next {wanted}, about {made.hours:.3g} GPU-hours"
+
+
+def reasons(entry: DecisionEntry) -> list[str]:
+    """Why each cell of a decision was chosen, a line each."""
+    return [f"  gpus={choice.gpus} x {choice.runs}: {choice.why}" for choice in entry.decision.choices]
+
+
+def _decide(
+    rule: DecideRule,
+    candidates: Mapping[int, PlannedCell],
+    hours: Mapping[int, float],
+    before: Sequence[DecisionEntry],
+    mine: Sequence[Result],
+) -> tuple[Decision, int, float]:
+    # They import numpy and scipy, which a study without a question does not need.
+    from vit_sweep.analysis.deciding.decide import decide
+    from vit_sweep.analysis.deciding.from_runs import evidence, workload
+
+    first = candidates[min(candidates)]
+    known = evidence(
+        (run_of(result) for result in mine if result.record is not None),
+        workload(first.cell, first.series[0]),
+        hours,
+        failed=_failed(mine),
+        most=rule.most,
+    )
+    earlier = [entry.decision for entry in before if not entry.settled]
+    decision = decide(question_of(rule.until), known, earlier, budget=rule.budget_gpu_hours)
+    return decision, len(known.runs), known.spent
+
+
+def _failed(mine: Sequence[Result]) -> dict[int, str]:
+    """Counts that ended without a time: all that ran, or two of them."""
+    failed: dict[int, str] = {}
+    for gpus in {result.file.cell.gpus for result in mine}:
+        ends = [r for r in mine if r.file.cell.gpus == gpus and r.record is None]
+        done = any(r.file.cell.gpus == gpus and r.record is not None for r in mine)
+        if ends and (not done or len(ends) > 1):
+            failed[gpus] = ends[0].cause or str(ends[0].status)
+    return failed
+
+
+def _same(last: DecisionEntry, rule: DecideRule, runs: int) -> bool:
+    return (last.runs, last.budget_gpu_hours, last.most) == (runs, rule.budget_gpu_hours, rule.most)
+
+
+def _seeds(
+    decision: Decision, candidates: Mapping[int, PlannedCell], used: set[tuple[int, int]]
+) -> tuple[tuple[int, int], ...]:
+    """A GPU count and a seed for each run, the seeds from the grid's own on, each once."""
+    pairs = []
+    for choice in decision.choices:
+        first = candidates[choice.gpus].cell.seed
+        after = max((seed + 1 for gpus, seed in used if gpus == choice.gpus), default=first)
+        start = max(first, after)
+        pairs += [(choice.gpus, seed) for seed in range(start, start + choice.runs)]
+    return tuple(pairs)
+
+
+def _cells(pairs: Iterable[tuple[int, int]], candidates: Mapping[int, PlannedCell]) -> dict[str, Cell]:
+    cells = [replace(candidates[gpus].cell, seed=seed) for gpus, seed in pairs if gpus in candidates]
+    return {cell.cell_id: cell for cell in cells}
