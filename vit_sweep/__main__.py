@@ -37,6 +37,7 @@ VERBS = (
     "drop",
     "explain",
     "list",
+    "next",
     "open",
     "plan",
     "profiles",

@@ -326,7 +326,7 @@ def main() -> None:
         print(
             f"| {kind} | {further['half_width']:.0%} | {further['held']:.1%} | {further['repeats']:.1f} |", flush=True
         )
-    report(figures, given.json)
+    report(figures, given)
 
 
 if __name__ == "__main__":

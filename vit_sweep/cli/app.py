@@ -14,6 +14,7 @@ from vit_sweep.cli.data import app as data_app
 from vit_sweep.cli.doctor import doctor
 from vit_sweep.cli.explain import EPILOG as EXPLAIN_EPILOG
 from vit_sweep.cli.explain import explain
+from vit_sweep.cli.next import next_cells
 from vit_sweep.cli.profiles import app as profiles_app
 from vit_sweep.cli.render_diff import render_diff
 from vit_sweep.cli.report import report
@@ -76,6 +77,13 @@ app.command(epilog=EXPLAIN_EPILOG)(explain)
 app.command(
     epilog=examples("status outputs/vit_tiny_32-digits-local --watch", "status vit_tiny_32-digits-local --json")
 )(status)
+app.command(
+    "next",
+    epilog=examples(
+        "next vit_b_16-cifar100-vector_t4v2",
+        "next outputs/mine --until 'efficiency(64) +- 3 %' --budget 50",
+    ),
+)(next_cells)
 app.command("list", epilog=examples("list", "list /scratch/me/outputs"))(list_studies)
 app.command("open", epilog=examples("open vit_tiny_32-digits-local", "open vit_tiny_32-digits-local --path"))(open_page)
 app.command(epilog=examples("doctor"))(doctor)

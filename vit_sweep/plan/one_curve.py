@@ -29,12 +29,17 @@ def candidates_of(points: Sequence[Point], plan: Plan, question: Question, cores
             f"can run{f' ({why})' if why else ''}, and a sweep that decides chooses among several; use for example "
             f"gpus=1,2,4,8"
         )
+    require_comparison(question, counts)
+    return found
+
+
+def require_comparison(question: Question, counts: Sequence[int]) -> None:
+    """Raise `UserError` for a ratio of the smallest of these counts to itself."""
     if question.quantity.compared and question.gpus == counts[0]:
         raise UserError(
             f'until="{question.text}": {counts[0]} is the smallest GPU count of the grid, which others are compared '
             f"with: its {question.quantity.value} is 1; ask of a larger one, {some(map(str, counts[1:]))}"
         )
-    return found
 
 
 def _require_one_curve(points: Sequence[Point], question: Question) -> None:

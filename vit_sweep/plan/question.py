@@ -10,9 +10,7 @@ import re
 from enum import StrEnum
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le, Lt
-
-from launchers.checked import Line, checked
+from launchers.checked import Ge, Gt, Le, Line, Lt, checked
 from launchers.errors import UserError, closest, nearest
 from launchers.profile import Count
 

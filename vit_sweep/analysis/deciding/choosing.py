@@ -182,9 +182,8 @@ def _towards_laws(question: Question, known: Evidence) -> Round:
         )
     best = max(worth, key=lambda gpus: (worth[gpus] / max(1e-12, known.hours(gpus)), -gpus))
     low, high = made.disagreement(best)
-    text = (
-        f"takes {worth[best]:.0%} of the variance of what the candidate laws say of {plural(question.gpus or 0, 'GPU')}"
-    )
+    what = plural(question.gpus or 0, "GPU")
+    text = f"it takes away {worth[best]:.0%} of the variance of what the candidate laws say of {what}"
     if best != known.base and not known.n(best):
         text += f", which put T({known.base})/T({best}) at {low:.3g} to {high:.3g}"
     return Round(choices=(Choice(gpus=best, runs=1, why=text),))

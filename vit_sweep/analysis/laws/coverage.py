@@ -140,7 +140,7 @@ def of_plan(
     crowded: dict[tuple[object, ...], set[int]] = {}
     for cell in plan.cells.values():
         for series in cell.series:
-            planned.setdefault(_curve(cell.cell, series), []).append(cell)
+            planned.setdefault(curve_of(cell.cell, series), []).append(cell)
     seeds: dict[tuple[object, ...], dict[int, set[int]]] = {key: {} for key in planned}
     for key, cells in planned.items():
         crowded[key] = {cell.cell.gpus for cell in cells if crowd(cell.cell)}
@@ -149,7 +149,7 @@ def of_plan(
                 seeds[key].setdefault(cell.cell.gpus, set()).add(cell.cell.seed)
     for other, memberships in others:
         for series in memberships:
-            if (key := _curve(other, series)) in seeds and not crowd(other):
+            if (key := curve_of(other, series)) in seeds and not crowd(other):
                 seeds[key].setdefault(other.gpus, set()).add(other.seed)
     singles = {_unplaced(key): by_gpus[1] for key, by_gpus in seeds.items() if 1 in by_gpus}
     starts = {_unplaced(key) for key, cells in planned.items() if any(cell.cell.gpus == 1 for cell in cells)}
@@ -158,7 +158,7 @@ def of_plan(
         if _unplaced(key) in singles:  # one GPU has no placement: the same run starts every curve
             by_gpus.setdefault(1, singles[_unplaced(key)])
         example = planned[key][0]
-        series = next(series for series in example.series if _curve(example.cell, series) == key)
+        series = next(series for series in example.series if curve_of(example.cell, series) == key)
         carried = coverage(
             {gpus: len(known) for gpus, known in by_gpus.items()},
             series.scaling,
@@ -277,7 +277,7 @@ _ALONG = frozenset({"gpus", "nodes", "seed", "micro_batch", "train_images"})
 _SAME = tuple(name for name in Cell.__dataclass_fields__ if name not in _ALONG)
 
 
-def _curve(cell: Cell, series: Series) -> tuple[object, ...]:
+def curve_of(cell: Cell, series: Series) -> tuple[object, ...]:
     """All that is equal along a curve; cheap, since a plan may have ten thousand cells."""
     batch = cell.micro_batch if series.batch_per is BatchPer.GPU else cell.global_batch
     work = cell.train_images if series.scaling is Scaling.STRONG else cell.train_images // cell.gpus

@@ -1,0 +1,147 @@
+"""A study decides by its records and its earlier decisions alone, and a client that is killed loses none of them."""
+
+from dataclasses import replace
+
+import pytest
+
+from launchers.errors import UserError
+from tests.unit.builders import cell, data, point, record, result
+from vit_sweep.plan.decision import DecisionEntry
+from vit_sweep.plan.one_curve import candidates_of
+from vit_sweep.plan.plan import make_plan
+from vit_sweep.plan.question import DecideRule, question_of
+from vit_sweep.study.store import Study
+from vit_sweep.submit.deciding import decided, look
+
+RULE = DecideRule(until="efficiency(8) +- 5 %", budget_gpu_hours=100, most=10)
+POINTS = [point(gpus=gpus) for gpus in (1, 2, 4, 8)]
+OFFERED = candidates_of(POINTS, make_plan(POINTS), question_of(RULE.until), None)
+HOURS = dict.fromkeys(OFFERED, 0.1)
+AT = "2026-11-30T00:00:00+00:00"
+
+
+def done(gpus, seed, seconds):
+    made = replace(OFFERED[gpus].cell, seed=seed)
+    return result(made, record=record(made, epoch_seconds=(2 * seconds, seconds, seconds)))
+
+
+def decide(entries=(), results=(), rule=RULE):
+    return look(rule, OFFERED, HOURS, entries, results, at=AT)
+
+
+FIRST = decide().entry
+
+
+def results_of(entry, noise=0.002):
+    """Every cell of a decision, finished."""
+    return [done(gpus, seed, 8 / gpus * (1.1 if gpus > 1 else 1) * (1 + noise * seed)) for gpus, seed in entry.cells]
+
+
+def test_the_first_decision_names_cells_of_the_grid_with_the_grids_own_seed_first():
+    assert FIRST.cells == ((1, 0), (1, 1), (8, 0), (8, 1))
+    assert set(decide().cells) == set(decided([FIRST], OFFERED))
+    assert OFFERED[1].cell.cell_id in decide().cells
+
+
+def test_a_decision_whose_cells_were_not_added_is_not_made_anew():
+    """Killed between the line and the cells, or in the middle of these."""
+    for there in range(len(FIRST.cells)):
+        made = decide([FIRST], results_of(FIRST)[:there])
+        assert not made.new
+        assert made.entry == FIRST
+        assert len(made.cells) == len(FIRST.cells) - there
+
+
+@pytest.mark.parametrize("status", ["running", "queued", "missing", "cancelled", "unreadable"])
+def test_nothing_is_decided_while_a_cell_may_still_get_its_record(status):
+    *others, last = results_of(FIRST)
+    made = decide([FIRST], [*others, result(last.file.cell, status=status)])
+    assert made.entry is None
+    assert not made.cells
+
+
+def test_the_same_records_give_the_same_decision_in_any_order():
+    results = results_of(FIRST, noise=0.08)
+    assert decide([FIRST], results) == decide([FIRST], results[::-1])
+
+
+def test_further_runs_have_seeds_that_nobody_has_used():
+    second = decide([FIRST], results_of(FIRST, noise=0.1)).entry
+    assert second.cells
+    assert not set(second.cells) & set(FIRST.cells)
+
+
+def test_an_answer_is_written_once_and_another_budget_asks_again():
+    made = decide([FIRST], results_of(FIRST))
+    assert made.entry.decision.stop == "answered"
+    again = decide([FIRST, made.entry], results_of(FIRST))
+    assert (again.new, again.entry) == (False, made.entry)
+    other = replace(RULE, budget_gpu_hours=7)
+    assert decide([FIRST, made.entry], results_of(FIRST), other).new
+
+
+def test_another_question_begins_with_what_is_known_and_its_own_looks():
+    other = replace(RULE, until="time(8) +- 1 %")
+    made = decide([FIRST], results_of(FIRST, noise=0.08), other)
+    assert made.entry.decision.look == 1
+    assert {gpus for gpus, _ in made.entry.cells} == {8}
+
+
+def test_a_count_of_which_nothing_ran_is_given_up_and_one_failed_repeat_is_not():
+    *others, last = results_of(FIRST, noise=0.1)
+    one_failed = decide([FIRST], [*others, result(last.file.cell, status="failed")])
+    assert one_failed.entry.cells
+    none_ran = [r for r in others if r.file.cell.gpus == 1]
+    none_ran += [result(replace(OFFERED[8].cell, seed=seed), status="out_of_memory") for seed in (0, 1)]
+    assert "gpus=8 ended as out_of_memory" in decide([FIRST], none_ran).entry.decision.why
+
+
+def test_cells_of_other_curves_count_for_nothing():
+    others = [result(cell(gpus=8, micro_batch=32, seed=s), record=record(cell(gpus=8, micro_batch=32, seed=s)))
+              for s in range(5)]  # fmt: skip
+    assert decide((), others).entry == FIRST
+
+
+def test_decisions_outlive_a_line_that_was_cut_off(tmp_path):
+    study = Study.create_or_resume(tmp_path / "s")
+    study.journal_decision(FIRST)
+    with (tmp_path / "s" / "decisions.jsonl").open("a") as file:
+        file.write('{"at": "2026-')
+    assert study.decisions() == [FIRST]
+    study.journal_decision(replace(FIRST, runs=3))
+    assert [entry.runs for entry in study.decisions()] == [0, 3]
+
+
+def test_a_line_that_makes_no_sense_stops_whoever_would_decide(tmp_path):
+    study = Study.create_or_resume(tmp_path / "s")
+    (tmp_path / "s" / "decisions.jsonl").write_text('{"at": 7}\n')
+    with pytest.raises(UserError, match="line 1"):
+        study.decisions()
+
+
+def offer(points, question=RULE.until):
+    return candidates_of(points, make_plan(points), question_of(question), None)
+
+
+@pytest.mark.parametrize(
+    ("points", "says"),
+    [
+        ([point(gpus=g, batch=b) for g in (1, 2) for b in (16, 32)], "batch has 2 values"),
+        ([point(gpus=g, data=data(n)) for g in (1, 2) for n in (1600, 3200)], "2 curves"),
+        ([point(gpus=g, seed=s) for g in (1, 2) for s in (0, 1)], "seed has 2 values"),
+        ([point(gpus=1)], "leaves 1 GPU count"),
+        ([point(gpus=g) for g in (1, 3000)], "leaves 1 GPU count that can run"),
+        ([point(gpus=g) for g in (8, 16)], "8 is the smallest GPU count"),
+    ],
+)
+def test_a_grid_that_the_question_does_not_fit_is_refused_with_what_is_wrong(points, says):
+    with pytest.raises(UserError, match=says):
+        offer(points)
+
+
+def test_an_entry_is_what_it_was_after_it_was_written(tmp_path):
+    study = Study.create_or_resume(tmp_path / "s")
+    study.journal_decision(FIRST)
+    (entry,) = study.decisions()
+    assert isinstance(entry, DecisionEntry)
+    assert entry == FIRST
