@@ -49,7 +49,10 @@ def _starter(batches: list[tuple[Path, Batch]], shared_slots: SharedSlots, bell:
     os.environ.update(resolved(first.rank_environment, os.environ))
     if first.code is not None:
         sys.path.insert(0, first.code)  # the fork server's as well: PYTHONPATH alone would come after it
-    preload = dict.fromkeys(module for _, batch in batches for module in batch.preload)
+    # What ranks run imports what is heavy itself, and later: the preloaded modules come first.
+    preload = dict.fromkeys(
+        [*(name for _, batch in batches for name in batch.preload), *(batch.module for _, batch in batches)]
+    )
     context = multiprocessing.get_context("forkserver")
     # A forked rank runs this module again for its names, and shall find its imports done.
     context.set_forkserver_preload([*_IMPORTS, *preload])

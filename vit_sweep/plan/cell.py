@@ -123,6 +123,11 @@ class Cell:
         return self.epochs - (self.origin.epoch - 1 if self.origin is not None else 0)
 
     @property
+    def steps_here(self) -> int:
+        """Optimizer steps of those epochs."""
+        return self.epochs_here * self.steps_per_epoch
+
+    @property
     def padding(self) -> float:
         """Repeated images of an epoch as a part of `train_images`."""
         return self.images_per_epoch / self.train_images - 1

@@ -13,7 +13,8 @@ ROUNDS = 9
 """Rounds of one block of each kind: of nine, the second smallest and the second largest hold the median in 96 %."""
 BLOCK_STEPS = 3
 AT_MOST_S = 60.0
-"""Fewer rounds where this many would take longer, but at least `LEAST_ROUNDS`, of single steps if need be."""
+"""Fewer rounds where this many would take longer, but at least `LEAST_ROUNDS`, of single steps if need be. Likewise
+where they would be more steps than the run trains: a small run is not measured for longer than it runs."""
 LEAST_ROUNDS = 6
 """Fewer have no interval at 95 %."""
 EXPOSED_WARM_UPS = 2
@@ -42,10 +43,12 @@ LOGGED_STEPS = 8
 """Of DeepSpeed's communication logger: 1 + 3, each taken as two, since it waits for the device after every call."""
 
 
-def rounds_and_steps(usual_step_s: float) -> tuple[int, int]:
-    """How many rounds, and steps in a block, for steps that usually take so long; the same on all ranks."""
+def rounds_and_steps(usual_step_s: float, trained_steps: int) -> tuple[int, int]:
+    """How many rounds, and steps in a block, of a run of `trained_steps` steps that usually take so long; the same on
+    all ranks."""
+    most = min(AT_MOST_S / max(usual_step_s, 1e-9), trained_steps)
     for steps in (BLOCK_STEPS, 1):
-        rounds = int(AT_MOST_S / max(EXPOSED_KINDS * steps * usual_step_s, 1e-9))
+        rounds = int(most / (EXPOSED_KINDS * steps))
         if rounds >= LEAST_ROUNDS:
             return min(rounds, ROUNDS), steps
     return LEAST_ROUNDS, 1
@@ -95,6 +98,7 @@ def after_s(
     step_s: float,
     *,
     ranks: int,
+    trained_steps: int,
     profile_steps: int,
     exposed: bool = True,
     profilers: Collection[DeepSpeedProfiler] = (),
@@ -103,10 +107,11 @@ def after_s(
 
     The batch and the shapes are the epoch's, so a step takes as long; without collectives it is shorter, which is
     left out of account. Steps of up to 3.3 s keep to `AT_MOST_S`, longer ones take 20 steps.
+    `trained_steps`: of the run.
     """
     spent = 0.0
     if ranks > 1 and exposed:
-        rounds, steps = rounds_and_steps(step_s)
+        rounds, steps = rounds_and_steps(step_s, trained_steps)
         spent += (EXPOSED_KINDS * rounds * steps + EXPOSED_WARM_UPS) * step_s
     if profile_steps:
         spent += profile_steps * step_s + PROFILER_S

@@ -17,6 +17,7 @@ from vit_sweep.study.store import Study
 TASK_MODULE = "vit_sweep.job.task"
 CLOSING_MODULE = "vit_sweep.job.closing"
 PRELOAD, WITH_DEEPSPEED = "vit_sweep.job.train.preload", "vit_sweep.job.train.with_deepspeed"
+COMPILER = "torch._dynamo"
 
 
 @checked
@@ -66,7 +67,12 @@ def render(study: Study, todo: Mapping[str, Todo], code: Snapshot, *, max_gpus: 
 
 def _preload(items: Sequence[Todo]) -> tuple[str, ...]:
     """What the ranks of these cells import; the queue's server does it for all."""
-    return (PRELOAD, WITH_DEEPSPEED) if any(uses_deepspeed(item.planned.cell) for item in items) else (PRELOAD,)
+    cells = [item.planned.cell for item in items]
+    return (
+        *([COMPILER] if any(cell.compile for cell in cells) else []),  # first: nothing then stands in for it
+        PRELOAD,
+        *([WITH_DEEPSPEED] if any(uses_deepspeed(cell) for cell in cells) else []),
+    )
 
 
 class _Group(NamedTuple):

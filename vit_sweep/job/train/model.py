@@ -16,6 +16,7 @@ from vit_sweep.job.train.models.library import load
 from vit_sweep.job.train.models.sequence import TokenTransformer, in_kernel
 from vit_sweep.job.train.models.vit import attend_by, built, over_own_tokens
 from vit_sweep.job.train.pairs.towers import beside, text_blocks
+from vit_sweep.job.train.without_compiler import is_loaded
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError, one_line
 from vit_sweep.plan.cell import Cell
@@ -88,9 +89,9 @@ def _of_others(spec: ModelSpec, classes: int) -> nn.Module:
 
 def compilations() -> Compilations:
     """What torch.compile has done in this process so far; nothing where its tracer was never loaded."""
-    tracer = sys.modules.get("torch._dynamo.utils")
-    if tracer is None:
+    if not is_loaded():
         return Compilations(graphs=0, breaks=0)
+    tracer = sys.modules["torch._dynamo.utils"]
     return Compilations(
         graphs=tracer.counters["stats"]["unique_graphs"], breaks=sum(tracer.counters["graph_break"].values())
     )

@@ -31,6 +31,7 @@ from vit_sweep.job.train.stopping import Stopper
 from vit_sweep.job.train.trackers.figures import epoch_names, parameters
 from vit_sweep.job.train.trackers.guarded import Trackers
 from vit_sweep.job.train.trackers.tracker import TrackedRun
+from vit_sweep.job.train.without_compiler import bring_in
 from vit_sweep.outcome.ending import Cause
 from vit_sweep.outcome.failure import JobError
 from vit_sweep.plan.cell import Cell, CellFile
@@ -61,6 +62,8 @@ def train(
     )
     execution.tell("starting")
     _check_world(cell, me)
+    if cell.compile:
+        bring_in()  # before anything that it must leave alone is marked
     if uses_deepspeed(cell):
         import vit_sweep.job.train.with_deepspeed  # noqa: F401
     require_room(cell, me, file.options.nvme)

@@ -55,7 +55,9 @@ def _compiling_at_the_first_call() -> Iterator[None]:
 
 with _hidden("mlflow"), _compiling_at_the_first_call():
     with suppress(ImportError):  # DeepSpeed has had it here since 0.17
-        import deepspeed.runtime.zero.muon.muon_optimizer  # noqa: F401
+        import deepspeed.runtime.zero.muon.muon_optimizer
+    with suppress(ImportError):  # of every engine that it makes, though it has no experts
+        import deepspeed.module_inject.auto_ep_layer  # noqa: F401
 
     import vit_sweep.job.train.engines.deepspeed  # noqa: F401
 

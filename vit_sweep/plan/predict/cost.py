@@ -141,6 +141,7 @@ def _measuring_s(cell: Cell, network: Network | None, step_s: float, options: Jo
     spent = measuring.after_s(
         step_s,
         ranks=cell.gpus,
+        trained_steps=cell.steps_here,
         exposed=options.exposed,
         profile_steps=options.profile_steps,
         profilers=options.deepspeed_profilers,

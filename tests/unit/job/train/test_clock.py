@@ -73,10 +73,18 @@ def test_the_hosts_clock_gives_gaps_once():
 
 
 @pytest.mark.parametrize(
-    ("step_s", "rounds", "block"),
-    [(0.0, 9, 3), (0.1, 9, 3), (1.0, 6, 3), (2.0, 9, 1), (3.0, 6, 1), (100.0, 6, 1)],
+    ("step_s", "trained", "rounds", "block"),
+    [
+        *((0.0, many, 9, 3) for many in (81, 10**6)),
+        *((step_s, 10**6, *wanted) for step_s, wanted in ((0.1, (9, 3)), (1.0, (6, 3)), (2.0, (9, 1)), (3.0, (6, 1)))),
+        (100.0, 10**6, 6, 1),
+        *(
+            (0.1, many, *wanted)
+            for many, wanted in ((80, (8, 3)), (53, (9, 1)), (27, (9, 1)), (26, (8, 1)), (3, (6, 1)))
+        ),
+    ],
 )
-def test_long_steps_are_repeated_less_often(step_s, rounds, block):
+def test_long_steps_and_steps_of_short_runs_are_repeated_less_often(step_s, trained, rounds, block):
     from vit_sweep.plan.measuring import rounds_and_steps
 
-    assert rounds_and_steps(step_s) == (rounds, block)
+    assert rounds_and_steps(step_s, trained) == (rounds, block)

@@ -5,7 +5,7 @@ from importlib import import_module
 from torch import nn
 
 from launchers.profile import Device
-from vit_sweep.job.train.engines import ddp, fsdp2
+from vit_sweep.job.train.engines import ddp
 from vit_sweep.job.train.engines.autocast import under_autocast
 from vit_sweep.job.train.engines.engine import Build, Engine
 from vit_sweep.job.train.model import DTYPES, device_of, multiply_in, require_precision, vision_transformer
@@ -25,7 +25,13 @@ def _deepspeed(cell: Cell, model: nn.Module) -> Engine:
     return deepspeed.build(cell, model)
 
 
-_BUILD: dict[str, Build] = {DEEPSPEED: _deepspeed, DDP: ddp.build, FSDP2: fsdp2.build}
+def _fsdp2(cell: Cell, model: nn.Module) -> Engine:
+    from vit_sweep.job.train.engines import fsdp2
+
+    return fsdp2.build(cell, model)
+
+
+_BUILD: dict[str, Build] = {DEEPSPEED: _deepspeed, DDP: ddp.build, FSDP2: _fsdp2}
 
 
 def engine_of(cell: Cell) -> Engine:

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from vit_sweep.job.train.continuing.whole import Whole, copies
 from vit_sweep.job.train.engines.autocast import precision_of, scaler_of
@@ -89,7 +88,7 @@ class PlainTorch:
     def weights(self) -> dict[str, Tensor]:
         """A weight of which this rank keeps a part says itself what the whole is."""
         own = ((name, weight.detach()) for name, weight in self._model.named_parameters())
-        return {name: (w.full_tensor() if isinstance(w, DTensor) else w).cpu() for name, w in own}
+        return {name: (w.full_tensor() if hasattr(w, "full_tensor") else w).cpu() for name, w in own}
 
     @contextmanager
     def silenced(self) -> Iterator[None]:

@@ -32,7 +32,7 @@ def measure_all(
     notes: tuple[str, ...] = ()
     try:
         if bench.ranks > 1 and usual_step_s is not None:
-            exposed = measure_exposed(bench, seed=cell.seed, usual_step_s=usual_step_s)
+            exposed = measure_exposed(bench, seed=cell.seed, usual_step_s=usual_step_s, trained_steps=cell.steps_here)
         if profile_steps:
             collective, name, notes = profile_window(bench, steps=profile_steps, trace=trace)
             moved = count_moved(bench)

@@ -19,9 +19,9 @@ class _Kind(StrEnum):
     WITHOUT = "without"
 
 
-def measure_exposed(bench: Bench, *, seed: int, usual_step_s: float) -> Exposed:
+def measure_exposed(bench: Bench, *, seed: int, usual_step_s: float, trained_steps: int) -> Exposed:
     """Measure it; a collective. The order of the blocks is drawn from `seed`, the same on all ranks."""
-    rounds, steps = rounds_and_steps(usual_step_s)
+    rounds, steps = rounds_and_steps(usual_step_s, trained_steps)
     order = random.Random(seed)
     own_blocks_ms: dict[str, list[float]] = {kind: [] for kind in _Kind}
     # The first of each is not counted. With communication before without: DDP learns its graph in a step with it, which

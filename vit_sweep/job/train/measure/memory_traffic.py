@@ -1,6 +1,7 @@
 """What a step moves in the memory of its device: counted operation by operation, outside of the timed steps."""
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from vit_sweep.job.train.measure.bench import Bench
+from vit_sweep.job.train.without_compiler import is_loaded
 
 _OVERWRITE = frozenset({"copy_", "fill_", "zero_", "_foreach_copy_", "_foreach_zero_"})
 """These write their first argument without reading it."""
@@ -63,7 +65,8 @@ def _bytes(values: Any) -> int:
 
 def moved_bytes(step: Callable[[], None]) -> int:
     """Count the bytes of one call."""
-    with torch.compiler.set_stance("force_eager"), MovedBytes() as moved:
+    eager = torch.compiler.set_stance("force_eager") if is_loaded() else nullcontext()
+    with eager, MovedBytes() as moved:
         step()
     return int(moved.total)
 

@@ -17,7 +17,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.tensor import DTensor, Shard
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -179,6 +178,8 @@ def _across(cell: Cell, mesh: DeviceMesh, count: int) -> Across:
 def _ring(cell: Cell, mesh: DeviceMesh) -> Across:
     """torch's context parallelism: a GPU's kernels take keys and values as they come round, the products of a processor
     gather them."""
+    from torch.distributed.tensor import DTensor, Shard
+
     if cell.device is Device.CUDA:
         from torch.distributed.tensor.experimental import _attention
 
