@@ -1,6 +1,7 @@
 """A sweep from its points to submitted jobs, as a command shows it. An edge: plan, write, submit, watch, collect."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ from rich.console import Console
 
 from launchers.backend import Rendered
 from launchers.errors import UserError
+from launchers.profile import Scheduler
 from launchers.text import plural
 from vit_sweep.cli.terminal import show, show_plan
 from vit_sweep.cli.terminal.consent import agree
@@ -19,6 +21,7 @@ from vit_sweep.config.words import Plain
 from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.outcome.selection import Rerun, Retry
+from vit_sweep.report.figure import formats
 from vit_sweep.study.provenance import require_extra, require_loggers
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study
@@ -118,7 +121,8 @@ def watch_and_collect(
         interrupt.hold()
         from vit_sweep.cli.terminal import progress
 
-        results = progress.watch(study, console, Keeper(study, say=console.print, waiting=submitter), only=only)
+        keeper = Keeper(study, say=console.print, waiting=submitter)
+        results = progress.watch(study, console, keeper, only=only, meanwhile=lambda: _get_ready(study))
         interrupt.release()
         from vit_sweep.cli.collect import collect_study
 
@@ -128,6 +132,16 @@ def watch_and_collect(
     if console.quiet:
         _print_results(results, collected)
     return EXIT_DONE if all(result.status is Status.DONE for result in results) else EXIT_FAILED
+
+
+def _get_ready(study: Study) -> None:
+    """Import what draws while the ranks of this machine import torch: later it would take seconds of somebody's time.
+
+    On Slurm nobody looks on for so long, and a client that waits for days on a login node had better be small.
+    """
+    if formats(os.environ) and all(entry.scheduler == Scheduler.LOCAL for entry in study.jobs()):
+        import vit_sweep.report.figures
+        import vit_sweep.report.gather  # noqa: F401
 
 
 def _print_results(results: Iterable[Result], collected: "Collected") -> None:

@@ -156,6 +156,7 @@ def _content(material: Material, wishes: Wishes, published: Reference | None) ->
         ratio=gathered.ratio,
         predictions=pictures.fitted_lines(fits),
         accuracies=[row for table in gathered.tables if table.name == "accuracy" for row in table.rows],
+        alone=False,
     )
     made = pictures.made(drawn)
     verdict = judge.audit(gathered.runs)

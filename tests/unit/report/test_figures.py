@@ -1,8 +1,10 @@
 """Figures: one for each kind of data, honest about what is missing, readable in grey, the same bytes each time."""
 
+import os
 import random
 import re
 import zlib
+from collections import Counter
 from dataclasses import replace
 from io import BytesIO
 from itertools import combinations, pairwise
@@ -12,6 +14,7 @@ import matplotlib as mpl
 import pytest
 from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure as Sheet
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
 
 from tests.unit.analysis.builders import run, series_from, without_time
@@ -168,6 +171,37 @@ def test_all_formats_have_the_same_bytes_again(tmp_path):
         once, again = (times.draw_time(Scaling.STRONG, strong, tmp_path / name).paths for name in ("once", "again"))
     for suffix in FORMATS:
         assert once[suffix].read_bytes() == again[suffix].read_bytes(), suffix
+
+
+def test_a_figure_is_laid_out_once_and_drawn_once_a_format(tmp_path, monkeypatch):
+    counts = Counter()
+
+    def counted(owner, name):
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *given, **named: counts.update([name]) or real(*given, **named))
+
+    counted(ConstrainedLayoutEngine, "execute")
+    counted(Sheet, "draw")
+    with theme():
+        times.draw_time(Scaling.STRONG, series_of([run(1), run(2, (6.0,))], Scaling.STRONG), tmp_path)
+    assert counts == {"execute": 1, "draw": len(FORMATS)}
+
+
+def test_figures_drawn_by_two_processes_are_those_of_one(tmp_path, monkeypatch):
+    monkeypatch.setenv(SWITCH, "svg,pdf")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    runs = [run(1), run(2, (6.0,)), run(4, (3.2,))]
+    strong = series_of(runs, Scaling.STRONG)
+    one, two = (
+        {drawn.name: drawn for drawn in figures.draw_all(strong, [], runs, tmp_path / str(alone), alone=alone)}
+        for alone in (True, False)
+    )
+    assert list(one) == list(two)
+    assert {type(drawn).__name__ for drawn in one.values()} == {"Figure", "Skipped"}
+    for name, drawn in one.items():
+        assert drawn.paths.keys() == two[name].paths.keys()
+        for suffix, path in drawn.paths.items():
+            assert path.read_bytes() == two[name].paths[suffix].read_bytes(), name
 
 
 def test_formats_that_are_not_wanted_are_neither_drawn_nor_left_out_of_date(unprinted, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
@@ -21,14 +21,34 @@ from vit_sweep.study.store import Study
 from vit_sweep.submit.keeper import Keeper
 from vit_sweep.submit.watching import looks
 
+_FIRST_TABLES = 2
+"""Cells that are done when a log shows the scaling tables first."""
+
 _Ahead = Callable[[Sequence[Result], datetime], Forecast]
 """What is left of results at a time."""
 
 
-def watch(study: Study, console: Console, keeper: Keeper, *, only: set[str] | None = None) -> list[Result]:
-    """Show each of `looks`, and return the last: no cell (of `only`, if given) is queued or running any more."""
+def watch(
+    study: Study,
+    console: Console,
+    keeper: Keeper,
+    *,
+    only: set[str] | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
+) -> list[Result]:
+    """Show each of `looks`, and return the last: no cell (of `only`, if given) is queued or running any more.
+
+    `meanwhile` is called once the first is shown, if anything is waited for.
+    """
     show_all = _live if console.is_terminal else _lines
-    return show_all(looks(study, keeper, only=only), _Plans(study).forecast, console)
+    return show_all(_then(looks(study, keeper, only=only), meanwhile), _Plans(study).forecast, console)
+
+
+def _then(looked: Iterable[list[Result]], meanwhile: Callable[[], None]) -> Iterator[list[Result]]:
+    for number, results in enumerate(looked):
+        yield results
+        if number == 0 and any(result.status.under_way for result in results):
+            meanwhile()
 
 
 class _Plans:
@@ -47,8 +67,10 @@ class _Plans:
 
 
 def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> list[Result]:
-    """One line per change of state, the last of a look with what is left: for logs and CI."""
+    """One line per change of state, the last of a look with what is left: for logs and CI. The scaling tables so far
+    come after two cells, and again each time that twice as many are done; those of all cells are printed elsewhere."""
     begun, last_status, results = time.monotonic(), dict[str, str](), list[Result]()
+    next_tables = _FIRST_TABLES
     for results in looked:
         if not last_status and any(result.status.under_way for result in results):
             console.print("waiting for the cells to start (imports take a while) ...")
@@ -68,6 +90,11 @@ def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> l
                     soft_wrap=True,
                     markup=False,
                 )
+        finished = sum(result.status is Status.DONE for result in results)
+        if finished >= next_tables and any(result.status.under_way for result in results):
+            next_tables = 2 * finished
+            for table in show_status.filling(results):
+                console.print(table)
     return results
 
 

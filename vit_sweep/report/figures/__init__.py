@@ -29,6 +29,7 @@ from vit_sweep.report.figures.runs.ranks import draw_ranks
 from vit_sweep.report.figures.runs.resolutions import draw_resolutions
 from vit_sweep.report.figures.runs.roofline import draw_roofline
 from vit_sweep.report.figures.runs.steps import draw_steps
+from vit_sweep.report.figures.sheet.processes import side_by_side
 from vit_sweep.report.figures.sheet.style import theme
 from vit_sweep.report.figures.speedup import draw_against_ideal, ratios_of
 from vit_sweep.report.figures.times import draw_time
@@ -51,16 +52,17 @@ def draw_all(
     reference: Sequence[ScalingSeries] = (),
     predictions: Sequence[Overlay] = (),
     accuracies: Sequence[Cells] = (),
+    alone: bool = True,
 ) -> list[Figure | Skipped]:
     """Draw every figure that the data carry into `folder`, and give the reason for each that they do not.
 
-    The rest as of `drawers`.
+    `alone`: in this process and no others. The rest as of `drawers`.
     """
     known = drawers(
         strong, weak, runs, folder, ratio=ratio, reference=reference, predictions=predictions, accuracies=accuracies
     )
     with theme():
-        made = [draw() for draw in known.values()]
+        made = [draw() for draw in known.values()] if alone else side_by_side(list(known.values()))
     for drawn in made:
         # What an earlier look at the study drew and this one did not: of data that have gone since, or out of date.
         for suffix in set(FORMATS) - set(drawn.paths):

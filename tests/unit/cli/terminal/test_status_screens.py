@@ -3,6 +3,7 @@
 import io
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
@@ -109,6 +110,39 @@ def test_a_program_reads_what_is_left_and_the_end_in_utc():
     assert (told["seconds_left"], told["eta"]) == (80.0 + 83.0, "2025-01-01T00:06:43+00:00")
     waits = told["cells"][-1]
     assert (waits["seconds_left"], waits["eta"], waits["basis"]) == (None, None, None)
+
+
+def log_of(looks):
+    """What a log says of one look after the other."""
+    out = io.StringIO()
+    progress._lines(looks, lambda seen, now: forecast(seen, None, now=now), Console(file=out, width=160, markup=False))
+    return out.getvalue()
+
+
+def test_a_log_shows_the_scaling_so_far_after_two_cells_then_after_four_and_never_after_the_last():
+    cells = [cell(gpus=gpus, seed=seed) for seed in (0, 1, 2) for gpus in (1, 2)]
+
+    def look(done):
+        """The first so many cells are done, the others wait."""
+        return [
+            result(one, record=record(one)) if number < done else result(one, status="queued")
+            for number, one in enumerate(cells)
+        ]
+
+    text = log_of([look(done) for done in (0, 1, 2, 2, 3, 4, 5, 6)])
+    lines = text.splitlines()
+    shown = [number for number, line in enumerate(lines) if line.startswith("strong scaling so far")]
+    before = [next(line for line in reversed(lines[:number]) if "ended" in line) for number in shown]
+    assert [line.split("]")[1].split()[0] for line in before] == ["2/6", "4/6"]
+    assert "epoch s" in text
+
+
+def test_what_is_to_be_done_meanwhile_is_done_once_and_only_where_something_is_waited_for():
+    waits, over = [result(cell(), status="queued")], [result(cell(), record=record(cell()))]
+    for looks, times in (([waits, waits, over], 1), ([over], 0)):
+        meanwhile = Mock()
+        assert list(progress._then(looks, meanwhile)) == looks
+        assert meanwhile.call_count == times
 
 
 def test_a_log_says_it_once_a_look_and_in_no_line_of_its_own():

@@ -1,0 +1,90 @@
+"""Figures drawn side by side: forked processes take one after the other from the same list. An edge.
+
+Fonts, styles and what is drawn are there already in a forked process, so that it begins at once. Where a fork is no
+safe thing, since other threads of this process may hold a lock meanwhile, all is drawn here.
+"""
+
+import os
+import pickle
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+T = TypeVar("T")
+
+_MOST = 4
+"""Processes: a machine where people log in is not one person's."""
+_WORTH = 4
+"""Figures from which on it pays."""
+
+
+def side_by_side(draw: Sequence[Callable[[], T]]) -> list[T]:
+    """What each of them returns, in their order, by as many processes as there are cores for."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    if cores < 2 or len(draw) < _WORTH or threading.active_count() > 1:
+        return [one() for one in draw]
+    return _shared(draw, min(_MOST, cores) - 1)
+
+
+def _shared(draw: Sequence[Callable[[], T]], others: int) -> list[T]:
+    """Draw with the help of so many other processes; what one of them did not bring to its end is drawn here."""
+    list_of, take = _list_of(len(draw))
+    helpers: list[tuple[int, int]] = []
+    try:
+        helpers = [_forked(draw, take) for _ in range(others)]
+        done = _taken(draw, take)
+        for _, answer in helpers:
+            done |= _read(answer)
+    finally:
+        os.close(list_of)
+        for pid, answer in helpers:
+            os.close(answer)
+            os.waitpid(pid, 0)
+    return [done[number] if number in done else draw[number]() for number in range(len(draw))]
+
+
+def _list_of(count: int) -> tuple[int, Callable[[], int | None]]:
+    """Numbers from 0 that several processes take, each once: bytes in a pipe, which are read one at a time.
+
+    Returns the end to be closed, and what takes one: None once there is none left.
+    """
+    numbers, writer = os.pipe()
+    os.write(writer, b"".join(number.to_bytes(2, "big") for number in range(count)))
+    os.close(writer)
+
+    def take() -> int | None:
+        taken = os.read(numbers, 2)
+        return int.from_bytes(taken, "big") if taken else None
+
+    return numbers, take
+
+
+def _taken(draw: Sequence[Callable[[], T]], take: Callable[[], int | None]) -> dict[int, T]:
+    done = {}
+    while (number := take()) is not None:
+        done[number] = draw[number]()
+    return done
+
+
+def _forked(draw: Sequence[Callable[[], T]], take: Callable[[], int | None]) -> tuple[int, int]:
+    """Start a process that draws; returns its number and where it answers."""
+    answer, writer = os.pipe()
+    with warnings.catch_warnings():
+        # Of threads that wait for products of numpy, which forked processes do not ask for.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid = os.fork()
+    if pid:
+        os.close(writer)
+        return pid, answer
+    with suppress(BaseException), os.fdopen(writer, "wb") as file:  # it is drawn again, and raises there
+        pickle.dump(_taken(draw, take), file)
+    os._exit(0)
+
+
+def _read(answer: int) -> dict[int, T]:
+    with os.fdopen(answer, "rb", closefd=False) as file, suppress(EOFError, pickle.UnpicklingError):
+        done: dict[int, T] = pickle.load(file)
+        return done
+    return {}
