@@ -23,6 +23,8 @@ SHORT: dict[str, Sequence[str]] = {
     "orchestrator/planning": ("240", "--rounds=3"),
     "orchestrator/collecting": ("--records=2000", "--rounds=3"),
     "orchestrator/waiting": ("--seconds=20",),
+    "orchestrator/figures": ("--rounds=3",),
+    "orchestrator/first_result": ("--rounds=3",),
     "trainer/instrumentation": ("--rounds=20",),
     "trainer/engines": ("--rounds=4", "--steps=3"),
     "trainer/input": ("--seconds=0.5", "--rounds=3", "--cases=2"),

@@ -20,12 +20,20 @@ SMALLEST = {
     "judging/deciding": ["--laws=3", "--seeds=1"],
     "orchestrator/collecting": ["--records=20", "--rounds=1"],
     "orchestrator/waiting": ["--seconds=0.1", "--tasks=4"],
+    "orchestrator/figures": ["--cells=1", "--rounds=1"],
+    "orchestrator/first_result": ["--rounds=1", "--sweeps=0", "--ways=torch"],
     "trainer/input": ["--seconds=0", "--rounds=1", "--cases=1"],
     "trainer/reading": ["--images=72", "--rounds=1", "--steps=2"],
     "trainer/instrumentation": ["--rounds=1", "--steps=1"],
     "trainer/engines": ["--engines=ddp", "--rounds=1", "--steps=1"],
 }
-WITH_TORCH = {"trainer/input", "trainer/reading", "trainer/instrumentation", "trainer/engines"}
+WITH_TORCH = {
+    "orchestrator/first_result",
+    "trainer/input",
+    "trainer/reading",
+    "trainer/instrumentation",
+    "trainer/engines",
+}
 RUN_ELSEWHERE = {"trainer/gpu_step", "trainer/gpu_memory", "run"}  # test_gpu_step.py, on a GPU alone, test_run.py
 
 

@@ -4,12 +4,14 @@ The same runs draw the same bytes. Colours are colour-blind safe, and every curv
 hatch, so that the figures read in grey too.
 """
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from launchers.atomic import remove
+from launchers.checked import parse, to_json
 from vit_sweep.analysis.series.intervals import measured
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.analysis.series.spreads import RatioOf
@@ -29,7 +31,7 @@ from vit_sweep.report.figures.runs.ranks import draw_ranks
 from vit_sweep.report.figures.runs.resolutions import draw_resolutions
 from vit_sweep.report.figures.runs.roofline import draw_roofline
 from vit_sweep.report.figures.runs.steps import draw_steps
-from vit_sweep.report.figures.sheet.processes import side_by_side
+from vit_sweep.report.figures.sheet.processes import InWords, side_by_side
 from vit_sweep.report.figures.sheet.style import theme
 from vit_sweep.report.figures.speedup import draw_against_ideal, ratios_of
 from vit_sweep.report.figures.times import draw_time
@@ -40,6 +42,14 @@ __all__ = ["Figure", "Kind", "Overlay", "Quantity", "Skipped", "draw_all", "draw
 
 
 Drawer = Callable[[], Figure | Skipped]
+
+
+def _heard(said: str) -> Figure | Skipped:
+    fields = json.loads(said)
+    return parse(Skipped, fields, what="a figure") if "reason" in fields else parse(Figure, fields, what="a figure")
+
+
+_WORDS: InWords[Figure | Skipped] = InWords(say=to_json, hear=_heard)
 
 
 def draw_all(
@@ -62,7 +72,7 @@ def draw_all(
         strong, weak, runs, folder, ratio=ratio, reference=reference, predictions=predictions, accuracies=accuracies
     )
     with theme():
-        made = [draw() for draw in known.values()] if alone else side_by_side(list(known.values()))
+        made = [draw() for draw in known.values()] if alone else side_by_side(list(known.values()), _WORDS)
     for drawn in made:
         # What an earlier look at the study drew and this one did not: of data that have gone since, or out of date.
         for suffix in set(FORMATS) - set(drawn.paths):

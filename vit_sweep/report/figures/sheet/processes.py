@@ -4,13 +4,13 @@ Fonts, styles and what is drawn are there already in a forked process, so that i
 safe thing, since other threads of this process may hold a lock meanwhile, all is drawn here.
 """
 
+import json
 import os
-import pickle
 import threading
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -20,23 +20,33 @@ _WORTH = 4
 """Figures from which on it pays."""
 
 
-def side_by_side(draw: Sequence[Callable[[], T]]) -> list[T]:
+Draw = Sequence[Callable[[], T]]
+
+
+class InWords(NamedTuple, Generic[T]):
+    """How processes tell one another what they have drawn."""
+
+    say: Callable[[T], str]
+    hear: Callable[[str], T]
+
+
+def side_by_side(draw: Draw[T], words: InWords[T]) -> list[T]:
     """What each of them returns, in their order, by as many processes as there are cores for."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     if cores < 2 or len(draw) < _WORTH or threading.active_count() > 1:
         return [one() for one in draw]
-    return _shared(draw, min(_MOST, cores) - 1)
+    return shared(draw, words, others=min(_MOST, cores) - 1)
 
 
-def _shared(draw: Sequence[Callable[[], T]], others: int) -> list[T]:
+def shared(draw: Draw[T], words: InWords[T], *, others: int) -> list[T]:
     """Draw with the help of so many other processes; what one of them did not bring to its end is drawn here."""
     list_of, take = _list_of(len(draw))
     helpers: list[tuple[int, int]] = []
     try:
-        helpers = [_forked(draw, take) for _ in range(others)]
+        helpers = [_forked(draw, words, take) for _ in range(others)]
         done = _taken(draw, take)
         for _, answer in helpers:
-            done |= _read(answer)
+            done |= _read(answer, words)
     finally:
         os.close(list_of)
         for pid, answer in helpers:
@@ -61,14 +71,14 @@ def _list_of(count: int) -> tuple[int, Callable[[], int | None]]:
     return numbers, take
 
 
-def _taken(draw: Sequence[Callable[[], T]], take: Callable[[], int | None]) -> dict[int, T]:
+def _taken(draw: Draw[T], take: Callable[[], int | None]) -> dict[int, T]:
     done = {}
     while (number := take()) is not None:
         done[number] = draw[number]()
     return done
 
 
-def _forked(draw: Sequence[Callable[[], T]], take: Callable[[], int | None]) -> tuple[int, int]:
+def _forked(draw: Draw[T], words: InWords[T], take: Callable[[], int | None]) -> tuple[int, int]:
     """Start a process that draws; returns its number and where it answers."""
     answer, writer = os.pipe()
     with warnings.catch_warnings():
@@ -78,13 +88,16 @@ def _forked(draw: Sequence[Callable[[], T]], take: Callable[[], int | None]) -> 
     if pid:
         os.close(writer)
         return pid, answer
-    with suppress(BaseException), os.fdopen(writer, "wb") as file:  # it is drawn again, and raises there
-        pickle.dump(_taken(draw, take), file)
+    with suppress(BaseException), os.fdopen(writer, "w") as file:  # it is drawn again, and raises there
+        json.dump({number: words.say(drawn) for number, drawn in _taken(draw, take).items()}, file)
     os._exit(0)
 
 
-def _read(answer: int) -> dict[int, T]:
-    with os.fdopen(answer, "rb", closefd=False) as file, suppress(EOFError, pickle.UnpicklingError):
-        done: dict[int, T] = pickle.load(file)
-        return done
-    return {}
+def _read(answer: int, words: InWords[T]) -> dict[int, T]:
+    """What a helper has drawn; nothing of one that did not come to its end."""
+    with os.fdopen(answer, closefd=False) as file:
+        text = file.read()
+    try:
+        return {int(number): words.hear(said) for number, said in json.loads(text).items()}
+    except json.JSONDecodeError:
+        return {}
