@@ -18,13 +18,25 @@ def sentences(cls: type[Any], details: list[ErrorDetails]) -> Iterator[str]:
         if len(forms) == 1:
             yield _sentence(cls, forms[0])
         else:
-            rules = " or ".join(_rule(form) for form in forms).replace(" or must be ", " or ")
+            rules = " or ".join(dict.fromkeys(_rule_of(form, where) for form in forms)).replace(" or must be ", " or ")
             yield f"{'.'.join(map(str, where))}={short(forms[0]['input'])} – {rules}"
 
 
+_FORMS = re.compile(r"bool|(constrained-)?(int|float|str)|(literal|tuple)\[.*\]")
+
+
 def _without_form(place: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """The place of a value, without the form that was tried where it may have several."""
-    return place[:-1] if re.fullmatch(r"bool|int|float|str|literal\[.*\]", "".join(map(str, place[-1:]))) else place
+    """The place of a value, without the form that was tried where it may have several, and what is in that."""
+    form = next((n for n, part in enumerate(place) if _FORMS.fullmatch(str(part))), len(place))
+    return place[:form]
+
+
+def _rule_of(detail: ErrorDetails, where: tuple[int | str, ...]) -> str:
+    """The rule of one form that a value could have; of a list whatever is wrong in it."""
+    form = str((*detail["loc"][len(where) :], "")[0])
+    if not form.startswith("tuple["):
+        return _rule(detail)
+    return "must be a list" + ("" if "..." in form else f" of {form.count(',') + 1}")
 
 
 def _sentence(cls: type[Any], detail: ErrorDetails) -> str:

@@ -50,5 +50,5 @@ def test_one_table_compares_the_engines_with_certificates_from_two_nodes(sweep, 
         set(rows) - {"ddp"}, "ddp"
     )
     exact = {name for name, row in rows.items() if row["certificate"].startswith("exact")}
-    assert exact == set(rows) - {"zero3"}
-    assert rows["zero3"]["certificate"].startswith("within ")
+    assert exact >= set(rows) - {"zero3"}
+    assert rows["zero3"]["certificate"].startswith(("exact", "within ")), "its rounding is its own, if it has any"

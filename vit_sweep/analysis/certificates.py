@@ -73,7 +73,8 @@ def _unscheduled(conditions: tuple[tuple[str, str], ...]) -> Hashable:
 def _words(certificate: Certificate) -> Standing:
     difference, masked = certificate.difference, f", {certificate.masked} left out" if certificate.masked else ""
     if certificate.holds:
-        return Standing(True, ("exact" if difference == 0 else f"within {difference:.1e}") + masked)
+        near = "within rounding" if certificate.absolute else "exact"
+        return Standing(True, (near if difference == 0 else f"within {difference:.1e}") + masked)
     if certificate.instead:
         return Standing(False, f"fails: {certificate.instead} ran")
     size = "is no number" if difference is None else f"differs by {difference:.1e}"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from launchers.errors import UserError
 from vit_sweep.config.data_catalog import catalog, load
 from vit_sweep.config.spelling import spelled_out
 
@@ -62,3 +63,9 @@ def test_the_model_gets_the_channels_of_the_data_unless_the_command_says_how_man
 def test_an_image_size_may_be_rows_and_columns(ask, size, shape):
     points, _ = ask(f"model.image_size={size}")
     assert points[0].model.image_shape == shape
+
+
+@pytest.mark.parametrize("size", ["24x32", "[24]", "[24,x]", "[24,32,3]", "2.5"])
+def test_an_image_size_of_another_form_is_told_both(ask, size):
+    with pytest.raises(UserError, match=r"model.image_size=.* – must be a whole number or a list of 2$"):
+        ask(f"model.image_size={size}")

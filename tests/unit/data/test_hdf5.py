@@ -174,7 +174,7 @@ def test_a_file_that_is_cut_short_is_named_or_left_out(tmp_path, root):
     lost = folder / "multicoil_train" / "file1003.h5"
     cut(lost)
     told = refusal(fast(folder), root)
-    assert f"1 of 6 files cannot be used: {lost} (" in told and "truncated file" in told and "corrupt=skip" in told
+    assert f"1 of 6 files cannot be used: {lost} (" in told and "it is cut short" in told and "corrupt=skip" in told
     lines = pack(fast(folder, corrupt="skip"), root)
     assert any("left out" in line and str(lost) in line for line in lines)
     assert datasets.known(fast(folder, corrupt="skip"), root).train_images == 5 * 6
@@ -233,7 +233,7 @@ def test_what_is_at_the_path_is_said_where_it_is_no_hdf5(tmp_path, root):
     (tmp_path / "empty").mkdir()
     assert "holds no HDF5 file" in refusal(request(tmp_path / "empty"), root)
     (tmp_path / "page.h5").write_text("please log in")
-    assert "file signature not found" in refusal(request(tmp_path / "page.h5"), root)
+    assert "it is no HDF5 file: Unable to" in refusal(request(tmp_path / "page.h5"), root)
     both = fastmri(tmp_path / "both", train=2, val=1)
     (both / "singlecoil_train").mkdir()
     assert "multicoil_train, singlecoil_train: which of them is the train split" in refusal(fast(both), root)

@@ -401,6 +401,11 @@ def test_a_certificate_speaks_for_other_batches_and_repeats_of_its_version_only(
     assert [row["verdict"] for row in rows if row["zero_stage"] == 1] == [APART, APART], "one failure is enough"
 
 
+def test_what_differs_by_rounding_alone_is_not_called_exact():
+    rows = tables([on_stage(0), on_stage(1, certificate=replace(EXACT, absolute=1e-7))])["engines"].rows
+    assert [row["certificate"] for row in rows] == ["exact", "within rounding"]
+
+
 def test_a_row_is_certified_as_its_worst_run_is_and_only_for_as_many_ranks():
     old = on_stage(1, run_id="old", seed=1, certificate=None, software=(("code", "c1"), ("torch", "2.7")))
     rows = tables([on_stage(0), on_stage(1), old])["engines"].rows

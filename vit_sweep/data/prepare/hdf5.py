@@ -44,7 +44,7 @@ def _looked_at(request: Request, path: Path) -> Labelled:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise WrongFile(" ".join(str(error).split())) from None
+        raise WrongFile(_cannot_be_opened(error)) from None
     with file:
         images = _dataset(file, request.images, "images")
         count, pixels = images.shape[0] if images.ndim else 0, _pixels_of(images)
@@ -55,6 +55,13 @@ def _looked_at(request: Request, path: Path) -> Labelled:
     kind = "" if labels.ndim == 0 else "dataset "
     require_labels(labels, count, f"{kind}{request.labels}", f"dataset {request.images}")
     return Labelled(path=path, images=count, pixels=pixels, labels=labels, names=tuple(map(str, names.ravel())))
+
+
+def _cannot_be_opened(error: OSError) -> str:
+    """HDF5's words, behind what they mean."""
+    words = " ".join(str(error).split())
+    meant = {"truncated file": "it is cut short", "file signature not found": "it is no HDF5 file"}
+    return next((f"{plain}: {words}" for said, plain in meant.items() if said in words), words)
 
 
 def _dataset(file: Any, name: str, key: str) -> Any:
