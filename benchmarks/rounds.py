@@ -9,11 +9,13 @@ within a round. `AGAIN` is the same way once more, the A/A control: what two mea
 compare with an earlier version of the code, give each way the checkout that it runs (`code=`).
 """
 
+import json
 import os
 import random
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -72,15 +74,30 @@ def ran(
     Raises `RuntimeError` with the end of what it said on stderr if it ends with another code than those of `may_exit`.
     """
     variables = os.environ | {"PYTHONPATH": str(code)} | environment
-    begun = time.perf_counter()
-    with subprocess.Popen(command, cwd=cwd, env=variables, stdout=output, stderr=subprocess.PIPE, text=True) as child:
-        assert child.stderr is not None
-        said_wrong = child.stderr.read()
-        _, status, used = os.wait4(child.pid, 0)
-        wall, child.returncode = time.perf_counter() - begun, os.waitstatus_to_exitcode(status)
-    if child.returncode not in may_exit:
-        raise RuntimeError(f"{' '.join(map(str, command))}: exit {child.returncode}\n{said_wrong[-2000:]}")
-    return Took(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**10)
+    with tempfile.TemporaryFile() as wrong, tempfile.TemporaryFile() as numbers:
+        given = [sys.executable, "-I", "-S", "-c", _STARTER, str(numbers.fileno()), *command]
+        kept = (numbers.fileno(),)
+        subprocess.run(given, cwd=cwd, env=variables, stdout=output, stderr=wrong, pass_fds=kept, check=False)
+        numbers.seek(0)
+        wrong.seek(0, os.SEEK_END)
+        wrong.seek(max(0, wrong.tell() - 2000))
+        said_wrong, found = wrong.read().decode(errors="replace"), json.loads(numbers.read() or "null")
+    if found is None or found[0] not in may_exit:
+        code_of = found[0] if found else "no process"
+        raise RuntimeError(f"{' '.join(map(str, command))}: exit {code_of}\n{said_wrong}")
+    return Took(*found[1:])
+
+
+_STARTER = """
+import json, os, sys, time
+begun = time.perf_counter()
+child = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, used = os.wait4(child, 0)
+took = [time.perf_counter() - begun, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**10]
+os.write(int(sys.argv[1]), json.dumps([os.waitstatus_to_exitcode(status), *took]).encode())
+"""
+"""Starts the command and waits for it: Linux counts the memory of whoever starts a process as its own peak, and this is
+small."""
 
 
 def verb(*words: str | Path) -> list[str | Path]:

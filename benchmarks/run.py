@@ -25,6 +25,7 @@ SHORT: dict[str, Sequence[str]] = {
     "orchestrator/waiting": ("--seconds=20",),
     "orchestrator/figures": ("--rounds=3",),
     "orchestrator/first_result": ("--rounds=3",),
+    "orchestrator/growth": ("--sizes=10,100,400", "--rounds=2", "--seconds=60"),
     "trainer/instrumentation": ("--rounds=20",),
     "trainer/engines": ("--rounds=4", "--steps=3"),
     "trainer/input": ("--seconds=0.5", "--rounds=3", "--cases=2"),

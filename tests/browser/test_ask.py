@@ -53,7 +53,7 @@ def test_the_sliders_say_what_predict_says_of_every_count_and_refuse_in_its_word
         epochs = series.timed_runs[0].epochs_asked
         assert told(page, "training") == pytest.approx(epochs * meant.time_s.value)
         assert told(page, "cost") == pytest.approx(2.5 * epochs * gpus * meant.time_s.value / 3600)
-        assert says.startswith("Extrapolated: nobody measured" if meant.extrapolated else "Within the measured range")
+        assert says.startswith("Extrapolated: " if meant.extrapolated else "Within the measured range")
         seen.add(meant.extrapolated)
     assert seen == {True, False, "refused"}
 

@@ -174,7 +174,7 @@ def test_simulate_takes_its_runs_for_the_speed_of_an_image(sweep, study):
         "--no-figure",
     ]
     conf = {"VIT_SWEEP_CONF": str(TEST_CONF)}
-    assert "nobody knows how fast an image is" in sweep(*words, env=conf).stderr
+    assert "how fast an image is trained is not known" in sweep(*words, env=conf).stderr
     answer = sweep(*words, "--study", "old", env=conf)
     assert answer.returncode == 0, answer.stderr
     assert "SIMULATED" in answer.stdout

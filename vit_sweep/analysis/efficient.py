@@ -73,7 +73,7 @@ def _predicted_efficient(
     if value >= end:
         if why and end <= max(law.counts):
             return f"nothing is predicted beyond {max(law.counts)}: {why}", value
-        return f"{law.name} predicts {threshold:.0%} or more up to {end}, as far as it may be asked", value
+        return f"{law.name} predicts {threshold:.0%} or more up to {end}, the limit of its predictions", value
     top = f"{best_case}" if best_case < end else f"{end} or more"
     note = "" if value >= measured else ", fewer than measured"
     return f"{law.name} puts it at {value} ({worst} to {top}){note}", value

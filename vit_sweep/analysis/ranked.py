@@ -81,7 +81,7 @@ def _ahead(time: Estimate, laws: Sequence[Fit], *, strong: bool) -> str:
     text = f"{law.name} predicts {number(time_s.value)} s ({interval(time_s, number)}) on {plural(ahead.gpus, 'GPU')}"
     if not difference(time, scaled(time_s, 1 if strong else 1 / ahead.gpus)).clear:
         return f"{text}, which cannot be told apart from it"
-    return f"{text}, as far as it may be asked" if ahead.gpus == made[-1].gpus else text
+    return f"{text}, the limit of its predictions" if ahead.gpus == made[-1].gpus else text
 
 
 def _ties(

@@ -42,7 +42,7 @@ _BAR_FROM = 500
 """Runs from which on reading them takes long enough for a progress bar."""
 _MOST_SAID = 6
 """Sentences of one kind."""
-_MOST_ROWS = 200
+_MOST_ROWS = 100
 """Of a table on a terminal; nobody reads more there, and laying them out takes seconds."""
 
 
@@ -213,7 +213,7 @@ def collect_again(study: Study, console: Console, *, output: Path | None = None,
 
     Raises `typer.Exit` where no run has a time yet.
     """
-    from vit_sweep.report.gather import Records, gather
+    from vit_sweep.report.records import Records
     from vit_sweep.report.remembered import remember, remembered, stamp_of
 
     folder = _own_place(study, console, output)
@@ -224,6 +224,8 @@ def collect_again(study: Study, console: Console, *, output: Path | None = None,
         show.files(console, [folder / name for name, _ in known.written])
         _say_page(study, console)
         return
+    from vit_sweep.report.gather import gather
+
     gathered = gather(study, target=target, watched=partial(_with_bar, console), records=records)
     done = _put(gathered, folder, console, name=study.name, what=f"study {study.name}", forms=(), draw=True)
     if not done.timed:

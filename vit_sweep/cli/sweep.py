@@ -64,7 +64,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
             show.scripts(console, scripts, whole=settings.dry_run == "stdout")
             return EXIT_DONE
         submitter = _submitted(study, console, chosen, rendered)
-    return _follow(study, console, submitter, wait=settings.wait, only=set(plan.cells))
+    return _follow(study, console, chosen, submitter, wait=settings.wait, only=set(plan.cells))
 
 
 def resume(
@@ -109,7 +109,7 @@ def resume(
         rendered = write(study, chosen.todo, code)
         show.batches(console, [item.batch for item in rendered])
         submitter = _submitted(study, console, chosen, rendered)
-    return _follow(study, console, submitter, wait=wait, only=None)
+    return _follow(study, console, chosen, submitter, wait=wait, only=None)
 
 
 def watch_and_collect(
@@ -164,9 +164,14 @@ def _submitted(study: Study, console: Console, chosen: Next, rendered: Sequence[
     return submitter
 
 
-def _follow(study: Study, console: Console, submitter: Submitter | None, *, wait: bool, only: set[str] | None) -> int:
+def _follow(
+    study: Study, console: Console, chosen: Next, submitter: Submitter | None, *, wait: bool, only: set[str] | None
+) -> int:
     if submitter is None:
         return EXIT_DETACHED
+    if not wait and not chosen.todo and not any(result.status.under_way for result in chosen.results):
+        console.print(f"nothing to run, and no job of study {study.name} is under way")
+        return EXIT_DONE
     if wait:
         return watch_and_collect(study, console, only=only, submitter=submitter)
     try:

@@ -188,7 +188,7 @@ def _without_files(status: TaskStatus, *, cancelled: bool = False, at: str = "")
     if cancelled:
         return Exit(cause=Cause.CANCELLED, message="its user ended it before it began", at=at, judged_by="client")
     if status.ended in (None, Ended.UNREPORTED):
-        why = f"it never began, and nobody says why ({status.detail})"
+        why = f"it never began, and no reason is recorded ({status.detail})"
         return Exit(cause=Cause.CANCELLED, message=why, at=at, judged_by="client")
     return of_scheduler(status.ended, status.detail, hosts=status.hosts, at=at)
 

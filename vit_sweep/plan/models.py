@@ -59,7 +59,7 @@ def wrong_model(point: Point, _: object) -> str | None:
     if any(name == "pretrained" for name, _ in model.arguments):
         return (
             f"model={model.name}: model.arguments.pretrained would fetch weights, and nodes have no internet; a "
-            "study of scaling trains from weights drawn anew: leave it out"
+            "study of scaling trains from random weights: leave it out"
         )
     for name in ("activation_checkpointing", "compile"):
         if getattr(point, name):

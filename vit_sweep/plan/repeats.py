@@ -120,9 +120,9 @@ def advise(cells: int, runs: int, *, seen: SeenSpread | None, wanted: float = WA
     basis = (
         f"runs differ by {seen.deviation:.1%} so far ({plural(seen.freedom, 'degree')} of freedom)"
         if seen is not None
-        else f"if runs differ by {USUAL:.0%}, which nobody has seen yet"
+        else f"if runs differ by {USUAL:.0%}, an assumption"
     )
-    few = "a single run of a count has no interval" if runs < LEAST_RUNS else f"{runs} runs of a count are few"
+    few = "a single run per count gives no interval" if runs < LEAST_RUNS else f"{runs} runs per count are few"
     reached = half_width(repeats, cells, deviation)
     return Advice(
         repeats=repeats, sentence=f"{few}; {basis}, repeats={repeats} gives times to ±{max(reached, 0.001):.1%}"

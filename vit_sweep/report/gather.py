@@ -1,10 +1,8 @@
 """From records to series and tables: all that a study, or runs from elsewhere, amount to. An edge: it reads."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from launchers.checked import to_compact_json
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import measured, with_all_intervals
 from vit_sweep.analysis.series.series import ScalingSeries
@@ -13,11 +11,12 @@ from vit_sweep.plan.choices import Scaling
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.plan_file import strangers
 from vit_sweep.record.learning import Reached, when_reached
+from vit_sweep.report.records import Records
 from vit_sweep.report.tables.all_tables import tables_of
 from vit_sweep.report.tables.form.table import Cells, Table
-from vit_sweep.report.tables.runs import imported_row, run_row
+from vit_sweep.report.tables.runs import imported_row
 from vit_sweep.runs.kept import Read
-from vit_sweep.runs.reading import Reader, in_order, uncollected
+from vit_sweep.runs.reading import in_order, uncollected
 from vit_sweep.runs.run import Run
 from vit_sweep.study.store import Study
 
@@ -38,25 +37,6 @@ class Gathered(NamedTuple):
     def timed(self) -> bool:
         """Whether there is any time at all."""
         return any(run.timed for run in self.runs)
-
-
-class Records:
-    """The records of a study that are about to be read."""
-
-    def __init__(self, study: Study, target: float | None = None) -> None:
-        """Look which there are; `target`: test accuracy whose time is reported, in place of the studies'."""
-        self.study, self.plan = study, study.plan_file()
-        with uncollected():
-            self.reader = Reader(study, self.plan, target=target, row_of=run_row)
-
-    @property
-    def stamp(self) -> str | None:
-        """What is the same for as long as all tables are, where nothing is open or wrong; asked after `gather` it is of
-        what that has read."""
-        records = self.reader.stamp
-        if records is None or self.plan is None:
-            return None
-        return f"{records} {hashlib.sha256(to_compact_json(self.plan)).hexdigest()}"
 
 
 def gather(

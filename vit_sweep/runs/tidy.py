@@ -117,7 +117,7 @@ def tidy(rows: Iterable[tuple[int, Mapping[str, str]]], *, source: str, origin: 
         runs.append(_run(attempts[-1].rows, source, origin))
     problems += problems_of(attempts)
     if any(row.values.get("communication_s") and steps_of(row) is None for row in kept):
-        problems.append("communication_s is left out: without images, batch and accum nobody knows it per step")
+        problems.append("communication_s is left out: without images, batch and accum it is not known per step")
     notes = ["epochs count from 0 here; they are read as from 1"] if shift else []
     notes += ["ranks count from 1 here; they are read as from 0"] if from_rank else []
     of_rank_0 = sum(

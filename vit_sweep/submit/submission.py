@@ -152,7 +152,7 @@ class Submitter:
         """
         self._wait(error)
         while item.batch.name in resolve(self._study):
-            self._wait(f"nobody can say whether {item.batch.name} was submitted: the scheduler does not answer")
+            self._wait(f"it is not known whether {item.batch.name} was submitted: the scheduler does not answer")
         if all(entry.batch != item.batch.name for entry in self._missed()):
             self._waiting.remove(item)
             self._answered()

@@ -72,7 +72,7 @@ def test_when_all_measured_counts_are_efficient_the_answer_is_a_prediction():
 
 def test_a_curve_that_stays_efficient_is_followed_only_as_far_as_allowed():
     answer = ask({g: (100 / g,) for g in (1, 2, 4, 8)})[Question.EFFICIENT]
-    assert "predicts 80% or more up to 19, as far as it may be asked" in answer.sentence
+    assert "predicts 80% or more up to 19, the limit of its predictions" in answer.sentence
     assert answer.gpus == 19, "beyond, single runs leave more than a factor of two"
 
 
@@ -236,7 +236,7 @@ def test_what_lies_beyond_is_a_prediction_or_a_refusal_never_a_fact():
     falling = ask({g: (t,) for g, t in amdahl(0.01).items()})[Question.FASTEST]
     assert falling.gpus == 8
     assert "Amdahl predicts 6.21 s" in falling.sentence  # 100 (0.01 + 0.99 / 19)
-    assert "on 19 GPUs, as far as it may be asked" in falling.sentence
+    assert "on 19 GPUs, the limit of its predictions" in falling.sentence
     wild = ask({1: (100.0,), 2: (50.0,), 4: (60.0,), 8: (20.0,), 16: (30.0,)})[Question.FASTEST]
     assert "beyond 16 nothing is predicted" in wild.sentence
     assert "above 10%" in wild.sentence

@@ -70,7 +70,7 @@ def test_series_fit_and_audit_say_what_the_report_says(published):
     fits = published.fit()
     assert [fitted.series for fitted in fits] == [packed, spread]
     assert fits[0].best.name == "Amdahl"
-    assert "a link that nobody measured" in fits[0].predict(16).reason
+    assert "a link that was not measured" in fits[0].predict(16).reason
     assert fits[1].predict(16).time_s.low < packed.points[-1].time_s.value
     assert "fixed problem" in published.audit().falls
 

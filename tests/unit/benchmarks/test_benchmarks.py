@@ -22,6 +22,7 @@ SMALLEST = {
     "orchestrator/waiting": ["--seconds=0.1", "--tasks=4"],
     "orchestrator/figures": ["--cells=1", "--rounds=1"],
     "orchestrator/first_result": ["--rounds=1", "--sweeps=0", "--ways=torch"],
+    "orchestrator/growth": ["--sizes=2,4", "--steps=status", "--rounds=1"],
     "trainer/input": ["--seconds=0", "--rounds=1", "--cases=1"],
     "trainer/reading": ["--images=72", "--rounds=1", "--steps=2"],
     "trainer/instrumentation": ["--rounds=1", "--steps=1"],

@@ -47,6 +47,9 @@ def test_a_process_is_measured_with_the_children_it_waited_for():
     took = ran([sys.executable, "-c", f"import subprocess, sys; subprocess.run([sys.executable, '-c', {burn!r}])"])
     assert took.cpu >= 0.1
     assert took.peak_mib > 1
+    weight = bytearray(200 * 2**20)
+    assert ran([sys.executable, "-S", "-c", ""]).peak_mib < 100, "the starter's memory is not the command's"
+    del weight
     again, answer = timed(lambda: ran([sys.executable, "-c", burn]).cpu)
     assert again.cpu >= answer >= 0.1
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,7 @@ def wheel(tmp_path_factory):
 
 def test_the_wheel_holds_packages_and_configurations_only(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name}
+    tops = {name.split("/")[0] for name in names if ".dist-info/" not in name and ".data/data/share/doc/" not in name}
     assert tops == {"vit_sweep", "launchers", "hydra_plugins"}
     assert "vit_sweep/conf/partition/local.yaml" in names
     assert "vit_sweep/conf/config.yaml" in names
@@ -33,6 +34,15 @@ def test_the_wheel_holds_packages_and_configurations_only(wheel):
     assert {"vit_sweep/reference/paper_cifar100.csv", "vit_sweep/reference/paper_cifar100.yaml"} <= set(names)
     assert {"vit_sweep/py.typed", "launchers/py.typed"} <= set(names)
     assert "hydra_plugins/__init__.py" not in names
+
+
+def test_the_wheel_holds_every_page_that_the_program_names(wheel):
+    named = {
+        page for path in (ROOT / "vit_sweep").rglob("*.py") for page in re.findall(r"docs/[\w/]+\.md", path.read_text())
+    }
+    held = {name.partition("/share/doc/vit_sweep/")[2] for name in zipfile.ZipFile(wheel).namelist()}
+    assert len(named) > 10
+    assert named - held == set()
 
 
 COMMANDS = """

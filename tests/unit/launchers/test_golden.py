@@ -47,7 +47,7 @@ def test_a_dry_run_renders_the_golden_scripts(sweep, tmp_path, profile, request)
     rendered = ""
     for file in sorted(f for name in FILES for f in tmp_path.glob(f"outputs/golden/jobs/*/{name}")):
         if file.name.startswith("job."):
-            assert str(file) in answer.stdout
+            assert f"  {file.relative_to(tmp_path)}\n" in answer.stdout, "as it can be typed from here"
         text = file.read_text().replace(str(tmp_path), "FOLDER").replace(sys.executable, "PYTHON")
         text = re.sub(r"\.code/[0-9a-f]+", ".code/CODE", text)  # or every commit would change every script
         rendered += f"{file.relative_to(tmp_path)}\n{text}\n{'=' * 80}\n"

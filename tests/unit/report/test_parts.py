@@ -169,7 +169,10 @@ def test_the_law_that_predicts_best_is_marked_and_goes_one_step_on():
     series = amdahl(0.05)
     text = render.page(replace(empty(), fits=(("batch 16", fit(series)),)))
     (chosen,) = [item for item in re.findall(r"<li class=\"fitted\">.*?</li>\n", text, re.DOTALL) if "best" in item]
-    assert "<strong>Amdahl</strong>" in chosen and "On 16 GPUs, which nobody measured, an epoch would take " in chosen
+    assert (
+        "<strong>Amdahl</strong>" in chosen
+        and "On 16 GPUs, a count that was not measured, an epoch would take " in chosen
+    )
     assert float(re.search(r"Leave-one-out error: ([\d.]+)%", chosen)[1]) < 1
     assert re.search(r'<p class="refusal">Needs 5 GPU counts', text)
 

@@ -110,7 +110,7 @@ def test_a_lost_answer_is_looked_up_and_never_submitted_twice(slurm, takes):
 def test_where_nobody_can_say_nothing_more_is_submitted(slurm, monkeypatch):
     monkeypatch.setattr(submission, "_AWAY_S", 600.0)
     slurm.mute, slurm.finds = [(True, SubmitProblem.BUSY)], False
-    with pytest.raises(UserError, match="nobody can say"):
+    with pytest.raises(UserError, match="it is not known whether"):
         submitter(slurm, 3, 2).submit(alone=True)
     assert len(slurm.jobs) == 1
     slurm.finds = True

@@ -226,7 +226,8 @@ def _at(row: Speedups, before: Curves, after: Curves, target: float) -> Speedups
     if high is None and low < 1:
         return replace(
             row,
-            to_accuracy_why=f"{target:.1%} is reached within {_seconds(grown.by_s)}, nobody knows when (baseline: "
+            to_accuracy_why=f"{target:.1%} is reached within {_seconds(grown.by_s)}, exactly when is not known "
+            "(baseline: "
             f"{_seconds(base.by_s)})",
         )
     seeds = {seed: slow[place] for place, (seed, _) in enumerate(before) if seed is not None and place in slow}

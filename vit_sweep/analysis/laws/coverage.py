@@ -251,7 +251,7 @@ def _span(known: Sequence[int], carries: Sequence[Law], layout: Layout) -> str:
     if len(known) < 2:
         return ""
     reach = f"; {_reach(known, carries, layout)}" if carries else ""
-    return f"the counts span a factor {known[-1] / known[0]:g}{reach}"
+    return f"the counts span a factor of {known[-1] / known[0]:g}{reach}"
 
 
 def _reach(known: Sequence[int], carries: Sequence[Law], layout: Layout) -> str:

@@ -66,7 +66,7 @@ class Layout:
             return (
                 f"whether {plural(gpus, 'GPU fits|GPUs fit')} into one node is not known, and {measured}: if they "
                 "do not, they cross a "
-                f"link that nobody measured – {self.measure(gpus)}"
+                f"link that was not measured – {self.measure(gpus)}"
             )
         size = self.node_gpus or max(self.inside)
         return (

@@ -10,7 +10,7 @@ It says no more than hold-out allows: within the measured range its interval is 
 error. Beyond it that error is taken to grow with the distance, and is added to what noise alone says: no hold-out shows
 that the truth is one of these laws. It reaches to `REACH` times the measured range, and only while both the mean
 leave-one-out error and that of the largest count (the one fold that is itself an extrapolation) are within
-`HOLD_OUT_LIMIT`. It never crosses a link that nobody measured (`crossing`), and an interval wider than a factor
+`HOLD_OUT_LIMIT`. It never crosses a link that was not measured (`crossing`), and an interval wider than a factor
 `WIDEST` is not given. Else a refusal with the numbers and what to run.
 """
 
@@ -199,9 +199,9 @@ def _why_not(fit: Fit, gpus: int) -> str:
         end = "largest" if gpus > large else "smallest"
         edge = fit.reach if gpus > large else math.ceil(small / REACH)
         return (
-            f"{plural(gpus, 'GPU is|GPUs are')} a factor {times:.3g} from the {end} measured count ({near}); a fit "
-            "is trusted to a "
-            f"factor {REACH:g}, that is {plural(edge, 'GPU')} – {fit.layout.measure(edge, 'measure nearer: gpus={}')}"
+            f"{plural(gpus, 'GPU is|GPUs are')} a factor of {times:.3g} from the {end} measured count ({near}); a fit "
+            f"is trusted to a factor of {REACH:g}, that is "
+            f"{plural(edge, 'GPU')} – {fit.layout.measure(edge, 'measure nearer: gpus={}')}"
         )
     crossing = fit.layout.why_not(gpus)
     if crossing:
@@ -247,7 +247,7 @@ def _too_wide(fit: Fit, gpus: int, time: Estimate) -> str:
     return (
         f"on {plural(gpus, 'GPU')} an epoch would take {time.low:.3g} to {time.high:.3g} s by the laws that fit, "
         "more than a "
-        f"factor {WIDEST:g} apart: too wide to be of use – {fit.layout.measure(nearer, 'measure gpus={}')}{again}"
+        f"factor of {WIDEST:g} apart: too wide to be of use – {fit.layout.measure(nearer, 'measure gpus={}')}{again}"
     )
 
 

@@ -69,7 +69,8 @@ def simulate(
     computation = cost.computes(cell, point.partition, finished)
     if computation is None:
         raise UserError(
-            f"partition={point.partition.name} precision={cell.precision.value}: nobody knows how fast an image is; "
+            f"partition={point.partition.name} precision={cell.precision.value}: how fast an image is trained is "
+            "not known; "
             f"add peak_tflops to the profile, or here '++partition.peak_tflops={{{cell.precision.value}: 10}}', or "
             "take finished runs of the same model and GPUs with --study"
         )
@@ -126,7 +127,7 @@ def _require(point: Point, counts: Sequence[int], imbalance: float, overlap: flo
         )
     if point.partition.network is None:
         raise UserError(
-            f"partition={point.partition.name}: its profile has no network, so nobody knows how long an all-reduce "
+            f"partition={point.partition.name}: its profile has no network, so it is not known how long an all-reduce "
             "takes; add it to the profile, or here: "
             "'++partition.network={inside: {gb_per_s: 10}, between: {gb_per_s: 2}}'"
         )

@@ -66,7 +66,9 @@ def plan(console: Console, plan: Plan, *, study: str, todo: set[str], whole: boo
     console.print(title)
     console.print(Text(", ".join(once), "dim"), end="\n\n")
     folded = len(cells) >= _FOLDED and not whole
-    console.print(_summary(shown, remarks) if folded else _rows(list(plan.cells), shown, remarks))
+    alone = len(cells) == 1 and not shown and not any(remarks.values)
+    rows = f"cell {next(iter(plan.cells))}" if alone else _rows(list(plan.cells), shown, remarks)
+    console.print(_summary(shown, remarks) if folded else rows)
     console.print()
     if folded:
         console.print(f"{len(cells)} cells in short; --all (plan=all) shows a row for each")

@@ -38,13 +38,13 @@ def _what_the_text_tower_lacks(point: Point) -> str | None:
         )
     if point.compile:
         return (
-            f"{_GIVEN} compile=true: the blocks of the text tower are transformers', whose graphs nobody looked at "
-            "yet; use compile=false"
+            f"{_GIVEN} compile=true: the blocks of the text tower are transformers', and "
+            "compiling them has not been tested; use compile=false"
         )
     if point.engine.kind == MEGATRON:
         return (
-            f"{_GIVEN} engine={point.engine.name}: what megatron-core makes of two towers was not looked at on a GPU "
-            "yet; use engine=ddp, fsdp2, accelerate or zero0 to zero3"
+            f"{_GIVEN} engine={point.engine.name}: two towers under megatron-core have not been tested on a GPU; "
+            "use engine=ddp, fsdp2, accelerate or zero0 to zero3"
         )
     return None
 

@@ -94,8 +94,8 @@ def _shared_tokens_that_nobody_tried(point: Point, _: object) -> str | None:
         )
     if point.precision.autocast and point.sequence_method is SequenceMethod.RING:
         return (
-            f"sequence_method=ring precision={point.precision.value}: what autocast makes of torch's ring was not "
-            "looked at yet; use sequence_method=ulysses, or precision=fp32, bf16 or fp16"
+            f"sequence_method=ring precision={point.precision.value}: torch's ring under autocast has not been "
+            "tested; use sequence_method=ulysses, or precision=fp32, bf16 or fp16"
         )
     if point.compile:
         return (

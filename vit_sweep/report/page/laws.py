@@ -182,7 +182,7 @@ def onward(fits: Sequence[Fit]) -> str:
         return f"No prediction for {plural(gpus, 'GPU')}: {predicted.reason.rstrip('.')}."
     *others, last = (NAMES[law] for law in predicted.laws)
     names = f"{', '.join(others)} and {last}" if others else last
-    where = f"On {plural(gpus, 'GPU')}, which nobody measured"
+    where = f"On {plural(gpus, 'GPU')}, a count that was not measured"
     text = f"{where}, an epoch would take {estimate_text(predicted.time_s)} s by {names}"
     if predicted.efficiency is None:
         return text + "."

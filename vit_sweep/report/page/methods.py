@@ -199,8 +199,8 @@ METHODS: tuple[Formula, ...] = (
         "prediction is for one more run, in the envelope of the 95% intervals of all laws within one standard error "
         "of the preferred one, and of the universal scalability law. Beyond the measured range it goes to "
         f"{REACH:g} times the largest count, from four counts on, only while the held-out errors are within "
-        f"{HOLD_OUT_LIMIT:.0%}, and never over a link that no run crossed; an interval wider than a factor {WIDEST:g} "
-        "is not given. Otherwise the page says in words why nothing is said, and what to run.",
+        f"{HOLD_OUT_LIMIT:.0%}, and never over a link that no run crossed; an interval wider than a factor of "
+        f"{WIDEST:g} is not given. Otherwise the page says in words why nothing is said, and what to run.",
         source="Stone, Cross-validatory choice and assessment of statistical predictions, 1974; "
         "vit_sweep/analysis/laws/predicting.py",
     ),

@@ -14,6 +14,7 @@ from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.form.columns import COLUMNS, WHAT, bounded
 from vit_sweep.report.tables.form.table import Cells, Table, table
 from vit_sweep.report.tables.parts import Variants, behind, by_configuration, estimate, middle, pools
+from vit_sweep.report.tables.runs import energy_to_accuracy_j
 from vit_sweep.runs.run import Run
 
 ACCURACY_COLUMNS = bounded(
@@ -24,12 +25,6 @@ ACCURACY_COLUMNS = bounded(
 )  # fmt: skip
 MLPERF_RUNS = 5
 """Runs of an image classification result (MLPerf Training rules, "Benchmark Results")."""
-
-
-def energy_to_accuracy_j(run: Run, reached: Reached) -> float | None:
-    """Mean power of all GPUs while training x `reached.seconds`; None unless every GPU said what it used."""
-    power_w = run.training_power_w
-    return None if power_w is None or reached.seconds is None else power_w * reached.seconds
 
 
 def accuracy_table(runs: Iterable[Run], targets: Mapping[str, tuple[float, Reached]]) -> Table | None:

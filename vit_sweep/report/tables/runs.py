@@ -15,7 +15,6 @@ from vit_sweep.record.flags import machine_columns
 from vit_sweep.record.learning import Reached, peak_rate
 from vit_sweep.record.record import Record
 from vit_sweep.record.stats import compiled, measuring_notes, skipped, step_tail_ms
-from vit_sweep.report.tables.accuracy import energy_to_accuracy_j
 from vit_sweep.report.tables.form.table import Cells, Column, Table, table
 from vit_sweep.report.tables.runs_columns import RUN_COLUMNS
 from vit_sweep.runs.run import Run
@@ -184,3 +183,9 @@ def _of_target(run: Run, reached: tuple[float, Reached] | None) -> Cells:
         "energy_to_accuracy_j": energy_to_accuracy_j(run, reached_at),
         "accuracy_note": reached_at.reason,
     }
+
+
+def energy_to_accuracy_j(run: Run, reached: Reached) -> float | None:
+    """Mean power of all GPUs while training x `reached.seconds`; None unless every GPU said what it used."""
+    power_w = run.training_power_w
+    return None if power_w is None or reached.seconds is None else power_w * reached.seconds

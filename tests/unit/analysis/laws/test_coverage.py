@@ -32,7 +32,7 @@ def said(gpus, **changes):
 def test_two_counts_support_no_fit_and_the_words_to_add_are_given():
     line = said([1, 2])
     assert "2 GPU counts (1, 2) support no scaling fit (Amdahl needs 3, USL 4, latency-bandwidth 5)" in line
-    assert "a single run of a count has no interval; if runs differ by 2%, which nobody has seen yet, repeats=5" in line
+    assert "a single run per count gives no interval; if runs differ by 2%, an assumption, repeats=5" in line
     assert line.endswith("; for more: gpus=1,2,4,8 repeats=5")
 
 
@@ -82,7 +82,7 @@ def test_repeats_are_counted_by_seed_and_asked_for_by_the_spread_seen():
     ((few, _),) = of_plan(make_plan(points[:-1]))
     assert few.runs == 4
     assert few.add == "repeats=5"
-    assert "4 runs of a count are few" in few.repeats
+    assert "4 runs per count are few" in few.repeats
     ((steady, _),) = of_plan(make_plan(points[:-1]), seen=SeenSpread(deviation=0.01, freedom=15))
     assert (steady.add, steady.repeats) == ("", "")
     ((noisy, _),) = of_plan(make_plan(points), seen=SeenSpread(deviation=0.03, freedom=20))
@@ -154,7 +154,7 @@ def test_a_measured_series_counts_what_has_a_time():
     covered = of_series(series_from({1: [(10.0,)] * 3, 2: [(5.0,)] * 3, 4: [(3.0,)] * 3}))
     assert covered.carries == (Law.AMDAHL,)
     assert covered.baseline == "the baseline is one GPU"
-    assert covered.span == "the counts span a factor 4; predictions stay between them: to go beyond takes 4 counts"
+    assert covered.span == "the counts span a factor of 4; predictions stay between them: to go beyond takes 4 counts"
     assert covered.runs == 3
     assert covered.add == "gpus=1,2,4,8"
     assert covered.sentences[-1] == "to carry more: gpus=1,2,4,8"
@@ -229,4 +229,4 @@ def test_a_count_with_more_ranks_than_cores_carries_nothing(gpus, said):
 def test_the_reach_of_predictions_ends_where_the_node_does_until_a_run_crosses_it(node_gpus, nodes, reach):
     times = {gpus: (8.0 / gpus,) for gpus in (1, 2, 4, 8)}
     carried = of_series(series_from(times, node_gpus=node_gpus, nodes=nodes))
-    assert carried.span == f"the counts span a factor 8; predictions reach {reach}"
+    assert carried.span == f"the counts span a factor of 8; predictions reach {reach}"

@@ -67,7 +67,7 @@ def test_the_papers_curve_predicts_its_own_next_count_and_refuses_what_single_ru
     assert made.time_s.low <= measured[wanted] <= made.time_s.high <= WIDEST * made.time_s.low
     for gpus in refused:
         reason = predict(laws, gpus).reason
-        assert "s by the laws that fit, more than a factor 2 apart: too wide to be of use" in reason
+        assert "s by the laws that fit, more than a factor of 2 apart: too wide to be of use" in reason
         assert re.search(r"measure gpus=16, or repeats=\d+, since every count ran once", reason)
 
 
@@ -277,7 +277,7 @@ def test_beyond_the_stated_multiple_of_the_measured_range_there_is_a_refusal_wit
     assert isinstance(alone(fitted, 32), Prediction)
     refused = alone(fitted, 33)
     assert isinstance(refused, Refusal)
-    assert "33 GPUs are a factor 4.12 from the largest measured count (8)" in refused.reason
+    assert "33 GPUs are a factor of 4.12 from the largest measured count (8)" in refused.reason
     assert "gpus=32" in refused.reason
     upper = fit_law(series_of(curve(Law.AMDAHL, Scaling.STRONG, (2.0, 98.0), (8, 16, 24, 32))), Law.AMDAHL)
     assert isinstance(alone(upper, 2), Prediction)

@@ -227,7 +227,7 @@ def test_half_precision_halves_the_gradient():
     ("changes", "words"),
     [
         ({"partition": profile(peak_tflops={"fp32": 8.0})}, "its profile has no network"),
-        ({"partition": profile(network=NETWORK)}, "nobody knows how fast an image is"),
+        ({"partition": profile(network=NETWORK)}, "how fast an image is trained is not known"),
         ({"partition": replace(LAB, refused_precisions=("fp32",))}, "precision=fp32"),
         ({"scaling": Scaling.WEAK, "batch_per": BatchPer.GLOBAL}, "weak scaling keeps the work of each GPU"),
         ({"counts": ()}, "needs GPU counts of one or more"),

@@ -108,3 +108,14 @@ def test_a_mistake_is_told_however_quiet(sweep):
     answer = sweep("-m", "gpus=16", "batch=16", "--quiet")
     assert (answer.returncode, answer.stdout) == (2, "")
     assert "no cell can run" in answer.stderr
+
+
+def test_a_command_that_does_not_wait_speaks_of_jobs_only_where_there_are_some(sweep, planned):
+    study, files = planned
+    for file in files:
+        finish(study, file)
+    for words in ([*GRID, "wait=false"], ["resume", study.folder, "--no-wait", "--trust"]):
+        answer = sweep(*words)
+        assert answer.returncode == EXIT_DONE
+        assert answer.stdout.endswith("nothing to run, and no job of study s is under way\n")
+        assert "detached" not in answer.stdout

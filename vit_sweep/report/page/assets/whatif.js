@@ -136,7 +136,7 @@ class WhatIf {
     if (!curve) {
       [text, kind] = [`No prediction: no series here ran with a batch of ${batch}, and no law is fitted over batches. To know: batch=${batch}`, "refused"];
     } else if (fit?.time && fit.extrapolated) {
-      [text, kind] = [`Extrapolated: nobody measured ${plural(gpus, "GPU")}; ${by}`, "far"];
+      [text, kind] = [`Extrapolated: ${plural(gpus, "GPU")} ${gpus === 1 ? "was" : "were"} not measured; ${by}`, "far"];
     } else if (fit?.time) {
       text = `Within the measured range, ${by}`;
     } else {
