@@ -103,7 +103,7 @@ _INPUTS = (
     Column("input", role=Role.KEY, is_text=True),
     Column("value", is_text=True),
     Column("from", role=Role.REMARK),
-    Column("measured for this case?", is_text=True),
+    Column("basis", is_text=True),
 )
 
 

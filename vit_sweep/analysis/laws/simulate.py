@@ -277,7 +277,7 @@ def _communication(point: Point, cell: Cell, most: int) -> list[Input]:
 def _of_link(where: str, link: Link, source: str) -> Input:
     # A profile may hold an estimate as well as a measurement; only a person can tell.
     ports = f"{link.ports} ports of " if link.ports > 1 else ""
-    value = f"{ports}{link.gb_per_s:g} GB/s, {link.latency_us:g} us"
+    value = f"{ports}{link.gb_per_s:g} GB/s, {link.latency_us:g} µs"
     return Input(name=f"link {where}", value=value, source=source, guess=True)
 
 
