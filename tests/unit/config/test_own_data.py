@@ -3,7 +3,6 @@
 import pytest
 
 from launchers.errors import UserError
-
 from vit_sweep.config.data_catalog import catalog, load
 from vit_sweep.config.spelling import spelled_out
 
