@@ -8,6 +8,7 @@ from vit_sweep.analysis.series.intervals import measured, with_all_intervals
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.analysis.series.spreads import RatioOf
 from vit_sweep.plan.choices import Scaling
+from vit_sweep.plan.decision import DecisionEntry
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.plan.plan_file import strangers
 from vit_sweep.record.learning import Reached, when_reached
@@ -59,7 +60,9 @@ def gather(
         runs, rows = [read.run for read in reads], [read.row for read in reads]
         reached = {read.run.run_id: read.reached for read in reads if read.reached is not None}
         problems = (*study.problems, *strangers(plan, [run.run_id for run in runs]))
-        return _gathered(runs, rows, plan.points if plan is not None else (), reached, problems)
+        return _gathered(
+            runs, rows, plan.points if plan is not None else (), reached, problems, decisions=study.decisions()
+        )
 
 
 def gather_runs(runs: Iterable[Run], *, problems: Sequence[str] = (), target: float | None = None) -> Gathered:
@@ -79,11 +82,13 @@ def _gathered(
     points: Sequence[PlannedPoint],
     reached: dict[str, tuple[float, Reached]],
     problems: Sequence[str],
+    *,
+    decisions: Sequence[DecisionEntry] = (),
 ) -> Gathered:
     grouped = [curve for mode in Scaling for curve in group(runs, mode)]
     spread = measured(grouped)
     series = with_all_intervals(grouped, spread)
     strong, weak = ([curve for curve in series if curve.key.scaling is mode] for mode in Scaling)
-    tables = tables_of(runs, [*strong, *weak], rows, points=points, reached=reached, spread=spread)
+    tables = tables_of(runs, [*strong, *weak], rows, points=points, reached=reached, spread=spread, decisions=decisions)
     ratio = spread.times.ratio
     return Gathered(runs=runs, strong=strong, weak=weak, tables=tables, ratio=ratio, problems=tuple(problems))

@@ -10,6 +10,7 @@ from vit_sweep.plan.decision import DecisionEntry
 from vit_sweep.plan.one_curve import candidates_of
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.question import DecideRule, question_of
+from vit_sweep.report.tables.decisions import decisions_table
 from vit_sweep.study.store import Study
 from vit_sweep.submit.deciding import decided, look
 
@@ -145,3 +146,14 @@ def test_an_entry_is_what_it_was_after_it_was_written(tmp_path):
     (entry,) = study.decisions()
     assert isinstance(entry, DecisionEntry)
     assert entry == FIRST
+
+
+def test_the_table_says_what_each_round_changed():
+    second = decide([FIRST], results_of(FIRST, noise=0.1)).entry
+    table = decisions_table([FIRST, second])
+    first, then = table.rows
+    assert (first["look"], first["changed"], first["chosen"]) == (1, "", "gpus=1 x 2, gpus=8 x 2")
+    assert then["changed"] == "4 more"
+    assert then["answer"] == second.decision.answer.sentence
+    assert "variance" in then["why"]
+    assert decisions_table([]) is None

@@ -6,11 +6,13 @@ from vit_sweep.analysis.isoefficiency import planes
 from vit_sweep.analysis.series.intervals import Measured, measured
 from vit_sweep.analysis.series.series import ScalingSeries
 from vit_sweep.plan.choices import Scaling
+from vit_sweep.plan.decision import DecisionEntry
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.record.learning import Reached
 from vit_sweep.report.tables.accuracy import accuracy_table
 from vit_sweep.report.tables.continued import continued_table
 from vit_sweep.report.tables.costs import cost_table, failure_table, memory_table
+from vit_sweep.report.tables.decisions import decisions_table
 from vit_sweep.report.tables.effects import accum_table, batch_table
 from vit_sweep.report.tables.form.counting import in_pairs
 from vit_sweep.report.tables.form.table import Cells, Table
@@ -23,8 +25,8 @@ from vit_sweep.report.tables.scaling import scaling_table
 from vit_sweep.runs.run import Run
 
 NAMES = (
-    "strong", "weak", "batch", "accumulation", "placement", "engines", "memory", "resolutions", "failures", "cost",
-    "isoefficiency", "accuracy", "continued", "runs",
+    "strong", "weak", "decisions", "batch", "accumulation", "placement", "engines", "memory", "resolutions", "failures",
+    "cost", "isoefficiency", "accuracy", "continued", "runs",
 )  # fmt: skip
 """Every table that there can be."""
 
@@ -37,11 +39,12 @@ def tables_of(
     points: Sequence[PlannedPoint] = (),
     reached: Mapping[str, tuple[float, Reached]] | None = None,
     spread: Measured | None = None,
+    decisions: Sequence[DecisionEntry] = (),
 ) -> list[Table]:
     """The tables that have something in them. `rows`: those of the tidy table, see `runs`.
 
     `series`: of both scaling modes; `reached`: target accuracy and when it was reached, by run; `spread`: `measured` of
-    the series.
+    the series; `decisions`: of a sweep that decides.
     """
     ordered = sorted({run.run_id: run for run in runs}.values(), key=lambda run: run.run_id)
     begun_here = [run for run in ordered if not run.continued_from]
@@ -51,6 +54,7 @@ def tables_of(
     times = times_of(pooled, series, spread or measured(series))
     made = [
         *(scaling_table(series, points, mode, notes=times.notes) for mode in Scaling),
+        decisions_table(decisions),
         batch_table(fair, times),
         accum_table(fair, times),
         placement_table(fair, times),
