@@ -1,29 +1,24 @@
 """How fast the records of a study become tables, against only reading and JSON-parsing the same bytes, in one run.
 
-    python benchmarks/orchestrator/collecting.py [--records 10000] [--study FOLDER] [--profile] [--json FILE]
+    python benchmarks/orchestrator/collecting.py [--records 10000] [--study FOLDER] [--against CHECKOUT] [--profile]
 
 Makes a study of synthetic but complete records (on average 4 ranks, 3 epochs, tens of steps, phases, machines,
-preflight and samples of every rank; 5 seeds of each configuration), with its real plan and journal. Then, in turns:
-(a) every file that the collector reads is read and given to `json.loads`; (b) the whole collector without figures, in
-a fresh process each time, so that its peak memory is its own. CPU seconds stand beside wall time, since other work
-on the machine hurts them less. Goal: below 10 s and 1 GB for 10,000 records on two
-cores, and at most 3 times (a). `--study` keeps the made study there and uses it again; `--profile` prints where one
-run in this process spends its time.
+preflight and samples of every rank; 5 seeds of each configuration), with its real plan and journal. Then in every round
+(a) every file that the collector reads is read and given to `json.loads`, twice (the A/A control); (b) `collect` with
+nothing kept; (c) `collect` again. The verbs are processes of their own, imports included, without figures. Of processor
+time the goal is at most 2 times (a). `--against` names a checkout of an earlier version, whose `collect` then stands
+beside them. `--study` keeps the made study there and uses it again; `--profile` prints where reading and analysis in
+this process spend their time.
 """
 
-import argparse
 import json
 import random
-import resource
-import subprocess
-import sys
 import tempfile
-import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict
 
-from benchmarks.provenance import options, report
+from benchmarks.provenance import ROOT, options, report
+from benchmarks.rounds import AGAIN, Took, compared, ran, summary, timed, verb
 from launchers.checked import to_json, to_plain
 from tests.unit.builders import MODEL, OPTIMIZER, data, entry, point, profile, record
 from vit_sweep.plan.cell import Cell, JobOptions
@@ -33,23 +28,12 @@ from vit_sweep.plan.point import Point
 from vit_sweep.record.breakdown import Breakdown, Collective, CollectiveKind, Exposed, Phases, RankPhases
 from vit_sweep.record.machine import AllReduce, EnergySource, Fingerprint, Gpu, Preflight, Samples, Spread
 from vit_sweep.record.record import EpochReport, Record
-from vit_sweep.report.gather import gather
-from vit_sweep.report.table_files import write_tables
 from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
 
 GPUS, BATCHES, SEEDS = (1, 2, 4, 8), (16, 32, 64, 128), range(5)
 IMAGES = 3_200
-GOAL_S, GOAL_MIB, GOAL_RATIO = 10, 1024, 3
-
-
-class Collected(TypedDict):
-    """What one run of the whole collector took."""
-
-    seconds: float
-    cpu: float
-    mib: float
-    runs: int
+FLOOR, GOAL_RATIO = "read and parsed", 2
 
 
 def points(count: int) -> list[Point]:
@@ -210,40 +194,23 @@ def files_of(study: Study) -> list[Path]:
     return [*folder.glob("cells/*/cell.json"), *folder.glob("cells/*/record.json"), folder / "plan.json"]
 
 
-def only_json(study: Study) -> tuple[float, float, int]:
-    """Wall and CPU seconds to read and parse the same bytes, and how many these are."""
-    begun, cpu, size = time.perf_counter(), time.process_time(), 0
+def only_json(study: Study) -> int:
+    """Read and parse the same bytes, and nothing else; returns how many these are."""
+    size = 0
     for path in files_of(study):
         text = path.read_bytes()
         size += len(text)
         json.loads(text)
     for line in (study.folder / "jobs.jsonl").read_text().splitlines():
         json.loads(line)
-    return time.perf_counter() - begun, time.process_time() - cpu, size
+    return size
 
 
-def collect_once(folder: str) -> Collected:
-    """The whole collector, without figures and without printing: wall and CPU seconds, peak MiB with its helpers'."""
-    begun, cpu = time.perf_counter(), _cpu()
-    study = Study(Path(folder))
-    gathered = gather(study)
-    write_tables(gathered.tables, study.folder / "tables")
-    peak_mib, helper = (resource.getrusage(who).ru_maxrss / 2**10 for who in (OWN, HELPERS))
-    return {
-        "seconds": time.perf_counter() - begun,
-        "cpu": _cpu() - cpu,
-        "mib": peak_mib + 2 * helper,
-        "runs": len(gathered.runs),
-    }
-
-
-OWN, HELPERS = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
-
-
-def _cpu() -> float:
-    """CPU seconds of this process and its ended helpers."""
-    used = [resource.getrusage(who) for who in (OWN, HELPERS)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+def collect(study: Study, *, code: Path = ROOT, kept: bool = False) -> Took:
+    """The verb as a process, without figures; `kept`: after another one, else with nothing that one left."""
+    for file in () if kept else (*study.folder.glob(".runs-*"), *study.folder.glob(".collected-*")):
+        file.unlink()
+    return ran(verb("collect", study.folder), code=code, VIT_SWEEP_FIGURES="off")
 
 
 def main() -> None:
@@ -252,44 +219,30 @@ def main() -> None:
     words.add_argument("--records", type=int, default=10_000)
     words.add_argument("--rounds", type=int, default=3)
     words.add_argument("--study", type=Path)
+    words.add_argument("--against", type=Path, help="a checkout of an earlier version")
     words.add_argument("--profile", action="store_true")
-    words.add_argument("--once", help=argparse.SUPPRESS)
     given = words.parse_args()
-    if given.once:
-        print(json.dumps(collect_once(given.once)))
-        return
     with tempfile.TemporaryDirectory() as temporary:
         folder = (given.study or Path(temporary) / "s").absolute()
         study = Study(folder) if (folder / "jobs.jsonl").is_file() else make(folder, given.records)
         if given.profile:
             import cProfile
 
-            cProfile.run(f"collect_once({str(folder)!r})", sort="tottime")
+            cProfile.run(f"gather(Study(Path({str(folder)!r})))", sort="tottime")
             return
-        rounds: list[tuple[float, float, Collected]] = []
+        size = only_json(study)
+        rounds: list[dict[str, Took]] = []
         for _ in range(given.rounds):
-            plain, plain_cpu, size = only_json(study)
-            answer = subprocess.run(
-                [sys.executable, __file__, "--once", str(folder)], check=True, capture_output=True, text=True
-            )
-            rounds.append((plain, plain_cpu, json.loads(answer.stdout.splitlines()[-1])))
-    best = min(measured["seconds"] for _, _, measured in rounds)
-    ratios = sorted(measured["seconds"] / plain for plain, _, measured in rounds)
-    work = sorted(measured["cpu"] / cpu for _, cpu, measured in rounds)
-    peak = max(measured["mib"] for _, _, measured in rounds)
-    print(f"{rounds[0][2]['runs']} records, {size / 2**20:.0f} MiB of JSON")
-    for plain, cpu, measured in rounds:
-        print(
-            f"  read and parsed {plain:.2f} s (CPU {cpu:.2f})   collected {measured['seconds']:.2f} s "
-            f"(CPU {measured['cpu']:.2f})   x {measured['seconds'] / plain:.2f} (CPU x {measured['cpu'] / cpu:.2f})"
-        )
-    print(
-        f"collected in {best:.2f} s (goal {GOAL_S}), {ratios[len(ratios) // 2]:.2f} times reading and parsing (goal "
-        f"{GOAL_RATIO}; median), {work[len(work) // 2]:.2f} times its CPU seconds, peak memory {peak:.0f} MiB, both "
-        f"helpers counted in full (goal {GOAL_MIB})"
-    )
-    results = {"records": rounds[0][2]["runs"], "bytes": size, "collected_s": best, "peak_mib": peak}
-    report(results | {"ratio": ratios[len(ratios) // 2], "cpu_ratio": work[len(work) // 2]}, given)
+            rounds.append({FLOOR: timed(lambda: only_json(study))[0], AGAIN: timed(lambda: only_json(study))[0]})
+            if given.against:
+                rounds[-1]["collect before"] = collect(study, code=given.against.absolute())
+            rounds[-1]["collect"] = collect(study)
+            rounds[-1]["collect again"] = collect(study, kept=True)
+    found = {name: [one[name] for one in rounds] for name in rounds[0]}
+    results = {"records": given.records, "bytes": size}
+    title = f"{given.records:,} records, {size / 2**20:.0f} MiB of JSON, collected without figures"
+    table = compared(title, found, FLOOR, by="cpu", goals={"collect": GOAL_RATIO, "collect again": GOAL_RATIO})
+    report(results | {"ways": summary(found, FLOOR)}, given, table)
 
 
 if __name__ == "__main__":
