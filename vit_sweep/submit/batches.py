@@ -9,7 +9,7 @@ from launchers.checked import checked
 from launchers.choose import launcher_of
 from launchers.profile import Device, PartitionProfile
 from vit_sweep.plan.choices import Allocation
-from vit_sweep.plan.engine.kinds import uses_deepspeed
+from vit_sweep.plan.engine.kinds import needs_compiler, uses_deepspeed
 from vit_sweep.plan.plan import PlannedCell, by_shape, curves, share
 from vit_sweep.study.snapshot import Snapshot
 from vit_sweep.study.store import Study
@@ -69,7 +69,7 @@ def _preload(items: Sequence[Todo]) -> tuple[str, ...]:
     """What the ranks of these cells import; the queue's server does it for all."""
     cells = [item.planned.cell for item in items]
     return (
-        *([COMPILER] if any(cell.compile for cell in cells) else []),  # first: nothing then stands in for it
+        *([COMPILER] if any(needs_compiler(cell) for cell in cells) else []),  # first: nothing then stands in for it
         PRELOAD,
         *([WITH_DEEPSPEED] if any(uses_deepspeed(cell) for cell in cells) else []),
     )

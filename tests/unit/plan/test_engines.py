@@ -12,7 +12,16 @@ from tests.unit.plan.predict.test_cost import T4
 from tests.unit.plan.predict.test_memory import on_t4
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import CommunicationType, Offload, OptimizerKind, Precision
-from vit_sweep.plan.engine.kinds import ACCELERATE, DDP, FSDP2, MEGATRON, compares_engines, hides, sharding
+from vit_sweep.plan.engine.kinds import (
+    ACCELERATE,
+    DDP,
+    FSDP2,
+    MEGATRON,
+    compares_engines,
+    hides,
+    needs_compiler,
+    sharding,
+)
 from vit_sweep.plan.engine.knobs import STAGES as STAGES_OF_KNOBS
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.predict.cost import Throughput, communicates_s, predict, traffic_of
@@ -32,6 +41,13 @@ STAGES = [EngineSpec(name=f"zero{stage}", zero_stage=stage) for stage in range(4
 def test_cells_of_deepspeed_are_the_cells_that_they_were_before_there_were_other_engines():
     identities = [cell(engine=engine).cell_id.rpartition("-")[2] for engine in STAGES]
     assert identities == ["7591a241", "ba0600f8", "d3f3e6a2", "96120e0c"]
+
+
+def test_ranks_of_deepspeed_and_ddp_do_without_torchs_compiler_unless_they_compile_or_share_tokens():
+    assert [needs_compiler(cell(engine=engine)) for engine in (*STAGES, ON_DDP)] == [False] * 5
+    assert [needs_compiler(cell(engine=engine)) for engine in (SHARDED, ACCELERATED, ON_MEGATRON)] == [True] * 3
+    assert needs_compiler(cell(compile=True))
+    assert needs_compiler(cell(gpus=2, sequence=2))
 
 
 def test_engines_are_compared_where_equal_work_is_done_by_several_and_seeds_are_no_other_work():

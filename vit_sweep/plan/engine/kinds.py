@@ -57,6 +57,11 @@ def machinery(engine: EngineSpec) -> str:
     return DDP if engine.zero_stage is None else DEEPSPEED
 
 
+def needs_compiler(cell: Cell) -> bool:
+    """Whether the cell's ranks load torch's compiler: to compile, or since torch's sharded tensors do, or may."""
+    return cell.compile or cell.sequence > 1 or cell.engine.kind not in (DEEPSPEED, DDP)
+
+
 def uses_deepspeed(cell: Cell) -> bool:
     """Whether the cell's ranks need DeepSpeed: for their engine, or for what a sequence group exchanges."""
     return cell.engine.kind in (DEEPSPEED, ACCELERATE) or cell.sequence > 1
