@@ -56,6 +56,8 @@ _AS_KEYS = {"--quiet": "quiet=true", "--all": "plan=all"}
 """Options of a sweep that people expect; Hydra knows its own ones only."""
 COMPLETES = "_VIT_SWEEP_COMPLETE"
 """Set by a shell whose user has pressed the tab key."""
+_HELP = ("--help",)
+"""Under which the whole help is kept."""
 _SHOWN = 100
 """Characters of a name that is too long."""
 
@@ -68,11 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
             stream.reconfigure(errors="replace")
     if COMPLETES in os.environ:
-        from vit_sweep.cli.app import app
+        from vit_sweep.cli.app import app_with
         from vit_sweep.cli.terminal.completing import begin
 
         begin()
-        return _code_of(app, [], SCRIPT)
+        return _code_of(app_with(), [], SCRIPT)
     if words == ["--version"]:
         print(f"vit_sweep {__version__}")
         return 0
@@ -82,9 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(words: list[str]) -> int:
     if words and words[0] in VERBS:
-        from vit_sweep.cli.app import app
+        from vit_sweep.cli.app import app_with
 
-        return _code_of(app, words)
+        return _code_of(app_with(words[:1]), words)
     return _sweep(words)
 
 
@@ -166,7 +168,13 @@ def _read(words: list[str]) -> int:
 
     words = spelling.options_first(spelling.question_quoted(spelling.spelled_out(words)))
     site = site_dir(os.environ)
-    known = quick(words, Kept([conf_dir(), *([site] if site is not None else [])], os.environ), _composed_groups)
+    kept = Kept([conf_dir(), *([site] if site is not None else [])], os.environ)
+    if words in (["--help"], ["-h"]) and kept.known:
+        if there := kept.read(_HELP):
+            _print_help(str(there["text"]))
+            return 0
+        return _hydra(words, own_files=site is not None, keep_help=lambda text: kept.write(_HELP, {"text": text}))
+    known = quick(words, kept, _composed_groups)
     if known is None:
         return _hydra(words, own_files=site is not None)
     from vit_sweep.cli.sweep import run
@@ -181,8 +189,11 @@ def _composed_groups(chosen: Sequence[str]) -> dict[str, Any] | None:
     return composed_groups(chosen)
 
 
-def _hydra(words: list[str], *, own_files: bool) -> int:
-    """Let Hydra read the command line; the sweep's exit code comes back as SystemExit."""
+def _hydra(words: list[str], *, own_files: bool, keep_help: Callable[[str], object] = bool) -> int:
+    """Let Hydra read the command line; the sweep's exit code comes back as SystemExit.
+
+    `keep_help` takes the help that was printed, as Hydra made it.
+    """
     # With it Hydra hands its exceptions on, so that we can tell a user's mistake from a bug.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     import hydra
@@ -207,7 +218,7 @@ def _hydra(words: list[str], *, own_files: bool) -> int:
 
     sys.argv = [sys.argv[0], *words]
     try:
-        with told(), _mode_by_flag_alone(words, own_files=own_files), _help_for_people(words):
+        with told(), _mode_by_flag_alone(words, own_files=own_files), _help_for_people(words, keep_help):
             one_cell()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
@@ -242,21 +253,28 @@ def _mode_by_flag_alone(words: Sequence[str], *, own_files: bool) -> Iterator[No
 
 
 @contextmanager
-def _help_for_people(words: Sequence[str]) -> Iterator[None]:
+def _help_for_people(words: Sequence[str], keep: Callable[[str], object]) -> Iterator[None]:
     """Print Hydra's help in the words that called us, as wide as the terminal; other commands print as they go."""
     if not {"--help", "-h"} & {*words}:
         yield
         return
-    from vit_sweep.cli.terminal.help_text import as_called, fitted
-
     whole = io.StringIO()
     try:
         with redirect_stdout(whole):
             yield
     finally:
-        width = get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else None
-        text = as_called(whole.getvalue())
-        sys.stdout.write(fitted(text, width) if width else text)
+        _print_help(whole.getvalue())
+        error = sys.exc_info()[1]
+        if error is None or (isinstance(error, SystemExit) and not error.code):
+            keep(whole.getvalue())
+
+
+def _print_help(text: str) -> None:
+    from vit_sweep.cli.terminal.help_text import as_called, fitted
+
+    width = get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else None
+    text = as_called(text)
+    sys.stdout.write(fitted(text, width) if width else text)
 
 
 def _code_of(app: Any, words: list[str], program: str = "") -> int:

@@ -11,7 +11,7 @@ import typer
 
 from launchers.checked import to_plain, words_under
 from launchers.profile import PartitionProfile, Scheduler
-from vit_sweep.cli.app import app
+from vit_sweep.cli.app import app_with
 from vit_sweep.cli.terminal.exit_codes import CODES
 from vit_sweep.config.explain import Key, all_keys
 from vit_sweep.config.folders import VARIABLES
@@ -90,7 +90,7 @@ def code(text: str) -> str:
 
 def verbs() -> str:
     """Every verb with its arguments and options; what several verbs have alike stands once, behind them."""
-    found = list(_verbs(typer.main.get_command(app)))
+    found = list(_verbs(typer.main.get_command(app_with())))
     often = Counter(row for _, _, rows in found for row in rows)
     shared = [row for row, count in often.items() if count >= SHARED]
     parts = ["\n\n".join([f"### {name}", says, *_options(rows, shared)]) for name, says, rows in found]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tests.data_layouts import CLASSES, costar, encoded, gtdb, medmnist, picture, shards, tables
 from tests.docs.commands import OWN_DATA, PAGES, filled, shown
 from tests.hdf5_files import fastmri, write
-from vit_sweep.cli.app import app
+from vit_sweep.cli.app import app_with
 
 pytestmark = pytest.mark.train
 ELSEWHERE = {"cifar100": "without internet here", "imagenet100": "put the images at"}
@@ -86,6 +86,6 @@ def test_data_are_packed_and_planned_by_the_shown_commands(page, desk, sweep, mo
             assert planned.returncode == 0, (command, planned.stdout + planned.stderr)
             assert "nothing submitted" in planned.stdout
             continue
-        answer = CliRunner().invoke(app, words)  # here, where torchvision has been imported
+        answer = CliRunner().invoke(app_with(), words)  # here, where torchvision has been imported
         sentence = ELSEWHERE.get(words[2])
         assert sentence in str(answer.exception) if sentence else answer.exit_code == 0, (command, answer.exception)

@@ -8,13 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.help_text import examples
 
 if TYPE_CHECKING:
     # It imports Hydra, which other verbs do not need.
     from vit_sweep.config.explain import Key
-
-EPILOG = examples("explain batch_per", "explain zero engine", "explain")
 
 _NARROW = 80
 """Characters of a terminal from which on a meaning has room beside its key."""

@@ -14,13 +14,6 @@ from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.api.simulating import Simulated, read_words, simulated
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
-from vit_sweep.cli.terminal.help_text import examples
-
-EPILOG = examples(
-    "simulate partition=vector_t4v2 model=vit_b_16 data=cifar100 batch=64",
-    "simulate partition=vector_t4v2 gpus=1,8,64 scaling=weak --overlap 0.5",
-    "simulate partition=vector_t4v2 --study outputs/vit_b_16-cifar100-vector_t4v2",
-)
 
 
 def simulate(

@@ -6,7 +6,7 @@ import typer
 import yaml
 
 from vit_sweep.__main__ import VERBS
-from vit_sweep.cli.app import app
+from vit_sweep.cli.app import app_with
 from vit_sweep.config.compose import known_keys
 from vit_sweep.config.folders import conf_dir
 
@@ -24,11 +24,11 @@ def _surface(command, name=""):
 
 def test_the_verbs_and_their_options_are_those_that_are_written_down():
     """After a change on purpose: write the lines that the failure shows into the file, and say it in CHANGELOG."""
-    assert list(_surface(typer.main.get_command(app))) == GOLDEN.read_text().splitlines()
+    assert list(_surface(typer.main.get_command(app_with()))) == GOLDEN.read_text().splitlines()
 
 
 def test_the_first_word_of_a_command_finds_every_verb():
-    assert {*typer.main.get_command(app).commands} == {*VERBS}
+    assert {*typer.main.get_command(app_with()).commands} == {*VERBS}
 
 
 def test_help_names_every_verb():

@@ -2,11 +2,12 @@
 
 import re
 import textwrap
-from typing import Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from launchers.calling import SCRIPT, called
+
+if TYPE_CHECKING:
+    import typer
 
 _OURS = re.compile(rf"(?<![\w/.-]){SCRIPT}(?= [\w-])")
 _QUOTED = re.compile(r"'[^']*'")
@@ -19,8 +20,10 @@ def examples(*commands: str) -> str:
     return "\n\n".join([f"{'Example' if len(commands) == 1 else 'Examples'}:", *(f"{SCRIPT} {c}" for c in commands)])
 
 
-def verbs_of(app: typer.Typer) -> Any:
+def verbs_of(app: "typer.Typer") -> Any:
     """The verbs, their help in the words that called us."""
+    import typer
+
     root = typer.main.get_command(app)
     if called() != SCRIPT:
         _respell(root)

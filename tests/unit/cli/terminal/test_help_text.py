@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from vit_sweep.cli.app import app
+from vit_sweep.cli.app import app_with
 from vit_sweep.cli.terminal.help_text import as_called, examples, fitted, verbs_of
 from vit_sweep.config.folders import conf_dir
 
@@ -52,10 +52,10 @@ def _all(command):
 
 def test_every_verb_shows_its_examples_in_the_words_that_called_it(monkeypatch):
     monkeypatch.setattr(sys, "argv", [MODULE])
-    shown = [line for verb in _all(verbs_of(app)) for line in (verb.epilog or "").split("\n\n") if line.strip()]
+    shown = [line for verb in _all(verbs_of(app_with())) for line in (verb.epilog or "").split("\n\n") if line.strip()]
     assert {line.partition(" -m vit_sweep ")[0] for line in shown} == {"Example:", "Examples:", "python"}
     monkeypatch.setattr(sys, "argv", ["/bin/vit_sweep"])
-    shown = [line for verb in _all(verbs_of(app)) for line in (verb.epilog or "").split("\n\n") if line.strip()]
+    shown = [line for verb in _all(verbs_of(app_with())) for line in (verb.epilog or "").split("\n\n") if line.strip()]
     assert {line.partition(" ")[0] for line in shown} == {"Example:", "Examples:", "vit_sweep"}
 
 
