@@ -20,6 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SHORT: dict[str, Sequence[str]] = {
+    "orchestrator/start": ("--rounds=5", "--seconds=60"),
     "orchestrator/planning": ("240", "--rounds=3"),
     "orchestrator/collecting": ("--records=2000", "--rounds=3"),
     "orchestrator/waiting": ("--seconds=20",),

@@ -1,135 +1,117 @@
-"""How fast a grid is composed, planned and rendered, against stock Hydra, in one run.
+"""How fast a grid is composed, planned, rendered and written, against stock Hydra, and as a whole process, in one run.
 
-    python benchmarks/orchestrator/planning.py [CELLS] [--rounds 3] [--json FILE]      240 cells unless told, in twelves
+    python benchmarks/orchestrator/planning.py [CELLS] [--rounds 3] [--json FILE] [--markdown FILE]
 
-Prints seconds for both ways over the same cells (stock Hydra on at most 240 of them, scaled), their ratio, the
-seconds to render and write the scripts, the peak memory, and the wall time of the 12-cell example's whole dry run (a
-fresh process, imports included). Interleaved, the best of the rounds, so that a busy machine hurts both alike. CPU
-seconds stand beside wall time, since other work on the machine hurts them less.
+240 cells unless told, in twelves. A round has one turn of each, in an order drawn anew: ours, as a command does it
+(what Hydra composes once is kept); stock Hydra, which composes the same cells one by one (at most 240 of them, scaled;
+its multirun composes each twice); and the dry run of all cells as a process of its own, which plans, writes every
+cell's files and every script, and prints the plan by its axes. Every round has seeds of its own: nothing is remembered.
+CPU time is compared, since other work on the machine hurts it less. Goals: 300 times stock Hydra, and 12 s for the
+process of 10,000 cells.
 """
 
 import os
-import resource
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
-from typing import NamedTuple, TypeVar
 
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 
-from benchmarks.provenance import options, report
-from vit_sweep.config.compose import expand, plain
+from benchmarks.provenance import Table, options, report
+from benchmarks.ratios import paired, said
+from benchmarks.rounds import Took, interleaved, ran, summary, timed, verb
+from vit_sweep.config.compose import composed_groups, plain
 from vit_sweep.config.folders import conf_dir
+from vit_sweep.config.quick import quick
+from vit_sweep.config.quick.kept import Kept
 from vit_sweep.config.settings import read
-from vit_sweep.plan.cell import JobOptions
-from vit_sweep.plan.plan import Plan, make_plan
-from vit_sweep.study.snapshot import take
-from vit_sweep.study.store import Study
-from vit_sweep.submit.batches import Todo, render
+from vit_sweep.plan.plan import make_plan
 
 STOCK_AT_MOST = 240
 GPUS, BATCHES = (1, 2, 4, 8), (16, 64, 128)
-EXAMPLE = ["gpus=1,2,4,8", "batch=16,64,128"]
-
-T = TypeVar("T")
-
-
-class Took(NamedTuple):
-    """Seconds of a piece of work; the processor's with those of its ended children."""
-
-    wall: float
-    cpu: float
-
-    def __str__(self) -> str:
-        return f"{self.wall:.2f} s (CPU {self.cpu:.2f})"
+EXAMPLE = ["gpus=1,2,4,8", "batch=16,64,128", "partition=vector_t4v2"]
+OURS, STOCK, WHOLE = "composed and planned", "stock Hydra composes", "the whole dry run, a process"
+GOAL, GOAL_S = 300, 12
 
 
-def timed(work: Callable[[], T]) -> tuple[Took, T]:
-    begun, cpu = time.perf_counter(), sum(os.times()[:4])
-    result = work()
-    return Took(time.perf_counter() - begun, sum(os.times()[:4]) - cpu), result
+class Turns:
+    """The three ways, each turn over seeds that no other had."""
+
+    def __init__(self, seeds: int, folder: Path) -> None:
+        """`seeds` of 12 cells each; what is written goes below `folder`."""
+        self._seeds, self._folder, self._turn = seeds, folder, count()
+
+    def _words(self) -> list[str]:
+        first = next(self._turn) * self._seeds
+        return [*EXAMPLE, f"seed=range({first},{first + self._seeds})"]
+
+    def ours(self) -> Took:
+        """The plan of all cells, in this process."""
+        words = self._words()
+
+        def work() -> int:
+            known = quick(["-m", *words], Kept([conf_dir()], os.environ), composed_groups)
+            assert known is not None
+            return len(make_plan(read(known.configurations)[0]).cells)
+
+        took, cells = timed(work)
+        assert cells == 12 * self._seeds
+        return took
+
+    def stock(self) -> Took:
+        """Hydra's own composition of each cell, scaled to all of them."""
+        some = min(self._seeds, STOCK_AT_MOST // 12)
+
+        def work() -> None:
+            with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
+                for seed in range(some):
+                    for gpus in GPUS:
+                        for batch in BATCHES:
+                            words = [f"gpus={gpus}", f"batch={batch}", f"seed={seed}", "partition=vector_t4v2"]
+                            plain(compose("config", overrides=words))
+
+        took, _ = timed(work)
+        return Took(took.wall * self._seeds / some, took.cpu * self._seeds / some)
+
+    def whole(self) -> Took:
+        """The command as a user gives it, into a new study."""
+        return ran(verb("-m", *self._words(), "dry_run=true", f"study=s{next(self._turn)}", f"outputs={self._folder}"))
 
 
-def composed_and_planned(seeds: int, rounds: int) -> tuple[Took, Took, Plan]:
-    """The best of ours and of stock Hydra (scaled) over the same cells, and the plan."""
-    overrides = [*EXAMPLE, f"seed=range({seeds})", "partition=vector_t4v2"]
-    stock_seeds = range(min(seeds, STOCK_AT_MOST // 12))
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-
-        def ours() -> Plan:
-            master = compose("config", return_hydra_config=True)
-            points, _ = read(expand(overrides, loader=hydra.config_loader, master=master))
-            return make_plan(points)
-
-        def stock() -> None:
-            for seed in stock_seeds:
-                for gpus in GPUS:
-                    for batch in BATCHES:
-                        words = [f"gpus={gpus}", f"batch={batch}", f"seed={seed}", "partition=vector_t4v2"]
-                        plain(compose("config", overrides=words))
-
-        pairs = [(timed(ours), timed(stock)) for _ in range(rounds)]
-    (fast, plan), slow = min((ours for ours, _ in pairs), key=lambda t: t[0]), min(s for _, (s, _) in pairs)
-    scale = seeds / len(stock_seeds)
-    return fast, Took(slow.wall * scale, slow.cpu * scale), plan
-
-
-def written(plan: Plan) -> tuple[Took, Took]:
-    """To write the plan with every cell's files, and to render and write the scripts."""
-    with tempfile.TemporaryDirectory() as folder:
-        study = Study.create_or_resume(Path(folder) / "s")
-        files, _ = timed(lambda: study.write_plan(plan, data_root="data", options=JobOptions()))
-        todo = {cell_id: Todo(planned=planned, attempt=1, since=1) for cell_id, planned in plan.cells.items()}
-        code = take(study.folder)
-        scripts, _ = timed(lambda: [study.write_rendered(item) for item in render(study, todo, code)])
-    return files, scripts
-
-
-def dry_run() -> Took:
-    """The 12-cell example as a user runs it."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "vit_sweep", "-m", *EXAMPLE, "dry_run=true", f"outputs={folder}"]
-        return timed(lambda: subprocess.run(command, check=True, capture_output=True))[0]
-
-
-def main() -> None:
-    """Measure, print, and write JSON if asked."""
+def main(words: Sequence[str] | None = None) -> None:
+    """Measure, print, and write what was asked for."""
     parser = options(__doc__)
     parser.add_argument("cells", type=int, nargs="?", default=240)
     parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    fast, slow, plan = composed_and_planned(given.cells // 12, given.rounds)
-    cells = len(plan.cells)
-    assert cells == given.cells // 12 * 12
-    files, scripts = written(plan)
-    whole = min(dry_run() for _ in range(given.rounds))
-    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    results = {
-        "cells": cells,
-        "composed": fast._asdict(),
-        "stock": slow._asdict(),
-        "ratio": {"wall": slow.wall / fast.wall, "cpu": slow.cpu / fast.cpu},
-        "files": files._asdict(),
-        "scripts": scripts._asdict(),
-        "peak_mib": peak_mib,
-        "dry_run": whole._asdict(),
-    }
-    scaled = " (scaled)" if cells > STOCK_AT_MOST else ""
-    print(f"{cells} cells: composed and planned in {fast}; stock Hydra composes them in {slow}{scaled}")
-    print(
-        f"ratio {slow.wall / fast.wall:.1f} (CPU {slow.cpu / fast.cpu:.1f}); stock multirun composes every cell twice"
+    given = parser.parse_args(words)
+    cells = given.cells // 12 * 12
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["XDG_CACHE_HOME"] = folder
+        turns = Turns(cells // 12, Path(folder))
+        ran(verb("-m", *EXAMPLE, "dry_run=true", "study=first", f"outputs={folder}"))  # what is kept from then on
+        found = interleaved({OURS: turns.ours, STOCK: turns.stock, WHOLE: turns.whole}, rounds=given.rounds)
+    results = summary(found, OURS)
+    ratio = paired([turn.cpu for turn in found[STOCK]], [turn.cpu for turn in found[OURS]])
+    rows = [
+        (name, f"{found['cpu_s']['median']:.3g}", f"{found['wall_s']['median']:.3g}", f"{found['peak_mib']:.0f}")
+        for name, found in results.items()
+    ]
+    each = 1000 * results[WHOLE]["cpu_s"]["median"] / cells
+    scaled = ", scaled" if cells > STOCK_AT_MOST else ""
+    report(
+        {"cells": cells, "ways": results, "stock_over_ours": ratio, "whole_cpu_ms_per_cell": each},
+        given,
+        Table(f"Planning {cells:,} cells (stock Hydra{scaled})", ("", "CPU s", "wall s", "peak MiB"), rows),
+        Table(
+            "Against the goals, by CPU time",
+            ("", "found", "goal"),
+            [
+                ("stock Hydra over ours", said(ratio), f"{GOAL} times"),
+                ("a cell of the whole dry run", f"{each:.2f} ms", f"{1000 * GOAL_S / 10_000:.1f} ms of 10,000"),
+            ],
+        ),
     )
-    print(f"plan.json and every cell's files written in {files}")
-    print(f"scripts rendered and written in {scripts}")
-    print(f"peak memory {peak_mib:.0f} MiB")
-    print(f"the 12-cell dry run as a whole process: {whole} (goal 1.5)")
-    report(results, given)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ from launchers.checked.kinds import (
 from launchers.checked.schema import STRICT, Schema, schema_of_class
 from launchers.checked.sentences import field_names, sentences
 from launchers.errors import UserError
+from launchers.text import indented
 
 __all__ = [
     "ANY_FLOAT",
@@ -188,4 +189,4 @@ def to_compact_json(value: object) -> bytes:
 
 def to_json(value: object) -> str:
     """Turn a checked value into indented JSON text that ends with a newline."""
-    return json.dumps(to_plain(value), indent=1, sort_keys=True) + "\n"
+    return indented(to_plain(value), sort_keys=True) + "\n"

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated
 
 from launchers.checked import Gt, Le, Line, Name, checked
@@ -135,9 +136,14 @@ class Cell:
     @property
     def cell_id(self) -> str:
         """Readable prefix and 8 hex digits of sha256 over the sorted physical fields, see `identity`."""
-        content = json.dumps(identity(self), sort_keys=True, separators=(",", ":"))
-        digest = hashlib.sha256(content.encode()).hexdigest()[:8]
-        return f"n{self.nodes}-g{self.gpus}-mb{self.micro_batch}-ga{self.accum}-{digest}"
+        return f"n{self.nodes}-g{self.gpus}-mb{self.micro_batch}-ga{self.accum}-{_digest(self)}"
+
+
+@lru_cache(maxsize=2**14)
+def _digest(cell: Cell) -> str:
+    """Kept for as many cells as a large grid has, since each is asked for its name all the time."""
+    content = json.dumps(identity(cell), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
 def oversubscribed(cell: Cell, cores: int) -> bool:

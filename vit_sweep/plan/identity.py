@@ -16,7 +16,10 @@ def identity(value: object) -> dict[str, Any]:
 
     So a field that is added later, with the old behaviour as its default, leaves every older identity as it was.
     """
-    plain = to_plain(value)
+    return _identity(value, to_plain(value))
+
+
+def _identity(value: object, plain: dict[str, Any]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for field in fields(value):  # type: ignore[arg-type]  # a checked value is a dataclass instance
         own = getattr(value, field.name)
@@ -24,5 +27,5 @@ def identity(value: object) -> dict[str, Any]:
             continue
         if field.default is not MISSING and own == field.default and field.name not in _ALWAYS_IN_IDENTITY:
             continue
-        values[field.name] = identity(own) if is_dataclass(own) else plain[field.name]
+        values[field.name] = _identity(own, plain[field.name]) if is_dataclass(own) else plain[field.name]
     return values

@@ -154,8 +154,10 @@ def make_plan(points: Iterable[Point], known: Knowledge = NOTHING) -> Plan:
             time=time,
         )
         # Profiles that differ only in limits give one cell; the longer limit wins, whatever the order of the grid.
-        rivals = [candidate, replace(cells[cell_id], series=candidate.series)] if cell_id in cells else [candidate]
-        cells[cell_id] = max(rivals, key=lambda c: (c.shape.minutes, to_json(c.profile)))
+        if cell_id in cells:
+            rivals = [candidate, replace(cells[cell_id], series=candidate.series)]
+            candidate = max(rivals, key=lambda c: (c.shape.minutes, to_json(c.profile)))
+        cells[cell_id] = candidate
     cells, refused = _share(_one_limit_per_shape(cells))
     return Plan(points=tuple(_refuse(point, refused) for point in planned), cells=cells)
 
@@ -290,8 +292,13 @@ def merge_points(known: Sequence[PlannedPoint], more: Sequence[PlannedPoint]) ->
 def by_shape(cells: Iterable[PlannedCell]) -> list[tuple[PartitionProfile, Shape, list[PlannedCell]]]:
     """Group cells that can share one array: same profile and same shape, smallest shape first."""
     groups: dict[tuple[str, str, Shape], list[PlannedCell]] = {}
+    texts: list[tuple[PartitionProfile, str]] = []
     for cell in cells:
-        groups.setdefault((cell.profile.name, to_json(cell.profile), cell.shape), []).append(cell)
+        text = next((text for profile, text in texts if profile == cell.profile), None)
+        if text is None:
+            text = to_json(cell.profile)
+            texts.append((cell.profile, text))
+        groups.setdefault((cell.profile.name, text, cell.shape), []).append(cell)
     ordered = sorted(groups.items(), key=lambda item: (item[0][0], item[0][2].gpus, item[0][2].nodes, item[0][1]))
     return [(members[0].profile, shape, members) for (_, _, shape), members in ordered]
 

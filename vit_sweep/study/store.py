@@ -13,12 +13,13 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from launchers.atomic import ThroughLinkError, make_folder, opened, remove, write, write_if_new
+from launchers.atomic import ThroughLinkError, make_folder, on_disk, opened, remove, write, write_of_many
 from launchers.backend import Rendered
 from launchers.batch import Batch
 from launchers.checked import to_json, to_plain
 from launchers.errors import UserError, closest
 from launchers.references import masked
+from launchers.text import indented
 from vit_sweep.outcome.ending import Exit
 from vit_sweep.outcome.policy import Stop
 from vit_sweep.plan.candidates_file import CandidatesFile
@@ -124,8 +125,7 @@ class Study(StudyReader):
         earlier = None if anew else self._files.known(path, PlanFile)
         if anew:
             self._forget_cells_but(plan.cells)
-        for planned in plan.cells.values():
-            self._write_cell(planned, data_root, options)
+        self._write_cells(plan.cells.values(), data_root, options)
         self.let_run(plan)
         # Last: whoever watches this file then finds every cell that it names.
         self._write_plan_file(plan_file(plan, earlier, repeat=repeat, decide=decide))
@@ -166,21 +166,26 @@ class Study(StudyReader):
         """Add repeats to a written plan; their jobs are told what the job of `like` was told."""
         known = self._files.known(self.folder / "plan.json", PlanFile)
         if known is not None:
-            for planned in more.values():
-                self._write_cell(planned, like.data_root, like.options)
+            self._write_cells(more.values(), like.data_root, like.options)
             self._write_plan_file(with_cells(known, more))
 
-    def _write_cell(self, planned: PlannedCell, data_root: str, options: JobOptions) -> None:
+    def _write_cells(self, cells: Iterable[PlannedCell], data_root: str, options: JobOptions) -> None:
+        """Write their folders, on disk before a plan names them."""
+        written = [self._write_cell(planned, data_root, options) for planned in cells]
+        if any(written):
+            on_disk(self.folder)
+
+    def _write_cell(self, planned: PlannedCell, data_root: str, options: JobOptions) -> bool:
         cell_id = planned.cell.cell_id
         folder = self.cell_dir(cell_id)
         make_folder(folder / "attempts")
         remove(folder / DROPPED, made=re.escape(DROPPED))
         known = self._files.known(folder / "cell.json", CellFile)
         file = cell_file(planned, known, data_root=data_root, options=options)
-        if file != known:
-            write(folder / "cell.json", to_json(file))
+        written = file != known and write_of_many(folder / "cell.json", to_json(file))
         if machinery(planned.cell.engine) == DEEPSPEED:
-            write_if_new(folder / "ds_config.json", json.dumps(ds_config(planned.cell), indent=1) + "\n")
+            written |= write_of_many(folder / "ds_config.json", indented(ds_config(planned.cell)) + "\n")
+        return written
 
     def write_rendered(self, rendered: Rendered) -> Path:
         """Write the files of a batch; returns the path of its script."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launchers.atomic import read, replacing, temporary, write, write_bytes, write_first, write_if_new
+from launchers.atomic import read, replacing, temporary, write, write_bytes, write_first, write_of_many
 from tests.conftest import ROOT
 
 OLD, NEW = b"old and whole", b"new and longer, and whole"
@@ -119,9 +119,9 @@ def test_of_several_first_writers_one_writes(tmp_path):
 
 def test_a_file_that_says_the_same_is_left_alone(path):
     before = path.stat()
-    write_if_new(path, OLD.decode())
+    assert not write_of_many(path, OLD.decode())
     assert path.stat() == before
-    write_if_new(path, NEW.decode())
+    assert write_of_many(path, NEW.decode())
     assert only(path) == NEW
 
 

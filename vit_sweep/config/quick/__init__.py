@@ -7,6 +7,7 @@ holds both against each other.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from launchers.checked import parse
@@ -51,6 +52,7 @@ class _Composed:
     def __init__(self, kept: Kept, compose: Compose) -> None:
         self._kept, self._compose = kept, compose
         self._found: dict[tuple[str, ...], Plain | None] = {}
+        self._is_group = cache(kept.is_group)
 
     def of_one(self, words: Sequence[Word]) -> Iterator[Plain] | None:
         """The one configuration of a command that is no grid."""
@@ -91,7 +93,7 @@ class _Composed:
 
     def _values(self, stated: Sequence[tuple[str, object, str]]) -> Plain | None:
         """The configuration of these words, each with its one value."""
-        groups = {key: value for key, value, _ in stated if self._kept.is_group(key)}
+        groups = {key: value for key, value, _ in stated if self._is_group(key)}
         if not all(isinstance(value, str) for value in groups.values()):
             return None
         base = self._base(tuple(f"{key}={text}" for key, _, text in stated if key in groups))

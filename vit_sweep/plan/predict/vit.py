@@ -6,6 +6,7 @@ Multiply-add counts as two operations, so torchvision's "17.56 GFLOPs" (MACs) of
 """
 
 import math
+from functools import lru_cache
 
 from vit_sweep.plan.choices import Attention, Pool, Precision
 from vit_sweep.plan.predict import text
@@ -31,6 +32,7 @@ def local_tokens(count: int, sequence: int) -> int:
     return -(-count // sequence)
 
 
+@lru_cache(maxsize=1024)
 def parameters(model: ModelSpec, classes: int) -> int:
     """Trainable parameters of torchvision's VisionTransformer (86,567,656 for ViT-B/16 and 1000 classes).
 
