@@ -24,14 +24,14 @@ COMMANDS: dict[str, tuple[Sequence[str], Sequence[int]]] = {
     "dry run of 12 cells": ((*EXAMPLE, "dry_run=true"), (0,)),
     "the same on Slurm": ((*EXAMPLE, "partition=vector_t4v2", "dry_run=true"), (0,)),
     "plan": (("plan", *EXAMPLE), (0,)),
-    "--help": (("--help",), (0,)),
+    "help": (("--help",), (0,)),
     "list": (("list",), (0,)),
     "status": (("status", STUDY), (3,)),
     "check": (("check", STUDY), (0,)),
     "doctor": (("doctor",), (0, 1)),
     "explain": (("explain", "gpus"), (0,)),
     "profiles list": (("profiles", "list"), (0,)),
-    "collect --help": (("collect", "--help"), (0,)),
+    "help of collect": (("collect", "--help"), (0,)),
 }
 """The words of each, and the exit codes that are right."""
 

@@ -15,7 +15,7 @@ SMALLEST = {
     "judging/accuracy_coverage": ["--studies=20"],
     "judging/audit_calibration": ["1"],
     "orchestrator/planning": ["12", "--rounds=1"],
-    "orchestrator/start": ["--rounds=1", "--only", "--help"],
+    "orchestrator/start": ["--rounds=1", "--only", "list"],
     "judging/coverage": ["--studies=3"],
     "judging/predictions": ["--seeds=1"],
     "judging/deciding": ["--laws=3", "--seeds=1"],
