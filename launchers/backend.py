@@ -106,8 +106,14 @@ class Launcher(Protocol):
         Waits for a submission that is still under way. A batch whose state cannot be known now is left out.
         """
 
-    def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
-        """Ask once for all; the answer is by batch name and task index."""
+    def states(
+        self, submissions: Iterable[Submission], *, max_age_s: float | None = None
+    ) -> dict[tuple[str, int], TaskStatus]:
+        """Ask once for all; the answer is by batch name and task index.
+
+        `max_age_s`: an answer of so long ago will do, if another client has one; that a job is gone is never read from
+        such an answer. None: ask now.
+        """
 
     def earlier_starts(self, submission: Submission, index: int, /) -> tuple[Ended, ...]:
         """How a task's starts before its last one ended, oldest first; empty where the scheduler does not remember."""

@@ -39,7 +39,7 @@ class _Hosts:
     def __init__(self, shared_slots: SharedSlots, bell: Bell) -> None:
         self._shared_slots = shared_slots
         with suppress(OSError):  # a full disk
-            bell.watch_file(Slots([], slot_folder()).returned())
+            bell.watches.file(Slots([], slot_folder()).returned())
         self._current: _Mpirun | None = None
         self._slots: dict[tuple[str, ...], Slots] = {}
         self._die_with_us = _death_signal()

@@ -58,7 +58,7 @@ def _starter(batches: list[tuple[Path, Batch]], shared_slots: SharedSlots, bell:
     context.set_forkserver_preload([*_IMPORTS, *preload])
     slots = Slots(slots_of(first.profile), slot_folder())
     with suppress(OSError):  # a full disk
-        bell.watch_file(slots.returned())
+        bell.watches.file(slots.returned())
     return _Machine(slots, shared_slots, context, bell).start_ranks
 
 

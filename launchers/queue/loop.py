@@ -111,13 +111,14 @@ def work_off(
     unwritten = {folder for folder in {task.folder for task in tasks} if not _write(folder, tasks)}
     for folder in {task.folder for task in tasks}:
         with suppress(OSError):  # a full disk
-            bell.watch_folder(cancel_folder(folder))
+            bell.watches.folder(cancel_folder(folder))
     over_since: float | None = None
     stirred, next_try = True, 0.0
     while True:
         now = time.monotonic()
         changed = _attend_all(tasks, now, terminated=terminated())
-        unwritten |= changed
+        # What has ended is written before anything else starts: a queue that goes on after this one starts it no more.
+        unwritten = {folder for folder in unwritten | changed if not _write(folder, tasks)}
         if stirred or changed or now >= next_try:
             unwritten |= _start_what_fits(tasks, start_ranks, job_id, now)
             next_try = now + _TRY_S

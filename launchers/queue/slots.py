@@ -26,7 +26,7 @@ def slot_folder() -> Path:
     theirs must stay the locks that the next queue meets. Raises `OSError` where no place is ours.
     """
     problems = []
-    for place in _places(f"vit_sweep-{os.getuid()}"):
+    for place in places(f"vit_sweep-{os.getuid()}"):
         try:
             return own_folder(place)
         except OSError as error:
@@ -35,7 +35,8 @@ def slot_folder() -> Path:
     raise PermissionError(f"no place for locks: {'; '.join(problems)}; set TMPDIR to a folder of your own")
 
 
-def _places(name: str) -> Iterator[Path]:
+def places(name: str) -> Iterator[Path]:
+    """Where a folder of this name, for what this user shares on this machine alone, may lie: the best place first."""
     yield Path(tempfile.gettempdir()) / name
     if runtime := os.environ.get("XDG_RUNTIME_DIR"):
         yield Path(runtime) / name

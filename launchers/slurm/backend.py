@@ -30,7 +30,16 @@ from launchers.slurm import sbatch
 from launchers.slurm.handle import CLUSTERS_VARIABLES, by_cluster, handle_of, of_answer, on, parts_of, users_clusters
 from launchers.slurm.programs import run
 from launchers.slurm.proof import hidden_owner, is_anothers, match, proven
-from launchers.slurm.queries import ask_earlier_starts, ask_sacct, ask_squeue, chunks, list_accounted, list_queue
+from launchers.slurm.queries import (
+    Queue,
+    ask_earlier_starts,
+    ask_sacct,
+    ask_shared,
+    ask_squeue,
+    chunks,
+    list_accounted,
+    list_queue,
+)
 from launchers.slurm.refusals import problem_of, remedy_of
 from launchers.slurm.states import WHOLE, forgotten_status, shared_task_status
 from launchers.submitting import CLUSTERS, begun_at, clusters_of, under_way, wait_until_settled
@@ -103,13 +112,16 @@ class SlurmLauncher:
             submissions |= _find_on(clusters, batches)
         return submissions
 
-    def states(self, submissions: Iterable[Submission]) -> dict[tuple[str, int], TaskStatus]:
+    def states(
+        self, submissions: Iterable[Submission], *, max_age_s: float | None = None
+    ) -> dict[tuple[str, int], TaskStatus]:
         """Ask squeue, and sacct for those that squeue no longer knows; without either answer a task's state is unknown.
 
-        sacct learns of a job later than squeue does, and is never believed that a task still waits or runs.
+        sacct learns of a job later than squeue does, and is never believed that a task still waits or runs. With
+        `max_age_s` an answer serves that another client of this user on this machine got so long ago at most.
         """
         submissions = list(submissions)
-        states, jobs, unanswered = ask_squeue(list(dict.fromkeys(s.handle for s in submissions)))
+        states, jobs, unanswered = _queue(submissions, max_age_s)
         answer: dict[tuple[str, int], TaskStatus] = {}
         for s in [s for s in submissions if is_anothers(s, jobs.get(s.handle, ""))]:
             submissions.remove(s)
@@ -186,6 +198,12 @@ class SlurmLauncher:
             if answer.returncode != 0 and (wrong or not lines):
                 reasons = "; ".join(wrong[:3]) or f"exit code {answer.returncode}"
                 raise UserError(f"scancel: {reasons} – not everything was cancelled; give the same command again")
+
+
+def _queue(submissions: Sequence[Submission], max_age_s: float | None) -> Queue:
+    if max_age_s is None:
+        return ask_squeue(list(dict.fromkeys(s.handle for s in submissions)))
+    return ask_shared({s.handle: s.tasks if _kind(s.folder).array else None for s in submissions}, max_age_s=max_age_s)
 
 
 _ALREADY_ENDED = ("Invalid job id", "already completing or completed", "already finished")

@@ -2,7 +2,9 @@
 
 import os
 import re
+import shlex
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -10,13 +12,24 @@ from typing import NamedTuple
 
 from launchers.backend import Ended, TaskState, TaskStatus
 from launchers.checked import CLUSTER
+from launchers.slurm.answers import newest
 from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
 from launchers.slurm.programs import run
 from launchers.slurm.scontrol import config
-from launchers.slurm.states import SACCT_FORMAT, SQUEUE_FORMAT, TaskKey, read_earlier_starts, read_sacct, read_squeue
+from launchers.slurm.states import (
+    SACCT_FORMAT,
+    SQUEUE_FORMAT,
+    WHOLE,
+    TaskKey,
+    read_earlier_starts,
+    read_sacct,
+    read_squeue,
+)
 
 _AT_ONCE = 500
 """Jobs on one command line."""
+_TASKS = ["--noheader", "--array", "--states=all", f"--format={SQUEUE_FORMAT}"]
+"""Has squeue print a line for each task."""
 LISTED = "--format=%F|%o|%Z|%k"
 """Has squeue print a job's number and the text of a `Listed`."""
 _NO_ACCOUNTING: set[str] = set()
@@ -64,6 +77,45 @@ def ask_squeue(handles: Sequence[str]) -> Queue:
     return queue
 
 
+def ask_shared(tasks: Mapping[str, int | None], *, max_age_s: float) -> Queue:
+    """Ask for arrays of this user, with an answer that all clients of this user on this machine share.
+
+    `tasks`: by handle how many tasks it has; None: it is no array. An answer that is so old at most serves. It is
+    believed in what it lists: of what it lacks, and so of every job that is younger than it, squeue is asked itself.
+    """
+    queue, left = Queue({}, {}, {}), list[str]()
+    not_before = time.monotonic() - max_age_s
+    for cluster, numbers in by_cluster(tasks).items():
+        command = ["squeue", *on(cluster), *_TASKS, f"--user={os.getuid()}"]
+        answer = newest(shlex.join(command), lambda command=command: _text(command), not_before=not_before)  # type: ignore[misc]
+        if answer.error is not None:
+            queue.unanswered.update(dict.fromkeys((handle_of(number, cluster) for number in numbers), answer.error))
+            continue
+        rows, jobs = read_squeue(answer.text)
+        wanted = set(numbers)
+        states = {key: row for key, row in rows.items() if key[0] in wanted}
+        for number in numbers:
+            count = tasks[handle_of(number, cluster)]
+            keys = (
+                [(number, WHOLE)] if count is None or (number, WHOLE) in states else [(number, i) for i in range(count)]
+            )
+            if any(key not in states or states[key].state is TaskState.UNKNOWN for key in keys):
+                left.append(handle_of(number, cluster))
+                continue
+            queue.states.update({(handle_of(number, cluster), index): states[number, index] for _, index in keys})
+            queue.jobs[handle_of(number, cluster)] = jobs[number]
+    itself = ask_squeue(left)
+    return Queue(queue.states | itself.states, queue.jobs | itself.jobs, queue.unanswered | itself.unanswered)
+
+
+def _text(command: Sequence[str]) -> tuple[str, str | None]:
+    """What a program prints and None, or nothing and its error."""
+    answer = run(command)
+    if answer.returncode != 0:
+        return "", answer.stderr.strip() or f"{command[0]} ended with code {answer.returncode}"
+    return answer.stdout, None
+
+
 def _twins(revoked: Mapping[TaskKey, TaskStatus], cluster: str | None) -> dict[TaskKey, TaskStatus]:
     """What other clusters of a federation, which share their numbers, say of jobs that this one gave up for a twin.
 
@@ -100,8 +152,7 @@ def _squeue(
     numbers: Sequence[str], options: Sequence[str]
 ) -> tuple[dict[TaskKey, TaskStatus], dict[str, str], str | None]:
     """Tasks by number and index, jobs by number, and squeue's words where it did not answer."""
-    command = ["squeue", *options, "--noheader", "--array", "--states=all", f"--format={SQUEUE_FORMAT}"]
-    answer = run([*command, f"--jobs={','.join(numbers)}"])
+    answer = run(["squeue", *options, *_TASKS, f"--jobs={','.join(numbers)}"])
     if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
         return {}, {}, answer.stderr.strip() or f"squeue ended with code {answer.returncode}"
     rows, jobs = read_squeue(answer.stdout)

@@ -18,6 +18,7 @@ from vit_sweep.outcome.verdict import Attempt, is_unasked_restart, verdicts
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.attempt import attempt_name
 from vit_sweep.record.record import Record
+from vit_sweep.study.asking import Asking, ask
 from vit_sweep.study.journal import Sent, latest_attempts
 from vit_sweep.study.lock import now
 from vit_sweep.study.reading import RecordProblem
@@ -50,9 +51,9 @@ _NO_WORD = (None, Ended.FAILED, Ended.UNREPORTED)
 class Watcher:
     """Asks for the state of a study again and again; what has ended for good is read only once."""
 
-    def __init__(self, study: Study, *, files: Iterable[CellFile] | None = None) -> None:
-        """Watch `study`; of `files` only, if they are given."""
-        self._study = study
+    def __init__(self, study: Study, *, files: Iterable[CellFile] | None = None, asking: Asking | None = None) -> None:
+        """Watch `study`; of `files` only, if they are given. `asking`: when Slurm is asked; None: at each look."""
+        self._study, self._asking = study, asking
         self._settled: dict[str, tuple[Sent | None, Result]] = {}
         self._ended_before: set[tuple[str, str]] = set()
         self._starts: dict[tuple[str, str], tuple[Ended, ...]] = {}
@@ -74,7 +75,7 @@ class Watcher:
         open_cells = {
             cell: sent[cell] for cell, record in records.items() if cell in sent and not _is_last(record, sent[cell])
         }
-        words = _ask(self._study, open_cells)
+        words = ask(self._study, open_cells) if self._asking is None else self._asking.words(open_cells)
         for file in files:
             # A job that ended while the scheduler was asked has left its record since: whose end is known before its
             # record is read has all of it, the other way round it seems to have none.
@@ -87,7 +88,10 @@ class Watcher:
                 result = results[file.cell_id] = self._unless_unknown(result)
                 if not result.status.under_way and result.status not in _MAY_CHANGE:
                     self._settled[file.cell_id] = (sent.get(file.cell_id), result)
-        return [results[file.cell_id] for file in files]
+        looked = [results[file.cell_id] for file in files]
+        if self._asking is not None:
+            self._asking.note(looked)
+        return looked
 
     def _unless_unknown(self, result: Result) -> Result:
         """No end is believed that rests on a file which is there and cannot be read."""
@@ -178,6 +182,8 @@ class Watcher:
         attempts = self._study.attempts(file.cell_id, since=sent.since)
         own_attempts = [attempt for attempt in attempts if attempt.number == sent.attempt]
         last = own_attempts[-1] if own_attempts else None
+        if self._asking is not None:
+            reported = self._asking.newer(file.cell_id, last, reported)
         result = Result(
             file=file,
             record=None,
@@ -296,15 +302,3 @@ def _words(end: Exit) -> str:
     )
     message = end.message if end.host and end.host in end.message else f"{end.message}{where}"
     return f"{end.cause.value}: {message}{figures}"
-
-
-def _ask(study: Study, sent: Mapping[str, Sent]) -> dict[str, TaskStatus]:
-    """Ask each scheduler once for all of its cells."""
-    doubt = TaskStatus(state=TaskState.UNKNOWN, detail="its submission is in doubt: the same command looks it up")
-    words = {cell: doubt for cell, attempt in sent.items() if attempt.in_doubt}
-    for scheduler in {attempt.scheduler for attempt in sent.values() if not attempt.in_doubt}:
-        of_scheduler = {cell: a for cell, a in sent.items() if a.scheduler == scheduler and not a.in_doubt}
-        submissions = {(attempt.batch, attempt.handle): study.submission(attempt) for attempt in of_scheduler.values()}
-        states = launcher_of(scheduler).states(submissions.values())
-        words |= {cell: states[attempt.batch, attempt.index] for cell, attempt in of_scheduler.items()}
-    return words

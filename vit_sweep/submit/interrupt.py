@@ -9,7 +9,7 @@ is raised at once, so that a scheduler that does not answer can be left.
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -71,7 +71,10 @@ def heed() -> None:
         raise KeyboardInterrupt
 
 
-def pause(seconds: float) -> None:
-    """Sleep. Raises `KeyboardInterrupt` as soon as a press is noted, or at once if one was."""
-    select.select([] if _presses.woken is None else [_presses.woken], [], [], seconds)
+def pause(seconds: float, wakes: Sequence[int] = ()) -> None:
+    """Sleep, until one of the descriptors `wakes` is readable.
+
+    Raises `KeyboardInterrupt` as soon as a press is noted, or at once if one was.
+    """
+    select.select([*wakes] if _presses.woken is None else [*wakes, _presses.woken], [], [], seconds)
     heed()

@@ -1,43 +1,57 @@
 """Looking at a study until its cells have ended, and tending it meanwhile. An edge that prints nothing."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 
 from launchers.calling import called
 from launchers.errors import UserError
 from launchers.profile import Scheduler
+from launchers.queue.bell import Watches
 from vit_sweep.outcome.result import Result, Status
+from vit_sweep.study.asking import Asking
 from vit_sweep.study.status import ENDING, Watcher
 from vit_sweep.study.store import Study
 from vit_sweep.submit import interrupt
 from vit_sweep.submit.keeper import Keeper
 
 _LOCAL_PERIOD_S = 0.5
+_LOCAL_LONGEST_S = 5.0
+"""Between two looks while nothing changes; what a queue here says of a cell wakes at once."""
 _SLURM_PERIOD_S = 2.0
 _SLURM_LONGEST_S = 25.0
-"""Twice this, and a job that died without a word has a name: an end is believed at the second look."""
+"""Between two looks at the files while nothing changes."""
 _NO_ROOM = "not submitted yet: it waits for room in the queue"
 
 
 def looks(study: Study, keeper: Keeper, *, only: set[str] | None = None) -> Iterator[list[Result]]:
     """Yield, look by look, what became of the cells (of `only`, if given), until none is queued or running any more.
 
-    `keeper` acts on each look. A busy controller is asked less and less while nothing changes. Ctrl-C ends it as
+    `keeper` acts on each look. A look reads the study's files; the controller is asked only when it may know more than
+    they do (`Asking`). Ctrl-C ends it as
     `KeyboardInterrupt`, between two looks; the jobs do not notice. Raises `UserError` once the study is gone.
     """
-    watcher = Watcher(study)
+    asking = Asking(study)
+    watcher = Watcher(study, asking=asking)
     slurm = any(entry.scheduler == Scheduler.SLURM for entry in study.jobs())
+    period_s, longest_s = (_SLURM_PERIOD_S, _SLURM_LONGEST_S) if slurm else (_LOCAL_PERIOD_S, _LOCAL_LONGEST_S)
     quiet, before = 0, dict[str, str]()
-    while True:
-        results = _look(study, watcher, keeper, only)
-        yield results
-        if not any(result.status.under_way for result in results):
-            break
-        now = {result.file.cell_id: result.status + result.detail for result in results}
-        # An end that is seen and not believed yet is looked at again soon.
-        stirs = now != before or any(result.detail == ENDING for result in results)
-        quiet, before = 0 if stirs else quiet + 1, now
-        interrupt.pause(min(_SLURM_LONGEST_S, _SLURM_PERIOD_S * 1.2**quiet) if slurm else _LOCAL_PERIOD_S)
+    with closing(Watches()) as news:
+        while True:
+            results = _look(study, watcher, keeper, only)
+            yield results
+            if not any(result.status.under_way for result in results):
+                break
+            # Steps are followed here only: each look reads files that many clients may share there.
+            now = {r.file.cell_id: f"{r.status} {r.detail} {'' if slurm else r.progress}" for r in results}
+            # An end that is seen and not believed yet is looked at again soon.
+            stirs = now != before or any(result.detail == ENDING for result in results)
+            quiet, before = 0 if stirs else quiet + 1, now
+            for batch in {entry.batch for entry in study.jobs() if entry.scheduler != Scheduler.SLURM}:
+                news.folder(study.batch_dir(batch))  # again and again, since another client may add some
+            pause_s = min(longest_s, period_s * 1.2**quiet)
+            interrupt.pause(min(pause_s, max(_LOCAL_PERIOD_S, asking.due_in_s())), news.descriptors)
+            news.forget()
     keeper.end_needless(results)
 
 

@@ -17,7 +17,7 @@ from tests.unit.builders import record
 from tests.unit.submit.test_submission import Slurm
 from vit_sweep.__main__ import main
 from vit_sweep.config.in_python import words_of
-from vit_sweep.study import status
+from vit_sweep.study import asking, status
 from vit_sweep.study.store import Study
 from vit_sweep.submit import batches, keeper, submission
 
@@ -163,7 +163,7 @@ def on(here, monkeypatch):
 
     def choose(scheduler):
         slurm = scheduler(Study(here / "outputs" / "s"))
-        for module in (status, submission, batches):
+        for module in (status, asking, submission, batches):
             monkeypatch.setattr(module, "launcher_of", lambda _: slurm)
         monkeypatch.setattr(keeper, "launcher_of", lambda _: slurm)
         return slurm
@@ -182,7 +182,7 @@ def test_a_sweep_that_does_not_wait_is_submitted_once(on, capsys):
 
 def test_a_sweep_that_waits_comes_back_with_its_runs_and_runs_nothing_twice(on, capsys):
     slurm = on(Instant)
-    slurm.states = lambda submissions: {
+    slurm.states = lambda submissions, **_how: {
         (s.batch_name, i): TaskStatus(state=TaskState.ENDED) for s in submissions for i in range(s.tasks)
     }
     study = vs.sweep(**GRID)
@@ -197,13 +197,13 @@ def test_a_sweep_that_waits_comes_back_with_its_runs_and_runs_nothing_twice(on, 
 def test_an_interrupt_ends_the_waiting_and_not_the_jobs(on):
     slurm = on(Slurm)
 
-    def interrupted(submissions):
+    def interrupted(submissions, **_how):
         raise KeyboardInterrupt
 
     slurm.states = interrupted
     with pytest.raises(KeyboardInterrupt):
         vs.sweep(**GRID)
-    slurm.states = lambda submissions: {
+    slurm.states = lambda submissions, **_how: {
         (s.batch_name, i): TaskStatus(state=TaskState.RUNNING) for s in submissions for i in range(s.tasks)
     }
     assert set(vs.open("s").status().state) == {"running"}

@@ -5,7 +5,7 @@ import shutil
 from launchers.backend import TaskState, TaskStatus
 from tests.unit.builders import entry, planned_study, point
 from vit_sweep.__main__ import main
-from vit_sweep.study import status
+from vit_sweep.study import asking, status
 from vit_sweep.study.journal import Event
 
 
@@ -15,12 +15,13 @@ def test_a_study_that_is_deleted_while_one_waits_for_it_is_a_sentence_and_no_suc
     study.journal(entry(Event.SUBMITTED, "b", (cell_id, 1), handle="17"))
 
     class Slurm:
-        def states(self, submissions):
+        def states(self, submissions, **_how):
             shutil.rmtree(study.folder)
             return {(s.batch_name, 0): TaskStatus(state=TaskState.RUNNING) for s in submissions}
 
-    monkeypatch.setattr(status, "launcher_of", lambda scheduler: Slurm())
-    monkeypatch.setattr("vit_sweep.submit.interrupt.pause", lambda seconds: None)
+    for module in (status, asking):
+        monkeypatch.setattr(module, "launcher_of", lambda scheduler: Slurm())
+    monkeypatch.setattr("vit_sweep.submit.interrupt.pause", lambda *_: None)
     assert main(["status", str(study.folder), "--watch"]) == 2
     heard = capsys.readouterr()
     assert "it was deleted or moved while this command waited" in " ".join(heard.err.split())

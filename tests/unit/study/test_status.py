@@ -13,7 +13,7 @@ from vit_sweep.outcome.ending import Cause, DeviceMemory, Exit, Progress
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.record.record import BatchTriple
 from vit_sweep.runs.of_study import runs_of
-from vit_sweep.study import status
+from vit_sweep.study import asking, status
 from vit_sweep.study.journal import Event
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
@@ -35,13 +35,14 @@ def slurm_says(monkeypatch):
             def earlier_starts(self, submission, index):
                 return earlier
 
-            def states(self, submissions):
+            def states(self, submissions, **_how):
                 status = TaskStatus(
                     state=state, detail=detail, ended=ended or (Ended.UNREPORTED if state == "ended" else None)
                 )
                 return {(s.batch_name, i): status for s in submissions for i in range(s.tasks)}
 
-        monkeypatch.setattr(status, "launcher_of", lambda scheduler: Launcher())
+        for module in (status, asking):
+            monkeypatch.setattr(module, "launcher_of", lambda scheduler: Launcher())
 
     return say
 
@@ -271,13 +272,14 @@ def test_a_job_that_ends_while_the_scheduler_is_asked_has_all_that_it_left(study
     """A squeue that takes its time: the record is there when it answers, and was not when it was asked."""
 
     class Slow:
-        def states(self, submissions):
+        def states(self, submissions, **_how):
             (sent / "record.json").write_text(to_json(record(cell())))
             leave(sent, "1", "exit.json", Exit(cause=Cause.DONE, message=""))
             ended = Ended.UNREPORTED if state is TaskState.ENDED else None
             return {(s.batch_name, 0): TaskStatus(state=state, ended=ended) for s in submissions}
 
-    monkeypatch.setattr(status, "launcher_of", lambda scheduler: Slow())
+    for module in (status, asking):
+        monkeypatch.setattr(module, "launcher_of", lambda scheduler: Slow())
     (result,) = status.Watcher(study).results()
     assert result.status == "done"
 

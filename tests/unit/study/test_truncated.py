@@ -12,7 +12,7 @@ from tests.unit.outcome.test_verdict import rank
 from vit_sweep.outcome.ending import Cause, Exit, Progress
 from vit_sweep.outcome.policy import Stop
 from vit_sweep.outcome.selection import select
-from vit_sweep.study import status
+from vit_sweep.study import asking, status
 from vit_sweep.study.journal import Event
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
@@ -40,11 +40,12 @@ def fill(folder, monkeypatch):
     study.write_stop(Stop(cell_id=failed, cell=plan.cells[failed].cell, cause=Cause.BUG, message="boom", code="abc"))
 
     class Launcher:
-        def states(self, submissions):
+        def states(self, submissions, **_how):
             gone = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED)
             return {(s.batch_name, i): gone for s in submissions for i in range(s.tasks)}
 
-    monkeypatch.setattr(status, "launcher_of", lambda scheduler: Launcher())
+    for module in (status, asking):
+        monkeypatch.setattr(module, "launcher_of", lambda scheduler: Launcher())
     return study, done, failed
 
 

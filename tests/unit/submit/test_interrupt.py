@@ -16,7 +16,7 @@ from tests.unit.submit.test_submission import Slurm, sent
 from vit_sweep.__main__ import _command, main
 from vit_sweep.cli import sweep as launch
 from vit_sweep.cli.terminal import progress, show
-from vit_sweep.study import status
+from vit_sweep.study import asking, status
 from vit_sweep.study.journal import in_doubt
 from vit_sweep.study.snapshot import take
 from vit_sweep.submit import batches, interrupt, submission, watching
@@ -35,7 +35,7 @@ class Waiting(Slurm):
     happens = staticmethod(lambda: None)
     asked, looks = 0, 1
 
-    def states(self, submissions):
+    def states(self, submissions, **_how):
         self.asked += 1
         if self.asked > self.looks:
             raise Lost
@@ -49,7 +49,7 @@ def planned(tmp_path, monkeypatch):
 
     def make(name):
         waiting = Waiting(planned_study(tmp_path / name, *CELLS)[0])
-        for module in (status, submission, batches):
+        for module in (status, asking, submission, batches):
             monkeypatch.setattr(module, "launcher_of", lambda scheduler: waiting)
         return waiting
 

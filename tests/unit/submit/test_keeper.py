@@ -13,7 +13,7 @@ from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.plan.cell import JobOptions
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.repeats import RepeatRule
-from vit_sweep.study import status
+from vit_sweep.study import asking, status
 from vit_sweep.study.journal import Event, latest_attempts
 from vit_sweep.study.status import settled_results
 from vit_sweep.submit import batches, submission
@@ -32,14 +32,14 @@ def slurm(tmp_path, monkeypatch):
     fake.first, fake.second = plan.cells
     study.write_exit(fake.first, "1", Exit(cause=Cause.NODE_FAILURE, message="down", host="vector03"))
     study.write_exit(fake.second, "1", Exit(cause=Cause.BUG, message="boom"))
-    fake.states = lambda submissions: {
+    fake.states = lambda submissions, **_how: {
         (s.batch_name, i): TaskStatus(state=TaskState.ENDED, ended=Ended.FAILED)
         if s.handle == "17"
         else TaskStatus(state=TaskState.RUNNING)
         for s in submissions
         for i in range(s.tasks)
     }
-    for module in (status, submission, batches, keeper_module):
+    for module in (status, asking, submission, batches, keeper_module):
         monkeypatch.setattr(module, "launcher_of", lambda scheduler: fake)
     return fake
 

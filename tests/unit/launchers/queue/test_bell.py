@@ -65,19 +65,19 @@ def test_a_bell_that_rings_already_takes_any_number_of_pulls(bell):
 
 
 def test_a_file_that_appears_in_a_watched_folder_rings(bell, tmp_path):
-    assert bell.watch_folder(tmp_path)
+    assert bell.watches.folder(tmp_path)
     (tmp_path / "0").touch()
     assert bell.wait([], LONG_S)
 
 
 def test_what_is_not_there_cannot_be_watched(bell, tmp_path):
-    assert not bell.watch_folder(tmp_path / "none")
+    assert not bell.watches.folder(tmp_path / "none")
 
 
 def test_slots_that_are_given_back_ring_and_slots_that_are_tried_in_vain_do_not(bell, tmp_path):
     """Two queues that wait for the same cores would else wake each other for ever."""
     slots, other = Slots(["core-0"], tmp_path), Slots(["core-0"], tmp_path)
-    assert bell.watch_file(slots.returned())
+    assert bell.watches.file(slots.returned())
     taken = slots.take(1)
     assert other.take(1) is None
     assert not bell.wait([], 0)
@@ -86,7 +86,7 @@ def test_slots_that_are_given_back_ring_and_slots_that_are_tried_in_vain_do_not(
 
 
 def test_whoever_is_killed_with_slots_rings(bell, tmp_path):
-    assert bell.watch_file(Slots([], tmp_path).returned())
+    assert bell.watches.file(Slots([], tmp_path).returned())
     command, environment = [sys.executable, "-c", HOLDER, str(tmp_path)], os.environ | {"PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdout.readline() == b"['core-0']\n"

@@ -1,0 +1,161 @@
+"""When the scheduler is asked again, on clocks that are made up, and what is believed in between."""
+
+from itertools import pairwise
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launchers.backend import Ended, TaskState, TaskStatus
+from launchers.checked import to_json
+from tests.unit.builders import cell, entry, record
+from tests.unit.study.test_status import leave, plan, submit
+from vit_sweep.outcome.ending import Cause, Exit, Progress
+from vit_sweep.study import asking
+from vit_sweep.study.asking import (
+    FIRST_S,
+    LONGEST_AWAY_S,
+    LONGEST_S,
+    SOON_S,
+    Asking,
+    Silence,
+    due_at,
+)
+from vit_sweep.study.journal import Event
+from vit_sweep.study.status import Watcher
+from vit_sweep.study.store import Study
+
+MOMENTS = st.floats(0, 1e7)
+
+
+def questions(until_s, **silence):
+    """When is asked of a cell of which nothing is heard from 0 on."""
+    asked = [0.0]
+    while asked[-1] < until_s:
+        asked.append(due_at(asked[-1], [Silence(0.0, **silence)]))
+    return asked[:-1]
+
+
+def test_a_cell_that_waits_is_asked_after_seconds_and_then_every_three_minutes():
+    assert questions(700) == [0, 10, 30, 90, 270, 450, 630]
+
+
+def test_an_end_is_asked_for_every_two_seconds_and_less_and_less_often_while_it_does_not_come():
+    asked = questions(400, overdue=True)
+    gaps = [later - before for before, later in pairwise(asked)]
+    assert gaps[:2] == [SOON_S, SOON_S]
+    assert gaps == sorted(gaps)
+    assert gaps[-1] == LONGEST_AWAY_S
+
+
+def test_a_cell_of_which_there_is_always_news_is_not_asked_for_before_the_longest_time():
+    asked_at, now = 0.0, 0.0
+    while now < due_at(asked_at, [Silence(now)]):
+        now += 5
+    assert now == LONGEST_S
+
+
+@given(st.lists(st.builds(Silence, MOMENTS, st.booleans())), MOMENTS)
+def test_never_sooner_than_seconds_nor_later_than_minutes_whatever_is_open(cells, asked_at):
+    assert asked_at + SOON_S <= due_at(asked_at, cells) <= asked_at + LONGEST_S
+
+
+@given(st.lists(st.builds(Silence, MOMENTS, st.booleans())), st.builds(Silence, MOMENTS, st.booleans()), MOMENTS)
+def test_one_more_open_cell_never_makes_it_later(cells, more, asked_at):
+    assert due_at(asked_at, [*cells, more]) <= due_at(asked_at, cells)
+
+
+def test_after_news_the_first_question_comes_after_ten_seconds():
+    assert due_at(100.0, [Silence(120.0)]) == 120.0 + FIRST_S
+
+
+@pytest.fixture
+def watched(tmp_path, monkeypatch):
+    """A submitted cell, a client that watches it, a clock, and a Slurm that says `word` and counts."""
+    (tmp_path / "s" / "cells").mkdir(parents=True)
+    (tmp_path / "s" / "study.json").write_text("{}")
+    study = Study(tmp_path / "s")
+    folder = plan(study, cell())
+    submit(study, cell())
+    here = SimpleNamespace(study=study, folder=folder, now=1000.0, asked=[], word=TaskStatus(state=TaskState.QUEUED))
+
+    class Slurm:
+        def states(self, submissions, *, max_age_s=None):
+            here.asked.append((here.now, max_age_s))
+            return {(s.batch_name, i): here.word for s in submissions for i in range(s.tasks)}
+
+        def earlier_starts(self, submission, index):
+            return ()
+
+    monkeypatch.setattr(asking, "launcher_of", lambda _: Slurm())
+    monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: here.now))
+    watcher = Watcher(study, asking=Asking(study))
+
+    def look(after_s=0.0):
+        here.now += after_s
+        (result,) = watcher.results()
+        return result.status
+
+    here.look = look
+    return here
+
+
+def test_a_cell_that_begins_and_ends_well_is_seen_in_its_files_without_a_question(watched):
+    assert watched.look() == "queued"
+    leave(watched.folder, "1", "progress.json", Progress(phase="training", epoch=1, epochs=3, host="n1"))
+    assert watched.look(after_s=2) == "running"
+    (watched.folder / "record.json").write_text(to_json(record(cell())))
+    assert watched.look(after_s=2) == "done"
+    assert len(watched.asked) == 1
+
+
+def test_a_cell_that_says_it_failed_has_the_scheduler_asked_at_once_for_an_answer_of_after_that(watched):
+    watched.look()
+    watched.word = TaskStatus(state=TaskState.ENDED, ended=Ended.FAILED)
+    leave(watched.folder, "1", "exit.json", Exit(cause=Cause.BUG, message="boom"))
+    assert watched.look(after_s=2) == "running"
+    assert len(watched.asked) == 1
+    assert watched.look(after_s=2) == "failed"
+    at, max_age_s = watched.asked[1]
+    assert (at, max_age_s) == (1004.0, 2.0)
+
+
+def test_a_job_that_is_gone_without_a_word_is_asked_for_twice_before_that_is_believed(watched):
+    watched.look()
+    watched.word = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED)
+    assert watched.look(after_s=FIRST_S) == "running"
+    assert not watched.look(after_s=SOON_S).under_way
+    assert [at for at, _ in watched.asked] == [1000, 1010, 1012]
+
+
+def test_an_attempt_that_was_there_when_slurm_said_that_it_waits_is_not_taken_for_a_start(watched):
+    """Slurm has put it back, without a word in its files."""
+    leave(watched.folder, "1", "progress.json", Progress(phase="training", epoch=1, epochs=3, host="n1"))
+    assert watched.look() == "queued"
+    assert watched.look(after_s=2) == "queued"
+    leave(watched.folder, "1.1", "progress.json", Progress(phase="training", epoch=1, epochs=3, host="n1"))
+    assert watched.look(after_s=2) == "running"
+
+
+def test_what_was_handed_over_since_the_last_question_waits_and_is_not_gone(watched):
+    watched.look()
+    submit(watched.study, cell(), attempt=2)
+    watched.word = TaskStatus(state=TaskState.ENDED, ended=Ended.UNREPORTED)
+    assert watched.look(after_s=2) == "queued"
+    assert len(watched.asked) == 1
+
+
+def test_a_cell_that_somebody_cancels_has_the_scheduler_asked_at_once(watched):
+    watched.look()
+    watched.study.journal(entry(Event.CANCELLED, "b1", (cell().cell_id, 1), handle="7"))
+    watched.word = TaskStatus(state=TaskState.ENDED, ended=Ended.CANCELLED)
+    assert watched.look(after_s=2) == "cancelled"
+    assert len(watched.asked) == 2
+
+
+def test_a_scheduler_that_does_not_answer_is_asked_again_after_seconds(watched):
+    watched.word = TaskStatus(state=TaskState.UNKNOWN, detail="no controller")
+    watched.look()
+    watched.word = TaskStatus(state=TaskState.RUNNING)
+    assert watched.look(after_s=SOON_S) == "running"

@@ -1,0 +1,80 @@
+"""How often a client that waits looks at its study, and what wakes it. Nothing here waits."""
+
+import select
+from types import SimpleNamespace
+
+import pytest
+
+from launchers.backend import TaskState, TaskStatus
+from launchers.profile import Scheduler
+from launchers.queue.files import write_states
+from tests.unit.builders import entry, planned_study, point
+from vit_sweep.study import asking
+from vit_sweep.study.journal import Event
+from vit_sweep.submit import watching
+from vit_sweep.submit.keeper import Keeper
+
+LOOKS = 40
+
+
+@pytest.fixture
+def waiting(tmp_path, monkeypatch):
+    """Watch a study whose one cell waits for ever, on a clock that is made up, and do what `meanwhile` says in pauses.
+
+    Returns the pauses, and when the scheduler was asked.
+    """
+
+    def watch(scheduler, meanwhile=lambda study, wakes: None):
+        study, plan = planned_study(tmp_path / "s", point())
+        (cell,) = plan.cells
+        study.batch_dir("b").mkdir(parents=True)
+        study.journal(entry(Event.SUBMITTED, "b", (cell, 1), handle="17", scheduler=scheduler))
+        states = {("b", 0): TaskStatus(state=TaskState.QUEUED)}
+        clock, pauses = SimpleNamespace(now=0.0, asked=[]), []
+
+        def ask(_submissions, **_how):
+            clock.asked.append(clock.now)
+            return states
+
+        monkeypatch.setattr(asking, "launcher_of", lambda _: SimpleNamespace(states=ask))
+        monkeypatch.setattr(asking, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+        def pause(seconds, wakes=()):
+            pauses.append(seconds)
+            clock.now += seconds
+            meanwhile(study, wakes)
+
+        monkeypatch.setattr(watching.interrupt, "pause", pause)
+        looks = watching.looks(study, Keeper(study, say=lambda _: None))
+        for _ in range(LOOKS):
+            next(looks)
+        looks.close()
+        return pauses, clock.asked
+
+    return watch
+
+
+def test_a_client_on_this_machine_looks_ever_less_often_while_nothing_changes(waiting):
+    pauses, _ = waiting(Scheduler.LOCAL)
+    assert pauses[0] == 0.5
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == 5.0
+
+
+def test_what_its_queue_says_wakes_it_at_once(waiting):
+    woken = []
+
+    def meanwhile(study, wakes):
+        assert not select.select(wakes, [], [], 0)[0]
+        write_states(study.batch_dir("b"), {0: TaskStatus(state=TaskState.RUNNING)})
+        woken.append(bool(select.select(wakes, [], [], 60)[0]))
+
+    waiting(Scheduler.LOCAL, meanwhile)
+    assert woken == [True] * (LOOKS - 1)
+
+
+def test_on_slurm_files_are_looked_at_after_2_to_25_seconds_and_squeue_is_asked_when_that_is_due(waiting):
+    pauses, asked = waiting(Scheduler.SLURM)
+    assert pauses[0] == 2.0
+    assert max(pauses) == 25.0
+    assert asked[:6] == pytest.approx([0, 10, 30, 90, 270, 450], abs=0.01)
