@@ -1,0 +1,162 @@
+"""A real Slurm with two partitions, clients of ours and of the peer on it, and what they ask it. For `slurm.py`."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from benchmarks.provenance import ROOT
+from tests.slurm.conftest import RANKS, Cluster
+
+PEER = Path(__file__).parent / "peer"
+TEST_CONF = ROOT / "tests" / "conf"
+PROGRAMS = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr")
+GPUS, PARTITIONS = (1, 2), {"lab_trivial": "vector", "lab_narrow": "nebula"}
+SHAPES = [(gpus, profile) for gpus in GPUS for profile in PARTITIONS]
+TYPES = {"vector": "t4", "nebula": "rtx3090"}
+PATIENCE_S = 3600.0
+
+
+@dataclass
+class Site:
+    """The cluster, the peer's interpreter, and a folder in which each command has its own."""
+
+    cluster: Cluster
+    peer: Path | None
+    """An interpreter; None: there is no peer."""
+    folder: Path
+    conf: Path
+    programs: Path
+
+    def ask(self, *words: str) -> str:
+        """What one of Slurm's own programs says."""
+        return str(self.cluster.ask(*words))  # type: ignore[no-untyped-call]
+
+    def environment(self, log: Path, code: Path = ROOT) -> dict[str, str]:
+        """A client's environment, whose questions to Slurm go to `log`; `code`: the checkout that it runs."""
+        path = f"{self.programs}:{RANKS}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH"))}
+        return kept | self.cluster.environment | {"PATH": path, "ASKED": str(log), "PYTHONPATH": str(code)}
+
+
+class Call(NamedTuple):
+    """A program of Slurm that a client has run."""
+
+    begun: float
+    ended: float
+    program: str
+
+
+def stand_ins(folder: Path) -> Path:
+    """A folder for PATH: Slurm's programs, each of which notes when it was run outside a job."""
+    folder.mkdir()
+    for name in PROGRAMS:
+        real = shutil.which(name)
+        note = f'echo "$begun $(date +%s.%N) {name}" >> "$ASKED"'
+        lines = ["#!/bin/bash", f'[ -n "$ASKED" ] && [ -z "$SLURM_JOB_ID" ] || exec {real} "$@"']
+        lines += ["begun=$(date +%s.%N)", f'{real} "$@"', "ended=$?", note, "exit $ended"]
+        path = folder / name
+        path.write_text("\n".join(lines) + "\n")
+        path.chmod(0o755)
+    return folder
+
+
+def calls(log: Path) -> list[Call]:
+    """What was asked, in the order of its end."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [Call(float(begun), float(ended), name) for begun, ended, name in map(str.split, lines)]
+
+
+def make_peer(folder: Path) -> Path:
+    """The peer's environment; returns its interpreter."""
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    pip: list[str | Path] = [
+        folder / "bin" / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--requirement",
+        PEER / "requirements.txt",
+    ]
+    subprocess.run([*pip, "--requirement", PEER / "requirements.txt"], check=True)
+    return folder / "bin" / "python"
+
+
+def make_conf(folder: Path) -> Path:
+    """The tests' profiles, and one for their other partition."""
+    shutil.copytree(TEST_CONF, folder)
+    text = (folder / "partition" / "lab_trivial.yaml").read_text()
+    for old, new in (("lab_trivial", "lab_narrow"), ("partition: vector", "partition: nebula"), ("t4", "rtx3090")):
+        text = text.replace(old, new)
+    text = re.sub(r"nodes: 4\ngpus_per_node: 8", "nodes: 1\ngpus_per_node: 2", text)
+    (folder / "partition" / "lab_narrow.yaml").write_text(text)
+    return folder
+
+
+def ours(site: Site, name: str, cells: int, *words: str) -> list[str]:
+    """The command that runs the cells of all shapes."""
+    grid = [f"gpus={','.join(map(str, GPUS))}", f"partition={','.join(PARTITIONS)}", f"seed=range({cells // 4})"]
+    work = ["model=vit_test", "data=quick", "epochs=2", "batch=8", f"study={name}"]
+    return [sys.executable, "-m", "vit_sweep", "-m", f"--config-dir={site.conf}", *work, *grid, *words]
+
+
+def theirs(site: Site, name: str, cells: int, shape: tuple[int, str]) -> list[str]:
+    """The peer's command for the cells of one shape."""
+    gpus, partition = shape[0], PARTITIONS[shape[1]]
+    launcher = {
+        "partition": partition,
+        "nodes": 1,
+        "tasks_per_node": gpus,
+        "cpus_per_task": 1,
+        "mem_gb": gpus,
+        "timeout_min": 60,
+        "+additional_parameters.gres": f"'gpu:{TYPES[partition]}:{gpus}'",
+    }
+    values = [
+        f"+seed=range({cells // 4})",
+        f"+gpus={gpus}",
+        f"+partition={partition}",
+        f"+ran={site.folder / name}.ran",
+    ]
+    folders = [f"hydra.sweep.dir={site.folder / name}-{gpus}-{partition}", "hydra.sweep.subdir=${hydra.job.num}"]
+    words = ["hydra/launcher=submitit_slurm", *(_launcher(key, value) for key, value in launcher.items())]
+    return [str(site.peer), str(PEER / "app.py"), "-m", *words, *values, *folders]
+
+
+def _launcher(key: str, value: object) -> str:
+    return f"{'+' if key.startswith('+') else ''}hydra.launcher.{key.removeprefix('+')}={value}"
+
+
+@contextmanager
+def client(site: Site, command: Sequence[str], log: Path, code: Path = ROOT) -> Iterator[subprocess.Popen[bytes]]:
+    """A client with a folder and an output of its own; whatever happens, it ends."""
+    with log.with_suffix(".out").open("ab") as out:
+        process = subprocess.Popen(
+            command, cwd=site.folder, env=site.environment(log, code), stdout=out, stderr=out, start_new_session=True
+        )
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_for_sbatches(log: Path, count: int, process: subprocess.Popen[bytes]) -> float:
+    """Wait until so many sbatches have returned; returns when the last one did (unix seconds)."""
+    deadline = time.monotonic() + PATIENCE_S
+    while len(sent := [call for call in calls(log) if call.program == "sbatch"]) < count:
+        gone = process.poll() is not None and len(calls(log)) < count
+        if gone or time.monotonic() > deadline:
+            raise SystemExit(f"it never submitted: see {log.with_suffix('.out')}")
+        time.sleep(0.02)
+    return sent[count - 1].ended

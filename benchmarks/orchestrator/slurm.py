@@ -1,0 +1,261 @@
+"""How fast cells reach a real Slurm and end there, and what it is asked meanwhile, against Hydra's submitit launcher.
+
+    python benchmarks/orchestrator/slurm.py [--cells 400] [--rounds 1] [--before CHECKOUT] [--grow 10,100,1000]
+
+Starts the tests' one-machine Slurm with its database (root on Debian; `tests/install.sh`) and makes the peer's
+environment from `peer/requirements.txt`. The cells have four shapes (1 and 2 GPUs on two partitions) and ranks that do
+not train; the peer, which knows one shape a command, is run once a shape, as its documentation says. Three questions:
+
+- `submit`: partitions that start nothing; from the command to the return of the last sbatch. A command of the peer
+  stays until its jobs have ended, so it is ended once its sbatch has returned: its time is the sum over the shapes.
+- `repeat`: a client of each is killed half-way and its command given again: how many tasks does Slurm have then?
+- `end_to_end`: partitions that start; from the command to its end, the peer's commands one after another. What Slurm's
+  daemons are asked by clients is counted by stand-ins for its programs on PATH, and by `sdiag`.
+
+Rounds take turns: ours, the peer's, and ours of an earlier checkout (`--before`). `--grow` submits so many cells of
+ours to the partitions that start nothing.
+"""
+
+import argparse
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from benchmarks.orchestrator.lab import (
+    PARTITIONS,
+    PATIENCE_S,
+    SHAPES,
+    Site,
+    calls,
+    client,
+    make_conf,
+    make_peer,
+    ours,
+    stand_ins,
+    theirs,
+    wait_for_sbatches,
+)
+from benchmarks.provenance import ROOT, Table, options, report
+from tests.slurm.conftest import running_cluster
+
+
+class Asked(NamedTuple):
+    """What a client asked of Slurm while it waited."""
+
+    calls: Counter[str]
+    seconds: float
+    rpcs: int
+    """What slurmctld counted meanwhile, jobs' and nodes' own messages included."""
+
+    @property
+    def per_minute(self) -> float:
+        """Questions of the client, a minute."""
+        return 60 * sum(self.calls.values()) / self.seconds if self.seconds else 0.0
+
+
+def in_queue(site: Site) -> int:
+    """Tasks that wait in Slurm's queue."""
+    return len(site.ask("squeue", "--noheader", "--array", "--states=pending").splitlines())
+
+
+def empty(site: Site) -> None:
+    """End all jobs."""
+    site.ask("scancel", "--user=root")
+    while site.ask("squeue", "--noheader").strip():
+        time.sleep(0.2)
+
+
+def open_partitions(site: Site, *, start: bool) -> None:
+    """Let the partitions start jobs, or only take them."""
+    for partition in PARTITIONS.values():
+        site.ask("scontrol", "update", f"partitionname={partition}", f"state={'UP' if start else 'DOWN'}")
+
+
+def submit_ours(site: Site, name: str, cells: int) -> tuple[float, int]:
+    """Seconds from the command to the return of its last sbatch, and how many there were."""
+    log, begun = site.folder / f"{name}.log", time.time()
+    with client(site, ours(site, name, cells, "wait=false"), log) as process:
+        if process.wait(PATIENCE_S):
+            raise SystemExit(f"it failed: see {log.with_suffix('.out')}")
+    sent = [call for call in calls(log) if call.program == "sbatch"]
+    return sent[-1].ended - begun, len(sent)
+
+
+def submit_theirs(site: Site, name: str, cells: int) -> tuple[float, int]:
+    """The same of the peer, whose commands are ended once their sbatch has returned."""
+    seconds = 0.0
+    for shape in SHAPES:
+        log, begun = site.folder / f"{name}-{shape[0]}-{shape[1]}.log", time.time()
+        with client(site, theirs(site, name, cells, shape), log) as process:
+            seconds += wait_for_sbatches(log, 1, process) - begun
+    return seconds, len(SHAPES)
+
+
+def repeated(site: Site, name: str, cells: int) -> dict[str, int]:
+    """Tasks in the queue after a client was killed half-way and its commands were given again."""
+    log = site.folder / f"{name}-ours.log"
+    with client(site, ours(site, f"{name}-ours", cells), log) as process:
+        wait_for_sbatches(log, len(SHAPES) // 2, process)
+    with client(site, ours(site, f"{name}-ours", cells, "wait=false"), log) as process:
+        process.wait(PATIENCE_S)
+    tasks = {"cells": cells, "ours": in_queue(site)}
+    empty(site)
+    if site.peer is None:
+        return tasks
+    for times, shapes in enumerate((SHAPES[: len(SHAPES) // 2], SHAPES)):
+        for shape in shapes:
+            log = site.folder / f"{name}-{times}-{shape[0]}-{shape[1]}.log"
+            with client(site, theirs(site, f"{name}-theirs", cells, shape), log) as process:
+                wait_for_sbatches(log, 1, process)
+    tasks["peer"] = in_queue(site)
+    empty(site)
+    return tasks
+
+
+def rpcs(site: Site) -> int:
+    """How many messages slurmctld has had so far."""
+    by_type = site.ask("sdiag").partition("by message type")[2].partition("by user")[0]
+    return sum(map(int, re.findall(r"count:(\d+)", by_type)))
+
+
+def to_the_end(site: Site, name: str, commands: Sequence[Sequence[str]], code: Path = ROOT) -> tuple[float, Asked]:
+    """Seconds that the commands take one after another, and what Slurm was asked from their last sbatch on."""
+    begun, found, waited, messages = time.time(), Counter[str](), 0.0, 0
+    for number, command in enumerate(commands):
+        log = site.folder / f"{name}-{number}.log"
+        shapes = len(SHAPES) // len(commands)
+        with client(site, command, log, code) as process:
+            sent = wait_for_sbatches(log, shapes, process)
+            before = rpcs(site)
+            if process.wait(PATIENCE_S):
+                raise SystemExit(f"it failed: see {log.with_suffix('.out')}")
+            messages += rpcs(site) - before
+            waited += time.time() - sent
+        found.update(call.program for call in calls(log) if call.begun > sent)
+    return time.time() - begun, Asked(found, waited, messages)
+
+
+def plain(asked: Asked) -> dict[str, Any]:
+    """For the JSON."""
+    calls_by_program = {"calls": sum(asked.calls.values())} | dict(asked.calls)
+    return {"waited_s": asked.seconds, "per_minute": asked.per_minute, "slurmctld_rpcs": asked.rpcs} | calls_by_program
+
+
+def one_round_to_the_end(site: Site, name: str, given: argparse.Namespace) -> dict[str, Any]:
+    """Ours, the peer's, and ours of before, one after another."""
+    found: dict[str, Any] = {"cells": given.end_cells}
+    turns = {"ours": ROOT, "peer": site.peer, "before": given.before}
+    for who, code in turns.items():
+        if code is None:
+            continue
+        if who == "peer":
+            commands = [theirs(site, name, given.end_cells, shape) for shape in SHAPES]
+        else:
+            commands = [ours(site, f"{name}-{who}", given.end_cells)]
+        seconds, asked = to_the_end(site, f"{name}-{who}", commands, ROOT if who == "peer" else code)
+        found |= {f"{who}_s": seconds, who: plain(asked)}
+        print(f"to the end: {who} {seconds:.1f} s, asked {plain(asked)}", flush=True)
+    return found
+
+
+def measure(site: Site, given: argparse.Namespace) -> dict[str, Any]:
+    """All figures."""
+    figures: dict[str, Any] = {"cells": given.cells, "submit": [], "end_to_end": [], "growth": []}
+    open_partitions(site, start=False)
+    for number in range(given.rounds):
+        row: dict[str, float] = {}
+        row["ours_s"], row["ours_sbatch"] = submit_ours(site, f"s{number}", given.cells)
+        if site.peer is not None:
+            row["peer_s"], row["peer_sbatch"] = submit_theirs(site, f"s{number}", given.cells)
+        figures["submit"].append(row)
+        print(f"submitted: {row}", flush=True)
+        empty(site)
+    figures["repeat"] = repeated(site, "again", given.end_cells)
+    print(f"killed half-way and repeated, tasks in the queue: {figures['repeat']}", flush=True)
+    for cells in given.grow:
+        seconds, arrays = submit_ours(site, f"grow{cells}", cells)
+        figures["growth"].append(
+            {"cells": cells, "s": seconds, "ms_per_cell": 1000 * seconds / cells, "sbatch": arrays}
+        )
+        print(f"growth: {figures['growth'][-1]}", flush=True)
+        empty(site)
+    open_partitions(site, start=True)
+    for number in range(given.rounds):
+        figures["end_to_end"].append(one_round_to_the_end(site, f"e{number}", given))
+    return figures
+
+
+def tables(figures: Mapping[str, Any]) -> list[Table]:
+    """The figures for people; without a peer its columns are empty."""
+    cells, again = figures["cells"], figures["repeat"]
+    rows = [
+        (
+            f"{cells} cells of {len(SHAPES)} shapes, all submitted",
+            f"{row['ours_s']:.1f} s, {row['ours_sbatch']} sbatch",
+            f"{row['peer_s']:.1f} s, {row['peer_sbatch']} sbatch" if "peer_s" in row else "",
+            _ratio(row, goal=5),
+        )
+        for row in figures["submit"]
+    ]
+    tasks = f"tasks of {again['cells']} cells, killed half-way and repeated"
+    rows.append((tasks, str(again["ours"]), str(again.get("peer", "")), ""))
+    for row in figures["end_to_end"]:
+        peers = f"{row['peer_s']:.0f} s" if "peer_s" in row else ""
+        rows.append((f"{row['cells']} cells, to the end", f"{row['ours_s']:.0f} s", peers, _ratio(row, goal=2)))
+        rows += [
+            (f"questions to Slurm while waiting, {who}", _asked(row["ours"]), _asked(row[who]), _fewer(row, who))
+            for who in ("peer", "before")
+            if who in row
+        ]
+    grown = [
+        (f"{row['cells']:,}", f"{row['s']:.2f}", f"{row['ms_per_cell']:.1f}", str(row["sbatch"]))
+        for row in figures["growth"]
+    ]
+    return [
+        Table("A real slurmctld", ("what", "ours", "peer, or ours as it was", "ratio"), rows),
+        Table("From the command to the last sbatch", ("cells", "s", "ms a cell", "sbatch"), grown),
+    ]
+
+
+def _ratio(row: Mapping[str, Any], *, goal: float) -> str:
+    return f"{row['peer_s'] / row['ours_s']:.1f} (goal {goal:g})" if "peer_s" in row else ""
+
+
+def _asked(who: Mapping[str, Any]) -> str:
+    return f"{who['calls']} in {who['waited_s']:.0f} s, {who['per_minute']:.2f} a minute"
+
+
+def _fewer(row: Mapping[str, Any], other: str) -> str:
+    mine = row["ours"]["per_minute"]
+    return f"{row[other]['per_minute'] / mine:.1f} (goal 10)" if mine else "none asked (goal 10)"
+
+
+def main() -> None:
+    """Measure and print."""
+    words = options(__doc__)
+    words.add_argument("--cells", type=int, default=400)
+    words.add_argument("--end-cells", type=int, help="cells that are repeated and run to the end; --cells unless told")
+    words.add_argument("--rounds", type=int, default=1)
+    words.add_argument("--grow", type=lambda text: [int(n) for n in text.split(",") if n], default=[10, 100, 1000])
+    words.add_argument("--peer", type=Path, help="an interpreter that has the peer already")
+    words.add_argument("--without-peer", action="store_true", help="and without the database that it needs")
+    words.add_argument("--folder", type=Path, help="keep everything there")
+    words.add_argument("--before", type=Path, help="a checkout of an earlier version")
+    given = words.parse_args()
+    given.end_cells = given.end_cells or given.cells
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (given.folder or Path(temporary)).absolute()
+        (folder / "slurm").mkdir(parents=True)
+        peer = None if given.without_peer else given.peer or make_peer(folder / "peer")
+        with running_cluster(folder / "slurm", DB="0" if given.without_peer else "1") as cluster:
+            site = Site(cluster, peer, folder, make_conf(folder / "conf"), stand_ins(folder / "programs"))
+            figures = measure(site, given)
+    report(figures, given, *tables(figures))
+
+
+if __name__ == "__main__":
+    main()

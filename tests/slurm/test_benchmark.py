@@ -1,0 +1,25 @@
+"""The benchmark of handing over runs, at its smallest size and without the peer, which the tests do not install."""
+
+import json
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+from tests.warm import clean_environment
+
+
+def test_cells_are_submitted_once_by_one_sbatch_a_shape_and_run_to_their_end(tmp_path):
+    file = tmp_path / "found.json"
+    words = ["--without-peer", "--cells=4", "--grow=4", "--json", file]
+    done = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "orchestrator" / "slurm.py", *words],
+        env=clean_environment() | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(file.read_text())
+    assert [row["ours_sbatch"] for row in found["submit"]] == [4]
+    assert found["repeat"] == {"cells": 4, "ours": 4}
+    assert found["end_to_end"][0]["ours"]["calls"] > 0
