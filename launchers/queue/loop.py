@@ -86,12 +86,18 @@ def read_batches(folders: Sequence[str]) -> list[tuple[Path, Batch]]:
 
 
 def tasks_of(batches: Sequence[tuple[Path, Batch]]) -> list[QueueTask]:
-    """All tasks in the order in which they are to be started."""
-    return [
+    """All tasks in the order in which they are to be started.
+
+    Where each has the machine for itself, the first of each batch comes before the second of any: what is compared runs
+    close together, and the first two can be compared already. No narrow task would fill a gap there.
+    """
+    tasks = [
         QueueTask(batch=batch, folder=folder, index=index, limit_s=batch.shape_of(index).minutes * 60.0)
         for folder, batch in batches
         for index in range(len(batch.tasks))
     ]
+    one_by_one = all(batch.profile.exclusive and batch.profile.nodes == 1 and not batch.shared for _, batch in batches)
+    return sorted(tasks, key=lambda task: task.index) if one_by_one else tasks
 
 
 def work_off(

@@ -23,6 +23,8 @@ from vit_sweep.submit.watching import looks
 
 _FIRST_TABLES = 2
 """Cells that are done when a log shows the scaling tables first."""
+_ROWS = 20
+"""Of such a table, the last ones."""
 
 _Ahead = Callable[[Sequence[Result], datetime], Forecast]
 """What is left of results at a time."""
@@ -93,8 +95,8 @@ def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> l
         finished = sum(result.status is Status.DONE for result in results)
         if finished >= next_tables and any(result.status.under_way for result in results):
             next_tables = 2 * finished
-            for table in show_status.filling(results):
-                console.print(table)
+            for table in show_status.filled(results):
+                console.print(show_status.so_far(table, rows=_ROWS))
     return results
 
 

@@ -8,7 +8,7 @@ from launchers.backend import Ended
 from launchers.batch import Shape, Task
 from launchers.queue import loop
 from launchers.queue.loop import tasks_of, work_off
-from tests.unit.builders import batch
+from tests.unit.builders import batch, profile
 
 HOUR_S = 3600.0
 
@@ -145,3 +145,23 @@ def test_why_there_is_no_room_is_said_of_every_task_that_waits_for_it(made_up, t
     made_up.events[10.0] = lambda: seen.extend(task.detail for task in tasks)
     run(made_up, tasks, start_ranks, until=11)
     assert set(seen) == {"waits for the neighbour"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "order"),
+    [
+        ({"exclusive": True, "nodes": 1}, ["g2-0", "g1-0", "g2-1", "g1-1"]),
+        ({"exclusive": False, "nodes": 1}, ["g2-0", "g2-1", "g1-0", "g1-1"]),
+        ({"exclusive": True, "nodes": 4}, ["g2-0", "g2-1", "g1-0", "g1-1"]),
+    ],
+)
+def test_cells_that_have_the_machine_for_themselves_take_turns_over_their_counts(changes, order, tmp_path):
+    batches = [
+        batch(
+            profile=profile(**changes),
+            shape=Shape(nodes=1, gpus_per_node=gpus, minutes=60),
+            tasks=tuple(Task(name=f"g{gpus}-{i}", attempt=1) for i in range(2)),
+        )
+        for gpus in (2, 1)
+    ]
+    assert [task.batch.tasks[task.index].name for task in tasks_of([(tmp_path, made) for made in batches])] == order
