@@ -26,8 +26,8 @@ from vit_sweep.submit.next import Next
 
 _FOLDED = 50
 """Cells from which on a plan says what varies, and has no row for each."""
-_VALUES = 8
-"""Values of an axis that are listed."""
+_VALUES = 9
+"""Values of an axis that are listed: as many as there are engines in `grid=frameworks`."""
 _RANKS = {"steps/epoch": 8, "global batch": 7, "nodes x GPUs": 6, "accum": 5, "micro": 4, "scaling": 3, "limit min": 2}
 """What leaves a narrow plan first: a cell's id has nodes, GPUs, micro batch and accumulation in it."""
 _BY_THEMSELVES: dict[str, Any] = {
