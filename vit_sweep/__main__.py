@@ -58,6 +58,8 @@ COMPLETES = "_VIT_SWEEP_COMPLETE"
 """Set by a shell whose user has pressed the tab key."""
 _HELP = ("--help",)
 """Under which the whole help is kept."""
+_MEANT = {"help": "--help", "version": "--version", "run": "-m gpus=1,2", "sweep": "-m gpus=1,2", "ls": "list"}
+"""Words that people try for a verb."""
 _SHOWN = 100
 """Characters of a name that is too long."""
 
@@ -291,6 +293,10 @@ def _code_of(app: Any, words: list[str], program: str = "") -> int:
 def _refuse_unknown_verb(words: list[str]) -> None:
     first = words[0] if words else "-"
     if first.strip() and first[0] not in "-+~" and not re.search(r"[=:]", first) and words[1:2] != ["="]:
+        if first in _MEANT:
+            raise UserError(f"{first}: there is no such verb – write {called()} {_MEANT[first]}")
+        if first in _known_keys():
+            raise UserError(f"{first}: a key is followed by its value: {first}=VALUE; {called()} explain {first}")
         raise UserError(
             f"{first}: neither a verb nor an override like gpus=1,2 – {closest(first, VERBS)}; see {called()} --help"
         )

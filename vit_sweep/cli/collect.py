@@ -114,6 +114,7 @@ def collect(
     """Rebuild tables and figures from the records: at any time, from any machine that sees the folder."""
     forms = export or []
     _check(forms)
+    shown = [name for names in shown or () for name in names.split(",")]
     if shown:
         asked_tables.check(shown, alone=not (forms or as_json or output))
     console, source = show.console(stderr=as_json), None

@@ -90,6 +90,9 @@ def list_studies(
     console = show.console()
     listed = [Study(path.parent.absolute()) for path in folder.glob("*/study.json")]
     studies = sorted(((_changed_at(study), study) for study in listed), key=itemgetter(0), reverse=True)
+    if not studies and (folder / "study.json").is_file():
+        where = shlex.quote(str(folder))
+        raise UserError(f"{folder} is a study itself – its cells: {called()} status {where}")
     if not studies:
         raise UserError(f"there is no study in {folder} – a sweep makes one: {called()} -m gpus=1,2")
     rows = []

@@ -19,7 +19,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf, open_dict, resolvers
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -236,8 +236,12 @@ def explain(error: Exception) -> str:
         if group and key in known:
             return f"{key}: this {group} does not set it; add it with ++{key}=VALUE"
         return f"{key}: there is no such key – {likely_key(key, known or known_keys())}"
-    if "override_grammar" in text and "=' " in text:
-        return f"{text}; a text with = , or spaces is quoted inside the shell's quotes: 'exclude=[\"gpus==8\"]'"
+    if isinstance(error, OverrideParseException):
+        example = 'exclude=["gpus==8"]' if error.override.startswith("exclude") else 'KEY="TEXT"'
+        return (
+            f"{error.override}: it cannot be read – values are separated by commas, and text with other signs than "
+            f"letters, digits and ._-/ is quoted inside the shell's quotes: '{example}'"
+        )
     return text
 
 

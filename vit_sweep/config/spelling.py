@@ -279,9 +279,22 @@ def _check_values(word: str) -> None:
         for part in parts:
             if meant := likely_name(key, part):
                 raise UserError(f"{word}: there is no {key} {part} – did you mean {meant}?")
+    if not re.search(r"['\"\\]", values):
+        _check_signs(word, key, values)
     if len(parts) > 1 and not all(parts) and not re.search(r"[\[{('\"]", values):
         right = ",".join(filter(None, parts)) or "VALUE"
         raise UserError(f"{word}: a comma without a value beside it – write {key}={right}")
+
+
+def _check_signs(word: str, key: str, values: str) -> None:
+    """Raise `UserError` for a semicolon, or a bracket without its other half, in a value without quotes."""
+    if ";" in values:
+        right = ",".join(filter(None, map(str.strip, values.split(";")))) or "VALUE"
+        raise UserError(f"{word}: values are separated by commas: {key}={right}")
+    for left, right in ("[]", "{}", "()"):
+        if values.count(left) != values.count(right):
+            lacks = right if values.count(left) > values.count(right) else left
+            raise UserError(f"{word}: a bracket has no other half – {lacks} is missing")
 
 
 def _check_names(word: str, key: str, values: str) -> None:

@@ -45,6 +45,8 @@ SLIPS = {
     "names in a list": (["optimizer=[adamw, sgd]"], "optimizer is said by a name", "optimizer=adamw,sgd"),
     "keys for a name": (["model={width: 3}"], "model is said by a name", "model=NAME"),
     "no launcher": (["hydra/launcher=null"], "conf/hydra/launcher/", "leave it out"),
+    "a semicolon": (["gpus=1;2"], "separated by commas", "gpus=1,2"),
+    "a list that is not closed": (["data.pixels=[1,2"], "has no other half", "] is missing"),
     "a word alone": (["-m", "gpus"], "neither an option nor KEY=VALUE", "gpus=1,2,4"),
 }
 

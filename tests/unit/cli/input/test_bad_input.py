@@ -92,7 +92,7 @@ MISTAKES = {
     "a swept order": (["-m", "order=random,as_given"], ["order cannot be swept"]),
     "a named grid without -m": (["grid=paper_fig8"], ["needs -m: python -m vit_sweep -m grid=paper_fig8"]),
     "a misspelt grid": (["-m", "grid=paper_fig88"], ["did you mean paper_fig8"]),
-    "broken grammar": (["gpus=[1,"], ["at input '[1,'"]),
+    "broken grammar": (["gpus=[1,"], ["gpus=[1,: a bracket has no other half"]),
 }
 
 
@@ -273,3 +273,19 @@ def test_under_a_locale_with_other_letters_a_command_begins_again_in_utf8(monkey
     command.in_utf8()
     command.in_utf8()
     assert begun == [(sys.executable, [sys.executable, "-m", "vit_sweep", "gpus=1"], "1")]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["help"], "there is no such verb – write python -m vit_sweep --help"),
+        (["version"], "write python -m vit_sweep --version"),
+        (["gpus"], "gpus: a key is followed by its value: gpus=VALUE; python -m vit_sweep explain gpus"),
+        (["stauts"], "did you mean status?"),
+        (["-m", "study=a&b", "gpus=1,2"], "study=a&b: it cannot be read – values are separated by commas"),
+    ],
+)
+def test_a_word_that_is_no_verb_or_cannot_be_read_is_answered_with_what_is_meant(sweep, words, said):
+    answer = sweep(*words)
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert said in answer.stderr
