@@ -18,6 +18,7 @@ from vit_sweep.config.groups import composed_words
 from vit_sweep.config.in_python import words_of
 from vit_sweep.config.models import counted
 from vit_sweep.config.settings import read
+from vit_sweep.config.spelling import spelled_out
 from vit_sweep.plan.point import Point
 from vit_sweep.record.stats import throughputs
 from vit_sweep.report.tables.simulated import simulated_table
@@ -107,7 +108,7 @@ def read_words(words: Sequence[str], say: Say) -> tuple[Point, tuple[int, ...]]:
     word."""
     counts: tuple[int, ...] = ()
     rest = []
-    for override in words:
+    for override in spelled_out(words):
         if override.startswith("gpus="):
             counts = _counts(override)
         elif re.match(r"nodes=(?!null$)", override):

@@ -124,7 +124,13 @@ def spelled_out(words: Sequence[str], config_dir: Path | None = None) -> list[st
         if key == "data" and all("/" in path or _is_path(path, own) for path in paths):
             from vit_sweep.data.request import kind_of
 
-            spelled += [f"data={kind_of(paths[0])}", f"data.path={','.join(map(quoted, paths))}"]
+            kinds = {path: kind_of(path) for path in paths}
+            if len(set(kinds.values())) > 1:
+                raise UserError(
+                    f"data={value}: {', '.join(f'{path} is {kind.value}' for path, kind in kinds.items())}; paths of "
+                    "one axis are of one kind, so give each kind a command of its own"
+                )
+            spelled += [f"data={kinds[paths[0]]}", f"data.path={','.join(map(quoted, paths))}"]
         else:
             spelled.append(word)
     return spelled

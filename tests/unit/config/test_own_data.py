@@ -28,6 +28,11 @@ def test_a_name_without_a_slash_is_a_folder_only_where_no_data_set_is_called_so(
     assert spelled_out(["data=cifar10"]) == ["data=cifar10"]
     for words in (["--config-dir=site"], ["--config-dir", "site"]):
         assert spelled_out([*words, "data=leaves"]) == [*words, "data=leaves"]
+    (tmp_path / "scans.h5").touch()
+    with pytest.raises(
+        UserError, match=r"leaves is imagefolder, ./scans.h5 is hdf5; paths of one axis are of one kind"
+    ):
+        spelled_out(["data=leaves,./scans.h5"])
     assert load("leaves", catalog(None)).path == str(tmp_path / "leaves")
     assert load("cifar10", catalog(None)).train_images == 50_000
 
@@ -69,3 +74,10 @@ def test_an_image_size_may_be_rows_and_columns(ask, size, shape):
 def test_an_image_size_of_another_form_is_told_both(ask, size):
     with pytest.raises(UserError, match=r"model.image_size=.* – must be a whole number or a list of 2$"):
         ask(f"model.image_size={size}")
+
+
+def test_a_simulation_takes_a_path_as_a_sweep_does(sweep, tmp_path):
+    (tmp_path / "leaves").mkdir()
+    answer = sweep("simulate", "data=leaves", "partition=h100_nvlink_ib", "model=vit_b_16")
+    assert answer.returncode == 2
+    assert "data=leaves: data/leaves-packed-256/manifest.json is missing" in answer.stderr
