@@ -23,10 +23,22 @@ LIGHT = [
 ]
 
 
-def heavy_imports(commands, cwd, before=""):
+SLOW = ("hydra", "omegaconf", "antlr4", "yaml", "pydantic", "annotated_types", "psutil", "filelock", "submitit")
+"""What took most of a command's start: Hydra, pydantic's own Python, and what a verb may need later or never."""
+QUICK = [
+    ["--help"],
+    ["-m", "gpus=1,2,4,8", "batch=16,64,128", "dry_run=true", "study=s"],
+    ["plan", "-m", "gpus=1,2", "study=t"],
+    ["list"],
+    ["status", "outputs/s"],
+    *([verb, "--help"] for verb in ("cancel", "check", "collect", "doctor", "report", "status")),
+]
+
+
+def heavy_imports(commands, cwd, before="", names=HEAVY):
     """Run `commands` one after another in one fresh process; returns each with what heavy is imported after it."""
     answer = subprocess.run(
-        [sys.executable, "-c", before + PROBE.format(heavy=HEAVY), json.dumps(commands)],
+        [sys.executable, "-c", before + PROBE.format(heavy=names), json.dumps(commands)],
         cwd=cwd,
         capture_output=True,
         text=True,
@@ -43,3 +55,18 @@ def test_planning_rendering_status_and_help_import_nothing_heavy(tmp_path):
 
 def test_the_probe_sees_a_heavy_import(tmp_path):
     assert heavy_imports([["--version"]], tmp_path, before="import numpy\n") == [[["--version"], ["numpy"]]]
+
+
+def test_a_command_starts_without_what_took_longest_to_import(tmp_path):
+    """The first of them composes with Hydra and keeps it, in a process of its own: the second needs it no more."""
+    first = heavy_imports(QUICK[:3], tmp_path, names=SLOW)
+    assert "hydra" in first[-1][1]
+    assert heavy_imports(QUICK, tmp_path, names=SLOW) == [[words, []] for words in QUICK]
+
+
+def test_a_verb_imports_no_other_verbs_file(tmp_path):
+    files = tuple(f"vit_sweep.cli.{name}" for name in ("audit", "compare", "report", "simulate", "data", "profiles"))
+    assert heavy_imports([["list"]], tmp_path, names=files) == [[["list"], []]]
+    assert heavy_imports([["simulate", "--help"]], tmp_path, names=files) == [
+        [["simulate", "--help"], ["vit_sweep.cli.simulate"]]
+    ]
