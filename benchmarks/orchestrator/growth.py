@@ -140,7 +140,8 @@ def table_of(costs: Costs, sizes: Sequence[int], rounds: int) -> Table:
             )
         )
     head = ("CPU time, peak memory", *(f"{n:,} cells" for n in sizes), "a cell more", "and", f"exponent (goal {GOAL})")
-    return Table(f"Growth of a verb's cost with the cells of a study (median of {rounds} rounds)", head, rows)
+    title = f"Growth of a verb's cost with the cells of a study ({rounds} round{'s' * (rounds != 1)}, medians)"
+    return Table(title, head, rows)
 
 
 def calls_table(calls: Mapping[str, Mapping[str, float]]) -> Table:
@@ -176,7 +177,7 @@ def draw(costs: Costs, file: Path) -> None:
     times.plot([largest / 100, largest], [0.1, 10], "k:", label="as the cells")
     for axes, what in ((times, "processor time (s)"), (memory, "peak memory (MiB)")):
         axes.set(xscale="log", yscale="log", xlabel="cells", ylabel=what)
-    times.legend(fontsize="small")
+    figure.legend(*times.get_legend_handles_labels(), loc="outside right center", fontsize="small")
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
