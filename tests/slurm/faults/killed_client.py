@@ -52,8 +52,13 @@ class Steps:
     def opened(self, path):
         """A file opened for writing: by a name alone where its folder is held open, as only the study's are."""
         aside = path.endswith(".tmp")  # the renaming of it is the step
-        if not aside and (path.startswith(self.study) or "/" not in path):
+        if not aside and (path.startswith(self.study) or "/" not in path) and self.counts(copied=copying()):
             self.step()
+
+    def counts(self, *, copied):
+        """Whether a change is a step: of the snapshot's few are."""
+        self.copied += copied
+        return not copied or self.copied % SNAPSHOT_STRIDE == 1
 
     def changed(self, event, path, folder):
         """A name that appears, changes or goes."""
@@ -63,17 +68,22 @@ class Steps:
         removed_aside = event == "os.remove" and path.endswith(".tmp")
         if made_before or removed_aside or not path.startswith(self.study):
             return
-        if "/.code/" in path:
-            self.copied += 1
-            if self.copied % SNAPSHOT_STRIDE != 1:
-                return
-        self.step()
+        if self.counts(copied="/.code/" in path):
+            self.step()
 
     def step(self):
         """One more."""
         self.count += 1
         if self.count == self.last:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def copying():
+    """Whether the snapshot is being written: its files are opened by a name alone, in folders held open."""
+    frame = sys._getframe().f_back
+    while frame and not frame.f_code.co_filename.endswith("/study/snapshot.py"):
+        frame = frame.f_back
+    return frame is not None
 
 
 def client(words, folder, steps=None, last=0):
