@@ -17,6 +17,8 @@ from vit_sweep.plan.predict.vit import parameters as model_parameters
 from vit_sweep.plan.specs import ModelSpec
 
 Milliseconds = Quantity
+_Times = tuple[float | None, ...]
+"""Milliseconds by phase, in the order of `Phase`; None: not taken apart from another one."""
 
 
 class Phase(StrEnum):
@@ -36,6 +38,11 @@ class Phase(StrEnum):
     """The update of the weights. With ZeRO 1 to 3 the gathering of what other ranks updated too."""
     OTHER = "other"
     """What is left: the loop's own bookkeeping and the sums of loss and accuracy."""
+
+
+_NAMES = tuple(phase.value for phase in Phase)
+_TIMES = attrgetter(*_NAMES)
+_REDUCTION = _NAMES.index(Phase.COMMUNICATION)
 
 
 @checked
@@ -76,8 +83,6 @@ class StepBreakdown:
     """The median over the epochs that count of each rank's medians."""
     most: Phases
     """Per phase the most over ranks: a rank that is slow somewhere shows there."""
-    middle: Phases
-    """Per phase the median over ranks."""
     slowest_rank: int
     """The rank that computes longest, for which others wait."""
     slowest: Phases
@@ -298,17 +303,18 @@ def step_breakdown(epochs: Sequence[Sequence[RankPhases]]) -> StepBreakdown | No
     """Combine epochs (each: one entry per rank) into one breakdown; None without any."""
     if not epochs or not all(epochs):
         return None
-    by_rank = tuple(_combined([rank.median_ms for rank in ranks], _middle) for ranks in zip(*epochs, strict=True))
-    means = [_mean(ranks) for ranks in zip(*epochs, strict=True)]
-    slowest = max(range(len(means)), key=lambda rank: means[rank].compute)
-    reductions = _communication(means)
+    of_ranks = list(zip(*epochs, strict=True))
+    by_rank = tuple(_named(_combined([rank.median_ms for rank in ranks], _middle)) for ranks in of_ranks)
+    # Of one rank its phases are asked for below: to make and check them for all takes as long as the rest of it.
+    means = [_mean(ranks) for ranks in of_ranks]
+    slowest = max(range(len(means)), key=lambda rank: _compute(means[rank]))
+    reductions = [ms for times in means if (ms := times[_REDUCTION]) is not None]
     return StepBreakdown(
         by_rank=by_rank,
-        most=_combined(by_rank, max),
-        middle=_combined(by_rank, _middle),
+        most=_named(_combined(by_rank, max)),
         slowest_rank=slowest,
-        slowest=means[slowest],
-        least_communication=min(reductions) if reductions else None,
+        slowest=_named(means[slowest]),
+        least_communication=min(reductions) if len(reductions) == len(means) else None,
     )
 
 
@@ -365,7 +371,7 @@ def _communication(ranks: Sequence[Phases]) -> list[float] | None:
     return known if len(known) == len(ranks) else None
 
 
-def _mean(epochs: Sequence[RankPhases]) -> Phases:
+def _mean(epochs: Sequence[RankPhases]) -> _Times:
     """Of a step of one rank, over all steps of the epochs."""
     steps = sum(epoch.steps for epoch in epochs)
     return _combined([epoch.sum_ms for epoch in epochs], lambda times: sum(times) / steps)
@@ -376,14 +382,19 @@ def _phases(times: Mapping[Phase, float]) -> Phases:
     return Phases(**({Phase.COMMUNICATION.value: None} | rounded))  # type: ignore[arg-type]  # by name
 
 
-_NAMES = tuple(phase.value for phase in Phase)
-_TIMES = attrgetter(*_NAMES)
+def _combined(many: Sequence[Phases], how: Callable[[Sequence[float]], float]) -> _Times:
+    by_phase = zip(*map(_TIMES, many), strict=True)
+    return tuple(None if None in times else round(how(times), 3) for times in by_phase)
 
 
-def _combined(many: Sequence[Phases], how: Callable[[Sequence[float]], float]) -> Phases:
-    by_phase = zip(_NAMES, zip(*map(_TIMES, many), strict=True), strict=True)
-    phases_ms = {name: None if None in times else round(how(times), 3) for name, times in by_phase}
-    return Phases(**phases_ms)  # type: ignore[arg-type]  # None is only ever in communication
+def _named(times: _Times) -> Phases:
+    return Phases(**dict(zip(_NAMES, times, strict=True)))  # type: ignore[arg-type]  # None is only ever a reduction
+
+
+def _compute(times: _Times) -> float:
+    """As `Phases.compute`, to the last bit."""
+    data_wait, copy, forward, backward, _, optimizer, other = times
+    return data_wait + copy + forward + backward + optimizer + other  # type: ignore[operator]  # likewise
 
 
 def _middle(times: Sequence[float]) -> float:

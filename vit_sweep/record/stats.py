@@ -5,8 +5,9 @@ cold. The very first epoch of a run is cold too and kept apart.
 """
 
 import math
-from collections.abc import Iterable
-from operator import attrgetter
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from operator import attrgetter, itemgetter
 from statistics import median
 
 from launchers.checked import checked
@@ -53,9 +54,13 @@ def epoch_time(record: Record) -> EpochTime:
 def steady_steps_ms(record: Record) -> list[float]:
     """Each optimizer step (max over ranks) after the warm-up steps, without the epochs that a restart disturbed."""
     # Warm-up is counted in steps for the first process only: later ones lose their whole first epoch.
-    counts = [not (epoch.interrupted or (epoch.cold and number)) for number, epoch in enumerate(record.epochs)]
-    steps = [(ms, good) for epoch, good in zip(record.epochs, counts, strict=True) for ms in epoch.step_ms]
-    return [ms for ms, good in steps[record.requested.warmup_steps :] if good]
+    kept: list[float] = []
+    warm_up = record.requested.warmup_steps
+    for number, epoch in enumerate(record.epochs):
+        if not (epoch.interrupted or (epoch.cold and number)):
+            kept += epoch.step_ms[warm_up:]
+        warm_up = max(0, warm_up - len(epoch.step_ms))
+    return kept
 
 
 def step_ms(record: Record) -> float | None:
@@ -86,7 +91,13 @@ def step_percentiles_ms(record: Record) -> tuple[float, ...]:
     steps = sorted(steady_steps_ms(record))
     if len(steps) < _FEW_STEPS:
         return ()
-    return (steps[0], *(round(steps[math.ceil(percent * len(steps) / 100) - 1], 4) for percent in range(1, 101)))
+    return (steps[0], *(round(ms, 4) for ms in _hundred(len(steps))(steps)))
+
+
+@lru_cache(maxsize=1024)
+def _hundred(count: int) -> Callable[[Sequence[float]], tuple[float, ...]]:
+    """What takes the percentiles 1 to 100 from so many sorted values."""
+    return itemgetter(*(math.ceil(percent * count / 100) - 1 for percent in range(1, 101)))
 
 
 def skipped(record: Record) -> tuple[int, float] | None:

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ BLOCK = 500
 YOUNG_NS = 2_000_000_000
 """Age below which a file is not trusted: the coarsest clock of a file system ticks every two seconds."""
 _MOST_BYTES = 4 * 2**30
-_SCALARS = (str, int, float, bool, type(None))
+_SCALARS = {str, int, float, bool, type(None)}
 _Unlike = (OSError, ValueError, KeyError, TypeError, IndexError, UserError)
 """What reading a file that is not as we wrote it raises."""
 
@@ -201,7 +201,7 @@ def _encoded(reads: Sequence[Read]) -> bytes:
     """A block: names of the rows' columns, their values, and the runs. NaN is a value of a row, never of a run."""
     layouts: dict[tuple[str, ...], int] = {}
     rows = [(layouts.setdefault(tuple(read.row), len(layouts)), *read.row.values()) for read in reads]
-    if not all(type(value) in _SCALARS for row in rows for value in row):
+    if not _SCALARS.issuperset(map(type, chain.from_iterable(rows))):
         raise OSError("a row with what JSON cannot keep")
     block = _Block(runs=tuple(read.run for read in reads), reached=tuple(read.reached for read in reads))
     head = json.dumps({"layouts": list(layouts), "rows": rows}).encode()

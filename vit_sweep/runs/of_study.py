@@ -3,13 +3,13 @@
 Values that many cells share (a model, a data set) are turned into words once.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, wraps
+from operator import attrgetter
+from typing import Any, TypeVar
 
-from launchers.checked import to_plain
+from launchers.checked import field_names, to_plain
 from launchers.profile import PartitionProfile
 from vit_sweep.outcome.result import Result, is_oversubscribed, note_of
 from vit_sweep.plan.cell import Cell
@@ -36,6 +36,31 @@ from vit_sweep.runs.run import Origin, Run
 from vit_sweep.study.journal import Event, JobEntry
 
 _MIB = 1024
+_MOST_KNOWN = 4096
+"""Configurations whose values are held."""
+
+T = TypeVar("T")
+
+
+def _once(*unlike: str) -> Callable[[Callable[[Cell], T]], Callable[[Cell], T]]:
+    """Work out once what depends on no field of a cell that is `unlike` for cells: repeats share it."""
+    configuration = attrgetter(*(name for name in field_names(Cell) if name not in unlike))
+
+    def decorated(make: Callable[[Cell], T]) -> Callable[[Cell], T]:
+        known: dict[object, T] = {}
+
+        @wraps(make)
+        def value(cell: Cell) -> T:
+            key = configuration(cell)
+            if key not in known:
+                if len(known) == _MOST_KNOWN:
+                    known.clear()
+                known[key] = make(cell)
+            return known[key]
+
+        return value
+
+    return decorated
 
 
 def runs_of(
@@ -61,7 +86,7 @@ def run_of(
 ) -> Run:
     """The run of one cell; `profile`: its partition's, where that is known."""
     cell, record = result.file.cell, result.record
-    predicted = predict(cell)
+    memory_mib, step_flop = _of_configuration(cell)
     forecast = cost.predict(cell, profile, ()) if profile is not None else None
     # One construction: a run of many fields is checked as a whole each time.
     fields: dict[str, Any] = {
@@ -85,11 +110,12 @@ def run_of(
         "epochs_asked": cell.epochs,
         "epochs_done": 0,
         "step_predicted_ms": forecast.step_ms if forecast is not None else None,
-        "memory_predicted_mib": predicted.total_gib * _MIB if predicted else None,
+        "memory_predicted_mib": memory_mib,
         "attempts": len(result.history) + (record is not None) or None,
     }
     if record is not None:
         fields |= _of_record(record, (peaks or {}).get(result.file.cell_id), submitted or {})
+        fields["step_flop"] = step_flop
     if cell.origin is not None:
         fields = {name: value for name, value in fields.items() if name not in _TIMES}
         fields |= {"curves": (), "continued_from": f"{cell.origin.cell_id}/{cell.origin.checkpoint}"}
@@ -102,6 +128,14 @@ _TIMES = frozenset({
     "step_flop", "moved_bytes", "joules_per_image", "queue_wait_s",
 })  # fmt: skip
 """What is left out of a run that goes on from another cell's checkpoint: nobody must compare it."""
+
+
+@_once("seed")
+def _of_configuration(cell: Cell) -> tuple[float | None, float]:
+    """Of one GPU: the memory that is predicted, in MiB, and the operations of a step."""
+    predicted = predict(cell)
+    flop = (train_flop(cell.model, cell.outputs) + loss_flop(cell)) * (cell.micro_batch * cell.accum / cell.sequence)
+    return predicted.total_gib * _MIB if predicted else None, flop
 
 
 def _host_cores(record: Record | None) -> int | None:
@@ -149,8 +183,6 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "bus_bytes": min((rank.largest.size_bytes for rank in record.preflight if rank.largest), default=None),
         "latency_us": 1000 * max(latency) if latency else None,
         "mfu": mfu(cell.model, cell.outputs, images_per_s=images_per_s(record), gpus=cell.gpus, peak_tflops=peak),
-        "step_flop": (train_flop(cell.model, cell.outputs) + loss_flop(cell))
-        * (cell.micro_batch * cell.accum / cell.sequence),
         "moved_bytes": record.breakdown.moved_bytes if record.breakdown is not None else None,
         "matmul_tflops": least(record, "matmul_tflops"),
         "memory_gb_per_s": least(record, "memory_gb_per_s"),
@@ -176,13 +208,9 @@ def submissions(journal: Iterable[JobEntry]) -> dict[tuple[str, int], str]:
     }
 
 
+@_once("gpus", "nodes", "micro_batch", "accum", "train_images", "seed")
 def conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
     """All that must be equal along a curve beside batch, accumulation and work, as words, sorted by name."""
-    return _conditions(replace(cell, gpus=1, nodes=1, micro_batch=1, accum=1, train_images=1, seed=0))
-
-
-@lru_cache(maxsize=4096)
-def _conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
     values = {
         "model": cell.model.name,
         "data": cell.data.name,

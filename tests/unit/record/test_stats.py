@@ -6,7 +6,15 @@ import pytest
 
 from tests.unit.builders import cell, record
 from vit_sweep.plan.choices import Precision
-from vit_sweep.record.stats import epoch_time, skipped, spent_gpu_hours, step_ms, step_percentiles_ms, step_tail_ms
+from vit_sweep.record.stats import (
+    epoch_time,
+    skipped,
+    spent_gpu_hours,
+    steady_steps_ms,
+    step_ms,
+    step_percentiles_ms,
+    step_tail_ms,
+)
 
 
 def made(seconds, *, cold=(), interrupted=(), warmup=1):
@@ -50,6 +58,12 @@ def test_steps_that_a_restart_disturbed_are_left_out():
 def with_steps(times_ms, **changes):
     """A run of two epochs: a step of warm-up, then these."""
     return record(cell(epochs=2, warmup_steps=1, **changes), (1.0, 1.0), step_ms=((900.0,), tuple(times_ms)))
+
+
+def test_warm_up_steps_are_counted_over_epochs():
+    """Two steps an epoch: three are left out of the first epoch and the second."""
+    assert steady_steps_ms(made((9.0, 8.0, 7.0), warmup=3)) == [4000.0, 3500.0, 3500.0]
+    assert steady_steps_ms(made((9.0, 8.0, 7.0), warmup=3, cold=(1, 2))) == [3500.0, 3500.0]
 
 
 def test_the_tail_of_steps_is_a_step_that_was_measured_and_needs_one_above_it():

@@ -9,6 +9,7 @@ from tests.unit.builders import MODEL, batch, cell, profile, record, result, ser
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.plan.choices import Allocation, Attention, BatchPer, Pipeline, Precision, Scaling
 from vit_sweep.plan.predict.memory import memory_error, predict
+from vit_sweep.plan.predict.vit import train_flop
 from vit_sweep.record.machine import Fingerprint
 from vit_sweep.runs.of_study import conditions, run_of, runs_of, submissions
 from vit_sweep.study.journal import Event, entry_of
@@ -136,3 +137,20 @@ def test_a_run_on_cpus_knows_how_many_ranks_the_cores_of_its_host_allow():
     assert run_of(result(ran, record=looked), profile=here).most_gpus == 2
     assert run_of(result(ran), profile=here).most_gpus == 8
     assert run_of(result(ran)).most_gpus is None
+
+
+def test_what_repeats_share_is_worked_out_once_and_is_of_their_own_configuration():
+    """What is held for one configuration is never told of another one, in whatever order they come."""
+    cells = [
+        cell(seed=seed, micro_batch=micro, gpus=gpus, nodes=1)
+        for seed in (0, 1)
+        for micro in (8, 16)
+        for gpus in (1, 2)
+    ]
+    cells += [replace(one, activation_checkpointing=True) for one in cells]
+    for planned in (*cells, *reversed(cells)):
+        run = run_of(result(planned, record=record(planned)))
+        assert run.memory_predicted_mib == predict(planned).total_gib * 1024
+        assert dict(run.conditions)["activation_checkpointing"] == str(planned.activation_checkpointing).lower()
+        alone = train_flop(planned.model, planned.outputs) * planned.micro_batch * planned.accum
+        assert run.step_flop == pytest.approx(alone)

@@ -84,7 +84,7 @@ def filled(results: Sequence[Result]) -> list[Data]:
     """The same as tables that nobody has drawn."""
     runs = runs_of(results)
     made = (scaling_table(group(runs, mode), (), mode, timed_only=True) for mode in Scaling)
-    return [in_pairs(table, runs) for table in made if table is not None]
+    return in_pairs(filter(None, made), runs)
 
 
 def so_far(table: Data, *, rows: int | None = None) -> Fitted:

@@ -68,7 +68,7 @@ def tables_of(
         continued_table(ordered),
         runs_table(rows, points),
     ]
-    return [in_pairs(table, ordered) for table in made if table is not None]
+    return in_pairs(filter(None, made), ordered)
 
 
 def times_of(groups: Iterable[Sequence[Run]], series: Iterable[ScalingSeries], spread: Measured) -> Times:

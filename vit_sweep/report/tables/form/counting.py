@@ -1,7 +1,7 @@
 """Tables of runs that learn from image-caption pairs count these, where others count images. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from vit_sweep.plan.choices import Task
@@ -16,16 +16,20 @@ _COUNTS = frozenset(
 _SOME = "rows of task=contrastive count image-caption pairs where columns say images"
 
 
-def in_pairs(table: Table, runs: Sequence[Run]) -> Table:
-    """The same table in words of what its runs count; names of columns stay, for programs.
+def in_pairs(tables: Iterable[Table], runs: Sequence[Run]) -> list[Table]:
+    """The same tables in words of what their runs count; names of columns stay, for programs.
 
     Where only some learn from pairs, a note says so.
     """
     if counted(runs) == "pairs":
-        return replace(table, title=_pairs(table.title), columns=tuple(map(_counting, table.columns)))
+        return [replace(t, title=_pairs(t.title), columns=tuple(map(_counting, t.columns))) for t in tables]
     some = any(run.condition("task") == Task.CONTRASTIVE for run in runs)
+    return [_noted(table) for table in tables] if some else list(tables)
+
+
+def _noted(table: Table) -> Table:
     counts = any(column.name in _COUNTS for column in table.filled)
-    return replace(table, notes=(*table.notes, _SOME)) if some and counts else table
+    return replace(table, notes=(*table.notes, _SOME)) if counts else table
 
 
 def _counting(column: Column) -> Column:
