@@ -31,11 +31,14 @@ def status(
         bool,
         typer.Option("--watch", help="Stay until every cell has ended, retry what is to be retried, then collect."),
     ] = False,
+    whole: Annotated[bool, typer.Option("--all", help="A row for each of many cells too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object for programs.")] = False,
     quiet: Quiet = False,
     trust: Trust = False,
 ) -> None:
     """Show what became of every cell: state, attempt, node, epoch, time, time left, reason, and the tables so far.
+
+    From 50 cells on they are counted by what varies, and those that run or went wrong are named.
 
     Exit code: 0 all cells are done, 1 a cell has failed, 3 some are under way or have not begun.
     """
@@ -56,6 +59,9 @@ def status(
     expected = forecast(results, opened.plan_file(), now=now, core_flops=core_flops())
     if as_json:
         typer.echo(json.dumps(show_status.as_data(opened.name, results, expected, opened.problems, now=now), indent=1))
+    elif show_status.is_folded(results) and not whole:
+        console.print(show_status.folded(opened.name, results, expected, now=now))
+        show.problems(console, opened.problems)
     else:
         console.print(show_status.status(opened.name, results, expected, now=now))
         for table in show_status.filling(results):

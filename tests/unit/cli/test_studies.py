@@ -63,6 +63,18 @@ def test_a_failed_cell_is_one_for_programs_too(two_cells, capsys):
     assert main(["status", str(study.folder)]) == EXIT_FAILED
 
 
+def test_a_row_for_each_of_many_cells_is_shown_when_it_is_asked_for(tmp_path, capsys):
+    study, plan = planned_study(tmp_path / "outputs" / "many", *(point(seed=seed) for seed in range(50)))
+    assert main(["status", str(study.folder)]) == EXIT_UNDER_WAY
+    short = capsys.readouterr().out
+    assert "50 cells in short" in short
+    assert not [cell for cell in plan.cells if cell in short]
+    assert main(["status", str(study.folder), "--all"]) == EXIT_UNDER_WAY
+    whole = capsys.readouterr().out
+    assert [cell for cell in plan.cells if cell not in whole] == []
+    assert len(state(study, capsys)[1]["cells"]) == 50
+
+
 def test_one_stays_or_prints_for_a_program(two_cells, capsys):
     assert main(["status", str(two_cells[0].folder), "--json", "--watch"]) == 2
     assert "leave one out" in capsys.readouterr().err

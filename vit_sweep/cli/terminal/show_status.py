@@ -1,7 +1,7 @@
 """What became of every cell, for people: one table by cell, and the scaling tables as far as they are filled."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -9,11 +9,13 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from launchers.text import plural
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.fitted import Column, Fitted, Role, columns_of
 from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
+from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import Scaling
 from vit_sweep.report.tables.form.counting import in_pairs
 from vit_sweep.report.tables.form.table import Table as Data
@@ -33,6 +35,26 @@ _COLUMNS = (
     Column("", (), Role.REMARK),
 )
 """An attempt is named from the second on."""
+_FOLDED = 50
+"""Cells from which on there is no row for each, as in a plan."""
+_NAMED = 20
+"""Cells that are named all the same."""
+_VALUES = 9
+"""Values of an axis by which cells are counted, as in a plan."""
+_UNEVENTFUL = (Status.DONE, Status.QUEUED, Status.MISSING, Status.SKIPPED)
+_AXES: dict[str, Callable[[Cell], object]] = {
+    "gpus": lambda cell: cell.gpus,
+    "nodes": lambda cell: cell.nodes,
+    "micro batch": lambda cell: cell.micro_batch,
+    "accum": lambda cell: cell.accum,
+    "precision": lambda cell: cell.precision.value,
+    "engine": lambda cell: cell.engine.name,
+    "optimizer": lambda cell: cell.optimizer.name,
+    "model": lambda cell: cell.model.name,
+    "data": lambda cell: cell.data.name,
+    "partition": lambda cell: cell.partition,
+    "seed": lambda cell: cell.seed,
+}
 
 
 def status(name: str, results: Sequence[Result], expected: Forecast, *, now: datetime) -> RenderableType:
@@ -40,6 +62,44 @@ def status(name: str, results: Sequence[Result], expected: Forecast, *, now: dat
     it ended; below, what is left of them all."""
     table = _table(results, expected, now, title=f"study {name}: {counted(results)}")
     return _above(table, left(expected, now=now))
+
+
+def is_folded(results: Sequence[Result]) -> bool:
+    """Whether there are too many cells for a row each."""
+    return len(results) >= _FOLDED
+
+
+def folded(name: str, results: Sequence[Result], expected: Forecast, *, now: datetime) -> RenderableType:
+    """The cells counted by each value of what varies, and those that are at work or went wrong by name; below, what is
+    left of them all."""
+    title = f"study {name}: {counted(results)}"
+    eventful = [result for result in results if result.status not in _UNEVENTFUL]
+    eventful.sort(key=lambda result: result.status in _WORKING)  # what went wrong comes first
+    parts: list[RenderableType] = [_by_axis(results, title)]
+    if eventful:
+        parts.append(_table(eventful[:_NAMED], expected, now))
+    others = len(results) - len(eventful[:_NAMED])
+    parts.append(Text(f"{plural(others, 'cell')} in short; --all shows a row for each, and the tables so far"))
+    return _above(Group(*parts), left(expected, now=now))
+
+
+def _by_axis(results: Sequence[Result], title: str) -> Fitted:
+    states = [state for state in Status if any(result.status is state for result in results)]
+    rows = [("all", *_counts(results, states))]
+    for axis, value_of in _AXES.items():
+        members: dict[Any, list[Result]] = {}
+        for result in results:
+            members.setdefault(value_of(result.file.cell), []).append(result)
+        if 1 < len(members) <= _VALUES:
+            rows += [(f"{axis} {value}", *_counts(some, states)) for value, some in sorted(members.items())]
+    columns = [Column("cells", (), Role.KEY, is_text=True), *(Column(str(state), ()) for state in states)]
+    return Fitted(columns_of(columns, rows), title=title)
+
+
+def _counts(results: Sequence[Result], states: Sequence[Status]) -> list[str]:
+    """So many cells in each of these states; empty for none."""
+    found = Counter(result.status for result in results)
+    return [str(found[state] or "") for state in states]
 
 
 def as_data(

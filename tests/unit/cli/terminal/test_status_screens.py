@@ -101,6 +101,37 @@ def test_where_nothing_is_known_no_screen_says_anything_of_it():
     assert " left, " not in console.export_text()
 
 
+def large():
+    """Sixty cells of two GPU counts and 30 seeds: one trains, two have failed, the others are done or wait."""
+    cells = [cell(gpus=gpus, nodes=1, seed=seed, epochs=4) for gpus in (1, 2) for seed in range(30)]
+    trains, broken, *others = cells
+    at = Progress(phase="training", epoch=2, epochs=4, host="n1", started_at=clock(NOW, 33))
+    return [
+        replace(result(trains, status="running", detail="training"), attempt="1", progress=at),
+        result(broken, status="failed", detail="bug: it broke"),
+        *(result(one, record=record(one, job_s=83.0)) for one in others[:20]),
+        *(result(one, status="queued") for one in others[20:-1]),
+        result(others[-1], status="out_of_memory", detail="out of memory"),
+    ]
+
+
+def test_many_cells_are_counted_by_what_varies_and_those_at_work_or_gone_wrong_are_named(request):
+    results = large()
+    expected = forecast(results, None, now=NOW)
+    console = Console(width=80, record=True, markup=False, highlight=False, file=io.StringIO())
+    assert show_status.is_folded(results)
+    assert not show_status.is_folded(study())
+    console.print(show_status.folded("s", results, expected, now=NOW))
+    screen = "\n".join(line.rstrip() for line in console.export_text().splitlines()) + "\n"
+    golden = GOLDEN / "folded_80.txt"
+    if request.config.getoption("--renew-golden"):
+        golden.write_text(screen)
+    assert screen == golden.read_text(), "--renew-golden writes it anew"
+    named = {one.file.cell_id for one in results if one.file.cell_id in screen}
+    assert named == {one.file.cell_id for one in (results[0], results[1], results[-1])}
+    assert "seed" not in screen  # thirty rows would say nothing
+
+
 def test_a_program_reads_what_is_left_and_the_end_in_utc():
     results = study()
     told = show_status.as_data("s", results, forecast(results, None, now=NOW), [], now=NOW)
