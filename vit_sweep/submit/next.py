@@ -49,8 +49,9 @@ def choose(
     results = settled_results(study, [*study.cell_files(), *looked_at] if looked_at else None)
     candidates = (result for result in results if result.file.cell_id in planned)
     selection = select(candidates, code=code.digest, stops=study.stops(), retry=retry, rerun=rerun)
-    # What is left of a curve may take a smaller job than the whole of it.
-    chosen = share({cell_id: planned[cell_id] for cell_id in selection.run})
+    run = set(selection.run)
+    # In the plan's order: what its user named first. What is left of a curve may take a smaller job than all of it.
+    chosen = share({cell_id: cell for cell_id, cell in planned.items() if cell_id in run})
     free = next_attempts(study.jobs())
     todo = {}
     for cell in arrange(chosen.values()):

@@ -1,5 +1,7 @@
 """What a dry run has only looked at never becomes part of a study: no later `resume` or sweep runs it."""
 
+import json
+
 import pytest
 
 from tests.unit.builders import asked_for
@@ -64,3 +66,15 @@ def test_where_nobody_can_say_what_was_asked_for_a_look_changes_nothing(looked):
     study = looked("1,2")
     (study.folder / "study.json").write_text("{")
     assert gpus(looked("1")) == [1, 2]
+
+
+def test_tasks_and_batches_are_in_the_order_of_the_grid_s_words(looked, capsys):
+    """What its user named first runs first: neither ids nor sizes decide where `order` does not say so."""
+    study = looked("2,1", "batch=32,16", "seed=3,1,2")
+    assert "2 batches: n1-g2 x 6, n1-g1 x 6" in capsys.readouterr().out
+    batches = [json.loads(path.read_text()) for path in study.folder.glob("jobs/*/batch.json")]
+    cells = {file.cell_id: file.cell for file in study.cell_files()}
+    named = [[cells[task["name"]] for task in batch["tasks"]] for batch in batches]
+    assert sorted(sorted({cell.gpus for cell in some}) for some in named) == [[1], [2]]
+    for some in named:
+        assert [(cell.micro_batch, cell.seed) for cell in some] == [(b, s) for b in (32, 16) for s in (3, 1, 2)]
