@@ -1,27 +1,23 @@
 """`python -m vit_sweep`: a verb (`collect`, `status`, ...), or Hydra with a grid. An edge.
 
-A user's mistake ends here: one sentence on stderr, exit code 2. Anything else is a bug and keeps its traceback.
+A user's mistake ends as one sentence on stderr, exit code 2 (`cli/terminal/mistakes.py`); anything else is a bug.
 """
 
-import errno
 import gc
 import io
 import os
 import re
-import shlex
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
 from shutil import get_terminal_size
 from typing import Any
 
-from launchers.atomic import NO_ROOM, owner_of
 from launchers.calling import SCRIPT, called
-from launchers.errors import ConsentError, UserError, closest
-from launchers.text import visible
+from launchers.errors import UserError, closest
 from vit_sweep import __version__
+from vit_sweep.cli.terminal.mistakes import reported
 from vit_sweep.config import spelling
 from vit_sweep.submit import interrupt
 
@@ -48,9 +44,6 @@ VERBS = (
     "status",
 )
 
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_NOT_OURS = (errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.ELOOP, errno.ENXIO)
-"""A file for a folder, a folder for a file; a pipe, a device, a link that leads back to itself."""
 _OURS = ("vit_sweep", "launchers")
 _AS_KEYS = {"--quiet": "quiet=true", "--all": "plan=all"}
 """Options of a sweep that people expect; Hydra knows its own ones only."""
@@ -60,8 +53,6 @@ _HELP = ("--help",)
 """Under which the whole help is kept."""
 _MEANT = {"help": "--help", "version": "--version", "run": "-m gpus=1,2", "sweep": "-m gpus=1,2", "ls": "list"}
 """Words that people try for a verb."""
-_SHOWN = 100
-"""Characters of a name that is too long."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -81,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"vit_sweep {__version__}")
         return 0
     with interrupt.taken():
-        return _reported(lambda: _command(words), words)
+        return reported(lambda: _command(words), words)
 
 
 def _command(words: list[str]) -> int:
@@ -98,68 +89,6 @@ def _sweep(words: list[str]) -> int:
     _refuse_unknown_verb(words)
     spelling.check(words, known_keys=_known_keys)
     return _read(words)
-
-
-def _reported(command: Callable[[], int], words: Sequence[str]) -> int:
-    """Run `command`, which was given by `words`; a user's mistake is told in one sentence."""
-    try:
-        return command()
-    except ConsentError as error:
-        again = shlex.join([*words, "--trust"])
-        print(f"error: {visible(str(error))} {called()} {again}", file=sys.stderr)
-        return 2
-    except UserError as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            sentence = _no_room(error)
-        elif error.errno == errno.ENAMETOOLONG:
-            sentence = f"{str(error.filename)[:_SHOWN]}...: {error.strerror} – name a place with shorter names"
-        elif error.errno in _NOT_ALLOWED and isinstance(error.filename, str):
-            sentence = _not_allowed(error, words)
-        elif error.errno in _NOT_OURS and error.filename:
-            sentence = (
-                f"{error.filename}: {error.strerror} – something else stands where vit_sweep keeps a file or a folder; "
-                "put it away and give the same command again"
-            )
-        else:
-            return _over_a_limit(error)
-        print(f"error: {visible(sentence)}", file=sys.stderr)
-        return 2
-    except RuntimeError as error:
-        return _over_a_limit(error)
-    except KeyboardInterrupt:
-        print("interrupted before anything was submitted", file=sys.stderr)
-        return 130
-
-
-def _over_a_limit(error: OSError | RuntimeError) -> int:
-    """The exit code of a command that a limit of the system has ended; raises any other error."""
-    from vit_sweep.outcome.failure import reached_limit
-
-    limit = reached_limit(error)
-    if limit is None:
-        raise error
-    print(f"error: {visible(f'{error} – {limit}')}", file=sys.stderr)
-    return 2
-
-
-def _no_room(error: OSError) -> str:
-    where = error.filename or "a file"
-    return (
-        f"{where} cannot be written: {error.strerror} – free some room and give the same command again; every file is "
-        "written aside first, so what was there is whole"
-    )
-
-
-def _not_allowed(error: OSError, words: Sequence[str]) -> str:
-    owner = owner_of(Path(error.filename).absolute())
-    return (
-        f"{error.filename}: {error.strerror} – it is in the hands of {owner}, who would type: {called()} "
-        f"{shlex.join(words)}; what only reads (status, audit, compare, collect --output FOLDER, report --output "
-        "FILE.html) works for everybody who may read the study"
-    )
 
 
 def _read(words: list[str]) -> int:
@@ -216,7 +145,7 @@ def _hydra(words: list[str], *, own_files: bool, keep_help: Callable[[str], obje
 
         # Hydra would print a line of its own about an exception that leaves this function.
         task = words_of_command()
-        sys.exit(_reported(sweep, words))
+        sys.exit(reported(sweep, words))
 
     sys.argv = [sys.argv[0], *words]
     try:

@@ -1,80 +1,24 @@
 """The verb `collect`: tables and figures of a study, or of somebody else's figures. An edge."""
 
 import json
-import os
-import shlex
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import track
 
-from launchers.atomic import owner_of
 from launchers.calling import called
-from launchers.errors import UserError
 from vit_sweep.cli.audit import print_notes
 from vit_sweep.cli.terminal import asked_tables, show
+from vit_sweep.cli.terminal.collected import Collected, collect_again, collect_runs, collect_study
 from vit_sweep.cli.terminal.study_options import MaybeStudy
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet
-from vit_sweep.outcome.result import Status
-from vit_sweep.plan.choices import Scaling
-from vit_sweep.report.figure import formats
-from vit_sweep.report.places import folder_of, place_for
-from vit_sweep.report.tables.form.text import to_data
+from vit_sweep.report.places import folder_of
 from vit_sweep.runs.reshaping import reading_of
-from vit_sweep.runs.run import Run
 from vit_sweep.runs.sources import Source, source_of, words_of
 from vit_sweep.study.provenance import require_extra
-from vit_sweep.study.store import Study, open_study
-
-if TYPE_CHECKING:
-    # They import numpy and more, which `--help` does not need.
-    from vit_sweep.report.gather import Gathered
-    from vit_sweep.report.tables.form.table import Table
-    from vit_sweep.runs.kept import Read
-
-_BAR_FROM = 500
-"""Runs from which on reading them takes long enough for a progress bar."""
-_MOST_SAID = 6
-"""Sentences of one kind."""
-_MOST_ROWS = 100
-"""Of a table on a terminal; nobody reads more there, and laying them out takes seconds."""
-
-
-class Collected(NamedTuple):
-    """What was gathered and written."""
-
-    name: str
-    """Of the study, or the folder of imported runs."""
-    gathered: "Gathered"
-    written: list[Path]
-    """Every file, in the order of writing."""
-
-    @property
-    def timed(self) -> bool:
-        """Whether any run has a time: without one nothing can be compared."""
-        return self.gathered.timed
-
-    @property
-    def counts(self) -> Counter[str]:
-        """Runs by what became of them."""
-        return Counter(str(run.status) for run in self.gathered.runs)
-
-    def as_data(self, source: Source | None = None) -> dict[str, Any]:
-        """All of it for programs; `source`: where imported runs come from, whose notes and problems are added."""
-        return {
-            "name": self.name,
-            "counts": dict(self.counts),
-            "tables": {table.name: to_data(table) for table in self.gathered.tables},
-            "notes": list(source.notes) if source else [],
-            "files": [str(path) for path in self.written],
-            "problems": [*(source.problems if source else ()), *self.gathered.problems],
-        }
+from vit_sweep.study.store import open_study
 
 
 def collect(
@@ -170,173 +114,4 @@ def _of_tables(
     if done.timed:
         console.print(f"  which claims they can carry: {called()} audit {words}", soft_wrap=True)
         console.print(f"  all of it on one page: {called()} report {words}", soft_wrap=True)
-    return done
-
-
-def place_said(study: Study, console: Console, *, output: Path | None) -> Path:
-    """Where what is made of a study goes; said where it is not the study's own folder and nobody named it."""
-    folder = place_for(study, output=output)
-    if folder != study.folder and output is None:
-        console.print(
-            f"{study.folder} is {owner_of(study.folder)}'s and yours to read only, so this goes to {folder} (or to "
-            "--output)",
-            soft_wrap=True,
-        )
-    return folder
-
-
-def collect_study(
-    study: Study,
-    console: Console,
-    *,
-    output: Path | None = None,
-    target: float | None = None,
-    forms: Sequence[str] = (),
-    draw: bool = True,
-) -> Collected:
-    """Rebuild every table and figure of `study` from its records and print them; needs the extra `report`.
-
-    A sentence says so where no run has a time yet; tables of what became of the cells are written all the same.
-    `target`: test accuracy whose time is reported, in place of the studies'. `draw`: print the scaling tables.
-    """
-    from vit_sweep.report.gather import gather
-
-    folder = _own_place(study, console, output)
-    gathered = gather(study, target=target, watched=partial(_with_bar, console))
-    done = _put(gathered, folder, console, name=study.name, what=f"study {study.name}", forms=forms, draw=draw)
-    if done.timed:
-        _say_page(study, console)
-    return done
-
-
-def collect_again(study: Study, console: Console, *, output: Path | None = None, target: float | None = None) -> None:
-    """The same; where nothing has changed since the last time and all files are there, only say what was said then.
-
-    Raises `typer.Exit` where no run has a time yet.
-    """
-    from vit_sweep.report.records import Records
-    from vit_sweep.report.remembered import remember, remembered, stamp_of
-
-    folder = _own_place(study, console, output)
-    records = Records(study, target)
-    known = remembered(folder, stamp_of(records.stamp))
-    if known is not None:
-        _say(console, known.tables, known.sentences, known.problems)
-        show.files(console, [folder / name for name, _ in known.written])
-        _say_page(study, console)
-        return
-    from vit_sweep.report.gather import gather
-
-    gathered = gather(study, target=target, watched=partial(_with_bar, console), records=records)
-    done = _put(gathered, folder, console, name=study.name, what=f"study {study.name}", forms=(), draw=True)
-    if not done.timed:
-        raise typer.Exit(1)
-    _say_page(study, console)
-    remember(
-        folder,
-        stamp_of(records.stamp),
-        tables=_seen(gathered.tables),
-        sentences=[*_continued(gathered.runs)],
-        problems=gathered.problems,
-        written=done.written,
-    )
-
-
-def _own_place(study: Study, console: Console, output: Path | None) -> Path:
-    folder = output.absolute() if output is not None else place_said(study, console, output=None)
-    if folder != study.folder and (folder / "study.json").exists():
-        raise UserError(f"{folder} is the folder of another study; name another one with --output FOLDER")
-    return folder
-
-
-def _say_page(study: Study, console: Console) -> None:
-    where = shlex.quote(show.shown_path(study.folder))
-    console.print(f"  all of it on one page: {called()} report {where}", soft_wrap=True)
-
-
-def _seen(tables: "Iterable[Table]") -> "list[Table]":
-    """Those that the terminal shows."""
-    return [table for table in tables if table.name in [mode.value for mode in Scaling]]
-
-
-def _say(
-    console: Console, tables: "Iterable[Table]", sentences: Iterable[str], problems: Sequence[str], *, draw: bool = True
-) -> None:
-    for table in tables if draw else ():
-        more = len(table.rows) - _MOST_ROWS
-        console.print(show.scaling(replace(table, rows=table.rows[:_MOST_ROWS]) if more > 0 else table))
-        if more > 0:
-            console.print(f"  {more:,} more rows in the table {table.name}", soft_wrap=True)
-    for sentence in sentences if draw else ():
-        console.print(sentence, soft_wrap=not console.is_terminal)
-    show.problems(console, problems)
-
-
-def collect_runs(
-    runs: Iterable[Run],
-    folder: Path,
-    console: Console,
-    *,
-    target: float | None = None,
-    forms: Sequence[str] = (),
-    draw: bool = True,
-) -> Collected:
-    """The same of runs from elsewhere, into `folder`."""
-    from vit_sweep.report.gather import gather_runs
-
-    name = str(folder)
-    return _put(gather_runs(runs, target=target), folder, console, name=name, what=name, forms=forms, draw=draw)
-
-
-def _with_bar(console: Console, records: "Iterable[Read]", total: int) -> "Iterable[Read]":
-    if not console.is_terminal or total < _BAR_FROM:
-        return records
-    return track(records, "reading records", total=total, console=console, transient=True)
-
-
-def _continued(runs: Iterable[Run]) -> Iterator[str]:
-    """What became of trainings that went on from another cell's checkpoint: no table above has them."""
-    done = [run for run in runs if run.continued_from and run.status is Status.DONE]
-    for run in done[:_MOST_SAID]:
-        learnt = f"; test accuracy {run.test_accuracy[-1]:.1%}" if run.test_accuracy and run.test_accuracy[-1] else ""
-        yield f"{run.run_id} {run.note}{learnt}"
-    if len(done) > _MOST_SAID:
-        yield f"{len(done) - _MOST_SAID} more in the table continued"
-
-
-def _put(
-    gathered: "Gathered",
-    folder: Path,
-    console: Console,
-    *,
-    name: str,
-    what: str,
-    forms: Sequence[str],
-    draw: bool,
-) -> Collected:
-    """Write and print; without any time a sentence says so and no file is named."""
-    from vit_sweep.report.table_files import write_tables
-
-    done = Collected(name=name, gathered=gathered, written=write_tables(gathered.tables, folder / "tables"))
-    _say(console, _seen(gathered.tables), _continued(gathered.runs), gathered.problems, draw=draw)
-    if not done.timed:
-        states = ", ".join(f"{count} {state}" for state, count in sorted(done.counts.items()))
-        console.print(
-            f"no run of {what} has a time ({states or 'none was ever planned'}), so nothing can be compared; what "
-            f"became of each is in {folder / 'tables'}",
-            soft_wrap=True,
-        )
-        return done
-    if formats(os.environ):
-        from vit_sweep.report import figures
-
-        drawn = figures.draw_all(
-            gathered.strong, gathered.weak, gathered.runs, folder / "figures", ratio=gathered.ratio, alone=False
-        )
-        done.written.extend(path for figure in drawn for path in figure.paths.values())
-    if forms:
-        from vit_sweep.report.exports import export
-
-        done.written.extend(export(forms, gathered, folder))
-    show.files(console, done.written)
     return done

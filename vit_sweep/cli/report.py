@@ -8,8 +8,8 @@ from rich.console import Console
 
 from launchers.calling import SCRIPT, called
 from vit_sweep.cli.audit import print_notes
-from vit_sweep.cli.collect import place_said
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.collected import place_said
 from vit_sweep.cli.terminal.study_options import MaybeStudy, Quiet
 from vit_sweep.cli.terminal.table_options import Csv, Decimal, Map, Set, Sheet
 from vit_sweep.report.places import folder_of, page_path

@@ -33,7 +33,7 @@ from vit_sweep.submit.sweep import alone, feed, planned, same_python, submitter_
 
 if TYPE_CHECKING:
     # It imports numpy and more, which a dry run does not need.
-    from vit_sweep.cli.collect import Collected
+    from vit_sweep.cli.terminal.collected import Collected
 
 
 def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequence[str]) -> int:
@@ -124,7 +124,7 @@ def watch_and_collect(
         keeper = Keeper(study, say=console.print, waiting=submitter)
         results = progress.watch(study, console, keeper, only=only, meanwhile=lambda: _get_ready(study))
         interrupt.release()
-        from vit_sweep.cli.collect import collect_study
+        from vit_sweep.cli.terminal.collected import collect_study
 
         collected = collect_study(study, console)
     except KeyboardInterrupt:

@@ -16,7 +16,7 @@ from tests.unit.analysis.builders import run
 from tests.unit.builders import cell, planned_study, point, record, series
 from vit_sweep.__main__ import main
 from vit_sweep.analysis.series.spreads import Spreads
-from vit_sweep.cli.collect import collect_runs, collect_study
+from vit_sweep.cli.terminal.collected import collect_runs, collect_study
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.report import figures

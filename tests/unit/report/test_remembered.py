@@ -9,7 +9,7 @@ from rich.console import Console
 
 from launchers.checked import to_json
 from tests.unit.builders import cell, planned_study, point, record
-from vit_sweep.cli import collect
+from vit_sweep.cli.terminal import collected as cli
 from vit_sweep.report import figures
 from vit_sweep.runs import reading
 from vit_sweep.study.store import Study
@@ -43,7 +43,7 @@ def finish(study, planned, seconds):
 
 def collected(study, **options):
     console = Console(file=io.StringIO(), width=200)
-    collect.collect_again(Study(study.folder), console, **options)
+    cli.collect_again(Study(study.folder), console, **options)
     files = {path.name: path.read_bytes() for path in (study.folder / "tables").iterdir()}
     return console.file.getvalue(), files
 
@@ -104,7 +104,7 @@ def test_other_formats_of_figures_and_another_target_are_another_collect(study, 
 
 
 def test_of_a_long_table_the_terminal_shows_the_first_rows_and_says_where_the_others_are(study, monkeypatch):
-    monkeypatch.setattr(collect, "_MOST_ROWS", 1)
+    monkeypatch.setattr(cli, "_MOST_ROWS", 1)
     text, files = collected(study)
     assert "1 more rows in the table strong" in text
     assert len(files["strong.csv"].splitlines()) == 3

@@ -239,7 +239,7 @@ def test_a_press_while_the_tables_are_made_ends_it_at_once(slurm, monkeypatch, c
         press()
         raise Lost
 
-    monkeypatch.setattr("vit_sweep.cli.collect.collect_study", collect)
+    monkeypatch.setattr("vit_sweep.cli.terminal.collected.collect_study", collect)
     monkeypatch.setattr(progress, "watch", lambda *_, **__: [])
     with interrupt.taken():
         assert launch.watch_and_collect(slurm.study, show.console()) == launch.EXIT_DETACHED

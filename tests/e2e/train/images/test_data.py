@@ -28,7 +28,8 @@ FOLDER = "cifar-100-python"
 PREPARE = """
 import sys
 import torchvision
-from vit_sweep.__main__ import _code_of, _reported
+from vit_sweep.__main__ import _code_of
+from vit_sweep.cli.terminal.mistakes import reported
 from vit_sweep.cli.data import app
 
 kind = torchvision.datasets.CIFAR100
@@ -36,7 +37,7 @@ kind.url, kind.tgz_md5, files = sys.argv[1], sys.argv[2], dict(part.split("=") f
 kind.train_list = [["train", files["train"]]]
 kind.test_list = [["test", files["test"]]]
 kind.meta = kind.meta | {"md5": files["meta"]}
-sys.exit(_reported(lambda: _code_of(app, sys.argv[4:]), sys.argv[4:]))
+sys.exit(reported(lambda: _code_of(app, sys.argv[4:]), sys.argv[4:]))
 """
 
 
