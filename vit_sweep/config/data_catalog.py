@@ -27,6 +27,7 @@ def load(name: str, entries: Sequence[Entry], words: Sequence[str] = ()) -> Data
 
     Raises `UserError` with the menu, or with what is wrong in its file or with a word.
     """
+    name = name.removeprefix(f"{GROUP}=")  # as a sweep's command says it
     name, words = _by_path(name, words, entries)
     entry = next((entry for entry in entries if entry.name == name), None)
     if entry is None:

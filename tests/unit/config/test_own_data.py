@@ -57,6 +57,11 @@ def test_a_path_with_the_words_of_a_sweep_is_a_request(tmp_path):
     assert (asked.path, asked.side, asked.corrupt, asked.split) == (str(tmp_path), 32, "skip", 0.1)
 
 
+def test_data_prepare_takes_the_words_of_a_sweep_as_they_are(tmp_path):
+    said = load("data=imagefolder", catalog(None), [f"data.path={tmp_path}"])
+    assert said == load("imagefolder", catalog(None), [f"data.path={tmp_path}"]) == load(str(tmp_path), catalog(None))
+
+
 def test_the_model_gets_the_channels_of_the_data_unless_the_command_says_how_many(ask):
     points, _ = ask("data.channels=3,8", "data=synthetic")
     assert [(p.data.channels, p.model.channels) for p in points] == [(3, 3), (8, 8)]

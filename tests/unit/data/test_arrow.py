@@ -108,7 +108,10 @@ def test_words_that_do_not_fit_the_table_are_answered_with_what_there_is(tmp_pat
 
 def test_labels_that_are_missing_are_counted(tmp_path, root):
     folder = tables(tmp_path / "shapes", size=lambda n, _: None if n == 2 else 1.0)
-    assert "column size: 1 row has no value" in refusal(request(folder, labels="size"), root)
+    told = refusal(request(folder, labels="size"), root)
+    assert "column size: 1 row has no value" in told
+    assert "give every image one that fits in size, or name other labels with data.labels" in told
+    assert "repair" not in told
     folder = tables(tmp_path / "hidden", label=lambda *_: -1)
     assert "label[0] is -1, and classes are whole numbers from 0 to 1" in refusal(request(folder), root)
 

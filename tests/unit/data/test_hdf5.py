@@ -206,7 +206,7 @@ def test_a_picture_that_is_damaged_or_holds_no_numbers_is_named_by_its_place(tmp
     ("made", "changes", "words"),
     [
         ({"pictures": GREY, "labels": LABELS}, {}, ["has no dataset images", "pictures uint8 [12, 8, 8]"]),
-        ({"images": GREY}, {}, ["no dataset or attribute labels", "[12, 8, 8]: name one with data.labels"]),
+        ({"images": GREY}, {}, ["no dataset or attribute labels", "[12, 8, 8]"]),
         ({"images": GREY, "labels": LABELS[:5]}, {}, ["dataset labels has 5 labels for 12 images of dataset images"]),
         ({"images": GREY[:0], "labels": LABELS[:0]}, {}, ["dataset images is empty"]),
         ({"images": GREY[0], "labels": LABELS}, {}, ["dataset images is uint8 [8, 8]", "[n, rows, columns]"]),

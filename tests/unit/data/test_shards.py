@@ -123,7 +123,7 @@ def test_samples_that_cannot_be_used_are_named_and_counted(tmp_path, root):
         ({"labels": "json"}, ["json is an object; name one of its keys, data.labels=json.KEY: label, both"]),
         ({"labels": "json.kind"}, ["json has no kind; it has label, both"]),
         ({"labels": "jpg"}, ["jpg holds no label that is read here; cls,"]),
-        ({"labels": "lab"}, ["no lab; it has cls, jpg, json, txt: name one with data.labels"]),
+        ({"labels": "lab"}, ["no lab; it has cls, jpg, json, txt", "name other labels with data.labels"]),
         ({"images": "tif"}, ["no image; it has cls, jpg, json, txt: name one with data.images"]),
         ({"classes": 1}, ["train-000000.tar: cls[1] is 1, and classes are whole numbers from 0 to 0"]),
         ({"channels": 4}, ["channels"]),

@@ -23,7 +23,15 @@ from launchers.atomic import read
 from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.data.prepare.decode import picture_of
-from vit_sweep.data.prepare.labels import Labelled, WrongFile, array_of, looked_at, require_labels, sources_of
+from vit_sweep.data.prepare.labels import (
+    Labelled,
+    WrongFile,
+    WrongLabels,
+    array_of,
+    looked_at,
+    require_labels,
+    sources_of,
+)
 from vit_sweep.data.prepare.places import TEST_WORDS, places
 from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Sources, Tell, planes_of
 from vit_sweep.data.request import TABLE_SUFFIXES, Pixels, Request
@@ -96,7 +104,7 @@ def _looked_at(request: Request, path: Path) -> Labelled:
     if not len(labels):
         raise WrongFile("it has no rows")
     if labels.null_count:
-        raise WrongFile(f"column {request.labels}: {plural(labels.null_count, 'row has|rows have')} no value")
+        raise WrongLabels(f"column {request.labels}: {plural(labels.null_count, 'row has|rows have')} no value")
     found, names = _labels(labels, features[request.labels], request.labels)
     require_labels(found, len(labels), f"column {request.labels}", f"column {request.images}")
     return Labelled(
@@ -126,7 +134,8 @@ def _column_of_labels(path: Path, request: Request) -> tuple[Features, pa.Chunke
 def _require_columns(request: Request, features: Features) -> None:
     for key, name in (("images", request.images), ("labels", request.labels)):
         if name not in features:
-            raise WrongFile(f"no column {name}; it has {some(features, NAMED)}: name one with data.{key}")
+            there = f"no column {name}; it has {some(features, NAMED)}"
+            raise WrongLabels(there) if key == "labels" else WrongFile(f"{there}: name one with data.{key}")
 
 
 def _labels(column: pa.ChunkedArray, feature: Any, name: str) -> tuple[NDArray[Any], tuple[str, ...]]:
@@ -139,7 +148,7 @@ def _labels(column: pa.ChunkedArray, feature: Any, name: str) -> tuple[NDArray[A
         for row, numbers in enumerate(column.to_pylist()):
             for number in numbers:
                 if not 0 <= number < len(names):
-                    raise WrongFile(f"{name}[{row}] has the label {number}, and there are {len(names)}")
+                    raise WrongLabels(f"{name}[{row}] has the label {number}, and they go from 0 to {len(names) - 1}")
                 there[row, number] = 1
         return there, names
     return array_of(column.to_pylist(), f"column {name}"), ()

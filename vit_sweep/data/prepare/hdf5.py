@@ -19,7 +19,7 @@ from torch.utils.data import get_worker_info
 
 from launchers.text import some
 from vit_sweep.data.prepare.decode import colours_of
-from vit_sweep.data.prepare.labels import Labelled, WrongFile, looked_at, require_labels, sources_of
+from vit_sweep.data.prepare.labels import Labelled, WrongFile, WrongLabels, looked_at, require_labels, sources_of
 from vit_sweep.data.prepare.places import places
 from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Sources, Tell, planes_of
 from vit_sweep.data.request import HDF5_SUFFIXES as SUFFIXES
@@ -114,7 +114,7 @@ def _labels(file: Any, images: Any, name: str) -> NDArray[Any]:
         return _words(found[()])
     holder = next((holder for holder in (file, images) if name in holder.attrs), None)
     if holder is None:
-        raise WrongFile(f"its labels are no dataset or attribute {name}; {_contents(file)}: name one with data.labels")
+        raise WrongLabels(f"its labels are no dataset or attribute {name}; {_contents(file)}")
     return _words(holder.attrs[name])
 
 

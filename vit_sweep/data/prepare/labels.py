@@ -27,6 +27,10 @@ class WrongFile(Exception):  # noqa: N818 - a sentence for people
     """Why a file cannot be used."""
 
 
+class WrongLabels(WrongFile):
+    """Its images can be read, and their labels are the reason."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Labelled:
     """A file of images with their labels, before any image is read."""
@@ -51,18 +55,25 @@ class Labelled:
 
 def looked_at(request: Request, paths: Sequence[Path], look: Callable[[Path], Found], tell: Tell) -> list[Found]:
     """What each file holds; those for which `look` raises `WrongFile` are refused, or left out and told."""
-    found, wrong = [], dict[str, list[str]]()
+    found, wrong, advice = [], dict[str, list[str]](), set[str]()
     for path in paths:
         try:
             found.append(look(path))
         except WrongFile as error:
             wrong.setdefault(str(error), []).append(str(path))
+            advice.add(
+                f"give every image one that fits in {request.labels}, or name other labels with data.labels"
+                if isinstance(error, WrongLabels)
+                else "repair or replace them"
+            )
     if wrong:
         count = len(paths) - len(found)
         named = f"{count} of {plural(len(paths), 'file')} cannot be used: {by_reason(wrong)}"
         if request.corrupt is Corrupt.REFUSE or not found:
             skip = ", or leave them out with data.corrupt=skip" if found else ""
-            raise UserError(f"data={request.name}: {named}; repair or replace them and give the command again{skip}")
+            raise UserError(
+                f"data={request.name}: {named}; {', or '.join(sorted(advice))} and give the command again{skip}"
+            )
         tell(f"left out: {named}")
     return found
 
@@ -105,20 +116,20 @@ def sources_of(
 
 
 def require_labels(labels: NDArray[Any], images: int, name: str, of: str) -> None:
-    """Raise `WrongFile` for what are no labels, or not as many as there are images `of` something."""
+    """Raise `WrongLabels` for what are no labels, or not as many as there are images `of` something."""
     if labels.dtype.kind not in f"{_NUMBERS}U" or labels.ndim > 2 or (labels.ndim == 2 and labels.dtype.kind == "U"):
-        raise WrongFile(f"{name} is {labels.dtype} {list(labels.shape)}; labels are words or numbers, [n] or [n, k]")
+        raise WrongLabels(f"{name} is {labels.dtype} {list(labels.shape)}; labels are words or numbers, [n] or [n, k]")
     if labels.ndim and len(labels) != images:
-        raise WrongFile(f"{name} has {plural(len(labels), 'label')} for {plural(images, 'image')} of {of}")
+        raise WrongLabels(f"{name} has {plural(len(labels), 'label')} for {plural(images, 'image')} of {of}")
 
 
 def array_of(values: Sequence[Any], name: str) -> NDArray[Any]:
-    """Labels that were read one by one: (n,) or (n, k); raises `WrongFile` where they are not of one kind."""
+    """Labels that were read one by one: (n,) or (n, k); raises `WrongLabels` where they are not of one kind."""
     kinds = {"word" if isinstance(value, str) else "list" if np.ndim(value) else "number" for value in values}
     widths = {np.shape(value) for value in values}
     if len(kinds) > 1 or len(widths) > 1:
         different = kinds if len(kinds) > 1 else {f"{list(width)}" for width in widths}
-        raise WrongFile(f"{name} is unlike between its images: {some(sorted(different), NAMED)}")
+        raise WrongLabels(f"{name} is unlike between its images: {some(sorted(different), NAMED)}")
     return np.asarray(values)
 
 

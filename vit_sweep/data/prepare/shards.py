@@ -25,6 +25,7 @@ from vit_sweep.data.prepare.decode import picture_of
 from vit_sweep.data.prepare.labels import (
     Labelled,
     WrongFile,
+    WrongLabels,
     array_of,
     by_reason,
     looked_at,
@@ -85,7 +86,7 @@ def labelled(request: Request, path: Path, tell: Tell) -> tuple[list[ShardSample
 
     Those that lack one are refused by name, or left out and told. Raises `WrongFile`.
     """
-    kept, values, wrong = [], [], dict[str, list[str]]()
+    kept, values, wrong, kinds = [], [], dict[str, list[str]](), set[type[WrongFile]]()
     found = samples_of(path)
     with reading(path) as file:
         for sample in found:
@@ -95,11 +96,13 @@ def labelled(request: Request, path: Path, tell: Tell) -> tuple[list[ShardSample
                 kept.append(sample)
             except WrongFile as error:
                 wrong.setdefault(str(error), []).append(sample.key)
+                kinds.add(type(error))
     if wrong:
         named = f"{len(found) - len(kept)} of {plural(len(found), 'sample')} cannot be used: {by_reason(wrong)}"
         if request.corrupt is Corrupt.REFUSE or not kept:
             # What is wrong with all of them is wrong with the shard.
-            raise WrongFile(next(iter(wrong)) if not kept and len(wrong) == 1 else named)
+            kind = kinds.pop() if len(kinds) == 1 else WrongFile
+            raise kind(next(iter(wrong)) if not kept and len(wrong) == 1 else named)
         tell(f"left out: {path}: {named}")
     labels = array_of(values, request.labels)
     require_labels(labels, len(kept), request.labels, str(path))
@@ -152,24 +155,24 @@ def value_of(sample: ShardSample, name: str, file: BinaryIO) -> Any:
     if name not in sample.fields:
         field, *keys = name.split(".")
     if field not in sample.fields:
-        raise WrongFile(f"no {name}; it has {some(sample.fields, NAMED)}: name one with data.labels")
+        raise WrongLabels(f"no {name}; it has {some(sample.fields, NAMED)}")
     if field not in _FIELDS:
-        raise WrongFile(f"{field} holds no label that is read here; {', '.join(_FIELDS)} do")
+        raise WrongLabels(f"{field} holds no label that is read here; {', '.join(_FIELDS)} do")
     offset, size = sample.fields[field]
     file.seek(offset)
     content = file.read(size)
     try:
         value = json.loads(content) if field in _OBJECTS else basichandlers(field, content)
     except ValueError as error:
-        raise WrongFile(f"{field}: {error}") from None
+        raise WrongLabels(f"{field}: {error}") from None
     for key in keys:
         if not isinstance(value, dict) or key not in value:
             has = f"it has {some(value, NAMED)}" if isinstance(value, dict) else f"it is {type(value).__name__}"
-            raise WrongFile(f"{field} has no {key}; {has}: name one with data.labels")
+            raise WrongLabels(f"{field} has no {key}; {has}")
         value = value[key]
     if value is None or isinstance(value, dict):
         keyed = f"; name one of its keys, data.labels={name}.KEY: {some(value, NAMED)}" if value else ""
-        raise WrongFile(f"{name} is {'an object' if keyed else 'empty'}{keyed}")
+        raise WrongLabels(f"{name} is {'an object' if keyed else 'empty'}{keyed}")
     return value.strip() if isinstance(value, str) else value
 
 
