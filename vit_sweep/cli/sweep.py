@@ -49,7 +49,7 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
         study, plan, chosen = ready.study, ready.plan, ready.chosen
         if settings.dry_run != "json":
             whole = settings.plan == "all"
-            show_plan.plan(console, plan, study=study.name, todo=set(chosen.todo), whole=whole)
+            show_plan.plan(console, plan, study=study.name, todo=set(chosen.todo), whole=whole, said=overrides)
         for remark in ready.remarks:
             console.print(remark, soft_wrap=not console.is_terminal)
         show.selection(console, chosen.selection, ready.unclear, rerun=settings.rerun)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -49,6 +50,24 @@ def test_every_table_has_the_numbers_of_its_csv_file(timed, capsys):
     strong = told["tables"]["strong"]
     assert [row["epoch_s"] for row in strong["rows"]] == [7.1, 3.55]
     assert next(column["unit"] for column in strong["columns"] if column["name"] == "epoch_s") == "s"
+
+
+def test_a_study_of_several_image_sizes_says_how_large_an_image_fits(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("VIT_SWEEP_FIGURES", "off")
+    monkeypatch.setenv("COLUMNS", "80")
+    counts = [point(gpus=1), point(gpus=2)]
+    sizes = [replace(one, model=replace(one.model, image_size=size)) for one in counts for size in (64, 96)]
+    study, plan = planned_study(tmp_path / "outputs" / "mine", *sizes)
+    for planned in plan.cells.values():
+        write(study.cell_dir(planned.cell.cell_id) / "record.json", to_json(record(planned.cell, (9.0, 7.0, 7.0))))
+    for again in (False, True):
+        assert main(["collect", str(study.folder)]) == 0, again
+        said = capsys.readouterr().out
+        assert "The largest image that fits" in said
+        assert "smallest_px=64, largest_px=96" in " ".join(said.split())
+    assert main(["collect", str(study.folder), "--json"]) == 0
+    columns = [column["name"] for column in json.loads(capsys.readouterr().out)["tables"]["resolutions"]["columns"]]
+    assert "flags" in columns and "cell_id" in columns, "what only the terminal leaves out"
 
 
 def test_it_names_the_files_that_it_wrote_and_what_became_of_the_runs(timed, capsys):

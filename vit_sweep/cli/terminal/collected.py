@@ -38,6 +38,7 @@ _MOST_SAID = 6
 """Sentences of one kind."""
 _MOST_ROWS = 100
 """Of a table on a terminal; nobody reads more there, and laying them out takes seconds."""
+_SCALING = tuple(mode.value for mode in Scaling)
 
 
 class Collected(NamedTuple):
@@ -154,7 +155,13 @@ def _say_page(study: Study, console: Console) -> None:
 
 def _seen(tables: "Iterable[Table]") -> "list[Table]":
     """Those that the terminal shows."""
-    return [table for table in tables if table.name in [mode.value for mode in Scaling]]
+    return [table for table in tables if table.name in (*_SCALING, "resolutions")]
+
+
+def _without_remarks(table: "Table") -> "Table":
+    """What the tables above it have not said yet."""
+    kept = tuple(column for column in table.columns if column.name not in ("flags", "seeds", "cell_id"))
+    return replace(table, columns=kept, notes=())
 
 
 def _say(
@@ -162,7 +169,8 @@ def _say(
 ) -> None:
     for table in tables if draw else ():
         more = len(table.rows) - _MOST_ROWS
-        console.print(show.scaling(replace(table, rows=table.rows[:_MOST_ROWS]) if more > 0 else table))
+        shown = replace(table, rows=table.rows[:_MOST_ROWS]) if more > 0 else table
+        console.print(show.scaling(shown) if table.name in _SCALING else show.whole(_without_remarks(shown)))
         if more > 0:
             console.print(f"  {more:,} more rows in the table {table.name}", soft_wrap=True)
     for sentence in sentences if draw else ():

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,14 +52,17 @@ class Field(NamedTuple):
         return len(set(self.values)) > 1
 
 
-def plan(console: Console, plan: Plan, *, study: str, todo: set[str], whole: bool = False) -> None:
+def plan(
+    console: Console, plan: Plan, *, study: str, todo: set[str], whole: bool = False, said: Iterable[str] = ()
+) -> None:
     """Print the cells, what they amount to, and the points that cannot run.
 
-    A long grid is shown by its axes, unless it is wanted `whole`.
+    A long grid is shown by its axes, unless it is wanted `whole`. `said`: the words of the command, whose values are
+    named also where all cells share them.
     """
     title = f"study {study}: {plural(len(plan.points), 'point')}, {plural(len(plan.cells), 'cell')}, {len(todo)} to run"
     cells = list(plan.cells.values())
-    fields = [*_shape(cells), *_asked(cells), *_forecast(cells)]
+    fields = [*_shape(cells), *_asked(cells, [word.partition("=")[0].lstrip("+") for word in said]), *_forecast(cells)]
     shown = [field for field in fields if field.varies or field.heading in _ALWAYS]
     once = [f"{field.heading} {field.values[0]}" for field in fields if field not in shown and field.values[0]]
     remarks = _remarks(plan, todo)
@@ -208,20 +211,36 @@ def _shape(cells: Sequence[PlannedCell]) -> list[Field]:
     ]
 
 
-def _asked(cells: Sequence[PlannedCell]) -> list[Field]:
-    """Everything else that cells may differ in: the axes with a name, values behind these where they vary, and keys of
-    a cell that have another value than they have by themselves."""
+def _asked(cells: Sequence[PlannedCell], said: Iterable[str]) -> list[Field]:
+    """Everything else that cells may differ in: the axes with a name, values behind these where they vary or their key
+    is `said`, and keys of a cell that have another value than they have by themselves."""
     stated = [dict(conditions(planned.cell)) for planned in cells]
     keys = Variants(conditions(planned.cell) for planned in cells).keys
     usual = dict(conditions(replace(cells[0].cell, **_BY_THEMSELVES)))
     chosen = [name for name, value in stated[0].items() if "." not in name and value != usual.get(name)]
-    names = dict.fromkeys([*(name for name in WHAT if name in stated[0]), "epochs", *keys, *chosen])
+    behind = [name for name in said if "." in name and name in stated[0]]
+    names = dict.fromkeys([*(name for name in WHAT if name in stated[0]), "epochs", *behind, *keys, *chosen])
     seeds = _of("seed", cells, lambda planned: planned.cell.seed)
-    fields = [
-        Field(name.partition(".")[2] or name, tuple(values.get(name, "") for values in stated), is_text=True)
-        for name in names
-    ]
-    return [*fields, seeds]
+    found = {name: tuple(values.get(name, "") for values in stated) for name in names}
+    return [*(Field(heading, values, is_text=True) for heading, values in _headed(found).items()), seeds]
+
+
+def _headed(found: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """Values by the last part of their names; by the whole of it where two with equal ends say different things.
+
+    >>> _headed({"data.channels": ("1", "3"), "model.channels": ("1", "3")})
+    {'channels': ('1', '3')}
+    >>> _headed({"data.name": ("a",), "model.name": ("b",)})
+    {'data.name': ('a',), 'model.name': ('b',)}
+    """
+    ends: dict[str, set[tuple[str, ...]]] = {}
+    for name, values in found.items():
+        ends.setdefault(_end(name), set()).add(values)
+    return {_end(name) if len(ends[_end(name)]) == 1 else name: values for name, values in found.items()}
+
+
+def _end(name: str) -> str:
+    return name.partition(".")[2] or name
 
 
 def _forecast(cells: Sequence[PlannedCell]) -> list[Field]:

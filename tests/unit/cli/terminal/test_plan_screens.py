@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tests.conftest import ROOT
 from tests.unit.builders import ENGINE, OPTIMIZER, point, profile
-from vit_sweep.cli.terminal.show_plan import plan
+from vit_sweep.cli.terminal.show_plan import _headed, plan
 from vit_sweep.plan.choices import Offload, OptimizerKind, Precision, Scaling
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.specs import EngineSpec, OptimizerSpec
@@ -80,6 +80,37 @@ def test_whatever_the_axis_two_rows_of_a_plan_differ_beside_their_cell(changes):
     plan(console, made, study="s", todo=set(made.cells))
     first, second = (line.split()[1:] for line in console.export_text().splitlines() if line.startswith("n1-"))
     assert first != second
+
+
+def header(points, said):
+    made = make_plan(points)
+    console = Console(width=400, record=True, markup=False, highlight=False)
+    plan(console, made, study="s", todo=set(made.cells), said=said)
+    return console.export_text()
+
+
+def test_what_the_command_says_of_a_model_is_named_where_all_cells_share_it():
+    two = [point(gpus=gpus, partition=SITE) for gpus in (1, 2)]
+    size = f"image_size {two[0].model.image_size}, "
+    assert size not in header(two, ["gpus=1,2", "model=vit_b_16"])
+    told = header(
+        two, ["gpus=1,2", "model.image_size=224", "+data.augment=false", "partition.nodes=2", "exclude=[a.b]"]
+    )
+    assert told.count(size) == 1
+    assert "augment False, " in told
+    sizes = [point(model=replace(one.model, image_size=size), partition=SITE) for one in two for size in (32, 64)]
+    assert header(sizes, ["model.image_size=32,64"]).count("image_size") == 1
+
+
+def test_a_plan_has_no_two_columns_of_one_name():
+    both = []
+    for channels in (3, 4):
+        one = point(partition=SITE)
+        both.append(
+            replace(one, model=replace(one.model, channels=channels), data=replace(one.data, channels=channels))
+        )
+    assert header(both, ["data.channels=3,4"]).count("channels") == 1
+    assert [*_headed({"data.text": ("a",), "model.text": ("b",)})] == ["data.text", "model.text"]
 
 
 def test_what_has_another_value_than_by_itself_is_said_also_where_all_cells_have_it():
