@@ -13,6 +13,8 @@ from xml.etree import ElementTree
 import matplotlib as mpl
 import pytest
 from fontTools.ttLib import TTFont
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure as Sheet
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from PIL import Image
@@ -35,7 +37,16 @@ from vit_sweep.report.figures.nodes import NODE_FILLS, node_fill
 from vit_sweep.report.figures.overlay import Quantity, draw_simulated
 from vit_sweep.report.figures.runs import engines, memory, optimizers, resolutions, roofline, steps
 from vit_sweep.report.figures.sheet.panels import arrange
-from vit_sweep.report.figures.sheet.style import COLORS, DASHES, MARKERS, MOST_STYLES, curve_styles, lightness, theme
+from vit_sweep.report.figures.sheet.style import (
+    COLORS,
+    DASHES,
+    MARKERS,
+    MOST_STYLES,
+    curve_styles,
+    lightness,
+    theme,
+    value_axis,
+)
 from vit_sweep.report.tables.accuracy import accuracy_table
 from vit_sweep.report.tables.all_tables import tables_of
 
@@ -601,6 +612,21 @@ def test_engines_are_drawn_by_memory_and_speed_and_the_front_is_of_certified_one
         for name, (seconds, memory, certificate) in (measured | {"fsdp2": (20.0, 3000.0, None)}).items()
     ]
     assert [engine.name for engine in engines.pareto(points)] == ["ddp", "zero2"]
+
+
+@given(
+    low=st.floats(min_value=1e-4, max_value=1e6),
+    span=st.floats(min_value=3.01, max_value=1e5),
+)
+def test_a_logarithmic_axis_has_three_plain_numbers_or_more(low, span):
+    with theme():
+        axes = Sheet().add_subplot()
+        value_axis(axes, [low, low * span], log=True)
+        bottom, top = axes.get_ylim()
+        inside = [tick for tick in axes.yaxis.get_majorticklocs() if bottom <= tick <= top]
+    assert 3 <= len(inside) <= 9
+    texts = [axes.yaxis.get_major_formatter()(tick) for tick in inside]
+    assert len(set(texts)) == len(texts) and all(float(text.replace(",", "")) for text in texts)
 
 
 def test_larger_images_are_drawn_by_speed_memory_and_the_largest_that_was_trained(sheets, tmp_path):

@@ -84,7 +84,9 @@ def simulate(
             continue
         simulated = _point(point, cell, load, gpus, (per_image_s, imbalance, overlap))
         points.append(_compared(simulated, points[0] if points else simulated, point.scaling))
-    names = (cell.model.name, cell.data.name, point.partition.name, cell.precision.value)
+    names = [cell.model.name, cell.data.name, point.partition.name, cell.precision.value]
+    if cell.sequence > 1:
+        names.append(f"sequence {cell.sequence} ({cell.sequence_method.value})")
     of_image = Input(
         name="computation of an image",
         value=f"{1000 * per_image_s:.3g} ms",

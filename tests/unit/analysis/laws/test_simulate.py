@@ -102,6 +102,7 @@ def test_gpus_that_share_tokens_have_their_part_of_the_work_and_wait_for_each_ot
     two, eight = made.points
     moved = exchange(cell(gpus=2, sequence=2))
     waits_ms = 1000 * (moved.size_bytes / 2 / 4e9 + moved.calls * 20e-6)
+    assert "sequence 2 (ulysses), batch" in made.label
     assert (two.global_batch, eight.global_batch, eight.steps) == (16, 64, 1000)
     assert two.compute_ms == pytest.approx(1000 * 8 * PER_IMAGE_S)
     assert eight.communication_ms == pytest.approx(1000 * (14 * 20e-6 + 14 / 8 * SIZE / 4e9) + waits_ms)

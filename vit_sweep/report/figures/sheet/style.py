@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, Locator, NullFormatter, NullLocator
 
 ONE_COLUMN = 3.5
 """Inches: the column of a two-column paper (IEEE)."""
@@ -172,9 +172,37 @@ def _with_room(counts: Sequence[int], width_in: float) -> set[int]:
     return shown
 
 
+_MANY_DECADES = 2.5
+_STEPS = (
+    (1.0,),
+    (1.0, 3.0),
+    (1.0, 2.0, 5.0),
+    (1.0, 1.5, 2.0, 3.0, 5.0, 7.0),
+    tuple(k / 10 for k in range(10, 100)),
+)
+"""Ticks of a decade, few to many."""
+
+
+class _PlainTicks(Locator):
+    """The first of some sets of ticks of a decade of which three or more lie on the axis."""
+
+    def __init__(self, steps: Sequence[Sequence[float]]) -> None:
+        self._steps = steps
+
+    def __call__(self) -> Sequence[float]:
+        low, high = self.axis.get_view_interval()  # type: ignore[union-attr]
+        return self.tick_values(low, high)
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        low, high = sorted((vmin, vmax))
+        decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1) if low > 0 else ()
+        made = ([f * 10.0**d for d in decades for f in few if low <= f * 10.0**d <= high] for few in self._steps)
+        return next((ticks for ticks in made if len(ticks) > 2), [])
+
+
 def plain_log(axis: Axis, decades: float) -> None:
-    """Ticks with plain numbers on a logarithmic axis that spans so many decades."""
-    axis.set_major_locator(LogLocator(base=10, subs=(1.0, 2.0, 5.0) if decades < 2.5 else (1.0,)))
+    """Three ticks or more, with plain numbers, on a logarithmic axis that spans so many decades."""
+    axis.set_major_locator(_PlainTicks(_STEPS[0 if decades >= _MANY_DECADES else 2 :]))
     axis.set_minor_locator(NullLocator())
     axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
