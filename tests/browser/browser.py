@@ -85,12 +85,22 @@ class Browser:
         return WebDriverWait(self.driver, timeout=120, poll_frequency=0.05).until(lambda _: self.ask(expression))
 
     def click(self, selector, number=0):
-        """Click what a selector finds, as a person does."""
+        """Click what a selector finds, as a person does: once it stands still."""
+        from selenium.common.exceptions import ElementClickInterceptedException
+        from selenium.webdriver.support.ui import WebDriverWait
+
         element = self.driver.find_elements("css selector", selector)[number]
-        self.driver.execute_script(
-            "arguments[0].scrollIntoView({block: 'center', inline: 'center', behavior: 'instant'})", element
-        )
-        element.click()
+
+        def clicked(driver):
+            """Whether it took the click: while the page still scrolls to where a link led, nothing does."""
+            driver.execute_script(
+                "arguments[0].scrollIntoView({block: 'center', inline: 'center', behavior: 'instant'})", element
+            )
+            element.click()
+            return True
+
+        moving = [ElementClickInterceptedException]
+        WebDriverWait(self.driver, timeout=120, poll_frequency=0.05, ignored_exceptions=moving).until(clicked)
         return element
 
     def complaints(self):
