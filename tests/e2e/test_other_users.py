@@ -118,7 +118,7 @@ def test_a_study_of_another_user_runs_only_after_consent_which_is_kept_outside_i
     state = consent(place, COLLEAGUE, monkeypatch)
     code, text = command(place, *words, study)
     assert code == 2, text
-    assert f"if they may run as you: python -m vit_sweep {words[0]}" in text
+    assert f"if they may run as you: vit_sweep {words[0]}" in text
     assert text.rstrip().endswith("--trust")
     assert "setup: module load cuda" in text
     assert "environment: API_KEY=***" in text
@@ -142,7 +142,7 @@ def test_whoever_may_not_write_a_study_hears_who_may_and_what_to_type(verb, stud
     code, text = command(place, verb, study)
     assert code == 2, text
     assert "Traceback" not in text
-    assert f"in the hands of uid {OWNER}, who would type: python -m vit_sweep {verb} {study}" in text
+    assert f"in the hands of uid {OWNER}, who would type: vit_sweep {verb} {study}" in text
 
 
 @pytest.mark.parametrize("part", ["plan.json", "jobs.jsonl", "study.json", "cells", "cells/*/record.json", "cells/*"])
