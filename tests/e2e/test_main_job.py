@@ -44,7 +44,7 @@ def test_the_sweep_ends_well_and_prints_both_tables_and_the_figures(finished):
     for name in ("strong_time.png", "weak_time.svg"):
         assert name.split(".")[0] in answer.stdout
         assert (study / "figures" / name).stat().st_size > 5000
-    assert f"{study / 'figures'}/: " in answer.stdout
+    assert "outputs/s/figures/: " in answer.stdout
     assert (study / "figures" / "strong_time.png").read_bytes().startswith(b"\x89PNG")
 
 

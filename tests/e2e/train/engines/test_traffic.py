@@ -117,4 +117,4 @@ def _collectives(case, rank):
     step()
     with engine.counted() as counts:
         step()
-    return to_plain(counts.kinds(1))
+    return [to_plain(kind) for kind in counts.kinds(1)]

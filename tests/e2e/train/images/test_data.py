@@ -272,7 +272,7 @@ def test_a_job_without_its_data_says_which_command_to_run(spec, tmp_path):
     from vit_sweep.outcome.failure import JobError
 
     for scratch in (None, str(tmp_path / "scratch")):
-        with pytest.raises(JobError, match=r"train is missing; run: python -m vit_sweep data prepare tiny") as raised:
+        with pytest.raises(JobError, match=r"train is missing; run: vit_sweep data prepare tiny") as raised:
             load(spec, tmp_path / "nowhere", scratch)
         assert raised.value.cause is Cause.DATA
 
