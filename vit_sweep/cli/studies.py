@@ -22,6 +22,7 @@ from vit_sweep.cli.terminal.study_options import Quiet, StudyName, Trust
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.report.tables.status import counted, forecast
 from vit_sweep.study.store import Study, open_study
+from vit_sweep.submit.deciding import Asked, so_far
 
 
 def status(
@@ -57,19 +58,29 @@ def status(
         raise typer.Exit(watch_and_collect(opened, console))
     results, now = settled_results(opened), datetime.now(UTC)
     expected = forecast(results, opened.plan_file(), now=now, core_flops=core_flops())
+    asked = _asked(opened, results)
     if as_json:
-        typer.echo(json.dumps(show_status.as_data(opened.name, results, expected, opened.problems, now=now), indent=1))
+        told = show_status.as_data(opened.name, results, expected, opened.problems, now=now, asked=asked)
+        typer.echo(json.dumps(told, indent=1))
     elif show_status.is_folded(results) and not whole:
-        console.print(show_status.folded(opened.name, results, expected, now=now))
+        console.print(show_status.folded(opened.name, results, expected, now=now, asked=asked))
         show.problems(console, opened.problems)
     else:
-        console.print(show_status.status(opened.name, results, expected, now=now))
+        console.print(show_status.status(opened.name, results, expected, now=now, asked=asked))
         for table in show_status.filling(results):
             console.print(table)
         show.problems(console, opened.problems)
     if quiet:
         show.errors(_gone_wrong(results), opened.problems)
     raise typer.Exit(exit_code(results))
+
+
+def _asked(study: Study, results: Sequence[Result]) -> Asked | None:
+    """Of a study that decides: its question, and the answer by now."""
+    rule, offered = study.decide_rule(), study.candidates()
+    if rule is None or offered is None:
+        return None
+    return so_far(rule, offered.planned, offered.hours, study.decisions(), results)
 
 
 def exit_code(results: Sequence[Result]) -> int:

@@ -7,11 +7,12 @@ client that is killed between the two leaves cells that whoever comes next adds,
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from launchers.checked import Line, Quantity, Whole, checked
 from launchers.text import plural
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.plan.candidates_file import alike
 from vit_sweep.plan.cell import Cell
-from vit_sweep.plan.decision import Decision, DecisionEntry
+from vit_sweep.plan.decision import Answer, Decision, DecisionEntry
 from vit_sweep.plan.plan import PlannedCell
 from vit_sweep.plan.question import DecideRule, question_of
 from vit_sweep.runs.of_study import run_of
@@ -30,6 +31,68 @@ class Next:
     """Whether it is to be written down."""
     cells: Mapping[str, Cell]
     """Cells that it wants and the study does not have, by their id."""
+
+
+@checked
+class Asked:
+    """What a study was asked, and how far it is; `status --json` has it as it stands here."""
+
+    until: Line
+    """The question."""
+    answer: Answer | None
+    """By the last look; None before the first one. It holds for all looks together, which one in between would not."""
+    look: Whole
+    """The number of that look; 0 before the first one."""
+    runs: Whole
+    """Finished runs that it rests on."""
+    runs_since: Whole
+    """Those that have finished since."""
+    answered: bool
+    stop: Line
+    """answered, budget, exhausted; empty while it goes on."""
+    why: Line
+    """Why it stopped without an answer."""
+    spent_gpu_hours: Quantity
+    """Of the curve's finished runs, until now."""
+    budget_gpu_hours: Quantity
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one line."""
+        state = "answered" if self.answered else f"not answered: {self.why}" if self.stop else "not answered yet"
+        told = "nothing is known yet"
+        if self.answer is not None:
+            since = f" ({self.runs_since} more since)" if self.runs_since else ""
+            told = f"{self.answer.sentence}, by look {self.look}, of {plural(self.runs, 'run')}{since}"
+        spent = f"{self.spent_gpu_hours:.3g} of {self.budget_gpu_hours:g} GPU-hours spent"
+        return f'asked "{self.until}": {state}; {told}; {spent}'
+
+
+def so_far(
+    rule: DecideRule,
+    candidates: Mapping[int, PlannedCell],
+    hours: Mapping[int, float],
+    entries: Sequence[DecisionEntry],
+    results: Iterable[Result],
+) -> Asked:
+    """Where a study that decides stands, by what it has decided itself: nothing is decided anew."""
+    last = next((entry for entry in reversed(entries) if entry.until == rule.until), None)
+    runs = [run_of(r) for r in results if r.record is not None and alike(r.file.cell, candidates)]
+    made = last.decision if last is not None else None
+    # Another budget, or more repeats, ask again: then no stop but an answer holds.
+    stop = made.stop if last is not None and made is not None and (_asks_alike(last, rule) or made.answer.done) else ""
+    return Asked(
+        until=rule.until,
+        answer=made.answer if made is not None else None,
+        look=made.look if made is not None else 0,
+        runs=last.runs if last is not None else 0,
+        runs_since=max(0, len(runs) - (last.runs if last is not None else 0)),
+        answered=made is not None and made.answer.done,
+        stop=stop,
+        why=made.why if made is not None and stop else "",
+        spent_gpu_hours=sum(hours[run.gpus] if run.gpu_hours is None else run.gpu_hours for run in runs),
+        budget_gpu_hours=rule.budget_gpu_hours,
+    )
 
 
 def look(
@@ -130,7 +193,11 @@ def _failed(mine: Sequence[Result]) -> dict[int, str]:
 
 
 def _same(last: DecisionEntry, rule: DecideRule, runs: int) -> bool:
-    return (last.runs, last.budget_gpu_hours, last.most) == (runs, rule.budget_gpu_hours, rule.most)
+    return last.runs == runs and _asks_alike(last, rule)
+
+
+def _asks_alike(last: DecisionEntry, rule: DecideRule) -> bool:
+    return (last.budget_gpu_hours, last.most) == (rule.budget_gpu_hours, rule.most)
 
 
 def _seeds(

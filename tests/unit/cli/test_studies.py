@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,15 @@ from tests.unit.builders import entry, planned_study, point, record
 from vit_sweep.__main__ import main
 from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_UNDER_WAY
 from vit_sweep.outcome.ending import Cause, Exit
+from vit_sweep.plan.candidates_file import candidates_file
+from vit_sweep.plan.cell import JobOptions
+from vit_sweep.plan.one_curve import candidates_of
+from vit_sweep.plan.plan import make_plan
+from vit_sweep.plan.question import DecideRule, question_of
 from vit_sweep.study.journal import Event
+from vit_sweep.study.status import settled_results
+from vit_sweep.study.store import Study
+from vit_sweep.submit.deciding import look
 
 
 @pytest.fixture
@@ -73,6 +82,41 @@ def test_a_row_for_each_of_many_cells_is_shown_when_it_is_asked_for(tmp_path, ca
     whole = capsys.readouterr().out
     assert [cell for cell in plan.cells if cell not in whole] == []
     assert len(state(study, capsys)[1]["cells"]) == 50
+
+
+def test_status_tells_the_question_of_a_study_that_decides_and_how_far_its_answer_is(tmp_path, capsys):
+    points = [point(gpus=gpus) for gpus in (1, 2)]
+    plan, rule = make_plan(points), DecideRule(until="efficiency(2) +- 9 %", budget_gpu_hours=100, most=10)
+    offered = candidates_file(candidates_of(points, plan, question_of(rule.until), None))
+    study = Study.create_or_resume(tmp_path / "outputs" / "asked")
+    study.write_command(["-m", "gpus=1,2"], ["gpus=1,2"], code="abc")
+    study.write_candidates(offered)
+    study.write_plan(plan, data_root="data", options=JobOptions(), decide=rule)
+
+    def look_at(results):
+        return look(rule, offered.planned, offered.hours, study.decisions(), results, at="2026-11-30T00:00:00Z").entry
+
+    study.journal_decision(replace(look_at([]), cells=((1, 0), (2, 0))))
+    for planned in plan.cells.values():
+        finish(study, planned.cell)
+    _, told = state(study, capsys)
+    asked = told["question"]
+    assert (asked["until"], asked["look"], asked["runs_since"], asked["answered"]) == (rule.until, 1, 2, False)
+    study.journal_decision(look_at(settled_results(study)))
+    _, told = state(study, capsys)
+    asked, made = told["question"], study.decisions()[-1]
+    assert (asked["look"], asked["runs"], asked["budget_gpu_hours"]) == (2, 2, 100)
+    assert asked["answer"]["low"] == made.decision.answer.low
+    assert asked["spent_gpu_hours"] == pytest.approx(made.spent_gpu_hours)
+    assert asked["spent_gpu_hours"] > 0
+    main(["status", str(study.folder)])
+    text = " ".join(capsys.readouterr().out.split())
+    assert f'asked "{rule.until}": not answered yet; {made.decision.answer.sentence}, by look 2, of 2 runs; ' in text
+    assert "of 100 GPU-hours spent" in text
+
+
+def test_a_study_that_was_asked_nothing_has_no_question(two_cells, capsys):
+    assert state(two_cells[0], capsys)[1]["question"] is None
 
 
 def test_one_stays_or_prints_for_a_program(two_cells, capsys):

@@ -1,18 +1,21 @@
 """A study decides by its records and its earlier decisions alone, and a client that is killed loses none of them."""
 
+import io
 from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
 from launchers.errors import UserError
 from tests.unit.builders import cell, data, point, record, result
-from vit_sweep.plan.decision import DecisionEntry
+from vit_sweep.cli.terminal import show
+from vit_sweep.plan.decision import Answer, DecisionEntry
 from vit_sweep.plan.one_curve import candidates_of
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.question import DecideRule, question_of
 from vit_sweep.report.tables.decisions import decisions_table
 from vit_sweep.study.store import Study
-from vit_sweep.submit.deciding import decided, look
+from vit_sweep.submit.deciding import decided, look, so_far
 
 RULE = DecideRule(until="efficiency(8) +- 5 %", budget_gpu_hours=100, most=10)
 POINTS = [point(gpus=gpus) for gpus in (1, 2, 4, 8)]
@@ -148,6 +151,67 @@ def test_an_entry_is_what_it_was_after_it_was_written(tmp_path):
     assert entry == FIRST
 
 
+def standing(entries, results, rule=RULE):
+    return so_far(rule, OFFERED, HOURS, entries, results)
+
+
+def test_a_study_that_decides_says_how_far_it_is():
+    before = standing([], [])
+    assert (before.look, before.answered, before.stop, before.spent_gpu_hours) == (0, False, "", 0)
+    assert before.sentence == (
+        'asked "efficiency(8) +- 5 %": not answered yet; nothing is known yet; 0 of 100 GPU-hours spent'
+    )
+    results = results_of(FIRST)
+    under_way = standing([FIRST], results[:1])
+    assert (under_way.answered, under_way.runs, under_way.runs_since) == (False, 0, 1)
+    last = decide([FIRST], results).entry
+    after = standing([FIRST, last], results)
+    assert (after.answered, after.stop, after.look, after.runs, after.runs_since) == (True, "answered", 2, 4, 0)
+    assert after.answer == last.decision.answer
+    assert after.spent_gpu_hours == pytest.approx(last.spent_gpu_hours)
+    assert f"answered; {after.answer.sentence}, by look 2, of 4 runs" in after.sentence
+
+
+def test_where_the_budget_ended_it_the_study_says_so_until_it_gets_more():
+    rule = replace(RULE, until="efficiency(8) +- 1 %", budget_gpu_hours=0.5)
+    first = decide((), (), rule).entry
+    results = results_of(first, noise=0.1)
+    last = decide([first], results, replace(rule, budget_gpu_hours=1e-6)).entry
+    assert last.decision.stop == "budget"
+    ended = standing([first, last], results, replace(rule, budget_gpu_hours=1e-6))
+    assert not ended.answered
+    assert "not answered: budget_gpu_hours=1e-06" in ended.sentence
+    more = standing([first, last], results, rule)
+    assert (more.stop, more.why) == ("", "")
+    assert "not answered yet" in more.sentence
+
+
+def test_the_answer_to_another_question_is_not_told_as_that_to_the_studys_own():
+    last = decide([FIRST], results_of(FIRST)).entry
+    other = standing([FIRST, last], results_of(FIRST), replace(RULE, until="time(8) +- 1 %"))
+    assert (other.answer, other.look, other.answered, other.runs_since) == (None, 0, False, 4)
+
+
+def test_at_80_columns_the_table_keeps_what_was_chosen_why_and_what_it_changed():
+    entries = [FIRST, decide([FIRST], results_of(FIRST, noise=0.1)).entry]
+    table = decisions_table(entries)
+    for width in (80, 60):
+        console = Console(width=width, record=True, markup=False, highlight=False, file=io.StringIO())
+        console.print(show.whole(table))
+        lines = console.export_text().splitlines()
+        assert max(map(len, lines)) <= width
+        text = " ".join(" ".join(lines).split())
+        for row in table.rows:
+            assert f"look {row['look']}" in text
+            for name in ("answer", "chosen", "why", "changed"):
+                assert row[name] in text
+        assert "a wider terminal" not in text
+
+
+def number(half_width):
+    return Answer(sentence="so far", done=False, value=1.0, low=0.8, high=1.2, half_width=half_width)
+
+
 def test_the_table_says_what_each_round_changed():
     second = decide([FIRST], results_of(FIRST, noise=0.1)).entry
     table = decisions_table([FIRST, second])
@@ -157,3 +221,8 @@ def test_the_table_says_what_each_round_changed():
     assert then["answer"] == second.decision.answer.sentence
     assert "variance" in then["why"]
     assert decisions_table([]) is None
+    wide, narrow = (
+        replace(second, runs=n, decision=replace(second.decision, answer=number(half)))
+        for n, half in ((4, 0.2), (6, 0.1))
+    )
+    assert decisions_table([wide, narrow]).rows[1]["changed"] == "2 more: ±20.0% to ±10.0%"

@@ -87,7 +87,7 @@ def _number(question: Question, known: Evidence) -> Answer:
     basis = ", by the candidate laws" if by_laws else ""
     sentence = (
         f"{_name(question)}: {_shown(question, value)} ({_shown(question, ends[0])} to {_shown(question, ends[1])}), "
-        f"+- {_percent(width)}{basis}"
+        f"±{_percent(width)}{basis}"
     )
     return Answer(
         sentence=sentence, done=done, value=value, low=ends[0], high=ends[1], half_width=width, by_laws=by_laws

@@ -67,7 +67,7 @@ def within(made: Round, known: Evidence, hours: float) -> Round:
     Whole, or its first runs as they fit.
     """
     kept: list[Choice] = []
-    left = hours
+    left = max(0.0, hours)  # runs that took longer than their like may have spent more than there was
     for choice in made.choices:
         fit = min(choice.runs, int(left / known.hours(choice.gpus) + 1e-9)) if known.hours(choice.gpus) > 0 else 0
         if fit:
@@ -102,7 +102,7 @@ def _towards_number(question: Question, known: Evidence) -> Round:
                 gpus=gpus,
                 runs=runs,
                 why=f"its runs are {share[gpus] / sum(share.values()):.0%} of the answer's variance; the round takes "
-                f"it from +- {before:.1%} to about {after:.1%}",
+                f"it from ±{before:.1%} to about ±{after:.1%}",
             )
             for gpus, runs in sorted(more.items())
         )

@@ -111,10 +111,10 @@ class Fitted:
         """A block for each row: what names it, and below that the rest, each behind its heading."""
         for row in range(len(self.columns[0].values)):
             style = self.styles[row] if self.styles else ""
-            keys = [column.values[row] for column in self.columns if column.role is Role.KEY]
+            keys = [_named(column, row) for column in self.columns if column.role is Role.KEY]
             yield Text("  ".join(filter(None, keys)), style)
             for column in self.columns:
-                if column.role is not Role.KEY and column.values[row]:
+                if column.role is not Role.KEY and column.values[row] not in ("", "–"):
                     heading = f"{column.heading}: " if column.heading else ""
                     yield Padding(Text(f"{heading}{column.values[row]}", style), (0, 0, 0, 4))
 
@@ -176,6 +176,11 @@ class _Form:
     """What the numbers in the table say below it."""
     gone: tuple[str, ...] = ()
     """Headings of columns that are left out."""
+
+
+def _named(column: Column, row: int) -> str:
+    """What names a row where no heading stands above it: a number says of what."""
+    return column.values[row] if column.is_text else f"{column.heading} {column.values[row]}"
 
 
 def _widths(column: Column, heading: str) -> tuple[int, int]:

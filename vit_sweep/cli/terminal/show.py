@@ -101,10 +101,11 @@ def _table(table: Data, same: Sequence[Column], drawn: Sequence[Drawn], *, title
         styles=tuple(STYLES.get(row.get("status", ""), "") for row in table.rows),
         frame=box.SIMPLE_HEAD,
         left_out=f"a wider terminal, or tables/{table.name}.csv, shows {{}}",
+        stacks=2 * sum(column.role is Role.REMARK for column in drawn) > len(drawn),  # sentences are what it is about
     )
 
 
-_REMARKS = ("flags", "sentence", "verdict", "seeds", "cell_id", "certificate")
+_REMARKS = ("flags", "sentence", "verdict", "seeds", "cell_id", "certificate", "answer", "changed", "chosen", "why")
 """Columns of any table that hold sentences, or lists."""
 
 

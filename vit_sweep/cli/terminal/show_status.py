@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from launchers.checked import to_plain
 from launchers.text import plural
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.cli.terminal import show
@@ -22,6 +23,7 @@ from vit_sweep.report.tables.form.table import Table as Data
 from vit_sweep.report.tables.scaling import scaling_table
 from vit_sweep.report.tables.status import clock, counted, detail_of, left, left_row, status_row
 from vit_sweep.runs.of_study import runs_of
+from vit_sweep.submit.deciding import Asked
 
 _WORKING = (Status.RUNNING, Status.SUSPENDED, Status.RETRY, Status.UNKNOWN, Status.QUEUED)
 _COLUMNS = (
@@ -57,11 +59,13 @@ _AXES: dict[str, Callable[[Cell], object]] = {
 }
 
 
-def status(name: str, results: Sequence[Result], expected: Forecast, *, now: datetime) -> RenderableType:
+def status(
+    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, asked: Asked | None = None
+) -> RenderableType:
     """Every cell: state, attempt, node, epoch, time since the attempt began, time that is left, and why it waits or how
-    it ended; below, what is left of them all."""
+    it ended; below, what is left of them all, and of a study that decides its question and the answer by now."""
     table = _table(results, expected, now, title=f"study {name}: {counted(results)}")
-    return _above(table, left(expected, now=now))
+    return _above(table, _below(expected, now, asked))
 
 
 def is_folded(results: Sequence[Result]) -> bool:
@@ -69,9 +73,11 @@ def is_folded(results: Sequence[Result]) -> bool:
     return len(results) >= _FOLDED
 
 
-def folded(name: str, results: Sequence[Result], expected: Forecast, *, now: datetime) -> RenderableType:
-    """The cells counted by each value of what varies, and those that are at work or went wrong by name; below, what is
-    left of them all."""
+def folded(
+    name: str, results: Sequence[Result], expected: Forecast, *, now: datetime, asked: Asked | None = None
+) -> RenderableType:
+    """The cells counted by each value of what varies, and those that are at work or went wrong by name; below, as for
+    all rows, what is left and what was asked."""
     title = f"study {name}: {counted(results)}"
     eventful = [result for result in results if result.status not in _UNEVENTFUL]
     eventful.sort(key=lambda result: result.status in _WORKING)  # what went wrong comes first
@@ -80,7 +86,12 @@ def folded(name: str, results: Sequence[Result], expected: Forecast, *, now: dat
         parts.append(_table(eventful[:_NAMED], expected, now))
     others = len(results) - len(eventful[:_NAMED])
     parts.append(Text(f"{plural(others, 'cell')} in short; --all shows a row for each, and the tables so far"))
-    return _above(Group(*parts), left(expected, now=now))
+    return _above(Group(*parts), _below(expected, now, asked))
+
+
+def _below(expected: Forecast, now: datetime, asked: Asked | None) -> str:
+    """What is left of the sweep, and the question of one that decides."""
+    return "\n".join(filter(None, [left(expected, now=now), asked.sentence if asked else ""]))
 
 
 def _by_axis(results: Sequence[Result], title: str) -> Fitted:
@@ -103,13 +114,20 @@ def _counts(results: Sequence[Result], states: Sequence[Status]) -> list[str]:
 
 
 def as_data(
-    name: str, results: Sequence[Result], expected: Forecast, problems: Sequence[str], *, now: datetime
+    name: str,
+    results: Sequence[Result],
+    expected: Forecast,
+    problems: Sequence[str],
+    *,
+    now: datetime,
+    asked: Asked | None = None,
 ) -> dict[str, Any]:
-    """The same for programs: counts by state, what is left (seconds, and the end in UTC), and an object for each cell;
-    null where something is not known."""
+    """The same for programs: counts by state, what is left (seconds, and the end in UTC), the question of a study that
+    decides (`submit.deciding.Asked`), and an object for each cell; null where something is not known."""
     return {
         "study": name,
         **left_row(expected.sweep, now),
+        "question": to_plain(asked) if asked is not None else None,
         "counts": dict(Counter(str(result.status) for result in results)),
         "cells": [status_row(result, expected.cells.get(result.file.cell_id), now=now) for result in results],
         "problems": list(problems),

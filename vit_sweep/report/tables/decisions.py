@@ -36,7 +36,7 @@ def changed(last: DecisionEntry | None, entry: DecisionEntry) -> str:
     old, new = last.decision.answer, entry.decision.answer
     runs = entry.runs - last.runs
     if old.half_width is not None and new.half_width is not None:
-        return f"{runs} more: +- {old.half_width:.1%} to +- {new.half_width:.1%}"
+        return f"{runs} more: ±{old.half_width:.1%} to ±{new.half_width:.1%}"
     return f"{runs} more: {_left(old)} to {_left(new)}" if old.possible and new.possible else f"{runs} more"
 
 

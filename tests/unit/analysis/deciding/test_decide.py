@@ -101,6 +101,13 @@ def test_the_budget_is_kept_but_for_runs_that_take_longer_than_their_like(seed, 
     assert decisions[-1].stop in (ANSWERED, BUDGET, EXHAUSTED)
 
 
+def test_runs_that_took_far_more_than_was_thought_leave_a_budget_that_is_spent():
+    runs = [Timed(gpus=gpus, epoch_s=100 + i, gpu_hours=5.0) for gpus in (1, 16) for i in (0, 20)]
+    decision = decide(EFFICIENCY, known(runs), budget=0.1)
+    assert (decision.stop, decision.choices) == (BUDGET, ())
+    assert "20 are spent" in decision.why
+
+
 def test_a_budget_that_pays_no_first_step_says_what_would():
     (decision,), _ = answered(EFFICIENCY, budget=0.05)
     assert decision.stop == BUDGET
