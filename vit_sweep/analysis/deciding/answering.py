@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from math import exp, log, sinh
 from typing import NamedTuple
 
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from launchers.text import plural
 from vit_sweep.analysis.deciding.candidates import Candidates
@@ -172,6 +172,26 @@ def standings(question: Question, known: Evidence, before: Before) -> dict[int, 
             below=gpus in before.below or (fresh and off + reach < 0),
         )
     return found
+
+
+def chance_to_tell(known: Evidence, weights: Weights, off: float, confidence: float) -> float:
+    """The probability, 0 to 1, that a count is told from the threshold once it ran as often as it may.
+
+    Predictive power (Spiegelhalter, Freedman and Blackburn 1986): by then it is off by what it is now, give or take
+    the error that the remaining runs take away. It is told where that is more than half of the interval that is left,
+    and equal where the interval is near enough. `off`: logarithm of its efficiency over the threshold. Giving up
+    makes no answer less sure, as none is given.
+    """
+    now = known.value(weights)
+    last = known.value(weights, {gpus: known.room(gpus) for gpus in weights})
+    reach = t_of(last.freedom, confidence) * last.error
+    moves = max(1e-12, now.error**2 - last.error**2) ** 0.5
+
+    def less(bound: float) -> float:
+        return float(stdtr(now.freedom, (bound - off) / moves))
+
+    near = max(0.0, log(1 + TIE) - reach)
+    return min(1.0, 1 - less(reach) + less(-reach) + less(near) - less(-near))
 
 
 def undecided(known: Evidence, standing: Mapping[int, Standing]) -> tuple[int, tuple[int, ...]]:

@@ -21,6 +21,8 @@ from math import ceil, exp, log2
 from launchers.text import plural
 from vit_sweep.analysis.deciding.answering import (
     Before,
+    Standing,
+    chance_to_tell,
     half_width,
     ideal_off,
     standings,
@@ -40,6 +42,8 @@ GROWTH = 0.5
 """Runs of a round at most, as a part of those that the answer rests on."""
 LEAST_GAIN = 0.02
 """Part of the variance that a run must take away, where laws answer."""
+LEAST_CHANCE = 0.1
+"""Probability that all runs that may still be made tell a count from the threshold, below which none is made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,7 +205,7 @@ def _towards_threshold(question: Question, known: Evidence, before: Before) -> R
         if not (gpus in standing and standing[gpus].tied):
             plans += [plan for plan in [_plan(question, known, laws, gpus, confidence)] if plan is not None]
     if not plans:
-        return Round(nothing=_all_ran(known, dict.fromkeys(open_ or known.counts)))
+        return Round(nothing=_not_told(question, known, standing, open_))
     best = max(plans, key=lambda plan: (plan.bits / max(1e-12, plan.hours), -plan.gpus))
     return Round(choices=best.choices, judged=best.gpus)
 
@@ -244,6 +248,8 @@ def _again(question: Question, known: Evidence, gpus: int, confidence: float) ->
     def enough(value: Value) -> bool:
         return t_of(value.freedom, confidence) * value.error <= max(abs(off), 0.005) * 0.9
 
+    if chance_to_tell(known, weights, off, confidence) < LEAST_CHANCE:
+        return None
     whole = allocate(known, weights, enough, most=4 * known.most)
     more = allocate(known, weights, enough)
     if not more:
@@ -274,6 +280,17 @@ def _single(known: Evidence, gpus: int, more: Mapping[int, int], confidence: flo
 
 def _efficiency(question: Question, known: Evidence, gpus: int, ratio: float) -> float:
     return exp(min(50.0, ratio - ideal_off(question, known, gpus))) * (question.threshold or 1.0)
+
+
+def _not_told(question: Question, known: Evidence, standing: Mapping[int, Standing], open_: tuple[int, ...]) -> str:
+    """Why no count that is open is looked at again."""
+    near = [gpus for gpus in open_ if gpus in standing and not standing[gpus].tied and known.room(gpus)]
+    if not near:
+        return _all_ran(known, dict.fromkeys(open_ or known.counts))
+    return (
+        f"gpus={', '.join(map(str, near))} is too near {question.threshold:.0%} for its spread: the chance that "
+        f"max_repeats={known.most} runs tell is below {LEAST_CHANCE:.0%}; a larger one goes on"
+    )
 
 
 def _entropy(chance: float) -> float:
