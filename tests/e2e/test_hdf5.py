@@ -29,6 +29,13 @@ def commands():
     return [[*some, *(QUICK if "-m" in some else []), "data.side=32"] for some in words]
 
 
+def test_the_readme_has_the_words_of_the_docs():
+    shown = re.findall(r"`vit_sweep ([^`]*fastmri[^`]*)`", (ROOT / "README.md").read_text())
+    assert [[SMALLER.get(word, word) for word in shlex.split(line)] for line in shown] == [
+        [word for word in words if word not in QUICK and word != "data.side=32"] for words in commands()[:2]
+    ]
+
+
 def test_fastmri_trains_from_the_words_of_the_docs(sweep, tmp_path):
     fastmri(tmp_path / "knees", train=16, val=8)
     by_class, by_number = commands()[:2], commands()[2:]
