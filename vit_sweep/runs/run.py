@@ -4,8 +4,10 @@ A study's record, a line of somebody's CSV file and a published figure all becom
 them. What a source does not say is None, and no rule guesses it.
 """
 
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection, Iterable, Iterator
 from enum import StrEnum
+from functools import lru_cache
 from statistics import median
 
 from launchers.checked import checked
@@ -210,6 +212,22 @@ def counted(runs: Iterable[Run]) -> str:
     """What the runs count: images, or pairs where all of them learn from pairs."""
     tasks = {run.condition("task") for run in runs}
     return "pairs" if tasks == {Task.CONTRASTIVE.value} else "images"
+
+
+@lru_cache(maxsize=4096)
+def in_order(conditions: tuple[tuple[str, str], ...]) -> tuple[object, ...]:
+    """What sorts by conditions, numbers in them by their size.
+
+    >>> sorted([(("px", "1024"),), (("px", "224"),)], key=in_order)
+    [(('px', '224'),), (('px', '1024'),)]
+    """
+    return tuple((name, tuple(_by_number(text)), text) for name, text in conditions)
+
+
+def _by_number(text: str) -> Iterator[str | float]:
+    """Words and numbers in turns, beginning with a word, which may be empty."""
+    for place, part in enumerate(re.split(r"([0-9]+(?:\.[0-9]+)?)", text)):
+        yield float(part) if place % 2 else part
 
 
 def within(conditions: Iterable[tuple[str, str]], groups: Collection[str]) -> tuple[tuple[str, str], ...]:

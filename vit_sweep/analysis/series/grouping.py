@@ -11,7 +11,7 @@ from vit_sweep.analysis.series.series import Apart, Estimate, ScalingSeries, Ser
 from vit_sweep.plan.cell import Series as Membership
 from vit_sweep.plan.choices import BatchPer, Scaling
 from vit_sweep.record.machine import differences, facts_of, may_pool
-from vit_sweep.runs.run import Origin, Run
+from vit_sweep.runs.run import Origin, Run, in_order
 
 
 def group(runs: Iterable[Run], scaling: Scaling) -> list[ScalingSeries]:
@@ -108,9 +108,8 @@ def _condition_words(name: str, value: str) -> str:
 
 
 def _order(key: SeriesKey) -> tuple[object, ...]:
-    return (
-        key.conditions, key.placement, key.batch_per, key.batch or 0, key.accum or 0, key.work or 0, key.scaling.value,
-    )  # fmt: skip
+    amounts = (key.batch or 0, key.accum or 0, key.work or 0)
+    return (in_order(key.conditions), key.placement, key.batch_per, *amounts, key.scaling.value)
 
 
 def _share_single_gpu(members: dict[SeriesKey, dict[str, Run]]) -> None:

@@ -13,7 +13,7 @@ from vit_sweep.analysis.series.series import Estimate, ScalingSeries, SeriesPoin
 from vit_sweep.record.metrics import METRICS
 from vit_sweep.report.tables.form.columns import WHAT
 from vit_sweep.report.tables.form.table import BEHIND, HIGH, LOW, Cells
-from vit_sweep.runs.run import Run, within
+from vit_sweep.runs.run import Run, in_order, within
 
 if TYPE_CHECKING:
     # It imports numpy.
@@ -71,7 +71,7 @@ def ids_of(runs: Iterable[Run]) -> tuple[str, ...]:
 
 def by_configuration(run: Run) -> tuple[Hashable, ...]:
     """What is equal for repeats: all but the seed. Sorts as tables do."""
-    return (run.conditions, run.work or 0, run.micro_batch or 0, run.accum or 0, run.gpus, run.nodes or 0)
+    return (in_order(run.conditions), run.work or 0, run.micro_batch or 0, run.accum or 0, run.gpus, run.nodes or 0)
 
 
 def placement_of(run: Run) -> str:

@@ -36,6 +36,18 @@ def test_weak_efficiency_is_the_ratio_and_the_speedup_is_scaled():
     assert four.serial_fraction is None
 
 
+def test_series_stand_in_the_order_of_what_tells_them_apart_numbers_by_their_size():
+    sizes = ["1024", "[224, 96]", "[32, 96]", "96"]
+    runs = [
+        run(gpus, (10 / gpus,) * 2, conditions={"model.image_size": size}, run_id=f"g{gpus}-{size}")
+        for size in sizes
+        for gpus in (1, 2)
+    ]
+    assert [dict(one.key.conditions)["model.image_size"] for one in group(runs, Scaling.STRONG)] == [
+        "96", "1024", "[32, 96]", "[224, 96]",
+    ]  # fmt: skip
+
+
 def test_repeats_are_one_point_with_both_spreads():
     (point,) = series_from({1: [[10.0, 11.0], [12.0, 12.0], [20.0, 20.0]]}).points
     assert point.time_s.value == 12.0
