@@ -308,6 +308,11 @@ def put(source: Path, path: Path) -> None:
         os.replace(source, name, dst_dir_fd=folder)
 
 
+def is_ours_alone(about: os.stat_result) -> bool:
+    """Whether what was looked at is this user's, and nobody else may write it."""
+    return about.st_uid == os.geteuid() and not about.st_mode & 0o022
+
+
 @contextmanager
 def private_folder(path: Path) -> Iterator[Path]:
     """A folder as `own_folder` makes it, by a path that leads to it whatever others put in its place meanwhile.
@@ -319,7 +324,7 @@ def private_folder(path: Path) -> Iterator[Path]:
     try:
         about = os.fstat(descriptor)
         swapped = PermissionError(errno.EPERM, "was swapped for another by somebody else", str(path))
-        if about.st_uid != os.geteuid() or about.st_mode & 0o022:
+        if not is_ours_alone(about):
             raise swapped
         yield by_number
         if not os.path.samestat(about, path.lstat()):

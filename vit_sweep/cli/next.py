@@ -12,7 +12,7 @@ from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.study_options import StudyName
 from vit_sweep.study.provenance import require_extra
 from vit_sweep.study.store import open_study
-from vit_sweep.submit.deciding import reasons, sentence
+from vit_sweep.submit.deciding import lines
 
 
 def next_cells(
@@ -37,7 +37,7 @@ def next_cells(
         typer.echo(json.dumps(to_plain(made.entry), indent=1, allow_nan=False))
         return
     console = show.console()
-    for line in (sentence(made.entry), *reasons(made.entry)):
+    for line in lines(made.entry):
         console.print(line, soft_wrap=not console.is_terminal, markup=False, highlight=False)
     rule = opened.decide_rule()
     if not made.entry.settled and rule is not None and rule.until == made.entry.until:

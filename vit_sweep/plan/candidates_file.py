@@ -11,6 +11,7 @@ from launchers.checked import Quantity, Whole, checked
 from launchers.profile import Count, PartitionProfile
 from vit_sweep.plan.cell import Cell, Series
 from vit_sweep.plan.plan import PlannedCell
+from vit_sweep.plan.plan_file import Profiles
 
 SCHEMA_VERSION = 1
 
@@ -63,23 +64,20 @@ class CandidatesFile:
 
 def candidates_file(planned: Mapping[int, PlannedCell]) -> CandidatesFile:
     """The file of these cells."""
-    profiles: list[PartitionProfile] = []
-    candidates = []
-    for _, cell in sorted(planned.items()):
-        if cell.profile not in profiles:
-            profiles.append(cell.profile)
-        candidates.append(
-            Candidate(
-                cell=cell.cell,
-                series=cell.series,
-                nodes=cell.shape.nodes,
-                gpus_per_node=cell.shape.gpus_per_node,
-                minutes=cell.shape.minutes,
-                profile=profiles.index(cell.profile),
-                gpu_hours=cell.gpu_hours,
-            )
+    profiles = Profiles()
+    candidates = tuple(
+        Candidate(
+            cell=cell.cell,
+            series=cell.series,
+            nodes=cell.shape.nodes,
+            gpus_per_node=cell.shape.gpus_per_node,
+            minutes=cell.shape.minutes,
+            profile=profiles.place(cell.profile),
+            gpu_hours=cell.gpu_hours,
         )
-    return CandidatesFile(candidates=tuple(candidates), profiles=tuple(profiles))
+        for _, cell in sorted(planned.items())
+    )
+    return CandidatesFile(candidates=candidates, profiles=tuple(profiles.listed))
 
 
 def alike(cell: Cell, candidates: Mapping[int, PlannedCell]) -> bool:

@@ -63,7 +63,7 @@ def plan_file(
     plan: Plan, known: PlanFile | None, *, repeat: RepeatRule | None = None, decide: DecideRule | None = None
 ) -> PlanFile:
     """What is written of a plan, joined with the points and cells of earlier sweeps."""
-    profiles = _Profiles()
+    profiles = Profiles()
     cells = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in plan.cells.items()]
     for cell in known.cells if known else ():
         if known and known.profiles and cell.cell_id not in plan.cells:
@@ -80,7 +80,7 @@ def plan_file(
 
 def with_cells(known: PlanFile, more: Mapping[str, PlannedCell]) -> PlanFile:
     """A written plan and further cells: repeats that nobody had asked for by their seed."""
-    profiles = _Profiles(known.profiles)
+    profiles = Profiles(known.profiles)
     added = [_forecast(cell_id, planned, profiles.place(planned.profile)) for cell_id, planned in more.items()]
     return replace(known, cells=(*known.cells, *added), profiles=tuple(profiles.listed))
 
@@ -128,7 +128,7 @@ def strangers(plan: PlanFile | None, cells: Sequence[str]) -> list[str]:
     ]
 
 
-class _Profiles:
+class Profiles:
     """A list where each profile stands once. Cells share their profile's object, so few are ever compared."""
 
     def __init__(self, known: Sequence[PartitionProfile] = ()) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from launchers.atomic import read, reading, replacing
+from launchers.atomic import is_ours_alone, read, reading, replacing
 from launchers.checked import checked, parse_json, to_json
 from launchers.errors import UserError
 from vit_sweep.report.figure import formats
@@ -53,7 +53,7 @@ def remembered(folder: Path, stamp: str | None) -> Remembered | None:
     with suppress(OSError, UserError):
         with reading(_path(folder)) as file:
             about, text = os.fstat(file.fileno()), file.read()
-        if about.st_uid == os.geteuid() and not about.st_mode & 0o022:
+        if is_ours_alone(about):
             known = parse_json(Remembered, text, what="what was collected last")
             if known.stamp == stamp and all(_digest(folder / name) == digest for name, digest in known.written):
                 return known

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from launchers.atomic import reading, remove, replacing, temporary
+from launchers.atomic import is_ours_alone, reading, remove, replacing, temporary
 from launchers.checked import checked, parse_json, to_compact_json
 from launchers.errors import UserError
 from vit_sweep.record.learning import Reached
@@ -89,7 +89,7 @@ class Kept:
     def _look(self) -> None:
         with reading(self._path) as file:
             about = os.fstat(file.fileno())
-            if about.st_uid != os.geteuid() or about.st_mode & 0o022 or about.st_size > _MOST_BYTES:
+            if not is_ours_alone(about) or about.st_size > _MOST_BYTES:
                 return
             head = from_json(file.readline())
             text = file.read(int(head["index_bytes"]))

@@ -141,8 +141,12 @@ def decided(entries: Iterable[DecisionEntry], candidates: Mapping[int, PlannedCe
     return _cells([pair for entry in entries for pair in entry.cells], candidates)
 
 
-def sentence(entry: DecisionEntry) -> str:
-    """A decision as one line: the answer by now, then what runs next, or why nothing does."""
+def lines(entry: DecisionEntry) -> list[str]:
+    """A decision for people: the answer by now, what runs next or why nothing does, and why each cell was chosen."""
+    return [_sentence(entry), *(f"  gpus={c.gpus} x {c.runs}: {c.why}" for c in entry.decision.choices)]
+
+
+def _sentence(entry: DecisionEntry) -> str:
     made = entry.decision
     begin = f"look {made.look}: {made.answer.sentence}"
     if made.stop:
@@ -150,11 +154,6 @@ def sentence(entry: DecisionEntry) -> str:
         return f"{begin} – {why} ({entry.spent_gpu_hours:.3g} GPU-hours, {plural(entry.runs, 'run')})"
     wanted = ", ".join(f"gpus={c.gpus}{f' x {c.runs}' if c.runs > 1 else ''}" for c in made.choices)
     return f"{begin} – next {wanted}, about {made.hours:.3g} GPU-hours"
-
-
-def reasons(entry: DecisionEntry) -> list[str]:
-    """Why each cell of a decision was chosen, a line each."""
-    return [f"  gpus={choice.gpus} x {choice.runs}: {choice.why}" for choice in entry.decision.choices]
 
 
 def _decide(

@@ -18,7 +18,7 @@ from vit_sweep.study.lock import BusyError, now
 from vit_sweep.study.snapshot import take
 from vit_sweep.study.store import Study
 from vit_sweep.submit.batches import Todo
-from vit_sweep.submit.deciding import look, reasons, sentence
+from vit_sweep.submit.deciding import lines, look
 from vit_sweep.submit.next import write
 from vit_sweep.submit.repeats import further
 from vit_sweep.submit.submission import Say, Submitter, resolve
@@ -148,7 +148,7 @@ class Keeper:
         if made.new and made.entry is not None:
             self._study.journal_decision(made.entry)
         if made.entry is not None and (made.new or made.cells):
-            for line in (sentence(made.entry), *reasons(made.entry)):
+            for line in lines(made.entry):
                 self._say(line)
         more = {cell_id: replace(candidates[cell.gpus], cell=cell) for cell_id, cell in made.cells.items()}
         if more:

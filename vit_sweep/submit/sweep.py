@@ -41,7 +41,7 @@ from vit_sweep.study.snapshot import Snapshot, take
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study, cell_file
 from vit_sweep.submit import interrupt
-from vit_sweep.submit.deciding import look, reasons, sentence
+from vit_sweep.submit.deciding import lines, look
 from vit_sweep.submit.next import Next, choose, write
 from vit_sweep.submit.submission import Say, Submitter, resolve
 
@@ -184,7 +184,7 @@ def _decided(
     remarks = [f"asked: {rule.until}, of gpus={counts}, with {rule.budget_gpu_hours:g} GPU-hours"]
     if made.entry is None:
         return plan, [*remarks, "cells of the last decision have not ended: the next one follows them"]
-    return plan, [*remarks, sentence(made.entry), *reasons(made.entry)]
+    return plan, [*remarks, *lines(made.entry)]
 
 
 def _not_in(study: Study, plan: Plan, data_root: str, options: JobOptions) -> list[CellFile]:

@@ -29,6 +29,7 @@ from vit_sweep.study.store import Study
 if TYPE_CHECKING:
     # They import numpy and more, which `--help` does not need.
     from vit_sweep.report.gather import Gathered
+    from vit_sweep.report.records import Records
     from vit_sweep.report.tables.form.table import Table
     from vit_sweep.runs.kept import Read
 
@@ -98,10 +99,23 @@ def collect_study(
     A sentence says so where no run has a time yet; tables of what became of the cells are written all the same.
     `target`: test accuracy whose time is reported, in place of the studies'. `draw`: print the scaling tables.
     """
+    return _made(study, _own_place(study, console, output), console, target=target, forms=forms, draw=draw)
+
+
+def _made(
+    study: Study,
+    folder: Path,
+    console: Console,
+    *,
+    target: float | None,
+    forms: Sequence[str] = (),
+    draw: bool = True,
+    records: "Records | None" = None,
+) -> Collected:
+    """Read, write and print; `records`: those that were looked at already."""
     from vit_sweep.report.gather import gather
 
-    folder = _own_place(study, console, output)
-    gathered = gather(study, target=target, watched=partial(_with_bar, console))
+    gathered = gather(study, target=target, watched=partial(_with_bar, console), records=records)
     done = _put(gathered, folder, console, name=study.name, what=f"study {study.name}", forms=forms, draw=draw)
     if done.timed:
         _say_page(study, console)
@@ -124,19 +138,15 @@ def collect_again(study: Study, console: Console, *, output: Path | None = None,
         show.files(console, [folder / name for name, _ in known.written])
         _say_page(study, console)
         return
-    from vit_sweep.report.gather import gather
-
-    gathered = gather(study, target=target, watched=partial(_with_bar, console), records=records)
-    done = _put(gathered, folder, console, name=study.name, what=f"study {study.name}", forms=(), draw=True)
+    done = _made(study, folder, console, target=target, records=records)
     if not done.timed:
         raise typer.Exit(1)
-    _say_page(study, console)
     remember(
         folder,
         stamp_of(records.stamp),
-        tables=_seen(gathered.tables),
-        sentences=[*_continued(gathered.runs)],
-        problems=gathered.problems,
+        tables=_seen(done.gathered.tables),
+        sentences=[*_continued(done.gathered.runs)],
+        problems=done.gathered.problems,
         written=done.written,
     )
 
