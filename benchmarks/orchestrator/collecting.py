@@ -25,7 +25,8 @@ from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.choices import Placement, Precision
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.point import Point
-from vit_sweep.record.breakdown import Breakdown, Collective, CollectiveKind, Exposed, Phases, RankPhases
+from vit_sweep.record.breakdown import Breakdown, Collective, Exposed, Phases, RankPhases
+from vit_sweep.record.counts import CollectiveKind
 from vit_sweep.record.machine import AllReduce, EnergySource, Fingerprint, Gpu, Preflight, Samples, Spread
 from vit_sweep.record.record import EpochReport, Record
 from vit_sweep.study.journal import Event

@@ -15,6 +15,7 @@ from vit_sweep.plan.predict import ring
 from vit_sweep.plan.predict.vit import forward_flop, train_flop
 from vit_sweep.plan.predict.vit import parameters as model_parameters
 from vit_sweep.plan.specs import ModelSpec
+from vit_sweep.record.counts import CollectiveKind, StepCounts
 
 Milliseconds = Quantity
 _Times = tuple[float | None, ...]
@@ -148,18 +149,6 @@ class Exposed:
 
 
 @checked
-class CollectiveKind:
-    """One kind of collective in a step."""
-
-    name: str
-    """As DeepSpeed calls it: all_reduce, all_gather_into_tensor, ..."""
-    calls: Quantity
-    """Per step."""
-    bytes: Quantity
-    """Per step, of the whole tensor that ranks end up with (all-gather) or begin with (the others)."""
-
-
-@checked
 class Collective:
     """The collectives of a step, from a profiled window: how long they last on every rank, and what they move."""
 
@@ -256,6 +245,8 @@ class Breakdown:
     moved_bytes: Quantity | None = None
     """Per step of rank 0: what its operations read and write in the device's memory, each on its own; caches and fused
     kernels save some of it."""
+    counts: StepCounts | None = None
+    """What a step consists of; None in older records, and where `notes` says why."""
     notes: tuple[str, ...] = ()
     """Why something is missing."""
 

@@ -13,7 +13,6 @@ from vit_sweep.plan.measuring import LEAST_ROUNDS, ROUNDS
 from vit_sweep.plan.predict import ring
 from vit_sweep.record.breakdown import (
     Breakdown,
-    CollectiveKind,
     Phase,
     Phases,
     collective,
@@ -23,6 +22,7 @@ from vit_sweep.record.breakdown import (
     rank_phases,
     step_breakdown,
 )
+from vit_sweep.record.counts import CollectiveKind
 from vit_sweep.record.stats import MEASURED_COLUMNS, breakdown, measured_columns, step_parts
 
 VIT_B_16 = replace(MODEL, image_size=224, patch_size=16, layers=12, heads=12, width=768, mlp_width=3072)

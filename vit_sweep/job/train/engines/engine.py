@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from vit_sweep.plan.cell import Cell
-from vit_sweep.record.breakdown import CollectiveKind
+from vit_sweep.record.counts import CollectiveKind
 from vit_sweep.record.record import BatchTriple
 
 Inputs = Tensor | tuple[Tensor, Tensor]

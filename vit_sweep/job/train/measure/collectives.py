@@ -11,7 +11,7 @@ from torch import Tensor
 
 from launchers.profile import Device
 from vit_sweep.plan.cell import Cell
-from vit_sweep.record.breakdown import CollectiveKind
+from vit_sweep.record.counts import CollectiveKind
 
 _KINDS = (
     "all_reduce",
