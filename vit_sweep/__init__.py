@@ -1,7 +1,7 @@
 """vit_sweep: Slurm-native scaling studies of Vision Transformers.
 
 From Python (docs/python.md): `open` a study, `sweep` a grid, `read_csv` and `published` for others' results, `compare`,
-`simulate`. What they need is imported when a name is first used.
+`gate`, `simulate`. What they need is imported when a name is first used.
 """
 
 from importlib import import_module
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from launchers.errors import UserError
     from vit_sweep.api.comparing import compare
     from vit_sweep.api.elsewhere import published, read_csv
+    from vit_sweep.api.gating import gate
     from vit_sweep.api.results import Results
     from vit_sweep.api.simulating import simulate
     from vit_sweep.api.study import Study, open
@@ -23,6 +24,7 @@ _HOMES = {
     "Study": "vit_sweep.api.study",
     "UserError": "launchers.errors",
     "compare": "vit_sweep.api.comparing",
+    "gate": "vit_sweep.api.gating",
     "open": "vit_sweep.api.study",
     "published": "vit_sweep.api.elsewhere",
     "read_csv": "vit_sweep.api.elsewhere",
@@ -30,7 +32,7 @@ _HOMES = {
     "sweep": "vit_sweep.api.sweeping",
 }
 
-__all__ = ["Results", "Study", "UserError", "compare", "open", "published", "read_csv", "simulate", "sweep"]
+__all__ = ["Results", "Study", "UserError", "compare", "gate", "open", "published", "read_csv", "simulate", "sweep"]
 
 
 def __getattr__(name: str) -> Any:

@@ -32,6 +32,7 @@ VERBS = (
     "doctor",
     "drop",
     "explain",
+    "gate",
     "list",
     "next",
     "open",

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from tests import warm
 from tests.browser.studies import made_up
 from tests.conftest import OLD_STUDY, ROOT
 from tests.docs.commands import OWN_DATA, PAGES, filled, shown
@@ -35,6 +36,10 @@ def desk(tmp_path_factory):
         shutil.copytree(OLD_STUDY, folder / "outputs" / name)
     for name in TABLES:
         shutil.copy(ROOT / "reference" / "paper_cifar100.csv", folder / name)
+    # A gate is for studies of which every cell has ended.
+    for words in (("drop", "mine", "gpus==2 and batch==48"), ("gate", "mine", "--write-baseline", "baseline.json")):
+        made = warm.run(*words, cwd=folder, env={})
+        assert made.returncode == 0, made.stderr
     for site in ("my_conf", "site/vit_sweep-site"):
         (folder / site / "partition").mkdir(parents=True)
         (folder / site / "partition" / "mine.yaml").write_text(PROFILE)

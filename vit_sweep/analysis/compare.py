@@ -113,14 +113,14 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
         return Comparison(
             pairs=(), unpaired=paired.unpaired, one_sided=paired.one_sided, across=hint, mean=None, notes=()
         )
-    cells = [(_of_side(x, "a"), _of_side(y, "b")) for x, y in paired.pairs]
+    cells = [(of_side(x, "a"), of_side(y, "b")) for x, y in paired.pairs]
     sides = [side for both in cells for side in both]
-    contended = contention((_in_words(run) for side in sides for run in side), alike=lambda _: "")
+    contended = contention((in_words(run) for side in sides for run in side), alike=lambda _: "")
     spread = Spreads(sides, alike=lambda _: "", undated=lambda run: run.run_id[:1])
     ratios = [spread.ratio(over, under) for under, over in cells]
     mean = spread.mean_ratio([(over, under) for under, over in cells])
     *adjusted, adjusted_mean = map(float, holm([ratio.p_value for ratio in (*ratios, mean)]))
-    labels = _labels([x for x, _ in paired.pairs])
+    labels = labels_of([x for x, _ in paired.pairs])
     return Comparison(
         pairs=tuple(
             _pair(x, y, label, ratio, p)
@@ -130,12 +130,12 @@ def compare(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -
         one_sided=paired.one_sided,
         across=(),
         mean=Compared(ratio=mean.estimate, adjusted_p=adjusted_mean),
-        notes=(*_shared(cells), *_unlike_work(cells), *spread.notes(), *contended, *_uncertified(cells)),
+        notes=(*shared_runs(cells), *_unlike_work(cells), *spread.notes(), *contended, *_uncertified(cells)),
     )
 
 
-def _in_words(run: Run) -> Run:
-    """A run of `_of_side` as a sentence names it."""
+def in_words(run: Run) -> Run:
+    """A run of `of_side` as a sentence names it."""
     side, _, name = run.run_id.partition(" ")
     return replace(run, run_id=f"{name} of {side}")
 
@@ -160,14 +160,14 @@ def _unlike_work(cells: Sequence[tuple[list[Run], list[Run]]]) -> list[str]:
     ]
 
 
-def _of_side(cells: Cells, side: str) -> list[Run]:
+def of_side(cells: Cells, side: str) -> list[Run]:
     """Runs that count, named so that a study can be compared with itself."""
     return [replace(run, run_id=f"{side} {run.run_id}") for run in cells.timed]
 
 
-def _shared(cells: Iterable[tuple[Sequence[Run], Sequence[Run]]]) -> tuple[str, ...]:
+def shared_runs(cells: Iterable[tuple[Sequence[Run], Sequence[Run]]]) -> tuple[str, ...]:
     """That runs of a are those of b too, by cell and times; empty where each side has its own."""
-    times = [[{(run.run_id[1:], run.epoch_s) for run in side} for side in both] for both in cells]
+    times = [[{(run.run_id.partition(" ")[2], run.epoch_s) for run in side} for side in both] for both in cells]
     shared = sum(len(a & b) for a, b in times)
     if not shared:
         return ()
@@ -193,7 +193,7 @@ def _pair(x: Cells, y: Cells, label: str, ratio: Ratio, adjusted_p: float) -> Pa
     )
 
 
-def _labels(cells: Sequence[Cells]) -> list[str]:
+def labels_of(cells: Sequence[Cells]) -> list[str]:
     """Just what tells each cell from the others; GPUs and nodes have columns of their own."""
     conditions = [dict(cell.words) for cell in cells]
     names = sorted({name for values in conditions for name in values if name != "nodes"})

@@ -50,8 +50,10 @@ class Pairing:
 _SEVERAL = "several cells of the first study agree with one of the second in all that both say"
 
 
-def pair(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -> Pairing:
+def pair(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = (), untimed: bool = False) -> Pairing:
     """Pair cells of `a` and `b` that agree in all that both know; conditions named in `across` may differ.
+
+    `untimed`: also cells without a time that counts.
 
     `engine` in `across` stands for `engine.stage` and all other values behind the name, too. Runs of one side that
     differ in it are not pooled: nobody can say which of them is meant.
@@ -72,13 +74,13 @@ def pair(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = ()) -> P
         key = (cells.gpus, _only(cells.words, both))
         candidates = partners.get(key, [])
         used |= {id(candidate) for candidate in candidates}
-        why = _problem(cells, candidates, cells_b) or (_SEVERAL if claimed[key] > 1 else "")
+        why = _problem(cells, candidates, cells_b, untimed=untimed) or (_SEVERAL if claimed[key] > 1 else "")
         if why:
-            unpaired.append(Unpaired(side="a", cell=_title(cells), reason=why))
+            unpaired.append(Unpaired(side="a", cell=title_of(cells), reason=why))
         else:
             pairs.append((cells, candidates[0]))
     unpaired += [
-        Unpaired(side="b", cell=_title(cells), reason=_problem(cells, [], cells_a))
+        Unpaired(side="b", cell=title_of(cells), reason=_problem(cells, [], cells_a, untimed=untimed))
         for cells in cells_b
         if id(cells) not in used
     ]
@@ -139,7 +141,7 @@ def _only(words: Words, names: set[str]) -> Words:
     return tuple((name, value) for name, value in words if name in names)
 
 
-def _problem(cells: Cells, candidates: Sequence[Cells], others: Sequence[Cells]) -> str:
+def _problem(cells: Cells, candidates: Sequence[Cells], others: Sequence[Cells], *, untimed: bool) -> str:
     """Why there is no pair; empty if there is one."""
     if len(candidates) > 1:
         return f"{len(candidates)} cells of the other study agree with it in all that both say"
@@ -147,7 +149,7 @@ def _problem(cells: Cells, candidates: Sequence[Cells], others: Sequence[Cells])
         if cell.unlike:
             whose = "its" if cell is cells else "the other study's"
             return f"{whose} runs differ in {cell.unlike}, so they are no repeats of each other; compare one at a time"
-        if not cell.timed:
+        if not cell.timed and not untimed:
             first = cell.runs[0]
             return f"{first.run_id} has no time that counts: {first.cause or first.status}"
     if candidates:
@@ -168,7 +170,8 @@ def differing(a: Words, b: Words) -> list[str]:
     return [name for name in names if "." not in name or name.split(".", 1)[0] not in names]
 
 
-def _title(cells: Cells) -> str:
+def title_of(cells: Cells) -> str:
+    """What a cell is called: its GPUs, nodes, batch and work."""
     known = dict(cells.words)
     words = [
         f"gpus={cells.gpus}",

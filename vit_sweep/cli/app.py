@@ -64,6 +64,15 @@ _VERBS = {
             "compare outputs/mine --reference paper_cifar100 --across partition",
         ),
     ),
+    "gate": _Verb(
+        "gate",
+        "gate",
+        (
+            "gate outputs/main --write-baseline baseline.json",
+            "gate outputs/mine --against baseline.json --junit gate.xml",
+            "gate outputs/mine --against outputs/main --slower 0.02 --strict",
+        ),
+    ),
     "report": _Verb(
         "report",
         "report",

@@ -6,7 +6,7 @@ What is counted how, and what cannot be, is said in docs/results/measuring.md.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from launchers.checked import Quantity, Whole, checked
+from launchers.checked import Quantity, Whole, checked, field_names
 
 
 @checked
@@ -52,6 +52,17 @@ class StepCounts:
     """Of the whole model: those that are trained."""
     all_parameters: Whole
     """Of the whole model: frozen ones too."""
+
+    @property
+    def by_name(self) -> dict[str, float]:
+        """Every number that was counted: `collectives.all_reduce.calls`, `host_reads`, ..."""
+        moved = {
+            f"collectives.{kind.name}.{what}": float(getattr(kind, what))
+            for kind in self.collectives
+            for what in ("calls", "bytes")
+        }
+        plain = {name: getattr(self, name) for name in field_names(type(self)) if name != "collectives"}
+        return moved | {name: float(number) for name, number in plain.items() if number is not None}
 
 
 class RankCounts(NamedTuple):

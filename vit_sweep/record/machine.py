@@ -253,6 +253,24 @@ def may_pool(a: tuple[Fingerprint, ...], b: tuple[Fingerprint, ...]) -> tuple[bo
     return not clauses, "; ".join(clauses)
 
 
+HARDWARE = (*_GPU_FACTS, "NVLinks", "PCIe", "CPU")
+"""Facts that no installation changes."""
+
+
+def unlike_hardware(a: tuple[Fingerprint, ...], b: tuple[Fingerprint, ...]) -> str:
+    """Like `may_pool`, of the machine alone, whatever is installed on it: why it is another; empty if it is not."""
+    if bool(a) != bool(b):
+        return "the machine of one side is not recorded"
+    return "; ".join(clause for name in HARDWARE if (clause := _unlike(name, FACTS[name], a, b)))
+
+
+def hardware_words(fingerprints: Iterable[Fingerprint]) -> str:
+    """What kind of machine it is, in words: `CPU Intel Xeon`; empty where nobody knows."""
+    everyone = list(fingerprints)
+    values = {name: sorted({str(FACTS[name](rank)) for rank in everyone} - {"None"}) for name in HARDWARE}
+    return ", ".join(f"{name} {' + '.join(known)}" for name, known in values.items() if known)
+
+
 def facts_of(fingerprints: Iterable[Fingerprint]) -> tuple[object, ...]:
     """What `may_pool` and `differences` look at, by rank, as recorded. Equal ones are alike; others may be too."""
     return tuple(map(_facts, fingerprints))

@@ -194,8 +194,14 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
         "allocated_gpus": record.allocated_gpus,
         "started_at": record.started_at,
         "software": (*sorted(record.versions.items()), ("code", record.code)),
+        "counts": _counts(record),
         "certificate": record.certificate,
     }
+
+
+def _counts(record: Record) -> tuple[tuple[str, float], ...]:
+    counts = record.breakdown.counts if record.breakdown is not None else None
+    return tuple(sorted(counts.by_name.items())) if counts is not None else ()
 
 
 def submissions(journal: Iterable[JobEntry]) -> dict[tuple[str, int], str]:

@@ -150,6 +150,8 @@ class Run:
     started_at: str = ""
     software: tuple[tuple[str, str], ...] = ()
     """What trained it: each package with its version, and `code` with the digest of this one's own."""
+    counts: tuple[tuple[str, float], ...] = ()
+    """What was counted in a step, by name (`record.counts.StepCounts`); empty where nobody counted."""
     certificate: Certificate | None = None
     """Whether its engine trains what one process does; None where nobody looked."""
 

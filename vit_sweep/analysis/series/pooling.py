@@ -205,10 +205,10 @@ def satterthwaite(sources: Floats, freedoms: Floats) -> tuple[Floats, Floats]:
     return np.where(total > _EQUAL, total, 0.0), np.where(total > _EQUAL, freedom, 0.0)
 
 
-def half_width(variance: npt.ArrayLike, freedom: npt.ArrayLike) -> Floats:
-    """Half of the 95 % interval of a logarithm with this variance; infinite without a degree of freedom."""
+def half_width(variance: npt.ArrayLike, freedom: npt.ArrayLike, confidence: float = CONFIDENCE) -> Floats:
+    """Half of the interval of a logarithm with this variance; infinite without a degree of freedom."""
     freedoms = np.asarray(freedom, dtype=np.float64)
-    quantile = stdtrit(np.maximum(freedoms, 1e-3), (1 + CONFIDENCE) / 2)
+    quantile = stdtrit(np.maximum(freedoms, 1e-3), (1 + confidence) / 2)
     width: Floats = np.where(freedoms > 0, quantile * np.sqrt(np.asarray(variance)), np.inf)
     return width
 

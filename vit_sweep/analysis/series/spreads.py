@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import exp, inf, log
 from statistics import median
+from typing import NamedTuple
 
 from launchers.text import plural
 from vit_sweep.analysis.series.contention import contention, workload_of
@@ -18,6 +19,14 @@ from vit_sweep.analysis.series.sessions import days_of, sessions_of
 from vit_sweep.runs.run import Run
 
 
+class Logarithm(NamedTuple):
+    """A ratio's logarithm: the mean over runs, its variance, the degrees of freedom of that."""
+
+    value: float
+    variance: float
+    freedom: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ratio:
     """A ratio of two times."""
@@ -25,6 +34,8 @@ class Ratio:
     estimate: Estimate
     p_value: float
     """Two-sided, of the ratio's being what was expected; 1 where a side has one run."""
+    logarithm: Logarithm | None = None
+    """What interval and p value rest on; None where a side has one run, or runs are equal to the last digit."""
 
 
 RatioOf = Callable[[Sequence[Run], Sequence[Run]], Ratio]
@@ -118,6 +129,11 @@ class Spreads:
         weights = [sign / n for _ in places for sign in (1.0, -1.0)]
         return _ratio(value, pool.spread, where, weights, n=n)
 
+    def of_a_run(self, cell: Sequence[Run]) -> float:
+        """Variance of the logarithm of one run of a cell, without what sessions differ by; 0: not known."""
+        pool, place = self._find(cell)
+        return float(pool.spread.variance[place])
+
     def cells_beside(self, cell: Sequence[Run]) -> int:
         """Cells of the pool that this one is of."""
         return len(self._find(cell)[0].spread.layout.counts)
@@ -180,9 +196,11 @@ def _ratio(
     value: float, spread: Spread, cells: Sequence[int], weights: Sequence[float], *, n: int, expected: float = 1.0
 ) -> Ratio:
     difference, variance, freedom = spread.contrast(cells, weights)
+    known = Logarithm(float(difference), float(variance), float(freedom))
     return Ratio(
         estimate=_around(value, (difference, variance, freedom), n),
         p_value=float(p_value(difference - log(expected), variance, freedom)),
+        logarithm=known if known.variance else None,
     )
 
 
