@@ -91,7 +91,7 @@ def follow(page: Path, folder: Path, *, renew: bool, bin: Path | None = None) ->
     assert answers, "a page without a console"
     if renew:
         for console, commands in reversed(answers):
-            block = "".join(f"$ {command}\n{answer}" for command, _, answer in commands)
+            block = "".join(f"$ {command}\n{renewed(console, output, answer)}" for command, output, answer in commands)
             text = text[: console.start] + block + text[console.end :]
         page.write_text(text)
         return
@@ -99,6 +99,12 @@ def follow(page: Path, folder: Path, *, renew: bool, bin: Path | None = None) ->
         for command, output, answer in commands:
             assert output or not answer, f"no output is shown of: $ {command}"
             assert unlike(output, answer, measured=console.measured) == [], f"$ {command}\n{answer}"
+
+
+def renewed(console: Console, output: str, answer: str) -> str:
+    """What a page shows of an answer from now on: lines that somebody left out stay left out while the rest comes."""
+    left_out = "..." in output.splitlines()
+    return output if left_out and unlike(output, answer, measured=console.measured) == [] else answer
 
 
 def shown(output: str, folder: Path) -> str:

@@ -59,7 +59,7 @@ def keys(group: str) -> str:
     return pipes(
         ("key", "meaning", "takes", "default"),
         (
-            (f"`{key.name}`", _with_values(key), f"{key.takes}{f' ({key.unit})' if key.unit else ''}", _default_of(key))
+            (f"`{key.name}`", key.meaning, f"{_values_of(key)}{f' ({key.unit})' if key.unit else ''}", _default_of(key))
             for key in chosen
         ),
     )
@@ -78,9 +78,13 @@ def _default_of(key: Key) -> str:
     return code("null" if value is None else str(value).lower() if isinstance(value, bool) else str(value))
 
 
-def _with_values(key: Key) -> str:
-    said = "; ".join(f"`{value}`: {words.rstrip('.')}" for value, words in key.values if words)
-    return f"{key.meaning}{f' {said}.' if said else ''}"
+def _values_of(key: Key) -> str:
+    """What it takes; of a menu each value with what it means, where that is said."""
+    if not any(words for _, words in key.values):
+        return key.takes
+    said = ((value, words.rstrip(".")) for value, words in key.values)
+    menu = "<br>".join(f"`{value}`{f': {words}' if words else ''}" for value, words in said)
+    return f"{menu}{'<br>or null' if key.takes.endswith('or null') else ''}"
 
 
 def code(text: str) -> str:
@@ -99,8 +103,8 @@ def verbs() -> str:
 
 SHARED = 3
 """Verbs with an option from which on it is said once."""
-_HEADS = ("word", "meaning", "default")
-_Row = tuple[str, str, str]
+_HEADS = ("word", "meaning")
+_Row = tuple[str, str]
 
 
 def _options(rows: Sequence[_Row], shared: Sequence[_Row]) -> list[str]:
@@ -116,7 +120,7 @@ def _verbs(command: Any, name: str = "") -> Iterator[tuple[str, str, list[_Row]]
     if not children:
         words = (p.opts if p.param_type_name == "option" else [p.name.upper()] for p in command.params)
         rows = [
-            (code(" ".join(said)), _line(p.help or ""), _default(p))
+            (code(" ".join(said)), f"{_line(p.help or '')}{_default(p)}")
             for said, p in zip(words, command.params, strict=True)
         ]
         yield name, _line(command.help), rows
@@ -128,7 +132,8 @@ def _line(text: str | None) -> str:
 
 def _default(parameter: Any) -> str:
     value = parameter.default
-    return code(str(value)) if isinstance(value, str | int | float | Path) and not isinstance(value, bool) else ""
+    said = isinstance(value, str | int | float | Path) and not isinstance(value, bool) and str(value)
+    return f" Default: `{value}`." if said else ""
 
 
 def causes() -> str:

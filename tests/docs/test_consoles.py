@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.docs.consoles import consoles, unlike
+from tests.docs.consoles import consoles, renewed, unlike
 
 PAGE = "Words.\n\n```console\n$ first\nsays 1\n$ second\n```\n\n```console measured\n$ third\n```\n"
 
@@ -29,3 +29,16 @@ def test_a_page_gives_its_consoles_in_their_order_with_what_is_shown_of_each_com
 )
 def test_numbers_may_differ_and_of_what_was_measured_only_the_first_column_counts(shown, printed, measured, agree):
     assert (unlike(shown, printed, measured=measured) == []) is agree
+
+
+@pytest.mark.parametrize(
+    ("shown", "kept"),
+    [
+        ("one\n...\nfour\n", True),
+        ("one\n...\nfive\n", False),
+        ("one\nfour\n", False),
+    ],
+)
+def test_lines_that_were_left_out_stay_left_out_while_the_others_come_again(shown, kept):
+    console, printed = next(consoles(PAGE)), "one\ntwo\nfour\n"
+    assert renewed(console, shown, printed) == (shown if kept else printed)

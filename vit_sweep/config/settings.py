@@ -48,7 +48,7 @@ class Settings:
     retry: Retry | None
     """Ended cells that run again, by how they ended."""
     rerun: Rerun | None
-    """Finished cells that run again: stale, those that ran with other code."""
+    """Finished cells that run again."""
     checkpoint_epochs: NotNegativeInt
     """A checkpoint after every so many epochs; 0: only when a signal announces the end."""
     hang_minutes: Positive
@@ -97,7 +97,7 @@ class Settings:
     max_repeats: Annotated[int, Ge(1), Le(1000)]
     """Runs of one cell at most, with `repeat_until` or `design=adaptive`."""
     design: Design
-    """Which cells of the grid run: all of them, or those that narrow the answer to `until` most for their GPU-hours."""
+    """Which cells of the grid run."""
     until: Line | None
     """Of `design=adaptive`: the question about the curve, "efficiency(64) +- 3 %", "time(16) +- 2 %" or
     "largest gpus with efficiency 80 % at 95 %" (docs/study/deciding.md)."""

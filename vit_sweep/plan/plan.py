@@ -82,7 +82,7 @@ class MemoryCheck(StrEnum):
     """What happens to a cell that is predicted not to fit into the GPU's memory."""
 
     ERROR = "error"
-    """It is skipped, with the figures."""
+    """Such a cell is skipped, with the figures."""
     WARN = "warn"
     """It runs, and that is said."""
     OFF = "off"
