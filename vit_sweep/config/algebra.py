@@ -56,9 +56,14 @@ class Selection(NamedTuple):
     remarks: list[str]
 
 
-def select(points: Sequence[Point], *, exclude: Sequence[str], repeats: int) -> Selection:
-    """Repeat points and drop excluded ones; raises `UserError` for a wrong predicate or when nothing is left."""
-    return _without(_repeated(points, repeats), exclude)
+def select(
+    points: Sequence[Point], *, exclude: Sequence[str], repeats: int, grids_own: Collection[str] = ()
+) -> Selection:
+    """Repeat points and drop excluded ones; raises `UserError` for a wrong predicate or when nothing is left.
+
+    A predicate that excludes nothing is remarked on, but not one of a named grid (`grids_own`): its axes were replaced.
+    """
+    return _without(_repeated(points, repeats), exclude, grids_own)
 
 
 # --- repeats ----------------------------------------------------------------------------------------
@@ -88,7 +93,7 @@ class Predicate:
     holds: Callable[[Axes], bool]
 
 
-def _without(points: list[Point], exclude: Sequence[str]) -> Selection:
+def _without(points: list[Point], exclude: Sequence[str], grids_own: Collection[str]) -> Selection:
     if not exclude or not points:
         return Selection(points, [])
     rows = [point.axes for point in points]
@@ -103,7 +108,7 @@ def _without(points: list[Point], exclude: Sequence[str]) -> Selection:
         )
     remarks = [f"excluded {sum(out)} of {len(points)} points ({counts})"]
     for p, hit in zip(predicates, hits, strict=True):
-        if not any(hit):
+        if not any(hit) and p.text not in grids_own:
             here = ", ".join(f"{axis} is {_values(axis, rows)}" for axis in p.axes)
             remarks.append(f'exclude "{p.text}" excludes nothing: {here}')
     return Selection([point for point, gone in zip(points, out, strict=True) if not gone], remarks)

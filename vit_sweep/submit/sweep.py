@@ -85,7 +85,8 @@ def planned(
     """
     rule = settings.decide_rule
     requested = continued(begun(models.counted(requested, say)))
-    points, remarks = algebra.select(requested, exclude=settings.exclude, repeats=settings.repeats)
+    own = settings.grid.set.get("exclude", ())
+    points, remarks = algebra.select(requested, exclude=settings.exclude, repeats=settings.repeats, grids_own=own)
     local = all(point.partition.scheduler is Scheduler.LOCAL for point in points)
     folder = study_folder(settings, points)
     finished = Study(folder).records()

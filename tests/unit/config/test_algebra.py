@@ -83,6 +83,14 @@ def test_a_predicate_that_excludes_nothing_is_said_with_the_values_of_its_axes()
     assert 'exclude "gpus>8 and batch==64" excludes nothing: gpus is 1 or 2 or 8, batch is 16 or 128' in chosen.remarks
 
 
+def test_a_predicate_of_a_named_grid_may_exclude_nothing_of_fewer_axes_without_a_word():
+    named, of_the_user = "gpus>8 and batch==64", "gpus>16"
+    chosen = select(GRID, exclude=[named, of_the_user], repeats=1, grids_own=[named])
+    assert [remark for remark in chosen.remarks if "excludes nothing" in remark] == [
+        'exclude "gpus>16" excludes nothing: gpus is 1 or 2 or 8'
+    ]
+
+
 def test_predicates_that_exclude_everything_are_an_error_with_the_counts():
     with pytest.raises(UserError, match=r"nothing is left of 12 points of the grid .*gpus<8: 8; gpus==8: 4"):
         select(GRID, exclude=["gpus<8", "gpus==8"], repeats=1)
