@@ -4,9 +4,14 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 
 from tests.unit.analysis.builders import run, without_time
@@ -14,8 +19,8 @@ from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.cli.terminal import show
 from vit_sweep.plan.choices import Scaling
-from vit_sweep.report.table_files import to_parquet, write_tables
-from vit_sweep.report.tables.form.table import Column, table
+from vit_sweep.report.table_files import kind_of, to_parquet, write_tables
+from vit_sweep.report.tables.form.table import Column, Table, table
 from vit_sweep.report.tables.form.text import latex, to_csv, to_latex, to_markdown
 from vit_sweep.report.tables.scaling import scaling_table
 
@@ -96,6 +101,32 @@ def test_a_column_of_several_kinds_is_text_in_parquet():
         {"mixed": "one"},
         {"mixed": None},
     ]
+
+
+_VALUES = st.one_of(
+    st.lists(st.none() | st.booleans()),
+    st.lists(st.none() | st.integers(-(2**63), 2**63 - 1)),
+    st.lists(st.none() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False)),
+    st.lists(st.none() | st.text(st.characters(codec="utf-8"))),
+)
+
+
+@given(_VALUES)
+def test_a_parquet_file_is_what_arrow_makes_of_the_values_itself(values):
+    kind = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}[kind_of(values)]
+    made = Table(name="t", title="T", columns=(Column(name="c"),), rows=tuple({"c": value} for value in values))
+    read = pq.read_table(io.BytesIO(to_parquet(made))).column("c")
+    assert read.type == kind
+    assert read.combine_chunks().equals(pa.array(values, type=kind))
+
+
+def test_tables_are_written_without_pandas(tmp_path):
+    probe = (
+        "import sys; from pathlib import Path; from tests.unit.report.test_table_text import REPEATED\n"
+        "from vit_sweep.report.table_files import write_tables\n"
+        "write_tables([REPEATED], Path(sys.argv[1])); sys.exit('pandas' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", probe, tmp_path], check=True)
 
 
 def test_files_of_a_table_that_is_no_more_are_removed_and_no_others(tmp_path):
