@@ -73,7 +73,8 @@ def ran(
 
     Raises `RuntimeError` with the end of what it said on stderr if it ends with another code than those of `may_exit`.
     """
-    variables = os.environ | {"PYTHONPATH": str(code)} | environment
+    # Safe: else the packages of the folder in which a benchmark is run come before those of `code`.
+    variables = os.environ | {"PYTHONPATH": str(code), "PYTHONSAFEPATH": "1"} | environment
     with tempfile.TemporaryFile() as wrong, tempfile.TemporaryFile() as numbers:
         given = [sys.executable, "-I", "-S", "-c", _STARTER, str(numbers.fileno()), *command]
         kept = (numbers.fileno(),)

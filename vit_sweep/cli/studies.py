@@ -43,6 +43,7 @@ def status(
 
     Exit code: 0 all cells are done, 1 a cell has failed, 3 some are under way or have not begun.
     """
+    from vit_sweep.study.noted import results_in_short
     from vit_sweep.study.status import settled_results
 
     opened, console = open_study(study), show.console(quiet=quiet)
@@ -56,7 +57,11 @@ def status(
 
         agree_to_tend(opened, show.console(stderr=quiet), trust=trust)
         raise typer.Exit(watch_and_collect(opened, console))
-    results, now = settled_results(opened), datetime.now(UTC)
+    # A row for each cell comes with tables of their times, and an answer by now rests on them.
+    needs_records = opened.decide_rule() is not None or (whole and not as_json)
+    results, now = (settled_results if needs_records else results_in_short)(opened), datetime.now(UTC)
+    if not as_json and not show_status.is_folded(results) and any(result.noted for result in results):
+        results = settled_results(opened)
     expected = forecast(results, opened.plan_file(), now=now, core_flops=core_flops())
     asked = _asked(opened, results)
     if as_json:
@@ -102,7 +107,7 @@ def list_studies(
     folder: Annotated[Path, typer.Argument(help="Where the studies lie.")] = Path("outputs"),
 ) -> None:
     """Show the studies of a folder: what became of their cells, and when something last changed; the latest first."""
-    from vit_sweep.study.status import settled_results
+    from vit_sweep.study.noted import results_in_short
 
     console = show.console()
     listed = [Study(path.parent.absolute()) for path in folder.glob("*/study.json")]
@@ -114,7 +119,7 @@ def list_studies(
         raise UserError(f"there is no study in {folder} – a sweep makes one: {called()} -m gpus=1,2")
     rows = []
     for changed_at, study in studies:
-        results = settled_results(study)
+        results = results_in_short(study)
         noted = f" ({plural(len(study.problems), 'file')} cannot be read)" if study.problems else ""
         age = datetime.now(UTC).timestamp() - changed_at
         rows.append((study.name, len(results), f"{counted(results)}{noted}", f"{ago(age)} ago"))

@@ -261,7 +261,7 @@ def _told_from_cores(
 
 
 def _job(result: Result, planned: Mapping[str, CellForecast], queues: set[int], *, timed: bool) -> Job:
-    cell, record, at = result.file.cell, result.record, result.progress
+    cell, brief, at = result.file.cell, result.brief, result.progress
     known = planned.get(result.file.cell_id)
     step_ms = _step_ms(planned, result) if timed else None
     steps = cell.steps_per_epoch * cell.epochs_here
@@ -272,14 +272,14 @@ def _job(result: Result, planned: Mapping[str, CellForecast], queues: set[int], 
         planned_s=known.seconds if known else None,
         queues=known is not None and known.profile_index in queues,
     )
-    if result.status is Status.DONE and record is not None:
-        took_s, trained_s = record.job_s, record.epochs[-1].wall_s
+    if result.status is Status.DONE and brief is not None:
+        took_s, trained_s = brief.job_s, brief.trained_s
         return job._replace(
-            began_s=_clock(record.started_at),
+            began_s=_clock(brief.started_at),
             took_s=took_s if took_s is not None else 0.0,
-            whole=took_s is not None and record.restarts == 0,
-            startup_s=record.startup_s,
-            after_s=max(0.0, took_s - record.startup_s - trained_s) if took_s and trained_s else 0.0,
+            whole=took_s is not None and brief.restarts == 0,
+            startup_s=brief.startup_s,
+            after_s=max(0.0, took_s - brief.startup_s - trained_s) if took_s and trained_s else 0.0,
         )
     if result.status is not Status.RUNNING:
         return job

@@ -7,6 +7,7 @@ from enum import StrEnum
 from launchers.checked import checked
 from vit_sweep.outcome.ending import Exit, Progress
 from vit_sweep.plan.cell import PADDING_WORTH_SAYING, Cell, CellFile, crowd, oversubscribed
+from vit_sweep.record.brief import Brief, brief_of
 from vit_sweep.record.record import Record
 
 
@@ -55,6 +56,13 @@ class Result:
     """How its attempts ended, oldest first, without the one that gave the record."""
     exclude: tuple[str, ...] = ()
     """Hosts that a retry must not get."""
+    noted: Brief | None = None
+    """In place of the record of one that was done when somebody looked before (`study.noted`)."""
+
+    @property
+    def brief(self) -> Brief | None:
+        """Where and when its job ran; None of one that has no record."""
+        return brief_of(self.record) if self.record is not None else self.noted
 
     @property
     def cause(self) -> str:

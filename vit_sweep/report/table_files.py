@@ -8,7 +8,6 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -79,7 +78,8 @@ def _filled(values: Sequence[Any]) -> pa.Array:
 
 def _bits(truths: Iterable[bool]) -> bytes:
     """Eight in a byte, the first in its lowest bit."""
-    return np.packbits(np.fromiter(truths, dtype=bool), bitorder="little").tobytes()
+    digits = "".join("1" if truth else "0" for truth in truths)
+    return int(f"0{digits[::-1]}", 2).to_bytes(-(-len(digits) // 8), "little")
 
 
 def _about(column: Column) -> dict[str, str]:

@@ -2,11 +2,7 @@
 
 Whoever reads a kept run gets what reading its record would give, or nothing:
 
-- A run is kept under a key: of its `cell.json` and `record.json` the size, inode, time of change and of status change
-  (which nobody can set back), and all else that it is made of. Another key is another run.
-- A file that was young when it was read may be changed once more within the same tick of its file system's clock, so
-  what rests on it is not kept. How young it is that clock says, not this machine's.
-- The code that made it is part of the file's key: another version, or a changed source file, keeps nothing.
+- A run is kept under a key of its two files (`study.unchanged`) and of all else that it is made of.
 - Each part has its digest. A file that was cut off, is another user's or may be written by others is passed over.
 
 It is one file for each user, `.runs-UID`: JSON, in blocks of columns; never a pickle. It is written aside and renamed.
@@ -18,23 +14,21 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from launchers.atomic import is_ours_alone, reading, remove, replacing, temporary
+from launchers.atomic import is_ours_alone, reading, replacing
 from launchers.checked import checked, parse_json, to_compact_json
 from launchers.errors import UserError
 from vit_sweep.record.learning import Reached
 from vit_sweep.runs.run import Run
+from vit_sweep.study.unchanged import code_stamp
 
 BLOCK = 500
 """Runs that are decoded at once."""
-YOUNG_NS = 2_000_000_000
-"""Age below which a file is not trusted: the coarsest clock of a file system ticks every two seconds."""
 _MOST_BYTES = 4 * 2**30
 _SCALARS = {str, int, float, bool, type(None)}
 _Unlike = (OSError, ValueError, KeyError, TypeError, IndexError, UserError)
@@ -146,51 +140,6 @@ class Kept:
         with replacing(self._path, durable=False, private=True) as file:
             file.write(json.dumps(head).encode() + b"\n" + index)
             file.writelines(text for _, text in blocks)
-
-
-def key_of(folder: str, also: str) -> tuple[str, int]:
-    """The key of a cell's run: its two files, and `also` all else that it is made of; and when they last changed, in
-    nanoseconds of their file system's clock.
-
-    Raises `OSError` where one of them cannot be looked at.
-    """
-    # A path object for each of ten thousand cells would take longer than looking.
-    cell = os.stat(f"{folder}/cell.json")  # noqa: PTH116
-    record = os.stat(f"{folder}/record.json")  # noqa: PTH116
-    key = (
-        f"{cell.st_size} {cell.st_ino} {cell.st_mtime_ns} {cell.st_ctime_ns} "
-        f"{record.st_size} {record.st_ino} {record.st_mtime_ns} {record.st_ctime_ns} {also}"
-    )
-    return key, max(cell.st_mtime_ns, cell.st_ctime_ns, record.st_mtime_ns, record.st_ctime_ns)
-
-
-def clock_ns(folder: Path) -> int | None:
-    """What the clock of the folder's file system shows; None where nothing can be written there."""
-    probe = temporary(folder / f"runs-{os.geteuid()}")
-    try:
-        with os.fdopen(
-            os.open(probe, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        ) as file:
-            return os.fstat(file.fileno()).st_mtime_ns
-    except OSError:
-        return None
-    finally:
-        with suppress(OSError):
-            remove(probe, made=r"\..*\.tmp")
-
-
-@cache
-def code_stamp() -> str:
-    """What changes when the code or the Python does that turns a record into a run: sizes and times of its sources."""
-    root = Path(__file__).parents[2]
-    found = hashlib.sha256(sys.version.encode())
-    for package in ("launchers", "vit_sweep"):
-        for place, folders, files in os.walk(root / package):
-            folders.sort()
-            for name in sorted(name for name in files if name.endswith(".py")):
-                about = Path(place, name).stat()
-                found.update(f"{place}/{name} {about.st_size} {about.st_mtime_ns} {about.st_ino}\n".encode())
-    return found.hexdigest()
 
 
 def _digest(text: bytes) -> str:

@@ -20,12 +20,13 @@ from vit_sweep.outcome.result import Result
 from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan_file import PlanFile
 from vit_sweep.record.learning import Reached, time_to_accuracy
-from vit_sweep.runs.kept import YOUNG_NS, Kept, Read, clock_ns, key_of
+from vit_sweep.runs.kept import Kept, Read
 from vit_sweep.runs.of_study import run_of, submissions
 from vit_sweep.runs.run import Run
 from vit_sweep.study.journal import latest_attempts
 from vit_sweep.study.status import finished, settled_results
 from vit_sweep.study.store import Study
+from vit_sweep.study.unchanged import YOUNG_NS, clock_ns, key_of
 
 _CHUNK = 250
 _SHARE_FROM = 2000

@@ -47,6 +47,12 @@ class RecordProblem:
     text: str
 
 
+def smallest_first(file: CellFile) -> tuple[int, int, int, int, str]:
+    """What puts cells in the order in which people see them."""
+    cell = file.cell
+    return cell.gpus, cell.nodes, cell.micro_batch, cell.accum, file.cell_id
+
+
 def _is_cut_off(line: bytes) -> bool:
     """Whether a line of the journal ends in the middle: its writer was killed, and did nothing of what it says.
 
@@ -136,10 +142,7 @@ class StudyReader:
                 files[name] = file
             elif file is not None:
                 self._files.problem(f"{cells / name}/cell.json is of another cell, {file.cell_id}; it is passed over")
-        return sorted(
-            files.values(),
-            key=lambda f: (f.cell.gpus, f.cell.nodes, f.cell.micro_batch, f.cell.accum, f.cell_id),
-        )
+        return sorted(files.values(), key=smallest_first)
 
     def record(self, file: CellFile) -> "Record | RecordProblem | None":
         """The cell's record, what is wrong with the file that is there, or None when there is no file."""

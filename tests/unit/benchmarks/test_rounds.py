@@ -60,6 +60,14 @@ def test_a_command_that_fails_says_what_it_said():
     ran([sys.executable, "-c", "raise SystemExit(3)"], may_exit=(0, 3))
 
 
+def test_a_command_runs_on_the_packages_that_were_named_wherever_it_is_run(tmp_path, monkeypatch):
+    for folder, code in (("here", "raise SystemExit(3)"), ("before", "")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "named.py").write_text(code)
+    monkeypatch.chdir(tmp_path / "here")
+    ran([sys.executable, "-m", "named"], code=tmp_path / "before")
+
+
 def test_a_table_leaves_out_columns_that_hold_nothing():
     table = Table("Title", ("", "a", "b"), [("x", "1", ""), ("y", "2", "")])
     assert table.markdown() == "**Title**\n\n|  | a |\n| --- | --- |\n| x | 1 |\n| y | 2 |\n"

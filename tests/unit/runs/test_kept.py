@@ -14,6 +14,7 @@ from launchers.checked import to_json
 from tests.unit.builders import cell, entry, planned_study, point, record
 from vit_sweep.report.gather import gather
 from vit_sweep.runs import kept, reading
+from vit_sweep.study import unchanged
 from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
 
@@ -191,7 +192,7 @@ def test_another_target_is_another_reading(here):
 
 def test_a_record_that_is_still_young_is_not_kept(here, monkeypatch):
     """It may change once more within the tick of a clock: its size and times would be those that were seen."""
-    monkeypatch.setattr(reading, "clock_ns", kept.clock_ns)
+    monkeypatch.setattr(reading, "clock_ns", unchanged.clock_ns)
     said(here)
     assert not file_of(here).exists()
     monkeypatch.setattr(reading, "clock_ns", lambda folder: LATER)
@@ -256,7 +257,7 @@ def test_a_link_in_its_place_is_neither_followed_nor_written_through(here, tmp_p
 
 
 def test_where_nothing_can_be_written_nothing_is_kept_and_nothing_said(here, monkeypatch):
-    monkeypatch.setattr(reading, "clock_ns", kept.clock_ns)
+    monkeypatch.setattr(reading, "clock_ns", unchanged.clock_ns)
     monkeypatch.setattr(kept.os, "open", refused)
     assert said(here).problems == anew(here).problems
     assert not file_of(here).exists()
@@ -268,5 +269,5 @@ def refused(path, *given, **options):
 
 
 def test_the_clock_of_a_file_system_leaves_no_file(tmp_path):
-    assert kept.clock_ns(tmp_path) == pytest.approx(Path(tmp_path).stat().st_mtime_ns, abs=10**9)
+    assert unchanged.clock_ns(tmp_path) == pytest.approx(Path(tmp_path).stat().st_mtime_ns, abs=10**9)
     assert list(tmp_path.iterdir()) == []

@@ -147,10 +147,10 @@ def running(results: Sequence[Result], expected: Forecast, *, rows: int, now: da
 
 def _ended_at(result: Result) -> float:
     """When its job ended, as far as its record says it (seconds since 1970)."""
-    record = result.record
-    if record is None or not record.started_at:
+    brief = result.brief
+    if brief is None or not brief.started_at:
         return 0.0
-    return datetime.fromisoformat(record.started_at).timestamp() + (record.job_s or 0.0)
+    return datetime.fromisoformat(brief.started_at).timestamp() + (brief.job_s or 0.0)
 
 
 def filling(results: Sequence[Result]) -> list[Fitted]:
@@ -204,12 +204,12 @@ def _fields(result: Result, expected: Forecast, now: datetime) -> tuple[str, ...
 
 def _took(result: Result) -> str:
     """How long a job took that is done, from its first line to its last."""
-    record = result.record
-    return clock(record.job_s) if record is not None and record.job_s is not None else ""
+    brief = result.brief
+    return clock(brief.job_s) if brief is not None and brief.job_s is not None else ""
 
 
 def _hosts(result: Result) -> str:
-    return " ".join(result.record.resolved.hosts) if result.record else ""
+    return " ".join(result.brief.hosts) if result.brief else ""
 
 
 def _since(started_at: str, now: datetime) -> str:

@@ -35,7 +35,7 @@ def status_row(result: Result, left: Left | None, *, now: datetime) -> Cells:
         "cell": result.file.cell_id,
         "state": str(result.status),
         "attempt": result.attempt or None,
-        "hosts": list(result.record.resolved.hosts) if result.record else [],
+        "hosts": list(result.brief.hosts) if result.brief else [],
         "epoch": result.progress.epoch if result.progress else None,
         "epochs": result.progress.epochs if result.progress else None,
         "started_at": (result.progress.started_at if result.progress else "") or None,
@@ -76,6 +76,8 @@ def forecast(
 
     `core_flops`: of a core of this machine, for cells that run here and of which the plan has no estimate.
     """
+    if not any(result.status.under_way for result in results):
+        return Forecast(cells={}, sweep=None)
     return eta.forecast(eta.jobs_of(results, plan, core_flops=core_flops), now.timestamp())
 
 
