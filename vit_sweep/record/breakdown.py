@@ -375,7 +375,7 @@ def _phases(times: Mapping[Phase, float]) -> Phases:
 
 def _combined(many: Sequence[Phases], how: Callable[[Sequence[float]], float]) -> _Times:
     by_phase = zip(*map(_TIMES, many), strict=True)
-    return tuple(None if None in times else round(how(times), 3) for times in by_phase)
+    return tuple([None if None in times else round(how(times), 3) for times in by_phase])
 
 
 def _named(times: _Times) -> Phases:

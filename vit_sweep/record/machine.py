@@ -118,10 +118,11 @@ class Preflight:
         The time per byte is the largest message's. Small: at most a sixteenth of it, or just the smallest one. None
         without messages.
         """
-        if self.largest is None:
+        largest = self.largest
+        if largest is None:
             return None
-        per_byte_ms = self.largest.median_ms / self.largest.size_bytes
-        small = [probe for probe in self.all_reduce if 16 * probe.size_bytes <= self.largest.size_bytes]
+        per_byte_ms = largest.median_ms / largest.size_bytes
+        small = [probe for probe in self.all_reduce if 16 * probe.size_bytes <= largest.size_bytes]
         latencies = [probe.median_ms - probe.size_bytes * per_byte_ms for probe in small]
         return max(median(latencies), 0.0) if latencies else self.all_reduce[0].median_ms
 

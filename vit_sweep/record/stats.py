@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from operator import attrgetter, itemgetter
 from statistics import median
+from typing import NamedTuple
 
 from launchers.checked import checked
 from vit_sweep.plan.choices import Precision
@@ -17,8 +18,7 @@ from vit_sweep.record.breakdown import StepBreakdown, step_breakdown
 from vit_sweep.record.record import Compilations, EpochReport, Record
 
 
-@checked
-class EpochTime:
+class EpochTime(NamedTuple):
     """How long an epoch takes in steady state."""
 
     median_s: float
@@ -91,7 +91,10 @@ def step_percentiles_ms(record: Record) -> tuple[float, ...]:
     steps = sorted(steady_steps_ms(record))
     if len(steps) < _FEW_STEPS:
         return ()
-    return (steps[0], *(round(ms, 4) for ms in _hundred(len(steps))(steps)))
+    hundred = _hundred(len(steps))
+    if len(steps) < 100:  # most of them stand for several percents
+        return (steps[0], *hundred([round(ms, 4) for ms in steps]))
+    return (steps[0], *[round(ms, 4) for ms in hundred(steps)])
 
 
 @lru_cache(maxsize=1024)

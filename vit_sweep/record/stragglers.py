@@ -18,6 +18,7 @@ which one is.
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from statistics import median
+from typing import NamedTuple
 
 from launchers.checked import checked
 from launchers.text import some
@@ -49,8 +50,7 @@ class Blame(StrEnum):
     """Transfer, where no link is known to stand out: the price of communication on this network."""
 
 
-@checked
-class RankTimes:
+class RankTimes(NamedTuple):
     """What one rank's typical step consists of."""
 
     rank: int

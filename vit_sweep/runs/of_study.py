@@ -149,7 +149,7 @@ def _of_record(record: Record, peak: float | None, submitted: Mapping[tuple[str,
     why = explanation(record, where)
     reserved = [rank.peak_reserved_mib for rank in record.ranks if rank.peak_reserved_mib is not None]
     alone = [rank.largest.bus_gb_per_s(record.resolved.gpus) for rank in record.preflight if rank.largest]
-    latency = [rank.latency_ms for rank in record.preflight if rank.latency_ms is not None]
+    latency = [ms for rank in record.preflight if (ms := rank.latency_ms) is not None]
     classifies = cell.task is Task.CLASSIFICATION
     window = record.breakdown.collective if record.breakdown is not None else None
     return {

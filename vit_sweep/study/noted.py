@@ -100,7 +100,16 @@ def _read(path: Path) -> dict[str, tuple[str, Result]]:
 
 
 def _result(done: _Done, like: CellFile) -> Result:
-    cell = replace(like.cell, **dict(zip(_OWN, done.own, strict=True)))
+    gpus, nodes, micro_batch, accum, train_images, seed = done.own
+    cell = replace(
+        like.cell,
+        gpus=gpus,
+        nodes=nodes,
+        micro_batch=micro_batch,
+        accum=accum,
+        train_images=train_images,
+        seed=seed,
+    )
     file = replace(like, cell_id=done.name, cell=cell)
     return Result(file=file, record=None, status=Status.DONE, attempt=_FIRST, noted=done.brief)
 

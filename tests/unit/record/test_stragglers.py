@@ -1,7 +1,6 @@
 """Who is to blame for a step: a slow GPU, a slow loader, a slow link, or nobody."""
 
 import math
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -73,7 +72,7 @@ def test_without_the_host_behind_the_thin_link_no_link_is_blamed():
 
 
 def test_without_a_preflight_the_network_is_blamed_and_no_link_is_named():
-    explained = explain([replace(rank, link_gb_per_s=None) for rank in tesla()])
+    explained = explain([rank._replace(link_gb_per_s=None) for rank in tesla()])
     assert explained.blame is Blame.NETWORK
     assert explained.slow_links == ()
     assert "no link is known to stand out" in explained.sentence
@@ -179,7 +178,7 @@ jobs = st.lists(
     ),
     min_size=1,
     max_size=12,
-).map(lambda drawn: [replace(rank_times, rank=rank) for rank, rank_times in enumerate(drawn)])
+).map(lambda drawn: [rank_times._replace(rank=rank) for rank, rank_times in enumerate(drawn)])
 
 
 def figures(explained):
@@ -191,7 +190,7 @@ def figures(explained):
 @given(jobs, st.randoms(use_true_random=False))
 def test_permuting_ranks_changes_nothing_but_names(job, random):
     shuffled = random.sample(job, len(job))
-    renamed = [replace(times, rank=rank) for rank, times in enumerate(shuffled)]
+    renamed = [times._replace(rank=rank) for rank, times in enumerate(shuffled)]
     new_name = {times.rank: rank for rank, times in enumerate(shuffled)}
     before, after = explain(job), explain(renamed)
     assert figures(after) == figures(before)
@@ -206,8 +205,7 @@ def test_scaling_all_times_changes_no_verdict(job, power):
     # Powers of two: then the numbers are exactly the same but for their size.
     factor = 2.0**power
     scaled = [
-        replace(
-            rank,
+        rank._replace(
             compute_ms=rank.compute_ms * factor,
             communication_ms=rank.communication_ms * factor,
             data_ms=rank.data_ms * factor,
