@@ -58,7 +58,7 @@ def pair(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = (), unti
     `engine` in `across` stands for `engine.stage` and all other values behind the name, too. Runs of one side that
     differ in it are not pooled: nobody can say which of them is meant.
     """
-    cells_a, cells_b = _cells(a, across), _cells(b, across)
+    cells_a, cells_b = cells_of(a, across), cells_of(b, across)
     both = _names(cells_a) & _names(cells_b)
     partners: dict[tuple[int, Words], list[Cells]] = {}
     for cells in cells_b:
@@ -88,7 +88,8 @@ def pair(a: Iterable[Run], b: Iterable[Run], *, across: Sequence[str] = (), unti
     return Pairing(pairs=tuple(pairs), unpaired=tuple(unpaired), one_sided=one_sided)
 
 
-def _cells(runs: Iterable[Run], across: Sequence[str]) -> list[Cells]:
+def cells_of(runs: Iterable[Run], across: Sequence[str] = ()) -> list[Cells]:
+    """The cells of runs, smallest first."""
     groups: dict[tuple[int, Words], dict[str, Run]] = {}
     for run in runs:
         groups.setdefault((run.gpus, words_of(run, across)), {})[run.run_id] = run

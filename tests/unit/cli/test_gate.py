@@ -34,7 +34,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def write_study(name, factor=1.0, *, counts=COUNTS, seeds=5, unfinished=0, spread=0.002, cpu="AMD EPYC 7B13"):
+def write_study(name, factor=1.0, *, counts=COUNTS, seeds=5, unfinished=0, spread=0.002, cpu="AMD EPYC 7B13", day=1):
     """A study below outputs/: 1 and 2 GPUs, each with so many repeats."""
     study, plan = planned_study(
         Path("outputs").absolute() / name, *(point(gpus=n, seed=seed) for n in TIMES for seed in range(seeds))
@@ -46,6 +46,7 @@ def write_study(name, factor=1.0, *, counts=COUNTS, seeds=5, unfinished=0, sprea
             cell,
             epoch_seconds=(2 * seconds, seconds, seconds),
             breakdown=Breakdown(counts=counts),
+            started_at=f"2025-01-{day:02}T00:00:00Z",
             versions={"python": "3.11", "torch": "2.11.0"},
             machine=tuple(Fingerprint(rank=rank, host="secret-host", cpu=cpu) for rank in range(cell.gpus)),
         )
@@ -201,3 +202,42 @@ def test_a_study_of_before_counts_is_told_apart_from_one_that_is_fine(capsys):
     write_study("mine", counts=None)
     assert main(["gate", "mine", "--against", "main", "--strict"]) == 4
     assert "counts of the study: its runs were not counted: they are of an older vit_sweep" in said(capsys)
+
+
+def test_a_history_has_a_line_a_gate_and_says_since_when_something_is_otherwise(here, capsys, monkeypatch):
+    monkeypatch.setattr("vit_sweep.cli.gate.commit_here", lambda: f"{number:040x}")
+    for number in range(12):
+        late = number >= 6
+        write_study(f"s{number}", 1.1 if late else 1.0, day=1 + number, counts=ONE_MORE if late else COUNTS)
+        assert main(["gate", f"s{number}", "--history", "history.jsonl"]) == 0
+    capsys.readouterr()
+    assert len(Path("history.jsonl").read_text().splitlines()) == 12
+    assert main(["gate", "s11", "--history", "history.jsonl", "--figure", "out"]) == 0
+    screen = said(capsys)
+    assert "history.jsonl: 12 gates; these runs were in it already" in screen
+    assert "since 000000000000 (2025-01-07): gpus=1; gpus=2: host reads of a step 3 instead of 2" in screen
+    assert "since 000000000000 (2025-01-07): gpus=1: epoch time +10.0%" in screen
+    assert {path.name for path in (here / "out").iterdir()} == {"history.png", "history.svg", "history.pdf"}
+
+
+def test_a_line_of_a_history_that_was_cut_off_is_named_and_the_next_one_is_whole(capsys):
+    write_study("one")
+    assert main(["gate", "one", "--history", "history.jsonl"]) == 0
+    with Path("history.jsonl").open("a") as file:
+        file.write('{"at": "20')
+    write_study("two", day=2)
+    assert main(["gate", "two", "--history", "history.jsonl"]) == 0
+    screen = said(capsys)
+    assert "history.jsonl: 1 line is no gate's and passed over: 2" in screen
+    assert "history.jsonl: 2 gates" in screen
+
+
+def test_mistakes_of_a_history_are_one_sentence(capsys):
+    write_study("one")
+    Path("theirs.jsonl").write_text('{"a": 1}\n')
+    assert main(["gate", "one", "--history", "theirs.jsonl"]) == 2
+    assert main(["gate", "one", "--against", "one", "--figure", "out"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert "none of its lines is a gate's" in told[0]
+    assert told[1].endswith("it draws a history; add --history FILE")
+    assert Path("theirs.jsonl").read_text() == '{"a": 1}\n'

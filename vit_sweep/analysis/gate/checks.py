@@ -102,3 +102,12 @@ class Gate:
 def most_repeats(checks: Iterable[Check]) -> int | None:
     """How many runs more the check needs that needs most; None where none says so."""
     return max((check.more for check in checks if check.more), default=None)
+
+
+def exact(value: float) -> str:
+    """A count as it is, thousands apart.
+
+    >>> exact(1234567.0), exact(0.25)
+    ('1,234,567', '0.25')
+    """
+    return f"{value:,.0f}" if value == round(value) else f"{value:,.6g}"

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.analysis.compare import in_words, labels_of, of_side, shared_runs
-from vit_sweep.analysis.gate.checks import MACHINE, MEMORY, SOFTWARE, Check, Gate, Kind, Rules, Standing
+from vit_sweep.analysis.gate.checks import MACHINE, MEMORY, SOFTWARE, Check, Gate, Kind, Rules, Standing, exact
 from vit_sweep.analysis.gate.power import MOST, Sides, found, more_runs, reach, usual_runs
 from vit_sweep.analysis.pairing import Cells, pair
 from vit_sweep.analysis.series.contention import contention
@@ -88,7 +88,7 @@ def judge(before: Iterable[Run], after: Iterable[Run], rules: Rules | None = Non
             )
         )
     both: list[_Pair] = []
-    for name, (x, y) in zip(_names([x for x, _ in paired.pairs]), paired.pairs, strict=True):
+    for name, (x, y) in zip(names_of([x for x, _ in paired.pairs]), paired.pairs, strict=True):
         ended = _ended(name, x, y)
         checks += ended
         done = [[run for run in side.runs if run.status is Status.DONE] for side in (x, y)]
@@ -100,7 +100,8 @@ def judge(before: Iterable[Run], after: Iterable[Run], rules: Rules | None = Non
     return Gate(rules=rules, checks=(*checks, *times), notes=(*_software_notes(both), *notes))
 
 
-def _names(cells: Sequence[Cells]) -> list[str]:
+def names_of(cells: Sequence[Cells]) -> list[str]:
+    """What each cell is called among the others: `gpus=2 batch=16`."""
     nodes = {cell.runs[0].nodes for cell in cells}
     words = (
         (f"gpus={cell.gpus}", f"nodes={cell.runs[0].nodes}" if len(nodes) > 1 else "", label)
@@ -200,15 +201,6 @@ def _count(before: Sequence[float], after: Sequence[float], tolerance: float) ->
 
 def _range(low: float, high: float) -> str:
     return exact(low) if low == high else f"{exact(low)} to {exact(high)}"
-
-
-def exact(value: float) -> str:
-    """A count as it is, thousands apart.
-
-    >>> exact(1234567.0), exact(0.25)
-    ('1,234,567', '0.25')
-    """
-    return f"{value:,.0f}" if value == round(value) else f"{value:,.6g}"
 
 
 def _change(old: float, new: float) -> str:

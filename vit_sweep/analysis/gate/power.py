@@ -1,7 +1,8 @@
 """What so many runs can find, and how many more would tell. Pure; needs numpy and scipy.
 
-An interval of half-width h lies beyond a bound with probability `POWER` where the truth is h + t(POWER) x standard
-error away from it (the usual approximation of the noncentral t; benchmarks/judging/gating.py measures how near it is).
+An interval of half-width h lies beyond a bound with probability `POWER` where the truth is h + t(`_AIMED`) x standard
+error away from it. `_AIMED` is more than `POWER`: t alone approximates the noncentral t, and a cell whose runs happen
+to differ by more than others' is judged by its own (benchmarks/judging/gating.py measures what comes of it).
 """
 
 from math import exp, log1p
@@ -15,6 +16,7 @@ from vit_sweep.analysis.series.pooling import Floats, half_width
 from vit_sweep.plan.repeats import USUAL
 
 POWER = 0.8
+_AIMED = 0.9
 MOST = 200
 """Runs more that are worth a proposal."""
 
@@ -42,7 +44,7 @@ class More(NamedTuple):
 
 def reach(variance: npt.ArrayLike, freedom: npt.ArrayLike, confidence: float) -> Floats:
     """How far, as a logarithm, the truth must lie beyond a bound to be found there with `POWER`."""
-    quantile = stdtrit(np.maximum(np.asarray(freedom, dtype=np.float64), 1e-3), POWER)
+    quantile = stdtrit(np.maximum(np.asarray(freedom, dtype=np.float64), 1e-3), _AIMED)
     reached: Floats = half_width(variance, freedom, confidence) + quantile * np.sqrt(np.asarray(variance))
     return reached
 

@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from launchers.text import plural, some
-from vit_sweep.analysis.gate.checks import Check, Gate, Kind, Standing, most_repeats
+from vit_sweep.analysis.gate.checks import Check, Gate, Kind, Standing, exact, most_repeats
+from vit_sweep.analysis.gate.past import Entry, Step, Times
 
 _ORDER = (Standing.WORSE, Standing.OPEN, Standing.APART, Standing.BETTER)
 _SHOWN = 20
@@ -30,10 +31,14 @@ _MARKS = {
 
 def name_of(check: Check) -> str:
     """What is checked, as a sentence names it: `all_reduce calls of a step`."""
-    if check.name.startswith("collectives."):
-        kind, _, what = check.name.removeprefix("collectives.").rpartition(".")
+    return _called(check.name)
+
+
+def _called(name: str) -> str:
+    if name.startswith("collectives."):
+        kind, _, what = name.removeprefix("collectives.").rpartition(".")
         return f"{kind} {what} of a step"
-    return _KNOWN.get(check.name, check.name)
+    return _KNOWN.get(name, name)
 
 
 def lines(gate: Gate) -> list[str]:
@@ -69,6 +74,32 @@ def _fine(gate: Gate) -> list[str]:
             f"{plural(len(times), 'time')} ({some(cells, 3, separator='; ')}) not longer by {gate.rules.slower:.3g}"
         )
     return [f"fine: {'; '.join(clauses)}"] if clauses else []
+
+
+def changes(times: Iterable[Times], steps: Iterable[Step]) -> list[str]:
+    """Since when something is otherwise, the latest first: times, then counts."""
+    moved = [
+        (series.moments[change.at], f"{series.cell}: epoch time {change.ratio - 1:+.1%}")
+        for series in times
+        for change in series.changes
+    ]
+    said = [
+        f"since {_when(moment.entry)}: {words}"
+        for moment, words in sorted(moved, key=lambda found: (-found[0].line, found[1]))
+    ]
+    counted: dict[tuple[int, str, float, float], list[Step]] = {}
+    for step in steps:
+        counted.setdefault((-step.line, step.name, step.before, step.after), []).append(step)
+    for (_, name, before, after), alike in sorted(counted.items()):
+        where = some((step.cell for step in alike), 3, separator="; ")
+        words = f"{_called(name)} {exact(after)} instead of {exact(before)}"
+        said.append(f"since {_when(alike[0].entry)}: {where}: {words}")
+    return said
+
+
+def _when(entry: Entry) -> str:
+    day = entry.at[:10]
+    return f"{entry.commit[:12]} ({day})" if entry.commit else day
 
 
 def verdict(gate: Gate, study: str, against: str) -> str:
