@@ -50,6 +50,8 @@ _AS_KEYS = {"--quiet": "quiet=true", "--all": "plan=all"}
 """Options of a sweep that people expect; Hydra knows its own ones only."""
 COMPLETES = "_VIT_SWEEP_COMPLETE"
 """Set by a shell whose user has pressed the tab key."""
+_OF_A_PIPE = (100, 24)
+"""Columns and lines of help that goes to no terminal."""
 _HELP = ("--help",)
 """Under which the whole help is kept."""
 _MEANT = {"help": "--help", "version": "--version", "run": "-m gpus=1,2", "sweep": "-m gpus=1,2", "ls": "list"}
@@ -204,9 +206,7 @@ def _help_for_people(words: Sequence[str], keep: Callable[[str], object]) -> Ite
 def _print_help(text: str) -> None:
     from vit_sweep.cli.terminal.help_text import as_called, fitted
 
-    width = get_terminal_size().columns if sys.stdout.isatty() or "COLUMNS" in os.environ else None
-    text = as_called(text)
-    sys.stdout.write(fitted(text, width) if width else text)
+    sys.stdout.write(fitted(as_called(text), get_terminal_size(_OF_A_PIPE).columns))
 
 
 def _code_of(app: Any, words: list[str], program: str = "") -> int:

@@ -159,7 +159,7 @@ _WORDS: dict[type[Any], dict[str, str]] = {}
 def parse(cls: type[T], data: Mapping[str, Any], *, what: str) -> T:
     """Build a checked `cls` from plain data (a YAML mapping, a composed config).
 
-    `what` names the source in the error, for example `partition vector_t4v2`.
+    `what` names the source in the error, for example `partition vector_t4v2`; empty for the words of a command.
     Raises `UserError` with one clause per wrong key.
     """
     return parse_json(cls, json.dumps(data), what=what)
@@ -171,7 +171,8 @@ def parse_json(cls: type[T], text: str | bytes, *, what: str) -> T:
         parsed: T = _validator(cls).validate_json(text)
         return parsed
     except ValidationError as error:
-        raise UserError(f"{what}: {'; '.join(sentences(cls, error.errors(include_url=False)))}") from None
+        told = "; ".join(sentences(cls, error.errors(include_url=False)))
+        raise UserError(f"{what}: {told}" if what else told) from None
 
 
 def to_plain(value: object, *, defaults: bool = True) -> Any:

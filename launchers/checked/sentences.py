@@ -87,6 +87,8 @@ def _rule(detail: ErrorDetails) -> str:
         name, words = _LIMITS[kind]
         return f"{words} {limits[name]}"
     match kind:
+        case "int_type" | "int_from_float" if isinstance(given := detail["input"], float) and given.is_integer():
+            return f"{_RULES[kind]}; write {given:.0f}"
         case "string_type" if isinstance(detail["input"], bool):
             return f"{_RULES[kind]}, or YAML reads no and off as false, yes and on as true"
         case "tuple_type" | "list_type":

@@ -13,7 +13,7 @@ import socket
 import sys
 import threading
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -81,10 +81,13 @@ class _Machine:
 
     def start_ranks(self, task: QueueTask, place: dict[str, str]) -> "_Ranks | None":
         """Start all ranks of a task, if its slots are free. Raises `OSError` where no process can be started."""
-        if not self._can_fork.is_set():
-            return None
         profile, world = task.batch.profile, task.shape.gpus
         per_rank = profile.cpus_per_gpu if profile.device is Device.CPU else 1
+        if not self._can_fork.is_set():
+            # The server's imports take a while, and whose cores these are is known at once.
+            self._slots.look(self._wanted(task, per_rank))
+            self._say_for_whom(task)
+            return None
         taken = self._take(task, per_rank)
         if taken is None:
             self._say_for_whom(task)
@@ -117,17 +120,22 @@ class _Machine:
 
     def _take(self, task: QueueTask, per_rank: int) -> list[str] | None:
         """The slots of a task, or all those of its batch where that shares them; None if they are not free now."""
-        wanted = len(self._slots) if task.batch.profile.exclusive else task.batch.shape.gpus * per_rank
-        since = datetime.now(UTC).isoformat(timespec="seconds")
-        owner = f"study {task.batch.study_dir} (process {os.getpid()}) since {since}"
+        wanted = self._wanted(task, per_rank)
+        since = datetime.now().astimezone()
+        owner = f"study {task.batch.study_dir} (process {os.getpid()}) since {since:%Y-%m-%d %H:%M}"
         if not task.batch.shared:
             return self._slots.take(wanted, owner)
         return self._shared_slots.of(task, lambda: self._slots.take(wanted, owner), self._slots.give_back)
 
+    def _wanted(self, task: QueueTask, per_rank: int) -> int:
+        """How many slots a task takes, or the whole batch where that shares them."""
+        return len(self._slots) if task.batch.profile.exclusive else task.batch.shape.gpus * per_rank
+
     def _say_for_whom(self, task: QueueTask) -> None:
         """Tell clients, and once the log, whose cores or GPUs a task waits for; nothing of this queue's own."""
         others = [owner for owner in self._slots.waits_for if f"(process {os.getpid()})" not in owner]
-        detail = f"waits for cores or GPUs of {some(others, 2)}" if others else ""
+        what = "GPUs" if task.batch.profile.device is Device.CUDA else "cores"
+        detail = f"waits for {what} of {some(others, 2)}" if others else ""
         if detail and detail != task.detail:
             sys.stderr.write(f"vit_sweep: task {task.index} {detail}\n")
         task.detail = detail

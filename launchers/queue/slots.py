@@ -79,7 +79,8 @@ class Slots:
         self._held: dict[str, FileLock] = {}
         self._open_until_the_end: int | None = None
         self.waits_for: tuple[str, ...] = ()
-        """Who had slots that the last call of `take` would have needed: queues of other studies, one line each."""
+        """Who had slots that the last call of `take` or `look` would have needed: queues of other studies, one line
+        each."""
 
     def __len__(self) -> int:
         """How many there are, taken or not."""
@@ -122,6 +123,23 @@ class Slots:
                 with replacing(self._owner_file(name), durable=False) as file:
                     file.write(owner.encode())
         return taken
+
+    def look(self, count: int) -> None:
+        """Note for whom a later `take` of `count` would wait, and take nothing."""
+        free, others = len(self._held), list[str]()
+        for name in self._names:
+            if name in self._held:
+                continue
+            lock = FileLock(self._folder / f"{name}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                others.append(name)
+                continue
+            lock.release()
+            free += 1
+        enough = free >= min(count, len(self._names))
+        self.waits_for = () if enough else tuple(dict.fromkeys(filter(None, map(self._owner, others))))
 
     def _owner_file(self, name: str) -> Path:
         return self._folder / f"{name}.owner"

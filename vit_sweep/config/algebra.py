@@ -6,6 +6,7 @@ What is said here are settings of a sweep, never axes: none of it enters a cell'
 import ast
 import hashlib
 import operator
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from launchers.checked import checked
 from launchers.errors import UserError, closest
-from launchers.text import plural
+from launchers.text import plural, short
 from vit_sweep.plan.plan import PlannedCell
 from vit_sweep.plan.point import Point
 
@@ -127,8 +128,9 @@ def predicate(text: str, known: Collection[str], *, of: str = "exclude") -> Pred
             raise ValueError
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        shown = text if len(text) < 80 else text[:77] + "..."
-        raise UserError(f'{of} "{shown}": cannot be read – {_HOW}') from None
+        right = re.sub(r"(?<![=!<>])=(?!=)", "==", text)
+        how = f"two equals signs compare: {right}" if right != text else _HOW
+        raise UserError(f'{of} "{short(text, 80)}": cannot be read – {short(how, _LONGEST)}') from None
     named = [node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and node.id in known]
     return Predicate(text.strip(), tuple(dict.fromkeys(named)), _Reader(text.strip(), known, of).condition(tree))
 

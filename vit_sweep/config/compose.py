@@ -223,6 +223,9 @@ def explain(error: Exception) -> str:
     if merging and (known := known_keys(merging[1])):
         menu = ", ".join(f"{key}=VALUE" for key in known)
         return f"{merging[1]}: it has keys of its own and is no list; set those: {menu}"
+    there = re.match(r"Could not append to config\. An item is already at '([\w.]+)'", text)
+    if there:
+        return f"+{there[1]}: the key is there already; write it without +: {there[1]}=VALUE"
     ambiguous = re.match(r"Ambiguous value for argument '(.+?)'", text)
     if ambiguous:
         return f"{ambiguous[1]}: several values are a grid, and a grid needs -m: {called()} -m {ambiguous[1]}"

@@ -165,7 +165,7 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
     for config in configs:
         own = {k: v for k, v in config.items() if k in names}
         if settings is None:
-            settings, first = parse(Settings, _as_meant(own), what="settings"), own
+            settings, first = parse(Settings, _as_meant(own), what=""), own
         elif own != first:
             swept = next(name for name in names if own.get(name) != first.get(name))
             raise UserError(f"{swept} cannot be swept: it holds for the whole sweep; give it one value")
@@ -174,7 +174,7 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
         axes = axes | {"model": _beside(_fed(axes.get("model"), axes["data"]), axes.get("task"))}
         if isinstance(axes.get("partition"), dict):
             axes = axes | {"partition": meant(axes["partition"])}
-        points.append(parse(Point, _paid(axes, settings), what="grid"))
+        points.append(parse(Point, _paid(axes, settings), what=""))
     if settings is None:
         raise UserError("the grid is empty: no combination is left; give each axis at least one value")
     given = [name for name in _PAYING if getattr(settings, name) is not None]

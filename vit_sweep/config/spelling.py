@@ -61,6 +61,8 @@ _MEANT = {
     "zero_stage": "zero",
 }
 """What other tools call our keys; the last part of a key with dots."""
+_DRY = {"dryrun", "dry", "n"}
+"""What other tools call a dry run."""
 
 
 _SIZES = {"tiny": "ti_16", "small": "s_16", "base": "b_16", "large": "l_16", "huge": "h_14"}
@@ -93,6 +95,9 @@ def likely_name(group: str, name: str) -> str | None:
 
 GROUPS = frozenset({"data", "engine", "grid", "model", "optimizer", "partition"})
 """Keys whose values are names of files: folders of conf/."""
+COUNTS = frozenset({"gpus", "nodes", "batch", "accum", "epochs", "warmup_steps", "seed", "zero", "sequence"})
+"""Keys of a grid whose values are whole numbers."""
+_SEVERAL = re.compile(r"\d+(\s*(\.\.+|[-:;/,x]|to|\s)\s*\d+)+")
 _NO_NAME = re.compile(r"null|true|false|[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?|inf|nan", re.IGNORECASE)
 """What Hydra reads as another value than a text."""
 
@@ -213,7 +218,20 @@ def check(words: Sequence[str], *, known_keys: Callable[[], Collection[str]]) ->
             if value is None and word.partition("=")[0] not in FLAGS | VALUED:
                 raise UserError(_option(words, place, known_keys()))
         elif not word.startswith("~"):
-            _check_override(words, place)
+            _check_override(words, place, known_keys)
+    _check_said_once(words)
+
+
+def _check_said_once(words: Sequence[str]) -> None:
+    """Raise `UserError` where a key has several values and is there again: they would multiply with themselves."""
+    said: dict[str, str] = {}
+    for _, word, _ in _parts(words):
+        if not _OVERRIDE.match(word):
+            continue
+        key = word.partition("=")[0].strip().lstrip("+")
+        earlier = said.setdefault(key, word)
+        if earlier is not word and any("," in one or "range(" in one for one in (earlier, word)):
+            raise UserError(f"{earlier} {word}: {key} is there twice – write its values together: {key}=VALUE,VALUE")
 
 
 def _option(words: Sequence[str], place: int, known: Collection[str]) -> str:
@@ -226,6 +244,8 @@ def _option(words: Sequence[str], place: int, known: Collection[str]) -> str:
             value = after[0] if after and not _OVERRIDE.match(after[0]) and after[0][:1] != "-" else "true"
         return f"{word}: {no_dashes}: {key}={value}"
     option, theirs = word.partition("=")[0], FLAGS | VALUED
+    if key.replace("_", "") in _DRY:
+        return f"{word}: {no_dashes}: dry_run=true"
     if key in _MEANT:
         hint = likely_key(key, known)
     else:
@@ -233,14 +253,15 @@ def _option(words: Sequence[str], place: int, known: Collection[str]) -> str:
     return f"{word}: there is no such option, and {no_dashes} – {hint}"
 
 
-def _check_override(words: Sequence[str], place: int) -> None:
+def _check_override(words: Sequence[str], place: int, known_keys: Callable[[], Collection[str]]) -> None:
     """Raise `UserError` unless the word at `place` is a whole KEY=VALUE, with no piece of it cut off behind it."""
     word = words[place]
     if word.startswith("until="):
         _check_question(words, place)
         return
-    if named := re.fullmatch(r"([A-Za-z_][\w.]*):(.+)", word):
-        raise UserError(f"{word}: a key and its value are joined by an equals sign: {named[1]}={named[2]}")
+    if named := re.fullmatch(r"([A-Za-z_][\w.]*):(.*)", word):
+        value = named[2] or "".join(words[place + 1 : place + 2]) or "VALUE"
+        raise UserError(f"{word}: a key and its value are joined by an equals sign: {named[1]}={value}")
     pieces = [word]
     for other in words[place + 1 :]:
         if other[:1] in {"-", "~", ""} or (_OVERRIDE.match(other) and not _is_open(" ".join(pieces))):
@@ -250,11 +271,25 @@ def _check_override(words: Sequence[str], place: int) -> None:
     if len(pieces) > 1 and re.search(r"[\[{(]", text):
         raise UserError(f"{word}: a space has cut it – put the whole between quotes of the shell: '{text}'")
     whole = re.sub(r"\s+", ",", re.sub(r"\s*([=,])[\s,]*", r"\1", text)).rstrip(",")
+    if "=" in word and not _is_open(word) and (bare := _bare_key(pieces[1:], known_keys)):
+        raise UserError(bare)
     if "=" not in whole:
+        if bare := _bare_key(pieces, known_keys):
+            raise UserError(bare)
         raise UserError(f"{word}: neither an option nor KEY=VALUE – write for example gpus=1,2,4")
     if len(pieces) > 1:
         raise UserError(f"{text}: KEY=VALUE,VALUE is written without spaces: {whole}")
-    _check_values(word)
+    _check_values(word, known_keys)
+
+
+def _bare_key(pieces: Sequence[str], known_keys: Callable[[], Collection[str]]) -> str:
+    """What to write for the first of these words that is a key without an equals sign; empty if none is one."""
+    for place, piece in enumerate(pieces):
+        key = piece.replace("-", "_")
+        if re.fullmatch(r"[A-Za-z_][\w.]*", key) and key in known_keys():
+            value = "".join(pieces[place + 1 : place + 2]) or ("true" if key == "dry_run" else "VALUE")
+            return f"{piece}: a key is followed by its value: {key}={value}"
+    return ""
 
 
 def _check_question(words: Sequence[str], place: int) -> None:
@@ -273,9 +308,11 @@ def _is_open(text: str) -> bool:
     return any(text.count(left) > text.count(right) for left, right in ("[]", "{}", "()"))
 
 
-def _check_values(word: str) -> None:
-    """Raise `UserError` for a doubled equals sign, or a comma without a value beside it."""
+def _check_values(word: str, known_keys: Callable[[], Collection[str]]) -> None:
+    """Raise `UserError` for a dash in a key, a doubled equals sign, or a comma without a value beside it."""
     key, _, values = word.partition("=")
+    if "-" in key and (ours := key.replace("-", "_")) in known_keys():
+        raise UserError(f"{word}: keys are written with underscores: {ours}={values}")
     if values.startswith("="):
         raise UserError(f"{word}: one equals sign joins a key and its value: {key}={values.lstrip('=')}")
     if key.lstrip("+") in GROUPS or "/" in key:
@@ -285,11 +322,29 @@ def _check_values(word: str) -> None:
         for part in parts:
             if meant := likely_name(key, part):
                 raise UserError(f"{word}: there is no {key} {part} – did you mean {meant}?")
+    if key == "zip" and re.fullmatch(r"[\w.]+(,[\w.]+)+", values):
+        raise UserError(f"{word}: axes that advance together are a list: zip=[[{values}]]")
+    if key.lstrip("+") in COUNTS:
+        _check_counts(word, key, values)
     if not re.search(r"['\"\\]", values):
         _check_signs(word, key, values)
     if len(parts) > 1 and not all(parts) and not re.search(r"[\[{('\"]", values):
         right = ",".join(filter(None, parts)) or "VALUE"
         raise UserError(f"{word}: a comma without a value beside it – write {key}={right}")
+
+
+def _check_counts(word: str, key: str, values: str) -> None:
+    """Raise `UserError` for whole numbers that something else than commas joins: `1..4`, `[16,32]`, `'1,2'`."""
+    bare = values.strip("[](){}'\" ")
+    if not _SEVERAL.fullmatch(bare) or (bare == values and re.fullmatch(r"[\d,\s]+", values)):
+        return
+    numbers = re.findall(r"\d+", bare)
+    first, last = int(numbers[0]), int(numbers[-1])
+    whole_range = f"; all from {first} to {last}: '{key}=range({first},{last + 1})'"
+    is_span = len(numbers) == 2 and first < last and not re.search(r"[,;/x]", bare)
+    raise UserError(
+        f"{word}: values are separated by commas: {key}={','.join(numbers)}{whole_range if is_span else ''}"
+    )
 
 
 def _check_signs(word: str, key: str, values: str) -> None:

@@ -15,6 +15,9 @@ from vit_sweep.plan.plan_file import without
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
 
+_NAMED = 3
+"""Cells that a sentence names."""
+
 
 class Dropped(NamedTuple):
     """What was taken out."""
@@ -91,9 +94,10 @@ def _unasked(cells: Mapping[str, Cell], before: Sequence[PlannedPoint], left: Se
 def _refuse_those_under_way(study: Study, results: Sequence[Result]) -> None:
     alive = [result.file.cell_id for result in results if result.status.under_way]
     if alive:
+        those = " ".join(f"--cells {cell}" for cell in alive) if len(alive) <= _NAMED else f"--cells {alive[0]} ..."
         raise UserError(
-            f"{plural(len(alive), 'cell is|cells are')} queued or running: {some(alive, 3)} – end them first: "
-            f"{called()} cancel {study.name} --cells '{alive[0]}', or wait"
+            f"{plural(len(alive), 'cell is|cells are')} queued or running: {some(alive, _NAMED)} – wait, or end "
+            f"{'it' if len(alive) == 1 else 'them'} first: {called()} cancel {study.name} {those}"
         )
 
 

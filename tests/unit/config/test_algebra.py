@@ -103,7 +103,7 @@ def test_predicates_that_exclude_everything_are_an_error_with_the_counts():
         "gpus==8 and bacth==128": "there is no axis bacth – did you mean batch",
         "model.layers==4": "there is no axis model.layers",
         "8==8": "there is no axis 8",
-        "gpus=8": "cannot be read",
+        "gpus=8": "cannot be read – two equals signs compare: gpus==8",
         "gpus==8 && batch==1": "cannot be read",
         "": "cannot be read",
         "(" * 300 + "gpus==1" + ")" * 300: "cannot be read",

@@ -1,6 +1,7 @@
 """A slip in the words of a sweep is told in one sentence that holds the right spelling; right words pass."""
 
 import argparse
+import re
 
 import pytest
 from hydra._internal.utils import get_args_parser
@@ -12,7 +13,8 @@ from launchers.errors import UserError, nearest
 from vit_sweep.__main__ import main
 from vit_sweep.config.compose import known_keys
 from vit_sweep.config.folders import conf_dir
-from vit_sweep.config.spelling import FLAGS, GROUPS, VALUED, check, likely_key, options_first
+from vit_sweep.config.spelling import COUNTS, FLAGS, GROUPS, VALUED, check, likely_key, options_first
+from vit_sweep.plan.point import Point
 
 SLIPS = {
     "a space between values": (["batch=64", "128", "gpus=2"], "batch=64 128: KEY=VALUE,VALUE", "batch=64,128"),
@@ -47,7 +49,24 @@ SLIPS = {
     "no launcher": (["hydra/launcher=null"], "conf/hydra/launcher/", "leave it out"),
     "a semicolon": (["gpus=1;2"], "separated by commas", "gpus=1,2"),
     "a list that is not closed": (["data.pixels=[1,2"], "has no other half", "] is missing"),
-    "a word alone": (["-m", "gpus"], "neither an option nor KEY=VALUE", "gpus=1,2,4"),
+    "a word alone": (["-m", "gpus"], "gpus: a key is followed by its value", "gpus=VALUE"),
+    "a word alone that is no key": (["-m", "gpux"], "neither an option nor KEY=VALUE", "gpus=1,2,4"),
+    "a switch alone": (["gpus=1", "dry_run"], "a key is followed by its value", "dry_run=true"),
+    "a key and its value as two words": (["gpus=1,2", "batch", "16"], "batch: a key is followed", "batch=16"),
+    "a colon before a space": (["gpus:", "2"], "joined by an equals sign", "gpus=2"),
+    "a dash in a key": (["dry-run=true"], "written with underscores", "dry_run=true"),
+    "a dry run of other tools": (["--dryrun"], "written without dashes", "dry_run=true"),
+    "a dry run in a letter": (["gpus=2", "-n"], "written without dashes", "dry_run=true"),
+    "two dots": (["gpus=1..4"], "separated by commas: gpus=1,4", "all from 1 to 4: 'gpus=range(1,5)'"),
+    "a span": (["gpus=1-4"], "separated by commas: gpus=1,4", "'gpus=range(1,5)'"),
+    "a slice": (["batch=16:32"], "separated by commas: batch=16,32", "'batch=range(16,33)'"),
+    "a slash": (["batch=16/32"], "separated by commas: batch=16,32", ""),
+    "a list for an axis": (["batch=[16, 32]"], "separated by commas: batch=16,32", ""),
+    "a tuple for an axis": (["batch=(16,32)"], "separated by commas: batch=16,32", ""),
+    "a set for an axis": (["batch={16,32,64}"], "separated by commas: batch=16,32,64", ""),
+    "values in quotes": (["gpus='1,2'"], "separated by commas: gpus=1,2", ""),
+    "axes to zip": (["zip=gpus,batch"], "a list: zip=[[gpus,batch]]", ""),
+    "a key twice": (["gpus=1,2", "batch=8", "gpus=4"], "gpus=1,2 gpus=4: gpus is there twice", "gpus=VALUE,VALUE"),
 }
 
 
@@ -65,6 +84,7 @@ RIGHT = [
     *("zip=[[gpus,batch]]", "++engine.config.zero_optimization.overlap_comm=true,false", "~partition.account", "~grid"),
     *("+model.arguments={drop_rate:0.1}", "study='a, b'", "batch=64, 128", "gpus=", "optimizer.betas=[0.9,,0.99]"),
     *("data=path/to/images,4x", "model=vit_b_16,vit_s_16", "partition=3a", "zero=null", "model.init=null"),
+    *("batch=16,32", "seed=range(0,8)", "nodes=null,2", "study=2026-11-30", "data.pixels=[16,32]", "minutes=24:00:00"),
     *("hydra/sweeper=vit_sweep", "+partition@other=local", "++partition.environment.TOK=${oc.env:TOK}", "+foo-bar=1"),
 ]
 
@@ -72,6 +92,19 @@ RIGHT = [
 @pytest.mark.parametrize("word", RIGHT)
 def test_what_hydra_can_read_or_has_its_own_word_for_passes(word: str) -> None:
     check(["-m", "--config-dir", "gpus", word, "--cfg", "job", "--info=all", word], known_keys=list)
+
+
+def test_what_a_command_gives_twice_as_one_value_is_the_last_one() -> None:
+    """So that a script may have a default that its caller replaces."""
+    check(["gpus=1", "gpus=2"], known_keys=list)
+
+
+def test_whole_numbers_are_the_keys_of_points_that_are_some() -> None:
+    whole = {
+        name for name, field in Point.__dataclass_fields__.items()
+        if "int" in re.findall(r"\w+", str(field.type)) and "float" not in str(field.type)
+    }  # fmt: skip
+    assert whole == COUNTS
 
 
 def test_groups_are_the_folders_of_conf() -> None:
@@ -139,6 +172,8 @@ def test_of_many_keys_three_are_proposed_and_none_listed() -> None:
         ("precision=FP16", "did you mean fp16?"),
         ("scaling=Strong", "did you mean strong?"),
         ("schedule=cos", "did you mean cosine?"),
+        ("+gpus=1", "+gpus: the key is there already; write it without +: gpus=VALUE"),
+        ("epochs=1e2", "error: epochs=100.0 – must be a whole number; write 100"),
     ],
 )
 def test_a_name_in_other_letters_or_other_words_is_answered_with_ours(capsys, word, said):

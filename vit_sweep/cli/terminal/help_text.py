@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from launchers.calling import SCRIPT, called
@@ -13,6 +14,8 @@ _OURS = re.compile(rf"(?<![\w/.-]){SCRIPT}(?= [\w-])")
 _QUOTED = re.compile(r"'[^']*'")
 _GLUE = "\N{NO-BREAK SPACE}"
 _GAP = re.compile(r"(?<=\S)\s{2,}(?=\S)")
+_NARROWEST = 30
+"""Characters of a column that text is broken in."""
 
 
 def examples(*commands: str) -> str:
@@ -43,28 +46,53 @@ def as_called(text: str) -> str:
 
 
 def fitted(text: str, width: int) -> str:
-    """A text of lines, those that are too long broken between words, commands so that they can be copied; what follows
-    a gap goes below as a whole.
+    """A text of lines, those that are too long broken between words, commands so that they can be copied.
 
-    >>> print(fitted("  plan -m KEY=VALUES   what a sweep would do", 30))
+    Lines in a row that have a gap are a table: where one is too long, what follows the gaps is broken in its column,
+    or goes below, of all of them alike.
+
+    >>> print(fitted("  plan -m KEY=VALUES   what a sweep would do\\n  list                 studies", 30))
       plan -m KEY=VALUES
-            what a sweep would do
+          what a sweep would do
+      list
+          studies
     """
-    return "\n".join(piece for line in text.split("\n") for piece in _pieces(line, width))
+    return "\n".join(
+        piece
+        for is_table, lines in groupby(text.split("\n"), key=lambda line: _GAP.search(line) is not None)
+        for piece in (_table([*lines], width) if is_table else (p for line in lines for p in _pieces(line, width)))
+    )
+
+
+def _table(lines: list[str], width: int) -> list[str]:
+    if max(map(len, lines)) <= width:
+        return lines
+    cells = [[line[: gap.start()], line[gap.end() :]] for line in lines for gap in [[*_GAP.finditer(line)][-1]]]
+    places = [[*_GAP.finditer(line)][-1].end() for line in lines]
+    column = max(places, key=places.count)
+    if width - column < _NARROWEST:
+        column = 0
+    fitting: list[str] = []
+    for before, after in cells:
+        gap = _GAP.search(before)
+        below = column or (gap.end() if gap else len(before) - len(before.lstrip())) + 4
+        pieces = _pieces(before, width)
+        meaning = _broken(after, width, below, below)
+        if column and len(pieces) == 1 and len(before) + 2 <= column:
+            meaning[0] = pieces.pop().ljust(column) + meaning[0].lstrip()
+        fitting += [*pieces, *meaning]
+    return fitting
 
 
 def _pieces(line: str, width: int) -> list[str]:
     if len(line) <= width:
         return [line]
-    starts = [len(line) - len(line.lstrip()), *(gap.end() for gap in _GAP.finditer(line))]
-    if len(starts) > 1:
-        below = starts[-2] + 6
-        return [*_pieces(line[: starts[-1]].rstrip(), width), *_broken(line[starts[-1] :], width, below, below)]
-    if not line.lstrip().startswith(f"{called()} "):
-        return _broken(line.strip(), width, starts[0], starts[0] + 2)
+    indent = len(line) - len(line.lstrip())
+    if not (indent and line.lstrip().startswith(f"{called()} ")):
+        return _broken(line.strip(), width, indent, indent + 2)
     # A shell takes the lines together; what it quotes stays in one.
     whole = _QUOTED.sub(lambda quoted: quoted[0].replace(" ", _GLUE), line.strip())
-    *lines, last = _broken(whole, width - 2, starts[0], starts[0] + 2)
+    *lines, last = _broken(whole, width - 2, indent, indent + 2)
     return [text.replace(_GLUE, " ") for text in (*(f"{text} \\" for text in lines), last)]
 
 

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from launchers.local.processor import core_flops
+from launchers.text import plural
 from vit_sweep.cli.terminal import show_status
 from vit_sweep.outcome.eta import Forecast
 from vit_sweep.outcome.result import Result, Status
@@ -70,8 +71,10 @@ class _Plans:
 
 def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> list[Result]:
     """One line per change of state, the last of a look with what is left: for logs and CI. The scaling tables so far
-    come after two cells, and again each time that twice as many are done; those of all cells are printed elsewhere."""
+    come after two cells, and again each time that twice as many are done; those of all cells are printed elsewhere.
+    Why cells wait is said once for each reason."""
     begun, last_status, results = time.monotonic(), dict[str, str](), list[Result]()
+    said = {""}
     next_tables = _FIRST_TABLES
     for results in looked:
         if not last_status and any(result.status.under_way for result in results):
@@ -92,6 +95,15 @@ def _lines(looked: Iterable[list[Result]], ahead: _Ahead, console: Console) -> l
                     soft_wrap=True,
                     markup=False,
                 )
+        waiting = Counter(result.detail for result in results if result.status is Status.QUEUED)
+        for reason in [reason for reason in waiting if reason not in said]:
+            console.print(
+                f"[{time.monotonic() - begun:6.1f} s] {plural(waiting[reason], 'cell')} queued: {reason}",
+                highlight=False,
+                soft_wrap=True,
+                markup=False,
+            )
+        said |= waiting.keys()
         finished = sum(result.status is Status.DONE for result in results)
         if finished >= next_tables and any(result.status.under_way for result in results):
             next_tables = 2 * finished

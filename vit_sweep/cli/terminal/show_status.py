@@ -43,6 +43,8 @@ _NAMED = 20
 """Cells that are named all the same."""
 _VALUES = 9
 """Values of an axis by which cells are counted, as in a plan."""
+_LONG, _AGAIN = 40, "as above"
+"""Characters of a remark that is not repeated in the next row; what stands there."""
 _UNEVENTFUL = (Status.DONE, Status.QUEUED, Status.MISSING, Status.SKIPPED)
 _AXES: dict[str, Callable[[Cell], object]] = {
     "gpus": lambda cell: cell.gpus,
@@ -177,6 +179,10 @@ def _above(table: RenderableType, line: str) -> RenderableType:
 
 def _table(results: Sequence[Result], expected: Forecast, now: datetime, *, title: str = "") -> Fitted:
     rows = [_fields(result, expected, now) for result in results]
+    # What holds for the row above as well, and takes lines of its own, is said once.
+    again = [n for n in range(1, len(rows)) if rows[n][-1] == rows[n - 1][-1] and len(rows[n][-1]) > _LONG]
+    for n in again:
+        rows[n] = (*rows[n][:-1], _AGAIN)
     said = [c for c in columns_of(_COLUMNS, rows) if c.role is not Role.MEASURE or any(c.values)]
     return Fitted(
         columns=tuple(said), title=title, styles=tuple(show.STYLES.get(result.status, "") for result in results)

@@ -44,6 +44,18 @@ def test_an_example_that_is_broken_over_lines_is_still_one_command_of_the_shell(
                    for line in shown if line.startswith("python -m"))  # fmt: skip
 
 
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_what_a_table_of_help_says_stands_in_its_column_or_below_of_all_rows_alike(monkeypatch, whole, width):
+    monkeypatch.setattr(sys, "argv", ["vit_sweep"])
+    verbs = fitted(whole, width).partition("\nVerbs")[2].partition("\nExit codes")[0].split("\n")[1:]
+    means = re.compile(
+        "what a sweep would|what this machine|what a key|the studies here|what became|prove its|tables and"
+    )
+    places = {line.index(found[0]) for line in verbs if (found := means.search(line))}
+    assert len(places) == 1
+    assert len([line for line in verbs if means.search(line)]) == 8
+
+
 def _all(command):
     yield command
     for child in getattr(command, "commands", {}).values():

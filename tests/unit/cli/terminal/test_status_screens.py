@@ -188,3 +188,21 @@ def test_a_log_says_it_once_a_look_and_in_no_line_of_its_own():
     said = [line for line in lines if " left, until " in line]
     assert said == [lines[3]]
     assert "from the running cells' own epochs and 1 cell that ended" in said[0]
+
+
+def test_why_cells_wait_is_said_once_for_each_reason_in_a_log(capsys):
+    reason = "waits for cores of study /elsewhere (process 7) since 2026-01-01 05:24"
+    waiting = [result(cell(seed=seed), status="queued", detail=reason) for seed in range(3)]
+    unexplained = [replace(one, detail="") for one in waiting]
+    progress._lines([unexplained, waiting, waiting], lambda results, now: forecast(results, None, now=now), Console())
+    lines = [line.partition("] ")[2] for line in capsys.readouterr().out.splitlines() if line.startswith("[")]
+    assert lines == [f"3 cells queued: {reason}"]
+
+
+def test_a_long_reason_that_holds_for_several_rows_stands_in_the_first_one():
+    reason = "waits for cores of study /elsewhere (process 7) since 2026-01-01 05:24"
+    waiting = [result(cell(seed=seed), status="queued", detail=reason) for seed in range(3)]
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(show_status.running(waiting, forecast(waiting, None, now=NOW), rows=9, now=NOW))
+    shown = console.export_text()
+    assert (shown.count(reason), shown.count("as above")) == (1, 2)

@@ -73,14 +73,16 @@ def test_more_ranks_than_cores_run_alone_and_unpinned(tmp_path):
     assert not any(first["world"] != other["world"] for first, other in overlapping(notes))
 
 
-def test_a_task_that_waits_for_another_studys_cores_says_whose_they_are_and_since_when(tmp_path, capsys):
-    """Where clients look, and once in the queue's log."""
+@pytest.mark.parametrize("can_fork", [True, False])
+def test_a_task_that_waits_for_another_studys_cores_says_whose_they_are_and_since_when(tmp_path, capsys, can_fork):
+    """Where clients look, and once in the queue's log; not only once the server that forks has its imports done."""
     names = ["core-0", "core-1"]
     waiting, neighbour = Slots(names, tmp_path), Slots(names, tmp_path)
     held = neighbour.take(2, "study /theirs (process 7) since 2026-01-01T00:00:00+00:00")
     machine = _Machine.__new__(_Machine)
     machine._slots, machine._can_fork = waiting, threading.Event()
-    machine._can_fork.set()
+    if can_fork:
+        machine._can_fork.set()
     own = Batch(
         study="s",
         study_dir=str(tmp_path),
@@ -91,7 +93,7 @@ def test_a_task_that_waits_for_another_studys_cores_says_whose_they_are_and_sinc
     )
     task = QueueTask(batch=own, folder=tmp_path, index=0, limit_s=60.0)
     assert [begin(task, machine.start_ranks, "local-1", 0.0) for _ in range(3)] == [True, False, False]
-    sentence = "waits for cores or GPUs of study /theirs (process 7) since 2026-01-01T00:00:00+00:00"
+    sentence = "waits for cores of study /theirs (process 7) since 2026-01-01T00:00:00+00:00"
     assert task.status.detail == sentence
     assert capsys.readouterr().err.count(sentence) == 1
     neighbour.give_back(held)
