@@ -80,7 +80,8 @@ def test_a_condition_that_takes_out_nothing_or_all_is_refused_and_changes_nothin
 def test_what_is_under_way_is_ended_first(study):
     cell = next(cell for cell, file in files(study).items() if file.cell.gpus == 8)
     study.journal(entry(Event.SUBMITTING, "b", (cell, 1)))
-    with pytest.raises(UserError, match=r"1 cell is queued or running: n.* – end them first: .* cancel s --cells"):
+    told = r"1 cell is queued or running: n.* – wait, or end it first: .* cancel s --cells n"
+    with pytest.raises(UserError, match=told):
         drop(study, ["gpus==8"])
     assert len(files(study)) == 6
 
