@@ -132,7 +132,7 @@ class Results(ABC):
             None,
             ratio=made.ratio,
             predictions=pictures.fitted_lines([(fitted.series, fitted.laws) for fitted in _fits(made)]),
-            accuracies=[row for table in made.tables if table.name == "accuracy" for row in table.rows],
+            accuracies=made.accuracies,
         )
         if name not in known:
             raise UserError(f"figure={name}: there is no such figure – {closest(str(name), known)}")

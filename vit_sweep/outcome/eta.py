@@ -30,6 +30,7 @@ PROCESSOR = "the clock of this machine's processor"
 OWN, FIRST = "its own epochs", "its own first steps"
 LOCAL_STARTUP_S = 5.0
 """Of a cell here: its ranks are forked from a process that has imported all."""
+_ENDED = "cell that ended|cells that ended"
 _OF_ALL = {OWN: "the running cells' own epochs", FIRST: "the running cells' own first steps"}
 
 
@@ -125,6 +126,7 @@ def forecast(jobs: Sequence[Job], now_s: float) -> Forecast:
     busy_s: list[float] = []
     queue_s: list[float] = []
     bases: list[str] = []
+    told_by: dict[int, Sequence[_Sample]] = {}
     unknown = False
     for job in jobs:
         if job.took_s is not None:
@@ -137,14 +139,17 @@ def forecast(jobs: Sequence[Job], now_s: float) -> Forecast:
             busy_s.append(0.0)  # overdue: it says nothing of itself, and holds up nobody's forecast
         else:
             (busy_s if job.runs else queue_s).append(left.seconds)
-            bases.append(_OF_ALL.get(left.basis, left.basis))
+            kin = () if job.runs and job.training is not None else _kin(job, done)
+            told_by[id(kin)] = kin
+            bases.append(_ENDED if kin else _OF_ALL.get(left.basis, left.basis))
             if job.runs:
                 cells[job.name] = replace(left, basis=f"from {left.basis}")
     if unknown or not any((*busy_s, *queue_s)):
         return Forecast(cells=cells, sweep=None)
     places = _side_by_side(jobs, now_s)
     seconds = _makespan(busy_s, queue_s, places or 1.0)
-    basis = "from " + " and ".join(dict.fromkeys(bases))
+    ended = len({id(sample) for kin in told_by.values() for sample in kin})
+    basis = "from " + " and ".join(plural(ended, base) if base == _ENDED else base for base in dict.fromkeys(bases))
     if len(queue_s) + len(busy_s) > 1:
         shown = f"{places:.2g} side by side" if places and places > 1.05 else "one after another"
         basis += f", {shown}" if queue_s else ""
@@ -182,7 +187,7 @@ def _whole(job: Job, done: _Samples, trained: _Samples) -> Left | None:
             seconds = fmean(sample.startup_s for sample in kin) + rate * job.work
             # One that knows its first steps alone says so of all.
             basis = max(sample.basis for sample in kin)
-            return Left(seconds=seconds, basis=basis or plural(len(kin), "cell that ended|cells that ended"))
+            return Left(seconds=seconds, basis=basis or plural(len(kin), _ENDED))
     return None if job.planned_s is None else Left(seconds=job.planned_s, basis=job.basis)
 
 

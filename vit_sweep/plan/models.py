@@ -3,6 +3,7 @@
 from launchers.checked import checked
 from launchers.profile import Count
 from vit_sweep.plan.choices import DataSource
+from vit_sweep.plan.engine.kinds import machinery
 from vit_sweep.plan.point import Point
 from vit_sweep.plan.specs import DEEPSPEED, ModelSpec
 
@@ -68,7 +69,7 @@ def wrong_model(point: Point, _: object) -> str | None:
                 f"not known; use {name}=false, or a model that is built here"
             )
     scalars = model.counts.scalars if model.counts is not None else ()
-    if scalars and point.engine.kind == DEEPSPEED:
+    if scalars and machinery(point.engine) == DEEPSPEED:
         return (
             f"model={model.name}: its parameter {scalars[0]} has no dimension, which DeepSpeed refuses; give it the "
             "shape (1,) in the model, or use engine=ddp"

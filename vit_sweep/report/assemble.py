@@ -155,7 +155,7 @@ def _content(material: Material, wishes: Wishes, published: Reference | None) ->
         folder / "figures",
         ratio=gathered.ratio,
         predictions=pictures.fitted_lines(fits),
-        accuracies=[row for table in gathered.tables if table.name == "accuracy" for row in table.rows],
+        accuracies=gathered.accuracies,
         alone=False,
     )
     made = pictures.made(drawn)

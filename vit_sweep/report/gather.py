@@ -39,6 +39,11 @@ class Gathered(NamedTuple):
         """Whether there is any time at all."""
         return any(run.timed for run in self.runs)
 
+    @property
+    def accuracies(self) -> list[Cells]:
+        """Rows of the table **accuracy**."""
+        return [row for table in self.tables if table.name == "accuracy" for row in table.rows]
+
 
 def gather(
     study: Study,

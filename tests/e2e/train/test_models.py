@@ -98,11 +98,12 @@ def test_what_the_formulas_say_of_other_images_is_what_ours_has():
     ("target", "changes", "sentence"),
     [
         ("my_models.nets:headless", {}, r"answers one image with \(1, 768\) instead of logits \(1, 10\)"),
-        ("my_models.nets:number", {}, "returned int, not a torch.nn.Module"),
+        ("my_models.nets:number", {}, "returned int, not a torch.nn.Module; it must return the model"),
         ("my_models.nets:nothing", {}, "no attribute 'nothing'; it must be a function my_package.my_module:build"),
         ("my_models.nowhere:build", {}, "No module named 'my_models.nowhere'; it must be a function"),
         ("my_models.nets:build", {"arguments": (("depth", 3),)}, "unexpected keyword argument 'depth'"),
-        ("timm", {"name": "vit_of_nobody"}, r"Unknown model \(vit_of_nobody\); image_size and model.arguments must be"),
+        ("timm", {"name": "vit_bse_patch16_224"}, r"Unknown model .*; did you mean vit_base_patch16_224\?"),
+        ("torchvision", {"name": "swn_t"}, r"Unknown model swn_t; did you mean swin_t\?"),
         ("torchvision", {"name": "swin_v2_t"}, "unexpected keyword argument 'image_size'; image_size and"),
     ],
 )

@@ -93,6 +93,17 @@ def test_more_at_once_than_ever_before_is_the_rate_from_now_on():
     assert said == Left(seconds=40.0, basis="from 3 cells that ended, 4 side by side")
 
 
+def test_cells_that_ended_are_counted_once_however_near_they_are_to_which_cell():
+    """A repeat of an engine's first cell is told by that cell alone, an engine that has not run yet by both."""
+    kinds = {"ddp": (("ddp",), "any"), "zero0": (("zero0",), "any"), "zero3": (("zero3",), "any")}
+    done = [
+        Job(name=name, kinds=kinds[name], work=10.0, began_s=began, took_s=20.0)
+        for name, began in (("ddp", 0.0), ("zero0", 20.0))
+    ]
+    left = [Job(name=f"{name} again", kinds=kinds[name], work=10.0) for name in kinds]
+    assert forecast([*done, *left], 40.0).sweep.basis == "from 2 cells that ended, one after another"
+
+
 @pytest.mark.parametrize("jobs", [[], [waiting()], [waiting(runs=True, began_s=0.0)]])
 def test_nothing_is_said_of_what_nothing_is_known_of(jobs):
     said = forecast(jobs, 9.0)

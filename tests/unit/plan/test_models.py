@@ -18,6 +18,7 @@ from vit_sweep.plan.specs import EngineSpec, ModelCounts, ModelSpec
 COUNTS = ModelCounts(parameters=1000, flop_per_image=9e6, kept_bytes_32=2e6, kept_bytes_16=1e6)
 OTHERS = ModelSpec(name="swin_t", image_size=224, target="torchvision", counts=COUNTS)
 DDP = EngineSpec(name="ddp", kind="ddp", zero_stage=None)
+BY_PLUGIN = EngineSpec(name="accelerate_zero2", kind="accelerate", zero_stage=2)
 
 
 def test_a_plan_takes_the_counts_for_the_formulas():
@@ -55,6 +56,10 @@ def test_a_cell_is_the_same_whatever_was_counted_of_its_model():
         ({"model": replace(OTHERS, arguments=(("pretrained", True),))}, "nodes have no internet"),
         (
             {"model": replace(OTHERS, counts=replace(COUNTS, scalars=("scale",)))},
+            "its parameter scale has no dimension",
+        ),
+        (
+            {"model": replace(OTHERS, counts=replace(COUNTS, scalars=("scale",))), "engine": BY_PLUGIN},
             "its parameter scale has no dimension",
         ),
         ({"model": replace(MODEL, channels=1)}, "model.channels=1: the images of data=made_up have 3; use"),

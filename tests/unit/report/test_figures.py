@@ -495,6 +495,8 @@ def test_every_curve_of_a_panel_has_a_marker_and_a_dash_of_its_own():
     steps = curve_styles(["1", "2", "4", "8"], ordinal=True)
     values = [lightness(style.color) for style in steps.values()]
     assert values == sorted(values)
+    marks = [(style.color, style.marker) for style in curve_styles([str(n) for n in range(20)]).values()]
+    assert len(set(marks)) == 20, "the nine engines of grid=frameworks too"
 
 
 def test_oversubscribed_points_are_hollow_and_off_the_line(sheets, tmp_path):

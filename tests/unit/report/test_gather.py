@@ -99,6 +99,15 @@ def test_a_target_given_to_collect_replaces_the_study_s_own(study):
     assert all("never reached 0.9" in row["accuracy_note"] for row in rows(study, "runs"))
 
 
+def test_collect_draws_the_times_to_accuracy_of_its_table_as_the_report_does(study, monkeypatch):
+    """Else it would take away the figure that a report has drawn."""
+    given = []
+    monkeypatch.setattr(figures, "draw_all", lambda *_, accuracies=(), **__: given.append(accuracies) or [])
+    done = collect_study(study, Console(file=io.StringIO()))
+    assert [row["target_accuracy"] for row in given[0]] == [0.1, 0.1]
+    assert given == [done.gathered.accuracies]
+
+
 def test_a_seed_that_diverged_counts_among_those_that_never_reached_the_target(study, monkeypatch):
     (study.cell_dir(CELLS[1].cell_id) / "record.json").unlink()
     ended = Exit(cause=Cause.DIVERGED, message="the training loss is nan")

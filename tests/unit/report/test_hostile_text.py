@@ -78,7 +78,7 @@ def test_the_words_of_an_error_show_escapes_as_signs(capsys):
 
 def test_tables_and_lines_of_a_command_show_escapes_as_signs(capsys):
     console = show.console()
-    console.print("line \x1b]0;title\x07 \x9b2J")
+    console.print("my_models:tiger: line \x1b]0;title\x07 \x9b2J")
     show.problems(console, ["file \x1b[2J"])
     table = Table(title="t \x1b[1m")
     table.add_column("a")
@@ -87,3 +87,4 @@ def test_tables_and_lines_of_a_command_show_escapes_as_signs(capsys):
     printed = capsys.readouterr().out
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", printed)
     assert "␛[31m" in printed
+    assert "my_models:tiger: line" in printed, "as it was given, no drawing of an animal"

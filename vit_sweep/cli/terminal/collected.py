@@ -247,7 +247,13 @@ def _put(
         from vit_sweep.report import figures
 
         drawn = figures.draw_all(
-            gathered.strong, gathered.weak, gathered.runs, folder / "figures", ratio=gathered.ratio, alone=False
+            gathered.strong,
+            gathered.weak,
+            gathered.runs,
+            folder / "figures",
+            ratio=gathered.ratio,
+            accuracies=gathered.accuracies,
+            alone=False,
         )
         done.written.extend(path for figure in drawn for path in figure.paths.values())
     if forms:

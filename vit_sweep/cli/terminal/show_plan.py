@@ -227,13 +227,21 @@ def _asked(cells: Sequence[PlannedCell], said: Iterable[str]) -> list[Field]:
 
 def _headed(found: Mapping[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """Values by the last part of their names; by the whole of it where two with equal ends say different things.
+    `model.name` beside an equal `model` says nothing.
 
     >>> _headed({"data.channels": ("1", "3"), "model.channels": ("1", "3")})
     {'channels': ('1', '3')}
+    >>> _headed({"model": ("a",), "model.name": ("a",)})
+    {'model': ('a',)}
     >>> _headed({"data.name": ("a",), "model.name": ("b",)})
     {'data.name': ('a',), 'model.name': ('b',)}
     """
     ends: dict[str, set[tuple[str, ...]]] = {}
+    found = {
+        name: values
+        for name, values in found.items()
+        if not (name.endswith(".name") and values == found.get(name.removesuffix(".name")))
+    }
     for name, values in found.items():
         ends.setdefault(_end(name), set()).add(values)
     return {_end(name) if len(ends[_end(name)]) == 1 else name: values for name, values in found.items()}

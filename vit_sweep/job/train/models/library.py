@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from launchers.errors import UserError
+from launchers.errors import UserError, closest
 from vit_sweep.outcome.failure import one_line
 from vit_sweep.plan.models import LIBRARIES, TIMM
 from vit_sweep.plan.specs import ModelSpec
@@ -26,7 +26,10 @@ def load(spec: ModelSpec, classes: int) -> nn.Module:
     except Exception as error:  # whatever somebody's function raises
         raise UserError(f"{_named(spec)}: it cannot be built: {one_line(error)}{_advice(spec, error)}") from error
     if not isinstance(model, nn.Module):
-        raise UserError(f"{_named(spec)}: it returned {type(model).__name__}, not a torch.nn.Module")
+        raise UserError(
+            f"{_named(spec)}: it returned {type(model).__name__}, not a torch.nn.Module; it must return the model that "
+            "it builds"
+        )
     _require_logits(spec, model, classes)
     return model
 
@@ -53,6 +56,17 @@ def _built(spec: ModelSpec, classes: int) -> Any:
     if spec.channels != 3:
         arguments["channels"] = spec.channels
     return build(num_classes=classes, image_size=spec.image_size, **arguments)
+
+
+def _names(spec: ModelSpec) -> list[str]:
+    """What its library can be asked for."""
+    if spec.target == TIMM:
+        import timm
+
+        return list(timm.list_models())
+    from torchvision.models import list_models
+
+    return list(list_models())
 
 
 def _require_logits(spec: ModelSpec, model: nn.Module, classes: int) -> None:
@@ -84,4 +98,7 @@ def _advice(spec: ModelSpec, error: Exception) -> str:
         )
     if isinstance(error, ImportError):
         return f"; pip install 'vit_sweep[{'timm' if spec.target == TIMM else 'train'}]'"
+    architecture = spec.name.lower().partition(".")[0]  # of timm's, a tag says which weights it was published with
+    if architecture not in (names := _names(spec)):
+        return f"; {closest(architecture, names)}"
     return f"; image_size and model.arguments must be what {spec.target} knows of this name"

@@ -139,6 +139,6 @@ def _alt(panels: Sequence[Sequence[Engine]], what: str) -> str:
         fast, small = max(panel), min(panel, key=lambda engine: engine.memory_gib)
         clauses.append(
             f"Fastest is {fast.name} with {number(fast.images_per_s)} {what}/s and {number(fast.memory_gib)} GiB, "
-            f"smallest {small.name} with {number(small.images_per_s)} images/s and {number(small.memory_gib)} GiB."
+            f"smallest {small.name} with {number(small.images_per_s)} {what}/s and {number(small.memory_gib)} GiB."
         )
     return f"Scatter plot of GPU memory against {what} per second by engine, with the Pareto front. {' '.join(clauses)}"

@@ -102,14 +102,16 @@ def theme() -> Iterator[None]:
 
 
 def curve_styles(labels: Sequence[str], *, ordinal: bool = False) -> dict[str, CurveStyle]:
-    """A style for every label, in their order.
+    """A style for every label, in their order; where colours come again, they come with other markers.
 
     `ordinal`: the labels are steps of one quantity, so the colours go from dark to light (viridis).
     """
     many = len(labels)
     colors = sns.color_palette("viridis", many + 1).as_hex()[:many] if ordinal else COLORS
     return {
-        label: CurveStyle(colors[i % len(colors)], MARKERS[i % len(MARKERS)], DASHES[i % len(DASHES)])
+        label: CurveStyle(
+            colors[i % len(colors)], MARKERS[(i + i // len(MARKERS)) % len(MARKERS)], DASHES[i % len(DASHES)]
+        )
         for i, label in enumerate(labels)
     }
 
