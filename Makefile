@@ -34,7 +34,8 @@ env: $(VENV)/.demo
 env-dev: $(VENV)/.dev
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m vit_sweep -m gpus=1,2 batch=16,32 scaling=strong,weak model.patch_size=8 epochs=5 optimizer.learning_rate=0.001 partition=local
+	$(BIN)/vit_sweep -m gpus=1,2 batch=16,32 scaling=strong,weak model.patch_size=8 epochs=5 optimizer.learning_rate=0.001 partition=local
+	@echo "to go on: . $(BIN)/activate"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

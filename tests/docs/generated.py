@@ -69,7 +69,7 @@ def _default_of(key: Key) -> str:
     """What holds where nobody says it; of a profile, where its file does not."""
     group, _, name = key.name.partition(".")
     if group != "partition" or not name:
-        return code(key.default)
+        return "of its keys" if key.default.startswith("{") else code(key.default)
     field = PartitionProfile.__dataclass_fields__[name]
     if field.default is MISSING and field.default_factory is MISSING:
         return "required"

@@ -60,6 +60,15 @@ def test_any_other_page_shows_what_its_commands_print(page, tmp_path, request):
     follow(page, tmp_path, renew=request.config.option.renew_docs)
 
 
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted(TUTORIALS.glob("*.md"))], ids=lambda page: page.stem)
+def test_who_has_nothing_yet_installs_from_a_checkout_or_a_file(page):
+    """No index has vit_sweep; an extra's name alone (`vit_sweep[data]`) is for who has it already."""
+    text = page.read_text()
+    for console in reversed(list(consoles(text))):
+        text = text[: console.start] + text[console.end :]
+    assert re.findall(r"pip install [^\n`]*(?<!/)\bvit_sweep\b[^\n`]*", text) == []
+
+
 def test_no_tutorial_is_left_out():
     """tests/unit/cli/test_installed.py follows the one of the wheel."""
     known = {"laptop", "compute_time", "cluster", "paper", "admin", "ci", "wheel"}

@@ -65,16 +65,24 @@ def steps(file):
     return "\n".join(line for line in workflow["render-diff"]["script"] if "pip install" not in line)
 
 
-def run(file, folder, tmp_path):
-    """The exit code of the job, and what a person reads of it."""
+def variables(file):
+    """What a file says of its repository, for whoever copies it to change."""
+    workflow = yaml.safe_load(file.read_text())
+    return workflow["env"] if file == GITHUB else workflow["render-diff"]["variables"]
+
+
+def run(file, folder, tmp_path, code=None, **changed):
+    """The exit code of the job, and what a person reads of it; `code`: what is installed, else the repository's own."""
+    assert changed.keys() <= variables(file).keys()
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "vit_sweep").write_text(f'#!/bin/sh\nexec {sys.executable} -m vit_sweep "$@"\n')
     (programs / "vit_sweep").chmod(0o755)
     summary = tmp_path / "summary.md"
-    environment = os.environ | {
+    environment = os.environ | variables(file) | changed
+    environment |= {
         "PATH": f"{programs}:{os.environ['PATH']}",
-        "PYTHONPATH": str(folder),
+        "PYTHONPATH": str(code or folder),
         "GITHUB_STEP_SUMMARY": str(summary),
         "BASE": "origin/main",
         "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
@@ -101,6 +109,25 @@ def test_a_request_shows_what_changed_what_is_new_and_what_is_the_same_and_passe
     assert "## mine: new\n\n```diff\n--- /dev/null\n" in said
     assert "## tesla: the same\n\n## vector_t4v2" in said
     assert "## local: the same" in said
+
+
+@pytest.mark.parametrize("file", [GITHUB, GITLAB], ids=["github", "gitlab"])
+def test_in_a_repository_of_profiles_alone_one_variable_names_their_folder(origin, file, tmp_path):
+    site = tmp_path / "site_origin"
+    (site / "site" / "partition").mkdir(parents=True)
+    mine = site / "site" / "partition" / "mine.yaml"
+    mine.write_text(profile_of(origin, "vector_t4v2").replace("name: vector_t4v2", "name: mine"))
+    git(site, "init", "--quiet", "--initial-branch=main")
+    git(site, "add", ".")
+    git(site, "commit", "--quiet", "--message=base")
+    git(tmp_path, "clone", "--quiet", str(site), str(tmp_path / "clone"))
+    changed = tmp_path / "clone" / "site" / "partition" / "mine.yaml"
+    changed.write_text(mine.read_text().replace("qos: normal", "qos: long"))
+    git(tmp_path / "clone", "commit", "--quiet", "--all", "--message=request")
+    code, said = run(file, tmp_path / "clone", tmp_path, code=ROOT, SITE="--config-dir=site")
+    assert code == 0, said
+    assert "## mine: changed" in said
+    assert "+#SBATCH --qos=long\n" in said
 
 
 def test_a_profile_that_cannot_be_rendered_fails_the_job_with_its_error_first_and_hides_no_other(
