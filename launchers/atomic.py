@@ -19,7 +19,7 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -125,6 +125,47 @@ def write_of_many(path: Path, text: str) -> bool:
         return False
     write(path, text, durable=there)
     return True
+
+
+@contextmanager
+def new_folders(place: Path) -> Iterator[Callable[[str, Sequence[str], Mapping[str, str]], bool]]:
+    """Make many folders in `place`, which is opened once for all; `on_disk` follows.
+
+    Yields what makes one, by its name, with these empty folders and these files in it, and says whether it did: nothing
+    is done where there is something of that name. Each file is written aside and renamed.
+    """
+    with _placed(place / "in it", make=True) as (_, parent):
+        above = "" if parent is not None else f"{place}/"
+
+        def make(name: str, folders: Sequence[str], files: Mapping[str, str]) -> bool:
+            try:
+                os.mkdir(above + name, dir_fd=parent)
+                inside = os.open(above + name, _FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+                try:
+                    for folder in folders:
+                        os.mkdir(folder, dir_fd=inside)
+                    for file, text in files.items():
+                        _put_new(file, text.encode(), inside)
+                finally:
+                    os.close(inside)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                raise _of(error, place / name) from None
+            return True
+
+        yield make
+
+
+def _put_new(name: str, content: bytes, folder: int) -> None:
+    """Write a file into a folder that was just made: its temporary name is nobody else's."""
+    partial = f".{name}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(partial, flags, 0o666, dir_fd=folder), "wb", buffering=0) as file:
+        left = memoryview(content)
+        while left:
+            left = left[file.write(left) :]
+    os.rename(partial, name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
 def on_disk(folder: Path) -> None:

@@ -1,7 +1,9 @@
 """Lists, counts and others' words in sentences."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache
+from types import NoneType
 from typing import Any
 
 
@@ -77,6 +79,14 @@ def indented(value: Any, *, sort_keys: bool = False) -> str:
 
 _text = json.encoder.encode_basestring_ascii
 _one_line = json.JSONEncoder().encode
+_SCALARS = frozenset({str, int, float, bool, NoneType})
+_FEW = 3
+"""Keys of a mapping without further ones in it, above which Python's encoder in C pays."""
+
+
+@cache
+def _flat(inner: str, sort_keys: bool) -> Callable[[Any], str]:
+    return json.JSONEncoder(sort_keys=sort_keys, separators=(f",{inner}", ": ")).encode
 
 
 def _indented(value: Any, end: str, sort_keys: bool) -> str:
@@ -87,6 +97,8 @@ def _indented(value: Any, end: str, sort_keys: bool) -> str:
         return str(value)
     inner = f"{end} "
     if isinstance(value, dict) and value:
+        if len(value) > _FEW and _SCALARS.issuperset(map(type, value.values())):
+            return f"{{{inner}{_flat(inner, sort_keys)(value)[1:-1]}{end}}}"
         items = sorted(value.items()) if sort_keys else value.items()
         lines = [f"{_key(key)}: {_indented(one, inner, sort_keys)}" for key, one in items]
         return f"{{{inner}{f',{inner}'.join(lines)}{end}}}"

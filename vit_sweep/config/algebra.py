@@ -8,7 +8,7 @@ import hashlib
 import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import chain, product
 from typing import Any, NamedTuple, TypeVar
@@ -78,7 +78,7 @@ def _repeated(points: Sequence[Point], repeats: int) -> list[Point]:
             f"repeats={repeats} seed={','.join(map(str, seeds))}: both say which seeds run, and together they would "
             f"overlap; give one seed (then {repeats} runs from it on), or repeats=1"
         )
-    return [replace(p, seed=p.seed + i) if i else p for i in range(repeats) for p in points]
+    return [p.repeated(p.seed + i) if i else p for i in range(repeats) for p in points]
 
 
 # --- exclusions -------------------------------------------------------------------------------------

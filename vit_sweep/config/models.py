@@ -34,8 +34,8 @@ def counted(points: Iterable[Point], say: Callable[[str], None]) -> list[Point]:
     known: dict[tuple[ModelSpec, int], ModelCounts] = {}
     made = []
     for point in points:
-        spec, classes = replace(point.model, text=None), point.model.outputs(point.data, point.task)
-        if spec.target is not None and spec.counts is None:
+        if point.model.target is not None and point.model.counts is None:
+            spec, classes = replace(point.model, text=None), point.model.outputs(point.data, point.task)
             if (spec, classes) not in known:
                 known[spec, classes] = _counts(spec, classes, say)
             point = replace(point, model=replace(point.model, counts=known[spec, classes]))  # noqa: PLW2901

@@ -3,8 +3,11 @@
 import json
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
+
+from pydantic_core import ValidationError
 
 from launchers.checked import Ge, Gt, Le, Line, checked, field_names, parse, to_plain
 from launchers.errors import UserError
@@ -160,21 +163,29 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
     points: list[Point] = []
     settings: Settings | None = None
     first: Plain = {}
-    names = field_names(Settings)
+    names = frozenset(field_names(Settings))
     packed: dict[str, Plain] = {}
+    repeats: dict[tuple[object, ...], tuple[Plain, Point]] = {}
     for config in configs:
         own = {k: v for k, v in config.items() if k in names}
         if settings is None:
             settings, first = parse(Settings, _as_meant(own), what=""), own
         elif own != first:
-            swept = next(name for name in names if own.get(name) != first.get(name))
+            swept = next(name for name in field_names(Settings) if own.get(name) != first.get(name))
             raise UserError(f"{swept} cannot be swept: it holds for the whole sweep; give it one value")
-        axes = _flat({k: v for k, v in config.items() if k not in names})
+        axes = {k: v for k, v in config.items() if k not in names}
+        kind = _but_for_seed(axes)
+        if kind in repeats:
+            with suppress(ValidationError):  # it is read below, which says what is wrong with it
+                points.append(repeats[kind][1].repeated(axes["seed"]))
+                continue
+        as_given, axes = axes, _flat(axes)
         axes = axes | {"data": _known(axes.get("data"), settings.data_root, packed)}
         axes = axes | {"model": _beside(_fed(axes.get("model"), axes["data"]), axes.get("task"))}
         if isinstance(axes.get("partition"), dict):
             axes = axes | {"partition": meant(axes["partition"])}
         points.append(parse(Point, _paid(axes, settings), what=""))
+        repeats[kind] = (as_given, points[-1])
     if settings is None:
         raise UserError("the grid is empty: no combination is left; give each axis at least one value")
     given = [name for name in _PAYING if getattr(settings, name) is not None]
@@ -191,6 +202,15 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
                 "accuracy to reach; leave it out, or use task=classification"
             )
     return points, settings
+
+
+def _but_for_seed(axes: Plain) -> tuple[object, ...]:
+    """What axes have in common that differ in their seed alone and were made of one composition.
+
+    Values are told apart as objects: good as long as one of these axes is kept.
+    """
+    others = {name: value for name, value in axes.items() if name != "seed"}
+    return (*others, *map(id, others.values()))
 
 
 def _known(data: object, root: str, packed: dict[str, Plain]) -> object:

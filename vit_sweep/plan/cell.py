@@ -1,7 +1,5 @@
 """Cells: one checked physical configuration each, the unit of identity. Pure."""
 
-import hashlib
-import json
 import math
 from enum import StrEnum
 from functools import lru_cache
@@ -26,7 +24,7 @@ from vit_sweep.plan.choices import (
     Task,
 )
 from vit_sweep.plan.continuing.origin import Origin
-from vit_sweep.plan.identity import identity
+from vit_sweep.plan.identity import Repeatable, around_seed, identity
 from vit_sweep.plan.specs import DataSpec, EngineSpec, ModelSpec, OptimizerSpec
 
 SCHEMA_VERSION = 1
@@ -35,7 +33,7 @@ PADDING_WORTH_SAYING = 0.1
 
 
 @checked
-class Cell:
+class Cell(Repeatable):
     """What one run physically is.
 
     Not in it: the scaling mode and the study. A strong and a weak point that are the same run are one cell.
@@ -136,14 +134,16 @@ class Cell:
     @property
     def cell_id(self) -> str:
         """Readable prefix and 8 hex digits of sha256 over the sorted physical fields, see `identity`."""
-        return f"n{self.nodes}-g{self.gpus}-mb{self.micro_batch}-ga{self.accum}-{_digest(self)}"
+        return f"n{self.nodes}-g{self.gpus}-mb{self.micro_batch}-ga{self.accum}-{self.digest}"
+
+    def _worked_out(self) -> tuple[str, str]:
+        return _text_around_seed(self)
 
 
-@lru_cache(maxsize=2**14)
-def _digest(cell: Cell) -> str:
-    """Kept for as many cells as a large grid has, since each is asked for its name all the time."""
-    content = json.dumps(identity(cell), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(content.encode()).hexdigest()[:8]
+@lru_cache(maxsize=2**12)
+def _text_around_seed(cell: Cell) -> tuple[str, str]:
+    """Kept, since a study's cells are read from their files again and again."""
+    return around_seed(identity(cell), comma=",", colon=":")
 
 
 def oversubscribed(cell: Cell, cores: int) -> bool:

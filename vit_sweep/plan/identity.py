@@ -1,7 +1,11 @@
 """What makes two checked values the same thing, whatever release wrote them. Pure."""
 
-from dataclasses import MISSING, fields, is_dataclass
-from typing import Any
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
+from functools import partial
+from typing import Any, Self
 
 from launchers.checked import to_plain
 
@@ -29,3 +33,52 @@ def _identity(value: object, plain: dict[str, Any]) -> dict[str, Any]:
             continue
         values[field.name] = _identity(own, plain[field.name]) if is_dataclass(own) else plain[field.name]
     return values
+
+
+class Repeatable:
+    """A checked value with a seed, whose repeats differ in it alone: whatever does not depend on it, its digest's text
+    too, is worked out once for all that `repeated` makes. A large grid is thousands of repeats of a few dozen cells."""
+
+    __slots__ = ("_around", "_digest")
+    _around: tuple[str, str]
+    _digest: str
+
+    def repeated(self, seed: int) -> Self:
+        """The same with another seed."""
+        myself: Any = self
+        other: Self = replace(myself, seed=seed)
+        object.__setattr__(other, "_around", self.around)
+        return other
+
+    @property
+    def around(self) -> tuple[str, str]:
+        """The text of its digest before and behind its seed; one and the same object for all that `repeated` made."""
+        if not hasattr(self, "_around"):
+            object.__setattr__(self, "_around", self._worked_out())
+        return self._around
+
+    @property
+    def digest(self) -> str:
+        """8 hex digits of sha256 over the sorted fields of `identity`; asked for all the time, worked out once."""
+        if not hasattr(self, "_digest"):
+            before, behind = self.around
+            text = f"{before}{self.seed}{behind}"  # type: ignore[attr-defined]  # a field of whoever is one of these
+            object.__setattr__(self, "_digest", hashlib.sha256(text.encode()).hexdigest()[:8])
+        return self._digest
+
+    def _worked_out(self) -> tuple[str, str]:
+        """What `around` is."""
+        raise NotImplementedError
+
+
+def around_seed(values: Mapping[str, Any], *, comma: str = ", ", colon: str = ": ") -> tuple[str, str]:
+    """What `json.dumps(values, sort_keys=True)` says before and behind the value of `seed`.
+
+    >>> around_seed({"gpus": 2, "seed": 7, "zero": None})
+    ('{"gpus": 2, "seed": ', ', "zero": null}')
+    """
+    written = partial(json.dumps, sort_keys=True, separators=(comma, colon))
+    before = written({name: value for name, value in values.items() if name < "seed"})
+    behind = written({name: value for name, value in values.items() if name > "seed"})
+    start = f"{before[:-1]}{comma}" if before != "{}" else "{"
+    return f'{start}"seed"{colon}', f"{comma}{behind[1:]}" if behind != "{}" else "}"

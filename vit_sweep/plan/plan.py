@@ -126,40 +126,75 @@ class Plan:
 
 
 def make_plan(points: Iterable[Point], known: Knowledge = NOTHING) -> Plan:
-    """Check every point, merge equal cells, predict memory and time, and give each cell its shape."""
+    """Check every point, merge equal cells, predict memory and time, and give each cell its shape.
+
+    What does not depend on a seed is worked out once for all points that `Point.repeated` made of one another.
+    """
     planned: list[PlannedPoint] = []
     cells: dict[str, PlannedCell] = {}
+    first: dict[int, _Worked] = {}
     for point in points:
-        cell = cell_of(point)
-        time = cost.predict(cell, point.partition, known.finished, known.options) if isinstance(cell, Cell) else None
-        reasons = _limits(cell, time, point, known) if isinstance(cell, Cell) else cell
-        if reasons or not isinstance(cell, Cell):
-            planned.append(PlannedPoint(point_id=point.point_id, axes=point.axes, cell_id=None, reasons=reasons))
-            continue
-        cell_id, series = cell.cell_id, series_of(point)
-        remarks = _remarks(cell, point, known)
+        worked = first.get(id(point.around))
+        # Whether a checkpoint may be gone on from depends on the seed of whoever left it.
+        if worked is None or point.origin is not None:
+            worked = first[id(point.around)] = _Worked(point, known)
+        cell, cell_id = worked.of(point), None
+        if cell is not None:
+            cell_id = cell.cell.cell_id
+            cells[cell_id] = _joined(cell, cells.get(cell_id))
+        axes = {**worked.axes, "seed": point.seed}
         planned.append(
-            PlannedPoint(point_id=point.point_id, axes=point.axes, cell_id=cell_id, reasons=(), remarks=remarks)
+            PlannedPoint(
+                point_id=point.point_id, axes=axes, cell_id=cell_id, reasons=worked.reasons, remarks=worked.remarks
+            )
         )
-        others = cells[cell_id].series if cell_id in cells else ()
-        candidate = PlannedCell(
+    cells, refused = _share(_one_limit_per_shape(cells))
+    return Plan(points=tuple(_refuse(point, refused) for point in planned), cells=cells)
+
+
+class _Worked:
+    """What becomes of a point, and of those that differ from it in their seed."""
+
+    def __init__(self, point: Point, known: Knowledge) -> None:
+        self.point, self.axes = point, point.axes
+        self.reasons: tuple[str, ...] = ()
+        self.remarks: tuple[str, ...] = ()
+        self.cell: PlannedCell | None = None
+        cell = cell_of(point)
+        if not isinstance(cell, Cell):
+            self.reasons = cell
+            return
+        time = cost.predict(cell, point.partition, known.finished, known.options)
+        self.reasons = _limits(cell, time, point, known)
+        if self.reasons:
+            return
+        self.remarks = _remarks(cell, point, known)
+        minutes = _minutes(time, point.partition, known)
+        self.cell = PlannedCell(
             cell=cell,
             # Half of it ran elsewhere: its times belong to no curve.
-            series=merge_series(others, (series,) if cell.origin is None else ()),
+            series=(series_of(point),) if cell.origin is None else (),
             profile=point.partition,
-            shape=Shape(
-                nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=_minutes(time, point.partition, known)
-            ),
+            shape=Shape(nodes=cell.nodes, gpus_per_node=cell.gpus_per_node, minutes=minutes),
             memory=memory.predict(cell),
             time=time,
         )
-        # Profiles that differ only in limits give one cell; the longer limit wins, whatever the order of the grid.
-        if cell_id in cells:
-            rivals = [candidate, replace(cells[cell_id], series=candidate.series)]
-            candidate = max(rivals, key=lambda c: (c.shape.minutes, to_json(c.profile)))
-        cells[cell_id] = candidate
-    cells, refused = _share(_one_limit_per_shape(cells))
-    return Plan(points=tuple(_refuse(point, refused) for point in planned), cells=cells)
+
+    def of(self, point: Point) -> PlannedCell | None:
+        """The cell of one of them."""
+        if self.cell is None or point is self.point:
+            return self.cell
+        return replace(self.cell, cell=self.cell.cell.repeated(point.seed))
+
+
+def _joined(cell: PlannedCell, earlier: PlannedCell | None) -> PlannedCell:
+    """One cell that two points ask for, in the curves of both."""
+    if earlier is None:
+        return cell
+    series = merge_series(earlier.series, cell.series)
+    # Profiles that differ only in limits give one cell; the longer limit wins, whatever the order of the grid.
+    rivals = [replace(cell, series=series), replace(earlier, series=series)]
+    return max(rivals, key=lambda c: (c.shape.minutes, to_json(c.profile)))
 
 
 def share(cells: Mapping[str, PlannedCell]) -> dict[str, PlannedCell]:
@@ -260,14 +295,11 @@ def _one_limit_per_shape(cells: dict[str, PlannedCell]) -> dict[str, PlannedCell
     for planned in alone.values():
         key = (planned.profile.name, planned.shape.nodes, planned.shape.gpus_per_node)
         longest[key] = max(longest.get(key, 0), planned.shape.minutes)
+    limits = {i: longest[cell.profile.name, cell.shape.nodes, cell.shape.gpus_per_node] for i, cell in alone.items()}
     return cells | {
-        cell_id: replace(
-            planned,
-            shape=replace(
-                planned.shape, minutes=longest[planned.profile.name, planned.shape.nodes, planned.shape.gpus_per_node]
-            ),
-        )
+        cell_id: replace(planned, shape=replace(planned.shape, minutes=limits[cell_id]))
         for cell_id, planned in alone.items()
+        if planned.shape.minutes != limits[cell_id]
     }
 
 
@@ -294,7 +326,7 @@ def by_shape(cells: Iterable[PlannedCell]) -> list[tuple[PartitionProfile, Shape
     groups: dict[tuple[str, str, Shape], list[PlannedCell]] = {}
     texts: list[tuple[PartitionProfile, str]] = []
     for cell in cells:
-        text = next((text for profile, text in texts if profile == cell.profile), None)
+        text = next((text for profile, text in texts if profile is cell.profile or profile == cell.profile), None)
         if text is None:
             text = to_json(cell.profile)
             texts.append((cell.profile, text))

@@ -4,8 +4,6 @@ Whether the values go together (divide, fit the partition) is decided in `grid`,
 does not becomes a reason, not an error.
 """
 
-import hashlib
-import json
 from typing import Annotated
 
 from launchers.checked import Ge, Le, Line, checked
@@ -28,12 +26,12 @@ from vit_sweep.plan.choices import (
     Task,
 )
 from vit_sweep.plan.continuing.origin import Origin
-from vit_sweep.plan.identity import identity
+from vit_sweep.plan.identity import Repeatable, around_seed, identity
 from vit_sweep.plan.specs import DataSpec, EngineSpec, ModelSpec, OptimizerSpec
 
 
 @checked
-class Point:
+class Point(Repeatable):
     """One combination of values. Not yet a cell: nothing has been multiplied or divided."""
 
     gpus: Factor
@@ -88,8 +86,10 @@ class Point:
     @property
     def point_id(self) -> str:
         """8 hex digits over every value that was asked; of the partition only its name, since profiles are mended."""
-        values = identity(self) | {"partition": self.partition.name}
-        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
+        return self.digest
+
+    def _worked_out(self) -> tuple[str, str]:
+        return around_seed(identity(self) | {"partition": self.partition.name})
 
     @property
     def axes(self) -> dict[str, str | int | float | None]:

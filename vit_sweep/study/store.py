@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from launchers.atomic import ThroughLinkError, make_folder, on_disk, opened, remove, write, write_of_many
+from launchers.atomic import ThroughLinkError, make_folder, new_folders, on_disk, opened, remove, write, write_of_many
 from launchers.backend import Rendered
 from launchers.batch import Batch
 from launchers.checked import to_json, to_plain
@@ -23,7 +23,7 @@ from launchers.text import indented
 from vit_sweep.outcome.ending import Exit
 from vit_sweep.outcome.policy import Stop
 from vit_sweep.plan.candidates_file import CandidatesFile
-from vit_sweep.plan.cell import CellFile, JobOptions, Series
+from vit_sweep.plan.cell import Cell, CellFile, JobOptions, Series
 from vit_sweep.plan.decision import DecisionEntry
 from vit_sweep.plan.engine.ds_config import ds_config
 from vit_sweep.plan.engine.kinds import machinery
@@ -51,6 +51,37 @@ def cell_file(planned: PlannedCell, known: CellFile | None, *, data_root: str, o
         data_root=data_root,
         options=replace(options, scratch=planned.profile.scratch, nvme=planned.profile.nvme),
     )
+
+
+class CellTexts:
+    """The files of new cells; of those that `Cell.repeated` made of one another the texts are worked out once."""
+
+    def __init__(self, data_root: str, options: JobOptions) -> None:
+        """What every job is told."""
+        self._data_root, self._options = data_root, options
+        self._first: dict[tuple[object, ...], tuple[CellFile, tuple[str, ...], str]] = {}
+
+    def of(self, planned: PlannedCell) -> tuple[CellFile, dict[str, str]]:
+        """What the job of a cell is told, and the files of its folder by their names."""
+        cell, profile = planned.cell, planned.profile
+        kind = (id(cell.around), planned.series, profile.scratch, profile.nvme)
+        if kind in self._first:
+            known, _, _ = self._first[kind]
+            file = replace(known, cell_id=cell.cell_id, cell=cell)
+        else:
+            file = cell_file(planned, None, data_root=self._data_root, options=self._options)
+            # Sorted and indented by one: a cell's own seed is two deep, its name one.
+            before, rest = to_json(file).split(f'\n  "seed": {cell.seed},')
+            between, behind = rest.split(f'\n "cell_id": "{file.cell_id}",')
+            self._first[kind] = file, (before, between, behind), _ds_text(cell)
+        _, (before, between, behind), ds_text = self._first[kind]
+        text = f'{before}\n  "seed": {cell.seed},{between}\n "cell_id": "{file.cell_id}",{behind}'
+        return file, {"cell.json": text} | ({"ds_config.json": ds_text} if ds_text else {})
+
+
+def _ds_text(cell: Cell) -> str:
+    """DeepSpeed's configuration, which knows of no seed; empty for an engine that is not DeepSpeed's."""
+    return indented(ds_config(cell)) + "\n" if machinery(cell.engine) == DEEPSPEED else ""
 
 
 def _is_foreign(path: Path) -> bool:
@@ -115,8 +146,8 @@ class Study(StudyReader):
         repeat: RepeatRule | None = None,
         decide: DecideRule | None = None,
         anew: bool = False,
-    ) -> None:
-        """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for.
+    ) -> list[CellFile]:
+        """Write `plan.json` and the folder of each cell, keeping what earlier sweeps asked for; returns the new cells.
 
         `anew`: nobody has asked for what is there, dry runs have only looked at it; this plan takes its place.
         """
@@ -125,10 +156,11 @@ class Study(StudyReader):
         earlier = None if anew else self._files.known(path, PlanFile)
         if anew:
             self._forget_cells_but(plan.cells)
-        self._write_cells(plan.cells.values(), data_root, options)
+        new = self._write_cells(plan.cells.values(), data_root, options)
         self.let_run(plan)
         # Last: whoever watches this file then finds every cell that it names.
         self._write_plan_file(plan_file(plan, earlier, repeat=repeat, decide=decide))
+        return new
 
     def let_run(self, plan: Plan) -> None:
         """Let this user's own commands run in this study what `plan` names."""
@@ -169,11 +201,19 @@ class Study(StudyReader):
             self._write_cells(more.values(), like.data_root, like.options)
             self._write_plan_file(with_cells(known, more))
 
-    def _write_cells(self, cells: Iterable[PlannedCell], data_root: str, options: JobOptions) -> None:
-        """Write their folders, on disk before a plan names them."""
-        written = [self._write_cell(planned, data_root, options) for planned in cells]
-        if any(written):
+    def _write_cells(self, cells: Iterable[PlannedCell], data_root: str, options: JobOptions) -> list[CellFile]:
+        """Write their folders, on disk before a plan names them; returns the new ones."""
+        files, new, changed = CellTexts(data_root, options), [], False
+        with new_folders(self.folder / "cells") as make:
+            for planned in cells:
+                file, texts = files.of(planned)
+                if make(file.cell_id, ["attempts"], texts):
+                    new.append(file)
+                else:
+                    changed |= self._write_cell(planned, data_root, options)
+        if new or changed:
             on_disk(self.folder)
+        return new
 
     def _write_cell(self, planned: PlannedCell, data_root: str, options: JobOptions) -> bool:
         cell_id = planned.cell.cell_id
@@ -183,8 +223,8 @@ class Study(StudyReader):
         known = self._files.known(folder / "cell.json", CellFile)
         file = cell_file(planned, known, data_root=data_root, options=options)
         written = file != known and write_of_many(folder / "cell.json", to_json(file))
-        if machinery(planned.cell.engine) == DEEPSPEED:
-            written |= write_of_many(folder / "ds_config.json", indented(ds_config(planned.cell)) + "\n")
+        if text := _ds_text(planned.cell):
+            written |= write_of_many(folder / "ds_config.json", text)
         return written
 
     def write_rendered(self, rendered: Rendered) -> Path:

@@ -16,6 +16,7 @@ from vit_sweep.plan.cell import CellFile
 from vit_sweep.plan.plan import PlannedCell, share
 from vit_sweep.study import trust
 from vit_sweep.study.journal import next_attempts
+from vit_sweep.study.reading import smallest_first
 from vit_sweep.study.snapshot import Snapshot
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study
@@ -41,12 +42,15 @@ def choose(
     rerun: Rerun | None,
     arrange: Callable[[Iterable[PlannedCell]], Iterable[PlannedCell]] = iter,
     looked_at: Sequence[CellFile] = (),
+    new: Sequence[CellFile] = (),
 ) -> Next:
     """Choose among `planned` what is missing and what was asked for again; `arrange` puts the choice into order.
 
-    `looked_at`: cells that the study does not have, and is not to have.
+    `looked_at`: cells that the study does not have, and is not to have; `new`: those that were written just now.
     """
-    results = settled_results(study, [*study.cell_files(), *looked_at] if looked_at else None)
+    made = {file.cell_id for file in new}
+    earlier = study.cell_files(name for name in study.cell_names() if name not in made)
+    results = settled_results(study, [*sorted([*earlier, *new], key=smallest_first), *looked_at])
     candidates = (result for result in results if result.file.cell_id in planned)
     selection = select(candidates, code=code.digest, stops=study.stops(), retry=retry, rerun=rerun)
     run = set(selection.run)
@@ -56,7 +60,8 @@ def choose(
     todo = {}
     for cell in arrange(chosen.values()):
         cell_id = cell.cell.cell_id
-        left = [attempt.number + 1 for attempt in study.attempts(cell_id)] if cell_id not in free else []
+        is_known = cell_id in free or cell_id in made
+        left = [] if is_known else [attempt.number + 1 for attempt in study.attempts(cell_id)]
         number = max([free.get(cell_id, 1), *left])
         todo[cell_id] = Todo(planned=cell, attempt=number, since=number)
     return Next(results=results, selection=selection, todo=todo)

@@ -111,7 +111,7 @@ def planned(
         code = take(folder)
         unclear = [] if settings.dry_run else resolve(study)
         root = str(Path(settings.data_root).absolute())
-        looked_at, asked_for = list[CellFile](), study.is_asked_for
+        looked_at, new, asked_for = list[CellFile](), list[CellFile](), study.is_asked_for
         decided = list[str]()
         if rule is not None:
             plan, decided = _decided(study, rule, points, offered, known, dry_run=bool(settings.dry_run))
@@ -120,7 +120,7 @@ def planned(
             looked_at = _not_in(study, plan, root, options)
         else:
             study.write_command(arguments, overrides, code=code.digest, dry_run=bool(settings.dry_run))
-            study.write_plan(
+            new = study.write_plan(
                 plan, data_root=root, options=options, repeat=settings.repeat_rule, decide=rule, anew=not asked_for
             )
         arrange = partial(algebra.ordered, order=settings.order, seed=settings.order_seed)
@@ -132,6 +132,7 @@ def planned(
             rerun=settings.rerun,
             arrange=arrange,
             looked_at=looked_at,
+            new=new,
         )
         yield Ready(
             study=study,

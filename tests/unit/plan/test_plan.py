@@ -167,3 +167,14 @@ def test_a_plan_file_names_the_profile_of_each_cell_by_its_index():
     assert [cell["profile"] for cell in to_plain(file)["cells"]] == [0, 1]
     assert [file.profiles[cell.profile_index] for cell in file.cells] == [lab, other]
     assert parse_json(type(file), to_json(file), what="plan.json") == file
+
+
+def test_repeats_of_a_point_are_planned_as_if_each_were_alone():
+    """Their texts, predictions and refusals are worked out once for all: nobody may see that."""
+    asked = [point(gpus=gpus, batch=batch, seed=1) for gpus in (1, 2, 64) for batch in (16, 32)]
+    repeats = [one.repeated(seed) for seed in (1, 7, 2**40) for one in asked]
+    alone = [point(gpus=one.gpus, batch=one.batch, seed=one.seed) for one in repeats]
+    assert make_plan(repeats) == make_plan(alone)
+    assert [one.point_id for one in repeats] == [one.point_id for one in alone]
+    assert len({one.point_id for one in repeats}) == len(repeats)
+    assert {cell.cell.seed for cell in make_plan(repeats).cells.values()} == {1, 7, 2**40}

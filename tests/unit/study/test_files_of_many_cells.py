@@ -9,8 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchers import atomic
+from launchers.checked import parse_json, to_json
 from launchers.text import indented
 from vit_sweep.__main__ import main
+from vit_sweep.plan.cell import CellFile
+from vit_sweep.plan.engine.ds_config import ds_config
+from vit_sweep.plan.engine.kinds import machinery
+from vit_sweep.plan.specs import DEEPSPEED
 
 
 @pytest.fixture
@@ -62,6 +67,37 @@ def test_what_is_there_already_is_not_waited_for(waits):
     assert "all" not in planned(waits)
 
 
+@pytest.mark.parametrize("words", [["engine=zero0,ddp"], ["optimizer=sgd", "model.layers=2,3"]])
+def test_files_of_repeats_are_those_that_each_would_have_alone(waits, tmp_path, words):
+    """Their texts are put together from those of the first; the seed and the name are all that differs."""
+    planned(waits, "seed=4,11,300", "study=s", *words)
+    files = {file.parent.name: file for file in (tmp_path / "outputs/s/cells").glob("*/cell.json")}
+    assert len(files) == 3 * 2 * 2
+    for name, file in files.items():
+        read = parse_json(CellFile, file.read_text(), what=name)
+        assert read.cell.cell_id == read.cell_id == name
+        assert file.read_text() == to_json(read)
+        config = file.with_name("ds_config.json")
+        is_deepspeed = machinery(read.cell.engine) == DEEPSPEED
+        assert config.exists() == is_deepspeed
+        assert not is_deepspeed or config.read_text() == indented(ds_config(read.cell)) + "\n"
+    assert {parse_json(CellFile, file.read_text(), what="").cell.seed for file in files.values()} == {4, 11, 300}
+
+
+def test_a_folder_that_is_there_is_not_filled(tmp_path):
+    with atomic.new_folders(tmp_path / "cells") as make:
+        assert make("a", ["attempts"], {"cell.json": "1"})
+        assert not make("a", ["attempts"], {"cell.json": "2"})
+        (tmp_path / "cells/link").symlink_to(tmp_path)
+        assert not make("link", [], {"cell.json": "3"})
+    assert {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*")} >= {
+        "cells/a/attempts",
+        "cells/a/cell.json",
+    }
+    assert (tmp_path / "cells/a/cell.json").read_text() == "1"
+    assert not list(tmp_path.rglob("*.tmp")) and not (tmp_path / "cell.json").exists()
+
+
 def test_where_a_system_cannot_wait_for_one_file_system_it_waits_for_all(monkeypatch, tmp_path):
     synced = []
     monkeypatch.setattr(os, "sync", lambda: synced.append(True))
@@ -74,7 +110,7 @@ def test_where_a_system_cannot_wait_for_one_file_system_it_waits_for_all(monkeyp
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=3)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(), inner, max_size=6)),
 )
 
 

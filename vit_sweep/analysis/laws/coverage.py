@@ -8,6 +8,7 @@ with them runs only what has not run yet.
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 
 from launchers.checked import checked
 from launchers.text import plural
@@ -274,14 +275,14 @@ def _joined(names: Sequence[str]) -> str:
 
 _ALONG = frozenset({"gpus", "nodes", "seed", "micro_batch", "train_images"})
 """What changes along a curve, or is said by the curve's own words."""
-_SAME = tuple(name for name in Cell.__dataclass_fields__ if name not in _ALONG)
+_same = attrgetter(*(name for name in Cell.__dataclass_fields__ if name not in _ALONG))
 
 
 def curve_of(cell: Cell, series: Series) -> tuple[object, ...]:
     """All that is equal along a curve; cheap, since a plan may have ten thousand cells."""
     batch = cell.micro_batch if series.batch_per is BatchPer.GPU else cell.global_batch
     work = cell.train_images if series.scaling is Scaling.STRONG else cell.train_images // cell.gpus
-    return (series.placement, series.scaling, series.batch_per, batch, work, *(getattr(cell, name) for name in _SAME))
+    return (series.placement, series.scaling, series.batch_per, batch, work, *_same(cell))
 
 
 def _is_crowded(cell: Cell, *, cores: int | None) -> bool:

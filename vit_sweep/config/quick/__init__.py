@@ -52,6 +52,7 @@ class _Composed:
     def __init__(self, kept: Kept, compose: Compose) -> None:
         self._kept, self._compose = kept, compose
         self._found: dict[tuple[str, ...], Plain | None] = {}
+        self._inside: dict[tuple[object, ...], Plain | None] = {}
         self._is_group = cache(kept.is_group)
 
     def of_one(self, words: Sequence[Word]) -> Iterator[Plain] | None:
@@ -96,9 +97,21 @@ class _Composed:
         groups = {key: value for key, value, _ in stated if self._is_group(key)}
         if not all(isinstance(value, str) for value in groups.values()):
             return None
-        base = self._base(tuple(f"{key}={text}" for key, _, text in stated if key in groups))
+        chosen = tuple(f"{key}={text}" for key, _, text in stated if key in groups)
         changes = [(key, value) for key, value, _ in stated if key not in groups]
-        return replaced(base, changes) if base is not None else None
+        inside = tuple(change for change in changes if "." in change[0])
+        base = self._changed_inside(chosen, inside)
+        return replaced(base, [change for change in changes if "." not in change[0]]) if base is not None else None
+
+    def _changed_inside(self, chosen: tuple[str, ...], changes: tuple[tuple[str, object], ...]) -> Plain | None:
+        """A composition with values of its groups changed, the same objects for all that change them alike."""
+        if not changes:
+            return self._base(chosen)
+        key = chosen, tuple((name, repr(value)) for name, value in changes)
+        if key not in self._inside:
+            base = self._base(chosen)
+            self._inside[key] = replaced(base, changes) if base is not None else None
+        return self._inside[key]
 
     def _base(self, chosen: tuple[str, ...]) -> Plain | None:
         if chosen not in self._found:

@@ -83,8 +83,8 @@ def hidden_part(engine: EngineSpec) -> float:
 
 def compares_engines(cells: Iterable[Cell]) -> bool:
     """Whether some work is done by several engines, schedules aside: cells that differ in it and their seed at most."""
-    engines: dict[Cell, EngineSpec] = {}
-    return any(
+    cells, engines = list(cells), dict[Cell, EngineSpec]()
+    return len({cell.engine for cell in cells}) > 1 and any(
         engines.setdefault(replace(cell, engine=_ANY, seed=0), algorithm(cell.engine)) != algorithm(cell.engine)
         for cell in cells
     )
