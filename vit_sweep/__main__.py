@@ -234,7 +234,7 @@ def _refuse_unknown_verb(words: list[str]) -> None:
 
 def _known_keys() -> list[str]:
     """The keys of a sweep; heavy, and only for a mistake."""
-    from vit_sweep.config.compose import known_keys
+    from vit_sweep.config.plainly import known_keys
 
     return known_keys()
 

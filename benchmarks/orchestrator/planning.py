@@ -21,8 +21,9 @@ from hydra import compose, initialize_config_dir
 from benchmarks.provenance import Table, options, report
 from benchmarks.ratios import paired, said
 from benchmarks.rounds import Took, interleaved, ran, summary, timed, verb
-from vit_sweep.config.compose import composed_groups, plain
+from vit_sweep.config.compose import composed_groups
 from vit_sweep.config.folders import conf_dir
+from vit_sweep.config.plainly import plain
 from vit_sweep.config.quick import quick
 from vit_sweep.config.quick.kept import Kept
 from vit_sweep.config.settings import read

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import typer
 
+from vit_sweep.cli.terminal.as_typed import take_text_as_typed
 from vit_sweep.cli.terminal.completing import Root
 from vit_sweep.cli.terminal.help_text import examples
 
@@ -147,6 +148,7 @@ _VERBS = {
 
 def app_with(names: Iterable[str] = tuple(_VERBS)) -> typer.Typer:
     """The command with these verbs; without `names` with all of them."""
+    take_text_as_typed()
     app = typer.Typer(
         cls=Root,
         add_completion=False,

@@ -12,8 +12,8 @@ from omegaconf.errors import OmegaConfBaseException
 from launchers.atomic import read
 from launchers.checked import checked
 from launchers.errors import UserError
-from vit_sweep.config.compose import keep_references, single, told
 from vit_sweep.config.folders import conf_dir, site_dir
+from vit_sweep.config.plainly import keep_references
 from vit_sweep.config.words import Plain
 
 _LONGEST, _MOST_ALIASES, _DEEPEST = 256 * 1024, 20, 20
@@ -140,6 +140,8 @@ def _refuse_bomb(path: Path, text: str) -> None:
 def composed_words(words: Sequence[str]) -> Plain:
     """One configuration from override words, outside of a sweep; raises `UserError` for a wrong word."""
     from hydra import compose, initialize_config_dir
+
+    from vit_sweep.config.compose import single, told
 
     try:
         with told(), initialize_config_dir(version_base="1.3", config_dir=str(conf_dir())):

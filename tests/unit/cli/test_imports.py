@@ -26,7 +26,7 @@ LIGHT = [
 SLOW = ("hydra", "omegaconf", "antlr4", "yaml", "psutil", "filelock", "submitit")
 """What took most of a command's start: Hydra, and what a verb may need later or never."""
 IN_TYPER = ("pydantic", "annotated_types")
-"""What typer imports for a verb; a sweep needs neither it nor them."""
+"""What typer imports to say that text is text."""
 QUICK = [
     ["--help"],
     ["-m", "gpus=1,2,4,8", "batch=16,64,128", "dry_run=true", "study=s"],
@@ -66,7 +66,12 @@ def test_a_command_starts_without_what_took_longest_to_import(tmp_path, monkeypa
     assert "hydra" in first[-1][1]
     sweep = heavy_imports(QUICK[:2], tmp_path, names=(*SLOW, *IN_TYPER, "typer"))
     assert sweep == [[words, []] for words in QUICK[:2]]
-    assert heavy_imports(QUICK, tmp_path, names=SLOW) == [[words, []] for words in QUICK]
+    assert heavy_imports(QUICK, tmp_path, names=(*SLOW, *IN_TYPER)) == [[words, []] for words in QUICK]
+
+
+def test_keys_and_profiles_are_read_without_hydra(tmp_path):
+    verbs = [["explain", "gpus", "data.path"], ["profiles", "list"], ["profiles", "show", "local"], ["explain"]]
+    assert heavy_imports(verbs, tmp_path, names=("hydra", *IN_TYPER)) == [[words, []] for words in verbs]
 
 
 def test_a_verb_imports_no_other_verbs_file(tmp_path):

@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 
 from launchers.errors import UserError
 from tests.conftest import LONG
-from vit_sweep.config.compose import expand, plain
+from vit_sweep.config.compose import expand
 from vit_sweep.config.folders import conf_dir
+from vit_sweep.config.plainly import plain
 
 AXES = {
     "gpus": ["1", "2", "4,8", "range(1,4)", "choice(1,3)"],

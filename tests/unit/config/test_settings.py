@@ -6,7 +6,7 @@ import pytest
 from hydra import compose
 
 from launchers.errors import UserError
-from vit_sweep.config.compose import plain
+from vit_sweep.config.plainly import plain
 from vit_sweep.config.settings import Settings, read
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.grid import cell_of
@@ -164,3 +164,13 @@ def test_further_keys_of_deepspeed_are_swept_like_any_other(ask):
     assert [point.engine.config for point in swept] == [
         ('log_level="x"', f"zero_optimization.sub_group_size={size}") for size in (1000, 2000)
     ]
+
+
+def test_seeds_are_read_as_if_each_were_the_only_one(ask):
+    words = ("gpus=1,2", "model.layers=2,3")
+    together, _ = ask("seed=5,9", *words)
+    alone = [point for seed in (5, 9) for point in ask(f"seed={seed}", *words)[0]]
+    assert together == alone
+    for wrong in ("-1", "true", "1.5", "a", str(2**63)):
+        with pytest.raises(UserError, match="seed"):
+            ask(f"seed=5,{wrong}", *words)
