@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,9 @@ from vit_sweep.submit.sweep import alone, feed, planned, same_python, submitter_
 if TYPE_CHECKING:
     # It imports numpy and more, which a dry run does not need.
     from vit_sweep.cli.terminal.collected import Collected
+
+_FEW = 1 / 4
+"""Of the cells of a sweep, so many that it is about to end."""
 
 
 def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequence[str]) -> int:
@@ -122,7 +126,7 @@ def watch_and_collect(
         from vit_sweep.cli.terminal import progress
 
         keeper = Keeper(study, say=console.print, waiting=submitter)
-        results = progress.watch(study, console, keeper, only=only, meanwhile=lambda: _get_ready(study))
+        results = progress.watch(study, console, keeper, only=only, meanwhile=partial(_got_ready, study))
         interrupt.release()
         from vit_sweep.cli.terminal.collected import collect_study
 
@@ -134,14 +138,19 @@ def watch_and_collect(
     return EXIT_DONE if all(result.status is Status.DONE for result in results) else EXIT_FAILED
 
 
-def _get_ready(study: Study) -> None:
-    """Import what draws while the ranks of this machine import torch: later it would take seconds of somebody's time.
+def _got_ready(study: Study, results: Sequence[Result]) -> bool:
+    """Import what draws while something is waited for, if it is time: later it would take seconds of somebody's time.
 
-    On Slurm nobody looks on for so long, and a client that waits for days on a login node had better be small.
+    That is while the ranks of this machine import torch. On Slurm a client that waits for days on a login node had
+    better be small: there it is once all cells but a few have ended and the rest runs.
     """
-    if formats(os.environ) and all(entry.scheduler == Scheduler.LOCAL for entry in study.jobs()):
+    local = all(entry.scheduler == Scheduler.LOCAL for entry in study.jobs())
+    left = [result for result in results if result.status.under_way]
+    few = len(left) <= _FEW * len(results) and all(result.status is Status.RUNNING for result in left)
+    if formats(os.environ) and (local or few):
         import vit_sweep.report.figures
         import vit_sweep.report.gather  # noqa: F401
+    return local or few
 
 
 def _print_results(results: Iterable[Result], collected: "Collected") -> None:

@@ -37,21 +37,21 @@ def watch(
     keeper: Keeper,
     *,
     only: set[str] | None = None,
-    meanwhile: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[list[Result]], bool] = lambda _: True,
 ) -> list[Result]:
     """Show each of `looks`, and return the last: no cell (of `only`, if given) is queued or running any more.
 
-    `meanwhile` is called once the first is shown, if anything is waited for.
+    `meanwhile` is called with each that is shown while something is waited for, until it has returned True.
     """
     show_all = _live if console.is_terminal else _lines
     return show_all(_then(looks(study, keeper, only=only), meanwhile), _Plans(study).forecast, console)
 
 
-def _then(looked: Iterable[list[Result]], meanwhile: Callable[[], None]) -> Iterator[list[Result]]:
-    for number, results in enumerate(looked):
+def _then(looked: Iterable[list[Result]], meanwhile: Callable[[list[Result]], bool]) -> Iterator[list[Result]]:
+    done = False
+    for results in looked:
         yield results
-        if number == 0 and any(result.status.under_way for result in results):
-            meanwhile()
+        done = done or (any(result.status.under_way for result in results) and meanwhile(results))
 
 
 class _Plans:
