@@ -48,6 +48,9 @@ VERBS = (
 _OURS = ("vit_sweep", "launchers")
 _AS_KEYS = {"--quiet": "quiet=true", "--all": "plan=all"}
 """Options of a sweep that people expect; Hydra knows its own ones only."""
+COLLECTED_AT = (50_000, 20, 20)
+"""When garbage is looked for: what a command imports and plans is none, and to look through it a hundred times is a
+tenth of a dry run."""
 COMPLETES = "_VIT_SWEEP_COMPLETE"
 """Set by a shell whose user has pressed the tab key."""
 _OF_A_PIPE = (100, 24)
@@ -252,8 +255,7 @@ def in_utf8() -> None:
 def script() -> None:
     """What `vit_sweep` starts; `python -m vit_sweep` is the same."""
     in_utf8()
-    # What a command imports and plans is no garbage: to look through it a hundred times is a tenth of a dry run.
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(*COLLECTED_AT)
     sys.exit(main())
 
 

@@ -8,6 +8,7 @@ draws twice for every format; `one process` is what a notebook has; `side by sid
 By wall time: what is drawn side by side takes no less of the processors.
 """
 
+import gc
 import random
 import tempfile
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from benchmarks.provenance import options, report
 from benchmarks.rounds import Took, compared, interleaved, summary, timed, with_control
 from launchers.atomic import write
 from launchers.checked import to_json
+from vit_sweep.__main__ import COLLECTED_AT
 from vit_sweep.plan.cell import JobOptions
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.report import figures
@@ -76,6 +78,7 @@ def main() -> None:
     words.add_argument("--cells", type=int, default=12)
     words.add_argument("--rounds", type=int, default=5)
     given = words.parse_args()
+    gc.set_threshold(*COLLECTED_AT)
     found = gathered(given.cells)
     with tempfile.TemporaryDirectory() as folder:
         ways = {
