@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -55,17 +54,7 @@ def scatter(axes: Axes, points: Sequence[tuple[float, float]], style: CurveStyle
     """Draw loose points in a curve's style; `size` in points squared. Nothing without points."""
     if points:
         x, y = zip(*points, strict=True)
-        sns.scatterplot(
-            x=x,
-            y=y,
-            color=style.color,
-            marker=style.marker,
-            s=size,
-            linewidth=0.4,
-            ax=axes,
-            zorder=3,
-            legend=False,
-        )
+        axes.scatter(x, y, s=size, color=style.color, marker=style.marker, edgecolor="white", linewidth=0.4, zorder=3)
 
 
 def draw_series(axes: Axes, series: ScalingSeries, style: CurveStyle, quantity: str, *, shift: float = 1.0) -> None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -231,21 +230,20 @@ def _draw(frame: pd.DataFrame, layout: Arrangement, measure: _Measure, *, ordina
 
 
 def _curve(axes: Axes, points: pd.DataFrame, style: CurveStyle) -> None:
-    sns.lineplot(
-        data=points,
-        x="x",
-        y="y",
-        estimator="median",
-        errorbar=("pi", 100),
+    """What `seaborn.lineplot` draws, in a tenth of its time: a sheet of many panels has a hundred curves."""
+    values = points.groupby("x")["y"]
+    found, low, high = values.median(), values.min(), values.max()
+    axes.plot(
+        found.index,
+        found,
         color=style.color,
         marker=style.marker,
         linestyle=style.dash,
         markeredgecolor="white",
         markeredgewidth=0.4,
-        err_kws={"alpha": 0.18, "lw": 0},
-        ax=axes,
-        legend=False,
     )
+    if (low < high).any():
+        axes.fill_between(found.index, low, high, color=style.color, alpha=0.18, lw=0)
 
 
 def _only_gpus(layout: Arrangement) -> bool:
