@@ -141,7 +141,7 @@ def test_one_gpu_count_and_a_damaged_record_are_said(tmp_path):
     answer = report(study, "--proposal")
     assert answer.returncode == 0, answer.stderr
     page = (study.folder / "report.html").read_text()
-    assert "1 of 2 cells are done, 1 missing." in page
+    assert "1 of 2 cells is done, 1 missing." in page
     assert "1 cell or combination has no time." in words(page, "summary")
     assert "passed over" in words(page, "failures")
     assert "Needs 3 GPU counts" in words(page, "models")

@@ -42,6 +42,11 @@ class SeriesFit:
     laws: tuple[Fit, ...]
     """Every law that means anything under its scaling; one that cannot be fitted says why in its `refusal`."""
 
+    def __repr__(self) -> str:
+        """Each law, or why it is not fitted."""
+        laws = "; ".join(fit.refusal or f"{fit.law.value} fitted to {fit.runs} runs" for fit in self.laws)
+        return f"<fit of {self.series!r}: {laws}>"
+
     @property
     def best(self) -> Fit | None:
         """The law with the smallest hold-out error (relative, mean over GPU counts); None where none can be judged."""

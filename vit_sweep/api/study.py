@@ -100,6 +100,8 @@ class Study(Results):
 
 def open(study: str | PathLike[str]) -> Study:
     """Open a study by its folder, or by its name below outputs/; raises `UserError` with the names there are."""
+    if not isinstance(study, str | PathLike):
+        raise UserError(f"vit_sweep.open({study!r}): a study is named by its folder, or by its name below outputs/")
     name = fsdecode(study)
     try:
         return Study(open_study(name).folder)

@@ -74,7 +74,9 @@ def cancel(
 
 def drop(
     study: StudyName,
-    where: Annotated[list[str], typer.Argument(help="Conditions over axes, as exclude= takes them: 'gpus==8'.")],
+    where: Annotated[
+        list[str], typer.Argument(metavar="CONDITION", help="Conditions over axes, as exclude= takes them: 'gpus==8'.")
+    ],
 ) -> None:
     """Take points out of a study: its tables and resume know them no more. Records and journal stay; the sweep's own
     command brings them back."""

@@ -93,7 +93,7 @@ def _gpus_off_the_menu(point: Point, _: Derived) -> str | None:
     if not profile.allowed_gpus or gpus in profile.allowed_gpus:
         return None
     menu = " or ".join(map(str, profile.allowed_gpus))
-    return f"gpus={gpus}: {profile.name} allows {menu} GPUs only; use gpus={menu}"
+    return f"gpus={gpus}: {profile.name} allows {menu} {'GPU' if menu == '1' else 'GPUs'} only; use gpus={menu}"
 
 
 def _gpus_that_do_not_divide(point: Point, derived: Derived) -> str | None:
@@ -102,7 +102,8 @@ def _gpus_that_do_not_divide(point: Point, derived: Derived) -> str | None:
         return None
     fitting = [n for n in range(1, min(gpus, profile.nodes) + 1) if fits(gpus, n, profile.gpus_per_node)]
     menu = " or ".join(map(str, fitting)) or "null and another gpus"
-    return f"nodes={nodes} gpus={gpus}: {gpus} GPUs do not divide over {nodes} nodes; use nodes={menu}"
+    split = f"{plural(gpus, 'GPU does|GPUs do')} not divide over {plural(nodes, 'node')}"
+    return f"nodes={nodes} gpus={gpus}: {split}; use nodes={menu}"
 
 
 def _more_nodes_than_a_job_gets(point: Point, derived: Derived) -> str | None:

@@ -187,3 +187,16 @@ def test_a_notebook_sees_every_cell_of_a_study_and_what_became_of_it():
     page = vs.open(write_study("mine").folder)._repr_html_()
     assert "9 done" in page
     assert page.count("<tr>") == 1 + 9
+
+
+def test_series_and_fits_are_a_line_each_in_a_notebook(published):
+    first, fitted = published.series[0], published.fit()[0]
+    assert re.fullmatch(r"<strong series .*: gpus=[\d,]+>", repr(first))
+    assert repr(fitted).startswith(f"<fit of {first!r}: ")
+    assert max(map(len, map(repr, published.series))) < 200
+
+
+@pytest.mark.parametrize("nothing", [None, 3, ["a"]])
+def test_what_is_no_name_of_a_study_is_refused_in_words(nothing):
+    with pytest.raises(vs.UserError, match="a study is named by its folder, or by its name below outputs/"):
+        vs.open(nothing)

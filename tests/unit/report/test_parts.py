@@ -142,7 +142,7 @@ def test_a_combination_that_cannot_run_is_a_failure_with_its_reason():
     (cut,) = request.failures([point()], [run(1), run(2, (5.0,) * 4, epochs_asked=6)])
     assert (cut.what, cut.status) == ("g2-s0", "partial") and "after 5 of 6 epochs" in cut.sentence
     assert request.status_line(points, [run(1), without_time(2)]) == (
-        "1 of 2 cells are done, 1 failed, 1 combination cannot run."
+        "1 of 2 cells is done, 1 failed, 1 combination cannot run."
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.unit.report.contents import HOSTILE, empty, figure, full, scaling_table
 from vit_sweep.report import render
 from vit_sweep.report.page.methods import METHODS
+from vit_sweep.report.tables.form.table import Column, Table
 
 _VOID = {"meta", "link", "img", "input", "br"}
 
@@ -151,6 +152,13 @@ def test_the_table_keeps_full_numbers_and_intervals_beside_the_short_ones(tmp_pa
     content = replace(empty(), tables=(scaling_table(),))
     text = render.page(content)
     assert f'data-v="{1813.4 / 892.3!r}"' in text and f'data-low="{1775.0 / 892.3!r}"' in text
+
+
+def test_an_id_of_a_cell_is_not_broken_at_its_hyphens():
+    columns = (Column(name="gpus", title="GPUs"), Column(name="cell_id", title="cells"))
+    rows = tuple({"gpus": gpus, "cell_id": f"n1-g{gpus}-mb16-a n1-g{gpus}-mb16-b"} for gpus in (1, 2))
+    text = render.page(replace(empty(), tables=(Table(name="cost", title="Cost", columns=columns, rows=rows),)))
+    assert '<span class="whole">n1-g2-mb16-a</span> <span class="whole">n1-g2-mb16-b</span>' in text
 
 
 def test_each_definition_has_a_source_and_each_formula_its_words():

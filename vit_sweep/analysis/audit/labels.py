@@ -179,7 +179,7 @@ def gpus_of_one_node(evidence: Evidence) -> Iterator[Finding]:
     reasons = []
     few = sorted({(run.gpus, run.nodes) for run in imported if run.nodes and run.gpus < run.nodes})
     if few:
-        places = some(f"{plural(gpus, 'GPU')} on {nodes} nodes" for gpus, nodes in few)
+        places = some(f"{plural(gpus, 'GPU')} on {plural(nodes, 'node')}" for gpus, nodes in few)
         reasons.append(f"{places}: fewer than one a node")
     for runs in _alike(imported, lambda run: (run.conditions, run.accum, run.micro_batch, run.curves[0].scaling)):
         by_nodes = {nodes: [run for run in runs if run.nodes == nodes] for nodes in {run.nodes or 0 for run in runs}}

@@ -100,7 +100,7 @@ def _too_little(fit: Fit) -> str:
     if len(fit.counts) < needed:
         return (
             f"needs {plural(needed, 'GPU count')} ({COEFFICIENTS[fit.law]} coefficients, and one count to hold "
-            "out), this series "
+            "out); this series "
             f"has {len(fit.counts)} ({counts})"
         )
     if fit.law in (Law.LATENCY_BANDWIDTH, Law.MEASURED_LINK) and not fit.load.known:

@@ -175,7 +175,8 @@ def _impossible(gpus: int, load: Workload, accum: int) -> str:
     batch = round(load.per_gpu(gpus) * gpus)
     if load.batch_per == BatchPer.GLOBAL and batch % (groups * accum):
         ranks = plural(groups, "rank" if load.sequence == 1 else "sequence group")
-        return f"gpus={gpus}: {batch} images do not divide over {ranks} x {plural(accum, 'micro step')}"
+        images = plural(batch, "image does|images do")
+        return f"gpus={gpus}: {images} not divide over {ranks} x {plural(accum, 'micro step')}"
     if batch > load.images(gpus):
         most = load.images(gpus) // (groups * accum)
         advice = f"; use batch={most} or less" if load.batch_per == BatchPer.GPU and most else "; use fewer GPUs"

@@ -130,6 +130,11 @@ class ScalingSeries:
     flags: tuple[str, ...] = ()
     """What is unlike between its runs without forbidding the comparison: drivers, versions."""
 
+    def __repr__(self) -> str:
+        """What it is about and its points, in a line: all fields of all runs fill a notebook."""
+        counts = ",".join(str(point.gpus) for point in self.points)
+        return f"<{self.key.scaling.value} series{f' {self.label}' if self.label else ''}: gpus={counts}>"
+
     @property
     def baseline(self) -> SeriesPoint | None:
         """What the others are compared with."""

@@ -10,8 +10,7 @@ Trust = Annotated[
     bool,
     typer.Option("--trust", help="Run what the study's plan names, though you did not plan it here; it is remembered."),
 ]
-StudyName = Annotated[str, typer.Argument(help="A study's folder, or its name below outputs/.", autocompletion=studies)]
-MaybeStudy = Annotated[
-    str | None, typer.Argument(help="A study's folder, or its name below outputs/.", autocompletion=studies)
-]
+_STUDY = typer.Argument(metavar="STUDY", help="A study's folder, or its name below outputs/.", autocompletion=studies)
+StudyName = Annotated[str, _STUDY]
+MaybeStudy = Annotated[str | None, _STUDY]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print where the results are and what went wrong, nothing else.")]

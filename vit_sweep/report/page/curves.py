@@ -152,7 +152,7 @@ def _fitted(series: ScalingSeries, fits: Sequence[Fit], laws: Sequence[Fit], gpu
 def _no_law(series: ScalingSeries, fits: Sequence[Fit]) -> str:
     reason = next((fit.refusal for fit in fits if fit.refusal), "")
     if reason:
-        return f"no law is fitted: {reason}"
+        return f"no law is fitted – {reason}"
     return "no law could be held out" if fits else f"no law is fitted: {series.no_baseline or 'no run has a time'}"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from launchers.calling import SCRIPT
 from launchers.references import masked
+from launchers.text import plural
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.plan import PlannedPoint
 from vit_sweep.report.page.content import Command, Failure
@@ -103,7 +104,8 @@ def status_line(points: Sequence[PlannedPoint], runs: Sequence[Run]) -> str:
     done = sum(run.timed or run.status is Status.DONE for run in runs)
     states = Counter(run.status for run in runs if not run.timed and run.status is not Status.DONE)
     infeasible = sum(point.cell_id is None for point in points)
-    parts = [f"{done} of {len(runs)} cells are done"]
+    verb = "is" if 1 in (done, len(runs)) else "are"
+    parts = [f"{done} of {plural(len(runs), 'cell')} {verb} done"]
     parts += [f"{count} {state}" for state, count in sorted(states.items())]
     if infeasible:
         parts.append(f"{infeasible} combinations cannot run" if infeasible > 1 else "1 combination cannot run")

@@ -128,7 +128,7 @@ def _laws(asked: Sequence[Asked]) -> str:
     chosen = [law for one in asked if (law := best(one.fits)) is not None]
     if not chosen:
         reasons = [fit.refusal for one in asked for fit in one.fits if fit.refusal]
-        return f"No law is fitted: {reasons[0].rstrip('.')}." if reasons else "No law is fitted."
+        return f"No law is fitted. {reasons[0].rstrip('.')}." if reasons else "No law is fitted."
     errors = [law.loo_error for law in chosen if law.loo_error is not None]
     names = capital(some(dict.fromkeys(law.name for law in chosen), 2))
     where = "" if len(chosen) == len(asked) else f", in {len(chosen)} of {len(asked)} series"

@@ -222,7 +222,7 @@ def test_a_bandwidth_is_derived_where_the_gradient_is_known():
 @pytest.mark.parametrize(
     ("law", "counts", "words"),
     [
-        (Law.AMDAHL, (1, 2), "Amdahl: needs 3 GPU counts (2 coefficients, and one count to hold out), this series"),
+        (Law.AMDAHL, (1, 2), "Amdahl: needs 3 GPU counts (2 coefficients, and one count to hold out); this series"),
         (Law.USL, (1, 2, 4), "USL: needs 4 GPU counts"),
         (Law.LATENCY_BANDWIDTH, (1, 2, 4, 8), "needs 5 GPU counts"),
     ],
