@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any
+from typing import Any, get_args
 
 from pydantic_core import ErrorDetails
 
@@ -55,6 +55,9 @@ def _sentence(cls: type[Any], detail: ErrorDetails) -> str:
             near = nearest(str(given), re.findall(r"'([^']+)'", menu))
             hint = f" – did you mean {near[0]}?" if near else ""
             return f"{where}={given} is not one of {menu}{hint}"
+        case "dataclass_type":
+            menu = ", ".join(field_names(_field_holder(cls, detail["loc"])))
+            return f"{where}={short(given)} – must be keys with values: {menu}"
         case _:
             return f"{where}={short(given)} – {_rule(detail)}"
 
@@ -110,7 +113,9 @@ def _field_holder(cls: type[Any], path: tuple[int | str, ...]) -> type[Any]:
     """Follow `path` through nested checked classes; stop at the last class found."""
     for part in path:
         field = getattr(cls, "__dataclass_fields__", {}).get(str(part))
-        if field is None or not hasattr(field.type, "__dataclass_fields__"):
+        kinds = () if field is None else (field.type, *get_args(field.type))
+        inner = next((kind for kind in kinds if hasattr(kind, "__dataclass_fields__")), None)
+        if inner is None:
             break
-        cls = field.type
+        cls = inner
     return cls
