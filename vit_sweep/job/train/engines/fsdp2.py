@@ -63,7 +63,8 @@ class _Gather(DefaultAllGather):
     def __call__(self, output_tensor: Tensor, input_tensor: Tensor, *given: Any, **options: Any) -> Any:
         if self._engine.carries("all_gather_into_tensor", output_tensor.nbytes):
             return super().__call__(output_tensor, input_tensor, *given, **options)
-        alone("all_gather_into_tensor", [output_tensor, input_tensor])
+        # torch gathers in place, into memory that nobody has written: a copy of the own part is put everywhere.
+        alone("all_gather_into_tensor", [output_tensor, input_tensor.clone()])
         return None
 
 
