@@ -19,6 +19,8 @@ from vit_sweep.outcome.result import Status
 from vit_sweep.plan.choices import Precision, Scaling, Task
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.predict.memory import CONTEXT_GIB
+from vit_sweep.record.breakdown import Breakdown
+from vit_sweep.record.counts import CollectiveKind, StepCounts
 from vit_sweep.record.learning import Reached
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate, Compilations
 from vit_sweep.report.tables.all_tables import NAMES, tables_of
@@ -204,6 +206,25 @@ def test_oversubscription_is_said_in_both_tables():
         (row,) = found[name].rows
         assert (row["oversubscribed"], row["note"]) == (True, "oversubscribed: 4 ranks on 2 cores")
     assert "batch" not in found
+
+
+def test_a_run_row_says_what_a_step_consists_of():
+    counts = StepCounts(
+        collectives=(
+            CollectiveKind(name="all_gather", calls=2, bytes=3e6),
+            CollectiveKind(name="all_reduce", calls=1, bytes=1e6),
+        ),
+        operations=700.5,
+        flop=16e9,
+        host_reads=2,
+        peak_memory_bytes=3 * 2**20,
+        parameters=10,
+        all_parameters=12,
+    )
+    made = result(cell(), record=replace(record(cell()), breakdown=Breakdown(counts=counts)))
+    (row,) = of_results([made])["runs"].rows
+    assert (row["collectives"], row["collectives_mb"], row["operations"], row["counted_gflop"]) == (3, 4, 700.5, 16)
+    assert (row["host_reads"], row["kernels"], row["step_peak_mib"], row["trained_parameters"]) == (2, None, 3, 10)
 
 
 def test_a_run_row_names_where_and_with_what_it_ran():

@@ -165,7 +165,27 @@ def _of_record(record: Record) -> Cells:
         "code": record.code,
         "job_id": record.job_id,
         **machine_columns(record),
+        **_counts(record),
         **{f"{_VERSION}{name}": version for name, version in sorted(record.versions.items())},
+    }
+
+
+def _counts(record: Record) -> Cells:
+    """What a step of a rank consists of."""
+    counts = record.breakdown.counts if record.breakdown is not None else None
+    if counts is None:
+        return {}
+    peak = counts.peak_memory_bytes
+    return {
+        "collectives": sum(kind.calls for kind in counts.collectives),
+        "collectives_mb": sum(kind.bytes for kind in counts.collectives) / 1e6,
+        "operations": counts.operations,
+        "counted_gflop": counts.flop / 1e9,
+        "host_reads": counts.host_reads,
+        "kernels": counts.kernels,
+        "synchronisations": counts.synchronisations,
+        "step_peak_mib": peak / 2**20 if peak is not None else None,
+        "trained_parameters": counts.parameters,
     }
 
 

@@ -1,15 +1,20 @@
 """What is asked of a real GPU; each test skips where there is none."""
 
 import time
+from contextlib import nullcontext
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from launchers.identity import RankIdentity
 from launchers.profile import Device
 from vit_sweep.job.train.machine.fingerprint import fingerprint
 from vit_sweep.job.train.machine.sampler import Sampler
+from vit_sweep.job.train.measure.bench import Bench
+from vit_sweep.job.train.measure.collectives import counted
 from vit_sweep.job.train.measure.preflight import preflight
+from vit_sweep.job.train.measure.window import profile_window
 from vit_sweep.plan.choices import Precision
 from vit_sweep.record.machine import Samples
 
@@ -83,3 +88,35 @@ def test_a_working_gpu_draws_power_and_says_so():
     assert samples.power_w.max > 20
     assert 0 < samples.energy_j < 3000 * samples.seconds
     assert samples.sm_clock_mhz.max > 100
+
+
+def test_one_more_product_and_one_more_read_are_one_more_kernel_and_one_more_wait(tmp_path):
+    work = torch.ones(64, 64, device="cuda")
+    plain, more = (_on_device(tmp_path, lambda extra=extra: _step(work, extra)) for extra in (0, 1))
+    assert (more.kernels - plain.kernels, more.synchronisations - plain.synchronisations) == (1, 1)
+
+
+def _step(work, extra):
+    for _ in range(1 + extra):
+        work @ work
+        work[0, 0].item()
+
+
+def _on_device(folder, step):
+    """What the profiled window counts; torch's process group is there for it alone."""
+    bench = Bench(
+        ranks=1,
+        rank=0,
+        device=torch.device("cuda", 0),
+        step=step,
+        forward=step,
+        enter=lambda: None,
+        barrier=lambda: None,
+        silenced=nullcontext,
+        counted=counted,
+    )
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        return profile_window(bench, steps=3, trace=folder / "trace.json").on_device
+    finally:
+        dist.destroy_process_group()

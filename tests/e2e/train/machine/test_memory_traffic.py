@@ -4,12 +4,18 @@ import pytest
 import torch
 from torch import nn
 
-from vit_sweep.job.train.measure.memory_traffic import moved_bytes
+from vit_sweep.job.train.measure.counting import counting
 
 pytestmark = pytest.mark.train
 
 FLOAT = 4
 X, A, B = torch.ones(100), torch.ones(10, 20), torch.ones(20, 30)
+
+
+def moved_bytes(work):
+    with counting() as seen:
+        work()
+    return seen.moved_bytes
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,7 @@ def test_a_job_keeps_what_was_measured_in_its_record_and_its_folder(tmp_path):
     assert all(len(epoch["phases_by_rank"]) == 2 for epoch in record["epochs"])
     assert record["breakdown"]["exposed"]["rounds"] >= 3
     assert record["breakdown"]["collective"]["steps"] == 1
+    assert record["breakdown"]["counts"]["collectives"] == record["breakdown"]["collective"]["kinds"]
     assert (job.dir / "attempts/1" / record["breakdown"]["trace"]).exists()
 
 

@@ -83,6 +83,8 @@ def test_a_start_that_was_seen_replaces_the_assumed_one_on_no_more_nodes_than_it
 NOTHING_BESIDE = JobOptions(preflight=False, profile_steps=0)
 MANY = 10**6
 """Steps of a run that is long beside what is measured after it."""
+COUNTED_S = 3 * 0.1
+"""What is counted in a step of 0.1 s takes two more before it."""
 
 
 def test_what_a_job_measures_is_in_its_time_and_its_time_limit():
@@ -99,14 +101,12 @@ def test_what_a_job_measures_is_in_its_time_and_its_time_limit():
         assert bare.seconds >= unmeasured_s + after_s(
             step_s, ranks=gpus, trained_steps=wanted.steps_here, profile_steps=0
         )
-    assert after_s(0.1, ranks=1, trained_steps=MANY, profile_steps=0) == 0
-    assert after_s(0.1, ranks=2, trained_steps=MANY, profile_steps=0, exposed=False) == 0
-    assert after_s(0.1, ranks=2, trained_steps=MANY, profile_steps=0) == pytest.approx((3 * 9 * 3 + 2) * 0.1), (
-        "blocks, and two to warm up"
-    )
-    assert after_s(0.1, ranks=2, trained_steps=30, profile_steps=0) == pytest.approx((3 * 9 + 2) * 0.1), (
-        "of a short run"
-    )
+    assert after_s(0.1, ranks=1, trained_steps=MANY, profile_steps=0) == pytest.approx(COUNTED_S)
+    assert after_s(0.1, ranks=2, trained_steps=MANY, profile_steps=0, exposed=False) == pytest.approx(COUNTED_S)
+    blocks_s = after_s(0.1, ranks=2, trained_steps=MANY, profile_steps=0) - COUNTED_S
+    assert blocks_s == pytest.approx((3 * 9 * 3 + 2) * 0.1), "blocks, and two to warm up"
+    short_s = after_s(0.1, ranks=2, trained_steps=30, profile_steps=0) - COUNTED_S
+    assert short_s == pytest.approx((3 * 9 + 2) * 0.1), "of a short run"
     certified = predict(cell(gpus=8, device=Device.CUDA), T4, (), replace(NOTHING_BESIDE, certify=True))
     assert certified.seconds - bare.seconds == pytest.approx(50 * 9 * 0.02), "50 steps of its own, and those of 8 ranks"
     assert certificate_s(0.3, ranks=8, accum=4, blocks=12) == pytest.approx(50 * 2 * 9 * 2 * 0.3 / 6)
@@ -114,7 +114,7 @@ def test_what_a_job_measures_is_in_its_time_and_its_time_limit():
         "of others' models the whole"
     )
     more = after_s(0.1, ranks=1, trained_steps=MANY, profile_steps=0, profilers=tuple(DeepSpeedProfiler))
-    assert more == pytest.approx(0.1), "one rank has no collectives to log"
+    assert more == pytest.approx(COUNTED_S + 0.1), "one rank has no collectives to log"
     assert after_s(0.1, ranks=2, trained_steps=MANY, profile_steps=0, profilers=tuple(DeepSpeedProfiler)) > 7.4 + more
     wanted = point(partition=T4, gpus=8)
     limits = [make_plan([wanted], Knowledge(options=options)).cells for options in (NOTHING_BESIDE, JobOptions())]
@@ -133,7 +133,7 @@ def test_what_a_job_measures_is_in_its_time_and_its_time_limit():
 def test_measuring_is_bounded_whatever_the_network(step_s, ranks, profile_steps, bandwidth, parameters):
     """Of steps of up to 3.3 s the blocks keep to their minute; no message is sent that would take over ten seconds."""
     blocks = after_s(step_s, ranks=ranks, trained_steps=MANY, profile_steps=0)
-    assert blocks <= AT_MOST_S + 2.01 * step_s
+    assert blocks <= AT_MOST_S + 5.01 * step_s
     assert (
         after_s(step_s, ranks=ranks, trained_steps=MANY, profile_steps=profile_steps)
         <= blocks + PROFILER_S + 3.01 * step_s

@@ -6,8 +6,8 @@ from pathlib import Path
 from torch import nn
 
 from vit_sweep.job.train.measure.bench import Bench
+from vit_sweep.job.train.measure.counting import count_step
 from vit_sweep.job.train.measure.exposed import measure_exposed
-from vit_sweep.job.train.measure.memory_traffic import count_moved
 from vit_sweep.job.train.measure.window import profile_window
 from vit_sweep.job.train.stopping import StopAgreed
 from vit_sweep.plan.cell import Cell, DeepSpeedProfiler
@@ -28,26 +28,35 @@ def measure_all(
 
     `usual_step_s`: None leaves out exposed communication. Files lie beside `trace`.
     """
-    exposed = collective = name = comms = flop = moved = None
+    exposed = window = comms = counts = flop = moved = None
     notes: tuple[str, ...] = ()
     try:
         if bench.ranks > 1 and usual_step_s is not None:
             exposed = measure_exposed(bench, seed=cell.seed, usual_step_s=usual_step_s, trained_steps=cell.steps_here)
         if profile_steps:
-            collective, name, notes = profile_window(bench, steps=profile_steps, trace=trace)
-            moved = count_moved(bench)
+            window = profile_window(bench, steps=profile_steps, trace=trace)
+            notes = window.notes
         if profilers:
             import vit_sweep.job.train.with_deepspeed  # noqa: F401
             from vit_sweep.job.train.measure.deepspeed_profilers import count_flop, log_collectives
         if DeepSpeedProfiler.COMMS in profilers and bench.ranks > 1:
             comms, more = log_collectives(bench, file=trace.with_name("comms.txt"))
             notes += more
-        # Last: a forward that breaks off leaves the engine in its middle.
+        # Last: a step or a forward that breaks off leaves the engine in its middle.
+        counts, moved, more = count_step(bench, model=model, on_device=window.on_device if window else None)
+        notes += more
         if DeepSpeedProfiler.FLOPS in profilers:
             flop, more = count_flop(bench, model=model, cell=cell, file=trace.with_name("flops_profile.txt"))
             notes += more
     except StopAgreed as stop:
         notes += (f"measuring was cut short: {stop.request.message}",)
     return Breakdown(
-        exposed=exposed, collective=collective, trace=name, comms=comms, flop=flop, moved_bytes=moved, notes=notes
+        exposed=exposed,
+        collective=window.collective if window else None,
+        trace=window.trace if window else None,
+        comms=comms,
+        flop=flop,
+        moved_bytes=moved,
+        counts=counts,
+        notes=notes,
     )

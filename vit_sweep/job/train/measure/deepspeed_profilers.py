@@ -6,7 +6,6 @@ import io
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import deepspeed.comm as communication
 import deepspeed.comm.comm
@@ -16,14 +15,12 @@ from torch import nn
 
 from launchers.atomic import write
 from vit_sweep.job.train.measure.bench import Bench
-from vit_sweep.job.train.measure.readback import gathered
-from vit_sweep.outcome.failure import one_line
+from vit_sweep.job.train.measure.readback import Notes, agreed, gathered
 from vit_sweep.plan.cell import Cell
 from vit_sweep.record.breakdown import CountedFlop, counted_flop
 
 COMMS_STEPS = 3
 """Optimizer steps of the communication logger's window, after one that is not counted."""
-Notes = tuple[str, ...]
 
 
 def log_collectives(bench: Bench, *, file: Path) -> tuple[str | None, Notes]:
@@ -33,10 +30,10 @@ def log_collectives(bench: Bench, *, file: Path) -> tuple[str | None, Notes]:
     part whether it worked, since the logger's summary is a collective of its own.
     """
     bench.enter()
-    notes = _agreed("no communication log", _switch_on)
+    notes = agreed("no communication log", _switch_on)
     if not notes:
         with _each_call_alone():
-            notes = _agreed("no communication log", lambda: _window(bench))
+            notes = agreed("no communication log", lambda: _window(bench))
     communication.configure(enabled=False, prof_all=False)
     if notes:
         return None, notes
@@ -47,7 +44,7 @@ def log_collectives(bench: Bench, *, file: Path) -> tuple[str | None, Notes]:
     with redirect_stdout(text):
         communication.log_summary(show_straggler=alike)
     header = f"DeepSpeed's communication logger: {COMMS_STEPS} optimizer steps, rank 0 of {bench.ranks}\n\n"
-    notes = _agreed("no communication log", lambda: _keep(bench, file, header + text.getvalue()))
+    notes = agreed("no communication log", lambda: _keep(bench, file, header + text.getvalue()))
     return (None if notes else file.name), notes
 
 
@@ -84,7 +81,7 @@ def count_flop(bench: Bench, *, model: nn.Module, cell: Cell, file: Path) -> tup
         _keep(bench, file, f"{text.getvalue()}\n{counted.sentence}\n")
         counts.append(counted)
 
-    notes = _agreed("no count of operations", count)
+    notes = agreed("no count of operations", count)
     return (counts[0] if counts and not notes else None), notes
 
 
@@ -131,13 +128,3 @@ def _off(profiler: FlopsProfiler) -> None:
     """Give torch its functions back, also after a start that failed half way."""
     profiler.started = True
     profiler.end_profile()
-
-
-def _agreed(what: str, call: Any) -> Notes:
-    """Run it on every rank; a collective. One note for each rank where it failed."""
-    failure = ""
-    try:
-        call()
-    except (Exception, SystemExit) as error:  # DeepSpeed's logger exits where it meets a collective that it lacks
-        failure = one_line(error)
-    return tuple(f"rank {rank}: {what}: {why}" for rank, why in enumerate(gathered(failure)) if why)

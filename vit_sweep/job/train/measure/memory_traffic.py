@@ -1,16 +1,10 @@
-"""What a step moves in the memory of its device: counted operation by operation, outside of the timed steps."""
+"""What an operation moves in the memory of its device."""
 
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-from vit_sweep.job.train.measure.bench import Bench
-from vit_sweep.job.train.without_compiler import is_loaded
 
 _OVERWRITE = frozenset({"copy_", "fill_", "zero_", "_foreach_copy_", "_foreach_zero_"})
 """These write their first argument without reading it."""
@@ -18,32 +12,14 @@ _UNWRITTEN = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "ne
 """Of these nothing is read or written; the last is a view that torch does not call one."""
 
 
-class MovedBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
-    """Sums what each operation of torch reads and writes: its tensors, each once an operation.
+def moved(func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> int:
+    """Bytes that an operation of ATen's reads and writes: its tensors, each once. Views move nothing.
 
     So each operation goes through memory, as unfused kernels do; what a cache holds, or a fused kernel keeps to itself,
-    is not taken off. Views move nothing. Collectives move over links, which `Collective` counts.
+    is not taken off. Collectives move over links, and are none of ATen's operations.
     """
-
-    def __init__(self) -> None:
-        """Begin with nothing."""
-        super().__init__()  # type: ignore[no-untyped-call]  # torch's
-        self.total: int = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Iterable[Any], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Do the operation, and count it."""
-        given = kwargs or {}
-        result = func(*args, **given)
-        if func.namespace == "aten" and not func.is_view:
-            self.total += _moved(func, args, given, result)
-        return result
-
-
-def _moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> int:
-    name = func._schema.name.removeprefix("aten::")
-    if name in _UNWRITTEN:
+    name = func._opname
+    if func.is_view or name in _UNWRITTEN:
         return 0
     arguments = func._schema.arguments
     values = [*zip(arguments, args, strict=False), *((a, kwargs[a.name]) for a in arguments if a.name in kwargs)]
@@ -56,22 +32,9 @@ def _moved(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any
     ]
     if name.endswith("_like") or name.startswith("new_"):
         read = []  # of its first argument they take the shape
-    return _bytes(read) + _bytes(written if written else result)
+    return bytes_of(read) + bytes_of(written if written else result)
 
 
-def _bytes(values: Any) -> int:
+def bytes_of(values: Any) -> int:
+    """Of all tensors in it."""
     return sum(leaf.numel() * leaf.element_size() for leaf in tree_leaves(values) if isinstance(leaf, Tensor))
-
-
-def moved_bytes(step: Callable[[], None]) -> int:
-    """Count the bytes of one call."""
-    eager = torch.compiler.set_stance("force_eager") if is_loaded() else nullcontext()
-    with eager, MovedBytes() as moved:
-        step()
-    return int(moved.total)
-
-
-def count_moved(bench: Bench) -> int:
-    """Bytes that a step of this rank moves in memory; a collective, since its steps communicate."""
-    bench.enter()
-    return moved_bytes(bench.step)

@@ -1,6 +1,7 @@
 """What really ran and what it used, read back from the engine, the kernel and the other ranks."""
 
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -11,8 +12,11 @@ from vit_sweep.job.rank_log import peak_host_mib
 from vit_sweep.job.train.engines.engine import Engine
 from vit_sweep.job.train.machine.fingerprint import processor
 from vit_sweep.job.train.models.sequence import sequence_ranks
+from vit_sweep.outcome.failure import one_line
 from vit_sweep.plan.cell import Cell
 from vit_sweep.record.record import RankReport, Resolved
+
+Notes = tuple[str, ...]
 
 
 class Peaks(NamedTuple):
@@ -31,6 +35,16 @@ def gathered(own: Any) -> list[Any]:
     everyone: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, own)
     return everyone
+
+
+def agreed(what: str, call: Callable[[], Any]) -> Notes:
+    """Run it on every rank; a collective. One note for each rank where it failed."""
+    failure = ""
+    try:
+        call()
+    except (Exception, SystemExit) as error:  # DeepSpeed's logger of collectives exits where it lacks one
+        failure = one_line(error)
+    return tuple(f"rank {rank}: {what}: {why}" for rank, why in enumerate(gathered(failure)) if why)
 
 
 def resolved_of(cell: Cell, engine: Engine, me: RankIdentity) -> Resolved:

@@ -5,7 +5,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -17,13 +17,35 @@ from vit_sweep.outcome.failure import one_line
 from vit_sweep.record.breakdown import Collective, collective
 
 _WINDOW = "vit_sweep window"
+_STEPS = "vit_sweep steps"
 _KERNELS = ("ncclDevKernel", "ncclKernel")
+_SYNCHRONISATIONS = ("cudaDeviceSynchronize", "cudaStreamSynchronize", "cudaEventSynchronize")
+_NO_KERNELS = ("Memcpy", "Memset")
 _LEVEL = 3
 """Of compression: a trace of some MB is a tenth smaller at 9, and takes four times as long."""
 
 
-def profile_window(bench: Bench, *, steps: int, trace: Path) -> tuple[Collective | None, str | None, tuple[str, ...]]:
-    """Profile `steps` steps; a collective. Returns the collectives (None for one rank), the trace's name, and notes.
+class DeviceCalls(NamedTuple):
+    """What a step of this rank makes a GPU do: mean over the steps of the window."""
+
+    kernels: float
+    synchronisations: float
+
+
+class Window(NamedTuple):
+    """What was seen in a profiled window."""
+
+    collective: Collective | None
+    """None for one rank, and where `notes` says why."""
+    trace: str | None
+    """The trace's name."""
+    on_device: DeviceCalls | None
+    """None on a CPU, and without a profiler."""
+    notes: tuple[str, ...]
+
+
+def profile_window(bench: Bench, *, steps: int, trace: Path) -> Window:
+    """Profile `steps` steps; a collective.
 
     Rank 0 writes its Chrome trace as `trace`, compressed: with `.gz` behind its name. A profiler that does not work
     on some rank is a note: that rank runs the same steps without it.
@@ -33,16 +55,20 @@ def profile_window(bench: Bench, *, steps: int, trace: Path) -> tuple[Collective
     bench.barrier()
     bench.settle()
     with bench.counted() as counts, record_function(_WINDOW):
-        for _ in range(steps):
-            bench.step()
+        with record_function(_STEPS):
+            for _ in range(steps):
+                bench.step()
         bench.settle()
     durations: list[float] = []
-    name = None
+    name = on_device = None
     if profiler is not None:
         try:
             profiler.stop()
+            events = _events(profiler)
             if bench.ranks > 1:
-                durations = _durations(_events(profiler), bench.device)
+                durations = _durations(events, bench.device)
+            if bench.device.type == "cuda":
+                on_device = device_calls(events, steps)
             if bench.rank == 0:
                 name = f"{trace.name}.gz"
                 _export(profiler, trace.with_name(name))
@@ -52,11 +78,11 @@ def profile_window(bench: Bench, *, steps: int, trace: Path) -> tuple[Collective
     dist.all_gather_object(ranks, (durations, failure, name))
     notes = tuple(f"rank {rank}: no profile: {why}" for rank, (_, why, _) in enumerate(ranks) if why)
     if bench.ranks == 1:
-        return None, name, notes
+        return Window(None, name, on_device, notes)
     communication = collective([times for times, _, _ in ranks], counts.kinds(steps), steps)
     if communication is None and not notes:
         notes = ("the profile shows no collectives",)
-    return communication, ranks[0][2], notes
+    return Window(communication, ranks[0][2], on_device, notes)
 
 
 def _started(device: torch.device) -> tuple[torch.profiler.profile | None, str]:
@@ -102,3 +128,19 @@ def _durations(events: list[Any], device: torch.device) -> list[float]:
         kernels = [e for e in events if e.device_type() == DeviceType.CPU and e.name().startswith("gloo:")]
     ranges = sorted((e.start_ns(), e.end_ns()) for e in kernels)
     return [(end - start) / 1e6 for start, end in ranges if start >= begun]
+
+
+def device_calls(events: list[Any], steps: int) -> DeviceCalls:
+    """Kernels, and calls in which the host waits, of the window's steps; not the one that waits for their end."""
+    marked = next(e for e in events if e.name() == _STEPS and e.device_type() == DeviceType.CPU)
+    begun, ended = marked.start_ns(), marked.end_ns()
+    kernels = [
+        e
+        for e in events
+        if e.device_type() == DeviceType.CUDA
+        and e.start_ns() >= begun
+        and not e.is_user_annotation()
+        and not e.name().startswith(_NO_KERNELS)
+    ]
+    waits = [e for e in events if e.name() in _SYNCHRONISATIONS and begun <= e.start_ns() < ended]
+    return DeviceCalls(kernels=len(kernels) / steps, synchronisations=len(waits) / steps)
