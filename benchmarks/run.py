@@ -19,15 +19,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+WITHOUT_A_COMPILER = ("AdamW fused", "AdamW foreach", "patches as a product", "buckets copied", "denormals flushed")
+"""Switches of a step that no kernel has to be built for."""
 SHORT: dict[str, Sequence[str]] = {
     "orchestrator/start": ("--rounds=5", "--seconds=60"),
     "orchestrator/planning": ("240", "--rounds=3"),
     "orchestrator/collecting": ("--records=2000", "--rounds=3"),
     "orchestrator/waiting": ("--seconds=20",),
     "orchestrator/figures": ("--rounds=3",),
-    "orchestrator/first_result": ("--rounds=3",),
+    "orchestrator/first_result": ("--sweeps=1",),
     "orchestrator/growth": ("--sizes=10,100,400", "--rounds=2", "--seconds=60"),
+    "trainer/start": ("--rounds=3",),
     "trainer/instrumentation": ("--rounds=20",),
+    "trainer/cpu_step": ("--rounds=8", "--steps=2", "--switches", *WITHOUT_A_COMPILER),
     "trainer/engines": ("--rounds=4", "--steps=3"),
     "trainer/input": ("--seconds=0.5", "--rounds=3", "--cases=2"),
     "trainer/reading": ("--images=256", "--rounds=3"),

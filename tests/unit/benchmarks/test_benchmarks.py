@@ -22,11 +22,13 @@ SMALLEST = {
     "orchestrator/collecting": ["--records=20", "--rounds=1"],
     "orchestrator/waiting": ["--seconds=0.1", "--tasks=4"],
     "orchestrator/figures": ["--cells=1", "--rounds=1"],
-    "orchestrator/first_result": ["--rounds=1", "--sweeps=0", "--ways=torch"],
+    "orchestrator/first_result": ["--sweeps=0"],
     "orchestrator/growth": ["--sizes=2,4", "--steps=status", "--rounds=1"],
     "trainer/input": ["--seconds=0", "--rounds=1", "--cases=1"],
     "trainer/reading": ["--images=72", "--rounds=1", "--steps=2"],
     "trainer/instrumentation": ["--rounds=1", "--steps=1"],
+    "trainer/start": ["--rounds=1", "--ways", "rank"],
+    "trainer/cpu_step": ["--rounds=1", "--steps=1", "--layers=1", "--width=64", "--switches", "bf16_amp"],
     "trainer/engines": ["--engines=ddp", "--rounds=1", "--steps=1"],
 }
 WITH_TORCH = {
@@ -34,6 +36,8 @@ WITH_TORCH = {
     "trainer/input",
     "trainer/reading",
     "trainer/instrumentation",
+    "trainer/start",
+    "trainer/cpu_step",
     "trainer/engines",
 }
 RUN_ELSEWHERE = {"trainer/gpu_step", "trainer/gpu_memory", "run"}  # test_gpu_step.py, on a GPU alone, test_run.py

@@ -10,18 +10,20 @@ import encodings.idna  # noqa: F401 - of the first name that is looked up
 import gc
 from contextlib import suppress
 
-from vit_sweep.job.train import without_compiler
+from vit_sweep.job.train.importing import without_collector
 
-without_compiler.leave_out()
+with without_collector():
+    from vit_sweep.job.train import part_of_torchvision, without_compiler
 
-from vit_sweep.job.train.run import train  # noqa: E402 - what it imports asks for torch's compiler
+    without_compiler.leave_out()
+    part_of_torchvision.leave_out()
 
-with suppress(ImportError):  # torch's own, for the first backward
-    import torch.nested._internal.nested_tensor  # noqa: F401
+    from vit_sweep.job.train.run import train  # what it imports asks for torch's compiler
 
-# Hundreds of thousands of objects that stay: a look at them for garbage takes a third of a second each time. At the end
-# of the process they are taken apart as ever, or libraries speak of leaks in the rank's log.
-gc.freeze()
+    with suppress(ImportError):  # torch's own, for the first backward
+        import torch.nested._internal.nested_tensor  # noqa: F401
+
+# At the end of the process all is taken apart as ever, or libraries speak of leaks in the rank's log.
 atexit.register(gc.unfreeze)
 
 __all__ = ["train"]

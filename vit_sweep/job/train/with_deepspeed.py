@@ -8,13 +8,14 @@ Nothing here may start CUDA: a forked process could not use it.
 """
 
 import functools
-import gc
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
+
+from vit_sweep.job.train.importing import without_collector
 
 
 @contextmanager
@@ -53,12 +54,10 @@ def _compiling_at_the_first_call() -> Iterator[None]:
         torch.compile = real
 
 
-with _hidden("mlflow"), _compiling_at_the_first_call():
+with without_collector(), _hidden("mlflow"), _compiling_at_the_first_call():
     with suppress(ImportError):  # DeepSpeed has had it here since 0.17
         import deepspeed.runtime.zero.muon.muon_optimizer
     with suppress(ImportError):  # of every engine that it makes, though it has no experts
         import deepspeed.module_inject.auto_ep_layer  # noqa: F401
 
     import vit_sweep.job.train.engines.deepspeed  # noqa: F401
-
-gc.freeze()  # as `preload` does with the rest

@@ -72,6 +72,40 @@ def test_the_hosts_clock_gives_gaps_once():
     assert marks.gaps_ms() == []
 
 
+class FakeEvent:
+    """A moment on a stream that is there without a GPU: it comes by when the device gets there."""
+
+    made, comes_by = 0, 0.0
+
+    def __init__(self, *, enable_timing):
+        assert enable_timing
+        FakeEvent.made += 1
+
+    def record(self):
+        FakeEvent.comes_by += 2.0
+        self.at = FakeEvent.comes_by
+
+    def elapsed_time(self, after):
+        return after.at - self.at
+
+
+def test_the_devices_clock_waits_for_the_device_only_when_it_is_read_and_makes_its_events_once(monkeypatch):
+    import torch
+
+    from vit_sweep.job.train.clock import DeviceMarks
+
+    waits = []
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: waits.append(1))
+    marks = DeviceMarks()
+    for epoch in (1, 2):
+        for _ in range(4):
+            marks.mark()
+        assert len(waits) == epoch - 1
+        assert marks.gaps_ms() == [2.0, 2.0, 2.0]
+    assert (FakeEvent.made, len(waits)) == (4, 2)
+
+
 @pytest.mark.parametrize(
     ("step_s", "trained", "rounds", "block"),
     [

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.functional import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from vit_sweep.data.datasets import manifest_of, prepare_command, problem_of

@@ -4,7 +4,7 @@ import gzip
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,9 @@ class Images(NamedTuple):
     labels: Tensor
 
 
-def cifar(spec: DataSpec, root: Path, kind: type[torchvision.datasets.CIFAR10]) -> tuple[Images, Images]:
+def cifar(spec: DataSpec, root: Path, name: str) -> tuple[Images, Images]:
     """CIFAR by torchvision's own reader, with the file list of the data's YAML; `load` has verified the files."""
+    kind: Any = getattr(torchvision.datasets, name)
     names = [file.path.split("/", 1)[1] for file in spec.files]
     meta = kind.meta["filename"]
 
@@ -86,8 +87,8 @@ def _idx(path: Path) -> Tensor:
 
 
 READERS: dict[DataSource, Callable[[DataSpec, Path], tuple[Images, Images]]] = {
-    DataSource.CIFAR10: partial(cifar, kind=torchvision.datasets.CIFAR10),
-    DataSource.CIFAR100: partial(cifar, kind=torchvision.datasets.CIFAR100),
+    DataSource.CIFAR10: partial(cifar, name="CIFAR10"),
+    DataSource.CIFAR100: partial(cifar, name="CIFAR100"),
     DataSource.FASHION_MNIST: fashion_mnist,
     DataSource.STL10: stl10,
 }
