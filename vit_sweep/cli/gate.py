@@ -15,6 +15,7 @@ from launchers.text import plural
 from vit_sweep.api.gating import Gated, finished
 from vit_sweep.api.gating import gate as gate_of
 from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.completing import studies
 from vit_sweep.cli.terminal.exit_codes import EXIT_DONE, EXIT_FAILED, EXIT_OPEN
 from vit_sweep.cli.terminal.study_options import StudyName
 from vit_sweep.runs.baseline import baseline_of, commit_here, write_baseline
@@ -30,7 +31,10 @@ def gate(
     study: StudyName,
     *,
     against: Annotated[
-        str | None, typer.Option(metavar="BASELINE", help="A study, or a file that --write-baseline has written.")
+        str | None,
+        typer.Option(
+            metavar="BASELINE", help="A study, or a file that --write-baseline has written.", autocompletion=studies
+        ),
     ] = None,
     slower: Annotated[float, typer.Option(help="Slow-down from which on it matters, as a part: 0.05 is 5 %.")] = 0.05,
     tolerance: Annotated[

@@ -18,7 +18,7 @@ LIGHT = [
     ["-m", "gpus=1,2,4,8", "batch=16,64,128", "partition=vector_t4v2", "dry_run=true", "study=s"],
     ["status", "outputs/s"],
     ["--help"],
-    *([verb, "--help"] for verb in ("audit", "collect", "compare", "status")),
+    *([verb, "--help"] for verb in ("audit", "collect", "compare", "gate", "status")),
     ["simulate", "partition=vector_t4v2", "gpus=1,2,4", "--no-figure"],
 ]
 
