@@ -97,6 +97,8 @@ GROUPS = frozenset({"data", "engine", "grid", "model", "optimizer", "partition"}
 """Keys whose values are names of files: folders of conf/."""
 COUNTS = frozenset({"gpus", "nodes", "batch", "accum", "epochs", "warmup_steps", "seed", "zero", "sequence"})
 """Keys of a grid whose values are whole numbers."""
+_SWEPT = re.compile(r"[^\[{('\"]*,|range\(")
+"""How a value begins that is several: no list is, nor a text in quotes."""
 _SEVERAL = re.compile(r"\d+(\s*(\.\.+|[-:;/,x]|to|\s)\s*\d+)+")
 _NO_NAME = re.compile(r"null|true|false|[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?|inf|nan", re.IGNORECASE)
 """What Hydra reads as another value than a text."""
@@ -230,7 +232,7 @@ def _check_said_once(words: Sequence[str]) -> None:
             continue
         key = word.partition("=")[0].strip().lstrip("+")
         earlier = said.setdefault(key, word)
-        if earlier is not word and any("," in one or "range(" in one for one in (earlier, word)):
+        if earlier is not word and any(_SWEPT.match(one.partition("=")[2]) for one in (earlier, word)):
             raise UserError(f"{earlier} {word}: {key} is there twice – write its values together: {key}=VALUE,VALUE")
 
 

@@ -97,6 +97,7 @@ def test_what_hydra_can_read_or_has_its_own_word_for_passes(word: str) -> None:
 def test_what_a_command_gives_twice_as_one_value_is_the_last_one() -> None:
     """So that a script may have a default that its caller replaces."""
     check(["gpus=1", "gpus=2"], known_keys=list)
+    check(["optimizer.betas=[0.9,0.99]", "optimizer.betas=[0.8,0.9]", "study='a, b'", "study=c"], known_keys=list)
 
 
 def test_whole_numbers_are_the_keys_of_points_that_are_some() -> None:
