@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from vit_sweep.cli.terminal import show
+from vit_sweep.cli.terminal.console import console as the_console
 
 if TYPE_CHECKING:
     # It imports Hydra, which other verbs do not need.
@@ -24,7 +24,7 @@ def explain(
     from vit_sweep.config.explain import all_keys
     from vit_sweep.config.explain import explain as explain_key
 
-    console = show.console()
+    console = the_console()
     if not keys and console.width < _NARROW:
         for key in all_keys():
             console.print(Text(key.name, "bold"), Padding(Text(key.meaning), (0, 0, 0, 4)), sep="\n")

@@ -8,8 +8,8 @@ from rich import box
 from rich.text import Text
 
 from launchers.errors import UserError
-from vit_sweep.cli.terminal import show
 from vit_sweep.cli.terminal.completing import profiles as names
+from vit_sweep.cli.terminal.console import console as the_console
 from vit_sweep.cli.terminal.fitted import MINOR, Column, Fitted, Role, columns_of
 from vit_sweep.cli.terminal.help_text import examples
 from vit_sweep.config.folders import SITE_VARIABLE
@@ -44,7 +44,7 @@ def list_profiles(config_dir: ConfigDir = None) -> None:
         rows.append((entry.name, profile.scheduler.value, size, profile.gpu_model, memory, *where))
         styles.append("")
     table = Fitted(columns_of(_LISTED, rows), styles=tuple(styles), notes=tuple(wrong), frame=box.SIMPLE_HEAD)
-    show.console().print(table)
+    the_console().print(table)
 
 
 _LISTED = (
@@ -74,7 +74,7 @@ def show_profile(name: Name, config_dir: ConfigDir = None) -> None:
         frame=box.SIMPLE_HEAD,
         stacks=True,
     )
-    show.console().print(table)
+    the_console().print(table)
 
 
 _KEYS = (
@@ -102,7 +102,7 @@ def check(
     chosen = files if name is None else profiles.of_name(files, name)
     here = None if name is not None else _partitions_here()
     verdicts = [profile_check.check(entry, files, live=here) for entry in chosen]
-    console = show.console()
+    console = the_console()
     for verdict in verdicts:
         heading = Text("wrong  ", style="red") if verdict.problems else Text("ok     ", style="green")
         console.print(heading + Text(verdict.name))
@@ -123,7 +123,7 @@ def discover(
     from vit_sweep.config import profiles
 
     cluster = live.understand(live.ask())
-    console = show.console()
+    console = the_console()
     taken = [entry.name for entry in profiles.catalog(None, environ={})]
     texts = profiles.profile_files(cluster, taken)
     for partition, reason in cluster.left_out.items():
@@ -155,7 +155,7 @@ def drift(name: Name, config_dir: ConfigDir = None) -> None:
         raise UserError(f"{name} has scheduler={profile.scheduler.value}: only Slurm has a cluster to compare")
     cluster = live.understand(live.ask(profile.cluster))
     differences = live.drift(profile, cluster)
-    console = show.console()
+    console = the_console()
     for line in differences or [f"{name} agrees with cluster {cluster.name}"]:
         console.print(line, soft_wrap=True)
     if differences:

@@ -20,13 +20,9 @@ def plan(
     whole: Annotated[bool, typer.Option("--all", help="A row for each cell of a long grid too: plan=all.")] = False,
 ) -> None:
     """Show what a sweep would do: its words follow, and nothing is submitted. The same as dry_run=true among them."""
-    words = [
-        *(words or ()),
-        *context.args,
-        f"dry_run={'json' if as_json else 'true'}",
-        *(["plan=all"] if whole else []),
-    ]
-    raise typer.Exit(context.obj(words))
+    options = {"--json": as_json, "--all": whole}
+    given = [*(words or ()), *context.args, *(option for option, is_given in options.items() if is_given)]
+    raise typer.Exit(context.obj(given))
 
 
 def _retry(name: str) -> Retry:

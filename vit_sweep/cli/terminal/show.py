@@ -4,15 +4,13 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from rich import box
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console
 from rich.padding import Padding
-from rich.segment import Segment
 from rich.text import Text
 
 from launchers.batch import Batch
@@ -20,6 +18,7 @@ from launchers.calling import called
 from launchers.profile import Scheduler
 from launchers.references import masked
 from launchers.text import plural, visible
+from vit_sweep.cli.terminal.console import console as _console
 from vit_sweep.cli.terminal.fitted import Column as Drawn
 from vit_sweep.cli.terminal.fitted import Fitted, Role
 from vit_sweep.outcome.result import Result
@@ -42,27 +41,10 @@ _WITH_INTERVAL = ("epoch_s", "speedup", "efficiency")
 _SHORT = {"images/s": "img/s", "cell_id": "cell"}
 _NOTE_SHOWN = 120
 """Characters of a note on the terminal; the files hold it whole."""
-_PLAIN_WIDTH = 160
 
 
-class _Console(Console):
-    """Prints what stands in files: their control characters are shown and never reach the terminal."""
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        for segment in super().render(renderable, options):
-            yield segment if segment.control else segment._replace(text=visible(segment.text))
-
-
-def console(*, stderr: bool = False, quiet: bool = False) -> Console:
-    """The console of every command: a log has the width that COLUMNS says, or else enough for a table.
-
-    `stderr`: where stdout holds an object for programs and nothing else. `quiet`: it prints nothing.
-    """
-    # No markup, no emoji: paths have square brackets of their own, and `my_models:tiger:` is no animal.
-    make = partial(_Console, markup=False, emoji=False, highlight=False, stderr=stderr, quiet=quiet)
-    terminal = make()
-    has_width = terminal.is_terminal or os.environ.get("COLUMNS", "").isdigit()
-    return terminal if has_width else make(width=_PLAIN_WIDTH)
+console = _console
+"""Of every command; what prints nothing else takes it from where it is made."""
 
 
 def scaling(table: Data, *, title: str = "") -> Fitted:

@@ -1,0 +1,32 @@
+"""Where every command prints, apart from what it prints: to import that takes as long as some verbs do. An edge."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from launchers.text import visible
+
+_PLAIN_WIDTH = 160
+
+
+class _Console(Console):
+    """Prints what stands in files: their control characters are shown and never reach the terminal."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+def console(*, stderr: bool = False, quiet: bool = False) -> Console:
+    """The console of every command: a log has the width that COLUMNS says, or else enough for a table.
+
+    `stderr`: where stdout holds an object for programs and nothing else. `quiet`: it prints nothing.
+    """
+    # No markup, no emoji: paths have square brackets of their own, and `my_models:tiger:` is no animal.
+    make = partial(_Console, markup=False, emoji=False, highlight=False, stderr=stderr, quiet=quiet)
+    terminal = make()
+    has_width = terminal.is_terminal or os.environ.get("COLUMNS", "").isdigit()
+    return terminal if has_width else make(width=_PLAIN_WIDTH)
