@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from vit_sweep.job.train.measure.bench import Bench
-from vit_sweep.job.train.measure.memory_traffic import bytes_of, moved
+from vit_sweep.job.train.measure.memory_traffic import bytes_of, moved, tensors_in
 from vit_sweep.job.train.measure.readback import agreed, gathered
 from vit_sweep.job.train.measure.window import DeviceCalls
 from vit_sweep.job.train.without_compiler import is_loaded
@@ -109,8 +108,8 @@ class Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's
         elif func.namespace not in _NO_OPERATIONS:
             self.operations += 1
             self._operate(func, name, args, kwargs, result)
-        self.held.see(tree_leaves((args, kwargs)), made=False)
-        self.held.see(tree_leaves(result), made=True)
+        self.held.see(tensors_in((args, *kwargs.values())), made=False)
+        self.held.see(tensors_in(result), made=True)
 
     def _communicate(self, name: str, args: tuple[Any, ...], result: Any) -> None:
         self._calls[name] += 1
@@ -157,12 +156,12 @@ class Held:
         self._known: dict[int, tuple[int, Any]] = {}
         """By the address of a tensor's memory: its bytes, and what waits for its end."""
 
-    def see(self, leaves: Iterable[Any], *, made: bool) -> None:
+    def see(self, tensors: Iterable[Tensor], *, made: bool) -> None:
         """Look at what an operation was given, or has made."""
-        for leaf in leaves:
-            if not isinstance(leaf, Tensor) or leaf.device.type != "cpu" or leaf.layout is not torch.strided:
+        for tensor in tensors:
+            if not tensor.is_cpu or tensor.layout is not torch.strided:
                 continue
-            memory = leaf.untyped_storage()
+            memory = tensor.untyped_storage()
             if memory._cdata in self._known:
                 continue
             self._known[memory._cdata] = 0, weakref.ref(memory, self._forget(memory._cdata))
