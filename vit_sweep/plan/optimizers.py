@@ -31,6 +31,8 @@ CONSTANTS: dict[OptimizerKind, frozenset[str]] = {
 """Keys of each kind, beside those that all have."""
 _OF_SOME = frozenset[str]().union(*CONSTANTS.values())
 
+OF_TIMM = frozenset({_K.LION, _K.MUON, _K.LAMB, _K.LARS})
+"""Those that torch does not have: `vit_sweep[timm]`."""
 UPDATE_BYTES = {_K.ADAMW: 28, _K.ADAM: 28, _K.SGD: 44, _K.LION: 52}
 """Bytes that an update reads and writes a weight, with momentum and decay: AdamW and Adam in one pass (torch's fused
 ones), the others an operation after another. Of those that can be offloaded; counted anew by a test."""

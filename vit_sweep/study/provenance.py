@@ -13,8 +13,9 @@ from pathlib import Path
 
 from launchers.errors import UserError
 from vit_sweep import __version__
-from vit_sweep.plan.choices import Task
+from vit_sweep.plan.choices import OptimizerKind, Task
 from vit_sweep.plan.engine.kinds import OPTIONAL
+from vit_sweep.plan.optimizers import OF_TIMM
 
 _EXTRAS = {
     "train": ("torch", "torchvision", "deepspeed", "sklearn"),
@@ -93,6 +94,16 @@ def require_engines(kinds: Iterable[str]) -> None:
     for kind in sorted(set(kinds)):
         if absent := absent_packages(kind):
             raise UserError(f"engine={kind}: {absent}")
+
+
+def require_optimizers(kinds: Iterable[OptimizerKind]) -> None:
+    """Refuse, without importing anything, optimizers that jobs under this python could not load."""
+    needed = sorted(set(kinds) & OF_TIMM)
+    if needed and _is_absent("timm"):
+        raise UserError(
+            f"optimizer={','.join(needed)}: timm not installed here: pip install 'vit_sweep[timm]', or use "
+            + " or ".join(kind for kind in OptimizerKind if kind not in OF_TIMM)
+        )
 
 
 def require_metrics(tasks: Iterable[Task]) -> None:

@@ -36,7 +36,13 @@ from vit_sweep.record.stats import epoch_time, spent_gpu_hours, throughputs
 from vit_sweep.study.check import remove_leftovers
 from vit_sweep.study.continuing import continued
 from vit_sweep.study.lock import now
-from vit_sweep.study.provenance import require_engines, require_extra, require_loggers, require_metrics
+from vit_sweep.study.provenance import (
+    require_engines,
+    require_extra,
+    require_loggers,
+    require_metrics,
+    require_optimizers,
+)
 from vit_sweep.study.snapshot import Snapshot, take
 from vit_sweep.study.status import settled_results
 from vit_sweep.study.store import Study, cell_file
@@ -240,6 +246,7 @@ def _require_what_jobs_need(plan: Plan, settings: Settings) -> None:
     if here := [cell for cell in plan.cells.values() if same_python(cell)]:
         require_loggers(settings.logging)
         require_engines(cell.cell.engine.kind for cell in here)
+        require_optimizers(cell.cell.optimizer.kind for cell in here)
         require_metrics(cell.cell.task for cell in here)
     for data in {cell.cell.data for cell in plan.cells.values()}:
         datasets.require(data, Path(settings.data_root))

@@ -1,0 +1,33 @@
+"""What jobs could not load is said before they are submitted, with the extra that has it."""
+
+import re
+
+import pytest
+
+from launchers.errors import UserError
+from vit_sweep.plan.choices import OptimizerKind
+from vit_sweep.study import provenance
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """An interpreter without any package of an extra."""
+    monkeypatch.setattr(provenance, "_is_absent", lambda name: True)
+
+
+def test_a_sweep_says_before_it_submits_which_optimizers_it_has_not(bare):
+    words = (
+        "optimizer=lamb,muon: timm not installed here: pip install 'vit_sweep[timm]', or use adamw or sgd or adam or"
+    )
+    with pytest.raises(UserError, match=re.escape(words)):
+        provenance.require_optimizers([OptimizerKind.MUON, OptimizerKind.SGD, OptimizerKind.LAMB, OptimizerKind.MUON])
+    provenance.require_optimizers([OptimizerKind.ADAMW, OptimizerKind.ADAFACTOR])
+
+
+def test_a_sweep_says_before_it_submits_which_engines_it_has_not(bare):
+    words = (
+        "engine=accelerate: accelerate, transformers not installed: pip install 'vit_sweep[engines]', or another engine"
+    )
+    with pytest.raises(UserError, match=re.escape(words)):
+        provenance.require_engines(["zero1", "accelerate", "ddp"])
+    provenance.require_engines(["deepspeed", "ddp", "fsdp2"])
