@@ -364,6 +364,22 @@ def test_a_very_long_table_is_cut_and_says_where_the_rest_is():
     assert made.notes == (f"The first {MOST_ROWS:,} of {MOST_ROWS + 1:,} rows; tables/strong.csv has all.",)
 
 
+def test_a_desk_shows_at_once_what_engines_cost_and_save_and_why_some_stand_apart():
+    """A certificate that all rows have is said above the table."""
+    names = ("engine", "gpus", "nodes", "epoch_s", "step_ms", "images_per_s", "memory_mib", "certificate", "time_ratio")
+    names += ("verdict", "memory_saved", "train_accuracy")
+    columns = tuple(Column(name=name, title=name, meaning=".") for name in names)
+    engines = {"ddp": "exact, the keys' part of in_proj_bias left out", "accelerate_zero2": "no certificate"}
+    rows = tuple(
+        dict.fromkeys(names, 12.345)
+        | {"engine": name, "gpus": 2, "nodes": 1, "certificate": text, "verdict": "apart, see certificate"}
+        for name, text in engines.items()
+    )
+    made = compact(replace(table(), name="engines", columns=columns, rows=rows))
+    at_once = {column.name for column in made.columns} - made.more
+    assert at_once >= {"engine", "gpus", "epoch_s", "time_ratio", "memory_saved", "certificate"}
+
+
 def test_what_tells_rows_apart_is_among_the_columns_that_a_desk_shows_at_once():
     names = (
         "engine",

@@ -32,6 +32,10 @@ _FIRST = (
     "nodes",
     "epoch_s",
     "n",
+    "time_ratio",
+    "memory_saved",
+    "certificate",
+    "verdict",
     "speedup",
     "efficiency",
     "images_per_s",
@@ -41,8 +45,6 @@ _FIRST = (
     "batch_needed",
     "time_to_accuracy_s",
     "reached",
-    "time_ratio",
-    "verdict",
 )
 """Columns that a reader looks for first: what tells rows apart, then their numbers."""
 
