@@ -35,7 +35,7 @@ from vit_sweep.report.figures import cost, curves, isoefficiency, nodes, parts, 
 from vit_sweep.report.figures.fills import FILLS, UNKNOWN, parts_of
 from vit_sweep.report.figures.nodes import NODE_FILLS, node_fill
 from vit_sweep.report.figures.overlay import Quantity, draw_simulated
-from vit_sweep.report.figures.runs import engines, memory, optimizers, resolutions, roofline, steps
+from vit_sweep.report.figures.runs import engines, memory, optimizers, ranks, resolutions, roofline, steps
 from vit_sweep.report.figures.sheet.panels import arrange
 from vit_sweep.report.figures.sheet.style import (
     COLORS,
@@ -126,7 +126,10 @@ def sheets(monkeypatch):
         caught[name] = sheet
         return figures.Figure(name=name, title=title, caption=caption, alt=alt, paths={})
 
-    drawers = (times, speedup, parts, nodes, placement, cost, isoefficiency, memory, optimizers, resolutions, steps)
+    drawers = (
+        times, speedup, parts, nodes, placement, cost, isoefficiency, engines, memory, optimizers, ranks, resolutions,
+        steps,
+    )  # fmt: skip
     for module in drawers:
         monkeypatch.setattr(module, "save", save)
     with theme():
@@ -614,6 +617,20 @@ def test_engines_are_drawn_by_memory_and_speed_and_the_front_is_of_certified_one
         for name, (seconds, memory, certificate) in (measured | {"fsdp2": (20.0, 3000.0, None)}).items()
     ]
     assert [engine.name for engine in engines.pareto(points)] == ["ddp", "zero2"]
+
+
+def test_engines_stand_in_their_order_whatever_their_cells_are_called(sheets, tmp_path):
+    """A run's id ends with a digest, which would shuffle legends and rows."""
+    names = ["ddp", "zero1", "zero2", "zero3"]
+    runs = [
+        run(2, (9.0,), run_id=digest, conditions={"engine": name}, memory_mib=5000.0, compute_ms_by_rank=(1.0, 2.0))
+        for name, digest in zip(names, ("d1", "a7", "f0", "b3"), strict=True)
+    ]
+    draw(runs, tmp_path)
+    for figure in ("engines", "memory"):
+        assert [text for text in legend_of(sheets[figure]) if text in names] == names
+    rows = [tick.get_text() for tick in sheets["ranks"].axes[0].get_yticklabels()]
+    assert [row.partition(",")[0] for row in rows] == names
 
 
 @given(

@@ -36,6 +36,7 @@ from vit_sweep.report.figures.sheet.style import theme
 from vit_sweep.report.figures.speedup import draw_against_ideal, ratios_of
 from vit_sweep.report.figures.times import draw_time
 from vit_sweep.report.tables.form.table import Cells
+from vit_sweep.report.tables.parts import by_configuration
 from vit_sweep.runs.run import Run
 
 __all__ = ["Figure", "Kind", "Overlay", "Quantity", "Skipped", "draw_all", "draw_simulated", "drawers", "theme"]
@@ -98,7 +99,7 @@ def drawers(
     the same scaling mode. `predictions`: fitted lines are drawn over the measured counts, simulated ones in a figure of
     their own. `accuracies`: rows of the table **accuracy**.
     """
-    everyone = sorted(runs, key=lambda run: run.run_id)
+    everyone = sorted(runs, key=lambda run: (by_configuration(run), run.seed or 0, run.run_id))
     # One that goes on from another cell's checkpoint is compared with nobody; what it learnt is shown, and said.
     runs = [run for run in everyone if not run.continued_from]
     ratio = ratio or measured((*strong, *weak)).times.ratio

@@ -27,8 +27,8 @@ def draw_ranks(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     timed = [(run, times) for run in runs if (times := _times(run)) and len(times) > 1 and min(times) > 0]
     if not timed:
         return Skipped(name=NAME, reason="no run of more than one rank has times of single ranks")
-    uneven = sorted(timed, key=lambda pair: _worst(pair[1]), reverse=True)[:MOST_ROWS]
-    kept = sorted(uneven, key=lambda pair: (len(pair[1]), pair[0].run_id))
+    uneven = sorted(range(len(timed)), key=lambda place: _worst(timed[place][1]), reverse=True)[:MOST_ROWS]
+    kept = sorted((timed[place] for place in sorted(uneven)), key=lambda pair: len(pair[1]))
     most = max(len(times) for _, times in kept)
     table = np.full((len(kept), most), np.nan)
     for row, (_, times) in enumerate(kept):

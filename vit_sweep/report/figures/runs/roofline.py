@@ -25,7 +25,7 @@ _ONE_LINE = 0.7
 
 def draw_roofline(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     """Draw each run's step as a point under the rates of products and of copies that the preflights reached."""
-    ordered = sorted(runs, key=lambda run: (run.gpus, run.run_id))
+    ordered = sorted(runs, key=lambda run: run.gpus)
     points = [(run, under) for run in ordered if not run.oversubscribed and (under := roofline(run)) is not None]
     if not points:
         return Skipped(name=NAME, reason="no run has counted its bytes and measured the rates of products and memory")
