@@ -1,10 +1,12 @@
 """How the cost of each verb grows with the cells of a study: processor time, memory, and what the file system is asked.
 
     python benchmarks/orchestrator/growth.py [--sizes 10,100,1000] [--steps plan,report] [--seconds 120] [--figure FILE]
+        [--studies FOLDER]
 
 Each turn is a verb as a process of its own, interleaved in rounds: `plan` (a dry run: composed, planned, rendered,
-written), and of a study whose cells all have records `status`, `collect` (figures off, nothing kept), `collect again`
-and `report` (of at most 1,000). The A/A control is `status` of the largest study once more. Growth is the exponent k
+written), and of a study whose cells all have records `status` (nothing noted), `status again`, `collect` (figures off,
+nothing kept), `collect again` and `report` (of at most 1,000). `--studies` keeps the made studies there and uses them
+again. The A/A control is `status` of the largest study once more. Growth is the exponent k
 in (cost - cost of the smallest study) ~ cells^k between the two largest sizes; goal: at most 1 plus what the
 control shows. `strace`, where it is installed, counts the calls with a path, and the writes to disk (fsync), of the
 two sizes below 1,000.
@@ -26,7 +28,9 @@ from benchmarks.provenance import Table, options, report
 from benchmarks.ratios import paired, said
 from benchmarks.rounds import Took, interleaved, ran, verb
 
-STEPS = ("plan", "status", "collect", "collect again", "report")
+STEPS = ("plan", "status", "status again", "collect", "collect again", "report")
+_LEFT = {"status": (".done-*",), "collect": (".runs-*", ".collected-*")}
+"""What a verb leaves for its next time."""
 MOST_REPORTED, MOST_TRACED = 1_000, 999
 GOAL = 1.1
 CALLS = ("open", "stat", "mkdir", "rename", "unlink", "fsync")
@@ -46,7 +50,10 @@ class Studies:
     def __init__(self, folder: Path, sizes: Iterable[int]) -> None:
         """Make them."""
         self._folder = folder
-        self._made = {size: make(folder / f"cells{size}", size).folder for size in sizes}
+        self._made = {size: folder / f"cells{size}" for size in sizes}
+        for size, study in self._made.items():
+            if not (study / "jobs.jsonl").is_file():
+                make(study, size)
 
     def command(self, step: str, size: int) -> list[str | Path]:
         """What a person types; a plan's place is emptied before."""
@@ -62,11 +69,12 @@ class Studies:
 
     def take(self, step: str, size: int, run: Callable[..., Took] = ran) -> Took:
         """One turn."""
-        if step == "collect":
-            for kept in (*self._made[size].glob(".runs-*"), *self._made[size].glob(".collected-*")):
-                kept.unlink()
-        elif step == "collect again" and not list(self._made[size].glob(".collected-*")):
-            self._run(ran, step, size)
+        name, _, again = step.partition(" ")
+        left = [path for pattern in _LEFT.get(name, ()) for path in self._made[size].glob(pattern)]
+        if again and not left:
+            self._run(ran, name, size)
+        for path in () if again else left:
+            path.unlink()
         return self._run(run, step, size)
 
     def _run(self, run: Callable[..., Took], step: str, size: int) -> Took:
@@ -188,11 +196,12 @@ def main() -> None:
     words.add_argument("--steps", default=",".join(STEPS))
     words.add_argument("--rounds", type=int, default=3)
     words.add_argument("--seconds", type=float, default=150, help="of the rounds; one is always made")
+    words.add_argument("--studies", type=Path)
     words.add_argument("--figure", type=Path, help="draw the growth there, .svg or .png")
     given = words.parse_args()
     sizes, steps = [int(size) for size in given.sizes.split(",")], given.steps.split(",")
     with tempfile.TemporaryDirectory() as folder:
-        studies = Studies(Path(folder), sizes)
+        studies = Studies((given.studies or Path(folder)).absolute(), sizes)
         pairs = [(step, n) for step in steps for n in sizes if step != "report" or n <= MOST_REPORTED]
         ways = {f"{step} {n}": partial(studies.take, step, n) for step, n in pairs}
         ways["control"] = ways[f"status {sizes[-1]}"] if "status" in steps else next(iter(ways.values()))
