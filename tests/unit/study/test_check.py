@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,10 +11,11 @@ from dataclasses import replace
 import pytest
 
 from launchers.checked import to_json
-from tests.conftest import OLD_STUDY
+from tests.conftest import OLD_STUDY, ROOT
 from tests.unit.builders import cell, entry, planned_study, point, record
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.study.check import check, remove_leftovers
+from vit_sweep.study.consistency import Kind, kind_of
 from vit_sweep.study.journal import Event
 from vit_sweep.study.store import Study
 
@@ -160,6 +162,19 @@ def test_a_process_that_runs_the_studys_code_and_belongs_to_nobody_is_named(stud
         process.communicate(b"\n")
     assert sentence.startswith(f"process {process.pid} ")
     assert check(study).wrong == ()
+
+
+def test_check_knows_every_file_that_the_reference_names():
+    page = (ROOT / "docs/reference/files.md").read_text()
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+    names = [name.rstrip("/") for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    meant = {"DIGEST": "0123456789ab", "SHAPE": "n1-g1", "CELL": "n1-g1-mb8-ga1-0123abcd", "EPOCH-STEP": "1-20"}
+    meant |= {"INDEX": "3", "UID": "1000", "NAME": "strong", "/N/": "/2.1/", "*": "host"}
+    for word, value in meant.items():
+        names = [name.replace(word, value) for name in names]
+    short = {".parquet", ".md", ".tex", ".svg", ".pdf", "rank1.json", "rank1.log", "flops_profile.txt"}
+    assert len(names) > 40
+    assert [name for name in names if name not in short and kind_of(name) is not Kind.KNOWN] == []
 
 
 def test_what_may_be_of_a_writer_at_work_is_a_note(study):
