@@ -220,13 +220,14 @@ def table_of(title: str, rows: Mapping[str, Mapping[str, Any]], absent: Mapping[
 
 def _alone(rank: int, ranks: int, store: str, work: Callable[[], Any]) -> Any:
     """Do the work as one rank of a process group."""
+    cores = os.sched_getaffinity(0)
     if ranks > 1:  # a core each, as the local queue and Slurm give them
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[rank % len(cores)]})
+        os.sched_setaffinity(0, {sorted(cores)[rank % len(cores)]})
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=ranks)
     try:
         return work()
     finally:
+        os.sched_setaffinity(0, cores)
         dist.destroy_process_group()
 
 
