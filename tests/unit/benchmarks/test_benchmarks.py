@@ -14,6 +14,7 @@ from tests.warm import clean_environment
 SMALLEST = {
     "judging/accuracy_coverage": ["--studies=20"],
     "judging/audit_calibration": ["1"],
+    "judging/gating": ["--studies=3"],
     "orchestrator/planning": ["12", "--rounds=1"],
     "orchestrator/start": ["--rounds=1", "--only", "list"],
     "judging/coverage": ["--studies=3"],
