@@ -24,6 +24,10 @@ class Compared(NamedTuple):
     remarks: tuple[str, ...]
     """What was not paired and why, and what a reader of the intervals must know."""
 
+    def __repr__(self) -> str:
+        """Its sentence."""
+        return f"<{self.sentence}>"
+
     @property
     def table(self) -> "DataFrame":
         """One row per cell that both have: epoch times (s), `ratio` with its 95 % interval, verdict."""

@@ -28,6 +28,10 @@ class Gated(NamedTuple):
     study: Source
     against: Source
 
+    def __repr__(self) -> str:
+        """Its sentence."""
+        return f"<{self.sentence}>"
+
     @property
     def verdict(self) -> str:
         """`worse`, `cannot tell` or `fine`."""

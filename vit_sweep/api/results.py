@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from launchers.checked import checked
 from launchers.errors import UserError, closest
 from launchers.text import plural, visible
+from vit_sweep.analysis.audit.finding import by_rule
 from vit_sweep.analysis.audit.judge import Audit
 from vit_sweep.analysis.laws.fitted import Fit
 from vit_sweep.analysis.laws.predicting import Prediction, Refusal, best, predict
@@ -55,6 +56,29 @@ class SeriesFit:
     def predict(self, gpus: int) -> Prediction | Refusal:
         """Time of an epoch (s), speedup and efficiency (a part of 1) on `gpus`, with 95 % intervals; or why not."""
         return predict(self.laws, int(gpus))
+
+
+@checked
+class Audited(Audit):
+    """Which claims some runs can carry."""
+
+    name: str
+    """Of the study, or of the files."""
+
+    def __repr__(self) -> str:
+        """How each claim stands."""
+        claims = ", ".join(f"{judged.claim.value}: {judged.standing.value}" for judged in self.claims)
+        return f"<audit of {self.name}: {claims}>"
+
+    def _repr_html_(self) -> str:
+        """How each claim stands, and what speaks against it with what to do."""
+        from vit_sweep.report.page.audit import tables_of
+
+        against = (
+            f"{group.rule}: {group.findings[0].sentence}; to do: {group.findings[0].advice}"
+            for group in by_rule(self.findings)
+        )
+        return as_html(f"what {self.name} can carry", against, tables_of(self)[:1])
 
 
 class Results(ABC):
@@ -152,11 +176,12 @@ class Results(ABC):
         """The scaling laws fitted to every series, in the order of `series` (docs/results/models.md)."""
         return tuple(_fits(self._read()))
 
-    def audit(self) -> Audit:
+    def audit(self) -> Audited:
         """Which claims the runs can carry: `claims`, `findings` with what to do, `falls` (docs/results/audit.md)."""
         from vit_sweep.analysis.audit import judge
 
-        return judge.audit(self.source().runs)
+        made = judge.audit(self.source().runs)
+        return Audited(findings=made.findings, claims=made.claims, speedups=made.speedups, name=self.name)
 
     def report(
         self,

@@ -43,6 +43,11 @@ class Simulated:
     curve: Simulation
     """Its `points` as objects, its `inputs` with what each rests on, its `notes`."""
 
+    def __repr__(self) -> str:
+        """That it is simulated, of what, and its GPU counts."""
+        counts = ",".join(str(point.gpus) for point in self.curve.points)
+        return f"<SIMULATED {self.curve.scaling.value} curve of {self.curve.label}: gpus={counts}>"
+
     @property
     def table(self) -> "DataFrame":
         """One row per GPU count: parts of a step (ms), `epoch_s`, `images_per_s`, speedup, efficiency, each with the

@@ -19,6 +19,7 @@ from launchers.atomic import read, reading, write
 from launchers.calling import called
 from launchers.checked import parse_json
 from launchers.errors import UserError
+from vit_sweep.data.class_folders import splits_of
 from vit_sweep.data.packed import Manifest, disagreement, folder_of, is_packed, spec_of
 from vit_sweep.data.request import Kind, Request, changed_words, command_of
 from vit_sweep.plan.choices import DataSource
@@ -67,7 +68,8 @@ def manifest_of(data: DataSpec, root: Path) -> Manifest:
 def known(request: Request, root: Path) -> DataSpec:
     """What the packed form of somebody's own data says of it.
 
-    Raises `UserError` with the command that packs it, where it is not packed, or in another way.
+    Raises `UserError` with the command that packs it, where it is not packed, or in another way; with what is wrong in
+    a folder that cannot be packed.
     """
     path = root / folder_of(request) / "manifest.json"
     try:
@@ -92,6 +94,8 @@ def _not_packed(request: Request, root: Path, reason: Unusable) -> str:
             f"data={request.name}: {request.path} is not there, and no {folder_of(request)} in {root}; data.path names "
             "a file or a folder"
         )
+    if request.source is Kind.IMAGEFOLDER:
+        splits_of(request)
     same = [other for other in packed_requests(root) if (other.name, other.path) == (request.name, request.path)]
     sides = " or ".join(f"data.side={other.side or 'null'}" for other in same)
     there = f" (with {sides} they are)" if sides else ""

@@ -20,6 +20,8 @@ MEDMNIST_SUFFIXES = (".npz",)
 TABLE_SUFFIXES = (".parquet", ".arrow")
 _LOOKED_AT = 32
 """Entries of each folder by which a path's kind is known: a class folder may have a million."""
+NAMED = 5
+"""How many of many are named in a sentence."""
 CAPTIONS_FILE = "captions.csv"
 
 
@@ -93,8 +95,7 @@ class Request:
     pixels: Pixels = Pixels.U8
     """Of files of images: f32 keeps what 8 bits would not. HDF5: numbers of more than 8 bits are always kept."""
     images: Line = "images"
-    """Of several images a file, where they are: HDF5's dataset, the suffixes of a shard's images, a table's column."""
-    """Of several images a file, where they are: HDF5's dataset, the suffixes of a shard's images; a CSV's column."""
+    """Of several images a file, where they are: HDF5's dataset, a shard's suffixes, a column of a table or of a CSV."""
     labels: Line = "labels"
     """Likewise where their labels are: a dataset or an attribute, a suffix, a column."""
     targets: Task | None = None

@@ -196,6 +196,20 @@ def test_series_and_fits_are_a_line_each_in_a_notebook(published):
     assert max(map(len, map(repr, published.series))) < 200
 
 
+def test_what_is_audited_compared_simulated_and_held_against_is_a_line_and_in_a_notebook_a_table(published):
+    study = vs.open(write_study("mine").folder)
+    for shown, line, cell in (
+        (published.audit(), "<audit of paper_cifar100: throughput: falls", "<td>fixed problem"),
+        (vs.compare(published, published), "<b / a over 17 cells, geometric mean 1.000", "<td>cannot tell apart"),
+        (vs.simulate(gpus=[1, 8], partition="vector_t4v2"), "<SIMULATED strong curve of vit_tiny_32", "<td>8"),
+        (vs.gate("mine", study.folder), "<mine against mine: ", "fine in"),
+    ):
+        assert repr(shown).startswith(line)
+        assert len(repr(shown)) < 220
+        assert "\n" not in repr(shown)
+        assert cell in shown._repr_html_()
+
+
 @pytest.mark.parametrize("nothing", [None, 3, ["a"]])
 def test_what_is_no_name_of_a_study_is_refused_in_words(nothing):
     with pytest.raises(vs.UserError, match="a study is named by its folder, or by its name below outputs/"):

@@ -125,11 +125,44 @@ def test_an_archive_beside_its_folders_is_not_what_is_meant(folder, tmp_path):
     assert kind_of(str(split)) is Kind.IMAGEFOLDER
 
 
+def test_a_plan_says_of_a_folder_what_packing_would_say(folder, root, tmp_path):
+    asked, other = request(folder), tmp_path / "other"
+
+    def refused():
+        with pytest.raises(UserError) as packing:
+            pack(asked, root)
+        with pytest.raises(UserError) as planning:
+            datasets.known(asked, root)
+        assert str(planning.value) == str(packing.value)
+        return str(planning.value)
+
+    (folder / CLASSES[1]).rename(other)
+    assert "has one class folder only" in refused()
+    (folder / CLASSES[1]).mkdir()
+    (folder / CLASSES[1] / "notes.txt").write_text("to do: find images")
+    assert f"no images in 1 class folder ({CLASSES[1]}); fill them or remove them" in refused()
+    shutil.rmtree(folder / CLASSES[1])
+    shutil.rmtree(folder / CLASSES[0])
+    assert f"{folder} is empty; images lie at {folder}/CLASS/*.jpg" in refused()
+    shutil.copytree(other, folder / "deeper" / CLASSES[1])
+    shutil.copytree(other, folder / "another" / CLASSES[1])
+    with pytest.raises(UserError, match="not packed; pack them"):
+        datasets.known(asked, root)
+
+
+def test_the_names_of_image_files_are_those_that_torchvision_reads():
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    from vit_sweep.data.class_folders import ARRAY, SUFFIXES
+
+    assert (*IMG_EXTENSIONS, ARRAY) == SUFFIXES
+
+
 def test_one_class_an_empty_folder_and_a_file_are_sentences(folder, root, tmp_path):
     with pytest.raises(UserError, match="is no folder"):
         pack(request(next((folder / CLASSES[0]).iterdir())), root)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="holds no class folders"):
+    with pytest.raises(UserError, match="empty is empty; images lie at"):
         pack(request(tmp_path / "empty"), root)
     shutil.rmtree(folder / CLASSES[1])
     with pytest.raises(UserError, match=f"one class folder only .{CLASSES[0]}., and one class is nothing to learn"):

@@ -260,7 +260,7 @@ def test_a_shard_without_images_is_named(root):
     shutil.rmtree(root / "photos/val")
     assert "photos/val is missing; put the images at" in refusal(root)
     (root / "photos/val").mkdir()
-    assert "photos/val holds no class folders" in refusal(root)
+    assert "photos/val is empty; images lie at" in refusal(root)
     shutil.rmtree(root / "photos")
     assert "photos/train is missing; put the images at" in refusal(root)
 

@@ -33,8 +33,8 @@ from vit_sweep.data.prepare.labels import (
     sources_of,
 )
 from vit_sweep.data.prepare.places import TEST_WORDS, places
-from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Sources, Tell, planes_of
-from vit_sweep.data.request import TABLE_SUFFIXES, Pixels, Request
+from vit_sweep.data.prepare.source import Picture, Sample, Sources, Tell, planes_of
+from vit_sweep.data.request import NAMED, TABLE_SUFFIXES, Pixels, Request
 
 _OPEN_FILES = 32
 _STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"

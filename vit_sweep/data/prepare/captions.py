@@ -9,8 +9,8 @@ from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.data.prepare.decode import reader_of_files
 from vit_sweep.data.prepare.places import TEST_WORDS
-from vit_sweep.data.prepare.source import NAMED, Sample, Source, Sources, Tell, divided
-from vit_sweep.data.request import CAPTIONS_FILE, Corrupt, Request
+from vit_sweep.data.prepare.source import Sample, Source, Sources, Tell, divided
+from vit_sweep.data.request import CAPTIONS_FILE, NAMED, Corrupt, Request
 from vit_sweep.plan.choices import Task
 
 CLASSES = ("caption",)

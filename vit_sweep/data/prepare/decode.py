@@ -10,10 +10,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from launchers.atomic import reading
+from vit_sweep.data.class_folders import ARRAY
 from vit_sweep.data.prepare.source import Picture, Sample, planes_of
 from vit_sweep.data.request import Pixels
 
-ARRAY = ".npy"
 TIFF = (".tif", ".tiff")
 _TIFF_HEADS = (b"II*\0", b"MM\0*")
 """Its first bytes, in either order."""

@@ -21,9 +21,9 @@ from launchers.text import some
 from vit_sweep.data.prepare.decode import colours_of
 from vit_sweep.data.prepare.labels import Labelled, WrongFile, WrongLabels, looked_at, require_labels, sources_of
 from vit_sweep.data.prepare.places import places
-from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Sources, Tell, planes_of
+from vit_sweep.data.prepare.source import Picture, Sample, Sources, Tell, planes_of
 from vit_sweep.data.request import HDF5_SUFFIXES as SUFFIXES
-from vit_sweep.data.request import Pixels, Request
+from vit_sweep.data.request import NAMED, Pixels, Request
 
 _OPEN_FILES = 32
 

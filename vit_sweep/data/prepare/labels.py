@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.data.prepare.captions import CLASSES, caption_of
-from vit_sweep.data.prepare.source import NAMED, Read, Sample, Source, Sources, Target, Tell, divided
-from vit_sweep.data.request import Corrupt, Pixels, Request
+from vit_sweep.data.prepare.source import Read, Sample, Source, Sources, Target, Tell, divided
+from vit_sweep.data.request import NAMED, Corrupt, Pixels, Request
 from vit_sweep.plan.choices import Task
 
 _MOST_CLASSES = 100_000

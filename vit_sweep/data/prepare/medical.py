@@ -21,8 +21,8 @@ from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.data.prepare.download import alone, impatient, make_root
 from vit_sweep.data.prepare.labels import Labelled, WrongFile, looked_at, require_labels, sources_of
-from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Sources, Tell, planes_of
-from vit_sweep.data.request import Request
+from vit_sweep.data.prepare.source import Picture, Sample, Sources, Tell, planes_of
+from vit_sweep.data.request import NAMED, Request
 
 _USUAL_SIDE = 28
 """Its files are called without it: pathmnist.npz; larger ones pathmnist_64.npz."""

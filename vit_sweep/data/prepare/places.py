@@ -6,8 +6,7 @@ from pathlib import Path
 
 from launchers.errors import UserError
 from launchers.text import some
-from vit_sweep.data.prepare.source import NAMED
-from vit_sweep.data.request import Request
+from vit_sweep.data.request import NAMED, Request
 
 TEST_WORDS = ("val", "validation", "valid", "test")
 """Words that say that images are for tests, the usual one first."""

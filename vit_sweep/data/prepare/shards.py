@@ -33,8 +33,8 @@ from vit_sweep.data.prepare.labels import (
     sources_of,
 )
 from vit_sweep.data.prepare.places import places
-from vit_sweep.data.prepare.source import NAMED, Picture, Sample, Sources, Tell
-from vit_sweep.data.request import SHARD_SUFFIXES, Corrupt, Pixels, Request
+from vit_sweep.data.prepare.source import Picture, Sample, Sources, Tell
+from vit_sweep.data.request import NAMED, SHARD_SUFFIXES, Corrupt, Pixels, Request
 from vit_sweep.plan.choices import Task
 
 _WORDS = ("txt", "text", "transcript")

@@ -46,9 +46,6 @@ class Sample(NamedTuple):
 Read = Callable[[Sample], Picture]
 """Raises what decoders raise."""
 
-NAMED = 5
-"""How many of many are named in a sentence."""
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Source:
