@@ -472,6 +472,32 @@ def test_knobs_that_compute_something_else_need_certificates_of_their_own_and_ar
     assert (reference["reference"], other["reference"]) == (None, f"zero2 {knob}={KNOBS[f'engine.{knob}']}")
 
 
+def test_what_offload_saves_and_costs_is_against_the_same_engine_without_it():
+    """Other engines are against the first certified one, as is offload where its engine did not run without it."""
+    none, cpu = {"engine.offload_optimizer": "none"}, {"engine.offload_optimizer": "cpu"}
+    whole = {f"engine.{name}": "cpu" for name in ("offload_optimizer", "offload_param")}
+    base = {"engine.offload_param": "none"}
+    engines = [
+        (1, none, 10.0, 8000.0), (1, cpu, 15.0, 5000.0), (2, cpu, 16.0, 4500.0), (3, none, 12.0, 4000.0),
+        (3, cpu, 18.0, 3000.0), (3, whole, 24.0, 2000.0),
+    ]  # fmt: skip
+    runs = [
+        run(2, (seconds,), run_id=f"{stage}-{seconds}", certificate=EXACT, memory_mib=mib,
+            conditions={"engine": f"zero{stage}", "engine.zero_stage": f"{stage}"} | base | keys)
+        for stage, keys, seconds, mib in engines
+    ]  # fmt: skip
+    rows = tables(runs)["engines"].rows
+    assert [(row["cell_id"], (row["reference"] or "").split(" ")[0], row["time_ratio"]) for row in rows] == [
+        ("1-10.0", "", None), ("1-15.0", "zero1", 1.5), ("2-16.0", "zero1", 1.6), ("3-12.0", "zero1", 1.2),
+        ("3-18.0", "zero3", 1.5), ("3-24.0", "zero3", 2.0),
+    ]  # fmt: skip
+    context = 1024 * CONTEXT_GIB
+    assert rows[-1]["memory_saved"] == pytest.approx(1 - (2000 + context) / (4000 + context))
+    alone = replace(runs[3], certificate=None)
+    others = tables([*runs[:3], alone, *runs[4:]])["engines"].rows
+    assert [row["reference"] for row in others[-3:]] == [None, *[rows[1]["reference"]] * 2], "it is no reference then"
+
+
 def test_memory_stands_beside_what_was_predicted_context_included():
     one = run(2, memory_mib=3000.0, memory_predicted_mib=4000.0)
     (row,) = tables([one, without_time(4, status="out_of_memory", memory_predicted_mib=9000.0)])["memory"].rows[:1]

@@ -1,12 +1,12 @@
 """Tables that fit their terminal: no number, no word and no row is broken over lines. An edge; rich draws.
 
-What has no room leaves in this order, and only as much as must: headings in one line; intervals; long remarks, which
-become notes below;
-conditions, which become headings above their rows; then the columns that say least, which are named below.
+What has no room leaves in this order, and only as much as must: headings in one line; columns that are not what the
+table is about; intervals; long remarks, which become notes below; conditions, which become headings above their rows;
+then the columns that say least. Whatever is gone is named below.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import groupby
@@ -21,13 +21,16 @@ from rich.table import Table
 from rich.text import Text
 
 from launchers.text import some
+from vit_sweep.report.tables.form.rounding import EMPTY
 
 _REMARK = 24
 """Characters that a column of remarks needs, or its longest one if that is shorter."""
+_WORD = len("note 9")
+"""Characters of a remark that a number would not make shorter."""
 _NAMED = 12
 """Columns without room that are named; of more, the first."""
-MINOR = 9
-"""The rank of a column that leaves before anything else is given up for it: where a file is."""
+MINOR = 100
+"""From this rank on a column leaves before anything else is given up for it: where a file is."""
 _UNLIMITED = 10_000
 
 
@@ -57,6 +60,8 @@ class Column:
     """The values without what may be left out first."""
     rank: int = 0
     """Of those that may be left out, the highest go first."""
+    short_rank: int = MINOR
+    """With which of these `short` comes; from `MINOR` on before any column that the table is about."""
 
 
 def columns_of(named: Sequence[Column], rows: Sequence[Sequence[object]]) -> tuple[Column, ...]:
@@ -86,7 +91,7 @@ class Fitted:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Draw the first form that fits; the last one where none does."""
-        forms = list(_forms(self.columns))[: 3 if self.stacks else None]
+        forms = [form for form in _forms(self.columns) if form.whole or not self.stacks]
         fitting = (form for form in forms if _width(self._table(form), console) <= options.max_width)
         drawn = next(fitting, forms[-1])
         if self.title:
@@ -177,6 +182,11 @@ class _Form:
     gone: tuple[str, ...] = ()
     """Headings of columns that are left out."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether each row still says all of it."""
+        return not (self.headings or self.remarks or self.gone)
+
 
 def _named(column: Column, row: int) -> str:
     """What names a row where no heading stands above it: a number says of what."""
@@ -212,22 +222,32 @@ def _forms(columns: Sequence[Column]) -> Iterator[_Form]:
     form = _Form(tuple(columns))
     yield replace(form, broken=False)
     yield form
-    form = replace(form, columns=tuple(replace(c, values=c.short) if c.short else c for c in form.columns))
-    yield form
-    for column in [column for column in form.columns if column.rank >= MINOR]:
+    for column in _least_first(column for column in form.columns if column.rank >= MINOR):
         form = _without(form, column)
         yield form
+    form = _shortened(form, MINOR)
+    yield form
     form = _noted(form)
     yield form
     conditions = tuple(column for column in form.columns if column.role is Role.CONDITION)
     if conditions:
         form = replace(form, columns=tuple(c for c in form.columns if c not in conditions), headings=conditions)
         yield form
-    for column in sorted(
-        (column for column in form.columns if column.role is Role.MEASURE), key=lambda column: -column.rank
-    ):
-        form = _without(form, column)
+    for column in _least_first(column for column in form.columns if column.role is Role.MEASURE):
+        form = _shortened(form, column.rank + 1)
         yield form
+        form = _without(form, next(c for c in form.columns if c.heading == column.heading))
+        yield form
+
+
+def _shortened(form: _Form, rank: int) -> _Form:
+    """Without what may be left out first in columns of this `short_rank` or a higher one."""
+    columns = (replace(c, values=c.short, short=()) if c.short and c.short_rank >= rank else c for c in form.columns)
+    return replace(form, columns=tuple(columns))
+
+
+def _least_first(columns: Iterable[Column]) -> list[Column]:
+    return sorted(columns, key=lambda column: -column.rank)
 
 
 def _without(form: _Form, column: Column) -> _Form:
@@ -236,13 +256,18 @@ def _without(form: _Form, column: Column) -> _Form:
 
 
 def _noted(form: _Form) -> _Form:
-    """With numbers in place of remarks, which stand below, each once."""
+    """With numbers in place of remarks, which stand below, each once; a word stays where it is."""
     texts: dict[str, int] = {}
     columns = []
     for column in form.columns:
-        if column.role is Role.REMARK and _longest(column.values) > len("note 9"):
-            numbers = tuple(f"{texts.setdefault(text, len(texts) + 1)})" if text else "" for text in column.values)
-            columns.append(replace(column, heading=column.heading and "note", values=numbers, role=Role.KEY))
+        if column.role is Role.REMARK and _longest(column.values) > _WORD:
+            numbers = tuple(
+                f"{texts.setdefault(text, len(texts) + 1)})" if cell_len(text) > _WORD else text
+                for text in column.values
+            )
+            words = {text for text in column.values if cell_len(text) <= _WORD} - {"", EMPTY}
+            heading = column.heading if words else column.heading and "note"
+            columns.append(replace(column, heading=heading, values=numbers, role=Role.KEY))
         else:
             columns.append(column)
     return replace(form, columns=tuple(columns), remarks=tuple(texts))

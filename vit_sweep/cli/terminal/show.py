@@ -19,8 +19,8 @@ from launchers.profile import Scheduler
 from launchers.references import masked
 from launchers.text import plural, visible
 from vit_sweep.cli.terminal.console import console as _console
+from vit_sweep.cli.terminal.fitted import MINOR, Fitted, Role
 from vit_sweep.cli.terminal.fitted import Column as Drawn
-from vit_sweep.cli.terminal.fitted import Fitted, Role
 from vit_sweep.outcome.result import Result
 from vit_sweep.outcome.selection import Rerun, Selection
 from vit_sweep.report.tables.form.columns import LEARNT, WHAT
@@ -35,6 +35,28 @@ _MEASURES = {
     "train_accuracy": 4, "test_accuracy": 3, **dict.fromkeys(LEARNT, 7), "status": 0,
 }  # fmt: skip
 """Of a scaling table on the terminal; the files have all of it. 0 always stays, the highest leaves first."""
+_ANSWERS: dict[str, tuple[str, ...]] = {
+    "batch": ("throughput_ratio", "epoch_s", "n", "images_per_s", "test_accuracy", *LEARNT, "memory_mib"),
+    "accumulation": ("throughput_ratio", "epoch_s", "n", "images_per_s", "test_accuracy", *LEARNT, "memory_mib"),
+    "placement": ("time_ratio", "verdict", "nodes", "reference_nodes", "epoch_s", "n", "reference_epoch_s"),
+    "engines": ("time_ratio", "memory_saved", "certificate", "verdict", "reference", "time_ratio_predicted",
+                "memory_saved_predicted", "epoch_s", "n", "memory_mib", "exposed_ms", "images_per_s"),
+    "memory": ("measured_mib", "predicted_mib", "memory_error", "status", "n"),
+    "resolutions": ("largest_px", "too_large_px", "images_per_s", "memory_mib", "predicted_mib", "smallest_px", "n"),
+    "failures": ("status", "cause", "sentence", "attempts"),
+    "cost": ("gpu_hours_per_epoch", "gpu_hours", "joules_per_image", "epoch_s", "n", "queue_wait_s", "job_s"),
+    "isoefficiency": ("batch_needed", "reached_batch", "reached_efficiency", "below_batch", "below_efficiency", "note"),
+    "accuracy": ("time_to_accuracy_s", "reached", "n", "to_accuracy_exceeds_s", "epochs_to_accuracy", "mlperf_s",
+                 "energy_to_accuracy_wh", "test_accuracy", "best_accuracy", "wall_to_accuracy_s", "note"),
+    "continued": ("continued_from", "test_accuracy", *LEARNT, "gpu_hours", "note", "train_accuracy"),
+    "runs": ("status", "epoch_s", "images_per_s", "test_accuracy", *LEARNT, "step_ms", "peak_reserved_mib", "note"),
+}  # fmt: skip
+"""What each table is asked for: what leaves a narrow terminal last, the first of it at the very end."""
+_INTERVAL_GOES = 4
+"""The rank of the columns that leave before the interval of the first answer."""
+_COMPARED = {"placement": ("placement",), "engines": ("engine",)}
+_KEYS = ("gpus", "micro_batch", "accum", "held", "sequence", "target_accuracy")
+"""What names a row in any table, beside its conditions and what the table compares."""
 _SHOWN = dict.fromkeys((*_CONDITIONS, *_MEASURES, "note"))
 _ONCE_HERE = ("n", "seeds", "status")
 _WITH_INTERVAL = ("epoch_s", "speedup", "efficiency")
@@ -65,7 +87,7 @@ def scaling(table: Data, *, title: str = "") -> Fitted:
 
 
 def whole(table: Data) -> Fitted:
-    """Draw any table, with all of its columns that have something in them; what has no room leaves from the right."""
+    """Draw any table, with all of its columns that have something in them; what answers its question leaves last."""
     same, columns = printed(table)
     if len(table.rows) == 1:
         same = [column for column in columns if column.name in _CONDITIONS]
@@ -93,25 +115,39 @@ _REMARKS = ("flags", "sentence", "verdict", "seeds", "cell_id", "certificate", "
 
 def _drawn(table: Data, column: Column, *, place: int | None = None) -> Drawn:
     """A column as text; `place`: of any table, where it stands, the first of which names the row."""
-    rank = _MEASURES.get(column.name, 0) if place is None else place
+    rank = _MEASURES.get(column.name, 0) if place is None else _rank(table, column, place)
     bounded = place is not None and column.name + LOW in table.rows[0]
     with_interval = bounded or column.name in _WITH_INTERVAL
     return Drawn(
         heading=_SHORT.get(column.title, column.title or column.name),
         values=tuple(_field(column, row, interval=with_interval) for row in table.rows),
         short=tuple(_field(column, row, interval=False) for row in table.rows) if with_interval else (),
-        role=_role(table, column, place),
+        role=_role(table, column, None if place is None else rank),
         is_text=is_text(table, column),
         rank=rank,
+        short_rank=_INTERVAL_GOES if bounded and rank == 1 else MINOR,
     )
 
 
-def _role(table: Data, column: Column, place: int | None) -> Role:
-    if column.name == "note" or (place and column.name in _REMARKS):
+def _rank(table: Data, column: Column, place: int) -> int:
+    """Of any table: 0 for what names its rows, then what answers its question, then the rest from the left."""
+    answers = _ANSWERS.get(table.name, ())
+    if not place or column.name in (*_KEYS, *_COMPARED.get(table.name, ())):
+        return 0
+    if column.name in answers:
+        return 1 + answers.index(column.name)
+    keeps = column.name in _CONDITIONS and column.name not in _REMARKS
+    return place if keeps or not answers else MINOR + place
+
+
+def _role(table: Data, column: Column, rank: int | None) -> Role:
+    """Of any table by its `rank`; None: of a scaling table."""
+    if column.name == "note" or (rank and column.name in _REMARKS):
         return Role.REMARK
-    if column.name in _CONDITIONS and not (column.name == "work" and table.name == "weak"):
+    compared = column.name in _COMPARED.get(table.name, ())
+    if column.name in _CONDITIONS and not compared and not (column.name == "work" and table.name == "weak"):
         return Role.CONDITION  # under weak scaling, the work follows the GPUs and is no condition
-    return Role.MEASURE if (_MEASURES.get(column.name, 0) if place is None else place) else Role.KEY
+    return Role.MEASURE if (_MEASURES.get(column.name, 0) if rank is None else rank) else Role.KEY
 
 
 STYLES = {

@@ -9,6 +9,7 @@ from vit_sweep.analysis.certificates import NO_CERTIFICATE, Certificates, algori
 from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import holm
 from vit_sweep.analysis.series.spreads import Ratio
+from vit_sweep.plan.choices import Offload
 from vit_sweep.plan.engine.kinds import DDP, FSDP2
 from vit_sweep.plan.predict.memory import used_mib
 from vit_sweep.plan.specs import EngineSpec
@@ -46,6 +47,7 @@ _BY_ITSELF = tuple(
     for name, value in to_plain(EngineSpec(name="any", zero_stage=None)).items()
     if name not in ("name", "zero_stage", "kind", "reshard_after_forward", "distributed_optimizer")
 )
+_OFFLOAD = ("engine.offload_optimizer", "engine.offload_param")
 APART = "apart, see certificate"
 NOT_NEEDED = "not needed: the same is computed, in another schedule"
 SAME, UNKNOWN = "cannot tell apart", "cannot tell: an interval needs two runs on either side"
@@ -89,7 +91,9 @@ def placement_table(runs: Iterable[Run], times: Times) -> Table | None:
 
 
 def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
-    """Engines and ZeRO stages on the same work; the reference is DDP, or the lowest stage. None for one engine.
+    """Engines and ZeRO stages on the same work; None for one engine.
+
+    The reference is DDP, or the lowest stage; of an engine with offload it is the same one without.
 
     Rows without a certificate that holds are compared with nothing, unless all of them compute the same.
     """
@@ -110,6 +114,7 @@ def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
     compared: list[tuple[Cells, Ratio]] = []
     for group in telling:
         first: list[Run] | None = None
+        known: dict[Conditions, list[Run]] = {}
         one_algorithm = len({algorithm(run) for run in group}) == 1
         for same in sorted(
             pools(group, lambda run: _engine(run.conditions)), key=lambda same: _engine(same[0].conditions)
@@ -121,11 +126,14 @@ def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
                 certified, rows[-1]["certificate"] = True, NOT_NEEDED
             if not certified:
                 rows[-1]["verdict"] = APART
-            elif first is None:
-                first = same
-            else:
-                rows[-1] |= {"reference": labels[within(first[0].conditions, ("engine",))], **_beside(same, first)}
-                compared.append((rows[-1], times.ratio(same, first)))
+                continue
+            engine = within(same[0].conditions, ("engine",))
+            reference = known.get(_not_offloaded(engine)) or first
+            if reference is not None:
+                name = labels[within(reference[0].conditions, ("engine",))]
+                rows[-1] |= {"reference": name, **_beside(same, reference)}
+                compared.append((rows[-1], times.ratio(same, reference)))
+            first, known[engine] = first or same, same
     for (row, ratio), text in zip(compared, verdicts([ratio for _, ratio in compared]), strict=True):
         row.update(estimate("time_ratio", ratio.estimate) | {"verdict": text})
     title = "Engines and ZeRO stages on the same work"
@@ -167,6 +175,12 @@ def _beside(runs: Sequence[Run], reference: Sequence[Run]) -> Cells:
         "memory_saved_predicted": 1 - predicted[0] / predicted[1] if all(predicted) else None,
         "time_ratio_predicted": step[0] / step[1] if all(step) else None,
     }
+
+
+@lru_cache(maxsize=4096)
+def _not_offloaded(engine: Conditions) -> Conditions:
+    """The same engine with its states on the GPU; it sorts before this one."""
+    return tuple((name, Offload.NONE.value if name in _OFFLOAD else value) for name, value in engine)
 
 
 def _used_mib(run: Run) -> float | None:
