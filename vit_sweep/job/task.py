@@ -23,7 +23,7 @@ from vit_sweep.job.host_memory import limit_mib
 from vit_sweep.job.rank_log import RankLog, now, say
 from vit_sweep.job.signs import IMPORTING
 from vit_sweep.outcome.ending import Cause, Claim, DeviceMemory, RankFile
-from vit_sweep.outcome.failure import Interrupted, JobError, cause_of, reached_limit
+from vit_sweep.outcome.failure import Interrupted, JobError, cause_of, lacking, reached_limit
 from vit_sweep.outcome.policy import stopped_by
 from vit_sweep.outcome.result import Status
 from vit_sweep.plan.cell import CellFile
@@ -137,8 +137,8 @@ def _write_end(log: RankLog, guardian: Guardian, error: BaseException) -> None:
     cause = cause_of(error)
     first_line = next(iter(str(error).strip().splitlines()), "")
     message = first_line if cause is not Cause.BUG and first_line else f"{type(error).__name__}: {first_line}"
-    limit = reached_limit(error) if cause is Cause.CONFIGURATION else None
-    message = f"{message} – {limit}" if limit else message
+    advice = (reached_limit(error) or lacking(error)) if cause is Cause.CONFIGURATION else None
+    message = f"{message} – {advice}" if advice else message
     stop = error.request if isinstance(error, Interrupted) else guardian.stop_request
     if stop is not None and cause in (Cause.COMMUNICATION, Cause.TERMINATED):
         # Another rank was told to end too and was faster: what is seen of it is an echo.

@@ -52,6 +52,14 @@ _LIMITS = (
     ),
 )
 
+_EXTRAS = {
+    **dict.fromkeys(("deepspeed", "safetensors", "sklearn", "torch", "torchvision"), "train"),
+    **dict.fromkeys(("accelerate", "megatron", "transformers"), "engines"),
+    "timm": "timm",
+    "torchmetrics": "tasks",
+}
+"""What jobs import of other packages, and the extra that has it."""
+
 
 @checked
 class StopRequest:
@@ -107,6 +115,26 @@ def reached_limit(error: BaseException) -> str | None:
     return next((sentence for pattern, sentence in _LIMITS if re.search(pattern, str(error))), None)
 
 
+def lacking(error: BaseException) -> str | None:
+    """Say which package the jobs cannot import, and what to do; None for any other failure.
+
+    >>> lacking(ModuleNotFoundError("No module named 'deepspeed'", name="deepspeed"))
+    "the python that runs the jobs has no deepspeed: pip install 'vit_sweep[train]' for it"
+    """
+    if not isinstance(error, ImportError):
+        return None
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    module = error.name or (frame.tb_frame.f_globals.get("__name__", "") if frame is not None else "")
+    package = module.partition(".")[0]
+    if package not in _EXTRAS:
+        return None
+    if isinstance(error, ModuleNotFoundError):
+        return f"the python that runs the jobs has no {package}: pip install 'vit_sweep[{_EXTRAS[package]}]' for it"
+    return f"{package} is there and cannot be imported: it must fit the machine and the packages beside it"
+
+
 def _own_cause(error: BaseException) -> Cause:
     if isinstance(error, JobError | Interrupted):
         return error.cause
@@ -129,4 +157,4 @@ def _own_cause(error: BaseException) -> Cause:
                 return cause
     if "DistError" in names:
         return Cause.COMMUNICATION
-    return Cause.CONFIGURATION if reached_limit(error) else Cause.BUG
+    return Cause.CONFIGURATION if reached_limit(error) or lacking(error) else Cause.BUG

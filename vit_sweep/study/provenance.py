@@ -15,7 +15,9 @@ from launchers.errors import UserError
 from vit_sweep import __version__
 from vit_sweep.plan.choices import OptimizerKind, Task
 from vit_sweep.plan.engine.kinds import OPTIONAL
+from vit_sweep.plan.models import TIMM
 from vit_sweep.plan.optimizers import OF_TIMM
+from vit_sweep.plan.specs import ModelSpec
 
 _EXTRAS = {
     "train": ("torch", "torchvision", "deepspeed", "sklearn"),
@@ -103,6 +105,16 @@ def require_optimizers(kinds: Iterable[OptimizerKind]) -> None:
         raise UserError(
             f"optimizer={','.join(needed)}: timm not installed here: pip install 'vit_sweep[timm]', or use "
             + " or ".join(kind for kind in OptimizerKind if kind not in OF_TIMM)
+        )
+
+
+def require_models(models: Iterable[ModelSpec]) -> None:
+    """Refuse, without importing anything, models that jobs under this python could not build."""
+    names = sorted({model.name for model in models if model.target == TIMM})
+    if names and _is_absent("timm"):
+        raise UserError(
+            f"model=timm model.name={','.join(names)}: timm not installed here: pip install 'vit_sweep[timm]', or use "
+            "a model that is built here"
         )
 
 

@@ -41,6 +41,7 @@ from vit_sweep.study.provenance import (
     require_extra,
     require_loggers,
     require_metrics,
+    require_models,
     require_optimizers,
 )
 from vit_sweep.study.snapshot import Snapshot, take
@@ -247,6 +248,7 @@ def _require_what_jobs_need(plan: Plan, settings: Settings) -> None:
         require_loggers(settings.logging)
         require_engines(cell.cell.engine.kind for cell in here)
         require_optimizers(cell.cell.optimizer.kind for cell in here)
+        require_models(cell.cell.model for cell in here)
         require_metrics(cell.cell.task for cell in here)
     for data in {cell.cell.data for cell in plan.cells.values()}:
         datasets.require(data, Path(settings.data_root))

@@ -1,12 +1,15 @@
 """Failures get their names from exceptions: by type, and by the exception's own text where a library has one type."""
 
 import errno
+import tomllib
 
 import pytest
 
 from launchers.errors import UserError
+from tests.conftest import ROOT
+from vit_sweep.outcome import failure
 from vit_sweep.outcome.ending import Cause
-from vit_sweep.outcome.failure import Interrupted, JobError, StopRequest, cause_of, reached_limit
+from vit_sweep.outcome.failure import Interrupted, JobError, StopRequest, cause_of, lacking, reached_limit
 
 
 class DistError(RuntimeError):
@@ -74,6 +77,10 @@ CASES = [
     (ImportError(NOT_EXECUTABLE), Cause.CONFIGURATION),
     (RuntimeError(f"ImportError: {NOT_EXECUTABLE}"), Cause.CONFIGURATION),
     (DistBackendError(NCCL + "Call to accept failed: Resource temporarily unavailable"), Cause.COMMUNICATION),
+    (ModuleNotFoundError("No module named 'deepspeed'", name="deepspeed"), Cause.CONFIGURATION),
+    (ImportError("libc10.so: cannot open shared object file", name="torch._C"), Cause.CONFIGURATION),
+    (ModuleNotFoundError("No module named 'vit_sweep.job.trian'", name="vit_sweep.job.trian"), Cause.BUG),
+    (ImportError("cannot import name 'tarin'", name="vit_sweep.job.train"), Cause.BUG),
     (ValueError("CUDA out of memory"), Cause.BUG),
     (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), Cause.BUG),
     (FileNotFoundError(errno.ENOENT, "No such file"), Cause.BUG),
@@ -101,3 +108,24 @@ def test_the_word_of_a_stop_says_more_when_more_is_known():
 
 def test_what_was_compiled_where_nothing_may_be_executed_is_told_with_what_to_do():
     assert "noexec): set TMPDIR" in reached_limit(ImportError(NOT_EXECUTABLE))
+
+
+def test_a_package_that_jobs_lack_is_named_with_its_extra_and_one_that_is_broken_is_not_to_be_installed_again():
+    gone = ModuleNotFoundError("No module named 'megatron'", name="megatron.core")
+    assert lacking(gone) == "the python that runs the jobs has no megatron: pip install 'vit_sweep[engines]' for it"
+    broken = lacking(ImportError("libc10.so: cannot open shared object file", name="torch._C"))
+    assert broken == "torch is there and cannot be imported: it must fit the machine and the packages beside it"
+
+
+def test_a_package_that_raises_without_its_name_is_named_by_where_it_raised():
+    with pytest.raises(ImportError) as raised:
+        exec("raise ImportError('needs GLIBC_2.38')", {"__name__": "deepspeed.ops"})
+    assert lacking(raised.value).startswith("deepspeed is there")
+
+
+@pytest.mark.parametrize("extra", ["train", "engines", "timm", "tasks"])
+def test_the_extras_that_are_named_have_the_packages(extra):
+    has = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
+    called = {"sklearn": "scikit-learn", "megatron": "megatron-core"}
+    wanted = [called.get(package, package) for package, where in failure._EXTRAS.items() if where == extra]
+    assert wanted and all(any(line.startswith(name) for line in has) for name in wanted)

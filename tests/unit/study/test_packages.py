@@ -6,6 +6,7 @@ import pytest
 
 from launchers.errors import UserError
 from vit_sweep.plan.choices import OptimizerKind
+from vit_sweep.plan.specs import ModelSpec
 from vit_sweep.study import provenance
 
 
@@ -31,3 +32,14 @@ def test_a_sweep_says_before_it_submits_which_engines_it_has_not(bare):
     with pytest.raises(UserError, match=re.escape(words)):
         provenance.require_engines(["zero1", "accelerate", "ddp"])
     provenance.require_engines(["deepspeed", "ddp", "fsdp2"])
+
+
+def test_a_sweep_says_before_it_submits_which_models_it_has_not(bare):
+    """Their counts are kept, so that the plan knows them all the same."""
+    words = (
+        "model=timm model.name=deit,vit: timm not installed here: pip install 'vit_sweep[timm]', or use a model that"
+    )
+    models = [ModelSpec(name=name, image_size=32, target="timm") for name in ("vit", "deit")]
+    with pytest.raises(UserError, match=re.escape(words)):
+        provenance.require_models(models)
+    provenance.require_models([ModelSpec(name="swin_t", image_size=224, target="torchvision")])
