@@ -36,6 +36,8 @@ _BY_THEMSELVES: dict[str, Any] = {
 """What a cell has where nothing is said."""
 _ALWAYS = ("step ms", "GPU-h")
 """Also where they are equal: what a person looks for."""
+_OWN_GPUS, _ON_GPUS = re.compile(r"(?<! on )gpus=(\d+)"), re.compile(r" on gpus=(\d+)")
+"""In a reason: the GPUs of its point, and those on which it would fit."""
 
 
 class Field(NamedTuple):
@@ -85,10 +87,35 @@ def plan(
     if plan.duplicates:
         same = plural(plan.duplicates, "point is the same run|points are the same runs")
         console.print(f"{same} as others and {'shares its cell' if plan.duplicates == 1 else 'share their cells'}")
-    reasons = Counter(reason for point in plan.infeasible for reason in point.reasons)
-    for reason, count in reasons.items():
+    for reason, count in _of_all_counts(reason for point in plan.infeasible for reason in point.reasons):
         heading = "skipped" if count == 1 else f"skipped {count} points:"
         console.print(Text.assemble((heading, "yellow"), f" {reason}"))
+
+
+def _of_all_counts(reasons: Iterable[str]) -> list[tuple[str, int]]:
+    """Each reason and of how many points it is; those that differ only in their GPUs are one, which names all of them.
+
+    >>> _of_all_counts(["gpus=3: lab allows 1, 2 or 4", "gpus=3: lab allows 1, 2 or 4", "gpus=5: lab allows 1, 2 or 4"])
+    [('gpus=3,5: lab allows 1, 2 or 4', 3)]
+    >>> _of_all_counts(["too large; use sequence=4, or", "too large; use sequence=4 on gpus=8, or"])
+    [('too large; use sequence=4 on gpus=8, or', 2)]
+    """
+    alike: dict[str, Counter[str]] = {}
+    for reason in reasons:
+        alike.setdefault(_OWN_GPUS.sub("gpus=", _ON_GPUS.sub("", reason)), Counter())[reason] += 1
+    found = list[tuple[str, int]]()
+    for counts in alike.values():
+        if len(counts) > 1 and all(len({*_OWN_GPUS.findall(reason)}) <= 1 for reason in counts):
+            text = _OWN_GPUS.sub(f"gpus={_all_of(_OWN_GPUS, counts)}", max(counts, key=len))
+            found.append((_ON_GPUS.sub(f" on gpus={_all_of(_ON_GPUS, counts)}", text), counts.total()))
+        else:
+            found += counts.items()
+    return found
+
+
+def _all_of(place: re.Pattern[str], reasons: Iterable[str]) -> str:
+    """The numbers that stand there in any of them."""
+    return ",".join(map(str, sorted({int(number) for reason in reasons for number in place.findall(reason)})))
 
 
 def _rows(cell_ids: Sequence[str], shown: Sequence[Field], remarks: Field) -> Fitted:
