@@ -26,6 +26,7 @@ from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import cells_of, with_all_intervals, with_intervals
 from vit_sweep.analysis.series.spreads import Spreads
 from vit_sweep.plan.choices import Scaling
+from vit_sweep.plan.predict.memory import CONTEXT_GIB
 from vit_sweep.record.learning import Reached
 from vit_sweep.record.record import CERTIFIED_WITHIN, Certificate
 from vit_sweep.record.stats import SlowestRank, StepParts
@@ -617,6 +618,31 @@ def test_engines_are_drawn_by_memory_and_speed_and_the_front_is_of_certified_one
         for name, (seconds, memory, certificate) in (measured | {"fsdp2": (20.0, 3000.0, None)}).items()
     ]
     assert [engine.name for engine in engines.pareto(points)] == ["ddp", "zero2"]
+
+
+def test_a_cross_stands_where_the_plan_expects_an_engine_from_what_was_measured_of_its_reference(sheets, tmp_path):
+    """Planted: twice the step and half the memory of DDP; then, with offload, four times the step of the same stage."""
+    exact = Certificate(steps=50, difference=0.0, absolute=0.0, parameter="a", tolerance=CERTIFIED_WITHIN)
+    planted = {
+        ("ddp", "none"): (10.0, 7.0, 100.0, 8.0), ("zero2", "none"): (16.0, 4.0, 200.0, 4.0),
+        ("zero2", "cpu"): (80.0, 1.0, 800.0, 1.0),
+    }  # fmt: skip
+    runs = [
+        run(2, (seconds,), run_id=f"{name}-{offload}", conditions={"engine": name, "engine.offload_optimizer": offload},
+            memory_mib=1024 * (gib - CONTEXT_GIB), step_predicted_ms=step, memory_predicted_mib=1024 * planned_gib,
+            certificate=exact)
+        for (name, offload), (seconds, gib, step, planned_gib) in planted.items()
+    ]  # fmt: skip
+    drawn = draw(runs, tmp_path)["engines"]
+    assert "Cross: where the plan expects" in drawn.caption
+    lines = [line for line in sheets["engines"].axes[0].get_lines() if line.get_marker() == "x"]
+    assert [[tuple(map(float, point)) for point in line.get_xydata()] for line in lines] == [
+        [(400, 4), (pytest.approx(320), pytest.approx(3.5))],
+        [(80, 1), (pytest.approx(100), pytest.approx(1.0))],
+    ]
+    assert "to what the plan expects" in legend_of(sheets["engines"])
+    unknown = [replace(each, step_predicted_ms=None) for each in runs]
+    assert "Cross" not in draw(unknown, tmp_path)["engines"].caption
 
 
 def test_engines_stand_in_their_order_whatever_their_cells_are_called(sheets, tmp_path):

@@ -7,18 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from launchers.profile import Device
+from launchers.profile import Device, Link, Network
 from tests.conftest import ROOT
 from tests.unit.analysis.builders import run, without_time
-from tests.unit.builders import cell, point, record, result, series
+from tests.unit.builders import cell, point, profile, record, result, series
 from vit_sweep.analysis.series.grouping import group
 from vit_sweep.analysis.series.intervals import with_intervals
 from vit_sweep.analysis.series.series import Estimate
 from vit_sweep.analysis.series.spreads import Ratio
 from vit_sweep.outcome.result import Status
-from vit_sweep.plan.choices import Precision, Scaling, Task
+from vit_sweep.plan.choices import Offload, Precision, Scaling, Task
 from vit_sweep.plan.plan import make_plan
 from vit_sweep.plan.predict.memory import CONTEXT_GIB
+from vit_sweep.plan.specs import EngineSpec, ModelSpec
 from vit_sweep.record.breakdown import Breakdown
 from vit_sweep.record.counts import CollectiveKind, StepCounts
 from vit_sweep.record.learning import Reached
@@ -28,7 +29,7 @@ from vit_sweep.report.tables.form.text import printed
 from vit_sweep.report.tables.pairs import APART, NOT_NEEDED, SAME, UNKNOWN, verdicts
 from vit_sweep.report.tables.runs import imported_row, run_row
 from vit_sweep.report.tables.scaling import SCALING_COLUMNS, scaling_table
-from vit_sweep.runs.of_study import runs_of
+from vit_sweep.runs.of_study import run_of, runs_of
 
 BOTH = (series(), series(Scaling.WEAK))
 NOT_DONE = ("failed", "running", "queued", "missing")
@@ -377,6 +378,24 @@ def test_what_an_engine_saves_of_the_references_memory_and_pays_in_time_stands_b
     assert reference["memory_saved"] is None
     (_, unknown) = tables([replace(whole, memory_mib=None), replace(parts, certificate=EXACT)])["engines"].rows
     assert (unknown["memory_saved"], unknown["memory_saved_predicted"]) == (None, 0.5)
+
+
+def test_what_the_plan_expects_of_engines_on_gpus_is_in_their_table():
+    """On a partition whose peak and link are known. ZeRO 1 moves one and a half all-reduces a step, ZeRO 3 one."""
+    lab = profile(peak_tflops={"fp32": 8.1}, network=Network(inside=Link(gb_per_s=10.0)))
+    spec = EngineSpec(name="zero1", zero_stage=1)
+    vit_b = ModelSpec(name="vit_b_16", image_size=224, patch_size=16, layers=12, heads=12, width=768, mlp_width=3072)
+    engines = [spec, replace(spec, offload_optimizer=Offload.CPU), replace(spec, name="zero3", zero_stage=3)]
+    made = [cell(gpus=4, nodes=1, model=vit_b, engine=engine) for engine in engines]
+    runs = [
+        replace(run_of(result(one, record=record(one)), profile=lab), certificate=EXACT, memory_mib=3000.0)
+        for one in made
+    ]
+    (_, offloaded, sharded) = tables(runs)["engines"].rows
+    assert offloaded["reference"] == sharded["reference"] == "zero1 offload_optimizer=none"
+    assert offloaded["time_ratio_predicted"] > 1 > sharded["time_ratio_predicted"] > 0.9
+    for row in (offloaded, sharded):
+        assert 0 < row["memory_saved_predicted"] < 1 and row["memory_saved"] == 0
 
 
 @pytest.mark.parametrize(

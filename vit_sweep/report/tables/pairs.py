@@ -1,7 +1,8 @@
 """Two ways to run the same work, side by side: packed against spread, one engine against another. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from launchers.checked import to_plain
 from launchers.text import plural
@@ -113,33 +114,47 @@ def engine_table(runs: Iterable[Run], times: Times) -> Table | None:
     rows: list[Cells] = []
     compared: list[tuple[Cells, Ratio]] = []
     for group in telling:
-        first: list[Run] | None = None
-        known: dict[Conditions, list[Run]] = {}
-        one_algorithm = len({algorithm(run) for run in group}) == 1
-        for same in sorted(
-            pools(group, lambda run: _engine(run.conditions)), key=lambda same: _engine(same[0].conditions)
-        ):
-            certified, text = certificates.standing(same)
+        for same, reference, certified, text in engines_beside(group, certificates):
             label = labels[within(same[0].conditions, ("engine",))]
             rows.append(_of_engine(same, variants, times) | {"engine": label, "certificate": text})
-            if one_algorithm and text == NO_CERTIFICATE:
-                certified, rows[-1]["certificate"] = True, NOT_NEEDED
             if not certified:
                 rows[-1]["verdict"] = APART
-                continue
-            engine = within(same[0].conditions, ("engine",))
-            reference = known.get(_not_offloaded(engine)) or first
-            if reference is not None:
+            elif reference is not None:
                 name = labels[within(reference[0].conditions, ("engine",))]
-                rows[-1] |= {"reference": name, **_beside(same, reference)}
+                rows[-1] |= {"reference": name, **saved_and_paid(same, reference)}
                 compared.append((rows[-1], times.ratio(same, reference)))
-            first, known[engine] = first or same, same
     for (row, ratio), text in zip(compared, verdicts([ratio for _, ratio in compared]), strict=True):
         row.update(estimate("time_ratio", ratio.estimate) | {"verdict": text})
     title = "Engines and ZeRO stages on the same work"
     apart = sum(row.get("verdict") == APART for row in rows)
     note = f"apart: {apart} of {plural(len(rows), 'row')}: {_WHY_APART}" if apart else ""
     return table("engines", title, ENGINE_COLUMNS, rows, known=COLUMNS, notes=[note])
+
+
+class Beside(NamedTuple):
+    """An engine on some work, and what it is compared with."""
+
+    runs: list[Run]
+    reference: list[Run] | None
+    """None of the first that is certified, and of those that are not."""
+    certified: bool
+    certificate: str
+
+
+def engines_beside(runs: Iterable[Run], certificates: Certificates) -> Iterator[Beside]:
+    """The engines of runs of one work, in the order of tables; see `engine_table`."""
+    runs = list(runs)
+    one_algorithm = len({algorithm(run) for run in runs}) == 1
+    first: list[Run] | None = None
+    known: dict[Conditions, list[Run]] = {}
+    for same in sorted(pools(runs, lambda run: _engine(run.conditions)), key=lambda same: _engine(same[0].conditions)):
+        certified, text = certificates.standing(same)
+        if one_algorithm and text == NO_CERTIFICATE:
+            certified, text = True, NOT_NEEDED
+        engine = within(same[0].conditions, ("engine",))
+        yield Beside(same, (known.get(_not_offloaded(engine)) or first) if certified else None, certified, text)
+        if certified:
+            first, known[engine] = first or same, same
 
 
 def _pair(fewest: Sequence[Run], other: Sequence[Run], variants: Variants, times: Times) -> Cells:
@@ -164,7 +179,7 @@ def _of_engine(runs: Sequence[Run], variants: Variants, times: Times) -> Cells:
     )
 
 
-def _beside(runs: Sequence[Run], reference: Sequence[Run]) -> Cells:
+def saved_and_paid(runs: Sequence[Run], reference: Sequence[Run]) -> Cells:
     """What an engine saves of the reference's memory, and what the plan expected of memory and time."""
     used, predicted, step = (
         [max((value(run) or 0.0 for run in some), default=0.0) for some in (runs, reference)]

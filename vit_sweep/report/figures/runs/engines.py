@@ -15,11 +15,14 @@ from vit_sweep.report.figures.sheet.axes import columns_of, label_panels, sheet_
 from vit_sweep.report.figures.sheet.panels import MOST_PANELS, differing, label_of, run_traits
 from vit_sweep.report.figures.sheet.save import save
 from vit_sweep.report.figures.sheet.style import QUIET, CurveStyle, curve_handles, curve_styles, number
+from vit_sweep.report.tables.pairs import engines_beside, saved_and_paid
 from vit_sweep.report.tables.parts import Conditions, engine_labels, without
 from vit_sweep.runs.run import Run, counted, within
 
 NAME = "engines"
 _GIB = 1024.0
+_EXPECTED: dict[str, Any] = {"lw": 0.9, "ls": ":", "marker": "x", "ms": 4.5, "markevery": [-1], "zorder": 2.5}
+"""Of the line from where an engine was measured to where the plan expects it."""
 
 
 class Engine(NamedTuple):
@@ -29,6 +32,8 @@ class Engine(NamedTuple):
     memory_gib: float
     name: str
     certified: bool
+    expected: tuple[float, float] | None = None
+    """Images a second and GiB that the plan expects, seen from the engine that it is compared with."""
 
 
 def draw_engines(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
@@ -46,8 +51,11 @@ def draw_engines(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     labels = engine_labels(run.conditions for some in telling for run in some)
     panels = [_engines(some, certificates, labels) for some in telling]
     styles = curve_styles(list(dict.fromkeys(engine.name for panel in panels for engine in panel)))
+    expected = any(engine.expected for panel in panels for engine in panel)
     hollow = any(not engine.certified for panel in panels for engine in panel)
-    sheet, axes = sheet_of(len(panels), _legend(styles, hollow=hollow), share_x=False, share_y="none")
+    sheet, axes = sheet_of(
+        len(panels), _legend(styles, hollow=hollow, expected=expected), share_x=False, share_y="none"
+    )
     traits = [_without_engine(some[0]) for some in telling]
     for panel_axes, panel, trait in zip(axes, panels, traits, strict=True):
         _draw_panel(panel_axes, panel, styles)
@@ -55,6 +63,11 @@ def draw_engines(runs: Sequence[Run], folder: Path | None) -> Figure | Skipped:
     what = counted(run for some in telling for run in some)
     label_panels(axes, x=f"{what}/s", y="memory of a GPU (GiB)", columns=columns_of(len(axes)))
     apart = " Hollow: no certificate says that the engine trains what the others do." if hollow else ""
+    if expected:
+        apart += (
+            " Cross: where the plan expects the engine, from what was measured of the one that the table engines "
+            "compares it with."
+        )
     return save(
         sheet,
         folder,
@@ -76,18 +89,26 @@ def _without_engine(run: Run) -> dict[str, str]:
 
 
 def _engines(runs: Sequence[Run], certificates: Certificates, labels: Mapping[Conditions, str]) -> list[Engine]:
-    by_values: dict[Conditions, list[Run]] = {}
-    for run in runs:
-        by_values.setdefault(within(run.conditions, ("engine",)), []).append(run)
     return [
-        Engine(
-            images_per_s=median((run.images or 0) / median(run.epoch_s) for run in same),
-            memory_gib=used_mib(max(run.memory_mib or 0.0 for run in same)) / _GIB,
-            name=labels[engine],
-            certified=certificates.standing(same).certified,
-        )
-        for engine, same in by_values.items()
+        Engine(*_measured(same), labels[within(same[0].conditions, ("engine",))], certified, _expected(same, reference))
+        for same, reference, certified, _ in engines_beside(runs, certificates)
     ]
+
+
+def _measured(same: Sequence[Run]) -> tuple[float, float]:
+    """Images a second and GiB of one engine's runs."""
+    return (
+        median((run.images or 0) / median(run.epoch_s) for run in same),
+        used_mib(max(run.memory_mib or 0.0 for run in same)) / _GIB,
+    )
+
+
+def _expected(same: Sequence[Run], reference: Sequence[Run] | None) -> tuple[float, float] | None:
+    if reference is None:
+        return None
+    plan, (images_per_s, memory_gib) = saved_and_paid(same, reference), _measured(reference)
+    time_ratio, saved = plan["time_ratio_predicted"], plan["memory_saved_predicted"]
+    return (images_per_s / time_ratio, memory_gib * (1 - saved)) if time_ratio and saved is not None else None
 
 
 def pareto(engines: Sequence[Engine]) -> list[Engine]:
@@ -111,6 +132,9 @@ def _draw_panel(axes: Axes, engines: Sequence[Engine], styles: dict[str, CurveSt
     )
     for engine in engines:
         style = styles[engine.name]
+        if engine.expected is not None:
+            xs, ys = zip((engine.images_per_s, engine.memory_gib), engine.expected, strict=True)
+            axes.plot(xs, ys, color=style.color, **_EXPECTED)
         axes.plot(
             [engine.images_per_s],
             [engine.memory_gib],
@@ -121,15 +145,18 @@ def _draw_panel(axes: Axes, engines: Sequence[Engine], styles: dict[str, CurveSt
             mfc=style.color if engine.certified else "white",
             zorder=3,
         )
-    axes.set_xlim(0, 1.08 * max(engine.images_per_s for engine in engines))
-    axes.set_ylim(0, 1.12 * max(engine.memory_gib for engine in engines))
+    seen = [*((e.images_per_s, e.memory_gib) for e in engines), *(e.expected for e in engines if e.expected)]
+    axes.set_xlim(0, 1.08 * max(images_per_s for images_per_s, _ in seen))
+    axes.set_ylim(0, 1.12 * max(memory_gib for _, memory_gib in seen))
 
 
-def _legend(styles: dict[str, CurveStyle], *, hollow: bool) -> list[Any]:
+def _legend(styles: dict[str, CurveStyle], *, hollow: bool, expected: bool) -> list[Any]:
     handles: list[Any] = [*curve_handles(styles, line=False)]
     handles.append(Line2D([], [], color=QUIET, lw=1.0, label="none is faster and smaller"))
     if hollow:
         handles.append(Line2D([], [], linestyle="none", marker="o", mec=QUIET, mfc="white", label="not certified"))
+    if expected:
+        handles.append(Line2D([], [], color=QUIET, label="to what the plan expects", **_EXPECTED))
     return handles
 
 
