@@ -6,6 +6,7 @@ own text. No line of a log is ever read.
 
 import errno
 import re
+from traceback import walk_tb
 
 from launchers.checked import checked
 from launchers.errors import UserError
@@ -59,6 +60,7 @@ _EXTRAS = {
     "torchmetrics": "tasks",
 }
 """What jobs import of other packages, and the extra that has it."""
+_OURS = ("vit_sweep", "launchers")
 
 
 @checked
@@ -123,16 +125,14 @@ def lacking(error: BaseException) -> str | None:
     """
     if not isinstance(error, ImportError):
         return None
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    module = error.name or (frame.tb_frame.f_globals.get("__name__", "") if frame is not None else "")
-    package = module.partition(".")[0]
-    if package not in _EXTRAS:
+    missing = (error.name or "").partition(".")[0]
+    if isinstance(error, ModuleNotFoundError) and missing in _EXTRAS:
+        return f"the python that runs the jobs has no {missing}: pip install 'vit_sweep[{_EXTRAS[missing]}]' for it"
+    frames = [frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in walk_tb(error.__traceback__)]
+    broken = next((package for package in (missing, *reversed(frames)) if package in _EXTRAS), None)
+    if broken is None or missing in _OURS:
         return None
-    if isinstance(error, ModuleNotFoundError):
-        return f"the python that runs the jobs has no {package}: pip install 'vit_sweep[{_EXTRAS[package]}]' for it"
-    return f"{package} is there and cannot be imported: it must fit the machine and the packages beside it"
+    return f"{broken} is there and cannot be imported: it must fit the machine and the packages beside it"
 
 
 def _own_cause(error: BaseException) -> Cause:

@@ -117,9 +117,10 @@ def test_a_package_that_jobs_lack_is_named_with_its_extra_and_one_that_is_broken
     assert broken == "torch is there and cannot be imported: it must fit the machine and the packages beside it"
 
 
-def test_a_package_that_raises_without_its_name_is_named_by_where_it_raised():
+@pytest.mark.parametrize("fault", ["raise ImportError('needs GLIBC_2.38')", "import no_such_part_of_it"])
+def test_a_package_that_raises_without_its_name_is_named_by_where_it_raised(fault):
     with pytest.raises(ImportError) as raised:
-        exec("raise ImportError('needs GLIBC_2.38')", {"__name__": "deepspeed.ops"})
+        exec(fault, {"__name__": "deepspeed.ops"})
     assert lacking(raised.value).startswith("deepspeed is there")
 
 
