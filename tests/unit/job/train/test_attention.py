@@ -8,7 +8,7 @@ from torch.nn.functional import cross_entropy
 
 from launchers.profile import Device
 from tests.unit.builders import cell
-from vit_sweep.job.train.measure.memory_traffic import MovedBytes
+from vit_sweep.job.train.measure.counting import counting
 from vit_sweep.job.train.model import vision_transformer
 from vit_sweep.job.train.models.vit import built
 from vit_sweep.plan.specs import ModelSpec
@@ -51,9 +51,9 @@ def test_a_block_moves_two_thirds_of_the_bytes(monkeypatch):
 
     def moved(model, images):
         model.zero_grad()
-        with MovedBytes() as counted:
+        with counting() as counted:
             loss_of(model, torch.randn(images, 3, 224, 224)).backward()
-        return counted.total
+        return counted.moved_bytes
 
     def units(which):
         """By differences, so that nothing of other layers, and no weight, is left in."""
