@@ -254,7 +254,21 @@ def conditions(cell: Cell) -> tuple[tuple[str, str], ...]:
 
 @lru_cache(maxsize=512)
 def _values(spec: ModelSpec | DataSpec | EngineSpec | OptimizerSpec) -> tuple[tuple[str, str], ...]:
-    return tuple((name, str(value)) for name, value in to_plain(spec).items() if name != "counts")
+    return tuple((name, _said(value)) for name, value in to_plain(spec).items() if name != "counts")
+
+
+def _said(value: Any) -> str:
+    """A value as a person would type it: `depth=2 patch_size=8` of a model's arguments.
+
+    >>> _said([["depth", 2], ["patch_size", 8]]), _said(["prescale_gradients=true"]), _said([224, 112]), _said([])
+    ('depth=2 patch_size=8', 'prescale_gradients=true', '[224, 112]', '[]')
+    """
+    match value:
+        case [str(), *_]:
+            return " ".join(map(str, value))
+        case [[str(), _], *_]:
+            return " ".join(f"{name}={given}" for name, given in value)
+    return str(value)
 
 
 def _waited(record: Record, submitted: Mapping[tuple[str, int], str]) -> float | None:
