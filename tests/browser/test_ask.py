@@ -110,6 +110,22 @@ def test_a_point_says_its_cells_hosts_and_interval_by_pointer_and_by_key(page):
     assert page.complaints() == []
 
 
+def test_no_line_breaks_the_id_of_a_cell_at_its_hyphens(page):
+    said = "unbroken('cells: n1-g4-mb16-ga1-3def9d92, n2-g8-mb16')"
+    parts = f"(parts => [parts.map(p => p.textContent ?? p), parts.map(p => p.className ?? '')])({said})"
+    assert page.ask(parts) == [
+        ["cells: ", "n1-g4-mb16-ga1-3def9d92", ", ", "n2-g8-mb16", ""],
+        ["", "whole", "", "whole", ""],
+    ]
+    page.ask(
+        "document.querySelector('.plot .tip').hidden = false;"
+        "document.querySelector('.plot .tip').style.width = '17rem';"
+        f"document.querySelector('.plot .tip').replaceChildren(html('span', '', ...{said}))"
+    )
+    lines = "[...document.querySelectorAll('.plot .tip .whole')].map(p => p.offsetHeight < 1.9 * 16 * 1.35)"
+    assert page.ask(lines) == [True, True]
+
+
 def test_a_series_goes_and_comes_and_the_axis_begins_at_zero(page):
     marks = "document.querySelectorAll('.plot .mark').length"
     assert page.ask(marks) == 7

@@ -50,6 +50,8 @@ class Advice:
     repeats: int
     sentence: str
     """Why, with the numbers; empty where there are enough."""
+    gives: str
+    """What they give: times to ±1.9%, and what that rests on; likewise empty."""
 
 
 def least_runs(cells: int) -> int:
@@ -116,14 +118,17 @@ def advise(cells: int, runs: int, *, seen: SeenSpread | None, wanted: float = WA
     enough = range(LEAST_RUNS, MOST_ADVISED + 1)
     repeats = next((n for n in enough if half_width(n, cells, deviation) <= wanted), MOST_ADVISED)
     if runs >= repeats:
-        return Advice(repeats=repeats, sentence="")
+        return Advice(repeats=repeats, sentence="", gives="")
     basis = (
         f"runs differ by {seen.deviation:.1%} so far ({plural(seen.freedom, 'degree')} of freedom)"
         if seen is not None
         else f"if runs differ by {USUAL:.0%}, an assumption"
     )
     few = "a single run per count gives no interval" if runs < LEAST_RUNS else f"{runs} runs per count are few"
-    reached = half_width(repeats, cells, deviation)
+    times = f"times to ±{max(half_width(repeats, cells, deviation), 0.001):.1%}"
+    spread = f"as runs differ by {deviation:.1%} so far" if seen is not None else f"if runs differ by {USUAL:.0%}"
     return Advice(
-        repeats=repeats, sentence=f"{few}; {basis}, repeats={repeats} gives times to ±{max(reached, 0.001):.1%}"
+        repeats=repeats,
+        sentence=f"{few}; {basis}, repeats={repeats} gives {times}",
+        gives=f"{times} {spread}",
     )

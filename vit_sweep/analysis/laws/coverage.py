@@ -47,12 +47,34 @@ class Coverage:
     """What the number of runs allows."""
     add: str
     """Words to type that would carry more; empty where nothing is missing, or no count is left."""
+    gains: str
+    """What these words would add; likewise empty."""
+    others: tuple[int, ...]
+    """Counts that the study has beside those that are spoken of."""
+    crowded: tuple[int, ...]
+    """Counts that do not count: their ranks have no core each."""
+    is_full: bool
+    """Whether a fit lacks counts, and none can run."""
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """All that is to be said, in order."""
         advice = f"to carry more: {self.add}" if self.add else ""
         return tuple(filter(None, (self.baseline, self.verdict, self.span, self.repeats, advice)))
+
+    def in_brief(self, curves: int) -> str:
+        """What so many curves of a grid carry, and what to type for more: a sentence for a plan."""
+        grid, verb = ("this grid", "carries") if curves == 1 else (f"{curves} curves of this grid", "carry")
+        beside = f", with the study's {_listed(self.others)}" if self.others else ""
+        fits = _fits(_briefly(self.carries))
+        single = (", but no interval" if self.carries else " and no interval") if self.runs == 1 else ""
+        parts = (
+            f"{grid} ({self.scaling.value}{beside}) {verb} {fits or 'no fit'}{single}",
+            f"{_listed(self.crowded)} GPUs are not counted, for this machine has fewer cores" if self.crowded else "",
+            "no other GPU count can run" if self.is_full else "",
+            f"{self.add} would add {self.gains}" if self.add else "",
+        )
+        return "; ".join(filter(None, parts))
 
 
 def coverage(
@@ -85,10 +107,12 @@ def coverage(
     runs = min((counts[gpus] for gpus in own), default=0)
     laws = [law for law in OF_SCALING[scaling] if link or law is not Law.MEASURED_LINK]
     carries = tuple(law for law in laws if len(known) >= counts_needed(law))
-    short = missing(known, laws)
+    short = missing(known, [law for law in laws if not (link and law is Law.LATENCY_BANDWIDTH)])
     more = further(known, possible, most, wanted=short)
     advice = advise(len(known) + len(more), runs, seen=seen, wanted=wanted)
     short_of_runs = bool(advice.sentence and known and not repeats_follow)
+    then = [law for law in laws if law not in carries and len(known) + len(more) >= counts_needed(law)]
+    gains = [name for name in _briefly(then) if name not in _briefly(carries)]
     words = [f"gpus={','.join(map(str, sorted({*own, *more})))}"] if more else []
     words += [f"repeats={advice.repeats}"] if short_of_runs else []
     return Coverage(
@@ -101,6 +125,10 @@ def coverage(
         span=_span(known, carries, layout),
         repeats=advice.sentence if short_of_runs else "",
         add=" ".join(words),
+        gains=", and ".join(filter(None, (_fits(gains), advice.gives if short_of_runs else ""))),
+        others=tuple(gpus for gpus in known if gpus not in own),
+        crowded=tuple(crowded),
+        is_full=bool(known) and short > 0 and not more,
     )
 
 
@@ -195,30 +223,28 @@ def remarks(
         plan, others, cores=cores, preflight=preflight, repeats_follow=repeats_follow, seen=seen
     ):
         if len(counts) > 1 or len(curve.counts) > 1:
-            which = "this grid" if alike == 1 else f"{alike} curves of this grid"
-            repeats = f"; {curve.repeats}" if curve.repeats else ""
-            advice = f"; for more: {curve.add}" if curve.add else ""
-            lines.append(f"{which} ({curve.scaling.value}): {curve.verdict}{repeats}{advice}")
+            lines.append(curve.in_brief(alike))
     return lines
 
 
 # --- the words -------------------------------------------------------------------------------------------
 
 
+_WITH_LINK = " with the measured link"
 _WORDS = {
     Law.AMDAHL: "Amdahl",
     Law.GUSTAFSON: "Gustafson",
     Law.USL: "USL",
     Law.LATENCY_BANDWIDTH: "latency-bandwidth",
-    Law.MEASURED_LINK: "latency-bandwidth with the measured link",
+    Law.MEASURED_LINK: f"latency-bandwidth{_WITH_LINK}",
 }
 
 
 def _verdict(
     own: Sequence[int], known: Sequence[int], laws: Sequence[Law], carries: Sequence[Law], *, room: bool
 ) -> str:
-    listed = f" ({', '.join(map(str, own))})" if own else ""
-    others = ", ".join(str(gpus) for gpus in known if gpus not in own)
+    listed = f" ({_listed(own)})" if own else ""
+    others = _listed(gpus for gpus in known if gpus not in own)
     what = f"{plural(len(own), 'GPU count')}{listed}" + (f" and the study's {others}" if others else "")
     # The plain latency-bandwidth model carries everything that the one with a measured link does, and is harder.
     both = Law.LATENCY_BANDWIDTH in carries
@@ -237,7 +263,7 @@ def _verdict(
 def _not_counted(crowded: Collection[int]) -> str:
     if not crowded:
         return ""
-    return f"; {', '.join(map(str, crowded))} not counted: more ranks than this machine has cores for"
+    return f"; {_listed(crowded)} not counted: more ranks than this machine has cores for"
 
 
 def _baseline(known: Sequence[int]) -> str:
@@ -264,6 +290,19 @@ def _reach(known: Sequence[int], carries: Sequence[Law], layout: Layout) -> str:
         edge = max(known[-1], layout.node_gpus or 0)
         return f"predictions reach to {plural(edge, 'GPU')} at most: no run crossed nodes"
     return f"predictions reach to {plural(most, 'GPU')} at most"
+
+
+def _briefly(laws: Sequence[Law]) -> list[str]:
+    """With one name for the two latency-bandwidth models."""
+    return list(dict.fromkeys(_WORDS[law].removesuffix(_WITH_LINK) for law in laws))
+
+
+def _fits(names: Sequence[str]) -> str:
+    return f"{'a fit' if len(names) == 1 else 'fits'} of {_joined(names)}" if names else ""
+
+
+def _listed(counts: Iterable[int]) -> str:
+    return ", ".join(map(str, counts))
 
 
 def _joined(names: Sequence[str]) -> str:

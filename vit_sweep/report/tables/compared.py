@@ -62,9 +62,11 @@ def summary(comparison: Comparison) -> str:
         return "nothing was compared"
     ratio, decided = mean.ratio, sum(not pair.reason for pair in comparison.pairs)
     wide = f" (95%: {ratio.low:.3f} to {ratio.high:.3f})" if ratio.low is not None and ratio.high is not None else ""
+    faster, slower = (sum(pair.verdict == f"b is {way}" for pair in comparison.pairs) for way in ("faster", "slower"))
+    both = f", faster in {faster} and slower in {slower}: no mean of them says which" if faster and slower else ""
     return (
         f"b / a over {plural(ratio.n, 'cell')}, geometric mean {ratio.value:.3f}{wide}: {mean.verdict}; "
-        f"{decided} of {ratio.n} can be told apart (5% for the whole comparison)"
+        f"{decided} of {ratio.n} can be told apart (5% for the whole comparison){both}"
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 from launchers.checked import to_json
 from tests.unit.builders import planned_study, point, record
 from vit_sweep.__main__ import main
-from vit_sweep.plan.choices import BatchPer, Precision
+from vit_sweep.plan.choices import BatchPer, Precision, Scaling
 from vit_sweep.report.figure import SWITCH
 
 TIMES = {1: 4.0, 2: 2.1, 4: 1.2}
@@ -27,10 +27,14 @@ def here(tmp_path, monkeypatch):
 
 def write_study(name, factor=1.0, gpus=(1, 2, 4), seeds=(0, 1, 2), **changes):
     """A study below outputs/ whose every cell has a record, without a word in its journal."""
-    points = [point(gpus=n, seed=seed, **changes) for n in gpus for seed in seeds]
+    return write_points(name, [point(gpus=n, seed=seed, **changes) for n in gpus for seed in seeds], factor)
+
+
+def write_points(name, points, factor=1.0, weak_factor=1.0):
     study, plan = planned_study(Path("outputs").absolute() / name, *points)
     for cell_id, planned in plan.cells.items():
-        seconds = factor * TIMES[planned.cell.gpus] * (1 + 0.002 * planned.cell.seed)
+        times = weak_factor * TIMES[1] / 10 if planned.cell.train_images < 1600 else factor * TIMES[planned.cell.gpus]
+        seconds = times * (1 + 0.002 * planned.cell.seed)
         finished = record(planned.cell, epoch_seconds=(2 * seconds, seconds, seconds))
         (study.cell_dir(cell_id) / "record.json").write_text(to_json(finished))
     return study
@@ -174,6 +178,30 @@ def test_compare_of_single_runs_cannot_tell_them_apart(capsys):
     output = " ".join(capsys.readouterr().out.split())
     assert "cannot tell apart: a single run on each side says nothing of its spread" in output
     assert "geometric mean 0.500: cannot tell apart; 0 of 1 can be told apart" in output
+
+
+def test_what_compare_proposes_puts_strong_beside_strong_and_weak_beside_weak(capsys):
+    """Both studies have both kinds of runs, which are no repeats of each other; only their epochs differ."""
+    for name, epochs, factor, weak_factor in (("mine", 3, 1, 1), ("longer", 9, 0.5, 2)):
+        points = [
+            point(gpus=gpus, seed=seed, scaling=scaling, epochs=epochs)
+            for gpus in (1, 2, 4)
+            for seed in range(3)
+            for scaling in Scaling
+        ]
+        write_points(name, points, factor, weak_factor)
+    assert main(["compare", "mine", "longer"]) == 1
+    proposed = capsys.readouterr().out.strip().rpartition("to compare across what differs, add: ")[2].split()
+    assert proposed == ["--across", "epochs"]
+    assert main(["compare", "mine", "longer", *proposed, "--output", "pairs.csv"]) == 0
+    with Path("pairs.csv").open() as file:
+        pairs = {(row["cell"], float(row["ratio"]), row["verdict"]) for row in csv.DictReader(file)}
+    assert pairs == {
+        ("images=1600", 0.5, "b is faster"),
+        *((f"images={images}", 2.0, "b is slower") for images in (160, 320, 640)),
+    }
+    output = " ".join(capsys.readouterr().out.split())
+    assert "6 of 6 can be told apart (5% for the whole comparison), faster in 3 and slower in 3: no mean" in output
 
 
 def test_compare_without_a_pair_exits_1_and_says_what_differs(capsys):

@@ -24,6 +24,11 @@ function svg(name, attributes, ...children) {
   return made;
 }
 
+/** The parts of a text, in which no line breaks the id of a cell. */
+function unbroken(text) {
+  return text.split(/\b(n\d+-g\d+(?:-\w+)+)/).map((part, at) => (at % 2 ? html("span", "whole", part) : part));
+}
+
 function html(name, className, ...children) {
   const made = document.createElement(name);
   if (className) made.className = className;
@@ -214,7 +219,7 @@ class Chart {
       ...(said.cells ? ["cells: " + said.cells.join(", ")] : []), ...(said.hosts ? ["hosts: " + said.hosts.join(", ")] : []), ...(said.flags || []),
     ];
     if (at.low === null && said.n > 1 || (at.low === at.high && at.low !== null)) lines[1] = plural(said.n, "run");
-    this.tip.replaceChildren(html("strong", "", curve.label + ", " + where), ...lines.map((text) => html("span", "", text)));
+    this.tip.replaceChildren(html("strong", "", curve.label + ", " + where), ...lines.map((text) => html("span", "", ...unbroken(text))));
     const room = this.box.clientWidth - this.tip.offsetWidth;
     this.tip.style.left = Math.max(0, Math.min(room, x + 14)) + "px";
     const below = y + 16, fits = below + this.tip.offsetHeight <= this.box.clientHeight;
