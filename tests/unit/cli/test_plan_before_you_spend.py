@@ -108,7 +108,7 @@ def test_dry_run_json_prints_the_plan_of_this_grid_as_one_object_and_submits_not
     assert told["gpu_hours"] == sum(cell["gpu_hours"] for cell in told["cells"])
     assert [batch["cells"] for batch in told["batches"]] == [[cell["cell"]] for cell in told["cells"]]
     assert all("#SBATCH" in (tmp_path / batch["script"]).read_text() for batch in told["batches"])
-    assert any("2 GPU counts (1, 8)" in remark for remark in told["remarks"])
+    assert any("this grid (strong) carries no fit" in remark for remark in told["remarks"])
     assert not (tmp_path / "outputs/s/jobs.jsonl").exists()
 
 
