@@ -28,6 +28,9 @@ $(VENV)/.demo: $(VENV)/.uv pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.demo
 	$(UV) --editable '.[train,report,dev]'
+	# Beside ours: what reads RO-Crates back in the tests wants an older rich.
+	$(BIN)/uv venv --quiet --clear $(VENV)/validator
+	$(BIN)/uv pip install --quiet --python $(VENV)/validator/bin/python roc-validator==0.13.0
 	touch $@
 
 env: $(VENV)/.demo

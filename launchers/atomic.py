@@ -203,7 +203,13 @@ def write_first(path: Path, text: str) -> bool:
 @contextmanager
 def reading(path: Path) -> Iterator[BufferedReader]:
     """Open a file that somebody else may have made; raises `OSError` for a pipe or a device, which might never end."""
-    with open(path, "rb", opener=_at_once) as file:
+    with _regular(path, _at_once) as file:
+        yield file
+
+
+@contextmanager
+def _regular(path: Path, opener: Callable[[str, int], int]) -> Iterator[BufferedReader]:
+    with open(path, "rb", opener=opener) as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise OSError(errno.EINVAL, "not a regular file", str(path))
         yield file
@@ -215,12 +221,29 @@ def _at_once(path: str, flags: int) -> int:
 
 def read(path: Path, *, most: int = LARGEST) -> bytes:
     """The content of such a file; raises `OSError` where it is too much, too."""
-    with reading(path) as file:
+    return _all_of(path, _at_once, most)
+
+
+def _all_of(path: Path, opener: Callable[[str, int], int], most: int) -> bytes:
+    with _regular(path, opener) as file:
         too_much = os.fstat(file.fileno()).st_size > most
         content = b"" if too_much else file.read(most + 1)
     if too_much or len(content) > most:
         raise OSError(errno.EFBIG, f"more than {most / 2**20:g} MiB, which no such file has", str(path))
     return content
+
+
+def read_inside(path: Path, *, most: int = LARGEST) -> bytes:
+    """The same through no symbolic link below a folder that was given to `guard`: nothing from outside of it."""
+    with _placed(path) as (name, folder):
+
+        def inside(_: str, flags: int) -> int:
+            return os.open(name, flags | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+
+        try:
+            return _all_of(path, inside, most)
+        except OSError as error:
+            raise _of(error, path) from None
 
 
 def make_folder(path: Path) -> None:

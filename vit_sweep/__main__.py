@@ -24,6 +24,7 @@ from vit_sweep.submit import interrupt
 VERBS = (
     "audit",
     "cancel",
+    "capsule",
     "check",
     "collect",
     "compare",

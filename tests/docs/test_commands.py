@@ -37,7 +37,11 @@ def desk(tmp_path_factory):
     for name in TABLES:
         shutil.copy(ROOT / "reference" / "paper_cifar100.csv", folder / name)
     # A gate is for studies of which every cell has ended.
-    for words in (("drop", "mine", "gpus==2 and batch==48"), ("gate", "mine", "--write-baseline", "baseline.json")):
+    for words in (
+        ("drop", "mine", "gpus==2 and batch==48"),
+        ("gate", "mine", "--write-baseline", "baseline.json"),
+        ("capsule", "mine", "--license", "CC-BY-4.0", "--author", "Ada Lovelace", "--out", "theirs.zip"),
+    ):
         made = warm.run(*words, cwd=folder, env={})
         assert made.returncode == 0, made.stderr
     for site in ("my_conf", "site/vit_sweep-site"):

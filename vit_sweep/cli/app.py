@@ -39,12 +39,21 @@ _VERBS = {
             "audit --reference paper_cifar100",
         ),
     ),
+    "capsule": _Verb(
+        "capsule",
+        "capsule",
+        (
+            "capsule vit_tiny_32-digits-local --license CC-BY-4.0",
+            "capsule outputs/mine --license CC0-1.0 --author 'Ada Lovelace' --out mine.zip --without-hosts",
+        ),
+    ),
     "check": _Verb(
         "check",
         "check",
         (
             "check outputs/vit_tiny_32-digits-local",
             "check vit_tiny_32-digits-local && tar -cf study.tar outputs/vit_tiny_32-digits-local",
+            "check theirs-capsule.zip",
         ),
     ),
     "collect": _Verb(

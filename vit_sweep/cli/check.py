@@ -1,23 +1,55 @@
-"""The verb `check`: whether a study's folder is consistent. An edge."""
+"""The verb `check`: whether a study's folder is consistent, or a capsule whole. An edge."""
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
-from vit_sweep.cli.terminal.study_options import StudyName
+from vit_sweep.cli.terminal.completing import studies
 from vit_sweep.study.check import check as examine
-from vit_sweep.study.store import open_study
+from vit_sweep.study.store import is_study, open_study
 
 
-def check(study: StudyName) -> None:
-    """Prove a study's folder consistent, or say what is wrong: exit 0 or 1. Reads only, and asks no scheduler."""
-    opened, console = open_study(study), show.console()
+def check(
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY", help="A study's folder, its name below outputs/, or a capsule.", autocompletion=studies
+        ),
+    ],
+) -> None:
+    """Prove a study's folder consistent, or a capsule whole, or say what is wrong: exit 0 or 1. Reads only, and asks no
+    scheduler."""
+    if not is_study(study):
+        from vit_sweep.report.capsule.manifest import is_capsule
+
+        if is_capsule(Path(study)):
+            _capsule(Path(study))
+    opened = open_study(study)
     seen = examine(opened)
-    for mark, sentences in (("wrong", seen.wrong), ("note", seen.notes)):
-        for sentence in sentences:
-            console.print(f"{mark}: {sentence}", soft_wrap=True, markup=False, highlight=False)
+    _told("wrong", seen.wrong)
+    _told("note", seen.notes)
     end = f"{plural(len(seen.wrong), 'thing')} wrong" if seen.wrong else "consistent"
-    console.print(
+    show.console().print(
         f"study {opened.name}: {plural(seen.cells, 'cell')}, {plural(seen.records, 'record')}: {end}", soft_wrap=True
     )
     raise typer.Exit(1 if seen.wrong else 0)
+
+
+def _capsule(path: Path) -> None:
+    from vit_sweep.report.capsule.manifest import MANIFEST, verify
+
+    seen = verify(path)
+    _told("wrong", seen.wrong)
+    end = f"{plural(len(seen.wrong), 'thing')} wrong" if seen.wrong else f"all as {MANIFEST} says"
+    console = show.console()
+    console.print(f"capsule {path}: {plural(seen.files, 'file')}: {end}", soft_wrap=True, highlight=False)
+    console.print(f"  sha256 of its manifest: {seen.digest}", soft_wrap=True, highlight=False)
+    raise typer.Exit(1 if seen.wrong else 0)
+
+
+def _told(mark: str, sentences: tuple[str, ...]) -> None:
+    for sentence in sentences:
+        show.console().print(f"{mark}: {sentence}", soft_wrap=True, markup=False, highlight=False)

@@ -12,7 +12,7 @@ LEFTOVER = r"\..*\.tmp|\.reserve-rank\d+"
 """What a writer that is killed leaves behind: a file written aside, a rank's room for its last word."""
 _FIXED = (
     r"study\.json|plan\.json|jobs\.jsonl|deciding\.json|decisions\.jsonl|\.lock|\.lock\.owner|report\.html|cells|jobs|stops|tables|figures|\.code",
-    r"proposal\.md|\.(runs|done|collected)-\d+",
+    r"proposal\.md|extra-p\.json|mlperf(/[^/]+\.log)?|\.(runs|done|collected)-\d+",
     r"(tables|figures|tensorboard|wandb|mlflow)/.*|tensorboard|wandb|mlflow",
     r"\.code/[0-9a-f]{12}(/.*)?",
     r"stops/n\d[^/]*\.json",

@@ -22,6 +22,7 @@ from vit_sweep.plan.specs import ModelSpec
 _EXTRAS = {
     "train": ("torch", "torchvision", "deepspeed", "sklearn"),
     "report": ("pandas", "scipy", "seaborn", "matplotlib", "jinja2", "pyarrow", "charset_normalizer", "openpyxl"),
+    "capsule": ("rocrate",),
 }
 _PACKAGES = ("hydra-core", "omegaconf", "submitit", "torch", "torchvision", "deepspeed")
 

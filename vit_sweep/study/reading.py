@@ -92,10 +92,10 @@ class StudyReader:
     @property
     def is_asked_for(self) -> bool:
         """Whether somebody has asked for what is in it: else dry runs have only looked, or nothing is there yet."""
-        commands = self._commands()
+        commands = self.commands()
         return commands is None or any(not command.get("dry_run") for command in commands) or bool(self.jobs())
 
-    def _commands(self) -> list[dict[str, Any]] | None:
+    def commands(self) -> list[dict[str, Any]] | None:
         """Every command given so far; None where the file is damaged."""
         path = self.folder / "study.json"
         if not path.is_file():

@@ -122,7 +122,7 @@ class Study(StudyReader):
     ) -> None:
         """Add this command to `study.json`."""
         path = self.folder / "study.json"
-        commands = self._commands()
+        commands = self.commands()
         if commands is None:
             self.problems.append(f"{path} was damaged; its list of commands begins anew")
         command = {
@@ -299,9 +299,18 @@ def _append(path: Path, content: object) -> None:
         os.fsync(journal.fileno())
 
 
+def is_study(study: str) -> bool:
+    """Whether `open_study` finds it."""
+    return any((folder / "study.json").is_file() for folder in _where(study))
+
+
+def _where(study: str) -> tuple[Path, Path]:
+    return Path(study), Path("outputs") / study
+
+
 def open_study(study: str) -> Study:
     """Find a study by folder or by name; raises `UserError` with the menu of studies."""
-    for folder in (Path(study), Path("outputs") / study):
+    for folder in _where(study):
         if (folder / "study.json").is_file():
             return Study(folder.absolute())
     known = [path.parent.name for path in Path("outputs").glob("*/study.json")]

@@ -1,0 +1,340 @@
+"""A study as a capsule: what is in it and what is not, the same bytes twice, and each change found."""
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from launchers.batch import Batch
+from launchers.checked import to_json
+from tests.unit.builders import batch, planned_study, point, profile, record
+from vit_sweep.__main__ import main
+from vit_sweep.outcome.ending import Cause, Exit
+from vit_sweep.record.machine import Fingerprint
+from vit_sweep.study.snapshot import digest_of, take
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+HOST, SECRET, HOME = "node-of-eve", "s3cr3t-value", "/home/eve.adams"
+WORDS = ("--license", "CC-BY-4.0", "--author", "Ada Lovelace <0000-0002-1825-0097>", "--author", "Babbage, Charles")
+VALIDATOR = Path(sys.prefix) / "validator/bin/python"
+OFFLINE = """
+import json, sys, requests, requests_cache, urllib.request
+context = open(sys.argv[1], "rb").read()
+def answered(self, method, url, **_):
+    assert "ro/crate" in url, url
+    answer = requests.Response()
+    answer.status_code, answer._content, answer.url = 200, context, url
+    answer.headers["Content-Type"] = "application/ld+json"
+    return answer
+def opened(request, *_, **__):
+    import io
+    from email.message import Message
+    from urllib.response import addinfourl
+    head = Message()
+    head["Content-Type"] = "application/ld+json"
+    return addinfourl(io.BytesIO(context), head, getattr(request, "full_url", request), 200)
+requests.Session.request = requests_cache.CachedSession.request = answered
+import rdflib._networking
+urllib.request.urlopen = rdflib._networking.urlopen = opened
+from rocrate_validator import models, services
+result = services.validate(models.ValidationSettings(
+    rocrate_uri=sys.argv[2], profile_identifier="ro-crate-1.1", requirement_severity=models.Severity.REQUIRED))
+print(json.dumps([f"{issue.check.identifier}: {issue.message}" for issue in result.get_issues()]))
+"""
+"""The validator asks the network for RO-Crate's context alone; here it gets the one that rocrate carries."""
+
+
+def write_study(folder):
+    """A study of 1 and 2 GPUs, twice each, whose texts tell places, a host and a secret."""
+    eve = profile(python=f"{HOME}/venv/bin/python", environment={"API_TOKEN": SECRET})
+    points = [point(gpus=n, seed=seed, partition=eve) for n in (1, 2) for seed in (0, 1)]
+    study, plan = planned_study(folder, *points)
+    for cell_id, planned in plan.cells.items():
+        cell = planned.cell
+        seconds = 4.0 / cell.gpus * (1 + 0.01 * cell.seed)
+        made = record(
+            cell,
+            epoch_seconds=(2 * seconds, seconds, seconds),
+            versions={"python": "3.11.7", "torch": "2.11.0", "deepspeed": "0.19.8"},
+            machine=tuple(Fingerprint(rank=rank, host=HOST, cpu="AMD EPYC") for rank in range(cell.gpus)),
+        )
+        made = replace(made, resolved=replace(made.resolved, hosts=(HOST,)))
+        (study.cell_dir(cell_id) / "record.json").write_text(to_json(made))
+        attempt = study.cell_dir(cell_id) / "attempts/1"
+        attempt.mkdir()
+        ended = Exit(cause=Cause.DONE, message=f"{HOST} wrote {HOME}/notes and {folder}/cells", host=HOST)
+        (attempt / "exit.json").write_text(to_json(ended))
+        (attempt / "rank0.log").write_text(f"{HOME} {SECRET}")
+    jobs: Batch = batch(
+        study=folder.name, study_dir=str(folder), profile=eve, tasks=(), code=f"{folder}/.code/x",
+        environment={"PYTHONPATH": f"{folder}/.code/x"},
+    )  # fmt: skip
+    there = folder / "jobs" / jobs.name
+    there.mkdir()
+    (there / "batch.json").write_text(to_json(jobs))
+    (there / "job.sbatch").write_text(
+        f"#SBATCH --output={folder}/jobs/a/logs/%A\nexport API_TOKEN={SECRET}\n{HOME}/venv/bin/python -m x\n"
+    )
+    take(folder)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with the study and its capsule, which nobody changes."""
+    folder = tmp_path_factory.mktemp("desk")
+    write_study(folder / "outputs/mine")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("VIT_SWEEP_FIGURES", "svg")
+        patch.setenv("SOURCE_DATE_EPOCH", "1767225600")
+        assert main(["capsule", "mine", *WORDS, "--out", "mine.zip"]) == 0
+    return folder
+
+
+@pytest.fixture
+def desk(made, tmp_path, monkeypatch):
+    """A copy that a test may change."""
+    shutil.copytree(made, tmp_path / "desk")
+    monkeypatch.chdir(tmp_path / "desk")
+    monkeypatch.setenv("VIT_SWEEP_FIGURES", "svg")
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767225600")
+    return tmp_path / "desk"
+
+
+def unpacked(desk):
+    with zipfile.ZipFile("mine.zip") as packed:
+        packed.extractall("theirs")
+    return desk / "theirs"
+
+
+def repacked(changes=None, *, added=(), without=()):
+    """The capsule again, as `broken.zip`: contents by name, entries that are added, names that are left out."""
+    with zipfile.ZipFile("mine.zip") as old, zipfile.ZipFile("broken.zip", "w") as new:
+        for entry in old.infolist():
+            if entry.filename not in without:
+                new.writestr(entry, (changes or {}).get(entry.filename, old.read(entry)))
+        for entry, content in added:
+            new.writestr(entry, content)
+    return "broken.zip"
+
+
+def texts(folder):
+    """Everything in a capsule that is text and not our own code."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and ".code" not in path.parts and path.suffix not in (".parquet", ".png"):
+            yield path.relative_to(folder).as_posix(), path.read_text()
+
+
+def test_a_capsule_has_what_the_study_says_and_is_a_study_again(desk, capsys):
+    folder = unpacked(desk)
+    inner = folder / "outputs/mine"
+    (code,) = (inner / ".code").iterdir()
+    contents = {p.relative_to(code).as_posix(): p.read_bytes() for p in code.rglob("*") if p.is_file()}
+    assert digest_of(contents) == code.name
+    assert (inner / "tables/runs.csv").read_text().count("\n") == 5
+    assert (inner / "report.html").is_file() and (inner / "figures/strong_speedup.svg").is_file()
+    assert json.loads((inner / "extra-p.json").read_text())["measurements"]
+    assert len(list((inner / "mlperf").glob("*.log"))) == 4
+    assert "torch==2.11.0" in (folder / "environment.txt").read_text()
+    assert [kind["cpu"] for kind in json.loads((folder / "hardware.json").read_text())["machines"]] == ["AMD EPYC"]
+    citation = (folder / "CITATION.cff").read_text()
+    assert "family-names: Lovelace\n  given-names: Ada\n  orcid: https://orcid.org/0000-0002-1825-0097" in citation
+    assert "family-names: Babbage\n  given-names: Charles" in citation and "license: CC-BY-4.0" in citation
+    os.chdir(folder)
+    capsys.readouterr()
+    assert main(["status", "mine"]) == 0
+    assert main(["gate", "mine", "--against", "baseline.json"]) == 0
+    assert "fine" in capsys.readouterr().out
+
+
+def test_it_is_whole_by_check_and_by_sha256sum(desk, capsys):
+    assert main(["check", "mine.zip"]) == 0
+    assert main(["check", str(unpacked(desk))]) == 0
+    assert capsys.readouterr().out.count("all as manifest-sha256.txt says") == 2
+    answer = subprocess.run(["sha256sum", "--quiet", "-c", "manifest-sha256.txt"], cwd="theirs", capture_output=True)
+    assert (answer.returncode, answer.stdout) == (0, b"")
+
+
+def test_it_names_no_place_and_no_secret_and_hosts_only_as_the_study_does(desk, made):
+    told = dict(texts(unpacked(desk)))
+    for word in (str(made), HOME, "eve.adams", SECRET):
+        assert [name for name, text in told.items() if word in text] == []
+    assert any(HOST in text for text in told.values())
+    (script,) = (text for name, text in told.items() if name.endswith("job.sbatch"))
+    assert "--output=outputs/mine/jobs/a/logs/%A\nexport API_TOKEN=***\n.../python -m x" in script
+    assert main(["capsule", "mine", *WORDS, "--out", "nowhere", "--without-hosts"]) == 0
+    told = dict(texts(Path("nowhere")))
+    assert [name for name, text in told.items() if HOST in text] == []
+    assert "host1 wrote .../notes and outputs/mine/cells" in "".join(told.values())
+
+
+def test_the_same_study_gives_the_same_bytes_wherever_it_lies_and_another_day_changes_the_date(desk, monkeypatch):
+    assert main(["capsule", "outputs/mine", *WORDS, "--out", "again.zip"]) == 0
+    assert Path("again.zip").read_bytes() == Path("mine.zip").read_bytes()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1767312000")
+    assert main(["capsule", "mine", *WORDS, "--out", "later.zip"]) == 0
+    with zipfile.ZipFile("mine.zip") as one, zipfile.ZipFile("later.zip") as other:
+        assert one.namelist() == other.namelist()
+        differing = {name for name in one.namelist() if one.read(name) != other.read(name)}
+    assert differing == {"CITATION.cff", "ro-crate-metadata.json", "manifest-sha256.txt"}
+
+
+RECORD = "outputs/mine/plan.json"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"changes": {RECORD: b"{}"}}, f"wrong: {RECORD} has changed: its sha256 is 44136fa355b3... and not "),
+        ({"without": {RECORD}}, f"wrong: {RECORD} is missing"),
+        (
+            {"added": [("outputs/mine/torch.py", "")]},
+            "wrong: outputs/mine/torch.py was added: ",
+        ),
+    ],
+    ids=["changed", "missing", "added"],
+)
+def test_what_was_changed_taken_or_added_is_named(change, said, desk, capsys):
+    assert main(["check", repacked(**change)]) == 1
+    out = capsys.readouterr().out
+    assert said in out and "1 thing wrong" in out
+
+
+def test_one_byte_of_a_folder_is_found_and_a_link_in_it_refused(desk, capsys):
+    folder = unpacked(desk)
+    content = bytearray((folder / RECORD).read_bytes())
+    content[100] ^= 1
+    (folder / RECORD).write_bytes(content)
+    assert main(["check", "theirs"]) == 1
+    assert f"{RECORD} has changed" in capsys.readouterr().out
+    (folder / RECORD).unlink()
+    (folder / RECORD).symlink_to(desk / "outputs/mine/plan.json")
+    assert main(["check", "theirs"]) == 2
+    assert "is a symbolic link, and a capsule has none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../out.txt", "/etc/out.txt", "a/../../b", "C:/out.txt", "a\\b", "link", "README.md"])
+def test_a_zip_with_a_name_that_leads_out_is_refused(name, desk, capsys):
+    entry = zipfile.ZipInfo(name)
+    if name == "link":
+        entry.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.warn", lambda *_, **__: None)
+        broken = repacked(added=[(entry, "/etc/passwd")])
+    assert main(["check", broken]) == 2
+    assert "is refused: its entry" in capsys.readouterr().err
+
+
+def test_a_damaged_zip_is_a_sentence(desk, capsys):
+    content = Path("mine.zip").read_bytes()
+    Path("cut.zip").write_bytes(content[: len(content) // 2])
+    assert main(["check", "cut.zip"]) == 2
+    assert "is not a capsule (neither a folder nor a whole .zip file" in capsys.readouterr().err
+    middle = bytearray(content)
+    middle[len(content) // 2] ^= 0xFF
+    Path("bit.zip").write_bytes(middle)
+    assert main(["check", "bit.zip"]) == 1
+    assert "has changed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere", *WORDS], "nowhere is not a study (no study.json in it)"),
+        (["mine", *WORDS[2:]], "license=: what may others do with the results?"),
+        (["mine", "--license", "my own!"], "license=my own!: what may others do with the results?"),
+        (["mine", "--license", "MIT", "--author", " "], "author=' ': a name, perhaps with an ORCID"),
+        (["mine", "--license", "MIT"], "author=: who is to be cited? git knows no user.name here"),
+        (["mine", *WORDS, "--out", "mine.zip"], "out=mine.zip: that is there already; name another place with --out"),
+        (["mine", *WORDS, "--out", "outputs/mine/a.zip"], "that lies in the study, which the capsule copies"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence_and_write_nothing(words, said, desk, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(desk))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(desk.parent))
+    before = sorted(desk.rglob("*"))
+    assert main(["capsule", *words]) == 2
+    assert said in capsys.readouterr().err
+    assert sorted(desk.rglob("*")) == before
+
+
+def test_a_missing_package_is_told_with_the_extra_to_install(desk, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "rocrate" else object())
+    assert main(["capsule", "mine", *WORDS, "--out", "x.zip"]) == 2
+    assert "rocrate not installed here: pip install 'vit_sweep[capsule]'" in capsys.readouterr().err
+
+
+def test_what_is_no_capsule_is_told(desk, capsys):
+    Path("empty.zip").write_bytes(b"PK\x05\x06" + bytes(18))
+    assert main(["check", "empty.zip"]) == 2
+    assert "is not a capsule (no manifest-sha256.txt in it)" in capsys.readouterr().err
+    folder = unpacked(desk)
+    (folder / "manifest-sha256.txt").write_text("nonsense\n")
+    assert main(["check", "theirs"]) == 2
+    assert "manifest-sha256.txt line 1 is no checksum" in capsys.readouterr().err
+
+
+def test_an_unfinished_study_is_told_and_packed_if_one_wants(desk, capsys):
+    gone = next(Path("outputs/mine/cells").glob("n1-g2-*"))
+    shutil.rmtree(gone / "attempts")
+    (gone / "record.json").unlink()
+    assert main(["capsule", "mine", *WORDS, "--out", "half.zip"]) == 2
+    assert f"study mine: 1 cell has not ended: {gone.name}; " in capsys.readouterr().err
+    assert main(["capsule", "mine", *WORDS, "--out", "half.zip", "--unfinished"]) == 0
+    assert f"note: 1 cell has not ended: {gone.name}" in capsys.readouterr().out
+    with zipfile.ZipFile("half.zip") as packed:
+        assert f"- 1 cell has not ended: {gone.name}" in packed.read("README.md").decode()
+
+
+def test_nothing_is_read_through_a_link_and_strangers_stay_outside(desk, capsys):
+    outside = desk / "outside.json"
+    cell = next(Path("outputs/mine/cells").glob("n1-g2-*")).absolute()
+    (cell / "ds_config.json").unlink(missing_ok=True)
+    outside.write_text('{"what": "is elsewhere"}')
+    (cell / "ds_config.json").symlink_to(outside)
+    (Path("outputs/mine/stops")).symlink_to(desk)
+    (Path("outputs/mine/diary.txt")).write_text("mine alone")
+    assert main(["capsule", "mine", *WORDS, "--out", "linked"]) == 0
+    assert f"cells/{cell.name}/ds_config.json, stops: left out, nothing is read through" in capsys.readouterr().out
+    assert "is elsewhere" not in "".join(text for _, text in texts(Path("linked")))
+    assert not Path("linked/outputs/mine/diary.txt").exists() and not list(desk.glob(".*.tmp"))
+
+
+def test_damaged_and_absent_code_are_noted(desk, capsys):
+    (code,) = Path("outputs/mine/.code").iterdir()
+    file = code / "vit_sweep/__init__.py"
+    file.chmod(0o644)
+    file.write_text("evil = True\n")
+    assert main(["capsule", "mine", *WORDS, "--out", "a"]) == 0
+    assert f"note: .code/{code.name} is not the code that its name says: its digest is " in capsys.readouterr().out
+    shutil.rmtree("outputs/mine/.code")
+    assert main(["capsule", "mine", *WORDS, "--out", "b"]) == 0
+    assert "note: no code snapshot lies in the study" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["mine.zip", "theirs"])
+def test_it_is_a_valid_ro_crate(form, desk):
+    if not VALIDATOR.exists():
+        pytest.skip("no roc-validator beside the environment: make env-dev")
+    import rocrate
+
+    context = Path(rocrate.__file__).parent / "data/ro-crate.jsonld"
+    unpacked(desk)
+    words = [VALIDATOR, "-c", OFFLINE, str(context)]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(desk)}
+    answer = subprocess.run([*words, form], capture_output=True, text=True, env=environment)
+    assert (answer.returncode, answer.stdout) == (0, "[]\n"), answer.stderr
+    metadata = Path("theirs/ro-crate-metadata.json")
+    metadata.write_text(metadata.read_text().replace('"datePublished"', '"dateForgotten"'))
+    answer = subprocess.run([*words, "theirs"], capture_output=True, text=True, env=environment)
+    assert "datePublished" in answer.stdout
