@@ -41,6 +41,7 @@ VERBS = (
     "profiles",
     "render-diff",
     "report",
+    "reproduce",
     "resume",
     "simulate",
     "status",

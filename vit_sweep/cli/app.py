@@ -92,6 +92,15 @@ _VERBS = {
             "report vit_tiny_32-digits-local --reference paper_cifar100",
         ),
     ),
+    "reproduce": _Verb(
+        "reproduce",
+        "reproduce",
+        (
+            "reproduce theirs.zip",
+            "reproduce theirs.zip outputs/mine --across partition",
+            "reproduce theirs.zip mine --within 0.1 --across machine",
+        ),
+    ),
     "simulate": _Verb(
         "simulate",
         "simulate",

@@ -26,7 +26,7 @@ def check(
         from vit_sweep.report.capsule.manifest import is_capsule
 
         if is_capsule(Path(study)):
-            _capsule(Path(study))
+            raise typer.Exit(0 if capsule_is_whole(Path(study)) else 1)
     opened = open_study(study)
     seen = examine(opened)
     _told("wrong", seen.wrong)
@@ -38,7 +38,8 @@ def check(
     raise typer.Exit(1 if seen.wrong else 0)
 
 
-def _capsule(path: Path) -> None:
+def capsule_is_whole(path: Path) -> bool:
+    """Verify a capsule, and say what is wrong with it or that nothing is."""
     from vit_sweep.report.capsule.manifest import MANIFEST, verify
 
     seen = verify(path)
@@ -47,7 +48,7 @@ def _capsule(path: Path) -> None:
     console = show.console()
     console.print(f"capsule {path}: {plural(seen.files, 'file')}: {end}", soft_wrap=True, highlight=False)
     console.print(f"  sha256 of its manifest: {seen.digest}", soft_wrap=True, highlight=False)
-    raise typer.Exit(1 if seen.wrong else 0)
+    return not seen.wrong
 
 
 def _told(mark: str, sentences: tuple[str, ...]) -> None:

@@ -141,6 +141,11 @@ def read_baseline(path: Path) -> Baseline:
         ) from None
     except OSError as error:
         raise UserError(f"{what}: {error.strerror}") from None
+    return parsed_baseline(text, what)
+
+
+def parsed_baseline(text: bytes, what: str) -> Baseline:
+    """The same of its text; `what`: what a sentence calls it."""
     head = _head(text)
     if head.get("kind") != KIND:
         raise UserError(f"{what} is none: it was not written by gate STUDY --write-baseline FILE.json")
@@ -156,7 +161,11 @@ def read_baseline(path: Path) -> Baseline:
 
 def source_of_baseline(path: Path) -> Source:
     """The runs of such a file, and what must be said of it."""
-    baseline = read_baseline(path)
+    return source_of_parsed(read_baseline(path), path)
+
+
+def source_of_parsed(baseline: Baseline, path: Path) -> Source:
+    """The same of one that was read already; `path`: what it is called."""
     runs = tuple(runs_of_baseline(baseline))
     days = sorted({run.started_at[:10] for run in runs if run.started_at})
     when = f", run on {days[0]}{f' to {days[-1]}' if len(days) > 1 else ''}" if days else ""

@@ -51,10 +51,10 @@ print(json.dumps([f"{issue.check.identifier}: {issue.message}" for issue in resu
 """The validator asks the network for RO-Crate's context alone; here it gets the one that rocrate carries."""
 
 
-def write_study(folder):
+def write_study(folder, seeds=(0, 1)):
     """A study of 1 and 2 GPUs, twice each, whose texts tell places, a host and a secret."""
     eve = profile(python=f"{HOME}/venv/bin/python", environment={"API_TOKEN": SECRET})
-    points = [point(gpus=n, seed=seed, partition=eve) for n in (1, 2) for seed in (0, 1)]
+    points = [point(gpus=n, seed=seed, partition=eve) for n in (1, 2) for seed in seeds]
     study, plan = planned_study(folder, *points)
     for cell_id, planned in plan.cells.items():
         cell = planned.cell
@@ -139,6 +139,9 @@ def test_a_capsule_has_what_the_study_says_and_is_a_study_again(desk, capsys):
     (code,) = (inner / ".code").iterdir()
     contents = {p.relative_to(code).as_posix(): p.read_bytes() for p in code.rglob("*") if p.is_file()}
     assert digest_of(contents) == code.name
+    badges = (folder / "BADGES.md").read_text()
+    assert "- [x] **Complete**: all 4 runs have finished; the code that ran is in it" in badges
+    assert "- [ ] **Artifacts available**" in badges and "- [ ] **Results reproduced**" in badges
     assert (inner / "tables/runs.csv").read_text().count("\n") == 5
     assert (inner / "report.html").is_file() and (inner / "figures/strong_speedup.svg").is_file()
     assert json.loads((inner / "extra-p.json").read_text())["measurements"]
@@ -338,3 +341,71 @@ def test_it_is_a_valid_ro_crate(form, desk):
     metadata.write_text(metadata.read_text().replace('"datePublished"', '"dateForgotten"'))
     answer = subprocess.run([*words, "theirs"], capture_output=True, text=True, env=environment)
     assert "datePublished" in answer.stdout
+
+
+def again(folder, factor=1.0, *, seeds=(0, 1), torch="2.11.0", cpu="AMD EPYC"):
+    """The study once more, its epochs so many times as long."""
+    write_study(folder, seeds)
+    for path in folder.glob("cells/*/record.json"):
+        told = json.loads(path.read_text())
+        for epoch in told["epochs"]:
+            epoch["seconds"] *= factor
+        told["versions"]["torch"] = torch
+        for rank in told["machine"]:
+            rank["cpu"] = cpu
+        path.write_text(json.dumps(told))
+
+
+def judged(capsys, *words):
+    code = main(["reproduce", "mine.zip", *words])
+    return code, " ".join(capsys.readouterr().out.split())
+
+
+def test_what_to_type_is_said_and_nothing_runs(desk, capsys):
+    before = sorted(desk.rglob("*"))
+    code, said = judged(capsys)
+    assert code == 0 and "all as manifest-sha256.txt says" in said
+    assert "vit_sweep -m gpus=1,2 study=mine-again then, of all cells or some:" in said
+    assert said.endswith("reproduce mine.zip mine-again")
+    assert "changed: torch: 2.11.0 published, " in said
+    assert sorted(desk.rglob("*")) == before
+
+
+def test_the_same_again_is_reproduced_and_a_slower_or_faster_one_differs(desk, capsys):
+    again(desk / "outputs/same", 1.001)
+    assert judged(capsys, "same", "--within", "0.2")[0] == 0
+    again(desk / "outputs/slow", 1.6)
+    code, said = judged(capsys, "slow", "--within", "0.2")
+    assert code == 1 and "differs: all 2 cells: epoch time 1.600 times as long" in said
+    assert "slow against mine.zip: differs; of 3 figures: 3 differs" in said
+    again(desk / "outputs/fast", 0.6)
+    code, said = judged(capsys, "fast", "--within", "0.2")
+    assert code == 1 and "fast against mine.zip: differs; of 3 figures: 3 differs" in said
+
+
+def test_too_little_to_tell_is_no_reproduction(desk, capsys):
+    again(desk / "outputs/same", 1.001)
+    code, said = judged(capsys, "same", "--within", "0.001")
+    assert code == 4 and "same against mine.zip: cannot tell; of 3 figures: " in said
+
+
+def test_a_changed_version_machine_or_seed_is_named_and_a_sample_is_enough(desk, capsys):
+    again(desk / "outputs/other", torch="2.12.0", cpu="Intel Xeon")
+    code, said = judged(capsys, "other")
+    assert code == 4 and "changed: torch: 2.11.0 published, 2.12.0 here" in said
+    assert "changed: another machine: CPU: AMD EPYC against Intel Xeon" in said
+    again(desk / "outputs/sown", seeds=(0, 2))
+    assert "changed: gpus=1 nodes=1 batch=16 accum=1 images=1600: seeds 0, 1 published, 0, 2 here" in judged(
+        capsys, "sown"
+    )[1]  # fmt: skip
+    for path in (desk / "outputs/other").glob("cells/n1-g2-*"):
+        shutil.rmtree(path)
+    assert "1 cell was not run again" in judged(capsys, "other")[1]
+
+
+def test_a_changed_capsule_is_judged_no_further(desk, capsys):
+    Path("mine.zip").write_bytes(Path(repacked({RECORD: b"{}"})).read_bytes())
+    code, said = judged(capsys, "mine")
+    assert code == 1 and f"wrong: {RECORD} has changed" in said and "against" not in said
+    assert main(["reproduce", "nowhere.zip"]) == 2
+    assert "nowhere.zip: no such capsule" in capsys.readouterr().err

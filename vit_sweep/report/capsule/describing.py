@@ -178,7 +178,11 @@ def readme(about: About, notes: Sequence[str], *, hosts: bool, files: Sequence[t
         "",
         "    vit_sweep check .       # or: sha256sum -c manifest-sha256.txt",
         f"    vit_sweep status {about.name}",
-        f"    vit_sweep compare MY_STUDY outputs/{about.name} --across machine",
+        "",
+        "To run it again, and to judge that cell by cell:",
+        "",
+        "    vit_sweep reproduce .           # says what to type; runs nothing",
+        "    vit_sweep reproduce . MY_STUDY",
         "",
         "## What it does not say",
         "",
@@ -186,6 +190,41 @@ def readme(about: About, notes: Sequence[str], *, hosts: bool, files: Sequence[t
         f"variables as `***`. It keeps {kept}{'' if hosts else '; hosts are host1, host2, ...'}. Logs, traces and "
         "checkpoints are left out.",
         *(f"\n- {note}" for note in notes),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def badges(about: About, notes: Sequence[str], repeats: int) -> str:
+    """BADGES.md: the checklist of ACM's Artifact Review and Badging 1.1, ticked where a fact of the capsule says so.
+
+    `repeats`: the fewest runs of a cell that finished.
+    """
+    whole = about.done == about.runs and bool(about.code) and not notes
+    runs = f"all {about.runs} runs have" if about.done == about.runs else f"{about.done} of {about.runs} runs have"
+    code = "the code that ran is in it" if about.code else "the code that ran is not in it"
+    several = f"every cell has {repeats} runs or more" if repeats > 1 else "a cell has a single run, so no interval"
+    facts = [
+        (False, "Artifacts available", "put the capsule into an archive that keeps it, and write its DOI here"),
+        (True, "Documented", "README.md says what is in it, how to look at it, and how to run it again"),
+        (True, "Consistent", "tables, figures and report were made from the records that lie beside them"),
+        (whole, "Complete", f"{runs} finished; {code}" + (f"; {'; '.join(notes)}" if notes else "")),
+        (
+            True,
+            "Exercisable",
+            "`vit_sweep check .`, `status`, `collect`, `report` and `audit` work on it without a GPU",
+        ),
+        (True, "Reusable", f"licence {about.license}; code under MIT; an RO-Crate 1.1 with checksums"),
+        (repeats > 1, "Judged with intervals", several),
+        (False, "Results reproduced", "for others to fill: `vit_sweep reproduce CAPSULE STUDY` ends with code 0"),
+    ]
+    lines = [
+        f"# Badges of {about.name}",
+        "",
+        "By ACM's Artifact Review and Badging 1.1 (https://www.acm.org/publications/policies/artifact-review-and-badging-"
+        "current). What is ticked, the capsule itself shows.",
+        "",
+        *(f"- [{'x' if met else ' '}] **{name}**: {words}." for met, name, words in facts),
         "",
     ]
     return "\n".join(lines)

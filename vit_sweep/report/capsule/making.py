@@ -21,6 +21,7 @@ from launchers.checked import to_plain
 from launchers.errors import UserError
 from launchers.text import indented
 from vit_sweep import __version__
+from vit_sweep.analysis.pairing import cells_of
 from vit_sweep.outcome.result import Status
 from vit_sweep.report.assemble import Wishes, content_of
 from vit_sweep.report.capsule.crate import metadata
@@ -28,6 +29,7 @@ from vit_sweep.report.capsule.describing import (
     About,
     Author,
     author_of,
+    badges,
     check_license,
     citation,
     environments,
@@ -156,6 +158,7 @@ def _fill(
         if not path.startswith(inner) or (aside / path).exists()
     ]
     own = {
+        "BADGES.md": badges(about, notes, _fewest(gathered)),
         "CITATION.cff": citation(about),
         "README.md": readme(about, notes, hosts=request.hosts, files=described),
         **environment,
@@ -199,6 +202,11 @@ def _about(name: str, people: Sequence[Author], license_: str, gathered: Gathere
     )
 
 
+def _fewest(gathered: Gathered) -> int:
+    """Finished runs of the cell that has fewest; 0 where one has none."""
+    return min((sum(run.status is Status.DONE for run in cell.runs) for cell in cells_of(gathered.runs)), default=0)
+
+
 def _today() -> str:
     given = os.environ.get(SOURCE_DATE, "")
     if given.isdigit():
@@ -221,6 +229,7 @@ def _described(inner: str, about: About, environment: Sequence[str]) -> list[tup
     return [
         ("CITATION.cff", "who is to be cited, and how"),
         ("README.md", "what is in the capsule, and what is not"),
+        ("BADGES.md", "the checklist of the artifact-evaluation badges, as far as it can be filled"),
         (MANIFEST, "sha256 of every other file"),
         *((name, "packages that trained, as the records state them") for name in environment),
         ("hardware.json", "kinds of machine that ran it, as the records state them"),

@@ -6,7 +6,7 @@ import re
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -58,11 +58,7 @@ def verify(path: Path) -> Verified:
     with _files(path) as files:
         if MANIFEST not in files:
             raise UserError(f"{path} is not a capsule (no {MANIFEST} in it); {called()} capsule STUDY makes one")
-        try:
-            with files[MANIFEST]() as file:
-                text = file.read(LARGEST)
-        except _DAMAGED as error:
-            raise UserError(f"{path}: {MANIFEST} cannot be read ({error}); get the capsule anew") from None
+        text = _read(path, files, MANIFEST)
         said = _said(text, path)
         wrong = []
         for name, digest in said.items():
@@ -72,6 +68,22 @@ def verify(path: Path) -> Verified:
                 wrong.append(f"{name} has changed: its sha256 is {found[:12]}... and not {digest[:12]}...")
         wrong += [f"{name} was added: {MANIFEST} does not name it" for name in files if name not in {*said, MANIFEST}]
     return Verified(files=len(said), digest=hashlib.sha256(text).hexdigest(), wrong=tuple(wrong))
+
+
+def content_of(path: Path, name: str) -> bytes:
+    """One file of a capsule; raises `UserError` where it is not there or cannot be read."""
+    with _files(path) as files:
+        if name not in files:
+            raise UserError(f"{path} has no {name}: get the capsule anew, or make it with {called()} capsule STUDY")
+        return _read(path, files, name)
+
+
+def _read(path: Path, files: Mapping[str, _Opener], name: str) -> bytes:
+    try:
+        with files[name]() as file:
+            return file.read(LARGEST)
+    except _DAMAGED as error:
+        raise UserError(f"{path}: {name} cannot be read ({error}); get the capsule anew") from None
 
 
 def _said(text: bytes, path: Path) -> dict[str, str]:

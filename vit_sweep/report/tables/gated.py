@@ -31,10 +31,11 @@ _MARKS = {
 
 def name_of(check: Check) -> str:
     """What is checked, as a sentence names it: `all_reduce calls of a step`."""
-    return _called(check.name)
+    return called_in_words(check.name)
 
 
-def _called(name: str) -> str:
+def called_in_words(name: str) -> str:
+    """The same of a name alone; one that is not known stays as it is."""
     if name.startswith("collectives."):
         kind, _, what = name.removeprefix("collectives.").rpartition(".")
         return f"{kind} {what} of a step"
@@ -92,7 +93,7 @@ def changes(times: Iterable[Times], steps: Iterable[Step]) -> list[str]:
         counted.setdefault((-step.line, step.name, step.before, step.after), []).append(step)
     for (_, name, before, after), alike in sorted(counted.items()):
         where = some((step.cell for step in alike), 3, separator="; ")
-        words = f"{_called(name)} {exact(after)} instead of {exact(before)}"
+        words = f"{called_in_words(name)} {exact(after)} instead of {exact(before)}"
         said.append(f"since {_when(alike[0].entry)}: {where}: {words}")
     return said
 
