@@ -57,7 +57,7 @@ def reproduce(
     made = reproduced(source_of_parsed(published, capsule).runs, source.runs, within=within, across=across or ())
     console = show.console()
     show.problems(console, source.problems)
-    for line in [*_changed(made), *_figures(made.figures)]:
+    for line in [*_changed(made), *_figures(made.figures), *made.notes]:
         console.print(line, soft_wrap=not console.is_terminal, markup=False, highlight=False)
     if made.left:
         console.print(f"{plural(made.left, 'cell was|cells were')} not run again", soft_wrap=True)

@@ -351,6 +351,7 @@ def again(folder, factor=1.0, *, seeds=(0, 1), torch="2.11.0", cpu="AMD EPYC"):
         for epoch in told["epochs"]:
             epoch["seconds"] *= factor
         told["versions"]["torch"] = torch
+        told["started_at"] = "2025-01-01T01:00:00Z"
         for rank in told["machine"]:
             rank["cpu"] = cpu
         path.write_text(json.dumps(told))
@@ -401,6 +402,11 @@ def test_a_changed_version_machine_or_seed_is_named_and_a_sample_is_enough(desk,
     for path in (desk / "outputs/other").glob("cells/n1-g2-*"):
         shutil.rmtree(path)
     assert "1 cell was not run again" in judged(capsys, "other")[1]
+
+
+def test_the_published_runs_themselves_reproduce_nothing(desk, capsys):
+    assert main(["reproduce", "mine.zip", "mine"]) == 2
+    assert "4 runs of the study are among the published ones" in capsys.readouterr().err
 
 
 def test_a_changed_capsule_is_judged_no_further(desk, capsys):

@@ -7,9 +7,11 @@ where the whole interval of its ratio lies between 1 / (1 + within) and 1 + with
 
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
+from statistics import median
 
 from launchers.checked import checked
-from launchers.text import some
+from launchers.errors import UserError
+from launchers.text import plural, some
 from vit_sweep.analysis.gate.checks import Check, Kind, Rules, Standing
 from vit_sweep.analysis.gate.judging import judge
 from vit_sweep.analysis.pairing import cells_of, pair, title_of
@@ -57,6 +59,8 @@ class Reproduction:
     """Seeds, versions, code and machines that are others: a sentence each."""
     left: int
     """Published cells that were not run again."""
+    notes: tuple[str, ...] = ()
+    """What a reader of the intervals must know."""
 
     @property
     def outcome(self) -> Outcome:
@@ -72,9 +76,16 @@ def reproduced(
 ) -> Reproduction:
     """Judge a study against what was published. `within`: by how much, as a part, times may be others.
 
-    Cells that were not run again are counted and judged no further. Raises `UserError` where no cell is in both.
+    Cells that were not run again are counted and judged no further. Raises `UserError` where no cell is in both, or a
+    published run is on both sides.
     """
     old, new = list(published), list(again)
+    same = {_self(run) for run in old if run.timed} & {_self(run) for run in new}
+    if same:
+        raise UserError(
+            f"{plural(len(same), 'run of the study is|runs of the study are')} among the published ones (same start, "
+            "same times): nothing was run again; name the study that did"
+        )
     made = judge(old, new, Rules(slower=within, across=tuple(across)))
     figures = [_figure(check, within) for check in made.checks if check.kind is not Kind.CELL or _ended(check)]
     pairs = pair(old, new, across=across, untimed=True).pairs
@@ -87,7 +98,13 @@ def reproduced(
             *_machines(*sides),
         ),
         left=len(cells_of(old, across)) - len(pairs),
+        notes=made.notes,
     )
+
+
+def _self(run: Run) -> tuple[object, ...]:
+    """What two runs never share: when it began, to the second, and what its typical epoch took, to the microsecond."""
+    return run.gpus, run.seed, run.started_at, round(median(run.epoch_s), 6) if run.epoch_s else None
 
 
 def versions(published: Iterable[Sequence[tuple[str, str]]], other: Iterable[Sequence[tuple[str, str]]]) -> list[str]:
