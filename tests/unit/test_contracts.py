@@ -32,6 +32,7 @@ PLANTED = {
     "Only what measures, analyses and draws imports numpy and scipy": ("vit_sweep/plan", "import numpy"),
     "Only the configuration's room and its door know Hydra": ("vit_sweep/cli", "import omegaconf"),
     "Only what a person sees imports typer and rich": ("vit_sweep/submit", "import rich"),
+    "rocrate is called in one place": ("vit_sweep/cli", "import rocrate"),
     "submitit is called in one place": ("launchers/local", "import submitit"),
 }
 """By contract: a folder, and an import that a new file there must not have."""
