@@ -18,6 +18,7 @@ from tests.unit.builders import batch, planned_study, point, profile, record
 from vit_sweep.__main__ import main
 from vit_sweep.outcome.ending import Cause, Exit
 from vit_sweep.record.machine import Fingerprint
+from vit_sweep.report.capsule.cleaning import Cleaner
 from vit_sweep.study.snapshot import digest_of, take
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -177,6 +178,17 @@ def test_it_names_no_place_and_no_secret_and_hosts_only_as_the_study_does(desk, 
     told = dict(texts(Path("nowhere")))
     assert [name for name, text in told.items() if HOST in text] == []
     assert "host1 wrote .../notes and outputs/mine/cells" in "".join(told.values())
+
+
+def test_a_path_with_blanks_loses_all_of_its_folders():
+    cleaner = Cleaner({"/home/Eve Adams/outputs/mine": "outputs/mine"})
+    value = {
+        "data_root": "/home/Eve Adams/my data",
+        "study_dir": "/home/Eve Adams/outputs/mine",
+        "python": "/usr/bin/py",
+    }
+    told = json.loads(cleaner.file("batch.json", json.dumps(value).encode()))
+    assert told == {"data_root": ".../my data", "study_dir": "outputs/mine", "python": "/usr/bin/py"}
 
 
 def test_the_same_study_gives_the_same_bytes_wherever_it_lies_and_another_day_changes_the_date(desk, monkeypatch):

@@ -15,6 +15,8 @@ _PUBLIC = ("bin", "dev", "etc", "lib", "lib64", "proc", "sbin", "sys", "usr")
 _PATH = re.compile(r"""(?<![\w/.~}-])(?!//)(?:/[^\s/'"`:;,=<>()\[\]{}|*?$&\\]+)+/?""")
 """Absolute paths, and no part of an address or of another path."""
 _HOST_KEYS = frozenset({"host", "hosts", "exclude", "nodelist"})
+_PATH_KEYS = frozenset({"container", "folder", "nvme", "python", "scratch", "data_root", "study_dir", "code"})
+"""Whose values are one path, with whatever blanks in it."""
 _HANDLE_HOST = re.compile(r"([^/\s]+)/\d+/\d+")
 """Of a queue on a machine: its name, a process, when that began."""
 _NO_NAME = frozenset({"", "localhost"})
@@ -39,6 +41,11 @@ class Cleaner:
         text = self._place_words.sub(lambda place: self._places[place[0]], masked(text))
         text = _PATH.sub(_shortened, text)
         return self._host_words.sub(lambda host: self._hosts[host[0]], text)
+
+    def _path(self, path: str) -> str:
+        """A value that is one path: blanks in it end nothing, so nobody's name is left behind one."""
+        told = self.text(path) if " " not in path else self._place_words.sub(lambda place: self._places[place[0]], path)
+        return f"{ELSEWHERE}/{told.rstrip('/').rpartition('/')[2]}" if told.startswith("/") and " " in told else told
 
     def file(self, name: str, content: bytes) -> bytes:
         """A file of a study; one without anything to be taken out stays as it is, byte for byte.
@@ -67,7 +74,7 @@ class Cleaner:
             if value in self._hosts:
                 # A partition may be called as a host is.
                 return self._hosts[value] if key in _HOST_KEYS else value
-            return self.text(value)
+            return self._path(value) if key in _PATH_KEYS and value.startswith("/") else self.text(value)
         if isinstance(value, list):
             return [self._value(inner, key) for inner in value]
         if isinstance(value, dict):
