@@ -82,7 +82,9 @@ def test_an_image_size_of_another_form_is_told_both(ask, size):
 
 
 def test_a_simulation_takes_a_path_as_a_sweep_does(sweep, tmp_path):
-    (tmp_path / "leaves").mkdir()
+    for label in ("ash", "oak"):
+        (tmp_path / "leaves" / label).mkdir(parents=True)
+        (tmp_path / "leaves" / label / "1.jpg").touch()
     answer = sweep("simulate", "data=leaves", "partition=h100_nvlink_ib", "model=vit_b_16")
     assert answer.returncode == 2
     assert "data=leaves: data/leaves-packed-256/manifest.json is missing" in answer.stderr
