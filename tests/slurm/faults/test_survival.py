@@ -88,7 +88,7 @@ def test_a_time_limit_is_named_and_the_cell_goes_on_in_another_job(at_their_limi
     # The next job may meet a node that still clears up after the deaf one, and is then sent once more.
     assert table[2][:2] == ("done", "")
     assert table[2][2].split(", ")[0] == "time_limit"
-    assert (lab.attempts(1), lab.attempts(2)) == (["1", "1.1"], ["1", "2"])
+    assert (lab.attempts(1), lab.attempts(2)[:2]) == (["1", "1.1"], ["1", "2"])
     assert lab.read(1, "1", "exit.json")["signal"] == "SIGUSR2"
 
 
