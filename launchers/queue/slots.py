@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -96,22 +96,17 @@ class Slots:
         wanted = min(count, len(self._names))
         taken: list[str] = []
         others: list[str] = []
-        for name in self._names:
-            if len(taken) == wanted:
-                break
-            if name in self._held:
-                continue
-            lock = FileLock(self._folder / f"{name}.lock")
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
+        for name, lock in self._tried():
+            if lock is None:
                 others.append(name)
                 continue
             self._held[name] = lock
             taken.append(name)
+            if len(taken) == wanted:
+                break
         if len(taken) < wanted:
             self.give_back(taken)
-            self.waits_for = tuple(dict.fromkeys(filter(None, map(self._owner, others))))
+            self.waits_for = self._owners(others)
             return None
         self.waits_for = ()
         with suppress(OSError):  # a full disk keeps nobody from working
@@ -127,6 +122,17 @@ class Slots:
     def look(self, count: int) -> None:
         """Note for whom a later `take` of `count` would wait, and take nothing."""
         free, others = len(self._held), list[str]()
+        for name, lock in self._tried():
+            if lock is None:
+                others.append(name)
+                continue
+            lock.release()
+            free += 1
+        enough = free >= min(count, len(self._names))
+        self.waits_for = () if enough else self._owners(others)
+
+    def _tried(self) -> Iterator[tuple[str, FileLock | None]]:
+        """Each slot that is not ours, with its lock, which is taken now; None where another queue has it."""
         for name in self._names:
             if name in self._held:
                 continue
@@ -134,12 +140,12 @@ class Slots:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                others.append(name)
-                continue
-            lock.release()
-            free += 1
-        enough = free >= min(count, len(self._names))
-        self.waits_for = () if enough else tuple(dict.fromkeys(filter(None, map(self._owner, others))))
+                yield name, None
+            else:
+                yield name, lock
+
+    def _owners(self, names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(filter(None, map(self._owner, names))))
 
     def _owner_file(self, name: str) -> Path:
         return self._folder / f"{name}.owner"

@@ -4,9 +4,7 @@ Two writings of the same runs are the same bytes, so a renewed baseline differs 
 sorted, what all of them share is said once, and nothing depends on when or where it was written.
 """
 
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import field, replace
 from pathlib import Path
 from statistics import median
@@ -22,6 +20,7 @@ from vit_sweep.outcome.result import Status
 from vit_sweep.record.machine import Fingerprint, Gpu, hardware_words
 from vit_sweep.runs.run import Origin, Run
 from vit_sweep.runs.sources import Source
+from vit_sweep.study.provenance import git_commit
 
 SCHEMA_VERSION = 1
 KIND: Literal["vit_sweep baseline"] = "vit_sweep baseline"
@@ -94,10 +93,7 @@ class Baseline:
 
 def commit_here() -> str:
     """The commit of the repository that this process stands in; empty outside of one."""
-    with suppress(OSError):
-        answer = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-        return answer.stdout.strip() if answer.returncode == 0 else ""
-    return ""
+    return git_commit(Path()) or ""
 
 
 def baseline_of(study: str, runs: Iterable[Run], *, commit: str) -> Baseline:
@@ -127,7 +123,12 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
     """Write the file; raises `UserError` for one that is not called `.json`."""
     if path.suffix != ".json":
         raise UserError(f"write_baseline={path}: write FILE.json")
-    write(path, indented(to_plain(baseline, defaults=False), sort_keys=True) + "\n")
+    write(path, text_of(baseline))
+
+
+def text_of(baseline: Baseline) -> str:
+    """The content of such a file."""
+    return f"{indented(to_plain(baseline, defaults=False), sort_keys=True)}\n"
 
 
 def read_baseline(path: Path) -> Baseline:

@@ -66,12 +66,12 @@ def _asked_for(distribution: str) -> str | None:
         return None
 
 
-def git_commit() -> str | None:
-    """The commit of the checkout that this code runs from, or None outside one."""
+def git_commit(folder: Path = Path(__file__).parent) -> str | None:
+    """The commit of the checkout that `folder` lies in, by default that of this code; None outside one."""
     if shutil.which("git") is None:
         return None
     answer = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"],
+        ["git", "-C", str(folder), "rev-parse", "HEAD"],
         capture_output=True,
         text=True,
         check=False,

@@ -214,17 +214,19 @@ def _change(old: float, new: float) -> str:
 
 def _unlike_software(before: Sequence[Run], after: Sequence[Run], *, but: Sequence[str] = _OWN) -> str:
     """`torch 2.11 in the baseline, 2.12 here`; empty where nothing that counts differs, or nobody knows."""
-    sides = [_versions(side) for side in (before, after)]
+    sides = [by_name(run.software for run in side) for side in (before, after)]
     names = [name for name in sides[0] if name in sides[1] and name not in but and sides[0][name] != sides[1][name]]
-    return "; ".join(f"{name} {sides[0][name]} in the baseline, {sides[1][name]} here" for name in names)
+    old, new = ({name: " and ".join(sorted(side[name])) for name in names} for side in sides)
+    return "; ".join(f"{name} {old[name]} in the baseline, {new[name]} here" for name in names)
 
 
-def _versions(runs: Iterable[Run]) -> dict[str, str]:
-    known: dict[str, dict[str, None]] = {}
-    for run in runs:
-        for name, version in run.software:
-            known.setdefault(name, {})[version] = None
-    return {name: " and ".join(sorted(versions)) for name, versions in known.items()}
+def by_name(software: Iterable[Iterable[tuple[str, str]]]) -> dict[str, set[str]]:
+    """The versions of each package in what runs had installed."""
+    versions: dict[str, set[str]] = {}
+    for installed in software:
+        for name, version in installed:
+            versions.setdefault(name, set()).add(version)
+    return versions
 
 
 def _unlike_machine(before: Sequence[Run], after: Sequence[Run]) -> str:

@@ -5,7 +5,7 @@ where the whole interval of its ratio lies between 1 / (1 + within) and 1 + with
 1987). It *differs* where the whole interval lies beyond one of the two; else nobody can tell.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from statistics import median
 
@@ -13,7 +13,7 @@ from launchers.checked import checked
 from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.analysis.gate.checks import Check, Kind, Rules, Standing
-from vit_sweep.analysis.gate.judging import judge
+from vit_sweep.analysis.gate.judging import by_name, judge
 from vit_sweep.analysis.pairing import cells_of, pair, title_of
 from vit_sweep.record.machine import unlike_hardware
 from vit_sweep.runs.run import Run
@@ -109,20 +109,12 @@ def _self(run: Run) -> tuple[object, ...]:
 
 def versions(published: Iterable[Sequence[tuple[str, str]]], other: Iterable[Sequence[tuple[str, str]]]) -> list[str]:
     """Each package, and `code`, whose versions are others; one that a side does not know is not named."""
-    old, new = _by_name(published), _by_name(other)
+    old, new = by_name(published), by_name(other)
     return [
         f"{name}: {some(sorted(old[name]), 3)} published, {some(sorted(new[name]), 3)} here"
         for name in sorted(old.keys() & new.keys())
         if old[name] != new[name] and name not in _NO_VERSION
     ]
-
-
-def _by_name(software: Iterable[Sequence[tuple[str, str]]]) -> Mapping[str, set[str]]:
-    found: dict[str, set[str]] = {}
-    for one in software:
-        for name, version in one:
-            found.setdefault(name, set()).add(version)
-    return found
 
 
 def _seeds(cell: str, old: Sequence[Run], new: Sequence[Run]) -> str:

@@ -17,9 +17,7 @@ from typing import NamedTuple
 
 from launchers.atomic import fill, make_folder, read, remove, replacing, temporary
 from launchers.calling import called
-from launchers.checked import to_plain
 from launchers.errors import UserError
-from launchers.text import indented
 from vit_sweep import __version__
 from vit_sweep.analysis.pairing import cells_of
 from vit_sweep.outcome.result import Status
@@ -43,7 +41,7 @@ from vit_sweep.report.capsule.taking import cleaner_of, listed, taken
 from vit_sweep.report.exports import FORMS, export
 from vit_sweep.report.gather import Gathered, gather
 from vit_sweep.report.render import write_report
-from vit_sweep.runs.baseline import baseline_of
+from vit_sweep.runs.baseline import baseline_of, text_of
 from vit_sweep.study.store import Study
 
 _NEVER = re.compile(r"\.(runs|done|collected)-\d+")
@@ -219,7 +217,7 @@ def _baselines(copy: Study, gathered: Gathered) -> dict[str, str]:
     commits = [command["git_commit"] for command in copy.commands() or () if command.get("git_commit")]
     baseline = baseline_of(copy.name, gathered.runs, commit=str(commits[-1]) if commits else "")
     return {
-        "baseline.json": f"{indented(to_plain(baseline, defaults=False), sort_keys=True)}\n",
+        "baseline.json": text_of(baseline),
         "hardware.json": hardware(baseline.machines),
     }
 
