@@ -9,7 +9,7 @@ Prints Markdown tables (docs/results/trust.md shows them). Runs of a cell differ
 
 from collections.abc import Callable, Iterable, Sequence
 from math import exp
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -281,18 +281,22 @@ TABLES: Iterable[tuple[str, Callable[[Simulation], tuple[Table, dict]]]] = (  # 
 )  # fmt: skip
 
 
-def main() -> None:
-    """Simulate and print."""
-    parser = options(__doc__)
+def simulate_and_print(
+    doc: str | None,
+    tables: Iterable[tuple[str, Callable[[Any], tuple[Table, Any]]]],
+    simulation: Callable[[int, int], Any],
+) -> None:
+    """A program: its docstring, its tables by their names, and of how many studies and with which seed each is made."""
+    parser = options(doc)
     parser.add_argument("--studies", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     figures = {}
-    for name, make in TABLES:
-        table, figures[name] = make(Simulation(given.studies, given.seed))
+    for name, make in tables:
+        table, figures[name] = make(simulation(given.studies, given.seed))
         print(table)
     report(figures, given)
 
 
 if __name__ == "__main__":
-    main()
+    simulate_and_print(__doc__, TABLES, Simulation)

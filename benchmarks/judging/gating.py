@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.judging.coverage import Table, percent
-from benchmarks.provenance import options, report
-from vit_sweep.analysis.gate.power import MOST, Sides, more_runs, reach
+from benchmarks.judging.coverage import Table, percent, simulate_and_print
+from vit_sweep.analysis.gate.power import Sides, least_runs, more_runs
 from vit_sweep.analysis.series.intervals import SIGNIFICANT
 from vit_sweep.analysis.series.pooling import Floats, half_width, layout_of, spread_of
 
@@ -87,9 +86,9 @@ class Simulation:
 
 def runs_for(planted: float, slower: float, spread: float) -> int:
     """Runs of each side with which the gate says that it finds this slow-down in 80 of 100 cases."""
-    runs = np.arange(2, MOST)
-    enough = reach(2 * spread**2 / runs, 2 * CELLS * (runs - 1), CONFIDENCE) <= log1p(planted) - log1p(slower)
-    return int(runs[np.flatnonzero(enough)[0]])
+    runs = least_runs(CELLS, log1p(planted) - log1p(slower), spread, CONFIDENCE)
+    assert runs is not None
+    return runs
 
 
 def alarms_table(simulation: Simulation) -> tuple[Table, dict[str, float]]:
@@ -137,18 +136,5 @@ def advice_table(simulation: Simulation) -> tuple[Table, dict[str, float]]:
 TABLES = (("alarms", alarms_table), ("power", power_table), ("advice", advice_table))
 
 
-def main() -> None:
-    """Simulate and print."""
-    parser = options(__doc__)
-    parser.add_argument("--studies", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    figures = {}
-    for name, make in TABLES:
-        table, figures[name] = make(Simulation(given.studies, given.seed))
-        print(table)
-    report(figures, given)
-
-
 if __name__ == "__main__":
-    main()
+    simulate_and_print(__doc__, TABLES, Simulation)

@@ -81,15 +81,17 @@ def content_of(
     wishes: Wishes = Wishes(),  # noqa: B008  # frozen
     *,
     folder: Path | None = None,
+    gathered: Gathered | None = None,
 ) -> ReportContent | None:
     """Read a study, renew its tables and figures, and say all of it; None if no run has a time yet.
 
-    `folder`: where tables and figures go instead of the study's own.
+    `folder`: where tables and figures go instead of the study's own. `gathered`: what was read of it already, with the
+    target of `wishes`.
 
     Raises `UserError` for a threshold or target that is none, or a reference that is not known.
     """
     published = _checked(wishes)
-    gathered = gather(study, target=wishes.target)
+    gathered = gathered or gather(study, target=wishes.target)
     if not gathered.timed:
         return None
     points, commands = study.points(), request.commands(_commands(study))

@@ -20,7 +20,7 @@ from launchers.errors import UserError
 from launchers.text import plural, some
 from vit_sweep.analysis.compare import in_words, labels_of, of_side, shared_runs
 from vit_sweep.analysis.gate.checks import MACHINE, MEMORY, SOFTWARE, Check, Gate, Kind, Rules, Standing, exact
-from vit_sweep.analysis.gate.power import MOST, Sides, found, more_runs, reach, usual_runs
+from vit_sweep.analysis.gate.power import MOST, Sides, found, least_runs, more_runs, reach
 from vit_sweep.analysis.pairing import Cells, pair
 from vit_sweep.analysis.series.contention import contention
 from vit_sweep.analysis.series.intervals import SIGNIFICANT
@@ -321,7 +321,7 @@ def _time(cell: _Pair, ratio: Ratio, sides: Sides | None, judged: _Judged) -> Ch
         if ratio.estimate.n > 1:
             why = "the runs are equal to the last digit, which says nothing of their spread"
             return replace(blank, sentence=f"{seconds}: {why}")
-        runs = usual_runs(judged.cells, judged.slower, judged.confidence)
+        runs = least_runs(judged.cells, log1p(judged.slower), USUAL, judged.confidence)
         advice = f"; repeats={runs} of both would do if runs differ by {USUAL:.0%}, an assumption" if runs else ""
         more = runs - blank.runs_after if runs and runs > blank.runs_after else None
         return replace(blank, sentence=f"{seconds}: a single run says nothing of its spread{advice}", more=more)

@@ -13,7 +13,6 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from vit_sweep.analysis.series.pooling import Floats, half_width
-from vit_sweep.plan.repeats import USUAL
 
 POWER = 0.8
 _AIMED = 0.9
@@ -70,8 +69,9 @@ def more_runs(sides: Sides, margin: float, confidence: float) -> More | None:
     return None
 
 
-def usual_runs(cells: int, slower: float, confidence: float) -> int | None:
-    """Runs of each side after which equal cells are told to be no slower, where runs differ as usual; else None."""
+def least_runs(cells: int, margin: float, spread: float, confidence: float) -> int | None:
+    """The fewest runs of each side with which a truth `margin` (a logarithm) from the bound is told from it with
+    `POWER`, where runs differ by `spread`; None where no number up to `MOST` does."""
     runs = np.arange(2, MOST + 1)
-    enough = np.flatnonzero(reach(2 * USUAL**2 / runs, 2 * cells * (runs - 1), confidence) <= log1p(slower))
+    enough = np.flatnonzero(reach(2 * spread**2 / runs, 2 * cells * (runs - 1), confidence) <= margin)
     return int(runs[enough[0]]) if len(enough) else None

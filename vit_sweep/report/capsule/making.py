@@ -21,7 +21,7 @@ from launchers.errors import UserError
 from vit_sweep import __version__
 from vit_sweep.analysis.pairing import cells_of
 from vit_sweep.outcome.result import Status
-from vit_sweep.report.assemble import Wishes, content_of
+from vit_sweep.report.assemble import content_of
 from vit_sweep.report.capsule.crate import metadata
 from vit_sweep.report.capsule.describing import (
     About,
@@ -40,6 +40,7 @@ from vit_sweep.report.capsule.manifest import MANIFEST, METADATA, line_of
 from vit_sweep.report.capsule.taking import cleaner_of, listed, taken
 from vit_sweep.report.exports import FORMS, export
 from vit_sweep.report.gather import Gathered, gather
+from vit_sweep.report.records import Records
 from vit_sweep.report.render import write_report
 from vit_sweep.runs.baseline import baseline_of, text_of
 from vit_sweep.study.store import Study
@@ -131,7 +132,7 @@ def _by_git() -> tuple[str, ...]:
 
 def _unfinished(study: Study) -> list[str]:
     """Cells that have not ended, or never ran though somebody asked for them."""
-    runs = gather(study).runs
+    runs = (read.run for read in Records(study, None).reader.read())
     return [run.run_id for run in runs if run.status.under_way or run.status is Status.MISSING]
 
 
@@ -169,14 +170,14 @@ def _fill(
 
 def _made_anew(copy: Study, name: str) -> Gathered:
     """Tables, figures, page and exports of the copy, in its folder."""
-    content = content_of(copy, Wishes())
+    gathered = gather(copy)
+    content = content_of(copy, gathered=gathered)
     if content is None:
         raise UserError(
             f"no run of study {name} has a time yet, so there is nothing to cite; {called()} status {name} says what "
             "became of each"
         )
     write_report(content, copy.folder / "report.html")
-    gathered = gather(copy)
     export(FORMS, gathered, copy.folder)
     for kept in copy.folder.iterdir():
         remove(kept, made=_NEVER.pattern)
