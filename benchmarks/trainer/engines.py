@@ -8,6 +8,7 @@ clock, its sums of loss and accuracy and its schedule). A round runs one block o
 drawn anew. Tax = trainer / bare, paired within a round, goal at most 1.02; images/s of the trainer over those of DDP's,
 paired too; intervals hold the median with 95 % (order statistics). An engine that cannot be here is a reason. With one
 rank nothing is exchanged: this is what each library's own machinery costs. The GPU if there is one, else one core.
+The processor time of the same steps stands beside: it moves less with what else the machine does.
 """
 
 import random
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from benchmarks.provenance import options, report
-from benchmarks.ratios import paired
+from benchmarks.ratios import paired, said
 from benchmarks.trainer.instrumentation import cell_of
 from benchmarks.trainer.one_rank import one_rank, trainer_of
 from launchers.profile import Device
@@ -31,6 +32,7 @@ from vit_sweep.job.train.engines.autocast import under_autocast
 from vit_sweep.job.train.engines.build import engine_of
 from vit_sweep.job.train.images.data import Split, load
 from vit_sweep.job.train.images.pipeline import Pipeline, pipeline_of
+from vit_sweep.job.train.loop import Trainer
 from vit_sweep.job.train.model import DTYPES, device_of, optimizer, vision_transformer
 from vit_sweep.plan.cell import Cell
 from vit_sweep.plan.choices import Precision
@@ -41,8 +43,10 @@ GOAL = 1.02
 KINDS = ("bare", "again", "trainer")
 Step = Callable[[Tensor, Tensor], None]
 """One step of images (n, channels, rows, columns) and labels (n,)."""
-Block = Callable[[], float]
-"""Seconds of some steps."""
+Block = Callable[[], tuple[float, float]]
+"""Runs some steps: their seconds, and their seconds of the processor."""
+Seconds = dict[str, dict[str, list[float]]]
+"""Of every block, by engine and kind, one of each per round."""
 ENGINES = {
     "ddp": EngineSpec(name="ddp", zero_stage=None, kind="ddp"),
     "fsdp2": EngineSpec(name="fsdp2", zero_stage=None, kind="fsdp2", reshard_after_forward=True),
@@ -143,14 +147,24 @@ def _megatron(cell: Cell, model: nn.Module) -> Step:
 def bare(cell: Cell, step: Step, pipeline: Pipeline) -> Block:
     """An epoch of the bare loop, the GPU's work included."""
 
-    def block() -> float:
+    def block() -> tuple[float, float]:
         batches = pipeline.epoch(1)
         _settle(cell)
-        begun = time.perf_counter()
+        begun, processor_begun = time.perf_counter(), time.process_time()
         for raw in batches:
             step(*pipeline.ready(raw))
         _settle(cell)
-        return time.perf_counter() - begun
+        return time.perf_counter() - begun, time.process_time() - processor_begun
+
+    return block
+
+
+def trained(trainer: Trainer) -> Block:
+    """An epoch of the loop that studies run; what follows its last step is not counted."""
+
+    def block() -> tuple[float, float]:
+        epoch = trainer.epoch()
+        return epoch.seconds, epoch.host_by_rank[0].cpu_s
 
     return block
 
@@ -166,11 +180,11 @@ def blocks_of(cell: Cell, train: Split, test: Split) -> dict[str, Block]:
     pipeline = pipeline_of(cell, train=train, device=device, dtype=DTYPES[cell.precision], rank=0)
     trainer = trainer_of(cell, engine_of(cell), pipeline, test)
     alone = bare(cell, bare_step(cell), pipeline)
-    return {"bare": alone, "again": alone, "trainer": lambda: trainer.epoch().seconds}
+    return {"bare": alone, "again": alone, "trainer": trained(trainer)}
 
 
-def measure(cells: dict[str, Cell], rounds: int) -> tuple[dict[str, dict[str, list[float]]], dict[str, str]]:
-    """Seconds of every block by engine and kind, and why an engine is left out."""
+def measure(cells: dict[str, Cell], rounds: int) -> tuple[Seconds, Seconds, dict[str, str]]:
+    """Wall and processor time of every block, and why an engine is left out."""
     blocks: dict[str, dict[str, Block]] = {}
     absent: dict[str, str] = {}
     train, test = load(next(iter(cells.values())).data, Path())
@@ -183,26 +197,31 @@ def measure(cells: dict[str, Cell], rounds: int) -> tuple[dict[str, dict[str, li
             absent[name] = f"{type(error).__name__}: {str(error).strip()}".splitlines()[0]
             blocks.pop(name, None)
         print(f"{name}: {absent.get(name, 'ready')}", flush=True)
-    seconds: dict[str, dict[str, list[float]]] = {name: {kind: [] for kind in KINDS} for name in blocks}
+    wall: Seconds = {name: {kind: [] for kind in KINDS} for name in blocks}
+    processor: Seconds = {name: {kind: [] for kind in KINDS} for name in blocks}
     order, turns = random.Random(0), [(name, kind) for name in blocks for kind in KINDS]
     for _ in range(rounds):
         for name, kind in order.sample(turns, len(turns)):
-            seconds[name][kind].append(blocks[name][kind]())
-    return seconds, absent
+            seconds, processor_seconds = blocks[name][kind]()
+            wall[name][kind].append(seconds)
+            processor[name][kind].append(processor_seconds)
+    return wall, processor, absent
 
 
-def rows_of(seconds: dict[str, dict[str, list[float]]], images: int) -> dict[str, dict[str, Any]]:
+def rows_of(wall: Seconds, processor: Seconds, images: int) -> dict[str, dict[str, Any]]:
     """Of each engine: images/s, tax, A/A control, and its rate over DDP's."""
-    control = seconds.get("ddp")
+    control = wall.get("ddp")
     return {
         name: {
             "images_per_s": round(images / median(of["trainer"]), 1),
             "bare_images_per_s": round(images / median(of["bare"]), 1),
             "tax": paired(of["trainer"], of["bare"]),
             "again": paired(of["again"], of["bare"]),
+            "processor_tax": paired(processor[name]["trainer"], processor[name]["bare"]),
+            "processor_again": paired(processor[name]["again"], processor[name]["bare"]),
             "rate_over_ddp": paired(control["trainer"], of["trainer"]) if control else None,
         }
-        for name, of in seconds.items()
+        for name, of in wall.items()
     }
 
 
@@ -223,14 +242,15 @@ def main() -> int:
         for name in given.engines.split(",")
     }
     with one_rank(cuda=cuda):
-        seconds, absent = measure(cells, given.rounds)
+        wall, processor, absent = measure(cells, given.rounds)
     first = next(iter(cells.values()))
-    rows = rows_of(seconds, first.train_images)
+    rows = rows_of(wall, processor, first.train_images)
     for name, row in rows.items():
-        tax, again, over = row["tax"], row["again"], row["rate_over_ddp"]
+        over = row["rate_over_ddp"]
         print(
-            f"{name:<12}{row['images_per_s']:>9,.1f} images/s, tax {tax['ratio']:.4f} ({tax['low']:.4f} to "
-            f"{tax['high']:.4f}), A/A {again['ratio']:.4f}" + (f", x DDP {over['ratio']:.3f}" if over else "")
+            f"{name:<12}{row['images_per_s']:>9,.1f} images/s, tax {said(row['tax'])}, A/A {said(row['again'])}, "
+            f"by processor time {said(row['processor_tax'])}, A/A {said(row['processor_again'])}"
+            + (f", x DDP {over['ratio']:.3f}" if over else "")
         )
     head = {
         "schema_version": 1,
