@@ -6,6 +6,7 @@ from typing import Protocol
 
 from launchers.batch import Batch
 from launchers.checked import checked
+from launchers.outlook import Moment
 
 
 class TaskState(StrEnum):
@@ -49,6 +50,8 @@ class TaskStatus:
     """Only of an ended task."""
     hosts: str = ""
     """Where it runs or ran, in the scheduler's own notation (`vector[01-02]`)."""
+    expected_s: Moment | None = None
+    """When the scheduler expects to start one that waits, as far as it says so."""
 
 
 @checked

@@ -15,6 +15,7 @@ from launchers.profile import MIG, GpuDialect, PartitionProfile
 from launchers.slurm import programs
 from launchers.slurm.handle import on
 from launchers.slurm.scontrol import (
+    UNUSABLE,
     Fields,
     beside_gpus,
     config,
@@ -35,7 +36,6 @@ QOS = ("sacctmgr", "-n", "-P", "show", "qos", "format=Name,MaxSubmitPU")
 
 _UNLIMITED_MINUTES = 7 * 1440
 _DEFAULT_MINUTES = 60
-_UNUSABLE = ("DOWN", "DRAIN", "FAIL", "FUTURE", "NOT_RESPONDING", "INVAL")
 _MODELS = {
     "t4": "Tesla T4",
     "v100": "Tesla V100",
@@ -221,7 +221,7 @@ def _describe(
     if "EXCLUSIVE" in partition.get("OverSubscribe", partition.get("Shared", "")):
         keys["exclusive"] = True
     keys |= _who_may(partition, qos_limits, notes)
-    bad = [node for node in usable if any(state in node.get("State", "") for state in _UNUSABLE)]
+    bad = [node for node in usable if any(state in node.get("State", "") for state in UNUSABLE)]
     others = sorted({name for node in usable for name in beside_gpus(node["Gres"])})
     if others:
         notes.append(

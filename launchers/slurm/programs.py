@@ -18,8 +18,9 @@ def run(
     keep_open: int | None = None,
     patience_s: float | None = None,
     without: Collection[str] = (),
+    also: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program without an outer job's variables, and `without` these; it never raises.
+    """Run a program without an outer job's variables, and `without` these, but `also` with those; it never raises.
 
     `keep_open` is a descriptor that it inherits.
     """
@@ -37,7 +38,8 @@ def run(
             cwd=cwd,
             pass_fds=() if keep_open is None else (keep_open,),
             start_new_session=True,  # Ctrl-C in the client's terminal must not cut it off
-            env={name: value for name, value in clean_environment(os.environ).items() if name not in without},
+            env={name: v for name, v in clean_environment(os.environ).items() if name not in without}
+            | dict(also or {}),
             timeout=patience_s,
         )
     except subprocess.TimeoutExpired:

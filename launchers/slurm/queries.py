@@ -17,6 +17,7 @@ from launchers.slurm.handle import by_cluster, handle_of, on, parts_of
 from launchers.slurm.programs import run
 from launchers.slurm.scontrol import config
 from launchers.slurm.states import (
+    IN_SECONDS,
     SACCT_FORMAT,
     SQUEUE_FORMAT,
     WHOLE,
@@ -110,7 +111,7 @@ def ask_shared(tasks: Mapping[str, int | None], *, max_age_s: float) -> Queue:
 
 def _text(command: Sequence[str]) -> tuple[str, str | None]:
     """What a program prints and None, or nothing and its error."""
-    answer = run(command)
+    answer = run(command, also=IN_SECONDS)
     if answer.returncode != 0:
         return "", answer.stderr.strip() or f"{command[0]} ended with code {answer.returncode}"
     return answer.stdout, None
@@ -152,7 +153,7 @@ def _squeue(
     numbers: Sequence[str], options: Sequence[str]
 ) -> tuple[dict[TaskKey, TaskStatus], dict[str, str], str | None]:
     """Tasks by number and index, jobs by number, and squeue's words where it did not answer."""
-    answer = run(["squeue", *options, *_TASKS, f"--jobs={','.join(numbers)}"])
+    answer = run(["squeue", *options, *_TASKS, f"--jobs={','.join(numbers)}"], also=IN_SECONDS)
     if answer.returncode != 0 and "Invalid job id" not in answer.stderr:
         return {}, {}, answer.stderr.strip() or f"squeue ended with code {answer.returncode}"
     rows, jobs = read_squeue(answer.stdout)

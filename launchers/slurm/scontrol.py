@@ -15,6 +15,8 @@ _KEY = re.compile(r"(?:^|(?<=\s))([A-Za-z][\w:/]*)=")
 _TIME = re.compile(r"(?:(\d+)-(?=\d+:\d+:))?(\d+):(\d{2})(?::(\d{2}))?", re.ASCII)
 _COUNT = re.compile(r"[0-9]{1,6}")
 _TYPE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*")
+UNUSABLE = ("DOWN", "DRAIN", "FAIL", "FUTURE", "NOT_RESPONDING", "INVAL")
+"""In the state of a node on which no job starts."""
 _NO_LIMIT = ("UNLIMITED", "INFINITE", "NONE", "N/A", "")
 
 

@@ -10,9 +10,11 @@ TaskKey = tuple[str, int]
 WHOLE = -1
 """In place of an index: the whole of a job that is no array, or that sacct has not learnt to be one yet."""
 
-_JOB = "|its job|"
-SQUEUE_FORMAT = f"%F|%K|%T|%N|%r{_JOB}%o|%Z|%k"
-"""Array, index, state, nodes, then what may hold anything: the reason; script, working directory and comment."""
+_START, _JOB = "|starts|", "|its job|"
+SQUEUE_FORMAT = f"%F|%K|%T|%N|%r{_START}%S{_JOB}%o|%Z|%k"
+"""Array, index, state, nodes, then what may hold anything: the reason; start; script, working directory and comment."""
+IN_SECONDS = {"SLURM_TIME_FORMAT": "%s"}
+"""A variable that has Slurm's programs print times as seconds since 1970, whatever their zone."""
 SACCT_FORMAT = "JobID,State,NodeList"
 
 _QUEUED = (TaskState.QUEUED, None)
@@ -143,10 +145,17 @@ def read_squeue(text: str) -> tuple[dict[TaskKey, TaskStatus], dict[str, str]]:
         fields = line.split("|", 4)
         if len(fields) == 5 and fields[0].isdecimal() and (fields[1].isdecimal() or fields[1] == "N/A"):
             number, index, state, hosts, rest = fields
-            reason, _, jobs[number] = rest.partition(_JOB)
+            words, _, jobs[number] = rest.partition(_JOB)
+            reason, _, start = words.partition(_START)
             key = number, int(index) if index.isdecimal() else WHOLE
-            statuses[key] = status_of(state, hosts=hosts, reason=reason)
+            statuses[key] = _starting(status_of(state, hosts=hosts, reason=reason), start)
     return statuses, jobs
+
+
+def _starting(status: TaskStatus, start: str) -> TaskStatus:
+    """The same with when Slurm expects to start it: seconds since 1970, as `IN_SECONDS` has them printed."""
+    waits = status.state is TaskState.QUEUED
+    return replace(status, expected_s=float(start)) if waits and re.fullmatch("[0-9]{1,10}", start) else status
 
 
 def read_sacct(text: str) -> dict[TaskKey, TaskStatus]:
@@ -160,7 +169,7 @@ def read_sacct(text: str) -> dict[TaskKey, TaskStatus]:
         job, _, indices = fields[0].partition("_")
         if len(fields) != 3 or not job.isdecimal():
             continue
-        for index in _indices(indices) or ([] if indices else [WHOLE]):
+        for index in indices_of(indices) or ([] if indices else [WHOLE]):
             statuses[job, index] = status_of(fields[1], hosts=fields[2])
     return statuses
 
@@ -172,10 +181,10 @@ def read_earlier_starts(text: str, key: TaskKey) -> tuple[Ended, ...]:
     return tuple(start.ended or Ended.REQUEUED for start in starts[:-1])
 
 
-def _indices(text: str) -> list[int]:
+def indices_of(text: str) -> list[int]:
     """Read the index part of a task's name.
 
-    >>> _indices("7"), _indices("[0,2-4%2]"), _indices("[1-9:4]"), _indices("")
+    >>> indices_of("7"), indices_of("[0,2-4%2]"), indices_of("[1-9:4]"), indices_of("")
     ([7], [0, 2, 3, 4], [1, 5, 9], [])
     """
     indices: list[int] = []

@@ -172,7 +172,8 @@ def test_squeues_lines_become_states_and_other_lines_are_passed_over():
 
 
 def test_the_format_asks_for_what_is_read():
-    assert slurm_states.SQUEUE_FORMAT.split("|") == ["%F", "%K", "%T", "%N", "%r", "its job", "%o", "%Z", "%k"]
+    expected = ["%F", "%K", "%T", "%N", "%r", "starts", "%S", "its job", "%o", "%Z", "%k"]
+    assert slurm_states.SQUEUE_FORMAT.split("|") == expected
     assert slurm_states.SACCT_FORMAT.split(",") == ["JobID", "State", "NodeList"]
 
 
@@ -260,3 +261,28 @@ def test_a_task_that_was_taken_out_of_its_array_before_it_started_leaves_no_row_
 def test_what_squeue_forgot_has_ended_even_where_nobody_says_how(last, silence, words):
     status = forgotten_status(last, sacct_error=silence)
     assert (status.state, status.ended, status.detail) == (TaskState.ENDED, Ended.UNREPORTED, words)
+
+
+# --- expected starts ----------------------------------------------------------------------------------
+
+
+def test_when_slurm_expects_to_start_a_job_that_waits_is_read_in_seconds():
+    text = "5|0|PENDING||Resources|starts|1796032415|its job|/s/job.sbatch|/s|s/b\n"
+    statuses, jobs = read_squeue(text)
+    assert statuses["5", 0].expected_s == 1796032415
+    assert statuses["5", 0].detail == "Resources (next in the queue, waits for free nodes)"
+    assert jobs == {"5": "/s/job.sbatch|/s|s/b"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "5|0|PENDING||Priority|starts|N/A",
+        "5|0|PENDING||Priority|starts|2026-11-30T10:00:00",
+        "5|0|PENDING||Priority",
+        "5|0|RUNNING|n1|None|starts|1796032415",
+    ],
+    ids=["Slurm expects nothing", "another form", "a wrapper's own format", "it runs"],
+)
+def test_without_such_a_word_or_in_other_forms_nothing_is_expected(line):
+    assert read_squeue(line)[0]["5", 0].expected_s is None

@@ -1,0 +1,107 @@
+"""A look at Slurm's whole queue: jobs of all users, nodes, reservations. An edge: it asks, and waits for nobody long.
+
+What changes seldom is asked for seldom, and a user's clients on one machine share all answers (`answers`).
+"""
+
+import os
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+
+from launchers.outlook import Outlook
+from launchers.slurm.answers import newest
+from launchers.slurm.discover import CONFIG, NODES
+from launchers.slurm.handle import on
+from launchers.slurm.listing import QUEUE, RESERVATIONS, WHOLE_LISTS, read_jobs, read_nodes, read_reservations
+from launchers.slurm.programs import run
+from launchers.slurm.scontrol import config
+from launchers.slurm.states import IN_SECONDS
+
+PATIENCE_S = 10.0
+"""For all questions together: nobody waits longer for a forecast."""
+QUEUE_AGE_S, NODES_AGE_S, CONFIG_AGE_S = 30.0, 600.0, 3600.0
+"""How old another client's answer may be."""
+_VARIABLES = IN_SECONDS | WHOLE_LISTS
+
+
+def look(clusters: str | None = None) -> Outlook | str:
+    """What one cluster (None: the one that is asked by default) has in its queue; else why that is not known.
+
+    It never raises.
+    """
+    if clusters is not None and ("," in clusters or clusters == "all"):
+        return f"several clusters may take it ({clusters}): which one is known once it is submitted"
+    absent = [program for program in ("squeue", "scontrol") if shutil.which(program) is None]
+    if absent:
+        return f"no {' and no '.join(absent)} on this machine"
+    ask = _Questions(clusters)
+    settings, jobs, nodes, reserved = (
+        ask(CONFIG, CONFIG_AGE_S), ask(QUEUE, QUEUE_AGE_S), ask(NODES, NODES_AGE_S), ask(RESERVATIONS, NODES_AGE_S),
+    )  # fmt: skip
+    if ask.error:
+        return ask.error
+    listed, strange = read_jobs(jobs, uid=os.getuid())
+    if strange and not listed:
+        return f"squeue printed {strange[:60]!r}, which is not what it was asked for: is it wrapped here?"
+    rooms = read_nodes(nodes)
+    if not rooms:
+        return f"scontrol showed no node (PrivateData={_private(settings) or 'none'}), so nobody can foresee anything"
+    return Outlook(
+        at_s=ask.at_s, nodes=rooms, jobs=listed, closed=read_reservations(reserved), hidden=_hidden(settings)
+    )  # fmt: skip
+
+
+def blind(clusters: str | None = None) -> str:
+    """Why this site's configuration lets nobody foresee starts; empty where it does, or does not say."""
+    ask = _Questions(clusters)
+    settings = ask(CONFIG, 0.0)
+    scheduler = config(settings).get("SchedulerType", "sched/backfill")
+    if scheduler != "sched/backfill":
+        return f"SchedulerType={scheduler} plans no starts ahead"
+    return _hidden(settings) or ""
+
+
+class _Questions:
+    """One after another, until one is not answered or the patience is used up."""
+
+    def __init__(self, clusters: str | None) -> None:
+        self._clusters, self._until = clusters, time.monotonic() + PATIENCE_S
+        self.error = ""
+        self.at_s = time.time()
+        """When the queue was asked."""
+
+    def __call__(self, command: Sequence[str], max_age_s: float) -> str:
+        """What a program prints; empty where nobody answered, or was asked, since one before it did not answer."""
+        if self.error:
+            return ""
+        words = [command[0], *on(self._clusters), *command[1:]]
+        question = shlex.join([*words, *(f"{name}={value}" for name, value in _VARIABLES.items())])
+        now = time.monotonic()
+        answer = newest(question, lambda: _text(words, _VARIABLES, self._until - now), not_before=now - max_age_s)
+        self.error = answer.error or ""
+        if command == QUEUE:
+            self.at_s = time.time() - (time.monotonic() - answer.asked_at)
+        return answer.text
+
+
+def _text(command: Sequence[str], variables: dict[str, str], patience_s: float) -> tuple[str, str | None]:
+    """What a program prints and None, or nothing and why."""
+    answer = run(command, also=variables, patience_s=max(0.1, patience_s))
+    if answer.returncode == 0:
+        return answer.stdout, None
+    lines = answer.stderr.strip().splitlines() or [f"it ended with code {answer.returncode}"]
+    return "", f"{command[0]}: {lines[-1].removeprefix(f'{command[0]}: ')}"
+
+
+def _private(settings: str) -> str:
+    private = config(settings).get("PrivateData", "none")
+    return "" if private == "none" else private
+
+
+def _hidden(settings: str) -> str | None:
+    """Why other users' jobs are not shown; root sees all."""
+    private = _private(settings)
+    if os.geteuid() == 0 or not {"jobs", "all"} & set(private.split(",")):
+        return None
+    return f"this site shows nobody the jobs of others (PrivateData={private})"

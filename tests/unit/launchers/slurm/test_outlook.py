@@ -1,0 +1,127 @@
+"""A look at the queue never fails, never waits long, is shared, and says in a sentence why it saw nothing."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from launchers.outlook import Outlook
+from launchers.slurm import answers, outlook
+from launchers.slurm.outlook import blind, look
+from tests.unit.builders import put_programs
+
+QUEUES = Path(__file__).parent / "queues"
+SCONTROL = (
+    f'case "$*" in *config*) cat {{config}};; *node*) cat {QUEUES}/nodes.txt;; *) cat {QUEUES}/reservations.txt;; esac'
+)
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """Stand-ins for squeue and scontrol that note what they are asked; returns what changes them."""
+    monkeypatch.setattr(answers, "places", lambda _: iter([tmp_path / "mine"]))
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "slurm.conf"))
+    note = f'echo "${{0##*/}} $* $SLURM_TIME_FORMAT $SLURM_BITSTR_LEN" >> {tmp_path}/calls'
+
+    def put(squeue=f"cat {QUEUES}/jobs.txt", private="none", scheduler="sched/backfill", **others):
+        config = tmp_path / "config.txt"
+        config.write_text(f"PrivateData = {private}\nSchedulerType = {scheduler}\n")
+        bodies = {"squeue": squeue, "scontrol": SCONTROL.format(config=config)} | others
+        put_programs(tmp_path / "bin", **{name: f"{note}\n{body}" for name, body in bodies.items()})
+
+    put()
+    put.calls = lambda: (tmp_path / "calls").read_text().splitlines()
+    return put
+
+
+def test_one_look_has_the_jobs_the_nodes_and_the_reservations(slurm):
+    seen = look()
+    assert isinstance(seen, Outlook)
+    assert (len(seen.jobs), len(seen.nodes), len(seen.closed), seen.hidden) == (10, 5, 1, None)
+    assert abs(time.time() - seen.at_s) < 60
+
+
+def test_it_asks_squeue_once_and_in_seconds_with_whole_lists(slurm):
+    look()
+    (squeue,) = [call for call in slurm.calls() if call.startswith("squeue")]
+    assert squeue.endswith(" %s 0")
+    assert "--all" in squeue
+
+
+def test_a_second_client_asks_nothing(slurm):
+    first, second = look(), look()
+    assert len(slurm.calls()) == 4
+    assert first.jobs == second.jobs
+    assert second.at_s == pytest.approx(first.at_s, abs=0.1)
+
+
+def test_what_was_asked_of_one_cluster_is_no_answer_for_another(slurm):
+    look()
+    look("west")
+    assert sum("--clusters=west" in call for call in slurm.calls()) == 4
+
+
+def test_of_several_clusters_nobody_knows_which_one_takes_it(slurm, tmp_path):
+    assert "several clusters may take it (west,east)" in look("west,east")
+    assert not (tmp_path / "calls").exists()
+
+
+def test_a_machine_without_slurm_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert look() == "no squeue and no scontrol on this machine"
+
+
+def test_squeues_own_words_say_why_it_did_not_answer_and_nothing_more_is_asked(slurm):
+    slurm(squeue="echo 'squeue: error: Unable to contact slurm controller' >&2; exit 1")
+    assert look() == "squeue: error: Unable to contact slurm controller"
+    assert len(slurm.calls()) == 2
+
+
+def test_a_program_that_hangs_is_waited_for_no_longer_than_the_patience(slurm, monkeypatch):
+    monkeypatch.setattr(outlook, "PATIENCE_S", 0.3)
+    slurm(squeue="sleep 600")
+    assert "squeue did not answer within 0 s" in look()
+
+
+def test_a_wrapped_squeue_is_named(slurm):
+    slurm(squeue="echo Welcome")
+    assert "'Welcome'" in look()
+    assert "wrapped" in look()
+
+
+def test_an_empty_queue_is_no_mistake(slurm):
+    slurm(squeue="true")
+    assert look().jobs == ()
+
+
+def test_a_site_that_shows_no_nodes_says_so(slurm):
+    slurm(private="nodes", scontrol="case $* in *config*) echo 'PrivateData = nodes';; esac")
+    assert look() == "scontrol showed no node (PrivateData=nodes), so nobody can foresee anything"
+
+
+def test_a_site_that_hides_the_jobs_of_others_is_said_with_what_is_seen(slurm, monkeypatch):
+    monkeypatch.setattr(outlook.os, "geteuid", lambda: 1000)
+    slurm(private="jobs,usage")
+    assert look().hidden == "this site shows nobody the jobs of others (PrivateData=jobs,usage)"
+
+
+def test_root_sees_all(slurm, monkeypatch):
+    monkeypatch.setattr(outlook.os, "geteuid", lambda: 0)
+    slurm(private="jobs,usage")
+    assert look().hidden is None
+
+
+def test_what_makes_a_site_blind_is_asked_of_its_configuration_alone(slurm, monkeypatch):
+    assert blind() == ""
+    slurm(scheduler="sched/builtin")
+    assert blind() == "SchedulerType=sched/builtin plans no starts ahead"
+    monkeypatch.setattr(outlook.os, "geteuid", lambda: 1000)
+    slurm(private="all")
+    assert "PrivateData=all" in blind()
+    assert all("config" in call for call in slurm.calls())
+
+
+def test_a_site_that_does_not_answer_is_not_called_blind(slurm):
+    slurm(scontrol="exit 1")
+    assert blind() == ""
