@@ -1,0 +1,50 @@
+"""Small queues for tests, and a slow and simple simulation that the fast one must equal."""
+
+from math import inf
+
+from launchers.outlook import NodeRoom, Outlook, QueuedJob, QueueState
+from vit_sweep.plan.waiting.backfill import Wanted
+
+NOW = 1.8e9
+HOUR = 3600.0
+
+
+def nodes(count, *, gpus=8, partitions=("p",)):
+    """Equal nodes."""
+    return tuple(NodeRoom(name=f"n{index}", partitions=partitions, gpus=gpus) for index in range(count))
+
+
+def _shape(gpus, hours):
+    return {"partitions": ("p",), "nodes": 1, "gpus_per_node": gpus, "limit_s": hours * HOUR}
+
+
+def runs(handle, host, gpus, hours, *, ran=0.0, **more):
+    """A job that runs on one node, with a limit of so many hours."""
+    fields = _shape(gpus, hours) | {"hosts": (host,), "started_s": NOW - ran * HOUR}
+    return QueuedJob(handle=handle, mine=False, state=QueueState.RUNNING, **(fields | more))
+
+
+def waits(handle, gpus, hours, *, priority=1.0, **more):
+    """A job that waits."""
+    fields = _shape(gpus, hours) | {"priority": float(priority)}
+    return QueuedJob(handle=handle, mine=False, state=QueueState.PENDING, **(fields | more))
+
+
+def wants(gpus, hours, *, tasks=1, **more):
+    """What we would send: it runs to its limit."""
+    return Wanted(**(_shape(gpus, hours) | {"runs_s": (hours * HOUR,) * tasks} | more))
+
+
+def look(*jobs, on=None, **more):
+    """An outlook, of one node where nothing else is said."""
+    return Outlook(at_s=NOW, nodes=nodes(1) if on is None else on, jobs=jobs, **more)
+
+
+def to_the_limit(_random, _least):
+    """Every job runs to its limit."""
+    return 1.0
+
+
+def hours(stays):
+    """Starts as hours from now."""
+    return [None if stay.start_s == inf else round((stay.start_s - NOW) / HOUR, 3) for stay in stays]

@@ -1,0 +1,1 @@
+"""Waiting wisely: when jobs are likely to start, by what stands in the queue. Pure."""
