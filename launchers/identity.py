@@ -41,6 +41,8 @@ class RankIdentity(JobPlace):
     """GPUs that the launcher gave to this rank's node, counted from the variables it set."""
     allocated_gpus: int | None = None
     """GPUs of the allocation that this task shares with others of its batch; None: it has one of its own."""
+    partition: str | None = None
+    """Slurm's name of the partition that the job runs in, of several the one that it got; None without Slurm."""
 
 
 def place_of(environ: Mapping[str, str]) -> JobPlace:
@@ -63,12 +65,18 @@ def identify(environ: Mapping[str, str], *, host: str) -> RankIdentity:
     """
     try:
         allocated = environ.get(ALLOCATED_GPUS)
-        return replace(_identify(environ, host), allocated_gpus=int(allocated) if allocated else None)
+        rank = _identify(environ, host)
     except KeyError as missing:
         raise UserError(
             f"this process has no rank: {missing} is not set – a job's module is started by the local queue, "
             f"or by srun, torchrun or mpirun inside a job, never by hand; submit it with {called()}"
         ) from None
+    of_slurm = rank.job_id[:1].isdigit()  # a queue of ours may itself run in an allocation
+    return replace(
+        rank,
+        allocated_gpus=int(allocated) if allocated else None,
+        partition=environ.get("SLURM_JOB_PARTITION") if of_slurm else None,
+    )
 
 
 def _identify(environ: Mapping[str, str], host: str) -> RankIdentity:

@@ -5,15 +5,17 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic_core import ValidationError
 
 from launchers.checked import Ge, Gt, Le, Line, checked, field_names, parse, to_plain
+from launchers.either import either
 from launchers.errors import UserError
-from launchers.profile import Count, Positive, Scheduler
+from launchers.profile import Count, PartitionProfile, Positive, Scheduler
 from vit_sweep.config.algebra import GridSpec, Order
 from vit_sweep.config.profile_words import ON_OFF, meant, meant_minutes
+from vit_sweep.config.spelling import OTHERS
 from vit_sweep.config.words import Plain
 from vit_sweep.data.datasets import known
 from vit_sweep.data.request import is_request, request_of
@@ -182,9 +184,7 @@ def read(configs: Iterable[Plain]) -> tuple[list[Point], Settings]:
         as_given, axes = axes, _flat(axes)
         axes = axes | {"data": _known(axes.get("data"), settings.data_root, packed)}
         axes = axes | {"model": _beside(_fed(axes.get("model"), axes["data"]), axes.get("task"))}
-        if isinstance(axes.get("partition"), dict):
-            axes = axes | {"partition": meant(axes["partition"])}
-        points.append(parse(Point, _paid(axes, settings), what=""))
+        points.append(parse(Point, _on(axes, settings), what=""))
         repeats[kind] = (as_given, points[-1])
     if settings is None:
         raise UserError("the grid is empty: no combination is left; give each axis at least one value")
@@ -239,13 +239,23 @@ def _beside(model: object, task: object) -> object:
     return {name: value for name, value in model.items() if name != "text"}
 
 
-def _paid(axes: Plain, settings: Settings) -> Plain:
-    """Put the command's account, QOS and reservation in place of those of a partition of Slurm."""
-    partition = axes.get("partition")
+def _on(axes: Plain, settings: Settings) -> Plain:
+    """Axes with their partition as meant; of several, `partition=a+b`, what whichever starts a cell has in common."""
+    partition = _paid(axes.get("partition"), settings)
+    others = [_paid(other, settings) for other in (axes.get(OTHERS) or {}).values()]
+    if others:
+        profiles = [parse(PartitionProfile, given, what=f"partition {given['name']}") for given in (partition, *others)]
+        partition = to_plain(either(profiles))
+    return {key: value for key, value in axes.items() if key != OTHERS} | {"partition": partition}
+
+
+def _paid(partition: object, settings: Settings) -> Any:
+    """A profile as meant, with the command's account, QOS and reservation in place of a partition's of Slurm."""
+    if not isinstance(partition, dict):
+        return partition
+    partition = meant(partition)
     given = {name: value for name in _PAYING if (value := getattr(settings, name)) is not None}
-    if not isinstance(partition, dict) or partition.get("scheduler") != Scheduler.SLURM:
-        return axes
-    return axes | {"partition": partition | given}
+    return partition | given if partition.get("scheduler") == Scheduler.SLURM else partition
 
 
 def _flat(given: Plain) -> Plain:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from launchers.calling import called
+from launchers.either import JOIN
 from launchers.errors import SHORT_MENU, UserError, closest, nearest
 from vit_sweep.config.folders import conf_dir, site_dir
 from vit_sweep.config.words import quoted
@@ -93,6 +94,8 @@ def likely_name(group: str, name: str) -> str | None:
     return known.get(letters)
 
 
+OTHERS = "other_partitions"
+"""Where the other profiles of `partition=a+b` are composed."""
 GROUPS = frozenset({"data", "engine", "grid", "model", "optimizer", "partition"})
 """Keys whose values are names of files: folders of conf/."""
 COUNTS = frozenset({"gpus", "nodes", "batch", "accum", "epochs", "warmup_steps", "seed", "zero", "sequence"})
@@ -118,7 +121,7 @@ def likely_key(key: str, known: Collection[str]) -> str:
 
 
 def spelled_out(words: Sequence[str], config_dir: Path | None = None) -> list[str]:
-    """The words of a sweep, `data=photos/leaves` as the two words that it stands for.
+    """The words of a sweep, `data=photos/leaves` as the two words that it stands for, `partition=a+b` likewise.
 
     So is `data=photos` where such a folder or file is there and no data set is called so. `config_dir`: a folder of
     one's own groups, which a command names by its option. Raises `UserError` for a site's folder that is not there.
@@ -138,9 +141,23 @@ def spelled_out(words: Sequence[str], config_dir: Path | None = None) -> list[st
                     "one axis are of one kind, so give each kind a command of its own"
                 )
             spelled += [f"data={kinds[paths[0]]}", f"data.path={','.join(map(quoted, paths))}"]
+        elif key == "partition" and JOIN in value and not _is_group_file("partition", value.strip("'\""), own):
+            spelled += _whichever_starts_first(word, value.strip("'\""))
         else:
             spelled.append(word)
     return spelled
+
+
+def _whichever_starts_first(word: str, value: str) -> list[str]:
+    """`partition=a+b` in Hydra's grammar: the first profile, and the others composed beside it."""
+    if "," in value:
+        raise UserError(
+            f"{word}: {JOIN} leaves it to Slurm where a cell runs, a comma runs it on each; one command does one of both"
+        )
+    first, *others = value.split(JOIN)
+    if not first or not all(others):
+        raise UserError(f"{word}: a profile is missing beside {JOIN}; write partition=NAME{JOIN}NAME")
+    return [f"partition={first}", *(f"+partition@{OTHERS}.{i}={name}" for i, name in enumerate(others))]
 
 
 def _config_dir(words: Sequence[str]) -> Path | None:
@@ -154,10 +171,13 @@ def _config_dir(words: Sequence[str]) -> Path | None:
 
 def _is_path(name: str, config_dir: Path | None) -> bool:
     """Whether a word without a slash is something in this folder; of a data set, its name goes first."""
-    if not name or not Path(name).exists():
-        return False
+    return bool(name) and Path(name).exists() and not _is_group_file("data", name, config_dir)
+
+
+def _is_group_file(group: str, name: str, config_dir: Path | None) -> bool:
+    """Whether a name is that of a file in one of the folders of configuration."""
     places = (conf_dir(), config_dir, site_dir(os.environ))
-    return not any((place / "data" / f"{name}.yaml").exists() for place in places if place is not None)
+    return any((place / group / f"{name}.yaml").exists() for place in places if place is not None)
 
 
 class _Part(NamedTuple):

@@ -216,6 +216,8 @@ class Record:
     time."""
     allocated_gpus: Whole | None = None
     """GPUs of the allocation that it shared with the other cells of its curve; None: it had one of its own."""
+    slurm_partition: str | None = None
+    """The partition that the last attempt ran in, by Slurm's name; None without Slurm, and in old records."""
 
     @property
     def training(self) -> tuple[EpochReport, ...]:

@@ -144,6 +144,8 @@ class Run:
     allocated_gpus: int | None = None
     """GPUs that were held for it: more than `gpus` in an allocation that a whole curve shares, and on nodes that are
     handed out whole; None: `gpus`."""
+    slurm_partition: str | None = None
+    """The partition that it ran in, by Slurm's name."""
     job_s: float | None = None
     """Wall time that the job's GPUs were held: start-up, epochs, evaluation; None where not known."""
     attempts: int | None = None

@@ -1,13 +1,16 @@
 """What a command line says reaches the point, the settings and the job; one thing has one word."""
 
+import re
 from dataclasses import fields
 
 import pytest
 from hydra import compose
 
 from launchers.errors import UserError
+from vit_sweep.config.in_python import grid
 from vit_sweep.config.plainly import plain
 from vit_sweep.config.settings import Settings, read
+from vit_sweep.config.spelling import spelled_out
 from vit_sweep.plan.cell import Cell, JobOptions
 from vit_sweep.plan.grid import cell_of
 from vit_sweep.plan.point import Point
@@ -174,3 +177,40 @@ def test_seeds_are_read_as_if_each_were_the_only_one(ask):
     for wrong in ("-1", "true", "1.5", "a", str(2**63)):
         with pytest.raises(UserError, match="seed"):
             ask(f"seed=5,{wrong}", *words)
+
+
+def test_of_several_partitions_a_command_makes_one_and_says_what_is_wrong_with_them(tmp_path):
+    (tmp_path / "partition").mkdir()
+    for name, minutes in (("long_a40", 2000), ("short_a40", 600)):
+        text = f"defaults: [vector_a40, _self_]\nname: {name}\npartition: {name}\nmax_minutes: {minutes}\n"
+        (tmp_path / "partition" / f"{name}.yaml").write_text(text)
+
+    def points(*words):
+        return read(grid(spelled_out(words, tmp_path), config_dir=tmp_path))[0]
+
+    joined = [point.partition for point in points("partition=short_a40+long_a40", "gpus=1,2", "account=me")]
+    assert [(p.name, p.partition, p.max_minutes, p.account) for p in joined] == [
+        ("long_a40+short_a40", "long_a40,short_a40", 600, "me")
+    ] * 2
+    assert [p.partition.name for p in points("partition='long_a40+short_a40'")] == ["long_a40+short_a40"]
+    with pytest.raises(UserError, match=r"partition=short_a40\+vector_t4v2: .* compare them by -m partition="):
+        points("partition=short_a40+vector_t4v2")
+    with pytest.raises(UserError, match="partition=nope: there is no such partition"):
+        points("partition=short_a40+nope")
+    # A file that is called so is what the word says.
+    (tmp_path / "partition" / "short_a40+x.yaml").write_text("defaults: [vector_a40, _self_]\nname: short_a40+x\n")
+    assert spelled_out(["partition=short_a40+x"], tmp_path) == ["partition=short_a40+x"]
+
+
+@pytest.mark.parametrize(
+    ("word", "why"),
+    [
+        ("partition=a+b,c", "a comma runs it on each"),
+        ("partition=a+", "a profile is missing"),
+        ("partition=+", "a profile is missing"),
+        ("partition=a++b", "a profile is missing"),
+    ],
+)
+def test_what_is_no_choice_between_partitions_is_told(word, why):
+    with pytest.raises(UserError, match=f"{re.escape(word)}: .*{why}"):
+        spelled_out([word])

@@ -283,6 +283,19 @@ def test_alt_texts_of_memory_parts_and_ranks_say_the_numbers(unprinted, tmp_path
     assert "rank 1 of a run on 2 GPUs: 150 ms against 125 ms, 20% more" in made["ranks"].alt
 
 
+@pytest.mark.parametrize("dpi", [60, 130, 300])
+def test_a_figure_in_python_has_its_letters_inside_at_any_resolution(dpi):
+    names = ((*run(gpus=2, seed=seed).conditions, ("model", "a_model_of_many_letters")) for seed in range(6))
+    runs = [replace(run(gpus=2, seed=i), compute_ms_by_rank=(10.0, 11.0), conditions=one) for i, one in enumerate(names)]
+    with figures.theme():
+        sheet = ranks.draw_ranks(runs, None).sheet
+    page = BytesIO()
+    sheet.savefig(page, dpi=dpi)
+    with Image.open(page) as picture:
+        edge = picture.convert("L").crop((0, 0, 1, picture.height))
+    assert edge.getextrema() == (255, 255)
+
+
 def test_parts_of_an_epoch_are_median_parts_of_a_step_times_its_steps():
     # 6,400 images in steps of 2 x 16: 200 steps.
     runs = [

@@ -68,6 +68,7 @@ def finish(
         gradients=gradients,
         certificate=certificate,
         allocated_gpus=execution.me.allocated_gpus,
+        slurm_partition=execution.me.partition,
     )
     if not keep(_tracked(record, run.trackers), execution.cell_dir):
         say("another start of this attempt has left its record already: that one stays")

@@ -109,6 +109,7 @@ def _ran(run: Run) -> Cells:
         "peak_reserved_mib": run.memory_mib,
         "peak_host_mib": run.host_memory_mib,
         "hosts": " ".join(run.hosts),
+        "slurm_partition": run.slurm_partition,
         "devices": " | ".join(sorted(set(run.devices))),
         "oversubscribed": run.oversubscribed,
         "started_at": run.started_at,

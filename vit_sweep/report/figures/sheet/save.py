@@ -36,14 +36,14 @@ def save(
     The same data give the same bytes: no dates, fixed names inside the SVG. Every file is written aside and renamed,
     since several clients may draw the same study at once.
     """
-    # The layout is found once, not once per format.
-    if (engine := sheet.get_layout_engine()) is not None:
-        engine.execute(sheet)
-    sheet.set_layout_engine("none")
     notes = tuple(f"{note[:1].upper()}{note[1:]}." for note in contention(pooled))
     figure = Figure(name=name, title=title, caption=caption, alt=alt, paths={}, notes=notes, sheet=sheet)
     if folder is None:
-        return figure
+        return figure  # with its layout to be found at whatever size it is drawn: letters are wider in fewer pixels
+    # Here the layout is found once, not once per format.
+    if (engine := sheet.get_layout_engine()) is not None:
+        engine.execute(sheet)
+    sheet.set_layout_engine("none")
     make_folder(folder)
     paths: dict[str, Path] = {}
     for suffix in formats(os.environ) or FORMATS:
