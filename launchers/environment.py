@@ -6,6 +6,7 @@
 | `TASK_INDEX` | our queues; scripts whose ranks mpirun starts | `identity`, `rank.sh` of a hostfile |
 | `NODES` | scripts whose ranks mpirun starts | `identity` |
 | `ALLOCATED_GPUS` | our queues, for a shared batch; scripts of jobs that hold whole nodes | `identity` |
+| `GOT_PARTITION` | scripts for Slurm that name several partitions | `identity` |
 | `JOB_ENDS` | our queues, and every script for Slurm | the shared allocation's queue, the job's own clock |
 
 Our queues are the local one, the hostfile one and that of a shared allocation. What a user
@@ -26,6 +27,8 @@ NODES = "VIT_SWEEP_NODES"
 """Hosts of the job: Open MPI numbers ranks, but does not say how many hosts they are on."""
 ALLOCATED_GPUS = "VIT_SWEEP_ALLOCATED_GPUS"
 """GPUs of the allocation, where they are more than this task uses."""
+GOT_PARTITION = "VIT_SWEEP_GOT_PARTITION"
+"""Which of several partitions the job runs in: inside a step, Slurm's own variable lists all of them (22.05)."""
 JOB_ENDS = "VIT_SWEEP_JOB_ENDS"
 """Unix time at which the time limit ends the job; absent where there is no limit."""
 
@@ -35,7 +38,7 @@ LOCAL_JOB = "local-"
 SIGNALS = (signal.SIGUSR2, signal.SIGTERM)
 """What a launcher sends to ranks: a warning that the time limit or a preemption is near, then the end."""
 
-_JOB_VARIABLES = {JOB_ID, RESTART, TASK_INDEX, NODES, ALLOCATED_GPUS, JOB_ENDS}
+_JOB_VARIABLES = {JOB_ID, RESTART, TASK_INDEX, NODES, ALLOCATED_GPUS, GOT_PARTITION, JOB_ENDS}
 _SLURM_PREFIXES = ("SLURM_", "SLURMD_", "SBATCH_", "SRUN_", "SQUEUE_", "SACCT_", "SCANCEL_")
 _RANK_PREFIXES = ("OMPI_COMM_WORLD_", "PMIX_", "PMI_", "TORCHELASTIC_")
 _RANK_VARIABLES = {

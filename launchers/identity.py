@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from launchers.calling import called
 from launchers.checked import checked
-from launchers.environment import ALLOCATED_GPUS, JOB_ID, LOCAL_JOB, NODES, RESTART, TASK_INDEX
+from launchers.environment import ALLOCATED_GPUS, GOT_PARTITION, JOB_ID, LOCAL_JOB, NODES, RESTART, TASK_INDEX
 from launchers.errors import UserError
 
 FIRST_PORT, LAST_PORT = 20000, 32767
@@ -75,7 +75,7 @@ def identify(environ: Mapping[str, str], *, host: str) -> RankIdentity:
     return replace(
         rank,
         allocated_gpus=int(allocated) if allocated else None,
-        partition=environ.get("SLURM_JOB_PARTITION") if of_slurm else None,
+        partition=environ.get(GOT_PARTITION, environ.get("SLURM_JOB_PARTITION")) if of_slurm else None,
     )
 
 

@@ -8,7 +8,7 @@ import shlex
 from typing import Any
 
 from launchers.batch import RUN_AGAIN, Batch, Task
-from launchers.environment import ALLOCATED_GPUS, JOB_ENDS, NODES, TASK_INDEX
+from launchers.environment import ALLOCATED_GPUS, GOT_PARTITION, JOB_ENDS, NODES, TASK_INDEX
 from launchers.errors import UserError
 from launchers.profile import PartitionProfile, Spawner
 from launchers.script import (
@@ -206,7 +206,8 @@ def _torchrun(batch: Batch, python: str) -> str:
 def _mpirun(batch: Batch, python: str) -> str:
     """Open MPI from the batch step; it runs in the background, so that the shell can hand USR2 on to every rank."""
     held = (ALLOCATED_GPUS,) if batch.held_gpus != batch.shape.gpus else ()
-    export = (*held, JOB_ENDS, NODES, TASK_INDEX)
+    got = (GOT_PARTITION,) if _names_several(batch) else ()
+    export = (*held, *got, JOB_ENDS, NODES, TASK_INDEX)
     command = mpirun_command(batch, rank_command(batch, python=python), export=export)
     return "\n".join(
         [
@@ -218,7 +219,13 @@ def _mpirun(batch: Batch, python: str) -> str:
 
 def _job_lines(batch: Batch) -> list[str]:
     """Lines that let a job that is no array look like the only task of one, and let its ranks have its variables."""
-    return [_EXPORT_ALL, *([] if batch.array else ["export SLURM_ARRAY_JOB_ID=$SLURM_JOB_ID SLURM_ARRAY_TASK_ID=0"])]
+    got = [f"export {GOT_PARTITION}=$SLURM_JOB_PARTITION"] if _names_several(batch) else []
+    alone = [] if batch.array else ["export SLURM_ARRAY_JOB_ID=$SLURM_JOB_ID SLURM_ARRAY_TASK_ID=0"]
+    return [_EXPORT_ALL, *got, *alone]
+
+
+def _names_several(batch: Batch) -> bool:
+    return "," in (batch.profile.partition or "")
 
 
 def _survive(batch: Batch) -> list[str]:

@@ -19,7 +19,7 @@ def test_a_cell_of_two_partitions_starts_in_the_one_with_room(sweep, shared_clus
     folder.mkdir(parents=True)
     text = (TEST_CONF / "partition" / "lab_vector.yaml").read_text().replace("gpu_dialect: gres_typed", "")
     for name in ("nebula", "vector"):
-        renamed = text.replace("partition: vector", f"partition: {name}").replace("name: lab_vector", f"name: lab_{name}")
+        renamed = text.replace("partition: vector", f"partition: {name}").replace("lab_vector", f"lab_{name}")
         (folder / f"lab_{name}.yaml").write_text(renamed.replace("gpus_per_node: 8", "gpus_per_node: 2"))
     for group in ("model", "data"):
         (tmp_path / "site" / group).symlink_to(TEST_CONF / group)

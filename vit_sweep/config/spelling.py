@@ -152,7 +152,7 @@ def _whichever_starts_first(word: str, value: str) -> list[str]:
     """`partition=a+b` in Hydra's grammar: the first profile, and the others composed beside it."""
     if "," in value:
         raise UserError(
-            f"{word}: {JOIN} leaves it to Slurm where a cell runs, a comma runs it on each; one command does one of both"
+            f"{word}: {JOIN} leaves it to Slurm where a cell runs, a comma runs it on each; use one of both"
         )
     first, *others = value.split(JOIN)
     if not first or not all(others):

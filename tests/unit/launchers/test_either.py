@@ -46,7 +46,7 @@ def test_what_fits_the_joint_profile_fits_every_one_of_them(drawn):
         assert joined.max_minutes <= one.max_minutes
         assert joined.max_array_size <= one.max_array_size
         assert one.max_submit is None or (joined.max_submit or 0) <= one.max_submit
-        assert not one.allowed_gpus or set(joined.allowed_gpus) <= set(one.allowed_gpus) and joined.allowed_gpus
+        assert not one.allowed_gpus or set() < set(joined.allowed_gpus) <= set(one.allowed_gpus)
 
 
 @pytest.mark.parametrize(

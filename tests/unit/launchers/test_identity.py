@@ -132,3 +132,12 @@ def test_a_task_index_alone_does_not_make_a_local_rank():
         identify({"VIT_SWEEP_TASK_INDEX": "3"}, host="laptop")
     with pytest.raises(UserError, match="'VIT_SWEEP_NODES' is not set"):
         identify({k: v for k, v in MPI.items() if k != "VIT_SWEEP_NODES"}, host="laptop")
+
+
+def test_a_rank_knows_which_of_several_partitions_its_job_got():
+    # In a step Slurm lists all of them; a queue of ours in somebody's allocation is in no partition.
+    step = SRUN | {"SLURM_JOB_PARTITION": "long,short", "VIT_SWEEP_GOT_PARTITION": "short"}
+    assert identify(step, host="").partition == "short"
+    assert identify(SRUN | {"SLURM_JOB_PARTITION": "long"}, host="").partition == "long"
+    assert identify(SRUN, host="").partition is None
+    assert identify(step | LOCAL, host="laptop").partition is None

@@ -285,8 +285,8 @@ def test_alt_texts_of_memory_parts_and_ranks_say_the_numbers(unprinted, tmp_path
 
 @pytest.mark.parametrize("dpi", [60, 130, 300])
 def test_a_figure_in_python_has_its_letters_inside_at_any_resolution(dpi):
-    names = ((*run(gpus=2, seed=seed).conditions, ("model", "a_model_of_many_letters")) for seed in range(6))
-    runs = [replace(run(gpus=2, seed=i), compute_ms_by_rank=(10.0, 11.0), conditions=one) for i, one in enumerate(names)]
+    runs = [run(gpus=2, seed=seed, compute_ms_by_rank=(10.0, 11.0)) for seed in range(6)]
+    runs = [replace(run, conditions=(*run.conditions, ("model", f"of_many_letters_{run.seed}"))) for run in runs]
     with figures.theme():
         sheet = ranks.draw_ranks(runs, None).sheet
     page = BytesIO()

@@ -70,7 +70,7 @@ RUN_COLUMNS = _columns(
     ("memory_predicted_mib", "MiB", "What the plan expects one GPU to need, CUDA context included."),
     ("peak_host_mib", "MiB", "Most resident memory of a rank's process, over ranks."),
     ("hosts", "", "Where it ran."),
-    ("slurm_partition", "", "The partition it ran in, by Slurm's name; of `partition=a+b` the one that started it first."),
+    ("slurm_partition", "", "The partition it ran in, by Slurm's name: of `partition=a+b` the one that it got."),
     ("devices", "", "The GPUs, or the processor, that it ran on."),
     ("oversubscribed", "", "More ranks than cores: its times say nothing about scaling."),
     ("startup_s", "s", "From the last attempt's first line to its first step."),
