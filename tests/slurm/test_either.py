@@ -12,6 +12,7 @@ pytestmark = pytest.mark.slurm
 
 WORDS = ["model=vit_test", "data=quick", "batch=8", "epochs=2", "minutes=5", "study=s"]
 BRIEF = ["preflight=off", "exposed=off", "profile_steps=0"]
+BLOCK = ["--partition=nebula", "--exclusive", "--output=/dev/null", "--wrap=sleep 3600"]
 
 
 def test_a_cell_of_two_partitions_starts_in_the_one_with_room(sweep, shared_cluster, tmp_path):
@@ -23,7 +24,7 @@ def test_a_cell_of_two_partitions_starts_in_the_one_with_room(sweep, shared_clus
         (folder / f"lab_{name}.yaml").write_text(renamed.replace("gpus_per_node: 8", "gpus_per_node: 2"))
     for group in ("model", "data"):
         (tmp_path / "site" / group).symlink_to(TEST_CONF / group)
-    full = shared_cluster.ask("sbatch", "--parsable", "--partition=nebula", "--exclusive", "--wrap=sleep 3600").strip()
+    full = shared_cluster.ask("sbatch", "--parsable", *BLOCK).strip()
     lab = Lab(sweep, shared_cluster, tmp_path / "outputs" / "s")
     try:
         wait_for(lambda: shared_cluster.ask("squeue", "-h", "-o%T", f"-j{full}").strip() == "RUNNING", what=str)
