@@ -33,6 +33,8 @@ class Stay(NamedTuple):
 
     start_s: float
     end_s: float
+    on: tuple[int, ...] = ()
+    """Their indices."""
 
 
 NEVER = Stay(inf, inf)
@@ -162,7 +164,7 @@ class Queue:
 
     def _start(self, entry: Entry, need: Need, on: Sequence[int]) -> None:
         end = self._now + entry.runs_s[len(entry.stays)]
-        entry.stays.append(Stay(self._now, end))
+        entry.stays.append(Stay(self._now, end, tuple(on)))
         entry.left -= 1
         entry.running += 1
         self._hold(need, tuple(on), self._now + need.limit_s, end, entry)

@@ -9,9 +9,11 @@ NOW = 1.8e9
 HOUR = 3600.0
 
 
-def nodes(count, *, gpus=8, partitions=("p",)):
-    """Equal nodes."""
-    return tuple(NodeRoom(name=f"n{index}", partitions=partitions, gpus=gpus) for index in range(count))
+def nodes(count, *, gpus=8, **more):
+    """Equal nodes of one partition."""
+    return tuple(
+        NodeRoom(**({"name": f"n{index}", "partitions": ("p",), "gpus": gpus} | more)) for index in range(count)
+    )
 
 
 def _shape(gpus, hours):

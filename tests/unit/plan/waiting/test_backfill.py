@@ -119,7 +119,7 @@ def test_a_makespan_ends_with_the_last_task():
 
 
 def test_a_task_ends_at_its_limit():
-    assert starts(look(), [wants(1, 1, runs_s=(9 * HOUR,))], draws=1) == (((Stay(NOW, NOW + HOUR),),),)
+    assert starts(look(), [wants(1, 1, runs_s=(9 * HOUR,))], draws=1) == (((Stay(NOW, NOW + HOUR, (0,)),),),)
 
 
 def test_draws_are_the_same_for_whatever_is_wanted():

@@ -1,0 +1,159 @@
+"""What is said of a start: from where, how sure, and how it learns from earlier ones of the study."""
+
+import random
+from math import exp, inf
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.unit.plan.waiting.queues import HOUR, NOW, look, nodes, runs, waits, wants
+from vit_sweep.plan.waiting.expected import COVERED, ENOUGH_LOOKS, Past, Said, corrected, from_queue, from_slurm
+
+DAY = 24 * HOUR
+
+
+def said(wait_s, *, at=NOW, low=None, high=None):
+    """A forecast, without an interval where none is given."""
+    return Said(at, at + wait_s, at + (wait_s if low is None else low), at + (wait_s if high is None else high))
+
+
+def past(factor, *, looks=1, jobs=1, wait_s=HOUR):
+    """Earlier jobs that waited so many times as long as was said."""
+    return [
+        Past(said(wait_s, at=NOW - (look + 1) * DAY), NOW - (look + 1) * DAY + wait_s * factor)
+        for look in range(looks)
+        for _ in range(jobs)
+    ]
+
+
+def test_an_idle_node_is_expected_to_start_a_job_at_once():
+    ((one,),) = from_queue(look(), [wants(1, 1)])
+    assert one == Said(NOW, NOW, NOW, NOW)
+
+
+def test_a_job_starts_between_now_and_the_limit_of_what_it_waits_for():
+    ((one,),) = from_queue(look(runs("1", "n0", 8, 10)), [wants(1, 1)])
+    assert NOW < one.earliest_s < one.start_s < one.latest_s < NOW + 10 * HOUR
+
+
+def test_each_task_of_an_array_has_a_start():
+    ((first, second),) = from_queue(look(), [wants(8, 1, tasks=2)])
+    assert (first.start_s, second.start_s) == (NOW, NOW + HOUR)
+
+
+@pytest.mark.parametrize(
+    ("outlook", "wanted", "words"),
+    [
+        ("no squeue on this machine", wants(1, 1), "no squeue on this machine"),
+        (look(hidden="PrivateData=jobs"), wants(1, 1), "PrivateData=jobs"),
+        (look(), wants(1, 1, partitions=("q",)), "the queue shows no node of partition q"),
+        (look(), wants(9, 1), "partition p has 0 nodes with 9 GPUs or more, and 1 are asked for"),
+        (look(on=nodes(2)), wants(8, 1, nodes=3), "partition p has 2 nodes with 8 GPUs or more, and 3 are asked for"),
+        (look(on=nodes(1, usable=False)), wants(1, 1), "1 of 1 node in partition p are down or drained"),
+        (look(runs("1", "n0", 8, 1, limit_s=None)), wants(1, 1), "held by jobs without a time limit"),
+    ],
+)
+def test_where_nothing_is_known_it_says_why(outlook, wanted, words):
+    (reason,) = from_queue(outlook, [wanted])
+    assert words in reason
+
+
+def test_slurm_says_the_latest_time():
+    assert from_slurm(NOW, NOW + HOUR) == Said(NOW, NOW + HOUR, NOW, NOW + HOUR)
+    assert from_slurm(NOW, NOW - 5) == Said(NOW, NOW, NOW, NOW)
+
+
+def test_without_earlier_jobs_nothing_is_corrected():
+    told = corrected(said(HOUR, low=60, high=2 * HOUR), [])
+    assert (told.start_s, told.earliest_s, told.latest_s) == (NOW + HOUR, NOW + 60, NOW + 2 * HOUR)
+    assert told.basis("from the queue at 14:02") == (
+        "from the queue at 14:02, no earlier job of this study to correct it by"
+    )
+
+
+def test_one_earlier_job_moves_it_a_third_of_the_way_and_many_all_of_it():
+    waited = [corrected(said(HOUR), past(0.25, looks=looks)).start_s - NOW for looks in (1, 40)]
+    assert waited[0] == pytest.approx(HOUR * 0.25 ** (1 / 3), rel=0.02)
+    assert waited[1] == pytest.approx(HOUR * 0.25, rel=0.1)
+
+
+def test_jobs_of_one_look_count_once():
+    many, one = (corrected(said(HOUR), past(0.5, jobs=jobs)) for jobs in (9, 1))
+    assert many.start_s == one.start_s
+    assert (
+        many.basis("from Slurm's plan") == "from Slurm's plan, corrected by 9 earlier jobs of this study (1 look: few)"
+    )
+
+
+def test_enough_looks_are_not_called_few():
+    assert "few" not in corrected(said(HOUR), past(2, looks=ENOUGH_LOOKS)).basis("")
+
+
+def test_one_wild_error_moves_nothing_far():
+    usual = past(1, looks=8)
+    assert corrected(said(HOUR), [*usual, *past(1000)]).start_s == pytest.approx(NOW + HOUR, rel=1e-9)
+
+
+def test_a_forecast_does_not_learn_from_later_ones():
+    later = Past(said(HOUR, at=NOW + DAY), NOW + 9 * DAY)
+    assert corrected(said(HOUR), [later]) == corrected(said(HOUR), [])
+
+
+def test_an_end_that_nobody_knows_stays_open():
+    told = corrected(said(HOUR, high=inf), past(2, looks=3))
+    assert told.latest_s == inf
+    assert told.start_s < inf
+
+
+def test_ends_that_were_left_open_teach_nothing():
+    open_ended = [Past(one.said._replace(latest_s=inf), one.started_s) for one in past(2, looks=20)]
+    assert corrected(said(HOUR, high=2 * HOUR), open_ended).latest_s - NOW == pytest.approx(4 * HOUR, rel=0.1)
+
+
+@settings(max_examples=200)
+@given(
+    st.floats(0, 1e6), st.floats(0, 1), st.floats(1, 50),
+    st.lists(st.tuples(st.floats(1, 1e6), st.floats(0, 1e6), st.floats(0, 1e6)), max_size=30),
+)  # fmt: skip
+def test_it_stays_in_order_and_never_in_the_past(wait, low, high, waits_of_old):
+    one = said(wait, low=wait * low, high=wait * high)
+    known = [Past(said(told, at=NOW - ago - 1), NOW - ago - 1 + came) for ago, told, came in waits_of_old]
+    told = corrected(one, known)
+    assert NOW <= told.earliest_s <= told.start_s <= told.latest_s < inf
+
+
+@pytest.mark.parametrize("looks", [ENOUGH_LOOKS, 14, 30])
+@pytest.mark.parametrize("bias", [0.1, 1, 5])
+@pytest.mark.parametrize("spread", [0.3, 1.5])
+def test_planted_errors_are_covered_as_stated(looks, bias, spread):
+    """Real waits are the expected ones, times a bias, times a lognormal error: neither is known to the forecast."""
+    draw = random.Random(f"{looks} {bias} {spread}")
+    held = 0
+    trials = 400
+    for _ in range(trials):
+        told = []
+        for ago in range(looks + 1):
+            wait = draw.uniform(HOUR, DAY)
+            at = NOW - ago * DAY * 9
+            came = at + wait * bias * exp(draw.gauss(0, spread))
+            told.append(Past(said(wait, at=at, low=wait / 2, high=wait * 2), came))
+        expected = corrected(told[0].said, told[1:])
+        held += expected.earliest_s <= told[0].started_s <= expected.latest_s
+    assert held / trials >= COVERED - 0.05
+
+
+def test_a_forecast_that_is_right_by_itself_is_narrowed_by_experience():
+    draw = random.Random(1)
+    old = [
+        Past(said(HOUR, at=NOW - day * DAY, low=60, high=9 * HOUR), NOW - day * DAY + HOUR * exp(draw.gauss(0, 0.1)))
+        for day in range(1, 21)
+    ]
+    told = corrected(said(HOUR, low=60, high=9 * HOUR), old)
+    assert NOW + HOUR / 2 < told.earliest_s < told.latest_s < NOW + 2 * HOUR
+
+
+def test_others_that_wait_are_waited_for():
+    queue = look(runs("1", "n0", 8, 1), waits("2", 8, 10))
+    ((one,),) = from_queue(queue, [wants(8, 1)])
+    assert one.latest_s > NOW + 5 * HOUR
