@@ -47,7 +47,9 @@ def desk(tmp_path_factory):
         assert made.returncode == 0, made.stderr
     for site in ("my_conf", "site/vit_sweep-site"):
         (folder / site / "partition").mkdir(parents=True)
-        (folder / site / "partition" / "mine.yaml").write_text(PROFILE)
+        for name in ("mine", "a40_short", "a40_long"):
+            text = PROFILE.replace("mine", name).replace("partition: gpu", f"partition: {name}")
+            (folder / site / "partition" / f"{name}.yaml").write_text(text)
     shutil.copytree(folder / "my_conf" / "partition", folder / "site" / "partition")
     return folder
 
