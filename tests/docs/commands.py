@@ -41,4 +41,6 @@ def filled(command, desk):
     words = [re.sub(r"^(|[a-z_.]+=)(/project|/shared|ROOT)\b", rf"\g<1>{desk}/site", word) for word in words]
     if words[0].startswith(("-m", "plan")) or "=" in words[0]:
         words = [word for word in words if not word.startswith("study=")] + ["dry_run=true", "study=shown"]
+    if words[0] == "reproduce" and "--run" in words:
+        words = [*words, "dry_run=true"]
     return ["-m", *words] if words[0] == "gpus=1" else words

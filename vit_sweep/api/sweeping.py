@@ -1,12 +1,14 @@
 """A sweep from Python: planned and submitted as the command does it. An edge."""
 
 import logging
+from collections.abc import Sequence
 from os import PathLike, fspath
 from pathlib import Path
 
 from vit_sweep.api.study import Study
 from vit_sweep.config.in_python import grid, words_of
-from vit_sweep.config.settings import read
+from vit_sweep.config.settings import Settings, read
+from vit_sweep.plan.point import Point
 from vit_sweep.study.store import Study as Store
 from vit_sweep.submit.keeper import Keeper
 from vit_sweep.submit.submission import Submitter
@@ -29,6 +31,13 @@ def sweep(*, config_dir: str | PathLike[str] | None = None, **words: object) -> 
     overrides = words_of(words, own)
     requested, settings = read(grid(overrides, config_dir=own))
     arguments = ["-m", *([f"--config-dir={own}"] if own is not None else []), *overrides]
+    return of_points(requested, settings, arguments=arguments, overrides=overrides)
+
+
+def of_points(
+    requested: list[Point], settings: Settings, *, arguments: Sequence[str], overrides: Sequence[str]
+) -> Study:
+    """The same of points that are there already."""
     with planned(requested, settings, arguments=arguments, overrides=overrides, say=_log.info) as ready:
         study, chosen = ready.study, ready.chosen
         for remark in (*ready.remarks, *chosen.selection.skipped.values()):

@@ -97,6 +97,7 @@ _VERBS = {
         "reproduce",
         (
             "reproduce theirs.zip",
+            "reproduce theirs.zip --run partition=local --cells 4",
             "reproduce theirs.zip outputs/mine --across partition",
             "reproduce theirs.zip mine --within 0.1 --across machine",
         ),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from launchers.text import plural
 from vit_sweep.cli.terminal import show
@@ -29,28 +30,29 @@ def check(
             raise typer.Exit(0 if capsule_is_whole(Path(study)) else 1)
     opened = open_study(study)
     seen = examine(opened)
-    _told("wrong", seen.wrong)
-    _told("note", seen.notes)
+    console = show.console()
+    _told("wrong", seen.wrong, console)
+    _told("note", seen.notes, console)
     end = f"{plural(len(seen.wrong), 'thing')} wrong" if seen.wrong else "consistent"
-    show.console().print(
+    console.print(
         f"study {opened.name}: {plural(seen.cells, 'cell')}, {plural(seen.records, 'record')}: {end}", soft_wrap=True
     )
     raise typer.Exit(1 if seen.wrong else 0)
 
 
-def capsule_is_whole(path: Path) -> bool:
+def capsule_is_whole(path: Path, *, stderr: bool = False) -> bool:
     """Verify a capsule, and say what is wrong with it or that nothing is."""
     from vit_sweep.report.capsule.manifest import MANIFEST, verify
 
     seen = verify(path)
-    _told("wrong", seen.wrong)
+    console = show.console(stderr=stderr)
+    _told("wrong", seen.wrong, console)
     end = f"{plural(len(seen.wrong), 'thing')} wrong" if seen.wrong else f"all as {MANIFEST} says"
-    console = show.console()
     console.print(f"capsule {path}: {plural(seen.files, 'file')}: {end}", soft_wrap=True, highlight=False)
     console.print(f"  sha256 of its manifest: {seen.digest}", soft_wrap=True, highlight=False)
     return not seen.wrong
 
 
-def _told(mark: str, sentences: tuple[str, ...]) -> None:
+def _told(mark: str, sentences: tuple[str, ...], console: Console) -> None:
     for sentence in sentences:
-        show.console().print(f"{mark}: {sentence}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"{mark}: {sentence}", soft_wrap=True, markup=False, highlight=False)

@@ -17,11 +17,12 @@ from launchers.text import plural
 from vit_sweep.cli.terminal import show, show_plan
 from vit_sweep.cli.terminal.consent import agree
 from vit_sweep.cli.terminal.exit_codes import EXIT_DETACHED, EXIT_DONE, EXIT_FAILED
-from vit_sweep.config.settings import read
+from vit_sweep.config.settings import Settings, read
 from vit_sweep.config.words import Plain
 from vit_sweep.data import datasets
 from vit_sweep.outcome.result import Result, Status
 from vit_sweep.outcome.selection import Rerun, Retry
+from vit_sweep.plan.point import Point
 from vit_sweep.report.figure import formats
 from vit_sweep.study.provenance import require_extra, require_loggers
 from vit_sweep.study.snapshot import take
@@ -49,6 +50,18 @@ def sweep(configs: Iterable[Plain], *, arguments: Sequence[str], overrides: Sequ
     if settings.quiet and settings.dry_run == "stdout":
         raise UserError("quiet=true dry_run=stdout: one prints nothing, the other the scripts; leave one out")
     console = show.console(stderr=settings.dry_run == "json", quiet=settings.quiet)
+    return sweep_points(requested, settings, console, arguments=arguments, overrides=overrides)
+
+
+def sweep_points(
+    requested: list[Point],
+    settings: Settings,
+    console: Console,
+    *,
+    arguments: Sequence[str],
+    overrides: Sequence[str],
+) -> int:
+    """The same of points that are there already."""
     with planned(requested, settings, arguments=arguments, overrides=overrides, say=console.print) as ready:
         study, plan, chosen = ready.study, ready.plan, ready.chosen
         if settings.dry_run != "json":

@@ -17,6 +17,7 @@ from launchers.profile import Count
 from launchers.text import indented
 from vit_sweep import __version__
 from vit_sweep.outcome.result import Status
+from vit_sweep.record.flags import CONTENDED_HOST
 from vit_sweep.record.machine import Fingerprint, Gpu, hardware_words
 from vit_sweep.runs.run import Origin, Run
 from vit_sweep.runs.sources import Source
@@ -39,6 +40,8 @@ class BaselineRun:
     """Runs without a long pause between them are of one session (docs/results/series.md)."""
     job_s: Quantity | None = None
     oversubscribed: bool = False
+    contended: bool = False
+    """Whether its ranks waited for cores that others had."""
     status: Status = Status.DONE
     cause: Line = ""
     machine: tuple[tuple[Whole, Count], ...] = ()
@@ -192,6 +195,7 @@ def runs_of_baseline(baseline: Baseline) -> Iterable[Run]:
                 cause=run.cause,
                 epoch_s=() if run.epoch_s is None else (run.epoch_s,),
                 oversubscribed=run.oversubscribed,
+                flags=(CONTENDED_HOST,) if run.contended else (),
                 started_at=run.started_at,
                 job_s=run.job_s,
                 machine=tuple(
@@ -265,6 +269,7 @@ def _cell(
                 started_at=run.started_at,
                 job_s=run.job_s,
                 oversubscribed=run.oversubscribed,
+                contended=any(flag.startswith(CONTENDED_HOST) for flag in run.flags),
                 status=run.status,
                 cause=run.cause,
                 machine=machine if machine != on[0] else (),

@@ -9,11 +9,13 @@ import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from launchers.batch import Batch
 from launchers.checked import to_json
+from launchers.errors import UserError
 from tests.unit.builders import batch, planned_study, point, profile, record
 from vit_sweep.__main__ import main
 from vit_sweep.outcome.ending import Cause, Exit
@@ -189,6 +191,36 @@ def test_a_path_with_blanks_loses_all_of_its_folders():
     }
     told = json.loads(cleaner.file("batch.json", json.dumps(value).encode()))
     assert told == {"data_root": ".../my data", "study_dir": "outputs/mine", "python": "/usr/bin/py"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("wrote /home/Eve Adams/notes/a.txt and left", "wrote .../a.txt and left"),
+        ("[Errno 13] Permission denied: '/srv/of Bob/x y/z'", "[Errno 13] Permission denied: '.../z'"),
+        ("/home/Eve Adams/my data is missing", ".../my data is missing"),
+        ("/home/Eve Adams/outputs/mine/cells", "outputs/mine/cells"),
+        ("data_root=/home/Eve Adams/my data/x", "data_root=.../x"),
+        ("bash -c '/opt/eve/py -m x /opt/eve/y'", "bash -c '.../py -m x .../y'"),
+        ("/home/Evelyn/a", ".../a"),
+    ],
+)
+def test_a_path_with_blanks_inside_a_sentence_tells_none_of_its_folders(text, told):
+    cleaner = Cleaner({"/home/Eve Adams/outputs/mine": "outputs/mine"}, folders=["/home/Eve Adams/my data"])
+    assert cleaner.text(text) == told
+
+
+def test_words_of_a_command_and_the_messages_of_its_jobs_tell_no_folder_with_blanks(desk):
+    study = Path("outputs/mine/study.json")
+    told = json.loads(study.read_text()) if study.is_file() else {"schema_version": 1, "name": "mine", "commands": []}
+    told["commands"].append({"arguments": ["-m", "data_root=/srv/of Bob/sets"], "overrides": [], "at": ""})
+    study.write_text(json.dumps(told))
+    for path in Path("outputs/mine").glob("cells/*/attempts/1/exit.json"):
+        ended = json.loads(path.read_text())
+        path.write_text(json.dumps(ended | {"message": "read /srv/of Bob/sets/a.bin and /srv/of Bob/b"}))
+    assert main(["capsule", "mine", *WORDS, "--out", "spaced"]) == 0
+    assert [name for name, text in texts(Path("spaced")) if "of Bob" in text] == []
+    assert "read .../a.bin and .../b" in "".join(text for _, text in texts(Path("spaced")))
 
 
 def test_the_same_study_gives_the_same_bytes_wherever_it_lies_and_another_day_changes_the_date(desk, monkeypatch):
@@ -427,3 +459,224 @@ def test_a_changed_capsule_is_judged_no_further(desk, capsys):
     assert code == 1 and f"wrong: {RECORD} has changed" in said and "against" not in said
     assert main(["reproduce", "nowhere.zip"]) == 2
     assert "nowhere.zip: no such capsule" in capsys.readouterr().err
+
+
+# --- a sample that it runs itself: everything up to the first job ----------------------------------------------------
+
+LAB = """
+name: lab
+scheduler: slurm
+nodes: {nodes}
+gpus_per_node: {gpus}
+gpu_model: {model}
+"""
+
+
+@pytest.fixture
+def lab(desk, monkeypatch):
+    """A site with a partition of the published name; call it for another one."""
+
+    def site(nodes=4, gpus=8, model="Tesla T4"):
+        place = desk / "site/partition"
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "lab.yaml").write_text(LAB.format(nodes=nodes, gpus=gpus, model=model))
+
+    monkeypatch.setenv("VIT_SWEEP_CONF", str(desk / "site"))
+    site()
+    return site
+
+
+def ran(capsys, *words):
+    """Exit code and what is said of a sample that is only looked at."""
+    code = main(["reproduce", "mine.zip", "--run", *words, "dry_run=true"])
+    told = capsys.readouterr()
+    return code, " ".join((told.out + told.err).split())
+
+
+def published_cells():
+    with zipfile.ZipFile("mine.zip") as packed:
+        return {Path(name).parent.name for name in packed.namelist() if name.endswith("/cell.json")}
+
+
+def planned_cells(folder):
+    return {path.parent.name for path in Path(folder).glob("cells/*/cell.json")}
+
+
+def test_a_sample_is_the_published_cells_with_what_they_cost_in_a_study_of_its_own(desk, lab, capsys):
+    code, said = ran(capsys)
+    assert code == 0, said
+    assert (
+        "to run again: 2 of 4 cells, about 0.01" in said
+        and "of at most 10 GPU-hours (budget_gpu_hours): n1-g1-" in said
+    )
+    again = planned_cells("outputs/mine-again")
+    assert again < published_cells() and {name[:5] for name in again} == {"n1-g1", "n1-g2"}
+    assert "changed: torch: 2.11.0 published, " in said
+    assert ran(capsys, "--cells", "9", "study=whole")[0] == 0
+    assert planned_cells("outputs/whole") == published_cells()
+    assert ran(capsys, "other", "--sample", "0.5")[0] == 0 and planned_cells("outputs/other") == again
+
+
+def test_the_same_seed_draws_the_same_cells_and_what_they_were_told_is_kept(desk, lab, capsys):
+    for name, seed in (("a", 0), ("b", 0), *((f"s{n}", n) for n in range(1, 9))):
+        assert ran(capsys, f"study={name}", "--cells", "1", "--seed", str(seed))[0] == 0
+    drawn = [planned_cells(f"outputs/{name}") for name in ("a", "b", *(f"s{n}" for n in range(1, 9)))]
+    assert drawn[0] == drawn[1] and len(set(map(frozenset, drawn))) > 1
+    (one,) = drawn[0]
+    with zipfile.ZipFile("mine.zip") as packed:
+        told = json.loads(packed.read(f"outputs/mine/cells/{one}/cell.json"))
+    here = json.loads(Path(f"outputs/a/cells/{one}/cell.json").read_text())
+    assert here["cell"] == told["cell"] and here["series"] == told["series"] and here["options"] == told["options"]
+
+
+def test_cells_that_cannot_run_here_are_named_with_the_reason(desk, lab, capsys):
+    lab(nodes=1, gpus=1)
+    code, said = ran(capsys, "--cells", "4")
+    assert code == 0 and planned_cells("outputs/mine-again") == {n for n in published_cells() if n.startswith("n1-g1")}
+    assert "not run here: n1-g2-" in said and "lab has 1" in said, said
+    lab(model="H100")
+    code, said = ran(capsys)
+    assert code == 2 and "no cell of it can run again here" in said
+    assert "another GPU model: Tesla T4 published, H100 here (--across machine runs it)" in said
+    assert ran(capsys, "--across", "machine", "study=elsewhere")[0] == 0
+
+
+def test_a_partition_of_another_name_is_taken_and_one_that_is_not_there_is_asked_for(desk, lab, capsys):
+    (desk / "site/partition/ours.yaml").write_text(LAB.format(nodes=1, gpus=2, model="Tesla T4").replace("lab", "ours"))
+    code, said = ran(capsys, "partition=ours")
+    assert code == 0 and len(planned_cells("outputs/mine-again")) == 2, said
+    (desk / "site/partition/lab.yaml").unlink()
+    code, said = ran(capsys)
+    assert code == 2 and "there is no partition lab here: name one of yours, partition=NAME" in said
+
+
+def changed_cell(change, *, name=None):
+    """The capsule with another `cell.json`, and a manifest that says so."""
+    import hashlib
+
+    with zipfile.ZipFile("mine.zip") as packed:
+        path = min(n for n in packed.namelist() if n.endswith("/cell.json") and "/n1-g1-" in n)
+        told = json.loads(packed.read(path))
+        change(told)
+        text = json.dumps(told).encode()
+        manifest = packed.read("manifest-sha256.txt").decode()
+        old = hashlib.sha256(packed.read(path)).hexdigest()
+    manifest = manifest.replace(old, hashlib.sha256(text).hexdigest())
+    Path(repacked({path: text, "manifest-sha256.txt": manifest.encode()})).replace("mine.zip")
+    return Path(path).parent.name
+
+
+def with_id(told):
+    from launchers.checked import parse_json
+    from vit_sweep.plan.cell import CellFile
+
+    told["cell_id"] = parse_json(CellFile, json.dumps(told), what="").cell.cell_id
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda told: told["cell"].update(seed=77), "another version wrote it, or it was changed (a seed, a batch)"),
+        (lambda told: told.update(new_key=1), "this version cannot read its cell.json: unknown key new_key"),
+        (lambda told: told["cell"]["model"].update(target="os:system", arguments=[]), "it was changed"),
+    ],
+    ids=["a seed", "a newer version", "somebody's code"],
+)
+def test_a_cell_that_was_changed_with_its_checksum_is_not_run(change, says, desk, lab, capsys):
+    cell = changed_cell(change)
+    code, said = ran(capsys, "--cells", "9")
+    assert code == 0 and f"not run here: {cell}: " in said and says in said, said
+    assert cell not in planned_cells("outputs/mine-again") and len(planned_cells("outputs/mine-again")) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"model": {"target": "os:system", "counts": {"parameters": 1, "flop_per_image": 1.0}}}, "it runs os:system"),
+        (
+            {"model": {"init": ".../weights.safetensors", "init_content": "abc"}},
+            "weights.safetensors, and no capsule has",
+        ),
+        ({"engine": {"config": ["tensorboard.output_path=1"]}}, "further keys (tensorboard.output_path=1)"),
+        ({"engine": {"kind": "my.engine"}}, "it runs my.engine"),
+    ],
+    ids=["a model", "weights", "keys of DeepSpeed's", "an engine"],
+)
+def test_code_and_files_that_somebody_else_named_are_neither_run_nor_read(changes, says, desk):
+    from launchers.checked import parse_json
+    from vit_sweep.plan.cell import CellFile
+    from vit_sweep.submit.reproducing import Published, Wish, rerun
+
+    with zipfile.ZipFile("mine.zip") as packed:
+        path = min(name for name in packed.namelist() if name.endswith("/cell.json"))
+        told = json.loads(packed.read(path))
+    for group, values in changes.items():
+        told["cell"][group] |= values
+    with_id(told)
+    name = parse_json(CellFile, json.dumps(told), what="").cell_id
+    with pytest.raises(UserError, match="no cell of it can run again here") as raised:
+        rerun(Published("mine", {name: json.dumps(told).encode()}, {}), Wish(["partition=local"]))
+    assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["gpus=4"], "gpus=4: the capsule says what each cell is"),
+        (["repeats=3"], "repeats=3: the capsule says what each cell is"),
+        (["partition=lab,local"], "these sweep 2 combinations"),
+        (["--cells", "0"], "--cells"),
+        (["--sample", "0"], "sample=0: a part of the cells, above 0 and at most 1"),
+        (["--sample", "1.5"], "sample=1.5: a part of the cells"),
+        (["budget_gpu_hours=0.001"], "budget_gpu_hours=0.001: the cheapest cell takes about"),
+        (["budget_gpu_hours=-1"], "budget_gpu_hours"),
+        (["study=../out"], "study=../out"),
+    ],
+)
+def test_mistakes_of_a_sample_are_told_and_nothing_is_planned(words, says, desk, lab, capsys):
+    code, said = ran(capsys, *words)
+    assert code == 2 and says in said, said
+    assert not list(Path("outputs").glob("*again*"))
+
+
+def test_words_without_run_and_a_changed_capsule_run_nothing(desk, lab, capsys):
+    assert main(["reproduce", "mine.zip", "partition=lab"]) == 2
+    assert "partition=lab: words of a sweep go with --run" in capsys.readouterr().err
+    Path(repacked({RECORD: b"{}"})).replace("mine.zip")
+    code, said = ran(capsys)
+    assert code == 1 and f"wrong: {RECORD} has changed" in said and not Path("outputs/mine-again").exists()
+
+
+def test_json_and_junit_say_what_the_screen_says(desk, capsys):
+    again(desk / "outputs/slow", 1.6)
+    code = main(["reproduce", "mine.zip", "slow", "--within", "0.2", "--json", "--junit", "ci/a.xml"])
+    told = json.loads(capsys.readouterr().out)
+    assert code == 1 and told["outcome"] == "differs" and told["study"] == "slow" and told["left"] == 0
+    assert [figure["outcome"] for figure in told["figures"]] == ["differs"] * 3
+    suite = ElementTree.parse("ci/a.xml").getroot()
+    assert suite.get("name") == "vit_sweep reproduce" and suite.get("failures") == suite.get("tests") == "3"
+    assert suite[0][0][0].get("type") == "differs"
+
+
+def test_from_python_it_is_the_same_object_and_the_same_sentence(desk, monkeypatch):
+    import vit_sweep as vs
+
+    made = vs.capsule("mine", "second.zip", license="MIT", authors="Ada Lovelace")
+    assert made.path == Path("second.zip") and made.files > 100
+    again(desk / "outputs/same", 1.001)
+    said = vs.reproduce("second.zip", "same", within=0.2)
+    assert said.outcome == "reproduced" and said.sentence.startswith(
+        "same against second.zip: reproduced; of 3 figures"
+    )
+    assert "changed: " not in " ".join(said.remarks) and said.sentence in said._repr_html_()
+    for wrong, says in (
+        ({}, "what is the capsule held against"),
+        ({"study": "same", "partition": "lab"}, "words of a sweep go with run=True"),
+        ({"study": "same", "within": 0}, "within=0: a part of the time"),
+        ({"run": True, "dry_run": True}, "it judges what has run"),
+        ({"run": True, "cells": 0}, "cells=0: how many cells"),
+    ):
+        with pytest.raises(vs.UserError, match=says):
+            vs.reproduce("second.zip", **wrong)
+    with pytest.raises(vs.UserError, match=r"license=: what may others do"):
+        vs.capsule("mine", "third.zip", license="")

@@ -72,6 +72,8 @@ class Check:
     runs_after: int = 0
     more: Count | None = None
     """How many more runs of this cell would tell."""
+    contended: str = ""
+    """Of times: the side, `baseline` or `study`, whose runs alone waited for cores that others had."""
     found: Quantity | None = None
     """The least slow-down, as a part, that these runs find in 80 of 100 cases."""
 

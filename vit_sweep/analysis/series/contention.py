@@ -39,6 +39,11 @@ def contention(runs: Iterable[Run], *, alike: Callable[[Run], str] = workload_of
     return tuple(notes)
 
 
+def quiet_first(runs: list[Run]) -> list[Run]:
+    """Without the runs that waited for a core, unless all did."""
+    return [run for run in runs if not is_contended(run)] or runs
+
+
 def is_contention(note: str) -> bool:
     """Whether it is what `contention` says."""
     return note.startswith(CONTENDED_HOST)

@@ -182,6 +182,7 @@ def readme(about: About, notes: Sequence[str], *, hosts: bool, files: Sequence[t
         "To run it again, and to judge that cell by cell:",
         "",
         "    vit_sweep reproduce .           # says what to type; runs nothing",
+        "    vit_sweep reproduce . --run partition=NAME    # runs a sample of the cells on a partition of yours",
         "    vit_sweep reproduce . MY_STUDY",
         "",
         "## What it does not say",
@@ -216,7 +217,7 @@ def badges(about: About, notes: Sequence[str], repeats: int) -> str:
         ),
         (True, "Reusable", f"licence {about.license}; code under MIT; an RO-Crate 1.1 with checksums"),
         (repeats > 1, "Judged with intervals", several),
-        (False, "Results reproduced", "for others to fill: `vit_sweep reproduce CAPSULE STUDY` ends with code 0"),
+        (False, "Results reproduced", "for others to fill: `vit_sweep reproduce CAPSULE --run` ends with code 0"),
     ]
     lines = [
         f"# Badges of {about.name}",

@@ -78,6 +78,12 @@ def content_of(path: Path, name: str) -> bytes:
         return _read(path, files, name)
 
 
+def contents_of(path: Path, names: str) -> dict[str, bytes]:
+    """Files of a capsule whose names match an expression as a whole; raises `UserError` for an unreadable one."""
+    with _files(path) as files:
+        return {name: _read(path, files, name) for name in files if re.fullmatch(names, name)}
+
+
 def _read(path: Path, files: Mapping[str, _Opener], name: str) -> bytes:
     try:
         with files[name]() as file:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from launchers.atomic import read_inside
 from launchers.text import some
-from vit_sweep.report.capsule.cleaning import Cleaner, hosts_in
+from vit_sweep.report.capsule.cleaning import Cleaner, folders_in, hosts_in
 from vit_sweep.study.snapshot import digest_of
 from vit_sweep.study.store import Study
 
@@ -74,18 +74,20 @@ def cleaner_of(study: Study, files: Listed, *, hosts: bool) -> Cleaner:
     """What takes places out of its texts; without `hosts` the names of hosts as well."""
     places = {str(study.folder): f"outputs/{study.name}"}
     names: set[str] = set()
+    folders: set[str] = set()
     for path in files.texts:
-        wanted = path.endswith(("batch.json", "cell.json")) or not hosts
+        wanted = path.endswith(("batch.json", "cell.json", "study.json")) or not hosts
         if not wanted or not path.endswith((".json", ".jsonl")):
             continue
         for value in _values(read_inside(study.folder / path), path):
             if not hosts:
                 names.update(hosts_in(value))
+            folders.update(folders_in(value))
             for key in _PLACES:
                 place = value.get(key) if isinstance(value, dict) else None
                 if isinstance(place, str) and place.startswith("/") and place.strip("/"):
                     places[place.rstrip("/")] = f"outputs/{study.name}" if key == "study_dir" else "data"
-    return Cleaner(places, names)
+    return Cleaner(places, names, folders=folders)
 
 
 def _values(content: bytes, name: str) -> Iterator[Any]:

@@ -5,6 +5,8 @@ where `strict`). The attributes are those that Jenkins' schema, GitLab and GitHu
 """
 
 import re
+from collections.abc import Sequence
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 from vit_sweep.analysis.gate.checks import Check, Gate, Standing
@@ -13,33 +15,55 @@ from vit_sweep.report.tables.gated import name_of
 _NOT_IN_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+class Case(NamedTuple):
+    """A test case."""
+
+    name: str
+    kind: str
+    """Its class."""
+    end: str
+    """`failure`, `skipped`, or empty where it has passed."""
+    type: str
+    """Of a failure."""
+    words: str
+
+
 def junit(gate: Gate, study: str, against: str, *, strict: bool = False) -> str:
     """The text of the file."""
     failed = {Standing.WORSE, *([Standing.OPEN] if strict else [])}
     skipped = {Standing.OPEN, Standing.APART} - failed
-    counts = {
-        "tests": str(len(gate.checks)),
-        "failures": str(sum(check.standing in failed for check in gate.checks)),
-        "errors": "0",
-    }
-    root = ElementTree.Element("testsuites", {"name": "vit_sweep gate", **counts})
-    number = str(sum(check.standing in skipped for check in gate.checks))
-    suite = ElementTree.SubElement(
-        root, "testsuite", {"name": _text(f"{study} against {against}"), **counts, "skipped": number}
-    )
-    for check in gate.checks:
-        about = {"name": _text(_name(check)), "classname": f"gate.{check.kind.value}", "time": "0"}
-        case = ElementTree.SubElement(suite, "testcase", about)
-        if check.standing in failed | skipped:
-            kind = "failure" if check.standing in failed else "skipped"
-            words = {"message": _text(f"{check.standing.value}: {check.sentence}")}
-            element = ElementTree.SubElement(case, kind, words | ({"type": "worse"} if kind == "failure" else {}))
-            if kind == "failure":
-                element.text = words["message"]
-        else:
-            ElementTree.SubElement(case, "system-out").text = _text(f"{check.standing.value}: {check.sentence}")
-    if gate.notes:
-        ElementTree.SubElement(suite, "system-out").text = _text("\n".join(gate.notes))
+    cases = [
+        Case(
+            name=_name(check),
+            kind=f"gate.{check.kind.value}",
+            end="failure" if check.standing in failed else "skipped" if check.standing in skipped else "",
+            type="worse",
+            words=f"{check.standing.value}: {check.sentence}",
+        )
+        for check in gate.checks
+    ]
+    return suite("vit_sweep gate", f"{study} against {against}", cases, gate.notes)
+
+
+def suite(title: str, name: str, cases: Sequence[Case], notes: Sequence[str]) -> str:
+    """The text of a file with one suite. `title`: of all suites; `notes`: what a reader must know."""
+    failures, skipped = (str(sum(case.end == end for case in cases)) for end in ("failure", "skipped"))
+    counts = {"tests": str(len(cases)), "failures": failures, "errors": "0"}
+    root = ElementTree.Element("testsuites", {"name": title, **counts})
+    there = ElementTree.SubElement(root, "testsuite", {"name": _text(name), **counts, "skipped": skipped})
+    for case in cases:
+        about = {"name": _text(case.name), "classname": case.kind, "time": "0"}
+        element = ElementTree.SubElement(there, "testcase", about)
+        words = _text(case.words)
+        if not case.end:
+            ElementTree.SubElement(element, "system-out").text = words
+            continue
+        kind = {"type": case.type} if case.end == "failure" else {}
+        end = ElementTree.SubElement(element, case.end, {"message": words} | kind)
+        if case.end == "failure":
+            end.text = words
+    if notes:
+        ElementTree.SubElement(there, "system-out").text = _text("\n".join(notes))
     ElementTree.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
 

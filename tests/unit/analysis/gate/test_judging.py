@@ -10,6 +10,7 @@ from tests.unit.analysis.gate.builders import COUNTS, HERE, side
 from vit_sweep.analysis.gate.checks import Kind, Rules, Standing
 from vit_sweep.analysis.gate.judging import judge
 from vit_sweep.outcome.result import Status
+from vit_sweep.record.flags import CONTENDED_HOST
 from vit_sweep.record.machine import Fingerprint
 
 QUIET = {2: (10.0, 10.02, 9.98, 10.01, 9.99), 4: (5.0, 5.01, 4.99, 5.005, 4.995)}
@@ -200,3 +201,52 @@ def test_nothing_in_common_is_a_mistake_and_nothing_judged_is_not_fine():
         judge(side({2: QUIET[2]}), side({8: QUIET[2]}))
     other = side({2: (10.0,)}, counts={}, machine=(replace(HERE[0], cpu="other"),))
     assert judge(side({2: (10.0,)}, counts={}), other).verdict is Standing.OPEN
+
+
+# --- hosts whose cores others had -----------------------------------------------------------------------------------
+
+WAITED = (f"{CONTENDED_HOST}: rank 0 on node0 (no core for 21% of the time, load 9.0 on 4 cores)",)
+
+
+def of_times(gate):
+    return {(check.cell, check.standing) for check in gate.checks if check.kind is Kind.TIME}
+
+
+def test_a_study_that_waited_for_cores_is_not_called_worse_for_it_but_its_counts_are_judged():
+    waited = side(slower(QUIET, 1.3), counts=COUNTS | {"host_reads": 3.0}, flags=WAITED)
+    gate = judge(side(QUIET), waited)
+    assert of_times(gate) == {("gpus=2", Standing.OPEN), ("gpus=4", Standing.OPEN)}
+    assert all("only the runs of the study waited for cores" in text for _, _, text in said(gate, Standing.OPEN))
+    assert {name for _, name, _ in said(gate, Standing.WORSE)} == {"host_reads"}
+    # As fast as before in spite of that is fast enough.
+    assert of_times(judge(side(QUIET), side(QUIET, flags=WAITED))) == {
+        ("gpus=2", Standing.FINE),
+        ("gpus=4", Standing.FINE),
+    }
+
+
+def test_a_baseline_that_waited_for_cores_shows_nobody_fine_and_a_study_that_is_slower_yet_is_worse():
+    slow = side(slower(QUIET, 1.3), flags=WAITED)
+    assert of_times(judge(slow, side(slower(QUIET, 1.3)))) == {("gpus=2", Standing.OPEN), ("gpus=4", Standing.OPEN)}
+    assert judge(slow, side(QUIET)).verdict is Standing.OPEN
+    assert judge(slow, side(slower(QUIET, 1.6))).verdict is Standing.WORSE
+
+
+def test_where_both_sides_waited_they_are_alike_and_are_compared():
+    gate = judge(side(QUIET, flags=WAITED), side(slower(QUIET, 1.3), flags=WAITED))
+    assert gate.verdict is Standing.WORSE and any(CONTENDED_HOST in note for note in gate.notes)
+
+
+def test_where_some_runs_were_quiet_those_that_waited_are_left_out_and_that_is_said():
+    waited = side({gpus: (s[0] * 1.4,) for gpus, s in QUIET.items()}, flags=WAITED)
+    mixed = [*side(QUIET), *(replace(run, run_id=f"{run.run_id}-w", seed=9) for run in waited)]
+    gate = judge(side(QUIET), mixed)
+    assert gate.verdict is Standing.FINE
+    assert {check.runs_after for check in gate.of(Standing.FINE, Kind.TIME) if check.cell != "all 2 cells"} == {5}
+    assert [note for note in gate.notes if note.startswith("left out: 2 runs that waited")]
+
+
+def test_a_mean_holds_the_cells_in_which_neither_side_alone_waited():
+    three = QUIET | {8: (2.5, 2.505, 2.495, 2.51, 2.49)}
+    after = [replace(run, flags=WAITED) if run.gpus == 2 else run for run in side(three)]
+    assert ("2 of 3 cells", Standing.FINE) in of_times(judge(side(three), after))

@@ -1,0 +1,98 @@
+"""A published cell is asked for again as the same cell, and a sample is the same for everybody."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from launchers.profile import Device
+from tests.unit.builders import cell, data, point
+from vit_sweep.plan.again import Offer, point_of, sampled, unlike
+from vit_sweep.plan.cell import Cell
+from vit_sweep.plan.choices import BatchPer, LrScaling, Placement, Scaling
+from vit_sweep.plan.grid import cell_of, series_of
+
+COUNTS = st.sampled_from([1, 2, 3, 4, 8, 16, 32])
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    gpus=COUNTS,
+    batch=st.integers(1, 96),
+    accum=st.integers(1, 5),
+    nodes=st.none() | st.sampled_from([1, 2, 4]),
+    placement=st.sampled_from(Placement),
+    batch_per=st.sampled_from(BatchPer),
+    scaling=st.sampled_from(Scaling),
+    fraction=st.floats(0.001, 1),
+    weak_fraction=st.floats(0.001, 1),
+    images=st.integers(1, 100_000),
+    sequence=st.sampled_from([1, 2]),
+    seed=st.integers(0, 9),
+    lr_scaling=st.sampled_from(LrScaling),
+)
+def test_whatever_a_grid_asked_for_is_the_same_cell_again(images, **values):
+    asked = point(data=data(images), **values)
+    found = cell_of(asked)
+    if not isinstance(found, Cell):
+        return
+    again = point_of(found, series_of(asked), asked.partition)
+    assert cell_of(again) == found
+    assert series_of(again) == series_of(asked)
+    assert unlike(found, found) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"partition": "mine"}, ()),
+        ({"gpu_model": "A100"}, ("gpu_model",)),
+        ({"device": Device.CPU, "gpu_model": "CPU process"}, ("device", "gpu_model")),
+        ({"seed": 1}, ("seed",)),
+        ({"cpus_per_gpu": 4, "epochs": 9}, ("cpus_per_gpu", "epochs")),
+    ],
+)
+def test_what_a_cell_differs_in_is_named_but_for_the_name_of_its_partition(change, names):
+    assert unlike(cell(), cell(**change)) == names
+
+
+def offers(*gpus, hours=1.0, repeats=1):
+    return [
+        Offer(cell_id=f"n1-g{n}-{repeat}", gpus=n, configuration=str(n), gpu_hours=hours)
+        for n in gpus
+        for repeat in range(repeats)
+    ]
+
+
+@settings(deadline=None)
+@given(
+    gpus=st.lists(st.integers(1, 64), min_size=1, max_size=8, unique=True),
+    repeats=st.integers(1, 3),
+    most=st.integers(1, 12),
+    seed=st.integers(0, 99),
+    budget=st.floats(0, 20),
+)
+def test_a_sample_keeps_its_bounds_and_does_not_hang_on_the_order_of_the_cells(gpus, repeats, most, seed, budget):
+    there = offers(*gpus, repeats=repeats)
+    made = sampled(there, most=most, seed=seed, budget=budget)
+    assert made == sampled(reversed(there), most=most, seed=seed, budget=budget)
+    assert len(made.chosen) == min(most, len(there), int(budget)) and made.gpu_hours <= budget
+    assert len({offer.cell_id for offer in made.chosen}) == len(made.chosen)
+    ends = [min(gpus), max(gpus)]
+    assert [offer.gpus for offer in made.chosen[:2]] == ends[: len(made.chosen[:2])] or len(gpus) == 1
+    seen = [offer.gpus for offer in made.chosen]
+    assert max(map(seen.count, seen), default=0) <= min(map(seen.count, gpus), default=0) + 1
+
+
+def test_another_seed_draws_other_cells_between_the_ends_and_a_machine_that_holds_fewer_keeps_their_order():
+    drawn = {tuple(o.gpus for o in sampled(offers(*range(1, 21)), most=4, seed=s, budget=99).chosen) for s in range(9)}
+    assert len(drawn) > 3 and {sample[:2] for sample in drawn} == {(1, 20)}
+    wide = [o.gpus for o in sampled(offers(*range(1, 21)), most=20, seed=0, budget=99).chosen[2:]]
+    small = [o.gpus for o in sampled(offers(*range(1, 11)), most=20, seed=0, budget=99).chosen[2:]]
+    assert small == [gpus for gpus in wide if gpus < 10]
+
+
+def test_what_is_too_dear_is_passed_over_and_named():
+    there = [*offers(1, 2), *offers(8, hours=50.0)]
+    made = sampled(there, most=3, seed=0, budget=2.5)
+    assert [offer.gpus for offer in made.chosen] == [1, 2] and [offer.gpus for offer in made.dear] == [8]
+    assert sampled([], most=2, seed=0, budget=1).chosen == ()

@@ -1,0 +1,133 @@
+"""A cell that somebody ran, asked for once more: the point that gives the same cell on a partition of one's own, and
+which of several such cells a sample takes. Pure.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from launchers.checked import Name, Quantity, checked
+from launchers.profile import Count, PartitionProfile
+from vit_sweep.plan.cell import Cell, Series
+from vit_sweep.plan.choices import BatchPer, Placement, Scaling
+from vit_sweep.plan.point import Point
+
+PLACE = ("nodes", "device", "gpu_model", "cpus_per_gpu")
+"""Fields of a cell that its partition decides, beside the partition's name."""
+
+
+def point_of(cell: Cell, series: Series, profile: PartitionProfile) -> Point:
+    """The point that asks for this cell in one of its curves; `cell_of` of it is the cell, where `profile` is alike."""
+    ways = 1 if series.batch_per is BatchPer.GPU else cell.data_ranks * cell.accum
+    share = cell.train_images / cell.data.train_images
+    weak = series.scaling is Scaling.WEAK
+    named = series.placement in list(Placement)
+    return Point(
+        gpus=cell.gpus,
+        nodes=None if named else cell.nodes,
+        placement=Placement(series.placement) if named else Placement.PACKED,
+        batch=cell.micro_batch * ways,
+        batch_per=series.batch_per,
+        accum=cell.accum,
+        scaling=series.scaling,
+        precision=cell.precision,
+        epochs=cell.epochs,
+        warmup_steps=cell.warmup_steps,
+        seed=cell.seed,
+        # Which part of a part it was, no cell says; only the product is in it.
+        fraction=1.0 if weak else share,
+        weak_fraction=share / cell.gpus if weak else 1.0,
+        model=cell.model,
+        data=cell.data,
+        engine=cell.engine,
+        optimizer=cell.optimizer,
+        partition=profile,
+        pipeline=cell.pipeline,
+        lr_scaling=cell.lr_scaling,
+        schedule=cell.schedule,
+        lr_warmup_epochs=cell.lr_warmup_epochs,
+        activation_checkpointing=cell.activation_checkpointing,
+        compile=cell.compile,
+        allocation=cell.allocation,
+        sequence=cell.sequence,
+        sequence_method=cell.sequence_method,
+        attention=cell.attention,
+        task=cell.task,
+    )
+
+
+def unlike(published: Cell, here: Cell) -> tuple[str, ...]:
+    """Fields in which a cell that was built again is another one, the partition's name apart."""
+    if replace(here, partition=published.partition).cell_id == published.cell_id:
+        return ()
+    # `identity` may leave out what differs (`model.counts`); then it is no reason.
+    others = [name for name in Cell.__dataclass_fields__ if name not in ("partition", *PLACE)]
+    alike = replace(here, partition=published.partition, **{name: getattr(published, name) for name in PLACE})
+    changed = [] if alike.cell_id == published.cell_id else [n for n in others if _differs(published, here, n)]
+    return (*(name for name in PLACE if getattr(published, name) != getattr(here, name)), *changed)
+
+
+def _differs(published: Cell, here: Cell, name: str) -> bool:
+    return replace(published, **{name: getattr(here, name)}).cell_id != published.cell_id
+
+
+@checked
+class Offer:
+    """A cell that could be run again."""
+
+    cell_id: Name
+    gpus: Count
+    configuration: str
+    """The same for cells that differ in their seed alone."""
+    gpu_hours: Quantity
+
+
+class Sample(NamedTuple):
+    """Which cells are run again, in this order, and what was left out for its price."""
+
+    chosen: tuple[Offer, ...]
+    dear: tuple[Offer, ...]
+
+    @property
+    def gpu_hours(self) -> float:
+        """Of all of them."""
+        return sum(offer.gpu_hours for offer in self.chosen)
+
+
+def sampled(offers: Iterable[Offer], *, most: int, seed: int, budget: float) -> Sample:
+    """Take `most` cells within `budget` GPU-hours: one of the fewest GPUs, one of the most, then as `seed` draws.
+
+    A configuration comes a second time only when all have come once. The draw is by the digest of seed and cell id: it
+    is the same on every machine, and one that holds fewer cells leaves the order of the others as it is.
+    """
+    ordered = _in_order(sorted(offers, key=lambda offer: _lot(seed, offer.cell_id)))
+    chosen: list[Offer] = []
+    dear: list[Offer] = []
+    left = budget
+    for offer in ordered:
+        if len(chosen) == most:
+            break
+        if offer.gpu_hours > left:
+            dear.append(offer)
+            continue
+        chosen.append(offer)
+        left -= offer.gpu_hours
+    return Sample(tuple(chosen), tuple(dear))
+
+
+def _lot(seed: int, cell_id: str) -> str:
+    return hashlib.sha256(f"{seed} {cell_id}".encode()).hexdigest()
+
+
+def _in_order(drawn: Sequence[Offer]) -> list[Offer]:
+    if not drawn:
+        return []
+    turn: dict[str, int] = {}
+    turns: dict[str, int] = {}
+    for offer in drawn:
+        turns[offer.cell_id] = turn[offer.configuration] = turn.get(offer.configuration, -1) + 1
+    fair = sorted(drawn, key=lambda offer: turns[offer.cell_id])
+    ends = [min(fair, key=lambda offer: offer.gpus), max(fair, key=lambda offer: offer.gpus)]
+    first = list(dict.fromkeys(ends))
+    return [*first, *(offer for offer in fair if offer not in first)]

@@ -1,0 +1,315 @@
+"""Cells of somebody's capsule as points of a sweep of one's own. An edge: it composes configurations, looks for data
+and packages, and starts nothing.
+
+What a capsule says of a cell is data and becomes a point again; partition, interpreter and places are those of whoever
+runs it. Where that would run code, or read a file, that somebody else has named, the cell is left out and named.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic_core import ValidationError
+
+from launchers.checked import field_names, parse_json
+from launchers.errors import UserError, closest
+from launchers.profile import PartitionProfile, Scheduler
+from launchers.text import some
+from vit_sweep.config.in_python import grid
+from vit_sweep.config.settings import Settings, read
+from vit_sweep.config.spelling import spelled_out
+from vit_sweep.config.words import word
+from vit_sweep.data import datasets
+from vit_sweep.plan.again import Offer, Sample, point_of, sampled, unlike
+from vit_sweep.plan.cell import Cell, CellFile, JobOptions, Series, crowd, oversubscribed
+from vit_sweep.plan.choices import BatchPer, Scaling
+from vit_sweep.plan.plan import Knowledge, PlannedCell, make_plan
+from vit_sweep.plan.point import Point
+from vit_sweep.record.record import Record
+from vit_sweep.record.stats import spent_gpu_hours
+from vit_sweep.study.provenance import require_engines, require_metrics, require_models, require_optimizers
+from vit_sweep.study.trust import programs
+from vit_sweep.submit.sweep import same_python
+
+BUDGET_GPU_HOURS = 10.0
+"""Of a sample, where `budget_gpu_hours` says nothing."""
+PART = 0.2
+"""Of the cells, where nobody says how many."""
+LEAST = 2
+"""Cells of a sample: of the fewest GPUs and of the most."""
+_OF_A_GRID = frozenset(
+    {"grid", "exclude", "zip", "repeats", "repeat_until", "max_repeats", "design", "until", "retry", "rerun"}
+)
+"""Settings that would choose other cells than the sample's."""
+_OPTIONS = tuple(name for name in field_names(JobOptions) if name in field_names(Settings) and name != "logging")
+"""How a published job behaved beside its work, which the same settings ask for."""
+_MACHINE = "machine"
+"""Of `across`: whatever the hardware is."""
+_CURVE = Series(scaling=Scaling.STRONG, batch_per=BatchPer.GPU, placement="")
+"""Of a cell in no curve: `placement` is no word, so its own count of nodes holds."""
+
+
+class Published(NamedTuple):
+    """What a capsule says of a study's cells."""
+
+    study: str
+    cells: Mapping[str, bytes]
+    """`cell.json` by the name of its folder."""
+    records: Mapping[str, bytes]
+    """`record.json` likewise."""
+
+
+class Wish(NamedTuple):
+    """What of it is to run again."""
+
+    words: Sequence[str] = ()
+    """Of a command: a partition and settings of a sweep."""
+    config_dir: Path | None = None
+    across: Sequence[str] = ()
+    cells: int | None = None
+    """How many; None: `part` of them."""
+    part: float = PART
+    seed: int = 0
+
+
+class Rerun(NamedTuple):
+    """A sample, ready to be planned as any sweep."""
+
+    points: list[Point]
+    settings: Settings
+    sample: Sample
+    budget: float
+    """GPU-hours."""
+    left: dict[str, str]
+    """Why a cell cannot run again here, by its id."""
+    across: tuple[str, ...]
+    """What may differ, the partition's name among it where it does."""
+    overrides: list[str]
+    published: int
+    """Cells of the capsule."""
+
+
+class _Place(NamedTuple):
+    profile: PartitionProfile
+    settings: Settings
+
+
+class _Built(NamedTuple):
+    points: list[Point]
+    planned: PlannedCell
+
+
+def rerun(published: Published, wish: Wish) -> Rerun:
+    """Choose and build the cells that run again.
+
+    Raises `UserError` for a wrong word, and where no cell is left, with every reason.
+    """
+    _check(wish)
+    words = _with_study(_words(wish), published.study)
+    files, left = _readable(published.cells)
+    places = _places(words, {file.cell.partition for file in files.values()}, wish.config_dir)
+    built: dict[str, _Built] = {}
+    for cell_id, file in files.items():
+        place = places[file.cell.partition]
+        made = place if isinstance(place, str) else _built(file, place, wish.across)
+        if isinstance(made, str):
+            left[cell_id] = made
+        else:
+            built[cell_id] = made
+    settings = next((place.settings for place in places.values() if not isinstance(place, str)), None)
+    if not built or settings is None:
+        raise UserError("no cell of it can run again here:\n" + "\n".join(f"  {line}" for line in lines(left)))
+    budget = BUDGET_GPU_HOURS if settings.budget_gpu_hours is None else settings.budget_gpu_hours
+    offers = [_offer(files[cell_id], one, published.records.get(cell_id)) for cell_id, one in built.items()]
+    most = wish.cells or max(LEAST, round(wish.part * len(published.cells)))
+    sample = sampled(offers, most=most, seed=wish.seed, budget=budget)
+    if not sample.chosen:
+        least = min(offer.gpu_hours for offer in sample.dear)
+        raise UserError(
+            f"budget_gpu_hours={budget:g}: the cheapest cell takes about {least:.3g} GPU-hours; give as many or more"
+        )
+    pairs = [(files[offer.cell_id], built[offer.cell_id]) for offer in sample.chosen]
+    options = Counter(file.options for file, _ in pairs).most_common(1)[0][0]
+    renamed = any(file.cell.partition != one.planned.cell.partition for file, one in pairs)
+    return Rerun(
+        points=[point for _, one in pairs for point in one.points],
+        # The sample has kept within the budget; what it has spent by the time it is resumed takes nothing away from it.
+        settings=replace(settings, budget_gpu_hours=None, **_as_published(options, words)),
+        sample=sample,
+        budget=budget,
+        left=left,
+        across=_across(wish.across, renamed=renamed),
+        overrides=words,
+        published=len(published.cells),
+    )
+
+
+def _check(wish: Wish) -> None:
+    if wish.cells is not None and wish.cells < 1:
+        raise UserError(f"cells={wish.cells}: how many cells are to run again? 1 or more")
+    if not 0 < wish.part <= 1:
+        raise UserError(f"sample={wish.part:g}: a part of the cells, above 0 and at most 1; 0.2 is a fifth")
+
+
+def _words(wish: Wish) -> list[str]:
+    known = {"partition", *field_names(Settings)} - _OF_A_GRID
+    for given in wish.words:
+        key, is_word, _ = given.partition("=")
+        name = key.lstrip("+").partition(".")[0].partition("@")[0]
+        if not is_word or name not in known or key.startswith("~"):
+            raise UserError(
+                f"{given}: the capsule says what each cell is; a partition of yours and settings of a sweep may follow "
+                f"(partition=NAME, study=NAME, dry_run=true) – {closest(name, known)}"
+            )
+    return spelled_out(list(wish.words), wish.config_dir)
+
+
+def _with_study(words: list[str], name: str) -> list[str]:
+    named = any(given.startswith("study=") for given in words)
+    return words if named else [*words, f"study={word(f'{name}-again')}"]
+
+
+def _readable(cells: Mapping[str, bytes]) -> tuple[dict[str, CellFile], dict[str, str]]:
+    """The cells that this version can read, and why it cannot read the others."""
+    files: dict[str, CellFile] = {}
+    left: dict[str, str] = {}
+    for name, text in cells.items():
+        try:
+            file = parse_json(CellFile, text, what="")
+        except UserError as error:
+            left[name] = f"this version cannot read its cell.json: {error}"
+            continue
+        if not name == file.cell_id == file.cell.cell_id:
+            left[name] = (
+                f"its configuration is that of {file.cell.cell_id}: another version wrote it, or it was changed (a "
+                "seed, a batch)"
+            )
+        elif reason := _strange(file.cell):
+            left[name] = reason
+        else:
+            files[name] = file
+    return files, left
+
+
+def _strange(cell: Cell) -> str:
+    """Why this cell needs what no capsule has, or what only its user may let run; empty where it does not."""
+    if cell.origin is not None:
+        return f"it goes on from a checkpoint of {cell.origin.cell_id}, and no capsule has checkpoints"
+    if cell.model.init is not None:
+        return f"it begins with the weights of a file, {Path(cell.model.init).name}, and no capsule has weights"
+    if own := programs((), (cell,)):
+        return f"it runs {own[0]}, which is not vit_sweep's code: read it, then type the words of its sweep"
+    if cell.engine.config:
+        return (
+            f"it gives DeepSpeed further keys ({cell.engine.config[0]}), which may name files: read them, then "
+            "type the words of its sweep"
+        )
+    return ""
+
+
+def _places(words: list[str], names: Collection[str], config_dir: Path | None) -> dict[str, _Place | str]:
+    """The partition that each published one's cells run on here; the reason where there is none of its name."""
+    given = any(text.lstrip("+").startswith("partition=") for text in words)
+    places: dict[str, _Place | str] = {}
+    anyhow = _place(words, config_dir)  # raises for what is wrong with the words themselves
+    for name in sorted(names):
+        try:
+            places[name] = anyhow if given else _place([*words, f"partition={word(name)}"], config_dir)
+        except UserError:
+            places[name] = f"there is no partition {name} here: name one of yours, partition=NAME"
+    return places
+
+
+def _place(words: list[str], config_dir: Path | None) -> _Place:
+    points, settings = read(grid(words, config_dir=config_dir))
+    if len(points) > 1:
+        raise UserError(f"{' '.join(words)}: these sweep {len(points)} combinations; name one value each")
+    return _Place(points[0].partition, settings)
+
+
+def _built(file: CellFile, place: _Place, across: Sequence[str]) -> _Built | str:
+    """The points of one cell, and what they become here; the reason where that is not what was published."""
+    try:
+        points = [point_of(file.cell, series, place.profile) for series in file.series or (_CURVE,)]
+    except ValidationError:
+        return "its configuration is none that a grid could ask for"
+    cores = len(os.sched_getaffinity(0)) if place.profile.scheduler is Scheduler.LOCAL else None
+    settings = place.settings
+    known = Knowledge(cores=cores, memory_check=settings.memory_check, minutes=settings.minutes, options=file.options)
+    plan = make_plan(points, known)
+    if reasons := [reason for point in plan.infeasible for reason in point.reasons]:
+        return reasons[0]
+    if len(plan.cells) > 1:
+        return "its curves ask for different cells here"
+    (planned,) = plan.cells.values()
+    changed = [name for name in unlike(file.cell, planned.cell) if not _may_differ(name, across)]
+    if changed:
+        return _said(changed[0], file.cell, planned.cell)
+    if cores is not None and oversubscribed(planned.cell, cores):
+        return crowd(planned.cell, cores)
+    missing = _missing(planned, Path(settings.data_root))
+    return missing or _Built(points, planned)
+
+
+def _may_differ(name: str, across: Sequence[str]) -> bool:
+    return name != "nodes" and bool({_MACHINE, name, *(["partition"] if name == "cpus_per_gpu" else [])} & {*across})
+
+
+def _said(name: str, published: Cell, here: Cell) -> str:
+    before, now = (str(getattr(cell, name)) for cell in (published, here))
+    if name in ("device", "gpu_model"):
+        return f"another GPU model: {published.gpu_model} published, {here.gpu_model} here (--across machine runs it)"
+    if len(before) + len(now) > 100:
+        return f"this version builds another cell of it: {name} differs"
+    way = {"nodes": "a partition with as many GPUs a node", "cpus_per_gpu": "--across partition runs it"}
+    return f"{name}: {before} published, {now} here" + (f" ({way[name]})" if name in way else "")
+
+
+def _missing(planned: PlannedCell, root: Path) -> str:
+    """The data set or the package that is not here."""
+    cell = planned.cell
+    try:
+        datasets.require(cell.data, root)
+        if same_python(planned):
+            require_engines([cell.engine.kind])
+            require_optimizers([cell.optimizer.kind])
+            require_models([cell.model])
+            require_metrics([cell.task])
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _offer(file: CellFile, built: _Built, record: bytes | None) -> Offer:
+    """What a cell would cost: as much as it did, unless it ran on other GPUs and the plan knows better."""
+    hours, alike = built.planned.gpu_hours, built.planned.cell.gpu_model == file.cell.gpu_model
+    if record is not None and (alike or built.planned.time is None):
+        with suppress(UserError):  # a record of another version says nothing of its time here
+            hours = spent_gpu_hours(parse_json(Record, record, what=""))
+    once = replace(file.cell, seed=0).cell_id
+    return Offer(cell_id=file.cell_id, gpus=file.cell.gpus, configuration=once, gpu_hours=hours)
+
+
+def _as_published(options: JobOptions, words: Sequence[str]) -> dict[str, Any]:
+    given = {text.lstrip("+").partition("=")[0] for text in words}
+    return {name: getattr(options, name) for name in _OPTIONS if name not in given}
+
+
+def _across(given: Sequence[str], *, renamed: bool) -> tuple[str, ...]:
+    """A partition's name says where something ran, not what; of another machine the GPU's model goes with it."""
+    more = ["partition"] if renamed else []
+    more += ["gpu_model"] if _MACHINE in given else []
+    return tuple(dict.fromkeys([*given, *more]))
+
+
+def lines(left: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each reason why cells cannot run again."""
+    by_reason: dict[str, list[str]] = {}
+    for cell_id, reason in left.items():
+        by_reason.setdefault(reason, []).append(cell_id)
+    for reason, cells in by_reason.items():
+        yield f"{some(cells, 3)}: {reason}"
