@@ -8,9 +8,9 @@ UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --compile-bytecode --
 .PHONY: help demo bench test lint env env-dev golden docs docs-serve gallery constraints clean
 help:
 	@echo "make demo    build the environment, run a small study, show tables and figures"
-	@echo "make test    install what the tests need (a real Slurm included), lint, run all tests"
+	@echo "make test    install what the tests need (a real Slurm included), lint and run all tests"
 	@echo "make lint    ruff, mypy --strict, import contracts"
-	@echo "python tests/run.py quick|slurm|train    one stage of the tests, in the environment of make env-dev"
+	@echo "python tests/run.py quick|slurm|train|lint    one stage of the tests, in the environment of make env-dev"
 	@echo "make bench   run every benchmark that needs no GPU, under 15 minutes; JSON and tables below outputs/bench"
 	@echo "make docs    build the documentation site into site/, warnings are errors; make docs-serve shows it while you write"
 	@echo "make golden  renew the golden sbatch scripts and the generated parts of the docs after a wanted change; read the diff"
@@ -46,7 +46,7 @@ lint: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint
+test: $(VENV)/.dev
 	tests/install.sh
 	$(BIN)/python tests/run.py
 

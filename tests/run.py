@@ -2,6 +2,9 @@
 
 python tests/run.py            # all stages; goes on after a stage that failed, exit 1 if one did
 python tests/run.py slurm      # some stages
+
+All of them at once: much of what they do is waiting, for Slurm, a disk, a rank or a browser, and one stage after the
+other would leave cores idle.
 """
 
 import os
@@ -10,25 +13,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import nullcontext
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+ROOT = Path(__file__).parent.parent
 FILES = ("--dist", "loadfile", "--no-loadscope-reorder")
 """Whole files, so that what the tests of one share is made once, in their order: xdist's own keeps those of few tests
 for the end, and these are the longest.
 """
+PYTEST = (sys.executable, "-m", "pytest", "-q", *FILES)
 STAGES = {
+    "train": ("sweeps that really train, on this machine", [*PYTEST, "-n", "3", "-m", "train and not slurm"]),
+    "slurm": ("sweeps on a real Slurm of virtual nodes", [*PYTEST, "-n", "2", "-m", "slurm"]),
     "quick": (
         "planning, judging, drawing, queues, the report in a browser; no training, no Slurm",
-        ["-m", "not train and not slurm", *FILES],
+        [*PYTEST, "-n", "2", "-m", "not train and not slurm"],
     ),
-    "slurm": ("sweeps on a real Slurm of virtual nodes", ["-m", "slurm", *FILES]),
-    "train": ("sweeps that really train, on this machine", ["-m", "train and not slurm", *FILES]),
+    "lint": ("ruff, mypy --strict, import contracts", ["make", "--no-print-directory", "lint"]),
 }
-ASIDE = "slurm"
-"""The stage that runs beside the others, since it mostly waits for Slurm; its output comes when it has ended."""
+"""What each is, and its command. The longest is first: what it says is seen at once, of the others when they end."""
 SLOWEST = 20
 
 
@@ -42,12 +48,14 @@ class Stage(NamedTuple):
     """Tests by how they ended: passed, failed, skipped."""
     tests: list[tuple[float, str]]
     """Seconds of each test, set-up and clean-up included, and its name."""
+    output: str
+    """What it said, if nobody has seen that yet."""
 
     @property
     def line(self) -> str:
         """The stage in one line for people."""
         counts = ", ".join(f"{count} {how}" for how, count in self.counts.items() if count)
-        return f"{self.name:6} {'ok' if self.code == 0 else 'FAILED':6} {self.seconds:5.0f} s  {counts or 'no tests'}"
+        return f"{self.name:6} {'ok' if self.code == 0 else 'FAILED':6} {self.seconds:5.0f} s  {counts}".rstrip()
 
 
 class Started(NamedTuple):
@@ -63,34 +71,24 @@ class Started(NamedTuple):
 
 def start(name: str, folder: Path, *, aside: bool = False) -> Started:
     """Start one stage; `aside`: its output is kept for later."""
-    _, words = STAGES[name]
+    what, command = STAGES[name]
     report, output = folder / f"{name}.xml", folder / f"{name}.log" if aside else None
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", f"--junitxml={report}", *words]
-    if not aside:
-        _announce(name)
+    reporting = [f"--junitxml={report}"] if command[: len(PYTEST)] == [*PYTEST] else []
+    print(f"=== {name}: {what}", flush=True)
     # Hundreds of processes import the same modules: whoever compiles one first does it for all.
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     with output.open("wb") if output is not None else nullcontext() as file:
-        process = subprocess.Popen(command, cwd=Path(__file__).parent.parent, env=environment, stdout=file, stderr=file)
+        process = subprocess.Popen([*command, *reporting], cwd=ROOT, env=environment, stdout=file, stderr=file)
     return Started(name, process, report, output, time.monotonic())
 
 
 def finish(started: Started) -> Stage:
-    """Wait for a stage, and say how it ended."""
+    """Wait for a stage, and say what became of it."""
     code = started.process.wait()
+    seconds = time.monotonic() - started.begun
     counts, tests = read(started.report) if started.report.exists() else ({}, [])
-    # Of a stage aside the time is that until its last test ended, not until somebody looked.
-    ended = started.report.stat().st_mtime - time.time() + time.monotonic() if tests else time.monotonic()
-    stage = Stage(started.name, code, ended - started.begun, counts, tests)
-    if started.output is not None:
-        _announce(started.name)
-        print(started.output.read_text(errors="replace"), end="")
-    print(f"=== {stage.line}", flush=True)
-    return stage
-
-
-def _announce(name: str) -> None:
-    print(f"\n=== {name}: {STAGES[name][0]}", flush=True)
+    output = started.output.read_text(errors="replace") if started.output is not None else ""
+    return Stage(started.name, code, seconds, counts, tests, output)
 
 
 def read(report: Path) -> tuple[dict[str, int], list[tuple[float, str]]]:
@@ -112,16 +110,16 @@ def main(names: list[str]) -> int:
         return 2
     names = names or list(STAGES)
     begun = time.monotonic()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        beside = [start(name, folder, aside=True) for name in names if name == ASIDE and len(names) > 1]
+    with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor() as waiting:
+        under_way = [start(name, Path(temporary), aside=name != names[0]) for name in names]
+        stages = []
         try:
-            stages = [finish(start(name, folder)) for name in names if name != ASIDE or not beside]
-            stages += [finish(started) for started in beside]
+            for ended in as_completed([waiting.submit(finish, started) for started in under_way]):
+                stages.append(ended.result())
+                print(f"\n=== {stages[-1].name}\n{stages[-1].output}=== {stages[-1].line}", flush=True)
         except KeyboardInterrupt:
-            for started in beside:
+            for started in under_way[1:]:
                 started.process.send_signal(signal.SIGINT)  # its fixtures end the clusters
-                started.process.wait()
             raise
     slowest = sorted((test for stage in stages for test in stage.tests), reverse=True)[:SLOWEST]
     print(f"\n=== the {len(slowest)} slowest tests")
